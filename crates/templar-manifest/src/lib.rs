@@ -1,0 +1,5 @@
+//! Being built.
+pub mod id;
+pub mod tensor;
+pub use id::*;
+pub use tensor::TensorSpec;
