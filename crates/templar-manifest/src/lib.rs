@@ -1,7 +1,35 @@
-//! Being built.
+//! What a run leaves behind, as bytes: ids, keys, canonical manifests and the signatures beside them.
+//!
+//! This crate is the bottom of the workspace. It knows neither files nor sockets nor tensors; it knows what every
+//! artifact is called and how a claim about it is written down so that everybody reads the same.
+//!
+//! * **Ids.** Every artifact is named by the BLAKE3 hash of its bytes ([`Hash`], and a type per meaning in [`id`]).
+//! * **Payloads.** A manifest is a value of a [`kinds`] type, encoded as DAG-CBOR with exactly one spelling
+//!   ([`payload`]). Its id is the hash of those bytes, whoever signed them.
+//! * **Witnesses.** Signatures stand beside the payload ([`envelope`]). A [`Signed`] value is proof that one was checked.
+//! * **Trace.** The leaves that a miner commits to, one for each inner step ([`trace`]).
+//! * **Chain.** A validator's pre-committed random values ([`chain`]).
+//!
+//! The way of the data, in the words that every crate uses:
+//! `dataset → window → delta → manifest → score → checkpoint → audit`.
+
+pub mod chain;
+pub mod envelope;
 pub mod id;
+pub mod key;
+pub mod kinds;
 pub mod model;
+pub mod payload;
 pub mod tensor;
-pub use id::*;
+pub mod trace;
+
+pub use envelope::{Envelope, EnvelopeError, Signed};
+pub use id::{
+    BlobId, CheckpointId, ContributionId, CutId, DatasetId, Hash, InboxId, ParseHashError, RecordId, RunId, ScoreId,
+    StateId, WindowIndex,
+};
+pub use key::{KeyError, PublicKey, SecretKey, Signature};
+pub use kinds::*;
 pub use model::ModelSpec;
+pub use payload::{DecodeError, Kind, MAX_PAYLOAD_BYTES, Payload};
 pub use tensor::TensorSpec;

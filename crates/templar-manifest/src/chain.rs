@@ -1,0 +1,72 @@
+//! A validator's hash chain: random values that were fixed before the run and come out one window at a time.
+//!
+//! The value of window `N` hashes to the value of window `N − 1`, and that of window 0 to the anchor in genesis. So a
+//! validator can neither choose its value after seeing others' nor be late with another one.
+
+use crate::id::{Hash, WindowIndex};
+use crate::key::SecretKey;
+
+/// Windows that a chain serves.
+pub const CHAIN_LENGTH: u64 = 1 << 16;
+
+const STEP_CONTEXT: &str = "templar/1 hash chain step";
+const SECRET_CONTEXT: &str = "templar/1 hash chain secret";
+
+fn step(value: &Hash) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key(STEP_CONTEXT);
+    hasher.update(value.as_bytes());
+    hasher.finalize().into()
+}
+
+/// The chain of a key for the run with a name. A name is used once per key: two runs that share it share their values.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    secret: Hash,
+}
+
+impl Chain {
+    /// The chain that `key` has for a run called `name`.
+    pub fn new(key: &SecretKey, name: &str) -> Self {
+        Self { secret: Hash::from_bytes(key.derive(SECRET_CONTEXT, name.as_bytes())) }
+    }
+
+    /// What genesis holds.
+    pub fn anchor(&self) -> Hash {
+        (0..=CHAIN_LENGTH).fold(self.secret, |value, _| step(&value))
+    }
+
+    /// The value of a window; `None` beyond the end of the chain.
+    pub fn value(&self, window: WindowIndex) -> Option<Hash> {
+        let steps = CHAIN_LENGTH.checked_sub(window.0)?;
+        Some((0..steps).fold(self.secret, |value, _| step(&value)))
+    }
+}
+
+/// Whether `value` is the value of a window whose predecessor (or the anchor, for window 0) is `previous`.
+pub fn follows(previous: &Hash, value: &Hash) -> bool {
+    step(value) == *previous
+}
+
+/// Whether `value` is the value of `window` in the chain that has `anchor`: what a node can check that missed the
+/// windows between.
+pub fn follows_anchor(anchor: &Hash, window: WindowIndex, value: &Hash) -> bool {
+    window.0 <= CHAIN_LENGTH && (0..=window.0).fold(*value, |value, _| step(&value)) == *anchor
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_hash_back_to_the_anchor() {
+        let chain = Chain::new(&SecretKey::from_bytes(&[3; 32]), "run");
+        let (zero, one) = (chain.value(WindowIndex(0)).unwrap(), chain.value(WindowIndex(1)).unwrap());
+        assert!(follows(&chain.anchor(), &zero));
+        assert!(follows(&zero, &one));
+        assert!(follows_anchor(&chain.anchor(), WindowIndex(1), &one));
+        assert!(!follows_anchor(&chain.anchor(), WindowIndex(0), &one));
+        assert!(!follows(&zero, &zero));
+        assert_ne!(chain.anchor(), Chain::new(&SecretKey::from_bytes(&[3; 32]), "other").anchor());
+        assert!(chain.value(WindowIndex(CHAIN_LENGTH + 1)).is_none());
+    }
+}

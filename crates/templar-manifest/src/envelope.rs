@@ -1,0 +1,121 @@
+//! Signatures beside payloads.
+//!
+//! A signature is a detached witness: it is not part of the payload and does not change its id. An [`Envelope`] is a
+//! payload with one witness, as it travels and as the journal keeps it; a [`Signed`] value exists only after its witness
+//! was checked.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Hash, RunId};
+use crate::key::{KeyError, PublicKey, SecretKey, Signature};
+use crate::payload::{self, DecodeError, Kind, Payload};
+
+/// Why an envelope is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// The payload does not decode.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The witness does not verify.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The signer is not whom the payload names.
+    #[error("{kind} manifest names {named} and is signed by {signer}")]
+    WrongSigner {
+        /// The kind of manifest.
+        kind: Kind,
+        /// Who should have signed.
+        named: String,
+        /// Who signed.
+        signer: String,
+    },
+}
+
+/// Domain of every signature of this program.
+const DOMAIN: &[u8] = b"templar/1\0";
+
+/// What a witness signs: domain, kind (ASCII, then a zero byte), version (u32, little-endian), the run's id (32 zero
+/// bytes where the payload belongs to no run) and the payload's id.
+pub fn signed_bytes(kind: Kind, version: u64, run: Option<RunId>, id: &Hash) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(96);
+    bytes.extend_from_slice(DOMAIN);
+    bytes.extend_from_slice(kind.name().as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(&u32::try_from(version).unwrap_or(u32::MAX).to_le_bytes());
+    bytes.extend_from_slice(run.unwrap_or_default().hash().as_bytes());
+    bytes.extend_from_slice(id.as_bytes());
+    bytes
+}
+
+/// A payload's bytes with one witness, neither checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Canonical bytes of the payload.
+    #[serde(with = "serde_bytes")]
+    pub payload: Vec<u8>,
+    /// Who vouches for it.
+    pub signer: PublicKey,
+    /// The signature over [`signed_bytes`].
+    pub signature: Signature,
+}
+
+impl Envelope {
+    /// The id that the payload has.
+    pub fn id(&self) -> Hash {
+        Hash::of(&self.payload)
+    }
+
+    /// Decodes the payload and checks the witness.
+    pub fn open<T: Payload>(&self) -> Result<Signed<T>, EnvelopeError> {
+        let payload: T = payload::decode(&self.payload)?;
+        let id = self.id();
+        self.signer.verify(&signed_bytes(T::KIND, T::VERSION, payload.run(), &id), &self.signature)?;
+        Ok(Signed { payload, id, signer: self.signer, signature: self.signature })
+    }
+}
+
+/// A payload whose witness was checked: made by signing or by [`Envelope::open`], and in no other way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signed<T> {
+    payload: T,
+    id: Hash,
+    signer: PublicKey,
+    signature: Signature,
+}
+
+impl<T: Payload> Signed<T> {
+    /// Signs `payload`.
+    pub fn sign(payload: T, key: &SecretKey) -> Self {
+        let id = payload::id_of(&payload);
+        let signature = key.sign(&signed_bytes(T::KIND, T::VERSION, payload.run(), &id));
+        Self { payload, id, signer: key.public(), signature }
+    }
+
+    /// What was signed.
+    pub fn payload(&self) -> &T {
+        &self.payload
+    }
+
+    /// The payload's id.
+    pub fn id(&self) -> Hash {
+        self.id
+    }
+
+    /// Who signed.
+    pub fn signer(&self) -> PublicKey {
+        self.signer
+    }
+
+    /// As it travels.
+    pub fn envelope(&self) -> Envelope {
+        Envelope { payload: payload::encode(&self.payload), signer: self.signer, signature: self.signature }
+    }
+
+    /// Refuses a payload that somebody signed in another's name.
+    pub fn expect_signer(self, named: &PublicKey) -> Result<Self, EnvelopeError> {
+        if self.signer == *named {
+            return Ok(self);
+        }
+        Err(EnvelopeError::WrongSigner { kind: T::KIND, named: named.short(), signer: self.signer.short() })
+    }
+}

@@ -1,0 +1,84 @@
+//! The model between two windows, and a miner's state between two windows: lists of tensors, one blob each.
+
+use serde::{Deserialize, Serialize};
+
+use super::{MAX_ENTRIES, ascii};
+use crate::id::{BlobId, RunId, WindowIndex};
+use crate::payload::{Kind, Payload};
+use crate::tensor::TensorSpec;
+
+/// A tensor and the blob that holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorBlob {
+    /// Name and shape.
+    pub spec: TensorSpec,
+    /// The blob: in a checkpoint the elements as little-endian f32; in a state three such runs, first moments, second
+    /// moments, error feedback.
+    pub blob: BlobId,
+}
+
+/// The model before window `window`. Derived by everybody, signed by nobody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// The run.
+    pub run: RunId,
+    /// The window that starts from it.
+    pub window: WindowIndex,
+    /// The tensors in the model's order.
+    pub tensors: Vec<TensorBlob>,
+}
+
+/// What a miner carries from one window to the next besides the checkpoint. Derived from recorded contributions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// The run.
+    pub run: RunId,
+    /// AdamW steps behind the moments; 0 when they are zero.
+    pub optimizer_steps: u64,
+    /// The tensors in the model's order.
+    pub tensors: Vec<TensorBlob>,
+}
+
+fn check_tensors(tensors: &[TensorBlob]) -> Result<(), String> {
+    if tensors.is_empty() || tensors.len() > MAX_ENTRIES {
+        return Err(format!("tensors has {} entries", tensors.len()));
+    }
+    for tensor in tensors {
+        ascii("tensors.spec.name", &tensor.spec.name, 256)?;
+        let spec = &tensor.spec;
+        if spec.shape.is_empty() || spec.shape.len() > 2 || spec.shape.contains(&0) {
+            return Err(format!("tensor {} has the shape {:?}", spec.name, spec.shape));
+        }
+        if spec.checked_elements().and_then(|elements| elements.checked_mul(12)).is_none() {
+            return Err(format!("tensor {} does not fit in memory", spec.name));
+        }
+    }
+    Ok(())
+}
+
+impl Payload for Checkpoint {
+    const KIND: Kind = Kind::Checkpoint;
+
+    fn run(&self) -> Option<RunId> {
+        Some(self.run)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_tensors(&self.tensors)
+    }
+}
+
+impl Payload for State {
+    const KIND: Kind = Kind::State;
+
+    fn run(&self) -> Option<RunId> {
+        Some(self.run)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_tensors(&self.tensors)
+    }
+}

@@ -1,0 +1,341 @@
+//! Genesis: everything that a run is, and nothing that depends on when or where it was made.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ascending, ascii, positive};
+use crate::id::{BlobId, DatasetId, Hash, RunId};
+use crate::key::PublicKey;
+use crate::model::ModelSpec;
+use crate::payload::{Kind, Payload};
+
+/// One million: fractions are given in parts per million.
+const ONE_PPM: u64 = 1_000_000;
+
+/// The whole configuration of a run. Its id is the run's id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genesis {
+    /// A short name for people. A validator's hash chain is drawn from it, so a name is used once.
+    pub name: String,
+    /// The arithmetic that defines every result: `f32/1`.
+    pub arithmetic: String,
+    /// The model.
+    pub model: ModelSpec,
+    /// From which the first checkpoint is drawn.
+    pub model_seed: Hash,
+    /// The `tokenizer.json`.
+    pub tokenizer: BlobId,
+    /// What is trained on.
+    pub dataset: DatasetId,
+    /// The inner steps.
+    pub inner: InnerSpec,
+    /// The compressed pseudo-gradient.
+    pub compression: CompressionSpec,
+    /// The outer step.
+    pub outer: OuterSpec,
+    /// What a validator measures.
+    pub gauntlet: GauntletSpec,
+    /// Which contributions are replayed, and when.
+    pub replay: ReplaySpec,
+    /// How long each phase of a window may last.
+    pub deadlines: Deadlines,
+    /// What is minted.
+    pub emission: EmissionSpec,
+    /// Who judges, sorted by key.
+    pub validators: Vec<ValidatorSpec>,
+    /// Who may contribute.
+    pub registration: Registration,
+    /// Windows for which a miner keeps its state blobs for challenges.
+    pub state_retention_windows: u64,
+    /// Windows after which the run is over; 0 for a run without end.
+    pub windows: u64,
+}
+
+/// The inner optimiser: AdamW on a plain schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InnerSpec {
+    /// Inner steps of a window at most (H).
+    pub steps: u32,
+    /// Sequences of one inner step.
+    pub batch_sequences: u32,
+    /// Sequences of one micro-batch; divides `batch_sequences`.
+    pub micro_batch_sequences: u32,
+    /// AdamW's β1.
+    pub beta1_ppm: u32,
+    /// AdamW's β2.
+    pub beta2_ppm: u32,
+    /// Raw bits of AdamW's ε, an f32.
+    pub eps_bits: u32,
+    /// Decoupled weight decay of two-dimensional tensors.
+    pub weight_decay_ppm: u32,
+    /// Largest global norm of a gradient.
+    pub clip_norm_ppm: u32,
+    /// The learning rate over the inner steps of the run, one segment after the other; the last value stays.
+    pub schedule: Vec<Segment>,
+}
+
+/// A stretch of the learning rate's schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segment {
+    /// Inner steps that it lasts.
+    pub steps: u64,
+    /// Learning rate at its start, in 1e-9.
+    pub from_nanos: u64,
+    /// Learning rate that it reaches, in 1e-9.
+    pub to_nanos: u64,
+    /// How it gets there.
+    pub shape: SegmentShape,
+}
+
+/// How a segment goes from one learning rate to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SegmentShape {
+    /// In a straight line.
+    Linear,
+    /// Along half a cosine.
+    Cosine,
+}
+
+/// SparseLoCo's compressor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompressionSpec {
+    /// Largest side of a block; a dimension takes its largest divisor up to this.
+    pub block_side: u32,
+    /// Values kept of a block.
+    pub top_k: u32,
+    /// The quantiser, by name.
+    pub quantiser: String,
+    /// Error feedback's decay β.
+    pub error_decay_ppm: u32,
+}
+
+/// The outer optimiser: plain SGD on the aggregate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OuterSpec {
+    /// `mean-of-all` contributors or `mean-of-senders` of a coordinate.
+    pub rule: String,
+    /// The learning rate by window, sorted; the first segment starts at window 0.
+    pub schedule: Vec<OuterSegment>,
+    /// Contributions of one window that are aggregated at most.
+    pub max_contributions: u32,
+}
+
+/// From a window on, this outer learning rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OuterSegment {
+    /// The first window.
+    pub from_window: u64,
+    /// The learning rate.
+    pub learning_rate_ppm: u32,
+}
+
+/// What a validator measures of every contribution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GauntletSpec {
+    /// Pages drawn of those the miner was assigned.
+    pub assigned_pages: u32,
+    /// Pages drawn of those nobody was assigned.
+    pub unassigned_pages: u32,
+    /// The trial step, as a fraction of the outer learning rate.
+    pub trial_step_ppm: u32,
+    /// How fast a rating follows the newest score.
+    pub rating_decay_ppm: u32,
+    /// Held-out pages on which every record states the loss.
+    pub held_out_pages: u32,
+}
+
+/// Which contributions are replayed. This version knows one rule: all of them, before the window closes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplaySpec {
+    /// Whether verdicts come before the record.
+    pub before_close: bool,
+    /// The fraction of contributions that is replayed.
+    pub fraction_ppm: u32,
+}
+
+/// The longest that each phase of a window may last; a phase ends early when nobody is left to wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deadlines {
+    /// From a window's opening to its inboxes.
+    pub commit_ms: u64,
+    /// From the certified cut to the reveals.
+    pub reveal_ms: u64,
+    /// From the seed to the scores.
+    pub judge_ms: u64,
+}
+
+/// What a window mints, and when pay is free to move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmissionSpec {
+    /// The most that one window mints, in micro-ALPHA.
+    pub per_window_micros: u64,
+    /// The miners' part.
+    pub miners_ppm: u32,
+    /// The validators' part.
+    pub validators_ppm: u32,
+    /// The treasury's part.
+    pub treasury_ppm: u32,
+    /// Windows over which a miner's pay vests.
+    pub vesting_windows: u64,
+}
+
+/// A validator of the first epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidatorSpec {
+    /// Its key.
+    pub key: PublicKey,
+    /// Its stake, in any unit.
+    pub stake: u64,
+    /// The anchor of its hash chain: the value of window N hashes to the value of window N−1, that of window 0 to this.
+    pub chain_anchor: Hash,
+}
+
+/// Who may contribute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Registration {
+    /// These keys, sorted; a miner's slot is its place in the list.
+    Listed(Vec<PublicKey>),
+}
+
+impl Genesis {
+    /// The registered miners in the order of their slots.
+    pub fn miners(&self) -> &[PublicKey] {
+        match &self.registration {
+            Registration::Listed(miners) => miners,
+        }
+    }
+
+    /// The slot of a registered miner.
+    pub fn slot(&self, miner: &PublicKey) -> Option<usize> {
+        self.miners().binary_search(miner).ok()
+    }
+
+    /// The validator with this key.
+    pub fn validator(&self, key: &PublicKey) -> Option<&ValidatorSpec> {
+        self.validators.binary_search_by_key(key, |validator| validator.key).ok().map(|index| &self.validators[index])
+    }
+
+    /// The stake of all validators.
+    pub fn total_stake(&self) -> u64 {
+        self.validators.iter().map(|validator| validator.stake).sum()
+    }
+
+    /// Pages of a slot in a window: the sequences of H full steps.
+    pub fn pages_per_slot(&self) -> u64 {
+        u64::from(self.inner.steps) * u64::from(self.inner.batch_sequences)
+    }
+
+    /// The outer learning rate of a window.
+    pub fn outer_learning_rate_ppm(&self, window: u64) -> u32 {
+        let segments = &self.outer.schedule;
+        let after = segments.partition_point(|segment| segment.from_window <= window);
+        after.checked_sub(1).map_or(0, |index| segments[index].learning_rate_ppm)
+    }
+}
+
+impl InnerSpec {
+    fn check(&self) -> Result<(), String> {
+        positive("inner.steps", self.steps.into())?;
+        positive("inner.batch_sequences", self.batch_sequences.into())?;
+        positive("inner.micro_batch_sequences", self.micro_batch_sequences.into())?;
+        if !self.batch_sequences.is_multiple_of(self.micro_batch_sequences) {
+            return Err(format!(
+                "inner.micro_batch_sequences {} does not divide inner.batch_sequences {}",
+                self.micro_batch_sequences, self.batch_sequences
+            ));
+        }
+        for (name, beta) in [("inner.beta1_ppm", self.beta1_ppm), ("inner.beta2_ppm", self.beta2_ppm)] {
+            if u64::from(beta) >= ONE_PPM {
+                return Err(format!("{name} is not below 1000000"));
+            }
+        }
+        let eps = f32::from_bits(self.eps_bits);
+        if !(eps.is_finite() && eps > 0.0) {
+            return Err("inner.eps_bits is not a positive finite number".to_owned());
+        }
+        positive("inner.clip_norm_ppm", self.clip_norm_ppm.into())?;
+        if self.schedule.is_empty() || self.schedule.len() > 64 {
+            return Err("inner.schedule needs 1 to 64 segments".to_owned());
+        }
+        for segment in &self.schedule {
+            positive("inner.schedule.steps", segment.steps)?;
+            if segment.from_nanos.max(segment.to_nanos) > 1_000_000_000 {
+                return Err("inner.schedule holds a learning rate above 1".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Payload for Genesis {
+    const KIND: Kind = Kind::Genesis;
+
+    fn run(&self) -> Option<RunId> {
+        None
+    }
+
+    fn check(&self) -> Result<(), String> {
+        ascii("name", &self.name, 64)?;
+        positive("length of name", self.name.len() as u64)?;
+        if self.arithmetic != "f32/1" {
+            return Err(format!("arithmetic {:?} is not known; this version has \"f32/1\"", self.arithmetic));
+        }
+        self.inner.check()?;
+        ascii("compression.quantiser", &self.compression.quantiser, 32)?;
+        if u64::from(self.compression.error_decay_ppm) > ONE_PPM {
+            return Err("compression.error_decay_ppm is above 1000000".to_owned());
+        }
+        ascii("outer.rule", &self.outer.rule, 32)?;
+        positive("outer.max_contributions", self.outer.max_contributions.into())?;
+        ascending("outer.schedule", &self.outer.schedule, |segment| segment.from_window)?;
+        if self.outer.schedule.first().is_none_or(|segment| segment.from_window != 0) {
+            return Err("outer.schedule does not start at window 0".to_owned());
+        }
+        if u64::from(self.gauntlet.rating_decay_ppm) > ONE_PPM || u64::from(self.gauntlet.trial_step_ppm) > ONE_PPM {
+            return Err("gauntlet holds a fraction above 1000000".to_owned());
+        }
+        positive("gauntlet.assigned_pages", self.gauntlet.assigned_pages.into())?;
+        positive("gauntlet.unassigned_pages", self.gauntlet.unassigned_pages.into())?;
+        positive("gauntlet.held_out_pages", self.gauntlet.held_out_pages.into())?;
+        if !self.replay.before_close || u64::from(self.replay.fraction_ppm) != ONE_PPM {
+            // With replay of every contribution before anything is paid, cheating pays nothing whatever registration
+            // costs. Sampled replay needs a registration fee; this version has none and refuses it.
+            return Err("replay: this version replays every contribution before the window closes".to_owned());
+        }
+        let emission = &self.emission;
+        let parts = [emission.miners_ppm, emission.validators_ppm, emission.treasury_ppm];
+        if parts.iter().map(|&part| u64::from(part)).sum::<u64>() > ONE_PPM {
+            return Err("emission: the parts add up to more than 1000000".to_owned());
+        }
+        if emission.per_window_micros > 1 << 50 {
+            return Err("emission.per_window_micros is above 2^50".to_owned());
+        }
+        ascending("validators", &self.validators, |validator| validator.key)?;
+        if self.validators.is_empty() {
+            return Err("validators is empty".to_owned());
+        }
+        for validator in &self.validators {
+            positive("validators.stake", validator.stake)?;
+            if validator.stake > 1 << 48 {
+                return Err("validators.stake is above 2^48".to_owned());
+            }
+        }
+        ascending("registration.listed", self.miners(), |miner| *miner)?;
+        if self.miners().is_empty() {
+            return Err("registration.listed is empty".to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! One validator's judgement of a window.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ascending, ascii};
+use crate::id::{ContributionId, CutId, Hash, RunId, WindowIndex};
+use crate::key::PublicKey;
+use crate::payload::{Kind, Payload};
+
+/// What a validator measured, and its row: the weights it gives to all miners. Everybody can recompute both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Score {
+    /// The run.
+    pub run: RunId,
+    /// The window.
+    pub window: WindowIndex,
+    /// Who judged.
+    pub validator: PublicKey,
+    /// The cut that was judged.
+    pub cut: CutId,
+    /// The window's seed, from which pages and replays were drawn.
+    pub seed: Hash,
+    /// One entry for each contribution of the cut, sorted by miner.
+    pub entries: Vec<ScoreEntry>,
+    /// The weights of miners, sorted by miner; those that are zero are left out.
+    pub row: Vec<Weight>,
+}
+
+/// What a validator found out about one contribution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreEntry {
+    /// The miner.
+    pub miner: PublicKey,
+    /// Its contribution.
+    pub contribution: ContributionId,
+    /// Whether this validator replayed it, and the result.
+    pub replay: Replay,
+    /// Mean loss on assigned pages before the trial step, in 1e-9 nats; 0 where the delta could not be tried.
+    pub assigned_before_nanonats: u64,
+    /// The same after the trial step.
+    pub assigned_after_nanonats: u64,
+    /// Mean loss on unassigned pages before the trial step.
+    pub unassigned_before_nanonats: u64,
+    /// The same after the trial step.
+    pub unassigned_after_nanonats: u64,
+}
+
+/// The result of replaying a contribution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Replay {
+    /// Another validator's to do.
+    NotDrawn,
+    /// The replay gave the same delta, trace and state.
+    Match,
+    /// It did not, or could not be begun.
+    Refused(Refusal),
+}
+
+/// Why a contribution is refused. Every reason is recomputable from blobs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Refusal {
+    /// The delta or trace was not served before the deadline.
+    Withheld,
+    /// The delta does not decode; the text says where.
+    Malformed {
+        /// The decoder's message.
+        error: String,
+    },
+    /// The contribution does not continue from the miner's recorded state, or claims steps or tokens it cannot have.
+    WrongClaim {
+        /// Which field.
+        field: String,
+    },
+    /// The replay's trace departs from the miner's.
+    Mismatch {
+        /// The first leaf that differs: 0 is the start, `k` the state after inner step `k`, `steps + 1` the delta.
+        step: u32,
+        /// The first tensor that differs in it.
+        tensor: String,
+    },
+    /// Nobody replayed it in time.
+    NotReplayed,
+}
+
+/// What a miner is worth to a validator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Weight {
+    /// The miner.
+    pub miner: PublicKey,
+    /// Its part of the row.
+    pub weight_ppm: u32,
+}
+
+impl Refusal {
+    pub(super) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Withheld | Self::NotReplayed => Ok(()),
+            Self::Malformed { error } => ascii("malformed.error", error, 512),
+            Self::WrongClaim { field } => ascii("wrong-claim.field", field, 64),
+            Self::Mismatch { tensor, .. } => ascii("mismatch.tensor", tensor, 256),
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Withheld => f.write_str("withheld: the delta was not served in time"),
+            Self::Malformed { error } => write!(f, "malformed delta: {error}"),
+            Self::WrongClaim { field } => write!(f, "wrong claim: {field}"),
+            Self::Mismatch { step, tensor } => write!(f, "replay differs from step {step}, first in {tensor}"),
+            Self::NotReplayed => f.write_str("not replayed in time"),
+        }
+    }
+}
+
+pub(super) fn check_weights(field: &str, weights: &[Weight]) -> Result<(), String> {
+    ascending(field, weights, |weight| weight.miner)?;
+    if weights.iter().any(|weight| weight.weight_ppm == 0) {
+        return Err(format!("{field} lists a weight of zero"));
+    }
+    if weights.iter().map(|weight| u64::from(weight.weight_ppm)).sum::<u64>() > 1_000_000 {
+        return Err(format!("{field} adds up to more than 1000000"));
+    }
+    Ok(())
+}
+
+impl Payload for Score {
+    const KIND: Kind = Kind::Score;
+
+    fn run(&self) -> Option<RunId> {
+        Some(self.run)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        ascending("entries", &self.entries, |entry| entry.miner)?;
+        for entry in &self.entries {
+            if let Replay::Refused(refusal) = &entry.replay {
+                refusal.check()?;
+            }
+        }
+        check_weights("row", &self.row)
+    }
+}

@@ -1,0 +1,127 @@
+//! The record that closes a window: pure computation from the cut, the reveals and the scores.
+
+use serde::{Deserialize, Serialize};
+
+use super::score::{Refusal, Weight, check_weights};
+use super::{MAX_ENTRIES, ascending};
+use crate::id::{CheckpointId, ContributionId, CutId, Hash, RecordId, RunId, ScoreId, WindowIndex};
+use crate::key::PublicKey;
+use crate::payload::{Kind, Payload};
+
+/// The record of a window, certified by more than two thirds of the stake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// The run.
+    pub run: RunId,
+    /// The window.
+    pub window: WindowIndex,
+    /// The record of the window before; null for the first.
+    pub previous: Option<RecordId>,
+    /// The checkpoint that the window started from.
+    pub checkpoint_before: CheckpointId,
+    /// The certified cut.
+    pub cut: CutId,
+    /// The validators' hash-chain values, sorted by validator.
+    pub reveals: Vec<Reveal>,
+    /// The window's seed.
+    pub seed: Hash,
+    /// The scores that were counted, in the order of their validators' keys.
+    pub scores: Vec<ScoreId>,
+    /// What became of each contribution of the cut, sorted by miner.
+    pub outcomes: Vec<Outcome>,
+    /// The consensus weights, sorted by miner.
+    pub weights: Vec<Weight>,
+    /// What was minted, sorted by account and kind.
+    pub mints: Vec<Mint>,
+    /// Root of the ledger after the window.
+    pub ledger_root: Hash,
+    /// The model after the window.
+    pub checkpoint: CheckpointId,
+    /// Mean loss of that model on the held-out pages, in 1e-9 nats.
+    pub held_out_loss_nanonats: u64,
+}
+
+/// A validator's hash-chain value of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reveal {
+    /// The validator.
+    pub validator: PublicKey,
+    /// The value; it hashes to the one before.
+    pub value: Hash,
+}
+
+/// What became of a contribution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// The miner.
+    pub miner: PublicKey,
+    /// Its contribution.
+    pub contribution: ContributionId,
+    /// Whether it was accepted.
+    pub verdict: Verdict,
+}
+
+/// The verdict on a contribution: committed ⊇ accepted ⊇ aggregated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Valid, and part of the outer step.
+    Aggregated,
+    /// Valid, and beyond the number of contributions that genesis aggregates.
+    Reserve,
+    /// Refused, with the reason.
+    Refused(Refusal),
+}
+
+/// An amount that the window created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mint {
+    /// Who receives it; for the treasury 32 zero bytes.
+    pub account: PublicKey,
+    /// What for.
+    pub kind: MintKind,
+    /// How much, in micro-ALPHA.
+    pub amount_micros: u64,
+}
+
+/// What an amount was minted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MintKind {
+    /// A verified contribution.
+    Miner,
+    /// Judging.
+    Validator,
+    /// The treasury's part.
+    Treasury,
+}
+
+impl Payload for Window {
+    const KIND: Kind = Kind::Window;
+
+    fn run(&self) -> Option<RunId> {
+        Some(self.run)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.previous.is_none() != (self.window.0 == 0) {
+            return Err("previous is null exactly for window 0".to_owned());
+        }
+        ascending("reveals", &self.reveals, |reveal| reveal.validator)?;
+        if self.scores.is_empty() || self.scores.len() > MAX_ENTRIES {
+            return Err(format!("scores has {} entries", self.scores.len()));
+        }
+        ascending("outcomes", &self.outcomes, |outcome| outcome.miner)?;
+        for outcome in &self.outcomes {
+            if let Verdict::Refused(refusal) = &outcome.verdict {
+                refusal.check()?;
+            }
+        }
+        check_weights("weights", &self.weights)?;
+        ascending("mints", &self.mints, |mint| (mint.account, mint.kind))
+    }
+}

@@ -1,0 +1,207 @@
+//! Canonical encoding of payloads: DAG-CBOR, decoded strictly.
+//!
+//! A payload is the map `{"body": …, "kind": "…", "version": n}`. One value has one spelling: decoding re-encodes and
+//! compares, so unknown fields, other key orders, long integers, tags and trailing bytes are all refused. The payload's
+//! BLAKE3 hash is its id.
+
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Hash, RunId};
+
+/// No payload is longer; a peer that announces more is refused before anything is allocated.
+pub const MAX_PAYLOAD_BYTES: usize = 4 << 20;
+
+/// The kinds of manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, std::hash::Hash)]
+pub enum Kind {
+    /// The whole configuration of a run.
+    Genesis,
+    /// Tokenised shards with their source and licence.
+    Dataset,
+    /// A miner's commitment to one delta for one window.
+    Contribution,
+    /// What one validator had received at its deadline.
+    Inbox,
+    /// Which contributions of a window count.
+    Cut,
+    /// One validator's judgement of a window.
+    Score,
+    /// The record that closes a window.
+    Window,
+    /// The model between two windows.
+    Checkpoint,
+    /// A miner's optimiser moments and error feedback between two windows.
+    State,
+    /// One auditor's recomputation of a window.
+    Audit,
+}
+
+impl Kind {
+    /// All kinds, in the order of the way of the data.
+    pub const ALL: [Self; 10] = [
+        Self::Genesis,
+        Self::Dataset,
+        Self::Contribution,
+        Self::Inbox,
+        Self::Cut,
+        Self::Score,
+        Self::Window,
+        Self::Checkpoint,
+        Self::State,
+        Self::Audit,
+    ];
+
+    /// The name in the payload.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Genesis => "genesis",
+            Self::Dataset => "dataset",
+            Self::Contribution => "contribution",
+            Self::Inbox => "inbox",
+            Self::Cut => "cut",
+            Self::Score => "score",
+            Self::Window => "window",
+            Self::Checkpoint => "checkpoint",
+            Self::State => "state",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why bytes are not the payload that was wanted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// More than [`MAX_PAYLOAD_BYTES`].
+    #[error("payload of {0} bytes is longer than the {MAX_PAYLOAD_BYTES} that any manifest may have")]
+    TooLong(usize),
+    /// Not DAG-CBOR, or not the fields of the kind.
+    #[error("payload does not decode: {0}")]
+    Malformed(String),
+    /// Decodes, but is not the one spelling of its value.
+    #[error("payload is not canonical: the same value is spelled differently")]
+    NotCanonical,
+    /// A kind that this version does not know.
+    #[error("unknown kind of manifest {0:?}")]
+    UnknownKind(String),
+    /// Another kind than the one wanted.
+    #[error("expected a {expected} manifest, found a {found} manifest")]
+    WrongKind {
+        /// What was wanted.
+        expected: Kind,
+        /// What the payload says.
+        found: Kind,
+    },
+    /// A layout that this version does not know.
+    #[error("{kind} manifest of version {found}, this program reads version {expected}")]
+    WrongVersion {
+        /// The kind.
+        kind: Kind,
+        /// What this program reads.
+        expected: u64,
+        /// What the payload says.
+        found: u64,
+    },
+    /// The fields are spelled right and break a rule of their kind.
+    #[error("{kind} manifest breaks a rule: {rule}")]
+    Rule {
+        /// The kind.
+        kind: Kind,
+        /// The rule that is broken.
+        rule: String,
+    },
+}
+
+/// A value that can be the body of a manifest.
+pub trait Payload: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug {
+    /// Its kind.
+    const KIND: Kind;
+    /// The version of its layout; 0 until the first release freezes the formats.
+    const VERSION: u64 = 0;
+
+    /// The run it belongs to, or `None` for what belongs to no run (a dataset) or is the run (a genesis).
+    fn run(&self) -> Option<RunId>;
+
+    /// Checks what the types do not: order, uniqueness, ranges. Returns the broken rule.
+    fn check(&self) -> Result<(), String>;
+}
+
+#[derive(Serialize)]
+struct DocumentRef<'a, T> {
+    body: &'a T,
+    kind: &'a str,
+    version: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document<T> {
+    body: T,
+    #[allow(dead_code, reason = "checked when the document was peeked at")]
+    kind: String,
+    #[allow(dead_code, reason = "checked when the document was peeked at")]
+    version: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Peek {
+    #[allow(dead_code, reason = "named so that other fields are refused")]
+    body: IgnoredAny,
+    kind: String,
+    version: u64,
+}
+
+/// The canonical bytes of `payload`.
+///
+/// # Panics
+/// Never for the kinds of this crate: their encoding into memory cannot fail.
+pub fn encode<T: Payload>(payload: &T) -> Vec<u8> {
+    let document = DocumentRef { body: payload, kind: T::KIND.name(), version: T::VERSION };
+    serde_ipld_dagcbor::to_vec(&document).expect("encoding a manifest into memory cannot fail")
+}
+
+/// The id of `payload`: the BLAKE3 hash of its canonical bytes.
+pub fn id_of<T: Payload>(payload: &T) -> Hash {
+    Hash::of(&encode(payload))
+}
+
+/// The kind and version that `bytes` claim to be.
+pub fn peek(bytes: &[u8]) -> Result<(Kind, u64), DecodeError> {
+    if bytes.len() > MAX_PAYLOAD_BYTES {
+        return Err(DecodeError::TooLong(bytes.len()));
+    }
+    let peek: Peek =
+        serde_ipld_dagcbor::from_slice(bytes).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    let kind = Kind::from_name(&peek.kind).ok_or(DecodeError::UnknownKind(peek.kind))?;
+    Ok((kind, peek.version))
+}
+
+/// Decodes `bytes` as a payload of type `T`, refusing every other spelling of it.
+pub fn decode<T: Payload>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let (found, version) = peek(bytes)?;
+    if found != T::KIND {
+        return Err(DecodeError::WrongKind { expected: T::KIND, found });
+    }
+    if version != T::VERSION {
+        return Err(DecodeError::WrongVersion { kind: found, expected: T::VERSION, found: version });
+    }
+    let document: Document<T> =
+        serde_ipld_dagcbor::from_slice(bytes).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    if encode(&document.body) != bytes {
+        return Err(DecodeError::NotCanonical);
+    }
+    document.body.check().map_err(|rule| DecodeError::Rule { kind: T::KIND, rule })?;
+    Ok(document.body)
+}
