@@ -1,1 +1,24 @@
-//! Being built.
+//! Content-addressed bytes on disk, and every way an audit or a trainer reads them back.
+//!
+//! A [`Store`] is one directory held by one process. What goes in is named by its BLAKE3 hash; what comes out has been
+//! hashed again on the way, so bytes that rotted on the disk are an error and never an input. The bytes have no meaning
+//! here: shards, tensors, deltas and manifests are all blobs.
+//!
+//! Underneath lies iroh-blobs' file store: blobs of at most 16 KiB live in its database, larger ones in files of their
+//! own beside an outboard (the inner nodes of the hash tree) that lets any 16 KiB be verified alone. That store does not
+//! force file data to the disk, so whoever signs or announces a blob calls [`Store::sync`] first.
+//!
+//! Code that only reads takes a [`BlobSource`]: an open store, a folder of files named by their hash, or memory.
+
+mod error;
+mod ops;
+mod source;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use error::{ExportError, ListError, OpenError, PutError, ReadError, SyncError};
+pub use ops::ScrubReport;
+pub use source::{BlobSource, BlockingStore, DirBlobs, MemoryBlobs};
+pub use store::Store;
+pub use store::{from_iroh, to_iroh};

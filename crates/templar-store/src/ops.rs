@@ -1,0 +1,179 @@
+//! What a store does with whole blobs at once: export to a file, list, write through to the disk, verify everything.
+//!
+//! Invariant: an exported file is whole and verified or it is not there; after [`Store::sync`] a power cut loses neither
+//! the named blobs nor the fact that they are here.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use templar_manifest::Hash;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+
+use crate::store::{from_iroh, io_error, is_disk_full};
+use crate::{ExportError, ListError, ReadError, Store, SyncError};
+
+/// What [`Store::scrub`] found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ScrubReport {
+    /// How many whole blobs were read and hashed.
+    pub checked: u64,
+    /// How many bytes they have together.
+    pub checked_bytes: u64,
+    /// The blobs whose bytes are not what their name says, in order. Putting the right bytes again heals them.
+    pub corrupt: Vec<Hash>,
+}
+
+impl Store {
+    /// Writes a blob to `path`, verified, replacing what is there. Returns its length in bytes.
+    ///
+    /// # Errors
+    /// On any error `path` is as it was before.
+    pub async fn export(&self, id: &Hash, path: &Path) -> Result<u64, ExportError> {
+        let size = self.size_within(id, u64::MAX).await?;
+        let (store, id, target, handle) = (self.clone(), *id, path.to_path_buf(), Handle::current());
+        let exported = spawn_blocking(move || export_file(&store, &id, size, &target, &handle)).await;
+        exported
+            .map_err(|error| ExportError::Write { path: path.to_path_buf(), source: io::Error::other(error) })??;
+        Ok(size)
+    }
+
+    /// All whole blobs and their lengths in bytes, sorted by name.
+    ///
+    /// # Errors
+    /// See [`ListError`].
+    pub async fn list(&self) -> Result<Vec<(Hash, u64)>, ListError> {
+        let hashes = self.blobs().blobs().list().hashes().await.map_err(|error| match error {
+            iroh_blobs::api::RequestError::Rpc { .. } => ListError::Closed,
+            inner => ListError::Io(io_error(inner)),
+        })?;
+        let mut ids: Vec<Hash> = hashes.iter().map(from_iroh).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut whole = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(size) = self.size(&id).await {
+                whole.push((id, size));
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Returns once these blobs would survive a power cut: file data, then the directory, then the database.
+    ///
+    /// Call it before a blob is signed or announced.
+    ///
+    /// # Errors
+    /// On any error nothing is known about the blobs.
+    pub async fn sync(&self, ids: &[Hash]) -> Result<(), SyncError> {
+        let mut files = Vec::new();
+        for id in ids {
+            match self.has(id).await {
+                Ok(true) => {}
+                Ok(false) => return Err(SyncError::NotFound { id: *id }),
+                Err(_) => return Err(SyncError::Closed),
+            }
+            if let Some(disk) = self.disk() {
+                files.extend(disk.files_of(id));
+            }
+        }
+        if let Some(disk) = self.disk() {
+            let (data_dir, root) = (disk.data_dir(), disk.root.clone());
+            let synced = spawn_blocking(move || {
+                for file in files {
+                    sync_path(&file, true)?;
+                }
+                sync_path(&data_dir, false)?;
+                sync_path(&root, false)
+            });
+            let synced = synced.await;
+            synced.map_err(|error| SyncError::Io { path: disk.root.clone(), source: io::Error::other(error) })??;
+        }
+        self.blobs().sync_db().await.map_err(|_| SyncError::Closed)
+    }
+
+    /// Reads and verifies every whole blob.
+    ///
+    /// # Errors
+    /// Only when the store cannot be listed or read at all; corrupt blobs are in the report.
+    pub async fn scrub(&self) -> Result<ScrubReport, ListError> {
+        let mut report = ScrubReport::default();
+        for (id, size) in self.list().await? {
+            match self.read_verified(&id, size, |_| Ok(())).await {
+                Ok(()) => {}
+                Err(ReadError::Corrupt { .. }) => report.corrupt.push(id),
+                Err(ReadError::Io { source, .. }) => return Err(ListError::Io(source)),
+                Err(ReadError::Closed) => return Err(ListError::Closed),
+                // It was there a moment ago: somebody removed it.
+                Err(ReadError::NotFound { .. } | ReadError::TooLarge { .. }) => continue,
+            }
+            report.checked += 1;
+            report.checked_bytes = report.checked_bytes.saturating_add(size);
+        }
+        Ok(report)
+    }
+}
+
+/// Writes beside the target and renames, so that the target is never half-written.
+fn export_file(store: &Store, id: &Hash, size: u64, target: &Path, handle: &Handle) -> Result<(), ExportError> {
+    let write = |source: io::Error| {
+        let path = target.to_path_buf();
+        if is_disk_full(&source) { ExportError::DiskFull { path } } else { ExportError::Write { path, source } }
+    };
+    let parent = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(parent).map_err(write)?;
+    let mut file = tempfile::Builder::new().prefix(".export-").tempfile_in(parent).map_err(write)?;
+    // The sink's own error, kept apart from errors of reading.
+    let mut failed = None;
+    let read = handle.block_on(store.read_verified(id, size, |chunk| {
+        file.write_all(chunk).map_err(|error| {
+            let kind = error.kind();
+            failed = Some(error);
+            kind.into()
+        })
+    }));
+    if let Some(error) = failed {
+        return Err(write(error));
+    }
+    read?;
+    readable_by_all(file.as_file()).map_err(write)?;
+    file.as_file().sync_all().map_err(write)?;
+    file.persist(target).map_err(|error| write(error.error))?;
+    sync_dir(parent).map_err(write)
+}
+
+/// Temporary files are private; an exported file is an ordinary one.
+#[cfg(unix)]
+fn readable_by_all(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn readable_by_all(_file: &File) -> io::Result<()> {
+    Ok(())
+}
+
+/// Forces a file or directory to the disk. With `optional`, one that is not there is well: small blobs have no files.
+fn sync_path(path: &Path, optional: bool) -> Result<(), SyncError> {
+    let synced = if optional { File::open(path).and_then(|file| file.sync_all()) } else { sync_dir(path) };
+    match synced {
+        Err(error) if optional && error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(SyncError::Io { path: PathBuf::from(path), source }),
+        Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_dir(_path: &Path) -> io::Result<()> {
+    Ok(())
+}

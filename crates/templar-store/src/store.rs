@@ -1,0 +1,344 @@
+//! The [`Store`] handle: open a directory, put bytes in, get verified bytes out.
+//!
+//! Invariant: bytes returned from here hash to the name they were asked by. Every blob that is put or fetched carries a
+//! tag of its own name, so a later collection of garbage removes only what somebody untagged.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use iroh_blobs::api::RequestError;
+use iroh_blobs::api::blobs::{AddPathOptions, AddProgress, BlobStatus, EncodedItem, ImportMode};
+use iroh_blobs::protocol::ChunkRanges;
+use iroh_blobs::store::fs::FsStore;
+use iroh_blobs::store::mem::MemStore;
+use iroh_blobs::{BlobFormat, HashAndFormat};
+use n0_future::StreamExt;
+use templar_manifest::Hash;
+use tokio::sync::RwLock;
+use tokio::task::spawn_blocking;
+
+use crate::{ListError, OpenError, PutError, ReadError};
+
+/// Content-addressed bytes in one directory. Cheap to clone: all clones are the same store.
+///
+/// Call [`shutdown`](Self::shutdown) before the process ends: the last writes of metadata are lost otherwise (the blobs
+/// they name are then fetched or computed again).
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    blobs: iroh_blobs::api::Store,
+    /// None for a store in memory.
+    disk: Option<Disk>,
+}
+
+/// A store's directory and the lock that makes this process its only user.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    pub(crate) root: PathBuf,
+    lock: File,
+    /// Held for reading by every import, for writing by the removal of half-written files.
+    imports: RwLock<()>,
+}
+
+impl Disk {
+    /// Where the file store keeps the raw bytes of blobs above 16 KiB.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    /// The files that hold a blob's bytes and its inner hash nodes, if it is not in the database.
+    pub(crate) fn files_of(&self, id: &Hash) -> [PathBuf; 2] {
+        let data = self.data_dir();
+        [data.join(format!("{id}.data")), data.join(format!("{id}.obao4"))]
+    }
+
+    /// Removes what an import that failed or a killed process left half-written.
+    fn sweep(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(self.root.join("temp"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "temp") {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the disk refuses even a small file. The database hides the reason when it stops on a full disk.
+    fn is_full(&self) -> bool {
+        let probe = tempfile::tempfile_in(&self.root)
+            .and_then(|mut file| io::Write::write_all(&mut file, &[0; 64 << 10]).and_then(|()| file.sync_data()));
+        probe.is_err_and(|error| is_disk_full(&error))
+    }
+}
+
+impl Store {
+    /// Opens the store in `dir`, creating it if there is none.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] while another process has it open.
+    pub async fn open(dir: &Path) -> Result<Self, OpenError> {
+        let root = dir.to_path_buf();
+        let lock = spawn_blocking(move || lock_dir(&root))
+            .await
+            .map_err(|error| OpenError::Io { path: dir.to_path_buf(), source: io::Error::other(error) })??;
+        // An absolute path: the database must stay where it is when the process changes its directory.
+        let root = std::path::absolute(dir).map_err(|source| OpenError::Io { path: dir.to_path_buf(), source })?;
+        let blobs = FsStore::load(&root).await.map_err(|error| {
+            let reason = format!("{error:#}");
+            // The database has a lock of its own, which a process that just died may hold a moment longer than ours.
+            if reason.contains("already open") {
+                OpenError::Locked { path: root.clone() }
+            } else {
+                OpenError::Database { path: root.clone(), reason }
+            }
+        })?;
+        let disk = Disk { root: root.clone(), lock, imports: RwLock::new(()) };
+        disk.sweep().map_err(|source| OpenError::Io { path: root.join("temp"), source })?;
+        Ok(Self { inner: Arc::new(Inner { blobs: (*blobs).clone(), disk: Some(disk) }) })
+    }
+
+    /// A store that lives in memory and ends with its last handle.
+    pub async fn memory() -> Self {
+        Self { inner: Arc::new(Inner { blobs: (*MemStore::new()).clone(), disk: None }) }
+    }
+
+    /// Adds bytes and keeps them; adding the same bytes again heals a corrupt copy. Returns their name.
+    ///
+    /// # Errors
+    /// [`PutError::DiskFull`] and others; nothing half-written remains.
+    pub async fn put(&self, bytes: impl Into<Bytes>) -> Result<Hash, PutError> {
+        let bytes = bytes.into();
+        self.import(self.blobs().add_bytes(bytes)).await
+    }
+
+    /// Adds a copy of a file and keeps it. Returns its name and its length in bytes.
+    ///
+    /// # Errors
+    /// [`PutError::Input`] when the file cannot be read; otherwise as [`put`](Self::put).
+    pub async fn put_file(&self, path: &Path) -> Result<(Hash, u64), PutError> {
+        let input = |source| PutError::Input { path: path.to_path_buf(), source };
+        let metadata = tokio::fs::metadata(path).await.map_err(input)?;
+        if !metadata.is_file() {
+            return Err(input(io::Error::other("not a regular file")));
+        }
+        tokio::fs::File::open(path).await.map_err(input)?;
+        let path = std::path::absolute(path).map_err(input)?;
+        let options = AddPathOptions { path, format: BlobFormat::Raw, mode: ImportMode::Copy };
+        let id = self.import(self.blobs().add_path_with_opts(options)).await?;
+        let size = self.size(&id).await.ok_or(PutError::NotFound { id })?;
+        Ok((id, size))
+    }
+
+    async fn import(&self, progress: AddProgress<'_>) -> Result<Hash, PutError> {
+        let outcome = {
+            let _importing = match &self.inner.disk {
+                Some(disk) => Some(disk.imports.read().await),
+                None => None,
+            };
+            async {
+                // Protects the blob until its own tag is set.
+                let added = progress.temp_tag().await?;
+                let id = from_iroh(&added.hash());
+                self.blobs().tags().set(id.to_string(), added.hash_and_format()).await?;
+                Ok(id)
+            }
+            .await
+        };
+        match outcome {
+            Ok(id) => Ok(id),
+            Err(error) => Err(self.import_failed(error).await),
+        }
+    }
+
+    /// Names the reason of a failed import and removes what it left in the directory for temporary files.
+    async fn import_failed(&self, error: RequestError) -> PutError {
+        // The database answers nothing any more, whatever the error at hand says.
+        let closed = self.has(&Hash::default()).await.is_err();
+        let io_error = io_error(error);
+        let mut full = is_disk_full(&io_error);
+        if let Some(disk) = &self.inner.disk {
+            if let Ok(_alone) = disk.imports.try_write()
+                && let Err(error) = disk.sweep()
+            {
+                tracing::warn!(%error, "half-written files stay until the store is opened again");
+            }
+            full = full || (closed && disk.is_full());
+        }
+        match (full, closed) {
+            (true, _) => PutError::DiskFull,
+            (false, true) => PutError::Closed,
+            (false, false) => PutError::Io(io_error),
+        }
+    }
+
+    /// Keeps a blob that came in by another way than [`put`](Self::put), such as a transfer.
+    ///
+    /// # Errors
+    /// [`PutError::NotFound`] unless the blob is here whole.
+    pub async fn keep(&self, id: &Hash) -> Result<(), PutError> {
+        if self.size(id).await.is_none() {
+            return Err(PutError::NotFound { id: *id });
+        }
+        let tagged = self.blobs().tags().set(id.to_string(), HashAndFormat::raw(to_iroh(id))).await;
+        match tagged {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.import_failed(error).await),
+        }
+    }
+
+    /// Whether the whole blob is here. Its bytes are verified when they are read, not now.
+    ///
+    /// # Errors
+    /// [`ListError::Closed`] after [`shutdown`](Self::shutdown).
+    pub async fn has(&self, id: &Hash) -> Result<bool, ListError> {
+        let status = self.blobs().blobs().status(to_iroh(id)).await.map_err(|_| ListError::Closed)?;
+        Ok(matches!(status, BlobStatus::Complete { .. }))
+    }
+
+    /// The length of a blob in bytes; none unless the whole blob is here.
+    pub async fn size(&self, id: &Hash) -> Option<u64> {
+        match self.blobs().blobs().status(to_iroh(id)).await {
+            Ok(BlobStatus::Complete { size }) => Some(size),
+            _ => None,
+        }
+    }
+
+    /// Reads a whole blob of at most `max_bytes` bytes, verifying every chunk on the way.
+    ///
+    /// # Errors
+    /// [`ReadError::NotFound`], [`ReadError::TooLarge`], [`ReadError::Corrupt`] and others.
+    pub async fn get(&self, id: &Hash, max_bytes: u64) -> Result<Bytes, ReadError> {
+        let size = self.size_within(id, max_bytes).await?;
+        let capacity = usize::try_from(size).map_err(|_| ReadError::TooLarge { id: *id, size, max_bytes })?;
+        let mut bytes = Vec::with_capacity(capacity);
+        self.read_verified(id, size, |chunk| {
+            bytes.extend_from_slice(chunk);
+            Ok(())
+        })
+        .await?;
+        Ok(bytes.into())
+    }
+
+    /// The length of a whole blob that may have at most `max_bytes`.
+    pub(crate) async fn size_within(&self, id: &Hash, max_bytes: u64) -> Result<u64, ReadError> {
+        let status = self.blobs().blobs().status(to_iroh(id)).await.map_err(|_| ReadError::Closed)?;
+        match status {
+            BlobStatus::Complete { size } if size > max_bytes => Err(ReadError::TooLarge { id: *id, size, max_bytes }),
+            BlobStatus::Complete { size } => Ok(size),
+            _ => Err(ReadError::NotFound { id: *id }),
+        }
+    }
+
+    /// Hands all bytes of a blob of `size` bytes to `sink`, in order, each chunk verified against the blob's name.
+    ///
+    /// An error of `sink` ends the reading as [`ReadError::Io`].
+    pub(crate) async fn read_verified(
+        &self,
+        id: &Hash,
+        size: u64,
+        mut sink: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), ReadError> {
+        let corrupt = |reason: String| ReadError::Corrupt { id: *id, reason };
+        let mut items = std::pin::pin!(self.blobs().blobs().export_bao(to_iroh(id), ChunkRanges::all()).stream());
+        let mut offset = 0_u64;
+        while let Some(item) = items.next().await {
+            match item {
+                EncodedItem::Size(stored) if stored != size => {
+                    return Err(corrupt(format!("{stored} bytes are stored where the database says {size}")));
+                }
+                EncodedItem::Leaf(leaf) => {
+                    if leaf.offset != offset {
+                        return Err(corrupt(format!("no bytes at offset {offset}")));
+                    }
+                    sink(&leaf.data).map_err(|source| ReadError::Io { id: *id, source })?;
+                    offset += leaf.data.len() as u64;
+                }
+                EncodedItem::Error(error) => {
+                    return Err(self.read_failed(id, iroh_blobs::api::Error::from(error)).await);
+                }
+                EncodedItem::Size(_) | EncodedItem::Parent(_) | EncodedItem::Done => {}
+            }
+        }
+        if offset == size { Ok(()) } else { Err(corrupt(format!("the bytes end at {offset} of {size}"))) }
+    }
+
+    /// Tells damage from a closed store and from a disk that does not answer.
+    async fn read_failed(&self, id: &Hash, error: iroh_blobs::api::Error) -> ReadError {
+        let iroh_blobs::api::Error::Io(source) = error;
+        if self.size_within(id, u64::MAX).await.is_err() {
+            return ReadError::Closed;
+        }
+        match source.kind() {
+            // A wrong hash, a file that is cut off, gone or does not open.
+            io::ErrorKind::Other
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::InvalidData => ReadError::Corrupt { id: *id, reason: source.to_string() },
+            _ => ReadError::Io { id: *id, source },
+        }
+    }
+
+    /// Writes everything out and gives the directory back. Must be called before the process ends; all other calls
+    /// fail from then on.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.blobs().shutdown().await {
+            tracing::debug!(%error, "the store was shut down before");
+        }
+        if let Some(disk) = &self.inner.disk
+            && let Err(error) = disk.lock.unlock()
+        {
+            tracing::warn!(%error, "the lock of the store stays until the process ends");
+        }
+    }
+
+    /// The store underneath, for the network that serves and fills it.
+    pub fn blobs(&self) -> &iroh_blobs::api::Store {
+        &self.inner.blobs
+    }
+
+    pub(crate) fn disk(&self) -> Option<&Disk> {
+        self.inner.disk.as_ref()
+    }
+}
+
+/// The same 32 bytes as the type of iroh-blobs.
+pub fn to_iroh(id: &Hash) -> iroh_blobs::Hash {
+    iroh_blobs::Hash::from_bytes(*id.as_bytes())
+}
+
+/// The same 32 bytes as the type of this project.
+pub fn from_iroh(hash: &iroh_blobs::Hash) -> Hash {
+    Hash::from_bytes(*hash.as_bytes())
+}
+
+/// Creates the directory and takes its lock.
+fn lock_dir(root: &Path) -> Result<File, OpenError> {
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| OpenError::Io { path, source }
+    };
+    std::fs::create_dir_all(root).map_err(io(root))?;
+    let path = root.join("lock");
+    let lock = File::options().create(true).write(true).truncate(false).open(&path).map_err(io(&path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: root.to_path_buf() }),
+        Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+    }
+}
+
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+pub(crate) fn io_error(error: RequestError) -> io::Error {
+    let iroh_blobs::api::Error::Io(error) = iroh_blobs::api::Error::from(error);
+    error
+}

@@ -1,0 +1,257 @@
+//! The store against real directories: verified reads, damage on the disk, locks, reopening.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use templar_manifest::Hash;
+
+use crate::{
+    BlobSource, BlockingStore, DirBlobs, ExportError, ListError, MemoryBlobs, OpenError, PutError, ReadError, Store,
+    SyncError,
+};
+
+const ANY: u64 = u64::MAX;
+
+/// Bytes that differ everywhere, so that a swapped chunk is noticed.
+fn bytes(len: usize, seed: u8) -> Bytes {
+    let mut out = vec![0; len];
+    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut out);
+    out.into()
+}
+
+/// Flips one bit in the middle of a file that the store keeps for a large blob.
+fn damage(dir: &Path, id: &Hash) {
+    let path = dir.join("data").join(format!("{id}.data"));
+    let mut data = std::fs::read(&path).unwrap();
+    let middle = data.len() / 2;
+    data[middle] ^= 1;
+    std::fs::write(&path, data).unwrap();
+}
+
+#[tokio::test]
+async fn what_goes_in_comes_out_under_its_b3sum_name() {
+    let dir = tempfile::tempdir().unwrap();
+    for store in [Store::memory().await, Store::open(dir.path()).await.unwrap()] {
+        // Empty, inside one chunk, at and across the inline limit, several chunk groups.
+        for len in [0, 1, 1024, 1025, 16 << 10, (16 << 10) + 1, 200_000] {
+            let data = bytes(len, 1);
+            let id = store.put(data.clone()).await.unwrap();
+            assert_eq!(id, Hash::of(&data));
+            assert!(store.has(&id).await.unwrap());
+            assert_eq!(store.size(&id).await, Some(len as u64));
+            assert_eq!(store.get(&id, len as u64).await.unwrap(), data);
+            assert_eq!(store.put(data).await.unwrap(), id, "putting again is no change");
+        }
+        assert_eq!(store.scrub().await.unwrap().corrupt, []);
+        store.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn absent_and_too_large_are_told_apart() {
+    let store = Store::memory().await;
+    let absent = Hash::of(b"absent");
+    assert!(!store.has(&absent).await.unwrap());
+    assert_eq!(store.size(&absent).await, None);
+    assert!(matches!(store.get(&absent, ANY).await, Err(ReadError::NotFound { id }) if id == absent));
+    let id = store.put(bytes(1000, 2)).await.unwrap();
+    let refused = store.get(&id, 999).await;
+    assert!(matches!(refused, Err(ReadError::TooLarge { size: 1000, max_bytes: 999, .. })));
+    assert!(matches!(store.sync(&[id, absent]).await, Err(SyncError::NotFound { id }) if id == absent));
+    assert!(matches!(store.keep(&absent).await, Err(PutError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn a_directory_has_one_user_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let second = Store::open(dir.path()).await;
+    assert!(matches!(&second, Err(OpenError::Locked { path }) if path == dir.path()), "{second:?}");
+    store.shutdown().await;
+    Store::open(dir.path()).await.unwrap().shutdown().await;
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, b"not a directory").unwrap();
+    assert!(matches!(Store::open(&file).await, Err(OpenError::Io { .. })));
+    std::fs::create_dir(dir.path().join("home")).unwrap();
+    std::fs::write(dir.path().join("home/blobs.db"), b"not a database").unwrap();
+    let opened = Store::open(&dir.path().join("home")).await;
+    assert!(matches!(opened, Err(OpenError::Database { .. })), "{opened:?}");
+}
+
+#[tokio::test]
+async fn a_synced_store_opens_again_with_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = [bytes(10, 3), bytes(100_000, 4), bytes(3 << 20, 5)];
+    let store = Store::open(dir.path()).await.unwrap();
+    let mut ids = Vec::new();
+    for data in &data {
+        ids.push(store.put(data.clone()).await.unwrap());
+    }
+    store.sync(&ids).await.unwrap();
+    store.shutdown().await;
+    assert!(matches!(store.put(data[0].clone()).await, Err(PutError::Closed)));
+    assert!(matches!(store.get(&ids[0], ANY).await, Err(ReadError::Closed)));
+    assert!(matches!(store.has(&ids[0]).await, Err(ListError::Closed)));
+    assert!(matches!(store.sync(&ids).await, Err(SyncError::Closed)));
+
+    // What a killed process left half-written goes away.
+    let half = dir.path().join("temp").join("00112233445566778899aabbccddeeff.temp");
+    std::fs::write(&half, b"half").unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    assert!(!half.exists());
+    let mut listed: Vec<_> = ids.iter().copied().zip(data.iter().map(|data| data.len() as u64)).collect();
+    listed.sort();
+    assert_eq!(store.list().await.unwrap(), listed);
+    for (id, data) in ids.iter().zip(&data) {
+        assert_eq!(store.get(id, ANY).await.unwrap(), *data);
+    }
+    store.shutdown().await;
+}
+
+#[tokio::test]
+async fn damage_on_the_disk_is_found_and_healed_by_the_right_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let data = bytes(300_000, 6);
+    let good = store.put(bytes(300_000, 7)).await.unwrap();
+    let id = store.put(data.clone()).await.unwrap();
+    damage(dir.path(), &id);
+
+    assert!(matches!(store.get(&id, ANY).await, Err(ReadError::Corrupt { id: found, .. }) if found == id));
+    let target = dir.path().join("out/blob");
+    assert!(matches!(store.export(&id, &target).await, Err(ExportError::Read(ReadError::Corrupt { .. }))));
+    assert_eq!(std::fs::read_dir(dir.path().join("out")).unwrap().count(), 0, "whole or nothing");
+    let report = store.scrub().await.unwrap();
+    assert_eq!((report.checked, report.corrupt), (2, vec![id]));
+
+    store.put(data.clone()).await.unwrap();
+    assert_eq!(store.get(&id, ANY).await.unwrap(), data);
+    assert_eq!(store.scrub().await.unwrap().corrupt, []);
+    assert!(store.get(&good, ANY).await.is_ok());
+    store.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_file_cut_short_or_gone_is_damage_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let cut = store.put(bytes(300_000, 8)).await.unwrap();
+    let gone = store.put(bytes(300_000, 9)).await.unwrap();
+    store.shutdown().await;
+    let file = |id: &Hash| dir.path().join("data").join(format!("{id}.data"));
+    std::fs::File::options().write(true).open(file(&cut)).unwrap().set_len(100_000).unwrap();
+    std::fs::remove_file(file(&gone)).unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    for id in [cut, gone] {
+        let read = store.get(&id, ANY).await;
+        assert!(matches!(read, Err(ReadError::Corrupt { .. })), "{read:?}");
+    }
+    assert_eq!(store.scrub().await.unwrap().corrupt.len(), 2);
+    store.shutdown().await;
+}
+
+#[tokio::test]
+async fn files_come_in_and_go_out_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store")).await.unwrap();
+    let data = bytes(1_000_000, 10);
+    let source = dir.path().join("source");
+    std::fs::write(&source, &data).unwrap();
+    let (id, size) = store.put_file(&source).await.unwrap();
+    assert_eq!((id, size), (Hash::of(&data), 1_000_000));
+    std::fs::remove_file(&source).unwrap();
+
+    let target = dir.path().join("out/deep/blob");
+    std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+    std::fs::write(&target, b"replaced").unwrap();
+    assert_eq!(store.export(&id, &target).await.unwrap(), size);
+    assert_eq!(std::fs::read(&target).unwrap(), data);
+
+    assert!(matches!(store.put_file(&source).await, Err(PutError::Input { .. })), "it is gone");
+    assert!(matches!(store.put_file(dir.path()).await, Err(PutError::Input { .. })), "a folder is no file");
+    let missing = store.export(&Hash::of(b"missing"), &target).await;
+    assert!(matches!(missing, Err(ExportError::Read(ReadError::NotFound { .. }))));
+    assert_eq!(std::fs::read(&target).unwrap(), data, "untouched by the failure");
+    assert!(matches!(store.export(&id, dir.path()).await, Err(ExportError::Write { .. })), "a folder is in the way");
+    store.shutdown().await;
+}
+
+#[tokio::test]
+async fn many_small_blobs_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for seed in 0..64 {
+        let store = store.clone();
+        tasks.spawn(async move { store.put(bytes(40_000, seed)).await.unwrap() });
+    }
+    let mut ids = tasks.join_all().await;
+    ids.sort();
+    assert_eq!(store.list().await.unwrap().iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids);
+    store.sync(&ids).await.unwrap();
+    store.shutdown().await;
+}
+
+#[test]
+fn an_audit_reads_the_same_from_store_folder_and_memory() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (small, large) = (bytes(100, 11), bytes(100_000, 12));
+    let (store, ids) = runtime.block_on(async {
+        let store = Store::open(&dir.path().join("store")).await.unwrap();
+        let ids = [store.put(small.clone()).await.unwrap(), store.put(large.clone()).await.unwrap()];
+        for id in &ids {
+            store.export(id, &dir.path().join("evidence").join(id.to_string())).await.unwrap();
+        }
+        (store, ids)
+    });
+    let mut memory = MemoryBlobs::new();
+    assert_eq!([memory.insert(small.clone()), memory.insert(large.clone())], ids);
+    let folder = DirBlobs::new(dir.path().join("evidence"));
+    let blocking = BlockingStore::new(store.clone(), runtime.handle().clone());
+    let sources: [&dyn BlobSource; 3] = [&blocking, &folder, &memory];
+    for source in sources {
+        assert_eq!(source.read(&ids[0], 100).unwrap(), small);
+        assert_eq!(source.read(&ids[1], ANY).unwrap(), large);
+        assert!(source.contains(&ids[1]));
+        assert!(matches!(source.read(&ids[0], 99), Err(ReadError::TooLarge { size: 100, .. })));
+        let absent = Hash::of(b"absent");
+        assert!(!source.contains(&absent));
+        assert!(matches!(source.read(&absent, ANY), Err(ReadError::NotFound { .. })));
+    }
+
+    let path = folder.path_of(&ids[1]);
+    let mut damaged = large.to_vec();
+    damaged[5] ^= 0x80;
+    std::fs::write(&path, damaged).unwrap();
+    assert!(matches!(folder.read(&ids[1], ANY), Err(ReadError::Corrupt { .. })));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert!(matches!(folder.read(&ids[1], ANY), Err(ReadError::Io { .. })), "a folder in a file's place");
+    runtime.block_on(store.shutdown());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// One flipped bit anywhere in a folder's file is found.
+    #[test]
+    fn any_flipped_bit_in_a_folder_is_found(data in proptest::collection::vec(any::<u8>(), 1..4000), at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DirBlobs::new(dir.path());
+        let id = Hash::of(&data);
+        std::fs::write(folder.path_of(&id), &data).unwrap();
+        prop_assert_eq!(&folder.read(&id, ANY).unwrap()[..], &data[..]);
+        let mut damaged = data.clone();
+        *at.get_mut(&mut damaged) ^= 1 << bit;
+        std::fs::write(folder.path_of(&id), &damaged).unwrap();
+        let found = matches!(folder.read(&id, ANY), Err(ReadError::Corrupt { .. }));
+        prop_assert!(found);
+    }
+}
