@@ -1,0 +1,221 @@
+//! How a tensor is cut into blocks, and how many values of each block are sent.
+//!
+//! For every dimension the block's side is its largest divisor that is at most `block_side`, so blocks tile the tensor
+//! exactly and all blocks of a tensor are alike. *Wire order* is: blocks by row of the grid, then by column; within a
+//! block, elements row by row. The kept values of one row of blocks are contiguous in it, as are the parameters they
+//! belong to, so rows of blocks are what threads share out.
+
+use templar_manifest::TensorSpec;
+
+use crate::settings::Settings;
+
+/// No model has more tensors than this.
+pub const MAX_TENSORS: usize = 1 << 20;
+
+/// A list of tensors cannot be laid out in blocks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ShapeError {
+    /// Only vectors and matrices are trained.
+    #[error("tensor {tensor}: {dimensions} dimensions, expected 1 or 2")]
+    Dimensions {
+        /// The tensor's name.
+        tensor: String,
+        /// How many it has.
+        dimensions: usize,
+    },
+    /// A dimension is zero.
+    #[error("tensor {tensor}: a dimension is zero")]
+    Empty {
+        /// The tensor's name.
+        tensor: String,
+    },
+    /// A position in the tensor does not fit 32 bits.
+    #[error("tensor {tensor}: more than 2^32 - 1 elements")]
+    TooLarge {
+        /// The tensor's name.
+        tensor: String,
+    },
+    /// More tensors than [`MAX_TENSORS`].
+    #[error("{0} tensors, at most {MAX_TENSORS} are supported")]
+    TooMany(usize),
+    /// All tensors together do not fit the address space.
+    #[error("the model has more parameters than this machine can address")]
+    Model,
+}
+
+/// The blocks of one tensor. A vector is laid out as the matrix whose rows are its blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    dimensions: usize,
+    rows: usize,
+    columns: usize,
+    height: usize,
+    width: usize,
+    kept_per_block: usize,
+}
+
+fn largest_divisor(n: usize, limit: usize) -> usize {
+    (1..=limit.min(n)).rev().find(|side| n.is_multiple_of(*side)).unwrap_or(1)
+}
+
+impl Layout {
+    /// The blocks of a tensor of this shape.
+    ///
+    /// A matrix keeps the density of a full block, rounded up: ⌈top_k · len ÷ block_side²⌉ values of a block of `len`
+    /// elements. A vector is cut into runs and sends `min(top_k, len)` of each, so that with the usual settings the few
+    /// weights of a norm are sent whole, as Templar does.
+    pub(crate) fn new(spec: &TensorSpec, settings: &Settings) -> Result<Self, ShapeError> {
+        let tensor = || spec.name.clone();
+        if !matches!(spec.shape.len(), 1 | 2) {
+            return Err(ShapeError::Dimensions { tensor: tensor(), dimensions: spec.shape.len() });
+        }
+        if spec.shape.contains(&0) {
+            return Err(ShapeError::Empty { tensor: tensor() });
+        }
+        match spec.checked_elements() {
+            Some(elements) if u32::try_from(elements).is_ok() => {}
+            _ => return Err(ShapeError::TooLarge { tensor: tensor() }),
+        }
+        // Both fit, since their product does.
+        let side = settings.block_side() as usize;
+        let top_k = settings.top_k() as usize;
+        let dimensions = spec.shape.len();
+        let (rows, columns, height, width) = if dimensions == 1 {
+            let length = spec.shape[0] as usize;
+            let width = largest_divisor(length, side);
+            (length / width, width, 1, width)
+        } else {
+            let (rows, columns) = (spec.shape[0] as usize, spec.shape[1] as usize);
+            (rows, columns, largest_divisor(rows, side), largest_divisor(columns, side))
+        };
+        let len = height * width;
+        let kept_per_block = if dimensions == 1 {
+            top_k.min(len)
+        } else {
+            // At most 2^20 times 2^20: beyond 32 bits, so in u64.
+            ((top_k as u64 * len as u64).div_ceil((side * side) as u64)) as usize
+        };
+        Ok(Self { dimensions, rows, columns, height, width, kept_per_block })
+    }
+
+    /// The layouts of all tensors, in order, and how many parameters they have together.
+    pub(crate) fn all(specs: &[TensorSpec], settings: &Settings) -> Result<(Vec<Self>, usize), ShapeError> {
+        if specs.len() > MAX_TENSORS {
+            return Err(ShapeError::TooMany(specs.len()));
+        }
+        let layouts = specs.iter().map(|spec| Self::new(spec, settings)).collect::<Result<Vec<_>, _>>()?;
+        let mut total = 0usize;
+        for layout in &layouts {
+            total = total.checked_add(layout.elements()).ok_or(ShapeError::Model)?;
+        }
+        Ok((layouts, total))
+    }
+
+    pub(crate) const fn elements(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    /// How many elements a block has.
+    pub(crate) const fn block_len(&self) -> usize {
+        self.height * self.width
+    }
+
+    pub(crate) const fn kept_per_block(&self) -> usize {
+        self.kept_per_block
+    }
+
+    pub(crate) const fn blocks(&self) -> usize {
+        self.elements() / self.block_len()
+    }
+
+    /// How many values of the tensor are sent.
+    pub(crate) const fn kept(&self) -> usize {
+        self.blocks() * self.kept_per_block
+    }
+
+    /// Whether every element is sent, so that no positions are.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.kept_per_block == self.block_len()
+    }
+
+    /// How many blocks one row of blocks has.
+    pub(crate) const fn blocks_across(&self) -> usize {
+        self.columns / self.width
+    }
+
+    /// How many elements one row of blocks has; they are contiguous in the tensor.
+    pub(crate) const fn band_len(&self) -> usize {
+        self.height * self.columns
+    }
+
+    /// How many values of one row of blocks are sent; they are contiguous in wire order.
+    pub(crate) const fn band_kept(&self) -> usize {
+        self.blocks_across() * self.kept_per_block
+    }
+
+    /// Rows of blocks that one task should take together, so that a task is worth its start.
+    pub(crate) fn bands_per_task(&self) -> usize {
+        (16_384 / self.band_len()).max(1)
+    }
+
+    /// Where block `across` of a row of blocks begins, counted from the row's first element.
+    pub(crate) const fn block_start(&self, across: usize) -> usize {
+        across * self.width
+    }
+
+    /// Where the element at `offset` of a block lies, counted from the block's first element.
+    pub(crate) const fn within_block(&self, offset: usize) -> usize {
+        offset / self.width * self.columns + offset % self.width
+    }
+
+    /// Copies the block that starts at `start` of a row of blocks, in wire order.
+    pub(crate) fn gather(&self, band: &[f32], start: usize, block: &mut Vec<f32>) {
+        block.clear();
+        for row in 0..self.height {
+            let from = start + row * self.columns;
+            block.extend_from_slice(&band[from..from + self.width]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Quantiser;
+
+    fn layout(shape: &[u64], side: u32, top_k: u32) -> Result<Layout, ShapeError> {
+        let settings = Settings::new(side, top_k, Quantiser::Templar4, 0).unwrap();
+        Layout::new(&TensorSpec::new("t", shape), &settings)
+    }
+
+    #[test]
+    fn a_side_is_the_largest_divisor_within_the_limit() {
+        // (dimension, limit) → side, from the original's own tests.
+        for (n, limit, side) in [(8, 64, 8), (64, 7, 4), (64, 100, 64), (100, 16, 10), (64, 8, 8), (97, 64, 1)] {
+            assert_eq!(largest_divisor(n, limit), side, "{n} {limit}");
+        }
+    }
+
+    #[test]
+    fn matrices_keep_the_density_and_vectors_are_sent_whole() {
+        let full = layout(&[128, 192], 64, 64).unwrap();
+        assert_eq!((full.blocks(), full.block_len(), full.kept_per_block()), (6, 4096, 64));
+        let narrow = layout(&[64, 352], 64, 64).unwrap(); // 352 = 8 · 44
+        assert_eq!((narrow.block_len(), narrow.kept_per_block()), (64 * 44, 44));
+        let prime = layout(&[4099, 64], 64, 64).unwrap();
+        assert_eq!((prime.block_len(), prime.kept_per_block()), (64, 1));
+        let norm = layout(&[256], 64, 64).unwrap();
+        assert_eq!((norm.blocks(), norm.kept()), (4, 256));
+        assert!(norm.is_whole() && !full.is_whole());
+        assert_eq!(layout(&[256], 64, 16).unwrap().kept(), 64);
+    }
+
+    #[test]
+    fn shapes_that_cannot_be_laid_out_are_refused() {
+        assert!(matches!(layout(&[], 64, 64), Err(ShapeError::Dimensions { dimensions: 0, .. })));
+        assert!(matches!(layout(&[2, 2, 2], 64, 64), Err(ShapeError::Dimensions { dimensions: 3, .. })));
+        assert!(matches!(layout(&[4, 0], 64, 64), Err(ShapeError::Empty { .. })));
+        assert!(matches!(layout(&[1 << 16, 1 << 16], 64, 64), Err(ShapeError::TooLarge { .. })));
+        assert!(matches!(layout(&[u64::MAX, 3], 64, 64), Err(ShapeError::TooLarge { .. })));
+    }
+}
