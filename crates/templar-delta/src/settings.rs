@@ -51,7 +51,7 @@ pub struct ParseNameError {
 
 impl fmt::Display for Quantiser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Templar4 => "templar4",
             Self::SignLevels => "sign-levels",
         })
@@ -82,7 +82,7 @@ pub enum Rule {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::MeanOfAll => "mean-of-all",
             Self::MeanOfSenders => "mean-of-senders",
         })
