@@ -16,8 +16,8 @@ fn three() -> (Vec<TensorSpec>, [Delta; 3]) {
     let specs = specs(&[&[1, 4]]);
     let settings = settings(4, 8, Quantiser::SignLevels, 0); // ⌈8 · 4/16⌉ = 2 of a block of four
     let send = |values: [f32; 4]| delta(&specs, &settings, &values);
-    // {2: 0, 3: 1}: of equal zeros the first would be sent, so make coordinate 2 the larger by a hair that a constant
-    // level cannot keep: instead build it from the tie rule, with 3 at one and 2 as the only other non-zero.
+    // Of equal zeros the first position would be sent: the third contributor's zero is a hair above, so that position 2
+    // is, and its 1e-30 vanishes in every sum.
     let deltas = [send([3.0, 4.0, 0.0, 0.0]), send([0.0, 6.0, 8.0, 0.0]), send([0.0, 0.0, 1e-30, 1.0])];
     (specs, deltas)
 }
