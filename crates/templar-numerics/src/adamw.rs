@@ -1,5 +1,10 @@
 //! The inner optimiser's step.
 
+use rayon::prelude::*;
+
+use crate::isa::Isa;
+use crate::kernel::{PARALLEL_EXP, grain, kernel};
+
 /// The numbers of one AdamW step. All in `f32`; the caller computes the schedule and the bias corrections in `f64` and
 /// rounds once.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,4 +23,44 @@ pub struct AdamW {
     pub bias1: f32,
     /// `1 - beta2^t`.
     pub bias2: f32,
+}
+
+/// One step, in place, all of one length. Per element, each operation rounded:
+///
+/// ```text
+/// m = beta1·m + (1 - beta1)·g
+/// v = beta2·v + (1 - beta2)·(g·g)
+/// p = p·(1 - lr·weight_decay) - ((lr / bias1)·m) / (sqrt(v·(1 / bias2)) + eps)
+/// ```
+///
+/// (Loshchilov and Hutter 2019; the four expressions of the settings are computed once.)
+///
+/// # Panics
+/// If the lengths differ.
+pub fn adamw(settings: &AdamW, params: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32]) {
+    adamw_with(Isa::current(), settings, params, grads, m, v);
+}
+
+pub(crate) fn adamw_with(isa: Isa, settings: &AdamW, params: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32]) {
+    let n = params.len();
+    assert!([grads.len(), m.len(), v.len()] == [n; 3], "an AdamW step over different lengths");
+    let grain = grain(n, 1, PARALLEL_EXP);
+    let tasks = params.par_chunks_mut(grain).zip(grads.par_chunks(grain));
+    let tasks = tasks.zip(m.par_chunks_mut(grain)).zip(v.par_chunks_mut(grain));
+    tasks.for_each(|(((params, grads), m), v)| step(isa, settings, params, grads, m, v));
+}
+
+kernel! {
+    fn step(settings: &AdamW, params: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32]) {
+        let AdamW { lr, beta1, beta2, eps, weight_decay, bias1, bias2 } = *settings;
+        let (new1, new2) = (1.0 - beta1, 1.0 - beta2);
+        let keep = 1.0 - lr * weight_decay;
+        let size = lr / bias1;
+        let unbias = 1.0 / bias2;
+        for (((p, g), m), v) in params.iter_mut().zip(grads).zip(m).zip(v) {
+            *m = beta1 * *m + new1 * g;
+            *v = beta2 * *v + new2 * (g * g);
+            *p = *p * keep - (size * *m) / ((*v * unbias).sqrt() + eps);
+        }
+    }
 }

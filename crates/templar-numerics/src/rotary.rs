@@ -1,4 +1,11 @@
-//! Rotary position embedding.
+//! Rotary position embedding (Su et al. 2021), in the pairing of Hugging Face: element i with element i + head_dim/2.
+//!
+//! Angles are made in `f64` by the `libm` crate, which is plain arithmetic and the same everywhere, and rounded once.
+
+use rayon::prelude::*;
+
+use crate::isa::Isa;
+use crate::kernel::{PARALLEL_COPY, grain, kernel};
 
 /// Cosines and sines for every position, `[positions, head_dim / 2]` each.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,5 +56,76 @@ impl RotaryTables {
         assert!(row > 0 && len.is_multiple_of(row), "rotary: {len} elements in rows of {row}");
         let last = first.checked_add(sequence.min(len / row));
         assert!(sequence > 0 && last.is_some_and(|l| l <= self.positions), "rotary: positions beyond the tables");
+    }
+}
+
+/// Turns every head of `x` `[rows, heads * head_dim]` in place: the pair `(a, b)` of elements `(i, i + head_dim/2)`
+/// becomes `(a·cos - b·sin, b·cos + a·sin)`. Row r stands at position `first_position + r mod sequence_length`, so
+/// that a batch of sequences is one call.
+///
+/// # Panics
+/// If the lengths do not agree or a position has no table.
+pub fn rotary(
+    x: &mut [f32],
+    heads: usize,
+    head_dim: usize,
+    tables: &RotaryTables,
+    first_position: usize,
+    sequence_length: usize,
+) {
+    rotary_with(Isa::current(), x, heads, head_dim, tables, first_position, sequence_length, 1.0);
+}
+
+/// The transpose of [`rotary`], in place: `(a·cos + b·sin, b·cos - a·sin)`.
+///
+/// # Panics
+/// As [`rotary`].
+pub fn rotary_backward(
+    x: &mut [f32],
+    heads: usize,
+    head_dim: usize,
+    tables: &RotaryTables,
+    first_position: usize,
+    sequence_length: usize,
+) {
+    rotary_with(Isa::current(), x, heads, head_dim, tables, first_position, sequence_length, -1.0);
+}
+
+/// Turns forward (`direction` 1) or back (-1).
+#[allow(clippy::too_many_arguments, reason = "the shape, the positions, and how to compute")]
+pub(crate) fn rotary_with(
+    isa: Isa,
+    x: &mut [f32],
+    heads: usize,
+    head_dim: usize,
+    tables: &RotaryTables,
+    first_position: usize,
+    sequence_length: usize,
+    direction: f32,
+) {
+    tables.check(x.len(), heads, head_dim, first_position, sequence_length);
+    let width = heads * head_dim;
+    let grain = grain(x.len(), width, PARALLEL_COPY);
+    x.par_chunks_mut(grain).enumerate().for_each(|(task, part)| {
+        for (i, row) in part.chunks_exact_mut(width).enumerate() {
+            let r = task * (grain / width) + i;
+            let (cos, sin) = tables.at(first_position + r % sequence_length);
+            turn_row(isa, row, cos, sin, direction);
+        }
+    });
+}
+
+kernel! {
+    fn turn_row(row: &mut [f32], cos: &[f32], sin: &[f32], direction: f32) {
+        let half = cos.len();
+        for head in row.chunks_exact_mut(half.wrapping_mul(2)) {
+            let (low, high) = head.split_at_mut(half);
+            for (((a, b), c), s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+                // Multiplying by ±1 is exact, so this is also "add or subtract".
+                let (x, y, s) = (*a, *b, s * direction);
+                *a = x * c - y * s;
+                *b = y * c + x * s;
+            }
+        }
     }
 }

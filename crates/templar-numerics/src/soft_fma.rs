@@ -27,15 +27,7 @@ pub fn fma(a: f32, b: f32, c: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// SplitMix64: any well-mixed bits will do.
-    fn random_bits(state: &mut u64) -> u64 {
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = *state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
+    use crate::equality::Numbers;
 
     fn same(a: f32, b: f32, c: f32) {
         let (ours, theirs) = (fma(a, b, c), a.mul_add(b, c));
@@ -62,9 +54,9 @@ mod tests {
 
     #[test]
     fn equals_the_platforms_fma_on_random_bits() {
-        let mut state = 1;
+        let mut numbers = Numbers(1);
         for _ in 0..1_000_000 {
-            let (x, y) = (random_bits(&mut state), random_bits(&mut state));
+            let (x, y) = (numbers.bits(), numbers.bits());
             let (a, b, c) = (f32::from_bits(x as u32), f32::from_bits((x >> 32) as u32), f32::from_bits(y as u32));
             same(a, b, c);
             // Near cancellation, near ties and in the subnormal range, where random exponents seldom go.

@@ -1,0 +1,65 @@
+//! Sums, scalings and exponentials of whole vectors, and the search for what is not a number.
+
+use rayon::prelude::*;
+
+use crate::elementary;
+use crate::isa::Isa;
+use crate::kernel::{PARALLEL_COPY, PARALLEL_EXP, grain, kernel};
+
+/// `x += y`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn add_in_place(x: &mut [f32], y: &[f32]) {
+    assert_eq!(x.len(), y.len(), "a sum of different lengths");
+    let (isa, grain) = (Isa::current(), grain(x.len(), 1, PARALLEL_COPY));
+    x.par_chunks_mut(grain).zip(y.par_chunks(grain)).for_each(|(x, y)| add(isa, x, y));
+}
+
+/// `x *= s`.
+pub fn scale_in_place(x: &mut [f32], s: f32) {
+    let (isa, grain) = (Isa::current(), grain(x.len(), 1, PARALLEL_COPY));
+    x.par_chunks_mut(grain).for_each(|x| scale(isa, x, s));
+}
+
+/// [`crate::exp`] of every element.
+pub fn exp_in_place(x: &mut [f32]) {
+    let (isa, grain) = (Isa::current(), grain(x.len(), 1, PARALLEL_EXP));
+    x.par_chunks_mut(grain).for_each(|x| exp_all(isa, x));
+}
+
+/// The first index that holds NaN or an infinity: the sign that a step is invalid.
+pub fn first_non_finite(x: &[f32]) -> Option<usize> {
+    const CHUNK: usize = 4096;
+    let (isa, grain) = (Isa::current(), grain(x.len(), CHUNK, PARALLEL_COPY));
+    x.par_chunks(grain).enumerate().find_map_first(|(task, part)| {
+        let chunk = part.chunks(CHUNK).position(|chunk| !all_finite(isa, chunk))?;
+        let start = task * grain + chunk * CHUNK;
+        x[start..].iter().position(|v| !v.is_finite()).map(|i| start + i)
+    })
+}
+
+kernel! {
+    fn add(x: &mut [f32], y: &[f32]) {
+        x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+    }
+}
+
+kernel! {
+    fn scale(x: &mut [f32], s: f32) {
+        x.iter_mut().for_each(|x| *x *= s);
+    }
+}
+
+kernel! {
+    fn exp_all(x: &mut [f32]) {
+        x.iter_mut().for_each(|x| *x = elementary::exp(*x));
+    }
+}
+
+kernel! {
+    fn all_finite(x: &[f32]) -> bool {
+        // No early exit, so that the comparison runs in vectors.
+        x.iter().fold(true, |all, v| all & ((v.to_bits() & 0x7f80_0000) != 0x7f80_0000))
+    }
+}

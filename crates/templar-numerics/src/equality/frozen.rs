@@ -1,0 +1,144 @@
+//! Frozen vectors: the twins' bits as they were when `f32/1` was named. A change here is another arithmetic.
+
+use super::Numbers;
+use crate::elementary;
+use crate::matrix::{Mat, MatMut, Op};
+use crate::{AdamW, RotaryTables, twin};
+
+/// FNV-1a over the bits, in order.
+fn hash(parts: &[&[f32]]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.iter().flat_map(|v| v.to_bits().to_le_bytes()));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// exp and ln at every 997th bit pattern: the branch-free forms equal the twins, and both are within a unit or so in
+/// the last place of the true value (taken from `f64`).
+#[test]
+fn exp_and_ln_equal_the_twins_and_are_accurate() {
+    let (mut worst_exp, mut worst_ln) = (0.0f64, 0.0f64);
+    for bits in (0..=u32::MAX).step_by(997) {
+        let x = f32::from_bits(bits);
+        for (fast, slow) in [(elementary::exp(x), twin::exp(x)), (elementary::ln(x), twin::ln(x))] {
+            assert!(
+                fast.to_bits() == slow.to_bits() || (fast.is_nan() && slow.is_nan()),
+                "{x:e}: {slow:e} not {fast:e}"
+            );
+        }
+        if (-104.0..88.72).contains(&x) {
+            worst_exp = worst_exp.max(ulps(twin::exp(x), libm::exp(f64::from(x))));
+        }
+        if x > 0.0 && x.is_finite() {
+            worst_ln = worst_ln.max(ulps(twin::ln(x), libm::log(f64::from(x))));
+        }
+    }
+    assert!(worst_exp < 1.1, "exp is {worst_exp} units in the last place off");
+    assert!(worst_ln < 1.0, "ln is {worst_ln} units in the last place off");
+}
+
+/// How far `x` is from `exact`, in units in the last place of `exact`'s neighbourhood in `f32`.
+fn ulps(x: f32, exact: f64) -> f64 {
+    let near = (exact as f32).abs();
+    let unit = f64::from(f32::from_bits(near.to_bits() + 1)) - f64::from(near);
+    (f64::from(x) - exact).abs() / unit
+}
+
+#[test]
+fn elementary_functions_have_their_frozen_bits() {
+    let exps =
+        [0.0, -0.0, 1.0, -1.0, 0.5, 88.722_83, 88.722_84, 89.0, -87.33655, -88.0, -103.9, -103.98, -104.0, 1e-40];
+    let found: Vec<u32> = exps.iter().map(|x| twin::exp(*x).to_bits()).collect();
+    assert_eq!(found, EXP_BITS, "{found:#010x?}");
+    // Where the reduced argument turns from just below 2 to just above 1.
+    let root = std::f32::consts::FRAC_1_SQRT_2;
+    let lns = [0.0, 1.0, 2.0, 0.5, 1e-45, 1e-38, 3e38, root, root.next_up(), 1.000_000_1, std::f32::consts::E];
+    let found: Vec<u32> = lns.iter().map(|x| twin::ln(*x).to_bits()).collect();
+    assert_eq!(found, LN_BITS, "{found:#010x?}");
+    assert!(twin::exp(f32::NAN).is_nan() && twin::ln(f32::NAN).is_nan() && twin::ln(-1e-45).is_nan());
+    assert_eq!([f32::NEG_INFINITY, f32::INFINITY].map(twin::exp), [0.0, f32::INFINITY]);
+    assert_eq!(twin::ln(f32::INFINITY), f32::INFINITY);
+}
+
+#[test]
+fn kernels_have_their_frozen_hashes() {
+    let mut numbers = Numbers(2026);
+    let mut found = Vec::new();
+    for k in [0, 1, 513] {
+        let (a, b, mut c) = (numbers.wild(5 * k), numbers.ordinary(k * 7), numbers.ordinary(35));
+        twin::gemm(Mat::new(&a, 5, k), Op::N, Mat::new(&b, 7, k), Op::T, MatMut::new(&mut c, 5, 7), true);
+        found.push(("gemm", hash(&[&c])));
+    }
+    let (x, y, w) = (numbers.ordinary(300), numbers.ordinary(300), numbers.ordinary(100));
+    let norm = twin::squared_norm_f64(&x);
+    found.push((
+        "sums",
+        hash(&[&[twin::sum(&x), twin::dot(&x, &y), norm as f32, (norm - f64::from(norm as f32)) as f32]]),
+    ));
+    let (mut p, mut ds) = (x.clone(), vec![0.0; 300]);
+    twin::softmax(&mut p);
+    twin::softmax_backward(&p, &y, &mut ds);
+    found.push(("softmax", hash(&[&p, &ds])));
+    let (mut out, mut inv, mut dx, mut dw) = (vec![0.0; 300], vec![0.0; 3], vec![0.0; 300], vec![0.0; 100]);
+    twin::rms_norm(&x, &w, 1e-5, &mut out, &mut inv);
+    twin::rms_norm_backward(&x, &w, &inv, &y, &mut dx, &mut dw);
+    found.push(("rms_norm", hash(&[&out, &inv, &dx, &dw])));
+    let [mut out, mut dgate, mut dup] = [0; 3].map(|_| vec![0.0; 300]);
+    twin::swiglu(&x, &y, &mut out);
+    twin::swiglu_backward(&x, &y, &p, &mut dgate, &mut dup);
+    found.push(("swiglu", hash(&[&out, &dgate, &dup])));
+    let (mut there, mut back, tables) = (x[..280].to_vec(), x[..280].to_vec(), RotaryTables::new(8192, 14, 500_000.0));
+    twin::rotary(&mut there, 2, 14, &tables, 8180, 5);
+    twin::rotary_backward(&mut back, 2, 14, &tables, 100, 7);
+    found.push(("rotary", hash(&[&there, &back])));
+    let (mut gradient, mut losses) = (x.clone(), vec![0.0; 3]);
+    twin::cross_entropy(&mut gradient, &[0, 57, 99], 0.25, &mut losses);
+    found.push(("cross_entropy", hash(&[&gradient, &losses])));
+    let (mut params, mut m, mut v) = (x, vec![0.0; 300], vec![0.0; 300]);
+    let settings = AdamW { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, bias1: 0.1, bias2: 0.05 };
+    twin::adamw(&settings, &mut params, &y, &mut m, &mut v);
+    found.push(("adamw", hash(&[&params, &m, &v])));
+    assert_eq!(found, HASHES, "{found:#018x?}");
+}
+
+const EXP_BITS: [u32; 14] = [
+    0x3f80_0000,
+    0x3f80_0000,
+    0x402d_f854,
+    0x3ebc_5ab2,
+    0x3fd3_094c,
+    0x7f7f_ff84,
+    0x7f80_0000,
+    0x7f80_0000,
+    0x007f_ffe6,
+    0x0041_edc4,
+    0x0000_0001,
+    0x0000_0000,
+    0x0000_0000,
+    0x3f80_0000,
+];
+
+const LN_BITS: [u32; 11] = [
+    0xff80_0000,
+    0x0000_0000,
+    0x3f31_7218,
+    0xbf31_7218,
+    0xc2ce_8ed0,
+    0xc2ae_ff18,
+    0x42b1_3196,
+    0xbeb1_7219,
+    0xbeb1_7216,
+    0x33ff_ffff,
+    0x3f80_0000,
+];
+
+const HASHES: [(&str, u64); 10] = [
+    ("gemm", 0x4bc5_2921_487d_dddb),
+    ("gemm", 0x904b_2fff_1372_c76d),
+    ("gemm", 0xe1a6_ca78_eb84_67cb),
+    ("sums", 0xec91_ea11_a138_8fae),
+    ("softmax", 0x59f8_b688_3168_46bc),
+    ("rms_norm", 0xeaf6_6b1c_06eb_6cae),
+    ("swiglu", 0x1380_bd92_6c0e_6cd6),
+    ("rotary", 0x42a2_02dd_97e5_3a14),
+    ("cross_entropy", 0x86da_a9ec_8ba1_323d),
+    ("adamw", 0xdc6b_5152_d33d_6a9c),
+];

@@ -1,0 +1,115 @@
+//! Matrix products against the triple loop.
+
+use proptest::prelude::*;
+
+use super::{Numbers, everywhere, same};
+use crate::gemm::gemm_with;
+use crate::matrix::{Mat, MatMut, Op};
+use crate::twin;
+
+/// One product: its shape, its forms, and what is added to `cols` to make each row stride.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    shape: (usize, usize, usize),
+    ops: (Op, Op),
+    accumulate: bool,
+    padding: usize,
+}
+
+fn check(case: Case, make: fn(&mut Numbers, usize) -> Vec<f32>) {
+    let (m, n, k) = case.shape;
+    let mut numbers = Numbers((m * 1_000_003 + n * 1009 + k) as u64);
+    let stored = |op, rows, cols| if op == Op::N { (rows, cols) } else { (cols, rows) };
+    let (a_shape, b_shape) = (stored(case.ops.0, m, k), stored(case.ops.1, k, n));
+    let a = make(&mut numbers, a_shape.0 * (a_shape.1 + case.padding));
+    let b = make(&mut numbers, b_shape.0 * (b_shape.1 + case.padding));
+    let before = make(&mut numbers, m * (n + case.padding));
+    let a = Mat::strided(&a, a_shape.0, a_shape.1, a_shape.1 + case.padding);
+    let b = Mat::strided(&b, b_shape.0, b_shape.1, b_shape.1 + case.padding);
+    let mut expected = before.clone();
+    let c = MatMut::strided(&mut expected, m, n, n + case.padding);
+    twin::gemm(a, case.ops.0, b, case.ops.1, c, case.accumulate);
+    everywhere(|isa| {
+        let mut c = before.clone();
+        let threads = rayon::current_num_threads();
+        let view = MatMut::strided(&mut c, m, n, n + case.padding);
+        gemm_with(isa, threads, a, case.ops.0, b, case.ops.1, view, case.accumulate);
+        // What lies between the rows is compared too: it must not be touched.
+        same(&c, &expected, &format!("{case:?} on {isa}, {threads} threads"));
+    });
+}
+
+const FORMS: [(Op, Op); 4] = [(Op::N, Op::N), (Op::N, Op::T), (Op::T, Op::N), (Op::T, Op::T)];
+
+#[test]
+fn every_form_of_every_edge_equals_the_twin() {
+    let shapes = [
+        (1, 1, 0),
+        (5, 7, 0),
+        (0, 3, 4),
+        (3, 0, 4),
+        (1, 1, 1),
+        (12, 32, 1),
+        (13, 33, 3),
+        (24, 64, 16),
+        (11, 31, 17),
+        (6, 16, 513),
+        (1, 100, 40),
+        (100, 1, 40),
+        (130, 70, 130),
+    ];
+    for shape in shapes {
+        for ops in FORMS {
+            for accumulate in [false, true] {
+                for padding in [0, 5] {
+                    check(Case { shape, ops, accumulate, padding }, Numbers::ordinary);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_of_rows_columns_and_k_equal_the_twin() {
+    for ops in FORMS {
+        check(Case { shape: (250, 20, 400), ops, accumulate: true, padding: 0 }, Numbers::ordinary);
+        check(Case { shape: (9, 1100, 390), ops, accumulate: false, padding: 1 }, Numbers::ordinary);
+    }
+    let long = Case { shape: (3, 4, 100_003), ops: (Op::N, Op::T), accumulate: false, padding: 0 };
+    check(long, Numbers::ordinary);
+}
+
+#[test]
+fn wild_numbers_make_the_same_infinities_subnormals_and_zeros() {
+    for ops in FORMS {
+        check(Case { shape: (40, 50, 70), ops, accumulate: true, padding: 0 }, Numbers::wild);
+        check(Case { shape: (130, 70, 130), ops, accumulate: false, padding: 3 }, Numbers::wild);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_shape_equals_the_twin(
+        shape in (0usize..70, 0usize..70, 0usize..70),
+        form in 0usize..4,
+        accumulate: bool,
+        padding in 0usize..9,
+    ) {
+        check(Case { shape, ops: FORMS[form], accumulate, padding }, Numbers::wild);
+    }
+}
+
+#[test]
+#[should_panic(expected = "a product of 2 x 3 and 4 x 2 does not make 2 x 2")]
+fn shapes_that_do_not_agree_are_refused() {
+    let (a, b, mut c) = ([0.0; 6], [0.0; 8], [0.0; 4]);
+    crate::gemm(Mat::new(&a, 2, 3), Op::N, Mat::new(&b, 4, 2), Op::N, MatMut::new(&mut c, 2, 2), false);
+}
+
+#[test]
+#[should_panic(expected = "a 3 x 2 matrix with stride 4 in 9 elements")]
+fn a_view_beyond_its_slice_is_refused() {
+    let _ = Mat::strided(&[0.0; 9], 3, 2, 4);
+}

@@ -1,0 +1,218 @@
+//! Everything outside matrix products against its twin. Lengths are chosen on both sides of the lanes, the vectors and
+//! the sizes from which several threads work.
+
+use super::{Numbers, everywhere, same};
+use crate::{AdamW, Isa, RotaryTables};
+use crate::{adamw, cross_entropy, elementwise, norm, reduce, rotary, softmax, swiglu, twin};
+
+const LENGTHS: [usize; 10] = [0, 1, 31, 32, 33, 64, 100, 256, 2047, 70_001];
+
+/// Runs a check that goes through the public functions under every instruction set in turn. Other tests may force
+/// another one meanwhile; that is harmless, since results never depend on it.
+fn forced(check: impl Fn(&str) + Sync) {
+    everywhere(|isa| {
+        Isa::force(isa).unwrap();
+        check(&isa.to_string());
+    });
+}
+
+#[test]
+fn sums_equal_the_twins() {
+    let mut numbers = Numbers(1);
+    for n in LENGTHS {
+        let (x, y) = (numbers.wild(n), numbers.ordinary(n));
+        everywhere(|isa| {
+            let what = format!("{n} on {isa}");
+            same(&[reduce::sum_row(isa, &x)], &[twin::sum(&x)], &what);
+            same(&[reduce::dot_row(isa, &x, &y)], &[twin::dot(&x, &y)], &what);
+            let (fast, slow) = (reduce::squared_norm_row(isa, &y), twin::squared_norm_f64(&y));
+            assert_eq!(fast.to_bits(), slow.to_bits(), "{what}");
+        });
+    }
+}
+
+#[test]
+fn softmax_and_its_gradient_equal_the_twins() {
+    let mut numbers = Numbers(2);
+    for n in LENGTHS {
+        for x in [numbers.ordinary(n), numbers.wild(n)] {
+            let dp = numbers.ordinary(n);
+            let mut p = x.clone();
+            twin::softmax(&mut p);
+            let mut ds = vec![0.0; n];
+            twin::softmax_backward(&p, &dp, &mut ds);
+            everywhere(|isa| {
+                let mut fast = x.clone();
+                softmax::softmax_row(isa, &mut fast);
+                same(&fast, &p, &format!("softmax of {n} on {isa}"));
+                let mut fast = vec![1.0; n];
+                softmax::softmax_backward_row(isa, &p, &dp, &mut fast);
+                same(&fast, &ds, &format!("softmax backward of {n} on {isa}"));
+            });
+        }
+    }
+}
+
+#[test]
+fn rms_norm_and_its_gradients_equal_the_twins() {
+    let mut numbers = Numbers(3);
+    for (rows, width) in [(0, 8), (1, 1), (3, 33), (7, 128), (1100, 130), (2, 0)] {
+        let (x, dy, w) = (numbers.ordinary(rows * width), numbers.ordinary(rows * width), numbers.ordinary(width));
+        let (dx, dw) = (numbers.ordinary(rows * width), numbers.ordinary(width));
+        let (mut out, mut inv) = (vec![0.0; rows * width], vec![0.0; rows]);
+        twin::rms_norm(&x, &w, 1e-5, &mut out, &mut inv);
+        let (mut twin_dx, mut twin_dw) = (dx.clone(), dw.clone());
+        twin::rms_norm_backward(&x, &w, &inv, &dy, &mut twin_dx, &mut twin_dw);
+        everywhere(|isa| {
+            let what = format!("{rows} x {width} on {isa}");
+            let (mut fast, mut fast_inv) = (vec![9.0; rows * width], vec![9.0; rows]);
+            norm::rms_norm_with(isa, &x, &w, 1e-5, &mut fast, &mut fast_inv);
+            same(&fast, &out, &what);
+            same(&fast_inv, &inv, &what);
+            let (mut fast_dx, mut fast_dw) = (dx.clone(), dw.clone());
+            norm::rms_norm_backward_with(isa, &x, &w, &inv, &dy, &mut fast_dx, &mut fast_dw);
+            same(&fast_dx, &twin_dx, &what);
+            same(&fast_dw, &twin_dw, &what);
+        });
+    }
+}
+
+#[test]
+fn swiglu_and_its_gradients_equal_the_twins() {
+    let mut numbers = Numbers(4);
+    for n in LENGTHS {
+        let (gate, up, dout) = (numbers.wild(n), numbers.ordinary(n), numbers.ordinary(n));
+        let [mut out, mut dgate, mut dup] = [0; 3].map(|_| vec![0.0; n]);
+        twin::swiglu(&gate, &up, &mut out);
+        twin::swiglu_backward(&gate, &up, &dout, &mut dgate, &mut dup);
+        everywhere(|isa| {
+            let what = format!("{n} on {isa}");
+            let [mut a, mut b, mut c] = [0; 3].map(|_| vec![9.0; n]);
+            swiglu::swiglu_with(isa, &gate, &up, &mut a);
+            swiglu::swiglu_backward_with(isa, &gate, &up, &dout, &mut b, &mut c);
+            same(&a, &out, &what);
+            same(&b, &dgate, &what);
+            same(&c, &dup, &what);
+        });
+    }
+}
+
+#[test]
+fn rotary_equals_the_twin_and_its_backward_undoes_the_angle() {
+    let mut numbers = Numbers(5);
+    let tables = RotaryTables::new(70, 32, 10_000.0);
+    for (rows, heads, first, sequence) in [(0, 2, 0, 1), (6, 3, 4, 3), (700, 7, 6, 64)] {
+        let x = numbers.ordinary(rows * heads * 32);
+        let (mut there, mut back) = (x.clone(), x.clone());
+        twin::rotary(&mut there, heads, 32, &tables, first, sequence);
+        twin::rotary_backward(&mut back, heads, 32, &tables, first, sequence);
+        everywhere(|isa| {
+            let what = format!("{rows} rows of {heads} heads on {isa}");
+            for (direction, expected) in [(1.0, &there), (-1.0, &back)] {
+                let mut fast = x.clone();
+                rotary::rotary_with(isa, &mut fast, heads, 32, &tables, first, sequence, direction);
+                same(&fast, expected, &what);
+            }
+        });
+        twin::rotary_backward(&mut there, heads, 32, &tables, first, sequence);
+        assert!(there.iter().zip(&x).all(|(a, b)| (a - b).abs() < 2e-6), "turned there and back");
+    }
+    let mut first = numbers.ordinary(32);
+    let before = first.clone();
+    twin::rotary(&mut first, 1, 32, &tables, 0, 1);
+    same(&first, &before, "position 0 stands still");
+}
+
+#[test]
+fn cross_entropy_equals_the_twin() {
+    let mut numbers = Numbers(6);
+    for (rows, vocab) in [(0, 5), (1, 1), (3, 33), (17, 100), (40, 2048)] {
+        for logits in [numbers.ordinary(rows * vocab), numbers.wild(rows * vocab)] {
+            let targets: Vec<u32> = (0..rows).map(|_| (numbers.bits() % vocab as u64) as u32).collect();
+            let (mut gradient, mut losses) = (logits.clone(), vec![0.0; rows]);
+            twin::cross_entropy(&mut gradient, &targets, 0.125, &mut losses);
+            everywhere(|isa| {
+                let what = format!("{rows} x {vocab} on {isa}");
+                let (mut fast, mut fast_losses) = (logits.clone(), vec![9.0; rows]);
+                cross_entropy::cross_entropy_loss_with(isa, &fast, &targets, &mut fast_losses);
+                same(&fast_losses, &losses, &what);
+                cross_entropy::cross_entropy_with(isa, &mut fast, &targets, 0.125, &mut fast_losses);
+                same(&fast_losses, &losses, &what);
+                same(&fast, &gradient, &what);
+            });
+        }
+    }
+}
+
+#[test]
+fn adamw_equals_the_twin() {
+    let mut numbers = Numbers(7);
+    let settings =
+        AdamW { lr: 3e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, bias1: 0.271, bias2: 0.142_625 };
+    for n in LENGTHS {
+        let (p, g, m) = (numbers.ordinary(n), numbers.wild(n), numbers.ordinary(n));
+        let v: Vec<f32> = numbers.ordinary(n).iter().map(|x| x * x).collect();
+        let mut expected = (p.clone(), m.clone(), v.clone());
+        twin::adamw(&settings, &mut expected.0, &g, &mut expected.1, &mut expected.2);
+        everywhere(|isa| {
+            let what = format!("{n} on {isa}");
+            let mut fast = (p.clone(), m.clone(), v.clone());
+            adamw::adamw_with(isa, &settings, &mut fast.0, &g, &mut fast.1, &mut fast.2);
+            same(&fast.0, &expected.0, &what);
+            same(&fast.1, &expected.1, &what);
+            same(&fast.2, &expected.2, &what);
+        });
+    }
+}
+
+#[test]
+fn elementwise_kernels_equal_the_twins() {
+    let mut numbers = Numbers(8);
+    for n in LENGTHS.into_iter().chain([200_003]) {
+        let (x, y) = (numbers.wild(n), numbers.ordinary(n));
+        forced(|isa| {
+            type Pair = (fn(&mut [f32], &[f32]), fn(&mut [f32], &[f32]));
+            let pairs: [Pair; 3] = [
+                (|x, _| elementwise::exp_in_place(x), |x, _| twin::exp_in_place(x)),
+                (|x, _| elementwise::scale_in_place(x, 0.3), |x, _| twin::scale_in_place(x, 0.3)),
+                (elementwise::add_in_place, twin::add_in_place),
+            ];
+            for (i, (fast, slow)) in pairs.into_iter().enumerate() {
+                let (mut a, mut b) = (x.clone(), x.clone());
+                fast(&mut a, &y);
+                slow(&mut b, &y);
+                same(&a, &b, &format!("elementwise kernel {i}, {n} on {isa}"));
+            }
+        });
+    }
+}
+
+#[test]
+fn the_first_element_that_is_not_finite_is_found_wherever_it_is() {
+    let clean = Numbers(9).wild(200_003);
+    forced(|isa| {
+        assert_eq!(elementwise::first_non_finite(&clean), None, "{isa}");
+        assert_eq!(elementwise::first_non_finite(&[]), None, "{isa}");
+        for at in [0, 31, 4095, 4096, 100_000, 200_002] {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut x = clean.clone();
+                x[at] = bad;
+                x[200_002] = bad;
+                assert_eq!(elementwise::first_non_finite(&x), Some(at), "{isa}");
+                assert_eq!(twin::first_non_finite(&x), Some(at), "{isa}");
+            }
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "target 4 outside a vocabulary of 4")]
+fn a_target_outside_the_vocabulary_is_refused() {
+    cross_entropy::cross_entropy_loss(&[0.0; 8], &[3, 4], &mut [0.0; 2]);
+}
+
+#[test]
+#[should_panic(expected = "positions beyond the tables")]
+fn a_position_without_a_table_is_refused() {
+    rotary::rotary(&mut [0.0; 8], 1, 4, &RotaryTables::new(3, 4, 1e4), 2, 2);
+}

@@ -1,0 +1,77 @@
+//! Matrix products: who computes which elements, and on which thread.
+//!
+//! Invariant: an element of C is one chain of fused multiply-adds over k ascending, whatever the instruction set, tile,
+//! block or thread. Only rows and columns are ever split between threads, so none of them can be seen in the result.
+
+mod pack;
+mod region;
+mod tile;
+
+use rayon::prelude::*;
+
+use crate::isa::Isa;
+use crate::matrix::{Mat, MatMut, Op, product_shape};
+use region::Product;
+
+/// Below this many multiply-adds, waking another thread costs more than it brings.
+const PARALLEL_FROM: usize = 1 << 20;
+
+/// `C = op(A)·op(B)`, or `C += op(A)·op(B)` where `accumulate`, on the threads of the current rayon pool where the
+/// product is big enough.
+///
+/// `C[i,j] = fma(A[i,K-1], B[K-1,j], … fma(A[i,0], B[0,j], C0))` with `C0 = +0`, or the old `C[i,j]` when
+/// accumulating. With K = 0 that is C0.
+///
+/// # Panics
+/// If the shapes do not agree: a mistake in the program, never in its input.
+pub fn gemm(a: Mat, op_a: Op, b: Mat, op_b: Op, c: MatMut, accumulate: bool) {
+    gemm_with(Isa::current(), rayon::current_num_threads(), a, op_a, b, op_b, c, accumulate);
+}
+
+/// [`gemm`] on the calling thread alone, for callers that already run inside a parallel loop. The same bits.
+///
+/// # Panics
+/// As [`gemm`].
+pub fn gemm_serial(a: Mat, op_a: Op, b: Mat, op_b: Op, c: MatMut, accumulate: bool) {
+    gemm_with(Isa::current(), 1, a, op_a, b, op_b, c, accumulate);
+}
+
+/// [`gemm`] on a given instruction set, which must be available, cut for `threads` threads.
+#[allow(clippy::too_many_arguments, reason = "two operands with their forms, and how to compute")]
+pub(crate) fn gemm_with(isa: Isa, threads: usize, a: Mat, op_a: Op, b: Mat, op_b: Op, c: MatMut, accumulate: bool) {
+    let (m, n, k) = product_shape(&a, op_a, &b, op_b, &c);
+    if m == 0 || n == 0 {
+        return;
+    }
+    let (tile_rows, tile_cols) = region::tile_shape(isa);
+    let work = m.saturating_mul(n).saturating_mul(k);
+    let product = Product::new(a, op_a, b, op_b, c, accumulate);
+    if threads <= 1 || work < PARALLEL_FROM {
+        return region::compute(isa, &product, 0..m, 0..n);
+    }
+    let (row_parts, col_parts) = grid(op_a, m.div_ceil(tile_rows), n.div_ceil(tile_cols), threads, work);
+    let rows = m.div_ceil(tile_rows).div_ceil(row_parts) * tile_rows;
+    let cols = n.div_ceil(tile_cols).div_ceil(col_parts) * tile_cols;
+    let (row_parts, col_parts) = (m.div_ceil(rows), n.div_ceil(cols));
+    (0..row_parts * col_parts).into_par_iter().with_max_len(1).for_each(|part| {
+        let (i, j) = (part / col_parts * rows, part % col_parts * cols);
+        region::compute(isa, &product, i..m.min(i + rows), j..n.min(j + cols));
+    });
+}
+
+/// Into how many parts to cut the rows and the columns of C, given its size in tiles.
+///
+/// Every part of the columns packs its own part of B and nothing twice while A is read in place, so columns are cut
+/// first; a transposed A is packed by every part of the columns, so there the longer side is cut first.
+fn grid(op_a: Op, row_tiles: usize, col_tiles: usize, threads: usize, work: usize) -> (usize, usize) {
+    // Twice as many parts as threads where the work is large, so that a disturbed thread does not hold up the rest.
+    let parts = if work >= 16 * PARALLEL_FROM { threads * 2 } else { threads };
+    let columns_first = op_a == Op::N || col_tiles >= row_tiles;
+    if columns_first {
+        let cols = parts.min(col_tiles);
+        (parts.div_ceil(cols).min(row_tiles), cols)
+    } else {
+        let rows = parts.min(row_tiles);
+        (rows, parts.div_ceil(rows).min(col_tiles))
+    }
+}
