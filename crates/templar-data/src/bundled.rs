@@ -1,0 +1,33 @@
+//! The dataset inside the program: nine plays of Shakespeare, as in `datasets/shakespeare/`.
+//!
+//! A demo needs text before it has a network or a disk full of it. These are the same bytes as the files in the
+//! repository, whose data card says where they come from; importing them goes the way of any other file, so the manifest
+//! is the one that `templar dataset import` makes of the files with [`options`].
+
+use bytes::Bytes;
+use templar_manifest::Dataset;
+
+use crate::import::{ImportError, ImportOptions, import_bytes};
+use crate::shard::ShardSink;
+
+const PARQUET: &[u8] = include_bytes!("../../../datasets/shakespeare/shakespeare.parquet");
+const TOKENIZER: &[u8] = include_bytes!("../../../datasets/shakespeare/tokenizer.json");
+
+/// The documents (parquet, column `text`) and the tokenizer (`tokenizer.json`, 2,048 tokens).
+pub fn shakespeare() -> (&'static [u8], &'static [u8]) {
+    (PARQUET, TOKENIZER)
+}
+
+/// The options of the bundled dataset's manifest.
+pub fn options() -> ImportOptions {
+    ImportOptions::new(
+        "shakespeare",
+        "CC-BY-2.5",
+        "nine plays of William Shakespeare, from the package shakespeare 0.6 of the Open Knowledge Foundation",
+    )
+}
+
+/// Imports the bundled dataset: its shards and tokenizer go to `sink`.
+pub fn import_shakespeare(sink: &mut dyn ShardSink) -> Result<Dataset, ImportError> {
+    import_bytes("shakespeare.parquet", Bytes::from_static(PARQUET), TOKENIZER, &options(), sink)
+}
