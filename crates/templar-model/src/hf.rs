@@ -1,0 +1,16 @@
+//! Hugging Face folders in and out: `config.json`, `model.safetensors`, `tokenizer.json` and their companions.
+//!
+//! A round trip gives back every bit of the parameters. What cannot be represented exactly is refused by name, before
+//! any work: another architecture, biases, scaled rotary embeddings, dtypes other than f32, a tensor too many or too few.
+
+mod config;
+mod export;
+mod import;
+
+pub use export::{ExportError, export};
+pub use import::{ImportError, import};
+
+/// The weights' file.
+const WEIGHTS: &str = "model.safetensors";
+/// The model's configuration.
+const CONFIG: &str = "config.json";

@@ -1,0 +1,156 @@
+//! Writing a folder that `from_pretrained` opens.
+//!
+//! Every file is written beside its place and renamed when it is complete and on disk, `config.json` last: a folder with
+//! a config is a whole folder. Nothing that is there is overwritten. The tensors' bytes are the parameter vector, little
+//! endian, in its own order; the header has one metadata key, since the format's writers order several at random.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use serde::Serialize;
+use serde_json::json;
+use templar_manifest::ModelSpec;
+
+use super::config::WrittenConfig;
+use super::{CONFIG, WEIGHTS};
+use crate::layout::{ConfigError, Layout};
+use crate::vocabulary::{TokenizerError, Vocabulary};
+
+/// Floats that are turned to bytes at a time.
+const PIECE: usize = 1 << 16;
+
+/// Why a folder could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The model's specification is refused.
+    #[error("the model's specification is refused")]
+    Config(#[from] ConfigError),
+    /// The tokenizer cannot be used with the model.
+    #[error("the tokenizer cannot be used")]
+    Tokenizer(#[from] TokenizerError),
+    /// The parameter vector is not the model's.
+    #[error("{found} parameters, the model has {expected}")]
+    Length {
+        /// Parameters of the model.
+        expected: usize,
+        /// What was passed.
+        found: usize,
+    },
+    /// The folder already holds one of the files.
+    #[error("{} is already there", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The header cannot be made.
+    #[error("the header of {WEIGHTS} cannot be made: {reason}")]
+    Header {
+        /// What the library says.
+        reason: String,
+    },
+    /// The file system fails.
+    #[error("cannot write {}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Writes `config.json`, `generation_config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json` into
+/// `dir`, which is created where it is missing.
+///
+/// # Errors
+/// See [`ExportError`]. Files are there whole or not at all; without `config.json` the folder is not complete.
+pub fn export(dir: &Path, spec: &ModelSpec, params: &[f32], tokenizer_json: &[u8]) -> Result<(), ExportError> {
+    let layout = Layout::new(spec)?;
+    if params.len() != layout.parameters {
+        return Err(ExportError::Length { expected: layout.parameters, found: params.len() });
+    }
+    let vocabulary = Vocabulary::open(tokenizer_json, spec.vocab_size)?;
+    let (start, end) = (vocabulary.start, vocabulary.end);
+    let names = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", WEIGHTS, CONFIG];
+    for name in names {
+        let path = dir.join(name);
+        if path.symlink_metadata().is_ok() {
+            return Err(ExportError::Exists { path });
+        }
+    }
+    fs::create_dir_all(dir).map_err(|source| ExportError::Io { path: dir.into(), source })?;
+
+    write_whole(dir, names[0], |file| file.write_all(tokenizer_json))?;
+    // Named so that the generic fast tokenizer is taken, not Llama's, which would add its own rules to the file's.
+    let tokenizer_config = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": spec.sequence_length,
+        "clean_up_tokenization_spaces": false,
+        "bos_token": start.and_then(|id| vocabulary.name(id)),
+        "eos_token": end.and_then(|id| vocabulary.name(id)),
+    });
+    write_json(dir, names[1], &tokenizer_config)?;
+    write_json(dir, names[2], &json!({ "bos_token_id": start, "eos_token_id": end, "do_sample": false }))?;
+    let header = header(&layout)?;
+    write_whole(dir, WEIGHTS, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        write_floats(file, params)
+    })?;
+    write_json(dir, CONFIG, &WrittenConfig::new(spec, start, end))
+}
+
+/// The safetensors header, padded to 8 bytes as the format asks.
+fn header(layout: &Layout) -> Result<Vec<u8>, ExportError> {
+    let infos = layout.tensors.iter().zip(&layout.ranges).map(|(tensor, range)| {
+        let shape = tensor.shape.iter().map(|&size| size as usize).collect();
+        let data_offsets = (range.start * 4, range.end * 4);
+        (tensor.name.clone(), TensorInfo { dtype: Dtype::F32, shape, data_offsets })
+    });
+    let format = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let metadata = Metadata::new(Some(format), infos.collect())
+        .map_err(|error| ExportError::Header { reason: error.to_string() })?;
+    let mut header =
+        serde_json::to_vec(&metadata).map_err(|error| ExportError::Header { reason: error.to_string() })?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
+}
+
+fn write_floats(file: &mut impl Write, floats: &[f32]) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(4 * PIECE);
+    for piece in floats.chunks(PIECE) {
+        bytes.clear();
+        bytes.extend(piece.iter().flat_map(|float| float.to_le_bytes()));
+        file.write_all(&bytes)?;
+    }
+    Ok(())
+}
+
+fn write_json(dir: &Path, name: &str, value: &impl Serialize) -> Result<(), ExportError> {
+    write_whole(dir, name, |file| {
+        serde_json::to_writer_pretty(&mut *file, value)?;
+        file.write_all(b"\n")
+    })
+}
+
+/// Writes `dir/name` through a neighbour that is removed where anything fails.
+fn write_whole(
+    dir: &Path,
+    name: &str,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), ExportError> {
+    let (path, partial) = (dir.join(name), dir.join(format!(".{name}.partial")));
+    let written = File::create(&partial).and_then(|file| {
+        let mut file = BufWriter::new(file);
+        write(&mut file)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&partial, &path)
+    });
+    written.map_err(|source| {
+        // Best effort: the error that matters is the one that brought us here.
+        let _ = fs::remove_file(&partial);
+        ExportError::Io { path, source }
+    })
+}

@@ -1,0 +1,238 @@
+//! Where each tensor lies in the flat parameter vector, and which model specifications are acceptable.
+//!
+//! Order and names are those of a Hugging Face `LlamaForCausalLM`. One neighbourhood is relied on elsewhere: the query,
+//! key and value projections of a layer lie one after another, and so are one matrix.
+//! Every size is checked here, before anything is allocated; the rest of the crate may multiply them freely.
+
+use std::ops::Range;
+
+use templar_manifest::{ModelSpec, TensorSpec};
+
+/// Largest vocabulary.
+pub(crate) const MAX_VOCAB: u32 = 1 << 22;
+/// Largest width of the residual stream and of the feed-forward.
+pub(crate) const MAX_WIDTH: u32 = 1 << 17;
+/// Most layers.
+pub(crate) const MAX_LAYERS: u32 = 1024;
+/// Widest attention head.
+pub(crate) const MAX_HEAD_WIDTH: usize = 512;
+/// Longest training sequence.
+pub(crate) const MAX_SEQUENCE: u32 = 1 << 17;
+
+/// Why a model specification is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A size is zero.
+    #[error("{field} is zero")]
+    Zero {
+        /// The field of the specification.
+        field: &'static str,
+    },
+    /// A size is beyond what this implementation takes.
+    #[error("{field} is {value}, more than {limit}")]
+    TooLarge {
+        /// The field of the specification.
+        field: &'static str,
+        /// What it says.
+        value: u64,
+        /// The largest value taken.
+        limit: u64,
+    },
+    /// The residual stream does not divide into heads.
+    #[error("hidden_size {hidden_size} does not divide into {heads} heads")]
+    Heads {
+        /// Width of the residual stream.
+        hidden_size: u32,
+        /// Query heads.
+        heads: u32,
+    },
+    /// The query heads do not divide among the key and value heads.
+    #[error("{heads} heads do not divide among {kv_heads} key and value heads")]
+    KvHeads {
+        /// Query heads.
+        heads: u32,
+        /// Key and value heads.
+        kv_heads: u32,
+    },
+    /// The rotary embedding turns pairs, so a head's width must be even.
+    #[error("a head is {width} wide, which is odd")]
+    OddHead {
+        /// Width of one head.
+        width: usize,
+    },
+    /// The epsilon of the norms is not a positive, normal number.
+    #[error("norm_eps_bits {bits:#010x} is not a positive normal number")]
+    NormEps {
+        /// Raw bits of the f32.
+        bits: u32,
+    },
+    /// The parameters cannot be addressed on this machine.
+    #[error("the model has more parameters than this machine can address")]
+    Overflow,
+}
+
+/// Where one layer's tensors lie.
+#[derive(Debug, Clone)]
+pub(crate) struct LayerRanges {
+    /// Query, key and value projections as one matrix `[qkv_width, hidden]`.
+    pub(crate) qkv: Range<usize>,
+    /// Output projection of attention `[hidden, hidden]`.
+    pub(crate) attention_out: Range<usize>,
+    /// `[ffn, hidden]`.
+    pub(crate) gate: Range<usize>,
+    /// `[ffn, hidden]`.
+    pub(crate) up: Range<usize>,
+    /// `[hidden, ffn]`.
+    pub(crate) down: Range<usize>,
+    /// Norm before attention, `[hidden]`.
+    pub(crate) attention_norm: Range<usize>,
+    /// Norm before the feed-forward, `[hidden]`.
+    pub(crate) ffn_norm: Range<usize>,
+}
+
+/// The checked sizes of a model and the place of every tensor.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    pub(crate) vocab: usize,
+    pub(crate) hidden: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_width: usize,
+    pub(crate) ffn: usize,
+    pub(crate) sequence_length: usize,
+    pub(crate) norm_eps: f32,
+    pub(crate) embedding: Range<usize>,
+    pub(crate) layers: Vec<LayerRanges>,
+    pub(crate) final_norm: Range<usize>,
+    /// The output head `[vocab, hidden]`; the embedding's range when the two are tied.
+    pub(crate) output: Range<usize>,
+    /// Names and shapes, in the order of the flat vector.
+    pub(crate) tensors: Vec<TensorSpec>,
+    /// The place of each of `tensors`.
+    pub(crate) ranges: Vec<Range<usize>>,
+    /// Length of the flat vector.
+    pub(crate) parameters: usize,
+}
+
+/// Lays tensors one after another.
+#[derive(Default)]
+struct Placement {
+    tensors: Vec<TensorSpec>,
+    ranges: Vec<Range<usize>>,
+    end: usize,
+}
+
+impl Placement {
+    fn place(&mut self, name: String, shape: &[usize]) -> Result<Range<usize>, ConfigError> {
+        let tensor = TensorSpec::new(name, shape.iter().map(|&size| size as u64).collect::<Vec<_>>());
+        let elements = tensor.checked_elements().ok_or(ConfigError::Overflow)?;
+        let start = self.end;
+        self.end = start.checked_add(elements).ok_or(ConfigError::Overflow)?;
+        // Four bytes each: a vector longer than this could not be allocated, and offsets in bytes must not overflow.
+        if self.end > isize::MAX as usize / 8 {
+            return Err(ConfigError::Overflow);
+        }
+        self.tensors.push(tensor);
+        self.ranges.push(start..self.end);
+        Ok(start..self.end)
+    }
+}
+
+impl Layout {
+    /// Checks a specification and places its tensors; allocates nothing but their names.
+    pub(crate) fn new(spec: &ModelSpec) -> Result<Self, ConfigError> {
+        check(spec)?;
+        let (vocab, hidden, ffn) = (spec.vocab_size as usize, spec.hidden_size as usize, spec.ffn_size as usize);
+        let (heads, kv_heads) = (spec.heads as usize, spec.kv_heads as usize);
+        let head_width = hidden / heads;
+        let kv_width = kv_heads * head_width;
+
+        let mut placement = Placement::default();
+        let embedding = placement.place("model.embed_tokens.weight".into(), &[vocab, hidden])?;
+        let mut layers = Vec::with_capacity(spec.layers as usize);
+        for index in 0..spec.layers {
+            let mut place =
+                |name: &str, shape: &[usize]| placement.place(format!("model.layers.{index}.{name}.weight"), shape);
+            let query = place("self_attn.q_proj", &[hidden, hidden])?;
+            let _key = place("self_attn.k_proj", &[kv_width, hidden])?;
+            let value = place("self_attn.v_proj", &[kv_width, hidden])?;
+            layers.push(LayerRanges {
+                qkv: query.start..value.end,
+                attention_out: place("self_attn.o_proj", &[hidden, hidden])?,
+                gate: place("mlp.gate_proj", &[ffn, hidden])?,
+                up: place("mlp.up_proj", &[ffn, hidden])?,
+                down: place("mlp.down_proj", &[hidden, ffn])?,
+                attention_norm: place("input_layernorm", &[hidden])?,
+                ffn_norm: place("post_attention_layernorm", &[hidden])?,
+            });
+        }
+        let final_norm = placement.place("model.norm.weight".into(), &[hidden])?;
+        let output = if spec.tied_embeddings {
+            embedding.clone()
+        } else {
+            placement.place("lm_head.weight".into(), &[vocab, hidden])?
+        };
+        Ok(Self {
+            vocab,
+            hidden,
+            heads,
+            kv_heads,
+            head_width,
+            ffn,
+            sequence_length: spec.sequence_length as usize,
+            norm_eps: f32::from_bits(spec.norm_eps_bits),
+            embedding,
+            layers,
+            final_norm,
+            output,
+            tensors: placement.tensors,
+            ranges: placement.ranges,
+            parameters: placement.end,
+        })
+    }
+
+    /// Width of queries, keys and values side by side.
+    pub(crate) fn qkv_width(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_width
+    }
+}
+
+/// The rules a specification must meet.
+fn check(spec: &ModelSpec) -> Result<(), ConfigError> {
+    let sizes = [
+        ("vocab_size", spec.vocab_size, MAX_VOCAB),
+        ("hidden_size", spec.hidden_size, MAX_WIDTH),
+        ("layers", spec.layers, MAX_LAYERS),
+        ("heads", spec.heads, MAX_WIDTH),
+        ("kv_heads", spec.kv_heads, MAX_WIDTH),
+        ("ffn_size", spec.ffn_size, MAX_WIDTH),
+        ("rope_theta", spec.rope_theta, u32::MAX),
+        ("sequence_length", spec.sequence_length, MAX_SEQUENCE),
+    ];
+    for (field, value, limit) in sizes {
+        if value == 0 {
+            return Err(ConfigError::Zero { field });
+        }
+        if value > limit {
+            return Err(ConfigError::TooLarge { field, value: value.into(), limit: limit.into() });
+        }
+    }
+    if !spec.hidden_size.is_multiple_of(spec.heads) {
+        return Err(ConfigError::Heads { hidden_size: spec.hidden_size, heads: spec.heads });
+    }
+    if !spec.heads.is_multiple_of(spec.kv_heads) {
+        return Err(ConfigError::KvHeads { heads: spec.heads, kv_heads: spec.kv_heads });
+    }
+    let width = (spec.hidden_size / spec.heads) as usize;
+    if !width.is_multiple_of(2) {
+        return Err(ConfigError::OddHead { width });
+    }
+    if width > MAX_HEAD_WIDTH {
+        return Err(ConfigError::TooLarge { field: "head width", value: width as u64, limit: MAX_HEAD_WIDTH as u64 });
+    }
+    let eps = f32::from_bits(spec.norm_eps_bits);
+    if !eps.is_normal() || eps < 0.0 {
+        return Err(ConfigError::NormEps { bits: spec.norm_eps_bits });
+    }
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! What the model promises: the same bits everywhere, gradients and logits that independent implementations confirm,
+//! and Hugging Face folders that come back bit for bit.
+
+mod errors;
+mod generation;
+mod gradients;
+mod hugging_face;
+mod learning;
+mod logits;
+mod same_bits;
+mod support;
