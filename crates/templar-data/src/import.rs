@@ -4,153 +4,23 @@
 //! get the end token appended and flow into the shard writer. What is in memory is a batch, a shard of either part and
 //! one document for each thread, however long the input. An empty text is skipped: it would teach only the end token.
 
-use std::io;
+mod error;
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use rayon::prelude::*;
 use templar_manifest::{Dataset, HeldOut, Payload};
 
-use crate::shard::{MAX_SHARD_BYTES, ShardSink, ShardWriter, SinkError};
+pub use error::ImportError;
+
+use crate::shard::{MAX_SHARD_BYTES, ShardSink, ShardWriter};
 use crate::source::{Document, Limits, Source, expand};
-use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::tokenizer::Tokenizer;
 
 /// A batch is tokenised when it has this many bytes or documents.
 const BATCH_BYTES: usize = 1 << 20;
 const BATCH_DOCUMENTS: usize = 4096;
-
-/// Why an import failed. Rows and lines are counted from 1.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// No file was named.
-    #[error("nothing to import: no source was named")]
-    NoSources,
-    /// A source is not there.
-    #[error("{path} does not exist")]
-    Missing {
-        /// The source.
-        path: PathBuf,
-    },
-    /// A source cannot be read.
-    #[error("{path} cannot be read")]
-    Io {
-        /// The source.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// A source is of no known kind.
-    #[error("{path} is of no known kind: expected .parquet, .jsonl or .txt")]
-    Unsupported {
-        /// The source.
-        path: PathBuf,
-    },
-    /// A folder holds nothing to import.
-    #[error("folder {path} holds no .parquet, .jsonl or .txt file")]
-    EmptyFolder {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A folder nests too deep, perhaps through a link to itself.
-    #[error("folder {path} is nested more than {max_depth} deep")]
-    TooDeep {
-        /// The folder.
-        path: PathBuf,
-        /// The limit.
-        max_depth: usize,
-    },
-    /// A file is no parquet, or damaged, or compressed in a way that is not read here (zstd and snappy are).
-    #[error("{path} is not a parquet file that can be read: {reason}")]
-    Parquet {
-        /// The file.
-        path: PathBuf,
-        /// What the reader says.
-        reason: String,
-    },
-    /// A parquet file has no top-level string column `text`.
-    #[error("{path} has no column `text` of strings; its columns: {}", columns.join(", "))]
-    NoTextColumn {
-        /// The file.
-        path: PathBuf,
-        /// The first columns that it has.
-        columns: Vec<String>,
-    },
-    /// A row or line is not UTF-8.
-    #[error("{path}, row {row}: not UTF-8")]
-    NotUtf8 {
-        /// The file.
-        path: PathBuf,
-        /// The row or line.
-        row: u64,
-    },
-    /// A row has no text: the field is absent or null.
-    #[error("{path}, row {row}: no text")]
-    NoText {
-        /// The file.
-        path: PathBuf,
-        /// The row or line.
-        row: u64,
-    },
-    /// A line is no JSON object with a string `text`.
-    #[error("{path}, line {row}: {reason}")]
-    BadJson {
-        /// The file.
-        path: PathBuf,
-        /// The line.
-        row: u64,
-        /// What the parser says.
-        reason: String,
-    },
-    /// A document is too long to be held in memory.
-    #[error("{path}, row {row}: longer than the limit of {max_bytes} bytes for a document")]
-    TooLong {
-        /// The file.
-        path: PathBuf,
-        /// The row or line.
-        row: u64,
-        /// The limit.
-        max_bytes: usize,
-    },
-    /// The tokenizer cannot be used.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    /// A document cannot be tokenised.
-    #[error("{path}, row {row}")]
-    Encode {
-        /// The file.
-        path: PathBuf,
-        /// The row or line.
-        row: u64,
-        /// The tokenizer's reason.
-        source: TokenizerError,
-    },
-    /// The options contradict themselves or the manifest's rules.
-    #[error("bad import option: {0}")]
-    Options(String),
-    /// The sources hold no text at all.
-    #[error("the sources hold no text")]
-    Empty,
-    /// Too little text to hold some of it out.
-    #[error("{tokens} tokens are too few: the held-out rule needs more than {needed}")]
-    TooShort {
-        /// Tokens found.
-        tokens: u64,
-        /// Tokens before the first held-out one.
-        needed: u64,
-    },
-    /// A shard cannot be kept.
-    #[error("a shard cannot be stored")]
-    Sink(#[from] SinkError),
-}
-
-impl ImportError {
-    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::NotFound => Self::Missing { path: path.to_owned() },
-            _ => Self::Io { path: path.to_owned(), source },
-        }
-    }
-}
 
 /// What decides an import besides the text and the tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,6 +57,10 @@ impl ImportOptions {
             max_document_bytes: 16 << 20,
             text_document_bytes: 4096,
         }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { max_document_bytes: self.max_document_bytes, text_document_bytes: self.text_document_bytes }
     }
 
     /// A manifest with no shards yet; refuses options before any work is done.
@@ -302,10 +176,4 @@ fn finished(dataset: Dataset) -> Result<Dataset, ImportError> {
     }
     dataset.check().map_err(ImportError::Options)?;
     Ok(dataset)
-}
-
-impl ImportOptions {
-    fn limits(&self) -> Limits {
-        Limits { max_document_bytes: self.max_document_bytes, text_document_bytes: self.text_document_bytes }
-    }
 }
