@@ -48,6 +48,8 @@ impl Store {
             iroh_blobs::api::RequestError::Rpc { .. } => ListError::Closed,
             inner => ListError::Io(io_error(inner)),
         })?;
+        // A database that has stopped lists nothing, without an error.
+        self.has(&Hash::default()).await?;
         let mut ids: Vec<Hash> = hashes.iter().map(from_iroh).collect();
         ids.sort_unstable();
         ids.dedup();

@@ -99,6 +99,8 @@ async fn a_synced_store_opens_again_with_everything() {
     assert!(matches!(store.get(&ids[0], ANY).await, Err(ReadError::Closed)));
     assert!(matches!(store.has(&ids[0]).await, Err(ListError::Closed)));
     assert!(matches!(store.sync(&ids).await, Err(SyncError::Closed)));
+    assert!(matches!(store.list().await, Err(ListError::Closed)));
+    assert!(matches!(store.scrub().await, Err(ListError::Closed)));
 
     // What a killed process left half-written goes away.
     let half = dir.path().join("temp").join("00112233445566778899aabbccddeeff.temp");

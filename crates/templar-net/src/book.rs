@@ -1,0 +1,220 @@
+//! The address book: which peers exist, where they may be, how they behaved.
+//!
+//! Invariant: bounded whatever peers say. What we were configured with outlives what a peer said of itself, which
+//! outlives what others said of it; only peers that we have met are passed on, so invented addresses do not spread.
+//! Addresses carry no trust: a connection proves the id or fails.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::peer::{MAX_ADDRS, PeerAddr, PeerId};
+
+/// Attempts after which a peer that we only heard of, and never met, is forgotten.
+const ATTEMPTS_FOR_HEARSAY: u32 = 5;
+
+/// Who told us of a peer, the weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// Another peer.
+    Heard,
+    /// The peer itself, over a connection that proves its id.
+    Announced,
+    /// A ticket or the person who runs the node.
+    Configured,
+}
+
+#[derive(Debug, Clone)]
+struct Peer {
+    addrs: Vec<SocketAddr>,
+    source: Source,
+    /// A connection with it has existed.
+    met: bool,
+    /// Attempts to reach it that failed since it was last met.
+    failures: u32,
+    /// How often it came to us: a reason to try it again at once.
+    contacts: u64,
+    /// It broke the protocol or sent bytes that are not what it was asked for.
+    blamed: bool,
+    /// The last thing that went wrong, for people.
+    problem: Option<String>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Book {
+    own_id: PeerId,
+    max_peers: usize,
+    peers: Mutex<BTreeMap<PeerId, Peer>>,
+    /// Counts changes, so that tasks can wait for one.
+    changes: watch::Sender<u64>,
+}
+
+impl Book {
+    pub(crate) fn new(own_id: PeerId, max_peers: usize) -> Self {
+        Self { own_id, max_peers, peers: Mutex::default(), changes: watch::Sender::new(0) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, Peer>> {
+        // Every critical section leaves the map whole, so a panic elsewhere does not spoil it.
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bump(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Changes of the book from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Takes in an address that has been checked. Returns whether the peer is now in the book.
+    pub(crate) fn learn(&self, addr: PeerAddr, source: Source) -> bool {
+        if addr.id == self.own_id {
+            return false;
+        }
+        let mut peers = self.lock();
+        if !peers.contains_key(&addr.id) && peers.len() >= self.max_peers && !make_room(&mut peers, source) {
+            return false;
+        }
+        let peer = peers.entry(addr.id).or_insert_with(|| Peer {
+            addrs: Vec::new(),
+            source,
+            met: false,
+            failures: 0,
+            contacts: 0,
+            blamed: false,
+            problem: None,
+        });
+        // Hearsay does not displace what the peer itself or our own configuration says; the peer itself may.
+        if source != Source::Heard || peer.source == Source::Heard || peer.addrs.is_empty() {
+            let mut addrs = addr.addrs;
+            for old in &peer.addrs {
+                if !addrs.contains(old) {
+                    addrs.push(*old);
+                }
+            }
+            addrs.truncate(MAX_ADDRS);
+            peer.addrs = addrs;
+        }
+        peer.source = peer.source.max(source);
+        if source != Source::Heard {
+            peer.contacts = peer.contacts.wrapping_add(1);
+        }
+        drop(peers);
+        self.bump();
+        true
+    }
+
+    /// A connection with the peer exists.
+    pub(crate) fn met(&self, id: &PeerId) {
+        if let Some(peer) = self.lock().get_mut(id) {
+            peer.met = true;
+            peer.failures = 0;
+        }
+    }
+
+    /// The peer could not be reached, or the connection ended. Forgets hearsay that leads nowhere.
+    pub(crate) fn unreachable(&self, id: &PeerId, problem: String) {
+        let mut peers = self.lock();
+        let Some(peer) = peers.get_mut(id) else { return };
+        peer.failures = peer.failures.saturating_add(1);
+        peer.problem = Some(problem);
+        if peer.source == Source::Heard && !peer.met && peer.failures >= ATTEMPTS_FOR_HEARSAY {
+            peers.remove(id);
+            drop(peers);
+            self.bump();
+        }
+    }
+
+    /// Something went wrong that is nobody's fault or not worth a punishment.
+    pub(crate) fn note(&self, id: &PeerId, problem: String) {
+        if let Some(peer) = self.lock().get_mut(id) {
+            peer.problem = Some(problem);
+        }
+        self.bump();
+    }
+
+    /// The peer misbehaved: it is left alone for a while and asked last.
+    pub(crate) fn blame(&self, id: &PeerId, problem: String) {
+        if let Some(peer) = self.lock().get_mut(id) {
+            peer.blamed = true;
+            peer.problem = Some(problem);
+        }
+        self.bump();
+    }
+
+    /// The punishment is over.
+    pub(crate) fn pardon(&self, id: &PeerId) {
+        if let Some(peer) = self.lock().get_mut(id) {
+            peer.blamed = false;
+        }
+    }
+
+    pub(crate) fn is_blamed(&self, id: &PeerId) -> bool {
+        self.lock().get(id).is_some_and(|peer| peer.blamed)
+    }
+
+    /// How often the peer came to us; none if it is not in the book.
+    pub(crate) fn contacts(&self, id: &PeerId) -> Option<u64> {
+        self.lock().get(id).map(|peer| peer.contacts)
+    }
+
+    pub(crate) fn failures(&self, id: &PeerId) -> u32 {
+        self.lock().get(id).map_or(0, |peer| peer.failures)
+    }
+
+    pub(crate) fn addr(&self, id: &PeerId) -> Option<PeerAddr> {
+        self.lock().get(id).map(|peer| PeerAddr { id: *id, addrs: peer.addrs.clone() })
+    }
+
+    pub(crate) fn ids(&self) -> Vec<PeerId> {
+        self.lock().keys().copied().collect()
+    }
+
+    pub(crate) fn all(&self) -> Vec<PeerAddr> {
+        self.lock().iter().map(|(id, peer)| PeerAddr { id: *id, addrs: peer.addrs.clone() }).collect()
+    }
+
+    /// Peers that we have met, to be passed on, except `to` itself.
+    pub(crate) fn shareable(&self, to: Option<&PeerId>, max: usize) -> Vec<PeerAddr> {
+        let peers = self.lock();
+        let met = peers.iter().filter(|(id, peer)| peer.met && !peer.addrs.is_empty() && Some(*id) != to);
+        met.take(max).map(|(id, peer)| PeerAddr { id: *id, addrs: peer.addrs.clone() }).collect()
+    }
+
+    /// The last problem with each peer that had one.
+    pub(crate) fn problems(&self) -> BTreeMap<PeerId, String> {
+        self.lock().iter().filter_map(|(id, peer)| Some((*id, peer.problem.clone()?))).collect()
+    }
+
+    /// In which order to ask for a blob: `preferred` first; blamed peers and peers that are away last.
+    pub(crate) fn order(&self, preferred: &[PeerId]) -> Vec<PeerId> {
+        let peers = self.lock();
+        let mut order: Vec<PeerId> = Vec::new();
+        for id in preferred.iter().chain(peers.keys()) {
+            if *id != self.own_id && !order.contains(id) {
+                order.push(*id);
+            }
+        }
+        // A stable sort keeps the preference among equals.
+        order.sort_by_key(|id| peers.get(id).map_or((false, false), |peer| (peer.blamed, peer.failures > 0)));
+        order
+    }
+}
+
+/// Forgets one peer that matters less than one of `source`; says whether it could.
+fn make_room(peers: &mut BTreeMap<PeerId, Peer>, source: Source) -> bool {
+    let least = peers
+        .iter()
+        .filter(|(_, peer)| peer.source < source)
+        .min_by_key(|(_, peer)| (peer.source, peer.met, std::cmp::Reverse(peer.failures)))
+        .map(|(id, _)| *id);
+    match least {
+        Some(id) => peers.remove(&id).is_some(),
+        None => false,
+    }
+}

@@ -1,0 +1,80 @@
+//! How a [`Net`](crate::Net) is set up, and every limit that it enforces against its peers.
+//!
+//! Invariant: each limit bounds something that a peer could otherwise make grow without end.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// What a [`Net`](crate::Net) needs to start.
+#[derive(Clone)]
+pub struct NetConfig {
+    /// The node's ed25519 secret key; its public key is the node's [`PeerId`](crate::PeerId).
+    pub secret_key: [u8; 32],
+    /// Where to listen; port 0 takes any free one.
+    pub bind: SocketAddr,
+    /// Bounds on what peers may use.
+    pub limits: Limits,
+}
+
+impl NetConfig {
+    /// Listens on any free port of the loopback interface, with the default limits.
+    pub fn loopback(secret_key: [u8; 32]) -> Self {
+        Self { secret_key, bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), limits: Limits::default() }
+    }
+}
+
+impl std::fmt::Debug for NetConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The key stays out of logs.
+        f.debug_struct("NetConfig").field("bind", &self.bind).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// Bounds on what peers may use, and on how long they are waited for.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Peers remembered with their addresses.
+    pub max_peers: usize,
+    /// Connections accepted at the same time, over all peers and per protocol.
+    pub max_inbound: usize,
+    /// Connections accepted at the same time from one peer and per protocol.
+    pub max_inbound_per_peer: usize,
+    /// Streams that a peer may have open on one connection.
+    pub max_streams: u32,
+    /// Blobs in flight in one call of [`Net::fetch_all`](crate::Net::fetch_all).
+    pub fetches_in_flight: usize,
+    /// Entries pulled and not yet taken by the node; more wait in the network.
+    pub entries_in_flight: usize,
+    /// How long a connection may take to come about.
+    pub connect_timeout: Duration,
+    /// How long a peer may leave a started answer without progress (a frame, a chunk of 16 KiB).
+    pub stall_timeout: Duration,
+    /// A connection that is silent for so long is dead.
+    pub idle_timeout: Duration,
+    /// How often a connection shows that it lives.
+    pub keep_alive: Duration,
+    /// The longest pause between two attempts to reach a peer that is away.
+    pub max_retry_pause: Duration,
+    /// How long a peer that broke the protocol, or that refused us, is left alone.
+    pub misbehaviour_pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_peers: 256,
+            max_inbound: 512,
+            max_inbound_per_peer: 8,
+            max_streams: 64,
+            fetches_in_flight: 8,
+            entries_in_flight: 256,
+            connect_timeout: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(10),
+            // QUIC's usual 30 seconds would leave a fetch hanging on a dead provider.
+            idle_timeout: Duration::from_secs(6),
+            keep_alive: Duration::from_secs(1),
+            max_retry_pause: Duration::from_secs(5),
+            misbehaviour_pause: Duration::from_secs(60),
+        }
+    }
+}

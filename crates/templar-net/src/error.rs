@@ -1,0 +1,156 @@
+//! What can go wrong on the network: one enum per operation, and what each provider answered to a fetch.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use templar_manifest::Hash;
+use templar_store::{ListError, PutError};
+
+use crate::peer::{PeerId, short};
+
+/// The node's socket or endpoint did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}: {reason}")]
+    Addr {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What the system said.
+        reason: String,
+    },
+    /// A limit is out of the range that QUIC allows.
+    #[error("the limit {name} is out of range")]
+    Limit {
+        /// The field of [`Limits`](crate::Limits).
+        name: &'static str,
+    },
+}
+
+/// Why one provider did not deliver a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProviderAnswer {
+    /// No address is known, or nobody answered at it.
+    Unreachable(String),
+    /// It may not serve this blob to us (yet).
+    Refused,
+    /// It has too much to do.
+    Busy,
+    /// It does not have the blob, or noticed that its own copy is corrupt.
+    NotHere,
+    /// It stopped after so many bytes, which are kept: its copy is damaged or incomplete.
+    Aborted {
+        /// Bytes that arrived and verified.
+        received: u64,
+    },
+    /// It sent bytes that are not the blob's.
+    BadData(String),
+    /// It made no progress for too long.
+    Stalled,
+    /// It says that the blob is larger than allowed, and cannot prove it.
+    ClaimsTooLarge {
+        /// The length it claims, in bytes.
+        size: u64,
+    },
+    /// The connection broke.
+    Lost(String),
+}
+
+impl fmt::Display for ProviderAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(reason) => write!(f, "unreachable ({reason})"),
+            Self::Refused => f.write_str("refused"),
+            Self::Busy => f.write_str("busy"),
+            Self::NotHere => f.write_str("does not have it"),
+            Self::Aborted { received } => write!(f, "gave up after {received} bytes"),
+            Self::BadData(reason) => write!(f, "sent wrong bytes ({reason})"),
+            Self::Stalled => f.write_str("made no progress"),
+            Self::ClaimsTooLarge { size } => write!(f, "claims a length of {size} bytes"),
+            Self::Lost(reason) => write!(f, "connection lost ({reason})"),
+        }
+    }
+}
+
+/// A blob was not fetched. What arrived of it and verified is kept for the next attempt.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No provider is known.
+    #[error("blob {id} is not here and no peer is known")]
+    NoPeers {
+        /// The blob.
+        id: Hash,
+    },
+    /// Every provider that is known failed.
+    #[error("nobody delivered blob {id}: {}", answers_text(answers))]
+    NoProvider {
+        /// The blob.
+        id: Hash,
+        /// What each of them answered, in the order in which they were asked.
+        answers: Vec<(PeerId, ProviderAnswer)>,
+    },
+    /// The blob is larger than allowed: verified, not only claimed.
+    #[error("blob {id} has {size} bytes, more than the {max_bytes} allowed here")]
+    TooLarge {
+        /// The blob.
+        id: Hash,
+        /// Its length in bytes.
+        size: u64,
+        /// The caller's limit in bytes.
+        max_bytes: u64,
+    },
+    /// The blob that should list others by their hashes is not such a list.
+    #[error("blob {id} is not a list of hashes")]
+    NotAList {
+        /// The blob.
+        id: Hash,
+    },
+    /// The local disk is full.
+    #[error("no space left on the disk for blob {id}")]
+    DiskFull {
+        /// The blob.
+        id: Hash,
+    },
+    /// The local store failed.
+    #[error("cannot store blob {id}: {reason}")]
+    Store {
+        /// The blob.
+        id: Hash,
+        /// What the store said.
+        reason: String,
+    },
+    /// The network was shut down.
+    #[error("the network is shut down")]
+    Closed,
+}
+
+impl FetchError {
+    /// Whether some provider refused: the blob exists and may be served later.
+    pub fn refused(&self) -> bool {
+        match self {
+            Self::NoProvider { answers, .. } => answers.iter().any(|(_, answer)| *answer == ProviderAnswer::Refused),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn list(id: &Hash, error: &ListError) -> Self {
+        Self::Store { id: *id, reason: error.to_string() }
+    }
+
+    pub(crate) fn put(id: &Hash, error: &PutError) -> Self {
+        match error {
+            PutError::DiskFull => Self::DiskFull { id: *id },
+            other => Self::Store { id: *id, reason: other.to_string() },
+        }
+    }
+}
+
+fn answers_text(answers: &[(PeerId, ProviderAnswer)]) -> String {
+    const SHOWN: usize = 8;
+    let mut text: Vec<String> =
+        answers.iter().take(SHOWN).map(|(peer, answer)| format!("{} {answer}", short(peer))).collect();
+    if answers.len() > SHOWN {
+        text.push(format!("and {} more", answers.len() - SHOWN));
+    }
+    text.join(", ")
+}

@@ -1,0 +1,53 @@
+//! How many connections are served at once, in all and per peer.
+//!
+//! Invariant: every admitted connection holds a [`Pass`], and what it counts is given back when the pass is dropped.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::peer::PeerId;
+
+/// Admits connections up to its limits.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    max: usize,
+    max_per_peer: usize,
+    admitted: Mutex<BTreeMap<PeerId, usize>>,
+}
+
+impl Gate {
+    pub(crate) fn new(max: usize, max_per_peer: usize) -> Arc<Self> {
+        Arc::new(Self { max, max_per_peer, admitted: Mutex::default() })
+    }
+
+    /// A pass for one more connection of `peer`, if there is room.
+    pub(crate) fn admit(self: &Arc<Self>, peer: PeerId) -> Option<Pass> {
+        let mut admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
+        let total: usize = admitted.values().sum();
+        let own = admitted.get(&peer).copied().unwrap_or(0);
+        if total >= self.max || own >= self.max_per_peer {
+            return None;
+        }
+        admitted.insert(peer, own + 1);
+        Some(Pass { gate: self.clone(), peer })
+    }
+}
+
+/// Room for one connection.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    gate: Arc<Gate>,
+    peer: PeerId,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut admitted = self.gate.admitted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = admitted.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                admitted.remove(&self.peer);
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The address book: bounded, and a peer's own word beats hearsay.
+
+use iroh::SecretKey;
+
+use crate::book::{Book, Source};
+use crate::peer::{MAX_ADDRS, PeerAddr, PeerAddrError, PeerId};
+
+fn id(seed: u8) -> PeerId {
+    *SecretKey::from_bytes(&[seed; 32]).public().as_bytes()
+}
+
+fn at(seed: u8, port: u16) -> PeerAddr {
+    PeerAddr { id: id(seed), addrs: vec![([127, 0, 0, 1], port).into()] }
+}
+
+#[test]
+fn what_a_peer_says_of_itself_beats_hearsay() {
+    let book = Book::new(id(0), 10);
+    assert!(!book.learn(at(0, 1), Source::Configured), "not ourselves");
+    assert!(book.learn(at(1, 1), Source::Heard));
+    assert!(book.learn(at(1, 2), Source::Announced));
+    assert!(book.learn(at(1, 3), Source::Heard));
+    let ports = |book: &Book| book.addr(&id(1)).unwrap().addrs.iter().map(|addr| addr.port()).collect::<Vec<_>>();
+    assert_eq!(ports(&book), [2, 1], "newest first, hearsay left out");
+    for port in 10..30 {
+        book.learn(at(1, port), Source::Announced);
+    }
+    assert_eq!(ports(&book).len(), MAX_ADDRS);
+    assert_eq!(ports(&book)[0], 29);
+}
+
+#[test]
+fn the_book_is_bounded_and_keeps_what_matters() {
+    let book = Book::new(id(0), 3);
+    for seed in 1..=5 {
+        assert_eq!(book.learn(at(seed, 1), Source::Heard), seed <= 3);
+    }
+    assert!(book.learn(at(6, 1), Source::Announced));
+    assert!(book.learn(at(7, 1), Source::Configured));
+    assert!(book.learn(at(8, 1), Source::Configured));
+    assert!(book.learn(at(9, 1), Source::Configured));
+    assert!(!book.learn(at(10, 1), Source::Configured), "full of what we were told ourselves");
+    assert!(!book.learn(at(11, 1), Source::Announced));
+    assert_eq!(book.ids().len(), 3);
+}
+
+#[test]
+fn hearsay_that_leads_nowhere_is_forgotten() {
+    let book = Book::new(id(0), 10);
+    book.learn(at(1, 1), Source::Heard);
+    book.learn(at(2, 1), Source::Configured);
+    for _ in 0..5 {
+        book.unreachable(&id(1), "no answer".to_owned());
+        book.unreachable(&id(2), "no answer".to_owned());
+    }
+    assert_eq!(book.ids(), [id(2)]);
+    assert!(book.shareable(None, 10).is_empty(), "nobody was met");
+}
+
+#[test]
+fn blamed_and_absent_peers_are_asked_last() {
+    let book = Book::new(id(0), 10);
+    for seed in 1..=4 {
+        book.learn(at(seed, 1), Source::Configured);
+    }
+    book.blame(&id(1), "lied".to_owned());
+    book.unreachable(&id(2), "no answer".to_owned());
+    let order = book.order(&[id(1), id(2), id(4), id(4), id(0)]);
+    assert_eq!(order, [id(4), id(3), id(2), id(1)]);
+    book.met(&id(2));
+    book.pardon(&id(1));
+    assert_eq!(book.order(&[id(1), id(2)])[..2], [id(1), id(2)]);
+}
+
+#[test]
+fn peers_are_written_and_read() {
+    let peer = PeerAddr { id: id(1), addrs: vec!["127.0.0.1:4444".parse().unwrap(), "[::1]:5".parse().unwrap()] };
+    assert_eq!(peer.to_string().parse::<PeerAddr>().unwrap(), peer);
+    let hex = data_encoding::HEXLOWER.encode(&id(1));
+    assert_eq!(format!("{hex}@").parse::<PeerAddr>().unwrap().addrs, []);
+    for bad in ["", "@", "zz@127.0.0.1:1", &hex, &format!("{hex}@localhost:1"), &format!("{hex}@127.0.0.1")] {
+        assert!(matches!(bad.parse::<PeerAddr>(), Err(PeerAddrError::Syntax(_))), "{bad}");
+    }
+    let parsed = |addrs: &str| format!("{hex}@{addrs}").parse::<PeerAddr>();
+    for bad in ["127.0.0.1:0", "0.0.0.0:1", "224.0.0.1:1", "255.255.255.255:1", "[::]:1"] {
+        assert!(matches!(parsed(bad), Err(PeerAddrError::Unreachable(_))), "{bad}");
+    }
+    assert!(matches!(parsed(&["127.0.0.1:1"; 9].join(",")), Err(PeerAddrError::TooManyAddrs(9))));
+    // Not every 32 bytes are a point on the curve.
+    let bad_key = (0..=255_u8).map(|i| [i; 32]).find(|key| iroh::EndpointId::from_bytes(key).is_err()).unwrap();
+    let text = format!("{}@127.0.0.1:1", data_encoding::HEXLOWER.encode(&bad_key));
+    assert!(matches!(text.parse::<PeerAddr>(), Err(PeerAddrError::Key(_))));
+}

@@ -1,0 +1,329 @@
+//! Peers that break the protocols: each is noticed, named, and costs nobody else anything.
+
+use std::sync::Arc;
+
+use iroh::endpoint::{Connection, ConnectionError, RecvStream, SendStream, presets};
+use iroh::protocol::{AcceptError, ProtocolHandler, Router};
+use iroh::{Endpoint, RelayMode, SecretKey};
+use templar_store::Store;
+use tokio::sync::mpsc;
+
+use super::{Node, TestLog, bytes, impatient, run, soon, until_caught_up};
+use crate::peer::PeerAddr;
+use crate::serve::code;
+use crate::wire::{Cursor, MAX_REPLY, MAX_REQUEST, Refusal, Reply, Request, encode};
+use crate::{FetchError, Limits, PeerId, ProviderAnswer, Pulled, SYNC_ALPN, ServeAll};
+use templar_manifest::Hash;
+
+async fn endpoint(seed: u8) -> Endpoint {
+    Endpoint::builder(presets::Minimal)
+        .secret_key(SecretKey::from_bytes(&[seed; 32]))
+        .relay_mode(RelayMode::Disabled)
+        .clear_ip_transports()
+        .bind_addr("127.0.0.1:0")
+        .unwrap()
+        .bind()
+        .await
+        .unwrap()
+}
+
+/// Answers every stream with fixed bytes, and then either ends the stream or keeps it open.
+#[derive(Debug, Clone)]
+struct Script {
+    answer: Vec<u8>,
+    ends: bool,
+    closed: mpsc::UnboundedSender<ConnectionError>,
+}
+
+impl ProtocolHandler for Script {
+    async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
+        let mut open: Vec<(SendStream, RecvStream)> = Vec::new();
+        while let Ok((mut send, recv)) = connection.accept_bi().await {
+            send.write_all(&self.answer).await.ok();
+            if self.ends {
+                send.finish().ok();
+            }
+            open.push((send, recv));
+        }
+        self.closed.send(connection.closed().await).ok();
+        Ok(())
+    }
+}
+
+/// A peer that follows a script, and how its connections end.
+struct Hostile {
+    router: Router,
+    addr: PeerAddr,
+    closed: mpsc::UnboundedReceiver<ConnectionError>,
+}
+
+impl Hostile {
+    async fn new(seed: u8, answer: Vec<u8>, ends: bool) -> Self {
+        let endpoint = endpoint(seed).await;
+        let addr = PeerAddr { id: *endpoint.id().as_bytes(), addrs: endpoint.bound_sockets() };
+        let (sender, closed) = mpsc::unbounded_channel();
+        let script = Script { answer, ends, closed: sender };
+        let router =
+            Router::builder(endpoint).accept(SYNC_ALPN, script.clone()).accept(iroh_blobs::ALPN, script).spawn();
+        Self { router, addr, closed }
+    }
+
+    async fn end(self) {
+        soon(self.router.shutdown()).await.unwrap();
+    }
+}
+
+async fn victim(limits: Limits) -> Node {
+    Node::with(100, limits, Store::memory().await, TestLog::new(run()), Arc::new(ServeAll)).await
+}
+
+fn frames(replies: &[Reply<'_>]) -> Vec<u8> {
+    replies.iter().flat_map(|reply| encode(reply, MAX_REPLY).unwrap()).collect()
+}
+
+/// A provider whose answer is `answer`, beside an honest one: what it is said to have done, and the honest one delivers.
+async fn fetch_beside(answer: Vec<u8>, ends: bool) -> (ProviderAnswer, Option<String>) {
+    let data = bytes(100_000, 1);
+    let (hostile, good, b) = (Hostile::new(1, answer, ends).await, Node::new(2).await, victim(impatient()).await);
+    let id = good.store.put(data.clone()).await.unwrap();
+    b.net.add_peer(hostile.addr.clone()).unwrap();
+    let error = soon(b.net.fetch(&id, 1_000_000, &[])).await.unwrap_err();
+    let FetchError::NoProvider { answers, .. } = error else { panic!("{error}") };
+    let problem = b.net.problems().remove(&hostile.addr.id);
+
+    b.knows(&good.net);
+    soon(b.net.fetch(&id, 1_000_000, &[hostile.addr.id])).await.unwrap();
+    assert_eq!(b.store.get(&id, 1_000_000).await.unwrap(), data);
+    hostile.end().await;
+    good.end().await;
+    b.end().await;
+    (answers[0].1.clone(), problem)
+}
+
+#[tokio::test]
+async fn a_provider_that_sends_wrong_bytes() {
+    let mut answer = 100_000_u64.to_le_bytes().to_vec();
+    answer.extend_from_slice(&bytes(100_000, 2));
+    let (answer, problem) = fetch_beside(answer, true).await;
+    assert!(matches!(answer, ProviderAnswer::BadData(_)), "{answer}");
+    assert!(problem.unwrap().contains("wrong bytes"));
+}
+
+#[tokio::test]
+async fn a_provider_that_lies_about_the_length() {
+    for claimed in [0_u64, u64::MAX, u64::MAX / 2, 1_000_001] {
+        let mut answer = claimed.to_le_bytes().to_vec();
+        answer.extend_from_slice(&bytes(10_000, 2));
+        let (answer, problem) = fetch_beside(answer, true).await;
+        let expected = matches!(answer, ProviderAnswer::ClaimsTooLarge { size } if size == claimed)
+            || claimed == 0 && matches!(answer, ProviderAnswer::BadData(_));
+        assert!(expected, "{claimed}: {answer}");
+        assert!(problem.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_never_answers_or_stops() {
+    let (answer, _) = fetch_beside(Vec::new(), false).await;
+    assert_eq!(answer, ProviderAnswer::Stalled);
+    let (answer, problem) = fetch_beside(100_000_u64.to_le_bytes().to_vec(), false).await;
+    assert_eq!(answer, ProviderAnswer::Stalled);
+    assert!(problem.unwrap().contains("no progress"));
+    let (answer, _) = fetch_beside(Vec::new(), true).await;
+    assert_eq!(answer, ProviderAnswer::NotHere);
+}
+
+/// Pulls from a peer whose log stream is `answer`: how we close, what we remember, and what came through.
+async fn pull_from(answer: Vec<u8>) -> (u32, String, Vec<Pulled>) {
+    let (mut hostile, good, b) = (Hostile::new(1, answer, false).await, Node::new(2).await, victim(impatient()).await);
+    let mut pulled = b.net.pull_entries();
+    b.net.add_peer(hostile.addr.clone()).unwrap();
+    let ConnectionError::ApplicationClosed(close) = soon(hostile.closed.recv()).await.unwrap() else {
+        panic!("not closed by us")
+    };
+    let mut arrived = Vec::new();
+    while let Ok(item) = pulled.try_recv() {
+        arrived.push(item);
+    }
+    let problem = b.net.problems().remove(&hostile.addr.id).unwrap_or_default();
+    // Nobody else is harmed.
+    good.log.push("good");
+    b.knows(&good.net);
+    assert_eq!(until_caught_up(&mut pulled).await, ["good"]);
+    hostile.end().await;
+    good.end().await;
+    b.end().await;
+    (u32::try_from(close.error_code.into_inner()).unwrap(), problem, arrived)
+}
+
+fn number(code: iroh::endpoint::VarInt) -> u32 {
+    u32::try_from(code.into_inner()).unwrap()
+}
+
+#[tokio::test]
+async fn a_log_that_breaks_the_protocol() {
+    let peers = Reply::Peers(Vec::new());
+    let entry = |seq| Reply::Entry { seq, bytes: b"entry" };
+    let long_frame = u32::try_from(MAX_REPLY + 1).unwrap().to_le_bytes().to_vec();
+    let many = Reply::Peers((0..65_u8).map(|i| PeerAddr { id: [i; 32], addrs: Vec::new() }).collect());
+    let cases: [(Vec<u8>, &str, usize); 9] = [
+        (long_frame, "more than", 0),
+        (vec![0xff; 64], "more than", 0),
+        ([4_u32.to_le_bytes(), [0xff; 4]].concat(), "does not parse", 0),
+        (0_u32.to_le_bytes().to_vec(), "does not parse", 0),
+        (frames(&[entry(1)]), "did not begin", 0),
+        (frames(&[many]), "too many peers", 0),
+        (frames(&[peers.clone(), entry(1), entry(1)]), "out of order", 1),
+        (frames(&[peers.clone(), entry(0)]), "out of order", 0),
+        (frames(&[peers.clone(), peers.clone()]), "wrong place", 0),
+    ];
+    for (answer, expected, entries) in cases {
+        let (code, problem, arrived) = pull_from(answer).await;
+        assert_eq!(code, number(code::PROTOCOL), "{problem}");
+        assert!(problem.contains(expected), "{problem:?} has no {expected:?}");
+        assert_eq!(arrived.len(), entries);
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_stalls() {
+    // Nothing at all, and a frame that never ends.
+    for answer in [Vec::new(), [frames(&[Reply::Peers(Vec::new())]), vec![10, 0, 0, 0, 1]].concat()] {
+        let (code, problem, arrived) = pull_from(answer).await;
+        assert_eq!(code, number(code::STALLED));
+        assert!(problem.contains("stalled"), "{problem}");
+        assert!(arrived.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_the_node_finds_invalid() {
+    let replies = [Reply::Peers(Vec::new()), Reply::Entry { seq: 1, bytes: b"nonsense" }, Reply::CaughtUp];
+    let mut hostile = Hostile::new(1, frames(&replies), false).await;
+    let b = victim(Limits::default()).await;
+    let mut pulled = b.net.pull_entries();
+    b.net.add_peer(hostile.addr.clone()).unwrap();
+    assert_eq!(until_caught_up(&mut pulled).await, ["nonsense"]);
+    b.net.blame(&hostile.addr.id, "an entry that does not decode");
+    let closed = soon(hostile.closed.recv()).await.unwrap();
+    assert!(
+        matches!(&closed, ConnectionError::ApplicationClosed(close) if close.error_code == code::PROTOCOL),
+        "{closed}"
+    );
+    assert_eq!(b.net.problems()[&hostile.addr.id], "an entry that does not decode");
+    hostile.end().await;
+    b.end().await;
+}
+
+#[tokio::test]
+async fn invented_peers_do_not_fill_the_book_or_spread() {
+    let peers = |from: u8| -> Vec<PeerAddr> {
+        let id = |i: u8| -> PeerId { *SecretKey::from_bytes(&[i; 32]).public().as_bytes() };
+        let invented =
+            |i| PeerAddr { id: id(i), addrs: vec!["127.0.0.1:1".parse().unwrap(), "0.0.0.0:5".parse().unwrap()] };
+        (from..from + 60).map(invented).collect()
+    };
+    let hostile = Hostile::new(1, frames(&[Reply::Peers(peers(10)), Reply::CaughtUp]), false).await;
+    let b = victim(Limits { max_peers: 20, ..impatient() }).await;
+    let mut pulled = b.net.pull_entries();
+    b.net.add_peer(hostile.addr.clone()).unwrap();
+    assert!(until_caught_up(&mut pulled).await.is_empty());
+    assert!(b.net.peers().len() <= 20);
+    assert_eq!(b.net.inner.book.shareable(None, 64), [hostile.addr.clone()], "only whom we met");
+    assert!(b.net.peers().iter().all(|peer| peer.addrs.iter().all(|addr| !addr.ip().is_unspecified())));
+    assert_eq!(b.net.ticket(None).peers.len(), 2);
+    // A configured peer always finds room.
+    let good = Node::new(2).await;
+    b.knows(&good.net);
+    hostile.end().await;
+    good.end().await;
+    b.end().await;
+}
+
+/// Sends `request` on the sync protocol and returns how the other side closes.
+async fn ask(request: &[u8], a: &Node) -> ConnectionError {
+    let endpoint = endpoint(50).await;
+    let addr = a.net.addr().to_endpoint_addr().unwrap();
+    let connection = soon(endpoint.connect(addr, SYNC_ALPN)).await.unwrap();
+    let (mut send, _recv) = connection.open_bi().await.unwrap();
+    send.write_all(request).await.unwrap();
+    let closed = soon(connection.closed()).await;
+    soon(endpoint.close()).await;
+    closed
+}
+
+#[tokio::test]
+async fn requests_that_break_the_protocol_are_closed_and_others_served() {
+    let a = victim(impatient()).await;
+    a.log.push("entry");
+    let addrs: Vec<std::net::SocketAddr> = (1..=9).map(|port| ([127, 0, 0, 1], port).into()).collect();
+    let too_many = Request { run: run(), after: None, addrs };
+    let requests = [
+        u32::MAX.to_le_bytes().to_vec(),
+        u32::try_from(MAX_REQUEST + 1).unwrap().to_le_bytes().to_vec(),
+        [2_u32.to_le_bytes().to_vec(), vec![7, 7]].concat(),
+        encode(&too_many, MAX_REQUEST).unwrap(),
+    ];
+    for request in requests {
+        let closed = ask(&request, &a).await;
+        assert!(
+            matches!(&closed, ConnectionError::ApplicationClosed(close) if close.error_code == code::PROTOCOL),
+            "{closed}"
+        );
+    }
+    let silent = ask(&[9], &a).await;
+    assert!(
+        matches!(&silent, ConnectionError::ApplicationClosed(close) if close.error_code == code::STALLED),
+        "{silent}"
+    );
+    assert!(a.net.peers().is_empty());
+
+    let b = Node::new(1).await;
+    b.knows(&a.net);
+    assert_eq!(until_caught_up(&mut b.net.pull_entries()).await, ["entry"]);
+    a.end().await;
+    b.end().await;
+}
+
+#[tokio::test]
+async fn one_peer_gets_a_few_connections_only() {
+    let a = victim(Limits { max_inbound_per_peer: 2, ..Limits::default() }).await;
+    let endpoint = endpoint(50).await;
+    let addr = a.net.addr().to_endpoint_addr().unwrap();
+    let request = encode(&Request { run: run(), after: None, addrs: Vec::new() }, MAX_REQUEST).unwrap();
+    let mut served = Vec::new();
+    for _ in 0..2 {
+        let connection = soon(endpoint.connect(addr.clone(), SYNC_ALPN)).await.unwrap();
+        let (mut send, mut recv) = connection.open_bi().await.unwrap();
+        send.write_all(&request).await.unwrap();
+        let mut first = [0; 4];
+        soon(recv.read_exact(&mut first)).await.unwrap();
+        served.push((connection, send, recv));
+    }
+    let third = soon(endpoint.connect(addr.clone(), SYNC_ALPN)).await.unwrap();
+    let closed = soon(third.closed()).await;
+    assert!(matches!(&closed, ConnectionError::ApplicationClosed(close) if close.error_code == code::BUSY), "{closed}");
+    drop(served);
+    soon(endpoint.close()).await;
+    a.end().await;
+}
+
+#[test]
+fn frames_of_this_version_do_not_change() {
+    let hex = |frame: Vec<u8>| data_encoding::HEXLOWER.encode(&frame);
+    let hash = Hash::from_bytes([0xaa; 32]);
+    let aa = "aa".repeat(32);
+    let request = Request {
+        run: hash,
+        after: Some(Cursor { seq: 300, entry: hash }),
+        addrs: vec!["127.0.0.1:4444".parse().unwrap()],
+    };
+    assert_eq!(hex(encode(&request, MAX_REQUEST).unwrap()), format!("4d00000020{aa}01ac0220{aa}01007f000001dc22"));
+    assert_eq!(
+        hex(encode(&Reply::Entry { seq: 7, bytes: b"hi" }, MAX_REPLY).unwrap()),
+        "0500000002070268".to_owned() + "69"
+    );
+    assert_eq!(hex(encode(&Reply::CaughtUp, MAX_REPLY).unwrap()), "0100000003");
+    let refused = Reply::Refused(Refusal::WrongRun { run: hash });
+    assert_eq!(hex(encode(&refused, MAX_REPLY).unwrap()), format!("23000000000020{aa}"));
+}

@@ -1,0 +1,139 @@
+//! Entries flow to everybody, from wherever a reader stopped, and only within a run.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use templar_manifest::Hash;
+use templar_store::Store;
+
+use super::{Node, TestLog, run, soon, until_caught_up};
+use crate::{Limits, MAX_ENTRY_BYTES, Pulled, ServeAll};
+
+#[tokio::test]
+async fn entries_reach_everybody_and_a_late_joiner_with_one_address() {
+    let (a, b, c) = (Node::new(1).await, Node::new(2).await, Node::new(3).await);
+    // A chain of addresses: A knows nobody, B knows A, C knows B.
+    b.knows(&a.net);
+    c.knows(&b.net);
+    let mut tasks = vec![a.follow(), b.follow(), c.follow()];
+    for (node, name) in [(&a, "a"), (&b, "b"), (&c, "c")] {
+        for i in 0..50 {
+            node.log.push(format!("{name} {i}"));
+        }
+    }
+    for node in [&a, &b, &c] {
+        node.log.has(150).await;
+    }
+    let late = Node::new(4).await;
+    late.knows(&c.net);
+    tasks.push(late.follow());
+    late.log.has(150).await;
+    // What the late one says reaches those that it was never told of.
+    late.log.push("late");
+    for node in [&a, &b, &c] {
+        node.log.has(151).await;
+        assert_eq!(node.log.sorted(), late.log.sorted());
+    }
+    assert!(late.net.peers().len() >= 2, "it learned of others: {:?}", late.net.peers());
+    for node in [a, b, c, late] {
+        node.end().await;
+    }
+    for task in tasks {
+        soon(task).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_reader_goes_on_where_it_stopped() {
+    let (a, b) = (Node::new(1).await, Node::new(2).await);
+    a.log.push("one");
+    a.log.push("two");
+    b.knows(&a.net);
+    let mut pulled = b.net.pull_entries();
+    assert_eq!(until_caught_up(&mut pulled).await, ["one", "two"]);
+    a.log.push("three");
+    assert_eq!(until_caught_up(&mut pulled).await, ["three"]);
+
+    // A restarts elsewhere with the same key and log, and comes to B.
+    let (log, store) = (a.log.clone(), a.store.clone());
+    soon(a.net.shutdown()).await;
+    log.push("four");
+    let a = Node::with(1, Limits::default(), store.clone(), log, Arc::new(ServeAll)).await;
+    a.knows(&b.net);
+    let task = a.follow();
+    assert_eq!(until_caught_up(&mut pulled).await, ["four"]);
+
+    // A lost its log and has another one: B reads it from the beginning.
+    soon(a.net.shutdown()).await;
+    soon(task).await.unwrap();
+    let log = TestLog::new(run());
+    for entry in ["1", "2", "3", "4", "5"] {
+        log.push(entry);
+    }
+    let a = Node::with(1, Limits::default(), store, log, Arc::new(ServeAll)).await;
+    a.knows(&b.net);
+    let task = a.follow();
+    assert_eq!(until_caught_up(&mut pulled).await, ["1", "2", "3", "4", "5"]);
+    a.end().await;
+    b.end().await;
+    soon(task).await.unwrap();
+}
+
+#[tokio::test]
+async fn entries_of_every_length_arrive_as_they_were() {
+    let (a, b) = (Node::new(1).await, Node::new(2).await);
+    let mut sent = Vec::new();
+    for len in [0, 1, 127, 128, 70_000, MAX_ENTRY_BYTES] {
+        let entry = super::bytes(len, 9);
+        a.log.push(entry.clone());
+        sent.push(entry);
+    }
+    // Too long for a frame: left out, and no obstacle.
+    a.log.push(super::bytes(MAX_ENTRY_BYTES + 1, 9));
+    a.log.push("last");
+    sent.push(Bytes::from("last"));
+    b.knows(&a.net);
+    assert_eq!(until_caught_up(&mut b.net.pull_entries()).await, sent);
+    a.end().await;
+    b.end().await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_loses_nothing() {
+    let a = Node::new(1).await;
+    let limits = Limits { entries_in_flight: 1, ..Limits::default() };
+    let b = Node::with(2, limits, Store::memory().await, TestLog::new(run()), Arc::new(ServeAll)).await;
+    for i in 0..2000 {
+        a.log.push(format!("{i:01000}"));
+    }
+    b.knows(&a.net);
+    let mut pulled = b.net.pull_entries();
+    let mut last = None;
+    for _ in 0..2000 {
+        // Others run between two entries.
+        tokio::task::yield_now().await;
+        last = soon(pulled.recv()).await;
+    }
+    assert!(matches!(last, Some(Pulled::Entry { bytes, .. }) if bytes.ends_with(b"1999")));
+    a.end().await;
+    b.end().await;
+}
+
+#[tokio::test]
+async fn another_run_is_refused() {
+    let a = Node::new(1).await;
+    a.log.push("entry");
+    let other = TestLog::new(Hash::of(b"another run"));
+    let b = Node::with(2, Limits::default(), Store::memory().await, other, Arc::new(ServeAll)).await;
+    b.knows(&a.net);
+    let mut changes = b.net.inner.book.changes();
+    let mut pulled = b.net.pull_entries();
+    let told = || b.net.problems().get(&a.net.id()).is_some_and(|problem| problem.contains("another run"));
+    while !told() {
+        soon(changes.changed()).await.unwrap();
+    }
+    assert!(pulled.try_recv().is_err(), "nothing came");
+    assert!(a.net.peers().is_empty(), "strangers stay out of the book");
+    a.end().await;
+    b.end().await;
+}
