@@ -71,6 +71,15 @@ pub enum ConfigError {
     Overflow,
 }
 
+/// Names and shapes of a specification's tensors in the order of the flat vector, as [`crate::Model::tensors`], for those
+/// who need no model: the elements of a flat vector are their sum.
+///
+/// # Errors
+/// A specification that is refused.
+pub fn tensors(spec: &ModelSpec) -> Result<Vec<TensorSpec>, ConfigError> {
+    Ok(Layout::new(spec)?.tensors)
+}
+
 /// Where one layer's tensors lie.
 #[derive(Debug, Clone)]
 pub(crate) struct LayerRanges {

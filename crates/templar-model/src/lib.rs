@@ -43,6 +43,6 @@ mod optimizer;
 pub mod sizes;
 mod vocabulary;
 
-pub use layout::ConfigError;
+pub use layout::{ConfigError, tensors};
 pub use model::{Model, StepError};
 pub use optimizer::{AdamWSettings, step};

@@ -51,7 +51,7 @@ fn what_cannot_be_continued_is_refused_by_name() {
     };
     assert!(matches!(say(&params[1..], &tokenizer, ""), Err(GenerateError::Length { .. })));
     assert!(matches!(say(&params, b"{}", ""), Err(GenerateError::Tokenizer(_))));
-    assert!(matches!(say(&params, &word_tokenizer(&["a"; 1]), ""), Ok(_)));
+    say(&params, &word_tokenizer(&["a"]), "").unwrap();
     let many = word_tokenizer(&["a", "b", "c", "d", "e", "f", "g", "h"]);
     assert!(matches!(say(&params, &many, ""), Err(GenerateError::Tokenizer(_))));
     // With the token that starts a text, 70.

@@ -87,7 +87,14 @@ fn nothing_is_overwritten_and_nothing_bad_is_written() {
     let file = empty.path().join("file");
     fs::write(&file, b"").unwrap();
     assert!(matches!(export(&file, &spec, &params, &tokenizer), Err(ExportError::Io { .. })));
+    // A folder where the weights would be written makes the export fail after its first files; none of them stays.
+    let obstacle = target.join(".model.safetensors.partial");
+    fs::create_dir_all(&obstacle).unwrap();
+    assert!(matches!(export(&target, &spec, &params, &tokenizer), Err(ExportError::Io { .. })));
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 1);
+    fs::remove_dir(&obstacle).unwrap();
     export(&target, &spec, &params, &tokenizer).unwrap();
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 5);
 }
 
 /// Imports a sound folder after `change` was made to its config.

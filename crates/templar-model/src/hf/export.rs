@@ -1,8 +1,9 @@
 //! Writing a folder that `from_pretrained` opens.
 //!
-//! Every file is written beside its place and renamed when it is complete and on disk, `config.json` last: a folder with
-//! a config is a whole folder. Nothing that is there is overwritten. The tensors' bytes are the parameter vector, little
-//! endian, in its own order; the header has one metadata key, since the format's writers order several at random.
+//! Every file is written beside its place; when all are complete and on disk they are renamed, `config.json` last: a
+//! folder with a config is a whole folder, and a failure leaves no file at all. Nothing that is there is overwritten. The
+//! tensors' bytes are the parameter vector, little endian, in its own order; the header has one metadata key, since the
+//! format's writers order several at random.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -80,9 +81,11 @@ pub fn export(dir: &Path, spec: &ModelSpec, params: &[f32], tokenizer_json: &[u8
             return Err(ExportError::Exists { path });
         }
     }
+    let header = header(&layout)?;
     fs::create_dir_all(dir).map_err(|source| ExportError::Io { path: dir.into(), source })?;
 
-    write_whole(dir, names[0], |file| file.write_all(tokenizer_json))?;
+    let mut folder = StagedFolder { dir, staged: Vec::new() };
+    folder.stage(names[0], |file| file.write_all(tokenizer_json))?;
     // Named so that the generic fast tokenizer is taken, not Llama's, which would add its own rules to the file's.
     let tokenizer_config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -91,15 +94,15 @@ pub fn export(dir: &Path, spec: &ModelSpec, params: &[f32], tokenizer_json: &[u8
         "bos_token": start.and_then(|id| vocabulary.name(id)),
         "eos_token": end.and_then(|id| vocabulary.name(id)),
     });
-    write_json(dir, names[1], &tokenizer_config)?;
-    write_json(dir, names[2], &json!({ "bos_token_id": start, "eos_token_id": end, "do_sample": false }))?;
-    let header = header(&layout)?;
-    write_whole(dir, WEIGHTS, |file| {
+    folder.stage_json(names[1], &tokenizer_config)?;
+    folder.stage_json(names[2], &json!({ "bos_token_id": start, "eos_token_id": end, "do_sample": false }))?;
+    folder.stage(WEIGHTS, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
         write_floats(file, params)
     })?;
-    write_json(dir, CONFIG, &WrittenConfig::new(spec, start, end))
+    folder.stage_json(CONFIG, &WrittenConfig::new(spec, start, end))?;
+    folder.publish()
 }
 
 /// The safetensors header, padded to 8 bytes as the format asks.
@@ -128,29 +131,56 @@ fn write_floats(file: &mut impl Write, floats: &[f32]) -> io::Result<()> {
     Ok(())
 }
 
-fn write_json(dir: &Path, name: &str, value: &impl Serialize) -> Result<(), ExportError> {
-    write_whole(dir, name, |file| {
-        serde_json::to_writer_pretty(&mut *file, value)?;
-        file.write_all(b"\n")
-    })
+/// Files written beside their places; dropped before [`StagedFolder::publish`], it takes them away again.
+struct StagedFolder<'a> {
+    dir: &'a Path,
+    staged: Vec<&'static str>,
 }
 
-/// Writes `dir/name` through a neighbour that is removed where anything fails.
-fn write_whole(
-    dir: &Path,
-    name: &str,
-    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> Result<(), ExportError> {
-    let (path, partial) = (dir.join(name), dir.join(format!(".{name}.partial")));
-    let written = File::create(&partial).and_then(|file| {
-        let mut file = BufWriter::new(file);
-        write(&mut file)?;
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&partial, &path)
-    });
-    written.map_err(|source| {
-        // Best effort: the error that matters is the one that brought us here.
-        let _ = fs::remove_file(&partial);
-        ExportError::Io { path, source }
-    })
+impl StagedFolder<'_> {
+    fn partial(&self, name: &str) -> PathBuf {
+        self.dir.join(format!(".{name}.partial"))
+    }
+
+    fn stage(
+        &mut self,
+        name: &'static str,
+        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> Result<(), ExportError> {
+        let path = self.partial(name);
+        let create = || {
+            let file = File::create(&path)?;
+            self.staged.push(name);
+            let mut file = BufWriter::new(file);
+            write(&mut file)?;
+            file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+        };
+        create().map_err(|source| ExportError::Io { path: path.clone(), source })
+    }
+
+    fn stage_json(&mut self, name: &'static str, value: &impl Serialize) -> Result<(), ExportError> {
+        self.stage(name, |file| {
+            serde_json::to_writer_pretty(&mut *file, value)?;
+            file.write_all(b"\n")
+        })
+    }
+
+    /// Gives the files their names, in the order in which they were staged.
+    fn publish(mut self) -> Result<(), ExportError> {
+        while let Some(&name) = self.staged.first() {
+            let path = self.dir.join(name);
+            fs::rename(self.partial(name), &path).map_err(|source| ExportError::Io { path, source })?;
+            self.staged.remove(0);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for StagedFolder<'_> {
+    fn drop(&mut self) {
+        for name in &self.staged {
+            // Best effort: the error that matters is the one that brought us here.
+            let _ = fs::remove_file(self.partial(name));
+        }
+    }
 }
