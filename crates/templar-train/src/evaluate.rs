@@ -1,0 +1,51 @@
+//! Losses as integers: what validators measure and records state.
+
+use templar_delta::{ApplyError, Delta, apply_trial};
+use templar_model::{Model, StepError};
+
+use crate::Recipe;
+
+/// A loss in nats as an integer of 1e-9 nats: rounded half away from zero, 0 below zero, `u64::MAX` for what is not a
+/// number or too large.
+pub fn nanonats(loss: f64) -> u64 {
+    // `as` saturates; NaN would become 0, the best loss of all.
+    if loss.is_nan() { u64::MAX } else { (loss * 1e9).round() as u64 }
+}
+
+/// Mean loss of `parameters` over whole pages, in 1e-9 nats: the f64 sum of the tokens' losses in order, divided once.
+/// Pages go through the model one at a time, so the result does not depend on how they are grouped.
+pub fn evaluate(model: &mut Model, parameters: &[f32], pages: &[Vec<u32>]) -> Result<u64, StepError> {
+    let mut sum = 0.0;
+    let mut tokens = 0u64;
+    for page in pages {
+        sum += model.loss(parameters, page)?;
+        tokens += page.len() as u64 - 1;
+    }
+    Ok(nanonats(if tokens == 0 { 0.0 } else { sum / tokens as f64 }))
+}
+
+/// The parameters after a trial step on one delta: a fraction of the window's outer step.
+///
+/// # Errors
+/// Where the step gives a number that is not finite; the tensor is named.
+pub fn trial(recipe: &Recipe, window: u64, delta: &Delta, parameters: &[f32]) -> Result<Vec<f32>, ApplyError> {
+    let fraction = f64::from(recipe.genesis.gauntlet.trial_step_ppm) / 1e6;
+    let step = (f64::from(recipe.genesis.outer_learning_rate_ppm(window)) / 1e6 * fraction) as f32;
+    let mut parameters = parameters.to_vec();
+    apply_trial(&recipe.tensors, delta, step, &mut parameters)?;
+    Ok(parameters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nanonats;
+
+    #[test]
+    fn losses_become_integers() {
+        assert_eq!(nanonats(7.624_618_986_159_4), 7_624_618_986);
+        assert_eq!(nanonats(0.0), 0);
+        assert_eq!(nanonats(-1.0), 0);
+        assert_eq!(nanonats(f64::NAN), u64::MAX);
+        assert_eq!(nanonats(f64::INFINITY), u64::MAX);
+    }
+}

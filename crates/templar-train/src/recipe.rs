@@ -1,0 +1,83 @@
+//! What genesis says about training, checked once and turned into the types that compute.
+
+use templar_delta::{Quantiser, Rule, Settings};
+use templar_manifest::{Genesis, RunId, TensorSpec};
+use templar_model::{AdamWSettings, ConfigError, Model};
+
+/// Why a genesis cannot be trained by this program.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// The model's sizes do not fit together.
+    #[error("genesis describes a model that cannot be built")]
+    Model(#[from] ConfigError),
+    /// The compressor's settings do not fit together, or name an unknown quantiser or rule.
+    #[error("genesis describes a compression that cannot be done: {0}")]
+    Compression(String),
+}
+
+/// Everything of genesis that training and replay depend on.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// The run.
+    pub run: RunId,
+    /// The genesis.
+    pub genesis: Genesis,
+    /// The tensors of the model, in the order of the flat parameter vector.
+    pub tensors: Vec<TensorSpec>,
+    /// The inner optimiser.
+    pub adamw: AdamWSettings,
+    /// The compressor.
+    pub compression: Settings,
+    /// How deltas are combined.
+    pub rule: Rule,
+}
+
+impl Recipe {
+    /// Checks and collects what `genesis` says.
+    pub fn new(run: RunId, genesis: Genesis) -> Result<Self, RecipeError> {
+        let tensors = Model::new(&genesis.model)?.tensors().to_vec();
+        let inner = &genesis.inner;
+        let adamw = AdamWSettings {
+            beta1_ppm: inner.beta1_ppm,
+            beta2_ppm: inner.beta2_ppm,
+            eps_bits: inner.eps_bits,
+            weight_decay_ppm: inner.weight_decay_ppm,
+            clip_norm_ppm: inner.clip_norm_ppm,
+        };
+        let spec = &genesis.compression;
+        let wrong = |error: &dyn std::fmt::Display| RecipeError::Compression(error.to_string());
+        let quantiser: Quantiser = spec.quantiser.parse().map_err(|error| wrong(&error))?;
+        let compression = Settings::new(spec.block_side, spec.top_k, quantiser, spec.error_decay_ppm)
+            .map_err(|error| wrong(&error))?;
+        let rule: Rule = genesis.outer.rule.parse().map_err(|error| wrong(&error))?;
+        Ok(Self { run, tensors, adamw, compression, rule, genesis })
+    }
+
+    /// A model with its own activation buffers.
+    ///
+    /// # Panics
+    /// Never: [`Recipe::new`] built one from the same specification.
+    pub fn model(&self) -> Model {
+        Model::new(&self.genesis.model).expect("the specification was checked when the recipe was made")
+    }
+
+    /// Elements of the flat parameter vector.
+    pub fn parameter_count(&self) -> usize {
+        self.tensors.iter().map(TensorSpec::elements).sum()
+    }
+
+    /// Tokens that one inner step predicts.
+    pub fn step_tokens(&self) -> u64 {
+        u64::from(self.genesis.inner.batch_sequences) * u64::from(self.genesis.model.sequence_length)
+    }
+
+    /// The outer learning rate of a window.
+    pub fn outer_learning_rate(&self, window: u64) -> f32 {
+        (f64::from(self.genesis.outer_learning_rate_ppm(window)) / 1e6) as f32
+    }
+
+    /// The first checkpoint's parameters, drawn from genesis' seed.
+    pub fn initial_parameters(&self) -> Vec<f32> {
+        self.model().init(self.genesis.model_seed.as_bytes())
+    }
+}

@@ -1,0 +1,109 @@
+//! Replays a contribution: the same function that made it, compared leaf by leaf.
+
+use std::ops::ControlFlow;
+
+use templar_manifest::trace::{Leaf, Trace};
+use templar_manifest::{Contribution, Refusal, Replay};
+use templar_model::StepError;
+
+use crate::Recipe;
+use crate::state::MinerState;
+use crate::window::{Pages, Task, TrainError, Watch, WindowRun, run_window};
+
+/// What a miner claims: its contribution and the trace that the contribution names.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// The contribution, whose links and numbers were checked against the record.
+    pub contribution: &'a Contribution,
+    /// The decoded trace.
+    pub trace: &'a Trace,
+}
+
+/// Stops at the first leaf that differs.
+struct Comparison<'a> {
+    recipe: &'a Recipe,
+    trace: &'a Trace,
+    difference: Option<Refusal>,
+}
+
+impl Comparison<'_> {
+    fn compare(&mut self, index: u32, leaf: &Leaf) -> ControlFlow<()> {
+        let claimed = &self.trace.leaves[index as usize];
+        if claimed == leaf {
+            return ControlFlow::Continue(());
+        }
+        let tensor = claimed.tensors.iter().zip(&leaf.tensors).position(|(claimed, found)| claimed != found);
+        let tensor = tensor.map_or("loss", |tensor| self.recipe.tensors[tensor].name.as_str());
+        self.difference = Some(Refusal::Mismatch { step: index, tensor: tensor.to_owned() });
+        ControlFlow::Break(())
+    }
+}
+
+impl Watch for Comparison<'_> {
+    fn leaf(&mut self, _run: &WindowRun<'_>, index: u32, leaf: &Leaf) -> ControlFlow<()> {
+        self.compare(index, leaf)
+    }
+}
+
+/// What a replay gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replayed {
+    /// Whether everything was found again.
+    pub verdict: Replay,
+    /// The miner's state after the window, where it was.
+    pub state: Option<MinerState>,
+}
+
+impl Replayed {
+    fn refused(step: u32, tensor: impl Into<String>) -> Self {
+        Self { verdict: Replay::Refused(Refusal::Mismatch { step, tensor: tensor.into() }), state: None }
+    }
+}
+
+/// Runs the task again and compares. `parameters` are those of the window's checkpoint, `state` is what
+/// `contribution.state_in` names.
+///
+/// A mismatch names the first leaf that differs and the first tensor in it; in the last leaf also `delta`, `state_out` and
+/// `loss_nanonats`, which the contribution states beside the trace.
+///
+/// # Errors
+/// Where the window cannot be run at all: pages that are missing, for example. A step that is invalid (not finite) was
+/// invalid for the miner too, so it is a mismatch, not an error.
+pub fn replay(
+    recipe: &Recipe,
+    task: &Task,
+    parameters: Vec<f32>,
+    state: MinerState,
+    claim: Claim<'_>,
+    pages: Pages<'_>,
+) -> Result<Replayed, TrainError> {
+    let mut comparison = Comparison { recipe, trace: claim.trace, difference: None };
+    let run = WindowRun::new(recipe, task, parameters, state)?;
+    let last = task.steps + 1;
+    let result = match run_window(run, pages, &mut comparison) {
+        Ok(result) => result,
+        Err(TrainError::Step { step, source: StepError::NonFiniteGradient { tensor, .. } }) => {
+            return Ok(Replayed::refused(step, tensor));
+        }
+        Err(TrainError::Step { step, .. }) => return Ok(Replayed::refused(step, "loss")),
+        Err(TrainError::Compress(_)) => return Ok(Replayed::refused(last, "delta")),
+        Err(error) => return Err(error),
+    };
+    let result = result.filter(|result| comparison.compare(last, &result.trace.leaves[last as usize]).is_continue());
+    let Some(result) = result else {
+        let difference = comparison.difference.expect("a comparison stops only at a difference");
+        return Ok(Replayed { verdict: Replay::Refused(difference), state: None });
+    };
+    let claimed = claim.contribution;
+    let found = result.contribution(recipe, claimed.parent, claimed.state_in);
+    let parts = [
+        ("delta", found.delta == claimed.delta),
+        ("state_out", found.state_out == claimed.state_out),
+        ("loss_nanonats", found.loss_nanonats == claimed.loss_nanonats),
+        ("contribution", found == *claimed),
+    ];
+    Ok(match parts.into_iter().find(|(_, equal)| !equal) {
+        Some((part, _)) => Replayed::refused(last, part),
+        None => Replayed { verdict: Replay::Match, state: Some(result.state) },
+    })
+}

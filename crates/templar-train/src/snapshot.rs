@@ -1,0 +1,145 @@
+//! A window under way, as bytes: so that a killed miner goes on where it was, to the same hash.
+//!
+//! A snapshot is private to one home and one version of the program; it is never evidence. It holds what the inner steps
+//! change (parameters, moments, leaves) and the hash of what they started from, and ends with the hash of itself, so a
+//! torn or foreign snapshot is noticed and the window starts again.
+
+use std::io::{self, Read, Write};
+
+use templar_manifest::Hash;
+use templar_manifest::trace::Leaf;
+
+use crate::window::{Task, TrainError, WindowRun};
+use crate::{MinerState, Recipe, tensors};
+
+const MAGIC: &[u8; 8] = b"tplrsnp0";
+
+/// Binds a snapshot to the window it belongs to.
+fn task_hash(run: &WindowRun<'_>) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(run.recipe.run.hash().as_bytes());
+    hasher.update(&run.task.window.0.to_le_bytes());
+    hasher.update(run.task.miner.as_bytes());
+    hasher.update(&run.task.steps.to_le_bytes());
+    for page in &run.task.pages {
+        hasher.update(&page.to_le_bytes());
+    }
+    for hash in &run.leaves[0].tensors {
+        hasher.update(hash.as_bytes());
+    }
+    hasher.update(tensors::hash_of(&[&run.state.error]).as_bytes());
+    hasher.finalize().into()
+}
+
+/// Writes and hashes.
+struct Hashing<T> {
+    inner: T,
+    hasher: blake3::Hasher,
+}
+
+impl<W: Write> Hashing<W> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.inner.write_all(bytes)
+    }
+}
+
+impl<R: Read> Hashing<R> {
+    fn take<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.inner.read_exact(&mut bytes)?;
+        self.hasher.update(&bytes);
+        Ok(bytes)
+    }
+
+    fn fill(&mut self, values: &mut [f32]) -> io::Result<()> {
+        const CHUNK: usize = 16 << 10;
+        let mut buffer = vec![0; CHUNK * 4];
+        for chunk in values.chunks_mut(CHUNK) {
+            let bytes = &mut buffer[..chunk.len() * 4];
+            self.inner.read_exact(bytes)?;
+            self.hasher.update(bytes);
+            for (value, bytes) in chunk.iter_mut().zip(bytes.chunks_exact(4)) {
+                *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> WindowRun<'a> {
+    /// Writes a snapshot.
+    pub fn save(&self, to: &mut dyn Write) -> io::Result<()> {
+        let mut to = Hashing { inner: to, hasher: blake3::Hasher::new() };
+        to.put(MAGIC)?;
+        to.put(task_hash(self).as_bytes())?;
+        to.put(&self.steps_taken().to_le_bytes())?;
+        for leaf in &self.leaves[1..] {
+            to.put(&leaf.loss_bits.to_le_bytes())?;
+            for hash in &leaf.tensors {
+                to.put(hash.as_bytes())?;
+            }
+        }
+        for vector in [&self.parameters, &self.state.first, &self.state.second] {
+            for chunk in vector.chunks(16 << 10) {
+                to.put(&tensors::to_bytes(&[chunk]))?;
+            }
+        }
+        let hash = to.hasher.finalize();
+        to.inner.write_all(hash.as_bytes())
+    }
+
+    /// A window from its start or, where `from` holds a whole snapshot of just this window, from there. Whether it did is
+    /// what [`WindowRun::steps_taken`] tells.
+    pub fn resume(
+        recipe: &'a Recipe,
+        task: &'a Task,
+        parameters: Vec<f32>,
+        state: MinerState,
+        from: &mut dyn Read,
+    ) -> Result<Self, TrainError> {
+        let mut run = Self::new(recipe, task, parameters, state)?;
+        if let Ok(Some(saved)) = read(&run, from) {
+            run.leaves.extend(saved.leaves);
+            run.parameters = saved.parameters;
+            run.state.optimizer_steps += u64::from(run.steps_taken());
+            run.state.first = saved.first;
+            run.state.second = saved.second;
+        }
+        Ok(run)
+    }
+}
+
+struct Saved {
+    leaves: Vec<Leaf>,
+    parameters: Vec<f32>,
+    first: Vec<f32>,
+    second: Vec<f32>,
+}
+
+/// Reads a snapshot of `run`; `None` where it is of something else or damaged.
+fn read(run: &WindowRun<'_>, from: &mut dyn Read) -> io::Result<Option<Saved>> {
+    let mut from = Hashing { inner: from, hasher: blake3::Hasher::new() };
+    if &from.take::<8>()? != MAGIC || from.take::<32>()? != *task_hash(run).as_bytes() {
+        return Ok(None);
+    }
+    let steps = u32::from_le_bytes(from.take()?);
+    if steps == 0 || steps > run.task.steps {
+        return Ok(None);
+    }
+    let mut leaves = Vec::new();
+    for _ in 0..steps {
+        let loss_bits = u64::from_le_bytes(from.take()?);
+        let hashes = (0..run.ranges.len()).map(|_| from.take().map(Hash::from_bytes)).collect::<io::Result<_>>()?;
+        leaves.push(Leaf { loss_bits, tensors: hashes });
+    }
+    let count = run.parameters.len();
+    let mut saved = Saved { leaves, parameters: vec![0.0; count], first: vec![0.0; count], second: vec![0.0; count] };
+    for vector in [&mut saved.parameters, &mut saved.first, &mut saved.second] {
+        from.fill(vector)?;
+    }
+    let found = from.hasher.finalize();
+    let mut expected = [0; 32];
+    from.inner.read_exact(&mut expected)?;
+    Ok((found.as_bytes() == &expected).then_some(saved))
+}

@@ -1,0 +1,75 @@
+//! What a miner carries from window to window: AdamW's moments and the error feedback.
+
+use templar_manifest::{BlobId, RunId, State, StateId, TensorBlob, TensorSpec, payload};
+use templar_store::BlobSource;
+
+use crate::tensors::{self, LoadError};
+
+/// A miner's private state, four numbers for each parameter less the parameter itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MinerState {
+    /// AdamW steps behind the moments.
+    pub optimizer_steps: u64,
+    /// First moments, flat.
+    pub first: Vec<f32>,
+    /// Second moments, flat.
+    pub second: Vec<f32>,
+    /// Error feedback, flat.
+    pub error: Vec<f32>,
+}
+
+impl MinerState {
+    /// The state of a miner that joins.
+    pub fn zero(parameters: usize) -> Self {
+        Self {
+            optimizer_steps: 0,
+            first: vec![0.0; parameters],
+            second: vec![0.0; parameters],
+            error: vec![0.0; parameters],
+        }
+    }
+
+    /// The manifest of this state, giving each tensor's bytes to `put`.
+    pub fn write<E>(
+        &self,
+        run: RunId,
+        specs: &[TensorSpec],
+        mut put: impl FnMut(Vec<u8>) -> Result<(), E>,
+    ) -> Result<State, E> {
+        let mut listed = Vec::with_capacity(specs.len());
+        for (spec, range) in specs.iter().zip(tensors::ranges(specs)) {
+            let parts = [&self.first[range.clone()], &self.second[range.clone()], &self.error[range]];
+            let bytes = tensors::to_bytes(&parts);
+            listed.push(TensorBlob { spec: spec.clone(), blob: BlobId::of(&bytes) });
+            put(bytes)?;
+        }
+        Ok(State { run, optimizer_steps: self.optimizer_steps, tensors: listed })
+    }
+
+    /// Loads the state that `manifest` lists.
+    pub fn read(specs: &[TensorSpec], manifest: &State, source: &dyn BlobSource) -> Result<Self, LoadError> {
+        let mut state = Self {
+            optimizer_steps: manifest.optimizer_steps,
+            first: Vec::new(),
+            second: Vec::new(),
+            error: Vec::new(),
+        };
+        tensors::read_tensors(specs, &manifest.tensors, 3, source, |_, bytes| {
+            let third = bytes.len() / 3;
+            tensors::extend_from_bytes(&mut state.first, &bytes[..third]);
+            tensors::extend_from_bytes(&mut state.second, &bytes[third..2 * third]);
+            tensors::extend_from_bytes(&mut state.error, &bytes[2 * third..]);
+        })?;
+        Ok(state)
+    }
+
+    /// The id of the state that every miner of a run joins with.
+    pub fn zero_id(run: RunId, specs: &[TensorSpec]) -> StateId {
+        // One tensor at a time, so that the zeros of a large model are never all in memory.
+        let listed = specs
+            .iter()
+            .map(|spec| TensorBlob { spec: spec.clone(), blob: BlobId::of(&vec![0; spec.elements() * 12]) })
+            .collect();
+        payload::id_of(&State { run, optimizer_steps: 0, tensors: listed }).into()
+    }
+}

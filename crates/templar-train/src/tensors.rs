@@ -1,0 +1,153 @@
+//! Flat vectors as blobs, tensor by tensor, and back.
+
+use std::ops::Range;
+
+use templar_manifest::{BlobId, Checkpoint, Hash, RunId, TensorBlob, TensorSpec, WindowIndex};
+use templar_store::{BlobSource, ReadError};
+
+/// Why a checkpoint or state cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It lists other tensors than the model has.
+    #[error("tensor {index} is {found}, the model has {expected} there")]
+    Tensors {
+        /// The place in the list.
+        index: usize,
+        /// The model's tensor.
+        expected: String,
+        /// The listed tensor.
+        found: String,
+    },
+    /// A tensor's blob has another length than its shape gives.
+    #[error("tensor {name} has {found} bytes, its shape gives {expected}")]
+    Length {
+        /// The tensor.
+        name: String,
+        /// What the shape gives.
+        expected: u64,
+        /// What there is.
+        found: u64,
+    },
+    /// A tensor's blob cannot be read.
+    #[error("tensor {name} cannot be read")]
+    Read {
+        /// The tensor.
+        name: String,
+        /// Why.
+        #[source]
+        source: ReadError,
+    },
+}
+
+/// Where each tensor lies in the flat vector.
+pub fn ranges(specs: &[TensorSpec]) -> Vec<Range<usize>> {
+    let mut start = 0;
+    specs
+        .iter()
+        .map(|spec| {
+            let range = start..start + spec.elements();
+            start = range.end;
+            range
+        })
+        .collect()
+}
+
+/// Little-endian bytes of f32 values.
+pub fn to_bytes(parts: &[&[f32]]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() * 4).sum());
+    for part in parts {
+        for value in *part {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+    bytes
+}
+
+/// Hashes the bytes that [`to_bytes`] would make, without making them all at once.
+pub fn hash_of(parts: &[&[f32]]) -> Hash {
+    const CHUNK: usize = 16 << 10;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0u8; CHUNK * 4];
+    for part in parts {
+        for chunk in part.chunks(CHUNK) {
+            for (bytes, value) in buffer.chunks_exact_mut(4).zip(chunk) {
+                bytes.copy_from_slice(&value.to_le_bytes());
+            }
+            hasher.update(&buffer[..chunk.len() * 4]);
+        }
+    }
+    hasher.finalize().into()
+}
+
+/// Appends the f32 values of little-endian bytes, whose length is a multiple of 4.
+pub fn extend_from_bytes(values: &mut Vec<f32>, bytes: &[u8]) {
+    values.extend(bytes.chunks_exact(4).map(|chunk| f32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]])));
+}
+
+/// The checkpoint that `parameters` are, giving each tensor's bytes to `put`.
+pub fn checkpoint<E>(
+    run: RunId,
+    window: WindowIndex,
+    specs: &[TensorSpec],
+    parameters: &[f32],
+    mut put: impl FnMut(Vec<u8>) -> Result<(), E>,
+) -> Result<Checkpoint, E> {
+    let mut tensors = Vec::with_capacity(specs.len());
+    for (spec, range) in specs.iter().zip(ranges(specs)) {
+        let bytes = to_bytes(&[&parameters[range]]);
+        tensors.push(TensorBlob { spec: spec.clone(), blob: BlobId::of(&bytes) });
+        put(bytes)?;
+    }
+    Ok(Checkpoint { run, window, tensors })
+}
+
+/// The checkpoint that `parameters` are, with nothing kept.
+pub fn checkpoint_of(run: RunId, window: WindowIndex, specs: &[TensorSpec], parameters: &[f32]) -> Checkpoint {
+    match checkpoint(run, window, specs, parameters, |_| Ok::<(), std::convert::Infallible>(())) {
+        Ok(checkpoint) => checkpoint,
+        Err(never) => match never {},
+    }
+}
+
+/// Reads the blob of each listed tensor, which must be the model's, and gives its bytes to `each`. `vectors` is how many
+/// runs of elements a blob holds.
+pub(crate) fn read_tensors(
+    specs: &[TensorSpec],
+    listed: &[TensorBlob],
+    vectors: u64,
+    source: &dyn BlobSource,
+    mut each: impl FnMut(&TensorSpec, &[u8]),
+) -> Result<(), LoadError> {
+    for index in 0..specs.len().max(listed.len()) {
+        let expected = specs.get(index);
+        let found = listed.get(index).map(|tensor| &tensor.spec);
+        if expected != found {
+            let name = |spec: Option<&TensorSpec>| {
+                spec.map_or_else(|| "nothing".to_owned(), |spec| format!("{} {:?}", spec.name, spec.shape))
+            };
+            return Err(LoadError::Tensors { index, expected: name(expected), found: name(found) });
+        }
+    }
+    for (spec, tensor) in specs.iter().zip(listed) {
+        let expected = spec.elements() as u64 * 4 * vectors;
+        let bytes = source
+            .read(&tensor.blob.hash(), expected)
+            .map_err(|source| LoadError::Read { name: spec.name.clone(), source })?;
+        if bytes.len() as u64 != expected {
+            return Err(LoadError::Length { name: spec.name.clone(), expected, found: bytes.len() as u64 });
+        }
+        each(spec, &bytes);
+    }
+    Ok(())
+}
+
+/// The flat parameter vector of a checkpoint.
+pub fn read_parameters(
+    specs: &[TensorSpec],
+    checkpoint: &Checkpoint,
+    source: &dyn BlobSource,
+) -> Result<Vec<f32>, LoadError> {
+    let mut parameters = Vec::with_capacity(specs.iter().map(TensorSpec::elements).sum());
+    read_tensors(specs, &checkpoint.tensors, 1, source, |_, bytes| extend_from_bytes(&mut parameters, bytes))?;
+    Ok(parameters)
+}

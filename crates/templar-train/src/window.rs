@@ -1,0 +1,318 @@
+//! One window of one miner: inner steps on its pages, one leaf of the trace each, then the delta.
+//!
+//! Every input of a step comes from the rules: its pages from the assignment, its learning rate from genesis and the
+//! inner step's number, the order of its micro-batches from the order of its pages. So the same task, parameters and state
+//! give the same delta, trace and state everywhere.
+
+use std::ops::{ControlFlow, Range};
+
+use rayon::prelude::*;
+use templar_data::{PageError, batch};
+use templar_delta::{CompressError, Header, compress};
+use templar_manifest::trace::{Leaf, Trace, TraceHeader};
+use templar_manifest::{
+    BlobId, Contribution, ContributionId, Hash, PublicKey, State, StateId, TensorBlob, WindowIndex,
+};
+use templar_manifest::{TensorSpec, payload};
+use templar_model::{Model, StepError};
+
+use crate::evaluate::nanonats;
+use crate::schedule::learning_rate;
+use crate::state::MinerState;
+use crate::{Recipe, tensors};
+
+/// Gives a page's tokens, `sequence_length + 1` of them.
+pub type Pages<'a> = &'a (dyn Fn(u64) -> Result<Vec<u32>, PageError> + Sync);
+
+/// What a miner is to do in a window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// The window.
+    pub window: WindowIndex,
+    /// The miner.
+    pub miner: PublicKey,
+    /// The pages of its slot, in the order of training; at least those of `steps` inner steps.
+    pub pages: Vec<u64>,
+    /// Inner steps to take, 1 to H.
+    pub steps: u32,
+}
+
+/// Why a window cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The task has too few pages or steps, or parameters or state of another size.
+    #[error("the task does not fit the run: {0}")]
+    Task(String),
+    /// A page cannot be read.
+    #[error("a page of inner step {step} cannot be read")]
+    Page {
+        /// The inner step, from 1.
+        step: u32,
+        /// Why.
+        #[source]
+        source: PageError,
+    },
+    /// A step gave a number that is not finite, or met a token outside the vocabulary.
+    #[error("inner step {step} is invalid")]
+    Step {
+        /// The inner step, from 1.
+        step: u32,
+        /// Why.
+        #[source]
+        source: StepError,
+    },
+    /// The pseudo-gradient cannot be compressed.
+    #[error("the pseudo-gradient cannot be compressed")]
+    Compress(#[from] CompressError),
+}
+
+/// What an inner step did, for the log line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// The inner step, from 1.
+    pub step: u32,
+    /// Inner steps of the window.
+    pub steps: u32,
+    /// Mean loss in nats.
+    pub loss: f64,
+    /// Global norm of the gradient before clipping.
+    pub norm: f64,
+    /// Learning rate.
+    pub learning_rate: f32,
+    /// Tokens predicted.
+    pub tokens: u64,
+}
+
+/// Sees a window while it runs, and may stop it.
+pub trait Watch {
+    /// Leaf `index` was made; `run` is the state behind it.
+    fn leaf(&mut self, run: &WindowRun<'_>, index: u32, leaf: &Leaf) -> ControlFlow<()>;
+
+    /// An inner step was taken.
+    fn step(&mut self, _report: &StepReport) {}
+}
+
+/// Everything that a window leaves behind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WindowResult {
+    /// The wire bytes of the delta.
+    pub delta: Vec<u8>,
+    /// The trace.
+    pub trace: Trace,
+    /// The miner's state after the window.
+    pub state: MinerState,
+    /// Mean loss of the last inner step, in 1e-9 nats.
+    pub loss_nanonats: u64,
+    /// Tokens predicted.
+    pub tokens: u64,
+    /// The manifest of `state`, whose blobs are hashed in the last leaf.
+    pub state_manifest: State,
+}
+
+impl WindowResult {
+    /// The contribution that commits to this result.
+    pub fn contribution(&self, recipe: &Recipe, parent: Option<ContributionId>, state_in: StateId) -> Contribution {
+        let trace = self.trace.encode();
+        Contribution {
+            run: recipe.run,
+            window: self.trace.header.window,
+            miner: self.trace.header.miner,
+            parent,
+            state_in,
+            state_out: payload::id_of(&self.state_manifest).into(),
+            delta: BlobId::of(&self.delta),
+            delta_bytes: self.delta.len() as u64,
+            trace: BlobId::of(&trace),
+            trace_bytes: trace.len() as u64,
+            steps: self.trace.header.steps,
+            tokens: self.tokens,
+            loss_nanonats: self.loss_nanonats,
+        }
+    }
+}
+
+/// A window under way.
+pub struct WindowRun<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) task: &'a Task,
+    pub(crate) model: Model,
+    pub(crate) ranges: Vec<Range<usize>>,
+    /// θ_start.
+    pub(crate) start: Vec<f32>,
+    /// θ now.
+    pub(crate) parameters: Vec<f32>,
+    pub(crate) gradient: Vec<f32>,
+    pub(crate) state: MinerState,
+    /// Leaves made so far: leaf 0 and one for each inner step taken.
+    pub(crate) leaves: Vec<Leaf>,
+}
+
+impl<'a> WindowRun<'a> {
+    /// A window at its start: `parameters` are the checkpoint's, `state` the miner's.
+    pub fn new(
+        recipe: &'a Recipe,
+        task: &'a Task,
+        parameters: Vec<f32>,
+        state: MinerState,
+    ) -> Result<Self, TrainError> {
+        let wrong = |what: String| Err(TrainError::Task(what));
+        let count = recipe.parameter_count();
+        for (name, vector) in [
+            ("parameters", &parameters),
+            ("first moments", &state.first),
+            ("second moments", &state.second),
+            ("error feedback", &state.error),
+        ] {
+            if vector.len() != count {
+                return wrong(format!("{} {name} for a model of {count}", vector.len()));
+            }
+        }
+        if task.steps == 0 || task.steps > recipe.genesis.inner.steps {
+            return wrong(format!("{} inner steps where H is {}", task.steps, recipe.genesis.inner.steps));
+        }
+        let needed = u64::from(task.steps) * u64::from(recipe.genesis.inner.batch_sequences);
+        if (task.pages.len() as u64) < needed {
+            return wrong(format!("{} pages for {} inner steps, which take {needed}", task.pages.len(), task.steps));
+        }
+        let model = recipe.model();
+        let start = parameters.clone();
+        let gradient = vec![0.0; count];
+        let ranges = tensors::ranges(&recipe.tensors);
+        let mut run = Self { recipe, task, model, ranges, start, parameters, gradient, state, leaves: Vec::new() };
+        let leaf = run.leaf(0);
+        run.leaves.push(leaf);
+        Ok(run)
+    }
+
+    /// Inner steps taken so far.
+    pub fn steps_taken(&self) -> u32 {
+        self.leaves.len() as u32 - 1
+    }
+
+    /// A leaf over parameters and moments.
+    fn leaf(&self, loss_bits: u64) -> Leaf {
+        let hash = |range: &Range<usize>| {
+            tensors::hash_of(&[
+                &self.parameters[range.clone()],
+                &self.state.first[range.clone()],
+                &self.state.second[range.clone()],
+            ])
+        };
+        Leaf { loss_bits, tensors: self.ranges.par_iter().map(hash).collect() }
+    }
+
+    /// Takes the next inner step and makes its leaf.
+    pub fn step(&mut self, pages: Pages<'_>) -> Result<StepReport, TrainError> {
+        let inner = &self.recipe.genesis.inner;
+        let index = self.steps_taken();
+        let step = index + 1;
+        let invalid = |source| TrainError::Step { step, source };
+
+        self.gradient.fill(0.0);
+        let tokens = self.recipe.step_tokens();
+        let scale = (1.0 / tokens as f64) as f32;
+        let mut loss = 0.0;
+        let numbers = batch(&self.task.pages, index as usize, inner.batch_sequences as usize)
+            .expect("the task was checked to have a page for every sequence of its steps");
+        for micro_batch in numbers.chunks(inner.micro_batch_sequences as usize) {
+            let mut sequences = Vec::new();
+            for &page in micro_batch {
+                sequences.extend(pages(page).map_err(|source| TrainError::Page { step, source })?);
+            }
+            loss += self
+                .model
+                .forward_backward(&self.parameters, &sequences, scale, &mut self.gradient)
+                .map_err(invalid)?;
+        }
+        let loss = loss / tokens as f64;
+
+        let run_step = self.task.window.0 * u64::from(inner.steps) + u64::from(index);
+        let rate = learning_rate(&inner.schedule, run_step);
+        let state = &mut self.state;
+        state.optimizer_steps += 1;
+        let norm = templar_model::step(
+            &self.model,
+            &self.recipe.adamw,
+            rate,
+            state.optimizer_steps,
+            &mut self.parameters,
+            &mut self.gradient,
+            &mut state.first,
+            &mut state.second,
+        )
+        .map_err(invalid)?;
+        let leaf = self.leaf(loss.to_bits());
+        self.leaves.push(leaf);
+        Ok(StepReport { step, steps: self.task.steps, loss, norm, learning_rate: rate, tokens })
+    }
+
+    /// Compresses what the steps changed, and makes the last leaf.
+    pub fn finish(mut self) -> Result<WindowResult, TrainError> {
+        let (recipe, task) = (self.recipe, self.task);
+        // θ_start − θ_end, in place of θ_start: the direction in which the outer step descends is positive.
+        let mut pseudo_gradient = self.start;
+        for (start, end) in pseudo_gradient.iter_mut().zip(&self.parameters) {
+            *start -= end;
+        }
+        let header = Header { run: recipe.run.hash(), window: task.window.0, miner: *task.miner.as_bytes() };
+        let delta = compress(&recipe.tensors, &recipe.compression, &header, &pseudo_gradient, &mut self.state.error)?;
+
+        let state = self.state;
+        let last: Vec<Hash> = self
+            .ranges
+            .par_iter()
+            .map(|range| {
+                tensors::hash_of(&[
+                    &state.first[range.clone()],
+                    &state.second[range.clone()],
+                    &state.error[range.clone()],
+                ])
+            })
+            .collect();
+        let listed = |(spec, hash): (&TensorSpec, &Hash)| TensorBlob { spec: spec.clone(), blob: (*hash).into() };
+        let state_manifest = State {
+            run: recipe.run,
+            optimizer_steps: state.optimizer_steps,
+            tensors: recipe.tensors.iter().zip(&last).map(listed).collect(),
+        };
+        let loss = self.leaves.last().map_or(0.0, |leaf| f64::from_bits(leaf.loss_bits));
+        let mut leaves = self.leaves;
+        leaves.push(Leaf { loss_bits: 0, tensors: last });
+        let header = TraceHeader {
+            run: recipe.run,
+            window: task.window,
+            miner: task.miner,
+            steps: task.steps,
+            tensors: recipe.tensors.len() as u32,
+        };
+        Ok(WindowResult {
+            delta,
+            trace: Trace { header, leaves },
+            state,
+            loss_nanonats: nanonats(loss),
+            tokens: u64::from(task.steps) * recipe.step_tokens(),
+            state_manifest,
+        })
+    }
+}
+
+/// Runs a window to its end, or until `watch` stops it (then there is no result). A window that was resumed goes on where
+/// it was; its earlier leaves are not shown again.
+pub fn run_window(
+    mut run: WindowRun<'_>,
+    pages: Pages<'_>,
+    watch: &mut dyn Watch,
+) -> Result<Option<WindowResult>, TrainError> {
+    if run.steps_taken() == 0 && watch.leaf(&run, 0, &run.leaves[0]).is_break() {
+        return Ok(None);
+    }
+    while run.steps_taken() < run.task.steps {
+        let report = run.step(pages)?;
+        watch.step(&report);
+        let taken = run.steps_taken();
+        if watch.leaf(&run, taken, &run.leaves[taken as usize]).is_break() {
+            return Ok(None);
+        }
+    }
+    run.finish().map(Some)
+}

@@ -1,0 +1,312 @@
+//! A window is a function: the same bits again, in any number of threads, on any instruction set, after any interruption,
+//! and a replay finds every way in which a claim departs from it.
+
+use std::ops::ControlFlow;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use templar_data::{PageReader, Split, bundled};
+use templar_manifest::trace::Leaf;
+use templar_manifest::{
+    BlobId, CompressionSpec, Contribution, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash,
+    InnerSpec, ModelSpec, OuterSegment, OuterSpec, PublicKey, Refusal, Registration, Replay, ReplaySpec, RunId,
+    Segment, SegmentShape, State, WindowIndex, payload,
+};
+use templar_numerics::Isa;
+use templar_store::MemoryBlobs;
+use templar_train::tensors::{checkpoint, checkpoint_of, read_parameters};
+use templar_train::{
+    Claim, MinerState, Recipe, Task, Watch, WindowResult, WindowRun, evaluate, outer_step, replay, run_window,
+};
+
+const STEPS: u32 = 3;
+const RUN: RunId = RunId::new(Hash::from_bytes([7; 32]));
+
+fn recipe() -> Recipe {
+    let genesis = Genesis {
+        name: "test".to_owned(),
+        arithmetic: "f32/1".to_owned(),
+        model: ModelSpec {
+            vocab_size: 2048,
+            hidden_size: 32,
+            layers: 2,
+            heads: 4,
+            kv_heads: 2,
+            ffn_size: 48,
+            rope_theta: 10_000,
+            norm_eps_bits: 1e-5f32.to_bits(),
+            tied_embeddings: true,
+            sequence_length: 24,
+        },
+        model_seed: Hash::of(b"seed"),
+        tokenizer: BlobId::default(),
+        dataset: DatasetId::default(),
+        inner: InnerSpec {
+            steps: STEPS,
+            batch_sequences: 4,
+            micro_batch_sequences: 2,
+            beta1_ppm: 900_000,
+            beta2_ppm: 950_000,
+            eps_bits: 1e-8f32.to_bits(),
+            weight_decay_ppm: 100_000,
+            clip_norm_ppm: 1_000_000,
+            schedule: vec![Segment { steps: 30, from_nanos: 5_000_000, to_nanos: 0, shape: SegmentShape::Cosine }],
+        },
+        compression: CompressionSpec {
+            block_side: 64,
+            top_k: 64,
+            quantiser: "templar4".to_owned(),
+            error_decay_ppm: 950_000,
+        },
+        outer: OuterSpec {
+            rule: "mean-of-senders".to_owned(),
+            schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
+            max_contributions: 4,
+        },
+        gauntlet: GauntletSpec {
+            assigned_pages: 1,
+            unassigned_pages: 1,
+            trial_step_ppm: 200_000,
+            rating_decay_ppm: 250_000,
+            held_out_pages: 2,
+        },
+        replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
+        deadlines: Deadlines { commit_ms: 1, reveal_ms: 1, judge_ms: 1 },
+        emission: EmissionSpec {
+            per_window_micros: 0,
+            miners_ppm: 0,
+            validators_ppm: 0,
+            treasury_ppm: 0,
+            vesting_windows: 1,
+        },
+        validators: Vec::new(),
+        registration: Registration::Listed(Vec::new()),
+        state_retention_windows: 1,
+        windows: 0,
+    };
+    Recipe::new(RUN, genesis).unwrap()
+}
+
+fn dataset() -> &'static (Dataset, MemoryBlobs) {
+    static DATASET: OnceLock<(Dataset, MemoryBlobs)> = OnceLock::new();
+    DATASET.get_or_init(|| {
+        let mut blobs = MemoryBlobs::new();
+        let dataset = bundled::import_shakespeare(&mut blobs).unwrap();
+        (dataset, blobs)
+    })
+}
+
+fn pages() -> PageReader<'static> {
+    let (dataset, blobs) = dataset();
+    PageReader::new(blobs, dataset, Split::Training, 24).unwrap()
+}
+
+fn task(window: u64) -> Task {
+    let pages = (0..u64::from(STEPS) * 4).map(|page| (page + window * 12) * 31).collect();
+    Task { window: WindowIndex(window), miner: PublicKey::from_bytes([9; 32]), pages, steps: STEPS }
+}
+
+/// Calls `seen` at every leaf, and stops where it says so.
+struct At<F>(F);
+
+impl<F: FnMut(&WindowRun<'_>, u32, &Leaf) -> ControlFlow<()>> Watch for At<F> {
+    fn leaf(&mut self, run: &WindowRun<'_>, index: u32, leaf: &Leaf) -> ControlFlow<()> {
+        self.0(run, index, leaf)
+    }
+}
+
+fn quiet() -> impl Watch {
+    At(|_: &WindowRun<'_>, _: u32, _: &Leaf| ControlFlow::Continue(()))
+}
+
+fn run(recipe: &Recipe, window: u64, parameters: Vec<f32>, state: MinerState) -> WindowResult {
+    let (task, reader) = (task(window), pages());
+    let run = WindowRun::new(recipe, &task, parameters, state).unwrap();
+    run_window(run, &|page| reader.read(page), &mut quiet()).unwrap().unwrap()
+}
+
+fn first(recipe: &Recipe) -> WindowResult {
+    run(recipe, 0, recipe.initial_parameters(), MinerState::zero(recipe.parameter_count()))
+}
+
+/// The instruction set is one for the whole process, so tests that choose it take turns with those that compute.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn the_same_bits_in_any_number_of_threads_and_on_any_instruction_set() {
+    let _turn = turn();
+    let recipe = recipe();
+    let expected = first(&recipe);
+    for threads in [1, 2, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert_eq!(pool.install(|| first(&recipe)), expected, "{threads} threads");
+    }
+    let best = Isa::best();
+    for isa in Isa::available() {
+        Isa::force(isa).unwrap();
+        let found = first(&recipe);
+        Isa::force(best).unwrap();
+        assert_eq!(found, expected, "{isa}");
+    }
+    // Frozen: a change of this hash is a change of the arithmetic, and of every run.
+    assert_eq!(Hash::of(&expected.trace.encode()).to_string(), FROZEN_TRACE);
+    assert_eq!(Hash::of(&expected.delta).to_string(), FROZEN_DELTA);
+}
+
+const FROZEN_TRACE: &str = "01572b702031c5f1b0c9074afe3f16e364902474138e365dcd533f9e7b320894";
+const FROZEN_DELTA: &str = "361f274d82963bff7d048a6e7eba1a103396a94a60d40a91cda5cda14f1c6ff2";
+
+#[test]
+fn a_window_that_was_interrupted_ends_in_the_same_hash() {
+    let _turn = turn();
+    let recipe = recipe();
+    let expected = first(&recipe);
+    let (task, reader) = (task(0), pages());
+    let (parameters, state) = (recipe.initial_parameters(), MinerState::zero(recipe.parameter_count()));
+    let start =
+        |saved: &[u8]| WindowRun::resume(&recipe, &task, parameters.clone(), state.clone(), &mut &saved[..]).unwrap();
+    for stop_at in 1..=STEPS {
+        let mut saved = Vec::new();
+        let mut watch = At(|run: &WindowRun<'_>, index: u32, _: &Leaf| {
+            if index == stop_at {
+                run.save(&mut saved).unwrap();
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(run_window(start(&[]), &|page| reader.read(page), &mut watch).unwrap().is_none());
+        let resumed = start(&saved);
+        assert_eq!(resumed.steps_taken(), stop_at);
+        let result = run_window(resumed, &|page| reader.read(page), &mut quiet()).unwrap().unwrap();
+        assert_eq!(result, expected, "stopped at {stop_at}");
+
+        // A torn or damaged snapshot is noticed, and the window starts again.
+        assert_eq!(start(&saved[..saved.len() - 1]).steps_taken(), 0);
+        let middle = saved.len() / 2;
+        saved[middle] ^= 1;
+        assert_eq!(start(&saved).steps_taken(), 0);
+    }
+}
+
+#[test]
+fn a_second_window_goes_on_from_blobs() {
+    let _turn = turn();
+    let recipe = recipe();
+    let result = first(&recipe);
+    let mut blobs = MemoryBlobs::new();
+    let mut parameters = recipe.initial_parameters();
+    let delta = recipe.decode_delta(&result.contribution(&recipe, None, zero(&recipe)), &result.delta).unwrap();
+    outer_step(&recipe, WindowIndex(0), &[delta], &mut parameters).unwrap();
+    let keep = |blobs: &mut MemoryBlobs, bytes: Vec<u8>| {
+        blobs.insert(bytes);
+        Ok::<(), ()>(())
+    };
+    let manifest =
+        checkpoint(RUN, WindowIndex(1), &recipe.tensors, &parameters, |bytes| keep(&mut blobs, bytes)).unwrap();
+    let state: State = result.state.write(RUN, &recipe.tensors, |bytes| keep(&mut blobs, bytes)).unwrap();
+    assert_eq!(state, result.state_manifest, "the last leaf names the state's blobs");
+    assert_eq!(manifest, checkpoint_of(RUN, WindowIndex(1), &recipe.tensors, &parameters));
+
+    let read = read_parameters(&recipe.tensors, &manifest, &blobs).unwrap();
+    assert_eq!(read, parameters);
+    let read_state = MinerState::read(&recipe.tensors, &state, &blobs).unwrap();
+    assert_eq!(read_state, result.state);
+    assert_eq!(run(&recipe, 1, read, read_state), run(&recipe, 1, parameters, result.state));
+}
+
+fn zero(recipe: &Recipe) -> templar_manifest::StateId {
+    MinerState::zero_id(RUN, &recipe.tensors)
+}
+
+#[test]
+fn the_zero_state_has_the_id_of_its_blobs() {
+    let recipe = recipe();
+    let zeros = MinerState::zero(recipe.parameter_count());
+    let manifest = zeros.write(RUN, &recipe.tensors, |_| Ok::<(), ()>(())).unwrap();
+    assert_eq!(payload::id_of(&manifest), zero(&recipe).hash());
+}
+
+#[test]
+fn a_replay_finds_every_departure() {
+    let _turn = turn();
+    let recipe = recipe();
+    let result = first(&recipe);
+    let (task, reader) = (task(0), pages());
+    let honest = result.contribution(&recipe, None, zero(&recipe));
+    let check = |contribution: &Contribution, result: &WindowResult| {
+        let state = MinerState::zero(recipe.parameter_count());
+        let claim = Claim { contribution, trace: &result.trace };
+        let parameters = recipe.initial_parameters();
+        replay(&recipe, &task, parameters, state, claim, &|page| reader.read(page)).unwrap()
+    };
+    let found = check(&honest, &result);
+    assert_eq!(found.verdict, Replay::Match);
+    assert_eq!(found.state.as_ref(), Some(&result.state));
+
+    let mismatch = |step, tensor: &str| Replay::Refused(Refusal::Mismatch { step, tensor: tensor.to_owned() });
+    for (leaf, tensor) in [(0, 0), (1, 3), (STEPS, 1), (STEPS + 1, 2)] {
+        let mut other = result.clone();
+        other.trace.leaves[leaf as usize].tensors[tensor] = Hash::of(b"made up");
+        let found = check(&other.contribution(&recipe, None, zero(&recipe)), &other);
+        assert_eq!(found.verdict, mismatch(leaf, &recipe.tensors[tensor].name));
+        assert_eq!(found.state, None);
+    }
+    let mut other = result.clone();
+    other.trace.leaves[2].loss_bits ^= 1;
+    assert_eq!(check(&other.contribution(&recipe, None, zero(&recipe)), &other).verdict, mismatch(2, "loss"));
+
+    // What stands beside the trace.
+    let last = STEPS + 1;
+    let delta = Contribution { delta: BlobId::of(b"another delta"), ..honest.clone() };
+    assert_eq!(check(&delta, &result).verdict, mismatch(last, "delta"));
+    let state = Contribution { state_out: zero(&recipe), ..honest.clone() };
+    assert_eq!(check(&state, &result).verdict, mismatch(last, "state_out"));
+    let loss = Contribution { loss_nanonats: honest.loss_nanonats - 1, ..honest.clone() };
+    assert_eq!(check(&loss, &result).verdict, mismatch(last, "loss_nanonats"));
+    let tokens = Contribution { tokens: 1, ..honest };
+    assert_eq!(check(&tokens, &result).verdict, mismatch(last, "contribution"));
+}
+
+#[test]
+fn fewer_steps_are_a_shorter_trace() {
+    let _turn = turn();
+    let recipe = recipe();
+    let reader = pages();
+    let short = Task { steps: 1, ..task(0) };
+    let start = || {
+        let (parameters, state) = (recipe.initial_parameters(), MinerState::zero(recipe.parameter_count()));
+        WindowRun::new(&recipe, &short, parameters, state).unwrap()
+    };
+    let result = run_window(start(), &|page| reader.read(page), &mut quiet()).unwrap().unwrap();
+    assert_eq!(result.trace.leaves.len(), 3);
+    assert_eq!(result.trace.leaves[..2], first(&recipe).trace.leaves[..2]);
+    assert_eq!(result.tokens, 4 * 24);
+    for steps in [0, STEPS + 1] {
+        let wrong = Task { steps, ..task(0) };
+        let state = MinerState::zero(recipe.parameter_count());
+        assert!(WindowRun::new(&recipe, &wrong, recipe.initial_parameters(), state).is_err(), "{steps}");
+    }
+}
+
+#[test]
+fn training_lowers_the_loss() {
+    let _turn = turn();
+    let recipe = recipe();
+    let reader = pages();
+    let held_out: Vec<_> = (100..104).map(|page| reader.read(page).unwrap()).collect();
+    let mut parameters = recipe.initial_parameters();
+    let loss = |parameters: &[f32]| evaluate(&mut recipe.model(), parameters, &held_out).unwrap();
+    let before = loss(&parameters);
+    let mut state = MinerState::zero(recipe.parameter_count());
+    for window in 0..8 {
+        let result = run(&recipe, window, parameters.clone(), state);
+        let contribution = result.contribution(&recipe, None, zero(&recipe));
+        let delta = recipe.decode_delta(&contribution, &result.delta).unwrap();
+        outer_step(&recipe, WindowIndex(window), &[delta], &mut parameters).unwrap();
+        state = result.state;
+    }
+    let after = loss(&parameters);
+    assert!(after + 100_000_000 < before, "{before} {after}");
+}
