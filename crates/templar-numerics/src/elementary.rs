@@ -15,7 +15,7 @@ const LN: [u32; 4] = [0x3e71_7ee9, 0x3e92_1c54, 0x3ecc_cd3e, 0x3f2a_aaaa];
 /// The bits of sqrt(1/2), where the reduced argument of the logarithm begins.
 const SQRT_HALF: u32 = 0x3f35_04f3;
 
-/// e^x, within 1.1 units in the last place; +0 below -104, infinity above 88.72284, subnormal results rounded once.
+/// e^x, within 1 unit in the last place; +0 below -104, infinity above 88.72284, subnormal results rounded once.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     // Beyond these the result is 0 or infinity anyway; NaN passes both comparisons.

@@ -2,6 +2,7 @@
 //! three threads, on ordinary numbers and on wild ones. The frozen vectors then hold the twins themselves still.
 
 mod frozen;
+mod gradients;
 mod products;
 mod rows;
 

@@ -40,6 +40,7 @@ pub fn gemm_serial(a: Mat, op_a: Op, b: Mat, op_b: Op, c: MatMut, accumulate: bo
 #[allow(clippy::too_many_arguments, reason = "two operands with their forms, and how to compute")]
 pub(crate) fn gemm_with(isa: Isa, threads: usize, a: Mat, op_a: Op, b: Mat, op_b: Op, c: MatMut, accumulate: bool) {
     let (m, n, k) = product_shape(&a, op_a, &b, op_b, &c);
+    assert!(isa.is_available(), "this machine has no {isa} arithmetic");
     if m == 0 || n == 0 {
         return;
     }
@@ -47,7 +48,8 @@ pub(crate) fn gemm_with(isa: Isa, threads: usize, a: Mat, op_a: Op, b: Mat, op_b
     let work = m.saturating_mul(n).saturating_mul(k);
     let product = Product::new(a, op_a, b, op_b, c, accumulate);
     if threads <= 1 || work < PARALLEL_FROM {
-        return region::compute(isa, &product, 0..m, 0..n);
+        // SAFETY: the instruction set is available (asserted), and this is the only rectangle.
+        return unsafe { region::compute(isa, &product, 0..m, 0..n) };
     }
     let (row_parts, col_parts) = grid(op_a, m.div_ceil(tile_rows), n.div_ceil(tile_cols), threads, work);
     let rows = m.div_ceil(tile_rows).div_ceil(row_parts) * tile_rows;
@@ -55,7 +57,8 @@ pub(crate) fn gemm_with(isa: Isa, threads: usize, a: Mat, op_a: Op, b: Mat, op_b
     let (row_parts, col_parts) = (m.div_ceil(rows), n.div_ceil(cols));
     (0..row_parts * col_parts).into_par_iter().with_max_len(1).for_each(|part| {
         let (i, j) = (part / col_parts * rows, part % col_parts * cols);
-        region::compute(isa, &product, i..m.min(i + rows), j..n.min(j + cols));
+        // SAFETY: the instruction set is available (asserted); parts of a grid do not overlap.
+        unsafe { region::compute(isa, &product, i..m.min(i + rows), j..n.min(j + cols)) };
     });
 }
 

@@ -1,4 +1,74 @@
-//! The arithmetic `f32/1`, defined to the bit.
+//! The arithmetic `f32/1`, defined to the bit: matrix products, sums, elementary functions, and the kernels of a
+//! transformer and its optimiser made of them.
+//!
+//! Everything a run claims is a hash of numbers that this crate computed, so two machines must get the same bits. The
+//! text below is the specification; [`twin`] is the same in code, slow and obvious; the fast kernels are equal to the
+//! twin on every input, which the tests check on every instruction set and several thread counts.
+//!
+//! # Ground rules
+//!
+//! - Numbers are IEEE 754 binary32 (`f32`), in places binary64 (`f64`). Every operation written below, `+ - * /`, `√`
+//!   and `fma`, is rounded once, to nearest, ties to even. Subnormal numbers are kept, as operands and as results
+//!   ([`check_environment`] tests that). Operations are done in the order written: no reassociation, no contraction of
+//!   `a·b + c`, no approximate reciprocals.
+//! - `fma` appears in matrix products and nowhere else.
+//! - NaN has one meaning, "this step is invalid" ([`first_non_finite`] finds it), and its bits are not defined.
+//! - Integer widths, vector widths, tiles, caches and threads never enter. Threads split rows and columns, never a sum.
+//!
+//! # Matrix products ([`gemm`])
+//!
+//! `C = op(A)·op(B)` with `op(A)` `[m, K]`, `op(B)` `[K, n]`, each stored plain ([`Op::N`]) or transposed ([`Op::T`]):
+//! every `C[i,j]` is one chain `c ← fma(A[i,k], B[k,j], c)` for k = 0, 1, … K-1, beginning with `c = +0`, or with the
+//! old `C[i,j]` when accumulating. So a product may be cut anywhere along k by leaving the partial chain in C.
+//!
+//! # Sums over a row ([`sum`], [`dot`], [`squared_norm_f64`])
+//!
+//! 32 lanes begin at +0. Element i is added to lane i mod 32, i ascending. Then, for h = 16, 8, 4, 2, 1, lane j takes
+//! lane j + h for all j < h; the sum is lane 0. `dot` sums rounded products `a[i]·b[i]`. `squared_norm_f64` sums in
+//! `f64` the squares of the elements converted to `f64`. Below, `sum` is this sum and `max` the largest element.
+//!
+//! # Elementary functions ([`exp`], [`ln`], [`sigmoid`])
+//!
+//! Constants are given by their bits where decimals could mislead. `H = 0x3f317200` (ln 2 in 15 bits),
+//! `L = 0x35bfbe8e` (the rest), `E = 0x3fb8aa3b` (log2 e), `R = 12582912` (1.5·2^23).
+//!
+//! **exp(x)**: NaN for NaN, +0 for x < -104, infinity for x > `0x42b17218` (88.72284). Else `t = x·E + R`, `n = t - R`,
+//! `r = (x - n·H) - n·L`; with q = `0x3ab511d4`, then four times `q = q·r + c` for c = `0x3c091d1b`, `0x3d2aac7a`,
+//! `0x3e2aaa48`, `0x3efffffe`; `p = (r + (r·r)·q) + 1`. With the integer `a = floor(n/2)`, the result is
+//! `(p·2^a)·2^(n-a)`. Largest error found: 0.95 units in the last place.
+//!
+//! **ln(x)**: NaN for NaN and x < 0, minus infinity for ±0, infinity for infinity. A subnormal x is first multiplied by
+//! 2^23, and 23 taken from k. With the bits b of x and `o = b - 0x3f3504f3` (two's complement), `k = o >> 23`
+//! (arithmetic), and y has the bits `(o & 0x7fffff) + 0x3f3504f3`, so that `x = 2^k·y`, `√½ ≤ y < √2`. `f = y - 1`,
+//! `s = f / (2 + f)`, `z = s·s`; p = `0x3e717ee9`, then three times `p = p·z + c` for c = `0x3e921c54`, `0x3ecccd3e`,
+//! `0x3f2aaaaa`; `h = 0.5·(f·f)`; the result is `k·H + (f - (h - (s·(h + z·p) + k·L)))`. Largest error
+//! found: 0.79 units.
+//!
+//! **sigmoid(x)** = `1 / (1 + exp(-x))`.
+//!
+//! # Kernels
+//!
+//! | kernel | per row or element, in this order |
+//! |---|---|
+//! | [`softmax`] | `m = max(x)`; `e = exp(x - m)`; `i = 1 / sum(e)`; `p = e·i` |
+//! | [`softmax_backward`] | `d = dot(p, dp)`; `ds = p·(dp - d)` |
+//! | [`rms_norm`] | `inv = 1 / √(sum(x·x) / width + eps)`; `out = (x·inv)·weight` |
+//! | [`rms_norm_backward`] | `t = dy·weight`; `c = (inv·inv)·(sum(t·x) / width)`; `dx += inv·(t - x·c)`; `dweight += dy·(x·inv)`, rows ascending |
+//! | [`swiglu`] | `out = (gate·sigmoid(gate))·up` |
+//! | [`swiglu_backward`] | `s = sigmoid(gate)`; `dup = dout·(gate·s)`; `dgate = (dout·up)·(s·(1 + gate·(1 - s)))` |
+//! | [`rotary`] | `(a, b)` = elements `(i, i + head_dim/2)` of a head: `(a·cos - b·sin, b·cos + a·sin)` |
+//! | [`rotary_backward`] | `(a·cos + b·sin, b·cos - a·sin)` |
+//! | [`cross_entropy`] | `m = max(l)`; `e = exp(l - m)`; `s = sum(e)`; loss `ln(s) - (l[target] - m)`; `i = 1 / s`; gradient `(e·i)·scale`, at the target `(e·i - 1)·scale` |
+//! | [`adamw`] | `m = beta1·m + (1 - beta1)·g`; `v = beta2·v + (1 - beta2)·(g·g)`; `p = p·(1 - lr·wd) - ((lr / bias1)·m) / (√(v·(1 / bias2)) + eps)` |
+//!
+//! The rotary tables hold `cos` and `sin` of `position · (1 / theta^(2i / head_dim))`, computed in `f64` by the `libm`
+//! crate (`pow`, `cos`, `sin`: plain arithmetic on every platform) and rounded once to `f32`.
+//!
+//! # Instruction sets
+//!
+//! [`Isa`] says what the machine offers and what is used; [`Isa::force`] chooses. `unsafe` exists in this crate alone:
+//! to call code compiled for an instruction set that was found at run time, and to let threads write disjoint
+//! rectangles of one matrix.
 #![allow(unsafe_code)]
 
 mod adamw;

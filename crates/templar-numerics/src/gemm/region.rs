@@ -15,7 +15,7 @@ const BLOCK_K: usize = 384;
 /// Most rows of A packed at once.
 const BLOCK_ROWS: usize = 240;
 /// Most columns of B packed at once.
-const BLOCK_COLS: usize = 1024;
+const BLOCK_COLS: usize = 512;
 
 /// A product, ready for any thread to compute any rectangle of it.
 pub(crate) struct Product<'a> {
@@ -32,8 +32,8 @@ pub(crate) struct Product<'a> {
     _c: std::marker::PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: `c` is the only part that is not Sync by itself; it is only reached through `compute`, whose callers give
-// disjoint rectangles to different threads.
+// SAFETY: `c` is the only part that is not Sync by itself; it is only reached through `compute`, whose callers promise
+// disjoint rectangles.
 unsafe impl Sync for Product<'_> {}
 
 impl<'a> Product<'a> {
@@ -98,10 +98,13 @@ pub(crate) fn tile_shape(isa: Isa) -> (usize, usize) {
     }
 }
 
-/// Computes a rectangle of C. `isa` must be available; rectangles given to several threads at once must not overlap.
-pub(crate) fn compute(isa: Isa, product: &Product, rows: Range<usize>, cols: Range<usize>) {
+/// Computes a rectangle of C.
+///
+/// # Safety
+/// `isa` must be available on this machine, and rectangles computed at the same time must not overlap.
+pub(crate) unsafe fn compute(isa: Isa, product: &Product, rows: Range<usize>, cols: Range<usize>) {
     BUFFERS.with_borrow_mut(|buffers| match isa {
-        // SAFETY: an Isa other than Soft comes from `Isa::available` or `Isa::current`, so the machine has it.
+        // SAFETY: the caller says that this machine has the instruction set.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { avx512(product, rows, cols, buffers) },
         // SAFETY: as above.
