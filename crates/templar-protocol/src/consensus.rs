@@ -1,0 +1,100 @@
+//! From the validators' rows to weights and mints (Yuma, in integers).
+//!
+//! A weight counts only as far as more than half of the stake supports it, and what is not agreed is not minted: there
+//! is no normalisation after clipping and no fallback. Every division rounds down.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use templar_manifest::{Genesis, Mint, MintKind, PublicKey, Weight};
+
+/// Parts per million of one.
+pub(crate) const ONE_PPM: u64 = 1_000_000;
+
+/// What the rows agree on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Agreement {
+    /// `R_j = ⌊Σ_i S_i · min(W_ij, C_j) / Σ S⌋` in ppm for each paid miner, sorted by miner, zeros left out. The sum of
+    /// stakes is over all validators: who did not score agrees to nothing.
+    pub(crate) weights: Vec<Weight>,
+    /// `S_i · Σ_j min(W_ij, C_j)` of each validator, by which the validators' part is shared.
+    pub(crate) shares: BTreeMap<PublicKey, u128>,
+}
+
+/// The largest value that more than half of `whole` supports, where each of `levels` supports every value up to its own
+/// with its stake; 0 where none is. (Yuma's κ = 1/2, strictly: of two equal validators neither sets a weight alone.)
+pub(crate) fn supported(mut levels: Vec<(u64, u64)>, whole: u64) -> u64 {
+    levels.sort_unstable_by(|a, b| b.cmp(a));
+    let mut support = 0u128;
+    for (value, stake) in levels {
+        support += u128::from(stake);
+        if support * 2 > u128::from(whole) {
+            return value;
+        }
+    }
+    0
+}
+
+/// Clips every row to what is supported. Only `paid` miners count.
+pub(crate) fn agree(genesis: &Genesis, rows: &[(PublicKey, &[Weight])], paid: &BTreeSet<PublicKey>) -> Agreement {
+    let whole = genesis.total_stake();
+    let mut columns = BTreeMap::<PublicKey, Vec<(PublicKey, u64, u64)>>::new();
+    for (validator, row) in rows {
+        let Some(stake) = genesis.validator(validator).map(|validator| validator.stake) else { continue };
+        for weight in row.iter().filter(|weight| paid.contains(&weight.miner)) {
+            let column = columns.entry(weight.miner).or_default();
+            column.push((*validator, stake, weight.weight_ppm.into()));
+        }
+    }
+    let mut weights = Vec::new();
+    let mut shares = BTreeMap::new();
+    for (miner, column) in columns {
+        let consensus = supported(column.iter().map(|&(_, stake, weight)| (weight, stake)).collect(), whole);
+        let mut rank = 0u128;
+        for (validator, stake, weight) in column {
+            let part = u128::from(stake) * u128::from(weight.min(consensus));
+            rank += part;
+            *shares.entry(validator).or_default() += part;
+        }
+        // A rank is at most the largest weight, which is below 2^32.
+        let weight_ppm = (rank / u128::from(whole)) as u32;
+        if weight_ppm > 0 {
+            weights.push(Weight { miner, weight_ppm });
+        }
+    }
+    Agreement { weights, shares }
+}
+
+/// What a window mints. With `E` the emission, `R_j` the weights and `A = Σ R_j`: miner `j` gets `⌊⌊E·miners⌋·R_j⌋`, the
+/// validators share `⌊⌊E·validators⌋·A⌋` by [`Agreement::shares`], each rounded down, and the treasury gets
+/// `⌊⌊E·treasury⌋·A⌋`. Sorted by account and kind, zeros left out.
+pub(crate) fn mints(genesis: &Genesis, agreement: &Agreement) -> Vec<Mint> {
+    let emission = &genesis.emission;
+    let part = |ppm: u32| fraction(emission.per_window_micros, u64::from(ppm), ONE_PPM);
+    let agreed: u64 = agreement.weights.iter().map(|weight| u64::from(weight.weight_ppm)).sum();
+    let mut mints = Vec::new();
+    let mut mint = |account, kind, amount_micros| {
+        if amount_micros > 0 {
+            mints.push(Mint { account, kind, amount_micros });
+        }
+    };
+    for weight in &agreement.weights {
+        let amount = fraction(part(emission.miners_ppm), weight.weight_ppm.into(), ONE_PPM);
+        mint(weight.miner, MintKind::Miner, amount);
+    }
+    let pot = u128::from(fraction(part(emission.validators_ppm), agreed, ONE_PPM));
+    let all: u128 = agreement.shares.values().sum();
+    for (validator, share) in &agreement.shares {
+        // pot < 2^50 and share < 2^68; the quotient is at most the pot.
+        let amount = (pot * share).checked_div(all).unwrap_or(0) as u64;
+        mint(*validator, MintKind::Validator, amount);
+    }
+    let treasury = fraction(part(emission.treasury_ppm), agreed, ONE_PPM);
+    mint(PublicKey::from_bytes([0; 32]), MintKind::Treasury, treasury);
+    mints.sort_unstable_by_key(|mint| (mint.account, mint.kind));
+    mints
+}
+
+/// `⌊whole · numerator / denominator⌋` for a numerator that is not above the denominator.
+pub(crate) fn fraction(whole: u64, numerator: u64, denominator: u64) -> u64 {
+    (u128::from(whole) * u128::from(numerator) / u128::from(denominator)) as u64
+}

@@ -1,0 +1,159 @@
+//! Entries: what nodes exchange and what a journal holds.
+//!
+//! An entry is an envelope (a manifest with one signature) or a hash-chain value, which authenticates itself. Its bytes
+//! are postcard with one spelling; the envelope's payload inside keeps its own canonical bytes.
+
+use serde::{Deserialize, Serialize};
+use templar_manifest::{Envelope, Hash, MAX_PAYLOAD_BYTES, PublicKey, RunId, WindowIndex};
+
+/// No entry is longer: a payload, a key, a signature and lengths.
+pub const MAX_ENTRY_BYTES: usize = MAX_PAYLOAD_BYTES + 256;
+
+const ID_CONTEXT: &str = "templar/1 entry id";
+
+/// Why bytes are not an entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// More than [`MAX_ENTRY_BYTES`].
+    #[error("entry of {0} bytes is longer than the {MAX_ENTRY_BYTES} that any may have")]
+    TooLong(usize),
+    /// Not an entry of this version.
+    #[error("entry does not decode: {0}")]
+    Malformed(String),
+    /// Decodes, but is not the one spelling of its value.
+    #[error("entry is not canonical: the same value is spelled differently")]
+    NotCanonical,
+}
+
+/// One thing that a node says or knows about a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    /// A contribution, inbox, cut, score or record, with one signature.
+    Envelope(Envelope),
+    /// A validator's hash-chain value.
+    Reveal(RevealEntry),
+}
+
+/// A validator's hash-chain value of a window. It needs no signature: nobody else can know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevealEntry {
+    /// The run.
+    pub run: RunId,
+    /// The window.
+    pub window: WindowIndex,
+    /// The validator.
+    pub validator: PublicKey,
+    /// The value; it hashes to the one before.
+    pub value: Hash,
+}
+
+impl Entry {
+    /// Names what is said and who says it. Two signatures of one signer on one payload say the same, so the signature
+    /// does not count.
+    pub fn id(&self) -> Hash {
+        let mut hasher = blake3::Hasher::new_derive_key(ID_CONTEXT);
+        match self {
+            Self::Envelope(envelope) => {
+                hasher.update(&[0]);
+                hasher.update(envelope.id().as_bytes());
+                hasher.update(envelope.signer.as_bytes());
+            }
+            Self::Reveal(reveal) => {
+                hasher.update(&[1]);
+                hasher.update(reveal.run.hash().as_bytes());
+                hasher.update(&reveal.window.0.to_le_bytes());
+                hasher.update(reveal.validator.as_bytes());
+                hasher.update(reveal.value.as_bytes());
+            }
+        }
+        hasher.finalize().into()
+    }
+
+    /// The bytes that travel and are kept.
+    ///
+    /// # Panics
+    /// Never: encoding into memory cannot fail for these types.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).expect("an entry has only lengths that are known")
+    }
+
+    /// Decodes an entry, refusing every other spelling of it. The signature is not checked here.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+        if bytes.len() > MAX_ENTRY_BYTES {
+            return Err(EntryError::TooLong(bytes.len()));
+        }
+        let entry: Self = postcard::from_bytes(bytes).map_err(|error| EntryError::Malformed(error.to_string()))?;
+        if entry.encode() != bytes {
+            return Err(EntryError::NotCanonical);
+        }
+        Ok(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use templar_manifest::Signature;
+
+    fn envelope() -> Entry {
+        Entry::Envelope(Envelope {
+            payload: vec![7; 300],
+            signer: PublicKey::from_bytes([3; 32]),
+            signature: Signature::from_bytes([5; 64]),
+        })
+    }
+
+    fn reveal() -> Entry {
+        Entry::Reveal(RevealEntry {
+            run: Hash::of(b"run").into(),
+            window: WindowIndex(300),
+            validator: PublicKey::from_bytes([4; 32]),
+            value: Hash::of(b"value"),
+        })
+    }
+
+    #[test]
+    fn entries_come_back_and_other_spellings_do_not() {
+        for entry in [envelope(), reveal()] {
+            let bytes = entry.encode();
+            assert_eq!(Entry::decode(&bytes), Ok(entry));
+            for length in 0..bytes.len() {
+                assert!(Entry::decode(&bytes[..length]).is_err(), "{length}");
+            }
+            let mut longer = bytes.clone();
+            longer.push(0);
+            assert_eq!(Entry::decode(&longer), Err(EntryError::NotCanonical));
+        }
+        // The variant's number as a two-byte varint: postcard takes it, an entry does not.
+        let mut padded = envelope().encode();
+        padded[0] = 0x80;
+        padded.insert(1, 0);
+        assert_eq!(Entry::decode(&padded), Err(EntryError::NotCanonical));
+        assert!(matches!(Entry::decode(&vec![0; MAX_ENTRY_BYTES + 1]), Err(EntryError::TooLong(_))));
+    }
+
+    #[test]
+    fn a_lying_length_allocates_nothing() {
+        let bytes = [0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        assert!(matches!(Entry::decode(&bytes), Err(EntryError::Malformed(_))));
+    }
+
+    #[test]
+    fn the_id_is_of_statement_and_signer() {
+        let Entry::Envelope(mut other) = envelope() else { unreachable!() };
+        other.signature = Signature::from_bytes([6; 64]);
+        assert_eq!(Entry::Envelope(other.clone()).id(), envelope().id());
+        other.signer = PublicKey::from_bytes([9; 32]);
+        assert_ne!(Entry::Envelope(other).id(), envelope().id());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_error_or_an_entry(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(entry) = Entry::decode(&bytes) {
+                prop_assert_eq!(entry.encode(), bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The ledger: integer accounts that change only through window records.
+//!
+//! Whatever was minted is somewhere: free + vesting + treasury + burnt = minted, asserted after every window. Only the
+//! closing of a window creates anything; balances follow from genesis and the records, and their root is in each record.
+
+use std::collections::BTreeMap;
+
+use templar_manifest::{Hash, Mint, MintKind, Outcome, PublicKey, Refusal, Verdict, WindowIndex};
+
+const ROOT_CONTEXT: &str = "templar/1 ledger root";
+
+/// A miner's pay of one window, on its way to being free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The window that minted it.
+    pub window: WindowIndex,
+    /// How much it was, in micro-ALPHA.
+    pub amount_micros: u64,
+    /// How much of it is free by now.
+    pub released_micros: u64,
+}
+
+/// What one key owns.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Account {
+    free_micros: u64,
+    grants: Vec<Grant>,
+}
+
+impl Account {
+    /// Micro-ALPHA that are free to move.
+    pub fn free_micros(&self) -> u64 {
+        self.free_micros
+    }
+
+    /// Micro-ALPHA that have not vested.
+    pub fn vesting_micros(&self) -> u64 {
+        self.grants.iter().map(|grant| grant.amount_micros - grant.released_micros).sum()
+    }
+
+    /// Pay that has not wholly vested, oldest first.
+    pub fn grants(&self) -> &[Grant] {
+        &self.grants
+    }
+}
+
+/// All balances of a run.
+///
+/// Sums fit into u64 because [`crate::RunState::new`] refuses a genesis whose emission over the longest run does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger {
+    vesting_windows: u64,
+    accounts: BTreeMap<PublicKey, Account>,
+    treasury_micros: u64,
+    minted_micros: u64,
+    burnt_micros: u64,
+}
+
+impl Ledger {
+    /// An empty ledger whose miners' pay vests over `vesting_windows` windows; with 0 it is free at once.
+    pub fn new(vesting_windows: u64) -> Self {
+        Self { vesting_windows, accounts: BTreeMap::new(), treasury_micros: 0, minted_micros: 0, burnt_micros: 0 }
+    }
+
+    /// The accounts that ever received anything, by key.
+    pub fn accounts(&self) -> &BTreeMap<PublicKey, Account> {
+        &self.accounts
+    }
+
+    /// What the treasury holds.
+    pub fn treasury_micros(&self) -> u64 {
+        self.treasury_micros
+    }
+
+    /// What was ever minted.
+    pub fn minted_micros(&self) -> u64 {
+        self.minted_micros
+    }
+
+    /// What was burnt.
+    pub fn burnt_micros(&self) -> u64 {
+        self.burnt_micros
+    }
+
+    /// Closes `window`: what is due vests, who was refused for a mismatch loses what has not vested, and the mints are
+    /// paid, in this order. A validator's and the treasury's pay is free at once.
+    pub(crate) fn settle(&mut self, window: WindowIndex, outcomes: &[Outcome], mints: &[Mint]) {
+        for account in self.accounts.values_mut() {
+            account.vest(window, self.vesting_windows);
+        }
+        for outcome in outcomes {
+            if matches!(outcome.verdict, Verdict::Refused(Refusal::Mismatch { .. }))
+                && let Some(account) = self.accounts.get_mut(&outcome.miner)
+            {
+                self.burnt_micros += account.vesting_micros();
+                account.grants.clear();
+            }
+        }
+        for mint in mints {
+            self.minted_micros += mint.amount_micros;
+            match mint.kind {
+                MintKind::Treasury => self.treasury_micros += mint.amount_micros,
+                MintKind::Miner if self.vesting_windows > 0 => {
+                    let grant = Grant { window, amount_micros: mint.amount_micros, released_micros: 0 };
+                    self.accounts.entry(mint.account).or_default().grants.push(grant);
+                }
+                MintKind::Miner | MintKind::Validator => {
+                    self.accounts.entry(mint.account).or_default().free_micros += mint.amount_micros;
+                }
+            }
+        }
+        self.assert_balanced();
+    }
+
+    /// # Panics
+    /// When something was minted and is nowhere, or is somewhere and was never minted: a bug, on which nothing may be
+    /// signed.
+    fn assert_balanced(&self) {
+        let held: u64 = self.accounts.values().map(|account| account.free_micros + account.vesting_micros()).sum();
+        assert_eq!(held + self.treasury_micros + self.burnt_micros, self.minted_micros, "ledger does not balance");
+    }
+
+    /// BLAKE3 (context `templar/1 ledger root`) of: vesting windows, treasury, minted, burnt, number of accounts; then
+    /// each account by key: key, free, number of grants, each grant as window, amount, released. Integers are u64,
+    /// little-endian.
+    pub fn root(&self) -> Hash {
+        let mut hasher = blake3::Hasher::new_derive_key(ROOT_CONTEXT);
+        let mut number = |number: u64| {
+            hasher.update(&number.to_le_bytes());
+        };
+        number(self.vesting_windows);
+        number(self.treasury_micros);
+        number(self.minted_micros);
+        number(self.burnt_micros);
+        number(self.accounts.len() as u64);
+        for (key, account) in &self.accounts {
+            hasher.update(key.as_bytes());
+            hasher.update(&account.free_micros.to_le_bytes());
+            hasher.update(&(account.grants.len() as u64).to_le_bytes());
+            for grant in &account.grants {
+                for part in [grant.window.0, grant.amount_micros, grant.released_micros] {
+                    hasher.update(&part.to_le_bytes());
+                }
+            }
+        }
+        hasher.finalize().into()
+    }
+}
+
+impl Account {
+    /// Releases what is due when `window` closes: a grant of window `g` has given `(window − g) · ⌊amount / windows⌋`,
+    /// and all of it after `windows` windows, so the remainder comes with the last part.
+    fn vest(&mut self, window: WindowIndex, windows: u64) {
+        for grant in &mut self.grants {
+            let age = window.0.saturating_sub(grant.window.0);
+            let due = if age >= windows { grant.amount_micros } else { age * (grant.amount_micros / windows) };
+            self.free_micros += due - grant.released_micros;
+            grant.released_micros = due;
+        }
+        self.grants.retain(|grant| grant.released_micros < grant.amount_micros);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use templar_manifest::ContributionId;
+
+    fn key(number: u8) -> PublicKey {
+        PublicKey::from_bytes([number; 32])
+    }
+
+    fn miner(number: u8, amount_micros: u64) -> Mint {
+        Mint { account: key(number), kind: MintKind::Miner, amount_micros }
+    }
+
+    fn mismatch(number: u8) -> Outcome {
+        let refusal = Refusal::Mismatch { step: 1, tensor: "t".to_owned() };
+        Outcome { miner: key(number), contribution: ContributionId::default(), verdict: Verdict::Refused(refusal) }
+    }
+
+    #[test]
+    fn pay_vests_in_equal_parts_and_the_remainder_comes_last() {
+        let mut ledger = Ledger::new(3);
+        ledger.settle(WindowIndex(0), &[], &[miner(1, 11)]);
+        let balance =
+            |ledger: &Ledger| (ledger.accounts[&key(1)].free_micros(), ledger.accounts[&key(1)].vesting_micros());
+        assert_eq!(balance(&ledger), (0, 11));
+        for (window, expected) in [(1, (3, 8)), (2, (6, 5)), (3, (11, 0)), (4, (11, 0))] {
+            ledger.settle(WindowIndex(window), &[], &[]);
+            assert_eq!(balance(&ledger), expected, "window {window}");
+        }
+        assert!(ledger.accounts[&key(1)].grants().is_empty());
+    }
+
+    #[test]
+    fn a_mismatch_burns_what_has_not_vested_and_nothing_else() {
+        let mut ledger = Ledger::new(2);
+        let validator = Mint { account: key(2), kind: MintKind::Validator, amount_micros: 7 };
+        let treasury = Mint { account: key(0), kind: MintKind::Treasury, amount_micros: 5 };
+        ledger.settle(WindowIndex(0), &[], &[treasury, miner(1, 10), validator]);
+        ledger.settle(WindowIndex(1), &[mismatch(1), mismatch(9)], &[]);
+        assert_eq!(ledger.accounts[&key(1)], Account { free_micros: 5, grants: vec![] });
+        assert_eq!(ledger.accounts[&key(2)].free_micros(), 7);
+        assert_eq!((ledger.treasury_micros(), ledger.burnt_micros(), ledger.minted_micros()), (5, 5, 22));
+        // Another reason to be refused burns nothing.
+        ledger.settle(WindowIndex(2), &[], &[miner(1, 10)]);
+        let withheld = Outcome { verdict: Verdict::Refused(Refusal::Withheld), ..mismatch(1) };
+        ledger.settle(WindowIndex(3), &[withheld], &[]);
+        assert_eq!(ledger.burnt_micros(), 5);
+    }
+
+    #[test]
+    fn the_root_is_frozen_and_sees_every_number() {
+        let mut ledger = Ledger::new(2);
+        let empty = ledger.root();
+        ledger.settle(WindowIndex(0), &[], &[miner(1, 10), miner(2, 3)]);
+        let before = ledger.root();
+        assert_ne!(empty, before);
+        ledger.settle(WindowIndex(1), &[], &[]);
+        assert_ne!(before, ledger.root());
+        assert_eq!(ledger.root().to_string(), include_str!("../vectors/ledger-root.txt").trim());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost(
+            vesting in 0u64..5,
+            windows in prop::collection::vec((prop::collection::vec((0u8..4, 0u64..1000), 0..5), 0u8..6), 1..20),
+        ) {
+            let mut ledger = Ledger::new(vesting);
+            let mut minted = 0;
+            for (window, (amounts, refused)) in windows.into_iter().enumerate() {
+                let mints: Vec<Mint> = amounts.iter().map(|&(who, amount)| miner(who, amount)).collect();
+                minted += amounts.iter().map(|&(_, amount)| amount).sum::<u64>();
+                ledger.settle(WindowIndex(window as u64), &[mismatch(refused)], &mints);
+                prop_assert_eq!(ledger.minted_micros(), minted);
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! A node: the open window on top of the run's state.
+//!
+//! One input goes in, what happened and what is to do come out. Inputs that are refused change nothing. What a node
+//! should be doing is derived from its state alone ([`Node::todo`]), so the driver may ask at any time, and a node that
+//! restarts folds its journal through [`Node::step`] and asks.
+
+mod admit;
+mod open;
+mod todo;
+mod words;
+
+use std::collections::BTreeSet;
+
+use templar_manifest::{Contribution, ContributionId, Hash, Payload as _, PublicKey, Score, Signed, WindowIndex};
+
+pub use words::{Dispute, Document, Input, Measured, Output, Phase, Reject};
+
+use crate::entry::Entry;
+use crate::state::{ClosedWindow, Judging, RunState};
+use admit::{Opened, Ready};
+use open::{Applied, OpenWindow};
+
+/// A participant of a run, or somebody who only follows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    start: RunState,
+    state: RunState,
+    me: Option<PublicKey>,
+    open: OpenWindow,
+    closed: Vec<ClosedWindow>,
+    gated: BTreeSet<Hash>,
+}
+
+impl Node {
+    /// A node before window 0. `me` is the key it acts with; without one, or with one that genesis does not list, it
+    /// only follows.
+    pub fn new(start: RunState, me: Option<PublicKey>) -> Self {
+        let state = start.clone();
+        Self { start, state, me, open: OpenWindow::default(), closed: Vec::new(), gated: BTreeSet::new() }
+    }
+
+    /// The state before the open window.
+    pub fn state(&self) -> &RunState {
+        &self.state
+    }
+
+    /// The closed windows from the first, with everything that their records name.
+    pub fn closed(&self) -> &[ClosedWindow] {
+        &self.closed
+    }
+
+    /// Whether the last window is closed.
+    pub fn is_over(&self) -> bool {
+        self.state.is_over()
+    }
+
+    /// The state before `window`, folded again from the start; `None` for a window that is not open yet.
+    pub fn state_at(&self, window: WindowIndex) -> Option<RunState> {
+        let count = usize::try_from(window.0).ok()?;
+        let mut state = self.start.clone();
+        for closed in self.closed.get(..count)? {
+            state.advance(closed).ok()?;
+        }
+        Some(state)
+    }
+
+    /// What is fixed before the open window is judged; `None` before there is a seed.
+    pub fn judging(&self) -> Option<&Judging> {
+        self.open.current()
+    }
+
+    /// A contribution of the open window.
+    pub fn contribution(&self, id: &ContributionId) -> Option<&Signed<Contribution>> {
+        self.open.contributions.get(id)
+    }
+
+    /// The contributions of the open window that this node holds, by id.
+    pub fn contributions(&self) -> impl Iterator<Item = &Signed<Contribution>> {
+        self.open.contributions.values()
+    }
+
+    /// The scores of the open window that this node holds, by id.
+    pub fn scores(&self) -> impl Iterator<Item = &Signed<Score>> {
+        self.open.scores.values()
+    }
+
+    /// Whether the open window's cut is certified.
+    pub fn is_cut(&self) -> bool {
+        self.open.certified.is_some()
+    }
+
+    /// Keeps a blob of this node's own from being served until a certified cut names it: called for delta, trace and
+    /// state before they enter a store that serves.
+    pub fn gate(&mut self, blob: Hash) {
+        self.gated.insert(blob);
+    }
+
+    /// Whether a blob may be served. A node's own delta, trace and state are not, from [`Node::gate`] or from its signed
+    /// contribution on until a certified cut names them or the window is closed. What others claim gates nothing, so
+    /// nobody can stop a blob from being served by naming it.
+    pub fn may_serve(&self, blob: &Hash) -> bool {
+        if self.open.is_released(blob) {
+            return true;
+        }
+        let own = self.open.contributions.values().filter(|contribution| Some(contribution.signer()) == self.me);
+        !self.gated.contains(blob) && !own.map(Signed::payload).any(|claimed| open::names(claimed, blob))
+    }
+
+    /// Takes one input. An entry that is known, or of a window that is closed, changes nothing and is no error, and so
+    /// is a deadline or measurement of another window.
+    pub fn step(&mut self, input: Input) -> Result<Vec<Output>, Reject> {
+        match input {
+            Input::Entry(entry) => self.step_entry(&entry),
+            Input::Deadline { window, phase } => {
+                if window != self.state.window() || self.is_over() || !self.open.deadlines.insert(phase) {
+                    return Ok(Vec::new());
+                }
+                self.settled(Vec::new())
+            }
+            Input::Measured(measured) => self.step_measured(measured),
+        }
+    }
+
+    fn step_entry(&mut self, entry: &Entry) -> Result<Vec<Output>, Reject> {
+        let id = entry.id();
+        if self.open.known.contains(&id) || self.open.held.contains_key(&id) {
+            return Ok(Vec::new());
+        }
+        let opened = Opened::open(entry)?;
+        if opened.run() != self.state.run() {
+            return Err(Reject::OtherRun);
+        }
+        if opened.window() < self.state.window() {
+            return Ok(Vec::new());
+        }
+        if self.is_over() {
+            return Err(Reject::Over);
+        }
+        if opened.window() > self.state.window() {
+            return Err(Reject::Early { window: opened.window(), open: self.state.window() });
+        }
+        opened.check_signer(self.state.genesis())?;
+        let earlier = self.open.check_room(&opened, self.me)?;
+        let ready = self.open.examine(&self.state, &opened)?;
+        let mut outputs = Vec::new();
+        if let Some(first) = earlier {
+            let (kind, signer) = (opened.name(), opened.signer());
+            outputs.push(Output::Equivocation { kind, signer, first, second: opened.payload_id() });
+        }
+        match ready {
+            Ready::Now => self.accept(opened, &mut outputs),
+            Ready::Later => {
+                self.open.held.insert(id, opened);
+            }
+        }
+        self.settled(outputs)
+    }
+
+    fn step_measured(&mut self, measured: Measured) -> Result<Vec<Output>, Reject> {
+        if measured.window() != self.state.window() || self.is_over() {
+            return Ok(Vec::new());
+        }
+        match measured {
+            Measured::Judged { seed, entries, .. } => {
+                let Some(me) = self.me else { return Err(Reject::Measurement("this node does not judge")) };
+                let Some(judging) = self.open.judgings.get(&seed) else {
+                    return Err(Reject::Measurement("there is no such seed"));
+                };
+                let score = self.state.score(judging, &me, entries).map_err(Reject::Score)?;
+                score.check().map_err(|_| Reject::Measurement("the score breaks a rule of its kind"))?;
+                self.open.judged.insert(seed, score);
+            }
+            Measured::Confirmed { miner, replay, .. } => {
+                if self.open.current().is_none_or(|judging| !judging.contributions().contains_key(&miner)) {
+                    return Err(Reject::Measurement("the miner has no contribution in the cut"));
+                }
+                self.open.confirmed.insert(miner, replay);
+            }
+            Measured::Applied { outcomes, checkpoint, held_out_loss_nanonats, .. } => {
+                self.open.applied.retain(|applied| applied.outcomes != outcomes);
+                self.open.applied.push(Applied { outcomes, checkpoint, held_out_loss_nanonats });
+            }
+        }
+        self.settled(Vec::new())
+    }
+
+    fn accept(&mut self, opened: Opened, outputs: &mut Vec<Output>) {
+        let entry = opened.entry();
+        self.open.insert(entry.id(), opened);
+        outputs.push(Output::Accepted { window: self.state.window(), entry });
+    }
+
+    /// Draws every consequence of what is known: certificates, seeds, held entries that can be checked by now, and the
+    /// closing of the window. Ends because each round accepts or drops a held entry, or closes the window.
+    fn settled(&mut self, mut outputs: Vec<Output>) -> Result<Vec<Output>, Reject> {
+        loop {
+            self.open.refresh(&self.state, self.me);
+            if let Some(closed) = self.open.closed(self.state.genesis()) {
+                self.state.advance(&closed).map_err(Reject::Record)?;
+                outputs.push(Output::Closed { record: closed.record, window: closed.window.window });
+                self.closed.push(closed);
+                self.open = OpenWindow::default();
+                self.gated.clear();
+                break;
+            }
+            let examined =
+                self.open.held.iter().find_map(|(id, opened)| match self.open.examine(&self.state, opened) {
+                    Ok(Ready::Later) => None,
+                    Ok(Ready::Now) => Some((*id, Ok(()))),
+                    Err(reject) => Some((*id, Err(reject))),
+                });
+            let Some((id, verdict)) = examined else { break };
+            let Some(opened) = self.open.held.remove(&id) else { break };
+            match verdict {
+                Ok(()) => self.accept(opened, &mut outputs),
+                Err(reject) => outputs.push(Output::Dropped { entry: opened.entry(), reject }),
+            }
+        }
+        outputs.extend(self.todo());
+        Ok(outputs)
+    }
+}

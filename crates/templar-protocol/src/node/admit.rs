@@ -1,0 +1,312 @@
+//! Whether an entry is valid: first what it says of itself, then what it says about others.
+//!
+//! The answer depends on the accepted entries of the open window and on nothing else, so every order of arrival ends in
+//! the same set. What cannot be told yet waits.
+
+use templar_manifest::{
+    Contribution, Cut, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RunId, Score, ScoreId, Signed, Window,
+    WindowIndex, payload,
+};
+
+use super::Reject;
+use super::open::OpenWindow;
+use crate::entry::{Entry, RevealEntry};
+use crate::stake;
+use crate::state::{AdvanceError, RunState, ScoreError};
+
+/// Payloads of one kind that are kept of one signer: two prove that one of them is a lie.
+const MAX_STATEMENTS: usize = 2;
+/// Scores that are kept of one validator, of all seeds.
+const MAX_SCORES: usize = 8;
+
+/// Whether a valid entry can be taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ready {
+    Now,
+    Later,
+}
+
+/// An entry whose signature was checked.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Opened {
+    Contribution(Signed<Contribution>),
+    Inbox(Signed<Inbox>),
+    Cut(Signed<Cut>),
+    Score(Signed<Score>),
+    Window(Signed<Window>),
+    Reveal(RevealEntry),
+}
+
+impl Opened {
+    /// Decodes the payload, checks the signature, and that the signer is whom the payload names.
+    pub(super) fn open(entry: &Entry) -> Result<Self, Reject> {
+        let envelope = match entry {
+            Entry::Reveal(reveal) => return Ok(Self::Reveal(*reveal)),
+            Entry::Envelope(envelope) => envelope,
+        };
+        let (kind, _) = payload::peek(&envelope.payload).map_err(|error| Reject::Envelope(error.into()))?;
+        Ok(match kind {
+            Kind::Contribution => {
+                let signed: Signed<Contribution> = envelope.open()?;
+                let miner = signed.payload().miner;
+                Self::Contribution(signed.expect_signer(&miner)?)
+            }
+            Kind::Inbox => {
+                let signed: Signed<Inbox> = envelope.open()?;
+                let validator = signed.payload().validator;
+                Self::Inbox(signed.expect_signer(&validator)?)
+            }
+            Kind::Cut => Self::Cut(envelope.open()?),
+            Kind::Score => {
+                let signed: Signed<Score> = envelope.open()?;
+                let validator = signed.payload().validator;
+                Self::Score(signed.expect_signer(&validator)?)
+            }
+            Kind::Window => Self::Window(envelope.open()?),
+            other => return Err(Reject::Kind(other)),
+        })
+    }
+
+    pub(super) fn entry(&self) -> Entry {
+        match self {
+            Self::Contribution(signed) => Entry::Envelope(signed.envelope()),
+            Self::Inbox(signed) => Entry::Envelope(signed.envelope()),
+            Self::Cut(signed) => Entry::Envelope(signed.envelope()),
+            Self::Score(signed) => Entry::Envelope(signed.envelope()),
+            Self::Window(signed) => Entry::Envelope(signed.envelope()),
+            Self::Reveal(reveal) => Entry::Reveal(*reveal),
+        }
+    }
+
+    pub(super) fn run(&self) -> RunId {
+        match self {
+            Self::Contribution(signed) => signed.payload().run,
+            Self::Inbox(signed) => signed.payload().run,
+            Self::Cut(signed) => signed.payload().run,
+            Self::Score(signed) => signed.payload().run,
+            Self::Window(signed) => signed.payload().run,
+            Self::Reveal(reveal) => reveal.run,
+        }
+    }
+
+    pub(super) fn window(&self) -> WindowIndex {
+        match self {
+            Self::Contribution(signed) => signed.payload().window,
+            Self::Inbox(signed) => signed.payload().window,
+            Self::Cut(signed) => signed.payload().window,
+            Self::Score(signed) => signed.payload().window,
+            Self::Window(signed) => signed.payload().window,
+            Self::Reveal(reveal) => reveal.window,
+        }
+    }
+
+    pub(super) fn signer(&self) -> PublicKey {
+        match self {
+            Self::Contribution(signed) => signed.signer(),
+            Self::Inbox(signed) => signed.signer(),
+            Self::Cut(signed) => signed.signer(),
+            Self::Score(signed) => signed.signer(),
+            Self::Window(signed) => signed.signer(),
+            Self::Reveal(reveal) => reveal.validator,
+        }
+    }
+
+    /// Id of the payload; of a reveal, its value.
+    pub(super) fn payload_id(&self) -> Hash {
+        match self {
+            Self::Contribution(signed) => signed.id(),
+            Self::Inbox(signed) => signed.id(),
+            Self::Cut(signed) => signed.id(),
+            Self::Score(signed) => signed.id(),
+            Self::Window(signed) => signed.id(),
+            Self::Reveal(reveal) => reveal.value,
+        }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Contribution(_) => Contribution::KIND.name(),
+            Self::Inbox(_) => Inbox::KIND.name(),
+            Self::Cut(_) => Cut::KIND.name(),
+            Self::Score(_) => Score::KIND.name(),
+            Self::Window(_) => Window::KIND.name(),
+            Self::Reveal(_) => "reveal",
+        }
+    }
+
+    /// Whether the signer may say such a thing at all.
+    pub(super) fn check_signer(&self, genesis: &Genesis) -> Result<(), Reject> {
+        let signer = self.signer();
+        match self {
+            Self::Contribution(_) => {
+                genesis.slot(&signer).map(|_| ()).ok_or_else(|| Reject::NotRegistered(signer.short()))
+            }
+            _ => genesis.validator(&signer).map(|_| ()).ok_or_else(|| Reject::NotAValidator(signer.short())),
+        }
+    }
+}
+
+impl OpenWindow {
+    /// Whether there is room for another statement of this signer. Returns the first one where this one contradicts it.
+    pub(super) fn check_room(&self, opened: &Opened, me: Option<PublicKey>) -> Result<Option<Hash>, Reject> {
+        let signer = opened.signer();
+        let mut earlier = self.statements(opened);
+        let same_kind = self.held.values().filter(|held| held.signer() == signer && held.name() == opened.name());
+        earlier.extend(same_kind.map(|held| (held.payload_id(), seed_of(held))));
+        let too_many = || Reject::TooMany { kind: opened.name(), signer: signer.short() };
+        if matches!(opened, Opened::Score(_)) {
+            if earlier.len() >= MAX_SCORES {
+                return Err(too_many());
+            }
+            // Another seed is not a contradiction: more validators had revealed.
+            earlier.retain(|(_, seed)| *seed == seed_of(opened));
+        }
+        let Some(&(first, _)) = earlier.first() else { return Ok(None) };
+        if Some(signer) == me {
+            return Err(Reject::OwnSecond(opened.name()));
+        }
+        let wanted = match opened {
+            Opened::Contribution(signed) => self.is_in_an_inbox(&signed.id().into()),
+            _ => false,
+        };
+        if earlier.len() >= MAX_STATEMENTS && !wanted {
+            return Err(too_many());
+        }
+        Ok(Some(first))
+    }
+
+    /// Accepted payloads of the same kind and signer, with the seed where it is a score.
+    fn statements(&self, opened: &Opened) -> Vec<(Hash, Option<Hash>)> {
+        let signer = opened.signer();
+        match opened {
+            Opened::Contribution(_) => {
+                // The one that came first is the first.
+                let first = self.first.get(&signer).map(|id| id.hash());
+                let others = self.contributions.values().filter(|other| other.signer() == signer).map(Signed::id);
+                first.into_iter().chain(others.filter(|id| Some(*id) != first)).map(|id| (id, None)).collect()
+            }
+            Opened::Inbox(_) => {
+                let own = self.inboxes.values().filter(|other| other.signer() == signer);
+                own.map(|other| (other.id(), None)).collect()
+            }
+            Opened::Cut(_) => {
+                let own = self.cuts.iter().filter(|(_, proposal)| proposal.witnesses.contains_key(&signer));
+                own.map(|(id, _)| (id.hash(), None)).collect()
+            }
+            Opened::Score(_) => {
+                let own = self.scores.values().filter(|other| other.signer() == signer);
+                own.map(|other| (other.id(), Some(other.payload().seed))).collect()
+            }
+            Opened::Window(_) => {
+                let own = self.records.iter().filter(|(_, proposal)| proposal.witnesses.contains_key(&signer));
+                own.map(|(id, _)| (id.hash(), None)).collect()
+            }
+            // A second value cannot be on the chain.
+            Opened::Reveal(_) => Vec::new(),
+        }
+    }
+
+    /// Whether the entry is valid, given what has been accepted.
+    pub(super) fn examine(&self, state: &RunState, opened: &Opened) -> Result<Ready, Reject> {
+        match opened {
+            Opened::Contribution(signed) => self.examine_contribution(state, signed),
+            Opened::Inbox(signed) => {
+                state.check_inbox(signed.id().into(), signed.payload()).map_err(Reject::Cut)?;
+                Ok(Ready::Now)
+            }
+            Opened::Cut(signed) => self.examine_cut(state, signed.payload()),
+            Opened::Score(signed) => self.examine_score(state, signed.payload()),
+            Opened::Window(signed) => self.examine_record(state, signed.payload()),
+            Opened::Reveal(reveal) => {
+                if state.check_reveal(&reveal.validator, &reveal.value) {
+                    Ok(Ready::Now)
+                } else {
+                    Err(Reject::Reveal(reveal.validator.short()))
+                }
+            }
+        }
+    }
+
+    fn examine_contribution(&self, state: &RunState, signed: &Signed<Contribution>) -> Result<Ready, Reject> {
+        state.check_claims(signed.payload()).map_err(Reject::Claim)?;
+        let id = signed.id();
+        match self.cut() {
+            Some((_, cut)) if cut.contributions.iter().all(|entry| entry.contribution.hash() != id) => {
+                Err(Reject::NotInCut(signed.signer().short()))
+            }
+            _ => Ok(Ready::Now),
+        }
+    }
+
+    fn examine_cut(&self, state: &RunState, cut: &Cut) -> Result<Ready, Reject> {
+        let named: Option<Vec<(InboxId, &Inbox)>> =
+            cut.inboxes.iter().map(|id| self.inboxes.get(id).map(|inbox| (*id, inbox.payload()))).collect();
+        let Some(inboxes) = named else { return Ok(Ready::Later) };
+        if state.cut(&inboxes).map_err(Reject::Cut)? != *cut {
+            return Err(Reject::CutDiffers);
+        }
+        let here = cut.contributions.iter().all(|entry| self.contributions.contains_key(&entry.contribution));
+        Ok(if here { Ready::Now } else { Ready::Later })
+    }
+
+    fn examine_score(&self, state: &RunState, score: &Score) -> Result<Ready, Reject> {
+        let Some(certified) = self.certified else { return Ok(Ready::Later) };
+        if score.cut != certified {
+            return Err(Reject::OtherCut(Score::KIND.name()));
+        }
+        match self.judgings.get(&score.seed) {
+            Some(judging) => {
+                state.check_score(judging, score).map_err(Reject::Score)?;
+                Ok(Ready::Now)
+            }
+            // Where a smaller set of reveals could be the one that was meant, a record may still name it.
+            None if self.is_only_seed(state.genesis()) => Err(Reject::Score(ScoreError::Foreign("seed"))),
+            None => Ok(Ready::Later),
+        }
+    }
+
+    /// Whether every validator has revealed and without any one of them there would be no quorum.
+    fn is_only_seed(&self, genesis: &Genesis) -> bool {
+        let total = genesis.total_stake();
+        let least = genesis.validators.iter().map(|validator| validator.stake).min().unwrap_or(0);
+        self.seed.is_some()
+            && self.reveals.len() == genesis.validators.len()
+            && !stake::more_than_two_thirds(total - least, total)
+    }
+
+    fn examine_record(&self, state: &RunState, record: &Window) -> Result<Ready, Reject> {
+        let Some((certified, cut)) = self.cut() else { return Ok(Ready::Later) };
+        if record.cut != certified {
+            return Err(Reject::OtherCut(Window::KIND.name()));
+        }
+        let known = self.judgings.get(&record.seed).filter(|judging| judging.reveals() == record.reveals);
+        let computed;
+        let judging = match known {
+            Some(judging) => judging,
+            None => {
+                let contributions = self.contributions.values().map(Signed::payload);
+                computed = state.judging(cut, contributions, record.reveals.clone()).map_err(Reject::Judging)?;
+                &computed
+            }
+        };
+        if judging.seed() != record.seed {
+            return Err(Reject::Record(AdvanceError::Differs("seed")));
+        }
+        let named: Option<Vec<&Score>> =
+            record.scores.iter().map(|id: &ScoreId| self.scores.get(id).map(Signed::payload)).collect();
+        let Some(scores) = named else { return Ok(Ready::Later) };
+        if scores.iter().any(|score| score.seed != judging.seed()) {
+            return Err(Reject::Record(AdvanceError::Score(ScoreError::Foreign("seed"))));
+        }
+        state.check_record(judging, &scores, record).map_err(Reject::Record)?;
+        Ok(Ready::Now)
+    }
+}
+
+/// The seed of a score; nothing else has one to be told apart by.
+fn seed_of(opened: &Opened) -> Option<Hash> {
+    match opened {
+        Opened::Score(signed) => Some(signed.payload().seed),
+        _ => None,
+    }
+}

@@ -1,0 +1,254 @@
+//! What a node should be doing now, derived from its state alone.
+//!
+//! A validator signs at most one cut and one record in a window: once its own signature is among the accepted entries,
+//! it is asked for no other. It signs only what it has recomputed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use templar_manifest::{
+    CutEntry, Inbox, InboxId, Outcome, PublicKey, Refusal, Replay, Score, Signed, Verdict, Window, payload,
+};
+
+use super::{Dispute, Document, Node, Output, Phase};
+use crate::stake;
+use crate::state::Judging;
+
+impl Node {
+    /// Everything that this node should be doing now. The driver starts what is not already under way.
+    pub fn todo(&self) -> Vec<Output> {
+        let Some(me) = self.me else { return Vec::new() };
+        if self.is_over() {
+            return Vec::new();
+        }
+        let genesis = self.state.genesis();
+        let mut outputs = Vec::new();
+        if genesis.slot(&me).is_some() && self.open.certified.is_none() && !self.open.first.contains_key(&me) {
+            outputs.push(Output::Train { window: self.state.window() });
+        }
+        if genesis.validator(&me).is_some() {
+            outputs.extend(self.timer());
+            outputs.extend(self.inbox_to_sign(&me));
+            outputs.extend(self.cut_to_sign(&me));
+            outputs.extend(self.reveal_and_judge(&me));
+            outputs.extend(self.record_work(&me));
+        }
+        outputs
+    }
+
+    fn timer(&self) -> Option<Output> {
+        let deadlines = &self.state.genesis().deadlines;
+        let (phase, after_ms) = if self.open.certified.is_none() {
+            (Phase::Commit, deadlines.commit_ms)
+        } else if !self.open.is_revealed(self.state.genesis()) {
+            (Phase::Reveal, deadlines.reveal_ms)
+        } else {
+            (Phase::Judge, deadlines.judge_ms)
+        };
+        let waiting = !self.open.deadlines.contains(&phase);
+        waiting.then_some(Output::Timer { window: self.state.window(), phase, after_ms })
+    }
+
+    /// The inbox: when every registered miner's contribution is in, or at the deadline.
+    fn inbox_to_sign(&self, me: &PublicKey) -> Option<Output> {
+        let open = &self.open;
+        let all = open.first.len() == self.state.genesis().miners().len();
+        let signed = open.inboxes.values().any(|inbox| inbox.signer() == *me);
+        if signed || open.certified.is_some() || !(all || open.deadlines.contains(&Phase::Commit)) {
+            return None;
+        }
+        let entries = open.first.iter();
+        let contributions =
+            entries.map(|(miner, contribution)| CutEntry { miner: *miner, contribution: *contribution }).collect();
+        let (run, window) = (self.state.run(), self.state.window());
+        Some(Output::Sign(Document::Inbox(Inbox { run, window, validator: *me, contributions })))
+    }
+
+    /// The cut: the proposer's own when all inboxes are in, or at the deadline those of a quorum; for others the
+    /// proposer's, which was recomputed before it was accepted.
+    fn cut_to_sign(&self, me: &PublicKey) -> Option<Output> {
+        let open = &self.open;
+        let signed = open.cuts.values().any(|proposal| proposal.witnesses.contains_key(me));
+        if signed || open.certified.is_some() {
+            return None;
+        }
+        let proposer = self.state.proposer();
+        if proposer != *me {
+            let proposed = open.cuts.values().find(|proposal| proposal.witnesses.contains_key(&proposer))?;
+            return Some(Output::Sign(Document::Cut(proposed.body.clone())));
+        }
+        let mut inboxes = BTreeMap::<PublicKey, (InboxId, &Inbox)>::new();
+        for (id, inbox) in &open.inboxes {
+            inboxes.entry(inbox.signer()).or_insert((*id, inbox.payload()));
+        }
+        let all = inboxes.len() == self.state.genesis().validators.len();
+        if !(all || open.deadlines.contains(&Phase::Commit)) {
+            return None;
+        }
+        let inboxes: Vec<(InboxId, &Inbox)> = inboxes.into_values().collect();
+        let cut = self.state.cut(&inboxes).ok()?;
+        let here = cut.contributions.iter().all(|entry| open.contributions.contains_key(&entry.contribution));
+        here.then_some(Output::Sign(Document::Cut(cut)))
+    }
+
+    /// After the certified cut: the reveal; after the seed: judging, and the score.
+    fn reveal_and_judge(&self, me: &PublicKey) -> Option<Output> {
+        let open = &self.open;
+        open.certified?;
+        if !open.reveals.contains_key(me) {
+            return Some(Output::Reveal { window: self.state.window() });
+        }
+        if !open.is_revealed(self.state.genesis()) {
+            return None;
+        }
+        let judging = open.current()?;
+        let scored = open.scores.values().any(|score| score.signer() == *me && score.payload().seed == judging.seed());
+        if scored {
+            return None;
+        }
+        match open.judged.get(&judging.seed()) {
+            Some(score) => Some(Output::Sign(Document::Score(score.clone()))),
+            None => open.plan.clone().map(Output::Judge),
+        }
+    }
+
+    /// The record: confirm what others refuse, apply what is accepted, then propose or vote.
+    fn record_work(&self, me: &PublicKey) -> Vec<Output> {
+        let open = &self.open;
+        if open.records.values().any(|proposal| proposal.witnesses.contains_key(me)) {
+            return Vec::new();
+        }
+        let proposer = self.state.proposer();
+        let proposed = open.records.iter().find(|(_, proposal)| proposal.witnesses.contains_key(&proposer));
+        if let Some((_, proposal)) = proposed {
+            return self.vote(me, &proposal.body);
+        }
+        let Some((judging, scores)) = self.countable() else { return Vec::new() };
+        let doubts = self.doubts(me, &scores);
+        if !doubts.open.is_empty() {
+            return doubts.open;
+        }
+        let counted: Vec<&Score> =
+            scores.into_iter().filter(|score| !doubts.disputed.contains(&score.validator)).collect();
+        if !stake::is_quorum(self.state.genesis(), counted.iter().map(|score| &score.validator)) {
+            return doubts.disputes;
+        }
+        let outcomes = self.state.outcomes(judging, &counted);
+        match open.applied.iter().find(|applied| applied.outcomes == outcomes) {
+            None => vec![self.apply(judging, outcomes)],
+            Some(applied) if proposer == *me => {
+                let record = self.state.close(judging, &counted, applied.checkpoint, applied.held_out_loss_nanonats);
+                record.ok().map(|record| Output::Sign(Document::Window(record))).into_iter().collect()
+            }
+            Some(_) => doubts.disputes,
+        }
+    }
+
+    /// The scores that would be counted now: of the settled seed, one of each validator, when all who revealed have
+    /// judged, or after the deadline.
+    fn countable(&self) -> Option<(&Judging, Vec<&Score>)> {
+        let open = &self.open;
+        if !open.is_revealed(self.state.genesis()) {
+            return None;
+        }
+        let judging = open.current()?;
+        let mut scores = BTreeMap::<PublicKey, &Score>::new();
+        for score in open.scores.values().map(Signed::payload).filter(|score| score.seed == judging.seed()) {
+            scores.entry(score.validator).or_insert(score);
+        }
+        let all = scores.len() == judging.reveals().len();
+        let late = open.deadlines.contains(&Phase::Judge) && stake::is_quorum(self.state.genesis(), scores.keys());
+        (all || late).then(|| (judging, scores.into_values().collect()))
+    }
+
+    /// What stands between this node and its signature under a record that the proposer has signed.
+    fn vote(&self, me: &PublicKey, record: &Window) -> Vec<Output> {
+        let open = &self.open;
+        let scores: Vec<&Score> =
+            record.scores.iter().filter_map(|id| open.scores.get(id)).map(Signed::payload).collect();
+        let doubts = self.doubts(me, &scores);
+        if !doubts.open.is_empty() {
+            return doubts.open;
+        }
+        if !doubts.disputes.is_empty() {
+            return doubts.disputes;
+        }
+        let Some(judging) = open.judgings.get(&record.seed) else { return Vec::new() };
+        let Some(applied) = open.applied.iter().find(|applied| applied.outcomes == record.outcomes) else {
+            return vec![self.apply(judging, record.outcomes.clone())];
+        };
+        let (checkpoint, held_out_loss_nanonats) = (applied.checkpoint, applied.held_out_loss_nanonats);
+        if (checkpoint, held_out_loss_nanonats) == (record.checkpoint, record.held_out_loss_nanonats) {
+            return vec![Output::Sign(Document::Window(record.clone()))];
+        }
+        let record = payload::id_of(record).into();
+        vec![Output::Dispute(Dispute::Record { record, checkpoint, held_out_loss_nanonats })]
+    }
+
+    fn apply(&self, judging: &Judging, outcomes: Vec<Outcome>) -> Output {
+        let aggregated = outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated);
+        let deltas = aggregated
+            .filter_map(|outcome| judging.contributions().get(&outcome.miner))
+            .map(|contribution| (contribution.miner, contribution.delta))
+            .collect();
+        Output::Apply { window: self.state.window(), outcomes, deltas }
+    }
+
+    /// Holds every refusal by another validator against what this node knows of the contribution.
+    fn doubts(&self, me: &PublicKey, scores: &[&Score]) -> Doubts {
+        let mut doubts = Doubts::default();
+        let mut asked = BTreeSet::new();
+        for score in scores.iter().filter(|score| score.validator != *me) {
+            for entry in &score.entries {
+                let Replay::Refused(claimed) = &entry.replay else { continue };
+                match self.finding(me, &entry.miner, claimed) {
+                    None if asked.insert(entry.miner) => doubts.open.push(Output::Confirm {
+                        window: self.state.window(),
+                        miner: entry.miner,
+                        contribution: entry.contribution,
+                        claimed: claimed.clone(),
+                    }),
+                    None => {}
+                    Some(found) if *found == entry.replay => {}
+                    Some(found) => {
+                        doubts.disputed.insert(score.validator);
+                        doubts.disputes.push(Output::Dispute(Dispute::Refusal {
+                            validator: score.validator,
+                            miner: entry.miner,
+                            claimed: claimed.clone(),
+                            found: found.clone(),
+                        }));
+                    }
+                }
+            }
+        }
+        doubts
+    }
+
+    /// What this node found out about a contribution, where it is enough to judge another's reason. That it could not
+    /// fetch a delta at one time says nothing about another reason.
+    fn finding(&self, me: &PublicKey, miner: &PublicKey, claimed: &Refusal) -> Option<&Replay> {
+        if let Some(confirmed) = self.open.confirmed.get(miner) {
+            return Some(confirmed);
+        }
+        let own = self.open.scores.values().filter(|score| score.signer() == *me).find_map(|score| {
+            let entries = &score.payload().entries;
+            entries.iter().find(|entry| entry.miner == *miner).map(|entry| &entry.replay)
+        })?;
+        match own {
+            Replay::NotDrawn => None,
+            Replay::Refused(Refusal::Withheld) if *claimed != Refusal::Withheld => None,
+            Replay::Match | Replay::Refused(_) => Some(own),
+        }
+    }
+}
+
+/// Refusals that this node has not found itself.
+#[derive(Default)]
+struct Doubts {
+    /// What must be replayed first.
+    open: Vec<Output>,
+    /// Validators whose scores this node does not count.
+    disputed: BTreeSet<PublicKey>,
+    /// Why.
+    disputes: Vec<Output>,
+}

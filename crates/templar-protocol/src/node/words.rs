@@ -1,0 +1,287 @@
+//! What a node is told and what it answers.
+//!
+//! Inputs carry integers and bytes only; outputs name work and never how it is done. A driver may carry out outputs in
+//! any order and more than once.
+
+use templar_manifest::{
+    BlobId, CheckpointId, ContributionId, Cut, EnvelopeError, Hash, Inbox, Kind, Outcome, PublicKey, RecordId, Refusal,
+    Replay, Score, ScoreEntry, SecretKey, Signed, Window, WindowIndex,
+};
+
+use crate::entry::Entry;
+use crate::state::{AdvanceError, CutError, JudgePlan, JudgingError, ScoreError};
+
+/// The phases of a window that have a deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Until the inboxes.
+    Commit,
+    /// Until the seed.
+    Reveal,
+    /// Until the record.
+    Judge,
+}
+
+/// What can happen to a node.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// An entry came: from a peer, from the journal, or from this node's own key.
+    Entry(Entry),
+    /// The time of a phase is up.
+    Deadline {
+        /// The window.
+        window: WindowIndex,
+        /// The phase.
+        phase: Phase,
+    },
+    /// Work that an output asked for is done.
+    Measured(Measured),
+}
+
+/// Results of work with tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Measured {
+    /// [`Output::Judge`] is done.
+    Judged {
+        /// The window.
+        window: WindowIndex,
+        /// The plan's seed.
+        seed: Hash,
+        /// One entry for each contribution of the cut, sorted by miner.
+        entries: Vec<ScoreEntry>,
+    },
+    /// [`Output::Confirm`] is done.
+    Confirmed {
+        /// The window.
+        window: WindowIndex,
+        /// The miner.
+        miner: PublicKey,
+        /// What this node found by replaying the contribution itself: a match or a refusal.
+        replay: Replay,
+    },
+    /// [`Output::Apply`] is done.
+    Applied {
+        /// The window.
+        window: WindowIndex,
+        /// The outcomes that were applied.
+        outcomes: Vec<Outcome>,
+        /// The checkpoint after it.
+        checkpoint: CheckpointId,
+        /// Its mean loss on the held-out pages, in 1e-9 nats.
+        held_out_loss_nanonats: u64,
+    },
+}
+
+impl Measured {
+    /// The window that was measured.
+    pub fn window(&self) -> WindowIndex {
+        match self {
+            Self::Judged { window, .. } | Self::Confirmed { window, .. } | Self::Applied { window, .. } => *window,
+        }
+    }
+}
+
+/// What a node is asked to sign.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Document {
+    /// What it has received.
+    Inbox(Inbox),
+    /// The cut, as proposer or as voter.
+    Cut(Cut),
+    /// Its judgement.
+    Score(Score),
+    /// The record, as proposer or as voter.
+    Window(Window),
+}
+
+impl Document {
+    /// Signs the document. The entry must be in the journal before it is sent.
+    pub fn sign(self, key: &SecretKey) -> Entry {
+        Entry::Envelope(match self {
+            Self::Inbox(inbox) => Signed::sign(inbox, key).envelope(),
+            Self::Cut(cut) => Signed::sign(cut, key).envelope(),
+            Self::Score(score) => Signed::sign(score, key).envelope(),
+            Self::Window(window) => Signed::sign(window, key).envelope(),
+        })
+    }
+}
+
+/// What happened, and what is to do. The first four are events; the others are said again by [`crate::Node::todo`] until
+/// they are done or are no longer wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// An entry is new and valid: keep it in the journal, then pass it on.
+    Accepted {
+        /// Its window.
+        window: WindowIndex,
+        /// The entry.
+        entry: Entry,
+    },
+    /// An entry that was held turned out to be invalid.
+    Dropped {
+        /// The entry.
+        entry: Entry,
+        /// Why.
+        reject: Reject,
+    },
+    /// Somebody said two things where one is allowed.
+    Equivocation {
+        /// `contribution`, `inbox`, `cut`, `score` or `window`.
+        kind: &'static str,
+        /// Who.
+        signer: PublicKey,
+        /// Id of the first payload.
+        first: Hash,
+        /// Id of the second payload.
+        second: Hash,
+    },
+    /// A window is closed; the state has moved on.
+    Closed {
+        /// Its record.
+        record: RecordId,
+        /// The window.
+        window: WindowIndex,
+    },
+    /// As a miner: train and sign a contribution.
+    Train {
+        /// The window.
+        window: WindowIndex,
+    },
+    /// As a validator: sign this.
+    Sign(Document),
+    /// As a validator: release the window's hash-chain value.
+    Reveal {
+        /// The window.
+        window: WindowIndex,
+    },
+    /// As a validator: replay and evaluate, then [`Measured::Judged`].
+    Judge(JudgePlan),
+    /// As a validator: replay a contribution that others refuse, then [`Measured::Confirmed`].
+    Confirm {
+        /// The window.
+        window: WindowIndex,
+        /// The miner.
+        miner: PublicKey,
+        /// Its contribution.
+        contribution: ContributionId,
+        /// What another validator says.
+        claimed: Refusal,
+    },
+    /// As a validator: apply the aggregated deltas to the window's checkpoint, then [`Measured::Applied`].
+    Apply {
+        /// The window.
+        window: WindowIndex,
+        /// The outcomes, to be given back with the result.
+        outcomes: Vec<Outcome>,
+        /// The aggregated deltas in miner order.
+        deltas: Vec<(PublicKey, BlobId)>,
+    },
+    /// As a validator: give [`Input::Deadline`] after this time, counted from the first time that this was said.
+    Timer {
+        /// The window.
+        window: WindowIndex,
+        /// The phase.
+        phase: Phase,
+        /// Milliseconds.
+        after_ms: u64,
+    },
+    /// As a validator: something that another validator says is not what this node finds, so it does not vote for it.
+    Dispute(Dispute),
+}
+
+/// Two nodes of a run find different facts. One of them is wrong; the slow kernels and an audit tell which.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Dispute {
+    /// A refusal that this node's own replay does not bear out.
+    Refusal {
+        /// Who refuses.
+        validator: PublicKey,
+        /// Whom.
+        miner: PublicKey,
+        /// The reason.
+        claimed: Refusal,
+        /// What this node found.
+        found: Replay,
+    },
+    /// A record whose checkpoint or held-out loss is not this node's.
+    Record {
+        /// The record.
+        record: RecordId,
+        /// What this node computed.
+        checkpoint: CheckpointId,
+        /// What this node computed.
+        held_out_loss_nanonats: u64,
+    },
+}
+
+/// Why an input is refused. Nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reject {
+    /// The payload does not decode or the signature does not verify.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// A kind of manifest that is not exchanged as an entry.
+    #[error("a {0} manifest is not an entry")]
+    Kind(Kind),
+    /// Another run.
+    #[error("entry is of another run")]
+    OtherRun,
+    /// The run is over.
+    #[error("the run is over")]
+    Over,
+    /// A window that is not open yet: ask again when it is.
+    #[error("entry is of window {window}, window {open} is open")]
+    Early {
+        /// The entry's window.
+        window: WindowIndex,
+        /// The open window.
+        open: WindowIndex,
+    },
+    /// The miner is not registered.
+    #[error("{0} is not registered")]
+    NotRegistered(String),
+    /// The signer is not a validator.
+    #[error("{0} is not a validator")]
+    NotAValidator(String),
+    /// More different statements of one kind by one signer than are kept; two prove an equivocation.
+    #[error("{signer} has made too many different statements of the kind {kind} in one window")]
+    TooMany {
+        /// The kind.
+        kind: &'static str,
+        /// Who.
+        signer: String,
+    },
+    /// A second statement in this node's own name, where it may make one.
+    #[error("this node has signed another {0} in this window")]
+    OwnSecond(&'static str),
+    /// A contribution that came after the cut was certified without it.
+    #[error("contribution of {0} is not in the certified cut")]
+    NotInCut(String),
+    /// A contribution claims what it cannot.
+    #[error("contribution makes a wrong claim: {0}")]
+    Claim(&'static str),
+    /// Inbox or cut break a rule.
+    #[error(transparent)]
+    Cut(CutError),
+    /// The cut adds or drops a contribution, or names its inboxes in another order.
+    #[error("cut is not what its inboxes give")]
+    CutDiffers,
+    /// The value is not on the validator's hash chain.
+    #[error("value of validator {0} is not on its hash chain")]
+    Reveal(String),
+    /// A score or record is of a cut that is not the certified one.
+    #[error("{0} is of another cut than the certified one")]
+    OtherCut(&'static str),
+    /// The score does not recompute.
+    #[error(transparent)]
+    Score(ScoreError),
+    /// The record's reveals or contributions do not fit.
+    #[error(transparent)]
+    Judging(JudgingError),
+    /// The record does not recompute.
+    #[error(transparent)]
+    Record(AdvanceError),
+    /// A result that nobody asked for.
+    #[error("measurement is not wanted: {0}")]
+    Measurement(&'static str),
+}

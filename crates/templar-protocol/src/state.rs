@@ -1,0 +1,289 @@
+//! The state of a run before a window: the fold over the windows that are closed.
+//!
+//! Two nodes with the same records have equal states, whatever else they have seen. The rules are methods here and in
+//! the files below, one step of a window each: contribution ([`RunState::check_claims`]), cut, judging, score, close,
+//! advance.
+
+mod advance;
+mod close;
+mod cut;
+mod judging;
+mod score;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use templar_manifest::{
+    CheckpointId, Contribution, ContributionId, Genesis, Hash, Payload as _, PublicKey, RecordId, RunId, StateId,
+    WindowIndex, chain, payload,
+};
+
+pub use advance::{AdvanceError, ClosedWindow, Witness};
+pub use cut::CutError;
+pub use judging::{JudgePlan, Judging, JudgingError};
+pub use score::ScoreError;
+
+use crate::draw::{Draw, PageDraw};
+use crate::ledger::Ledger;
+
+const FIRST_SEED_CONTEXT: &str = "templar/1 seed before the first window";
+const ASSIGNMENT_CONTEXT: &str = "templar/1 assignment";
+
+/// Why a run cannot be started from a genesis.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GenesisError {
+    /// A field breaks a rule of the kind.
+    #[error("genesis breaks a rule: {0}")]
+    Rule(String),
+    /// The dataset is too small for one window and its evaluation.
+    #[error(
+        "dataset has {pages} training pages and one window needs {needed}: {slots} slots of {per_slot}, and \
+         {unassigned} that nobody is assigned"
+    )]
+    TooFewPages {
+        /// What there is.
+        pages: u64,
+        /// What is needed; `u128` because a hostile genesis may ask for anything.
+        needed: u128,
+        /// Registered miners.
+        slots: u64,
+        /// Pages of a slot.
+        per_slot: u64,
+        /// Pages for evaluation.
+        unassigned: u64,
+    },
+    /// More windows than a hash chain has values.
+    #[error("genesis asks for {windows} windows, a hash chain serves {limit}")]
+    TooManyWindows {
+        /// What genesis says.
+        windows: u64,
+        /// What a chain serves.
+        limit: u64,
+    },
+    /// The emission of the longest run does not fit into 64 bits.
+    #[error("emission.per_window_micros {0} over the longest run does not fit into 64 bits")]
+    Emission(u64),
+}
+
+/// A miner's last recorded contribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parent {
+    /// Its id.
+    pub contribution: ContributionId,
+    /// The state that it left.
+    pub state_out: StateId,
+}
+
+/// Which pages each slot trains on in a window, in training order. Slots are disjoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    slots: Vec<Vec<u64>>,
+}
+
+impl Assignment {
+    /// The pages of a slot; H full steps, batch after batch.
+    pub fn slot(&self, slot: usize) -> Option<&[u64]> {
+        self.slots.get(slot).map(Vec::as_slice)
+    }
+
+    /// The slots in their order.
+    pub fn slots(&self) -> &[Vec<u64>] {
+        &self.slots
+    }
+}
+
+/// Everything that the closed windows decide about the next one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunState {
+    genesis: Arc<Genesis>,
+    run: RunId,
+    zero_state: StateId,
+    window: WindowIndex,
+    seed: Hash,
+    checkpoint: CheckpointId,
+    record: Option<RecordId>,
+    parents: BTreeMap<PublicKey, Parent>,
+    ratings: BTreeMap<PublicKey, BTreeMap<PublicKey, u64>>,
+    ledger: Ledger,
+    pages: PageDraw,
+    /// The last window of which each validator's chain value is recorded, and the value.
+    chains: BTreeMap<PublicKey, (WindowIndex, Hash)>,
+}
+
+impl RunState {
+    /// The state before window 0.
+    ///
+    /// `initial_checkpoint` is what the genesis' model seed draws, `zero_state` names the state of a miner that joins,
+    /// and `training_pages` counts the dataset's pages without the held-out ones: three facts that follow from genesis
+    /// and that this crate, which knows no tensors and no files, is told.
+    pub fn new(
+        genesis: Arc<Genesis>,
+        initial_checkpoint: CheckpointId,
+        zero_state: StateId,
+        training_pages: u64,
+    ) -> Result<Self, GenesisError> {
+        genesis.check().map_err(GenesisError::Rule)?;
+        let limit = chain::CHAIN_LENGTH + 1;
+        if genesis.windows > limit {
+            return Err(GenesisError::TooManyWindows { windows: genesis.windows, limit });
+        }
+        let longest = if genesis.windows == 0 { limit } else { genesis.windows };
+        if genesis.emission.per_window_micros.checked_mul(longest).is_none() {
+            return Err(GenesisError::Emission(genesis.emission.per_window_micros));
+        }
+        let (slots, per_slot) = (genesis.miners().len() as u64, genesis.pages_per_slot());
+        let unassigned = u64::from(genesis.gauntlet.unassigned_pages);
+        let needed = u128::from(slots) * u128::from(per_slot) + u128::from(unassigned);
+        if u128::from(training_pages) < needed {
+            return Err(GenesisError::TooFewPages { pages: training_pages, needed, slots, per_slot, unassigned });
+        }
+        let run = RunId::new(payload::id_of(&*genesis));
+        let mut hasher = blake3::Hasher::new_derive_key(FIRST_SEED_CONTEXT);
+        hasher.update(run.hash().as_bytes());
+        Ok(Self {
+            run,
+            zero_state,
+            window: WindowIndex(0),
+            seed: hasher.finalize().into(),
+            checkpoint: initial_checkpoint,
+            record: None,
+            parents: BTreeMap::new(),
+            ratings: BTreeMap::new(),
+            ledger: Ledger::new(genesis.emission.vesting_windows),
+            pages: PageDraw::new(training_pages),
+            chains: BTreeMap::new(),
+            genesis,
+        })
+    }
+
+    /// The run's configuration.
+    pub fn genesis(&self) -> &Arc<Genesis> {
+        &self.genesis
+    }
+
+    /// The run.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// The open window.
+    pub fn window(&self) -> WindowIndex {
+        self.window
+    }
+
+    /// The seed of the window before, from which this one's assignment is drawn.
+    pub fn seed(&self) -> Hash {
+        self.seed
+    }
+
+    /// The checkpoint that the open window starts from.
+    pub fn checkpoint(&self) -> CheckpointId {
+        self.checkpoint
+    }
+
+    /// The record of the window before.
+    pub fn record(&self) -> Option<RecordId> {
+        self.record
+    }
+
+    /// The state of a miner that joins.
+    pub fn zero_state(&self) -> StateId {
+        self.zero_state
+    }
+
+    /// A miner's last recorded contribution.
+    pub fn parent(&self, miner: &PublicKey) -> Option<&Parent> {
+        self.parents.get(miner)
+    }
+
+    /// What a validator thinks of a miner, in nanonats of improvement; 0 where it never thought of it.
+    pub fn rating(&self, validator: &PublicKey, miner: &PublicKey) -> u64 {
+        self.ratings.get(validator).and_then(|ratings| ratings.get(miner)).copied().unwrap_or(0)
+    }
+
+    /// All balances.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The pages of the epoch before this window takes its own.
+    pub fn pages(&self) -> &PageDraw {
+        &self.pages
+    }
+
+    /// Whether the last window is closed.
+    pub fn is_over(&self) -> bool {
+        let windows = self.genesis.windows;
+        (windows != 0 && self.window.0 >= windows) || self.window.0 > chain::CHAIN_LENGTH
+    }
+
+    /// Who proposes the cut and the record of the open window: the validators in turn.
+    pub fn proposer(&self) -> PublicKey {
+        let validators = &self.genesis.validators;
+        validators[(self.window.0 % validators.len() as u64) as usize].key
+    }
+
+    /// The pages of the open window: drawn without replacement from those that the epoch has not used, with the seed of
+    /// the window before; the first slot takes the first [`Genesis::pages_per_slot`] of them, and so on.
+    pub fn assignment(&self) -> Assignment {
+        self.take_pages().0
+    }
+
+    /// The assignment, and the epoch's pages after it.
+    fn take_pages(&self) -> (Assignment, PageDraw) {
+        let mut draw = Draw::new(
+            ASSIGNMENT_CONTEXT,
+            &[self.run.hash().as_bytes(), &self.window.0.to_le_bytes(), self.seed.as_bytes()],
+        );
+        let mut pages = self.pages.clone();
+        let per_slot = self.genesis.pages_per_slot();
+        let slots = self.genesis.miners().len() as u64;
+        let mut taken = pages.take(slots * per_slot, &mut draw).into_iter();
+        let slots = (0..slots).map(|_| taken.by_ref().take(per_slot as usize).collect()).collect();
+        (Assignment { slots }, pages)
+    }
+
+    /// Whether a contribution's claims fit the open window and the miner's record; else the first field that does not.
+    pub fn check_claims(&self, contribution: &Contribution) -> Result<(), &'static str> {
+        let genesis = &self.genesis;
+        let state_in = match contribution.parent {
+            None => Some(self.zero_state),
+            Some(parent) => self
+                .parents
+                .get(&contribution.miner)
+                .filter(|last| last.contribution == parent)
+                .map(|last| last.state_out),
+        };
+        let tokens = u128::from(contribution.steps)
+            * u128::from(genesis.inner.batch_sequences)
+            * u128::from(genesis.model.sequence_length);
+        for (field, fits) in [
+            ("run", contribution.run == self.run),
+            ("window", contribution.window == self.window),
+            ("miner", genesis.slot(&contribution.miner).is_some()),
+            ("parent", state_in.is_some()),
+            ("state_in", state_in == Some(contribution.state_in)),
+            ("steps", (1..=genesis.inner.steps).contains(&contribution.steps)),
+            ("tokens", u128::from(contribution.tokens) == tokens),
+        ] {
+            if !fits {
+                return Err(field);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `value` is the open window's value of a validator's hash chain.
+    pub fn check_reveal(&self, validator: &PublicKey, value: &Hash) -> bool {
+        let Some(spec) = self.genesis.validator(validator) else { return false };
+        let (follower, previous) = match self.chains.get(validator) {
+            Some((window, previous)) => (window.next(), previous),
+            None => (WindowIndex(0), &spec.chain_anchor),
+        };
+        if follower == self.window {
+            return chain::follows(previous, value);
+        }
+        // It missed windows; the anchor is as good a witness and a longer walk.
+        chain::follows_anchor(&spec.chain_anchor, self.window, value)
+    }
+}

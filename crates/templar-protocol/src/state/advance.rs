@@ -1,0 +1,197 @@
+//! From one window to the next: a closed window with everything that its record names, and the state after it.
+//!
+//! [`RunState::advance`] recomputes the record from its parts before it believes a field of it, so folding closed
+//! windows is the same as auditing them as far as that needs no tensors.
+
+use std::collections::BTreeMap;
+
+use templar_manifest::envelope::signed_bytes;
+use templar_manifest::{
+    Contribution, Cut, CutId, Genesis, Inbox, InboxId, Kind, Payload, PublicKey, RecordId, Score, Signature, Signed,
+    Verdict, Window, payload,
+};
+
+use super::close::accepted;
+use super::{CutError, Judging, JudgingError, Parent, RunState, ScoreError};
+use crate::stake;
+
+/// Why a record is not the one of the open window.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdvanceError {
+    /// The inboxes make no cut.
+    #[error(transparent)]
+    Cut(#[from] CutError),
+    /// The cut or record has another id than it is said to have.
+    #[error("{0} does not have the id it is said to have")]
+    Id(Kind),
+    /// The cut is not what its inboxes give.
+    #[error("cut {0} is not what its inboxes give")]
+    CutDiffers(CutId),
+    /// The record is of another cut.
+    #[error("record is of another cut than {0}")]
+    OtherCut(CutId),
+    /// Contributions or reveals do not fit.
+    #[error(transparent)]
+    Judging(#[from] JudgingError),
+    /// A score does not recompute.
+    #[error(transparent)]
+    Score(#[from] ScoreError),
+    /// Two scores of one validator.
+    #[error("two scores of validator {0}")]
+    TwoScores(String),
+    /// Scores of two thirds of the stake or less.
+    #[error("scores of {stake} of the stake of {total}, more than two thirds are needed")]
+    NoQuorum {
+        /// Their stake.
+        stake: u64,
+        /// The stake of all.
+        total: u64,
+    },
+    /// The first field of the record that is not what its parts give.
+    #[error("record does not recompute: {0} differs")]
+    Differs(&'static str),
+    /// Signatures of two thirds of the stake or less, or one that does not verify.
+    #[error("{0} is not certified by more than two thirds of the stake")]
+    NotCertified(Kind),
+}
+
+/// One signature beside a payload that is kept elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Witness {
+    /// Who signed.
+    pub signer: PublicKey,
+    /// The signature.
+    pub signature: Signature,
+}
+
+/// A window that is closed, with everything that its record names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClosedWindow {
+    /// The record's id.
+    pub record: RecordId,
+    /// The record.
+    pub window: Window,
+    /// The cut.
+    pub cut: Cut,
+    /// The inboxes that the cut names, in its order.
+    pub inboxes: Vec<Signed<Inbox>>,
+    /// The contributions that the cut names, in its order.
+    pub contributions: Vec<Signed<Contribution>>,
+    /// The scores that the record names, in its order.
+    pub scores: Vec<Signed<Score>>,
+    /// Who certified the cut.
+    pub cut_witnesses: Vec<Witness>,
+    /// Who certified the record.
+    pub record_witnesses: Vec<Witness>,
+}
+
+impl ClosedWindow {
+    /// Verifies the signatures under cut and record.
+    pub fn check_certificates(&self, genesis: &Genesis) -> Result<(), AdvanceError> {
+        check_certificate(genesis, &self.cut, &self.cut_witnesses)?;
+        check_certificate(genesis, &self.window, &self.record_witnesses)
+    }
+}
+
+fn check_certificate<T: Payload>(genesis: &Genesis, body: &T, witnesses: &[Witness]) -> Result<(), AdvanceError> {
+    let bytes = signed_bytes(T::KIND, T::VERSION, body.run(), &payload::id_of(body));
+    let valid = witnesses.iter().all(|witness| witness.signer.verify(&bytes, &witness.signature).is_ok());
+    if valid && stake::is_quorum(genesis, witnesses.iter().map(|witness| &witness.signer)) {
+        return Ok(());
+    }
+    Err(AdvanceError::NotCertified(T::KIND))
+}
+
+impl RunState {
+    /// Recomputes the record of the open window from the scores that it counts, with its own checkpoint and held-out
+    /// loss, which only tensors can tell. The scores must have passed [`RunState::check_score`].
+    pub fn check_record(&self, judging: &Judging, scores: &[&Score], record: &Window) -> Result<(), AdvanceError> {
+        let own = self.close(judging, scores, record.checkpoint, record.held_out_loss_nanonats)?;
+        for (field, equal) in [
+            ("run", own.run == record.run),
+            ("window", own.window == record.window),
+            ("previous", own.previous == record.previous),
+            ("checkpoint_before", own.checkpoint_before == record.checkpoint_before),
+            ("cut", own.cut == record.cut),
+            ("reveals", own.reveals == record.reveals),
+            ("seed", own.seed == record.seed),
+            ("scores", own.scores == record.scores),
+            ("outcomes", own.outcomes == record.outcomes),
+            ("weights", own.weights == record.weights),
+            ("mints", own.mints == record.mints),
+            ("ledger_root", own.ledger_root == record.ledger_root),
+            ("record", own == *record),
+        ] {
+            if !equal {
+                return Err(AdvanceError::Differs(field));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a closed window against this state, all but its signatures and tensors, and returns what was judged.
+    pub fn check_closed(&self, closed: &ClosedWindow) -> Result<Judging, AdvanceError> {
+        let record = &closed.window;
+        if closed.record.hash() != payload::id_of(record) {
+            return Err(AdvanceError::Id(Kind::Window));
+        }
+        let cut_id = CutId::new(payload::id_of(&closed.cut));
+        if record.cut != cut_id {
+            return Err(AdvanceError::OtherCut(cut_id));
+        }
+        let inboxes: Vec<(InboxId, &Inbox)> =
+            closed.inboxes.iter().map(|inbox| (inbox.id().into(), inbox.payload())).collect();
+        if self.cut(&inboxes)? != closed.cut {
+            return Err(AdvanceError::CutDiffers(cut_id));
+        }
+        let contributions = closed.contributions.iter().map(Signed::payload);
+        let judging = self.judging(&closed.cut, contributions, record.reveals.clone())?;
+        let scores: Vec<&Score> = closed.scores.iter().map(Signed::payload).collect();
+        for score in &scores {
+            self.check_score(&judging, score)?;
+        }
+        self.check_record(&judging, &scores, record)?;
+        Ok(judging)
+    }
+
+    /// Moves on to the next window. Where the closed window does not recompute, nothing changes.
+    pub fn advance(&mut self, closed: &ClosedWindow) -> Result<(), AdvanceError> {
+        let judging = self.check_closed(closed)?;
+        let record = &closed.window;
+        let (_, pages) = self.take_pages();
+        for score in &closed.scores {
+            let ratings = self.final_ratings(score.payload(), record);
+            self.ratings.insert(score.payload().validator, ratings);
+        }
+        for outcome in accepted(&record.outcomes) {
+            if let Some(contribution) = judging.contributions().get(&outcome.miner) {
+                let parent = Parent { contribution: outcome.contribution, state_out: contribution.state_out };
+                self.parents.insert(outcome.miner, parent);
+            }
+        }
+        for reveal in &record.reveals {
+            self.chains.insert(reveal.validator, (self.window, reveal.value));
+        }
+        self.ledger.settle(self.window, &record.outcomes, &record.mints);
+        self.pages = pages;
+        self.seed = record.seed;
+        self.checkpoint = record.checkpoint;
+        self.record = Some(closed.record);
+        self.window = self.window.next();
+        Ok(())
+    }
+
+    /// A validator's ratings after the window, zeros left out. What the record refuses gained nothing, also where this
+    /// validator had not replayed it and rated it by its losses.
+    fn final_ratings(&self, score: &Score, record: &Window) -> BTreeMap<PublicKey, u64> {
+        let mut ratings = self.moved_ratings(&score.validator, &score.entries);
+        for outcome in &record.outcomes {
+            if matches!(outcome.verdict, Verdict::Refused(_)) {
+                let rating = self.moved_rating(self.rating(&score.validator, &outcome.miner), 0);
+                ratings.insert(outcome.miner, rating);
+            }
+        }
+        ratings.retain(|_, rating| *rating > 0);
+        ratings
+    }
+}

@@ -1,0 +1,96 @@
+//! The cut: which contributions of a window count, computed from the validators' inboxes.
+//!
+//! A contribution counts when inboxes of more than a third of the stake name it, out of inboxes of more than two
+//! thirds. So less than a third of the stake can neither add one that no honest validator had, nor drop one that every
+//! honest validator had.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use templar_manifest::{Cut, CutEntry, Inbox, InboxId, PublicKey};
+
+use super::RunState;
+use crate::stake;
+
+/// Why inboxes make no cut.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CutError {
+    /// An inbox of another run or window.
+    #[error("inbox {0} is of another run or window")]
+    Foreign(InboxId),
+    /// An inbox of somebody who is not a validator.
+    #[error("inbox {0} is not of a validator")]
+    NotAValidator(InboxId),
+    /// An inbox that names somebody who may not contribute.
+    #[error("inbox {inbox} names {miner}, who is not registered")]
+    NotRegistered {
+        /// The inbox.
+        inbox: InboxId,
+        /// Whom it names.
+        miner: String,
+    },
+    /// Two inboxes of one validator.
+    #[error("two inboxes of validator {0}")]
+    TwoInboxes(String),
+    /// Inboxes of two thirds of the stake or less.
+    #[error("inboxes of {stake} of the stake of {total}, more than two thirds are needed")]
+    NoQuorum {
+        /// Their stake.
+        stake: u64,
+        /// The stake of all.
+        total: u64,
+    },
+}
+
+impl RunState {
+    /// Whether an inbox can be part of the open window's cut.
+    pub fn check_inbox(&self, id: InboxId, inbox: &Inbox) -> Result<(), CutError> {
+        if inbox.run != self.run || inbox.window != self.window {
+            return Err(CutError::Foreign(id));
+        }
+        if self.genesis.validator(&inbox.validator).is_none() {
+            return Err(CutError::NotAValidator(id));
+        }
+        match inbox.contributions.iter().find(|entry| self.genesis.slot(&entry.miner).is_none()) {
+            Some(entry) => Err(CutError::NotRegistered { inbox: id, miner: entry.miner.short() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The cut of these inboxes. Where two contributions of one miner pass, the lower id counts.
+    pub fn cut(&self, inboxes: &[(InboxId, &Inbox)]) -> Result<Cut, CutError> {
+        let mut by_validator = BTreeMap::<PublicKey, (InboxId, &Inbox)>::new();
+        for &(id, inbox) in inboxes {
+            self.check_inbox(id, inbox)?;
+            if by_validator.insert(inbox.validator, (id, inbox)).is_some() {
+                return Err(CutError::TwoInboxes(inbox.validator.short()));
+            }
+        }
+        let total = self.genesis.total_stake();
+        let stake = stake::stake_of(&self.genesis, by_validator.keys());
+        if !stake::more_than_two_thirds(stake, total) {
+            return Err(CutError::NoQuorum { stake, total });
+        }
+        let mut named = BTreeMap::<CutEntry, u64>::new();
+        for (validator, (_, inbox)) in &by_validator {
+            let stake = stake::stake_of(&self.genesis, [validator]);
+            // An inbox names a miner once, so no stake is counted twice.
+            let distinct: BTreeSet<CutEntry> = inbox.contributions.iter().copied().collect();
+            for entry in distinct {
+                *named.entry(entry).or_default() += stake;
+            }
+        }
+        let mut passing = BTreeMap::<PublicKey, CutEntry>::new();
+        for (entry, stake) in named {
+            if stake::more_than_a_third(stake, total) {
+                // Entries ascend by miner, then id: the first of a miner is the lowest.
+                passing.entry(entry.miner).or_insert(entry);
+            }
+        }
+        Ok(Cut {
+            run: self.run,
+            window: self.window,
+            inboxes: by_validator.values().map(|(id, _)| *id).collect(),
+            contributions: passing.into_values().collect(),
+        })
+    }
+}

@@ -1,0 +1,282 @@
+//! What is fixed before anybody judges: the cut's contributions, the reveals, the seed, and what follows from them.
+//!
+//! The seed covers what the miners committed to and what the validators could not choose, and nothing else: no
+//! signature, clock, proposer or manifest id. Who replays whom and which pages are evaluated follow from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use templar_manifest::{
+    BlobId, Contribution, ContributionId, Cut, CutId, Hash, PublicKey, Reveal, StateId, WindowIndex, payload,
+};
+
+use super::RunState;
+use crate::draw::{Draw, PageDraw};
+use crate::stake;
+
+const SEED_CONTEXT: &str = "templar/1 window seed";
+const REPLAY_CONTEXT: &str = "templar/1 replay order";
+const UNASSIGNED_CONTEXT: &str = "templar/1 unassigned pages of a score";
+const ASSIGNED_CONTEXT: &str = "templar/1 assigned pages of a score";
+
+/// Why a cut and reveals are not something to judge.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JudgingError {
+    /// The cut is of another run or window.
+    #[error("cut is of another run or window")]
+    Foreign,
+    /// A contribution of the cut is not at hand.
+    #[error("contribution {0} of the cut is missing")]
+    Missing(ContributionId),
+    /// A contribution of the cut claims what it cannot.
+    #[error("contribution {contribution} makes a wrong claim: {field}")]
+    Claim {
+        /// Which contribution.
+        contribution: ContributionId,
+        /// Which field.
+        field: &'static str,
+    },
+    /// A contribution of the cut is another miner's.
+    #[error("contribution {0} is not of the miner that the cut names")]
+    Miner(ContributionId),
+    /// A value is not the validator's for this window.
+    #[error("value of validator {0} is not on its hash chain")]
+    OffChain(String),
+    /// Reveals are not sorted by validator, or one is there twice.
+    #[error("reveals are not strictly ascending by validator")]
+    Order,
+    /// Validators of two thirds of the stake or less have revealed.
+    #[error("values of {stake} of the stake of {total}, more than two thirds are needed")]
+    NoQuorum {
+        /// Their stake.
+        stake: u64,
+        /// The stake of all.
+        total: u64,
+    },
+}
+
+/// A window that can be judged. Made by [`RunState::judging`] and in no other way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judging {
+    window: WindowIndex,
+    cut_id: CutId,
+    cut: Cut,
+    contributions: BTreeMap<PublicKey, Contribution>,
+    reveals: Vec<Reveal>,
+    seed: Hash,
+    replayers: BTreeMap<PublicKey, PublicKey>,
+}
+
+/// What one validator has to do for a window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JudgePlan {
+    /// The window.
+    pub window: WindowIndex,
+    /// The window's seed.
+    pub seed: Hash,
+    /// The validator.
+    pub validator: PublicKey,
+    /// Whose contributions it replays, sorted.
+    pub replay: Vec<PublicKey>,
+    /// Pages that nobody is assigned in this window, ascending; the same for all miners.
+    pub unassigned: Vec<u64>,
+    /// For each miner of the cut, pages that it really trained on, ascending.
+    pub assigned: BTreeMap<PublicKey, Vec<u64>>,
+}
+
+impl Judging {
+    /// The window.
+    pub fn window(&self) -> WindowIndex {
+        self.window
+    }
+
+    /// The cut's id.
+    pub fn cut_id(&self) -> CutId {
+        self.cut_id
+    }
+
+    /// The cut.
+    pub fn cut(&self) -> &Cut {
+        &self.cut
+    }
+
+    /// The cut's contributions by miner.
+    pub fn contributions(&self) -> &BTreeMap<PublicKey, Contribution> {
+        &self.contributions
+    }
+
+    /// The validators' values, sorted by validator.
+    pub fn reveals(&self) -> &[Reveal] {
+        &self.reveals
+    }
+
+    /// The window's seed.
+    pub fn seed(&self) -> Hash {
+        self.seed
+    }
+
+    /// Which validator replays each miner's contribution: exactly one of those who revealed. Miners and validators are
+    /// each ordered by BLAKE3 of seed and key (context `templar/1 replay order`) and dealt in turn.
+    pub fn replayers(&self) -> &BTreeMap<PublicKey, PublicKey> {
+        &self.replayers
+    }
+
+    /// The value that a validator revealed.
+    pub fn reveal(&self, validator: &PublicKey) -> Option<&Hash> {
+        let index = self.reveals.binary_search_by_key(validator, |reveal| reveal.validator).ok()?;
+        Some(&self.reveals[index].value)
+    }
+}
+
+impl RunState {
+    /// Checks that the cut's contributions are these and that the reveals are on their chains, and draws the seed.
+    /// `contributions` may hold more than the cut names.
+    pub fn judging<'a>(
+        &self,
+        cut: &Cut,
+        contributions: impl IntoIterator<Item = &'a Contribution>,
+        reveals: Vec<Reveal>,
+    ) -> Result<Judging, JudgingError> {
+        if cut.run != self.run || cut.window != self.window {
+            return Err(JudgingError::Foreign);
+        }
+        if reveals.windows(2).any(|pair| pair[0].validator >= pair[1].validator) {
+            return Err(JudgingError::Order);
+        }
+        if let Some(reveal) = reveals.iter().find(|reveal| !self.check_reveal(&reveal.validator, &reveal.value)) {
+            return Err(JudgingError::OffChain(reveal.validator.short()));
+        }
+        let total = self.genesis.total_stake();
+        let stake = stake::stake_of(&self.genesis, reveals.iter().map(|reveal| &reveal.validator));
+        if !stake::more_than_two_thirds(stake, total) {
+            return Err(JudgingError::NoQuorum { stake, total });
+        }
+        let by_id: BTreeMap<ContributionId, &Contribution> =
+            contributions.into_iter().map(|contribution| (payload::id_of(contribution).into(), contribution)).collect();
+        let mut by_miner = BTreeMap::new();
+        for entry in &cut.contributions {
+            let id = entry.contribution;
+            let contribution = *by_id.get(&id).ok_or(JudgingError::Missing(id))?;
+            if contribution.miner != entry.miner {
+                return Err(JudgingError::Miner(id));
+            }
+            self.check_claims(contribution).map_err(|field| JudgingError::Claim { contribution: id, field })?;
+            by_miner.insert(entry.miner, contribution.clone());
+        }
+        let committed: Vec<_> =
+            by_miner.values().map(|claimed: &Contribution| (claimed.miner, claimed.delta, claimed.state_out)).collect();
+        let seed = self.seed_of(&committed, &reveals);
+        let replayers = deal(&seed, by_miner.keys(), reveals.iter().map(|reveal| &reveal.validator));
+        Ok(Judging {
+            window: self.window,
+            cut_id: CutId::new(payload::id_of(cut)),
+            cut: cut.clone(),
+            contributions: by_miner,
+            reveals,
+            seed,
+            replayers,
+        })
+    }
+
+    /// The seed of the open window: BLAKE3 (context `templar/1 window seed`) of run, window, seed of the window before,
+    /// number of contributions, each as (miner, delta, state_out) by miner, number of reveals, each as (validator,
+    /// value) by validator. Integers are u64, little-endian. Both lists must be sorted.
+    pub fn seed_of(&self, contributions: &[(PublicKey, BlobId, StateId)], reveals: &[Reveal]) -> Hash {
+        let mut hasher = blake3::Hasher::new_derive_key(SEED_CONTEXT);
+        hasher.update(self.run.hash().as_bytes());
+        hasher.update(&self.window.0.to_le_bytes());
+        hasher.update(self.seed.as_bytes());
+        hasher.update(&(contributions.len() as u64).to_le_bytes());
+        for (miner, delta, state_out) in contributions {
+            hasher.update(miner.as_bytes());
+            hasher.update(delta.hash().as_bytes());
+            hasher.update(state_out.hash().as_bytes());
+        }
+        hasher.update(&(reveals.len() as u64).to_le_bytes());
+        for reveal in reveals {
+            hasher.update(reveal.validator.as_bytes());
+            hasher.update(reveal.value.as_bytes());
+        }
+        hasher.finalize().into()
+    }
+
+    /// What a validator has to do; `None` for one that did not reveal, whose draws nobody could recompute.
+    pub fn judge_plan(&self, judging: &Judging, validator: &PublicKey) -> Option<JudgePlan> {
+        let value = judging.reveal(validator)?;
+        let gauntlet = &self.genesis.gauntlet;
+        let assignment = self.assignment();
+        let mut used: Vec<u64> = assignment.slots().iter().flatten().copied().collect();
+        used.sort_unstable();
+        let public = [self.run.hash(), judging.seed, *value];
+        let inputs = [public[0].as_bytes(), public[1].as_bytes(), validator.as_bytes(), public[2].as_bytes()];
+        let mut draw = Draw::new(UNASSIGNED_CONTEXT, &inputs.map(|input| &input[..]));
+        // The genesis check left at least as many pages over as are drawn here.
+        let free = self.pages.pages() - used.len() as u64;
+        let ranks = PageDraw::new(free).take(u64::from(gauntlet.unassigned_pages).min(free), &mut draw);
+        let mut unassigned: Vec<u64> = ranks.into_iter().map(|rank| unused_page(&used, rank)).collect();
+        unassigned.sort_unstable();
+        let mut assigned = BTreeMap::new();
+        for (miner, contribution) in &judging.contributions {
+            let Some(slot) = self.genesis.slot(miner).and_then(|slot| assignment.slot(slot)) else { continue };
+            let trained = u64::from(contribution.steps) * u64::from(self.genesis.inner.batch_sequences);
+            let trained = trained.min(slot.len() as u64);
+            let [run, seed, key, value] = inputs.map(|input| &input[..]);
+            let mut draw = Draw::new(ASSIGNED_CONTEXT, &[run, seed, key, value, miner.as_bytes()]);
+            let places = PageDraw::new(trained).take(u64::from(gauntlet.assigned_pages).min(trained), &mut draw);
+            let mut pages: Vec<u64> = places.into_iter().map(|place| slot[place as usize]).collect();
+            pages.sort_unstable();
+            assigned.insert(*miner, pages);
+        }
+        let replay =
+            judging.replayers.iter().filter(|(_, drawn)| *drawn == validator).map(|(miner, _)| *miner).collect();
+        Some(JudgePlan { window: self.window, seed: judging.seed, validator: *validator, replay, unassigned, assigned })
+    }
+}
+
+/// The page that is preceded by exactly `rank` pages that are not in `used`, which is sorted.
+fn unused_page(used: &[u64], rank: u64) -> u64 {
+    // Before the i-th used page lie used[i] − i unused ones, a number that never falls.
+    let mut low = 0;
+    let mut high = used.len();
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if used[middle] - middle as u64 <= rank {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    rank + low as u64
+}
+
+/// Deals miners to validators, both in an order drawn from the seed.
+fn deal<'a>(
+    seed: &Hash,
+    miners: impl Iterator<Item = &'a PublicKey>,
+    validators: impl Iterator<Item = &'a PublicKey>,
+) -> BTreeMap<PublicKey, PublicKey> {
+    let order = |key: &PublicKey| -> Hash {
+        let mut hasher = blake3::Hasher::new_derive_key(REPLAY_CONTEXT);
+        hasher.update(seed.as_bytes());
+        hasher.update(key.as_bytes());
+        hasher.finalize().into()
+    };
+    let validators: BTreeSet<(Hash, PublicKey)> = validators.map(|key| (order(key), *key)).collect();
+    let miners: BTreeSet<(Hash, PublicKey)> = miners.map(|key| (order(key), *key)).collect();
+    let dealt = validators.iter().cycle();
+    miners.iter().zip(dealt).map(|((_, miner), (_, validator))| (*miner, *validator)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unused_page_is_found_by_its_rank() {
+        let used = [0, 1, 4, 6, 9];
+        let unused: Vec<u64> = (0..10).filter(|page| !used.contains(page)).collect();
+        for (rank, &page) in unused.iter().enumerate() {
+            assert_eq!(unused_page(&used, rank as u64), page);
+        }
+        assert_eq!(unused_page(&[], 5), 5);
+    }
+}

@@ -1,0 +1,6 @@
+//! Tests of the rules as a whole: clusters of nodes, hostile entries, frozen vectors.
+
+mod cluster;
+mod fixture;
+mod hostile;
+mod rules;

@@ -1,0 +1,210 @@
+//! Whole runs: whatever the order of arrival, every node ends with the same records.
+
+use std::collections::BTreeSet;
+
+use templar_manifest::*;
+
+use super::fixture::*;
+use crate::*;
+
+fn over(cluster: &Cluster) -> bool {
+    cluster.members.iter().all(|member| member.node.is_over())
+}
+
+fn records(cluster: &Cluster, member: usize) -> Vec<RecordId> {
+    cluster.members[member].node.closed().iter().map(|closed| closed.record).collect()
+}
+
+/// committed ⊇ accepted ⊇ aggregated, nothing minted to the refused, certificates that verify.
+fn check_run(cluster: &Cluster) {
+    let node = &cluster.members[0].node;
+    let genesis = node.state().genesis();
+    for closed in node.closed() {
+        closed.check_certificates(genesis).unwrap();
+        let committed: BTreeSet<ContributionId> =
+            closed.contributions.iter().map(|signed| signed.id().into()).collect();
+        let mut aggregated = 0;
+        for outcome in &closed.window.outcomes {
+            assert!(committed.contains(&outcome.contribution));
+            let minted = closed.window.mints.iter().any(|mint| mint.account == outcome.miner);
+            match &outcome.verdict {
+                Verdict::Aggregated => aggregated += 1,
+                Verdict::Reserve => {}
+                Verdict::Refused(_) => assert!(!minted),
+            }
+            assert_eq!(matches!(outcome.verdict, Verdict::Refused(_)), outcome.miner == cluster.cheat);
+        }
+        assert!(aggregated <= genesis.outer.max_contributions);
+        let sum: u64 = closed.window.mints.iter().map(|mint| mint.amount_micros).sum();
+        assert!(sum > 0 && sum <= genesis.emission.per_window_micros);
+    }
+    let ledger = node.state().ledger();
+    let held: u64 = ledger.accounts().values().map(|account| account.free_micros() + account.vesting_micros()).sum();
+    assert_eq!(held + ledger.treasury_micros() + ledger.burnt_micros(), ledger.minted_micros());
+    assert!(!ledger.accounts().contains_key(&cluster.cheat));
+}
+
+#[test]
+fn every_order_ends_in_the_same_records() {
+    for stakes in [&[1][..], &[1, 1], &[5, 3, 4]] {
+        let mut expected = None;
+        for seed in 0..3 {
+            let mut cluster = Cluster::started(stakes, 4, 20);
+            cluster.run(&mut Order(seed), over);
+            assert!(over(&cluster), "stalled");
+            assert!(cluster.events.is_empty(), "{:?}", cluster.events);
+            let first = expected.get_or_insert_with(|| records(&cluster, 0)).clone();
+            assert_eq!(first.len(), 20);
+            for member in 0..cluster.members.len() {
+                assert_eq!(records(&cluster, member), first, "member {member} of {stakes:?} with order {seed}");
+            }
+            check_run(&cluster);
+        }
+    }
+}
+
+#[test]
+fn a_node_that_restarts_goes_on_where_it_was() {
+    let mut expected = Cluster::started(&[1, 1], 3, 6);
+    expected.run(&mut Order(0), over);
+    let mut cluster = Cluster::started(&[1, 1], 3, 6);
+    let mut order = Order(7);
+    for round in 0..60usize {
+        let steps = std::cell::Cell::new(1 + order.below(40));
+        cluster.run(&mut order, |_| {
+            steps.set(steps.get() - 1);
+            steps.get() == 0
+        });
+        cluster.restart(round % 6);
+    }
+    cluster.run(&mut order, over);
+    assert!(over(&cluster));
+    for member in 0..6 {
+        assert_eq!(records(&cluster, member), records(&expected, 0));
+    }
+}
+
+#[test]
+fn any_earlier_state_can_be_folded_again() {
+    let mut cluster = Cluster::started(&[1, 1], 3, 4);
+    cluster.run(&mut Order(1), over);
+    let node = &cluster.members[5].node;
+    for (window, closed) in node.closed().iter().enumerate() {
+        let state = node.state_at(WindowIndex(window as u64)).unwrap();
+        assert_eq!(state.window(), closed.window.window);
+        assert_eq!(state.record(), closed.window.previous);
+        assert_eq!(state.checkpoint(), closed.window.checkpoint_before);
+    }
+    assert_eq!(&node.state_at(WindowIndex(4)).unwrap(), node.state());
+    assert_eq!(node.state_at(WindowIndex(5)), None);
+}
+
+/// Less than a third of the stake and a miner are silent: deadlines close the windows without them. When the validator
+/// comes back it catches up from another's journal, and its chain is checked across the gap.
+#[test]
+fn deadlines_close_windows_without_the_silent() {
+    let mut cluster = Cluster::new(&[1, 1, 1, 1], 4, 5);
+    cluster.members[3].online = false;
+    let miner = cluster.miners[3].public();
+    cluster.silent.insert(miner);
+    cluster.wake();
+    let mut order = Order(3);
+    let at_three = |cluster: &Cluster| {
+        cluster.members.iter().filter(|member| member.online).all(|member| member.node.state().window().0 == 3)
+    };
+    for _ in 0..20 {
+        cluster.run(&mut order, at_three);
+        if at_three(&cluster) {
+            break;
+        }
+        cluster.expire();
+    }
+    assert!(at_three(&cluster), "stalled");
+    for closed in cluster.members[0].node.closed() {
+        assert_eq!(closed.window.reveals.len(), 3);
+        assert!(closed.window.outcomes.iter().all(|outcome| outcome.miner != miner));
+        // The share of who did not judge is minted to nobody.
+        let weights: u32 = closed.window.weights.iter().map(|weight| weight.weight_ppm).sum();
+        assert!(weights <= 750_000, "{weights}");
+    }
+    cluster.members[3].online = true;
+    cluster.silent.clear();
+    cluster.sync(0, 3);
+    for _ in 0..20 {
+        cluster.run(&mut order, over);
+        if over(&cluster) {
+            break;
+        }
+        for member in 1..cluster.members.len() {
+            cluster.sync(0, member);
+            cluster.sync(member, 0);
+        }
+        cluster.wake();
+        cluster.expire();
+    }
+    assert!(over(&cluster), "stalled after the return");
+    for member in 0..cluster.members.len() {
+        assert_eq!(records(&cluster, member), records(&cluster, 0));
+    }
+    assert_eq!(cluster.members[3].node.closed()[3].window.reveals.len(), 4);
+}
+
+/// A validator that reveals after the deadline changes the seed; those who have judged judge again and all agree.
+#[test]
+fn a_late_reveal_makes_everybody_judge_the_larger_set() {
+    let mut cluster = Cluster::new(&[1, 1, 1, 1], 3, 1);
+    let late = cluster.validators[3].clone();
+    cluster.silent.insert(late.public());
+    cluster.wake();
+    let mut order = Order(5);
+    // The deadlines of commit and reveal.
+    for _ in 0..2 {
+        cluster.run(&mut order, |_| false);
+        cluster.expire();
+    }
+    let reveals = |cluster: &Cluster, member: usize| {
+        cluster.members[member].node.judging().map(|judging| judging.reveals().len())
+    };
+    assert_eq!(reveals(&cluster, 0), Some(3));
+    cluster.run(&mut order, |cluster| cluster.members[1].node.scores().count() == 2);
+    assert_eq!(cluster.members[1].node.scores().count(), 2);
+    let reveal = Entry::Reveal(RevealEntry {
+        run: cluster.members[0].node.state().run(),
+        window: WindowIndex(0),
+        validator: late.public(),
+        value: chain_value(&late, WindowIndex(0)),
+    });
+    cluster.send_to_all(&reveal);
+    cluster.silent.clear();
+    cluster.restart(3);
+    cluster.run(&mut order, over);
+    assert!(over(&cluster), "stalled");
+    assert_eq!(cluster.members[0].node.closed()[0].window.reveals.len(), 4);
+    for member in 0..cluster.members.len() {
+        assert_eq!(records(&cluster, member), records(&cluster, 0));
+    }
+}
+
+#[test]
+fn an_own_delta_is_served_only_after_the_cut() {
+    let mut cluster = Cluster::started(&[1, 1], 3, 2);
+    let node = &mut cluster.members[2].node;
+    let claimed = contribution(node.state(), &cluster.miners[0].public(), 0);
+    let delta = claimed.delta.hash();
+    assert!(node.may_serve(&delta));
+    node.gate(delta);
+    assert!(!node.may_serve(&delta));
+    let mut order = Order(2);
+    cluster.run(&mut order, |cluster| cluster.members[2].node.contributions().count() == 3);
+    let node = &cluster.members[2].node;
+    assert!(!node.is_cut());
+    for blob in [claimed.delta.hash(), claimed.trace.hash(), claimed.state_out.hash()] {
+        assert!(!node.may_serve(&blob));
+    }
+    // Naming a blob does not stop others from serving it.
+    assert!(cluster.members[3].node.may_serve(&delta));
+    cluster.run(&mut order, |cluster| cluster.members[2].node.is_cut());
+    assert!(cluster.members[2].node.may_serve(&delta));
+    cluster.run(&mut order, over);
+    assert!(cluster.members[2].node.may_serve(&delta));
+}

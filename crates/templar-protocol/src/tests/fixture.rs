@@ -1,0 +1,370 @@
+//! A run in miniature: genesis, keys, and a cluster of nodes that exchange entries in an order drawn from a seed.
+//!
+//! What tensors would decide is decided by a function of window and miner, so every node measures the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use templar_manifest::chain::Chain;
+use templar_manifest::*;
+
+use crate::*;
+
+pub(super) const NAME: &str = "protocol test";
+
+/// Keys that sort in the order of their numbers.
+pub(super) fn keys(domain: &str, count: usize) -> Vec<SecretKey> {
+    let mut keys: Vec<SecretKey> = (0..count)
+        .map(|number| SecretKey::from_bytes(Hash::of(format!("{domain} {number}").as_bytes()).as_bytes()))
+        .collect();
+    keys.sort_by_key(SecretKey::public);
+    keys
+}
+
+/// A chain value; walking a chain takes milliseconds, so each is walked once.
+pub(super) fn chain_value(key: &SecretKey, window: WindowIndex) -> Hash {
+    static VALUES: Mutex<BTreeMap<(PublicKey, u64), Hash>> = Mutex::new(BTreeMap::new());
+    let mut values = VALUES.lock().unwrap();
+    *values.entry((key.public(), window.0)).or_insert_with(|| Chain::new(key, NAME).value(window).unwrap())
+}
+
+pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], windows: u64) -> Genesis {
+    static ANCHORS: Mutex<BTreeMap<PublicKey, Hash>> = Mutex::new(BTreeMap::new());
+    let anchor = |key: &SecretKey| {
+        *ANCHORS.lock().unwrap().entry(key.public()).or_insert_with(|| Chain::new(key, NAME).anchor())
+    };
+    Genesis {
+        name: NAME.to_owned(),
+        arithmetic: "f32/1".to_owned(),
+        model: ModelSpec {
+            vocab_size: 256,
+            hidden_size: 8,
+            layers: 1,
+            heads: 1,
+            kv_heads: 1,
+            ffn_size: 16,
+            rope_theta: 10_000,
+            norm_eps_bits: 1e-5f32.to_bits(),
+            tied_embeddings: true,
+            sequence_length: 16,
+        },
+        model_seed: Hash::of(b"model"),
+        tokenizer: BlobId::of(b"tokenizer"),
+        dataset: Hash::of(b"dataset").into(),
+        inner: InnerSpec {
+            steps: 3,
+            batch_sequences: 2,
+            micro_batch_sequences: 1,
+            beta1_ppm: 900_000,
+            beta2_ppm: 950_000,
+            eps_bits: 1e-8f32.to_bits(),
+            weight_decay_ppm: 100_000,
+            clip_norm_ppm: 1_000_000,
+            schedule: vec![Segment { steps: 1, from_nanos: 1, to_nanos: 1, shape: SegmentShape::Linear }],
+        },
+        compression: CompressionSpec {
+            block_side: 8,
+            top_k: 4,
+            quantiser: "uniform-2bit".to_owned(),
+            error_decay_ppm: 950_000,
+        },
+        outer: OuterSpec {
+            rule: "mean-of-all".to_owned(),
+            schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
+            max_contributions: 2,
+        },
+        gauntlet: GauntletSpec {
+            assigned_pages: 2,
+            unassigned_pages: 3,
+            trial_step_ppm: 100_000,
+            rating_decay_ppm: 300_000,
+            held_out_pages: 1,
+        },
+        replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
+        deadlines: Deadlines { commit_ms: 1000, reveal_ms: 1000, judge_ms: 1000 },
+        emission: EmissionSpec {
+            per_window_micros: 1_000_000_000,
+            miners_ppm: 410_000,
+            validators_ppm: 410_000,
+            treasury_ppm: 180_000,
+            vesting_windows: 4,
+        },
+        validators: validators
+            .iter()
+            .map(|(key, stake)| ValidatorSpec { key: key.public(), stake: *stake, chain_anchor: anchor(key) })
+            .collect(),
+        registration: Registration::Listed(miners.iter().map(SecretKey::public).collect()),
+        state_retention_windows: 2,
+        windows,
+    }
+}
+
+pub(super) fn state(genesis: Genesis) -> RunState {
+    RunState::new(Arc::new(genesis), Hash::of(b"initial").into(), Hash::of(b"zero").into(), 100).unwrap()
+}
+
+/// SplitMix64, for orders of delivery.
+pub(super) struct Order(pub(super) u64);
+
+impl Order {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
+    }
+}
+
+/// What a contribution of this miner for the open window says.
+pub(super) fn contribution(state: &RunState, miner: &PublicKey, nonce: u8) -> Contribution {
+    let window = state.window();
+    let name = |what: &str| Hash::of(format!("{what} {window} {miner} {nonce}").as_bytes());
+    let parent = state.parent(miner);
+    Contribution {
+        run: state.run(),
+        window,
+        miner: *miner,
+        parent: parent.map(|parent| parent.contribution),
+        state_in: parent.map_or(state.zero_state(), |parent| parent.state_out),
+        state_out: name("state").into(),
+        delta: name("delta").into(),
+        delta_bytes: 100,
+        trace: name("trace").into(),
+        trace_bytes: 100,
+        steps: 3,
+        tokens: 3 * 2 * 16,
+        loss_nanonats: 5_000_000_000,
+    }
+}
+
+fn refusal() -> Refusal {
+    Refusal::Mismatch { step: 2, tensor: "model.norm.weight".to_owned() }
+}
+
+/// What replaying this miner gives: the miner called the cheat never computed its delta.
+pub(super) fn replayed(miner: &PublicKey, cheat: &PublicKey) -> Replay {
+    if miner == cheat { Replay::Refused(refusal()) } else { Replay::Match }
+}
+
+pub(super) fn measured(judging: &Judging, plan: &JudgePlan, cheat: &PublicKey) -> Vec<ScoreEntry> {
+    let entries = judging.cut().contributions.iter();
+    entries
+        .map(|entry| {
+            let miner = entry.miner;
+            let drawn = plan.replay.contains(&miner);
+            let gain = u64::from(miner.as_bytes()[0]) * 1_000 + plan.window.0 % 3;
+            ScoreEntry {
+                miner,
+                contribution: entry.contribution,
+                replay: if drawn { replayed(&miner, cheat) } else { Replay::NotDrawn },
+                assigned_before_nanonats: 5_000_000_000,
+                assigned_after_nanonats: 4_999_000_000,
+                unassigned_before_nanonats: 5_000_000_000,
+                unassigned_after_nanonats: 5_000_000_000 - gain,
+            }
+        })
+        .collect()
+}
+
+/// One node with its driver.
+#[derive(Clone)]
+pub(super) struct Member {
+    pub(super) node: Node,
+    pub(super) key: Option<SecretKey>,
+    pub(super) journal: Vec<Entry>,
+    pub(super) online: bool,
+    under_way: BTreeSet<String>,
+    timers: BTreeSet<(WindowIndex, Phase)>,
+}
+
+/// Nodes and what is on its way to them.
+#[derive(Clone)]
+pub(super) struct Cluster {
+    pub(super) members: Vec<Member>,
+    pub(super) validators: Vec<SecretKey>,
+    pub(super) miners: Vec<SecretKey>,
+    pub(super) cheat: PublicKey,
+    pub(super) silent: BTreeSet<PublicKey>,
+    pub(super) events: Vec<Output>,
+    queue: Vec<(usize, Input)>,
+}
+
+impl Cluster {
+    /// Validators with these stakes, miners, and one node that only follows. The second miner cheats.
+    pub(super) fn new(stakes: &[u64], miners: usize, windows: u64) -> Self {
+        let (validators, miners) = (keys("validator", stakes.len()), keys("miner", miners));
+        let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().zip(stakes.iter().copied()).collect();
+        let start = state(genesis(&with_stakes, &miners, windows));
+        let everybody = validators.iter().chain(&miners).map(|key| Some(key.clone())).chain([None]);
+        let members: Vec<Member> = everybody
+            .map(|key| Member {
+                node: Node::new(start.clone(), key.as_ref().map(SecretKey::public)),
+                key,
+                journal: Vec::new(),
+                online: true,
+                under_way: BTreeSet::new(),
+                timers: BTreeSet::new(),
+            })
+            .collect();
+        let cheat = miners[1 % miners.len()].public();
+        let (silent, events, queue) = (BTreeSet::new(), Vec::new(), Vec::new());
+        Self { members, validators, miners, cheat, silent, events, queue }
+    }
+
+    /// A cluster in which everybody has begun.
+    pub(super) fn started(stakes: &[u64], miners: usize, windows: u64) -> Self {
+        let mut cluster = Self::new(stakes, miners, windows);
+        cluster.wake();
+        cluster
+    }
+
+    /// Asks every node what it should be doing.
+    pub(super) fn wake(&mut self) {
+        for member in 0..self.members.len() {
+            let outputs = self.members[member].node.todo();
+            self.carry(member, outputs);
+        }
+    }
+
+    /// Delivers in the order drawn from `order`, some twice, some only at a later try, until nothing is left or `until`
+    /// holds.
+    pub(super) fn run(&mut self, order: &mut Order, until: impl Fn(&Self) -> bool) {
+        while !self.queue.is_empty() && !until(self) {
+            let index = order.below(self.queue.len());
+            let (to, input) = self.queue.swap_remove(index);
+            if !self.members[to].online {
+                continue;
+            }
+            match order.below(8) {
+                0 => self.queue.push((to, input)),
+                1 => {
+                    self.deliver(to, input.clone());
+                    self.deliver(to, input);
+                }
+                _ => self.deliver(to, input),
+            }
+        }
+    }
+
+    pub(super) fn deliver(&mut self, to: usize, input: Input) {
+        let before = self.members[to].node.clone();
+        match self.members[to].node.step(input.clone()) {
+            Ok(outputs) => self.carry(to, outputs),
+            Err(reject) => {
+                assert_eq!(self.members[to].node, before, "{reject} changed the state");
+                match reject {
+                    Reject::Early { .. } => self.queue.push((to, input)),
+                    Reject::NotInCut(_) | Reject::Over => {}
+                    other => panic!("member {to} refuses: {other}: {input:?}"),
+                }
+            }
+        }
+    }
+
+    /// Lets the time of every phase that a node waits in run out.
+    pub(super) fn expire(&mut self) {
+        for member in 0..self.members.len() {
+            let window = self.members[member].node.state().window();
+            for (of, phase) in std::mem::take(&mut self.members[member].timers) {
+                if of == window && self.members[member].online {
+                    self.deliver(member, Input::Deadline { window, phase });
+                }
+            }
+        }
+    }
+
+    /// Ends a node and starts it again from its journal.
+    pub(super) fn restart(&mut self, member: usize) {
+        let old = &mut self.members[member];
+        let start = old.node.state_at(WindowIndex(0)).unwrap();
+        let mut node = Node::new(start, old.key.as_ref().map(SecretKey::public));
+        for entry in &old.journal {
+            node.step(Input::Entry(entry.clone())).unwrap();
+        }
+        assert_eq!(node.state(), old.node.state());
+        assert_eq!(node.closed(), old.node.closed());
+        old.node = node;
+        old.under_way.clear();
+        old.timers.clear();
+        let outputs = old.node.todo();
+        self.carry(member, outputs);
+    }
+
+    /// Sends everything that one node knows to another, as a sync would.
+    pub(super) fn sync(&mut self, from: usize, to: usize) {
+        let journal = self.members[from].journal.clone();
+        self.queue.extend(journal.into_iter().map(|entry| (to, Input::Entry(entry))));
+    }
+
+    pub(super) fn send_to_all(&mut self, entry: &Entry) {
+        for to in 0..self.members.len() {
+            self.queue.push((to, Input::Entry(entry.clone())));
+        }
+    }
+
+    fn carry(&mut self, from: usize, outputs: Vec<Output>) {
+        for output in outputs {
+            match &output {
+                Output::Accepted { entry, .. } => {
+                    self.members[from].journal.push(entry.clone());
+                    for to in (0..self.members.len()).filter(|to| *to != from) {
+                        self.queue.push((to, Input::Entry(entry.clone())));
+                    }
+                    continue;
+                }
+                Output::Dropped { .. } | Output::Equivocation { .. } | Output::Dispute(_) => {
+                    self.events.push(output.clone());
+                    continue;
+                }
+                Output::Closed { .. } => continue,
+                _ => {}
+            }
+            let window = self.members[from].node.state().window();
+            if self.members[from].under_way.insert(format!("{window:?} {output:?}"))
+                && let Some(input) = self.work(from, output)
+            {
+                self.queue.push((from, input));
+            }
+        }
+    }
+
+    fn work(&mut self, from: usize, output: Output) -> Option<Input> {
+        let cheat = self.cheat;
+        let member = &mut self.members[from];
+        let key = member.key.clone().expect("a node without a key has nothing to do");
+        if self.silent.contains(&key.public()) {
+            return None;
+        }
+        Some(match output {
+            Output::Train { .. } => {
+                let claimed = contribution(member.node.state(), &key.public(), 0);
+                Input::Entry(Entry::Envelope(Signed::sign(claimed, &key).envelope()))
+            }
+            Output::Sign(document) => Input::Entry(document.sign(&key)),
+            Output::Reveal { window } => Input::Entry(Entry::Reveal(RevealEntry {
+                run: member.node.state().run(),
+                window,
+                validator: key.public(),
+                value: chain_value(&key, window),
+            })),
+            Output::Judge(plan) => {
+                let entries = measured(member.node.judging().unwrap(), &plan, &cheat);
+                Input::Measured(Measured::Judged { window: plan.window, seed: plan.seed, entries })
+            }
+            Output::Confirm { window, miner, .. } => {
+                Input::Measured(Measured::Confirmed { window, miner, replay: replayed(&miner, &cheat) })
+            }
+            Output::Apply { window, outcomes, .. } => {
+                let checkpoint = Hash::of(format!("{window} {outcomes:?}").as_bytes()).into();
+                let held_out_loss_nanonats = 5_000_000_000 - window.0;
+                Input::Measured(Measured::Applied { window, outcomes, checkpoint, held_out_loss_nanonats })
+            }
+            Output::Timer { window, phase, .. } => {
+                member.timers.insert((window, phase));
+                return None;
+            }
+            _ => unreachable!("events were handled"),
+        })
+    }
+}
