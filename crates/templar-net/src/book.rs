@@ -34,7 +34,7 @@ struct Peer {
     met: bool,
     /// Attempts to reach it that failed since it was last met.
     failures: u32,
-    /// How often it came to us: a reason to try it again at once.
+    /// How often it came to us, or we were told a new address: a reason to try it again at once.
     contacts: u64,
     /// It broke the protocol or sent bytes that are not what it was asked for.
     blamed: bool,
@@ -89,6 +89,7 @@ impl Book {
             blamed: false,
             problem: None,
         });
+        let before = peer.addrs.clone();
         // Hearsay does not displace what the peer itself or our own configuration says; the peer itself may.
         if source != Source::Heard || peer.source == Source::Heard || peer.addrs.is_empty() {
             let mut addrs = addr.addrs;
@@ -101,7 +102,7 @@ impl Book {
             peer.addrs = addrs;
         }
         peer.source = peer.source.max(source);
-        if source != Source::Heard {
+        if source == Source::Announced || (source == Source::Configured && peer.addrs != before) {
             peer.contacts = peer.contacts.wrapping_add(1);
         }
         drop(peers);
@@ -163,6 +164,7 @@ impl Book {
         self.lock().get(id).map(|peer| peer.contacts)
     }
 
+    #[cfg(test)]
     pub(crate) fn failures(&self, id: &PeerId) -> u32 {
         self.lock().get(id).map_or(0, |peer| peer.failures)
     }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use iroh::endpoint::{PortmapperConfig, QuicTransportConfig, VarInt, presets};
 use iroh::protocol::Router;
@@ -13,6 +14,7 @@ use templar_manifest::Hash;
 use templar_store::{Store, to_iroh};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::book::{Book, Source};
 use crate::fetch::{Fetched, FetchedTicket, Fetcher};
@@ -28,6 +30,9 @@ use crate::{BindError, FetchError, Limits, NetConfig};
 
 /// How many other peers a ticket names beside this node.
 const PEERS_IN_TICKET: usize = 4;
+
+/// How long the end of connections may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// One node's connections. Cheap to clone: all clones are the same node.
 #[derive(Clone)]
@@ -197,8 +202,11 @@ impl Net {
                 }
             }
         }
-        if let Err(error) = self.inner.router.shutdown().await {
-            tracing::error!(%error, "the router of the network ended badly");
+        match timeout(FAREWELL, self.inner.router.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the router of the network ended badly"),
+            // Peers that are gone cannot confirm the end of their connections; those that live have been told.
+            Err(_) => tracing::debug!("some peers did not confirm the end of their connections"),
         }
     }
 

@@ -60,6 +60,8 @@ pub(crate) struct Puller {
 #[derive(Debug)]
 enum PullError {
     Connect(String),
+    /// It came to us, maybe from a new address, while we were still knocking at the old one.
+    CameAgain,
     Wire(WireError),
     Stalled,
     Refused(Refusal),
@@ -112,20 +114,16 @@ impl Puller {
     async fn follow(&self, peer: &PeerId) {
         let mut cursor = None;
         let mut pause = FIRST_PAUSE;
-        let mut changes = self.book.changes();
         while let Some(contacts) = self.book.contacts(peer) {
             let before: Option<Cursor> = cursor;
-            let error = tokio::select! {
-                error = self.pull(peer, &mut cursor) => error,
-                // It came to us, maybe from a new address, while we were still knocking at the old one.
-                () = self.came_again(peer, contacts, &mut changes), if self.book.failures(peer) > 0 => continue,
-            };
+            let error = self.pull(peer, contacts, &mut cursor).await;
             if cursor != before {
                 pause = FIRST_PAUSE;
             }
             tracing::debug!(peer = short(peer), ?error, "a pull of entries ended");
             match error {
                 PullError::ReceiverGone => return,
+                PullError::CameAgain => continue,
                 PullError::Connect(reason) => self.book.unreachable(peer, reason),
                 PullError::Stalled => self.book.unreachable(peer, "stalled while sending its log".to_owned()),
                 PullError::Wire(error) if !error.is_misbehaviour() => self.book.unreachable(peer, error.to_string()),
@@ -151,7 +149,7 @@ impl Puller {
             }
             tokio::select! {
                 () = sleep(pause) => pause = (pause * 2).min(self.limits.max_retry_pause),
-                () = self.came_again(peer, contacts, &mut changes) => pause = FIRST_PAUSE,
+                () = self.came_again(peer, contacts) => pause = FIRST_PAUSE,
             }
         }
     }
@@ -164,7 +162,8 @@ impl Puller {
     }
 
     /// Returns when the peer has come to us since `contacts`, or is no longer in the book.
-    async fn came_again(&self, peer: &PeerId, contacts: u64, changes: &mut watch::Receiver<u64>) {
+    async fn came_again(&self, peer: &PeerId, contacts: u64) {
+        let mut changes = self.book.changes();
         loop {
             changes.borrow_and_update();
             if self.book.contacts(peer) != Some(contacts) || changes.changed().await.is_err() {
@@ -184,10 +183,13 @@ impl Puller {
     }
 
     /// One connection, from dialling to its end.
-    async fn pull(&self, peer: &PeerId, cursor: &mut Option<Cursor>) -> PullError {
-        let connection = match self.connect(peer).await {
-            Ok(connection) => connection,
-            Err(reason) => return PullError::Connect(reason),
+    async fn pull(&self, peer: &PeerId, contacts: u64, cursor: &mut Option<Cursor>) -> PullError {
+        let connection = tokio::select! {
+            connected = self.connect(peer) => match connected {
+                Ok(connection) => connection,
+                Err(reason) => return PullError::Connect(reason),
+            },
+            () = self.came_again(peer, contacts) => return PullError::CameAgain,
         };
         self.book.met(peer);
         let error = tokio::select! {
@@ -237,6 +239,7 @@ impl Puller {
         }
         loop {
             let frame = self.frame(&mut recv).await?;
+            let mut next = *cursor;
             let pulled = match decode(&frame)? {
                 Reply::Entry { seq: number, bytes } => {
                     // It starts over when its log is not the one that we read before, and only then.
@@ -245,7 +248,7 @@ impl Puller {
                     }
                     seq = Some(number);
                     let bytes = frame.slice_ref(bytes);
-                    *cursor = Some(Cursor { seq: number, entry: Hash::of(&bytes) });
+                    next = Some(Cursor { seq: number, entry: Hash::of(&bytes) });
                     Pulled::Entry { peer: *peer, bytes }
                 }
                 Reply::CaughtUp => Pulled::CaughtUp { peer: *peer },
@@ -254,6 +257,8 @@ impl Puller {
                 }
             };
             self.out.send(pulled).await.map_err(|_| PullError::ReceiverGone)?;
+            // Only now: a stream cut while the channel is full must bring this entry again.
+            *cursor = next;
         }
     }
 

@@ -122,11 +122,7 @@ impl ServePolicy for Allowed {
 
 /// Short waits for peers that never answer.
 fn impatient() -> Limits {
-    Limits {
-        connect_timeout: Duration::from_millis(500),
-        stall_timeout: Duration::from_millis(500),
-        ..Limits::default()
-    }
+    Limits { connect_timeout: Duration::from_secs(1), stall_timeout: Duration::from_secs(1), ..Limits::default() }
 }
 
 fn config(seed: u8, limits: Limits) -> NetConfig {

@@ -1,6 +1,7 @@
 //! Entries flow to everybody, from wherever a reader stopped, and only within a run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use templar_manifest::Hash;
@@ -115,6 +116,31 @@ async fn a_slow_reader_loses_nothing() {
         last = soon(pulled.recv()).await;
     }
     assert!(matches!(last, Some(Pulled::Entry { bytes, .. }) if bytes.ends_with(b"1999")));
+    a.end().await;
+    b.end().await;
+}
+
+#[tokio::test]
+async fn an_interrupted_stream_loses_and_repeats_nothing() {
+    let a = Node::new(1).await;
+    let limits = Limits { entries_in_flight: 1, misbehaviour_pause: Duration::from_millis(5), ..Limits::default() };
+    let b = Node::with(2, limits, Store::memory().await, TestLog::new(run()), Arc::new(ServeAll)).await;
+    let entries: Vec<Bytes> = (0..12).map(|i| format!("entry {i}").into()).collect();
+    for entry in &entries {
+        a.log.push(entry.clone());
+    }
+    b.knows(&a.net);
+    let mut pulled = b.net.pull_entries();
+    let mut arrived = Vec::new();
+    while arrived.len() < entries.len() {
+        match soon(pulled.recv()).await.unwrap() {
+            Pulled::Entry { bytes, .. } => arrived.push(bytes),
+            Pulled::CaughtUp { .. } => break,
+        }
+        // Cuts the stream, with one entry in the channel and the next one waiting before it.
+        b.net.blame(&a.net.id(), "a test");
+    }
+    assert_eq!(arrived, entries);
     a.end().await;
     b.end().await;
 }
