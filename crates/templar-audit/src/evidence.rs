@@ -1,0 +1,158 @@
+//! What a recomputation reads from: the recipe, the dataset, and blobs by hash.
+
+use std::collections::BTreeMap;
+
+use templar_data::{PageError, PageReader, Split};
+use templar_manifest::{Checkpoint, CheckpointId, Dataset, Hash, MAX_PAYLOAD_BYTES, Payload, State, StateId, payload};
+use templar_store::{BlobSource, ReadError};
+use templar_train::tensors::{LoadError, read_parameters};
+use templar_train::{MinerState, Recipe, TrainError};
+
+/// Why something cannot be recomputed.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// It is not here.
+    #[error("{what} is missing")]
+    Unavailable {
+        /// What is missing, with its hash.
+        what: String,
+    },
+    /// It is here and not what its name says, or contradicts what names it.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl EvidenceError {
+    pub(crate) fn read(what: &str, error: &ReadError) -> Self {
+        match error {
+            ReadError::NotFound { id } => Self::Unavailable { what: format!("{what} {id}") },
+            error => Self::Broken(format!("{what}: {}", chain(error))),
+        }
+    }
+
+    pub(crate) fn load(what: &str, error: &LoadError) -> Self {
+        match error {
+            LoadError::Read { name, source } => Self::read(&format!("{what}, tensor {name},"), source),
+            error => Self::Broken(format!("{what}: {}", chain(error))),
+        }
+    }
+
+    pub(crate) fn page(error: &PageError) -> Self {
+        match error {
+            PageError::Read { source, .. } => Self::read("dataset shard", source),
+            error => Self::Broken(chain(error)),
+        }
+    }
+
+    pub(crate) fn train(error: &TrainError) -> Self {
+        match error {
+            TrainError::Page { source, .. } => Self::page(source),
+            error => Self::Broken(chain(error)),
+        }
+    }
+}
+
+/// An error with its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Everything that a recomputation of a run reads.
+pub struct Evidence<'a> {
+    /// What genesis says.
+    pub recipe: &'a Recipe,
+    /// Blobs by hash.
+    pub blobs: &'a dyn BlobSource,
+    training: PageReader<'a>,
+    validation: PageReader<'a>,
+}
+
+impl<'a> Evidence<'a> {
+    /// Evidence of the run of `recipe` on `dataset`, from `blobs`. Reads nothing yet.
+    pub fn new(recipe: &'a Recipe, dataset: &'a Dataset, blobs: &'a dyn BlobSource) -> Result<Self, EvidenceError> {
+        let length = recipe.genesis.model.sequence_length;
+        let reader =
+            |split| PageReader::new(blobs, dataset, split, length).map_err(|error| EvidenceError::page(&error));
+        Ok(Self { recipe, blobs, training: reader(Split::Training)?, validation: reader(Split::Validation)? })
+    }
+
+    /// A page to train on.
+    pub fn page(&self, page: u64) -> Result<Vec<u32>, PageError> {
+        self.training.read(page)
+    }
+
+    /// Pages to train on.
+    pub fn pages(&self, pages: &[u64]) -> Result<Vec<Vec<u32>>, EvidenceError> {
+        pages.iter().map(|&page| self.training.read(page).map_err(|error| EvidenceError::page(&error))).collect()
+    }
+
+    /// The held-out pages on which records state the loss: the first ones, as many as genesis says or there are.
+    pub fn held_out_pages(&self) -> Result<Vec<Vec<u32>>, EvidenceError> {
+        let count = u64::from(self.recipe.genesis.gauntlet.held_out_pages).min(self.validation.page_count());
+        (0..count).map(|page| self.validation.read(page).map_err(|error| EvidenceError::page(&error))).collect()
+    }
+
+    /// The bytes of a blob that is named as `what`.
+    pub fn blob(&self, what: &str, id: &Hash, max_bytes: u64) -> Result<Vec<u8>, EvidenceError> {
+        self.blobs.read(id, max_bytes).map(Into::into).map_err(|error| EvidenceError::read(what, &error))
+    }
+
+    /// A manifest by its id.
+    pub fn manifest<T: Payload>(&self, id: &Hash) -> Result<T, EvidenceError> {
+        let what = format!("{} manifest", T::KIND);
+        let bytes = self.blob(&what, id, MAX_PAYLOAD_BYTES as u64)?;
+        payload::decode(&bytes).map_err(|error| EvidenceError::Broken(format!("{what} {id}: {error}")))
+    }
+
+    /// The parameters of a checkpoint.
+    pub fn parameters(&self, id: &CheckpointId) -> Result<Vec<f32>, EvidenceError> {
+        let checkpoint: Checkpoint = self.manifest(&id.hash())?;
+        read_parameters(&self.recipe.tensors, &checkpoint, self.blobs)
+            .map_err(|error| EvidenceError::load(&format!("checkpoint {}", id.short()), &error))
+    }
+
+    /// A miner's state: zero, or from its blobs.
+    pub fn state(&self, id: &StateId) -> Result<MinerState, EvidenceError> {
+        if *id == MinerState::zero_id(self.recipe.run, &self.recipe.tensors) {
+            return Ok(MinerState::zero(self.recipe.parameter_count()));
+        }
+        let manifest: State = self.manifest(&id.hash())?;
+        MinerState::read(&self.recipe.tensors, &manifest, self.blobs)
+            .map_err(|error| EvidenceError::load(&format!("state {}", id.short()), &error))
+    }
+}
+
+/// States that replays gave, so that an audit of many windows needs no state blobs: each follows from the one before.
+#[derive(Debug, Default)]
+pub struct States {
+    known: BTreeMap<StateId, MinerState>,
+}
+
+impl States {
+    /// The state from here, or from the blobs of `evidence`.
+    pub fn get(&self, evidence: &Evidence<'_>, id: &StateId) -> Result<MinerState, EvidenceError> {
+        self.known.get(id).map_or_else(|| evidence.state(id), |state| Ok(state.clone()))
+    }
+
+    /// Whether the state is here.
+    pub fn knows(&self, id: &StateId) -> bool {
+        self.known.contains_key(id)
+    }
+
+    /// Keeps a state.
+    pub fn insert(&mut self, id: StateId, state: MinerState) {
+        self.known.insert(id, state);
+    }
+
+    /// Forgets all states but those that `wanted` names.
+    pub fn retain(&mut self, wanted: impl Fn(&StateId) -> bool) {
+        self.known.retain(|id, _| wanted(id));
+    }
+}

@@ -1,0 +1,137 @@
+//! Judges the contributions of a cut: decodes, replays, measures.
+
+use templar_delta::{Delta, max_bytes};
+use templar_manifest::trace::{Trace, TraceHeader};
+use templar_manifest::{Contribution, PublicKey, Refusal, Replay, ScoreEntry, Signed};
+use templar_protocol::{JudgePlan, RunState};
+use templar_train::{Claim, Replayed, Task, evaluate, replay, trial};
+
+use crate::evidence::{Evidence, EvidenceError, States, chain};
+
+/// A refusal's text: printable ASCII, bounded, as manifests have it.
+fn refusal_text(error: &dyn std::error::Error) -> String {
+    let mut text: String = chain(error).chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
+    text.truncate(512);
+    text
+}
+
+/// The delta of a contribution, or why it is refused.
+fn open_delta(evidence: &Evidence<'_>, contribution: &Contribution) -> Result<Result<Delta, Refusal>, EvidenceError> {
+    let recipe = evidence.recipe;
+    let limit = max_bytes(&recipe.tensors, &recipe.compression)
+        .map_err(|error| EvidenceError::Broken(format!("bound of deltas: {}", chain(&error))))?;
+    if contribution.delta_bytes > limit {
+        // Refused by its claim alone: nobody has to fetch what cannot be a delta.
+        return Ok(Err(Refusal::WrongClaim { field: "delta_bytes".to_owned() }));
+    }
+    let bytes = evidence.blob("delta", &contribution.delta.hash(), limit)?;
+    if bytes.len() as u64 != contribution.delta_bytes {
+        return Ok(Err(Refusal::WrongClaim { field: "delta_bytes".to_owned() }));
+    }
+    Ok(recipe.decode_delta(contribution, &bytes).map_err(|error| Refusal::Malformed { error: refusal_text(&error) }))
+}
+
+/// The trace of a contribution, or why it is refused.
+fn open_trace(evidence: &Evidence<'_>, contribution: &Contribution) -> Result<Result<Trace, Refusal>, EvidenceError> {
+    let expected = TraceHeader {
+        run: contribution.run,
+        window: contribution.window,
+        miner: contribution.miner,
+        steps: contribution.steps,
+        tensors: evidence.recipe.tensors.len() as u32,
+    };
+    if contribution.trace_bytes != expected.trace_bytes() {
+        return Ok(Err(Refusal::WrongClaim { field: "trace_bytes".to_owned() }));
+    }
+    let bytes = evidence.blob("trace", &contribution.trace.hash(), contribution.trace_bytes)?;
+    Ok(Trace::decode(&bytes, &expected).map_err(|error| Refusal::Malformed { error: refusal_text(&error) }))
+}
+
+/// Replays one contribution of the open window of `before`, from the parameters of the window's checkpoint.
+///
+/// # Errors
+/// What is missing or broken; a contribution that is wrong is not an error but a refusal.
+pub fn replay_contribution(
+    evidence: &Evidence<'_>,
+    before: &RunState,
+    contribution: &Contribution,
+    parameters: &[f32],
+    states: &States,
+) -> Result<Replayed, EvidenceError> {
+    let refused = |refusal| Ok(Replayed { verdict: Replay::Refused(refusal), state: None });
+    if let Err(refusal) = open_delta(evidence, contribution)? {
+        return refused(refusal);
+    }
+    let trace = match open_trace(evidence, contribution)? {
+        Ok(trace) => trace,
+        Err(refusal) => return refused(refusal),
+    };
+    let state = states.get(evidence, &contribution.state_in)?;
+    let assignment = before.assignment();
+    let slot = before.genesis().slot(&contribution.miner).and_then(|slot| assignment.slot(slot));
+    let pages =
+        slot.ok_or_else(|| EvidenceError::Broken(format!("miner {} has no slot", contribution.miner)))?.to_vec();
+    let task = Task { window: contribution.window, miner: contribution.miner, pages, steps: contribution.steps };
+    let claim = Claim { contribution, trace: &trace };
+    replay(evidence.recipe, &task, parameters.to_vec(), state, claim, &|page| evidence.page(page))
+        .map_err(|error| EvidenceError::train(&error))
+}
+
+/// Measures every contribution of the cut as `plan` says. `replay` decides about one contribution of those that the plan
+/// draws; the entries come in the order of the cut. With a delta that cannot be tried the losses are 0.
+pub fn judge(
+    evidence: &Evidence<'_>,
+    plan: &JudgePlan,
+    contributions: &[Signed<Contribution>],
+    parameters: &[f32],
+    mut replay: impl FnMut(&Contribution) -> Result<Replay, EvidenceError>,
+) -> Result<Vec<ScoreEntry>, EvidenceError> {
+    let recipe = evidence.recipe;
+    let mut model = recipe.model();
+    let mut loss = |parameters: &[f32], pages: &[Vec<u32>]| {
+        evaluate(&mut model, parameters, pages)
+            .map_err(|error| EvidenceError::Broken(format!("evaluation: {}", chain(&error))))
+    };
+    let unassigned = evidence.pages(&plan.unassigned)?;
+    let unassigned_before = loss(parameters, &unassigned)?;
+    let mut entries = Vec::new();
+    for signed in contributions {
+        let contribution = signed.payload();
+        let mut entry = ScoreEntry {
+            miner: contribution.miner,
+            contribution: signed.id().into(),
+            replay: Replay::NotDrawn,
+            assigned_before_nanonats: 0,
+            assigned_after_nanonats: 0,
+            unassigned_before_nanonats: 0,
+            unassigned_after_nanonats: 0,
+        };
+        if plan.replay.contains(&contribution.miner) {
+            entry.replay = replay(contribution)?;
+        }
+        // A delta that was withheld cannot be tried either; whether it is missing here is the replay's to say.
+        let delta = match open_delta(evidence, contribution) {
+            Ok(delta) => delta.ok(),
+            Err(EvidenceError::Unavailable { .. }) if is_withheld(&entry.replay) => None,
+            Err(error) => return Err(error),
+        };
+        let tried = delta.and_then(|delta| trial(recipe, contribution.window.0, &delta, parameters).ok());
+        if let Some(tried) = tried {
+            let assigned = evidence.pages(assigned_pages(plan, &contribution.miner))?;
+            entry.assigned_before_nanonats = loss(parameters, &assigned)?;
+            entry.assigned_after_nanonats = loss(&tried, &assigned)?;
+            entry.unassigned_before_nanonats = unassigned_before;
+            entry.unassigned_after_nanonats = loss(&tried, &unassigned)?;
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+fn is_withheld(replay: &Replay) -> bool {
+    *replay == Replay::Refused(Refusal::Withheld)
+}
+
+fn assigned_pages<'a>(plan: &'a JudgePlan, miner: &PublicKey) -> &'a [u64] {
+    plan.assigned.get(miner).map_or(&[], Vec::as_slice)
+}

@@ -1,0 +1,287 @@
+//! Audits a closed window: everything that its record says, found again from blobs or not.
+
+use std::collections::BTreeMap;
+
+use templar_manifest::{
+    Audit, AuditEntry, AuditVerdict, Checkpoint, Contribution, Hash, Outcome, PublicKey, Refusal, Replay, Score,
+    ScoreEntry, Signed, State, TensorBlob, Verdict, payload,
+};
+use templar_protocol::{AdvanceError, ClosedWindow, Judging, RunState};
+use templar_train::Replayed;
+
+use crate::apply::{Applied, apply};
+use crate::evidence::{Evidence, EvidenceError, States};
+use crate::judge::{judge, replay_contribution};
+
+/// What an audit of a window found, and where the next window starts.
+#[derive(Debug)]
+pub struct WindowAudit {
+    /// The findings.
+    pub audit: Audit,
+    /// The state after the window; `None` where the record does not follow from its parts.
+    pub after: Option<RunState>,
+    /// The parameters after the window; `None` where they could not be found again.
+    pub parameters: Option<Vec<f32>>,
+}
+
+impl WindowAudit {
+    /// The worst of all verdicts: a mismatch over something unavailable over a match.
+    pub fn verdict(&self) -> &AuditVerdict {
+        let audit = &self.audit;
+        let all = [&audit.record_verdict, &audit.checkpoint_verdict, &audit.ledger_verdict];
+        let all = || all.into_iter().chain(audit.contributions.iter().map(|entry| &entry.verdict));
+        all()
+            .find(|verdict| matches!(verdict, AuditVerdict::Mismatch { .. }))
+            .or_else(|| all().find(|verdict| matches!(verdict, AuditVerdict::Unavailable { .. })))
+            .unwrap_or(&AuditVerdict::Match)
+    }
+}
+
+fn mismatch(what: impl Into<String>) -> AuditVerdict {
+    AuditVerdict::Mismatch { what: printable(what.into()) }
+}
+
+fn unavailable(what: impl Into<String>) -> AuditVerdict {
+    AuditVerdict::Unavailable { what: printable(what.into()) }
+}
+
+/// Texts of manifests are printable ASCII and bounded.
+fn printable(text: String) -> String {
+    text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).take(1024).collect()
+}
+
+fn failed(error: &EvidenceError) -> AuditVerdict {
+    match error {
+        EvidenceError::Unavailable { what } => unavailable(what.clone()),
+        EvidenceError::Broken(what) => mismatch(what.clone()),
+    }
+}
+
+/// The replay of every contribution of a window, by miner.
+type Replays = BTreeMap<PublicKey, Result<Replayed, EvidenceError>>;
+
+/// Recomputes a closed window from the state `before` it and the `parameters` of its checkpoint: replays every
+/// contribution, measures every loss of every score, takes the outer step, and computes the record anew. States that
+/// replays give are kept in `states` for the next window. `seen` hears of each contribution as it is found.
+pub fn audit_window(
+    evidence: &Evidence<'_>,
+    before: &RunState,
+    closed: &ClosedWindow,
+    parameters: &[f32],
+    states: &mut States,
+    auditor: PublicKey,
+    seen: &mut dyn FnMut(&AuditEntry),
+) -> WindowAudit {
+    let record = &closed.window;
+    let mut replays = Replays::new();
+    let mut entries = Vec::new();
+    for (signed, outcome) in closed.contributions.iter().zip(&record.outcomes) {
+        let contribution = signed.payload();
+        let replayed = replay_contribution(evidence, before, contribution, parameters, states);
+        let mut verdict = compare(outcome, &replayed);
+        if verdict == AuditVerdict::Match
+            && let Err(error) = stored_state(evidence, contribution)
+        {
+            verdict = failed(&error);
+        }
+        let entry = AuditEntry { miner: outcome.miner, contribution: outcome.contribution, verdict };
+        seen(&entry);
+        entries.push(entry);
+        replays.insert(contribution.miner, replayed);
+    }
+
+    let mut after = before.clone();
+    let advanced = after.advance(closed);
+    let record_verdict = match &advanced {
+        Err(error) => mismatch(error.to_string()),
+        Ok(()) => check_scores(evidence, before, closed, parameters, &replays),
+    };
+    let ledger_verdict = match &advanced {
+        Ok(()) => AuditVerdict::Match,
+        Err(AdvanceError::Differs(field @ ("mints" | "ledger_root" | "weights"))) => {
+            mismatch(format!("record does not recompute: {field} differs"))
+        }
+        Err(error) => unavailable(format!("the record does not recompute: {error}")),
+    };
+    let contributions = &closed.contributions;
+    let applied = apply(evidence, record.window, &record.outcomes, contributions, parameters.to_vec());
+    let checkpoint_verdict = check_checkpoint(evidence, closed, &applied);
+
+    for (miner, replayed) in replays {
+        if let (Ok(Replayed { state: Some(state), .. }), Some(contribution)) = (replayed, by_miner(closed, &miner)) {
+            states.insert(contribution.state_out, state);
+        }
+    }
+    let parents =
+        |id| evidence.recipe.genesis.miners().iter().any(|key| after.parent(key).is_some_and(|p| p.state_out == id));
+    states.retain(|id| parents(*id));
+    WindowAudit {
+        parameters: applied.ok().map(|applied| applied.parameters),
+        after: advanced.is_ok().then_some(after),
+        audit: Audit {
+            run: record.run,
+            window: record.window,
+            record: payload::id_of(record).into(),
+            auditor,
+            record_verdict,
+            checkpoint_verdict,
+            ledger_verdict,
+            contributions: entries,
+        },
+    }
+}
+
+fn by_miner<'a>(closed: &'a ClosedWindow, miner: &PublicKey) -> Option<&'a Contribution> {
+    closed.contributions.iter().map(Signed::payload).find(|contribution| contribution.miner == *miner)
+}
+
+/// Whether the recorded outcome of a contribution is what its replay gives.
+fn compare(outcome: &Outcome, replayed: &Result<Replayed, EvidenceError>) -> AuditVerdict {
+    match (&outcome.verdict, replayed) {
+        // Which scores were in time is for the record; the outcome follows from them.
+        (Verdict::Refused(Refusal::NotReplayed), _) => AuditVerdict::Match,
+        // That bytes did not come in time leaves no trace in any bytes.
+        (Verdict::Refused(Refusal::Withheld), _) => unavailable("recorded as withheld, which no blob can show"),
+        (_, Err(error)) => failed(error),
+        (Verdict::Aggregated | Verdict::Reserve, Ok(replayed)) => match &replayed.verdict {
+            Replay::Match => AuditVerdict::Match,
+            Replay::Refused(refusal) => mismatch(format!("recorded as accepted; {refusal}")),
+            Replay::NotDrawn => unavailable("not replayed"),
+        },
+        (Verdict::Refused(recorded), Ok(replayed)) => match &replayed.verdict {
+            Replay::Refused(found) if found == recorded => AuditVerdict::Match,
+            Replay::Refused(found) => mismatch(format!("recorded as refused ({recorded}); found: {found}")),
+            Replay::Match => mismatch(format!("recorded as refused ({recorded}); it replays to its hash")),
+            Replay::NotDrawn => unavailable("not replayed"),
+        },
+    }
+}
+
+/// Recomputes every number of every score.
+fn check_scores(
+    evidence: &Evidence<'_>,
+    before: &RunState,
+    closed: &ClosedWindow,
+    parameters: &[f32],
+    replays: &Replays,
+) -> AuditVerdict {
+    let contributions = closed.contributions.iter().map(Signed::payload);
+    let judging = match before.judging(&closed.cut, contributions, closed.window.reveals.clone()) {
+        Ok(judging) => judging,
+        Err(error) => return mismatch(error.to_string()),
+    };
+    for score in &closed.scores {
+        let verdict = check_score(evidence, before, &judging, score.payload(), closed, parameters, replays);
+        if verdict != AuditVerdict::Match {
+            return verdict;
+        }
+    }
+    AuditVerdict::Match
+}
+
+fn check_score(
+    evidence: &Evidence<'_>,
+    before: &RunState,
+    judging: &Judging,
+    score: &Score,
+    closed: &ClosedWindow,
+    parameters: &[f32],
+    replays: &Replays,
+) -> AuditVerdict {
+    let validator = score.validator.short();
+    let Some(plan) = before.judge_plan(judging, &score.validator) else {
+        return mismatch(format!("validator {validator} scored without having revealed"));
+    };
+    let recorded: BTreeMap<_, &ScoreEntry> = score.entries.iter().map(|entry| (entry.miner, entry)).collect();
+    let found = judge(evidence, &plan, &closed.contributions, parameters, |contribution| {
+        let said = recorded.get(&contribution.miner).map(|entry| &entry.replay);
+        if said == Some(&Replay::Refused(Refusal::Withheld)) {
+            return Ok(Replay::Refused(Refusal::Withheld));
+        }
+        match replays.get(&contribution.miner) {
+            Some(Ok(replayed)) => Ok(replayed.verdict.clone()),
+            Some(Err(EvidenceError::Broken(what))) => Err(EvidenceError::Broken(what.clone())),
+            Some(Err(EvidenceError::Unavailable { what })) => Err(EvidenceError::Unavailable { what: what.clone() }),
+            None => Err(EvidenceError::Unavailable { what: format!("replay of {}", contribution.miner) }),
+        }
+    });
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    for entry in &found {
+        let Some(said) = recorded.get(&entry.miner) else {
+            return mismatch(format!("score of validator {validator} lacks miner {}", entry.miner.short()));
+        };
+        if let Some(field) = first_difference(said, entry) {
+            let miner = entry.miner.short();
+            return mismatch(format!("score of validator {validator} on miner {miner}: {field}"));
+        }
+    }
+    AuditVerdict::Match
+}
+
+/// The first field in which two entries differ, with both values.
+fn first_difference(said: &ScoreEntry, found: &ScoreEntry) -> Option<String> {
+    if said.replay != found.replay {
+        return Some(format!("replay is {:?}, found {:?}", said.replay, found.replay));
+    }
+    let fields = [
+        ("assigned_before_nanonats", said.assigned_before_nanonats, found.assigned_before_nanonats),
+        ("assigned_after_nanonats", said.assigned_after_nanonats, found.assigned_after_nanonats),
+        ("unassigned_before_nanonats", said.unassigned_before_nanonats, found.unassigned_before_nanonats),
+        ("unassigned_after_nanonats", said.unassigned_after_nanonats, found.unassigned_after_nanonats),
+    ];
+    fields
+        .into_iter()
+        .find(|(_, said, found)| said != found)
+        .map(|(field, said, found)| format!("{field} is {said}, found {found}"))
+}
+
+fn check_checkpoint(
+    evidence: &Evidence<'_>,
+    closed: &ClosedWindow,
+    applied: &Result<Applied, EvidenceError>,
+) -> AuditVerdict {
+    let record = &closed.window;
+    let applied = match applied {
+        Ok(applied) => applied,
+        Err(error) => return failed(error),
+    };
+    if applied.id != record.checkpoint {
+        return mismatch(format!("checkpoint is recorded as {}, found {}", record.checkpoint, applied.id));
+    }
+    if applied.held_out_loss_nanonats != record.held_out_loss_nanonats {
+        let (said, found) = (record.held_out_loss_nanonats, applied.held_out_loss_nanonats);
+        return mismatch(format!("held_out_loss_nanonats is {said}, found {found}"));
+    }
+    // Blobs that are here anyway must be what they are called, although the audit did not need them.
+    match stored_tensors::<Checkpoint>(evidence, &record.checkpoint.hash(), |checkpoint| &checkpoint.tensors, 1) {
+        Ok(()) => AuditVerdict::Match,
+        Err(error) => failed(&error),
+    }
+}
+
+/// The blobs of the state that a contribution leaves must be what they are called, where they are here.
+fn stored_state(evidence: &Evidence<'_>, contribution: &Contribution) -> Result<(), EvidenceError> {
+    stored_tensors::<State>(evidence, &contribution.state_out.hash(), |state| &state.tensors, 3)
+}
+
+fn stored_tensors<T: templar_manifest::Payload>(
+    evidence: &Evidence<'_>,
+    id: &Hash,
+    tensors: impl Fn(&T) -> &[TensorBlob],
+    vectors: u64,
+) -> Result<(), EvidenceError> {
+    if !evidence.blobs.contains(id) {
+        return Ok(());
+    }
+    let manifest: T = evidence.manifest(id)?;
+    for tensor in tensors(&manifest) {
+        if evidence.blobs.contains(&tensor.blob.hash()) {
+            let bytes = tensor.spec.elements() as u64 * 4 * vectors;
+            evidence.blob(&format!("tensor {} of {}", tensor.spec.name, id.short()), &tensor.blob.hash(), bytes)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! A home as a command uses it: its blobs, its runs, and the right to write where it has it.
+//!
+//! Reading works beside a running node: the journal is a file, and blobs come through the node's socket. Writing takes the
+//! home's lock, so a second writer is told that the home is in use.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use templar_manifest::{Hash, RunId};
+use templar_protocol::Node;
+use templar_store::{BlobSource, BlockingStore, OpenError, PutError, Store};
+use tokio::runtime::Runtime;
+
+use crate::context::{RunContext, RunError};
+use crate::home::{Home, HomeError, HomeLock};
+use crate::journal::{Journal, JournalError};
+use crate::socket::SocketBlobs;
+
+/// Why a home cannot be accessed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The home.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// Its store.
+    #[error("the home's store cannot be opened")]
+    Store(#[from] OpenError),
+    /// No threads to be had.
+    #[error("the runtime does not start")]
+    Runtime(#[source] std::io::Error),
+    /// The run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// An open home. Blobs are read on the thread that asks, which must not be one that runs async tasks.
+pub struct Access {
+    /// The home.
+    pub home: Home,
+    blobs: Arc<dyn BlobSource>,
+    store: Option<Store>,
+    lock: Option<HomeLock>,
+    runtime: Runtime,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access").field("home", &self.home).field("writes", &self.lock.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    /// Opens the home in `root` to read and write.
+    pub fn write(root: &Path) -> Result<Self, AccessError> {
+        let home = Home::open(root)?;
+        let lock = home.lock()?;
+        let runtime = Runtime::new().map_err(AccessError::Runtime)?;
+        let store = runtime.block_on(Store::open(&home.store_dir()))?;
+        let blobs = Arc::new(BlockingStore::new(store.clone(), runtime.handle().clone()));
+        Ok(Self { home, blobs, store: Some(store), lock: Some(lock), runtime })
+    }
+
+    /// Opens the home in `root` to read, through the node that runs in it if there is one.
+    pub fn read(root: &Path) -> Result<Self, AccessError> {
+        match Self::write(root) {
+            Err(AccessError::Home(HomeError::Locked(path))) => {
+                let home = Home::open(root)?;
+                let blobs = SocketBlobs::connect(&home.socket_path()).map_err(|_| HomeError::Locked(path))?;
+                let runtime = Runtime::new().map_err(AccessError::Runtime)?;
+                Ok(Self { home, blobs: Arc::new(blobs), store: None, lock: None, runtime })
+            }
+            access => access,
+        }
+    }
+
+    /// The home's blobs.
+    pub fn blobs(&self) -> &dyn BlobSource {
+        &*self.blobs
+    }
+
+    /// The home's blobs, shared.
+    pub fn shared_blobs(&self) -> Arc<dyn BlobSource> {
+        self.blobs.clone()
+    }
+
+    /// The store, which only who writes has.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    /// The runtime on which the store lives.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Keeps a blob.
+    ///
+    /// # Errors
+    /// Also where this access only reads.
+    pub fn put(&self, bytes: Vec<u8>) -> Result<Hash, PutError> {
+        match &self.store {
+            Some(store) => self.runtime.block_on(store.put(bytes)),
+            None => Err(PutError::Io(std::io::Error::other("the home is open for reading only"))),
+        }
+    }
+
+    /// The run that a command means: the one it names, else the home's current one.
+    pub fn run(&self, named: Option<RunId>) -> Result<RunContext, AccessError> {
+        let run = match named {
+            Some(run) => run,
+            None => self.home.current_run()?.ok_or(RunError::None)?,
+        };
+        Ok(RunContext::open(&self.home, self.blobs(), run)?)
+    }
+
+    /// The state of a run, folded from its journal, without the right to act.
+    pub fn fold(&self, context: &RunContext) -> Result<Node, AccessError> {
+        let records = Journal::read(&self.home.run_dir(&context.run))?;
+        Ok(context.fold(None, &records)?)
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        if let Some(store) = self.store.take() {
+            // Without it the last writes' metadata would be lost.
+            self.runtime.block_on(store.shutdown());
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Genesis from one dial: a size sets every value, and every value can be set.
+//!
+//! Values are addressed by their path in the genesis (`inner.steps`, `outer.rule`); a path that does not exist is an error
+//! that names the nearest one that does.
+
+use serde_json::Value;
+use templar_manifest::{
+    CompressionSpec, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash, InnerSpec, OuterSegment,
+    OuterSpec, Payload as _, PublicKey, Registration, ReplaySpec, RunId, Segment, SegmentShape, ValidatorSpec,
+};
+use templar_model::{ConfigError, sizes};
+use templar_train::{Recipe, RecipeError};
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigureError {
+    /// No size has that name.
+    #[error("unknown size {found:?}{}; sizes are {known}", nearest_hint(.nearest))]
+    Size {
+        /// The name.
+        found: String,
+        /// The nearest size.
+        nearest: Option<String>,
+        /// All of them.
+        known: String,
+    },
+    /// No value has that path.
+    #[error("unknown configuration key {found:?}{}", nearest_hint(.nearest))]
+    Key {
+        /// The path.
+        found: String,
+        /// The nearest path.
+        nearest: Option<String>,
+    },
+    /// A setting is not `key=value`.
+    #[error("{0:?} is not of the form key=value")]
+    Form(String),
+    /// A value is not what its key takes.
+    #[error("the configuration does not hold together: {0}")]
+    Value(String),
+    /// The tokenizer's vocabulary is not the model's.
+    #[error("the model has a vocabulary of {model}, the dataset's tokenizer of {dataset}")]
+    Vocabulary {
+        /// Rows of the model's embedding.
+        model: u32,
+        /// Tokens of the dataset's tokenizer.
+        dataset: u32,
+    },
+    /// The dataset has too few tokens for one window.
+    #[error("the dataset has {found} training pages of {length} tokens, one window takes {needed}")]
+    DatasetTooSmall {
+        /// Pages that there are.
+        found: u64,
+        /// Tokens of a page.
+        length: u32,
+        /// Pages that one window of all slots takes.
+        needed: u64,
+    },
+    /// The dataset has no held-out page.
+    #[error("the dataset has {0} held-out tokens, which is less than one page")]
+    NothingHeldOut(u64),
+    /// The model's sizes do not fit together.
+    #[error("the model cannot be built")]
+    Model(#[from] ConfigError),
+    /// Training cannot be done as configured.
+    #[error("the run cannot be trained")]
+    Recipe(#[from] RecipeError),
+}
+
+fn nearest_hint(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or_else(String::new, |nearest| format!("; did you mean {nearest:?}?"))
+}
+
+/// What a run needs besides its size.
+#[derive(Debug, Clone)]
+pub struct RunPlan<'a> {
+    /// Its name.
+    pub name: String,
+    /// A name of [`sizes`].
+    pub size: String,
+    /// What is trained on.
+    pub dataset_id: DatasetId,
+    /// The same, decoded.
+    pub dataset: &'a Dataset,
+    /// Who judges.
+    pub validators: Vec<ValidatorSpec>,
+    /// Who may contribute.
+    pub miners: Vec<PublicKey>,
+    /// From which the first checkpoint is drawn.
+    pub model_seed: Hash,
+}
+
+/// The number nearest to `text` among `known`, if any is near.
+pub fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(text, candidate), candidate))
+        .filter(|(distance, candidate)| *distance * 2 <= candidate.len().max(text.len()))
+        .min()
+        .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// What a size sets of training; the reference values are Covenant-72B's final ones.
+struct Dial {
+    steps: u32,
+    batch: u32,
+    micro: u32,
+    peak_nanos: u64,
+    warm_up: u64,
+    decay: u64,
+    top_k: u32,
+}
+
+fn dial(size: &str) -> Dial {
+    match size {
+        "tiny" | "nano" | "micro" => {
+            Dial { steps: 30, batch: 4, micro: 4, peak_nanos: 3_000_000, warm_up: 20, decay: 10_000, top_k: 64 }
+        }
+        "small" | "medium" => {
+            Dial { steps: 30, batch: 8, micro: 8, peak_nanos: 1_000_000, warm_up: 100, decay: 20_000, top_k: 64 }
+        }
+        _ => Dial { steps: 30, batch: 192, micro: 1, peak_nanos: 120_000, warm_up: 1_500, decay: 140_000, top_k: 64 },
+    }
+}
+
+/// The genesis of a size, with `settings` (`key=value`) on top, checked whole.
+pub fn configure(plan: &RunPlan<'_>, settings: &[String]) -> Result<Genesis, ConfigureError> {
+    let genesis = override_with(&from_size(plan)?, settings)?;
+    check(&genesis, plan.dataset)?;
+    Ok(genesis)
+}
+
+/// The genesis that a size gives.
+fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
+    let model = sizes::preset(&plan.size, plan.dataset.vocab_size).ok_or_else(|| ConfigureError::Size {
+        found: plan.size.clone(),
+        nearest: nearest(&plan.size, sizes::names()),
+        known: sizes::names().collect::<Vec<_>>().join(", "),
+    })?;
+    let dial = dial(&plan.size);
+    let mut validators = plan.validators.clone();
+    validators.sort_by_key(|validator| validator.key);
+    let mut miners = plan.miners.clone();
+    miners.sort();
+    Ok(Genesis {
+        name: plan.name.clone(),
+        arithmetic: "f32/1".to_owned(),
+        model,
+        model_seed: plan.model_seed,
+        tokenizer: plan.dataset.tokenizer,
+        dataset: plan.dataset_id,
+        inner: InnerSpec {
+            steps: dial.steps,
+            batch_sequences: dial.batch,
+            micro_batch_sequences: dial.micro,
+            beta1_ppm: 900_000,
+            beta2_ppm: 950_000,
+            eps_bits: 1e-8f32.to_bits(),
+            weight_decay_ppm: 100_000,
+            clip_norm_ppm: 1_000_000,
+            schedule: vec![
+                Segment {
+                    steps: dial.warm_up,
+                    from_nanos: dial.peak_nanos / dial.warm_up,
+                    to_nanos: dial.peak_nanos,
+                    shape: SegmentShape::Linear,
+                },
+                Segment {
+                    steps: dial.decay,
+                    from_nanos: dial.peak_nanos,
+                    to_nanos: dial.peak_nanos / 10,
+                    shape: SegmentShape::Cosine,
+                },
+            ],
+        },
+        compression: CompressionSpec {
+            block_side: 64,
+            top_k: dial.top_k,
+            quantiser: "templar4".to_owned(),
+            error_decay_ppm: 950_000,
+        },
+        outer: OuterSpec {
+            rule: "mean-of-senders".to_owned(),
+            schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
+            max_contributions: 20,
+        },
+        gauntlet: GauntletSpec {
+            assigned_pages: 2,
+            unassigned_pages: 2,
+            trial_step_ppm: 200_000,
+            rating_decay_ppm: 250_000,
+            held_out_pages: 8,
+        },
+        replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
+        deadlines: Deadlines { commit_ms: 1_200_000, reveal_ms: 120_000, judge_ms: 1_200_000 },
+        emission: EmissionSpec {
+            per_window_micros: 1_000_000,
+            miners_ppm: 410_000,
+            validators_ppm: 410_000,
+            treasury_ppm: 180_000,
+            vesting_windows: 4,
+        },
+        validators,
+        registration: Registration::Listed(miners),
+        state_retention_windows: 8,
+        windows: 0,
+    })
+}
+
+/// All paths of a value: `inner.steps`, and those of objects on the way.
+fn paths(value: &Value, prefix: &str, found: &mut Vec<String>) {
+    if let Value::Object(map) = value {
+        for (key, value) in map {
+            let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+            found.push(path.clone());
+            paths(value, &path, found);
+        }
+    }
+}
+
+/// Every key that `--set` takes.
+pub fn keys(genesis: &Genesis) -> Vec<String> {
+    let mut found = Vec::new();
+    paths(&serde_json::to_value(genesis).unwrap_or_default(), "", &mut found);
+    found
+}
+
+fn override_with(genesis: &Genesis, settings: &[String]) -> Result<Genesis, ConfigureError> {
+    let wrong = |error: serde_json::Error| ConfigureError::Value(error.to_string());
+    let mut tree = serde_json::to_value(genesis).map_err(wrong)?;
+    for setting in settings {
+        let (key, text) = setting.split_once('=').ok_or_else(|| ConfigureError::Form(setting.clone()))?;
+        let pointer = format!("/{}", key.trim().replace('.', "/"));
+        let Some(place) = tree.pointer_mut(&pointer) else {
+            let known = keys(genesis);
+            let nearest = nearest(key, known.iter().map(String::as_str));
+            return Err(ConfigureError::Key { found: key.to_owned(), nearest });
+        };
+        // Numbers, booleans, lists and objects as JSON; anything else is a text.
+        let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+        let before = std::mem::replace(place, value);
+        if let Err(error) = serde_json::from_value::<Genesis>(tree.clone()) {
+            return Err(ConfigureError::Value(format!("{key}: {error} (it was {before})")));
+        }
+    }
+    serde_json::from_value(tree).map_err(wrong)
+}
+
+/// Checks what genesis alone cannot: that it trains, on this dataset.
+pub fn check(genesis: &Genesis, dataset: &Dataset) -> Result<(), ConfigureError> {
+    genesis.check().map_err(ConfigureError::Value)?;
+    if genesis.model.vocab_size != dataset.vocab_size {
+        let (model, dataset) = (genesis.model.vocab_size, dataset.vocab_size);
+        return Err(ConfigureError::Vocabulary { model, dataset });
+    }
+    Recipe::new(RunId::default(), genesis.clone())?;
+    let length = genesis.model.sequence_length;
+    let needed = genesis.pages_per_slot() * genesis.miners().len() as u64;
+    let found = templar_data::page_count(dataset.training_tokens(), length);
+    if found < needed {
+        return Err(ConfigureError::DatasetTooSmall { found, length, needed });
+    }
+    if templar_data::page_count(dataset.validation_tokens(), length) == 0 {
+        return Err(ConfigureError::NothingHeldOut(dataset.validation_tokens()));
+    }
+    Ok(())
+}

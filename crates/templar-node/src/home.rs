@@ -1,0 +1,322 @@
+//! A templar home: the directory that holds one node's key, blobs and runs.
+//!
+//! ```text
+//! format            "templar-home 0"
+//! key               the secret key, 64 hexadecimal digits, readable by its owner only
+//! lock              held by the one process that writes here
+//! run               the run that commands mean when they name none
+//! peers.json        where other nodes were last reached
+//! store/            blobs (templar-store)
+//! runs/<run>/       one journal per run, and what is derived once from its genesis
+//! work/             snapshots of a window under way
+//! node.sock         where a running node answers reading commands
+//! ```
+//!
+//! Nothing is ever overwritten by [`Home::init`]; files are written beside their place and renamed into it.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use templar_manifest::{KeyError, RunId, SecretKey};
+
+const FORMAT: &str = "templar-home 0";
+
+/// Why a home cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// There is no home in that directory.
+    #[error("there is no templar home in {0}")]
+    Missing(PathBuf),
+    /// A home is there already.
+    #[error("{0} is already a templar home")]
+    Exists(PathBuf),
+    /// The directory holds something else.
+    #[error("{0} is not empty and not a templar home")]
+    NotEmpty(PathBuf),
+    /// The home was written by a newer program.
+    #[error("the home in {path} has the format {found:?}, this program reads {FORMAT:?}")]
+    Format {
+        /// The directory.
+        path: PathBuf,
+        /// What its `format` file says.
+        found: String,
+    },
+    /// Another process writes here.
+    #[error("the home in {0} is in use by another templar process")]
+    Locked(PathBuf),
+    /// The key file does not hold a key.
+    #[error("the key file {path} cannot be used: {reason}")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A text file of the home does not parse.
+    #[error("{path} does not parse: {reason}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The file system.
+    #[error("{path}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Attaches a path to an error of the file system.
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError + '_ {
+    |source| HomeError::Io { path: path.to_owned(), source }
+}
+
+/// The one process that writes in a home. The lock ends with it.
+#[derive(Debug)]
+pub struct HomeLock {
+    _file: File,
+}
+
+/// An existing home. Reading needs no lock; whoever writes holds a [`HomeLock`].
+#[derive(Debug, Clone)]
+pub struct Home {
+    root: PathBuf,
+}
+
+impl Home {
+    /// Makes a home in `root`, which must be absent or empty, with this key.
+    pub fn init(root: &Path, key: &SecretKey) -> Result<Self, HomeError> {
+        if root.join("format").exists() {
+            return Err(HomeError::Exists(root.to_owned()));
+        }
+        match fs::read_dir(root) {
+            Ok(mut entries) => {
+                if entries.next().is_some() {
+                    return Err(HomeError::NotEmpty(root.to_owned()));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(root).map_err(at(root))?,
+            Err(error) => return Err(at(root)(error)),
+        }
+        let home = Self { root: root.to_owned() };
+        for dir in ["store", "runs", "work"] {
+            let path = root.join(dir);
+            fs::create_dir(&path).map_err(at(&path))?;
+        }
+        let hex = data_encoding::HEXLOWER.encode(&key.to_bytes());
+        write_whole(&root.join("key"), format!("{hex}\n").as_bytes(), Privacy::Owner)?;
+        // Last, so that a home that was begun and not finished is not taken for one.
+        write_whole(&root.join("format"), format!("{FORMAT}\n").as_bytes(), Privacy::Everybody)?;
+        Ok(home)
+    }
+
+    /// The home in `root`.
+    pub fn open(root: &Path) -> Result<Self, HomeError> {
+        let path = root.join("format");
+        let text = match read_small(&path) {
+            Ok(text) => text,
+            Err(HomeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(HomeError::Missing(root.to_owned()));
+            }
+            Err(error) => return Err(error),
+        };
+        if text.trim_end() != FORMAT {
+            return Err(HomeError::Format { path: root.to_owned(), found: text.trim_end().to_owned() });
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Becomes the one process that writes here, until the lock is dropped.
+    pub fn lock(&self) -> Result<HomeLock, HomeError> {
+        let path = self.root.join("lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(HomeLock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(HomeError::Locked(self.root.clone())),
+            Err(TryLockError::Error(error)) => Err(at(&path)(error)),
+        }
+    }
+
+    /// The node's key.
+    pub fn key(&self) -> Result<SecretKey, HomeError> {
+        let path = self.root.join("key");
+        let text = read_small(&path)?;
+        let bad = |reason: &str| HomeError::Key { path: path.clone(), reason: reason.to_owned() };
+        let bytes = data_encoding::HEXLOWER_PERMISSIVE
+            .decode(text.trim_end().as_bytes())
+            .map_err(|_| bad("expected 64 hexadecimal digits"))?;
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| bad("expected 64 hexadecimal digits"))?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(&path).map_err(at(&path))?.permissions().mode();
+            if mode & 0o077 != 0 {
+                return Err(bad("it can be read by others; run `chmod 600` on it"));
+            }
+        }
+        Ok(SecretKey::from_bytes(&bytes))
+    }
+
+    /// Where blobs lie.
+    pub fn store_dir(&self) -> PathBuf {
+        self.root.join("store")
+    }
+
+    /// Where a run's journal lies.
+    pub fn run_dir(&self, run: &RunId) -> PathBuf {
+        self.root.join("runs").join(run.to_string())
+    }
+
+    /// Where a window under way is saved.
+    pub fn snapshot_path(&self, run: &RunId, window: u64) -> PathBuf {
+        self.root.join("work").join(format!("{}-{window}.snapshot", run.short()))
+    }
+
+    /// Where a running node answers.
+    pub fn socket_path(&self) -> PathBuf {
+        self.root.join("node.sock")
+    }
+
+    /// The runs of this home, sorted.
+    pub fn runs(&self) -> Result<Vec<RunId>, HomeError> {
+        let path = self.root.join("runs");
+        let mut runs = Vec::new();
+        for entry in fs::read_dir(&path).map_err(at(&path))? {
+            let name = entry.map_err(at(&path))?.file_name();
+            runs.extend(name.to_str().and_then(|name| name.parse::<RunId>().ok()));
+        }
+        runs.sort();
+        Ok(runs)
+    }
+
+    /// The run that commands mean when they name none.
+    pub fn current_run(&self) -> Result<Option<RunId>, HomeError> {
+        let path = self.root.join("run");
+        match read_small(&path) {
+            Ok(text) => {
+                text.trim_end().parse().map(Some).map_err(|error| HomeError::Parse { path, reason: format!("{error}") })
+            }
+            Err(HomeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes `run` the one that commands mean.
+    pub fn set_current_run(&self, run: &RunId) -> Result<(), HomeError> {
+        write_whole(&self.root.join("run"), format!("{run}\n").as_bytes(), Privacy::Everybody)
+    }
+}
+
+/// Who may read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Privacy {
+    /// Its owner.
+    Owner,
+    /// Whoever may read the directory.
+    Everybody,
+}
+
+/// Writes a file whole or not at all, and durably: beside its place, synced, renamed, the directory synced.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8], privacy: Privacy) -> Result<(), HomeError> {
+    write_with(path, privacy, |file| file.write_all(bytes))
+}
+
+/// As [`write_whole`], with a function that writes.
+pub(crate) fn write_with(
+    path: &Path,
+    privacy: Privacy,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), HomeError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir).map_err(at(path))?;
+    write(&mut file).map_err(at(path))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = if privacy == Privacy::Owner { 0o600 } else { 0o644 };
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode)).map_err(at(path))?;
+    }
+    let _ = privacy;
+    file.as_file().sync_all().map_err(at(path))?;
+    file.persist(path).map_err(|error| at(path)(error.error))?;
+    sync_dir(dir)
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), HomeError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))
+}
+
+/// Reads a text file that is known to be small.
+pub(crate) fn read_small(path: &Path) -> Result<String, HomeError> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    File::open(path).and_then(|file| file.take(1 << 20).read_to_string(&mut text)).map_err(at(path))?;
+    Ok(text)
+}
+
+impl From<KeyError> for HomeError {
+    fn from(error: KeyError) -> Self {
+        Self::Key { path: PathBuf::from("key"), reason: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> SecretKey {
+        SecretKey::from_bytes(&[5; 32])
+    }
+
+    #[test]
+    fn init_never_overwrites() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("home");
+        let home = Home::init(&root, &key()).unwrap();
+        assert_eq!(home.key().unwrap().public(), key().public());
+        assert!(matches!(Home::init(&root, &SecretKey::from_bytes(&[6; 32])), Err(HomeError::Exists(_))));
+        assert_eq!(Home::open(&root).unwrap().key().unwrap().public(), key().public());
+        fs::write(dir.path().join("file"), "x").unwrap();
+        assert!(matches!(Home::init(dir.path(), &key()), Err(HomeError::NotEmpty(_))));
+    }
+
+    #[test]
+    fn homes_that_cannot_be_used_say_why() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(Home::open(dir.path()), Err(HomeError::Missing(_))));
+        let root = dir.path().join("home");
+        let home = Home::init(&root, &key()).unwrap();
+        let lock = home.lock().unwrap();
+        assert!(matches!(home.lock(), Err(HomeError::Locked(_))));
+        drop(lock);
+        assert!(home.lock().is_ok());
+        fs::write(root.join("key"), "nonsense").unwrap();
+        assert!(matches!(home.key(), Err(HomeError::Key { .. })));
+        fs::write(root.join("format"), "templar-home 7\n").unwrap();
+        assert!(matches!(Home::open(&root), Err(HomeError::Format { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::init(&dir.path().join("home"), &key()).unwrap();
+        let path = home.root().join("key");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(home.key(), Err(HomeError::Key { .. })));
+    }
+}

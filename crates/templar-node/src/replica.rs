@@ -1,0 +1,179 @@
+//! A run as one node follows and writes it: the protocol's node, its journal, and the log that peers read.
+//!
+//! What the protocol accepts is in the journal before anybody else sees it, this node's own votes included.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use templar_manifest::chain::Chain;
+use templar_manifest::{Contribution, Hash, PublicKey, SecretKey, Signed};
+use templar_net::{Log, PeerId, ServePolicy};
+use templar_protocol::{Document, Entry, Input, Node, Output, Reject, RevealEntry};
+use tokio::sync::watch;
+
+use crate::context::{RunContext, RunError};
+use crate::home::Home;
+use crate::journal::{Journal, JournalError};
+
+/// Why an input was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The rules refuse it; nothing changed.
+    #[error("the rules refuse it")]
+    Reject(#[from] Reject),
+    /// It could not be kept, so nobody may hear of it. The node must stop.
+    #[error("the journal cannot be written")]
+    Journal(#[from] JournalError),
+    /// The validator's hash chain has no value for this window.
+    #[error("the hash chain of this key ends before window {0}")]
+    ChainEnds(u64),
+}
+
+/// Why a replica cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicaError {
+    /// The run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// The entries of a run in the order in which this node accepted them: what peers pull.
+#[derive(Debug)]
+pub struct EntryLog {
+    run: Hash,
+    entries: Mutex<Vec<Bytes>>,
+    last: watch::Sender<u64>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl EntryLog {
+    fn push(&self, entry: Bytes) {
+        let mut entries = lock(&self.entries);
+        entries.push(entry);
+        self.last.send_replace(entries.len() as u64);
+    }
+}
+
+impl Log for EntryLog {
+    fn run(&self) -> Hash {
+        self.run
+    }
+
+    fn after(&self, seq: u64, max_entries: usize, max_bytes: usize) -> Vec<(u64, Bytes)> {
+        let entries = lock(&self.entries);
+        let start = usize::try_from(seq).unwrap_or(usize::MAX).min(entries.len());
+        let mut bytes = 0usize;
+        let mut batch = Vec::new();
+        for (index, entry) in entries.iter().enumerate().skip(start).take(max_entries) {
+            bytes = bytes.saturating_add(entry.len());
+            if bytes > max_bytes && !batch.is_empty() {
+                break;
+            }
+            batch.push((index as u64 + 1, entry.clone()));
+        }
+        batch
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.last.subscribe()
+    }
+}
+
+/// Serves what the protocol allows: not this node's own delta, trace and state before a certified cut names them.
+#[derive(Debug, Clone)]
+pub struct AfterTheCut(Arc<Mutex<Node>>);
+
+impl ServePolicy for AfterTheCut {
+    fn may_serve(&self, blob: &Hash, _to: &PeerId) -> bool {
+        lock(&self.0).may_serve(blob)
+    }
+}
+
+/// A run that this process follows and may write.
+#[derive(Debug)]
+pub struct Replica {
+    /// What does not change.
+    pub context: RunContext,
+    key: SecretKey,
+    chain: Chain,
+    node: Arc<Mutex<Node>>,
+    journal: Journal,
+    log: Arc<EntryLog>,
+}
+
+impl Replica {
+    /// Opens the run of `context` in `home`, whose lock the caller holds, acting with `key`.
+    pub fn open(home: &Home, context: RunContext, key: SecretKey) -> Result<Self, ReplicaError> {
+        let (journal, records) = Journal::open(&home.run_dir(&context.run))?;
+        let node = context.fold(Some(key.public()), &records)?;
+        let last = watch::Sender::new(records.len() as u64);
+        let entries = Mutex::new(records.into_iter().map(Bytes::from).collect());
+        let log = Arc::new(EntryLog { run: context.run.hash(), entries, last });
+        let chain = Chain::new(&key, &context.genesis.name);
+        Ok(Self { context, key, chain, node: Arc::new(Mutex::new(node)), journal, log })
+    }
+
+    /// This node's public key.
+    pub fn me(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    /// What peers pull.
+    pub fn log(&self) -> Arc<EntryLog> {
+        self.log.clone()
+    }
+
+    /// What peers may have.
+    pub fn policy(&self) -> AfterTheCut {
+        AfterTheCut(self.node.clone())
+    }
+
+    /// The protocol's node as it is now.
+    pub fn node(&self) -> MutexGuard<'_, Node> {
+        lock(&self.node)
+    }
+
+    /// Keeps these blobs of this node's own from being served until a certified cut names them.
+    pub fn gate(&self, blobs: impl IntoIterator<Item = Hash>) {
+        let mut node = self.node();
+        blobs.into_iter().for_each(|blob| node.gate(blob));
+    }
+
+    /// Takes an input. Entries that it makes valid are in the journal when this returns.
+    pub fn submit(&mut self, input: Input) -> Result<Vec<Output>, SubmitError> {
+        let outputs = lock(&self.node).step(input)?;
+        for output in &outputs {
+            if let Output::Accepted { entry, .. } = output {
+                let bytes = entry.encode();
+                self.journal.append(&bytes)?;
+                self.log.push(bytes.into());
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Signs a document and takes it as this node's own entry.
+    pub fn sign(&mut self, document: Document) -> Result<Vec<Output>, SubmitError> {
+        let entry = document.sign(&self.key);
+        self.submit(Input::Entry(entry))
+    }
+
+    /// Signs this node's contribution.
+    pub fn contribute(&mut self, contribution: Contribution) -> Result<Vec<Output>, SubmitError> {
+        let envelope = Signed::sign(contribution, &self.key).envelope();
+        self.submit(Input::Entry(Entry::Envelope(envelope)))
+    }
+
+    /// Releases this validator's hash-chain value of the open window.
+    pub fn reveal(&mut self) -> Result<Vec<Output>, SubmitError> {
+        let (run, window) = (self.context.run, self.node().state().window());
+        let value = self.chain.value(window).ok_or(SubmitError::ChainEnds(window.0))?;
+        self.submit(Input::Entry(Entry::Reveal(RevealEntry { run, window, validator: self.me(), value })))
+    }
+}

@@ -1,0 +1,326 @@
+//! The work with tensors that the protocol asks for: train, judge, confirm, apply. Runs on threads that compute.
+//!
+//! Everything here is a function of blobs and of the protocol's state; the clock only measures speed for the log line.
+
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use templar_audit::{Applied, Evidence, EvidenceError, States, apply, judge, replay_contribution};
+use templar_delta::{CompressError, Header, random_delta};
+use templar_manifest::trace::Leaf;
+use templar_manifest::{
+    CheckpointId, Contribution, Hash, Outcome, PublicKey, Refusal, Replay, ScoreEntry, Signed, WindowIndex, payload,
+};
+use templar_protocol::{JudgePlan, RunState};
+use templar_store::{BlobSource, PutError};
+use templar_train::{StepReport, Task, TrainError, Watch, WindowResult, WindowRun, run_window, tensors};
+
+use crate::context::RunContext;
+use crate::home::{Home, HomeError, Privacy, write_with};
+
+/// Why work cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// Something that it reads is missing or broken.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// Compression of made-up numbers.
+    #[error(transparent)]
+    Compress(#[from] CompressError),
+    /// A result cannot be kept.
+    #[error("a result cannot be kept")]
+    Put(#[from] PutError),
+    /// A snapshot cannot be kept.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// It was asked to stop.
+    #[error("stopped")]
+    Stopped,
+    /// This key has no slot in the run.
+    #[error("{0} is not a registered miner of this run")]
+    NotAMiner(PublicKey),
+    /// The threads that compute cannot be had.
+    #[error("the threads that compute do not start: {0}")]
+    Threads(String),
+}
+
+impl WorkError {
+    /// What is missing, where that is the reason.
+    pub fn missing(&self) -> Option<&str> {
+        match self {
+            Self::Evidence(EvidenceError::Unavailable { what }) => Some(what),
+            _ => None,
+        }
+    }
+}
+
+/// Keeps a blob.
+pub type Keep = Arc<dyn Fn(Vec<u8>) -> Result<Hash, PutError> + Send + Sync>;
+
+/// How a miner comes by its delta.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Conduct {
+    /// It trains.
+    #[default]
+    Honest,
+    /// It sends a well-formed delta of noise with a made-up trace: what the demo's cheat does.
+    Noise,
+}
+
+/// Hears of training, and may stop it.
+pub trait TrainWatch: Send {
+    /// An inner step was taken.
+    fn step(&mut self, report: &StepReport);
+
+    /// Whether to stop now; what was done is saved.
+    fn stop(&self) -> bool {
+        false
+    }
+}
+
+/// Everything that work needs. One per run and process.
+pub struct Workbench {
+    context: RunContext,
+    home: Home,
+    blobs: Arc<dyn BlobSource>,
+    keep: Keep,
+    pool: rayon::ThreadPool,
+    states: Mutex<States>,
+    model: Mutex<Option<(CheckpointId, Arc<Vec<f32>>)>>,
+}
+
+/// Saves a snapshot after this many inner steps.
+const SNAPSHOT_STEPS: u32 = 5;
+
+struct Saving<'a> {
+    bench: &'a Workbench,
+    watch: &'a mut dyn TrainWatch,
+    window: WindowIndex,
+    failed: Option<HomeError>,
+}
+
+impl Watch for Saving<'_> {
+    fn leaf(&mut self, run: &WindowRun<'_>, index: u32, _leaf: &Leaf) -> ControlFlow<()> {
+        let stop = self.watch.stop();
+        if index > 0 && (stop || index.is_multiple_of(SNAPSHOT_STEPS)) {
+            let path = self.bench.home.snapshot_path(&self.bench.context.run, self.window.0);
+            if let Err(error) = write_with(&path, Privacy::Owner, |file| run.save(file)) {
+                self.failed = Some(error);
+                return ControlFlow::Break(());
+            }
+        }
+        if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn step(&mut self, report: &StepReport) {
+        self.watch.step(report);
+    }
+}
+
+impl Workbench {
+    /// A workbench for a run, in as many threads as rayon chooses.
+    pub fn new(context: RunContext, home: Home, blobs: Arc<dyn BlobSource>, keep: Keep) -> Result<Self, WorkError> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .thread_name(|index| format!("compute-{index}"))
+            .build()
+            .map_err(|error| WorkError::Threads(error.to_string()))?;
+        Ok(Self { context, home, blobs, keep, pool, states: Mutex::default(), model: Mutex::default() })
+    }
+
+    /// The run.
+    pub fn context(&self) -> &RunContext {
+        &self.context
+    }
+
+    /// What recomputations of the run read from.
+    pub fn evidence(&self) -> Result<Evidence<'_>, EvidenceError> {
+        Evidence::new(&self.context.recipe, &self.context.dataset, &*self.blobs)
+    }
+
+    /// Keeps a blob.
+    pub fn keep(&self, bytes: Vec<u8>) -> Result<Hash, PutError> {
+        (self.keep)(bytes)
+    }
+
+    /// The parameters of a checkpoint; the last ones asked for stay in memory.
+    pub fn parameters(&self, id: CheckpointId) -> Result<Arc<Vec<f32>>, WorkError> {
+        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, parameters)) = &*model
+            && *known == id
+        {
+            return Ok(parameters.clone());
+        }
+        let parameters = Arc::new(self.evidence()?.parameters(&id)?);
+        *model = Some((id, parameters.clone()));
+        Ok(parameters)
+    }
+
+    /// Whether a state is known without its blobs.
+    pub fn knows_state(&self, id: &templar_manifest::StateId) -> bool {
+        *id == self.context.zero_state() || self.states.lock().unwrap_or_else(PoisonError::into_inner).knows(id)
+    }
+
+    /// What `miner` is to do in the open window of `state`.
+    pub fn task(&self, state: &RunState, miner: PublicKey, steps: u32) -> Result<Task, WorkError> {
+        let assignment = state.assignment();
+        let slot = self.context.genesis.slot(&miner).and_then(|slot| assignment.slot(slot));
+        let pages = slot.ok_or(WorkError::NotAMiner(miner))?.to_vec();
+        Ok(Task { window: state.window(), miner, pages, steps })
+    }
+
+    /// Trains the open window of `state` for `miner`, going on from a snapshot where there is one. `gate` hears of every
+    /// blob before it is kept. The contribution that comes back is not signed; its blobs are kept.
+    pub fn train(
+        &self,
+        state: &RunState,
+        miner: PublicKey,
+        steps: u32,
+        conduct: Conduct,
+        watch: &mut dyn TrainWatch,
+        gate: &dyn Fn(Vec<Hash>),
+    ) -> Result<Contribution, WorkError> {
+        let task = self.task(state, miner, steps)?;
+        let parameters = self.parameters(state.checkpoint())?;
+        let recipe = &*self.context.recipe;
+        let parent = state.parent(&miner).copied();
+        let state_in = parent.map_or(self.context.zero_state(), |parent| parent.state_out);
+        let before = {
+            let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+            states.get(&self.evidence()?, &state_in)?
+        };
+        let path = self.home.snapshot_path(&self.context.run, task.window.0);
+        let result = self.pool.install(|| -> Result<WindowResult, WorkError> {
+            if conduct == Conduct::Noise {
+                return self.noise(&task, parameters.to_vec(), before);
+            }
+            let evidence = self.evidence()?;
+            let mut saved: Box<dyn std::io::Read> = match File::open(&path) {
+                Ok(file) => Box::new(std::io::BufReader::new(file)),
+                Err(_) => Box::new(std::io::empty()),
+            };
+            let run = WindowRun::resume(recipe, &task, parameters.to_vec(), before, &mut saved)?;
+            let mut saving = Saving { bench: self, watch, window: task.window, failed: None };
+            let result = run_window(run, &|page| evidence.page(page), &mut saving)?;
+            if let Some(error) = saving.failed {
+                return Err(error.into());
+            }
+            result.ok_or(WorkError::Stopped)
+        })?;
+        let contribution = result.contribution(recipe, parent.map(|parent| parent.contribution), state_in);
+        let manifest = payload::encode(&result.state_manifest);
+        let mut gated = vec![contribution.delta.hash(), contribution.trace.hash(), contribution.state_out.hash()];
+        gated.extend(result.state_manifest.tensors.iter().map(|tensor| tensor.blob.hash()));
+        gate(gated);
+        self.keep(result.delta)?;
+        self.keep(result.trace.encode())?;
+        result.state.write(recipe.run, &recipe.tensors, |bytes| self.keep(bytes).map(|_| ()))?;
+        self.keep(manifest)?;
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.insert(contribution.state_out, result.state);
+        states.retain(|id| *id == contribution.state_out);
+        Ok(contribution)
+    }
+
+    /// Forgets the snapshot of a window whose contribution is recorded.
+    pub fn forget_snapshot(&self, window: WindowIndex) {
+        let _ = std::fs::remove_file(self.home.snapshot_path(&self.context.run, window.0));
+    }
+
+    /// A result that nobody computed: well formed in every byte, with a delta of noise and a trace that claims steps.
+    fn noise(
+        &self,
+        task: &Task,
+        parameters: Vec<f32>,
+        before: templar_train::MinerState,
+    ) -> Result<WindowResult, WorkError> {
+        let recipe = &*self.context.recipe;
+        // The frame of an honest window, with nothing trained, so that all lengths and links are right.
+        let mut result = WindowRun::new(recipe, task, parameters, before)?.finish()?;
+        let seed = Hash::of(format!("{} {}", task.window, task.miner).as_bytes());
+        let header = Header { run: recipe.run.hash(), window: task.window.0, miner: *task.miner.as_bytes() };
+        result.delta = random_delta(&recipe.tensors, &recipe.compression, &header, seed.as_bytes(), 1e-3)?;
+        let last = result.trace.leaves.pop();
+        let first = result.trace.leaves[0].clone();
+        for step in 1..=task.steps {
+            let made_up = |(index, _): (usize, &Hash)| Hash::of(format!("{seed} {step} {index}").as_bytes());
+            let tensors = first.tensors.iter().enumerate().map(made_up).collect();
+            let loss = 7.0 - 0.05 * f64::from(step);
+            result.trace.leaves.push(Leaf { loss_bits: loss.to_bits(), tensors });
+            result.loss_nanonats = templar_train::nanonats(loss);
+        }
+        result.trace.leaves.extend(last);
+        Ok(result)
+    }
+
+    /// Replays one contribution. With `late`, what is missing by now was withheld.
+    fn replay(
+        &self,
+        evidence: &Evidence<'_>,
+        state: &RunState,
+        contribution: &Contribution,
+        parameters: &[f32],
+        late: bool,
+    ) -> Result<Replay, EvidenceError> {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        match replay_contribution(evidence, state, contribution, parameters, &states) {
+            Ok(replayed) => {
+                if let Some(after) = replayed.state {
+                    states.insert(contribution.state_out, after);
+                }
+                Ok(replayed.verdict)
+            }
+            Err(EvidenceError::Unavailable { .. }) if late => Ok(Replay::Refused(Refusal::Withheld)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Measures the contributions of the cut as `plan` says. With `late`, what is missing by now was withheld.
+    pub fn judge(
+        &self,
+        state: &RunState,
+        plan: &JudgePlan,
+        contributions: &[Signed<Contribution>],
+        late: bool,
+    ) -> Result<Vec<ScoreEntry>, WorkError> {
+        let parameters = self.parameters(state.checkpoint())?;
+        self.pool.install(|| {
+            let evidence = self.evidence()?;
+            // States that no recorded contribution leads to any more are forgotten before new ones come.
+            let miners = self.context.genesis.miners();
+            let wanted =
+                |id: &_| miners.iter().any(|key| state.parent(key).is_some_and(|parent| parent.state_out == *id));
+            self.states.lock().unwrap_or_else(PoisonError::into_inner).retain(wanted);
+            let replay = |contribution: &Contribution| self.replay(&evidence, state, contribution, &parameters, late);
+            Ok(judge(&evidence, plan, contributions, &parameters, replay)?)
+        })
+    }
+
+    /// Replays a contribution that another validator refuses.
+    pub fn confirm(&self, state: &RunState, contribution: &Contribution, late: bool) -> Result<Replay, WorkError> {
+        let parameters = self.parameters(state.checkpoint())?;
+        self.pool.install(|| Ok(self.replay(&self.evidence()?, state, contribution, &parameters, late)?))
+    }
+
+    /// Takes the outer step of a window from its checkpoint `from`, and keeps the new checkpoint.
+    pub fn apply(
+        &self,
+        from: CheckpointId,
+        window: WindowIndex,
+        outcomes: &[Outcome],
+        contributions: &[Signed<Contribution>],
+    ) -> Result<Applied, WorkError> {
+        let parameters = self.parameters(from)?;
+        let applied = self.pool.install(|| -> Result<Applied, WorkError> {
+            Ok(apply(&self.evidence()?, window, outcomes, contributions, parameters.to_vec())?)
+        })?;
+        let recipe = &*self.context.recipe;
+        let keep = |bytes| self.keep(bytes).map(|_| ());
+        tensors::checkpoint(recipe.run, window.next(), &recipe.tensors, &applied.parameters, keep)?;
+        self.keep(payload::encode(&applied.checkpoint))?;
+        Ok(applied)
+    }
+}
