@@ -1,0 +1,1 @@
+//! One hostile input for each rule, each with its documented error.

@@ -1,0 +1,8 @@
+//! The tests of the whole: what no crate can test alone.
+//!
+//! One binary, so that it is linked once. `architecture` holds the workspace to its layers, `vectors` the example
+//! manifests to the program and to their specification, `attacks` every rule to the input that breaks it.
+
+mod architecture;
+mod attacks;
+mod vectors;

@@ -1,0 +1,166 @@
+//! The examples in `manifests/`: computed again, read back, and held against their specification.
+//!
+//! `cargo test --release --test templar -- --ignored write_examples` writes them anew. Until the release 0.1.0 freezes the
+//! formats they may change in one commit with the code; after it, never.
+
+pub(crate) mod folder;
+mod reading;
+pub(crate) mod window;
+
+use std::sync::{Arc, OnceLock};
+
+use templar_manifest::*;
+use templar_numerics::Isa;
+use templar_protocol::{ClosedWindow, Entry, Input, Node, Output, RevealEntry, RunState};
+
+use folder::Folder;
+use window::{Example, compute};
+
+/// The example run, computed once for all tests.
+pub(crate) fn example() -> &'static Example {
+    static EXAMPLE: OnceLock<Example> = OnceLock::new();
+    EXAMPLE.get_or_init(compute)
+}
+
+#[test]
+#[ignore = "writes into manifests/"]
+fn write_examples() {
+    Folder::of(example()).write();
+}
+
+#[test]
+fn the_examples_are_what_the_program_computes() {
+    let (written, computed) = (Folder::read(), Folder::of(example()));
+    let names = |folder: &Folder| folder.files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&written), names(&computed));
+    assert!(written == computed, "a file differs from what is computed");
+}
+
+#[test]
+fn every_instruction_set_and_thread_count_computes_them() {
+    let expected = Folder::of(example());
+    let best = Isa::current();
+    for isa in Isa::available() {
+        for threads in [1, 2] {
+            Isa::force(isa).unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let found = pool.install(|| Folder::of(&compute()));
+            assert!(found == expected, "{isa:?} with {threads} threads");
+        }
+    }
+    Isa::force(best).unwrap();
+}
+
+#[test]
+fn files_are_named_by_their_hash_and_every_signature_verifies() {
+    let folder = Folder::read();
+    for (name, bytes) in &folder.files {
+        let stem = name.split('.').next().unwrap();
+        let hash: Hash = stem.split_once('-').unwrap().1.parse().unwrap();
+        if !name.ends_with(".witness.json") {
+            assert_eq!(hash, Hash::of(bytes), "{name}");
+        }
+    }
+    let mut seen = Vec::new();
+    for (kind, id) in folder.payloads() {
+        seen.push(kind);
+        match kind {
+            Kind::Genesis => check::<Genesis>(&folder, &id, 1),
+            Kind::Dataset => check::<Dataset>(&folder, &id, 1),
+            Kind::Contribution => check::<Contribution>(&folder, &id, 1),
+            Kind::Inbox => check::<Inbox>(&folder, &id, 1),
+            Kind::Cut => check::<Cut>(&folder, &id, 2),
+            Kind::Score => check::<Score>(&folder, &id, 1),
+            Kind::Window => check::<Window>(&folder, &id, 2),
+            Kind::Checkpoint => check::<Checkpoint>(&folder, &id, 0),
+            Kind::State => check::<State>(&folder, &id, 0),
+            Kind::Audit => check::<Audit>(&folder, &id, 1),
+        }
+    }
+    for kind in Kind::ALL {
+        assert!(seen.contains(&kind), "no example of a {kind} manifest");
+    }
+}
+
+fn check<T: Payload>(folder: &Folder, id: &Hash, witnesses: usize) {
+    let payload: T = folder.get(id);
+    assert_eq!(payload::id_of(&payload), *id);
+    let envelopes = folder.envelopes(T::KIND, id);
+    assert_eq!(envelopes.len(), witnesses, "{} {id}", T::KIND);
+    for envelope in envelopes {
+        assert_eq!(envelope.open::<T>().unwrap().payload(), &payload);
+    }
+}
+
+/// The window from the files alone, as a stranger would put it together from the record's id.
+fn closed_from_files(folder: &Folder) -> (RunState, ClosedWindow) {
+    let only = |kind| folder.payloads().into_iter().find(|(found, _)| *found == kind).unwrap().1;
+    let record: Window = folder.get(&only(Kind::Window));
+    let genesis: Genesis = folder.get(&record.run.hash());
+    let dataset: Dataset = folder.get(&genesis.dataset.hash());
+    let start: Checkpoint = folder.get(&record.checkpoint_before.hash());
+    let cut: Cut = folder.get(&record.cut.hash());
+    let contributions: Vec<Signed<Contribution>> =
+        cut.contributions.iter().map(|entry| folder.signed_by_one(&entry.contribution.hash())).collect();
+    let zero = contributions[0].payload().state_in;
+    assert_eq!(folder.get::<State>(&zero.hash()).optimizer_steps, 0);
+    let pages = (dataset.training_tokens() - 1) / u64::from(genesis.model.sequence_length);
+    let state = RunState::new(Arc::new(genesis), payload::id_of(&start).into(), zero, pages).unwrap();
+    let closed = ClosedWindow {
+        record: payload::id_of(&record).into(),
+        inboxes: cut.inboxes.iter().map(|id| folder.signed_by_one(&id.hash())).collect(),
+        scores: record.scores.iter().map(|id| folder.signed_by_one(&id.hash())).collect(),
+        cut_witnesses: folder.witnesses(Kind::Cut, &record.cut.hash()),
+        record_witnesses: folder.witnesses(Kind::Window, &payload::id_of(&record)),
+        contributions,
+        window: record,
+        cut,
+    };
+    (state, closed)
+}
+
+#[test]
+fn the_files_alone_are_a_window_that_recomputes() {
+    let folder = Folder::read();
+    let (mut state, closed) = closed_from_files(&folder);
+    closed.check_certificates(state.genesis()).unwrap();
+    state.advance(&closed).unwrap();
+    assert_eq!(state.window(), WindowIndex(1));
+    assert_eq!(state.ledger().root(), closed.window.ledger_root);
+    let end: Checkpoint = folder.get(&state.checkpoint().hash());
+    assert_eq!(end.window, WindowIndex(1));
+    let refused = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Refused(Refusal::Mismatch { .. }));
+    assert_eq!(closed.window.outcomes.iter().filter(refused).count(), 1);
+}
+
+#[test]
+fn a_node_that_is_told_the_entries_closes_the_window() {
+    let (state, closed) = closed_from_files(&Folder::read());
+    let mut node = Node::new(state, None);
+    let mut entries: Vec<Entry> = Vec::new();
+    entries.extend(closed.contributions.iter().map(|signed| Entry::Envelope(signed.envelope())));
+    entries.extend(closed.inboxes.iter().map(|signed| Entry::Envelope(signed.envelope())));
+    let witnessed = |payload: Vec<u8>, witnesses: &[templar_protocol::Witness]| {
+        let envelope = |witness: &templar_protocol::Witness| Envelope {
+            payload: payload.clone(),
+            signer: witness.signer,
+            signature: witness.signature,
+        };
+        witnesses.iter().map(envelope).map(Entry::Envelope).collect::<Vec<_>>()
+    };
+    entries.extend(witnessed(payload::encode(&closed.cut), &closed.cut_witnesses));
+    entries.extend(closed.window.reveals.iter().map(|reveal| {
+        let (run, window) = (closed.window.run, closed.window.window);
+        Entry::Reveal(RevealEntry { run, window, validator: reveal.validator, value: reveal.value })
+    }));
+    entries.extend(closed.scores.iter().map(|signed| Entry::Envelope(signed.envelope())));
+    entries.extend(witnessed(payload::encode(&closed.window), &closed.record_witnesses));
+    let mut events = Vec::new();
+    // The last come first: what cannot be checked yet is held.
+    for entry in entries.into_iter().rev() {
+        let entry = Entry::decode(&entry.encode()).unwrap();
+        events.extend(node.step(Input::Entry(entry)).unwrap());
+    }
+    assert!(events.contains(&Output::Closed { record: closed.record, window: WindowIndex(0) }));
+    assert_eq!(node.closed(), [closed]);
+}

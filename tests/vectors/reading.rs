@@ -1,0 +1,156 @@
+//! A second reading of the examples: a stock DAG-CBOR library that knows nothing of this program, and the tables of
+//! `manifests/README.md`. So the specification names every field, and no field that there is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipld_core::ipld::Ipld;
+use templar_manifest::{AuditVerdict, Kind, MintKind, Refusal, Replay, SegmentShape, Verdict};
+
+use super::folder::{Folder, path};
+
+/// The fields of a section's table: dotted path, and type as the second column says it.
+fn documented(section: &str) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(path().join("README.md")).unwrap();
+    let heading = format!("### {section}");
+    let body = text.lines().skip_while(|line| *line != heading).skip(1).take_while(|line| !line.starts_with('#'));
+    let rows = body.filter_map(|line| line.strip_prefix("| `"));
+    let fields: BTreeMap<String, String> = rows
+        .map(|row| {
+            let (field, rest) = row.split_once('`').unwrap();
+            let kind = rest.trim_start_matches([' ', '|']).split('|').next().unwrap().trim();
+            (field.to_owned(), kind.to_owned())
+        })
+        .collect();
+    assert!(!fields.is_empty(), "no table under {heading:?}");
+    fields
+}
+
+/// The dotted paths of a value; a union is not looked into.
+fn paths(value: &Ipld, at: &str, documented: &BTreeMap<String, String>, found: &mut BTreeSet<String>) {
+    let is_union = documented.get(at).is_some_and(|kind| kind.starts_with("union"));
+    match value {
+        Ipld::Map(fields) if !is_union => {
+            for (name, value) in fields {
+                let inner = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                paths(value, &inner, documented, found);
+            }
+        }
+        Ipld::List(values) if values.iter().any(|value| matches!(value, Ipld::Map(_))) => {
+            for value in values {
+                paths(value, &format!("{at}[]"), documented, found);
+            }
+        }
+        _ => {
+            found.insert(at.to_owned());
+        }
+    }
+}
+
+/// Whether a value is of the type that the table gives.
+fn fits(value: &Ipld, kind: &str) -> bool {
+    match (value, kind) {
+        (Ipld::Null, kind) => kind.ends_with("or null"),
+        (Ipld::Integer(number), "u32") => u32::try_from(*number).is_ok(),
+        (Ipld::Integer(number), "u64") => u64::try_from(*number).is_ok(),
+        (Ipld::Bool(_), "bool") | (Ipld::String(_), "text") => true,
+        (Ipld::Bytes(bytes), kind) => bytes.len() == 32 && (kind.starts_with("hash") || kind.starts_with("key")),
+        (Ipld::List(values), kind) => kind.strip_prefix("list of ").is_some_and(|inner| {
+            values.iter().all(|value| fits(value, inner.strip_suffix('s').unwrap_or(inner)) || fits(value, inner))
+        }),
+        (Ipld::String(_), kind) => kind.starts_with("union"),
+        (Ipld::Map(variant), kind) => kind.starts_with("union") && variant.len() == 1,
+        _ => false,
+    }
+}
+
+fn check_types(value: &Ipld, at: &str, documented: &BTreeMap<String, String>) {
+    if let Some(kind) = documented.get(at) {
+        assert!(fits(value, kind), "{at} is documented as {kind}: {value:?}");
+        return;
+    }
+    match value {
+        Ipld::Map(fields) => {
+            for (name, value) in fields {
+                let inner = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                check_types(value, &inner, documented);
+            }
+        }
+        Ipld::List(values) => values.iter().for_each(|value| check_types(value, &format!("{at}[]"), documented)),
+        _ => panic!("{at} is not documented"),
+    }
+}
+
+#[test]
+fn a_stock_library_reads_and_writes_the_same_bytes() {
+    for (name, bytes) in Folder::read().files.iter().filter(|(name, _)| name.ends_with(".cbor")) {
+        let value: Ipld = serde_ipld_dagcbor::from_slice(bytes).unwrap();
+        let Ipld::Map(fields) = &value else { panic!("{name} is not a map") };
+        assert_eq!(fields.keys().collect::<Vec<_>>(), ["body", "kind", "version"]);
+        assert_eq!(fields["version"], Ipld::Integer(0));
+        assert_eq!(&serde_ipld_dagcbor::to_vec(&value).unwrap(), bytes, "{name}");
+    }
+}
+
+#[test]
+fn the_specification_names_every_field_and_its_type() {
+    let folder = Folder::read();
+    for kind in Kind::ALL {
+        let documented = documented(kind.name());
+        let mut found = BTreeSet::new();
+        for (_, id) in folder.payloads().into_iter().filter(|(other, _)| *other == kind) {
+            let value: Ipld = serde_ipld_dagcbor::from_slice(&folder.files[&format!("{kind}-{id}.cbor")]).unwrap();
+            let Ipld::Map(fields) = &value else { unreachable!() };
+            paths(&fields["body"], "", &documented, &mut found);
+            check_types(&fields["body"], "", &documented);
+        }
+        assert_eq!(found, documented.into_keys().collect(), "fields of a {kind} manifest, left found, right documented");
+    }
+}
+
+/// A value as the stock library sees it.
+fn seen<T: serde::Serialize>(value: &T) -> Ipld {
+    serde_ipld_dagcbor::from_slice(&serde_ipld_dagcbor::to_vec(value).unwrap()).unwrap()
+}
+
+#[test]
+fn the_specification_names_every_variant() {
+    let text = || "text".to_owned();
+    let refusals = [
+        Refusal::Withheld,
+        Refusal::Malformed { error: text() },
+        Refusal::WrongClaim { field: text() },
+        Refusal::Mismatch { step: 1, tensor: text() },
+        Refusal::NotReplayed,
+    ];
+    let mut variants: Vec<(&str, Ipld)> = refusals.iter().map(|refusal| ("Refusal", seen(refusal))).collect();
+    let refused = Replay::Refused(Refusal::Withheld);
+    variants.extend([Replay::NotDrawn, Replay::Match, refused].iter().map(|replay| ("Replay", seen(replay))));
+    let refused = Verdict::Refused(Refusal::Withheld);
+    variants.extend([Verdict::Aggregated, Verdict::Reserve, refused].iter().map(|verdict| ("Verdict", seen(verdict))));
+    let audits =
+        [AuditVerdict::Match, AuditVerdict::Mismatch { what: text() }, AuditVerdict::Unavailable { what: text() }];
+    variants.extend(audits.iter().map(|verdict| ("AuditVerdict", seen(verdict))));
+    let kinds = [MintKind::Miner, MintKind::Validator, MintKind::Treasury];
+    variants.extend(kinds.iter().map(|kind| ("MintKind", seen(kind))));
+    variants.extend([SegmentShape::Linear, SegmentShape::Cosine].iter().map(|shape| ("SegmentShape", seen(shape))));
+    let mut expected = BTreeMap::<&str, BTreeSet<String>>::new();
+    for (union, value) in variants {
+        let spelled = match value {
+            Ipld::String(name) => format!("\"{name}\""),
+            Ipld::Map(fields) => {
+                let (name, inner) = fields.into_iter().next().unwrap();
+                match inner {
+                    Ipld::Map(inner) => format!("{{\"{name}\": {{{}}}}}", inner.into_keys().collect::<Vec<_>>().join(", ")),
+                    _ => format!("{{\"{name}\": Refusal}}"),
+                }
+            }
+            other => panic!("{union} is spelled {other:?}"),
+        };
+        expected.entry(union).or_default().insert(spelled);
+    }
+    expected.insert("Registration", [r#"{"listed": list of keys}"#.to_owned()].into());
+    for (union, variants) in expected {
+        let documented: BTreeSet<String> = documented(union).into_keys().collect();
+        assert_eq!(documented, variants, "{union}, left documented, right in the program");
+    }
+}

@@ -1,0 +1,254 @@
+//! One window of a tiny run, really computed: two miners, two validators, one auditor, in one process.
+//!
+//! Every key is derived from a fixed text, so the result is the same bytes everywhere; `manifests/` holds them. One miner
+//! trains, the other commits to a delta that it did not compute, and is refused.
+
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use templar_audit::{Evidence, States, apply, audit_window, judge, replay_contribution};
+use templar_data::{PageReader, Split, bundled, page_count};
+use templar_delta::{Header, random_delta};
+use templar_manifest::chain::Chain;
+use templar_manifest::trace::Leaf;
+use templar_manifest::*;
+use templar_protocol::{ClosedWindow, RunState, Witness};
+use templar_store::MemoryBlobs;
+use templar_train::tensors::checkpoint_of;
+use templar_train::{MinerState, Recipe, Task, Watch, WindowResult, WindowRun, run_window};
+
+/// The name of the example run, from which the validators' hash chains are drawn.
+pub(crate) const NAME: &str = "example";
+
+/// Everything that the window leaves behind, and what it started from.
+pub(crate) struct Example {
+    pub(crate) dataset: Signed<Dataset>,
+    pub(crate) genesis: Signed<Genesis>,
+    pub(crate) zero: State,
+    pub(crate) start: Checkpoint,
+    /// The state before the window.
+    pub(crate) before: RunState,
+    /// The states after the window, in the order of the contributions.
+    pub(crate) states: Vec<State>,
+    pub(crate) deltas: Vec<Vec<u8>>,
+    pub(crate) traces: Vec<Vec<u8>>,
+    pub(crate) closed: ClosedWindow,
+    pub(crate) end: Checkpoint,
+    pub(crate) audit: Signed<Audit>,
+    /// Dataset, deltas and traces.
+    pub(crate) blobs: MemoryBlobs,
+}
+
+/// The secret key of a role; of no use for anything but examples.
+pub(crate) fn key(role: &str) -> SecretKey {
+    SecretKey::from_bytes(Hash::of(format!("templar example key of {role}").as_bytes()).as_bytes())
+}
+
+/// The keys of a role in the order of their public halves.
+fn keys(role: &str, count: usize) -> Vec<SecretKey> {
+    let mut keys: Vec<SecretKey> = (0..count).map(|number| key(&format!("{role} {number}"))).collect();
+    keys.sort_by_key(SecretKey::public);
+    keys
+}
+
+pub(crate) fn validators() -> Vec<SecretKey> {
+    keys("validator", 2)
+}
+
+pub(crate) fn miners() -> Vec<SecretKey> {
+    keys("miner", 2)
+}
+
+fn genesis(dataset: &Dataset) -> Genesis {
+    let validators = validators();
+    Genesis {
+        name: NAME.to_owned(),
+        arithmetic: "f32/1".to_owned(),
+        model: ModelSpec {
+            vocab_size: dataset.vocab_size,
+            hidden_size: 16,
+            layers: 1,
+            heads: 2,
+            kv_heads: 1,
+            ffn_size: 32,
+            rope_theta: 10_000,
+            norm_eps_bits: 1e-5f32.to_bits(),
+            tied_embeddings: true,
+            sequence_length: 32,
+        },
+        model_seed: Hash::of(b"templar example model"),
+        tokenizer: dataset.tokenizer,
+        dataset: payload::id_of(dataset).into(),
+        inner: InnerSpec {
+            steps: 3,
+            batch_sequences: 4,
+            micro_batch_sequences: 2,
+            beta1_ppm: 900_000,
+            beta2_ppm: 950_000,
+            eps_bits: 1e-8f32.to_bits(),
+            weight_decay_ppm: 100_000,
+            clip_norm_ppm: 1_000_000,
+            schedule: vec![
+                Segment { steps: 2, from_nanos: 1_000_000, to_nanos: 3_000_000, shape: SegmentShape::Linear },
+                Segment { steps: 100, from_nanos: 3_000_000, to_nanos: 300_000, shape: SegmentShape::Cosine },
+            ],
+        },
+        compression: CompressionSpec {
+            block_side: 64,
+            top_k: 64,
+            quantiser: "templar4".to_owned(),
+            error_decay_ppm: 950_000,
+        },
+        outer: OuterSpec {
+            rule: "mean-of-senders".to_owned(),
+            schedule: vec![
+                OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 },
+                OuterSegment { from_window: 40, learning_rate_ppm: 400_000 },
+            ],
+            max_contributions: 20,
+        },
+        gauntlet: GauntletSpec {
+            assigned_pages: 2,
+            unassigned_pages: 3,
+            trial_step_ppm: 200_000,
+            rating_decay_ppm: 250_000,
+            held_out_pages: 4,
+        },
+        replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
+        deadlines: Deadlines { commit_ms: 60_000, reveal_ms: 60_000, judge_ms: 60_000 },
+        emission: EmissionSpec {
+            per_window_micros: 1_000_000_000,
+            miners_ppm: 410_000,
+            validators_ppm: 410_000,
+            treasury_ppm: 180_000,
+            vesting_windows: 4,
+        },
+        validators: validators
+            .iter()
+            .zip([3, 2])
+            .map(|(key, stake)| ValidatorSpec {
+                key: key.public(),
+                stake,
+                chain_anchor: Chain::new(key, NAME).anchor(),
+            })
+            .collect(),
+        registration: Registration::Listed(miners().iter().map(SecretKey::public).collect()),
+        state_retention_windows: 8,
+        windows: 4,
+    }
+}
+
+/// Sees nothing and stops nothing.
+struct Unwatched;
+
+impl Watch for Unwatched {
+    fn leaf(&mut self, _: &WindowRun<'_>, _: u32, _: &Leaf) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+fn train(recipe: &Recipe, before: &RunState, parameters: &[f32], pages: &PageReader<'_>, slot: usize) -> WindowResult {
+    let task = Task {
+        window: before.window(),
+        miner: before.genesis().miners()[slot],
+        pages: before.assignment().slot(slot).unwrap().to_vec(),
+        steps: before.genesis().inner.steps,
+    };
+    let run = WindowRun::new(recipe, &task, parameters.to_vec(), MinerState::zero(parameters.len())).unwrap();
+    run_window(run, &|page| pages.read(page), &mut Unwatched).unwrap().unwrap()
+}
+
+fn witness<T: Payload>(payload: &T, key: &SecretKey) -> Witness {
+    let signed = Signed::sign(payload.clone(), key).envelope();
+    Witness { signer: signed.signer, signature: signed.signature }
+}
+
+/// Computes the window from its keys and the bundled dataset.
+pub(crate) fn compute() -> Example {
+    let mut blobs = MemoryBlobs::new();
+    let dataset = Signed::sign(bundled::import_shakespeare(&mut blobs).unwrap(), &key("publisher"));
+    let genesis = Signed::sign(genesis(dataset.payload()), &key("publisher"));
+    let recipe = Recipe::new(genesis.id().into(), genesis.payload().clone()).unwrap();
+    let parameters = recipe.initial_parameters();
+    let start = checkpoint_of(recipe.run, WindowIndex(0), &recipe.tensors, &parameters);
+    let zero = MinerState::zero(parameters.len());
+    let Ok(zero) = zero.write(recipe.run, &recipe.tensors, |_| Ok::<(), Infallible>(()));
+    let pages = page_count(dataset.payload().training_tokens(), recipe.genesis.model.sequence_length);
+    let (start_id, zero_id) = (payload::id_of(&start).into(), StateId::new(payload::id_of(&zero)));
+    let before = RunState::new(Arc::new(recipe.genesis.clone()), start_id, zero_id, pages).unwrap();
+
+    let text = blobs.clone();
+    let reader = PageReader::new(&text, dataset.payload(), Split::Training, recipe.genesis.model.sequence_length).unwrap();
+    let (mut contributions, mut states, mut deltas, mut traces) = (vec![], vec![], vec![], vec![]);
+    for (slot, key) in miners().iter().enumerate() {
+        let mut result = train(&recipe, &before, &parameters, &reader, slot);
+        if slot == 1 {
+            let header = Header { run: recipe.run.hash(), window: 0, miner: *key.public().as_bytes() };
+            result.delta = random_delta(&recipe.tensors, &recipe.compression, &header, &[7; 32], 0.01).unwrap();
+        }
+        contributions.push(Signed::sign(result.contribution(&recipe, None, zero_id), key));
+        traces.push(result.trace.encode());
+        states.push(result.state_manifest);
+        deltas.push(result.delta);
+    }
+    for bytes in deltas.iter().chain(&traces) {
+        blobs.insert(bytes.clone());
+    }
+    let evidence = Evidence::new(&recipe, dataset.payload(), &blobs).unwrap();
+    let closed = close(&evidence, &before, contributions, &parameters);
+    let auditor = key("auditor");
+    let mut states_cache = States::default();
+    let found =
+        audit_window(&evidence, &before, &closed, &parameters, &mut states_cache, auditor.public(), &mut |_| {});
+    assert_eq!(found.verdict(), &AuditVerdict::Match);
+    let end = checkpoint_of(recipe.run, WindowIndex(1), &recipe.tensors, &found.parameters.unwrap());
+    let audit = Signed::sign(found.audit, &auditor);
+    drop(reader);
+    Example { dataset, genesis, zero, start, before, states, deltas, traces, closed, end, audit, blobs }
+}
+
+/// The validators' part: inboxes, cut, reveals, scores, record, and the signatures under them.
+fn close(
+    evidence: &Evidence<'_>,
+    before: &RunState,
+    contributions: Vec<Signed<Contribution>>,
+    parameters: &[f32],
+) -> ClosedWindow {
+    let (run, window, validators) = (before.run(), before.window(), validators());
+    let named: Vec<CutEntry> = contributions
+        .iter()
+        .map(|signed| CutEntry { miner: signed.signer(), contribution: signed.id().into() })
+        .collect();
+    let inbox = |key: &SecretKey| Inbox { run, window, validator: key.public(), contributions: named.clone() };
+    let inboxes: Vec<Signed<Inbox>> = validators.iter().map(|key| Signed::sign(inbox(key), key)).collect();
+    let listed: Vec<(InboxId, &Inbox)> = inboxes.iter().map(|inbox| (inbox.id().into(), inbox.payload())).collect();
+    let cut = before.cut(&listed).unwrap();
+    let value = |key: &SecretKey| Chain::new(key, NAME).value(window).unwrap();
+    let reveals = validators.iter().map(|key| Reveal { validator: key.public(), value: value(key) }).collect();
+    let judging = before.judging(&cut, contributions.iter().map(Signed::payload), reveals).unwrap();
+    let score = |key: &SecretKey| {
+        let plan = before.judge_plan(&judging, &key.public()).unwrap();
+        let replay = |contribution: &Contribution| {
+            replay_contribution(evidence, before, contribution, parameters, &States::default())
+                .map(|replayed| replayed.verdict)
+        };
+        let entries = judge(evidence, &plan, &contributions, parameters, replay).unwrap();
+        Signed::sign(before.score(&judging, &key.public(), entries).unwrap(), key)
+    };
+    let scores: Vec<Signed<Score>> = validators.iter().map(score).collect();
+    let counted: Vec<&Score> = scores.iter().map(Signed::payload).collect();
+    let outcomes = before.outcomes(&judging, &counted);
+    let applied = apply(evidence, window, &outcomes, &contributions, parameters.to_vec()).unwrap();
+    let record = before.close(&judging, &counted, applied.id, applied.held_out_loss_nanonats).unwrap();
+    ClosedWindow {
+        record: payload::id_of(&record).into(),
+        cut_witnesses: validators.iter().map(|key| witness(&cut, key)).collect(),
+        record_witnesses: validators.iter().map(|key| witness(&record, key)).collect(),
+        window: record,
+        cut,
+        inboxes,
+        contributions,
+        scores,
+    }
+}
