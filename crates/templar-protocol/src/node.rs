@@ -11,7 +11,9 @@ mod words;
 
 use std::collections::BTreeSet;
 
-use templar_manifest::{Contribution, ContributionId, Hash, Payload as _, PublicKey, Score, Signed, WindowIndex};
+use templar_manifest::{
+    Contribution, ContributionId, Cut, CutId, Hash, Payload as _, PublicKey, Replay, Score, Signed, WindowIndex,
+};
 
 pub use words::{Dispute, Document, Input, Measured, Output, Phase, Reject};
 
@@ -37,6 +39,11 @@ impl Node {
     pub fn new(start: RunState, me: Option<PublicKey>) -> Self {
         let state = start.clone();
         Self { start, state, me, open: OpenWindow::default(), closed: Vec::new(), gated: BTreeSet::new() }
+    }
+
+    /// The key that this node acts with.
+    pub fn me(&self) -> Option<PublicKey> {
+        self.me
     }
 
     /// The state before the open window.
@@ -84,9 +91,20 @@ impl Node {
         self.open.scores.values()
     }
 
-    /// Whether the open window's cut is certified.
-    pub fn is_cut(&self) -> bool {
-        self.open.certified.is_some()
+    /// The open window's cut, once it is certified: from then on its deltas are served and fetched.
+    pub fn cut(&self) -> Option<(CutId, &Cut)> {
+        self.open.cut()
+    }
+
+    /// What the open window waits for, as far as this node knows.
+    pub fn phase(&self) -> Phase {
+        if self.open.certified.is_none() {
+            Phase::Commit
+        } else if !self.open.is_revealed(self.state.genesis()) {
+            Phase::Reveal
+        } else {
+            Phase::Judge
+        }
     }
 
     /// Keeps a blob of this node's own from being served until a certified cut names it: called for delta, trace and
@@ -126,6 +144,13 @@ impl Node {
         if self.open.known.contains(&id) || self.open.held.contains_key(&id) {
             return Ok(Vec::new());
         }
+        // Who has no part in the run is refused before a signature is verified for it.
+        if let Entry::Envelope(envelope) = entry {
+            let (genesis, signer) = (self.state.genesis(), &envelope.signer);
+            if genesis.slot(signer).is_none() && genesis.validator(signer).is_none() {
+                return Err(Reject::NotRegistered(signer.short()));
+            }
+        }
         let opened = Opened::open(entry)?;
         if opened.run() != self.state.run() {
             return Err(Reject::OtherRun);
@@ -140,7 +165,8 @@ impl Node {
             return Err(Reject::Early { window: opened.window(), open: self.state.window() });
         }
         opened.check_signer(self.state.genesis())?;
-        let earlier = self.open.check_room(&opened, self.me)?;
+        opened.check_size(self.state.genesis())?;
+        let earlier = self.open.check_room(&opened)?;
         let ready = self.open.examine(&self.state, &opened)?;
         let mut outputs = Vec::new();
         if let Some(first) = earlier {
@@ -173,6 +199,9 @@ impl Node {
             Measured::Confirmed { miner, replay, .. } => {
                 if self.open.current().is_none_or(|judging| !judging.contributions().contains_key(&miner)) {
                     return Err(Reject::Measurement("the miner has no contribution in the cut"));
+                }
+                if replay == Replay::NotDrawn {
+                    return Err(Reject::Measurement("a confirmation is a match or a refusal"));
                 }
                 self.open.confirmed.insert(miner, replay);
             }

@@ -146,9 +146,38 @@ impl Opened {
     }
 }
 
+impl Opened {
+    /// Whether every list could be honest, so that what is held stays small.
+    pub(super) fn check_size(&self, genesis: &Genesis) -> Result<(), Reject> {
+        let (miners, validators) = (genesis.miners().len(), genesis.validators.len());
+        let fits = match self {
+            // A contribution has no lists, and an inbox is never held.
+            Self::Contribution(_) | Self::Inbox(_) | Self::Reveal(_) => true,
+            Self::Cut(signed) => {
+                let cut = signed.payload();
+                cut.contributions.len() <= miners && cut.inboxes.len() <= validators
+            }
+            Self::Score(signed) => {
+                let score = signed.payload();
+                score.entries.len() <= miners && score.row.len() <= miners
+            }
+            Self::Window(signed) => {
+                let record = signed.payload();
+                record.outcomes.len() <= miners
+                    && record.weights.len() <= miners
+                    && record.scores.len() <= validators
+                    && record.reveals.len() <= validators
+                    && record.mints.len() <= miners + validators + 1
+            }
+        };
+        if fits { Ok(()) } else { Err(Reject::Oversized(self.name())) }
+    }
+}
+
 impl OpenWindow {
     /// Whether there is room for another statement of this signer. Returns the first one where this one contradicts it.
-    pub(super) fn check_room(&self, opened: &Opened, me: Option<PublicKey>) -> Result<Option<Hash>, Reject> {
+    /// A node's own key is no exception: what it signed in a life that it forgot, others may build on.
+    pub(super) fn check_room(&self, opened: &Opened) -> Result<Option<Hash>, Reject> {
         let signer = opened.signer();
         let mut earlier = self.statements(opened);
         let same_kind = self.held.values().filter(|held| held.signer() == signer && held.name() == opened.name());
@@ -162,9 +191,6 @@ impl OpenWindow {
             earlier.retain(|(_, seed)| *seed == seed_of(opened));
         }
         let Some(&(first, _)) = earlier.first() else { return Ok(None) };
-        if Some(signer) == me {
-            return Err(Reject::OwnSecond(opened.name()));
-        }
         let wanted = match opened {
             Opened::Contribution(signed) => self.is_in_an_inbox(&signed.id().into()),
             _ => false,

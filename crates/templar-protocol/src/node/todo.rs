@@ -37,12 +37,11 @@ impl Node {
 
     fn timer(&self) -> Option<Output> {
         let deadlines = &self.state.genesis().deadlines;
-        let (phase, after_ms) = if self.open.certified.is_none() {
-            (Phase::Commit, deadlines.commit_ms)
-        } else if !self.open.is_revealed(self.state.genesis()) {
-            (Phase::Reveal, deadlines.reveal_ms)
-        } else {
-            (Phase::Judge, deadlines.judge_ms)
+        let phase = self.phase();
+        let after_ms = match phase {
+            Phase::Commit => deadlines.commit_ms,
+            Phase::Reveal => deadlines.reveal_ms,
+            Phase::Judge => deadlines.judge_ms,
         };
         let waiting = !self.open.deadlines.contains(&phase);
         waiting.then_some(Output::Timer { window: self.state.window(), phase, after_ms })

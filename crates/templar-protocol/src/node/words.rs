@@ -243,6 +243,9 @@ pub enum Reject {
     /// The signer is not a validator.
     #[error("{0} is not a validator")]
     NotAValidator(String),
+    /// Lists that are longer than there are miners or validators to list.
+    #[error("{0} lists more than there are miners or validators")]
+    Oversized(&'static str),
     /// More different statements of one kind by one signer than are kept; two prove an equivocation.
     #[error("{signer} has made too many different statements of the kind {kind} in one window")]
     TooMany {
@@ -251,9 +254,6 @@ pub enum Reject {
         /// Who.
         signer: String,
     },
-    /// A second statement in this node's own name, where it may make one.
-    #[error("this node has signed another {0} in this window")]
-    OwnSecond(&'static str),
     /// A contribution that came after the cut was certified without it.
     #[error("contribution of {0} is not in the certified cut")]
     NotInCut(String),

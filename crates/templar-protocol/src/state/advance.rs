@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use templar_manifest::envelope::signed_bytes;
 use templar_manifest::{
-    Contribution, Cut, CutId, Genesis, Inbox, InboxId, Kind, Payload, PublicKey, RecordId, Score, Signature, Signed,
-    Verdict, Window, payload,
+    Contribution, Cut, CutId, Envelope, Genesis, Inbox, InboxId, Kind, Payload, PublicKey, RecordId, Score, Signature,
+    Signed, Verdict, Window, payload,
 };
 
 use super::close::accepted;
 use super::{CutError, Judging, JudgingError, Parent, RunState, ScoreError};
+use crate::entry::{Entry, RevealEntry};
 use crate::stake;
 
 /// Why a record is not the one of the open window.
@@ -91,6 +92,33 @@ impl ClosedWindow {
         check_certificate(genesis, &self.cut, &self.cut_witnesses)?;
         check_certificate(genesis, &self.window, &self.record_witnesses)
     }
+
+    /// The entries that close this window in any node that has the window before, in an order in which each can be
+    /// checked when it comes.
+    pub fn entries(&self) -> Vec<Entry> {
+        let (run, window) = (self.window.run, self.window.window);
+        let reveals =
+            self.window.reveals.iter().map(|reveal| {
+                Entry::Reveal(RevealEntry { run, window, validator: reveal.validator, value: reveal.value })
+            });
+        let mut entries: Vec<Entry> = Vec::new();
+        entries.extend(self.contributions.iter().map(|signed| Entry::Envelope(signed.envelope())));
+        entries.extend(self.inboxes.iter().map(|signed| Entry::Envelope(signed.envelope())));
+        entries.extend(witnessed(&self.cut, &self.cut_witnesses));
+        entries.extend(reveals);
+        entries.extend(self.scores.iter().map(|signed| Entry::Envelope(signed.envelope())));
+        entries.extend(witnessed(&self.window, &self.record_witnesses));
+        entries
+    }
+}
+
+fn witnessed<T: Payload>(body: &T, witnesses: &[Witness]) -> Vec<Entry> {
+    let payload = payload::encode(body);
+    let witnesses = witnesses.iter();
+    witnesses
+        .map(|&Witness { signer, signature }| Envelope { payload: payload.clone(), signer, signature })
+        .map(Entry::Envelope)
+        .collect()
 }
 
 fn check_certificate<T: Payload>(genesis: &Genesis, body: &T, witnesses: &[Witness]) -> Result<(), AdvanceError> {

@@ -1,1 +1,394 @@
-//! Placeholder.
+//! Entries that lie: each is refused by its name, and nothing changes.
+
+use proptest::prelude::*;
+use templar_manifest::*;
+
+use super::fixture::*;
+use crate::*;
+
+fn forge<T: Payload>(payload: T, key: &SecretKey) -> Entry {
+    Entry::Envelope(Signed::sign(payload, key).envelope())
+}
+
+/// Gives an entry to a node that must refuse it and stay as it is.
+fn refused(node: &Node, entry: &Entry) -> Reject {
+    let mut after = node.clone();
+    let reject = after.step(Input::Entry(entry.clone())).unwrap_err();
+    assert_eq!(&after, node, "{reject} changed the state");
+    reject
+}
+
+/// Gives an entry to a node; returns the events.
+fn given(node: &mut Node, entry: &Entry) -> Vec<Output> {
+    node.step(Input::Entry(entry.clone())).unwrap()
+}
+
+fn accepted(outputs: &[Output]) -> usize {
+    outputs.iter().filter(|output| matches!(output, Output::Accepted { .. })).count()
+}
+
+/// What members have said so far of the kind that `pick` picks, by signer.
+fn said<T: Payload>(cluster: &Cluster) -> Vec<Signed<T>> {
+    let entries = cluster.members.iter().flat_map(|member| &member.journal);
+    entries
+        .filter_map(|entry| match entry {
+            Entry::Envelope(envelope) => envelope.open::<T>().ok(),
+            Entry::Reveal(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn strangers_and_impostors_are_refused() {
+    let cluster = Cluster::new(&[1, 1], 2, 2);
+    let node = &cluster.members[4].node;
+    let stranger = SecretKey::from_bytes(&[77; 32]);
+    let (validator, miner) = (&cluster.validators[0], &cluster.miners[0]);
+    let claimed = contribution(node.state(), &miner.public(), 0);
+    let (run, window) = (node.state().run(), node.state().window());
+
+    let mut own = claimed.clone();
+    own.miner = stranger.public();
+    assert!(matches!(refused(node, &forge(own, &stranger)), Reject::NotRegistered(_)));
+    assert!(matches!(
+        refused(node, &forge(claimed.clone(), &cluster.miners[1])),
+        Reject::Envelope(EnvelopeError::WrongSigner { .. })
+    ));
+    let inbox = Inbox { run, window, validator: miner.public(), contributions: vec![] };
+    assert!(matches!(refused(node, &forge(inbox, miner)), Reject::NotAValidator(_)));
+    let cut = Cut { run, window, inboxes: vec![InboxId::default()], contributions: vec![] };
+    assert!(matches!(refused(node, &forge(cut, miner)), Reject::NotAValidator(_)));
+    let mut foreign = claimed.clone();
+    foreign.run = RunId::default();
+    assert_eq!(refused(node, &forge(foreign, miner)), Reject::OtherRun);
+    let mut early = claimed.clone();
+    early.window = WindowIndex(1);
+    assert!(matches!(refused(node, &forge(early, miner)), Reject::Early { .. }));
+    let mut wrong = claimed;
+    wrong.tokens += 1;
+    assert_eq!(refused(node, &forge(wrong, miner)), Reject::Claim("tokens"));
+    let unknown = CutEntry { miner: stranger.public(), contribution: ContributionId::default() };
+    let inbox = Inbox { run, window, validator: validator.public(), contributions: vec![unknown] };
+    assert!(matches!(refused(node, &forge(inbox, validator)), Reject::Cut(CutError::NotRegistered { .. })));
+    let genesis = Genesis::clone(node.state().genesis());
+    assert_eq!(refused(node, &forge(genesis, validator)), Reject::Kind(Kind::Genesis));
+}
+
+#[test]
+fn a_value_off_the_chain_is_refused() {
+    let cluster = Cluster::new(&[1, 1], 1, 3);
+    let node = &cluster.members[0].node;
+    let reveal = |validator: &SecretKey, value: Hash| {
+        let (run, window) = (node.state().run(), node.state().window());
+        Entry::Reveal(RevealEntry { run, window, validator: validator.public(), value })
+    };
+    let [first, second] = &cluster.validators[..] else { unreachable!() };
+    assert!(matches!(refused(node, &reveal(first, Hash::default())), Reject::Reveal(_)));
+    assert!(matches!(refused(node, &reveal(first, chain_value(second, WindowIndex(0)))), Reject::Reveal(_)));
+    assert!(matches!(refused(node, &reveal(first, chain_value(first, WindowIndex(1)))), Reject::Reveal(_)));
+    assert!(matches!(refused(node, &reveal(&cluster.miners[0], Hash::default())), Reject::NotAValidator(_)));
+    assert_eq!(accepted(&given(&mut node.clone(), &reveal(first, chain_value(first, WindowIndex(0))))), 1);
+}
+
+#[test]
+fn a_miner_that_says_two_things_is_noted_and_cannot_split_the_cut() {
+    let cluster = Cluster::new(&[1, 1], 2, 1);
+    let mut node = cluster.members[0].node.clone();
+    let miner = &cluster.miners[0];
+    let says: Vec<Entry> =
+        (0..4).map(|nonce| forge(contribution(node.state(), &miner.public(), nonce), miner)).collect();
+    assert_eq!(accepted(&given(&mut node, &says[0])), 1);
+    // Once more is nothing new.
+    assert_eq!(given(&mut node, &says[0]), []);
+    let second = given(&mut node, &says[1]);
+    assert_eq!(accepted(&second), 1);
+    assert!(second.iter().any(|output| matches!(output, Output::Equivocation { kind: "contribution", .. })));
+    assert!(matches!(refused(&node, &says[2]), Reject::TooMany { .. }));
+    // Unless a validator had it first: the cut may name it.
+    let named = CutEntry {
+        miner: miner.public(),
+        contribution: payload::id_of(&contribution(node.state(), &miner.public(), 2)).into(),
+    };
+    let (run, window, other) = (node.state().run(), node.state().window(), &cluster.validators[1]);
+    let inbox = Inbox { run, window, validator: other.public(), contributions: vec![named] };
+    given(&mut node, &forge(inbox, other));
+    assert_eq!(accepted(&given(&mut node, &says[2])), 1);
+    assert!(matches!(refused(&node, &says[3]), Reject::TooMany { .. }));
+}
+
+#[test]
+fn a_run_goes_on_whatever_a_miner_says_to_whom() {
+    let mut cluster = Cluster::new(&[1, 1], 3, 1);
+    let liar = cluster.miners[2].clone();
+    cluster.silent.insert(liar.public());
+    for member in 0..cluster.members.len() {
+        let claimed = contribution(cluster.members[member].node.state(), &liar.public(), member as u8);
+        cluster.deliver(member, Input::Entry(forge(claimed, &liar)));
+    }
+    // Nothing of the liar's is passed on: every node has heard something else, and two is what they keep.
+    for member in &mut cluster.members {
+        member.journal.clear();
+    }
+    cluster.wake();
+    let mut order = Order(1);
+    cluster.run_tolerating_floods(&mut order);
+    let records: Vec<_> = cluster.members.iter().map(|member| member.node.closed().len()).collect();
+    assert_eq!(records, vec![1; cluster.members.len()]);
+    assert!(cluster.events.iter().any(|event| matches!(event, Output::Equivocation { .. })));
+}
+
+#[test]
+fn a_cut_that_adds_or_drops_is_refused() {
+    let mut cluster = Cluster::started(&[1, 1], 2, 1);
+    // The following node, which has everything but a cut.
+    cluster.run(&mut Order(3), |cluster| said::<Cut>(cluster).len() >= 2);
+    let honest = said::<Cut>(&cluster).remove(0).payload().clone();
+    let mut node = Node::new(cluster.members[0].node.state().clone(), None);
+    for inbox in said::<Inbox>(&cluster) {
+        given(&mut node, &Entry::Envelope(inbox.envelope()));
+    }
+    let validator = &cluster.validators[0];
+    let mut drops = honest.clone();
+    drops.contributions.pop();
+    assert_eq!(refused(&node, &forge(drops, validator)), Reject::CutDiffers);
+    let mut adds = honest.clone();
+    adds.contributions[0].contribution = ContributionId::default();
+    assert_eq!(refused(&node, &forge(adds, validator)), Reject::CutDiffers);
+    let mut few = honest.clone();
+    few.inboxes.pop();
+    assert!(matches!(refused(&node, &forge(few, validator)), Reject::Cut(CutError::NoQuorum { .. })));
+    let mut many = honest.clone();
+    many.inboxes.push(InboxId::default());
+    assert_eq!(refused(&node, &forge(many, validator)), Reject::Oversized("cut"));
+    // Before its contributions are here it is held, and then it is taken in.
+    let held = given(&mut node, &forge(honest, validator));
+    assert_eq!(accepted(&held), 0);
+    let mut contributions = said::<Contribution>(&cluster);
+    contributions.sort_by_key(Signed::id);
+    contributions.dedup_by_key(|signed| signed.id());
+    let counts: Vec<usize> = contributions
+        .iter()
+        .map(|contribution| accepted(&given(&mut node, &Entry::Envelope(contribution.envelope()))))
+        .collect();
+    assert_eq!(counts, [1, 2]);
+}
+
+#[test]
+fn what_cannot_be_checked_yet_is_held_within_bounds() {
+    let cluster = Cluster::new(&[1, 1], 2, 1);
+    let mut node = cluster.members[2].node.clone();
+    let (run, window) = (node.state().run(), node.state().window());
+    let validator = &cluster.validators[0];
+    let cut = |number: u8| {
+        forge(Cut { run, window, inboxes: vec![Hash::of(&[number]).into()], contributions: vec![] }, validator)
+    };
+    assert_eq!(accepted(&given(&mut node, &cut(0))), 0);
+    let second = given(&mut node, &cut(1));
+    assert!(second.iter().any(|output| matches!(output, Output::Equivocation { kind: "cut", .. })));
+    assert!(matches!(refused(&node, &cut(2)), Reject::TooMany { kind: "cut", .. }));
+    let score = |number: u8| {
+        let cut = Hash::of(&[number]).into();
+        let (entries, row, seed) = (vec![], vec![], Hash::of(&[number]));
+        forge(Score { run, window, validator: validator.public(), cut, seed, entries, row }, validator)
+    };
+    for number in 0..8 {
+        given(&mut node, &score(number));
+    }
+    assert!(matches!(refused(&node, &score(8)), Reject::TooMany { kind: "score", .. }));
+}
+
+#[test]
+fn scores_and_records_that_do_not_recompute_are_refused() {
+    let mut cluster = Cluster::started(&[1, 1], 3, 2);
+    let proposer = cluster.validators[0].clone();
+    cluster.run(&mut Order(9), |cluster| !said::<Window>(cluster).is_empty());
+    let record = said::<Window>(&cluster).remove(0).payload().clone();
+    let score = said::<Score>(&cluster)
+        .into_iter()
+        .find(|score| score.signer() == proposer.public())
+        .unwrap()
+        .payload()
+        .clone();
+    // A node that has everything of the window but scores and record.
+    let mut node = Node::new(cluster.members[0].node.state().clone(), None);
+    let journal = &cluster.members[0].journal;
+    let rest = journal.iter().filter(|entry| match entry {
+        Entry::Envelope(envelope) => !matches!(payload::peek(&envelope.payload), Ok((Kind::Score | Kind::Window, _))),
+        Entry::Reveal(_) => true,
+    });
+    for entry in rest {
+        given(&mut node, entry);
+    }
+    let mut wrong = score.clone();
+    wrong.row[0].weight_ppm -= 1;
+    assert_eq!(refused(&node, &forge(wrong, &proposer)), Reject::Score(ScoreError::Row));
+    let mut wrong = score.clone();
+    wrong.seed = Hash::default();
+    assert_eq!(refused(&node, &forge(wrong, &proposer)), Reject::Score(ScoreError::Foreign("seed")));
+    let mut wrong = score.clone();
+    wrong.cut = CutId::default();
+    assert_eq!(refused(&node, &forge(wrong, &proposer)), Reject::OtherCut("score"));
+
+    let mut of_another_cut = record.clone();
+    of_another_cut.cut = CutId::default();
+    assert_eq!(refused(&node, &forge(of_another_cut, &proposer)), Reject::OtherCut("window"));
+    let mut off_chain = record.clone();
+    off_chain.reveals[0].value = Hash::default();
+    assert!(matches!(refused(&node, &forge(off_chain, &proposer)), Reject::Judging(JudgingError::OffChain(_))));
+    // One with wrong money is held while its scores are unknown, and dropped as soon as they are here.
+    let mut generous = record.clone();
+    generous.mints[0].amount_micros += 1;
+    given(&mut node, &forge(generous.clone(), &proposer));
+    let mut outputs = Vec::new();
+    for score in said::<Score>(&cluster) {
+        outputs.extend(given(&mut node, &Entry::Envelope(score.envelope())));
+    }
+    let dropped = outputs.iter().find_map(|output| match output {
+        Output::Dropped { reject, .. } => Some(reject.clone()),
+        _ => None,
+    });
+    assert_eq!(dropped, Some(Reject::Record(AdvanceError::Differs("mints"))));
+    assert_eq!(refused(&node, &forge(generous, &proposer)), Reject::Record(AdvanceError::Differs("mints")));
+    assert_eq!(accepted(&given(&mut node, &forge(record, &proposer))), 1);
+}
+
+#[test]
+fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
+    let mut cluster = Cluster::started(&[1, 1], 3, 1);
+    let mut order = Order(6);
+    let voter = 1;
+    // The proposer's record, with another checkpoint: the voter recomputes, and disputes it.
+    cluster.run(&mut order, |cluster| !said::<Window>(cluster).is_empty());
+    let mut record = said::<Window>(&cluster).remove(0).payload().clone();
+    record.checkpoint = Hash::of(b"poisoned").into();
+    let proposer = cluster.validators[0].clone();
+    let mut node = cluster.members[voter].node.clone();
+    for entry in cluster.members[0].journal.clone() {
+        if payload_kind(&entry) != Some(Kind::Window) {
+            let _ = given(&mut node, &entry);
+        }
+    }
+    let mut outputs = given(&mut node, &forge(record.clone(), &proposer));
+    // Whatever it is asked to confirm and apply, it does honestly.
+    for _ in 0..8 {
+        let cheat = cluster.cheat;
+        let inputs: Vec<Input> = outputs
+            .iter()
+            .filter_map(|output| match output {
+                Output::Confirm { window, miner, .. } => Some(Input::Measured(Measured::Confirmed {
+                    window: *window,
+                    miner: *miner,
+                    replay: replayed(miner, &cheat),
+                })),
+                Output::Apply { window, outcomes, .. } => Some(Input::Measured(Measured::Applied {
+                    window: *window,
+                    outcomes: outcomes.clone(),
+                    checkpoint: Hash::of(b"honest").into(),
+                    held_out_loss_nanonats: record.held_out_loss_nanonats,
+                })),
+                Output::Sign(Document::Window(_)) => panic!("signed a checkpoint that it did not compute"),
+                _ => None,
+            })
+            .collect();
+        for input in inputs {
+            outputs = node.step(input).unwrap();
+        }
+    }
+    assert!(node.todo().iter().any(|output| matches!(output, Output::Dispute(Dispute::Record { .. }))));
+
+    // Nor is it ever asked for a second cut, whatever the proposer signs.
+    let (run, window) = (node.state().run(), node.state().window());
+    let cut = Cut { run, window, inboxes: vec![InboxId::default()], contributions: vec![] };
+    given(&mut node, &forge(cut, &proposer));
+    assert!(!node.todo().iter().any(|output| matches!(output, Output::Sign(Document::Cut(_)))));
+}
+
+fn payload_kind(entry: &Entry) -> Option<Kind> {
+    match entry {
+        Entry::Envelope(envelope) => payload::peek(&envelope.payload).ok().map(|(kind, _)| kind),
+        Entry::Reveal(_) => None,
+    }
+}
+
+/// A validator refuses an honest miner. The others replay it, and neither count nor sign that score; with three of four
+/// left the window closes with the miner accepted.
+#[test]
+fn a_false_refusal_is_confirmed_by_nobody() {
+    let mut cluster = Cluster::new(&[1, 1, 1, 1], 4, 1);
+    cluster.cheat = PublicKey::from_bytes([0; 32]);
+    let liar = cluster.validators[3].clone();
+    cluster.silent.insert(liar.public());
+    cluster.wake();
+    let mut order = Order(2);
+    // All but the liar bring the window to the point where only its score is missing. It does its other duties.
+    cluster.run(&mut order, |_| false);
+    for _ in 0..4 {
+        let duties: Vec<Entry> = cluster.members[3]
+            .node
+            .todo()
+            .into_iter()
+            .filter_map(|output| match output {
+                Output::Sign(document @ (Document::Inbox(_) | Document::Cut(_))) => Some(document.sign(&liar)),
+                Output::Reveal { window } => Some(Entry::Reveal(RevealEntry {
+                    run: cluster.members[3].node.state().run(),
+                    window,
+                    validator: liar.public(),
+                    value: chain_value(&liar, window),
+                })),
+                _ => None,
+            })
+            .collect();
+        for entry in duties {
+            cluster.send_to_all(&entry);
+        }
+        cluster.run(&mut order, |_| false);
+    }
+    let node = &cluster.members[3].node;
+    let judging = node.judging().expect("everybody has revealed");
+    assert_eq!(judging.reveals().len(), 4);
+    let plan = node.state().judge_plan(judging, &liar.public()).unwrap();
+    let mut entries = measured(judging, &plan, &cluster.cheat);
+    let victim = entries.iter().position(|entry| plan.replay.contains(&entry.miner)).unwrap();
+    entries[victim].replay = Replay::Refused(Refusal::Mismatch { step: 1, tensor: "t".to_owned() });
+    let victim = entries[victim].miner;
+    let score = node.state().score(judging, &liar.public(), entries).unwrap();
+    cluster.send_to_all(&forge(score, &liar));
+    cluster.run(&mut order, |_| false);
+    cluster.expire();
+    cluster.run(&mut order, |_| false);
+    let closed = &cluster.members[0].node.closed()[0];
+    assert_eq!(closed.scores.len(), 3);
+    let outcome = closed.window.outcomes.iter().find(|outcome| outcome.miner == victim).unwrap();
+    // Its replayer lied, so nobody vouches for the victim in this window; but it is not called a cheat.
+    assert_eq!(outcome.verdict, Verdict::Refused(Refusal::NotReplayed));
+    assert!(closed.record_witnesses.iter().all(|witness| witness.signer != liar.public()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// One flipped bit anywhere in any entry is refused, or is nothing new; the state stays as it is.
+    #[test]
+    fn a_flipped_bit_changes_nothing(order in 0u64..3, steps in 1usize..400, pick in any::<usize>(), bit in any::<usize>()) {
+        let mut cluster = Cluster::started(&[1, 1], 3, 2);
+        let left = std::cell::Cell::new(steps);
+        cluster.run(&mut Order(order), |_| {
+            left.set(left.get() - 1);
+            left.get() == 0
+        });
+        let said: Vec<Entry> = cluster.members.iter().flat_map(|member| member.journal.clone()).collect();
+        prop_assume!(!said.is_empty());
+        let mut bytes = said[pick % said.len()].encode();
+        let bit = bit % (bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(entry) = Entry::decode(&bytes) {
+            for member in &cluster.members {
+                let mut after = member.node.clone();
+                if let Ok(outputs) = after.step(Input::Entry(entry.clone())) {
+                    prop_assert_eq!(outputs, vec![]);
+                }
+                prop_assert_eq!(&after, &member.node);
+            }
+        }
+    }
+}

@@ -1,1 +1,456 @@
-//! Placeholder.
+//! The single rules: vectors by hand, frozen vectors, properties.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use templar_manifest::*;
+
+use super::fixture::*;
+use crate::*;
+
+fn small(stakes: &[u64], miners: usize) -> (RunState, Vec<SecretKey>, Vec<SecretKey>) {
+    let (validators, miners) = (keys("validator", stakes.len()), keys("miner", miners));
+    let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().zip(stakes.iter().copied()).collect();
+    (state(genesis(&with_stakes, &miners, 0)), validators, miners)
+}
+
+/// A window in which every miner contributed and every validator revealed.
+fn judging(state: &RunState, validators: &[SecretKey], miners: &[SecretKey]) -> Judging {
+    let contributions: Vec<Contribution> = miners.iter().map(|miner| contribution(state, &miner.public(), 0)).collect();
+    let entries = contributions
+        .iter()
+        .map(|claimed| CutEntry { miner: claimed.miner, contribution: payload::id_of(claimed).into() })
+        .collect();
+    let inboxes = vec![Hash::of(b"inbox").into()];
+    let cut = Cut { run: state.run(), window: state.window(), inboxes, contributions: entries };
+    let reveals = validators
+        .iter()
+        .map(|key| Reveal { validator: key.public(), value: chain_value(key, state.window()) })
+        .collect();
+    state.judging(&cut, &contributions, reveals).unwrap()
+}
+
+fn scores(state: &RunState, judging: &Judging, validators: &[SecretKey], cheat: &PublicKey) -> Vec<Score> {
+    let score = |key: &SecretKey| {
+        let plan = state.judge_plan(judging, &key.public()).unwrap();
+        state.score(judging, &key.public(), measured(judging, &plan, cheat)).unwrap()
+    };
+    validators.iter().map(score).collect()
+}
+
+#[test]
+fn frozen_seed_assignment_and_plan() {
+    let (state, validators, miners) = small(&[1, 2], 3);
+    let judging = judging(&state, &validators, &miners);
+    let plan = state.judge_plan(&judging, &validators[0].public()).unwrap();
+    let numbers = |pages: &[u64]| pages.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
+    let mut text = format!("run {}\nfirst-seed {}\nseed {}\n", state.run(), state.seed(), judging.seed());
+    for (slot, pages) in state.assignment().slots().iter().enumerate() {
+        text += &format!("slot {slot}: {}\n", numbers(pages));
+    }
+    for (miner, validator) in judging.replayers() {
+        text += &format!("replay {} by {}\n", miner.short(), validator.short());
+    }
+    text += &format!("unassigned: {}\n", numbers(&plan.unassigned));
+    for (miner, pages) in &plan.assigned {
+        text += &format!("assigned {}: {}\n", miner.short(), numbers(pages));
+    }
+    assert_eq!(
+        text,
+        include_str!("../../vectors/draws.txt"),
+        "these draws decide training: a change is a new run\n{text}"
+    );
+}
+
+#[test]
+fn nothing_but_commitments_and_chain_values_enters_the_seed() {
+    let (state, validators, miners) = small(&[1, 2], 3);
+    let first = judging(&state, &validators, &miners);
+    // Another cut id, claims about size and loss: the same seed. Another delta: another seed.
+    let mut claimed: Vec<Contribution> = first.contributions().values().cloned().collect();
+    for contribution in &mut claimed {
+        contribution.delta_bytes += 1;
+        contribution.loss_nanonats += 1;
+    }
+    let seed_of = |claimed: &[Contribution]| {
+        let mut cut = first.cut().clone();
+        cut.inboxes = vec![Hash::of(b"other").into()];
+        for (entry, contribution) in cut.contributions.iter_mut().zip(claimed) {
+            entry.contribution = payload::id_of(contribution).into();
+        }
+        state.judging(&cut, claimed, first.reveals().to_vec()).unwrap().seed()
+    };
+    assert_eq!(seed_of(&claimed), first.seed());
+    claimed[0].delta = BlobId::of(b"other");
+    assert_ne!(seed_of(&claimed), first.seed());
+}
+
+#[test]
+fn pages_are_disjoint_until_an_epoch_ends() {
+    // 4 slots of 6 pages out of 100: four windows, then four pages are left over.
+    let mut cluster = Cluster::started(&[1], 4, 9);
+    cluster.run(&mut Order(0), |cluster| cluster.members.iter().all(|member| member.node.is_over()));
+    let node = &cluster.members[0].node;
+    for epoch in 0..2 {
+        let mut seen = BTreeSet::new();
+        for window in epoch * 4..epoch * 4 + 4 {
+            let state = node.state_at(WindowIndex(window)).unwrap();
+            let assignment = state.assignment();
+            assert_eq!(assignment.slots().len(), 4);
+            for slot in assignment.slots() {
+                assert_eq!(slot.len(), 6);
+                assert!(slot.iter().all(|page| *page < 100 && seen.insert(*page)), "window {window}");
+            }
+            assert_eq!(assignment, state.clone().assignment());
+        }
+        assert_eq!(seen.len(), 96);
+    }
+    assert_eq!(node.state().pages().epoch(), 2);
+    assert_eq!(node.state().pages().taken(), 24);
+}
+
+#[test]
+fn evaluation_pages_are_what_they_are_said_to_be() {
+    let (state, validators, miners) = small(&[1, 2, 3], 4);
+    let judging = judging(&state, &validators, &miners);
+    let assignment = state.assignment();
+    let all: BTreeSet<u64> = assignment.slots().iter().flatten().copied().collect();
+    let mut plans = BTreeSet::new();
+    for key in &validators {
+        let plan = state.judge_plan(&judging, &key.public()).unwrap();
+        assert_eq!(plan.unassigned.len(), 3);
+        assert!(plan.unassigned.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(plan.unassigned.iter().all(|page| *page < 100 && !all.contains(page)));
+        for (miner, pages) in &plan.assigned {
+            let slot = assignment.slot(state.genesis().slot(miner).unwrap()).unwrap();
+            assert_eq!(pages.len(), 2);
+            assert!(pages.iter().all(|page| slot.contains(page)));
+        }
+        plans.insert(plan.unassigned);
+    }
+    assert!(plans.len() > 1, "each validator draws with its own value");
+    assert_eq!(state.judge_plan(&judging, &miners[0].public()), None);
+    // Each contribution has one replayer, and nobody replays two more than another.
+    assert_eq!(judging.replayers().len(), 4);
+    for key in &validators {
+        let count = judging.replayers().values().filter(|validator| **validator == key.public()).count();
+        assert!((1..=2).contains(&count));
+    }
+}
+
+#[test]
+fn only_pages_that_were_trained_on_are_assigned() {
+    let (state, validators, miners) = small(&[1], 1);
+    let mut claimed = contribution(&state, &miners[0].public(), 0);
+    (claimed.steps, claimed.tokens) = (1, 2 * 16);
+    let entry = CutEntry { miner: claimed.miner, contribution: payload::id_of(&claimed).into() };
+    let inboxes = vec![Hash::of(b"inbox").into()];
+    let cut = Cut { run: state.run(), window: state.window(), inboxes, contributions: vec![entry] };
+    let value = chain_value(&validators[0], state.window());
+    let reveals = vec![Reveal { validator: validators[0].public(), value }];
+    let judging = state.judging(&cut, [&claimed], reveals).unwrap();
+    let plan = state.judge_plan(&judging, &validators[0].public()).unwrap();
+    let mut first_step = state.assignment().slot(0).unwrap()[..2].to_vec();
+    first_step.sort_unstable();
+    assert_eq!(plan.assigned[&claimed.miner], first_step);
+}
+
+#[test]
+fn every_claim_is_checked() {
+    let (state, _, miners) = small(&[1], 2);
+    let good = contribution(&state, &miners[0].public(), 0);
+    assert_eq!(state.check_claims(&good), Ok(()));
+    let wrong = |field: &'static str, change: &dyn Fn(&mut Contribution)| {
+        let mut claimed = good.clone();
+        change(&mut claimed);
+        assert_eq!(state.check_claims(&claimed), Err(field));
+    };
+    wrong("run", &|claimed| claimed.run = RunId::default());
+    wrong("window", &|claimed| claimed.window = WindowIndex(1));
+    wrong("miner", &|claimed| claimed.miner = PublicKey::from_bytes([1; 32]));
+    wrong("parent", &|claimed| claimed.parent = Some(Hash::of(b"x").into()));
+    wrong("state_in", &|claimed| claimed.state_in = Hash::of(b"x").into());
+    wrong("steps", &|claimed| claimed.steps = 0);
+    wrong("steps", &|claimed| claimed.steps = 4);
+    wrong("tokens", &|claimed| claimed.tokens += 1);
+    wrong("tokens", &|claimed| claimed.steps = 2);
+}
+
+#[test]
+fn a_genesis_that_cannot_run_is_refused() {
+    let (validators, miners) = (keys("validator", 1), keys("miner", 2));
+    let new = |change: &dyn Fn(&mut Genesis), pages| {
+        let mut genesis = genesis(&[(&validators[0], 1)], &miners, 3);
+        change(&mut genesis);
+        RunState::new(Arc::new(genesis), CheckpointId::default(), StateId::default(), pages).map(|_| ())
+    };
+    // Two slots of six, and three pages that nobody is assigned.
+    assert_eq!(new(&|_| {}, 15), Ok(()));
+    assert!(matches!(new(&|_| {}, 14), Err(GenesisError::TooFewPages { needed: 15, .. })));
+    let huge = |genesis: &mut Genesis| (genesis.inner.steps, genesis.inner.batch_sequences) = (u32::MAX, u32::MAX);
+    assert!(matches!(new(&huge, u64::MAX), Err(GenesisError::TooFewPages { .. })));
+    assert!(matches!(new(&|genesis| genesis.windows = 1 << 20, 15), Err(GenesisError::TooManyWindows { .. })));
+    let generous = |genesis: &mut Genesis| {
+        genesis.emission.per_window_micros = 1 << 50;
+        genesis.windows = 0;
+    };
+    assert!(matches!(new(&generous, 15), Err(GenesisError::Emission(_))));
+    assert!(matches!(new(&|genesis| genesis.validators.clear(), 15), Err(GenesisError::Rule(_))));
+}
+
+#[test]
+fn an_inbox_is_counted_by_stake() {
+    let (state, validators, miners) = small(&[4, 3, 3], 3);
+    let inbox = |validator: usize, contributions: &[(usize, u8)]| {
+        let mut contributions: Vec<CutEntry> = contributions
+            .iter()
+            .map(|&(miner, nonce)| CutEntry { miner: miners[miner].public(), contribution: Hash::of(&[nonce]).into() })
+            .collect();
+        contributions.sort_unstable();
+        let (run, window) = (state.run(), state.window());
+        Inbox { run, window, validator: validators[validator].public(), contributions }
+    };
+    let cut = |inboxes: &[Inbox]| {
+        let inboxes: Vec<(InboxId, &Inbox)> =
+            inboxes.iter().map(|inbox| (payload::id_of(inbox).into(), inbox)).collect();
+        state.cut(&inboxes)
+    };
+    // 3 of 10 are not more than a third, 4 of 10 are; two ids of one miner that both pass: the lower one.
+    let ids = |cut: Cut| cut.contributions.iter().map(|entry| entry.contribution.hash()).collect::<Vec<_>>();
+    let three = cut(&[inbox(0, &[(0, 1)]), inbox(1, &[(1, 2)]), inbox(2, &[(2, 3)])]).unwrap();
+    assert_eq!(ids(three), [Hash::of(&[1])]);
+    let both = cut(&[inbox(0, &[(0, 1)]), inbox(1, &[(0, 2)]), inbox(2, &[(0, 2)])]).unwrap();
+    assert_eq!(ids(both), [Hash::of(&[1]).min(Hash::of(&[2]))]);
+    // 7 of 10 are more than two thirds, 6 are not.
+    assert!(cut(&[inbox(0, &[]), inbox(2, &[])]).is_ok());
+    assert_eq!(cut(&[inbox(1, &[]), inbox(2, &[])]), Err(CutError::NoQuorum { stake: 6, total: 10 }));
+    assert!(matches!(cut(&[inbox(0, &[]), inbox(0, &[(0, 1)]), inbox(1, &[])]), Err(CutError::TwoInboxes(_))));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// One of four equal validators says what it likes: what the three others all had is in, what none had is out, and
+    /// the order of the inboxes does not matter.
+    #[test]
+    fn a_faulty_quarter_neither_adds_nor_drops(
+        faulty in prop::collection::vec(prop::option::of(0u8..4), 5),
+        honest in prop::collection::vec(prop::collection::vec(any::<bool>(), 5), 3),
+        take_all in any::<bool>(),
+        rotation in 0usize..4,
+    ) {
+        let (state, validators, miners) = small(&[1, 1, 1, 1], 5);
+        let inbox = |validator: usize, nonce: &dyn Fn(usize) -> Option<u8>| {
+            let named = |miner: usize| nonce(miner).map(|nonce| CutEntry {
+                miner: miners[miner].public(),
+                contribution: Hash::of(&[miner as u8, nonce]).into(),
+            });
+            let contributions = (0..5).filter_map(named).collect();
+            Inbox { run: state.run(), window: state.window(), validator: validators[validator].public(), contributions }
+        };
+        let mut inboxes: Vec<Inbox> =
+            (0..3).map(|honest_one| inbox(honest_one, &|miner| honest[honest_one][miner].then_some(9))).collect();
+        // Either all four inboxes, or the faulty one instead of an honest one.
+        if !take_all {
+            inboxes.remove(0);
+        }
+        inboxes.push(inbox(3, &|miner| faulty[miner]));
+        inboxes.rotate_left(rotation % 3);
+        let named: Vec<(InboxId, &Inbox)> = inboxes.iter().map(|inbox| (payload::id_of(inbox).into(), inbox)).collect();
+        let cut = state.cut(&named).unwrap();
+        for (miner, key) in miners.iter().enumerate() {
+            let found = cut.contributions.iter().find(|entry| entry.miner == key.public());
+            let had: Vec<bool> = honest.iter().map(|inbox| inbox[miner]).collect();
+            if had == [true; 3] {
+                prop_assert!(found.is_some());
+            }
+            if let Some(found) = found {
+                prop_assert!(had.contains(&true));
+                prop_assert_eq!(found.contribution.hash(), Hash::of(&[miner as u8, 9]));
+            }
+        }
+        let mut reversed = named.clone();
+        reversed.reverse();
+        prop_assert_eq!(state.cut(&reversed).unwrap(), cut);
+    }
+}
+
+#[test]
+fn every_field_of_a_score_is_recomputed() {
+    let (state, validators, miners) = small(&[1, 1], 3);
+    let cheat = miners[1].public();
+    let judging = judging(&state, &validators, &miners);
+    let good = scores(&state, &judging, &validators, &cheat).remove(0);
+    assert_eq!(state.check_score(&judging, &good), Ok(()));
+    let error = |change: &dyn Fn(&mut Score)| {
+        let mut score = good.clone();
+        change(&mut score);
+        state.check_score(&judging, &score).unwrap_err()
+    };
+    assert_eq!(error(&|score| score.run = RunId::default()), ScoreError::Foreign("run"));
+    assert_eq!(error(&|score| score.window = WindowIndex(1)), ScoreError::Foreign("window"));
+    assert_eq!(error(&|score| score.cut = CutId::default()), ScoreError::Foreign("cut"));
+    assert_eq!(error(&|score| score.seed = Hash::default()), ScoreError::Foreign("seed"));
+    assert!(matches!(error(&|score| score.validator = miners[0].public()), ScoreError::NoReveal(_)));
+    assert_eq!(error(&|score| score.entries.truncate(2)), ScoreError::Entries);
+    assert_eq!(error(&|score| score.entries[0].contribution = ContributionId::default()), ScoreError::Entries);
+    assert_eq!(error(&|score| score.row[0].weight_ppm += 1), ScoreError::Row);
+    assert_eq!(error(&|score| score.row.truncate(0)), ScoreError::Row);
+    assert_eq!(error(&|score| score.entries[0].unassigned_before_nanonats += 1_000_000), ScoreError::Row);
+    let rule = |index: usize, replay: Replay| match error(&|score| score.entries[index].replay = replay.clone()) {
+        ScoreError::Entry { rule, .. } => rule,
+        other => panic!("{other}"),
+    };
+    let drawn = good.entries.iter().position(|entry| entry.replay != Replay::NotDrawn).unwrap();
+    let other = good.entries.iter().position(|entry| entry.replay == Replay::NotDrawn).unwrap();
+    let mismatch = Replay::Refused(Refusal::Mismatch { step: 0, tensor: "t".to_owned() });
+    assert_eq!(rule(drawn, Replay::NotDrawn), "a replay that was drawn is missing");
+    assert_eq!(rule(other, Replay::Match), "a replay that was not drawn");
+    assert_eq!(rule(other, mismatch), "a replay that was not drawn");
+    assert_eq!(rule(drawn, Replay::Refused(Refusal::NotReplayed)), "not-replayed is for the record to say");
+    assert_eq!(rule(other, Replay::Refused(Refusal::Withheld)), "losses of a delta that could not be tried");
+}
+
+#[test]
+fn a_rating_follows_the_gain_and_a_row_is_its_share() {
+    let (state, validators, miners) = small(&[1], 3);
+    let judging = judging(&state, &validators, &miners);
+    let plan = state.judge_plan(&judging, &validators[0].public()).unwrap();
+    let mut entries = measured(&judging, &plan, &PublicKey::from_bytes([0; 32]));
+    for (entry, (before, after)) in entries.iter_mut().zip([(100, 90), (100, 80), (100, 200)]) {
+        (entry.unassigned_before_nanonats, entry.unassigned_after_nanonats) = (before, after);
+    }
+    let score = state.score(&judging, &validators[0].public(), entries).unwrap();
+    // Gains 10, 20, 0 with decay 0.3: ratings 3, 6, 0.
+    let row: Vec<(PublicKey, u32)> = score.row.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
+    assert_eq!(row, [(miners[0].public(), 333_333), (miners[1].public(), 666_666)]);
+}
+
+#[test]
+fn outcomes_and_mints_by_hand() {
+    let (state, validators, miners) = small(&[3, 2], 4);
+    let judging = judging(&state, &validators, &miners);
+    let cheat = miners[1].public();
+    let mut scores = scores(&state, &judging, &validators, &cheat);
+    // Rows by hand: the first validator halves between miners 0 and 2, the second gives less to 0 and the rest to 3.
+    let rows = [vec![(0, 500_000), (2, 500_000)], vec![(0, 400_000), (1, 100_000), (3, 500_000)]];
+    for (score, row) in scores.iter_mut().zip(rows) {
+        score.row =
+            row.into_iter().map(|(miner, weight_ppm)| Weight { miner: miners[miner].public(), weight_ppm }).collect();
+    }
+    let scores: Vec<&Score> = scores.iter().collect();
+    let record = state.close(&judging, &scores, Hash::of(b"after").into(), 1).unwrap();
+    let refused = record.outcomes.iter().find(|outcome| outcome.miner == cheat).unwrap();
+    assert!(matches!(&refused.verdict, Verdict::Refused(Refusal::Mismatch { step: 2, .. })));
+    let count = |verdict: &Verdict| record.outcomes.iter().filter(|outcome| outcome.verdict == *verdict).count();
+    assert_eq!((count(&Verdict::Aggregated), count(&Verdict::Reserve)), (2, 1));
+    // Stake 3 of 5 is more than half, so it sets every level: C = (500000, -, 500000, 0).
+    // R_0 = (3·500000 + 2·400000) / 5 = 460000, R_2 = 3·500000 / 5 = 300000, A = 760000.
+    let weights: Vec<(PublicKey, u32)> =
+        record.weights.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
+    assert_eq!(weights, [(miners[0].public(), 460_000), (miners[2].public(), 300_000)]);
+    // E = 10^9: miners 0.41·E·R, validators share 0.41·E·A = 311600000 as 3·1000000 to 2·400000, treasury 0.18·E·A.
+    let amount = |account: &PublicKey| {
+        record.mints.iter().find(|mint| mint.account == *account).map_or(0, |mint| mint.amount_micros)
+    };
+    assert_eq!(amount(&miners[0].public()), 188_600_000);
+    assert_eq!(amount(&miners[2].public()), 123_000_000);
+    assert_eq!(amount(&validators[0].public()), 246_000_000);
+    assert_eq!(amount(&validators[1].public()), 65_600_000);
+    assert_eq!(amount(&PublicKey::from_bytes([0; 32])), 136_800_000);
+    assert_eq!(record.mints.len(), 5);
+}
+
+#[test]
+fn of_two_equal_validators_neither_mints_alone() {
+    let (state, validators, miners) = small(&[1, 1], 2);
+    let judging = judging(&state, &validators, &miners);
+    let mut scores = scores(&state, &judging, &validators, &PublicKey::from_bytes([0; 32]));
+    scores[0].row = vec![Weight { miner: miners[0].public(), weight_ppm: 1_000_000 }];
+    scores[1].row = vec![Weight { miner: miners[1].public(), weight_ppm: 1_000_000 }];
+    let record = state.close(&judging, &scores.iter().collect::<Vec<_>>(), CheckpointId::default(), 1).unwrap();
+    assert_eq!((record.weights, record.mints), (vec![], vec![]));
+}
+
+#[test]
+fn the_first_refusal_decides_and_without_a_replay_there_is_none() {
+    let (state, validators, miners) = small(&[1, 1, 1, 1], 3);
+    let judging = judging(&state, &validators, &miners);
+    let mut scores = scores(&state, &judging, &validators, &PublicKey::from_bytes([0; 32]));
+    let refuse = |error: &str| Replay::Refused(Refusal::Malformed { error: error.to_owned() });
+    scores[2].entries[0].replay = refuse("later");
+    scores[1].entries[0].replay = refuse("earlier");
+    for score in &mut scores {
+        score.entries[1].replay = Replay::NotDrawn;
+    }
+    // The order in which scores are given does not matter.
+    let given: Vec<&Score> = scores.iter().rev().collect();
+    let outcomes = state.outcomes(&judging, &given);
+    let Verdict::Refused(Refusal::Malformed { error }) = &outcomes[0].verdict else { panic!("{outcomes:?}") };
+    assert_eq!(error, "earlier");
+    assert_eq!(outcomes[1].verdict, Verdict::Refused(Refusal::NotReplayed));
+    assert_eq!(outcomes[2].verdict, Verdict::Aggregated);
+}
+
+#[test]
+fn every_field_of_a_record_is_recomputed() {
+    let mut cluster = Cluster::started(&[1, 1], 3, 2);
+    cluster.run(&mut Order(0), |cluster| cluster.members[0].node.is_over());
+    let node = &cluster.members[0].node;
+    let good = &node.closed()[1];
+    let state = node.state_at(WindowIndex(1)).unwrap();
+    assert!(state.check_closed(good).is_ok());
+    let error = |change: &dyn Fn(&mut Window)| {
+        let mut closed = good.clone();
+        change(&mut closed.window);
+        closed.record = payload::id_of(&closed.window).into();
+        let mut next = state.clone();
+        let error = next.advance(&closed).unwrap_err();
+        assert_eq!(next, state);
+        error
+    };
+    assert_eq!(error(&|record| record.run = RunId::default()), AdvanceError::Differs("run"));
+    assert_eq!(error(&|record| record.window = WindowIndex(9)), AdvanceError::Differs("window"));
+    assert_eq!(error(&|record| record.previous = None), AdvanceError::Differs("previous"));
+    assert_eq!(
+        error(&|record| record.checkpoint_before = CheckpointId::default()),
+        AdvanceError::Differs("checkpoint_before")
+    );
+    assert!(matches!(error(&|record| record.cut = CutId::default()), AdvanceError::OtherCut(_)));
+    assert!(matches!(error(&|record| record.reveals.truncate(1)), AdvanceError::Judging(_)));
+    assert!(matches!(error(&|record| record.reveals[0].value = Hash::default()), AdvanceError::Judging(_)));
+    assert_eq!(error(&|record| record.seed = Hash::default()), AdvanceError::Differs("seed"));
+    assert_eq!(error(&|record| record.scores.truncate(1)), AdvanceError::Differs("scores"));
+    assert_eq!(error(&|record| record.outcomes[1].verdict = Verdict::Reserve), AdvanceError::Differs("outcomes"));
+    assert_eq!(error(&|record| record.weights[0].weight_ppm -= 1), AdvanceError::Differs("weights"));
+    assert_eq!(error(&|record| record.mints[0].amount_micros += 1), AdvanceError::Differs("mints"));
+    assert_eq!(error(&|record| record.ledger_root = Hash::default()), AdvanceError::Differs("ledger_root"));
+    // Certificates are of the exact payload, by distinct validators.
+    assert_eq!(good.check_certificates(state.genesis()), Ok(()));
+    let mut doubled = good.clone();
+    doubled.record_witnesses[1] = doubled.record_witnesses[0];
+    assert_eq!(doubled.check_certificates(state.genesis()), Err(AdvanceError::NotCertified(Kind::Window)));
+    let mut swapped = good.clone();
+    swapped.cut_witnesses[0].signature = swapped.record_witnesses[0].signature;
+    assert_eq!(swapped.check_certificates(state.genesis()), Err(AdvanceError::NotCertified(Kind::Cut)));
+}
+
+#[test]
+fn a_cheat_that_was_paid_before_loses_what_has_not_vested() {
+    let mut cluster = Cluster::new(&[1, 1], 3, 3);
+    let cheat = cluster.cheat;
+    cluster.cheat = PublicKey::from_bytes([0; 32]);
+    cluster.wake();
+    let mut order = Order(4);
+    cluster.run(&mut order, |cluster| cluster.members[0].node.state().window().0 == 1);
+    let before = cluster.members[0].node.state().ledger().accounts()[&cheat].vesting_micros();
+    // Everybody is in window 1 or about to be; from now on its work does not replay.
+    cluster.cheat = cheat;
+    cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.is_over()));
+    let ledger = cluster.members[0].node.state().ledger();
+    assert!(before > 0);
+    assert_eq!(ledger.accounts()[&cheat].vesting_micros(), 0);
+    assert_eq!(ledger.accounts()[&cheat].free_micros(), before / 4);
+    assert_eq!(ledger.burnt_micros(), before - before / 4);
+}
