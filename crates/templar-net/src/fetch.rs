@@ -135,14 +135,16 @@ impl Fetcher {
     }
 
     pub(crate) async fn fetch_all(&self, ids: &[(Hash, u64)], providers: &[PeerId]) -> Result<Fetched, FetchError> {
-        let fetches = ids.iter().enumerate().map(|(position, (id, max_bytes))| {
+        // Owned, so that the future can go to any thread whatever the lifetimes of `ids`.
+        let ids: Vec<(usize, (Hash, u64))> = ids.iter().copied().enumerate().collect();
+        let fetches = ids.into_iter().map(|(position, (id, max_bytes))| {
             // Several providers share the work: each blob begins with another of them.
             let mut providers = providers.to_vec();
             if !providers.is_empty() {
                 let first = position % providers.len();
                 providers.rotate_left(first);
             }
-            async move { self.fetch(id, *max_bytes, &providers).await }
+            async move { self.fetch(&id, max_bytes, &providers).await }
         });
         let mut outcomes = stream::iter(fetches).buffered_ordered(self.limits.fetches_in_flight);
         let mut all = Fetched::default();

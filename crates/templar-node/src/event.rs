@@ -72,6 +72,8 @@ pub enum Event {
     Judged {
         /// The window.
         window: u64,
+        /// Who judged.
+        validator: PublicKey,
         /// The miner.
         miner: PublicKey,
         /// `match`, `not-drawn` or the reason of a refusal.
@@ -87,6 +89,8 @@ pub enum Event {
         kind: String,
         /// Its id.
         id: Hash,
+        /// Who signed.
+        signer: PublicKey,
     },
     /// A window closed.
     Closed {
@@ -104,6 +108,8 @@ pub enum Event {
         refused: Vec<Refused>,
         /// What was minted, in ALPHA.
         minted: f64,
+        /// What miners were paid of it, in ALPHA.
+        minted_to_miners: Vec<(PublicKey, f64)>,
         /// Signatures on the record.
         signatures: usize,
     },

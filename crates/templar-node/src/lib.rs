@@ -5,6 +5,9 @@
 //! * [`context`], [`configure`]: a run's genesis, from one dial.
 //! * [`access`]: a home as a command uses it, also beside a running node ([`socket`]).
 //! * [`replica`]: the protocol's node on top of its journal.
+//! * [`demo`]: a whole run on one machine.
+//! * [`driver`]: a running node, which brings blobs from its [`peers`] and says what happens as [`event`]s.
+//! * [`exchange`]: short visits to the network: joining, fetching.
 //! * [`workbench`]: the work with tensors that the protocol asks for.
 //!
 //! There are no rules here: what is valid, who does what and who is paid is decided in `templar-protocol`.
@@ -12,9 +15,13 @@
 pub mod access;
 pub mod configure;
 pub mod context;
+pub mod demo;
+pub mod driver;
 pub mod event;
+pub mod exchange;
 pub mod home;
 pub mod journal;
+pub mod peers;
 pub mod replica;
 pub mod socket;
 pub mod workbench;

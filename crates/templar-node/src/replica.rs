@@ -89,6 +89,14 @@ impl Log for EntryLog {
 #[derive(Debug, Clone)]
 pub struct AfterTheCut(Arc<Mutex<Node>>);
 
+impl AfterTheCut {
+    /// Keeps these blobs of this node's own from being served until a certified cut names them.
+    pub fn gate(&self, blobs: impl IntoIterator<Item = Hash>) {
+        let mut node = lock(&self.0);
+        blobs.into_iter().for_each(|blob| node.gate(blob));
+    }
+}
+
 impl ServePolicy for AfterTheCut {
     fn may_serve(&self, blob: &Hash, _to: &PeerId) -> bool {
         lock(&self.0).may_serve(blob)
@@ -124,6 +132,11 @@ impl Replica {
         self.key.public()
     }
 
+    /// Entries accepted so far.
+    pub fn entries(&self) -> usize {
+        lock(&self.log.entries).len()
+    }
+
     /// What peers pull.
     pub fn log(&self) -> Arc<EntryLog> {
         self.log.clone()
@@ -137,12 +150,6 @@ impl Replica {
     /// The protocol's node as it is now.
     pub fn node(&self) -> MutexGuard<'_, Node> {
         lock(&self.node)
-    }
-
-    /// Keeps these blobs of this node's own from being served until a certified cut names them.
-    pub fn gate(&self, blobs: impl IntoIterator<Item = Hash>) {
-        let mut node = self.node();
-        blobs.into_iter().for_each(|blob| node.gate(blob));
     }
 
     /// Takes an input. Entries that it makes valid are in the journal when this returns.

@@ -1,0 +1,371 @@
+//! A running node: carries the protocol's inputs and outputs with a real clock, store and network.
+//!
+//! One loop owns the replica. Entries come from peers, results from tasks, deadlines from the clock; each is given to the
+//! protocol, and what the protocol wants done is started once, as a task that this loop owns and waits for. What the
+//! protocol says is level-triggered, so a task that fails is simply started again, and a node that was killed goes on from
+//! its journal.
+
+mod acts;
+mod gather;
+mod report;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use templar_manifest::{Contribution, Hash, Outcome, PublicKey, Replay, ScoreEntry, SecretKey, WindowIndex};
+use templar_net::{BindError, Net, NetConfig, PeerAddr, Pulled};
+use templar_protocol::{Entry, Input, Measured, Output, Phase, Reject};
+use templar_store::{BlockingStore, Store};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::context::RunContext;
+use crate::event::Event;
+use crate::home::{Home, HomeError, HomeLock};
+use crate::peers;
+use crate::replica::{Replica, ReplicaError, SubmitError};
+use crate::socket;
+use crate::workbench::{Conduct, WorkError, Workbench};
+pub(crate) use gather::Gatherer;
+pub use report::closed_event;
+
+/// What a node does of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Trains.
+    Miner,
+    /// Judges and closes windows.
+    Validator,
+    /// Keeps and serves all evidence.
+    Seeder,
+    /// Serves what it has, and relays entries.
+    Sharer,
+}
+
+/// How a node runs.
+#[derive(Debug, Clone)]
+pub struct DriverConfig {
+    /// What it does.
+    pub role: Role,
+    /// Where it listens.
+    pub bind: SocketAddr,
+    /// Whom it knows at the start, besides those of its home.
+    pub peers: Vec<PeerAddr>,
+    /// How it comes by its deltas.
+    pub conduct: Conduct,
+    /// Waits for up to this long before each act, differently each time, drawn from the seed: for tests of order.
+    pub delays: Option<(Duration, u64)>,
+}
+
+/// Why a node stops by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The run cannot be opened.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    /// The endpoint cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The journal cannot be written, or a vote is refused by the rules.
+    #[error("this node's own entry was not taken")]
+    Submit(#[from] SubmitError),
+    /// Its own work cannot be done.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+    /// The home.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The local socket.
+    #[error("the local socket cannot be opened")]
+    Socket(#[source] std::io::Error),
+    /// A key that is not in genesis has no part to play.
+    #[error("key {key} is not a {role} of this run")]
+    NotInRun {
+        /// The key.
+        key: PublicKey,
+        /// `miner` or `validator`.
+        role: &'static str,
+    },
+}
+
+/// What a task came to.
+enum Done {
+    Trained(Contribution),
+    Judged { seed: Hash, window: WindowIndex, entries: Vec<ScoreEntry> },
+    Confirmed { window: WindowIndex, miner: PublicKey, replay: Replay },
+    Applied { window: WindowIndex, outcomes: Vec<Outcome>, applied: Box<templar_audit::Applied> },
+    Followed(usize),
+    Deadline { window: WindowIndex, phase: Phase },
+    Retry,
+}
+
+/// What every task needs.
+#[derive(Clone)]
+struct Shared {
+    bench: Arc<Workbench>,
+    gatherer: Gatherer,
+    events: mpsc::Sender<Event>,
+    stopping: Arc<AtomicBool>,
+}
+
+/// A node at work.
+pub struct Driver {
+    replica: Replica,
+    net: Net,
+    config: DriverConfig,
+    shared: Shared,
+    tasks: JoinSet<(String, Result<Done, WorkError>)>,
+    /// Names of the tasks that run.
+    under_way: BTreeSet<String>,
+    /// Closed windows whose model is here.
+    followed: usize,
+    /// Whether the end of the run was reported.
+    finished: bool,
+    home: Home,
+    /// Acts so far, for [`DriverConfig::delays`].
+    acts: u64,
+}
+
+/// Everything that a driver is made of.
+pub struct Parts {
+    /// The home, whose lock ends with the driver.
+    pub home: Home,
+    /// Its lock.
+    pub lock: HomeLock,
+    /// Its store.
+    pub store: Store,
+    /// The run.
+    pub context: RunContext,
+    /// The key it acts with.
+    pub key: SecretKey,
+}
+
+/// Runs a node until `stop` becomes true, or until it cannot go on. The store is shut down when this returns.
+pub async fn run(
+    parts: Parts,
+    config: DriverConfig,
+    events: mpsc::Sender<Event>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), DriverError> {
+    let Parts { home, lock, store, context, key } = parts;
+    let result = serve(&home, &store, context, key, config, events, stop).await;
+    store.shutdown().await;
+    let _ = std::fs::remove_file(home.socket_path());
+    drop(lock);
+    result
+}
+
+async fn serve(
+    home: &Home,
+    store: &Store,
+    context: RunContext,
+    key: SecretKey,
+    config: DriverConfig,
+    events: mpsc::Sender<Event>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), DriverError> {
+    let me = key.public();
+    let listed = match config.role {
+        Role::Miner => context.genesis.slot(&me).map_or(Err("miner"), |_| Ok(())),
+        Role::Validator => context.genesis.validator(&me).map_or(Err("validator"), |_| Ok(())),
+        Role::Seeder | Role::Sharer => Ok(()),
+    };
+    listed.map_err(|role| DriverError::NotInRun { key: me, role })?;
+
+    let listener = socket::bind(&home.socket_path()).map_err(DriverError::Socket)?;
+    let mut locals = JoinSet::new();
+    locals.spawn(socket::serve(listener, store.clone()));
+
+    let secret_key = key.to_bytes();
+    let bench = workbench(home, store, context.clone())?;
+    // Folding a long journal is computing.
+    let opened = {
+        let home = home.clone();
+        move || Replica::open(&home, context, key)
+    };
+    let replica = tokio::task::spawn_blocking(opened).await.expect("opening a replica does not panic")?;
+    let net_config = NetConfig { bind: config.bind, ..NetConfig::loopback(secret_key) };
+    let net = Net::bind(net_config, store.clone(), replica.log(), Arc::new(replica.policy())).await?;
+    for peer in peers::load(home)?.into_iter().chain(config.peers.iter().cloned()) {
+        if let Err(error) = net.add_peer(peer) {
+            tracing::warn!(%error, "a peer's address is of no use");
+        }
+    }
+    let shared = Shared {
+        bench: Arc::new(bench),
+        gatherer: Gatherer::new(net.clone(), store.clone()),
+        events,
+        stopping: Arc::new(AtomicBool::new(false)),
+    };
+    let mut driver = Driver {
+        replica,
+        net,
+        config,
+        shared,
+        tasks: JoinSet::new(),
+        under_way: BTreeSet::new(),
+        followed: 0,
+        finished: false,
+        home: home.clone(),
+        acts: 0,
+    };
+    let result = driver.run(stop).await;
+    driver.close().await;
+    locals.shutdown().await;
+    result
+}
+
+/// A workbench on an open store.
+pub(crate) fn workbench(home: &Home, store: &Store, context: RunContext) -> Result<Workbench, WorkError> {
+    let handle = tokio::runtime::Handle::current();
+    let blobs = Arc::new(BlockingStore::new(store.clone(), handle.clone()));
+    let keeping = store.clone();
+    let keep = Arc::new(move |bytes: Vec<u8>| handle.block_on(keeping.put(bytes)));
+    Workbench::new(context, home.clone(), blobs, keep)
+}
+
+impl Driver {
+    async fn run(&mut self, mut stop: watch::Receiver<bool>) -> Result<(), DriverError> {
+        let mut entries = self.net.pull_entries();
+        let (run, window) = (self.replica.context.run, self.replica.node().state().window().0);
+        let ticket = self.net.ticket(None).to_string();
+        self.emit(Event::Started { key: self.replica.me(), run, ticket, window }).await;
+        let todo = self.replica.node().todo();
+        self.carry_out(todo).await?;
+        loop {
+            self.follow();
+            self.report_end().await;
+            tokio::select! {
+                changed = stop.wait_for(|stop| *stop) => {
+                    let _ = changed;
+                    return Ok(());
+                }
+                pulled = entries.recv() => match pulled {
+                    Some(Pulled::Entry { peer, bytes }) => self.take_entry(&peer, &bytes).await?,
+                    Some(Pulled::CaughtUp { .. }) => {}
+                    None => return Ok(()),
+                },
+                Some(joined) = self.tasks.join_next() => {
+                    let Ok((name, result)) = joined else { continue };
+                    self.under_way.remove(&name);
+                    self.finish(&name, result).await?;
+                }
+            }
+        }
+    }
+
+    /// Ends every task, then the network.
+    async fn close(&mut self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.gatherer.stop();
+        while self.tasks.join_next().await.is_some() {}
+        if let Err(error) = peers::save(&self.home, &self.net.peers()) {
+            tracing::warn!(%error, "peers are not remembered");
+        }
+        self.net.shutdown().await;
+    }
+
+    async fn emit(&self, event: Event) {
+        // Nobody listening is not the node's trouble.
+        let _ = self.shared.events.send(event).await;
+    }
+
+    /// An entry from a peer. One that breaks a rule is the peer's fault, since a peer sends only what it accepted.
+    async fn take_entry(&mut self, peer: &[u8; 32], bytes: &[u8]) -> Result<(), DriverError> {
+        let entry = match Entry::decode(bytes) {
+            Ok(entry) => entry,
+            Err(error) => {
+                self.net.blame(peer, &error.to_string());
+                return Ok(());
+            }
+        };
+        match self.replica.submit(Input::Entry(entry)) {
+            Ok(outputs) => self.carry_out(outputs).await,
+            Err(SubmitError::Reject(Reject::Early { .. } | Reject::Over)) => Ok(()),
+            Err(SubmitError::Reject(reject)) => {
+                self.net.blame(peer, &reject.to_string());
+                self.emit(Event::Warning { message: format!("an entry was refused: {reject}") }).await;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Events are reported, signatures made at once, and work is started unless it is under way.
+    async fn carry_out(&mut self, outputs: Vec<Output>) -> Result<(), DriverError> {
+        let mut queue = VecDeque::from(outputs);
+        while let Some(output) = queue.pop_front() {
+            match output {
+                Output::Sign(document) if self.config.role == Role::Validator => {
+                    self.pause().await;
+                    let outputs = self.replica.sign(document)?;
+                    // Each answer repeats what is still to do, so what was queued before is stale.
+                    queue = outputs.into();
+                }
+                Output::Reveal { .. } if self.config.role == Role::Validator => {
+                    self.pause().await;
+                    queue = self.replica.reveal()?.into();
+                }
+                Output::Sign(_) | Output::Reveal { .. } => {}
+                output => {
+                    self.report(&output).await;
+                    self.start(output);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self, name: &str, result: Result<Done, WorkError>) -> Result<(), DriverError> {
+        let input = match result {
+            Ok(Done::Trained(contribution)) => {
+                let window = contribution.window;
+                let outputs = self.replica.contribute(contribution)?;
+                self.shared.bench.forget_snapshot(window);
+                return self.carry_out(outputs).await;
+            }
+            Ok(Done::Judged { seed, window, entries }) => {
+                self.report_judged(window, &entries).await;
+                Input::Measured(Measured::Judged { window, seed, entries })
+            }
+            Ok(Done::Confirmed { window, miner, replay }) => {
+                Input::Measured(Measured::Confirmed { window, miner, replay })
+            }
+            Ok(Done::Applied { window, outcomes, applied }) => Input::Measured(Measured::Applied {
+                window,
+                outcomes,
+                checkpoint: applied.id,
+                held_out_loss_nanonats: applied.held_out_loss_nanonats,
+            }),
+            Ok(Done::Deadline { window, phase }) => {
+                self.report_deadline(window, phase).await;
+                Input::Deadline { window, phase }
+            }
+            Ok(Done::Followed(windows)) => {
+                self.followed += windows;
+                let todo = self.replica.node().todo();
+                return self.carry_out(todo).await;
+            }
+            Ok(Done::Retry) => {
+                let todo = self.replica.node().todo();
+                return self.carry_out(todo).await;
+            }
+            Err(WorkError::Stopped) => return Ok(()),
+            Err(error @ (WorkError::Put(_) | WorkError::Home(_))) => return Err(error.into()),
+            Err(error) => {
+                self.emit(Event::Warning { message: format!("{name}: {error}; trying again") }).await;
+                self.start_retry();
+                return Ok(());
+            }
+        };
+        match self.replica.submit(input) {
+            Ok(outputs) => self.carry_out(outputs).await,
+            // The window closed while the work was under way.
+            Err(SubmitError::Reject(Reject::Measurement(_))) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Starts what the protocol wants done, once each, as tasks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use templar_manifest::{Contribution, Hash, Signed};
+use templar_protocol::{Output, RunState};
+use templar_train::StepReport;
+use tokio::sync::mpsc;
+
+use super::{Done, Driver, Role, Shared};
+use crate::event::Event;
+use crate::workbench::{TrainWatch, WorkError};
+
+/// Between two attempts at the same work.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Reports inner steps and stops with the node.
+struct Reporting {
+    window: u64,
+    events: mpsc::Sender<Event>,
+    stopping: Arc<AtomicBool>,
+    last: std::time::Instant,
+}
+
+impl Reporting {
+    #[expect(clippy::disallowed_methods, reason = "speed in the log line; decides nothing")]
+    fn new(window: u64, shared: &Shared) -> Self {
+        let (events, stopping) = (shared.events.clone(), shared.stopping.clone());
+        Self { window, events, stopping, last: std::time::Instant::now() }
+    }
+}
+
+impl TrainWatch for Reporting {
+    #[expect(clippy::disallowed_methods, reason = "speed in the log line; decides nothing")]
+    fn step(&mut self, report: &StepReport) {
+        let now = std::time::Instant::now();
+        let seconds = now.duration_since(self.last).as_secs_f64();
+        self.last = now;
+        let event = Event::Step {
+            window: self.window,
+            step: report.step,
+            steps: report.steps,
+            loss: report.loss,
+            norm: report.norm,
+            learning_rate: report.learning_rate,
+            tokens_per_second: report.tokens as f64 / seconds.max(1e-9),
+        };
+        // A reader that is behind misses a line; training does not wait for it.
+        let _ = self.events.try_send(event);
+    }
+
+    fn stop(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs a computation on a thread that may block, and turns a panic into the process's.
+pub(super) async fn compute<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, WorkError> + Send + 'static,
+) -> Result<T, WorkError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(WorkError::Stopped),
+    }
+}
+
+impl Driver {
+    /// A pause before an act, where the configuration asks for one.
+    pub(super) async fn pause(&mut self) {
+        if let Some(delay) = self.next_delay() {
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    fn next_delay(&mut self) -> Option<Duration> {
+        let (longest, seed) = self.config.delays?;
+        self.acts += 1;
+        let mut input = [0; 16];
+        input[..8].copy_from_slice(&seed.to_le_bytes());
+        input[8..].copy_from_slice(&self.acts.to_le_bytes());
+        let draw = u64::from(Hash::of(&input).as_bytes()[0]);
+        Some(longest * draw as u32 / 256)
+    }
+
+    /// Starts `work` under a name, unless work of that name is under way.
+    fn spawn<F>(&mut self, name: String, work: impl FnOnce(Shared) -> F)
+    where
+        F: Future<Output = Result<Done, WorkError>> + Send + 'static,
+    {
+        if !self.under_way.insert(name.clone()) {
+            return;
+        }
+        let delay = self.next_delay();
+        let work = work(self.shared.clone());
+        self.tasks.spawn(async move {
+            if let Some(delay) = delay {
+                tokio::time::sleep(delay).await;
+            }
+            (name, work.await)
+        });
+    }
+
+    /// Asks the protocol again in a moment.
+    pub(super) fn start_retry(&mut self) {
+        let gatherer = self.shared.gatherer.clone();
+        self.spawn("retry".to_owned(), |_| async move {
+            gatherer.sleep(RETRY_AFTER).await;
+            Ok(Done::Retry)
+        });
+    }
+
+    /// Starts the work of an output, where it is this node's role.
+    pub(super) fn start(&mut self, output: Output) {
+        let validates = self.config.role == Role::Validator;
+        match output {
+            Output::Train { .. } if self.config.role == Role::Miner => self.start_training(),
+            Output::Judge(plan) if validates => {
+                let (state, contributions) = self.judged();
+                let judge_ms = self.replica.context.genesis.deadlines.judge_ms;
+                self.spawn(
+                    format!("judging window {} for seed {}", plan.window, plan.seed.short()),
+                    |shared| async move {
+                        let patience = Duration::from_millis(judge_ms / 2);
+                        shared.gatherer.common(shared.bench.context(), None).await?;
+                        let gathered = shared
+                            .gatherer
+                            .evidence(&shared.bench, &contributions, &plan.replay, Some(patience))
+                            .await?;
+                        let (window, seed) = (plan.window, plan.seed);
+                        let bench = shared.bench;
+                        let entries = compute(move || bench.judge(&state, &plan, &contributions, !gathered)).await?;
+                        Ok(Done::Judged { seed, window, entries })
+                    },
+                );
+            }
+            Output::Confirm { window, miner, contribution, .. } if validates => {
+                let (state, contributions) = self.judged();
+                let Some(signed) = contributions.into_iter().find(|signed| signed.id() == contribution.hash()) else {
+                    return;
+                };
+                let judge_ms = self.replica.context.genesis.deadlines.judge_ms;
+                self.spawn(format!("confirming {} in window {window}", miner.short()), |shared| async move {
+                    let patience = Duration::from_millis(judge_ms / 4);
+                    let one = std::slice::from_ref(&signed);
+                    let gathered = shared.gatherer.evidence(&shared.bench, one, &[miner], Some(patience)).await?;
+                    let bench = shared.bench;
+                    let replay = compute(move || bench.confirm(&state, signed.payload(), !gathered)).await?;
+                    Ok(Done::Confirmed { window, miner, replay })
+                });
+            }
+            Output::Apply { window, outcomes, .. } if validates => {
+                let (state, contributions) = self.judged();
+                self.spawn(format!("applying window {window}"), |shared| async move {
+                    shared.gatherer.deltas(&outcomes, &contributions).await?;
+                    let (bench, gatherer) = (shared.bench, shared.gatherer);
+                    let from = state.checkpoint();
+                    let (applied, outcomes) = compute(move || {
+                        let applied = bench.apply(from, window, &outcomes, &contributions)?;
+                        Ok((applied, outcomes))
+                    })
+                    .await?;
+                    gatherer.sync_checkpoint(&applied).await?;
+                    Ok(Done::Applied { window, outcomes, applied: Box::new(applied) })
+                });
+            }
+            Output::Timer { window, phase, after_ms } if validates => {
+                let gatherer = self.shared.gatherer.clone();
+                self.spawn(format!("{phase:?} deadline of window {window}"), |_| async move {
+                    gatherer.sleep(Duration::from_millis(after_ms)).await;
+                    Ok(Done::Deadline { window, phase })
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// The state before the open window, and the contributions of its cut in order.
+    fn judged(&self) -> (RunState, Vec<Signed<Contribution>>) {
+        let node = self.replica.node();
+        let cut = node.judging().map(|judging| judging.cut().contributions.clone()).unwrap_or_default();
+        let contributions = cut.iter().filter_map(|entry| node.contribution(&entry.contribution)).cloned().collect();
+        (node.state().clone(), contributions)
+    }
+
+    fn start_training(&mut self) {
+        // The model of the open window is on its way.
+        if self.under_way.contains("following") || !self.is_current() {
+            return;
+        }
+        let state = self.replica.node().state().clone();
+        let (me, conduct) = (self.replica.me(), self.config.conduct);
+        let steps = self.replica.context.genesis.inner.steps;
+        let policy = self.replica.policy();
+        self.spawn(format!("training window {}", state.window()), |shared| async move {
+            shared.gatherer.common(shared.bench.context(), None).await?;
+            shared.gatherer.checkpoint(state.checkpoint(), None).await?;
+            let gate = move |blobs: Vec<Hash>| policy.gate(blobs);
+            let mut watch = Reporting::new(state.window().0, &shared);
+            let bench = shared.bench.clone();
+            let contribution = compute(move || bench.train(&state, me, steps, conduct, &mut watch, &gate)).await?;
+            shared.gatherer.sync_contribution(&contribution).await?;
+            Ok(Done::Trained(contribution))
+        });
+    }
+
+    /// Whether this node has the model of the open window, as far as following brings it.
+    fn is_current(&self) -> bool {
+        let node = self.replica.node();
+        self.followed == node.closed().len()
+    }
+
+    /// Nodes that do not judge bring the model of the last closed window up to date, and seeders all evidence.
+    pub(super) fn follow(&mut self) {
+        let behind = self.followed < self.replica.node().closed().len();
+        let follows = matches!(self.config.role, Role::Miner | Role::Seeder);
+        // After a failure it is tried again with everything else.
+        if !behind || self.under_way.contains("following") || self.under_way.contains("retry") {
+            return;
+        }
+        if !follows {
+            self.followed = self.replica.node().closed().len();
+            return;
+        }
+        let closed = self.replica.node().closed()[self.followed..].to_vec();
+        let seeds = self.config.role == Role::Seeder;
+        self.spawn("following".to_owned(), |shared| async move {
+            shared.gatherer.common(shared.bench.context(), None).await?;
+            if seeds {
+                for window in &closed {
+                    shared.gatherer.evidence(&shared.bench, &window.contributions, &[], None).await?;
+                }
+            }
+            shared.gatherer.model(&shared.bench, &closed).await?;
+            Ok(Done::Followed(closed.len()))
+        });
+    }
+}

@@ -1,0 +1,235 @@
+//! Brings the blobs that work needs, from peers, and makes this node's own durable before it speaks of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use templar_audit::Applied;
+use templar_delta::max_bytes;
+use templar_manifest::trace::TraceHeader;
+use templar_manifest::{
+    Checkpoint, CheckpointId, Contribution, Hash, MAX_PAYLOAD_BYTES, Outcome, PublicKey, Signed, State, StateId,
+    TensorBlob, Verdict, payload,
+};
+use templar_net::{FetchError, Net, PeerId};
+use templar_protocol::ClosedWindow;
+use templar_store::{PutError, Store};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::acts::compute;
+use crate::context::{RunContext, common_blobs};
+use crate::workbench::{WorkError, Workbench};
+
+/// The first and the longest pause between two attempts to fetch.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Fetches into the store, patiently, until it is told to stop.
+#[derive(Clone)]
+pub(crate) struct Gatherer {
+    net: Net,
+    store: Store,
+    stopping: Arc<watch::Sender<bool>>,
+}
+
+fn broken(what: String) -> WorkError {
+    WorkError::Evidence(templar_audit::EvidenceError::Broken(what))
+}
+
+/// The tensors of a checkpoint or state, with their lengths.
+fn tensor_blobs(tensors: &[TensorBlob], vectors: u64) -> Vec<(Hash, u64)> {
+    tensors.iter().map(|tensor| (tensor.blob.hash(), tensor.spec.elements() as u64 * 4 * vectors)).collect()
+}
+
+impl Gatherer {
+    pub(crate) fn new(net: Net, store: Store) -> Self {
+        Self { net, store, stopping: Arc::new(watch::Sender::new(false)) }
+    }
+
+    /// Ends every wait.
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Waits, or less long where the node stops.
+    pub(crate) async fn sleep(&self, time: Duration) {
+        let mut stopping = self.stopping.subscribe();
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+    }
+
+    /// Fetches blobs, again and again until all are here; `false` where `patience` ended before.
+    pub(crate) async fn fetch(
+        &self,
+        blobs: &[(Hash, u64)],
+        providers: &[PeerId],
+        patience: Option<Duration>,
+    ) -> Result<bool, WorkError> {
+        let until = patience.map(|patience| Instant::now() + patience);
+        let mut pause = PAUSES.0;
+        loop {
+            if *self.stopping.borrow() {
+                return Err(WorkError::Stopped);
+            }
+            match self.net.fetch_all(blobs, providers).await {
+                Ok(_) => return Ok(true),
+                Err(FetchError::DiskFull { .. }) => return Err(WorkError::Put(PutError::DiskFull)),
+                Err(FetchError::Closed) => return Err(WorkError::Stopped),
+                // Whoever names a blob says how long it is; a longer one is another's mistake, not a reason to wait.
+                Err(error @ FetchError::TooLarge { .. }) => return Err(broken(error.to_string())),
+                Err(error) => tracing::debug!(%error, "a fetch failed"),
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(false);
+            }
+            self.sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// A manifest that is a blob, fetched and decoded.
+    async fn manifest<T: templar_manifest::Payload>(
+        &self,
+        id: &Hash,
+        providers: &[PeerId],
+        patience: Option<Duration>,
+    ) -> Result<Option<T>, WorkError> {
+        if !self.fetch(&[(*id, MAX_PAYLOAD_BYTES as u64)], providers, patience).await? {
+            return Ok(None);
+        }
+        let bytes = self.store.get(id, MAX_PAYLOAD_BYTES as u64).await.map_err(|error| broken(error.to_string()))?;
+        payload::decode(&bytes).map(Some).map_err(|error| broken(format!("{} manifest {id}: {error}", T::KIND)))
+    }
+
+    /// The dataset's shards and the tokenizer.
+    pub(crate) async fn common(&self, context: &RunContext, patience: Option<Duration>) -> Result<bool, WorkError> {
+        self.fetch(&common_blobs(&context.dataset), &[], patience).await
+    }
+
+    /// A checkpoint with its tensors.
+    pub(crate) async fn checkpoint(&self, id: CheckpointId, patience: Option<Duration>) -> Result<bool, WorkError> {
+        let checkpoint: Option<Checkpoint> = self.manifest(&id.hash(), &[], patience).await?;
+        let Some(checkpoint) = checkpoint else { return Ok(false) };
+        self.fetch(&tensor_blobs(&checkpoint.tensors, 1), &[], patience).await
+    }
+
+    /// A miner's state with its tensors.
+    async fn state(&self, id: StateId, miner: &PublicKey, patience: Option<Duration>) -> Result<bool, WorkError> {
+        let providers = [*miner.as_bytes()];
+        let state: Option<State> = self.manifest(&id.hash(), &providers, patience).await?;
+        let Some(state) = state else { return Ok(false) };
+        self.fetch(&tensor_blobs(&state.tensors, 3), &providers, patience).await
+    }
+
+    /// Delta and trace of every contribution, and the states before those that are to be replayed; `false` where
+    /// `patience` ended before all were here. What is longer than it may be is not fetched: it is refused by its claim.
+    pub(crate) async fn evidence(
+        &self,
+        bench: &Workbench,
+        contributions: &[Signed<Contribution>],
+        replayed: &[PublicKey],
+        patience: Option<Duration>,
+    ) -> Result<bool, WorkError> {
+        let recipe = &bench.context().recipe;
+        let limit = max_bytes(&recipe.tensors, &recipe.compression).map_err(|error| broken(error.to_string()))?;
+        let mut all = true;
+        for signed in contributions {
+            let contribution = signed.payload();
+            let providers = [*contribution.miner.as_bytes()];
+            let header = TraceHeader {
+                run: contribution.run,
+                window: contribution.window,
+                miner: contribution.miner,
+                steps: contribution.steps,
+                tensors: recipe.tensors.len() as u32,
+            };
+            let mut blobs = Vec::new();
+            if contribution.delta_bytes <= limit {
+                blobs.push((contribution.delta.hash(), contribution.delta_bytes));
+            }
+            if contribution.trace_bytes == header.trace_bytes() {
+                blobs.push((contribution.trace.hash(), contribution.trace_bytes));
+            }
+            // The clock of patience runs for each; a window has few contributions, and all but the withheld come at once.
+            all &= match self.fetch(&blobs, &providers, patience).await {
+                Err(WorkError::Evidence(_)) => true,
+                fetched => fetched?,
+            };
+            if replayed.contains(&contribution.miner) && !bench.knows_state(&contribution.state_in) {
+                all &= self.state(contribution.state_in, &contribution.miner, patience).await?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// The deltas that the outcomes aggregate.
+    pub(crate) async fn deltas(
+        &self,
+        outcomes: &[Outcome],
+        contributions: &[Signed<Contribution>],
+    ) -> Result<(), WorkError> {
+        for outcome in outcomes {
+            if outcome.verdict != Verdict::Aggregated {
+                continue;
+            }
+            let contribution = contributions.iter().find(|signed| signed.id() == outcome.contribution.hash());
+            if let Some(contribution) = contribution.map(Signed::payload) {
+                let blobs = [(contribution.delta.hash(), contribution.delta_bytes)];
+                self.fetch(&blobs, &[*contribution.miner.as_bytes()], None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The models after closed windows: from the one before by the aggregated deltas, or else, for the last of them, whole
+    /// from a peer.
+    pub(crate) async fn model(&self, bench: &Arc<Workbench>, closed: &[ClosedWindow]) -> Result<(), WorkError> {
+        for window in closed {
+            let record = &window.window;
+            let before = self.store.has(&record.checkpoint_before.hash()).await;
+            let after = self.store.has(&record.checkpoint.hash()).await;
+            if !before.unwrap_or(false) || after.unwrap_or(false) {
+                continue;
+            }
+            self.deltas(&record.outcomes, &window.contributions).await?;
+            let (working, owned) = (bench.clone(), window.clone());
+            let applied = compute(move || {
+                let record = &owned.window;
+                working.apply(record.checkpoint_before, record.window, &record.outcomes, &owned.contributions)
+            })
+            .await?;
+            if applied.id != record.checkpoint {
+                let (said, found) = (record.checkpoint, applied.id);
+                return Err(broken(format!(
+                    "window {}: checkpoint is recorded as {said}, found {found}",
+                    record.window
+                )));
+            }
+        }
+        match closed.last() {
+            Some(last) => self.checkpoint(last.window.checkpoint, None).await.map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    async fn sync(&self, blobs: &[Hash]) -> Result<(), WorkError> {
+        self.store.sync(blobs).await.map_err(|error| WorkError::Put(PutError::Io(std::io::Error::other(error))))
+    }
+
+    /// Makes a new checkpoint durable, before a record that names it is signed.
+    pub(crate) async fn sync_checkpoint(&self, applied: &Applied) -> Result<(), WorkError> {
+        let mut blobs = vec![applied.id.hash()];
+        blobs.extend(applied.checkpoint.tensors.iter().map(|tensor| tensor.blob.hash()));
+        self.sync(&blobs).await
+    }
+
+    /// Makes a contribution's blobs durable, before it is signed.
+    pub(crate) async fn sync_contribution(&self, contribution: &Contribution) -> Result<(), WorkError> {
+        let mut blobs = vec![contribution.delta.hash(), contribution.trace.hash(), contribution.state_out.hash()];
+        let bytes = self.store.get(&contribution.state_out.hash(), MAX_PAYLOAD_BYTES as u64).await;
+        let state: Option<State> = bytes.ok().and_then(|bytes| payload::decode(&bytes).ok());
+        blobs.extend(state.iter().flat_map(|state| &state.tensors).map(|tensor| tensor.blob.hash()));
+        self.sync(&blobs).await
+    }
+}

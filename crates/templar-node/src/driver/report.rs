@@ -1,0 +1,134 @@
+//! Says what happens, as events.
+
+use templar_manifest::{Contribution, Kind, MintKind, Refusal, Replay, ScoreEntry, Verdict, WindowIndex};
+use templar_protocol::{ClosedWindow, Dispute, Entry, Output, Phase};
+
+use super::Driver;
+use crate::event::{Event, Refused};
+
+/// Integers of 1e-9 nats, for people.
+fn nats(nanonats: u64) -> f64 {
+    nanonats as f64 / 1e9
+}
+
+/// A closed window, for people.
+pub fn closed_event(closed: &ClosedWindow) -> Event {
+    let record = &closed.window;
+    let aggregated = record.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated);
+    let refused = record.outcomes.iter().filter_map(|outcome| match &outcome.verdict {
+        Verdict::Refused(refusal) => Some(Refused::new(outcome.miner, refusal)),
+        Verdict::Aggregated | Verdict::Reserve => None,
+    });
+    Event::Closed {
+        window: record.window.0,
+        record: closed.record,
+        checkpoint: record.checkpoint,
+        held_out_loss: nats(record.held_out_loss_nanonats),
+        aggregated: aggregated.map(|outcome| outcome.miner).collect(),
+        refused: refused.collect(),
+        minted: record.mints.iter().map(|mint| mint.amount_micros).sum::<u64>() as f64 / 1e6,
+        minted_to_miners: record
+            .mints
+            .iter()
+            .filter(|mint| mint.kind == MintKind::Miner)
+            .map(|mint| (mint.account, mint.amount_micros as f64 / 1e6))
+            .collect(),
+        signatures: closed.record_witnesses.len(),
+    }
+}
+
+impl Driver {
+    pub(super) async fn report(&self, output: &Output) {
+        let event = match output {
+            Output::Accepted { window, entry: Entry::Envelope(envelope) } => {
+                let Ok((kind, _)) = templar_manifest::payload::peek(&envelope.payload) else { return };
+                match kind {
+                    Kind::Contribution => match envelope.open::<Contribution>() {
+                        Ok(signed) => self.contributed(signed.payload(), envelope.id()),
+                        Err(_) => return,
+                    },
+                    kind => Event::Signed {
+                        window: window.0,
+                        kind: kind.name().to_owned(),
+                        id: envelope.id(),
+                        signer: envelope.signer,
+                    },
+                }
+            }
+            Output::Closed { window, .. } => {
+                let node = self.replica.node();
+                let Some(closed) = node.closed().get(window.0 as usize) else { return };
+                closed_event(closed)
+            }
+            Output::Dropped { reject, .. } => Event::Warning { message: format!("an entry was dropped: {reject}") },
+            Output::Equivocation { kind, signer, .. } => {
+                Event::Warning { message: format!("{} signed two different {kind} manifests", signer.short()) }
+            }
+            Output::Dispute(Dispute::Refusal { validator, miner, claimed, found }) => Event::Warning {
+                message: format!(
+                    "validator {} refuses {} ({claimed}); this node finds {found:?}",
+                    validator.short(),
+                    miner.short()
+                ),
+            },
+            Output::Dispute(Dispute::Record { record, checkpoint, .. }) => Event::Warning {
+                message: format!("record {} is not what this node finds: {checkpoint}", record.short()),
+            },
+            _ => return,
+        };
+        self.emit(event).await;
+    }
+
+    fn contributed(&self, contribution: &Contribution, id: templar_manifest::Hash) -> Event {
+        let parameters = self.replica.context.recipe.parameter_count() as f64;
+        Event::Contributed {
+            window: contribution.window.0,
+            miner: contribution.miner,
+            contribution: id.into(),
+            delta: contribution.delta.hash(),
+            delta_bytes: contribution.delta_bytes,
+            ratio_fp32: parameters * 4.0 / contribution.delta_bytes as f64,
+            ratio_bf16: parameters * 2.0 / contribution.delta_bytes as f64,
+            loss: nats(contribution.loss_nanonats),
+        }
+    }
+
+    pub(super) async fn report_judged(&self, window: WindowIndex, entries: &[ScoreEntry]) {
+        for entry in entries {
+            let replay = match &entry.replay {
+                Replay::NotDrawn => "not-drawn".to_owned(),
+                Replay::Match => "match".to_owned(),
+                Replay::Refused(refusal) => Refusal::to_string(refusal),
+            };
+            let improvement = nats(entry.unassigned_before_nanonats) - nats(entry.unassigned_after_nanonats);
+            self.emit(Event::Judged {
+                window: window.0,
+                validator: self.replica.me(),
+                miner: entry.miner,
+                replay,
+                improvement,
+            })
+            .await;
+        }
+    }
+
+    /// A deadline that passed with somebody missing.
+    pub(super) async fn report_deadline(&self, window: WindowIndex, phase: Phase) {
+        if self.replica.node().state().window() == window {
+            let phase = format!("{phase:?}").to_lowercase();
+            self.emit(Event::Deadline { window: window.0, phase }).await;
+        }
+    }
+
+    /// The end of the run, once, when the last model is here.
+    pub(super) async fn report_end(&mut self) {
+        let (over, checkpoint, closed) = {
+            let node = self.replica.node();
+            (node.is_over(), node.state().checkpoint(), node.closed().len())
+        };
+        if over && !self.finished && self.followed == closed {
+            self.finished = true;
+            self.emit(Event::Finished { checkpoint }).await;
+        }
+    }
+}

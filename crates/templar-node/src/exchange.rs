@@ -1,0 +1,295 @@
+//! Short visits to the network: joining a run, and fetching what a window or a run needs.
+//!
+//! A visit is two-way: while it lasts, peers pull this home's entries too. So a validator that fetches the deltas of a cut
+//! hands the cut to the miners that way, and a miner whose node shares will serve its delta.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use templar_manifest::{Contribution, Hash, Signed, WindowIndex};
+use templar_net::{
+    BindError, BlobTicket, EmptyLog, FetchError, Net, NetConfig, PeerAddr, PeerId, Pulled, ServeNone, Ticket,
+};
+use templar_protocol::{Entry, Input, Reject};
+use templar_store::Store;
+
+use crate::context::{RunContext, RunError, common_blobs, read_manifest};
+use crate::driver::{Gatherer, workbench};
+use crate::home::{Home, HomeError};
+use crate::peers;
+use crate::replica::{Replica, SubmitError};
+use crate::workbench::{WorkError, Workbench};
+
+/// The most bytes of one blob that is fetched by its bare hash.
+pub const MAX_BLOB_BYTES: u64 = 1 << 40;
+
+/// Why a visit failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The endpoint cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Nobody is known who could be asked.
+    #[error("this home knows no peers")]
+    NoPeers,
+    /// A blob could not be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// What was fetched cannot be used.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// This home's own entries or journal.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// Gathering.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+    /// The home.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+}
+
+/// What is wanted of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Everything that an audit of this window needs.
+    Window(WindowIndex),
+    /// Everything that an audit of the run needs, and the current model.
+    Run,
+    /// One blob.
+    Blob(Hash),
+    /// Only the entries.
+    Entries,
+}
+
+/// What a visit brought.
+#[derive(Debug, Clone, Default)]
+pub struct Visit {
+    /// New entries.
+    pub entries: usize,
+    /// Peers that gave all they had.
+    pub peers: usize,
+    /// Known peers that could not be reached, or broke off, with the reason.
+    pub absent: Vec<(PeerId, String)>,
+    /// Whether everything wanted is here.
+    pub complete: bool,
+}
+
+fn config(secret_key: [u8; 32], bind: SocketAddr) -> NetConfig {
+    NetConfig { bind, ..NetConfig::loopback(secret_key) }
+}
+
+/// Fetches what a home needs to take part in the run of a ticket: genesis, dataset, tokenizer, shards. The caller sets up
+/// the run afterwards.
+pub async fn join(
+    home: &Home,
+    store: &Store,
+    secret_key: [u8; 32],
+    bind: SocketAddr,
+    ticket: &Ticket,
+) -> Result<(), ExchangeError> {
+    let net =
+        Net::bind(config(secret_key, bind), store.clone(), Arc::new(EmptyLog::new(ticket.run)), Arc::new(ServeNone))
+            .await?;
+    let result = fetch_run(&net, store, ticket).await;
+    if result.is_ok() {
+        peers::save(home, &ticket.peers)?;
+    }
+    net.shutdown().await;
+    result
+}
+
+async fn fetch_run(net: &Net, store: &Store, ticket: &Ticket) -> Result<(), ExchangeError> {
+    for peer in &ticket.peers {
+        if let Err(error) = net.add_peer(peer.clone()) {
+            tracing::warn!(%error, "a peer of the ticket is of no use");
+        }
+    }
+    let small = templar_manifest::MAX_PAYLOAD_BYTES as u64;
+    net.fetch(&ticket.run, small, &[]).await?;
+    let genesis: templar_manifest::Genesis = manifest(store, ticket.run).await?;
+    net.fetch(&genesis.dataset.hash(), small, &[]).await?;
+    let dataset: templar_manifest::Dataset = manifest(store, genesis.dataset.hash()).await?;
+    net.fetch_all(&common_blobs(&dataset), &[]).await?;
+    Ok(())
+}
+
+async fn manifest<T: templar_manifest::Payload + Send + 'static>(store: &Store, id: Hash) -> Result<T, RunError> {
+    let blobs = templar_store::BlockingStore::new(store.clone(), tokio::runtime::Handle::current());
+    let read = tokio::task::spawn_blocking(move || read_manifest::<T>(&blobs, &id));
+    read.await.expect("reading a manifest does not panic")
+}
+
+/// Fetches what a blob ticket names, from whom it names.
+pub async fn fetch_ticket(
+    store: &Store,
+    secret_key: [u8; 32],
+    bind: SocketAddr,
+    ticket: &BlobTicket,
+) -> Result<templar_net::FetchedTicket, ExchangeError> {
+    let nobody = Arc::new(EmptyLog::new(Hash::default()));
+    let net = Net::bind(config(secret_key, bind), store.clone(), nobody, Arc::new(ServeNone)).await?;
+    let fetched = net.fetch_ticket(ticket, MAX_BLOB_BYTES).await;
+    net.shutdown().await;
+    Ok(fetched?)
+}
+
+/// Visits the peers of a home and of `others`: takes the entries they have, then fetches what is wanted. Waits at most
+/// `patience` for entries, and again for blobs.
+pub async fn visit(
+    home: &Home,
+    store: &Store,
+    secret_key: [u8; 32],
+    bind: SocketAddr,
+    replica: &mut Replica,
+    others: &[PeerAddr],
+    wanted: Wanted,
+    patience: Duration,
+) -> Result<Visit, ExchangeError> {
+    let known: Vec<PeerAddr> = others.iter().cloned().chain(peers::load(home)?).collect();
+    if known.is_empty() {
+        return Err(ExchangeError::NoPeers);
+    }
+    let net = Net::bind(config(secret_key, bind), store.clone(), replica.log(), Arc::new(replica.policy())).await?;
+    for peer in known {
+        if let Err(error) = net.add_peer(peer) {
+            tracing::warn!(%error, "a peer's address is of no use");
+        }
+    }
+    let bench = Arc::new(workbench(home, store, replica.context.clone())?);
+    let result = exchange(&net, store, replica, &bench, wanted, patience).await;
+    peers::save(home, &net.peers())?;
+    net.shutdown().await;
+    result
+}
+
+async fn exchange(
+    net: &Net,
+    store: &Store,
+    replica: &mut Replica,
+    bench: &Arc<Workbench>,
+    wanted: Wanted,
+    patience: Duration,
+) -> Result<Visit, ExchangeError> {
+    let mut visit = Visit::default();
+    let mut entries = net.pull_entries();
+    let mut caught_up = Vec::new();
+    let until = tokio::time::Instant::now() + patience;
+    while !net.peers().iter().all(|peer| caught_up.contains(&peer.id)) {
+        let Ok(Some(pulled)) = tokio::time::timeout_at(until, entries.recv()).await else { break };
+        match pulled {
+            Pulled::Entry { peer, bytes } => visit.entries += take(net, replica, &peer, &bytes)?,
+            Pulled::CaughtUp { peer } => caught_up.push(peer),
+        }
+        // One answer of everything, and nobody else heard of for a moment, is enough to go on with: whoever is away is
+        // tried again while blobs are fetched.
+        if !caught_up.is_empty() && entries.is_empty() && net.problems().len() + caught_up.len() >= net.peers().len() {
+            break;
+        }
+    }
+    visit.peers = caught_up.len();
+    let problems = net.problems();
+    visit.absent = problems.into_iter().filter(|(peer, _)| !caught_up.contains(peer)).collect();
+
+    let gatherer = Gatherer::new(net.clone(), store.clone());
+    let list = Evidence::of(replica, wanted);
+    let fetching = list.bring(&gatherer, bench, patience);
+    tokio::pin!(fetching);
+    visit.complete = loop {
+        tokio::select! {
+            complete = &mut fetching => break complete?,
+            Some(pulled) = entries.recv() => {
+                if let Pulled::Entry { peer, bytes } = pulled {
+                    visit.entries += take(net, replica, &peer, &bytes)?;
+                }
+            }
+        }
+    };
+    Ok(visit)
+}
+
+/// Takes an entry; 1 where it was new.
+fn take(net: &Net, replica: &mut Replica, peer: &PeerId, bytes: &[u8]) -> Result<usize, SubmitError> {
+    let entry = match Entry::decode(bytes) {
+        Ok(entry) => entry,
+        Err(error) => {
+            net.blame(peer, &error.to_string());
+            return Ok(0);
+        }
+    };
+    let before = replica.entries();
+    match replica.submit(Input::Entry(entry)) {
+        Ok(_) => {}
+        Err(SubmitError::Reject(Reject::Early { .. } | Reject::Over)) => {}
+        Err(SubmitError::Reject(reject)) => net.blame(peer, &reject.to_string()),
+        Err(error) => return Err(error),
+    }
+    Ok(replica.entries() - before)
+}
+
+/// What is wanted, as contributions and hashes.
+struct Evidence {
+    context: RunContext,
+    common: bool,
+    contributions: Vec<Signed<Contribution>>,
+    /// Miners whose states before the window are wanted.
+    states: Vec<templar_manifest::PublicKey>,
+    checkpoints: Vec<templar_manifest::CheckpointId>,
+    blob: Option<Hash>,
+}
+
+impl Evidence {
+    fn of(replica: &Replica, wanted: Wanted) -> Self {
+        let node = replica.node();
+        let mut list = Self {
+            context: replica.context.clone(),
+            common: true,
+            contributions: Vec::new(),
+            states: Vec::new(),
+            checkpoints: Vec::new(),
+            blob: None,
+        };
+        match wanted {
+            Wanted::Entries => list.common = false,
+            Wanted::Blob(id) => {
+                list.common = false;
+                list.blob = Some(id);
+            }
+            Wanted::Run => {
+                list.contributions = node.closed().iter().flat_map(|closed| closed.contributions.clone()).collect();
+                list.checkpoints.push(node.state().checkpoint());
+            }
+            Wanted::Window(window) => {
+                if let Some(closed) = node.closed().get(window.0 as usize) {
+                    list.contributions.clone_from(&closed.contributions);
+                    list.checkpoints.push(closed.window.checkpoint_before);
+                } else if window == node.state().window() {
+                    // Before the cut nobody serves a delta.
+                    if node.cut().is_some() {
+                        list.contributions = node.contributions().cloned().collect();
+                    }
+                    list.checkpoints.push(node.state().checkpoint());
+                }
+                list.states = list.contributions.iter().map(Signed::signer).collect();
+            }
+        }
+        list
+    }
+
+    /// Fetches it; `false` where something did not come in time.
+    async fn bring(self, gatherer: &Gatherer, bench: &Arc<Workbench>, patience: Duration) -> Result<bool, WorkError> {
+        let mut complete = true;
+        if self.common {
+            complete &= gatherer.common(&self.context, Some(patience)).await?;
+        }
+        complete &= gatherer.evidence(bench, &self.contributions, &self.states, Some(patience)).await?;
+        for checkpoint in &self.checkpoints {
+            complete &= gatherer.checkpoint(*checkpoint, Some(patience)).await?;
+        }
+        if let Some(id) = self.blob {
+            complete &= gatherer.fetch(&[(id, MAX_BLOB_BYTES)], &[], Some(patience)).await?;
+        }
+        Ok(complete)
+    }
+}
