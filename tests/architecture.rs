@@ -121,11 +121,39 @@ fn an_audit_reaches_no_endpoint() {
     assert!(!reached.contains("templar-net"), "templar-audit reaches templar-net");
 }
 
+/// The documentation has the same table: the crates that there are, in the same order, each with a paragraph of its own.
 #[test]
 fn every_crate_is_described() {
     let readme = std::fs::read_to_string(root().join("crates/README.md")).unwrap();
-    for name in edges().keys().filter(|name| *name != "templar") {
-        assert!(readme.lines().any(|line| line.contains(&format!("`{name}`"))), "crates/README.md lacks {name}");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | `templar-"));
+    let row = |(layer, rest): (&str, &str)| Some((format!("templar-{}", rest.split('`').next()?), layer.parse().ok()?));
+    let table: Vec<(String, u8)> = rows.filter_map(row).collect();
+    let edges = edges();
+    let layers = LAYERS.iter().filter(|(name, _)| edges.contains_key(*name));
+    let expected: Vec<(String, u8)> = layers.map(|(name, layer)| ((*name).to_owned(), *layer)).collect();
+    assert_eq!(table, expected, "left crates/README.md, right the workspace");
+    for (name, _) in expected {
+        assert!(readme.lines().any(|line| line.starts_with(&format!("**`{name}`**"))), "no paragraph about {name}");
+    }
+}
+
+/// Every file that the documentation sends a reader to is there.
+#[test]
+fn every_named_file_is_there() {
+    let readme = std::fs::read_to_string(root().join("crates/README.md")).unwrap();
+    let (_, changes) = readme.split_once("## Where to make a change").unwrap();
+    for row in changes.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | ")).map(|(_, files)| files) {
+        let mut folder = root().join("crates");
+        for name in row.split('`').skip(1).step_by(2).filter(|name| name.contains('.') || name.ends_with('/')) {
+            let path = match name.split_once('/') {
+                Some(("manifests", _)) => root().join(name),
+                Some((name_of_crate, _)) if name_of_crate.starts_with("templar-") => root().join("crates").join(name),
+                // Beside the file named before it.
+                _ => folder.join(name),
+            };
+            assert!(path.exists(), "crates/README.md names {name}, which is not there");
+            folder = if path.is_dir() { path } else { path.parent().unwrap().to_owned() };
+        }
     }
 }
 

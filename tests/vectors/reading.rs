@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipld_core::ipld::Ipld;
-use templar_manifest::{AuditVerdict, Kind, MintKind, Refusal, Replay, SegmentShape, Verdict};
+use templar_manifest::{AuditVerdict, Contribution, Kind, MintKind, Refusal, Replay, SegmentShape, State, Verdict};
 
 use super::folder::{Folder, path};
 
@@ -35,6 +35,9 @@ fn paths(value: &Ipld, at: &str, documented: &BTreeMap<String, String>, found: &
                 paths(value, &inner, documented, found);
             }
         }
+        // An empty list shows nothing of what it could hold.
+        Ipld::List(values)
+            if values.is_empty() && documented.keys().any(|path| path.starts_with(&format!("{at}[]"))) => {}
         Ipld::List(values) if values.iter().any(|value| matches!(value, Ipld::Map(_))) => {
             for value in values {
                 paths(value, &format!("{at}[]"), documented, found);
@@ -103,7 +106,69 @@ fn the_specification_names_every_field_and_its_type() {
             paths(&fields["body"], "", &documented, &mut found);
             check_types(&fields["body"], "", &documented);
         }
-        assert_eq!(found, documented.into_keys().collect(), "fields of a {kind} manifest, left found, right documented");
+        assert_eq!(
+            found,
+            documented.into_keys().collect(),
+            "fields of a {kind} manifest, left found, right documented"
+        );
+    }
+}
+
+/// The strings that separate one use of the hash from another are part of the format.
+#[test]
+fn the_specification_names_every_context() {
+    let text = std::fs::read_to_string(path().join("README.md")).unwrap();
+    let sources = [
+        include_str!("../../crates/templar-manifest/src/chain.rs"),
+        include_str!("../../crates/templar-protocol/src/entry.rs"),
+        include_str!("../../crates/templar-protocol/src/ledger.rs"),
+        include_str!("../../crates/templar-protocol/src/state.rs"),
+        include_str!("../../crates/templar-protocol/src/state/judging.rs"),
+    ];
+    let declared = sources.iter().flat_map(|source| source.lines()).filter(|line| line.starts_with("const "));
+    let contexts: Vec<&str> =
+        declared.filter(|line| line.contains("_CONTEXT: &str")).filter_map(|line| line.split('"').nth(1)).collect();
+    assert_eq!(contexts.len(), 10);
+    for context in contexts {
+        assert!(text.contains(&format!("\"{context}\"")), "{context}");
+    }
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().unwrap()
+}
+
+/// Traces and deltas by the offsets of the specification: their headers name what the contributions name, and the last
+/// leaf lists the blobs of the state that the miner leaves.
+#[test]
+fn blobs_are_laid_out_as_specified() {
+    let folder = Folder::read();
+    let contributions = folder.payloads().into_iter().filter(|(kind, _)| *kind == Kind::Contribution);
+    for contribution in contributions.map(|(_, id)| folder.get::<Contribution>(&id)) {
+        let trace = &folder.files[&format!("trace-{}.bin", contribution.trace)];
+        let delta = &folder.files[&format!("delta-{}.bin", contribution.delta)];
+        for (bytes, magic, at) in [(trace, b"tplrtrc0", 8), (delta, b"TPLDELTA", 18)] {
+            assert_eq!(field(bytes, 0), *magic);
+            assert_eq!(field(bytes, at), *contribution.run.hash().as_bytes());
+            assert_eq!(u64::from_le_bytes(field(bytes, at + 32)), contribution.window.0);
+            assert_eq!(field(bytes, at + 40), *contribution.miner.as_bytes());
+        }
+        assert_eq!(u32::from_le_bytes(field(trace, 80)), contribution.steps);
+        let state: State = folder.get(&contribution.state_out.hash());
+        let tensors = state.tensors.len();
+        assert_eq!(u32::from_le_bytes(field(trace, 84)) as usize, tensors);
+        assert_eq!(u32::from_le_bytes(field(delta, 90)) as usize, tensors);
+        let leaf = |k: usize| 88 + k * (8 + 32 * tensors);
+        let last = contribution.steps as usize + 1;
+        assert_eq!(trace.len(), leaf(last + 1));
+        for k in [0, last] {
+            assert_eq!(u64::from_le_bytes(field(trace, leaf(k))), 0);
+        }
+        let loss = f64::from_bits(u64::from_le_bytes(field(trace, leaf(last - 1))));
+        assert_eq!((loss * 1e9).round() as u64, contribution.loss_nanonats);
+        for (index, tensor) in state.tensors.iter().enumerate() {
+            assert_eq!(field(trace, leaf(last) + 8 + 32 * index), *tensor.blob.hash().as_bytes());
+        }
     }
 }
 
@@ -140,7 +205,9 @@ fn the_specification_names_every_variant() {
             Ipld::Map(fields) => {
                 let (name, inner) = fields.into_iter().next().unwrap();
                 match inner {
-                    Ipld::Map(inner) => format!("{{\"{name}\": {{{}}}}}", inner.into_keys().collect::<Vec<_>>().join(", ")),
+                    Ipld::Map(inner) => {
+                        format!("{{\"{name}\": {{{}}}}}", inner.into_keys().collect::<Vec<_>>().join(", "))
+                    }
                     _ => format!("{{\"{name}\": Refusal}}"),
                 }
             }

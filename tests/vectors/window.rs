@@ -110,8 +110,8 @@ fn genesis(dataset: &Dataset) -> Genesis {
         },
         gauntlet: GauntletSpec {
             assigned_pages: 2,
-            unassigned_pages: 3,
-            trial_step_ppm: 200_000,
+            unassigned_pages: 8,
+            trial_step_ppm: 500_000,
             rating_decay_ppm: 250_000,
             held_out_pages: 4,
         },
@@ -179,7 +179,8 @@ pub(crate) fn compute() -> Example {
     let before = RunState::new(Arc::new(recipe.genesis.clone()), start_id, zero_id, pages).unwrap();
 
     let text = blobs.clone();
-    let reader = PageReader::new(&text, dataset.payload(), Split::Training, recipe.genesis.model.sequence_length).unwrap();
+    let reader =
+        PageReader::new(&text, dataset.payload(), Split::Training, recipe.genesis.model.sequence_length).unwrap();
     let (mut contributions, mut states, mut deltas, mut traces) = (vec![], vec![], vec![], vec![]);
     for (slot, key) in miners().iter().enumerate() {
         let mut result = train(&recipe, &before, &parameters, &reader, slot);

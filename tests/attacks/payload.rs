@@ -1,0 +1,163 @@
+//! Bytes that are no payload, or break a rule of their kind.
+
+use std::collections::BTreeMap;
+
+use ipld_core::ipld::Ipld;
+use templar_manifest::*;
+
+use super::{Attack, refused};
+use crate::vectors::example;
+
+fn inbox_bytes() -> Vec<u8> {
+    payload::encode(example().closed.inboxes[0].payload())
+}
+
+fn decode(bytes: &[u8]) -> Result<Inbox, DecodeError> {
+    payload::decode(bytes)
+}
+
+/// The example inbox as a stock library reads it, changed, and written again.
+fn changed(change: impl FnOnce(&mut BTreeMap<String, Ipld>)) -> Vec<u8> {
+    let mut value: Ipld = serde_ipld_dagcbor::from_slice(&inbox_bytes()).unwrap();
+    let Ipld::Map(fields) = &mut value else { unreachable!() };
+    change(fields);
+    serde_ipld_dagcbor::to_vec(&value).unwrap()
+}
+
+fn body(change: impl FnOnce(&mut BTreeMap<String, Ipld>)) -> Vec<u8> {
+    changed(|fields| match fields.get_mut("body") {
+        Some(Ipld::Map(body)) => change(body),
+        _ => unreachable!(),
+    })
+}
+
+/// The example inbox with one stretch of bytes replaced.
+fn spliced(find: &[u8], replace: &[u8]) -> Vec<u8> {
+    let bytes = inbox_bytes();
+    let at = bytes.windows(find.len()).position(|window| window == find).unwrap();
+    [&bytes[..at], replace, &bytes[at + find.len()..]].concat()
+}
+
+/// The two bytes at the start of a field's name and all of it: `inbox`'s `window` begins so.
+const WINDOW: &[u8] = b"fwindow\x00";
+
+pub(super) fn attacks() -> Vec<Attack> {
+    let bytes = inbox_bytes();
+    let behind = [&bytes[..], &[0]].concat();
+    let kind_first = {
+        // The map's three fields in the order kind, body, version.
+        let kind = b"dkindeinbox".as_slice();
+        let at = bytes.windows(kind.len()).position(|window| window == kind).unwrap();
+        [&bytes[..1], kind, &bytes[1..at], &bytes[at + kind.len()..]].concat()
+    };
+    let nested = |depth: usize| [b"\xa3dbody".as_slice(), &vec![0x81; depth], b"\x00dkindeinboxgversion\x00"].concat();
+    let announced = |head: &[u8]| [b"\xa3dbody".as_slice(), head].concat();
+    let contributions = spliced(b"mcontributions\x82", b"mcontributions\x9b\x00\x00\x00\x01\x00\x00\x00\x00");
+    vec![
+        refused("no bytes", decode(&[])),
+        refused("one byte more than any payload may have", decode(&vec![0; MAX_PAYLOAD_BYTES + 1])),
+        refused("cut off in the middle", decode(&bytes[..bytes.len() / 2])),
+        refused("a byte behind the end", decode(&behind)),
+        refused("an integer with a long head", decode(&spliced(WINDOW, b"fwindow\x18\x00"))),
+        refused("a map of indefinite length", decode(&[b"\xbf".as_slice(), &bytes[1..], b"\xff"].concat())),
+        refused("fields in another order", decode(&kind_first)),
+        refused("a field twice", decode(&spliced(b"\xa4crun", b"\xa5fwindow\x00crun"))),
+        refused("an unknown field in the body", decode(&body(|body| drop(body.insert("note".into(), Ipld::Null))))),
+        refused("an unknown field beside the body", decode(&changed(|all| drop(all.insert("sig".into(), Ipld::Null))))),
+        refused("a field left out", decode(&body(|body| drop(body.remove("validator"))))),
+        refused("null where something must be", decode(&body(|body| drop(body.insert("window".into(), Ipld::Null))))),
+        refused("a float", decode(&body(|body| drop(body.insert("window".into(), Ipld::Float(1.5)))))),
+        refused("a negative integer", decode(&body(|body| drop(body.insert("window".into(), Ipld::Integer(-1)))))),
+        refused("an integer as text", decode(&body(|body| drop(body.insert("window".into(), "0".into()))))),
+        refused("a hash of 31 bytes", decode(&body(|body| drop(body.insert("run".into(), Ipld::Bytes(vec![0; 31])))))),
+        refused("a hash as text", decode(&body(|body| drop(body.insert("run".into(), "6d60bd35".into()))))),
+        refused("a tag", decode(&spliced(WINDOW, b"fwindow\xc1\x00"))),
+        refused("text that is not UTF-8", decode(&spliced(b"dkindeinbox", b"dkinde\xff\xfe\xfd\xfc\xfb"))),
+        refused("arrays nested a million deep", decode(&nested(1_000_000))),
+        refused("an array announced with 2^32 elements", decode(&contributions)),
+        refused("an array announced with 2^64 - 1 elements", decode(&announced(&[&[0x9b][..], &[0xff; 8]].concat()))),
+        refused(
+            "a byte string announced with ten gigabytes",
+            decode(&announced(b"\x5b\x00\x00\x00\x02\x54\x0b\xe4\x00")),
+        ),
+        refused("another kind", decode(&payload::encode(&example().closed.cut))),
+        refused("an unknown kind", decode(&changed(|all| drop(all.insert("kind".into(), "vote".into()))))),
+        refused("a later version", decode(&changed(|all| drop(all.insert("version".into(), Ipld::Integer(1)))))),
+    ]
+}
+
+/// Encodes a payload that was changed, and decodes it as a peer would.
+fn with<T: Payload>(base: &T, change: impl FnOnce(&mut T)) -> Result<T, DecodeError> {
+    let mut payload = base.clone();
+    change(&mut payload);
+    payload::decode(&payload::encode(&payload))
+}
+
+pub(super) fn broken_rules() -> Vec<Attack> {
+    let example = example();
+    let genesis = example.genesis.payload();
+    let dataset = example.dataset.payload();
+    let contribution = example.closed.contributions[0].payload();
+    let (inbox, cut) = (example.closed.inboxes[0].payload(), &example.closed.cut);
+    let (score, record) = (example.closed.scores[0].payload(), &example.closed.window);
+    let (checkpoint, audit) = (&example.start, example.audit.payload());
+    let key = PublicKey::from_bytes([9; 32]);
+    let weights = |parts: &[u32]| {
+        let weight = |(index, &weight_ppm): (usize, &u32)| Weight {
+            miner: PublicKey::from_bytes([index as u8; 32]),
+            weight_ppm,
+        };
+        parts.iter().enumerate().map(weight).collect::<Vec<_>>()
+    };
+    let many = (0..=MAX_ENTRIES as u32).map(|index| {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&index.to_be_bytes());
+        CutEntry { miner: PublicKey::from_bytes(bytes), contribution: Hash::of(b"").into() }
+    });
+    vec![
+        refused("genesis: an unknown arithmetic", with(genesis, |g| g.arithmetic = "f64/1".into())),
+        refused("genesis: a name of other letters", with(genesis, |g| g.name = "d\u{e9}mo".into())),
+        refused("genesis: a name of 65 bytes", with(genesis, |g| g.name = "a".repeat(65))),
+        refused("genesis: no inner steps", with(genesis, |g| g.inner.steps = 0)),
+        refused("genesis: micro-batches that do not fit", with(genesis, |g| g.inner.micro_batch_sequences = 3)),
+        refused("genesis: an epsilon that is not a number", with(genesis, |g| g.inner.eps_bits = f32::NAN.to_bits())),
+        refused("genesis: no learning rate", with(genesis, |g| g.inner.schedule.clear())),
+        refused("genesis: a learning rate above 1", with(genesis, |g| g.inner.schedule[0].to_nanos = 1_000_000_001)),
+        refused("genesis: no outer learning rate at first", with(genesis, |g| g.outer.schedule[0].from_window = 1)),
+        refused("genesis: replay of a sample", with(genesis, |g| g.replay.fraction_ppm = 100_000)),
+        refused("genesis: parts above the whole emission", with(genesis, |g| g.emission.treasury_ppm = 180_001)),
+        refused("genesis: an emission that overflows", with(genesis, |g| g.emission.per_window_micros = u64::MAX)),
+        refused("genesis: no validators", with(genesis, |g| g.validators.clear())),
+        refused("genesis: a validator without stake", with(genesis, |g| g.validators[0].stake = 0)),
+        refused("genesis: stake that overflows", with(genesis, |g| g.validators[0].stake = u64::MAX)),
+        refused("genesis: a miner twice", with(genesis, |g| g.registration = Registration::Listed(vec![key, key]))),
+        refused("genesis: nobody registered", with(genesis, |g| g.registration = Registration::Listed(vec![]))),
+        refused("dataset: an end token outside the vocabulary", with(dataset, |d| d.end_token = d.vocab_size)),
+        refused("dataset: tokens of another width", with(dataset, |d| d.token_bytes = 4)),
+        refused("dataset: everything held out", with(dataset, |d| d.held_out.every = 1)),
+        refused("dataset: a shard longer than any", with(dataset, |d| d.training[0].tokens = d.shard_tokens + 1)),
+        refused("dataset: a shard of no tokens", with(dataset, |d| d.validation[0].tokens = 0)),
+        refused("contribution: no steps", with(contribution, |c| c.steps = 0)),
+        refused("contribution: a delta of no bytes", with(contribution, |c| c.delta_bytes = 0)),
+        refused("inbox: miners in another order", with(inbox, |i| i.contributions.reverse())),
+        refused("inbox: more entries than any list may have", with(inbox, |i| i.contributions = many.collect())),
+        refused("cut: no inboxes", with(cut, |c| c.inboxes.clear())),
+        refused("score: a weight of zero", with(score, |s| s.row = weights(&[0]))),
+        refused("score: weights above the whole", with(score, |s| s.row = weights(&[600_000, 400_001]))),
+        refused("score: a refusal with control characters", {
+            with(score, |s| s.entries[0].replay = Replay::Refused(Refusal::Malformed { error: "\u{1b}[2J".into() }))
+        }),
+        refused("window: a first record with one before it", with(record, |w| w.previous = Some(Hash::of(b"").into()))),
+        refused("window: no scores", with(record, |w| w.scores.clear())),
+        refused("window: a mint twice", with(record, |w| w.mints.insert(1, w.mints[0]))),
+        refused("checkpoint: no tensors", with(checkpoint, |c| c.tensors.clear())),
+        refused("checkpoint: a tensor of no elements", with(checkpoint, |c| c.tensors[0].spec.shape = vec![4, 0])),
+        refused("checkpoint: a tensor of three dimensions", with(checkpoint, |c| c.tensors[0].spec.shape = vec![2; 3])),
+        refused("checkpoint: a tensor larger than memory", {
+            with(checkpoint, |c| c.tensors[0].spec.shape = vec![u64::MAX, u64::MAX])
+        }),
+        refused("audit: an explanation of 1,025 bytes", {
+            with(audit, |a| a.record_verdict = AuditVerdict::Mismatch { what: "a".repeat(1025) })
+        }),
+    ]
+}

@@ -1,0 +1,269 @@
+//! Statements that are well formed, rightly signed, and against the rules of a window.
+
+use templar_manifest::envelope::signed_bytes;
+use templar_manifest::*;
+use templar_protocol::{Entry, Input, Node, Output, Reject, RevealEntry, Witness};
+
+use super::{Attack, answered, refused};
+use crate::vectors::example;
+use crate::vectors::window::{key, miners, validators};
+
+/// How far the example window has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Open,
+    Committed,
+    Received,
+    Cut,
+    Revealed,
+    Scored,
+}
+
+fn envelope<T: Payload>(signed: &Signed<T>) -> Entry {
+    Entry::Envelope(signed.envelope())
+}
+
+fn sign<T: Payload>(payload: &T, key: &SecretKey) -> Entry {
+    envelope(&Signed::sign(payload.clone(), key))
+}
+
+fn reveal(reveal: &Reveal) -> RevealEntry {
+    let record = &example().closed.window;
+    RevealEntry { run: record.run, window: record.window, validator: reveal.validator, value: reveal.value }
+}
+
+/// A node, not a participant, that was told the example window's entries up to `stage`.
+fn node(stage: Stage) -> Node {
+    let closed = &example().closed;
+    let mut entries: Vec<(Stage, Entry)> = Vec::new();
+    entries.extend(closed.contributions.iter().map(|signed| (Stage::Committed, envelope(signed))));
+    entries.extend(closed.inboxes.iter().map(|signed| (Stage::Received, envelope(signed))));
+    entries.extend(validators().iter().map(|key| (Stage::Cut, sign(&closed.cut, key))));
+    entries.extend(closed.window.reveals.iter().map(|value| (Stage::Revealed, Entry::Reveal(reveal(value)))));
+    entries.extend(closed.scores.iter().map(|signed| (Stage::Scored, envelope(signed))));
+    let mut node = Node::new(example().before.clone(), None);
+    for (_, entry) in entries.into_iter().filter(|(of, _)| *of <= stage) {
+        node.step(Input::Entry(entry)).unwrap();
+    }
+    node
+}
+
+/// Tells a node an entry; where it is refused, nothing may have changed.
+fn tell(stage: Stage, entry: Entry) -> Result<Vec<Output>, Reject> {
+    let mut node = node(stage);
+    let before = node.clone();
+    let result = node.step(Input::Entry(entry));
+    assert!(result.is_ok() || node == before, "a refused entry changed the node");
+    result
+}
+
+/// A signed payload of the example, changed and signed again.
+fn changed<T: Payload>(
+    stage: Stage,
+    base: &T,
+    key: &SecretKey,
+    change: impl FnOnce(&mut T),
+) -> Result<Vec<Output>, Reject> {
+    let mut payload = base.clone();
+    change(&mut payload);
+    tell(stage, sign(&payload, key))
+}
+
+pub(super) fn attacks() -> Vec<Attack> {
+    let mut attacks = committing();
+    attacks.extend(cutting());
+    attacks.extend(judging());
+    attacks
+}
+
+fn committing() -> Vec<Attack> {
+    let closed = &example().closed;
+    let (miners, validators) = (miners(), validators());
+    let honest = closed.contributions[0].payload();
+    let with = |change: fn(&mut Contribution)| changed(Stage::Open, honest, &miners[0], change);
+    let other = Hash::of(b"another");
+    let another = |nonce: &[u8]| {
+        let mut contribution = honest.clone();
+        contribution.delta = BlobId::of(nonce);
+        sign(&contribution, &miners[0])
+    };
+    let second = tell(Stage::Committed, another(b"second")).unwrap();
+    let third = {
+        let mut node = node(Stage::Committed);
+        node.step(Input::Entry(another(b"second"))).unwrap();
+        node.step(Input::Entry(another(b"third")))
+    };
+    let equivocation = second.iter().find_map(|output| match output {
+        Output::Equivocation { kind, .. } => {
+            Some(format!("accepted, with a proof that its signer made two of the kind {kind}"))
+        }
+        _ => None,
+    });
+    let stranger = key("stranger");
+    vec![
+        refused("contribution: of another run", with(|c| c.run = Hash::of(b"run").into())),
+        refused("contribution: of a later window", with(|c| c.window = WindowIndex(1))),
+        refused("contribution: by somebody who is not registered", {
+            changed(Stage::Open, honest, &stranger, |c| c.miner = key("stranger").public())
+        }),
+        refused("contribution: continues one that no record accepts", with(|c| c.parent = Some(Hash::of(b"").into()))),
+        refused("contribution: starts from a state of its own", with(|c| c.state_in = Hash::of(b"state").into())),
+        refused("contribution: more steps than H", with(|c| c.steps = 4)),
+        refused("contribution: tokens that the steps do not give", with(|c| c.tokens += 1)),
+        answered("contribution: a second one of the same miner", equivocation.unwrap()),
+        refused("contribution: a third one of the same miner", third),
+        refused("contribution: after a cut without it", tell(Stage::Cut, another(b"late"))),
+        refused("inbox: by somebody who is not a validator", {
+            changed(Stage::Committed, closed.inboxes[0].payload(), &miners[0], |i| i.validator = honest.miner)
+        }),
+        refused("inbox: names somebody who is not registered", {
+            changed(Stage::Committed, closed.inboxes[0].payload(), &validators[0], |i| {
+                i.contributions[0].miner = PublicKey::from_bytes([0; 32])
+            })
+        }),
+        refused("a genesis in place of an entry", tell(Stage::Open, sign(example().genesis.payload(), &validators[0]))),
+        refused("an audit in place of an entry", tell(Stage::Open, sign(example().audit.payload(), &validators[0]))),
+        refused("bytes in place of a payload", {
+            let signature = validators[0].sign(other.as_bytes());
+            tell(
+                Stage::Open,
+                Entry::Envelope(Envelope { payload: vec![0xff; 100], signer: validators[0].public(), signature }),
+            )
+        }),
+    ]
+}
+
+fn cutting() -> Vec<Attack> {
+    let closed = &example().closed;
+    let validators = validators();
+    let cut = |change: fn(&mut Cut)| changed(Stage::Received, &closed.cut, &validators[0], change);
+    let told = |change: fn(&mut RevealEntry)| {
+        let mut entry = reveal(&closed.window.reveals[0]);
+        change(&mut entry);
+        tell(Stage::Cut, Entry::Reveal(entry))
+    };
+    vec![
+        refused("cut: drops a contribution", cut(|c| c.contributions.truncate(1))),
+        refused(
+            "cut: puts another contribution in its place",
+            cut(|c| c.contributions[0].contribution = Hash::of(b"").into()),
+        ),
+        refused("cut: from too few inboxes", cut(|c| c.inboxes.truncate(1))),
+        refused("cut: inboxes in another order", cut(|c| c.inboxes.reverse())),
+        refused("cut: an inbox twice", cut(|c| c.inboxes[1] = c.inboxes[0])),
+        refused("cut: by a miner", tell(Stage::Received, sign(&closed.cut, &miners()[0]))),
+        refused("cut: signed by one of two validators", {
+            let mut alone = closed.clone();
+            alone.cut_witnesses.pop();
+            alone.check_certificates(example().before.genesis())
+        }),
+        refused("reveal: a value off the chain", told(|r| r.value = Hash::of(b"value"))),
+        refused("reveal: another validator's value", told(|r| r.validator = validators_key(1))),
+        refused("reveal: by somebody who is not a validator", told(|r| r.validator = PublicKey::from_bytes([0; 32]))),
+        refused("reveal: of another run", told(|r| r.run = Hash::of(b"run").into())),
+        refused("reveal: of a later window", told(|r| r.window = WindowIndex(7))),
+    ]
+}
+
+fn validators_key(index: usize) -> PublicKey {
+    validators()[index].public()
+}
+
+fn judging() -> Vec<Attack> {
+    let closed = &example().closed;
+    let validators = validators();
+    let score = |change: &dyn Fn(&mut Score)| {
+        changed(Stage::Revealed, closed.scores[0].payload(), &validators[0], |score| change(score))
+    };
+    // Which entry the first validator had to replay; the other it had not.
+    let entries = &closed.scores[0].payload().entries;
+    let drawn = entries.iter().position(|entry| entry.replay != Replay::NotDrawn).unwrap();
+    assert_eq!(entries[1 - drawn].replay, Replay::NotDrawn);
+    vec![
+        refused("score: of another cut", score(&|s| s.cut = Hash::of(b"cut").into())),
+        refused("score: with another seed", score(&|s| s.seed = Hash::of(b"seed"))),
+        refused("score: of a validator for another", {
+            changed(Stage::Revealed, closed.scores[0].payload(), &validators[1], |s| s.validator = validators_key(1))
+        }),
+        refused("score: leaves a contribution out", score(&|s| s.entries.truncate(1))),
+        refused("score: judges another contribution", score(&|s| s.entries[0].contribution = Hash::of(b"").into())),
+        refused("score: does not replay what was drawn", score(&|s| s.entries[drawn].replay = Replay::NotDrawn)),
+        refused("score: replays what was not drawn", score(&|s| s.entries[1 - drawn].replay = Replay::Match)),
+        refused("score: losses of a delta that it could not get", {
+            score(&|s| s.entries[drawn].replay = Replay::Refused(Refusal::Withheld))
+        }),
+        refused("score: says what only a record can", {
+            score(&|s| s.entries[drawn].replay = Replay::Refused(Refusal::NotReplayed))
+        }),
+        refused("score: a worse loss than its row", score(&|s| s.entries[1 - drawn].unassigned_before_nanonats /= 2)),
+        refused("score: a row that favours a friend", {
+            score(&|s| {
+                s.row[0].weight_ppm -= 1;
+                s.row.push(Weight { miner: s.entries[drawn].miner, weight_ppm: 1 });
+            })
+        }),
+        refused("score: a row that is empty", score(&|s| s.row.clear())),
+    ]
+}
+
+pub(super) fn records() -> Vec<Attack> {
+    let closed = &example().closed;
+    let validators = validators();
+    let record = |change: fn(&mut Window)| changed(Stage::Scored, &closed.window, &validators[0], change);
+    let mut vec = vec![
+        refused("a changed balance: a larger mint", record(|w| w.mints[1].amount_micros += 1)),
+        refused(
+            "a changed balance: a mint to somebody else",
+            record(|w| w.mints[1].account = PublicKey::from_bytes([1; 32])),
+        ),
+        refused("another ledger root", record(|w| w.ledger_root = Hash::of(b"ledger"))),
+        refused("another weight", record(|w| w.weights[0].weight_ppm -= 1)),
+        refused("a refused contribution accepted", record(|w| w.outcomes[1].verdict = Verdict::Aggregated)),
+        refused(
+            "an accepted contribution refused",
+            record(|w| w.outcomes[0].verdict = Verdict::Refused(Refusal::Withheld)),
+        ),
+        refused("another reason of refusal", {
+            record(|w| w.outcomes[1].verdict = Verdict::Refused(Refusal::Mismatch { step: 1, tensor: "delta".into() }))
+        }),
+        refused("a seed of its own", record(|w| w.seed = Hash::of(b"seed"))),
+        refused("a reveal off the chain", record(|w| w.reveals[0].value = Hash::of(b"value"))),
+        refused("a reveal left out", record(|w| w.reveals.truncate(1))),
+        refused("another cut", record(|w| w.cut = Hash::of(b"cut").into())),
+        refused("another start", record(|w| w.checkpoint_before = Hash::of(b"checkpoint").into())),
+        refused("a score left out", record(|w| w.scores.truncate(1))),
+        refused("a score twice", record(|w| w.scores[1] = w.scores[0])),
+        refused("signed by a miner", tell(Stage::Scored, sign(&closed.window, &miners()[0]))),
+    ];
+    // What a stranger is handed as a closed window, when it folds a run or audits it.
+    let folded = |change: fn(&mut templar_protocol::ClosedWindow)| {
+        let mut closed = closed.clone();
+        change(&mut closed);
+        let mut state = example().before.clone();
+        closed.check_certificates(example().before.genesis()).and_then(|()| state.advance(&closed))
+    };
+    assert!(folded(|_| {}).is_ok());
+    vec.extend([
+        refused("closed: signed by one of two validators", folded(|c| c.record_witnesses.truncate(1))),
+        refused("closed: one signature twice", folded(|c| c.record_witnesses[1] = c.record_witnesses[0])),
+        refused(
+            "closed: the cut's signatures under the record",
+            folded(|c| c.record_witnesses = c.cut_witnesses.clone()),
+        ),
+        refused(
+            "closed: a changed balance, signed again by all",
+            folded(|c| {
+                c.window.mints[1].amount_micros += 1;
+                c.record = payload::id_of(&c.window).into();
+                let bytes = signed_bytes(Kind::Window, 0, Some(c.window.run), &c.record.hash());
+                let witness = |key: SecretKey| Witness { signer: key.public(), signature: key.sign(&bytes) };
+                c.record_witnesses = crate::vectors::window::validators().into_iter().map(witness).collect();
+            }),
+        ),
+        refused("closed: under another id", folded(|c| c.record = Hash::of(b"record").into())),
+        refused("closed: a contribution left out", folded(|c| c.contributions.truncate(1))),
+        refused("closed: a score exchanged for the other", folded(|c| c.scores[1] = c.scores[0].clone())),
+        refused("closed: an inbox left out", folded(|c| c.inboxes.truncate(1))),
+    ]);
+    vec
+}
