@@ -1,0 +1,16 @@
+//! The commands, one file each: its arguments, what it does, what it prints.
+
+pub(crate) mod audit;
+pub(crate) mod close;
+pub(crate) mod dataset;
+pub(crate) mod export;
+pub(crate) mod generate;
+pub(crate) mod init;
+pub(crate) mod key;
+pub(crate) mod log;
+pub(crate) mod run;
+pub(crate) mod score;
+pub(crate) mod show;
+pub(crate) mod status;
+pub(crate) mod train;
+pub(crate) mod verify;

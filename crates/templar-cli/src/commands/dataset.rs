@@ -1,0 +1,147 @@
+//! `templar dataset`: text into content-addressed tokens, and a look at them.
+
+mod import;
+
+use serde_json::json;
+use templar_data::{Fault, PageError, Split, Tokenizer, page_count, sample, verify};
+use templar_manifest::Dataset;
+use templar_store::ReadError;
+
+use crate::error::{Code, CommandError, CommandResult};
+use crate::invocation::{Invocation, dataset};
+use crate::printer::{Tone, bytes};
+
+/// Text, tokenised and content-addressed
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    Import(import::Args),
+    /// Print what a dataset is made of
+    Show(Named),
+    /// Print a page as text
+    Sample(Sample),
+    /// Check every shard and the tokenizer against the manifest
+    Verify(Named),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Named {
+    /// The dataset: a hash, four or more digits of one, or a name
+    dataset: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sample {
+    /// The dataset: a hash, four or more digits of one, or a name
+    dataset: String,
+    /// Which page, from 0
+    #[arg(long, default_value_t = 0, value_name = "P")]
+    page: u64,
+    /// Tokens that a page predicts
+    #[arg(long, default_value_t = 128, value_name = "T")]
+    length: u32,
+    /// A page of the held-out part
+    #[arg(long)]
+    held_out: bool,
+}
+
+pub(crate) fn run(invocation: &Invocation, command: &Command) -> CommandResult {
+    match command {
+        Command::Import(args) => import::run(invocation, args),
+        Command::Show(args) => show(invocation, args),
+        Command::Sample(args) => page(invocation, args),
+        Command::Verify(args) => check(invocation, args),
+    }
+}
+
+/// A dataset for people.
+fn describe(dataset: &Dataset) -> String {
+    let tokens = |tokens: u64, shards: usize| format!("{tokens} tokens in {shards} shards");
+    let lines = [
+        ("name", dataset.name.clone()),
+        ("licence", dataset.licence.clone()),
+        ("source", dataset.source.clone()),
+        ("tokenizer", dataset.tokenizer.short()),
+        ("vocabulary", format!("{} tokens, {} bytes each", dataset.vocab_size, dataset.token_bytes)),
+        ("documents", dataset.documents.to_string()),
+        ("training", tokens(dataset.training_tokens(), dataset.training.len())),
+        ("held out", tokens(dataset.validation_tokens(), dataset.validation.len())),
+        ("rule", format!("one block of {} tokens in {}", dataset.held_out.block_tokens, dataset.held_out.every)),
+    ];
+    lines.iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect()
+}
+
+fn show(invocation: &Invocation, args: &Named) -> CommandResult {
+    let access = invocation.read()?;
+    let (id, dataset) = dataset(&access, &args.dataset)?;
+    let text = format!("dataset    {id}\n{}", describe(&dataset));
+    invocation.printer.data(&json!({"dataset": id, "manifest": dataset}), text);
+    Ok(Code::Ok)
+}
+
+fn page(invocation: &Invocation, args: &Sample) -> CommandResult {
+    let access = invocation.read()?;
+    let (id, dataset) = dataset(&access, &args.dataset)?;
+    let json = access.blobs().read(&dataset.tokenizer.hash(), templar_data::MAX_TOKENIZER_BYTES as u64)?;
+    let wrong = |error| CommandError::new(Code::Verification, error);
+    let tokenizer = Tokenizer::for_dataset(&json, &dataset).map_err(wrong)?;
+    let split = if args.held_out { Split::Validation } else { Split::Training };
+    let text = sample(&dataset, access.blobs(), &tokenizer, split, args.length, args.page)?;
+    let pages = page_count(split.tokens(&dataset), args.length);
+    let value = json!({
+        "dataset": id, "page": args.page, "pages": pages, "length": args.length, "held_out": args.held_out,
+        "text": text,
+    });
+    invocation.printer.data(&value, &text);
+    Ok(Code::Ok)
+}
+
+fn check(invocation: &Invocation, args: &Named) -> CommandResult {
+    let access = invocation.read()?;
+    let (id, dataset) = dataset(&access, &args.dataset)?;
+    let found = verify(&dataset, access.blobs());
+    let missing = |fault: &Fault| {
+        matches!(
+            fault,
+            Fault::Shard(PageError::Read { source: ReadError::NotFound { .. }, .. })
+                | Fault::ReadTokenizer { source: ReadError::NotFound { .. }, .. }
+        )
+    };
+    let code = match &found.faults {
+        faults if faults.is_empty() => Code::Ok,
+        faults if faults.iter().all(missing) => Code::Partial,
+        _ => Code::Verification,
+    };
+    let (tone, verdict) = match code {
+        Code::Ok => (Tone::Good, "match"),
+        Code::Partial => (Tone::Unsure, "unavailable"),
+        _ => (Tone::Bad, "mismatch"),
+    };
+    let faults: Vec<String> =
+        found.faults.iter().map(|fault| CommandError::new(code, anyhow_of(fault)).lines().join(": ")).collect();
+    let mut text: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
+    text.push_str(&format!(
+        "{}: dataset {}, {} shards, {} tokens, {}",
+        invocation.printer.tone(tone, verdict),
+        id.short(),
+        found.shards,
+        found.tokens,
+        bytes(found.bytes)
+    ));
+    let value = json!({
+        "dataset": id, "verdict": verdict, "shards": found.shards, "tokens": found.tokens, "bytes": found.bytes,
+        "faults": faults,
+    });
+    invocation.printer.data(&value, text);
+    Ok(code)
+}
+
+/// A fault with its causes, of which only the text is wanted.
+fn anyhow_of(fault: &Fault) -> anyhow::Error {
+    let mut lines = vec![fault.to_string()];
+    let mut cause = std::error::Error::source(fault);
+    while let Some(error) = cause {
+        lines.push(error.to_string());
+        cause = error.source();
+    }
+    anyhow::anyhow!(lines.join(": "))
+}

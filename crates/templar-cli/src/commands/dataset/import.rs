@@ -1,0 +1,118 @@
+//! `templar dataset import`: files into shards and a manifest.
+//!
+//! What the manifest says depends on the text, the tokenizer and the options alone, so the same import has the same hash
+//! on every machine. The manifest is kept last: an import that fails leaves no dataset.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use templar_data::{ImportOptions, ShardSink, SinkError, bundled, import};
+use templar_manifest::{BlobId, DatasetId, Hash, HeldOut, payload};
+use templar_node::access::Access;
+
+use crate::error::{Code, CommandError, CommandResult};
+use crate::invocation::Invocation;
+use crate::participant::sync;
+
+/// Import parquet, jsonl and plain text
+///
+/// Parquet files have a column `text`, jsonl files a field `text`; folders are searched. Prints the dataset's hash.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Files and folders
+    #[arg(required_unless_present = "bundled")]
+    path: Vec<PathBuf>,
+    /// A Hugging Face tokenizer.json
+    #[arg(long, required_unless_present = "bundled", value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// The licence of the text, as an SPDX expression
+    #[arg(long, required_unless_present = "bundled", value_name = "SPDX")]
+    licence: Option<String>,
+    /// A short name [default: the first path's name without its extension]
+    #[arg(long)]
+    name: Option<String>,
+    /// Where the text comes from, in words
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    source: String,
+    /// The token that ends a document [default: the first known one that the tokenizer has]
+    #[arg(long, value_name = "TOKEN")]
+    end_token: Option<String>,
+    /// Tokens of a full shard
+    #[arg(long, default_value_t = 4 << 20, value_name = "N")]
+    shard_tokens: u64,
+    /// Hold out one block of tokens in this many
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    held_out_every: u64,
+    /// Tokens of a block
+    #[arg(long, default_value_t = 2048, value_name = "N")]
+    held_out_tokens: u64,
+    /// Import the text that comes with the program: nine plays of Shakespeare
+    #[arg(long, conflicts_with_all = ["path", "tokenizer", "licence", "name", "source", "end_token", "shard_tokens", "held_out_every", "held_out_tokens"])]
+    bundled: bool,
+}
+
+/// Keeps shards in the home's store.
+struct StoreSink<'a> {
+    access: &'a Access,
+    kept: Vec<Hash>,
+}
+
+impl ShardSink for StoreSink<'_> {
+    fn put(&mut self, bytes: Vec<u8>) -> Result<BlobId, SinkError> {
+        let id = self.access.put(bytes).map_err(|error| SinkError(Box::new(error)))?;
+        self.kept.push(id);
+        Ok(BlobId::new(id))
+    }
+}
+
+pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+    let access = invocation.write()?;
+    let mut sink = StoreSink { access: &access, kept: Vec::new() };
+    let dataset = if args.bundled {
+        bundled::import_shakespeare(&mut sink)?
+    } else {
+        let tokenizer =
+            args.tokenizer.as_ref().ok_or_else(|| CommandError::says(Code::Usage, "--tokenizer is missing"))?;
+        let json = read_tokenizer(tokenizer)?;
+        import(&args.path, &json, &options(args)?, &mut sink)?
+    };
+    let mut kept = sink.kept;
+    let id: DatasetId = access.put(payload::encode(&dataset))?.into();
+    kept.push(id.hash());
+    sync(&access, &kept)?;
+    let shards = dataset.training.len() + dataset.validation.len();
+    let value = json!({
+        "dataset": id, "name": dataset.name, "tokenizer": dataset.tokenizer, "documents": dataset.documents,
+        "training_tokens": dataset.training_tokens(), "held_out_tokens": dataset.validation_tokens(), "shards": shards,
+    });
+    invocation.printer.data(&value, id);
+    invocation.printer.talk(super::describe(&dataset));
+    Ok(Code::Ok)
+}
+
+fn read_tokenizer(path: &PathBuf) -> Result<Vec<u8>, CommandError> {
+    let said = |error: std::io::Error| {
+        let code = CommandError::from(error);
+        let text = format!("the tokenizer {} cannot be read: {}", path.display(), code.lines().join(": "));
+        CommandError::says(code.code(), text)
+    };
+    let bytes = std::fs::metadata(path).map_err(said)?.len();
+    if bytes > templar_data::MAX_TOKENIZER_BYTES as u64 {
+        let text = format!("the tokenizer {} has {bytes} bytes, too many for one", path.display());
+        return Err(CommandError::says(Code::Failed, text));
+    }
+    std::fs::read(path).map_err(said)
+}
+
+fn options(args: &Args) -> Result<ImportOptions, CommandError> {
+    let stem = || args.path.first().and_then(|path| path.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
+    let name = args.name.clone().or_else(stem).unwrap_or_default();
+    if name.is_empty() {
+        return Err(CommandError::says(Code::Usage, "the dataset needs a name").hint("give one with --name"));
+    }
+    let mut options = ImportOptions::new(name, args.licence.clone().unwrap_or_default(), args.source.clone());
+    options.end_token.clone_from(&args.end_token);
+    options.shard_tokens = args.shard_tokens;
+    options.held_out = HeldOut { block_tokens: args.held_out_tokens, every: args.held_out_every };
+    Ok(options)
+}

@@ -1,0 +1,80 @@
+//! `templar generate`: text from a checkpoint, through candle-transformers.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use templar_manifest::{Checkpoint, CheckpointId, Hash};
+use templar_model::generate::{Sampling, generate};
+use templar_node::access::{Access, AccessError};
+use templar_node::context::{RunContext, RunError, read_manifest};
+
+use crate::error::{Code, CommandError, CommandResult};
+use crate::invocation::{Invocation, checkpoint};
+
+/// Continue a text with a checkpoint
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The text to continue
+    #[arg(long, default_value = "")]
+    prompt: String,
+    /// A hash, four or more digits of one, @ for the current checkpoint, or wN for the one after window N
+    #[arg(long, default_value = "@", value_name = "HASH|@|wN")]
+    checkpoint: String,
+    /// Tokens at most
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    tokens: usize,
+    /// Draw tokens instead of taking the most likely one: 1 is the model's own distribution, below is sharper
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+    /// A text from which the draws come
+    #[arg(long, default_value = "0", requires = "temperature")]
+    seed: String,
+}
+
+/// A model out of the home: its run, its parameters, its tokenizer.
+pub(crate) struct Loaded {
+    /// Which checkpoint.
+    pub(crate) id: CheckpointId,
+    /// The run that it is of.
+    pub(crate) context: RunContext,
+    /// Flat.
+    pub(crate) parameters: Vec<f32>,
+    /// `tokenizer.json`.
+    pub(crate) tokenizer: Vec<u8>,
+}
+
+/// Loads the checkpoint that a person names.
+pub(crate) fn load(access: &Access, named: &str) -> Result<Loaded, CommandError> {
+    let node = match access.run(None) {
+        Ok(context) => Some(Arc::new(access.fold(&context)?)),
+        // A checkpoint named by its hash needs no current run.
+        Err(AccessError::Run(RunError::None)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let id = checkpoint(access, node.as_deref(), named)?;
+    let manifest: Checkpoint = read_manifest(access.blobs(), &id.hash())?;
+    let context = access.run(Some(manifest.run))?;
+    let evidence = templar_audit::Evidence::new(&context.recipe, &context.dataset, access.blobs())?;
+    let parameters = evidence.parameters(&id)?;
+    let tokenizer = context.tokenizer(access.blobs())?;
+    Ok(Loaded { id, context, parameters, tokenizer })
+}
+
+pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+    let access = invocation.read()?;
+    let loaded = load(&access, &args.checkpoint)?;
+    let sampling = match args.temperature {
+        None => Sampling::Greedy,
+        Some(temperature) => {
+            let seed = Hash::of(format!("templar generate {}", args.seed).as_bytes());
+            Sampling::Temperature { temperature, seed: *seed.as_bytes() }
+        }
+    };
+    let model = &loaded.context.genesis.model;
+    let text = generate(model, &loaded.parameters, &loaded.tokenizer, &args.prompt, args.tokens, sampling)?;
+    invocation.printer.data(
+        &json!({"checkpoint": loaded.id, "prompt": args.prompt, "text": text}),
+        format_args!("{}{text}", args.prompt),
+    );
+    Ok(Code::Ok)
+}

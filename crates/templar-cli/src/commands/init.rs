@@ -1,0 +1,47 @@
+//! `templar init`: a home and its key. Nothing is ever overwritten.
+
+use serde_json::json;
+use templar_manifest::SecretKey;
+use templar_node::home::Home;
+
+use crate::error::{Code, CommandError, CommandResult};
+use crate::invocation::Invocation;
+
+/// Make a home with a new key
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Draw the key from a text instead of from the system: whoever knows the text has the key
+    #[arg(long, hide = true, value_name = "SEED")]
+    key_from_seed: Option<String>,
+}
+
+pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+    let key = match &args.key_from_seed {
+        Some(seed) => {
+            invocation.printer.warn("a key from a seed is insecure: whoever knows the seed has the key");
+            insecure_key(seed)
+        }
+        None => random_key()?,
+    };
+    let home = Home::init(invocation.root()?, &key)?;
+    let public = key.public();
+    invocation.printer.data(
+        &json!({"home": home.root(), "key": public, "insecure": args.key_from_seed.is_some()}),
+        format_args!("{public}"),
+    );
+    invocation.printer.talk(format_args!("a new home in {}; its public key is above", home.root().display()));
+    Ok(Code::Ok)
+}
+
+fn random_key() -> Result<SecretKey, CommandError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| CommandError::says(Code::Failed, format_args!("the system gives no random bytes: {error}")))?;
+    Ok(SecretKey::from_bytes(&bytes))
+}
+
+/// The key of a seed, for demonstrations and tests.
+fn insecure_key(seed: &str) -> SecretKey {
+    // Any key's derivation serves as a hash with a context; this one is of a key that everybody knows.
+    SecretKey::from_bytes(&SecretKey::from_bytes(&[0; 32]).derive("templar/1 insecure key of a seed", seed.as_bytes()))
+}

@@ -1,0 +1,120 @@
+//! `templar run new`: a genesis from a size, with every value overridable, and the run's first checkpoint.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::json;
+use templar_manifest::chain::Chain;
+use templar_manifest::{Genesis, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, payload};
+use templar_node::access::Access;
+use templar_node::configure::{self, RunPlan};
+use templar_node::context::{RunContext, read_manifest};
+
+use crate::error::{Code, CommandError, CommandResult};
+use crate::invocation::{Invocation, dataset};
+use crate::participant::sync;
+
+/// Make a run and print its whole configuration
+///
+/// A size sets every value; --set sets single ones. Without --validator this home is the one validator, without --miner
+/// the one miner. The same configuration has the same hash everywhere.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A short name; a validator's hash chain is drawn from it, so a name is used once
+    name: String,
+    /// What is trained on: a hash, four or more digits of one, or a name
+    #[arg(long, value_name = "D")]
+    dataset: String,
+    /// The model's size: tiny, nano, micro, small, medium, 150M, 512M, 1B, 8B or 72B
+    #[arg(long, default_value = "nano")]
+    size: String,
+    /// Set a value of the configuration, such as inner.steps=10 or model.layers=2
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Register a miner
+    #[arg(long, value_name = "KEY")]
+    miner: Vec<PublicKey>,
+    /// Name a validator: its key, its stake, and what `key show --anchor NAME` prints in its home
+    #[arg(long, value_name = "KEY:STAKE:ANCHOR", value_parser = validator)]
+    validator: Vec<ValidatorSpec>,
+    /// A text from which the first checkpoint is drawn
+    #[arg(long, default_value = "0", value_name = "S")]
+    seed: String,
+}
+
+fn validator(text: &str) -> Result<ValidatorSpec, String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let [key, stake, anchor] = parts[..] else { return Err("expected KEY:STAKE:ANCHOR".to_owned()) };
+    Ok(ValidatorSpec {
+        key: key.parse().map_err(|error| format!("{error}"))?,
+        stake: stake.parse().map_err(|_| format!("{stake:?} is not a stake: expected a whole number"))?,
+        chain_anchor: anchor.parse().map_err(|error| format!("{error}"))?,
+    })
+}
+
+pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+    let access = invocation.write()?;
+    let key = access.home.key()?;
+    let genesis = genesis(&access, &key, args)?;
+    let bytes = payload::encode(&genesis);
+    let run = RunId::new(Hash::of(&bytes));
+    if !access.home.runs()?.contains(&run) {
+        refuse_used_name(&access, &key, &genesis)?;
+        create(&access, run, bytes)?;
+    }
+    access.home.set_current_run(&run)?;
+    let context = RunContext::open(&access.home, access.blobs(), run)?;
+    invocation.printer.data(
+        &json!({"run": run, "checkpoint": context.first_checkpoint(), "genesis": *context.genesis}),
+        format_args!("{}run = {run}", super::configuration(&genesis)),
+    );
+    let parameters = context.recipe.parameter_count();
+    invocation.printer.talk(format_args!(
+        "run {} has {parameters} parameters; `templar train --window 0` trains its first window",
+        run.short()
+    ));
+    Ok(Code::Ok)
+}
+
+fn genesis(access: &Access, key: &SecretKey, args: &Args) -> Result<Genesis, CommandError> {
+    let (dataset_id, dataset) = dataset(access, &args.dataset)?;
+    let me = key.public();
+    let alone = || ValidatorSpec { key: me, stake: 1, chain_anchor: Chain::new(key, &args.name).anchor() };
+    let validators = if args.validator.is_empty() { vec![alone()] } else { args.validator.clone() };
+    let miners = if args.miner.is_empty() { vec![me] } else { args.miner.clone() };
+    let plan = RunPlan {
+        name: args.name.clone(),
+        size: args.size.clone(),
+        dataset_id,
+        dataset: &dataset,
+        validators,
+        miners,
+        model_seed: Hash::of(format!("templar model seed {}", args.seed).as_bytes()),
+    };
+    Ok(configure::configure(&plan, &args.set)?)
+}
+
+/// Two runs of one name share the values of a validator's hash chain: who saw one run could foresee the other.
+fn refuse_used_name(access: &Access, key: &SecretKey, genesis: &Genesis) -> Result<(), CommandError> {
+    if genesis.validator(&key.public()).is_none() {
+        return Ok(());
+    }
+    for run in access.home.runs()? {
+        let other = read_manifest::<Genesis>(access.blobs(), &run.hash());
+        if other.is_ok_and(|other| other.name == genesis.name && other.validator(&key.public()).is_some()) {
+            let text = format!("run {} of this home is called {:?} already", run.short(), genesis.name);
+            return Err(CommandError::says(Code::Failed, text).hint("a validator uses a name once; choose another"));
+        }
+    }
+    Ok(())
+}
+
+fn create(access: &Access, run: RunId, genesis: Vec<u8>) -> Result<(), CommandError> {
+    let kept = Mutex::new(vec![access.put(genesis)?]);
+    let put = |bytes| {
+        let id = access.put(bytes)?;
+        kept.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        Ok(id)
+    };
+    RunContext::create(&access.home, access.blobs(), &put, run)?;
+    sync(access, &kept.into_inner().unwrap_or_else(PoisonError::into_inner))
+}

@@ -1,0 +1,139 @@
+//! What an object holds, as far as its nature tells: manifests field by field, deltas and traces by their parts.
+
+use serde_json::{Value, json};
+use templar_delta::inspect;
+use templar_manifest::trace::{Trace, TraceHeader};
+use templar_manifest::{Contribution, Genesis, Hash, Kind, PublicKey, payload};
+use templar_node::access::Access;
+use templar_store::ReadError;
+
+use crate::error::{Code, CommandError};
+use crate::index::{Index, Object};
+use crate::printer::bytes;
+use crate::view::{self, Nature};
+
+/// What there is to see.
+#[derive(Default)]
+pub(super) struct Contents {
+    /// For programs.
+    pub(super) value: Value,
+    /// What it names, for programs.
+    pub(super) links: Vec<Value>,
+    /// For people.
+    pub(super) lines: Vec<String>,
+}
+
+/// The contents of an object; nothing where its bytes are not here or say nothing by themselves.
+pub(super) fn of(access: &Access, index: &Index, id: Hash, object: &Object) -> Result<Contents, CommandError> {
+    match object.nature {
+        Nature::Manifest(kind) => match &object.payload {
+            Some(payload) => manifest(kind, payload),
+            None => Ok(Contents::default()),
+        },
+        Nature::Delta => match read(access, &id)? {
+            Some(bytes) => delta(&bytes),
+            None => Ok(Contents::default()),
+        },
+        Nature::Trace => match read(access, &id)? {
+            Some(bytes) => Ok(trace(index, id, object, &bytes).unwrap_or_default()),
+            None => Ok(Contents::default()),
+        },
+        Nature::Tokenizer | Nature::Shard | Nature::Tensor | Nature::Blob => Ok(Contents::default()),
+    }
+}
+
+fn read(access: &Access, id: &Hash) -> Result<Option<Vec<u8>>, CommandError> {
+    match access.blobs().read(id, u64::MAX) {
+        Ok(bytes) => Ok(Some(bytes.into())),
+        Err(ReadError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn manifest(kind: Kind, payload: &[u8]) -> Result<Contents, CommandError> {
+    let body = view::body(kind, payload).map_err(|error| CommandError::new(Code::Verification, error))?;
+    let links = view::links(kind, &body);
+    let links =
+        links.iter().map(|link| json!({"field": link.field, "id": link.to, "kind": link.nature.name()})).collect();
+    let lines = view::lines(&body).iter().map(|line| shorten(line)).collect();
+    Ok(Contents { value: body, links, lines })
+}
+
+/// A line with every hash cut to ten digits.
+fn shorten(line: &str) -> String {
+    let mut text = String::new();
+    for piece in line.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let word = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        match word.parse::<Hash>() {
+            Ok(hash) => text.push_str(&format!("{}{}", hash.short(), &piece[word.len()..])),
+            Err(_) => text.push_str(piece),
+        }
+    }
+    text
+}
+
+fn delta(raw: &[u8]) -> Result<Contents, CommandError> {
+    let (header, parts) = inspect(raw).map_err(|error| CommandError::new(Code::Verification, error))?;
+    let miner = PublicKey::from_bytes(header.miner);
+    let kept = parts.kept();
+    let lines = vec![
+        format!("run = {}", header.run.short()),
+        format!("window = {}", header.window),
+        format!("miner = {}", miner.short()),
+        format!(
+            "quantiser = {}, {} of a block of {} x {}",
+            parts.quantiser, parts.top_k, parts.block_side, parts.block_side
+        ),
+        format!("values = {kept} in {} tensors", parts.tensors.len()),
+        format!(
+            "positions = {}, {:.3} bits each",
+            bytes(parts.index_bytes),
+            parts.index_bytes as f64 * 8.0 / kept.max(1) as f64
+        ),
+        format!("codes = {}", bytes(parts.code_bytes)),
+        format!("header and table = {}", bytes(parts.header_bytes + parts.table_bytes)),
+    ];
+    let value = json!({
+        "run": header.run, "window": header.window, "miner": miner, "quantiser": parts.quantiser.to_string(),
+        "block_side": parts.block_side, "top_k": parts.top_k, "values": kept, "tensors": parts.tensors.len(),
+        "header_bytes": parts.header_bytes, "table_bytes": parts.table_bytes, "index_bytes": parts.index_bytes,
+        "code_bytes": parts.code_bytes,
+    });
+    let links = vec![json!({"field": "run", "id": header.run, "kind": "genesis"})];
+    Ok(Contents { value, links, lines })
+}
+
+/// The losses of a trace, with the contribution that names it telling how to read it.
+fn trace(index: &Index, id: Hash, object: &Object, bytes: &[u8]) -> Option<Contents> {
+    let namer = object.named_by.iter().find_map(|(by, _)| index.object(by)?.payload.as_ref());
+    let contribution: Contribution = payload::decode(namer?).ok()?;
+    let genesis: Genesis = payload::decode(index.object(&contribution.run.hash())?.payload.as_ref()?).ok()?;
+    let tensors = templar_model::tensors(&genesis.model).ok()?;
+    let header = TraceHeader {
+        run: contribution.run,
+        window: contribution.window,
+        miner: contribution.miner,
+        steps: contribution.steps,
+        tensors: u32::try_from(tensors.len()).ok()?,
+    };
+    let trace = Trace::decode(bytes, &header).ok()?;
+    let losses: Vec<f64> = trace.leaves.iter().map(|leaf| f64::from_bits(leaf.loss_bits)).collect();
+    let steps = losses.get(1..=contribution.steps as usize)?;
+    let mut lines = vec![format!("steps = {}", contribution.steps), format!("tensors = {}", header.tensors)];
+    lines.extend(steps.iter().enumerate().map(|(step, loss)| format!("loss of step {} = {loss:.6}", step + 1)));
+    let value = json!({"trace": id, "window": contribution.window, "miner": contribution.miner, "losses": steps});
+    Some(Contents { value, links: Vec::new(), lines })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_in_a_line_are_cut() {
+        let (a, b) = (Hash::of(b"a"), Hash::of(b"b"));
+        let line = format!("outcomes[0].x = [\"{a}\",\"{b}\"], 12");
+        assert_eq!(shorten(&line), format!("outcomes[0].x = [\"{}\",\"{}\"], 12", a.short(), b.short()));
+        assert_eq!(shorten("name = a b"), "name = a b");
+    }
+}

@@ -1,0 +1,173 @@
+//! `templar train`: trains the open window, or trains a closed one again and compares.
+//!
+//! What is interrupted goes on from its last snapshot and ends in the same contribution. Blobs are on the disk before the
+//! contribution that names them is signed.
+
+mod reproduce;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde_json::json;
+use templar_manifest::{Contribution, Hash, PublicKey, State, WindowIndex, payload};
+use templar_node::event::Event;
+use templar_node::workbench::{Conduct, TrainWatch, WorkError};
+use templar_train::StepReport;
+
+use crate::error::{Code, CommandError, CommandResult};
+use crate::events;
+use crate::invocation::Invocation;
+use crate::participant::{Participant, interruption};
+use crate::printer::{Printer, bytes, nats};
+use crate::reference::parse_window;
+
+/// Train a window and sign the contribution; a closed window is trained again and compared
+///
+/// An interrupted window goes on where it was. For a closed window the result must have the recorded hashes: `match`, or
+/// exit code 4 with the first difference.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The window
+    #[arg(long, value_name = "N", value_parser = parse_window)]
+    window: WindowIndex,
+    /// Take fewer inner steps than the run allows
+    #[arg(long, value_name = "K")]
+    steps: Option<u32>,
+    /// Whose contribution of a closed window is trained again [default: this home's]
+    #[arg(long, value_name = "KEY")]
+    miner: Option<PublicKey>,
+    /// The run: a hash, four or more digits of one, or a name [default: the current one]
+    #[arg(long)]
+    run: Option<String>,
+}
+
+pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+    let mut participant = Participant::open(invocation, args.run.as_deref())?;
+    let me = participant.me();
+    if !participant.is_open(args.window)? {
+        return reproduce::run(invocation, &participant, args.window, args.miner.unwrap_or(me));
+    }
+    if let Some(other) = args.miner.filter(|miner| *miner != me) {
+        let text = format!("window {} is open, and only {} can train it for itself", args.window, other.short());
+        return Err(CommandError::says(Code::Usage, text));
+    }
+    let node = participant.node();
+    let mine = node.contributions().find(|signed| signed.signer() == me);
+    if let Some(signed) = mine {
+        print(&invocation.printer, &participant, signed.payload(), true);
+        return Ok(Code::Ok);
+    }
+    if node.cut().is_some() {
+        let text = format!("window {} is cut without a contribution of this home", args.window);
+        return Err(CommandError::says(Code::Failed, text).hint("the next window opens when this one is closed"));
+    }
+    let contribution = train(invocation, &participant, args)?;
+    participant.sync(&named_blobs(&participant, &contribution)?)?;
+    participant.replica.contribute(contribution.clone())?;
+    participant.bench.forget_snapshot(args.window);
+    print(&invocation.printer, &participant, &contribution, false);
+    Ok(Code::Ok)
+}
+
+fn train(invocation: &Invocation, participant: &Participant, args: &Args) -> Result<Contribution, CommandError> {
+    let steps = args.steps.unwrap_or(participant.replica.context.genesis.inner.steps);
+    let interrupted = interruption(&participant.access);
+    let mut watch = StepLog::new(invocation.printer, args.window, Some(interrupted));
+    // This process serves nothing, so there is nothing to keep from being served.
+    let gate = |_: Vec<Hash>| {};
+    let state = participant.state();
+    let trained = participant.bench.train(&state, participant.me(), steps, Conduct::Honest, &mut watch, &gate);
+    trained.map_err(|error| match error {
+        WorkError::Train(templar_train::TrainError::Task(what)) => CommandError::says(Code::Usage, what),
+        WorkError::Stopped => {
+            CommandError::from(error).hint(format!("the same command goes on from step {}", watch.taken))
+        }
+        error if error.missing().is_some() => CommandError::from(error).hint(fetch_hint(args.window)),
+        error => error.into(),
+    })
+}
+
+/// What to do about blobs of a window that are not here.
+pub(crate) fn fetch_hint(window: WindowIndex) -> String {
+    format!("`templar fetch w{window}` brings what the window needs")
+}
+
+/// Every blob that a contribution names.
+fn named_blobs(participant: &Participant, contribution: &Contribution) -> Result<Vec<Hash>, CommandError> {
+    let state: State = participant.bench.evidence()?.manifest(&contribution.state_out.hash())?;
+    let mut named = vec![contribution.delta.hash(), contribution.trace.hash(), contribution.state_out.hash()];
+    named.extend(state.tensors.iter().map(|tensor| tensor.blob.hash()));
+    Ok(named)
+}
+
+fn print(printer: &Printer, participant: &Participant, contribution: &Contribution, before: bool) {
+    let id = Hash::of(&payload::encode(contribution));
+    let parameters = participant.replica.context.recipe.parameter_count() as f64;
+    let (length, loss) = (contribution.delta_bytes as f64, nats(contribution.loss_nanonats));
+    let (fp32, bf16) = (parameters * 4.0 / length, parameters * 2.0 / length);
+    let value = json!({
+        "type": "result", "window": contribution.window, "miner": contribution.miner, "contribution": id,
+        "delta": contribution.delta, "delta_bytes": contribution.delta_bytes, "trace": contribution.trace,
+        "trace_bytes": contribution.trace_bytes, "state_out": contribution.state_out, "steps": contribution.steps,
+        "tokens": contribution.tokens, "loss": loss, "ratio_fp32": fp32, "ratio_bf16": bf16, "already": before,
+    });
+    let text = format!(
+        "contribution {id}\ndelta        {}\nbytes        {} ({fp32:.0}x smaller than fp32, {bf16:.0}x than bf16)\nloss         {loss:.4}",
+        contribution.delta, contribution.delta_bytes
+    );
+    printer.data(&value, text);
+    if before {
+        printer.talk(format_args!("this home had contributed to window {} already", contribution.window));
+    } else {
+        printer.talk(format_args!(
+            "window {} is trained: {} to send",
+            contribution.window,
+            bytes(contribution.delta_bytes)
+        ));
+    }
+}
+
+/// Prints each inner step, and stops when the user wants to.
+pub(crate) struct StepLog {
+    printer: Printer,
+    window: WindowIndex,
+    interrupted: Option<Arc<AtomicBool>>,
+    last: Instant,
+    taken: u32,
+}
+
+impl StepLog {
+    /// A log of a window; `interrupted` stops it.
+    pub(crate) fn new(printer: Printer, window: WindowIndex, interrupted: Option<Arc<AtomicBool>>) -> Self {
+        Self { printer, window, interrupted, last: now(), taken: 0 }
+    }
+}
+
+/// For the speed in the log line and nothing else.
+#[allow(clippy::disallowed_methods, reason = "the speed in a log line decides nothing")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+impl TrainWatch for StepLog {
+    fn step(&mut self, report: &StepReport) {
+        let seconds = self.last.elapsed().as_secs_f64().max(1e-9);
+        self.last = now();
+        self.taken = report.step;
+        let event = Event::Step {
+            window: self.window.0,
+            step: report.step,
+            steps: report.steps,
+            loss: report.loss,
+            norm: report.norm,
+            learning_rate: report.learning_rate,
+            tokens_per_second: report.tokens as f64 / seconds,
+        };
+        events::tell(&self.printer, &event);
+    }
+
+    fn stop(&self) -> bool {
+        self.interrupted.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+}

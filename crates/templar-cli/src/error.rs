@@ -1,0 +1,388 @@
+//! The one place that says what an error means to whoever ran the command: its exit code and what to do about it.
+//!
+//! A library's error says what happened and why. Here each of their types gets one function that gives a [`Code`] and
+//! perhaps a hint; what the user sees is `error: what`, `cause: why` and `hint: a command to run`. Nothing else in this
+//! crate chooses an exit code for a library's error.
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use serde_json::json;
+use templar_audit::EvidenceError;
+use templar_data::{ImportError, PageError, SampleError};
+use templar_model::generate::GenerateError;
+use templar_model::hf::ExportError;
+use templar_node::access::AccessError;
+use templar_node::configure::ConfigureError;
+use templar_node::context::RunError;
+use templar_node::home::HomeError;
+use templar_node::journal::JournalError;
+use templar_node::replica::{ReplicaError, SubmitError};
+use templar_node::workbench::WorkError;
+use templar_store::{ListError, OpenError, PutError, ReadError, SyncError};
+
+use crate::printer::{Printer, Tone};
+
+/// What a command's end means. The numbers are the program's exit codes and never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Code {
+    /// Done.
+    Ok = 0,
+    /// Not done.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// What was named is not here.
+    NotFound = 3,
+    /// Something is not what it claims to be.
+    Verification = 4,
+    /// Done in part; the rest waits for something.
+    Partial = 5,
+    /// There is no home.
+    NoHome = 10,
+    /// Another process writes in the home.
+    Locked = 11,
+    /// The key cannot be used.
+    BadKey = 12,
+    /// Stopped by the user.
+    Interrupted = 130,
+    /// A mistake in this program.
+    Bug = 255,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+pub(crate) struct CommandError {
+    code: Code,
+    error: anyhow::Error,
+    hint: Option<String>,
+}
+
+/// What commands give: the code of what they have told already, or an error that is still to be told.
+pub(crate) type CommandResult = Result<Code, CommandError>;
+
+impl CommandError {
+    /// An error with a code.
+    pub(crate) fn new(code: Code, error: impl Into<anyhow::Error>) -> Self {
+        Self { code, error: error.into(), hint: None }
+    }
+
+    /// An error that is a sentence.
+    pub(crate) fn says(code: Code, text: impl std::fmt::Display) -> Self {
+        Self::new(code, anyhow!("{text}"))
+    }
+
+    /// With something to do about it.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The same error with another code: where one command takes it for something else than the others do.
+    pub(crate) fn with_code(mut self, code: Code) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// The error, then its causes.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for error in self.error.chain() {
+            let line = error.to_string();
+            // What an error says of its cause already is not said again.
+            if lines.last().is_none_or(|last| !last.contains(&line)) {
+                lines.push(line);
+            }
+        }
+        lines
+    }
+
+    /// Prints it.
+    pub(crate) fn report(&self, printer: &Printer) {
+        let lines = self.lines();
+        let (error, causes) = lines.split_first().map_or(("", &[][..]), |(error, causes)| (error.as_str(), causes));
+        let value =
+            json!({"type": "error", "error": error, "causes": causes, "hint": self.hint, "code": self.code as u8});
+        let mut text = format!("{}: {error}", printer.error_tone(Tone::Bad, "error"));
+        for cause in causes {
+            text.push_str(&format!("\ncause: {cause}"));
+        }
+        if let Some(hint) = &self.hint {
+            text.push_str(&format!("\nhint: {hint}"));
+        }
+        printer.error(&value, text);
+    }
+}
+
+/// A code, and what to do.
+type Meaning = (Code, Option<String>);
+
+fn plain(code: Code) -> Meaning {
+    (code, None)
+}
+
+fn hint(code: Code, hint: impl Into<String>) -> Meaning {
+    (code, Some(hint.into()))
+}
+
+/// Gives each library error its way into a [`CommandError`].
+macro_rules! meanings {
+    ($($error:ty => $meaning:ident;)*) => {$(
+        impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                let (code, hint) = $meaning(&error);
+                Self { code, error: error.into(), hint }
+            }
+        }
+    )*};
+}
+
+meanings! {
+    AccessError => access;
+    ConfigureError => configure;
+    EvidenceError => evidence;
+    ExportError => export;
+    GenerateError => generate;
+    HomeError => home;
+    ImportError => import;
+    JournalError => journal;
+    ListError => list;
+    PutError => put;
+    ReadError => read;
+    ReplicaError => replica;
+    RunError => run;
+    SampleError => sample;
+    SubmitError => submit;
+    SyncError => sync;
+    WorkError => work;
+    std::io::Error => io;
+}
+
+const FULL: &str = "free some space and run the command again; nothing half-written is left";
+
+fn io(error: &std::io::Error) -> Meaning {
+    match error.kind() {
+        ErrorKind::StorageFull => hint(Code::Failed, FULL),
+        ErrorKind::NotFound => plain(Code::NotFound),
+        _ => plain(Code::Failed),
+    }
+}
+
+fn home(error: &HomeError) -> Meaning {
+    match error {
+        HomeError::Missing(path) => hint(Code::NoHome, format!("`templar --home {} init` makes one", path.display())),
+        HomeError::Exists(_) => hint(Code::Failed, "nothing was changed; `templar key show` prints its key"),
+        HomeError::NotEmpty(_) => hint(Code::Failed, "nothing was changed; choose another directory with --home"),
+        HomeError::Format { .. } => hint(Code::Failed, "use the version of templar that made this home"),
+        HomeError::Locked(_) => hint(Code::Locked, "wait until it ends, or use another home"),
+        HomeError::Key { .. } => plain(Code::BadKey),
+        HomeError::Parse { .. } => plain(Code::Failed),
+        HomeError::Io { source, .. } => (Code::Failed, io(source).1),
+    }
+}
+
+fn journal(error: &JournalError) -> Meaning {
+    match error {
+        JournalError::Damaged { .. } => plain(Code::Verification),
+        JournalError::Home(error) => home(error),
+    }
+}
+
+fn access(error: &AccessError) -> Meaning {
+    match error {
+        AccessError::Home(error) => home(error),
+        AccessError::Store(OpenError::Locked { .. }) => hint(Code::Locked, "wait until it ends, or use another home"),
+        AccessError::Store(_) | AccessError::Runtime(_) => plain(Code::Failed),
+        AccessError::Run(error) => run(error),
+        AccessError::Journal(error) => journal(error),
+    }
+}
+
+fn run(error: &RunError) -> Meaning {
+    match error {
+        RunError::Unknown(_) => hint(Code::NotFound, "`templar run list` lists the runs of this home"),
+        RunError::None => hint(Code::NotFound, "`templar run new NAME --dataset D` makes one"),
+        RunError::Read { source, .. } => read(source),
+        RunError::Decode { .. } | RunError::Journal { .. } => plain(Code::Verification),
+        RunError::Put(error) => put(error),
+        RunError::Configure(error) => configure(error),
+        RunError::Recipe(_) | RunError::Genesis(_) => plain(Code::Failed),
+        RunError::Home(error) => home(error),
+    }
+}
+
+fn configure(error: &ConfigureError) -> Meaning {
+    match error {
+        ConfigureError::Size { .. } | ConfigureError::Form(_) | ConfigureError::Value(_) => plain(Code::Usage),
+        ConfigureError::Key { .. } => hint(Code::Usage, "`templar run new` and `templar run show` print every key"),
+        ConfigureError::Vocabulary { .. } | ConfigureError::NothingHeldOut(_) => plain(Code::Failed),
+        ConfigureError::DatasetTooSmall { .. } => {
+            hint(Code::Failed, "use more text, or lower inner.steps, inner.batch_sequences or model.sequence_length")
+        }
+        ConfigureError::Model(_) | ConfigureError::Recipe(_) => plain(Code::Usage),
+    }
+}
+
+fn read(error: &ReadError) -> Meaning {
+    match error {
+        ReadError::NotFound { id } => hint(Code::NotFound, format!("`templar fetch {id}` asks peers for it")),
+        ReadError::Corrupt { id, .. } => {
+            hint(Code::Verification, format!("`templar fetch {id}` heals it from a peer that has it"))
+        }
+        ReadError::TooLarge { .. } => plain(Code::Verification),
+        ReadError::Closed => plain(Code::Failed),
+        ReadError::Io { source, .. } => (Code::Failed, io(source).1),
+    }
+}
+
+fn put(error: &PutError) -> Meaning {
+    match error {
+        PutError::DiskFull => hint(Code::Failed, FULL),
+        PutError::Io(source) | PutError::Input { source, .. } => io(source),
+        PutError::NotFound { .. } => plain(Code::NotFound),
+        PutError::Closed => plain(Code::Failed),
+    }
+}
+
+fn list(_: &ListError) -> Meaning {
+    plain(Code::Failed)
+}
+
+fn sync(error: &SyncError) -> Meaning {
+    match error {
+        SyncError::NotFound { .. } => plain(Code::NotFound),
+        SyncError::Closed => plain(Code::Failed),
+        SyncError::Io { source, .. } => (Code::Failed, io(source).1),
+    }
+}
+
+fn evidence(error: &EvidenceError) -> Meaning {
+    match error {
+        EvidenceError::Unavailable { .. } => plain(Code::Partial),
+        EvidenceError::Broken(_) => plain(Code::Verification),
+    }
+}
+
+fn work(error: &WorkError) -> Meaning {
+    match error {
+        WorkError::Evidence(error) => evidence(error),
+        WorkError::Put(error) => put(error),
+        WorkError::Home(error) => home(error),
+        WorkError::Stopped => plain(Code::Interrupted),
+        WorkError::NotAMiner(_) => hint(Code::Failed, "`templar run show` lists who is registered"),
+        WorkError::Train(_) | WorkError::Compress(_) | WorkError::Threads(_) => plain(Code::Failed),
+    }
+}
+
+fn submit(error: &SubmitError) -> Meaning {
+    match error {
+        SubmitError::Reject(_) => plain(Code::Verification),
+        SubmitError::Journal(error) => journal(error),
+        SubmitError::ChainEnds(_) => plain(Code::Failed),
+    }
+}
+
+fn replica(error: &ReplicaError) -> Meaning {
+    match error {
+        ReplicaError::Run(error) => run(error),
+        ReplicaError::Journal(error) => journal(error),
+    }
+}
+
+fn import(error: &ImportError) -> Meaning {
+    match error {
+        ImportError::NoSources | ImportError::Options(_) => plain(Code::Usage),
+        ImportError::Missing { .. } => plain(Code::NotFound),
+        _ => plain(Code::Failed),
+    }
+}
+
+fn sample(error: &SampleError) -> Meaning {
+    match error {
+        SampleError::Page(PageError::OutOfRange { .. }) => plain(Code::NotFound),
+        SampleError::Page(PageError::SequenceLength(_)) => plain(Code::Usage),
+        SampleError::Page(PageError::Read { source, .. }) => read(source),
+        SampleError::Page(_) | SampleError::Tokenizer(_) => plain(Code::Verification),
+    }
+}
+
+fn generate(error: &GenerateError) -> Meaning {
+    match error {
+        GenerateError::EmptyPrompt | GenerateError::PromptTooLong { .. } | GenerateError::Temperature => {
+            plain(Code::Usage)
+        }
+        _ => plain(Code::Failed),
+    }
+}
+
+fn export(error: &ExportError) -> Meaning {
+    match error {
+        ExportError::Exists { .. } => hint(Code::Failed, "nothing was overwritten; choose another directory"),
+        ExportError::Io { source, .. } => (Code::Failed, io(source).1),
+        _ => plain(Code::Failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use templar_manifest::{Hash, RunId};
+
+    use super::*;
+
+    fn code(error: impl Into<CommandError>) -> (Code, bool) {
+        let error = error.into();
+        (error.code(), error.hint.is_some())
+    }
+
+    #[test]
+    fn errors_have_the_codes_of_the_table() {
+        let path = || PathBuf::from("home");
+        let id = Hash::of(b"blob");
+        assert_eq!(code(HomeError::Missing(path())), (Code::NoHome, true));
+        assert_eq!(code(AccessError::Home(HomeError::Locked(path()))), (Code::Locked, true));
+        assert_eq!(code(HomeError::Key { path: path(), reason: "short".to_owned() }), (Code::BadKey, false));
+        assert_eq!(code(AccessError::Run(RunError::None)), (Code::NotFound, true));
+        assert_eq!(code(ReadError::NotFound { id }), (Code::NotFound, true));
+        assert_eq!(code(ReadError::Corrupt { id, reason: "bits".to_owned() }), (Code::Verification, true));
+        assert_eq!(code(WorkError::Stopped), (Code::Interrupted, false));
+        assert_eq!(code(EvidenceError::Unavailable { what: "delta".to_owned() }), (Code::Partial, false));
+        assert_eq!(code(PutError::DiskFull), (Code::Failed, true));
+        assert_eq!(code(ConfigureError::Form("x".to_owned())), (Code::Usage, false));
+        let full = std::io::Error::from(ErrorKind::StorageFull);
+        assert_eq!(code(HomeError::Io { path: path(), source: full }), (Code::Failed, true));
+    }
+
+    #[test]
+    fn causes_follow_and_are_not_said_twice() {
+        let source = ReadError::NotFound { id: Hash::default() };
+        let error = AccessError::Run(RunError::Read { kind: "genesis", id: Hash::default(), source });
+        let lines = CommandError::from(error).lines();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("the genesis manifest") && lines[1].ends_with("is not here"));
+        let error = AccessError::Run(RunError::Unknown(RunId::default()));
+        assert_eq!(CommandError::from(error).lines().len(), 1);
+    }
+
+    #[test]
+    fn exit_codes_are_the_documented_numbers() {
+        let codes = [Code::Ok, Code::Failed, Code::Usage, Code::NotFound, Code::Verification, Code::Partial];
+        assert_eq!(codes.map(|code| code as u8), [0, 1, 2, 3, 4, 5]);
+        let codes = [Code::NoHome, Code::Locked, Code::BadKey, Code::Interrupted, Code::Bug];
+        assert_eq!(codes.map(|code| code as u8), [10, 11, 12, 130, 255]);
+    }
+}

@@ -1,0 +1,87 @@
+//! Events of a node in words, one line each. With `--json` the event itself is the line.
+
+use templar_node::event::Event;
+
+use crate::printer::{Printer, amount, bytes};
+
+/// Prints an event on the way of a command.
+pub(crate) fn tell(printer: &Printer, event: &Event) {
+    printer.progress(event, sentence(event));
+}
+
+/// An event for people.
+pub(crate) fn sentence(event: &Event) -> String {
+    match event {
+        Event::Step { step, steps, loss, norm, learning_rate, tokens_per_second, .. } => format!(
+            "step {step}/{steps} | loss {loss:.3} | norm {norm:.2} | lr {} | {} tok/s",
+            scientific(*learning_rate),
+            amount(*tokens_per_second)
+        ),
+        Event::Contributed {
+            window, miner, contribution, delta, delta_bytes, ratio_fp32, ratio_bf16, loss, ..
+        } => {
+            format!(
+                "w{window} {} contributed {}: delta {}, {}, {ratio_fp32:.0}x smaller than fp32, {ratio_bf16:.0}x than bf16, loss {loss:.3}",
+                miner.short(),
+                contribution.short(),
+                delta.short(),
+                bytes(*delta_bytes)
+            )
+        }
+        Event::Judged { window, miner, replay, improvement, .. } => {
+            format!(
+                "w{window} {} judged: replay {replay}, loss {:+.4} on unassigned pages",
+                miner.short(),
+                -improvement
+            )
+        }
+        Event::Closed {
+            window, record, checkpoint, held_out_loss, aggregated, refused, minted, signatures, ..
+        } => {
+            let mut text = format!(
+                "w{window} closed: record {} | {} aggregated | held-out loss {held_out_loss:.4} | minted {minted:.3} ALPHA | {signatures} signatures | checkpoint {}",
+                record.short(),
+                aggregated.len(),
+                checkpoint.short()
+            );
+            for refused in refused {
+                text.push_str(&format!("\nw{window} refused {}: {}", refused.miner.short(), refused.reason));
+            }
+            text
+        }
+        Event::Warning { message } => format!("warning: {message}"),
+        other => serde_json::to_string(other).unwrap_or_default(),
+    }
+}
+
+/// `6.0e-04`, as everybody writes learning rates.
+fn scientific(value: f32) -> String {
+    let text = format!("{value:.1e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) => match exponent.strip_prefix('-') {
+            Some(exponent) => format!("{digits}e-{exponent:0>2}"),
+            None => format!("{digits}e+{exponent:0>2}"),
+        },
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_line_is_the_familiar_one() {
+        let event = Event::Step {
+            window: 0,
+            step: 12,
+            steps: 100,
+            loss: 3.9184,
+            norm: 0.8123,
+            learning_rate: 6e-4,
+            tokens_per_second: 1402.0,
+        };
+        assert_eq!(sentence(&event), "step 12/100 | loss 3.918 | norm 0.81 | lr 6.0e-04 | 1.4k tok/s");
+        assert_eq!([scientific(0.0), scientific(3e-12), scientific(1.0)], ["0.0e+00", "3.0e-12", "1.0e+00"]);
+    }
+}

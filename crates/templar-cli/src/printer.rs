@@ -1,0 +1,205 @@
+//! Where everything that a person or a program reads goes through: stdout is data, stderr is talk.
+//!
+//! With `--json` stdout holds JSON alone: one document, or, where things come one after the other, one document in each
+//! line with a `type`. With `--quiet` only data and errors are left. Whoever closes the pipe has read enough: that is no
+//! error. Everything can be read without colour.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write};
+
+use serde::Serialize;
+
+/// How a command speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// To a person.
+    Human,
+    /// To a person who wants the result alone.
+    Quiet,
+    /// To a program.
+    Json,
+}
+
+/// Prints.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Printer {
+    mode: Mode,
+    colour: bool,
+}
+
+/// What a word stands out as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// As it should be.
+    Good,
+    /// Wrong.
+    Bad,
+    /// Neither.
+    Unsure,
+}
+
+impl Printer {
+    /// A printer that uses colour on terminals unless `no_color`.
+    pub(crate) fn new(mode: Mode, no_color: bool) -> Self {
+        Self { mode, colour: !no_color && mode != Mode::Json }
+    }
+
+    /// Whether data is JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.mode == Mode::Json
+    }
+
+    /// Data: `value` for a program, `text` for a person.
+    pub(crate) fn data(&self, value: &impl Serialize, text: impl Display) {
+        if self.is_json() { self.json(value) } else { print(&mut io::stdout().lock(), &text) }
+    }
+
+    /// Data for a program only, where a person has been told already.
+    pub(crate) fn json(&self, value: &impl Serialize) {
+        if self.is_json() {
+            let text = serde_json::to_string(value)
+                .unwrap_or_else(|error| format!("{{\"type\":\"error\",\"error\":{:?}}}", error.to_string()));
+            print(&mut io::stdout().lock(), &text);
+        }
+    }
+
+    /// Something on the way: a line of JSON on stdout for a program, talk for a person.
+    pub(crate) fn progress(&self, value: &impl Serialize, text: impl Display) {
+        match self.mode {
+            Mode::Json => self.json(value),
+            Mode::Human => print(&mut io::stderr().lock(), &text),
+            Mode::Quiet => {}
+        }
+    }
+
+    /// Talk.
+    pub(crate) fn talk(&self, text: impl Display) {
+        if self.mode == Mode::Human {
+            print(&mut io::stderr().lock(), &text);
+        }
+    }
+
+    /// Something that a person should know although the command goes on.
+    pub(crate) fn warn(&self, text: impl Display) {
+        print(
+            &mut io::stderr().lock(),
+            &format_args!("{}: {text}", self.tone_on(Tone::Unsure, "warning", io::stderr().is_terminal())),
+        );
+    }
+
+    /// An error report: a line of JSON, or the text, on stderr.
+    pub(crate) fn error(&self, value: &impl Serialize, text: impl Display) {
+        let mut stderr = io::stderr().lock();
+        match serde_json::to_string(value) {
+            Ok(json) if self.is_json() => print(&mut stderr, &json),
+            _ => print(&mut stderr, &text),
+        }
+    }
+
+    /// A word on stdout that stands out on a terminal.
+    pub(crate) fn tone(&self, tone: Tone, word: &str) -> String {
+        self.tone_on(tone, word, io::stdout().is_terminal())
+    }
+
+    /// The same on stderr.
+    pub(crate) fn error_tone(&self, tone: Tone, word: &str) -> String {
+        self.tone_on(tone, word, io::stderr().is_terminal())
+    }
+
+    fn tone_on(&self, tone: Tone, word: &str, terminal: bool) -> String {
+        if !(self.colour && terminal) {
+            return word.to_owned();
+        }
+        let code = match tone {
+            Tone::Good => 32,
+            Tone::Bad => 31,
+            Tone::Unsure => 33,
+        };
+        format!("\u{1b}[{code}m{word}\u{1b}[0m")
+    }
+}
+
+/// Writes a line. That nobody reads it any more is no error of the command.
+fn print(to: &mut impl Write, text: &dyn Display) {
+    let text = text.to_string();
+    let _ = to
+        .write_all(text.trim_end_matches('\n').as_bytes())
+        .and_then(|()| to.write_all(b"\n"))
+        .and_then(|()| to.flush());
+}
+
+/// Rows in aligned columns, two spaces between them; the first row is the heading.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("{cell:<width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Bytes for people.
+pub(crate) fn bytes(count: u64) -> String {
+    let mut value = count as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
+}
+
+/// A large number for people: `1.4k`, `12.3M`.
+pub(crate) fn amount(value: f64) -> String {
+    match value {
+        value if value < 1e3 => format!("{value:.0}"),
+        value if value < 1e6 => format!("{:.1}k", value / 1e3),
+        value if value < 1e9 => format!("{:.1}M", value / 1e6),
+        value => format!("{:.1}G", value / 1e9),
+    }
+}
+
+/// Integers of 1e-9 nats in nats.
+pub(crate) fn nats(nanonats: u64) -> f64 {
+    nanonats as f64 / 1e9
+}
+
+/// Micro-ALPHA for people, exact.
+pub(crate) fn alpha(micros: u64) -> String {
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_align_and_lines_end_with_text() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let text = table(&[row(["a", "long heading", "c"]), row(["wide cell", "b", ""])]);
+        assert_eq!(text, "a          long heading  c\nwide cell  b\n");
+        assert_eq!(table(&[]), "");
+    }
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!([bytes(0), bytes(1023), bytes(1536), bytes(3 << 30)], ["0 B", "1023 B", "1.5 KiB", "3.0 GiB"]);
+        assert_eq!([amount(12.0), amount(1400.0), amount(2_500_000.0)], ["12", "1.4k", "2.5M"]);
+        assert_eq!([alpha(1), alpha(1_500_000)], ["0.000001", "1.500000"]);
+    }
+
+    #[test]
+    fn without_a_terminal_there_is_no_colour() {
+        assert_eq!(Printer::new(Mode::Human, true).tone(Tone::Bad, "error"), "error");
+        assert_eq!(Printer::new(Mode::Human, false).tone_on(Tone::Good, "match", true), "\u{1b}[32mmatch\u{1b}[0m");
+        assert_eq!(Printer::new(Mode::Json, false).tone_on(Tone::Good, "match", true), "match");
+    }
+}
