@@ -5,6 +5,7 @@
 
 pub(crate) mod folder;
 mod reading;
+mod second;
 pub(crate) mod window;
 
 use std::sync::{Arc, OnceLock};

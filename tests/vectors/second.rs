@@ -1,0 +1,250 @@
+//! A second implementation of a window's rules, written from the text of `manifests/README.md`, slow and obvious.
+//!
+//! It shares types with the program and no rule: everything that the example record says, and that needs no tensors, is
+//! computed here again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use templar_manifest::*;
+
+use super::example;
+use super::folder::Folder;
+
+/// `hash[context](x)` of the specification, ready to be read on.
+fn hasher(context: &str, parts: &[&[u8]]) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher
+}
+
+fn hash(context: &str, parts: &[&[u8]]) -> Hash {
+    hasher(context, parts).finalize().into()
+}
+
+/// `draw[context](x)`.
+struct Draw(blake3::OutputReader);
+
+impl Draw {
+    fn new(context: &str, parts: &[&[u8]]) -> Self {
+        Self(hasher(context, parts).finalize_xof())
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        loop {
+            let mut bytes = [0; 8];
+            self.0.fill(&mut bytes);
+            let number = u64::from_le_bytes(bytes);
+            let rest = (1u128 << 64) % u128::from(bound);
+            if u128::from(number) < (1u128 << 64) - rest {
+                return number % bound;
+            }
+        }
+    }
+
+    /// The first `count` places of a row of `pages` pages, shuffled.
+    fn take(&mut self, pages: u64, count: u64) -> Vec<u64> {
+        let mut row: Vec<u64> = (0..pages).collect();
+        for place in 0..count {
+            let other = place + self.below(pages - place);
+            row.swap(place as usize, other as usize);
+        }
+        row.truncate(count as usize);
+        row
+    }
+}
+
+/// What the examples say, by the links from the record.
+struct Examples {
+    genesis: Genesis,
+    pages: u64,
+    record: Window,
+    contributions: Vec<Contribution>,
+    scores: Vec<Score>,
+}
+
+fn examples() -> Examples {
+    let folder = Folder::read();
+    let (_, id) = folder.payloads().into_iter().find(|(kind, _)| *kind == Kind::Window).unwrap();
+    let record: Window = folder.get(&id);
+    let genesis: Genesis = folder.get(&record.run.hash());
+    let dataset: Dataset = folder.get(&genesis.dataset.hash());
+    let cut: Cut = folder.get(&record.cut.hash());
+    Examples {
+        pages: (dataset.training_tokens() - 1) / u64::from(genesis.model.sequence_length),
+        contributions: cut.contributions.iter().map(|entry| folder.get(&entry.contribution.hash())).collect(),
+        scores: record.scores.iter().map(|id| folder.get(&id.hash())).collect(),
+        genesis,
+        record,
+    }
+}
+
+impl Examples {
+    fn run(&self) -> [u8; 32] {
+        *self.record.run.hash().as_bytes()
+    }
+
+    fn slots(&self) -> Vec<Vec<u64>> {
+        let before = hash("templar/1 seed before the first window", &[&self.run()]);
+        let mut draw = Draw::new("templar/1 assignment", &[&self.run(), &0u64.to_le_bytes(), before.as_bytes()]);
+        let per_slot = u64::from(self.genesis.inner.steps) * u64::from(self.genesis.inner.batch_sequences);
+        let count = self.genesis.miners().len() as u64 * per_slot;
+        draw.take(self.pages, count).chunks(per_slot as usize).map(<[u64]>::to_vec).collect()
+    }
+}
+
+#[test]
+fn the_seed_is_what_the_text_says() {
+    let examples = examples();
+    let record = &examples.record;
+    let before = hash("templar/1 seed before the first window", &[&examples.run()]);
+    let mut hasher = hasher("templar/1 window seed", &[&examples.run(), &0u64.to_le_bytes(), before.as_bytes()]);
+    hasher.update(&(examples.contributions.len() as u64).to_le_bytes());
+    for contribution in &examples.contributions {
+        hasher.update(contribution.miner.as_bytes());
+        hasher.update(contribution.delta.hash().as_bytes());
+        hasher.update(contribution.state_out.hash().as_bytes());
+    }
+    hasher.update(&(record.reveals.len() as u64).to_le_bytes());
+    for reveal in &record.reveals {
+        hasher.update(reveal.validator.as_bytes());
+        hasher.update(reveal.value.as_bytes());
+        let anchor = examples.genesis.validator(&reveal.validator).unwrap().chain_anchor;
+        assert_eq!(hash("templar/1 hash chain step", &[reveal.value.as_bytes()]), anchor);
+    }
+    assert_eq!(Hash::from(hasher.finalize()), record.seed);
+}
+
+#[test]
+fn the_pages_are_what_the_text_says() {
+    let examples = examples();
+    let slots = examples.slots();
+    assert_eq!(example().before.assignment().slots(), slots);
+    let contributions = example().closed.contributions.iter().map(Signed::payload);
+    let judging =
+        example().before.judging(&example().closed.cut, contributions, examples.record.reveals.clone()).unwrap();
+    let assigned: BTreeSet<u64> = slots.iter().flatten().copied().collect();
+    let free: Vec<u64> = (0..examples.pages).filter(|page| !assigned.contains(page)).collect();
+    let sorted = |mut pages: Vec<u64>| {
+        pages.sort_unstable();
+        pages
+    };
+    for reveal in &examples.record.reveals {
+        let plan = example().before.judge_plan(&judging, &reveal.validator).unwrap();
+        let seed = examples.record.seed;
+        let run = examples.run();
+        let common: [&[u8]; 4] = [&run, seed.as_bytes(), reveal.validator.as_bytes(), reveal.value.as_bytes()];
+        let mut draw = Draw::new("templar/1 unassigned pages of a score", &common);
+        let count = u64::from(examples.genesis.gauntlet.unassigned_pages);
+        let drawn = draw.take(free.len() as u64, count).into_iter().map(|rank| free[rank as usize]).collect();
+        assert_eq!(plan.unassigned, sorted(drawn));
+        for (slot, miner) in examples.genesis.miners().iter().enumerate() {
+            let parts = [&common[..], &[&miner.as_bytes()[..]]].concat();
+            let mut draw = Draw::new("templar/1 assigned pages of a score", &parts);
+            let count = u64::from(examples.genesis.gauntlet.assigned_pages);
+            let places = draw.take(slots[slot].len() as u64, count);
+            let drawn = places.into_iter().map(|place| slots[slot][place as usize]).collect();
+            assert_eq!(plan.assigned[miner], sorted(drawn));
+        }
+    }
+}
+
+#[test]
+fn the_replays_are_dealt_as_the_text_says() {
+    let examples = examples();
+    let order = |keys: Vec<PublicKey>| {
+        let seed = examples.record.seed;
+        let place = |key: &PublicKey| hash("templar/1 replay order", &[seed.as_bytes(), key.as_bytes()]);
+        let mut keys = keys;
+        keys.sort_by_key(place);
+        keys
+    };
+    let miners = order(examples.contributions.iter().map(|contribution| contribution.miner).collect());
+    let validators = order(examples.record.reveals.iter().map(|reveal| reveal.validator).collect());
+    for (index, miner) in miners.iter().enumerate() {
+        for score in &examples.scores {
+            let entry = score.entries.iter().find(|entry| entry.miner == *miner).unwrap();
+            let drawn = validators[index % validators.len()] == score.validator;
+            assert_eq!(entry.replay != Replay::NotDrawn, drawn);
+        }
+    }
+}
+
+#[test]
+fn rows_weights_mints_and_ledger_are_what_the_text_says() {
+    let examples = examples();
+    let (genesis, record) = (&examples.genesis, &examples.record);
+    let decay = u64::from(genesis.gauntlet.rating_decay_ppm);
+    for score in &examples.scores {
+        let gain = |entry: &ScoreEntry| match entry.replay {
+            Replay::Refused(_) => 0,
+            _ => entry.unassigned_before_nanonats.saturating_sub(entry.unassigned_after_nanonats),
+        };
+        let ratings: Vec<u64> = score.entries.iter().map(|entry| gain(entry) * decay / 1_000_000).collect();
+        let sum: u64 = ratings.iter().sum();
+        let row = score.entries.iter().zip(&ratings).map(|(entry, rating)| (entry.miner, 1_000_000 * rating / sum));
+        let row: Vec<(PublicKey, u64)> = row.filter(|(_, weight)| *weight > 0).collect();
+        let said: Vec<(PublicKey, u64)> = score.row.iter().map(|w| (w.miner, w.weight_ppm.into())).collect();
+        assert_eq!(said, row);
+    }
+
+    let all: u64 = genesis.validators.iter().map(|validator| validator.stake).sum();
+    let stake = |key: &PublicKey| genesis.validator(key).unwrap().stake;
+    let weight = |score: &Score, miner: &PublicKey| {
+        score.row.iter().find(|weight| weight.miner == *miner).map_or(0, |weight| u64::from(weight.weight_ppm))
+    };
+    let accepted = record.outcomes.iter().filter(|outcome| !matches!(outcome.verdict, Verdict::Refused(_)));
+    let mut weights = BTreeMap::new();
+    let mut shares = BTreeMap::<PublicKey, u64>::new();
+    for miner in accepted.map(|outcome| outcome.miner) {
+        let supports = |value: u64| {
+            let supporters = examples.scores.iter().filter(|score| weight(score, &miner) >= value);
+            supporters.map(|score| stake(&score.validator)).sum::<u64>() * 2 > all
+        };
+        let values = examples.scores.iter().map(|score| weight(score, &miner));
+        let consensus = values.filter(|value| supports(*value)).max().unwrap_or(0);
+        let part = |score: &Score| stake(&score.validator) * weight(score, &miner).min(consensus);
+        weights.insert(miner, examples.scores.iter().map(part).sum::<u64>() / all);
+        examples.scores.iter().for_each(|score| *shares.entry(score.validator).or_default() += part(score));
+    }
+    weights.retain(|_, weight| *weight > 0);
+    let said: BTreeMap<PublicKey, u64> = record.weights.iter().map(|w| (w.miner, w.weight_ppm.into())).collect();
+    assert_eq!(said, weights);
+
+    let emission = &genesis.emission;
+    let part = |ppm: u32| emission.per_window_micros * u64::from(ppm) / 1_000_000;
+    let agreed: u64 = weights.values().sum();
+    let mut mints = BTreeMap::new();
+    for (miner, weight) in &weights {
+        mints.insert((*miner, MintKind::Miner), part(emission.miners_ppm) * weight / 1_000_000);
+    }
+    let pot = part(emission.validators_ppm) * agreed / 1_000_000;
+    for (validator, share) in &shares {
+        let amount = u128::from(pot) * u128::from(*share) / u128::from(shares.values().sum::<u64>());
+        mints.insert((*validator, MintKind::Validator), amount as u64);
+    }
+    let nobody = PublicKey::from_bytes([0; 32]);
+    let treasury = part(emission.treasury_ppm) * agreed / 1_000_000;
+    mints.insert((nobody, MintKind::Treasury), treasury);
+    mints.retain(|_, amount| *amount > 0);
+    let said: BTreeMap<_, _> =
+        record.mints.iter().map(|mint| ((mint.account, mint.kind), mint.amount_micros)).collect();
+    assert_eq!(said, mints);
+
+    let minted: u64 = mints.values().sum();
+    let mut numbers = vec![emission.vesting_windows, treasury, minted, 0];
+    let accounts: BTreeMap<_, _> = mints.iter().filter(|((account, _), _)| *account != nobody).collect();
+    numbers.push(accounts.len() as u64);
+    let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    for ((account, kind), amount) in accounts {
+        bytes.extend_from_slice(account.as_bytes());
+        let numbers: &[u64] = match kind {
+            // A grant of this window, of which nothing is released.
+            MintKind::Miner => &[0, 1, 0, *amount, 0],
+            _ => &[*amount, 0],
+        };
+        bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    }
+    assert_eq!(hash("templar/1 ledger root", &[&bytes]), record.ledger_root);
+}
