@@ -2,7 +2,7 @@
 
 use templar_node::event::Event;
 
-use crate::printer::{Printer, amount, bytes};
+use crate::printer::{Printer, amount, bytes, count};
 
 /// Prints an event on the way of a command.
 pub(crate) fn tell(printer: &Printer, event: &Event) {
@@ -39,9 +39,10 @@ pub(crate) fn sentence(event: &Event) -> String {
             window, record, checkpoint, held_out_loss, aggregated, refused, minted, signatures, ..
         } => {
             let mut text = format!(
-                "w{window} closed: record {} | {} aggregated | held-out loss {held_out_loss:.4} | minted {minted:.3} ALPHA | {signatures} signatures | checkpoint {}",
+                "w{window} closed: record {} | {} aggregated | held-out loss {held_out_loss:.4} | minted {minted:.3} ALPHA | {} | checkpoint {}",
                 record.short(),
                 aggregated.len(),
+                count(*signatures as u64, "signature"),
                 checkpoint.short()
             );
             for refused in refused {
@@ -49,8 +50,21 @@ pub(crate) fn sentence(event: &Event) -> String {
             }
             text
         }
+        Event::Started { key, run, window, ticket, .. } => {
+            format!("node {} serves run {}, window {window} is open\nticket {ticket}", key.short(), run.short())
+        }
+        Event::Fetching { what, blobs, .. } => format!("fetching {what}: {}", count(*blobs as u64, "blob")),
+        Event::Cut { window, contributions, .. } => {
+            format!("w{window} is cut: {}", count(*contributions as u64, "contribution"))
+        }
+        Event::Signed { window, kind, id, signer, .. } => {
+            format!("w{window} {kind} {} signed by {}", id.short(), signer.short())
+        }
+        Event::Finished { checkpoint, .. } => {
+            format!("the run is over; its model is checkpoint {}", checkpoint.short())
+        }
+        Event::Deadline { window, phase, .. } => format!("w{window} the time of the phase {phase} is up"),
         Event::Warning { message } => format!("warning: {message}"),
-        other => serde_json::to_string(other).unwrap_or_default(),
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Index {
     objects: BTreeMap<Hash, Object>,
     /// Blobs of the store and their lengths; empty beside a running node.
     pub stored: BTreeMap<Hash, u64>,
+    /// The states that miners join with: known by their names, kept by nobody.
+    pub zero_states: BTreeSet<Hash>,
     /// Manifests that do not decode.
     pub faults: Vec<Fault>,
 }
@@ -75,6 +77,7 @@ impl Index {
         self.know(run.hash(), Nature::Manifest(Kind::Genesis));
         if let Ok(context) = RunContext::open(&access.home, access.blobs(), run) {
             self.know(context.first_checkpoint().hash(), Nature::Manifest(Kind::Checkpoint));
+            self.zero_states.insert(context.zero_state().hash());
         }
         for record in Journal::read(&access.home.run_dir(&run))? {
             let Ok(Entry::Envelope(envelope)) = Entry::decode(&record) else { continue };

@@ -81,6 +81,11 @@ impl Printer {
 
     /// Something that a person should know although the command goes on.
     pub(crate) fn warn(&self, text: impl Display) {
+        if self.is_json() {
+            let value = serde_json::json!({"type": "warning", "message": text.to_string()});
+            print(&mut io::stderr().lock(), &value);
+            return;
+        }
         print(
             &mut io::stderr().lock(),
             &format_args!("{}: {text}", self.tone_on(Tone::Unsure, "warning", io::stderr().is_terminal())),
@@ -145,6 +150,12 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A number of things: `1 window`, `3 windows`.
+pub(crate) fn count(number: impl Into<u64>, thing: &str) -> String {
+    let number = number.into();
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
 /// Bytes for people.
 pub(crate) fn bytes(count: u64) -> String {
     let mut value = count as f64;
@@ -192,6 +203,7 @@ mod tests {
     #[test]
     fn numbers_for_people() {
         assert_eq!([bytes(0), bytes(1023), bytes(1536), bytes(3 << 30)], ["0 B", "1023 B", "1.5 KiB", "3.0 GiB"]);
+        assert_eq!([count(1u32, "window"), count(0u32, "window")], ["1 window", "0 windows"]);
         assert_eq!([amount(12.0), amount(1400.0), amount(2_500_000.0)], ["12", "1.4k", "2.5M"]);
         assert_eq!([alpha(1), alpha(1_500_000)], ["0.000001", "1.500000"]);
     }

@@ -8,7 +8,9 @@ mod findings;
 
 use serde_json::json;
 use templar_audit::{Evidence, EvidenceError, States, audit_window};
-use templar_manifest::{AuditVerdict, CheckpointId, SecretKey, Signed, WindowIndex, payload};
+use templar_manifest::{
+    Audit, AuditVerdict, Checkpoint, CheckpointId, PublicKey, SecretKey, Signed, State, WindowIndex, payload,
+};
 use templar_node::access::{Access, AccessError};
 use templar_node::context::{RunContext, RunError};
 use templar_node::journal::Journal;
@@ -22,6 +24,7 @@ use crate::index::Index;
 use crate::invocation::{Invocation, closed_window, run_id};
 use crate::offline::Network;
 use crate::participant::sync;
+use crate::printer::count;
 use crate::reference::parse_window;
 
 /// Recompute what the records say, from blobs alone
@@ -56,9 +59,10 @@ pub(crate) fn run(invocation: &Invocation, args: &Args, network: Network) -> Com
     }
     let access = if args.sign { invocation.write()? } else { invocation.read()? };
     let context = open(&access, args)?;
-    let key = access.home.key()?;
+    // Who audits from a copy of somebody's blobs may have no key; only a signature needs one.
+    let key = if args.sign { Some(access.home.key()?) } else { access.home.key().ok() };
     let mut findings = Findings::new(invocation.printer, network);
-    let auditor = Auditor { access: &access, context: &context, key: &key, sign: args.sign };
+    let auditor = Auditor { access: &access, context: &context, key: key.as_ref(), sign: args.sign };
     let start = auditor.start(&mut findings)?;
     let node = auditor.fold(&mut findings)?;
     let evidence = Evidence::new(&context.recipe, &context.dataset, access.blobs())?;
@@ -87,7 +91,7 @@ fn open(access: &Access, args: &Args) -> Result<RunContext, CommandError> {
 struct Auditor<'a> {
     access: &'a Access,
     context: &'a RunContext,
-    key: &'a SecretKey,
+    key: Option<&'a SecretKey>,
     sign: bool,
 }
 
@@ -179,13 +183,19 @@ impl Auditor<'_> {
         findings: &mut Findings,
     ) -> Result<(), CommandError> {
         let mut states = States::default();
-        let me = self.key.public();
+        let me = self.key.map_or(PublicKey::from_bytes([0; 32]), SecretKey::public);
         for (index, closed) in windows.iter().enumerate() {
             let window = closed.window.window;
-            findings.talk(format_args!("window {window}: {} contributions to replay", closed.contributions.len()));
+            findings.talk(format_args!(
+                "window {window}: {} to replay",
+                count(closed.contributions.len() as u64, "contribution")
+            ));
             let mut seen = |entry: &_| findings.contribution(window, entry);
             let found = audit_window(evidence, &state, closed, &parameters, &mut states, me, &mut seen);
-            let kept = if self.sign { Some(self.keep(&found.audit)?) } else { None };
+            let kept = match self.key.filter(|_| self.sign) {
+                Some(key) => Some(self.keep(&found.audit, key)?),
+                None => None,
+            };
             findings.window(&found, kept);
             let recorded = closed.window.checkpoint;
             let next = match found.parameters.filter(|_| found.audit.checkpoint_verdict == AuditVerdict::Match) {
@@ -211,8 +221,8 @@ impl Auditor<'_> {
     }
 
     /// Signs an audit; its payload and its signed envelope are blobs.
-    fn keep(&self, audit: &templar_manifest::Audit) -> Result<findings::Kept, CommandError> {
-        let signed = Signed::sign(audit.clone(), self.key);
+    fn keep(&self, audit: &Audit, key: &SecretKey) -> Result<findings::Kept, CommandError> {
+        let signed = Signed::sign(audit.clone(), key);
         let manifest = self.access.put(payload::encode(audit))?;
         let envelope = self.access.put(Entry::Envelope(signed.envelope()).encode())?;
         sync(self.access, &[manifest, envelope])?;
@@ -249,7 +259,7 @@ fn missing_start(evidence: &Evidence<'_>, before: &RunState, closed: &ClosedWind
         return None;
     }
     let checkpoint = before.checkpoint();
-    match evidence.manifest::<templar_manifest::Checkpoint>(&checkpoint.hash()) {
+    match evidence.manifest::<Checkpoint>(&checkpoint.hash()) {
         Err(EvidenceError::Unavailable { what }) => return Some(what),
         Ok(manifest) => {
             let missing = manifest.tensors.iter().find(|tensor| !evidence.blobs.contains(&tensor.blob.hash()));
@@ -263,7 +273,7 @@ fn missing_start(evidence: &Evidence<'_>, before: &RunState, closed: &ClosedWind
         if contribution.state_in == before.zero_state() {
             continue;
         }
-        match evidence.manifest::<templar_manifest::State>(&contribution.state_in.hash()) {
+        match evidence.manifest::<State>(&contribution.state_in.hash()) {
             Err(EvidenceError::Unavailable { what }) => return Some(what),
             Ok(manifest) => {
                 if manifest.tensors.iter().any(|tensor| !evidence.blobs.contains(&tensor.blob.hash())) {

@@ -13,7 +13,7 @@ use super::train::fetch_hint;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::{Invocation, closed_window};
 use crate::participant::Participant;
-use crate::printer::{alpha, nats, table};
+use crate::printer::{alpha, count, nats, table};
 use crate::reference::parse_window;
 
 /// Close a window's commitments, or the window
@@ -90,9 +90,9 @@ fn print_cut(invocation: &Invocation, cut: &Cut) {
     let value = json!({"type": "result", "window": cut.window, "cut": id, "contributions": cut.contributions});
     invocation.printer.data(&value, format_args!("{}cut {id}", table(&rows)));
     invocation.printer.talk(format_args!(
-        "the commitments of window {} are closed: {} contributions may be shared and judged now",
+        "the commitments of window {} are closed; to be shared and judged now: {}",
         cut.window,
-        cut.contributions.len()
+        count(cut.contributions.len() as u64, "contribution")
     ));
 }
 

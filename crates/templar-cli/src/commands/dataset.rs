@@ -9,7 +9,7 @@ use templar_store::ReadError;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::{Invocation, dataset};
-use crate::printer::{Tone, bytes};
+use crate::printer::{Tone, bytes, count};
 
 /// Text, tokenised and content-addressed
 #[derive(Debug, clap::Subcommand)]
@@ -55,7 +55,7 @@ pub(crate) fn run(invocation: &Invocation, command: &Command) -> CommandResult {
 
 /// A dataset for people.
 fn describe(dataset: &Dataset) -> String {
-    let tokens = |tokens: u64, shards: usize| format!("{tokens} tokens in {shards} shards");
+    let tokens = |tokens: u64, shards: usize| format!("{tokens} tokens in {}", count(shards as u64, "shard"));
     let lines = [
         ("name", dataset.name.clone()),
         ("licence", dataset.licence.clone()),
@@ -120,10 +120,10 @@ fn check(invocation: &Invocation, args: &Named) -> CommandResult {
         found.faults.iter().map(|fault| CommandError::new(code, anyhow_of(fault)).lines().join(": ")).collect();
     let mut text: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
     text.push_str(&format!(
-        "{}: dataset {}, {} shards, {} tokens, {}",
+        "{}: dataset {}, {}, {} tokens, {}",
         invocation.printer.tone(tone, verdict),
         id.short(),
-        found.shards,
+        count(found.shards, "shard"),
         found.tokens,
         bytes(found.bytes)
     ));

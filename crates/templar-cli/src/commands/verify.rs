@@ -9,7 +9,7 @@ use templar_store::ReadError;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::index::{Fault, Index};
 use crate::invocation::Invocation;
-use crate::printer::{Tone, bytes};
+use crate::printer::{Tone, bytes, count};
 use crate::view::Nature;
 
 /// Check everything that is in the home: hashes, signatures, links
@@ -44,12 +44,12 @@ pub(crate) fn run(invocation: &Invocation, _: &Args) -> CommandResult {
         if faults.is_empty() { (Code::Ok, "match", Tone::Good) } else { (Code::Verification, "mismatch", Tone::Bad) };
     let mut text: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
     text.push_str(&format!(
-        "{}: {} blobs of {}, {} entries, {} named blobs are not here",
+        "{}: {} of {}, {} entries; named and not here: {}",
         invocation.printer.tone(tone, verdict),
-        counts.blobs,
+        count(counts.blobs, "blob"),
         bytes(counts.bytes),
         counts.entries,
-        counts.missing
+        count(counts.missing, "blob")
     ));
     let value = json!({
         "verdict": verdict, "blobs": counts.blobs, "bytes": counts.bytes, "entries": counts.entries,
@@ -86,7 +86,7 @@ fn journals(access: &Access, counts: &mut Counts, faults: &mut Vec<String>) -> R
 fn blobs(access: &Access, index: &Index, counts: &mut Counts, faults: &mut Vec<String>) -> Result<(), CommandError> {
     for (id, object) in index.objects() {
         // Contributions, cuts, scores and records live in the journal.
-        if object.payload.is_none() && !access.blobs().contains(id) {
+        if object.payload.is_none() && !index.zero_states.contains(id) && !access.blobs().contains(id) {
             counts.missing += 1;
         }
     }

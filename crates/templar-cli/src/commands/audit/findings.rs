@@ -8,7 +8,7 @@ use templar_protocol::ClosedWindow;
 use super::{verdict_json, word};
 use crate::error::Code;
 use crate::offline::Network;
-use crate::printer::{Printer, Tone};
+use crate::printer::{Printer, Tone, count};
 
 /// Where a signed audit is kept.
 pub(super) struct Kept {
@@ -72,7 +72,7 @@ impl Findings {
         let mut value = verdict_json(verdict);
         value["type"] = json!("journal");
         value["entries"] = json!(entries);
-        self.printer.data(&value, format_args!("journal of {entries} entries {words}"));
+        self.printer.data(&value, format_args!("journal, {entries} entries, {words}"));
     }
 
     pub(super) fn contribution(&mut self, window: WindowIndex, entry: &AuditEntry) {
@@ -131,7 +131,7 @@ impl Findings {
         let mut value = verdict_json(verdict);
         value["type"] = json!("blobs");
         value["checked"] = json!(checked);
-        self.printer.data(&value, format_args!("{checked} blobs hashed {words}"));
+        self.printer.data(&value, format_args!("{checked} blobs hashed, {words}"));
     }
 
     /// The answer.
@@ -148,10 +148,10 @@ impl Findings {
         let network = self.network.name().map_or_else(String::new, |name| format!("; network {name}"));
         let what = what.map_or_else(String::new, |what| format!(": {what}"));
         let text = format!(
-            "{}{what}: {} windows, {} contributions{network}",
+            "{}{what}: {}, {}{network}",
             self.printer.tone(tone, verdict),
-            self.windows,
-            self.contributions
+            count(self.windows, "window"),
+            count(self.contributions, "contribution")
         );
         self.printer.data(&value, text);
         code
