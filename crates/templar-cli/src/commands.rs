@@ -3,13 +3,17 @@
 pub(crate) mod audit;
 pub(crate) mod close;
 pub(crate) mod dataset;
+pub(crate) mod demo;
 pub(crate) mod export;
+pub(crate) mod fetch;
 pub(crate) mod generate;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod log;
+pub(crate) mod node;
 pub(crate) mod run;
 pub(crate) mod score;
+pub(crate) mod share;
 pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod train;

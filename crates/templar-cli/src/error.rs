@@ -13,9 +13,13 @@ use templar_audit::EvidenceError;
 use templar_data::{ImportError, PageError, SampleError};
 use templar_model::generate::GenerateError;
 use templar_model::hf::ExportError;
+use templar_net::{FetchError, TicketError};
 use templar_node::access::AccessError;
 use templar_node::configure::ConfigureError;
 use templar_node::context::RunError;
+use templar_node::demo::DemoError;
+use templar_node::driver::DriverError;
+use templar_node::exchange::ExchangeError;
 use templar_node::home::HomeError;
 use templar_node::journal::JournalError;
 use templar_node::replica::{ReplicaError, SubmitError};
@@ -153,9 +157,13 @@ macro_rules! meanings {
 meanings! {
     AccessError => access;
     ConfigureError => configure;
+    DemoError => demo;
+    DriverError => driver;
     EvidenceError => evidence;
+    ExchangeError => exchange;
     ExportError => export;
     GenerateError => generate;
+    FetchError => fetch;
     HomeError => home;
     ImportError => import;
     JournalError => journal;
@@ -167,6 +175,7 @@ meanings! {
     SampleError => sample;
     SubmitError => submit;
     SyncError => sync;
+    TicketError => ticket;
     WorkError => work;
     std::io::Error => io;
 }
@@ -299,6 +308,58 @@ fn replica(error: &ReplicaError) -> Meaning {
     match error {
         ReplicaError::Run(error) => run(error),
         ReplicaError::Journal(error) => journal(error),
+    }
+}
+
+fn driver(error: &DriverError) -> Meaning {
+    match error {
+        DriverError::Replica(error) => replica(error),
+        DriverError::Submit(error) => submit(error),
+        DriverError::Work(error) => work(error),
+        DriverError::Home(error) => home(error),
+        DriverError::Bind(_) => hint(Code::Failed, "choose another address with --bind"),
+        DriverError::Socket(error) => (Code::Failed, io(error).1),
+        DriverError::NotInRun { .. } => hint(Code::Failed, "`templar run show` lists who takes part"),
+    }
+}
+
+fn exchange(error: &ExchangeError) -> Meaning {
+    match error {
+        ExchangeError::Bind(_) => hint(Code::Failed, "choose another address with --bind"),
+        ExchangeError::NoPeers => hint(Code::NotFound, "name one with --from TICKET"),
+        ExchangeError::Fetch(error) => fetch(error),
+        ExchangeError::Run(error) => run(error),
+        ExchangeError::Submit(error) => submit(error),
+        ExchangeError::Work(error) => work(error),
+        ExchangeError::Home(error) => home(error),
+    }
+}
+
+fn fetch(error: &FetchError) -> Meaning {
+    match error {
+        FetchError::NoPeers { .. } => hint(Code::NotFound, "name a peer with --from TICKET"),
+        FetchError::NoProvider { .. } => hint(Code::NotFound, "ask again when a peer that has it is there"),
+        FetchError::TooLarge { .. } | FetchError::NotAList { .. } => plain(Code::Verification),
+        FetchError::DiskFull { .. } => hint(Code::Failed, FULL),
+        _ => plain(Code::Failed),
+    }
+}
+
+fn ticket(_: &TicketError) -> Meaning {
+    hint(Code::Usage, "copy the ticket whole, as `templar share` printed it")
+}
+
+fn demo(error: &DemoError) -> Meaning {
+    match error {
+        DemoError::TooFewMiners(_) => plain(Code::Usage),
+        DemoError::Home(error) => home(error),
+        DemoError::Access(error) => access(error),
+        DemoError::Configure(error) => configure(error),
+        DemoError::Run(error) => run(error),
+        DemoError::Import(error) => import(error),
+        DemoError::Deadline { .. } => hint(Code::Partial, "a quieter machine may be fast enough; nothing else changes"),
+        DemoError::Interrupted => plain(Code::Interrupted),
+        DemoError::Child(_) | DemoError::Generate(_) => plain(Code::Failed),
     }
 }
 

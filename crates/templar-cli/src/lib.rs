@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod index;
 mod invocation;
+mod network;
 mod offline;
 mod participant;
 mod printer;
@@ -27,7 +28,10 @@ use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
 use templar_numerics::Isa;
 
-use commands::{audit, close, dataset, export, generate, init, key, log, run, score, show, status, train, verify};
+use commands::{
+    audit, close, dataset, demo, export, fetch, generate, init, key, log, node, run, score, share, show, status, train,
+    verify,
+};
 use environment::Environment;
 use error::{Code, CommandError, CommandResult};
 use invocation::Invocation;
@@ -63,6 +67,7 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Init(init::Args),
     #[command(subcommand)]
     Key(key::Command),
@@ -74,6 +79,9 @@ enum Command {
     Score(score::Args),
     Close(close::Args),
     Audit(audit::Args),
+    Fetch(fetch::Args),
+    Share(share::Args),
+    Node(node::Args),
     Status(status::Args),
     Log(log::Args),
     Show(show::Args),
@@ -122,9 +130,11 @@ fn start(cli: Cli, environment: &Environment, network: Network, printer: Printer
         Isa::force(isa).map_err(|error| usage(&error))?;
     }
     templar_numerics::check_environment().map_err(|error| CommandError::new(Code::Failed, error))?;
+    let named = cli.global.home.clone();
     let root = cli.global.home.or_else(|| environment.home.clone());
     let invocation = Invocation { root, printer };
     match cli.command {
+        Command::Demo(args) => demo::run(&invocation, &args, named),
         Command::Init(args) => init::run(&invocation, &args),
         Command::Key(command) => key::run(&invocation, &command),
         Command::Dataset(command) => dataset::run(&invocation, &command),
@@ -133,6 +143,9 @@ fn start(cli: Cli, environment: &Environment, network: Network, printer: Printer
         Command::Score(args) => score::run(&invocation, &args),
         Command::Close(args) => close::run(&invocation, &args),
         Command::Audit(args) => audit::run(&invocation, &args, network),
+        Command::Fetch(args) => fetch::run(&invocation, &args),
+        Command::Share(args) => share::run(&invocation, &args),
+        Command::Node(args) => node::run(&invocation, &args),
         Command::Status(args) => status::run(&invocation, &args),
         Command::Log(args) => log::run(&invocation, &args),
         Command::Show(args) => show::run(&invocation, &args),

@@ -15,6 +15,9 @@ use crate::peer::{MAX_ADDRS, PeerAddr, PeerId};
 /// Attempts after which a peer that we only heard of, and never met, is forgotten.
 const ATTEMPTS_FOR_HEARSAY: u32 = 5;
 
+/// Places kept for addresses that others tell us of a peer that we know.
+const HEARSAY_ADDRS: usize = 2;
+
 /// Who told us of a peer, the weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {
@@ -90,19 +93,23 @@ impl Book {
             problem: None,
         });
         let before = peer.addrs.clone();
-        // Hearsay does not displace what the peer itself or our own configuration says; the peer itself may.
-        if source != Source::Heard || peer.source == Source::Heard || peer.addrs.is_empty() {
-            let mut addrs = addr.addrs;
-            for old in &peer.addrs {
-                if !addrs.contains(old) {
-                    addrs.push(*old);
-                }
-            }
-            addrs.truncate(MAX_ADDRS);
-            peer.addrs = addrs;
+        // Hearsay does not displace what the peer itself or our own configuration says; the peer itself may. It is tried
+        // beside it, though: a peer that moved while we were away is known to others first.
+        let displaces = source != Source::Heard || peer.source == Source::Heard || peer.addrs.is_empty();
+        let (mut addrs, added) = if displaces { (addr.addrs, before.clone()) } else { (before.clone(), addr.addrs) };
+        if !displaces {
+            addrs.truncate(MAX_ADDRS - HEARSAY_ADDRS);
         }
+        for added in added {
+            if !addrs.contains(&added) {
+                addrs.push(added);
+            }
+        }
+        addrs.truncate(MAX_ADDRS);
+        peer.addrs = addrs;
         peer.source = peer.source.max(source);
-        if source == Source::Announced || (source == Source::Configured && peer.addrs != before) {
+        let news = peer.addrs != before && (source == Source::Configured || peer.failures > 0);
+        if source == Source::Announced || news {
             peer.contacts = peer.contacts.wrapping_add(1);
         }
         drop(peers);

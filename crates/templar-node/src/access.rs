@@ -43,7 +43,7 @@ pub struct Access {
     blobs: Arc<dyn BlobSource>,
     store: Option<Store>,
     lock: Option<HomeLock>,
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
 }
 
 impl std::fmt::Debug for Access {
@@ -57,7 +57,7 @@ impl Access {
     pub fn write(root: &Path) -> Result<Self, AccessError> {
         let home = Home::open(root)?;
         let lock = home.lock()?;
-        let runtime = Runtime::new().map_err(AccessError::Runtime)?;
+        let runtime = Arc::new(Runtime::new().map_err(AccessError::Runtime)?);
         let store = runtime.block_on(Store::open(&home.store_dir()))?;
         let blobs = Arc::new(BlockingStore::new(store.clone(), runtime.handle().clone()));
         Ok(Self { home, blobs, store: Some(store), lock: Some(lock), runtime })
@@ -69,7 +69,7 @@ impl Access {
             Err(AccessError::Home(HomeError::Locked(path))) => {
                 let home = Home::open(root)?;
                 let blobs = SocketBlobs::connect(&home.socket_path()).map_err(|_| HomeError::Locked(path))?;
-                let runtime = Runtime::new().map_err(AccessError::Runtime)?;
+                let runtime = Arc::new(Runtime::new().map_err(AccessError::Runtime)?);
                 Ok(Self { home, blobs: Arc::new(blobs), store: None, lock: None, runtime })
             }
             access => access,
@@ -94,6 +94,13 @@ impl Access {
     /// The runtime on which the store lives.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// Gives up the home, its lock and its store to whoever runs a node in it, with the runtime on which the store lives.
+    /// `None` where this access only reads.
+    pub fn into_parts(mut self) -> Option<(Home, HomeLock, Store, Arc<Runtime>)> {
+        let (store, lock) = (self.store.take()?, self.lock.take()?);
+        Some((self.home.clone(), lock, store, self.runtime.clone()))
     }
 
     /// Keeps a blob.

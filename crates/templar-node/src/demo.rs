@@ -41,6 +41,9 @@ pub const DEFAULT_MINERS: u32 = 4;
 /// The default number of windows.
 pub const DEFAULT_WINDOWS: u64 = 5;
 
+/// The default size of the model.
+pub const DEFAULT_SIZE: &str = "micro";
+
 /// What sets the demo's genesis apart from that of its size: short windows, and deadlines that no healthy machine meets.
 const SETTINGS: [&str; 9] = [
     "inner.steps=25",

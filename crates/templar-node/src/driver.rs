@@ -56,6 +56,8 @@ pub struct DriverConfig {
     pub peers: Vec<PeerAddr>,
     /// How it comes by its deltas.
     pub conduct: Conduct,
+    /// A blob for which a ticket is wanted.
+    pub share: Option<Hash>,
     /// Waits for up to this long before each act, differently each time, drawn from the seed: for tests of order.
     pub delays: Option<(Duration, u64)>,
 }
@@ -218,6 +220,11 @@ async fn serve(
     result
 }
 
+/// Returns when `stop` is true, or when nobody is left who could make it so.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
 /// A workbench on an open store.
 pub(crate) fn workbench(home: &Home, store: &Store, context: RunContext) -> Result<Workbench, WorkError> {
     let handle = tokio::runtime::Handle::current();
@@ -231,18 +238,17 @@ impl Driver {
     async fn run(&mut self, mut stop: watch::Receiver<bool>) -> Result<(), DriverError> {
         let mut entries = self.net.pull_entries();
         let (run, window) = (self.replica.context.run, self.replica.node().state().window().0);
-        let ticket = self.net.ticket(None).to_string();
-        self.emit(Event::Started { key: self.replica.me(), run, ticket, window }).await;
+        let record = self.replica.node().state().record().map(|record| record.hash());
+        let ticket = self.net.ticket(record).to_string();
+        let blob_ticket = self.config.share.map(|id| self.net.blob_ticket(&id).to_string());
+        self.emit(Event::Started { key: self.replica.me(), run, ticket, blob_ticket, window }).await;
         let todo = self.replica.node().todo();
         self.carry_out(todo).await?;
         loop {
             self.follow();
             self.report_end().await;
             tokio::select! {
-                changed = stop.wait_for(|stop| *stop) => {
-                    let _ = changed;
-                    return Ok(());
-                }
+                () = stopped(&mut stop) => return Ok(()),
                 pulled = entries.recv() => match pulled {
                     Some(Pulled::Entry { peer, bytes }) => self.take_entry(&peer, &bytes).await?,
                     Some(Pulled::CaughtUp { .. }) => {}

@@ -15,6 +15,8 @@ pub enum Event {
         run: RunId,
         /// What others join with.
         ticket: String,
+        /// What others fetch one blob with, where one is shared.
+        blob_ticket: Option<String>,
         /// The window that is open.
         window: u64,
     },

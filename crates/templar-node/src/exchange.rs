@@ -76,6 +76,19 @@ pub struct Visit {
     pub complete: bool,
 }
 
+/// Where what is fetched goes, and who fetches.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'a> {
+    /// The home, whose lock the caller holds.
+    pub home: &'a Home,
+    /// Its store.
+    pub store: &'a Store,
+    /// Its key.
+    pub secret_key: [u8; 32],
+    /// Where to listen meanwhile.
+    pub bind: SocketAddr,
+}
+
 fn config(secret_key: [u8; 32], bind: SocketAddr) -> NetConfig {
     NetConfig { bind, ..NetConfig::loopback(secret_key) }
 }
@@ -123,13 +136,11 @@ async fn manifest<T: templar_manifest::Payload + Send + 'static>(store: &Store, 
 
 /// Fetches what a blob ticket names, from whom it names.
 pub async fn fetch_ticket(
-    store: &Store,
-    secret_key: [u8; 32],
-    bind: SocketAddr,
+    to: &Destination<'_>,
     ticket: &BlobTicket,
 ) -> Result<templar_net::FetchedTicket, ExchangeError> {
     let nobody = Arc::new(EmptyLog::new(Hash::default()));
-    let net = Net::bind(config(secret_key, bind), store.clone(), nobody, Arc::new(ServeNone)).await?;
+    let net = Net::bind(config(to.secret_key, to.bind), to.store.clone(), nobody, Arc::new(ServeNone)).await?;
     let fetched = net.fetch_ticket(ticket, MAX_BLOB_BYTES).await;
     net.shutdown().await;
     Ok(fetched?)
@@ -138,15 +149,13 @@ pub async fn fetch_ticket(
 /// Visits the peers of a home and of `others`: takes the entries they have, then fetches what is wanted. Waits at most
 /// `patience` for entries, and again for blobs.
 pub async fn visit(
-    home: &Home,
-    store: &Store,
-    secret_key: [u8; 32],
-    bind: SocketAddr,
+    to: &Destination<'_>,
     replica: &mut Replica,
     others: &[PeerAddr],
     wanted: Wanted,
     patience: Duration,
 ) -> Result<Visit, ExchangeError> {
+    let Destination { home, store, secret_key, bind } = *to;
     let known: Vec<PeerAddr> = others.iter().cloned().chain(peers::load(home)?).collect();
     if known.is_empty() {
         return Err(ExchangeError::NoPeers);

@@ -1,5 +1,6 @@
 //! `templar run`: genesis from one dial, and the runs of this home.
 
+mod join;
 mod new;
 
 use serde_json::json;
@@ -15,6 +16,7 @@ use crate::view;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     New(new::Args),
+    Join(join::Args),
     /// Print a run's whole configuration
     Show(Named),
     /// List the runs of this home
@@ -38,6 +40,7 @@ pub(crate) struct Chosen {
 pub(crate) fn run(invocation: &Invocation, command: &Command) -> CommandResult {
     match command {
         Command::New(args) => new::run(invocation, args),
+        Command::Join(args) => join::run(invocation, args),
         Command::Show(args) => show(invocation, args),
         Command::List => list(invocation),
         Command::Use(args) => choose(invocation, args),

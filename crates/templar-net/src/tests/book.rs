@@ -21,7 +21,7 @@ fn what_a_peer_says_of_itself_beats_hearsay() {
     assert!(book.learn(at(1, 2), Source::Announced));
     assert!(book.learn(at(1, 3), Source::Heard));
     let ports = |book: &Book| book.addr(&id(1)).unwrap().addrs.iter().map(|addr| addr.port()).collect::<Vec<_>>();
-    assert_eq!(ports(&book), [2, 1], "newest first, hearsay left out");
+    assert_eq!(ports(&book), [2, 1, 3], "its own word first, hearsay last");
     for port in 10..30 {
         book.learn(at(1, port), Source::Announced);
     }

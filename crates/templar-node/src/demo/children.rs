@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::{DemoError, DemoEvent, Participant};
+use crate::driver::stopped;
 use crate::event::Event;
 
 /// Why a process is of no use.
@@ -148,7 +149,7 @@ impl Children {
                 Some((_, Err(error))) => Err(error.into()),
                 None => Err(DemoError::Interrupted),
             },
-            _ = self.stop.wait_for(|stop| *stop) => Err(DemoError::Interrupted),
+            () = stopped(&mut self.stop) => Err(DemoError::Interrupted),
         }
     }
 
@@ -209,7 +210,7 @@ pub(super) async fn audit(
         loop {
             let line = tokio::select! {
                 line = lines.next_line() => line,
-                _ = stop.wait_for(|stop| *stop) => return Err(DemoError::Interrupted),
+                () = stopped(&mut stop) => return Err(DemoError::Interrupted),
             };
             let Ok(Some(line)) = line else { break };
             let report: serde_json::Value = serde_json::from_str(&line)

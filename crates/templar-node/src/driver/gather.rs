@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::acts::compute;
+use super::stopped;
 use crate::context::{RunContext, common_blobs};
 use crate::workbench::{WorkError, Workbench};
 
@@ -55,7 +56,7 @@ impl Gatherer {
         let mut stopping = self.stopping.subscribe();
         tokio::select! {
             () = tokio::time::sleep(time) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = stopped(&mut stopping) => {}
         }
     }
 

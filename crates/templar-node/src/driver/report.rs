@@ -114,7 +114,11 @@ impl Driver {
 
     /// A deadline that passed with somebody missing.
     pub(super) async fn report_deadline(&self, window: WindowIndex, phase: Phase) {
-        if self.replica.node().state().window() == window {
+        let waiting = {
+            let node = self.replica.node();
+            node.state().window() == window && node.phase() == phase
+        };
+        if waiting {
             let phase = format!("{phase:?}").to_lowercase();
             self.emit(Event::Deadline { window: window.0, phase }).await;
         }

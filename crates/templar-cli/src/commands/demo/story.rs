@@ -1,0 +1,206 @@
+//! The demo in plain words, line by line.
+//!
+//! What validator 1 accepts is told once; what only one node knows (a replay, a failure) is told by that node.
+
+use std::collections::BTreeMap;
+
+use templar_manifest::PublicKey;
+use templar_node::demo::{DemoEvent, DemoResult};
+use templar_node::event::Event;
+
+use crate::printer::{Printer, Tone, amount, bytes};
+
+/// Tells the demo.
+pub(super) struct Story {
+    printer: Printer,
+    names: BTreeMap<PublicKey, String>,
+    narrator: String,
+    cuts: BTreeMap<u64, usize>,
+    audited: u64,
+}
+
+impl Story {
+    pub(super) fn new(printer: Printer) -> Self {
+        Self { printer, names: BTreeMap::new(), narrator: String::new(), cuts: BTreeMap::new(), audited: 0 }
+    }
+
+    /// A line for a person; a program has read the event itself.
+    fn line(&self, text: impl std::fmt::Display) {
+        if !self.printer.is_json() {
+            self.printer.data(&(), text);
+        }
+    }
+
+    fn name(&self, key: &PublicKey) -> String {
+        self.names.get(key).cloned().unwrap_or_else(|| key.short())
+    }
+
+    pub(super) fn tell(&mut self, event: &DemoEvent) {
+        match event {
+            DemoEvent::Ready { home, run, participants, parameters, vocab_size, training_tokens, held_out_loss } => {
+                self.names =
+                    participants.iter().map(|participant| (participant.key, participant.name.clone())).collect();
+                self.narrator = participants.first().map(|first| first.name.clone()).unwrap_or_default();
+                let validators = participants.iter().filter(|participant| participant.name.starts_with('v')).count();
+                let miners = participants.len() - validators;
+                self.line(format_args!(
+                    "A run of {validators} validators and {miners} miners, each a process of its own on this machine, with its own"
+                ));
+                self.line(format_args!("home, key and endpoint on loopback, in {}", home.display()));
+                self.line(format_args!("run {run}"));
+                self.line(format_args!(
+                    "model of {} parameters, {} tokens of Shakespeare to train on",
+                    amount(*parameters as f64),
+                    amount(*training_tokens as f64)
+                ));
+                let guessing = f64::from(*vocab_size).log2() * std::f64::consts::LN_2;
+                self.line(format_args!(
+                    "untrained: held-out loss {held_out_loss:.4} nats a token; guessing among {vocab_size} tokens costs {guessing:.4}"
+                ));
+                for cheat in participants.iter().filter(|participant| participant.cheats) {
+                    self.line(format_args!(
+                        "{} cheats: it sends well-formed deltas that it did not compute",
+                        cheat.name
+                    ));
+                }
+                self.line("");
+            }
+            DemoEvent::Node { node, event } => self.tell_node(node, event),
+            DemoEvent::Auditing { home } => {
+                self.line("");
+                self.line(
+                    "Audit: another process, without a network, recomputes every window from a copy of the blobs in",
+                );
+                self.line(format_args!("{}", home.display()));
+            }
+            DemoEvent::Audit { report } => self.tell_audit(report),
+            DemoEvent::Text { when, text } => {
+                self.line("");
+                let what = if *when == "before" { "The untrained model writes:" } else { "The trained model writes:" };
+                self.line(what);
+                for line in text.lines().filter(|line| !line.trim().is_empty()).take(6) {
+                    self.line(format_args!("    {}", line.trim_end()));
+                }
+            }
+        }
+    }
+
+    fn tell_node(&mut self, node: &str, event: &Event) {
+        let narrates = node == self.narrator;
+        match event {
+            Event::Contributed { window, miner, delta, delta_bytes, ratio_fp32, ratio_bf16, loss, .. } if narrates => {
+                self.line(format_args!(
+                    "window {window} | {} commits to delta {}: {}, {ratio_fp32:.0}x smaller than fp32 ({ratio_bf16:.0}x than bf16), training loss {loss:.3}",
+                    self.name(miner),
+                    delta.short(),
+                    bytes(*delta_bytes)
+                ));
+            }
+            Event::Signed { window, kind, signer, .. } if narrates && kind == "cut" => {
+                let signed = self.cuts.entry(*window).or_insert(0);
+                *signed += 1;
+                if *signed == 2 {
+                    self.line(format_args!(
+                        "window {window} | both validators certify the cut; now the deltas are served"
+                    ));
+                } else {
+                    let _ = signer;
+                }
+            }
+            Event::Judged { window, validator, miner, replay, improvement } if replay != "not-drawn" => {
+                let (who, whom) = (self.name(validator), self.name(miner));
+                if replay == "match" {
+                    let word = self.printer.tone(Tone::Good, "match");
+                    self.line(format_args!(
+                        "window {window} | {who} replays {whom}: {word}, every hash again; its trial step changes the loss by {:+.4}",
+                        -improvement
+                    ));
+                } else {
+                    let word = self.printer.tone(Tone::Bad, "refused");
+                    self.line(format_args!("window {window} | {who} replays {whom}: {word}, {replay}"));
+                }
+            }
+            Event::Closed {
+                window,
+                record,
+                checkpoint,
+                held_out_loss,
+                aggregated,
+                refused,
+                minted_to_miners,
+                minted,
+                signatures,
+            } if narrates => {
+                let paid: Vec<String> = minted_to_miners
+                    .iter()
+                    .map(|(miner, amount)| format!("{} {amount:.2}", self.name(miner)))
+                    .collect();
+                self.line(format_args!(
+                    "window {window} | closed with {signatures} signatures, record {}: {} deltas aggregated, {} refused",
+                    record.short(),
+                    aggregated.len(),
+                    refused.len()
+                ));
+                self.line(format_args!(
+                    "window {window} | held-out loss {held_out_loss:.4} | minted {minted:.2} ALPHA ({}) | checkpoint {}",
+                    if paid.is_empty() { "no miner paid".to_owned() } else { paid.join(", ") },
+                    checkpoint.short()
+                ));
+            }
+            Event::Warning { message } => self.line(format_args!("{node}: {message}")),
+            Event::Deadline { window, phase } => {
+                self.line(format_args!("{node}: the {phase} deadline of window {window} passed"));
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_audit(&mut self, report: &serde_json::Value) {
+        let field = |name: &str| report.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+        match field("type") {
+            "window" => {
+                self.audited += 1;
+                let window = report.get("window").and_then(serde_json::Value::as_u64).unwrap_or_default();
+                let tone = if field("verdict") == "match" { Tone::Good } else { Tone::Bad };
+                let word = self.printer.tone(tone, field("verdict"));
+                self.line(format_args!("window {window} | contributions, scores, checkpoint and balances: {word}"));
+            }
+            "contribution" if field("verdict") != "match" => {
+                let miner = field("miner").parse().map_or_else(|_| field("miner").to_owned(), |key| self.name(&key));
+                self.line(format_args!("{miner}: {} {}", field("verdict"), field("what")));
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn end(&self, result: &DemoResult, documented: Option<&str>, program: &str) {
+        let home = result.home.display();
+        self.line("");
+        self.line(format_args!(
+            "held-out loss    {:.4} -> {:.4} nats a token in {} windows",
+            result.loss_first, result.loss_last, result.windows
+        ));
+        self.line(format_args!("checkpoint       {}", result.checkpoint));
+        if let Some(documented) = documented {
+            if documented == result.checkpoint.to_string() {
+                let word = self.printer.tone(Tone::Good, "the documented hash");
+                self.line(format_args!("                 {word}: every machine ends here"));
+            } else {
+                let word = self.printer.tone(Tone::Bad, "not the documented hash");
+                self.line(format_args!("                 {word}, {documented}: please report this"));
+            }
+        }
+        self.line(format_args!("audit            {} (network: {})", result.audit, result.audit_network));
+        self.line(format_args!("refused          {} contributions", result.rejected.len()));
+        for rejected in &result.rejected {
+            let name = self.name(&rejected.miner);
+            self.line(format_args!("                 window {}: {name}: {}", rejected.window, rejected.reason));
+        }
+        self.line(format_args!("minted           {:.2} ALPHA", result.minted));
+        self.line("");
+        self.line("To try next:");
+        for command in ["log", "status", "show @", "audit --window 2", "generate --prompt \"ROMEO. \""] {
+            self.line(format_args!("    {program} --home {home}/audit {command}"));
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! `templar node`: takes part in a run by itself, window after window.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use templar_net::{PeerAddr, Ticket};
+use templar_node::driver::{DriverConfig, Role};
+use templar_node::event::Event;
+use templar_node::workbench::Conduct;
+
+use crate::error::{Code, CommandResult};
+use crate::events;
+use crate::invocation::{Invocation, run_context};
+use crate::network::{Listen, Stop, delays, join, run_node};
+
+/// Take part in a run, window after window, until it is over or Ctrl-C
+///
+/// Ends with exit code 0 when it was asked to stop; what it was doing goes on when it is started again.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What the node does
+    #[arg(long)]
+    role: RoleName,
+    /// Join the run of this ticket first
+    #[arg(long, value_name = "TICKET")]
+    join: Option<String>,
+    /// Another node: KEY@ADDR:PORT
+    #[arg(long, value_name = "PEER")]
+    peer: Vec<PeerAddr>,
+    #[command(flatten)]
+    listen: Listen,
+    /// The run: a hash, four or more digits of one, or a name [default: the current one]
+    #[arg(long)]
+    run: Option<String>,
+    /// How a miner comes by its deltas; `noise` is the demo's cheat
+    #[arg(long, hide = true, default_value = "honest")]
+    conduct: ConductName,
+    /// Wait before every act, for tests of order
+    #[arg(long, hide = true, value_name = "MS:SEED", value_parser = delays)]
+    delays: Option<(Duration, u64)>,
+    /// Stop when standard input ends
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RoleName {
+    /// Trains
+    Miner,
+    /// Judges, and closes windows
+    Validator,
+    /// Keeps and serves all evidence
+    Seeder,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ConductName {
+    Honest,
+    Noise,
+}
+
+pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+    let ticket = args.join.as_deref().map(str::parse::<Ticket>).transpose()?;
+    let access = invocation.write()?;
+    let context = match &ticket {
+        Some(ticket) => join(&access, args.listen.bind, ticket)?,
+        None => run_context(&access, args.run.as_deref())?,
+    };
+    let config = DriverConfig {
+        role: match args.role {
+            RoleName::Miner => Role::Miner,
+            RoleName::Validator => Role::Validator,
+            RoleName::Seeder => Role::Seeder,
+        },
+        bind: args.listen.bind,
+        peers: ticket.into_iter().flat_map(|ticket| ticket.peers).chain(args.peer.iter().cloned()).collect(),
+        conduct: match args.conduct {
+            ConductName::Honest => Conduct::Honest,
+            ConductName::Noise => Conduct::Noise,
+        },
+        share: None,
+        delays: args.delays,
+    };
+    let stop = if args.until_stdin_closes { Stop::WithStdin } else { Stop::OnSignal };
+    let printer = invocation.printer;
+    let say = |event: &Event| match event {
+        Event::Started { ticket, .. } => {
+            printer.data(event, ticket);
+            printer.talk("others join with the ticket above: `templar run join TICKET`; Ctrl-C stops this node");
+        }
+        event => events::tell(&printer, event),
+    };
+    run_node(access, context, config, stop, say)?;
+    Ok(Code::Ok)
+}

@@ -1,0 +1,34 @@
+//! `templar run join`: takes a run from those who have it.
+
+use serde_json::json;
+use templar_net::Ticket;
+
+use crate::error::{Code, CommandResult};
+use crate::invocation::Invocation;
+use crate::network::{Listen, join};
+
+/// Join a run with a ticket: fetch its genesis, dataset and tokenizer, and make it the current one
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What `templar share` or a node printed
+    ticket: String,
+    #[command(flatten)]
+    listen: Listen,
+}
+
+pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+    let ticket: Ticket = args.ticket.parse()?;
+    let access = invocation.write()?;
+    let context = join(&access, args.listen.bind, &ticket)?;
+    let me = access.home.key()?.public();
+    let role = match (context.genesis.slot(&me), context.genesis.validator(&me)) {
+        (Some(_), Some(_)) => "miner and validator",
+        (Some(_), None) => "miner",
+        (None, Some(_)) => "validator",
+        (None, None) => "follower",
+    };
+    let value = json!({"run": context.run, "name": context.genesis.name, "role": role});
+    invocation.printer.data(&value, context.run);
+    invocation.printer.talk(format_args!("joined {:?} as {role}", context.genesis.name));
+    Ok(Code::Ok)
+}

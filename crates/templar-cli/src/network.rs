@@ -1,0 +1,125 @@
+//! What the commands that use the network share: running a node until it is told to stop, and its arguments.
+
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use templar_net::Ticket;
+use templar_node::access::Access;
+use templar_node::context::RunContext;
+use templar_node::driver::{self, DriverConfig, Parts};
+use templar_node::event::Event;
+use templar_node::exchange;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+
+use crate::error::{Code, CommandError};
+use crate::participant::sync;
+
+/// Events that may wait to be printed.
+const EVENTS: usize = 256;
+
+/// Where a command listens.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Listen {
+    /// Listen at this address; the default can be reached from this machine only
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
+    pub(crate) bind: SocketAddr,
+}
+
+/// Fetches what a run needs and makes it the home's current one, unless the home has it already.
+pub(crate) fn join(access: &Access, bind: SocketAddr, ticket: &Ticket) -> Result<RunContext, CommandError> {
+    let run = ticket.run.into();
+    if !access.home.runs()?.contains(&run) {
+        let store = access.store().ok_or_else(read_only)?;
+        let secret_key = access.home.key()?.to_bytes();
+        access.runtime().block_on(exchange::join(&access.home, store, secret_key, bind, ticket))?;
+        let context = RunContext::create(&access.home, access.blobs(), &|bytes| access.put(bytes), run)?;
+        sync(access, &[ticket.run, context.genesis.dataset.hash()])?;
+    }
+    access.home.set_current_run(&run)?;
+    Ok(access.run(Some(run))?)
+}
+
+fn read_only() -> CommandError {
+    CommandError::says(Code::Failed, "the home is open for reading only")
+}
+
+/// Runs a node in a home until it is told to stop; `say` hears its events.
+pub(crate) fn run_node(
+    access: Access,
+    context: RunContext,
+    config: DriverConfig,
+    stop: Stop,
+    mut say: impl FnMut(&Event),
+) -> Result<(), CommandError> {
+    let key = access.home.key()?;
+    let (home, lock, store, runtime) = access.into_parts().ok_or_else(read_only)?;
+    let (sender, mut events) = mpsc::channel(EVENTS);
+    let parts = Parts { home, lock, store, context, key };
+    let stopped = stop.watch(runtime.handle());
+    let node = runtime.spawn(driver::run(parts, config, sender, stopped));
+    while let Some(event) = runtime.block_on(events.recv()) {
+        say(&event);
+    }
+    match runtime.block_on(node) {
+        Ok(result) => Ok(result?),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(CommandError::new(Code::Failed, error)),
+    }
+}
+
+/// What ends a node besides Ctrl-C.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Nothing else.
+    OnSignal,
+    /// The end of its standard input: it lives as long as whoever started it.
+    WithStdin,
+}
+
+impl Stop {
+    /// Becomes true when the node is to stop.
+    pub(crate) fn watch(self, runtime: &Handle) -> watch::Receiver<bool> {
+        let (sender, receiver) = watch::channel(false);
+        let signalled = sender.clone();
+        runtime.spawn(async move {
+            signal().await;
+            signalled.send_replace(true);
+            // A second time ends the process at once; what was acknowledged is on the disk.
+            signal().await;
+            std::process::exit(Code::Interrupted as i32);
+        });
+        if self == Self::WithStdin {
+            std::thread::spawn(move || {
+                let mut buffer = [0; 64];
+                while std::io::stdin().read(&mut buffer).is_ok_and(|read| read > 0) {}
+                sender.send_replace(true);
+            });
+        }
+        receiver
+    }
+}
+
+/// Ctrl-C, or the signal by which systems end services.
+async fn signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// `MILLISECONDS:SEED`.
+pub(crate) fn delays(text: &str) -> Result<(Duration, u64), String> {
+    let parsed = text.split_once(':').and_then(|(longest, seed)| Some((longest.parse().ok()?, seed.parse().ok()?)));
+    let (longest, seed) = parsed.ok_or("expected MILLISECONDS:SEED")?;
+    Ok((Duration::from_millis(longest), seed))
+}

@@ -1,0 +1,252 @@
+//! Whole runs over real endpoints on loopback, in one process: every order of events ends in the same model, a cheat is
+//! refused, a node that was away goes on, and an audit of what is left finds everything again.
+
+#[path = "network/forgeries.rs"]
+mod forgeries;
+
+use std::path::Path;
+use std::time::Duration;
+
+use templar_data::bundled;
+use templar_manifest::chain::Chain;
+use templar_manifest::{AuditVerdict, CheckpointId, Hash, RunId, SecretKey, ValidatorSpec, payload};
+use templar_net::Ticket;
+use templar_node::access::Access;
+use templar_node::configure::{RunPlan, configure};
+use templar_node::context::RunContext;
+use templar_node::demo::AccessSink;
+use templar_node::driver::{self, DriverConfig, Parts, Role};
+use templar_node::event::{Event, Refused};
+use templar_node::exchange;
+use templar_node::home::Home;
+use templar_node::workbench::Conduct;
+use templar_store::Store;
+use tokio::sync::{mpsc, watch};
+
+const SETTINGS: [&str; 7] = [
+    "model.sequence_length=16",
+    "inner.steps=3",
+    "inner.batch_sequences=2",
+    "inner.micro_batch_sequences=2",
+    "gauntlet.held_out_pages=2",
+    "model.ffn_size=32",
+    "model.heads=2",
+];
+
+fn key(name: &str) -> SecretKey {
+    SecretKey::from_bytes(Hash::of(name.as_bytes()).as_bytes())
+}
+
+/// A run of two validators and three miners whose first home is ready; the names of all.
+fn stage(dir: &Path, windows: u64) -> (RunId, Vec<&'static str>) {
+    let names = vec!["validator-1", "validator-2", "miner-1", "miner-2", "miner-3"];
+    for name in &names {
+        Home::init(&dir.join(name), &key(name)).unwrap();
+    }
+    let access = Access::write(&dir.join(names[0])).unwrap();
+    let dataset = bundled::import_shakespeare(&mut AccessSink(&access)).unwrap();
+    let validator = |name: &str| {
+        let key = key(name);
+        ValidatorSpec { key: key.public(), stake: 1, chain_anchor: Chain::new(&key, "test").anchor() }
+    };
+    let plan = RunPlan {
+        name: "test".to_owned(),
+        size: "tiny".to_owned(),
+        dataset_id: access.put(payload::encode(&dataset)).unwrap().into(),
+        dataset: &dataset,
+        validators: names[..2].iter().map(|name| validator(name)).collect(),
+        miners: names[2..].iter().map(|name| key(name).public()).collect(),
+        model_seed: Hash::of(b"seed"),
+    };
+    let mut settings: Vec<String> = SETTINGS.iter().map(ToString::to_string).collect();
+    settings.push("model.kv_heads=1".to_owned());
+    settings.push(format!("windows={windows}"));
+    let genesis = configure(&plan, &settings).unwrap();
+    let run: RunId = access.put(payload::encode(&genesis)).unwrap().into();
+    RunContext::create(&access.home, access.blobs(), &|bytes| access.put(bytes), run).unwrap();
+    access.home.set_current_run(&run).unwrap();
+    (run, names)
+}
+
+/// A node that runs in this process.
+struct Running {
+    events: mpsc::Receiver<Event>,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<Result<(), driver::DriverError>>,
+}
+
+async fn start(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>, delays: Option<u64>) -> Running {
+    let home = Home::open(&dir.join(name)).unwrap();
+    let lock = home.lock().unwrap();
+    let store = Store::open(&home.store_dir()).await.unwrap();
+    let secret = key(name);
+    let bind = "127.0.0.1:0".parse().unwrap();
+    if let Some(ticket) = ticket
+        && home.current_run().unwrap().is_none()
+    {
+        exchange::join(&home, &store, secret.to_bytes(), bind, ticket).await.unwrap();
+    }
+    let context = tokio::task::spawn_blocking({
+        let (home, store, handle) = (home.clone(), store.clone(), tokio::runtime::Handle::current());
+        move || {
+            let blobs = templar_store::BlockingStore::new(store.clone(), handle.clone());
+            let put = |bytes: Vec<u8>| handle.block_on(store.put(bytes));
+            if home.current_run().unwrap().is_none() {
+                RunContext::create(&home, &blobs, &put, run).unwrap();
+                home.set_current_run(&run).unwrap();
+            }
+            RunContext::open(&home, &blobs, run).unwrap()
+        }
+    })
+    .await
+    .unwrap();
+    let config = DriverConfig {
+        role: if name.starts_with("validator") { Role::Validator } else { Role::Miner },
+        bind,
+        peers: ticket.map(|ticket| ticket.peers.clone()).unwrap_or_default(),
+        conduct: if name == "miner-3" { Conduct::Noise } else { Conduct::Honest },
+        share: None,
+        delays: delays.map(|seed| (Duration::from_millis(150), seed)),
+    };
+    let (sender, events) = mpsc::channel(1024);
+    let (stop, stopped) = watch::channel(false);
+    let parts = Parts { home, lock, store, context, key: secret };
+    let task = tokio::spawn(driver::run(parts, config, sender, stopped));
+    Running { events, stop, task }
+}
+
+impl Running {
+    async fn until<T>(&mut self, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
+        loop {
+            let event = self.events.recv().await.expect("the node runs");
+            assert!(!matches!(event, Event::Deadline { .. }), "{event:?}");
+            if let Some(found) = wanted(event) {
+                return found;
+            }
+        }
+    }
+
+    async fn end(self) {
+        self.stop.send_replace(true);
+        drop(self.events);
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+/// Runs everybody to the end of the run; the last model and what was refused. With `interrupt` the last two of `order` end
+/// after the first window and start again.
+async fn play(
+    dir: &Path,
+    windows: u64,
+    order: &[usize],
+    delays: Option<u64>,
+    interrupt: bool,
+) -> (CheckpointId, Vec<Refused>) {
+    let (run, names) = {
+        let dir = dir.to_owned();
+        tokio::task::spawn_blocking(move || stage(&dir, windows)).await.unwrap()
+    };
+    let mut first = start(dir, names[0], run, None, delays).await;
+    let ticket: Ticket = first
+        .until(|event| match event {
+            Event::Started { ticket, .. } => Some(ticket),
+            _ => None,
+        })
+        .await
+        .parse()
+        .unwrap();
+    let mut others = Vec::new();
+    for &index in order {
+        others.push(start(dir, names[index], run, Some(&ticket), delays.map(|seed| seed + index as u64)).await);
+    }
+    let mut all_refused = Vec::new();
+    if interrupt {
+        let refused = first
+            .until(|event| match event {
+                Event::Closed { refused, .. } => Some(refused),
+                _ => None,
+            })
+            .await;
+        all_refused.extend(refused);
+        for _ in 0..2 {
+            others.pop().expect("it was started").end().await;
+        }
+        for &index in &order[order.len() - 2..] {
+            others.push(start(dir, names[index], run, Some(&ticket), None).await);
+        }
+    }
+    let checkpoint = first
+        .until(|event| match event {
+            Event::Closed { refused, .. } => {
+                all_refused.extend(refused);
+                None
+            }
+            Event::Finished { checkpoint } => Some(checkpoint),
+            _ => None,
+        })
+        .await;
+    for other in &mut others {
+        let same = other
+            .until(|event| match event {
+                Event::Finished { checkpoint } => Some(checkpoint),
+                _ => None,
+            })
+            .await;
+        assert_eq!(same, checkpoint);
+    }
+    for node in others.into_iter().chain([first]) {
+        node.end().await;
+    }
+    (checkpoint, all_refused)
+}
+
+/// Audits every window from the first validator's home.
+fn audit(dir: &Path) -> Vec<AuditVerdict> {
+    let access = Access::read(&dir.join("validator-1")).unwrap();
+    let context = access.run(None).unwrap();
+    let node = access.fold(&context).unwrap();
+    forgeries::audit(&context, node.closed(), access.blobs()).into_iter().map(|found| found.verdict().clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_order_of_events_ends_in_the_same_model_and_the_cheat_is_refused() {
+    let mut ends = Vec::new();
+    let plays = [
+        ([1, 2, 3, 4], None, false),
+        ([4, 3, 2, 1], Some(1), false),
+        ([3, 1, 4, 2], Some(100), false),
+        // A validator and a miner are away for a while.
+        ([3, 4, 1, 2], None, true),
+    ];
+    for (order, delays, interrupt) in plays {
+        let dir = tempfile::tempdir().unwrap();
+        let (checkpoint, refused) = play(dir.path(), 3, &order, delays, interrupt).await;
+        assert_eq!(refused.len(), 3, "one in each window");
+        let cheat = key("miner-3").public();
+        for refused in &refused {
+            assert_eq!(refused.miner, cheat);
+            assert_eq!(refused.reason, "replay differs from step 1, first in model.embed_tokens.weight");
+        }
+        ends.push(checkpoint);
+        let path = dir.path().to_owned();
+        let verdicts = tokio::task::spawn_blocking(move || audit(&path)).await.unwrap();
+        assert_eq!(verdicts, vec![AuditVerdict::Match; 3]);
+    }
+    assert_eq!(ends, vec![ends[0]; 4]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_audit_finds_every_forgery() {
+    let dir = tempfile::tempdir().unwrap();
+    play(dir.path(), 2, &[1, 2, 3, 4], None, false).await;
+    let path = dir.path().to_owned();
+    tokio::task::spawn_blocking(move || {
+        let access = Access::read(&path.join("validator-1")).unwrap();
+        let context = access.run(None).unwrap();
+        let closed = access.fold(&context).unwrap().closed().to_vec();
+        forgeries::one_changed_blob(&context, &closed, access.blobs());
+        forgeries::one_changed_number(&context, &closed, access.blobs());
+    })
+    .await
+    .unwrap();
+}

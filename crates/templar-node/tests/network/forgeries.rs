@@ -1,0 +1,139 @@
+//! Ways to lie about a window that is closed, by everybody who could together, and that an audit finds each.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use templar_audit::{Evidence, States, WindowAudit, audit_window};
+use templar_manifest::{AuditVerdict, Contribution, Hash, Score, SecretKey, Signed, Verdict, Window, payload};
+use templar_node::context::RunContext;
+use templar_protocol::ClosedWindow;
+use templar_store::{BlobSource, ReadError};
+
+/// Audits closed windows from the first, as far as each leads to the next.
+pub(crate) fn audit(context: &RunContext, closed: &[ClosedWindow], blobs: &dyn BlobSource) -> Vec<WindowAudit> {
+    let evidence = Evidence::new(&context.recipe, &context.dataset, blobs).unwrap();
+    let mut state = context.first_state().unwrap();
+    let mut parameters = context.recipe.initial_parameters();
+    let mut states = States::default();
+    let mut audits = Vec::new();
+    for closed in closed {
+        let auditor = SecretKey::from_bytes(&[1; 32]).public();
+        let found = audit_window(&evidence, &state, closed, &parameters, &mut states, auditor, &mut |_| {});
+        let next = found.after.clone().zip(found.parameters.clone());
+        audits.push(found);
+        let Some(next) = next else { break };
+        (state, parameters) = next;
+    }
+    audits
+}
+
+/// Blobs of which one has rotted; remembers what was read.
+struct Rotten<'a> {
+    blobs: &'a dyn BlobSource,
+    rotten: Option<Hash>,
+    read: Mutex<BTreeSet<Hash>>,
+}
+
+impl BlobSource for Rotten<'_> {
+    fn read(&self, id: &Hash, max_bytes: u64) -> Result<Bytes, ReadError> {
+        let bytes = self.blobs.read(id, max_bytes)?;
+        self.read.lock().unwrap().insert(*id);
+        if self.rotten == Some(*id) {
+            // What every source says of bytes that do not hash to their name.
+            return Err(ReadError::Corrupt { id: *id, reason: "one bit is another".to_owned() });
+        }
+        Ok(bytes)
+    }
+
+    fn contains(&self, id: &Hash) -> bool {
+        self.blobs.contains(id)
+    }
+}
+
+/// Every blob that the audit reads, and every one that its records name and that is here, rotten in turn.
+pub(crate) fn one_changed_blob(context: &RunContext, closed: &[ClosedWindow], blobs: &dyn BlobSource) {
+    let healthy = Rotten { blobs, rotten: None, read: Mutex::default() };
+    assert!(audit(context, closed, &healthy).iter().all(|found| *found.verdict() == AuditVerdict::Match));
+    let read = healthy.read.into_inner().unwrap();
+    for named in closed.iter().flat_map(|closed| &closed.contributions).map(Signed::payload) {
+        assert!(read.contains(&named.delta.hash()) && read.contains(&named.trace.hash()));
+    }
+    for closed in closed {
+        assert!(read.contains(&closed.window.checkpoint.hash()));
+    }
+    assert!(read.len() > 30, "{}", read.len());
+    for id in read {
+        let rotten = Rotten { blobs, rotten: Some(id), read: Mutex::default() };
+        let found = audit(context, closed, &rotten);
+        let mismatch = found.iter().any(|found| matches!(found.verdict(), AuditVerdict::Mismatch { .. }));
+        assert!(mismatch, "blob {id} has rotted and nobody noticed");
+    }
+}
+
+/// The key of a validator of the test.
+fn signing_key(named: &templar_manifest::PublicKey) -> SecretKey {
+    let names = ["validator-1", "validator-2", "miner-1", "miner-2", "miner-3"];
+    names.into_iter().map(super::key).find(|key| key.public() == *named).expect("a key of the test")
+}
+
+/// Puts a changed score into a window, signed by its validator and named by the record.
+fn with_score(closed: &ClosedWindow, change: impl Fn(&mut Score)) -> ClosedWindow {
+    let mut forged = closed.clone();
+    let mut score = forged.scores[0].payload().clone();
+    change(&mut score);
+    forged.scores[0] = Signed::sign(score.clone(), &signing_key(&score.validator));
+    forged.window.scores[0] = forged.scores[0].id().into();
+    named(forged)
+}
+
+fn with_record(closed: &ClosedWindow, change: impl Fn(&mut Window)) -> ClosedWindow {
+    let mut forged = closed.clone();
+    change(&mut forged.window);
+    named(forged)
+}
+
+fn with_contribution(closed: &ClosedWindow, index: usize, change: impl Fn(&mut Contribution)) -> ClosedWindow {
+    let mut forged = closed.clone();
+    let mut contribution = forged.contributions[index].payload().clone();
+    change(&mut contribution);
+    forged.contributions[index] = Signed::sign(contribution.clone(), &signing_key(&contribution.miner));
+    named(forged)
+}
+
+/// The record's id as its signers would give it.
+fn named(mut closed: ClosedWindow) -> ClosedWindow {
+    closed.record = payload::id_of(&closed.window).into();
+    closed
+}
+
+/// Numbers of the first window, changed one at a time and signed again by those whose they are.
+pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], blobs: &dyn BlobSource) {
+    let first = &closed[0];
+    let refused = first.window.outcomes.iter().position(|outcome| matches!(outcome.verdict, Verdict::Refused(_)));
+    let refused = refused.expect("the cheat is refused");
+    let honest = (refused + 1) % first.contributions.len();
+    let other_delta = first.contributions[(refused + 2) % first.contributions.len()].payload().clone();
+    let forgeries = [
+        ("a loss", with_score(first, |score| score.entries[honest].assigned_after_nanonats += 1)),
+        ("a loss before", with_score(first, |score| score.entries[honest].unassigned_before_nanonats += 1)),
+        ("a seed", with_score(first, |score| score.seed = Hash::of(b"another"))),
+        ("a weight", with_score(first, |score| score.row.iter_mut().for_each(|weight| weight.weight_ppm -= 1))),
+        ("a checkpoint", with_record(first, |record| record.checkpoint = Hash::of(b"another").into())),
+        ("a held-out loss", with_record(first, |record| record.held_out_loss_nanonats -= 1)),
+        ("a balance", with_record(first, |record| record.ledger_root = Hash::of(b"another"))),
+        ("a mint", with_record(first, |record| record.mints[0].amount_micros += 1)),
+        ("a pardon", with_record(first, |record| record.outcomes[refused].verdict = Verdict::Aggregated)),
+        ("a reserve", with_record(first, |record| record.outcomes[honest].verdict = Verdict::Reserve)),
+        ("a reveal", with_record(first, |record| record.reveals[0].value = Hash::of(b"another"))),
+        ("a swapped delta", with_contribution(first, honest, |claimed| claimed.delta = other_delta.delta)),
+        ("a training loss", with_contribution(first, honest, |claimed| claimed.loss_nanonats -= 1)),
+        ("a state", with_contribution(first, honest, |claimed| claimed.state_out = other_delta.state_out)),
+    ];
+    for (name, forged) in forgeries {
+        assert_ne!(forged, *first, "{name} was not changed");
+        let found = audit(context, std::slice::from_ref(&forged), blobs);
+        let verdict = found[0].verdict();
+        assert!(matches!(verdict, AuditVerdict::Mismatch { .. }), "{name}: {verdict:?}");
+    }
+}
