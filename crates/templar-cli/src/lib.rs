@@ -18,6 +18,7 @@ mod participant;
 mod printer;
 mod progress;
 mod reference;
+mod refold;
 mod view;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -14,7 +14,7 @@ use templar_manifest::{
 use templar_node::access::{Access, AccessError};
 use templar_node::context::{RunContext, RunError};
 use templar_node::journal::Journal;
-use templar_protocol::{ClosedWindow, Entry, Input, Node, RunState};
+use templar_protocol::{ClosedWindow, Entry, Node, RunState};
 use templar_store::ReadError;
 use templar_train::{MinerState, tensors};
 
@@ -26,6 +26,7 @@ use crate::offline::Network;
 use crate::participant::sync;
 use crate::printer::count;
 use crate::reference::parse_window;
+use crate::refold::refold;
 
 /// Recompute what the records say, from blobs alone
 ///
@@ -118,25 +119,8 @@ impl Auditor<'_> {
     /// Takes every entry of the journal through the rules again, as far as they go.
     fn fold(&self, findings: &mut Findings) -> Result<Node, CommandError> {
         let records = Journal::read(&self.access.home.run_dir(&self.context.run))?;
-        let mut node = Node::new(self.context.first_state().map_err(AccessError::from)?, None);
-        let mut verdict = AuditVerdict::Match;
-        for (index, record) in records.iter().enumerate() {
-            let refused = |reason: String| mismatch(format!("entry {index} of the journal is refused: {reason}"));
-            let taken = Entry::decode(record)
-                .map_err(|error| refused(error.to_string()))
-                .and_then(|entry| node.step(Input::Entry(entry)).map_err(|error| refused(error.to_string())));
-            if let Err(refused) = taken {
-                verdict = refused;
-                break;
-            }
-        }
-        for closed in node.closed() {
-            if let Err(error) = closed.check_certificates(&self.context.genesis) {
-                verdict = mismatch(format!("window {}: {error}", closed.window.window));
-                break;
-            }
-        }
-        findings.journal(records.len(), &verdict);
+        let (node, wrong) = refold(self.context, &records)?;
+        findings.journal(records.len(), &wrong.map_or(AuditVerdict::Match, mismatch));
         Ok(node)
     }
 

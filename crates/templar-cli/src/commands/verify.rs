@@ -10,6 +10,7 @@ use crate::error::{Code, CommandError, CommandResult};
 use crate::index::{Fault, Index};
 use crate::invocation::Invocation;
 use crate::printer::{Tone, bytes, count};
+use crate::refold::refold;
 use crate::view::Nature;
 
 /// Check everything that is in the home: hashes, signatures, links
@@ -70,8 +71,10 @@ fn journals(access: &Access, counts: &mut Counts, faults: &mut Vec<String>) -> R
         let checked = || -> Result<usize, CommandError> {
             let records = Journal::read(&access.home.run_dir(&run))?;
             let context = RunContext::open(&access.home, access.blobs(), run)?;
-            context.fold(None, &records)?;
-            Ok(records.len())
+            match refold(&context, &records)? {
+                (_, None) => Ok(records.len()),
+                (_, Some(wrong)) => Err(CommandError::says(Code::Verification, wrong)),
+            }
         };
         match checked() {
             Ok(entries) => counts.entries += entries,

@@ -1,0 +1,11 @@
+//! The program as people and scripts run it: a whole run by hand in one home, and everything that can go wrong on the way.
+//!
+//! Runs are tiny (one layer, pages of 32 tokens), so that a window takes milliseconds; what is compared are hashes, exit
+//! codes and the words of errors. The library's own tests say why the numbers are right.
+
+mod arguments;
+mod home;
+mod resume;
+mod tampering;
+mod validators;
+mod walk;

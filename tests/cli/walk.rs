@@ -1,0 +1,119 @@
+//! The manual way through a run, with one home that is miner and validator.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::home::{Home, hash};
+
+#[test]
+fn a_run_from_init_to_export() {
+    let home = Home::new("walk");
+    let key = hash(&home.ok(["key", "show"]), "key");
+    let dataset = home.ok(["dataset", "import", "--bundled"]);
+    let id = hash(&dataset, "dataset");
+    assert_eq!(home.ok(["dataset", "show", &id[..8]])["manifest"]["name"], "shakespeare");
+    assert_eq!(home.ok(["dataset", "verify", "shakespeare"])["verdict"], "match");
+    assert!(home.ok(["dataset", "sample", &id, "--page", "3"])["text"].as_str().unwrap().len() > 20);
+
+    let run = home.run_new(&[], &[]);
+    assert_eq!(run["genesis"]["registration"]["listed"], json!([key]));
+    assert_eq!(run["genesis"]["inner"]["steps"], 4);
+    assert_eq!(home.run_new(&[], &[]), run, "the same configuration is the same run");
+    assert_eq!(home.ok(["run", "show"]), run);
+    assert_eq!(home.ok(["run", "list"])["runs"][0]["current"], true);
+    let first = hash(&run, "checkpoint");
+
+    let mut losses = Vec::new();
+    for window in ["0", "1"] {
+        let trained = home.ok(["train", "--window", window]);
+        assert!(trained["ratio_fp32"].as_f64().unwrap() > 2.0 * trained["ratio_bf16"].as_f64().unwrap() * 0.99);
+        let again = home.ok(["train", "--window", window]);
+        assert_eq!((again["already"].clone(), &again["contribution"]), (json!(true), &trained["contribution"]));
+        let cut = home.ok(["close", "--commits", "--window", window]);
+        assert_eq!(cut["contributions"][0]["contribution"], trained["contribution"]);
+        let score = home.ok(["score", "--window", window]);
+        assert_eq!(score["entries"][0]["replay"], "match");
+        assert_eq!(home.ok(["score", "--window", window])["score"], score["score"]);
+        let closed = home.ok(["close", "--window", window]);
+        assert_eq!(closed["closed"], true);
+        assert_eq!(closed["manifest"]["outcomes"][0]["verdict"], "aggregated");
+        assert_eq!(home.ok(["close", "--window", window]), closed);
+        losses.push(closed["held_out_loss"].as_f64().unwrap());
+        assert_eq!(home.ok(["train", "--window", window])["verdict"], "match", "a closed window reproduces");
+    }
+    assert!(losses[1] < losses[0], "{losses:?}");
+
+    let status = home.ok(["status"]);
+    assert_eq!((status["window"].clone(), status["phase"].clone()), (json!(2), json!("commit")));
+    assert_eq!(status["balances"]["minted_micros"], 2_000_000);
+    assert_eq!(status["awaited"][0]["what"], "contribution");
+    assert_eq!(home.ok(["log"])["windows"].as_array().unwrap().len(), 2);
+    audits(&home);
+    objects(&home, &first);
+    text(&home);
+}
+
+/// All windows, one window, without a network, and signed.
+fn audits(home: &Home) {
+    let all = home.ok(["audit", "--all"]);
+    assert_eq!((all["verdict"].clone(), all["windows"].clone()), (json!("match"), json!(2)));
+    let offline = home.ok(["audit", "--window", "1", "--offline"]);
+    assert_eq!((offline["verdict"].clone(), offline["windows"].clone()), (json!("match"), json!(1)));
+    assert!(["unshared", "not available"].contains(&offline["network"].as_str().unwrap()), "{offline}");
+    let signed = home.fails(0, ["audit", "--sign"]).lines();
+    let window = signed.iter().find(|line| line["type"] == "window").unwrap();
+    let audit = home.ok(["show", &hash(window, "audit")]);
+    assert_eq!(audit["kind"], "audit");
+    assert_eq!(audit["contents"]["record_verdict"], "match");
+    let said = home.say(["audit"]);
+    assert_eq!(said.out.lines().last(), Some("match: 2 windows, 2 contributions"), "{said:?}");
+}
+
+/// Every object can be shown, by hash and prefix, and links lead both ways.
+fn objects(home: &Home, first: &str) {
+    let record = home.ok(["show", "w1"]);
+    assert_eq!(record["kind"], "window");
+    let previous = record["contents"]["previous"].as_str().unwrap().to_owned();
+    assert_eq!(home.ok(["show", &previous[..12]])["id"], previous.as_str());
+    assert_eq!(home.ok(["show", "@"])["id"], record["contents"]["checkpoint"]);
+    let mut kinds = BTreeSet::new();
+    for link in record["links"].as_array().unwrap() {
+        let id = link["id"].as_str().unwrap();
+        let object = home.ok(["show", id]);
+        assert_eq!(object["kind"], link["kind"], "{link}");
+        let back = object["named_by"].as_array().unwrap();
+        assert!(back.iter().any(|by| by["id"] == record["id"] && by["field"] == link["field"]), "{link}");
+        kinds.insert(link["kind"].as_str().unwrap().to_owned());
+        for link in object["links"].as_array().unwrap() {
+            kinds.insert(link["kind"].as_str().unwrap().to_owned());
+            if let "delta" | "trace" = link["kind"].as_str().unwrap() {
+                let parts = home.ok(["show", link["id"].as_str().unwrap()]);
+                assert_eq!(parts["contents"]["window"], 1, "{parts}");
+            }
+        }
+    }
+    for kind in ["genesis", "checkpoint", "contribution", "cut", "score", "window", "delta", "trace", "state", "tensor"]
+    {
+        assert!(kinds.contains(kind), "{kind} is not reached from a record: {kinds:?}");
+    }
+    assert_eq!(home.ok(["show", first])["contents"]["window"], 0);
+    let verified = home.ok(["verify"]);
+    assert_eq!((verified["verdict"].clone(), verified["missing"].clone()), (json!("match"), json!(0)), "{verified}");
+}
+
+/// The model leaves as text and as a folder.
+fn text(home: &Home) {
+    let greedy = home.ok(["generate", "--prompt", "To be", "--tokens", "5"]);
+    assert!(!greedy["text"].as_str().unwrap().is_empty());
+    let drawn =
+        |seed| home.ok(["generate", "--checkpoint", "w0", "--tokens", "8", "--temperature", "1", "--seed", seed]);
+    assert_eq!(drawn("a"), drawn("a"));
+    assert_ne!(drawn("a")["text"], drawn("b")["text"]);
+    let folder = home.path().with_file_name("hf");
+    home.ok(["export", "@", "--hf", folder.to_str().unwrap()]);
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        assert!(folder.join(file).is_file(), "{file}");
+    }
+    home.fails(1, ["export", "@", "--hf", folder.to_str().unwrap()]);
+}
