@@ -107,7 +107,9 @@ impl<const N: usize> Visitor<'_> for ArrayVisitor<N> {
 }
 
 /// The inverse of [`serialize_bytes`].
-pub(crate) fn deserialize_bytes<'de, const N: usize, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; N], D::Error> {
+pub(crate) fn deserialize_bytes<'de, const N: usize, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<[u8; N], D::Error> {
     if deserializer.is_human_readable() {
         deserializer.deserialize_str(ArrayVisitor::<N>)
     } else {

@@ -50,8 +50,7 @@ impl PublicKey {
 
     /// Checks that `signature` is this key's over `message`, strictly (RFC 8032 with no malleable or small-order forms).
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), KeyError> {
-        let key =
-            ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| KeyError::NotAPoint(self.short()))?;
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| KeyError::NotAPoint(self.short()))?;
         key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0))
             .map_err(|_| KeyError::BadSignature(self.short()))
     }

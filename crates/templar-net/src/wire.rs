@@ -17,7 +17,7 @@ use crate::peer::PeerAddr;
 pub const SYNC_ALPN: &[u8] = b"templar/sync/0";
 
 /// The longest frame that carries a reply.
-pub(crate) const MAX_REPLY: usize = 1 << 20;
+pub(crate) const MAX_REPLY: usize = templar_manifest::MAX_PAYLOAD_BYTES + 1024;
 
 /// The longest frame that carries a request.
 pub(crate) const MAX_REQUEST: usize = 4 << 10;

@@ -3,6 +3,7 @@
 //! What is interrupted goes on from its last snapshot and ends in the same contribution. Blobs are on the disk before the
 //! contribution that names them is signed.
 
+mod lacking;
 mod reproduce;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use templar_train::StepReport;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::events;
 use crate::invocation::Invocation;
+use crate::network::Listen;
 use crate::participant::{Participant, interruption};
 use crate::printer::{Printer, bytes, nats};
 use crate::reference::parse_window;
@@ -37,6 +39,8 @@ pub(crate) struct Args {
     /// Whose contribution of a closed window is trained again [default: this home's]
     #[arg(long, value_name = "KEY")]
     miner: Option<PublicKey>,
+    #[command(flatten)]
+    listen: Listen,
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
     #[arg(long)]
     run: Option<String>,
@@ -62,6 +66,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         let text = format!("window {} is cut without a contribution of this home", args.window);
         return Err(CommandError::says(Code::Failed, text).hint("the next window opens when this one is closed"));
     }
+    lacking::bring(invocation, &mut participant, args.listen.bind)?;
     let contribution = train(invocation, &participant, args)?;
     participant.sync(&named_blobs(&participant, &contribution)?)?;
     participant.replica.contribute(contribution.clone())?;

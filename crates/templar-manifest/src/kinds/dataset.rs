@@ -87,7 +87,10 @@ impl Payload for Dataset {
         }
         let token_bytes = if self.vocab_size <= 1 << 16 { 2 } else { 4 };
         if self.token_bytes != token_bytes {
-            return Err(format!("token_bytes is {}, a vocabulary of {} takes {token_bytes}", self.token_bytes, self.vocab_size));
+            return Err(format!(
+                "token_bytes is {}, a vocabulary of {} takes {token_bytes}",
+                self.token_bytes, self.vocab_size
+            ));
         }
         if self.held_out.every < 2 {
             return Err("held_out.every is below 2: nothing would be left to train on".to_owned());
@@ -95,7 +98,8 @@ impl Payload for Dataset {
         for (name, shards) in [("training", &self.training), ("validation", &self.validation)] {
             for (index, shard) in shards.iter().enumerate() {
                 let last = index + 1 == shards.len();
-                if shard.tokens == 0 || shard.tokens > self.shard_tokens || (!last && shard.tokens != self.shard_tokens) {
+                if shard.tokens == 0 || shard.tokens > self.shard_tokens || (!last && shard.tokens != self.shard_tokens)
+                {
                     return Err(format!("{name} shard {index} has {} tokens", shard.tokens));
                 }
             }

@@ -1,0 +1,63 @@
+//! What training lacks: the model of the open window, from the deltas that are here or from peers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use templar_node::exchange::{self, Destination, Wanted};
+use templar_node::peers;
+
+use crate::error::{Code, CommandError};
+use crate::invocation::Invocation;
+use crate::participant::Participant;
+use crate::printer::count;
+
+/// How long peers are waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Brings the model that the open window starts from: every closed window's deltas are applied to the one before, as far as
+/// they are here; what is still missing comes from the peers that this home knows.
+pub(super) fn bring(
+    invocation: &Invocation,
+    participant: &mut Participant,
+    bind: SocketAddr,
+) -> Result<(), CommandError> {
+    let closed = participant.node().closed().to_vec();
+    let here = |participant: &Participant, id: &templar_manifest::CheckpointId| {
+        participant.access.blobs().contains(&id.hash())
+    };
+    for window in &closed {
+        let record = &window.window;
+        if here(participant, &record.checkpoint) || !here(participant, &record.checkpoint_before) {
+            continue;
+        }
+        let (before, contributions) = (record.checkpoint_before, &window.contributions);
+        match participant.bench.apply(before, record.window, &record.outcomes, contributions) {
+            Ok(applied) if applied.id == record.checkpoint => {}
+            Ok(applied) => {
+                let (window, said, found) = (record.window, record.checkpoint, applied.id);
+                let text = format!("window {window}: checkpoint is recorded as {said}, found {found}");
+                return Err(CommandError::says(Code::Verification, text));
+            }
+            Err(error) if error.missing().is_some() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let state = participant.state();
+    if here(participant, &state.checkpoint()) {
+        return Ok(());
+    }
+    let known = peers::load(&participant.access.home)?;
+    if known.is_empty() {
+        // Training names what is missing, and what to do.
+        return Ok(());
+    }
+    let peers = count(known.len() as u64, "known peer");
+    invocation.printer.talk(format_args!("asking {peers} for the model of window {}", state.window()));
+    let access = &participant.access;
+    let Some(store) = access.store() else { return Ok(()) };
+    let secret_key = access.home.key()?.to_bytes();
+    let to = Destination { home: &access.home, store, secret_key, bind };
+    let wanted = Wanted::Window(state.window());
+    access.runtime().block_on(exchange::visit(&to, &mut participant.replica, &[], wanted, PATIENCE))?;
+    Ok(())
+}
