@@ -5,6 +5,7 @@
 
 mod arguments;
 mod home;
+mod liars;
 mod resume;
 mod tampering;
 mod validators;

@@ -6,7 +6,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::home::{Home, hash};
+use super::home::{Home, Said, hash};
 
 struct Turns {
     home: Home,
@@ -14,15 +14,16 @@ struct Turns {
 }
 
 impl Turns {
-    /// Homes for four keys; the first one's is used by all.
-    fn new() -> Self {
+    /// So many keys, in order; one home for all.
+    fn new(count: usize) -> Self {
         let home = Home::new("0");
         let mut keys = Vec::new();
-        for seed in ["0", "1", "2", "3"] {
-            let of = Home::new(seed);
+        for seed in 0..count {
+            let of = Home::new(&seed.to_string());
             let public = hash(&of.ok(["key", "show"]), "key");
             keys.push((public, fs::read_to_string(of.path().join("key")).unwrap()));
         }
+        keys.sort();
         Self { home, keys }
     }
 
@@ -33,21 +34,50 @@ impl Turns {
     }
 }
 
-#[test]
-fn two_validators_close_a_window_together() {
-    let turns = Turns::new();
-    let home = &turns.home;
-    home.ok(["dataset", "import", "--bundled"]);
+/// The first keys validate, the others mine.
+fn roles(turns: &Turns, validators: usize) {
     let mut arguments = Vec::new();
-    for who in [0, 1] {
+    for who in 0..validators {
         let anchor = hash(&turns.act_as(who).ok(["key", "show", "--anchor", "test"]), "anchor");
         arguments.extend(["--validator".to_owned(), format!("{}:1:{anchor}", turns.keys[who].0)]);
     }
-    for who in [2, 3] {
-        arguments.extend(["--miner".to_owned(), turns.keys[who].0.clone()]);
+    for (miner, _) in &turns.keys[validators..] {
+        arguments.extend(["--miner".to_owned(), miner.clone()]);
     }
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    home.run_new(&arguments, &[]);
+    turns.home.ok(["dataset", "import", "--bundled"]);
+    turns.home.run_new(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+}
+
+#[test]
+fn a_silent_validator_of_four_does_not_stop_the_others() {
+    let turns = Turns::new(5);
+    roles(&turns, 4);
+    turns.act_as(4).ok(["train", "--window", "0"]);
+    // Validator 0 proposes window 0; validator 3 never says a word.
+    let round = |code: i32, command: &[&str]| -> Vec<Said> {
+        (0..3)
+            .map(|who| turns.act_as(who).say([command, &["--json"]].concat()))
+            .inspect(|said| {
+                assert!([0, code].contains(&said.code), "{command:?}: {said:?}");
+            })
+            .collect()
+    };
+    round(5, &["close", "--commits", "--window", "0"]);
+    round(5, &["close", "--commits", "--window", "0"]);
+    round(5, &["close", "--commits", "--window", "0"]);
+    let waits = turns.act_as(0).fails(5, ["score", "--window", "0"]).last();
+    assert_eq!(waits["awaited"], json!([{"key": turns.keys[3].0, "what": "reveal"}]));
+    assert!(round(0, &["score", "--window", "0", "--late"]).iter().all(|said| said.code == 0));
+    let last = round(5, &["close", "--window", "0"]).pop().unwrap().last();
+    assert_eq!((last["closed"].clone(), last["signatures"].clone()), (json!(true), json!(3)), "{last}");
+    assert_eq!(turns.home.ok(["audit"])["verdict"], "match");
+}
+
+#[test]
+fn two_validators_close_a_window_together() {
+    let turns = Turns::new(4);
+    let home = &turns.home;
+    roles(&turns, 2);
     // Validators propose in turn, so in one of two windows each of them is the one that votes.
     for window in ["0", "1"] {
         turns.act_as(0).fails(1, ["train", "--window", window]);

@@ -39,9 +39,24 @@ use invocation::Invocation;
 use offline::Network;
 use printer::{Mode, Printer};
 
+/// What the help of the whole says at its end.
+const MORE: &str = "\
+Exit codes:
+  0  done                           5    done in part, or something is missing
+  1  not done                      10    there is no home
+  2  the command line is wrong     11    the home is in use
+  3  not found                     12    the key cannot be used
+  4  verification failed          130    interrupted        255  a bug
+
+Environment:
+  TEMPLAR_HOME       the home, where --home names none
+  TEMPLAR_ISA        soft, avx2, avx512 or neon: the kernels that compute; no result depends on it
+  RAYON_NUM_THREADS  threads that compute; no result depends on it
+  NO_COLOR           no colour";
+
 /// Decentralised training in which every claim can be recomputed: nothing to trust but hashes.
 #[derive(Debug, Parser)]
-#[command(name = "templar", version, propagate_version = false, max_term_width = 100)]
+#[command(name = "templar", version, propagate_version = false, max_term_width = 100, after_long_help = MORE)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -51,6 +66,7 @@ struct Cli {
 
 /// What every command takes.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
 struct Global {
     /// The home: a directory with a key, blobs and runs [default: TEMPLAR_HOME, else ~/.templar]
     #[arg(long, global = true, value_name = "DIR")]
@@ -188,7 +204,7 @@ pub fn reference() -> String {
     let mut command = Cli::command();
     command.build();
     describe(&mut command, &mut text);
-    text
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 fn describe(command: &mut clap::Command, text: &mut String) {

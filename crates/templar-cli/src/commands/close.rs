@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Close commitments also when nobody has contributed
     #[arg(long, requires = "commits")]
     empty: bool,
+    /// Do not wait: count deltas that are not here as withheld
+    #[arg(long, conflicts_with = "commits")]
+    late: bool,
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
     #[arg(long)]
     run: Option<String>,
@@ -110,7 +113,7 @@ fn window(invocation: &Invocation, participant: &mut Participant, args: &Args) -
                 let signed = node.contribution(&contribution).ok_or_else(|| {
                     CommandError::says(Code::Verification, format_args!("contribution {contribution} is in no cut"))
                 })?;
-                let replay = participant.bench.confirm(node.state(), signed.payload(), false);
+                let replay = participant.bench.confirm(node.state(), signed.payload(), args.late);
                 let replay = replay.map_err(|error| with_fetch(error.into(), args.window))?;
                 let measured = Measured::Confirmed { window: args.window, miner, replay };
                 participant.replica.submit(Input::Measured(measured))?;

@@ -15,7 +15,7 @@ use crate::invocation::{Invocation, checkpoint};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The text to continue
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     prompt: String,
     /// A hash, four or more digits of one, @ for the current checkpoint, or wN for the one after window N
     #[arg(long, default_value = "@", value_name = "HASH|@|wN")]

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long)]
     name: Option<String>,
     /// Where the text comes from, in words
-    #[arg(long, default_value = "", value_name = "TEXT")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     source: String,
     /// The token that ends a document [default: the first known one that the tokenizer has]
     #[arg(long, value_name = "TOKEN")]

@@ -1,0 +1,140 @@
+//! A validator alone certifies what it likes. Whatever it lies about, the audit finds it from the blobs.
+//!
+//! The liar follows the protocol in every byte: its entries are signed, its record follows from its score, and its own
+//! node takes them. Only the facts about tensors are not so.
+
+use std::sync::Arc;
+
+use templar_manifest::{Hash, Refusal, Replay, ScoreEntry, Signed};
+use templar_node::access::Access;
+use templar_node::replica::Replica;
+use templar_node::workbench::{Conduct, TrainWatch, Workbench};
+use templar_protocol::{Input, Measured, Output};
+use templar_train::StepReport;
+
+use super::home::{Home, Said};
+
+/// What a liar changes.
+#[derive(Default)]
+struct Lie {
+    conduct: Conduct,
+    score: Option<fn(&mut ScoreEntry)>,
+    checkpoint: bool,
+    held_out_loss: bool,
+}
+
+struct Silent;
+
+impl TrainWatch for Silent {
+    fn step(&mut self, _report: &StepReport) {}
+}
+
+/// Does the whole of window 0 as miner and only validator, lying.
+fn window(home: &Home, lie: &Lie) {
+    let access = Access::write(&home.path()).unwrap();
+    let context = access.run(None).unwrap();
+    let (store, handle) = (access.store().unwrap().clone(), access.runtime().handle().clone());
+    let keep = Arc::new(move |bytes| handle.block_on(store.put(bytes)));
+    let bench = Workbench::new(context.clone(), access.home.clone(), access.shared_blobs(), keep).unwrap();
+    let mut replica = Replica::open(&access.home, context, access.home.key().unwrap()).unwrap();
+    for _ in 0..20 {
+        let node = replica.node().clone();
+        let state = node.state();
+        let mut contributions: Vec<Signed<_>> = node.contributions().cloned().collect();
+        contributions.sort_by_key(|signed| signed.payload().miner);
+        let todo = node.todo().into_iter().find(|output| !matches!(output, Output::Timer { .. }));
+        match todo.expect("something to do") {
+            Output::Train { .. } => {
+                let me = replica.me();
+                let trained = bench.train(state, me, 4, lie.conduct, &mut Silent, &|_| {}).unwrap();
+                replica.contribute(trained).unwrap();
+            }
+            Output::Sign(document) => drop(replica.sign(document).unwrap()),
+            Output::Reveal { .. } => drop(replica.reveal().unwrap()),
+            Output::Judge(plan) => {
+                let mut entries = bench.judge(state, &plan, &contributions, false).unwrap();
+                if let Some(change) = lie.score {
+                    entries.iter_mut().for_each(change);
+                }
+                let measured = Measured::Judged { window: plan.window, seed: plan.seed, entries };
+                replica.submit(Input::Measured(measured)).unwrap();
+            }
+            Output::Apply { window, outcomes, .. } => {
+                let applied = bench.apply(state.checkpoint(), window, &outcomes, &contributions).unwrap();
+                let checkpoint = if lie.checkpoint { Hash::of(b"a lie").into() } else { applied.id };
+                let held_out_loss_nanonats = applied.held_out_loss_nanonats - u64::from(lie.held_out_loss);
+                let measured = Measured::Applied { window, outcomes, checkpoint, held_out_loss_nanonats };
+                replica.submit(Input::Measured(measured)).unwrap();
+            }
+            other => panic!("{other:?}"),
+        }
+        if !replica.node().closed().is_empty() {
+            return;
+        }
+    }
+    panic!("the window does not close");
+}
+
+/// What the audit says about a lie.
+fn audited(lie: &Lie) -> Said {
+    let home = Home::with_run("liar", &[]);
+    window(&home, lie);
+    home.fails(4, ["audit"])
+}
+
+/// The part of the first window that the audit does not find again, and why.
+fn part(said: &Said, part: &str) -> String {
+    let lines = said.lines();
+    let window = lines.iter().find(|line| line["type"] == "window").unwrap();
+    assert_eq!(window[part]["verdict"], "mismatch", "{window}");
+    window[part]["what"].as_str().unwrap().to_owned()
+}
+
+fn contribution(said: &Said) -> String {
+    let lines = said.lines();
+    let line = lines.iter().find(|line| line["type"] == "contribution").unwrap();
+    assert_eq!(line["verdict"], "mismatch", "{line}");
+    line["what"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_truth_passes() {
+    let home = Home::with_run("liar", &[]);
+    window(&home, &Lie::default());
+    assert_eq!(home.ok(["audit"])["verdict"], "match");
+}
+
+#[test]
+fn a_loss_that_was_not_measured() {
+    let said = audited(&Lie { score: Some(|entry| entry.unassigned_after_nanonats -= 1), ..Lie::default() });
+    assert!(part(&said, "record").contains("unassigned_after_nanonats is "), "{said:?}");
+}
+
+#[test]
+fn a_refusal_of_honest_work() {
+    let refuse = |entry: &mut ScoreEntry| {
+        entry.replay = Replay::Refused(Refusal::Mismatch { step: 1, tensor: "model.norm.weight".to_owned() });
+    };
+    let said = audited(&Lie { score: Some(refuse), ..Lie::default() });
+    assert!(contribution(&said).contains("it replays to its hash"), "{said:?}");
+    part(&said, "record");
+}
+
+#[test]
+fn an_accepted_delta_that_nobody_computed() {
+    let accept = |entry: &mut ScoreEntry| entry.replay = Replay::Match;
+    let said = audited(&Lie { conduct: Conduct::Noise, score: Some(accept), ..Lie::default() });
+    assert!(contribution(&said).contains("recorded as accepted; replay differs from step 1"), "{said:?}");
+}
+
+#[test]
+fn a_checkpoint_that_is_not_the_outer_step() {
+    let said = audited(&Lie { checkpoint: true, ..Lie::default() });
+    assert!(part(&said, "checkpoint").contains("is recorded as"), "{said:?}");
+}
+
+#[test]
+fn a_held_out_loss_that_is_too_good() {
+    let said = audited(&Lie { held_out_loss: true, ..Lie::default() });
+    assert!(part(&said, "checkpoint").contains("held_out_loss_nanonats is"), "{said:?}");
+}
