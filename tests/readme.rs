@@ -1,0 +1,69 @@
+//! README says what is so: the hash that the demo ends in, the commands, and the window by hand, run as it is written.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use templar_node::demo::DEFAULT_CHECKPOINT;
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The first block of shell commands under a heading.
+fn commands<'a>(readme: &'a str, heading: &str) -> &'a str {
+    let section = readme.split_once(heading).unwrap_or_else(|| panic!("README has no section {heading}")).1;
+    section.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0
+}
+
+#[test]
+fn the_hash_is_the_demos() {
+    assert_eq!(DEFAULT_CHECKPOINT.len(), 64);
+    assert!(readme().contains(&format!("```text\n{DEFAULT_CHECKPOINT}\n```")));
+}
+
+#[test]
+fn the_two_commands_are_these() {
+    let readme = readme();
+    let first: Vec<&str> = commands(&readme, "## Watch a run")
+        .lines()
+        .map(|line| line.split_once('#').map_or(line, |(command, _)| command).trim())
+        .collect();
+    assert_eq!(first, ["cargo run --release -- demo", "cargo test --release"]);
+}
+
+#[test]
+fn a_window_by_hand_is_as_written() {
+    let readme = readme();
+    let script = commands(&readme, "## A window by hand");
+    let program = Path::new(env!("CARGO_BIN_EXE_templar"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    // Whatever fails, nothing that was started in the background stays. Output goes to files, since a pipe would be held
+    // open by whatever stayed all the same.
+    let guarded = format!("set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
+    let file = |name: &str| std::fs::File::create(dir.path().join(name)).unwrap();
+    let mut child = Command::new("bash")
+        .args(["-c", &guarded])
+        .current_dir(dir.path())
+        .env("PATH", path)
+        .env_remove("TEMPLAR_HOME")
+        .stdin(Stdio::null())
+        .stdout(file("said"))
+        .stderr(file("complained"))
+        .spawn()
+        .unwrap();
+    let bash = child.id();
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait()));
+    let status = ended.recv_timeout(Duration::from_secs(240)).map(|status| status.unwrap().success());
+    if status.is_err() {
+        // The trap ends the rest.
+        Command::new("kill").arg(bash.to_string()).status().unwrap();
+    }
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    let (out, err) = (read("said"), read("complained"));
+    assert_eq!(status, Ok(true), "{out}\n{err}");
+    assert!(out.contains("match: 1 window, 2 contributions"), "{out}\n{err}");
+    assert_eq!(out.matches("contribution ").count() - out.matches("contribution of ").count(), 3, "{out}\n{err}");
+}
