@@ -15,14 +15,12 @@ fn train_until(home: &Home, step: u64) -> Child {
     let mut command = home.command(["train", "--window", "0", "--json"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    loop {
-        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-        if line["step"].as_u64().unwrap() >= step {
-            // The pipe stays open, or the rest of the log would have nowhere to go.
-            std::mem::forget(lines);
-            return child;
-        }
-    }
+    let reached = lines.by_ref().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let reached = reached.map(|line| line["step"].as_u64()).find(|at| at.is_none_or(|at| at >= step));
+    assert!(matches!(reached, Some(Some(_))), "training ended before step {step}");
+    // The pipe stays open, or the rest of the log would have nowhere to go.
+    std::mem::forget(lines);
+    child
 }
 
 /// The steps that a training took, and its contribution.
