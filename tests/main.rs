@@ -7,4 +7,6 @@
 mod architecture;
 mod attacks;
 mod cli;
+mod demo;
+mod readme;
 mod vectors;
