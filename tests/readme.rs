@@ -38,15 +38,15 @@ fn a_window_by_hand_is_as_written() {
     let script = commands(&readme, "## A window by hand");
     let program = Path::new(env!("CARGO_BIN_EXE_templar"));
     let dir = tempfile::tempdir().unwrap();
-    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let path = program.parent().unwrap().display();
     // Whatever fails, nothing that was started in the background stays. Output goes to files, since a pipe would be held
     // open by whatever stayed all the same.
-    let guarded = format!("set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
+    let guarded =
+        format!("set -eu\nexport PATH=\"{path}:$PATH\"\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
     let file = |name: &str| std::fs::File::create(dir.path().join(name)).unwrap();
     let mut child = Command::new("bash")
         .args(["-c", &guarded])
         .current_dir(dir.path())
-        .env("PATH", path)
         .env_remove("TEMPLAR_HOME")
         .stdin(Stdio::null())
         .stdout(file("said"))
