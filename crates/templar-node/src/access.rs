@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use templar_manifest::{Hash, RunId};
 use templar_protocol::Node;
@@ -15,6 +16,10 @@ use crate::context::{RunContext, RunError};
 use crate::home::{Home, HomeError, HomeLock};
 use crate::journal::{Journal, JournalError};
 use crate::socket::SocketBlobs;
+
+/// How often a reader tries to get at a home that another command holds, and how long it waits in between: 5 seconds.
+const READ_ATTEMPTS: u32 = 100;
+const READ_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a home cannot be accessed.
 #[derive(Debug, thiserror::Error)]
@@ -63,17 +68,22 @@ impl Access {
         Ok(Self { home, blobs, store: Some(store), lock: Some(lock), runtime })
     }
 
-    /// Opens the home in `root` to read, through the node that runs in it if there is one.
+    /// Opens the home in `root` to read, through the node that runs in it if there is one. Another command that holds the
+    /// home is waited for a little: two readers may come at the same moment.
     pub fn read(root: &Path) -> Result<Self, AccessError> {
-        match Self::write(root) {
-            Err(AccessError::Home(HomeError::Locked(path))) => {
-                let home = Home::open(root)?;
-                let blobs = SocketBlobs::connect(&home.socket_path()).map_err(|_| HomeError::Locked(path))?;
-                let runtime = Arc::new(Runtime::new().map_err(AccessError::Runtime)?);
-                Ok(Self { home, blobs: Arc::new(blobs), store: None, lock: None, runtime })
+        for _ in 0..READ_ATTEMPTS {
+            match Self::write(root) {
+                Err(AccessError::Home(HomeError::Locked(_))) => {}
+                access => return access,
             }
-            access => access,
+            let home = Home::open(root)?;
+            if let Ok(blobs) = SocketBlobs::connect(&home.socket_path()) {
+                let runtime = Arc::new(Runtime::new().map_err(AccessError::Runtime)?);
+                return Ok(Self { home, blobs: Arc::new(blobs), store: None, lock: None, runtime });
+            }
+            std::thread::sleep(READ_PAUSE);
         }
+        Err(HomeError::Locked(root.to_owned()).into())
     }
 
     /// The home's blobs.

@@ -177,9 +177,19 @@ async fn serve(
     };
     listed.map_err(|role| DriverError::NotInRun { key: me, role })?;
 
-    let listener = socket::bind(&home.socket_path()).map_err(DriverError::Socket)?;
     let mut locals = JoinSet::new();
-    locals.spawn(socket::serve(listener, store.clone()));
+    match socket::bind(&home.socket_path()) {
+        Ok(listener) => {
+            locals.spawn(socket::serve(listener, store.clone()));
+        }
+        // The system bounds the length of a socket's path, which is no reason not to take part in a run.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            let message =
+                format!("reading commands cannot work beside this node, its home's path is too long: {error}");
+            let _ = events.send(Event::Warning { message }).await;
+        }
+        Err(error) => return Err(DriverError::Socket(error)),
+    }
 
     let secret_key = key.to_bytes();
     let bench = workbench(home, store, context.clone())?;

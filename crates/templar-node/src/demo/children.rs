@@ -183,8 +183,16 @@ async fn read(name: String, mut child: Child, said: mpsc::Sender<Said>) {
         }
     }
     let status = child.wait().await.map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string());
-    let last = errors.await.unwrap_or_default();
+    let last = complaint(&errors.await.unwrap_or_default());
     let _ = said.send((name.clone(), Err(ChildError::Ended { name, status, said: last }))).await;
+}
+
+/// A child's report of an error, in words; anything else as it is.
+fn complaint(line: &str) -> String {
+    let Ok(report) = serde_json::from_str::<serde_json::Value>(line) else { return line.to_owned() };
+    let causes = report["causes"].as_array().into_iter().flatten();
+    let texts = std::iter::once(&report["error"]).chain(causes).filter_map(serde_json::Value::as_str);
+    texts.collect::<Vec<_>>().join(": ")
 }
 
 async fn next_event(lines: &mut Lines<BufReader<ChildStdout>>, name: &str) -> Option<Result<Event, ChildError>> {
