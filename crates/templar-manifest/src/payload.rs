@@ -96,7 +96,7 @@ pub enum DecodeError {
     #[error("unknown kind of manifest {0:?}")]
     UnknownKind(String),
     /// Another kind than the one wanted.
-    #[error("expected a {expected} manifest, found a {found} manifest")]
+    #[error("manifest is of the kind {found}, not {expected}")]
     WrongKind {
         /// What was wanted.
         expected: Kind,
@@ -177,13 +177,35 @@ pub fn id_of<T: Payload>(payload: &T) -> Hash {
     Hash::of(&encode(payload))
 }
 
+/// What the decoder found, in words: its own are the names of its types.
+fn malformed<E: std::fmt::Debug>(error: &serde_ipld_dagcbor::DecodeError<E>) -> DecodeError {
+    use serde_ipld_dagcbor::DecodeError as Found;
+    DecodeError::Malformed(match error {
+        Found::Msg(said) => said.clone(),
+        Found::Eof { .. } | Found::Read(_) => "it ends too early".to_owned(),
+        Found::Mismatch { found, .. } | Found::Unsupported { found, .. } => {
+            format!("a value is of another type than its field: head byte 0x{found:02x}")
+        }
+        Found::RequireUtf8 { .. } => "a text is not UTF-8".to_owned(),
+        Found::DepthOverflow { .. } => "it is nested too deep".to_owned(),
+        Found::TrailingData => "bytes follow its end".to_owned(),
+        Found::IndefiniteSize => "a length is left open".to_owned(),
+        Found::NonMinimal { .. } => "a number is longer than it must be".to_owned(),
+        Found::UnorderedKey => "fields are out of order or repeated".to_owned(),
+        Found::RequireLength { .. } | Found::LengthMismatch { .. } => "a list or map has another length".to_owned(),
+        Found::RequireBorrowed { .. }
+        | Found::LengthOverflow { .. }
+        | Found::CastOverflow { .. }
+        | Found::ArithmeticOverflow { .. } => "a number or length is out of range".to_owned(),
+    })
+}
+
 /// The kind and version that `bytes` claim to be.
 pub fn peek(bytes: &[u8]) -> Result<(Kind, u64), DecodeError> {
     if bytes.len() > MAX_PAYLOAD_BYTES {
         return Err(DecodeError::TooLong(bytes.len()));
     }
-    let peek: Peek =
-        serde_ipld_dagcbor::from_slice(bytes).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    let peek: Peek = serde_ipld_dagcbor::from_slice(bytes).map_err(|error| malformed(&error))?;
     let kind = Kind::from_name(&peek.kind).ok_or(DecodeError::UnknownKind(peek.kind))?;
     Ok((kind, peek.version))
 }
@@ -197,8 +219,7 @@ pub fn decode<T: Payload>(bytes: &[u8]) -> Result<T, DecodeError> {
     if version != T::VERSION {
         return Err(DecodeError::WrongVersion { kind: found, expected: T::VERSION, found: version });
     }
-    let document: Document<T> =
-        serde_ipld_dagcbor::from_slice(bytes).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    let document: Document<T> = serde_ipld_dagcbor::from_slice(bytes).map_err(|error| malformed(&error))?;
     if encode(&document.body) != bytes {
         return Err(DecodeError::NotCanonical);
     }

@@ -221,7 +221,7 @@ pub enum Reject {
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
     /// A kind of manifest that is not exchanged as an entry.
-    #[error("a {0} manifest is not an entry")]
+    #[error("a manifest of the kind {0} is not an entry")]
     Kind(Kind),
     /// Another run.
     #[error("entry is of another run")]
