@@ -24,14 +24,7 @@ pub(crate) struct Attack {
 /// An attack that must fail with an error.
 pub(crate) fn refused<T, E: Error>(input: &'static str, result: Result<T, E>) -> Attack {
     let Err(error) = result else { panic!("{input}: accepted") };
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    Attack { input, error: text }
+    Attack { input, error: templar_audit::chain(&error) }
 }
 
 /// An attack that is answered with something other than an error.

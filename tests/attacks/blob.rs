@@ -13,13 +13,7 @@ use crate::vectors::example;
 fn traces() -> Vec<Attack> {
     let example = example();
     let contribution = example.closed.contributions[0].payload();
-    let expected = TraceHeader {
-        run: contribution.run,
-        window: contribution.window,
-        miner: contribution.miner,
-        steps: contribution.steps,
-        tensors: example.start.tensors.len() as u32,
-    };
+    let expected = TraceHeader::of(contribution, example.start.tensors.len() as u32);
     let bytes = &example.traces[0];
     let with = |at: usize, replacement: &[u8]| -> Result<Trace, TraceError> {
         let mut bytes = bytes.clone();

@@ -96,7 +96,9 @@ fn claims() -> Vec<Attack> {
     let parameters = recipe.initial_parameters();
     let judged = |contribution: &Contribution| {
         let states = States::default();
-        let replayed = replay_contribution(&evidence, &example.before, contribution, &parameters, &states).unwrap();
+        let replayed =
+            replay_contribution(&evidence, &example.before, contribution, &parameters, |id| states.get(&evidence, id))
+                .unwrap();
         match replayed.verdict {
             Replay::Refused(refusal) => refusal.to_string(),
             other => panic!("{other:?}"),
@@ -109,13 +111,7 @@ fn claims() -> Vec<Attack> {
         judged(&contribution)
     };
     let departing = {
-        let header = TraceHeader {
-            run: honest.run,
-            window: honest.window,
-            miner: honest.miner,
-            steps: honest.steps,
-            tensors: recipe.tensors.len() as u32,
-        };
+        let header = TraceHeader::of(honest, recipe.tensors.len() as u32);
         let mut trace = Trace::decode(&example.traces[0], &header).unwrap();
         trace.leaves[2].tensors[1] = Hash::of(b"another");
         let task = Task {

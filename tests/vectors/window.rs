@@ -231,7 +231,7 @@ fn close(
     let score = |key: &SecretKey| {
         let plan = before.judge_plan(&judging, &key.public()).unwrap();
         let replay = |contribution: &Contribution| {
-            replay_contribution(evidence, before, contribution, parameters, &States::default())
+            replay_contribution(evidence, before, contribution, parameters, |id| evidence.state(id))
                 .map(|replayed| replayed.verdict)
         };
         let entries = judge(evidence, &plan, &contributions, parameters, replay).unwrap();

@@ -53,7 +53,7 @@ impl EvidenceError {
 }
 
 /// An error with its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -138,12 +138,12 @@ pub struct States {
 impl States {
     /// The state from here, or from the blobs of `evidence`.
     pub fn get(&self, evidence: &Evidence<'_>, id: &StateId) -> Result<MinerState, EvidenceError> {
-        self.known.get(id).map_or_else(|| evidence.state(id), |state| Ok(state.clone()))
+        self.known(id).cloned().map_or_else(|| evidence.state(id), Ok)
     }
 
-    /// Whether the state is here.
-    pub fn knows(&self, id: &StateId) -> bool {
-        self.known.contains_key(id)
+    /// The state, if it is here.
+    pub fn known(&self, id: &StateId) -> Option<&MinerState> {
+        self.known.get(id)
     }
 
     /// Keeps a state.

@@ -2,11 +2,11 @@
 
 use templar_delta::{Delta, max_bytes};
 use templar_manifest::trace::{Trace, TraceHeader};
-use templar_manifest::{Contribution, PublicKey, Refusal, Replay, ScoreEntry, Signed};
+use templar_manifest::{Contribution, PublicKey, Refusal, Replay, ScoreEntry, Signed, StateId};
 use templar_protocol::{JudgePlan, RunState};
-use templar_train::{Claim, Replayed, Task, evaluate, replay, trial};
+use templar_train::{Claim, MinerState, Replayed, Task, evaluate, replay, trial};
 
-use crate::evidence::{Evidence, EvidenceError, States, chain};
+use crate::evidence::{Evidence, EvidenceError, chain};
 
 /// A refusal's text: printable ASCII, bounded, as manifests have it.
 fn refusal_text(error: &dyn std::error::Error) -> String {
@@ -33,13 +33,7 @@ fn open_delta(evidence: &Evidence<'_>, contribution: &Contribution) -> Result<Re
 
 /// The trace of a contribution, or why it is refused.
 fn open_trace(evidence: &Evidence<'_>, contribution: &Contribution) -> Result<Result<Trace, Refusal>, EvidenceError> {
-    let expected = TraceHeader {
-        run: contribution.run,
-        window: contribution.window,
-        miner: contribution.miner,
-        steps: contribution.steps,
-        tensors: evidence.recipe.tensors.len() as u32,
-    };
+    let expected = TraceHeader::of(contribution, evidence.recipe.tensors.len() as u32);
     if contribution.trace_bytes != expected.trace_bytes() {
         return Ok(Err(Refusal::WrongClaim { field: "trace_bytes".to_owned() }));
     }
@@ -47,7 +41,8 @@ fn open_trace(evidence: &Evidence<'_>, contribution: &Contribution) -> Result<Re
     Ok(Trace::decode(&bytes, &expected).map_err(|error| Refusal::Malformed { error: refusal_text(&error) }))
 }
 
-/// Replays one contribution of the open window of `before`, from the parameters of the window's checkpoint.
+/// Replays one contribution of the open window of `before`, from the parameters of the window's checkpoint. `state`
+/// gives the miner's state by its id; it is asked only where delta and trace are well formed.
 ///
 /// # Errors
 /// What is missing or broken; a contribution that is wrong is not an error but a refusal.
@@ -56,7 +51,7 @@ pub fn replay_contribution(
     before: &RunState,
     contribution: &Contribution,
     parameters: &[f32],
-    states: &States,
+    state: impl FnOnce(&StateId) -> Result<MinerState, EvidenceError>,
 ) -> Result<Replayed, EvidenceError> {
     let refused = |refusal| Ok(Replayed { verdict: Replay::Refused(refusal), state: None });
     if let Err(refusal) = open_delta(evidence, contribution)? {
@@ -66,7 +61,7 @@ pub fn replay_contribution(
         Ok(trace) => trace,
         Err(refusal) => return refused(refusal),
     };
-    let state = states.get(evidence, &contribution.state_in)?;
+    let state = state(&contribution.state_in)?;
     let assignment = before.assignment();
     let slot = before.genesis().slot(&contribution.miner).and_then(|slot| assignment.slot(slot));
     let pages =

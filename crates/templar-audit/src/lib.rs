@@ -14,6 +14,6 @@ mod judge;
 mod window;
 
 pub use apply::{Applied, apply, held_out_loss};
-pub use evidence::{Evidence, EvidenceError, States};
+pub use evidence::{Evidence, EvidenceError, States, chain};
 pub use judge::{judge, replay_contribution};
 pub use window::{WindowAudit, audit_window};

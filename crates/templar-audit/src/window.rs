@@ -77,7 +77,7 @@ pub fn audit_window(
     let mut entries = Vec::new();
     for (signed, outcome) in closed.contributions.iter().zip(&record.outcomes) {
         let contribution = signed.payload();
-        let replayed = replay_contribution(evidence, before, contribution, parameters, states);
+        let replayed = replay_contribution(evidence, before, contribution, parameters, |id| states.get(evidence, id));
         let mut verdict = compare(outcome, &replayed);
         if verdict == AuditVerdict::Match
             && let Err(error) = stored_state(evidence, contribution)

@@ -53,10 +53,6 @@ pub(crate) fn sentence(event: &Event) -> String {
         Event::Started { key, run, window, ticket, .. } => {
             format!("node {} serves run {}, window {window} is open\nticket {ticket}", key.short(), run.short())
         }
-        Event::Fetching { what, blobs, .. } => format!("fetching {what}: {}", count(*blobs as u64, "blob")),
-        Event::Cut { window, contributions, .. } => {
-            format!("w{window} is cut: {}", count(*contributions as u64, "contribution"))
-        }
         Event::Signed { window, kind, id, signer, .. } => {
             format!("w{window} {kind} {} signed by {}", id.short(), signer.short())
         }

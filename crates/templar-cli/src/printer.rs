@@ -178,11 +178,6 @@ pub(crate) fn amount(value: f64) -> String {
     }
 }
 
-/// Integers of 1e-9 nats in nats.
-pub(crate) fn nats(nanonats: u64) -> f64 {
-    nanonats as f64 / 1e9
-}
-
 /// Micro-ALPHA for people, exact.
 pub(crate) fn alpha(micros: u64) -> String {
     format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)

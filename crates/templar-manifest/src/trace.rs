@@ -23,6 +23,7 @@
 
 use crate::id::{Hash, RunId, WindowIndex};
 use crate::key::PublicKey;
+use crate::kinds::Contribution;
 
 const MAGIC: &[u8; 8] = b"tplrtrc0";
 const HEADER_BYTES: usize = 8 + 32 + 8 + 32 + 4 + 4;
@@ -62,6 +63,12 @@ pub struct TraceHeader {
 }
 
 impl TraceHeader {
+    /// The header that the trace of `contribution` must have, for a model of so many tensors.
+    pub fn of(contribution: &Contribution, tensors: u32) -> Self {
+        let Contribution { run, window, miner, steps, .. } = *contribution;
+        Self { run, window, miner, steps, tensors }
+    }
+
     /// Length of the whole trace.
     pub fn trace_bytes(&self) -> u64 {
         HEADER_BYTES as u64 + (u64::from(self.steps) + 2) * self.leaf_bytes()

@@ -313,7 +313,7 @@ fn first_loss(stage: &Stage) -> Result<f64, DemoError> {
     let loss = templar_audit::Evidence::new(recipe, &stage.context.dataset, access.blobs())
         .and_then(|evidence| templar_audit::held_out_loss(&evidence, &recipe.initial_parameters()))
         .map_err(|error| ChildError::Unusable(error.to_string()))?;
-    Ok(loss as f64 / 1e9)
+    Ok(templar_train::nats(loss))
 }
 
 /// Copies a home without its key, its lock or its peers: what an auditor has.

@@ -17,19 +17,20 @@ use std::time::Duration;
 
 use templar_manifest::{Contribution, Hash, Outcome, PublicKey, Replay, ScoreEntry, SecretKey, WindowIndex};
 use templar_net::{BindError, Net, NetConfig, PeerAddr, Pulled};
-use templar_protocol::{Entry, Input, Measured, Output, Phase, Reject};
+use templar_protocol::{Input, Measured, Output, Phase, Reject};
 use templar_store::{BlockingStore, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::compute::compute;
 use crate::context::RunContext;
 use crate::event::Event;
 use crate::home::{Home, HomeError, HomeLock};
 use crate::peers;
-use crate::replica::{Replica, ReplicaError, SubmitError};
+use crate::replica::{Replica, ReplicaError, SubmitError, Taken};
 use crate::socket;
 use crate::workbench::{Conduct, WorkError, Workbench};
-pub(crate) use gather::Gatherer;
+pub(crate) use gather::{Gatherer, within};
 pub use report::closed_event;
 
 /// What a node does of itself.
@@ -129,6 +130,8 @@ pub struct Driver {
     home: Home,
     /// Acts so far, for [`DriverConfig::delays`].
     acts: u64,
+    /// Attempts that failed since work last came to something.
+    failures: u32,
 }
 
 /// Everything that a driver is made of.
@@ -193,15 +196,16 @@ async fn serve(
 
     let secret_key = key.to_bytes();
     let bench = workbench(home, store, context.clone())?;
+    let known = peers::load(home)?;
     // Folding a long journal is computing.
     let opened = {
         let home = home.clone();
         move || Replica::open(&home, context, key)
     };
-    let replica = tokio::task::spawn_blocking(opened).await.expect("opening a replica does not panic")?;
+    let replica = compute(opened).await?;
     let net_config = NetConfig { bind: config.bind, ..NetConfig::loopback(secret_key) };
     let net = Net::bind(net_config, store.clone(), replica.log(), Arc::new(replica.policy())).await?;
-    for peer in peers::load(home)?.into_iter().chain(config.peers.iter().cloned()) {
+    for peer in known.into_iter().chain(config.peers.iter().cloned()) {
         if let Err(error) = net.add_peer(peer) {
             tracing::warn!(%error, "a peer's address is of no use");
         }
@@ -223,6 +227,7 @@ async fn serve(
         finished: false,
         home: home.clone(),
         acts: 0,
+        failures: 0,
     };
     let result = driver.run(stop).await;
     driver.close().await;
@@ -264,10 +269,14 @@ impl Driver {
                     Some(Pulled::CaughtUp { .. }) => {}
                     None => return Ok(()),
                 },
-                Some(joined) = self.tasks.join_next() => {
-                    let Ok((name, result)) = joined else { continue };
-                    self.under_way.remove(&name);
-                    self.finish(&name, result).await?;
+                Some(joined) = self.tasks.join_next() => match joined {
+                    Ok((name, result)) => {
+                        self.under_way.remove(&name);
+                        self.finish(&name, result).await?;
+                    }
+                    // Its name would stay among those under way, and the node would wait for it for ever.
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Err(error) => tracing::error!(%error, "a task was cancelled"),
                 }
             }
         }
@@ -289,24 +298,16 @@ impl Driver {
         let _ = self.shared.events.send(event).await;
     }
 
-    /// An entry from a peer. One that breaks a rule is the peer's fault, since a peer sends only what it accepted.
+    /// An entry from a peer. One that no honest node accepts is the peer's fault.
     async fn take_entry(&mut self, peer: &[u8; 32], bytes: &[u8]) -> Result<(), DriverError> {
-        let entry = match Entry::decode(bytes) {
-            Ok(entry) => entry,
-            Err(error) => {
-                self.net.blame(peer, &error.to_string());
-                return Ok(());
-            }
-        };
-        match self.replica.submit(Input::Entry(entry)) {
-            Ok(outputs) => self.carry_out(outputs).await,
-            Err(SubmitError::Reject(Reject::Early { .. } | Reject::Over)) => Ok(()),
-            Err(SubmitError::Reject(reject)) => {
-                self.net.blame(peer, &reject.to_string());
-                self.emit(Event::Warning { message: format!("an entry was refused: {reject}") }).await;
+        match self.replica.take(bytes)? {
+            Taken::In(outputs) => self.carry_out(outputs).await,
+            Taken::OutOfTime => Ok(()),
+            Taken::Faulty(reason) => {
+                self.net.blame(peer, &reason);
+                self.emit(Event::Warning { message: format!("an entry was refused: {reason}") }).await;
                 Ok(())
             }
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -336,13 +337,11 @@ impl Driver {
     }
 
     async fn finish(&mut self, name: &str, result: Result<Done, WorkError>) -> Result<(), DriverError> {
+        if result.as_ref().is_ok_and(|done| !matches!(done, Done::Retry | Done::Deadline { .. })) {
+            self.failures = 0;
+        }
         let input = match result {
-            Ok(Done::Trained(contribution)) => {
-                let window = contribution.window;
-                let outputs = self.replica.contribute(contribution)?;
-                self.shared.bench.forget_snapshot(window);
-                return self.carry_out(outputs).await;
-            }
+            Ok(Done::Trained(contribution)) => return self.contribute(contribution).await,
             Ok(Done::Judged { seed, window, entries }) => {
                 self.report_judged(window, &entries).await;
                 Input::Measured(Measured::Judged { window, seed, entries })
@@ -383,5 +382,22 @@ impl Driver {
             Err(SubmitError::Reject(Reject::Measurement(_))) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Signs what was trained, and sends it where the window still takes it.
+    async fn contribute(&mut self, contribution: Contribution) -> Result<(), DriverError> {
+        let window = contribution.window;
+        let outputs = match self.replica.contribute(contribution) {
+            Ok(outputs) => outputs,
+            // A slow miner loses a window, not its place in the run.
+            Err(SubmitError::Reject(Reject::NotInCut(_))) => {
+                let message = format!("window {window} was cut while this node trained it");
+                self.emit(Event::Warning { message }).await;
+                self.replica.node().todo()
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.shared.bench.forget_snapshot(window);
+        self.carry_out(outputs).await
     }
 }

@@ -20,13 +20,6 @@ pub enum Event {
         /// The window that is open.
         window: u64,
     },
-    /// Something is being brought from peers.
-    Fetching {
-        /// What, in words.
-        what: String,
-        /// Blobs.
-        blobs: usize,
-    },
     /// An inner step was taken.
     Step {
         /// The window.
@@ -62,13 +55,6 @@ pub enum Event {
         ratio_bf16: f64,
         /// Mean training loss of the last inner step, in nats.
         loss: f64,
-    },
-    /// The cut is certified: deltas may be served.
-    Cut {
-        /// The window.
-        window: u64,
-        /// Contributions in it.
-        contributions: usize,
     },
     /// A validator judged a contribution.
     Judged {

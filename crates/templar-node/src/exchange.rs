@@ -3,6 +3,7 @@
 //! A visit is two-way: while it lasts, peers pull this home's entries too. So a validator that fetches the deltas of a cut
 //! hands the cut to the miners that way, and a miner whose node shares will serve its delta.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +12,21 @@ use templar_manifest::{Contribution, Hash, Signed, WindowIndex};
 use templar_net::{
     BindError, BlobTicket, EmptyLog, FetchError, Net, NetConfig, PeerAddr, PeerId, Pulled, ServeNone, Ticket,
 };
-use templar_protocol::{Entry, Input, Reject};
 use templar_store::Store;
 
+use crate::compute::compute;
 use crate::context::{RunContext, RunError, common_blobs, read_manifest};
-use crate::driver::{Gatherer, workbench};
+use crate::driver::{Gatherer, within, workbench};
 use crate::home::{Home, HomeError};
 use crate::peers;
-use crate::replica::{Replica, SubmitError};
+use crate::replica::{Replica, SubmitError, Taken};
 use crate::workbench::{WorkError, Workbench};
 
 /// The most bytes of one blob that is fetched by its bare hash.
 pub const MAX_BLOB_BYTES: u64 = 1 << 40;
+
+/// Between two looks at whether the peers that have not answered can be reached at all.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Why a visit failed.
 #[derive(Debug, thiserror::Error)]
@@ -106,11 +110,9 @@ pub async fn join(
         Net::bind(config(secret_key, bind), store.clone(), Arc::new(EmptyLog::new(ticket.run)), Arc::new(ServeNone))
             .await?;
     let result = fetch_run(&net, store, ticket).await;
-    if result.is_ok() {
-        peers::save(home, &ticket.peers)?;
-    }
     net.shutdown().await;
-    result
+    result?;
+    Ok(peers::save(home, &ticket.peers)?)
 }
 
 async fn fetch_run(net: &Net, store: &Store, ticket: &Ticket) -> Result<(), ExchangeError> {
@@ -130,8 +132,7 @@ async fn fetch_run(net: &Net, store: &Store, ticket: &Ticket) -> Result<(), Exch
 
 async fn manifest<T: templar_manifest::Payload + Send + 'static>(store: &Store, id: Hash) -> Result<T, RunError> {
     let blobs = templar_store::BlockingStore::new(store.clone(), tokio::runtime::Handle::current());
-    let read = tokio::task::spawn_blocking(move || read_manifest::<T>(&blobs, &id));
-    read.await.expect("reading a manifest does not panic")
+    compute(move || read_manifest::<T>(&blobs, &id)).await
 }
 
 /// Fetches what a blob ticket names, from whom it names.
@@ -160,17 +161,19 @@ pub async fn visit(
     if known.is_empty() {
         return Err(ExchangeError::NoPeers);
     }
+    let bench = Arc::new(workbench(home, store, replica.context.clone())?);
     let net = Net::bind(config(secret_key, bind), store.clone(), replica.log(), Arc::new(replica.policy())).await?;
     for peer in known {
         if let Err(error) = net.add_peer(peer) {
             tracing::warn!(%error, "a peer's address is of no use");
         }
     }
-    let bench = Arc::new(workbench(home, store, replica.context.clone())?);
     let result = exchange(&net, store, replica, &bench, wanted, patience).await;
-    peers::save(home, &net.peers())?;
+    let met = net.peers();
     net.shutdown().await;
-    result
+    let visit = result?;
+    peers::save(home, &met)?;
+    Ok(visit)
 }
 
 async fn exchange(
@@ -183,17 +186,25 @@ async fn exchange(
 ) -> Result<Visit, ExchangeError> {
     let mut visit = Visit::default();
     let mut entries = net.pull_entries();
-    let mut caught_up = Vec::new();
-    let until = tokio::time::Instant::now() + patience;
+    let mut caught_up = BTreeSet::new();
+    let patience_ends = tokio::time::sleep(patience);
+    tokio::pin!(patience_ends);
     while !net.peers().iter().all(|peer| caught_up.contains(&peer.id)) {
-        let Ok(Some(pulled)) = tokio::time::timeout_at(until, entries.recv()).await else { break };
-        match pulled {
-            Pulled::Entry { peer, bytes } => visit.entries += take(net, replica, &peer, &bytes)?,
-            Pulled::CaughtUp { peer } => caught_up.push(peer),
+        tokio::select! {
+            pulled = entries.recv() => match pulled {
+                Some(Pulled::Entry { peer, bytes }) => visit.entries += take(net, replica, &peer, &bytes)?,
+                Some(Pulled::CaughtUp { peer }) => drop(caught_up.insert(peer)),
+                None => break,
+            },
+            // That somebody cannot be reached is no message.
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = &mut patience_ends => break,
         }
-        // One answer of everything, and nobody else heard of for a moment, is enough to go on with: whoever is away is
-        // tried again while blobs are fetched.
-        if !caught_up.is_empty() && entries.is_empty() && net.problems().len() + caught_up.len() >= net.peers().len() {
+        // Everything that one peer has, and a reason why each other is silent, is enough to go on with: whoever is away
+        // is tried again while blobs are fetched.
+        let problems = net.problems();
+        let heard = |peer: &PeerAddr| caught_up.contains(&peer.id) || problems.contains_key(&peer.id);
+        if !caught_up.is_empty() && entries.is_empty() && net.peers().iter().all(heard) {
             break;
         }
     }
@@ -218,21 +229,11 @@ async fn exchange(
     Ok(visit)
 }
 
-/// Takes an entry; 1 where it was new.
+/// Takes an entry. Gives how many were accepted for it: it may be the one that others were held for.
 fn take(net: &Net, replica: &mut Replica, peer: &PeerId, bytes: &[u8]) -> Result<usize, SubmitError> {
-    let entry = match Entry::decode(bytes) {
-        Ok(entry) => entry,
-        Err(error) => {
-            net.blame(peer, &error.to_string());
-            return Ok(0);
-        }
-    };
     let before = replica.entries();
-    match replica.submit(Input::Entry(entry)) {
-        Ok(_) => {}
-        Err(SubmitError::Reject(Reject::Early { .. } | Reject::Over)) => {}
-        Err(SubmitError::Reject(reject)) => net.blame(peer, &reject.to_string()),
-        Err(error) => return Err(error),
+    if let Taken::Faulty(reason) = replica.take(bytes)? {
+        net.blame(peer, &reason);
     }
     Ok(replica.entries() - before)
 }
@@ -286,18 +287,18 @@ impl Evidence {
         list
     }
 
-    /// Fetches it; `false` where something did not come in time.
+    /// Fetches it, with `patience` for each sort of thing; `false` where something did not come in time.
     async fn bring(self, gatherer: &Gatherer, bench: &Arc<Workbench>, patience: Duration) -> Result<bool, WorkError> {
         let mut complete = true;
         if self.common {
-            complete &= gatherer.common(&self.context, Some(patience)).await?;
+            complete &= gatherer.common(&self.context, within(patience)).await?;
         }
-        complete &= gatherer.evidence(bench, &self.contributions, &self.states, Some(patience)).await?;
+        complete &= gatherer.evidence(bench, &self.contributions, &self.states, within(patience)).await?;
         for checkpoint in &self.checkpoints {
-            complete &= gatherer.checkpoint(*checkpoint, Some(patience)).await?;
+            complete &= gatherer.checkpoint(*checkpoint, within(patience)).await?;
         }
         if let Some(id) = self.blob {
-            complete &= gatherer.fetch(&[(id, MAX_BLOB_BYTES)], &[], Some(patience)).await?;
+            complete &= gatherer.fetch(&[(id, MAX_BLOB_BYTES)], &[], within(patience)).await?;
         }
         Ok(complete)
     }

@@ -18,7 +18,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use templar_manifest::{KeyError, RunId, SecretKey};
+use templar_manifest::{RunId, SecretKey};
 
 const FORMAT: &str = "templar-home 0";
 
@@ -264,12 +264,6 @@ pub(crate) fn read_small(path: &Path) -> Result<String, HomeError> {
     let mut text = String::new();
     File::open(path).and_then(|file| file.take(1 << 20).read_to_string(&mut text)).map_err(at(path))?;
     Ok(text)
-}
-
-impl From<KeyError> for HomeError {
-    fn from(error: KeyError) -> Self {
-        Self::Key { path: PathBuf::from("key"), reason: error.to_string() }
-    }
 }
 
 #[cfg(test)]

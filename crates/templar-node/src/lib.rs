@@ -13,6 +13,7 @@
 //! There are no rules here: what is valid, who does what and who is paid is decided in `templar-protocol`.
 
 pub mod access;
+mod compute;
 pub mod configure;
 pub mod context;
 pub mod demo;

@@ -40,6 +40,17 @@ pub enum ReplicaError {
     Journal(#[from] JournalError),
 }
 
+/// What an entry from a peer came to.
+#[derive(Debug)]
+pub enum Taken {
+    /// It is valid, or was known already.
+    In(Vec<Output>),
+    /// An honest peer may have accepted it before it heard what this node knows, or knows what this node does not.
+    OutOfTime,
+    /// No honest peer accepts it, for this reason.
+    Faulty(String),
+}
+
 /// The entries of a run in the order in which this node accepted them: what peers pull.
 #[derive(Debug)]
 pub struct EntryLog {
@@ -48,7 +59,8 @@ pub struct EntryLog {
     last: watch::Sender<u64>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks. Whoever panics while it holds one of this crate's locks leaves what it guards whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -163,6 +175,27 @@ impl Replica {
             }
         }
         Ok(outputs)
+    }
+
+    /// Takes an entry from a peer, which passes on what it accepted itself.
+    ///
+    /// # Errors
+    /// Only where the entry cannot be kept.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<Taken, SubmitError> {
+        let entry = match Entry::decode(bytes) {
+            Ok(entry) => entry,
+            Err(error) => return Ok(Taken::Faulty(error.to_string())),
+        };
+        match self.submit(Input::Entry(entry)) {
+            Ok(outputs) => Ok(Taken::In(outputs)),
+            // Which contribution came before the cut, and which of a cheat's statements came first, depends on the order of
+            // arrival: whoever makes them must not set honest nodes against each other.
+            Err(SubmitError::Reject(
+                Reject::Early { .. } | Reject::Over | Reject::NotInCut(_) | Reject::TooMany { .. },
+            )) => Ok(Taken::OutOfTime),
+            Err(SubmitError::Reject(reject)) => Ok(Taken::Faulty(reject.to_string())),
+            Err(error) => Err(error),
+        }
     }
 
     /// Signs a document and takes it as this node's own entry.

@@ -17,6 +17,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 
+use crate::replica::lock;
+
 const OK: u8 = 0;
 const NOT_FOUND: u8 = 1;
 const TOO_LARGE: u8 = 2;
@@ -25,6 +27,9 @@ const FAILED: u8 = 4;
 
 /// A client that is silent for so long is gone.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// After a connection that could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
 /// Clients at the same time.
 const MAX_CLIENTS: usize = 32;
@@ -42,7 +47,11 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 pub async fn serve(listener: UnixListener, store: Store) {
     let mut clients = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors, say: that passes, and asking at once would only keep a core busy.
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+            continue;
+        };
         while clients.try_join_next().is_some() {}
         if clients.len() >= MAX_CLIENTS {
             clients.join_next().await;
@@ -71,9 +80,13 @@ async fn answer(mut stream: tokio::net::UnixStream, store: &Store) -> io::Result
             },
             _ => return Ok(()),
         };
-        stream.write_all(&[status]).await?;
-        stream.write_all(&(bytes.len() as u64).to_le_bytes()).await?;
-        stream.write_all(&bytes).await?;
+        let mut header = [status; 9];
+        header[1..].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+        tokio::time::timeout(TIMEOUT, async {
+            stream.write_all(&header).await?;
+            stream.write_all(&bytes).await
+        })
+        .await??;
     }
     Ok(())
 }
@@ -88,32 +101,45 @@ pub struct SocketBlobs {
 impl SocketBlobs {
     /// Asks the node that listens at `path`.
     pub fn connect(path: &Path) -> io::Result<Self> {
-        let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
-        Ok(Self { path: path.to_owned(), stream: Mutex::new(stream) })
+        Ok(Self { path: path.to_owned(), stream: Mutex::new(open(path)?) })
     }
 
     fn ask(&self, operation: u8, id: &Hash, max_bytes: u64) -> io::Result<(u8, Vec<u8>)> {
-        let mut stream = self.stream.lock().map_err(|_| io::Error::other("the socket is in an unknown state"))?;
-        let mut request = Vec::with_capacity(41);
-        request.push(operation);
-        request.extend_from_slice(id.as_bytes());
-        request.extend_from_slice(&max_bytes.to_le_bytes());
-        stream.write_all(&request)?;
-        let mut header = [0; 9];
-        stream.read_exact(&mut header)?;
-        let length = u64::from_le_bytes(header[1..].try_into().unwrap_or_default());
-        if length > max_bytes.max(4096) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the node sends more than it was asked for"));
-        }
-        let mut bytes = Vec::new();
-        (&mut *stream).take(length).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 != length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok((header[0], bytes))
+        let mut stream = lock(&self.stream);
+        let mut request = [operation; 41];
+        request[1..33].copy_from_slice(id.as_bytes());
+        request[33..].copy_from_slice(&max_bytes.to_le_bytes());
+        converse(&mut stream, &request, max_bytes).or_else(|_| {
+            // A node hangs up on who was silent for long, as a reader is that computes between two blobs; and after half an
+            // answer a connection is of no use.
+            *stream = open(&self.path)?;
+            converse(&mut stream, &request, max_bytes)
+        })
     }
+}
+
+fn open(path: &Path) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    Ok(stream)
+}
+
+/// One request and its answer: a status and bytes.
+fn converse(stream: &mut UnixStream, request: &[u8; 41], max_bytes: u64) -> io::Result<(u8, Vec<u8>)> {
+    stream.write_all(request)?;
+    let mut header = [0; 9];
+    stream.read_exact(&mut header)?;
+    let length = u64::from_le_bytes(header[1..].try_into().unwrap_or_default());
+    if length > max_bytes.max(4096) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the node sends more than it was asked for"));
+    }
+    let mut bytes = Vec::new();
+    stream.take(length).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok((header[0], bytes))
 }
 
 impl BlobSource for SocketBlobs {
@@ -139,5 +165,37 @@ impl BlobSource for SocketBlobs {
 
     fn contains(&self, id: &Hash) -> bool {
         self.ask(b'h', id, 0).is_ok_and(|(status, _)| status == OK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_that_was_hung_up_on_asks_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let blob = b"a blob".as_slice();
+        // Answers one request on each connection: the first of them whole, the second by half.
+        let node = std::thread::spawn(move || {
+            for sent in [blob.len(), blob.len() / 2, blob.len()] {
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.read_exact(&mut [0; 41]).unwrap();
+                stream.write_all(&[OK]).unwrap();
+                stream.write_all(&(blob.len() as u64).to_le_bytes()).unwrap();
+                stream.write_all(&blob[..sent]).unwrap();
+            }
+        });
+        let blobs = SocketBlobs::connect(&path).unwrap();
+        assert_eq!(blobs.read(&Hash::of(blob), 100).unwrap(), blob);
+        // The connection is gone, and so is the next one in the middle: that is an error, and the one after it serves.
+        assert!(matches!(blobs.read(&Hash::of(blob), 100), Err(ReadError::Io { .. })));
+        assert_eq!(blobs.read(&Hash::of(blob), 100).unwrap(), blob);
+        node.join().unwrap();
+        assert!(matches!(blobs.read(&Hash::of(blob), 100), Err(ReadError::Io { .. })), "nobody listens");
     }
 }

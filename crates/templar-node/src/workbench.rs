@@ -4,20 +4,22 @@
 
 use std::fs::File;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use templar_audit::{Applied, Evidence, EvidenceError, States, apply, judge, replay_contribution};
 use templar_delta::{CompressError, Header, random_delta};
 use templar_manifest::trace::Leaf;
 use templar_manifest::{
-    CheckpointId, Contribution, Hash, Outcome, PublicKey, Refusal, Replay, ScoreEntry, Signed, WindowIndex, payload,
+    CheckpointId, Contribution, Hash, Outcome, PublicKey, Refusal, Replay, ScoreEntry, Signed, StateId, WindowIndex,
+    payload,
 };
 use templar_protocol::{JudgePlan, RunState};
 use templar_store::{BlobSource, PutError};
-use templar_train::{StepReport, Task, TrainError, Watch, WindowResult, WindowRun, run_window, tensors};
+use templar_train::{MinerState, StepReport, Task, TrainError, Watch, WindowResult, WindowRun, run_window, tensors};
 
 use crate::context::RunContext;
 use crate::home::{Home, HomeError, Privacy, write_with};
+use crate::replica::lock;
 
 /// Why work cannot be done.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +150,7 @@ impl Workbench {
 
     /// The parameters of a checkpoint; the last ones asked for stay in memory.
     pub fn parameters(&self, id: CheckpointId) -> Result<Arc<Vec<f32>>, WorkError> {
-        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut model = lock(&self.model);
         if let Some((known, parameters)) = &*model
             && *known == id
         {
@@ -160,8 +162,15 @@ impl Workbench {
     }
 
     /// Whether a state is known without its blobs.
-    pub fn knows_state(&self, id: &templar_manifest::StateId) -> bool {
-        *id == self.context.zero_state() || self.states.lock().unwrap_or_else(PoisonError::into_inner).knows(id)
+    pub fn knows_state(&self, id: &StateId) -> bool {
+        *id == self.context.zero_state() || lock(&self.states).known(id).is_some()
+    }
+
+    /// A miner's state, from memory or from its blobs. Nothing is locked when this returns: a replay takes long, and a
+    /// thread of the pool that waits for a part of it may meanwhile begin another piece of work that wants a state.
+    fn state(&self, evidence: &Evidence<'_>, id: &StateId) -> Result<MinerState, EvidenceError> {
+        let known = lock(&self.states).known(id).cloned();
+        known.map_or_else(|| evidence.state(id), Ok)
     }
 
     /// What `miner` is to do in the open window of `state`.
@@ -188,10 +197,7 @@ impl Workbench {
         let recipe = &*self.context.recipe;
         let parent = state.parent(&miner).copied();
         let state_in = parent.map_or(self.context.zero_state(), |parent| parent.state_out);
-        let before = {
-            let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-            states.get(&self.evidence()?, &state_in)?
-        };
+        let before = self.state(&self.evidence()?, &state_in)?;
         let path = self.home.snapshot_path(&self.context.run, task.window.0);
         let result = self.pool.install(|| -> Result<WindowResult, WorkError> {
             if conduct == Conduct::Noise {
@@ -219,7 +225,7 @@ impl Workbench {
         self.keep(result.trace.encode())?;
         result.state.write(recipe.run, &recipe.tensors, |bytes| self.keep(bytes).map(|_| ()))?;
         self.keep(manifest)?;
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut states = lock(&self.states);
         states.insert(contribution.state_out, result.state);
         states.retain(|id| *id == contribution.state_out);
         Ok(contribution)
@@ -231,12 +237,7 @@ impl Workbench {
     }
 
     /// A result that nobody computed: well formed in every byte, with a delta of noise and a trace that claims steps.
-    fn noise(
-        &self,
-        task: &Task,
-        parameters: Vec<f32>,
-        before: templar_train::MinerState,
-    ) -> Result<WindowResult, WorkError> {
+    fn noise(&self, task: &Task, parameters: Vec<f32>, before: MinerState) -> Result<WindowResult, WorkError> {
         let recipe = &*self.context.recipe;
         // The frame of an honest window, with nothing trained, so that all lengths and links are right.
         let mut result = WindowRun::new(recipe, task, parameters, before)?.finish()?;
@@ -265,11 +266,10 @@ impl Workbench {
         parameters: &[f32],
         late: bool,
     ) -> Result<Replay, EvidenceError> {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        match replay_contribution(evidence, state, contribution, parameters, &states) {
+        match replay_contribution(evidence, state, contribution, parameters, |id| self.state(evidence, id)) {
             Ok(replayed) => {
                 if let Some(after) = replayed.state {
-                    states.insert(contribution.state_out, after);
+                    lock(&self.states).insert(contribution.state_out, after);
                 }
                 Ok(replayed.verdict)
             }
@@ -293,7 +293,7 @@ impl Workbench {
             let miners = self.context.genesis.miners();
             let wanted =
                 |id: &_| miners.iter().any(|key| state.parent(key).is_some_and(|parent| parent.state_out == *id));
-            self.states.lock().unwrap_or_else(PoisonError::into_inner).retain(wanted);
+            lock(&self.states).retain(wanted);
             let replay = |contribution: &Contribution| self.replay(&evidence, state, contribution, &parameters, late);
             Ok(judge(&evidence, plan, contributions, &parameters, replay)?)
         })

@@ -12,6 +12,11 @@ pub fn nanonats(loss: f64) -> u64 {
     if loss.is_nan() { u64::MAX } else { (loss * 1e9).round() as u64 }
 }
 
+/// Such an integer in nats, to be shown. Nothing that is decided goes this way back.
+pub fn nats(nanonats: u64) -> f64 {
+    nanonats as f64 / 1e9
+}
+
 /// Mean loss of `parameters` over whole pages, in 1e-9 nats: the f64 sum of the tokens' losses in order, divided once.
 /// Pages go through the model one at a time, so the result does not depend on how they are grouped.
 pub fn evaluate(model: &mut Model, parameters: &[f32], pages: &[Vec<u32>]) -> Result<u64, StepError> {

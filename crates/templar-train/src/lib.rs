@@ -25,7 +25,7 @@ mod state;
 pub mod tensors;
 mod window;
 
-pub use evaluate::{evaluate, nanonats, trial};
+pub use evaluate::{evaluate, nanonats, nats, trial};
 pub use outer::{OuterError, outer_step};
 pub use recipe::{Recipe, RecipeError};
 pub use replay::{Claim, Replayed, replay};

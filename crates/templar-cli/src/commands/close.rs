@@ -7,13 +7,14 @@ use serde_json::json;
 use templar_manifest::{Cut, Hash, Mint, MintKind, Outcome, PublicKey, Verdict, WindowIndex, payload};
 use templar_node::driver::closed_event;
 use templar_protocol::{ClosedWindow, Dispute, Document, Input, Measured, Output, Phase};
+use templar_train::nats;
 
 use super::score::{contributions_of_cut, expect_validator, waiting};
 use super::train::fetch_hint;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::{Invocation, closed_window};
 use crate::participant::Participant;
-use crate::printer::{alpha, count, nats, table};
+use crate::printer::{alpha, count, table};
 use crate::reference::parse_window;
 
 /// Close a window's commitments, or the window

@@ -107,7 +107,7 @@ fn check(invocation: &Invocation, args: &Named) -> CommandResult {
         )
     };
     let code = match &found.faults {
-        faults if faults.is_empty() => Code::Ok,
+        _ if found.is_sound() => Code::Ok,
         faults if faults.iter().all(missing) => Code::Partial,
         _ => Code::Verification,
     };
@@ -116,8 +116,7 @@ fn check(invocation: &Invocation, args: &Named) -> CommandResult {
         Code::Partial => (Tone::Unsure, "unavailable"),
         _ => (Tone::Bad, "mismatch"),
     };
-    let faults: Vec<String> =
-        found.faults.iter().map(|fault| CommandError::new(code, anyhow_of(fault)).lines().join(": ")).collect();
+    let faults: Vec<String> = found.faults.iter().map(|fault| templar_audit::chain(fault)).collect();
     let mut text: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
     text.push_str(&format!(
         "{}: dataset {}, {}, {} tokens, {}",
@@ -133,15 +132,4 @@ fn check(invocation: &Invocation, args: &Named) -> CommandResult {
     });
     invocation.printer.data(&value, text);
     Ok(code)
-}
-
-/// A fault with its causes, of which only the text is wanted.
-fn anyhow_of(fault: &Fault) -> anyhow::Error {
-    let mut lines = vec![fault.to_string()];
-    let mut cause = std::error::Error::source(fault);
-    while let Some(error) = cause {
-        lines.push(error.to_string());
-        cause = error.source();
-    }
-    anyhow::anyhow!(lines.join(": "))
 }

@@ -2,10 +2,11 @@
 
 use serde_json::json;
 use templar_manifest::Verdict;
+use templar_train::nats;
 
 use crate::error::{Code, CommandResult};
 use crate::invocation::{Invocation, run_context};
-use crate::printer::{alpha, nats, table};
+use crate::printer::{alpha, table};
 
 /// List the closed windows
 #[derive(Debug, clap::Args)]

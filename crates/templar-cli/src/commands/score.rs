@@ -3,12 +3,13 @@
 use serde_json::json;
 use templar_manifest::{Contribution, Hash, Replay, Score, ScoreEntry, Signed, StateId, WindowIndex};
 use templar_protocol::{Document, Input, JudgePlan, Measured, Node, Output, Phase};
+use templar_train::nats;
 
 use super::train::fetch_hint;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::{Invocation, closed_window};
 use crate::participant::Participant;
-use crate::printer::{nats, table};
+use crate::printer::table;
 use crate::progress::{awaited_json, awaited_line};
 use crate::reference::parse_window;
 

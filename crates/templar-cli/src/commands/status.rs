@@ -3,10 +3,11 @@
 use serde_json::json;
 use templar_node::journal::Journal;
 use templar_protocol::Ledger;
+use templar_train::nats;
 
 use crate::error::{Code, CommandResult};
 use crate::invocation::{Invocation, run_context};
-use crate::printer::{alpha, nats, table};
+use crate::printer::{alpha, table};
 use crate::progress::{Progress, awaited_json, awaited_line};
 
 /// Print where the run stands: the open window, who is awaited, the model, the balances

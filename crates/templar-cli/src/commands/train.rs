@@ -14,14 +14,14 @@ use serde_json::json;
 use templar_manifest::{Contribution, Hash, PublicKey, State, WindowIndex, payload};
 use templar_node::event::Event;
 use templar_node::workbench::{Conduct, TrainWatch, WorkError};
-use templar_train::StepReport;
+use templar_train::{StepReport, nats};
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::events;
 use crate::invocation::Invocation;
 use crate::network::Listen;
 use crate::participant::{Participant, interruption};
-use crate::printer::{Printer, bytes, nats};
+use crate::printer::{Printer, bytes};
 use crate::reference::parse_window;
 
 /// Train a window and sign the contribution; a closed window is trained again and compared

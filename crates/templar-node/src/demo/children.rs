@@ -44,6 +44,9 @@ pub enum ChildError {
     Unusable(String),
 }
 
+/// How long processes may take to end: one may be in the middle of a replay.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+
 /// What every node is started with.
 pub(super) struct Spawn<'a> {
     pub(super) program: &'a Path,
@@ -153,12 +156,16 @@ impl Children {
         }
     }
 
-    /// Closes every standard input and waits for the processes to end.
+    /// Closes every standard input, waits for the processes to end, and kills those that do not.
     pub(super) async fn stop(&mut self) {
         self.stdins.clear();
         self.said.close();
         while self.said.recv().await.is_some() {}
-        while self.readers.join_next().await.is_some() {}
+        let all_ended = async { while self.readers.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_PATIENCE, all_ended).await.is_err() {
+            // Each reader owns its process, which is killed with it.
+            self.readers.shutdown().await;
+        }
     }
 }
 

@@ -9,12 +9,19 @@ use templar_protocol::{Output, RunState};
 use templar_train::StepReport;
 use tokio::sync::mpsc;
 
+use super::gather::within;
 use super::{Done, Driver, Role, Shared};
+use crate::compute::compute;
 use crate::event::Event;
 use crate::workbench::{TrainWatch, WorkError};
 
-/// Between two attempts at the same work.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Before the second attempt at work that failed; doubled for each that fails after it, up to [`LONGEST_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// How long a seeder looks for the evidence of one window: what a miner withheld nobody may have.
+const SEEDING_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Reports inner steps and stops with the node.
 struct Reporting {
@@ -56,17 +63,6 @@ impl TrainWatch for Reporting {
     }
 }
 
-/// Runs a computation on a thread that may block, and turns a panic into the process's.
-pub(super) async fn compute<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, WorkError> + Send + 'static,
-) -> Result<T, WorkError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(WorkError::Stopped),
-    }
-}
-
 impl Driver {
     /// A pause before an act, where the configuration asks for one.
     pub(super) async fn pause(&mut self) {
@@ -82,7 +78,7 @@ impl Driver {
         input[..8].copy_from_slice(&seed.to_le_bytes());
         input[8..].copy_from_slice(&self.acts.to_le_bytes());
         let draw = u64::from(Hash::of(&input).as_bytes()[0]);
-        Some(longest * draw as u32 / 256)
+        Some(longest.saturating_mul(draw as u32) / 256)
     }
 
     /// Starts `work` under a name, unless work of that name is under way.
@@ -106,8 +102,10 @@ impl Driver {
     /// Asks the protocol again in a moment.
     pub(super) fn start_retry(&mut self) {
         let gatherer = self.shared.gatherer.clone();
+        let pause = FIRST_RETRY.saturating_mul(2u32.saturating_pow(self.failures)).min(LONGEST_RETRY);
+        self.failures = self.failures.saturating_add(1);
         self.spawn("retry".to_owned(), |_| async move {
-            gatherer.sleep(RETRY_AFTER).await;
+            gatherer.sleep(pause).await;
             Ok(Done::Retry)
         });
     }
@@ -127,7 +125,7 @@ impl Driver {
                         shared.gatherer.common(shared.bench.context(), None).await?;
                         let gathered = shared
                             .gatherer
-                            .evidence(&shared.bench, &contributions, &plan.replay, Some(patience))
+                            .evidence(&shared.bench, &contributions, &plan.replay, within(patience))
                             .await?;
                         let (window, seed) = (plan.window, plan.seed);
                         let bench = shared.bench;
@@ -145,7 +143,7 @@ impl Driver {
                 self.spawn(format!("confirming {} in window {window}", miner.short()), |shared| async move {
                     let patience = Duration::from_millis(judge_ms / 4);
                     let one = std::slice::from_ref(&signed);
-                    let gathered = shared.gatherer.evidence(&shared.bench, one, &[miner], Some(patience)).await?;
+                    let gathered = shared.gatherer.evidence(&shared.bench, one, &[miner], within(patience)).await?;
                     let bench = shared.bench;
                     let replay = compute(move || bench.confirm(&state, signed.payload(), !gathered)).await?;
                     Ok(Done::Confirmed { window, miner, replay })
@@ -158,8 +156,8 @@ impl Driver {
                     let (bench, gatherer) = (shared.bench, shared.gatherer);
                     let from = state.checkpoint();
                     let (applied, outcomes) = compute(move || {
-                        let applied = bench.apply(from, window, &outcomes, &contributions)?;
-                        Ok((applied, outcomes))
+                        let applied = bench.apply(from, window, &outcomes, &contributions);
+                        applied.map(|applied| (applied, outcomes))
                     })
                     .await?;
                     gatherer.sync_checkpoint(&applied).await?;
@@ -230,7 +228,8 @@ impl Driver {
             shared.gatherer.common(shared.bench.context(), None).await?;
             if seeds {
                 for window in &closed {
-                    shared.gatherer.evidence(&shared.bench, &window.contributions, &[], None).await?;
+                    let until = within(SEEDING_PATIENCE);
+                    shared.gatherer.evidence(&shared.bench, &window.contributions, &[], until).await?;
                 }
             }
             shared.gatherer.model(&shared.bench, &closed).await?;

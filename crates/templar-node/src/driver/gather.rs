@@ -14,15 +14,19 @@ use templar_net::{FetchError, Net, PeerId};
 use templar_protocol::ClosedWindow;
 use templar_store::{PutError, Store};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::acts::compute;
 use super::stopped;
+use crate::compute::compute;
 use crate::context::{RunContext, common_blobs};
 use crate::workbench::{WorkError, Workbench};
 
 /// The first and the longest pause between two attempts to fetch.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Contributions whose blobs are fetched at the same time.
+const GATHERED_AT_ONCE: usize = 32;
 
 /// Fetches into the store, patiently, until it is told to stop.
 #[derive(Clone)]
@@ -32,8 +36,23 @@ pub(crate) struct Gatherer {
     stopping: Arc<watch::Sender<bool>>,
 }
 
+/// The end of a wait that begins now.
+pub(crate) fn within(patience: Duration) -> Option<Instant> {
+    Some(Instant::now() + patience)
+}
+
 fn broken(what: String) -> WorkError {
     WorkError::Evidence(templar_audit::EvidenceError::Broken(what))
+}
+
+/// What the next fetch to end came to.
+async fn next(fetches: &mut JoinSet<Result<bool, WorkError>>) -> Result<Option<bool>, WorkError> {
+    match fetches.join_next().await {
+        None => Ok(None),
+        Some(Ok(fetched)) => fetched.map(Some),
+        Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Some(Err(_)) => Err(WorkError::Stopped),
+    }
 }
 
 /// The tensors of a checkpoint or state, with their lengths.
@@ -60,20 +79,24 @@ impl Gatherer {
         }
     }
 
-    /// Fetches blobs, again and again until all are here; `false` where `patience` ended before.
+    /// Fetches blobs, again and again until all are here. Every peer is asked at least once; `false` where some are not
+    /// here after `until`.
     pub(crate) async fn fetch(
         &self,
         blobs: &[(Hash, u64)],
         providers: &[PeerId],
-        patience: Option<Duration>,
+        until: Option<Instant>,
     ) -> Result<bool, WorkError> {
-        let until = patience.map(|patience| Instant::now() + patience);
+        let mut stopping = self.stopping.subscribe();
         let mut pause = PAUSES.0;
         loop {
-            if *self.stopping.borrow() {
-                return Err(WorkError::Stopped);
-            }
-            match self.net.fetch_all(blobs, providers).await {
+            // What has come of a transfer that is dropped stays in the store, and the next one goes on from there.
+            let fetched = tokio::select! {
+                biased;
+                () = stopped(&mut stopping) => return Err(WorkError::Stopped),
+                fetched = self.net.fetch_all(blobs, providers) => fetched,
+            };
+            match fetched {
                 Ok(_) => return Ok(true),
                 Err(FetchError::DiskFull { .. }) => return Err(WorkError::Put(PutError::DiskFull)),
                 Err(FetchError::Closed) => return Err(WorkError::Stopped),
@@ -94,9 +117,9 @@ impl Gatherer {
         &self,
         id: &Hash,
         providers: &[PeerId],
-        patience: Option<Duration>,
+        until: Option<Instant>,
     ) -> Result<Option<T>, WorkError> {
-        if !self.fetch(&[(*id, MAX_PAYLOAD_BYTES as u64)], providers, patience).await? {
+        if !self.fetch(&[(*id, MAX_PAYLOAD_BYTES as u64)], providers, until).await? {
             return Ok(None);
         }
         let bytes = self.store.get(id, MAX_PAYLOAD_BYTES as u64).await.map_err(|error| broken(error.to_string()))?;
@@ -104,47 +127,44 @@ impl Gatherer {
     }
 
     /// The dataset's shards and the tokenizer.
-    pub(crate) async fn common(&self, context: &RunContext, patience: Option<Duration>) -> Result<bool, WorkError> {
-        self.fetch(&common_blobs(&context.dataset), &[], patience).await
+    pub(crate) async fn common(&self, context: &RunContext, until: Option<Instant>) -> Result<bool, WorkError> {
+        self.fetch(&common_blobs(&context.dataset), &[], until).await
     }
 
     /// A checkpoint with its tensors.
-    pub(crate) async fn checkpoint(&self, id: CheckpointId, patience: Option<Duration>) -> Result<bool, WorkError> {
-        let checkpoint: Option<Checkpoint> = self.manifest(&id.hash(), &[], patience).await?;
+    pub(crate) async fn checkpoint(&self, id: CheckpointId, until: Option<Instant>) -> Result<bool, WorkError> {
+        let checkpoint: Option<Checkpoint> = self.manifest(&id.hash(), &[], until).await?;
         let Some(checkpoint) = checkpoint else { return Ok(false) };
-        self.fetch(&tensor_blobs(&checkpoint.tensors, 1), &[], patience).await
+        self.fetch(&tensor_blobs(&checkpoint.tensors, 1), &[], until).await
     }
 
     /// A miner's state with its tensors.
-    async fn state(&self, id: StateId, miner: &PublicKey, patience: Option<Duration>) -> Result<bool, WorkError> {
+    async fn state(&self, id: StateId, miner: &PublicKey, until: Option<Instant>) -> Result<bool, WorkError> {
         let providers = [*miner.as_bytes()];
-        let state: Option<State> = self.manifest(&id.hash(), &providers, patience).await?;
+        let state: Option<State> = self.manifest(&id.hash(), &providers, until).await?;
         let Some(state) = state else { return Ok(false) };
-        self.fetch(&tensor_blobs(&state.tensors, 3), &providers, patience).await
+        self.fetch(&tensor_blobs(&state.tensors, 3), &providers, until).await
     }
 
     /// Delta and trace of every contribution, and the states before those that are to be replayed; `false` where
-    /// `patience` ended before all were here. What is longer than it may be is not fetched: it is refused by its claim.
+    /// some did not come before `until`. What is longer than it may be is not fetched: it is refused by its claim.
     pub(crate) async fn evidence(
         &self,
         bench: &Workbench,
         contributions: &[Signed<Contribution>],
         replayed: &[PublicKey],
-        patience: Option<Duration>,
+        until: Option<Instant>,
     ) -> Result<bool, WorkError> {
         let recipe = &bench.context().recipe;
         let limit = max_bytes(&recipe.tensors, &recipe.compression).map_err(|error| broken(error.to_string()))?;
-        let mut all = true;
+        // Many at once: whoever withholds takes no time from those whose blobs are there to be had.
+        let (mut fetches, mut all) = (JoinSet::new(), true);
         for signed in contributions {
+            if fetches.len() == GATHERED_AT_ONCE {
+                all &= next(&mut fetches).await?.unwrap_or(true);
+            }
             let contribution = signed.payload();
-            let providers = [*contribution.miner.as_bytes()];
-            let header = TraceHeader {
-                run: contribution.run,
-                window: contribution.window,
-                miner: contribution.miner,
-                steps: contribution.steps,
-                tensors: recipe.tensors.len() as u32,
-            };
+            let header = TraceHeader::of(contribution, recipe.tensors.len() as u32);
             let mut blobs = Vec::new();
             if contribution.delta_bytes <= limit {
                 blobs.push((contribution.delta.hash(), contribution.delta_bytes));
@@ -152,14 +172,21 @@ impl Gatherer {
             if contribution.trace_bytes == header.trace_bytes() {
                 blobs.push((contribution.trace.hash(), contribution.trace_bytes));
             }
-            // The clock of patience runs for each; a window has few contributions, and all but the withheld come at once.
-            all &= match self.fetch(&blobs, &providers, patience).await {
-                Err(WorkError::Evidence(_)) => true,
-                fetched => fetched?,
-            };
-            if replayed.contains(&contribution.miner) && !bench.knows_state(&contribution.state_in) {
-                all &= self.state(contribution.state_in, &contribution.miner, patience).await?;
-            }
+            let needs_state = replayed.contains(&contribution.miner) && !bench.knows_state(&contribution.state_in);
+            let (gatherer, miner, state_in) = (self.clone(), contribution.miner, contribution.state_in);
+            fetches.spawn(async move {
+                let mut here = match gatherer.fetch(&blobs, &[*miner.as_bytes()], until).await {
+                    Err(WorkError::Evidence(_)) => true,
+                    fetched => fetched?,
+                };
+                if needs_state {
+                    here &= gatherer.state(state_in, &miner, until).await?;
+                }
+                Ok(here)
+            });
+        }
+        while let Some(here) = next(&mut fetches).await? {
+            all &= here;
         }
         Ok(all)
     }

@@ -2,14 +2,10 @@
 
 use templar_manifest::{Contribution, Kind, MintKind, Refusal, Replay, ScoreEntry, Verdict, WindowIndex};
 use templar_protocol::{ClosedWindow, Dispute, Entry, Output, Phase};
+use templar_train::nats;
 
 use super::Driver;
 use crate::event::{Event, Refused};
-
-/// Integers of 1e-9 nats, for people.
-fn nats(nanonats: u64) -> f64 {
-    nanonats as f64 / 1e9
-}
 
 /// A closed window, for people.
 pub fn closed_event(closed: &ClosedWindow) -> Event {

@@ -109,13 +109,7 @@ fn trace(index: &Index, id: Hash, object: &Object, bytes: &[u8]) -> Option<Conte
     let contribution: Contribution = payload::decode(namer?).ok()?;
     let genesis: Genesis = payload::decode(index.object(&contribution.run.hash())?.payload.as_ref()?).ok()?;
     let tensors = templar_model::tensors(&genesis.model).ok()?;
-    let header = TraceHeader {
-        run: contribution.run,
-        window: contribution.window,
-        miner: contribution.miner,
-        steps: contribution.steps,
-        tensors: u32::try_from(tensors.len()).ok()?,
-    };
+    let header = TraceHeader::of(&contribution, u32::try_from(tensors.len()).ok()?);
     let trace = Trace::decode(bytes, &header).ok()?;
     let losses: Vec<f64> = trace.leaves.iter().map(|leaf| f64::from_bits(leaf.loss_bits)).collect();
     let steps = losses.get(1..=contribution.steps as usize)?;

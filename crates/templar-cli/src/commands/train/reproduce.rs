@@ -97,13 +97,7 @@ fn trace(evidence: &templar_audit::Evidence<'_>, recorded: &Contribution) -> Res
     if !evidence.blobs.contains(&recorded.trace.hash()) {
         return Ok(None);
     }
-    let header = TraceHeader {
-        run: recorded.run,
-        window: recorded.window,
-        miner: recorded.miner,
-        steps: recorded.steps,
-        tensors: evidence.recipe.tensors.len() as u32,
-    };
+    let header = TraceHeader::of(recorded, evidence.recipe.tensors.len() as u32);
     let bytes = evidence.blob("trace", &recorded.trace.hash(), header.trace_bytes())?;
     // A trace that does not decode is a claim that nothing can be compared with; its hash decides.
     Ok(Trace::decode(&bytes, &header).ok())
