@@ -247,11 +247,6 @@ impl Delta {
         self.tensors[index].norm
     }
 
-    /// The L2 norm of the whole delta: the root of the sum of the tensors' squared norms, in order.
-    pub fn total_norm(&self) -> f64 {
-        self.tensors.iter().fold(0.0, |sum, part| sum + part.norm * part.norm).sqrt()
-    }
-
     /// How many values are sent in all.
     pub fn kept(&self) -> u64 {
         self.tensors.iter().map(|part| u64::from(part.entry.kept)).sum()

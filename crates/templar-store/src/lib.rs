@@ -8,7 +8,7 @@
 //! own beside an outboard (the inner nodes of the hash tree) that lets any 16 KiB be verified alone. That store does not
 //! force file data to the disk, so whoever signs or announces a blob calls [`Store::sync`] first.
 //!
-//! Code that only reads takes a [`BlobSource`]: an open store, a folder of files named by their hash, or memory.
+//! Code that only reads takes a [`BlobSource`]: an open store, memory, or whatever else names bytes by their hash.
 
 mod error;
 mod ops;
@@ -19,6 +19,6 @@ mod tests;
 
 pub use error::{ExportError, ListError, OpenError, PutError, ReadError, SyncError};
 pub use ops::ScrubReport;
-pub use source::{BlobSource, BlockingStore, DirBlobs, MemoryBlobs};
+pub use source::{BlobSource, BlockingStore, MemoryBlobs};
 pub use store::Store;
 pub use store::{from_iroh, to_iroh};

@@ -1,12 +1,9 @@
 //! What an audit reads from: synchronous, verified reads of whole blobs, wherever the bytes lie.
 //!
 //! Invariant: the bytes a [`BlobSource`] returns hash to the name asked for and are no longer than asked for. An audit
-//! needs no more than this, so it runs from an open store, from a folder copied off another machine, or from memory.
+//! needs no more than this, so it runs from an open store, through a node that has one, or from memory.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -115,65 +112,5 @@ impl BlobSource for MemoryBlobs {
 
     fn contains(&self, id: &Hash) -> bool {
         self.blobs.contains_key(id)
-    }
-}
-
-/// A plain folder of files, each named by the 64 hexadecimal digits of its hash: evidence exported for an audit.
-#[derive(Debug, Clone)]
-pub struct DirBlobs {
-    dir: PathBuf,
-}
-
-impl DirBlobs {
-    /// Reads from `dir`; nothing is opened yet.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
-    }
-
-    /// The folder.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Where the blob's file is, or would be.
-    pub fn path_of(&self, id: &Hash) -> PathBuf {
-        self.dir.join(id.to_string())
-    }
-
-    fn read_file(&self, id: &Hash, max_bytes: u64) -> io::Result<Result<Vec<u8>, u64>> {
-        let file = File::open(self.path_of(id))?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
-        }
-        let size = metadata.len();
-        if size > max_bytes {
-            return Ok(Err(size));
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).map_err(io::Error::other)?);
-        // The file may grow while it is read: one byte beyond its length is enough to notice.
-        file.take(size.saturating_add(1)).read_to_end(&mut bytes)?;
-        Ok(Ok(bytes))
-    }
-}
-
-impl BlobSource for DirBlobs {
-    fn read(&self, id: &Hash, max_bytes: u64) -> Result<Bytes, ReadError> {
-        let bytes = match self.read_file(id, max_bytes) {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(size)) => return Err(ReadError::TooLarge { id: *id, size, max_bytes }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ReadError::NotFound { id: *id }),
-            Err(source) => return Err(ReadError::Io { id: *id, source }),
-        };
-        let found = Hash::of(&bytes);
-        if found == *id {
-            Ok(bytes.into())
-        } else {
-            Err(ReadError::Corrupt { id: *id, reason: format!("the file's bytes hash to {found}") })
-        }
-    }
-
-    fn contains(&self, id: &Hash) -> bool {
-        self.path_of(id).is_file()
     }
 }

@@ -183,7 +183,7 @@ fn noise_is_well_formed_and_differs_by_seed() {
     let settings = settings(64, 64, Quantiser::SignLevels, 950_000);
     let noise = |seed: u8| random_delta(&specs, &settings, &header(), &[seed; 32], 0.01).unwrap();
     let delta = decode(&noise(1), &specs, &settings, &header()).unwrap();
-    assert!(delta.total_norm() > 0.0);
+    assert!((0..specs.len()).any(|index| delta.norm(index) > 0.0));
     assert_eq!(noise(1), noise(1));
     assert_ne!(noise(1), noise(2));
     assert!(random_delta(&specs, &settings, &header(), &[0; 32], f32::INFINITY).is_err());
