@@ -1,8 +1,8 @@
 //! The command line of templar: parses, configures, prints.
 //!
-//! Every command is a file of [`commands`]. Each opens the home that it means ([`invocation`]), asks the crates below for
-//! what it shows or does, and gives it to the [`printer`]; what an error means to a person is said in [`error`] alone, and
-//! the environment is read in [`environment`] alone. There are no rules here: whoever reimplements this crate trains,
+//! Every command is a file of `commands`. Each opens the home that it means (`invocation`), asks the crates below for
+//! what it shows or does, and gives it to the `printer`; what an error means to a person is said in `error` alone, and
+//! the environment is read in `environment` alone. There are no rules here: whoever reimplements this crate trains,
 //! judges and audits the same.
 
 mod bug;

@@ -1,8 +1,9 @@
 //! Names of things: BLAKE3 hashes, one type per kind of thing named.
 //!
-//! A [`Hash`] is what `b3sum` prints for the bytes it names. The typed ids ([`RunId`], [`CheckpointId`], …) are the same
-//! 32 bytes with a meaning, so that a checkpoint cannot be passed where a delta is wanted. In CBOR and on the wire a
-//! hash is a byte string of length 32; in a human-readable format (JSON, as a view) it is 64 lowercase hex digits.
+//! A [`struct@Hash`] is what `b3sum` prints for the bytes it names. The typed ids ([`RunId`], [`CheckpointId`], …) are
+//! the same 32 bytes with a meaning, so that a checkpoint cannot be passed where a delta is wanted. In CBOR and on the
+//! wire a hash is a byte string of length 32; in a human-readable format (JSON, as a view) it is 64 lowercase hex
+//! digits.
 
 use std::fmt;
 use std::str::FromStr;

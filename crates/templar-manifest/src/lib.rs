@@ -3,7 +3,7 @@
 //! This crate is the bottom of the workspace. It knows neither files nor sockets nor tensors; it knows what every
 //! artifact is called and how a claim about it is written down so that everybody reads the same.
 //!
-//! * **Ids.** Every artifact is named by the BLAKE3 hash of its bytes ([`Hash`], and a type per meaning in [`id`]).
+//! * **Ids.** Every artifact is named by the BLAKE3 hash of its bytes ([`struct@Hash`]), with a type per meaning ([`id`]).
 //! * **Payloads.** A manifest is a value of a [`kinds`] type, encoded as DAG-CBOR with exactly one spelling
 //!   ([`payload`]). Its id is the hash of those bytes, whoever signed them.
 //! * **Witnesses.** Signatures stand beside the payload ([`envelope`]). A [`Signed`] value is proof that one was checked.
