@@ -17,6 +17,7 @@ mod config;
 mod error;
 mod fetch;
 mod gate;
+mod lines;
 mod net;
 mod peer;
 mod pool;

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use crate::book::{Book, Source};
 use crate::fetch::{Fetched, FetchedTicket, Fetcher};
 use crate::gate::Gate;
+use crate::lines::Lines;
 use crate::peer::{MAX_ADDRS, PeerAddr, PeerAddrError, PeerId};
 use crate::pool::Pool;
 use crate::provide::{Provider, ServePolicy};
@@ -44,6 +45,7 @@ pub(crate) struct Inner {
     endpoint: Endpoint,
     router: Router,
     pub(crate) book: Arc<Book>,
+    lines: Arc<Lines>,
     pub(crate) fetcher: Fetcher,
     run: Hash,
     limits: Limits,
@@ -74,17 +76,24 @@ impl Net {
         let endpoint = bind_endpoint(&config).await?;
         let limits = config.limits;
         let book = Arc::new(Book::new(*endpoint.id().as_bytes(), limits.max_peers));
+        let lines = Arc::new(Lines::default());
         let gate = || Gate::new(limits.max_inbound, limits.max_inbound_per_peer);
         let run = log.run();
-        let provider = Provider { store: store.clone(), policy, gate: gate() };
-        let sync = SyncServer { log, book: book.clone(), gate: gate(), stall_timeout: limits.stall_timeout };
+        let provider = Provider { store: store.clone(), policy, gate: gate(), lines: lines.clone() };
+        let sync = SyncServer {
+            log,
+            book: book.clone(),
+            gate: gate(),
+            lines: lines.clone(),
+            stall_timeout: limits.stall_timeout,
+        };
         let router =
             Router::builder(endpoint.clone()).accept(iroh_blobs::ALPN, provider).accept(SYNC_ALPN, sync).spawn();
-        let pool = Pool::new(endpoint.clone(), book.clone(), limits.connect_timeout);
+        let pool = Pool::new(endpoint.clone(), book.clone(), lines.clone(), limits.connect_timeout);
         let fetcher = Fetcher { store, book: book.clone(), pool, limits: limits.clone(), in_flight: Mutex::default() };
         let tasks = Mutex::new(Some(JoinSet::new()));
         let stop = watch::Sender::new(false);
-        Ok(Self { inner: Arc::new(Inner { endpoint, router, book, fetcher, run, limits, stop, tasks }) })
+        Ok(Self { inner: Arc::new(Inner { endpoint, router, book, lines, fetcher, run, limits, stop, tasks }) })
     }
 
     /// This node's id: the public key of its secret key.
@@ -160,6 +169,7 @@ impl Net {
         let puller = Puller {
             endpoint: endpoint.clone(),
             book: self.inner.book.clone(),
+            lines: self.inner.lines.clone(),
             run: self.inner.run,
             limits: self.inner.limits.clone(),
             own_addr: Box::new(move || listening_at(&endpoint)),

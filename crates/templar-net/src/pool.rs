@@ -13,6 +13,7 @@ use iroh::endpoint::Connection;
 use tokio::time::timeout;
 
 use crate::book::Book;
+use crate::lines::Lines;
 use crate::peer::PeerId;
 
 #[derive(Debug, Default)]
@@ -33,13 +34,14 @@ struct SlotState {
 pub(crate) struct Pool {
     endpoint: Endpoint,
     book: Arc<Book>,
+    lines: Arc<Lines>,
     connect_timeout: Duration,
     slots: Mutex<BTreeMap<PeerId, Arc<Slot>>>,
 }
 
 impl Pool {
-    pub(crate) fn new(endpoint: Endpoint, book: Arc<Book>, connect_timeout: Duration) -> Self {
-        Self { endpoint, book, connect_timeout, slots: Mutex::default() }
+    pub(crate) fn new(endpoint: Endpoint, book: Arc<Book>, lines: Arc<Lines>, connect_timeout: Duration) -> Self {
+        Self { endpoint, book, lines, connect_timeout, slots: Mutex::default() }
     }
 
     fn slot(&self, peer: &PeerId) -> Arc<Slot> {
@@ -71,6 +73,7 @@ impl Pool {
         let failure = match attempt {
             Ok(Ok(connection)) => {
                 self.book.met(peer);
+                self.lines.add(&connection);
                 state.connection = Some(connection.clone());
                 return Ok(connection);
             }

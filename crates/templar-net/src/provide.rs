@@ -17,6 +17,7 @@ use templar_store::{Store, from_iroh};
 use tokio::sync::mpsc;
 
 use crate::gate::Gate;
+use crate::lines::Lines;
 use crate::peer::{PeerId, short};
 
 /// The longest list of hashes that is judged, in bytes (32 per hash).
@@ -56,6 +57,7 @@ pub(crate) struct Provider {
     pub(crate) store: Store,
     pub(crate) policy: Arc<dyn ServePolicy>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) lines: Arc<Lines>,
 }
 
 impl std::fmt::Debug for Provider {
@@ -81,6 +83,7 @@ impl ProtocolHandler for Provider {
             connection.close(ERR_LIMIT, b"too many connections");
             return Ok(());
         };
+        self.lines.add(&connection);
         let (events, requests) = EventSender::channel(WAITING, MASK);
         // The judge ends when the connection and its last request have dropped their sender.
         tokio::join!(handle_connection(connection, self.store.blobs().clone(), events), self.judge(peer, requests));

@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::book::{Book, Source};
 use crate::config::Limits;
+use crate::lines::Lines;
 use crate::peer::{PeerAddr, PeerId, short};
 use crate::serve::code;
 use crate::wire::{
@@ -49,6 +50,7 @@ pub enum Pulled {
 pub(crate) struct Puller {
     pub(crate) endpoint: Endpoint,
     pub(crate) book: Arc<Book>,
+    pub(crate) lines: Arc<Lines>,
     pub(crate) run: Hash,
     pub(crate) limits: Limits,
     /// Where we listen, as it is when asked.
@@ -114,9 +116,15 @@ impl Puller {
     async fn follow(&self, peer: &PeerId) {
         let mut cursor = None;
         let mut pause = FIRST_PAUSE;
+        let mut reached = false;
         while let Some(contacts) = self.book.contacts(peer) {
             let before: Option<Cursor> = cursor;
             let error = self.pull(peer, contacts, &mut cursor).await;
+            if matches!(&error, PullError::Connect(_)) && std::mem::take(&mut reached) {
+                // It answered before: it may be calling from where it is now, and iroh dialling where it was.
+                self.lines.hang_up(peer);
+            }
+            reached |= !matches!(&error, PullError::Connect(_) | PullError::CameAgain);
             if cursor != before {
                 pause = FIRST_PAUSE;
             }
@@ -192,6 +200,7 @@ impl Puller {
             () = self.came_again(peer, contacts) => return PullError::CameAgain,
         };
         self.book.met(peer);
+        self.lines.add(&connection);
         let error = tokio::select! {
             Err(error) = self.read(peer, &connection, cursor) => error,
             () = self.blamed(peer) => PullError::Blamed,

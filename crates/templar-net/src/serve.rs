@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::book::{Book, Source};
 use crate::gate::Gate;
+use crate::lines::Lines;
 use crate::peer::{MAX_ADDRS, PeerAddr, PeerId, short};
 use crate::wire::{
     Cursor, MAX_ENTRY_BYTES, MAX_PEERS_SENT, MAX_REPLY, MAX_REQUEST, Refusal, Reply, Request, WireError, decode,
@@ -88,6 +89,7 @@ pub(crate) struct SyncServer {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) book: Arc<Book>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) lines: Arc<Lines>,
     pub(crate) stall_timeout: Duration,
 }
 
@@ -118,6 +120,7 @@ impl ProtocolHandler for SyncServer {
             connection.close(code::BUSY, b"too many connections");
             return Ok(());
         };
+        self.lines.add(&connection);
         match self.serve(&connection, &peer).await {
             Ok(()) => {}
             Err(Ended::Refused(refusal)) => {
@@ -168,10 +171,15 @@ impl SyncServer {
     }
 
     fn meet(&self, peer: PeerId, addrs: Vec<SocketAddr>) {
-        if let Some(addr) = (PeerAddr { id: peer, addrs }).usable()
-            && self.book.learn(addr, Source::Announced)
-        {
+        let Some(addr) = (PeerAddr { id: peer, addrs }).usable() else { return };
+        let before = self.book.addr(&peer).and_then(|known| known.addrs.first().copied());
+        let moved = before.is_some() && before != addr.addrs.first().copied();
+        if self.book.learn(addr, Source::Announced) {
             self.book.met(&peer);
+        }
+        if moved && self.lines.count(&peer) > 1 {
+            // One node listens at one place, so the other lines lead to a process that is gone.
+            self.lines.hang_up(&peer);
         }
     }
 

@@ -119,7 +119,12 @@ impl FromStr for AnyTicket {
         if text.starts_with(Ticket::KIND) {
             text.parse().map(Self::Run)
         } else if text.starts_with(BlobTicket::KIND) {
-            BlobTicket::decode_string(text).map(Self::Blob).map_err(damaged)
+            let ticket = BlobTicket::decode_string(text).map_err(damaged)?;
+            // As above; iroh's own decoder does not look at bytes after the end.
+            if !ticket.encode_string().eq_ignore_ascii_case(text) {
+                return Err(TicketError::Damaged("not in its only spelling".to_owned()));
+            }
+            Ok(Self::Blob(ticket))
         } else {
             Err(TicketError::Kind)
         }
