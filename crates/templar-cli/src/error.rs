@@ -326,6 +326,9 @@ fn driver(error: &DriverError) -> Meaning {
 fn exchange(error: &ExchangeError) -> Meaning {
     match error {
         ExchangeError::Bind(_) => hint(Code::Failed, "choose another address with --bind"),
+        ExchangeError::NoWindow { open, .. } => {
+            hint(Code::NotFound, format!("window {open} is the latest; `templar status` says what it waits for"))
+        }
         ExchangeError::NoPeers => hint(Code::NotFound, "name one with --from TICKET"),
         ExchangeError::Fetch(error) => fetch(error),
         ExchangeError::Run(error) => run(error),

@@ -10,6 +10,7 @@ use templar_node::context::RunContext;
 use templar_node::driver::{self, DriverConfig, Parts};
 use templar_node::event::Event;
 use templar_node::exchange;
+use templar_node::peers;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
@@ -27,7 +28,7 @@ pub(crate) struct Listen {
     pub(crate) bind: SocketAddr,
 }
 
-/// Fetches what a run needs and makes it the home's current one, unless the home has it already.
+/// Fetches what a run needs, unless the home has it already, and makes it the current one.
 pub(crate) fn join(access: &Access, bind: SocketAddr, ticket: &Ticket) -> Result<RunContext, CommandError> {
     let run = ticket.run.into();
     if !access.home.runs()?.contains(&run) {
@@ -36,6 +37,9 @@ pub(crate) fn join(access: &Access, bind: SocketAddr, ticket: &Ticket) -> Result
         access.runtime().block_on(exchange::join(&access.home, store, secret_key, bind, ticket))?;
         let context = RunContext::create(&access.home, access.blobs(), &|bytes| access.put(bytes), run)?;
         sync(access, &[ticket.run, context.genesis.dataset.hash()])?;
+    } else {
+        // Whoever invites again may have moved.
+        peers::save(&access.home, &ticket.peers)?;
     }
     access.home.set_current_run(&run)?;
     Ok(access.run(Some(run))?)

@@ -132,6 +132,8 @@ pub struct Driver {
     acts: u64,
     /// Attempts that failed since work last came to something.
     failures: u32,
+    /// What the home has written down of where others are.
+    remembered: Vec<PeerAddr>,
 }
 
 /// Everything that a driver is made of.
@@ -228,6 +230,7 @@ async fn serve(
         home: home.clone(),
         acts: 0,
         failures: 0,
+        remembered: Vec::new(),
     };
     let result = driver.run(stop).await;
     driver.close().await;
@@ -266,7 +269,7 @@ impl Driver {
                 () = stopped(&mut stop) => return Ok(()),
                 pulled = entries.recv() => match pulled {
                     Some(Pulled::Entry { peer, bytes }) => self.take_entry(&peer, &bytes).await?,
-                    Some(Pulled::CaughtUp { .. }) => {}
+                    Some(Pulled::CaughtUp { .. }) => self.remember_peers(),
                     None => return Ok(()),
                 },
                 Some(joined) = self.tasks.join_next() => match joined {
@@ -287,10 +290,21 @@ impl Driver {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared.gatherer.stop();
         while self.tasks.join_next().await.is_some() {}
-        if let Err(error) = peers::save(&self.home, &self.net.peers()) {
-            tracing::warn!(%error, "peers are not remembered");
-        }
+        self.remember_peers();
         self.net.shutdown().await;
+    }
+
+    /// Writes down where others are, if that is news: a node that is killed has no other time for it, and without it would
+    /// find nobody again that has moved meanwhile.
+    fn remember_peers(&mut self) {
+        let peers = self.net.peers();
+        if peers == self.remembered {
+            return;
+        }
+        match peers::save(&self.home, &peers) {
+            Ok(()) => self.remembered = peers,
+            Err(error) => tracing::warn!(%error, "peers are not remembered"),
+        }
     }
 
     async fn emit(&self, event: Event) {

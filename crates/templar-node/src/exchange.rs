@@ -37,6 +37,14 @@ pub enum ExchangeError {
     /// Nobody is known who could be asked.
     #[error("this home knows no peers")]
     NoPeers,
+    /// The run has no such window yet, for all that this home and its peers know.
+    #[error("window {window} is not open, for all that is known here and at the peers that answered")]
+    NoWindow {
+        /// The window that is wanted.
+        window: WindowIndex,
+        /// The window that is open, or would be if the run went on.
+        open: WindowIndex,
+    },
     /// A blob could not be had.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -212,6 +220,13 @@ async fn exchange(
     let problems = net.problems();
     visit.absent = problems.into_iter().filter(|(peer, _)| !caught_up.contains(peer)).collect();
 
+    if let Wanted::Window(window) = wanted {
+        let node = replica.node();
+        let open = node.state().window();
+        if window > open || (window == open && node.is_over()) {
+            return Err(ExchangeError::NoWindow { window, open });
+        }
+    }
     let gatherer = Gatherer::new(net.clone(), store.clone());
     let list = Evidence::of(replica, wanted);
     let fetching = list.bring(&gatherer, bench, patience);

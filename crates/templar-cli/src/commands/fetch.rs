@@ -69,7 +69,9 @@ fn wanted(access: &Access, text: &str) -> Result<Wanted, CommandError> {
     if run_id(access, text).is_ok() {
         return Ok(Wanted::Run);
     }
-    let reference: Reference = text.parse().map_err(|error| CommandError::new(Code::Usage, error))?;
+    let reference: Reference = text.parse().map_err(|error| {
+        CommandError::new(Code::Usage, error).hint("a ticket is copied whole, as `templar share` printed it")
+    })?;
     match &reference {
         Reference::Window(window) => Ok(Wanted::Window(*window)),
         Reference::Whole(hash) => Ok(Wanted::Blob(*hash)),

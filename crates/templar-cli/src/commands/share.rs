@@ -64,7 +64,8 @@ fn named(invocation: &Invocation, args: &Args, reference: &Reference) -> Result<
     let id = object(&index, reference)?
         .ok_or_else(|| CommandError::says(Code::Usage, "a ticket for one blob needs its hash"))?;
     if !participant.access.blobs().contains(&id) {
-        return Err(CommandError::says(Code::NotFound, format_args!("blob {id} is not in this home")));
+        let error = CommandError::says(Code::NotFound, format_args!("blob {id} is not in this home"));
+        return Err(error.hint(format!("`templar fetch {id}` asks peers for it")));
     }
     if !participant.node().may_serve(&id) {
         let text = format!("blob {id} belongs to a contribution whose window is not cut yet");
