@@ -6,6 +6,7 @@
 mod arguments;
 mod home;
 mod liars;
+mod network;
 mod resume;
 mod tampering;
 mod validators;

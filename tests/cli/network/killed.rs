@@ -1,0 +1,131 @@
+//! Nodes that lose their power, at the worst moments, and go on from their disks to the same end.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::Value;
+use templar_node::journal::Journal;
+
+use super::Home;
+use super::running::Running;
+use crate::cli::home::hash;
+
+const WINDOWS: u64 = 3;
+
+/// Enough steps that a kill comes in the middle of a window, and deadlines that nobody meets.
+const SETTINGS: [&str; 5] = [
+    "windows=3",
+    "inner.steps=40",
+    "deadlines.commit_ms=600000",
+    "deadlines.reveal_ms=600000",
+    "deadlines.judge_ms=600000",
+];
+
+/// A validator and two miners with a run; keys are the same every time.
+struct Party {
+    validator: Home,
+    miners: [Home; 2],
+    run: String,
+}
+
+impl Party {
+    fn new() -> Self {
+        let (validator, miners) = (Home::new("validator"), [Home::new("miner-1"), Home::new("miner-2")]);
+        let [one, two] = miners.each_ref().map(|miner| hash(&miner.ok(["key", "show"]), "key"));
+        validator.ok(["dataset", "import", "--bundled"]);
+        let run = validator.run_new(&["--miner", &one, "--miner", &two], &SETTINGS);
+        Self { run: hash(&run, "run"), validator, miners }
+    }
+
+    /// Starts the validator, which has the run, and with its ticket the miners.
+    fn start(&self) -> (Running, [Running; 2]) {
+        let validator = Running::start(&self.validator, ["node", "--role", "validator"]);
+        let ticket = validator.ticket();
+        let join = |miner| Running::start(miner, ["node", "--role", "miner", "--join", &ticket]);
+        let miners = self.miners.each_ref().map(join);
+        (validator, miners)
+    }
+
+    /// Waits until the run is over everywhere, and checks what everybody has; gives what the validator's log says.
+    fn end(&self, validator: Running, miners: [Running; 2]) -> Value {
+        let [one, two] = miners;
+        let finished = |node: Running| {
+            let line = node.until(|line| line["type"] == "finished");
+            (node, hash(&line, "checkpoint"))
+        };
+        let ended = [validator, one, two].map(finished);
+        let checkpoints: BTreeSet<String> = ended.iter().map(|(_, checkpoint)| checkpoint.clone()).collect();
+        assert_eq!(checkpoints.len(), 1, "{checkpoints:?}");
+        for (node, _) in ended {
+            node.stop();
+        }
+
+        let log = self.validator.ok(["log"]);
+        assert_eq!(log["windows"].as_array().unwrap().len() as u64, WINDOWS);
+        for home in [&self.validator, &self.miners[0], &self.miners[1]] {
+            assert_eq!(home.ok(["log"]), log);
+            let entries = Journal::read(&home.path().join("runs").join(&self.run)).unwrap();
+            let once: BTreeSet<&Vec<u8>> = entries.iter().collect();
+            assert_eq!(once.len(), entries.len(), "an entry is in the journal twice");
+            assert_eq!(home.ok(["verify"])["verdict"], "match");
+        }
+        let audit = self.validator.ok(["audit"]);
+        assert_eq!(audit["verdict"], "match", "{audit}");
+        assert_eq!((audit["windows"].as_u64(), audit["contributions"].as_u64()), (Some(WINDOWS), Some(2 * WINDOWS)));
+        assert!(checkpoints.contains(log["windows"][2]["checkpoint"].as_str().unwrap()));
+        log
+    }
+}
+
+/// What a miner says when it commits for a window.
+fn commits(home: &Home, window: u64) -> impl Fn(&Value) -> bool {
+    let key = hash(&home.ok(["key", "show"]), "key");
+    move |line| line["type"] == "contributed" && line["window"] == window && line["miner"] == key.as_str()
+}
+
+#[test]
+fn a_run_whose_nodes_are_killed_ends_like_one_whose_nodes_are_not() {
+    let party = Party::new();
+    let committed = commits(&party.miners[0], 0);
+    let (validator, [one, two]) = party.start();
+    // The miner has promised a delta that only its disk has.
+    one.until(committed);
+    one.kill();
+    // From now on nobody is told where the others are; all have other ports than before.
+    let one = Running::start(&party.miners[0], ["node", "--role", "miner"]);
+    validator.until(|line| line["type"] == "closed" && line["window"] == 0);
+    validator.kill();
+    one.kill();
+    let validator = Running::start(&party.validator, ["node", "--role", "validator"]);
+    let one = Running::start(&party.miners[0], ["node", "--role", "miner"]);
+    assert_eq!(validator.started["window"], 1);
+    one.until(|line| line["type"] == "step" && line["window"] == 1 && line["step"].as_u64() > Some(2));
+    one.kill();
+    let one = Running::start(&party.miners[0], ["node", "--role", "miner"]);
+    let disturbed = party.end(validator, [one, two]);
+
+    let party = Party::new();
+    let (validator, miners) = party.start();
+    assert_eq!(party.end(validator, miners), disturbed);
+}
+
+#[test]
+fn a_torn_journal_loses_its_last_entry_only() {
+    let home = Home::with_run("torn", &[]);
+    home.window("0");
+    let run = hash(&home.ok(["run", "show"]), "run");
+    let dir = home.path().join("runs").join(run);
+    let before = Journal::read(&dir).unwrap().len();
+    home.ok(["train", "--window", "1"]);
+    let path = dir.join("journal");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    // A reader beside it sees the rest, and so does a node, which has lost a promise that nobody heard.
+    assert_eq!(home.ok(["status"])["window"], 1);
+    let sharer = Running::start(&home, ["share"]);
+    assert_eq!(sharer.started["window"], 1);
+    sharer.stop();
+    assert_eq!(Journal::read(&dir).unwrap().len(), before);
+    assert_eq!(home.ok(["train", "--window", "1"])["already"], false);
+    assert_eq!(fs::read(&path).unwrap(), whole, "the same contribution again");
+}

@@ -1,0 +1,91 @@
+//! A process that serves until its standard input closes, and what it says meanwhile.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cli::home::Home;
+
+/// A process that says nothing for so long hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `share` or `node`, at work. It is killed when this is dropped.
+pub(super) struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    errors: PathBuf,
+    /// What it said first.
+    pub(super) started: Value,
+}
+
+impl Running {
+    /// Starts it in a home, and waits until it serves.
+    pub(super) fn start<const N: usize>(home: &Home, arguments: [&str; N]) -> Self {
+        let errors = home.path().with_file_name("errors");
+        let mut command = home.command(arguments);
+        command.args(["--json", "--until-stdin-closes"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&errors).unwrap());
+        let mut child = command.spawn().unwrap();
+        let stdin = child.stdin.take();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        // Ends with the process, whose output is read to its end whether anybody listens or not.
+        std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+        let mut running = Self { child, stdin, lines, errors, started: Value::Null };
+        running.started = running.until(|line| line["type"] == "started");
+        running
+    }
+
+    /// The next line for which `wanted` is true. A deadline that passes is the machine's trouble and ends the test.
+    pub(super) fn until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut last = String::new();
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
+                panic!("nothing after {last}; it said {:?}", fs::read_to_string(&self.errors));
+            };
+            let value: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+            assert_ne!(value["type"], "deadline", "{line}");
+            if wanted(&value) {
+                return value;
+            }
+            last = line;
+        }
+    }
+
+    /// What others join with.
+    pub(super) fn ticket(&self) -> String {
+        self.started["ticket"].as_str().unwrap().to_owned()
+    }
+
+    /// What others fetch one blob with.
+    pub(super) fn blob_ticket(&self) -> String {
+        self.started["blob_ticket"].as_str().unwrap().to_owned()
+    }
+
+    /// Ends it without a warning, as a power cut does.
+    pub(super) fn kill(mut self) {
+        self.child.kill().unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), None, "it was killed");
+    }
+
+    /// Asks it to end; it must end well.
+    pub(super) fn stop(mut self) {
+        drop(self.stdin.take());
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{:?}", fs::read_to_string(&self.errors));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,90 @@
+//! One blob from home to home, and everything that can be wrong with a ticket, a hash or an address.
+
+use std::fs;
+
+use templar_manifest::Hash;
+
+use super::running::Running;
+use super::{Home, refused};
+use crate::cli::home::hash;
+
+/// An address of no machine (RFC 5737).
+const NOT_OURS: &str = "203.0.113.1:0";
+
+/// What nobody has.
+const NOBODYS: &str = "00000000000000000000000000000000000000000000000000000000000000aa";
+
+/// A home with a run, and a shard of its dataset.
+fn home_with_shard(seed: &str) -> (Home, String) {
+    let home = Home::with_run(seed, &[]);
+    let dataset = home.ok(["dataset", "show", "shakespeare"]);
+    let shard = hash(&dataset["manifest"]["training"][0], "blob");
+    (home, shard)
+}
+
+#[test]
+fn a_blob_travels_and_is_what_its_name_says() {
+    let (home, shard) = home_with_shard("giver");
+    let sharer = Running::start(&home, ["share", &shard[..8]]);
+    let taker = Home::new("taker");
+    let file = taker.path().with_file_name("shard");
+    // A blob's ticket needs no run.
+    let fetched = taker.ok(["fetch", &sharer.blob_ticket(), "--out", file.to_str().unwrap()]);
+    assert_eq!(fetched["blob"], shard.as_str());
+    let bytes = fs::read(&file).unwrap();
+    assert_eq!(Hash::of(&bytes).to_string(), shard);
+    assert_eq!(fetched["bytes"].as_u64(), Some(bytes.len() as u64));
+    let again = taker.ok(["fetch", &sharer.blob_ticket()]);
+    assert_eq!((again["received"].as_u64(), &again["blob"]), (Some(0), &fetched["blob"]), "nothing is fetched twice");
+
+    taker.ok(["run", "join", &sharer.ticket()]);
+    let visit = taker.ok(["fetch", &shard[..6], "--out", file.to_str().unwrap()]);
+    assert_eq!(visit["complete"], true);
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+
+    for nothing in [NOBODYS, "w7"] {
+        let error = refused(&taker, 3, ["fetch", nothing, "--patience", "1"]);
+        assert!(error["error"].as_str().unwrap().contains(nothing.trim_start_matches('w')), "{error}");
+    }
+    let gone = sharer.blob_ticket();
+    sharer.stop();
+    refused(&taker, 3, ["share", NOBODYS]);
+    let home = Home::new("late");
+    refused(&home, 3, ["fetch", &gone]);
+}
+
+#[test]
+fn a_text_that_is_no_ticket_is_said_to_be_none() {
+    let (home, shard) = home_with_shard("tickets");
+    let sharer = Running::start(&home, ["share", &shard]);
+    let (run, blob) = (sharer.ticket(), sharer.blob_ticket());
+    let other = Home::with_run("other", &[]);
+    // `1` is no digit of base32.
+    let damaged = |ticket: &str| {
+        let (begin, end) = ticket.split_at(ticket.len() - 20);
+        [format!("{begin}1{}", &end[1..]), begin.to_owned(), ticket[..20].to_owned(), format!("{ticket}aa")]
+    };
+    for text in damaged(&run).into_iter().chain(damaged(&blob)) {
+        refused(&other, 2, ["fetch", &text]);
+        refused(&other, 2, ["run", "join", &text]);
+        refused(&other, 2, ["node", "--role", "seeder", "--join", &text]);
+    }
+    for text in ["", "hello", "templar", "blob"] {
+        refused(&other, 2, ["fetch", text]);
+        refused(&other, 2, ["run", "join", text]);
+        refused(&other, 2, ["fetch", "w0", "--from", text]);
+    }
+    refused(&other, 2, ["run", "join", &blob]);
+    refused(&other, 2, ["fetch", "w0", "--from", &blob]);
+
+    // With good tickets, but nowhere to listen.
+    refused(&other, 1, ["fetch", &blob, "--bind", NOT_OURS]);
+    refused(&other, 1, ["run", "join", &run, "--bind", NOT_OURS]);
+    refused(&other, 1, ["fetch", "w0", "--from", &run, "--bind", NOT_OURS]);
+    refused(&other, 1, ["share", "--bind", NOT_OURS]);
+    refused(&other, 1, ["node", "--role", "seeder", "--bind", NOT_OURS]);
+    sharer.stop();
+    assert_eq!(other.ok(["run", "list"])["runs"].as_array().unwrap().len(), 1, "nothing was joined");
+    refused(&other, 3, ["fetch", "w0"]);
+    refused(&other, 3, ["fetch", &shard]);
+}
