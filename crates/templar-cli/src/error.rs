@@ -354,7 +354,7 @@ fn ticket(_: &TicketError) -> Meaning {
 
 fn demo(error: &DemoError) -> Meaning {
     match error {
-        DemoError::TooFewMiners(_) => plain(Code::Usage),
+        DemoError::TooFewMiners(_) | DemoError::NoWindows => plain(Code::Usage),
         DemoError::Home(error) => home(error),
         DemoError::Access(error) => access(error),
         DemoError::Configure(error) => configure(error),

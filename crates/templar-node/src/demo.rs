@@ -92,6 +92,9 @@ pub enum DemoError {
     /// It needs at least one honest miner besides the cheat.
     #[error("a demo needs at least 2 miners, one of which cheats, not {0}")]
     TooFewMiners(u32),
+    /// A run without end has none to show.
+    #[error("a demo needs at least 1 window")]
+    NoWindows,
     /// A home.
     #[error(transparent)]
     Home(#[from] HomeError),
@@ -239,6 +242,9 @@ impl Stage {
     fn set(config: &DemoConfig) -> Result<Self, DemoError> {
         if config.miners < 2 {
             return Err(DemoError::TooFewMiners(config.miners));
+        }
+        if config.windows == 0 {
+            return Err(DemoError::NoWindows);
         }
         let names = (1..=VALIDATORS)
             .map(|index| (format!("validator-{index}"), false))
