@@ -1,0 +1,93 @@
+//! SparseLoCo in one process, without a network: how the held-out loss falls for a choice of settings.
+//!
+//! `cargo run --release -p templar-node --example local -- --size micro --miners 3 --windows 5 compression.top_k=128`
+//!
+//! Pages are dealt by a stride instead of by the protocol, everybody is honest, and what is not an option is a setting of
+//! genesis.
+#![allow(clippy::disallowed_methods, reason = "prints how long it took")]
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use templar_data::{PageReader, Split, bundled};
+use templar_manifest::trace::Leaf;
+use templar_manifest::{DatasetId, Hash, PublicKey, RunId, ValidatorSpec, WindowIndex};
+use templar_node::configure::{RunPlan, configure};
+use templar_store::MemoryBlobs;
+use templar_train::{MinerState, Recipe, Task, Watch, WindowRun, evaluate, outer_step, run_window};
+
+struct Quiet;
+
+impl Watch for Quiet {
+    fn leaf(&mut self, _: &WindowRun<'_>, _: u32, _: &Leaf) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (mut size, mut miners, mut windows, mut settings) = ("micro".to_owned(), 3u8, 5u64, Vec::new());
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--size" => size = value()?,
+            "--miners" => miners = value()?.parse()?,
+            "--windows" => windows = value()?.parse()?,
+            _ => settings.push(arg),
+        }
+    }
+    let mut blobs = MemoryBlobs::new();
+    let dataset = bundled::import_shakespeare(&mut blobs)?;
+    let keys: Vec<PublicKey> = (0..miners).map(|index| PublicKey::from_bytes([index; 32])).collect();
+    let plan = RunPlan {
+        name: "local".to_owned(),
+        size,
+        dataset_id: DatasetId::default(),
+        dataset: &dataset,
+        validators: vec![ValidatorSpec {
+            key: PublicKey::from_bytes([0; 32]),
+            stake: 1,
+            chain_anchor: Hash::default(),
+        }],
+        miners: keys.clone(),
+        model_seed: Hash::of(b"local"),
+    };
+    let recipe = Recipe::new(RunId::default(), configure(&plan, &settings)?)?;
+    let (length, inner) = (recipe.genesis.model.sequence_length, &recipe.genesis.inner);
+    let training = PageReader::new(&blobs, &dataset, Split::Training, length)?;
+    let validation = PageReader::new(&blobs, &dataset, Split::Validation, length)?;
+    let count = u64::from(recipe.genesis.gauntlet.held_out_pages).min(validation.page_count());
+    let held_out: Vec<_> = (0..count).map(|page| validation.read(page)).collect::<Result<_, _>>()?;
+    let loss = |parameters: &[f32]| evaluate(&mut recipe.model(), parameters, &held_out).map(|loss| loss as f64 / 1e9);
+
+    let mut parameters = recipe.initial_parameters();
+    let mut states = vec![MinerState::zero(parameters.len()); keys.len()];
+    println!("{} parameters, {} pages, held-out {:.4}", parameters.len(), training.page_count(), loss(&parameters)?);
+    for window in 0..windows {
+        let started = Instant::now();
+        let mut deltas = Vec::new();
+        let mut bytes = 0;
+        for (index, (miner, state)) in keys.iter().zip(&mut states).enumerate() {
+            let slot = recipe.genesis.pages_per_slot();
+            let first = (window * keys.len() as u64 + index as u64) * slot;
+            let pages = (first..first + slot).map(|page| page * 1_009 % training.page_count()).collect();
+            let task = Task { window: WindowIndex(window), miner: *miner, pages, steps: inner.steps };
+            let run = WindowRun::new(&recipe, &task, parameters.clone(), state.clone())?;
+            let result = run_window(run, &|page| training.read(page), &mut Quiet)?.ok_or("stopped")?;
+            let contribution = result.contribution(&recipe, None, MinerState::zero_id(recipe.run, &recipe.tensors));
+            deltas.push(recipe.decode_delta(&contribution, &result.delta)?);
+            bytes = result.delta.len();
+            *state = result.state;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        outer_step(&recipe, WindowIndex(window), &deltas, &mut parameters)?;
+        let tokens = keys.len() as u64 * u64::from(inner.steps) * recipe.step_tokens();
+        println!(
+            "window {window} | held-out {:.4} | {bytes} bytes a delta, {:.0}x | {:.1}k tok/s | {seconds:.2} s",
+            loss(&parameters)?,
+            parameters.len() as f64 * 4.0 / bytes as f64,
+            tokens as f64 / seconds / 1e3,
+        );
+    }
+    Ok(())
+}
