@@ -90,7 +90,7 @@ pub struct RunPlan<'a> {
     pub model_seed: Hash,
 }
 
-/// The number nearest to `text` among `known`, if any is near.
+/// The name nearest to `text` among `known`, if any is near.
 pub fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     known
         .into_iter()
@@ -219,7 +219,7 @@ fn paths(value: &Value, prefix: &str, found: &mut Vec<String>) {
 }
 
 /// Every key that `--set` takes.
-pub fn keys(genesis: &Genesis) -> Vec<String> {
+fn keys(genesis: &Genesis) -> Vec<String> {
     let mut found = Vec::new();
     paths(&serde_json::to_value(genesis).unwrap_or_default(), "", &mut found);
     found

@@ -71,8 +71,6 @@ pub enum Wanted {
     Run,
     /// One blob.
     Blob(Hash),
-    /// Only the entries.
-    Entries,
 }
 
 /// What a visit brought.
@@ -276,7 +274,6 @@ impl Evidence {
             blob: None,
         };
         match wanted {
-            Wanted::Entries => list.common = false,
             Wanted::Blob(id) => {
                 list.common = false;
                 list.blob = Some(id);

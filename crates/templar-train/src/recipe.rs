@@ -35,7 +35,7 @@ pub struct Recipe {
 impl Recipe {
     /// Checks and collects what `genesis` says.
     pub fn new(run: RunId, genesis: Genesis) -> Result<Self, RecipeError> {
-        let tensors = Model::new(&genesis.model)?.tensors().to_vec();
+        let tensors = templar_model::tensors(&genesis.model)?;
         let inner = &genesis.inner;
         let adamw = AdamWSettings {
             beta1_ppm: inner.beta1_ppm,
@@ -56,7 +56,7 @@ impl Recipe {
     /// A model with its own activation buffers.
     ///
     /// # Panics
-    /// Never: [`Recipe::new`] built one from the same specification.
+    /// Never: [`Recipe::new`] laid one out from the same specification, which is all that can fail.
     pub fn model(&self) -> Model {
         Model::new(&self.genesis.model).expect("the specification was checked when the recipe was made")
     }
