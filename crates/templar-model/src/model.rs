@@ -4,7 +4,7 @@
 //! micro-batch. Every length and token id is checked before any work.
 
 use templar_manifest::{ModelSpec, TensorSpec};
-use templar_numerics::RotaryTables;
+use templar_numerics::{RotaryScaling, RotaryTables};
 
 use crate::activations::{Activations, BatchShape, Gradients};
 use crate::head::{self, HeadGradients, HeadInputs};
@@ -96,7 +96,12 @@ impl Model {
     /// A model of this specification. Checks it whole; allocates the rotary tables only.
     pub fn new(spec: &ModelSpec) -> Result<Self, ConfigError> {
         let layout = Layout::new(spec)?;
-        let tables = RotaryTables::new(layout.sequence_length, layout.head_width, f64::from(spec.rope_theta));
+        let tables = RotaryTables::new(
+            layout.sequence_length,
+            layout.head_width,
+            f64::from(spec.rope_theta),
+            RotaryScaling::None,
+        );
         Ok(Self {
             spec: spec.clone(),
             layout,

@@ -37,7 +37,7 @@ fn all(isa: Isa) {
     let (weight, mut dweight, mut inv, mut losses) =
         (vec![1.0; WIDTH], vec![0.0; WIDTH], vec![0.1; ROWS], vec![0.0; ROWS]);
     let targets = vec![7; ROWS];
-    let tables = RotaryTables::new(ROWS, 32, 10_000.0);
+    let tables = RotaryTables::new(ROWS, 32, 10_000.0, RotaryScaling::None);
     let settings = AdamW { lr: 1e-6, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, bias1: 0.1, bias2: 0.05 };
     time(isa, "exp (with a copy)", || {
         a.copy_from_slice(&x);

@@ -61,8 +61,17 @@
 //! | [`cross_entropy`] | `m = max(l)`; `e = exp(l - m)`; `s = sum(e)`; loss `ln(s) - (l[target] - m)`; `i = 1 / s`; gradient `(e·i)·scale`, at the target `(e·i - 1)·scale` |
 //! | [`adamw`] | `m = beta1·m + (1 - beta1)·g`; `v = beta2·v + (1 - beta2)·(g·g)`; `p = p·(1 - lr·wd) - ((lr / bias1)·m) / (√(v·(1 / bias2)) + eps)` |
 //!
-//! The rotary tables hold `cos` and `sin` of `position · (1 / theta^(2i / head_dim))`, computed in `f64` by the `libm`
-//! crate (`pow`, `cos`, `sin`: plain arithmetic on every platform) and rounded once to `f32`.
+//! # Rotary tables ([`RotaryTables`], [`RotaryScaling`])
+//!
+//! All in `f64`, with `pow`, `cos` and `sin` of the `libm` crate (plain arithmetic on every platform), rounded once to
+//! `f32` at the end. Pair i has the frequency `f = 1 / pow(theta, 2i / head_dim)`, scaled to g; position p then has
+//! `cos(p·g)` and `sin(p·g)`. Scaling is that of Hugging Face:
+//!
+//! - `None`: `g = f`.
+//! - `Linear`: `g = f / factor`.
+//! - `Llama3`: with the wavelength `w = 2π / f` (2π the `f64` `0x401921fb54442d18`) and the original context o, `g = f` if
+//!   `w < o / high`; else `g = f / factor` if `w > o / low`; else, with `s = (o / w - low) / (high - low)`,
+//!   `g = ((1 - s)·f) / factor + s·f`.
 //!
 //! # Instruction sets
 //!
@@ -98,6 +107,6 @@ pub use isa::{FlushesSubnormals, Isa, UnknownIsa, UnsupportedIsa, check_environm
 pub use matrix::{Mat, MatMut, Op};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use reduce::{dot, squared_norm_f64, sum};
-pub use rotary::{RotaryTables, rotary, rotary_backward};
+pub use rotary::{RotaryScaling, RotaryTables, rotary, rotary_backward};
 pub use softmax::{softmax, softmax_backward};
 pub use swiglu::{swiglu, swiglu_backward};

@@ -7,6 +7,66 @@ use rayon::prelude::*;
 use crate::isa::Isa;
 use crate::kernel::{PARALLEL_COPY, grain, kernel};
 
+/// How the frequencies of a model are changed so that it can read further than it was first trained to, as Hugging Face
+/// names and computes it (`modeling_rope_utils`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RotaryScaling {
+    /// Frequencies as they are.
+    None,
+    /// Every frequency divided by `factor`, as though positions lay closer together.
+    Linear {
+        /// Positive and finite.
+        factor: f64,
+    },
+    /// Llama 3.1: waves longer than the first context are divided by `factor`, short ones stay, between them it blends.
+    Llama3 {
+        /// Positive and finite.
+        factor: f64,
+        /// A wave longer than `original_positions / low_freq_factor` is divided. Positive and finite.
+        low_freq_factor: f64,
+        /// A wave shorter than `original_positions / high_freq_factor` stays. Above `low_freq_factor`, finite.
+        high_freq_factor: f64,
+        /// The context length of the first training; at least 1.
+        original_positions: u32,
+    },
+}
+
+impl RotaryScaling {
+    /// # Panics
+    /// If a number is not as its field says.
+    fn check(self) {
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let fit = match self {
+            RotaryScaling::None => true,
+            RotaryScaling::Linear { factor } => positive(factor),
+            RotaryScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, original_positions } => {
+                positive(factor) && positive(low) && high.is_finite() && high > low && original_positions > 0
+            }
+        };
+        assert!(fit, "rotary scaling out of range: {self:?}");
+    }
+
+    /// The scaled form of a frequency, in radians a position.
+    fn scale(self, frequency: f64) -> f64 {
+        match self {
+            RotaryScaling::None => frequency,
+            RotaryScaling::Linear { factor } => frequency / factor,
+            RotaryScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, original_positions } => {
+                let original = f64::from(original_positions);
+                let wavelength = std::f64::consts::TAU / frequency;
+                if wavelength < original / high {
+                    frequency
+                } else if wavelength > original / low {
+                    frequency / factor
+                } else {
+                    let smooth = (original / wavelength - low) / (high - low);
+                    ((1.0 - smooth) * frequency) / factor + smooth * frequency
+                }
+            }
+        }
+    }
+}
+
 /// Cosines and sines for every position, `[positions, head_dim / 2]` each.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RotaryTables {
@@ -17,17 +77,18 @@ pub struct RotaryTables {
 }
 
 impl RotaryTables {
-    /// Angles `position · theta^(-2i / head_dim)`, all in `f64` through the `libm` crate, each cosine and sine rounded
-    /// once to `f32`.
+    /// Angles `position · scaled(1 / theta^(2i / head_dim))`, all in `f64` through the `libm` crate, each cosine and sine
+    /// rounded once to `f32`.
     ///
     /// # Panics
-    /// If `head_dim` is odd or 0, or the tables' size overflows.
-    pub fn new(positions: usize, head_dim: usize, theta: f64) -> Self {
+    /// If `head_dim` is odd or 0, the scaling out of range, or the tables' size overflows.
+    pub fn new(positions: usize, head_dim: usize, theta: f64, scaling: RotaryScaling) -> Self {
         assert!(head_dim > 0 && head_dim.is_multiple_of(2), "rotary heads of odd width {head_dim}");
+        scaling.check();
         let half = head_dim / 2;
         let len = positions.checked_mul(half).expect("rotary tables fit the address space");
-        let frequencies: Vec<f64> =
-            (0..half).map(|i| 1.0 / libm::pow(theta, (2 * i) as f64 / head_dim as f64)).collect();
+        let unscaled = |i: usize| 1.0 / libm::pow(theta, (2 * i) as f64 / head_dim as f64);
+        let frequencies: Vec<f64> = (0..half).map(|i| scaling.scale(unscaled(i))).collect();
         let (mut cos, mut sin) = (Vec::with_capacity(len), Vec::with_capacity(len));
         for position in 0..positions {
             for frequency in &frequencies {

@@ -5,7 +5,7 @@
 
 use crate::adamw::AdamW;
 use crate::matrix::{Mat, MatMut, Op, product_shape};
-use crate::rotary::RotaryTables;
+use crate::rotary::{RotaryScaling, RotaryTables};
 
 pub use crate::soft_fma::fma;
 
@@ -225,6 +225,29 @@ pub fn swiglu_backward(gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32]
         dup[i] = dout[i] * (gate[i] * s);
         dgate[i] = (dout[i] * up[i]) * (s * (1.0 + gate[i] * (1.0 - s)));
     }
+}
+
+/// Cosine and sine of pair `i` of a head of `head_dim` elements at a position: an entry of [`RotaryTables`].
+pub fn rotary_entry(position: usize, i: usize, head_dim: usize, theta: f64, scaling: RotaryScaling) -> (f32, f32) {
+    let plain = 1.0 / libm::pow(theta, (2 * i) as f64 / head_dim as f64);
+    let frequency = match scaling {
+        RotaryScaling::None => plain,
+        RotaryScaling::Linear { factor } => plain / factor,
+        RotaryScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_positions } => {
+            let original = f64::from(original_positions);
+            let wavelength = std::f64::consts::TAU / plain;
+            let is_short = wavelength < original / high_freq_factor;
+            let is_long = wavelength > original / low_freq_factor;
+            let smooth = (original / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+            match (is_short, is_long) {
+                (true, _) => plain,
+                (false, true) => plain / factor,
+                (false, false) => ((1.0 - smooth) * plain) / factor + smooth * plain,
+            }
+        }
+    };
+    let angle = position as f64 * frequency;
+    (libm::cos(angle) as f32, libm::sin(angle) as f32)
 }
 
 /// Turns each pair `(a, b)` = elements `(i, i + head_dim/2)` of each head by its angle:

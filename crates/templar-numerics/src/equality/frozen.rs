@@ -3,7 +3,7 @@
 use super::Numbers;
 use crate::elementary;
 use crate::matrix::{Mat, MatMut, Op};
-use crate::{AdamW, RotaryTables, twin};
+use crate::{AdamW, RotaryScaling, RotaryTables, twin};
 
 /// FNV-1a over the bits, in order.
 fn hash(parts: &[&[f32]]) -> u64 {
@@ -85,7 +85,8 @@ fn kernels_have_their_frozen_hashes() {
     twin::swiglu(&x, &y, &mut out);
     twin::swiglu_backward(&x, &y, &p, &mut dgate, &mut dup);
     found.push(("swiglu", hash(&[&out, &dgate, &dup])));
-    let (mut there, mut back, tables) = (x[..280].to_vec(), x[..280].to_vec(), RotaryTables::new(8192, 14, 500_000.0));
+    let (mut there, mut back) = (x[..280].to_vec(), x[..280].to_vec());
+    let tables = RotaryTables::new(8192, 14, 500_000.0, RotaryScaling::None);
     twin::rotary(&mut there, 2, 14, &tables, 8180, 5);
     twin::rotary_backward(&mut back, 2, 14, &tables, 100, 7);
     found.push(("rotary", hash(&[&there, &back])));
@@ -98,6 +99,42 @@ fn kernels_have_their_frozen_hashes() {
     found.push(("adamw", hash(&[&params, &m, &v])));
     assert_eq!(found, HASHES, "{found:#018x?}");
 }
+
+/// One entry of each band: waves that stay, that are blended, that are divided.
+#[test]
+fn scaled_rotary_tables_have_their_frozen_bits() {
+    let llama3 =
+        RotaryScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_positions: 8192 };
+    let mut found = Vec::new();
+    for scaling in [RotaryScaling::None, RotaryScaling::Linear { factor: 4.0 }, llama3] {
+        for (position, i) in [(1, 0), (8191, 20), (8191, 31), (8191, 33), (131_071, 40), (131_071, 63)] {
+            let (cos, sin) = twin::rotary_entry(position, i, 128, 500_000.0, scaling);
+            found.push([cos.to_bits(), sin.to_bits()]);
+        }
+    }
+    assert_eq!(found, ROTARY_BITS, "{found:#010x?}");
+}
+
+const ROTARY_BITS: [[u32; 2]; 18] = [
+    [0x3f0a_5140, 0x3f57_6aa4],
+    [0xbf59_286d, 0xbf07_912e],
+    [0xbda9_5d12, 0x3f7f_1f86],
+    [0xbf7f_fb96, 0xbc3e_1e22],
+    [0xbe39_ad12, 0xbf7b_c1a2],
+    [0x3f72_dbee, 0x3ea1_ee7a],
+    [0x3f78_0aa5, 0x3e7d_5777],
+    [0xbf4c_6f30, 0x3f1a_161b],
+    [0xbf6a_6f58, 0xbecd_ae91],
+    [0xbf35_8b31, 0x3f34_7e52],
+    [0xbf67_cdaa, 0x3ed9_48f5],
+    [0x3f7f_2c09, 0x3da4_9531],
+    [0x3f0a_5140, 0x3f57_6aa4],
+    [0xbf59_286d, 0xbf07_912e],
+    [0x3f3e_001a, 0x3f2b_919c],
+    [0xbf56_16fd, 0x3f0c_5cbc],
+    [0xbe5e_9bda, 0xbf79_e0ad],
+    [0x3f7f_cafd, 0x3d24_b74d],
+];
 
 const EXP_BITS: [u32; 14] = [
     0x3f80_0000,

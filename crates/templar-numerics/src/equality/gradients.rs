@@ -57,7 +57,7 @@ fn backward_kernels_are_the_gradients_of_the_forward_ones() {
     check("gate", &x, &dy, &dgate, |gate| swiglu(gate, &y));
     check("up", &y, &dy, &dup, |up| swiglu(&x, up));
 
-    let tables = crate::RotaryTables::new(9, 10, 100.0);
+    let tables = crate::RotaryTables::new(9, 10, 100.0, crate::RotaryScaling::None);
     let rotary = |x: &[f32]| {
         let mut out = x.to_vec();
         twin::rotary(&mut out, 2, 10, &tables, 7, 2);

@@ -2,7 +2,7 @@
 //! the sizes from which several threads work.
 
 use super::{Numbers, everywhere, same};
-use crate::{AdamW, Isa, RotaryTables};
+use crate::{AdamW, Isa, RotaryScaling, RotaryTables};
 use crate::{adamw, cross_entropy, elementwise, norm, reduce, rotary, softmax, swiglu, twin};
 
 const LENGTHS: [usize; 10] = [0, 1, 31, 32, 33, 64, 100, 256, 2047, 70_001];
@@ -100,7 +100,7 @@ fn swiglu_and_its_gradients_equal_the_twins() {
 #[test]
 fn rotary_equals_the_twin_and_its_backward_undoes_the_angle() {
     let mut numbers = Numbers(5);
-    let tables = RotaryTables::new(70, 32, 10_000.0);
+    let tables = RotaryTables::new(70, 32, 10_000.0, RotaryScaling::None);
     for (rows, heads, first, sequence) in [(0, 2, 0, 1), (6, 3, 4, 3), (700, 7, 6, 64)] {
         let x = numbers.ordinary(rows * heads * 32);
         let (mut there, mut back) = (x.clone(), x.clone());
@@ -121,6 +121,35 @@ fn rotary_equals_the_twin_and_its_backward_undoes_the_angle() {
     let before = first.clone();
     twin::rotary(&mut first, 1, 32, &tables, 0, 1);
     same(&first, &before, "position 0 stands still");
+}
+
+/// Llama 3.1's own numbers, and some at which every band has a few pairs.
+const LLAMA3: RotaryScaling =
+    RotaryScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_positions: 8192 };
+
+#[test]
+fn rotary_tables_hold_the_twins_entries() {
+    let short =
+        RotaryScaling::Llama3 { factor: 3.7, low_freq_factor: 1.5, high_freq_factor: 9.0, original_positions: 100 };
+    let scalings = [RotaryScaling::None, RotaryScaling::Linear { factor: 4.0 }, LLAMA3, short];
+    for (scaling, theta) in scalings.into_iter().zip([10_000.0, 10_000.0, 500_000.0, 700.5]) {
+        let tables = RotaryTables::new(300, 128, theta, scaling);
+        for position in 0..300 {
+            let (cos, sin) = tables.at(position);
+            let entries: Vec<(f32, f32)> =
+                (0..64).map(|i| twin::rotary_entry(position, i, 128, theta, scaling)).collect();
+            same(cos, &entries.iter().map(|e| e.0).collect::<Vec<_>>(), "cosines");
+            same(sin, &entries.iter().map(|e| e.1).collect::<Vec<_>>(), "sines");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "rotary scaling out of range")]
+fn a_scaling_without_a_middle_is_refused() {
+    let scaling =
+        RotaryScaling::Llama3 { factor: 8.0, low_freq_factor: 4.0, high_freq_factor: 4.0, original_positions: 8192 };
+    RotaryTables::new(3, 4, 1e4, scaling);
 }
 
 #[test]
@@ -214,5 +243,5 @@ fn a_target_outside_the_vocabulary_is_refused() {
 #[test]
 #[should_panic(expected = "positions beyond the tables")]
 fn a_position_without_a_table_is_refused() {
-    rotary::rotary(&mut [0.0; 8], 1, 4, &RotaryTables::new(3, 4, 1e4), 2, 2);
+    rotary::rotary(&mut [0.0; 8], 1, 4, &RotaryTables::new(3, 4, 1e4, RotaryScaling::None), 2, 2);
 }
