@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use templar_delta::{Header, Quantiser, Rule, Settings, apply, compress, decode, inspect, random_delta};
+use templar_delta::{Aggregate, Header, Quantiser, Rule, Settings, compress, decode, inspect, random_delta};
 use templar_manifest::{Hash, TensorSpec};
 
 /// Seconds of the fastest of three calls, and its result.
@@ -47,8 +47,11 @@ fn main() {
                 .collect();
             let deltas: Vec<_> = std::iter::once(&delta).chain(&others).collect();
             let mut params = vec![0.0; parameters];
-            let (applying, _) =
-                fastest(|| apply(&specs, &deltas, Rule::MeanOfAll, 1.0, &mut params).expect("finite values"));
+            let (applying, _) = fastest(|| {
+                let aggregate =
+                    Aggregate::new(&specs, &settings, header.run, 0, &deltas).expect("deltas of one window");
+                aggregate.step(Rule::MeanOfAll, 1.0, &mut params).expect("finite values")
+            });
             println!(
                 "{top_k:<4} {quantiser:<12} {:9.5} {:16.3} {:18.1} {:16.1} {:17.1}",
                 bytes.len() as f64 * 8.0 / parameters as f64,

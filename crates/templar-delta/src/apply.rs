@@ -2,15 +2,16 @@
 //!
 //! Per tensor: each contributor is clipped to the lower median of the contributors' norms, the clipped values of a
 //! coordinate are added in the order given, divided by the rule's count, and θ ← θ − lr·g (SGD without momentum). All in
-//! `f64`, each parameter rounded once to `f32`; a coordinate that nobody sent keeps its bits. One tensor of each delta is
-//! decoded at a time.
+//! `f64`, each parameter rounded once to `f32`; a coordinate that nobody sent keeps its bits. Tensors are shared out to
+//! threads, and each is walked block by block, so that what is held beside bytes and parameters is one block for each
+//! thread.
 
 use rayon::prelude::*;
 use templar_manifest::TensorSpec;
 
-use crate::decode::{Delta, SparseTensor};
+use crate::aggregate::{Aggregate, Tensor};
+use crate::decode::{Blocks, Delta};
 use crate::layout::{Layout, ShapeError};
-use crate::quantise::LEVELS;
 use crate::settings::Rule;
 
 /// Deltas cannot be applied.
@@ -27,12 +28,15 @@ pub enum ApplyError {
         /// How many the tensors have.
         expected: usize,
     },
-    /// A delta was decoded for other tensors or settings.
-    #[error("delta {position} was decoded for other tensors or settings")]
-    OtherModel {
+    /// A delta was decoded for other tensors or settings, or made for another run or window.
+    #[error("delta {position} was made for other tensors or settings, or another window")]
+    OtherDelta {
         /// Its place in the order given.
         position: usize,
     },
+    /// More deltas than an aggregate can hold.
+    #[error("{0} deltas, more than can be aggregated")]
+    TooMany(usize),
     /// The learning rate is not finite.
     #[error("learning rate {0} is not finite")]
     LearningRate(f32),
@@ -71,58 +75,51 @@ impl ApplyReport {
     }
 }
 
-/// Applies one window's deltas, in the order of its record, to the flat parameters: θ ← θ − `outer_lr`·g.
-///
-/// With no deltas nothing changes.
-///
-/// # Errors
-/// When shapes, lengths or the learning rate do not fit (nothing was changed), or a parameter would not be finite.
-pub fn apply(
-    specs: &[TensorSpec],
-    deltas: &[&Delta],
-    rule: Rule,
-    outer_lr: f32,
-    params: &mut [f32],
-) -> Result<ApplyReport, ApplyError> {
-    if !outer_lr.is_finite() {
-        return Err(ApplyError::LearningRate(outer_lr));
-    }
-    let total = specs.iter().try_fold(0usize, |sum, spec| sum.checked_add(spec.checked_elements()?));
-    let total = total.ok_or(ShapeError::Model)?;
-    if params.len() != total {
-        return Err(ApplyError::Length { found: params.len(), expected: total });
-    }
-    let Some(first) = deltas.first() else {
-        return Ok(ApplyReport::default());
-    };
-    let (layouts, _) = Layout::all(specs, first.settings())?;
-    for (position, delta) in deltas.iter().enumerate() {
-        let fits = delta.tensor_count() == specs.len()
-            && layouts.iter().enumerate().all(|(index, layout)| delta.layout(index) == layout);
-        if !fits {
-            return Err(ApplyError::OtherModel { position });
-        }
-    }
-
-    let mut report = ApplyReport::default();
-    let mut rest = params;
-    for (index, (spec, layout)) in specs.iter().zip(&layouts).enumerate() {
-        let (params, more) = rest.split_at_mut(layout.elements());
-        rest = more;
-        let tensor = step_tensor(layout, deltas, index, rule, outer_lr, params)
-            .map_err(|index| ApplyError::NonFinite { tensor: spec.name.clone(), index })?;
-        report.tensors.push(tensor);
-    }
-    Ok(report)
-}
-
 /// Applies one delta alone, unclipped, with a step of its own: θ ← θ − `step`·delta. A validator scores a delta with it.
 ///
 /// # Errors
-/// As [`apply`].
+/// As [`Aggregate::new`] and [`Aggregate::step`].
 pub fn apply_trial(specs: &[TensorSpec], delta: &Delta, step: f32, params: &mut [f32]) -> Result<(), ApplyError> {
+    let header = delta.header();
+    let aggregate = Aggregate::new(specs, delta.settings(), header.run, header.window, &[delta])?;
     // The median of one norm is that norm, and the mean of one value that value.
-    apply(specs, &[delta], Rule::MeanOfAll, step, params).map(|_| ())
+    aggregate.step(Rule::MeanOfAll, step, params).map(|_| ())
+}
+
+impl Aggregate {
+    /// The outer step of the window: θ ← θ − `outer_lr`·g over the flat parameters. Without contributors nothing changes.
+    ///
+    /// # Errors
+    /// When the length or the learning rate does not fit (nothing was changed), or a parameter would not be finite: the
+    /// first such tensor is named.
+    pub fn step(&self, rule: Rule, outer_lr: f32, params: &mut [f32]) -> Result<ApplyReport, ApplyError> {
+        if !outer_lr.is_finite() {
+            return Err(ApplyError::LearningRate(outer_lr));
+        }
+        let expected = self.tensors().iter().map(|tensor| tensor.layout.elements()).sum();
+        if params.len() != expected {
+            return Err(ApplyError::Length { found: params.len(), expected });
+        }
+        if self.contributors() == 0 {
+            return Ok(ApplyReport::default());
+        }
+        let mut work = Vec::with_capacity(self.tensors().len());
+        let mut rest = params;
+        for tensor in self.tensors() {
+            let (params, more) = rest.split_at_mut(tensor.layout.elements());
+            rest = more;
+            work.push((tensor, params));
+        }
+        let reports: Vec<Result<TensorReport, ApplyError>> = work
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|(tensor, params)| {
+                step_tensor(tensor, self.bytes(), rule, outer_lr, params)
+                    .map_err(|index| ApplyError::NonFinite { tensor: tensor.name.clone(), index })
+            })
+            .collect();
+        Ok(ApplyReport { tensors: reports.into_iter().collect::<Result<_, _>>()? })
+    }
 }
 
 /// The element in the middle, the lower of two.
@@ -132,105 +129,105 @@ fn lower_median(norms: &[f64]) -> f64 {
     sorted[(sorted.len() - 1) / 2]
 }
 
-/// One contributor's tensor with its levels already clipped.
-struct Clipped {
-    tensor: SparseTensor,
-    levels: [f64; LEVELS],
-}
-
-/// Sums of one block, reused: `sums[o]` and `senders[o]` are zero between blocks.
-struct Scratch {
-    sums: Vec<f64>,
-    senders: Vec<u32>,
+/// One contributor's tensor as it is walked.
+struct Contributor<'a> {
+    blocks: Blocks<'a>,
+    /// By what its values are multiplied.
+    factor: f64,
 }
 
 /// Steps one tensor; the error is an index whose parameter would not be finite, the first in wire order.
-fn step_tensor(
-    layout: &Layout,
-    deltas: &[&Delta],
-    index: usize,
-    rule: Rule,
-    lr: f32,
-    params: &mut [f32],
-) -> Result<TensorReport, usize> {
-    let norms: Vec<f64> = deltas.iter().map(|delta| delta.norm(index)).collect();
+fn step_tensor(tensor: &Tensor, bytes: &[u8], rule: Rule, lr: f32, params: &mut [f32]) -> Result<TensorReport, usize> {
+    let layout = &tensor.layout;
+    let norms: Vec<f64> = tensor.parts.iter().map(|part| part.norm).collect();
     let median = lower_median(&norms);
-    let clipped: Vec<Clipped> = deltas
-        .par_iter()
-        .zip(&norms)
-        .map(|(delta, &norm)| {
-            let tensor = delta.tensor(index);
-            let factor = if norm > median { median / norm } else { 1.0 };
-            let levels = tensor.levels.map(|level| factor * f64::from(level));
-            Clipped { tensor, levels }
+    let mut contributors: Vec<Contributor<'_>> = tensor
+        .parts
+        .iter()
+        .map(|part| Contributor {
+            blocks: part.blocks(bytes),
+            factor: if part.norm > median { median / part.norm } else { 1.0 },
         })
         .collect();
 
-    let bands: Vec<Result<u64, usize>> = params
-        .par_chunks_mut(layout.band_len())
-        .enumerate()
-        .with_min_len(layout.bands_per_task())
-        .map_init(
-            || Scratch { sums: vec![0.0; layout.block_len()], senders: vec![0; layout.block_len()] },
-            |scratch, (band, params)| {
-                let mut touched = 0;
-                for across in 0..layout.blocks_across() {
-                    let block = band * layout.blocks_across() + across;
-                    let start = layout.block_start(across);
-                    touched += step_block(layout, &clipped, block, rule, lr, scratch, &mut params[start..])
-                        .map_err(|at| band * layout.band_len() + start + at)?;
-                }
-                Ok(touched)
-            },
-        )
-        .collect();
+    let mut block = Block::new(layout);
     let mut touched = 0;
-    for band in bands {
-        touched += band?;
+    for (band, params) in params.chunks_exact_mut(layout.band_len()).enumerate() {
+        for across in 0..layout.blocks_across() {
+            block.gather(&mut contributors);
+            let start = layout.block_start(across);
+            touched += block
+                .step(layout, norms.len(), rule, lr, &mut params[start..])
+                .map_err(|at| band * layout.band_len() + start + at)?;
+        }
     }
     Ok(TensorReport { median_norm: median, clipped: norms.iter().filter(|&&norm| norm > median).count(), touched })
 }
 
-/// Steps one block; `params` begins with its first element.
-fn step_block(
-    layout: &Layout,
-    contributors: &[Clipped],
-    block: usize,
-    rule: Rule,
-    lr: f32,
-    scratch: &mut Scratch,
-    params: &mut [f32],
-) -> Result<u64, usize> {
-    let places = block * layout.kept_per_block()..(block + 1) * layout.kept_per_block();
-    for contributor in contributors {
-        let tensor = &contributor.tensor;
-        for (&offset, &code) in tensor.offsets[places.clone()].iter().zip(&tensor.codes[places.clone()]) {
-            scratch.sums[offset as usize] += contributor.levels[code as usize];
-            scratch.senders[offset as usize] += 1;
+/// The sums of one block, used again for the next: everything is zero between blocks.
+struct Block {
+    sums: Vec<f64>,
+    senders: Vec<u32>,
+    /// A bit for each element that somebody sent.
+    sent: Vec<u64>,
+}
+
+impl Block {
+    fn new(layout: &Layout) -> Self {
+        let len = layout.block_len();
+        Self { sums: vec![0.0; len], senders: vec![0; len], sent: vec![0; len.div_ceil(64)] }
+    }
+
+    /// Adds what every contributor sent of its next block, in order.
+    fn gather(&mut self, contributors: &mut [Contributor<'_>]) {
+        for contributor in contributors {
+            let factor = contributor.factor;
+            contributor.blocks.values(|offset, value| {
+                let offset = offset as usize;
+                self.sums[offset] += factor * f64::from(value);
+                self.senders[offset] += 1;
+                self.sent[offset / 64] |= 1 << (offset % 64);
+            });
         }
     }
-    let mut touched = 0;
-    let mut bad = None;
-    for contributor in contributors {
-        for &offset in &contributor.tensor.offsets[places.clone()] {
-            let offset = offset as usize;
-            let senders = std::mem::take(&mut scratch.senders[offset]);
-            if senders == 0 {
-                continue; // an earlier contributor's visit has stepped it
+
+    /// Steps what was sent, and clears it; `params` begins with the block's first element. Tells how many were sent.
+    fn step(
+        &mut self,
+        layout: &Layout,
+        contributors: usize,
+        rule: Rule,
+        lr: f32,
+        params: &mut [f32],
+    ) -> Result<u64, usize> {
+        let (all, lr) = (contributors as f64, f64::from(lr));
+        let mut touched = 0;
+        let mut bad = None;
+        // Offsets ascend, so the row of each is found by going on from the row before.
+        let (mut row, mut row_end) = (0, layout.width());
+        for (word, sent) in self.sent.iter_mut().enumerate() {
+            let mut rest = std::mem::take(sent);
+            touched += u64::from(rest.count_ones());
+            while rest != 0 {
+                let offset = 64 * word + rest.trailing_zeros() as usize;
+                rest &= rest - 1;
+                while offset >= row_end {
+                    (row, row_end) = (row + layout.columns(), row_end + layout.width());
+                }
+                let at = row + offset + layout.width() - row_end;
+                let sum = std::mem::take(&mut self.sums[offset]);
+                let senders = std::mem::take(&mut self.senders[offset]);
+                let count = match rule {
+                    Rule::MeanOfAll => all,
+                    Rule::MeanOfSenders => f64::from(senders),
+                };
+                let stepped = (f64::from(params[at]) - lr * (sum / count)) as f32;
+                if !stepped.is_finite() && bad.is_none() {
+                    bad = Some(at);
+                }
+                params[at] = stepped;
             }
-            let sum = std::mem::take(&mut scratch.sums[offset]);
-            let count = match rule {
-                Rule::MeanOfAll => contributors.len() as f64,
-                Rule::MeanOfSenders => f64::from(senders),
-            };
-            let at = layout.within_block(offset);
-            let stepped = (f64::from(params[at]) - f64::from(lr) * (sum / count)) as f32;
-            if !stepped.is_finite() {
-                bad = Some(bad.map_or(at, |first: usize| first.min(at)));
-            }
-            params[at] = stepped;
-            touched += 1;
         }
+        bad.map_or(Ok(touched), Err)
     }
-    bad.map_or(Ok(touched), Err)
 }

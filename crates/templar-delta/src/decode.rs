@@ -212,14 +212,38 @@ pub struct Delta {
     bytes: Vec<u8>,
 }
 
-/// One tensor of a delta, still encoded.
+/// One tensor of a delta, checked and still encoded.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Part {
-    layout: Layout,
-    entry: Entry,
+pub(crate) struct Part {
+    pub(crate) layout: Layout,
+    pub(crate) entry: Entry,
     /// Where the body begins.
-    start: usize,
-    norm: f64,
+    pub(crate) start: usize,
+    pub(crate) norm: f64,
+}
+
+impl Part {
+    /// Checks the tensor whose row stands at `row` and whose body, which lies within `bytes`, at `start`.
+    pub(crate) fn check(
+        layout: Layout,
+        entry: Entry,
+        bytes: &[u8],
+        row: usize,
+        start: usize,
+    ) -> Result<Self, (usize, Fault)> {
+        let norm = tensor(&layout, &entry, bytes, row, start)?;
+        Ok(Self { layout, entry, start, norm })
+    }
+
+    /// The body.
+    pub(crate) fn body<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.start..self.start + self.entry.body_bytes() as usize]
+    }
+
+    /// The kept values, block after block.
+    pub(crate) fn blocks<'a>(&self, bytes: &'a [u8]) -> Blocks<'a> {
+        Blocks::new(&self.layout, &self.entry, bytes, self.start)
+    }
 }
 
 impl Delta {
@@ -238,8 +262,8 @@ impl Delta {
         self.tensors.len()
     }
 
-    /// The L2 norm of tensor `index`: the square root of Σ count·level² over the levels in the order of their codes, in
-    /// `f64`, where a square is exact.
+    /// The L2 norm of tensor `index`: the square root of Σ v² over its values in wire order, an `f64` chain, where a square
+    /// is exact.
     ///
     /// # Panics
     /// When there is no such tensor.
@@ -265,16 +289,23 @@ impl Delta {
         let part = &self.tensors[index];
         let mut offsets = Vec::with_capacity(part.layout.kept());
         let mut codes = Vec::with_capacity(part.layout.kept());
-        walk(&part.layout, &part.entry, &self.bytes, part.start, |offset, code| {
-            offsets.push(offset);
-            codes.push(code);
-        })
-        .expect("these bytes were walked when the delta was decoded");
+        let mut blocks = part.blocks(&self.bytes);
+        for _ in 0..part.layout.blocks() {
+            let visit = |offset, code| {
+                offsets.push(offset);
+                codes.push(code);
+            };
+            blocks.next(|_| {}, visit).expect("these bytes were checked");
+        }
         SparseTensor { layout: part.layout, offsets, codes, levels: part.entry.levels }
     }
 
     pub(crate) fn layout(&self, index: usize) -> &Layout {
         &self.tensors[index].layout
+    }
+
+    pub(crate) fn part(&self, index: usize) -> &Part {
+        &self.tensors[index]
     }
 }
 
@@ -316,9 +347,9 @@ pub fn decode(
         .zip(bodies)
         .enumerate()
         .map(|(index, (((spec, layout), entry), start))| {
-            tensor(&layout, &entry, bytes, index, start).map(|norm| Part { layout, entry, start, norm }).map_err(
-                |(offset, fault)| DecodeError::Tensor { tensor: spec.name.clone(), offset: offset as u64, fault },
-            )
+            Part::check(layout, entry, bytes, entry_offset(index), start).map_err(|(offset, fault)| {
+                DecodeError::Tensor { tensor: spec.name.clone(), offset: offset as u64, fault }
+            })
         })
         .collect();
     let tensors = tensors.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -346,9 +377,8 @@ fn compare(front: &wire::Front, settings: &Settings, expected: &Header) -> Resul
     setting("top-k", front.top_k.to_string(), settings.top_k().to_string())
 }
 
-/// Checks one tensor and gives its norm, or where and what is wrong.
-fn tensor(layout: &Layout, entry: &Entry, bytes: &[u8], index: usize, start: usize) -> Result<f64, (usize, Fault)> {
-    let row = entry_offset(index);
+/// Checks one tensor and gives its norm, or where and what is wrong. The body of `entry` at `start` lies within `bytes`.
+fn tensor(layout: &Layout, entry: &Entry, bytes: &[u8], row: usize, start: usize) -> Result<f64, (usize, Fault)> {
     let level_offset = |code: usize| row + 9 + 4 * code;
     if entry.kept as usize != layout.kept() {
         return Err((row, Fault::Kept { found: entry.kept, expected: layout.kept() }));
@@ -362,16 +392,26 @@ fn tensor(layout: &Layout, entry: &Entry, bytes: &[u8], index: usize, start: usi
             return Err((level_offset(code), Fault::Level { code, value }));
         }
     }
-    let mut counts = [0u64; LEVELS];
-    let cheapest = walk(layout, entry, bytes, start, |_, code| counts[code as usize] += 1)?;
-    if !cheapest {
+    let mut used = [false; LEVELS];
+    let mut squares = 0f64;
+    let mut watch = CostWatch::default();
+    let mut blocks = Blocks::new(layout, entry, bytes, start);
+    for _ in 0..layout.blocks() {
+        let see = |gap| watch.see(gap, entry.rice.into());
+        blocks.next(see, |_, code| {
+            used[code as usize] = true;
+            let value = f64::from(entry.levels[code as usize]);
+            squares += value * value;
+        })?;
+    }
+    blocks.finish()?;
+    if !layout.is_whole() && !watch.is_cheapest(entry.rice.into()) {
         return Err((row + 8, Fault::Rice { found: entry.rice }));
     }
 
     let mut last = None;
-    let mut squares = 0f64;
-    for (code, (&value, &count)) in entry.levels.iter().zip(&counts).enumerate() {
-        if count == 0 {
+    for (code, (&value, &used)) in entry.levels.iter().zip(&used).enumerate() {
+        if !used {
             if value != 0.0 {
                 return Err((level_offset(code), Fault::UnusedLevel { code, value }));
             }
@@ -381,58 +421,92 @@ fn tensor(layout: &Layout, entry: &Entry, bytes: &[u8], index: usize, start: usi
             return Err((level_offset(code), Fault::LevelOrder { code }));
         }
         last = Some(value);
-        squares += count as f64 * (f64::from(value) * f64::from(value));
     }
     Ok(squares.sqrt())
 }
 
-/// Visits the position in its block and the code of every kept value, and tells whether the Rice parameter was the
-/// cheapest. The entry's `kept` is that of the layout, and its body lies within the bytes.
-fn walk(
-    layout: &Layout,
-    entry: &Entry,
-    bytes: &[u8],
+/// One tensor's kept values, block after block in wire order, out of its encoded body: what is decoded is never held.
+pub(crate) struct Blocks<'a> {
+    layout: Layout,
+    entry: Entry,
+    reader: BitReader<'a>,
+    codes: &'a [u8],
+    /// Where the body and its codes begin.
     start: usize,
-    mut visit: impl FnMut(u32, u8),
-) -> Result<bool, (usize, Fault)> {
-    let codes_start = start + entry.index_bytes as usize;
-    let (indices, codes) = (&bytes[start..codes_start], &bytes[codes_start..start + entry.body_bytes() as usize]);
-    let rice = u32::from(entry.rice);
-    let (kept, len) = (layout.kept_per_block(), layout.block_len() as u32);
+    codes_start: usize,
+    block: usize,
+    place: usize,
+}
 
-    let mut reader = BitReader::new(indices);
-    let mut watch = CostWatch::default();
-    let mut place = 0;
-    for block in 0..layout.blocks() {
+impl<'a> Blocks<'a> {
+    /// The entry's `kept` is that of the layout, and its body at `start` lies within the bytes.
+    pub(crate) fn new(layout: &Layout, entry: &Entry, bytes: &'a [u8], start: usize) -> Self {
+        let codes_start = start + entry.index_bytes as usize;
+        let end = start + entry.body_bytes() as usize;
+        Self {
+            layout: *layout,
+            entry: *entry,
+            reader: BitReader::new(&bytes[start..codes_start]),
+            codes: &bytes[codes_start..end],
+            start,
+            codes_start,
+            block: 0,
+            place: 0,
+        }
+    }
+
+    /// Visits the position in its block and the code of every kept value of the next block, and the gap before each
+    /// position that is sent.
+    fn next(&mut self, mut see: impl FnMut(u32), mut visit: impl FnMut(u32, u8)) -> Result<(), (usize, Fault)> {
+        let (rice, len) = (u32::from(self.entry.rice), self.layout.block_len() as u32);
         let mut next = 0u32;
-        for _ in 0..kept {
-            let offset = if layout.is_whole() {
+        for _ in 0..self.layout.kept_per_block() {
+            let offset = if self.layout.is_whole() {
                 next
             } else {
                 // The least that leaves no element: one more than the last position.
-                let gap = match (len - next).checked_sub(1).and_then(|limit| reader.gap(rice, limit)) {
-                    Some(gap) => gap,
-                    None if reader.overrun() => return Err((codes_start, Fault::IndexOverrun(entry.index_bytes))),
-                    None => {
-                        return Err((start + reader.byte(), Fault::Position { block, len: layout.block_len() }));
+                match (len - next).checked_sub(1).and_then(|limit| self.reader.gap(rice, limit)) {
+                    Some(gap) => {
+                        see(gap);
+                        next + gap
                     }
-                };
-                watch.see(gap, rice);
-                next + gap
+                    None => return Err(self.no_position()),
+                }
             };
             next = offset + 1;
-            visit(offset, codes[place / 4] >> (2 * (place % 4)) & 3);
-            place += 1;
+            visit(offset, self.codes[self.place / 4] >> (2 * (self.place % 4)) & 3);
+            self.place += 1;
         }
-        if reader.overrun() {
-            return Err((codes_start, Fault::IndexOverrun(entry.index_bytes)));
+        self.block += 1;
+        if self.reader.overrun() {
+            return Err(self.no_position());
         }
+        Ok(())
     }
-    if !reader.is_finished() {
-        return Err((start + reader.byte(), Fault::IndexPadding(entry.index_bytes)));
+
+    /// Visits the position in its block and the value of everything kept in the next block of a body that was checked.
+    pub(crate) fn values(&mut self, mut visit: impl FnMut(u32, f32)) {
+        let levels = self.entry.levels;
+        self.next(|_| {}, |offset, code| visit(offset, levels[code as usize])).expect("these bytes were checked");
     }
-    if place % 4 != 0 && codes[place / 4] >> (2 * (place % 4)) != 0 {
-        return Err((codes_start + place / 4, Fault::CodePadding));
+
+    /// Why a position could not be read.
+    fn no_position(&self) -> (usize, Fault) {
+        if self.reader.overrun() {
+            return (self.codes_start, Fault::IndexOverrun(self.entry.index_bytes));
+        }
+        (self.start + self.reader.byte(), Fault::Position { block: self.block, len: self.layout.block_len() })
     }
-    Ok(layout.is_whole() || watch.is_cheapest(rice))
+
+    /// After the last block: nothing may be left.
+    fn finish(&self) -> Result<(), (usize, Fault)> {
+        if !self.reader.is_finished() {
+            return Err((self.start + self.reader.byte(), Fault::IndexPadding(self.entry.index_bytes)));
+        }
+        let place = self.place;
+        if !place.is_multiple_of(4) && self.codes[place / 4] >> (2 * (place % 4)) != 0 {
+            return Err((self.codes_start + place / 4, Fault::CodePadding));
+        }
+        Ok(())
+    }
 }

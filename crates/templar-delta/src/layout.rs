@@ -168,6 +168,15 @@ impl Layout {
         offset / self.width * self.columns + offset % self.width
     }
 
+    pub(crate) const fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// How many elements one row of a block has.
+    pub(crate) const fn width(&self) -> usize {
+        self.width
+    }
+
     /// Copies the block that starts at `start` of a row of blocks, in wire order.
     pub(crate) fn gather(&self, band: &[f32], start: usize, block: &mut Vec<f32>) {
         block.clear();

@@ -1,8 +1,8 @@
 //! SparseLoCo's delta: the pseudo-gradient of one miner for one window, small enough for a home connection.
 //!
 //! On the way of the data it stands between a window's training and its record: [`compress`] turns Δ = θ_start − θ_end
-//! into bytes, [`decode`] turns a stranger's bytes into a [`Delta`] or an error, [`apply`] steps the parameters by the
-//! deltas of a window, and [`overlap_ppm`] tells copies from work. Nothing here touches the network or a file.
+//! into bytes, [`decode`] turns a stranger's bytes into a [`Delta`] or an error, an [`Aggregate`] of the deltas of a window
+//! steps the parameters, and [`overlap_ppm`] tells copies from work. Nothing here touches the network or a file.
 //!
 //! # Arithmetic
 //!
@@ -24,9 +24,10 @@
 //!   v ≥ 0 and |v| ≤ t, 3 above. A level is f32(Σ v ÷ count) over the members of its code.
 //! - Levels are made canonical: clamped to ±2^100; −0 becomes +0; a level in use that is not above the one in use before it is merged into
 //!   that one's code; unused levels are +0. Then e ← e − level in f32 at the positions sent.
-//! - Outer step, per tensor: norm = √(Σ count·level²) over codes 0–3 in f64; median = element ⌊(R−1)/2⌋ of the R sorted
-//!   norms; a contributor with norm > median has its levels multiplied by median ÷ norm in f64. g = the chain of a
-//!   coordinate's levels in the order of the record ÷ R (`mean-of-all`) or ÷ the number of senders (`mean-of-senders`).
+//! - Outer step, per tensor: norm = √(Σ v²) over the decoded values v in wire order, an f64 chain; median = element
+//!   ⌊(R−1)/2⌋ of the R sorted norms; a contributor with norm > median has its values multiplied by median ÷ norm in f64.
+//!   g = the chain of a coordinate's values in the order of the record ÷ R (`mean-of-all`) or ÷ the number of senders
+//!   (`mean-of-senders`).
 //!   θ ← f32(f64(θ) − f64(lr)·g). A coordinate that nobody sent keeps its bits.
 //!
 //! # Format, version 0
@@ -67,7 +68,24 @@
 //! many; a position beyond its block; another r than the cheapest; a level that is not finite, beyond 2^100, −0, not +0
 //! though no code uses it, or not above the level in use before it; bytes after the last body; and any header but the one
 //! expected. Duplicate or unordered positions cannot be written.
+//!
+//! # Aggregate, version 0
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 8 | `TPLAGGRE` |
+//! | 8 | 1 | version, 0 |
+//! | 9 | 41 | quantiser, block side, top-k and run id, as in a delta |
+//! | 50 | 8 | window, u64 |
+//! | 58 | 4 | R, the number of contributors, u32, at most 2^16; 0 where nothing is applied |
+//! | 62 | 4 | T, the number of tensors, u32 |
+//! | 66 | 25·T·R | the table: for each tensor, for each contributor in the order of the record, its delta's row |
+//! | 66 + 25·T·R | | the bodies, in the same order, without gaps |
+//!
+//! Rows and bodies are those of the deltas, and are read as strictly. So one tensor is read alone, and the whole is 94
+//! bytes a contributor shorter than the deltas, less its own header.
 
+mod aggregate;
 mod apply;
 mod compress;
 mod decode;
@@ -82,7 +100,8 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{ApplyError, ApplyReport, TensorReport, apply, apply_trial};
+pub use aggregate::{Aggregate, AggregateError, AggregateHeader, MAX_CONTRIBUTORS};
+pub use apply::{ApplyError, ApplyReport, TensorReport, apply_trial};
 pub use compress::{CompressError, MAX_MAGNITUDE, compress, max_bytes};
 pub use decode::{DecodeError, Delta, Fault, SparseTensor, decode};
 pub use layout::{MAX_TENSORS, ShapeError};

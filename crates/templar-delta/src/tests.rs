@@ -1,5 +1,6 @@
 //! Tests that need more than one file of the crate: the oracle, properties, hostile bytes, the outer step by hand.
 
+mod aggregate;
 mod hostile;
 mod oracle;
 mod outer;
@@ -7,7 +8,7 @@ mod properties;
 
 use templar_manifest::{Hash, TensorSpec};
 
-use crate::{Header, Quantiser, Settings};
+use crate::{Aggregate, ApplyError, ApplyReport, Delta, Header, Quantiser, Rule, Settings};
 
 fn header() -> Header {
     Header { run: Hash::of(b"a run"), window: 7, miner: [3; 32] }
@@ -19,6 +20,18 @@ fn settings(block_side: u32, top_k: u32, quantiser: Quantiser, error_decay_ppm: 
 
 fn specs(shapes: &[&[u64]]) -> Vec<TensorSpec> {
     shapes.iter().enumerate().map(|(index, shape)| TensorSpec::new(format!("tensor{index}"), *shape)).collect()
+}
+
+/// The outer step of these deltas, which have the settings of the first.
+fn apply(
+    specs: &[TensorSpec],
+    deltas: &[&Delta],
+    rule: Rule,
+    lr: f32,
+    params: &mut [f32],
+) -> Result<ApplyReport, ApplyError> {
+    let settings = deltas.first().map_or(settings(4, 8, Quantiser::SignLevels, 0), |delta| *delta.settings());
+    Aggregate::new(specs, &settings, header().run, header().window, deltas)?.step(rule, lr, params)
 }
 
 /// Values in [−1, 1) with 24 bits, and a heavy tail so that bins differ; the same everywhere.

@@ -46,7 +46,7 @@ impl Entry {
         self.index_bytes as u64 + self.code_bytes()
     }
 
-    fn write(&self, bytes: &mut Vec<u8>) {
+    pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&self.kept.to_le_bytes());
         bytes.extend_from_slice(&self.index_bytes.to_le_bytes());
         bytes.push(self.rice);
@@ -55,7 +55,7 @@ impl Entry {
         }
     }
 
-    fn read(bytes: &[u8; ENTRY_BYTES]) -> Self {
+    pub(crate) fn read(bytes: &[u8; ENTRY_BYTES]) -> Self {
         let word = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
         Self {
             kept: u32::from_le_bytes(word(0)),

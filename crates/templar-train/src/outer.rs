@@ -1,22 +1,13 @@
 //! The outer step: aggregated deltas, in record order, into the next checkpoint.
 
-use templar_delta::{ApplyError, Delta, Header, apply, decode};
-use templar_manifest::{Contribution, PublicKey, WindowIndex};
+use templar_delta::{Aggregate, ApplyError, Delta, Header, decode};
+use templar_manifest::{Contribution, WindowIndex};
 
 use crate::Recipe;
 
 /// Why an outer step cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum OuterError {
-    /// A delta that the record aggregates does not decode.
-    #[error("delta of miner {miner} does not decode")]
-    Decode {
-        /// The miner.
-        miner: PublicKey,
-        /// Why.
-        #[source]
-        source: templar_delta::DecodeError,
-    },
     /// The step itself.
     #[error("the outer step of window {window} is invalid")]
     Apply {
@@ -37,16 +28,18 @@ impl Recipe {
     }
 }
 
-/// θ ← θ − α · aggregate(deltas), with each tensor of a delta clipped to the median norm of the set. `deltas` are in the
-/// order of the record (by miner); without any, θ stays.
+/// θ ← θ − α · g, with g of `deltas` in the order of the record (by miner), each tensor clipped to the median norm of the
+/// set; without any, θ stays. Gives the aggregate that was applied, which the record of the window names.
 pub fn outer_step(
     recipe: &Recipe,
     window: WindowIndex,
     deltas: &[Delta],
     parameters: &mut [f32],
-) -> Result<(), OuterError> {
+) -> Result<Aggregate, OuterError> {
     let deltas: Vec<&Delta> = deltas.iter().collect();
-    apply(&recipe.tensors, &deltas, recipe.rule, recipe.outer_learning_rate(window.0), parameters)
-        .map(|_| ())
-        .map_err(|source| OuterError::Apply { window, source })
+    let invalid = |source| OuterError::Apply { window, source };
+    let aggregate =
+        Aggregate::new(&recipe.tensors, &recipe.compression, recipe.run.hash(), window.0, &deltas).map_err(invalid)?;
+    aggregate.step(recipe.rule, recipe.outer_learning_rate(window.0), parameters).map_err(invalid)?;
+    Ok(aggregate)
 }

@@ -1,7 +1,7 @@
 //! The outer step by hand, its rules, its refusals, and overlap.
 
 use super::*;
-use crate::{ApplyError, Delta, Rule, apply, apply_trial, compress, decode, overlap_ppm, overlaps_ppm};
+use crate::{ApplyError, Delta, Rule, apply_trial, compress, decode, overlap_ppm, overlaps_ppm};
 
 /// A delta of exactly these values: one row per block, so that each block sends its `k` largest.
 fn delta(specs: &[TensorSpec], settings: &Settings, values: &[f32]) -> Delta {
@@ -70,7 +70,7 @@ fn what_cannot_be_applied_is_refused_by_name() {
     assert_eq!(run(&specs, 1.0, &mut [0.0; 3]), Err(ApplyError::Length { found: 3, expected: 4 }));
     assert!(matches!(run(&specs, f32::NAN, &mut params), Err(ApplyError::LearningRate(_))));
     let other = super::specs(&[&[2, 2]]);
-    assert_eq!(run(&other, 1.0, &mut params), Err(ApplyError::OtherModel { position: 0 }));
+    assert_eq!(run(&other, 1.0, &mut params), Err(ApplyError::OtherDelta { position: 0 }));
     assert_eq!(params, [1.0; 4]);
     let mut params = [1.0, f32::NAN, 1.0, 1.0];
     let error = run(&specs, 1.0, &mut params).unwrap_err();
@@ -78,7 +78,7 @@ fn what_cannot_be_applied_is_refused_by_name() {
     let settings = settings(2, 1, Quantiser::SignLevels, 0);
     let finer = delta(&specs, &settings, &[1.0; 4]);
     let mixed = apply(&specs, &[&deltas[0], &finer], Rule::MeanOfAll, 1.0, &mut [0.0; 4]);
-    assert_eq!(mixed, Err(ApplyError::OtherModel { position: 1 }));
+    assert_eq!(mixed, Err(ApplyError::OtherDelta { position: 1 }));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use rayon::ThreadPoolBuilder;
 
 use super::*;
 use crate::layout::Layout;
-use crate::{CompressError, Rule, ShapeError, apply, compress, decode, inspect, max_bytes, random_delta};
+use crate::{CompressError, Rule, ShapeError, compress, decode, inspect, max_bytes, random_delta};
 
 fn quantiser() -> impl Strategy<Value = Quantiser> {
     prop_oneof![Just(Quantiser::Templar4), Just(Quantiser::SignLevels)]

@@ -1,0 +1,216 @@
+//! The aggregate: it steps as the slow twin does, has one spelling, and hostile bytes get a name.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{AggregateError, AggregateHeader, Fault, decode, max_bytes, random_delta};
+
+/// Deltas of noise, the later ones larger, so that some are clipped.
+fn noise(specs: &[TensorSpec], settings: &Settings, count: usize) -> Vec<Delta> {
+    (0..count)
+        .map(|index| {
+            let scale = 1e-3 * (1.0 + index as f32);
+            let bytes = random_delta(specs, settings, &header(), &[index as u8; 32], scale).unwrap();
+            decode(&bytes, specs, settings, &header()).unwrap()
+        })
+        .collect()
+}
+
+fn merge(specs: &[TensorSpec], settings: &Settings, deltas: &[Delta]) -> Aggregate {
+    let deltas: Vec<&Delta> = deltas.iter().collect();
+    Aggregate::new(specs, settings, header().run, header().window, &deltas).unwrap()
+}
+
+fn expected(contributors: usize) -> AggregateHeader {
+    AggregateHeader { run: header().run, window: header().window, contributors }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// The outer step as its definition reads, with a sum for every element of a tensor.
+fn twin(specs: &[TensorSpec], deltas: &[Delta], rule: Rule, lr: f32, params: &mut [f32]) {
+    let mut start = 0;
+    for (index, spec) in specs.iter().enumerate() {
+        let params = &mut params[start..start + spec.elements()];
+        start += spec.elements();
+        let tensors: Vec<Vec<(u32, f32)>> =
+            deltas.iter().map(|delta| delta.tensor(index).entries().collect()).collect();
+        let norms: Vec<f64> = tensors
+            .iter()
+            .map(|entries| entries.iter().fold(0f64, |sum, &(_, v)| sum + f64::from(v) * f64::from(v)).sqrt())
+            .collect();
+        let mut sorted = norms.clone();
+        sorted.sort_by(f64::total_cmp);
+        let median = sorted[(sorted.len() - 1) / 2];
+        let mut sums = vec![0f64; params.len()];
+        let mut senders = vec![0u32; params.len()];
+        for (entries, &norm) in tensors.iter().zip(&norms) {
+            let factor = if norm > median { median / norm } else { 1.0 };
+            for &(at, value) in entries {
+                sums[at as usize] += factor * f64::from(value);
+                senders[at as usize] += 1;
+            }
+        }
+        for (at, param) in params.iter_mut().enumerate().filter(|&(at, _)| senders[at] > 0) {
+            let count = if rule == Rule::MeanOfAll { deltas.len() as f64 } else { f64::from(senders[at]) };
+            *param = (f64::from(*param) - f64::from(lr) * (sums[at] / count)) as f32;
+        }
+    }
+}
+
+fn shape() -> impl Strategy<Value = Vec<u64>> {
+    prop_oneof![prop::collection::vec(1u64..200, 1), prop::collection::vec(1u64..70, 2)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn it_steps_as_the_twin_does_and_has_one_spelling(
+        shapes in prop::collection::vec(shape(), 1..4),
+        (side, top_k) in (1u32..70).prop_flat_map(|side| (Just(side), 1..=side * side)),
+        quantiser in prop_oneof![Just(Quantiser::Templar4), Just(Quantiser::SignLevels)],
+        rule in prop_oneof![Just(Rule::MeanOfAll), Just(Rule::MeanOfSenders)],
+        count in 1usize..8,
+    ) {
+        let shapes: Vec<&[u64]> = shapes.iter().map(Vec::as_slice).collect();
+        let (specs, settings) = (specs(&shapes), settings(side, top_k, quantiser, 0));
+        let deltas = noise(&specs, &settings, count);
+        let aggregate = merge(&specs, &settings, &deltas);
+        let before = values("params", specs.iter().map(TensorSpec::elements).sum());
+        let (mut found, mut wanted) = (before.clone(), before);
+        aggregate.step(rule, 0.7, &mut found).unwrap();
+        twin(&specs, &deltas, rule, 0.7, &mut wanted);
+        prop_assert_eq!(bits(&found), bits(&wanted));
+
+        let bytes = aggregate.bytes().to_vec();
+        prop_assert!(bytes.len() as u64 <= Aggregate::max_bytes(&specs, &settings, count).unwrap());
+        let again = Aggregate::decode(bytes, &specs, &settings, &expected(count)).unwrap();
+        prop_assert_eq!(again, aggregate);
+    }
+}
+
+fn small(count: usize) -> (Vec<TensorSpec>, Settings, Aggregate) {
+    let specs = specs(&[&[16, 12], &[6], &[7, 3]]);
+    let settings = settings(8, 10, Quantiser::Templar4, 0);
+    let deltas = noise(&specs, &settings, count);
+    let aggregate = merge(&specs, &settings, &deltas);
+    (specs, settings, aggregate)
+}
+
+fn try_decode(bytes: &[u8], count: usize) -> Result<Aggregate, AggregateError> {
+    let (specs, settings, _) = small(0);
+    Aggregate::decode(bytes.to_vec(), &specs, &settings, &expected(count))
+}
+
+#[test]
+fn without_contributors_it_is_a_header_and_changes_nothing() {
+    let (specs, _, aggregate) = small(0);
+    assert_eq!(aggregate.bytes().len(), 66);
+    assert_eq!(try_decode(aggregate.bytes(), 0).unwrap(), aggregate);
+    let before = values("params", specs.iter().map(TensorSpec::elements).sum());
+    let mut params = before.clone();
+    assert!(aggregate.step(Rule::MeanOfSenders, 1.0, &mut params).unwrap().tensors.is_empty());
+    assert_eq!(bits(&params), bits(&before));
+}
+
+#[test]
+fn truncated_extended_and_flipped_bytes_are_refused_or_another_aggregate() {
+    let (_, _, aggregate) = small(3);
+    let bytes = aggregate.bytes();
+    for length in 0..bytes.len() {
+        assert!(matches!(try_decode(&bytes[..length], 3), Err(AggregateError::Truncated { .. })), "{length}");
+    }
+    let longer = [bytes, &[0]].concat();
+    assert!(matches!(try_decode(&longer, 3), Err(AggregateError::Trailing { .. })));
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        match try_decode(&flipped, 3) {
+            Ok(other) => assert!(bit / 8 >= 66 && other != aggregate && other.bytes() == flipped),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+#[test]
+fn what_another_window_or_run_made_is_refused_by_name() {
+    let (specs, settings, aggregate) = small(3);
+    let bytes = aggregate.bytes();
+    let with = |at: usize, value: u8| {
+        let mut changed = bytes.to_vec();
+        changed[at] = value;
+        try_decode(&changed, 3).unwrap_err().to_string()
+    };
+    assert_eq!(with(0, b'X'), "not an aggregate: it does not begin with TPLAGGRE");
+    assert_eq!(with(8, 1), "aggregate version 1 is not known, expected 0");
+    assert_eq!(with(9, 1), "quantiser is sign-levels, expected templar4");
+    assert_eq!(with(9, 99), "quantiser is 99, expected templar4");
+    assert_eq!(with(10, 9), "block side is 9, expected 8");
+    assert_eq!(with(14, 0), "top-k is 0, expected 10");
+    assert!(with(18, 0).starts_with("run is 00"));
+    assert_eq!(with(50, 8), "window is 8, expected 7");
+    assert_eq!(with(58, 2), "number of contributors is 2, expected 3");
+    assert_eq!(with(61, 255), "number of contributors is 4278190083, expected 3");
+    assert_eq!(with(62, 9), "number of tensors is 9, expected 3");
+    // The count of values in the row of the second tensor's third contributor.
+    let row = 66 + 25 * (3 + 2);
+    assert_eq!(
+        with(row, 5),
+        format!("tensor tensor1, contributor 2, byte {row}: 5 values, the tensor's shape asks for 6")
+    );
+    let limit = Aggregate::max_bytes(&specs, &settings, 3).unwrap();
+    assert!(limit >= 3 * max_bytes(&specs, &settings).unwrap());
+    let endless = vec![0; limit as usize + 1];
+    assert!(matches!(try_decode(&endless, 3), Err(AggregateError::TooLong { contributors: 3, .. })));
+    // A row that announces more bytes than there are.
+    let mut announced = bytes.to_vec();
+    announced[66 + 4..66 + 8].fill(255);
+    assert!(matches!(try_decode(&announced, 3), Err(AggregateError::Truncated { .. })));
+    // As many contributors as the record aggregates, and no other number.
+    assert!(try_decode(bytes, 2).is_err());
+}
+
+#[test]
+fn a_position_beyond_its_block_is_found_at_its_byte() {
+    let (_, _, aggregate) = small(2);
+    let mut bytes = aggregate.bytes().to_vec();
+    let body = 66 + 25 * 6;
+    bytes[body..body + 4].fill(255);
+    let error = try_decode(&bytes, 2).unwrap_err();
+    let AggregateError::Tensor { tensor, contributor: 0, offset, fault } = error else { panic!("{error}") };
+    assert!(matches!(fault, Fault::Position { block: 0, .. }), "{fault}");
+    assert!(tensor == "tensor0" && (body as u64..body as u64 + 8).contains(&offset), "{offset}");
+}
+
+#[test]
+fn deltas_of_another_window_are_not_merged() {
+    let (specs, settings, _) = small(0);
+    let deltas = noise(&specs, &settings, 2);
+    let all: Vec<&Delta> = deltas.iter().collect();
+    let merged = Aggregate::new(&specs, &settings, header().run, 8, &all);
+    assert_eq!(merged, Err(ApplyError::OtherDelta { position: 0 }));
+}
+
+/// The bytes and the step are a contract: a change of these hashes is a change of the format or of the arithmetic.
+#[test]
+fn the_aggregate_and_its_step_are_frozen() {
+    let specs = specs(&[&[256, 128], &[128, 352], &[128], &[97, 64]]);
+    let settings = settings(64, 64, Quantiser::Templar4, 0);
+    let aggregate = merge(&specs, &settings, &noise(&specs, &settings, 5));
+    let stepped = |rule| {
+        let mut params = values("params", specs.iter().map(TensorSpec::elements).sum());
+        aggregate.step(rule, 0.65, &mut params).unwrap();
+        let bytes: Vec<u8> = params.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Hash::of(&bytes).to_string()
+    };
+    let found = [Hash::of(aggregate.bytes()).to_string(), stepped(Rule::MeanOfAll), stepped(Rule::MeanOfSenders)];
+    let frozen = [
+        "04c677696de47fe6add4d6ecb583541df7ca6dc99ae8195ae8bbdbb014bae503",
+        "76ddefbc1e7e3cf39e8f835c6f47c37e59e9b6ef817d2d00ea07ff6a7b79f972",
+        "ddcd4b14ecf40948013b5a8d8a02f74b5ab66d748a62a8a5a9ac4b663a8f1c5e",
+    ];
+    assert_eq!(found, frozen);
+}
