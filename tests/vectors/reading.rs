@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipld_core::ipld::Ipld;
-use templar_manifest::{AuditVerdict, Contribution, Kind, MintKind, Refusal, Replay, SegmentShape, State, Verdict};
+use templar_manifest::{
+    AuditVerdict, Contribution, Kind, MintKind, Refusal, Replay, RopeScaling, SegmentShape, State, Verdict,
+};
 
 use super::folder::{Folder, path};
 
@@ -198,6 +200,10 @@ fn the_specification_names_every_variant() {
     let kinds = [MintKind::Miner, MintKind::Validator, MintKind::Treasury];
     variants.extend(kinds.iter().map(|kind| ("MintKind", seen(kind))));
     variants.extend([SegmentShape::Linear, SegmentShape::Cosine].iter().map(|shape| ("SegmentShape", seen(shape))));
+    let llama3 =
+        RopeScaling::Llama3 { factor_ppm: 1, low_freq_factor_ppm: 1, high_freq_factor_ppm: 1, original_positions: 1 };
+    let linear = RopeScaling::Linear { factor_ppm: 1 };
+    variants.extend([linear, llama3].iter().map(|scaling| ("RopeScaling", seen(scaling))));
     let mut expected = BTreeMap::<&str, BTreeSet<String>>::new();
     for (union, value) in variants {
         let spelled = match value {

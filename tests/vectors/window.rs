@@ -73,6 +73,12 @@ fn genesis(dataset: &Dataset) -> Genesis {
             kv_heads: 1,
             ffn_size: 32,
             rope_theta: 10_000,
+            rope_scaling: Some(RopeScaling::Llama3 {
+                factor_ppm: 8_000_000,
+                low_freq_factor_ppm: 1_000_000,
+                high_freq_factor_ppm: 4_000_000,
+                original_positions: 16,
+            }),
             norm_eps_bits: 1e-5f32.to_bits(),
             tied_embeddings: true,
             sequence_length: 32,

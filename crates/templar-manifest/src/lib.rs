@@ -30,6 +30,6 @@ pub use id::{
 };
 pub use key::{KeyError, PublicKey, SecretKey, Signature};
 pub use kinds::*;
-pub use model::ModelSpec;
+pub use model::{ModelSpec, RopeScaling};
 pub use payload::{DecodeError, Kind, MAX_PAYLOAD_BYTES, Payload};
 pub use tensor::TensorSpec;

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::llama::{Cache, Config, Llama};
+use candle_transformers::models::llama::{Cache, Config, Llama, Llama3RopeConfig, Llama3RopeType};
 use templar_manifest::ModelSpec;
-use templar_numerics::{scale_in_place, softmax};
+use templar_numerics::{RotaryScaling, scale_in_place, softmax};
 
 use crate::layout::{ConfigError, Layout};
 pub use crate::vocabulary::TokenizerError;
@@ -150,7 +150,7 @@ fn load(spec: &ModelSpec, layout: &Layout, params: &[f32]) -> Result<(Llama, Cac
         rope_theta: spec.rope_theta as f32,
         bos_token_id: None,
         eos_token_id: None,
-        rope_scaling: None,
+        rope_scaling: rope_scaling(layout.rotary_scaling),
         max_position_embeddings: layout.sequence_length,
         tie_word_embeddings: spec.tied_embeddings,
     };
@@ -162,6 +162,25 @@ fn load(spec: &ModelSpec, layout: &Layout, params: &[f32]) -> Result<(Llama, Cac
     let builder = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
     let cache = Cache::new(true, DType::F32, &config, &Device::Cpu)?;
     Ok((Llama::load(builder, &config)?, cache))
+}
+
+/// The scaling as candle takes it. It knows Llama 3's alone, of which `linear` is the case of bands below every wavelength:
+/// none is shorter than 2π, so all lie above 1/1 and are divided.
+fn rope_scaling(scaling: RotaryScaling) -> Option<Llama3RopeConfig> {
+    let (factor, low, high, original) = match scaling {
+        RotaryScaling::None => return None,
+        RotaryScaling::Linear { factor } => (factor, 1.0, 2.0, 1),
+        RotaryScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_positions } => {
+            (factor, low_freq_factor, high_freq_factor, original_positions)
+        }
+    };
+    Some(Llama3RopeConfig {
+        factor: factor as f32,
+        low_freq_factor: low as f32,
+        high_freq_factor: high as f32,
+        original_max_position_embeddings: original as usize,
+        rope_type: Llama3RopeType::Llama3,
+    })
 }
 
 /// Chooses tokens; holds the stream of draws.

@@ -1,7 +1,8 @@
 //! Hugging Face folders in and out: `config.json`, `model.safetensors`, `tokenizer.json` and their companions.
 //!
 //! A round trip gives back every bit of the parameters. What cannot be represented exactly is refused by name, before
-//! any work: another architecture, biases, scaled rotary embeddings, dtypes other than f32, a tensor too many or too few.
+//! any work: another architecture, biases, a rotary scaling other than `linear` and `llama3`, dtypes other than f32, a
+//! tensor too many or too few.
 
 mod config;
 mod export;

@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use templar_manifest::{ModelSpec, TensorSpec};
+use templar_manifest::{ModelSpec, RopeScaling, TensorSpec};
+use templar_numerics::RotaryScaling;
 
 /// Largest vocabulary.
 pub(crate) const MAX_VOCAB: u32 = 1 << 22;
@@ -66,6 +67,14 @@ pub enum ConfigError {
         /// Raw bits of the f32.
         bits: u32,
     },
+    /// The scaling of the rotary frequencies is not one: a factor below 1, or bands that are empty or out of order.
+    #[error("rope_scaling {found:?} {rule}")]
+    RopeScaling {
+        /// What the specification says.
+        found: RopeScaling,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
     /// The parameters cannot be addressed on this machine.
     #[error("the model has more parameters than this machine can address")]
     Overflow,
@@ -109,6 +118,7 @@ pub(crate) struct Layout {
     pub(crate) head_width: usize,
     pub(crate) ffn: usize,
     pub(crate) sequence_length: usize,
+    pub(crate) rotary_scaling: RotaryScaling,
     pub(crate) norm_eps: f32,
     pub(crate) embedding: Range<usize>,
     pub(crate) layers: Vec<LayerRanges>,
@@ -189,6 +199,7 @@ impl Layout {
             head_width,
             ffn,
             sequence_length: spec.sequence_length as usize,
+            rotary_scaling: rotary_scaling(spec.rope_scaling)?,
             norm_eps: f32::from_bits(spec.norm_eps_bits),
             embedding,
             layers,
@@ -203,6 +214,32 @@ impl Layout {
     /// Width of queries, keys and values side by side.
     pub(crate) fn qkv_width(&self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.head_width
+    }
+}
+
+/// The scaling as the tables take it: each factor the f64 nearest to its decimal.
+fn rotary_scaling(scaling: Option<RopeScaling>) -> Result<RotaryScaling, ConfigError> {
+    let Some(found) = scaling else { return Ok(RotaryScaling::None) };
+    let from_ppm = |ppm: u32| f64::from(ppm) / 1e6;
+    let refused = |rule| Err(ConfigError::RopeScaling { found, rule });
+    match found {
+        RopeScaling::Linear { factor_ppm: ..1_000_000 } | RopeScaling::Llama3 { factor_ppm: ..1_000_000, .. } => {
+            refused("has a factor below 1")
+        }
+        RopeScaling::Llama3 { low_freq_factor_ppm: 0, .. } => refused("has a low_freq_factor of 0"),
+        RopeScaling::Llama3 { original_positions: 0, .. } => refused("has original positions of 0"),
+        RopeScaling::Llama3 { low_freq_factor_ppm: low, high_freq_factor_ppm: high, .. } if high <= low => {
+            refused("has a high_freq_factor that is not above its low_freq_factor")
+        }
+        RopeScaling::Linear { factor_ppm } => Ok(RotaryScaling::Linear { factor: from_ppm(factor_ppm) }),
+        RopeScaling::Llama3 { factor_ppm, low_freq_factor_ppm, high_freq_factor_ppm, original_positions } => {
+            Ok(RotaryScaling::Llama3 {
+                factor: from_ppm(factor_ppm),
+                low_freq_factor: from_ppm(low_freq_factor_ppm),
+                high_freq_factor: from_ppm(high_freq_factor_ppm),
+                original_positions,
+            })
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! micro-batch. Every length and token id is checked before any work.
 
 use templar_manifest::{ModelSpec, TensorSpec};
-use templar_numerics::{RotaryScaling, RotaryTables};
+use templar_numerics::RotaryTables;
 
 use crate::activations::{Activations, BatchShape, Gradients};
 use crate::head::{self, HeadGradients, HeadInputs};
@@ -94,13 +94,16 @@ pub struct Model {
 
 impl Model {
     /// A model of this specification. Checks it whole; allocates the rotary tables only.
+    ///
+    /// `sequence_length`, `rope_theta` and `rope_scaling` decide nothing but those tables: a model of another context has
+    /// the same tensors and computes over the same parameters.
     pub fn new(spec: &ModelSpec) -> Result<Self, ConfigError> {
         let layout = Layout::new(spec)?;
         let tables = RotaryTables::new(
             layout.sequence_length,
             layout.head_width,
             f64::from(spec.rope_theta),
-            RotaryScaling::None,
+            layout.rotary_scaling,
         );
         Ok(Self {
             spec: spec.clone(),

@@ -72,6 +72,7 @@ impl Size {
             kv_heads: self.kv_heads,
             ffn_size: self.ffn_size,
             rope_theta: self.rope_theta,
+            rope_scaling: None,
             norm_eps_bits: NORM_EPS.to_bits(),
             tied_embeddings: self.tied_embeddings,
             sequence_length: self.sequence_length,

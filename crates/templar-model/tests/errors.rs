@@ -1,7 +1,7 @@
 //! Every refusal by name: specifications, lengths, tokens, values that are not finite.
 
 use proptest::prelude::*;
-use templar_manifest::ModelSpec;
+use templar_manifest::{ModelSpec, RopeScaling};
 use templar_model::{AdamWSettings, ConfigError, Model, StepError, step};
 
 use crate::support::{small_spec, tokens};
@@ -28,6 +28,21 @@ fn specifications_are_refused_by_name() {
     for bits in [0, 1, f32::NAN.to_bits(), f32::INFINITY.to_bits(), (-1e-5f32).to_bits()] {
         assert_eq!(refused(|s| s.norm_eps_bits = bits), ConfigError::NormEps { bits });
     }
+    let llama3 = |factor_ppm, low_freq_factor_ppm, high_freq_factor_ppm, original_positions| RopeScaling::Llama3 {
+        factor_ppm,
+        low_freq_factor_ppm,
+        high_freq_factor_ppm,
+        original_positions,
+    };
+    for (scaling, rule) in [
+        (RopeScaling::Linear { factor_ppm: 999_999 }, "has a factor below 1"),
+        (llama3(0, 1, 2, 1), "has a factor below 1"),
+        (llama3(1_000_000, 0, 2, 1), "has a low_freq_factor of 0"),
+        (llama3(1_000_000, 1, 1, 1), "has a high_freq_factor that is not above its low_freq_factor"),
+        (llama3(1_000_000, 1, 2, 0), "has original positions of 0"),
+    ] {
+        assert_eq!(refused(|s| s.rope_scaling = Some(scaling)), ConfigError::RopeScaling { found: scaling, rule });
+    }
     assert_eq!(refused(|s| s.heads = 5).to_string(), "hidden_size 24 does not divide into 5 heads");
 }
 
@@ -42,7 +57,7 @@ proptest! {
         let [vocab_size, hidden_size, layers, heads, kv_heads, ffn_size, sequence_length] = sizes;
         let spec = ModelSpec {
             vocab_size, hidden_size, layers, heads, kv_heads, ffn_size, sequence_length,
-            rope_theta: 10_000, norm_eps_bits: eps, tied_embeddings: tied,
+            rope_theta: 10_000, rope_scaling: None, norm_eps_bits: eps, tied_embeddings: tied,
         };
         if let Ok(model) = Model::new(&spec) {
             let mut end = 0;

@@ -10,7 +10,7 @@ use candle_nn::rotary_emb::rope_slow;
 use templar_manifest::ModelSpec;
 use templar_model::Model;
 
-use crate::support::{lively_params, small_spec, tokens};
+use crate::support::{LLAMA3, lively_params, small_spec, tokens};
 
 /// The model as candle variables, in the order of the flat vector.
 struct Reference<'a> {
@@ -86,15 +86,17 @@ impl Reference<'_> {
     }
 }
 
-/// Cosines and sines, `[length, width / 2]`.
+/// Cosines and sines, `[length, width / 2]`; with a scaling, that of [`LLAMA3`].
 fn tables(spec: &ModelSpec) -> Result<(Tensor, Tensor)> {
     let (length, width) = (spec.sequence_length as usize, (spec.hidden_size / spec.heads) as usize);
-    let angles: Vec<f64> = (0..length)
-        .flat_map(|position| {
-            (0..width / 2)
-                .map(move |i| position as f64 * libm::pow(f64::from(spec.rope_theta), -2.0 * i as f64 / width as f64))
-        })
-        .collect();
+    let frequency = |i: usize| {
+        let frequency = libm::pow(f64::from(spec.rope_theta), -2.0 * i as f64 / width as f64);
+        let turns = 200.0 * frequency / std::f64::consts::TAU;
+        let kept = if spec.rope_scaling.is_some() { ((turns - 1.0) / 3.0).clamp(0.0, 1.0) } else { 1.0 };
+        frequency * (kept + (1.0 - kept) / 8.0)
+    };
+    let angles: Vec<f64> =
+        (0..length).flat_map(|position| (0..width / 2).map(move |i| position as f64 * frequency(i))).collect();
     let table = |f: fn(f64) -> f64| {
         let values: Vec<f32> = angles.iter().map(|&angle| f(angle) as f32).collect();
         Tensor::from_vec(values, (length, width / 2), &Device::Cpu)
@@ -102,23 +104,22 @@ fn tables(spec: &ModelSpec) -> Result<(Tensor, Tensor)> {
     Ok((table(libm::cos)?, table(libm::sin)?))
 }
 
-fn check(tied: bool) -> Result<()> {
-    let spec = small_spec(tied);
+fn check(spec: &ModelSpec) -> Result<()> {
     let sequences = 3;
-    let mut model = Model::new(&spec).unwrap();
+    let mut model = Model::new(spec).unwrap();
     let params = lively_params(&model);
-    let batch = tokens(&spec, sequences, 77);
+    let batch = tokens(spec, sequences, 77);
     let rows = sequences * spec.sequence_length as usize;
     let mut grad = vec![0.0f32; params.len()];
     let loss = model.forward_backward(&params, &batch, 1.0 / rows as f32, &mut grad).unwrap() / rows as f64;
 
-    let (cos, sin) = tables(&spec)?;
+    let (cos, sin) = tables(spec)?;
     let vars = model.tensors().iter().zip(model.ranges()).map(|(tensor, range)| {
         let shape: Vec<usize> = tensor.shape.iter().map(|&size| size as usize).collect();
         Var::from_slice(&params[range.clone()], shape, &Device::Cpu)
     });
     let names = model.tensors().iter().map(|tensor| tensor.name.clone()).collect();
-    let reference = Reference { spec: &spec, names, vars: vars.collect::<Result<_>>()?, cos, sin };
+    let reference = Reference { spec, names, vars: vars.collect::<Result<_>>()?, cos, sin };
     let width = spec.sequence_length as usize + 1;
     let all = Tensor::from_vec(batch, (sequences, width), &Device::Cpu)?;
     let inputs = all.narrow(1, 0, width - 1)?.contiguous()?;
@@ -142,10 +143,18 @@ fn check(tied: bool) -> Result<()> {
 
 #[test]
 fn gradients_are_those_of_automatic_differentiation_tied() {
-    check(true).unwrap();
+    check(&small_spec(true)).unwrap();
 }
 
 #[test]
 fn gradients_are_those_of_automatic_differentiation_untied() {
-    check(false).unwrap();
+    check(&small_spec(false)).unwrap();
+}
+
+/// A key and value head for every query head, one for all of them, and scaled frequencies.
+#[test]
+fn gradients_are_those_of_automatic_differentiation_of_other_heads_and_frequencies() {
+    check(&ModelSpec { kv_heads: 4, ..small_spec(false) }).unwrap();
+    check(&ModelSpec { kv_heads: 1, ..small_spec(true) }).unwrap();
+    check(&ModelSpec { rope_scaling: Some(LLAMA3), ..small_spec(true) }).unwrap();
 }

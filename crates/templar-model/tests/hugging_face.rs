@@ -9,7 +9,7 @@ use templar_manifest::ModelSpec;
 use templar_model::hf::{ExportError, ImportError, export, import};
 use templar_model::{ConfigError, Model};
 
-use crate::support::{lively_params, small_spec, word_tokenizer};
+use crate::support::{LINEAR, LLAMA3, lively_params, small_spec, word_tokenizer};
 
 fn exported(spec: &ModelSpec) -> (TempDir, Vec<f32>) {
     let params = lively_params(&Model::new(spec).unwrap());
@@ -20,8 +20,8 @@ fn exported(spec: &ModelSpec) -> (TempDir, Vec<f32>) {
 
 #[test]
 fn a_round_trip_keeps_every_bit() {
-    for tied in [true, false] {
-        let mut spec = small_spec(tied);
+    for (tied, scaling) in [(true, None), (false, Some(LLAMA3)), (true, Some(LINEAR))] {
+        let mut spec = ModelSpec { rope_scaling: scaling, ..small_spec(tied) };
         spec.norm_eps_bits += 1;
         let (dir, params) = exported(&spec);
         let (read_spec, read) = import(dir.path()).unwrap();
@@ -117,7 +117,14 @@ fn configs_are_refused_by_the_key_that_is_wrong() {
         ("attention_bias", json!(true)),
         ("mlp_bias", json!(true)),
         ("head_dim", json!(8)),
+        ("rope_scaling", json!({ "rope_type": "dynamic", "factor": 2.0 })),
+        ("rope_scaling", json!({ "type": "yarn", "factor": 2.0 })),
+        ("rope_scaling", json!({ "factor": 2.0 })),
+        ("rope_scaling", json!("linear")),
         ("rope_scaling", json!({ "rope_type": "llama3", "factor": 8.0 })),
+        ("rope_scaling", json!({ "rope_type": "linear", "factor": 1e300 })),
+        ("rope_scaling", json!({ "rope_type": "linear", "factor": 2.000_000_1 })),
+        ("rope_scaling", json!({ "rope_type": "linear", "factor": "2" })),
         ("rope_parameters", json!({ "rope_type": "yarn", "rope_theta": 10000.0 })),
         ("rope_theta", json!(10000.5)),
         ("rope_theta", json!(-1.0)),
@@ -161,7 +168,20 @@ fn configs_of_other_writers_are_read() {
         config.insert("dtype".into(), json!("float32"));
     })
     .unwrap();
-    assert_eq!(spec.rope_theta, 500_000);
+    assert_eq!((spec.rope_theta, spec.rope_scaling), (500_000, None));
+    let scaled = json!({ "rope_type": "linear", "rope_theta": 500000.0, "factor": 2.0 });
+    let (spec, _) = with_config(|config| config["rope_parameters"] = scaled.clone()).unwrap();
+    assert_eq!((spec.rope_theta, spec.rope_scaling), (500_000, Some(LINEAR)));
+    let (spec, _) = with_config(|config| config["rope_scaling"] = json!({ "type": "linear", "factor": 2 })).unwrap();
+    assert_eq!(spec.rope_scaling, Some(LINEAR));
+    let error = with_config(|config| {
+        config["rope_scaling"] = json!({ "type": "linear", "factor": 4 });
+        config["rope_parameters"] = scaled;
+    });
+    assert!(matches!(error, Err(ImportError::Unsupported { what: "rope_scaling", .. })));
+    // A factor that makes no sense is refused like any specification that has it.
+    let error = with_config(|config| config["rope_scaling"] = json!({ "type": "linear", "factor": 0.5 }));
+    assert!(matches!(error, Err(ImportError::Config(ConfigError::RopeScaling { .. }))));
 }
 
 /// Imports a sound folder after `change` was made to the bytes of its weights.

@@ -5,16 +5,35 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::llama::{Cache, Config, Llama};
+use candle_transformers::models::llama::{Cache, Config, Llama, Llama3RopeConfig, Llama3RopeType};
+use templar_manifest::ModelSpec;
 use templar_model::generate::{Sampling, generate};
 use templar_model::{Model, hf};
 
-use crate::support::{lively_params, small_spec, tokens};
+use crate::support::{LINEAR, LLAMA3, lively_params, small_spec, tokens};
+
+fn candle_scaling(factor: f32, high_freq_factor: f32, original_max_position_embeddings: usize) -> Llama3RopeConfig {
+    Llama3RopeConfig {
+        factor,
+        low_freq_factor: 1.0,
+        high_freq_factor,
+        original_max_position_embeddings,
+        rope_type: Llama3RopeType::Llama3,
+    }
+}
 
 #[test]
 fn logits_are_those_of_candle_transformers() -> candle_core::Result<()> {
-    for tied in [true, false] {
-        let spec = small_spec(tied);
+    // `linear` as candle has it: Llama 3's with bands that no wavelength lies below.
+    let linear = candle_scaling(2.0, 2.0, 1);
+    let cases = [
+        (true, None, None),
+        (false, None, None),
+        (true, Some(LLAMA3), Some(candle_scaling(8.0, 4.0, 200))),
+        (true, Some(LINEAR), Some(linear)),
+    ];
+    for (tied, ours, rope_scaling) in cases {
+        let spec = ModelSpec { rope_scaling: ours, ..small_spec(tied) };
         let mut model = Model::new(&spec).unwrap();
         let params = lively_params(&model);
         let mut tensors = HashMap::new();
@@ -34,7 +53,7 @@ fn logits_are_those_of_candle_transformers() -> candle_core::Result<()> {
             rope_theta: 10_000.0,
             bos_token_id: None,
             eos_token_id: None,
-            rope_scaling: None,
+            rope_scaling,
             max_position_embeddings: 70,
             tie_word_embeddings: tied,
         };
@@ -47,7 +66,7 @@ fn logits_are_those_of_candle_transformers() -> candle_core::Result<()> {
             let theirs = llama.forward(&input, 0, &mut cache)?.flatten_all()?.to_vec1::<f32>()?;
             let ours = &ours[(length - 1) * 53..length * 53];
             for (a, b) in ours.iter().zip(&theirs) {
-                assert!((a - b).abs() < 1e-4, "{a} where candle has {b}, length {length}, tied {tied}");
+                assert!((a - b).abs() < 1e-4, "{a} where candle has {b}, length {length}, {spec:?}");
             }
         }
     }
@@ -65,6 +84,28 @@ fn a_prefix_has_the_logits_it_has_in_the_whole() {
         let part = model.logits(&params, &tokens[..length]).unwrap();
         assert!(part.iter().zip(&whole).all(|(a, b)| a.to_bits() == b.to_bits()), "length {length}");
     }
+}
+
+/// A run may go on with a longer context: the tensors stay, positions it knew keep their bits, and new ones are there.
+#[test]
+fn a_model_of_another_context_computes_over_the_same_parameters() {
+    let spec = small_spec(false);
+    let longer = ModelSpec { sequence_length: 140, ..spec.clone() };
+    let mut model = Model::new(&spec).unwrap();
+    let params = lively_params(&model);
+    let mut longer_model = Model::new(&longer).unwrap();
+    assert_eq!((longer_model.tensors(), longer_model.ranges()), (model.tensors(), model.ranges()));
+    let tokens = &tokens(&longer, 1, 8)[..140];
+    let known = model.logits(&params, &tokens[..70]).unwrap();
+    let whole = longer_model.logits(&params, tokens).unwrap();
+    assert!(known.iter().zip(&whole).all(|(a, b)| a.to_bits() == b.to_bits()));
+    let scaled = ModelSpec { rope_theta: 500_000, rope_scaling: Some(LLAMA3), ..longer };
+    let mut scaled_model = Model::new(&scaled).unwrap();
+    assert_eq!(scaled_model.ranges(), model.ranges());
+    let scaled = scaled_model.logits(&params, tokens).unwrap();
+    // The first position turns nothing; later ones turn by other angles.
+    assert_eq!(scaled[..53], whole[..53]);
+    assert_ne!(scaled[53..], whole[53..]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Small models, tokens and a tokenizer that the tests share.
 
-use templar_manifest::ModelSpec;
+use templar_manifest::{ModelSpec, RopeScaling};
 use templar_model::Model;
 
 /// Grouped queries, odd sizes, and sequences long enough to need a second block of attention rows.
@@ -13,11 +13,23 @@ pub(crate) fn small_spec(tied: bool) -> ModelSpec {
         kv_heads: 2,
         ffn_size: 40,
         rope_theta: 10_000,
+        rope_scaling: None,
         norm_eps_bits: 1e-5f32.to_bits(),
         tied_embeddings: tied,
         sequence_length: 70,
     }
 }
+
+/// Llama 3's scaling so that of a [`small_spec`]'s three frequencies one is kept, one blended and one divided.
+pub(crate) const LLAMA3: RopeScaling = RopeScaling::Llama3 {
+    factor_ppm: 8_000_000,
+    low_freq_factor_ppm: 1_000_000,
+    high_freq_factor_ppm: 4_000_000,
+    original_positions: 200,
+};
+
+/// All frequencies at half.
+pub(crate) const LINEAR: RopeScaling = RopeScaling::Linear { factor_ppm: 2_000_000 };
 
 /// Tokens that look arbitrary and never change.
 pub(crate) fn tokens(spec: &ModelSpec, sequences: usize, salt: u32) -> Vec<u32> {

@@ -33,6 +33,7 @@ fn recipe() -> Recipe {
             kv_heads: 2,
             ffn_size: 48,
             rope_theta: 10_000,
+            rope_scaling: None,
             norm_eps_bits: 1e-5f32.to_bits(),
             tied_embeddings: true,
             sequence_length: 24,

@@ -3,8 +3,8 @@
 //! Where a key could change the arithmetic to something that this crate does not compute, reading refuses it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use templar_manifest::ModelSpec;
+use serde_json::{Value, json};
+use templar_manifest::{ModelSpec, RopeScaling};
 
 use super::import::ImportError;
 
@@ -27,7 +27,7 @@ pub(super) struct WrittenConfig {
     hidden_act: &'static str,
     rms_norm_eps: f64,
     rope_theta: f64,
-    rope_scaling: Option<()>,
+    rope_scaling: Value,
     attention_bias: bool,
     attention_dropout: f64,
     mlp_bias: bool,
@@ -55,7 +55,7 @@ impl WrittenConfig {
             hidden_act: "silu",
             rms_norm_eps: decimal(f32::from_bits(spec.norm_eps_bits)),
             rope_theta: spec.rope_theta.into(),
-            rope_scaling: None,
+            rope_scaling: written_scaling(spec.rope_scaling),
             attention_bias: false,
             attention_dropout: 0.0,
             mlp_bias: false,
@@ -74,6 +74,52 @@ fn decimal(value: f32) -> f64 {
     match value.to_string().parse::<f64>() {
         Ok(short) if (short as f32).to_bits() == value.to_bits() => short,
         _ => f64::from(value),
+    }
+}
+
+/// The scaling in Hugging Face's words.
+fn written_scaling(scaling: Option<RopeScaling>) -> Value {
+    let from_ppm = |ppm: u32| f64::from(ppm) / 1e6;
+    match scaling {
+        None => Value::Null,
+        Some(RopeScaling::Linear { factor_ppm }) => json!({ "rope_type": "linear", "factor": from_ppm(factor_ppm) }),
+        Some(RopeScaling::Llama3 { factor_ppm, low_freq_factor_ppm, high_freq_factor_ppm, original_positions }) => {
+            json!({
+                "rope_type": "llama3",
+                "factor": from_ppm(factor_ppm),
+                "low_freq_factor": from_ppm(low_freq_factor_ppm),
+                "high_freq_factor": from_ppm(high_freq_factor_ppm),
+                "original_max_position_embeddings": original_positions,
+            })
+        }
+    }
+}
+
+/// The scaling that `value` of key `what` describes, or what of it is not supported.
+fn read_scaling(what: &'static str, value: &Value) -> Result<Option<RopeScaling>, ImportError> {
+    let refused = || ImportError::Unsupported { what, found: shortened(value) };
+    let millionths = |key: &str| {
+        let number = value.get(key).and_then(Value::as_f64).ok_or_else(refused)?;
+        // `as` saturates, and what was rounded or cut is then not equal.
+        let ppm = (number * 1e6).round() as u32;
+        if f64::from(ppm) / 1e6 == number { Ok(ppm) } else { Err(refused()) }
+    };
+    let kind = value.get("rope_type").or_else(|| value.get("type"));
+    match kind.map(|kind| kind.as_str().unwrap_or_default()) {
+        Some("default") => Ok(None),
+        // Newer writers keep the base here too, with or without a scaling.
+        None if what == "rope_parameters" => Ok(None),
+        Some("linear") => Ok(Some(RopeScaling::Linear { factor_ppm: millionths("factor")? })),
+        Some("llama3") => {
+            let original = value.get("original_max_position_embeddings").and_then(Value::as_u64);
+            Ok(Some(RopeScaling::Llama3 {
+                factor_ppm: millionths("factor")?,
+                low_freq_factor_ppm: millionths("low_freq_factor")?,
+                high_freq_factor_ppm: millionths("high_freq_factor")?,
+                original_positions: original.and_then(|original| original.try_into().ok()).ok_or_else(refused)?,
+            }))
+        }
+        _ => Err(refused()),
     }
 }
 
@@ -148,25 +194,30 @@ impl ReadConfig {
             kv_heads: self.num_key_value_heads.unwrap_or(self.num_attention_heads),
             ffn_size: self.intermediate_size,
             rope_theta: self.rope_base()?,
+            rope_scaling: self.scaling()?,
             norm_eps_bits: (self.rms_norm_eps as f32).to_bits(),
             tied_embeddings: self.tie_word_embeddings.unwrap_or(false),
             sequence_length: self.max_position_embeddings,
         })
     }
 
-    /// The rotary base: a top-level key, or inside `rope_parameters` as newer writers have it; scaling is refused.
-    fn rope_base(&self) -> Result<u32, ImportError> {
-        for (what, value) in [("rope_scaling", &self.rope_scaling), ("rope_parameters", &self.rope_parameters)] {
-            let Some(value) = value.as_ref().filter(|value| !value.is_null()) else { continue };
-            let kind = value.get("rope_type").or_else(|| value.get("type")).and_then(Value::as_str);
-            let unscaled = match kind {
-                Some(kind) => kind == "default",
-                None => what == "rope_parameters",
-            };
-            if !unscaled {
-                return Err(ImportError::Unsupported { what, found: shortened(value) });
+    /// The scaling of the rotary frequencies, under its older key or inside `rope_parameters` as newer writers have it.
+    fn scaling(&self) -> Result<Option<RopeScaling>, ImportError> {
+        let read = |what, value: &Option<Value>| match value.as_ref().filter(|value| !value.is_null()) {
+            Some(value) => read_scaling(what, value).map(Some),
+            None => Ok(None),
+        };
+        match (read("rope_scaling", &self.rope_scaling)?, read("rope_parameters", &self.rope_parameters)?) {
+            (Some(older), Some(newer)) if older != newer => {
+                Err(ImportError::Unsupported { what: "rope_scaling", found: "another than in rope_parameters".into() })
             }
+            (Some(scaling), _) | (None, Some(scaling)) => Ok(scaling),
+            (None, None) => Ok(None),
         }
+    }
+
+    /// The rotary base: a top-level key, or inside `rope_parameters`.
+    fn rope_base(&self) -> Result<u32, ImportError> {
         let newer = self.rope_parameters.as_ref().and_then(|value| value.get("rope_theta")).and_then(Value::as_f64);
         let theta = newer.or(self.rope_theta).unwrap_or(10_000.0);
         if theta.fract() != 0.0 || !(1.0..=f64::from(u32::MAX)).contains(&theta) {

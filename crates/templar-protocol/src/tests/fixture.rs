@@ -44,6 +44,7 @@ pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], wi
             kv_heads: 1,
             ffn_size: 16,
             rope_theta: 10_000,
+            rope_scaling: None,
             norm_eps_bits: 1e-5f32.to_bits(),
             tied_embeddings: true,
             sequence_length: 16,
