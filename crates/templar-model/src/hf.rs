@@ -1,17 +1,20 @@
 //! Hugging Face folders in and out: `config.json`, `model.safetensors`, `tokenizer.json` and their companions.
 //!
 //! A round trip gives back every bit of the parameters. What cannot be represented exactly is refused by name, before
-//! any work: another architecture, biases, a rotary scaling other than `linear` and `llama3`, dtypes other than f32, a
-//! tensor too many or too few.
+//! any work: another architecture, biases, a rotary scaling other than `linear` and `llama3`, dtypes other than f32, bf16
+//! and f16 (whose values are all f32), a tensor too many or too few.
 
 mod config;
 mod export;
 mod import;
+mod weights;
 
 pub use export::{ExportError, export};
 pub use import::{ImportError, import};
 
 /// The weights' file.
 const WEIGHTS: &str = "model.safetensors";
+/// Where each tensor of weights in several files lies.
+const INDEX: &str = "model.safetensors.index.json";
 /// The model's configuration.
 const CONFIG: &str = "config.json";

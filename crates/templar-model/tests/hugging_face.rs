@@ -244,6 +244,80 @@ fn weights_are_refused_by_what_is_wrong() {
     assert!(matches!(&error, ImportError::NonFinite { name, index: 23 } if name == NORM), "{error:?}");
 }
 
+/// A folder as large models come: some tensors in one file, the rest in another, here in 16 bits.
+fn sharded(name: &str, weight_map: impl FnOnce(&mut serde_json::Map<String, Value>)) -> (TempDir, Vec<f32>) {
+    let (dir, params) = exported(&small_spec(false));
+    let model = Model::new(&small_spec(false)).unwrap();
+    let files = ["model-00001-of-00002.safetensors", name];
+    let mut tensors = [Vec::new(), Vec::new()];
+    let mut map = serde_json::Map::new();
+    let mut expected = params.clone();
+    for (index, (tensor, range)) in model.tensors().iter().zip(model.ranges()).enumerate() {
+        let halves = index % 2 == 1;
+        let bytes: Vec<u8> = if halves {
+            expected[range.clone()].iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits() & 0xffff_0000));
+            params[range.clone()].iter().flat_map(|x| ((x.to_bits() >> 16) as u16).to_le_bytes()).collect()
+        } else {
+            params[range.clone()].iter().flat_map(|x| x.to_le_bytes()).collect()
+        };
+        let dtype = if halves { safetensors::Dtype::BF16 } else { safetensors::Dtype::F32 };
+        let shape: Vec<usize> = tensor.shape.iter().map(|&size| size as usize).collect();
+        let file = usize::from(index > 7);
+        tensors[file].push((tensor.name.clone(), dtype, shape, bytes));
+        map.insert(tensor.name.clone(), files[file].into());
+    }
+    for (file, tensors) in files.iter().zip(&tensors) {
+        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+            (name, safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+        });
+        if file.ends_with("0002.safetensors") {
+            fs::write(dir.path().join(file), safetensors::serialize(views, None).unwrap()).unwrap();
+        }
+    }
+    weight_map(&mut map);
+    let index = json!({ "metadata": { "total_size": 1 }, "weight_map": map });
+    fs::write(dir.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+    fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    (dir, expected)
+}
+
+#[test]
+fn weights_in_several_files_and_in_16_bits_are_read() {
+    const SECOND: &str = "model-00002-of-00002.safetensors";
+    let (dir, expected) = sharded(SECOND, |_| ());
+    let (spec, params) = import(dir.path()).unwrap();
+    assert_eq!(spec, small_spec(false));
+    assert!(params.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()) && params.len() == expected.len());
+
+    let error =
+        |name, change: fn(&mut serde_json::Map<String, Value>)| import(sharded(name, change).0.path()).unwrap_err();
+    let missing = error(SECOND, |map| drop(map.remove("lm_head.weight")));
+    assert!(matches!(&missing, ImportError::Missing { name } if name == "lm_head.weight"), "{missing:?}");
+    let extra = error(SECOND, |map| drop(map.insert("other.weight".into(), SECOND.into())));
+    assert!(matches!(&extra, ImportError::Extra { name } if name == "other.weight"), "{extra:?}");
+    // The index puts a tensor into the file that does not have it.
+    let elsewhere = error(SECOND, |map| drop(map.insert("model.embed_tokens.weight".into(), SECOND.into())));
+    assert!(
+        matches!(&elsewhere, ImportError::Extra { name } | ImportError::Missing { name }
+        if name == "model.embed_tokens.weight"),
+        "{elsewhere:?}"
+    );
+    for name in ["../elsewhere.safetensors", "/etc/passwd", "..", "a/b", ""] {
+        let outside = error(name, |_| ());
+        assert!(matches!(&outside, ImportError::FileName { name: found } if found == name), "{name}: {outside:?}");
+    }
+    let absent = error(SECOND, |map| drop(map.insert("lm_head.weight".into(), "third.safetensors".into())));
+    assert!(
+        matches!(&absent, ImportError::Extra { .. })
+            || matches!(&absent, ImportError::Io { path, .. } if path.ends_with("third.safetensors")),
+        "{absent:?}"
+    );
+    let (dir, _) = sharded(SECOND, |_| ());
+    fs::write(dir.path().join(SECOND), b"short").unwrap();
+    let error = import(dir.path()).unwrap_err();
+    assert!(matches!(&error, ImportError::Truncated { path, .. } if path.ends_with(SECOND)), "{error:?}");
+}
+
 #[test]
 fn missing_and_overlong_files_are_named() {
     let error = import(Path::new("/nowhere/at/all")).unwrap_err();

@@ -1,26 +1,23 @@
 //! Reading a folder, which may come from anybody.
 //!
-//! Sizes are settled before anything of their size is allocated: the config is bounded, the header is bounded and must
-//! describe exactly the tensors of that config in f32, and the file must be exactly as long as the header says.
+//! Sizes are settled before anything of their size is allocated: the config is bounded, and the weights must be exactly
+//! those of that config before the parameters are.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, Metadata};
+use serde::de::DeserializeOwned;
 use templar_manifest::ModelSpec;
 use templar_numerics::first_non_finite;
 
+use super::CONFIG;
 use super::config::ReadConfig;
-use super::{CONFIG, WEIGHTS};
+use super::weights::Weights;
 use crate::layout::{ConfigError, Layout};
 
 /// Longest `config.json`.
 const MAX_CONFIG: u64 = 1 << 20;
-/// Longest header of a weights file; 72B's has 70 KB.
-const MAX_HEADER: u64 = 16 << 20;
-/// Bytes read at a time.
-const PIECE: usize = 1 << 18;
 
 /// Why a folder is refused.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +40,7 @@ pub enum ImportError {
         /// The longest taken.
         limit: u64,
     },
-    /// The config is not JSON, or a size in it is missing or not a number that fits.
+    /// The config or the index is not JSON, or a size in it is missing or not a number that fits.
     #[error("{} does not parse", path.display())]
     Parse {
         /// The file.
@@ -62,26 +59,34 @@ pub enum ImportError {
     /// The sizes are refused.
     #[error("the sizes in config.json are refused")]
     Config(#[from] ConfigError),
-    /// The header of the weights is malformed.
-    #[error("the header of model.safetensors is malformed: {reason}")]
+    /// The index names a file that does not lie in the folder.
+    #[error("the index of the weights names {name:?}, which is no plain file name")]
+    FileName {
+        /// What it names.
+        name: String,
+    },
+    /// The header of a weights file is malformed.
+    #[error("the header of {} is malformed: {reason}", path.display())]
     Header {
+        /// The file.
+        path: PathBuf,
         /// What is wrong.
         reason: String,
     },
-    /// A tensor of the model is not in the file.
+    /// A tensor of the model is not in its file.
     #[error("tensor {name} is missing")]
     Missing {
         /// Its name.
         name: String,
     },
-    /// The file has a tensor that the model has not.
+    /// A file has a tensor that the model has not, or that the index puts elsewhere.
     #[error("tensor {name} is not one of the model's")]
     Extra {
         /// Its name.
         name: String,
     },
-    /// A tensor is not f32.
-    #[error("tensor {name} is {found}, where F32 is taken")]
+    /// A tensor's elements are neither f32 nor of a kind whose every value is an f32.
+    #[error("tensor {name} is {found}, where F32, BF16 and F16 are taken")]
     Dtype {
         /// Its name.
         name: String,
@@ -98,9 +103,11 @@ pub enum ImportError {
         /// The file's.
         found: Vec<usize>,
     },
-    /// The weights file is shorter or longer than its header says.
-    #[error("model.safetensors has {found} bytes, its header says {expected}")]
+    /// A weights file is shorter or longer than its header says.
+    #[error("{} has {found} bytes, its header says {expected}", path.display())]
     Truncated {
+        /// The file.
+        path: PathBuf,
         /// Bytes that the header implies.
         expected: u64,
         /// Bytes there are.
@@ -116,105 +123,37 @@ pub enum ImportError {
     },
 }
 
-/// Reads `config.json` and `model.safetensors` of `dir`: the specification (with `sequence_length` the config's
-/// `max_position_embeddings`) and the parameters in the order of [`crate::Model::tensors`].
+/// Reads `config.json` and the weights of `dir` (`model.safetensors`, or the files of `model.safetensors.index.json`): the
+/// specification, with `sequence_length` the config's `max_position_embeddings`, and the parameters in the order of
+/// [`crate::Model::tensors`]. Weights in bf16 or f16 are widened, which is exact.
 ///
 /// # Errors
-/// See [`ImportError`].
+/// See [`ImportError`]; all but a failing disk and a weight that is not finite are found before a tensor is read.
 pub fn import(dir: &Path) -> Result<(ModelSpec, Vec<f32>), ImportError> {
-    let spec = read_config(&dir.join(CONFIG))?;
+    let config: ReadConfig = read_json(&dir.join(CONFIG), CONFIG, MAX_CONFIG)?;
+    let spec = config.spec()?;
     let layout = Layout::new(&spec)?;
-    let path = dir.join(WEIGHTS);
-    let mut weights = File::open(&path).map_err(|source| ImportError::Io { path: path.clone(), source })?;
-    let io = |source| ImportError::Io { path: path.clone(), source };
-    let (metadata, body) = read_header(&mut weights, &io)?;
-    check_tensors(&layout, &metadata)?;
+    let mut weights = Weights::open(dir, &layout)?;
 
     let mut params = vec![0.0f32; layout.parameters];
     for (tensor, range) in layout.tensors.iter().zip(&layout.ranges) {
-        let name = &tensor.name;
-        let info = metadata.info(name).ok_or_else(|| ImportError::Missing { name: name.clone() })?;
-        weights.seek(SeekFrom::Start(body + info.data_offsets.0 as u64)).map_err(io)?;
         let elements = &mut params[range.clone()];
-        read_floats(&mut weights, elements).map_err(io)?;
+        weights.read(&tensor.name, elements)?;
         if let Some(index) = first_non_finite(elements) {
-            return Err(ImportError::NonFinite { name: name.clone(), index });
+            return Err(ImportError::NonFinite { name: tensor.name.clone(), index });
         }
     }
     Ok((spec, params))
 }
 
-fn read_config(path: &Path) -> Result<ModelSpec, ImportError> {
+/// Reads a file of at most `limit` bytes as JSON.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &'static str, limit: u64) -> Result<T, ImportError> {
     let io = |source| ImportError::Io { path: path.into(), source };
     let file = File::open(path).map_err(io)?;
     let mut text = Vec::new();
-    file.take(MAX_CONFIG + 1).read_to_end(&mut text).map_err(io)?;
-    if text.len() as u64 > MAX_CONFIG {
-        return Err(ImportError::TooLarge { what: CONFIG, found: text.len() as u64, limit: MAX_CONFIG });
+    file.take(limit + 1).read_to_end(&mut text).map_err(io)?;
+    if text.len() as u64 > limit {
+        return Err(ImportError::TooLarge { what, found: text.len() as u64, limit });
     }
-    let config: ReadConfig =
-        serde_json::from_slice(&text).map_err(|source| ImportError::Parse { path: path.into(), source })?;
-    config.spec()
-}
-
-/// The header, and where the tensors' bytes start; the file's length is as the header says.
-fn read_header(weights: &mut File, io: &impl Fn(io::Error) -> ImportError) -> Result<(Metadata, u64), ImportError> {
-    let length = weights.metadata().map_err(io)?.len();
-    if length < 8 {
-        return Err(ImportError::Truncated { expected: 8, found: length });
-    }
-    let mut prefix = [0u8; 8];
-    weights.read_exact(&mut prefix).map_err(io)?;
-    let header_length = u64::from_le_bytes(prefix);
-    if header_length > MAX_HEADER {
-        let what = "the header of model.safetensors";
-        return Err(ImportError::TooLarge { what, found: header_length, limit: MAX_HEADER });
-    }
-    let body = 8 + header_length;
-    if body > length {
-        return Err(ImportError::Truncated { expected: body, found: length });
-    }
-    let mut header = vec![0u8; header_length as usize];
-    weights.read_exact(&mut header).map_err(io)?;
-    let malformed = |reason: String| ImportError::Header { reason };
-    let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| malformed(error.to_string()))?;
-    let expected = body
-        .checked_add(metadata.data_len() as u64)
-        .ok_or_else(|| malformed("its tensors end beyond any file".into()))?;
-    if expected != length {
-        return Err(ImportError::Truncated { expected, found: length });
-    }
-    Ok((metadata, body))
-}
-
-/// The header lists exactly the model's tensors, in f32, in their shapes.
-fn check_tensors(layout: &Layout, metadata: &Metadata) -> Result<(), ImportError> {
-    for tensor in &layout.tensors {
-        let name = tensor.name.clone();
-        let Some(info) = metadata.info(&name) else { return Err(ImportError::Missing { name }) };
-        if info.dtype != Dtype::F32 {
-            return Err(ImportError::Dtype { name, found: format!("{:?}", info.dtype) });
-        }
-        let expected: Vec<usize> = tensor.shape.iter().map(|&size| size as usize).collect();
-        if info.shape != expected {
-            return Err(ImportError::Shape { name, expected, found: info.shape.clone() });
-        }
-    }
-    let known: std::collections::BTreeSet<&str> = layout.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-    match metadata.offset_keys().into_iter().find(|name| !known.contains(name.as_str())) {
-        Some(name) => Err(ImportError::Extra { name }),
-        None => Ok(()),
-    }
-}
-
-fn read_floats(file: &mut File, floats: &mut [f32]) -> io::Result<()> {
-    let mut bytes = vec![0u8; PIECE.min(floats.len() * 4)];
-    for piece in floats.chunks_mut(PIECE / 4) {
-        let bytes = &mut bytes[..piece.len() * 4];
-        file.read_exact(bytes)?;
-        for (float, bytes) in piece.iter_mut().zip(bytes.chunks_exact(4)) {
-            *float = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        }
-    }
-    Ok(())
+    serde_json::from_slice(&text).map_err(|source| ImportError::Parse { path: path.into(), source })
 }
