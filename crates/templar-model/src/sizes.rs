@@ -107,13 +107,21 @@ mod tests {
         assert_eq!(preset("73B", 4096), None);
     }
 
+    /// With the vocabulary that each is known with: the original's last 262,144 and, for its run of 1.2B, Llama 2's; Llama
+    /// 3's for the 8B, whose count is also that of Llama 3 8B.
     #[test]
     fn published_and_computed_counts() {
+        assert_eq!(parameters("tiny", 32_000), 1_040_480);
+        assert_eq!(parameters("150M", 32_000), 214_983_680);
+        assert_eq!(parameters("512M", 32_000), 512_398_848);
+        assert_eq!(parameters("1B", 32_000), 1_204_881_408);
+        assert_eq!(parameters("8B", 128_256), 8_030_261_248);
         assert_eq!(parameters("72B", 262_144), 72_747_327_488);
         let tied = ModelSpec { tied_embeddings: true, ..preset("72B", 262_144).unwrap() };
         assert_eq!(Layout::new(&tied).unwrap().parameters, 70_599_843_840);
         assert_eq!(parameters("nano", 4096), 447_040);
         assert_eq!(parameters("micro", 4096), 1_262_720);
         assert_eq!(parameters("small", 4096), 5_401_856);
+        assert_eq!(parameters("medium", 4096), 12_587_904);
     }
 }
