@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 use templar_numerics::{RotaryTables, add_in_place, rms_norm, rotary, scale_in_place, swiglu};
 
-use crate::activations::{Activations, BatchShape, LayerActivations};
+use crate::activations::{Activations, BatchShape, Keep, LayerActivations, Workspace};
 use crate::attention::{self, AttentionShape};
 use crate::layout::{LayerRanges, Layout};
 use crate::{heads, linear};
@@ -23,28 +23,38 @@ pub(crate) fn run(
     params: &[f32],
     inputs: &[u32],
     shape: BatchShape,
+    keep: Keep,
     activations: &mut Activations,
 ) {
-    activations.resize(layout, shape);
-    let Activations { embedded, layers, normed, inv_rms, qkv_by_token, context_by_head, .. } = activations;
+    activations.resize(layout, shape, keep);
+    let Activations { streams, layers, normed, inv_rms, workspace, .. } = activations;
+    let streams = &mut streams[..keep.streams(layout.layers.len())];
+    let layers = &mut layers[..keep.layers(layout.layers.len())];
 
     let embedding = &params[layout.embedding.clone()];
-    for (row, &token) in embedded.chunks_exact_mut(layout.hidden).zip(inputs) {
+    for (row, &token) in streams[0].chunks_exact_mut(layout.hidden).zip(inputs) {
         let start = token as usize * layout.hidden;
         row.copy_from_slice(&embedding[start..start + layout.hidden]);
     }
-    let mut stream: &[f32] = embedded;
-    for (ranges, layer) in layout.layers.iter().zip(layers.iter_mut()) {
-        attend(layout, tables, params, ranges, stream, shape, layer, qkv_by_token, context_by_head);
-        feed_forward(layout, params, ranges, shape, layer);
-        stream = &layer.output;
+    let count = streams.len();
+    for (index, ranges) in layout.layers.iter().enumerate() {
+        let [stream, output] = streams
+            .get_disjoint_mut([index % count, (index + 1) % count])
+            .expect("there are two streams or more, so neighbours differ");
+        let layer = &mut layers[index % layers.len()];
+        attend(layout, tables, params, ranges, stream, shape, layer, workspace);
+        gate(layout, params, ranges, shape, layer, workspace);
+        swiglu(&layer.gate, &layer.up, &mut workspace.gated);
+        linear::forward(&workspace.gated, &params[ranges.down.clone()], output, shape.rows());
+        add_in_place(output, &layer.middle);
     }
-    rms_norm(stream, &params[layout.final_norm.clone()], layout.norm_eps, normed, inv_rms);
+    let last = &streams[layout.layers.len() % count];
+    rms_norm(last, &params[layout.final_norm.clone()], layout.norm_eps, normed, inv_rms);
 }
 
 /// `middle = attention(norm(stream)) + stream`.
 #[expect(clippy::too_many_arguments, reason = "the buffers of one layer, named")]
-fn attend(
+pub(crate) fn attend(
     layout: &Layout,
     tables: &RotaryTables,
     params: &[f32],
@@ -52,13 +62,13 @@ fn attend(
     stream: &[f32],
     shape: BatchShape,
     layer: &mut LayerActivations,
-    qkv_by_token: &mut [f32],
-    context_by_head: &mut [f32],
+    workspace: &mut Workspace,
 ) {
+    let Workspace { normed, qkv_by_token, context_by_head, .. } = workspace;
     let (rows, length, width) = (shape.rows(), shape.length, layout.head_width);
     let weight = &params[ranges.attention_norm.clone()];
-    rms_norm(stream, weight, layout.norm_eps, &mut layer.attention_input, &mut layer.attention_inv_rms);
-    linear::forward(&layer.attention_input, &params[ranges.qkv.clone()], qkv_by_token, rows);
+    rms_norm(stream, weight, layout.norm_eps, normed, &mut layer.attention_inv_rms);
+    linear::forward(normed, &params[ranges.qkv.clone()], qkv_by_token, rows);
     heads::split(qkv_by_token, &mut layer.qkv, length, layout.heads + 2 * layout.kv_heads, width);
 
     let scale = query_scale(layout);
@@ -75,20 +85,18 @@ fn attend(
     add_in_place(&mut layer.middle, stream);
 }
 
-/// `output = feed_forward(norm(middle)) + middle`.
-fn feed_forward(
+/// `gate` and `up`, the projections of `norm(middle)`. The layer's output is `down(silu(gate) · up) + middle`.
+pub(crate) fn gate(
     layout: &Layout,
     params: &[f32],
     ranges: &LayerRanges,
     shape: BatchShape,
     layer: &mut LayerActivations,
+    workspace: &mut Workspace,
 ) {
-    let rows = shape.rows();
+    let (rows, normed) = (shape.rows(), &mut workspace.normed);
     let weight = &params[ranges.ffn_norm.clone()];
-    rms_norm(&layer.middle, weight, layout.norm_eps, &mut layer.ffn_input, &mut layer.ffn_inv_rms);
-    linear::forward(&layer.ffn_input, &params[ranges.gate.clone()], &mut layer.gate, rows);
-    linear::forward(&layer.ffn_input, &params[ranges.up.clone()], &mut layer.up, rows);
-    swiglu(&layer.gate, &layer.up, &mut layer.gated);
-    linear::forward(&layer.gated, &params[ranges.down.clone()], &mut layer.output, rows);
-    add_in_place(&mut layer.output, &layer.middle);
+    rms_norm(&layer.middle, weight, layout.norm_eps, normed, &mut layer.ffn_inv_rms);
+    linear::forward(normed, &params[ranges.gate.clone()], &mut layer.gate, rows);
+    linear::forward(normed, &params[ranges.up.clone()], &mut layer.up, rows);
 }

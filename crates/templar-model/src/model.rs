@@ -6,7 +6,7 @@
 use templar_manifest::{ModelSpec, TensorSpec};
 use templar_numerics::RotaryTables;
 
-use crate::activations::{Activations, BatchShape, Gradients};
+use crate::activations::{Activations, BatchShape, Gradients, Keep};
 use crate::head::{self, HeadGradients, HeadInputs};
 use crate::layout::{ConfigError, Layout};
 use crate::{backward, forward, init, linear};
@@ -88,6 +88,8 @@ pub struct Model {
     tables: RotaryTables,
     inputs: Vec<u32>,
     targets: Vec<u32>,
+    /// What a forward pass that is trained on leaves for the backward pass.
+    keep: Keep,
     activations: Activations,
     gradients: Gradients,
 }
@@ -111,9 +113,21 @@ impl Model {
             tables,
             inputs: Vec::new(),
             targets: Vec::new(),
+            keep: Keep::Everything,
             activations: Activations::default(),
             gradients: Gradients::default(),
         })
+    }
+
+    /// Whether [`Model::forward_backward`] keeps each layer's input alone and computes the layer again on its way back:
+    /// about a third more work, and activations of one layer instead of all. Nothing that it returns changes by a bit, so
+    /// it is the choice of whoever computes, not of a run. Off at first.
+    pub fn recompute(&mut self, recompute: bool) {
+        let keep = if recompute { Keep::Inputs } else { Keep::Everything };
+        if keep != self.keep {
+            self.keep = keep;
+            self.activations = Activations::default();
+        }
     }
 
     /// The specification it was made from.
@@ -159,7 +173,7 @@ impl Model {
         grad: &mut [f32],
     ) -> Result<f64, StepError> {
         self.check_length("the gradient", grad.len())?;
-        self.forward(params, tokens)?;
+        self.forward(params, tokens, self.keep)?;
         let Self { layout, tables, inputs, targets, activations, gradients, .. } = self;
         gradients.resize(layout, activations.shape);
         let weight = &params[layout.output.clone()];
@@ -180,7 +194,7 @@ impl Model {
     /// # Errors
     /// As there.
     pub fn loss(&mut self, params: &[f32], tokens: &[u32]) -> Result<f64, StepError> {
-        self.forward(params, tokens)?;
+        self.forward(params, tokens, Keep::Nothing)?;
         let Self { layout, targets, activations, .. } = self;
         let weight = &params[layout.output.clone()];
         head::losses(
@@ -204,14 +218,14 @@ impl Model {
         let shape = BatchShape { sequences: 1, length: tokens.len() };
         self.check_shape(shape)?;
         let Self { layout, tables, activations, .. } = self;
-        forward::run(layout, tables, params, tokens, shape, activations);
+        forward::run(layout, tables, params, tokens, shape, Keep::Nothing, activations);
         let mut logits = vec![0.0; tokens.len() * layout.vocab];
         linear::forward(&activations.normed, &params[layout.output.clone()], &mut logits, tokens.len());
         Ok(logits)
     }
 
     /// Checks a micro-batch, splits it into inputs and targets, and computes up to the head.
-    fn forward(&mut self, params: &[f32], tokens: &[u32]) -> Result<(), StepError> {
+    fn forward(&mut self, params: &[f32], tokens: &[u32], keep: Keep) -> Result<(), StepError> {
         self.check_length("the parameter vector", params.len())?;
         let length = self.layout.sequence_length;
         let width = length + 1;
@@ -228,7 +242,7 @@ impl Model {
             inputs.extend_from_slice(&sequence[..length]);
             targets.extend_from_slice(&sequence[1..]);
         }
-        forward::run(layout, tables, params, inputs, shape, activations);
+        forward::run(layout, tables, params, inputs, shape, keep, activations);
         Ok(())
     }
 

@@ -7,5 +7,6 @@ mod gradients;
 mod hugging_face;
 mod learning;
 mod logits;
+mod reference;
 mod same_bits;
 mod support;

@@ -18,9 +18,10 @@ fn hash_floats(hasher: &mut blake3::Hasher, floats: &[f32]) {
 }
 
 /// Three steps of two micro-batches each; everything that a replay would compare goes into the hash.
-fn run(tied: bool) -> String {
+fn run(tied: bool, recompute: bool) -> String {
     let spec = small_spec(tied);
     let mut model = Model::new(&spec).unwrap();
+    model.recompute(recompute);
     let mut params = model.init(&[9; 32]);
     let mut moments = [vec![0.0f32; params.len()], vec![0.0f32; params.len()]];
     let mut hasher = blake3::Hasher::new();
@@ -52,9 +53,11 @@ fn every_instruction_set_and_thread_count_gives_the_frozen_hashes() {
         Isa::force(isa).unwrap();
         for threads in [1, 2, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let hashes = pool.install(|| [run(true), run(false)]);
-            if hashes != FROZEN {
-                writeln!(report, "{isa}, {threads} threads: {hashes:?}").unwrap();
+            for recompute in [false, true] {
+                let hashes = pool.install(|| [run(true, recompute), run(false, recompute)]);
+                if hashes != FROZEN {
+                    writeln!(report, "{isa}, {threads} threads, recomputing: {recompute}: {hashes:?}").unwrap();
+                }
             }
         }
     }
