@@ -5,33 +5,42 @@
 //! Whether a compiler keeps a tile in registers depends on its shape (8x32 was 50 times slower than 12x32 under
 //! AVX-512): after a change of shape or compiler, run the `gemm` example.
 
-/// A correctly rounded `a·b + c`.
+use crate::soft_fma;
+
+/// A tile's accumulators.
+pub(crate) type Tile<const MR: usize, const NR: usize> = [[f32; NR]; MR];
+
+/// One step of a tile's chains: `c[i][j] = a[i]·b[j] + c[i][j]`, each correctly rounded.
 pub(crate) trait MultiplyAdd {
-    fn multiply_add(a: f32, b: f32, c: f32) -> f32;
+    fn step<const MR: usize, const NR: usize>(a: [f32; MR], b: &[f32; NR], tile: &mut Tile<MR, NR>);
 }
 
 /// The machine's own instruction. Use only under a target feature that has one: elsewhere it is a slow call.
 pub(crate) struct Hardware;
 
-/// [`crate::twin::fma`].
+/// What [`crate::twin::fma`] gives, a row at a time.
 pub(crate) struct Soft;
 
 impl MultiplyAdd for Hardware {
     #[inline(always)]
-    fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
-        a.mul_add(b, c)
+    fn step<const MR: usize, const NR: usize>(a: [f32; MR], b: &[f32; NR], tile: &mut Tile<MR, NR>) {
+        for i in 0..MR {
+            for j in 0..NR {
+                tile[i][j] = a[i].mul_add(b[j], tile[i][j]);
+            }
+        }
     }
 }
 
 impl MultiplyAdd for Soft {
     #[inline(always)]
-    fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
-        crate::soft_fma::fma(a, b, c)
+    fn step<const MR: usize, const NR: usize>(a: [f32; MR], b: &[f32; NR], tile: &mut Tile<MR, NR>) {
+        let b = b.map(f64::from);
+        for (a, row) in a.into_iter().zip(tile) {
+            soft_fma::fma_row(a, &b, row);
+        }
     }
 }
-
-/// A tile's accumulators.
-pub(crate) type Tile<const MR: usize, const NR: usize> = [[f32; NR]; MR];
 
 /// Continues the chains of a tile over all k of the panels: A packed, MR values for each k; B packed, NR for each k.
 #[inline(always)]
@@ -42,11 +51,7 @@ pub(crate) fn packed<F: MultiplyAdd, const MR: usize, const NR: usize>(
 ) -> Tile<MR, NR> {
     let (a, b) = (a.as_chunks::<MR>().0, b.as_chunks::<NR>().0);
     for (a, b) in a.iter().zip(b) {
-        for i in 0..MR {
-            for j in 0..NR {
-                tile[i][j] = F::multiply_add(a[i], b[j], tile[i][j]);
-            }
-        }
+        F::step(*a, b, &mut tile);
     }
     tile
 }
@@ -65,13 +70,8 @@ pub(crate) fn in_place<F: MultiplyAdd, const MR: usize, const NR: usize>(
     assert!(a.iter().all(|row| row.len() >= b.len()), "rows of A as long as the panel");
     let a = a.map(<[f32]>::as_ptr);
     for (l, b) in b.iter().enumerate() {
-        for i in 0..MR {
-            // SAFETY: l < b.len() <= the length of every row, asserted above.
-            let x = unsafe { *a[i].add(l) };
-            for j in 0..NR {
-                tile[i][j] = F::multiply_add(x, b[j], tile[i][j]);
-            }
-        }
+        // SAFETY: l < b.len() <= the length of every row, asserted above.
+        F::step(a.map(|row| unsafe { *row.add(l) }), b, &mut tile);
     }
     tile
 }
