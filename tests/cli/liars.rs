@@ -20,6 +20,7 @@ struct Lie {
     conduct: Conduct,
     score: Option<fn(&mut ScoreEntry)>,
     checkpoint: bool,
+    aggregate: bool,
     held_out_loss: bool,
 }
 
@@ -61,9 +62,15 @@ fn window(home: &Home, lie: &Lie) {
             }
             Output::Apply { window, outcomes, .. } => {
                 let applied = bench.apply(state.checkpoint(), window, &outcomes, &contributions).unwrap();
-                let checkpoint = if lie.checkpoint { Hash::of(b"a lie").into() } else { applied.id };
-                let held_out_loss_nanonats = applied.held_out_loss_nanonats - u64::from(lie.held_out_loss);
-                let measured = Measured::Applied { window, outcomes, checkpoint, held_out_loss_nanonats };
+                let mut stepped = applied.stepped;
+                if lie.checkpoint {
+                    stepped.checkpoint = Hash::of(b"a lie").into();
+                }
+                if lie.aggregate {
+                    stepped.aggregate = Hash::of(b"a lie").into();
+                }
+                stepped.held_out_loss_nanonats -= u64::from(lie.held_out_loss);
+                let measured = Measured::Applied { window, outcomes, stepped };
                 replica.submit(Input::Measured(measured)).unwrap();
             }
             other => panic!("{other:?}"),
@@ -131,6 +138,12 @@ fn an_accepted_delta_that_nobody_computed() {
 fn a_checkpoint_that_is_not_the_outer_step() {
     let said = audited(&Lie { checkpoint: true, ..Lie::default() });
     assert!(part(&said, "checkpoint").contains("is recorded as"), "{said:?}");
+}
+
+#[test]
+fn an_aggregate_that_the_deltas_do_not_give() {
+    let said = audited(&Lie { aggregate: true, ..Lie::default() });
+    assert!(part(&said, "checkpoint").contains("aggregate is recorded as"), "{said:?}");
 }
 
 #[test]

@@ -247,7 +247,7 @@ fn close(
     let counted: Vec<&Score> = scores.iter().map(Signed::payload).collect();
     let outcomes = before.outcomes(&judging, &counted);
     let applied = apply(evidence, window, &outcomes, &contributions, parameters.to_vec()).unwrap();
-    let record = before.close(&judging, &counted, applied.id, applied.held_out_loss_nanonats).unwrap();
+    let record = before.close(&judging, &counted, applied.stepped).unwrap();
     ClosedWindow {
         record: payload::id_of(&record).into(),
         cut_witnesses: validators.iter().map(|key| witness(&cut, key)).collect(),

@@ -1,22 +1,23 @@
-//! The outer step of a window, from the deltas that the record aggregates.
+//! The outer step of a window, from the deltas that the record aggregates, or from the one blob that they are merged to.
 
-use templar_manifest::{Checkpoint, CheckpointId, Contribution, Outcome, Signed, Verdict, WindowIndex, payload};
+use templar_manifest::{BlobId, Checkpoint, Contribution, Outcome, Signed, Verdict, Window, WindowIndex, payload};
+use templar_protocol::Stepped;
 use templar_train::tensors::checkpoint_of;
-use templar_train::{evaluate, outer_step};
+use templar_train::{aggregate_step, evaluate, outer_step};
 
 use crate::evidence::{Evidence, EvidenceError, chain};
 
-/// The model after a window.
+/// The outer step of a window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Applied {
-    /// Its parameters, flat.
+    /// The parameters after it, flat.
     pub parameters: Vec<f32>,
-    /// Its manifest.
+    /// Their manifest.
     pub checkpoint: Checkpoint,
-    /// Its id.
-    pub id: CheckpointId,
-    /// Its mean loss on the held-out pages, in 1e-9 nats.
-    pub held_out_loss_nanonats: u64,
+    /// The aggregated deltas, merged: the blob that the record names.
+    pub aggregate: Vec<u8>,
+    /// What the record says of it.
+    pub stepped: Stepped,
 }
 
 /// Mean loss of `parameters` on the held-out pages, in 1e-9 nats.
@@ -48,10 +49,30 @@ pub fn apply(
             .map_err(|error| EvidenceError::Broken(format!("delta {}: {}", contribution.delta, chain(&error))))?;
         deltas.push(delta);
     }
-    outer_step(recipe, window, &deltas, &mut parameters)
-        .map_err(|error| EvidenceError::Broken(format!("outer step: {}", chain(&error))))?;
+    let aggregate = outer_step(recipe, window, &deltas, &mut parameters)
+        .map_err(|error| EvidenceError::Broken(format!("outer step: {}", chain(&error))))?
+        .into_bytes();
     let checkpoint = checkpoint_of(recipe.run, window.next(), &recipe.tensors, &parameters);
-    let id = payload::id_of(&checkpoint).into();
-    let held_out_loss_nanonats = held_out_loss(evidence, &parameters)?;
-    Ok(Applied { parameters, checkpoint, id, held_out_loss_nanonats })
+    let stepped = Stepped {
+        aggregate: BlobId::of(&aggregate),
+        aggregate_bytes: aggregate.len() as u64,
+        checkpoint: payload::id_of(&checkpoint).into(),
+        held_out_loss_nanonats: held_out_loss(evidence, &parameters)?,
+    };
+    Ok(Applied { parameters, checkpoint, aggregate, stepped })
+}
+
+/// The model after a closed window by its aggregate alone: neither contributions nor deltas are needed, and no loss is
+/// measured. Whoever asks compares the id with the record's checkpoint.
+pub fn apply_aggregate(
+    evidence: &Evidence<'_>,
+    record: &Window,
+    mut parameters: Vec<f32>,
+) -> Result<(Vec<f32>, Checkpoint), EvidenceError> {
+    let recipe = evidence.recipe;
+    let bytes = evidence.blob("aggregate", &record.aggregate.hash(), record.aggregate_bytes)?;
+    aggregate_step(recipe, record.window, bytes, record.aggregated(), &mut parameters)
+        .map_err(|error| EvidenceError::Broken(chain(&error)))?;
+    let checkpoint = checkpoint_of(recipe.run, record.window.next(), &recipe.tensors, &parameters);
+    Ok((parameters, checkpoint))
 }

@@ -13,7 +13,7 @@ mod evidence;
 mod judge;
 mod window;
 
-pub use apply::{Applied, apply, held_out_loss};
+pub use apply::{Applied, apply, apply_aggregate, held_out_loss};
 pub use evidence::{Evidence, EvidenceError, States, chain};
 pub use judge::{judge, replay_contribution};
 pub use window::{WindowAudit, audit_window};

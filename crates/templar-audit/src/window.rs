@@ -248,14 +248,28 @@ fn check_checkpoint(
         Ok(applied) => applied,
         Err(error) => return failed(error),
     };
-    if applied.id != record.checkpoint {
-        return mismatch(format!("checkpoint is recorded as {}, found {}", record.checkpoint, applied.id));
+    let found = &applied.stepped;
+    if found.checkpoint != record.checkpoint {
+        return mismatch(format!("checkpoint is recorded as {}, found {}", record.checkpoint, found.checkpoint));
     }
-    if applied.held_out_loss_nanonats != record.held_out_loss_nanonats {
-        let (said, found) = (record.held_out_loss_nanonats, applied.held_out_loss_nanonats);
+    let (said, bytes) = ((record.aggregate, record.aggregate_bytes), (found.aggregate, found.aggregate_bytes));
+    if said != bytes {
+        return mismatch(format!(
+            "aggregate is recorded as {} of {} bytes, found {} of {}",
+            said.0, said.1, bytes.0, bytes.1
+        ));
+    }
+    if found.held_out_loss_nanonats != record.held_out_loss_nanonats {
+        let (said, found) = (record.held_out_loss_nanonats, found.held_out_loss_nanonats);
         return mismatch(format!("held_out_loss_nanonats is {said}, found {found}"));
     }
     // Blobs that are here anyway must be what they are called, although the audit did not need them.
+    let aggregate = record.aggregate.hash();
+    if evidence.blobs.contains(&aggregate)
+        && let Err(error) = evidence.blob("aggregate", &aggregate, record.aggregate_bytes)
+    {
+        return failed(&error);
+    }
     match stored_tensors::<Checkpoint>(evidence, &record.checkpoint.hash(), |checkpoint| &checkpoint.tensors, 1) {
         Ok(()) => AuditVerdict::Match,
         Err(error) => failed(&error),

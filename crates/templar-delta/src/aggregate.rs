@@ -219,6 +219,11 @@ impl Aggregate {
         &self.bytes
     }
 
+    /// Its canonical bytes, without a copy.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     pub(crate) fn tensors(&self) -> &[Tensor] {
         &self.tensors
     }

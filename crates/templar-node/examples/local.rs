@@ -80,10 +80,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             *state = result.state;
         }
         let seconds = started.elapsed().as_secs_f64();
-        outer_step(&recipe, WindowIndex(window), &deltas, &mut parameters)?;
+        let aggregate = outer_step(&recipe, WindowIndex(window), &deltas, &mut parameters)?.into_bytes().len();
         let tokens = keys.len() as u64 * u64::from(inner.steps) * recipe.step_tokens();
         println!(
-            "window {window} | held-out {:.4} | {bytes} bytes a delta, {:.0}x | {:.1}k tok/s | {seconds:.2} s",
+            "window {window} | held-out {:.4} | {bytes} bytes a delta, {:.0}x | {aggregate} bytes merged | {:.1}k tok/s | {seconds:.2} s",
             loss(&parameters)?,
             parameters.len() as f64 * 4.0 / bytes as f64,
             tokens as f64 / seconds / 1e3,

@@ -30,7 +30,7 @@ use crate::peers;
 use crate::replica::{Replica, ReplicaError, SubmitError, Taken};
 use crate::socket;
 use crate::workbench::{Conduct, WorkError, Workbench};
-pub(crate) use gather::{Gatherer, within};
+pub(crate) use gather::{AGGREGATE_PATIENCE, Gatherer, within};
 pub use report::closed_event;
 
 /// What a node does of itself.
@@ -363,12 +363,9 @@ impl Driver {
             Ok(Done::Confirmed { window, miner, replay }) => {
                 Input::Measured(Measured::Confirmed { window, miner, replay })
             }
-            Ok(Done::Applied { window, outcomes, applied }) => Input::Measured(Measured::Applied {
-                window,
-                outcomes,
-                checkpoint: applied.id,
-                held_out_loss_nanonats: applied.held_out_loss_nanonats,
-            }),
+            Ok(Done::Applied { window, outcomes, applied }) => {
+                Input::Measured(Measured::Applied { window, outcomes, stepped: applied.stepped })
+            }
             Ok(Done::Deadline { window, phase }) => {
                 self.report_deadline(window, phase).await;
                 Input::Deadline { window, phase }

@@ -12,11 +12,12 @@ use templar_manifest::{Contribution, Hash, Signed, WindowIndex};
 use templar_net::{
     BindError, BlobTicket, EmptyLog, FetchError, Net, NetConfig, PeerAddr, PeerId, Pulled, ServeNone, Ticket,
 };
+use templar_protocol::ClosedWindow;
 use templar_store::Store;
 
 use crate::compute::compute;
 use crate::context::{RunContext, RunError, common_blobs, read_manifest};
-use crate::driver::{Gatherer, within, workbench};
+use crate::driver::{AGGREGATE_PATIENCE, Gatherer, within, workbench};
 use crate::home::{Home, HomeError};
 use crate::peers;
 use crate::replica::{Replica, SubmitError, Taken};
@@ -259,6 +260,8 @@ struct Evidence {
     /// Miners whose states before the window are wanted.
     states: Vec<templar_manifest::PublicKey>,
     checkpoints: Vec<templar_manifest::CheckpointId>,
+    /// Windows whose aggregates lead to the last of the checkpoints.
+    closed: Vec<ClosedWindow>,
     blob: Option<Hash>,
 }
 
@@ -271,6 +274,7 @@ impl Evidence {
             contributions: Vec::new(),
             states: Vec::new(),
             checkpoints: Vec::new(),
+            closed: Vec::new(),
             blob: None,
         };
         match wanted {
@@ -281,6 +285,7 @@ impl Evidence {
             Wanted::Run => {
                 list.contributions = node.closed().iter().flat_map(|closed| closed.contributions.clone()).collect();
                 list.checkpoints.push(node.state().checkpoint());
+                list.closed = node.closed().to_vec();
             }
             Wanted::Window(window) => {
                 if let Some(closed) = node.closed().get(window.0 as usize) {
@@ -292,6 +297,7 @@ impl Evidence {
                         list.contributions = node.contributions().cloned().collect();
                     }
                     list.checkpoints.push(node.state().checkpoint());
+                    list.closed = node.closed().to_vec();
                 }
                 list.states = list.contributions.iter().map(Signed::signer).collect();
             }
@@ -306,6 +312,7 @@ impl Evidence {
             complete &= gatherer.common(&self.context, within(patience)).await?;
         }
         complete &= gatherer.evidence(bench, &self.contributions, &self.states, within(patience)).await?;
+        gatherer.aggregates(bench, &self.closed, within(patience.min(AGGREGATE_PATIENCE))).await?;
         for checkpoint in &self.checkpoints {
             complete &= gatherer.checkpoint(*checkpoint, within(patience)).await?;
         }

@@ -6,12 +6,12 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use templar_audit::{Applied, Evidence, EvidenceError, States, apply, judge, replay_contribution};
+use templar_audit::{Applied, Evidence, EvidenceError, States, apply, apply_aggregate, judge, replay_contribution};
 use templar_delta::{CompressError, Header, random_delta};
 use templar_manifest::trace::Leaf;
 use templar_manifest::{
-    CheckpointId, Contribution, Hash, Outcome, PublicKey, Refusal, Replay, ScoreEntry, Signed, StateId, WindowIndex,
-    payload,
+    Checkpoint, CheckpointId, Contribution, Hash, Outcome, PublicKey, Refusal, Replay, ScoreEntry, Signed, StateId,
+    Window, WindowIndex, payload,
 };
 use templar_protocol::{JudgePlan, RunState};
 use templar_store::{BlobSource, PutError};
@@ -305,7 +305,7 @@ impl Workbench {
         self.pool.install(|| Ok(self.replay(&self.evidence()?, state, contribution, &parameters, late)?))
     }
 
-    /// Takes the outer step of a window from its checkpoint `from`, and keeps the new checkpoint.
+    /// Takes the outer step of a window from its checkpoint `from`, and keeps the aggregate and the new checkpoint.
     pub fn apply(
         &self,
         from: CheckpointId,
@@ -317,10 +317,29 @@ impl Workbench {
         let applied = self.pool.install(|| -> Result<Applied, WorkError> {
             Ok(apply(&self.evidence()?, window, outcomes, contributions, parameters.to_vec())?)
         })?;
-        let recipe = &*self.context.recipe;
-        let keep = |bytes| self.keep(bytes).map(|_| ());
-        tensors::checkpoint(recipe.run, window.next(), &recipe.tensors, &applied.parameters, keep)?;
-        self.keep(payload::encode(&applied.checkpoint))?;
+        self.keep(applied.aggregate.clone())?;
+        self.keep_checkpoint(&applied.checkpoint, &applied.parameters)?;
         Ok(applied)
+    }
+
+    /// Takes the outer step of a closed window from its aggregate, which is here, and keeps the new checkpoint if it is the
+    /// record's; the id says whether it is.
+    pub fn apply_aggregate(&self, record: &Window) -> Result<CheckpointId, WorkError> {
+        let before = self.parameters(record.checkpoint_before)?;
+        let (parameters, checkpoint) =
+            self.pool.install(|| apply_aggregate(&self.evidence()?, record, before.to_vec()))?;
+        let id = payload::id_of(&checkpoint).into();
+        if id == record.checkpoint {
+            self.keep_checkpoint(&checkpoint, &parameters)?;
+        }
+        Ok(id)
+    }
+
+    fn keep_checkpoint(&self, checkpoint: &Checkpoint, parameters: &[f32]) -> Result<(), WorkError> {
+        let specs = &self.context.recipe.tensors;
+        let keep = |bytes| self.keep(bytes).map(|_| ());
+        tensors::checkpoint(checkpoint.run, checkpoint.window, specs, parameters, keep)?;
+        self.keep(payload::encode(checkpoint))?;
+        Ok(())
     }
 }

@@ -3,6 +3,8 @@
 
 #[path = "network/forgeries.rs"]
 mod forgeries;
+#[path = "network/light.rs"]
+mod light;
 
 use std::path::Path;
 use std::time::Duration;
@@ -229,7 +231,12 @@ async fn every_order_of_events_ends_in_the_same_model_and_the_cheat_is_refused()
         }
         ends.push(checkpoint);
         let path = dir.path().to_owned();
-        let verdicts = tokio::task::spawn_blocking(move || audit(&path)).await.unwrap();
+        let verdicts = tokio::task::spawn_blocking(move || {
+            light::follows_by_aggregates(&path.join("miner-1"));
+            audit(&path)
+        })
+        .await
+        .unwrap();
         assert_eq!(verdicts, vec![AuditVerdict::Match; 3]);
     }
     assert_eq!(ends, vec![ends[0]; 4]);

@@ -41,5 +41,5 @@ pub use ledger::{Account, Grant, Ledger};
 pub use node::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject};
 pub use state::{
     AdvanceError, Assignment, ClosedWindow, CutError, GenesisError, JudgePlan, Judging, JudgingError, Parent, RunState,
-    ScoreError, Witness,
+    ScoreError, Stepped, Witness,
 };

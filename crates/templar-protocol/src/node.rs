@@ -205,9 +205,9 @@ impl Node {
                 }
                 self.open.confirmed.insert(miner, replay);
             }
-            Measured::Applied { outcomes, checkpoint, held_out_loss_nanonats, .. } => {
+            Measured::Applied { outcomes, stepped, .. } => {
                 self.open.applied.retain(|applied| applied.outcomes != outcomes);
-                self.open.applied.push(Applied { outcomes, checkpoint, held_out_loss_nanonats });
+                self.open.applied.push(Applied { outcomes, stepped });
             }
         }
         self.settled(Vec::new())

@@ -19,6 +19,7 @@ use templar_manifest::{
 };
 
 pub use advance::{AdvanceError, ClosedWindow, Witness};
+pub use close::Stepped;
 pub use cut::CutError;
 pub use judging::{JudgePlan, Judging, JudgingError};
 pub use score::ScoreError;

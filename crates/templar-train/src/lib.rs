@@ -9,7 +9,8 @@
 //! 1. [`tensors::read_parameters`] and [`MinerState::read`] load a checkpoint and a miner's state from blobs.
 //! 2. [`run_window`] takes up to H inner steps on the pages of the miner's slot, leaving one leaf of the trace each, then
 //!    compresses θ_start − θ_end with error feedback into the delta.
-//! 3. [`outer_step`] applies the aggregated deltas in record order and gives the next checkpoint.
+//! 3. [`outer_step`] applies the aggregated deltas in record order and gives the next checkpoint; [`aggregate_step`] does
+//!    so for whoever has them merged as one blob.
 //! 4. [`evaluate`] and [`trial`] measure losses, in integers of 1e-9 nats.
 //!
 //! Nothing here reads a clock, a file or a socket; pages, blobs and parameters come in as arguments. The same arguments
@@ -26,7 +27,7 @@ pub mod tensors;
 mod window;
 
 pub use evaluate::{evaluate, nanonats, nats, trial};
-pub use outer::{OuterError, outer_step};
+pub use outer::{OuterError, aggregate_step, outer_step};
 pub use recipe::{Recipe, RecipeError};
 pub use replay::{Claim, Replayed, replay};
 pub use schedule::learning_rate;

@@ -1,6 +1,7 @@
-//! The outer step: aggregated deltas, in record order, into the next checkpoint.
+//! The outer step: aggregated deltas, in record order, into the next checkpoint. Whoever has the deltas merges them and
+//! steps; whoever has only the aggregate takes the same step.
 
-use templar_delta::{Aggregate, ApplyError, Delta, Header, decode};
+use templar_delta::{Aggregate, AggregateError, AggregateHeader, ApplyError, Delta, Header, decode};
 use templar_manifest::{Contribution, WindowIndex};
 
 use crate::Recipe;
@@ -8,6 +9,15 @@ use crate::Recipe;
 /// Why an outer step cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum OuterError {
+    /// The aggregate that the record names does not decode.
+    #[error("the aggregate of window {window} does not decode")]
+    Aggregate {
+        /// The window.
+        window: WindowIndex,
+        /// Why.
+        #[source]
+        source: AggregateError,
+    },
     /// The step itself.
     #[error("the outer step of window {window} is invalid")]
     Apply {
@@ -40,6 +50,27 @@ pub fn outer_step(
     let invalid = |source| OuterError::Apply { window, source };
     let aggregate =
         Aggregate::new(&recipe.tensors, &recipe.compression, recipe.run.hash(), window.0, &deltas).map_err(invalid)?;
-    aggregate.step(recipe.rule, recipe.outer_learning_rate(window.0), parameters).map_err(invalid)?;
+    step(recipe, window, &aggregate, parameters)?;
     Ok(aggregate)
+}
+
+/// The same step by whoever has no deltas, from the bytes of the aggregate of `contributors` of them.
+pub fn aggregate_step(
+    recipe: &Recipe,
+    window: WindowIndex,
+    bytes: Vec<u8>,
+    contributors: usize,
+    parameters: &mut [f32],
+) -> Result<(), OuterError> {
+    let expected = AggregateHeader { run: recipe.run.hash(), window: window.0, contributors };
+    let aggregate = Aggregate::decode(bytes, &recipe.tensors, &recipe.compression, &expected)
+        .map_err(|source| OuterError::Aggregate { window, source })?;
+    step(recipe, window, &aggregate, parameters)
+}
+
+fn step(recipe: &Recipe, window: WindowIndex, aggregate: &Aggregate, parameters: &mut [f32]) -> Result<(), OuterError> {
+    aggregate
+        .step(recipe.rule, recipe.outer_learning_rate(window.0), parameters)
+        .map(|_| ())
+        .map_err(|source| OuterError::Apply { window, source })
 }

@@ -15,7 +15,8 @@ use templar_numerics::Isa;
 use templar_store::MemoryBlobs;
 use templar_train::tensors::{checkpoint, checkpoint_of, read_parameters};
 use templar_train::{
-    Claim, MinerState, Recipe, Task, Watch, WindowResult, WindowRun, evaluate, outer_step, replay, run_window,
+    Claim, MinerState, Recipe, Task, Watch, WindowResult, WindowRun, aggregate_step, evaluate, outer_step, replay,
+    run_window,
 };
 
 const STEPS: u32 = 3;
@@ -199,7 +200,10 @@ fn a_second_window_goes_on_from_blobs() {
     let mut blobs = MemoryBlobs::new();
     let mut parameters = recipe.initial_parameters();
     let delta = recipe.decode_delta(&result.contribution(&recipe, None, zero(&recipe)), &result.delta).unwrap();
-    outer_step(&recipe, WindowIndex(0), &[delta], &mut parameters).unwrap();
+    let aggregate = outer_step(&recipe, WindowIndex(0), &[delta], &mut parameters).unwrap().into_bytes();
+    let mut light = recipe.initial_parameters();
+    aggregate_step(&recipe, WindowIndex(0), aggregate, 1, &mut light).unwrap();
+    assert_eq!(light, parameters, "the aggregate alone gives the same step");
     let keep = |blobs: &mut MemoryBlobs, bytes: Vec<u8>| {
         blobs.insert(bytes);
         Ok::<(), ()>(())

@@ -162,14 +162,9 @@ fn apply(participant: &mut Participant, window: WindowIndex, outcomes: Vec<Outco
     let applied = participant.bench.apply(from, window, &outcomes, &contributions);
     let applied = applied.map_err(|error| with_fetch(error.into(), window))?;
     let mut kept: Vec<Hash> = applied.checkpoint.tensors.iter().map(|tensor| tensor.blob.hash()).collect();
-    kept.push(applied.id.hash());
+    kept.extend([applied.stepped.checkpoint.hash(), applied.stepped.aggregate.hash()]);
     participant.sync(&kept)?;
-    participant.replica.submit(Input::Measured(Measured::Applied {
-        window,
-        outcomes,
-        checkpoint: applied.id,
-        held_out_loss_nanonats: applied.held_out_loss_nanonats,
-    }))?;
+    participant.replica.submit(Input::Measured(Measured::Applied { window, outcomes, stepped: applied.stepped }))?;
     Ok(())
 }
 
@@ -180,10 +175,12 @@ fn disputed(dispute: &Dispute) -> CommandError {
             validator.short(),
             miner.short()
         ),
-        Dispute::Record { record, checkpoint, held_out_loss_nanonats } => format!(
-            "record {} is not what this home finds (checkpoint {checkpoint}, held-out loss {}); it does not sign",
+        Dispute::Record { record, found } => format!(
+            "record {} is not what this home finds (checkpoint {}, aggregate {}, held-out loss {}); it does not sign",
             record.short(),
-            nats(*held_out_loss_nanonats)
+            found.checkpoint,
+            found.aggregate,
+            nats(found.held_out_loss_nanonats)
         ),
     };
     CommandError::says(Code::Verification, text).hint("`templar audit` in a third home tells who is wrong")

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::score::{Refusal, Weight, check_weights};
 use super::{MAX_ENTRIES, ascending};
-use crate::id::{CheckpointId, ContributionId, CutId, Hash, RecordId, RunId, ScoreId, WindowIndex};
+use crate::id::{BlobId, CheckpointId, ContributionId, CutId, Hash, RecordId, RunId, ScoreId, WindowIndex};
 use crate::key::PublicKey;
 use crate::payload::{Kind, Payload};
 
@@ -36,6 +36,10 @@ pub struct Window {
     pub mints: Vec<Mint>,
     /// Root of the ledger after the window.
     pub ledger_root: Hash,
+    /// The deltas that were aggregated, merged: with the model before, all that it takes to find the model after.
+    pub aggregate: BlobId,
+    /// Its length.
+    pub aggregate_bytes: u64,
     /// The model after the window.
     pub checkpoint: CheckpointId,
     /// Mean loss of that model on the held-out pages, in 1e-9 nats.
@@ -98,6 +102,13 @@ pub enum MintKind {
     Validator,
     /// The treasury's part.
     Treasury,
+}
+
+impl Window {
+    /// How many contributions the outer step aggregates.
+    pub fn aggregated(&self) -> usize {
+        self.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated).count()
+    }
 }
 
 impl Payload for Window {

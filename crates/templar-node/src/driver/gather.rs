@@ -25,6 +25,9 @@ use crate::workbench::{WorkError, Workbench};
 /// The first and the longest pause between two attempts to fetch.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+/// How long an aggregate is waited for: deltas or a whole model do as well.
+pub(crate) const AGGREGATE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Contributions whose blobs are fetched at the same time.
 const GATHERED_AT_ONCE: usize = 32;
 
@@ -210,9 +213,44 @@ impl Gatherer {
         Ok(())
     }
 
-    /// The models after closed windows: from the one before by the aggregated deltas, or else, for the last of them, whole
-    /// from a peer.
+    /// The models after closed windows by their aggregates, from the newest that is here, as far as the aggregates come
+    /// before `until`. Where they would cost more than the last model whole, nothing is done.
+    pub(crate) async fn aggregates(
+        &self,
+        bench: &Arc<Workbench>,
+        closed: &[ClosedWindow],
+        until: Option<Instant>,
+    ) -> Result<(), WorkError> {
+        let mut behind = Vec::new();
+        for window in closed.iter().map(|closed| &closed.window).rev() {
+            if self.store.has(&window.checkpoint.hash()).await.unwrap_or(false) {
+                break;
+            }
+            behind.push(window.clone());
+        }
+        let cost = behind.iter().fold(0u64, |sum, record| sum.saturating_add(record.aggregate_bytes));
+        if cost >= 4 * bench.context().recipe.parameter_count() as u64 {
+            return Ok(());
+        }
+        while let Some(record) = behind.pop() {
+            let before = self.store.has(&record.checkpoint_before.hash()).await.unwrap_or(false);
+            if !before || !self.fetch(&[(record.aggregate.hash(), record.aggregate_bytes)], &[], until).await? {
+                return Ok(());
+            }
+            let (working, window, said) = (bench.clone(), record.window, record.checkpoint);
+            let found = compute(move || working.apply_aggregate(&record)).await?;
+            if found != said {
+                tracing::warn!(%window, %said, %found, "the aggregate does not give the record's checkpoint");
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The models after closed windows: from the one before by the aggregate, or by the aggregated deltas, or else, for the
+    /// last of them, whole from a peer.
     pub(crate) async fn model(&self, bench: &Arc<Workbench>, closed: &[ClosedWindow]) -> Result<(), WorkError> {
+        self.aggregates(bench, closed, within(AGGREGATE_PATIENCE)).await?;
         for window in closed {
             let record = &window.window;
             let before = self.store.has(&record.checkpoint_before.hash()).await;
@@ -227,8 +265,8 @@ impl Gatherer {
                 working.apply(record.checkpoint_before, record.window, &record.outcomes, &owned.contributions)
             })
             .await?;
-            if applied.id != record.checkpoint {
-                let (said, found) = (record.checkpoint, applied.id);
+            if applied.stepped.checkpoint != record.checkpoint {
+                let (said, found) = (record.checkpoint, applied.stepped.checkpoint);
                 return Err(broken(format!(
                     "window {}: checkpoint is recorded as {said}, found {found}",
                     record.window
@@ -245,9 +283,9 @@ impl Gatherer {
         self.store.sync(blobs).await.map_err(|error| WorkError::Put(PutError::Io(std::io::Error::other(error))))
     }
 
-    /// Makes a new checkpoint durable, before a record that names it is signed.
+    /// Makes a new checkpoint and the aggregate that gave it durable, before a record that names them is signed.
     pub(crate) async fn sync_checkpoint(&self, applied: &Applied) -> Result<(), WorkError> {
-        let mut blobs = vec![applied.id.hash()];
+        let mut blobs = vec![applied.stepped.checkpoint.hash(), applied.stepped.aggregate.hash()];
         blobs.extend(applied.checkpoint.tensors.iter().map(|tensor| tensor.blob.hash()));
         self.sync(&blobs).await
     }

@@ -67,8 +67,8 @@ impl Driver {
                     miner.short()
                 ),
             },
-            Output::Dispute(Dispute::Record { record, checkpoint, .. }) => Event::Warning {
-                message: format!("record {} is not what this node finds: {checkpoint}", record.short()),
+            Output::Dispute(Dispute::Record { record, found }) => Event::Warning {
+                message: format!("record {} is not what this node finds: {}", record.short(), found.checkpoint),
             },
             _ => return,
         };

@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::{
-    CheckpointId, Contribution, ContributionId, Cut, CutId, Genesis, Hash, Inbox, InboxId, Outcome, PublicKey,
-    RecordId, Replay, Reveal, Score, ScoreId, Signature, Signed, Window,
+    Contribution, ContributionId, Cut, CutId, Genesis, Hash, Inbox, InboxId, Outcome, PublicKey, RecordId, Replay,
+    Reveal, Score, ScoreId, Signature, Signed, Window,
 };
 
 use super::Phase;
 use super::admit::Opened;
 use crate::stake;
-use crate::state::{ClosedWindow, JudgePlan, Judging, RunState, Witness};
+use crate::state::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, Witness};
 
 /// A payload that validators sign together, with the signatures so far.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,12 +23,11 @@ pub(super) struct Proposal<T> {
     pub(super) witnesses: BTreeMap<PublicKey, Signature>,
 }
 
-/// A checkpoint that this node computed.
+/// An outer step that this node took.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Applied {
     pub(super) outcomes: Vec<Outcome>,
-    pub(super) checkpoint: CheckpointId,
-    pub(super) held_out_loss_nanonats: u64,
+    pub(super) stepped: Stepped,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]

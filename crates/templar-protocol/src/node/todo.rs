@@ -11,7 +11,7 @@ use templar_manifest::{
 
 use super::{Dispute, Document, Node, Output, Phase};
 use crate::stake;
-use crate::state::Judging;
+use crate::state::{Judging, Stepped};
 
 impl Node {
     /// Everything that this node should be doing now. The driver starts what is not already under way.
@@ -135,8 +135,8 @@ impl Node {
         match open.applied.iter().find(|applied| applied.outcomes == outcomes) {
             None => vec![self.apply(judging, outcomes)],
             Some(applied) if proposer == *me => {
-                let record = self.state.close(judging, &counted, applied.checkpoint, applied.held_out_loss_nanonats);
-                record.ok().map(|record| Output::Sign(Document::Window(record))).into_iter().collect()
+                let record = self.state.close(judging, &counted, applied.stepped);
+                record.ok().map(|record| Output::Sign(Document::Window(Box::new(record)))).into_iter().collect()
             }
             Some(_) => doubts.disputes,
         }
@@ -175,12 +175,11 @@ impl Node {
         let Some(applied) = open.applied.iter().find(|applied| applied.outcomes == record.outcomes) else {
             return vec![self.apply(judging, record.outcomes.clone())];
         };
-        let (checkpoint, held_out_loss_nanonats) = (applied.checkpoint, applied.held_out_loss_nanonats);
-        if (checkpoint, held_out_loss_nanonats) == (record.checkpoint, record.held_out_loss_nanonats) {
-            return vec![Output::Sign(Document::Window(record.clone()))];
+        if applied.stepped == Stepped::of(record) {
+            return vec![Output::Sign(Document::Window(Box::new(record.clone())))];
         }
-        let record = payload::id_of(record).into();
-        vec![Output::Dispute(Dispute::Record { record, checkpoint, held_out_loss_nanonats })]
+        let (record, found) = (payload::id_of(record).into(), applied.stepped);
+        vec![Output::Dispute(Dispute::Record { record, found })]
     }
 
     fn apply(&self, judging: &Judging, outcomes: Vec<Outcome>) -> Output {

@@ -4,12 +4,12 @@
 //! any order and more than once.
 
 use templar_manifest::{
-    BlobId, CheckpointId, ContributionId, Cut, EnvelopeError, Hash, Inbox, Kind, Outcome, PublicKey, RecordId, Refusal,
-    Replay, Score, ScoreEntry, SecretKey, Signed, Window, WindowIndex,
+    BlobId, ContributionId, Cut, EnvelopeError, Hash, Inbox, Kind, Outcome, PublicKey, RecordId, Refusal, Replay,
+    Score, ScoreEntry, SecretKey, Signed, Window, WindowIndex,
 };
 
 use crate::entry::Entry;
-use crate::state::{AdvanceError, CutError, JudgePlan, JudgingError, ScoreError};
+use crate::state::{AdvanceError, CutError, JudgePlan, JudgingError, ScoreError, Stepped};
 
 /// The phases of a window that have a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,10 +65,8 @@ pub enum Measured {
         window: WindowIndex,
         /// The outcomes that were applied.
         outcomes: Vec<Outcome>,
-        /// The checkpoint after it.
-        checkpoint: CheckpointId,
-        /// Its mean loss on the held-out pages, in 1e-9 nats.
-        held_out_loss_nanonats: u64,
+        /// What the outer step came to.
+        stepped: Stepped,
     },
 }
 
@@ -91,7 +89,7 @@ pub enum Document {
     /// Its judgement.
     Score(Score),
     /// The record, as proposer or as voter.
-    Window(Window),
+    Window(Box<Window>),
 }
 
 impl Document {
@@ -101,7 +99,7 @@ impl Document {
             Self::Inbox(inbox) => Signed::sign(inbox, key).envelope(),
             Self::Cut(cut) => Signed::sign(cut, key).envelope(),
             Self::Score(score) => Signed::sign(score, key).envelope(),
-            Self::Window(window) => Signed::sign(window, key).envelope(),
+            Self::Window(window) => Signed::sign(*window, key).envelope(),
         })
     }
 }
@@ -203,14 +201,12 @@ pub enum Dispute {
         /// What this node found.
         found: Replay,
     },
-    /// A record whose checkpoint or held-out loss is not this node's.
+    /// A record whose aggregate, checkpoint or held-out loss is not this node's.
     Record {
         /// The record.
         record: RecordId,
         /// What this node computed.
-        checkpoint: CheckpointId,
-        /// What this node computed.
-        held_out_loss_nanonats: u64,
+        found: Stepped,
     },
 }
 

@@ -11,7 +11,7 @@ use templar_manifest::{
     Signed, Verdict, Window, payload,
 };
 
-use super::close::accepted;
+use super::close::{Stepped, accepted};
 use super::{CutError, Judging, JudgingError, Parent, RunState, ScoreError};
 use crate::entry::{Entry, RevealEntry};
 use crate::stake;
@@ -131,10 +131,10 @@ fn check_certificate<T: Payload>(genesis: &Genesis, body: &T, witnesses: &[Witne
 }
 
 impl RunState {
-    /// Recomputes the record of the open window from the scores that it counts, with its own checkpoint and held-out
-    /// loss, which only tensors can tell. The scores must have passed [`RunState::check_score`].
+    /// Recomputes the record of the open window from the scores that it counts, with its own account of the outer step,
+    /// which only tensors can tell. The scores must have passed [`RunState::check_score`].
     pub fn check_record(&self, judging: &Judging, scores: &[&Score], record: &Window) -> Result<(), AdvanceError> {
-        let own = self.close(judging, scores, record.checkpoint, record.held_out_loss_nanonats)?;
+        let own = self.close(judging, scores, Stepped::of(record))?;
         for (field, equal) in [
             ("run", own.run == record.run),
             ("window", own.window == record.window),

@@ -6,11 +6,36 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::{
-    CheckpointId, Mint, Outcome, PublicKey, Refusal, Replay, Score, ScoreId, Verdict, Weight, Window, payload,
+    BlobId, CheckpointId, Mint, Outcome, PublicKey, Refusal, Replay, Score, ScoreId, Verdict, Weight, Window, payload,
 };
 
 use super::{AdvanceError, Judging, RunState};
 use crate::{consensus, stake};
+
+/// What the outer step of a window came to: what a record says that only tensors can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stepped {
+    /// The aggregated deltas, merged.
+    pub aggregate: BlobId,
+    /// The length of that.
+    pub aggregate_bytes: u64,
+    /// The model after the window.
+    pub checkpoint: CheckpointId,
+    /// Its mean loss on the held-out pages, in 1e-9 nats.
+    pub held_out_loss_nanonats: u64,
+}
+
+impl Stepped {
+    /// What a record says.
+    pub const fn of(record: &Window) -> Self {
+        Self {
+            aggregate: record.aggregate,
+            aggregate_bytes: record.aggregate_bytes,
+            checkpoint: record.checkpoint,
+            held_out_loss_nanonats: record.held_out_loss_nanonats,
+        }
+    }
+}
 
 impl RunState {
     /// What becomes of each contribution, over the counted scores in the order of their validators: the first refusal
@@ -83,15 +108,9 @@ impl RunState {
     }
 
     /// The record of the open window. `scores` are those that are counted; each must have passed
-    /// [`RunState::check_score`] for this judging. `checkpoint` is what applying the aggregated deltas gives, and
-    /// `held_out_loss_nanonats` its loss: the two facts that this crate is told.
-    pub fn close(
-        &self,
-        judging: &Judging,
-        scores: &[&Score],
-        checkpoint: CheckpointId,
-        held_out_loss_nanonats: u64,
-    ) -> Result<Window, AdvanceError> {
+    /// [`RunState::check_score`] for this judging. `stepped` is what applying the aggregated deltas gives: the facts that
+    /// this crate is told.
+    pub fn close(&self, judging: &Judging, scores: &[&Score], stepped: Stepped) -> Result<Window, AdvanceError> {
         let mut by_validator = BTreeMap::<PublicKey, (ScoreId, &Score)>::new();
         for &score in scores {
             let id = ScoreId::new(payload::id_of(score));
@@ -121,8 +140,10 @@ impl RunState {
             weights,
             mints,
             ledger_root: ledger.root(),
-            checkpoint,
-            held_out_loss_nanonats,
+            aggregate: stepped.aggregate,
+            aggregate_bytes: stepped.aggregate_bytes,
+            checkpoint: stepped.checkpoint,
+            held_out_loss_nanonats: stepped.held_out_loss_nanonats,
         })
     }
 }

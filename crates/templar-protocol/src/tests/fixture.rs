@@ -21,6 +21,12 @@ pub(super) fn keys(domain: &str, count: usize) -> Vec<SecretKey> {
     keys
 }
 
+/// An outer step that came to this checkpoint and loss.
+pub(super) fn stepped(checkpoint: CheckpointId, held_out_loss_nanonats: u64) -> Stepped {
+    let aggregate = BlobId::of(format!("what gave {checkpoint}").as_bytes());
+    Stepped { aggregate, aggregate_bytes: 66, checkpoint, held_out_loss_nanonats }
+}
+
 /// A chain value; walking a chain takes milliseconds, so each is walked once.
 pub(super) fn chain_value(key: &SecretKey, window: WindowIndex) -> Hash {
     static VALUES: Mutex<BTreeMap<(PublicKey, u64), Hash>> = Mutex::new(BTreeMap::new());
@@ -383,8 +389,8 @@ impl Cluster {
             }
             Output::Apply { window, outcomes, .. } => {
                 let checkpoint = Hash::of(format!("{window} {outcomes:?}").as_bytes()).into();
-                let held_out_loss_nanonats = 5_000_000_000 - window.0;
-                Input::Measured(Measured::Applied { window, outcomes, checkpoint, held_out_loss_nanonats })
+                let stepped = stepped(checkpoint, 5_000_000_000 - window.0);
+                Input::Measured(Measured::Applied { window, outcomes, stepped })
             }
             Output::Timer { window, phase, .. } => {
                 member.timers.insert((window, phase));

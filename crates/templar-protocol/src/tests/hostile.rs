@@ -283,8 +283,7 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
                 Output::Apply { window, outcomes, .. } => Some(Input::Measured(Measured::Applied {
                     window: *window,
                     outcomes: outcomes.clone(),
-                    checkpoint: Hash::of(b"honest").into(),
-                    held_out_loss_nanonats: record.held_out_loss_nanonats,
+                    stepped: stepped(Hash::of(b"honest").into(), record.held_out_loss_nanonats),
                 })),
                 Output::Sign(Document::Window(_)) => panic!("signed a checkpoint that it did not compute"),
                 _ => None,

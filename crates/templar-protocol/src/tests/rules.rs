@@ -340,7 +340,7 @@ fn outcomes_and_mints_by_hand() {
             row.into_iter().map(|(miner, weight_ppm)| Weight { miner: miners[miner].public(), weight_ppm }).collect();
     }
     let scores: Vec<&Score> = scores.iter().collect();
-    let record = state.close(&judging, &scores, Hash::of(b"after").into(), 1).unwrap();
+    let record = state.close(&judging, &scores, stepped(Hash::of(b"after").into(), 1)).unwrap();
     let refused = record.outcomes.iter().find(|outcome| outcome.miner == cheat).unwrap();
     assert!(matches!(&refused.verdict, Verdict::Refused(Refusal::Mismatch { step: 2, .. })));
     let count = |verdict: &Verdict| record.outcomes.iter().filter(|outcome| outcome.verdict == *verdict).count();
@@ -369,7 +369,8 @@ fn of_two_equal_validators_neither_mints_alone() {
     let mut scores = scores(&state, &judging, &validators, &PublicKey::from_bytes([0; 32]));
     scores[0].row = vec![Weight { miner: miners[0].public(), weight_ppm: 1_000_000 }];
     scores[1].row = vec![Weight { miner: miners[1].public(), weight_ppm: 1_000_000 }];
-    let record = state.close(&judging, &scores.iter().collect::<Vec<_>>(), CheckpointId::default(), 1).unwrap();
+    let record =
+        state.close(&judging, &scores.iter().collect::<Vec<_>>(), stepped(CheckpointId::default(), 1)).unwrap();
     assert_eq!((record.weights, record.mints), (vec![], vec![]));
 }
 

@@ -32,9 +32,9 @@ pub(super) fn bring(
         }
         let (before, contributions) = (record.checkpoint_before, &window.contributions);
         match participant.bench.apply(before, record.window, &record.outcomes, contributions) {
-            Ok(applied) if applied.id == record.checkpoint => {}
+            Ok(applied) if applied.stepped.checkpoint == record.checkpoint => {}
             Ok(applied) => {
-                let (window, said, found) = (record.window, record.checkpoint, applied.id);
+                let (window, said, found) = (record.window, record.checkpoint, applied.stepped.checkpoint);
                 let text = format!("window {window}: checkpoint is recorded as {said}, found {found}");
                 return Err(CommandError::says(Code::Verification, text));
             }
