@@ -44,4 +44,45 @@ mod tests {
         assert_eq!(learning_rate(&segments, 110), 1e-4);
         assert_eq!(learning_rate(&segments, u64::MAX), 1e-4);
     }
+
+    /// What the original did over its life, in one list: warm-up, cosine, a stretch where the rate stands still, a second
+    /// warm-up after a restart, the cosine's rest, then annealing to zero.
+    #[test]
+    fn flatten_re_warm_up_and_anneal_to_zero_are_segments() {
+        let segment = |steps, from_nanos, to_nanos, shape| Segment { steps, from_nanos, to_nanos, shape };
+        let segments = [
+            segment(1500, 0, 120_000, SegmentShape::Linear),
+            segment(70_000, 120_000, 66_000, SegmentShape::Cosine),
+            segment(13_500, 66_000, 66_000, SegmentShape::Linear),
+            segment(30, 2_200, 66_000, SegmentShape::Linear),
+            segment(70_000, 66_000, 12_000, SegmentShape::Cosine),
+            segment(100, 0, 30_000, SegmentShape::Linear),
+            segment(4500, 30_000, 0, SegmentShape::Linear),
+        ];
+        for (step, nanos) in [
+            (0, 0),
+            (750, 60_000),
+            (1500, 120_000),
+            (36_500, 93_000),
+            (71_500, 66_000),
+            (80_000, 66_000),
+            (85_000, 2_200),
+            (85_015, 34_100),
+            (85_030, 66_000),
+            (120_030, 39_000),
+            (155_030, 0),
+            (155_080, 15_000),
+            (155_130, 30_000),
+            (157_380, 15_000),
+            (159_630, 0),
+            (1 << 40, 0),
+        ] {
+            assert_eq!(learning_rate(&segments, step), (f64::from(nanos) / 1e9) as f32, "step {step}");
+        }
+        // Along the cosines it only falls.
+        let falls = |steps: std::ops::Range<u64>| {
+            steps.clone().zip(steps.skip(1)).all(|(a, b)| learning_rate(&segments, a) >= learning_rate(&segments, b))
+        };
+        assert!(falls(1500..85_000) && falls(85_030..155_030));
+    }
 }

@@ -48,12 +48,9 @@ impl MinerState {
 
     /// Loads the state that `manifest` lists.
     pub fn read(specs: &[TensorSpec], manifest: &State, source: &dyn BlobSource) -> Result<Self, LoadError> {
-        let mut state = Self {
-            optimizer_steps: manifest.optimizer_steps,
-            first: Vec::new(),
-            second: Vec::new(),
-            error: Vec::new(),
-        };
+        let vector = || Vec::with_capacity(specs.iter().map(TensorSpec::elements).sum());
+        let mut state =
+            Self { optimizer_steps: manifest.optimizer_steps, first: vector(), second: vector(), error: vector() };
         tensors::read_tensors(specs, &manifest.tensors, 3, source, |_, bytes| {
             let third = bytes.len() / 3;
             tensors::extend_from_bytes(&mut state.first, &bytes[..third]);
@@ -65,11 +62,9 @@ impl MinerState {
 
     /// The id of the state that every miner of a run joins with.
     pub fn zero_id(run: RunId, specs: &[TensorSpec]) -> StateId {
-        // One tensor at a time, so that the zeros of a large model are never all in memory.
-        let listed = specs
-            .iter()
-            .map(|spec| TensorBlob { spec: spec.clone(), blob: BlobId::of(&vec![0; spec.elements() * 12]) })
-            .collect();
+        let zeros = vec![0.0; specs.iter().map(TensorSpec::elements).max().unwrap_or(0)];
+        let blob = |spec: &TensorSpec| tensors::hash_of(&[&zeros[..spec.elements()]; 3]).into();
+        let listed = specs.iter().map(|spec| TensorBlob { spec: spec.clone(), blob: blob(spec) }).collect();
         payload::id_of(&State { run, optimizer_steps: 0, tensors: listed }).into()
     }
 }

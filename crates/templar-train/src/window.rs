@@ -191,14 +191,8 @@ impl<'a> WindowRun<'a> {
 
     /// A leaf over parameters and moments.
     fn leaf(&self, loss_bits: u64) -> Leaf {
-        let hash = |range: &Range<usize>| {
-            tensors::hash_of(&[
-                &self.parameters[range.clone()],
-                &self.state.first[range.clone()],
-                &self.state.second[range.clone()],
-            ])
-        };
-        Leaf { loss_bits, tensors: self.ranges.par_iter().map(hash).collect() }
+        let vectors = [&*self.parameters, &self.state.first, &self.state.second];
+        Leaf { loss_bits, tensors: tensors::hashes(&self.ranges, vectors) }
     }
 
     /// Takes the next inner step and makes its leaf.

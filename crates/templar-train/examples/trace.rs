@@ -1,0 +1,48 @@
+//! What a leaf of the trace costs beside the inner step it is made after: `cargo run --release -p templar-train --example trace`.
+//!
+//! Prints a row of the table in `crates/templar-model/BENCH.md`. Steps and leaves take turns; the best of each is compared.
+//! Arguments: size, vocabulary, tokens of a step, rounds. Threads follow `RAYON_NUM_THREADS`.
+
+use std::time::Instant;
+
+use templar_model::{AdamWSettings, Model, sizes, step};
+use templar_train::tensors;
+
+#[expect(clippy::disallowed_methods, reason = "a measurement of time")]
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |index: usize, default: u32| arguments.get(index).map_or(default, |text| text.parse().unwrap());
+    let name = arguments.first().map_or("medium", String::as_str);
+    let (vocab, tokens, rounds) = (number(1, 4096), number(2, 2048), u64::from(number(3, 20)));
+    let spec = sizes::preset(name, vocab).expect("a size of the table");
+    let mut model = Model::new(&spec).unwrap();
+    let mut params = model.init(&[1; 32]);
+    let (mut m, mut v) = (vec![0.0f32; params.len()], vec![0.0f32; params.len()]);
+    let mut grad = vec![0.0f32; params.len()];
+    let count = tokens / spec.sequence_length * (spec.sequence_length + 1);
+    let batch: Vec<u32> = (0..count).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) % vocab).collect();
+
+    let (mut steps, mut leaves) = (f64::MAX, f64::MAX);
+    for t in 1..=rounds {
+        let start = Instant::now();
+        grad.fill(0.0);
+        model.forward_backward(&params, &batch, 1.0 / tokens as f32, &mut grad).unwrap();
+        step(&model, &AdamWSettings::reference(), 1e-3, t, &mut params, &mut grad, &mut m, &mut v).unwrap();
+        steps = steps.min(start.elapsed().as_secs_f64());
+        let start = Instant::now();
+        tensors::hashes(model.ranges(), [&params, &m, &v]);
+        leaves = leaves.min(start.elapsed().as_secs_f64());
+    }
+    let gigabytes = params.len() as f64 * 12.0 / 1e9;
+    println!("| model | threads | inner step, ms | leaf, ms | GB/s | leaf / step |");
+    println!("|---|---|---|---|---|---|");
+    println!(
+        "| {name}, {} parameters, {tokens} tokens | {} | {:.0} | {:.1} | {:.1} | {:.1} % |",
+        params.len(),
+        rayon::current_num_threads(),
+        steps * 1e3,
+        leaves * 1e3,
+        gigabytes / leaves,
+        leaves / steps * 100.0,
+    );
+}
