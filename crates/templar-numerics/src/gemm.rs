@@ -51,7 +51,10 @@ pub(crate) fn gemm_with(isa: Isa, threads: usize, a: Mat, op_a: Op, b: Mat, op_b
         // SAFETY: the instruction set is available (asserted), and this is the only rectangle.
         return unsafe { region::compute(isa, &product, 0..m, 0..n) };
     }
-    let (row_parts, col_parts) = grid(op_a, m.div_ceil(tile_rows), n.div_ceil(tile_cols), threads, work);
+    // Twice as many parts as threads where the work is large, so that a disturbed thread does not hold up the rest.
+    let parts = if work >= 16 * PARALLEL_FROM { threads * 2 } else { threads };
+    let tiles = (m.div_ceil(tile_rows), n.div_ceil(tile_cols));
+    let (row_parts, col_parts) = grid(op_a, (m, n), tiles, parts);
     let rows = m.div_ceil(tile_rows).div_ceil(row_parts) * tile_rows;
     let cols = n.div_ceil(tile_cols).div_ceil(col_parts) * tile_cols;
     let (row_parts, col_parts) = (m.div_ceil(rows), n.div_ceil(cols));
@@ -64,12 +67,10 @@ pub(crate) fn gemm_with(isa: Isa, threads: usize, a: Mat, op_a: Op, b: Mat, op_b
 
 /// Into how many parts to cut the rows and the columns of C, given its size in tiles.
 ///
-/// Every part of the columns packs its own part of B and nothing twice while A is read in place, so columns are cut
-/// first; a transposed A is packed by every part of the columns, so there the longer side is cut first.
-fn grid(op_a: Op, row_tiles: usize, col_tiles: usize, threads: usize, work: usize) -> (usize, usize) {
-    // Twice as many parts as threads where the work is large, so that a disturbed thread does not hold up the rest.
-    let parts = if work >= 16 * PARALLEL_FROM { threads * 2 } else { threads };
-    let columns_first = op_a == Op::N || col_tiles >= row_tiles;
+/// Every part of the rows packs all its columns of B, and every part of the columns all its rows of A: so the longer side
+/// is cut first. Where A is plain and C narrow, A is read in place and columns cost nothing twice.
+fn grid(op_a: Op, (m, n): (usize, usize), (row_tiles, col_tiles): (usize, usize), parts: usize) -> (usize, usize) {
+    let columns_first = n >= m || (op_a == Op::N && n <= region::IN_PLACE_COLS);
     if columns_first {
         let cols = parts.min(col_tiles);
         (parts.div_ceil(cols).min(row_tiles), cols)

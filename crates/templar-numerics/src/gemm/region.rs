@@ -10,12 +10,15 @@ use super::tile::{self, Hardware, MultiplyAdd, Soft, Tile};
 use crate::isa::Isa;
 use crate::matrix::{Mat, MatMut, Op};
 
-/// Most k of a block: a panel of B (`BLOCK_K · NR` floats) should stay in the first-level cache.
-const BLOCK_K: usize = 384;
-/// Most rows of A packed at once.
+/// Most k of a block. Longer blocks carry a tile between registers and C less often; the panels of a tile, `BLOCK_K` times
+/// NR and MR floats, come from the second-level cache as fast as they are used.
+const BLOCK_K: usize = 512;
+/// Most rows of A packed at once: with `BLOCK_K` columns half of a second-level cache.
 const BLOCK_ROWS: usize = 240;
-/// Most columns of B packed at once.
-const BLOCK_COLS: usize = 512;
+/// Most columns of B packed at once. A is packed anew for each such block.
+const BLOCK_COLS: usize = 2048;
+/// Up to so many columns, packing a plain A costs more than reading its rows where they lie.
+pub(crate) const IN_PLACE_COLS: usize = 128;
 
 /// A product, ready for any thread to compute any rectangle of it.
 pub(crate) struct Product<'a> {
@@ -154,14 +157,16 @@ fn region<F: MultiplyAdd, const MR: usize, const NR: usize>(
             }
             for first_row in rows.clone().step_by(BLOCK_ROWS / MR * MR) {
                 let rows = first_row..rows.end.min(first_row + BLOCK_ROWS / MR * MR);
-                match product.op_a {
-                    Op::N => strip_in_place::<F, MR, NR>(product, rows, cols.clone(), k.clone(), packed_b),
-                    Op::T => {
-                        let packed_a = pack::aligned(&mut buffers.a, rows.len().div_ceil(MR) * MR * k.len());
-                        pack::rows::<MR>(&product.a, k.clone(), rows.clone(), packed_a);
-                        strip_packed::<F, MR, NR>(product, rows, cols.clone(), k.clone(), packed_a, packed_b);
-                    }
+                if product.op_a == Op::N && cols.len() <= IN_PLACE_COLS {
+                    strip_in_place::<F, MR, NR>(product, rows, cols.clone(), k.clone(), packed_b);
+                    continue;
                 }
+                let packed_a = pack::aligned(&mut buffers.a, rows.len().div_ceil(MR) * MR * k.len());
+                match product.op_a {
+                    Op::N => pack::cols::<MR>(&product.a, k.clone(), rows.clone(), packed_a),
+                    Op::T => pack::rows::<MR>(&product.a, k.clone(), rows.clone(), packed_a),
+                }
+                strip_packed::<F, MR, NR>(product, rows, cols.clone(), k.clone(), packed_a, packed_b);
             }
         }
     }
