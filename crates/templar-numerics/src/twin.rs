@@ -3,11 +3,14 @@
 //! Nothing here is clever. A fast kernel is right if and only if it gives these bits, and a node whose result differs
 //! from its peers' recomputes with this module before it accuses. It does not use the machine's fused multiply-add.
 
+mod step;
+
 use crate::adamw::AdamW;
 use crate::matrix::{Mat, MatMut, Op, product_shape};
 use crate::rotary::{RotaryScaling, RotaryTables};
 
 pub use crate::soft_fma::fma;
+pub use step::{adamw_settings, clip, embedding, embedding_backward, gradient_norm, power, sum_of_losses};
 
 /// `C = op(A)·op(B)`, or `C += op(A)·op(B)` where `accumulate`: one chain of [`fma`] per element, k ascending, from +0
 /// or from the old C.

@@ -74,6 +74,8 @@ fn blocks_of_rows_columns_and_k_equal_the_twin() {
     for ops in FORMS {
         check(Case { shape: (250, 20, 400), ops, accumulate: true, padding: 0 }, Numbers::ordinary);
         check(Case { shape: (9, 1100, 390), ops, accumulate: false, padding: 1 }, Numbers::ordinary);
+        check(Case { shape: (250, 140, 520), ops, accumulate: true, padding: 2 }, Numbers::ordinary);
+        check(Case { shape: (5, 2100, 30), ops, accumulate: false, padding: 0 }, Numbers::ordinary);
     }
     let long = Case { shape: (3, 4, 100_003), ops: (Op::N, Op::T), accumulate: false, padding: 0 };
     check(long, Numbers::ordinary);

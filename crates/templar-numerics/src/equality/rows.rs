@@ -194,6 +194,28 @@ fn adamw_equals_the_twin() {
     }
 }
 
+/// Norm, clipping and the numbers of a step, put together from the fast kernels as the optimiser does it.
+#[test]
+fn a_clipped_step_equals_the_twin() {
+    let mut numbers = Numbers(11);
+    for limit in [0.0, 0.75, 1.0e9] {
+        let tensors = [numbers.ordinary(70_001), numbers.wild(33), numbers.ordinary(0), numbers.ordinary(100)];
+        let mut expected = tensors.clone();
+        let norm = twin::clip(&mut expected.each_mut().map(Vec::as_mut_slice), limit);
+        forced(|isa| {
+            let mut fast = tensors.clone();
+            let squares = fast.iter().fold(0.0, |sum, tensor| sum + reduce::squared_norm_f64(tensor));
+            assert_eq!(squares.sqrt().to_bits(), norm.to_bits(), "{isa}");
+            if limit > 0.0 && norm > limit {
+                fast.iter_mut().for_each(|tensor| elementwise::scale_in_place(tensor, (limit / norm) as f32));
+            }
+            for (fast, expected) in fast.iter().zip(&expected) {
+                same(fast, expected, &format!("clipped at {limit} on {isa}"));
+            }
+        });
+    }
+}
+
 #[test]
 fn elementwise_kernels_equal_the_twins() {
     let mut numbers = Numbers(8);
