@@ -9,7 +9,7 @@ use serde_json::Value;
 /// The program under test, with none of the tester's environment that would matter.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_templar"));
-    for name in ["TEMPLAR_HOME", "TEMPLAR_ISA", "NO_COLOR"] {
+    for name in ["TEMPLAR_HOME", "TEMPLAR_ISA", "TEMPLAR_RECOMPUTE", "NO_COLOR"] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());

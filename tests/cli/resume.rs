@@ -51,7 +51,7 @@ fn killed_and_interrupted_training_ends_in_the_same_contribution() {
 }
 
 #[test]
-fn threads_and_instruction_sets_give_the_same_contribution() {
+fn threads_instruction_sets_and_recomputation_give_the_same_contribution() {
     let contribution = |environment: &[(&str, &str)]| {
         let home = Home::with_run("threads", &[]);
         let mut command = home.command(["train", "--window", "0", "--json"]);
@@ -62,6 +62,7 @@ fn threads_and_instruction_sets_give_the_same_contribution() {
     let expected = contribution(&[]);
     assert_eq!(contribution(&[("RAYON_NUM_THREADS", "1")]), expected);
     assert_eq!(contribution(&[("TEMPLAR_ISA", "soft"), ("RAYON_NUM_THREADS", "3")]), expected);
+    assert_eq!(contribution(&[("TEMPLAR_RECOMPUTE", "1")]), expected);
     let home = Home::absent();
     let said = Said::of(home.command(["init"]).env("TEMPLAR_ISA", "sse9").output().unwrap());
     assert_eq!(said.code, 2, "{said:?}");

@@ -5,6 +5,7 @@
 //! | `TEMPLAR_HOME` | the home, where `--home` does not |
 //! | `HOME` | where `.templar` is, where neither does |
 //! | `TEMPLAR_ISA` | the instruction set of the kernels: `soft`, `avx2`, `avx512`, `neon`; no result depends on it |
+//! | `TEMPLAR_RECOMPUTE` | that training keeps each layer's input alone: less memory, more work; no result depends on it |
 //! | `NO_COLOR` | no colour |
 //!
 //! `RAYON_NUM_THREADS` is read by rayon itself; no result depends on it either.
@@ -20,6 +21,8 @@ pub(crate) struct Environment {
     pub home: Option<PathBuf>,
     /// The instruction set that is asked for.
     pub isa: Option<String>,
+    /// Whether activations are recomputed.
+    pub recompute: bool,
     /// Whether colour is not wanted.
     pub no_color: bool,
 }
@@ -32,6 +35,7 @@ impl Environment {
         Self {
             home: filled("TEMPLAR_HOME").map(PathBuf::from).or_else(user),
             isa: filled("TEMPLAR_ISA").map(|isa| isa.to_string_lossy().into_owned()),
+            recompute: filled("TEMPLAR_RECOMPUTE").is_some(),
             no_color: filled("NO_COLOR").is_some(),
         }
     }

@@ -51,6 +51,7 @@ Exit codes:
 Environment:
   TEMPLAR_HOME       the home, where --home names none
   TEMPLAR_ISA        soft, avx2, avx512 or neon: the kernels that compute; no result depends on it
+  TEMPLAR_RECOMPUTE  set: train in less memory, with a third more work; no result depends on it
   RAYON_NUM_THREADS  threads that compute; no result depends on it
   NO_COLOR           no colour";
 
@@ -146,6 +147,7 @@ fn start(cli: Cli, environment: &Environment, network: Network, printer: Printer
         let isa: Isa = name.parse().map_err(|error| usage(&error))?;
         Isa::force(isa).map_err(|error| usage(&error))?;
     }
+    templar_model::recompute_by_default(environment.recompute);
     templar_numerics::check_environment().map_err(|error| CommandError::new(Code::Failed, error))?;
     let named = cli.global.home.clone();
     let root = cli.global.home.or_else(|| environment.home.clone());

@@ -3,6 +3,8 @@
 //! Parameters and gradients belong to the caller; a [`Model`] holds the layout, the rotary tables and the buffers of one
 //! micro-batch. Every length and token id is checked before any work.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use templar_manifest::{ModelSpec, TensorSpec};
 use templar_numerics::RotaryTables;
 
@@ -80,6 +82,20 @@ pub enum StepError {
     },
 }
 
+/// Whether a model recomputes until it is told otherwise.
+static RECOMPUTE: AtomicBool = AtomicBool::new(false);
+
+/// Says for the whole process whether models made from now on start with [`Model::recompute`] on. For whoever configures
+/// a program; no result depends on it.
+pub fn recompute_by_default(recompute: bool) {
+    RECOMPUTE.store(recompute, Ordering::Relaxed);
+}
+
+/// What a model leaves for its backward pass.
+fn kept(recompute: bool) -> Keep {
+    if recompute { Keep::Inputs } else { Keep::Everything }
+}
+
 /// A transformer of a given specification, with the buffers to compute it.
 #[derive(Debug)]
 pub struct Model {
@@ -113,7 +129,7 @@ impl Model {
             tables,
             inputs: Vec::new(),
             targets: Vec::new(),
-            keep: Keep::Everything,
+            keep: kept(RECOMPUTE.load(Ordering::Relaxed)),
             activations: Activations::default(),
             gradients: Gradients::default(),
         })
@@ -121,9 +137,9 @@ impl Model {
 
     /// Whether [`Model::forward_backward`] keeps each layer's input alone and computes the layer again on its way back:
     /// about a third more work, and activations of one layer instead of all. Nothing that it returns changes by a bit, so
-    /// it is the choice of whoever computes, not of a run. Off at first.
+    /// it is the choice of whoever computes, not of a run. Off at first, unless [`recompute_by_default`] says otherwise.
     pub fn recompute(&mut self, recompute: bool) {
-        let keep = if recompute { Keep::Inputs } else { Keep::Everything };
+        let keep = kept(recompute);
         if keep != self.keep {
             self.keep = keep;
             self.activations = Activations::default();
