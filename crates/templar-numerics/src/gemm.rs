@@ -16,6 +16,9 @@ use region::Product;
 /// Below this many multiply-adds, waking another thread costs more than it brings.
 const PARALLEL_FROM: usize = 1 << 20;
 
+/// Rows or columns of a thread from which on they are cut in two.
+const LONG_PART: usize = 4096;
+
 /// `C = op(A)·op(B)`, or `C += op(A)·op(B)` where `accumulate`, on the threads of the current rayon pool where the
 /// product is big enough.
 ///
@@ -51,8 +54,9 @@ pub(crate) fn gemm_with(isa: Isa, threads: usize, a: Mat, op_a: Op, b: Mat, op_b
         // SAFETY: the instruction set is available (asserted), and this is the only rectangle.
         return unsafe { region::compute(isa, &product, 0..m, 0..n) };
     }
-    // Twice as many parts as threads where the work is large, so that a disturbed thread does not hold up the rest.
-    let parts = if work >= 16 * PARALLEL_FROM { threads * 2 } else { threads };
+    // Twice as many parts as threads, so that a disturbed thread does not hold up the rest, where a part stays so long that
+    // packing the other side once more is nothing.
+    let parts = if m.max(n) / threads >= LONG_PART { threads.saturating_mul(2) } else { threads };
     let tiles = (m.div_ceil(tile_rows), n.div_ceil(tile_cols));
     let (row_parts, col_parts) = grid(op_a, (m, n), tiles, parts);
     let rows = m.div_ceil(tile_rows).div_ceil(row_parts) * tile_rows;

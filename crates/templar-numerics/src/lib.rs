@@ -27,10 +27,10 @@
 //! | TN | `[K, m]`, `[K, n]` | `c ← fma(A[k,i], B[k,j], c)` |
 //! | TT | `[K, m]`, `[n, K]` | `c ← fma(A[k,i], B[j,k], c)` |
 //!
-//! Without accumulation the chain begins with `c = +0`, so the first step is `fma(a, b, +0)`; with accumulation it begins
-//! with the old `C[i,j]`, and nothing is added afterwards. With K = 0 the result is that beginning. No step is left out
-//! where a factor is zero. So a product may be cut anywhere along k by leaving the partial chain in C, and a row or a
-//! column alone gives the bits that it gives in the whole.
+//! Without accumulation the chain begins with `c = +0`, so the first step is `fma(a, b, +0)`; with accumulation it
+//! begins with the old `C[i,j]`, and nothing is added afterwards. With K = 0 the result is that beginning. No step is
+//! left out where a factor is zero. So a product may be cut anywhere along k by leaving the partial chain in C, and a
+//! row or a column alone gives the bits that it gives in the whole.
 //!
 //! # Sums over a row ([`sum`], [`dot`], [`squared_norm_f64`])
 //!
@@ -72,9 +72,9 @@
 //! | [`cross_entropy`] | `m = max(l)`; `e = exp(l - m)`; `s = sum(e)`; loss `ln(s) - (l[target] - m)`; `i = 1 / s`; gradient `(e·i)·scale`, at the target `(e·i - 1)·scale` |
 //! | [`adamw`] | `m = beta1·m + (1 - beta1)·g`; `v = beta2·v + (1 - beta2)·(g·g)`; `p = p·(1 - lr·wd) - ((lr / bias1)·m) / (√(v·(1 / bias2)) + eps)` |
 //!
-//! `width` is converted to `f32`. The expressions of [`adamw`] that hold no element (`1 - beta1`, `1 - beta2`, `1 - lr·wd`,
-//! `lr / bias1`, `1 / bias2`) are computed once, in `f32`. [`add_in_place`] is `x + y`, [`scale_in_place`] `x·s`, element by
-//! element.
+//! `width` is converted to `f32`. The expressions of [`adamw`] that hold no element (`1 - beta1`, `1 - beta2`,
+//! `1 - lr·wd`, `lr / bias1`, `1 / bias2`) are computed once, in `f32`. [`add_in_place`] is `x + y`, [`scale_in_place`]
+//! `x·s`, element by element.
 //!
 //! `max` begins with minus infinity and takes an element that is greater; NaN is passed over and comes back through the
 //! exponentials. Which zero is found of +0 and -0 cannot be seen, since `x - max` is +0 or -0 and `exp` of both is 1.
@@ -87,34 +87,34 @@
 //!
 //! - `None`: `g = f`.
 //! - `Linear`: `g = f / factor`.
-//! - `Llama3`: with the wavelength `w = 2π / f` (2π the `f64` `0x401921fb54442d18`) and the original context o, `g = f` if
-//!   `w < o / high`; else `g = f / factor` if `w > o / low`; else, with `s = (o / w - low) / (high - low)`,
+//! - `Llama3`: with the wavelength `w = 2π / f` (2π the `f64` `0x401921fb54442d18`) and the original context o, `g = f`
+//!   if `w < o / high`; else `g = f / factor` if `w > o / low`; else, with `s = (o / w - low) / (high - low)`,
 //!   `g = ((1 - s)·f) / factor + s·f`.
 //!
 //! # What surrounds the kernels in a step
 //!
 //! The code is [`twin`]'s; the kernels' callers do the same with the fast forms.
 //!
-//! - **Embedding**: row r of the stream is a copy of row `id[r]` of the table. Backward: row r is added to row `id[r]` of the
-//!   gradient, one `f32` addition an element, r ascending, on top of what the gradient holds.
+//! - **Embedding**: row r of the stream is a copy of row `id[r]` of the table. Backward: row r is added to row `id[r]`
+//!   of the gradient, one `f32` addition an element, r ascending, on top of what the gradient holds.
 //! - **Losses** are `f32` a token. Their sum is a chain of `f64` additions from +0 in token order; a mean is that sum
-//!   divided once, in `f64`, by the number of tokens. The gradient's scale is `1 / tokens`, divided in `f64`, rounded to
-//!   `f32`.
+//!   divided once, in `f64`, by the number of tokens. The gradient's scale is `1 / tokens`, divided in `f64`, rounded
+//!   to `f32`.
 //! - **Gradient norm**: `squared_norm_f64` of each tensor, added in `f64` from +0 in tensor order, then one `f64` root.
 //! - **Clip**: where the norm is above a limit that is not 0, every element is multiplied by `limit / norm`, divided in
 //!   `f64` and rounded to `f32`. The limit is a whole number of millionths, divided by 1e6 in `f64`.
-//! - **AdamW's numbers** at step t ≥ 1: `beta` and weight decay are parts per million, divided by 1e6 in `f64`; `bias = 1 -
-//!   beta^t` in `f64`, with the power by squaring: for the bits of t from the lowest, `result ← result·square` (from 1)
-//!   where the bit is set, then `square ← square·square` (from beta). Each of these numbers is then rounded once to `f32`.
-//!   Tensors of one dimension have no weight decay. The learning rate is computed in `f64` by its schedule and rounded
-//!   once.
-//! - **Scores** are integers: a mean loss in 1e-9 nats is the `f64` product with 1e9, rounded half away from zero, 0 below
-//!   zero and 2^64 - 1 for NaN and what does not fit. What follows from it is integer arithmetic.
+//! - **AdamW's numbers** at step t ≥ 1: `beta` and weight decay are parts per million, divided by 1e6 in `f64`;
+//!   `bias = 1 - beta^t` in `f64`, with the power by squaring: for the bits of t from the lowest,
+//!   `result ← result·square` (from 1) where the bit is set, then `square ← square·square` (from beta). Each of these
+//!   numbers is then rounded once to `f32`. Tensors of one dimension have no weight decay. The learning rate is computed in `f64` by its
+//!   schedule and rounded once.
+//! - **Scores** are integers: a mean loss in 1e-9 nats is the `f64` product with 1e9, rounded half away from zero, 0
+//!   below zero and 2^64 - 1 for NaN and what does not fit. What follows from it is integer arithmetic.
 //!
-//! A loss that is NaN or infinite, and a gradient with such an element, make the step invalid: the model's step returns an
-//! error with the token's position, or the first such tensor's name and the index in it, and changes neither parameters
-//! nor moments. The norm shows it for nothing, because finite `f32` cannot make a sum of squares in `f64` infinite;
-//! [`first_non_finite`] then finds the place.
+//! A loss that is NaN or infinite, and a gradient with such an element, make the step invalid: the model's step returns
+//! an error with the token's position, or the first such tensor's name and the index in it, and changes neither
+//! parameters nor moments. The norm shows it for nothing, because finite `f32` cannot make a sum of squares in `f64`
+//! infinite; [`first_non_finite`] then finds the place.
 //!
 //! # Instruction sets
 //!
@@ -123,9 +123,10 @@
 //! rectangles of one matrix.
 //!
 //! Another kind of machine is added at the same place: a variant of [`Isa`] with its test of availability, an arm in
-//! `gemm::region::compute` for products, and one in the macro `kernel!` (or in the kernel's `_with` function) for everything
-//! else. Callers know none of it. A GPU gives these bits with one thread for each element of C and k ascending in it, with
-//! correctly rounded `fma`, `/` and `√`, without contraction or flushing, and with 32 lanes for a row's sum.
+//! `gemm::region::compute` for products, and one in the macro `kernel!` (or in the kernel's `_with` function) for
+//! everything else. Callers know none of it. A GPU gives these bits with one thread for each element of C and k
+//! ascending in it, with correctly rounded `fma`, `/` and `√`, without contraction or flushing, and with 32 lanes for a
+//! row's sum.
 #![allow(unsafe_code)]
 
 mod adamw;
