@@ -9,9 +9,14 @@ use templar_train::{Claim, MinerState, Recipe, Task, replay};
 use super::{Attack, answered, refused};
 use crate::vectors::example;
 
-/// Bytes of the header, and of a row of the table.
-const HEADER: usize = 94;
-const ROW: usize = 25;
+/// Where the fields of a delta's header lie; the numbers of the example take a byte each.
+const QUANTISER: usize = 9;
+const RUN: usize = 10;
+const WINDOW: usize = 74;
+const SIDE: usize = 75;
+const TOP_K: usize = 76;
+const TENSORS: usize = 77;
+const DIRECTORY: usize = 78;
 
 fn recipe() -> Recipe {
     let genesis = &example().genesis;
@@ -35,51 +40,57 @@ pub(super) fn attacks() -> Vec<Attack> {
     let bytes = &example().deltas[0];
     assert!(decode(bytes).is_ok());
     let (_, parts) = inspect(bytes).unwrap();
-    let row = |tensor: usize| HEADER + ROW * tensor;
-    let bodies = row(parts.tensors.len());
-    let level = |code: usize, value: f32| with(&[(row(0) + 9 + 4 * code, &value.to_le_bytes())]);
-    let all = u32::MAX.to_le_bytes();
+    assert_eq!(parts.header_bytes as usize, DIRECTORY);
+    let body = DIRECTORY + parts.directory_bytes as usize;
+    let first = parts.tensors[0];
+    // Behind the Rice parameter and the number of index bytes: which levels are listed, and the levels.
+    let set = body + first.front_bytes as usize - 4 * (bytes[body + 3].count_ones() as usize) - 1;
+    let positions = body + first.front_bytes as usize;
+    let level = |code: usize, value: f32| with(&[(set + 1 + 4 * code, &value.to_le_bytes())]);
+    // Not a number that ends: ten bytes of which each says that another follows.
+    let endless = [0xff; 10];
+    let number = |at: usize, number: &[u8]| decode(&[&bytes[..at], number, &bytes[at + 1..]].concat());
+    let last = bytes[set].count_ones() as usize - 1;
     let longest = max_bytes(&recipe().tensors, &recipe().compression).unwrap() as usize;
     let too_long = [&bytes[..], &vec![0; longest + 1 - bytes.len()]].concat();
-    let one_less = (parts.tensors[0].kept - 1).to_le_bytes();
-    let last_used = parts.tensors[0].levels.iter().rposition(|level| *level != 0.0).unwrap();
-    let rice = parts.tensors[0].rice;
     // The last code byte of the first tensor whose codes do not fill it; the padding is its high bits.
-    let mut end = bodies;
-    let padded = parts.tensors.iter().find_map(|tensor| {
-        end += (tensor.index_bytes + tensor.code_bytes) as usize;
-        (tensor.kept % 4 != 0).then_some(end - 1)
+    let mut end = body;
+    let padded = parts.tensors.iter().zip(&recipe().tensors).find_map(|(tensor, spec)| {
+        end += tensor.bytes() as usize;
+        (spec.elements() / 64 % 4 != 0 && tensor.index_bytes > 0).then_some(end - 1)
     });
     let mut attacks = vec![
         refused("no bytes", decode(&[])),
         refused("another file", decode(&example().traces[0][..500])),
         refused("a later version", with(&[(8, &[1])])),
-        refused("an unknown quantiser", with(&[(9, &[9])])),
-        refused("another quantiser than the run's", with(&[(9, &[1])])),
-        refused("another block side than the run's", with(&[(10, &32u32.to_le_bytes())])),
-        refused("another top-k than the run's", with(&[(14, &63u32.to_le_bytes())])),
-        refused("the header of another run", with(&[(18, &[0; 32])])),
-        refused("the header of another window", with(&[(50, &[1])])),
+        refused("an unknown quantiser", with(&[(QUANTISER, &[9])])),
+        refused("another quantiser than the run's", with(&[(QUANTISER, &[1])])),
+        refused("another block side than the run's", with(&[(SIDE, &[32])])),
+        refused("a top-k of zero", with(&[(TOP_K, &[0])])),
+        refused("the header of another run", with(&[(RUN, &[0; 32])])),
+        refused("the header of another window", with(&[(WINDOW, &[1])])),
         refused("the header of another miner: a copied delta", decode(&example().deltas[1])),
-        refused("one tensor less than the model", with(&[(90, &[parts.tensors.len() as u8 - 1])])),
-        refused("a million tensors announced", with(&[(90, &1_000_000u32.to_le_bytes())])),
-        refused("4,294,967,295 tensors announced", with(&[(90, &all)])),
-        refused("a tensor of another shape", with(&[(row(0), &one_less)])),
+        refused("a number spelled longer than it must be", number(WINDOW, &[0x80, 0])),
+        refused("a number without an end", number(WINDOW, &endless)),
+        refused("one tensor less than the model", with(&[(TENSORS, &[parts.tensors.len() as u8 - 1])])),
+        refused("a million tensors announced", number(TENSORS, &[0xc0, 0x84, 0x3d])),
+        refused("4,294,967,295 tensors announced", number(TENSORS, &[0xff, 0xff, 0xff, 0xff, 0x0f])),
+        refused("a tensor of ten gigabytes announced", number(DIRECTORY, &[0x80, 0x80, 0x80, 0xa0, 0x25])),
         refused(
-            "more than ten gigabytes announced",
-            with(&[(row(0), &all), (row(0) + 4, &all), (row(1), &all), (row(1) + 4, &all)]),
+            "a tensor with a byte of the next",
+            with(&[(DIRECTORY, &[bytes[DIRECTORY] + 1]), (DIRECTORY + 2, &[bytes[DIRECTORY + 2] - 1])]),
         ),
-        refused("positions announced with 4 gigabytes", with(&[(row(0) + 4, &all)])),
         refused("longer than any delta of the run", decode(&too_long)),
         refused("cut off", decode(&bytes[..bytes.len() - 1])),
         refused("a byte behind the end", decode(&[&bytes[..], &[0]].concat())),
-        refused("a level that is not a number", level(3, f32::NAN)),
+        refused("a level that is not a number", level(last, f32::NAN)),
         refused("an infinite level", level(0, f32::NEG_INFINITY)),
-        refused("a level beyond 2^100", level(3, 1.3e30)),
-        refused("levels out of order", level(last_used, -1e20)),
-        refused("a gap past the end of its block", with(&[(bodies, &[0xff; 200])])),
-        refused("another Rice parameter than the gaps were written with", with(&[(row(0) + 8, &[rice + 1])])),
-        refused("a Rice parameter beyond any", with(&[(row(0) + 8, &[255])])),
+        refused("a level beyond 2^100", level(last, 1.3e30)),
+        refused("levels out of order", level(last, -1e20)),
+        refused("a set of levels that is none", with(&[(set, &[16])])),
+        refused("a gap past the end of its block", with(&[(positions, &[0xff; 200])])),
+        refused("another Rice parameter than the gaps were written with", with(&[(body, &[bytes[body] + 1])])),
+        refused("a Rice parameter beyond any", with(&[(body, &[255])])),
     ];
     if let Some(at) = padded {
         attacks.push(refused("padding that is not zero", with(&[(at, &[bytes[at] | 0xc0])])));

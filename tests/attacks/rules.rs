@@ -199,7 +199,9 @@ fn judging() -> Vec<Attack> {
         refused("score: a row that favours a friend", {
             score(&|s| {
                 s.row[0].weight_ppm -= 1;
-                s.row.push(Weight { miner: s.entries[drawn].miner, weight_ppm: 1 });
+                let friend = s.entries.iter().map(|entry| entry.miner).find(|miner| *miner != s.row[0].miner).unwrap();
+                s.row.push(Weight { miner: friend, weight_ppm: 1 });
+                s.row.sort_by_key(|weight| weight.miner);
             })
         }),
         refused("score: a row that is empty", score(&|s| s.row.clear())),

@@ -46,7 +46,9 @@ fn a_run_from_init_to_export() {
 
     let status = home.ok(["status"]);
     assert_eq!((status["window"].clone(), status["phase"].clone()), (json!(2), json!("commit")));
-    assert_eq!(status["balances"]["minted_micros"], 2_000_000);
+    // A million for a window that made the drawn pages more likely; four steps of a tiny model do not always.
+    let minted = &status["balances"]["minted_micros"];
+    assert!([1_000_000, 2_000_000].map(|micros| json!(micros)).contains(minted), "{minted}");
     assert_eq!(status["awaited"][0]["what"], "contribution");
     assert_eq!(home.ok(["log"])["windows"].as_array().unwrap().len(), 2);
     audits(&home);

@@ -149,17 +149,19 @@ fn blobs_are_laid_out_as_specified() {
     for contribution in contributions.map(|(_, id)| folder.get::<Contribution>(&id)) {
         let trace = &folder.files[&format!("trace-{}.bin", contribution.trace)];
         let delta = &folder.files[&format!("delta-{}.bin", contribution.delta)];
-        for (bytes, magic, at) in [(trace, b"tplrtrc0", 8), (delta, b"TPLDELTA", 18)] {
-            assert_eq!(field(bytes, 0), *magic);
-            assert_eq!(field(bytes, at), *contribution.run.hash().as_bytes());
-            assert_eq!(u64::from_le_bytes(field(bytes, at + 32)), contribution.window.0);
-            assert_eq!(field(bytes, at + 40), *contribution.miner.as_bytes());
+        assert_eq!((field(trace, 0), field(delta, 0)), (*b"tplrtrc0", *b"TPLDELTA"));
+        for (bytes, run, miner) in [(trace, 8, 48), (delta, 10, 42)] {
+            assert_eq!(field(bytes, run), *contribution.run.hash().as_bytes());
+            assert_eq!(field(bytes, miner), *contribution.miner.as_bytes());
         }
+        // The numbers of this delta's header are below 128: a byte each.
+        assert_eq!(u64::from_le_bytes(field(trace, 40)), contribution.window.0);
+        assert_eq!(u64::from(delta[74]), contribution.window.0);
         assert_eq!(u32::from_le_bytes(field(trace, 80)), contribution.steps);
         let state: State = folder.get(&contribution.state_out.hash());
         let tensors = state.tensors.len();
         assert_eq!(u32::from_le_bytes(field(trace, 84)) as usize, tensors);
-        assert_eq!(u32::from_le_bytes(field(delta, 90)) as usize, tensors);
+        assert_eq!(usize::from(delta[77]), tensors);
         let leaf = |k: usize| 88 + k * (8 + 32 * tensors);
         let last = contribution.steps as usize + 1;
         assert_eq!(trace.len(), leaf(last + 1));

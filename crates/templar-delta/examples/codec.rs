@@ -31,7 +31,7 @@ fn main() {
     println!("{rows} x {columns}, {} threads", rayon::current_num_threads());
     println!("k    quantiser    bit/param  index bit/value  compress Mparam/s  decode Mvalue/s  apply 4 Mparam/s");
     for top_k in [32, 64, 128] {
-        for quantiser in [Quantiser::Templar4, Quantiser::SignLevels] {
+        for quantiser in Quantiser::ALL {
             let settings = Settings::new(64, top_k, quantiser, 950_000).expect("valid settings");
             let gradient: Vec<f32> = noise(parameters);
             let mut error = vec![0.0; parameters];
@@ -39,6 +39,7 @@ fn main() {
                 fastest(|| compress(&specs, &settings, &header, &gradient, &mut error).expect("finite values"));
             let (decoding, delta) = fastest(|| decode(&bytes, &specs, &settings, &header).expect("a valid delta"));
             let (_, parts) = inspect(&bytes).expect("a valid delta");
+            let kept = delta.kept() as f64;
             let others: Vec<_> = (1..4u8)
                 .map(|seed| {
                     let bytes = random_delta(&specs, &settings, &header, &[seed; 32], 1.0).expect("a valid scale");
@@ -55,9 +56,9 @@ fn main() {
             println!(
                 "{top_k:<4} {quantiser:<12} {:9.5} {:16.3} {:18.1} {:16.1} {:17.1}",
                 bytes.len() as f64 * 8.0 / parameters as f64,
-                parts.index_bytes as f64 * 8.0 / parts.kept() as f64,
+                parts.sum().index_bytes as f64 * 8.0 / kept,
                 parameters as f64 / compressing / 1e6,
-                parts.kept() as f64 / decoding / 1e6,
+                kept / decoding / 1e6,
                 parameters as f64 / applying / 1e6,
             );
         }

@@ -14,8 +14,9 @@ use rayon::prelude::*;
 use templar_manifest::{Hash, TensorSpec};
 
 use crate::apply::ApplyError;
+use crate::body::Fault;
 use crate::compress::max_bytes;
-use crate::decode::{Delta, Fault, Part};
+use crate::decode::{Delta, Part};
 use crate::layout::{Layout, ShapeError};
 use crate::settings::Settings;
 
@@ -62,6 +63,12 @@ pub enum AggregateError {
         contributors: usize,
         /// The longest possible.
         limit: u64,
+    },
+    /// A number of the header or the directory is spelled longer than it must be.
+    #[error("byte {offset}: a number is not in its shortest spelling")]
+    Number {
+        /// Where it begins.
+        offset: u64,
     },
     /// The bytes end before what they announce.
     #[error("truncated: {length} bytes, needs {needed}")]
@@ -163,13 +170,13 @@ impl Aggregate {
             return Err(AggregateError::TooLong { length, contributors, limit });
         }
         let (layouts, _) = Layout::all(specs, settings)?;
-        let rows = wire::parse(&bytes, specs.len(), settings, expected)?;
-        let parts: Vec<Result<Part, AggregateError>> = rows
-            .par_iter()
+        let bodies = wire::parse(&bytes, specs.len(), settings, expected)?;
+        let parts: Vec<Result<Part, AggregateError>> = bodies
+            .into_par_iter()
             .enumerate()
-            .map(|(place, row)| {
+            .map(|(place, range)| {
                 let (index, contributor) = (place / expected.contributors, place % expected.contributors);
-                Part::check(layouts[index], row.entry, &bytes, row.at, row.start).map_err(|(offset, fault)| {
+                Part::check(layouts[index], settings.quantiser(), &bytes, range).map_err(|(offset, fault)| {
                     AggregateError::Tensor {
                         tensor: specs[index].name.clone(),
                         contributor,
@@ -206,7 +213,7 @@ impl Aggregate {
     /// When the tensors cannot be laid out.
     pub fn max_bytes(specs: &[TensorSpec], settings: &Settings, contributors: usize) -> Result<u64, ShapeError> {
         // A delta's own header counts for each and is longer than the one header here.
-        Ok(wire::HEADER_BYTES as u64 + max_bytes(specs, settings)?.saturating_mul(contributors as u64))
+        Ok(wire::MAX_HEADER_BYTES as u64 + max_bytes(specs, settings)?.saturating_mul(contributors as u64))
     }
 
     /// How many deltas it is made of.

@@ -10,7 +10,8 @@ use rayon::prelude::*;
 use templar_manifest::TensorSpec;
 
 use crate::aggregate::{Aggregate, Tensor};
-use crate::decode::{Blocks, Delta};
+use crate::body::Blocks;
+use crate::decode::Delta;
 use crate::layout::{Layout, ShapeError};
 use crate::settings::Rule;
 

@@ -7,11 +7,11 @@
 use rayon::prelude::*;
 use templar_manifest::TensorSpec;
 
+use crate::body::{encode, max_body_bytes};
 use crate::layout::{Layout, ShapeError};
 use crate::quantise::{Quantised, quantise};
-use crate::rice::{BitWriter, cheapest, max_bits};
 use crate::settings::{PPM, Settings};
-use crate::wire::{self, ENTRY_BYTES, Entry, HEADER_BYTES, Header};
+use crate::wire::{self, Header, MAX_HEADER_BYTES};
 
 /// The largest magnitude of e and of what a delta decodes to, 2^100. Sums and differences of such numbers are finite.
 pub const MAX_MAGNITUDE: f32 = f32::from_bits((127 + 100) << 23);
@@ -79,16 +79,17 @@ pub fn compress(
         tensors.push((layout, delta, error));
         (deltas, errors) = (more_deltas, more_errors);
     }
-    let encoded: Vec<(Entry, Vec<u8>)> = tensors
+    let bodies: Vec<Vec<u8>> = tensors
         .into_par_iter()
         .map(|(layout, delta, error)| {
             let (offsets, values) = select(layout, decay, delta, error);
-            let quantised = quantise(settings.quantiser(), &values);
+            let quantised =
+                quantise(settings.quantiser(), &values, layout.kept_per_block() * layout.blocks_per_scale());
             subtract(layout, error, &offsets, &quantised);
-            encode(layout, &offsets, &quantised)
+            encode(layout, settings.quantiser(), &offsets, &quantised)
         })
         .collect();
-    Ok(wire::write(settings, header, &encoded))
+    Ok(wire::write(settings, header, &bodies))
 }
 
 /// Looks for a value that cannot be sent, before anything is changed.
@@ -171,51 +172,18 @@ fn subtract(layout: &Layout, error: &mut [f32], offsets: &[u32], quantised: &Qua
         .par_chunks_mut(layout.band_len())
         .zip(offsets.par_chunks(layout.band_kept()))
         .zip(quantised.codes.par_chunks(layout.band_kept()))
+        .enumerate()
         .with_min_len(layout.bands_per_task())
-        .for_each(|((error, offsets), codes)| {
+        .for_each(|(band, ((error, offsets), codes))| {
             for (across, (offsets, codes)) in offsets.chunks_exact(kept).zip(codes.chunks_exact(kept)).enumerate() {
                 let start = layout.block_start(across);
+                let levels =
+                    quantised.levels.of_scale((band * layout.blocks_across() + across) / layout.blocks_per_scale());
                 for (&offset, &code) in offsets.iter().zip(codes) {
-                    error[start + layout.within_block(offset as usize)] -= quantised.levels[code as usize];
+                    error[start + layout.within_block(offset as usize)] -= levels[code as usize];
                 }
             }
         });
-}
-
-/// The table's row and the body of one tensor.
-pub(crate) fn encode(layout: &Layout, offsets: &[u32], quantised: &Quantised) -> (Entry, Vec<u8>) {
-    let (rice, mut body) = if layout.is_whole() {
-        (0, Vec::new())
-    } else {
-        let gaps: Vec<u32> = offsets.chunks_exact(layout.kept_per_block()).flat_map(gaps).collect();
-        let rice = cheapest(&gaps);
-        let mut writer = BitWriter::with_capacity(layout.kept() + 8);
-        for &gap in &gaps {
-            writer.put_gap(gap, rice);
-        }
-        (rice, writer.finish())
-    };
-    // Both fit: a tensor has less than 2^32 elements, and with parameter 0 a position costs no more bits than elements.
-    let entry = Entry {
-        kept: layout.kept() as u32,
-        index_bytes: body.len() as u32,
-        rice: rice as u8,
-        levels: quantised.levels,
-    };
-    for codes in quantised.codes.chunks(4) {
-        body.push(codes.iter().rev().fold(0, |byte, &code| byte << 2 | code));
-    }
-    (entry, body)
-}
-
-/// The elements left out before each position of a block.
-fn gaps(offsets: &[u32]) -> impl Iterator<Item = u32> {
-    let mut next = 0;
-    offsets.iter().map(move |&offset| {
-        let gap = offset - next;
-        next = offset + 1;
-        gap
-    })
 }
 
 /// No valid delta of these tensors is longer: the bound for fetching one.
@@ -224,11 +192,8 @@ fn gaps(offsets: &[u32]) -> impl Iterator<Item = u32> {
 /// When the tensors cannot be laid out.
 pub fn max_bytes(specs: &[TensorSpec], settings: &Settings) -> Result<u64, ShapeError> {
     let (layouts, _) = Layout::all(specs, settings)?;
-    let mut bytes = (HEADER_BYTES + ENTRY_BYTES * layouts.len()) as u64;
-    for layout in &layouts {
-        let (blocks, kept, len) = (layout.blocks() as u64, layout.kept_per_block() as u64, layout.block_len() as u64);
-        let index_bits = if layout.is_whole() { 0 } else { max_bits(blocks, kept, len) };
-        bytes = bytes.saturating_add(index_bits.div_ceil(8) + (blocks * kept).div_ceil(4));
-    }
-    Ok(bytes)
+    // A length takes at most six bytes: a tensor has less than 2^32 elements, and 2^42 bits are more than it can need.
+    let fixed = (MAX_HEADER_BYTES + 6 * layouts.len()) as u64;
+    let bodies = layouts.iter().map(|layout| max_body_bytes(layout, settings.quantiser()));
+    Ok(bodies.fold(fixed, u64::saturating_add))
 }

@@ -3,15 +3,18 @@
 //! [`decode`] walks every bit once and keeps the bytes; a [`Delta`] then gives out one tensor at a time, so that holding
 //! the deltas of a window costs what they cost on the wire, and applying them one tensor of each.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use templar_manifest::{Hash, TensorSpec};
 
-use crate::compress::{MAX_MAGNITUDE, max_bytes};
+use crate::body::{Blocks, Body, Fault};
+use crate::compress::max_bytes;
 use crate::layout::{Layout, ShapeError};
-use crate::quantise::LEVELS;
-use crate::rice::{BitReader, CostWatch, MAX_RICE};
-use crate::settings::Settings;
-use crate::wire::{self, Entry, Header, entry_offset};
+use crate::settings::{Quantiser, Settings};
+use crate::wire::{self, Header, Unreadable};
+#[cfg(test)]
+use crate::{body::levels, quantise::Quantised};
 
 /// Bytes are not a delta that this run, window and miner could have made.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -96,9 +99,15 @@ pub enum DecodeError {
     #[error("{found} tensors, expected {expected}")]
     TensorCount {
         /// What the bytes say.
-        found: u32,
+        found: u64,
         /// What the model has, or the largest number supported.
         expected: usize,
+    },
+    /// A number of the header or the directory is spelled longer than it must be.
+    #[error("byte {offset}: a number is not in its shortest spelling")]
+    Number {
+        /// Where it begins.
+        offset: u64,
     },
     /// Something about one tensor.
     #[error("tensor {tensor}, byte {offset}: {fault}")]
@@ -112,93 +121,49 @@ pub enum DecodeError {
     },
 }
 
-/// What is wrong with a tensor of a delta.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Fault {
-    /// The tensor's shape asks for another number of values.
-    #[error("{found} values, the tensor's shape asks for {expected}")]
-    Kept {
-        /// What the bytes say.
-        found: u32,
-        /// What the shape asks for.
-        expected: usize,
-    },
-    /// A level is not finite, too large, or −0.
-    #[error("level {code} is {value}, not a number of magnitude at most 2^100")]
-    Level {
-        /// Which of the four.
-        code: usize,
-        /// Its value.
-        value: f32,
-    },
-    /// A level that no value uses is not +0.
-    #[error("level {code} is {value}, but no value uses it")]
-    UnusedLevel {
-        /// Which of the four.
-        code: usize,
-        /// Its value.
-        value: f32,
-    },
-    /// Levels in use do not ascend.
-    #[error("level {code} is not above the one in use before it")]
-    LevelOrder {
-        /// Which of the four.
-        code: usize,
-    },
-    /// The Rice parameter is not the cheapest for these positions.
-    #[error("rice parameter {found} is not the cheapest")]
-    Rice {
-        /// What the bytes say.
-        found: u8,
-    },
-    /// A position lies beyond its block.
-    #[error("a position of block {block} is beyond its {len} elements")]
-    Position {
-        /// The block, in wire order.
-        block: usize,
-        /// How many elements it has.
-        len: usize,
-    },
-    /// The positions need more bytes than announced.
-    #[error("the positions go on beyond their {0} bytes")]
-    IndexOverrun(u32),
-    /// The positions end before the bytes announced do, or their padding is not zero.
-    #[error("the positions end before their {0} bytes do, or the padding is not zero")]
-    IndexPadding(u32),
-    /// The padding of the last byte of codes is not zero.
-    #[error("the padding after the codes is not zero")]
-    CodePadding,
+impl DecodeError {
+    pub(crate) const fn unreadable(length: u64, error: Unreadable) -> Self {
+        match error {
+            Unreadable::Truncated(needed) => Self::Truncated { length, needed },
+            Unreadable::Number(offset) => Self::Number { offset },
+            Unreadable::Trailing(needed) => Self::Trailing { length, needed },
+        }
+    }
+
+    pub(crate) fn tensor(tensor: String, offset: usize, fault: Fault) -> Self {
+        Self::Tensor { tensor, offset: offset as u64, fault }
+    }
 }
 
 /// The kept values of one tensor, in wire order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SparseTensor {
     pub(crate) layout: Layout,
+    /// The positions in their blocks.
     pub(crate) offsets: Vec<u32>,
-    pub(crate) codes: Vec<u8>,
-    pub(crate) levels: [f32; LEVELS],
+    pub(crate) values: Vec<f32>,
 }
 
 impl SparseTensor {
     /// How many values are sent.
     pub fn len(&self) -> usize {
-        self.codes.len()
+        self.values.len()
     }
 
     /// Whether no value is sent; never so for a decoded tensor.
     pub fn is_empty(&self) -> bool {
-        self.codes.is_empty()
+        self.values.is_empty()
     }
 
     /// The flat index in the tensor (row-major) and the value of everything sent, block by block.
     pub fn entries(&self) -> impl Iterator<Item = (u32, f32)> + '_ {
         let layout = &self.layout;
         let kept = layout.kept_per_block();
-        self.offsets.iter().zip(&self.codes).enumerate().map(move |(place, (&offset, &code))| {
+        self.offsets.iter().zip(&self.values).enumerate().map(move |(place, (&offset, &value))| {
             let block = place / kept;
             let (down, across) = (block / layout.blocks_across(), block % layout.blocks_across());
             let flat = down * layout.band_len() + layout.block_start(across) + layout.within_block(offset as usize);
-            (flat as u32, self.levels[code as usize])
+            (flat as u32, value)
         })
     }
 }
@@ -213,36 +178,35 @@ pub struct Delta {
 }
 
 /// One tensor of a delta, checked and still encoded.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Part {
     pub(crate) layout: Layout,
-    pub(crate) entry: Entry,
-    /// Where the body begins.
-    pub(crate) start: usize,
+    pub(crate) quantiser: Quantiser,
+    pub(crate) body: Body,
     pub(crate) norm: f64,
 }
 
 impl Part {
-    /// Checks the tensor whose row stands at `row` and whose body, which lies within `bytes`, at `start`.
+    /// Checks the tensor whose body is `range` of the bytes.
     pub(crate) fn check(
         layout: Layout,
-        entry: Entry,
+        quantiser: Quantiser,
         bytes: &[u8],
-        row: usize,
-        start: usize,
+        range: Range<usize>,
     ) -> Result<Self, (usize, Fault)> {
-        let norm = tensor(&layout, &entry, bytes, row, start)?;
-        Ok(Self { layout, entry, start, norm })
-    }
-
-    /// The body.
-    pub(crate) fn body<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        &bytes[self.start..self.start + self.entry.body_bytes() as usize]
+        let body = Body::parse(bytes, range, quantiser)?;
+        let mut squares = 0f64;
+        let mut blocks = Blocks::new(&layout, quantiser, &body, bytes)?;
+        for _ in 0..layout.blocks() {
+            blocks.next(|_, _, value| squares += f64::from(value) * f64::from(value))?;
+        }
+        blocks.finish()?;
+        Ok(Self { layout, quantiser, body, norm: squares.sqrt() })
     }
 
     /// The kept values, block after block.
-    pub(crate) fn blocks<'a>(&self, bytes: &'a [u8]) -> Blocks<'a> {
-        Blocks::new(&self.layout, &self.entry, bytes, self.start)
+    pub(crate) fn blocks<'a>(&'a self, bytes: &'a [u8]) -> Blocks<'a> {
+        Blocks::new(&self.layout, self.quantiser, &self.body, bytes).expect("these bytes were checked")
     }
 }
 
@@ -262,8 +226,7 @@ impl Delta {
         self.tensors.len()
     }
 
-    /// The L2 norm of tensor `index`: the square root of Σ v² over its values in wire order, an `f64` chain, where a square
-    /// is exact.
+    /// The L2 norm of tensor `index`: the square root of the sum of the squares, an `f64` chain in wire order.
     ///
     /// # Panics
     /// When there is no such tensor.
@@ -273,7 +236,7 @@ impl Delta {
 
     /// How many values are sent in all.
     pub fn kept(&self) -> u64 {
-        self.tensors.iter().map(|part| u64::from(part.entry.kept)).sum()
+        self.tensors.iter().map(|part| part.layout.kept() as u64).sum()
     }
 
     /// The bytes it was decoded from.
@@ -288,16 +251,31 @@ impl Delta {
     pub fn tensor(&self, index: usize) -> SparseTensor {
         let part = &self.tensors[index];
         let mut offsets = Vec::with_capacity(part.layout.kept());
-        let mut codes = Vec::with_capacity(part.layout.kept());
+        let mut values = Vec::with_capacity(part.layout.kept());
         let mut blocks = part.blocks(&self.bytes);
         for _ in 0..part.layout.blocks() {
-            let visit = |offset, code| {
+            blocks.values(|offset, value| {
+                offsets.push(offset);
+                values.push(value);
+            });
+        }
+        SparseTensor { layout: part.layout, offsets, values }
+    }
+
+    /// The positions, codes and levels of tensor `index`, as they were encoded.
+    #[cfg(test)]
+    pub(crate) fn encoded(&self, index: usize) -> (Vec<u32>, Quantised) {
+        let part = &self.tensors[index];
+        let (mut offsets, mut codes) = (Vec::new(), Vec::new());
+        let mut blocks = part.blocks(&self.bytes);
+        for _ in 0..part.layout.blocks() {
+            let visit = |offset, code, _| {
                 offsets.push(offset);
                 codes.push(code);
             };
-            blocks.next(|_| {}, visit).expect("these bytes were checked");
+            blocks.next(visit).unwrap();
         }
-        SparseTensor { layout: part.layout, offsets, codes, levels: part.entry.levels }
+        (offsets, Quantised { codes, levels: levels(&part.body, part.layout.scales(), &self.bytes).unwrap() })
     }
 
     pub(crate) fn layout(&self, index: usize) -> &Layout {
@@ -329,27 +307,16 @@ pub fn decode(
     let (layouts, _) = Layout::all(specs, settings)?;
     let front = wire::parse(bytes)?;
     compare(&front, settings, expected)?;
-    if front.entries.len() != specs.len() {
-        return Err(DecodeError::TensorCount { found: front.entries.len() as u32, expected: specs.len() });
-    }
-
-    let mut start = entry_offset(specs.len());
-    let mut bodies = Vec::with_capacity(specs.len());
-    for entry in &front.entries {
-        bodies.push(start);
-        // The parser has compared the sum of these with the length of the bytes.
-        start += entry.body_bytes() as usize;
+    if front.bodies.len() != specs.len() {
+        return Err(DecodeError::TensorCount { found: front.bodies.len() as u64, expected: specs.len() });
     }
     let tensors: Vec<Result<Part, DecodeError>> = specs
         .par_iter()
         .zip(layouts)
-        .zip(front.entries)
-        .zip(bodies)
-        .enumerate()
-        .map(|(index, (((spec, layout), entry), start))| {
-            Part::check(layout, entry, bytes, entry_offset(index), start).map_err(|(offset, fault)| {
-                DecodeError::Tensor { tensor: spec.name.clone(), offset: offset as u64, fault }
-            })
+        .zip(front.bodies)
+        .map(|((spec, layout), range)| {
+            Part::check(layout, settings.quantiser(), bytes, range)
+                .map_err(|(offset, fault)| DecodeError::tensor(spec.name.clone(), offset, fault))
         })
         .collect();
     let tensors = tensors.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -375,138 +342,4 @@ fn compare(front: &wire::Front, settings: &Settings, expected: &Header) -> Resul
     setting("quantiser", front.quantiser.to_string(), settings.quantiser().to_string())?;
     setting("block side", front.block_side.to_string(), settings.block_side().to_string())?;
     setting("top-k", front.top_k.to_string(), settings.top_k().to_string())
-}
-
-/// Checks one tensor and gives its norm, or where and what is wrong. The body of `entry` at `start` lies within `bytes`.
-fn tensor(layout: &Layout, entry: &Entry, bytes: &[u8], row: usize, start: usize) -> Result<f64, (usize, Fault)> {
-    let level_offset = |code: usize| row + 9 + 4 * code;
-    if entry.kept as usize != layout.kept() {
-        return Err((row, Fault::Kept { found: entry.kept, expected: layout.kept() }));
-    }
-    if u32::from(entry.rice) > MAX_RICE || (layout.is_whole() && entry.rice != 0) {
-        return Err((row + 8, Fault::Rice { found: entry.rice }));
-    }
-    for (code, &value) in entry.levels.iter().enumerate() {
-        let usable = value.abs() <= MAX_MAGNITUDE && value.to_bits() != (-0f32).to_bits(); // false for NaN
-        if !usable {
-            return Err((level_offset(code), Fault::Level { code, value }));
-        }
-    }
-    let mut used = [false; LEVELS];
-    let mut squares = 0f64;
-    let mut watch = CostWatch::default();
-    let mut blocks = Blocks::new(layout, entry, bytes, start);
-    for _ in 0..layout.blocks() {
-        let see = |gap| watch.see(gap, entry.rice.into());
-        blocks.next(see, |_, code| {
-            used[code as usize] = true;
-            let value = f64::from(entry.levels[code as usize]);
-            squares += value * value;
-        })?;
-    }
-    blocks.finish()?;
-    if !layout.is_whole() && !watch.is_cheapest(entry.rice.into()) {
-        return Err((row + 8, Fault::Rice { found: entry.rice }));
-    }
-
-    let mut last = None;
-    for (code, (&value, &used)) in entry.levels.iter().zip(&used).enumerate() {
-        if !used {
-            if value != 0.0 {
-                return Err((level_offset(code), Fault::UnusedLevel { code, value }));
-            }
-            continue;
-        }
-        if last.is_some_and(|last| value <= last) {
-            return Err((level_offset(code), Fault::LevelOrder { code }));
-        }
-        last = Some(value);
-    }
-    Ok(squares.sqrt())
-}
-
-/// One tensor's kept values, block after block in wire order, out of its encoded body: what is decoded is never held.
-pub(crate) struct Blocks<'a> {
-    layout: Layout,
-    entry: Entry,
-    reader: BitReader<'a>,
-    codes: &'a [u8],
-    /// Where the body and its codes begin.
-    start: usize,
-    codes_start: usize,
-    block: usize,
-    place: usize,
-}
-
-impl<'a> Blocks<'a> {
-    /// The entry's `kept` is that of the layout, and its body at `start` lies within the bytes.
-    pub(crate) fn new(layout: &Layout, entry: &Entry, bytes: &'a [u8], start: usize) -> Self {
-        let codes_start = start + entry.index_bytes as usize;
-        let end = start + entry.body_bytes() as usize;
-        Self {
-            layout: *layout,
-            entry: *entry,
-            reader: BitReader::new(&bytes[start..codes_start]),
-            codes: &bytes[codes_start..end],
-            start,
-            codes_start,
-            block: 0,
-            place: 0,
-        }
-    }
-
-    /// Visits the position in its block and the code of every kept value of the next block, and the gap before each
-    /// position that is sent.
-    fn next(&mut self, mut see: impl FnMut(u32), mut visit: impl FnMut(u32, u8)) -> Result<(), (usize, Fault)> {
-        let (rice, len) = (u32::from(self.entry.rice), self.layout.block_len() as u32);
-        let mut next = 0u32;
-        for _ in 0..self.layout.kept_per_block() {
-            let offset = if self.layout.is_whole() {
-                next
-            } else {
-                // The least that leaves no element: one more than the last position.
-                match (len - next).checked_sub(1).and_then(|limit| self.reader.gap(rice, limit)) {
-                    Some(gap) => {
-                        see(gap);
-                        next + gap
-                    }
-                    None => return Err(self.no_position()),
-                }
-            };
-            next = offset + 1;
-            visit(offset, self.codes[self.place / 4] >> (2 * (self.place % 4)) & 3);
-            self.place += 1;
-        }
-        self.block += 1;
-        if self.reader.overrun() {
-            return Err(self.no_position());
-        }
-        Ok(())
-    }
-
-    /// Visits the position in its block and the value of everything kept in the next block of a body that was checked.
-    pub(crate) fn values(&mut self, mut visit: impl FnMut(u32, f32)) {
-        let levels = self.entry.levels;
-        self.next(|_| {}, |offset, code| visit(offset, levels[code as usize])).expect("these bytes were checked");
-    }
-
-    /// Why a position could not be read.
-    fn no_position(&self) -> (usize, Fault) {
-        if self.reader.overrun() {
-            return (self.codes_start, Fault::IndexOverrun(self.entry.index_bytes));
-        }
-        (self.start + self.reader.byte(), Fault::Position { block: self.block, len: self.layout.block_len() })
-    }
-
-    /// After the last block: nothing may be left.
-    fn finish(&self) -> Result<(), (usize, Fault)> {
-        if !self.reader.is_finished() {
-            return Err((self.start + self.reader.byte(), Fault::IndexPadding(self.entry.index_bytes)));
-        }
-        let place = self.place;
-        if !place.is_multiple_of(4) && self.codes[place / 4] >> (2 * (place % 4)) != 0 {
-            return Err((self.codes_start + place / 4, Fault::CodePadding));
-        }
-        Ok(())
-    }
 }

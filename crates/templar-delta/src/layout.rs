@@ -133,6 +133,16 @@ impl Layout {
         self.blocks() * self.kept_per_block
     }
 
+    /// How many consecutive blocks share a scale, so that one serves at least 32 values: ⌈32 ÷ k⌉.
+    pub(crate) const fn blocks_per_scale(&self) -> usize {
+        32usize.div_ceil(self.kept_per_block)
+    }
+
+    /// How many scales the tensor has.
+    pub(crate) const fn scales(&self) -> usize {
+        self.blocks().div_ceil(self.blocks_per_scale())
+    }
+
     /// Whether every element is sent, so that no positions are.
     pub(crate) const fn is_whole(&self) -> bool {
         self.kept_per_block == self.block_len()
@@ -213,6 +223,8 @@ mod tests {
         assert_eq!((narrow.block_len(), narrow.kept_per_block()), (64 * 44, 44));
         let prime = layout(&[4099, 64], 64, 64).unwrap();
         assert_eq!((prime.block_len(), prime.kept_per_block()), (64, 1));
+        assert_eq!((prime.blocks(), prime.blocks_per_scale(), prime.scales()), (4099, 32, 129));
+        assert_eq!((full.blocks_per_scale(), narrow.blocks_per_scale()), (1, 1));
         let norm = layout(&[256], 64, 64).unwrap();
         assert_eq!((norm.blocks(), norm.kept()), (4, 256));
         assert!(norm.is_whole() && !full.is_whole());

@@ -22,8 +22,19 @@
 //! - `sign-levels`: a threshold t on |v|, first the mean (f64 chain); at most eight times: t ← (mean of the |v| ≤ t + mean
 //!   of the |v| > t) ÷ 2, until it stays or a group is empty. Codes: 0 for v < 0 and |v| > t, 1 for other v < 0, 2 for
 //!   v ≥ 0 and |v| ≤ t, 3 above. A level is f32(Σ v ÷ count) over the members of its code.
-//! - Levels are made canonical: clamped to ±2^100; −0 becomes +0; a level in use that is not above the one in use before it is merged into
-//!   that one's code; unused levels are +0. Then e ← e − level in f32 at the positions sent.
+//!   Of these two, levels are made canonical: clamped to ±2^100; −0 becomes +0; a level in use that is not above the one
+//!   in use before it is merged into that one's code; unused levels are +0.
+//! - Scales: ⌈32 ÷ k⌉ consecutive blocks share one, the last of a tensor perhaps fewer; it is the mean of their |v|, an
+//!   f64 chain divided in f64, as an index s: 0 where it is 0, else e + 1193, e = 8·x + j for mean = 2^x·m, 1 ≤ m < 2, with
+//!   j the number of the eight odd i for which m ≥ 2^(i ÷ 16) in f64, clamped to −1192..=800. S = 2^(e ÷ 8), the f64
+//!   nearest to 2^((e mod 8) ÷ 8) times a power of two, or 0.
+//! - `block-sign`: code = [v < 0]; 0 decodes to f32(S), 1 to −f32(S).
+//! - `block-levels`: a value is large where |v| > t·S, in f64. t is 1 at first; at most eight times: r = Σ |v|·S ÷ Σ S² of
+//!   the small and of the large (f64 chains over the values with S > 0), t ← (r + r′) ÷ 2, until it stays. Both r are
+//!   rounded (half to even) to 4096ths, 1 to 65535, and t becomes half their sum; where a group is empty at any time, or
+//!   the r are not in order, all are small with the r of all, and the large r is 0. code = [v < 0] + 2·[large], and it
+//!   decodes to ±f32(min(r·S, 2^100)).
+//! - Then e ← e − the decoded value in f32 at the positions sent.
 //! - Outer step, per tensor: norm = √(Σ v²) over the decoded values v in wire order, an f64 chain; median = element
 //!   ⌊(R−1)/2⌋ of the R sorted norms; a contributor with norm > median has its values multiplied by median ÷ norm in f64.
 //!   g = the chain of a coordinate's values in the order of the record ÷ R (`mean-of-all`) or ÷ the number of senders
@@ -34,59 +45,71 @@
 //!
 //! Integers and floats are little-endian; bits fill a byte from the least significant.
 //!
-//! | offset | bytes | field |
-//! |---|---|---|
-//! | 0 | 8 | `TPLDELTA` |
-//! | 8 | 1 | version, 0 |
-//! | 9 | 1 | quantiser: 0 `templar4`, 1 `sign-levels` |
-//! | 10 | 4 | block side, u32 |
-//! | 14 | 4 | top-k, u32 |
-//! | 18 | 32 | run id |
-//! | 50 | 8 | window, u64 |
-//! | 58 | 32 | miner |
-//! | 90 | 4 | T, the number of tensors, u32, at most 2^20 |
-//! | 94 | 25·T | the table, one row for each tensor in the order of the model |
-//! | 94 + 25·T | | the bodies, in the same order, without gaps |
+//! A *number* has seven bits in a byte from the least significant, the high bit set on all bytes but the last, and no
+//! more bytes than it needs.
 //!
-//! A row of the table:
+//! | bytes | field |
+//! |---|---|
+//! | 8 | `TPLDELTA` |
+//! | 1 | version, 0 |
+//! | 1 | quantiser: 0 `templar4`, 1 `sign-levels`, 2 `block-sign`, 3 `block-levels` |
+//! | 32 | run id |
+//! | 32 | miner |
+//! | number | window |
+//! | number | block side |
+//! | number | top-k |
+//! | number | T, the number of tensors, at most 2^20 |
+//! | T numbers | the directory: the bytes of each tensor's body, in the order of the model |
+//! | | the bodies, in the same order, without gaps |
 //!
-//! | offset | bytes | field |
-//! |---|---|---|
-//! | 0 | 4 | n, the number of values sent, u32: blocks × k, as the tensor's shape asks |
-//! | 4 | 4 | index bytes, u32 |
-//! | 8 | 1 | Rice parameter r |
-//! | 9 | 16 | the four levels, f32: what codes 0–3 decode to |
+//! A body begins with its front:
 //!
-//! A body is the index bytes, then ⌈n/4⌉ code bytes. Codes take two bits each, in wire order.
+//! | bytes | field |
+//! |---|---|
+//! | 1 | Rice parameter of the positions |
+//! | number | index bytes |
+//! | 1 + 4·u | `templar4`, `sign-levels`: the set of codes in use, bit c for code c, and the level of each, f32 |
+//! | 4 | `block-levels`: the small and the large r, u16 |
+//! | number | `block-sign`, `block-levels`: the index of the first scale, at most 1993 |
+//! | 1 | `block-sign`, `block-levels`: Rice parameter of the scales |
+//! | number | `block-sign`, `block-levels`: scale bytes |
+//!
+//! then come the index bytes, the scale bytes, and the codes in wire order: one bit each with `block-sign`, else two.
 //!
 //! Positions: for each block in wire order, for each kept position p in ascending order, the gap g = p − (the position
-//! before + 1), counting from 0 at the block's start, as ⌊g/2^r⌋ one-bits, a zero-bit, and the low r bits of g. r is the
-//! number in 0–20 with the fewest bits in all for this tensor, the smallest of several. A tensor of which every element
-//! is sent (k = len) has no index bytes and r = 0.
+//! before + 1), counting from 0 at the block's start. Scales: for each but the first, its distance from the one before,
+//! 0, −1, 1, −2, … as g = 0, 1, 2, 3, … A g is written as ⌊g/2^r⌋ one-bits, a zero-bit, and the low r bits of g. r is the
+//! number in 0–20 with the fewest bits in all for this part of this tensor, the smallest of several. A tensor of which
+//! every element is sent (k = len) has no index bytes and r = 0.
 //!
-//! One delta has one spelling. A reader refuses: padding bits that are not zero; index bytes that are too few or too
-//! many; a position beyond its block; another r than the cheapest; a level that is not finite, beyond 2^100, −0, not +0
-//! though no code uses it, or not above the level in use before it; bytes after the last body; and any header but the one
-//! expected. Duplicate or unordered positions cannot be written.
+//! One delta has one spelling. A reader refuses: padding bits that are not zero; parts that are too short or too long;
+//! a position beyond its block; another r than the cheapest; a level that is not finite, beyond 2^100, −0, or not above the
+//! one before it; a set of levels that is not the set used; a code other than 0 where the scale is 0; a small r of 0
+//! except where all scales are, a large r of 0 except where no code with a scale uses it, r out of order; bytes after the
+//! last body; and any header but the one expected. Duplicate or unordered positions cannot be written.
 //!
 //! # Aggregate, version 0
 //!
-//! | offset | bytes | field |
-//! |---|---|---|
-//! | 0 | 8 | `TPLAGGRE` |
-//! | 8 | 1 | version, 0 |
-//! | 9 | 41 | quantiser, block side, top-k and run id, as in a delta |
-//! | 50 | 8 | window, u64 |
-//! | 58 | 4 | R, the number of contributors, u32, at most 2^16; 0 where nothing is applied |
-//! | 62 | 4 | T, the number of tensors, u32 |
-//! | 66 | 25·T·R | the table: for each tensor, for each contributor in the order of the record, its delta's row |
-//! | 66 + 25·T·R | | the bodies, in the same order, without gaps |
+//! | bytes | field |
+//! |---|---|
+//! | 8 | `TPLAGGRE` |
+//! | 1 | version, 0 |
+//! | 1 | quantiser, as in a delta |
+//! | 32 | run id |
+//! | number | window |
+//! | number | block side |
+//! | number | top-k |
+//! | number | R, the number of contributors, at most 2^16; 0 where nothing is applied |
+//! | number | T, the number of tensors |
+//! | T·R numbers | the directory: for each tensor, for each contributor in the order of the record, the bytes of its body |
+//! | | the bodies, in the same order, without gaps |
 //!
-//! Rows and bodies are those of the deltas, and are read as strictly. So one tensor is read alone, and the whole is 94
-//! bytes a contributor shorter than the deltas, less its own header.
+//! Bodies are those of the deltas, and are read as strictly. So one tensor is read alone, and the whole is shorter than
+//! the deltas by their headers, less its own.
 
 mod aggregate;
 mod apply;
+mod body;
 mod compress;
 mod decode;
 mod layout;
@@ -94,6 +117,7 @@ mod noise;
 mod overlap;
 mod quantise;
 mod rice;
+mod scale;
 mod settings;
 mod wire;
 
@@ -102,8 +126,9 @@ mod tests;
 
 pub use aggregate::{Aggregate, AggregateError, AggregateHeader, MAX_CONTRIBUTORS};
 pub use apply::{ApplyError, ApplyReport, TensorReport, apply_trial};
+pub use body::Fault;
 pub use compress::{CompressError, MAX_MAGNITUDE, compress, max_bytes};
-pub use decode::{DecodeError, Delta, Fault, SparseTensor, decode};
+pub use decode::{DecodeError, Delta, SparseTensor, decode};
 pub use layout::{MAX_TENSORS, ShapeError};
 pub use noise::random_delta;
 pub use overlap::{overlap_ppm, overlaps_ppm};

@@ -12,7 +12,7 @@ pub const MAX_BLOCK_SIDE: u32 = 1024;
 /// Parts per million in one.
 pub const PPM: u32 = 1_000_000;
 
-/// How the kept values of a tensor become two-bit codes and a table of four levels.
+/// How the kept values of a tensor become small codes, and what those decode to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantiser {
     /// `templar4`: four bins of width 1.5 σ around the mean, each decoded as the mean of its members. What Templar
@@ -20,14 +20,23 @@ pub enum Quantiser {
     Templar4,
     /// `sign-levels`: the sign and one of two magnitudes, parted by two-means on the magnitudes of the tensor.
     SignLevels,
+    /// `block-sign`: the sign, times the mean magnitude of the block: one bit for a value, and a scale for a block.
+    BlockSign,
+    /// `block-levels`: the sign, and one of two multiples of the mean magnitude of the block.
+    BlockLevels,
 }
 
 impl Quantiser {
+    /// All of them, in the order of their bytes.
+    pub const ALL: [Self; 4] = [Self::Templar4, Self::SignLevels, Self::BlockSign, Self::BlockLevels];
+
     /// The byte that names it in a delta's header.
     pub(crate) const fn to_byte(self) -> u8 {
         match self {
             Self::Templar4 => 0,
             Self::SignLevels => 1,
+            Self::BlockSign => 2,
+            Self::BlockLevels => 3,
         }
     }
 
@@ -35,6 +44,8 @@ impl Quantiser {
         match byte {
             0 => Some(Self::Templar4),
             1 => Some(Self::SignLevels),
+            2 => Some(Self::BlockSign),
+            3 => Some(Self::BlockLevels),
             _ => None,
         }
     }
@@ -54,6 +65,8 @@ impl fmt::Display for Quantiser {
         f.pad(match self {
             Self::Templar4 => "templar4",
             Self::SignLevels => "sign-levels",
+            Self::BlockSign => "block-sign",
+            Self::BlockLevels => "block-levels",
         })
     }
 }
@@ -65,7 +78,13 @@ impl FromStr for Quantiser {
         match text {
             "templar4" => Ok(Self::Templar4),
             "sign-levels" => Ok(Self::SignLevels),
-            _ => Err(ParseNameError { what: "quantiser", found: text.to_owned(), expected: "templar4 or sign-levels" }),
+            "block-sign" => Ok(Self::BlockSign),
+            "block-levels" => Ok(Self::BlockLevels),
+            _ => Err(ParseNameError {
+                what: "quantiser",
+                found: text.to_owned(),
+                expected: "templar4, sign-levels, block-sign or block-levels",
+            }),
         }
     }
 }
@@ -179,7 +198,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for quantiser in [Quantiser::Templar4, Quantiser::SignLevels] {
+        for quantiser in Quantiser::ALL {
             assert_eq!(quantiser.to_string().parse(), Ok(quantiser));
             assert_eq!(Quantiser::from_byte(quantiser.to_byte()), Some(quantiser));
         }
@@ -188,7 +207,7 @@ mod tests {
         }
         assert!("Templar4".parse::<Quantiser>().unwrap_err().to_string().contains("sign-levels"));
         assert!("mean".parse::<Rule>().is_err());
-        assert_eq!(Quantiser::from_byte(2), None);
+        assert_eq!(Quantiser::from_byte(4), None);
     }
 
     #[test]

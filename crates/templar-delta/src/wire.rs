@@ -1,19 +1,23 @@
-//! The fixed part of a delta's bytes: the header and the table of tensors. The crate's documentation specifies both.
+//! The front of a delta's bytes: the header and the directory of tensors. The crate's documentation specifies both.
 //!
 //! Parsing here needs nothing but the bytes: every count is compared with the bytes that are there before anything is
 //! made of it. What the run expects is compared in [`crate::decode`].
 
+use std::ops::Range;
+
 use templar_manifest::Hash;
 
+use crate::body::Body;
 use crate::decode::DecodeError;
 use crate::layout::MAX_TENSORS;
-use crate::quantise::LEVELS;
 use crate::settings::{Quantiser, Settings};
 
 pub(crate) const MAGIC: [u8; 8] = *b"TPLDELTA";
 pub(crate) const VERSION: u8 = 0;
-pub(crate) const HEADER_BYTES: usize = 94;
-pub(crate) const ENTRY_BYTES: usize = 25;
+/// The fixed part of the header: up to the miner.
+pub(crate) const FIXED_BYTES: usize = 74;
+/// Four numbers follow: the window, the block side, top-k and the number of tensors.
+pub(crate) const MAX_HEADER_BYTES: usize = FIXED_BYTES + 10 + 2 + 3 + 3;
 
 /// Whose delta it is: the run, the window and the miner that it was made for. Since it is part of the bytes, the hash of
 /// a delta is worth nothing to anybody else.
@@ -27,129 +31,167 @@ pub struct Header {
     pub miner: [u8; 32],
 }
 
-/// One row of the table of tensors.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Entry {
-    pub(crate) kept: u32,
-    pub(crate) index_bytes: u32,
-    pub(crate) rice: u8,
-    pub(crate) levels: [f32; LEVELS],
+/// Appends a number in base 128, seven bits a byte from the least significant, the high bit on all but the last.
+pub(crate) fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 128 {
+        bytes.push(number as u8 | 128);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
 }
 
-impl Entry {
-    /// How many bytes the tensor's codes take, four to a byte.
-    pub(crate) const fn code_bytes(&self) -> u64 {
-        (self.kept as u64).div_ceil(4)
-    }
-
-    pub(crate) const fn body_bytes(&self) -> u64 {
-        self.index_bytes as u64 + self.code_bytes()
-    }
-
-    pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(&self.kept.to_le_bytes());
-        bytes.extend_from_slice(&self.index_bytes.to_le_bytes());
-        bytes.push(self.rice);
-        for level in self.levels {
-            bytes.extend_from_slice(&level.to_le_bytes());
+/// Takes a number off the front; the error is `None` where the bytes end too early, and `Some` where the number is not
+/// in its shortest spelling or beyond 64 bits.
+pub(crate) fn take_number(bytes: &mut &[u8]) -> Result<u64, Option<()>> {
+    let mut number = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first().ok_or(None)?;
+        *bytes = rest;
+        let digit = u64::from(byte & 127);
+        if digit << shift >> shift != digit || (byte == 0 && shift > 0) {
+            return Err(Some(()));
+        }
+        number |= digit << shift;
+        if byte < 128 {
+            return Ok(number);
         }
     }
-
-    pub(crate) fn read(bytes: &[u8; ENTRY_BYTES]) -> Self {
-        let word = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
-        Self {
-            kept: u32::from_le_bytes(word(0)),
-            index_bytes: u32::from_le_bytes(word(4)),
-            rice: bytes[8],
-            levels: std::array::from_fn(|level| f32::from_le_bytes(word(9 + 4 * level))),
-        }
-    }
+    Err(Some(()))
 }
 
-/// The header and the table, parsed; what follows are the tensors' bodies.
+/// The header and the directory, parsed.
 pub(crate) struct Front {
     pub(crate) header: Header,
     pub(crate) quantiser: Quantiser,
-    pub(crate) block_side: u32,
-    pub(crate) top_k: u32,
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) block_side: u64,
+    pub(crate) top_k: u64,
+    /// Where the directory begins.
+    pub(crate) header_bytes: usize,
+    /// Where the body of each tensor lies.
+    pub(crate) bodies: Vec<Range<usize>>,
 }
 
-/// Where row `tensor` of the table begins.
-pub(crate) const fn entry_offset(tensor: usize) -> usize {
-    HEADER_BYTES + ENTRY_BYTES * tensor
-}
-
-/// Writes a whole delta: header, table, and each tensor's index and code bytes, in order.
-pub(crate) fn write(settings: &Settings, header: &Header, tensors: &[(Entry, Vec<u8>)]) -> Vec<u8> {
-    let bodies: usize = tensors.iter().map(|(_, body)| body.len()).sum();
-    let mut bytes = Vec::with_capacity(entry_offset(tensors.len()) + bodies);
+/// Writes a whole delta: header, directory, and the body of each tensor, in order.
+pub(crate) fn write(settings: &Settings, header: &Header, bodies: &[Vec<u8>]) -> Vec<u8> {
+    let total: usize = bodies.iter().map(Vec::len).sum();
+    let mut bytes = Vec::with_capacity(MAX_HEADER_BYTES + 4 * bodies.len() + total);
     bytes.extend_from_slice(&MAGIC);
     bytes.push(VERSION);
     bytes.push(settings.quantiser().to_byte());
-    bytes.extend_from_slice(&settings.block_side().to_le_bytes());
-    bytes.extend_from_slice(&settings.top_k().to_le_bytes());
     bytes.extend_from_slice(header.run.as_bytes());
-    bytes.extend_from_slice(&header.window.to_le_bytes());
     bytes.extend_from_slice(&header.miner);
-    // At most MAX_TENSORS, which the layouts have checked.
-    bytes.extend_from_slice(&(tensors.len() as u32).to_le_bytes());
-    for (entry, _) in tensors {
-        entry.write(&mut bytes);
+    put_number(&mut bytes, header.window);
+    put_number(&mut bytes, settings.block_side().into());
+    put_number(&mut bytes, settings.top_k().into());
+    put_number(&mut bytes, bodies.len() as u64);
+    for body in bodies {
+        put_number(&mut bytes, body.len() as u64);
     }
-    for (_, body) in tensors {
+    for body in bodies {
         bytes.extend_from_slice(body);
     }
     bytes
 }
 
-/// Takes `N` bytes off the front.
-fn take<const N: usize>(bytes: &mut &[u8], whole: usize) -> Result<[u8; N], DecodeError> {
-    let (head, rest) = bytes
-        .split_first_chunk::<N>()
-        .ok_or(DecodeError::Truncated { length: whole as u64, needed: HEADER_BYTES as u64 })?;
-    *bytes = rest;
-    Ok(*head)
+/// Why a header or a directory cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// There are fewer bytes than this.
+    Truncated(u64),
+    /// A number that begins here is not in its shortest spelling.
+    Number(u64),
+    /// The last body ends here, before the bytes do.
+    Trailing(u64),
 }
 
-/// Parses the header and the table, and checks that the lengths that it gives are those of `bytes`.
+/// Reads fields from the front of bytes.
+pub(crate) struct Fields<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// How many bytes were read.
+    pub(crate) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The next `N` bytes.
+    pub(crate) fn take<const N: usize>(&mut self) -> Result<[u8; N], Unreadable> {
+        let bytes = self.bytes[self.at..].first_chunk::<N>().ok_or(Unreadable::Truncated((self.at + N) as u64))?;
+        self.at += N;
+        Ok(*bytes)
+    }
+
+    /// The next number.
+    pub(crate) fn number(&mut self) -> Result<u64, Unreadable> {
+        let mut rest = &self.bytes[self.at..];
+        let number = take_number(&mut rest).map_err(|error| match error {
+            None => Unreadable::Truncated(self.bytes.len() as u64 + 1),
+            Some(()) => Unreadable::Number(self.at as u64),
+        })?;
+        self.at = self.bytes.len() - rest.len();
+        Ok(number)
+    }
+
+    /// A directory of `count` lengths, and the bodies behind it to the end of the bytes: where each of them lies.
+    pub(crate) fn directory(mut self, count: u64) -> Result<Vec<Range<usize>>, Unreadable> {
+        // A length takes at least one byte, so no list longer than the bytes is made.
+        let rest = self.bytes.len() - self.at;
+        if count > rest as u64 {
+            return Err(Unreadable::Truncated((self.at as u64).saturating_add(count)));
+        }
+        let mut lengths = Vec::with_capacity(count as usize);
+        for _ in 0..count {
+            lengths.push(self.number()?);
+        }
+        let length = self.bytes.len() as u64;
+        let needed = lengths.iter().fold(self.at as u64, |sum, &length| sum.saturating_add(length));
+        if length < needed {
+            return Err(Unreadable::Truncated(needed));
+        }
+        if length > needed {
+            return Err(Unreadable::Trailing(needed));
+        }
+        let mut end = self.at;
+        let body = |length: u64| {
+            let start = end;
+            end += length as usize; // their sum is that of the bytes
+            start..end
+        };
+        Ok(lengths.into_iter().map(body).collect())
+    }
+}
+
+/// Parses the header and the directory, and checks that the lengths that it gives are those of `bytes`.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Front, DecodeError> {
-    let length = bytes.len();
-    let mut rest = bytes;
-    if take::<8>(&mut rest, length)? != MAGIC {
+    let error = |error| DecodeError::unreadable(bytes.len() as u64, error);
+    let mut fields = Fields::new(bytes);
+    if fields.take::<8>().map_err(error)? != MAGIC {
         return Err(DecodeError::NotADelta);
     }
-    let [version] = take(&mut rest, length)?;
+    let [version] = fields.take().map_err(error)?;
     if version != VERSION {
         return Err(DecodeError::Version { found: version });
     }
-    let [quantiser] = take(&mut rest, length)?;
+    let [quantiser] = fields.take().map_err(error)?;
     let quantiser = Quantiser::from_byte(quantiser).ok_or(DecodeError::Quantiser { found: quantiser })?;
-    let block_side = u32::from_le_bytes(take(&mut rest, length)?);
-    let top_k = u32::from_le_bytes(take(&mut rest, length)?);
-    let run = Hash::from_bytes(take(&mut rest, length)?);
-    let window = u64::from_le_bytes(take(&mut rest, length)?);
-    let miner = take(&mut rest, length)?;
-    let tensors = u32::from_le_bytes(take(&mut rest, length)?);
-
-    if tensors as usize > MAX_TENSORS {
+    let run = Hash::from_bytes(fields.take().map_err(error)?);
+    let miner = fields.take().map_err(error)?;
+    let window = fields.number().map_err(error)?;
+    let block_side = fields.number().map_err(error)?;
+    let top_k = fields.number().map_err(error)?;
+    let tensors = fields.number().map_err(error)?;
+    if tensors > MAX_TENSORS as u64 {
         return Err(DecodeError::TensorCount { found: tensors, expected: MAX_TENSORS });
     }
-    let table = tensors as usize * ENTRY_BYTES;
-    let table = rest
-        .get(..table)
-        .ok_or(DecodeError::Truncated { length: length as u64, needed: entry_offset(tensors as usize) as u64 })?;
-    let entries: Vec<Entry> = table.as_chunks::<ENTRY_BYTES>().0.iter().map(Entry::read).collect();
-
-    // 2^20 tensors of less than 2^33 bytes each do not overflow.
-    let needed = entry_offset(entries.len()) as u64 + entries.iter().map(Entry::body_bytes).sum::<u64>();
-    if (length as u64) < needed {
-        return Err(DecodeError::Truncated { length: length as u64, needed });
-    }
-    if length as u64 > needed {
-        return Err(DecodeError::Trailing { length: length as u64, needed });
-    }
-    Ok(Front { header: Header { run, window, miner }, quantiser, block_side, top_k, entries })
+    let header_bytes = fields.at();
+    let bodies = fields.directory(tensors).map_err(error)?;
+    Ok(Front { header: Header { run, window, miner }, quantiser, block_side, top_k, header_bytes, bodies })
 }
 
 /// What the bytes of a delta are spent on, for people.
@@ -158,45 +200,51 @@ pub struct Parts {
     /// The quantiser that the header names.
     pub quantiser: Quantiser,
     /// The block side that the header names.
-    pub block_side: u32,
+    pub block_side: u64,
     /// How many values of a full block are sent, as the header names it.
-    pub top_k: u32,
-    /// Bytes of the fixed header.
+    pub top_k: u64,
+    /// Bytes of the header.
     pub header_bytes: u64,
-    /// Bytes of the table of tensors: lengths, Rice parameters and levels.
-    pub table_bytes: u64,
-    /// Bytes of all positions.
-    pub index_bytes: u64,
-    /// Bytes of all codes.
-    pub code_bytes: u64,
-    /// The same for each tensor, in order.
+    /// Bytes of the directory: the length of each tensor.
+    pub directory_bytes: u64,
+    /// The bytes of each tensor, in order.
     pub tensors: Vec<TensorParts>,
 }
 
 /// What the bytes of one tensor in a delta are spent on.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TensorParts {
-    /// How many values are sent.
-    pub kept: u32,
-    /// Bytes of their positions; 0 where every value is sent.
+    /// Bytes of its front: lengths, parameters and levels.
+    pub front_bytes: u64,
+    /// Bytes of the positions; 0 where every value is sent.
     pub index_bytes: u64,
-    /// Bytes of their codes.
+    /// Bytes of the scales of blocks; 0 where the quantiser has none.
+    pub scale_bytes: u64,
+    /// Bytes of the codes.
     pub code_bytes: u64,
-    /// The Rice parameter of the positions' gaps.
-    pub rice: u8,
-    /// What the four codes decode to.
-    pub levels: [f32; LEVELS],
+}
+
+impl TensorParts {
+    /// The whole length.
+    pub const fn bytes(&self) -> u64 {
+        self.front_bytes + self.index_bytes + self.scale_bytes + self.code_bytes
+    }
 }
 
 impl Parts {
-    /// How many values are sent in all.
-    pub fn kept(&self) -> u64 {
-        self.tensors.iter().map(|tensor| u64::from(tensor.kept)).sum()
+    /// All tensors together.
+    pub fn sum(&self) -> TensorParts {
+        self.tensors.iter().fold(TensorParts::default(), |sum, tensor| TensorParts {
+            front_bytes: sum.front_bytes + tensor.front_bytes,
+            index_bytes: sum.index_bytes + tensor.index_bytes,
+            scale_bytes: sum.scale_bytes + tensor.scale_bytes,
+            code_bytes: sum.code_bytes + tensor.code_bytes,
+        })
     }
 
     /// The whole length.
-    pub const fn bytes(&self) -> u64 {
-        self.header_bytes + self.table_bytes + self.index_bytes + self.code_bytes
+    pub fn bytes(&self) -> u64 {
+        self.header_bytes + self.directory_bytes + self.sum().bytes()
     }
 }
 
@@ -207,25 +255,24 @@ impl Parts {
 /// When the bytes are not a delta, or their lengths do not add up.
 pub fn inspect(bytes: &[u8]) -> Result<(Header, Parts), DecodeError> {
     let front = parse(bytes)?;
-    let tensors: Vec<TensorParts> = front
-        .entries
-        .iter()
-        .map(|entry| TensorParts {
-            kept: entry.kept,
-            index_bytes: entry.index_bytes.into(),
-            code_bytes: entry.code_bytes(),
-            rice: entry.rice,
-            levels: entry.levels,
-        })
-        .collect();
+    let mut tensors = Vec::with_capacity(front.bodies.len());
+    for (index, range) in front.bodies.iter().enumerate() {
+        let body = Body::parse(bytes, range.clone(), front.quantiser)
+            .map_err(|(offset, fault)| DecodeError::tensor(format!("{index}"), offset, fault))?;
+        tensors.push(TensorParts {
+            front_bytes: (body.indices.start - body.start) as u64,
+            index_bytes: body.indices.len() as u64,
+            scale_bytes: body.scales.len() as u64,
+            code_bytes: body.codes.len() as u64,
+        });
+    }
+    let directory_end = front.bodies.first().map_or(bytes.len(), |body| body.start);
     let parts = Parts {
         quantiser: front.quantiser,
         block_side: front.block_side,
         top_k: front.top_k,
-        header_bytes: HEADER_BYTES as u64,
-        table_bytes: (tensors.len() * ENTRY_BYTES) as u64,
-        index_bytes: tensors.iter().map(|tensor| tensor.index_bytes).sum(),
-        code_bytes: tensors.iter().map(|tensor| tensor.code_bytes).sum(),
+        header_bytes: front.header_bytes as u64,
+        directory_bytes: (directory_end - front.header_bytes) as u64,
         tensors,
     };
     Ok((front.header, parts))

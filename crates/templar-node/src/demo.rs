@@ -30,7 +30,7 @@ const VALIDATORS: u32 = 2;
 
 /// The checkpoint that the demo ends in with its default seed, miners and windows. README prints it; a change of the
 /// arithmetic, the model, the data or the rules changes it, and its commit says why.
-pub const DEFAULT_CHECKPOINT: &str = "13da46a455e518e362467835f8c2d1f7a60c10b3ac792a24b08fd5ec98e7d7a5";
+pub const DEFAULT_CHECKPOINT: &str = "f3896b397b8c226f719053f52efdb9821f260f3de1bfc13cbe9c01558a27feb2";
 
 /// The default seed.
 pub const DEFAULT_SEED: &str = "templar";

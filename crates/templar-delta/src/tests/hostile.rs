@@ -3,42 +3,55 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::compress::encode;
-use crate::quantise::Quantised;
-use crate::wire::{ENTRY_BYTES, HEADER_BYTES, entry_offset};
-use crate::{DecodeError, Delta, Fault, compress, decode, inspect, wire};
+use crate::body::encode;
+use crate::quantise::Levels;
+use crate::wire::{self, put_number};
+use crate::{DecodeError, Delta, Fault, compress, decode, inspect};
 
-fn small() -> (Vec<TensorSpec>, Settings, Vec<u8>) {
-    let specs = specs(&[&[16, 12], &[6], &[7, 3]]);
-    let settings = settings(8, 10, Quantiser::Templar4, 0);
-    let gradient = values("small", 16 * 12 + 6 + 21);
-    let bytes = compress(&specs, &settings, &header(), &gradient, &mut [0.0; 16 * 12 + 6 + 21]).unwrap();
+/// Where the fields of a small delta's header lie: each number takes one byte.
+const QUANTISER: usize = 9;
+const RUN: usize = 10;
+const MINER: usize = 42;
+const WINDOW: usize = 74;
+const SIDE: usize = 75;
+const TOP_K: usize = 76;
+const TENSORS: usize = 77;
+const DIRECTORY: usize = 78;
+
+fn small(quantiser: Quantiser) -> (Vec<TensorSpec>, Settings, Vec<u8>) {
+    let specs = specs(&[&[32, 24], &[6], &[7, 3]]);
+    let settings = settings(8, 10, quantiser, 0);
+    let mut gradient = values("small", 768 + 6 + 21);
+    gradient[768..774].fill(0.0); // a block of zeros
+    let bytes = compress(&specs, &settings, &header(), &gradient, &mut [0.0; 768 + 6 + 21]).unwrap();
     (specs, settings, bytes)
 }
 
-fn try_decode(bytes: &[u8]) -> Result<Delta, DecodeError> {
-    let (specs, settings, _) = small();
+fn try_decode(quantiser: Quantiser, bytes: &[u8]) -> Result<Delta, DecodeError> {
+    let (specs, settings, _) = small(quantiser);
     decode(bytes, &specs, &settings, &header())
 }
 
 /// The honest spelling of what a delta decodes to.
 fn spell(delta: &Delta) -> Vec<u8> {
-    let tensors: Vec<_> = (0..delta.tensor_count())
+    let quantiser = delta.settings().quantiser();
+    let bodies: Vec<_> = (0..delta.tensor_count())
         .map(|index| {
-            let tensor = delta.tensor(index);
-            encode(&tensor.layout, &tensor.offsets, &Quantised { codes: tensor.codes.clone(), levels: tensor.levels })
+            let (offsets, quantised) = delta.encoded(index);
+            encode(delta.layout(index), quantiser, &offsets, &quantised)
         })
         .collect();
-    wire::write(delta.settings(), delta.header(), &tensors)
+    wire::write(delta.settings(), delta.header(), &bodies)
 }
 
 /// Decodes, and checks the promises that hold for any bytes.
-fn probe(bytes: &[u8]) -> bool {
+fn probe(quantiser: Quantiser, bytes: &[u8]) -> bool {
     let _ = inspect(bytes);
-    match try_decode(bytes) {
+    match try_decode(quantiser, bytes) {
         Ok(delta) => {
             assert_eq!(spell(&delta), bytes);
             assert!((0..delta.tensor_count()).all(|index| delta.norm(index).is_finite()));
+            assert!((0..delta.tensor_count()).all(|index| delta.tensor(index).len() == delta.encoded(index).0.len()));
             true
         }
         Err(error) => {
@@ -50,28 +63,42 @@ fn probe(bytes: &[u8]) -> bool {
 
 #[test]
 fn every_truncation_is_refused() {
-    let (_, _, bytes) = small();
-    assert!(probe(&bytes));
-    for length in 0..bytes.len() {
-        assert!(matches!(try_decode(&bytes[..length]), Err(DecodeError::Truncated { .. })), "{length}");
+    for quantiser in Quantiser::ALL {
+        let (_, _, bytes) = small(quantiser);
+        assert!(probe(quantiser, &bytes));
+        for length in 0..bytes.len() {
+            let found = try_decode(quantiser, &bytes[..length]);
+            assert!(matches!(found, Err(DecodeError::Truncated { .. })), "{length}");
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert!(matches!(try_decode(quantiser, &longer), Err(DecodeError::Trailing { .. })));
     }
-    let mut longer = bytes.clone();
-    longer.push(0);
-    assert!(matches!(try_decode(&longer), Err(DecodeError::Trailing { .. })));
 }
 
 #[test]
 fn every_flipped_bit_is_refused_or_another_valid_delta() {
-    let (_, _, bytes) = small();
-    let mut valid = 0;
-    for bit in 0..bytes.len() * 8 {
-        let mut flipped = bytes.clone();
-        flipped[bit / 8] ^= 1 << (bit % 8);
-        let accepted = probe(&flipped);
-        assert!(!accepted || bit / 8 >= HEADER_BYTES, "a changed header was accepted");
-        valid += usize::from(accepted);
+    for quantiser in Quantiser::ALL {
+        let (_, _, bytes) = small(quantiser);
+        let mut valid = 0;
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let accepted = probe(quantiser, &flipped);
+            assert!(!accepted || bit / 8 >= DIRECTORY, "a changed header was accepted");
+            valid += usize::from(accepted);
+        }
+        assert!(valid > 0, "changed codes are another delta");
     }
-    assert!(valid > 0, "changed codes are another delta");
+}
+
+/// The bodies of a delta, to change one and write the directory that fits.
+fn bodies(bytes: &[u8]) -> Vec<Vec<u8>> {
+    wire::parse(bytes).unwrap().bodies.into_iter().map(|range| bytes[range].to_vec()).collect()
+}
+
+fn any_quantiser() -> impl Strategy<Value = Quantiser> {
+    prop::sample::select(Quantiser::ALL.to_vec())
 }
 
 proptest! {
@@ -79,10 +106,11 @@ proptest! {
 
     #[test]
     fn damage_never_panics(
+        quantiser in any_quantiser(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
-        let (_, _, mut bytes) = small();
+        let (_, _, mut bytes) = small(quantiser);
         for (at, byte) in changes {
             let at = at.index(bytes.len());
             bytes[at] = byte;
@@ -90,118 +118,201 @@ proptest! {
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
         }
-        probe(&bytes);
+        probe(quantiser, &bytes);
     }
 
+    /// A body of any bytes behind a directory that fits, with lengths in its front that often do.
     #[test]
-    fn damaged_positions_never_panic(
-        body in prop::collection::vec(any::<u8>(), 0..40),
-        rice in 0u8..24,
+    fn damaged_bodies_never_panic(
+        quantiser in any_quantiser(),
+        tensor in 0usize..3,
+        front in prop::collection::vec(0u8..24, 0..6),
+        body in prop::collection::vec(any::<u8>(), 0..60),
     ) {
-        let (_, _, bytes) = small();
-        let old = u32::from_le_bytes(bytes[entry_offset(0) + 4..entry_offset(0) + 8].try_into().unwrap()) as usize;
-        let start = entry_offset(3);
-        let mut changed = bytes.clone();
-        changed[entry_offset(0) + 4..entry_offset(0) + 8].copy_from_slice(&(body.len() as u32).to_le_bytes());
-        changed[entry_offset(0) + 8] = rice;
-        changed.splice(start..start + old, body);
-        probe(&changed);
+        let (_, settings, bytes) = small(quantiser);
+        let mut bodies = bodies(&bytes);
+        bodies[tensor] = [front, body].concat();
+        probe(quantiser, &wire::write(&settings, &header(), &bodies));
     }
 }
 
 /// Overwrites bytes of the small delta and gives the error.
 fn refused(at: usize, with: &[u8]) -> DecodeError {
-    let (_, _, mut bytes) = small();
+    let (_, _, mut bytes) = small(Quantiser::Templar4);
     bytes[at..at + with.len()].copy_from_slice(with);
-    try_decode(&bytes).unwrap_err()
+    try_decode(Quantiser::Templar4, &bytes).unwrap_err()
 }
 
 #[test]
 fn wrong_headers_are_named() {
     assert_eq!(refused(0, b"X"), DecodeError::NotADelta);
     assert_eq!(refused(8, &[1]), DecodeError::Version { found: 1 });
-    assert_eq!(refused(9, &[9]), DecodeError::Quantiser { found: 9 });
-    assert!(matches!(refused(9, &[1]), DecodeError::Setting { what: "quantiser", .. }));
-    assert!(matches!(refused(10, &[64]), DecodeError::Setting { what: "block side", .. }));
-    assert!(matches!(refused(14, &[11]), DecodeError::Setting { what: "top-k", .. }));
-    assert!(matches!(refused(18, &[0]), DecodeError::Run { .. }));
-    assert_eq!(refused(50, &[8]), DecodeError::Window { found: 8, expected: 7 });
-    assert!(matches!(refused(58, &[4]), DecodeError::Miner { .. }));
-    // A million tensors announced in a few hundred bytes, and more than any model has.
-    assert!(matches!(refused(90, &1_000_000u32.to_le_bytes()), DecodeError::Truncated { needed: 25_000_094, .. }));
-    assert!(matches!(refused(90, &u32::MAX.to_le_bytes()), DecodeError::TensorCount { .. }));
-    let (specs, settings, bytes) = small();
+    assert_eq!(refused(QUANTISER, &[9]), DecodeError::Quantiser { found: 9 });
+    assert!(matches!(refused(QUANTISER, &[1]), DecodeError::Setting { what: "quantiser", .. }));
+    assert!(matches!(refused(SIDE, &[64]), DecodeError::Setting { what: "block side", .. }));
+    assert!(matches!(refused(TOP_K, &[0]), DecodeError::Setting { what: "top-k", .. }));
+    assert!(matches!(refused(RUN, &[0]), DecodeError::Run { .. }));
+    assert_eq!(refused(WINDOW, &[8]), DecodeError::Window { found: 8, expected: 7 });
+    assert!(matches!(refused(MINER, &[4]), DecodeError::Miner { .. }));
+    assert_eq!(refused(WINDOW, &[0x87, 0]), DecodeError::Number { offset: WINDOW as u64 });
+    let (specs, settings, bytes) = small(Quantiser::Templar4);
     let fewer = decode(&bytes, &specs[..2], &settings, &header());
     assert!(matches!(fewer, Err(DecodeError::TooLong { .. } | DecodeError::TensorCount { .. })));
+    let more = super::specs(&[&[32, 24], &[6], &[7, 3], &[1]]);
+    let more = decode(&bytes, &more, &settings, &header());
+    assert_eq!(more, Err(DecodeError::TensorCount { found: 3, expected: 4 }));
 }
 
+/// A million blocks, tensors or bytes announced in a few hundred bytes.
 #[test]
 fn lengths_that_lie_are_refused() {
-    let kept = entry_offset(0);
-    assert!(matches!(refused(kept, &u32::MAX.to_le_bytes()), DecodeError::Truncated { .. }));
-    assert!(matches!(refused(kept + 4, &u32::MAX.to_le_bytes()), DecodeError::Truncated { .. }));
-    // The first tensor's 32 values take 8 code bytes, as 31 would: only the shape tells.
-    let error = refused(kept, &31u32.to_le_bytes());
-    let expected = Fault::Kept { found: 31, expected: 32 };
-    assert_eq!(error, DecodeError::Tensor { tensor: "tensor0".into(), offset: kept as u64, fault: expected });
-    assert!(matches!(refused(kept + 8, &[21]), DecodeError::Tensor { fault: Fault::Rice { found: 21 }, .. }));
-    assert!(matches!(refused(kept + 8, &[255]), DecodeError::Tensor { fault: Fault::Rice { .. }, .. }));
+    let announced = |at: usize, number: u64| {
+        let (_, _, bytes) = small(Quantiser::Templar4);
+        let mut changed = bytes[..at].to_vec();
+        put_number(&mut changed, number);
+        changed.extend_from_slice(&bytes[at + 1..]);
+        try_decode(Quantiser::Templar4, &changed).unwrap_err()
+    };
+    assert!(matches!(announced(TENSORS, 1_000_000), DecodeError::Truncated { needed: 1_000_080, .. }));
+    assert!(matches!(announced(TENSORS, u64::MAX), DecodeError::TensorCount { found: u64::MAX, .. }));
+    assert!(matches!(announced(DIRECTORY, 1 << 40), DecodeError::Truncated { .. }));
+    assert!(matches!(announced(DIRECTORY, u64::MAX), DecodeError::Truncated { needed: u64::MAX, .. }));
+    assert!(matches!(announced(SIDE, 1 << 40), DecodeError::Setting { what: "block side", .. }));
     let huge = vec![0u8; 1 << 20];
-    assert!(matches!(try_decode(&huge), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(try_decode(Quantiser::Templar4, &huge), Err(DecodeError::TooLong { .. })));
+}
+
+/// Changes the body of one tensor and gives what is wrong with it, with the offset in the body.
+fn fault(quantiser: Quantiser, tensor: usize, change: impl FnOnce(&mut Vec<u8>)) -> (u64, Fault) {
+    let (_, settings, bytes) = small(quantiser);
+    let mut bodies = bodies(&bytes);
+    change(&mut bodies[tensor]);
+    let bytes = wire::write(&settings, &header(), &bodies);
+    let start = wire::parse(&bytes).unwrap().bodies[tensor].start as u64;
+    match try_decode(quantiser, &bytes).unwrap_err() {
+        DecodeError::Tensor { tensor: name, offset, fault } => {
+            assert_eq!(name, format!("tensor{tensor}"));
+            (offset - start, fault)
+        }
+        other => panic!("{other}"),
+    }
 }
 
 #[test]
 fn levels_that_cannot_be_are_refused() {
-    let level = |code: usize, value: f32| refused(entry_offset(0) + 9 + 4 * code, &value.to_le_bytes());
+    // Rice parameter, index bytes, the set of levels, then the levels.
+    let level = |at: usize, value: f32| {
+        fault(Quantiser::SignLevels, 0, |body| body[at..at + 4].copy_from_slice(&value.to_le_bytes()))
+    };
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.3e30, -0.0] {
-        let DecodeError::Tensor { tensor, offset, fault: Fault::Level { code: 3, .. } } = level(3, value) else {
-            panic!("{value}");
-        };
-        assert_eq!((tensor.as_str(), offset), ("tensor0", (HEADER_BYTES + 21) as u64));
+        assert!(matches!(level(15, value), (15, Fault::Level { code: 3, .. })), "{value}");
     }
-    assert!(matches!(level(3, -9.0), DecodeError::Tensor { fault: Fault::LevelOrder { code: 3 }, .. }));
+    assert_eq!(level(15, -9.0), (15, Fault::LevelOrder { code: 3 }));
+    let set = |used: u8| fault(Quantiser::SignLevels, 0, |body| body[2] = used).1;
+    assert_eq!((set(0), set(16)), (Fault::LevelSet(0), Fault::LevelSet(16)));
+    let fewer = fault(Quantiser::SignLevels, 0, |body| {
+        body[2] = 0b0111;
+        body.drain(15..19);
+    });
+    assert_eq!(fewer, (0, Fault::UnusedLevel { code: 3 }));
+    let more = fault(Quantiser::SignLevels, 1, |body| {
+        body[2] |= 1;
+        body.splice(3..3, (-1f32).to_le_bytes());
+    });
+    assert_eq!(more, (0, Fault::UnusedLevel { code: 0 }));
+}
+
+#[test]
+fn scales_and_ratios_that_cannot_be_are_refused() {
+    // Rice parameter, index bytes, first scale, Rice parameter, scale bytes.
+    let (_, _, bytes) = small(Quantiser::BlockSign);
+    let body = &bodies(&bytes)[0];
+    let mut first = &body[2..];
+    assert!(wire::take_number(&mut first).unwrap() > 127, "two bytes");
+    let (scale_bytes, index_bytes) = (usize::from(body[5]), usize::from(body[1]));
+    let sign = |change: &dyn Fn(&mut Vec<u8>)| fault(Quantiser::BlockSign, 0, change);
+    assert_eq!(sign(&|body| body[2..4].copy_from_slice(&[0xca, 0x0f])), (2, Fault::Number)); // 1994
+    assert_eq!(sign(&|body| body[4] = 21), (0, Fault::Rice { what: "scales", found: 21 }));
+    // Scales that only a stranger's encoder writes.
+    let (specs, settings, _) = small(Quantiser::BlockSign);
+    let delta = decode(&bytes, &specs, &settings, &header()).unwrap();
+    let (offsets, mut quantised) = delta.encoded(0);
+    quantised.levels = Levels::Signs(vec![1993, 1994, 1993]);
+    let beyond = sign(&|body| *body = encode(delta.layout(0), Quantiser::BlockSign, &offsets, &quantised));
+    assert!(matches!(beyond.1, Fault::Scale { place: 1 }), "{beyond:?}");
+    let missing = sign(&|body| {
+        body[5] = 0;
+        body.drain(6 + index_bytes..6 + index_bytes + scale_bytes);
+    });
+    assert!(matches!(missing.1, Fault::Overrun { what: "scales", .. }), "{missing:?}");
+    // The second tensor is one block of zeros.
+    let negative = fault(Quantiser::BlockSign, 1, |body| *body.last_mut().unwrap() |= 4);
+    assert!(matches!(negative.1, Fault::ZeroBlock { block: 0 }));
+
+    let ratios = |tensor, at: usize, value: u16| {
+        fault(Quantiser::BlockLevels, tensor, |body| body[at..at + 2].copy_from_slice(&value.to_le_bytes())).1
+    };
+    assert!(matches!(ratios(0, 2, 0), Fault::Ratios { small: 0, .. }));
+    assert!(matches!(ratios(0, 2, u16::MAX), Fault::Ratios { small: u16::MAX, .. }));
+    assert!(matches!(ratios(0, 4, 0), Fault::Ratios { large: 0, .. }));
+    assert!(matches!(ratios(1, 2, 4096), Fault::Ratios { small: 4096, large: 0 }));
 }
 
 #[test]
 fn positions_beyond_their_block_and_padding_are_refused() {
-    // The first bytes of the first body as one-bits: a gap beyond any block.
-    let start = HEADER_BYTES + 3 * ENTRY_BYTES;
-    let error = refused(start, &[0xff; 5]);
-    assert!(matches!(error, DecodeError::Tensor { fault: Fault::Position { block: 0, .. }, .. }), "{error}");
-    // The last tensor has 4 codes in its last bytes' low bits only where its count is not a multiple of four.
-    let (specs, settings, bytes) = small();
+    let (_, _, bytes) = small(Quantiser::Templar4);
     let (_, parts) = inspect(&bytes).unwrap();
-    assert_eq!(parts.tensors[1].kept, 6);
-    let codes = start as u64 + parts.tensors[0].index_bytes + parts.tensors[0].code_bytes;
-    let last = (codes + parts.tensors[1].code_bytes - 1) as usize;
-    let error = refused(last, &[bytes[last] | 0x80]);
-    assert_eq!(error, DecodeError::Tensor { tensor: "tensor1".into(), offset: last as u64, fault: Fault::CodePadding });
-    // A whole tensor has no position bytes: announcing one and inserting a zero is another spelling.
-    let mut other = bytes.clone();
-    other[entry_offset(1) + 4] = 1;
-    other.insert(codes as usize, 0);
-    let error = decode(&other, &specs, &settings, &header()).unwrap_err();
-    assert!(matches!(error, DecodeError::Tensor { fault: Fault::IndexPadding(1), .. }), "{error}");
-    // One zero byte more of positions, and one byte less.
+    let front = parts.tensors[0].front_bytes as usize;
     let index_bytes = parts.tensors[0].index_bytes as usize;
-    let mut other = bytes.clone();
-    other[entry_offset(0) + 4] += 1;
-    other.insert(start + index_bytes, 0);
-    let error = decode(&other, &specs, &settings, &header()).unwrap_err();
-    assert!(matches!(error, DecodeError::Tensor { fault: Fault::IndexPadding(_), .. }), "{error}");
-    let mut other = bytes.clone();
-    other[entry_offset(0) + 4] -= 1;
-    other.remove(start + index_bytes - 1);
-    let error = decode(&other, &specs, &settings, &header()).unwrap_err();
-    assert!(matches!(error, DecodeError::Tensor { tensor, .. } if tensor == "tensor0"));
+    let templar = |tensor, change: &dyn Fn(&mut Vec<u8>)| fault(Quantiser::Templar4, tensor, change);
+    // One-bits: a gap beyond any block.
+    let (offset, beyond) = templar(0, &|body| body[front..front + 5].fill(0xff));
+    assert!(matches!(beyond, Fault::Position { block: 0, len: 64 }), "{beyond}");
+    assert!((offset as usize) < front + index_bytes);
+    // The second tensor has six codes in two bytes.
+    assert_eq!(parts.tensors[1].code_bytes, 2);
+    let length = parts.tensors[1].bytes();
+    assert_eq!(templar(1, &|body| *body.last_mut().unwrap() |= 0x80), (length - 1, Fault::CodePadding));
+    assert!(matches!(templar(1, &|body| body.push(0)).1, Fault::CodeBytes { found: 3, expected: 2 }));
+    // A whole tensor has no position bytes: announcing one is another spelling.
+    let inserted = templar(1, &|body| {
+        body[1] = 1;
+        body.insert(body.len() - 2, 0);
+    });
+    assert!(matches!(inserted.1, Fault::Padding { what: "positions", bytes: 1 }), "{inserted:?}");
+    // One zero byte more of positions, one byte less, and more than the tensor has.
+    let longer = templar(0, &|body| {
+        body[1] += 1;
+        body.insert(front + index_bytes, 0);
+    });
+    assert!(matches!(longer.1, Fault::Padding { what: "positions", .. }), "{longer:?}");
+    let shorter = templar(0, &|body| {
+        body[1] -= 1;
+        body.remove(front + index_bytes - 1);
+    });
+    assert!(matches!(shorter.1, Fault::Overrun { .. } | Fault::Padding { .. }), "{shorter:?}");
+    assert!(matches!(templar(0, &|body| body[1] = 127).1, Fault::Truncated(_)));
+    assert_eq!(templar(0, &|body| body[0] = 21), (0, Fault::Rice { what: "positions", found: 21 }));
+    let other = templar(0, &|body| body[0] += 1).1;
+    assert!(matches!(other, Fault::Rice { .. } | Fault::Padding { .. } | Fault::Position { .. }), "{other}");
 }
 
 #[test]
 fn shapes_of_another_model_are_refused() {
-    let (_, settings, bytes) = small();
+    let (_, settings, bytes) = small(Quantiser::Templar4);
     let other = specs(&[&[16, 24], &[6], &[7, 3]]);
     let error = decode(&bytes, &other, &settings, &header()).unwrap_err();
-    assert!(matches!(error, DecodeError::Tensor { fault: Fault::Kept { .. }, .. }), "{error}");
+    assert!(matches!(error, DecodeError::Tensor { fault: Fault::CodeBytes { .. }, .. }), "{error}");
     let cube = specs(&[&[2, 2, 2]]);
     assert!(matches!(decode(&bytes, &cube, &settings, &header()), Err(DecodeError::Shape(_))));
+}
+
+/// The tensors of a delta in another order, with the directory that fits.
+#[test]
+fn reordered_tensors_are_refused() {
+    let (_, settings, bytes) = small(Quantiser::Templar4);
+    let mut reordered = bodies(&bytes);
+    reordered.swap(0, 2);
+    let error = try_decode(Quantiser::Templar4, &wire::write(&settings, &header(), &reordered)).unwrap_err();
+    assert!(matches!(error, DecodeError::Tensor { ref tensor, .. } if tensor == "tensor0"), "{error}");
 }

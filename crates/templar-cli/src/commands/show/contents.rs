@@ -75,7 +75,7 @@ fn shorten(line: &str) -> String {
 fn delta(raw: &[u8]) -> Result<Contents, CommandError> {
     let (header, parts) = inspect(raw).map_err(|error| CommandError::new(Code::Verification, error))?;
     let miner = PublicKey::from_bytes(header.miner);
-    let kept = parts.kept();
+    let sum = parts.sum();
     let lines = vec![
         format!("run = {}", header.run.short()),
         format!("window = {}", header.window),
@@ -84,20 +84,18 @@ fn delta(raw: &[u8]) -> Result<Contents, CommandError> {
             "quantiser = {}, {} of a block of {} x {}",
             parts.quantiser, parts.top_k, parts.block_side, parts.block_side
         ),
-        format!("values = {kept} in {} tensors", parts.tensors.len()),
-        format!(
-            "positions = {}, {:.3} bits each",
-            bytes(parts.index_bytes),
-            parts.index_bytes as f64 * 8.0 / kept.max(1) as f64
-        ),
-        format!("codes = {}", bytes(parts.code_bytes)),
-        format!("header and table = {}", bytes(parts.header_bytes + parts.table_bytes)),
+        format!("tensors = {}", parts.tensors.len()),
+        format!("positions = {}", bytes(sum.index_bytes)),
+        format!("scales = {}", bytes(sum.scale_bytes)),
+        format!("codes = {}", bytes(sum.code_bytes)),
+        format!("header, directory and fronts = {}", bytes(parts.bytes() - sum.bytes() + sum.front_bytes)),
     ];
     let value = json!({
         "run": header.run, "window": header.window, "miner": miner, "quantiser": parts.quantiser.to_string(),
-        "block_side": parts.block_side, "top_k": parts.top_k, "values": kept, "tensors": parts.tensors.len(),
-        "header_bytes": parts.header_bytes, "table_bytes": parts.table_bytes, "index_bytes": parts.index_bytes,
-        "code_bytes": parts.code_bytes,
+        "block_side": parts.block_side, "top_k": parts.top_k, "tensors": parts.tensors.len(),
+        "header_bytes": parts.header_bytes, "directory_bytes": parts.directory_bytes,
+        "front_bytes": sum.front_bytes, "index_bytes": sum.index_bytes, "scale_bytes": sum.scale_bytes,
+        "code_bytes": sum.code_bytes,
     });
     let links = vec![json!({"field": "run", "id": header.run, "kind": "genesis"})];
     Ok(Contents { value, links, lines })
