@@ -1,0 +1,287 @@
+//! What is run: the configuration of a run, its genesis, and the matrix of all runs.
+//!
+//! Equal tokens for all, the same inner optimiser for all; what differs between two rows of a table is what the table is
+//! about. A configuration's hash names its result in the cache.
+
+use serde::Serialize;
+use templar_manifest::{
+    BlobId, CompressionSpec, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash, InnerSpec, OuterSegment,
+    OuterSpec, Registration, ReplaySpec, RunId, Segment, SegmentShape,
+};
+use templar_model::sizes;
+use templar_train::{Recipe, RecipeError};
+
+/// Raised when the same configuration would give another result.
+const FORMAT: u32 = 2;
+
+/// Predictions of a sequence.
+pub(crate) const SEQUENCE: u32 = 128;
+/// Sequences of one miner's inner step.
+pub(crate) const BATCH: u32 = 2;
+/// Tokens that every run trains on, all miners together: 96 windows of 4 miners with 30 inner steps each.
+const TOKENS: u64 = 2_949_120;
+/// Tokens of a run of the search.
+const SEARCH_TOKENS: u64 = 1_474_560;
+/// The inner learning rate's peak, in 1e-9, and the inner steps that lead to it.
+const PEAK_NANOS: u64 = 3_000_000;
+const WARM_UP: u64 = 60;
+
+/// How a window's work becomes a step of the shared parameters.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Method {
+    /// Gradients are averaged at every step; one AdamW.
+    AdamW,
+    /// Dense pseudo-gradients are averaged once a window; outer SGD with Nesterov momentum.
+    DiLoCo {
+        /// Outer learning rate.
+        rate_ppm: u32,
+        /// Outer momentum.
+        momentum_ppm: u32,
+    },
+    /// Top-k, quantised, with error feedback: this project's own code from end to end.
+    SparseLoCo(Sparse),
+}
+
+/// The settings of SparseLoCo.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Sparse {
+    /// Values kept of a block of 4,096.
+    pub(crate) top_k: u32,
+    /// The quantiser's name.
+    pub(crate) quantiser: &'static str,
+    /// β of the error feedback.
+    pub(crate) decay_ppm: u32,
+    /// The aggregation rule's name.
+    pub(crate) rule: &'static str,
+    /// Outer learning rate.
+    pub(crate) rate_ppm: u32,
+}
+
+impl Sparse {
+    /// As a method.
+    pub(crate) fn method(self) -> Method {
+        Method::SparseLoCo(self)
+    }
+}
+
+/// All that decides a run's result, but the text.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Config {
+    pub(crate) format: u32,
+    /// The model's size.
+    pub(crate) size: &'static str,
+    /// Names the first parameters and the order of pages.
+    pub(crate) seed: u64,
+    /// Miners (R).
+    pub(crate) miners: u32,
+    /// Inner steps of a window (H).
+    pub(crate) steps: u32,
+    /// Peak of the inner learning rate, in 1e-9.
+    pub(crate) peak_nanos: u64,
+    /// Tokens of the run.
+    pub(crate) tokens: u64,
+    /// The method.
+    pub(crate) method: Method,
+}
+
+impl Config {
+    /// A run of the matrix.
+    pub(crate) fn new(miners: u32, steps: u32, method: Method) -> Self {
+        Self { format: FORMAT, size: "micro", seed: 0, miners, steps, peak_nanos: PEAK_NANOS, tokens: TOKENS, method }
+    }
+
+    /// The same with another seed.
+    pub(crate) fn seeded(&self, seed: u64) -> Self {
+        Self { seed, ..self.clone() }
+    }
+
+    /// The hash that names the result: of the configuration and the dataset's id.
+    pub(crate) fn id(&self, dataset: &str) -> String {
+        let text = serde_json::to_string(&(self, dataset)).expect("numbers and names are JSON");
+        blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
+    }
+
+    /// Windows: for AdamW, stretches of as many steps.
+    pub(crate) fn windows(&self) -> u64 {
+        self.tokens / (u64::from(self.miners * self.steps * BATCH) * u64::from(SEQUENCE))
+    }
+
+    /// The recipe of the run. What AdamW and DiLoCo do not have is set to something valid and not used.
+    pub(crate) fn recipe(&self, vocab_size: u32) -> Result<Recipe, RecipeError> {
+        let sparse = match self.method {
+            Method::SparseLoCo(sparse) => sparse,
+            Method::AdamW | Method::DiLoCo { .. } => SPARSELOCO,
+        };
+        let segment = |steps, from_nanos, to_nanos, shape| Segment { steps, from_nanos, to_nanos, shape };
+        let decay = self.windows() * u64::from(self.steps) - WARM_UP;
+        let peak = self.peak_nanos;
+        let genesis = Genesis {
+            name: "convergence".to_owned(),
+            arithmetic: "f32/1".to_owned(),
+            model: sizes::preset(self.size, vocab_size).expect("it is in the table of sizes"),
+            model_seed: Hash::of(format!("convergence {}", self.seed).as_bytes()),
+            tokenizer: BlobId::default(),
+            dataset: DatasetId::default(),
+            inner: InnerSpec {
+                steps: self.steps,
+                batch_sequences: BATCH,
+                micro_batch_sequences: BATCH,
+                beta1_ppm: 900_000,
+                beta2_ppm: 950_000,
+                eps_bits: 1e-8f32.to_bits(),
+                weight_decay_ppm: 100_000,
+                clip_norm_ppm: 1_000_000,
+                schedule: vec![
+                    segment(WARM_UP, peak / WARM_UP, peak, SegmentShape::Linear),
+                    segment(decay, peak, peak / 10, SegmentShape::Cosine),
+                ],
+            },
+            compression: CompressionSpec {
+                block_side: 64,
+                top_k: sparse.top_k,
+                quantiser: sparse.quantiser.to_owned(),
+                error_decay_ppm: sparse.decay_ppm,
+            },
+            outer: OuterSpec {
+                rule: sparse.rule.to_owned(),
+                schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: sparse.rate_ppm }],
+                max_contributions: self.miners,
+            },
+            gauntlet: GauntletSpec {
+                assigned_pages: 1,
+                unassigned_pages: 1,
+                trial_step_ppm: 200_000,
+                rating_decay_ppm: 250_000,
+                held_out_pages: 1,
+            },
+            replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
+            deadlines: Deadlines { commit_ms: 1, reveal_ms: 1, judge_ms: 1 },
+            emission: EmissionSpec {
+                per_window_micros: 0,
+                miners_ppm: 0,
+                validators_ppm: 0,
+                treasury_ppm: 0,
+                vesting_windows: 1,
+            },
+            validators: Vec::new(),
+            registration: Registration::Listed(Vec::new()),
+            state_retention_windows: 1,
+            windows: 0,
+        };
+        Recipe::new(RunId::default(), genesis)
+    }
+}
+
+/// DiLoCo as published: outer learning rate 0.7, Nesterov momentum 0.9.
+pub(crate) const DILOCO: Method = Method::DiLoCo { rate_ppm: 700_000, momentum_ppm: 900_000 };
+
+/// SparseLoCo with a run's defaults.
+pub(crate) const SPARSELOCO: Sparse =
+    Sparse { top_k: 64, quantiser: "templar4", decay_ppm: 950_000, rule: "mean-of-senders", rate_ppm: 1_000_000 };
+
+/// A table: its rows are compared with the first of them.
+pub(crate) struct Section {
+    /// Its name in the document.
+    pub(crate) name: &'static str,
+    /// What is compared: each row's name and run.
+    pub(crate) rows: Vec<(String, Config)>,
+}
+
+/// The seeds of a comparison that is close.
+pub(crate) const SEEDS: u64 = 3;
+
+/// What is compared over several seeds.
+pub(crate) fn seeded() -> Vec<(&'static str, Config)> {
+    vec![("DiLoCo", Config::new(4, 30, DILOCO)), ("SparseLoCo, templar4", Config::new(4, 30, SPARSELOCO.method()))]
+}
+
+/// Every table, the most important first.
+pub(crate) fn sections() -> Vec<Section> {
+    let sparse = |sparse: Sparse| Config::new(4, 30, sparse.method());
+    let mut methods = Vec::new();
+    for (miners, steps) in [(4, 30), (4, 15), (8, 30)] {
+        // AdamW knows no windows: its two rows are those of as many miners.
+        if steps == 30 {
+            methods.push((format!("AdamW, R = {miners}"), Config::new(miners, 30, Method::AdamW)));
+        }
+        for (name, method) in [("DiLoCo", DILOCO), ("SparseLoCo", SPARSELOCO.method())] {
+            methods.push((format!("{name}, R = {miners}, H = {steps}"), Config::new(miners, steps, method)));
+        }
+        if (miners, steps) == (4, 30) {
+            let found = Method::DiLoCo { rate_ppm: 700_000, momentum_ppm: 600_000 };
+            methods.push(("DiLoCo with μ = 0.6, R = 4, H = 30".to_owned(), Config::new(4, 30, found)));
+        }
+    }
+    let rules = [("mean-of-senders", 1_000_000), ("mean-of-all", 4_000_000)].map(|(rule, rate_ppm)| {
+        (format!("{rule}, α = {}", f64::from(rate_ppm) / 1e6), sparse(Sparse { rule, rate_ppm, ..SPARSELOCO }))
+    });
+    let densities = [64, 32, 128].map(|top_k| (format!("k = {top_k}"), sparse(Sparse { top_k, ..SPARSELOCO })));
+    let decays = [950_000, 900_000, 999_000]
+        .map(|decay_ppm| (format!("β = {}", f64::from(decay_ppm) / 1e6), sparse(Sparse { decay_ppm, ..SPARSELOCO })));
+    let quantisers =
+        ["templar4", "sign-levels"].map(|quantiser| (quantiser.to_owned(), sparse(Sparse { quantiser, ..SPARSELOCO })));
+    vec![
+        Section { name: "search", rows: search() },
+        Section { name: "methods", rows: methods },
+        Section { name: "rules", rows: rules.into() },
+        Section { name: "density", rows: densities.into() },
+        Section { name: "quantisers", rows: quantisers.into() },
+        Section { name: "decay", rows: decays.into() },
+    ]
+}
+
+/// The search of rates, with a smaller model and fewer tokens.
+fn search() -> Vec<(String, Config)> {
+    let config =
+        |peak_nanos, method| Config { size: "nano", tokens: SEARCH_TOKENS, peak_nanos, ..Config::new(4, 30, method) };
+    let mut rows = Vec::new();
+    let mut add = |name: &str, peak_nanos, method| {
+        rows.push((format!("{name}, inner {}", peak_nanos as f64 / 1e9), config(peak_nanos, method)));
+    };
+    let senders = |rate_ppm| Sparse { rate_ppm, ..SPARSELOCO }.method();
+    let all = |rate_ppm| Sparse { rule: "mean-of-all", rate_ppm, ..SPARSELOCO }.method();
+    let diloco = |rate_ppm, momentum_ppm| Method::DiLoCo { rate_ppm, momentum_ppm };
+    add("AdamW", 3_000_000, Method::AdamW);
+    add("AdamW", 1_000_000, Method::AdamW);
+    add("DiLoCo, α = 0.7, μ = 0.9", 3_000_000, DILOCO);
+    add("DiLoCo, α = 0.7, μ = 0.9", 1_000_000, DILOCO);
+    add("DiLoCo, α = 0.4, μ = 0.8", 3_000_000, diloco(400_000, 800_000));
+    add("DiLoCo, α = 1, μ = 0", 3_000_000, diloco(1_000_000, 0));
+    add("DiLoCo, α = 0.7, μ = 0.6", 3_000_000, diloco(700_000, 600_000));
+    add("mean-of-senders, α = 1", 3_000_000, senders(1_000_000));
+    add("mean-of-senders, α = 1", 1_000_000, senders(1_000_000));
+    add("mean-of-senders, α = 0.5", 3_000_000, senders(500_000));
+    add("mean-of-senders, α = 2", 3_000_000, senders(2_000_000));
+    add("mean-of-all, α = 8", 3_000_000, all(8_000_000));
+    add("mean-of-all, α = 2", 3_000_000, all(2_000_000));
+    add("mean-of-all, α = 4", 3_000_000, all(4_000_000));
+    add("mean-of-all, α = 1", 3_000_000, all(1_000_000));
+    // What one of the four reaches alone with its quarter of the tokens.
+    let alone = Config { miners: 1, tokens: SEARCH_TOKENS / 4, ..config(3_000_000, Method::AdamW) };
+    rows.push(("AdamW, one miner, a quarter of the tokens".to_owned(), alone));
+    rows
+}
+
+/// All runs with their names, each once, in the order in which they are made: what decides first.
+pub(crate) fn runs() -> Vec<(String, Config)> {
+    let sections = sections();
+    let of = |name: &str| sections.iter().filter(|section| section.name == name).flat_map(|s| s.rows.clone()).collect();
+    let seed = |seed| {
+        let row = |(name, config): (&str, Config)| (format!("{name}, seed {seed}"), config.seeded(seed));
+        seeded().into_iter().map(row).collect::<Vec<_>>()
+    };
+    let mut rows: Vec<(String, Config)> = of("search");
+    for more in [seed(0), of("quantisers"), of("rules"), of("methods"), of("density")] {
+        rows.extend(more);
+    }
+    (1..SEEDS).for_each(|number| rows.extend(seed(number)));
+    rows.extend(of("decay"));
+    let mut runs: Vec<(String, Config)> = Vec::new();
+    for (name, config) in rows {
+        if runs.iter().all(|(_, known)| *known != config) {
+            runs.push((name, config));
+        }
+    }
+    runs
+}

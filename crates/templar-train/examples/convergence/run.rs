@@ -1,0 +1,234 @@
+//! One run by any of the three methods, window by window.
+//!
+//! All three take the same inner steps, and SparseLoCo is the library's `compress`, `decode` and `outer_step`. A miner's
+//! window is `run_window` without the trace, which costs time and changes nothing: a test holds the delta's bytes and the
+//! state against those of `run_window`.
+
+use std::error::Error;
+
+use templar_delta::{Delta, Header, compress, decode};
+use templar_manifest::WindowIndex;
+use templar_model::Model;
+use templar_train::tensors::ranges;
+use templar_train::{MinerState, Recipe, evaluate, learning_rate, outer_step};
+
+use crate::data::Data;
+use crate::plan::{BATCH, Config, Method, SEQUENCE};
+use crate::workers::Workers;
+
+/// Errors of a worker go to another thread.
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+/// Where a run stands between two windows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct State {
+    /// Windows done.
+    pub(crate) windows: u64,
+    /// The shared parameters.
+    pub(crate) parameters: Vec<f32>,
+    /// The outer momentum; stays zero without one.
+    pub(crate) momentum: Vec<f32>,
+    /// Each miner's state; AdamW has one for all.
+    pub(crate) miners: Vec<MinerState>,
+}
+
+/// A run's configuration with all that it needs.
+pub(crate) struct Run<'a> {
+    config: &'a Config,
+    recipe: Recipe,
+    data: &'a Data,
+    workers: &'a Workers,
+    order: Vec<u64>,
+}
+
+impl<'a> Run<'a> {
+    /// Lays out the run.
+    pub(crate) fn new(config: &'a Config, data: &'a Data, workers: &'a Workers) -> Result<Self, Failure> {
+        let recipe = config.recipe(data.vocab_size)?;
+        let order = data.order(config.seed, (config.tokens / u64::from(SEQUENCE)) as usize);
+        Ok(Self { config, recipe, data, workers, order })
+    }
+
+    /// The state at the start.
+    pub(crate) fn start(&self) -> State {
+        let count = self.recipe.parameter_count();
+        let miners = if self.config.method == Method::AdamW { 1 } else { self.config.miners as usize };
+        State {
+            windows: 0,
+            parameters: self.recipe.initial_parameters(),
+            momentum: vec![0.0; count],
+            miners: vec![MinerState::zero(count); miners],
+        }
+    }
+
+    /// The pages of `miner` in inner step `step` of the run.
+    pub(crate) fn pages(&self, step: u64, miner: u32) -> &[u64] {
+        let first = (step as usize * self.config.miners as usize + miner as usize) * BATCH as usize;
+        &self.order[first..first + BATCH as usize]
+    }
+
+    /// Runs the next window. Gives what the first miner compressed, before the values sent were taken from it; nothing
+    /// where there is no compressor.
+    pub(crate) fn window(&self, state: &mut State) -> Result<Vec<f32>, Failure> {
+        let compressed = match self.config.method {
+            Method::AdamW => self.adamw(state).map(|()| Vec::new()),
+            Method::DiLoCo { rate_ppm, momentum_ppm } => {
+                self.diloco(state, rate_ppm, momentum_ppm).map(|()| Vec::new())
+            }
+            Method::SparseLoCo(_) => self.sparseloco(state),
+        }?;
+        state.windows += 1;
+        Ok(compressed)
+    }
+
+    /// The mean loss of every `stride`-th held-out page, in 1e-9 nats: each page by the library's rule, then the mean of
+    /// the integers.
+    pub(crate) fn held_out(&self, parameters: &[f32], stride: usize) -> Result<u64, Failure> {
+        let pages: Vec<&Vec<u32>> = self.data.held_out.iter().step_by(stride).collect();
+        let parts: Vec<&[&Vec<u32>]> = pages.chunks(16).collect();
+        let sums = self.workers.map(parts, |pages| {
+            let mut model = self.recipe.model();
+            pages
+                .iter()
+                .map(|page| evaluate(&mut model, parameters, std::slice::from_ref(*page)))
+                .sum::<Result<u64, _>>()
+        });
+        let sum: u64 = sums.into_iter().sum::<Result<u64, _>>()?;
+        Ok(sum / pages.len() as u64)
+    }
+
+    /// Adds the gradient of the mean loss over `pages` to `gradient`.
+    fn gradient(
+        &self,
+        model: &mut Model,
+        parameters: &[f32],
+        pages: &[u64],
+        gradient: &mut [f32],
+    ) -> Result<(), Failure> {
+        let tokens: Vec<u32> = pages.iter().flat_map(|&page| self.data.page(page)).copied().collect();
+        let scale = (1.0 / self.recipe.step_tokens() as f64) as f32;
+        model.forward_backward(parameters, &tokens, scale, gradient)?;
+        Ok(())
+    }
+
+    /// One step of AdamW, the `step`-th of the run.
+    fn optimise(
+        &self,
+        model: &Model,
+        step: u64,
+        parameters: &mut [f32],
+        gradient: &mut [f32],
+        state: &mut MinerState,
+    ) -> Result<(), Failure> {
+        let rate = learning_rate(&self.recipe.genesis.inner.schedule, step);
+        state.optimizer_steps += 1;
+        let MinerState { optimizer_steps, first, second, .. } = state;
+        templar_model::step(model, &self.recipe.adamw, rate, *optimizer_steps, parameters, gradient, first, second)?;
+        Ok(())
+    }
+
+    /// The inner steps of one miner from the shared parameters; gives the parameters behind them.
+    pub(crate) fn inner_steps(
+        &self,
+        window: u64,
+        miner: u32,
+        mut parameters: Vec<f32>,
+        state: &mut MinerState,
+    ) -> Result<Vec<f32>, Failure> {
+        let mut model = self.recipe.model();
+        let mut gradient = vec![0.0; parameters.len()];
+        let steps = u64::from(self.config.steps);
+        for step in window * steps..(window + 1) * steps {
+            gradient.fill(0.0);
+            self.gradient(&mut model, &parameters, self.pages(step, miner), &mut gradient)?;
+            self.optimise(&model, step, &mut parameters, &mut gradient, state)?;
+        }
+        Ok(parameters)
+    }
+
+    fn adamw(&self, state: &mut State) -> Result<(), Failure> {
+        let count = state.parameters.len();
+        let mut buffers: Vec<(Model, Vec<f32>)> =
+            (0..self.config.miners).map(|_| (self.recipe.model(), vec![0.0; count])).collect();
+        let share = 1.0 / self.config.miners as f32;
+        let steps = u64::from(self.config.steps);
+        for step in state.windows * steps..(state.windows + 1) * steps {
+            let parameters = &state.parameters;
+            let done = self.workers.map((0..).zip(&mut buffers).collect(), |(miner, (model, gradient))| {
+                gradient.fill(0.0);
+                self.gradient(model, parameters, self.pages(step, miner), gradient)
+            });
+            done.into_iter().collect::<Result<Vec<()>, _>>()?;
+            let Some(((model, mean), others)) = buffers.split_first_mut() else { break };
+            for (_, gradient) in others {
+                mean.iter_mut().zip(gradient).for_each(|(mean, gradient)| *mean += *gradient);
+            }
+            mean.iter_mut().for_each(|mean| *mean *= share);
+            self.optimise(model, step, &mut state.parameters, mean, &mut state.miners[0])?;
+        }
+        Ok(())
+    }
+
+    fn diloco(&self, state: &mut State, rate_ppm: u32, momentum_ppm: u32) -> Result<(), Failure> {
+        let (window, parameters) = (state.windows, &state.parameters);
+        let ends = self.workers.map((0..).zip(&mut state.miners).collect(), |(miner, own)| {
+            self.inner_steps(window, miner, parameters.clone(), own)
+        });
+        let ends = ends.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let (rate, momentum) = (f64::from(rate_ppm) / 1e6, f64::from(momentum_ppm) / 1e6);
+        nesterov(&mut state.parameters, &mut state.momentum, &ends, rate, momentum);
+        Ok(())
+    }
+
+    fn sparseloco(&self, state: &mut State) -> Result<Vec<f32>, Failure> {
+        let (window, parameters) = (state.windows, &state.parameters);
+        let deltas = self.workers.map((0..).zip(&mut state.miners).collect(), |(miner, own)| {
+            let bytes = self.contribute(window, miner, parameters, own)?;
+            Ok(decode(&bytes, &self.recipe.tensors, &self.recipe.compression, &self.header(window, miner))?)
+        });
+        let deltas = deltas.into_iter().collect::<Result<Vec<Delta>, Failure>>()?;
+        outer_step(&self.recipe, WindowIndex(window), &deltas, &mut state.parameters)?;
+        Ok(compressed(&self.recipe, &deltas[0], &state.miners[0].error))
+    }
+
+    /// The delta of one miner for a window, byte for byte what `run_window` makes, without the trace.
+    pub(crate) fn contribute(
+        &self,
+        window: u64,
+        miner: u32,
+        parameters: &[f32],
+        state: &mut MinerState,
+    ) -> Result<Vec<u8>, Failure> {
+        let end = self.inner_steps(window, miner, parameters.to_vec(), state)?;
+        let change: Vec<f32> = parameters.iter().zip(&end).map(|(start, end)| start - end).collect();
+        let (tensors, settings) = (&self.recipe.tensors, &self.recipe.compression);
+        Ok(compress(tensors, settings, &self.header(window, miner), &change, &mut state.error)?)
+    }
+
+    fn header(&self, window: u64, miner: u32) -> Header {
+        Header { run: self.recipe.run.hash(), window, miner: [miner as u8; 32] }
+    }
+}
+
+/// Nesterov's outer step on the mean pseudo-gradient g of DiLoCo (arXiv 2311.08105): m ← μm + g, θ ← θ − α(g + μm).
+/// In f64, each number rounded once.
+pub(crate) fn nesterov(parameters: &mut [f32], momentum: &mut [f32], ends: &[Vec<f32>], rate: f64, mu: f64) {
+    for (index, (parameter, momentum)) in parameters.iter_mut().zip(momentum).enumerate() {
+        let start = f64::from(*parameter);
+        let mean = ends.iter().map(|end| start - f64::from(end[index])).sum::<f64>() / ends.len() as f64;
+        let next = mu * f64::from(*momentum) + mean;
+        *momentum = next as f32;
+        *parameter = (start - rate * (mean + mu * next)) as f32;
+    }
+}
+
+/// What a miner had in its error feedback when it compressed: what is left of it and what was sent.
+fn compressed(recipe: &Recipe, delta: &Delta, error: &[f32]) -> Vec<f32> {
+    let mut values = error.to_vec();
+    for (index, range) in ranges(&recipe.tensors).into_iter().enumerate() {
+        for (place, value) in delta.tensor(index).entries() {
+            values[range.start + place as usize] += value;
+        }
+    }
+    values
+}
