@@ -43,22 +43,20 @@ pub(super) fn attacks() -> Vec<Attack> {
     assert_eq!(parts.header_bytes as usize, DIRECTORY);
     let body = DIRECTORY + parts.directory_bytes as usize;
     let first = parts.tensors[0];
-    // Behind the Rice parameter and the number of index bytes: which levels are listed, and the levels.
-    let set = body + first.front_bytes as usize - 4 * (bytes[body + 3].count_ones() as usize) - 1;
+    // Behind the parameter and the number of index bytes: the set of codes, their frequencies, and the levels.
+    let set = body + 3;
+    assert!((body..set).all(|at| bytes[at] < 128 || at + 2 == set), "one byte and two");
+    let used = bytes[set].count_ones() as usize;
+    let levels = set + 1 + 2 * (used - 1);
     let positions = body + first.front_bytes as usize;
-    let level = |code: usize, value: f32| with(&[(set + 1 + 4 * code, &value.to_le_bytes())]);
+    assert_eq!(levels + 4 * used, positions);
+    let level = |code: usize, value: f32| with(&[(levels + 4 * code, &value.to_le_bytes())]);
     // Not a number that ends: ten bytes of which each says that another follows.
     let endless = [0xff; 10];
     let number = |at: usize, number: &[u8]| decode(&[&bytes[..at], number, &bytes[at + 1..]].concat());
-    let last = bytes[set].count_ones() as usize - 1;
+    let last = used - 1;
     let longest = max_bytes(&recipe().tensors, &recipe().compression).unwrap() as usize;
     let too_long = [&bytes[..], &vec![0; longest + 1 - bytes.len()]].concat();
-    // The last code byte of the first tensor whose codes do not fill it; the padding is its high bits.
-    let mut end = body;
-    let padded = parts.tensors.iter().zip(&recipe().tensors).find_map(|(tensor, spec)| {
-        end += tensor.bytes() as usize;
-        (spec.elements() / 64 % 4 != 0 && tensor.index_bytes > 0).then_some(end - 1)
-    });
     let mut attacks = vec![
         refused("no bytes", decode(&[])),
         refused("another file", decode(&example().traces[0][..500])),
@@ -87,14 +85,15 @@ pub(super) fn attacks() -> Vec<Attack> {
         refused("an infinite level", level(0, f32::NEG_INFINITY)),
         refused("a level beyond 2^100", level(last, 1.3e30)),
         refused("levels out of order", level(last, -1e20)),
-        refused("a set of levels that is none", with(&[(set, &[16])])),
+        refused("a set of codes that is none", with(&[(set, &[16])])),
+        refused("frequencies beyond their sum", with(&[(set + 1, &[0, 16])])),
+        refused("frequencies of other codes", with(&[(set + 1, &[bytes[set + 1] ^ 1])])),
+        refused("codes that do not end", with(&[(positions + first.index_bytes as usize + 4, &[0xff; 2])])),
+        refused("codes that begin with no state", with(&[(positions + first.index_bytes as usize + 2, &[0; 2])])),
         refused("a gap past the end of its block", with(&[(positions, &[0xff; 200])])),
-        refused("another Rice parameter than the gaps were written with", with(&[(body, &[bytes[body] + 1])])),
-        refused("a Rice parameter beyond any", with(&[(body, &[255])])),
+        refused("another parameter than the gaps were written with", with(&[(body, &[bytes[body] + 1])])),
+        refused("a parameter of zero", with(&[(body, &[0])])),
     ];
-    if let Some(at) = padded {
-        attacks.push(refused("padding that is not zero", with(&[(at, &[bytes[at] | 0xc0])])));
-    }
     attacks.extend(claims());
     attacks
 }

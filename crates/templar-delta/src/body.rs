@@ -6,12 +6,16 @@
 use std::ops::Range;
 
 use crate::compress::MAX_MAGNITUDE;
+use crate::golomb::{self, BitReader, Golomb};
 use crate::layout::Layout;
 use crate::quantise::{LEVELS, Levels, Quantised};
-use crate::rice::{BitReader, BitWriter, CostWatch, MAX_RICE, cheapest, max_bits};
+use crate::rans;
 use crate::scale::MAX_SCALE;
 use crate::settings::Quantiser;
 use crate::wire::{put_number, take_number};
+
+/// No Golomb parameter is larger: no block has more elements.
+const MAX_PARAMETER: u64 = 1 << 20;
 
 /// What is wrong with a tensor of a delta.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -22,13 +26,13 @@ pub enum Fault {
     /// A number is spelled longer than it must be, or beyond its range.
     #[error("a number is not in its shortest spelling or out of range")]
     Number,
-    /// A Rice parameter is not the cheapest.
-    #[error("rice parameter {found} of the {what} is not the cheapest")]
-    Rice {
+    /// A Golomb parameter is not that of the mean.
+    #[error("golomb parameter {found} of the {what} is not that of their mean")]
+    Golomb {
         /// Of the positions or of the scales.
         what: &'static str,
         /// What the bytes say.
-        found: u8,
+        found: u32,
     },
     /// A position lies beyond its block.
     #[error("a position of block {block} is beyond its {len} elements")]
@@ -62,12 +66,18 @@ pub enum Fault {
         /// What the shape asks for.
         expected: usize,
     },
-    /// The padding of the last byte of codes is not zero.
+    /// The padding of the last byte of signs is not zero.
     #[error("the padding after the codes is not zero")]
     CodePadding,
-    /// The set of listed levels is not one of four codes, or empty.
-    #[error("no set of levels is {0:#x}")]
-    LevelSet(u8),
+    /// The codes do not end where their bytes do, in the state in which a writer begins.
+    #[error("the codes do not end with their {0} bytes")]
+    Codes(usize),
+    /// The set of codes is empty, or of others than the four.
+    #[error("no set of codes is {0:#x}")]
+    CodeSet(u8),
+    /// The frequencies of the codes are not those of the codes that follow.
+    #[error("the frequencies are not those of the codes")]
+    Frequencies,
     /// A level is not finite, too large, or −0.
     #[error("level {code} is {value}, not a number of magnitude at most 2^100")]
     Level {
@@ -75,12 +85,6 @@ pub enum Fault {
         code: usize,
         /// Its value.
         value: f32,
-    },
-    /// A level is listed that no value uses, or a value uses one that is not.
-    #[error("level {code} is listed but not used, or used but not listed")]
-    UnusedLevel {
-        /// Which of the four.
-        code: usize,
     },
     /// Levels do not ascend.
     #[error("level {code} is not above the one before it")]
@@ -110,32 +114,17 @@ pub enum Fault {
     },
 }
 
-/// How many bits a code takes.
-pub(crate) const fn code_bits(quantiser: Quantiser) -> usize {
-    match quantiser {
-        Quantiser::Templar4 | Quantiser::SignLevels | Quantiser::BlockLevels => 2,
-        Quantiser::BlockSign => 1,
+/// The elements left out before each position, counted from the one before or the start of the block.
+fn gaps(layout: &Layout, offsets: &[u32]) -> Vec<u32> {
+    let mut gaps = Vec::with_capacity(offsets.len());
+    for block in offsets.chunks_exact(layout.kept_per_block()) {
+        let mut next = 0;
+        for &offset in block {
+            gaps.push(offset - next);
+            next = offset + 1;
+        }
     }
-}
-
-/// The elements left out before each position of a block.
-fn gaps(offsets: &[u32]) -> impl Iterator<Item = u32> {
-    let mut next = 0;
-    offsets.iter().map(move |&offset| {
-        let gap = offset - next;
-        next = offset + 1;
-        gap
-    })
-}
-
-/// The gaps in the cheapest Rice code, and its parameter.
-fn rice_code(gaps: &[u32]) -> (u8, Vec<u8>) {
-    let rice = cheapest(gaps);
-    let mut writer = BitWriter::with_capacity(gaps.len() + 8);
-    for &gap in gaps {
-        writer.put_gap(gap, rice);
-    }
-    (rice as u8, writer.finish())
+    gaps
 }
 
 /// The steps from each scale to the next, zigzag: 0, −1, 1, −2, … are 0, 1, 2, 3, …
@@ -154,67 +143,88 @@ fn stepped(before: u16, step: u32) -> Option<u16> {
 }
 
 /// The body of one tensor.
-pub(crate) fn encode(layout: &Layout, quantiser: Quantiser, offsets: &[u32], quantised: &Quantised) -> Vec<u8> {
-    let (rice, indices) = if layout.is_whole() {
-        (0, Vec::new())
-    } else {
-        rice_code(&offsets.chunks_exact(layout.kept_per_block()).flat_map(gaps).collect::<Vec<_>>())
-    };
-    let bits = code_bits(quantiser);
-    let mut body = Vec::with_capacity(indices.len() + quantised.codes.len() * bits / 8 + 64);
-    body.push(rice);
+pub(crate) fn encode(layout: &Layout, offsets: &[u32], quantised: &Quantised) -> Vec<u8> {
+    let (m, indices) = golomb::encode(&if layout.is_whole() { Vec::new() } else { gaps(layout, offsets) });
+    let mut body = Vec::with_capacity(indices.len() + quantised.codes.len() / 4 + 64);
+    put_number(&mut body, m.into());
     put_number(&mut body, indices.len() as u64);
-    let scales = match &quantised.levels {
+
+    let signs = matches!(quantised.levels, Levels::Signs(_));
+    let mut frequencies = [0; LEVELS];
+    if !signs {
+        let mut counts = [0; LEVELS];
+        quantised.codes.iter().for_each(|&code| counts[code as usize] += 1);
+        frequencies = rans::frequencies(counts);
+        put_frequencies(&mut body, frequencies);
+    }
+    let mut scale_bytes = Vec::new();
+    match &quantised.levels {
         Levels::Table(levels) => {
-            let used = quantised.codes.iter().fold(0u8, |used, &code| used | 1 << code);
-            body.push(used);
-            for (_, level) in levels.iter().enumerate().filter(|(code, _)| used >> code & 1 == 1) {
+            for (level, _) in levels.iter().zip(frequencies).filter(|&(_, frequency)| frequency > 0) {
                 body.extend_from_slice(&level.to_le_bytes());
             }
-            None
         }
-        Levels::Signs(scales) => Some(scales),
+        Levels::Signs(scales) => scale_bytes = put_scales(&mut body, scales),
         Levels::Ratios([small, large], scales) => {
             body.extend_from_slice(&small.to_le_bytes());
             body.extend_from_slice(&large.to_le_bytes());
-            Some(scales)
+            scale_bytes = put_scales(&mut body, scales);
         }
-    };
-    let mut scale_bytes = Vec::new();
-    if let Some(scales) = scales {
-        let rice;
-        (rice, scale_bytes) = rice_code(&steps(scales));
-        put_number(&mut body, scales[0].into());
-        body.push(rice);
-        put_number(&mut body, scale_bytes.len() as u64);
     }
     body.extend_from_slice(&indices);
     body.extend_from_slice(&scale_bytes);
-    for codes in quantised.codes.chunks(8 / bits) {
-        body.push(codes.iter().rev().fold(0, |byte, &code| byte << bits | code));
+    if signs {
+        body.extend(quantised.codes.chunks(8).map(|codes| codes.iter().rev().fold(0, |byte, code| byte << 1 | code)));
+    } else {
+        body.extend_from_slice(&rans::encode(&quantised.codes, frequencies));
     }
     body
 }
 
+/// Appends the set of codes that occur, and the frequencies of all of them but the last.
+fn put_frequencies(body: &mut Vec<u8>, frequencies: [u16; LEVELS]) {
+    let used = (0..LEVELS).filter(|&code| frequencies[code] > 0);
+    body.push(used.clone().fold(0, |set, code| set | 1 << code));
+    let last = used.clone().next_back();
+    for code in used.filter(|&code| Some(code) != last) {
+        body.extend_from_slice(&frequencies[code].to_le_bytes());
+    }
+}
+
+/// Appends the first scale and what tells how to read the steps to the others, and gives their bytes.
+fn put_scales(body: &mut Vec<u8>, scales: &[u16]) -> Vec<u8> {
+    let (m, bytes) = golomb::encode(&steps(scales));
+    put_number(body, scales[0].into());
+    put_number(body, m.into());
+    put_number(body, bytes.len() as u64);
+    bytes
+}
+
 /// No body of this tensor is longer.
 pub(crate) fn max_body_bytes(layout: &Layout, quantiser: Quantiser) -> u64 {
-    const FRONT: u64 = 32;
-    let (blocks, kept, len) = (layout.blocks() as u64, layout.kept_per_block() as u64, layout.block_len() as u64);
-    let index_bits = if layout.is_whole() { 0 } else { max_bits(blocks, kept, len) };
-    // With parameter 12 no step between scales takes more than 13 bits.
-    let scale_bits = match quantiser {
-        Quantiser::Templar4 | Quantiser::SignLevels => 0,
-        Quantiser::BlockSign | Quantiser::BlockLevels => (layout.scales() as u64 - 1) * 13,
+    // At most: two numbers of five bytes, seven bytes of frequencies, and four levels or two ratios and three numbers.
+    const FRONT: u64 = 40;
+    let kept = layout.kept() as u64;
+    let left_out = layout.elements() as u64 - kept;
+    let index_bits = if layout.is_whole() { 0 } else { golomb::max_bits(kept, left_out) };
+    let steps = layout.scales() as u64 - 1;
+    let scale_bits = golomb::max_bits(steps, steps * 2 * u64::from(MAX_SCALE));
+    let (scale_bits, code_bytes) = match quantiser {
+        Quantiser::Templar4 | Quantiser::SignLevels => (0, rans::max_bytes(kept)),
+        Quantiser::BlockSign => (scale_bits, kept.div_ceil(8)),
+        Quantiser::BlockLevels => (scale_bits, rans::max_bytes(kept)),
     };
-    let code_bits = blocks * kept * code_bits(quantiser) as u64;
-    FRONT + index_bits.div_ceil(8) + scale_bits.div_ceil(8) + code_bits.div_ceil(8)
+    FRONT + index_bits.div_ceil(8) + scale_bits.div_ceil(8) + code_bytes
 }
 
 /// The front of a body, parsed, and where its parts lie in the delta.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Body {
     pub(crate) start: usize,
-    pub(crate) rice: u8,
+    /// The Golomb parameter of the positions.
+    pub(crate) m: u32,
+    /// Of the codes; all zero where they are signs.
+    pub(crate) frequencies: [u16; LEVELS],
     pub(crate) levels: Front,
     pub(crate) indices: Range<usize>,
     pub(crate) scales: Range<usize>,
@@ -222,12 +232,12 @@ pub(crate) struct Body {
 }
 
 /// What the front says about levels.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Front {
-    /// The levels that are listed, and which they are.
-    Table { used: u8, levels: [f32; LEVELS] },
-    /// The first block's scale, the Rice parameter of the steps to the others, and the multiples if there are.
-    Blocks { first: u16, rice: u8, ratios: Option<[u16; 2]> },
+    /// The levels; zero where no code uses one.
+    Table([f32; LEVELS]),
+    /// The first scale, the Golomb parameter of the steps to the others, and the multiples if there are.
+    Scales { first: u16, m: u32, ratios: Option<[u16; 2]> },
 }
 
 impl Body {
@@ -240,7 +250,7 @@ impl Body {
     pub(crate) fn moved(&self, start: usize) -> Self {
         let moved = |range: &Range<usize>| range.start - self.start + start..range.end - self.start + start;
         let (indices, scales, codes) = (moved(&self.indices), moved(&self.scales), moved(&self.codes));
-        Self { start, rice: self.rice, levels: self.levels.clone(), indices, scales, codes }
+        Self { start, indices, scales, codes, ..*self }
     }
 
     /// Parses the front of the body at `range` of a delta's bytes; the parts that it announces lie within the range.
@@ -267,18 +277,32 @@ impl Body {
         };
         let half = |at: &mut usize| Ok(u16::from_le_bytes([byte(at)?, byte(at)?]));
 
-        let rice = byte(&mut at)?;
+        let m = number(&mut at, MAX_PARAMETER)? as u32;
         let index_bytes = number(&mut at, u32::MAX.into())?;
+        let mut frequencies = [0; LEVELS];
+        if quantiser != Quantiser::BlockSign {
+            let set = byte(&mut at)?;
+            if set == 0 || set >> LEVELS != 0 {
+                return Err((at - 1, Fault::CodeSet(set)));
+            }
+            let mut rest = rans::FREQUENCY_SUM;
+            let last = set.ilog2() as usize;
+            for code in (0..last).filter(|code| set >> code & 1 == 1) {
+                let first = at;
+                let frequency = half(&mut at)?;
+                if frequency == 0 || frequency >= rest {
+                    return Err((first, Fault::Frequencies));
+                }
+                (frequencies[code], rest) = (frequency, rest - frequency);
+            }
+            frequencies[last] = rest;
+        }
         let mut scale_bytes = 0;
         let levels = match quantiser {
             Quantiser::Templar4 | Quantiser::SignLevels => {
-                let used = byte(&mut at)?;
-                if used == 0 || used >> LEVELS != 0 {
-                    return Err((at - 1, Fault::LevelSet(used)));
-                }
                 let mut levels = [0f32; LEVELS];
                 let mut last = None;
-                for (code, level) in levels.iter_mut().enumerate().filter(|(code, _)| used >> code & 1 == 1) {
+                for code in (0..LEVELS).filter(|&code| frequencies[code] > 0) {
                     let first = at;
                     let value = f32::from_le_bytes([byte(&mut at)?, byte(&mut at)?, byte(&mut at)?, byte(&mut at)?]);
                     let usable = value.abs() <= MAX_MAGNITUDE && value.to_bits() != (-0f32).to_bits(); // false for NaN
@@ -288,9 +312,9 @@ impl Body {
                     if last.is_some_and(|last| value <= last) {
                         return Err((first, Fault::LevelOrder { code }));
                     }
-                    (*level, last) = (value, Some(value));
+                    (levels[code], last) = (value, Some(value));
                 }
-                Front::Table { used, levels }
+                Front::Table(levels)
             }
             Quantiser::BlockSign | Quantiser::BlockLevels => {
                 let ratios = match quantiser {
@@ -298,9 +322,9 @@ impl Body {
                     _ => None,
                 };
                 let first = number(&mut at, MAX_SCALE.into())? as u16;
-                let rice = byte(&mut at)?;
+                let m = number(&mut at, MAX_PARAMETER)? as u32;
                 scale_bytes = number(&mut at, u32::MAX.into())?;
-                Front::Blocks { first, rice, ratios }
+                Front::Scales { first, m, ratios }
             }
         };
         // Each is below 2^32, so the sums do not overflow.
@@ -308,7 +332,8 @@ impl Body {
         if scales > end {
             return Err(truncated(end));
         }
-        Ok(Self { start, rice, levels, indices: at..indices, scales: indices..scales, codes: scales..end })
+        let (indices, scales, codes) = (at..indices, indices..scales, scales..end);
+        Ok(Self { start, m, frequencies, levels, indices, scales, codes })
     }
 }
 
@@ -316,33 +341,26 @@ impl Body {
 struct Gaps<'a> {
     what: &'static str,
     reader: BitReader<'a>,
-    watch: CostWatch,
-    rice: u32,
+    m: u32,
+    code: Golomb,
+    count: u64,
+    sum: u64,
     range: Range<usize>,
     /// Where the front begins, which says the parameter.
     front: usize,
 }
 
 impl<'a> Gaps<'a> {
-    fn new(
-        what: &'static str,
-        bytes: &'a [u8],
-        body: &Body,
-        range: Range<usize>,
-        rice: u8,
-        max_rice: u32,
-    ) -> Result<Self, (usize, Fault)> {
-        if u32::from(rice) > max_rice {
-            return Err((body.start, Fault::Rice { what, found: rice }));
-        }
+    fn new(what: &'static str, bytes: &'a [u8], body: &Body, range: Range<usize>, m: u32) -> Self {
         let reader = BitReader::new(&bytes[range.clone()]);
-        Ok(Self { what, reader, watch: CostWatch::default(), rice: rice.into(), range, front: body.start })
+        Self { what, reader, m, code: Golomb::new(m.max(1)), count: 0, sum: 0, range, front: body.start }
     }
 
     /// The next gap, or `None` where it is above `limit`.
     fn gap(&mut self, limit: u32) -> Option<u32> {
-        let gap = self.reader.gap(self.rice, limit)?;
-        self.watch.see(gap, self.rice);
+        let gap = self.reader.gap(self.code, limit)?;
+        self.count += 1;
+        self.sum += u64::from(gap);
         Some(gap)
     }
 
@@ -361,27 +379,27 @@ impl<'a> Gaps<'a> {
         Ok(())
     }
 
-    /// Checks that nothing is left and that the parameter was the cheapest.
+    /// Checks that nothing is left and that the parameter was that of the mean.
     fn finish(&self) -> Result<(), (usize, Fault)> {
         self.check_end()?;
         if !self.reader.is_finished() {
             let at = self.range.start + self.reader.byte();
             return Err((at, Fault::Padding { what: self.what, bytes: self.range.len() }));
         }
-        if self.watch.is_cheapest(self.rice) {
+        if self.m == golomb::parameter(self.sum, self.count) {
             return Ok(());
         }
-        Err((self.front, Fault::Rice { what: self.what, found: self.rice as u8 }))
+        Err((self.front, Fault::Golomb { what: self.what, found: self.m }))
     }
 }
 
 /// What the codes of a tensor with `count` scales decode to.
 pub(crate) fn levels(body: &Body, count: usize, bytes: &[u8]) -> Result<Levels, (usize, Fault)> {
-    let (first, rice, ratios) = match body.levels {
-        Front::Table { levels, .. } => return Ok(Levels::Table(levels)),
-        Front::Blocks { first, rice, ratios } => (first, rice, ratios),
+    let (first, m, ratios) = match body.levels {
+        Front::Table(levels) => return Ok(Levels::Table(levels)),
+        Front::Scales { first, m, ratios } => (first, m, ratios),
     };
-    let mut gaps = Gaps::new("scales", bytes, body, body.scales.clone(), rice, MAX_RICE)?;
+    let mut gaps = Gaps::new("scales", bytes, body, body.scales.clone(), m);
     let mut scales = Vec::with_capacity(count);
     scales.push(first);
     let mut scale = first;
@@ -397,6 +415,25 @@ pub(crate) fn levels(body: &Body, count: usize, bytes: &[u8]) -> Result<Levels, 
     })
 }
 
+/// The codes of a tensor as they are read: one bit each, or with an entropy code.
+enum Codes<'a> {
+    Signs { bytes: &'a [u8], place: usize },
+    Coded(rans::Reader<'a>),
+}
+
+impl Codes<'_> {
+    fn next(&mut self) -> u8 {
+        match self {
+            Self::Signs { bytes, place } => {
+                let code = bytes[*place / 8] >> (*place % 8) & 1;
+                *place += 1;
+                code
+            }
+            Self::Coded(reader) => reader.next(),
+        }
+    }
+}
+
 /// One tensor's kept values, block after block in wire order, out of its body: what is decoded is never held. Whatever is
 /// not the one spelling of the values is refused on the way, with where in the bytes it is.
 pub(crate) struct Blocks<'a> {
@@ -404,39 +441,36 @@ pub(crate) struct Blocks<'a> {
     body: &'a Body,
     levels: Levels,
     positions: Gaps<'a>,
-    codes: &'a [u8],
-    code_bits: usize,
+    codes: Codes<'a>,
     block: usize,
-    place: usize,
-    /// A bit for each code that a value with a scale has, and whether there is one.
+    /// How often each code was read, and the codes that values with a scale have.
+    counts: [u64; LEVELS],
     used: u8,
     nonzero: bool,
 }
 
 impl<'a> Blocks<'a> {
     /// The blocks of a body that lies within `bytes`.
-    pub(crate) fn new(
-        layout: &Layout,
-        quantiser: Quantiser,
-        body: &'a Body,
-        bytes: &'a [u8],
-    ) -> Result<Self, (usize, Fault)> {
-        let code_bits = code_bits(quantiser);
+    pub(crate) fn new(layout: &Layout, body: &'a Body, bytes: &'a [u8]) -> Result<Self, (usize, Fault)> {
+        let start = body.codes.start;
         let codes = &bytes[body.codes.clone()];
-        let expected = (layout.kept() * code_bits).div_ceil(8);
-        if codes.len() != expected {
-            return Err((body.codes.start, Fault::CodeBytes { found: codes.len(), expected }));
-        }
-        let max_rice = if layout.is_whole() { 0 } else { MAX_RICE };
+        let codes = if body.frequencies == [0; LEVELS] {
+            let (found, expected) = (codes.len(), layout.kept().div_ceil(8));
+            if found != expected {
+                return Err((start, Fault::CodeBytes { found, expected }));
+            }
+            Codes::Signs { bytes: codes, place: 0 }
+        } else {
+            Codes::Coded(rans::Reader::new(codes, body.frequencies).ok_or((start, Fault::Codes(codes.len())))?)
+        };
         Ok(Self {
             layout: *layout,
             body,
             levels: levels(body, layout.scales(), bytes)?,
-            positions: Gaps::new("positions", bytes, body, body.indices.clone(), body.rice, max_rice)?,
+            positions: Gaps::new("positions", bytes, body, body.indices.clone(), body.m),
             codes,
-            code_bits,
             block: 0,
-            place: 0,
+            counts: [0; LEVELS],
             used: 0,
             nonzero: false,
         })
@@ -444,13 +478,12 @@ impl<'a> Blocks<'a> {
 
     /// Visits the position in its block, the code and the value of everything that is sent of the next block.
     pub(crate) fn next(&mut self, mut visit: impl FnMut(u32, u8, f32)) -> Result<(), (usize, Fault)> {
-        let (bits, per_byte) = (self.code_bits, 8 / self.code_bits);
         let (whole, len) = (self.layout.is_whole(), self.layout.block_len() as u32);
         let scale = self.block / self.layout.blocks_per_scale();
         let values = self.levels.of_scale(scale);
-        let mut used = 0u8;
+        let mut counts = [0u32; LEVELS];
         let mut next = 0u32;
-        for place in self.place..self.place + self.layout.kept_per_block() {
+        for _ in 0..self.layout.kept_per_block() {
             let offset = if whole {
                 next
             } else {
@@ -462,18 +495,21 @@ impl<'a> Blocks<'a> {
                 next + gap
             };
             next = offset + 1;
-            let code = self.codes[place / per_byte] >> (bits * (place % per_byte)) & ((1 << bits) - 1);
-            used |= 1 << code;
-            visit(offset, code, values[code as usize]);
+            let code = self.codes.next();
+            let place = usize::from(code & 3);
+            counts[place] += 1;
+            visit(offset, code, values[place]);
         }
-        self.place += self.layout.kept_per_block();
         self.positions.check_end()?;
+        let used = (0..LEVELS).fold(0, |used, code| used | u8::from(counts[code] > 0) << code);
         if !self.levels.is_zero(scale) {
             self.nonzero = true;
             self.used |= used;
         } else if used != 1 {
-            let at = self.body.codes.start + (self.place - 1) / per_byte;
-            return Err((at, Fault::ZeroBlock { block: self.block }));
+            return Err((self.body.codes.start, Fault::ZeroBlock { block: self.block }));
+        }
+        for (sum, count) in self.counts.iter_mut().zip(counts) {
+            *sum += u64::from(count);
         }
         self.block += 1;
         Ok(())
@@ -487,23 +523,24 @@ impl<'a> Blocks<'a> {
     /// After the last block: nothing may be left, and the front must say what was found.
     pub(crate) fn finish(&self) -> Result<(), (usize, Fault)> {
         self.positions.finish()?;
-        let (start, codes_start) = (self.body.start, self.body.codes.start);
-        let per_byte = 8 / self.code_bits;
-        let (byte, rest) = (self.place / per_byte, self.place % per_byte);
-        if rest != 0 && self.codes[byte] >> (self.code_bits * rest) != 0 {
-            return Err((codes_start + byte, Fault::CodePadding));
-        }
-        match self.body.levels {
-            Front::Table { used: listed, .. } if listed != self.used => {
-                let code = (listed ^ self.used).trailing_zeros() as usize;
-                Err((start, Fault::UnusedLevel { code }))
+        let (start, codes) = (self.body.start, &self.body.codes);
+        match &self.codes {
+            Codes::Signs { bytes, place } if place % 8 != 0 && bytes[place / 8] >> (place % 8) != 0 => {
+                return Err((codes.start + place / 8, Fault::CodePadding));
             }
-            Front::Blocks { ratios: Some([small, large]), .. } => {
-                let expected = (self.nonzero, self.used >> 2 != 0);
-                let fits = (small > 0, large > 0) == expected && (large == 0 || (self.used & 3 != 0 && small < large));
-                if fits { Ok(()) } else { Err((start, Fault::Ratios { small, large })) }
+            Codes::Coded(reader) if !reader.is_finished() => return Err((codes.start, Fault::Codes(codes.len()))),
+            Codes::Coded(_) if rans::frequencies(self.counts) != self.body.frequencies => {
+                return Err((start, Fault::Frequencies));
             }
-            Front::Table { .. } | Front::Blocks { .. } => Ok(()),
+            Codes::Signs { .. } | Codes::Coded(_) => {}
         }
+        if let Front::Scales { ratios: Some([small, large]), .. } = self.body.levels {
+            let expected = (self.nonzero, self.used >> 2 != 0);
+            let fits = (small > 0, large > 0) == expected && (large == 0 || (self.used & 3 != 0 && small < large));
+            if !fits {
+                return Err((start, Fault::Ratios { small, large }));
+            }
+        }
+        Ok(())
     }
 }

@@ -86,7 +86,7 @@ pub fn compress(
             let quantised =
                 quantise(settings.quantiser(), &values, layout.kept_per_block() * layout.blocks_per_scale());
             subtract(layout, error, &offsets, &quantised);
-            encode(layout, settings.quantiser(), &offsets, &quantised)
+            encode(layout, &offsets, &quantised)
         })
         .collect();
     Ok(wire::write(settings, header, &bodies))

@@ -181,7 +181,6 @@ pub struct Delta {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Part {
     pub(crate) layout: Layout,
-    pub(crate) quantiser: Quantiser,
     pub(crate) body: Body,
     pub(crate) norm: f64,
 }
@@ -196,17 +195,17 @@ impl Part {
     ) -> Result<Self, (usize, Fault)> {
         let body = Body::parse(bytes, range, quantiser)?;
         let mut squares = 0f64;
-        let mut blocks = Blocks::new(&layout, quantiser, &body, bytes)?;
+        let mut blocks = Blocks::new(&layout, &body, bytes)?;
         for _ in 0..layout.blocks() {
             blocks.next(|_, _, value| squares += f64::from(value) * f64::from(value))?;
         }
         blocks.finish()?;
-        Ok(Self { layout, quantiser, body, norm: squares.sqrt() })
+        Ok(Self { layout, body, norm: squares.sqrt() })
     }
 
     /// The kept values, block after block.
     pub(crate) fn blocks<'a>(&'a self, bytes: &'a [u8]) -> Blocks<'a> {
-        Blocks::new(&self.layout, self.quantiser, &self.body, bytes).expect("these bytes were checked")
+        Blocks::new(&self.layout, &self.body, bytes).expect("these bytes were checked")
     }
 }
 

@@ -66,27 +66,38 @@
 //!
 //! | bytes | field |
 //! |---|---|
-//! | 1 | Rice parameter of the positions |
+//! | number | m of the positions, at most 2^20 |
 //! | number | index bytes |
-//! | 1 + 4·u | `templar4`, `sign-levels`: the set of codes in use, bit c for code c, and the level of each, f32 |
+//! | 1 | not `block-sign`: the set of the codes that occur, bit c for code c |
+//! | 2·(u − 1) | not `block-sign`: the frequency of each of these u codes but the last, u16 |
+//! | 4·u | `templar4`, `sign-levels`: the level of each of these codes, f32 |
 //! | 4 | `block-levels`: the small and the large r, u16 |
 //! | number | `block-sign`, `block-levels`: the index of the first scale, at most 1993 |
-//! | 1 | `block-sign`, `block-levels`: Rice parameter of the scales |
+//! | number | `block-sign`, `block-levels`: m of the scales, at most 2^20 |
 //! | number | `block-sign`, `block-levels`: scale bytes |
 //!
-//! then come the index bytes, the scale bytes, and the codes in wire order: one bit each with `block-sign`, else two.
+//! then come the index bytes, the scale bytes, and to the end the codes in wire order.
 //!
-//! Positions: for each block in wire order, for each kept position p in ascending order, the gap g = p − (the position
-//! before + 1), counting from 0 at the block's start. Scales: for each but the first, its distance from the one before,
-//! 0, −1, 1, −2, … as g = 0, 1, 2, 3, … A g is written as ⌊g/2^r⌋ one-bits, a zero-bit, and the low r bits of g. r is the
-//! number in 0–20 with the fewest bits in all for this part of this tensor, the smallest of several. A tensor of which
-//! every element is sent (k = len) has no index bytes and r = 0.
+//! - Positions: for each block in wire order, for each kept position p in ascending order, the gap g = p − (the position
+//!   before + 1), counting from 0 at the block's start. A tensor of which every element is sent (k = len) has none.
+//! - Scales: for each but the first, its distance from the one before, 0, −1, 1, −2, … as g = 0, 1, 2, 3, …
+//! - Golomb: a g is ⌊g ÷ m⌋ one-bits, a zero-bit, and x = g mod m: with b = ⌊log2 m⌋ and c = 2^(b+1) − m, the b bits of x if
+//!   x < c; else the upper b of the b + 1 bits of x + c, and then its lowest bit. m = ⌊(45426·Σg + 55706·n) ÷ (65536·n)⌋ for
+//!   the n numbers g of this part of this tensor, 1 where that is 0 or n is.
+//! - Codes of `block-sign`: one bit each.
+//! - Other codes: the frequency of a code with count c of n is f = ⌊4096·c ÷ n⌋, 1 where that is 0 and c is not; what is
+//!   missing to a sum of 4096 (or too much) goes to the code with the largest c, of several the first. Its start is the sum of the f
+//!   before it. The writer begins with x = 2^16 and takes the codes from the last to the first: if x ≥ f·2^20, the low 16
+//!   bits of x are put before the words written so far and x ← ⌊x ÷ 2^16⌋; then x ← ⌊x ÷ f⌋·4096 + x mod f + start. The
+//!   codes are the last x, u32, and the words, u16 (rANS, Duda 2013).
 //!
 //! One delta has one spelling. A reader refuses: padding bits that are not zero; parts that are too short or too long;
-//! a position beyond its block; another r than the cheapest; a level that is not finite, beyond 2^100, −0, or not above the
-//! one before it; a set of levels that is not the set used; a code other than 0 where the scale is 0; a small r of 0
-//! except where all scales are, a large r of 0 except where no code with a scale uses it, r out of order; bytes after the
-//! last body; and any header but the one expected. Duplicate or unordered positions cannot be written.
+//! a position beyond its block; another m than that of the g; an x below 2^16 at its start, another than 2^16 at its end;
+//! frequencies other than those of the codes; a level that is not finite, beyond 2^100, −0, or not above the one before it;
+//! a code other than 0 where the scale is 0; a small r of 0 except where all scales are, a large r of 0 except where no code
+//! with a scale uses it, r out of order; bytes after the last body; and any header but the one expected. Duplicate or
+//! unordered positions cannot be written, and a reader's step of the rANS is the inverse of a writer's, so that what ends
+//! in the state in which a writer begins was spelled as a writer spells it.
 //!
 //! # Aggregate, version 0
 //!
@@ -112,11 +123,12 @@ mod apply;
 mod body;
 mod compress;
 mod decode;
+mod golomb;
 mod layout;
 mod noise;
 mod overlap;
 mod quantise;
-mod rice;
+mod rans;
 mod scale;
 mod settings;
 mod wire;

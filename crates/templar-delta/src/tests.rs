@@ -5,6 +5,7 @@ mod hostile;
 mod oracle;
 mod outer;
 mod properties;
+mod speed;
 
 use templar_manifest::{Hash, TensorSpec};
 

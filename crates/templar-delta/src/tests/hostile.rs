@@ -34,11 +34,10 @@ fn try_decode(quantiser: Quantiser, bytes: &[u8]) -> Result<Delta, DecodeError> 
 
 /// The honest spelling of what a delta decodes to.
 fn spell(delta: &Delta) -> Vec<u8> {
-    let quantiser = delta.settings().quantiser();
     let bodies: Vec<_> = (0..delta.tensor_count())
         .map(|index| {
             let (offsets, quantised) = delta.encoded(index);
-            encode(delta.layout(index), quantiser, &offsets, &quantised)
+            encode(delta.layout(index), &offsets, &quantised)
         })
         .collect();
     wire::write(delta.settings(), delta.header(), &bodies)
@@ -199,32 +198,34 @@ fn fault(quantiser: Quantiser, tensor: usize, change: impl FnOnce(&mut Vec<u8>))
 }
 
 #[test]
-fn levels_that_cannot_be_are_refused() {
-    // Rice parameter, index bytes, the set of levels, then the levels.
-    let level = |at: usize, value: f32| {
-        fault(Quantiser::SignLevels, 0, |body| body[at..at + 4].copy_from_slice(&value.to_le_bytes()))
+fn levels_and_frequencies_that_cannot_be_are_refused() {
+    // The parameter, index bytes, the set of codes, three frequencies, then the levels.
+    let four = |at: usize, bytes: &[u8]| {
+        fault(Quantiser::SignLevels, 0, |body| body[at..at + bytes.len()].copy_from_slice(bytes))
     };
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.3e30, -0.0] {
-        assert!(matches!(level(15, value), (15, Fault::Level { code: 3, .. })), "{value}");
+        assert!(matches!(four(21, &value.to_le_bytes()), (21, Fault::Level { code: 3, .. })), "{value}");
     }
-    assert_eq!(level(15, -9.0), (15, Fault::LevelOrder { code: 3 }));
-    let set = |used: u8| fault(Quantiser::SignLevels, 0, |body| body[2] = used).1;
-    assert_eq!((set(0), set(16)), (Fault::LevelSet(0), Fault::LevelSet(16)));
-    let fewer = fault(Quantiser::SignLevels, 0, |body| {
-        body[2] = 0b0111;
-        body.drain(15..19);
-    });
-    assert_eq!(fewer, (0, Fault::UnusedLevel { code: 3 }));
-    let more = fault(Quantiser::SignLevels, 1, |body| {
-        body[2] |= 1;
-        body.splice(3..3, (-1f32).to_le_bytes());
-    });
-    assert_eq!(more, (0, Fault::UnusedLevel { code: 0 }));
+    assert_eq!(four(21, &(-9f32).to_le_bytes()), (21, Fault::LevelOrder { code: 3 }));
+    assert_eq!((four(2, &[0]), four(2, &[16])), ((2, Fault::CodeSet(0)), (2, Fault::CodeSet(16))));
+    assert_eq!(four(3, &[0, 0]), (3, Fault::Frequencies));
+    assert_eq!(four(5, &[0, 16]), (5, Fault::Frequencies));
+    let (_, _, bytes) = small(Quantiser::SignLevels);
+    let body = &bodies(&bytes)[0];
+    let other = four(3, &(u16::from_le_bytes([body[3], body[4]]) + 1).to_le_bytes()).1;
+    assert!(matches!(other, Fault::Frequencies | Fault::Codes(_)), "{other}");
+    let codes = inspect(&bytes).unwrap().1.tensors[0].code_bytes as usize;
+    let start = body.len() - codes;
+    assert_eq!(four(start + 2, &[0, 0]), (start as u64, Fault::Codes(codes)));
+    let longer = fault(Quantiser::SignLevels, 0, |body| body.extend([0, 0]));
+    assert_eq!(longer, (start as u64, Fault::Codes(codes + 2)));
+    let shorter = fault(Quantiser::SignLevels, 0, |body| body.truncate(start + 3));
+    assert_eq!(shorter, (start as u64, Fault::Codes(3)));
 }
 
 #[test]
 fn scales_and_ratios_that_cannot_be_are_refused() {
-    // Rice parameter, index bytes, first scale, Rice parameter, scale bytes.
+    // The parameter, index bytes, first scale, its parameter, scale bytes.
     let (_, _, bytes) = small(Quantiser::BlockSign);
     let body = &bodies(&bytes)[0];
     let mut first = &body[2..];
@@ -232,13 +233,13 @@ fn scales_and_ratios_that_cannot_be_are_refused() {
     let (scale_bytes, index_bytes) = (usize::from(body[5]), usize::from(body[1]));
     let sign = |change: &dyn Fn(&mut Vec<u8>)| fault(Quantiser::BlockSign, 0, change);
     assert_eq!(sign(&|body| body[2..4].copy_from_slice(&[0xca, 0x0f])), (2, Fault::Number)); // 1994
-    assert_eq!(sign(&|body| body[4] = 21), (0, Fault::Rice { what: "scales", found: 21 }));
+    assert!(matches!(sign(&|body| body[4] = 0), (0, Fault::Golomb { what: "scales", found: 0 })));
     // Scales that only a stranger's encoder writes.
     let (specs, settings, _) = small(Quantiser::BlockSign);
     let delta = decode(&bytes, &specs, &settings, &header()).unwrap();
     let (offsets, mut quantised) = delta.encoded(0);
     quantised.levels = Levels::Signs(vec![1993, 1994, 1993]);
-    let beyond = sign(&|body| *body = encode(delta.layout(0), Quantiser::BlockSign, &offsets, &quantised));
+    let beyond = sign(&|body| *body = encode(delta.layout(0), &offsets, &quantised));
     assert!(matches!(beyond.1, Fault::Scale { place: 1 }), "{beyond:?}");
     let missing = sign(&|body| {
         body[5] = 0;
@@ -249,57 +250,59 @@ fn scales_and_ratios_that_cannot_be_are_refused() {
     let negative = fault(Quantiser::BlockSign, 1, |body| *body.last_mut().unwrap() |= 4);
     assert!(matches!(negative.1, Fault::ZeroBlock { block: 0 }));
 
+    // The ratios stand behind the parameter, index bytes, the set of codes (four, or one) and the frequencies.
     let ratios = |tensor, at: usize, value: u16| {
         fault(Quantiser::BlockLevels, tensor, |body| body[at..at + 2].copy_from_slice(&value.to_le_bytes())).1
     };
-    assert!(matches!(ratios(0, 2, 0), Fault::Ratios { small: 0, .. }));
-    assert!(matches!(ratios(0, 2, u16::MAX), Fault::Ratios { small: u16::MAX, .. }));
-    assert!(matches!(ratios(0, 4, 0), Fault::Ratios { large: 0, .. }));
-    assert!(matches!(ratios(1, 2, 4096), Fault::Ratios { small: 4096, large: 0 }));
+    assert!(matches!(ratios(0, 9, 0), Fault::Ratios { small: 0, .. }));
+    assert!(matches!(ratios(0, 9, u16::MAX), Fault::Ratios { small: u16::MAX, .. }));
+    assert!(matches!(ratios(0, 11, 0), Fault::Ratios { large: 0, .. }));
+    assert!(matches!(ratios(1, 3, 4096), Fault::Ratios { small: 4096, large: 0 }));
 }
 
 #[test]
 fn positions_beyond_their_block_and_padding_are_refused() {
-    let (_, _, bytes) = small(Quantiser::Templar4);
+    let (_, _, bytes) = small(Quantiser::BlockSign);
     let (_, parts) = inspect(&bytes).unwrap();
     let front = parts.tensors[0].front_bytes as usize;
     let index_bytes = parts.tensors[0].index_bytes as usize;
-    let templar = |tensor, change: &dyn Fn(&mut Vec<u8>)| fault(Quantiser::Templar4, tensor, change);
+    let signs = |tensor, change: &dyn Fn(&mut Vec<u8>)| fault(Quantiser::BlockSign, tensor, change);
     // One-bits: a gap beyond any block.
-    let (offset, beyond) = templar(0, &|body| body[front..front + 5].fill(0xff));
+    let (offset, beyond) = signs(0, &|body| body[front..front + 9].fill(0xff));
     assert!(matches!(beyond, Fault::Position { block: 0, len: 64 }), "{beyond}");
     assert!((offset as usize) < front + index_bytes);
-    // The second tensor has six codes in two bytes.
-    assert_eq!(parts.tensors[1].code_bytes, 2);
+    // The second tensor has six codes in a byte.
+    assert_eq!(parts.tensors[1].code_bytes, 1);
     let length = parts.tensors[1].bytes();
-    assert_eq!(templar(1, &|body| *body.last_mut().unwrap() |= 0x80), (length - 1, Fault::CodePadding));
-    assert!(matches!(templar(1, &|body| body.push(0)).1, Fault::CodeBytes { found: 3, expected: 2 }));
+    assert_eq!(signs(1, &|body| *body.last_mut().unwrap() |= 0x80), (length - 1, Fault::CodePadding));
+    assert!(matches!(signs(1, &|body| body.push(0)).1, Fault::CodeBytes { found: 2, expected: 1 }));
     // A whole tensor has no position bytes: announcing one is another spelling.
-    let inserted = templar(1, &|body| {
+    let inserted = signs(1, &|body| {
         body[1] = 1;
-        body.insert(body.len() - 2, 0);
+        body.insert(body.len() - 1, 0);
     });
     assert!(matches!(inserted.1, Fault::Padding { what: "positions", bytes: 1 }), "{inserted:?}");
     // One zero byte more of positions, one byte less, and more than the tensor has.
-    let longer = templar(0, &|body| {
+    let longer = signs(0, &|body| {
         body[1] += 1;
         body.insert(front + index_bytes, 0);
     });
     assert!(matches!(longer.1, Fault::Padding { what: "positions", .. }), "{longer:?}");
-    let shorter = templar(0, &|body| {
+    let shorter = signs(0, &|body| {
         body[1] -= 1;
         body.remove(front + index_bytes - 1);
     });
     assert!(matches!(shorter.1, Fault::Overrun { .. } | Fault::Padding { .. }), "{shorter:?}");
-    assert!(matches!(templar(0, &|body| body[1] = 127).1, Fault::Truncated(_)));
-    assert_eq!(templar(0, &|body| body[0] = 21), (0, Fault::Rice { what: "positions", found: 21 }));
-    let other = templar(0, &|body| body[0] += 1).1;
-    assert!(matches!(other, Fault::Rice { .. } | Fault::Padding { .. } | Fault::Position { .. }), "{other}");
+    assert!(matches!(signs(0, &|body| body[1] = 127).1, Fault::Truncated(_)));
+    let other = signs(0, &|body| body[0] += 1).1;
+    assert!(matches!(other, Fault::Golomb { .. } | Fault::Padding { .. } | Fault::Position { .. }), "{other}");
+    let parameter = signs(1, &|body| body[0] = 2);
+    assert_eq!(parameter, (0, Fault::Golomb { what: "positions", found: 2 }));
 }
 
 #[test]
 fn shapes_of_another_model_are_refused() {
-    let (_, settings, bytes) = small(Quantiser::Templar4);
+    let (_, settings, bytes) = small(Quantiser::BlockSign);
     let other = specs(&[&[16, 24], &[6], &[7, 3]]);
     let error = decode(&bytes, &other, &settings, &header()).unwrap_err();
     assert!(matches!(error, DecodeError::Tensor { fault: Fault::CodeBytes { .. }, .. }), "{error}");

@@ -165,26 +165,26 @@ fn the_bytes_are_frozen() {
     ];
     let frozen = [
         (
-            3234,
-            "3b160d1a3879a63dde011f65e1a53d5311becd1fc8199c651b4b1d7e576ab08f",
+            2729,
+            "7ef5f1b2d5af5ae9cc30555a06a61fc1f2546c4401d03000c1b7cb0f3eb91a14",
             "ce77019887a847a9e711de2f7537ce4d9072ed8fb1412def108255a57c9f4e68",
         ),
         (
-            3258,
-            "d8249fd80822ed6ace9271fb2b983773ad0c944abc70c68f4e4c9bfc491596a1",
+            3250,
+            "0adc022a636087a8ff8630a9fca44e5442041d0b3b62bbc3b480c8ca60a602f7",
             "eb54a6bc6b73ff798b3a2e647c8275852cb95c1a6f75fd25ddfc5885bc653817",
         ),
         (
-            2349,
-            "7cbdfb47f42ac18e321d927657776e98531876615acc1db46877dc76044490db",
+            2339,
+            "b002f2dec27227161b3d357f9fde09e799b3c03c5795a79413915d2d1a31a3b0",
             "0bb6102538ee5671f2adfbd16d2f4e1b192b0b0a3b38d07f4ee1e4d8e7d35031",
         ),
         (
-            3278,
-            "9e5fe99565fb2805a35a52e28d95c15bd17b63d9f145203f2b24f54abf5ab56d",
+            3281,
+            "ac0d0e5c74205ef0894335dafc9cfdb7c6b35b0212173edf8604aa58be14fc46",
             "560cc024d2624fd4cd1c7c98543917ef612c62876219e279e80b9e04a82a4e49",
         ),
-        (3214, "fbdee683ea8191dd7f272ae4de96d6d6cfb119dfd3d805a257d84b4d996e1a4d", ""),
+        (2756, "5e72f3e500ddd93fd9f61d35649baa43fbf39d0772939fc7403bf9eafd98b26a", ""),
     ];
     assert_eq!(found.each_ref().map(|(length, bytes, error)| (*length, bytes.as_str(), error.as_str())), frozen);
 }
@@ -239,12 +239,12 @@ fn extreme_magnitudes_round_trip() {
     }
 }
 
-/// On uniform position sets, k = 64 of 4096 costs 0.14838 bit a parameter in Rice and two-bit codes, and 0.13275 with
-/// one bit and a scale for a block. The header and the front of the tensor are a hundred bytes and left out here.
+/// On uniform position sets, k = 64 of 4096 costs 7.44 bits a position, and then a sign and a scale for a block, or codes by
+/// their entropy, here 1.45 bits. The header and the front of the tensor are a hundred bytes and left out.
 #[test]
 fn a_large_matrix_costs_what_was_promised() {
     let specs = specs(&[&[2048, 1024]]);
-    for (quantiser, promised) in [(Quantiser::Templar4, 0.14838), (Quantiser::BlockSign, 0.13305)] {
+    for (quantiser, promised) in [(Quantiser::Templar4, 0.1318), (Quantiser::BlockSign, 0.1320)] {
         let settings = settings(64, 64, quantiser, 0);
         let noise = random_delta(&specs, &settings, &header(), &[1; 32], 1.0).unwrap();
         let sum = inspect(&noise).unwrap().1.sum();
