@@ -359,9 +359,14 @@ impl<'a> Gaps<'a> {
     /// The next gap, or `None` where it is above `limit`.
     fn gap(&mut self, limit: u32) -> Option<u32> {
         let gap = self.reader.gap(self.code, limit)?;
-        self.count += 1;
-        self.sum += u64::from(gap);
+        self.saw(1, gap);
         Some(gap)
+    }
+
+    /// Counts gaps that were read.
+    fn saw(&mut self, count: usize, sum: u32) {
+        self.count += count as u64;
+        self.sum += u64::from(sum);
     }
 
     /// The fault at a gap that is none: `other` where there was one to read.
@@ -421,19 +426,6 @@ enum Codes<'a> {
     Coded(rans::Reader<'a>),
 }
 
-impl Codes<'_> {
-    fn next(&mut self) -> u8 {
-        match self {
-            Self::Signs { bytes, place } => {
-                let code = bytes[*place / 8] >> (*place % 8) & 1;
-                *place += 1;
-                code
-            }
-            Self::Coded(reader) => reader.next(),
-        }
-    }
-}
-
 /// One tensor's kept values, block after block in wire order, out of its body: what is decoded is never held. Whatever is
 /// not the one spelling of the values is refused on the way, with where in the bytes it is.
 pub(crate) struct Blocks<'a> {
@@ -477,32 +469,30 @@ impl<'a> Blocks<'a> {
     }
 
     /// Visits the position in its block, the code and the value of everything that is sent of the next block.
-    pub(crate) fn next(&mut self, mut visit: impl FnMut(u32, u8, f32)) -> Result<(), (usize, Fault)> {
-        let (whole, len) = (self.layout.is_whole(), self.layout.block_len() as u32);
-        let scale = self.block / self.layout.blocks_per_scale();
-        let values = self.levels.of_scale(scale);
-        let mut counts = [0u32; LEVELS];
-        let mut next = 0u32;
-        for _ in 0..self.layout.kept_per_block() {
-            let offset = if whole {
-                next
-            } else {
-                // The least that leaves no element: one more than the last position.
-                let gap = (len - next).checked_sub(1).and_then(|limit| self.positions.gap(limit));
-                let Some(gap) = gap else {
-                    return Err(self.positions.fault(Fault::Position { block: self.block, len: len as usize }));
+    #[inline]
+    pub(crate) fn next(&mut self, visit: impl FnMut(u32, u8, f32)) -> Result<(), (usize, Fault)> {
+        // The readers are copied so that their state stays in registers while a block is read.
+        let counts = match self.codes {
+            Codes::Signs { bytes, place } => {
+                let mut at = place;
+                let read = || {
+                    let code = bytes[at / 8] >> (at % 8) & 1;
+                    at += 1;
+                    code
                 };
-                next + gap
-            };
-            next = offset + 1;
-            let code = self.codes.next();
-            let place = usize::from(code & 3);
-            counts[place] += 1;
-            visit(offset, code, values[place]);
-        }
+                let counts = self.read_block(read, visit)?;
+                self.codes = Codes::Signs { bytes, place: at };
+                counts
+            }
+            Codes::Coded(mut reader) => {
+                let counts = self.read_block(|| reader.next(), visit)?;
+                self.codes = Codes::Coded(reader);
+                counts
+            }
+        };
         self.positions.check_end()?;
         let used = (0..LEVELS).fold(0, |used, code| used | u8::from(counts[code] > 0) << code);
-        if !self.levels.is_zero(scale) {
+        if !self.levels.is_zero(self.block / self.layout.blocks_per_scale()) {
             self.nonzero = true;
             self.used |= used;
         } else if used != 1 {
@@ -513,6 +503,44 @@ impl<'a> Blocks<'a> {
         }
         self.block += 1;
         Ok(())
+    }
+
+    /// Reads the positions of the next block, and a code for each, and counts the codes.
+    #[inline(always)]
+    fn read_block(
+        &mut self,
+        mut code: impl FnMut() -> u8,
+        mut visit: impl FnMut(u32, u8, f32),
+    ) -> Result<[u32; LEVELS], (usize, Fault)> {
+        let (whole, len, kept) = (self.layout.is_whole(), self.layout.block_len() as u32, self.layout.kept_per_block());
+        let values = self.levels.of_scale(self.block / self.layout.blocks_per_scale());
+        let (mut reader, golomb) = (self.positions.reader, self.positions.code);
+        let mut counts = [0u32; LEVELS];
+        let mut next = 0u32;
+        for _ in 0..kept {
+            let offset = if whole {
+                next
+            } else {
+                // The least that leaves no element: one more than the last position.
+                let gap = (len - next).checked_sub(1).and_then(|limit| reader.gap(golomb, limit));
+                let Some(gap) = gap else {
+                    self.positions.reader = reader;
+                    return Err(self.positions.fault(Fault::Position { block: self.block, len: len as usize }));
+                };
+                next + gap
+            };
+            next = offset + 1;
+            let code = code();
+            let place = usize::from(code & 3);
+            counts[place] += 1;
+            visit(offset, code, values[place]);
+        }
+        if !whole {
+            self.positions.reader = reader;
+            // All that lies before the last position and was not kept.
+            self.positions.saw(kept, next - kept as u32);
+        }
+        Ok(counts)
     }
 
     /// Visits the position in its block and the value of everything sent of the next block of a body that was checked.

@@ -41,19 +41,26 @@ fn starts(frequencies: [u16; CODES]) -> [u32; CODES] {
 /// Codes with these frequencies: the reader's first state, then 16-bit words in the order in which it takes them.
 pub(crate) fn encode(codes: &[u8], frequencies: [u16; CODES]) -> Vec<u8> {
     let starts = starts(frequencies);
-    let mut words: Vec<u16> = Vec::with_capacity(codes.len() / 8 + 2);
+    // ⌊2^64 ÷ f⌋ + 1: a division of a state by f as the upper half of a product, exact since state · f < 2^64. A code
+    // with f = 1 has none, and leaves its state whole.
+    let inverses = frequencies.map(|frequency| (u64::MAX / u64::from(frequency.max(1))).wrapping_add(1));
+    let mut words = vec![0u16; max_bytes(codes.len() as u64) as usize / 2 + 1];
+    let mut count = 0;
     let mut state = FIRST_STATE;
     for &code in codes.iter().rev() {
         let frequency = u32::from(frequencies[code as usize]);
-        if u64::from(state) >= u64::from(frequency) << (32 - FREQUENCY_BITS) {
-            words.push(state as u16);
-            state >>= 16;
-        }
-        state = ((state / frequency) << FREQUENCY_BITS) + state % frequency + starts[code as usize];
+        // The word counts only where it is taken off the state: no branch to mispredict.
+        let take = u64::from(state) >= u64::from(frequency) << (32 - FREQUENCY_BITS);
+        words[count] = state as u16;
+        count += usize::from(take);
+        state >>= 16 * u32::from(take);
+        let inverse = inverses[code as usize];
+        let quotient = if inverse == 0 { state } else { ((u128::from(state) * u128::from(inverse)) >> 64) as u32 };
+        state = (quotient << FREQUENCY_BITS) + (state - quotient * frequency) + starts[code as usize];
     }
-    let mut bytes = Vec::with_capacity(4 + 2 * words.len());
+    let mut bytes = Vec::with_capacity(4 + 2 * count);
     bytes.extend_from_slice(&state.to_le_bytes());
-    bytes.extend(words.iter().rev().flat_map(|word| word.to_le_bytes()));
+    bytes.extend(words[..count].iter().rev().flat_map(|word| word.to_le_bytes()));
     bytes
 }
 
@@ -64,6 +71,7 @@ pub(crate) const fn max_bytes(count: u64) -> u64 {
 }
 
 /// Reads codes from bytes; past the end it sees zeros, and [`Reader::is_finished`] tells.
+#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     state: u32,
     frequencies: [u32; CODES],
@@ -81,6 +89,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next code.
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> u8 {
         let slot = self.state & u32::from(FREQUENCY_SUM - 1);
         let code = (1..CODES).map(|code| u8::from(slot >= self.starts[code])).sum::<u8>();
