@@ -4,6 +4,7 @@
 //! holds the errors against the table, word for word; `…` in it stands for anything (hashes, keys, offsets). The inputs
 //! are the examples of `manifests/`, changed in one place.
 
+mod aggregate;
 mod blob;
 mod delta;
 mod entry;
@@ -103,6 +104,11 @@ fn records_are_refused() {
 #[test]
 fn deltas_are_refused() {
     check("Deltas", delta::attacks());
+}
+
+#[test]
+fn aggregates_are_refused() {
+    check("Aggregates", aggregate::attacks());
 }
 
 #[test]
