@@ -23,7 +23,7 @@ fn fastest<T>(mut call: impl FnMut() -> T) -> f64 {
 
 /// From positions and codes to bytes, and from bytes to checked values, of a tensor of 4096 × 2048 whose values are noise.
 #[test]
-#[ignore = "a measurement: cargo test --release -p templar -p templar-delta --lib -- --ignored --nocapture codec_table"]
+#[ignore = "a measurement: cargo test --release -p templar-delta --lib -- --ignored --nocapture codec_table"]
 fn codec_table() {
     let specs = specs(&[&[4096, 2048]]);
     println!("| k | quantiser | bits a value | encode, million values/s | decode, million values/s |");
