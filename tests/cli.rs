@@ -7,6 +7,7 @@ mod arguments;
 mod home;
 mod liars;
 mod network;
+mod origin;
 mod resume;
 mod tampering;
 mod validators;

@@ -105,8 +105,8 @@ fn closed_from_files(folder: &Folder) -> (RunState, ClosedWindow) {
         cut.contributions.iter().map(|entry| folder.signed_by_one(&entry.contribution.hash())).collect();
     let zero = contributions[0].payload().state_in;
     assert_eq!(folder.get::<State>(&zero.hash()).optimizer_steps, 0);
-    let pages = (dataset.training_tokens() - 1) / u64::from(genesis.model.sequence_length);
-    let state = RunState::new(Arc::new(genesis), payload::id_of(&start).into(), zero, pages).unwrap();
+    let tokens = dataset.training_tokens();
+    let state = RunState::new(Arc::new(genesis), payload::id_of(&start).into(), zero, tokens).unwrap();
     let closed = ClosedWindow {
         record: payload::id_of(&record).into(),
         inboxes: cut.inboxes.iter().map(|id| folder.signed_by_one(&id.hash())).collect(),

@@ -83,7 +83,7 @@ fn checkpoints() -> Vec<Attack> {
     let genesis = &example().genesis;
     let recipe = Recipe::new(genesis.id().into(), genesis.payload().clone()).unwrap();
     let mut blobs = MemoryBlobs::new();
-    let parameters = recipe.initial_parameters();
+    let parameters = recipe.initial_parameters(&blobs).unwrap();
     let Ok(checkpoint) =
         templar_train::tensors::checkpoint(recipe.run, WindowIndex(0), &recipe.tensors, &parameters, |bytes| {
             blobs.insert(bytes);

@@ -103,7 +103,7 @@ fn claims() -> Vec<Attack> {
     let example = example();
     let recipe = recipe();
     let evidence = Evidence::new(&recipe, example.dataset.payload(), &example.blobs).unwrap();
-    let parameters = recipe.initial_parameters();
+    let parameters = evidence.initial_parameters().unwrap();
     let judged = |contribution: &Contribution| {
         let states = States::default();
         let replayed =
@@ -132,7 +132,10 @@ fn claims() -> Vec<Attack> {
         };
         let state = MinerState::zero(parameters.len());
         let claim = Claim { contribution: honest, trace: &trace };
-        match replay(&recipe, &task, parameters.clone(), state, claim, &|page| evidence.page(page)).unwrap().verdict {
+        match replay(&recipe, &task, parameters.clone(), state, claim, &|page| evidence.page(task.window, page))
+            .unwrap()
+            .verdict
+        {
             Replay::Refused(refusal) => refusal.to_string(),
             other => panic!("{other:?}"),
         }

@@ -195,7 +195,9 @@ fn judging() -> Vec<Attack> {
         refused("score: says what only a record can", {
             score(&|s| s.entries[drawn].replay = Replay::Refused(Refusal::NotReplayed))
         }),
-        refused("score: a worse loss than its row", score(&|s| s.entries[1 - drawn].unassigned_before_nanonats /= 2)),
+        refused("score: worse losses than its row", {
+            score(&|s| s.entries.iter_mut().for_each(|entry| entry.unassigned_before_nanonats /= 2))
+        }),
         refused("score: a row that favours a friend", {
             score(&|s| {
                 s.row[0].weight_ppm -= 1;

@@ -223,6 +223,8 @@ fn the_specification_names_every_variant() {
         };
         expected.entry(union).or_default().insert(spelled);
     }
+    let initial = [r#"{"seed": hash}"#, r#"{"tensors": list of hashes of blobs}"#];
+    expected.insert("Initial", initial.map(str::to_owned).into());
     expected.insert("Registration", [r#"{"listed": list of keys}"#.to_owned()].into());
     for (union, variants) in expected {
         let documented: BTreeSet<String> = documented(union).into_keys().collect();

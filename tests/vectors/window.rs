@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use templar_audit::{Evidence, States, apply, audit_window, judge, replay_contribution};
-use templar_data::{PageReader, Split, bundled, page_count};
+use templar_data::{PageReader, Split, bundled};
 use templar_delta::{Header, random_delta};
 use templar_manifest::chain::Chain;
 use templar_manifest::trace::Leaf;
@@ -83,7 +83,7 @@ fn genesis(dataset: &Dataset) -> Genesis {
             tied_embeddings: true,
             sequence_length: 32,
         },
-        model_seed: Hash::of(b"templar example model"),
+        initial: Initial::Seed(Hash::of(b"templar example model")),
         tokenizer: dataset.tokenizer,
         dataset: payload::id_of(dataset).into(),
         inner: InnerSpec {
@@ -100,6 +100,14 @@ fn genesis(dataset: &Dataset) -> Genesis {
                 Segment { steps: 100, from_nanos: 3_000_000, to_nanos: 300_000, shape: SegmentShape::Cosine },
             ],
         },
+        context: vec![ContextSegment {
+            from_window: 50,
+            sequence_length: 64,
+            batch_sequences: 2,
+            micro_batch_sequences: 1,
+            rope_theta: 40_000,
+            rope_scaling: None,
+        }],
         compression: CompressionSpec {
             block_side: 64,
             top_k: 64,
@@ -113,10 +121,11 @@ fn genesis(dataset: &Dataset) -> Genesis {
                 OuterSegment { from_window: 40, learning_rate_ppm: 400_000 },
             ],
             max_contributions: 20,
+            null_windows: 0,
         },
         gauntlet: GauntletSpec {
             assigned_pages: 2,
-            unassigned_pages: 8,
+            unassigned_pages: 64,
             trial_step_ppm: 500_000,
             rating_decay_ppm: 250_000,
             held_out_pages: 4,
@@ -176,13 +185,14 @@ pub(crate) fn compute() -> Example {
     let dataset = Signed::sign(bundled::import_shakespeare(&mut blobs).unwrap(), &key("publisher"));
     let genesis = Signed::sign(genesis(dataset.payload()), &key("publisher"));
     let recipe = Recipe::new(genesis.id().into(), genesis.payload().clone()).unwrap();
-    let parameters = recipe.initial_parameters();
+    let parameters = recipe.initial_parameters(&blobs).unwrap();
     let start = checkpoint_of(recipe.run, WindowIndex(0), &recipe.tensors, &parameters);
     let zero = MinerState::zero(parameters.len());
     let Ok(zero) = zero.write(recipe.run, &recipe.tensors, |_| Ok::<(), Infallible>(()));
-    let pages = page_count(dataset.payload().training_tokens(), recipe.genesis.model.sequence_length);
     let (start_id, zero_id) = (payload::id_of(&start).into(), StateId::new(payload::id_of(&zero)));
-    let before = RunState::new(Arc::new(recipe.genesis.clone()), start_id, zero_id, pages).unwrap();
+    let before =
+        RunState::new(Arc::new(recipe.genesis.clone()), start_id, zero_id, dataset.payload().training_tokens())
+            .unwrap();
 
     let text = blobs.clone();
     let reader =

@@ -20,10 +20,10 @@ pub struct Applied {
     pub stepped: Stepped,
 }
 
-/// Mean loss of `parameters` on the held-out pages, in 1e-9 nats.
-pub fn held_out_loss(evidence: &Evidence<'_>, parameters: &[f32]) -> Result<u64, EvidenceError> {
-    let pages = evidence.held_out_pages()?;
-    evaluate(&mut evidence.recipe.model(), parameters, &pages)
+/// Mean loss of `parameters` on the held-out pages, in 1e-9 nats, in the context of a window.
+pub fn held_out_loss(evidence: &Evidence<'_>, window: WindowIndex, parameters: &[f32]) -> Result<u64, EvidenceError> {
+    let pages = evidence.held_out_pages(window)?;
+    evaluate(&mut evidence.recipe.model(window), parameters, &pages)
         .map_err(|error| EvidenceError::Broken(format!("held-out loss: {}", chain(&error))))
 }
 
@@ -57,7 +57,7 @@ pub fn apply(
         aggregate: BlobId::of(&aggregate),
         aggregate_bytes: aggregate.len() as u64,
         checkpoint: payload::id_of(&checkpoint).into(),
-        held_out_loss_nanonats: held_out_loss(evidence, &parameters)?,
+        held_out_loss_nanonats: held_out_loss(evidence, window, &parameters)?,
     };
     Ok(Applied { parameters, checkpoint, aggregate, stepped })
 }

@@ -1,9 +1,11 @@
 //! What a recomputation reads from: the recipe, the dataset, and blobs by hash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use templar_data::{PageError, PageReader, Split};
-use templar_manifest::{Checkpoint, CheckpointId, Dataset, Hash, MAX_PAYLOAD_BYTES, Payload, State, StateId, payload};
+use templar_manifest::{
+    Checkpoint, CheckpointId, Dataset, Hash, MAX_PAYLOAD_BYTES, Payload, State, StateId, WindowIndex, payload,
+};
 use templar_store::{BlobSource, ReadError};
 use templar_train::tensors::{LoadError, read_parameters};
 use templar_train::{MinerState, Recipe, TrainError};
@@ -70,6 +72,12 @@ pub struct Evidence<'a> {
     pub recipe: &'a Recipe,
     /// Blobs by hash.
     pub blobs: &'a dyn BlobSource,
+    pages: Vec<Pages<'a>>,
+}
+
+/// The pages of one sequence length.
+struct Pages<'a> {
+    length: u32,
     training: PageReader<'a>,
     validation: PageReader<'a>,
 }
@@ -77,26 +85,37 @@ pub struct Evidence<'a> {
 impl<'a> Evidence<'a> {
     /// Evidence of the run of `recipe` on `dataset`, from `blobs`. Reads nothing yet.
     pub fn new(recipe: &'a Recipe, dataset: &'a Dataset, blobs: &'a dyn BlobSource) -> Result<Self, EvidenceError> {
-        let length = recipe.genesis.model.sequence_length;
-        let reader =
-            |split| PageReader::new(blobs, dataset, split, length).map_err(|error| EvidenceError::page(&error));
-        Ok(Self { recipe, blobs, training: reader(Split::Training)?, validation: reader(Split::Validation)? })
+        let lengths: BTreeSet<u32> = recipe.genesis.contexts().map(|context| context.sequence_length).collect();
+        let pages = |length| {
+            let reader = |split| PageReader::new(blobs, dataset, split, length);
+            Ok(Pages { length, training: reader(Split::Training)?, validation: reader(Split::Validation)? })
+        };
+        let pages: Result<_, PageError> = lengths.into_iter().map(pages).collect();
+        Ok(Self { recipe, blobs, pages: pages.map_err(|error| EvidenceError::page(&error))? })
     }
 
-    /// A page to train on.
-    pub fn page(&self, page: u64) -> Result<Vec<u32>, PageError> {
-        self.training.read(page)
+    /// The pages of a window's sequence length.
+    fn of(&self, window: WindowIndex) -> &Pages<'a> {
+        let length = self.recipe.genesis.context_at(window.0).sequence_length;
+        self.pages.iter().find(|pages| pages.length == length).expect("every length of the run has its pages")
     }
 
-    /// Pages to train on.
-    pub fn pages(&self, pages: &[u64]) -> Result<Vec<Vec<u32>>, EvidenceError> {
-        pages.iter().map(|&page| self.training.read(page).map_err(|error| EvidenceError::page(&error))).collect()
+    /// A page to train on in a window.
+    pub fn page(&self, window: WindowIndex, page: u64) -> Result<Vec<u32>, PageError> {
+        self.of(window).training.read(page)
     }
 
-    /// The held-out pages on which records state the loss: the first ones, as many as genesis says or there are.
-    pub fn held_out_pages(&self) -> Result<Vec<Vec<u32>>, EvidenceError> {
-        let count = u64::from(self.recipe.genesis.gauntlet.held_out_pages).min(self.validation.page_count());
-        (0..count).map(|page| self.validation.read(page).map_err(|error| EvidenceError::page(&error))).collect()
+    /// Pages to train on in a window.
+    pub fn pages(&self, window: WindowIndex, pages: &[u64]) -> Result<Vec<Vec<u32>>, EvidenceError> {
+        pages.iter().map(|&page| self.page(window, page).map_err(|error| EvidenceError::page(&error))).collect()
+    }
+
+    /// The held-out pages on which the record of a window states the loss: the first ones, as many as genesis says or there
+    /// are.
+    pub fn held_out_pages(&self, window: WindowIndex) -> Result<Vec<Vec<u32>>, EvidenceError> {
+        let pages = &self.of(window).validation;
+        let count = u64::from(self.recipe.genesis.gauntlet.held_out_pages).min(pages.page_count());
+        (0..count).map(|page| pages.read(page).map_err(|error| EvidenceError::page(&error))).collect()
     }
 
     /// The bytes of a blob that is named as `what`.
@@ -109,6 +128,12 @@ impl<'a> Evidence<'a> {
         let what = format!("{} manifest", T::KIND);
         let bytes = self.blob(&what, id, MAX_PAYLOAD_BYTES as u64)?;
         payload::decode(&bytes).map_err(|error| EvidenceError::Broken(format!("{what} {id}: {error}")))
+    }
+
+    /// The parameters that the run starts from, as genesis says.
+    pub fn initial_parameters(&self) -> Result<Vec<f32>, EvidenceError> {
+        let read = self.recipe.initial_parameters(self.blobs);
+        read.map_err(|error| EvidenceError::load("first checkpoint", &error))
     }
 
     /// The parameters of a checkpoint.

@@ -68,7 +68,7 @@ pub fn replay_contribution(
         slot.ok_or_else(|| EvidenceError::Broken(format!("miner {} has no slot", contribution.miner)))?.to_vec();
     let task = Task { window: contribution.window, miner: contribution.miner, pages, steps: contribution.steps };
     let claim = Claim { contribution, trace: &trace };
-    replay(evidence.recipe, &task, parameters.to_vec(), state, claim, &|page| evidence.page(page))
+    replay(evidence.recipe, &task, parameters.to_vec(), state, claim, &|page| evidence.page(contribution.window, page))
         .map_err(|error| EvidenceError::train(&error))
 }
 
@@ -82,12 +82,12 @@ pub fn judge(
     mut replay: impl FnMut(&Contribution) -> Result<Replay, EvidenceError>,
 ) -> Result<Vec<ScoreEntry>, EvidenceError> {
     let recipe = evidence.recipe;
-    let mut model = recipe.model();
+    let mut model = recipe.model(plan.window);
     let mut loss = |parameters: &[f32], pages: &[Vec<u32>]| {
         evaluate(&mut model, parameters, pages)
             .map_err(|error| EvidenceError::Broken(format!("evaluation: {}", chain(&error))))
     };
-    let unassigned = evidence.pages(&plan.unassigned)?;
+    let unassigned = evidence.pages(plan.window, &plan.unassigned)?;
     let unassigned_before = loss(parameters, &unassigned)?;
     let mut entries = Vec::new();
     for signed in contributions {
@@ -112,7 +112,7 @@ pub fn judge(
         };
         let tried = delta.and_then(|delta| trial(recipe, contribution.window.0, &delta, parameters).ok());
         if let Some(tried) = tried {
-            let assigned = evidence.pages(assigned_pages(plan, &contribution.miner))?;
+            let assigned = evidence.pages(plan.window, assigned_pages(plan, &contribution.miner))?;
             entry.assigned_before_nanonats = loss(parameters, &assigned)?;
             entry.assigned_after_nanonats = loss(&tried, &assigned)?;
             entry.unassigned_before_nanonats = unassigned_before;

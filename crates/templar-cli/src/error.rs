@@ -12,7 +12,7 @@ use serde_json::json;
 use templar_audit::EvidenceError;
 use templar_data::{ImportError, PageError, SampleError};
 use templar_model::generate::GenerateError;
-use templar_model::hf::ExportError;
+use templar_model::hf::{self, ExportError};
 use templar_net::{FetchError, TicketError};
 use templar_node::access::AccessError;
 use templar_node::configure::ConfigureError;
@@ -20,11 +20,13 @@ use templar_node::context::RunError;
 use templar_node::demo::DemoError;
 use templar_node::driver::DriverError;
 use templar_node::exchange::ExchangeError;
+use templar_node::folder::FolderError;
 use templar_node::home::HomeError;
 use templar_node::journal::JournalError;
 use templar_node::replica::{ReplicaError, SubmitError};
 use templar_node::workbench::WorkError;
 use templar_store::{ListError, OpenError, PutError, ReadError, SyncError};
+use templar_train::tensors::LoadError;
 
 use crate::printer::{Printer, Tone};
 
@@ -164,6 +166,7 @@ meanings! {
     ExportError => export;
     GenerateError => generate;
     FetchError => fetch;
+    FolderError => folder;
     HomeError => home;
     ImportError => import;
     JournalError => journal;
@@ -226,6 +229,8 @@ fn run(error: &RunError) -> Meaning {
         RunError::None => hint(Code::NotFound, "`templar run new NAME --dataset D` makes one"),
         RunError::Read { source, .. } => read(source),
         RunError::Decode { .. } | RunError::Journal { .. } => plain(Code::Verification),
+        RunError::Load(LoadError::Read { source, .. }) => read(source),
+        RunError::Load(_) => plain(Code::Verification),
         RunError::Put(error) => put(error),
         RunError::Configure(error) => configure(error),
         RunError::Recipe(_) | RunError::Genesis(_) => plain(Code::Failed),
@@ -238,10 +243,21 @@ fn configure(error: &ConfigureError) -> Meaning {
         ConfigureError::Size { .. } | ConfigureError::Form(_) | ConfigureError::Value(_) => plain(Code::Usage),
         ConfigureError::Key { .. } => hint(Code::Usage, "`templar run new` and `templar run show` print every key"),
         ConfigureError::Vocabulary { .. } | ConfigureError::NothingHeldOut(_) => plain(Code::Failed),
-        ConfigureError::DatasetTooSmall { .. } => {
-            hint(Code::Failed, "use more text, or lower inner.steps, inner.batch_sequences or model.sequence_length")
-        }
+        ConfigureError::DatasetTooSmall { .. } => hint(
+            Code::Failed,
+            "use more text, or lower inner.steps, or the batch or sequence length of model, inner or context",
+        ),
         ConfigureError::Model(_) | ConfigureError::Recipe(_) => plain(Code::Usage),
+    }
+}
+
+fn folder(error: &FolderError) -> Meaning {
+    match error {
+        FolderError::Tokenizer { source, .. } | FolderError::Model(hf::ImportError::Io { source, .. }) => io(source),
+        FolderError::OtherTokenizer { .. } => {
+            hint(Code::Failed, "import the text again with --tokenizer DIR/tokenizer.json, and train on that dataset")
+        }
+        FolderError::Model(_) | FolderError::Layout(_) | FolderError::TokenizerTooLong(_) => plain(Code::Failed),
     }
 }
 

@@ -90,6 +90,7 @@ fn nature(kind: Kind, field: &str) -> Option<Nature> {
         "tokenizer" => Nature::Tokenizer,
         "delta" => Nature::Delta,
         "trace" => Nature::Trace,
+        "tensors" if kind == Kind::Genesis => Nature::Tensor,
         "blob" if kind == Kind::Dataset => Nature::Shard,
         "blob" => Nature::Tensor,
         _ => return None,
@@ -176,6 +177,8 @@ mod tests {
         let shard = json!({"training": [{"blob": hash("b"), "tokens": 3}]});
         assert_eq!(links(Kind::Dataset, &shard)[0].nature, Nature::Shard);
         assert_eq!(links(Kind::State, &shard)[0].nature, Nature::Tensor);
+        let start = json!({"initial": {"tensors": [hash("t")]}});
+        assert_eq!(links(Kind::Genesis, &start)[0].field, "initial.tensors[0]");
     }
 
     #[test]

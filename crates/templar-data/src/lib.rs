@@ -23,7 +23,7 @@ mod tokenizer;
 mod verify;
 
 pub use import::{ImportError, ImportOptions, import};
-pub use page::{PageError, PageReader, Split, batch, page_count, read_page};
+pub use page::{PageError, PageReader, Split, batch, read_page};
 pub use shard::{MAX_SHARD_BYTES, ShardSink, SinkError};
 pub use tokenizer::{END_TOKENS, MAX_TOKENIZER_BYTES, MAX_VOCABULARY, Tokenizer, TokenizerError};
 pub use verify::{Fault, SampleError, Verification, sample, verify};

@@ -8,7 +8,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use templar_manifest::{BlobId, Dataset, Payload, Shard};
+use templar_manifest::{BlobId, Dataset, Payload, Shard, page_count};
 use templar_store::{BlobSource, ReadError};
 
 use crate::shard::{MAX_SHARD_BYTES, decode_tokens};
@@ -93,11 +93,6 @@ pub enum PageError {
         /// The vocabulary's size.
         vocab_size: u32,
     },
-}
-
-/// Pages in a stream of `tokens` tokens. A `sequence_length` of 0 makes none.
-pub fn page_count(tokens: u64, sequence_length: u32) -> u64 {
-    tokens.saturating_sub(1).checked_div(u64::from(sequence_length)).unwrap_or(0)
 }
 
 /// The pages that inner step `step` (from 0) of a window takes: `[step · batch_pages, (step + 1) · batch_pages)` of the

@@ -1,8 +1,8 @@
 //! Pages across shards against a flat copy of the stream, and stored datasets that are not what they claim to be.
 
 use proptest::prelude::*;
-use templar_data::{Fault, PageError, PageReader, ShardSink, Split, batch, bundled, page_count, read_page, verify};
-use templar_manifest::{BlobId, Dataset, HeldOut, Shard};
+use templar_data::{Fault, PageError, PageReader, ShardSink, Split, batch, bundled, read_page, verify};
+use templar_manifest::{BlobId, Dataset, HeldOut, Shard, page_count};
 use templar_store::MemoryBlobs;
 
 /// A dataset over `tokens`, all of them to train on, in shards of `shard_tokens`.

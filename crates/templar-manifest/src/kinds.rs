@@ -11,10 +11,10 @@ mod window;
 pub use audit::{Audit, AuditEntry, AuditVerdict};
 pub use checkpoint::{Checkpoint, State, TensorBlob};
 pub use commit::{Contribution, Cut, CutEntry, Inbox};
-pub use dataset::{Dataset, HeldOut, Shard};
+pub use dataset::{Dataset, HeldOut, Shard, page_count};
 pub use genesis::{
-    CompressionSpec, Deadlines, EmissionSpec, GauntletSpec, Genesis, InnerSpec, OuterSegment, OuterSpec, Registration,
-    ReplaySpec, Segment, SegmentShape, ValidatorSpec,
+    CompressionSpec, ContextSegment, Deadlines, EmissionSpec, GauntletSpec, Genesis, Initial, InnerSpec, OuterSegment,
+    OuterSpec, Registration, ReplaySpec, Segment, SegmentShape, ValidatorSpec,
 };
 pub use score::{Refusal, Replay, Score, ScoreEntry, Weight};
 pub use window::{Mint, MintKind, Outcome, Reveal, Verdict, Window};

@@ -9,12 +9,13 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use templar_data::{PageReader, Split, bundled};
+use templar_audit::{Evidence, held_out_loss};
+use templar_data::bundled;
 use templar_manifest::trace::Leaf;
-use templar_manifest::{DatasetId, Hash, PublicKey, RunId, ValidatorSpec, WindowIndex};
-use templar_node::configure::{RunPlan, configure};
+use templar_manifest::{DatasetId, Hash, PublicKey, RunId, ValidatorSpec, WindowIndex, page_count};
+use templar_node::configure::{Origin, RunPlan, configure};
 use templar_store::MemoryBlobs;
-use templar_train::{MinerState, Recipe, Task, Watch, WindowRun, evaluate, outer_step, run_window};
+use templar_train::{MinerState, Recipe, Task, Watch, WindowRun, nats, outer_step, run_window};
 
 struct Quiet;
 
@@ -41,7 +42,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let keys: Vec<PublicKey> = (0..miners).map(|index| PublicKey::from_bytes([index; 32])).collect();
     let plan = RunPlan {
         name: "local".to_owned(),
-        size,
         dataset_id: DatasetId::default(),
         dataset: &dataset,
         validators: vec![ValidatorSpec {
@@ -50,41 +50,39 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             chain_anchor: Hash::default(),
         }],
         miners: keys.clone(),
-        model_seed: Hash::of(b"local"),
+        origin: Origin::Drawn { size, seed: Hash::of(b"local") },
     };
     let recipe = Recipe::new(RunId::default(), configure(&plan, &settings)?)?;
-    let (length, inner) = (recipe.genesis.model.sequence_length, &recipe.genesis.inner);
-    let training = PageReader::new(&blobs, &dataset, Split::Training, length)?;
-    let validation = PageReader::new(&blobs, &dataset, Split::Validation, length)?;
-    let count = u64::from(recipe.genesis.gauntlet.held_out_pages).min(validation.page_count());
-    let held_out: Vec<_> = (0..count).map(|page| validation.read(page)).collect::<Result<_, _>>()?;
-    let loss = |parameters: &[f32]| evaluate(&mut recipe.model(), parameters, &held_out).map(|loss| loss as f64 / 1e9);
+    let steps = recipe.genesis.inner.steps;
+    let evidence = Evidence::new(&recipe, &dataset, &blobs)?;
+    let loss = |window, parameters: &[f32]| held_out_loss(&evidence, window, parameters).map(nats);
 
-    let mut parameters = recipe.initial_parameters();
+    let mut parameters = recipe.initial_parameters(&blobs)?;
     let mut states = vec![MinerState::zero(parameters.len()); keys.len()];
-    println!("{} parameters, {} pages, held-out {:.4}", parameters.len(), training.page_count(), loss(&parameters)?);
-    for window in 0..windows {
+    println!("{} parameters, held-out {:.4}", parameters.len(), loss(WindowIndex(0), &parameters)?);
+    for window in (0..windows).map(WindowIndex) {
         let started = Instant::now();
         let mut deltas = Vec::new();
         let mut bytes = 0;
         for (index, (miner, state)) in keys.iter().zip(&mut states).enumerate() {
-            let slot = recipe.genesis.pages_per_slot();
-            let first = (window * keys.len() as u64 + index as u64) * slot;
-            let pages = (first..first + slot).map(|page| page * 1_009 % training.page_count()).collect();
-            let task = Task { window: WindowIndex(window), miner: *miner, pages, steps: inner.steps };
+            let slot = recipe.genesis.pages_per_slot(window.0);
+            let count = page_count(dataset.training_tokens(), recipe.genesis.context_at(window.0).sequence_length);
+            let first = (window.0 * keys.len() as u64 + index as u64) * slot;
+            let pages = (first..first + slot).map(|page| page * 1_009 % count).collect();
+            let task = Task { window, miner: *miner, pages, steps };
             let run = WindowRun::new(&recipe, &task, parameters.clone(), state.clone())?;
-            let result = run_window(run, &|page| training.read(page), &mut Quiet)?.ok_or("stopped")?;
+            let result = run_window(run, &|page| evidence.page(window, page), &mut Quiet)?.ok_or("stopped")?;
             let contribution = result.contribution(&recipe, None, MinerState::zero_id(recipe.run, &recipe.tensors));
             deltas.push(recipe.decode_delta(&contribution, &result.delta)?);
             bytes = result.delta.len();
             *state = result.state;
         }
         let seconds = started.elapsed().as_secs_f64();
-        let aggregate = outer_step(&recipe, WindowIndex(window), &deltas, &mut parameters)?.into_bytes().len();
-        let tokens = keys.len() as u64 * u64::from(inner.steps) * recipe.step_tokens();
+        let aggregate = outer_step(&recipe, window, &deltas, &mut parameters)?.into_bytes().len();
+        let tokens = keys.len() as u64 * u64::from(steps) * recipe.step_tokens(window);
         println!(
             "window {window} | held-out {:.4} | {bytes} bytes a delta, {:.0}x | {aggregate} bytes merged | {:.1}k tok/s | {seconds:.2} s",
-            loss(&parameters)?,
+            loss(window, &parameters)?,
             parameters.len() as f64 * 4.0 / bytes as f64,
             tokens as f64 / seconds / 1e3,
         );

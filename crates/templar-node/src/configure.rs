@@ -5,8 +5,9 @@
 
 use serde_json::Value;
 use templar_manifest::{
-    CompressionSpec, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash, InnerSpec, OuterSegment,
-    OuterSpec, Payload as _, PublicKey, Registration, ReplaySpec, RunId, Segment, SegmentShape, ValidatorSpec,
+    BlobId, CompressionSpec, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash, Initial,
+    InnerSpec, ModelSpec, OuterSegment, OuterSpec, Payload as _, PublicKey, Registration, ReplaySpec, RunId, Segment,
+    SegmentShape, TensorSpec, ValidatorSpec, page_count,
 };
 use templar_model::{ConfigError, sizes};
 use templar_train::{Recipe, RecipeError};
@@ -54,7 +55,7 @@ pub enum ConfigureError {
         /// Tokens of a page.
         length: u32,
         /// Pages that one window of all slots takes.
-        needed: u64,
+        needed: u128,
     },
     /// The dataset has no held-out page.
     #[error("the dataset has {0} held-out tokens, which is less than one page")]
@@ -76,8 +77,6 @@ fn nearest_hint(nearest: &Option<String>) -> String {
 pub struct RunPlan<'a> {
     /// Its name.
     pub name: String,
-    /// A name of [`sizes`].
-    pub size: String,
     /// What is trained on.
     pub dataset_id: DatasetId,
     /// The same, decoded.
@@ -86,8 +85,27 @@ pub struct RunPlan<'a> {
     pub validators: Vec<ValidatorSpec>,
     /// Who may contribute.
     pub miners: Vec<PublicKey>,
-    /// From which the first checkpoint is drawn.
-    pub model_seed: Hash,
+    /// The model, and its first parameters.
+    pub origin: Origin,
+}
+
+/// The model that a run trains, and where its first parameters come from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// A size of the table, its parameters drawn.
+    Drawn {
+        /// A name of [`sizes`].
+        size: String,
+        /// From which they are drawn.
+        seed: Hash,
+    },
+    /// A model that was trained before.
+    Trained {
+        /// Its sizes.
+        model: ModelSpec,
+        /// The blob of each tensor, in the model's order.
+        tensors: Vec<BlobId>,
+    },
 }
 
 /// The name nearest to `text` among `known`, if any is near.
@@ -123,6 +141,17 @@ fn dial(size: &str) -> Dial {
     }
 }
 
+/// The largest size that has no more parameters than `model`, with the same vocabulary; else the smallest.
+fn nearest_size(model: &ModelSpec) -> Result<&'static str, ConfigureError> {
+    let count = |model: &ModelSpec| -> Result<usize, ConfigError> {
+        Ok(templar_model::tensors(model)?.iter().map(TensorSpec::elements).sum())
+    };
+    let parameters = count(model)?;
+    let fits = |size: &&sizes::Size| count(&size.spec(model.vocab_size)).is_ok_and(|size| size <= parameters);
+    let size = sizes::SIZES.iter().rev().find(fits).unwrap_or(&sizes::SIZES[0]);
+    Ok(size.name)
+}
+
 /// The genesis of a size, with `settings` (`key=value`) on top, checked whole.
 pub fn configure(plan: &RunPlan<'_>, settings: &[String]) -> Result<Genesis, ConfigureError> {
     let genesis = override_with(&from_size(plan)?, settings)?;
@@ -132,12 +161,19 @@ pub fn configure(plan: &RunPlan<'_>, settings: &[String]) -> Result<Genesis, Con
 
 /// The genesis that a size gives.
 fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
-    let model = sizes::preset(&plan.size, plan.dataset.vocab_size).ok_or_else(|| ConfigureError::Size {
-        found: plan.size.clone(),
-        nearest: nearest(&plan.size, sizes::names()),
-        known: sizes::names().collect::<Vec<_>>().join(", "),
-    })?;
-    let dial = dial(&plan.size);
+    let (model, initial, dial) = match &plan.origin {
+        Origin::Drawn { size, seed } => {
+            let model = sizes::preset(size, plan.dataset.vocab_size).ok_or_else(|| ConfigureError::Size {
+                found: size.clone(),
+                nearest: nearest(size, sizes::names()),
+                known: sizes::names().collect::<Vec<_>>().join(", "),
+            })?;
+            (model, Initial::Seed(*seed), dial(size))
+        }
+        Origin::Trained { model, tensors } => {
+            (model.clone(), Initial::Tensors(tensors.clone()), dial(nearest_size(model)?))
+        }
+    };
     let mut validators = plan.validators.clone();
     validators.sort_by_key(|validator| validator.key);
     let mut miners = plan.miners.clone();
@@ -146,7 +182,7 @@ fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
         name: plan.name.clone(),
         arithmetic: "f32/1".to_owned(),
         model,
-        model_seed: plan.model_seed,
+        initial,
         tokenizer: plan.dataset.tokenizer,
         dataset: plan.dataset_id,
         inner: InnerSpec {
@@ -173,6 +209,7 @@ fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
                 },
             ],
         },
+        context: Vec::new(),
         compression: CompressionSpec {
             block_side: 64,
             top_k: dial.top_k,
@@ -183,6 +220,7 @@ fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
             rule: "mean-of-senders".to_owned(),
             schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
             max_contributions: 20,
+            null_windows: 0,
         },
         gauntlet: GauntletSpec {
             assigned_pages: 2,
@@ -207,14 +245,17 @@ fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
     })
 }
 
-/// All paths of a value: `inner.steps`, and those of objects on the way.
+/// All paths of a value: `inner.steps`, those of objects on the way, and those inside lists, `outer.schedule.0.from_window`.
 fn paths(value: &Value, prefix: &str, found: &mut Vec<String>) {
-    if let Value::Object(map) = value {
-        for (key, value) in map {
-            let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-            found.push(path.clone());
-            paths(value, &path, found);
-        }
+    let inner: Vec<(String, &Value)> = match value {
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), value)).collect(),
+        Value::Array(list) => list.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect(),
+        _ => return,
+    };
+    for (key, value) in inner {
+        let path = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+        found.push(path.clone());
+        paths(value, &path, found);
     }
 }
 
@@ -254,14 +295,51 @@ pub fn check(genesis: &Genesis, dataset: &Dataset) -> Result<(), ConfigureError>
         return Err(ConfigureError::Vocabulary { model, dataset });
     }
     Recipe::new(RunId::default(), genesis.clone())?;
-    let length = genesis.model.sequence_length;
-    let needed = genesis.pages_per_slot() * genesis.miners().len() as u64;
-    let found = templar_data::page_count(dataset.training_tokens(), length);
-    if found < needed {
-        return Err(ConfigureError::DatasetTooSmall { found, length, needed });
-    }
-    if templar_data::page_count(dataset.validation_tokens(), length) == 0 {
-        return Err(ConfigureError::NothingHeldOut(dataset.validation_tokens()));
+    for context in genesis.contexts() {
+        let length = context.sequence_length;
+        let needed = u128::from(genesis.pages_per_slot(context.from_window)) * genesis.miners().len() as u128;
+        let found = page_count(dataset.training_tokens(), length);
+        if u128::from(found) < needed {
+            return Err(ConfigureError::DatasetTooSmall { found, length, needed });
+        }
+        if page_count(dataset.validation_tokens(), length) == 0 {
+            return Err(ConfigureError::NothingHeldOut(dataset.validation_tokens()));
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use templar_data::bundled;
+    use templar_store::MemoryBlobs;
+
+    use super::*;
+
+    #[test]
+    fn a_trained_model_takes_the_dial_of_its_size_and_needs_the_vocabulary_of_the_tokens() {
+        let dataset = bundled::import_shakespeare(&mut MemoryBlobs::new()).unwrap();
+        let plan = |vocab_size, tensors| {
+            let model = ModelSpec { hidden_size: 384, ..sizes::preset("small", vocab_size).unwrap() };
+            RunPlan {
+                name: "test".to_owned(),
+                dataset_id: DatasetId::default(),
+                dataset: &dataset,
+                validators: vec![ValidatorSpec {
+                    key: PublicKey::from_bytes([1; 32]),
+                    stake: 1,
+                    chain_anchor: Hash::default(),
+                }],
+                miners: vec![PublicKey::from_bytes([2; 32])],
+                origin: Origin::Trained { model, tensors: vec![BlobId::default(); tensors] },
+            }
+        };
+        let tensors = 6 * 9 + 2;
+        let genesis = configure(&plan(dataset.vocab_size, tensors), &[]).unwrap();
+        assert_eq!((genesis.model.hidden_size, genesis.inner.batch_sequences), (384, dial("small").batch));
+        let found = configure(&plan(dataset.vocab_size + 1, tensors), &[]);
+        assert!(matches!(found, Err(ConfigureError::Vocabulary { .. })), "{found:?}");
+        let found = configure(&plan(dataset.vocab_size, tensors - 1), &[]);
+        assert!(matches!(found, Err(ConfigureError::Recipe(RecipeError::Initial { .. }))), "{found:?}");
+    }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use templar_data::{Split, page_count};
 use templar_manifest::{
-    CheckpointId, Dataset, Genesis, Hash, MAX_PAYLOAD_BYTES, Payload, PublicKey, RunId, StateId, WindowIndex, payload,
+    CheckpointId, Dataset, Genesis, Hash, Initial, MAX_PAYLOAD_BYTES, Payload, PublicKey, RunId, StateId, WindowIndex,
+    payload,
 };
 use templar_protocol::{Entry, GenesisError, Input, Node, RunState};
 use templar_store::{BlobSource, PutError, ReadError};
+use templar_train::tensors::LoadError;
 use templar_train::{MinerState, Recipe, RecipeError, tensors};
 
 use crate::configure::{self, ConfigureError};
@@ -56,6 +57,9 @@ pub enum RunError {
     /// The store.
     #[error("a blob cannot be kept")]
     Put(#[from] PutError),
+    /// The tensors that genesis starts from.
+    #[error("the model that the run starts from cannot be loaded")]
+    Load(#[from] LoadError),
     /// Genesis cannot be trained.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
@@ -105,15 +109,17 @@ pub fn read_manifest<T: Payload>(blobs: &dyn BlobSource, id: &Hash) -> Result<T,
 }
 
 impl RunContext {
-    /// Sets up a run whose genesis and dataset manifest can be read: the first checkpoint is drawn and kept, and the
-    /// home gets a place for the journal.
+    /// Sets up a run whose genesis and dataset manifest can be read, and the tensors that genesis starts from if it names
+    /// any: the first checkpoint is made and kept, and the home gets a place for the journal.
     pub fn create(home: &Home, blobs: &dyn BlobSource, put: Put<'_>, run: RunId) -> Result<Self, RunError> {
         let genesis: Genesis = read_manifest(blobs, &run.hash())?;
         let dataset: Dataset = read_manifest(blobs, &genesis.dataset.hash())?;
         configure::check(&genesis, &dataset)?;
         let recipe = Recipe::new(run, genesis)?;
-        let parameters = recipe.initial_parameters();
-        let keep = |bytes| put(bytes).map(|_| ());
+        let parameters = recipe.initial_parameters(blobs)?;
+        // Those that genesis names are here, or they would not have been read.
+        let drawn = matches!(recipe.genesis.initial, Initial::Seed(_));
+        let keep = |bytes| if drawn { put(bytes).map(|_| ()) } else { Ok(()) };
         let checkpoint = tensors::checkpoint(run, WindowIndex(0), &recipe.tensors, &parameters, keep)?;
         let start = Start {
             checkpoint: put(payload::encode(&checkpoint))?.into(),
@@ -143,9 +149,8 @@ impl RunContext {
 
     /// The state before the first window.
     pub fn first_state(&self) -> Result<RunState, RunError> {
-        let length = self.genesis.model.sequence_length;
-        let pages = page_count(Split::Training.tokens(&self.dataset), length);
-        Ok(RunState::new(self.genesis.clone(), self.start.checkpoint, self.start.zero_state, pages)?)
+        let tokens = self.dataset.training_tokens();
+        Ok(RunState::new(self.genesis.clone(), self.start.checkpoint, self.start.zero_state, tokens)?)
     }
 
     /// The protocol's node, folded from the entries of a journal. `me` is the key it acts with.

@@ -13,12 +13,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use templar_data::bundled;
 use templar_manifest::chain::Chain;
-use templar_manifest::{CheckpointId, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, payload};
+use templar_manifest::{
+    Checkpoint, CheckpointId, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, WindowIndex, payload,
+};
 use templar_model::generate::{GenerateError, Sampling, generate};
 
 use crate::access::{Access, AccessError};
-use crate::configure::{ConfigureError, RunPlan, configure};
-use crate::context::{RunContext, RunError};
+use crate::configure::{ConfigureError, Origin, RunPlan, configure};
+use crate::context::{RunContext, RunError, read_manifest};
 use crate::event::Event;
 use crate::home::{Home, HomeError};
 
@@ -272,12 +274,11 @@ impl Stage {
         let dataset_id = put(payload::encode(&dataset)).map_err(RunError::from)?.into();
         let plan = RunPlan {
             name: run_name.to_owned(),
-            size: config.size.clone(),
             dataset_id,
             dataset: &dataset,
             validators,
             miners,
-            model_seed: Hash::of(config.seed.as_bytes()),
+            origin: Origin::Drawn { size: config.size.clone(), seed: Hash::of(config.seed.as_bytes()) },
         };
         let mut settings: Vec<String> = SETTINGS.iter().map(ToString::to_string).collect();
         settings.push(format!("windows={}", config.windows));
@@ -308,7 +309,9 @@ fn text(home: &Path, checkpoint: CheckpointId) -> Result<String, DemoError> {
     let parameters = evidence
         .and_then(|evidence| evidence.parameters(&checkpoint))
         .map_err(|error| ChildError::Unusable(error.to_string()))?;
-    let text = generate(&context.genesis.model, &parameters, &tokenizer, PROMPT, 48, SAMPLING)?;
+    let manifest: Checkpoint = read_manifest(access.blobs(), &checkpoint.hash())?;
+    let model = context.genesis.model_before(manifest.window.0);
+    let text = generate(&model, &parameters, &tokenizer, PROMPT, 48, SAMPLING)?;
     Ok(format!("{PROMPT}{text}"))
 }
 
@@ -317,7 +320,7 @@ fn first_loss(stage: &Stage) -> Result<f64, DemoError> {
     let access = Access::read(&stage.first_home)?;
     let recipe = &stage.context.recipe;
     let loss = templar_audit::Evidence::new(recipe, &stage.context.dataset, access.blobs())
-        .and_then(|evidence| templar_audit::held_out_loss(&evidence, &recipe.initial_parameters()))
+        .and_then(|evidence| templar_audit::held_out_loss(&evidence, WindowIndex(0), &evidence.initial_parameters()?))
         .map_err(|error| ChildError::Unusable(error.to_string()))?;
     Ok(templar_train::nats(loss))
 }

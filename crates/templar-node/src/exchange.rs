@@ -14,6 +14,7 @@ use templar_net::{
 };
 use templar_protocol::ClosedWindow;
 use templar_store::Store;
+use templar_train::Recipe;
 
 use crate::compute::compute;
 use crate::context::{RunContext, RunError, common_blobs, read_manifest};
@@ -104,8 +105,8 @@ fn config(secret_key: [u8; 32], bind: SocketAddr) -> NetConfig {
     NetConfig { bind, ..NetConfig::loopback(secret_key) }
 }
 
-/// Fetches what a home needs to take part in the run of a ticket: genesis, dataset, tokenizer, shards. The caller sets up
-/// the run afterwards.
+/// Fetches what a home needs to take part in the run of a ticket: genesis, dataset, tokenizer, shards, and the tensors that
+/// genesis starts from if it names any. The caller sets up the run afterwards.
 pub async fn join(
     home: &Home,
     store: &Store,
@@ -134,6 +135,8 @@ async fn fetch_run(net: &Net, store: &Store, ticket: &Ticket) -> Result<(), Exch
     net.fetch(&genesis.dataset.hash(), small, &[]).await?;
     let dataset: templar_manifest::Dataset = manifest(store, genesis.dataset.hash()).await?;
     net.fetch_all(&common_blobs(&dataset), &[]).await?;
+    let recipe = Recipe::new(ticket.run.into(), genesis).map_err(RunError::from)?;
+    net.fetch_all(&recipe.initial_blobs(), &[]).await?;
     Ok(())
 }
 
@@ -256,6 +259,8 @@ fn take(net: &Net, replica: &mut Replica, peer: &PeerId, bytes: &[u8]) -> Result
 struct Evidence {
     context: RunContext,
     common: bool,
+    /// Whether the tensors that genesis names are wanted.
+    initial: bool,
     contributions: Vec<Signed<Contribution>>,
     /// Miners whose states before the window are wanted.
     states: Vec<templar_manifest::PublicKey>,
@@ -271,6 +276,7 @@ impl Evidence {
         let mut list = Self {
             context: replica.context.clone(),
             common: true,
+            initial: false,
             contributions: Vec::new(),
             states: Vec::new(),
             checkpoints: Vec::new(),
@@ -284,6 +290,7 @@ impl Evidence {
             }
             Wanted::Run => {
                 list.contributions = node.closed().iter().flat_map(|closed| closed.contributions.clone()).collect();
+                list.initial = true;
                 list.checkpoints.push(node.state().checkpoint());
                 list.closed = node.closed().to_vec();
             }
@@ -310,6 +317,9 @@ impl Evidence {
         let mut complete = true;
         if self.common {
             complete &= gatherer.common(&self.context, within(patience)).await?;
+        }
+        if self.initial {
+            complete &= gatherer.fetch(&self.context.recipe.initial_blobs(), &[], within(patience)).await?;
         }
         complete &= gatherer.evidence(bench, &self.contributions, &self.states, within(patience)).await?;
         gatherer.aggregates(bench, &self.closed, within(patience.min(AGGREGATE_PATIENCE))).await?;

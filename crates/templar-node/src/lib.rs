@@ -2,7 +2,7 @@
 //!
 //! * [`home`]: the directory that holds a node's key, blobs and runs.
 //! * [`journal`]: the entries that a node accepted, durable before anybody hears of them.
-//! * [`context`], [`configure`]: a run's genesis, from one dial.
+//! * [`context`], [`configure`]: a run's genesis, from one dial, or from a Hugging Face [`folder`].
 //! * [`access`]: a home as a command uses it, also beside a running node ([`socket`]).
 //! * [`replica`]: the protocol's node on top of its journal.
 //! * [`demo`]: a whole run on one machine.
@@ -20,6 +20,7 @@ pub mod demo;
 pub mod driver;
 pub mod event;
 pub mod exchange;
+pub mod folder;
 pub mod home;
 pub mod journal;
 pub mod peers;

@@ -210,7 +210,7 @@ impl Workbench {
             };
             let run = WindowRun::resume(recipe, &task, parameters.to_vec(), before, &mut saved)?;
             let mut saving = Saving { bench: self, watch, window: task.window, failed: None };
-            let result = run_window(run, &|page| evidence.page(page), &mut saving)?;
+            let result = run_window(run, &|page| evidence.page(task.window, page), &mut saving)?;
             if let Some(error) = saving.failed {
                 return Err(error.into());
             }

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use templar_data::bundled;
 use templar_manifest::chain::Chain;
-use templar_manifest::{AuditVerdict, CheckpointId, Hash, RunId, SecretKey, ValidatorSpec, payload};
+use templar_manifest::{AuditVerdict, CheckpointId, Hash, RunId, SecretKey, ValidatorSpec, WindowIndex, payload};
 use templar_net::Ticket;
 use templar_node::access::Access;
-use templar_node::configure::{RunPlan, configure};
+use templar_node::configure::{Origin, RunPlan, configure};
 use templar_node::context::RunContext;
 use templar_node::demo::AccessSink;
 use templar_node::driver::{self, DriverConfig, Parts, Role};
@@ -23,6 +23,8 @@ use templar_node::exchange;
 use templar_node::home::Home;
 use templar_node::workbench::Conduct;
 use templar_store::Store;
+use templar_train::Recipe;
+use templar_train::tensors::checkpoint;
 use tokio::sync::{mpsc, watch};
 
 const SETTINGS: [&str; 7] = [
@@ -40,7 +42,9 @@ fn key(name: &str) -> SecretKey {
 }
 
 /// A run of two validators and three miners whose first home is ready; the names of all.
-fn stage(dir: &Path, windows: u64) -> (RunId, Vec<&'static str>) {
+///
+/// With `trained` the run starts from tensors that only that home has: the others fetch them.
+fn stage(dir: &Path, windows: u64, trained: bool) -> (RunId, Vec<&'static str>) {
     let names = vec!["validator-1", "validator-2", "miner-1", "miner-2", "miner-3"];
     for name in &names {
         Home::init(&dir.join(name), &key(name)).unwrap();
@@ -51,18 +55,25 @@ fn stage(dir: &Path, windows: u64) -> (RunId, Vec<&'static str>) {
         let key = key(name);
         ValidatorSpec { key: key.public(), stake: 1, chain_anchor: Chain::new(&key, "test").anchor() }
     };
-    let plan = RunPlan {
+    let mut settings: Vec<String> = SETTINGS.iter().map(ToString::to_string).collect();
+    settings.push("model.kv_heads=1".to_owned());
+    settings.push(format!("windows={windows}"));
+    let mut plan = RunPlan {
         name: "test".to_owned(),
-        size: "tiny".to_owned(),
         dataset_id: access.put(payload::encode(&dataset)).unwrap().into(),
         dataset: &dataset,
         validators: names[..2].iter().map(|name| validator(name)).collect(),
         miners: names[2..].iter().map(|name| key(name).public()).collect(),
-        model_seed: Hash::of(b"seed"),
+        origin: Origin::Drawn { size: "tiny".to_owned(), seed: Hash::of(b"seed") },
     };
-    let mut settings: Vec<String> = SETTINGS.iter().map(ToString::to_string).collect();
-    settings.push("model.kv_heads=1".to_owned());
-    settings.push(format!("windows={windows}"));
+    if trained {
+        let recipe = Recipe::new(RunId::default(), configure(&plan, &settings).unwrap()).unwrap();
+        let parameters = recipe.initial_parameters(access.blobs()).unwrap();
+        let put = |bytes| access.put(bytes).map(|_| ());
+        let named = checkpoint(recipe.run, WindowIndex(0), &recipe.tensors, &parameters, put).unwrap();
+        let tensors = named.tensors.iter().map(|tensor| tensor.blob).collect();
+        plan.origin = Origin::Trained { model: recipe.genesis.model, tensors };
+    }
     let genesis = configure(&plan, &settings).unwrap();
     let run: RunId = access.put(payload::encode(&genesis)).unwrap().into();
     RunContext::create(&access.home, access.blobs(), &|bytes| access.put(bytes), run).unwrap();
@@ -143,10 +154,11 @@ async fn play(
     order: &[usize],
     delays: Option<u64>,
     interrupt: bool,
+    trained: bool,
 ) -> (CheckpointId, Vec<Refused>) {
     let (run, names) = {
         let dir = dir.to_owned();
-        tokio::task::spawn_blocking(move || stage(&dir, windows)).await.unwrap()
+        tokio::task::spawn_blocking(move || stage(&dir, windows, trained)).await.unwrap()
     };
     let mut first = start(dir, names[0], run, None, delays).await;
     let ticket: Ticket = first
@@ -207,7 +219,8 @@ fn audit(dir: &Path) -> Vec<AuditVerdict> {
     let access = Access::read(&dir.join("validator-1")).unwrap();
     let context = access.run(None).unwrap();
     let node = access.fold(&context).unwrap();
-    forgeries::audit(&context, node.closed(), access.blobs()).into_iter().map(|found| found.verdict().clone()).collect()
+    let found = forgeries::audit(&context, node.closed(), access.blobs()).unwrap();
+    found.into_iter().map(|found| found.verdict().clone()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -222,7 +235,7 @@ async fn every_order_of_events_ends_in_the_same_model_and_the_cheat_is_refused()
     ];
     for (order, delays, interrupt) in plays {
         let dir = tempfile::tempdir().unwrap();
-        let (checkpoint, refused) = play(dir.path(), 3, &order, delays, interrupt).await;
+        let (checkpoint, refused) = play(dir.path(), 3, &order, delays, interrupt, false).await;
         assert_eq!(refused.len(), 3, "one in each window");
         let cheat = key("miner-3").public();
         for refused in &refused {
@@ -245,7 +258,7 @@ async fn every_order_of_events_ends_in_the_same_model_and_the_cheat_is_refused()
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_audit_finds_every_forgery() {
     let dir = tempfile::tempdir().unwrap();
-    play(dir.path(), 2, &[1, 2, 3, 4], None, false).await;
+    play(dir.path(), 2, &[1, 2, 3, 4], None, false, true).await;
     let path = dir.path().to_owned();
     tokio::task::spawn_blocking(move || {
         let access = Access::read(&path.join("validator-1")).unwrap();

@@ -85,11 +85,17 @@ impl PageDraw {
     /// and a new epoch begins with all pages.
     pub(crate) fn take(&mut self, count: u64, draw: &mut Draw) -> Vec<u64> {
         if self.pages - self.taken < count {
-            self.epoch += 1;
-            self.taken = 0;
-            self.moved.clear();
+            self.begin(self.pages);
         }
         (0..count).map(|_| self.take_one(draw)).collect()
+    }
+
+    /// Begins a new epoch, of `pages` pages.
+    pub(crate) fn begin(&mut self, pages: u64) {
+        self.pages = pages;
+        self.epoch += 1;
+        self.taken = 0;
+        self.moved.clear();
     }
 
     fn take_one(&mut self, draw: &mut Draw) -> u64 {

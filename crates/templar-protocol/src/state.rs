@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use templar_manifest::{
     CheckpointId, Contribution, ContributionId, Genesis, Hash, Payload as _, PublicKey, RecordId, RunId, StateId,
-    WindowIndex, chain, payload,
+    WindowIndex, chain, page_count, payload,
 };
 
 pub use advance::{AdvanceError, ClosedWindow, Witness};
@@ -38,10 +38,14 @@ pub enum GenesisError {
     Rule(String),
     /// The dataset is too small for one window and its evaluation.
     #[error(
-        "dataset has {pages} training pages and one window needs {needed}: {slots} slots of {per_slot}, and \
-         {unassigned} that nobody is assigned"
+        "dataset has {pages} training pages of {length} tokens and window {window} needs {needed}: {slots} slots of \
+         {per_slot}, and {unassigned} that nobody is assigned"
     )]
     TooFewPages {
+        /// The first window that needs so many.
+        window: u64,
+        /// Tokens that a page predicts from that window on.
+        length: u32,
         /// What there is.
         pages: u64,
         /// What is needed; `u128` because a hostile genesis may ask for anything.
@@ -106,6 +110,7 @@ pub struct RunState {
     parents: BTreeMap<PublicKey, Parent>,
     ratings: BTreeMap<PublicKey, BTreeMap<PublicKey, u64>>,
     ledger: Ledger,
+    training_tokens: u64,
     pages: PageDraw,
     /// The last window of which each validator's chain value is recorded, and the value.
     chains: BTreeMap<PublicKey, (WindowIndex, Hash)>,
@@ -114,14 +119,14 @@ pub struct RunState {
 impl RunState {
     /// The state before window 0.
     ///
-    /// `initial_checkpoint` is what the genesis' model seed draws, `zero_state` names the state of a miner that joins,
-    /// and `training_pages` counts the dataset's pages without the held-out ones: three facts that follow from genesis
+    /// `initial_checkpoint` is what genesis starts from, `zero_state` names the state of a miner that joins,
+    /// and `training_tokens` counts the dataset's tokens without the held-out ones: three facts that follow from genesis
     /// and that this crate, which knows no tensors and no files, is told.
     pub fn new(
         genesis: Arc<Genesis>,
         initial_checkpoint: CheckpointId,
         zero_state: StateId,
-        training_pages: u64,
+        training_tokens: u64,
     ) -> Result<Self, GenesisError> {
         genesis.check().map_err(GenesisError::Rule)?;
         let limit = chain::CHAIN_LENGTH + 1;
@@ -132,11 +137,15 @@ impl RunState {
         if genesis.emission.per_window_micros.checked_mul(longest).is_none() {
             return Err(GenesisError::Emission(genesis.emission.per_window_micros));
         }
-        let (slots, per_slot) = (genesis.miners().len() as u64, genesis.pages_per_slot());
+        let slots = genesis.miners().len() as u64;
         let unassigned = u64::from(genesis.gauntlet.unassigned_pages);
-        let needed = u128::from(slots) * u128::from(per_slot) + u128::from(unassigned);
-        if u128::from(training_pages) < needed {
-            return Err(GenesisError::TooFewPages { pages: training_pages, needed, slots, per_slot, unassigned });
+        for context in genesis.contexts() {
+            let (window, length) = (context.from_window, context.sequence_length);
+            let (pages, per_slot) = (page_count(training_tokens, length), genesis.pages_per_slot(window));
+            let needed = u128::from(slots) * u128::from(per_slot) + u128::from(unassigned);
+            if u128::from(pages) < needed {
+                return Err(GenesisError::TooFewPages { window, length, pages, needed, slots, per_slot, unassigned });
+            }
         }
         let run = RunId::new(payload::id_of(&*genesis));
         let mut hasher = blake3::Hasher::new_derive_key(FIRST_SEED_CONTEXT);
@@ -151,7 +160,8 @@ impl RunState {
             parents: BTreeMap::new(),
             ratings: BTreeMap::new(),
             ledger: Ledger::new(genesis.emission.vesting_windows),
-            pages: PageDraw::new(training_pages),
+            training_tokens,
+            pages: PageDraw::new(page_count(training_tokens, genesis.model.sequence_length)),
             chains: BTreeMap::new(),
             genesis,
         })
@@ -207,7 +217,7 @@ impl RunState {
         &self.ledger
     }
 
-    /// The pages of the epoch before this window takes its own.
+    /// The pages of the epoch, which are of this window's sequence length, before this window takes its own.
     pub fn pages(&self) -> &PageDraw {
         &self.pages
     }
@@ -237,7 +247,7 @@ impl RunState {
             &[self.run.hash().as_bytes(), &self.window.0.to_le_bytes(), self.seed.as_bytes()],
         );
         let mut pages = self.pages.clone();
-        let per_slot = self.genesis.pages_per_slot();
+        let per_slot = self.genesis.pages_per_slot(self.window.0);
         let slots = self.genesis.miners().len() as u64;
         let mut taken = pages.take(slots * per_slot, &mut draw).into_iter();
         let slots = (0..slots).map(|_| taken.by_ref().take(per_slot as usize).collect()).collect();
@@ -255,9 +265,9 @@ impl RunState {
                 .filter(|last| last.contribution == parent)
                 .map(|last| last.state_out),
         };
-        let tokens = u128::from(contribution.steps)
-            * u128::from(genesis.inner.batch_sequences)
-            * u128::from(genesis.model.sequence_length);
+        let context = genesis.context_at(self.window.0);
+        let tokens =
+            u128::from(contribution.steps) * u128::from(context.batch_sequences) * u128::from(context.sequence_length);
         for (field, fits) in [
             ("run", contribution.run == self.run),
             ("window", contribution.window == self.window),

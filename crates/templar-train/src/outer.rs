@@ -39,7 +39,7 @@ impl Recipe {
 }
 
 /// θ ← θ − α · g, with g of `deltas` in the order of the record (by miner), each tensor clipped to the median norm of the
-/// set; without any, θ stays. Gives the aggregate that was applied, which the record of the window names.
+/// set; without any, and in a null window, θ stays. Gives the aggregate, which the record of the window names.
 pub fn outer_step(
     recipe: &Recipe,
     window: WindowIndex,
@@ -69,6 +69,9 @@ pub fn aggregate_step(
 }
 
 fn step(recipe: &Recipe, window: WindowIndex, aggregate: &Aggregate, parameters: &mut [f32]) -> Result<(), OuterError> {
+    if recipe.genesis.is_null(window.0) {
+        return Ok(());
+    }
     aggregate
         .step(recipe.rule, recipe.outer_learning_rate(window.0), parameters)
         .map(|_| ())

@@ -1,8 +1,11 @@
 //! What genesis says about training, checked once and turned into the types that compute.
 
 use templar_delta::{Quantiser, Rule, Settings};
-use templar_manifest::{Genesis, RunId, TensorSpec};
+use templar_manifest::{Genesis, Hash, Initial, RunId, TensorBlob, TensorSpec, WindowIndex};
 use templar_model::{AdamWSettings, ConfigError, Model};
+use templar_store::BlobSource;
+
+use crate::tensors::{LoadError, read_listed};
 
 /// Why a genesis cannot be trained by this program.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +16,14 @@ pub enum RecipeError {
     /// The compressor's settings do not fit together, or name an unknown quantiser or rule.
     #[error("genesis describes a compression that cannot be done: {0}")]
     Compression(String),
+    /// Genesis names another number of blobs to start from than the model has tensors.
+    #[error("genesis starts from {found} tensors, the model has {expected}")]
+    Initial {
+        /// Tensors of the model.
+        expected: usize,
+        /// Blobs in genesis.
+        found: usize,
+    },
 }
 
 /// Everything of genesis that training and replay depend on.
@@ -36,6 +47,15 @@ impl Recipe {
     /// Checks and collects what `genesis` says.
     pub fn new(run: RunId, genesis: Genesis) -> Result<Self, RecipeError> {
         let tensors = templar_model::tensors(&genesis.model)?;
+        for context in &genesis.context {
+            // The same tensors, and a context that may be refused by itself.
+            templar_model::tensors(&genesis.model_at(context.from_window))?;
+        }
+        if let Initial::Tensors(blobs) = &genesis.initial
+            && blobs.len() != tensors.len()
+        {
+            return Err(RecipeError::Initial { expected: tensors.len(), found: blobs.len() });
+        }
         let inner = &genesis.inner;
         let adamw = AdamWSettings {
             beta1_ppm: inner.beta1_ppm,
@@ -53,12 +73,12 @@ impl Recipe {
         Ok(Self { run, tensors, adamw, compression, rule, genesis })
     }
 
-    /// A model with its own activation buffers.
+    /// The model as a window computes it, with its own activation buffers.
     ///
     /// # Panics
     /// Never: [`Recipe::new`] laid one out from the same specification, which is all that can fail.
-    pub fn model(&self) -> Model {
-        Model::new(&self.genesis.model).expect("the specification was checked when the recipe was made")
+    pub fn model(&self, window: WindowIndex) -> Model {
+        Model::new(&self.genesis.model_at(window.0)).expect("the specification was checked when the recipe was made")
     }
 
     /// Elements of the flat parameter vector.
@@ -66,9 +86,10 @@ impl Recipe {
         self.tensors.iter().map(TensorSpec::elements).sum()
     }
 
-    /// Tokens that one inner step predicts.
-    pub fn step_tokens(&self) -> u64 {
-        u64::from(self.genesis.inner.batch_sequences) * u64::from(self.genesis.model.sequence_length)
+    /// Tokens that one inner step of a window predicts.
+    pub fn step_tokens(&self, window: WindowIndex) -> u64 {
+        let context = self.genesis.context_at(window.0);
+        u64::from(context.batch_sequences) * u64::from(context.sequence_length)
     }
 
     /// The outer learning rate of a window.
@@ -76,8 +97,30 @@ impl Recipe {
         (f64::from(self.genesis.outer_learning_rate_ppm(window)) / 1e6) as f32
     }
 
-    /// The first checkpoint's parameters, drawn from genesis' seed.
-    pub fn initial_parameters(&self) -> Vec<f32> {
-        self.model().init(self.genesis.model_seed.as_bytes())
+    /// The first checkpoint's parameters: drawn from genesis' seed, or those of the blobs it names, out of `blobs`.
+    ///
+    /// # Errors
+    /// A blob that is missing, or of another length than its tensor.
+    pub fn initial_parameters(&self, blobs: &dyn BlobSource) -> Result<Vec<f32>, LoadError> {
+        match &self.genesis.initial {
+            Initial::Seed(seed) => Ok(self.model(WindowIndex(0)).init(seed.as_bytes())),
+            Initial::Tensors(named) => {
+                let listed = self.tensors.iter().zip(named);
+                let listed: Vec<TensorBlob> =
+                    listed.map(|(spec, &blob)| TensorBlob { spec: spec.clone(), blob }).collect();
+                read_listed(&self.tensors, &listed, blobs)
+            }
+        }
+    }
+
+    /// The blobs that genesis names to start from, with their lengths; none where a seed says it all.
+    pub fn initial_blobs(&self) -> Vec<(Hash, u64)> {
+        match &self.genesis.initial {
+            Initial::Seed(_) => Vec::new(),
+            Initial::Tensors(named) => {
+                let named = named.iter().zip(&self.tensors);
+                named.map(|(blob, spec)| (blob.hash(), spec.elements() as u64 * 4)).collect()
+            }
+        }
     }
 }

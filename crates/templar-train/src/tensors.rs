@@ -159,7 +159,16 @@ pub fn read_parameters(
     checkpoint: &Checkpoint,
     source: &dyn BlobSource,
 ) -> Result<Vec<f32>, LoadError> {
+    read_listed(specs, &checkpoint.tensors, source)
+}
+
+/// The flat parameter vector of listed tensors, which must be the model's.
+pub(crate) fn read_listed(
+    specs: &[TensorSpec],
+    listed: &[TensorBlob],
+    source: &dyn BlobSource,
+) -> Result<Vec<f32>, LoadError> {
     let mut parameters = Vec::with_capacity(specs.iter().map(TensorSpec::elements).sum());
-    read_tensors(specs, &checkpoint.tensors, 1, source, |_, bytes| extend_from_bytes(&mut parameters, bytes))?;
+    read_tensors(specs, listed, 1, source, |_, bytes| extend_from_bytes(&mut parameters, bytes))?;
     Ok(parameters)
 }

@@ -11,7 +11,7 @@ use templar_data::{PageError, batch};
 use templar_delta::{CompressError, Header, compress};
 use templar_manifest::trace::{Leaf, Trace, TraceHeader};
 use templar_manifest::{
-    BlobId, Contribution, ContributionId, Hash, PublicKey, State, StateId, TensorBlob, WindowIndex,
+    BlobId, ContextSegment, Contribution, ContributionId, Hash, PublicKey, State, StateId, TensorBlob, WindowIndex,
 };
 use templar_manifest::{TensorSpec, payload};
 use templar_model::{Model, StepError};
@@ -21,7 +21,7 @@ use crate::schedule::learning_rate;
 use crate::state::MinerState;
 use crate::{Recipe, tensors};
 
-/// Gives a page's tokens, `sequence_length + 1` of them.
+/// Gives a page's tokens, `sequence_length + 1` of them in the context of the window.
 pub type Pages<'a> = &'a (dyn Fn(u64) -> Result<Vec<u32>, PageError> + Sync);
 
 /// What a miner is to do in a window.
@@ -135,6 +135,7 @@ impl WindowResult {
 pub struct WindowRun<'a> {
     pub(crate) recipe: &'a Recipe,
     pub(crate) task: &'a Task,
+    context: ContextSegment,
     pub(crate) model: Model,
     pub(crate) ranges: Vec<Range<usize>>,
     /// θ_start.
@@ -170,15 +171,17 @@ impl<'a> WindowRun<'a> {
         if task.steps == 0 || task.steps > recipe.genesis.inner.steps {
             return wrong(format!("{} inner steps where H is {}", task.steps, recipe.genesis.inner.steps));
         }
-        let needed = u64::from(task.steps) * u64::from(recipe.genesis.inner.batch_sequences);
+        let context = recipe.genesis.context_at(task.window.0);
+        let needed = u64::from(task.steps) * u64::from(context.batch_sequences);
         if (task.pages.len() as u64) < needed {
             return wrong(format!("{} pages for {} inner steps, which take {needed}", task.pages.len(), task.steps));
         }
-        let model = recipe.model();
+        let model = recipe.model(task.window);
         let start = parameters.clone();
         let gradient = vec![0.0; count];
         let ranges = tensors::ranges(&recipe.tensors);
-        let mut run = Self { recipe, task, model, ranges, start, parameters, gradient, state, leaves: Vec::new() };
+        let mut run =
+            Self { recipe, task, context, model, ranges, start, parameters, gradient, state, leaves: Vec::new() };
         let leaf = run.leaf(0);
         run.leaves.push(leaf);
         Ok(run)
@@ -203,12 +206,12 @@ impl<'a> WindowRun<'a> {
         let invalid = |source| TrainError::Step { step, source };
 
         self.gradient.fill(0.0);
-        let tokens = self.recipe.step_tokens();
+        let tokens = self.recipe.step_tokens(self.task.window);
         let scale = (1.0 / tokens as f64) as f32;
         let mut loss = 0.0;
-        let numbers = batch(&self.task.pages, index as usize, inner.batch_sequences as usize)
+        let numbers = batch(&self.task.pages, index as usize, self.context.batch_sequences as usize)
             .expect("the task was checked to have a page for every sequence of its steps");
-        for micro_batch in numbers.chunks(inner.micro_batch_sequences as usize) {
+        for micro_batch in numbers.chunks(self.context.micro_batch_sequences as usize) {
             let mut sequences = Vec::new();
             for &page in micro_batch {
                 sequences.extend(pages(page).map_err(|source| TrainError::Page { step, source })?);
@@ -241,7 +244,7 @@ impl<'a> WindowRun<'a> {
     }
 
     /// Compresses what the steps changed, and makes the last leaf.
-    pub fn finish(mut self) -> Result<WindowResult, TrainError> {
+    pub fn finish(self) -> Result<WindowResult, TrainError> {
         let (recipe, task) = (self.recipe, self.task);
         // θ_start − θ_end, in place of θ_start: the direction in which the outer step descends is positive.
         let mut pseudo_gradient = self.start;
@@ -249,9 +252,12 @@ impl<'a> WindowRun<'a> {
             *start -= end;
         }
         let header = Header { run: recipe.run.hash(), window: task.window.0, miner: *task.miner.as_bytes() };
-        let delta = compress(&recipe.tensors, &recipe.compression, &header, &pseudo_gradient, &mut self.state.error)?;
-
-        let state = self.state;
+        let mut state = self.state;
+        let delta = compress(&recipe.tensors, &recipe.compression, &header, &pseudo_gradient, &mut state.error)?;
+        if recipe.genesis.is_null(task.window.0) {
+            // No outer step follows, so nothing of this window is owed to a later one.
+            state.error.fill(0.0);
+        }
         let last: Vec<Hash> = self
             .ranges
             .par_iter()
@@ -284,7 +290,7 @@ impl<'a> WindowRun<'a> {
             trace: Trace { header, leaves },
             state,
             loss_nanonats: nanonats(loss),
-            tokens: u64::from(task.steps) * recipe.step_tokens(),
+            tokens: u64::from(task.steps) * recipe.step_tokens(task.window),
             state_manifest,
         })
     }

@@ -7,16 +7,16 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use templar_data::{PageReader, Split, bundled};
 use templar_manifest::trace::Leaf;
 use templar_manifest::{
-    BlobId, CompressionSpec, Contribution, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash,
-    InnerSpec, ModelSpec, OuterSegment, OuterSpec, PublicKey, Refusal, Registration, Replay, ReplaySpec, RunId,
-    Segment, SegmentShape, State, WindowIndex, payload,
+    BlobId, CompressionSpec, ContextSegment, Contribution, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec,
+    Genesis, Hash, Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, PublicKey, Refusal, Registration, Replay,
+    ReplaySpec, RopeScaling, RunId, Segment, SegmentShape, State, WindowIndex, payload,
 };
 use templar_numerics::Isa;
 use templar_store::MemoryBlobs;
 use templar_train::tensors::{checkpoint, checkpoint_of, read_parameters};
 use templar_train::{
-    Claim, MinerState, Recipe, Task, Watch, WindowResult, WindowRun, aggregate_step, evaluate, outer_step, replay,
-    run_window,
+    Claim, MinerState, Recipe, RecipeError, Task, Watch, WindowResult, WindowRun, aggregate_step, evaluate, outer_step,
+    replay, run_window,
 };
 
 const STEPS: u32 = 3;
@@ -39,7 +39,7 @@ fn recipe() -> Recipe {
             tied_embeddings: true,
             sequence_length: 24,
         },
-        model_seed: Hash::of(b"seed"),
+        initial: Initial::Seed(Hash::of(b"seed")),
         tokenizer: BlobId::default(),
         dataset: DatasetId::default(),
         inner: InnerSpec {
@@ -53,6 +53,7 @@ fn recipe() -> Recipe {
             clip_norm_ppm: 1_000_000,
             schedule: vec![Segment { steps: 30, from_nanos: 5_000_000, to_nanos: 0, shape: SegmentShape::Cosine }],
         },
+        context: Vec::new(),
         compression: CompressionSpec {
             block_side: 64,
             top_k: 64,
@@ -63,6 +64,7 @@ fn recipe() -> Recipe {
             rule: "mean-of-senders".to_owned(),
             schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
             max_contributions: 4,
+            null_windows: 0,
         },
         gauntlet: GauntletSpec {
             assigned_pages: 1,
@@ -126,8 +128,12 @@ fn run(recipe: &Recipe, window: u64, parameters: Vec<f32>, state: MinerState) ->
     run_window(run, &|page| reader.read(page), &mut quiet()).unwrap().unwrap()
 }
 
+fn initial(recipe: &Recipe) -> Vec<f32> {
+    recipe.initial_parameters(&MemoryBlobs::new()).unwrap()
+}
+
 fn first(recipe: &Recipe) -> WindowResult {
-    run(recipe, 0, recipe.initial_parameters(), MinerState::zero(recipe.parameter_count()))
+    run(recipe, 0, initial(recipe), MinerState::zero(recipe.parameter_count()))
 }
 
 /// The instruction set is one for the whole process, so tests that choose it take turns with those that compute.
@@ -166,7 +172,7 @@ fn a_window_that_was_interrupted_ends_in_the_same_hash() {
     let recipe = recipe();
     let expected = first(&recipe);
     let (task, reader) = (task(0), pages());
-    let (parameters, state) = (recipe.initial_parameters(), MinerState::zero(recipe.parameter_count()));
+    let (parameters, state) = (initial(&recipe), MinerState::zero(recipe.parameter_count()));
     let start =
         |saved: &[u8]| WindowRun::resume(&recipe, &task, parameters.clone(), state.clone(), &mut &saved[..]).unwrap();
     for stop_at in 1..=STEPS {
@@ -198,10 +204,10 @@ fn a_second_window_goes_on_from_blobs() {
     let recipe = recipe();
     let result = first(&recipe);
     let mut blobs = MemoryBlobs::new();
-    let mut parameters = recipe.initial_parameters();
+    let mut parameters = initial(&recipe);
     let delta = recipe.decode_delta(&result.contribution(&recipe, None, zero(&recipe)), &result.delta).unwrap();
     let aggregate = outer_step(&recipe, WindowIndex(0), &[delta], &mut parameters).unwrap().into_bytes();
-    let mut light = recipe.initial_parameters();
+    let mut light = initial(&recipe);
     aggregate_step(&recipe, WindowIndex(0), aggregate, 1, &mut light).unwrap();
     assert_eq!(light, parameters, "the aggregate alone gives the same step");
     let keep = |blobs: &mut MemoryBlobs, bytes: Vec<u8>| {
@@ -243,7 +249,7 @@ fn a_replay_finds_every_departure() {
     let check = |contribution: &Contribution, result: &WindowResult| {
         let state = MinerState::zero(recipe.parameter_count());
         let claim = Claim { contribution, trace: &result.trace };
-        let parameters = recipe.initial_parameters();
+        let parameters = initial(&recipe);
         replay(&recipe, &task, parameters, state, claim, &|page| reader.read(page)).unwrap()
     };
     let found = check(&honest, &result);
@@ -274,6 +280,84 @@ fn a_replay_finds_every_departure() {
     assert_eq!(check(&tokens, &result).verdict, mismatch(last, "contribution"));
 }
 
+/// The same steps and the same delta as in any other window, but the model stays and nothing is owed to the next one.
+#[test]
+fn a_null_window_only_warms_the_moments_up() {
+    let _turn = turn();
+    let (plain, mut recipe) = (recipe(), recipe());
+    recipe.genesis.outer.null_windows = 1;
+    let (honest, other) = (first(&recipe), first(&plain));
+    assert_eq!(honest.delta, other.delta);
+    let state = MinerState { error: vec![0.0; recipe.parameter_count()], ..other.state.clone() };
+    assert_eq!(honest.state, state);
+    assert!(other.state.error.iter().any(|error| *error != 0.0));
+
+    let delta = [recipe.decode_delta(&honest.contribution(&recipe, None, zero(&recipe)), &honest.delta).unwrap()];
+    let mut parameters = initial(&recipe);
+    let aggregate = outer_step(&recipe, WindowIndex(0), &delta, &mut parameters).unwrap();
+    assert_eq!(parameters, initial(&recipe));
+    assert_eq!(outer_step(&plain, WindowIndex(0), &delta, &mut parameters).unwrap(), aggregate);
+    assert_ne!(parameters, initial(&recipe));
+
+    let (task, reader) = (task(0), pages());
+    let verdict = |result: &WindowResult| {
+        let contribution = result.contribution(&recipe, None, zero(&recipe));
+        let claim = Claim { contribution: &contribution, trace: &result.trace };
+        let zeros = MinerState::zero(recipe.parameter_count());
+        replay(&recipe, &task, initial(&recipe), zeros, claim, &|page| reader.read(page)).unwrap().verdict
+    };
+    assert_eq!(verdict(&honest), Replay::Match);
+    // Who carries error feedback on is found in the last leaf, and so is who hides it there and names its state.
+    let tensor = recipe.tensors[0].name.clone();
+    assert_eq!(verdict(&other), Replay::Refused(Refusal::Mismatch { step: STEPS + 1, tensor }));
+    let hidden = WindowResult { state_manifest: other.state_manifest, ..honest };
+    let tensor = "state_out".to_owned();
+    assert_eq!(verdict(&hidden), Replay::Refused(Refusal::Mismatch { step: STEPS + 1, tensor }));
+}
+
+/// Twice the length from window 2 on, with rotary frequencies to fit: trained and replayed with what genesis says of each
+/// window, in one thread and in two.
+#[test]
+fn the_context_doubles_at_a_window() {
+    let _turn = turn();
+    let mut genesis = recipe().genesis;
+    genesis.context = vec![ContextSegment {
+        from_window: 2,
+        sequence_length: 48,
+        batch_sequences: 2,
+        micro_batch_sequences: 1,
+        rope_theta: 40_000,
+        rope_scaling: Some(RopeScaling::Linear { factor_ppm: 2_000_000 }),
+    }];
+    let recipe = Recipe::new(RUN, genesis.clone()).unwrap();
+    let (dataset, blobs) = dataset();
+    let (mut parameters, mut state) = (initial(&recipe), MinerState::zero(recipe.parameter_count()));
+    for window in 0..4 {
+        let length = if window < 2 { 24 } else { 48 };
+        let reader = PageReader::new(blobs, dataset, Split::Training, length).unwrap();
+        let task = task(window);
+        let start = || WindowRun::new(&recipe, &task, parameters.clone(), state.clone()).unwrap();
+        let honest = run_window(start(), &|page| reader.read(page), &mut quiet()).unwrap().unwrap();
+        assert_eq!(honest.tokens, u64::from(STEPS) * 4 * 24);
+        let contribution = honest.contribution(&recipe, None, zero(&recipe));
+        for threads in [1, 2] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let claim = Claim { contribution: &contribution, trace: &honest.trace };
+            let (parameters, state) = (parameters.clone(), state.clone());
+            let again = || replay(&recipe, &task, parameters, state, claim, &|page| reader.read(page)).unwrap();
+            assert_eq!(pool.install(again).verdict, Replay::Match, "window {window} in {threads} threads");
+        }
+        // The pages of another length are not the window's.
+        let other = PageReader::new(blobs, dataset, Split::Training, 72 - length).unwrap();
+        assert!(run_window(start(), &|page| other.read(page), &mut quiet()).is_err());
+        let delta = recipe.decode_delta(&contribution, &honest.delta).unwrap();
+        outer_step(&recipe, WindowIndex(window), &[delta], &mut parameters).unwrap();
+        state = honest.state;
+    }
+    genesis.context[0].rope_theta = 0;
+    assert!(matches!(Recipe::new(RUN, genesis), Err(RecipeError::Model(_))));
+}
+
 #[test]
 fn fewer_steps_are_a_shorter_trace() {
     let _turn = turn();
@@ -281,7 +365,7 @@ fn fewer_steps_are_a_shorter_trace() {
     let reader = pages();
     let short = Task { steps: 1, ..task(0) };
     let start = || {
-        let (parameters, state) = (recipe.initial_parameters(), MinerState::zero(recipe.parameter_count()));
+        let (parameters, state) = (initial(&recipe), MinerState::zero(recipe.parameter_count()));
         WindowRun::new(&recipe, &short, parameters, state).unwrap()
     };
     let result = run_window(start(), &|page| reader.read(page), &mut quiet()).unwrap().unwrap();
@@ -291,7 +375,7 @@ fn fewer_steps_are_a_shorter_trace() {
     for steps in [0, STEPS + 1] {
         let wrong = Task { steps, ..task(0) };
         let state = MinerState::zero(recipe.parameter_count());
-        assert!(WindowRun::new(&recipe, &wrong, recipe.initial_parameters(), state).is_err(), "{steps}");
+        assert!(WindowRun::new(&recipe, &wrong, initial(&recipe), state).is_err(), "{steps}");
     }
 }
 
@@ -301,8 +385,8 @@ fn training_lowers_the_loss() {
     let recipe = recipe();
     let reader = pages();
     let held_out: Vec<_> = (100..104).map(|page| reader.read(page).unwrap()).collect();
-    let mut parameters = recipe.initial_parameters();
-    let loss = |parameters: &[f32]| evaluate(&mut recipe.model(), parameters, &held_out).unwrap();
+    let mut parameters = initial(&recipe);
+    let loss = |parameters: &[f32]| evaluate(&mut recipe.model(WindowIndex(0)), parameters, &held_out).unwrap();
     let before = loss(&parameters);
     let mut state = MinerState::zero(recipe.parameter_count());
     for window in 0..8 {

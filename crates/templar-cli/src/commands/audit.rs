@@ -1,6 +1,6 @@
 //! `templar audit`: every verdict of every record, found again from blobs and journal alone.
 //!
-//! Nothing that this home once concluded is believed: the first checkpoint is drawn again from genesis, every entry of the
+//! Nothing that this home once concluded is believed: the first checkpoint is made again from genesis, every entry of the
 //! journal goes through the rules again, and each window is recomputed from what the one before gave. A difference is a
 //! `mismatch` and says where, something that is not here is `unavailable` and says what.
 
@@ -64,9 +64,9 @@ pub(crate) fn run(invocation: &Invocation, args: &Args, network: Network) -> Com
     let key = if args.sign { Some(access.home.key()?) } else { access.home.key().ok() };
     let mut findings = Findings::new(invocation.printer, network);
     let auditor = Auditor { access: &access, context: &context, key: key.as_ref(), sign: args.sign };
-    let start = auditor.start(&mut findings)?;
-    let node = auditor.fold(&mut findings)?;
     let evidence = Evidence::new(&context.recipe, &context.dataset, access.blobs())?;
+    let start = auditor.start(&evidence, &mut findings)?;
+    let node = auditor.fold(&mut findings)?;
     match args.window {
         Some(window) => auditor.one(&evidence, &node, window, start, &mut findings)?,
         None => {
@@ -97,16 +97,16 @@ struct Auditor<'a> {
 }
 
 impl Auditor<'_> {
-    /// Draws the first checkpoint again and compares its id with the one that this home works with.
-    fn start(&self, findings: &mut Findings) -> Result<Vec<f32>, CommandError> {
-        let recipe = &*self.context.recipe;
-        let parameters = recipe.initial_parameters();
-        let drawn = tensors::checkpoint_of(recipe.run, WindowIndex(0), &recipe.tensors, &parameters);
-        let drawn = CheckpointId::new(payload::id_of(&drawn));
+    /// Makes the first checkpoint again from genesis and compares its id with the one that this home works with.
+    fn start(&self, evidence: &Evidence<'_>, findings: &mut Findings) -> Result<Vec<f32>, CommandError> {
+        let recipe = evidence.recipe;
+        let parameters = evidence.initial_parameters()?;
+        let found = tensors::checkpoint_of(recipe.run, WindowIndex(0), &recipe.tensors, &parameters);
+        let found = CheckpointId::new(payload::id_of(&found));
         let zero = MinerState::zero_id(recipe.run, &recipe.tensors);
         let first = self.context.first_checkpoint();
-        let verdict = if drawn != first {
-            mismatch(format!("the first checkpoint is recorded as {first}, genesis gives {drawn}"))
+        let verdict = if found != first {
+            mismatch(format!("the first checkpoint is recorded as {first}, genesis gives {found}"))
         } else if zero != self.context.zero_state() {
             mismatch(format!("the zero state is recorded as {}, genesis gives {zero}", self.context.zero_state()))
         } else {

@@ -3,8 +3,8 @@
 mod import;
 
 use serde_json::json;
-use templar_data::{Fault, PageError, Split, Tokenizer, page_count, sample, verify};
-use templar_manifest::Dataset;
+use templar_data::{Fault, PageError, Split, Tokenizer, sample, verify};
+use templar_manifest::{Dataset, page_count};
 use templar_store::ReadError;
 
 use crate::error::{Code, CommandError, CommandResult};

@@ -23,7 +23,7 @@ pub(crate) struct Args {
 pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     let access = invocation.read()?;
     let loaded = load(&access, &args.checkpoint)?;
-    hf::export(&args.hf, &loaded.context.genesis.model, &loaded.parameters, &loaded.tokenizer)?;
+    hf::export(&args.hf, &loaded.model, &loaded.parameters, &loaded.tokenizer)?;
     let parameters = loaded.parameters.len();
     invocation
         .printer

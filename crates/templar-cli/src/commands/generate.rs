@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use templar_manifest::{Checkpoint, CheckpointId, Hash};
+use templar_manifest::{Checkpoint, CheckpointId, Hash, ModelSpec};
 use templar_model::generate::{Sampling, generate};
 use templar_node::access::{Access, AccessError};
-use templar_node::context::{RunContext, RunError, read_manifest};
+use templar_node::context::{RunError, read_manifest};
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::{Invocation, checkpoint};
@@ -31,12 +31,12 @@ pub(crate) struct Args {
     seed: String,
 }
 
-/// A model out of the home: its run, its parameters, its tokenizer.
+/// A model out of the home: its sizes, its parameters, its tokenizer.
 pub(crate) struct Loaded {
     /// Which checkpoint.
     pub(crate) id: CheckpointId,
-    /// The run that it is of.
-    pub(crate) context: RunContext,
+    /// The model, in the context in which it was trained last.
+    pub(crate) model: ModelSpec,
     /// Flat.
     pub(crate) parameters: Vec<f32>,
     /// `tokenizer.json`.
@@ -57,7 +57,8 @@ pub(crate) fn load(access: &Access, named: &str) -> Result<Loaded, CommandError>
     let evidence = templar_audit::Evidence::new(&context.recipe, &context.dataset, access.blobs())?;
     let parameters = evidence.parameters(&id)?;
     let tokenizer = context.tokenizer(access.blobs())?;
-    Ok(Loaded { id, context, parameters, tokenizer })
+    let model = context.genesis.model_before(manifest.window.0);
+    Ok(Loaded { id, model, parameters, tokenizer })
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
@@ -70,8 +71,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
             Sampling::Temperature { temperature, seed: *seed.as_bytes() }
         }
     };
-    let model = &loaded.context.genesis.model;
-    let text = generate(model, &loaded.parameters, &loaded.tokenizer, &args.prompt, args.tokens, sampling)?;
+    let text = generate(&loaded.model, &loaded.parameters, &loaded.tokenizer, &args.prompt, args.tokens, sampling)?;
     invocation.printer.data(
         &json!({"checkpoint": loaded.id, "prompt": args.prompt, "text": text}),
         format_args!("{}{text}", args.prompt),

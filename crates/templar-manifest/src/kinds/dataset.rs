@@ -68,6 +68,12 @@ impl Dataset {
     }
 }
 
+/// Pages in a stream of `tokens` tokens: sequences that predict `sequence_length` tokens each, neighbours sharing one. A
+/// length of 0 makes none.
+pub fn page_count(tokens: u64, sequence_length: u32) -> u64 {
+    tokens.saturating_sub(1).checked_div(u64::from(sequence_length)).unwrap_or(0)
+}
+
 impl Payload for Dataset {
     const KIND: Kind = Kind::Dataset;
 

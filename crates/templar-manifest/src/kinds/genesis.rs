@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ascending, ascii, positive};
+use super::{MAX_ENTRIES, ascending, ascii, positive};
 use crate::id::{BlobId, DatasetId, Hash, RunId};
 use crate::key::PublicKey;
-use crate::model::ModelSpec;
+use crate::model::{ModelSpec, RopeScaling};
 use crate::payload::{Kind, Payload};
 
 /// One million: fractions are given in parts per million.
@@ -21,14 +21,16 @@ pub struct Genesis {
     pub arithmetic: String,
     /// The model.
     pub model: ModelSpec,
-    /// From which the first checkpoint is drawn.
-    pub model_seed: Hash,
+    /// Where the first checkpoint comes from.
+    pub initial: Initial,
     /// The `tokenizer.json`.
     pub tokenizer: BlobId,
     /// What is trained on.
     pub dataset: DatasetId,
     /// The inner steps.
     pub inner: InnerSpec,
+    /// Where the context of `model` and `inner` changes, sorted by window; empty where it never does.
+    pub context: Vec<ContextSegment>,
     /// The compressed pseudo-gradient.
     pub compression: CompressionSpec,
     /// The outer step.
@@ -49,6 +51,16 @@ pub struct Genesis {
     pub state_retention_windows: u64,
     /// Windows after which the run is over; 0 for a run without end.
     pub windows: u64,
+}
+
+/// The parameters that a run starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Initial {
+    /// Drawn from this seed.
+    Seed(Hash),
+    /// Trained before the run began: the blob of each tensor, in the model's order.
+    Tensors(Vec<BlobId>),
 }
 
 /// The inner optimiser: AdamW on a plain schedule.
@@ -99,6 +111,25 @@ pub enum SegmentShape {
     Cosine,
 }
 
+/// From a window on, another context: these in place of the fields of the same names of [`ModelSpec`] and [`InnerSpec`].
+/// The parameters stay what they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContextSegment {
+    /// The first window; not 0.
+    pub from_window: u64,
+    /// Tokens that a training sequence predicts.
+    pub sequence_length: u32,
+    /// Sequences of one inner step.
+    pub batch_sequences: u32,
+    /// Sequences of one micro-batch; divides `batch_sequences`.
+    pub micro_batch_sequences: u32,
+    /// Base of the rotary embedding's frequencies.
+    pub rope_theta: u32,
+    /// How those frequencies are changed for a longer context.
+    pub rope_scaling: Option<RopeScaling>,
+}
+
 /// SparseLoCo's compressor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +154,9 @@ pub struct OuterSpec {
     pub schedule: Vec<OuterSegment>,
     /// Contributions of one window that are aggregated at most.
     pub max_contributions: u32,
+    /// Windows at the start of the run in which deltas are made, judged and recorded as in any other, but no outer step is
+    /// taken and no error feedback is carried on: only the moments of the inner optimisers warm up.
+    pub null_windows: u64,
 }
 
 /// From a window on, this outer learning rate.
@@ -232,9 +266,45 @@ impl Genesis {
         self.validators.iter().map(|validator| validator.stake).sum()
     }
 
+    /// The contexts of the run, one after the other; the first begins at window 0 with the fields of `model` and `inner`.
+    pub fn contexts(&self) -> impl Iterator<Item = ContextSegment> {
+        let (model, inner) = (&self.model, &self.inner);
+        let first = ContextSegment {
+            from_window: 0,
+            sequence_length: model.sequence_length,
+            batch_sequences: inner.batch_sequences,
+            micro_batch_sequences: inner.micro_batch_sequences,
+            rope_theta: model.rope_theta,
+            rope_scaling: model.rope_scaling,
+        };
+        std::iter::once(first).chain(self.context.iter().copied())
+    }
+
+    /// The context of a window. Whoever wants a sequence length, a batch or a rotary base takes it from here.
+    pub fn context_at(&self, window: u64) -> ContextSegment {
+        let begun = self.contexts().take_while(|segment| segment.from_window <= window);
+        begun.last().expect("the first context begins at window 0")
+    }
+
+    /// The model with the context of a window.
+    pub fn model_at(&self, window: u64) -> ModelSpec {
+        let ContextSegment { sequence_length, rope_theta, rope_scaling, .. } = self.context_at(window);
+        ModelSpec { sequence_length, rope_theta, rope_scaling, ..self.model.clone() }
+    }
+
+    /// The model with the context in which the parameters before `window` were trained last.
+    pub fn model_before(&self, window: u64) -> ModelSpec {
+        self.model_at(window.saturating_sub(1))
+    }
+
     /// Pages of a slot in a window: the sequences of H full steps.
-    pub fn pages_per_slot(&self) -> u64 {
-        u64::from(self.inner.steps) * u64::from(self.inner.batch_sequences)
+    pub fn pages_per_slot(&self, window: u64) -> u64 {
+        u64::from(self.inner.steps) * u64::from(self.context_at(window).batch_sequences)
+    }
+
+    /// Whether a window is a null window, see [`OuterSpec::null_windows`].
+    pub fn is_null(&self, window: u64) -> bool {
+        window < self.outer.null_windows
     }
 
     /// The outer learning rate of a window.
@@ -248,14 +318,7 @@ impl Genesis {
 impl InnerSpec {
     fn check(&self) -> Result<(), String> {
         positive("inner.steps", self.steps.into())?;
-        positive("inner.batch_sequences", self.batch_sequences.into())?;
-        positive("inner.micro_batch_sequences", self.micro_batch_sequences.into())?;
-        if !self.batch_sequences.is_multiple_of(self.micro_batch_sequences) {
-            return Err(format!(
-                "inner.micro_batch_sequences {} does not divide inner.batch_sequences {}",
-                self.micro_batch_sequences, self.batch_sequences
-            ));
-        }
+        check_batch("inner", self.batch_sequences, self.micro_batch_sequences)?;
         for (name, beta) in [("inner.beta1_ppm", self.beta1_ppm), ("inner.beta2_ppm", self.beta2_ppm)] {
             if u64::from(beta) >= ONE_PPM {
                 return Err(format!("{name} is not below 1000000"));
@@ -279,6 +342,25 @@ impl InnerSpec {
     }
 }
 
+impl ContextSegment {
+    fn check(&self) -> Result<(), String> {
+        positive("context.from_window", self.from_window)?;
+        positive("context.sequence_length", self.sequence_length.into())?;
+        check_batch("context", self.batch_sequences, self.micro_batch_sequences)
+    }
+}
+
+fn check_batch(path: &str, batch: u32, micro_batch: u32) -> Result<(), String> {
+    positive(&format!("{path}.batch_sequences"), batch.into())?;
+    positive(&format!("{path}.micro_batch_sequences"), micro_batch.into())?;
+    if !batch.is_multiple_of(micro_batch) {
+        return Err(format!(
+            "{path}.micro_batch_sequences {micro_batch} does not divide {path}.batch_sequences {batch}"
+        ));
+    }
+    Ok(())
+}
+
 impl Payload for Genesis {
     const KIND: Kind = Kind::Genesis;
 
@@ -292,7 +374,14 @@ impl Payload for Genesis {
         if self.arithmetic != "f32/1" {
             return Err(format!("arithmetic {:?} is not known; this version has \"f32/1\"", self.arithmetic));
         }
+        if let Initial::Tensors(tensors) = &self.initial
+            && !(1..=MAX_ENTRIES).contains(&tensors.len())
+        {
+            return Err(format!("initial.tensors needs 1 to {MAX_ENTRIES} blobs"));
+        }
         self.inner.check()?;
+        ascending("context", &self.context, |segment| segment.from_window)?;
+        self.context.iter().try_for_each(ContextSegment::check)?;
         ascii("compression.quantiser", &self.compression.quantiser, 32)?;
         if u64::from(self.compression.error_decay_ppm) > ONE_PPM {
             return Err("compression.error_decay_ppm is above 1000000".to_owned());

@@ -13,7 +13,7 @@ pub(crate) fn follows_by_aggregates(miner: &Path) {
     let access = Access::read(miner).unwrap();
     let context = access.run(None).unwrap();
     let closed = access.fold(&context).unwrap().closed().to_vec();
-    let mut parameters = context.recipe.initial_parameters();
+    let mut parameters = context.recipe.initial_parameters(access.blobs()).unwrap();
     for (index, window) in closed.iter().enumerate() {
         let record = &window.window;
         let own = access.home.key().unwrap().public();

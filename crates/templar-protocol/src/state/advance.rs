@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use templar_manifest::envelope::signed_bytes;
 use templar_manifest::{
     Contribution, Cut, CutId, Envelope, Genesis, Inbox, InboxId, Kind, Payload, PublicKey, RecordId, Score, Signature,
-    Signed, Verdict, Window, payload,
+    Signed, Verdict, Window, WindowIndex, page_count, payload,
 };
 
 use super::close::{Stepped, accepted};
@@ -202,6 +202,12 @@ impl RunState {
         }
         self.ledger.settle(self.window, &record.outcomes, &record.mints);
         self.pages = pages;
+        let length = |window: WindowIndex| self.genesis.context_at(window.0).sequence_length;
+        let next = length(self.window.next());
+        if next != length(self.window) {
+            // Other sequences are other pages, so which of them were used says nothing.
+            self.pages.begin(page_count(self.training_tokens, next));
+        }
         self.seed = record.seed;
         self.checkpoint = record.checkpoint;
         self.record = Some(closed.record);

@@ -214,10 +214,11 @@ impl RunState {
         let ranks = PageDraw::new(free).take(u64::from(gauntlet.unassigned_pages).min(free), &mut draw);
         let mut unassigned: Vec<u64> = ranks.into_iter().map(|rank| unused_page(&used, rank)).collect();
         unassigned.sort_unstable();
+        let batch = self.genesis.context_at(self.window.0).batch_sequences;
         let mut assigned = BTreeMap::new();
         for (miner, contribution) in &judging.contributions {
             let Some(slot) = self.genesis.slot(miner).and_then(|slot| assignment.slot(slot)) else { continue };
-            let trained = u64::from(contribution.steps) * u64::from(self.genesis.inner.batch_sequences);
+            let trained = u64::from(contribution.steps) * u64::from(batch);
             let trained = trained.min(slot.len() as u64);
             let [run, seed, key, value] = inputs.map(|input| &input[..]);
             let mut draw = Draw::new(ASSIGNED_CONTEXT, &[run, seed, key, value, miner.as_bytes()]);

@@ -63,6 +63,47 @@ fn every_order_ends_in_the_same_records() {
     }
 }
 
+/// Other sequences are other pages: each window's are a plain shuffle of those of its length, begun anew where the length
+/// changes and nowhere else.
+#[test]
+fn a_longer_context_begins_a_new_epoch_of_its_own_pages() {
+    let (validators, miners) = (keys("validator", 1), keys("miner", 3));
+    let mut genesis = genesis(&[(&validators[0], 1)], &miners, 5);
+    let longer = ContextSegment { batch_sequences: 1, ..context(32) };
+    genesis.context = vec![longer, ContextSegment { from_window: 3, ..context(32) }];
+    let mut cluster = Cluster::of(genesis, validators, miners);
+    cluster.wake();
+    cluster.run(&mut Order(3), over);
+    assert!(over(&cluster), "stalled");
+    check_run(&cluster);
+    let node = &cluster.members[0].node;
+    let (mut row, mut taken) = (Vec::new(), 0);
+    // Sequence length, sequences of a step, and the epoch.
+    let windows = [(16, 2, 0), (16, 2, 0), (32, 1, 1), (32, 2, 1), (32, 2, 1)];
+    for (window, (length, batch, epoch)) in windows.into_iter().enumerate() {
+        let state = node.state_at(WindowIndex(window as u64)).unwrap();
+        if [0, 2].contains(&window) {
+            row = (0..1600 / length).collect();
+            taken = 0;
+        }
+        assert_eq!((state.pages().pages(), state.pages().epoch()), (row.len() as u64, epoch));
+        assert_eq!(state.pages().taken(), taken as u64);
+        let public = [state.run().hash(), state.seed()];
+        let parts: [&[u8]; 3] = [public[0].as_bytes(), &(window as u64).to_le_bytes(), public[1].as_bytes()];
+        let mut draw = crate::draw::Draw::new("templar/1 assignment", &parts);
+        let first = taken;
+        for _ in 0..3 * 3 * batch {
+            let other = taken + draw.below((row.len() - taken) as u64) as usize;
+            row.swap(taken, other);
+            taken += 1;
+        }
+        assert_eq!(state.assignment().slots().concat(), row[first..taken]);
+        for signed in &node.closed()[window].contributions {
+            assert_eq!(signed.payload().tokens, 3 * batch * length);
+        }
+    }
+}
+
 #[test]
 fn a_node_that_restarts_goes_on_where_it_was() {
     let mut expected = Cluster::started(&[1, 1], 3, 6);

@@ -55,7 +55,7 @@ pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], wi
             tied_embeddings: true,
             sequence_length: 16,
         },
-        model_seed: Hash::of(b"model"),
+        initial: Initial::Seed(Hash::of(b"model")),
         tokenizer: BlobId::of(b"tokenizer"),
         dataset: Hash::of(b"dataset").into(),
         inner: InnerSpec {
@@ -69,6 +69,7 @@ pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], wi
             clip_norm_ppm: 1_000_000,
             schedule: vec![Segment { steps: 1, from_nanos: 1, to_nanos: 1, shape: SegmentShape::Linear }],
         },
+        context: Vec::new(),
         compression: CompressionSpec {
             block_side: 8,
             top_k: 4,
@@ -79,6 +80,7 @@ pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], wi
             rule: "mean-of-all".to_owned(),
             schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
             max_contributions: 2,
+            null_windows: 0,
         },
         gauntlet: GauntletSpec {
             assigned_pages: 2,
@@ -107,7 +109,19 @@ pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], wi
 }
 
 pub(super) fn state(genesis: Genesis) -> RunState {
-    RunState::new(Arc::new(genesis), Hash::of(b"initial").into(), Hash::of(b"zero").into(), 100).unwrap()
+    RunState::new(Arc::new(genesis), Hash::of(b"initial").into(), Hash::of(b"zero").into(), 100 * 16 + 1).unwrap()
+}
+
+/// Another sequence length from window 2 on, of which a step takes two.
+pub(super) fn context(sequence_length: u32) -> ContextSegment {
+    ContextSegment {
+        from_window: 2,
+        sequence_length,
+        batch_sequences: 2,
+        micro_batch_sequences: 1,
+        rope_theta: 10_000,
+        rope_scaling: None,
+    }
 }
 
 /// SplitMix64, for orders of delivery.
@@ -128,6 +142,7 @@ pub(super) fn contribution(state: &RunState, miner: &PublicKey, nonce: u8) -> Co
     let window = state.window();
     let name = |what: &str| Hash::of(format!("{what} {window} {miner} {nonce}").as_bytes());
     let parent = state.parent(miner);
+    let context = state.genesis().context_at(window.0);
     Contribution {
         run: state.run(),
         window,
@@ -140,7 +155,7 @@ pub(super) fn contribution(state: &RunState, miner: &PublicKey, nonce: u8) -> Co
         trace: name("trace").into(),
         trace_bytes: 100,
         steps: 3,
-        tokens: 3 * 2 * 16,
+        tokens: 3 * u64::from(context.batch_sequences) * u64::from(context.sequence_length),
         loss_nanonats: 5_000_000_000,
     }
 }
@@ -204,7 +219,13 @@ impl Cluster {
     pub(super) fn new(stakes: &[u64], miners: usize, windows: u64) -> Self {
         let (validators, miners) = (keys("validator", stakes.len()), keys("miner", miners));
         let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().zip(stakes.iter().copied()).collect();
-        let start = state(genesis(&with_stakes, &miners, windows));
+        let start = genesis(&with_stakes, &miners, windows);
+        Self::of(start, validators, miners)
+    }
+
+    /// The run of a genesis with these validators and miners.
+    pub(super) fn of(genesis: Genesis, validators: Vec<SecretKey>, miners: Vec<SecretKey>) -> Self {
+        let start = state(genesis);
         let everybody = validators.iter().chain(&miners).map(|key| Some(key.clone())).chain([None]);
         let members: Vec<Member> = everybody
             .map(|key| Member {

@@ -183,14 +183,25 @@ fn a_genesis_that_cannot_run_is_refused() {
     let new = |change: &dyn Fn(&mut Genesis), pages| {
         let mut genesis = genesis(&[(&validators[0], 1)], &miners, 3);
         change(&mut genesis);
-        RunState::new(Arc::new(genesis), CheckpointId::default(), StateId::default(), pages).map(|_| ())
+        let tokens = u64::saturating_add(pages * 16, 1);
+        RunState::new(Arc::new(genesis), CheckpointId::default(), StateId::default(), tokens).map(|_| ())
     };
     // Two slots of six, and three pages that nobody is assigned.
     assert_eq!(new(&|_| {}, 15), Ok(()));
     assert!(matches!(new(&|_| {}, 14), Err(GenesisError::TooFewPages { needed: 15, .. })));
     let huge = |genesis: &mut Genesis| (genesis.inner.steps, genesis.inner.batch_sequences) = (u32::MAX, u32::MAX);
-    assert!(matches!(new(&huge, u64::MAX), Err(GenesisError::TooFewPages { .. })));
+    assert!(matches!(new(&huge, u64::MAX / 16), Err(GenesisError::TooFewPages { .. })));
     assert!(matches!(new(&|genesis| genesis.windows = 1 << 20, 15), Err(GenesisError::TooManyWindows { .. })));
+    // Half as many pages of twice the length.
+    let longer = |batch_sequences| {
+        let context = ContextSegment { batch_sequences, ..context(32) };
+        move |genesis: &mut Genesis| genesis.context = vec![context]
+    };
+    assert_eq!(new(&longer(1), 18), Ok(()));
+    let found = new(&longer(1), 17);
+    assert!(matches!(found, Err(GenesisError::TooFewPages { window: 2, length: 32, pages: 8, needed: 9, .. })));
+    assert!(matches!(new(&longer(2), 29), Err(GenesisError::TooFewPages { needed: 15, .. })));
+    assert!(matches!(new(&longer(0), 99), Err(GenesisError::Rule(_))));
     let generous = |genesis: &mut Genesis| {
         genesis.emission.per_window_micros = 1 << 50;
         genesis.windows = 0;

@@ -5,8 +5,8 @@
 
 use serde::Serialize;
 use templar_manifest::{
-    BlobId, CompressionSpec, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash, InnerSpec, OuterSegment,
-    OuterSpec, Registration, ReplaySpec, RunId, Segment, SegmentShape,
+    BlobId, CompressionSpec, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash, Initial, InnerSpec,
+    OuterSegment, OuterSpec, Registration, ReplaySpec, RunId, Segment, SegmentShape,
 };
 use templar_model::sizes;
 use templar_train::{Recipe, RecipeError};
@@ -120,7 +120,7 @@ impl Config {
             name: "convergence".to_owned(),
             arithmetic: "f32/1".to_owned(),
             model: sizes::preset(self.size, vocab_size).expect("it is in the table of sizes"),
-            model_seed: Hash::of(format!("convergence {}", self.seed).as_bytes()),
+            initial: Initial::Seed(Hash::of(format!("convergence {}", self.seed).as_bytes())),
             tokenizer: BlobId::default(),
             dataset: DatasetId::default(),
             inner: InnerSpec {
@@ -137,6 +137,7 @@ impl Config {
                     segment(decay, peak, peak / 10, SegmentShape::Cosine),
                 ],
             },
+            context: Vec::new(),
             compression: CompressionSpec {
                 block_side: 64,
                 top_k: sparse.top_k,
@@ -147,6 +148,7 @@ impl Config {
                 rule: sparse.rule.to_owned(),
                 schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: sparse.rate_ppm }],
                 max_contributions: self.miners,
+                null_windows: 0,
             },
             gauntlet: GauntletSpec {
                 assigned_pages: 1,

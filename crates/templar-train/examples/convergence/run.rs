@@ -9,6 +9,7 @@ use std::error::Error;
 use templar_delta::{Delta, Header, compress, decode};
 use templar_manifest::WindowIndex;
 use templar_model::Model;
+use templar_store::MemoryBlobs;
 use templar_train::tensors::ranges;
 use templar_train::{MinerState, Recipe, evaluate, learning_rate, outer_step};
 
@@ -55,10 +56,15 @@ impl<'a> Run<'a> {
         let miners = if self.config.method == Method::AdamW { 1 } else { self.config.miners as usize };
         State {
             windows: 0,
-            parameters: self.recipe.initial_parameters(),
+            parameters: self.recipe.initial_parameters(&MemoryBlobs::new()).expect("they are drawn from a seed"),
             momentum: vec![0.0; count],
             miners: vec![MinerState::zero(count); miners],
         }
+    }
+
+    /// The model; its context is the same in every window.
+    fn model(&self) -> Model {
+        self.recipe.model(WindowIndex(0))
     }
 
     /// The pages of `miner` in inner step `step` of the run.
@@ -87,7 +93,7 @@ impl<'a> Run<'a> {
         let pages: Vec<&Vec<u32>> = self.data.held_out.iter().step_by(stride).collect();
         let parts: Vec<&[&Vec<u32>]> = pages.chunks(16).collect();
         let sums = self.workers.map(parts, |pages| {
-            let mut model = self.recipe.model();
+            let mut model = self.model();
             pages
                 .iter()
                 .map(|page| evaluate(&mut model, parameters, std::slice::from_ref(*page)))
@@ -106,7 +112,7 @@ impl<'a> Run<'a> {
         gradient: &mut [f32],
     ) -> Result<(), Failure> {
         let tokens: Vec<u32> = pages.iter().flat_map(|&page| self.data.page(page)).copied().collect();
-        let scale = (1.0 / self.recipe.step_tokens() as f64) as f32;
+        let scale = (1.0 / self.recipe.step_tokens(WindowIndex(0)) as f64) as f32;
         model.forward_backward(parameters, &tokens, scale, gradient)?;
         Ok(())
     }
@@ -135,7 +141,7 @@ impl<'a> Run<'a> {
         mut parameters: Vec<f32>,
         state: &mut MinerState,
     ) -> Result<Vec<f32>, Failure> {
-        let mut model = self.recipe.model();
+        let mut model = self.model();
         let mut gradient = vec![0.0; parameters.len()];
         let steps = u64::from(self.config.steps);
         for step in window * steps..(window + 1) * steps {
@@ -149,7 +155,7 @@ impl<'a> Run<'a> {
     fn adamw(&self, state: &mut State) -> Result<(), Failure> {
         let count = state.parameters.len();
         let mut buffers: Vec<(Model, Vec<f32>)> =
-            (0..self.config.miners).map(|_| (self.recipe.model(), vec![0.0; count])).collect();
+            (0..self.config.miners).map(|_| (self.model(), vec![0.0; count])).collect();
         let share = 1.0 / self.config.miners as f32;
         let steps = u64::from(self.config.steps);
         for step in state.windows * steps..(state.windows + 1) * steps {

@@ -1,13 +1,15 @@
-//! `templar run new`: a genesis from a size, with every value overridable, and the run's first checkpoint.
+//! `templar run new`: a genesis from a size or a folder, with every value overridable, and the run's first checkpoint.
 
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 use templar_manifest::chain::Chain;
 use templar_manifest::{Genesis, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, payload};
 use templar_node::access::Access;
-use templar_node::configure::{self, RunPlan};
-use templar_node::context::{RunContext, read_manifest};
+use templar_node::configure::{self, Origin, RunPlan};
+use templar_node::context::{Put, RunContext, read_manifest};
+use templar_node::folder::Folder;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::{Invocation, dataset};
@@ -15,8 +17,9 @@ use crate::participant::sync;
 
 /// Make a run and print its whole configuration
 ///
-/// A size sets every value; --set sets single ones. Without --validator this home is the one validator, without --miner
-/// the one miner. The same configuration has the same hash everywhere.
+/// A size sets every value; a folder sets the model, and the nearest size the rest; --set sets single ones. Without
+/// --validator this home is the one validator, without --miner the one miner. The same configuration has the same hash
+/// everywhere.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A short name; a validator's hash chain is drawn from it, so a name is used once
@@ -27,6 +30,9 @@ pub(crate) struct Args {
     /// The model's size: tiny, nano, micro, small, medium, 150M, 512M, 1B, 8B or 72B
     #[arg(long, default_value = "nano")]
     size: String,
+    /// Start from the model of this Hugging Face folder; the dataset must have its tokenizer
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["size", "seed"])]
+    from: Option<PathBuf>,
     /// Set a value of the configuration, such as inner.steps=10 or model.layers=2
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -54,12 +60,12 @@ fn validator(text: &str) -> Result<ValidatorSpec, String> {
 pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     let access = invocation.write()?;
     let key = access.home.key()?;
-    let genesis = genesis(&access, &key, args)?;
+    let (genesis, folder) = genesis(&access, &key, args)?;
     let bytes = payload::encode(&genesis);
     let run = RunId::new(Hash::of(&bytes));
     if !access.home.runs()?.contains(&run) {
         refuse_used_name(&access, &key, &genesis)?;
-        create(&access, run, bytes)?;
+        create(&access, run, bytes, folder.as_ref())?;
     }
     access.home.set_current_run(&run)?;
     let context = RunContext::open(&access.home, access.blobs(), run)?;
@@ -75,22 +81,23 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     Ok(Code::Ok)
 }
 
-fn genesis(access: &Access, key: &SecretKey, args: &Args) -> Result<Genesis, CommandError> {
+/// The genesis, and the folder that it starts from.
+fn genesis(access: &Access, key: &SecretKey, args: &Args) -> Result<(Genesis, Option<Folder>), CommandError> {
     let (dataset_id, dataset) = dataset(access, &args.dataset)?;
+    let folder = args.from.as_ref().map(|dir| Folder::read(dir, &dataset)).transpose()?;
+    let origin = match &folder {
+        Some(folder) => folder.origin(),
+        None => {
+            let seed = Hash::of(format!("templar model seed {}", args.seed).as_bytes());
+            Origin::Drawn { size: args.size.clone(), seed }
+        }
+    };
     let me = key.public();
     let alone = || ValidatorSpec { key: me, stake: 1, chain_anchor: Chain::new(key, &args.name).anchor() };
     let validators = if args.validator.is_empty() { vec![alone()] } else { args.validator.clone() };
     let miners = if args.miner.is_empty() { vec![me] } else { args.miner.clone() };
-    let plan = RunPlan {
-        name: args.name.clone(),
-        size: args.size.clone(),
-        dataset_id,
-        dataset: &dataset,
-        validators,
-        miners,
-        model_seed: Hash::of(format!("templar model seed {}", args.seed).as_bytes()),
-    };
-    Ok(configure::configure(&plan, &args.set)?)
+    let plan = RunPlan { name: args.name.clone(), dataset_id, dataset: &dataset, validators, miners, origin };
+    Ok((configure::configure(&plan, &args.set)?, folder))
 }
 
 /// Two runs of one name share the values of a validator's hash chain: who saw one run could foresee the other.
@@ -108,13 +115,17 @@ fn refuse_used_name(access: &Access, key: &SecretKey, genesis: &Genesis) -> Resu
     Ok(())
 }
 
-fn create(access: &Access, run: RunId, genesis: Vec<u8>) -> Result<(), CommandError> {
-    let kept = Mutex::new(vec![access.put(genesis)?]);
-    let put = |bytes| {
+fn create(access: &Access, run: RunId, genesis: Vec<u8>, folder: Option<&Folder>) -> Result<(), CommandError> {
+    let kept = Mutex::new(Vec::new());
+    let put: Put<'_> = &|bytes| {
         let id = access.put(bytes)?;
         kept.lock().unwrap_or_else(PoisonError::into_inner).push(id);
         Ok(id)
     };
-    RunContext::create(&access.home, access.blobs(), &put, run)?;
+    if let Some(folder) = folder {
+        folder.keep(put)?;
+    }
+    put(genesis)?;
+    RunContext::create(&access.home, access.blobs(), put, run)?;
     sync(access, &kept.into_inner().unwrap_or_else(PoisonError::into_inner))
 }

@@ -82,7 +82,7 @@ pub(super) fn run(
     };
     let failed = |error: templar_train::TrainError| CommandError::new(Code::Failed, error);
     let run = WindowRun::new(recipe, &task, parameters, state).map_err(failed)?;
-    let result = run_window(run, &|page| evidence.page(page), &mut watch).map_err(failed)?;
+    let result = run_window(run, &|page| evidence.page(window, page), &mut watch).map_err(failed)?;
     let last = recorded.steps + 1;
     if let Some(leaf) = result.as_ref().and_then(|result| result.trace.leaves.last()) {
         watch.compare(last, leaf);
