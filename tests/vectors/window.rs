@@ -170,7 +170,7 @@ fn train(recipe: &Recipe, before: &RunState, parameters: &[f32], pages: &PageRea
         pages: before.assignment().slot(slot).unwrap().to_vec(),
         steps: before.genesis().inner.steps,
     };
-    let run = WindowRun::new(recipe, &task, parameters.to_vec(), MinerState::zero(parameters.len())).unwrap();
+    let run = WindowRun::new(recipe, &task, parameters, MinerState::zero(parameters.len())).unwrap();
     run_window(run, &|page| pages.read(page), &mut Unwatched).unwrap().unwrap()
 }
 

@@ -68,7 +68,7 @@ pub fn replay_contribution(
         slot.ok_or_else(|| EvidenceError::Broken(format!("miner {} has no slot", contribution.miner)))?.to_vec();
     let task = Task { window: contribution.window, miner: contribution.miner, pages, steps: contribution.steps };
     let claim = Claim { contribution, trace: &trace };
-    replay(evidence.recipe, &task, parameters.to_vec(), state, claim, &|page| evidence.page(contribution.window, page))
+    replay(evidence.recipe, &task, parameters, state, claim, &|page| evidence.page(contribution.window, page))
         .map_err(|error| EvidenceError::train(&error))
 }
 

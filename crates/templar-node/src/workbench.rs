@@ -201,14 +201,14 @@ impl Workbench {
         let path = self.home.snapshot_path(&self.context.run, task.window.0);
         let result = self.pool.install(|| -> Result<WindowResult, WorkError> {
             if conduct == Conduct::Noise {
-                return self.noise(&task, parameters.to_vec(), before);
+                return self.noise(&task, &parameters, before);
             }
             let evidence = self.evidence()?;
             let mut saved: Box<dyn std::io::Read> = match File::open(&path) {
                 Ok(file) => Box::new(std::io::BufReader::new(file)),
                 Err(_) => Box::new(std::io::empty()),
             };
-            let run = WindowRun::resume(recipe, &task, parameters.to_vec(), before, &mut saved)?;
+            let run = WindowRun::resume(recipe, &task, &**parameters, before, &mut saved)?;
             let mut saving = Saving { bench: self, watch, window: task.window, failed: None };
             let result = run_window(run, &|page| evidence.page(task.window, page), &mut saving)?;
             if let Some(error) = saving.failed {
@@ -237,7 +237,7 @@ impl Workbench {
     }
 
     /// A result that nobody computed: well formed in every byte, with a delta of noise and a trace that claims steps.
-    fn noise(&self, task: &Task, parameters: Vec<f32>, before: MinerState) -> Result<WindowResult, WorkError> {
+    fn noise(&self, task: &Task, parameters: &[f32], before: MinerState) -> Result<WindowResult, WorkError> {
         let recipe = &*self.context.recipe;
         // The frame of an honest window, with nothing trained, so that all lengths and links are right.
         let mut result = WindowRun::new(recipe, task, parameters, before)?.finish()?;

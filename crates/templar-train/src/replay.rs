@@ -1,5 +1,6 @@
 //! Replays a contribution: the same function that made it, compared leaf by leaf.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use templar_manifest::trace::{Leaf, Trace};
@@ -69,10 +70,10 @@ impl Replayed {
 /// # Errors
 /// Where the window cannot be run at all: pages that are missing, for example. A step that is invalid (not finite) was
 /// invalid for the miner too, so it is a mismatch, not an error.
-pub fn replay(
-    recipe: &Recipe,
-    task: &Task,
-    parameters: Vec<f32>,
+pub fn replay<'a>(
+    recipe: &'a Recipe,
+    task: &'a Task,
+    parameters: impl Into<Cow<'a, [f32]>>,
     state: MinerState,
     claim: Claim<'_>,
     pages: Pages<'_>,

@@ -4,6 +4,7 @@
 //! change (parameters, moments, leaves) and the hash of what they started from, and ends with the hash of itself, so a
 //! torn or foreign snapshot is noticed and the window starts again.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 
 use templar_manifest::Hash;
@@ -94,11 +95,11 @@ impl<'a> WindowRun<'a> {
     pub fn resume(
         recipe: &'a Recipe,
         task: &'a Task,
-        parameters: Vec<f32>,
+        start: impl Into<Cow<'a, [f32]>>,
         state: MinerState,
         from: &mut dyn Read,
     ) -> Result<Self, TrainError> {
-        let mut run = Self::new(recipe, task, parameters, state)?;
+        let mut run = Self::new(recipe, task, start, state)?;
         if let Ok(Some(saved)) = read(&run, from) {
             run.leaves.extend(saved.leaves);
             run.parameters = saved.parameters;

@@ -4,9 +4,9 @@
 //! inner step's number, the order of its micro-batches from the order of its pages. So the same task, parameters and state
 //! give the same delta, trace and state everywhere.
 
+use std::borrow::Cow;
 use std::ops::{ControlFlow, Range};
 
-use rayon::prelude::*;
 use templar_data::{PageError, batch};
 use templar_delta::{CompressError, Header, compress};
 use templar_manifest::trace::{Leaf, Trace, TraceHeader};
@@ -138,8 +138,8 @@ pub struct WindowRun<'a> {
     context: ContextSegment,
     pub(crate) model: Model,
     pub(crate) ranges: Vec<Range<usize>>,
-    /// θ_start.
-    pub(crate) start: Vec<f32>,
+    /// θ_start, which whoever has the checkpoint may lend.
+    pub(crate) start: Cow<'a, [f32]>,
     /// θ now.
     pub(crate) parameters: Vec<f32>,
     pub(crate) gradient: Vec<f32>,
@@ -149,17 +149,21 @@ pub struct WindowRun<'a> {
 }
 
 impl<'a> WindowRun<'a> {
-    /// A window at its start: `parameters` are the checkpoint's, `state` the miner's.
+    /// A window at its start: `start` are the checkpoint's parameters, `state` the miner's.
+    ///
+    /// A window takes 20 bytes a parameter (parameters, gradient, two moments, error feedback) beside `start`, and the
+    /// model's activations until the last inner step.
     pub fn new(
         recipe: &'a Recipe,
         task: &'a Task,
-        parameters: Vec<f32>,
+        start: impl Into<Cow<'a, [f32]>>,
         state: MinerState,
     ) -> Result<Self, TrainError> {
+        let start = start.into();
         let wrong = |what: String| Err(TrainError::Task(what));
         let count = recipe.parameter_count();
         for (name, vector) in [
-            ("parameters", &parameters),
+            ("parameters", &*start),
             ("first moments", &state.first),
             ("second moments", &state.second),
             ("error feedback", &state.error),
@@ -177,7 +181,7 @@ impl<'a> WindowRun<'a> {
             return wrong(format!("{} pages for {} inner steps, which take {needed}", task.pages.len(), task.steps));
         }
         let model = recipe.model(task.window);
-        let start = parameters.clone();
+        let parameters = start.to_vec();
         let gradient = vec![0.0; count];
         let ranges = tensors::ranges(&recipe.tensors);
         let mut run =
@@ -246,11 +250,12 @@ impl<'a> WindowRun<'a> {
     /// Compresses what the steps changed, and makes the last leaf.
     pub fn finish(self) -> Result<WindowResult, TrainError> {
         let (recipe, task) = (self.recipe, self.task);
-        // θ_start − θ_end, in place of θ_start: the direction in which the outer step descends is positive.
-        let mut pseudo_gradient = self.start;
-        for (start, end) in pseudo_gradient.iter_mut().zip(&self.parameters) {
-            *start -= end;
+        // θ_start − θ_end, in place of the gradient: the direction in which the outer step descends is positive.
+        let mut pseudo_gradient = self.gradient;
+        for ((difference, start), end) in pseudo_gradient.iter_mut().zip(&*self.start).zip(&self.parameters) {
+            *difference = start - end;
         }
+        drop((self.model, self.start, self.parameters));
         let header = Header { run: recipe.run.hash(), window: task.window.0, miner: *task.miner.as_bytes() };
         let mut state = self.state;
         let delta = compress(&recipe.tensors, &recipe.compression, &header, &pseudo_gradient, &mut state.error)?;
@@ -258,17 +263,7 @@ impl<'a> WindowRun<'a> {
             // No outer step follows, so nothing of this window is owed to a later one.
             state.error.fill(0.0);
         }
-        let last: Vec<Hash> = self
-            .ranges
-            .par_iter()
-            .map(|range| {
-                tensors::hash_of(&[
-                    &state.first[range.clone()],
-                    &state.second[range.clone()],
-                    &state.error[range.clone()],
-                ])
-            })
-            .collect();
+        let last = tensors::hashes(&self.ranges, [&state.first, &state.second, &state.error]);
         let listed = |(spec, hash): (&TensorSpec, &Hash)| TensorBlob { spec: spec.clone(), blob: (*hash).into() };
         let state_manifest = State {
             run: recipe.run,
