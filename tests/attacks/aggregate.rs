@@ -2,6 +2,7 @@
 
 use templar_delta::{Aggregate, AggregateError, AggregateHeader, Delta};
 use templar_manifest::*;
+use templar_store::MemoryBlobs;
 use templar_train::{Recipe, outer_step};
 
 use super::{Attack, refused};
@@ -24,8 +25,8 @@ fn aggregate(recipe: &Recipe) -> Vec<u8> {
         .map(|(_, (contribution, bytes))| recipe.decode_delta(contribution.payload(), bytes).unwrap())
         .collect();
     assert_eq!(deltas.len(), closed.window.aggregated());
-    let bytes =
-        outer_step(recipe, closed.window.window, &deltas, &mut recipe.initial_parameters()).unwrap().into_bytes();
+    let mut parameters = recipe.initial_parameters(&MemoryBlobs::new()).unwrap();
+    let bytes = outer_step(recipe, closed.window.window, &deltas, &mut parameters).unwrap().into_bytes();
     assert_eq!(BlobId::of(&bytes), closed.window.aggregate);
     bytes
 }

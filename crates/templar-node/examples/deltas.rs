@@ -11,7 +11,7 @@ use templar_data::{PageReader, Split, bundled};
 use templar_delta::{Header, Quantiser, Settings, compress, decode, inspect};
 use templar_manifest::trace::Leaf;
 use templar_manifest::{DatasetId, Hash, PublicKey, RunId, TensorSpec, ValidatorSpec, WindowIndex};
-use templar_node::configure::{RunPlan, configure};
+use templar_node::configure::{Origin, RunPlan, configure};
 use templar_store::MemoryBlobs;
 use templar_train::{MinerState, Recipe, Task, Watch, WindowRun, outer_step, run_window};
 
@@ -61,7 +61,6 @@ fn train(windows: u64) -> Result<(Recipe, Vec<Sample>), Failure> {
     let keys: Vec<PublicKey> = (0..MINERS).map(|index| PublicKey::from_bytes([index; 32])).collect();
     let plan = RunPlan {
         name: "deltas".to_owned(),
-        size: "micro".to_owned(),
         dataset_id: DatasetId::default(),
         dataset: &dataset,
         validators: vec![ValidatorSpec {
@@ -70,17 +69,17 @@ fn train(windows: u64) -> Result<(Recipe, Vec<Sample>), Failure> {
             chain_anchor: Hash::default(),
         }],
         miners: keys.clone(),
-        model_seed: Hash::of(b"deltas"),
+        origin: Origin::Drawn { size: "micro".to_owned(), seed: Hash::of(b"deltas") },
     };
     let recipe = Recipe::new(RunId::default(), configure(&plan, &[])?)?;
-    let training = PageReader::new(&blobs, &dataset, Split::Training, recipe.genesis.model.sequence_length)?;
-    let mut parameters = recipe.initial_parameters();
+    let training = PageReader::new(&blobs, &dataset, Split::Training, recipe.genesis.context_at(0).sequence_length)?;
+    let mut parameters = recipe.initial_parameters(&blobs)?;
     let mut states = vec![MinerState::zero(parameters.len()); keys.len()];
     let mut samples = Vec::new();
     for window in 0..windows {
         let mut deltas = Vec::new();
         for (index, (miner, state)) in keys.iter().zip(&mut states).enumerate() {
-            let slot = recipe.genesis.pages_per_slot();
+            let slot = recipe.genesis.pages_per_slot(window);
             let first = (window * keys.len() as u64 + index as u64) * slot;
             let pages = (first..first + slot).map(|page| page * 1_009 % training.page_count()).collect();
             let task = Task { window: WindowIndex(window), miner: *miner, pages, steps: recipe.genesis.inner.steps };
