@@ -92,6 +92,12 @@ fn objects(home: &Home, first: &str) {
             if let "delta" | "trace" = link["kind"].as_str().unwrap() {
                 let parts = home.ok(["show", link["id"].as_str().unwrap()]);
                 assert_eq!(parts["contents"]["window"], 1, "{parts}");
+                if link["kind"] == "delta" {
+                    let contents = &parts["contents"];
+                    assert_eq!(contents["by_tensor"].as_array().unwrap().len(), contents["tensors"], "{contents}");
+                    assert!(contents["by_tensor"][0]["norm"].as_f64().unwrap() > 0.0);
+                    assert!(contents["ratio_fp32"].as_f64().unwrap() > 100.0, "{contents}");
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! `templar show`: any object, with what it names and what names it.
 
 mod contents;
+mod delta;
 
 use serde_json::json;
 use templar_manifest::Hash;

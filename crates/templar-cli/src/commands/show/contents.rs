@@ -1,16 +1,19 @@
 //! What an object holds, as far as its nature tells: manifests field by field, deltas and traces by their parts.
 
 use serde_json::{Value, json};
-use templar_delta::inspect;
 use templar_manifest::trace::{Trace, TraceHeader};
-use templar_manifest::{Contribution, Genesis, Hash, Kind, PublicKey, payload};
+use templar_manifest::{Contribution, Genesis, Hash, Kind, payload};
 use templar_node::access::Access;
 use templar_store::ReadError;
 
 use crate::error::{Code, CommandError};
 use crate::index::{Index, Object};
-use crate::printer::bytes;
 use crate::view::{self, Nature};
+
+use super::delta::MAGIC;
+
+/// A blob that nothing names is read up to this length, to see what it is.
+const MAX_STRAY_BYTES: u64 = 1 << 30;
 
 /// What there is to see.
 #[derive(Default)]
@@ -31,13 +34,20 @@ pub(super) fn of(access: &Access, index: &Index, id: Hash, object: &Object) -> R
             None => Ok(Contents::default()),
         },
         Nature::Delta => match read(access, &id)? {
-            Some(bytes) => delta(&bytes),
+            Some(bytes) => super::delta::contents(index, &bytes),
             None => Ok(Contents::default()),
         },
         Nature::Trace => match read(access, &id)? {
             Some(bytes) => Ok(trace(index, id, object, &bytes).unwrap_or_default()),
             None => Ok(Contents::default()),
         },
+        // A blob that nothing here names may still say what it is.
+        Nature::Blob if index.stored.get(&id).is_some_and(|size| *size <= MAX_STRAY_BYTES) => {
+            match read(access, &id)? {
+                Some(bytes) if bytes.starts_with(MAGIC) => super::delta::contents(index, &bytes),
+                _ => Ok(Contents::default()),
+            }
+        }
         Nature::Tokenizer | Nature::Shard | Nature::Tensor | Nature::Blob => Ok(Contents::default()),
     }
 }
@@ -70,35 +80,6 @@ fn shorten(line: &str) -> String {
         }
     }
     text
-}
-
-fn delta(raw: &[u8]) -> Result<Contents, CommandError> {
-    let (header, parts) = inspect(raw).map_err(|error| CommandError::new(Code::Verification, error))?;
-    let miner = PublicKey::from_bytes(header.miner);
-    let sum = parts.sum();
-    let lines = vec![
-        format!("run = {}", header.run.short()),
-        format!("window = {}", header.window),
-        format!("miner = {}", miner.short()),
-        format!(
-            "quantiser = {}, {} of a block of {} x {}",
-            parts.quantiser, parts.top_k, parts.block_side, parts.block_side
-        ),
-        format!("tensors = {}", parts.tensors.len()),
-        format!("positions = {}", bytes(sum.index_bytes)),
-        format!("scales = {}", bytes(sum.scale_bytes)),
-        format!("codes = {}", bytes(sum.code_bytes)),
-        format!("header, directory and fronts = {}", bytes(parts.bytes() - sum.bytes() + sum.front_bytes)),
-    ];
-    let value = json!({
-        "run": header.run, "window": header.window, "miner": miner, "quantiser": parts.quantiser.to_string(),
-        "block_side": parts.block_side, "top_k": parts.top_k, "tensors": parts.tensors.len(),
-        "header_bytes": parts.header_bytes, "directory_bytes": parts.directory_bytes,
-        "front_bytes": sum.front_bytes, "index_bytes": sum.index_bytes, "scale_bytes": sum.scale_bytes,
-        "code_bytes": sum.code_bytes,
-    });
-    let links = vec![json!({"field": "run", "id": header.run, "kind": "genesis"})];
-    Ok(Contents { value, links, lines })
 }
 
 /// The losses of a trace, with the contribution that names it telling how to read it.
