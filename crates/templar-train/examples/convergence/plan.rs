@@ -20,8 +20,8 @@ pub(crate) const SEQUENCE: u32 = 128;
 pub(crate) const BATCH: u32 = 2;
 /// Tokens that every run trains on, all miners together: 96 windows of 4 miners with 30 inner steps each.
 const TOKENS: u64 = 2_949_120;
-/// Tokens of a run of the search.
-const SEARCH_TOKENS: u64 = 1_474_560;
+/// Tokens of a run with the smaller model: 48 windows.
+const SMALL_TOKENS: u64 = 1_474_560;
 /// The inner learning rate's peak, in 1e-9, and the inner steps that lead to it.
 const PEAK_NANOS: u64 = 3_000_000;
 const WARM_UP: u64 = 60;
@@ -178,9 +178,12 @@ impl Config {
 /// DiLoCo as published: outer learning rate 0.7, Nesterov momentum 0.9.
 pub(crate) const DILOCO: Method = Method::DiLoCo { rate_ppm: 700_000, momentum_ppm: 900_000 };
 
-/// SparseLoCo with a run's defaults.
-pub(crate) const SPARSELOCO: Sparse =
+/// SparseLoCo as Covenant-72B was trained.
+const TEMPLAR: Sparse =
     Sparse { top_k: 64, quantiser: "templar4", decay_ppm: 950_000, rule: "mean-of-senders", rate_ppm: 1_000_000 };
+
+/// SparseLoCo with the quantiser that does best here.
+pub(crate) const SPARSELOCO: Sparse = Sparse { quantiser: "block-sign", ..TEMPLAR };
 
 /// A table: its rows are compared with the first of them.
 pub(crate) struct Section {
@@ -195,10 +198,26 @@ pub(crate) const SEEDS: u64 = 3;
 
 /// What is compared over several seeds.
 pub(crate) fn seeded() -> Vec<(&'static str, Config)> {
-    vec![("DiLoCo", Config::new(4, 30, DILOCO)), ("SparseLoCo, templar4", Config::new(4, 30, SPARSELOCO.method()))]
+    vec![("DiLoCo", Config::new(4, 30, DILOCO)), ("SparseLoCo", Config::new(4, 30, SPARSELOCO.method()))]
 }
 
-/// Every table, the most important first.
+/// The same with the size of the search, for each quantiser.
+pub(crate) fn seeded_small() -> Vec<(&'static str, Config)> {
+    let sparse = |quantiser| small(Sparse { quantiser, ..SPARSELOCO }.method());
+    vec![
+        ("templar4", sparse("templar4")),
+        ("block-levels", sparse("block-levels")),
+        ("block-sign", sparse("block-sign")),
+        ("DiLoCo", small(DILOCO)),
+    ]
+}
+
+/// A run with a smaller model and fewer tokens.
+fn small(method: Method) -> Config {
+    Config { size: "nano", tokens: SMALL_TOKENS, ..Config::new(4, 30, method) }
+}
+
+/// Every table.
 pub(crate) fn sections() -> Vec<Section> {
     let sparse = |sparse: Sparse| Config::new(4, 30, sparse.method());
     let mut methods = Vec::new();
@@ -210,39 +229,51 @@ pub(crate) fn sections() -> Vec<Section> {
         for (name, method) in [("DiLoCo", DILOCO), ("SparseLoCo", SPARSELOCO.method())] {
             methods.push((format!("{name}, R = {miners}, H = {steps}"), Config::new(miners, steps, method)));
         }
-        if (miners, steps) == (4, 30) {
-            let found = Method::DiLoCo { rate_ppm: 700_000, momentum_ppm: 600_000 };
-            methods.push(("DiLoCo with μ = 0.6, R = 4, H = 30".to_owned(), Config::new(4, 30, found)));
-        }
     }
+    let better = Method::DiLoCo { rate_ppm: 700_000, momentum_ppm: 600_000 };
+    methods.push(("DiLoCo with μ = 0.6, R = 4, H = 30".to_owned(), Config::new(4, 30, better)));
     let rules = [("mean-of-senders", 1_000_000), ("mean-of-all", 4_000_000)].map(|(rule, rate_ppm)| {
         (format!("{rule}, α = {}", f64::from(rate_ppm) / 1e6), sparse(Sparse { rule, rate_ppm, ..SPARSELOCO }))
     });
     let densities = [64, 32, 128].map(|top_k| (format!("k = {top_k}"), sparse(Sparse { top_k, ..SPARSELOCO })));
-    let decays = [950_000, 900_000, 999_000]
-        .map(|decay_ppm| (format!("β = {}", f64::from(decay_ppm) / 1e6), sparse(Sparse { decay_ppm, ..SPARSELOCO })));
-    let quantisers =
-        ["templar4", "sign-levels"].map(|quantiser| (quantiser.to_owned(), sparse(Sparse { quantiser, ..SPARSELOCO })));
+    let quantisers = ["templar4", "block-levels", "block-sign"]
+        .map(|quantiser| (quantiser.to_owned(), sparse(Sparse { quantiser, ..SPARSELOCO })));
+    let decays = [950_000, 900_000, 999_000].map(|decay_ppm| {
+        (format!("β = {}", f64::from(decay_ppm) / 1e6), small(Sparse { decay_ppm, ..SPARSELOCO }.method()))
+    });
+    let quantisers_small = ["templar4", "sign-levels", "block-levels", "block-sign"]
+        .map(|quantiser| (quantiser.to_owned(), small(Sparse { quantiser, ..SPARSELOCO }.method())));
+    let densities_small =
+        [64, 32, 128, 256, 512].map(|top_k| (format!("k = {top_k}"), small(Sparse { top_k, ..SPARSELOCO }.method())));
+    let lengths = [("AdamW", Method::AdamW), ("DiLoCo", DILOCO), ("SparseLoCo", SPARSELOCO.method())];
+    let lengths = [1, 4].into_iter().flat_map(|times| {
+        lengths.clone().map(|(name, method)| {
+            let config = small(method);
+            (format!("{name}, {} windows", config.windows() * times), Config { tokens: SMALL_TOKENS * times, ..config })
+        })
+    });
     vec![
         Section { name: "search", rows: search() },
         Section { name: "methods", rows: methods },
         Section { name: "rules", rows: rules.into() },
         Section { name: "density", rows: densities.into() },
+        Section { name: "density-small", rows: densities_small.into() },
         Section { name: "quantisers", rows: quantisers.into() },
-        Section { name: "decay", rows: decays.into() },
+        Section { name: "quantisers-small", rows: quantisers_small.into() },
+        Section { name: "decay-small", rows: decays.into() },
+        Section { name: "length-small", rows: lengths.collect() },
     ]
 }
 
 /// The search of rates, with a smaller model and fewer tokens.
 fn search() -> Vec<(String, Config)> {
-    let config =
-        |peak_nanos, method| Config { size: "nano", tokens: SEARCH_TOKENS, peak_nanos, ..Config::new(4, 30, method) };
+    let config = |peak_nanos, method| Config { peak_nanos, ..small(method) };
     let mut rows = Vec::new();
     let mut add = |name: &str, peak_nanos, method| {
         rows.push((format!("{name}, inner {}", peak_nanos as f64 / 1e9), config(peak_nanos, method)));
     };
-    let senders = |rate_ppm| Sparse { rate_ppm, ..SPARSELOCO }.method();
-    let all = |rate_ppm| Sparse { rule: "mean-of-all", rate_ppm, ..SPARSELOCO }.method();
+    let senders = |rate_ppm| Sparse { rate_ppm, ..TEMPLAR }.method();
+    let all = |rate_ppm| Sparse { rule: "mean-of-all", rate_ppm, ..TEMPLAR }.method();
     let diloco = |rate_ppm, momentum_ppm| Method::DiLoCo { rate_ppm, momentum_ppm };
     add("AdamW", 3_000_000, Method::AdamW);
     add("AdamW", 1_000_000, Method::AdamW);
@@ -260,7 +291,7 @@ fn search() -> Vec<(String, Config)> {
     add("mean-of-all, α = 4", 3_000_000, all(4_000_000));
     add("mean-of-all, α = 1", 3_000_000, all(1_000_000));
     // What one of the four reaches alone with its quarter of the tokens.
-    let alone = Config { miners: 1, tokens: SEARCH_TOKENS / 4, ..config(3_000_000, Method::AdamW) };
+    let alone = Config { miners: 1, tokens: SMALL_TOKENS / 4, ..config(3_000_000, Method::AdamW) };
     rows.push(("AdamW, one miner, a quarter of the tokens".to_owned(), alone));
     rows
 }
@@ -269,16 +300,21 @@ fn search() -> Vec<(String, Config)> {
 pub(crate) fn runs() -> Vec<(String, Config)> {
     let sections = sections();
     let of = |name: &str| sections.iter().filter(|section| section.name == name).flat_map(|s| s.rows.clone()).collect();
-    let seed = |seed| {
-        let row = |(name, config): (&str, Config)| (format!("{name}, seed {seed}"), config.seeded(seed));
-        seeded().into_iter().map(row).collect::<Vec<_>>()
+    let seed = |rows: Vec<(&str, Config)>, seed| {
+        let row =
+            |(name, config): (&str, Config)| (format!("{name}, {}, seed {seed}", config.size), config.seeded(seed));
+        rows.into_iter().map(row).collect::<Vec<_>>()
     };
     let mut rows: Vec<(String, Config)> = of("search");
-    for more in [seed(0), of("quantisers"), of("rules"), of("methods"), of("density")] {
-        rows.extend(more);
+    (0..SEEDS).for_each(|number| rows.extend(seed(seeded_small(), number)));
+    rows.push(("AdamW, micro".to_owned(), Config::new(4, 30, Method::AdamW)));
+    rows.extend(seed(seeded(), 0));
+    for name in ["density-small", "decay-small", "quantisers-small", "quantisers", "methods", "density"] {
+        rows.extend(of(name));
     }
-    (1..SEEDS).for_each(|number| rows.extend(seed(number)));
-    rows.extend(of("decay"));
+    (1..SEEDS).for_each(|number| rows.extend(seed(seeded(), number)));
+    rows.extend(of("length-small"));
+    rows.extend(of("rules"));
     let mut runs: Vec<(String, Config)> = Vec::new();
     for (name, config) in rows {
         if runs.iter().all(|(_, known)| *known != config) {

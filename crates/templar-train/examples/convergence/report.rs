@@ -96,7 +96,8 @@ impl<'a> Report<'a> {
         for section in plan::sections() {
             tables.push((section.name, self.table(&section.rows)));
         }
-        tables.push(("seeds", self.seeds()));
+        tables.push(("seeds-small", self.seeds(&plan::seeded_small())));
+        tables.push(("seeds", self.seeds(&plan::seeded())));
         tables
     }
 
@@ -139,7 +140,7 @@ impl<'a> Report<'a> {
     }
 
     /// The same over seeds: each run's difference to the first row's of the same seed.
-    fn seeds(&self) -> String {
+    fn seeds(&self, rows: &[(&str, Config)]) -> String {
         let mut out = String::from("| |");
         for seed in 0..SEEDS {
             let _ = write!(out, " seed {seed} |");
@@ -150,10 +151,9 @@ impl<'a> Report<'a> {
         let losses = |config: &Config| -> Option<Vec<f64>> {
             (0..SEEDS).map(|seed| Some(self.find(&config.seeded(seed))?.loss())).collect()
         };
-        let rows = plan::seeded();
         let Some(base) = rows.first().and_then(|(_, config)| losses(config)) else { return out };
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-        for (name, config) in &rows {
+        for (name, config) in rows {
             let Some(found) = losses(config) else { continue };
             let differences: Vec<f64> = found.iter().zip(&base).map(|(found, base)| found - base).collect();
             let _ = write!(out, "| {name} |");
