@@ -154,15 +154,6 @@ fn genesis(dataset: &Dataset) -> Genesis {
     }
 }
 
-/// Sees nothing and stops nothing.
-struct Unwatched;
-
-impl Watch for Unwatched {
-    fn leaf(&mut self, _: &WindowRun<'_>, _: u32, _: &Leaf) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-}
-
 fn train(recipe: &Recipe, before: &RunState, parameters: &[f32], pages: &PageReader<'_>, slot: usize) -> WindowResult {
     let task = Task {
         window: before.window(),
@@ -171,7 +162,7 @@ fn train(recipe: &Recipe, before: &RunState, parameters: &[f32], pages: &PageRea
         steps: before.genesis().inner.steps,
     };
     let run = WindowRun::new(recipe, &task, parameters, MinerState::zero(parameters.len())).unwrap();
-    run_window(run, &|page| pages.read(page), &mut Unwatched).unwrap().unwrap()
+    run_window(run, &|page| pages.read(page), &mut ()).unwrap().unwrap()
 }
 
 fn witness<T: Payload>(payload: &T, key: &SecretKey) -> Witness {

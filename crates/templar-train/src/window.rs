@@ -92,6 +92,13 @@ pub trait Watch {
     fn step(&mut self, _report: &StepReport) {}
 }
 
+/// Nobody watches, and nothing stops the window.
+impl Watch for () {
+    fn leaf(&mut self, _run: &WindowRun<'_>, _index: u32, _leaf: &Leaf) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
 /// Everything that a window leaves behind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WindowResult {
