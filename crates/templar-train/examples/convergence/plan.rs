@@ -196,9 +196,13 @@ pub(crate) struct Section {
 /// The seeds of a comparison that is close.
 pub(crate) const SEEDS: u64 = 3;
 
-/// What is compared over several seeds.
+/// What is compared over several seeds: the two methods, and the two quantisers of which one is a run's default.
 pub(crate) fn seeded() -> Vec<(&'static str, Config)> {
-    vec![("DiLoCo", Config::new(4, 30, DILOCO)), ("SparseLoCo", Config::new(4, 30, SPARSELOCO.method()))]
+    vec![
+        ("DiLoCo", Config::new(4, 30, DILOCO)),
+        ("SparseLoCo, block-sign", Config::new(4, 30, SPARSELOCO.method())),
+        ("SparseLoCo, templar4", Config::new(4, 30, TEMPLAR.method())),
+    ]
 }
 
 /// The same with the size of the search, for each quantiser.
@@ -308,13 +312,11 @@ pub(crate) fn runs() -> Vec<(String, Config)> {
     let mut rows: Vec<(String, Config)> = of("search");
     (0..SEEDS).for_each(|number| rows.extend(seed(seeded_small(), number)));
     rows.push(("AdamW, micro".to_owned(), Config::new(4, 30, Method::AdamW)));
-    rows.extend(seed(seeded(), 0));
-    for name in ["density-small", "decay-small", "quantisers-small", "quantisers", "methods", "density"] {
+    (0..SEEDS).for_each(|number| rows.extend(seed(seeded(), number)));
+    for name in ["density-small", "decay-small", "quantisers-small", "methods", "density", "quantisers", "rules"] {
         rows.extend(of(name));
     }
-    (1..SEEDS).for_each(|number| rows.extend(seed(seeded(), number)));
     rows.extend(of("length-small"));
-    rows.extend(of("rules"));
     let mut runs: Vec<(String, Config)> = Vec::new();
     for (name, config) in rows {
         if runs.iter().all(|(_, known)| *known != config) {
