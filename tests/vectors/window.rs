@@ -4,19 +4,17 @@
 //! trains, the other commits to a delta that it did not compute, and is refused.
 
 use std::convert::Infallible;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use templar_audit::{Evidence, States, apply, audit_window, judge, replay_contribution};
 use templar_data::{PageReader, Split, bundled};
 use templar_delta::{Header, random_delta};
 use templar_manifest::chain::Chain;
-use templar_manifest::trace::Leaf;
 use templar_manifest::*;
 use templar_protocol::{ClosedWindow, RunState, Witness};
 use templar_store::MemoryBlobs;
 use templar_train::tensors::checkpoint_of;
-use templar_train::{MinerState, Recipe, Task, Watch, WindowResult, WindowRun, run_window};
+use templar_train::{MinerState, Recipe, Task, WindowResult, WindowRun, run_window};
 
 /// The name of the example run, from which the validators' hash chains are drawn.
 pub(crate) const NAME: &str = "example";

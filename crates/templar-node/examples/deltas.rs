@@ -5,28 +5,17 @@
 //! text with two miners and takes from early and late windows what a miner had to send: error feedback and
 //! pseudo-gradient together. Each choice of k and quantiser then compresses the same values.
 
-use std::ops::ControlFlow;
-
 use templar_data::{PageReader, Split, bundled};
 use templar_delta::{Header, Quantiser, Settings, compress, decode, inspect};
-use templar_manifest::trace::Leaf;
 use templar_manifest::{DatasetId, Hash, PublicKey, RunId, TensorSpec, ValidatorSpec, WindowIndex};
 use templar_node::configure::{Origin, RunPlan, configure};
 use templar_store::MemoryBlobs;
-use templar_train::{MinerState, Recipe, Task, Watch, WindowRun, outer_step, run_window};
+use templar_train::{MinerState, Recipe, Task, WindowRun, outer_step, run_window};
 
 type Failure = Box<dyn std::error::Error>;
 
 const MINERS: u8 = 2;
 const SIDE: usize = 64;
-
-struct Quiet;
-
-impl Watch for Quiet {
-    fn leaf(&mut self, _: &WindowRun<'_>, _: u32, _: &Leaf) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-}
 
 /// What a miner had to send in a window: βe + Δ, flat.
 struct Sample {
@@ -84,7 +73,7 @@ fn train(windows: u64) -> Result<(Recipe, Vec<Sample>), Failure> {
             let pages = (first..first + slot).map(|page| page * 1_009 % training.page_count()).collect();
             let task = Task { window: WindowIndex(window), miner: *miner, pages, steps: recipe.genesis.inner.steps };
             let run = WindowRun::new(&recipe, &task, parameters.clone(), state.clone())?;
-            let result = run_window(run, &|page| training.read(page), &mut Quiet)?.ok_or("stopped")?;
+            let result = run_window(run, &|page| training.read(page), &mut ())?.ok_or("stopped")?;
             let contribution = result.contribution(&recipe, None, MinerState::zero_id(recipe.run, &recipe.tensors));
             let delta = recipe.decode_delta(&contribution, &result.delta)?;
             let late = window + 2 >= windows;

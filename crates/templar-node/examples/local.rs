@@ -6,24 +6,14 @@
 //! genesis.
 #![allow(clippy::disallowed_methods, reason = "prints how long it took")]
 
-use std::ops::ControlFlow;
 use std::time::Instant;
 
 use templar_audit::{Evidence, held_out_loss};
 use templar_data::bundled;
-use templar_manifest::trace::Leaf;
 use templar_manifest::{DatasetId, Hash, PublicKey, RunId, ValidatorSpec, WindowIndex, page_count};
 use templar_node::configure::{Origin, RunPlan, configure};
 use templar_store::MemoryBlobs;
-use templar_train::{MinerState, Recipe, Task, Watch, WindowRun, nats, outer_step, run_window};
-
-struct Quiet;
-
-impl Watch for Quiet {
-    fn leaf(&mut self, _: &WindowRun<'_>, _: u32, _: &Leaf) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-}
+use templar_train::{MinerState, Recipe, Task, WindowRun, nats, outer_step, run_window};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut size, mut miners, mut windows, mut settings) = ("micro".to_owned(), 3u8, 5u64, Vec::new());
@@ -71,7 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let pages = (first..first + slot).map(|page| page * 1_009 % count).collect();
             let task = Task { window, miner: *miner, pages, steps };
             let run = WindowRun::new(&recipe, &task, parameters.clone(), state.clone())?;
-            let result = run_window(run, &|page| evidence.page(window, page), &mut Quiet)?.ok_or("stopped")?;
+            let result = run_window(run, &|page| evidence.page(window, page), &mut ())?.ok_or("stopped")?;
             let contribution = result.contribution(&recipe, None, MinerState::zero_id(recipe.run, &recipe.tensors));
             deltas.push(recipe.decode_delta(&contribution, &result.delta)?);
             bytes = result.delta.len();

@@ -118,14 +118,10 @@ impl<F: FnMut(&WindowRun<'_>, u32, &Leaf) -> ControlFlow<()>> Watch for At<F> {
     }
 }
 
-fn quiet() -> impl Watch {
-    At(|_: &WindowRun<'_>, _: u32, _: &Leaf| ControlFlow::Continue(()))
-}
-
 fn run(recipe: &Recipe, window: u64, parameters: Vec<f32>, state: MinerState) -> WindowResult {
     let (task, reader) = (task(window), pages());
     let run = WindowRun::new(recipe, &task, parameters, state).unwrap();
-    run_window(run, &|page| reader.read(page), &mut quiet()).unwrap().unwrap()
+    run_window(run, &|page| reader.read(page), &mut ()).unwrap().unwrap()
 }
 
 fn initial(recipe: &Recipe) -> Vec<f32> {
@@ -187,7 +183,7 @@ fn a_window_that_was_interrupted_ends_in_the_same_hash() {
         assert!(run_window(start(&[]), &|page| reader.read(page), &mut watch).unwrap().is_none());
         let resumed = start(&saved);
         assert_eq!(resumed.steps_taken(), stop_at);
-        let result = run_window(resumed, &|page| reader.read(page), &mut quiet()).unwrap().unwrap();
+        let result = run_window(resumed, &|page| reader.read(page), &mut ()).unwrap().unwrap();
         assert_eq!(result, expected, "stopped at {stop_at}");
 
         // A torn or damaged snapshot is noticed, and the window starts again.
@@ -337,7 +333,7 @@ fn the_context_doubles_at_a_window() {
         let reader = PageReader::new(blobs, dataset, Split::Training, length).unwrap();
         let task = task(window);
         let start = || WindowRun::new(&recipe, &task, parameters.clone(), state.clone()).unwrap();
-        let honest = run_window(start(), &|page| reader.read(page), &mut quiet()).unwrap().unwrap();
+        let honest = run_window(start(), &|page| reader.read(page), &mut ()).unwrap().unwrap();
         assert_eq!(honest.tokens, u64::from(STEPS) * 4 * 24);
         let contribution = honest.contribution(&recipe, None, zero(&recipe));
         for threads in [1, 2] {
@@ -349,7 +345,7 @@ fn the_context_doubles_at_a_window() {
         }
         // The pages of another length are not the window's.
         let other = PageReader::new(blobs, dataset, Split::Training, 72 - length).unwrap();
-        assert!(run_window(start(), &|page| other.read(page), &mut quiet()).is_err());
+        assert!(run_window(start(), &|page| other.read(page), &mut ()).is_err());
         let delta = recipe.decode_delta(&contribution, &honest.delta).unwrap();
         outer_step(&recipe, WindowIndex(window), &[delta], &mut parameters).unwrap();
         state = honest.state;
@@ -368,7 +364,7 @@ fn fewer_steps_are_a_shorter_trace() {
         let (parameters, state) = (initial(&recipe), MinerState::zero(recipe.parameter_count()));
         WindowRun::new(&recipe, &short, parameters, state).unwrap()
     };
-    let result = run_window(start(), &|page| reader.read(page), &mut quiet()).unwrap().unwrap();
+    let result = run_window(start(), &|page| reader.read(page), &mut ()).unwrap().unwrap();
     assert_eq!(result.trace.leaves.len(), 3);
     assert_eq!(result.trace.leaves[..2], first(&recipe).trace.leaves[..2]);
     assert_eq!(result.tokens, 4 * 24);
