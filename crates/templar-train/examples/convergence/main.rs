@@ -20,7 +20,7 @@ mod run;
 mod tests;
 mod workers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use templar_train::tensors::hash_of;
@@ -28,7 +28,7 @@ use templar_train::tensors::hash_of;
 use crate::cache::{Cache, Point, Record};
 use crate::data::Data;
 use crate::plan::Config;
-use crate::report::Report;
+use crate::report::{Report, document};
 use crate::run::{Failure, Run};
 use crate::workers::Workers;
 
@@ -92,11 +92,12 @@ fn main() -> Result<(), Failure> {
         eprintln!("{name} ends in {}", record.hash);
     }
     let report = Report::read(&data, &cache)?;
-    for (name, table) in report.tables() {
+    let folder: &Path = concat!(env!("CARGO_MANIFEST_DIR"), "/../templar-delta").as_ref();
+    for (name, table) in report.tables(&document(folder)?) {
         println!("## {name}\n\n{table}");
     }
     if arguments.is_written {
-        report.write(concat!(env!("CARGO_MANIFEST_DIR"), "/../templar-delta").as_ref())?;
+        report.write(folder)?;
     }
     Ok(())
 }

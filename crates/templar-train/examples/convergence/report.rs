@@ -1,7 +1,8 @@
 //! Tables and plots out of finished runs, into `CONVERGENCE.md`.
 //!
-//! Every figure is computed here from the cache, none is kept: a delta's bytes are counted by compressing again what a
-//! few of its run's deltas were made of, so they are those of the codec as it is.
+//! A figure is computed here from the cache: a delta's bytes are counted by compressing again what a few of its run's
+//! deltas were made of, so they are those of the codec as it is. The matrix can be made in parts, on several machines: a
+//! row whose run is not in the cache stays as the document has it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -36,6 +37,20 @@ impl Measured {
     /// Tokens of the run after `windows`.
     fn tokens(&self, windows: u64) -> f64 {
         (self.config.tokens / self.config.windows() * windows) as f64
+    }
+
+    /// Its row: the loss, and the cells behind the difference.
+    fn cells(&self) -> (f64, String) {
+        let parameters = self.record.parameters as f64;
+        let cells = format!(
+            "{:.0} | {:.4} | {:.0} | {} | `{}`",
+            self.window_bytes,
+            self.window_bytes * 8.0 / parameters,
+            self.bytes(self.config.windows()),
+            ratio(parameters * 4.0 / self.window_bytes),
+            &self.record.hash[..10],
+        );
+        (self.loss(), cells)
     }
 
     /// Held-out loss against what `x` makes of the windows done.
@@ -90,57 +105,55 @@ impl<'a> Report<'a> {
         self.runs.get(&config.id(&self.data.id))
     }
 
-    /// Every table with its name; a run that is not there has no row.
-    pub(crate) fn tables(&self) -> Vec<(&'static str, String)> {
-        let mut tables = vec![("setup", self.setup())];
+    /// Every table with its name, and with the rows of `document` whose runs are not here; a run that is nowhere has no
+    /// row.
+    pub(crate) fn tables(&self, document: &str) -> Vec<(&'static str, String)> {
+        let mut tables = Vec::new();
+        tables.extend(self.setup().map(|setup| ("setup", setup)));
         for section in plan::sections() {
-            tables.push((section.name, self.table(&section.rows)));
+            tables.push((section.name, self.table(&section.rows, between(document, section.name))));
         }
-        tables.push(("seeds-small", self.seeds(&plan::seeded_small())));
-        tables.push(("seeds", self.seeds(&plan::seeded())));
+        for (name, rows) in [("seeds-small", plan::seeded_small()), ("seeds", plan::seeded())] {
+            tables.push((name, self.seeds(&rows, between(document, name))));
+        }
         tables
     }
 
-    fn setup(&self) -> String {
+    fn setup(&self) -> Option<String> {
         let config = Config::new(4, 30, Method::AdamW);
-        let parameters = self.find(&config).map_or(0, |run| run.record.parameters);
-        format!(
+        let parameters = self.runs.values().find(|run| run.config.size == config.size)?.record.parameters;
+        Some(format!(
             "{parameters} parameters; {}; {} tokens a run, which is {:.2} epochs; {BATCH} sequences of {SEQUENCE} tokens \
              in a miner's inner step; dataset `{}`.\n",
             self.data.description,
             config.tokens,
             self.data.epochs(config.tokens),
             &self.data.id,
-        )
+        ))
     }
 
-    fn table(&self, rows: &[(String, Config)]) -> String {
+    fn table(&self, rows: &[(String, Config)], kept: &str) -> String {
         let mut out = String::from(
             "| | held-out loss | to the first row | bytes of a window | bits a parameter | bytes of the run | of dense fp32 | ends in |\n\
              |---|---:|---:|---:|---:|---:|---:|---|\n",
         );
         let mut first = None;
         for (name, config) in rows {
-            let Some(run) = self.find(config) else { continue };
-            let (loss, parameters) = (run.loss(), run.record.parameters as f64);
+            let found = self.find(config).map(|run| run.cells()).or_else(|| {
+                let (loss, rest) = row_of(kept, name)?.split_once(" | ")?;
+                // What it was compared with is compared again.
+                Some((loss.parse().ok()?, rest.split_once(" | ")?.1.to_owned()))
+            });
+            let Some((loss, cells)) = found else { continue };
             let first = *first.get_or_insert(loss);
             // Writing to a string does not fail.
-            let _ = writeln!(
-                out,
-                "| {name} | {loss:.4} | {:+.4} | {:.0} | {:.4} | {:.0} | {} | `{}` |",
-                loss - first,
-                run.window_bytes,
-                run.window_bytes * 8.0 / parameters,
-                run.bytes(config.windows()),
-                ratio(parameters * 4.0 / run.window_bytes),
-                &run.record.hash[..10],
-            );
+            let _ = writeln!(out, "| {name} | {loss:.4} | {:+.4} | {cells} |", loss - first);
         }
         out
     }
 
-    /// The same over seeds: each run's difference to the first row's of the same seed.
-    fn seeds(&self, rows: &[(&str, Config)]) -> String {
+    /// The same over seeds: each run's difference to the first row's of the same seed, as far as both are there.
+    fn seeds(&self, rows: &[(&str, Config)], kept: &str) -> String {
         let mut out = String::from("| |");
         for seed in 0..SEEDS {
             let _ = write!(out, " seed {seed} |");
@@ -148,30 +161,38 @@ impl<'a> Report<'a> {
         out += " mean | mean difference | least | most |\n|---|";
         out += &"---:|".repeat(SEEDS as usize + 4);
         out.push('\n');
-        let losses = |config: &Config| -> Option<Vec<f64>> {
-            (0..SEEDS).map(|seed| Some(self.find(&config.seeded(seed))?.loss())).collect()
+        let losses = |name: &str, config: &Config| -> Vec<Option<f64>> {
+            let kept: Vec<&str> = row_of(kept, name).map_or(Vec::new(), |row| row.split(" | ").collect());
+            let kept = |seed: u64| kept.get(seed as usize)?.parse().ok();
+            (0..SEEDS).map(|seed| self.find(&config.seeded(seed)).map(Measured::loss).or_else(|| kept(seed))).collect()
         };
-        let Some(base) = rows.first().and_then(|(_, config)| losses(config)) else { return out };
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let base = rows.first().map_or(Vec::new(), |(name, config)| losses(name, config));
         for (name, config) in rows {
-            let Some(found) = losses(config) else { continue };
-            let differences: Vec<f64> = found.iter().zip(&base).map(|(found, base)| found - base).collect();
+            let found = losses(name, config);
+            let differences: Vec<f64> =
+                found.iter().zip(&base).filter_map(|(one, base)| Some((*one)? - (*base)?)).collect();
+            let found_losses: Vec<f64> = found.iter().copied().flatten().collect();
+            if differences.is_empty() {
+                continue;
+            }
             let _ = write!(out, "| {name} |");
             for loss in &found {
-                let _ = write!(out, " {loss:.4} |");
+                let _ = write!(out, " {} |", loss.map_or("–".to_owned(), |loss| format!("{loss:.4}")));
             }
+            let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
             let least = differences.iter().copied().fold(f64::INFINITY, f64::min);
             let most = differences.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let _ = writeln!(out, " {:.4} | {:+.4} | {least:+.4} | {most:+.4} |", mean(&found), mean(&differences));
+            let (loss, difference) = (mean(&found_losses), mean(&differences));
+            let _ = writeln!(out, " {loss:.4} | {difference:+.4} | {least:+.4} | {most:+.4} |");
         }
         out
     }
 
-    /// Every plot with its file's name; one of which nothing is there is left out.
+    /// Every plot with its file's name; one of which a curve is not there is left out.
     pub(crate) fn plots(&self) -> Vec<(&'static str, String)> {
         let sparse = |sparse: Sparse| Config::new(4, 30, sparse.method());
-        let curves = |rows: &[(&str, Config)], x: fn(&Measured, u64) -> f64| -> Vec<Series> {
-            rows.iter().filter_map(|(label, config)| Some(self.find(config)?.curve(label, x))).collect()
+        let curves = |rows: &[(&str, Config)], x: fn(&Measured, u64) -> f64| -> Option<Vec<Series>> {
+            rows.iter().map(|(label, config)| Some(self.find(config)?.curve(label, x))).collect()
         };
         let (adamw, diloco) = (Config::new(4, 30, Method::AdamW), Config::new(4, 30, plan::DILOCO));
         let tokens = curves(
@@ -195,44 +216,35 @@ impl<'a> Report<'a> {
             ],
             Measured::bytes,
         );
-        let plots = [
-            (
-                "loss.svg",
-                Plot {
-                    title: "Held-out loss against tokens, four miners",
-                    x_label: "tokens, all miners together",
-                    is_log: false,
-                    y_label: "held-out loss, nats",
-                    y_max: 6.0,
-                    series: tokens,
-                },
-            ),
-            (
-                "bytes.svg",
-                Plot {
-                    title: "Held-out loss against bytes sent, four miners",
-                    x_label: "bytes that one miner has sent",
-                    is_log: true,
-                    y_label: "held-out loss, nats",
-                    y_max: 6.0,
-                    series: bytes,
-                },
-            ),
-        ];
-        plots.into_iter().filter(|(_, plot)| !plot.series.is_empty()).map(|(name, plot)| (name, plot.svg())).collect()
+        let loss = tokens.map(|series| Plot {
+            title: "Held-out loss against tokens, four miners",
+            x_label: "tokens, all miners together",
+            is_log: false,
+            y_label: "held-out loss, nats",
+            y_max: 6.0,
+            series,
+        });
+        let bytes = bytes.map(|series| Plot {
+            title: "Held-out loss against bytes sent, four miners",
+            x_label: "bytes that one miner has sent",
+            is_log: true,
+            y_label: "held-out loss, nats",
+            y_max: 6.0,
+            series,
+        });
+        let plots = [("loss.svg", loss), ("bytes.svg", bytes)];
+        plots.into_iter().filter_map(|(name, plot)| Some((name, plot?.svg()))).collect()
     }
 
-    /// Puts the tables between their marks in `folder/CONVERGENCE.md` and the plots into `folder/convergence`.
+    /// Puts the tables between their marks in the document of `folder` and the plots into `folder/convergence`.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), Failure> {
-        let path = folder.join("CONVERGENCE.md");
-        let mut text = std::fs::read_to_string(&path)?;
-        for (name, table) in self.tables() {
-            let mark = format!("<!-- {name} -->\n");
-            let (before, rest) = text.split_once(&mark).ok_or_else(|| format!("no mark for {name}"))?;
-            let (_, after) = rest.split_once("<!-- end -->").ok_or_else(|| format!("no end of {name}"))?;
-            text = format!("{before}{mark}{table}<!-- end -->{after}");
+        let mut text = document(folder)?;
+        for (name, table) in self.tables(&text) {
+            let (before, rest) = text.split_once(&mark(name)).ok_or_else(|| format!("no mark for {name}"))?;
+            let (_, after) = rest.split_once(END).ok_or_else(|| format!("no end of {name}"))?;
+            text = format!("{before}{}{table}{END}{after}", mark(name));
         }
-        std::fs::write(&path, text)?;
+        std::fs::write(folder.join(DOCUMENT), text)?;
         let plots = folder.join("convergence");
         std::fs::create_dir_all(&plots)?;
         for (name, svg) in self.plots() {
@@ -240,6 +252,33 @@ impl<'a> Report<'a> {
         }
         Ok(())
     }
+}
+
+/// The document that the tables are in.
+const DOCUMENT: &str = "CONVERGENCE.md";
+/// What ends a table in it.
+const END: &str = "<!-- end -->";
+
+/// What begins a table in it.
+fn mark(name: &str) -> String {
+    format!("<!-- {name} -->\n")
+}
+
+/// The text of the document.
+pub(crate) fn document(folder: &Path) -> std::io::Result<String> {
+    std::fs::read_to_string(folder.join(DOCUMENT))
+}
+
+/// A table of the document; empty where there is none of this name.
+fn between<'a>(document: &'a str, name: &str) -> &'a str {
+    let table = document.split_once(&mark(name)).and_then(|(_, rest)| rest.split_once(END));
+    table.map_or("", |(table, _)| table)
+}
+
+/// The cells of a table's row behind its name.
+fn row_of<'a>(table: &'a str, name: &str) -> Option<&'a str> {
+    let row = |line: &'a str| line.strip_prefix("| ")?.strip_prefix(name)?.strip_prefix(" | ")?.strip_suffix(" |");
+    table.lines().find_map(row)
 }
 
 /// How many times fewer bytes than the dense vector.
