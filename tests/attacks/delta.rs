@@ -90,7 +90,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         refused("frequencies of other codes", with(&[(set + 1, &[bytes[set + 1] ^ 1])])),
         refused("codes that do not end", with(&[(positions + first.index_bytes as usize + 4, &[0xff; 2])])),
         refused("codes that begin with no state", with(&[(positions + first.index_bytes as usize + 2, &[0; 2])])),
-        refused("a gap past the end of its block", with(&[(positions, &[0xff; 200])])),
+        refused("a gap past the end of its block", with(&[(positions, &[0; 200])])),
         refused("another parameter than the gaps were written with", with(&[(body, &[bytes[body] + 1])])),
         refused("a parameter of zero", with(&[(body, &[0])])),
     ];

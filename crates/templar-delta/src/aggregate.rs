@@ -154,7 +154,7 @@ impl Aggregate {
     /// Decodes the aggregate of `expected` in the run with these tensors and settings.
     ///
     /// The format is canonical: two byte strings that decode, decode to different aggregates. Nothing larger than the
-    /// bytes themselves is allocated.
+    /// bytes themselves is allocated, as in [`crate::decode`].
     ///
     /// # Errors
     /// What is wrong, with the tensor, the contributor and the byte where one is to blame.

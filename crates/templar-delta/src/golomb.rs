@@ -1,11 +1,22 @@
-//! Bits, and the Golomb code of the gaps between kept positions and of the steps between scales.
+//! The Golomb code of the gaps between kept positions and of the steps between scales.
 //!
-//! Bits fill a byte from the least significant. A gap g with parameter m is ⌊g ÷ m⌋ one-bits, a zero-bit, and the
-//! remainder in truncated binary (Golomb 1966). A position is written as its distance from the one before, so no list of
-//! gaps spells a duplicate or a disorder. The parameter follows from the mean of the gaps, so that a reader, who sees
-//! them all, knows whether it is the right one.
+//! A number g with parameter m is the quotient ⌊g ÷ m⌋ in unary, and the remainder in truncated binary (Golomb 1966). Where
+//! a number begins would then be known when the one before has been read, and a reader would wait for every one of them. So
+//! the same bits are sorted: of 64 numbers first that part of the remainders that is as long for all, then the bit that
+//! some have more, then the quotients. A reader finds all of the first at once and the others by counting.
+//!
+//! A position is written as its distance from the one before, so no list of gaps spells a duplicate or a disorder. The
+//! parameter follows from the mean, so that a reader, who sees all numbers, knows whether it is the right one.
 
-/// The parameter for `count` gaps of sum `sum`: ⌊ln 2 · mean + 0.85⌋ in 65536ths, at least 1.
+use crate::bits::{BitWriter, peek, word};
+
+/// How many numbers are written together.
+pub(crate) const GROUP: usize = 64;
+
+/// No group's numbers, each of them with another m, have a larger sum: blocks have at most 2^20 elements.
+const RANGE: u64 = 1 << 28;
+
+/// The parameter for `count` numbers of sum `sum`: ⌊ln 2 · mean + 0.85⌋ in 65536ths, at least 1.
 ///
 /// The best parameter for geometric gaps is near ln 2 · (mean + 1) (Gallager and van Voorhis 1975).
 pub(crate) fn parameter(sum: u64, count: u64) -> u32 {
@@ -16,10 +27,10 @@ pub(crate) fn parameter(sum: u64, count: u64) -> u32 {
 
 /// A Golomb code.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Golomb {
+struct Golomb {
     m: u32,
-    /// ⌊2^41 ÷ m⌋ + 1: a division by m of numbers below 2^21 as a product.
-    inverse: u64,
+    /// ⌊2^(31+b) ÷ m⌋ + 1 with b = ⌊log2 m⌋: a division by m as a product.
+    inverse: u32,
     /// Remainders below `cut` take this many bits, the others one more.
     short: u32,
     cut: u32,
@@ -27,161 +38,70 @@ pub(crate) struct Golomb {
 
 impl Golomb {
     /// The code with parameter m, which is neither 0 nor above 2^20.
-    pub(crate) const fn new(m: u32) -> Self {
+    const fn new(m: u32) -> Self {
         let short = m.ilog2();
-        Self { m, inverse: (1 << 41) / m as u64 + 1, short, cut: (2 << short) - m }
+        Self { m, inverse: ((1 << (31 + short)) / m as u64) as u32 + 1, short, cut: (2 << short) - m }
+    }
+
+    /// Quotient and remainder of a number below 2^30.
+    // With e = inverse · m − 2^(31+b) ≤ m < 2^(b+1) this is exact where number · e < 2^(31+b).
+    #[inline(always)]
+    const fn divide(&self, number: u32) -> (u32, u32) {
+        let quotient = ((number as u64 * self.inverse as u64) >> (31 + self.short)) as u32;
+        (quotient, number.wrapping_sub(quotient.wrapping_mul(self.m)))
     }
 }
 
-/// Appends bits to bytes, of which there must be room for all and eight more.
-pub(crate) struct BitWriter {
-    bytes: Vec<u8>,
-    at: usize,
-    pending: u64,
-    used: u32,
-}
-
-impl BitWriter {
-    /// A writer of at most `bits`.
-    pub(crate) fn new(bits: u64) -> Self {
-        // Bits of a tensor are counted within what the tensor itself takes.
-        Self { bytes: vec![0; bits.div_ceil(8) as usize + 8], at: 0, pending: 0, used: 0 }
+/// Appends at most [`GROUP`] numbers below 2^30.
+// Loops of one idea each, and of those that can be none waits for its last step: so each stays in registers.
+#[inline(always)]
+fn put_group(writer: &mut BitWriter, code: Golomb, numbers: &[u32]) {
+    let (mut quotients, mut remainders) = ([0u32; GROUP], [0u32; GROUP]);
+    let count = numbers.len();
+    for ((&number, quotient), remainder) in numbers.iter().zip(&mut quotients).zip(&mut remainders) {
+        (*quotient, *remainder) = code.divide(number);
     }
-
-    /// Appends the low `count` ≤ 56 bits of `value`, which has no others.
-    // Always a whole word, so that there is no branch to mispredict.
-    #[inline(always)]
-    fn put(&mut self, value: u64, count: u32) {
-        self.pending |= value << self.used;
-        self.used += count;
-        self.bytes[self.at..self.at + 8].copy_from_slice(&self.pending.to_le_bytes());
-        self.at += self.used as usize / 8;
-        self.pending >>= self.used & !7;
-        self.used &= 7;
-    }
-
-    /// Appends a gap below 2^21.
-    #[inline(always)]
-    pub(crate) fn put_gap(&mut self, gap: u32, code: Golomb) {
-        // With e = inverse · m − 2^41 ≤ m this is exact where gap · e < 2^41; a gap lies within a block of 2^20.
-        let mut quotient = ((u64::from(gap) * code.inverse) >> 41) as u32;
-        let remainder = gap - quotient * code.m;
-        while quotient >= 32 {
-            self.put(u64::from(u32::MAX), 32);
-            quotient -= 32;
+    let Golomb { short, cut, .. } = code;
+    let (mut last_bits, mut long_ones) = (0u64, 0u32);
+    let together = 32 / (short as usize).max(1);
+    for remainders in remainders[..count].chunks(together) {
+        let (mut bits, mut used) = (0u64, 0u32);
+        for &remainder in remainders {
+            let long = u32::from(remainder >= cut);
+            let both = remainder.wrapping_add(long.wrapping_mul(cut));
+            bits |= u64::from(both.wrapping_shr(long)).wrapping_shl(used);
+            used = used.wrapping_add(short);
+            last_bits |= u64::from(both & long).wrapping_shl(long_ones);
+            long_ones = long_ones.wrapping_add(long);
         }
-        // The remainder's low bit comes last where it is long, so that the first bits alone tell which it is.
-        let long = remainder >= code.cut;
-        let value = if long { remainder + code.cut } else { remainder };
-        let bits = if long { value >> 1 | (value & 1) << code.short } else { value };
-        let ones = (1 << quotient) - 1;
-        self.put(ones | u64::from(bits) << (quotient + 1), quotient + 1 + code.short + u32::from(long));
+        writer.put(bits, used);
     }
-
-    /// The bytes, the last one padded with zero-bits.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
-        self.bytes.truncate(self.at + usize::from(self.used > 0));
-        self.bytes
+    let half = long_ones.min(32);
+    writer.put(last_bits & u64::from(u32::MAX), half);
+    writer.put(last_bits >> 32, long_ones - half);
+    for &quotient in &quotients[..count] {
+        writer.put_unary(quotient);
     }
 }
 
-/// Reads bits from bytes; past the end it sees zeros, and [`BitReader::overrun`] tells.
-#[derive(Clone, Copy)]
-pub(crate) struct BitReader<'a> {
-    bytes: &'a [u8],
-    position: u64,
-}
-
-impl<'a> BitReader<'a> {
-    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, position: 0 }
-    }
-
-    /// The next bits, at least 57 of them, zeros beyond the end.
-    #[inline(always)]
-    fn peek(&self) -> u64 {
-        let byte = usize::try_from(self.position / 8).unwrap_or(usize::MAX).min(self.bytes.len());
-        let rest = &self.bytes[byte..];
-        let word = match rest.first_chunk::<8>() {
-            Some(chunk) => u64::from_le_bytes(*chunk),
-            None => {
-                let mut chunk = [0; 8];
-                chunk[..rest.len()].copy_from_slice(rest);
-                u64::from_le_bytes(chunk)
-            }
-        };
-        word >> (self.position % 8)
-    }
-
-    /// A gap, or `None` when it is above `limit`.
-    // The loops that call it are as fast as this stays in registers.
-    #[inline(always)]
-    pub(crate) fn gap(&mut self, code: Golomb, limit: u32) -> Option<u32> {
-        let mut word = self.peek();
-        let mut ones = word.trailing_ones();
-        let mut quotient = u64::from(ones);
-        // A run that might go on beyond the word, or leave no room for the remainder, is read word by word.
-        if ones + 2 + code.short > 57 {
-            quotient = self.long_run(limit)?;
-            word = self.peek();
-            ones = 0;
-        }
-        let rest = word >> (ones + 1);
-        let short = (rest & ((1 << code.short) - 1)) as u32;
-        let low = (rest >> code.short & 1) as u32;
-        let long = short >= code.cut;
-        let remainder = if long { 2 * short + low - code.cut } else { short };
-        self.position += u64::from(ones + 1 + code.short + u32::from(long));
-        let gap = quotient * u64::from(code.m) + u64::from(remainder);
-        (gap <= u64::from(limit)).then_some(gap as u32)
-    }
-
-    /// Reads a run of one-bits up to the zero-bit behind it; `None` when it is longer than `limit`.
-    #[cold]
-    fn long_run(&mut self, limit: u32) -> Option<u64> {
-        let mut run = 0;
-        loop {
-            let ones = self.peek().trailing_ones().min(57);
-            run += u64::from(ones);
-            self.position += u64::from(ones);
-            if run > u64::from(limit) {
-                return None;
-            }
-            if ones < 57 {
-                return Some(run);
-            }
-        }
-    }
-
-    /// Whether more bits were read than there are.
-    pub(crate) fn overrun(&self) -> bool {
-        self.position > self.bytes.len() as u64 * 8
-    }
-
-    /// The byte that the next bit is in.
-    pub(crate) fn byte(&self) -> usize {
-        usize::try_from(self.position / 8).unwrap_or(usize::MAX).min(self.bytes.len())
-    }
-
-    /// Whether every byte was reached and the bits left in the last one are zero.
-    pub(crate) fn is_finished(&self) -> bool {
-        self.position.div_ceil(8) == self.bytes.len() as u64 && self.peek() == 0
-    }
-}
-
-/// The gaps in the Golomb code of their mean, and its parameter.
-pub(crate) fn encode(gaps: &[u32]) -> (u32, Vec<u8>) {
-    let (sum, count) = (gaps.iter().map(|&gap| u64::from(gap)).sum(), gaps.len() as u64);
+/// The numbers in the Golomb code of their mean, and its parameter. Each is below 2^30.
+pub(crate) fn encode(numbers: &[u32]) -> (u32, Vec<u8>) {
+    let (sum, count) = (numbers.iter().map(|&number| u64::from(number)).sum(), numbers.len() as u64);
     let m = parameter(sum, count);
-    let code = Golomb::new(m);
-    let mut writer = BitWriter::new(max_bits(count, sum));
-    for &gap in gaps {
-        writer.put_gap(gap, code);
-    }
-    (m, writer.finish())
+    (m, encode_with(numbers, m, max_bits(count, sum)))
 }
 
-/// No `count` gaps of sum at most `max_sum` take more bits in the code of their mean.
+/// The numbers in the code of any parameter, in at most `max_bits`.
+fn encode_with(numbers: &[u32], m: u32, max_bits: u64) -> Vec<u8> {
+    let code = Golomb::new(m);
+    let mut writer = BitWriter::new(max_bits);
+    for group in numbers.chunks(GROUP) {
+        put_group(&mut writer, code, group);
+    }
+    writer.finish()
+}
+
+/// No `count` numbers of sum at most `max_sum` take more bits in the code of their mean.
 ///
 /// The mean is less than 1.66 m, and so is the mean quotient less than 7/4; a remainder takes at most one bit more than
 /// the logarithm of m, which grows with the sum.
@@ -190,38 +110,196 @@ pub(crate) fn max_bits(count: u64, max_sum: u64) -> u64 {
     count * u64::from(long + 1) + (7 * count).div_ceil(4)
 }
 
+/// Why bytes are not the numbers that they should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// There are more bits than bytes.
+    Overrun,
+    /// The numbers of a group are larger together than any can be.
+    Range,
+    /// There are bytes left, or bits that are not zero.
+    Padding,
+    /// The parameter is not that of the mean.
+    Parameter,
+}
+
+/// Reads numbers from bytes, a group at a time, and knows at the end whether they were spelled as they must be.
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    /// What the bytes say, 0 included.
+    m: u32,
+    code: Golomb,
+    /// Where the next group begins, in bits.
+    position: u64,
+    count: u64,
+    sum: u64,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of numbers with parameter m, at most 2^20.
+    pub(crate) const fn new(bytes: &'a [u8], m: u32) -> Self {
+        let code = Golomb::new(if m == 0 { 1 } else { m });
+        Self { bytes, m, code, position: 0, count: 0, sum: 0 }
+    }
+
+    /// Fills `numbers`, at most [`GROUP`] of them: a whole group but for the last. Each is below 2^29.
+    pub(crate) fn group(&mut self, numbers: &mut [u32]) -> Result<(), Broken> {
+        let begin = self.remainders(numbers);
+        let mut ends = [0u32; GROUP];
+        let ends = &mut ends[..numbers.len()];
+        let length = self.ends(begin, ends)?;
+        if length * u64::from(self.code.m) > RANGE {
+            return Err(Broken::Range);
+        }
+        let (mut begun, mut sum) = (0u32, 0u64);
+        for (number, &end) in numbers.iter_mut().zip(&*ends) {
+            // All quotients together, times m, are within the range.
+            *number = number.wrapping_add(end.wrapping_sub(begun).wrapping_mul(self.code.m));
+            sum = sum.wrapping_add(u64::from(*number));
+            begun = end.wrapping_add(1);
+        }
+        self.position = begin + length;
+        self.count += numbers.len() as u64;
+        self.sum += sum;
+        Ok(())
+    }
+
+    /// Fills in the remainders of a group, and tells where its quotients begin.
+    fn remainders(&self, numbers: &mut [u32]) -> u64 {
+        let Golomb { short, cut, .. } = self.code;
+        let mask = (1u64 << short) - 1;
+        let mut at = self.position;
+        let behind = at + numbers.len() as u64 * u64::from(short);
+        // 64 bits, of which a peek gives 57 for certain.
+        let mut last_bits = peek(self.bytes, behind) & ((1 << 56) - 1) | peek(self.bytes, behind + 56) << 56;
+        let mut count = 0u32;
+        for numbers in numbers.chunks_mut(57 / (short as usize).max(1)) {
+            let mut bits = peek(self.bytes, at);
+            at += numbers.len() as u64 * u64::from(short);
+            for number in numbers {
+                let first = (bits & mask) as u32;
+                bits = bits.wrapping_shr(short);
+                let long = first >= cut;
+                let both = (first << 1 | (last_bits & 1) as u32).wrapping_sub(cut);
+                *number = if long { both } else { first };
+                last_bits = last_bits.wrapping_shr(u32::from(long));
+                count = count.wrapping_add(u32::from(long));
+            }
+        }
+        behind + u64::from(count)
+    }
+
+    /// Where the one-bits of a group's quotients are, counted from `begin`, and the length of them all. The places are
+    /// those where the length is below 2^32.
+    fn ends(&self, begin: u64, ends: &mut [u32]) -> Result<u64, Broken> {
+        let mut byte = begin / 8;
+        let mut ones = word(self.bytes, byte) & u64::MAX << (begin % 8);
+        let mut length = 0;
+        for end in ends {
+            while ones == 0 {
+                byte += 8;
+                if byte >= self.bytes.len() as u64 {
+                    return Err(Broken::Overrun);
+                }
+                ones = word(self.bytes, byte);
+            }
+            let place = (8 * byte + u64::from(ones.trailing_zeros())).wrapping_sub(begin);
+            ones &= ones.wrapping_sub(1);
+            *end = place as u32;
+            length = place.wrapping_add(1);
+        }
+        Ok(length)
+    }
+
+    /// Checks that nothing is left and that the parameter is that of the mean.
+    pub(crate) fn finish(&self) -> Result<(), Broken> {
+        if self.position.div_ceil(8) != self.bytes.len() as u64 || peek(self.bytes, self.position) != 0 {
+            return Err(Broken::Padding);
+        }
+        if self.m == parameter(self.sum, self.count) { Ok(()) } else { Err(Broken::Parameter) }
+    }
+
+    /// The byte in which the next group begins.
+    pub(crate) fn byte(&self) -> usize {
+        (self.position / 8) as usize
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn round_trip(gaps: &[u32], m: u32) {
-        let code = Golomb::new(m);
-        let mut writer = BitWriter::new(gaps.iter().map(|&gap| u64::from(gap / m + 1 + code.short + 1)).sum());
-        for &gap in gaps {
-            writer.put_gap(gap, code);
+    fn read(bytes: &[u8], m: u32, count: usize) -> Result<Vec<u32>, Broken> {
+        let mut reader = Reader::new(bytes, m);
+        let mut numbers = vec![0; count];
+        numbers.chunks_mut(GROUP).try_for_each(|group| reader.group(group))?;
+        reader.finish().map(|()| numbers)
+    }
+
+    /// The same bits, one at a time, as the format's text reads.
+    fn twin(numbers: &[u32], m: u32) -> Vec<u8> {
+        let mut bits = Vec::new();
+        let (b, c) = (m.ilog2(), (2 << m.ilog2()) - m);
+        for group in numbers.chunks(64) {
+            for x in group.iter().map(|g| g % m) {
+                let upper = if x < c { x } else { (x + c) >> 1 };
+                bits.extend((0..b).map(|bit| upper >> bit & 1));
+            }
+            bits.extend(group.iter().map(|g| g % m).filter(|&x| x >= c).map(|x| (x + c) & 1));
+            for g in group {
+                bits.extend((0..g / m).map(|_| 0));
+                bits.push(1);
+            }
         }
-        let bytes = writer.finish();
-        let mut reader = BitReader::new(&bytes);
-        for &gap in gaps {
-            assert_eq!(reader.gap(code, u32::MAX), Some(gap));
-        }
-        assert!(!reader.overrun() && reader.is_finished());
+        let byte = |bits: &[u32]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | *bit as u8);
+        bits.chunks(8).map(byte).collect()
+    }
+
+    /// Numbers below 2^20 of which some are large.
+    fn numbers() -> impl Strategy<Value = Vec<u32>> {
+        prop::collection::vec((0u32..20, any::<u32>()).prop_map(|(bits, x)| x & ((1 << bits) - 1)), 1..300)
     }
 
     proptest! {
         #[test]
-        fn gaps_round_trip_within_the_bound(
-            gaps in prop::collection::vec((0u32..20, any::<u32>()).prop_map(|(bits, x)| x & ((1 << bits) - 1)), 1..80),
-            m in 1u32..5000,
+        fn the_bits_are_the_twins_within_the_bound_and_read_back(numbers in numbers()) {
+            let (m, bytes) = encode(&numbers);
+            let (sum, count) = (numbers.iter().map(|&number| u64::from(number)).sum(), numbers.len() as u64);
+            prop_assert_eq!(m, parameter(sum, count));
+            prop_assert!(bytes.len() as u64 <= max_bits(count, sum).div_ceil(8));
+            prop_assert_eq!(&bytes, &twin(&numbers, m));
+            prop_assert_eq!(read(&bytes, m, numbers.len()), Ok(numbers));
+        }
+
+        #[test]
+        fn any_parameter_is_written_as_the_twin_writes_it(numbers in numbers(), m in 300u32..=1 << 20) {
+            let bytes = encode_with(&numbers, m, numbers.len() as u64 * 64 + 300_000);
+            prop_assert_eq!(&bytes, &twin(&numbers, m));
+            let mut reader = Reader::new(&bytes, m);
+            let mut found = vec![0; numbers.len()];
+            // Many large numbers in one group are refused, and only those.
+            let large = |group: &[u32]| group.iter().map(|&g| u64::from(g / m + 1)).sum::<u64>() * u64::from(m) > RANGE;
+            match found.chunks_mut(GROUP).try_for_each(|group| reader.group(group)) {
+                Ok(()) => prop_assert_eq!(found, numbers),
+                Err(broken) => prop_assert!(broken == Broken::Range && numbers.chunks(GROUP).any(large)),
+            }
+        }
+
+        /// Whatever is read without complaint is spelled so.
+        #[test]
+        fn other_bytes_are_other_numbers_or_broken(
+            numbers in numbers(),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         ) {
-            // Long unary runs are slow to write but must be right: keep them within a block's length.
-            let m = if gaps.iter().any(|&gap| gap / m > 5000) { m + 300 } else { m };
-            round_trip(&gaps, m);
-            let sum = gaps.iter().map(|&gap| u64::from(gap)).sum();
-            let (m, bytes) = encode(&gaps);
-            prop_assert_eq!(m, parameter(sum, gaps.len() as u64));
-            prop_assert!(bytes.len() as u64 <= max_bits(gaps.len() as u64, sum).div_ceil(8));
+            let (m, mut bytes) = encode(&numbers);
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Ok(others) = read(&bytes, m, numbers.len()) {
+                prop_assert_eq!(encode(&others), (m, bytes));
+            }
         }
     }
 
@@ -251,51 +329,31 @@ mod tests {
     }
 
     #[test]
-    fn the_code_is_golombs() {
-        let bits = |gap: u32, m: u32| {
-            let mut writer = BitWriter::new(8);
-            writer.put_gap(gap, Golomb::new(m));
-            writer.put(1, 1); // marks the end
-            let byte = writer.finish()[0];
-            (0..7 - byte.leading_zeros()).map(|bit| if byte >> bit & 1 == 1 { '1' } else { '0' }).collect::<String>()
-        };
-        // Remainders of 5 in truncated binary: 00, 01, 10, 110, 111, the first two bits from the least significant.
-        let codes: Vec<String> = (0..7).map(|gap| bits(gap, 5)).collect();
-        assert_eq!(codes, ["000", "010", "001", "0110", "0111", "1000", "1010"]);
-        assert_eq!(
-            (bits(0, 1), bits(3, 1), bits(3, 2), bits(2, 4)),
-            ("0".into(), "1110".into(), "101".into(), "001".into())
-        );
-    }
-
-    #[test]
-    fn runs_around_the_word_length_round_trip() {
-        for quotient in (0..200).chain([4095, 100_000]) {
-            for m in [1, 2, 3, 43, 4096, 5000].into_iter().filter(|m| quotient * m < 1 << 20) {
-                round_trip(&[quotient * m, 1, quotient * m + m - 1], m);
-            }
-        }
-    }
-
-    #[test]
     fn a_quotient_is_the_product_with_the_inverse() {
         for m in (1..100).chain([255, 256, 257, 4095, 65_537, (1 << 20) - 1, 1 << 20]) {
             let code = Golomb::new(m);
             for gap in (0..200_000).step_by(97).chain((m - 1..m + 2).chain([(1 << 21) - 1, (1 << 21) / m * m - 1])) {
-                assert_eq!(((u64::from(gap) * code.inverse) >> 41) as u32, gap / m, "{gap} {m}");
+                assert_eq!(code.divide(gap), (gap / m, gap % m), "{gap} {m}");
             }
+            let large = (1 << 30) - 1;
+            assert_eq!(code.divide(large), (large / m, large % m), "{m}");
+            assert_eq!(code.divide(large / m * m - 1), (large / m - 1, m - 1), "{m}");
         }
     }
 
     #[test]
-    fn a_run_without_an_end_is_refused() {
-        let ones = [0xff; 64];
-        assert_eq!(BitReader::new(&ones).gap(Golomb::new(1), 400), None);
-        let mut reader = BitReader::new(&ones);
-        assert_eq!(reader.gap(Golomb::new(1), 1 << 20), Some(512));
-        assert!(reader.overrun());
-        let mut empty = BitReader::new(&[]);
-        assert_eq!(empty.gap(Golomb::new(32), 100), Some(0));
-        assert!(empty.overrun());
+    fn what_is_too_short_too_long_or_too_large_is_broken() {
+        let (m, bytes) = encode(&[5, 900, 31, 64, 0, 77]);
+        assert_eq!(read(&bytes[..bytes.len() - 1], m, 6), Err(Broken::Overrun));
+        assert_eq!(read(&bytes, m, 5), Err(Broken::Padding));
+        assert_eq!(read(&[&bytes[..], &[0]].concat(), m, 6), Err(Broken::Padding));
+        assert_eq!(read(&encode_with(&[5, 5], 5, 64), 5, 2), Err(Broken::Parameter));
+        assert_eq!(
+            (read(&[], 1, 0), read(&[], 0, 0), read(&[], 2, 0)),
+            (Ok(vec![]), Err(Broken::Parameter), Err(Broken::Parameter))
+        );
+        // Zeros without an end, and an end that comes too late for any tensor.
+        assert_eq!(read(&[0; 64], 1, 1), Err(Broken::Overrun));
+        assert_eq!(read(&[&[0; 1 << 15][..], &[1]].concat(), 1 << 12, 1), Err(Broken::Range));
     }
 }

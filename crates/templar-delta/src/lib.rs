@@ -19,11 +19,8 @@
 //!   f64; c = v − shift in f32; scale = f32(6·√(Σ c² ÷ (n − 1)) ÷ 4) in f64, 1 where that is 0 or not finite;
 //!   x = c ÷ scale + 2 in f32; code = [x > 0.5] + [x ≥ 1.5] + [x > 2.5], which is rounding half to even, clamped to 0–3.
 //!   A level is f32(Σ c ÷ count), chain and quotient in f64 over the members of the code, plus shift in f32.
-//! - `sign-levels`: a threshold t on |v|, first the mean (f64 chain); at most eight times: t ← (mean of the |v| ≤ t + mean
-//!   of the |v| > t) ÷ 2, until it stays or a group is empty. Codes: 0 for v < 0 and |v| > t, 1 for other v < 0, 2 for
-//!   v ≥ 0 and |v| ≤ t, 3 above. A level is f32(Σ v ÷ count) over the members of its code.
-//!   Of these two, levels are made canonical: clamped to ±2^100; −0 becomes +0; a level in use that is not above the one
-//!   in use before it is merged into that one's code; unused levels are +0.
+//!   Levels are made canonical: clamped to ±2^100; −0 becomes +0; a level in use that is not above the one in use before
+//!   it is merged into that one's code; unused levels are +0.
 //! - Scales: ⌈32 ÷ k⌉ consecutive blocks share one, the last of a tensor perhaps fewer; it is the mean of their |v|, an
 //!   f64 chain divided in f64, as an index s: 0 where it is 0, else e + 1193, e = 8·x + j for mean = 2^x·m, 1 ≤ m < 2, with
 //!   j the number of the eight odd i for which m ≥ 2^(i ÷ 16) in f64, clamped to −1192..=800. S = 2^(e ÷ 8), the f64
@@ -35,7 +32,8 @@
 //!   the r are not in order, all are small with the r of all, and the large r is 0. code = [v < 0] + 2·[large], and it
 //!   decodes to ±f32(min(r·S, 2^100)).
 //! - Then e ← e − the decoded value in f32 at the positions sent.
-//! - Outer step, per tensor: norm = √(Σ v²) over the decoded values v in wire order, an f64 chain; median = element
+//! - Outer step, per tensor: norm = √(Σ count · level²), an f64 chain over the blocks in wire order and in each over the
+//!   codes from 0 to 3, with how many values of the block have the code and what it decodes to there; median = element
 //!   ⌊(R−1)/2⌋ of the R sorted norms; a contributor with norm > median has its values multiplied by median ÷ norm in f64.
 //!   g = the chain of a coordinate's values in the order of the record ÷ R (`mean-of-all`) or ÷ the number of senders
 //!   (`mean-of-senders`).
@@ -52,7 +50,7 @@
 //! |---|---|
 //! | 8 | `TPLDELTA` |
 //! | 1 | version, 0 |
-//! | 1 | quantiser: 0 `templar4`, 1 `sign-levels`, 2 `block-sign`, 3 `block-levels` |
+//! | 1 | quantiser: 0 `templar4`, 1 `block-sign`, 2 `block-levels` |
 //! | 32 | run id |
 //! | 32 | miner |
 //! | number | window |
@@ -70,7 +68,7 @@
 //! | number | index bytes |
 //! | 1 | not `block-sign`: the set of the codes that occur, bit c for code c |
 //! | 2·(u − 1) | not `block-sign`: the frequency of each of these u codes but the last, u16 |
-//! | 4·u | `templar4`, `sign-levels`: the level of each of these codes, f32 |
+//! | 4·u | `templar4`: the level of each of these codes, f32 |
 //! | 4 | `block-levels`: the small and the large r, u16 |
 //! | number | `block-sign`, `block-levels`: the index of the first scale, at most 1993 |
 //! | number | `block-sign`, `block-levels`: m of the scales, at most 2^20 |
@@ -81,23 +79,25 @@
 //! - Positions: for each block in wire order, for each kept position p in ascending order, the gap g = p − (the position
 //!   before + 1), counting from 0 at the block's start. A tensor of which every element is sent (k = len) has none.
 //! - Scales: for each but the first, its distance from the one before, 0, −1, 1, −2, … as g = 0, 1, 2, 3, …
-//! - Golomb: a g is ⌊g ÷ m⌋ one-bits, a zero-bit, and x = g mod m: with b = ⌊log2 m⌋ and c = 2^(b+1) − m, the b bits of x if
-//!   x < c; else the upper b of the b + 1 bits of x + c, and then its lowest bit. m = ⌊(45426·Σg + 55706·n) ÷ (65536·n)⌋ for
-//!   the n numbers g of this part of this tensor, 1 where that is 0 or n is.
+//! - Golomb: the n numbers g of a part are taken 64 at a time, the last time perhaps fewer. Of each group come first the
+//!   remainders x = g mod m: with b = ⌊log2 m⌋ and c = 2^(b+1) − m, the b bits of x if x < c, else the upper b of the
+//!   b + 1 bits of x + c; then the lowest bit of x + c for each x ≥ c; then for each g as many zero-bits as ⌊g ÷ m⌋ and
+//!   a one-bit. m = ⌊(45426·Σg + 55706·n) ÷ (65536·n)⌋ for this part of this tensor, 1 where that is 0 or n is.
 //! - Codes of `block-sign`: one bit each.
-//! - Other codes: the frequency of a code with count c of n is f = ⌊4096·c ÷ n⌋, 1 where that is 0 and c is not; what is
-//!   missing to a sum of 4096 (or too much) goes to the code with the largest c, of several the first. Its start is the sum of the f
-//!   before it. The writer begins with x = 2^16 and takes the codes from the last to the first: if x ≥ f·2^20, the low 16
-//!   bits of x are put before the words written so far and x ← ⌊x ÷ 2^16⌋; then x ← ⌊x ÷ f⌋·4096 + x mod f + start. The
-//!   codes are the last x, u32, and the words, u16 (rANS, Duda 2013).
+//! - Other codes: the frequency of a code with count c of n is f = ⌊1024·c ÷ n⌋, 1 where that is 0 and c is not; what is
+//!   missing to a sum of 1024 (or too much) goes to the code with the largest c, of several the first. Its start is the
+//!   sum of the f before it. There are s states, 4 where n ≥ 4096 and else 1; the writer begins with each x = 2^16 and takes
+//!   the codes from the last to the first, code i (from 0) with state i mod s: if x ≥ f·2^22, the low 16 bits of x are put
+//!   before the words written so far and x ← ⌊x ÷ 2^16⌋; then x ← ⌊x ÷ f⌋·1024 + x mod f + start. The codes are the last
+//!   x of each state in order, u32, and the words, u16 (rANS, Duda 2013).
 //!
 //! One delta has one spelling. A reader refuses: padding bits that are not zero; parts that are too short or too long;
-//! a position beyond its block; another m than that of the g; an x below 2^16 at its start, another than 2^16 at its end;
+//! a position beyond its block; another m than that of the g; a state below 2^16 at its start, another than 2^16 at its end;
 //! frequencies other than those of the codes; a level that is not finite, beyond 2^100, −0, or not above the one before it;
 //! a code other than 0 where the scale is 0; a small r of 0 except where all scales are, a large r of 0 except where no code
 //! with a scale uses it, r out of order; bytes after the last body; and any header but the one expected. Duplicate or
 //! unordered positions cannot be written, and a reader's step of the rANS is the inverse of a writer's, so that what ends
-//! in the state in which a writer begins was spelled as a writer spells it.
+//! in the states in which a writer begins was spelled as a writer spells it.
 //!
 //! # Aggregate, version 0
 //!
@@ -120,6 +120,7 @@
 
 mod aggregate;
 mod apply;
+mod bits;
 mod body;
 mod compress;
 mod decode;

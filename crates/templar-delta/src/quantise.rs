@@ -64,7 +64,6 @@ impl Levels {
 pub(crate) fn quantise(quantiser: Quantiser, values: &[f32], run: usize) -> Quantised {
     let (mut codes, table) = match quantiser {
         Quantiser::Templar4 => templar4(values),
-        Quantiser::SignLevels => sign_levels(values),
         Quantiser::BlockSign => return block_sign(values, run),
         Quantiser::BlockLevels => return block_levels(values, run),
     };
@@ -180,41 +179,6 @@ fn templar4(values: &[f32]) -> (Vec<u8>, [f32; LEVELS]) {
     (codes, lookup.map(|mean| mean + shift))
 }
 
-/// Sign and one of two magnitudes. The threshold starts at the mean magnitude and takes at most eight steps of two-means
-/// (half-way between the mean of the magnitudes at or below it and of those above); each of the four groups then
-/// decodes to its own mean. Codes ascend: −large, −small, +small, +large.
-fn sign_levels(values: &[f32]) -> (Vec<u8>, [f32; LEVELS]) {
-    let magnitudes = || values.iter().map(|&v| f64::from(v.abs()));
-    let mut threshold = sum(magnitudes()) / values.len() as f64;
-    for _ in 0..8 {
-        let (mut small, mut large) = ((0f64, 0u64), (0f64, 0u64));
-        for magnitude in magnitudes() {
-            let group = if magnitude > threshold { &mut large } else { &mut small };
-            group.0 += magnitude;
-            group.1 += 1;
-        }
-        if small.1 == 0 || large.1 == 0 {
-            break;
-        }
-        let next = (small.0 / small.1 as f64 + large.0 / large.1 as f64) / 2.0;
-        if next == threshold {
-            break;
-        }
-        threshold = next;
-    }
-    let codes: Vec<u8> = values
-        .iter()
-        .map(|&value| match (value < 0.0, f64::from(value.abs()) > threshold) {
-            (true, true) => 0,
-            (true, false) => 1,
-            (false, false) => 2,
-            (false, true) => 3,
-        })
-        .collect();
-    let levels = means(&codes, values.iter().copied());
-    (codes, levels)
-}
-
 /// Keeps levels within the bound that decoding checks, merges those that rounding made equal into the lowest code, and
 /// clears the unused ones, so that what is decoded has one spelling.
 fn canonical(codes: &mut [u8], levels: [f32; LEVELS]) -> [f32; LEVELS] {
@@ -267,13 +231,6 @@ mod tests {
                 assert!((found - expected).abs() <= 3e-7 * expected.abs().max(1.0), "{values:?}: {found} {expected}");
             }
         }
-    }
-
-    #[test]
-    fn sign_levels_finds_four_groups() {
-        let quantised = quantise(Quantiser::SignLevels, &[-8., -1., 2., 9., 1., -2., 7.], 7);
-        assert_eq!(quantised.codes, [0, 1, 2, 3, 2, 1, 3]);
-        assert_eq!(quantised.levels, Levels::Table([-8., -1.5, 1.5, 8.]));
     }
 
     /// Two blocks of which one is a thousand times the other: their own means, to an eighth of an octave.

@@ -18,8 +18,6 @@ pub enum Quantiser {
     /// `templar4`: four bins of width 1.5 σ around the mean, each decoded as the mean of its members. What Templar
     /// trained Covenant-72B with. The bins are centred at −3σ, −1.5σ, 0 and +1.5σ, so they are lopsided.
     Templar4,
-    /// `sign-levels`: the sign and one of two magnitudes, parted by two-means on the magnitudes of the tensor.
-    SignLevels,
     /// `block-sign`: the sign, times the mean magnitude of the block: one bit for a value, and a scale for a block.
     BlockSign,
     /// `block-levels`: the sign, and one of two multiples of the mean magnitude of the block.
@@ -28,24 +26,22 @@ pub enum Quantiser {
 
 impl Quantiser {
     /// All of them, in the order of their bytes.
-    pub const ALL: [Self; 4] = [Self::Templar4, Self::SignLevels, Self::BlockSign, Self::BlockLevels];
+    pub const ALL: [Self; 3] = [Self::Templar4, Self::BlockSign, Self::BlockLevels];
 
     /// The byte that names it in a delta's header.
     pub(crate) const fn to_byte(self) -> u8 {
         match self {
             Self::Templar4 => 0,
-            Self::SignLevels => 1,
-            Self::BlockSign => 2,
-            Self::BlockLevels => 3,
+            Self::BlockSign => 1,
+            Self::BlockLevels => 2,
         }
     }
 
     pub(crate) const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             0 => Some(Self::Templar4),
-            1 => Some(Self::SignLevels),
-            2 => Some(Self::BlockSign),
-            3 => Some(Self::BlockLevels),
+            1 => Some(Self::BlockSign),
+            2 => Some(Self::BlockLevels),
             _ => None,
         }
     }
@@ -64,7 +60,6 @@ impl fmt::Display for Quantiser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Templar4 => "templar4",
-            Self::SignLevels => "sign-levels",
             Self::BlockSign => "block-sign",
             Self::BlockLevels => "block-levels",
         })
@@ -77,13 +72,12 @@ impl FromStr for Quantiser {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "templar4" => Ok(Self::Templar4),
-            "sign-levels" => Ok(Self::SignLevels),
             "block-sign" => Ok(Self::BlockSign),
             "block-levels" => Ok(Self::BlockLevels),
             _ => Err(ParseNameError {
                 what: "quantiser",
                 found: text.to_owned(),
-                expected: "templar4, sign-levels, block-sign or block-levels",
+                expected: "templar4, block-sign or block-levels",
             }),
         }
     }
@@ -205,9 +199,9 @@ mod tests {
         for rule in [Rule::MeanOfAll, Rule::MeanOfSenders] {
             assert_eq!(rule.to_string().parse(), Ok(rule));
         }
-        assert!("Templar4".parse::<Quantiser>().unwrap_err().to_string().contains("sign-levels"));
+        assert!("Templar4".parse::<Quantiser>().unwrap_err().to_string().contains("block-levels"));
         assert!("mean".parse::<Rule>().is_err());
-        assert_eq!(Quantiser::from_byte(4), None);
+        assert_eq!(Quantiser::from_byte(3), None);
     }
 
     #[test]

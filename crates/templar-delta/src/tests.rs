@@ -31,7 +31,7 @@ fn apply(
     lr: f32,
     params: &mut [f32],
 ) -> Result<ApplyReport, ApplyError> {
-    let settings = deltas.first().map_or(settings(4, 8, Quantiser::SignLevels, 0), |delta| *delta.settings());
+    let settings = deltas.first().map_or(settings(4, 8, Quantiser::BlockSign, 0), |delta| *delta.settings());
     Aggregate::new(specs, &settings, header().run, header().window, deltas)?.step(rule, lr, params)
 }
 

@@ -199,28 +199,59 @@ fn fault(quantiser: Quantiser, tensor: usize, change: impl FnOnce(&mut Vec<u8>))
 
 #[test]
 fn levels_and_frequencies_that_cannot_be_are_refused() {
-    // The parameter, index bytes, the set of codes, three frequencies, then the levels.
-    let four = |at: usize, bytes: &[u8]| {
-        fault(Quantiser::SignLevels, 0, |body| body[at..at + bytes.len()].copy_from_slice(bytes))
+    // The parameter, index bytes, the set of codes, the frequencies of all but the last, then the levels.
+    let (_, _, bytes) = small(Quantiser::Templar4);
+    let body = &bodies(&bytes)[0];
+    let count = body[2].count_ones() as usize;
+    let (last, code) = (3 + 2 * (count - 1) + 4 * (count - 1), body[2].ilog2() as usize);
+    assert!(count >= 3 && body[1] < 128);
+    let with = |at: usize, bytes: &[u8]| {
+        fault(Quantiser::Templar4, 0, |body| body[at..at + bytes.len()].copy_from_slice(bytes))
     };
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.3e30, -0.0] {
-        assert!(matches!(four(21, &value.to_le_bytes()), (21, Fault::Level { code: 3, .. })), "{value}");
+        let (at, fault) = with(last, &value.to_le_bytes());
+        assert!(at == last as u64 && matches!(fault, Fault::Level { code: found, .. } if found == code), "{value}");
     }
-    assert_eq!(four(21, &(-9f32).to_le_bytes()), (21, Fault::LevelOrder { code: 3 }));
-    assert_eq!((four(2, &[0]), four(2, &[16])), ((2, Fault::CodeSet(0)), (2, Fault::CodeSet(16))));
-    assert_eq!(four(3, &[0, 0]), (3, Fault::Frequencies));
-    assert_eq!(four(5, &[0, 16]), (5, Fault::Frequencies));
-    let (_, _, bytes) = small(Quantiser::SignLevels);
-    let body = &bodies(&bytes)[0];
-    let other = four(3, &(u16::from_le_bytes([body[3], body[4]]) + 1).to_le_bytes()).1;
+    assert_eq!(with(last, &(-9f32).to_le_bytes()), (last as u64, Fault::LevelOrder { code }));
+    assert_eq!((with(2, &[0]), with(2, &[16])), ((2, Fault::CodeSet(0)), (2, Fault::CodeSet(16))));
+    assert_eq!(with(3, &[0, 0]), (3, Fault::Frequencies));
+    assert_eq!(with(5, &[0, 4]), (5, Fault::Frequencies)); // 1024: nothing is left for the last
+    let other = with(3, &(u16::from_le_bytes([body[3], body[4]]) + 1).to_le_bytes()).1;
     assert!(matches!(other, Fault::Frequencies | Fault::Codes(_)), "{other}");
     let codes = inspect(&bytes).unwrap().1.tensors[0].code_bytes as usize;
     let start = body.len() - codes;
-    assert_eq!(four(start + 2, &[0, 0]), (start as u64, Fault::Codes(codes)));
-    let longer = fault(Quantiser::SignLevels, 0, |body| body.extend([0, 0]));
+    assert_eq!(with(start + 2, &[0, 0]), (start as u64, Fault::Codes(codes)));
+    let longer = fault(Quantiser::Templar4, 0, |body| body.extend([0, 0]));
     assert_eq!(longer, (start as u64, Fault::Codes(codes + 2)));
-    let shorter = fault(Quantiser::SignLevels, 0, |body| body.truncate(start + 3));
+    let shorter = fault(Quantiser::Templar4, 0, |body| body.truncate(start + 3));
     assert_eq!(shorter, (start as u64, Fault::Codes(3)));
+}
+
+/// So many codes that they have four states, of which each is checked at both ends.
+#[test]
+fn long_lists_of_codes_are_read_as_strictly() {
+    let specs = specs(&[&[4096]]);
+    for quantiser in [Quantiser::Templar4, Quantiser::BlockLevels] {
+        let settings = settings(64, 64, quantiser, 0);
+        let bytes = compress(&specs, &settings, &header(), &values("long", 4096), &mut [0.0; 4096]).unwrap();
+        let try_decode = |bytes: &[u8]| decode(bytes, &specs, &settings, &header());
+        assert_eq!(spell(&try_decode(&bytes).unwrap()), bytes);
+        let codes = inspect(&bytes).unwrap().1.tensors[0].code_bytes as usize;
+        let start = bytes.len() - codes;
+        for state in 0..4 {
+            let mut changed = bytes.clone();
+            changed[start + 4 * state + 2..start + 4 * state + 4].fill(0);
+            let error = try_decode(&changed).unwrap_err();
+            assert_eq!(error, DecodeError::tensor("tensor0".into(), start, Fault::Codes(codes)), "{state}");
+        }
+        for bit in (8 * start..8 * bytes.len()).step_by(5) {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(other) = try_decode(&flipped) {
+                assert_eq!(spell(&other), flipped);
+            }
+        }
+    }
 }
 
 #[test]

@@ -10,15 +10,12 @@ fn delta(specs: &[TensorSpec], settings: &Settings, values: &[f32]) -> Delta {
     decode(&bytes, specs, settings, &header()).unwrap()
 }
 
-/// Three contributors send two of four coordinates each: {0:3, 1:4}, {1:6, 2:8}, {2:0, 3:1}; norms 5, 10 and 1. The last
-/// one's zero is a coordinate that it sent.
+/// Three contributors send two of four coordinates each: {0:4, 1:4}, {1:8, 2:8}, {2:1, 3:−1}; norms √32, √128 and √2.
 fn three() -> (Vec<TensorSpec>, [Delta; 3]) {
     let specs = specs(&[&[1, 4]]);
-    let settings = settings(4, 8, Quantiser::SignLevels, 0); // ⌈8 · 4/16⌉ = 2 of a block of four
+    let settings = settings(4, 8, Quantiser::BlockSign, 0); // ⌈8 · 4/16⌉ = 2 of a block of four
     let send = |values: [f32; 4]| delta(&specs, &settings, &values);
-    // Of equal zeros the first position would be sent: the third contributor's zero is a hair above, so that position 2
-    // is, and its 1e-30 vanishes in every sum.
-    let deltas = [send([3.0, 4.0, 0.0, 0.0]), send([0.0, 6.0, 8.0, 0.0]), send([0.0, 0.0, 1e-30, 1.0])];
+    let deltas = [send([4.0, 4.0, 0.0, 0.0]), send([0.0, 8.0, 8.0, 0.0]), send([0.0, 0.0, 1.0, -1.0])];
     (specs, deltas)
 }
 
@@ -26,27 +23,28 @@ fn three() -> (Vec<TensorSpec>, [Delta; 3]) {
 fn the_step_by_hand() {
     let (specs, deltas) = three();
     let deltas: Vec<&Delta> = deltas.iter().collect();
-    assert_eq!(deltas.iter().map(|delta| delta.norm(0)).collect::<Vec<_>>(), [5.0, 10.0, 1.0]);
+    assert_eq!(deltas.iter().map(|delta| delta.norm(0)).collect::<Vec<_>>(), [32f64, 128.0, 2.0].map(f64::sqrt));
 
-    // Mean of senders: the second is halved, g = [3, (4 + 3)/2, (4 + 0)/2, 1].
+    // Mean of senders: the second is halved, g = [4, (4 + 4)/2, (4 + 1)/2, −1].
     let mut params = [10f32; 4];
     let report = apply(&specs, &deltas, Rule::MeanOfSenders, 0.4, &mut params).unwrap();
     let lr = f64::from(0.4f32);
-    let expected = [3.0, 3.5, 2.0, 1.0].map(|g: f64| (10.0 - lr * g) as f32);
+    let expected = [4.0, 4.0, 2.5, -1.0].map(|g: f64| (10.0 - lr * g) as f32);
     assert_eq!(params, expected);
-    assert_eq!((report.tensors[0].median_norm, report.tensors[0].clipped, report.touched()), (5.0, 1, 4));
+    let median = 32f64.sqrt();
+    assert_eq!((report.tensors[0].median_norm, report.tensors[0].clipped, report.touched()), (median, 1, 4));
 
     // Mean of all: the sums over three.
     let mut params = [10f32; 4];
     apply(&specs, &deltas, Rule::MeanOfAll, 0.4, &mut params).unwrap();
-    let expected = [3.0, 7.0, 4.0, 1.0].map(|sum: f64| (10.0 - lr * (sum / 3.0)) as f32);
+    let expected = [4.0, 8.0, 5.0, -1.0].map(|sum: f64| (10.0 - lr * (sum / 3.0)) as f32);
     assert_eq!(params, expected);
 
     // Of two norms the lower is the median.
     let mut params = [0f32; 4];
     let report = apply(&specs, &deltas[..2], Rule::MeanOfAll, 1.0, &mut params).unwrap();
-    assert_eq!(report.tensors[0].median_norm, 5.0);
-    assert_eq!(params, [-1.5, -3.5, -2.0, 0.0]);
+    assert_eq!(report.tensors[0].median_norm, median);
+    assert_eq!(params, [-2.0, -4.0, -2.0, 0.0]);
 }
 
 #[test]
@@ -58,7 +56,7 @@ fn no_deltas_change_nothing_and_unsent_coordinates_keep_their_bits() {
     assert_eq!(params.map(f32::to_bits), before);
     apply_trial(&specs, &deltas[1], 0.5, &mut params).unwrap();
     assert_eq!(params.map(f32::to_bits)[0], before[0]);
-    assert_eq!(params[1..], [-1.5, -4.0, -3.0]);
+    assert_eq!(params[1..], [-2.5, -4.0, -3.0]);
 }
 
 #[test]
@@ -75,7 +73,7 @@ fn what_cannot_be_applied_is_refused_by_name() {
     let mut params = [1.0, f32::NAN, 1.0, 1.0];
     let error = run(&specs, 1.0, &mut params).unwrap_err();
     assert_eq!(error, ApplyError::NonFinite { tensor: "tensor0".into(), index: 1 });
-    let settings = settings(2, 1, Quantiser::SignLevels, 0);
+    let settings = settings(2, 1, Quantiser::BlockSign, 0);
     let finer = delta(&specs, &settings, &[1.0; 4]);
     let mixed = apply(&specs, &[&deltas[0], &finer], Rule::MeanOfAll, 1.0, &mut [0.0; 4]);
     assert_eq!(mixed, Err(ApplyError::OtherDelta { position: 1 }));
@@ -86,7 +84,7 @@ fn overlap_is_the_share_of_common_positions() {
     let specs = specs(&[&[2, 8], &[8]]);
     // Blocks of 1 × 8 do not exist (the largest divisors are 2 and 8): one block of 16 that keeps ⌈16 · 16/64⌉ = 4, and
     // a vector that is sent whole and must not count.
-    let settings = settings(8, 16, Quantiser::SignLevels, 0);
+    let settings = settings(8, 16, Quantiser::BlockSign, 0);
     let send = |chosen: [usize; 4]| {
         let mut values = [0f32; 24];
         chosen.iter().for_each(|&at| values[at] = 1.0);

@@ -245,7 +245,7 @@ pub(crate) fn sections() -> Vec<Section> {
     let decays = [950_000, 900_000, 999_000].map(|decay_ppm| {
         (format!("β = {}", f64::from(decay_ppm) / 1e6), small(Sparse { decay_ppm, ..SPARSELOCO }.method()))
     });
-    let quantisers_small = ["templar4", "sign-levels", "block-levels", "block-sign"]
+    let quantisers_small = ["templar4", "block-levels", "block-sign"]
         .map(|quantiser| (quantiser.to_owned(), small(Sparse { quantiser, ..SPARSELOCO }.method())));
     let densities_small =
         [64, 32, 128, 256, 512].map(|top_k| (format!("k = {top_k}"), small(Sparse { top_k, ..SPARSELOCO }.method())));
