@@ -213,7 +213,7 @@ fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
         compression: CompressionSpec {
             block_side: 64,
             top_k: dial.top_k,
-            quantiser: "templar4".to_owned(),
+            quantiser: "block-sign".to_owned(),
             error_decay_ppm: 950_000,
         },
         outer: OuterSpec {
