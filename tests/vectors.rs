@@ -3,9 +3,11 @@
 //! `cargo test --release --test templar -- --ignored write_examples` writes them anew. Until the release 0.1.0 freezes the
 //! formats they may change in one commit with the code; after it, never.
 
+mod flips;
 pub(crate) mod folder;
 mod reading;
 mod second;
+mod standings;
 pub(crate) mod window;
 
 use std::sync::{Arc, OnceLock};

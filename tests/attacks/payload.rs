@@ -128,6 +128,17 @@ pub(super) fn broken_rules() -> Vec<Attack> {
         refused("genesis: two contexts from one window", with(genesis, |g| g.context.push(g.context[0]))),
         refused("genesis: a context of no tokens", with(genesis, |g| g.context[0].sequence_length = 0)),
         refused("genesis: no tensors to start from", with(genesis, |g| g.initial = Initial::Tensors(vec![]))),
+        refused("genesis: a penalty that pays", with(genesis, |g| g.gauntlet.penalties[0].factor_ppm = 1_000_001)),
+        refused("genesis: a graver fault that costs less", {
+            with(genesis, |g| g.gauntlet.penalties[1].factor_ppm = 800_000)
+        }),
+        refused("genesis: penalties in another order", with(genesis, |g| g.gauntlet.penalties.swap(0, 1))),
+        refused("genesis: performances that never vary", with(genesis, |g| g.gauntlet.rating.beta_micros = 0)),
+        refused("genesis: a proof that never moves", with(genesis, |g| g.gauntlet.proof.decay_ppm = 0)),
+        refused("genesis: more drawn than aggregated", with(genesis, |g| g.gauntlet.exploration_contributions = 21)),
+        refused("genesis: the fourth power of a score", {
+            with(genesis, |g| g.gauntlet.weights = WeightRule::ScorePower { exponent: 4 })
+        }),
         refused("genesis: replay of a sample", with(genesis, |g| g.replay.fraction_ppm = 100_000)),
         refused("genesis: parts above the whole emission", with(genesis, |g| g.emission.treasury_ppm = 180_001)),
         refused("genesis: an emission that overflows", with(genesis, |g| g.emission.per_window_micros = u64::MAX)),
@@ -151,6 +162,10 @@ pub(super) fn broken_rules() -> Vec<Attack> {
         refused("score: a refusal with control characters", {
             with(score, |s| s.entries[0].replay = Replay::Refused(Refusal::Malformed { error: "\u{1b}[2J".into() }))
         }),
+        refused("score: alike to nobody", with(score, |s| s.entries[0].nearest = None)),
+        refused("score: nearest to itself", with(score, |s| s.entries[0].nearest = Some(s.entries[0].miner))),
+        refused("score: nearer than the other is", with(score, |s| s.entries[0].overlap_ppm += 1)),
+        refused("score: equal bodies that are not alike", with(score, |s| s.entries[0].body = s.entries[1].body)),
         refused("window: a first record with one before it", with(record, |w| w.previous = Some(Hash::of(b"").into()))),
         refused("window: no scores", with(record, |w| w.scores.clear())),
         refused("window: a mint twice", with(record, |w| w.mints.insert(1, w.mints[0]))),

@@ -192,11 +192,23 @@ fn judging() -> Vec<Attack> {
         refused("score: losses of a delta that it could not get", {
             score(&|s| s.entries[drawn].replay = Replay::Refused(Refusal::Withheld))
         }),
+        refused("score: losses of a delta that does not decode", {
+            score(&|s| {
+                let entry = &mut s.entries[1 - drawn];
+                (entry.body, entry.nearest, entry.overlap_ppm) = (None, None, 0);
+                let other = &mut s.entries[drawn];
+                (other.nearest, other.overlap_ppm) = (None, 0);
+            })
+        }),
         refused("score: says what only a record can", {
             score(&|s| s.entries[drawn].replay = Replay::Refused(Refusal::NotReplayed))
         }),
         refused("score: worse losses than its row", {
-            score(&|s| s.entries.iter_mut().for_each(|entry| entry.unassigned_before_nanonats /= 2))
+            score(&|s| {
+                let top = s.row.iter().max_by_key(|weight| weight.weight_ppm).unwrap().miner;
+                let entry = s.entries.iter_mut().find(|entry| entry.miner == top).unwrap();
+                entry.unassigned_before_nanonats /= 2;
+            })
         }),
         refused("score: a row that favours a friend", {
             score(&|s| {
@@ -221,6 +233,7 @@ pub(super) fn records() -> Vec<Attack> {
             record(|w| w.mints[1].account = PublicKey::from_bytes([1; 32])),
         ),
         refused("another ledger root", record(|w| w.ledger_root = Hash::of(b"ledger"))),
+        refused("other standings", record(|w| w.standings_root = Hash::of(b"standings"))),
         refused("another weight", record(|w| w.weights[0].weight_ppm -= 1)),
         refused("a refused contribution accepted", record(|w| w.outcomes[1].verdict = Verdict::Aggregated)),
         refused(

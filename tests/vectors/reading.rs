@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipld_core::ipld::Ipld;
 use templar_manifest::{
-    AuditVerdict, Contribution, Kind, MintKind, Refusal, Replay, RopeScaling, SegmentShape, State, Verdict,
+    AuditVerdict, Contribution, GauntletSpec, Kind, MintKind, Offence, Refusal, Replay, RopeScaling, SegmentShape,
+    State, Verdict, WeightRule,
 };
 
 use super::folder::{Folder, path};
@@ -123,14 +124,16 @@ fn the_specification_names_every_context() {
     let sources = [
         include_str!("../../crates/templar-manifest/src/chain.rs"),
         include_str!("../../crates/templar-protocol/src/entry.rs"),
+        include_str!("../../crates/templar-protocol/src/gauntlet/standing.rs"),
         include_str!("../../crates/templar-protocol/src/ledger.rs"),
         include_str!("../../crates/templar-protocol/src/state.rs"),
+        include_str!("../../crates/templar-protocol/src/state/close.rs"),
         include_str!("../../crates/templar-protocol/src/state/judging.rs"),
     ];
     let declared = sources.iter().flat_map(|source| source.lines()).filter(|line| line.starts_with("const "));
     let contexts: Vec<&str> =
         declared.filter(|line| line.contains("_CONTEXT: &str")).filter_map(|line| line.split('"').nth(1)).collect();
-    assert_eq!(contexts.len(), 10);
+    assert_eq!(contexts.len(), 12);
     for context in contexts {
         assert!(text.contains(&format!("\"{context}\"")), "{context}");
     }
@@ -195,7 +198,14 @@ fn the_specification_names_every_variant() {
     let refused = Replay::Refused(Refusal::Withheld);
     variants.extend([Replay::NotDrawn, Replay::Match, refused].iter().map(|replay| ("Replay", seen(replay))));
     let refused = Verdict::Refused(Refusal::Withheld);
-    variants.extend([Verdict::Aggregated, Verdict::Reserve, refused].iter().map(|verdict| ("Verdict", seen(verdict))));
+    variants.extend(
+        [Verdict::Aggregated, Verdict::Reserve, Verdict::Excluded, refused]
+            .iter()
+            .map(|verdict| ("Verdict", seen(verdict))),
+    );
+    variants.extend(Offence::ALL.iter().map(|offence| ("Offence", seen(offence))));
+    let power = WeightRule::ScorePower { exponent: 2 };
+    variants.extend([GauntletSpec::customary().weights, power].iter().map(|rule| ("WeightRule", seen(rule))));
     let audits =
         [AuditVerdict::Match, AuditVerdict::Mismatch { what: text() }, AuditVerdict::Unavailable { what: text() }];
     variants.extend(audits.iter().map(|verdict| ("AuditVerdict", seen(verdict))));

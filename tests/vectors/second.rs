@@ -9,6 +9,7 @@ use templar_manifest::*;
 
 use super::example;
 use super::folder::Folder;
+use super::standings::{assess, root_bytes, row};
 
 /// `hash[context](x)` of the specification, ready to be read on.
 fn hasher(context: &str, parts: &[&[u8]]) -> blake3::Hasher {
@@ -172,22 +173,18 @@ fn the_replays_are_dealt_as_the_text_says() {
 }
 
 #[test]
-fn rows_weights_mints_and_ledger_are_what_the_text_says() {
+fn standings_rows_weights_mints_and_ledger_are_what_the_text_says() {
     let examples = examples();
     let (genesis, record) = (&examples.genesis, &examples.record);
-    let decay = u64::from(genesis.gauntlet.rating_decay_ppm);
+    let mut standings = BTreeMap::new();
     for score in &examples.scores {
-        let gain = |entry: &ScoreEntry| match entry.replay {
-            Replay::Refused(_) => 0,
-            _ => entry.unassigned_before_nanonats.saturating_sub(entry.unassigned_after_nanonats),
-        };
-        let ratings: Vec<u64> = score.entries.iter().map(|entry| gain(entry) * decay / 1_000_000).collect();
-        let sum: u64 = ratings.iter().sum();
-        let row = score.entries.iter().zip(&ratings).map(|(entry, rating)| (entry.miner, 1_000_000 * rating / sum));
-        let row: Vec<(PublicKey, u64)> = row.filter(|(_, weight)| *weight > 0).collect();
-        let said: Vec<(PublicKey, u64)> = score.row.iter().map(|w| (w.miner, w.weight_ppm.into())).collect();
-        assert_eq!(said, row);
+        let (_, scores) = assess(genesis, score, &[]);
+        let said: BTreeMap<PublicKey, u64> = score.row.iter().map(|w| (w.miner, w.weight_ppm.into())).collect();
+        assert_eq!(said, row(&genesis.gauntlet, &scores));
+        assert!(!said.is_empty());
+        standings.insert(score.validator, assess(genesis, score, &record.outcomes).0);
     }
+    assert_eq!(hash("templar/1 standings root", &[&root_bytes(&standings)]), record.standings_root);
 
     let all: u64 = genesis.validators.iter().map(|validator| validator.stake).sum();
     let stake = |key: &PublicKey| genesis.validator(key).unwrap().stake;

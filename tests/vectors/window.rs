@@ -125,8 +125,8 @@ fn genesis(dataset: &Dataset) -> Genesis {
             assigned_pages: 2,
             unassigned_pages: 64,
             trial_step_ppm: 500_000,
-            rating_decay_ppm: 250_000,
             held_out_pages: 4,
+            ..GauntletSpec::customary()
         },
         replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
         deadlines: Deadlines { commit_ms: 60_000, reveal_ms: 60_000, judge_ms: 60_000 },
@@ -239,7 +239,7 @@ fn close(
             replay_contribution(evidence, before, contribution, parameters, |id| evidence.state(id))
                 .map(|replayed| replayed.verdict)
         };
-        let entries = judge(evidence, &plan, &contributions, parameters, replay).unwrap();
+        let entries = judge(evidence, &plan, &contributions, parameters, replay, |_, _| false).unwrap();
         Signed::sign(before.score(&judging, &key.public(), entries).unwrap(), key)
     };
     let scores: Vec<Signed<Score>> = validators.iter().map(score).collect();

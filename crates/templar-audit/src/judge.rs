@@ -1,12 +1,15 @@
 //! Judges the contributions of a cut: decodes, replays, measures.
 
-use templar_delta::{Delta, max_bytes};
+use templar_delta::{Delta, max_bytes, overlaps_ppm};
 use templar_manifest::trace::{Trace, TraceHeader};
-use templar_manifest::{Contribution, PublicKey, Refusal, Replay, ScoreEntry, Signed, StateId};
+use templar_manifest::{Contribution, Hash, PublicKey, Refusal, Replay, ScoreEntry, Signed, StateId};
 use templar_protocol::{JudgePlan, RunState};
 use templar_train::{Claim, MinerState, Replayed, Task, evaluate, replay, trial};
 
 use crate::evidence::{Evidence, EvidenceError, chain};
+
+/// All positions.
+const WHOLE_PPM: u32 = 1_000_000;
 
 /// A refusal's text: printable ASCII, bounded, as manifests have it.
 fn refusal_text(error: &dyn std::error::Error) -> String {
@@ -73,15 +76,34 @@ pub fn replay_contribution(
 }
 
 /// Measures every contribution of the cut as `plan` says. `replay` decides about one contribution of those that the plan
-/// draws; the entries come in the order of the cut. With a delta that cannot be tried the losses are 0.
+/// draws, and `is_withheld` whether another is withheld, told whether its delta is missing; the entries come in the order of
+/// the cut. With a delta that cannot be tried the losses are 0; one that this validator refuses as withheld or
+/// malformed is not looked at.
 pub fn judge(
     evidence: &Evidence<'_>,
     plan: &JudgePlan,
     contributions: &[Signed<Contribution>],
     parameters: &[f32],
     mut replay: impl FnMut(&Contribution) -> Result<Replay, EvidenceError>,
+    is_withheld: impl Fn(&Contribution, bool) -> bool,
 ) -> Result<Vec<ScoreEntry>, EvidenceError> {
     let recipe = evidence.recipe;
+    let mut replays = Vec::new();
+    let mut deltas = Vec::new();
+    for contribution in contributions.iter().map(Signed::payload) {
+        let drawn = plan.replay.contains(&contribution.miner);
+        let replay = if drawn { replay(contribution)? } else { Replay::NotDrawn };
+        let delta = open_delta(evidence, contribution);
+        let missing = matches!(delta, Err(EvidenceError::Unavailable { .. }));
+        let (replay, delta) = match delta {
+            _ if is_unreadable(&replay) => (replay, None),
+            _ if !drawn && is_withheld(contribution, missing) => (Replay::Refused(Refusal::Withheld), None),
+            delta => (replay, delta?.ok()),
+        };
+        replays.push(replay);
+        deltas.push(delta);
+    }
+    let nearest = nearest(&deltas);
     let mut model = recipe.model(plan.window);
     let mut loss = |parameters: &[f32], pages: &[Vec<u32>]| {
         evaluate(&mut model, parameters, pages)
@@ -90,29 +112,23 @@ pub fn judge(
     let unassigned = evidence.pages(plan.window, &plan.unassigned)?;
     let unassigned_before = loss(parameters, &unassigned)?;
     let mut entries = Vec::new();
-    for signed in contributions {
-        let contribution = signed.payload();
+    for (((signed, replay), delta), nearest) in contributions.iter().zip(replays).zip(deltas).zip(nearest) {
+        let miner = signed.payload().miner;
         let mut entry = ScoreEntry {
-            miner: contribution.miner,
+            miner,
             contribution: signed.id().into(),
-            replay: Replay::NotDrawn,
+            replay,
             assigned_before_nanonats: 0,
             assigned_after_nanonats: 0,
             unassigned_before_nanonats: 0,
             unassigned_after_nanonats: 0,
+            body: delta.as_ref().map(Delta::body_hash),
+            nearest: nearest.map(|(index, _)| contributions[index].payload().miner),
+            overlap_ppm: nearest.map_or(0, |(_, overlap_ppm)| overlap_ppm),
         };
-        if plan.replay.contains(&contribution.miner) {
-            entry.replay = replay(contribution)?;
-        }
-        // A delta that was withheld cannot be tried either; whether it is missing here is the replay's to say.
-        let delta = match open_delta(evidence, contribution) {
-            Ok(delta) => delta.ok(),
-            Err(EvidenceError::Unavailable { .. }) if is_withheld(&entry.replay) => None,
-            Err(error) => return Err(error),
-        };
-        let tried = delta.and_then(|delta| trial(recipe, contribution.window.0, &delta, parameters).ok());
+        let tried = delta.and_then(|delta| trial(recipe, plan.window.0, &delta, parameters).ok());
         if let Some(tried) = tried {
-            let assigned = evidence.pages(plan.window, assigned_pages(plan, &contribution.miner))?;
+            let assigned = evidence.pages(plan.window, assigned_pages(plan, &miner))?;
             entry.assigned_before_nanonats = loss(parameters, &assigned)?;
             entry.assigned_after_nanonats = loss(&tried, &assigned)?;
             entry.unassigned_before_nanonats = unassigned_before;
@@ -123,8 +139,28 @@ pub fn judge(
     Ok(entries)
 }
 
-fn is_withheld(replay: &Replay) -> bool {
-    *replay == Replay::Refused(Refusal::Withheld)
+/// For each delta the place of the other that is most alike, the first of equals, and how alike it is: the share of the
+/// positions that both send, and all of them where everything but the header is equal.
+fn nearest(deltas: &[Option<Delta>]) -> Vec<Option<(usize, u32)>> {
+    let (places, here): (Vec<usize>, Vec<&Delta>) =
+        deltas.iter().enumerate().filter_map(|(place, delta)| Some((place, delta.as_ref()?))).unzip();
+    let bodies: Vec<Hash> = here.iter().map(|delta| delta.body_hash()).collect();
+    let overlaps = overlaps_ppm(&here);
+    let mut found = vec![None; deltas.len()];
+    for (i, place) in places.iter().enumerate() {
+        for (j, other) in places.iter().enumerate().filter(|(j, _)| *j != i) {
+            let overlap = if bodies[i] == bodies[j] { WHOLE_PPM } else { overlaps[i][j] };
+            if found[*place].is_none_or(|(_, nearest)| overlap > nearest) {
+                found[*place] = Some((*other, overlap));
+            }
+        }
+    }
+    found
+}
+
+/// Whether nothing of a contribution is measured, because the delta or the trace beside it is not there or not sound.
+fn is_unreadable(replay: &Replay) -> bool {
+    matches!(replay, Replay::Refused(Refusal::Withheld | Refusal::Malformed { .. }))
 }
 
 fn assigned_pages<'a>(plan: &'a JudgePlan, miner: &PublicKey) -> &'a [u64] {

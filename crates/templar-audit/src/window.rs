@@ -143,7 +143,7 @@ fn compare(outcome: &Outcome, replayed: &Result<Replayed, EvidenceError>) -> Aud
         // That bytes did not come in time leaves no trace in any bytes.
         (Verdict::Refused(Refusal::Withheld), _) => unavailable("recorded as withheld, which no blob can show"),
         (_, Err(error)) => failed(error),
-        (Verdict::Aggregated | Verdict::Reserve, Ok(replayed)) => match &replayed.verdict {
+        (Verdict::Aggregated | Verdict::Reserve | Verdict::Excluded, Ok(replayed)) => match &replayed.verdict {
             Replay::Match => AuditVerdict::Match,
             Replay::Refused(refusal) => mismatch(format!("recorded as accepted; {refusal}")),
             Replay::NotDrawn => unavailable("not replayed"),
@@ -165,8 +165,7 @@ fn check_scores(
     parameters: &[f32],
     replays: &Replays,
 ) -> AuditVerdict {
-    let contributions = closed.contributions.iter().map(Signed::payload);
-    let judging = match before.judging(&closed.cut, contributions, closed.window.reveals.clone()) {
+    let judging = match before.judging_of(closed) {
         Ok(judging) => judging,
         Err(error) => return mismatch(error.to_string()),
     };
@@ -193,9 +192,12 @@ fn check_score(
         return mismatch(format!("validator {validator} scored without having revealed"));
     };
     let recorded: BTreeMap<_, &ScoreEntry> = score.entries.iter().map(|entry| (entry.miner, entry)).collect();
-    let found = judge(evidence, &plan, &closed.contributions, parameters, |contribution| {
+    let is_withheld = |contribution: &Contribution| {
         let said = recorded.get(&contribution.miner).map(|entry| &entry.replay);
-        if said == Some(&Replay::Refused(Refusal::Withheld)) {
+        said == Some(&Replay::Refused(Refusal::Withheld))
+    };
+    let replay = |contribution: &Contribution| {
+        if is_withheld(contribution) {
             return Ok(Replay::Refused(Refusal::Withheld));
         }
         match replays.get(&contribution.miner) {
@@ -204,7 +206,8 @@ fn check_score(
             Some(Err(EvidenceError::Unavailable { what })) => Err(EvidenceError::Unavailable { what: what.clone() }),
             None => Err(EvidenceError::Unavailable { what: format!("replay of {}", contribution.miner) }),
         }
-    });
+    };
+    let found = judge(evidence, &plan, &closed.contributions, parameters, replay, |claimed, _| is_withheld(claimed));
     let found = match found {
         Ok(found) => found,
         Err(error) => return failed(&error),
@@ -226,7 +229,15 @@ fn first_difference(said: &ScoreEntry, found: &ScoreEntry) -> Option<String> {
     if said.replay != found.replay {
         return Some(format!("replay is {:?}, found {:?}", said.replay, found.replay));
     }
+    if said.body != found.body {
+        return Some(format!("body is {:?}, found {:?}", said.body, found.body));
+    }
+    if said.nearest != found.nearest {
+        let name = |key: Option<PublicKey>| key.map_or_else(|| "nobody".to_owned(), |key| key.short());
+        return Some(format!("nearest is {}, found {}", name(said.nearest), name(found.nearest)));
+    }
     let fields = [
+        ("overlap_ppm", said.overlap_ppm.into(), found.overlap_ppm.into()),
         ("assigned_before_nanonats", said.assigned_before_nanonats, found.assigned_before_nanonats),
         ("assigned_after_nanonats", said.assigned_after_nanonats, found.assigned_after_nanonats),
         ("unassigned_before_nanonats", said.unassigned_before_nanonats, found.unassigned_before_nanonats),

@@ -174,6 +174,7 @@ pub struct Delta {
     header: Header,
     settings: Settings,
     tensors: Vec<Part>,
+    header_bytes: usize,
     bytes: Vec<u8>,
 }
 
@@ -241,6 +242,11 @@ impl Delta {
     /// The bytes it was decoded from.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// BLAKE3 of everything but the header: the same for a delta that was given another run, window or miner.
+    pub fn body_hash(&self) -> Hash {
+        Hash::of(&self.bytes[self.header_bytes..])
     }
 
     /// The kept values of tensor `index`.
@@ -321,7 +327,8 @@ pub fn decode(
         })
         .collect();
     let tensors = tensors.into_iter().collect::<Result<Vec<_>, _>>()?;
-    Ok(Delta { header: front.header, settings: *settings, tensors, bytes: bytes.to_vec() })
+    let (header, header_bytes) = (front.header, front.header_bytes);
+    Ok(Delta { header, settings: *settings, tensors, header_bytes, bytes: bytes.to_vec() })
 }
 
 /// Compares what the header says with the run, the window and the miner.

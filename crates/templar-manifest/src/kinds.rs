@@ -4,6 +4,7 @@ mod audit;
 mod checkpoint;
 mod commit;
 mod dataset;
+mod gauntlet;
 mod genesis;
 mod score;
 mod window;
@@ -12,9 +13,10 @@ pub use audit::{Audit, AuditEntry, AuditVerdict};
 pub use checkpoint::{Checkpoint, State, TensorBlob};
 pub use commit::{Contribution, Cut, CutEntry, Inbox};
 pub use dataset::{Dataset, HeldOut, Shard, page_count};
+pub use gauntlet::{GauntletSpec, Offence, Penalty, ProofSpec, RatingSpec, WeightRule};
 pub use genesis::{
-    CompressionSpec, ContextSegment, Deadlines, EmissionSpec, GauntletSpec, Genesis, Initial, InnerSpec, OuterSegment,
-    OuterSpec, Registration, ReplaySpec, Segment, SegmentShape, ValidatorSpec,
+    CompressionSpec, ContextSegment, Deadlines, EmissionSpec, Genesis, Initial, InnerSpec, OuterSegment, OuterSpec,
+    Registration, ReplaySpec, Segment, SegmentShape, ValidatorSpec,
 };
 pub use score::{Refusal, Replay, Score, ScoreEntry, Weight};
 pub use window::{Mint, MintKind, Outcome, Reveal, Verdict, Window};

@@ -222,13 +222,7 @@ fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
             max_contributions: 20,
             null_windows: 0,
         },
-        gauntlet: GauntletSpec {
-            assigned_pages: 2,
-            unassigned_pages: 2,
-            trial_step_ppm: 200_000,
-            rating_decay_ppm: 250_000,
-            held_out_pages: 8,
-        },
+        gauntlet: GauntletSpec::customary(),
         replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
         deadlines: Deadlines { commit_ms: 1_200_000, reveal_ms: 120_000, judge_ms: 1_200_000 },
         emission: EmissionSpec {

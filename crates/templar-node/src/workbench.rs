@@ -295,7 +295,7 @@ impl Workbench {
                 |id: &_| miners.iter().any(|key| state.parent(key).is_some_and(|parent| parent.state_out == *id));
             lock(&self.states).retain(wanted);
             let replay = |contribution: &Contribution| self.replay(&evidence, state, contribution, &parameters, late);
-            Ok(judge(&evidence, plan, contributions, &parameters, replay)?)
+            Ok(judge(&evidence, plan, contributions, &parameters, replay, |_, missing| late && missing)?)
         })
     }
 

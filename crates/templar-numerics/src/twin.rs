@@ -104,6 +104,34 @@ pub fn exp(x: f32) -> f32 {
     (p * power(low)) * power(n - low)
 }
 
+/// e^x in `f64`; see the crate's documentation for the steps.
+pub fn exp_f64(x: f64) -> f64 {
+    if x.is_nan() {
+        return f64::NAN;
+    }
+    if x < -746.0 {
+        return 0.0;
+    }
+    if x > 710.0 {
+        return f64::INFINITY;
+    }
+    let shifted = x * std::f64::consts::LOG2_E + 6_755_399_441_055_744.0;
+    let n = shifted - 6_755_399_441_055_744.0;
+    let r = (x - n * f64::from_bits(0x3fe6_2e42_fee0_0000)) - n * f64::from_bits(0x3dea_39ef_3579_3c76);
+    // 1/13! + … from the highest power of r down to r²; k! is exact in f64 as far as 18.
+    let factorial = |k: u32| (2..=k).map(f64::from).product::<f64>();
+    let mut q = 1.0 / factorial(13);
+    for k in (2..=12).rev() {
+        q = q * r + 1.0 / factorial(k);
+    }
+    let p = (r + (r * r) * q) + 1.0;
+    // 2^n in two exact halves: both stay normal, and the last multiplication rounds into the subnormal range.
+    let n = n as i64;
+    let low = n.div_euclid(2);
+    let power = |e: i64| f64::from_bits(((e + 1023) as u64) << 52);
+    (p * power(low)) * power(n - low)
+}
+
 /// Natural logarithm; see the crate's documentation for the steps.
 pub fn ln(x: f32) -> f32 {
     if x < 0.0 || x.is_nan() {

@@ -1,11 +1,15 @@
-//! The rules of a run as a pure state machine: no clock, no randomness, no sockets, no files, no floats.
+//! The rules of a run as a pure state machine: no clock, no randomness, no sockets, no files, and no floats but those
+//! in which a rating is computed, exact to the bit, between integers.
 //!
 //! Everything that nodes decide is decided here, from bytes that anybody can check, so that a simulator, a node and an
 //! audit cannot disagree about the rules.
 //!
 //! * **Entries** ([`Entry`]) are what nodes exchange and keep: signed manifests, and hash-chain values.
-//! * **The state** ([`RunState`]) is the fold over the closed windows: who continues from which state, ratings, ledger,
+//! * **The state** ([`RunState`]) is the fold over the closed windows: who continues from which state, standings, ledger,
 //!   unused pages, the seed. Each rule is one of its functions, and each is a function of its arguments alone.
+//! * **The Gauntlet** is what a window does to a [`Standing`]: [`RunState::assessment`] gives every step of it as a
+//!   [`Change`], from the numbers of a score and the table of penalties in genesis. Whoever has the records has all
+//!   standings, rows and weights to the integer.
 //! * **The node** ([`Node`]) is the open window on top of the state. [`Node::step`] takes one input and says what
 //!   happened; [`Node::todo`] says what should be under way now and is derived from the state alone, so that a node that
 //!   restarts folds its journal and goes on.
@@ -19,14 +23,14 @@
 //! * Rotation of a proposer that is silent: window `N` is proposed by validator `N mod n`, and without it the window
 //!   waits. The same holds where validators contradict each other about a refusal, see [`Dispute`].
 //! * Sampled replay: every contribution is replayed before its window closes.
-//! * Overlap between deltas, the proof-of-computation sign, OpenSkill: a rating is a moving average of the gain on
-//!   unassigned pages.
-//! * Registration after genesis, changes of validators, bonds, transfers, penalties for withholding.
+//! * A price for a validator that withholds its hash-chain value, and proof that a validator's numbers are its own work.
+//! * Registration after genesis, changes of validators and keys, bonds, transfers, and a simulator of these rules.
 //! * Two certified records of one window: with less than a third of the stake faulty there are none.
 
 mod consensus;
 mod draw;
 mod entry;
+mod gauntlet;
 mod ledger;
 mod node;
 pub mod stake;
@@ -37,6 +41,7 @@ mod tests;
 
 pub use draw::PageDraw;
 pub use entry::{Entry, EntryError, MAX_ENTRY_BYTES, RevealEntry};
+pub use gauntlet::{Assessment, Cause, Change, Copied, History, Rating, Standing};
 pub use ledger::{Account, Grant, Ledger};
 pub use node::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject};
 pub use state::{

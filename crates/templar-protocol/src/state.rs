@@ -25,6 +25,7 @@ pub use judging::{JudgePlan, Judging, JudgingError};
 pub use score::ScoreError;
 
 use crate::draw::{Draw, PageDraw};
+use crate::gauntlet::{Standing, Standings};
 use crate::ledger::Ledger;
 
 const FIRST_SEED_CONTEXT: &str = "templar/1 seed before the first window";
@@ -108,7 +109,9 @@ pub struct RunState {
     checkpoint: CheckpointId,
     record: Option<RecordId>,
     parents: BTreeMap<PublicKey, Parent>,
-    ratings: BTreeMap<PublicKey, BTreeMap<PublicKey, u64>>,
+    standings: Standings,
+    /// The first miner and window with each delta's body, as far back as genesis says.
+    bodies: BTreeMap<Hash, (WindowIndex, PublicKey)>,
     ledger: Ledger,
     training_tokens: u64,
     pages: PageDraw,
@@ -158,7 +161,8 @@ impl RunState {
             checkpoint: initial_checkpoint,
             record: None,
             parents: BTreeMap::new(),
-            ratings: BTreeMap::new(),
+            standings: BTreeMap::new(),
+            bodies: BTreeMap::new(),
             ledger: Ledger::new(genesis.emission.vesting_windows),
             training_tokens,
             pages: PageDraw::new(page_count(training_tokens, genesis.model.sequence_length)),
@@ -207,9 +211,9 @@ impl RunState {
         self.parents.get(miner)
     }
 
-    /// What a validator thinks of a miner, in nanonats of improvement; 0 where it never thought of it.
-    pub fn rating(&self, validator: &PublicKey, miner: &PublicKey) -> u64 {
-        self.ratings.get(validator).and_then(|ratings| ratings.get(miner)).copied().unwrap_or(0)
+    /// What a validator thinks of a miner.
+    pub fn standing(&self, validator: &PublicKey, miner: &PublicKey) -> Standing {
+        self.standings.get(validator).and_then(|miners| miners.get(miner)).copied().unwrap_or(Standing::NEW)
     }
 
     /// All balances.

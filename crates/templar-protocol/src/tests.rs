@@ -2,5 +2,6 @@
 
 mod cluster;
 mod fixture;
+mod gauntlet;
 mod hostile;
 mod rules;

@@ -70,8 +70,8 @@ fn recipe() -> Recipe {
             assigned_pages: 1,
             unassigned_pages: 1,
             trial_step_ppm: 200_000,
-            rating_decay_ppm: 250_000,
             held_out_pages: 2,
+            ..GauntletSpec::customary()
         },
         replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
         deadlines: Deadlines { commit_ms: 1, reveal_ms: 1, judge_ms: 1 },

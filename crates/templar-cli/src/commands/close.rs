@@ -218,6 +218,7 @@ fn print_record(invocation: &Invocation, closed: &ClosedWindow) {
         let verdict = match &outcome.verdict {
             Verdict::Aggregated => "aggregated".to_owned(),
             Verdict::Reserve => "valid, in reserve".to_owned(),
+            Verdict::Excluded => "valid, excluded by its standing".to_owned(),
             Verdict::Refused(refusal) => format!("refused: {refusal}"),
         };
         text.push_str(&format!("miner      {} {verdict}\n", outcome.miner.short()));

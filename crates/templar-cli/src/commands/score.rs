@@ -1,7 +1,7 @@
 //! `templar score`: a validator's judgement of the open window, signed.
 
 use serde_json::json;
-use templar_manifest::{Contribution, Hash, Replay, Score, ScoreEntry, Signed, StateId, WindowIndex};
+use templar_manifest::{Contribution, Hash, PublicKey, Replay, Score, ScoreEntry, Signed, StateId, WindowIndex};
 use templar_protocol::{Document, Input, JudgePlan, Measured, Node, Output, Phase};
 use templar_train::nats;
 
@@ -151,7 +151,7 @@ fn missing(
 
 fn print(invocation: &Invocation, score: &Score, before: bool) {
     let id = templar_manifest::payload::id_of(score);
-    let mut rows = vec![["miner", "replay", "assigned", "unassigned", "weight"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["miner", "replay", "assigned", "unassigned", "nearest", "weight"].map(str::to_owned).to_vec()];
     for entry in &score.entries {
         let weight = score.row.iter().find(|weight| weight.miner == entry.miner).map_or(0, |weight| weight.weight_ppm);
         rows.push(vec![
@@ -159,6 +159,7 @@ fn print(invocation: &Invocation, score: &Score, before: bool) {
             replay(&entry.replay),
             change(entry.assigned_before_nanonats, entry.assigned_after_nanonats),
             change(entry.unassigned_before_nanonats, entry.unassigned_after_nanonats),
+            nearest(entry),
             format!("{:.2} %", f64::from(weight) / 1e4),
         ]);
     }
@@ -179,6 +180,7 @@ fn entry_json(entry: &ScoreEntry) -> serde_json::Value {
         "assigned_before": nats(entry.assigned_before_nanonats), "assigned_after": nats(entry.assigned_after_nanonats),
         "unassigned_before": nats(entry.unassigned_before_nanonats),
         "unassigned_after": nats(entry.unassigned_after_nanonats),
+        "nearest": entry.nearest, "overlap_ppm": entry.overlap_ppm,
     })
 }
 
@@ -189,6 +191,12 @@ fn replay(replay: &Replay) -> String {
         Replay::Match => "match".to_owned(),
         Replay::Refused(refusal) => refusal.to_string(),
     }
+}
+
+/// Whose delta is most alike, and how much.
+fn nearest(entry: &ScoreEntry) -> String {
+    let alike = |other: PublicKey| format!("{:.1} % {}", f64::from(entry.overlap_ppm) / 1e4, other.short());
+    entry.nearest.map_or_else(|| "nobody".to_owned(), alike)
 }
 
 fn change(before: u64, after: u64) -> String {

@@ -2,6 +2,7 @@
 
 mod contents;
 mod delta;
+mod standing;
 
 use serde_json::json;
 use templar_manifest::Hash;
@@ -50,12 +51,18 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     let object = known.unwrap_or(&unnamed);
     let size = index.stored.get(&id).copied().or_else(|| object.payload.as_ref().map(|payload| payload.len() as u64));
     let contents = contents::of(&access, &index, id, object)?;
+    let explanation = match (&object.nature, &object.payload) {
+        (Nature::Manifest(kind), Some(payload)) => standing::of(&access, *kind, id, payload)?,
+        _ => standing::Explanation::default(),
+    };
     let named_by: Vec<_> = object.named_by.iter().map(|(by, field)| json!({"id": by, "field": field})).collect();
     let value = json!({
         "id": id, "kind": object.nature.name(), "bytes": size, "here": stored || object.payload.is_some(),
         "signers": object.signers, "contents": contents.value, "links": contents.links, "named_by": named_by,
+        "explanation": explanation.value,
     });
-    invocation.printer.data(&value, text(&index, id, object, size, &contents.lines));
+    let lines = [contents.lines, explanation.lines].concat();
+    invocation.printer.data(&value, text(&index, id, object, size, &lines));
     Ok(Code::Ok)
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::gauntlet::GauntletSpec;
 use super::{MAX_ENTRIES, ascending, ascii, positive};
 use crate::id::{BlobId, DatasetId, Hash, RunId};
 use crate::key::PublicKey;
@@ -35,7 +36,7 @@ pub struct Genesis {
     pub compression: CompressionSpec,
     /// The outer step.
     pub outer: OuterSpec,
-    /// What a validator measures.
+    /// What a validator measures, and what follows from it.
     pub gauntlet: GauntletSpec,
     /// Which contributions are replayed, and when.
     pub replay: ReplaySpec,
@@ -167,22 +168,6 @@ pub struct OuterSegment {
     pub from_window: u64,
     /// The learning rate.
     pub learning_rate_ppm: u32,
-}
-
-/// What a validator measures of every contribution.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GauntletSpec {
-    /// Pages drawn of those the miner was assigned.
-    pub assigned_pages: u32,
-    /// Pages drawn of those nobody was assigned.
-    pub unassigned_pages: u32,
-    /// The trial step, as a fraction of the outer learning rate.
-    pub trial_step_ppm: u32,
-    /// How fast a rating follows the newest score.
-    pub rating_decay_ppm: u32,
-    /// Held-out pages on which every record states the loss.
-    pub held_out_pages: u32,
 }
 
 /// Which contributions are replayed. This version knows one rule: all of them, before the window closes.
@@ -392,12 +377,10 @@ impl Payload for Genesis {
         if self.outer.schedule.first().is_none_or(|segment| segment.from_window != 0) {
             return Err("outer.schedule does not start at window 0".to_owned());
         }
-        if u64::from(self.gauntlet.rating_decay_ppm) > ONE_PPM || u64::from(self.gauntlet.trial_step_ppm) > ONE_PPM {
-            return Err("gauntlet holds a fraction above 1000000".to_owned());
+        self.gauntlet.check()?;
+        if self.gauntlet.exploration_contributions > self.outer.max_contributions {
+            return Err("gauntlet.exploration_contributions is above outer.max_contributions".to_owned());
         }
-        positive("gauntlet.assigned_pages", self.gauntlet.assigned_pages.into())?;
-        positive("gauntlet.unassigned_pages", self.gauntlet.unassigned_pages.into())?;
-        positive("gauntlet.held_out_pages", self.gauntlet.held_out_pages.into())?;
         if !self.replay.before_close || u64::from(self.replay.fraction_ppm) != ONE_PPM {
             // With replay of every contribution before anything is paid, cheating pays nothing whatever registration
             // costs. Sampled replay needs a registration fee; this version has none and refuses it.

@@ -45,6 +45,12 @@ pub struct ScoreEntry {
     pub unassigned_before_nanonats: u64,
     /// The same after the trial step.
     pub unassigned_after_nanonats: u64,
+    /// BLAKE3 of the delta without its header, so that it is known again under another one; null where it does not decode.
+    pub body: Option<Hash>,
+    /// The miner of this cut whose delta is most alike; null where no other decodes.
+    pub nearest: Option<PublicKey>,
+    /// How much of the positions that it sends the two share; 1000000 for equal bodies.
+    pub overlap_ppm: u32,
 }
 
 /// The result of replaying a contribution.
@@ -130,6 +136,27 @@ pub(super) fn check_weights(field: &str, weights: &[Weight]) -> Result<(), Strin
     Ok(())
 }
 
+impl Score {
+    /// Whether what an entry says of its nearest can be: it is another entry, whose own nearest is at least as near.
+    fn check_nearest(&self, entry: &ScoreEntry) -> Result<(), String> {
+        let Some(nearest) = entry.nearest else {
+            return if entry.overlap_ppm == 0 { Ok(()) } else { Err("entries: an overlap with nobody".to_owned()) };
+        };
+        let other = self.entries.binary_search_by_key(&nearest, |other| other.miner).ok();
+        let other = other.map(|index| &self.entries[index]).filter(|other| other.miner != entry.miner);
+        let (Some(other), Some(body)) = (other, entry.body) else {
+            return Err("entries: a nearest that is no other delta".to_owned());
+        };
+        if entry.overlap_ppm > 1_000_000 || other.overlap_ppm < entry.overlap_ppm || other.body.is_none() {
+            return Err("entries: an overlap that the other entry contradicts".to_owned());
+        }
+        if other.body == Some(body) && entry.overlap_ppm != 1_000_000 {
+            return Err("entries: equal bodies that do not overlap whole".to_owned());
+        }
+        Ok(())
+    }
+}
+
 impl Payload for Score {
     const KIND: Kind = Kind::Score;
 
@@ -143,6 +170,7 @@ impl Payload for Score {
             if let Replay::Refused(refusal) = &entry.replay {
                 refusal.check()?;
             }
+            self.check_nearest(entry)?;
         }
         check_weights("row", &self.row)
     }

@@ -36,6 +36,8 @@ pub struct Window {
     pub mints: Vec<Mint>,
     /// Root of the ledger after the window.
     pub ledger_root: Hash,
+    /// Root of all validators' standings of all miners after the window.
+    pub standings_root: Hash,
     /// The deltas that were aggregated, merged: with the model before, all that it takes to find the model after.
     pub aggregate: BlobId,
     /// Its length.
@@ -76,6 +78,8 @@ pub enum Verdict {
     Aggregated,
     /// Valid, and beyond the number of contributions that genesis aggregates.
     Reserve,
+    /// Valid, and kept out by the miner's standing with half of the stake or more.
+    Excluded,
     /// Refused, with the reason.
     Refused(Refusal),
 }

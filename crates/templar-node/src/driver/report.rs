@@ -13,7 +13,7 @@ pub fn closed_event(closed: &ClosedWindow) -> Event {
     let aggregated = record.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated);
     let refused = record.outcomes.iter().filter_map(|outcome| match &outcome.verdict {
         Verdict::Refused(refusal) => Some(Refused::new(outcome.miner, refusal)),
-        Verdict::Aggregated | Verdict::Reserve => None,
+        Verdict::Aggregated | Verdict::Reserve | Verdict::Excluded => None,
     });
     Event::Closed {
         window: record.window.0,

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use templar_manifest::envelope::signed_bytes;
 use templar_manifest::{
-    Contribution, Cut, CutId, Envelope, Genesis, Inbox, InboxId, Kind, Payload, PublicKey, RecordId, Score, Signature,
-    Signed, Verdict, Window, WindowIndex, page_count, payload,
+    Contribution, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId, Score,
+    Signature, Signed, Window, WindowIndex, page_count, payload,
 };
 
 use super::close::{Stepped, accepted};
@@ -148,6 +148,7 @@ impl RunState {
             ("weights", own.weights == record.weights),
             ("mints", own.mints == record.mints),
             ("ledger_root", own.ledger_root == record.ledger_root),
+            ("standings_root", own.standings_root == record.standings_root),
             ("record", own == *record),
         ] {
             if !equal {
@@ -172,8 +173,7 @@ impl RunState {
         if self.cut(&inboxes)? != closed.cut {
             return Err(AdvanceError::CutDiffers(cut_id));
         }
-        let contributions = closed.contributions.iter().map(Signed::payload);
-        let judging = self.judging(&closed.cut, contributions, record.reveals.clone())?;
+        let judging = self.judging_of(closed)?;
         let scores: Vec<&Score> = closed.scores.iter().map(Signed::payload).collect();
         for score in &scores {
             self.check_score(&judging, score)?;
@@ -187,10 +187,9 @@ impl RunState {
         let judging = self.check_closed(closed)?;
         let record = &closed.window;
         let (_, pages) = self.take_pages();
-        for score in &closed.scores {
-            let ratings = self.final_ratings(score.payload(), record);
-            self.ratings.insert(score.payload().validator, ratings);
-        }
+        let scores: Vec<&Score> = closed.scores.iter().map(Signed::payload).collect();
+        self.standings = self.settled(&judging, &scores, &record.outcomes);
+        self.remember_bodies(&scores);
         for outcome in accepted(&record.outcomes) {
             if let Some(contribution) = judging.contributions().get(&outcome.miner) {
                 let parent = Parent { contribution: outcome.contribution, state_out: contribution.state_out };
@@ -215,17 +214,25 @@ impl RunState {
         Ok(())
     }
 
-    /// A validator's ratings after the window, zeros left out. What the record refuses gained nothing, also where this
-    /// validator had not replayed it and rated it by its losses.
-    fn final_ratings(&self, score: &Score, record: &Window) -> BTreeMap<PublicKey, u64> {
-        let mut ratings = self.moved_ratings(&score.validator, &score.entries);
-        for outcome in &record.outcomes {
-            if matches!(outcome.verdict, Verdict::Refused(_)) {
-                let rating = self.moved_rating(self.rating(&score.validator, &outcome.miner), 0);
-                ratings.insert(outcome.miner, rating);
+    /// Remembers the bodies on which validators with more than half of the stake agree, and forgets old ones. A body that
+    /// is known stays whose it was.
+    fn remember_bodies(&mut self, scores: &[&Score]) {
+        let mut support = BTreeMap::<(PublicKey, Hash), u64>::new();
+        for score in scores {
+            let stake = stake::stake_of(&self.genesis, [&score.validator]);
+            for entry in &score.entries {
+                if let Some(body) = entry.body {
+                    *support.entry((entry.miner, body)).or_default() += stake;
+                }
             }
         }
-        ratings.retain(|_, rating| *rating > 0);
-        ratings
+        let whole = u128::from(self.genesis.total_stake());
+        let memory = self.genesis.gauntlet.copy_memory_windows;
+        self.bodies.retain(|_, (window, _)| self.window.0 - window.0 < memory);
+        for ((miner, body), stake) in support {
+            if u128::from(stake) * 2 > whole && memory > 0 {
+                self.bodies.entry(body).or_insert((self.window, miner));
+            }
+        }
     }
 }

@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::{
-    BlobId, CheckpointId, Mint, Outcome, PublicKey, Refusal, Replay, Score, ScoreId, Verdict, Weight, Window, payload,
+    BlobId, CheckpointId, Hash, Mint, Outcome, PublicKey, Refusal, Replay, Score, ScoreId, Verdict, Weight, Window,
+    payload,
 };
 
 use super::{AdvanceError, Judging, RunState};
-use crate::{consensus, stake};
+use crate::{consensus, gauntlet, stake};
+
+const SELECTION_CONTEXT: &str = "templar/1 selection order";
 
 /// What the outer step of a window came to: what a record says that only tensors can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +42,10 @@ impl Stepped {
 
 impl RunState {
     /// What becomes of each contribution, over the counted scores in the order of their validators: the first refusal
-    /// decides; else any match accepts; else nobody replayed it. Accepted ones are ordered by consensus rating (the
-    /// largest that more than half of the stake supports), then by miner; as many as genesis allows are aggregated, the
-    /// others are in reserve. Sorted by miner.
+    /// decides; else any match accepts; else nobody replayed it. Of the accepted ones those are excluded that validators
+    /// with half of the stake or more can neither pay nor aggregate. The others are ordered by supported score (the
+    /// largest that more than half of the stake supports), then as drawn; the best are aggregated, then some that are
+    /// drawn, as many as genesis says; the others are in reserve. Sorted by miner.
     pub fn outcomes(&self, judging: &Judging, scores: &[&Score]) -> Vec<Outcome> {
         let scores: BTreeMap<PublicKey, &Score> = scores.iter().map(|score| (score.validator, *score)).collect();
         let mut verdicts = BTreeMap::<PublicKey, Option<Refusal>>::new();
@@ -61,13 +65,14 @@ impl RunState {
             verdicts.insert(*miner, verdict);
         }
         let accepted = verdicts.iter().filter(|(_, refusal)| refusal.is_none()).map(|(miner, _)| *miner).collect();
-        let aggregated = self.best(&scores, accepted);
+        let (aggregated, excluded) = self.chosen(judging, &scores, accepted);
         let entries = judging.cut().contributions.iter();
         entries
             .map(|entry| {
                 let verdict = match verdicts.remove(&entry.miner).flatten() {
                     Some(refusal) => Verdict::Refused(refusal),
                     None if aggregated.contains(&entry.miner) => Verdict::Aggregated,
+                    None if excluded.contains(&entry.miner) => Verdict::Excluded,
                     None => Verdict::Reserve,
                 };
                 Outcome { miner: entry.miner, contribution: entry.contribution, verdict }
@@ -75,26 +80,39 @@ impl RunState {
             .collect()
     }
 
-    /// The accepted miners with the best consensus ratings, as many as genesis aggregates.
-    fn best(&self, scores: &BTreeMap<PublicKey, &Score>, accepted: BTreeSet<PublicKey>) -> BTreeSet<PublicKey> {
-        let limit = self.genesis.outer.max_contributions as usize;
-        if accepted.len() <= limit {
-            return accepted;
-        }
+    /// Of the accepted miners those that are aggregated, and those that are excluded.
+    fn chosen(
+        &self,
+        judging: &Judging,
+        scores: &BTreeMap<PublicKey, &Score>,
+        accepted: BTreeSet<PublicKey>,
+    ) -> (BTreeSet<PublicKey>, BTreeSet<PublicKey>) {
         let mut levels = BTreeMap::<PublicKey, Vec<(u64, u64)>>::new();
         for (validator, score) in scores {
             let stake = stake::stake_of(&self.genesis, [validator]);
-            for (miner, rating) in self.moved_ratings(validator, &score.entries) {
-                levels.entry(miner).or_default().push((rating, stake));
+            for (miner, score) in self.assessment(judging, validator, &score.entries, None).scores {
+                // One more, so that who scores nothing is told from who is kept out. A score is at most 9e15.
+                levels.entry(miner).or_default().push((score + 1, stake));
             }
         }
         let whole = self.genesis.total_stake();
-        let mut ranked: Vec<(u64, PublicKey)> = accepted
-            .into_iter()
-            .map(|miner| (consensus::supported(levels.remove(&miner).unwrap_or_default(), whole), miner))
-            .collect();
+        let level = |miner: &PublicKey| consensus::supported(levels.get(miner).cloned().unwrap_or_default(), whole);
+        let order = |miner: &PublicKey| -> Hash {
+            let mut hasher = blake3::Hasher::new_derive_key(SELECTION_CONTEXT);
+            hasher.update(judging.seed().as_bytes());
+            hasher.update(miner.as_bytes());
+            hasher.finalize().into()
+        };
+        let ranked = accepted.into_iter().map(|miner| (level(&miner), order(&miner), miner));
+        let (mut ranked, kept_out): (Vec<_>, Vec<_>) = ranked.partition(|(level, _, _)| *level > 0);
         ranked.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-        ranked.into_iter().take(limit).map(|(_, miner)| miner).collect()
+        let limit = self.genesis.outer.max_contributions as usize;
+        // Genesis draws at most as many as it aggregates.
+        let drawn = self.genesis.gauntlet.exploration_contributions as usize;
+        let mut rest = ranked.split_off(ranked.len().min(limit - drawn));
+        rest.sort_unstable_by_key(|(_, order, _)| *order);
+        let aggregated = ranked.into_iter().chain(rest.into_iter().take(drawn)).map(|(_, _, miner)| miner).collect();
+        (aggregated, kept_out.into_iter().map(|(_, _, miner)| miner).collect())
     }
 
     /// Weights and mints of a window: see [`crate::consensus`]. Only miners with an accepted contribution are paid.
@@ -127,6 +145,7 @@ impl RunState {
         let (weights, mints) = self.pay(&by_validator, &outcomes);
         let mut ledger = self.ledger.clone();
         ledger.settle(self.window, &outcomes, &mints);
+        let standings = self.settled(judging, scores, &outcomes);
         Ok(Window {
             run: self.run,
             window: self.window,
@@ -140,6 +159,7 @@ impl RunState {
             weights,
             mints,
             ledger_root: ledger.root(),
+            standings_root: gauntlet::root(&standings),
             aggregate: stepped.aggregate,
             aggregate_bytes: stepped.aggregate_bytes,
             checkpoint: stepped.checkpoint,

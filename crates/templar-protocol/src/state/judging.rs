@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::{
-    BlobId, Contribution, ContributionId, Cut, CutId, Hash, PublicKey, Reveal, StateId, WindowIndex, payload,
+    BlobId, Contribution, ContributionId, Cut, CutId, Hash, PublicKey, Reveal, Signed, StateId, WindowIndex, payload,
 };
 
-use super::RunState;
+use super::{ClosedWindow, RunState};
 use crate::draw::{Draw, PageDraw};
 use crate::stake;
 
@@ -175,6 +175,12 @@ impl RunState {
             seed,
             replayers,
         })
+    }
+
+    /// What was fixed before a closed window, the next after this state, was judged.
+    pub fn judging_of(&self, closed: &ClosedWindow) -> Result<Judging, JudgingError> {
+        let contributions = closed.contributions.iter().map(Signed::payload);
+        self.judging(&closed.cut, contributions, closed.window.reveals.clone())
     }
 
     /// The seed of the open window: BLAKE3 (context `templar/1 window seed`) of run, window, seed of the window before,

@@ -1,13 +1,15 @@
-//! One validator's judgement: from measurements to a rating, and from ratings to a row of weights.
+//! One validator's judgement: from measurements to what every miner did, and from that to standings and a row of weights.
 //!
-//! The measurements need deltas and a model; everything else in a score is recomputed here by whoever receives it.
+//! The measurements need deltas and a model; everything else in a score is recomputed here by whoever receives it. What a
+//! conduct does to a standing is [`crate::gauntlet`]'s to say.
 
 use std::collections::BTreeMap;
 
-use templar_manifest::{PublicKey, Refusal, Replay, Score, ScoreEntry, Weight};
+use templar_manifest::{Outcome, PublicKey, Refusal, Replay, Score, ScoreEntry, Verdict, Weight};
 
 use super::{Judging, RunState};
 use crate::consensus::ONE_PPM;
+use crate::gauntlet::{self, Assessment, Conduct, Conducts, Copied, Standings, assess};
 
 /// Why a score is not what its rules give.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,53 +31,91 @@ pub enum ScoreError {
         /// The broken rule.
         rule: &'static str,
     },
-    /// The row does not follow from ratings and entries.
+    /// The row does not follow from standings and entries.
     #[error("score's row does not follow from its entries")]
     Row,
 }
 
-/// What a contribution gained: `max(0, before − after)` on unassigned pages, in nanonats; nothing where it was refused.
-fn gain(entry: &ScoreEntry) -> u64 {
-    match entry.replay {
-        Replay::Refused(_) => 0,
-        Replay::NotDrawn | Replay::Match => {
-            entry.unassigned_before_nanonats.saturating_sub(entry.unassigned_after_nanonats)
-        }
-    }
-}
-
 impl RunState {
-    /// The rating after a window in which the miner's gain was `gain_nanonats`:
-    /// `⌊rating + (gain − rating) · decay⌋`.
-    pub(super) fn moved_rating(&self, rating: u64, gain_nanonats: u64) -> u64 {
-        let decay = u128::from(self.genesis.gauntlet.rating_decay_ppm);
-        let one = u128::from(ONE_PPM);
-        // A mean of two u64, so it fits.
-        ((u128::from(rating) * (one - decay) + u128::from(gain_nanonats) * decay) / one) as u64
+    /// What a window does to a validator's standings, with every step of it: as its score has it, or with the `outcomes`
+    /// of the record as it ends, where others have replayed what this validator had not.
+    pub fn assessment(
+        &self,
+        judging: &Judging,
+        validator: &PublicKey,
+        entries: &[ScoreEntry],
+        outcomes: Option<&[Outcome]>,
+    ) -> Assessment {
+        let none = BTreeMap::new();
+        let before = self.standings.get(validator).unwrap_or(&none);
+        let conducts = self.conducts(judging, entries, outcomes.unwrap_or(&[]));
+        assess(&self.genesis.gauntlet, self.window, before, &conducts)
     }
 
-    /// A validator's ratings of all registered miners after a window. Who has no contribution in it gained nothing.
-    pub(super) fn moved_ratings(&self, validator: &PublicKey, entries: &[ScoreEntry]) -> BTreeMap<PublicKey, u64> {
-        let gains: BTreeMap<PublicKey, u64> = entries.iter().map(|entry| (entry.miner, gain(entry))).collect();
-        let miners = self.genesis.miners().iter();
-        miners
-            .map(|miner| {
-                let gain = gains.get(miner).copied().unwrap_or(0);
-                (*miner, self.moved_rating(self.rating(validator, miner), gain))
-            })
-            .collect()
+    /// What every registered miner did. What the record refuses is refused, also where this validator had measured it; but
+    /// that nobody replayed it in time is nothing that the miner did.
+    fn conducts(&self, judging: &Judging, entries: &[ScoreEntry], outcomes: &[Outcome]) -> Conducts {
+        let conduct = |miner: &PublicKey| {
+            let Ok(index) = entries.binary_search_by_key(miner, |entry| entry.miner) else { return Conduct::Missing };
+            let entry = &entries[index];
+            let outcome = outcomes.binary_search_by_key(miner, |outcome| outcome.miner);
+            let recorded = outcome.ok().and_then(|index| match &outcomes[index].verdict {
+                Verdict::Refused(refusal) if *refusal != Refusal::NotReplayed => Some(refusal),
+                _ => None,
+            });
+            let own = match &entry.replay {
+                Replay::Refused(refusal) => Some(refusal),
+                Replay::NotDrawn | Replay::Match => None,
+            };
+            match recorded.or(own) {
+                Some(Refusal::Withheld) => Conduct::Withheld,
+                Some(Refusal::Malformed { .. } | Refusal::WrongClaim { .. }) => Conduct::Invalid,
+                Some(Refusal::Mismatch { step, .. }) => {
+                    Conduct::Departed { at_start: *step == 0, copied: self.copied(entry) }
+                }
+                Some(Refusal::NotReplayed) | None if losses(entry) == [0; 4] => Conduct::Invalid,
+                Some(Refusal::NotReplayed) | None => Conduct::Measured {
+                    gain_nanonats: gain(entry.unassigned_before_nanonats, entry.unassigned_after_nanonats),
+                    own_gain_nanonats: gain(entry.assigned_before_nanonats, entry.assigned_after_nanonats),
+                },
+            }
+        };
+        let restarted = |miner: &PublicKey| {
+            let contribution = judging.contributions().get(miner);
+            contribution.is_some_and(|claimed| claimed.parent.is_none()) && self.parent(miner).is_some()
+        };
+        self.genesis.miners().iter().map(|miner| (*miner, (conduct(miner), restarted(miner)))).collect()
     }
 
-    /// The row of a validator: `⌊10^6 · rating' / Σ rating'⌋` with the ratings after the window, zeros left out.
-    fn row(&self, validator: &PublicKey, entries: &[ScoreEntry]) -> Vec<Weight> {
-        let ratings = self.moved_ratings(validator, entries);
-        let sum: u128 = ratings.values().map(|&rating| u128::from(rating)).sum();
-        let weight = |rating: u64| (u128::from(rating) * u128::from(ONE_PPM)).checked_div(sum).unwrap_or(0) as u32;
-        ratings
-            .into_iter()
-            .map(|(miner, rating)| Weight { miner, weight_ppm: weight(rating) })
-            .filter(|weight| weight.weight_ppm > 0)
-            .collect()
+    /// The delta that this one is most like: one of an earlier window with the same body, which was there first, or else
+    /// its nearest of this window.
+    ///
+    /// Likeness alone is no fault. Who of two alike copied is decided by what can be recomputed, never by which came
+    /// first: every delta is replayed, and a replay that gives the delta back acquits it, however alike another is; those
+    /// that do not replay pay for the likeness as well. So both of two copies of a third lose, and the third does not.
+    fn copied(&self, entry: &ScoreEntry) -> Option<Copied> {
+        let earlier = entry.body.and_then(|body| self.bodies.get(&body));
+        let whole = ONE_PPM as u32;
+        let earlier = earlier.map(|&(window, of)| Copied { overlap_ppm: whole, of, window });
+        let nearest = entry.nearest.map(|of| Copied { overlap_ppm: entry.overlap_ppm, of, window: self.window });
+        earlier.or(nearest)
+    }
+
+    /// All standings after a window with these counted scores and outcomes.
+    pub(super) fn settled(&self, judging: &Judging, scores: &[&Score], outcomes: &[Outcome]) -> Standings {
+        let mut standings = self.standings.clone();
+        for score in scores {
+            let found = self.assessment(judging, &score.validator, &score.entries, Some(outcomes));
+            standings.insert(score.validator, found.standings);
+        }
+        standings
+    }
+
+    /// The row of a validator: the weights that the rule of genesis gives to the scores after the window of the miners that
+    /// this validator measured and that are not excluded.
+    fn row(&self, judging: &Judging, validator: &PublicKey, entries: &[ScoreEntry]) -> Vec<Weight> {
+        let found = self.assessment(judging, validator, entries, None);
+        gauntlet::row(&self.genesis.gauntlet.weights, found.scores)
     }
 
     /// The score that a validator signs for its measurements.
@@ -85,7 +125,7 @@ impl RunState {
         validator: &PublicKey,
         entries: Vec<ScoreEntry>,
     ) -> Result<Score, ScoreError> {
-        let row = self.row(validator, &entries);
+        let row = self.row(judging, validator, &entries);
         let score = Score {
             run: self.run,
             window: self.window,
@@ -123,27 +163,39 @@ impl RunState {
             let drawn = judging.replayers().get(&entry.miner) == Some(&score.validator);
             check_entry(entry, drawn).map_err(|rule| ScoreError::Entry { miner: entry.miner.short(), rule })?;
         }
-        if self.row(&score.validator, &score.entries) != score.row {
+        if self.row(judging, &score.validator, &score.entries) != score.row {
             return Err(ScoreError::Row);
         }
         Ok(())
     }
 }
 
-/// What an entry may say, given whether its replay was drawn for this validator.
-fn check_entry(entry: &ScoreEntry, drawn: bool) -> Result<(), &'static str> {
-    let untried = [
+/// What was gained, in nanonats; negative where the loss rose.
+fn gain(before: u64, after: u64) -> i128 {
+    i128::from(before) - i128::from(after)
+}
+
+fn losses(entry: &ScoreEntry) -> [u64; 4] {
+    [
         entry.assigned_before_nanonats,
         entry.assigned_after_nanonats,
         entry.unassigned_before_nanonats,
         entry.unassigned_after_nanonats,
-    ] == [0; 4];
+    ]
+}
+
+/// What an entry may say, given whether its replay was drawn for this validator.
+fn check_entry(entry: &ScoreEntry, drawn: bool) -> Result<(), &'static str> {
+    let untried = losses(entry) == [0; 4] && entry.body.is_none();
     match &entry.replay {
         Replay::NotDrawn if drawn => Err("a replay that was drawn is missing"),
         Replay::Match | Replay::Refused(Refusal::Mismatch { .. }) if !drawn => Err("a replay that was not drawn"),
         Replay::Refused(Refusal::NotReplayed) => Err("not-replayed is for the record to say"),
         Replay::Refused(Refusal::Withheld | Refusal::Malformed { .. }) if !untried => {
             Err("losses of a delta that could not be tried")
+        }
+        Replay::NotDrawn | Replay::Match | Replay::Refused(_) if entry.body.is_none() && losses(entry) != [0; 4] => {
+            Err("losses of a delta that does not decode")
         }
         Replay::NotDrawn | Replay::Match | Replay::Refused(_) => Ok(()),
     }

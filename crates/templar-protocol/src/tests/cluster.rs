@@ -29,7 +29,7 @@ fn check_run(cluster: &Cluster) {
             let minted = closed.window.mints.iter().any(|mint| mint.account == outcome.miner);
             match &outcome.verdict {
                 Verdict::Aggregated => aggregated += 1,
-                Verdict::Reserve => {}
+                Verdict::Reserve | Verdict::Excluded => {}
                 Verdict::Refused(_) => assert!(!minted),
             }
             assert_eq!(matches!(outcome.verdict, Verdict::Refused(_)), outcome.miner == cluster.cheat);

@@ -85,9 +85,9 @@ pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], wi
         gauntlet: GauntletSpec {
             assigned_pages: 2,
             unassigned_pages: 3,
-            trial_step_ppm: 100_000,
-            rating_decay_ppm: 300_000,
             held_out_pages: 1,
+            exploration_contributions: 0,
+            ..GauntletSpec::customary()
         },
         replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
         deadlines: Deadlines { commit_ms: 1000, reveal_ms: 1000, judge_ms: 1000 },
@@ -176,6 +176,7 @@ pub(super) fn measured(judging: &Judging, plan: &JudgePlan, cheat: &PublicKey) -
             let miner = entry.miner;
             let drawn = plan.replay.contains(&miner);
             let gain = u64::from(miner.as_bytes()[0]) * 1_000 + plan.window.0 % 3;
+            let nearest = judging.contributions().keys().find(|other| **other != miner);
             ScoreEntry {
                 miner,
                 contribution: entry.contribution,
@@ -184,6 +185,9 @@ pub(super) fn measured(judging: &Judging, plan: &JudgePlan, cheat: &PublicKey) -
                 assigned_after_nanonats: 4_999_000_000,
                 unassigned_before_nanonats: 5_000_000_000,
                 unassigned_after_nanonats: 5_000_000_000 - gain,
+                body: Some(Hash::of(format!("body of {} {miner}", plan.window).as_bytes())),
+                nearest: nearest.copied(),
+                overlap_ppm: if nearest.is_some() { 120_000 } else { 0 },
             }
         })
         .collect()

@@ -9,14 +9,14 @@ use templar_manifest::*;
 use super::fixture::*;
 use crate::*;
 
-fn small(stakes: &[u64], miners: usize) -> (RunState, Vec<SecretKey>, Vec<SecretKey>) {
+pub(super) fn small(stakes: &[u64], miners: usize) -> (RunState, Vec<SecretKey>, Vec<SecretKey>) {
     let (validators, miners) = (keys("validator", stakes.len()), keys("miner", miners));
     let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().zip(stakes.iter().copied()).collect();
     (state(genesis(&with_stakes, &miners, 0)), validators, miners)
 }
 
 /// A window in which every miner contributed and every validator revealed.
-fn judging(state: &RunState, validators: &[SecretKey], miners: &[SecretKey]) -> Judging {
+pub(super) fn judging(state: &RunState, validators: &[SecretKey], miners: &[SecretKey]) -> Judging {
     let contributions: Vec<Contribution> = miners.iter().map(|miner| contribution(state, &miner.public(), 0)).collect();
     let entries = contributions
         .iter()
@@ -31,7 +31,7 @@ fn judging(state: &RunState, validators: &[SecretKey], miners: &[SecretKey]) -> 
     state.judging(&cut, &contributions, reveals).unwrap()
 }
 
-fn scores(state: &RunState, judging: &Judging, validators: &[SecretKey], cheat: &PublicKey) -> Vec<Score> {
+pub(super) fn scores(state: &RunState, judging: &Judging, validators: &[SecretKey], cheat: &PublicKey) -> Vec<Score> {
     let score = |key: &SecretKey| {
         let plan = state.judge_plan(judging, &key.public()).unwrap();
         state.score(judging, &key.public(), measured(judging, &plan, cheat)).unwrap()
@@ -308,7 +308,12 @@ fn every_field_of_a_score_is_recomputed() {
     assert_eq!(error(&|score| score.entries[0].contribution = ContributionId::default()), ScoreError::Entries);
     assert_eq!(error(&|score| score.row[0].weight_ppm += 1), ScoreError::Row);
     assert_eq!(error(&|score| score.row.truncate(0)), ScoreError::Row);
-    assert_eq!(error(&|score| score.entries[0].unassigned_before_nanonats += 1_000_000), ScoreError::Row);
+    let top = good.row.iter().max_by_key(|weight| weight.weight_ppm).unwrap().miner;
+    let worse = |score: &mut Score| {
+        let entry = score.entries.iter_mut().find(|entry| entry.miner == top).unwrap();
+        entry.unassigned_after_nanonats = entry.unassigned_before_nanonats + 1;
+    };
+    assert_eq!(error(&worse), ScoreError::Row);
     let rule = |index: usize, replay: Replay| match error(&|score| score.entries[index].replay = replay.clone()) {
         ScoreError::Entry { rule, .. } => rule,
         other => panic!("{other}"),
@@ -321,10 +326,12 @@ fn every_field_of_a_score_is_recomputed() {
     assert_eq!(rule(other, mismatch), "a replay that was not drawn");
     assert_eq!(rule(drawn, Replay::Refused(Refusal::NotReplayed)), "not-replayed is for the record to say");
     assert_eq!(rule(other, Replay::Refused(Refusal::Withheld)), "losses of a delta that could not be tried");
+    let ScoreError::Entry { rule, .. } = error(&|score| score.entries[0].body = None) else { panic!() };
+    assert_eq!(rule, "losses of a delta that does not decode");
 }
 
 #[test]
-fn a_rating_follows_the_gain_and_a_row_is_its_share() {
+fn a_row_follows_the_ranks_of_the_scores() {
     let (state, validators, miners) = small(&[1], 3);
     let judging = judging(&state, &validators, &miners);
     let plan = state.judge_plan(&judging, &validators[0].public()).unwrap();
@@ -333,7 +340,7 @@ fn a_rating_follows_the_gain_and_a_row_is_its_share() {
         (entry.unassigned_before_nanonats, entry.unassigned_after_nanonats) = (before, after);
     }
     let score = state.score(&judging, &validators[0].public(), entries).unwrap();
-    // Gains 10, 20, 0 with decay 0.3: ratings 3, 6, 0.
+    // The third of three has a negative ordinal; two places of the ramp are as 2 to 1.
     let row: Vec<(PublicKey, u32)> = score.row.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
     assert_eq!(row, [(miners[0].public(), 333_333), (miners[1].public(), 666_666)]);
 }
@@ -438,6 +445,7 @@ fn every_field_of_a_record_is_recomputed() {
     assert_eq!(error(&|record| record.weights[0].weight_ppm -= 1), AdvanceError::Differs("weights"));
     assert_eq!(error(&|record| record.mints[0].amount_micros += 1), AdvanceError::Differs("mints"));
     assert_eq!(error(&|record| record.ledger_root = Hash::default()), AdvanceError::Differs("ledger_root"));
+    assert_eq!(error(&|record| record.standings_root = Hash::default()), AdvanceError::Differs("standings_root"));
     // Certificates are of the exact payload, by distinct validators.
     assert_eq!(good.check_certificates(state.genesis()), Ok(()));
     let mut doubled = good.clone();

@@ -1,0 +1,370 @@
+//! The Gauntlet's part of genesis: how measurements become a standing, a standing a score, and scores weights.
+//!
+//! Every constant of the rules is here as data, and every one is bounded by name. The rules are in `templar-protocol`.
+
+use serde::{Deserialize, Serialize};
+
+use super::positive;
+
+/// One million: fractions are given in parts per million.
+const ONE_PPM: u32 = 1_000_000;
+/// Most rows of the table of penalties.
+const MAX_PENALTIES: usize = 64;
+/// Windows that a standing remembers of each kind of fault.
+const REMEMBERED: u32 = 8;
+
+/// What a validator measures of every contribution, and what follows from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GauntletSpec {
+    /// Pages drawn of those the miner was assigned.
+    pub assigned_pages: u32,
+    /// Pages drawn of those nobody was assigned.
+    pub unassigned_pages: u32,
+    /// The trial step, as a fraction of the outer learning rate.
+    pub trial_step_ppm: u32,
+    /// Held-out pages on which every record states the loss.
+    pub held_out_pages: u32,
+    /// The rating.
+    pub rating: RatingSpec,
+    /// Proof of computation.
+    pub proof: ProofSpec,
+    /// What a fault costs: ascending by offence, then by `from`.
+    pub penalties: Vec<Penalty>,
+    /// Windows for which the bodies of deltas are remembered, so that a copy across windows is known.
+    pub copy_memory_windows: u64,
+    /// Of the contributions that are aggregated, so many are drawn by the seed where the best leave some over.
+    pub exploration_contributions: u32,
+    /// How scores become a row of weights.
+    pub weights: WeightRule,
+}
+
+/// The Plackett–Luce rating of OpenSkill; it begins with a mean of 25 and a deviation of 25/3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RatingSpec {
+    /// β: how much one performance varies, in 1e-6.
+    pub beta_micros: u32,
+    /// τ: what every match adds to the deviation, in 1e-6.
+    pub tau_micros: u32,
+}
+
+/// Proof of computation: a moving average of the sign of (gain on assigned pages − gain on unassigned pages).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProofSpec {
+    /// How fast the average follows the newest sign.
+    pub decay_ppm: u32,
+    /// An average below this counts as 0, once the run is warm.
+    pub threshold_ppm: u32,
+    /// The first window in which the threshold holds.
+    pub warm_up_windows: u64,
+}
+
+/// One row of the table of penalties. Of an offence the row with the largest `from` that is reached applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Penalty {
+    /// What was done.
+    pub offence: Offence,
+    /// From which measure on: a number of windows, or for a copy the overlap in ppm.
+    pub from: u32,
+    /// What the proof of computation is multiplied by, where it is positive.
+    pub factor_ppm: u32,
+    /// Whether the rating's certainty is lost, too.
+    pub resets: bool,
+    /// Windows, this one included, in which nothing of the miner is aggregated or paid.
+    pub excluded_windows: u64,
+}
+
+/// What a penalty is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Offence {
+    /// No contribution in the cut, in so many windows in a row.
+    Missing,
+    /// A committed delta was not served, in so many contributions in a row.
+    Withheld,
+    /// The same, in so many of the last eight contributions.
+    WithheldOften,
+    /// The delta does not decode, claims what it cannot, or cannot be tried.
+    Invalid,
+    /// The replay departs after the start: nobody computed this delta by the rules.
+    Mismatch,
+    /// The replay departs at the start: from another checkpoint or state than the recorded ones.
+    OutOfSync,
+    /// The trial step made unassigned pages worse, in so many measured windows in a row.
+    Negative,
+    /// The same, in so many of the last eight measured windows.
+    NegativeOften,
+    /// The replay departs, and the delta is that alike to another, in ppm.
+    Copied,
+}
+
+impl Offence {
+    /// Every offence, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Missing,
+        Self::Withheld,
+        Self::WithheldOften,
+        Self::Invalid,
+        Self::Mismatch,
+        Self::OutOfSync,
+        Self::Negative,
+        Self::NegativeOften,
+        Self::Copied,
+    ];
+
+    /// The largest measure that there can be.
+    const fn most(self) -> u32 {
+        match self {
+            Self::Missing | Self::Withheld | Self::WithheldOften | Self::Negative | Self::NegativeOften => REMEMBERED,
+            Self::Invalid | Self::Mismatch | Self::OutOfSync => 1,
+            Self::Copied => ONE_PPM,
+        }
+    }
+
+    /// The name in manifests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Withheld => "withheld",
+            Self::WithheldOften => "withheld-often",
+            Self::Invalid => "invalid",
+            Self::Mismatch => "mismatch",
+            Self::OutOfSync => "out-of-sync",
+            Self::Negative => "negative",
+            Self::NegativeOften => "negative-often",
+            Self::Copied => "copied",
+        }
+    }
+}
+
+impl std::fmt::Display for Offence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How the scores of the miners that a validator can pay become its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum WeightRule {
+    /// By rank alone: a linear ramp over the best, and a geometric tail behind it.
+    RankRamp {
+        /// Places of the ramp.
+        places: u32,
+        /// Places of the tail.
+        tail_places: u32,
+        /// The ramp's part, before the tail is bounded by half of the ramp's last place.
+        ramp_share_ppm: u32,
+        /// The first place of the ramp as a multiple of the last.
+        top_ratio_ppm: u32,
+        /// Each place of the tail as a fraction of the one before.
+        tail_decay_ppm: u32,
+    },
+    /// By a power of the score.
+    ScorePower {
+        /// The power.
+        exponent: u32,
+    },
+}
+
+impl GauntletSpec {
+    /// The rules of the Gauntlet as Covenant-72B's final code had them, with what replay before the close makes possible:
+    /// 20 places and 10 behind them, β 7, τ 0.1, a proof that follows by a twentieth. A run sets how much it measures.
+    pub fn customary() -> Self {
+        let row = |offence, from, factor_ppm| Penalty { offence, from, factor_ppm, resets: false, excluded_windows: 0 };
+        Self {
+            assigned_pages: 2,
+            unassigned_pages: 2,
+            trial_step_ppm: 200_000,
+            held_out_pages: 8,
+            rating: RatingSpec { beta_micros: 7_000_000, tau_micros: 100_000 },
+            proof: ProofSpec { decay_ppm: 50_000, threshold_ppm: 100_000, warm_up_windows: 10 },
+            penalties: vec![
+                row(Offence::Withheld, 1, 750_000),
+                row(Offence::Withheld, 2, 500_000),
+                row(Offence::Withheld, 3, 0),
+                Penalty { resets: true, excluded_windows: 20, ..row(Offence::WithheldOften, 4, 0) },
+                row(Offence::Invalid, 1, 0),
+                Penalty { resets: true, ..row(Offence::Mismatch, 1, 0) },
+                row(Offence::OutOfSync, 1, 750_000),
+                Penalty { excluded_windows: 1, ..row(Offence::Negative, 3, ONE_PPM) },
+                row(Offence::NegativeOften, 5, 250_000),
+                row(Offence::Copied, 400_000, 500_000),
+                Penalty { resets: true, ..row(Offence::Copied, 500_000, 0) },
+                Penalty { resets: true, excluded_windows: 20, ..row(Offence::Copied, 600_000, 0) },
+            ],
+            copy_memory_windows: 100,
+            exploration_contributions: 2,
+            weights: WeightRule::RankRamp {
+                places: 20,
+                tail_places: 10,
+                ramp_share_ppm: 750_000,
+                top_ratio_ppm: 2_000_000,
+                tail_decay_ppm: 500_000,
+            },
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        positive("gauntlet.assigned_pages", self.assigned_pages.into())?;
+        positive("gauntlet.unassigned_pages", self.unassigned_pages.into())?;
+        positive("gauntlet.held_out_pages", self.held_out_pages.into())?;
+        at_most("gauntlet.trial_step_ppm", self.trial_step_ppm, ONE_PPM)?;
+        positive("gauntlet.rating.beta_micros", self.rating.beta_micros.into())?;
+        at_most("gauntlet.rating.beta_micros", self.rating.beta_micros, 1_000_000_000)?;
+        at_most("gauntlet.rating.tau_micros", self.rating.tau_micros, 1_000_000_000)?;
+        positive("gauntlet.proof.decay_ppm", self.proof.decay_ppm.into())?;
+        at_most("gauntlet.proof.decay_ppm", self.proof.decay_ppm, ONE_PPM)?;
+        at_most("gauntlet.proof.threshold_ppm", self.proof.threshold_ppm, ONE_PPM)?;
+        check_penalties(&self.penalties)?;
+        at_most("gauntlet.copy_memory_windows", self.copy_memory_windows, 1 << 16)?;
+        self.weights.check()
+    }
+}
+
+impl WeightRule {
+    fn check(&self) -> Result<(), String> {
+        match *self {
+            Self::RankRamp { places, tail_places, ramp_share_ppm, top_ratio_ppm, tail_decay_ppm } => {
+                let path = |field: &str| format!("gauntlet.weights.rank-ramp.{field}");
+                positive(&path("places"), places.into())?;
+                at_most(&path("places"), places, 4096)?;
+                at_most(&path("tail_places"), tail_places, 4096)?;
+                positive(&path("ramp_share_ppm"), ramp_share_ppm.into())?;
+                at_most(&path("ramp_share_ppm"), ramp_share_ppm, ONE_PPM)?;
+                if top_ratio_ppm < ONE_PPM {
+                    return Err(format!("{} {top_ratio_ppm} is below {ONE_PPM}", path("top_ratio_ppm")));
+                }
+                at_most(&path("top_ratio_ppm"), top_ratio_ppm, 1_000_000_000)?;
+                at_most(&path("tail_decay_ppm"), tail_decay_ppm, ONE_PPM)
+            }
+            Self::ScorePower { exponent } => {
+                positive("gauntlet.weights.score-power.exponent", exponent.into())?;
+                at_most("gauntlet.weights.score-power.exponent", exponent, 3)
+            }
+        }
+    }
+}
+
+fn at_most<T: PartialOrd + std::fmt::Display>(field: &str, value: T, most: T) -> Result<(), String> {
+    if value > most { Err(format!("{field} {value} is above {most}")) } else { Ok(()) }
+}
+
+/// A penalty never raises anything, and a graver measure is never milder.
+fn check_penalties(penalties: &[Penalty]) -> Result<(), String> {
+    if penalties.len() > MAX_PENALTIES {
+        return Err(format!("gauntlet.penalties has {} rows, at most {MAX_PENALTIES} are allowed", penalties.len()));
+    }
+    for row in penalties {
+        let path = |field: &str| format!("gauntlet.penalties.{}.{field}", row.offence);
+        positive(&path("from"), row.from.into())?;
+        at_most(&path("from"), row.from, row.offence.most())?;
+        at_most(&path("factor_ppm"), row.factor_ppm, ONE_PPM)?;
+        at_most(&path("excluded_windows"), row.excluded_windows, 1 << 32)?;
+    }
+    for pair in penalties.windows(2) {
+        let (mild, grave) = (&pair[0], &pair[1]);
+        if (mild.offence, mild.from) >= (grave.offence, grave.from) {
+            return Err("gauntlet.penalties is not strictly ascending by offence and from".to_owned());
+        }
+        let milder = grave.factor_ppm > mild.factor_ppm
+            || (mild.resets && !grave.resets)
+            || grave.excluded_windows < mild.excluded_windows;
+        if mild.offence == grave.offence && milder {
+            return Err(format!("gauntlet.penalties.{}: {} is milder than {}", grave.offence, grave.from, mild.from));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(change: impl FnOnce(&mut GauntletSpec)) -> String {
+        let mut spec = GauntletSpec::customary();
+        spec.check().unwrap();
+        change(&mut spec);
+        spec.check().unwrap_err()
+    }
+
+    fn ramp(change: impl FnOnce(&mut [u32; 5])) -> WeightRule {
+        let mut values = [20, 10, 750_000, 2_000_000, 500_000];
+        change(&mut values);
+        let [places, tail_places, ramp_share_ppm, top_ratio_ppm, tail_decay_ppm] = values;
+        WeightRule::RankRamp { places, tail_places, ramp_share_ppm, top_ratio_ppm, tail_decay_ppm }
+    }
+
+    #[test]
+    fn every_parameter_is_bounded_by_name() {
+        let row = Penalty { offence: Offence::Copied, from: 1, factor_ppm: 0, resets: true, excluded_windows: 0 };
+        let cases: Vec<(String, &str)> = vec![
+            (error(|spec| spec.assigned_pages = 0), "gauntlet.assigned_pages is zero"),
+            (error(|spec| spec.unassigned_pages = 0), "gauntlet.unassigned_pages is zero"),
+            (error(|spec| spec.held_out_pages = 0), "gauntlet.held_out_pages is zero"),
+            (error(|spec| spec.trial_step_ppm = 1_000_001), "gauntlet.trial_step_ppm 1000001 is above 1000000"),
+            (error(|spec| spec.rating.beta_micros = 0), "gauntlet.rating.beta_micros is zero"),
+            (error(|spec| spec.rating.beta_micros = u32::MAX), "gauntlet.rating.beta_micros 4294967295 is above"),
+            (error(|spec| spec.rating.tau_micros = u32::MAX), "gauntlet.rating.tau_micros 4294967295 is above"),
+            (error(|spec| spec.proof.decay_ppm = 0), "gauntlet.proof.decay_ppm is zero"),
+            (error(|spec| spec.proof.decay_ppm = 1_000_001), "gauntlet.proof.decay_ppm 1000001 is above"),
+            (error(|spec| spec.proof.threshold_ppm = 1_000_001), "gauntlet.proof.threshold_ppm 1000001 is above"),
+            (error(|spec| spec.copy_memory_windows = 65_537), "gauntlet.copy_memory_windows 65537 is above 65536"),
+            (error(|spec| spec.penalties = vec![row; 65]), "gauntlet.penalties has 65 rows"),
+            (error(|spec| spec.penalties[0].from = 0), "gauntlet.penalties.withheld.from is zero"),
+            (error(|spec| spec.penalties[3].from = 9), "gauntlet.penalties.withheld-often.from 9 is above 8"),
+            (error(|spec| spec.penalties[4].from = 2), "gauntlet.penalties.invalid.from 2 is above 1"),
+            (error(|spec| spec.penalties[0].factor_ppm = 1_000_001), "gauntlet.penalties.withheld.factor_ppm 1000001"),
+            (error(|spec| spec.penalties[3].excluded_windows = u64::MAX), "gauntlet.penalties.withheld-often.excluded"),
+            (error(|spec| spec.penalties.swap(0, 1)), "gauntlet.penalties is not strictly ascending"),
+            (error(|spec| spec.penalties[1].factor_ppm = 750_001), "gauntlet.penalties.withheld: 2 is milder than 1"),
+            (
+                error(|spec| spec.penalties[11].resets = false),
+                "gauntlet.penalties.copied: 600000 is milder than 500000",
+            ),
+            (error(|spec| spec.weights = ramp(|v| v[0] = 0)), "gauntlet.weights.rank-ramp.places is zero"),
+            (error(|spec| spec.weights = ramp(|v| v[0] = 4097)), "gauntlet.weights.rank-ramp.places 4097 is above"),
+            (error(|spec| spec.weights = ramp(|v| v[1] = 4097)), "gauntlet.weights.rank-ramp.tail_places 4097"),
+            (error(|spec| spec.weights = ramp(|v| v[2] = 0)), "gauntlet.weights.rank-ramp.ramp_share_ppm is zero"),
+            (
+                error(|spec| spec.weights = ramp(|v| v[2] = 1_000_001)),
+                "gauntlet.weights.rank-ramp.ramp_share_ppm 1000001",
+            ),
+            (
+                error(|spec| spec.weights = ramp(|v| v[3] = 999_999)),
+                "gauntlet.weights.rank-ramp.top_ratio_ppm 999999 is below",
+            ),
+            (
+                error(|spec| spec.weights = ramp(|v| v[3] = u32::MAX)),
+                "gauntlet.weights.rank-ramp.top_ratio_ppm 4294967295",
+            ),
+            (
+                error(|spec| spec.weights = ramp(|v| v[4] = 1_000_001)),
+                "gauntlet.weights.rank-ramp.tail_decay_ppm 1000001",
+            ),
+            (
+                error(|spec| spec.weights = WeightRule::ScorePower { exponent: 0 }),
+                "gauntlet.weights.score-power.exponent is",
+            ),
+            (
+                error(|spec| spec.weights = WeightRule::ScorePower { exponent: 4 }),
+                "gauntlet.weights.score-power.exponent 4",
+            ),
+        ];
+        for (found, expected) in cases {
+            assert!(found.starts_with(expected), "{found:?}, not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn offences_are_in_order_and_named_as_they_are_encoded() {
+        assert!(Offence::ALL.is_sorted());
+        for offence in Offence::ALL {
+            let spelled = serde_ipld_dagcbor::to_vec(&offence).unwrap();
+            assert_eq!(&spelled[1..], offence.name().as_bytes());
+        }
+    }
+}

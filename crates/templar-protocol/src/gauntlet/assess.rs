@@ -1,0 +1,306 @@
+//! One window of one validator: what every registered miner did, and what that does to its standing.
+//!
+//! In this order: who began anew from zero state loses its certainty; all who committed play one match; measured deltas move
+//! the proof of computation; then the table of penalties of genesis is looked up for every fault. Each step is a
+//! [`Change`] with the standing before and after, so a score can be explained to the last integer.
+//!
+//! The places of the match: measured deltas by what they gained on unassigned pages, equal gains on one place; behind them
+//! all that were revealed and are wrong; behind those all that were withheld. A miner without a contribution does not
+//! play: it gains nothing, and what else it costs is for the table to say (the customary table: nothing). A contribution
+//! that nobody replayed in time is measured like any other: that a validator was away is not the miner's fault.
+//!
+//! A negative gain counts against a miner only in a window in which most measured deltas gained: where they did not, it
+//! says something about the window.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use templar_manifest::{GauntletSpec, Offence, Penalty, PublicKey, WindowIndex};
+
+use super::{Standing, rating};
+
+/// What a miner did in a window, as far as a validator knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conduct {
+    /// No contribution in the cut.
+    Missing,
+    /// Committed, and not served.
+    Withheld,
+    /// Does not decode, claims what it cannot, or cannot be tried.
+    Invalid,
+    /// Its replay departs: at the start, which is another checkpoint or state than recorded, or later.
+    Departed {
+        /// Whether it departs at the start.
+        at_start: bool,
+        /// The delta that it is most like.
+        copied: Option<Copied>,
+    },
+    /// The trial step was taken.
+    Measured {
+        /// What it gained on unassigned pages.
+        gain_nanonats: i128,
+        /// What it gained on its own.
+        own_gain_nanonats: i128,
+    },
+}
+
+/// Another delta, and how much of the positions of this one it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copied {
+    /// In parts per million of the positions.
+    pub overlap_ppm: u32,
+    /// Whose the other is.
+    pub of: PublicKey,
+    /// Its window.
+    pub window: WindowIndex,
+}
+
+/// What every registered miner did, and whether it began anew from zero state although it had another.
+pub(crate) type Conducts = BTreeMap<PublicKey, (Conduct, bool)>;
+
+/// Why a standing changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The contribution starts from zero state although the miner has a recorded one.
+    Restarted,
+    /// The match of the window.
+    Match {
+        /// The miner's place, from 1; equal gains share one.
+        place: u32,
+        /// How many played.
+        entrants: u32,
+    },
+    /// The delta was tried.
+    Measured {
+        /// What it gained on unassigned pages, in 1e-9 nats.
+        gain_nanonats: i128,
+        /// What it gained on the miner's own pages.
+        own_gain_nanonats: i128,
+    },
+    /// There is no contribution.
+    Missing,
+    /// The delta was not served.
+    Withheld,
+    /// A row of the table.
+    Penalty {
+        /// The row.
+        row: Penalty,
+        /// How often, or how much.
+        measure: u32,
+        /// The delta that was copied.
+        copied: Option<Copied>,
+    },
+}
+
+/// One step of an assessment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Whose standing.
+    pub miner: PublicKey,
+    /// Why.
+    pub cause: Cause,
+    /// Before the step.
+    pub before: Standing,
+    /// After it.
+    pub after: Standing,
+}
+
+/// What a window does to a validator's standings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assessment {
+    /// After the window, of every registered miner.
+    pub standings: BTreeMap<PublicKey, Standing>,
+    /// The steps, miner after miner in each.
+    pub changes: Vec<Change>,
+    /// Scores in 1e-12 of the miners that can be paid and aggregated: measured, and not excluded.
+    pub scores: BTreeMap<PublicKey, u64>,
+}
+
+/// Assesses a window. `before` gives a standing to every miner in `conducts` that was ever judged.
+pub(crate) fn assess(
+    spec: &GauntletSpec,
+    window: WindowIndex,
+    before: &BTreeMap<PublicKey, Standing>,
+    conducts: &Conducts,
+) -> Assessment {
+    let standing = |miner: &PublicKey| before.get(miner).copied().unwrap_or(Standing::NEW);
+    let standings = conducts.keys().map(|miner| (*miner, standing(miner))).collect();
+    let mut found = Assessment { standings, changes: Vec::new(), scores: BTreeMap::new() };
+    for (miner, (_, restarted)) in conducts {
+        if *restarted {
+            found.change(*miner, Cause::Restarted, |standing| standing.rating = standing.rating.uncertain());
+        }
+    }
+    found.play(spec, conducts);
+    let gains = conducts.values().filter_map(|(conduct, _)| match conduct {
+        Conduct::Measured { gain_nanonats, .. } => Some(*gain_nanonats),
+        _ => None,
+    });
+    let (gained, measured) = gains.fold((0, 0), |(gained, all), gain| (gained + usize::from(gain > 0), all + 1));
+    let blames = gained * 2 > measured;
+    for (miner, (conduct, _)) in conducts {
+        found.record(spec, *miner, conduct, blames);
+        found.penalise(spec, window, *miner, conduct, blames);
+    }
+    for (miner, (conduct, _)) in conducts {
+        let standing = &found.standings[miner];
+        if matches!(conduct, Conduct::Measured { .. }) && !standing.is_excluded(window) {
+            found.scores.insert(*miner, standing.score_picos(&spec.proof, window));
+        }
+    }
+    found
+}
+
+impl Assessment {
+    fn change(&mut self, miner: PublicKey, cause: Cause, change: impl FnOnce(&mut Standing)) {
+        let Some(standing) = self.standings.get_mut(&miner) else { return };
+        let before = *standing;
+        change(standing);
+        self.changes.push(Change { miner, cause, before, after: *standing });
+    }
+
+    /// The match of all who committed.
+    fn play(&mut self, spec: &GauntletSpec, conducts: &Conducts) {
+        let entrants: Vec<(PublicKey, (u8, i128))> =
+            conducts.iter().filter_map(|(miner, (conduct, _))| Some((*miner, merit(conduct)?))).collect();
+        let mut merits: Vec<(u8, i128)> = entrants.iter().map(|(_, merit)| *merit).collect();
+        merits.sort_unstable_by(|a, b| b.cmp(a));
+        merits.dedup();
+        let place = |merit: &(u8, i128)| merits.partition_point(|better| better > merit) as u32;
+        let playing: Vec<_> =
+            entrants.iter().map(|(miner, merit)| (self.standings[miner].rating, place(merit))).collect();
+        if playing.len() < 2 {
+            return;
+        }
+        let after = rating::play(&spec.rating, &playing);
+        for ((miner, merit), rating) in entrants.iter().zip(after) {
+            let cause = Cause::Match { place: place(merit) + 1, entrants: entrants.len() as u32 };
+            self.change(*miner, cause, |standing| standing.rating = rating);
+        }
+    }
+
+    /// Histories, and the proof of computation.
+    fn record(&mut self, spec: &GauntletSpec, miner: PublicKey, conduct: &Conduct, blames: bool) {
+        match *conduct {
+            Conduct::Missing => self.change(miner, Cause::Missing, |standing| standing.missing.push(true)),
+            Conduct::Withheld => self.change(miner, Cause::Withheld, |standing| {
+                standing.missing.push(false);
+                standing.withheld.push(true);
+            }),
+            Conduct::Invalid | Conduct::Departed { .. } => {
+                if let Some(standing) = self.standings.get_mut(&miner) {
+                    standing.missing.push(false);
+                    standing.withheld.push(false);
+                }
+            }
+            Conduct::Measured { gain_nanonats, own_gain_nanonats } => {
+                let cause = Cause::Measured { gain_nanonats, own_gain_nanonats };
+                self.change(miner, cause, |standing| {
+                    standing.missing.push(false);
+                    standing.withheld.push(false);
+                    if blames {
+                        standing.negative.push(gain_nanonats < 0);
+                    }
+                    standing.prove(&spec.proof, own_gain_nanonats > gain_nanonats);
+                });
+            }
+        }
+    }
+
+    /// Looks up every offence of the window in the table.
+    fn penalise(
+        &mut self,
+        spec: &GauntletSpec,
+        window: WindowIndex,
+        miner: PublicKey,
+        conduct: &Conduct,
+        blames: bool,
+    ) {
+        let Some(standing) = self.standings.get(&miner) else { return };
+        let mut offences: Vec<(Offence, u32)> = Vec::new();
+        let mut copied = None;
+        match *conduct {
+            Conduct::Missing => offences.push((Offence::Missing, standing.missing.in_a_row())),
+            Conduct::Withheld => {
+                offences.push((Offence::Withheld, standing.withheld.in_a_row()));
+                offences.push((Offence::WithheldOften, standing.withheld.often()));
+            }
+            Conduct::Invalid => offences.push((Offence::Invalid, 1)),
+            Conduct::Departed { at_start, copied: of } => {
+                offences.push((if at_start { Offence::OutOfSync } else { Offence::Mismatch }, 1));
+                offences.extend(of.map(|of| (Offence::Copied, of.overlap_ppm)));
+                copied = of;
+            }
+            Conduct::Measured { gain_nanonats, .. } => {
+                if blames && gain_nanonats < 0 {
+                    offences.push((Offence::Negative, standing.negative.in_a_row()));
+                    offences.push((Offence::NegativeOften, standing.negative.often()));
+                }
+            }
+        }
+        for (offence, measure) in offences {
+            let Some(row) = lookup(&spec.penalties, offence, measure) else { continue };
+            let copied = copied.filter(|_| offence == Offence::Copied);
+            self.change(miner, Cause::Penalty { row, measure, copied }, |standing| apply(standing, &row, window));
+        }
+    }
+}
+
+/// By what the places of a match are given: the class, then the gain. `None` does not play.
+fn merit(conduct: &Conduct) -> Option<(u8, i128)> {
+    match conduct {
+        Conduct::Missing => None,
+        Conduct::Withheld => Some((0, 0)),
+        Conduct::Invalid | Conduct::Departed { .. } => Some((1, 0)),
+        Conduct::Measured { gain_nanonats, .. } => Some((2, *gain_nanonats)),
+    }
+}
+
+/// The gravest row of an offence that this measure reaches.
+fn lookup(penalties: &[Penalty], offence: Offence, measure: u32) -> Option<Penalty> {
+    penalties.iter().rev().find(|row| row.offence == offence && row.from <= measure).copied()
+}
+
+/// What a row does to a standing. Nothing of it ever raises a score.
+fn apply(standing: &mut Standing, row: &Penalty, window: WindowIndex) {
+    standing.scale_proof(row.factor_ppm);
+    if row.resets {
+        standing.rating = standing.rating.reset();
+    }
+    let until = WindowIndex(window.0.saturating_add(row.excluded_windows));
+    if row.excluded_windows > 0 && until > standing.excluded_until {
+        standing.excluded_until = until;
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Restarted => f.write_str("began anew from zero state"),
+            Self::Match { place, entrants } => write!(f, "place {place} of {entrants} in the match"),
+            Self::Measured { gain_nanonats, own_gain_nanonats } => {
+                let sign = if own_gain_nanonats > gain_nanonats { "more" } else { "no more" };
+                write!(f, "gained {gain_nanonats} on others' pages, {own_gain_nanonats} on its own: {sign}")
+            }
+            Self::Missing => f.write_str("no contribution"),
+            Self::Withheld => f.write_str("committed to a delta and did not serve it"),
+            Self::Penalty { row, measure, copied } => {
+                write!(f, "penalty: {} ({measure})", row.offence)?;
+                if let Some(copied) = copied {
+                    write!(f, " of {} in window {}", copied.of.short(), copied.window)?;
+                }
+                write!(f, ", proof x {}.{:06}", row.factor_ppm / 1_000_000, row.factor_ppm % 1_000_000)?;
+                if row.resets {
+                    f.write_str(", certainty lost")?;
+                }
+                if row.excluded_windows > 0 {
+                    write!(f, ", excluded for {} windows", row.excluded_windows)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

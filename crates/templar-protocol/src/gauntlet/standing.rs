@@ -1,0 +1,210 @@
+//! What one validator remembers of one miner, and what that makes a score.
+//!
+//! Integers alone, and all of them follow from records: a standing is never exchanged, and the record's root pins it.
+
+use std::collections::BTreeMap;
+
+use templar_manifest::{Hash, ProofSpec, PublicKey, WindowIndex};
+
+use super::Rating;
+use crate::consensus::ONE_PPM;
+
+const ROOT_CONTEXT: &str = "templar/1 standings root";
+/// 1e9: a proof of computation is kept in 1e-9.
+const ONE_NANOS: i64 = 1_000_000_000;
+
+/// Of the last eight times that something could have happened, when it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct History(u8);
+
+impl History {
+    /// Newest in the lowest bit.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// How often, of the last eight times.
+    pub fn often(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// How often at the end in a row, up to eight.
+    pub fn in_a_row(self) -> u32 {
+        self.0.trailing_ones()
+    }
+
+    pub(super) fn push(&mut self, happened: bool) {
+        self.0 = self.0 << 1 | u8::from(happened);
+    }
+}
+
+/// What one validator remembers of one miner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// How its deltas do beside those of others.
+    pub rating: Rating,
+    /// Proof of computation, from −1 to 1, in 1e-9.
+    pub proof_nanos: i64,
+    /// Windows without a contribution.
+    pub missing: History,
+    /// Of its contributions, those whose delta was not served.
+    pub withheld: History,
+    /// Of its measured contributions, those that made unassigned pages worse.
+    pub negative: History,
+    /// The first window in which its deltas may be aggregated and paid again.
+    pub excluded_until: WindowIndex,
+}
+
+impl Standing {
+    /// Of a miner that was never judged.
+    pub const NEW: Self = Self {
+        rating: Rating::NEW,
+        proof_nanos: 0,
+        missing: History(0),
+        withheld: History(0),
+        negative: History(0),
+        excluded_until: WindowIndex(0),
+    };
+
+    /// Whether its deltas are kept out in a window.
+    pub fn is_excluded(&self, window: WindowIndex) -> bool {
+        window < self.excluded_until
+    }
+
+    /// The score in 1e-12: the ordinal times the proof of computation, rounded down, where both are positive; else 0. So two
+    /// negative numbers never make a positive one. Once the run is warm, a proof below the threshold counts as 0.
+    pub fn score_picos(&self, spec: &ProofSpec, window: WindowIndex) -> u64 {
+        let least = if window.0 < spec.warm_up_windows { 0 } else { i64::from(spec.threshold_ppm) * 1_000 };
+        let (ordinal, proof) = (self.rating.ordinal_picos(), self.proof_nanos);
+        if ordinal <= 0 || proof <= 0 || proof < least {
+            return 0;
+        }
+        // An ordinal is at most 9e15 and a proof at most 1e9.
+        (ordinal as u128 * proof as u128 / ONE_NANOS as u128) as u64
+    }
+
+    /// Moves the proof of computation towards 1 or −1: by the difference times the decay, divided towards zero.
+    pub(super) fn prove(&mut self, spec: &ProofSpec, computed: bool) {
+        let target = if computed { ONE_NANOS } else { -ONE_NANOS };
+        self.proof_nanos += (target - self.proof_nanos) * i64::from(spec.decay_ppm) / ONE_PPM as i64;
+    }
+
+    /// Multiplies a positive proof, rounding down.
+    pub(super) fn scale_proof(&mut self, factor_ppm: u32) {
+        if self.proof_nanos > 0 {
+            self.proof_nanos = self.proof_nanos * i64::from(factor_ppm) / ONE_PPM as i64;
+        }
+    }
+}
+
+/// What validators think of miners: by validator, then by miner.
+pub(crate) type Standings = BTreeMap<PublicKey, BTreeMap<PublicKey, Standing>>;
+
+/// BLAKE3 (context `templar/1 standings root`) of: number of validators; each by key: key, number of miners; each of those by
+/// key: key, μ, σ, proof, the three histories (missing, withheld, negative), first window that is not excluded. Numbers are
+/// eight bytes, little-endian, signed ones in two's complement.
+pub(crate) fn root(standings: &Standings) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key(ROOT_CONTEXT);
+    hasher.update(&(standings.len() as u64).to_le_bytes());
+    for (validator, miners) in standings {
+        hasher.update(validator.as_bytes());
+        hasher.update(&(miners.len() as u64).to_le_bytes());
+        for (miner, standing) in miners {
+            hasher.update(miner.as_bytes());
+            for number in [standing.rating.mu_picos, standing.rating.sigma_picos as i64, standing.proof_nanos] {
+                hasher.update(&number.to_le_bytes());
+            }
+            for history in [standing.missing, standing.withheld, standing.negative] {
+                hasher.update(&u64::from(history.0).to_le_bytes());
+            }
+            hasher.update(&standing.excluded_until.0.to_le_bytes());
+        }
+    }
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPEC: ProofSpec = ProofSpec { decay_ppm: 50_000, threshold_ppm: 100_000, warm_up_windows: 10 };
+
+    #[test]
+    fn the_proof_after_n_wins_is_the_original_s() {
+        let mut standing = Standing::NEW;
+        let expected = [(1, 0.05), (2, 0.0975), (3, 0.142_625), (4, 0.185_494), (10, 0.401_263), (20, 0.641_514)];
+        for wins in 1..=20 {
+            standing.prove(&SPEC, true);
+            if let Some((_, proof)) = expected.iter().find(|(n, _)| *n == wins) {
+                assert!((standing.proof_nanos as f64 / 1e9 - proof).abs() < 5.1e-7, "{wins}: {}", standing.proof_nanos);
+            }
+        }
+        // A loss is as far the other way.
+        let (mut won, mut lost) = (Standing::NEW, Standing::NEW);
+        for round in 0..200 {
+            won.prove(&SPEC, round % 3 != 0);
+            lost.prove(&SPEC, round % 3 == 0);
+            assert_eq!(won.proof_nanos, -lost.proof_nanos);
+        }
+    }
+
+    #[test]
+    fn two_negatives_make_no_positive_and_the_threshold_holds_when_the_run_is_warm() {
+        let standing = |mu: i64, proof_nanos| Standing {
+            rating: Rating { mu_picos: mu * 1_000_000_000_000, sigma_picos: 1_000_000_000_000 },
+            proof_nanos,
+            ..Standing::NEW
+        };
+        let score = |standing: Standing, window| standing.score_picos(&SPEC, WindowIndex(window));
+        assert_eq!(score(standing(23, 500_000_000), 0), 10_000_000_000_000);
+        assert_eq!(score(standing(-7, -500_000_000), 0), 0);
+        assert_eq!(score(standing(23, -500_000_000), 0), 0);
+        assert_eq!(score(standing(-7, 500_000_000), 0), 0);
+        assert_eq!(score(standing(23, 99_999_999), 9), 1_999_999_980_000);
+        assert_eq!(score(standing(23, 99_999_999), 10), 0);
+        assert_eq!(score(standing(23, 100_000_000), 10), 2_000_000_000_000);
+        // It takes three wins from nothing.
+        let mut fresh = standing(23, 0);
+        let paid = [(); 3].map(|()| {
+            fresh.prove(&SPEC, true);
+            score(fresh, 10) > 0
+        });
+        assert_eq!(paid, [false, false, true]);
+    }
+
+    #[test]
+    fn a_history_is_of_eight() {
+        let mut history = History::default();
+        for happened in [true, false, true, true] {
+            history.push(happened);
+        }
+        assert_eq!((history.often(), history.in_a_row(), history.bits()), (3, 2, 0b1011));
+        (0..9).for_each(|_| history.push(true));
+        assert_eq!((history.often(), history.in_a_row()), (8, 8));
+        history.push(false);
+        assert_eq!((history.often(), history.in_a_row()), (7, 0));
+    }
+
+    #[test]
+    fn the_root_sees_every_number() {
+        let key = |number| PublicKey::from_bytes([number; 32]);
+        let of = |standing| root(&BTreeMap::from([(key(1), BTreeMap::from([(key(2), standing)]))]));
+        let changed = |change: fn(&mut Standing)| {
+            let mut standing = Standing::NEW;
+            change(&mut standing);
+            of(standing)
+        };
+        let roots = [
+            changed(|_| {}),
+            changed(|s| s.rating.mu_picos += 1),
+            changed(|s| s.rating.sigma_picos += 1),
+            changed(|s| s.proof_nanos -= 1),
+            changed(|s| s.missing.push(true)),
+            changed(|s| s.withheld.push(true)),
+            changed(|s| s.negative.push(true)),
+            changed(|s| s.excluded_until.0 += 1),
+            root(&BTreeMap::new()),
+        ];
+        assert_eq!(std::collections::BTreeSet::from(roots).len(), roots.len());
+    }
+}

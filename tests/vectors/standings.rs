@@ -1,0 +1,245 @@
+//! The Gauntlet a second time, from the text of `manifests/README.md`: standings, scores, rows and the root.
+
+use std::collections::BTreeMap;
+
+use templar_manifest::*;
+use templar_numerics::twin::exp_f64;
+
+/// 10^12.
+const PICO: i128 = 1_000_000_000_000;
+const NEW_SIGMA: i128 = 8_333_333_333_334;
+
+/// μ, σ, proof, the histories missing, withheld and negative, and excluded until.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Standing {
+    mu: i128,
+    sigma: i128,
+    proof: i128,
+    missing: u8,
+    withheld: u8,
+    negative: u8,
+    excluded_until: u64,
+}
+
+const NEW: Standing =
+    Standing { mu: 25 * PICO, sigma: NEW_SIGMA, proof: 0, missing: 0, withheld: 0, negative: 0, excluded_until: 0 };
+
+#[derive(Clone, Copy, PartialEq)]
+enum Conduct {
+    Missing,
+    Withheld,
+    Invalid,
+    Departed { at_start: bool, alike: Option<u32> },
+    Measured { gain: i128, own: i128 },
+}
+
+/// What a miner did in a first window, in which no body is known and nobody had a contribution before.
+fn conduct(miner: &PublicKey, score: &Score, outcomes: &[Outcome]) -> Conduct {
+    let Some(entry) = score.entries.iter().find(|entry| entry.miner == *miner) else { return Conduct::Missing };
+    let recorded = outcomes.iter().find(|outcome| outcome.miner == *miner).and_then(|outcome| match &outcome.verdict {
+        Verdict::Refused(Refusal::NotReplayed) => None,
+        Verdict::Refused(refusal) => Some(refusal),
+        _ => None,
+    });
+    let own = match &entry.replay {
+        Replay::Refused(refusal) => Some(refusal),
+        _ => None,
+    };
+    let losses = [
+        entry.assigned_before_nanonats,
+        entry.assigned_after_nanonats,
+        entry.unassigned_before_nanonats,
+        entry.unassigned_after_nanonats,
+    ];
+    match recorded.or(own) {
+        Some(Refusal::Withheld) => Conduct::Withheld,
+        Some(Refusal::Malformed { .. } | Refusal::WrongClaim { .. }) => Conduct::Invalid,
+        Some(Refusal::Mismatch { step, .. }) => {
+            Conduct::Departed { at_start: *step == 0, alike: entry.nearest.map(|_| entry.overlap_ppm) }
+        }
+        _ if losses == [0; 4] => Conduct::Invalid,
+        _ => {
+            let [own_before, own_after, before, after] = losses.map(i128::from);
+            Conduct::Measured { gain: before - after, own: own_before - own_after }
+        }
+    }
+}
+
+/// The class and the gain by which places are given: larger is better.
+fn merit(conduct: &Conduct) -> (u8, i128) {
+    match conduct {
+        Conduct::Measured { gain, .. } => (2, *gain),
+        Conduct::Invalid | Conduct::Departed { .. } => (1, 0),
+        _ => (0, 0),
+    }
+}
+
+fn play(spec: &GauntletSpec, standings: &mut BTreeMap<PublicKey, Standing>, conducts: &BTreeMap<PublicKey, Conduct>) {
+    let mut entrants: Vec<(PublicKey, (u8, i128))> = conducts
+        .iter()
+        .filter(|(_, conduct)| **conduct != Conduct::Missing)
+        .map(|(miner, conduct)| (*miner, merit(conduct)))
+        .collect();
+    if entrants.len() < 2 {
+        return;
+    }
+    entrants.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    let real = |picos: i128| picos as f64 / 1e12;
+    let (beta, tau) = (f64::from(spec.rating.beta_micros) / 1e6, f64::from(spec.rating.tau_micros) / 1e6);
+    let before: Vec<(f64, f64)> = entrants
+        .iter()
+        .map(|(miner, _)| (real(standings[miner].mu), real(standings[miner].sigma)))
+        .map(|(mu, sigma)| (mu, sigma * sigma + tau * tau))
+        .collect();
+    let mut square = 0.0;
+    for (_, v) in &before {
+        square += v + beta * beta;
+    }
+    let c = f64::sqrt(square);
+    let largest = before.iter().map(|(mu, _)| *mu).fold(f64::MIN, f64::max);
+    let e: Vec<f64> = before.iter().map(|(mu, _)| exp_f64(f64::max((mu - largest) / c, -300.0))).collect();
+    let (mut a_sum, mut b_sum) = (0.0, 0.0);
+    for i in 0..entrants.len() {
+        let place = entrants[i].1;
+        let first = entrants.iter().position(|entrant| entrant.1 == place).unwrap();
+        let of_place = entrants.iter().filter(|entrant| entrant.1 == place).count();
+        if i == first {
+            let mut s = 0.0;
+            for strength in e[first..].iter().rev() {
+                s += strength;
+            }
+            a_sum += 1.0 / s;
+            b_sum += (1.0 / s) * (1.0 / s);
+        }
+        let (mu, v) = before[i];
+        let omega = 1.0 / of_place as f64 - e[i] * a_sum;
+        let delta = e[i] * a_sum - (e[i] * e[i]) * b_sum;
+        let f = f64::max(1.0 - (delta * (v / (c * c))) * (v.sqrt() / c), 0.0001);
+        let standing = standings.get_mut(&entrants[i].0).unwrap();
+        let limit = 9_000 * PICO;
+        standing.mu = (((mu + omega * (v / c)) * 1e12).round() as i128).clamp(-limit, limit);
+        standing.sigma = (((v.sqrt() * f.sqrt()) * 1e12).round() as i128).clamp(1, limit);
+    }
+}
+
+fn punish(spec: &GauntletSpec, standing: &mut Standing, window: u64, offence: Offence, measure: u32) {
+    let reached = spec.penalties.iter().filter(|row| row.offence == offence && row.from <= measure);
+    let Some(row) = reached.max_by_key(|row| row.from) else { return };
+    if standing.proof > 0 {
+        standing.proof = standing.proof * i128::from(row.factor_ppm) / 1_000_000;
+    }
+    if row.resets {
+        standing.mu = standing.mu.min(NEW.mu);
+        standing.sigma = standing.sigma.max(NEW_SIGMA);
+    }
+    if row.excluded_windows > 0 {
+        standing.excluded_until = standing.excluded_until.max(window + row.excluded_windows);
+    }
+}
+
+/// The standings after the first window, and the scores of those that can be paid.
+pub(super) fn assess(
+    genesis: &Genesis,
+    score: &Score,
+    outcomes: &[Outcome],
+) -> (BTreeMap<PublicKey, Standing>, BTreeMap<PublicKey, u64>) {
+    let (spec, window) = (&genesis.gauntlet, score.window.0);
+    let conducts: BTreeMap<PublicKey, Conduct> =
+        genesis.miners().iter().map(|miner| (*miner, conduct(miner, score, outcomes))).collect();
+    let mut standings: BTreeMap<PublicKey, Standing> = genesis.miners().iter().map(|miner| (*miner, NEW)).collect();
+    play(spec, &mut standings, &conducts);
+    let gains: Vec<i128> = conducts
+        .values()
+        .filter_map(|conduct| if let Conduct::Measured { gain, .. } = conduct { Some(*gain) } else { None })
+        .collect();
+    let blames = gains.iter().filter(|gain| **gain > 0).count() * 2 > gains.len();
+    let mut scores = BTreeMap::new();
+    for (miner, conduct) in &conducts {
+        let standing = standings.get_mut(miner).unwrap();
+        standing.missing = standing.missing << 1 | u8::from(*conduct == Conduct::Missing);
+        if *conduct != Conduct::Missing {
+            standing.withheld = standing.withheld << 1 | u8::from(*conduct == Conduct::Withheld);
+        }
+        let mut fault = |offence, measure| punish(spec, standing, window, offence, measure);
+        match *conduct {
+            // All histories were empty, so the first fault is the first in a row and the only one of eight.
+            Conduct::Missing => fault(Offence::Missing, 1),
+            Conduct::Withheld => {
+                fault(Offence::Withheld, 1);
+                fault(Offence::WithheldOften, 1);
+            }
+            Conduct::Invalid => fault(Offence::Invalid, 1),
+            Conduct::Departed { at_start, alike } => {
+                fault(if at_start { Offence::OutOfSync } else { Offence::Mismatch }, 1);
+                if let Some(alike) = alike {
+                    fault(Offence::Copied, alike);
+                }
+            }
+            Conduct::Measured { gain, own } => {
+                if blames {
+                    standing.negative = standing.negative << 1 | u8::from(gain < 0);
+                }
+                let target = if own > gain { 1_000_000_000 } else { -1_000_000_000 };
+                standing.proof += (target - standing.proof) * i128::from(spec.proof.decay_ppm) / 1_000_000;
+                if blames && gain < 0 {
+                    punish(spec, standing, window, Offence::Negative, 1);
+                    punish(spec, standing, window, Offence::NegativeOften, 1);
+                }
+                if window >= standing.excluded_until {
+                    scores.insert(*miner, score_of(spec, standing, window));
+                }
+            }
+        }
+    }
+    (standings, scores)
+}
+
+fn score_of(spec: &GauntletSpec, standing: &Standing, window: u64) -> u64 {
+    let ordinal = standing.mu - 3 * standing.sigma;
+    let warm = window >= spec.proof.warm_up_windows;
+    if ordinal <= 0 || standing.proof <= 0 || (warm && standing.proof < 1_000 * i128::from(spec.proof.threshold_ppm)) {
+        return 0;
+    }
+    (ordinal * standing.proof / 1_000_000_000) as u64
+}
+
+/// The row of at most as many miners as the ramp has places.
+pub(super) fn row(spec: &GauntletSpec, scores: &BTreeMap<PublicKey, u64>) -> BTreeMap<PublicKey, u64> {
+    let WeightRule::RankRamp { places, ramp_share_ppm, top_ratio_ppm, .. } = spec.weights else {
+        panic!("the example ranks")
+    };
+    let mut ranked: Vec<(PublicKey, u64)> = scores.iter().map(|(k, s)| (*k, *s)).filter(|(_, s)| *s > 0).collect();
+    ranked.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    assert!(ranked.len() <= places as usize, "the example has no tail");
+    let (n, r) = (ranked.len() as i128, i128::from(top_ratio_ppm));
+    let t: Vec<i128> = (0..n).map(|i| if n == 1 { 1 } else { r * (n - 1) - i * (r - 1_000_000) }).collect();
+    let sum: i128 = t.iter().sum();
+    let parts: Vec<i128> = t.iter().map(|t| i128::from(ramp_share_ppm) * PICO * t / sum).collect();
+    let shared = |score: u64| {
+        let equal: Vec<i128> = ranked.iter().zip(&parts).filter(|((_, s), _)| *s == score).map(|(_, p)| *p).collect();
+        equal.iter().sum::<i128>() / equal.len() as i128
+    };
+    let shares: Vec<i128> = ranked.iter().map(|(_, score)| shared(*score)).collect();
+    let whole: i128 = shares.iter().sum();
+    let weights = ranked.iter().zip(shares).map(|((miner, _), share)| (*miner, (1_000_000 * share / whole) as u64));
+    weights.filter(|(_, weight)| *weight > 0).collect()
+}
+
+/// The bytes of which the root is the hash.
+pub(super) fn root_bytes(standings: &BTreeMap<PublicKey, BTreeMap<PublicKey, Standing>>) -> Vec<u8> {
+    let mut bytes = (standings.len() as u64).to_le_bytes().to_vec();
+    for (validator, miners) in standings {
+        bytes.extend(validator.as_bytes());
+        bytes.extend((miners.len() as u64).to_le_bytes());
+        for (miner, standing) in miners {
+            bytes.extend(miner.as_bytes());
+            let signed = [standing.mu, standing.sigma, standing.proof].map(|number| (number as i64).to_le_bytes());
+            bytes.extend(signed.concat());
+            let histories = [standing.missing, standing.withheld, standing.negative].map(u64::from);
+            for number in histories.into_iter().chain([standing.excluded_until]) {
+                bytes.extend(number.to_le_bytes());
+            }
+        }
+    }
+    bytes
+}
