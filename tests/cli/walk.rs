@@ -46,14 +46,32 @@ fn a_run_from_init_to_export() {
 
     let status = home.ok(["status"]);
     assert_eq!((status["window"].clone(), status["phase"].clone()), (json!(2), json!("commit")));
-    // A million for a window that made the drawn pages more likely; four steps of a tiny model do not always.
-    let minted = &status["balances"]["minted_micros"];
-    assert!([1_000_000, 2_000_000].map(|micros| json!(micros)).contains(minted), "{minted}");
+    // A rating is of one miner beside others: a miner alone has none, and earns nothing.
+    assert_eq!(status["balances"]["minted_micros"], 0);
     assert_eq!(status["awaited"][0]["what"], "contribution");
     assert_eq!(home.ok(["log"])["windows"].as_array().unwrap().len(), 2);
+    explanations(&home);
     audits(&home);
     objects(&home, &first);
     text(&home);
+}
+
+/// A score and a record say what they do to a standing, and why.
+fn explanations(home: &Home) {
+    let record = home.ok(["show", "w1"]);
+    let score = home.ok(["show", record["contents"]["scores"][0].as_str().unwrap()]);
+    for shown in [&record, &score] {
+        let miner = &shown["explanation"][0]["miners"][0];
+        let change = &miner["changes"][0];
+        assert!(change["why"].as_str().unwrap().starts_with("gained "), "{miner}");
+        assert_eq!((&change["before"], &change["after"]), (&miner["before"], &miner["after"]));
+        // The second of two windows: a twentieth, and a twentieth of what is left, up or down.
+        let proof = miner["after"]["proof_nanos"].as_i64().unwrap();
+        assert!([97_500_000, 2_500_000].contains(&proof.abs()), "{miner}");
+        assert_eq!(miner["score_picos"], 0);
+    }
+    let text = home.say(["show", "w1"]).out;
+    assert!(text.contains("proof +0.") || text.contains("proof -0."), "{text}");
 }
 
 /// All windows, one window, without a network, and signed.

@@ -101,3 +101,32 @@ fn overlap_is_the_share_of_common_positions() {
     assert_eq!(overlap_ppm(&only_whole, &only_whole), 0);
     assert!(overlaps_ppm(&[]).is_empty());
 }
+
+/// One block shared whole and another not at all are half.
+#[test]
+fn overlap_is_the_mean_over_blocks() {
+    let specs = specs(&[&[1, 4], &[1, 4]]);
+    // Two tensors of one block, which keep ⌈8 · 4/16⌉ = 2 each.
+    let settings = settings(4, 8, Quantiser::SignLevels, 0);
+    let deltas = [[1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]]
+        .map(|values| delta(&specs, &settings, &values));
+    assert_eq!(overlap_ppm(&deltas[0], &deltas[1]), 500_000);
+}
+
+/// A delta under another header keeps its body, and another delta has another.
+#[test]
+fn a_body_is_known_again_under_another_header() {
+    let specs = specs(&[&[4, 8], &[3]]);
+    let settings = settings(4, 8, Quantiser::SignLevels, 0);
+    let bytes = |header: &Header, seed: &str| {
+        let mut error = vec![0.0; 35];
+        compress(&specs, &settings, header, &values(seed, 35), &mut error).unwrap()
+    };
+    let body =
+        |header: &Header, seed: &str| decode(&bytes(header, seed), &specs, &settings, header).unwrap().body_hash();
+    // A later window has a longer header.
+    let other = Header { window: 300, miner: [4; 32], ..header() };
+    assert_ne!(bytes(&header(), "a"), bytes(&other, "a"));
+    assert_eq!(body(&header(), "a"), body(&other, "a"));
+    assert_ne!(body(&header(), "a"), body(&header(), "b"));
+}
