@@ -207,7 +207,7 @@ fn judging() -> Vec<Attack> {
             score(&|s| {
                 let top = s.row.iter().max_by_key(|weight| weight.weight_ppm).unwrap().miner;
                 let entry = s.entries.iter_mut().find(|entry| entry.miner == top).unwrap();
-                entry.unassigned_before_nanonats /= 2;
+                entry.assigned_before_nanonats /= 2;
             })
         }),
         refused("score: a row that favours a friend", {
