@@ -3,6 +3,7 @@
 //! `cargo test --release --test templar -- --ignored write_examples` writes them anew. Until the release 0.1.0 freezes the
 //! formats they may change in one commit with the code; after it, never.
 
+mod absent;
 mod flips;
 pub(crate) mod folder;
 mod reading;

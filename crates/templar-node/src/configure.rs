@@ -222,7 +222,7 @@ fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
             max_contributions: 20,
             null_windows: 0,
         },
-        gauntlet: GauntletSpec::customary(),
+        gauntlet: GauntletSpec { assigned_pages: 8, unassigned_pages: 8, ..GauntletSpec::customary() },
         replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
         deadlines: Deadlines { commit_ms: 1_200_000, reveal_ms: 120_000, judge_ms: 1_200_000 },
         emission: EmissionSpec {

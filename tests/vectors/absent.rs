@@ -1,0 +1,59 @@
+//! A validator can sign its judgement of a window whatever a miner did not serve, or served and nobody can read.
+
+use templar_audit::{Evidence, EvidenceError, judge, replay_contribution};
+use templar_manifest::*;
+use templar_store::MemoryBlobs;
+use templar_train::Recipe;
+
+use super::example;
+
+/// What a validator says of the example's window where some blobs are not there: what is missing was withheld. It must be
+/// able to sign it.
+fn entries_without(blobs: &MemoryBlobs, validator: &PublicKey) -> Vec<ScoreEntry> {
+    let example = example();
+    let recipe = Recipe::new(example.genesis.id().into(), example.genesis.payload().clone()).unwrap();
+    let evidence = Evidence::new(&recipe, example.dataset.payload(), blobs).unwrap();
+    let parameters = recipe.initial_parameters(blobs).unwrap();
+    let judging = example.before.judging_of(&example.closed).unwrap();
+    let plan = example.before.judge_plan(&judging, validator).unwrap();
+    let replay = |contribution: &Contribution| {
+        let before = &example.before;
+        match replay_contribution(&evidence, before, contribution, &parameters, |id| evidence.state(id)) {
+            Ok(replayed) => Ok(replayed.verdict),
+            Err(EvidenceError::Unavailable { .. }) => Ok(Replay::Refused(Refusal::Withheld)),
+            Err(error) => Err(error),
+        }
+    };
+    let contributions = &example.closed.contributions;
+    let entries = judge(&evidence, &plan, contributions, &parameters, replay, |_, missing| missing).unwrap();
+    let score = example.before.score(&judging, validator, entries).unwrap();
+    payload::decode::<Score>(&payload::encode(&score)).unwrap().entries
+}
+
+/// The example's blobs but one.
+fn without(absent: &Hash) -> MemoryBlobs {
+    let mut blobs = MemoryBlobs::new();
+    for (_, bytes) in example().blobs.iter().filter(|(id, _)| *id != absent) {
+        blobs.insert(bytes.clone());
+    }
+    blobs
+}
+
+#[test]
+fn what_was_not_served_is_withheld_for_who_replays_it_and_who_does_not() {
+    for score in &example().closed.scores {
+        let validator = score.payload().validator;
+        for (index, contribution) in example().closed.contributions.iter().map(Signed::payload).enumerate() {
+            let entries = entries_without(&without(&contribution.delta.hash()), &validator);
+            let absent = &entries[index];
+            assert_eq!(absent.replay, Replay::Refused(Refusal::Withheld));
+            assert_eq!((absent.body, absent.nearest, absent.unassigned_before_nanonats), (None, None, 0));
+            assert_eq!(entries[1 - index].nearest, None);
+            // A trace is for the one who replays.
+            let drawn = score.payload().entries[index].replay != Replay::NotDrawn;
+            let entries = entries_without(&without(&contribution.trace.hash()), &validator);
+            assert_eq!(entries[index].replay == Replay::Refused(Refusal::Withheld), drawn);
+            assert_eq!(entries[index].body.is_none(), drawn);
+        }
+    }
+}
