@@ -39,6 +39,8 @@ struct Peer {
     failures: u32,
     /// How often it came to us, or we were told a new address: a reason to try it again at once.
     contacts: u64,
+    /// How many bytes a second one request for a blob brought, when it last served us.
+    rate: Option<u64>,
     /// It broke the protocol or sent bytes that are not what it was asked for.
     blamed: bool,
     /// The last thing that went wrong, for people.
@@ -89,6 +91,7 @@ impl Book {
             met: false,
             failures: 0,
             contacts: 0,
+            rate: None,
             blamed: false,
             problem: None,
         });
@@ -166,6 +169,18 @@ impl Book {
         self.lock().get(id).is_some_and(|peer| peer.blamed)
     }
 
+    /// The peer has served us at this rate, in bytes a second of one request.
+    pub(crate) fn served(&self, id: &PeerId, rate: u64) {
+        if let Some(peer) = self.lock().get_mut(id) {
+            peer.rate = Some(rate);
+        }
+    }
+
+    /// The rate at which the peer last served us.
+    pub(crate) fn rate(&self, id: &PeerId) -> Option<u64> {
+        self.lock().get(id)?.rate
+    }
+
     /// How often the peer came to us; none if it is not in the book.
     pub(crate) fn contacts(&self, id: &PeerId) -> Option<u64> {
         self.lock().get(id).map(|peer| peer.contacts)
@@ -200,11 +215,14 @@ impl Book {
         self.lock().iter().filter_map(|(id, peer)| Some((*id, peer.problem.clone()?))).collect()
     }
 
-    /// In which order to ask for a blob: `preferred` first; blamed peers and peers that are away last.
+    /// In which order to ask for a blob: `preferred` first, then who has served us fastest; blamed peers and peers that
+    /// are away last.
     pub(crate) fn order(&self, preferred: &[PeerId]) -> Vec<PeerId> {
         let peers = self.lock();
+        let mut others: Vec<(Option<u64>, PeerId)> = peers.iter().map(|(id, peer)| (peer.rate, *id)).collect();
+        others.sort_by_key(|(rate, _)| std::cmp::Reverse(*rate));
         let mut order: Vec<PeerId> = Vec::new();
-        for id in preferred.iter().chain(peers.keys()) {
+        for id in preferred.iter().chain(others.iter().map(|(_, id)| id)) {
             if *id != self.own_id && !order.contains(id) {
                 order.push(*id);
             }

@@ -41,8 +41,18 @@ pub struct Limits {
     pub max_inbound_per_peer: usize,
     /// Streams that a peer may have open on one connection.
     pub max_streams: u32,
-    /// Blobs in flight in one call of [`Net::fetch_all`](crate::Net::fetch_all).
-    pub fetches_in_flight: usize,
+    /// Peers that blobs are fetched from at the same time.
+    pub providers_at_once: usize,
+    /// The longest range of a blob that one request asks for, in bytes.
+    pub max_range_bytes: u64,
+    /// Ranges asked of one peer at a time: two, so that the line is not idle between them.
+    pub ranges_per_peer: usize,
+    /// Requests of any kind, small blobs among them, that one peer has from us at a time.
+    pub requests_per_peer: usize,
+    /// Memory for blobs of at most 1 MiB on their way in, in bytes, over all peers.
+    pub fetch_memory: u64,
+    /// Bytes of blobs that are taken in a second, over all peers; none for as many as come.
+    pub download_bytes_per_second: Option<u64>,
     /// Entries pulled and not yet taken by the node; more wait in the network.
     pub entries_in_flight: usize,
     /// How long a connection may take to come about.
@@ -66,7 +76,12 @@ impl Default for Limits {
             max_inbound: 512,
             max_inbound_per_peer: 8,
             max_streams: 64,
-            fetches_in_flight: 8,
+            providers_at_once: 32,
+            max_range_bytes: 16 << 20,
+            ranges_per_peer: 2,
+            requests_per_peer: 16,
+            fetch_memory: 64 << 20,
+            download_bytes_per_second: None,
             entries_in_flight: 256,
             connect_timeout: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(10),

@@ -4,9 +4,10 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use templar_manifest::Hash;
-use templar_store::{ListError, PutError};
+use templar_store::ListError;
 
 use crate::peer::{PeerId, short};
+use crate::swarm::plan::Failure;
 
 /// The node's socket or endpoint did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,11 @@ pub enum ProviderAnswer {
         /// Bytes that arrived and verified.
         received: u64,
     },
+    /// It has a part of it only, of which so much came.
+    OnlyPart {
+        /// Bytes that arrived and verified.
+        received: u64,
+    },
     /// It sent bytes that are not the blob's.
     BadData(String),
     /// It made no progress for too long.
@@ -64,6 +70,7 @@ impl fmt::Display for ProviderAnswer {
             Self::Busy => f.write_str("busy"),
             Self::NotHere => f.write_str("does not have it"),
             Self::Aborted { received } => write!(f, "gave up after {received} bytes"),
+            Self::OnlyPart { received } => write!(f, "has only a part, gave {received} bytes"),
             Self::BadData(reason) => write!(f, "sent wrong bytes ({reason})"),
             Self::Stalled => f.write_str("made no progress"),
             Self::ClaimsTooLarge { size } => write!(f, "claims a length of {size} bytes"),
@@ -137,10 +144,14 @@ impl FetchError {
         Self::Store { id: *id, reason: error.to_string() }
     }
 
-    pub(crate) fn put(id: &Hash, error: &PutError) -> Self {
-        match error {
-            PutError::DiskFull => Self::DiskFull { id: *id },
-            other => Self::Store { id: *id, reason: other.to_string() },
+    pub(crate) fn of(id: &Hash, failure: Failure, max_bytes: u64) -> Self {
+        match failure {
+            Failure::NoProvider(answers) if answers.is_empty() => Self::NoPeers { id: *id },
+            Failure::NoProvider(answers) => Self::NoProvider { id: *id, answers },
+            Failure::TooLarge { size } => Self::TooLarge { id: *id, size, max_bytes },
+            Failure::DiskFull => Self::DiskFull { id: *id },
+            Failure::Store(reason) => Self::Store { id: *id, reason },
+            Failure::Closed => Self::Closed,
         }
     }
 }

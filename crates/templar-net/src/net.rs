@@ -19,12 +19,14 @@ use tokio::time::timeout;
 use crate::book::{Book, Source};
 use crate::fetch::{Fetched, FetchedTicket, Fetcher};
 use crate::gate::Gate;
+use crate::have::{HAVE_ALPN, HaveServer};
 use crate::lines::Lines;
 use crate::peer::{MAX_ADDRS, PeerAddr, PeerAddrError, PeerId};
 use crate::pool::Pool;
 use crate::provide::{Provider, ServePolicy};
 use crate::pull::{Pulled, Puller, supervise};
 use crate::serve::{Log, SyncServer};
+use crate::swarm::{Progress, Swarm};
 use crate::ticket::{BlobTicket, Ticket};
 use crate::wire::SYNC_ALPN;
 use crate::{BindError, FetchError, Limits, NetConfig};
@@ -79,6 +81,14 @@ impl Net {
         let lines = Arc::new(Lines::default());
         let gate = || Gate::new(limits.max_inbound, limits.max_inbound_per_peer);
         let run = log.run();
+        let have = HaveServer {
+            store: store.clone(),
+            policy: policy.clone(),
+            book: book.clone(),
+            gate: gate(),
+            lines: lines.clone(),
+            stall_timeout: limits.stall_timeout,
+        };
         let provider = Provider { store: store.clone(), policy, gate: gate(), lines: lines.clone() };
         let sync = SyncServer {
             log,
@@ -87,12 +97,18 @@ impl Net {
             lines: lines.clone(),
             stall_timeout: limits.stall_timeout,
         };
-        let router =
-            Router::builder(endpoint.clone()).accept(iroh_blobs::ALPN, provider).accept(SYNC_ALPN, sync).spawn();
+        let router = Router::builder(endpoint.clone())
+            .accept(iroh_blobs::ALPN, provider)
+            .accept(HAVE_ALPN, have)
+            .accept(SYNC_ALPN, sync)
+            .spawn();
         let pool = Pool::new(endpoint.clone(), book.clone(), lines.clone(), limits.connect_timeout);
-        let fetcher = Fetcher { store, book: book.clone(), pool, limits: limits.clone(), in_flight: Mutex::default() };
-        let tasks = Mutex::new(Some(JoinSet::new()));
+        let swarm = Swarm::new(store, book.clone(), pool, *endpoint.id().as_bytes(), limits.clone());
         let stop = watch::Sender::new(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(swarm.clone().supervise(stop.subscribe()));
+        let tasks = Mutex::new(Some(tasks));
+        let fetcher = Fetcher { swarm };
         Ok(Self { inner: Arc::new(Inner { endpoint, router, book, lines, fetcher, run, limits, stop, tasks }) })
     }
 
@@ -130,8 +146,9 @@ impl Net {
         self.inner.book.blame(peer, reason.to_owned());
     }
 
-    /// Fetches one blob of at most `max_bytes` into the store: first from `providers`, then from every other known
-    /// peer. Returns at once what is here already; resumes what is partly here.
+    /// Fetches one blob of at most `max_bytes` into the store, from `providers` and every other known peer at once. Returns
+    /// at once what is here already; resumes what is partly here. A caller that stops waiting, when it is the last, ends
+    /// the transfer, and what has come stays.
     ///
     /// # Errors
     /// [`FetchError::NoProvider`] names what each provider answered.
@@ -140,7 +157,7 @@ impl Net {
         self.inner.fetcher.fetch(id, max_bytes, providers).await
     }
 
-    /// Fetches blobs, each with its own limit in bytes, several at a time. Tries all of them whatever happens.
+    /// Fetches blobs, each with its own limit in bytes, many at a time. Tries all of them whatever happens.
     ///
     /// # Errors
     /// The failure of the first blob, in the order of `ids`, that could not be fetched.
@@ -157,6 +174,11 @@ impl Net {
     pub async fn fetch_ticket(&self, ticket: &BlobTicket, max_bytes: u64) -> Result<FetchedTicket, FetchError> {
         self.open()?;
         self.inner.fetcher.fetch_ticket(ticket, max_bytes).await
+    }
+
+    /// How far all fetches of this node are, as it changes.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.inner.fetcher.swarm.progress()
     }
 
     /// Begins to pull the log entries of every peer in the book, now and later; ends when the receiver is dropped or

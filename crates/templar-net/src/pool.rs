@@ -1,4 +1,4 @@
-//! One blobs connection per peer, made when needed and shared by all fetches.
+//! One connection per peer and protocol, made when needed and shared by all fetches.
 //!
 //! Invariant: fetches that wait for the same peer share one attempt and its failure, so an absent peer costs one
 //! timeout and not one per blob.
@@ -13,6 +13,7 @@ use iroh::endpoint::Connection;
 use tokio::time::timeout;
 
 use crate::book::Book;
+use crate::have::HAVE_ALPN;
 use crate::lines::Lines;
 use crate::peer::PeerId;
 
@@ -36,7 +37,15 @@ pub(crate) struct Pool {
     book: Arc<Book>,
     lines: Arc<Lines>,
     connect_timeout: Duration,
-    slots: Mutex<BTreeMap<PeerId, Arc<Slot>>>,
+    /// For each protocol.
+    slots: Mutex<BTreeMap<(&'static [u8], PeerId), Arc<Slot>>>,
+}
+
+/// Why there is no connection.
+struct Missed {
+    reason: String,
+    /// Whether this is the attempt's own failure, and not one that another waited for.
+    first: bool,
 }
 
 impl Pool {
@@ -44,20 +53,38 @@ impl Pool {
         Self { endpoint, book, lines, connect_timeout, slots: Mutex::default() }
     }
 
-    fn slot(&self, peer: &PeerId) -> Arc<Slot> {
+    fn slot(&self, alpn: &'static [u8], peer: &PeerId) -> Arc<Slot> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if !slots.contains_key(peer) {
+        if !slots.contains_key(&(alpn, *peer)) {
             // Peers that the book forgot are of no further use.
-            slots.retain(|id, _| self.book.addr(id).is_some());
+            slots.retain(|(_, id), _| self.book.addr(id).is_some());
         }
-        slots.entry(*peer).or_default().clone()
+        slots.entry((alpn, *peer)).or_default().clone()
     }
 
     /// A live blobs connection to `peer`, or why there is none.
     pub(crate) async fn connection(&self, peer: &PeerId) -> Result<Connection, String> {
-        let addr = self.book.addr(peer).filter(|addr| !addr.addrs.is_empty()).ok_or("no address is known")?;
-        let addr = addr.to_endpoint_addr().ok_or("not a valid key")?;
-        let slot = self.slot(peer);
+        let connected = self.connect(iroh_blobs::ALPN, peer).await;
+        match &connected {
+            Ok(_) => self.book.met(peer),
+            Err(Missed { reason, first: true }) => self.book.unreachable(peer, reason.clone()),
+            Err(_) => {}
+        }
+        connected.map_err(|missed| missed.reason)
+    }
+
+    /// A live connection on which `peer` says what it has, or why there is none. A peer that does not know the protocol
+    /// is no worse for it.
+    pub(crate) async fn have_connection(&self, peer: &PeerId) -> Result<Connection, String> {
+        self.connect(HAVE_ALPN, peer).await.map_err(|missed| missed.reason)
+    }
+
+    async fn connect(&self, alpn: &'static [u8], peer: &PeerId) -> Result<Connection, Missed> {
+        let missed = |reason: &str| Missed { reason: reason.to_owned(), first: false };
+        let addr = self.book.addr(peer).filter(|addr| !addr.addrs.is_empty());
+        let addr = addr.ok_or_else(|| missed("no address is known"))?;
+        let addr = addr.to_endpoint_addr().ok_or_else(|| missed("not a valid key"))?;
+        let slot = self.slot(alpn, peer);
         let seen = slot.attempts.load(Ordering::SeqCst);
         let mut state = slot.state.lock().await;
         if let Some(connection) = &state.connection
@@ -66,13 +93,12 @@ impl Pool {
             return Ok(connection.clone());
         }
         if slot.attempts.load(Ordering::SeqCst) != seen {
-            return Err(state.failure.clone());
+            return Err(missed(&state.failure));
         }
-        let attempt = timeout(self.connect_timeout, self.endpoint.connect(addr, iroh_blobs::ALPN)).await;
+        let attempt = timeout(self.connect_timeout, self.endpoint.connect(addr, alpn)).await;
         slot.attempts.fetch_add(1, Ordering::SeqCst);
         let failure = match attempt {
             Ok(Ok(connection)) => {
-                self.book.met(peer);
                 self.lines.add(&connection);
                 state.connection = Some(connection.clone());
                 return Ok(connection);
@@ -82,8 +108,6 @@ impl Pool {
         };
         state.connection = None;
         state.failure.clone_from(&failure);
-        drop(state);
-        self.book.unreachable(peer, failure.clone());
-        Err(failure)
+        Err(Missed { reason: failure, first: true })
     }
 }

@@ -1,22 +1,29 @@
-//! One blob from one provider into the store: asks for what is missing, verifies each chunk, bounds size and silence.
+//! One request to one provider: a small blob whole, the proof of a large one's length, or a range of it.
 //!
-//! Invariant: no more than `max_bytes` of a blob are ever stored, since a wrong length fails the hash tree's verification at the
-//! latest with the last chunk; chunks that verified stay in the store whatever happens next.
+//! Each chunk is verified against the blob's name as it arrives, and chunks that verified stay whatever happens next.
+//! Invariant: a range is only written under a length that the last chunk has proven. Chunks before the last verify under
+//! a wrong length too, and would put the hash tree's nodes in the wrong places of the store.
 
 use std::future::Future;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::time::Duration;
 
+use bao_tree::io::BaoContentItem;
+use bytes::{Bytes, BytesMut};
 use iroh::endpoint::Connection;
-use iroh_blobs::HashAndFormat;
-use iroh_blobs::get::fsm::{self, AtBlobHeaderNextError, BlobContentNext, ConnectedNext, DecodeError, EndBlobNext};
+use iroh_blobs::get::fsm::{
+    self, AtBlobContent, AtBlobHeaderNextError, BlobContentNext, ConnectedNext, DecodeError, EndBlobNext,
+};
 use iroh_blobs::get::{GetError, request::get_verified_size};
-use iroh_blobs::protocol::{ERR_LIMIT, ERR_PERMISSION};
+use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt, ERR_LIMIT, ERR_PERMISSION, GetRequest};
 use templar_manifest::Hash;
 use templar_store::{Store, to_iroh};
 use tokio::time::timeout;
 
 use crate::error::ProviderAnswer;
+use crate::rate::Bucket;
+use crate::swarm::ranges::{CHUNK, GROUP_BYTES, chunks, set};
 
 /// Chunks decoded and not yet written.
 const CHUNKS_IN_FLIGHT: usize = 64;
@@ -38,91 +45,205 @@ impl From<ProviderAnswer> for TransferError {
     }
 }
 
-/// Fetches what is missing of `id` over `connection`. Returns how many bytes came.
-pub(crate) async fn transfer(
-    store: &Store,
-    connection: &Connection,
-    id: &Hash,
-    max_bytes: u64,
-    stall_timeout: Duration,
-) -> Result<u64, TransferError> {
-    let hash = to_iroh(id);
-    let blobs = store.blobs();
-    let local = blobs.remote().local(HashAndFormat::raw(hash)).await.map_err(local_error)?;
-    if local.is_complete() {
-        return Ok(0);
+/// One blob, one provider, and how patient we are.
+#[derive(Debug)]
+pub(crate) struct Transfer<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) connection: &'a Connection,
+    pub(crate) id: Hash,
+    /// The longest that the blob may be, in bytes.
+    pub(crate) max_bytes: u64,
+    /// How long the provider may take for one step of the exchange.
+    pub(crate) stall_timeout: Duration,
+    /// How fast bytes are taken, over all transfers.
+    pub(crate) bucket: &'a Bucket,
+}
+
+impl Transfer<'_> {
+    /// Asks for chunks, and checks the length that the provider claims.
+    async fn start(&self, chunks: ChunkRanges) -> Result<(AtBlobContent, u64), TransferError> {
+        let request = GetRequest::blob_ranges(to_iroh(&self.id), chunks);
+        let start = self.step(fsm::start(self.connection.clone(), request, Default::default()).next()).await?;
+        let ConnectedNext::StartRoot(root) = self.step(start.next()).await? else {
+            return Err(ProviderAnswer::NotHere.into());
+        };
+        let (content, size) = self.step(root.next().next()).await?;
+        if size > self.max_bytes {
+            drop(content);
+            return Err(self.prove_too_large(size).await);
+        }
+        if size == 0 {
+            return Err(ProviderAnswer::BadData("it says that the blob is empty".to_owned()).into());
+        }
+        Ok((content, size))
     }
 
-    let start =
-        progress(stall_timeout, fsm::start(connection.clone(), local.missing(), Default::default()).next()).await?;
-    let ConnectedNext::StartRoot(root) = progress(stall_timeout, start.next()).await? else {
-        return Ok(0);
-    };
-    let (mut content, size) = progress(stall_timeout, root.next().next()).await?;
-    if size > max_bytes {
-        drop(content);
-        return Err(prove_too_large(connection, &hash, size, max_bytes, stall_timeout).await);
-    }
-    let Some(length) = NonZeroU64::new(size) else {
-        return Err(ProviderAnswer::BadData("it says that the blob is empty".to_owned()).into());
-    };
-
-    let import = blobs.import_bao(hash, length, CHUNKS_IN_FLIGHT).await.map_err(local_error)?;
-    let mut received = 0_u64;
-    let outcome = loop {
-        match timeout(stall_timeout, content.next()).await {
-            Err(_) => break Err(ProviderAnswer::Stalled),
-            Ok(BlobContentNext::More((next, Ok(item)))) => {
-                received = next.stats().counters.payload_bytes_read;
-                if import.tx.send(item).await.is_err() {
-                    // The store stopped listening; its own answer below says why.
-                    break Ok(None);
+    /// The whole blob, in memory. `came` hears how many bytes are here and says whether to go on.
+    pub(crate) async fn whole(&self, mut came: impl FnMut(u64) -> bool) -> Result<Option<Bytes>, TransferError> {
+        let (mut content, size) = self.start(ChunkRanges::all()).await?;
+        let mut bytes = BytesMut::new();
+        loop {
+            match timeout(self.stall_timeout, content.next()).await {
+                Err(_) => return Err(ProviderAnswer::Stalled.into()),
+                Ok(BlobContentNext::More((next, Ok(item)))) => {
+                    content = next;
+                    if let BaoContentItem::Leaf(leaf) = item {
+                        self.bucket.take(leaf.data.len()).await;
+                        bytes.extend_from_slice(&leaf.data);
+                        if !came(bytes.len() as u64) {
+                            return Ok(None);
+                        }
+                    }
                 }
-                content = next;
+                Ok(BlobContentNext::More((_, Err(error)))) => {
+                    return Err(answer(error.into(), bytes.len() as u64).into());
+                }
+                Ok(BlobContentNext::Done(end)) => {
+                    self.close(end).await;
+                    break;
+                }
             }
-            Ok(BlobContentNext::More((_, Err(error)))) => break Err(answer(error.into(), received)),
-            Ok(BlobContentNext::Done(end)) => break Ok(Some(end)),
         }
-    };
-    // Ends the import; what has arrived stays.
-    drop(import.tx);
-    let stored = import.rx.await.map_err(local_error)?;
-    stored.map_err(|iroh_blobs::api::Error::Io(error)| TransferError::Local(error))?;
-    match outcome? {
-        Some(end) => {
-            if let EndBlobNext::Closing(closing) = end.next() {
-                // All bytes are here; how the stream ends does not matter any more.
-                timeout(stall_timeout, closing.next()).await.ok();
+        if bytes.len() as u64 == size {
+            Ok(Some(bytes.freeze()))
+        } else {
+            Err(ProviderAnswer::BadData(format!("{} bytes of {size}", bytes.len())).into())
+        }
+    }
+
+    /// Proves the blob's length by the chunks from `start` on, or by the last one where the blob ends before. Returns the
+    /// length, and which chunks are in the store now: the last group if it came whole.
+    pub(crate) async fn proof(&self, start: u64) -> Result<(u64, ChunkRanges), TransferError> {
+        let (mut content, size) = self.start(ChunkRanges::chunks(start..)).await?;
+        let length = NonZeroU64::new(size).ok_or(ProviderAnswer::NotHere)?;
+        // At most one group and the hashes above it: a longer blob has been refused, a shorter one gives one chunk.
+        let mut items = Vec::new();
+        let mut first = None;
+        loop {
+            match timeout(self.stall_timeout, content.next()).await {
+                Err(_) => return Err(ProviderAnswer::Stalled.into()),
+                Ok(BlobContentNext::More((next, Ok(item)))) => {
+                    content = next;
+                    if let BaoContentItem::Leaf(leaf) = &item {
+                        first = first.or(Some(leaf.offset));
+                    }
+                    items.push(item);
+                }
+                Ok(BlobContentNext::More((_, Err(error)))) => return Err(answer(error.into(), 0).into()),
+                Ok(BlobContentNext::Done(end)) => {
+                    self.close(end).await;
+                    break;
+                }
             }
-            Ok(received)
         }
-        None => Err(TransferError::Local(std::io::Error::other("the store stopped taking the blob"))),
+        let first = first.ok_or_else(|| ProviderAnswer::BadData("no chunk proves its length".to_owned()))?;
+        if first % GROUP_BYTES != 0 {
+            return Ok((size, ChunkRanges::empty()));
+        }
+        let import = self.store.blobs().import_bao(to_iroh(&self.id), length, CHUNKS_IN_FLIGHT).await;
+        let import = import.map_err(local_error)?;
+        for item in items {
+            if import.tx.send(item).await.is_err() {
+                break;
+            }
+        }
+        drop(import.tx);
+        let stored = import.rx.await.map_err(local_error)?;
+        stored.map_err(|iroh_blobs::api::Error::Io(error)| TransferError::Local(error))?;
+        Ok((size, set(&(first / CHUNK..chunks(size)))))
     }
-}
 
-/// Tells a provider that lies about the length from a blob that really is too large.
-async fn prove_too_large(
-    connection: &Connection,
-    hash: &iroh_blobs::Hash,
-    claimed: u64,
-    max_bytes: u64,
-    stall_timeout: Duration,
-) -> TransferError {
-    match timeout(stall_timeout, get_verified_size(connection, hash)).await {
-        Ok(Ok((size, _))) if size > max_bytes => TransferError::TooLarge { size },
-        _ => ProviderAnswer::ClaimsTooLarge { size: claimed }.into(),
+    /// Chunks of a blob of `size` bytes, into the store. `came` hears where the chunks that came end, before they are
+    /// stored, and says where the range ends by now; the transfer stops there, and at once where it says nothing.
+    pub(crate) async fn range(
+        &self,
+        size: u64,
+        range: Range<u64>,
+        mut came: impl FnMut(u64) -> Option<u64>,
+        stopped: impl Future<Output = ()>,
+    ) -> Result<(), TransferError> {
+        let mut stopped = std::pin::pin!(stopped);
+        let (mut content, claimed) = tokio::select! {
+            biased;
+            () = &mut stopped => return Ok(()),
+            started = self.start(set(&range)) => started?,
+        };
+        if claimed != size {
+            return Err(ProviderAnswer::BadData(format!("claims {claimed} bytes of {size}")).into());
+        }
+        let length = NonZeroU64::new(size).ok_or(ProviderAnswer::NotHere)?;
+        let import = self.store.blobs().import_bao(to_iroh(&self.id), length, CHUNKS_IN_FLIGHT).await;
+        let import = import.map_err(local_error)?;
+        let mut received = 0_u64;
+        let outcome = loop {
+            let next = tokio::select! {
+                biased;
+                () = &mut stopped => break Ok(None),
+                next = timeout(self.stall_timeout, content.next()) => next,
+            };
+            match next {
+                Err(_) => break Err(ProviderAnswer::Stalled),
+                Ok(BlobContentNext::More((next, Ok(item)))) => {
+                    content = next;
+                    let mut cut = false;
+                    if let BaoContentItem::Leaf(leaf) = &item {
+                        let length = leaf.data.len();
+                        let end = chunks(leaf.offset + length as u64);
+                        match came(end) {
+                            // What came was taken over by another while it was on the way.
+                            Some(range_end) if end > range_end => break Ok(None),
+                            // Its end was taken over: what follows is not wanted from here.
+                            Some(range_end) => cut = end == range_end && range_end < range.end,
+                            None => break Ok(None),
+                        }
+                        received += length as u64;
+                        self.bucket.take(length).await;
+                    }
+                    if import.tx.send(item).await.is_err() {
+                        // The store stopped listening; its own answer below says why.
+                        break Ok(None);
+                    }
+                    if cut {
+                        break Ok(None);
+                    }
+                }
+                Ok(BlobContentNext::More((_, Err(error)))) => break Err(answer(error.into(), received)),
+                Ok(BlobContentNext::Done(end)) => break Ok(Some(end)),
+            }
+        };
+        // Ends the import; what has arrived stays.
+        drop(import.tx);
+        let stored = import.rx.await.map_err(local_error)?;
+        stored.map_err(|iroh_blobs::api::Error::Io(error)| TransferError::Local(error))?;
+        if let Some(end) = outcome? {
+            self.close(end).await;
+        }
+        Ok(())
     }
-}
 
-/// Waits for one step of the exchange.
-async fn progress<T, E: Into<GetError>>(
-    stall_timeout: Duration,
-    step: impl Future<Output = Result<T, E>>,
-) -> Result<T, ProviderAnswer> {
-    match timeout(stall_timeout, step).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(answer(error.into(), 0)),
-        Err(_) => Err(ProviderAnswer::Stalled),
+    /// Ends the stream. All bytes are here; how it ends does not matter any more.
+    async fn close(&self, end: fsm::AtEndBlob) {
+        if let EndBlobNext::Closing(closing) = end.next() {
+            timeout(self.stall_timeout, closing.next()).await.ok();
+        }
+    }
+
+    /// Tells a provider that lies about the length from a blob that really is too large.
+    async fn prove_too_large(&self, claimed: u64) -> TransferError {
+        let proof = timeout(self.stall_timeout, get_verified_size(self.connection, &to_iroh(&self.id))).await;
+        match proof {
+            Ok(Ok((size, _))) if size > self.max_bytes => TransferError::TooLarge { size },
+            _ => ProviderAnswer::ClaimsTooLarge { size: claimed }.into(),
+        }
+    }
+
+    /// Waits for one step of the exchange.
+    async fn step<T, E: Into<GetError>>(&self, step: impl Future<Output = Result<T, E>>) -> Result<T, ProviderAnswer> {
+        match timeout(self.stall_timeout, step).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(answer(error.into(), 0)),
+            Err(_) => Err(ProviderAnswer::Stalled),
+        }
     }
 }
 

@@ -133,7 +133,7 @@ async fn what_may_not_be_served_is_refused_until_it_may() {
     // A list that names the delta does not help to get it, neither does asking for several blobs at once.
     let list = a.store.put(delta.as_bytes().to_vec()).await.unwrap();
     policy.allow(list);
-    let connection = b.net.inner.fetcher.pool.connection(&a.net.id()).await.unwrap();
+    let connection = b.net.inner.fetcher.swarm.pool.connection(&a.net.id()).await.unwrap();
     let remote = b.store.blobs().remote();
     let through_list = soon(remote.execute_get(connection.clone(), GetRequest::all(to_iroh(&list))).complete()).await;
     assert!(through_list.is_err());
@@ -153,7 +153,7 @@ async fn nobody_writes_into_our_store() {
     let (a, b) = (Node::new(1).await, Node::new(2).await);
     b.knows(&a.net);
     let id = b.store.put(bytes(1000, 1)).await.unwrap();
-    let connection = b.net.inner.fetcher.pool.connection(&a.net.id()).await.unwrap();
+    let connection = b.net.inner.fetcher.swarm.pool.connection(&a.net.id()).await.unwrap();
     let push = iroh_blobs::protocol::PushRequest::new(to_iroh(&id), iroh_blobs::protocol::ChunkRangesSeq::root());
     // Whether the sender notices depends on timing; the store must not change.
     soon(b.store.blobs().remote().execute_push(connection.clone(), push).complete()).await.ok();

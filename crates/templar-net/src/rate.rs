@@ -1,0 +1,73 @@
+//! A token bucket: how many bytes a second may pass, over everybody who takes from it.
+//!
+//! Invariant: in any stretch of time no more passes than the rate allows, plus one burst. Whoever takes waits until its
+//! own bytes are paid for; takers are served in the order in which they came.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+/// What may pass at once after a pause, as a time at the full rate.
+const BURST: Duration = Duration::from_millis(100);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    /// None lets everything pass.
+    bytes_per_second: Option<u64>,
+    /// When everything taken so far is paid for.
+    paid: Mutex<Option<Instant>>,
+}
+
+impl Bucket {
+    pub(crate) fn new(bytes_per_second: Option<u64>) -> Self {
+        Self { bytes_per_second: bytes_per_second.map(|rate| rate.max(1)), paid: Mutex::new(None) }
+    }
+
+    /// Returns when these bytes may pass.
+    pub(crate) async fn take(&self, bytes: usize) {
+        let Some(rate) = self.bytes_per_second else { return };
+        let mut paid = self.paid.lock().await;
+        let now = Instant::now();
+        // A pause is worth one burst and no more.
+        let oldest = now.checked_sub(BURST).unwrap_or(now);
+        let from = paid.unwrap_or(oldest).max(oldest);
+        let until = from + Duration::from_secs_f64(bytes as f64 / rate as f64);
+        *paid = Some(until);
+        if until > now {
+            // Held meanwhile, so that others wait behind.
+            sleep_until(until).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seconds that `takes` takes of 1000 bytes each need one after another.
+    async fn seconds(bucket: &Bucket, takes: usize) -> f64 {
+        let start = Instant::now();
+        for _ in 0..takes {
+            bucket.take(1000).await;
+        }
+        start.elapsed().as_secs_f64()
+    }
+
+    #[tokio::test]
+    async fn no_more_passes_than_the_rate_and_one_burst() {
+        let bucket = Bucket::new(Some(100_000));
+        // 40,000 bytes, 10,000 of them at once.
+        let spent = seconds(&bucket, 40).await;
+        assert!(spent >= 0.299, "{spent}");
+        let (one, two) = tokio::join!(seconds(&bucket, 10), seconds(&bucket, 10));
+        assert!(one.max(two) >= 0.199, "two takers share: {one} {two}");
+    }
+
+    #[tokio::test]
+    async fn without_a_rate_nothing_waits() {
+        let bucket = Bucket::new(None);
+        bucket.take(usize::MAX).await;
+    }
+}

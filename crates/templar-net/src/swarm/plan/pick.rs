@@ -1,0 +1,223 @@
+//! What a peer is asked for next: the rarest first; when nothing is left to begin, what a slower peer holds.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use iroh_blobs::protocol::ChunkRanges;
+
+use super::super::ranges::{CHUNK, GROUP, bytes_of, chunks, ranges, set};
+use super::{Job, Lease, LeaseId, Plan, Task, Time, Want};
+use crate::have::Have;
+use crate::peer::PeerId;
+
+/// The shortest range of one request, in bytes, where there is so much left to share.
+const MIN_RANGE_BYTES: u64 = 1 << 20;
+
+/// Each peer's share of what is missing is cut into so many ranges.
+const RANGES_PER_SHARE: u64 = 4;
+
+/// While others fetch the same blob, ranges are short: what one has whole the others can take from it.
+const SHARED_RANGE_BYTES: u64 = 1 << 20;
+
+/// A holder that has brought nothing for so long loses what it holds to whoever is free.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// What would be here so soon anyway is left to its holder.
+const SOON_SECONDS: f64 = 0.25;
+
+/// Not fewer chunks than these change hands, unless their holder brings nothing.
+const MIN_TAKEN: u64 = 4 * GROUP;
+
+/// Bytes a second of a peer of which nothing is known.
+const UNKNOWN_RATE: f64 = 1e6;
+
+impl Plan {
+    /// The next request for this peer, if there is one and the peer may have one more.
+    pub(crate) fn next(&mut self, peer: &PeerId, now: Time) -> Option<Job> {
+        let (requests, ranges) = self.peers.get(peer).map_or((0, 0), |supply| (supply.requests, supply.ranges));
+        if requests >= self.rules.requests_per_peer {
+            return None;
+        }
+        let ranges_too = ranges < self.rules.ranges_per_peer;
+        if let Some(number) = self.rarest(peer, ranges_too) {
+            return self.begin(number, peer, now);
+        }
+        if let Some(number) = self.doubtful(peer, ranges_too) {
+            return self.begin(number, peer, now);
+        }
+        if ranges_too { self.take_over(peer, now) } else { None }
+    }
+
+    /// Of the wants that the peer has something for, the one that the fewest peers have; the oldest of equals.
+    fn rarest(&self, peer: &PeerId, ranges_too: bool) -> Option<u64> {
+        let mut best: Option<(usize, u64)> = None;
+        for (number, want) in self.open_wants() {
+            if best.is_some_and(|(havers, _)| havers <= want.havers)
+                || !want.has_work()
+                || want.answers.contains_key(peer)
+                || !(ranges_too || want.size.is_none() || want.is_small())
+            {
+                continue;
+            }
+            let has = match want.haves.get(peer) {
+                Some(Have::All) => true,
+                // Only where the length is known is a part of use.
+                Some(Have::Part(part)) => want.size.is_some() && !want.is_small() && !(part & &want.missing).is_empty(),
+                _ => false,
+            };
+            if has {
+                best = Some((want.havers, number));
+            }
+        }
+        best.map(|(_, number)| number)
+    }
+
+    /// A want that no peer says it has, and that this peer may get, or be allowed to give, after all.
+    fn doubtful(&self, peer: &PeerId, ranges_too: bool) -> Option<u64> {
+        let doubtful = self.open_wants().find(|(_, want)| {
+            want.leases == 0
+                && want.havers == 0
+                && (ranges_too || want.size.is_none() || want.is_small())
+                && matches!(want.haves.get(peer), Some(Have::Nothing))
+        });
+        doubtful.map(|(number, _)| number)
+    }
+
+    fn begin(&mut self, number: u64, peer: &PeerId, now: Time) -> Option<Job> {
+        let want = self.wants.get(&number)?;
+        let task = match want.size {
+            _ if want.is_small() => Task::Whole,
+            None => Task::Proof { start: Self::proof_start(want.max_bytes) },
+            Some(size) => Task::Range { size, left: self.choose_range(want, peer)? },
+        };
+        self.lease(number, peer, task, now)
+    }
+
+    /// The first missing chunks that the fewest other peers have, from this node's own place in the blob on.
+    fn choose_range(&self, want: &Want, peer: &PeerId) -> Option<Range<u64>> {
+        let total = chunks(want.size?);
+        let others: Vec<&ChunkRanges> =
+            want.haves.iter().filter(|(other, _)| *other != peer).filter_map(part).collect();
+        let own = want.haves.get(peer).and_then(|have| part((peer, have)));
+        let available = own.map_or_else(|| want.missing.clone(), |own| own & &want.missing);
+
+        // Between two of these borders, the same peers have everything.
+        let offset = self.rules.offset % total.max(1) / GROUP * GROUP;
+        let mut borders: Vec<u64> = others.iter().flat_map(|part| part.boundaries()).map(|chunk| chunk.0).collect();
+        borders.push(offset);
+        borders.sort_unstable();
+        borders.dedup();
+
+        let length = self.range_chunks(want, !others.is_empty() || own.is_some());
+        let mut best: Option<((usize, u64), Range<u64>)> = None;
+        for range in ranges(&available) {
+            let mut start = range.start;
+            while start < range.end {
+                let next = borders.partition_point(|border| *border <= start);
+                let end = borders.get(next).copied().unwrap_or(u64::MAX).min(range.end);
+                let first = set(&(start..start + 1));
+                let havers = others.iter().filter(|part| first.is_subset(part)).count();
+                // How far it lies behind our own place, going round.
+                let behind = if start >= offset { start - offset } else { start + (total - offset) };
+                if best.as_ref().is_none_or(|(least, _)| (havers, behind) < *least) {
+                    best = Some(((havers, behind), start..end.min(start.saturating_add(length))));
+                }
+                start = end;
+            }
+        }
+        best.map(|(_, range)| range)
+    }
+
+    /// How many chunks one request asks for.
+    fn range_chunks(&self, want: &Want, shared: bool) -> u64 {
+        let peers = want.havers.max(1) as u64;
+        let share = want.missing_bytes() / (peers * RANGES_PER_SHARE);
+        let most = if shared { SHARED_RANGE_BYTES } else { u64::MAX };
+        let bytes = share.max(MIN_RANGE_BYTES).min(most).min(self.rules.max_range_bytes);
+        (bytes / CHUNK / GROUP).max(1) * GROUP
+    }
+
+    /// Bytes a second of one request to this peer, as far as known.
+    fn rate(&self, peer: &PeerId) -> f64 {
+        let known = |supply: &super::Supply| (supply.rate > 0.0).then_some(supply.rate);
+        self.peers.get(peer).and_then(known).unwrap_or(UNKNOWN_RATE)
+    }
+
+    /// How many seconds the holder of a lease will take for the rest, by what it has done so far.
+    fn seconds_left(lease: &Lease, bytes: u64, now: Time) -> f64 {
+        let elapsed = now.saturating_sub(lease.since).as_secs_f64();
+        if lease.bytes == 0 || now.saturating_sub(lease.progressed) >= SLOW {
+            // It may have begun just now.
+            return if now.saturating_sub(lease.progressed) >= SLOW { f64::INFINITY } else { 0.0 };
+        }
+        bytes as f64 * elapsed / lease.bytes as f64
+    }
+
+    /// Takes from the holder that would finish last what this peer brings sooner: of a range the end, or all of it
+    /// where its holder brings nothing. A small blob whose holder brings nothing is asked for once more.
+    fn take_over(&mut self, peer: &PeerId, now: Time) -> Option<Job> {
+        let mut slowest: Option<(f64, LeaseId)> = None;
+        for (id, lease) in &self.leases {
+            if lease.void || lease.peer == *peer {
+                continue;
+            }
+            let Some(want) = self.wants.get(&lease.want).filter(|want| want.settled.is_none()) else { continue };
+            if want.answers.contains_key(peer) {
+                continue;
+            }
+            let seconds = match (&lease.task, want.haves.get(peer)) {
+                (Task::Range { size, left }, Some(have)) if has_all(have, left) => {
+                    Self::seconds_left(lease, bytes_of(left, *size), now)
+                }
+                (Task::Whole | Task::Proof { .. }, Some(Have::All)) if want.leases == 1 => {
+                    if now.saturating_sub(lease.progressed) >= SLOW { f64::INFINITY } else { 0.0 }
+                }
+                _ => 0.0,
+            };
+            if seconds > slowest.map_or(SOON_SECONDS, |(most, _)| most) {
+                slowest = Some((seconds, *id));
+            }
+        }
+        let (seconds, id) = slowest?;
+        let (own_rate, lease) = (self.rate(peer), self.leases.get_mut(&id)?);
+        let number = lease.want;
+        let task = match &mut lease.task {
+            Task::Range { size, left } => {
+                let length = left.end - left.start;
+                let holder_rate = bytes_of(left, *size) as f64 / seconds;
+                // Both would finish at the same time.
+                let taken = (length as f64 * own_rate / (own_rate + holder_rate)) as u64;
+                let taken = if seconds.is_infinite() { length } else { taken.min(length) };
+                let middle = (left.end - taken).next_multiple_of(GROUP).clamp(left.start, left.end);
+                let taken = middle..left.end;
+                if taken.is_empty() || (taken.end - taken.start < MIN_TAKEN && taken.start > left.start) {
+                    return None;
+                }
+                let size = *size;
+                left.end = middle;
+                let holder_has_none = left.is_empty();
+                if holder_has_none {
+                    self.void(id);
+                }
+                Task::Range { size, left: taken }
+            }
+            task => task.clone(),
+        };
+        self.lease(number, peer, task, now)
+    }
+}
+
+fn part<'a>((_, have): (&PeerId, &'a Have)) -> Option<&'a ChunkRanges> {
+    match have {
+        Have::Part(part) => Some(part),
+        _ => None,
+    }
+}
+
+fn has_all(have: &Have, range: &Range<u64>) -> bool {
+    match have {
+        Have::All => true,
+        Have::Part(part) => set(range).is_subset(part),
+        Have::Nothing => false,
+    }
+}

@@ -1,0 +1,84 @@
+//! Ranges of one blob in the units that travel: chunks of 1 KiB, and groups of 16 of them that the store verifies whole.
+//!
+//! Invariant: what is missing, leased and announced begins and ends at a group's border, or at the blob's end; a part of
+//! a group could not be verified again after a crash.
+
+use std::ops::Range;
+
+use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt};
+
+/// Bytes of one chunk, the unit of the hash tree.
+pub(crate) const CHUNK: u64 = 1 << 10;
+
+/// Chunks of one group, the unit that the store keeps hashes for.
+pub(crate) const GROUP: u64 = 16;
+
+/// Bytes of one group.
+pub(crate) const GROUP_BYTES: u64 = GROUP * CHUNK;
+
+/// How many chunks so many bytes fill, the last maybe in part.
+pub(crate) fn chunks(bytes: u64) -> u64 {
+    bytes.div_ceil(CHUNK)
+}
+
+/// How many bytes these chunks have in a blob of `size` bytes.
+pub(crate) fn bytes_of(range: &Range<u64>, size: u64) -> u64 {
+    let end = range.end.saturating_mul(CHUNK).min(size);
+    end.saturating_sub(range.start.saturating_mul(CHUNK))
+}
+
+/// A set with the one range in it; an empty range gives the empty set.
+pub(crate) fn set(range: &Range<u64>) -> ChunkRanges {
+    if range.is_empty() { ChunkRanges::empty() } else { ChunkRanges::chunks(range.start..range.end) }
+}
+
+/// The ranges of a set in order; one without an end goes to the last number.
+pub(crate) fn ranges(set: &ChunkRanges) -> impl Iterator<Item = Range<u64>> + '_ {
+    set.boundaries().chunks(2).map(|pair| match pair {
+        [start, end] => start.0..end.0,
+        [start] => start.0..u64::MAX,
+        _ => 0..0,
+    })
+}
+
+/// The number of bytes that the set has of a blob of `size` bytes.
+pub(crate) fn set_bytes(set: &ChunkRanges, size: u64) -> u64 {
+    ranges(set).map(|range| bytes_of(&range, size)).sum()
+}
+
+/// The groups that are in the set whole, of a blob of `chunks` chunks; the last group may be short.
+pub(crate) fn whole_groups(set: &ChunkRanges, chunks: u64) -> ChunkRanges {
+    let mut whole = ChunkRanges::empty();
+    for range in ranges(set) {
+        let start = range.start.div_ceil(GROUP) * GROUP;
+        let end = if range.end >= chunks { chunks } else { range.end / GROUP * GROUP };
+        whole |= self::set(&(start..end.max(start)));
+    }
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_groups_count() {
+        let groups = |range: Range<u64>| ranges(&whole_groups(&set(&range), 100)).collect::<Vec<_>>();
+        assert_eq!(groups(0..16), [0..16]);
+        assert_eq!(groups(1..40), [16..32]);
+        assert_eq!(groups(17..31), []);
+        assert_eq!(groups(90..100), [96..100]);
+        assert_eq!(groups(96..1000), [96..100], "the last group is short");
+        assert_eq!(ranges(&whole_groups(&ChunkRanges::all(), 100)).collect::<Vec<_>>(), [0..100]);
+    }
+
+    #[test]
+    fn bytes_end_where_the_blob_ends() {
+        assert_eq!(chunks(0), 0);
+        assert_eq!(chunks(1025), 2);
+        assert_eq!(bytes_of(&(0..2), 1025), 1025);
+        assert_eq!(bytes_of(&(5..9), 1025), 0);
+        assert_eq!(set_bytes(&ChunkRanges::all(), 1025), 1025);
+        assert_eq!(set_bytes(&(set(&(0..1)) | set(&(3..5))), 4097), 1024 + 1025);
+    }
+}
