@@ -41,6 +41,20 @@ pub struct Limits {
     pub max_inbound_per_peer: usize,
     /// Streams that a peer may have open on one connection.
     pub max_streams: u32,
+    /// Requests for blobs served at the same time, over all peers.
+    pub max_requests: usize,
+    /// Requests for blobs served at the same time to one peer; more are refused as too many.
+    pub max_requests_per_peer: usize,
+    /// The longest request for blobs that is read, in bytes.
+    pub max_request_bytes: u32,
+    /// Bytes of blobs that are sent in a second, over all peers; none for as many as are asked for.
+    pub upload_bytes_per_second: Option<u64>,
+    /// What may wait on one connection in each direction, sent and not confirmed or received and not taken, in bytes.
+    pub connection_memory: u32,
+    /// What may wait on all connections with one peer that it made; together with `connection_memory` it bounds them.
+    pub max_memory_per_peer: u64,
+    /// What may wait on all connections that peers made, likewise. Both hold for each protocol.
+    pub max_memory: u64,
     /// Peers that blobs are fetched from at the same time.
     pub providers_at_once: usize,
     /// The longest range of a blob that one request asks for, in bytes.
@@ -69,6 +83,15 @@ pub struct Limits {
     pub misbehaviour_pause: Duration,
 }
 
+impl Limits {
+    /// How many connections peers may have with us, over all of them and each, in each protocol.
+    pub(crate) fn inbound(&self) -> (usize, usize) {
+        let fit =
+            |memory: u64| usize::try_from(memory / u64::from(self.connection_memory.max(1))).unwrap_or(usize::MAX);
+        (self.max_inbound.min(fit(self.max_memory)), self.max_inbound_per_peer.min(fit(self.max_memory_per_peer)))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -76,6 +99,13 @@ impl Default for Limits {
             max_inbound: 512,
             max_inbound_per_peer: 8,
             max_streams: 64,
+            max_requests: 512,
+            max_requests_per_peer: 32,
+            max_request_bytes: 64 << 10,
+            upload_bytes_per_second: None,
+            connection_memory: 8 << 20,
+            max_memory_per_peer: 64 << 20,
+            max_memory: 1 << 30,
             providers_at_once: 32,
             max_range_bytes: 16 << 20,
             ranges_per_peer: 2,

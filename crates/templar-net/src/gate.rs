@@ -1,13 +1,13 @@
-//! How many connections are served at once, in all and per peer.
+//! How many connections, or requests, are served at once, in all and per peer.
 //!
-//! Invariant: every admitted connection holds a [`Pass`], and what it counts is given back when the pass is dropped.
+//! Invariant: whatever is admitted holds a [`Pass`], and what it counts is given back when the pass is dropped.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::peer::PeerId;
 
-/// Admits connections up to its limits.
+/// Admits connections or requests up to its limits.
 #[derive(Debug)]
 pub(crate) struct Gate {
     max: usize,
@@ -20,7 +20,7 @@ impl Gate {
         Arc::new(Self { max, max_per_peer, admitted: Mutex::default() })
     }
 
-    /// A pass for one more connection of `peer`, if there is room.
+    /// A pass for one more of `peer`, if there is room.
     pub(crate) fn admit(self: &Arc<Self>, peer: PeerId) -> Option<Pass> {
         let mut admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = admitted.values().sum();
@@ -31,9 +31,15 @@ impl Gate {
         admitted.insert(peer, own + 1);
         Some(Pass { gate: self.clone(), peer })
     }
+
+    /// How many are admitted now.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.admitted.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
 }
 
-/// Room for one connection.
+/// Room for one connection or request.
 #[derive(Debug)]
 pub(crate) struct Pass {
     gate: Arc<Gate>,

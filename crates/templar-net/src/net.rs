@@ -3,6 +3,7 @@
 //! Invariant: everything started here has ended when [`Net::shutdown`] returns. The store is the node's and stays open.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::peer::{MAX_ADDRS, PeerAddr, PeerAddrError, PeerId};
 use crate::pool::Pool;
 use crate::provide::{Provider, ServePolicy};
 use crate::pull::{Pulled, Puller, supervise};
+use crate::rate::Bucket;
 use crate::serve::{Log, SyncServer};
 use crate::swarm::{Progress, Swarm};
 use crate::ticket::{BlobTicket, Ticket};
@@ -49,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) book: Arc<Book>,
     lines: Arc<Lines>,
     pub(crate) fetcher: Fetcher,
+    pub(crate) served: Provider,
     run: Hash,
     limits: Limits,
     stop: watch::Sender<bool>,
@@ -79,7 +82,8 @@ impl Net {
         let limits = config.limits;
         let book = Arc::new(Book::new(*endpoint.id().as_bytes(), limits.max_peers));
         let lines = Arc::new(Lines::default());
-        let gate = || Gate::new(limits.max_inbound, limits.max_inbound_per_peer);
+        let (inbound, inbound_per_peer) = limits.inbound();
+        let gate = || Gate::new(inbound, inbound_per_peer);
         let run = log.run();
         let have = HaveServer {
             store: store.clone(),
@@ -89,7 +93,17 @@ impl Net {
             lines: lines.clone(),
             stall_timeout: limits.stall_timeout,
         };
-        let provider = Provider { store: store.clone(), policy, gate: gate(), lines: lines.clone() };
+        let provider = Provider {
+            store: store.clone(),
+            policy,
+            gate: gate(),
+            requests: Gate::new(limits.max_requests, limits.max_requests_per_peer),
+            lines: lines.clone(),
+            bucket: Arc::new(Bucket::new(limits.upload_bytes_per_second)),
+            max_request_bytes: limits.max_request_bytes,
+            stall_timeout: limits.stall_timeout,
+            sent: Arc::default(),
+        };
         let sync = SyncServer {
             log,
             book: book.clone(),
@@ -97,6 +111,7 @@ impl Net {
             lines: lines.clone(),
             stall_timeout: limits.stall_timeout,
         };
+        let served = provider.clone();
         let router = Router::builder(endpoint.clone())
             .accept(iroh_blobs::ALPN, provider)
             .accept(HAVE_ALPN, have)
@@ -109,7 +124,7 @@ impl Net {
         tasks.spawn(swarm.clone().supervise(stop.subscribe()));
         let tasks = Mutex::new(Some(tasks));
         let fetcher = Fetcher { swarm };
-        Ok(Self { inner: Arc::new(Inner { endpoint, router, book, lines, fetcher, run, limits, stop, tasks }) })
+        Ok(Self { inner: Arc::new(Inner { endpoint, router, book, lines, fetcher, served, run, limits, stop, tasks }) })
     }
 
     /// This node's id: the public key of its secret key.
@@ -174,6 +189,11 @@ impl Net {
     pub async fn fetch_ticket(&self, ticket: &BlobTicket, max_bytes: u64) -> Result<FetchedTicket, FetchError> {
         self.open()?;
         self.inner.fetcher.fetch_ticket(ticket, max_bytes).await
+    }
+
+    /// How many bytes of blobs, with the hashes that prove them, this node has sent to peers.
+    pub fn sent_bytes(&self) -> u64 {
+        self.inner.served.sent.load(Ordering::Relaxed)
     }
 
     /// How far all fetches of this node are, as it changes.
@@ -255,6 +275,9 @@ async fn bind_endpoint(config: &NetConfig) -> Result<Endpoint, BindError> {
         .keep_alive_interval(limits.keep_alive)
         .max_concurrent_bidi_streams(VarInt::from_u32(limits.max_streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .send_window(u64::from(limits.connection_memory))
+        .receive_window(VarInt::from_u32(limits.connection_memory))
+        .stream_receive_window(VarInt::from_u32(limits.connection_memory / 2))
         .build();
     let addr_error = |reason: String| BindError::Addr { addr: config.bind, reason };
     Endpoint::builder(presets::Minimal)

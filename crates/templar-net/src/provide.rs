@@ -1,30 +1,34 @@
-//! The serving side of blobs: every request is judged by a [`ServePolicy`] before a byte is sent.
+//! The serving side of blobs: every request is bounded, judged by a [`ServePolicy`], and paid for before a byte is sent.
 //!
 //! Invariant: no blob leaves this node unless the policy said yes to that very hash and that very peer. A request that
-//! walks a list of hashes is judged for the list and for every blob it names, since a peer may choose the list.
+//! walks a list of hashes is judged for the list and for every blob it names, since a peer may choose the list. A peer
+//! has a bounded number of connections and requests, and one that does not read loses its request, so that what waits
+//! to be sent stays bounded too.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use iroh::endpoint::Connection;
+use bytes::Bytes;
+use iroh::endpoint::{Connection, VarInt};
 use iroh::protocol::{AcceptError, ProtocolHandler};
-use iroh_blobs::protocol::{ERR_LIMIT, GetRequest};
-use iroh_blobs::provider::events::{
-    AbortReason, ConnectMode, EventMask, EventSender, ObserveMode, ProviderMessage, RequestMode, ThrottleMode,
-};
-use iroh_blobs::provider::handle_connection;
+use iroh_blobs::protocol::{ERR_INTERNAL, ERR_LIMIT, ERR_PERMISSION, GetRequest, Request};
+use iroh_blobs::provider::events::EventSender;
+use iroh_blobs::provider::{StreamPair, handle_get, handle_get_many};
+use iroh_blobs::util::{RecvStream, SendStream};
 use templar_manifest::Hash;
 use templar_store::{Store, from_iroh};
-use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use crate::gate::Gate;
+use crate::gate::{Gate, Pass};
 use crate::lines::Lines;
 use crate::peer::{PeerId, short};
+use crate::rate::Bucket;
 
 /// The longest list of hashes that is judged, in bytes (32 per hash).
 const MAX_LIST_BYTES: u64 = 1 << 20;
-
-/// Requests of one connection that may wait for their judgement.
-const WAITING: usize = 16;
 
 /// Who may have which blob.
 pub trait ServePolicy: Send + Sync + 'static {
@@ -53,11 +57,20 @@ impl ServePolicy for ServeNone {
 }
 
 /// Accepts blobs connections.
+#[derive(Clone)]
 pub(crate) struct Provider {
     pub(crate) store: Store,
     pub(crate) policy: Arc<dyn ServePolicy>,
+    /// Connections.
     pub(crate) gate: Arc<Gate>,
+    /// Requests being served.
+    pub(crate) requests: Arc<Gate>,
     pub(crate) lines: Arc<Lines>,
+    pub(crate) bucket: Arc<Bucket>,
+    pub(crate) max_request_bytes: u32,
+    pub(crate) stall_timeout: Duration,
+    /// Bytes handed to connections.
+    pub(crate) sent: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Provider {
@@ -65,16 +78,6 @@ impl std::fmt::Debug for Provider {
         f.write_str("Provider")
     }
 }
-
-const MASK: EventMask = EventMask {
-    connected: ConnectMode::None,
-    get: RequestMode::Intercept,
-    get_many: RequestMode::Intercept,
-    // Nobody writes into our store.
-    push: RequestMode::Disabled,
-    observe: ObserveMode::Intercept,
-    throttle: ThrottleMode::None,
-};
 
 impl ProtocolHandler for Provider {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
@@ -84,9 +87,20 @@ impl ProtocolHandler for Provider {
             return Ok(());
         };
         self.lines.add(&connection);
-        let (events, requests) = EventSender::channel(WAITING, MASK);
-        // The judge ends when the connection and its last request have dropped their sender.
-        tokio::join!(handle_connection(connection, self.store.blobs().clone(), events), self.judge(peer, requests));
+        // Nothing but requests comes in here.
+        connection.set_receive_window(VarInt::from_u32(self.max_request_bytes.saturating_mul(4)));
+        let mut serving = JoinSet::new();
+        while let Ok((mut writer, reader)) = connection.accept_bi().await {
+            while serving.try_join_next().is_some() {}
+            match self.requests.admit(peer) {
+                Some(pass) => {
+                    let (provider, id) = (self.clone(), connection.stable_id() as u64);
+                    serving.spawn(async move { provider.serve(&peer, id, reader, writer, pass).await });
+                }
+                None => drop(writer.reset(ERR_LIMIT)),
+            }
+        }
+        serving.shutdown().await;
         Ok(())
     }
 
@@ -94,50 +108,157 @@ impl ProtocolHandler for Provider {
 }
 
 impl Provider {
-    async fn judge(&self, peer: PeerId, mut requests: mpsc::Receiver<ProviderMessage>) {
-        while let Some(message) = requests.recv().await {
-            match message {
-                ProviderMessage::GetRequestReceived(message) => {
-                    let verdict = self.may_get(&message.inner.request, &peer).await;
-                    message.tx.send(verdict).await.ok();
-                }
-                ProviderMessage::GetManyRequestReceived(message) => {
-                    let hashes = &message.inner.request.hashes;
-                    let all = hashes.iter().all(|hash| self.policy.may_serve(&from_iroh(hash), &peer));
-                    message.tx.send(verdict(all)).await.ok();
-                }
-                ProviderMessage::ObserveRequestReceived(message) => {
-                    let hash = from_iroh(&message.inner.request.hash);
-                    message.tx.send(verdict(self.policy.may_serve(&hash, &peer))).await.ok();
-                }
-                ProviderMessage::PushRequestReceived(message) => {
-                    message.tx.send(verdict(false)).await.ok();
-                }
-                // Notifications that the mask turns off.
-                _ => {}
+    async fn serve(
+        &self,
+        peer: &PeerId,
+        connection: u64,
+        reader: iroh::endpoint::RecvStream,
+        mut writer: iroh::endpoint::SendStream,
+        _pass: Pass,
+    ) {
+        let mut reader = Bounded { reader, left: self.max_request_bytes as usize };
+        let request = match timeout(self.stall_timeout, Request::read_async(&mut reader)).await {
+            Ok(Ok((request, _))) => request,
+            failed => {
+                tracing::debug!(peer = short(peer), ?failed, "a request could not be read");
+                writer.reset(ERR_INTERNAL).ok();
+                return;
             }
+        };
+        let may = match &request {
+            Request::Get(request) => self.may_get(request, peer).await,
+            Request::GetMany(request) => {
+                request.hashes.iter().all(|hash| self.policy.may_serve(&from_iroh(hash), peer))
+            }
+            // Nobody writes into our store, and what is here is told by our own protocol.
+            _ => false,
+        };
+        if !may {
+            tracing::debug!(peer = short(peer), "refused to serve");
+            writer.reset(ERR_PERMISSION).ok();
+            return;
+        }
+        let writer =
+            Metered { writer, bucket: self.bucket.clone(), stall_timeout: self.stall_timeout, sent: self.sent.clone() };
+        let pair = StreamPair::new(connection, reader, writer, EventSender::DEFAULT);
+        let store = self.store.blobs().clone();
+        let served = match request {
+            Request::Get(request) => handle_get(pair, store, request).await,
+            Request::GetMany(request) => handle_get_many(pair, store, request).await,
+            _ => Ok(()),
+        };
+        if let Err(error) = served {
+            tracing::debug!(peer = short(peer), %error, "a request was not served to its end");
         }
     }
 
-    async fn may_get(&self, request: &GetRequest, peer: &PeerId) -> Result<(), AbortReason> {
+    async fn may_get(&self, request: &GetRequest, peer: &PeerId) -> bool {
         let root = from_iroh(&request.hash);
-        let mut may = self.policy.may_serve(&root, peer);
-        if may && !request.ranges.is_blob() {
-            may = match self.store.get(&root, MAX_LIST_BYTES).await {
-                Ok(list) => {
-                    let (hashes, rest) = list.as_chunks::<32>();
-                    rest.is_empty() && hashes.iter().all(|hash| self.policy.may_serve(&Hash::from_bytes(*hash), peer))
-                }
-                Err(_) => false,
-            };
+        if !self.policy.may_serve(&root, peer) {
+            return false;
         }
-        if !may {
-            tracing::debug!(blob = %root.short(), peer = short(peer), "refused to serve");
+        if request.ranges.is_blob() {
+            return true;
         }
-        verdict(may)
+        match self.store.get(&root, MAX_LIST_BYTES).await {
+            Ok(list) => {
+                let (hashes, rest) = list.as_chunks::<32>();
+                rest.is_empty() && hashes.iter().all(|hash| self.policy.may_serve(&Hash::from_bytes(*hash), peer))
+            }
+            Err(_) => false,
+        }
     }
 }
 
-fn verdict(may: bool) -> Result<(), AbortReason> {
-    if may { Ok(()) } else { Err(AbortReason::Permission) }
+/// A stream of which no more than so many bytes are read.
+#[derive(Debug)]
+struct Bounded<R> {
+    reader: R,
+    left: usize,
+}
+
+impl<R: RecvStream> Bounded<R> {
+    fn count(&mut self, len: usize) -> io::Result<()> {
+        self.left = self.left.checked_sub(len).ok_or_else(too_long)?;
+        Ok(())
+    }
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a request that is too long")
+}
+
+impl<R: RecvStream> RecvStream for Bounded<R> {
+    async fn recv_bytes(&mut self, len: usize) -> io::Result<Bytes> {
+        // The reader allocates what it is asked for; one byte more than allowed shows that there is more.
+        let bytes = self.reader.recv_bytes(len.min(self.left + 1)).await?;
+        self.count(bytes.len())?;
+        Ok(bytes)
+    }
+
+    async fn recv_bytes_exact(&mut self, len: usize) -> io::Result<Bytes> {
+        self.count(len)?;
+        self.reader.recv_bytes_exact(len).await
+    }
+
+    async fn recv_exact(&mut self, target: &mut [u8]) -> io::Result<()> {
+        self.count(target.len())?;
+        self.reader.recv_exact(target).await
+    }
+
+    fn stop(&mut self, code: VarInt) -> io::Result<()> {
+        RecvStream::stop(&mut self.reader, code)
+    }
+
+    fn id(&self) -> u64 {
+        RecvStream::id(&self.reader)
+    }
+}
+
+/// A stream whose bytes wait for their turn, and whose reader may not stall.
+#[derive(Debug)]
+struct Metered<W> {
+    writer: W,
+    bucket: Arc<Bucket>,
+    stall_timeout: Duration,
+    sent: Arc<AtomicU64>,
+}
+
+impl<W: SendStream> Metered<W> {
+    async fn pay(&mut self, len: usize) {
+        self.bucket.take(len).await;
+        self.sent.fetch_add(len as u64, Ordering::Relaxed);
+    }
+}
+
+fn stalled<T>(result: Result<io::Result<T>, tokio::time::error::Elapsed>) -> io::Result<T> {
+    result.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
+}
+
+impl<W: SendStream> SendStream for Metered<W> {
+    async fn send_bytes(&mut self, bytes: Bytes) -> io::Result<()> {
+        self.pay(bytes.len()).await;
+        stalled(timeout(self.stall_timeout, self.writer.send_bytes(bytes)).await)
+    }
+
+    async fn send(&mut self, buf: &[u8]) -> io::Result<()> {
+        self.pay(buf.len()).await;
+        stalled(timeout(self.stall_timeout, self.writer.send(buf)).await)
+    }
+
+    async fn sync(&mut self) -> io::Result<()> {
+        self.writer.sync().await
+    }
+
+    fn reset(&mut self, code: VarInt) -> io::Result<()> {
+        SendStream::reset(&mut self.writer, code)
+    }
+
+    async fn stopped(&mut self) -> io::Result<Option<VarInt>> {
+        SendStream::stopped(&mut self.writer).await
+    }
+
+    fn id(&self) -> u64 {
+        SendStream::id(&self.writer)
+    }
 }

@@ -2,7 +2,10 @@
 
 mod book;
 mod fetch;
+mod have;
 mod hostile;
+mod limits;
+mod swarm;
 mod sync;
 mod ticket;
 mod wire;

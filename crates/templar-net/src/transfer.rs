@@ -137,9 +137,6 @@ impl Transfer<'_> {
             }
         }
         let first = first.ok_or_else(|| ProviderAnswer::BadData("no chunk proves its length".to_owned()))?;
-        if first % GROUP_BYTES != 0 {
-            return Ok((size, ChunkRanges::empty()));
-        }
         let import = self.store.blobs().import_bao(to_iroh(&self.id), length, CHUNKS_IN_FLIGHT).await;
         let import = import.map_err(local_error)?;
         for item in items {
@@ -150,7 +147,10 @@ impl Transfer<'_> {
         drop(import.tx);
         let stored = import.rx.await.map_err(local_error)?;
         stored.map_err(|iroh_blobs::api::Error::Io(error)| TransferError::Local(error))?;
-        Ok((size, set(&(first / CHUNK..chunks(size)))))
+        // The store knows of the blob from here on, whatever happens: what comes next is found again.
+        self.store.blobs().sync_db().await.map_err(local_error)?;
+        let whole = first % GROUP_BYTES == 0;
+        Ok((size, if whole { set(&(first / CHUNK..chunks(size))) } else { ChunkRanges::empty() }))
     }
 
     /// Chunks of a blob of `size` bytes, into the store. `came` hears where the chunks that came end, before they are

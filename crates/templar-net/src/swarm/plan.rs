@@ -51,6 +51,8 @@ struct Supply {
     requests: usize,
     /// Bytes a second of one request, a moving average; zero until the first has ended.
     rate: f64,
+    /// It lost a lease because it brought nothing, and has brought nothing since: it takes nothing over from others.
+    stalled: bool,
 }
 
 /// Bytes over all wants, for people.
@@ -250,8 +252,8 @@ impl Plan {
             .collect();
         for number in &exhausted {
             if let Some(want) = self.wants.get_mut(number) {
-                let known = peers.iter().filter_map(|peer| Some((*peer, want.answers.get(peer)?.clone())));
-                let failure = Failure::NoProvider(known.collect());
+                let answers = peers.iter().filter_map(|peer| Some((*peer, want.final_answer(peer)?)));
+                let failure = Failure::NoProvider(answers.collect());
                 self.settle(*number, Settled::Failed(failure));
             }
         }
@@ -295,12 +297,13 @@ impl Plan {
 
     /// The length of a large blob is proven. `stored` are the chunks that came with the proof and are in the store.
     pub(crate) fn proved(&mut self, lease: LeaseId, size: u64, stored: &ChunkRanges) {
-        let Some(number) = self.leases.get(&lease).map(|lease| lease.want) else { return };
+        let Some((number, peer)) = self.leases.get(&lease).map(|lease| (lease.want, lease.peer)) else { return };
         let Some(want) = self.wants.get_mut(&number) else { return };
         if want.size.is_none() {
             want.set_size(size, stored);
             let here = set_bytes(stored, size);
             want.received += here;
+            *want.came_from.entry(peer).or_default() += here;
             self.progress.bytes += size;
             self.progress.bytes_here += here;
             self.progress.received += here;

@@ -15,7 +15,7 @@ use crate::wire::{Cursor, MAX_REPLY, MAX_REQUEST, Refusal, Reply, Request, encod
 use crate::{FetchError, Limits, PeerId, ProviderAnswer, Pulled, SYNC_ALPN, ServeAll};
 use templar_manifest::Hash;
 
-async fn endpoint(seed: u8) -> Endpoint {
+pub(super) async fn endpoint(seed: u8) -> Endpoint {
     Endpoint::builder(presets::Minimal)
         .secret_key(SecretKey::from_bytes(&[seed; 32]))
         .relay_mode(RelayMode::Disabled)
@@ -51,14 +51,14 @@ impl ProtocolHandler for Script {
 }
 
 /// A peer that follows a script, and how its connections end.
-struct Hostile {
+pub(super) struct Hostile {
     router: Router,
-    addr: PeerAddr,
+    pub(super) addr: PeerAddr,
     closed: mpsc::UnboundedReceiver<ConnectionError>,
 }
 
 impl Hostile {
-    async fn new(seed: u8, answer: Vec<u8>, ends: bool) -> Self {
+    pub(super) async fn new(seed: u8, answer: Vec<u8>, ends: bool) -> Self {
         let endpoint = endpoint(seed).await;
         let addr = PeerAddr { id: *endpoint.id().as_bytes(), addrs: endpoint.bound_sockets() };
         let (sender, closed) = mpsc::unbounded_channel();
@@ -68,7 +68,7 @@ impl Hostile {
         Self { router, addr, closed }
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         soon(self.router.shutdown()).await.unwrap();
     }
 }

@@ -93,6 +93,7 @@ impl Plan {
         *want.came_from.entry(peer).or_default() += came;
         self.progress.bytes_here += came;
         self.progress.received += came;
+        self.brought(&peer);
         Some(end)
     }
 
@@ -102,6 +103,8 @@ impl Plan {
             Some(lease) if !lease.void => {
                 lease.bytes = bytes;
                 lease.progressed = now;
+                let peer = lease.peer;
+                self.brought(&peer);
                 true
             }
             _ => false,
@@ -124,6 +127,12 @@ impl Plan {
         self.done(&id, size);
     }
 
+    fn brought(&mut self, peer: &PeerId) {
+        if let Some(supply) = self.peers.get_mut(peer) {
+            supply.stalled = false;
+        }
+    }
+
     /// The holder has stopped. With an answer, the peer is not asked for this blob again; what had not come is missing.
     pub(crate) fn finish(&mut self, id: LeaseId, answer: Option<ProviderAnswer>, now: Time) {
         let Some(lease) = self.leases.remove(&id) else { return };
@@ -140,14 +149,6 @@ impl Plan {
             }
         }
         if let (Some(answer), Some(want)) = (answer, self.wants.get_mut(&lease.want)) {
-            let received = want.came_from.get(&lease.peer).copied().unwrap_or(0);
-            let answer = match answer {
-                // One request failed, and others of the same peer had brought something.
-                ProviderAnswer::Aborted { .. } | ProviderAnswer::NotHere if received > 0 => {
-                    ProviderAnswer::Aborted { received }
-                }
-                answer => answer,
-            };
             want.answer(&lease.peer, answer);
         }
     }

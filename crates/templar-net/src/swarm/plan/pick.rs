@@ -61,8 +61,10 @@ impl Plan {
             }
             let has = match want.haves.get(peer) {
                 Some(Have::All) => true,
-                // Only where the length is known is a part of use.
-                Some(Have::Part(part)) => want.size.is_some() && !want.is_small() && !(part & &want.missing).is_empty(),
+                // Whoever has a part has the proof of the length, as we do.
+                Some(Have::Part(part)) => {
+                    !want.is_small() && (want.size.is_none() || !(part & &want.missing).is_empty())
+                }
                 _ => false,
             };
             if has {
@@ -156,6 +158,10 @@ impl Plan {
     /// Takes from the holder that would finish last what this peer brings sooner: of a range the end, or all of it
     /// where its holder brings nothing. A small blob whose holder brings nothing is asked for once more.
     fn take_over(&mut self, peer: &PeerId, now: Time) -> Option<Job> {
+        if self.peers.get(peer).is_some_and(|supply| supply.stalled) {
+            // Peers that bring nothing would take the same range from one another for ever.
+            return None;
+        }
         let mut slowest: Option<(f64, LeaseId)> = None;
         for (id, lease) in &self.leases {
             if lease.void || lease.peer == *peer {
@@ -180,7 +186,7 @@ impl Plan {
         }
         let (seconds, id) = slowest?;
         let (own_rate, lease) = (self.rate(peer), self.leases.get_mut(&id)?);
-        let number = lease.want;
+        let (number, holder) = (lease.want, lease.peer);
         let task = match &mut lease.task {
             Task::Range { size, left } => {
                 let length = left.end - left.start;
@@ -203,6 +209,11 @@ impl Plan {
             }
             task => task.clone(),
         };
+        if seconds.is_infinite()
+            && let Some(supply) = self.peers.get_mut(&holder)
+        {
+            supply.stalled = true;
+        }
         self.lease(number, peer, task, now)
     }
 }

@@ -128,6 +128,17 @@ impl Want {
         more
     }
 
+    /// What the peer answered in the end: one request may have failed when others had brought something, or were to.
+    pub(super) fn final_answer(&self, peer: &PeerId) -> Option<ProviderAnswer> {
+        let received = self.came_from.get(peer).copied().unwrap_or(0);
+        Some(match self.answers.get(peer)? {
+            ProviderAnswer::Aborted { .. } | ProviderAnswer::NotHere if received > 0 => {
+                ProviderAnswer::Aborted { received }
+            }
+            answer => answer.clone(),
+        })
+    }
+
     pub(super) fn answer(&mut self, peer: &PeerId, answer: ProviderAnswer) {
         if let Some(have) = self.haves.remove(peer) {
             self.havers -= counts(&have);
