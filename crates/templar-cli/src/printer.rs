@@ -79,6 +79,19 @@ impl Printer {
         }
     }
 
+    /// A line of talk that the next one replaces, on a terminal only.
+    pub(crate) fn bar(&self, text: &str) {
+        if self.mode == Mode::Human && io::stderr().is_terminal() {
+            let mut stderr = io::stderr().lock();
+            let _ = write!(stderr, "\r\u{1b}[K{text}").and_then(|()| stderr.flush());
+        }
+    }
+
+    /// Takes the last such line away.
+    pub(crate) fn end_bar(&self) {
+        self.bar("");
+    }
+
     /// Something that a person should know although the command goes on.
     pub(crate) fn warn(&self, text: impl Display) {
         if self.is_json() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use templar_manifest::{Contribution, Hash, Signed, WindowIndex};
 use templar_net::{
-    BindError, BlobTicket, EmptyLog, FetchError, Net, NetConfig, PeerAddr, PeerId, Pulled, ServeNone, Ticket,
+    BindError, BlobTicket, EmptyLog, FetchError, Net, NetConfig, PeerAddr, PeerId, Progress, Pulled, ServeNone, Ticket,
 };
 use templar_protocol::ClosedWindow;
 use templar_store::Store;
@@ -99,6 +99,41 @@ pub struct Destination<'a> {
     pub secret_key: [u8; 32],
     /// Where to listen meanwhile.
     pub bind: SocketAddr,
+    /// Who hears how far it is.
+    pub watch: Option<Watch<'a>>,
+}
+
+/// Hears a few times a second how far a fetch is.
+#[derive(Clone, Copy)]
+pub struct Watch<'a>(pub &'a (dyn Fn(&Progress) + Sync));
+
+impl std::fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
+/// How often a watch hears something at most.
+const WATCH_EVERY: Duration = Duration::from_millis(100);
+
+/// Does `work` and tells the watch how far the network's fetches are meanwhile.
+async fn watched<T>(net: &Net, watch: Option<Watch<'_>>, work: impl Future<Output = T>) -> T {
+    let Some(Watch(hear)) = watch else { return work.await };
+    let mut progress = net.progress();
+    let telling = async {
+        while progress.changed().await.is_ok() {
+            hear(&progress.borrow_and_update());
+            tokio::time::sleep(WATCH_EVERY).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::pin!(telling, work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = &mut telling => {}
+        }
+    }
 }
 
 fn config(secret_key: [u8; 32], bind: SocketAddr) -> NetConfig {
@@ -152,7 +187,7 @@ pub async fn fetch_ticket(
 ) -> Result<templar_net::FetchedTicket, ExchangeError> {
     let nobody = Arc::new(EmptyLog::new(Hash::default()));
     let net = Net::bind(config(to.secret_key, to.bind), to.store.clone(), nobody, Arc::new(ServeNone)).await?;
-    let fetched = net.fetch_ticket(ticket, MAX_BLOB_BYTES).await;
+    let fetched = watched(&net, to.watch, net.fetch_ticket(ticket, MAX_BLOB_BYTES)).await;
     net.shutdown().await;
     Ok(fetched?)
 }
@@ -166,7 +201,7 @@ pub async fn visit(
     wanted: Wanted,
     patience: Duration,
 ) -> Result<Visit, ExchangeError> {
-    let Destination { home, store, secret_key, bind } = *to;
+    let Destination { home, store, secret_key, bind, watch } = *to;
     let known: Vec<PeerAddr> = others.iter().cloned().chain(peers::load(home)?).collect();
     if known.is_empty() {
         return Err(ExchangeError::NoPeers);
@@ -178,7 +213,7 @@ pub async fn visit(
             tracing::warn!(%error, "a peer's address is of no use");
         }
     }
-    let result = exchange(&net, store, replica, &bench, wanted, patience).await;
+    let result = watched(&net, watch, exchange(&net, store, replica, &bench, wanted, patience)).await;
     let met = net.peers();
     net.shutdown().await;
     let visit = result?;

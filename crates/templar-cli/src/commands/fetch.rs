@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use templar_manifest::{Hash, PublicKey};
-use templar_net::{AnyTicket, BlobTicket, PeerAddr, Ticket};
+use templar_net::{AnyTicket, BlobTicket, PeerAddr, Progress, Ticket};
 use templar_node::access::Access;
-use templar_node::exchange::{self, Visit, Wanted};
+use templar_node::exchange::{self, Visit, Wanted, Watch};
 use templar_node::replica::Replica;
 
+use crate::bar;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::index::Index;
 use crate::invocation::{Invocation, object, run_context, run_id};
@@ -103,8 +104,12 @@ fn visit(
     let store = access.store().ok_or_else(|| CommandError::says(Code::Failed, "the home is open for reading only"))?;
     let patience = Duration::from_secs(args.patience);
     let secret_key = access.home.key()?.to_bytes();
-    let to = exchange::Destination { home: &access.home, store, secret_key, bind: args.listen.bind };
-    let found = access.runtime().block_on(exchange::visit(&to, &mut replica, peers, wanted, patience))?;
+    let show = |progress: &Progress| invocation.printer.bar(&bar::fetching(progress));
+    let watch = Some(Watch(&show));
+    let to = exchange::Destination { home: &access.home, store, secret_key, bind: args.listen.bind, watch };
+    let found = access.runtime().block_on(exchange::visit(&to, &mut replica, peers, wanted, patience));
+    invocation.printer.end_bar();
+    let found = found?;
     if let Wanted::Blob(id) = wanted {
         if !found.complete {
             let error = CommandError::says(Code::NotFound, format_args!("no peer gave blob {id}"));
@@ -142,8 +147,12 @@ fn from_blob_ticket(invocation: &Invocation, args: &Args, ticket: &BlobTicket) -
     let access = invocation.write()?;
     let store = access.store().ok_or_else(|| CommandError::says(Code::Failed, "the home is open for reading only"))?;
     let secret_key = access.home.key()?.to_bytes();
-    let to = exchange::Destination { home: &access.home, store, secret_key, bind: args.listen.bind };
-    let fetched = access.runtime().block_on(exchange::fetch_ticket(&to, ticket))?;
+    let show = |progress: &Progress| invocation.printer.bar(&bar::fetching(progress));
+    let watch = Some(Watch(&show));
+    let to = exchange::Destination { home: &access.home, store, secret_key, bind: args.listen.bind, watch };
+    let fetched = access.runtime().block_on(exchange::fetch_ticket(&to, ticket));
+    invocation.printer.end_bar();
+    let fetched = fetched?;
     sync(&access, &[fetched.root])?;
     write_out(args, &access, &fetched.root)?;
     let value = json!({

@@ -343,12 +343,15 @@ fn fetches_until_it_is_killed() {
 async fn nothing_is_fetched_twice_after_a_kill() {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     let dir = tempfile::tempdir().unwrap();
-    let a = node(1, unhurried()).await;
+    // So slow that the process is killed long before the end.
+    let a = node(1, Limits { upload_bytes_per_second: Some(1_000_000), ..Limits::default() }).await;
+    let c = Node::new(2).await;
     let data: Bytes = bytes(SIZE, 1);
     let id = a.store.put(data.clone()).await.unwrap();
-    let size = SIZE as u64;
+    c.store.put(data.clone()).await.unwrap();
+    let (size, step) = (SIZE as u64, 1 << 20);
     let mut before = 0;
-    for step in 1..=2 {
+    for attempt in 1..=2 {
         let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "--nocapture", "tests::swarm::fetches_until_it_is_killed"])
             .stdin(std::process::Stdio::piped())
@@ -362,7 +365,7 @@ async fn nothing_is_fetched_twice_after_a_kill() {
         soon(async {
             while let Some(line) = lines.next_line().await.unwrap() {
                 let received = line.strip_prefix("received ").map(|number| number.parse::<u64>().unwrap());
-                if received.is_some_and(|received| received >= size / 4) {
+                if received.is_some_and(|received| received >= step) {
                     break;
                 }
             }
@@ -371,16 +374,17 @@ async fn nothing_is_fetched_twice_after_a_kill() {
         child.kill().await.unwrap();
         let store = Store::open(dir.path()).await.unwrap();
         let kept = here(&store, &id).await;
-        // What was decoded and not yet written is lost, and no more.
-        assert!(kept >= before + size / 4 - 3_000_000.min(size / 4 - 1) && kept < size, "step {step}: {kept}");
+        // What was decoded and not yet written is lost: here, where the disk keeps up, next to nothing.
+        assert!(kept >= before + step / 2 && kept < size, "attempt {attempt}: {kept}");
         before = kept;
         store.shutdown().await;
     }
     let b = on_disk(7, dir.path(), Limits::default()).await;
-    b.knows(&a.net);
+    b.knows(&c.net);
     let fetched = soon(b.net.fetch(&id, size, &[])).await.unwrap();
     assert_eq!(fetched, Fetched { size, received: size - before });
     assert_eq!(b.store.get(&id, ANY).await.unwrap(), data);
-    a.end().await;
-    b.end().await;
+    for node in [a, b, c] {
+        node.end().await;
+    }
 }

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use templar_node::exchange::{self, Destination, Wanted};
+use templar_node::exchange::{self, Destination, Wanted, Watch};
 use templar_node::peers;
 
+use crate::bar;
 use crate::error::{Code, CommandError};
 use crate::invocation::Invocation;
 use crate::participant::Participant;
@@ -56,8 +57,12 @@ pub(super) fn bring(
     let access = &participant.access;
     let Some(store) = access.store() else { return Ok(()) };
     let secret_key = access.home.key()?.to_bytes();
-    let to = Destination { home: &access.home, store, secret_key, bind };
+    let show = |progress: &templar_net::Progress| invocation.printer.bar(&bar::fetching(progress));
+    let watch = Some(Watch(&show));
+    let to = Destination { home: &access.home, store, secret_key, bind, watch };
     let wanted = Wanted::Window(state.window());
-    access.runtime().block_on(exchange::visit(&to, &mut participant.replica, &[], wanted, PATIENCE))?;
+    let visited = access.runtime().block_on(exchange::visit(&to, &mut participant.replica, &[], wanted, PATIENCE));
+    invocation.printer.end_bar();
+    visited?;
     Ok(())
 }

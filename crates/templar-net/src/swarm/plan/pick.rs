@@ -25,8 +25,11 @@ const SLOW: Duration = Duration::from_secs(2);
 /// What would be here so soon anyway is left to its holder.
 const SOON_SECONDS: f64 = 0.25;
 
-/// Not fewer chunks than these change hands, unless their holder brings nothing.
+/// Not fewer chunks than these change hands, unless their holder needs long for them.
 const MIN_TAKEN: u64 = 4 * GROUP;
+
+/// What is long.
+const LONG_SECONDS: f64 = 1.0;
 
 /// Bytes a second of a peer of which nothing is known.
 const UNKNOWN_RATE: f64 = 1e6;
@@ -156,7 +159,7 @@ impl Plan {
     }
 
     /// Takes from the holder that would finish last what this peer brings sooner: of a range the end, or all of it
-    /// where its holder brings nothing. A small blob whose holder brings nothing is asked for once more.
+    /// where its holder brings nothing. A small blob is asked for once more, and counts from whom it comes first.
     fn take_over(&mut self, peer: &PeerId, now: Time) -> Option<Job> {
         if self.peers.get(peer).is_some_and(|supply| supply.stalled) {
             // Peers that bring nothing would take the same range from one another for ever.
@@ -175,8 +178,12 @@ impl Plan {
                 (Task::Range { size, left }, Some(have)) if has_all(have, left) => {
                     Self::seconds_left(lease, bytes_of(left, *size), now)
                 }
-                (Task::Whole | Task::Proof { .. }, Some(Have::All)) if want.leases == 1 => {
-                    if now.saturating_sub(lease.progressed) >= SLOW { f64::INFINITY } else { 0.0 }
+                (Task::Whole | Task::Proof { .. }, Some(Have::All)) => {
+                    let seconds = Self::seconds_left(lease, want.max_bytes.saturating_sub(lease.bytes), now);
+                    // All of it would come again.
+                    let again = 2.0 * want.max_bytes as f64 / self.rate(peer);
+                    let worth = seconds > again.max(SLOW.as_secs_f64()) && want.leases == 1;
+                    if worth || seconds.is_infinite() { seconds } else { 0.0 }
                 }
                 _ => 0.0,
             };
@@ -196,23 +203,20 @@ impl Plan {
                 let taken = if seconds.is_infinite() { length } else { taken.min(length) };
                 let middle = (left.end - taken).next_multiple_of(GROUP).clamp(left.start, left.end);
                 let taken = middle..left.end;
-                if taken.is_empty() || (taken.end - taken.start < MIN_TAKEN && taken.start > left.start) {
+                let least = if seconds > LONG_SECONDS { 1 } else { MIN_TAKEN };
+                if taken.end - taken.start < least {
                     return None;
                 }
-                let size = *size;
                 left.end = middle;
-                let holder_has_none = left.is_empty();
-                if holder_has_none {
-                    self.void(id);
-                }
-                Task::Range { size, left: taken }
+                Task::Range { size: *size, left: taken }
             }
             task => task.clone(),
         };
-        if seconds.is_infinite()
-            && let Some(supply) = self.peers.get_mut(&holder)
-        {
-            supply.stalled = true;
+        if seconds.is_infinite() {
+            self.void(id);
+            if let Some(supply) = self.peers.get_mut(&holder) {
+                supply.stalled = true;
+            }
         }
         self.lease(number, peer, task, now)
     }

@@ -113,14 +113,14 @@ impl Game {
                 self.plan.came_whole(lease, size);
                 true
             }
-            Task::Whole => !self.plan.advance_whole(lease, came * GROUP_BYTES, now),
+            Task::Whole if speed > 0 => !self.plan.advance_whole(lease, came * GROUP_BYTES, now),
             Task::Proof { start } if speed > 0 => {
                 assert_eq!(start, (size.div_ceil(GROUP_BYTES) - 1) * GROUP);
                 self.count(job.id, start / GROUP);
                 self.plan.proved(lease, size, &set(&(start..chunks(size))));
                 true
             }
-            Task::Proof { .. } => false,
+            Task::Whole | Task::Proof { .. } => false,
             Task::Range { left, .. } => {
                 for step in came - speed..came {
                     let first = left.start + step * GROUP;

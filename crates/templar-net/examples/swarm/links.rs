@@ -1,0 +1,191 @@
+//! Nodes in network namespaces of their own, joined by links like those at home: thin up, wider down, far away.
+//!
+//! Node i has the address 10.77.i.2 and reaches nobody but the hub, 10.77.i.1, which forwards nothing by itself; port
+//! 7000 + j of the hub stands for node j. `tc` shapes what leaves a node and what the hub sends to it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use crate::Outcome;
+
+type Any<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// One way, in milliseconds.
+const DELAY_MS: &str = "20";
+
+/// In thousandths.
+const LOSS: &str = "1";
+
+fn ip(line: &str) -> Any<()> {
+    run("ip", line)
+}
+
+fn run(program: &str, line: &str) -> Any<()> {
+    let done = Command::new(program).args(line.split_whitespace()).status()?;
+    if done.success() { Ok(()) } else { Err(format!("`{program} {line}` failed").into()) }
+}
+
+/// The namespaces, for as long as it lives.
+struct Links {
+    names: Vec<String>,
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        for name in &self.names {
+            ip(&format!("netns del {name}")).ok();
+        }
+    }
+}
+
+impl Links {
+    fn new(nodes: usize, up: u32, down: u32) -> Any<Self> {
+        let mut links = Self { names: Vec::new() };
+        links.add("tb-hub")?;
+        for node in 1..=nodes {
+            let name = format!("tb-{node}");
+            links.add(&name)?;
+            ip(&format!("link add v{node} netns {name} type veth peer name h{node} netns tb-hub"))?;
+            ip(&format!("-n {name} addr add 10.77.{node}.2/24 dev v{node}"))?;
+            ip(&format!("-n tb-hub addr add 10.77.{node}.1/24 dev h{node}"))?;
+            ip(&format!("-n {name} link set v{node} up"))?;
+            ip(&format!("-n tb-hub link set h{node} up"))?;
+            let bucket = |rate: u32| format!("root tbf rate {rate}mbit burst 64kb latency 50ms");
+            run("tc", &format!("-n {name} qdisc add dev v{node} {}", bucket(up)))?;
+            run("tc", &format!("-n tb-hub qdisc add dev h{node} {}", bucket(down)))?;
+        }
+        Ok(links)
+    }
+
+    fn add(&mut self, name: &str) -> Any<()> {
+        ip(&format!("netns add {name}"))?;
+        self.names.push(name.to_owned());
+        ip(&format!("-n {name} link set lo up"))
+    }
+}
+
+/// A process of this program in a namespace, with the lines that it says.
+struct Actor {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Actor {
+    fn new(namespace: &str, args: &[String]) -> Any<Self> {
+        let program = std::env::current_exe()?;
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", namespace])
+            .arg(program)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
+        Ok(Self { child, lines })
+    }
+
+    fn line(&mut self) -> Any<String> {
+        Ok(self.lines.next().ok_or("a process ended early")??)
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        // Its standard input ends, and so does it.
+        drop(self.child.stdin.take());
+        self.child.wait().ok();
+    }
+}
+
+/// The text of a field of a flat JSON object.
+fn field<'a>(line: &'a str, name: &str) -> Any<&'a str> {
+    let start = line.find(&format!("\"{name}\":")).ok_or("no such field")? + name.len() + 3;
+    let rest = line[start..].trim_start_matches('"');
+    Ok(&rest[..rest.find(['"', ',', '}']).unwrap_or(rest.len())])
+}
+
+struct Stage {
+    // Dropped in this order: processes before their namespaces.
+    actors: Vec<Actor>,
+    _forwarder: Actor,
+    dir: tempfile::TempDir,
+    ids: Vec<String>,
+    bytes: u64,
+    _links: Links,
+}
+
+impl Stage {
+    /// Seeders are the nodes 1 to `seeders` of `nodes`.
+    fn new(nodes: usize, seeders: usize, bytes: u64, up: u32, down: u32) -> Any<Self> {
+        let links = Links::new(nodes, up, down)?;
+        let mut routes = vec!["forward".to_owned(), DELAY_MS.to_owned(), LOSS.to_owned()];
+        routes.extend((1..=nodes).map(|node| format!("{}=10.77.{node}.2:4433", 7000 + node)));
+        let mut forwarder = Actor::new("tb-hub", &routes)?;
+        forwarder.line()?;
+        let dir = tempfile::tempdir()?;
+        let mut stage = Self { actors: Vec::new(), _forwarder: forwarder, dir, ids: Vec::new(), bytes, _links: links };
+        for node in 1..=seeders {
+            let args = ["seed", &stage.store(node), &bind(node), &node.to_string(), &bytes.to_string()];
+            let mut seeder = Actor::new(&format!("tb-{node}"), &args.map(str::to_owned))?;
+            stage.ids.push(seeder.line()?);
+            stage.actors.push(seeder);
+        }
+        Ok(stage)
+    }
+
+    fn store(&self, node: usize) -> String {
+        self.dir.path().join(node.to_string()).display().to_string()
+    }
+
+    /// A node that fetches from these.
+    fn fetcher(&self, node: usize, from: &[usize]) -> Any<Actor> {
+        let id = field(self.ids.first().ok_or("nobody seeds")?, "id")?;
+        let mut args = ["fetch", &self.store(node), &bind(node), &node.to_string(), id, &self.bytes.to_string()]
+            .map(str::to_owned)
+            .to_vec();
+        args.extend(from.iter().map(|other| format!("{}@10.77.{node}.1:{}", key_of(*other), 7000 + other)));
+        Actor::new(&format!("tb-{node}"), &args)
+    }
+}
+
+fn bind(node: usize) -> String {
+    format!("10.77.{node}.2:4433")
+}
+
+/// The public key of the node whose secret key is its number, 32 times.
+fn key_of(node: usize) -> String {
+    let key = templar_manifest::SecretKey::from_bytes([u8::try_from(node).unwrap_or(0); 32]);
+    key.public().to_string()
+}
+
+/// Table 2.
+pub(crate) fn one_receiver(providers: usize, bytes: u64, up: u32, down: u32) -> Outcome {
+    let stage = Stage::new(providers + 1, providers, bytes, up, down)?;
+    let from: Vec<usize> = (1..=providers).collect();
+    let line = stage.fetcher(providers + 1, &from)?.line()?;
+    let seconds: f64 = field(&line, "seconds")?.parse()?;
+    let rate = bytes as f64 * 8e-6 / seconds;
+    let most = f64::from((up * providers as u32).min(down));
+    println!("{providers} providers: {seconds:.2} s, {rate:.1} Mbit/s, {:.2} of {most} Mbit/s", rate / most);
+    Ok(())
+}
+
+/// Table 3. With `together` receivers know each other.
+pub(crate) fn all_receivers(receivers: usize, bytes: u64, up: u32, down: u32, together: bool) -> Outcome {
+    let stage = Stage::new(receivers + 1, 1, bytes, up, down)?;
+    let nodes: Vec<usize> = (2..=receivers + 1).collect();
+    let mut fetchers = Vec::new();
+    for node in &nodes {
+        let others = nodes.iter().copied().filter(|other| together && other != node);
+        fetchers.push(stage.fetcher(*node, &std::iter::once(1).chain(others).collect::<Vec<_>>())?);
+    }
+    let mut last = 0.0_f64;
+    for fetcher in &mut fetchers {
+        let line = fetcher.line()?;
+        last = last.max(field(&line, "seconds")?.parse()?);
+        println!("{line}");
+    }
+    let single = bytes as f64 * 8e-6 / f64::from(up.min(down));
+    println!("{receivers} receivers: all after {last:.2} s; one copy at the uplink's rate takes {single:.2} s");
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! The bench behind `BENCH.md`: swarm downloads between processes, over loopback or over links that it makes itself.
+//!
+//! Needs root only for `links`: each node gets a network namespace whose one way out is a small forwarder that delays
+//! and drops datagrams; rates are shaped with `tc`'s token bucket. Everything is bounded, and taken down at the end.
+
+mod forward;
+mod links;
+mod node;
+mod window;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: swarm seed DIR BIND KEY BYTES           serve a blob made from KEY's number, until standard input ends
+       swarm fetch DIR BIND KEY ID BYTES PEER… fetch it, print one line of JSON, serve until standard input ends
+       swarm forward MS LOSS PORT=ADDR…        forward datagrams with a delay and a loss in thousandths
+       swarm links one PROVIDERS BYTES UP DOWN one receiver, so many providers, rates in Mbit/s
+       swarm links all RECEIVERS BYTES UP DOWN [apart]  one seeder, so many receivers that help each other, or not
+       swarm window NODES BYTES                each node fetches every other's delta, on loopback";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match args[..] {
+            ["seed", dir, bind, key, bytes] => node::seed(dir, bind, key.parse()?, bytes.parse()?).await,
+            ["fetch", dir, bind, key, id, bytes, ref peers @ ..] => {
+                node::fetch(dir, bind, key.parse()?, id, bytes.parse()?, peers).await
+            }
+            ["forward", delay, loss, ref routes @ ..] => forward::run(delay.parse()?, loss.parse()?, routes).await,
+            ["links", "one", providers, bytes, up, down] => {
+                links::one_receiver(providers.parse()?, bytes.parse()?, up.parse()?, down.parse()?)
+            }
+            ["links", "all", receivers, bytes, up, down, ref apart @ ..] => {
+                links::all_receivers(receivers.parse()?, bytes.parse()?, up.parse()?, down.parse()?, apart.is_empty())
+            }
+            ["window", nodes, bytes] => window::run(nodes.parse()?, bytes.parse()?).await,
+            _ => Err(USAGE.into()),
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What any part of the bench returns.
+type Outcome = Result<(), Box<dyn std::error::Error>>;
