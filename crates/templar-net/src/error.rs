@@ -158,8 +158,15 @@ impl FetchError {
 
 fn answers_text(answers: &[(PeerId, ProviderAnswer)]) -> String {
     const SHOWN: usize = 8;
-    let mut text: Vec<String> =
-        answers.iter().take(SHOWN).map(|(peer, answer)| format!("{} {answer}", short(peer))).collect();
+    // Who does not have it says least.
+    let (absent, telling): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|(_, answer)| *answer == ProviderAnswer::NotHere);
+    let mut text: Vec<String> = telling
+        .into_iter()
+        .chain(absent)
+        .take(SHOWN)
+        .map(|(peer, answer)| format!("{} {answer}", short(peer)))
+        .collect();
     if answers.len() > SHOWN {
         text.push(format!("and {} more", answers.len() - SHOWN));
     }

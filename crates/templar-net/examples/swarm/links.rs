@@ -154,7 +154,7 @@ fn bind(node: usize) -> String {
 
 /// The public key of the node whose secret key is its number, 32 times.
 fn key_of(node: usize) -> String {
-    let key = templar_manifest::SecretKey::from_bytes([u8::try_from(node).unwrap_or(0); 32]);
+    let key = templar_manifest::SecretKey::from_bytes(&[u8::try_from(node).unwrap_or(0); 32]);
     key.public().to_string()
 }
 

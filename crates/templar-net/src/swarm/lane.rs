@@ -197,6 +197,10 @@ impl Lane {
         self.swarm.lock().holders.remove(&lease);
         match result {
             Ok(()) => self.swarm.change(|plan, now| plan.finish(lease, None, now)),
+            // One request had to wait too long behind others of ours, which came: it is made once more.
+            Err(TransferError::Provider(ProviderAnswer::Stalled)) if !self.is_silent() => {
+                self.swarm.change(|plan, now| plan.finish(lease, None, now));
+            }
             Err(TransferError::Provider(answer)) => {
                 tracing::debug!(peer = short(&self.peer), blob = %id.short(), %answer, "a provider failed");
                 self.swarm.change(|plan, now| plan.finish(lease, Some(answer.clone()), now));
@@ -233,6 +237,11 @@ impl Lane {
         }
         self.swarm.complete(id).await;
         Ok(())
+    }
+
+    fn is_silent(&self) -> bool {
+        let now = self.swarm.now();
+        self.swarm.lock().plan.is_silent(&self.peer, self.swarm.limits.stall_timeout, now)
     }
 
     /// The peer failed as a whole: what it held goes back, and it is asked for nothing that is wanted now.

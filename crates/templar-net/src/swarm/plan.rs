@@ -53,6 +53,8 @@ struct Supply {
     rate: f64,
     /// It lost a lease because it brought nothing, and has brought nothing since: it takes nothing over from others.
     stalled: bool,
+    /// When it last brought something.
+    brought: Time,
 }
 
 /// Bytes over all wants, for people.
@@ -328,6 +330,11 @@ impl Plan {
     /// A peer that served well before begins with that rate, in bytes a second of one request.
     pub(crate) fn welcome(&mut self, peer: &PeerId, rate: Option<u64>) {
         self.peers.entry(*peer).or_default().rate = rate.unwrap_or(0) as f64;
+    }
+
+    /// Whether the peer has brought nothing at all for so long.
+    pub(crate) fn is_silent(&self, peer: &PeerId, time: Duration, now: Time) -> bool {
+        self.peers.get(peer).is_none_or(|supply| now.saturating_sub(supply.brought) >= time)
     }
 
     /// Forgets a peer whose lane has ended, and what it still held. Returns how fast it was, if that is known.

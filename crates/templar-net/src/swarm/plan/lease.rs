@@ -93,7 +93,7 @@ impl Plan {
         *want.came_from.entry(peer).or_default() += came;
         self.progress.bytes_here += came;
         self.progress.received += came;
-        self.brought(&peer);
+        self.brought(&peer, now);
         Some(end)
     }
 
@@ -104,7 +104,7 @@ impl Plan {
                 lease.bytes = bytes;
                 lease.progressed = now;
                 let peer = lease.peer;
-                self.brought(&peer);
+                self.brought(&peer, now);
                 true
             }
             _ => false,
@@ -127,9 +127,10 @@ impl Plan {
         self.done(&id, size);
     }
 
-    fn brought(&mut self, peer: &PeerId) {
+    fn brought(&mut self, peer: &PeerId, now: Time) {
         if let Some(supply) = self.peers.get_mut(peer) {
             supply.stalled = false;
+            supply.brought = now;
         }
     }
 
