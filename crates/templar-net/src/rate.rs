@@ -62,7 +62,8 @@ mod tests {
         let spent = seconds(&bucket, 40).await;
         assert!(spent >= 0.299, "{spent}");
         let (one, two) = tokio::join!(seconds(&bucket, 10), seconds(&bucket, 10));
-        assert!(one.max(two) >= 0.199, "two takers share: {one} {two}");
+        // 20,000 bytes, 10,000 of them at once where there was a pause before.
+        assert!(one.max(two) >= 0.099, "two takers share: {one} {two}");
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::plan::{Failure, Job, LeaseId, SMALL_BYTES, Task};
-use super::{MEMORY_UNIT, Swarm, bump};
+use super::{MEMORY_UNIT, Swarm, Time, bump};
 use crate::error::ProviderAnswer;
 use crate::have::{Have, MAX_ASKED, ask};
 use crate::peer::{PeerId, short};
@@ -38,10 +38,19 @@ enum Ended {
     Worked { lease: LeaseId, id: Hash, result: Result<(), TransferError> },
 }
 
+/// Why a lane ends before its time.
+enum Parting {
+    /// The peer failed as a whole.
+    Failed(ProviderAnswer),
+    /// The connection broke; a new lane makes a new one.
+    Reconnect,
+}
+
 struct Lane {
     swarm: Arc<Swarm>,
     peer: PeerId,
     connection: Connection,
+    connected: Time,
     work: JoinSet<Ended>,
     asking: bool,
     /// Answers in a row that brought nothing new while the lane was idle.
@@ -62,10 +71,12 @@ pub(super) async fn run(swarm: Arc<Swarm>, peer: PeerId) {
             return;
         }
     };
+    let connected = swarm.now();
     let mut lane = Lane {
         swarm,
         peer,
         connection,
+        connected,
         work: JoinSet::new(),
         asking: false,
         stale_answers: 0,
@@ -92,8 +103,8 @@ impl Lane {
             tokio::select! {
                 Some(ended) = self.work.join_next() => match ended {
                     Ok(ended) => {
-                        if let Err(answer) = self.ended(ended).await {
-                            self.leave(&answer).await;
+                        if let Err(parting) = self.ended(ended).await {
+                            self.leave(&parting).await;
                             return;
                         }
                     }
@@ -155,7 +166,7 @@ impl Lane {
     }
 
     /// Takes in how a piece of work ended. An error ends the lane.
-    async fn ended(&mut self, ended: Ended) -> Result<(), ProviderAnswer> {
+    async fn ended(&mut self, ended: Ended) -> Result<(), Parting> {
         match ended {
             Ended::Asked { ids, again, haves: Ok(haves) } => {
                 self.asking = false;
@@ -188,18 +199,19 @@ impl Lane {
         Ok(())
     }
 
-    async fn worked(
-        &mut self,
-        lease: LeaseId,
-        id: &Hash,
-        result: Result<(), TransferError>,
-    ) -> Result<(), ProviderAnswer> {
+    async fn worked(&mut self, lease: LeaseId, id: &Hash, result: Result<(), TransferError>) -> Result<(), Parting> {
         self.swarm.lock().holders.remove(&lease);
         match result {
             Ok(()) => self.swarm.change(|plan, now| plan.finish(lease, None, now)),
             // One request had to wait too long behind others of ours, which came: it is made once more.
             Err(TransferError::Provider(ProviderAnswer::Stalled)) if !self.is_silent() => {
                 self.swarm.change(|plan, now| plan.finish(lease, None, now));
+            }
+            // The connection broke that had brought something, so another may bring more.
+            Err(TransferError::Provider(ProviderAnswer::Lost(reason))) if self.may_reconnect() => {
+                tracing::debug!(peer = short(&self.peer), reason, "a connection broke");
+                self.swarm.change(|plan, now| plan.finish(lease, None, now));
+                return Err(Parting::Reconnect);
             }
             Err(TransferError::Provider(answer)) => {
                 tracing::debug!(peer = short(&self.peer), blob = %id.short(), %answer, "a provider failed");
@@ -208,16 +220,18 @@ impl Lane {
                 match &answer {
                     ProviderAnswer::BadData(_) | ProviderAnswer::ClaimsTooLarge { .. } => {
                         self.swarm.book.blame(&self.peer, format!("{answer} for blob {id}"));
-                        return Err(answer);
+                        return Err(Parting::Failed(answer));
                     }
                     ProviderAnswer::Stalled => {
                         self.swarm.book.note(&self.peer, format!("{answer} for blob {id}"));
-                        return Err(answer);
+                        return Err(Parting::Failed(answer));
                     }
                     ProviderAnswer::Aborted { .. } => {
                         self.swarm.book.note(&self.peer, format!("{answer} for blob {id}"));
                     }
-                    ProviderAnswer::Lost(_) if self.connection.close_reason().is_some() => return Err(answer),
+                    ProviderAnswer::Lost(_) if self.connection.close_reason().is_some() => {
+                        return Err(Parting::Failed(answer));
+                    }
                     _ => {}
                 }
             }
@@ -244,9 +258,16 @@ impl Lane {
         self.swarm.lock().plan.is_silent(&self.peer, self.swarm.limits.stall_timeout, now)
     }
 
-    /// The peer failed as a whole: what it held goes back, and it is asked for nothing that is wanted now.
-    async fn leave(&mut self, answer: &ProviderAnswer) {
-        self.swarm.change(|plan, _| plan.dismiss(&self.peer, answer));
+    fn may_reconnect(&self) -> bool {
+        self.connection.close_reason().is_some() && self.swarm.lock().plan.has_brought(&self.peer, self.connected)
+    }
+
+    /// What the peer held goes back, and, where it failed as a whole, it is asked for nothing that is wanted now.
+    async fn leave(&mut self, parting: &Parting) {
+        self.swarm.change(|plan, _| match parting {
+            Parting::Failed(answer) => plan.dismiss(&self.peer, answer),
+            Parting::Reconnect => plan.take_back(&self.peer),
+        });
         bump(&self.swarm.work);
         // Its other requests are told to stop; what they have written is counted before the lane ends.
         while let Some(Ok(ended)) = self.work.join_next().await {

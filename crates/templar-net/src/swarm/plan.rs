@@ -229,6 +229,11 @@ impl Plan {
                 want.answer(peer, answer.clone());
             }
         }
+        self.take_back(peer);
+    }
+
+    /// What the peer holds goes back; it may be asked again.
+    pub(crate) fn take_back(&mut self, peer: &PeerId) {
         let held: Vec<LeaseId> =
             self.leases.iter().filter(|(_, lease)| lease.peer == *peer).map(|(id, _)| *id).collect();
         held.into_iter().for_each(|lease| self.void(lease));
@@ -335,6 +340,11 @@ impl Plan {
     /// Whether the peer has brought nothing at all for so long.
     pub(crate) fn is_silent(&self, peer: &PeerId, time: Duration, now: Time) -> bool {
         self.peers.get(peer).is_none_or(|supply| now.saturating_sub(supply.brought) >= time)
+    }
+
+    /// Whether the peer has brought anything since then.
+    pub(crate) fn has_brought(&self, peer: &PeerId, since: Time) -> bool {
+        self.peers.get(peer).is_some_and(|supply| supply.brought > since)
     }
 
     /// Forgets a peer whose lane has ended, and what it still held. Returns how fast it was, if that is known.
