@@ -30,6 +30,9 @@ struct SlotState {
     failure: String,
 }
 
+/// A protocol's name and a peer.
+type Line = (&'static [u8], PeerId);
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -37,8 +40,7 @@ pub(crate) struct Pool {
     book: Arc<Book>,
     lines: Arc<Lines>,
     connect_timeout: Duration,
-    /// For each protocol.
-    slots: Mutex<BTreeMap<(&'static [u8], PeerId), Arc<Slot>>>,
+    slots: Mutex<BTreeMap<Line, Arc<Slot>>>,
 }
 
 /// Why there is no connection.
