@@ -26,7 +26,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         refused("17 peers", parse(&with(vec![peer(4444); 17]))),
         refused(
             "nine addresses of one peer",
-            parse(&with(vec![PeerAddr { addrs: vec![peer(1).addrs[0]; 9], ..peer(1) }])),
+            parse(&with(vec![PeerAddr { addrs: vec![peer(1).addrs[0].clone(); 9], ..peer(1) }])),
         ),
         refused("port 0", parse(&with(vec![peer(0)]))),
         refused("a peer whose id is no key", parse(&with(vec![no_key]))),

@@ -6,10 +6,13 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+/// What says how the network is used.
+const NETWORK: [&str; 5] = ["TEMPLAR_BIND", "TEMPLAR_LAN", "TEMPLAR_RELAY", "TEMPLAR_ADVERTISE", "TEMPLAR_METRICS"];
+
 /// The program under test, with none of the tester's environment that would matter.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_templar"));
-    for name in ["TEMPLAR_HOME", "TEMPLAR_ISA", "TEMPLAR_RECOMPUTE", "NO_COLOR"] {
+    for name in ["TEMPLAR_HOME", "TEMPLAR_ISA", "TEMPLAR_RECOMPUTE", "NO_COLOR"].into_iter().chain(NETWORK) {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());

@@ -4,6 +4,7 @@
 
 mod beside;
 mod commitments;
+mod doctor;
 mod killed;
 mod running;
 mod tickets;

@@ -1,18 +1,78 @@
-//! A bar for long work on a terminal, as one line of text.
+//! The bar of a visit to the network: bytes and windows, on one line of a terminal that is written anew, and elsewhere a
+//! line every few seconds. It is talk, so a program that reads JSON is spared it, and so is who asked for quiet.
 
-use templar_net::Progress;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::printer::{bytes, count};
+use templar_node::tally::{Progress, Tally};
+use tokio::task::JoinHandle;
 
-/// How many characters the bar itself has.
-const WIDTH: u64 = 24;
+use crate::printer::{Printer, bytes};
 
-/// How far a fetch is, in bytes and blobs. Lengths are known one after the other, so the whole may still grow.
-pub(crate) fn fetching(progress: &Progress) -> String {
-    let Progress { blobs, blobs_here, bytes: all, bytes_here, .. } = *progress;
-    let filled = (bytes_here.saturating_mul(WIDTH)).checked_div(all).unwrap_or(0).min(WIDTH);
-    let bar: String = (0..WIDTH).map(|place| if place < filled { '=' } else { ' ' }).collect();
-    format!("[{bar}] {} of {}, {blobs_here} of {}", bytes(bytes_here), bytes(all), count(blobs, "blob"))
+/// Between two lines of a terminal, and between two lines elsewhere.
+const EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Letters of the bar.
+const WIDTH: u64 = 20;
+
+/// Shows how far a visit is, until it is dropped.
+pub(crate) struct Bar {
+    task: Option<JoinHandle<()>>,
+    terminal: bool,
+}
+
+impl Bar {
+    /// On stderr, while somebody reads it.
+    pub(crate) fn of(tally: Arc<Tally>, printer: Printer, runtime: &tokio::runtime::Runtime) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let task = printer.talks().then(|| {
+            runtime.spawn(async move {
+                let mut said = Progress::default();
+                loop {
+                    tokio::time::sleep(if terminal { EVERY.0 } else { EVERY.1 }).await;
+                    let progress = tally.progress();
+                    if progress == said {
+                        continue;
+                    }
+                    said = progress;
+                    if terminal {
+                        // Who closed stderr has seen enough.
+                        let _ = write!(std::io::stderr(), "\r\u{1b}[2K{}", line(&progress));
+                    } else {
+                        printer.talk(line(&progress));
+                    }
+                }
+            })
+        });
+        Self { task, terminal }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        let Some(task) = self.task.take() else { return };
+        task.abort();
+        if self.terminal {
+            let _ = write!(std::io::stderr(), "\r\u{1b}[2K");
+        }
+    }
+}
+
+/// One line. The blobs' own bytes fill the bar; what came over the network stands beside it, since it is what a link carries.
+fn line(progress: &Progress) -> String {
+    let Progress { entries, wanted_bytes, here_bytes, received_bytes, windows_behind, windows_followed } = *progress;
+    let filled = if wanted_bytes == 0 { 0 } else { here_bytes.saturating_mul(WIDTH) / wanted_bytes.max(here_bytes) };
+    let bar: String = (0..WIDTH).map(|place| if place < filled { '#' } else { '.' }).collect();
+    let mut text =
+        format!("[{bar}] {} of {}, {} received", bytes(here_bytes), bytes(wanted_bytes), bytes(received_bytes));
+    if entries > 0 {
+        text.push_str(&format!(", {entries} entries"));
+    }
+    if windows_behind > 0 {
+        text.push_str(&format!(", window {windows_followed} of {windows_behind}"));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -20,9 +80,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bar_fills_with_the_bytes() {
-        let half = Progress { blobs: 3, blobs_here: 1, bytes: 4096, bytes_here: 2048, received: 0 };
-        assert_eq!(fetching(&half), "[============            ] 2.0 KiB of 4.0 KiB, 1 of 3 blobs");
-        assert_eq!(fetching(&Progress::default()), "[                        ] 0 B of 0 B, 0 of 0 blobs");
+    fn the_line_shows_bytes_and_windows() {
+        let progress = Progress {
+            entries: 1240,
+            wanted_bytes: 4 << 20,
+            here_bytes: 1 << 20,
+            received_bytes: 1_200_000,
+            windows_behind: 200,
+            windows_followed: 37,
+        };
+        let expected = "[#####...............] 1.0 MiB of 4.0 MiB, 1.1 MiB received, 1240 entries, window 37 of 200";
+        assert_eq!(line(&progress), expected);
+        assert_eq!(line(&Progress::default()), "[....................] 0 B of 0 B, 0 B received");
+        let more = Progress { here_bytes: u64::MAX, wanted_bytes: 5, ..Progress::default() };
+        assert!(line(&more).contains(&"#".repeat(1)), "nothing overflows");
     }
 }

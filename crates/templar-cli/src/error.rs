@@ -13,7 +13,7 @@ use templar_audit::EvidenceError;
 use templar_data::{ImportError, PageError, SampleError};
 use templar_model::generate::GenerateError;
 use templar_model::hf::{self, ExportError};
-use templar_net::{FetchError, TicketError};
+use templar_net::{BindError, FetchError, TicketError};
 use templar_node::access::AccessError;
 use templar_node::configure::ConfigureError;
 use templar_node::context::RunError;
@@ -333,15 +333,24 @@ fn driver(error: &DriverError) -> Meaning {
         DriverError::Submit(error) => submit(error),
         DriverError::Work(error) => work(error),
         DriverError::Home(error) => home(error),
-        DriverError::Bind(_) => hint(Code::Failed, "choose another address with --bind"),
+        DriverError::Bind(error) => bind(error),
+        DriverError::Metrics { .. } => hint(Code::Failed, "choose another address with --metrics"),
         DriverError::Socket(error) => (Code::Failed, io(error).1),
         DriverError::NotInRun { .. } => hint(Code::Failed, "`templar run show` lists who takes part"),
     }
 }
 
+fn bind(error: &BindError) -> Meaning {
+    match error {
+        BindError::Lan { .. } => hint(Code::Usage, "listen on all interfaces: --bind 0.0.0.0:4433"),
+        BindError::Multicast { .. } => hint(Code::Failed, "leave out --lan, and name peers with a ticket or --peer"),
+        _ => hint(Code::Failed, "choose another address with --bind; `templar doctor` says what holds a port"),
+    }
+}
+
 fn exchange(error: &ExchangeError) -> Meaning {
     match error {
-        ExchangeError::Bind(_) => hint(Code::Failed, "choose another address with --bind"),
+        ExchangeError::Bind(error) => bind(error),
         ExchangeError::NoWindow { open, .. } => {
             hint(Code::NotFound, format!("window {open} is the latest; `templar status` says what it waits for"))
         }

@@ -53,6 +53,7 @@ pub(crate) fn sentence(event: &Event) -> String {
         Event::Started { key, run, window, ticket, .. } => {
             format!("node {} serves run {}, window {window} is open\nticket {ticket}", key.short(), run.short())
         }
+        Event::Metrics { addr } => format!("metrics are answered at http://{addr}/metrics"),
         Event::Signed { window, kind, id, signer, .. } => {
             format!("w{window} {kind} {} signed by {}", id.short(), signer.short())
         }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use templar_manifest::{CheckpointId, Dataset, DatasetId, Genesis, Hash, Kind, RunId, WindowIndex, payload};
 use templar_node::access::Access;
 use templar_node::context::{RunContext, read_manifest};
+use templar_node::settings::NetworkSettings;
 use templar_protocol::Node;
 
 use crate::error::{Code, CommandError};
@@ -18,6 +19,8 @@ use crate::reference::{Reference, resolve};
 pub(crate) struct Invocation {
     /// The home, which may not be there.
     pub root: Option<PathBuf>,
+    /// What the environment says of the network.
+    pub network: NetworkSettings,
     /// How to speak.
     pub printer: Printer,
 }

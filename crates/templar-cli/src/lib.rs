@@ -31,8 +31,8 @@ use serde_json::json;
 use templar_numerics::Isa;
 
 use commands::{
-    audit, close, dataset, demo, export, fetch, generate, init, key, log, node, run, score, share, show, status, train,
-    verify,
+    audit, close, dataset, demo, doctor, export, fetch, generate, init, key, log, node, run, score, share, show,
+    status, train, verify,
 };
 use environment::Environment;
 use error::{Code, CommandError, CommandResult};
@@ -51,6 +51,8 @@ Exit codes:
 
 Environment:
   TEMPLAR_HOME       the home, where --home names none
+  TEMPLAR_BIND, TEMPLAR_LAN, TEMPLAR_RELAY, TEMPLAR_ADVERTISE, TEMPLAR_METRICS
+                     what the flag of that name says, where it does not; config.toml in the home is asked last
   TEMPLAR_ISA        soft, avx2, avx512 or neon: the kernels that compute; no result depends on it
   TEMPLAR_RECOMPUTE  set: train in less memory, with a third more work; no result depends on it
   RAYON_NUM_THREADS  threads that compute; no result depends on it
@@ -102,6 +104,7 @@ enum Command {
     Share(share::Args),
     Node(node::Args),
     Status(status::Args),
+    Doctor(doctor::Args),
     Log(log::Args),
     Show(show::Args),
     Verify(verify::Args),
@@ -152,7 +155,8 @@ fn start(cli: Cli, environment: &Environment, network: Network, printer: Printer
     templar_numerics::check_environment().map_err(|error| CommandError::new(Code::Failed, error))?;
     let named = cli.global.home.clone();
     let root = cli.global.home.or_else(|| environment.home.clone());
-    let invocation = Invocation { root, printer };
+    let network_said = environment.network.clone().map_err(|error| CommandError::says(Code::Usage, error))?;
+    let invocation = Invocation { root, network: network_said, printer };
     match cli.command {
         Command::Demo(args) => demo::run(&invocation, &args, named),
         Command::Init(args) => init::run(&invocation, &args),
@@ -167,6 +171,7 @@ fn start(cli: Cli, environment: &Environment, network: Network, printer: Printer
         Command::Share(args) => share::run(&invocation, &args),
         Command::Node(args) => node::run(&invocation, &args),
         Command::Status(args) => status::run(&invocation, &args),
+        Command::Doctor(args) => doctor::run(&invocation, &args),
         Command::Log(args) => log::run(&invocation, &args),
         Command::Show(args) => show::run(&invocation, &args),
         Command::Verify(args) => verify::run(&invocation, &args),

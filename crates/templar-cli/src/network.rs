@@ -1,40 +1,93 @@
-//! What the commands that use the network share: running a node until it is told to stop, and its arguments.
+//! What the commands that use the network share: its arguments, and running a node until it is told to stop.
+//!
+//! What the command line says is stronger than the environment, which is stronger than the home's `config.toml`.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use templar_net::Ticket;
+use templar_net::{Relays, Ticket};
 use templar_node::access::Access;
 use templar_node::context::RunContext;
 use templar_node::driver::{self, DriverConfig, Parts};
 use templar_node::event::Event;
-use templar_node::exchange;
+use templar_node::exchange::{self, Destination};
+use templar_node::home::Home;
 use templar_node::peers;
+use templar_node::settings::{NetworkSettings, Networking, Settings};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
+use crate::bar::Bar;
 use crate::error::{Code, CommandError};
+use crate::invocation::Invocation;
 use crate::participant::sync;
+use crate::printer::Printer;
 
 /// Events that may wait to be printed.
 const EVENTS: usize = 256;
 
-/// Where a command listens.
-#[derive(Debug, clap::Args)]
+/// How a command uses the network. What is not said here, the environment or the home's config.toml may say.
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Listen {
-    /// Listen at this address; the default can be reached from this machine only
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
-    pub(crate) bind: SocketAddr,
+    /// Listen at this address [default: any port, for this machine only; with --lan, --relay or --advertise for all]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) bind: Option<SocketAddr>,
+    /// Find nodes of the run in the local network by multicast (mDNS), and be found
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    lan: Option<bool>,
+    /// Relays for nodes that cannot reach each other: none, n0 (with its name service), or URLs of your own
+    #[arg(long, value_name = "RELAY")]
+    relay: Option<Relays>,
+    /// Others reach this node here too: a UDP port that is forwarded to it
+    #[arg(long, value_name = "ADDR:PORT")]
+    advertise: Vec<SocketAddr>,
+}
+
+impl Listen {
+    /// What the command line says, then the environment.
+    pub(crate) fn said(&self, invocation: &Invocation) -> NetworkSettings {
+        let advertise = Some(self.advertise.clone()).filter(|addrs| !addrs.is_empty());
+        let (bind, lan, relay) = (self.bind, self.lan, self.relay.clone());
+        NetworkSettings { bind, lan, relay, advertise, metrics: None }.or(invocation.network.clone())
+    }
+
+    /// All that was said, the home's file included.
+    pub(crate) fn settings(&self, invocation: &Invocation, home: &Home) -> Result<NetworkSettings, CommandError> {
+        Ok(self.said(invocation).or(Settings::load(home)?.network))
+    }
+
+    /// What follows from it.
+    pub(crate) fn networking(&self, invocation: &Invocation, home: &Home) -> Result<Networking, CommandError> {
+        Ok(self.settings(invocation, home)?.networking())
+    }
+}
+
+/// Where what a command fetches goes.
+pub(crate) fn destination<'a>(access: &'a Access, networking: &'a Networking) -> Result<Destination<'a>, CommandError> {
+    let store = access.store().ok_or_else(read_only)?;
+    Ok(Destination {
+        home: &access.home,
+        store,
+        secret_key: access.home.key()?.to_bytes(),
+        networking,
+        tally: Arc::default(),
+    })
 }
 
 /// Fetches what a run needs, unless the home has it already, and makes it the current one.
-pub(crate) fn join(access: &Access, bind: SocketAddr, ticket: &Ticket) -> Result<RunContext, CommandError> {
+pub(crate) fn join(
+    access: &Access,
+    networking: &Networking,
+    ticket: &Ticket,
+    printer: Printer,
+) -> Result<RunContext, CommandError> {
     let run = ticket.run.into();
     if !access.home.runs()?.contains(&run) {
-        let store = access.store().ok_or_else(read_only)?;
-        let secret_key = access.home.key()?.to_bytes();
-        access.runtime().block_on(exchange::join(&access.home, store, secret_key, bind, ticket))?;
+        let to = destination(access, networking)?;
+        let _bar = Bar::of(to.tally.clone(), printer, access.runtime());
+        access.runtime().block_on(exchange::join(&to, ticket))?;
         let context = RunContext::create(&access.home, access.blobs(), &|bytes| access.put(bytes), run)?;
         sync(access, &[ticket.run, context.genesis.dataset.hash()])?;
     } else {

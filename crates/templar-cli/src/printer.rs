@@ -79,17 +79,9 @@ impl Printer {
         }
     }
 
-    /// A line of talk that the next one replaces, on a terminal only.
-    pub(crate) fn bar(&self, text: &str) {
-        if self.mode == Mode::Human && io::stderr().is_terminal() {
-            let mut stderr = io::stderr().lock();
-            let _ = write!(stderr, "\r\u{1b}[K{text}").and_then(|()| stderr.flush());
-        }
-    }
-
-    /// Takes the last such line away.
-    pub(crate) fn end_bar(&self) {
-        self.bar("");
+    /// Whether a person is told what happens on the way.
+    pub(crate) fn talks(&self) -> bool {
+        self.mode == Mode::Human
     }
 
     /// Something that a person should know although the command goes on.

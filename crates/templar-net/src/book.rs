@@ -4,13 +4,15 @@
 //! outlives what others said of it; only peers that we have met are passed on, so invented addresses do not spread.
 //! Addresses carry no trust: a connection proves the id or fails.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use iroh::{EndpointAddr, RelayUrl};
+use templar_manifest::Hash;
 use tokio::sync::watch;
 
-use crate::peer::{MAX_ADDRS, PeerAddr, PeerId};
+use crate::neighbours::{Candidate, PATIENT_ATTEMPTS};
+use crate::peer::{Addr, MAX_ADDRS, PeerAddr, PeerId};
 
 /// Attempts after which a peer that we only heard of, and never met, is forgotten.
 const ATTEMPTS_FOR_HEARSAY: u32 = 5;
@@ -31,7 +33,7 @@ pub(crate) enum Source {
 
 #[derive(Debug, Clone)]
 struct Peer {
-    addrs: Vec<SocketAddr>,
+    addrs: Vec<Addr>,
     source: Source,
     /// A connection with it has existed.
     met: bool,
@@ -52,6 +54,10 @@ struct Peer {
 pub(crate) struct Book {
     own_id: PeerId,
     max_peers: usize,
+    /// Relays that this node may use: what a peer names besides is not connected to.
+    relays: BTreeSet<RelayUrl>,
+    /// Whether a peer can be found by its id alone.
+    looks_up: bool,
     peers: Mutex<BTreeMap<PeerId, Peer>>,
     /// Counts changes, so that tasks can wait for one.
     changes: watch::Sender<u64>,
@@ -59,7 +65,20 @@ pub(crate) struct Book {
 
 impl Book {
     pub(crate) fn new(own_id: PeerId, max_peers: usize) -> Self {
-        Self { own_id, max_peers, peers: Mutex::default(), changes: watch::Sender::new(0) }
+        Self {
+            own_id,
+            max_peers,
+            relays: BTreeSet::new(),
+            looks_up: false,
+            peers: Mutex::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// With relays that may be used, and whether a peer can be found by its id alone.
+    pub(crate) fn reaching(mut self, relays: BTreeSet<RelayUrl>, looks_up: bool) -> Self {
+        (self.relays, self.looks_up) = (relays, looks_up);
+        self
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, Peer>> {
@@ -69,6 +88,11 @@ impl Book {
 
     fn bump(&self) {
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Lets those who wait for a change look again.
+    pub(crate) fn wake(&self) {
+        self.bump();
     }
 
     /// Changes of the book from now on.
@@ -136,9 +160,11 @@ impl Book {
         peer.problem = Some(problem);
         if peer.source == Source::Heard && !peer.met && peer.failures >= ATTEMPTS_FOR_HEARSAY {
             peers.remove(id);
-            drop(peers);
-            self.bump();
+        } else if !peer.failures.is_multiple_of(PATIENT_ATTEMPTS) {
+            return;
         }
+        drop(peers);
+        self.bump();
     }
 
     /// Something went wrong that is nobody's fault or not worth a punishment.
@@ -195,19 +221,49 @@ impl Book {
         self.lock().get(id).map(|peer| PeerAddr { id: *id, addrs: peer.addrs.clone() })
     }
 
-    pub(crate) fn ids(&self) -> Vec<PeerId> {
-        self.lock().keys().copied().collect()
+    /// Where to dial a peer, or why it cannot be dialled.
+    pub(crate) fn dial(&self, id: &PeerId) -> Result<EndpointAddr, String> {
+        let mut addr = self.addr(id).ok_or("it is not known")?;
+        addr.addrs.retain(|addr| match addr {
+            Addr::Ip(_) => true,
+            Addr::Relay(url) => self.relays.contains(url),
+        });
+        if addr.addrs.is_empty() && !self.looks_up {
+            return Err("no address is known that this node can use".to_owned());
+        }
+        Ok(addr.to_endpoint_addr().ok_or("not a valid key")?)
+    }
+
+    /// Everybody who may be chosen as a neighbour.
+    pub(crate) fn candidates(&self) -> Vec<Candidate> {
+        let peers = self.lock();
+        let candidate = |(id, peer): (&PeerId, &Peer)| {
+            let configured = peer.source == Source::Configured;
+            Candidate { id: *id, configured, blamed: peer.blamed, failures: peer.failures }
+        };
+        peers.iter().map(candidate).collect()
+    }
+
+    /// How many peers are blamed now.
+    pub(crate) fn blamed(&self) -> usize {
+        self.lock().values().filter(|peer| peer.blamed).count()
     }
 
     pub(crate) fn all(&self) -> Vec<PeerAddr> {
         self.lock().iter().map(|(id, peer)| PeerAddr { id: *id, addrs: peer.addrs.clone() }).collect()
     }
 
-    /// Peers that we have met, to be passed on, except `to` itself.
+    /// Peers that we have met, to be passed on, except `to` itself; of many, everybody is told of others.
     pub(crate) fn shareable(&self, to: Option<&PeerId>, max: usize) -> Vec<PeerAddr> {
         let peers = self.lock();
         let met = peers.iter().filter(|(id, peer)| peer.met && !peer.addrs.is_empty() && Some(*id) != to);
-        met.take(max).map(|(id, peer)| PeerAddr { id: *id, addrs: peer.addrs.clone() }).collect()
+        let mut met: Vec<PeerAddr> = met.map(|(id, peer)| PeerAddr { id: *id, addrs: peer.addrs.clone() }).collect();
+        if met.len() > max {
+            let to = to.copied().unwrap_or_default();
+            met.sort_by_cached_key(|peer| *Hash::of(&[to, peer.id].concat()).as_bytes());
+            met.truncate(max);
+        }
+        met
     }
 
     /// The last problem with each peer that had one.

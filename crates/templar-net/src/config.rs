@@ -5,6 +5,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::clock::Clock;
+use crate::reach::Reach;
+
 /// What a [`Net`](crate::Net) needs to start.
 #[derive(Clone)]
 pub struct NetConfig {
@@ -12,21 +15,30 @@ pub struct NetConfig {
     pub secret_key: [u8; 32],
     /// Where to listen; port 0 takes any free one.
     pub bind: SocketAddr,
+    /// How it is reached and finds others.
+    pub reach: Reach,
+    /// The wall clock that peers may compare theirs with.
+    pub clock: Option<Clock>,
     /// Bounds on what peers may use.
     pub limits: Limits,
 }
 
 impl NetConfig {
-    /// Listens on any free port of the loopback interface, with the default limits.
+    /// Listens on any free port of the loopback interface, with the default limits and no clock.
     pub fn loopback(secret_key: [u8; 32]) -> Self {
-        Self { secret_key, bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), limits: Limits::default() }
+        let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { secret_key, bind, reach: Reach::default(), clock: None, limits: Limits::default() }
     }
 }
 
 impl std::fmt::Debug for NetConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The key stays out of logs.
-        f.debug_struct("NetConfig").field("bind", &self.bind).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("NetConfig")
+            .field("bind", &self.bind)
+            .field("reach", &self.reach)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -35,6 +47,10 @@ impl std::fmt::Debug for NetConfig {
 pub struct Limits {
     /// Peers remembered with their addresses.
     pub max_peers: usize,
+    /// Peers whose logs this node reads by its own choice; besides them it reads those of who reads its own.
+    pub neighbours: usize,
+    /// Peers that may read this node's log at the same time, besides those that it chose itself.
+    pub followers: usize,
     /// Connections accepted at the same time, over all peers and per protocol.
     pub max_inbound: usize,
     /// Connections accepted at the same time from one peer and per protocol.
@@ -79,6 +95,8 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// The longest pause between two attempts to reach a peer that is away.
     pub max_retry_pause: Duration,
+    /// How long a log is read at least before it is read again from the last milestone; doubled each time.
+    pub read_again_pause: Duration,
     /// How long a peer that broke the protocol, or that refused us, is left alone.
     pub misbehaviour_pause: Duration,
 }
@@ -96,6 +114,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_peers: 256,
+            neighbours: 8,
+            followers: 48,
             max_inbound: 512,
             max_inbound_per_peer: 8,
             max_streams: 64,
@@ -119,6 +139,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(6),
             keep_alive: Duration::from_secs(1),
             max_retry_pause: Duration::from_secs(5),
+            read_again_pause: Duration::from_secs(2),
             misbehaviour_pause: Duration::from_secs(60),
         }
     }

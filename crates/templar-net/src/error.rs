@@ -20,6 +20,18 @@ pub enum BindError {
         /// What the system said.
         reason: String,
     },
+    /// Nobody in the local network reaches a node that listens for this machine only.
+    #[error("cannot be found in the local network while listening on {addr}, which this machine alone reaches")]
+    Lan {
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// The system does not let the node announce itself.
+    #[error("cannot announce this node in the local network: {reason}")]
+    Multicast {
+        /// What went wrong.
+        reason: String,
+    },
     /// A limit is out of the range that QUIC allows.
     #[error("the limit {name} is out of range")]
     Limit {

@@ -16,6 +16,9 @@ use crate::serve::code;
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     open: Mutex<BTreeMap<PeerId, Vec<WeakConnectionHandle>>>,
+    /// Peers that a test has cut off: every connection with them ends at once.
+    #[cfg(test)]
+    cut: Mutex<std::collections::BTreeSet<PeerId>>,
 }
 
 fn is_open(line: &WeakConnectionHandle) -> bool {
@@ -35,6 +38,23 @@ impl Lines {
             !lines.is_empty()
         });
         open.entry(*connection.remote_id().as_bytes()).or_default().push(connection.weak_handle());
+        drop(open);
+        #[cfg(test)]
+        self.end_if_cut(connection.remote_id().as_bytes());
+    }
+
+    /// From now on there is no connection with any of `peers`.
+    #[cfg(test)]
+    pub(crate) fn cut_off(&self, peers: &[PeerId]) {
+        *self.cut.lock().unwrap() = peers.iter().copied().collect();
+        peers.iter().for_each(|peer| self.end_if_cut(peer));
+    }
+
+    #[cfg(test)]
+    fn end_if_cut(&self, peer: &PeerId) {
+        if self.cut.lock().unwrap().contains(peer) {
+            self.hang_up(peer);
+        }
     }
 
     /// How many connections with the peer have not ended, as far as this side knows.

@@ -3,14 +3,14 @@
 //! Invariant: everything started here has ended when [`Net::shutdown`] returns. The store is the node's and stays open.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use iroh::endpoint::{PortmapperConfig, QuicTransportConfig, VarInt, presets};
+use iroh::Endpoint;
 use iroh::protocol::Router;
-use iroh::{Endpoint, RelayMode, SecretKey};
 use iroh_blobs::BlobFormat;
+use iroh_metrics::Registry;
 use templar_manifest::Hash;
 use templar_store::{Store, to_iroh};
 use tokio::sync::{mpsc, watch};
@@ -18,15 +18,18 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::book::{Book, Source};
+use crate::clock::{Clocks, Skew};
 use crate::fetch::{Fetched, FetchedTicket, Fetcher};
 use crate::gate::Gate;
 use crate::have::{HAVE_ALPN, HaveServer};
 use crate::lines::Lines;
-use crate::peer::{MAX_ADDRS, PeerAddr, PeerAddrError, PeerId};
+use crate::metrics::NetMetrics;
+use crate::neighbours::Neighbours;
+use crate::peer::{PeerAddr, PeerAddrError, PeerId};
 use crate::pool::Pool;
 use crate::provide::{Provider, ServePolicy};
 use crate::pull::{Pulled, Puller, supervise};
-use crate::rate::Bucket;
+use crate::reach::{self, Reach};
 use crate::serve::{Log, SyncServer};
 use crate::swarm::{Progress, Swarm};
 use crate::ticket::{BlobTicket, Ticket};
@@ -49,11 +52,16 @@ pub(crate) struct Inner {
     endpoint: Endpoint,
     router: Router,
     pub(crate) book: Arc<Book>,
-    lines: Arc<Lines>,
+    pub(crate) lines: Arc<Lines>,
+    pub(crate) neighbours: Arc<Neighbours>,
+    clocks: Arc<Clocks>,
+    pub(crate) metrics: Arc<NetMetrics>,
     pub(crate) fetcher: Fetcher,
-    pub(crate) served: Provider,
-    run: Hash,
+    log: Arc<dyn Log>,
+    reach: Reach,
     limits: Limits,
+    /// Peers whose logs are to be read again.
+    again: watch::Sender<BTreeSet<PeerId>>,
     stop: watch::Sender<bool>,
     /// None once the network is shut down.
     tasks: Mutex<Option<JoinSet<()>>>,
@@ -68,7 +76,8 @@ impl std::fmt::Debug for Net {
 impl Net {
     /// Binds a node's endpoint and begins to serve: blobs of `store` as `policy` allows, and the entries of `log`.
     ///
-    /// No relay, no name service, no port mapping: peers are reached at the addresses that the book learns.
+    /// Unless [`NetConfig::reach`] says otherwise there is no relay, no name service and no multicast: peers are reached at the
+    /// addresses that the book learns.
     ///
     /// # Errors
     /// See [`BindError`].
@@ -78,37 +87,40 @@ impl Net {
         log: Arc<dyn Log>,
         policy: Arc<dyn ServePolicy>,
     ) -> Result<Self, BindError> {
-        let endpoint = bind_endpoint(&config).await?;
-        let limits = config.limits;
-        let book = Arc::new(Book::new(*endpoint.id().as_bytes(), limits.max_peers));
-        let lines = Arc::new(Lines::default());
-        let (inbound, inbound_per_peer) = limits.inbound();
-        let gate = || Gate::new(inbound, inbound_per_peer);
         let run = log.run();
-        let have = HaveServer {
-            store: store.clone(),
-            policy: policy.clone(),
-            book: book.clone(),
-            gate: gate(),
-            lines: lines.clone(),
-            stall_timeout: limits.stall_timeout,
-        };
-        let provider = Provider {
-            store: store.clone(),
-            policy,
-            gate: gate(),
-            requests: Gate::new(limits.max_requests, limits.max_requests_per_peer),
-            lines: lines.clone(),
-            bucket: Arc::new(Bucket::new(limits.upload_bytes_per_second)),
-            max_request_bytes: limits.max_request_bytes,
-            stall_timeout: limits.stall_timeout,
-            sent: Arc::default(),
-        };
+        let endpoint = reach::bind(&config, &run, reach::Publish::Address).await?;
+        let NetConfig { secret_key, reach, clock, limits, .. } = config;
+        let relays = reach.relays.urls();
+        let looks_up = reach.relays == reach::Relays::N0;
+        let own_id = *endpoint.id().as_bytes();
+        let book = Arc::new(Book::new(own_id, limits.max_peers).reaching(relays, looks_up));
+        let (stop, again) = (watch::Sender::new(false), watch::Sender::new(BTreeSet::new()));
+        let mut tasks = JoinSet::new();
+        if reach.lan {
+            let (watching, mut stopped) =
+                (reach::watch_lan(reach::announce(&endpoint)?, book.clone(), run), stop.subscribe());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = watching => {}
+                    _ = stopped.wait_for(|stop| *stop) => {}
+                }
+            });
+        }
+        let lines = Arc::new(Lines::default());
+        let neighbours = Neighbours::new(&secret_key, limits.neighbours, limits.followers, book.clone());
+        let (neighbours, clocks) = (Arc::new(neighbours), Arc::new(Clocks::new(clock)));
+        let metrics = Arc::new(NetMetrics::default());
+        let gate = || Gate::new(limits.max_inbound, limits.max_inbound_per_peer);
+        let provider =
+            Provider { store: store.clone(), policy, gate: gate(), lines: lines.clone(), metrics: metrics.clone() };
         let sync = SyncServer {
-            log,
+            log: log.clone(),
             book: book.clone(),
             gate: gate(),
             lines: lines.clone(),
+            neighbours: neighbours.clone(),
+            clocks: clocks.clone(),
+            metrics: metrics.clone(),
             stall_timeout: limits.stall_timeout,
         };
         let served = provider.clone();
@@ -118,13 +130,25 @@ impl Net {
             .accept(SYNC_ALPN, sync)
             .spawn();
         let pool = Pool::new(endpoint.clone(), book.clone(), lines.clone(), limits.connect_timeout);
-        let swarm = Swarm::new(store, book.clone(), pool, *endpoint.id().as_bytes(), limits.clone());
-        let stop = watch::Sender::new(false);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(swarm.clone().supervise(stop.subscribe()));
+        let fetcher = Fetcher { store, book: book.clone(), pool, limits: limits.clone(), in_flight: Mutex::default() };
         let tasks = Mutex::new(Some(tasks));
-        let fetcher = Fetcher { swarm };
-        Ok(Self { inner: Arc::new(Inner { endpoint, router, book, lines, fetcher, served, run, limits, stop, tasks }) })
+        let inner = Inner {
+            endpoint,
+            router,
+            book,
+            lines,
+            neighbours,
+            clocks,
+            metrics,
+            fetcher,
+            log,
+            reach,
+            limits,
+            again,
+            stop,
+            tasks,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// This node's id: the public key of its secret key.
@@ -132,9 +156,14 @@ impl Net {
         *self.inner.endpoint.id().as_bytes()
     }
 
-    /// This node's id and the addresses it listens at.
+    /// This node's id and the addresses it is reached at.
     pub fn addr(&self) -> PeerAddr {
-        listening_at(&self.inner.endpoint)
+        reach::listening_at(&self.inner.endpoint, &self.inner.reach.advertise)
+    }
+
+    /// Waits until a relay has taken this node in, if relays are configured; says whether one has within `patience`.
+    pub async fn relayed(&self, patience: Duration) -> bool {
+        self.inner.reach.relays != reach::Relays::None && timeout(patience, self.inner.endpoint.online()).await.is_ok()
     }
 
     /// Puts a peer into the address book. Returns whether there was room for it; this node itself is not put in.
@@ -148,6 +177,43 @@ impl Net {
     /// Every peer in the address book.
     pub fn peers(&self) -> Vec<PeerAddr> {
         self.inner.book.all()
+    }
+
+    /// Peers whose logs this node reads now: those that it chose, and those that read its own.
+    pub fn neighbours(&self) -> Vec<PeerId> {
+        self.inner.neighbours.read_by_us()
+    }
+
+    /// Each peer's clock against this node's, as it was when its log was last asked for.
+    pub fn skews(&self) -> BTreeMap<PeerId, Skew> {
+        self.inner.clocks.all()
+    }
+
+    /// Reads a peer's log again from the last milestone, soon: something of it was not taken when it came, and may be taken
+    /// now. Asked for again and again, it happens ever more rarely.
+    pub fn read_again(&self, peer: &PeerId) {
+        self.inner.again.send_if_modified(|peers| peers.insert(*peer));
+    }
+
+    /// Adds what this network counts, and what iroh counts below it, to a registry.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        registry.sub_registry_with_prefix("templar").register(self.inner.metrics.clone());
+        registry.sub_registry_with_prefix("iroh").register_all(self.inner.endpoint.metrics());
+    }
+
+    /// Bytes of packets that arrived since the start, whatever they carried.
+    pub fn received_bytes(&self) -> u64 {
+        let socket = &self.inner.endpoint.metrics().socket;
+        socket.recv_data_ipv4.get() + socket.recv_data_ipv6.get() + socket.recv_data_relay.get()
+    }
+
+    /// Brings those metrics up to date that are states and not counts.
+    pub fn refresh_metrics(&self) {
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let metrics = &self.inner.metrics;
+        metrics.peers.set(gauge(self.inner.book.candidates().len()));
+        metrics.peers_blamed.set(gauge(self.inner.book.blamed()));
+        metrics.neighbours.set(gauge(self.neighbours().len()));
     }
 
     /// The last thing that went wrong with each peer, in words, for peers that had any trouble.
@@ -169,7 +235,7 @@ impl Net {
     /// [`FetchError::NoProvider`] names what each provider answered.
     pub async fn fetch(&self, id: &Hash, max_bytes: u64, providers: &[PeerId]) -> Result<Fetched, FetchError> {
         self.open()?;
-        self.inner.fetcher.fetch(id, max_bytes, providers).await
+        self.counted(self.inner.fetcher.fetch(id, max_bytes, providers).await, |fetched| fetched.received)
     }
 
     /// Fetches blobs, each with its own limit in bytes, many at a time. Tries all of them whatever happens.
@@ -178,7 +244,7 @@ impl Net {
     /// The failure of the first blob, in the order of `ids`, that could not be fetched.
     pub async fn fetch_all(&self, ids: &[(Hash, u64)], providers: &[PeerId]) -> Result<Fetched, FetchError> {
         self.open()?;
-        self.inner.fetcher.fetch_all(ids, providers).await
+        self.counted(self.inner.fetcher.fetch_all(ids, providers).await, |fetched| fetched.received)
     }
 
     /// Fetches what a blob ticket names, from the peer it names: a blob, or a list of blobs and every blob on it,
@@ -188,7 +254,21 @@ impl Net {
     /// As [`fetch`](Self::fetch), and [`FetchError::NotAList`].
     pub async fn fetch_ticket(&self, ticket: &BlobTicket, max_bytes: u64) -> Result<FetchedTicket, FetchError> {
         self.open()?;
-        self.inner.fetcher.fetch_ticket(ticket, max_bytes).await
+        self.counted(self.inner.fetcher.fetch_ticket(ticket, max_bytes).await, |fetched| fetched.fetched.received)
+    }
+
+    fn counted<T>(&self, fetched: Result<T, FetchError>, received: impl Fn(&T) -> u64) -> Result<T, FetchError> {
+        let metrics = &self.inner.metrics;
+        match &fetched {
+            Ok(fetched) => {
+                metrics.fetches.inc();
+                metrics.blob_bytes_fetched.inc_by(received(fetched));
+            }
+            Err(_) => {
+                metrics.fetches_failed.inc();
+            }
+        }
+        fetched
     }
 
     /// How many bytes of blobs, with the hashes that prove them, this node has sent to peers.
@@ -207,14 +287,19 @@ impl Net {
     /// Entries of one peer come in that peer's order; the peers' streams are interleaved as they arrive.
     pub fn pull_entries(&self) -> mpsc::Receiver<Pulled> {
         let (out, entries) = mpsc::channel(self.inner.limits.entries_in_flight.max(1));
-        let endpoint = self.inner.endpoint.clone();
+        let (endpoint, advertise) = (self.inner.endpoint.clone(), self.inner.reach.advertise.clone());
         let puller = Puller {
             endpoint: endpoint.clone(),
             book: self.inner.book.clone(),
             lines: self.inner.lines.clone(),
-            run: self.inner.run,
+            neighbours: self.inner.neighbours.clone(),
+            clocks: self.inner.clocks.clone(),
+            metrics: self.inner.metrics.clone(),
+            log: self.inner.log.clone(),
+            again: self.inner.again.clone(),
+            caught_up: AtomicBool::new(false),
             limits: self.inner.limits.clone(),
-            own_addr: Box::new(move || listening_at(&endpoint)),
+            own_addr: Box::new(move || reach::listening_at(&endpoint, &advertise)),
             out,
         };
         let mut tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -230,16 +315,13 @@ impl Net {
     pub fn ticket(&self, record: Option<Hash>) -> Ticket {
         let mut peers = vec![self.addr()];
         peers.extend(self.inner.book.shareable(None, PEERS_IN_TICKET));
-        Ticket { run: self.inner.run, record, peers }
+        Ticket { run: self.inner.log.run(), record, peers }
     }
 
     /// A ticket for one blob of this node's store, in iroh-blobs' own form.
     pub fn blob_ticket(&self, id: &Hash) -> BlobTicket {
         let addr = self.addr();
-        let iroh_addr = addr
-            .addrs
-            .iter()
-            .fold(self.inner.endpoint.id().into(), |iroh_addr: iroh::EndpointAddr, addr| iroh_addr.with_ip_addr(*addr));
+        let iroh_addr = addr.to_endpoint_addr().unwrap_or_else(|| self.inner.endpoint.id().into());
         BlobTicket::new(iroh_addr, to_iroh(id), BlobFormat::Raw)
     }
 
@@ -265,41 +347,4 @@ impl Net {
     fn open(&self) -> Result<(), FetchError> {
         if *self.inner.stop.borrow() { Err(FetchError::Closed) } else { Ok(()) }
     }
-}
-
-async fn bind_endpoint(config: &NetConfig) -> Result<Endpoint, BindError> {
-    let limits = &config.limits;
-    let idle = limits.idle_timeout.try_into().map_err(|_| BindError::Limit { name: "idle_timeout" })?;
-    let transport = QuicTransportConfig::builder()
-        .max_idle_timeout(Some(idle))
-        .keep_alive_interval(limits.keep_alive)
-        .max_concurrent_bidi_streams(VarInt::from_u32(limits.max_streams))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .send_window(u64::from(limits.connection_memory))
-        .receive_window(VarInt::from_u32(limits.connection_memory))
-        .stream_receive_window(VarInt::from_u32(limits.connection_memory / 2))
-        .build();
-    let addr_error = |reason: String| BindError::Addr { addr: config.bind, reason };
-    Endpoint::builder(presets::Minimal)
-        .secret_key(SecretKey::from_bytes(&config.secret_key))
-        .relay_mode(RelayMode::Disabled)
-        .portmapper_config(PortmapperConfig::Disabled)
-        .transport_config(transport)
-        .clear_ip_transports()
-        .bind_addr(config.bind)
-        .map_err(|error| addr_error(error.to_string()))?
-        .bind()
-        .await
-        .map_err(|error| addr_error(format!("{error:#}")))
-}
-
-/// The bound socket, or what it stands for when it listens on all interfaces.
-fn listening_at(endpoint: &Endpoint) -> PeerAddr {
-    let mut addrs: BTreeSet<_> =
-        endpoint.bound_sockets().into_iter().filter(|addr| !addr.ip().is_unspecified()).collect();
-    if addrs.is_empty() {
-        addrs = endpoint.addr().ip_addrs().copied().collect();
-    }
-    let addr = PeerAddr { id: *endpoint.id().as_bytes(), addrs: addrs.into_iter().take(MAX_ADDRS).collect() };
-    addr.clone().usable().unwrap_or(addr)
 }

@@ -5,10 +5,10 @@
 //! can be dialled.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use iroh::{EndpointAddr, EndpointId};
+use iroh::{EndpointAddr, EndpointId, RelayUrl, TransportAddr};
 use serde::{Deserialize, Serialize};
 
 /// A peer's ed25519 public key, which is its iroh endpoint id.
@@ -17,13 +17,70 @@ pub type PeerId = [u8; 32];
 /// How many addresses one peer may have.
 pub const MAX_ADDRS: usize = 8;
 
-/// A peer and the addresses where it may be reached. Written `ID@ADDR,ADDR` with the id as 64 hexadecimal digits.
+/// The longest URL of a relay, in bytes.
+const MAX_RELAY_URL: usize = 200;
+
+/// One way to reach a peer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Addr {
+    /// An IP address with a UDP port.
+    Ip(SocketAddr),
+    /// A relay that the peer is connected to: it passes packets on, which it cannot read.
+    Relay(RelayUrl),
+}
+
+impl Addr {
+    /// The IP address, if it is one.
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(addr) => Some(*addr),
+            Self::Relay(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Addr {
+    fn from(addr: SocketAddr) -> Self {
+        Self::Ip(addr)
+    }
+}
+
+impl<I: Into<IpAddr>> From<(I, u16)> for Addr {
+    fn from(addr: (I, u16)) -> Self {
+        Self::Ip(addr.into())
+    }
+}
+
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(addr) => addr.fmt(f),
+            Self::Relay(url) => url.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Addr {
+    type Err = PeerAddrError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let syntax = || PeerAddrError::Syntax(text.chars().take(100).collect());
+        if text.contains("://") {
+            text.parse().map(Self::Relay).map_err(|_| syntax())
+        } else {
+            text.parse().map(Self::Ip).map_err(|_| syntax())
+        }
+    }
+}
+
+/// A peer and the addresses where it may be reached. Written `ID@ADDR,ADDR` with the id as 64 hexadecimal digits; an address
+/// is `IP:PORT` or a relay's URL.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PeerAddr {
     /// The peer's id.
     pub id: PeerId,
-    /// IP addresses with UDP port, best first.
-    pub addrs: Vec<SocketAddr>,
+    /// Best first.
+    pub addrs: Vec<Addr>,
 }
 
 /// A peer's address is of no use.
@@ -38,9 +95,9 @@ pub enum PeerAddrError {
     /// More addresses than a peer may have.
     #[error("{0} addresses for one peer, more than {MAX_ADDRS}")]
     TooManyAddrs(usize),
-    /// An address nobody can be reached at: port 0, unspecified or multicast.
+    /// An address nobody can be reached at: port 0, unspecified or multicast, or a relay's URL that is too long.
     #[error("nobody can be reached at {0}")]
-    Unreachable(SocketAddr),
+    Unreachable(Addr),
 }
 
 impl PeerAddr {
@@ -54,7 +111,7 @@ impl PeerAddr {
             return Err(PeerAddrError::TooManyAddrs(self.addrs.len()));
         }
         match self.addrs.iter().find(|addr| !can_be_dialled(addr)) {
-            Some(addr) => Err(PeerAddrError::Unreachable(*addr)),
+            Some(addr) => Err(PeerAddrError::Unreachable(addr.clone())),
             None => Ok(self),
         }
     }
@@ -70,12 +127,17 @@ impl PeerAddr {
     /// For iroh; none if the key is invalid.
     pub(crate) fn to_endpoint_addr(&self) -> Option<EndpointAddr> {
         let addr = EndpointAddr::new(endpoint_id(&self.id)?);
-        Some(self.addrs.iter().fold(addr, |addr, socket| addr.with_ip_addr(*socket)))
+        Some(addr.with_addrs(self.addrs.iter().map(|addr| match addr {
+            Addr::Ip(addr) => TransportAddr::Ip(*addr),
+            Addr::Relay(url) => TransportAddr::Relay(url.clone()),
+        })))
     }
 
-    /// From iroh: the addresses that are plain IP addresses.
+    /// From iroh: the addresses of the sorts that are known here.
     pub(crate) fn from_endpoint_addr(addr: &EndpointAddr) -> Self {
-        Self { id: *addr.id.as_bytes(), addrs: addr.ip_addrs().copied().collect() }
+        let ips = addr.ip_addrs().map(|addr| Addr::Ip(*addr));
+        let addrs = ips.chain(addr.relay_urls().map(|url| Addr::Relay(url.clone()))).collect();
+        Self { id: *addr.id.as_bytes(), addrs }
     }
 }
 
@@ -98,7 +160,7 @@ impl FromStr for PeerAddr {
         let (id, addrs) = text.split_once('@').ok_or_else(syntax)?;
         let id = data_encoding::HEXLOWER_PERMISSIVE.decode(id.as_bytes()).map_err(|_| syntax())?;
         let id: PeerId = id.try_into().map_err(|_| syntax())?;
-        let addrs: Result<Vec<SocketAddr>, _> =
+        let addrs: Result<Vec<Addr>, _> =
             addrs.split(',').filter(|addr| !addr.is_empty()).take(MAX_ADDRS + 1).map(str::parse).collect();
         Self { id, addrs: addrs.map_err(|_| syntax())? }.checked()
     }
@@ -118,8 +180,17 @@ pub(crate) fn short(id: &PeerId) -> String {
     data_encoding::HEXLOWER.encode(&id[..5])
 }
 
-fn can_be_dialled(addr: &SocketAddr) -> bool {
-    let ip = addr.ip();
-    let broadcast = matches!(ip, std::net::IpAddr::V4(v4) if v4.is_broadcast());
-    addr.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
+fn can_be_dialled(addr: &Addr) -> bool {
+    match addr {
+        Addr::Ip(addr) => {
+            let ip = addr.ip();
+            let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+            addr.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
+        }
+        Addr::Relay(url) => {
+            let text = url.as_str();
+            // A comma would end it in the text of a peer.
+            text.len() <= MAX_RELAY_URL && !text.contains(',') && matches!(url.scheme(), "http" | "https")
+        }
+    }
 }

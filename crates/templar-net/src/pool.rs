@@ -66,27 +66,8 @@ impl Pool {
 
     /// A live blobs connection to `peer`, or why there is none.
     pub(crate) async fn connection(&self, peer: &PeerId) -> Result<Connection, String> {
-        let connected = self.connect(iroh_blobs::ALPN, peer).await;
-        match &connected {
-            Ok(_) => self.book.met(peer),
-            Err(Missed { reason, first: true }) => self.book.unreachable(peer, reason.clone()),
-            Err(_) => {}
-        }
-        connected.map_err(|missed| missed.reason)
-    }
-
-    /// A live connection on which `peer` says what it has, or why there is none. A peer that does not know the protocol
-    /// is no worse for it.
-    pub(crate) async fn have_connection(&self, peer: &PeerId) -> Result<Connection, String> {
-        self.connect(HAVE_ALPN, peer).await.map_err(|missed| missed.reason)
-    }
-
-    async fn connect(&self, alpn: &'static [u8], peer: &PeerId) -> Result<Connection, Missed> {
-        let missed = |reason: &str| Missed { reason: reason.to_owned(), first: false };
-        let addr = self.book.addr(peer).filter(|addr| !addr.addrs.is_empty());
-        let addr = addr.ok_or_else(|| missed("no address is known"))?;
-        let addr = addr.to_endpoint_addr().ok_or_else(|| missed("not a valid key"))?;
-        let slot = self.slot(alpn, peer);
+        let addr = self.book.dial(peer)?;
+        let slot = self.slot(peer);
         let seen = slot.attempts.load(Ordering::SeqCst);
         let mut state = slot.state.lock().await;
         if let Some(connection) = &state.connection

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use crate::gate::{Gate, Pass};
 use crate::lines::Lines;
+use crate::metrics::NetMetrics;
 use crate::peer::{PeerId, short};
 use crate::rate::Bucket;
 
@@ -66,11 +67,7 @@ pub(crate) struct Provider {
     /// Requests being served.
     pub(crate) requests: Arc<Gate>,
     pub(crate) lines: Arc<Lines>,
-    pub(crate) bucket: Arc<Bucket>,
-    pub(crate) max_request_bytes: u32,
-    pub(crate) stall_timeout: Duration,
-    /// Bytes handed to connections.
-    pub(crate) sent: Arc<AtomicU64>,
+    pub(crate) metrics: Arc<NetMetrics>,
 }
 
 impl std::fmt::Debug for Provider {
@@ -83,9 +80,11 @@ impl ProtocolHandler for Provider {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = *connection.remote_id().as_bytes();
         let Some(_pass) = self.gate.admit(peer) else {
+            self.metrics.connections_refused.inc();
             connection.close(ERR_LIMIT, b"too many connections");
             return Ok(());
         };
+        self.metrics.connections_accepted.inc();
         self.lines.add(&connection);
         // Nothing but requests comes in here.
         connection.set_receive_window(VarInt::from_u32(self.max_request_bytes.saturating_mul(4)));
@@ -124,48 +123,26 @@ impl Provider {
                 writer.reset(ERR_INTERNAL).ok();
                 return;
             }
-        };
-        let may = match &request {
-            Request::Get(request) => self.may_get(request, peer).await,
-            Request::GetMany(request) => {
-                request.hashes.iter().all(|hash| self.policy.may_serve(&from_iroh(hash), peer))
-            }
-            // Nobody writes into our store, and what is here is told by our own protocol.
-            _ => false,
-        };
-        if !may {
-            tracing::debug!(peer = short(peer), "refused to serve");
-            writer.reset(ERR_PERMISSION).ok();
-            return;
-        }
-        let writer =
-            Metered { writer, bucket: self.bucket.clone(), stall_timeout: self.stall_timeout, sent: self.sent.clone() };
-        let pair = StreamPair::new(connection, reader, writer, EventSender::DEFAULT);
-        let store = self.store.blobs().clone();
-        let served = match request {
-            Request::Get(request) => handle_get(pair, store, request).await,
-            Request::GetMany(request) => handle_get_many(pair, store, request).await,
-            _ => Ok(()),
-        };
-        if let Err(error) = served {
-            tracing::debug!(peer = short(peer), %error, "a request was not served to its end");
         }
     }
 
-    async fn may_get(&self, request: &GetRequest, peer: &PeerId) -> bool {
+    async fn may_get(&self, request: &GetRequest, peer: &PeerId) -> Result<(), AbortReason> {
         let root = from_iroh(&request.hash);
-        if !self.policy.may_serve(&root, peer) {
-            return false;
+        let mut may = self.policy.may_serve(&root, peer);
+        if may && !request.ranges.is_blob() {
+            may = match self.store.get(&root, MAX_LIST_BYTES).await {
+                Ok(list) => {
+                    let (hashes, rest) = list.as_chunks::<32>();
+                    rest.is_empty() && hashes.iter().all(|hash| self.policy.may_serve(&Hash::from_bytes(*hash), peer))
+                }
+                Err(_) => false,
+            };
         }
-        if request.ranges.is_blob() {
-            return true;
-        }
-        match self.store.get(&root, MAX_LIST_BYTES).await {
-            Ok(list) => {
-                let (hashes, rest) = list.as_chunks::<32>();
-                rest.is_empty() && hashes.iter().all(|hash| self.policy.may_serve(&Hash::from_bytes(*hash), peer))
-            }
-            Err(_) => false,
+        if may {
+            self.metrics.blob_requests_served.inc();
+        } else {
+            self.metrics.blob_requests_refused.inc();
+            tracing::debug!(blob = %root.short(), peer = short(peer), "refused to serve");
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Invariant: a reader costs one task, one frame and one batch of entries at a time, however slow or hostile it is;
 //! what it says is bounded, checked, and believed only about its own addresses.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +14,15 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::book::{Book, Source};
+use crate::clock::Clocks;
 use crate::gate::Gate;
 use crate::lines::Lines;
-use crate::peer::{MAX_ADDRS, PeerAddr, PeerId, short};
+use crate::metrics::NetMetrics;
+use crate::neighbours::Neighbours;
+use crate::peer::{Addr, MAX_ADDRS, PeerAddr, PeerId, short};
 use crate::wire::{
-    Cursor, MAX_ENTRY_BYTES, MAX_PEERS_SENT, MAX_REPLY, MAX_REQUEST, Refusal, Reply, Request, WireError, decode,
-    read_body, read_len, write,
+    Ask, Cursor, MAX_ENTRY_BYTES, MAX_MILESTONES, MAX_PEERS_SENT, MAX_REPLY, MAX_REQUEST, Refusal, Reply, Request,
+    WireError, decode, read_body, read_len, write,
 };
 
 /// Entries taken from the log at a time.
@@ -33,6 +35,9 @@ const BATCH_BYTES: usize = 1 << 20;
 ///
 /// Entries are numbered from 1, without end and never renumbered. They are opaque here; each is at most
 /// [`MAX_ENTRY_BYTES`](crate::MAX_ENTRY_BYTES) long. All functions are called from async tasks and must not block.
+///
+/// A *milestone* is a point that nodes reach together, whatever the order of their logs: who has reached it needs nothing
+/// that any log has before it. A reader names those it has reached, and is sent only what comes after.
 pub trait Log: Send + Sync + 'static {
     /// The run that the log belongs to.
     fn run(&self) -> Hash;
@@ -43,6 +48,18 @@ pub trait Log: Send + Sync + 'static {
 
     /// The number of the last entry, as it grows.
     fn changed(&self) -> watch::Receiver<u64>;
+
+    /// Milestones that this log has reached, newest first: the latest, and earlier ones ever sparser, at most `max`.
+    fn milestones(&self, max: usize) -> Vec<Hash> {
+        let _ = max;
+        Vec::new()
+    }
+
+    /// The number of the last entry that who has reached `milestone` does not need; none if this log has not reached it.
+    fn reached(&self, milestone: &Hash) -> Option<u64> {
+        let _ = milestone;
+        None
+    }
 }
 
 /// A log without entries, for nodes that only fetch.
@@ -90,6 +107,9 @@ pub(crate) struct SyncServer {
     pub(crate) book: Arc<Book>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) lines: Arc<Lines>,
+    pub(crate) neighbours: Arc<Neighbours>,
+    pub(crate) clocks: Arc<Clocks>,
+    pub(crate) metrics: Arc<NetMetrics>,
     pub(crate) stall_timeout: Duration,
 }
 
@@ -101,6 +121,8 @@ impl std::fmt::Debug for SyncServer {
 
 /// How serving a reader ended, other than by the reader going away.
 enum Ended {
+    /// There was only one answer to give.
+    Answered,
     Refused(Refusal),
     Stalled,
     Wire(WireError),
@@ -117,13 +139,20 @@ impl ProtocolHandler for SyncServer {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = *connection.remote_id().as_bytes();
         let Some(_pass) = self.gate.admit(peer) else {
+            self.metrics.connections_refused.inc();
             connection.close(code::BUSY, b"too many connections");
             return Ok(());
         };
+        self.metrics.connections_accepted.inc();
         self.lines.add(&connection);
         match self.serve(&connection, &peer).await {
             Ok(()) => {}
+            Err(Ended::Answered) => {
+                timeout(self.stall_timeout, connection.closed()).await.ok();
+                connection.close(code::DONE, b"done");
+            }
             Err(Ended::Refused(refusal)) => {
+                self.metrics.requests_refused.inc();
                 tracing::debug!(peer = short(&peer), ?refusal, "refused to sync");
                 // The reader closes once it has read the reason.
                 timeout(self.stall_timeout, connection.closed()).await.ok();
@@ -151,15 +180,29 @@ impl SyncServer {
         let (mut send, request) =
             timeout(self.stall_timeout, self.request(connection)).await.map_err(|_| Ended::Stalled)??;
         if request.run != self.log.run() {
-            let refusal = Refusal::WrongRun { run: self.log.run() };
-            self.reply(&mut send, &Reply::Refused(refusal)).await?;
-            send.finish().ok();
-            return Err(Ended::Refused(refusal));
+            return self.refuse(&mut send, Refusal::WrongRun { run: self.log.run() }).await;
         }
+        let Ask::Log { after, reached, addrs } = request.ask else {
+            let peers = self.book.shareable(Some(peer), MAX_PEERS_SENT);
+            self.reply(&mut send, &Reply::Hello { unix_ms: self.clocks.unix_ms(), peers }).await?;
+            send.finish().ok();
+            return Err(Ended::Answered);
+        };
         // Taken in before the answer: of two nodes that know only us, the later always learns of the earlier.
-        self.meet(*peer, request.addrs);
-        self.reply(&mut send, &Reply::Peers(self.book.shareable(Some(peer), MAX_PEERS_SENT))).await?;
-        self.entries(connection, &mut send, self.start_after(request.after)).await
+        self.meet(*peer, addrs);
+        let follower = self.neighbours.admit(*peer);
+        let peers = self.book.shareable(Some(peer), MAX_PEERS_SENT);
+        self.reply(&mut send, &Reply::Hello { unix_ms: self.clocks.unix_ms(), peers }).await?;
+        if follower.is_none() {
+            return self.refuse(&mut send, Refusal::Busy).await;
+        }
+        self.entries(connection, peer, &mut send, self.start_after(after, &reached)).await
+    }
+
+    async fn refuse(&self, send: &mut SendStream, refusal: Refusal) -> Result<(), Ended> {
+        self.reply(send, &Reply::Refused(refusal)).await?;
+        send.finish().ok();
+        Err(Ended::Refused(refusal))
     }
 
     async fn request(&self, connection: &Connection) -> Result<(SendStream, Request), WireError> {
@@ -167,13 +210,18 @@ impl SyncServer {
         let len = read_len(&mut recv, MAX_REQUEST).await?;
         let body = read_body(&mut recv, len).await?;
         let request: Request = decode(&body)?;
-        if request.addrs.len() > MAX_ADDRS { Err(WireError::Garbage) } else { Ok((send, request)) }
+        match &request.ask {
+            Ask::Log { addrs, reached, .. } if addrs.len() > MAX_ADDRS || reached.len() > MAX_MILESTONES => {
+                Err(WireError::Garbage)
+            }
+            _ => Ok((send, request)),
+        }
     }
 
-    fn meet(&self, peer: PeerId, addrs: Vec<SocketAddr>) {
+    fn meet(&self, peer: PeerId, addrs: Vec<Addr>) {
         let Some(addr) = (PeerAddr { id: peer, addrs }).usable() else { return };
-        let before = self.book.addr(&peer).and_then(|known| known.addrs.first().copied());
-        let moved = before.is_some() && before != addr.addrs.first().copied();
+        let before = self.book.addr(&peer).and_then(|known| known.addrs.first().cloned());
+        let moved = before.is_some() && before.as_ref() != addr.addrs.first();
         if self.book.learn(addr, Source::Announced) {
             self.book.met(&peer);
         }
@@ -183,8 +231,14 @@ impl SyncServer {
         }
     }
 
-    /// The cursor counts only if our log still has that very entry at that place; else the reader starts over.
-    fn start_after(&self, cursor: Option<Cursor>) -> u64 {
+    /// After which entry a reader starts: behind the latest milestone that both sides have reached, or where it stopped.
+    fn start_after(&self, cursor: Option<Cursor>, reached: &[Hash]) -> u64 {
+        let milestone = reached.iter().find_map(|milestone| self.log.reached(milestone)).unwrap_or(0);
+        milestone.max(self.stopped_at(cursor))
+    }
+
+    /// The cursor counts only if our log still has that very entry at that place.
+    fn stopped_at(&self, cursor: Option<Cursor>) -> u64 {
         let Some(Cursor { seq, entry }) = cursor else { return 0 };
         let Some(before) = seq.checked_sub(1) else { return 0 };
         match self.log.after(before, 1, MAX_ENTRY_BYTES).first() {
@@ -193,7 +247,13 @@ impl SyncServer {
         }
     }
 
-    async fn entries(&self, connection: &Connection, send: &mut SendStream, mut seq: u64) -> Result<(), Ended> {
+    async fn entries(
+        &self,
+        connection: &Connection,
+        peer: &PeerId,
+        send: &mut SendStream,
+        mut seq: u64,
+    ) -> Result<(), Ended> {
         let mut changed = self.log.changed();
         let mut caught_up = false;
         loop {
@@ -222,7 +282,13 @@ impl SyncServer {
                     tracing::error!(number, len = bytes.len(), "an entry of the log is too long to be sent");
                     continue;
                 }
+                if self.neighbours.has_from(peer, &bytes) {
+                    self.metrics.entries_spared.inc();
+                    continue;
+                }
                 self.reply(send, &Reply::Entry { seq, bytes: &bytes }).await?;
+                self.metrics.entries_sent.inc();
+                self.metrics.entry_bytes_sent.inc_by(bytes.len() as u64);
             }
         }
     }

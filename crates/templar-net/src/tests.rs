@@ -1,11 +1,13 @@
 //! Real endpoints on the loopback interface, honest ones and hostile ones.
 
 mod book;
+mod clock;
+mod converge;
 mod fetch;
 mod have;
 mod hostile;
-mod limits;
-mod swarm;
+mod neighbours;
+mod probe;
 mod sync;
 mod ticket;
 mod wire;

@@ -1,17 +1,16 @@
 //! The sync protocol on the wire: frames of a bounded length, each one postcard message.
 //!
-//! A connection has one stream. The side that dialled sends one [`Request`] and then only reads: [`Reply::Peers`] once,
-//! then entries as they come, [`Reply::CaughtUp`] whenever nothing more is waiting; or [`Reply::Refused`].
+//! A connection has one stream. The side that dialled sends one [`Request`] and then only reads: [`Reply::Hello`] once,
+//! then, if it asked for the log, entries as they come, [`Reply::CaughtUp`] whenever nothing more is waiting; or
+//! [`Reply::Refused`].
 //! Invariant: a length is checked before anything is allocated for it, and memory follows the bytes that arrive.
-
-use std::net::SocketAddr;
 
 use bytes::Bytes;
 use iroh::endpoint::{RecvStream, SendStream};
 use serde::{Deserialize, Serialize};
 use templar_manifest::Hash;
 
-use crate::peer::PeerAddr;
+use crate::peer::{Addr, PeerAddr};
 
 /// The protocol's name in the handshake; it ends in its version.
 pub const SYNC_ALPN: &[u8] = b"templar/sync/0";
@@ -25,8 +24,11 @@ pub(crate) const MAX_REQUEST: usize = 4 << 10;
 /// The longest log entry that can be sent, in bytes. A [`Log`](crate::Log) must not hold longer ones.
 pub const MAX_ENTRY_BYTES: usize = MAX_REPLY - 64;
 
-/// How many peers one [`Reply::Peers`] may name.
+/// How many peers one [`Reply::Hello`] may name.
 pub(crate) const MAX_PEERS_SENT: usize = 64;
+
+/// How many milestones one [`Ask::Log`] may name: enough for 2^24 of them, ever sparser.
+pub(crate) const MAX_MILESTONES: usize = 32;
 
 /// Where a reader stands in another node's log. The hash tells whether that log is still the one that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,12 +42,26 @@ pub(crate) struct Cursor {
 /// The only message of the side that dials.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Request {
-    /// The run whose log is wanted.
+    /// The run that it is about.
     pub(crate) run: Hash,
-    /// What the asking side has already; none asks for everything.
-    pub(crate) after: Option<Cursor>,
-    /// Where the asking side listens.
-    pub(crate) addrs: Vec<SocketAddr>,
+    /// What is wanted.
+    pub(crate) ask: Ask,
+}
+
+/// What the asking side wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// A [`Reply::Hello`] and nothing else; the asking side is not remembered.
+    Hello,
+    /// The log, for as long as the stream lives.
+    Log {
+        /// Where the asking side stopped in this very log, if it ever read it.
+        after: Option<Cursor>,
+        /// Milestones that it has reached, newest first: what lies before any of them it does not need.
+        reached: Vec<Hash>,
+        /// Where the asking side listens.
+        addrs: Vec<Addr>,
+    },
 }
 
 /// Why a request is not served.
@@ -56,7 +72,7 @@ pub(crate) enum Refusal {
         /// The run it takes part in.
         run: Hash,
     },
-    /// Too many connections.
+    /// As many nodes read its log as may; the asking side should follow others.
     Busy,
 }
 
@@ -64,8 +80,13 @@ pub(crate) enum Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Reply<'a> {
     Refused(Refusal),
-    /// Other peers that the sender has met.
-    Peers(Vec<PeerAddr>),
+    /// The first answer.
+    Hello {
+        /// The sender's clock: milliseconds since 1970, UTC; 0 if it has none.
+        unix_ms: u64,
+        /// Other peers that the sender has met.
+        peers: Vec<PeerAddr>,
+    },
     /// One entry of the log, in the sender's order.
     Entry {
         seq: u64,

@@ -7,7 +7,7 @@ use templar_manifest::{
     CheckpointId, Dataset, Genesis, Hash, Initial, MAX_PAYLOAD_BYTES, Payload, PublicKey, RunId, StateId, WindowIndex,
     payload,
 };
-use templar_protocol::{Entry, GenesisError, Input, Node, RunState};
+use templar_protocol::{Entry, GenesisError, Input, Node, Output, RunState};
 use templar_store::{BlobSource, PutError, ReadError};
 use templar_train::tensors::LoadError;
 use templar_train::{MinerState, Recipe, RecipeError, tensors};
@@ -155,11 +155,22 @@ impl RunContext {
 
     /// The protocol's node, folded from the entries of a journal. `me` is the key it acts with.
     pub fn fold(&self, me: Option<PublicKey>, records: &[Vec<u8>]) -> Result<Node, RunError> {
+        self.fold_and_watch(me, records, |_, _| {})
+    }
+
+    /// The same; `watch` hears what each entry came to, with its index.
+    pub(crate) fn fold_and_watch(
+        &self,
+        me: Option<PublicKey>,
+        records: &[Vec<u8>],
+        mut watch: impl FnMut(usize, &[Output]),
+    ) -> Result<Node, RunError> {
         let mut node = Node::new(self.first_state()?, me);
         for (index, record) in records.iter().enumerate() {
             let damaged = |reason: String| RunError::Journal { run: self.run, index, reason };
             let entry = Entry::decode(record).map_err(|error| damaged(error.to_string()))?;
-            node.step(Input::Entry(entry)).map_err(|error| damaged(error.to_string()))?;
+            let outputs = node.step(Input::Entry(entry)).map_err(|error| damaged(error.to_string()))?;
+            watch(index, &outputs);
         }
         Ok(node)
     }

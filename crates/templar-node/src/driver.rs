@@ -16,22 +16,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use templar_manifest::{Contribution, Hash, Outcome, PublicKey, Replay, ScoreEntry, SecretKey, WindowIndex};
-use templar_net::{BindError, Net, NetConfig, PeerAddr, Pulled};
+use templar_net::{BindError, Net, PeerAddr, Pulled};
 use templar_protocol::{Input, Measured, Output, Phase, Reject};
 use templar_store::{BlockingStore, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::clock::agreement;
 use crate::compute::compute;
 use crate::context::RunContext;
 use crate::event::Event;
 use crate::home::{Home, HomeError, HomeLock};
-use crate::peers;
 use crate::replica::{Replica, ReplicaError, SubmitError, Taken};
-use crate::socket;
+use crate::settings::Networking;
 use crate::workbench::{Conduct, WorkError, Workbench};
+use crate::{metrics, peers, socket};
+pub use gather::Way;
 pub(crate) use gather::{AGGREGATE_PATIENCE, Gatherer, within};
 pub use report::closed_event;
+
+/// How long the ticket waits for a relay to take this node in.
+const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a node does of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +56,10 @@ pub enum Role {
 pub struct DriverConfig {
     /// What it does.
     pub role: Role,
-    /// Where it listens.
-    pub bind: SocketAddr,
+    /// How it uses the network.
+    pub networking: Networking,
+    /// Where `/metrics` is answered, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// Whom it knows at the start, besides those of its home.
     pub peers: Vec<PeerAddr>,
     /// How it comes by its deltas.
@@ -84,6 +91,15 @@ pub enum DriverError {
     /// The local socket.
     #[error("the local socket cannot be opened")]
     Socket(#[source] std::io::Error),
+    /// The address where metrics are to be answered.
+    #[error("cannot answer metrics at {addr}")]
+    Metrics {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A key that is not in genesis has no part to play.
     #[error("key {key} is not a {role} of this run")]
     NotInRun {
@@ -134,6 +150,10 @@ pub struct Driver {
     failures: u32,
     /// What the home has written down of where others are.
     remembered: Vec<PeerAddr>,
+    /// Whether it was said that this machine's clock differs from those of peers.
+    told_of_clock: bool,
+    /// Where metrics are answered.
+    metrics: Option<SocketAddr>,
 }
 
 /// Everything that a driver is made of.
@@ -205,16 +225,26 @@ async fn serve(
         move || Replica::open(&home, context, key)
     };
     let replica = compute(opened).await?;
-    let net_config = NetConfig { bind: config.bind, ..NetConfig::loopback(secret_key) };
-    let net = Net::bind(net_config, store.clone(), replica.log(), Arc::new(replica.policy())).await?;
+    let metrics_at = match config.metrics {
+        Some(addr) => Some(metrics::listen(addr).await.map_err(|source| DriverError::Metrics { addr, source })?),
+        None => None,
+    };
+    let net = Net::bind(config.networking.config(secret_key), store.clone(), replica.log(), Arc::new(replica.policy()))
+        .await?;
     for peer in known.into_iter().chain(config.peers.iter().cloned()) {
         if let Err(error) = net.add_peer(peer) {
             tracing::warn!(%error, "a peer's address is of no use");
         }
     }
+    let mut metrics_addr = None;
+    if let Some(listener) = metrics_at {
+        metrics_addr = listener.local_addr().ok();
+        let source = metrics::Source::new(net.clone(), replica.standing(), home.store_dir());
+        locals.spawn(metrics::serve(listener, Arc::new(source)));
+    }
     let shared = Shared {
         bench: Arc::new(bench),
-        gatherer: Gatherer::new(net.clone(), store.clone()),
+        gatherer: Gatherer::new(net.clone(), store.clone(), Arc::default()),
         events,
         stopping: Arc::new(AtomicBool::new(false)),
     };
@@ -231,6 +261,8 @@ async fn serve(
         acts: 0,
         failures: 0,
         remembered: Vec::new(),
+        told_of_clock: false,
+        metrics: metrics_addr,
     };
     let result = driver.run(stop).await;
     driver.close().await;
@@ -255,11 +287,16 @@ pub(crate) fn workbench(home: &Home, store: &Store, context: RunContext) -> Resu
 impl Driver {
     async fn run(&mut self, mut stop: watch::Receiver<bool>) -> Result<(), DriverError> {
         let mut entries = self.net.pull_entries();
+        // So that the ticket names the relay; without one it names what there is.
+        self.net.relayed(RELAY_PATIENCE).await;
         let (run, window) = (self.replica.context.run, self.replica.node().state().window().0);
         let record = self.replica.node().state().record().map(|record| record.hash());
         let ticket = self.net.ticket(record).to_string();
         let blob_ticket = self.config.share.map(|id| self.net.blob_ticket(&id).to_string());
         self.emit(Event::Started { key: self.replica.me(), run, ticket, blob_ticket, window }).await;
+        if let Some(addr) = self.metrics {
+            self.emit(Event::Metrics { addr }).await;
+        }
         let todo = self.replica.node().todo();
         self.carry_out(todo).await?;
         loop {
@@ -269,7 +306,10 @@ impl Driver {
                 () = stopped(&mut stop) => return Ok(()),
                 pulled = entries.recv() => match pulled {
                     Some(Pulled::Entry { peer, bytes }) => self.take_entry(&peer, &bytes).await?,
-                    Some(Pulled::CaughtUp { .. }) => self.remember_peers(),
+                    Some(Pulled::CaughtUp { .. }) => {
+                        self.remember_peers();
+                        self.compare_clocks().await;
+                    }
                     None => return Ok(()),
                 },
                 Some(joined) = self.tasks.join_next() => match joined {
@@ -307,6 +347,17 @@ impl Driver {
         }
     }
 
+    /// Says once that this machine's clock is off, as far as peers tell.
+    async fn compare_clocks(&mut self) {
+        if self.told_of_clock {
+            return;
+        }
+        if let Some(problem) = agreement(&self.net.skews()).problem() {
+            self.told_of_clock = true;
+            self.emit(Event::Warning { message: problem }).await;
+        }
+    }
+
     async fn emit(&self, event: Event) {
         // Nobody listening is not the node's trouble.
         let _ = self.shared.events.send(event).await;
@@ -317,6 +368,10 @@ impl Driver {
         match self.replica.take(bytes)? {
             Taken::In(outputs) => self.carry_out(outputs).await,
             Taken::OutOfTime => Ok(()),
+            Taken::TooEarly => {
+                self.net.read_again(peer);
+                Ok(())
+            }
             Taken::Faulty(reason) => {
                 self.net.blame(peer, &reason);
                 self.emit(Event::Warning { message: format!("an entry was refused: {reason}") }).await;

@@ -20,6 +20,11 @@ pub enum Event {
         /// The window that is open.
         window: u64,
     },
+    /// Metrics are answered.
+    Metrics {
+        /// Where.
+        addr: std::net::SocketAddr,
+    },
     /// An inner step was taken.
     Step {
         /// The window.

@@ -4,24 +4,23 @@
 //! hands the cut to the miners that way, and a miner whose node shares will serve its delta.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use templar_manifest::{Contribution, Hash, Signed, WindowIndex};
-use templar_net::{
-    BindError, BlobTicket, EmptyLog, FetchError, Net, NetConfig, PeerAddr, PeerId, Progress, Pulled, ServeNone, Ticket,
-};
+use templar_net::{BindError, BlobTicket, EmptyLog, FetchError, Net, PeerAddr, PeerId, Pulled, ServeNone, Ticket};
 use templar_protocol::ClosedWindow;
 use templar_store::Store;
 use templar_train::Recipe;
 
 use crate::compute::compute;
 use crate::context::{RunContext, RunError, common_blobs, read_manifest};
-use crate::driver::{AGGREGATE_PATIENCE, Gatherer, within, workbench};
+use crate::driver::{AGGREGATE_PATIENCE, Gatherer, Way, within, workbench};
 use crate::home::{Home, HomeError};
 use crate::peers;
 use crate::replica::{Replica, SubmitError, Taken};
+use crate::settings::Networking;
+use crate::tally::Tally;
 use crate::workbench::{WorkError, Workbench};
 
 /// The most bytes of one blob that is fetched by its bare hash.
@@ -71,6 +70,8 @@ pub enum Wanted {
     Window(WindowIndex),
     /// Everything that an audit of the run needs, and the current model.
     Run,
+    /// The current model, and what following the run from here needs.
+    Model(Way),
     /// One blob.
     Blob(Hash),
 }
@@ -89,7 +90,7 @@ pub struct Visit {
 }
 
 /// Where what is fetched goes, and who fetches.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Destination<'a> {
     /// The home, whose lock the caller holds.
     pub home: &'a Home,
@@ -97,68 +98,26 @@ pub struct Destination<'a> {
     pub store: &'a Store,
     /// Its key.
     pub secret_key: [u8; 32],
-    /// Where to listen meanwhile.
-    pub bind: SocketAddr,
-    /// Who hears how far it is.
-    pub watch: Option<Watch<'a>>,
-}
-
-/// Hears a few times a second how far a fetch is.
-#[derive(Clone, Copy)]
-pub struct Watch<'a>(pub &'a (dyn Fn(&Progress) + Sync));
-
-impl std::fmt::Debug for Watch<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Watch")
-    }
-}
-
-/// How often a watch hears something at most.
-const WATCH_EVERY: Duration = Duration::from_millis(100);
-
-/// Does `work` and tells the watch how far the network's fetches are meanwhile.
-async fn watched<T>(net: &Net, watch: Option<Watch<'_>>, work: impl Future<Output = T>) -> T {
-    let Some(Watch(hear)) = watch else { return work.await };
-    let mut progress = net.progress();
-    let telling = async {
-        while progress.changed().await.is_ok() {
-            hear(&progress.borrow_and_update());
-            tokio::time::sleep(WATCH_EVERY).await;
-        }
-        std::future::pending::<()>().await;
-    };
-    tokio::pin!(telling, work);
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            () = &mut telling => {}
-        }
-    }
-}
-
-fn config(secret_key: [u8; 32], bind: SocketAddr) -> NetConfig {
-    NetConfig { bind, ..NetConfig::loopback(secret_key) }
+    /// How the network is used meanwhile.
+    pub networking: &'a Networking,
+    /// How far it is.
+    pub tally: Arc<Tally>,
 }
 
 /// Fetches what a home needs to take part in the run of a ticket: genesis, dataset, tokenizer, shards, and the tensors that
 /// genesis starts from if it names any. The caller sets up the run afterwards.
-pub async fn join(
-    home: &Home,
-    store: &Store,
-    secret_key: [u8; 32],
-    bind: SocketAddr,
-    ticket: &Ticket,
-) -> Result<(), ExchangeError> {
-    let net =
-        Net::bind(config(secret_key, bind), store.clone(), Arc::new(EmptyLog::new(ticket.run)), Arc::new(ServeNone))
-            .await?;
-    let result = fetch_run(&net, store, ticket).await;
+pub async fn join(to: &Destination<'_>, ticket: &Ticket) -> Result<(), ExchangeError> {
+    let nobody = Arc::new(EmptyLog::new(ticket.run));
+    let net = Net::bind(to.networking.config(to.secret_key), to.store.clone(), nobody, Arc::new(ServeNone)).await?;
+    to.tally.watch(&net);
+    let result = fetch_run(&net, to, ticket).await;
     net.shutdown().await;
     result?;
-    Ok(peers::save(home, &ticket.peers)?)
+    Ok(peers::save(to.home, &ticket.peers)?)
 }
 
-async fn fetch_run(net: &Net, store: &Store, ticket: &Ticket) -> Result<(), ExchangeError> {
+async fn fetch_run(net: &Net, to: &Destination<'_>, ticket: &Ticket) -> Result<(), ExchangeError> {
+    let store = to.store;
     for peer in &ticket.peers {
         if let Err(error) = net.add_peer(peer.clone()) {
             tracing::warn!(%error, "a peer of the ticket is of no use");
@@ -169,9 +128,13 @@ async fn fetch_run(net: &Net, store: &Store, ticket: &Ticket) -> Result<(), Exch
     let genesis: templar_manifest::Genesis = manifest(store, ticket.run).await?;
     net.fetch(&genesis.dataset.hash(), small, &[]).await?;
     let dataset: templar_manifest::Dataset = manifest(store, genesis.dataset.hash()).await?;
-    net.fetch_all(&common_blobs(&dataset), &[]).await?;
     let recipe = Recipe::new(ticket.run.into(), genesis).map_err(RunError::from)?;
-    net.fetch_all(&recipe.initial_blobs(), &[]).await?;
+    for blobs in [common_blobs(&dataset), recipe.initial_blobs()] {
+        let bytes = blobs.iter().map(|(_, bytes)| bytes).sum();
+        to.tally.want(bytes);
+        net.fetch_all(&blobs, &[]).await?;
+        to.tally.have(bytes);
+    }
     Ok(())
 }
 
@@ -186,8 +149,9 @@ pub async fn fetch_ticket(
     ticket: &BlobTicket,
 ) -> Result<templar_net::FetchedTicket, ExchangeError> {
     let nobody = Arc::new(EmptyLog::new(Hash::default()));
-    let net = Net::bind(config(to.secret_key, to.bind), to.store.clone(), nobody, Arc::new(ServeNone)).await?;
-    let fetched = watched(&net, to.watch, net.fetch_ticket(ticket, MAX_BLOB_BYTES)).await;
+    let net = Net::bind(to.networking.config(to.secret_key), to.store.clone(), nobody, Arc::new(ServeNone)).await?;
+    to.tally.watch(&net);
+    let fetched = net.fetch_ticket(ticket, MAX_BLOB_BYTES).await;
     net.shutdown().await;
     Ok(fetched?)
 }
@@ -201,19 +165,22 @@ pub async fn visit(
     wanted: Wanted,
     patience: Duration,
 ) -> Result<Visit, ExchangeError> {
-    let Destination { home, store, secret_key, bind, watch } = *to;
+    let Destination { home, store, secret_key, networking, ref tally } = *to;
     let known: Vec<PeerAddr> = others.iter().cloned().chain(peers::load(home)?).collect();
     if known.is_empty() {
         return Err(ExchangeError::NoPeers);
     }
     let bench = Arc::new(workbench(home, store, replica.context.clone())?);
-    let net = Net::bind(config(secret_key, bind), store.clone(), replica.log(), Arc::new(replica.policy())).await?;
+    let net =
+        Net::bind(networking.config(secret_key), store.clone(), replica.log(), Arc::new(replica.policy())).await?;
     for peer in known {
         if let Err(error) = net.add_peer(peer) {
             tracing::warn!(%error, "a peer's address is of no use");
         }
     }
-    let result = watched(&net, watch, exchange(&net, store, replica, &bench, wanted, patience)).await;
+    tally.watch(&net);
+    let gatherer = Gatherer::new(net.clone(), store.clone(), tally.clone());
+    let result = exchange(&net, &gatherer, tally, replica, &bench, wanted, patience).await;
     let met = net.peers();
     net.shutdown().await;
     let visit = result?;
@@ -223,7 +190,8 @@ pub async fn visit(
 
 async fn exchange(
     net: &Net,
-    store: &Store,
+    gatherer: &Gatherer,
+    tally: &Tally,
     replica: &mut Replica,
     bench: &Arc<Workbench>,
     wanted: Wanted,
@@ -234,10 +202,14 @@ async fn exchange(
     let mut caught_up = BTreeSet::new();
     let patience_ends = tokio::time::sleep(patience);
     tokio::pin!(patience_ends);
-    while !net.peers().iter().all(|peer| caught_up.contains(&peer.id)) {
+    while net.neighbours().is_empty() || !net.neighbours().iter().all(|peer| caught_up.contains(peer)) {
         tokio::select! {
             pulled = entries.recv() => match pulled {
-                Some(Pulled::Entry { peer, bytes }) => visit.entries += take(net, replica, &peer, &bytes)?,
+                Some(Pulled::Entry { peer, bytes }) => {
+                    let new = take(net, replica, &peer, &bytes)?;
+                    visit.entries += new;
+                    tally.entries(new);
+                }
                 Some(Pulled::CaughtUp { peer }) => drop(caught_up.insert(peer)),
                 None => break,
             },
@@ -248,8 +220,8 @@ async fn exchange(
         // Everything that one peer has, and a reason why each other is silent, is enough to go on with: whoever is away
         // is tried again while blobs are fetched.
         let problems = net.problems();
-        let heard = |peer: &PeerAddr| caught_up.contains(&peer.id) || problems.contains_key(&peer.id);
-        if !caught_up.is_empty() && entries.is_empty() && net.peers().iter().all(heard) {
+        let heard = |peer: &PeerId| caught_up.contains(peer) || problems.contains_key(peer);
+        if !caught_up.is_empty() && entries.is_empty() && net.neighbours().iter().all(heard) {
             break;
         }
     }
@@ -264,9 +236,8 @@ async fn exchange(
             return Err(ExchangeError::NoWindow { window, open });
         }
     }
-    let gatherer = Gatherer::new(net.clone(), store.clone());
     let list = Evidence::of(replica, wanted);
-    let fetching = list.bring(&gatherer, bench, patience);
+    let fetching = list.bring(gatherer, bench, patience);
     tokio::pin!(fetching);
     visit.complete = loop {
         tokio::select! {
@@ -284,8 +255,10 @@ async fn exchange(
 /// Takes an entry. Gives how many were accepted for it: it may be the one that others were held for.
 fn take(net: &Net, replica: &mut Replica, peer: &PeerId, bytes: &[u8]) -> Result<usize, SubmitError> {
     let before = replica.entries();
-    if let Taken::Faulty(reason) = replica.take(bytes)? {
-        net.blame(peer, &reason);
+    match replica.take(bytes)? {
+        Taken::Faulty(reason) => net.blame(peer, &reason),
+        Taken::TooEarly => net.read_again(peer),
+        Taken::In(_) | Taken::OutOfTime => {}
     }
     Ok(replica.entries() - before)
 }
@@ -302,6 +275,7 @@ struct Evidence {
     checkpoints: Vec<templar_manifest::CheckpointId>,
     /// Windows whose aggregates lead to the last of the checkpoints.
     closed: Vec<ClosedWindow>,
+    way: Way,
     blob: Option<Hash>,
 }
 
@@ -316,12 +290,19 @@ impl Evidence {
             states: Vec::new(),
             checkpoints: Vec::new(),
             closed: Vec::new(),
+            way: Way::Cheaper,
             blob: None,
         };
         match wanted {
             Wanted::Blob(id) => {
                 list.common = false;
                 list.blob = Some(id);
+            }
+            Wanted::Model(way) => {
+                list.initial = true;
+                list.checkpoints.push(node.state().checkpoint());
+                list.closed = node.closed().to_vec();
+                list.way = way;
             }
             Wanted::Run => {
                 list.contributions = node.closed().iter().flat_map(|closed| closed.contributions.clone()).collect();
@@ -357,7 +338,7 @@ impl Evidence {
             complete &= gatherer.fetch(&self.context.recipe.initial_blobs(), &[], within(patience)).await?;
         }
         complete &= gatherer.evidence(bench, &self.contributions, &self.states, within(patience)).await?;
-        gatherer.aggregates(bench, &self.closed, within(patience.min(AGGREGATE_PATIENCE))).await?;
+        gatherer.aggregates(bench, &self.closed, self.way, patience.min(AGGREGATE_PATIENCE)).await?;
         for checkpoint in &self.checkpoints {
             complete &= gatherer.checkpoint(*checkpoint, within(patience)).await?;
         }

@@ -2,6 +2,7 @@
 //!
 //! What the protocol accepts is in the journal before anybody else sees it, this node's own votes included.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -45,18 +46,37 @@ pub enum ReplicaError {
 pub enum Taken {
     /// It is valid, or was known already.
     In(Vec<Output>),
-    /// An honest peer may have accepted it before it heard what this node knows, or knows what this node does not.
+    /// An honest peer may have accepted it before it heard what this node knows. It is of no use any more.
     OutOfTime,
+    /// It is of no use yet, and may be wanted when this node has heard more: the peer's log is to be read again.
+    TooEarly,
     /// No honest peer accepts it, for this reason.
     Faulty(String),
 }
 
-/// The entries of a run in the order in which this node accepted them: what peers pull.
+/// The entries of a run in the order in which this node accepted them: what peers pull. Its milestones are the records of
+/// closed windows.
 #[derive(Debug)]
 pub struct EntryLog {
     run: Hash,
-    entries: Mutex<Vec<Bytes>>,
+    kept: Mutex<Kept>,
     last: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    entries: Vec<Bytes>,
+    /// The records of closed windows, in order.
+    records: Vec<Hash>,
+    /// The number of the last entry when a window closed, by its record.
+    closed_at: BTreeMap<Hash, u64>,
+}
+
+impl Kept {
+    fn close(&mut self, record: Hash) {
+        self.closed_at.insert(record, self.entries.len() as u64);
+        self.records.push(record);
+    }
 }
 
 /// Locks. Whoever panics while it holds one of this crate's locks leaves what it guards whole.
@@ -66,9 +86,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl EntryLog {
     fn push(&self, entry: Bytes) {
-        let mut entries = lock(&self.entries);
-        entries.push(entry);
-        self.last.send_replace(entries.len() as u64);
+        let mut kept = lock(&self.kept);
+        kept.entries.push(entry);
+        self.last.send_replace(kept.entries.len() as u64);
     }
 }
 
@@ -78,7 +98,7 @@ impl Log for EntryLog {
     }
 
     fn after(&self, seq: u64, max_entries: usize, max_bytes: usize) -> Vec<(u64, Bytes)> {
-        let entries = lock(&self.entries);
+        let entries = &lock(&self.kept).entries;
         let start = usize::try_from(seq).unwrap_or(usize::MAX).min(entries.len());
         let mut bytes = 0usize;
         let mut batch = Vec::new();
@@ -95,6 +115,22 @@ impl Log for EntryLog {
     fn changed(&self) -> watch::Receiver<u64> {
         self.last.subscribe()
     }
+
+    fn milestones(&self, max: usize) -> Vec<Hash> {
+        let kept = lock(&self.kept);
+        sparser(kept.records.len()).take(max).map(|index| kept.records[index]).collect()
+    }
+
+    fn reached(&self, milestone: &Hash) -> Option<u64> {
+        lock(&self.kept).closed_at.get(milestone).copied()
+    }
+}
+
+/// Indices of the last of `count` things, and of earlier ones: eight one after the other, then at twice the distance each
+/// time, so that two histories that differ are found to agree somewhere near where they part.
+fn sparser(count: usize) -> impl Iterator<Item = usize> {
+    let distances = (0..8).chain((3..usize::BITS - 1).map(|power| 1 << power));
+    distances.map_while(move |distance: usize| count.checked_sub(distance + 1))
 }
 
 /// Serves what the protocol allows: not this node's own delta, trace and state before a certified cut names them.
@@ -115,6 +151,17 @@ impl ServePolicy for AfterTheCut {
     }
 }
 
+/// How far a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Entries of its journal.
+    pub(crate) entries: u64,
+    /// The open window.
+    pub(crate) window: u64,
+    /// Closed windows.
+    pub(crate) closed: u64,
+}
+
 /// A run that this process follows and may write.
 #[derive(Debug)]
 pub struct Replica {
@@ -131,10 +178,17 @@ impl Replica {
     /// Opens the run of `context` in `home`, whose lock the caller holds, acting with `key`.
     pub fn open(home: &Home, context: RunContext, key: SecretKey) -> Result<Self, ReplicaError> {
         let (journal, records) = Journal::open(&home.run_dir(&context.run))?;
-        let node = context.fold(Some(key.public()), &records)?;
+        let mut kept = Kept::default();
+        let node = context.fold_and_watch(Some(key.public()), &records, |index, outputs| {
+            kept.entries.push(Bytes::copy_from_slice(&records[index]));
+            for output in outputs {
+                if let Output::Closed { record, .. } = output {
+                    kept.close(record.hash());
+                }
+            }
+        })?;
         let last = watch::Sender::new(records.len() as u64);
-        let entries = Mutex::new(records.into_iter().map(Bytes::from).collect());
-        let log = Arc::new(EntryLog { run: context.run.hash(), entries, last });
+        let log = Arc::new(EntryLog { run: context.run.hash(), kept: Mutex::new(kept), last });
         let chain = Chain::new(&key, &context.genesis.name);
         Ok(Self { context, key, chain, node: Arc::new(Mutex::new(node)), journal, log })
     }
@@ -146,7 +200,19 @@ impl Replica {
 
     /// Entries accepted so far.
     pub fn entries(&self) -> usize {
-        lock(&self.log.entries).len()
+        lock(&self.log.kept).entries.len()
+    }
+
+    /// How far this node is, as often as it is asked.
+    pub(crate) fn standing(&self) -> impl Fn() -> Standing + Send + Sync + use<> {
+        let (node, log) = (self.node.clone(), self.log.clone());
+        move || {
+            let (window, closed) = {
+                let node = lock(&node);
+                (node.state().window().0, node.closed().len() as u64)
+            };
+            Standing { entries: *log.last.borrow(), window, closed }
+        }
     }
 
     /// What peers pull.
@@ -168,10 +234,14 @@ impl Replica {
     pub fn submit(&mut self, input: Input) -> Result<Vec<Output>, SubmitError> {
         let outputs = lock(&self.node).step(input)?;
         for output in &outputs {
-            if let Output::Accepted { entry, .. } = output {
-                let bytes = entry.encode();
-                self.journal.append(&bytes)?;
-                self.log.push(bytes.into());
+            match output {
+                Output::Accepted { entry, .. } => {
+                    let bytes = entry.encode();
+                    self.journal.append(&bytes)?;
+                    self.log.push(bytes.into());
+                }
+                Output::Closed { record, .. } => lock(&self.log.kept).close(record.hash()),
+                _ => {}
             }
         }
         Ok(outputs)
@@ -190,9 +260,9 @@ impl Replica {
             Ok(outputs) => Ok(Taken::In(outputs)),
             // Which contribution came before the cut, and which of a cheat's statements came first, depends on the order of
             // arrival: whoever makes them must not set honest nodes against each other.
-            Err(SubmitError::Reject(
-                Reject::Early { .. } | Reject::Over | Reject::NotInCut(_) | Reject::TooMany { .. },
-            )) => Ok(Taken::OutOfTime),
+            Err(SubmitError::Reject(Reject::Over | Reject::NotInCut(_))) => Ok(Taken::OutOfTime),
+            // A third statement counts once an inbox names it.
+            Err(SubmitError::Reject(Reject::Early { .. } | Reject::TooMany { .. })) => Ok(Taken::TooEarly),
             Err(SubmitError::Reject(reject)) => Ok(Taken::Faulty(reject.to_string())),
             Err(error) => Err(error),
         }
@@ -215,5 +285,18 @@ impl Replica {
         let (run, window) = (self.context.run, self.node().state().window());
         let value = self.chain.value(window).ok_or(SubmitError::ChainEnds(window.0))?;
         self.submit(Input::Entry(Entry::Reveal(RevealEntry { run, window, validator: self.me(), value })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sparser;
+
+    #[test]
+    fn milestones_are_dense_at_the_end_and_reach_far() {
+        assert_eq!(sparser(0).count(), 0);
+        assert_eq!(sparser(3).collect::<Vec<_>>(), [2, 1, 0]);
+        assert_eq!(sparser(100).collect::<Vec<_>>(), [99, 98, 97, 96, 95, 94, 93, 92, 91, 83, 67, 35]);
+        assert!(sparser(1 << 24).count() <= 32);
     }
 }

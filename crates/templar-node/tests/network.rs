@@ -7,6 +7,7 @@ mod forgeries;
 mod light;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use templar_data::bundled;
@@ -19,8 +20,9 @@ use templar_node::context::RunContext;
 use templar_node::demo::AccessSink;
 use templar_node::driver::{self, DriverConfig, Parts, Role};
 use templar_node::event::{Event, Refused};
-use templar_node::exchange;
+use templar_node::exchange::{self, Destination};
 use templar_node::home::Home;
+use templar_node::settings::Networking;
 use templar_node::workbench::Conduct;
 use templar_store::Store;
 use templar_train::Recipe;
@@ -93,11 +95,13 @@ async fn start(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>, dela
     let lock = home.lock().unwrap();
     let store = Store::open(&home.store_dir()).await.unwrap();
     let secret = key(name);
-    let bind = "127.0.0.1:0".parse().unwrap();
+    let networking = Networking::default();
     if let Some(ticket) = ticket
         && home.current_run().unwrap().is_none()
     {
-        exchange::join(&home, &store, secret.to_bytes(), bind, ticket).await.unwrap();
+        let (secret_key, tally) = (secret.to_bytes(), Arc::default());
+        let to = Destination { home: &home, store: &store, secret_key, networking: &networking, tally };
+        exchange::join(&to, ticket).await.unwrap();
     }
     let context = tokio::task::spawn_blocking({
         let (home, store, handle) = (home.clone(), store.clone(), tokio::runtime::Handle::current());
@@ -115,7 +119,8 @@ async fn start(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>, dela
     .unwrap();
     let config = DriverConfig {
         role: if name.starts_with("validator") { Role::Validator } else { Role::Miner },
-        bind,
+        networking,
+        metrics: None,
         peers: ticket.map(|ticket| ticket.peers.clone()).unwrap_or_default(),
         conduct: if name == "miner-3" { Conduct::Noise } else { Conduct::Honest },
         share: None,

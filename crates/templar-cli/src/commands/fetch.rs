@@ -7,26 +7,31 @@ use serde_json::json;
 use templar_manifest::{Hash, PublicKey};
 use templar_net::{AnyTicket, BlobTicket, PeerAddr, Progress, Ticket};
 use templar_node::access::Access;
-use templar_node::exchange::{self, Visit, Wanted, Watch};
+use templar_node::driver::Way;
+use templar_node::exchange::{self, Visit, Wanted};
 use templar_node::replica::Replica;
 
-use crate::bar;
+use crate::bar::Bar;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::index::Index;
 use crate::invocation::{Invocation, object, run_context, run_id};
-use crate::network::{Listen, join};
+use crate::network::{Listen, destination, join};
 use crate::participant::sync;
 use crate::printer::{bytes, count};
 use crate::reference::Reference;
 
 /// Fetch a blob, a window or a whole run from peers; what was interrupted goes on where it stopped
 ///
-/// `wN` brings everything that an audit of window N needs, a run's hash or name everything that an audit of the run needs.
+/// `@` brings the current model, from the newest that is here or whole, whichever is less; `wN` everything that an audit of
+/// window N needs; a ticket, or a run's hash or name, everything that an audit of the run needs, and the current model.
 /// Peers learn this home's entries at the same time.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A hash, four or more digits of one, a ticket, a window such as w0, or a run
+    /// A hash, four or more digits of one, a ticket, `@`, a window such as w0, or a run
     what: String,
+    /// Of a run's ticket, bring the current model and not what an audit needs
+    #[arg(long)]
+    model: bool,
     /// Ask these peers too: a ticket of the run, or KEY@ADDR:PORT
     #[arg(long, value_name = "TICKET|PEER")]
     from: Vec<String>,
@@ -76,7 +81,7 @@ fn wanted(access: &Access, text: &str) -> Result<Wanted, CommandError> {
     match &reference {
         Reference::Window(window) => Ok(Wanted::Window(*window)),
         Reference::Whole(hash) => Ok(Wanted::Blob(*hash)),
-        Reference::Current => Ok(Wanted::Run),
+        Reference::Current => Ok(Wanted::Model(Way::Cheaper)),
         Reference::Prefix(_) => {
             let index = Index::build(access, None)?;
             object(&index, &reference)?
@@ -88,9 +93,11 @@ fn wanted(access: &Access, text: &str) -> Result<Wanted, CommandError> {
 
 fn from_run_ticket(invocation: &Invocation, args: &Args, ticket: Ticket) -> CommandResult {
     let access = invocation.write()?;
-    let context = join(&access, args.listen.bind, &ticket)?;
+    let networking = args.listen.networking(invocation, &access.home)?;
+    let context = join(&access, &networking, &ticket, invocation.printer)?;
     let replica = Replica::open(&access.home, context, access.home.key()?)?;
-    visit(invocation, args, &access, replica, &ticket.peers, Wanted::Run)
+    let wanted = if args.model { Wanted::Model(Way::Cheaper) } else { Wanted::Run };
+    visit(invocation, args, &access, replica, &ticket.peers, wanted)
 }
 
 fn visit(
@@ -101,15 +108,12 @@ fn visit(
     peers: &[PeerAddr],
     wanted: Wanted,
 ) -> CommandResult {
-    let store = access.store().ok_or_else(|| CommandError::says(Code::Failed, "the home is open for reading only"))?;
     let patience = Duration::from_secs(args.patience);
-    let secret_key = access.home.key()?.to_bytes();
-    let show = |progress: &Progress| invocation.printer.bar(&bar::fetching(progress));
-    let watch = Some(Watch(&show));
-    let to = exchange::Destination { home: &access.home, store, secret_key, bind: args.listen.bind, watch };
-    let found = access.runtime().block_on(exchange::visit(&to, &mut replica, peers, wanted, patience));
-    invocation.printer.end_bar();
-    let found = found?;
+    let networking = args.listen.networking(invocation, &access.home)?;
+    let to = destination(access, &networking)?;
+    let bar = Bar::of(to.tally.clone(), invocation.printer, access.runtime());
+    let found = access.runtime().block_on(exchange::visit(&to, &mut replica, peers, wanted, patience))?;
+    drop(bar);
     if let Wanted::Blob(id) = wanted {
         if !found.complete {
             let error = CommandError::says(Code::NotFound, format_args!("no peer gave blob {id}"));
@@ -145,14 +149,11 @@ fn entries(number: usize) -> String {
 
 fn from_blob_ticket(invocation: &Invocation, args: &Args, ticket: &BlobTicket) -> CommandResult {
     let access = invocation.write()?;
-    let store = access.store().ok_or_else(|| CommandError::says(Code::Failed, "the home is open for reading only"))?;
-    let secret_key = access.home.key()?.to_bytes();
-    let show = |progress: &Progress| invocation.printer.bar(&bar::fetching(progress));
-    let watch = Some(Watch(&show));
-    let to = exchange::Destination { home: &access.home, store, secret_key, bind: args.listen.bind, watch };
-    let fetched = access.runtime().block_on(exchange::fetch_ticket(&to, ticket));
-    invocation.printer.end_bar();
-    let fetched = fetched?;
+    let networking = args.listen.networking(invocation, &access.home)?;
+    let to = destination(&access, &networking)?;
+    let bar = Bar::of(to.tally.clone(), invocation.printer, access.runtime());
+    let fetched = access.runtime().block_on(exchange::fetch_ticket(&to, ticket))?;
+    drop(bar);
     sync(&access, &[fetched.root])?;
     write_out(args, &access, &fetched.root)?;
     let value = json!({

@@ -33,7 +33,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     Ok(Code::Ok)
 }
 
-fn random_key() -> Result<SecretKey, CommandError> {
+pub(crate) fn random_key() -> Result<SecretKey, CommandError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)
         .map_err(|error| CommandError::says(Code::Failed, format_args!("the system gives no random bytes: {error}")))?;

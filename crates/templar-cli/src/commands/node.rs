@@ -1,5 +1,6 @@
 //! `templar node`: takes part in a run by itself, window after window.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -29,6 +30,9 @@ pub(crate) struct Args {
     peer: Vec<PeerAddr>,
     #[command(flatten)]
     listen: Listen,
+    /// Answer `/metrics` (OpenMetrics text); for this machine only, at port 9464, where no address is named
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:9464")]
+    metrics: Option<SocketAddr>,
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
     #[arg(long)]
     run: Option<String>,
@@ -62,8 +66,11 @@ enum ConductName {
 pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     let ticket = args.join.as_deref().map(str::parse::<Ticket>).transpose()?;
     let access = invocation.write()?;
+    let settings = args.listen.settings(invocation, &access.home)?;
+    let metrics = args.metrics.or(settings.metrics);
+    let networking = settings.networking();
     let context = match &ticket {
-        Some(ticket) => join(&access, args.listen.bind, ticket)?,
+        Some(ticket) => join(&access, &networking, ticket, invocation.printer)?,
         None => run_context(&access, args.run.as_deref())?,
     };
     let config = DriverConfig {
@@ -72,7 +79,8 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
             RoleName::Validator => Role::Validator,
             RoleName::Seeder => Role::Seeder,
         },
-        bind: args.listen.bind,
+        networking,
+        metrics,
         peers: ticket.into_iter().flat_map(|ticket| ticket.peers).chain(args.peer.iter().cloned()).collect(),
         conduct: match args.conduct {
             ConductName::Honest => Conduct::Honest,

@@ -38,7 +38,8 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     sync(&access, &blob.into_iter().collect::<Vec<_>>())?;
     let config = DriverConfig {
         role: Role::Sharer,
-        bind: args.listen.bind,
+        networking: args.listen.networking(invocation, &access.home)?,
+        metrics: None,
         peers: Vec::new(),
         conduct: Conduct::Honest,
         share: blob,

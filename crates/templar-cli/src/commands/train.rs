@@ -66,7 +66,8 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         let text = format!("window {} is cut without a contribution of this home", args.window);
         return Err(CommandError::says(Code::Failed, text).hint("the next window opens when this one is closed"));
     }
-    lacking::bring(invocation, &mut participant, args.listen.bind)?;
+    let networking = args.listen.networking(invocation, &participant.access.home)?;
+    lacking::bring(invocation, &mut participant, &networking)?;
     let contribution = train(invocation, &participant, args)?;
     participant.sync(&named_blobs(&participant, &contribution)?)?;
     participant.replica.contribute(contribution.clone())?;

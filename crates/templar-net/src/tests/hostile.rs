@@ -9,9 +9,9 @@ use templar_store::Store;
 use tokio::sync::mpsc;
 
 use super::{Node, TestLog, bytes, impatient, run, soon, until_caught_up};
-use crate::peer::PeerAddr;
+use crate::peer::{Addr, PeerAddr};
 use crate::serve::code;
-use crate::wire::{Cursor, MAX_REPLY, MAX_REQUEST, Refusal, Reply, Request, encode};
+use crate::wire::{Ask, Cursor, MAX_MILESTONES, MAX_REPLY, MAX_REQUEST, Refusal, Reply, Request, encode};
 use crate::{FetchError, Limits, PeerId, ProviderAnswer, Pulled, SYNC_ALPN, ServeAll};
 use templar_manifest::Hash;
 
@@ -60,7 +60,8 @@ pub(super) struct Hostile {
 impl Hostile {
     pub(super) async fn new(seed: u8, answer: Vec<u8>, ends: bool) -> Self {
         let endpoint = endpoint(seed).await;
-        let addr = PeerAddr { id: *endpoint.id().as_bytes(), addrs: endpoint.bound_sockets() };
+        let addrs = endpoint.bound_sockets().into_iter().map(Addr::Ip).collect();
+        let addr = PeerAddr { id: *endpoint.id().as_bytes(), addrs };
         let (sender, closed) = mpsc::unbounded_channel();
         let script = Script { answer, ends, closed: sender };
         let router =
@@ -75,6 +76,14 @@ impl Hostile {
 
 async fn victim(limits: Limits) -> Node {
     Node::with(100, limits, Store::memory().await, TestLog::new(run()), Arc::new(ServeAll)).await
+}
+
+pub(super) fn hello(peers: Vec<PeerAddr>) -> Reply<'static> {
+    Reply::Hello { unix_ms: 0, peers }
+}
+
+fn log_request(reached: Vec<Hash>, addrs: Vec<Addr>) -> Vec<u8> {
+    encode(&Request { run: run(), ask: Ask::Log { after: None, reached, addrs } }, MAX_REQUEST).unwrap()
 }
 
 fn frames(replies: &[Reply<'_>]) -> Vec<u8> {
@@ -162,11 +171,12 @@ fn number(code: iroh::endpoint::VarInt) -> u32 {
 
 #[tokio::test]
 async fn a_log_that_breaks_the_protocol() {
-    let peers = Reply::Peers(Vec::new());
+    let peers = hello(Vec::new());
     let entry = |seq| Reply::Entry { seq, bytes: b"entry" };
     let long_frame = u32::try_from(MAX_REPLY + 1).unwrap().to_le_bytes().to_vec();
-    let many = Reply::Peers((0..65_u8).map(|i| PeerAddr { id: [i; 32], addrs: Vec::new() }).collect());
-    let cases: [(Vec<u8>, &str, usize); 9] = [
+    let many = hello((0..65_u8).map(|i| PeerAddr { id: [i; 32], addrs: Vec::new() }).collect());
+    let busy = Reply::Refused(Refusal::Busy);
+    let cases: [(Vec<u8>, &str, usize); 10] = [
         (long_frame, "more than", 0),
         (vec![0xff; 64], "more than", 0),
         ([4_u32.to_le_bytes(), [0xff; 4]].concat(), "does not parse", 0),
@@ -176,6 +186,7 @@ async fn a_log_that_breaks_the_protocol() {
         (frames(&[peers.clone(), entry(1), entry(1)]), "out of order", 1),
         (frames(&[peers.clone(), entry(0)]), "out of order", 0),
         (frames(&[peers.clone(), peers.clone()]), "wrong place", 0),
+        (frames(&[peers.clone(), entry(1), busy]), "wrong place", 1),
     ];
     for (answer, expected, entries) in cases {
         let (code, problem, arrived) = pull_from(answer).await;
@@ -188,7 +199,7 @@ async fn a_log_that_breaks_the_protocol() {
 #[tokio::test]
 async fn a_log_that_stalls() {
     // Nothing at all, and a frame that never ends.
-    for answer in [Vec::new(), [frames(&[Reply::Peers(Vec::new())]), vec![10, 0, 0, 0, 1]].concat()] {
+    for answer in [Vec::new(), [frames(&[hello(Vec::new())]), vec![10, 0, 0, 0, 1]].concat()] {
         let (code, problem, arrived) = pull_from(answer).await;
         assert_eq!(code, number(code::STALLED));
         assert!(problem.contains("stalled"), "{problem}");
@@ -198,7 +209,7 @@ async fn a_log_that_stalls() {
 
 #[tokio::test]
 async fn a_log_that_the_node_finds_invalid() {
-    let replies = [Reply::Peers(Vec::new()), Reply::Entry { seq: 1, bytes: b"nonsense" }, Reply::CaughtUp];
+    let replies = [hello(Vec::new()), Reply::Entry { seq: 1, bytes: b"nonsense" }, Reply::CaughtUp];
     let mut hostile = Hostile::new(1, frames(&replies), false).await;
     let b = victim(Limits::default()).await;
     let mut pulled = b.net.pull_entries();
@@ -223,14 +234,14 @@ async fn invented_peers_do_not_fill_the_book_or_spread() {
             |i| PeerAddr { id: id(i), addrs: vec!["127.0.0.1:1".parse().unwrap(), "0.0.0.0:5".parse().unwrap()] };
         (from..from + 60).map(invented).collect()
     };
-    let hostile = Hostile::new(1, frames(&[Reply::Peers(peers(10)), Reply::CaughtUp]), false).await;
+    let hostile = Hostile::new(1, frames(&[hello(peers(10)), Reply::CaughtUp]), false).await;
     let b = victim(Limits { max_peers: 20, ..impatient() }).await;
     let mut pulled = b.net.pull_entries();
     b.net.add_peer(hostile.addr.clone()).unwrap();
     assert!(until_caught_up(&mut pulled).await.is_empty());
     assert!(b.net.peers().len() <= 20);
     assert_eq!(b.net.inner.book.shareable(None, 64), std::slice::from_ref(&hostile.addr), "only whom we met");
-    assert!(b.net.peers().iter().all(|peer| peer.addrs.iter().all(|addr| !addr.ip().is_unspecified())));
+    assert!(b.net.peers().iter().all(|peer| peer.addrs.iter().all(|addr| !addr.ip().unwrap().ip().is_unspecified())));
     assert_eq!(b.net.ticket(None).peers.len(), 2);
     // A configured peer always finds room.
     let good = Node::new(2).await;
@@ -256,13 +267,14 @@ async fn ask(request: &[u8], a: &Node) -> ConnectionError {
 async fn requests_that_break_the_protocol_are_closed_and_others_served() {
     let a = victim(impatient()).await;
     a.log.push("entry");
-    let addrs: Vec<std::net::SocketAddr> = (1..=9).map(|port| ([127, 0, 0, 1], port).into()).collect();
-    let too_many = Request { run: run(), after: None, addrs };
+    let too_many_addrs = log_request(Vec::new(), (1..=9).map(|port| ([127, 0, 0, 1], port).into()).collect());
+    let too_many_milestones = log_request(vec![Hash::default(); MAX_MILESTONES + 1], Vec::new());
     let requests = [
         u32::MAX.to_le_bytes().to_vec(),
         u32::try_from(MAX_REQUEST + 1).unwrap().to_le_bytes().to_vec(),
         [2_u32.to_le_bytes().to_vec(), vec![7, 7]].concat(),
-        encode(&too_many, MAX_REQUEST).unwrap(),
+        too_many_addrs,
+        too_many_milestones,
     ];
     for request in requests {
         let closed = ask(&request, &a).await;
@@ -290,7 +302,7 @@ async fn one_peer_gets_a_few_connections_only() {
     let a = victim(Limits { max_inbound_per_peer: 2, ..Limits::default() }).await;
     let endpoint = endpoint(50).await;
     let addr = a.net.addr().to_endpoint_addr().unwrap();
-    let request = encode(&Request { run: run(), after: None, addrs: Vec::new() }, MAX_REQUEST).unwrap();
+    let request = log_request(Vec::new(), Vec::new());
     let mut served = Vec::new();
     for _ in 0..2 {
         let connection = soon(endpoint.connect(addr.clone(), SYNC_ALPN)).await.unwrap();
@@ -315,10 +327,21 @@ fn frames_of_this_version_do_not_change() {
     let aa = "aa".repeat(32);
     let request = Request {
         run: hash,
-        after: Some(Cursor { seq: 300, entry: hash }),
-        addrs: vec!["127.0.0.1:4444".parse().unwrap()],
+        ask: Ask::Log {
+            after: Some(Cursor { seq: 300, entry: hash }),
+            reached: vec![hash],
+            addrs: vec!["127.0.0.1:4444".parse().unwrap(), "https://relay.example/".parse().unwrap()],
+        },
     };
-    assert_eq!(hex(encode(&request, MAX_REQUEST).unwrap()), format!("4d00000020{aa}01ac0220{aa}01007f000001dc22"));
+    let relay = data_encoding::HEXLOWER.encode(b"https://relay.example/");
+    assert_eq!(
+        hex(encode(&request, MAX_REQUEST).unwrap()),
+        format!("8900000020{aa}0101ac0220{aa}0120{aa}0200007f000001dc220116{relay}")
+    );
+    let probe = Request { run: hash, ask: Ask::Hello };
+    assert_eq!(hex(encode(&probe, MAX_REQUEST).unwrap()), format!("2200000020{aa}00"));
+    let hello = Reply::Hello { unix_ms: 300, peers: Vec::new() };
+    assert_eq!(hex(encode(&hello, MAX_REPLY).unwrap()), "0400000001ac0200");
     assert_eq!(
         hex(encode(&Reply::Entry { seq: 7, bytes: b"hi" }, MAX_REPLY).unwrap()),
         "0500000002070268".to_owned() + "69"

@@ -45,9 +45,9 @@ fn hostile_tickets_are_errors() {
     }
     let mut bad = ticket(17);
     assert!(matches!(bad.to_string().parse::<Ticket>(), Err(TicketError::Peer(_))), "too many peers");
-    bad.peers = vec![PeerAddr { addrs: vec![([127, 0, 0, 1], 0).into()], ..peer(1) }];
+    bad.peers = vec![PeerAddr { addrs: vec![([127, 0, 0, 1], 0_u16).into()], ..peer(1) }];
     assert!(matches!(bad.to_string().parse::<Ticket>(), Err(TicketError::Peer(_))), "port 0");
-    bad.peers = vec![PeerAddr { addrs: vec![([127, 0, 0, 1], 5).into(); 9], ..peer(1) }];
+    bad.peers = vec![PeerAddr { addrs: vec![([127, 0, 0, 1], 5_u16).into(); 9], ..peer(1) }];
     assert!(matches!(bad.to_string().parse::<Ticket>(), Err(TicketError::Peer(_))), "too many addresses");
 }
 

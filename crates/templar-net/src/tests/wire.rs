@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use templar_manifest::Hash;
 
-use crate::wire::{Cursor, MAX_ENTRY_BYTES, MAX_REPLY, MAX_REQUEST, Reply, Request, decode, encode};
+use crate::wire::{Ask, Cursor, MAX_ENTRY_BYTES, MAX_REPLY, MAX_REQUEST, Reply, Request, decode, encode};
 
 #[test]
 fn the_longest_entry_fits_a_frame() {
@@ -19,7 +19,9 @@ proptest! {
     fn a_request_comes_back(run in any::<[u8; 32]>(), seq in any::<u64>(), entry in any::<[u8; 32]>(), some in any::<bool>(), ports in proptest::collection::vec(any::<u16>(), 0..8)) {
         let cursor = Cursor { seq, entry: Hash::from_bytes(entry) };
         let addrs = ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
-        let request = Request { run: Hash::from_bytes(run), after: some.then_some(cursor), addrs };
+        let reached = vec![Hash::from_bytes(entry); usize::from(some)];
+        let ask = Ask::Log { after: some.then_some(cursor), reached, addrs };
+        let request = Request { run: Hash::from_bytes(run), ask };
         let frame = encode(&request, MAX_REQUEST).unwrap();
         prop_assert_eq!(decode::<Request>(&frame[4..]).unwrap(), request);
     }

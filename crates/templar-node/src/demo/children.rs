@@ -47,6 +47,10 @@ pub enum ChildError {
 /// How long processes may take to end: one may be in the middle of a replay.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
+/// The variables by which a user says how nodes use the network.
+const NETWORK_VARIABLES: [&str; 5] =
+    ["TEMPLAR_BIND", "TEMPLAR_LAN", "TEMPLAR_RELAY", "TEMPLAR_ADVERTISE", "TEMPLAR_METRICS"];
+
 /// What every node is started with.
 pub(super) struct Spawn<'a> {
     pub(super) program: &'a Path,
@@ -134,6 +138,10 @@ impl Children {
         }
         if let Some((longest, seed)) = spawn.delays {
             command.arg("--delays").arg(format!("{}:{}", longest.as_millis(), seed.wrapping_add(index)));
+        }
+        // What this user's own node does is not meant for six of them on one machine.
+        for name in NETWORK_VARIABLES {
+            command.env_remove(name);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|source| ChildError::Start { name: name.clone(), source })?;

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::stopped;
 use crate::compute::compute;
 use crate::context::{RunContext, common_blobs};
+use crate::tally::Tally;
 use crate::workbench::{WorkError, Workbench};
 
 /// The first and the longest pause between two attempts to fetch.
@@ -28,14 +29,30 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// How long an aggregate is waited for: deltas or a whole model do as well.
 pub(crate) const AGGREGATE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Aggregates that are fetched together, before the first of them is applied.
+const AGGREGATES_AT_ONCE: usize = 32;
+
 /// Contributions whose blobs are fetched at the same time.
 const GATHERED_AT_ONCE: usize = 32;
+
+/// How a node that is behind comes by the current model. Either way ends in the checkpoint that the record names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Way {
+    /// Whichever needs fewer bytes.
+    #[default]
+    Cheaper,
+    /// The model whole.
+    Snapshot,
+    /// From the newest model that is here, window by window.
+    Aggregates,
+}
 
 /// Fetches into the store, patiently, until it is told to stop.
 #[derive(Clone)]
 pub(crate) struct Gatherer {
     net: Net,
     store: Store,
+    tally: Arc<Tally>,
     stopping: Arc<watch::Sender<bool>>,
 }
 
@@ -64,8 +81,8 @@ fn tensor_blobs(tensors: &[TensorBlob], vectors: u64) -> Vec<(Hash, u64)> {
 }
 
 impl Gatherer {
-    pub(crate) fn new(net: Net, store: Store) -> Self {
-        Self { net, store, stopping: Arc::new(watch::Sender::new(false)) }
+    pub(crate) fn new(net: Net, store: Store, tally: Arc<Tally>) -> Self {
+        Self { net, store, tally, stopping: Arc::new(watch::Sender::new(false)) }
     }
 
     /// Ends every wait.
@@ -92,6 +109,8 @@ impl Gatherer {
     ) -> Result<bool, WorkError> {
         let mut stopping = self.stopping.subscribe();
         let mut pause = PAUSES.0;
+        let bytes = blobs.iter().map(|(_, bytes)| bytes).sum();
+        self.tally.want(bytes);
         loop {
             // What has come of a transfer that is dropped stays in the store, and the next one goes on from there.
             let fetched = tokio::select! {
@@ -100,7 +119,10 @@ impl Gatherer {
                 fetched = self.net.fetch_all(blobs, providers) => fetched,
             };
             match fetched {
-                Ok(_) => return Ok(true),
+                Ok(_) => {
+                    self.tally.have(bytes);
+                    return Ok(true);
+                }
                 Err(FetchError::DiskFull { .. }) => return Err(WorkError::Put(PutError::DiskFull)),
                 Err(FetchError::Closed) => return Err(WorkError::Stopped),
                 // Whoever names a blob says how long it is; a longer one is another's mistake, not a reason to wait.
@@ -113,6 +135,10 @@ impl Gatherer {
             self.sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
         }
+    }
+
+    async fn here(&self, id: &Hash) -> bool {
+        self.store.has(id).await.unwrap_or(false)
     }
 
     /// A manifest that is a blob, fetched and decoded.
@@ -213,35 +239,47 @@ impl Gatherer {
         Ok(())
     }
 
-    /// The models after closed windows by their aggregates, from the newest that is here, as far as the aggregates come
-    /// before `until`. Where they would cost more than the last model whole, nothing is done.
+    /// The models after closed windows by their aggregates, from the newest that is here, as long as some come within
+    /// `patience`. Where `way` says so, nothing is done: by default where the last model whole costs no more.
     pub(crate) async fn aggregates(
         &self,
         bench: &Arc<Workbench>,
         closed: &[ClosedWindow],
-        until: Option<Instant>,
+        way: Way,
+        patience: Duration,
     ) -> Result<(), WorkError> {
         let mut behind = Vec::new();
         for window in closed.iter().map(|closed| &closed.window).rev() {
-            if self.store.has(&window.checkpoint.hash()).await.unwrap_or(false) {
+            if self.here(&window.checkpoint.hash()).await {
                 break;
             }
             behind.push(window.clone());
         }
         let cost = behind.iter().fold(0u64, |sum, record| sum.saturating_add(record.aggregate_bytes));
-        if cost >= 4 * bench.context().recipe.parameter_count() as u64 {
+        let whole = 4 * bench.context().recipe.parameter_count() as u64;
+        if way == Way::Snapshot || (way == Way::Cheaper && cost >= whole) {
             return Ok(());
         }
-        while let Some(record) = behind.pop() {
-            let before = self.store.has(&record.checkpoint_before.hash()).await.unwrap_or(false);
-            if !before || !self.fetch(&[(record.aggregate.hash(), record.aggregate_bytes)], &[], until).await? {
-                return Ok(());
-            }
-            let (working, window, said) = (bench.clone(), record.window, record.checkpoint);
-            let found = compute(move || working.apply_aggregate(&record)).await?;
-            if found != said {
-                tracing::warn!(%window, %said, %found, "the aggregate does not give the record's checkpoint");
-                return Ok(());
+        self.tally.behind(behind.len());
+        behind.reverse();
+        for windows in behind.chunks(AGGREGATES_AT_ONCE) {
+            let blobs: Vec<_> =
+                windows.iter().map(|record| (record.aggregate.hash(), record.aggregate_bytes)).collect();
+            let all = self.fetch(&blobs, &[], within(patience)).await?;
+            for record in windows {
+                if !self.here(&record.checkpoint_before.hash()).await
+                    || !(all || self.here(&record.aggregate.hash()).await)
+                {
+                    return Ok(());
+                }
+                let (working, record) = (bench.clone(), record.clone());
+                let (window, said) = (record.window, record.checkpoint);
+                let found = compute(move || working.apply_aggregate(&record)).await?;
+                if found != said {
+                    tracing::warn!(%window, %said, %found, "the aggregate does not give the record's checkpoint");
+                    return Ok(());
+                }
+                self.tally.followed();
             }
         }
         Ok(())
@@ -250,12 +288,10 @@ impl Gatherer {
     /// The models after closed windows: from the one before by the aggregate, or by the aggregated deltas, or else, for the
     /// last of them, whole from a peer.
     pub(crate) async fn model(&self, bench: &Arc<Workbench>, closed: &[ClosedWindow]) -> Result<(), WorkError> {
-        self.aggregates(bench, closed, within(AGGREGATE_PATIENCE)).await?;
+        self.aggregates(bench, closed, Way::Cheaper, AGGREGATE_PATIENCE).await?;
         for window in closed {
             let record = &window.window;
-            let before = self.store.has(&record.checkpoint_before.hash()).await;
-            let after = self.store.has(&record.checkpoint.hash()).await;
-            if !before.unwrap_or(false) || after.unwrap_or(false) {
+            if !self.here(&record.checkpoint_before.hash()).await || self.here(&record.checkpoint.hash()).await {
                 continue;
             }
             self.deltas(&record.outcomes, &window.contributions).await?;

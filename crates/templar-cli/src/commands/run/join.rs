@@ -19,7 +19,8 @@ pub(crate) struct Args {
 pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     let ticket: Ticket = args.ticket.parse()?;
     let access = invocation.write()?;
-    let context = join(&access, args.listen.bind, &ticket)?;
+    let networking = args.listen.networking(invocation, &access.home)?;
+    let context = join(&access, &networking, &ticket, invocation.printer)?;
     let me = access.home.key()?.public();
     let role = match (context.genesis.slot(&me), context.genesis.validator(&me)) {
         (Some(_), Some(_)) => "miner and validator",
@@ -30,5 +31,6 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     let value = json!({"run": context.run, "name": context.genesis.name, "role": role});
     invocation.printer.data(&value, context.run);
     invocation.printer.talk(format_args!("joined {:?} as {role}", context.genesis.name));
+    invocation.printer.talk("`templar fetch @` brings the current model; a node follows by itself");
     Ok(Code::Ok)
 }

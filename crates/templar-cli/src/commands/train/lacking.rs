@@ -1,14 +1,15 @@
 //! What training lacks: the model of the open window, from the deltas that are here or from peers.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use templar_node::exchange::{self, Destination, Wanted, Watch};
+use templar_node::exchange::{self, Wanted};
 use templar_node::peers;
+use templar_node::settings::Networking;
 
 use crate::bar;
 use crate::error::{Code, CommandError};
 use crate::invocation::Invocation;
+use crate::network::destination;
 use crate::participant::Participant;
 use crate::printer::count;
 
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) fn bring(
     invocation: &Invocation,
     participant: &mut Participant,
-    bind: SocketAddr,
+    networking: &Networking,
 ) -> Result<(), CommandError> {
     let closed = participant.node().closed().to_vec();
     let here = |participant: &Participant, id: &templar_manifest::CheckpointId| {
@@ -55,11 +56,7 @@ pub(super) fn bring(
     let peers = count(known.len() as u64, "known peer");
     invocation.printer.talk(format_args!("asking {peers} for the model of window {}", state.window()));
     let access = &participant.access;
-    let Some(store) = access.store() else { return Ok(()) };
-    let secret_key = access.home.key()?.to_bytes();
-    let show = |progress: &templar_net::Progress| invocation.printer.bar(&bar::fetching(progress));
-    let watch = Some(Watch(&show));
-    let to = Destination { home: &access.home, store, secret_key, bind, watch };
+    let to = destination(access, networking)?;
     let wanted = Wanted::Window(state.window());
     let visited = access.runtime().block_on(exchange::visit(&to, &mut participant.replica, &[], wanted, PATIENCE));
     invocation.printer.end_bar();

@@ -1,0 +1,84 @@
+//! `templar doctor`: looks at everything that a node depends on.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use templar_net::{PeerAddr, Ticket};
+use templar_node::doctor::{Examination, Finding, Level, examine};
+
+use crate::commands::init::random_key;
+use crate::error::{Code, CommandResult};
+use crate::invocation::Invocation;
+use crate::network::Listen;
+use crate::printer::{Tone, count};
+
+/// Look at all that a node depends on: home, key, run, blobs, disk, port, relay, peers, clock
+///
+/// Changes nothing, and may be run while the node runs. Ends with 1 if something does not work; a warning is no failure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Ask these peers too: a ticket, or KEY@ADDR:PORT
+    #[arg(long, value_name = "TICKET|PEER")]
+    peer: Vec<String>,
+    /// Wait so many seconds for a relay
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    patience: u64,
+    #[command(flatten)]
+    listen: Listen,
+}
+
+pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+    let mut peers = Vec::new();
+    for text in &args.peer {
+        match text.parse::<Ticket>() {
+            Ok(ticket) => peers.extend(ticket.peers),
+            Err(error) => peers.push(text.parse::<PeerAddr>().map_err(|_| error)?),
+        }
+    }
+    let examination = Examination {
+        root: invocation.root()?.clone(),
+        network: args.listen.said(invocation),
+        peers,
+        patience: Duration::from_secs(args.patience),
+        key: random_key()?.to_bytes(),
+    };
+    let mut findings = Vec::new();
+    examine(&examination, |finding| {
+        if !invocation.printer.is_json() {
+            invocation.printer.data(&Value::Null, line(invocation, &finding));
+        }
+        findings.push(finding);
+    });
+    let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Fail);
+    invocation.printer.json(&json!({"level": worst, "findings": findings}));
+    invocation.printer.talk(summary(&findings));
+    // A home that is not there has a code of its own.
+    match findings.first() {
+        Some(first) if first.check == "home" && first.level == Level::Fail => Ok(Code::NoHome),
+        _ if worst == Level::Fail => Ok(Code::Failed),
+        _ => Ok(Code::Ok),
+    }
+}
+
+fn line(invocation: &Invocation, finding: &Finding) -> String {
+    let (tone, word) = match finding.level {
+        Level::Ok => (Tone::Good, "ok  "),
+        Level::Warn => (Tone::Unsure, "warn"),
+        Level::Fail => (Tone::Bad, "fail"),
+    };
+    let mut text = format!("{} {:<10} {}", invocation.printer.tone(tone, word), finding.check, finding.text);
+    if let Some(hint) = &finding.hint {
+        text.push_str(&format!("\n                hint: {hint}"));
+    }
+    text
+}
+
+fn summary(findings: &[Finding]) -> String {
+    let number = |level| findings.iter().filter(|finding| finding.level == level).count() as u64;
+    let (warn, fail) = (number(Level::Warn), number(Level::Fail));
+    match (warn, fail) {
+        (0, 0) => "everything is as it should be".to_owned(),
+        (warn, 0) => format!("it works, with {}", count(warn, "warning")),
+        (warn, fail) => format!("{} and {}", count(fail, "failure"), count(warn, "warning")),
+    }
+}

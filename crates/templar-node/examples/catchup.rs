@@ -1,0 +1,240 @@
+//! How a joiner that is behind comes by the current model: whole, by the aggregates of the windows it lacks, or the way that
+//! a node chooses.
+//!
+//! `cargo run --release -p templar -p templar-node --example catchup -- --windows 200 --near 40`
+//!
+//! A validator and two miners play a whole run in this process; then homes that know nothing of it, and homes that were there
+//! until `--near` windows before its end, visit the validator. What is not an option is a setting of genesis. On a slow link:
+//! `unshare -rn sh -c 'ip link set lo mtu 1500 up; tc qdisc add dev lo root tbf rate 110mbit burst 64kb latency 50ms; …'`.
+#![allow(clippy::disallowed_methods, reason = "prints how long it took")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use templar_data::bundled;
+use templar_manifest::chain::Chain;
+use templar_manifest::{Hash, RunId, SecretKey, ValidatorSpec, payload};
+use templar_net::Ticket;
+use templar_node::access::Access;
+use templar_node::configure::{Origin, RunPlan, configure};
+use templar_node::context::RunContext;
+use templar_node::demo::AccessSink;
+use templar_node::driver::{self, DriverConfig, Parts, Role, Way};
+use templar_node::event::Event;
+use templar_node::exchange::{self, Destination, Wanted};
+use templar_node::home::Home;
+use templar_node::replica::Replica;
+use templar_node::settings::Networking;
+use templar_node::tally::Progress;
+use templar_node::workbench::Conduct;
+use templar_store::{BlockingStore, Store};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const NAMES: [&str; 3] = ["validator", "miner-1", "miner-2"];
+
+fn key(name: &str) -> SecretKey {
+    SecretKey::from_bytes(Hash::of(name.as_bytes()).as_bytes())
+}
+
+/// Homes for everybody who plays; the validator's has the run.
+fn stage(dir: &Path, size: &str, settings: &[String]) -> Outcome<RunId> {
+    for name in NAMES {
+        Home::init(&dir.join(name), &key(name))?;
+    }
+    let access = Access::write(&dir.join(NAMES[0]))?;
+    let dataset = bundled::import_shakespeare(&mut AccessSink(&access))?;
+    let validator = key(NAMES[0]);
+    let plan = RunPlan {
+        name: "catchup".to_owned(),
+        dataset_id: access.put(payload::encode(&dataset))?.into(),
+        dataset: &dataset,
+        validators: vec![ValidatorSpec {
+            key: validator.public(),
+            stake: 1,
+            chain_anchor: Chain::new(&validator, "catchup").anchor(),
+        }],
+        miners: NAMES[1..].iter().map(|name| key(name).public()).collect(),
+        origin: Origin::Drawn { size: size.to_owned(), seed: Hash::of(b"catchup") },
+    };
+    let run: RunId = access.put(payload::encode(&configure(&plan, settings)?))?.into();
+    RunContext::create(&access.home, access.blobs(), &|bytes| access.put(bytes), run)?;
+    access.home.set_current_run(&run)?;
+    Ok(run)
+}
+
+/// An open home and its run, taken from `ticket` where it is not here yet.
+async fn open(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>) -> Outcome<(Home, Store, RunContext)> {
+    let root = dir.join(name);
+    let home = if root.exists() { Home::open(&root)? } else { Home::init(&root, &key(name))? };
+    let store = Store::open(&home.store_dir()).await?;
+    let is_new = home.current_run()?.is_none();
+    if let Some(ticket) = ticket.filter(|_| is_new) {
+        let networking = Networking::default();
+        exchange::join(&to(&home, &store, &networking), ticket).await?;
+    }
+    let (opened, kept, handle) = (home.clone(), store.clone(), tokio::runtime::Handle::current());
+    let context = spawn_blocking(move || -> Outcome<RunContext> {
+        let blobs = BlockingStore::new(kept.clone(), handle.clone());
+        if is_new {
+            RunContext::create(&opened, &blobs, &|bytes| handle.block_on(kept.put(bytes)), run)?;
+            opened.set_current_run(&run)?;
+        }
+        Ok(RunContext::open(&opened, &blobs, run)?)
+    })
+    .await??;
+    Ok((home, store, context))
+}
+
+fn to<'a>(home: &'a Home, store: &'a Store, networking: &'a Networking) -> Destination<'a> {
+    Destination { home, store, secret_key: [9; 32], networking, tally: Arc::default() }
+}
+
+/// A node that plays.
+struct Playing {
+    events: mpsc::Receiver<Event>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<(), driver::DriverError>>,
+}
+
+async fn play(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>) -> Outcome<Playing> {
+    let (home, store, context) = open(dir, name, run, ticket).await?;
+    let config = DriverConfig {
+        role: if name == NAMES[0] { Role::Validator } else { Role::Miner },
+        networking: Networking::default(),
+        metrics: None,
+        peers: ticket.map(|ticket| ticket.peers.clone()).unwrap_or_default(),
+        conduct: Conduct::Honest,
+        share: None,
+        delays: None,
+    };
+    let ((sender, events), (stop, stopped)) = (mpsc::channel(1024), watch::channel(false));
+    let parts = Parts { lock: home.lock()?, home, store, context, key: key(name) };
+    Ok(Playing { events, stop, task: tokio::spawn(driver::run(parts, config, sender, stopped)) })
+}
+
+impl Playing {
+    async fn until<T>(&mut self, wanted: impl Fn(Event) -> Option<T>) -> Outcome<T> {
+        while let Some(event) = self.events.recv().await {
+            if let Some(found) = wanted(event) {
+                return Ok(found);
+            }
+        }
+        Err("a node stopped".into())
+    }
+
+    /// Reads on, so that the node never waits for a reader.
+    fn drain(mut self) -> (watch::Sender<bool>, JoinHandle<Result<(), driver::DriverError>>) {
+        tokio::spawn(async move { while self.events.recv().await.is_some() {} });
+        (self.stop, self.task)
+    }
+}
+
+/// What a visit came to.
+struct Caught {
+    progress: Progress,
+    seconds: f64,
+    windows: usize,
+}
+
+/// A visit of the home `name` that ends in the current model.
+async fn catch_up(dir: &Path, name: &str, run: RunId, ticket: &Ticket, way: Way) -> Outcome<Caught> {
+    let (home, store, context) = open(dir, name, run, Some(ticket)).await?;
+    let networking = Networking::default();
+    let (opened, own) = (home.clone(), key(name));
+    let mut replica = spawn_blocking(move || Replica::open(&opened, context, own)).await??;
+    let to = to(&home, &store, &networking);
+    let started = Instant::now();
+    let patience = Duration::from_secs(120);
+    let visit = exchange::visit(&to, &mut replica, &ticket.peers, Wanted::Model(way), patience).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    let (windows, checkpoint) = {
+        let node = replica.node();
+        (node.closed().len(), node.state().checkpoint())
+    };
+    let here = store.has(&checkpoint.hash()).await?;
+    store.shutdown().await;
+    if !visit.complete || !here {
+        return Err("the model did not come".into());
+    }
+    Ok(Caught { progress: to.tally.progress(), seconds, windows })
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.metadata()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    let (mut size, mut windows, mut near) = ("tiny".to_owned(), 200u64, 40u64);
+    let mut settings: Vec<String> = Vec::new();
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--size" => size = value()?,
+            "--windows" => windows = value()?.parse()?,
+            "--near" => near = value()?.parse()?,
+            _ => settings.push(arg),
+        }
+    }
+    settings.push(format!("windows={windows}"));
+    let dir = tempfile::tempdir()?;
+    let root = dir.path().to_owned();
+    let run = spawn_blocking({
+        let root = root.clone();
+        move || stage(&root, &size, &settings)
+    })
+    .await??;
+
+    let mut validator = play(&root, NAMES[0], run, None).await?;
+    let started = |event| if let Event::Started { ticket, .. } = event { Some(ticket) } else { None };
+    let ticket: Ticket = validator.until(started).await?.parse()?;
+    let mut others = Vec::new();
+    for name in &NAMES[1..] {
+        others.push(play(&root, name, run, Some(&ticket)).await?.drain());
+    }
+    let reached =
+        |wanted| move |event| matches!(event, Event::Closed { window, .. } if window + 1 == wanted).then_some(());
+    validator.until(reached(windows - near)).await?;
+    let there = catch_up(&root, "near", run, &ticket, Way::Cheaper).await?.windows;
+    validator.until(|event| matches!(event, Event::Finished { .. }).then_some(())).await?;
+    let validator = validator.drain();
+
+    println!("| joiner | way | bytes received | windows applied | seconds |");
+    println!("|---|---|---:|---:|---:|");
+    for (joiner, behind) in [("new", windows as usize), ("near", windows as usize - there)] {
+        for (way, name) in [(Way::Snapshot, "snapshot"), (Way::Aggregates, "aggregates"), (Way::Cheaper, "chosen")] {
+            let home = format!("{joiner}-{name}");
+            if joiner == "near" {
+                copy(&root.join("near"), &root.join(&home))?;
+            } else {
+                // What every joiner needs whichever way it takes is not measured.
+                open(&root, &home, run, Some(&ticket)).await?.1.shutdown().await;
+            }
+            let Caught { progress, seconds, .. } = catch_up(&root, &home, run, &ticket, way).await?;
+            println!(
+                "| {behind} windows behind | {name} | {} | {} | {seconds:.2} |",
+                progress.received_bytes, progress.windows_followed
+            );
+        }
+    }
+    for (stop, task) in others.into_iter().chain([validator]) {
+        stop.send_replace(true);
+        task.await??;
+    }
+    Ok(())
+}

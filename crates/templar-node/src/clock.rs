@@ -1,0 +1,80 @@
+//! The wall clock, and whether it agrees with those of peers. No rule looks at it, so nothing here decides anything.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use templar_net::{PeerId, Skew};
+
+/// By how much clocks may differ before somebody is told: more than any that is kept by a time service, and far less than
+/// what breaks a certificate.
+pub const TOLERANCE: Duration = Duration::from_secs(5);
+
+/// Milliseconds since 1970, UTC.
+#[expect(clippy::disallowed_methods, reason = "the clock that peers compare theirs with; decides nothing")]
+pub fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What the clocks of peers say about this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agreement {
+    /// Nobody can be asked.
+    Unknown,
+    /// More than half of the peers agree with this clock.
+    Agrees,
+    /// At least half of them are ahead of it, or behind it, by more than [`TOLERANCE`].
+    Differs {
+        /// The middle one of the peers' clocks minus this one, in milliseconds.
+        ahead_ms: i64,
+        /// Peers that say so.
+        peers: usize,
+        /// Peers that were asked.
+        of: usize,
+    },
+}
+
+/// Compares this clock with those of peers.
+pub fn agreement(skews: &BTreeMap<PeerId, Skew>) -> Agreement {
+    let mut ahead: Vec<i64> = skews.values().map(|skew| skew.ahead_ms).collect();
+    ahead.sort_unstable();
+    let Some(&middle) = ahead.get(ahead.len() / 2) else { return Agreement::Unknown };
+    let same_way = |skew: &&Skew| skew.exceeds(TOLERANCE) && skew.ahead_ms.signum() == middle.signum();
+    let peers = skews.values().filter(same_way).count();
+    if peers * 2 < skews.len() || peers == 0 {
+        return Agreement::Agrees;
+    }
+    Agreement::Differs { ahead_ms: middle, peers, of: skews.len() }
+}
+
+impl Agreement {
+    /// What is wrong, for people.
+    pub fn problem(&self) -> Option<String> {
+        let Self::Differs { ahead_ms, peers, of } = self else { return None };
+        let seconds = ahead_ms.unsigned_abs() as f64 / 1e3;
+        let way = if *ahead_ms > 0 { "behind" } else { "ahead of" };
+        Some(format!("this machine's clock is {seconds:.1} s {way} those of {peers} of {of} peers"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn skews(ahead_ms: &[i64]) -> BTreeMap<PeerId, Skew> {
+        let skew = |(index, ahead_ms): (usize, &i64)| ([index as u8; 32], Skew { ahead_ms: *ahead_ms, error_ms: 50 });
+        ahead_ms.iter().enumerate().map(skew).collect()
+    }
+
+    #[test]
+    fn one_wrong_clock_among_many_is_not_ours() {
+        assert_eq!(agreement(&skews(&[])), Agreement::Unknown);
+        assert_eq!(agreement(&skews(&[10, -20, 3_600_000])), Agreement::Agrees);
+        assert_eq!(agreement(&skews(&[4_000, 5_040, -5_040])), Agreement::Agrees, "within the tolerance");
+        let differs = agreement(&skews(&[60_000, 60_100, 10]));
+        assert_eq!(differs, Agreement::Differs { ahead_ms: 60_000, peers: 2, of: 3 });
+        assert_eq!(differs.problem().unwrap(), "this machine's clock is 60.0 s behind those of 2 of 3 peers");
+        assert!(agreement(&skews(&[-90_000])).problem().unwrap().contains("90.0 s ahead of those of 1 of 1"));
+        assert_eq!(agreement(&skews(&[90_000, -90_000, 0])), Agreement::Agrees, "they do not agree with each other");
+    }
+}

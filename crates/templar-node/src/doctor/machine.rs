@@ -1,0 +1,199 @@
+//! What the machine gives: room and speed of the disk, the UDP port, the addresses.
+
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Finding, error_chain, size};
+use crate::home::Home;
+
+/// Below it a window's deltas may not fit; below a quarter of it nothing does.
+const LITTLE_SPACE: u64 = 1 << 30;
+
+/// What is written to see how fast the disk is, in bytes.
+const WRITTEN: usize = 8 << 20;
+
+/// Bytes per second, written and synced, below which training waits for the disk.
+const SLOW: f64 = 8e6;
+
+pub(super) fn look_at_disk(home: &Home, say: &mut impl FnMut(Finding)) {
+    match rustix::fs::statvfs(home.root()) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let text = format!("{} free for {}", size(free), home.root().display());
+            let hint = "free some space; a node stops with a message when there is none, and loses nothing";
+            say(match free {
+                free if free < LITTLE_SPACE / 4 => Finding::fail("disk", text, hint),
+                free if free < LITTLE_SPACE => Finding::warn("disk", text, hint),
+                _ => Finding::ok("disk", text),
+            });
+        }
+        Err(error) => say(Finding::warn("disk", format!("its free space cannot be read: {error}"), "look with `df`")),
+    }
+    match write_speed(home.root()) {
+        Ok(speed) => {
+            let text = format!("{:.0} MB/s written and synced", speed / 1e6);
+            let hint = "a faster disk, or --home on another one: every entry is synced before it is sent";
+            say(if speed < SLOW { Finding::warn("disk", text, hint) } else { Finding::ok("disk", text) });
+        }
+        Err(error) => say(Finding::fail(
+            "disk",
+            format!("the home cannot be written: {}", error_chain(&error)),
+            "give this user the right to write there, or free some space",
+        )),
+    }
+}
+
+/// Writes a file that is gone when it is closed. Bytes per second.
+#[expect(clippy::disallowed_methods, reason = "a speed that a person reads; decides nothing")]
+fn write_speed(dir: &Path) -> std::io::Result<f64> {
+    // Not zeros: some file systems keep none of those.
+    let block: Vec<u8> = (0..1u32 << 18).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let mut file = tempfile::tempfile_in(dir)?;
+    let start = std::time::Instant::now();
+    for _ in 0..WRITTEN / block.len() {
+        file.write_all(&block)?;
+    }
+    file.sync_data()?;
+    Ok(WRITTEN as f64 / start.elapsed().max(Duration::from_micros(1)).as_secs_f64())
+}
+
+pub(super) fn look_at_port(bind: SocketAddr, runs_here: bool, say: &mut impl FnMut(Finding)) {
+    if bind.ip().is_loopback() {
+        say(Finding::warn(
+            "port",
+            format!("{bind} is reached by this machine alone"),
+            "for others: --bind 0.0.0.0:4433, --lan or --relay, or the same in config.toml",
+        ));
+    }
+    match UdpSocket::bind(bind) {
+        Ok(_) if bind.port() == 0 => {
+            say(Finding::ok("port", "any free UDP port; a fixed one lets others find this node again"));
+        }
+        Ok(_) => say(Finding::ok("port", format!("UDP {bind} is free"))),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            let holder = holder(bind.port()).unwrap_or_else(|| "another program".to_owned());
+            let text = format!("UDP {bind} is taken by {holder}");
+            say(match runs_here {
+                true => Finding::ok("port", format!("{text}, while the node of this home runs")),
+                false => Finding::fail("port", text, "end it, or choose another port with --bind"),
+            });
+        }
+        Err(error) => say(Finding::fail("port", format!("UDP {bind}: {error}"), "choose another address with --bind")),
+    }
+}
+
+/// Which program holds a UDP port, as far as this user may see.
+fn holder(port: u16) -> Option<String> {
+    let tables = ["/proc/net/udp", "/proc/net/udp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
+    let inodes: Vec<String> = tables.iter().flat_map(|table| inodes_of(table, port)).collect();
+    for process in std::fs::read_dir("/proc").ok()?.flatten() {
+        let pid = process.file_name().into_string().ok().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+        let (Some(pid), Ok(files)) = (pid, std::fs::read_dir(process.path().join("fd"))) else { continue };
+        let links = files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
+        let holds = |link: &Path| inodes.iter().any(|inode| link.as_os_str() == format!("socket:[{inode}]").as_str());
+        if links.into_iter().any(|link| holds(&link)) {
+            let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            return Some(format!("{} (process {pid})", name.trim()));
+        }
+    }
+    None
+}
+
+/// The inodes of sockets bound to a port, in a table of the kernel: its second column is the local address, its tenth
+/// the inode.
+fn inodes_of(table: &str, port: u16) -> Vec<String> {
+    let column = |line: &str| -> Option<String> {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let (_, hex) = columns.get(1)?.rsplit_once(':')?;
+        let inode = columns.get(9)?;
+        (u16::from_str_radix(hex, 16) == Ok(port)).then(|| (*inode).to_owned())
+    };
+    table.lines().skip(1).filter_map(column).collect()
+}
+
+/// What an address is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scope {
+    /// This machine.
+    Machine,
+    /// The local network.
+    Local,
+    /// Everybody.
+    Global,
+}
+
+pub(super) fn scope(ip: IpAddr) -> Scope {
+    match ip {
+        IpAddr::V4(ip) => {
+            // Shared between a provider's customers (RFC 6598): like a private one, seen from outside.
+            let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
+            if ip.is_loopback() {
+                Scope::Machine
+            } else if ip.is_private() || ip.is_link_local() || shared || ip == Ipv4Addr::UNSPECIFIED {
+                Scope::Local
+            } else {
+                Scope::Global
+            }
+        }
+        IpAddr::V6(ip) => {
+            if let Some(ip) = ip.to_ipv4_mapped() {
+                scope(ip.into())
+            } else if ip.is_loopback() {
+                Scope::Machine
+            } else if ip.is_unicast_link_local() || ip.is_unique_local() || ip.is_unspecified() {
+                Scope::Local
+            } else {
+                Scope::Global
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_good_for_what_they_are() {
+        let scope = |text: &str| scope(text.parse().unwrap());
+        for text in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(scope(text), Scope::Machine, "{text}");
+        }
+        for text in ["10.1.2.3", "192.168.0.9", "172.16.0.1", "100.64.0.1", "169.254.1.1", "fe80::1", "fd00::1"] {
+            assert_eq!(scope(text), Scope::Local, "{text}");
+        }
+        for text in ["203.0.113.7", "100.128.0.1", "172.32.0.1", "2001:db8::1"] {
+            assert_eq!(scope(text), Scope::Global, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_kernels_table_names_sockets_by_port() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+                     100: 0100007F:1151 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4711 2 0\n\
+                     101: 00000000:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4712 2 0\n\
+                     nonsense\n";
+        assert_eq!(inodes_of(table, 4433), ["4711"]);
+        assert_eq!(inodes_of(table, 53), ["4712"]);
+        assert!(inodes_of(table, 54).is_empty());
+    }
+
+    #[test]
+    fn a_taken_port_names_its_holder() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = socket.local_addr().unwrap();
+        let found = |runs_here| {
+            let mut findings = Vec::new();
+            look_at_port(addr, runs_here, &mut |finding| findings.push(finding));
+            findings.pop().unwrap()
+        };
+        let finding = found(false);
+        assert_eq!(finding.level, super::super::Level::Fail);
+        assert!(finding.text.contains(&format!("(process {})", std::process::id())), "{}", finding.text);
+        assert_eq!(found(true).level, super::super::Level::Ok);
+        drop(socket);
+        assert_eq!(found(false).level, super::super::Level::Ok);
+    }
+}
