@@ -342,6 +342,7 @@ fn driver(error: &DriverError) -> Meaning {
 
 fn bind(error: &BindError) -> Meaning {
     match error {
+        BindError::NoLan => hint(Code::Usage, "build it with --features lan, or name peers with a ticket or --peer"),
         BindError::Lan { .. } => hint(Code::Usage, "listen on all interfaces: --bind 0.0.0.0:4433"),
         BindError::Multicast { .. } => hint(Code::Failed, "leave out --lan, and name peers with a ticket or --peer"),
         _ => hint(Code::Failed, "choose another address with --bind; `templar doctor` says what holds a port"),

@@ -20,6 +20,9 @@ pub enum BindError {
         /// What the system said.
         reason: String,
     },
+    /// This program does not have it.
+    #[error("this program was built without the feature lan, so it cannot be found in the local network")]
+    NoLan,
     /// Nobody in the local network reaches a node that listens for this machine only.
     #[error("cannot be found in the local network while listening on {addr}, which this machine alone reaches")]
     Lan {

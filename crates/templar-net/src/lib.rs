@@ -34,7 +34,8 @@ mod config;
 mod error;
 mod fetch;
 mod gate;
-mod have;
+#[cfg(feature = "lan")]
+mod lan;
 mod lines;
 mod metrics;
 mod neighbours;

@@ -95,10 +95,12 @@ impl Net {
         let own_id = *endpoint.id().as_bytes();
         let book = Arc::new(Book::new(own_id, limits.max_peers).reaching(relays, looks_up));
         let (stop, again) = (watch::Sender::new(false), watch::Sender::new(BTreeSet::new()));
+        #[cfg_attr(not(feature = "lan"), expect(unused_mut, reason = "no task is needed at the start"))]
         let mut tasks = JoinSet::new();
+        #[cfg(feature = "lan")]
         if reach.lan {
-            let (watching, mut stopped) =
-                (reach::watch_lan(reach::announce(&endpoint)?, book.clone(), run), stop.subscribe());
+            let watching = crate::lan::watch(crate::lan::announce(&endpoint)?, book.clone(), run);
+            let mut stopped = stop.subscribe();
             tasks.spawn(async move {
                 tokio::select! {
                     () = watching => {}

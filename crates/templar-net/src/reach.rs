@@ -7,21 +7,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use iroh::address_lookup::{DnsAddressLookup, PkarrPublisher, PkarrResolver, UserData};
 use iroh::endpoint::{Builder, PortmapperConfig, QuicTransportConfig, VarInt, presets};
 use iroh::{Endpoint, RelayMode, RelayUrl, SecretKey};
-use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
-use n0_future::StreamExt;
 use templar_manifest::Hash;
 
-use crate::book::{Book, Source};
 use crate::peer::{Addr, MAX_ADDRS, PeerAddr};
 use crate::{BindError, NetConfig};
-
-/// The name under which nodes announce themselves on a local network.
-const SERVICE: &str = "templar";
 
 /// How a node is reached and finds others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -116,6 +109,9 @@ pub(crate) enum Publish {
 /// An endpoint that is reached as configured.
 pub(crate) async fn bind(config: &NetConfig, run: &Hash, publish: Publish) -> Result<Endpoint, BindError> {
     let Reach { lan, relays, advertise } = &config.reach;
+    if *lan && !cfg!(feature = "lan") {
+        return Err(BindError::NoLan);
+    }
     if *lan && config.bind.ip().is_loopback() {
         return Err(BindError::Lan { addr: config.bind });
     }
@@ -159,31 +155,6 @@ fn n0_lookup(mut builder: Builder, publish: Publish) -> Builder {
         builder = builder.address_lookup(PkarrPublisher::n0_dns());
     }
     builder.address_lookup(PkarrResolver::n0_dns()).address_lookup(DnsAddressLookup::n0_dns())
-}
-
-/// Announces the node on the local network.
-pub(crate) fn announce(endpoint: &Endpoint) -> Result<MdnsAddressLookup, BindError> {
-    let failed = |error: &dyn fmt::Display| BindError::Multicast { reason: format!("{error:#}") };
-    let mdns =
-        MdnsAddressLookup::builder().service_name(SERVICE).build(endpoint.id()).map_err(|error| failed(&error))?;
-    endpoint.address_lookup().map_err(|error| failed(&error))?.add(mdns.clone());
-    Ok(mdns)
-}
-
-/// Puts nodes of the same run that announce themselves on the local network into the book, for ever.
-pub(crate) async fn watch_lan(mdns: MdnsAddressLookup, book: Arc<Book>, run: Hash) {
-    let run = run.to_string();
-    let mut heard = mdns.subscribe().await;
-    while let Some(event) = heard.next().await {
-        let DiscoveryEvent::Discovered { endpoint_info, .. } = event else { continue };
-        if endpoint_info.user_data().is_none_or(|of| of.as_ref() != run) {
-            continue;
-        }
-        if let Some(peer) = PeerAddr::from_endpoint_addr(&endpoint_info.into_endpoint_addr()).usable() {
-            // Multicast proves nothing, so it counts as little as what other peers say.
-            book.learn(peer, Source::Heard);
-        }
-    }
 }
 
 /// Where others reach the node: what it was told to tell, the bound socket or what it stands for when it listens on all
