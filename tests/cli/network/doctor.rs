@@ -52,7 +52,7 @@ fn a_home_is_looked_at_and_what_is_wrong_is_said() {
     assert_eq!(output.status.code(), Some(0), "and so is the environment");
     fs::write(home.path().join("config.toml"), "[network]\nport = 4433\n").unwrap();
     assert_eq!(found(&home, 1, &[], "settings")[0].0, "fail");
-    assert_eq!(home.say(["share"]).code, 1, "nothing else guesses what was meant either");
+    assert_eq!(home.say(["node", "--role", "seeder"]).code, 1, "nothing else guesses what was meant either");
 
     let output = program().arg("status").env("TEMPLAR_RELAY", "somewhere").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
