@@ -240,12 +240,12 @@ mod tests {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("content-length: {}", body.len())));
         for line in [
-            "templar_entries 12",
-            "templar_windows_closed 3",
-            "templar_store_bytes 1234",
-            "templar_connections_accepted_total 0",
-            "templar_peers_blamed 0",
-            "iroh_send_ipv4_total 0",
+            "templar_node_entries 12",
+            "templar_node_windows_closed 3",
+            "templar_node_store_bytes 1234",
+            "templar_net_connections_accepted_total 0",
+            "templar_net_peers_blamed 0",
+            "iroh_socket_send_ipv4_total 0",
         ] {
             assert!(body.lines().any(|found| found == line), "no {line} in {body}");
         }

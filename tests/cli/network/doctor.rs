@@ -104,10 +104,10 @@ fn metrics_are_answered_where_they_are_asked_for() {
     stream.read_to_string(&mut text).unwrap();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("# EOF\n"), "{text}");
     let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(&format!("{name} "))?.parse::<u64>().ok());
-    assert_eq!(value("templar_entries"), Some(0));
-    assert_eq!(value("templar_window"), Some(0));
-    assert!(value("templar_store_bytes").unwrap() > 100_000, "{text}");
-    assert_eq!(value("templar_connections_refused_total"), Some(0));
+    assert_eq!(value("templar_node_entries"), Some(0));
+    assert_eq!(value("templar_node_window"), Some(0));
+    assert!(value("templar_node_store_bytes").unwrap() > 100_000, "{text}");
+    assert_eq!(value("templar_net_connections_refused_total"), Some(0));
     // The port is taken now.
     let other = Home::with_run("metrics too", &[]);
     let error = super::refused(&other, 1, ["node", "--role", "seeder", "--metrics", &addr]);
