@@ -130,7 +130,7 @@ async fn fetch_run(net: &Net, to: &Destination<'_>, ticket: &Ticket) -> Result<(
     let dataset: templar_manifest::Dataset = manifest(store, genesis.dataset.hash()).await?;
     let recipe = Recipe::new(ticket.run.into(), genesis).map_err(RunError::from)?;
     for blobs in [common_blobs(&dataset), recipe.initial_blobs()] {
-        let bytes = blobs.iter().map(|(_, bytes)| bytes).sum();
+        let bytes = Tally::bytes_of(&blobs);
         to.tally.want(bytes);
         net.fetch_all(&blobs, &[]).await?;
         to.tally.have(bytes);
@@ -249,6 +249,8 @@ async fn exchange(
             }
         }
     };
+    // Where nobody answered, nobody knows which model is the current one.
+    visit.complete &= visit.peers > 0 || !matches!(wanted, Wanted::Model(_));
     Ok(visit)
 }
 

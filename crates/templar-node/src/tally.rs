@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use templar_manifest::Hash;
 use templar_net::Net;
 
 use crate::replica::lock;
@@ -38,6 +39,12 @@ pub struct Progress {
 impl Tally {
     pub(crate) fn watch(&self, net: &Net) {
         lock(&self.nets).push(net.clone());
+    }
+
+    /// The bytes of blobs by their limits. A tokenizer's limit says nothing of its length, so it is left out.
+    pub(crate) fn bytes_of(blobs: &[(Hash, u64)]) -> u64 {
+        let lengths = blobs.iter().map(|(_, bytes)| *bytes);
+        lengths.filter(|bytes| *bytes != templar_data::MAX_TOKENIZER_BYTES as u64).sum()
     }
 
     pub(crate) fn want(&self, bytes: u64) {

@@ -109,7 +109,7 @@ impl Gatherer {
     ) -> Result<bool, WorkError> {
         let mut stopping = self.stopping.subscribe();
         let mut pause = PAUSES.0;
-        let bytes = blobs.iter().map(|(_, bytes)| bytes).sum();
+        let bytes = Tally::bytes_of(blobs);
         self.tally.want(bytes);
         loop {
             // What has come of a transfer that is dropped stays in the store, and the next one goes on from there.
