@@ -55,7 +55,8 @@ async fn hub(many: usize) -> Outcome<()> {
             _ = entries.recv() => {}
             line = lines.recv() => {
                 if line.is_none() {
-                    return Ok(net.shutdown().await);
+                    net.shutdown().await;
+                    return Ok(());
                 }
                 let (memory, seconds) = usage()?;
                 println!("{memory} {seconds} {}", net.neighbours().len());
