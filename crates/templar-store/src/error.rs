@@ -25,6 +25,12 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
+    /// The disk is full: even to open a store takes some room.
+    #[error("no space left on the disk of the store at {}", path.display())]
+    DiskFull {
+        /// The store's directory.
+        path: PathBuf,
+    },
     /// The metadata database inside the directory does not open.
     #[error("the database of the store at {} does not open: {reason}", path.display())]
     Database {
@@ -156,4 +162,21 @@ pub enum SyncError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// Blobs were not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// Something is being imported.
+    #[error("the store is busy: something is on its way into it")]
+    Busy,
+    /// A store in memory keeps everything.
+    #[error("a store in memory removes nothing")]
+    Memory,
+    /// The store has been shut down, or its database stopped after an earlier error.
+    #[error("the store is closed")]
+    Closed,
+    /// The disk failed to answer.
+    #[error("cannot remove blobs from the store")]
+    Io(#[source] io::Error),
 }

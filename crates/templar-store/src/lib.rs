@@ -6,10 +6,13 @@
 //!
 //! Underneath lies iroh-blobs' file store: blobs of at most 16 KiB live in its database, larger ones in files of their
 //! own beside an outboard (the inner nodes of the hash tree) that lets any 16 KiB be verified alone. That store does not
-//! force file data to the disk, so whoever signs or announces a blob calls [`Store::sync`] first.
+//! force file data to the disk, so whoever signs or announces a blob calls [`Store::sync`] first. Nor does it notice that a
+//! blob has rotted: [`Store::scrub`] looks, and [`Store::repair`] keeps what verifies of it and has the rest fetched again.
 //!
 //! Code that only reads takes a [`BlobSource`]: an open store, memory, or whatever else names bytes by their hash.
 
+mod collect;
+mod damage;
 mod error;
 mod ops;
 mod source;
@@ -17,8 +20,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use error::{ExportError, ListError, OpenError, PutError, ReadError, SyncError};
-pub use ops::ScrubReport;
+pub use damage::{Repaired, ScrubProgress, ScrubReport};
+pub use error::{ExportError, ListError, OpenError, PutError, ReadError, RemoveError, SyncError};
 pub use source::{BlobSource, BlockingStore, MemoryBlobs};
-pub use store::Store;
+pub use store::{Importing, Store};
 pub use store::{from_iroh, to_iroh};

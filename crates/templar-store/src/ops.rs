@@ -1,4 +1,4 @@
-//! What a store does with whole blobs at once: export to a file, list, write through to the disk, verify everything.
+//! What a store does with whole blobs at once: export to a file, list, write through to the disk.
 //!
 //! Invariant: an exported file is whole and verified or it is not there; after [`Store::sync`] a power cut loses neither
 //! the named blobs nor the fact that they are here.
@@ -11,19 +11,8 @@ use templar_manifest::Hash;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
-use crate::store::{from_iroh, io_error, is_disk_full};
+use crate::store::is_disk_full;
 use crate::{ExportError, ListError, ReadError, Store, SyncError};
-
-/// What [`Store::scrub`] found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ScrubReport {
-    /// How many whole blobs were read and hashed.
-    pub checked: u64,
-    /// How many bytes they have together.
-    pub checked_bytes: u64,
-    /// The blobs whose bytes are not what their name says, in order. Putting the right bytes again heals them.
-    pub corrupt: Vec<Hash>,
-}
 
 impl Store {
     /// Writes a blob to `path`, verified, replacing what is there. Returns its length in bytes.
@@ -44,15 +33,7 @@ impl Store {
     /// # Errors
     /// See [`ListError`].
     pub async fn list(&self) -> Result<Vec<(Hash, u64)>, ListError> {
-        let hashes = self.blobs().blobs().list().hashes().await.map_err(|error| match error {
-            iroh_blobs::api::RequestError::Rpc { .. } => ListError::Closed,
-            inner => ListError::Io(io_error(inner)),
-        })?;
-        // A database that has stopped lists nothing, without an error.
-        self.has(&Hash::default()).await?;
-        let mut ids: Vec<Hash> = hashes.iter().map(from_iroh).collect();
-        ids.sort_unstable();
-        ids.dedup();
+        let ids = self.all().await?;
         let mut whole = Vec::with_capacity(ids.len());
         for id in ids {
             if let Some(size) = self.size(&id).await {
@@ -60,6 +41,16 @@ impl Store {
             }
         }
         Ok(whole)
+    }
+
+    /// Reads a whole blob and verifies every chunk of it. Returns its length in bytes.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn verify(&self, id: &Hash) -> Result<u64, ReadError> {
+        let size = self.size_within(id, u64::MAX).await?;
+        self.read_verified(id, size, |_| Ok(())).await?;
+        Ok(size)
     }
 
     /// Returns once these blobs would survive a power cut: file data, then the directory, then the database.
@@ -93,27 +84,6 @@ impl Store {
             synced.map_err(|error| SyncError::Io { path: disk.root.clone(), source: io::Error::other(error) })??;
         }
         self.blobs().sync_db().await.map_err(|_| SyncError::Closed)
-    }
-
-    /// Reads and verifies every whole blob.
-    ///
-    /// # Errors
-    /// Only when the store cannot be listed or read at all; corrupt blobs are in the report.
-    pub async fn scrub(&self) -> Result<ScrubReport, ListError> {
-        let mut report = ScrubReport::default();
-        for (id, size) in self.list().await? {
-            match self.read_verified(&id, size, |_| Ok(())).await {
-                Ok(()) => {}
-                Err(ReadError::Corrupt { .. }) => report.corrupt.push(id),
-                Err(ReadError::Io { source, .. }) => return Err(ListError::Io(source)),
-                Err(ReadError::Closed) => return Err(ListError::Closed),
-                // It was there a moment ago: somebody removed it.
-                Err(ReadError::NotFound { .. } | ReadError::TooLarge { .. }) => continue,
-            }
-            report.checked += 1;
-            report.checked_bytes = report.checked_bytes.saturating_add(size);
-        }
-        Ok(report)
     }
 }
 

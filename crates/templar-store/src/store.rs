@@ -6,20 +6,22 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use iroh_blobs::api::RequestError;
 use iroh_blobs::api::blobs::{AddPathOptions, AddProgress, BlobStatus, EncodedItem, ImportMode};
 use iroh_blobs::protocol::ChunkRanges;
 use iroh_blobs::store::fs::FsStore;
+use iroh_blobs::store::fs::options::Options;
 use iroh_blobs::store::mem::MemStore;
 use iroh_blobs::{BlobFormat, HashAndFormat};
 use n0_future::StreamExt;
 use templar_manifest::Hash;
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio::task::spawn_blocking;
 
+use crate::collect::{Collector, collector};
 use crate::{ListError, OpenError, PutError, ReadError};
 
 /// Content-addressed bytes in one directory. Cheap to clone: all clones are the same store.
@@ -38,13 +40,18 @@ struct Inner {
     disk: Option<Disk>,
 }
 
+/// Something is on its way into the store, see [`Store::importing`].
+#[derive(Debug)]
+pub struct Importing<'a>(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, ()>);
+
 /// A store's directory and the lock that makes this process its only user.
 #[derive(Debug)]
 pub(crate) struct Disk {
     pub(crate) root: PathBuf,
     lock: File,
-    /// Held for reading by every import, for writing by the removal of half-written files.
-    imports: RwLock<()>,
+    /// Held for reading by every import, for writing by the removal of blobs and of half-written files.
+    pub(crate) imports: RwLock<()>,
+    pub(crate) collector: Collector,
 }
 
 impl Disk {
@@ -69,13 +76,6 @@ impl Disk {
         }
         Ok(())
     }
-
-    /// Whether the disk refuses even a small file. The database hides the reason when it stops on a full disk.
-    fn is_full(&self) -> bool {
-        let probe = tempfile::tempfile_in(&self.root)
-            .and_then(|mut file| io::Write::write_all(&mut file, &[0; 64 << 10]).and_then(|()| file.sync_data()));
-        probe.is_err_and(|error| is_disk_full(&error))
-    }
 }
 
 impl Store {
@@ -90,16 +90,22 @@ impl Store {
             .map_err(|error| OpenError::Io { path: dir.to_path_buf(), source: io::Error::other(error) })??;
         // An absolute path: the database must stay where it is when the process changes its directory.
         let root = std::path::absolute(dir).map_err(|source| OpenError::Io { path: dir.to_path_buf(), source })?;
-        let blobs = FsStore::load(&root).await.map_err(|error| {
+        let opened = Arc::default();
+        let (collector, gc) = collector(Arc::clone(&opened));
+        let options = Options { gc: Some(gc), ..Options::new(&root) };
+        let blobs = FsStore::load_with_opts(root.join("blobs.db"), options).await.map_err(|error| {
             let reason = format!("{error:#}");
             // The database has a lock of its own, which a process that just died may hold a moment longer than ours.
             if reason.contains("already open") {
                 OpenError::Locked { path: root.clone() }
+            } else if is_full(&root) {
+                OpenError::DiskFull { path: root.clone() }
             } else {
                 OpenError::Database { path: root.clone(), reason }
             }
         })?;
-        let disk = Disk { root: root.clone(), lock, imports: RwLock::new(()) };
+        OnceLock::set(&opened, (*blobs).clone()).ok();
+        let disk = Disk { root: root.clone(), lock, imports: RwLock::new(()), collector };
         disk.sweep().map_err(|source| OpenError::Io { path: root.join("temp"), source })?;
         Ok(Self { inner: Arc::new(Inner { blobs: (*blobs).clone(), disk: Some(disk) }) })
     }
@@ -138,10 +144,7 @@ impl Store {
 
     async fn import(&self, progress: AddProgress<'_>) -> Result<Hash, PutError> {
         let outcome = {
-            let _importing = match &self.inner.disk {
-                Some(disk) => Some(disk.imports.read().await),
-                None => None,
-            };
+            let _importing = self.importing().await;
             async {
                 // Protects the blob until its own tag is set.
                 let added = progress.temp_tag().await?;
@@ -157,6 +160,29 @@ impl Store {
         }
     }
 
+    /// Keeps blobs from being removed until the guard is dropped. Whoever fills the store by another way than
+    /// [`put`](Self::put) holds one until [`keep`](Self::keep), or what has just come may be taken for nobody's.
+    pub async fn importing(&self) -> Option<Importing<'_>> {
+        match &self.inner.disk {
+            Some(disk) => Some(Importing(disk.imports.read().await)),
+            None => None,
+        }
+    }
+
+    /// Whether the store still takes and gives blobs: its database stops at the first write that fails.
+    ///
+    /// # Errors
+    /// [`PutError::DiskFull`] or [`PutError::Closed`]; the store must be opened again.
+    pub async fn check(&self) -> Result<(), PutError> {
+        if self.has(&Hash::default()).await.is_ok() {
+            return Ok(());
+        }
+        match &self.inner.disk {
+            Some(disk) if is_full(&disk.root) => Err(PutError::DiskFull),
+            _ => Err(PutError::Closed),
+        }
+    }
+
     /// Names the reason of a failed import and removes what it left in the directory for temporary files.
     async fn import_failed(&self, error: RequestError) -> PutError {
         // The database answers nothing any more, whatever the error at hand says.
@@ -169,7 +195,7 @@ impl Store {
             {
                 tracing::warn!(%error, "half-written files stay until the store is opened again");
             }
-            full = full || (closed && disk.is_full());
+            full = full || (closed && is_full(&disk.root));
         }
         match (full, closed) {
             (true, _) => PutError::DiskFull,
@@ -316,6 +342,13 @@ pub fn to_iroh(id: &Hash) -> iroh_blobs::Hash {
 /// The same 32 bytes as the type of this project.
 pub fn from_iroh(hash: &iroh_blobs::Hash) -> Hash {
     Hash::from_bytes(*hash.as_bytes())
+}
+
+/// Whether the disk refuses even a small file. The database hides the reason when it stops on a full disk.
+fn is_full(root: &Path) -> bool {
+    let probe = tempfile::tempfile_in(root)
+        .and_then(|mut file| io::Write::write_all(&mut file, &[0; 64 << 10]).and_then(|()| file.sync_data()));
+    probe.is_err_and(|error| is_disk_full(&error))
 }
 
 /// Creates the directory and takes its lock.

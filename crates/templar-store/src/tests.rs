@@ -1,12 +1,15 @@
 //! The store against real directories: verified reads, damage on the disk, locks, reopening.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
+use iroh_blobs::HashAndFormat;
 use templar_manifest::Hash;
 
 use crate::{
-    BlobSource, BlockingStore, ExportError, ListError, MemoryBlobs, OpenError, PutError, ReadError, Store, SyncError,
+    BlobSource, BlockingStore, ExportError, ListError, MemoryBlobs, OpenError, PutError, ReadError, RemoveError,
+    Repaired, Store, SyncError, to_iroh,
 };
 
 const ANY: u64 = u64::MAX;
@@ -41,7 +44,7 @@ async fn what_goes_in_comes_out_under_its_b3sum_name() {
             assert_eq!(store.get(&id, len as u64).await.unwrap(), data);
             assert_eq!(store.put(data).await.unwrap(), id, "putting again is no change");
         }
-        assert_eq!(store.scrub().await.unwrap().corrupt, []);
+        assert_eq!(store.scrub(|_| ()).await.unwrap().corrupt, []);
         store.shutdown().await;
     }
 }
@@ -98,7 +101,7 @@ async fn a_synced_store_opens_again_with_everything() {
     assert!(matches!(store.has(&ids[0]).await, Err(ListError::Closed)));
     assert!(matches!(store.sync(&ids).await, Err(SyncError::Closed)));
     assert!(matches!(store.list().await, Err(ListError::Closed)));
-    assert!(matches!(store.scrub().await, Err(ListError::Closed)));
+    assert!(matches!(store.scrub(|_| ()).await, Err(ListError::Closed)));
 
     // What a killed process left half-written goes away.
     let half = dir.path().join("temp").join("00112233445566778899aabbccddeeff.temp");
@@ -127,14 +130,155 @@ async fn damage_on_the_disk_is_found_and_healed_by_the_right_bytes() {
     let target = dir.path().join("out/blob");
     assert!(matches!(store.export(&id, &target).await, Err(ExportError::Read(ReadError::Corrupt { .. }))));
     assert_eq!(std::fs::read_dir(dir.path().join("out")).unwrap().count(), 0, "whole or nothing");
-    let report = store.scrub().await.unwrap();
+    let report = store.scrub(|_| ()).await.unwrap();
     assert_eq!((report.checked, report.corrupt), (2, vec![id]));
 
     store.put(data.clone()).await.unwrap();
     assert_eq!(store.get(&id, ANY).await.unwrap(), data);
-    assert_eq!(store.scrub().await.unwrap().corrupt, []);
+    assert_eq!(store.scrub(|_| ()).await.unwrap().corrupt, []);
     assert!(store.get(&good, ANY).await.is_ok());
     store.shutdown().await;
+}
+
+/// Flips one bit in every place of a file at which `what` stands.
+fn flip(path: &Path, what: &[u8]) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let places: Vec<usize> = (0..=bytes.len() - what.len()).filter(|&at| bytes[at..].starts_with(what)).collect();
+    assert!(!places.is_empty(), "it is not in {}", path.display());
+    places.into_iter().for_each(|at| bytes[at + what.len() / 2] ^= 1);
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Brings what is missing of a blob from another store, as a transfer does.
+async fn transfer(from: &Store, to: &Store, id: &Hash) -> u64 {
+    let local = to.blobs().remote().local(HashAndFormat::raw(to_iroh(id))).await.unwrap();
+    let missing = local.missing().ranges.iter().next().unwrap().clone();
+    let encoded = from.blobs().export_bao(to_iroh(id), missing.clone()).bao_to_vec().await.unwrap();
+    to.blobs().import_bao_bytes(to_iroh(id), missing, encoded.clone()).await.unwrap();
+    to.keep(id).await.unwrap();
+    encoded.len() as u64
+}
+
+#[tokio::test]
+async fn what_verifies_of_a_corrupt_blob_is_not_fetched_again() {
+    const SIZE: usize = 9_000_001;
+    let dir = tempfile::tempdir().unwrap();
+    let (store, peer) = (Store::open(dir.path()).await.unwrap(), Store::memory().await);
+    let data = bytes(SIZE, 13);
+    let id = peer.put(data.clone()).await.unwrap();
+    store.put(data.clone()).await.unwrap();
+    let other = store.put(bytes(5_000_000, 14)).await.unwrap();
+    assert_eq!(store.repair(&id).await.unwrap(), Repaired::Whole, "nothing is wrong with it");
+    damage(dir.path(), &id);
+
+    // All but the 16 KiB that hold the bit.
+    assert_eq!(store.repair(&id).await.unwrap(), Repaired::Partial { kept: SIZE as u64 - (16 << 10) });
+    assert!(!store.has(&id).await.unwrap(), "whoever needs it fetches it");
+    assert_eq!(store.torn().await.unwrap(), [id]);
+    assert_eq!(store.partial().await.unwrap().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [id]);
+    assert_eq!(std::fs::read_dir(dir.path().join("temp")).unwrap().count(), 0);
+    store.shutdown().await;
+    let store = Store::open(dir.path()).await.unwrap();
+    let report = store.scrub(|_| ()).await.unwrap();
+    assert_eq!((report.checked, report.corrupt, report.torn), (1, vec![], vec![id]), "the next process knows of it");
+    assert!(store.get(&other, ANY).await.is_ok());
+
+    assert!(transfer(&peer, &store, &id).await < 20_000);
+    assert_eq!(store.get(&id, ANY).await.unwrap(), data);
+    assert_eq!((store.torn().await.unwrap(), store.partial().await.unwrap()), (vec![], vec![]));
+    store.shutdown().await;
+}
+
+#[tokio::test]
+async fn damage_in_the_hash_tree_alone_is_repaired_without_a_peer() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let data = bytes(9_000_001, 15);
+    let id = store.put(data.clone()).await.unwrap();
+    store.shutdown().await;
+    let tree = dir.path().join("data").join(format!("{id}.obao4"));
+    let mut nodes = std::fs::read(&tree).unwrap();
+    nodes[70] ^= 1;
+    std::fs::write(&tree, nodes).unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let mut last = None;
+    assert_eq!(store.scrub(|progress| last = Some(*progress)).await.unwrap().corrupt, [id]);
+    let last = last.unwrap();
+    assert_eq!((last.blobs, last.of_blobs, last.bytes, last.of_bytes, last.damaged), (1, 1, 9_000_001, 9_000_001, 1));
+    assert_eq!(store.repair(&id).await.unwrap(), Repaired::Whole);
+    assert_eq!(store.get(&id, ANY).await.unwrap(), data);
+    assert_eq!(store.scrub(|_| ()).await.unwrap().corrupt, []);
+    store.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_bit_inside_the_database_is_found_and_healed_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (small, middle) = (bytes(9_000, 16), bytes(300_000, 17));
+    let store = Store::open(dir.path()).await.unwrap();
+    let ids = [store.put(small.clone()).await.unwrap(), store.put(middle.clone()).await.unwrap()];
+    store.shutdown().await;
+    // A blob of at most 16 KiB lies in the database, and the hash tree of one of at most 4 MiB.
+    flip(&dir.path().join("blobs.db"), &small[4000..4064]);
+    let group = |index: usize| {
+        blake3::hazmat::HasherExt::finalize_non_root(
+            blake3::hazmat::HasherExt::set_input_offset(&mut blake3::Hasher::new(), index as u64 * (16 << 10))
+                .update(&middle[index << 14..(index + 1) << 14]),
+        )
+    };
+    flip(&dir.path().join("blobs.db"), &group(3));
+    let store = Store::open(dir.path()).await.unwrap();
+    for id in &ids {
+        assert!(matches!(store.get(id, ANY).await, Err(ReadError::Corrupt { .. })));
+    }
+    let mut sorted = ids;
+    sorted.sort();
+    assert_eq!(store.scrub(|_| ()).await.unwrap().corrupt, sorted);
+    assert_eq!(store.repair(&ids[0]).await.unwrap(), Repaired::Partial { kept: 0 });
+    assert_eq!(store.repair(&ids[1]).await.unwrap(), Repaired::Whole, "only its tree was damaged");
+    let peer = Store::memory().await;
+    peer.put(small.clone()).await.unwrap();
+    transfer(&peer, &store, &ids[0]).await;
+    assert_eq!(store.get(&ids[0], ANY).await.unwrap(), small);
+    assert_eq!(store.scrub(|_| ()).await.unwrap().corrupt, []);
+    store.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_removed_is_gone_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let mut ids = Vec::new();
+    for (seed, len) in [(20, 100), (21, 100_000), (22, 6_000_000), (23, 100), (24, 100_000)] {
+        ids.push(store.put(bytes(len, seed)).await.unwrap());
+    }
+    let goes: BTreeSet<Hash> = ids[..3].iter().copied().chain([Hash::of(b"absent")]).collect();
+    {
+        let _importing = store.importing().await;
+        assert!(matches!(store.remove(&goes).await, Err(RemoveError::Busy)));
+        assert_eq!(store.list().await.unwrap().len(), 5, "nothing was removed");
+    }
+    store.remove(&goes).await.unwrap();
+    let mut left = ids[3..].to_vec();
+    left.sort();
+    let listed = |list: Vec<(Hash, u64)>| list.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    assert_eq!(listed(store.list().await.unwrap()), left);
+    assert_eq!(store.torn().await.unwrap(), [], "nobody misses them");
+    for id in &ids[..3] {
+        assert!(matches!(store.get(id, ANY).await, Err(ReadError::NotFound { .. })));
+        assert!(!dir.path().join("data").join(format!("{id}.data")).exists());
+    }
+    // They can come back, at once.
+    assert_eq!(store.put(bytes(100_000, 21)).await.unwrap(), ids[1]);
+    assert_eq!(store.get(&ids[1], ANY).await.unwrap(), bytes(100_000, 21));
+    store.remove(&BTreeSet::from([ids[1]])).await.unwrap();
+    store.shutdown().await;
+    assert!(matches!(store.remove(&goes).await, Err(RemoveError::Closed | RemoveError::Io(_))));
+    let store = Store::open(dir.path()).await.unwrap();
+    assert_eq!(listed(store.list().await.unwrap()), left);
+    assert_eq!(store.scrub(|_| ()).await.unwrap().corrupt, []);
+    store.shutdown().await;
+    assert!(matches!(Store::memory().await.remove(&goes).await, Err(RemoveError::Memory)));
 }
 
 #[tokio::test]
@@ -152,7 +296,7 @@ async fn a_file_cut_short_or_gone_is_damage_too() {
         let read = store.get(&id, ANY).await;
         assert!(matches!(read, Err(ReadError::Corrupt { .. })), "{read:?}");
     }
-    assert_eq!(store.scrub().await.unwrap().corrupt.len(), 2);
+    assert_eq!(store.scrub(|_| ()).await.unwrap().corrupt.len(), 2);
     store.shutdown().await;
 }
 
