@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use templar_manifest::{Hash, RunId};
 use templar_protocol::Node;
-use templar_store::{BlobSource, BlockingStore, OpenError, PutError, Store};
+use templar_store::{BlobSource, BlockingStore, ListError, OpenError, PutError, ReadError, Store, SyncError};
 use tokio::runtime::Runtime;
 
 use crate::context::{RunContext, RunError};
 use crate::home::{Home, HomeError, HomeLock};
+use crate::inventory::Stock;
 use crate::journal::{Journal, JournalError};
 use crate::socket::SocketBlobs;
 
@@ -47,6 +48,7 @@ pub struct Access {
     pub home: Home,
     blobs: Arc<dyn BlobSource>,
     store: Option<Store>,
+    socket: Option<Arc<SocketBlobs>>,
     lock: Option<HomeLock>,
     runtime: Arc<Runtime>,
 }
@@ -65,7 +67,7 @@ impl Access {
         let runtime = Arc::new(Runtime::new().map_err(AccessError::Runtime)?);
         let store = runtime.block_on(Store::open(&home.store_dir()))?;
         let blobs = Arc::new(BlockingStore::new(store.clone(), runtime.handle().clone()));
-        Ok(Self { home, blobs, store: Some(store), lock: Some(lock), runtime })
+        Ok(Self { home, blobs, store: Some(store), socket: None, lock: Some(lock), runtime })
     }
 
     /// Opens the home in `root` to read, through the node that runs in it if there is one. Another command that holds the
@@ -79,7 +81,8 @@ impl Access {
             let home = Home::open(root)?;
             if let Ok(blobs) = SocketBlobs::connect(&home.socket_path()) {
                 let runtime = Arc::new(Runtime::new().map_err(AccessError::Runtime)?);
-                return Ok(Self { home, blobs: Arc::new(blobs), store: None, lock: None, runtime });
+                let blobs = Arc::new(blobs);
+                return Ok(Self { home, blobs: blobs.clone(), store: None, socket: Some(blobs), lock: None, runtime });
             }
             std::thread::sleep(READ_PAUSE);
         }
@@ -121,6 +124,32 @@ impl Access {
         match &self.store {
             Some(store) => self.runtime.block_on(store.put(bytes)),
             None => Err(PutError::Io(std::io::Error::other("the home is open for reading only"))),
+        }
+    }
+
+    /// Returns once these blobs would survive a power cut; an access that only reads has put none there.
+    pub fn sync(&self, blobs: &[Hash]) -> Result<(), SyncError> {
+        match &self.store {
+            Some(store) => self.runtime.block_on(store.sync(blobs)),
+            None => Ok(()),
+        }
+    }
+
+    /// What the store holds.
+    pub fn stock(&self) -> Result<Stock, ListError> {
+        match (&self.store, &self.socket) {
+            (Some(store), _) => self.runtime.block_on(Stock::of(store)),
+            (None, Some(node)) => node.stock().map_err(ListError::Io),
+            (None, None) => Err(ListError::Closed),
+        }
+    }
+
+    /// Reads a whole blob and hashes it.
+    pub fn verify(&self, id: &Hash) -> Result<(), ReadError> {
+        match (&self.store, &self.socket) {
+            (Some(store), _) => self.runtime.block_on(store.verify(id)).map(|_| ()),
+            (None, Some(node)) => node.verify(id),
+            (None, None) => Err(ReadError::Closed),
         }
     }
 

@@ -7,13 +7,13 @@ use templar_manifest::{
     CheckpointId, Dataset, Genesis, Hash, Initial, MAX_PAYLOAD_BYTES, Payload, PublicKey, RunId, StateId, WindowIndex,
     payload,
 };
-use templar_protocol::{Entry, GenesisError, Input, Node, Output, RunState};
-use templar_store::{BlobSource, PutError, ReadError};
+use templar_protocol::{Entry, GenesisError, Input, Node, RunState};
+use templar_store::{BlobSource, PutError, ReadError, SyncError};
 use templar_train::tensors::LoadError;
 use templar_train::{MinerState, Recipe, RecipeError, tensors};
 
 use crate::configure::{self, ConfigureError};
-use crate::home::{Home, HomeError, Privacy, at, read_small, write_whole};
+use crate::home::{Home, HomeError, Privacy, at, read_small, sync_dir, write_whole};
 
 /// Why a run cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,9 @@ pub enum RunError {
     /// The store.
     #[error("a blob cannot be kept")]
     Put(#[from] PutError),
+    /// The store, again.
+    #[error("a blob that the run needs is not safe on the disk")]
+    Sync(#[from] SyncError),
     /// The tensors that genesis starts from.
     #[error("the model that the run starts from cannot be loaded")]
     Load(#[from] LoadError),
@@ -84,6 +87,9 @@ struct Start {
 /// Keeps a blob and gives its name.
 pub type Put<'a> = &'a (dyn Fn(Vec<u8>) -> Result<Hash, PutError> + Sync);
 
+/// Returns once blobs would survive a power cut.
+pub type Durable<'a> = &'a dyn Fn(&[Hash]) -> Result<(), SyncError>;
+
 /// Everything about a run that does not change. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct RunContext {
@@ -110,8 +116,15 @@ pub fn read_manifest<T: Payload>(blobs: &dyn BlobSource, id: &Hash) -> Result<T,
 
 impl RunContext {
     /// Sets up a run whose genesis and dataset manifest can be read, and the tensors that genesis starts from if it names
-    /// any: the first checkpoint is made and kept, and the home gets a place for the journal.
-    pub fn create(home: &Home, blobs: &dyn BlobSource, put: Put<'_>, run: RunId) -> Result<Self, RunError> {
+    /// any: the first checkpoint is made and kept, and the home gets a place for the journal. All that is on the disk before
+    /// the home says that it has the run.
+    pub fn create(
+        home: &Home,
+        blobs: &dyn BlobSource,
+        put: Put<'_>,
+        durable: Durable<'_>,
+        run: RunId,
+    ) -> Result<Self, RunError> {
         let genesis: Genesis = read_manifest(blobs, &run.hash())?;
         let dataset: Dataset = read_manifest(blobs, &genesis.dataset.hash())?;
         configure::check(&genesis, &dataset)?;
@@ -125,8 +138,14 @@ impl RunContext {
             checkpoint: put(payload::encode(&checkpoint))?.into(),
             zero_state: MinerState::zero_id(run, &recipe.tensors),
         };
+        let mut needed = vec![run.hash(), recipe.genesis.dataset.hash(), start.checkpoint.hash()];
+        needed.extend(checkpoint.tensors.iter().map(|tensor| tensor.blob.hash()));
+        needed.extend(common_blobs(&dataset).iter().map(|(id, _)| *id));
+        needed.retain(|id| blobs.contains(id));
+        durable(&needed)?;
         let dir = home.run_dir(&run);
         std::fs::create_dir_all(&dir).map_err(at(&dir))?;
+        sync_dir(dir.parent().unwrap_or(&dir))?;
         let text = serde_json::to_string_pretty(&start).unwrap_or_default();
         write_whole(&dir.join("start.json"), text.as_bytes(), Privacy::Everybody)?;
         Self::open(home, blobs, run)

@@ -288,7 +288,7 @@ impl Stage {
         settings.extend(config.settings.iter().cloned());
         let genesis = configure(&plan, &settings)?;
         let run: RunId = put(payload::encode(&genesis)).map_err(RunError::from)?.into();
-        let context = RunContext::create(&access.home, access.blobs(), &put, run)?;
+        let context = RunContext::create(&access.home, access.blobs(), &put, &|blobs| access.sync(blobs), run)?;
         access.home.set_current_run(&run)?;
         Ok(Self { participants, context, first_home })
     }

@@ -4,9 +4,18 @@
 //! protocol, and what the protocol wants done is started once, as a task that this loop owns and waits for. What the
 //! protocol says is level-triggered, so a task that fails is simply started again, and a node that was killed goes on from
 //! its journal.
+//!
+//! # Clocks
+//!
+//! Nothing that is signed, drawn, scored or paid depends on a time, so a home whose clock is wrong agrees with all others.
+//! Only how long a validator waits in a phase is measured, by the monotonic clock of its machine, which nobody sets. Where a
+//! process was stopped and goes on, everything that it waits for is due at once, although others had no chance to reach it:
+//! that is noticed and said, and the phase gets its time again.
 
 mod acts;
+mod damage;
 mod gather;
+mod prune;
 mod report;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -15,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use templar_manifest::{Contribution, Hash, Outcome, PublicKey, Replay, ScoreEntry, SecretKey, WindowIndex};
-use templar_net::{BindError, Net, PeerAddr, Pulled};
+use templar_manifest::{Contribution, Hash, Outcome, PublicKey, Replay, RunId, ScoreEntry, SecretKey, WindowIndex};
+use templar_net::{BindError, Net, NetConfig, PeerAddr, Pulled};
 use templar_protocol::{Input, Measured, Output, Phase, Reject};
 use templar_store::{BlockingStore, Store};
 use tokio::sync::{mpsc, watch};
@@ -27,12 +36,15 @@ use crate::compute::compute;
 use crate::context::RunContext;
 use crate::event::Event;
 use crate::home::{Home, HomeError, HomeLock};
+use crate::inventory::InventoryError;
+use crate::peers;
 use crate::replica::{Replica, ReplicaError, SubmitError, Taken};
 use crate::settings::Networking;
 use crate::workbench::{Conduct, WorkError, Workbench};
-use crate::{metrics, peers, socket};
-pub use gather::Way;
+pub(crate) use damage::Damage;
+use damage::Watched;
 pub(crate) use gather::{AGGREGATE_PATIENCE, Gatherer, within};
+use prune::Pruner;
 pub use report::closed_event;
 
 /// How long the ticket waits for a relay to take this node in.
@@ -68,6 +80,8 @@ pub struct DriverConfig {
     pub share: Option<Hash>,
     /// Waits for up to this long before each act, differently each time, drawn from the seed: for tests of order.
     pub delays: Option<(Duration, u64)>,
+    /// Whether it removes what no run needs any more as windows close, see [`crate::retention`].
+    pub prune: bool,
 }
 
 /// Why a node stops by itself.
@@ -88,6 +102,9 @@ pub enum DriverError {
     /// The home.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// It is not known what may be pruned.
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
     /// The local socket.
     #[error("the local socket cannot be opened")]
     Socket(#[source] std::io::Error),
@@ -119,6 +136,7 @@ enum Done {
     Followed(usize),
     Deadline { window: WindowIndex, phase: Phase },
     Retry,
+    Pruned,
 }
 
 /// What every task needs.
@@ -150,10 +168,10 @@ pub struct Driver {
     failures: u32,
     /// What the home has written down of where others are.
     remembered: Vec<PeerAddr>,
-    /// Whether it was said that this machine's clock differs from those of peers.
-    told_of_clock: bool,
-    /// Where metrics are answered.
-    metrics: Option<SocketAddr>,
+    /// Where the node prunes.
+    pruner: Option<Pruner>,
+    /// Closed windows after which was pruned.
+    pruned: usize,
 }
 
 /// Everything that a driver is made of.
@@ -217,7 +235,8 @@ async fn serve(
     }
 
     let secret_key = key.to_bytes();
-    let bench = workbench(home, store, context.clone())?;
+    let damage = Damage::default();
+    let bench = workbench(home, store, context.clone(), damage.clone())?;
     let known = peers::load(home)?;
     // Folding a long journal is computing.
     let opened = {
@@ -225,12 +244,9 @@ async fn serve(
         move || Replica::open(&home, context, key)
     };
     let replica = compute(opened).await?;
-    let metrics_at = match config.metrics {
-        Some(addr) => Some(metrics::listen(addr).await.map_err(|source| DriverError::Metrics { addr, source })?),
-        None => None,
-    };
-    let net = Net::bind(config.networking.config(secret_key), store.clone(), replica.log(), Arc::new(replica.policy()))
-        .await?;
+    let pruner = if config.prune { Some(pruner(home, store, replica.context.run).await?) } else { None };
+    let net_config = NetConfig { bind: config.bind, ..NetConfig::loopback(secret_key) };
+    let net = Net::bind(net_config, store.clone(), replica.log(), Arc::new(replica.policy())).await?;
     for peer in known.into_iter().chain(config.peers.iter().cloned()) {
         if let Err(error) = net.add_peer(peer) {
             tracing::warn!(%error, "a peer's address is of no use");
@@ -244,7 +260,7 @@ async fn serve(
     }
     let shared = Shared {
         bench: Arc::new(bench),
-        gatherer: Gatherer::new(net.clone(), store.clone(), Arc::default()),
+        gatherer: Gatherer::new(net.clone(), store.clone(), damage),
         events,
         stopping: Arc::new(AtomicBool::new(false)),
     };
@@ -261,8 +277,8 @@ async fn serve(
         acts: 0,
         failures: 0,
         remembered: Vec::new(),
-        told_of_clock: false,
-        metrics: metrics_addr,
+        pruner,
+        pruned: 0,
     };
     let result = driver.run(stop).await;
     driver.close().await;
@@ -275,10 +291,21 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// A workbench on an open store.
-pub(crate) fn workbench(home: &Home, store: &Store, context: RunContext) -> Result<Workbench, WorkError> {
+async fn pruner(home: &Home, store: &Store, run: RunId) -> Result<Pruner, InventoryError> {
+    let blobs = Arc::new(BlockingStore::new(store.clone(), tokio::runtime::Handle::current()));
+    let (home, store) = (home.clone(), store.clone());
+    compute(move || Pruner::new(&home, store, blobs, run)).await
+}
+
+/// A workbench on an open store, which remembers what it finds corrupt there.
+pub(crate) fn workbench(
+    home: &Home,
+    store: &Store,
+    context: RunContext,
+    damage: Damage,
+) -> Result<Workbench, WorkError> {
     let handle = tokio::runtime::Handle::current();
-    let blobs = Arc::new(BlockingStore::new(store.clone(), handle.clone()));
+    let blobs = Arc::new(Watched { blobs: BlockingStore::new(store.clone(), handle.clone()), damage });
     let keeping = store.clone();
     let keep = Arc::new(move |bytes: Vec<u8>| handle.block_on(keeping.put(bytes)));
     Workbench::new(context, home.clone(), blobs, keep)
@@ -302,6 +329,7 @@ impl Driver {
         loop {
             self.follow();
             self.report_end().await;
+            self.prune();
             tokio::select! {
                 () = stopped(&mut stop) => return Ok(()),
                 pulled = entries.recv() => match pulled {
@@ -325,11 +353,19 @@ impl Driver {
         }
     }
 
-    /// Ends every task, then the network.
+    /// Ends the tasks, then the network. Training saves what it has after the step that it is in, and is waited for. What else
+    /// computes has nothing that a restart would miss, so nobody waits for it: judging takes as long as training did.
     async fn close(&mut self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared.gatherer.stop();
-        while self.tasks.join_next().await.is_some() {}
+        while self.under_way.iter().any(|name| name.starts_with(acts::TRAINING)) {
+            match self.tasks.join_next().await {
+                Some(Ok((name, _))) => drop(self.under_way.remove(&name)),
+                Some(Err(_)) => {}
+                None => break,
+            }
+        }
+        self.tasks.shutdown().await;
         self.remember_peers();
         self.net.shutdown().await;
     }
@@ -406,7 +442,7 @@ impl Driver {
     }
 
     async fn finish(&mut self, name: &str, result: Result<Done, WorkError>) -> Result<(), DriverError> {
-        if result.as_ref().is_ok_and(|done| !matches!(done, Done::Retry | Done::Deadline { .. })) {
+        if result.as_ref().is_ok_and(|done| !matches!(done, Done::Retry | Done::Pruned | Done::Deadline { .. })) {
             self.failures = 0;
         }
         let input = match result {
@@ -434,7 +470,7 @@ impl Driver {
                 let todo = self.replica.node().todo();
                 return self.carry_out(todo).await;
             }
-            Err(WorkError::Stopped) => return Ok(()),
+            Ok(Done::Pruned) | Err(WorkError::Stopped) => return Ok(()),
             Err(error @ (WorkError::Put(_) | WorkError::Home(_))) => return Err(error.into()),
             Err(error) => {
                 self.emit(Event::Warning { message: format!("{name}: {error}; trying again") }).await;

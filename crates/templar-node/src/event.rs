@@ -118,6 +118,13 @@ pub enum Event {
         /// `commit`, `reveal` or `judge`.
         phase: String,
     },
+    /// Blobs were removed that no run needs any more.
+    Pruned {
+        /// How many.
+        blobs: u64,
+        /// How many bytes they had together.
+        bytes: u64,
+    },
     /// Something went wrong that the node goes on from.
     Warning {
         /// What.

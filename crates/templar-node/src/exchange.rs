@@ -10,12 +10,12 @@ use std::time::Duration;
 use templar_manifest::{Contribution, Hash, Signed, WindowIndex};
 use templar_net::{BindError, BlobTicket, EmptyLog, FetchError, Net, PeerAddr, PeerId, Pulled, ServeNone, Ticket};
 use templar_protocol::ClosedWindow;
-use templar_store::Store;
+use templar_store::{PutError, Repaired, Store};
 use templar_train::Recipe;
 
 use crate::compute::compute;
 use crate::context::{RunContext, RunError, common_blobs, read_manifest};
-use crate::driver::{AGGREGATE_PATIENCE, Gatherer, Way, within, workbench};
+use crate::driver::{AGGREGATE_PATIENCE, Damage, Gatherer, within, workbench};
 use crate::home::{Home, HomeError};
 use crate::peers;
 use crate::replica::{Replica, SubmitError, Taken};
@@ -156,6 +156,85 @@ pub async fn fetch_ticket(
     Ok(fetched?)
 }
 
+/// What became of a damaged blob.
+#[derive(Debug)]
+pub struct Mended {
+    /// The blob.
+    pub id: Hash,
+    /// Why it is not whole; `None` where it is whole again, verified and on the disk.
+    pub problem: Option<String>,
+}
+
+/// Repairs damaged blobs and fetches what is gone of them, one after the other, from the peers of the home and from `others`.
+/// `seen` hears of each.
+///
+/// # Errors
+/// Where nobody is known who could be asked, or this home's own disk fails; what a peer does not give is in the result.
+pub async fn mend(
+    to: &Destination<'_>,
+    others: &[PeerAddr],
+    damaged: &[Hash],
+    mut seen: impl FnMut(&Mended),
+) -> Result<Vec<Mended>, ExchangeError> {
+    let known: Vec<PeerAddr> = others.iter().cloned().chain(peers::load(to.home)?).collect();
+    if known.is_empty() {
+        return Err(ExchangeError::NoPeers);
+    }
+    let nobody = Arc::new(EmptyLog::new(Hash::default()));
+    let net = Net::bind(config(to.secret_key, to.bind), to.store.clone(), nobody, Arc::new(ServeNone)).await?;
+    for peer in known {
+        if let Err(error) = net.add_peer(peer) {
+            tracing::warn!(%error, "a peer's address is of no use");
+        }
+    }
+    let mut all = Vec::new();
+    let mut failed = None;
+    for id in damaged {
+        match mend_one(&net, to.store, id).await {
+            Ok(problem) => {
+                let mended = Mended { id: *id, problem };
+                seen(&mended);
+                all.push(mended);
+            }
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    net.shutdown().await;
+    failed.map_or(Ok(all), Err)
+}
+
+/// Why the blob is not whole, if it is not.
+async fn mend_one(net: &Net, store: &Store, id: &Hash) -> Result<Option<String>, ExchangeError> {
+    let size = store.size(id).await;
+    if repair(store, id).await? != Repaired::Whole {
+        match net.fetch(id, size.unwrap_or(MAX_BLOB_BYTES), &[]).await {
+            Ok(_) => {}
+            Err(error @ (FetchError::DiskFull { .. } | FetchError::Store { .. } | FetchError::Closed)) => {
+                return Err(error.into());
+            }
+            Err(error) => return Ok(Some(error.to_string())),
+        }
+    }
+    store.sync(&[*id]).await.map_err(|error| PutError::Io(std::io::Error::other(error))).map_err(WorkError::from)?;
+    Ok(match store.repair(id).await {
+        Ok(Repaired::Whole) => None,
+        _ => Some("it is corrupt again: the disk may be failing".to_owned()),
+    })
+}
+
+async fn repair(store: &Store, id: &Hash) -> Result<Repaired, WorkError> {
+    match store.repair(id).await {
+        Ok(repaired) => Ok(repaired),
+        Err(error) => {
+            store.check().await?;
+            Err(WorkError::Put(PutError::Io(std::io::Error::other(error))))
+        }
+    }
+}
+
 /// Visits the peers of a home and of `others`: takes the entries they have, then fetches what is wanted. Waits at most
 /// `patience` for entries, and again for blobs.
 pub async fn visit(
@@ -170,9 +249,12 @@ pub async fn visit(
     if known.is_empty() {
         return Err(ExchangeError::NoPeers);
     }
-    let bench = Arc::new(workbench(home, store, replica.context.clone())?);
-    let net =
-        Net::bind(networking.config(secret_key), store.clone(), replica.log(), Arc::new(replica.policy())).await?;
+    if let Wanted::Blob(id) = wanted {
+        // One that is here and corrupt would not be fetched.
+        repair(store, &id).await?;
+    }
+    let bench = Arc::new(workbench(home, store, replica.context.clone(), Damage::default())?);
+    let net = Net::bind(config(secret_key, bind), store.clone(), replica.log(), Arc::new(replica.policy())).await?;
     for peer in known {
         if let Err(error) = net.add_peer(peer) {
             tracing::warn!(%error, "a peer's address is of no use");
@@ -236,6 +318,7 @@ async fn exchange(
             return Err(ExchangeError::NoWindow { window, open });
         }
     }
+    let gatherer = Gatherer::new(net.clone(), store.clone(), Damage::default());
     let list = Evidence::of(replica, wanted);
     let fetching = list.bring(gatherer, bench, patience);
     tokio::pin!(fetching);

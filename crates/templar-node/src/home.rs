@@ -105,6 +105,8 @@ impl Home {
             Err(error) => return Err(at(root)(error)),
         }
         let home = Self { root: root.to_owned() };
+        // The name of the home itself, where it is new.
+        sync_dir(root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
         for dir in ["store", "runs", "work"] {
             let path = root.join(dir);
             fs::create_dir(&path).map_err(at(&path))?;

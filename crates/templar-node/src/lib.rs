@@ -9,7 +9,8 @@
 //! * [`doctor`]: everything that a node depends on, looked at; [`metrics`]: what a node counts.
 //! * [`demo`]: a whole run on one machine.
 //! * [`driver`]: a running node, which brings blobs from its [`peers`] and says what happens as [`event`]s.
-//! * [`exchange`]: short visits to the network: joining, fetching; [`tally`]: how far one is.
+//! * [`exchange`]: short visits to the network: joining, fetching, healing.
+//! * [`retention`]: which blobs of a run must stay; [`inventory`]: what a home holds, and what of it may go.
 //! * [`workbench`]: the work with tensors that the protocol asks for.
 //!
 //! There are no rules here: what is valid, who does what and who is paid is decided in `templar-protocol`.
@@ -26,11 +27,12 @@ pub mod event;
 pub mod exchange;
 pub mod folder;
 pub mod home;
+pub mod inventory;
 pub mod journal;
 pub mod metrics;
 pub mod peers;
 pub mod replica;
-pub mod settings;
+pub mod retention;
 pub mod socket;
 pub mod tally;
 pub mod workbench;

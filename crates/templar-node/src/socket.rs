@@ -1,8 +1,9 @@
 //! The local socket: how reading commands see the blobs of a home whose store a running node holds.
 //!
 //! A Unix socket in the home, so that the file system decides who may ask. One request is a line of 41 bytes: an operation
-//! (`g` for the bytes, `h` for whether they are there), a hash, and the most bytes that are wanted (u64, little-endian).
-//! The answer is a status byte, a length (u64) and so many bytes. The asking side checks the hash again.
+//! (`g` for the bytes, `h` for whether they are there, `v` for whether they verify, `s` for a list of all blobs), a hash, and
+//! the most bytes that are wanted (u64, little-endian). The answer is a status byte, a length (u64) and so many bytes. The
+//! asking side checks the hash again.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -17,6 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 
+use crate::inventory::Stock;
 use crate::replica::lock;
 
 const OK: u8 = 0;
@@ -30,6 +32,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// After a connection that could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
+
+/// The longest list of blobs.
+const MAX_LIST_BYTES: u64 = 1 << 30;
 
 /// Clients at the same time.
 const MAX_CLIENTS: usize = 32;
@@ -73,9 +78,14 @@ async fn answer(mut stream: tokio::net::UnixStream, store: &Store) -> io::Result
             b'h' => (if store.has(&id).await.unwrap_or(false) { OK } else { NOT_FOUND }, Bytes::new()),
             b'g' => match store.get(&id, max_bytes).await {
                 Ok(bytes) => (OK, bytes),
-                Err(ReadError::NotFound { .. }) => (NOT_FOUND, Bytes::new()),
-                Err(ReadError::TooLarge { size, .. }) => (TOO_LARGE, Bytes::copy_from_slice(&size.to_le_bytes())),
-                Err(ReadError::Corrupt { reason, .. }) => (CORRUPT, reason.into()),
+                Err(error) => refusal(error),
+            },
+            b'v' => match store.verify(&id).await {
+                Ok(_) => (OK, Bytes::new()),
+                Err(error) => refusal(error),
+            },
+            b's' => match Stock::of(store).await {
+                Ok(stock) => (OK, serde_json::to_vec(&stock).unwrap_or_default().into()),
                 Err(error) => (FAILED, error.to_string().into()),
             },
             _ => return Ok(()),
@@ -89,6 +99,16 @@ async fn answer(mut stream: tokio::net::UnixStream, store: &Store) -> io::Result
         .await??;
     }
     Ok(())
+}
+
+/// Why a blob is not given.
+fn refusal(error: ReadError) -> (u8, Bytes) {
+    match error {
+        ReadError::NotFound { .. } => (NOT_FOUND, Bytes::new()),
+        ReadError::TooLarge { size, .. } => (TOO_LARGE, Bytes::copy_from_slice(&size.to_le_bytes())),
+        ReadError::Corrupt { reason, .. } => (CORRUPT, reason.into()),
+        error => (FAILED, error.to_string().into()),
+    }
 }
 
 /// The blobs of a home, through the node that runs in it.
@@ -115,6 +135,37 @@ impl SocketBlobs {
             *stream = open(&self.path)?;
             converse(&mut stream, &request, max_bytes)
         })
+    }
+
+    /// What the store holds, as the node lists it.
+    pub fn stock(&self) -> io::Result<Stock> {
+        match self.ask(b's', &Hash::default(), MAX_LIST_BYTES)? {
+            (OK, list) => serde_json::from_slice(&list).map_err(io::Error::other),
+            (_, reason) => Err(io::Error::other(String::from_utf8_lossy(&reason).into_owned())),
+        }
+    }
+
+    /// Has the node read a blob and hash it.
+    pub fn verify(&self, id: &Hash) -> Result<(), ReadError> {
+        let (status, bytes) = self.ask(b'v', id, 0).map_err(|source| ReadError::Io { id: *id, source })?;
+        if status == OK { Ok(()) } else { Err(self.refused(id, 0, status, bytes)) }
+    }
+
+    /// What a status says that is not [`OK`].
+    fn refused(&self, id: &Hash, max_bytes: u64, status: u8, bytes: Vec<u8>) -> ReadError {
+        match status {
+            NOT_FOUND => ReadError::NotFound { id: *id },
+            TOO_LARGE => {
+                let size = bytes.try_into().map_or(u64::MAX, u64::from_le_bytes);
+                ReadError::TooLarge { id: *id, size, max_bytes }
+            }
+            CORRUPT => ReadError::Corrupt { id: *id, reason: String::from_utf8_lossy(&bytes).into_owned() },
+            _ => {
+                let (path, answer) = (self.path.display(), String::from_utf8_lossy(&bytes));
+                let source = io::Error::other(format!("the node at {path} answers: {answer}"));
+                ReadError::Io { id: *id, source }
+            }
+        }
     }
 }
 
@@ -144,22 +195,11 @@ fn converse(stream: &mut UnixStream, request: &[u8; 41], max_bytes: u64) -> io::
 
 impl BlobSource for SocketBlobs {
     fn read(&self, id: &Hash, max_bytes: u64) -> Result<Bytes, ReadError> {
-        let failed = |source| ReadError::Io { id: *id, source };
-        let (status, bytes) = self.ask(b'g', id, max_bytes).map_err(failed)?;
-        match status {
-            OK if Hash::of(&bytes) == *id => Ok(bytes.into()),
-            OK => Err(ReadError::Corrupt { id: *id, reason: "the node sent other bytes".to_owned() }),
-            NOT_FOUND => Err(ReadError::NotFound { id: *id }),
-            TOO_LARGE => {
-                let size = bytes.try_into().map_or(u64::MAX, u64::from_le_bytes);
-                Err(ReadError::TooLarge { id: *id, size, max_bytes })
-            }
-            CORRUPT => Err(ReadError::Corrupt { id: *id, reason: String::from_utf8_lossy(&bytes).into_owned() }),
-            _ => Err(failed(io::Error::other(format!(
-                "the node at {} answers: {}",
-                self.path.display(),
-                String::from_utf8_lossy(&bytes)
-            )))),
+        let asked = self.ask(b'g', id, max_bytes).map_err(|source| ReadError::Io { id: *id, source })?;
+        match asked {
+            (OK, bytes) if Hash::of(&bytes) == *id => Ok(bytes.into()),
+            (OK, _) => Err(ReadError::Corrupt { id: *id, reason: "the node sent other bytes".to_owned() }),
+            (status, bytes) => Err(self.refused(id, max_bytes, status, bytes)),
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Everything here is a function of blobs and of the protocol's state; the clock only measures speed for the log line.
 
+mod recover;
+
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};

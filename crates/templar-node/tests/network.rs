@@ -78,7 +78,7 @@ fn stage(dir: &Path, windows: u64, trained: bool) -> (RunId, Vec<&'static str>) 
     }
     let genesis = configure(&plan, &settings).unwrap();
     let run: RunId = access.put(payload::encode(&genesis)).unwrap().into();
-    RunContext::create(&access.home, access.blobs(), &|bytes| access.put(bytes), run).unwrap();
+    RunContext::create(&access.home, access.blobs(), &|bytes| access.put(bytes), &|ids| access.sync(ids), run).unwrap();
     access.home.set_current_run(&run).unwrap();
     (run, names)
 }
@@ -108,8 +108,9 @@ async fn start(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>, dela
         move || {
             let blobs = templar_store::BlockingStore::new(store.clone(), handle.clone());
             let put = |bytes: Vec<u8>| handle.block_on(store.put(bytes));
+            let durable = |ids: &[Hash]| handle.block_on(store.sync(ids));
             if home.current_run().unwrap().is_none() {
-                RunContext::create(&home, &blobs, &put, run).unwrap();
+                RunContext::create(&home, &blobs, &put, &durable, run).unwrap();
                 home.set_current_run(&run).unwrap();
             }
             RunContext::open(&home, &blobs, run).unwrap()
@@ -125,6 +126,7 @@ async fn start(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>, dela
         conduct: if name == "miner-3" { Conduct::Noise } else { Conduct::Honest },
         share: None,
         delays: delays.map(|seed| (Duration::from_millis(150), seed)),
+        prune: false,
     };
     let (sender, events) = mpsc::channel(1024);
     let (stop, stopped) = watch::channel(false);

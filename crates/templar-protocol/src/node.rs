@@ -12,7 +12,7 @@ mod words;
 use std::collections::BTreeSet;
 
 use templar_manifest::{
-    Contribution, ContributionId, Cut, CutId, Hash, Payload as _, PublicKey, Replay, Score, Signed, WindowIndex,
+    Contribution, ContributionId, Cut, CutId, Hash, Payload as _, PublicKey, Replay, Score, Signed, Window, WindowIndex,
 };
 
 pub use words::{Dispute, Document, Input, Measured, Output, Phase, Reject};
@@ -89,6 +89,11 @@ impl Node {
     /// The scores of the open window that this node holds, by id.
     pub fn scores(&self) -> impl Iterator<Item = &Signed<Score>> {
         self.open.scores.values()
+    }
+
+    /// The records of the open window that validators have signed and too few yet, by id.
+    pub fn records(&self) -> impl Iterator<Item = &Window> {
+        self.open.records.values().map(|proposal| &proposal.body)
     }
 
     /// The open window's cut, once it is certified: from then on its deltas are served and fetched.

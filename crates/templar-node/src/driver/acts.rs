@@ -23,6 +23,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// How long a seeder looks for the evidence of one window: what a miner withheld nobody may have.
 const SEEDING_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How the names of tasks begin that save what they have done when they are told to stop.
+pub(super) const TRAINING: &str = "training window ";
+
 /// Reports inner steps and stops with the node.
 struct Reporting {
     window: u64,
@@ -82,7 +85,7 @@ impl Driver {
     }
 
     /// Starts `work` under a name, unless work of that name is under way.
-    fn spawn<F>(&mut self, name: String, work: impl FnOnce(Shared) -> F)
+    pub(super) fn spawn<F>(&mut self, name: String, work: impl FnOnce(Shared) -> F)
     where
         F: Future<Output = Result<Done, WorkError>> + Send + 'static,
     {
@@ -104,7 +107,11 @@ impl Driver {
         let gatherer = self.shared.gatherer.clone();
         let pause = FIRST_RETRY.saturating_mul(2u32.saturating_pow(self.failures)).min(LONGEST_RETRY);
         self.failures = self.failures.saturating_add(1);
-        self.spawn("retry".to_owned(), |_| async move {
+        self.spawn("retry".to_owned(), |shared| async move {
+            // A corrupt blob may be what it failed for.
+            for healed in gatherer.heal().await? {
+                let _ = shared.events.send(Event::Warning { message: healed.to_string() }).await;
+            }
             gatherer.sleep(pause).await;
             Ok(Done::Retry)
         });
@@ -128,6 +135,7 @@ impl Driver {
                             .evidence(&shared.bench, &contributions, &plan.replay, within(patience))
                             .await?;
                         let (window, seed) = (plan.window, plan.seed);
+                        shared.gatherer.sync_evidence(&contributions).await?;
                         let bench = shared.bench;
                         let entries = compute(move || bench.judge(&state, &plan, &contributions, !gathered)).await?;
                         Ok(Done::Judged { seed, window, entries })
@@ -153,6 +161,7 @@ impl Driver {
                 let (state, contributions) = self.judged();
                 self.spawn(format!("applying window {window}"), |shared| async move {
                     shared.gatherer.deltas(&outcomes, &contributions).await?;
+                    shared.gatherer.sync_evidence(&contributions).await?;
                     let (bench, gatherer) = (shared.bench, shared.gatherer);
                     let from = state.checkpoint();
                     let (applied, outcomes) = compute(move || {
@@ -166,8 +175,16 @@ impl Driver {
             }
             Output::Timer { window, phase, after_ms } if validates => {
                 let gatherer = self.shared.gatherer.clone();
-                self.spawn(format!("{phase:?} deadline of window {window}"), |_| async move {
-                    gatherer.sleep(Duration::from_millis(after_ms)).await;
+                self.spawn(format!("{phase:?} deadline of window {window}"), |shared| async move {
+                    let time = Duration::from_millis(after_ms);
+                    while let Some(late) = gatherer.stood_still(time).await {
+                        let message = format!(
+                            "this process stood still for {} s, in which nobody could reach it; the time of the phase \
+                             begins again",
+                            late.as_secs()
+                        );
+                        let _ = shared.events.send(Event::Warning { message }).await;
+                    }
                     Ok(Done::Deadline { window, phase })
                 });
             }
@@ -188,15 +205,23 @@ impl Driver {
         if self.under_way.contains("following") || !self.is_current() {
             return;
         }
-        let state = self.replica.node().state().clone();
+        let node = self.replica.node().clone();
+        let state = node.state().clone();
         let (me, conduct) = (self.replica.me(), self.config.conduct);
         let steps = self.replica.context.genesis.inner.steps;
         let policy = self.replica.policy();
-        self.spawn(format!("training window {}", state.window()), |shared| async move {
+        self.spawn(format!("{TRAINING}{}", state.window()), |shared| async move {
             shared.gatherer.common(shared.bench.context(), None).await?;
             shared.gatherer.checkpoint(state.checkpoint(), None).await?;
             let gate = move |blobs: Vec<Hash>| policy.gate(blobs);
             let mut watch = Reporting::new(state.window().0, &shared);
+            let bench = shared.bench.clone();
+            let recovered = compute(move || bench.recover_state(&node, &me)).await?;
+            if recovered > 0 {
+                let message =
+                    format!("this node had lost its state and found it again; contributions replayed: {recovered}");
+                let _ = shared.events.send(Event::Warning { message }).await;
+            }
             let bench = shared.bench.clone();
             let contribution = compute(move || bench.train(&state, me, steps, conduct, &mut watch, &gate)).await?;
             shared.gatherer.sync_contribution(&contribution).await?;
@@ -205,7 +230,7 @@ impl Driver {
     }
 
     /// Whether this node has the model of the open window, as far as following brings it.
-    fn is_current(&self) -> bool {
+    pub(super) fn is_current(&self) -> bool {
         let node = self.replica.node();
         self.followed == node.closed().len()
     }

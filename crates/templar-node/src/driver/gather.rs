@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::damage::Damage;
 use super::stopped;
 use crate::compute::compute;
 use crate::context::{RunContext, common_blobs};
@@ -25,6 +26,12 @@ use crate::workbench::{WorkError, Workbench};
 
 /// The first and the longest pause between two attempts to fetch.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// A second that lasts so much longer does not because of other work.
+const STOOD_STILL: Duration = Duration::from_secs(5);
+
+/// After so many failures of our own store in a row it is not tried again.
+const STORE_FAILURES: u32 = 5;
 
 /// How long an aggregate is waited for: deltas or a whole model do as well.
 pub(crate) const AGGREGATE_PATIENCE: Duration = Duration::from_secs(10);
@@ -51,8 +58,8 @@ pub enum Way {
 #[derive(Clone)]
 pub(crate) struct Gatherer {
     net: Net,
-    store: Store,
-    tally: Arc<Tally>,
+    pub(super) store: Store,
+    pub(super) damage: Damage,
     stopping: Arc<watch::Sender<bool>>,
 }
 
@@ -81,8 +88,8 @@ fn tensor_blobs(tensors: &[TensorBlob], vectors: u64) -> Vec<(Hash, u64)> {
 }
 
 impl Gatherer {
-    pub(crate) fn new(net: Net, store: Store, tally: Arc<Tally>) -> Self {
-        Self { net, store, tally, stopping: Arc::new(watch::Sender::new(false)) }
+    pub(crate) fn new(net: Net, store: Store, damage: Damage) -> Self {
+        Self { net, store, damage, stopping: Arc::new(watch::Sender::new(false)) }
     }
 
     /// Ends every wait.
@@ -99,6 +106,23 @@ impl Gatherer {
         }
     }
 
+    /// Waits, a second at a time. Gives up and tells by how much where a second took longer than any machine is busy for: then
+    /// this process was stopped, or its clock has jumped.
+    pub(crate) async fn stood_still(&self, time: Duration) -> Option<Duration> {
+        let mut left = time;
+        while !left.is_zero() && !*self.stopping.borrow() {
+            let slice = left.min(Duration::from_secs(1));
+            let due = Instant::now() + slice;
+            self.sleep(slice).await;
+            let late = Instant::now().saturating_duration_since(due);
+            if late > STOOD_STILL {
+                return Some(late);
+            }
+            left = left.saturating_sub(slice + late);
+        }
+        None
+    }
+
     /// Fetches blobs, again and again until all are here. Every peer is asked at least once; `false` where some are not
     /// here after `until`.
     pub(crate) async fn fetch(
@@ -108,15 +132,18 @@ impl Gatherer {
         until: Option<Instant>,
     ) -> Result<bool, WorkError> {
         let mut stopping = self.stopping.subscribe();
-        let mut pause = PAUSES.0;
-        let bytes = Tally::bytes_of(blobs);
-        self.tally.want(bytes);
+        let (mut pause, mut failures) = (PAUSES.0, 0);
         loop {
+            let fetching = async {
+                // What is here in parts is not taken for left over meanwhile.
+                let _importing = self.store.importing().await;
+                self.net.fetch_all(blobs, providers).await
+            };
             // What has come of a transfer that is dropped stays in the store, and the next one goes on from there.
             let fetched = tokio::select! {
                 biased;
                 () = stopped(&mut stopping) => return Err(WorkError::Stopped),
-                fetched = self.net.fetch_all(blobs, providers) => fetched,
+                fetched = fetching => fetched,
             };
             match fetched {
                 Ok(_) => {
@@ -125,6 +152,14 @@ impl Gatherer {
                 }
                 Err(FetchError::DiskFull { .. }) => return Err(WorkError::Put(PutError::DiskFull)),
                 Err(FetchError::Closed) => return Err(WorkError::Stopped),
+                // No peer can help where our own store takes nothing.
+                Err(FetchError::Store { reason, .. }) => {
+                    self.store.check().await?;
+                    failures += 1;
+                    if failures == STORE_FAILURES {
+                        return Err(WorkError::Put(PutError::Io(std::io::Error::other(reason))));
+                    }
+                }
                 // Whoever names a blob says how long it is; a longer one is another's mistake, not a reason to wait.
                 Err(error @ FetchError::TooLarge { .. }) => return Err(broken(error.to_string())),
                 Err(error) => tracing::debug!(%error, "a fetch failed"),
@@ -151,7 +186,10 @@ impl Gatherer {
         if !self.fetch(&[(*id, MAX_PAYLOAD_BYTES as u64)], providers, until).await? {
             return Ok(None);
         }
-        let bytes = self.store.get(id, MAX_PAYLOAD_BYTES as u64).await.map_err(|error| broken(error.to_string()))?;
+        let bytes = self.store.get(id, MAX_PAYLOAD_BYTES as u64).await.map_err(|error| {
+            self.damage.note(&error);
+            broken(error.to_string())
+        })?;
         payload::decode(&bytes).map(Some).map_err(|error| broken(format!("{} manifest {id}: {error}", T::KIND)))
     }
 
@@ -288,8 +326,13 @@ impl Gatherer {
     /// The models after closed windows: from the one before by the aggregate, or by the aggregated deltas, or else, for the
     /// last of them, whole from a peer.
     pub(crate) async fn model(&self, bench: &Arc<Workbench>, closed: &[ClosedWindow]) -> Result<(), WorkError> {
-        self.aggregates(bench, closed, Way::Cheaper, AGGREGATE_PATIENCE).await?;
-        for window in closed {
+        self.aggregates(bench, closed, within(AGGREGATE_PATIENCE)).await?;
+        // What was pruned on the way to a model that is here is not wanted.
+        let mut newest = closed.len();
+        while newest > 0 && !self.store.has(&closed[newest - 1].window.checkpoint.hash()).await.unwrap_or(false) {
+            newest -= 1;
+        }
+        for window in &closed[newest..] {
             let record = &window.window;
             if !self.here(&record.checkpoint_before.hash()).await || self.here(&record.checkpoint.hash()).await {
                 continue;
@@ -316,7 +359,27 @@ impl Gatherer {
     }
 
     async fn sync(&self, blobs: &[Hash]) -> Result<(), WorkError> {
-        self.store.sync(blobs).await.map_err(|error| WorkError::Put(PutError::Io(std::io::Error::other(error))))
+        match self.store.sync(blobs).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.store.check().await?;
+                Err(WorkError::Put(PutError::Io(std::io::Error::other(error))))
+            }
+        }
+    }
+
+    /// Makes deltas and traces durable as far as they are here, before a score or a record that speaks of them is signed:
+    /// whoever vouched for them serves them to the next auditor.
+    pub(crate) async fn sync_evidence(&self, contributions: &[Signed<Contribution>]) -> Result<(), WorkError> {
+        let named =
+            contributions.iter().map(Signed::payload).flat_map(|claim| [claim.delta.hash(), claim.trace.hash()]);
+        let mut here = Vec::new();
+        for id in named {
+            if self.store.has(&id).await.unwrap_or(false) {
+                here.push(id);
+            }
+        }
+        self.sync(&here).await
     }
 
     /// Makes a new checkpoint and the aggregate that gave it durable, before a record that names them is signed.

@@ -1,0 +1,195 @@
+//! What a home's store holds: each blob, what it is, and whether the runs of this home still need it.
+//!
+//! What no run names stays too, unless it is plainly left over: a checkpoint or state of one of these runs that was never
+//! recorded, or a part of a blob that nobody wants. Whatever a person put here by hand is a person's to remove.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use templar_manifest::{Checkpoint, Dataset, Hash, Kind, MAX_PAYLOAD_BYTES, RunId, State, TensorBlob, payload};
+use templar_protocol::Node;
+use templar_store::{BlobSource, ListError, ReadError};
+
+use crate::context::{RunContext, RunError};
+use crate::home::{Home, HomeError, at};
+use crate::journal::{Journal, JournalError};
+use crate::retention::{Record, Retention, Sort};
+
+/// A manifest that no run names is looked for among blobs of up to this length.
+const STRAY_MANIFEST_BYTES: u64 = 256 << 10;
+
+/// Why it is not known what may go.
+#[derive(Debug, thiserror::Error)]
+pub enum InventoryError {
+    /// A run that cannot be read may need anything.
+    #[error("run {run} cannot be read, so it is not known what it needs")]
+    Run {
+        /// The run.
+        run: RunId,
+        /// Why.
+        #[source]
+        source: Box<RunError>,
+    },
+    /// A journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The home.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The store.
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// A blob that may be a manifest does not read.
+    #[error("it is not known what a blob names")]
+    Read(#[from] ReadError),
+}
+
+/// A blob of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The blob.
+    pub id: Hash,
+    /// Its length, or of a part the bytes on the disk.
+    pub bytes: u64,
+    /// What it is.
+    pub sort: Sort,
+    /// Whether all of it is here.
+    pub whole: bool,
+    /// Whether it stays.
+    pub stays: bool,
+}
+
+/// What a store says that it has.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Stock {
+    /// Whole blobs and their lengths.
+    pub whole: Vec<(Hash, u64)>,
+    /// Parts of blobs and the bytes that they take.
+    pub partial: Vec<(Hash, u64)>,
+    /// Those of the parts that were whole once.
+    pub torn: BTreeSet<Hash>,
+}
+
+impl Stock {
+    /// Of an open store.
+    pub async fn of(store: &templar_store::Store) -> Result<Self, ListError> {
+        let torn = store.torn().await?.into_iter().collect();
+        Ok(Self { whole: store.list().await?, partial: store.partial().await?, torn })
+    }
+}
+
+/// The tensors that the manifest of a checkpoint or state names; none where it is not here.
+pub fn parts(blobs: &dyn BlobSource, manifest: &Hash) -> Vec<Hash> {
+    let Ok(bytes) = blobs.read(manifest, MAX_PAYLOAD_BYTES as u64) else { return Vec::new() };
+    let tensors = |tensors: Vec<TensorBlob>| tensors.iter().map(|tensor| tensor.blob.hash()).collect();
+    match payload::peek(&bytes) {
+        Ok((Kind::Checkpoint, _)) => payload::decode::<Checkpoint>(&bytes).map(|found| tensors(found.tensors)),
+        Ok((Kind::State, _)) => payload::decode::<State>(&bytes).map(|found| tensors(found.tensors)),
+        _ => return Vec::new(),
+    }
+    .unwrap_or_default()
+}
+
+/// What the rule says of one run.
+pub fn retention(context: &RunContext, node: &Node, blobs: &dyn BlobSource) -> Retention {
+    Retention::of(&Record::of(context, node), &|manifest| parts(blobs, manifest))
+}
+
+/// What the rule says of all runs of a home but one, and the window that each of them has open.
+pub fn runs(
+    home: &Home,
+    blobs: &dyn BlobSource,
+    except: Option<RunId>,
+) -> Result<(Retention, BTreeMap<RunId, u64>), InventoryError> {
+    let (mut all, mut open) = (Retention::default(), BTreeMap::new());
+    for run in home.runs()?.into_iter().filter(|run| Some(*run) != except) {
+        let opened = |source| InventoryError::Run { run, source: Box::new(source) };
+        let context = RunContext::open(home, blobs, run).map_err(opened)?;
+        let node = context.fold(None, &Journal::read(&home.run_dir(&run))?).map_err(opened)?;
+        all.and(retention(&context, &node, blobs));
+        open.insert(run, node.state().window().0);
+    }
+    Ok((all, open))
+}
+
+/// Everything that the store of a home holds, by name, and snapshots of windows that are closed.
+pub fn take(home: &Home, blobs: &dyn BlobSource, stock: &Stock) -> Result<(Vec<Held>, Vec<PathBuf>), InventoryError> {
+    let (mut rule, open) = runs(home, blobs, None)?;
+    strays(blobs, stock, &open, &mut rule)?;
+    let judged = |id: &Hash, bytes, whole, named_or: bool| {
+        let (sort, stays) = rule.verdict(id).map_or((Sort::Other, named_or), |verdict| (verdict.sort, verdict.stays));
+        Held { id: *id, bytes, sort, whole, stays }
+    };
+    let mut held: Vec<Held> = stock.whole.iter().map(|(id, bytes)| judged(id, *bytes, true, true)).collect();
+    // A part is of use to who wants the whole: a run, or whoever repairs what was whole here once.
+    held.extend(stock.partial.iter().map(|(id, bytes)| judged(id, *bytes, false, stock.torn.contains(id))));
+    held.sort_by_key(|held| held.id);
+    Ok((held, stale_snapshots(home, &open)?))
+}
+
+/// What manifests say that no run names: datasets stay with their shards, checkpoints and states of these runs may go.
+fn strays(
+    blobs: &dyn BlobSource,
+    stock: &Stock,
+    runs: &BTreeMap<RunId, u64>,
+    rule: &mut Retention,
+) -> Result<(), InventoryError> {
+    let unnamed = |(id, bytes): &&(Hash, u64)| *bytes <= STRAY_MANIFEST_BYTES && rule.verdict(id).is_none();
+    let unnamed: Vec<Hash> = stock.whole.iter().filter(unnamed).map(|(id, _)| *id).collect();
+    let mut left_over = Vec::new();
+    for id in unnamed {
+        let bytes = match blobs.read(&id, STRAY_MANIFEST_BYTES) {
+            Ok(bytes) => bytes,
+            // Whatever it was, it names nothing any more.
+            Err(ReadError::Corrupt { .. } | ReadError::NotFound { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let mut of_run = |sort, run: RunId, tensors: Vec<TensorBlob>| {
+            let all = std::iter::once(id).chain(tensors.iter().map(|tensor| tensor.blob.hash()));
+            if runs.contains_key(&run) {
+                left_over.extend(all.map(|blob| (sort, blob)));
+            } else {
+                rule.stay(sort, all);
+            }
+        };
+        match payload::peek(&bytes) {
+            Ok((Kind::Dataset, _)) => {
+                if let Ok(dataset) = payload::decode::<Dataset>(&bytes) {
+                    let shards = dataset.training.iter().chain(&dataset.validation).map(|shard| shard.blob.hash());
+                    rule.stay(Sort::Dataset, [id, dataset.tokenizer.hash()].into_iter().chain(shards));
+                }
+            }
+            Ok((Kind::Checkpoint, _)) => {
+                if let Ok(found) = payload::decode::<Checkpoint>(&bytes) {
+                    of_run(Sort::Checkpoint, found.run, found.tensors);
+                }
+            }
+            Ok((Kind::State, _)) => {
+                if let Ok(found) = payload::decode::<State>(&bytes) {
+                    of_run(Sort::State, found.run, found.tensors);
+                }
+            }
+            Ok(_) => rule.stay(Sort::Manifest, [id]),
+            Err(_) => {}
+        }
+    }
+    // Last, since what one of them shares with something that stays does not go.
+    left_over.into_iter().for_each(|(sort, blob)| rule.may_go(sort, blob));
+    Ok(())
+}
+
+/// Snapshots of windows that are closed, or of runs that are not here.
+fn stale_snapshots(home: &Home, open: &BTreeMap<RunId, u64>) -> Result<Vec<PathBuf>, InventoryError> {
+    let wanted: BTreeSet<PathBuf> = open.iter().map(|(run, window)| home.snapshot_path(run, *window)).collect();
+    let dir = home.root().join("work");
+    let mut stale = Vec::new();
+    for entry in std::fs::read_dir(&dir).map_err(at(&dir))? {
+        let path = entry.map_err(at(&dir))?.path();
+        if path.extension().is_some_and(|extension| extension == "snapshot") && !wanted.contains(&path) {
+            stale.push(path);
+        }
+    }
+    stale.sort();
+    Ok(stale)
+}

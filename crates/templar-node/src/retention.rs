@@ -1,0 +1,221 @@
+//! Which blobs of a run must stay, and which may go: one rule, a pure function of what the run has recorded.
+//!
+//! | blobs | stay |
+//! |---|---|
+//! | genesis, dataset manifest, tokenizer, shards, tensors that genesis names | always |
+//! | contributions, inboxes, cuts, scores, records | always |
+//! | deltas, traces and aggregates that these name | always |
+//! | checkpoints | the first, the open window's, those from which the last `state_retention_windows` windows started, and what a signed record of the open window names |
+//! | states | those before and after the contributions of the open window and of the last `state_retention_windows` windows, and each miner's newest |
+//! | all other checkpoints and states | may go |
+//!
+//! Nothing is lost with what may go. Each checkpoint follows from the one before it and the window's aggregate, and each
+//! state from a replay of the contribution that left it, so an audit of all windows needs neither; an audit of one old
+//! window recomputes those before it first. What no rule knows is not this module's to judge: [`crate::inventory`] keeps it.
+
+use std::collections::BTreeMap;
+
+use templar_manifest::{CheckpointId, Contribution, Dataset, Genesis, Hash, Initial, RunId, Signed, StateId, Window};
+use templar_protocol::{ClosedWindow, Node};
+
+use crate::context::RunContext;
+
+/// What a blob is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sort {
+    /// A dataset's manifest, tokenizer or shard.
+    Dataset,
+    /// A checkpoint's manifest or tensor, or a tensor that genesis starts from.
+    Checkpoint,
+    /// A delta.
+    Delta,
+    /// A trace.
+    Trace,
+    /// The merged deltas of a window.
+    Aggregate,
+    /// A state's manifest or tensor.
+    State,
+    /// Another manifest.
+    Manifest,
+    /// None of these, as far as this home knows.
+    Other,
+}
+
+impl Sort {
+    /// All, in the order in which they are listed.
+    pub const ALL: [Self; 8] = [
+        Self::Dataset,
+        Self::Checkpoint,
+        Self::Delta,
+        Self::Trace,
+        Self::Aggregate,
+        Self::State,
+        Self::Manifest,
+        Self::Other,
+    ];
+
+    /// For people and programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dataset => "dataset",
+            Self::Checkpoint => "checkpoint",
+            Self::Delta => "delta",
+            Self::Trace => "trace",
+            Self::Aggregate => "aggregate",
+            Self::State => "state",
+            Self::Manifest => "manifest",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What the rule says of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// What it is.
+    pub sort: Sort,
+    /// Whether it must stay.
+    pub stays: bool,
+}
+
+/// What a run has recorded, as far as the rule reads it.
+#[derive(Debug, Clone)]
+pub struct Record<'a> {
+    /// The run.
+    pub run: RunId,
+    /// Its genesis.
+    pub genesis: &'a Genesis,
+    /// Its dataset.
+    pub dataset: &'a Dataset,
+    /// The checkpoint that it starts from.
+    pub first: CheckpointId,
+    /// The checkpoint of the open window.
+    pub current: CheckpointId,
+    /// The closed windows from the first: each record, and the contributions of its cut.
+    pub closed: Vec<(&'a Window, Vec<&'a Contribution>)>,
+    /// The contributions to the open window.
+    pub open: Vec<&'a Contribution>,
+    /// Records of the open window that validators have signed.
+    pub proposed: Vec<&'a Window>,
+    /// The state that each miner's last recorded contribution left.
+    pub newest: Vec<StateId>,
+}
+
+impl<'a> Record<'a> {
+    /// Of a run as a node follows it.
+    pub fn of(context: &'a RunContext, node: &'a Node) -> Self {
+        let contributions = |closed: &'a ClosedWindow| closed.contributions.iter().map(Signed::payload).collect();
+        let state = node.state();
+        Self {
+            run: context.run,
+            genesis: &context.genesis,
+            dataset: &context.dataset,
+            first: context.first_checkpoint(),
+            current: state.checkpoint(),
+            closed: node.closed().iter().map(|closed| (&closed.window, contributions(closed))).collect(),
+            open: node.contributions().map(Signed::payload).collect(),
+            proposed: node.records().collect(),
+            newest: context
+                .genesis
+                .miners()
+                .iter()
+                .filter_map(|miner| state.parent(miner))
+                .map(|parent| parent.state_out)
+                .collect(),
+        }
+    }
+}
+
+/// What the rule says of every blob that a run names. What is not in here the run does not name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Retention {
+    verdicts: BTreeMap<Hash, Verdict>,
+}
+
+impl Retention {
+    /// The rule. `parts` gives the tensors that the manifest of a checkpoint or state names, none where it is not here.
+    pub fn of(record: &Record<'_>, parts: &dyn Fn(&Hash) -> Vec<Hash>) -> Self {
+        let mut all = Self::default();
+        let genesis = record.genesis;
+        all.stay(Sort::Manifest, [record.run.hash()]);
+        all.stay(Sort::Dataset, [genesis.dataset.hash(), genesis.tokenizer.hash(), record.dataset.tokenizer.hash()]);
+        let shards = record.dataset.training.iter().chain(&record.dataset.validation);
+        all.stay(Sort::Dataset, shards.map(|shard| shard.blob.hash()));
+        if let Initial::Tensors(tensors) = &genesis.initial {
+            all.stay(Sort::Checkpoint, tensors.iter().map(|tensor| tensor.hash()));
+        }
+
+        let windows = record.closed.len() as u64;
+        let recent = |window: &Window| window.window.0.saturating_add(genesis.state_retention_windows) >= windows;
+        let mut checkpoints = vec![(record.first, true), (record.current, true)];
+        let mut states: Vec<(StateId, bool)> = record.newest.iter().map(|state| (*state, true)).collect();
+        for (window, contributions) in &record.closed {
+            all.stay(Sort::Aggregate, [window.aggregate.hash()]);
+            all.stay(Sort::Manifest, [window.cut.hash()]);
+            all.stay(Sort::Manifest, window.scores.iter().map(|score| score.hash()));
+            all.stay(Sort::Manifest, window.previous.iter().map(|previous| previous.hash()));
+            all.stay(Sort::Manifest, window.outcomes.iter().map(|outcome| outcome.contribution.hash()));
+            checkpoints.push((window.checkpoint_before, recent(window)));
+            checkpoints.push((window.checkpoint, false));
+            for contribution in contributions {
+                all.evidence(contribution);
+                states.extend([contribution.state_in, contribution.state_out].map(|state| (state, recent(window))));
+            }
+        }
+        for window in &record.proposed {
+            all.stay(Sort::Aggregate, [window.aggregate.hash()]);
+            checkpoints.push((window.checkpoint, true));
+        }
+        for contribution in &record.open {
+            all.evidence(contribution);
+            states.extend([contribution.state_in, contribution.state_out].map(|state| (state, true)));
+        }
+        let manifests = checkpoints.iter().map(|(id, stays)| (id.hash(), Sort::Checkpoint, *stays));
+        let manifests: Vec<_> =
+            manifests.chain(states.iter().map(|(id, stays)| (id.hash(), Sort::State, *stays))).collect();
+        for (id, sort, stays) in manifests {
+            for blob in std::iter::once(id).chain(parts(&id)) {
+                if stays { all.stay(sort, [blob]) } else { all.may_go(sort, blob) }
+            }
+        }
+        all
+    }
+
+    fn evidence(&mut self, contribution: &Contribution) {
+        self.stay(Sort::Delta, [contribution.delta.hash()]);
+        self.stay(Sort::Trace, [contribution.trace.hash()]);
+    }
+
+    /// These must stay, whatever else is said of them.
+    pub(crate) fn stay(&mut self, sort: Sort, blobs: impl IntoIterator<Item = Hash>) {
+        for blob in blobs {
+            let verdict = self.verdicts.entry(blob).or_insert(Verdict { sort, stays: true });
+            verdict.stays = true;
+        }
+    }
+
+    /// This one may go, unless something else wants it.
+    pub(crate) fn may_go(&mut self, sort: Sort, blob: Hash) {
+        self.verdicts.entry(blob).or_insert(Verdict { sort, stays: false });
+    }
+
+    /// With the verdicts of another run of the same home: a blob goes only where no run wants it.
+    pub fn and(&mut self, other: Self) {
+        for (blob, verdict) in other.verdicts {
+            if verdict.stays { self.stay(verdict.sort, [blob]) } else { self.may_go(verdict.sort, blob) }
+        }
+    }
+
+    /// What the rule says of a blob; `None` where nothing names it.
+    pub fn verdict(&self, blob: &Hash) -> Option<Verdict> {
+        self.verdicts.get(blob).copied()
+    }
+
+    /// The blobs that may go.
+    pub fn released(&self) -> impl Iterator<Item = &Hash> {
+        self.verdicts.iter().filter(|(_, verdict)| !verdict.stays).map(|(blob, _)| blob)
+    }
+}
+
+#[cfg(test)]
+mod tests;

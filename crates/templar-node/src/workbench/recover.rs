@@ -1,0 +1,58 @@
+//! A miner's state that its own disk has lost: found again by replaying the contributions that led to it.
+//!
+//! Nobody else keeps it, and nobody has to be believed: states change through recorded contributions alone.
+
+use templar_audit::{EvidenceError, replay_contribution};
+use templar_manifest::{PublicKey, payload};
+use templar_protocol::Node;
+
+use super::{WorkError, Workbench};
+use crate::replica::lock;
+
+impl Workbench {
+    /// Sees to it that the state is here with which `miner` trains the open window of `node`. Where neither memory nor blobs
+    /// have it, the miner's recorded contributions are replayed from the newest of its states that is here. Gives how many
+    /// were.
+    ///
+    /// # Errors
+    /// A state that is corrupt on the disk is an error, not a reason to replay: the disk is repaired first.
+    pub fn recover_state(&self, node: &Node, miner: &PublicKey) -> Result<usize, WorkError> {
+        let Some(last) = node.state().parent(miner).copied() else { return Ok(0) };
+        let evidence = self.evidence()?;
+        let missing = match self.state(&evidence, &last.state_out) {
+            Ok(state) => {
+                lock(&self.states).insert(last.state_out, state);
+                return Ok(0);
+            }
+            Err(missing @ EvidenceError::Unavailable { .. }) => missing,
+            Err(error) => return Err(error.into()),
+        };
+        let (mut way, mut next, mut from) = (Vec::new(), Some(last.contribution), None);
+        for closed in node.closed().iter().rev() {
+            let Some(id) = next else { break };
+            let Some(signed) = closed.contributions.iter().find(|signed| signed.id() == id.hash()) else { continue };
+            way.push((closed.window.checkpoint_before, signed.payload()));
+            if let Ok(state) = self.state(&evidence, &signed.payload().state_in) {
+                from = Some(state);
+                break;
+            }
+            next = signed.payload().parent;
+        }
+        let mut state = from.ok_or(missing)?;
+        for (checkpoint, contribution) in way.iter().rev() {
+            let window = contribution.window;
+            let parameters = self.parameters(*checkpoint)?;
+            let broken = |what: &str| EvidenceError::Broken(format!("own contribution to window {window} {what}"));
+            let before = node.state_at(window).ok_or_else(|| broken("is of a window that does not fold again"))?;
+            let given = |_: &_| Ok(state);
+            let replayed =
+                self.pool.install(|| replay_contribution(&evidence, &before, contribution, &parameters, given))?;
+            state = replayed.state.ok_or_else(|| broken("does not replay"))?;
+        }
+        let recipe = &self.context().recipe;
+        let manifest = state.write(recipe.run, &recipe.tensors, |bytes| self.keep(bytes).map(|_| ()))?;
+        self.keep(payload::encode(&manifest))?;
+        lock(&self.states).insert(last.state_out, state);
+        Ok(way.len())
+    }
+}
