@@ -4,11 +4,14 @@
 //! codes and the words of errors. The library's own tests say why the numbers are right.
 
 mod arguments;
+mod full;
 mod home;
 mod liars;
 mod network;
 mod origin;
+mod power;
 mod resume;
+mod store;
 mod tampering;
 mod validators;
 mod walk;

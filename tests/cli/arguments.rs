@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::home::{Home, Said, program};
+use super::home::{Home, Said, program, switch};
 
 /// The error that a failed command reports as JSON.
 fn error(said: &Said) -> Value {
@@ -117,7 +117,7 @@ fn imports_that_fail_leave_no_dataset() {
 fn the_reference_is_the_one_that_is_kept() {
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/reference.txt");
     let found = templar_cli::reference();
-    if is_set("TEMPLAR_REGENERATE") {
+    if switch("TEMPLAR_REGENERATE").is_some() {
         fs::write(&kept, &found).unwrap();
     }
     let kept = fs::read_to_string(kept).unwrap();
@@ -126,9 +126,4 @@ fn the_reference_is_the_one_that_is_kept() {
         kept == found,
         "the help has changed; if it should, run this test with TEMPLAR_REGENERATE=1: {different:?}"
     );
-}
-
-#[allow(clippy::disallowed_methods, reason = "the one switch of these tests")]
-fn is_set(name: &str) -> bool {
-    std::env::var_os(name).is_some()
 }

@@ -19,6 +19,12 @@ pub(crate) fn program() -> Command {
     command
 }
 
+/// What the tester's environment says of a switch of these tests: the one place of them that reads it.
+#[allow(clippy::disallowed_methods, reason = "the switches of these tests")]
+pub(crate) fn switch(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// What the program said, and how it ended.
 #[derive(Debug)]
 pub(crate) struct Said {

@@ -6,7 +6,7 @@ mod beside;
 mod commitments;
 mod doctor;
 mod killed;
-mod running;
+pub(super) mod running;
 mod tickets;
 
 use serde_json::Value;
@@ -22,7 +22,7 @@ fn error(said: &Said) -> Value {
 }
 
 /// Runs a command that must end with this code and say what to do.
-fn refused<const N: usize>(home: &Home, code: i32, arguments: [&str; N]) -> Value {
+pub(super) fn refused<const N: usize>(home: &Home, code: i32, arguments: [&str; N]) -> Value {
     let error = error(&home.fails(code, arguments));
     assert_eq!(error["code"], code, "{error}");
     error

@@ -17,5 +17,6 @@ pub(crate) mod score;
 pub(crate) mod share;
 pub(crate) mod show;
 pub(crate) mod status;
+pub(crate) mod store;
 pub(crate) mod train;
 pub(crate) mod verify;

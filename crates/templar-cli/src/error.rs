@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use serde_json::json;
 use templar_audit::EvidenceError;
-use templar_data::{ImportError, PageError, SampleError};
+use templar_data::{ImportError, PageError, SampleError, SinkError};
 use templar_model::generate::GenerateError;
 use templar_model::hf::{self, ExportError};
 use templar_net::{BindError, FetchError, TicketError};
@@ -22,10 +22,11 @@ use templar_node::driver::DriverError;
 use templar_node::exchange::ExchangeError;
 use templar_node::folder::FolderError;
 use templar_node::home::HomeError;
+use templar_node::inventory::InventoryError;
 use templar_node::journal::JournalError;
 use templar_node::replica::{ReplicaError, SubmitError};
 use templar_node::workbench::WorkError;
-use templar_store::{ListError, OpenError, PutError, ReadError, SyncError};
+use templar_store::{ListError, OpenError, PutError, ReadError, RemoveError, SyncError};
 use templar_train::tensors::LoadError;
 
 use crate::printer::{Printer, Tone};
@@ -169,10 +170,12 @@ meanings! {
     FolderError => folder;
     HomeError => home;
     ImportError => import;
+    InventoryError => inventory;
     JournalError => journal;
     ListError => list;
     PutError => put;
     ReadError => read;
+    RemoveError => remove;
     ReplicaError => replica;
     RunError => run;
     SampleError => sample;
@@ -217,6 +220,8 @@ fn access(error: &AccessError) -> Meaning {
     match error {
         AccessError::Home(error) => home(error),
         AccessError::Store(OpenError::Locked { .. }) => hint(Code::Locked, "wait until it ends, or use another home"),
+        AccessError::Store(OpenError::DiskFull { .. }) => hint(Code::Failed, FULL),
+        AccessError::Store(OpenError::Io { source, .. }) => (Code::Failed, io(source).1),
         AccessError::Store(_) | AccessError::Runtime(_) => plain(Code::Failed),
         AccessError::Run(error) => run(error),
         AccessError::Journal(error) => journal(error),
@@ -232,6 +237,7 @@ fn run(error: &RunError) -> Meaning {
         RunError::Load(LoadError::Read { source, .. }) => read(source),
         RunError::Load(_) => plain(Code::Verification),
         RunError::Put(error) => put(error),
+        RunError::Sync(error) => sync(error),
         RunError::Configure(error) => configure(error),
         RunError::Recipe(_) | RunError::Genesis(_) => plain(Code::Failed),
         RunError::Home(error) => home(error),
@@ -264,9 +270,10 @@ fn folder(error: &FolderError) -> Meaning {
 fn read(error: &ReadError) -> Meaning {
     match error {
         ReadError::NotFound { id } => hint(Code::NotFound, format!("`templar fetch {id}` asks peers for it")),
-        ReadError::Corrupt { id, .. } => {
-            hint(Code::Verification, format!("`templar fetch {id}` heals it from a peer that has it"))
-        }
+        ReadError::Corrupt { id, .. } => hint(
+            Code::Verification,
+            format!("`templar fetch {id}` heals it from a peer that has it, `templar store scrub` all"),
+        ),
         ReadError::TooLarge { .. } => plain(Code::Verification),
         ReadError::Closed => plain(Code::Failed),
         ReadError::Io { source, .. } => (Code::Failed, io(source).1),
@@ -284,6 +291,23 @@ fn put(error: &PutError) -> Meaning {
 
 fn list(_: &ListError) -> Meaning {
     plain(Code::Failed)
+}
+
+fn remove(error: &RemoveError) -> Meaning {
+    match error {
+        RemoveError::Io(source) => (Code::Failed, io(source).1),
+        RemoveError::Busy | RemoveError::Memory | RemoveError::Closed => plain(Code::Failed),
+    }
+}
+
+fn inventory(error: &InventoryError) -> Meaning {
+    match error {
+        InventoryError::Run { source, .. } => run(source),
+        InventoryError::Journal(error) => journal(error),
+        InventoryError::Home(error) => home(error),
+        InventoryError::List(error) => list(error),
+        InventoryError::Read(error) => read(error),
+    }
 }
 
 fn sync(error: &SyncError) -> Meaning {
@@ -333,8 +357,8 @@ fn driver(error: &DriverError) -> Meaning {
         DriverError::Submit(error) => submit(error),
         DriverError::Work(error) => work(error),
         DriverError::Home(error) => home(error),
-        DriverError::Bind(error) => bind(error),
-        DriverError::Metrics { .. } => hint(Code::Failed, "choose another address with --metrics"),
+        DriverError::Bind(_) => hint(Code::Failed, "choose another address with --bind"),
+        DriverError::Inventory(error) => inventory(error),
         DriverError::Socket(error) => (Code::Failed, io(error).1),
         DriverError::NotInRun { .. } => hint(Code::Failed, "`templar run show` lists who takes part"),
     }
@@ -396,6 +420,7 @@ fn import(error: &ImportError) -> Meaning {
     match error {
         ImportError::NoSources | ImportError::Options(_) => plain(Code::Usage),
         ImportError::Missing { .. } => plain(Code::NotFound),
+        ImportError::Sink(SinkError(source)) => source.downcast_ref().map_or(plain(Code::Failed), put),
         _ => plain(Code::Failed),
     }
 }

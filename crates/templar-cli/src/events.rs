@@ -61,6 +61,9 @@ pub(crate) fn sentence(event: &Event) -> String {
             format!("the run is over; its model is checkpoint {}", checkpoint.short())
         }
         Event::Deadline { window, phase, .. } => format!("w{window} the time of the phase {phase} is up"),
+        Event::Pruned { blobs, bytes: freed } => {
+            format!("{} that no run needs any more removed: {}", count(*blobs, "blob"), bytes(*freed))
+        }
         Event::Warning { message } => format!("warning: {message}"),
     }
 }

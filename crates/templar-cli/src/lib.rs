@@ -31,8 +31,8 @@ use serde_json::json;
 use templar_numerics::Isa;
 
 use commands::{
-    audit, close, dataset, demo, doctor, export, fetch, generate, init, key, log, node, run, score, share, show,
-    status, train, verify,
+    audit, close, dataset, demo, export, fetch, generate, init, key, log, node, run, score, share, show, status, store,
+    train, verify,
 };
 use environment::Environment;
 use error::{Code, CommandError, CommandResult};
@@ -108,6 +108,8 @@ enum Command {
     Log(log::Args),
     Show(show::Args),
     Verify(verify::Args),
+    #[command(subcommand)]
+    Store(store::Command),
     Generate(generate::Args),
     Export(export::Args),
 }
@@ -175,6 +177,7 @@ fn start(cli: Cli, environment: &Environment, network: Network, printer: Printer
         Command::Log(args) => log::run(&invocation, &args),
         Command::Show(args) => show::run(&invocation, &args),
         Command::Verify(args) => verify::run(&invocation, &args),
+        Command::Store(command) => store::run(&invocation, &command),
         Command::Generate(args) => generate::run(&invocation, &args),
         Command::Export(args) => export::run(&invocation, &args),
     }
@@ -196,14 +199,18 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 /// Lets the libraries' traces through to stderr.
 fn speak_up(verbose: u8) {
-    use tracing_subscriber::filter::LevelFilter;
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::prelude::*;
     let level = match verbose {
         0 => return,
         1 => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
+    // That the store's collector ends with the store is no error, though it says so.
+    let targets = Targets::new().with_default(level).with_target("iroh_blobs::store::gc", LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(targets);
     // A second subscriber in one process is refused; the first goes on.
-    let _ = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::registry().with(lines).try_init();
 }
 
 /// The help of every command, one after the other: what the reference test keeps.

@@ -7,23 +7,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use templar_net::{Relays, Ticket};
+use templar_manifest::Hash;
+use templar_net::{PeerAddr, Ticket};
 use templar_node::access::Access;
 use templar_node::context::RunContext;
 use templar_node::driver::{self, DriverConfig, Parts};
 use templar_node::event::Event;
-use templar_node::exchange::{self, Destination};
-use templar_node::home::Home;
-use templar_node::peers;
-use templar_node::settings::{NetworkSettings, Networking, Settings};
+use templar_node::exchange;
+use templar_node::peers as known;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use crate::bar::Bar;
 use crate::error::{Code, CommandError};
-use crate::invocation::Invocation;
-use crate::participant::sync;
-use crate::printer::Printer;
 
 /// Events that may wait to be printed.
 const EVENTS: usize = 256;
@@ -76,6 +72,18 @@ pub(crate) fn destination<'a>(access: &'a Access, networking: &'a Networking) ->
     })
 }
 
+/// The peers that texts name: tickets of a run, or single addresses.
+pub(crate) fn peers(texts: &[String]) -> Result<Vec<PeerAddr>, CommandError> {
+    let mut peers = Vec::new();
+    for text in texts {
+        match text.parse::<Ticket>() {
+            Ok(ticket) => peers.extend(ticket.peers),
+            Err(error) => peers.push(text.parse::<PeerAddr>().map_err(|_| error)?),
+        }
+    }
+    Ok(peers)
+}
+
 /// Fetches what a run needs, unless the home has it already, and makes it the current one.
 pub(crate) fn join(
     access: &Access,
@@ -85,14 +93,14 @@ pub(crate) fn join(
 ) -> Result<RunContext, CommandError> {
     let run = ticket.run.into();
     if !access.home.runs()?.contains(&run) {
-        let to = destination(access, networking)?;
-        let _bar = Bar::of(to.tally.clone(), printer, access.runtime());
-        access.runtime().block_on(exchange::join(&to, ticket))?;
-        let context = RunContext::create(&access.home, access.blobs(), &|bytes| access.put(bytes), run)?;
-        sync(access, &[ticket.run, context.genesis.dataset.hash()])?;
+        let store = access.store().ok_or_else(read_only)?;
+        let secret_key = access.home.key()?.to_bytes();
+        access.runtime().block_on(exchange::join(&access.home, store, secret_key, bind, ticket))?;
+        let (put, durable) = (|bytes| access.put(bytes), |blobs: &[Hash]| access.sync(blobs));
+        RunContext::create(&access.home, access.blobs(), &put, &durable, run)?;
     } else {
         // Whoever invites again may have moved.
-        peers::save(&access.home, &ticket.peers)?;
+        known::save(&access.home, &ticket.peers)?;
     }
     access.home.set_current_run(&run)?;
     Ok(access.run(Some(run))?)
@@ -119,7 +127,12 @@ pub(crate) fn run_node(
     while let Some(event) = runtime.block_on(events.recv()) {
         say(&event);
     }
-    match runtime.block_on(node) {
+    let ended = runtime.block_on(node);
+    // Threads that still compute hold nothing that a restart would miss.
+    if let Ok(runtime) = Arc::try_unwrap(runtime) {
+        runtime.shutdown_background();
+    }
+    match ended {
         Ok(result) => Ok(result?),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(error) => Err(CommandError::new(Code::Failed, error)),

@@ -83,10 +83,7 @@ impl Participant {
 
 /// Puts blobs on the disk.
 pub(crate) fn sync(access: &Access, blobs: &[Hash]) -> Result<(), CommandError> {
-    match access.store() {
-        Some(store) => Ok(access.runtime().block_on(store.sync(blobs))?),
-        None => Ok(()),
-    }
+    Ok(access.sync(blobs)?)
 }
 
 fn keep(access: &Access) -> Result<Keep, CommandError> {

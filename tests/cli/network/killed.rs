@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
 use serde_json::Value;
+use templar_manifest::Hash;
 use templar_node::journal::Journal;
 
 use super::Home;
 use super::running::Running;
-use crate::cli::home::hash;
+use crate::cli::home::{hash, switch};
 
 const WINDOWS: u64 = 3;
 
@@ -107,6 +109,72 @@ fn a_run_whose_nodes_are_killed_ends_like_one_whose_nodes_are_not() {
     let party = Party::new();
     let (validator, miners) = party.start();
     assert_eq!(party.end(validator, miners), disturbed);
+}
+
+/// From a seed, a number below `end` for each draw.
+fn draw(seed: u64, count: u64, what: &str, end: u64) -> u64 {
+    let hash = Hash::of(format!("{seed} {count} {what}").as_bytes());
+    u64::from_le_bytes(hash.as_bytes()[..8].try_into().unwrap()) % end
+}
+
+/// Kills a miner or the validator of a run at `kills` moments, each drawn from the seed between its start and `longest`
+/// later, and starts it again; with another run where one is over. Every run must end like the one that nobody disturbed.
+fn survive(kills: u64, seed: u64, longest: Duration) {
+    let party = Party::new();
+    let (validator, miners) = party.start();
+    let undisturbed = party.end(validator, miners);
+    let mut done = 0;
+    while done < kills {
+        let party = Party::new();
+        let (mut validator, [mut one, two]) = party.start();
+        // From here on each knows the others, wherever they move.
+        validator.until(|line| line["type"] == "contributed");
+        let mut over = false;
+        while done < kills && !over {
+            let at = Duration::from_millis(draw(seed, done, "moment", longest.as_millis() as u64));
+            let judges = draw(seed, done, "victim", 2) == 0;
+            done += 1;
+            let (victim, home, role) = if judges {
+                (&mut validator, &party.validator, "validator")
+            } else {
+                (&mut one, &party.miners[0], "miner")
+            };
+            eprintln!("seed {seed}, kill {done} of {kills}: the {role} after {} ms", at.as_millis());
+            // The moment at which the power fails, and not a wait for anything.
+            std::thread::sleep(at);
+            over = victim.has_said(|line| line["type"] == "finished");
+            let next = || Running::begin(home, ["node", "--role", role]);
+            victim.replace(next);
+        }
+        let disturbed = party.end(validator, [one, two]);
+        assert_eq!(disturbed, undisturbed, "seed {seed}, after {done} kills");
+    }
+}
+
+#[test]
+fn kills_at_random_moments_change_nothing() {
+    survive(6, 1, Duration::from_millis(900));
+}
+
+/// By hand: `.ci/long kills`, with KILLS and SEED.
+#[test]
+#[ignore = "long: .ci/long kills"]
+fn a_hundred_kills_at_random_moments_change_nothing() {
+    let number = |name, default| switch(name).map_or(default, |text| text.parse().unwrap());
+    survive(number("KILLS", 100), number("SEED", 1), Duration::from_millis(2500));
+}
+
+#[test]
+fn a_node_that_stood_still_notices_and_nothing_is_lost() {
+    let party = Party::new();
+    let (validator, miners) = party.start();
+    validator.signal("STOP");
+    miners[1].until(commits(&party.miners[1], 0));
+    // A laptop that was closed, or a clock that jumped: to the process it is the same.
+    std::thread::sleep(Duration::from_secs(7));
+    validator.signal("CONT");
+    validator.until(|line| line["message"].as_str().is_some_and(|message| message.contains("stood still")));
+    party.end(validator, miners);
 }
 
 #[test]

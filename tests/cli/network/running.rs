@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -15,18 +15,25 @@ use crate::cli::home::Home;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `share` or `node`, at work. It is killed when this is dropped.
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     errors: PathBuf,
     /// What it said first.
-    pub(super) started: Value,
+    pub(crate) started: Value,
 }
 
 impl Running {
     /// Starts it in a home, and waits until it serves.
-    pub(super) fn start<const N: usize>(home: &Home, arguments: [&str; N]) -> Self {
+    pub(crate) fn start<const N: usize>(home: &Home, arguments: [&str; N]) -> Self {
+        let mut running = Self::begin(home, arguments);
+        running.started = running.until(|line| line["type"] == "started");
+        running
+    }
+
+    /// Starts it in a home.
+    pub(crate) fn begin<const N: usize>(home: &Home, arguments: [&str; N]) -> Self {
         let errors = home.path().with_file_name("errors");
         let mut command = home.command(arguments);
         command.args(["--json", "--until-stdin-closes"]);
@@ -37,13 +44,16 @@ impl Running {
         let (sender, lines) = channel();
         // Ends with the process, whose output is read to its end whether anybody listens or not.
         std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
-        let mut running = Self { child, stdin, lines, errors, started: Value::Null };
-        running.started = running.until(|line| line["type"] == "started");
-        running
+        Self { child, stdin, lines, errors, started: Value::Null }
+    }
+
+    /// Whether what it has said so far holds such a line.
+    pub(crate) fn has_said(&self, wanted: impl Fn(&Value) -> bool) -> bool {
+        self.lines.try_iter().any(|line| wanted(&serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"))))
     }
 
     /// The next line for which `wanted` is true. A deadline that passes is the machine's trouble and ends the test.
-    pub(super) fn until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut last = String::new();
         loop {
             let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
@@ -59,23 +69,36 @@ impl Running {
     }
 
     /// What others join with.
-    pub(super) fn ticket(&self) -> String {
+    pub(crate) fn ticket(&self) -> String {
         self.started["ticket"].as_str().unwrap().to_owned()
     }
 
     /// What others fetch one blob with.
-    pub(super) fn blob_ticket(&self) -> String {
+    pub(crate) fn blob_ticket(&self) -> String {
         self.started["blob_ticket"].as_str().unwrap().to_owned()
     }
 
     /// Ends it without a warning, as a power cut does.
-    pub(super) fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         assert_eq!(self.child.wait().unwrap().code(), None, "it was killed");
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Ends it without a warning, and has another in its place once it is gone.
+    pub(crate) fn replace(&mut self, next: impl FnOnce() -> Self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        *self = next();
+    }
+
     /// Asks it to end; it must end well.
-    pub(super) fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         drop(self.stdin.take());
         let status = self.child.wait().unwrap();
         assert_eq!(status.code(), Some(0), "{:?}", fs::read_to_string(&self.errors));

@@ -15,7 +15,7 @@ use crate::bar::Bar;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::index::Index;
 use crate::invocation::{Invocation, object, run_context, run_id};
-use crate::network::{Listen, destination, join};
+use crate::network::{Listen, join, peers};
 use crate::participant::sync;
 use crate::printer::{bytes, count};
 use crate::reference::Reference;
@@ -56,13 +56,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         Err(error) if args.what.len() > 64 => return Err(error.into()),
         Err(_) => {}
     }
-    let mut peers = Vec::new();
-    for text in &args.from {
-        match text.parse::<Ticket>() {
-            Ok(ticket) => peers.extend(ticket.peers),
-            Err(error) => peers.push(text.parse::<PeerAddr>().map_err(|_| error)?),
-        }
-    }
+    let peers = peers(&args.from)?;
     let access = invocation.write()?;
     let context = run_context(&access, args.run.as_deref())?;
     let wanted = wanted(&access, &args.what)?;
@@ -153,8 +147,7 @@ fn from_blob_ticket(invocation: &Invocation, args: &Args, ticket: &BlobTicket) -
     let to = destination(&access, &networking)?;
     let bar = Bar::of(to.tally.clone(), invocation.printer, access.runtime());
     let fetched = access.runtime().block_on(exchange::fetch_ticket(&to, ticket))?;
-    drop(bar);
-    sync(&access, &[fetched.root])?;
+    sync(&access, &[&[fetched.root], &fetched.children[..]].concat())?;
     write_out(args, &access, &fetched.root)?;
     let value = json!({
         "blob": fetched.root, "children": fetched.children, "bytes": fetched.fetched.size,

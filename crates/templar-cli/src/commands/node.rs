@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Another node: KEY@ADDR:PORT
     #[arg(long, value_name = "PEER")]
     peer: Vec<PeerAddr>,
+    /// Remove old checkpoints and states as windows close, by the rule of `store gc`
+    #[arg(long)]
+    prune: bool,
     #[command(flatten)]
     listen: Listen,
     /// Answer `/metrics` (OpenMetrics text); for this machine only, at port 9464, where no address is named
@@ -88,6 +91,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         },
         share: None,
         delays: args.delays,
+        prune: args.prune,
     };
     let stop = if args.until_stdin_closes { Stop::WithStdin } else { Stop::OnSignal };
     let printer = invocation.printer;

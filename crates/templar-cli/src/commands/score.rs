@@ -107,6 +107,9 @@ fn judge(participant: &mut Participant, plan: &JudgePlan, args: &Args) -> Result
         );
         return Err(error.hint(fetch_hint(args.window)));
     }
+    // Whoever vouches for deltas has them, whatever happens next.
+    let named = contributions.iter().map(Signed::payload).flat_map(|claim| [claim.delta.hash(), claim.trace.hash()]);
+    participant.sync(&named.filter(|id| participant.access.blobs().contains(id)).collect::<Vec<_>>())?;
     let entries = participant.bench.judge(node.state(), plan, &contributions, args.late)?;
     let measured = Measured::Judged { window: plan.window, seed: plan.seed, entries };
     participant.replica.submit(Input::Measured(measured))?;

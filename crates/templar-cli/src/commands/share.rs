@@ -44,6 +44,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         conduct: Conduct::Honest,
         share: blob,
         delays: None,
+        prune: false,
     };
     let printer = invocation.printer;
     let say = |event: &Event| match event {

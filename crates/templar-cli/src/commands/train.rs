@@ -21,7 +21,7 @@ use crate::events;
 use crate::invocation::Invocation;
 use crate::network::Listen;
 use crate::participant::{Participant, interruption};
-use crate::printer::{Printer, bytes};
+use crate::printer::{Printer, bytes, count};
 use crate::reference::parse_window;
 
 /// Train a window and sign the contribution; a closed window is trained again and compared
@@ -82,6 +82,13 @@ fn train(invocation: &Invocation, participant: &Participant, args: &Args) -> Res
     let mut watch = StepLog::new(invocation.printer, args.window, Some(interrupted));
     // This process serves nothing, so there is nothing to keep from being served.
     let gate = |_: Vec<Hash>| {};
+    let recovered = participant.bench.recover_state(&participant.node(), &participant.me())?;
+    if recovered > 0 {
+        let replayed = count(recovered as u64, "contribution");
+        invocation
+            .printer
+            .warn(format_args!("this home had lost its state; it was found again by replaying {replayed}"));
+    }
     let state = participant.state();
     let trained = participant.bench.train(&state, participant.me(), steps, Conduct::Honest, &mut watch, &gate);
     trained.map_err(|error| match error {

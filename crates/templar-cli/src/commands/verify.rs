@@ -95,9 +95,10 @@ fn blobs(access: &Access, index: &Index, counts: &mut Counts, faults: &mut Vec<S
     }
     let name = |id| format!("{} {id}", index.nature(id).map_or("blob", Nature::name));
     if let Some(store) = access.store() {
-        let report = access.runtime().block_on(store.scrub())?;
+        let report = access.runtime().block_on(store.scrub(|_| ()))?;
         (counts.blobs, counts.bytes) = (report.checked, report.checked_bytes);
         faults.extend(report.corrupt.iter().map(|id| format!("{} is corrupt on the disk", name(id))));
+        faults.extend(report.torn.iter().map(|id| format!("{} was found corrupt and is not whole again", name(id))));
         return Ok(());
     }
     for id in index.objects().keys() {

@@ -1,7 +1,6 @@
 //! `templar run new`: a genesis from a size or a folder, with every value overridable, and the run's first checkpoint.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 use templar_manifest::chain::Chain;
@@ -13,7 +12,6 @@ use templar_node::folder::Folder;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::{Invocation, dataset};
-use crate::participant::sync;
 
 /// Make a run and print its whole configuration
 ///
@@ -116,16 +114,11 @@ fn refuse_used_name(access: &Access, key: &SecretKey, genesis: &Genesis) -> Resu
 }
 
 fn create(access: &Access, run: RunId, genesis: Vec<u8>, folder: Option<&Folder>) -> Result<(), CommandError> {
-    let kept = Mutex::new(Vec::new());
-    let put: Put<'_> = &|bytes| {
-        let id = access.put(bytes)?;
-        kept.lock().unwrap_or_else(PoisonError::into_inner).push(id);
-        Ok(id)
-    };
+    let put: Put<'_> = &|bytes| access.put(bytes);
     if let Some(folder) = folder {
         folder.keep(put)?;
     }
     put(genesis)?;
-    RunContext::create(&access.home, access.blobs(), put, run)?;
-    sync(access, &kept.into_inner().unwrap_or_else(PoisonError::into_inner))
+    RunContext::create(&access.home, access.blobs(), put, &|blobs| access.sync(blobs), run)?;
+    Ok(())
 }

@@ -27,7 +27,9 @@ pub(super) fn bring(
     let here = |participant: &Participant, id: &templar_manifest::CheckpointId| {
         participant.access.blobs().contains(&id.hash())
     };
-    for window in &closed {
+    // What was pruned on the way to a model that is here is not wanted.
+    let newest = closed.iter().rposition(|closed| here(participant, &closed.window.checkpoint));
+    for window in &closed[newest.map_or(0, |newest| newest + 1)..] {
         let record = &window.window;
         if here(participant, &record.checkpoint) || !here(participant, &record.checkpoint_before) {
             continue;

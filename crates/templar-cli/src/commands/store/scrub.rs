@@ -1,0 +1,177 @@
+//! `templar store scrub`: reads everything, says what is damaged, and brings it back from peers.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use templar_manifest::Hash;
+use templar_net::PeerAddr;
+use templar_node::access::Access;
+use templar_node::exchange::{self, ExchangeError, Mended};
+use templar_store::{ListError, ReadError, ScrubProgress};
+
+use super::beside_a_node;
+use crate::error::{Code, CommandError, CommandResult};
+use crate::index::Index;
+use crate::invocation::Invocation;
+use crate::network::{Listen, peers};
+use crate::printer::{Printer, Tone, bytes, count};
+use crate::view::Nature;
+
+/// Read and verify every blob, and fetch what is damaged from peers
+///
+/// Goes through the bytes of every blob and the inner nodes of its hash tree, in files and in the database. What is corrupt
+/// is marked and keeps whatever of it still verifies; peers give the rest. Ends with exit code 4 where something stays
+/// damaged.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only report; changes nothing, opens no socket, and works beside a running node
+    #[arg(long, conflicts_with_all = ["from", "bind"])]
+    offline: bool,
+    /// Ask these peers too: a ticket of the run, or KEY@ADDR:PORT
+    #[arg(long, value_name = "TICKET|PEER")]
+    from: Vec<String>,
+    #[command(flatten)]
+    listen: Listen,
+}
+
+/// What a scrub went through, and what it found.
+#[derive(Default)]
+struct Found {
+    blobs: u64,
+    bytes: u64,
+    /// In the order of their names, with what is wrong.
+    damaged: BTreeMap<Hash, &'static str>,
+}
+
+const CORRUPT: &str = "corrupt";
+const TORN: &str = "was found corrupt before, and a part of it is gone";
+
+pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+    let others = peers(&args.from)?;
+    let access = if args.offline { invocation.read()? } else { invocation.write().map_err(node_runs)? };
+    let printer = invocation.printer;
+    let found = find(&access, printer)?;
+    // Beside damage in a journal or genesis there may be no index; the damage is named all the same.
+    let index = Index::build(&access, None).unwrap_or_default();
+    let name = |id: &Hash| format!("{} {id}", index.nature(id).map_or("blob", Nature::name));
+    for (id, what) in &found.damaged {
+        let value = json!({"type": "damage", "blob": id, "what": name(id), "problem": what});
+        printer.progress(&value, format_args!("{}: {what}", name(id)));
+    }
+    let ids: Vec<Hash> = found.damaged.keys().copied().collect();
+    let mended = if args.offline || ids.is_empty() { Vec::new() } else { mend(&access, args, &others, &ids, printer)? };
+    Ok(end(printer, &found, &ids, &mended, &name))
+}
+
+fn node_runs(error: CommandError) -> CommandError {
+    let hint = "beside a node `templar store scrub --offline` reports; the node itself heals what it finds corrupt when it reads";
+    beside_a_node(error, hint)
+}
+
+fn find(access: &Access, printer: Printer) -> Result<Found, CommandError> {
+    let mut told = 0;
+    let mut tell = |progress: &ScrubProgress| {
+        let tenth = progress.bytes.saturating_mul(10) / progress.of_bytes.max(1);
+        if tenth > told {
+            told = tenth;
+            let value = json!({
+                "type": "progress", "blobs": progress.blobs, "of_blobs": progress.of_blobs, "bytes": progress.bytes,
+                "of_bytes": progress.of_bytes, "damaged": progress.damaged,
+            });
+            let text = format!(
+                "{} of {}, {} of {}, {} damaged",
+                progress.blobs,
+                count(progress.of_blobs, "blob"),
+                bytes(progress.bytes),
+                bytes(progress.of_bytes),
+                progress.damaged
+            );
+            printer.progress(&value, text);
+        }
+    };
+    let mut found = Found::default();
+    if let Some(store) = access.store() {
+        let report = access.runtime().block_on(store.scrub(&mut tell))?;
+        (found.blobs, found.bytes) = (report.checked, report.checked_bytes);
+        found.damaged.extend(report.corrupt.into_iter().map(|id| (id, CORRUPT)));
+        found.damaged.extend(report.torn.into_iter().map(|id| (id, TORN)));
+        return Ok(found);
+    }
+    let stock = access.stock()?;
+    found.damaged.extend(stock.torn.iter().map(|id| (*id, TORN)));
+    let of_bytes = stock.whole.iter().map(|(_, size)| size).sum();
+    for (id, size) in &stock.whole {
+        match access.verify(id) {
+            Ok(()) => {}
+            Err(ReadError::Corrupt { .. }) => drop(found.damaged.insert(*id, CORRUPT)),
+            // The node has removed it meanwhile.
+            Err(ReadError::NotFound { .. }) => continue,
+            Err(ReadError::Io { source, .. }) => return Err(ListError::Io(source).into()),
+            Err(error) => return Err(error.into()),
+        }
+        found.blobs += 1;
+        found.bytes += size;
+        let of_blobs = stock.whole.len() as u64;
+        let damaged = found.damaged.len() as u64;
+        tell(&ScrubProgress { blobs: found.blobs, of_blobs, bytes: found.bytes, of_bytes, damaged });
+    }
+    Ok(found)
+}
+
+/// What peers gave. That there are none is said, and leaves everything as it is.
+fn mend(
+    access: &Access,
+    args: &Args,
+    others: &[PeerAddr],
+    ids: &[Hash],
+    printer: Printer,
+) -> Result<Vec<Mended>, CommandError> {
+    let store = access.store().ok_or_else(|| CommandError::says(Code::Failed, "the home is open for reading only"))?;
+    let secret_key = access.home.key()?.to_bytes();
+    let to = exchange::Destination { home: &access.home, store, secret_key, bind: args.listen.bind };
+    let seen = |mended: &Mended| {
+        let value = json!({"type": "mended", "blob": mended.id, "healed": mended.problem.is_none()});
+        let end = mended.problem.as_deref().unwrap_or("whole again");
+        printer.progress(&value, format_args!("blob {}: {end}", mended.id.short()));
+    };
+    match access.runtime().block_on(exchange::mend(&to, others, ids, seen)) {
+        Err(ExchangeError::NoPeers) => {
+            printer.talk("this home knows no peers that could be asked; name one with --from TICKET");
+            Ok(Vec::new())
+        }
+        mended => Ok(mended?),
+    }
+}
+
+fn end(printer: Printer, found: &Found, ids: &[Hash], mended: &[Mended], name: &dyn Fn(&Hash) -> String) -> Code {
+    let problem = |id: &Hash| mended.iter().find(|mended| mended.id == *id).map(|mended| mended.problem.clone());
+    let left: Vec<&Hash> = ids.iter().filter(|id| problem(id) != Some(None)).collect();
+    let (code, verdict, tone) =
+        if left.is_empty() { (Code::Ok, "match", Tone::Good) } else { (Code::Verification, "mismatch", Tone::Bad) };
+    let damaged: Vec<Value> = ids
+        .iter()
+        .map(|id| {
+            let why = problem(id).flatten();
+            json!({"blob": id, "what": name(id), "healed": problem(id) == Some(None), "problem": why})
+        })
+        .collect();
+    let value = json!({
+        "type": "result", "verdict": verdict, "blobs": found.blobs, "bytes": found.bytes, "damaged": damaged,
+        "healed": ids.len() - left.len(), "left": left.len(),
+    });
+    let mut text = String::new();
+    for id in &left {
+        let why = problem(id).flatten().unwrap_or_else(|| found.damaged[id].to_owned());
+        text.push_str(&format!("{}: {why}\n", name(id)));
+    }
+    text.push_str(&format!(
+        "{}: {} of {}; damaged {}, healed {}",
+        printer.tone(tone, verdict),
+        count(found.blobs, "blob"),
+        bytes(found.bytes),
+        ids.len(),
+        ids.len() - left.len()
+    ));
+    printer.data(&value, text);
+    code
+}
