@@ -115,7 +115,8 @@ impl Store {
         Self { inner: Arc::new(Inner { blobs: (*MemStore::new()).clone(), disk: None }) }
     }
 
-    /// Adds bytes and keeps them; adding the same bytes again heals a corrupt copy. Returns their name.
+    /// Adds bytes and keeps them; adding the same bytes again heals a corrupt copy, for all who open it from then on.
+    /// Returns their name.
     ///
     /// # Errors
     /// [`PutError::DiskFull`] and others; nothing half-written remains.
