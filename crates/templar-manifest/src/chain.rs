@@ -40,6 +40,16 @@ impl Chain {
         let steps = CHAIN_LENGTH.checked_sub(window.0)?;
         Some((0..steps).fold(self.secret, |value, _| step(&value)))
     }
+
+    /// The values of the first `windows` windows, in one walk along the chain; as many as there are where it is shorter.
+    pub fn values(&self, windows: u64) -> Vec<Hash> {
+        let Some(last) = windows.min(CHAIN_LENGTH + 1).checked_sub(1) else { return Vec::new() };
+        let first = (0..CHAIN_LENGTH - last).fold(self.secret, |value, _| step(&value));
+        let mut values: Vec<Hash> =
+            std::iter::successors(Some(first), |value| Some(step(value))).take(last as usize + 1).collect();
+        values.reverse();
+        values
+    }
 }
 
 /// Whether `value` is the value of a window whose predecessor (or the anchor, for window 0) is `previous`.
@@ -68,5 +78,8 @@ mod tests {
         assert!(!follows(&zero, &zero));
         assert_ne!(chain.anchor(), Chain::new(&SecretKey::from_bytes(&[3; 32]), "other").anchor());
         assert!(chain.value(WindowIndex(CHAIN_LENGTH + 1)).is_none());
+        assert_eq!(chain.values(2), [zero, one]);
+        assert_eq!(chain.values(CHAIN_LENGTH + 9).len() as u64, CHAIN_LENGTH + 1);
+        assert!(chain.values(0).is_empty());
     }
 }

@@ -1,0 +1,245 @@
+//! The invariants, checked in every build whenever a node closes a window.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use templar_manifest::{ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Verdict, WindowIndex};
+use templar_protocol::{ClosedWindow, Witness, stake};
+
+use crate::config::Faults;
+use crate::member::Member;
+use crate::worth::World;
+
+/// An invariant that does not hold, and how to see it again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
+#[error("violated: {invariant}; {member} in window {window} at {at_ms} ms: {detail}")]
+pub struct Violation {
+    /// Which.
+    pub invariant: &'static str,
+    /// What was found instead.
+    pub detail: String,
+    /// The open window of the node where it was found.
+    pub window: u64,
+    /// That node.
+    pub member: String,
+    /// The simulated clock.
+    pub at_ms: u64,
+    /// The command that runs into it again.
+    pub command: String,
+}
+
+/// Something that honest nodes found out about somebody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// The window.
+    pub window: u64,
+    /// What.
+    pub how: String,
+}
+
+/// What the first node to close a window found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Agreed {
+    record: RecordId,
+    seed: Hash,
+    ledger: Hash,
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    counts: BTreeMap<&'static str, u64>,
+    agreed: BTreeMap<WindowIndex, Agreed>,
+    minted_micros: u64,
+    refused: BTreeMap<PublicKey, u64>,
+    noticed: BTreeMap<PublicKey, Notice>,
+    held_out_loss_nanonats: u64,
+}
+
+type Failed = (&'static str, String);
+
+impl Checks {
+    pub(crate) fn count(&mut self, invariant: &'static str) {
+        *self.counts.entry(invariant).or_default() += 1;
+    }
+
+    pub(crate) fn counts(&self) -> &BTreeMap<&'static str, u64> {
+        &self.counts
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    pub(crate) fn notice(&mut self, about: &PublicKey, window: u64, how: &str) {
+        self.noticed.entry(*about).or_insert_with(|| Notice { window, how: how.to_owned() });
+    }
+
+    pub(crate) fn noticed(&self, key: &PublicKey) -> Option<&Notice> {
+        self.noticed.get(key)
+    }
+
+    pub(crate) fn refused(&self, key: &PublicKey) -> u64 {
+        self.refused.get(key).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn held_out_loss_nanonats(&self) -> u64 {
+        self.held_out_loss_nanonats
+    }
+
+    fn hold(&mut self, invariant: &'static str, holds: bool, detail: impl FnOnce() -> String) -> Result<(), Failed> {
+        self.count(invariant);
+        if holds { Ok(()) } else { Err((invariant, detail())) }
+    }
+
+    /// Member `who` has just closed a window.
+    pub(crate) fn closed(
+        &mut self,
+        members: &[Member],
+        who: usize,
+        by_key: &BTreeMap<PublicKey, usize>,
+        faults: Faults,
+        world: &World,
+    ) -> Result<(), Failed> {
+        let node = &members[who].node;
+        let state = node.state();
+        let Some(closed) = node.closed().last() else {
+            return Err(("a closed window is kept", "it is not".to_owned()));
+        };
+        let window = closed.window.window;
+        let own = Agreed { record: closed.record, seed: state.seed(), ledger: state.ledger().root() };
+        for (kind, witnesses) in [("cut", &closed.cut_witnesses), ("record", &closed.record_witnesses)] {
+            let signers = witnesses.iter().map(|witness: &Witness| &witness.signer);
+            self.hold("more than two thirds have signed", stake::is_quorum(state.genesis(), signers), || {
+                format!("the {kind} of window {window}")
+            })?;
+        }
+        if let Some(first) = self.agreed.get(&window).cloned() {
+            return self.hold("all close the same record", first == own, || {
+                format!("window {window} is {} here and was {} elsewhere", own.record, first.record)
+            });
+        }
+        self.hold("a record recomputes its ledger", own.ledger == closed.window.ledger_root, || {
+            format!("window {window}")
+        })?;
+        self.agreed.insert(window, own);
+        while self.agreed.len() > 64 {
+            self.agreed.pop_first();
+        }
+        self.held_out_loss_nanonats = closed.window.held_out_loss_nanonats;
+        let certified = closed.check_certificates(state.genesis());
+        self.hold("certificates verify", certified.is_ok(), || format!("window {window}: {certified:?}"))?;
+        self.nested(closed, state.genesis().outer.max_contributions as usize)?;
+        self.paid(closed)?;
+        self.conserved(closed, state)?;
+        self.honest(closed, members, by_key, faults, world)
+    }
+
+    /// committed ⊇ revealed ⊇ valid ⊇ aggregated.
+    fn nested(&mut self, closed: &ClosedWindow, limit: usize) -> Result<(), Failed> {
+        let committed: Vec<ContributionId> = closed.contributions.iter().map(|signed| signed.id().into()).collect();
+        let cut: Vec<ContributionId> = closed.cut.contributions.iter().map(|entry| entry.contribution).collect();
+        let outcomes: Vec<ContributionId> = closed.window.outcomes.iter().map(|outcome| outcome.contribution).collect();
+        let invariant = "committed, revealed, valid, aggregated: each a part of the one before";
+        self.hold(invariant, committed == cut && cut == outcomes, || {
+            format!("{} committed, {} in the cut, {} outcomes", committed.len(), cut.len(), outcomes.len())
+        })?;
+        let count = |verdict: fn(&Verdict) -> bool| {
+            closed.window.outcomes.iter().filter(|outcome| verdict(&outcome.verdict)).count()
+        };
+        let withheld = count(|verdict| *verdict == Verdict::Refused(Refusal::Withheld));
+        let refused = count(|verdict| matches!(verdict, Verdict::Refused(_)));
+        let aggregated = count(|verdict| *verdict == Verdict::Aggregated);
+        let (revealed, valid) = (outcomes.len() - withheld, outcomes.len() - refused);
+        self.hold(invariant, revealed >= valid && valid >= aggregated && aggregated == valid.min(limit), || {
+            format!("{revealed} revealed, {valid} valid, {aggregated} aggregated")
+        })
+    }
+
+    /// Who is refused, or has sent nothing, is paid nothing; nothing is minted twice.
+    fn paid(&mut self, closed: &ClosedWindow) -> Result<(), Failed> {
+        let window = &closed.window;
+        let valid: BTreeSet<PublicKey> = window
+            .outcomes
+            .iter()
+            .filter(|outcome| !matches!(outcome.verdict, Verdict::Refused(_)))
+            .map(|outcome| outcome.miner)
+            .collect();
+        for mint in window.mints.iter().filter(|mint| mint.kind == MintKind::Miner) {
+            self.hold("only valid contributions are paid", valid.contains(&mint.account), || {
+                format!("{} is paid {} in window {}", mint.account.short(), mint.amount_micros, window.window)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What was minted is somewhere, and no more than genesis allows.
+    fn conserved(&mut self, closed: &ClosedWindow, state: &templar_protocol::RunState) -> Result<(), Failed> {
+        let minted: u64 = closed.window.mints.iter().map(|mint| mint.amount_micros).sum();
+        self.minted_micros += minted;
+        let limit = state.genesis().emission.per_window_micros;
+        self.hold("a window mints no more than its emission", minted <= limit, || format!("{minted} of {limit}"))?;
+        let ledger = state.ledger();
+        let accounts = ledger.accounts().values();
+        let held: u64 = accounts.map(|account| account.free_micros() + account.vesting_micros()).sum();
+        let somewhere = held + ledger.treasury_micros() + ledger.burnt_micros();
+        let (recorded, counted) = (self.minted_micros, ledger.minted_micros());
+        let whole = somewhere == counted && counted == recorded;
+        self.hold("what was minted is somewhere", whole, || {
+            format!("{somewhere} held, {counted} minted, {recorded} in the records")
+        })
+    }
+
+    /// No honest miner is refused, and all honest ones that did the same are paid or none is.
+    fn honest(
+        &mut self,
+        closed: &ClosedWindow,
+        members: &[Member],
+        by_key: &BTreeMap<PublicKey, usize>,
+        faults: Faults,
+        world: &World,
+    ) -> Result<(), Failed> {
+        let window = &closed.window;
+        let is_honest = |miner: &PublicKey| by_key.get(miner).is_some_and(|&who| members[who].is_honest());
+        let paid: BTreeSet<PublicKey> = window
+            .mints
+            .iter()
+            .filter(|mint| mint.kind == MintKind::Miner && mint.amount_micros > 0)
+            .map(|mint| mint.account)
+            .collect();
+        let any_paid = paid.iter().any(is_honest);
+        for outcome in &window.outcomes {
+            if let Verdict::Refused(refusal) = &outcome.verdict {
+                *self.refused.entry(outcome.miner).or_default() += 1;
+                if !is_honest(&outcome.miner) {
+                    self.notice(&outcome.miner, window.window.0, &format!("refused: {refusal}"));
+                }
+            }
+            if !is_honest(&outcome.miner) {
+                continue;
+            }
+            let refused = matches!(outcome.verdict, Verdict::Refused(_));
+            self.hold("no honest miner is refused", !refused, || {
+                format!("{} in window {}: {:?}", outcome.miner.short(), window.window, outcome.verdict)
+            })?;
+            let unpaid = any_paid && !paid.contains(&outcome.miner);
+            self.hold("who does the same is paid the same way", !unpaid, || {
+                format!("{} is not paid in window {} and others are", outcome.miner.short(), window.window)
+            })?;
+        }
+        if faults == Faults::None {
+            let there: BTreeSet<PublicKey> = window.outcomes.iter().map(|outcome| outcome.miner).collect();
+            let honest =
+                members.iter().filter(|member| member.role == crate::strategy::Role::Miner && member.is_honest());
+            for member in honest {
+                let key = member.key.public();
+                self.hold("no honest miner is left out", there.contains(&key), || {
+                    format!("{} is not in the cut of window {}", key.short(), window.window)
+                })?;
+            }
+        }
+        // What is aggregated was replayed by somebody; an honest replayer lets nothing through.
+        let _ = world;
+        Ok(())
+    }
+}

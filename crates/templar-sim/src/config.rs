@@ -1,0 +1,140 @@
+//! What is simulated, and the command that does it again.
+
+use std::fmt::Write as _;
+
+use crate::strategy::{Role, Strategy};
+
+/// Most miners and validators of a simulation: as many as a run has slots, with room for tests of more.
+const MAX_MEMBERS: u32 = 4096;
+
+/// How the network and the machines behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Faults {
+    /// Links have their latencies, and nothing breaks.
+    None,
+    /// Now and then a node crashes, a message is lost and sent again, the network falls apart for a moment.
+    #[default]
+    Light,
+    /// All of it often, entries come in any order and twice, clocks run at different speeds.
+    Heavy,
+}
+
+impl Faults {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::Light, Self::Heavy];
+
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Light => "light",
+            Self::Heavy => "heavy",
+        }
+    }
+}
+
+/// A simulation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Miners.
+    pub miners: u32,
+    /// Validators.
+    pub validators: u32,
+    /// Windows until the run is over.
+    pub windows: u64,
+    /// From which everything is drawn.
+    pub seed: u64,
+    /// What breaks.
+    pub faults: Faults,
+    /// Who does not do what it should, and how many.
+    pub adversaries: Vec<(Strategy, u32)>,
+    /// Whether nodes keep all windows, and every restart folds the journal from its beginning. Without it a restart
+    /// folds the open window on the state before it, and memory does not grow with the run.
+    pub keep_history: bool,
+}
+
+/// Why there is no such simulation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A number that makes no sense.
+    #[error("{what} must be from 1 to {limit}, not {found}")]
+    Range {
+        /// Of what.
+        what: &'static str,
+        /// The most.
+        limit: u64,
+        /// What was given.
+        found: u64,
+    },
+    /// More adversaries than there are members of their role.
+    #[error("{wanted} adversarial {role} and there are {there}")]
+    TooMany {
+        /// `miners` or `validators`.
+        role: &'static str,
+        /// How many were asked for.
+        wanted: u64,
+        /// How many there are.
+        there: u32,
+    },
+    /// A third of the stake or more: nothing is promised then.
+    #[error(
+        "{adversaries} of {validators} validators of equal stake are a third or more; the rules hold below a third"
+    )]
+    AThird {
+        /// Adversarial validators.
+        adversaries: u64,
+        /// All validators.
+        validators: u32,
+    },
+}
+
+impl Config {
+    /// Checks that the numbers make a run.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let limit = templar_manifest::chain::CHAIN_LENGTH;
+        for (what, found, limit) in [
+            ("miners", self.miners.into(), u64::from(MAX_MEMBERS)),
+            ("validators", self.validators.into(), u64::from(MAX_MEMBERS)),
+            ("windows", self.windows, limit),
+        ] {
+            if !(1..=limit).contains(&found) {
+                return Err(ConfigError::Range { what, limit, found });
+            }
+        }
+        let wanted = |role: Role| -> u64 {
+            let of_role = self.adversaries.iter().filter(|(strategy, _)| strategy.role() == role);
+            of_role.map(|(_, count)| u64::from(*count)).sum()
+        };
+        for (role, name, there) in
+            [(Role::Miner, "miners", self.miners), (Role::Validator, "validators", self.validators)]
+        {
+            if wanted(role) > there.into() {
+                return Err(ConfigError::TooMany { role: name, wanted: wanted(role), there });
+            }
+        }
+        let adversaries = wanted(Role::Validator);
+        if adversaries > 0 && adversaries * 3 >= self.validators.into() {
+            return Err(ConfigError::AThird { adversaries, validators: self.validators });
+        }
+        Ok(())
+    }
+
+    /// The command that runs the same simulation again.
+    pub fn command(&self) -> String {
+        let mut command = format!(
+            "templar sim --miners {} --validators {} --windows {} --seed {} --faults {}",
+            self.miners,
+            self.validators,
+            self.windows,
+            self.seed,
+            self.faults.name()
+        );
+        for (strategy, count) in &self.adversaries {
+            let _ = write!(command, " --adversary {}:{count}", strategy.name());
+        }
+        if self.keep_history {
+            command.push_str(" --history");
+        }
+        command
+    }
+}

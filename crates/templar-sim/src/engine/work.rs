@@ -1,0 +1,176 @@
+//! What members do when their time comes: train and send, judge, confirm, apply.
+
+use templar_manifest::{ContributionId, PublicKey, ScoreEntry, Signed, Verdict, WindowIndex};
+use templar_protocol::{Entry, Input, Measured, Reject};
+
+use super::{Simulation, Work};
+use crate::start::JUDGE_MS;
+use crate::strategy::{Audience, JudgeView, Judged, MinerView, Moment, Strategy, alter_judgement, statements};
+
+/// How often a node looks again for what it waits for.
+const LOOK_MS: u64 = 250;
+
+impl Simulation {
+    pub(super) fn work_done(&mut self, who: usize, work: Work) {
+        match work {
+            Work::Train { window } => self.contribute(who, window),
+            Work::Judge { plan, since_ms } => self.judge(who, *plan, since_ms),
+            Work::Confirm { window, miner, contribution, since_ms } => {
+                if self.members[who].window() != window {
+                    return;
+                }
+                let here = self.fetch(who, window, &contribution);
+                if !here && self.now_ms < since_ms + JUDGE_MS / 4 {
+                    let work = Work::Confirm { window, miner, contribution, since_ms };
+                    return self.begin(who, LOOK_MS, work);
+                }
+                let replay = self.world.confirm(window, &contribution, here);
+                self.measured(who, Measured::Confirmed { window, miner, replay });
+            }
+            Work::Apply { window, outcomes } => {
+                if self.members[who].window() != window {
+                    return;
+                }
+                let aggregated = outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated);
+                let wanted: Vec<ContributionId> = aggregated.map(|outcome| outcome.contribution).collect();
+                if !wanted.iter().all(|id| self.fetch(who, window, id)) {
+                    return self.begin(who, LOOK_MS, Work::Apply { window, outcomes });
+                }
+                let checkpoint = self.members[who].node.state().checkpoint();
+                let stepped = self.world.apply(checkpoint, window, &outcomes);
+                self.measured(who, Measured::Applied { window, outcomes, stepped });
+            }
+            Work::Sign => {
+                let window = self.members[who].window();
+                self.members[who].contradicted.insert((window, "waited"));
+                let outputs = self.members[who].node.todo();
+                self.carry(who, outputs);
+            }
+        }
+    }
+
+    /// Gives a node the result of its own work.
+    fn measured(&mut self, who: usize, measured: Measured) {
+        match self.submit(who, Input::Measured(measured)) {
+            Ok(outputs) => self.carry(who, outputs),
+            // The window closed, or the seed changed, while the work was under way.
+            Err(Reject::Measurement(_)) => {}
+            Err(reject) => {
+                if self.members[who].is_honest() {
+                    self.violated("an honest input is taken", who, format!("a measurement: {reject}"));
+                }
+            }
+        }
+    }
+
+    /// A miner sends what it has made.
+    fn contribute(&mut self, who: usize, window: WindowIndex) {
+        let member = &self.members[who];
+        if member.window() != window {
+            return;
+        }
+        let me = member.key.public();
+        let moment = member.strategy.map(Strategy::moment);
+        let heard = member.node.contributions().map(Signed::payload).find(|other| other.miner != me).cloned();
+        let too_soon = match moment {
+            Some(Moment::Heard) => heard.is_none(),
+            Some(Moment::AfterCut) => member.node.cut().is_none(),
+            _ => false,
+        };
+        if too_soon {
+            return self.begin(who, LOOK_MS, Work::Train { window });
+        }
+        let view = MinerView { state: member.node.state(), me, heard: heard.as_ref() };
+        let made = statements(member.strategy, view);
+        for statement in made {
+            let key = self.members[who].key.clone();
+            self.world.add(&statement.contribution, statement.truth);
+            let entry = Entry::Envelope(Signed::sign(statement.contribution, &key).envelope());
+            match statement.audience {
+                Audience::All => match self.own(who, entry.clone()) {
+                    Some(outputs) => self.carry(who, outputs),
+                    // Its own node refuses it; whoever does such things has another node, and sends it all the same.
+                    None => self.send_to_all(who, window, &entry),
+                },
+                Audience::Half => {
+                    for to in (0..self.members.len()).filter(|to| *to != who && to % 2 == 1) {
+                        self.send_directly(to, window, entry.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    fn judge(&mut self, who: usize, plan: templar_protocol::JudgePlan, since_ms: u64) {
+        let window = plan.window;
+        if self.members[who].window() != window {
+            return;
+        }
+        // Another set of reveals is judged by now.
+        let Some(judging) = self.members[who].node.judging().filter(|judging| judging.seed() == plan.seed) else {
+            return;
+        };
+        let judged: Vec<ContributionId> = judging.cut().contributions.iter().map(|entry| entry.contribution).collect();
+        let mut all = true;
+        for id in &judged {
+            all &= self.fetch(who, window, id);
+        }
+        if !all && self.now_ms < since_ms + JUDGE_MS / 2 {
+            return self.begin(who, LOOK_MS, Work::Judge { plan: Box::new(plan), since_ms });
+        }
+        let member = &self.members[who];
+        let Some(judging) = member.node.judging() else { return };
+        let checkpoint = member.node.state().checkpoint();
+        let entries = self.world.measure(&checkpoint, judging, &plan, |id| member.fetched.contains(id));
+        let entries = match member.strategy {
+            None => entries,
+            Some(strategy) => match self.altered(who, strategy, entries, &plan) {
+                Judged::Now(entries) => entries,
+                Judged::Wait => return self.begin(who, LOOK_MS, Work::Judge { plan: Box::new(plan), since_ms }),
+            },
+        };
+        self.measured(who, Measured::Judged { window, seed: plan.seed, entries });
+    }
+
+    fn altered(
+        &mut self,
+        who: usize,
+        strategy: Strategy,
+        entries: Vec<ScoreEntry>,
+        plan: &templar_protocol::JudgePlan,
+    ) -> Judged {
+        let member = &self.members[who];
+        let me = member.key.public();
+        let other =
+            member.node.scores().map(Signed::payload).find(|score| score.validator != me && score.seed == plan.seed);
+        let view = JudgeView {
+            favourite: self.favourite,
+            other: other.map(|score| &score.entries[..]),
+            drawn: &plan.replay,
+            is_proposer: member.node.state().proposer() == me,
+            is_honest: &|miner: &PublicKey| self.strategy_of(miner).is_none(),
+        };
+        let mut dice = self.dice.clone();
+        let judged = alter_judgement(strategy, entries, &view, &mut dice);
+        self.dice = dice;
+        judged
+    }
+
+    /// Whether a contribution's blobs are here, or can be had now from its miner or from a validator that has them.
+    fn fetch(&mut self, who: usize, window: WindowIndex, id: &ContributionId) -> bool {
+        if self.members[who].fetched.contains(id) {
+            return true;
+        }
+        let Some(truth) = self.world.truth(window, id) else { return false };
+        let miner = self.members[who].node.contribution(id).and_then(|signed| self.by_key.get(&signed.signer()));
+        let reaches = |other: usize| self.members[other].is_up && !self.network.cut_off(who, other);
+        let from_miner = truth.served && miner.is_some_and(|&miner| reaches(miner));
+        let from_others =
+            || (0..self.chains.len()).any(|other| reaches(other) && self.members[other].fetched.contains(id));
+        let here = from_miner || from_others();
+        if here {
+            self.members[who].fetched.insert(*id);
+        }
+        here
+    }
+}

@@ -1,0 +1,106 @@
+//! What a simulation comes to.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use templar_manifest::{Hash, PublicKey};
+
+use crate::checks::{Checks, Notice};
+use crate::member::Member;
+use crate::strategy::{Role, Strategy};
+
+const STATE_CONTEXT: &str = "templar-sim 1 final state";
+
+/// How far a simulation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Windows that every node has closed.
+    pub windows: u64,
+    /// The simulated clock.
+    pub simulated_ms: u64,
+    /// Events so far.
+    pub events: u64,
+    /// Inputs that nodes took so far.
+    pub inputs: u64,
+    /// Invariants checked so far.
+    pub checked: u64,
+}
+
+/// What one member came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Earned {
+    /// Who.
+    #[serde(serialize_with = "as_text")]
+    pub key: PublicKey,
+    /// `miner` or `validator`.
+    pub role: &'static str,
+    /// Its strategy; null where it is honest.
+    pub strategy: Option<&'static str>,
+    /// What it owns at the end, vested or not, in micro-ALPHA.
+    pub micros: u64,
+    /// Windows in which its contribution was refused.
+    pub refused: u64,
+    /// The first thing that anybody found out about it, and in which window.
+    pub noticed: Option<Notice>,
+}
+
+fn as_text<S: serde::Serializer>(key: &PublicKey, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(key)
+}
+
+/// A simulation in which every invariant held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// How far it went.
+    #[serde(flatten)]
+    pub progress: Progress,
+    /// How often each invariant was checked.
+    pub invariants: BTreeMap<&'static str, u64>,
+    /// Hash of the last record and of the ledger after it.
+    #[serde(serialize_with = "hash_as_text")]
+    pub state: Hash,
+    /// Loss of the model on the held-out pages after the last window, in 1e-9 nats.
+    pub held_out_loss_nanonats: u64,
+    /// Every member, validators first, each role sorted by key.
+    pub members: Vec<Earned>,
+}
+
+fn hash_as_text<S: serde::Serializer>(hash: &Hash, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(hash)
+}
+
+impl Report {
+    pub(crate) fn of(members: &[Member], checks: &Checks, progress: Progress) -> Self {
+        let state = members[0].node.state();
+        let mut hasher = blake3::Hasher::new_derive_key(STATE_CONTEXT);
+        hasher.update(state.record().map(|record| record.hash()).unwrap_or_default().as_bytes());
+        hasher.update(state.ledger().root().as_bytes());
+        let earned = |member: &Member| {
+            let key = member.key.public();
+            let account = state.ledger().accounts().get(&key);
+            Earned {
+                key,
+                role: if member.role == Role::Miner { "miner" } else { "validator" },
+                strategy: member.strategy.map(Strategy::name),
+                micros: account.map_or(0, |account| account.free_micros() + account.vesting_micros()),
+                refused: checks.refused(&key),
+                noticed: checks.noticed(&key).cloned(),
+            }
+        };
+        Self {
+            progress,
+            invariants: checks.counts().clone(),
+            state: hasher.finalize().into(),
+            held_out_loss_nanonats: checks.held_out_loss_nanonats(),
+            members: members.iter().map(earned).collect(),
+        }
+    }
+
+    /// What the members of a role with this strategy (`None`: the honest) own together, and how many they are.
+    pub fn earned(&self, role: Role, strategy: Option<Strategy>) -> (u64, usize) {
+        let name = if role == Role::Miner { "miner" } else { "validator" };
+        let those =
+            self.members.iter().filter(|member| member.role == name && member.strategy == strategy.map(Strategy::name));
+        those.fold((0, 0), |(micros, count), member| (micros + member.micros, count + 1))
+    }
+}

@@ -1,0 +1,161 @@
+//! The run that is simulated: keys, hash chains, genesis and the state before window 0.
+//!
+//! Tensors are never computed, so whatever genesis says about them is only there to be well formed. What the rules read
+//! is: steps and pages, the number of aggregated contributions, deadlines, emission and vesting.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use templar_manifest::chain::Chain;
+use templar_manifest::{
+    BlobId, CompressionSpec, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash, Initial, InnerSpec, ModelSpec,
+    OuterSegment, OuterSpec, Registration, ReplaySpec, SecretKey, Segment, SegmentShape, ValidatorSpec,
+};
+use templar_protocol::RunState;
+
+use crate::config::Config;
+
+/// Inner steps of a window (H).
+pub(crate) const STEPS: u32 = 10;
+/// From a window's opening to its inboxes, in milliseconds of the simulated clock.
+pub(crate) const COMMIT_MS: u64 = 20_000;
+/// From the cut to the reveals.
+pub(crate) const REVEAL_MS: u64 = 5_000;
+/// From the seed to the scores.
+pub(crate) const JUDGE_MS: u64 = 30_000;
+
+/// Every run has this name; its hash chains are drawn from it, and so computed once in a process.
+const NAME: &str = "simulated run";
+/// Stake of each validator.
+const STAKE: u64 = 100;
+const SEQUENCE_LENGTH: u32 = 16;
+const UNASSIGNED_PAGES: u32 = 8;
+/// Windows that the pages of the dataset last for: more than one, so that epochs end in the middle of runs.
+const EPOCH_WINDOWS: u64 = 5;
+
+/// A validator's chain: its anchor, and the values of the first windows.
+#[derive(Debug, Clone)]
+pub(crate) struct ChainValues {
+    pub(crate) anchor: Hash,
+    pub(crate) values: Arc<Vec<Hash>>,
+}
+
+/// Who takes part, and where it begins. Validators and miners are sorted by key, as genesis lists them.
+#[derive(Debug, Clone)]
+pub(crate) struct Start {
+    pub(crate) validators: Vec<SecretKey>,
+    pub(crate) chains: Vec<ChainValues>,
+    pub(crate) miners: Vec<SecretKey>,
+    pub(crate) state: RunState,
+}
+
+fn keys(role: &str, count: u32) -> Vec<SecretKey> {
+    let name = |number| Hash::of(format!("templar-sim {role} {number}").as_bytes());
+    let mut keys: Vec<SecretKey> = (0..count).map(|number| SecretKey::from_bytes(name(number).as_bytes())).collect();
+    keys.sort_by_key(SecretKey::public);
+    keys
+}
+
+/// The chain of a key, walked once in a process for each number of windows.
+fn chain(key: &SecretKey, windows: u64) -> ChainValues {
+    static WALKED: Mutex<BTreeMap<[u8; 32], ChainValues>> = Mutex::new(BTreeMap::new());
+    let mut walked = WALKED.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = *key.public().as_bytes();
+    if let Some(known) = walked.get(&name)
+        && known.values.len() as u64 >= windows
+    {
+        return known.clone();
+    }
+    let chain = Chain::new(key, NAME);
+    let anchor = walked.get(&name).map_or_else(|| chain.anchor(), |known| known.anchor);
+    // Short runs of one process ask for different lengths.
+    let values = ChainValues { anchor, values: Arc::new(chain.values(windows.max(64))) };
+    walked.insert(name, values.clone());
+    values
+}
+
+impl Start {
+    pub(crate) fn new(config: &Config) -> Self {
+        let (validators, miners) = (keys("validator", config.validators), keys("miner", config.miners));
+        let chains: Vec<ChainValues> = validators.iter().map(|key| chain(key, config.windows)).collect();
+        let genesis = genesis(config, &validators, &chains, &miners);
+        let pages = (u64::from(config.miners) * u64::from(STEPS) + u64::from(UNASSIGNED_PAGES)) * EPOCH_WINDOWS;
+        let tokens = pages * u64::from(SEQUENCE_LENGTH) + 1;
+        let (checkpoint, zero) = (Hash::of(b"initial checkpoint").into(), Hash::of(b"zero state").into());
+        let state = RunState::new(Arc::new(genesis), checkpoint, zero, tokens)
+            .expect("a checked configuration gives a genesis that the rules take");
+        Self { validators, chains, miners, state }
+    }
+}
+
+fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], miners: &[SecretKey]) -> Genesis {
+    let validators = validators.iter().zip(chains);
+    Genesis {
+        name: NAME.to_owned(),
+        arithmetic: "f32/1".to_owned(),
+        model: ModelSpec {
+            vocab_size: 256,
+            hidden_size: 8,
+            layers: 1,
+            heads: 1,
+            kv_heads: 1,
+            ffn_size: 16,
+            rope_theta: 10_000,
+            rope_scaling: None,
+            norm_eps_bits: 1e-5f32.to_bits(),
+            tied_embeddings: true,
+            sequence_length: SEQUENCE_LENGTH,
+        },
+        // Another seed is another run: other pages, other draws, other ids.
+        initial: Initial::Seed(Hash::of(format!("seed {}", config.seed).as_bytes())),
+        tokenizer: BlobId::of(b"tokenizer"),
+        dataset: Hash::of(b"dataset").into(),
+        inner: InnerSpec {
+            steps: STEPS,
+            batch_sequences: 1,
+            micro_batch_sequences: 1,
+            beta1_ppm: 900_000,
+            beta2_ppm: 950_000,
+            eps_bits: 1e-8f32.to_bits(),
+            weight_decay_ppm: 100_000,
+            clip_norm_ppm: 1_000_000,
+            schedule: vec![Segment { steps: 1, from_nanos: 1, to_nanos: 1, shape: SegmentShape::Linear }],
+        },
+        context: Vec::new(),
+        compression: CompressionSpec {
+            block_side: 8,
+            top_k: 4,
+            quantiser: "uniform-2bit".to_owned(),
+            error_decay_ppm: 950_000,
+        },
+        outer: OuterSpec {
+            rule: "mean-of-all".to_owned(),
+            schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
+            // As the original: 20 of up to 250.
+            max_contributions: 20,
+            null_windows: 0,
+        },
+        gauntlet: GauntletSpec {
+            assigned_pages: 4,
+            unassigned_pages: UNASSIGNED_PAGES,
+            trial_step_ppm: 200_000,
+            rating_decay_ppm: 300_000,
+            held_out_pages: 1,
+        },
+        replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
+        deadlines: Deadlines { commit_ms: COMMIT_MS, reveal_ms: REVEAL_MS, judge_ms: JUDGE_MS },
+        emission: EmissionSpec {
+            per_window_micros: 1_000_000_000,
+            miners_ppm: 410_000,
+            validators_ppm: 410_000,
+            treasury_ppm: 180_000,
+            vesting_windows: 4,
+        },
+        validators: validators
+            .map(|(key, chain)| ValidatorSpec { key: key.public(), stake: STAKE, chain_anchor: chain.anchor })
+            .collect(),
+        registration: Registration::Listed(miners.iter().map(SecretKey::public).collect()),
+        state_retention_windows: 2,
+        windows: config.windows,
+    }
+}

@@ -1,0 +1,138 @@
+//! How members behave that do not do what they should: one row of a table each, and small functions that make the
+//! messages. Every message goes through the protocol as anybody's would.
+
+mod miner;
+mod validator;
+
+pub(crate) use miner::{Audience, MinerView, statements};
+pub(crate) use validator::{JudgeView, Judged, alter_judgement, second_document};
+
+/// What a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Trains.
+    Miner,
+    /// Judges and closes windows.
+    Validator,
+}
+
+/// When a miner sends what it has made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// When it has done the work that it does.
+    Done,
+    /// When it has heard another's contribution.
+    Heard,
+    /// Right after the inboxes are due.
+    AfterInboxes,
+    /// When the cut is certified.
+    AfterCut,
+    /// Never.
+    Never,
+}
+
+macro_rules! strategies {
+    ($($variant:ident $name:literal $role:ident $cost:literal $moment:ident, $text:literal;)*) => {
+        /// A way to behave.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Strategy {
+            $(#[doc = $text] $variant,)*
+        }
+
+        impl Strategy {
+            /// All of them, miners first.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The name on the command line.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// Whose behaviour it is.
+            pub const fn role(self) -> Role {
+                match self { $(Self::$variant => Role::$role),* }
+            }
+
+            /// What it does, in a few words.
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+
+            /// What it costs, in parts per thousand of what an honest member of its role spends.
+            pub const fn cost_per_mille(self) -> u32 {
+                match self { $(Self::$variant => $cost),* }
+            }
+
+            pub(crate) const fn moment(self) -> Moment {
+                match self { $(Self::$variant => Moment::$moment),* }
+            }
+        }
+    };
+}
+
+strategies! {
+    Zeros "zeros" Miner 0 Done, "sends a delta of zeros with a made-up trace";
+    Noise "noise" Miner 0 Done, "sends a well-formed delta of noise with a made-up trace";
+    Stale "stale" Miner 0 Done, "trains once, then sends the delta of its first window again and again";
+    CopyHash "copy-hash" Miner 0 Heard, "names the delta, trace and state of the first contribution it hears as its own";
+    CopyAfterCut "copy-after-cut" Miner 0 AfterCut, "waits for the cut, then sends another's delta under its own header";
+    Late "late" Miner 1000 AfterInboxes, "trains honestly and commits after the inboxes are due, first to its friend";
+    Withhold "withhold" Miner 1000 Done, "trains honestly and never serves its delta";
+    WrongBase "wrong-base" Miner 1000 Done, "trains from an older checkpoint than the record's";
+    WrongPages "wrong-pages" Miner 1000 Done, "trains on pages that it was not assigned";
+    FewerSteps "fewer-steps" Miner 500 Done, "takes half of the steps and claims all of them";
+    TooManySteps "too-many-steps" Miner 1000 Done, "claims more steps than there are";
+    TwoContributions "two-contributions" Miner 1500 Done, "sends one contribution to half of the nodes and another to the others";
+    Nan "nan" Miner 0 Done, "sends a delta with a scale that is not a number";
+    Garbage "garbage" Miner 0 Done, "sends bytes that are no delta";
+    Scale "scale" Miner 1000 Done, "trains honestly and multiplies its delta by ten";
+    SignFlip "sign-flip" Miner 1000 Done, "trains honestly and sends the delta with the other sign";
+    Poison "poison" Miner 1000 Done, "trains on pages of its own that plant a trigger, within the clipped norm";
+    BadState "bad-state" Miner 1000 Done, "trains honestly and commits to an error feedback that it made up";
+    FalseParent "false-parent" Miner 1000 Done, "starts from a state that no record leads to";
+    Sybil "sybil" Miner 100 Done, "is one of ten keys of one worker: takes a tenth of the steps, and says so";
+    HalfSteps "half-steps" Miner 500 Done, "takes half of the steps, and says so: an honest twin of half the cost";
+    Absent "absent" Miner 0 Never, "is silent";
+    Favour "favour" Validator 1000 Done, "doubles what it measures of one miner";
+    RandomScores "random-scores" Validator 500 Done, "draws its losses at random, and replays as it should";
+    CopyRows "copy-rows" Validator 0 Done, "waits for another's score and signs its losses, with a match for what it should replay";
+    SkipReplays "skip-replays" Validator 500 Done, "evaluates, and says match without a replay";
+    Accuse "accuse" Validator 1000 Done, "refuses honest contributions that it was drawn to replay, when another proposes";
+    AccuseProposing "accuse-proposing" Validator 1000 Done, "refuses honest contributions also when it proposes the record";
+    WithholdReveal "withhold-reveal" Validator 1000 Done, "never releases its hash-chain value";
+    BadReveal "bad-reveal" Validator 1000 Done, "releases values that are not on its hash chain";
+    Equivocate "equivocate" Validator 1000 Done, "signs two inboxes and two scores and shows each to half of the nodes";
+    Flood "flood" Validator 1000 Done, "signs a different inbox and score for every node";
+    EquivocateProposing "equivocate-proposing" Validator 1000 Done, "as proposer signs two valid cuts and shows each to half of the nodes";
+    ForgeCut "forge-cut" Validator 1000 Done, "as proposer signs a cut that drops a contribution which everybody holds";
+    Friend "friend" Validator 1000 Done, "signs its inbox late, with whatever came meanwhile";
+    Silent "silent" Validator 0 Never, "follows, and says nothing";
+}
+
+impl Strategy {
+    /// The strategy of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|strategy| strategy.name() == name)
+    }
+
+    /// Whether the rules of today let this strategy stop the run: the proposer of a window does not change, and the
+    /// window waits for it.
+    pub const fn stops_the_run(self) -> bool {
+        matches!(self, Self::AccuseProposing | Self::EquivocateProposing | Self::Silent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_found() {
+        for (index, strategy) in Strategy::ALL.iter().enumerate() {
+            assert_eq!(Strategy::from_name(strategy.name()), Some(*strategy));
+            assert!(Strategy::ALL[..index].iter().all(|other| other.name() != strategy.name()));
+        }
+        assert_eq!(Strategy::from_name("honest"), None);
+        assert!(Strategy::ALL.is_sorted_by_key(|strategy| strategy.role()));
+    }
+}

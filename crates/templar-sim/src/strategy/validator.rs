@@ -1,0 +1,126 @@
+//! What validators sign that they should not.
+
+use templar_manifest::{Cut, Inbox, InboxId, PublicKey, Refusal, Replay, ScoreEntry};
+use templar_protocol::{Document, Judging, RunState};
+
+use super::Strategy;
+use crate::dice::Dice;
+
+/// What a validator knows when it has measured.
+pub(crate) struct JudgeView<'a> {
+    /// Whom it favours.
+    pub(crate) favourite: PublicKey,
+    /// The entries of another's score, if one came.
+    pub(crate) other: Option<&'a [ScoreEntry]>,
+    /// Whose replay is its own to do.
+    pub(crate) drawn: &'a [PublicKey],
+    /// Whether it proposes the record of this window.
+    pub(crate) is_proposer: bool,
+    /// Whether a miner is honest.
+    pub(crate) is_honest: &'a dyn Fn(&PublicKey) -> bool,
+}
+
+/// What becomes of a judgement.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Judged {
+    /// This is reported.
+    Now(Vec<ScoreEntry>),
+    /// It waits for another's.
+    Wait,
+}
+
+/// What a validator reports, given what it measured.
+pub(crate) fn alter_judgement(
+    strategy: Strategy,
+    mut entries: Vec<ScoreEntry>,
+    view: &JudgeView<'_>,
+    dice: &mut Dice,
+) -> Judged {
+    match strategy {
+        Strategy::Favour => {
+            for entry in entries.iter_mut().filter(|entry| entry.miner == view.favourite) {
+                let gain = entry.unassigned_before_nanonats.saturating_sub(entry.unassigned_after_nanonats);
+                entry.unassigned_after_nanonats = entry.unassigned_before_nanonats.saturating_sub(gain * 2);
+            }
+        }
+        Strategy::RandomScores => {
+            for entry in entries.iter_mut().filter(|entry| entry.unassigned_before_nanonats > 0) {
+                let gain = entry.unassigned_before_nanonats / 50;
+                entry.unassigned_after_nanonats = entry.unassigned_before_nanonats - dice.below(gain);
+            }
+        }
+        Strategy::CopyRows => {
+            let Some(other) = view.other else { return Judged::Wait };
+            for (entry, copied) in entries.iter_mut().zip(other) {
+                let drawn = view.drawn.contains(&entry.miner);
+                *entry = copied.clone();
+                entry.replay = if drawn { Replay::Match } else { Replay::NotDrawn };
+            }
+        }
+        Strategy::SkipReplays => {
+            for entry in entries.iter_mut().filter(|entry| view.drawn.contains(&entry.miner)) {
+                entry.replay = Replay::Match;
+            }
+        }
+        Strategy::Accuse if view.is_proposer => {}
+        Strategy::Accuse | Strategy::AccuseProposing => {
+            for entry in &mut entries {
+                if view.drawn.contains(&entry.miner) && (view.is_honest)(&entry.miner) {
+                    let tensor = "model.norm.weight".to_owned();
+                    entry.replay = Replay::Refused(Refusal::Mismatch { step: 1, tensor });
+                }
+            }
+        }
+        _ => {}
+    }
+    Judged::Now(entries)
+}
+
+/// A validator's second, contradicting document beside one that it was asked to sign; `salt` makes each another one.
+pub(crate) fn second_document(
+    strategy: Strategy,
+    document: &Document,
+    state: &RunState,
+    judging: Option<&Judging>,
+    inboxes: &[(InboxId, Inbox)],
+    salt: u64,
+) -> Option<Document> {
+    let me_equivocates = matches!(strategy, Strategy::Equivocate | Strategy::Flood);
+    match document {
+        Document::Inbox(inbox) if me_equivocates => {
+            let mut other = inbox.clone();
+            if other.contributions.is_empty() {
+                return None;
+            }
+            let place = salt as usize % other.contributions.len();
+            other.contributions.remove(place);
+            Some(Document::Inbox(other))
+        }
+        Document::Score(score) if me_equivocates => {
+            let mut entries = score.entries.clone();
+            let entry = entries.iter_mut().find(|entry| entry.unassigned_before_nanonats > 0)?;
+            entry.unassigned_after_nanonats = entry.unassigned_after_nanonats.saturating_sub(1 + salt);
+            state.score(judging?, &score.validator, entries).ok().map(Document::Score)
+        }
+        Document::Cut(cut) if strategy == Strategy::EquivocateProposing => other_cut(state, cut, inboxes),
+        Document::Cut(cut) if strategy == Strategy::ForgeCut && state.proposer() == *cut_author(state) => {
+            let mut other = cut.clone();
+            other.contributions.pop()?;
+            Some(Document::Cut(other))
+        }
+        _ => None,
+    }
+}
+
+fn cut_author(state: &RunState) -> &PublicKey {
+    let validators = &state.genesis().validators;
+    &validators[(state.window().0 % validators.len() as u64) as usize].key
+}
+
+/// A cut of fewer inboxes, as valid as the first.
+fn other_cut(state: &RunState, cut: &Cut, inboxes: &[(InboxId, Inbox)]) -> Option<Document> {
+    let named: Vec<_> =
+        inboxes.iter().filter(|(id, _)| cut.inboxes.contains(id)).map(|(id, inbox)| (*id, inbox)).collect();
+    let other = state.cut(named.get(1..)?).ok()?;
+    (other != *cut).then_some(Document::Cut(other))
+}
