@@ -4,6 +4,8 @@
 //! payload with one witness, as it travels and as the journal keeps it; a [`Signed`] value exists only after its witness
 //! was checked.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Hash, RunId};
@@ -70,14 +72,15 @@ impl Envelope {
         let payload: T = payload::decode(&self.payload)?;
         let id = self.id();
         self.signer.verify(&signed_bytes(T::KIND, T::VERSION, payload.run(), &id), &self.signature)?;
-        Ok(Signed { payload, id, signer: self.signer, signature: self.signature })
+        Ok(Signed { payload: Arc::new(payload), id, signer: self.signer, signature: self.signature })
     }
 }
 
-/// A payload whose witness was checked: made by signing or by [`Envelope::open`], and in no other way.
+/// A payload whose witness was checked: made by signing or by [`Envelope::open`], and in no other way. Clones share the
+/// payload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Signed<T> {
-    payload: T,
+    payload: Arc<T>,
     id: Hash,
     signer: PublicKey,
     signature: Signature,
@@ -88,7 +91,7 @@ impl<T: Payload> Signed<T> {
     pub fn sign(payload: T, key: &SecretKey) -> Self {
         let id = payload::id_of(&payload);
         let signature = key.sign(&signed_bytes(T::KIND, T::VERSION, payload.run(), &id));
-        Self { payload, id, signer: key.public(), signature }
+        Self { payload: Arc::new(payload), id, signer: key.public(), signature }
     }
 
     /// What was signed.
@@ -108,7 +111,7 @@ impl<T: Payload> Signed<T> {
 
     /// As it travels.
     pub fn envelope(&self) -> Envelope {
-        Envelope { payload: payload::encode(&self.payload), signer: self.signer, signature: self.signature }
+        Envelope { payload: payload::encode(&*self.payload), signer: self.signer, signature: self.signature }
     }
 
     /// Refuses a payload that somebody signed in another's name.

@@ -234,14 +234,10 @@ impl Replica {
     pub fn submit(&mut self, input: Input) -> Result<Vec<Output>, SubmitError> {
         let outputs = lock(&self.node).step(input)?;
         for output in &outputs {
-            match output {
-                Output::Accepted { entry, .. } => {
-                    let bytes = entry.encode();
-                    self.journal.append(&bytes)?;
-                    self.log.push(bytes.into());
-                }
-                Output::Closed { record, .. } => lock(&self.log.kept).close(record.hash()),
-                _ => {}
+            if let Output::Accepted { entry, .. } = output {
+                let bytes = entry.entry().encode();
+                self.journal.append(&bytes)?;
+                self.log.push(bytes.into());
             }
         }
         Ok(outputs)

@@ -43,7 +43,7 @@ pub use draw::PageDraw;
 pub use entry::{Entry, EntryError, MAX_ENTRY_BYTES, RevealEntry};
 pub use gauntlet::{Assessment, Cause, Change, Copied, History, Rating, Standing};
 pub use ledger::{Account, Grant, Ledger};
-pub use node::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject};
+pub use node::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject, Verified};
 pub use state::{
     AdvanceError, Assignment, ClosedWindow, CutError, GenesisError, JudgePlan, Judging, JudgingError, Parent, RunState,
     ScoreError, Stepped, Witness,

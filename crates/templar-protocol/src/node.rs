@@ -15,11 +15,12 @@ use templar_manifest::{
     Contribution, ContributionId, Cut, CutId, Hash, Payload as _, PublicKey, Replay, Score, Signed, Window, WindowIndex,
 };
 
+pub use admit::Verified;
 pub use words::{Dispute, Document, Input, Measured, Output, Phase, Reject};
 
 use crate::entry::Entry;
 use crate::state::{ClosedWindow, Judging, RunState};
-use admit::{Opened, Ready};
+use admit::Ready;
 use open::{Applied, OpenWindow};
 
 /// A participant of a run, or somebody who only follows it.
@@ -133,7 +134,23 @@ impl Node {
     /// is a deadline or measurement of another window.
     pub fn step(&mut self, input: Input) -> Result<Vec<Output>, Reject> {
         match input {
-            Input::Entry(entry) => self.step_entry(&entry),
+            Input::Entry(entry) => {
+                if self.is_known(&entry.id()) {
+                    return Ok(Vec::new());
+                }
+                // Who has no part in the run is refused before a signature is verified for it.
+                if let Entry::Envelope(envelope) = &entry {
+                    self.check_part(&envelope.signer)?;
+                }
+                self.step_verified(Verified::open(entry)?)
+            }
+            Input::Verified(verified) => {
+                if self.is_known(&verified.id()) {
+                    return Ok(Vec::new());
+                }
+                self.check_part(&verified.signer())?;
+                self.step_verified(verified)
+            }
             Input::Deadline { window, phase } => {
                 if window != self.state.window() || self.is_over() || !self.open.deadlines.insert(phase) {
                     return Ok(Vec::new());
@@ -144,19 +161,21 @@ impl Node {
         }
     }
 
-    fn step_entry(&mut self, entry: &Entry) -> Result<Vec<Output>, Reject> {
-        let id = entry.id();
-        if self.open.known.contains(&id) || self.open.held.contains_key(&id) {
-            return Ok(Vec::new());
+    fn is_known(&self, entry: &Hash) -> bool {
+        self.open.known.contains(entry) || self.open.held.contains_key(entry)
+    }
+
+    /// Whether the signer has any part in the run.
+    fn check_part(&self, signer: &PublicKey) -> Result<(), Reject> {
+        let genesis = self.state.genesis();
+        if genesis.slot(signer).is_none() && genesis.validator(signer).is_none() {
+            return Err(Reject::NotRegistered(signer.short()));
         }
-        // Who has no part in the run is refused before a signature is verified for it.
-        if let Entry::Envelope(envelope) = entry {
-            let (genesis, signer) = (self.state.genesis(), &envelope.signer);
-            if genesis.slot(signer).is_none() && genesis.validator(signer).is_none() {
-                return Err(Reject::NotRegistered(signer.short()));
-            }
-        }
-        let opened = Opened::open(entry)?;
+        Ok(())
+    }
+
+    fn step_verified(&mut self, verified: Verified) -> Result<Vec<Output>, Reject> {
+        let opened = &verified.opened;
         if opened.run() != self.state.run() {
             return Err(Reject::OtherRun);
         }
@@ -171,17 +190,17 @@ impl Node {
         }
         opened.check_signer(self.state.genesis())?;
         opened.check_size(self.state.genesis())?;
-        let earlier = self.open.check_room(&opened)?;
-        let ready = self.open.examine(&self.state, &opened)?;
+        let earlier = self.open.check_room(opened)?;
+        let ready = self.open.examine(&self.state, opened)?;
         let mut outputs = Vec::new();
         if let Some(first) = earlier {
             let (kind, signer) = (opened.name(), opened.signer());
             outputs.push(Output::Equivocation { kind, signer, first, second: opened.payload_id() });
         }
         match ready {
-            Ready::Now => self.accept(opened, &mut outputs),
+            Ready::Now => self.accept(verified, &mut outputs),
             Ready::Later => {
-                self.open.held.insert(id, opened);
+                self.open.held.insert(verified.id(), verified);
             }
         }
         self.settled(outputs)
@@ -218,9 +237,9 @@ impl Node {
         self.settled(Vec::new())
     }
 
-    fn accept(&mut self, opened: Opened, outputs: &mut Vec<Output>) {
-        let entry = opened.entry();
-        self.open.insert(entry.id(), opened);
+    fn accept(&mut self, verified: Verified, outputs: &mut Vec<Output>) {
+        let entry = verified.clone();
+        self.open.insert(verified.id(), verified.opened);
         outputs.push(Output::Accepted { window: self.state.window(), entry });
     }
 
@@ -238,16 +257,16 @@ impl Node {
                 break;
             }
             let examined =
-                self.open.held.iter().find_map(|(id, opened)| match self.open.examine(&self.state, opened) {
+                self.open.held.iter().find_map(|(id, held)| match self.open.examine(&self.state, &held.opened) {
                     Ok(Ready::Later) => None,
                     Ok(Ready::Now) => Some((*id, Ok(()))),
                     Err(reject) => Some((*id, Err(reject))),
                 });
             let Some((id, verdict)) = examined else { break };
-            let Some(opened) = self.open.held.remove(&id) else { break };
+            let Some(held) = self.open.held.remove(&id) else { break };
             match verdict {
-                Ok(()) => self.accept(opened, &mut outputs),
-                Err(reject) => outputs.push(Output::Dropped { entry: opened.entry(), reject }),
+                Ok(()) => self.accept(held, &mut outputs),
+                Err(reject) => outputs.push(Output::Dropped { entry: held, reject }),
             }
         }
         outputs.extend(self.todo());

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use templar_manifest::{ContributionId, Hash, Outcome, PublicKey, WindowIndex};
-use templar_protocol::{Entry, JudgePlan, Node, Phase, RunState};
+use templar_protocol::{JudgePlan, Node, Phase, RunState, Verified};
 
 use crate::checks::{Checks, Violation};
 use crate::config::{Config, ConfigError, Faults};
@@ -327,7 +327,7 @@ impl Simulation {
             return;
         }
         let before = WindowIndex(self.slowest.0.saturating_sub(1));
-        self.entries.retain(|_, carried| carried.window >= before);
+        self.entries.retain(|_, carried| carried.entry.window() >= before);
         self.first_number = self.first_number.split_off(&before);
         self.world.forget(before);
         let members = &self.members;
@@ -360,17 +360,16 @@ impl Simulation {
         }
     }
 
-    /// An entry with its number; the same for everybody.
-    fn number(&mut self, window: WindowIndex, entry: Entry) -> Arc<Carried> {
-        let id = entry.id();
-        if let Some(known) = self.entries.get(&id) {
+    /// An entry with its number; the same for everybody, its signature checked when it is first seen.
+    fn number(&mut self, entry: &Verified) -> Arc<Carried> {
+        if let Some(known) = self.entries.get(&entry.id()) {
             return known.clone();
         }
         let number = self.numbered;
         self.numbered += 1;
-        self.first_number.entry(window).or_insert(number);
-        let carried = Arc::new(Carried { number, window, entry });
-        self.entries.insert(id, carried.clone());
+        self.first_number.entry(entry.window()).or_insert(number);
+        let carried = Arc::new(Carried { number, entry: entry.clone() });
+        self.entries.insert(entry.id(), carried.clone());
         carried
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use templar_manifest::{ContributionId, Hash, SecretKey, WindowIndex};
-use templar_protocol::{Entry, Input, Node, RunState};
+use templar_protocol::{Input, Node, RunState, Verified};
 
 use crate::strategy::{Role, Strategy};
 
@@ -12,13 +12,12 @@ use crate::strategy::{Role, Strategy};
 #[derive(Debug)]
 pub(crate) struct Carried {
     pub(crate) number: u64,
-    pub(crate) window: WindowIndex,
-    pub(crate) entry: Entry,
+    pub(crate) entry: Verified,
 }
 
 impl Carried {
     pub(crate) fn input(&self) -> Input {
-        Input::Entry(self.entry.clone())
+        Input::Verified(self.entry.clone())
     }
 }
 

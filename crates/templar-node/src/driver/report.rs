@@ -36,7 +36,8 @@ pub fn closed_event(closed: &ClosedWindow) -> Event {
 impl Driver {
     pub(super) async fn report(&self, output: &Output) {
         let event = match output {
-            Output::Accepted { window, entry: Entry::Envelope(envelope) } => {
+            Output::Accepted { window, entry } => {
+                let Entry::Envelope(envelope) = entry.entry() else { return };
                 let Ok((kind, _)) = templar_manifest::payload::peek(&envelope.payload) else { return };
                 match kind {
                     Kind::Contribution => match envelope.open::<Contribution>() {

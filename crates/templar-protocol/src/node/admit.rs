@@ -3,6 +3,8 @@
 //! The answer depends on the accepted entries of the open window and on nothing else, so every order of arrival ends in
 //! the same set. What cannot be told yet waits.
 
+use std::sync::Arc;
+
 use templar_manifest::{
     Contribution, Cut, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RunId, Score, ScoreId, Signed, Window,
     WindowIndex, payload,
@@ -26,7 +28,46 @@ pub(super) enum Ready {
     Later,
 }
 
-/// An entry whose signature was checked.
+/// An entry that decodes and whose signature verifies: made by [`Verified::open`] and in no other way. Clones share it, so
+/// that a process in which many nodes hear the same entry checks its signature once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verified {
+    id: Hash,
+    entry: Arc<Entry>,
+    pub(super) opened: Opened,
+}
+
+impl Verified {
+    /// Decodes the payload, checks the signature, and that the signer is whom the payload names.
+    ///
+    /// # Errors
+    /// [`Reject::Envelope`] and [`Reject::Kind`].
+    pub fn open(entry: Entry) -> Result<Self, Reject> {
+        Ok(Self { id: entry.id(), opened: Opened::open(&entry)?, entry: Arc::new(entry) })
+    }
+
+    /// The entry's id.
+    pub fn id(&self) -> Hash {
+        self.id
+    }
+
+    /// The entry as it travels.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Who says it.
+    pub fn signer(&self) -> PublicKey {
+        self.opened.signer()
+    }
+
+    /// The window that it is about.
+    pub fn window(&self) -> WindowIndex {
+        self.opened.window()
+    }
+}
+
+/// What an entry says, once its signature was checked.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Opened {
     Contribution(Signed<Contribution>),
@@ -65,17 +106,6 @@ impl Opened {
             Kind::Window => Self::Window(envelope.open()?),
             other => return Err(Reject::Kind(other)),
         })
-    }
-
-    pub(super) fn entry(&self) -> Entry {
-        match self {
-            Self::Contribution(signed) => Entry::Envelope(signed.envelope()),
-            Self::Inbox(signed) => Entry::Envelope(signed.envelope()),
-            Self::Cut(signed) => Entry::Envelope(signed.envelope()),
-            Self::Score(signed) => Entry::Envelope(signed.envelope()),
-            Self::Window(signed) => Entry::Envelope(signed.envelope()),
-            Self::Reveal(reveal) => Entry::Reveal(*reveal),
-        }
     }
 
     pub(super) fn run(&self) -> RunId {
@@ -180,7 +210,8 @@ impl OpenWindow {
     pub(super) fn check_room(&self, opened: &Opened) -> Result<Option<Hash>, Reject> {
         let signer = opened.signer();
         let mut earlier = self.statements(opened);
-        let same_kind = self.held.values().filter(|held| held.signer() == signer && held.name() == opened.name());
+        let held = self.held.values().map(|held| &held.opened);
+        let same_kind = held.filter(|held| held.signer() == signer && held.name() == opened.name());
         earlier.extend(same_kind.map(|held| (held.payload_id(), seed_of(held))));
         let too_many = || Reject::TooMany { kind: opened.name(), signer: signer.short() };
         if matches!(opened, Opened::Score(_)) {
@@ -240,6 +271,9 @@ impl OpenWindow {
                 state.check_inbox(signed.id().into(), signed.payload()).map_err(Reject::Cut)?;
                 Ok(Ready::Now)
             }
+            // Another signature under what was found valid.
+            Opened::Cut(signed) if self.cuts.contains_key(&signed.id().into()) => Ok(Ready::Now),
+            Opened::Window(signed) if self.records.contains_key(&signed.id().into()) => Ok(Ready::Now),
             Opened::Cut(signed) => self.examine_cut(state, signed.payload()),
             Opened::Score(signed) => self.examine_score(state, signed.payload()),
             Opened::Window(signed) => self.examine_record(state, signed.payload()),

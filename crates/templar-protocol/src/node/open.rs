@@ -12,7 +12,7 @@ use templar_manifest::{
 };
 
 use super::Phase;
-use super::admit::Opened;
+use super::admit::{Opened, Verified};
 use crate::stake;
 use crate::state::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, Witness};
 
@@ -35,7 +35,7 @@ pub(super) struct OpenWindow {
     /// Ids of the entries that were accepted.
     pub(super) known: BTreeSet<Hash>,
     /// Entries that are valid as far as can be told, and wait for others.
-    pub(super) held: BTreeMap<Hash, Opened>,
+    pub(super) held: BTreeMap<Hash, Verified>,
     pub(super) contributions: BTreeMap<ContributionId, Signed<Contribution>>,
     /// The contribution of each miner that came first. It decides this node's own inbox and nothing else.
     pub(super) first: BTreeMap<PublicKey, ContributionId>,
@@ -115,11 +115,12 @@ impl OpenWindow {
         if self.certified.is_none() {
             self.certified = certified(genesis, &self.cuts);
         }
-        let Some((_, cut)) = self.cut() else { return };
-        let cut = cut.clone();
+        if self.certified.is_none() {
+            return;
+        }
         let own = self.reveals.iter().map(|(validator, value)| Reveal { validator: *validator, value: *value });
         let mut sets = vec![own.collect::<Vec<_>>()];
-        sets.extend(self.held.values().filter_map(|opened| match opened {
+        sets.extend(self.held.values().filter_map(|held| match &held.opened {
             Opened::Window(signed) => Some(signed.payload().reveals.clone()),
             _ => None,
         }));
@@ -131,7 +132,8 @@ impl OpenWindow {
                 continue;
             }
             let contributions = self.contributions.values().map(Signed::payload);
-            let Ok(judging) = state.judging(&cut, contributions, reveals) else { continue };
+            let Some((_, cut)) = self.cut() else { continue };
+            let Ok(judging) = state.judging(cut, contributions, reveals) else { continue };
             self.judgings.insert(judging.seed(), judging);
         }
         self.renew_current(state, me);

@@ -8,6 +8,7 @@ use templar_manifest::{
     Score, ScoreEntry, SecretKey, Signed, Window, WindowIndex,
 };
 
+use super::Verified;
 use crate::entry::Entry;
 use crate::state::{AdvanceError, CutError, JudgePlan, JudgingError, ScoreError, Stepped};
 
@@ -27,6 +28,8 @@ pub enum Phase {
 pub enum Input {
     /// An entry came: from a peer, from the journal, or from this node's own key.
     Entry(Entry),
+    /// The same, where this process has checked the signature already.
+    Verified(Verified),
     /// The time of a phase is up.
     Deadline {
         /// The window.
@@ -113,12 +116,12 @@ pub enum Output {
         /// Its window.
         window: WindowIndex,
         /// The entry.
-        entry: Entry,
+        entry: Verified,
     },
     /// An entry that was held turned out to be invalid.
     Dropped {
         /// The entry.
-        entry: Entry,
+        entry: Verified,
         /// Why.
         reject: Reject,
     },

@@ -364,6 +364,7 @@ impl Cluster {
         for output in outputs {
             match &output {
                 Output::Accepted { entry, .. } => {
+                    let entry = entry.entry();
                     self.members[from].journal.push(entry.clone());
                     for to in (0..self.members.len()).filter(|to| *to != from) {
                         self.queue.push((to, Input::Entry(entry.clone())));

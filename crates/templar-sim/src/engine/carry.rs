@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use templar_manifest::{Hash, Inbox, InboxId, Outcome, PublicKey, Verdict, WindowIndex};
-use templar_protocol::{Document, Entry, Input, Output, Phase, Reject, RevealEntry};
+use templar_protocol::{Document, Entry, Input, Output, Phase, Reject, RevealEntry, Verified};
 
 use super::{Event, Simulation, Work};
 use crate::config::Faults;
@@ -36,8 +36,8 @@ impl Simulation {
         let mut wanted = Vec::new();
         for output in outputs {
             match output {
-                Output::Accepted { window, entry } => {
-                    let carried = self.number(window, entry);
+                Output::Accepted { entry, .. } => {
+                    let carried = self.number(&entry);
                     self.members[who].seen.insert(carried.number);
                     self.members[who].log.push(carried);
                     if !self.grown.contains(&who) {
@@ -46,11 +46,7 @@ impl Simulation {
                 }
                 Output::Closed { .. } => self.closed(who),
                 Output::Equivocation { kind, signer, .. } => self.notice(who, &signer, format!("two {kind}s")),
-                Output::Dropped { entry, reject } => {
-                    if let Entry::Envelope(envelope) = &entry {
-                        self.notice(who, &envelope.signer, format!("refused: {reject}"));
-                    }
-                }
+                Output::Dropped { entry, reject } => self.notice(who, &entry.signer(), format!("refused: {reject}")),
                 other => wanted.push(other),
             }
         }
@@ -119,7 +115,7 @@ impl Simulation {
             let salt = if flood { to as u64 } else { 0 };
             let Some(second) = second_document(strategy, document, state, judging, &inboxes, salt) else { continue };
             let entry = second.sign(&member.key);
-            self.send_directly(to, window, entry);
+            self.send_directly(to, entry);
         }
     }
 
@@ -127,7 +123,7 @@ impl Simulation {
     fn inboxes_of(&self, who: usize) -> Vec<(InboxId, Inbox)> {
         let log = &self.members[who].log;
         let open = log.range(self.members[who].open_from, log.end());
-        open.filter_map(|carried| match &carried.entry {
+        open.filter_map(|carried| match carried.entry.entry() {
             Entry::Envelope(envelope) => envelope.open::<Inbox>().ok(),
             Entry::Reveal(_) => None,
         })
@@ -146,7 +142,7 @@ impl Simulation {
         if strategy == Some(Strategy::BadReveal) {
             if self.members[who].contradicted.insert((window, "reveal")) {
                 let entry = reveal(Hash::of(value.as_bytes()));
-                self.send_to_all(who, window, &entry);
+                self.send_to_all(who, &entry);
             }
             return None;
         }
@@ -155,7 +151,8 @@ impl Simulation {
 
     /// A member's own entry goes through its own node first.
     pub(super) fn own(&mut self, who: usize, entry: Entry) -> Option<Vec<Output>> {
-        match self.submit(who, Input::Entry(entry)) {
+        let carried = self.verified(entry);
+        match self.submit(who, carried.input()) {
             Ok(outputs) => Some(outputs),
             Err(reject) => {
                 if self.members[who].is_honest() && !is_out_of_time(&reject) {
@@ -307,7 +304,8 @@ impl Simulation {
                     if self.members[from].is_honest() {
                         let detail = format!(
                             "node {from} accepted entry {} of window {} and it is refused: {reject}",
-                            carried.number, carried.window
+                            carried.number,
+ carried.entry.window()
                         );
                         self.violated("what an honest node accepts, all accept", to, detail);
                     }
@@ -327,25 +325,25 @@ impl Simulation {
                 self.members[to].seen.insert(carried.number);
                 self.carry(to, outputs);
             }
-            Err(reject) => {
-                let signer = match &carried.entry {
-                    Entry::Envelope(envelope) => envelope.signer,
-                    Entry::Reveal(reveal) => reveal.validator,
-                };
-                self.notice(to, &signer, format!("refused: {reject}"));
-            }
+            Err(reject) => self.notice(to, &carried.entry.signer(), format!("refused: {reject}")),
         }
     }
 
-    pub(super) fn send_directly(&mut self, to: usize, window: WindowIndex, entry: Entry) {
-        let carried = self.number(window, entry);
+    /// A member's entry, decoded and checked; members sign what they send, so it cannot fail.
+    fn verified(&mut self, entry: Entry) -> Arc<Carried> {
+        let verified = Verified::open(entry).expect("a member signs with its own key");
+        self.number(&verified)
+    }
+
+    pub(super) fn send_directly(&mut self, to: usize, entry: Entry) {
+        let carried = self.verified(entry);
         let after_ms = self.network.detour_ms(&mut self.dice);
         self.schedule(after_ms, Event::Direct { to, carried });
     }
 
-    pub(super) fn send_to_all(&mut self, from: usize, window: WindowIndex, entry: &Entry) {
+    pub(super) fn send_to_all(&mut self, from: usize, entry: &Entry) {
         for to in (0..self.members.len()).filter(|to| *to != from) {
-            self.send_directly(to, window, entry.clone());
+            self.send_directly(to, entry.clone());
         }
     }
 

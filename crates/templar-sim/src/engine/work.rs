@@ -90,11 +90,11 @@ impl Simulation {
                 Audience::All => match self.own(who, entry.clone()) {
                     Some(outputs) => self.carry(who, outputs),
                     // Its own node refuses it; whoever does such things has another node, and sends it all the same.
-                    None => self.send_to_all(who, window, &entry),
+                    None => self.send_to_all(who, &entry),
                 },
                 Audience::Half => {
                     for to in (0..self.members.len()).filter(|to| *to != who && to % 2 == 1) {
-                        self.send_directly(to, window, entry.clone());
+                        self.send_directly(to, entry.clone());
                     }
                 }
             }
