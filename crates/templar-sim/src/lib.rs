@@ -18,6 +18,7 @@ mod network;
 mod report;
 mod start;
 mod strategy;
+pub mod table;
 mod worth;
 
 #[cfg(test)]

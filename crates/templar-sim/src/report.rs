@@ -61,6 +61,8 @@ pub struct Report {
     pub state: Hash,
     /// Loss of the model on the held-out pages after the last window, in 1e-9 nats.
     pub held_out_loss_nanonats: u64,
+    /// Honest contributions that were refused because the validator drawn to replay them had no score in the record.
+    pub unreplayed: u64,
     /// Every member, validators first, each role sorted by key.
     pub members: Vec<Earned>,
 }
@@ -92,6 +94,7 @@ impl Report {
             invariants: checks.counts().clone(),
             state: hasher.finalize().into(),
             held_out_loss_nanonats: checks.held_out_loss_nanonats(),
+            unreplayed: checks.unreplayed(),
             members: members.iter().map(earned).collect(),
         }
     }

@@ -105,6 +105,7 @@ strategies! {
     Flood "flood" Validator 1000 Done, "signs a different inbox and score for every node";
     EquivocateProposing "equivocate-proposing" Validator 1000 Done, "as proposer signs two valid cuts and shows each to half of the nodes";
     ForgeCut "forge-cut" Validator 1000 Done, "as proposer signs a cut that drops a contribution which everybody holds";
+    ForkRecords "fork-records" Validator 1000 Done, "signs two records with different checkpoints and shows each to half of the nodes";
     Friend "friend" Validator 1000 Done, "signs its inbox late, with whatever came meanwhile";
     Silent "silent" Validator 0 Never, "follows, and says nothing";
 }
@@ -116,9 +117,9 @@ impl Strategy {
     }
 
     /// Whether the rules of today let this strategy stop the run: the proposer of a window does not change, and the
-    /// window waits for it.
+    /// window waits for it; and of many statements of one signer a node keeps two, which may not be those that others keep.
     pub const fn stops_the_run(self) -> bool {
-        matches!(self, Self::AccuseProposing | Self::EquivocateProposing | Self::Silent)
+        matches!(self, Self::AccuseProposing | Self::EquivocateProposing | Self::Silent | Self::Flood)
     }
 }
 

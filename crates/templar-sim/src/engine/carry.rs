@@ -45,7 +45,9 @@ impl Simulation {
                     }
                 }
                 Output::Closed { .. } => self.closed(who),
-                Output::Equivocation { kind, signer, .. } => self.notice(who, &signer, format!("two {kind}s")),
+                Output::Equivocation { kind, signer, .. } => {
+                    self.notice(who, &signer, format!("two statements of the kind {kind}"))
+                }
                 Output::Dropped { entry, reject } => self.notice(who, &entry.signer(), format!("refused: {reject}")),
                 other => wanted.push(other),
             }
@@ -278,21 +280,24 @@ impl Simulation {
             let again = batch.iter().find(|_| self.dice.chance(50_000)).cloned();
             batch.extend(again);
         }
-        let wanted = self.take_all(to, from, &batch);
-        self.carry(to, wanted);
+        if self.take_all(to, from, &batch) {
+            // Asked once after the batch: what a node wants follows from its state, not from how it came to it.
+            let wanted = self.members[to].node.todo();
+            self.carry(to, wanted);
+        }
         self.send(index);
     }
 
-    /// Gives a node the entries of a peer's log; returns what it wants done after the last.
-    fn take_all(&mut self, to: usize, from: usize, batch: &[Arc<Carried>]) -> Vec<Output> {
-        let mut wanted = Vec::new();
+    /// Gives a node the entries of a peer's log; returns whether it took any.
+    fn take_all(&mut self, to: usize, from: usize, batch: &[Arc<Carried>]) -> bool {
+        let mut took = false;
         let mut queue: VecDeque<Arc<Carried>> = batch.iter().cloned().collect();
         while let Some(carried) = queue.pop_front() {
             let window = self.members[to].window();
             match self.submit(to, carried.input()) {
-                Ok(outputs) => {
+                Ok(_) => {
                     self.members[to].seen.insert(carried.number);
-                    wanted = outputs;
+                    took = true;
                 }
                 Err(Reject::Early { .. }) => {
                     if !self.members[to].early.iter().any(|early| early.number == carried.number) {
@@ -305,7 +310,7 @@ impl Simulation {
                         let detail = format!(
                             "node {from} accepted entry {} of window {} and it is refused: {reject}",
                             carried.number,
- carried.entry.window()
+                            carried.entry.window()
                         );
                         self.violated("what an honest node accepts, all accept", to, detail);
                     }
@@ -315,7 +320,7 @@ impl Simulation {
                 queue.extend(std::mem::take(&mut self.members[to].early));
             }
         }
-        wanted
+        took
     }
 
     /// An entry that was sent to one node alone, by its author.
@@ -363,7 +368,7 @@ impl Simulation {
     /// A node has closed a window.
     fn closed(&mut self, who: usize) {
         let open = self.members[who].window();
-        let result = self.checks.closed(&self.members, who, &self.by_key, self.config.faults, &self.world);
+        let result = self.checks.closed(&self.members, who, &self.by_key, self.config.faults);
         self.checks_failed(who, result);
         let member = &mut self.members[who];
         member.under_way = member.under_way.split_off(&(open, Task::Train));

@@ -1,6 +1,6 @@
 //! What validators sign that they should not.
 
-use templar_manifest::{Cut, Inbox, InboxId, PublicKey, Refusal, Replay, ScoreEntry};
+use templar_manifest::{Cut, Hash, Inbox, InboxId, PublicKey, Refusal, Replay, ScoreEntry};
 use templar_protocol::{Document, Judging, RunState};
 
 use super::Strategy;
@@ -103,18 +103,18 @@ pub(crate) fn second_document(
             state.score(judging?, &score.validator, entries).ok().map(Document::Score)
         }
         Document::Cut(cut) if strategy == Strategy::EquivocateProposing => other_cut(state, cut, inboxes),
-        Document::Cut(cut) if strategy == Strategy::ForgeCut && state.proposer() == *cut_author(state) => {
+        Document::Cut(cut) if strategy == Strategy::ForgeCut => {
             let mut other = cut.clone();
             other.contributions.pop()?;
             Some(Document::Cut(other))
         }
+        Document::Window(record) if strategy == Strategy::ForkRecords => {
+            let mut other = record.clone();
+            other.checkpoint = Hash::of(record.checkpoint.hash().as_bytes()).into();
+            Some(Document::Window(other))
+        }
         _ => None,
     }
-}
-
-fn cut_author(state: &RunState) -> &PublicKey {
-    let validators = &state.genesis().validators;
-    &validators[(state.window().0 % validators.len() as u64) as usize].key
 }
 
 /// A cut of fewer inboxes, as valid as the first.
