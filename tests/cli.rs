@@ -11,7 +11,7 @@ mod network;
 mod origin;
 mod power;
 mod resume;
-mod store;
+mod sim;
 mod tampering;
 mod validators;
 mod walk;

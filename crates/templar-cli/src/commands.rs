@@ -16,6 +16,7 @@ pub(crate) mod run;
 pub(crate) mod score;
 pub(crate) mod share;
 pub(crate) mod show;
+pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod train;

@@ -31,7 +31,7 @@ use serde_json::json;
 use templar_numerics::Isa;
 
 use commands::{
-    audit, close, dataset, demo, export, fetch, generate, init, key, log, node, run, score, share, show, status, store,
+    audit, close, dataset, demo, export, fetch, generate, init, key, log, node, run, score, share, show, sim, status,
     train, verify,
 };
 use environment::Environment;
@@ -112,6 +112,7 @@ enum Command {
     Store(store::Command),
     Generate(generate::Args),
     Export(export::Args),
+    Sim(sim::Args),
 }
 
 /// The program. Reads the command line and the environment, does what they ask, and says how it ended.
@@ -180,6 +181,7 @@ fn start(cli: Cli, environment: &Environment, network: Network, printer: Printer
         Command::Store(command) => store::run(&invocation, &command),
         Command::Generate(args) => generate::run(&invocation, &args),
         Command::Export(args) => export::run(&invocation, &args),
+        Command::Sim(args) => sim::run(&invocation, &args),
     }
 }
 

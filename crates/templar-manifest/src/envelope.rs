@@ -99,9 +99,19 @@ impl<T: Payload> Signed<T> {
         &self.payload
     }
 
+    /// The same, shared.
+    pub fn shared(&self) -> Arc<T> {
+        self.payload.clone()
+    }
+
     /// The payload's id.
     pub fn id(&self) -> Hash {
         self.id
+    }
+
+    /// The signature.
+    pub fn signature(&self) -> Signature {
+        self.signature
     }
 
     /// Who signed.

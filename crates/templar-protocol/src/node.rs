@@ -10,6 +10,7 @@ mod todo;
 mod words;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use templar_manifest::{
     Contribution, ContributionId, Cut, CutId, Hash, Payload as _, PublicKey, Replay, Score, Signed, Window, WindowIndex,
@@ -26,8 +27,8 @@ use open::{Applied, OpenWindow};
 /// A participant of a run, or somebody who only follows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    start: RunState,
-    state: RunState,
+    start: Arc<RunState>,
+    state: Arc<RunState>,
     me: Option<PublicKey>,
     open: OpenWindow,
     closed: Vec<ClosedWindow>,
@@ -37,7 +38,8 @@ pub struct Node {
 impl Node {
     /// A node before window 0. `me` is the key it acts with; without one, or with one that genesis does not list, it
     /// only follows.
-    pub fn new(start: RunState, me: Option<PublicKey>) -> Self {
+    pub fn new(start: impl Into<Arc<RunState>>, me: Option<PublicKey>) -> Self {
+        let start = start.into();
         let state = start.clone();
         Self { start, state, me, open: OpenWindow::default(), closed: Vec::new(), gated: BTreeSet::new() }
     }
@@ -50,6 +52,11 @@ impl Node {
     /// The state before the open window.
     pub fn state(&self) -> &RunState {
         &self.state
+    }
+
+    /// The same, shared: what a process with many nodes keeps once.
+    pub fn shared_state(&self) -> Arc<RunState> {
+        self.state.clone()
     }
 
     /// The closed windows from the first, with everything that their records name.
@@ -65,7 +72,7 @@ impl Node {
     /// The state before `window`, folded again from the start; `None` for a window that is not open yet.
     pub fn state_at(&self, window: WindowIndex) -> Option<RunState> {
         let count = usize::try_from(window.0).ok()?;
-        let mut state = self.start.clone();
+        let mut state = RunState::clone(&self.start);
         for closed in self.closed.get(..count)? {
             state.advance(closed).ok()?;
         }
@@ -191,7 +198,7 @@ impl Node {
         opened.check_signer(self.state.genesis())?;
         opened.check_size(self.state.genesis())?;
         let earlier = self.open.check_room(opened)?;
-        let ready = self.open.examine(&self.state, opened)?;
+        let ready = self.open.examine(&self.state, &verified)?;
         let mut outputs = Vec::new();
         if let Some(first) = earlier {
             let (kind, signer) = (opened.name(), opened.signer());
@@ -239,7 +246,7 @@ impl Node {
 
     fn accept(&mut self, verified: Verified, outputs: &mut Vec<Output>) {
         let entry = verified.clone();
-        self.open.insert(verified.id(), verified.opened);
+        self.open.insert(verified);
         outputs.push(Output::Accepted { window: self.state.window(), entry });
     }
 
@@ -248,20 +255,26 @@ impl Node {
     fn settled(&mut self, mut outputs: Vec<Output>) -> Result<Vec<Output>, Reject> {
         loop {
             self.open.refresh(&self.state, self.me);
-            if let Some(closed) = self.open.closed(self.state.genesis()) {
-                self.state.advance(&closed).map_err(Reject::Record)?;
+            if let Some((closed, sound)) = self.open.closed(self.state.genesis()) {
+                let before = self.state.record();
+                match sound.next(before) {
+                    Some(next) => self.state = next,
+                    None => {
+                        Arc::make_mut(&mut self.state).advance(&closed).map_err(Reject::Record)?;
+                        sound.leads_to(before, &self.state);
+                    }
+                }
                 outputs.push(Output::Closed { record: closed.record, window: closed.window.window });
                 self.closed.push(closed);
                 self.open = OpenWindow::default();
                 self.gated.clear();
                 break;
             }
-            let examined =
-                self.open.held.iter().find_map(|(id, held)| match self.open.examine(&self.state, &held.opened) {
-                    Ok(Ready::Later) => None,
-                    Ok(Ready::Now) => Some((*id, Ok(()))),
-                    Err(reject) => Some((*id, Err(reject))),
-                });
+            let examined = self.open.held.iter().find_map(|(id, held)| match self.open.examine(&self.state, held) {
+                Ok(Ready::Later) => None,
+                Ok(Ready::Now) => Some((*id, Ok(()))),
+                Err(reject) => Some((*id, Err(reject))),
+            });
             let Some((id, verdict)) = examined else { break };
             let Some(held) = self.open.held.remove(&id) else { break };
             match verdict {

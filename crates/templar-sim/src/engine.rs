@@ -116,7 +116,7 @@ pub struct Simulation {
     by_key: BTreeMap<PublicKey, usize>,
     network: Network,
     world: World,
-    first: RunState,
+    first: Arc<RunState>,
     /// Every entry by its id, until all have closed its window.
     entries: BTreeMap<Hash, Arc<Carried>>,
     /// The number of the first entry of each window.

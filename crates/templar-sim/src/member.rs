@@ -135,12 +135,12 @@ impl Member {
     ///
     /// # Errors
     /// The reason, where an entry of its own journal is refused.
-    pub(crate) fn refolded(&self, first: Option<&RunState>) -> Result<Node, String> {
+    pub(crate) fn refolded(&self, first: Option<&Arc<RunState>>) -> Result<Node, String> {
         let (state, from) = match first {
-            Some(first) => (first, 0),
-            None => (self.node.state(), self.open_from),
+            Some(first) => (first.clone(), 0),
+            None => (self.node.shared_state(), self.open_from),
         };
-        let mut node = Node::new(state.clone(), Some(self.key.public()));
+        let mut node = Node::new(state, Some(self.key.public()));
         for carried in self.log.range(from, self.log.end()) {
             node.step(carried.input()).map_err(|reject| format!("an entry of its own journal is refused: {reject}"))?;
         }

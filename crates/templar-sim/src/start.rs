@@ -46,7 +46,7 @@ pub(crate) struct Start {
     pub(crate) validators: Vec<SecretKey>,
     pub(crate) chains: Vec<ChainValues>,
     pub(crate) miners: Vec<SecretKey>,
-    pub(crate) state: RunState,
+    pub(crate) state: Arc<RunState>,
 }
 
 fn keys(role: &str, count: u32) -> Vec<SecretKey> {
@@ -84,7 +84,7 @@ impl Start {
         let (checkpoint, zero) = (Hash::of(b"initial checkpoint").into(), Hash::of(b"zero state").into());
         let state = RunState::new(Arc::new(genesis), checkpoint, zero, tokens)
             .expect("a checked configuration gives a genesis that the rules take");
-        Self { validators, chains, miners, state }
+        Self { validators, chains, miners, state: Arc::new(state) }
     }
 }
 

@@ -134,3 +134,26 @@ fn numbers_that_make_no_run_are_refused() {
     let third = Config { validators: 3, adversaries: vec![(Strategy::Favour, 1)], ..config(0) };
     assert_eq!(third.check(), Err(ConfigError::AThird { adversaries: 1, validators: 3 }));
 }
+
+/// Prints what `templar sim --attacks` prints, for whoever has no program built.
+#[test]
+#[ignore = "prints the attack table"]
+fn print_the_attack_table() {
+    let rows: Vec<table::Row> = Strategy::ALL.iter().map(|strategy| table::row(*strategy)).collect();
+    println!("{}", table::markdown(&rows));
+}
+
+/// The long form of the tests above; `.ci/long sim` runs ten thousand through the program.
+#[test]
+#[ignore = "takes minutes"]
+fn hundreds_of_seeds_with_cheats_and_faults() {
+    let harmless = Strategy::ALL.iter().filter(|strategy| !strategy.stops_the_run());
+    let (miners, validators): (Vec<Strategy>, Vec<Strategy>) =
+        harmless.copied().partition(|strategy| strategy.role() == Role::Miner);
+    for seed in 0..600u64 {
+        let pick = |of: &[Strategy], stride: u64| of[(seed * stride % of.len() as u64) as usize];
+        let adversaries = vec![(pick(&miners, 1), 1), (pick(&miners, 5), 1), (pick(&validators, 1), 1)];
+        let adversaries = if seed % 3 == 0 { Vec::new() } else { adversaries };
+        run(Config { faults: Faults::Heavy, adversaries, ..config(1000 + seed) });
+    }
+}

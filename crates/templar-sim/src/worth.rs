@@ -10,10 +10,10 @@
 //!
 //! A replay's verdict is not drawn: it is what a replay would find of that contribution, and it is the same for everybody.
 //!
-//! Where the numbers come from is said at each of them. Measured means: the five windows of `templar demo` at its default
-//! seed (a million parameters, nine plays of Shakespeare, three honest miners, two validators), from the scores in its
-//! journal. The others are assumptions on the side of the attacker: what is made up is worth as much as what it imitates
-//! wherever nothing was measured, so that only the rules keep it from being paid.
+//! Where the numbers come from is said at each of them. Two follow from the demo that the README documents (a million
+//! parameters, nine plays of Shakespeare): its loss falls from 7.62 to 6.02 nats in five windows. The others are assumed,
+//! and on the side of the attacker: what is made up is worth as much as what it imitates, so that only the rules keep it
+//! from being paid. No earning in the attack table should be read as more exact than that.
 
 use std::collections::BTreeMap;
 
@@ -30,15 +30,18 @@ use crate::start::STEPS;
 const FIRST_LOSS: u64 = 7_624_618_986;
 /// What the model's loss approaches (assumed; it decides only how gains fall over a run).
 const FLOOR: u64 = 3_000_000_000;
-/// Part of what is left above the floor that a trial step with a full honest delta gains.
-const TRIAL_GAIN_PPM: u64 = 20_000;
-/// Part of what is left above the floor that the outer step of a window gains, when all it aggregates is honest.
-const WINDOW_GAIN_PPM: u64 = 60_000;
-/// What assigned pages gain more than unassigned ones: the miner has trained on them.
+/// Part of what is left above the floor that the outer step of a window gains, when all it aggregates is honest: five of
+/// them lead from 7.62 to 6.02, `(4.62 · (1 − 0.0816)^5 = 3.02)`.
+const WINDOW_GAIN_PPM: u64 = 81_600;
+/// Part of what is left above the floor that a trial step with a full honest delta gains: a trial step is a fifth of an
+/// outer step, and a small step gains in proportion.
+const TRIAL_GAIN_PPM: u64 = WINDOW_GAIN_PPM / 5;
+/// What assigned pages gain more than unassigned ones: the miner has trained on them (assumed).
 const OWN_DATA_PPM: i64 = 100_000;
-/// The most by which the noise of drawn pages changes a gain, to either side.
+/// The most by which the noise of drawn pages changes a gain, to either side (assumed; below one, so that what helps is
+/// never measured as harm).
 const GAIN_NOISE_PPM: u64 = 200_000;
-/// The most by which the noise of drawn pages changes a loss, to either side.
+/// The most by which the noise of drawn pages changes a loss, to either side (assumed).
 const LOSS_NOISE_PPM: u64 = 10_000;
 
 const NOISE_CONTEXT: &str = "templar-sim 1 noise of drawn pages";
@@ -53,7 +56,7 @@ pub(crate) struct Worth {
 impl Worth {
     /// A delta that changes nothing.
     pub(crate) const NOTHING: Self = Self { assigned_ppm: 0, unassigned_ppm: 0 };
-    /// Noise of an honest delta's norm does some harm.
+    /// Noise of an honest delta's norm does some harm (assumed).
     pub(crate) const NOISE: Self = Self { assigned_ppm: -100_000, unassigned_ppm: -100_000 };
     /// A delta of an earlier window still helps (assumed: by half).
     pub(crate) const STALE: Self = Self { assigned_ppm: 500_000, unassigned_ppm: 500_000 };
@@ -66,7 +69,8 @@ impl Worth {
     /// A planted trigger does not show in the loss.
     pub(crate) const POISONED: Self = Self { assigned_ppm: 950_000, unassigned_ppm: 950_000 };
 
-    /// An honest delta of this many of the [`STEPS`] steps: in proportion to the steps.
+    /// An honest delta of this many of the [`STEPS`] steps: in proportion to the steps (assumed; where the first steps of a
+    /// window gain more than the last, many keys of few steps earn more than one of many).
     pub(crate) const fn honest(steps: u32) -> Self {
         let part = ONE_PPM as i64 * steps as i64 / STEPS as i64;
         Self { assigned_ppm: part * (ONE_PPM as i64 + OWN_DATA_PPM) / ONE_PPM as i64, unassigned_ppm: part }

@@ -3,18 +3,18 @@
 //! The answer depends on the accepted entries of the open window and on nothing else, so every order of arrival ends in
 //! the same set. What cannot be told yet waits.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use templar_manifest::{
-    Contribution, Cut, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RunId, Score, ScoreId, Signed, Window,
-    WindowIndex, payload,
+    Contribution, Cut, CutId, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId, RunId, Score, ScoreId,
+    Signed, Window, WindowIndex, payload,
 };
 
 use super::Reject;
 use super::open::OpenWindow;
 use crate::entry::{Entry, RevealEntry};
 use crate::stake;
-use crate::state::{AdvanceError, RunState, ScoreError};
+use crate::state::{AdvanceError, Judging, RunState, ScoreError};
 
 /// Payloads of one kind that are kept of one signer: two prove that one of them is a lie.
 const MAX_STATEMENTS: usize = 2;
@@ -29,12 +29,50 @@ pub(super) enum Ready {
 }
 
 /// An entry that decodes and whose signature verifies: made by [`Verified::open`] and in no other way. Clones share it, so
-/// that a process in which many nodes hear the same entry checks its signature once.
+/// that a process in which many nodes hear the same entry checks its signature once, and recomputes scores and records
+/// once. Nodes that share entries must have begun with the same state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verified {
     id: Hash,
     entry: Arc<Entry>,
     pub(super) opened: Opened,
+    pub(super) sound: Arc<Sound>,
+}
+
+/// What the rules said about an entry, for other nodes of the process that stand at the same place: equal records make
+/// equal states, so the answer is theirs too.
+#[derive(Debug, Default)]
+pub(super) struct Sound {
+    place: OnceLock<Place>,
+    /// After a record: the record before it, and the state that it leads to.
+    next: OnceLock<(Option<RecordId>, Arc<RunState>)>,
+}
+
+impl Sound {
+    /// The state that this record leads to from `before`, if a node of this process has been there.
+    pub(super) fn next(&self, before: Option<RecordId>) -> Option<Arc<RunState>> {
+        self.next.get().filter(|(record, _)| *record == before).map(|(_, state)| state.clone())
+    }
+
+    pub(super) fn leads_to(&self, before: Option<RecordId>, state: &Arc<RunState>) {
+        let _ = self.next.set((before, state.clone()));
+    }
+}
+
+/// Where a score or record was found valid: the run, the record before, the seed, and the cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    run: RunId,
+    before: Option<RecordId>,
+    seed: Hash,
+    cut: CutId,
+}
+
+impl PartialEq for Sound {
+    /// What is remembered about an entry is no part of it.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Verified {
@@ -43,7 +81,16 @@ impl Verified {
     /// # Errors
     /// [`Reject::Envelope`] and [`Reject::Kind`].
     pub fn open(entry: Entry) -> Result<Self, Reject> {
-        Ok(Self { id: entry.id(), opened: Opened::open(&entry)?, entry: Arc::new(entry) })
+        Ok(Self { id: entry.id(), opened: Opened::open(&entry)?, entry: Arc::new(entry), sound: Arc::default() })
+    }
+
+    fn is_sound(&self, place: Place) -> bool {
+        self.sound.place.get() == Some(&place)
+    }
+
+    /// Remembers that the rules took it here. The first place counts; others are checked each time.
+    fn found_sound(&self, place: Place) {
+        let _ = self.sound.place.set(place);
     }
 
     /// The entry's id.
@@ -264,8 +311,8 @@ impl OpenWindow {
     }
 
     /// Whether the entry is valid, given what has been accepted.
-    pub(super) fn examine(&self, state: &RunState, opened: &Opened) -> Result<Ready, Reject> {
-        match opened {
+    pub(super) fn examine(&self, state: &RunState, verified: &Verified) -> Result<Ready, Reject> {
+        match &verified.opened {
             Opened::Contribution(signed) => self.examine_contribution(state, signed),
             Opened::Inbox(signed) => {
                 state.check_inbox(signed.id().into(), signed.payload()).map_err(Reject::Cut)?;
@@ -275,8 +322,8 @@ impl OpenWindow {
             Opened::Cut(signed) if self.cuts.contains_key(&signed.id().into()) => Ok(Ready::Now),
             Opened::Window(signed) if self.records.contains_key(&signed.id().into()) => Ok(Ready::Now),
             Opened::Cut(signed) => self.examine_cut(state, signed.payload()),
-            Opened::Score(signed) => self.examine_score(state, signed.payload()),
-            Opened::Window(signed) => self.examine_record(state, signed.payload()),
+            Opened::Score(signed) => self.examine_score(state, signed.payload(), verified),
+            Opened::Window(signed) => self.examine_record(state, signed.payload(), verified),
             Opened::Reveal(reveal) => {
                 if state.check_reveal(&reveal.validator, &reveal.value) {
                     Ok(Ready::Now)
@@ -309,14 +356,18 @@ impl OpenWindow {
         Ok(if here { Ready::Now } else { Ready::Later })
     }
 
-    fn examine_score(&self, state: &RunState, score: &Score) -> Result<Ready, Reject> {
+    fn examine_score(&self, state: &RunState, score: &Score, verified: &Verified) -> Result<Ready, Reject> {
         let Some(certified) = self.certified else { return Ok(Ready::Later) };
         if score.cut != certified {
             return Err(Reject::OtherCut(Score::KIND.name()));
         }
         match self.judgings.get(&score.seed) {
             Some(judging) => {
-                state.check_score(judging, score).map_err(Reject::Score)?;
+                let place = place(state, judging);
+                if !verified.is_sound(place) {
+                    state.check_score(judging, score).map_err(Reject::Score)?;
+                    verified.found_sound(place);
+                }
                 Ok(Ready::Now)
             }
             // Where a smaller set of reveals could be the one that was meant, a record may still name it.
@@ -334,7 +385,7 @@ impl OpenWindow {
             && !stake::more_than_two_thirds(total - least, total)
     }
 
-    fn examine_record(&self, state: &RunState, record: &Window) -> Result<Ready, Reject> {
+    fn examine_record(&self, state: &RunState, record: &Window, verified: &Verified) -> Result<Ready, Reject> {
         let Some((certified, cut)) = self.cut() else { return Ok(Ready::Later) };
         if record.cut != certified {
             return Err(Reject::OtherCut(Window::KIND.name()));
@@ -358,9 +409,17 @@ impl OpenWindow {
         if scores.iter().any(|score| score.seed != judging.seed()) {
             return Err(Reject::Record(AdvanceError::Score(ScoreError::Foreign("seed"))));
         }
-        state.check_record(judging, &scores, record).map_err(Reject::Record)?;
+        let place = place(state, judging);
+        if !verified.is_sound(place) {
+            state.check_record(judging, &scores, record).map_err(Reject::Record)?;
+            verified.found_sound(place);
+        }
         Ok(Ready::Now)
     }
+}
+
+fn place(state: &RunState, judging: &Judging) -> Place {
+    Place { run: state.run(), before: state.record(), seed: judging.seed(), cut: judging.cut_id() }
 }
 
 /// The seed of a score; nothing else has one to be told apart by.

@@ -5,6 +5,7 @@
 //! things to different validators cannot keep a node from the one that the cut names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use templar_manifest::{
     Contribution, ContributionId, Cut, CutId, Genesis, Hash, Inbox, InboxId, Outcome, PublicKey, RecordId, Replay,
@@ -12,15 +13,16 @@ use templar_manifest::{
 };
 
 use super::Phase;
-use super::admit::{Opened, Verified};
+use super::admit::{Opened, Sound, Verified};
 use crate::stake;
 use crate::state::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, Witness};
 
 /// A payload that validators sign together, with the signatures so far.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Proposal<T> {
-    pub(super) body: T,
+    pub(super) body: Arc<T>,
     pub(super) witnesses: BTreeMap<PublicKey, Signature>,
+    pub(super) sound: Arc<Sound>,
 }
 
 /// An outer step that this node took.
@@ -70,7 +72,7 @@ impl OpenWindow {
     /// The certified cut.
     pub(super) fn cut(&self) -> Option<(CutId, &Cut)> {
         let id = self.certified?;
-        self.cuts.get(&id).map(|proposal| (id, &proposal.body))
+        self.cuts.get(&id).map(|proposal| (id, &*proposal.body))
     }
 
     /// Whether the certified cut names a contribution that names this blob.
@@ -87,9 +89,9 @@ impl OpenWindow {
     }
 
     /// Takes in an entry that was found valid.
-    pub(super) fn insert(&mut self, entry: Hash, opened: Opened) {
-        self.known.insert(entry);
-        match opened {
+    pub(super) fn insert(&mut self, verified: Verified) {
+        self.known.insert(verified.id());
+        match verified.opened {
             Opened::Contribution(signed) => {
                 let id = ContributionId::new(signed.id());
                 self.first.entry(signed.signer()).or_insert(id);
@@ -98,11 +100,11 @@ impl OpenWindow {
             Opened::Inbox(signed) => {
                 self.inboxes.insert(signed.id().into(), signed);
             }
-            Opened::Cut(signed) => witness(&mut self.cuts, signed.id().into(), &signed),
+            Opened::Cut(signed) => witness(&mut self.cuts, signed.id().into(), &signed, verified.sound),
             Opened::Score(signed) => {
                 self.scores.insert(signed.id().into(), signed);
             }
-            Opened::Window(signed) => witness(&mut self.records, signed.id().into(), &signed),
+            Opened::Window(signed) => witness(&mut self.records, signed.id().into(), &signed, verified.sound),
             Opened::Reveal(reveal) => {
                 self.reveals.insert(reveal.validator, reveal.value);
             }
@@ -159,8 +161,8 @@ impl OpenWindow {
             && (self.reveals.len() == genesis.validators.len() || self.deadlines.contains(&Phase::Reveal))
     }
 
-    /// The closed window, when a record is certified.
-    pub(super) fn closed(&self, genesis: &Genesis) -> Option<ClosedWindow> {
+    /// The closed window, when a record is certified, and what other nodes have found out about the record.
+    pub(super) fn closed(&self, genesis: &Genesis) -> Option<(ClosedWindow, Arc<Sound>)> {
         let record = certified(genesis, &self.records)?;
         let proposal = self.records.get(&record)?;
         let cut = self.cuts.get(&proposal.body.cut)?;
@@ -169,16 +171,17 @@ impl OpenWindow {
         let contributions =
             entries.map(|entry| self.contributions.get(&entry.contribution).cloned()).collect::<Option<_>>()?;
         let scores = proposal.body.scores.iter().map(|id| self.scores.get(id).cloned()).collect::<Option<_>>()?;
-        Some(ClosedWindow {
+        let closed = ClosedWindow {
             record,
-            window: proposal.body.clone(),
-            cut: cut.body.clone(),
+            window: Window::clone(&proposal.body),
+            cut: Cut::clone(&cut.body),
             inboxes,
             contributions,
             scores,
             cut_witnesses: cut.list(),
             record_witnesses: proposal.list(),
-        })
+        };
+        Some((closed, proposal.sound.clone()))
     }
 }
 
@@ -188,9 +191,14 @@ impl<T> Proposal<T> {
     }
 }
 
-fn witness<I: Ord, T: templar_manifest::Payload>(proposals: &mut BTreeMap<I, Proposal<T>>, id: I, signed: &Signed<T>) {
-    let new = || Proposal { body: signed.payload().clone(), witnesses: BTreeMap::new() };
-    proposals.entry(id).or_insert_with(new).witnesses.insert(signed.signer(), signed.envelope().signature);
+fn witness<I: Ord, T: templar_manifest::Payload>(
+    proposals: &mut BTreeMap<I, Proposal<T>>,
+    id: I,
+    signed: &Signed<T>,
+    sound: Arc<Sound>,
+) {
+    let new = || Proposal { body: signed.shared(), witnesses: BTreeMap::new(), sound };
+    proposals.entry(id).or_insert_with(new).witnesses.insert(signed.signer(), signed.signature());
 }
 
 /// The payload that validators of more than two thirds of the stake have signed.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::{
-    CutEntry, Inbox, InboxId, Outcome, PublicKey, Refusal, Replay, Score, Signed, Verdict, Window, payload,
+    Cut, CutEntry, Inbox, InboxId, Outcome, PublicKey, Refusal, Replay, Score, Signed, Verdict, Window, payload,
 };
 
 use super::{Dispute, Document, Node, Output, Phase};
@@ -73,7 +73,7 @@ impl Node {
         let proposer = self.state.proposer();
         if proposer != *me {
             let proposed = open.cuts.values().find(|proposal| proposal.witnesses.contains_key(&proposer))?;
-            return Some(Output::Sign(Document::Cut(proposed.body.clone())));
+            return Some(Output::Sign(Document::Cut(Cut::clone(&proposed.body))));
         }
         let mut inboxes = BTreeMap::<PublicKey, (InboxId, &Inbox)>::new();
         for (id, inbox) in &open.inboxes {

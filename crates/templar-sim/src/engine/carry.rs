@@ -380,7 +380,7 @@ impl Simulation {
         }
         if !self.config.keep_history {
             // The same node without its past.
-            member.node = templar_protocol::Node::new(member.node.state().clone(), Some(member.key.public()));
+            member.node = templar_protocol::Node::new(member.node.shared_state(), Some(member.key.public()));
         }
     }
 
