@@ -157,3 +157,13 @@ fn hundreds_of_seeds_with_cheats_and_faults() {
         run(Config { faults: Faults::Heavy, adversaries, ..config(1000 + seed) });
     }
 }
+
+/// What BENCH.md measures, where no program is built: four windows are enough to see the cost of one, and that memory does
+/// not grow.
+#[test]
+#[ignore = "for a clock"]
+fn four_windows_of_270_nodes() {
+    let config = Config { miners: 250, validators: 20, windows: 4, keep_history: false, ..config(1) };
+    let report = run(config);
+    println!("{:?}", report.progress);
+}
