@@ -66,8 +66,10 @@ fn each_strategy_is_played() {
                     assert!(micros * 2 < 3 * honest / count as u64, "{}: {micros} of {honest}", strategy.name());
                 }
                 Err(violation) => {
-                    let stalled = violation.invariant == "a window closes in time";
-                    assert!(strategy.stops_the_run() && stalled, "{}: {violation}", strategy.name());
+                    // A node that is kept behind also misses the next cut.
+                    let behind = ["a window closes in time", "no honest miner is left out"];
+                    let known = strategy.stops_the_run() && behind.contains(&violation.invariant);
+                    assert!(known, "{}: {violation}", strategy.name());
                 }
             }
         }
