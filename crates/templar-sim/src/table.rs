@@ -1,17 +1,39 @@
 //! The attack table: every strategy played against an honest twin and against nobody, in the same run of the same seeds.
 //!
-//! For each strategy three runs are made of every seed: one in which one member plays it, one in which that member is
-//! honest (its twin), and, for miners, one in which it is silent. What is compared is what accounts own at the end.
+//! Three runs of every seed are compared: one in which one member plays the strategy, one in which that member is honest
+//! (its twin), and, for miners, one in which it is silent. The last two are the same for all strategies. What is compared
+//! is what accounts own at the end.
 
 use std::fmt::Write as _;
 
+use crate::checks::Violation;
 use crate::config::{Config, Faults};
 use crate::engine::Simulation;
-use crate::report::Report;
+use crate::report::{Earned, Report};
 use crate::strategy::{Role, Strategy};
 
-/// Runs of each kind for each strategy.
-const SEEDS: u64 = 5;
+/// Seeds of the table.
+pub const SEEDS: u64 = 2;
+
+/// The runs without an attacker that strategies are compared with, by seed.
+#[derive(Debug)]
+pub struct Baseline {
+    honest: Vec<Report>,
+    absent: Vec<Report>,
+}
+
+impl Baseline {
+    /// Makes them.
+    ///
+    /// # Errors
+    /// An invariant that does not hold.
+    pub fn new() -> Result<Self, Box<Violation>> {
+        let runs = |adversary| -> Result<Vec<Report>, Box<Violation>> {
+            (0..SEEDS).map(|seed| Simulation::of(config(seed, adversary)).run(&mut |_| ())).collect()
+        };
+        Ok(Self { honest: runs(None)?, absent: runs(Some(Strategy::Absent))? })
+    }
+}
 
 /// One row, from all seeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,50 +62,40 @@ fn config(seed: u64, adversary: Option<Strategy>) -> Config {
     }
 }
 
-fn run(config: Config) -> Option<Report> {
-    Simulation::of(config).run(&mut |_| ()).ok()
-}
-
 /// What the honest miners of the run with the attacker own in a report. The same seed gives the same roles, so they are
 /// found by their keys.
-fn owned(report: &Report, with: &Report, is: impl Fn(&crate::report::Earned) -> bool) -> u64 {
+fn owned(report: &Report, with: &Report, is: impl Fn(&Earned) -> bool) -> u64 {
     let those = with.members.iter().zip(&report.members).filter(|(member, _)| is(member));
     those.map(|(_, member)| member.micros).sum()
 }
 
 /// Plays one strategy.
-pub fn row(strategy: Strategy) -> Row {
+pub fn row(strategy: Strategy, baseline: &Baseline) -> Row {
     let mut row = Row { strategy, noticed: None, earned_per_mille: None, lost_per_mille: None, stopped: 0 };
     let (mut own, mut twin, mut others, mut others_without) = (0u64, 0u64, 0u64, 0u64);
-    for seed in 0..SEEDS {
-        let Some(with) = run(config(seed, Some(strategy))) else {
+    for (seed, (honest, absent)) in baseline.honest.iter().zip(&baseline.absent).enumerate() {
+        let Ok(with) = Simulation::of(config(seed as u64, Some(strategy))).run(&mut |_| ()) else {
             row.stopped += 1;
             continue;
         };
-        let Some(honest) = run(config(seed, None)) else { continue };
-        let without = match strategy.role() {
-            Role::Miner => run(config(seed, Some(Strategy::Absent))),
-            Role::Validator => Some(honest.clone()),
-        };
-        let Some(without) = without else { continue };
-        own += owned(&with, &with, |member| member.strategy.is_some());
-        twin += owned(&honest, &with, |member| member.strategy.is_some());
-        let is_miner = |member: &crate::report::Earned| member.strategy.is_none() && member.role == "miner";
-        others += owned(&with, &with, is_miner);
-        others_without += owned(&without, &with, is_miner);
-        let found =
-            with.members.iter().find(|member| member.strategy.is_some()).and_then(|member| member.noticed.clone());
-        if let Some(found) = found {
-            let later = row.noticed.as_ref().map_or(0, |(_, windows)| *windows).max(found.window);
-            // Names of members differ from seed to seed; the reason does not.
-            row.noticed.get_or_insert_with(|| (found.how, 0)).1 = later;
+        let without = if strategy.role() == Role::Miner { absent } else { honest };
+        let is_attacker = |member: &Earned| member.strategy.is_some();
+        let is_honest_miner = |member: &Earned| member.strategy.is_none() && member.role == "miner";
+        own += owned(&with, &with, is_attacker);
+        twin += owned(honest, &with, is_attacker);
+        others += owned(&with, &with, is_honest_miner);
+        others_without += owned(without, &with, is_honest_miner);
+        if let Some(found) =
+            with.members.iter().find(|member| is_attacker(member)).and_then(|member| member.noticed.clone())
+        {
+            let worst = row.noticed.get_or_insert_with(|| (found.how, 0));
+            worst.1 = worst.1.max(found.window);
         }
     }
     if row.stopped < SEEDS {
+        let lost = (i128::from(others_without) - i128::from(others)) * 1000;
         row.earned_per_mille = (own * 1000).checked_div(twin);
-        row.lost_per_mille = (i128::from(others_without) - i128::from(others))
-            .checked_mul(1000)
-            .map(|lost| (lost / i128::from(others_without.max(1))) as i64);
+        row.lost_per_mille = Some((lost / i128::from(others_without.max(1))) as i64);
     }
     row
 }

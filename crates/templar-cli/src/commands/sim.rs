@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use serde_json::json;
-use templar_sim::{Config, Faults, Report, Role, Simulation, Strategy, table};
+use templar_sim::{Config, Faults, Report, Role, Simulation, Strategy, Violation, table};
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
@@ -64,7 +64,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         return Ok(list(invocation));
     }
     if args.attacks {
-        return Ok(attacks(invocation));
+        return attacks(invocation);
     }
     for seed in args.seed..=args.seed.saturating_add(args.seeds - 1) {
         let config = Config {
@@ -107,10 +107,7 @@ fn one(invocation: &Invocation, config: Config, loud: bool) -> Result<(), Comman
     };
     let result = simulation.run(&mut tell);
     let seconds = started.elapsed().as_secs_f64();
-    let report = result.map_err(|violation| {
-        let hint = violation.command.clone();
-        CommandError::new(Code::Verification, *violation).hint(hint)
-    })?;
+    let report = result.map_err(|violation| violated(*violation))?;
     let rate = report.progress.inputs as f64 / seconds.max(1e-9);
     let mut value = serde_json::to_value(&report).unwrap_or_default();
     value["type"] = json!("result");
@@ -182,10 +179,17 @@ fn list(invocation: &Invocation) -> Code {
     Code::Ok
 }
 
-fn attacks(invocation: &Invocation) -> Code {
+/// An invariant that does not hold: what, and how to see it again.
+fn violated(violation: Violation) -> CommandError {
+    let hint = violation.command.clone();
+    CommandError::new(Code::Verification, violation).hint(hint)
+}
+
+fn attacks(invocation: &Invocation) -> CommandResult {
+    let baseline = table::Baseline::new().map_err(|violation| violated(*violation))?;
     let mut rows = Vec::new();
     for strategy in Strategy::ALL {
-        let row = table::row(*strategy);
+        let row = table::row(*strategy, &baseline);
         let value = json!({
             "type": "attack",
             "strategy": strategy.name(),
@@ -200,7 +204,7 @@ fn attacks(invocation: &Invocation) -> Code {
     if !invocation.printer.is_json() {
         invocation.printer.data(&(), table::markdown(&rows));
     }
-    Code::Ok
+    Ok(Code::Ok)
 }
 
 /// The most memory that this process ever had, where the system says it.
