@@ -139,8 +139,8 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
             assigned_pages: 4,
             unassigned_pages: UNASSIGNED_PAGES,
             trial_step_ppm: 200_000,
-            rating_decay_ppm: 300_000,
             held_out_pages: 1,
+            ..GauntletSpec::customary()
         },
         replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
         deadlines: Deadlines { commit_ms: COMMIT_MS, reveal_ms: REVEAL_MS, judge_ms: JUDGE_MS },

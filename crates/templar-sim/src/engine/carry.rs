@@ -399,6 +399,7 @@ pub(super) fn outcomes_name(outcomes: &[Outcome]) -> Hash {
         match &outcome.verdict {
             Verdict::Aggregated => hasher.update(&[0]),
             Verdict::Reserve => hasher.update(&[1]),
+            Verdict::Excluded => hasher.update(&[2]),
             Verdict::Refused(refusal) => hasher.update(format!("{refusal:?}").as_bytes()),
         };
     }

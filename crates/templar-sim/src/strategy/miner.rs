@@ -42,6 +42,11 @@ fn malformed(error: &str) -> Replay {
     Replay::Refused(Refusal::Malformed { error: error.to_owned() })
 }
 
+/// A delta without its header, where nobody else has made the same.
+fn body(contribution: &Contribution) -> Hash {
+    Hash::of(contribution.delta.hash().as_bytes())
+}
+
 impl MinerView<'_> {
     /// The contribution of a miner that takes `steps` steps from its recorded state. `nonce` tells computations apart.
     fn contribution(&self, steps: u32, nonce: &str) -> Contribution {
@@ -69,12 +74,19 @@ impl MinerView<'_> {
     fn statement(&self, steps: u32, nonce: &str, worth: Worth, replay: Replay) -> Statement {
         let contribution = self.contribution(steps, nonce);
         let opens = !matches!(replay, Replay::Refused(Refusal::Malformed { .. }));
-        Statement { contribution, truth: Truth { worth, replay, served: true, opens }, audience: Audience::All }
+        let body = opens.then(|| body(&contribution));
+        Statement { contribution, truth: Truth { worth, replay, served: true, body }, audience: Audience::All }
     }
 
     fn honest(&self, steps: u32) -> Statement {
         self.statement(steps, "honest", Worth::honest(steps), Replay::Match)
     }
+}
+
+/// The same statements of deltas that are told apart from others by their header alone.
+fn same_body(mut statements: Vec<Statement>, body: Hash) -> Vec<Statement> {
+    statements.iter_mut().for_each(|statement| statement.truth.body = Some(body));
+    statements
 }
 
 /// What a miner sends for the open window; nothing where it has nothing to send. Without a strategy it is honest.
@@ -83,11 +95,14 @@ pub(crate) fn statements(strategy: Option<Strategy>, view: MinerView<'_>) -> Vec
     let own = Worth::honest(STEPS);
     let forged = |worth, replay| vec![view.statement(STEPS, strategy.name(), worth, replay)];
     match strategy {
-        Strategy::Zeros => forged(Worth::NOTHING, mismatch(1)),
+        Strategy::Zeros => same_body(forged(Worth::NOTHING, mismatch(1)), Hash::of(b"zeros")),
         Strategy::Noise => forged(Worth::NOISE, mismatch(1)),
-        Strategy::Stale if view.state.window().0 == 0 => vec![view.honest(STEPS)],
         // The header inside names the window that it was made for; under a new header it is a delta of no training.
-        Strategy::Stale => forged(Worth::STALE, mismatch(1)),
+        Strategy::Stale => {
+            let first = Hash::of(format!("first delta of {}", view.me).as_bytes());
+            let is_first = view.state.window().0 == 0;
+            same_body(if is_first { vec![view.honest(STEPS)] } else { forged(Worth::STALE, mismatch(1)) }, first)
+        }
         Strategy::CopyHash => {
             let Some(other) = view.heard else { return Vec::new() };
             let mut statement = view.statement(
@@ -100,7 +115,10 @@ pub(crate) fn statements(strategy: Option<Strategy>, view: MinerView<'_>) -> Vec
             (claimed.delta, claimed.trace, claimed.state_out) = (other.delta, other.trace, other.state_out);
             vec![statement]
         }
-        Strategy::CopyAfterCut => forged(Worth::COPIED, mismatch(1)),
+        Strategy::CopyAfterCut => match view.heard {
+            Some(other) => same_body(forged(Worth::COPIED, mismatch(1)), body(other)),
+            None => Vec::new(),
+        },
         Strategy::Late => vec![view.honest(STEPS)],
         Strategy::Withhold => {
             let mut statement = view.honest(STEPS);
