@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use templar_manifest::{ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Verdict, WindowIndex};
-use templar_protocol::{ClosedWindow, Witness, stake};
+use templar_protocol::{ClosedWindow, RunState, Standing, Witness, stake};
 
 use crate::config::Faults;
 use crate::member::Member;
+use crate::strategy::Role;
 
 /// An invariant that does not hold, and how to see it again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
@@ -55,6 +56,8 @@ pub(crate) struct Checks {
     held_out_loss_nanonats: u64,
     /// Honest contributions that nobody replayed in time.
     unreplayed: u64,
+    /// What honest validators think of honest miners, by validator and miner.
+    thought: BTreeMap<(PublicKey, PublicKey), Standing>,
 }
 
 type Failed = (&'static str, String);
@@ -136,7 +139,8 @@ impl Checks {
         self.nested(closed, state.genesis().outer.max_contributions as usize)?;
         self.paid(closed)?;
         self.conserved(closed, state)?;
-        self.honest(closed, members, by_key, faults)
+        self.honest(closed, members, by_key, faults)?;
+        self.blameless(state, members)
     }
 
     /// committed ⊇ revealed ⊇ valid ⊇ aggregated.
@@ -153,20 +157,21 @@ impl Checks {
         };
         let withheld = count(|verdict| *verdict == Verdict::Refused(Refusal::Withheld));
         let refused = count(|verdict| matches!(verdict, Verdict::Refused(_)));
+        let excluded = count(|verdict| *verdict == Verdict::Excluded);
         let aggregated = count(|verdict| *verdict == Verdict::Aggregated);
         let (revealed, valid) = (outcomes.len() - withheld, outcomes.len() - refused);
-        self.hold(invariant, revealed >= valid && valid >= aggregated && aggregated == valid.min(limit), || {
-            format!("{revealed} revealed, {valid} valid, {aggregated} aggregated")
+        self.hold(invariant, revealed >= valid && aggregated == (valid - excluded).min(limit), || {
+            format!("{revealed} revealed, {valid} valid, {excluded} excluded, {aggregated} aggregated")
         })
     }
 
-    /// Who is refused, or has sent nothing, is paid nothing; nothing is minted twice.
+    /// Who is refused or excluded, or has sent nothing, is paid nothing.
     fn paid(&mut self, closed: &ClosedWindow) -> Result<(), Failed> {
         let window = &closed.window;
         let valid: BTreeSet<PublicKey> = window
             .outcomes
             .iter()
-            .filter(|outcome| !matches!(outcome.verdict, Verdict::Refused(_)))
+            .filter(|outcome| matches!(outcome.verdict, Verdict::Aggregated | Verdict::Reserve))
             .map(|outcome| outcome.miner)
             .collect();
         for mint in window.mints.iter().filter(|mint| mint.kind == MintKind::Miner) {
@@ -178,7 +183,7 @@ impl Checks {
     }
 
     /// What was minted is somewhere, and no more than genesis allows.
-    fn conserved(&mut self, closed: &ClosedWindow, state: &templar_protocol::RunState) -> Result<(), Failed> {
+    fn conserved(&mut self, closed: &ClosedWindow, state: &RunState) -> Result<(), Failed> {
         let minted: u64 = closed.window.mints.iter().map(|mint| mint.amount_micros).sum();
         self.minted_micros += minted;
         let limit = state.genesis().emission.per_window_micros;
@@ -194,7 +199,7 @@ impl Checks {
         })
     }
 
-    /// No honest miner is refused, and all honest ones that did the same are paid or none is.
+    /// No honest miner is refused, excluded or, where nothing breaks, left out.
     fn honest(
         &mut self,
         closed: &ClosedWindow,
@@ -204,13 +209,6 @@ impl Checks {
     ) -> Result<(), Failed> {
         let window = &closed.window;
         let is_honest = |miner: &PublicKey| by_key.get(miner).is_some_and(|&who| members[who].is_honest());
-        let paid: BTreeSet<PublicKey> = window
-            .mints
-            .iter()
-            .filter(|mint| mint.kind == MintKind::Miner && mint.amount_micros > 0)
-            .map(|mint| mint.account)
-            .collect();
-        let any_paid = paid.iter().any(is_honest);
         for outcome in &window.outcomes {
             if let Verdict::Refused(refusal) = &outcome.verdict {
                 *self.refused.entry(outcome.miner).or_default() += 1;
@@ -231,19 +229,57 @@ impl Checks {
             self.hold("no honest miner is refused", !refused, || {
                 format!("{} in window {}: {:?}", outcome.miner.short(), window.window, outcome.verdict)
             })?;
-            let unpaid = any_paid && !paid.contains(&outcome.miner);
-            self.hold("who does the same is paid the same way", !unpaid, || {
-                format!("{} is not paid in window {} and others are", outcome.miner.short(), window.window)
+            self.hold("no honest miner is excluded", outcome.verdict != Verdict::Excluded, || {
+                format!("{} in window {}", outcome.miner.short(), window.window)
             })?;
         }
         if faults == Faults::None {
             let there: BTreeSet<PublicKey> = window.outcomes.iter().map(|outcome| outcome.miner).collect();
-            let honest =
-                members.iter().filter(|member| member.role == crate::strategy::Role::Miner && member.is_honest());
+            let honest = members.iter().filter(|member| member.role == Role::Miner && member.is_honest());
             for member in honest {
                 let key = member.key.public();
                 self.hold("no honest miner is left out", there.contains(&key), || {
                     format!("{} is not in the cut of window {}", key.short(), window.window)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// No honest validator holds anything against an honest miner: no row of the table was applied.
+    ///
+    /// Pay follows from ranks, and in one window the draw of pages can rank an honest miner low or leave its score at 0: that is
+    /// luck, and no harm. Harm is what a penalty leaves behind. Rows for deltas that are withheld or do harm have their
+    /// histories; the others multiply the proof of computation, which otherwise moves by one exact step towards 1 or −1,
+    /// or raise the deviation, which no match raises by more than τ.
+    fn blameless(&mut self, state: &RunState, members: &[Member]) -> Result<(), Failed> {
+        let gauntlet = &state.genesis().gauntlet;
+        let tau_picos = u64::from(gauntlet.rating.tau_micros) * 1_000_000;
+        let step = |from: i64, target: i64| from + (target - from) * i64::from(gauntlet.proof.decay_ppm) / 1_000_000;
+        let honest = |role: Role| members.iter().filter(move |member| member.role == role && member.is_honest());
+        for validator in honest(Role::Validator).map(|member| member.key.public()) {
+            for miner in honest(Role::Miner).map(|member| member.key.public()) {
+                let now = state.standing(&validator, &miner);
+                let before = self.thought.insert((validator, miner), now).unwrap_or(Standing::NEW);
+                let (was, proof) = (before.proof_nanos, now.proof_nanos);
+                let blames = [
+                    ("is excluded", now.excluded_until > WindowIndex(0)),
+                    ("is held to have withheld", now.withheld.bits() != 0),
+                    ("is held to have done harm", now.negative.bits() != 0),
+                    (
+                        "has a proof that no measurement gives",
+                        ![was, step(was, 1_000_000_000), step(was, -1_000_000_000)].contains(&proof),
+                    ),
+                    ("has lost its certainty", now.rating.sigma_picos > before.rating.sigma_picos + tau_picos),
+                ];
+                let found = blames.into_iter().find_map(|(what, is)| is.then_some(what));
+                self.hold("no honest miner is penalised", found.is_none(), || {
+                    format!(
+                        "{} {} with {}: {before:?}, then {now:?}",
+                        miner.short(),
+                        found.unwrap_or(""),
+                        validator.short()
+                    )
                 })?;
             }
         }

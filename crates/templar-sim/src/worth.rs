@@ -139,7 +139,8 @@ impl World {
                 let mut measured = ScoreEntry {
                     miner: entry.miner,
                     contribution: entry.contribution,
-                    replay: if drawn { replayed(truth, here) } else { Replay::NotDrawn },
+                    // As the judge of `templar-audit`: what it can't have it calls withheld, drawn or not.
+                    replay: if drawn || !here { replayed(truth, here) } else { Replay::NotDrawn },
                     assigned_before_nanonats: 0,
                     assigned_after_nanonats: 0,
                     unassigned_before_nanonats: 0,
