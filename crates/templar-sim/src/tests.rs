@@ -41,7 +41,7 @@ fn honest_runs_hold_every_invariant() {
 /// has its part of that, and over many seeds nobody has more: no place in the order of keys is worth anything.
 #[test]
 fn honest_twins_differ_by_luck_alone() {
-    let seeds = 24;
+    let seeds = 16;
     let mut by_key = std::collections::BTreeMap::<templar_manifest::PublicKey, u64>::new();
     let (mut least, mut most) = (u64::MAX, 0);
     for seed in 0..seeds {

@@ -117,9 +117,12 @@ impl Node {
             return Vec::new();
         }
         let proposer = self.state.proposer();
-        let proposed = open.records.iter().find(|(_, proposal)| proposal.witnesses.contains_key(&proposer));
-        if let Some((_, proposal)) = proposed {
-            return self.vote(me, &proposal.body);
+        let proposed = open.records.values().filter(|proposal| proposal.witnesses.contains_key(&proposer));
+        let mut votes: Vec<Vec<Output>> = proposed.map(|proposal| self.vote(me, &proposal.body)).collect();
+        if !votes.is_empty() {
+            // Of two that the proposer has signed, the one that this node finds right has its vote, whichever id is lower.
+            let right = votes.iter().position(|outputs| outputs.iter().any(|output| matches!(output, Output::Sign(_))));
+            return right.map_or_else(|| votes.concat(), |right| votes.swap_remove(right));
         }
         let Some((judging, scores)) = self.countable() else { return Vec::new() };
         let doubts = self.doubts(me, &scores);
