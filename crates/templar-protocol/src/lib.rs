@@ -24,7 +24,7 @@
 //!   waits. The same holds where validators contradict each other about a refusal, see [`Dispute`].
 //! * Sampled replay: every contribution is replayed before its window closes.
 //! * A price for a validator that withholds its hash-chain value, and proof that a validator's numbers are its own work.
-//! * Registration after genesis, changes of validators and keys, bonds, transfers, and a simulator of these rules.
+//! * Registration after genesis, changes of validators and keys, bonds, and transfers.
 //! * Two certified records of one window: with less than a third of the stake faulty there are none.
 
 mod consensus;
