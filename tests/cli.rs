@@ -12,6 +12,7 @@ mod origin;
 mod power;
 mod resume;
 mod sim;
+mod store;
 mod tampering;
 mod validators;
 mod walk;

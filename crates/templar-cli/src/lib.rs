@@ -31,8 +31,8 @@ use serde_json::json;
 use templar_numerics::Isa;
 
 use commands::{
-    audit, close, dataset, demo, export, fetch, generate, init, key, log, node, run, score, share, show, sim, status,
-    train, verify,
+    audit, close, dataset, demo, doctor, export, fetch, generate, init, key, log, node, run, score, share, show, sim,
+    status, store, train, verify,
 };
 use environment::Environment;
 use error::{Code, CommandError, CommandResult};

@@ -8,18 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use templar_manifest::Hash;
-use templar_net::{PeerAddr, Ticket};
+use templar_net::{PeerAddr, Relays, Ticket};
 use templar_node::access::Access;
 use templar_node::context::RunContext;
 use templar_node::driver::{self, DriverConfig, Parts};
 use templar_node::event::Event;
-use templar_node::exchange;
+use templar_node::exchange::{self, Destination};
+use templar_node::home::Home;
 use templar_node::peers as known;
+use templar_node::settings::{NetworkSettings, Networking, Settings};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use crate::bar::Bar;
 use crate::error::{Code, CommandError};
+use crate::invocation::Invocation;
+use crate::printer::Printer;
 
 /// Events that may wait to be printed.
 const EVENTS: usize = 256;
@@ -93,9 +97,9 @@ pub(crate) fn join(
 ) -> Result<RunContext, CommandError> {
     let run = ticket.run.into();
     if !access.home.runs()?.contains(&run) {
-        let store = access.store().ok_or_else(read_only)?;
-        let secret_key = access.home.key()?.to_bytes();
-        access.runtime().block_on(exchange::join(&access.home, store, secret_key, bind, ticket))?;
+        let to = destination(access, networking)?;
+        let _bar = Bar::of(to.tally.clone(), printer, access.runtime());
+        access.runtime().block_on(exchange::join(&to, ticket))?;
         let (put, durable) = (|bytes| access.put(bytes), |blobs: &[Hash]| access.sync(blobs));
         RunContext::create(&access.home, access.blobs(), &put, &durable, run)?;
     } else {

@@ -4,7 +4,9 @@
 //! Three protocols run over it:
 //!
 //! - **blobs** (iroh-blobs): bytes named by their hash, verified while they arrive, resumed where they stopped.
-//!   [`Net::fetch`] tries one provider after another; a [`ServePolicy`] is asked before anything is served.
+//!   [`Net::fetch_all`] takes many blobs, each from all who have it at once; a [`ServePolicy`] is asked before anything
+//!   is served.
+//! - **have** (`templar/have/0`): which of some blobs, and which parts of them, a peer could serve now.
 //! - **sync** (`templar/sync/0`): a long-lived stream on which a peer sends the entries of its [`Log`] and goes on sending as
 //!   the log grows. Entries are opaque here; the node decodes and checks them.
 //!
@@ -34,6 +36,7 @@ mod config;
 mod error;
 mod fetch;
 mod gate;
+mod have;
 #[cfg(feature = "lan")]
 mod lan;
 mod lines;
@@ -45,6 +48,7 @@ mod pool;
 mod probe;
 mod provide;
 mod pull;
+mod rate;
 mod reach;
 mod serve;
 mod swarm;

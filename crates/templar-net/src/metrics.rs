@@ -35,9 +35,11 @@ pub struct NetMetrics {
     pub fetches: Counter,
     /// Calls that fetched blobs and failed.
     pub fetches_failed: Counter,
+    /// Bytes of blobs, with the hashes that prove them, that were sent.
+    pub blob_bytes_sent: Counter,
     /// Requests for blobs that were allowed.
     pub blob_requests_served: Counter,
-    /// Requests for blobs that the policy refused.
+    /// Requests for blobs that the policy or a limit refused.
     pub blob_requests_refused: Counter,
     /// Peers in the address book.
     pub peers: Gauge,

@@ -29,6 +29,7 @@ use crate::peer::{PeerAddr, PeerAddrError, PeerId};
 use crate::pool::Pool;
 use crate::provide::{Provider, ServePolicy};
 use crate::pull::{Pulled, Puller, supervise};
+use crate::rate::Bucket;
 use crate::reach::{self, Reach};
 use crate::serve::{Log, SyncServer};
 use crate::swarm::{Progress, Swarm};
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     clocks: Arc<Clocks>,
     pub(crate) metrics: Arc<NetMetrics>,
     pub(crate) fetcher: Fetcher,
+    #[cfg(test)]
+    pub(crate) served: Provider,
     log: Arc<dyn Log>,
     reach: Reach,
     limits: Limits,
@@ -95,7 +98,6 @@ impl Net {
         let own_id = *endpoint.id().as_bytes();
         let book = Arc::new(Book::new(own_id, limits.max_peers).reaching(relays, looks_up));
         let (stop, again) = (watch::Sender::new(false), watch::Sender::new(BTreeSet::new()));
-        #[cfg_attr(not(feature = "lan"), expect(unused_mut, reason = "no task is needed at the start"))]
         let mut tasks = JoinSet::new();
         #[cfg(feature = "lan")]
         if reach.lan {
@@ -112,9 +114,27 @@ impl Net {
         let neighbours = Neighbours::new(&secret_key, limits.neighbours, limits.followers, book.clone());
         let (neighbours, clocks) = (Arc::new(neighbours), Arc::new(Clocks::new(clock)));
         let metrics = Arc::new(NetMetrics::default());
-        let gate = || Gate::new(limits.max_inbound, limits.max_inbound_per_peer);
-        let provider =
-            Provider { store: store.clone(), policy, gate: gate(), lines: lines.clone(), metrics: metrics.clone() };
+        let (inbound, inbound_per_peer) = limits.inbound();
+        let gate = || Gate::new(inbound, inbound_per_peer);
+        let have = HaveServer {
+            store: store.clone(),
+            policy: policy.clone(),
+            book: book.clone(),
+            gate: gate(),
+            lines: lines.clone(),
+            stall_timeout: limits.stall_timeout,
+        };
+        let provider = Provider {
+            store: store.clone(),
+            policy,
+            gate: gate(),
+            requests: Gate::new(limits.max_requests, limits.max_requests_per_peer),
+            lines: lines.clone(),
+            bucket: Arc::new(Bucket::new(limits.upload_bytes_per_second)),
+            max_request_bytes: limits.max_request_bytes,
+            stall_timeout: limits.stall_timeout,
+            metrics: metrics.clone(),
+        };
         let sync = SyncServer {
             log: log.clone(),
             book: book.clone(),
@@ -125,6 +145,7 @@ impl Net {
             metrics: metrics.clone(),
             stall_timeout: limits.stall_timeout,
         };
+        #[cfg(test)]
         let served = provider.clone();
         let router = Router::builder(endpoint.clone())
             .accept(iroh_blobs::ALPN, provider)
@@ -132,7 +153,9 @@ impl Net {
             .accept(SYNC_ALPN, sync)
             .spawn();
         let pool = Pool::new(endpoint.clone(), book.clone(), lines.clone(), limits.connect_timeout);
-        let fetcher = Fetcher { store, book: book.clone(), pool, limits: limits.clone(), in_flight: Mutex::default() };
+        let swarm = Swarm::new(store, book.clone(), pool, own_id, limits.clone());
+        tasks.spawn(swarm.clone().supervise(stop.subscribe()));
+        let fetcher = Fetcher { swarm };
         let tasks = Mutex::new(Some(tasks));
         let inner = Inner {
             endpoint,
@@ -143,6 +166,8 @@ impl Net {
             clocks,
             metrics,
             fetcher,
+            #[cfg(test)]
+            served,
             log,
             reach,
             limits,
@@ -275,7 +300,7 @@ impl Net {
 
     /// How many bytes of blobs, with the hashes that prove them, this node has sent to peers.
     pub fn sent_bytes(&self) -> u64 {
-        self.inner.served.sent.load(Ordering::Relaxed)
+        self.inner.metrics.blob_bytes_sent.get()
     }
 
     /// How far all fetches of this node are, as it changes.

@@ -30,7 +30,7 @@ struct SlotState {
     failure: String,
 }
 
-/// A protocol's name and a peer.
+/// A protocol, and a peer with whom it is spoken.
 type Line = (&'static [u8], PeerId);
 
 /// See the module.
@@ -66,8 +66,25 @@ impl Pool {
 
     /// A live blobs connection to `peer`, or why there is none.
     pub(crate) async fn connection(&self, peer: &PeerId) -> Result<Connection, String> {
-        let addr = self.book.dial(peer)?;
-        let slot = self.slot(peer);
+        let connected = self.connect(iroh_blobs::ALPN, peer).await;
+        match &connected {
+            Ok(_) => self.book.met(peer),
+            Err(Missed { reason, first: true }) => self.book.unreachable(peer, reason.clone()),
+            Err(_) => {}
+        }
+        connected.map_err(|missed| missed.reason)
+    }
+
+    /// A live connection on which `peer` says what it has, or why there is none. A peer that does not know the protocol
+    /// is no worse for it.
+    pub(crate) async fn have_connection(&self, peer: &PeerId) -> Result<Connection, String> {
+        self.connect(HAVE_ALPN, peer).await.map_err(|missed| missed.reason)
+    }
+
+    async fn connect(&self, alpn: &'static [u8], peer: &PeerId) -> Result<Connection, Missed> {
+        let missed = |reason: &str| Missed { reason: reason.to_owned(), first: false };
+        let addr = self.book.dial(peer).map_err(|reason| missed(&reason))?;
+        let slot = self.slot(alpn, peer);
         let seen = slot.attempts.load(Ordering::SeqCst);
         let mut state = slot.state.lock().await;
         if let Some(connection) = &state.connection

@@ -7,7 +7,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -67,6 +66,9 @@ pub(crate) struct Provider {
     /// Requests being served.
     pub(crate) requests: Arc<Gate>,
     pub(crate) lines: Arc<Lines>,
+    pub(crate) bucket: Arc<Bucket>,
+    pub(crate) max_request_bytes: u32,
+    pub(crate) stall_timeout: Duration,
     pub(crate) metrics: Arc<NetMetrics>,
 }
 
@@ -96,7 +98,10 @@ impl ProtocolHandler for Provider {
                     let (provider, id) = (self.clone(), connection.stable_id() as u64);
                     serving.spawn(async move { provider.serve(&peer, id, reader, writer, pass).await });
                 }
-                None => drop(writer.reset(ERR_LIMIT)),
+                None => {
+                    self.metrics.blob_requests_refused.inc();
+                    writer.reset(ERR_LIMIT).ok();
+                }
             }
         }
         serving.shutdown().await;
@@ -123,26 +128,54 @@ impl Provider {
                 writer.reset(ERR_INTERNAL).ok();
                 return;
             }
+        };
+        let may = match &request {
+            Request::Get(request) => self.may_get(request, peer).await,
+            Request::GetMany(request) => {
+                request.hashes.iter().all(|hash| self.policy.may_serve(&from_iroh(hash), peer))
+            }
+            // Nobody writes into our store, and what is here is told by our own protocol.
+            _ => false,
+        };
+        if !may {
+            self.metrics.blob_requests_refused.inc();
+            tracing::debug!(peer = short(peer), "refused to serve");
+            writer.reset(ERR_PERMISSION).ok();
+            return;
+        }
+        self.metrics.blob_requests_served.inc();
+        let writer = Metered {
+            writer,
+            bucket: self.bucket.clone(),
+            stall_timeout: self.stall_timeout,
+            metrics: self.metrics.clone(),
+        };
+        let pair = StreamPair::new(connection, reader, writer, EventSender::DEFAULT);
+        let store = self.store.blobs().clone();
+        let served = match request {
+            Request::Get(request) => handle_get(pair, store, request).await,
+            Request::GetMany(request) => handle_get_many(pair, store, request).await,
+            _ => Ok(()),
+        };
+        if let Err(error) = served {
+            tracing::debug!(peer = short(peer), %error, "a request was not served to its end");
         }
     }
 
-    async fn may_get(&self, request: &GetRequest, peer: &PeerId) -> Result<(), AbortReason> {
+    async fn may_get(&self, request: &GetRequest, peer: &PeerId) -> bool {
         let root = from_iroh(&request.hash);
-        let mut may = self.policy.may_serve(&root, peer);
-        if may && !request.ranges.is_blob() {
-            may = match self.store.get(&root, MAX_LIST_BYTES).await {
-                Ok(list) => {
-                    let (hashes, rest) = list.as_chunks::<32>();
-                    rest.is_empty() && hashes.iter().all(|hash| self.policy.may_serve(&Hash::from_bytes(*hash), peer))
-                }
-                Err(_) => false,
-            };
+        if !self.policy.may_serve(&root, peer) {
+            return false;
         }
-        if may {
-            self.metrics.blob_requests_served.inc();
-        } else {
-            self.metrics.blob_requests_refused.inc();
-            tracing::debug!(blob = %root.short(), peer = short(peer), "refused to serve");
+        if request.ranges.is_blob() {
+            return true;
+        }
+        match self.store.get(&root, MAX_LIST_BYTES).await {
+            Ok(list) => {
+                let (hashes, rest) = list.as_chunks::<32>();
+                rest.is_empty() && hashes.iter().all(|hash| self.policy.may_serve(&Hash::from_bytes(*hash), peer))
+            }
+            Err(_) => false,
         }
     }
 }
@@ -198,13 +231,13 @@ struct Metered<W> {
     writer: W,
     bucket: Arc<Bucket>,
     stall_timeout: Duration,
-    sent: Arc<AtomicU64>,
+    metrics: Arc<NetMetrics>,
 }
 
 impl<W: SendStream> Metered<W> {
     async fn pay(&mut self, len: usize) {
         self.bucket.take(len).await;
-        self.sent.fetch_add(len as u64, Ordering::Relaxed);
+        self.metrics.blob_bytes_sent.inc_by(len as u64);
     }
 }
 

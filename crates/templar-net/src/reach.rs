@@ -146,6 +146,9 @@ fn transport(config: &NetConfig) -> Result<QuicTransportConfig, BindError> {
         .keep_alive_interval(limits.keep_alive)
         .max_concurrent_bidi_streams(VarInt::from_u32(limits.max_streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .send_window(u64::from(limits.connection_memory))
+        .receive_window(VarInt::from_u32(limits.connection_memory))
+        .stream_receive_window(VarInt::from_u32(limits.connection_memory / 2))
         .build())
 }
 

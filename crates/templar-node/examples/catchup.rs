@@ -61,7 +61,8 @@ fn stage(dir: &Path, size: &str, settings: &[String]) -> Outcome<RunId> {
         origin: Origin::Drawn { size: size.to_owned(), seed: Hash::of(b"catchup") },
     };
     let run: RunId = access.put(payload::encode(&configure(&plan, settings)?))?.into();
-    RunContext::create(&access.home, access.blobs(), &|bytes| access.put(bytes), run)?;
+    let (put, durable) = (|bytes| access.put(bytes), |blobs: &[Hash]| access.sync(blobs));
+    RunContext::create(&access.home, access.blobs(), &put, &durable, run)?;
     access.home.set_current_run(&run)?;
     Ok(run)
 }
@@ -80,7 +81,9 @@ async fn open(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>) -> Ou
     let context = spawn_blocking(move || -> Outcome<RunContext> {
         let blobs = BlockingStore::new(kept.clone(), handle.clone());
         if is_new {
-            RunContext::create(&opened, &blobs, &|bytes| handle.block_on(kept.put(bytes)), run)?;
+            let put = |bytes| handle.block_on(kept.put(bytes));
+            let durable = |blobs: &[Hash]| handle.block_on(kept.sync(blobs));
+            RunContext::create(&opened, &blobs, &put, &durable, run)?;
             opened.set_current_run(&run)?;
         }
         Ok(RunContext::open(&opened, &blobs, run)?)
@@ -106,6 +109,7 @@ async fn play(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>) -> Ou
         role: if name == NAMES[0] { Role::Validator } else { Role::Miner },
         networking: Networking::default(),
         metrics: None,
+        prune: false,
         peers: ticket.map(|ticket| ticket.peers.clone()).unwrap_or_default(),
         conduct: Conduct::Honest,
         share: None,

@@ -7,7 +7,7 @@ use templar_manifest::{
     CheckpointId, Dataset, Genesis, Hash, Initial, MAX_PAYLOAD_BYTES, Payload, PublicKey, RunId, StateId, WindowIndex,
     payload,
 };
-use templar_protocol::{Entry, GenesisError, Input, Node, RunState};
+use templar_protocol::{Entry, GenesisError, Input, Node, Output, RunState};
 use templar_store::{BlobSource, PutError, ReadError, SyncError};
 use templar_train::tensors::LoadError;
 use templar_train::{MinerState, Recipe, RecipeError, tensors};

@@ -32,7 +32,7 @@ const VALIDATORS: u32 = 2;
 
 /// The checkpoint that the demo ends in with its default seed, miners and windows. README prints it; a change of the
 /// arithmetic, the model, the data or the rules changes it, and its commit says why.
-pub const DEFAULT_CHECKPOINT: &str = "92411a258bba884b7f1d796dbe2ab9b7d0afd785f8169b59dc2a0e32f48fdbb3";
+pub const DEFAULT_CHECKPOINT: &str = "d05565a0a553931bd31e18988437cd6139e82cd78a63bf9ba4cc8c1e9a203563";
 
 /// The default seed.
 pub const DEFAULT_SEED: &str = "templar";

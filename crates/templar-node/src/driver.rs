@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use templar_manifest::{Contribution, Hash, Outcome, PublicKey, Replay, RunId, ScoreEntry, SecretKey, WindowIndex};
-use templar_net::{BindError, Net, NetConfig, PeerAddr, Pulled};
+use templar_net::{BindError, Net, PeerAddr, Pulled};
 use templar_protocol::{Input, Measured, Output, Phase, Reject};
 use templar_store::{BlockingStore, Store};
 use tokio::sync::{mpsc, watch};
@@ -37,12 +37,13 @@ use crate::context::RunContext;
 use crate::event::Event;
 use crate::home::{Home, HomeError, HomeLock};
 use crate::inventory::InventoryError;
-use crate::peers;
 use crate::replica::{Replica, ReplicaError, SubmitError, Taken};
 use crate::settings::Networking;
 use crate::workbench::{Conduct, WorkError, Workbench};
+use crate::{metrics, peers, socket};
 pub(crate) use damage::Damage;
 use damage::Watched;
+pub use gather::Way;
 pub(crate) use gather::{AGGREGATE_PATIENCE, Gatherer, within};
 use prune::Pruner;
 pub use report::closed_event;
@@ -168,6 +169,10 @@ pub struct Driver {
     failures: u32,
     /// What the home has written down of where others are.
     remembered: Vec<PeerAddr>,
+    /// Whether it was said that this machine's clock differs from those of peers.
+    told_of_clock: bool,
+    /// Where metrics are answered.
+    metrics: Option<SocketAddr>,
     /// Where the node prunes.
     pruner: Option<Pruner>,
     /// Closed windows after which was pruned.
@@ -245,8 +250,12 @@ async fn serve(
     };
     let replica = compute(opened).await?;
     let pruner = if config.prune { Some(pruner(home, store, replica.context.run).await?) } else { None };
-    let net_config = NetConfig { bind: config.bind, ..NetConfig::loopback(secret_key) };
-    let net = Net::bind(net_config, store.clone(), replica.log(), Arc::new(replica.policy())).await?;
+    let metrics_at = match config.metrics {
+        Some(addr) => Some(metrics::listen(addr).await.map_err(|source| DriverError::Metrics { addr, source })?),
+        None => None,
+    };
+    let net = Net::bind(config.networking.config(secret_key), store.clone(), replica.log(), Arc::new(replica.policy()))
+        .await?;
     for peer in known.into_iter().chain(config.peers.iter().cloned()) {
         if let Err(error) = net.add_peer(peer) {
             tracing::warn!(%error, "a peer's address is of no use");
@@ -260,7 +269,7 @@ async fn serve(
     }
     let shared = Shared {
         bench: Arc::new(bench),
-        gatherer: Gatherer::new(net.clone(), store.clone(), damage),
+        gatherer: Gatherer::new(net.clone(), store.clone(), Arc::default(), damage),
         events,
         stopping: Arc::new(AtomicBool::new(false)),
     };
@@ -277,6 +286,8 @@ async fn serve(
         acts: 0,
         failures: 0,
         remembered: Vec::new(),
+        told_of_clock: false,
+        metrics: metrics_addr,
         pruner,
         pruned: 0,
     };

@@ -15,7 +15,7 @@ use templar_train::Recipe;
 
 use crate::compute::compute;
 use crate::context::{RunContext, RunError, common_blobs, read_manifest};
-use crate::driver::{AGGREGATE_PATIENCE, Damage, Gatherer, within, workbench};
+use crate::driver::{AGGREGATE_PATIENCE, Damage, Gatherer, Way, within, workbench};
 use crate::home::{Home, HomeError};
 use crate::peers;
 use crate::replica::{Replica, SubmitError, Taken};
@@ -181,7 +181,7 @@ pub async fn mend(
         return Err(ExchangeError::NoPeers);
     }
     let nobody = Arc::new(EmptyLog::new(Hash::default()));
-    let net = Net::bind(config(to.secret_key, to.bind), to.store.clone(), nobody, Arc::new(ServeNone)).await?;
+    let net = Net::bind(to.networking.config(to.secret_key), to.store.clone(), nobody, Arc::new(ServeNone)).await?;
     for peer in known {
         if let Err(error) = net.add_peer(peer) {
             tracing::warn!(%error, "a peer's address is of no use");
@@ -254,14 +254,15 @@ pub async fn visit(
         repair(store, &id).await?;
     }
     let bench = Arc::new(workbench(home, store, replica.context.clone(), Damage::default())?);
-    let net = Net::bind(config(secret_key, bind), store.clone(), replica.log(), Arc::new(replica.policy())).await?;
+    let net =
+        Net::bind(networking.config(secret_key), store.clone(), replica.log(), Arc::new(replica.policy())).await?;
     for peer in known {
         if let Err(error) = net.add_peer(peer) {
             tracing::warn!(%error, "a peer's address is of no use");
         }
     }
     tally.watch(&net);
-    let gatherer = Gatherer::new(net.clone(), store.clone(), tally.clone());
+    let gatherer = Gatherer::new(net.clone(), store.clone(), tally.clone(), Damage::default());
     let result = exchange(&net, &gatherer, tally, replica, &bench, wanted, patience).await;
     let met = net.peers();
     net.shutdown().await;
@@ -318,7 +319,6 @@ async fn exchange(
             return Err(ExchangeError::NoWindow { window, open });
         }
     }
-    let gatherer = Gatherer::new(net.clone(), store.clone(), Damage::default());
     let list = Evidence::of(replica, wanted);
     let fetching = list.bring(gatherer, bench, patience);
     tokio::pin!(fetching);

@@ -9,7 +9,7 @@
 //! * [`doctor`]: everything that a node depends on, looked at; [`metrics`]: what a node counts.
 //! * [`demo`]: a whole run on one machine.
 //! * [`driver`]: a running node, which brings blobs from its [`peers`] and says what happens as [`event`]s.
-//! * [`exchange`]: short visits to the network: joining, fetching, healing.
+//! * [`exchange`]: short visits to the network: joining, fetching, healing; [`tally`]: how far one is.
 //! * [`retention`]: which blobs of a run must stay; [`inventory`]: what a home holds, and what of it may go.
 //! * [`workbench`]: the work with tensors that the protocol asks for.
 //!
@@ -33,6 +33,7 @@ pub mod metrics;
 pub mod peers;
 pub mod replica;
 pub mod retention;
+pub mod settings;
 pub mod socket;
 pub mod tally;
 pub mod workbench;

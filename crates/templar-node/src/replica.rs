@@ -234,10 +234,14 @@ impl Replica {
     pub fn submit(&mut self, input: Input) -> Result<Vec<Output>, SubmitError> {
         let outputs = lock(&self.node).step(input)?;
         for output in &outputs {
-            if let Output::Accepted { entry, .. } = output {
-                let bytes = entry.entry().encode();
-                self.journal.append(&bytes)?;
-                self.log.push(bytes.into());
+            match output {
+                Output::Accepted { entry, .. } => {
+                    let bytes = entry.entry().encode();
+                    self.journal.append(&bytes)?;
+                    self.log.push(bytes.into());
+                }
+                Output::Closed { record, .. } => lock(&self.log.kept).close(record.hash()),
+                _ => {}
             }
         }
         Ok(outputs)

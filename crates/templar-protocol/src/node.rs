@@ -101,7 +101,7 @@ impl Node {
 
     /// The records of the open window that validators have signed and too few yet, by id.
     pub fn records(&self) -> impl Iterator<Item = &Window> {
-        self.open.records.values().map(|proposal| &proposal.body)
+        self.open.records.values().map(|proposal| &*proposal.body)
     }
 
     /// The open window's cut, once it is certified: from then on its deltas are served and fetched.

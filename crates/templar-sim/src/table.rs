@@ -1,15 +1,14 @@
 //! The attack table: every strategy played beside honest members and against nobody, in runs of the same seeds.
 //!
-//! For each strategy three runs are made of every seed: one in which one member plays it, one in which all are honest, and, for
-//! miners, one in which that member is silent. The last two are the same for all strategies of a role and made once. What is
-//! compared is what accounts own at the end, vested or not.
+//! Three runs of every seed are compared: one in which one member plays the strategy, one in which all are honest, and, for
+//! miners, one in which that member is silent. The last two are the same for all strategies. What is compared is what
+//! accounts own at the end, vested or not.
 //!
 //! Pay follows ranks, and ranks follow the draw of pages: one honest miner's pay in one run says little. So the attacker is
-//! compared with the mean of all honest members of its role, over many seeds, and [`luck`] says what an honest one
-//! that is looked at alone would show.
+//! compared with the mean of all honest members of its role, and [`Baseline::luck`] says what an honest one that is looked at
+//! alone would show.
 
 use std::fmt::Write as _;
-use std::sync::OnceLock;
 
 use crate::checks::Violation;
 use crate::config::{Config, Faults};
@@ -17,8 +16,42 @@ use crate::engine::Simulation;
 use crate::report::{Earned, Report};
 use crate::strategy::{Role, Strategy};
 
-/// Runs of each kind for each strategy.
-const SEEDS: u64 = 20;
+/// Seeds of the table.
+pub const SEEDS: u64 = 8;
+
+/// The runs without an attacker that strategies are compared with, by seed.
+#[derive(Debug)]
+pub struct Baseline {
+    honest: Vec<Report>,
+    absent: Vec<Report>,
+}
+
+impl Baseline {
+    /// Makes them.
+    ///
+    /// # Errors
+    /// An invariant that does not hold.
+    pub fn new() -> Result<Self, Box<Violation>> {
+        let runs = |adversary| -> Result<Vec<Report>, Box<Violation>> {
+            (0..SEEDS).map(|seed| Simulation::of(config(seed, adversary)).run(&mut |_| ())).collect()
+        };
+        Ok(Self { honest: runs(None)?, absent: runs(Some(Strategy::Absent))? })
+    }
+
+    /// What one member of a role, the first by key, owns in each honest run, in parts per thousand of the mean of its role,
+    /// sorted: how far from 1000 luck alone leads.
+    pub fn luck(&self, role: Role) -> Vec<u64> {
+        let name = if role == Role::Miner { "miner" } else { "validator" };
+        let part = |report: &Report| {
+            let (whole, count) = report.earned(role, None);
+            let first = report.members.iter().find(|member| member.role == name)?;
+            (first.micros * 1000 * count as u64).checked_div(whole)
+        };
+        let mut parts: Vec<u64> = self.honest.iter().filter_map(part).collect();
+        parts.sort_unstable();
+        parts
+    }
+}
 
 /// One row, from all seeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +73,7 @@ fn config(seed: u64, adversary: Option<Strategy>) -> Config {
     Config {
         miners: 12,
         validators: 7,
-        windows: 24,
+        windows: 16,
         seed,
         faults: Faults::None,
         adversaries: adversary.map(|strategy| (strategy, 1)).into_iter().collect(),
@@ -48,80 +81,41 @@ fn config(seed: u64, adversary: Option<Strategy>) -> Config {
     }
 }
 
-fn run(config: Config) -> Option<Report> {
-    Simulation::of(config).run(&mut |_| ()).ok()
-}
-
-/// The runs of one seed with which all strategies are compared.
-struct Beside {
-    honest: Option<Report>,
-    without_a_miner: Option<Report>,
-}
-
-fn beside() -> &'static [Beside] {
-    static RUNS: OnceLock<Vec<Beside>> = OnceLock::new();
-    RUNS.get_or_init(|| {
-        let of = |seed| Beside {
-            honest: run(config(seed, None)),
-            without_a_miner: run(config(seed, Some(Strategy::Absent))),
-        };
-        (0..SEEDS).map(of).collect()
-    })
-}
-
-/// What those members own in a report that are such members in the run with the attacker. The same seed gives the same
-/// roles, so they are found by their places.
+/// What the honest miners of the run with the attacker own in a report. The same seed gives the same roles, so they are
+/// found by their keys.
 fn owned(report: &Report, with: &Report, is: impl Fn(&Earned) -> bool) -> u64 {
     let those = with.members.iter().zip(&report.members).filter(|(member, _)| is(member));
     those.map(|(_, member)| member.micros).sum()
-}
-
-/// What the same member as the attacker owns in the honest runs, one after the other, in parts per thousand of the mean of
-/// its role: how far from 1000 luck alone leads, in each seed and over all.
-pub fn luck(role: Role) -> (Vec<u64>, u64) {
-    let (mut each, mut own, mut mean) = (Vec::new(), 0u64, 0u64);
-    for report in beside().iter().filter_map(|runs| runs.honest.as_ref()) {
-        let (whole, count) = report.earned(role, None);
-        let name = if role == Role::Miner { "miner" } else { "validator" };
-        let Some(first) = report.members.iter().find(|member| member.role == name) else { continue };
-        each.push(first.micros * 1000 * count as u64 / whole.max(1));
-        own += first.micros * count as u64;
-        mean += whole;
-    }
-    each.sort_unstable();
-    (each, own * 1000 / mean.max(1))
 }
 
 /// Plays one strategy.
 pub fn row(strategy: Strategy, baseline: &Baseline) -> Row {
     let mut row = Row { strategy, noticed: None, earned_per_mille: None, lost_per_mille: None, stopped: 0 };
     let (mut own, mut fair, mut others, mut others_without) = (0u64, 0u64, 0u64, 0u64);
-    for (seed, runs) in beside().iter().enumerate() {
-        let Some(with) = run(config(seed as u64, Some(strategy))) else {
+    for (seed, (honest, absent)) in baseline.honest.iter().zip(&baseline.absent).enumerate() {
+        let Ok(with) = Simulation::of(config(seed as u64, Some(strategy))).run(&mut |_| ()) else {
             row.stopped += 1;
             continue;
         };
-        let without = if strategy.role() == Role::Miner { &runs.without_a_miner } else { &runs.honest };
-        let (Some(honest), Some(without)) = (&runs.honest, without) else { continue };
-        own += owned(&with, &with, |member| member.strategy.is_some());
+        let without = if strategy.role() == Role::Miner { absent } else { honest };
+        let is_attacker = |member: &Earned| member.strategy.is_some();
+        let is_honest_miner = |member: &Earned| member.strategy.is_none() && member.role == "miner";
+        own += owned(&with, &with, is_attacker);
         let (whole, count) = honest.earned(strategy.role(), None);
         fair += whole / (count as u64).max(1);
-        let is_miner = |member: &Earned| member.strategy.is_none() && member.role == "miner";
-        others += owned(&with, &with, is_miner);
-        others_without += owned(without, &with, is_miner);
-        let found =
-            with.members.iter().find(|member| member.strategy.is_some()).and_then(|member| member.noticed.clone());
-        if let Some(found) = found {
-            let later = row.noticed.as_ref().map_or(0, |(_, windows)| *windows).max(found.window);
-            // Names of members differ from seed to seed; the reason does not.
-            row.noticed.get_or_insert_with(|| (found.how, 0)).1 = later;
+        others += owned(&with, &with, is_honest_miner);
+        others_without += owned(without, &with, is_honest_miner);
+        if let Some(found) =
+            with.members.iter().find(|member| is_attacker(member)).and_then(|member| member.noticed.clone())
+        {
+            let worst = row.noticed.get_or_insert((found.how, 0));
+            worst.1 = worst.1.max(found.window);
         }
     }
     if row.stopped < SEEDS {
+        let lost = (i128::from(others_without) - i128::from(others)) * 1000;
         row.earned_per_mille = (own * 1000).checked_div(fair);
-        row.lost_per_mille = (i128::from(others_without) - i128::from(others))
-            .checked_mul(1000)
-            .map(|lost| (lost / i128::from(others_without.max(1))) as i64);
+        row.lost_per_mille = Some((lost / i128::from(others_without.max(1))) as i64);
     }
     row
 }

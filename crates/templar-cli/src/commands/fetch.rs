@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use templar_manifest::{Hash, PublicKey};
-use templar_net::{AnyTicket, BlobTicket, PeerAddr, Progress, Ticket};
+use templar_net::{AnyTicket, BlobTicket, PeerAddr, Ticket};
 use templar_node::access::Access;
 use templar_node::driver::Way;
 use templar_node::exchange::{self, Visit, Wanted};
@@ -15,7 +15,7 @@ use crate::bar::Bar;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::index::Index;
 use crate::invocation::{Invocation, object, run_context, run_id};
-use crate::network::{Listen, join, peers};
+use crate::network::{Listen, destination, join, peers};
 use crate::participant::sync;
 use crate::printer::{bytes, count};
 use crate::reference::Reference;
@@ -147,6 +147,7 @@ fn from_blob_ticket(invocation: &Invocation, args: &Args, ticket: &BlobTicket) -
     let to = destination(&access, &networking)?;
     let bar = Bar::of(to.tally.clone(), invocation.printer, access.runtime());
     let fetched = access.runtime().block_on(exchange::fetch_ticket(&to, ticket))?;
+    drop(bar);
     sync(&access, &[&[fetched.root], &fetched.children[..]].concat())?;
     write_out(args, &access, &fetched.root)?;
     let value = json!({

@@ -107,7 +107,7 @@ fn overlap_is_the_share_of_common_positions() {
 fn overlap_is_the_mean_over_blocks() {
     let specs = specs(&[&[1, 4], &[1, 4]]);
     // Two tensors of one block, which keep ⌈8 · 4/16⌉ = 2 each.
-    let settings = settings(4, 8, Quantiser::SignLevels, 0);
+    let settings = settings(4, 8, Quantiser::Templar4, 0);
     let deltas = [[1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]]
         .map(|values| delta(&specs, &settings, &values));
     assert_eq!(overlap_ppm(&deltas[0], &deltas[1]), 500_000);
@@ -117,7 +117,7 @@ fn overlap_is_the_mean_over_blocks() {
 #[test]
 fn a_body_is_known_again_under_another_header() {
     let specs = specs(&[&[4, 8], &[3]]);
-    let settings = settings(4, 8, Quantiser::SignLevels, 0);
+    let settings = settings(4, 8, Quantiser::Templar4, 0);
     let bytes = |header: &Header, seed: &str| {
         let mut error = vec![0.0; 35];
         compress(&specs, &settings, header, &values(seed, 35), &mut error).unwrap()

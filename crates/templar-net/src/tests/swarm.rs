@@ -12,8 +12,8 @@ use templar_manifest::Hash;
 use templar_store::{Store, to_iroh};
 
 use super::hostile::{Hostile, endpoint};
-use super::{Node, TestLog, bytes, impatient, run, soon};
-use crate::peer::PeerAddr;
+use super::{Node, TestLog, bytes, run, soon};
+use crate::peer::{Addr, PeerAddr};
 use crate::{FetchError, Fetched, Limits, ProviderAnswer, ServeAll};
 
 const ANY: u64 = u64::MAX;
@@ -139,12 +139,15 @@ async fn every_provider_but_one_lies() {
         liars.push(Hostile::new(seed, answer, true).await);
     }
     let subtle_endpoint = endpoint(5).await;
-    let subtle = PeerAddr { id: *subtle_endpoint.id().as_bytes(), addrs: subtle_endpoint.bound_sockets() };
+    let subtle = PeerAddr {
+        id: *subtle_endpoint.id().as_bytes(),
+        addrs: subtle_endpoint.bound_sockets().into_iter().map(Addr::Ip).collect(),
+    };
     let handler = TrueLengthFalseBytes(honest.store.clone());
     let router = Router::builder(subtle_endpoint).accept(iroh_blobs::ALPN, handler).spawn();
 
     // Alone they bring nothing but the length, and each is remembered for what it did.
-    let b = node(10, impatient()).await;
+    let b = Node::new(10).await;
     for addr in liars.iter().map(|liar| &liar.addr).chain([&subtle]) {
         b.net.add_peer(addr.clone()).unwrap();
     }
@@ -166,7 +169,7 @@ async fn every_provider_but_one_lies() {
     let fetched = soon(b.net.fetch(&id, size, &[liars[0].addr.id, subtle.id])).await.unwrap();
     assert_eq!(fetched.size, size);
     assert_eq!(b.store.get(&id, ANY).await.unwrap(), data);
-    let c = node(11, impatient()).await;
+    let c = Node::new(11).await;
     for addr in liars.iter().map(|liar| &liar.addr).chain([&subtle]) {
         c.net.add_peer(addr.clone()).unwrap();
     }
@@ -312,7 +315,7 @@ async fn many_small_blobs_and_large_ones_in_one_request() {
     assert_eq!((progress.blobs, progress.blobs_here), (120, 120));
     assert_eq!((progress.bytes, progress.bytes_here, progress.received), (size, size, size));
     b.store.sync(&blobs.iter().map(|(id, _)| *id).collect::<Vec<_>>()).await.unwrap();
-    assert_eq!(b.store.scrub().await.unwrap().corrupt, []);
+    assert_eq!(b.store.scrub(|_| {}).await.unwrap().corrupt, []);
     for node in [a, b, c] {
         node.end().await;
     }
@@ -374,8 +377,8 @@ async fn nothing_is_fetched_twice_after_a_kill() {
         child.kill().await.unwrap();
         let store = Store::open(dir.path()).await.unwrap();
         let kept = here(&store, &id).await;
-        // What was decoded and not yet written is lost: here, where the disk keeps up, next to nothing.
-        assert!(kept >= before + step / 2 && kept < size, "attempt {attempt}: {kept}");
+        // What was decoded and not yet written is lost, at most 2 MiB; what was written is found again.
+        assert!(kept > 0 && kept >= before && kept < size, "attempt {attempt}: {kept} after {before}");
         before = kept;
         store.shutdown().await;
     }

@@ -60,6 +60,7 @@ pub(crate) struct Gatherer {
     net: Net,
     pub(super) store: Store,
     pub(super) damage: Damage,
+    tally: Arc<Tally>,
     stopping: Arc<watch::Sender<bool>>,
 }
 
@@ -88,8 +89,8 @@ fn tensor_blobs(tensors: &[TensorBlob], vectors: u64) -> Vec<(Hash, u64)> {
 }
 
 impl Gatherer {
-    pub(crate) fn new(net: Net, store: Store, damage: Damage) -> Self {
-        Self { net, store, damage, stopping: Arc::new(watch::Sender::new(false)) }
+    pub(crate) fn new(net: Net, store: Store, tally: Arc<Tally>, damage: Damage) -> Self {
+        Self { net, store, damage, tally, stopping: Arc::new(watch::Sender::new(false)) }
     }
 
     /// Ends every wait.
@@ -133,6 +134,8 @@ impl Gatherer {
     ) -> Result<bool, WorkError> {
         let mut stopping = self.stopping.subscribe();
         let (mut pause, mut failures) = (PAUSES.0, 0);
+        let bytes = Tally::bytes_of(blobs);
+        self.tally.want(bytes);
         loop {
             let fetching = async {
                 // What is here in parts is not taken for left over meanwhile.
@@ -326,10 +329,10 @@ impl Gatherer {
     /// The models after closed windows: from the one before by the aggregate, or by the aggregated deltas, or else, for the
     /// last of them, whole from a peer.
     pub(crate) async fn model(&self, bench: &Arc<Workbench>, closed: &[ClosedWindow]) -> Result<(), WorkError> {
-        self.aggregates(bench, closed, within(AGGREGATE_PATIENCE)).await?;
+        self.aggregates(bench, closed, Way::Cheaper, AGGREGATE_PATIENCE).await?;
         // What was pruned on the way to a model that is here is not wanted.
         let mut newest = closed.len();
-        while newest > 0 && !self.store.has(&closed[newest - 1].window.checkpoint.hash()).await.unwrap_or(false) {
+        while newest > 0 && !self.here(&closed[newest - 1].window.checkpoint.hash()).await {
             newest -= 1;
         }
         for window in &closed[newest..] {

@@ -69,6 +69,7 @@ fn window(index: u64) -> Window {
         weights: Vec::new(),
         mints: Vec::new(),
         ledger_root: hash("ledger"),
+        standings_root: hash("standings"),
         aggregate: hash(&format!("aggregate {index}")).into(),
         aggregate_bytes: 1,
         checkpoint: checkpoint(index + 1).into(),

@@ -122,7 +122,10 @@ impl Node {
         if !votes.is_empty() {
             // Of two that the proposer has signed, the one that this node finds right has its vote, whichever id is lower.
             let right = votes.iter().position(|outputs| outputs.iter().any(|output| matches!(output, Output::Sign(_))));
-            return right.map_or_else(|| votes.concat(), |right| votes.swap_remove(right));
+            return match right {
+                Some(right) => votes.swap_remove(right),
+                None => votes.concat(),
+            };
         }
         let Some((judging, scores)) = self.countable() else { return Vec::new() };
         let doubts = self.doubts(me, &scores);

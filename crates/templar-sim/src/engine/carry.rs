@@ -184,22 +184,25 @@ impl Simulation {
                 self.begin(who, after_ms, Work::Train { window });
             }
             Output::Judge(plan) if !silent => {
-                if member.under_way.insert((window, Task::Judge(plan.seed))) {
-                    let after_ms = self.time(who, JUDGE_WORK_MS);
-                    self.begin(who, after_ms, Work::Judge { plan: Box::new(plan), since_ms: self.now_ms });
+                if !member.under_way.insert((window, Task::Judge(plan.seed))) {
+                    return;
                 }
+                let after_ms = self.time(who, JUDGE_WORK_MS);
+                self.begin(who, after_ms, Work::Judge { plan: Box::new(plan), since_ms: self.now_ms });
             }
             Output::Confirm { window, miner, contribution, .. } if !silent => {
-                if member.under_way.insert((window, Task::Confirm(contribution.hash()))) {
-                    let after_ms = self.time(who, CONFIRM_WORK_MS);
-                    self.begin(who, after_ms, Work::Confirm { window, miner, contribution, since_ms: self.now_ms });
+                if !member.under_way.insert((window, Task::Confirm(contribution.hash()))) {
+                    return;
                 }
+                let after_ms = self.time(who, CONFIRM_WORK_MS);
+                self.begin(who, after_ms, Work::Confirm { window, miner, contribution, since_ms: self.now_ms });
             }
             Output::Apply { window, outcomes, .. } if !silent => {
-                if member.under_way.insert((window, Task::Apply(outcomes_name(&outcomes)))) {
-                    let after_ms = self.time(who, APPLY_WORK_MS);
-                    self.begin(who, after_ms, Work::Apply { window, outcomes });
+                if !member.under_way.insert((window, Task::Apply(outcomes_name(&outcomes)))) {
+                    return;
                 }
+                let after_ms = self.time(who, APPLY_WORK_MS);
+                self.begin(who, after_ms, Work::Apply { window, outcomes });
             }
             Output::Timer { window, phase, after_ms } => {
                 let name = match phase {
@@ -212,11 +215,8 @@ impl Simulation {
                     self.schedule(after_ms, Event::Deadline { who, life, window, phase });
                 }
             }
-            Output::Dispute(dispute) => {
-                if let templar_protocol::Dispute::Refusal { validator, .. } = &dispute {
-                    let validator = *validator;
-                    self.notice(who, &validator, "its refusal is not borne out by replays".to_owned());
-                }
+            Output::Dispute(templar_protocol::Dispute::Refusal { validator, .. }) => {
+                self.notice(who, &validator, "its refusal is not borne out by replays".to_owned());
             }
             _ => {}
         }

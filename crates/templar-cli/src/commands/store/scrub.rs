@@ -13,7 +13,7 @@ use super::beside_a_node;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::index::Index;
 use crate::invocation::Invocation;
-use crate::network::{Listen, peers};
+use crate::network::{Listen, destination, peers};
 use crate::printer::{Printer, Tone, bytes, count};
 use crate::view::Nature;
 
@@ -59,7 +59,8 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         printer.progress(&value, format_args!("{}: {what}", name(id)));
     }
     let ids: Vec<Hash> = found.damaged.keys().copied().collect();
-    let mended = if args.offline || ids.is_empty() { Vec::new() } else { mend(&access, args, &others, &ids, printer)? };
+    let mended =
+        if args.offline || ids.is_empty() { Vec::new() } else { mend(invocation, &access, args, &others, &ids)? };
     Ok(end(printer, &found, &ids, &mended, &name))
 }
 
@@ -120,15 +121,15 @@ fn find(access: &Access, printer: Printer) -> Result<Found, CommandError> {
 
 /// What peers gave. That there are none is said, and leaves everything as it is.
 fn mend(
+    invocation: &Invocation,
     access: &Access,
     args: &Args,
     others: &[PeerAddr],
     ids: &[Hash],
-    printer: Printer,
 ) -> Result<Vec<Mended>, CommandError> {
-    let store = access.store().ok_or_else(|| CommandError::says(Code::Failed, "the home is open for reading only"))?;
-    let secret_key = access.home.key()?.to_bytes();
-    let to = exchange::Destination { home: &access.home, store, secret_key, bind: args.listen.bind };
+    let printer = invocation.printer;
+    let networking = args.listen.networking(invocation, &access.home)?;
+    let to = destination(access, &networking)?;
     let seen = |mended: &Mended| {
         let value = json!({"type": "mended", "blob": mended.id, "healed": mended.problem.is_none()});
         let end = mended.problem.as_deref().unwrap_or("whole again");

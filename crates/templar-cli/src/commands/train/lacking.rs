@@ -6,7 +6,6 @@ use templar_node::exchange::{self, Wanted};
 use templar_node::peers;
 use templar_node::settings::Networking;
 
-use crate::bar;
 use crate::error::{Code, CommandError};
 use crate::invocation::Invocation;
 use crate::network::destination;
@@ -60,8 +59,6 @@ pub(super) fn bring(
     let access = &participant.access;
     let to = destination(access, networking)?;
     let wanted = Wanted::Window(state.window());
-    let visited = access.runtime().block_on(exchange::visit(&to, &mut participant.replica, &[], wanted, PATIENCE));
-    invocation.printer.end_bar();
-    visited?;
+    access.runtime().block_on(exchange::visit(&to, &mut participant.replica, &[], wanted, PATIENCE))?;
     Ok(())
 }
