@@ -94,7 +94,7 @@ fn one(invocation: &Invocation, config: Config, loud: bool) -> Result<(), Comman
     let every = (config.windows / 20).max(1);
     let started = Instant::now();
     let mut tell = |progress: &templar_sim::Progress| {
-        if loud && progress.windows % every == 0 && progress.windows < config.windows {
+        if loud && progress.windows.is_multiple_of(every) && progress.windows < config.windows {
             let mut value = serde_json::to_value(progress).unwrap_or_default();
             value["type"] = json!("progress");
             let seconds = progress.simulated_ms / 1000;
