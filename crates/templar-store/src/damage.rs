@@ -187,7 +187,7 @@ impl Store {
     }
 
     /// Waits until nobody holds a blob open any more: whoever read it last does so for a moment, and would take no bytes.
-    async fn settled(&self) -> io::Result<()> {
+    pub(crate) async fn settled(&self) -> io::Result<()> {
         timeout(IDLE, self.blobs().wait_idle()).await?.map_err(io::Error::other)
     }
 

@@ -115,14 +115,32 @@ impl Store {
         Self { inner: Arc::new(Inner { blobs: (*MemStore::new()).clone(), disk: None }) }
     }
 
-    /// Adds bytes and keeps them; adding the same bytes again heals a corrupt copy, for all who open it from then on.
-    /// Returns their name.
+    /// Adds bytes and keeps them. Returns their name.
+    ///
+    /// Bytes that are here already are read and verified instead of written; where that finds a corrupt copy, it is
+    /// replaced, for all who open it from then on.
     ///
     /// # Errors
     /// [`PutError::DiskFull`] and others; nothing half-written remains.
     pub async fn put(&self, bytes: impl Into<Bytes>) -> Result<Hash, PutError> {
         let bytes = bytes.into();
-        self.import(self.blobs().add_bytes(bytes)).await
+        let id = Hash::of(&bytes);
+        if self.size(&id).await.is_none() {
+            return self.import(self.blobs().add_bytes(bytes)).await;
+        }
+        {
+            // Nobody removes it between here and its tag.
+            let _importing = self.importing().await;
+            if self.verify(&id).await.is_ok() {
+                return self.keep(&id).await.map(|()| id);
+            }
+        }
+        // The import below opens the copy that it replaces, and whoever joins it while it is open sees that one.
+        self.import(self.blobs().add_bytes(bytes)).await?;
+        if let Err(error) = self.settled().await {
+            tracing::debug!(blob = %id.short(), %error, "a healed blob is still open as it was");
+        }
+        Ok(id)
     }
 
     /// Adds a copy of a file and keeps it. Returns its name and its length in bytes.
