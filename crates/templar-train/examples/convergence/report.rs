@@ -149,7 +149,7 @@ impl<'a> Report<'a> {
             // Writing to a string does not fail.
             let _ = writeln!(out, "| {name} | {loss:.4} | {:+.4} | {cells} |", loss - first);
         }
-        out
+        if first.is_none() { NOT_RUN.to_owned() } else { out }
     }
 
     /// The same over seeds: each run's difference to the first row's of the same seed, as far as both are there.
@@ -167,6 +167,7 @@ impl<'a> Report<'a> {
             (0..SEEDS).map(|seed| self.find(&config.seeded(seed)).map(Measured::loss).or_else(|| kept(seed))).collect()
         };
         let base = rows.first().map_or(Vec::new(), |(name, config)| losses(name, config));
+        let empty = out.len();
         for (name, config) in rows {
             let found = losses(name, config);
             let differences: Vec<f64> =
@@ -185,7 +186,7 @@ impl<'a> Report<'a> {
             let (loss, difference) = (mean(&found_losses), mean(&differences));
             let _ = writeln!(out, " {loss:.4} | {difference:+.4} | {least:+.4} | {most:+.4} |");
         }
-        out
+        if out.len() == empty { NOT_RUN.to_owned() } else { out }
     }
 
     /// Every plot with its file's name; one of which a curve is not there is left out.
@@ -258,6 +259,8 @@ impl<'a> Report<'a> {
 const DOCUMENT: &str = "CONVERGENCE.md";
 /// What ends a table in it.
 const END: &str = "<!-- end -->";
+/// What stands for a table of which no run is there.
+const NOT_RUN: &str = "Not run yet: the command above fills it in.\n";
 
 /// What begins a table in it.
 fn mark(name: &str) -> String {
