@@ -19,15 +19,35 @@ pub struct NetConfig {
     pub reach: Reach,
     /// The wall clock that peers may compare theirs with.
     pub clock: Option<Clock>,
+    /// How fast it sends.
+    pub congestion: Congestion,
     /// Bounds on what peers may use.
     pub limits: Limits,
+}
+
+/// What decides how fast a connection sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Congestion {
+    /// BBR (draft-ietf-ccwg-bbr): the rate at which what was sent arrives, measured. A lost packet in a thousand costs nothing.
+    #[default]
+    Bbr,
+    /// CUBIC (RFC 9438), QUIC's usual one: every loss is taken for a full queue. With a loss in a thousand and 40 ms of round
+    /// trip it stays near 11 Mbit/s, whatever the line could carry.
+    Cubic,
 }
 
 impl NetConfig {
     /// Listens on any free port of the loopback interface, with the default limits and no clock.
     pub fn loopback(secret_key: [u8; 32]) -> Self {
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { secret_key, bind, reach: Reach::default(), clock: None, limits: Limits::default() }
+        Self {
+            secret_key,
+            bind,
+            reach: Reach::default(),
+            clock: None,
+            congestion: Congestion::default(),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -37,6 +57,7 @@ impl std::fmt::Debug for NetConfig {
         f.debug_struct("NetConfig")
             .field("bind", &self.bind)
             .field("reach", &self.reach)
+            .field("congestion", &self.congestion)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }

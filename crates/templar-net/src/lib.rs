@@ -59,7 +59,7 @@ mod transfer;
 mod wire;
 
 pub use clock::{Clock, Skew};
-pub use config::{Limits, NetConfig};
+pub use config::{Congestion, Limits, NetConfig};
 pub use error::{BindError, FetchError, ProviderAnswer};
 pub use fetch::{Fetched, FetchedTicket};
 pub use metrics::NetMetrics;

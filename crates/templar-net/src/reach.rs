@@ -7,14 +7,16 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use iroh::address_lookup::{DnsAddressLookup, PkarrPublisher, PkarrResolver, UserData};
-use iroh::endpoint::{Builder, PortmapperConfig, QuicTransportConfig, VarInt, presets};
+use iroh::endpoint::{Builder, ControllerFactory, PortmapperConfig, QuicTransportConfig, VarInt, presets};
 use iroh::{Endpoint, RelayMode, RelayUrl, SecretKey};
+use noq_proto::congestion::{Bbr3Config, CubicConfig};
 use templar_manifest::Hash;
 
 use crate::peer::{Addr, MAX_ADDRS, PeerAddr};
-use crate::{BindError, NetConfig};
+use crate::{BindError, Congestion, NetConfig};
 
 /// How a node is reached and finds others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -141,11 +143,16 @@ pub(crate) async fn bind(config: &NetConfig, run: &Hash, publish: Publish) -> Re
 fn transport(config: &NetConfig) -> Result<QuicTransportConfig, BindError> {
     let limits = &config.limits;
     let idle = limits.idle_timeout.try_into().map_err(|_| BindError::Limit { name: "idle_timeout" })?;
+    let congestion: Arc<dyn ControllerFactory + Send + Sync> = match config.congestion {
+        Congestion::Bbr => Arc::new(Bbr3Config::default()),
+        Congestion::Cubic => Arc::new(CubicConfig::default()),
+    };
     Ok(QuicTransportConfig::builder()
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(limits.keep_alive)
         .max_concurrent_bidi_streams(VarInt::from_u32(limits.max_streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .congestion_controller_factory(congestion)
         .send_window(u64::from(limits.connection_memory))
         .receive_window(VarInt::from_u32(limits.connection_memory))
         .stream_receive_window(VarInt::from_u32(limits.connection_memory / 2))

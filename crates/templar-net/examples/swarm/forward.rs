@@ -1,105 +1,196 @@
-//! A forwarder of datagrams: each port stands for one node; what passes is delayed, and a few datagrams are dropped.
+//! A forwarder of datagrams: each front stands for one node; what passes is delayed, and some datagrams are dropped.
+//!
+//! Datagrams that the kernel hands over together (segmentation offload) go on together, so that two cores carry the traffic
+//! of nine nodes; each is lost by itself. A fixed sequence decides what is lost, in the order in which datagrams come.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use noq_udp::{RecvMeta, Transmit, UdpSocketState};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use crate::Outcome;
+/// The longest batch of datagrams.
+const LONGEST: usize = 1 << 16;
 
-/// The longest datagram.
-const LONGEST: usize = 2048;
+/// Batches that wait; what comes beyond them is lost.
+const MOST_WAITING: usize = 100_000;
 
-/// What waits for its time.
-type Waiting = (Instant, Vec<u8>, Arc<UdpSocket>, SocketAddr);
+/// What the kernel keeps of what comes in while this process does something else, in bytes.
+const SOCKET_BUFFER: usize = 4 << 20;
+
+/// A socket that takes and gives batches.
+struct Socket {
+    io: UdpSocket,
+    state: UdpSocketState,
+}
+
+impl Socket {
+    async fn bind(addr: SocketAddr) -> io::Result<Self> {
+        let io = UdpSocket::bind(addr).await?;
+        let state = UdpSocketState::new((&io).into())?;
+        // As much as the system allows.
+        state.set_recv_buffer_size((&io).into(), SOCKET_BUFFER).ok();
+        state.set_send_buffer_size((&io).into(), SOCKET_BUFFER).ok();
+        Ok(Self { io, state })
+    }
+
+    /// Datagrams of one sender, with the length of all but the last.
+    async fn recv(&self, buffer: &mut [u8]) -> io::Result<RecvMeta> {
+        let mut meta = [RecvMeta::default()];
+        self.io
+            .async_io(Interest::READABLE, || {
+                self.state.recv((&self.io).into(), &mut [IoSliceMut::new(buffer)], &mut meta)
+            })
+            .await?;
+        Ok(meta[0])
+    }
+
+    async fn send(&self, bytes: &[u8], stride: usize, to: SocketAddr) -> io::Result<()> {
+        let (destination, segment_size) = (to, Some(stride).filter(|stride| *stride < bytes.len()));
+        let transmit = Transmit { destination, ecn: None, contents: bytes, segment_size, src_ip: None };
+        self.io.async_io(Interest::WRITABLE, || self.state.try_send((&self.io).into(), &transmit)).await
+    }
+}
+
+/// Datagrams that wait for their time.
+struct Waiting {
+    due: Instant,
+    bytes: Vec<u8>,
+    stride: usize,
+    from: Arc<Socket>,
+    to: SocketAddr,
+}
+
+#[derive(Default)]
+struct Queue {
+    draw: u64,
+    passed: u64,
+    lost: u64,
+    waiting: VecDeque<Waiting>,
+}
+
+impl Queue {
+    fn is_lost(&mut self, per_thousand: u64) -> bool {
+        self.draw = self.draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let lost = (self.draw >> 33) % 1000 < per_thousand || self.waiting.len() >= MOST_WAITING;
+        *(if lost { &mut self.lost } else { &mut self.passed }) += 1;
+        lost
+    }
+}
 
 /// Delays and drops; everything goes through one queue, in the order in which it came.
-struct Line {
+pub(crate) struct Line {
     delay: Duration,
     loss_per_thousand: u64,
-    queue: Mutex<(u64, VecDeque<Waiting>)>,
+    queue: Mutex<Queue>,
     news: Notify,
 }
 
 impl Line {
-    fn push(&self, bytes: Vec<u8>, from: &Arc<UdpSocket>, to: SocketAddr) {
-        let Ok(mut queue) = self.queue.lock() else { return };
-        // A fixed sequence decides what is lost.
-        queue.0 = queue.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        if (queue.0 >> 33) % 1000 >= self.loss_per_thousand && queue.1.len() < 100_000 {
-            queue.1.push_back((Instant::now() + self.delay, bytes, from.clone(), to));
-            self.news.notify_one();
-        }
+    /// A line that delays by so much in either direction.
+    pub(crate) fn new(delay: Duration, loss_per_thousand: u64, seed: u64) -> Arc<Self> {
+        let queue = Mutex::new(Queue { draw: seed, ..Queue::default() });
+        Arc::new(Self { delay, loss_per_thousand, queue, news: Notify::new() })
     }
 
-    async fn deliver(&self) {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many datagrams went on, and how many were lost.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let queue = self.lock();
+        (queue.passed, queue.lost)
+    }
+
+    fn push(&self, bytes: &[u8], stride: usize, from: &Arc<Socket>, to: SocketAddr) {
+        let due = Instant::now() + self.delay;
+        let mut queue = self.lock();
+        // What lies between two that are lost goes on together.
+        let mut run: Vec<u8> = Vec::new();
+        let wait = |queue: &mut Queue, bytes: Vec<u8>| {
+            if !bytes.is_empty() {
+                queue.waiting.push_back(Waiting { due, bytes, stride, from: from.clone(), to });
+            }
+        };
+        for datagram in bytes.chunks(stride.max(1)) {
+            if queue.is_lost(self.loss_per_thousand) {
+                wait(&mut queue, std::mem::take(&mut run));
+            } else {
+                run.extend_from_slice(datagram);
+            }
+        }
+        wait(&mut queue, run);
+        drop(queue);
+        self.news.notify_one();
+    }
+
+    /// Sends on what is due, for ever.
+    pub(crate) async fn deliver(&self) {
         loop {
-            let next = self.queue.lock().ok().and_then(|mut queue| queue.1.pop_front());
-            let Some((due, bytes, from, to)) = next else {
+            let next = self.lock().waiting.pop_front();
+            let Some(Waiting { due, bytes, stride, from, to }) = next else {
                 self.news.notified().await;
                 continue;
             };
             if due > Instant::now() {
                 sleep_until(due).await;
             }
-            from.send_to(&bytes, to).await.ok();
+            from.send(&bytes, stride, to).await.ok();
         }
     }
-}
 
-/// Stands for the node at `target` on this port: one more socket for each client, so that answers find their way.
-async fn stand_for(line: Arc<Line>, port: u16, target: SocketAddr) -> std::io::Result<()> {
-    let front = Arc::new(UdpSocket::bind(("0.0.0.0", port)).await?);
-    let mut clients: BTreeMap<SocketAddr, Arc<UdpSocket>> = BTreeMap::new();
-    let mut buffer = vec![0; LONGEST];
-    let (ended, mut ends) = mpsc::channel::<std::io::Error>(1);
-    loop {
-        let (len, client) = tokio::select! {
-            received = front.recv_from(&mut buffer) => received?,
-            Some(error) = ends.recv() => return Err(error),
-        };
-        let back = match clients.get(&client) {
-            Some(back) => back.clone(),
-            None => {
-                let back = Arc::new(UdpSocket::bind("0.0.0.0:0").await?);
-                clients.insert(client, back.clone());
-                let (front, line, answers, ended) = (front.clone(), line.clone(), back.clone(), ended.clone());
-                tokio::spawn(async move {
-                    let mut buffer = vec![0; LONGEST];
-                    loop {
-                        match answers.recv_from(&mut buffer).await {
-                            Ok((len, _)) => line.push(buffer[..len].to_vec(), &front, client),
-                            Err(error) => return drop(ended.send(error).await),
-                        }
+    /// Begins to stand for the node at `target` with a socket at `front`; what clients send goes on from `back`, a socket for
+    /// each, so that answers find their way. Returns the front's address, and what ends when it fails.
+    pub(crate) async fn stand_for(
+        self: &Arc<Self>,
+        front: SocketAddr,
+        back: IpAddr,
+        target: SocketAddr,
+    ) -> io::Result<(SocketAddr, impl Future<Output = io::Result<()>> + use<>)> {
+        let front = Arc::new(Socket::bind(front).await?);
+        let addr = front.io.local_addr()?;
+        let line = self.clone();
+        Ok((addr, async move {
+            let mut clients: BTreeMap<SocketAddr, Arc<Socket>> = BTreeMap::new();
+            let mut buffer = vec![0; LONGEST];
+            let (ended, mut ends) = mpsc::channel::<io::Error>(1);
+            loop {
+                let meta = tokio::select! {
+                    received = front.recv(&mut buffer) => received?,
+                    Some(error) = ends.recv() => return Err(error),
+                };
+                let back = match clients.get(&meta.addr) {
+                    Some(back) => back.clone(),
+                    None => {
+                        let back = Arc::new(Socket::bind((back, 0).into()).await?);
+                        clients.insert(meta.addr, back.clone());
+                        let answering = line.clone().answer(back.clone(), front.clone(), meta.addr);
+                        let ended = ended.clone();
+                        tokio::spawn(async move {
+                            if let Err(error) = answering.await {
+                                ended.send(error).await.ok();
+                            }
+                        });
+                        back
                     }
-                });
-                back
+                };
+                line.push(&buffer[..meta.len], meta.stride, &back, target);
             }
-        };
-        line.push(buffer[..len].to_vec(), &back, target);
+        }))
     }
-}
 
-/// Forwards until standard input ends. A route is `PORT=ADDR:PORT`; the delay is that of one direction.
-pub(crate) async fn run(delay_ms: u64, loss_per_thousand: u64, routes: &[&str]) -> Outcome {
-    let line = Arc::new(Line {
-        delay: Duration::from_millis(delay_ms),
-        loss_per_thousand,
-        queue: Mutex::default(),
-        news: Notify::new(),
-    });
-    for route in routes {
-        let (port, target) = route.split_once('=').ok_or("a route is PORT=ADDR:PORT")?;
-        tokio::spawn(stand_for(line.clone(), port.parse()?, target.parse()?));
+    async fn answer(self: Arc<Self>, back: Arc<Socket>, front: Arc<Socket>, client: SocketAddr) -> io::Result<()> {
+        let mut buffer = vec![0; LONGEST];
+        loop {
+            let meta = back.recv(&mut buffer).await?;
+            self.push(&buffer[..meta.len], meta.stride, &front, client);
+        }
     }
-    let delivering = line.clone();
-    tokio::spawn(async move { delivering.deliver().await });
-    println!("forwarding");
-    let mut rest = Vec::new();
-    tokio::io::AsyncReadExt::read_to_end(&mut tokio::io::stdin(), &mut rest).await?;
-    Ok(())
 }

@@ -10,11 +10,11 @@ use crate::Outcome;
 
 type Any<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// One way, in milliseconds.
-const DELAY_MS: &str = "20";
-
-/// In thousandths.
-const LOSS: &str = "1";
+/// A number that the environment may set.
+#[allow(clippy::disallowed_methods, reason = "an experiment's switch")]
+fn setting(name: &str, default: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| default.to_owned())
+}
 
 fn ip(line: &str) -> Any<()> {
     run("ip", line)
@@ -118,7 +118,8 @@ impl Stage {
     /// Seeders are the nodes 1 to `seeders` of `nodes`.
     fn new(nodes: usize, seeders: usize, bytes: u64, up: u32, down: u32) -> Any<Self> {
         let links = Links::new(nodes, up, down)?;
-        let mut routes = vec!["forward".to_owned(), DELAY_MS.to_owned(), LOSS.to_owned()];
+        // One way in milliseconds, and thousandths.
+        let mut routes = vec!["forward".to_owned(), setting("DELAY", "20"), setting("LOSS", "1")];
         routes.extend((1..=nodes).map(|node| format!("{}=10.77.{node}.2:4433", 7000 + node)));
         let mut forwarder = Actor::new("tb-hub", &routes)?;
         forwarder.line()?;

@@ -8,7 +8,11 @@ mod links;
 mod node;
 mod window;
 
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use forward::Line;
 
 const USAGE: &str = "\
 usage: swarm seed DIR BIND KEY BYTES           serve a blob made from KEY's number, until standard input ends
@@ -16,7 +20,10 @@ usage: swarm seed DIR BIND KEY BYTES           serve a blob made from KEY's numb
        swarm forward MS LOSS PORT=ADDR…        forward datagrams with a delay and a loss in thousandths
        swarm links one PROVIDERS BYTES UP DOWN one receiver, so many providers, rates in Mbit/s
        swarm links all RECEIVERS BYTES UP DOWN [apart]  one seeder, so many receivers that help each other, or not
-       swarm window NODES BYTES                each node fetches every other's delta, on loopback";
+       swarm window NODES BYTES                each node fetches every other's delta, on loopback
+
+CONGESTION=cubic   what decides how fast connections send, here instead of BBR
+LOSS=0 DELAY=20    what the links lose, in thousandths, and the milliseconds that one way takes";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -34,7 +41,7 @@ fn main() -> ExitCode {
             ["fetch", dir, bind, key, id, bytes, ref peers @ ..] => {
                 node::fetch(dir, bind, key.parse()?, id, bytes.parse()?, peers).await
             }
-            ["forward", delay, loss, ref routes @ ..] => forward::run(delay.parse()?, loss.parse()?, routes).await,
+            ["forward", delay, loss, ref routes @ ..] => forward(delay.parse()?, loss.parse()?, routes).await,
             ["links", "one", providers, bytes, up, down] => {
                 links::one_receiver(providers.parse()?, bytes.parse()?, up.parse()?, down.parse()?)
             }
@@ -52,6 +59,29 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Forwards until standard input ends. A route is `PORT=ADDR:PORT`; the delay is that of one direction.
+async fn forward(delay_ms: u64, loss_per_thousand: u64, routes: &[&str]) -> Outcome {
+    let line = Line::new(Duration::from_millis(delay_ms), loss_per_thousand, 0);
+    for route in routes {
+        let (port, target) = route.split_once('=').ok_or("a route is PORT=ADDR:PORT")?;
+        let any = Ipv4Addr::UNSPECIFIED.into();
+        let (_, standing) = line.stand_for((any, port.parse()?).into(), any, target.parse()?).await?;
+        tokio::spawn(async move {
+            if let Err(error) = standing.await {
+                eprintln!("error: {error}");
+            }
+        });
+    }
+    let delivering = line.clone();
+    tokio::spawn(async move { delivering.deliver().await });
+    println!("forwarding");
+    let mut rest = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut tokio::io::stdin(), &mut rest).await?;
+    let ((passed, lost), cpu) = (line.counts(), node::cpu_seconds());
+    eprintln!("forwarded {passed} datagrams, lost {lost}, cpu {cpu:.2} s");
+    Ok(())
 }
 
 /// What any part of the bench returns.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use templar_manifest::Hash;
-use templar_net::{EmptyLog, Net, NetConfig, PeerAddr, ServeAll};
+use templar_net::{Congestion, EmptyLog, Net, NetConfig, PeerAddr, ServeAll};
 use templar_store::Store;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
@@ -25,9 +25,14 @@ pub(crate) fn made_bytes(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
+#[allow(clippy::disallowed_methods, reason = "an experiment's switch")]
+fn congestion() -> Congestion {
+    if std::env::var("CONGESTION").is_ok_and(|name| name == "cubic") { Congestion::Cubic } else { Congestion::Bbr }
+}
+
 async fn start(dir: &str, bind: &str, key: u8) -> Result<(Store, Net), Box<dyn std::error::Error>> {
     let store = Store::open(Path::new(dir)).await?;
-    let config = NetConfig { bind: bind.parse()?, ..NetConfig::loopback([key; 32]) };
+    let config = NetConfig { bind: bind.parse()?, congestion: congestion(), ..NetConfig::loopback([key; 32]) };
     let log = Arc::new(EmptyLog::new(Hash::default()));
     let net = Net::bind(config, store.clone(), log, Arc::new(ServeAll)).await?;
     Ok((store, net))
@@ -64,7 +69,7 @@ pub(crate) async fn fetch(dir: &str, bind: &str, key: u8, id: &str, bytes: u64, 
 }
 
 /// Processor time of this process, user and system.
-fn cpu_seconds() -> f64 {
+pub(crate) fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let ticks: Vec<u64> = after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse().ok()).collect();
