@@ -5,7 +5,41 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use iroh::endpoint::{Connection, VarInt};
+
+use crate::config::Limits;
+use crate::lines::Lines;
+use crate::metrics::NetMetrics;
 use crate::peer::PeerId;
+
+/// Where the connections of one protocol come in.
+#[derive(Debug, Clone)]
+pub(crate) struct Door {
+    gate: Arc<Gate>,
+    lines: Arc<Lines>,
+    metrics: Arc<NetMetrics>,
+}
+
+impl Door {
+    /// A door with a gate of its own.
+    pub(crate) fn new(limits: &Limits, lines: Arc<Lines>, metrics: Arc<NetMetrics>) -> Self {
+        let (max, max_per_peer) = limits.inbound();
+        Self { gate: Gate::new(max, max_per_peer), lines, metrics }
+    }
+
+    /// Takes in a connection that a peer made, or closes it with this code where there is no room.
+    pub(crate) fn enter(&self, connection: &Connection, busy: VarInt) -> Option<Pass> {
+        let pass = self.gate.admit(*connection.remote_id().as_bytes());
+        if pass.is_some() {
+            self.metrics.connections_accepted.inc();
+            self.lines.add(connection);
+        } else {
+            self.metrics.connections_refused.inc();
+            connection.close(busy, b"too many connections");
+        }
+        pass
+    }
+}
 
 /// Admits connections or requests up to its limits.
 #[derive(Debug)]

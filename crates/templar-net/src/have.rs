@@ -17,8 +17,7 @@ use templar_store::{Store, to_iroh};
 use tokio::time::timeout;
 
 use crate::book::Book;
-use crate::gate::Gate;
-use crate::lines::Lines;
+use crate::gate::Door;
 use crate::peer::PeerId;
 use crate::provide::ServePolicy;
 use crate::serve::code;
@@ -106,8 +105,7 @@ pub(crate) struct HaveServer {
     pub(crate) store: Store,
     pub(crate) policy: Arc<dyn ServePolicy>,
     pub(crate) book: Arc<Book>,
-    pub(crate) gate: Arc<Gate>,
-    pub(crate) lines: Arc<Lines>,
+    pub(crate) door: Door,
     pub(crate) stall_timeout: Duration,
 }
 
@@ -120,11 +118,7 @@ impl std::fmt::Debug for HaveServer {
 impl ProtocolHandler for HaveServer {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = *connection.remote_id().as_bytes();
-        let Some(_pass) = self.gate.admit(peer) else {
-            connection.close(code::BUSY, b"too many connections");
-            return Ok(());
-        };
-        self.lines.add(&connection);
+        let Some(_pass) = self.door.enter(&connection, code::BUSY) else { return Ok(()) };
         // One question at a time: a peer waits for its own answers only.
         while let Ok((send, recv)) = connection.accept_bi().await {
             match timeout(self.stall_timeout, self.answer(&peer, send, recv)).await {

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::book::{Book, Source};
 use crate::clock::{Clocks, Skew};
 use crate::fetch::{Fetched, FetchedTicket, Fetcher};
-use crate::gate::Gate;
+use crate::gate::{Door, Gate};
 use crate::have::{HAVE_ALPN, HaveServer};
 use crate::lines::Lines;
 use crate::metrics::NetMetrics;
@@ -114,22 +114,19 @@ impl Net {
         let neighbours = Neighbours::new(&secret_key, limits.neighbours, limits.followers, book.clone());
         let (neighbours, clocks) = (Arc::new(neighbours), Arc::new(Clocks::new(clock)));
         let metrics = Arc::new(NetMetrics::default());
-        let (inbound, inbound_per_peer) = limits.inbound();
-        let gate = || Gate::new(inbound, inbound_per_peer);
+        let door = || Door::new(&limits, lines.clone(), metrics.clone());
         let have = HaveServer {
             store: store.clone(),
             policy: policy.clone(),
             book: book.clone(),
-            gate: gate(),
-            lines: lines.clone(),
+            door: door(),
             stall_timeout: limits.stall_timeout,
         };
         let provider = Provider {
             store: store.clone(),
             policy,
-            gate: gate(),
+            door: door(),
             requests: Gate::new(limits.max_requests, limits.max_requests_per_peer),
-            lines: lines.clone(),
             bucket: Arc::new(Bucket::new(limits.upload_bytes_per_second)),
             max_request_bytes: limits.max_request_bytes,
             stall_timeout: limits.stall_timeout,
@@ -138,7 +135,7 @@ impl Net {
         let sync = SyncServer {
             log: log.clone(),
             book: book.clone(),
-            gate: gate(),
+            door: door(),
             lines: lines.clone(),
             neighbours: neighbours.clone(),
             clocks: clocks.clone(),

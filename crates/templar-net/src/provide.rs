@@ -21,8 +21,7 @@ use templar_store::{Store, from_iroh};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::gate::{Gate, Pass};
-use crate::lines::Lines;
+use crate::gate::{Door, Gate, Pass};
 use crate::metrics::NetMetrics;
 use crate::peer::{PeerId, short};
 use crate::rate::Bucket;
@@ -61,11 +60,9 @@ impl ServePolicy for ServeNone {
 pub(crate) struct Provider {
     pub(crate) store: Store,
     pub(crate) policy: Arc<dyn ServePolicy>,
-    /// Connections.
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) door: Door,
     /// Requests being served.
     pub(crate) requests: Arc<Gate>,
-    pub(crate) lines: Arc<Lines>,
     pub(crate) bucket: Arc<Bucket>,
     pub(crate) max_request_bytes: u32,
     pub(crate) stall_timeout: Duration,
@@ -81,13 +78,7 @@ impl std::fmt::Debug for Provider {
 impl ProtocolHandler for Provider {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = *connection.remote_id().as_bytes();
-        let Some(_pass) = self.gate.admit(peer) else {
-            self.metrics.connections_refused.inc();
-            connection.close(ERR_LIMIT, b"too many connections");
-            return Ok(());
-        };
-        self.metrics.connections_accepted.inc();
-        self.lines.add(&connection);
+        let Some(_pass) = self.door.enter(&connection, ERR_LIMIT) else { return Ok(()) };
         // Nothing but requests comes in here.
         connection.set_receive_window(VarInt::from_u32(self.max_request_bytes.saturating_mul(4)));
         let mut serving = JoinSet::new();

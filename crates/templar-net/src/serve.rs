@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::book::{Book, Source};
 use crate::clock::Clocks;
-use crate::gate::Gate;
+use crate::gate::Door;
 use crate::lines::Lines;
 use crate::metrics::NetMetrics;
 use crate::neighbours::Neighbours;
@@ -105,7 +105,7 @@ pub(crate) mod code {
 pub(crate) struct SyncServer {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) book: Arc<Book>,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) door: Door,
     pub(crate) lines: Arc<Lines>,
     pub(crate) neighbours: Arc<Neighbours>,
     pub(crate) clocks: Arc<Clocks>,
@@ -138,13 +138,7 @@ impl From<WireError> for Ended {
 impl ProtocolHandler for SyncServer {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = *connection.remote_id().as_bytes();
-        let Some(_pass) = self.gate.admit(peer) else {
-            self.metrics.connections_refused.inc();
-            connection.close(code::BUSY, b"too many connections");
-            return Ok(());
-        };
-        self.metrics.connections_accepted.inc();
-        self.lines.add(&connection);
+        let Some(_pass) = self.door.enter(&connection, code::BUSY) else { return Ok(()) };
         match self.serve(&connection, &peer).await {
             Ok(()) => {}
             Err(Ended::Answered) => {
