@@ -7,6 +7,7 @@ mod fetch;
 mod have;
 mod hostile;
 mod limits;
+mod lossy;
 mod neighbours;
 mod probe;
 mod swarm;

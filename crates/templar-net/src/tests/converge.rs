@@ -34,7 +34,7 @@ struct State {
 
 /// What became of an entry.
 #[derive(Debug, PartialEq, Eq)]
-enum Taken {
+pub(super) enum Taken {
     In,
     /// Refused now; it may be wanted later.
     OutOfTime,
@@ -42,15 +42,15 @@ enum Taken {
 
 /// See the module. Entries are `WINDOW say SIGNER TEXT` and `WINDOW close STATEMENT,STATEMENT`.
 #[derive(Debug)]
-struct Journal {
+pub(super) struct Journal {
     state: Mutex<State>,
     last: watch::Sender<u64>,
     /// The open window, as it moves on.
-    window: watch::Sender<u64>,
+    pub(super) window: watch::Sender<u64>,
 }
 
 impl Journal {
-    fn new(entries: &[Bytes]) -> Arc<Self> {
+    pub(super) fn new(entries: &[Bytes]) -> Arc<Self> {
         let (last, window) = (watch::Sender::new(0), watch::Sender::new(0));
         let journal = Self { state: Mutex::default(), last, window };
         for entry in entries {
@@ -63,11 +63,11 @@ impl Journal {
         self.state.lock().unwrap().entries.clone()
     }
 
-    fn votes(&self) -> Vec<Hash> {
+    pub(super) fn votes(&self) -> Vec<Hash> {
         self.state.lock().unwrap().closed.iter().map(|(vote, _)| *vote).collect()
     }
 
-    fn take(&self, entry: &[u8]) -> Taken {
+    pub(super) fn take(&self, entry: &[u8]) -> Taken {
         let text = std::str::from_utf8(entry).unwrap();
         let (window, rest) = text.split_once(' ').unwrap();
         let window: u64 = window.parse().unwrap();
@@ -195,11 +195,11 @@ impl Node {
     }
 }
 
-fn said(window: u64, signer: usize) -> String {
+pub(super) fn said(window: u64, signer: usize) -> String {
     format!("{window} say {signer} something")
 }
 
-fn vote(window: u64, signers: impl Iterator<Item = usize>) -> String {
+pub(super) fn vote(window: u64, signers: impl Iterator<Item = usize>) -> String {
     let named: Vec<String> = signers.map(|signer| said(window, signer)).collect();
     format!("{window} close {}", named.join(","))
 }
