@@ -11,6 +11,7 @@ use templar_store::{ReadError, from_iroh};
 use tokio::time::sleep;
 
 use crate::book::Source;
+use crate::collection;
 use crate::error::FetchError;
 use crate::peer::{PeerAddr, PeerId};
 use crate::swarm::Swarm;
@@ -39,6 +40,8 @@ pub struct FetchedTicket {
     pub root: Hash,
     /// For a ticket of a list: the blobs that it names, in its order.
     pub children: Vec<Hash>,
+    /// For a ticket of a collection: the files, each with the name that its sender gave it. See [`crate::file_path`].
+    pub files: Vec<(String, Hash)>,
     /// The bytes of all of them.
     pub fetched: Fetched,
 }
@@ -109,7 +112,7 @@ impl Fetcher {
         let root = from_iroh(&ticket.hash());
         if ticket.format() == BlobFormat::Raw {
             let fetched = self.fetch(&root, max_bytes, &provider).await?;
-            return Ok(FetchedTicket { root, children: Vec::new(), fetched });
+            return Ok(FetchedTicket { root, children: Vec::new(), files: Vec::new(), fetched });
         }
         let mut all = self.fetch(&root, max_bytes.min(MAX_LIST_BYTES), &provider).await?;
         let list = self.swarm.store.get(&root, MAX_LIST_BYTES).await.map_err(|error| read_error(&root, &error))?;
@@ -130,7 +133,17 @@ impl Fetcher {
         }
         all.size = all.size.saturating_add(fetched.size);
         all.received = all.received.saturating_add(fetched.received);
-        Ok(FetchedTicket { root, children, fetched: all })
+        Ok(FetchedTicket { root, files: self.files(&children).await?, children, fetched: all })
+    }
+
+    /// The names that a collection gives its files; none where the list is not one.
+    async fn files(&self, children: &[Hash]) -> Result<Vec<(String, Hash)>, FetchError> {
+        let Some((first, others)) = children.split_first() else { return Ok(Vec::new()) };
+        match self.swarm.store.get(first, MAX_LIST_BYTES).await {
+            Ok(bytes) => Ok(collection::names(&bytes, others).unwrap_or_default()),
+            Err(ReadError::TooLarge { .. }) => Ok(Vec::new()),
+            Err(error) => Err(read_error(first, &error)),
+        }
     }
 
     /// Returns when the blobs turn out to be longer than `max_bytes` together: a large one's length is proven before its

@@ -32,6 +32,7 @@
 
 mod book;
 mod clock;
+mod collection;
 mod config;
 mod error;
 mod fetch;
@@ -59,6 +60,7 @@ mod transfer;
 mod wire;
 
 pub use clock::{Clock, Skew};
+pub use collection::{collect, file_path};
 pub use config::{Congestion, Limits, NetConfig};
 pub use error::{BindError, FetchError, ProviderAnswer};
 pub use fetch::{Fetched, FetchedTicket};

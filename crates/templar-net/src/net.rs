@@ -344,9 +344,18 @@ impl Net {
 
     /// A ticket for one blob of this node's store, in iroh-blobs' own form.
     pub fn blob_ticket(&self, id: &Hash) -> BlobTicket {
+        self.iroh_ticket(id, BlobFormat::Raw)
+    }
+
+    /// A ticket for a collection (see [`collect`](crate::collect)) and every blob of it, likewise.
+    pub fn collection_ticket(&self, id: &Hash) -> BlobTicket {
+        self.iroh_ticket(id, BlobFormat::HashSeq)
+    }
+
+    fn iroh_ticket(&self, id: &Hash, format: BlobFormat) -> BlobTicket {
         let addr = self.addr();
         let iroh_addr = addr.to_endpoint_addr().unwrap_or_else(|| self.inner.endpoint.id().into());
-        BlobTicket::new(iroh_addr, to_iroh(id), BlobFormat::Raw)
+        BlobTicket::new(iroh_addr, to_iroh(id), format)
     }
 
     /// Closes every connection and ends every task. The store stays open.

@@ -2,6 +2,7 @@
 
 mod book;
 mod clock;
+mod collection;
 mod converge;
 mod fetch;
 mod have;
