@@ -5,6 +5,7 @@
 //! | `TEMPLAR_HOME` | the home, where `--home` does not |
 //! | `HOME` | where `.templar` is, where neither does |
 //! | `TEMPLAR_BIND`, `TEMPLAR_LAN`, `TEMPLAR_RELAY`, `TEMPLAR_ADVERTISE`, `TEMPLAR_METRICS` | what the flag of that name says, where it does not |
+//! | `TEMPLAR_LIMITS` | what `--limit` says, with commas between several |
 //! | `TEMPLAR_ISA` | the instruction set of the kernels: `soft`, `avx2`, `avx512`, `neon`; no result depends on it |
 //! | `TEMPLAR_RECOMPUTE` | that training keeps each layer's input alone: less memory, more work; no result depends on it |
 //! | `NO_COLOR` | no colour |
@@ -63,6 +64,7 @@ fn network(filled: impl Fn(&str) -> Option<String>) -> Result<NetworkSettings, S
         relay: parsed("TEMPLAR_RELAY", filled("TEMPLAR_RELAY"))?,
         advertise: advertise.transpose()?,
         metrics: parsed("TEMPLAR_METRICS", filled("TEMPLAR_METRICS"))?,
+        limits: parsed("TEMPLAR_LIMITS", filled("TEMPLAR_LIMITS"))?.unwrap_or_default(),
     })
 }
 
@@ -78,7 +80,10 @@ mod tests {
         assert_eq!(say("TEMPLAR_LAN", "true").unwrap().lan, Some(true));
         let advertise = say("TEMPLAR_ADVERTISE", "203.0.113.7:4433, [2001:db8::7]:4433").unwrap().advertise;
         assert_eq!(advertise.unwrap().len(), 2);
-        for name in ["TEMPLAR_BIND", "TEMPLAR_LAN", "TEMPLAR_RELAY", "TEMPLAR_ADVERTISE", "TEMPLAR_METRICS"] {
+        let limits = say("TEMPLAR_LIMITS", "upload=1MB,connections=9").unwrap().limits.limits();
+        assert_eq!((limits.upload_bytes_per_second, limits.max_inbound), (Some(1_000_000), 9));
+        let others = ["TEMPLAR_ADVERTISE", "TEMPLAR_METRICS", "TEMPLAR_LIMITS"];
+        for name in ["TEMPLAR_BIND", "TEMPLAR_LAN", "TEMPLAR_RELAY"].into_iter().chain(others) {
             assert!(say(name, "perhaps").unwrap_err().starts_with(name));
         }
     }

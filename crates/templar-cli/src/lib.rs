@@ -53,6 +53,7 @@ Environment:
   TEMPLAR_HOME       the home, where --home names none
   TEMPLAR_BIND, TEMPLAR_LAN, TEMPLAR_RELAY, TEMPLAR_ADVERTISE, TEMPLAR_METRICS
                      what the flag of that name says, where it does not; config.toml in the home is asked last
+  TEMPLAR_LIMITS     likewise for --limit, with commas: upload=2MB,connections=64
   TEMPLAR_ISA        soft, avx2, avx512 or neon: the kernels that compute; no result depends on it
   TEMPLAR_RECOMPUTE  set: train in less memory, with a third more work; no result depends on it
   RAYON_NUM_THREADS  threads that compute; no result depends on it

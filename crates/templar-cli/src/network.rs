@@ -16,7 +16,7 @@ use templar_node::event::Event;
 use templar_node::exchange::{self, Destination};
 use templar_node::home::Home;
 use templar_node::peers as known;
-use templar_node::settings::{NetworkSettings, Networking, Settings};
+use templar_node::settings::{LimitSettings, NetworkSettings, Networking, Settings};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
@@ -43,6 +43,9 @@ pub(crate) struct Listen {
     /// Others reach this node here too: a UDP port that is forwarded to it
     #[arg(long, value_name = "ADDR:PORT")]
     advertise: Vec<SocketAddr>,
+    /// Bound what peers may use, such as upload=2MB a second or connections=64; the guide to networks lists all
+    #[arg(long, value_name = "NAME=VALUE")]
+    limit: Vec<LimitSettings>,
 }
 
 impl Listen {
@@ -50,7 +53,9 @@ impl Listen {
     pub(crate) fn said(&self, invocation: &Invocation) -> NetworkSettings {
         let advertise = Some(self.advertise.clone()).filter(|addrs| !addrs.is_empty());
         let (bind, lan, relay) = (self.bind, self.lan, self.relay.clone());
-        NetworkSettings { bind, lan, relay, advertise, metrics: None }.or(invocation.network.clone())
+        // Of two words about the same, the later counts.
+        let limits = self.limit.iter().cloned().fold(LimitSettings::default(), |earlier, later| later.or(earlier));
+        NetworkSettings { bind, lan, relay, advertise, metrics: None, limits }.or(invocation.network.clone())
     }
 
     /// All that was said, the home's file included.

@@ -7,6 +7,10 @@
 //! relay = "n0"                            # or "none", or URLs of one's own relays with commas between them
 //! advertise = ["203.0.113.7:4433"]        # where others reach this node, if it cannot see that itself
 //! metrics = "127.0.0.1:9464"              # where `/metrics` is answered
+//!
+//! [network.limits]                        # what peers may use: see [`LimitSettings`]
+//! upload = "2MB"
+//! connections = 64
 //! ```
 //!
 //! Everything may be left out. What the command line or the environment says is stronger; a word that is not known here is
@@ -21,6 +25,10 @@ use templar_net::{NetConfig, Reach, Relays};
 
 use crate::clock::unix_ms;
 use crate::home::{Home, HomeError, read_small};
+
+mod limits;
+
+pub use limits::{LimitError, LimitSettings};
 
 /// What `config.toml` holds. Nothing is set by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -46,6 +54,8 @@ pub struct NetworkSettings {
     pub advertise: Option<Vec<SocketAddr>>,
     /// Where `/metrics` is answered.
     pub metrics: Option<SocketAddr>,
+    /// What peers may use.
+    pub limits: LimitSettings,
 }
 
 fn relays<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Relays>, D::Error> {
@@ -75,6 +85,7 @@ impl NetworkSettings {
             relay: self.relay.or(weaker.relay),
             advertise: self.advertise.or(weaker.advertise),
             metrics: self.metrics.or(weaker.metrics),
+            limits: self.limits.or(weaker.limits),
         }
     }
 
@@ -87,7 +98,7 @@ impl NetworkSettings {
             advertise: self.advertise.unwrap_or_default(),
         };
         let all = if reach.is_wide() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
-        Networking { bind: self.bind.unwrap_or(SocketAddr::from((all, 0))), reach }
+        Networking { bind: self.bind.unwrap_or(SocketAddr::from((all, 0))), reach, limits: self.limits }
     }
 }
 
@@ -98,6 +109,8 @@ pub struct Networking {
     pub bind: SocketAddr,
     /// How it is reached and finds others.
     pub reach: Reach,
+    /// What peers may use of it.
+    pub limits: LimitSettings,
 }
 
 impl Default for Networking {
@@ -113,6 +126,7 @@ impl Networking {
             bind: self.bind,
             reach: self.reach.clone(),
             clock: Some(unix_ms),
+            limits: self.limits.limits(),
             ..NetConfig::loopback(secret_key)
         }
     }
@@ -142,14 +156,25 @@ mod tests {
         assert_eq!(network.relay, Some(Relays::N0));
         assert_eq!(network.advertise.as_ref().unwrap().len(), 1);
         assert!(network.bind.is_some() && network.lan == Some(true) && network.metrics.is_some());
+        assert_eq!(network.limits, "upload=2000000,connections=64".parse().unwrap());
+        let config = network.networking().config([1; 32]);
+        assert_eq!((config.limits.upload_bytes_per_second, config.limits.max_inbound), (Some(2_000_000), 64));
         assert_eq!(load("").unwrap(), Settings::default());
     }
 
     #[test]
     fn what_is_not_understood_is_an_error() {
-        for text in
-            ["[network]\nrelays = \"n0\"", "[net]\n", "[network]\nbind = 4433", "[network]\nrelay = \"x\"", "=", "bind"]
-        {
+        let limits = ["up = 1", "upload = -1", "upload = true", "upload = \"fast\"", "connections = 0"];
+        let limits = limits.map(|line| format!("[network.limits]\n{line}"));
+        let others = [
+            "[network]\nrelays = \"n0\"",
+            "[net]\n",
+            "[network]\nbind = 4433",
+            "[network]\nrelay = \"x\"",
+            "=",
+            "bind",
+        ];
+        for text in others.into_iter().chain(limits.iter().map(String::as_str)) {
             let error = load(text).unwrap_err();
             assert!(matches!(error, HomeError::Parse { .. }), "{text}: {error}");
         }
