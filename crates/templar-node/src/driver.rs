@@ -77,12 +77,21 @@ pub struct DriverConfig {
     pub peers: Vec<PeerAddr>,
     /// How it comes by its deltas.
     pub conduct: Conduct,
-    /// A blob for which a ticket is wanted.
-    pub share: Option<Hash>,
+    /// What a ticket of its own is wanted for.
+    pub share: Option<Offer>,
     /// Waits for up to this long before each act, differently each time, drawn from the seed: for tests of order.
     pub delays: Option<(Duration, u64)>,
     /// Whether it removes what no run needs any more as windows close, see [`crate::retention`].
     pub prune: bool,
+}
+
+/// What has a ticket of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// One blob.
+    Blob(Hash),
+    /// A collection, by its list, with all blobs on it: see [`templar_net::collect`].
+    Collection(Hash),
 }
 
 /// Why a node stops by itself.
@@ -330,7 +339,10 @@ impl Driver {
         let (run, window) = (self.replica.context.run, self.replica.node().state().window().0);
         let record = self.replica.node().state().record().map(|record| record.hash());
         let ticket = self.net.ticket(record).to_string();
-        let blob_ticket = self.config.share.map(|id| self.net.blob_ticket(&id).to_string());
+        let blob_ticket = self.config.share.map(|offer| match offer {
+            Offer::Blob(id) => self.net.blob_ticket(&id).to_string(),
+            Offer::Collection(id) => self.net.collection_ticket(&id).to_string(),
+        });
         self.emit(Event::Started { key: self.replica.me(), run, ticket, blob_ticket, window }).await;
         if let Some(addr) = self.metrics {
             self.emit(Event::Metrics { addr }).await;

@@ -1,7 +1,9 @@
 //! One blob from home to home, and everything that can be wrong with a ticket, a hash or an address.
 
 use std::fs;
+use std::time::Instant;
 
+use serde_json::Value;
 use templar_manifest::Hash;
 
 use super::running::Running;
@@ -51,6 +53,65 @@ fn a_blob_travels_and_is_what_its_name_says() {
     refused(&taker, 3, ["share", NOBODYS]);
     let home = Home::new("late");
     refused(&home, 3, ["fetch", &gone]);
+}
+
+#[test]
+fn several_blobs_travel_as_files_named_by_their_hashes() {
+    let (home, shard) = home_with_shard("giver of files");
+    let dataset = home.ok(["dataset", "show", "shakespeare"]);
+    let other = hash(&dataset["manifest"]["validation"][0], "blob");
+    let sharer = Running::start(&home, ["share", &shard, &other[..8], &shard[..8]]);
+    let taker = Home::new("taker of files");
+    let folder = taker.path().with_file_name("files");
+    let out = folder.to_str().unwrap();
+    let fetched = taker.ok(["fetch", &sharer.blob_ticket(), "--out", out]);
+    let files = fetched["files"].as_array().unwrap();
+    assert_eq!(files.len(), 2, "each once: {fetched}");
+    for (file, id) in files.iter().zip([&shard, &other]) {
+        assert_eq!((file["name"].as_str(), file["blob"].as_str()), (Some(id.as_str()), Some(id.as_str())));
+        assert_eq!(Hash::of(&fs::read(folder.join(id)).unwrap()).to_string(), **id);
+    }
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+    // What a person has in a folder is not written over.
+    fs::write(folder.join(&other), "mine").unwrap();
+    let error = refused(&taker, 2, ["fetch", &sharer.blob_ticket(), "--out", out]);
+    assert!(error["error"].as_str().unwrap().contains("not empty"), "{error}");
+    assert_eq!(fs::read(folder.join(&other)).unwrap(), b"mine");
+    sharer.stop();
+    // One alone is a collection where that is asked for, and otherwise a blob.
+    let sharer = Running::start(&home, ["share", &other, "--collection"]);
+    let fetched = taker.ok(["fetch", &sharer.blob_ticket()]);
+    assert_eq!(
+        (fetched["files"].as_array().map(Vec::len), fetched["received"].as_u64().unwrap() < 300),
+        (Some(1), true)
+    );
+    sharer.stop();
+    refused(&home, 2, ["share", "--collection"]);
+}
+
+#[test]
+fn what_peers_may_use_is_said_in_three_places() {
+    let (home, shard) = home_with_shard("bounded");
+    // The flag is stronger than the variable, and the variable than the file.
+    fs::write(home.path().join("config.toml"), "[network.limits]\nupload = \"1GB\"\nconnections = 1\n").unwrap();
+    let sharer = Running::start(&home, ["share", &shard, "--limit", "upload=1GB", "--limit", "upload=1MB"]);
+    let taker = Home::new("patient");
+    #[allow(clippy::disallowed_methods, reason = "a bound of bytes a second is one of time")]
+    let begun = Instant::now();
+    let fetched = taker.ok(["fetch", &sharer.blob_ticket()]);
+    let (size, seconds) = (fetched["received"].as_u64().unwrap(), begun.elapsed().as_secs_f64());
+    assert!(size > 500_000 && seconds > size as f64 / 1e6 - 0.1, "{size} bytes in {seconds} s");
+    sharer.stop();
+
+    let said = |error: &Value, what: &str| assert!(error["error"].to_string().contains(what), "{what}: {error}");
+    for text in ["upload", "upload=0", "uploads=1", "memory=1MiB"] {
+        let output = home.command(["share", "--limit", text]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        let output = home.command(["share"]).env("TEMPLAR_LIMITS", text).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+    }
+    fs::write(home.path().join("config.toml"), "[network.limits]\nupload = 0\n").unwrap();
+    said(&refused(&home, 1, ["share"]), "config.toml");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! `templar fetch`: verified transfer from whoever has it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
 use templar_manifest::{Hash, PublicKey};
-use templar_net::{AnyTicket, BlobTicket, PeerAddr, Ticket};
+use templar_net::{AnyTicket, BlobTicket, PeerAddr, Ticket, file_path};
 use templar_node::access::Access;
 use templar_node::driver::Way;
 use templar_node::exchange::{self, Visit, Wanted};
@@ -35,7 +36,7 @@ pub(crate) struct Args {
     /// Ask these peers too: a ticket of the run, or KEY@ADDR:PORT
     #[arg(long, value_name = "TICKET|PEER")]
     from: Vec<String>,
-    /// Write the blob to this file as well
+    /// Write the blob to this file as well, or the files of a collection to this folder, which must be new or empty
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
     /// Wait so many seconds for peers, and again for what they are to send
@@ -149,9 +150,14 @@ fn from_blob_ticket(invocation: &Invocation, args: &Args, ticket: &BlobTicket) -
     let fetched = access.runtime().block_on(exchange::fetch_ticket(&to, ticket))?;
     drop(bar);
     sync(&access, &[&[fetched.root], &fetched.children[..]].concat())?;
-    write_out(args, &access, &fetched.root)?;
+    if fetched.files.is_empty() {
+        write_out(args, &access, &fetched.root)?;
+    } else {
+        write_files(args, &access, &fetched.files)?;
+    }
+    let files: Vec<_> = fetched.files.iter().map(|(name, id)| json!({"name": name, "blob": id})).collect();
     let value = json!({
-        "blob": fetched.root, "children": fetched.children, "bytes": fetched.fetched.size,
+        "blob": fetched.root, "children": fetched.children, "files": files, "bytes": fetched.fetched.size,
         "received": fetched.fetched.received,
     });
     invocation.printer.data(&value, fetched.root);
@@ -166,4 +172,30 @@ fn write_out(args: &Args, access: &Access, id: &Hash) -> Result<(), CommandError
         .block_on(store.export(id, path))
         .map(|_| ())
         .map_err(|error| CommandError::new(Code::Failed, error))
+}
+
+/// Writes the files of a collection, whose names are their sender's, below a folder that is new or empty: so no name overwrites
+/// anything, or goes through a link that is there.
+fn write_files(args: &Args, access: &Access, files: &[(String, Hash)]) -> Result<(), CommandError> {
+    let (Some(folder), Some(store)) = (&args.out, access.store()) else { return Ok(()) };
+    let failed = |text: std::fmt::Arguments<'_>| CommandError::says(Code::Failed, text);
+    let mut paths = BTreeSet::new();
+    for (name, _) in files {
+        let path = file_path(name).ok_or_else(|| failed(format_args!("the collection has a file named {name:?}")));
+        if !paths.insert(path.map_err(|error| error.hint("it would lie outside the folder; nothing was written"))?) {
+            return Err(failed(format_args!("the collection has two files named {name:?}")));
+        }
+    }
+    let io = |error: std::io::Error| failed(format_args!("{}: {error}", folder.display()));
+    std::fs::create_dir_all(folder).map_err(io)?;
+    if std::fs::read_dir(folder).map_err(io)?.next().is_some() {
+        let error = CommandError::says(Code::Usage, format_args!("{} is not empty", folder.display()));
+        return Err(error
+            .hint("name a folder that is not there yet; what was fetched is in this home and is not fetched again"));
+    }
+    for (name, id) in files {
+        let path = folder.join(file_path(name).unwrap_or_default());
+        access.runtime().block_on(store.export(id, &path)).map_err(|error| CommandError::new(Code::Failed, error))?;
+    }
+    Ok(())
 }

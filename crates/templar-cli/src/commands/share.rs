@@ -1,7 +1,8 @@
 //! `templar share`: serves what this home has, until Ctrl-C.
 
 use templar_manifest::Hash;
-use templar_node::driver::{DriverConfig, Role};
+use templar_net::collect;
+use templar_node::driver::{DriverConfig, Offer, Role};
 use templar_node::event::Event;
 use templar_node::workbench::Conduct;
 
@@ -15,12 +16,16 @@ use crate::reference::Reference;
 
 /// Serve this home's blobs and entries, and print tickets for them
 ///
-/// Others fetch one blob, or join and follow the run. A delta whose window is not cut yet is not served to anybody.
+/// Others fetch what is named, or join and follow the run. A delta whose window is not cut yet is not served to anybody.
 /// Ctrl-C ends it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A blob for which a ticket of its own is printed: a hash, or four or more digits of one
-    blob: Option<Reference>,
+    /// Print a ticket for these blobs and not for the run: hashes, or four or more digits of each
+    #[arg(value_name = "BLOB")]
+    blobs: Vec<Reference>,
+    /// Make the ticket one of a collection, as several blobs have it anyway: `sendme receive` takes it, too
+    #[arg(long, requires = "blobs")]
+    collection: bool,
     #[command(flatten)]
     listen: Listen,
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
@@ -32,17 +37,31 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
-    let blob = args.blob.as_ref().map(|reference| named(invocation, args, reference)).transpose()?;
+    let mut blobs = named(invocation, args)?;
     let access = invocation.write()?;
     let context = run_context(&access, args.run.as_deref())?;
-    sync(&access, &blob.into_iter().collect::<Vec<_>>())?;
+    let share = match (&blobs[..], access.store()) {
+        ([], _) | (_, None) => None,
+        ([blob], _) if !args.collection => Some(Offer::Blob(*blob)),
+        (_, Some(store)) => {
+            // Each under its own hash, which is what `b3sum` prints of it wherever it arrives.
+            let files: Vec<(String, Hash)> = blobs.iter().map(|id| (id.to_string(), *id)).collect();
+            let list = access
+                .runtime()
+                .block_on(collect(store, &files))
+                .map_err(|error| CommandError::new(Code::Failed, error))?;
+            blobs.push(list);
+            Some(Offer::Collection(list))
+        }
+    };
+    sync(&access, &blobs)?;
     let config = DriverConfig {
         role: Role::Sharer,
         networking: args.listen.networking(invocation, &access.home)?,
         metrics: None,
         peers: Vec::new(),
         conduct: Conduct::Honest,
-        share: blob,
+        share,
         delays: None,
         prune: false,
     };
@@ -59,20 +78,29 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     Ok(Code::Ok)
 }
 
-/// A blob of this home that may be served.
-fn named(invocation: &Invocation, args: &Args, reference: &Reference) -> Result<Hash, CommandError> {
+/// The blobs of this home that are named; each may be served.
+fn named(invocation: &Invocation, args: &Args) -> Result<Vec<Hash>, CommandError> {
+    if args.blobs.is_empty() {
+        return Ok(Vec::new());
+    }
     let participant = Participant::open(invocation, args.run.as_deref())?;
     let index = Index::build(&participant.access, Some(participant.replica.context.run))?;
-    let id = object(&index, reference)?
-        .ok_or_else(|| CommandError::says(Code::Usage, "a ticket for one blob needs its hash"))?;
-    if !participant.access.blobs().contains(&id) {
-        let error = CommandError::says(Code::NotFound, format_args!("blob {id} is not in this home"));
-        return Err(error.hint(format!("`templar fetch {id}` asks peers for it")));
+    let mut blobs = Vec::with_capacity(args.blobs.len());
+    for reference in &args.blobs {
+        let id = object(&index, reference)?
+            .ok_or_else(|| CommandError::says(Code::Usage, "a ticket for one blob needs its hash"))?;
+        if !participant.access.blobs().contains(&id) {
+            let error = CommandError::says(Code::NotFound, format_args!("blob {id} is not in this home"));
+            return Err(error.hint(format!("`templar fetch {id}` asks peers for it")));
+        }
+        if !participant.node().may_serve(&id) {
+            let text = format!("blob {id} belongs to a contribution whose window is not cut yet");
+            return Err(CommandError::says(Code::Failed, text)
+                .hint("share the run instead, `templar share`; the blob is served as soon as the cut is certified"));
+        }
+        if !blobs.contains(&id) {
+            blobs.push(id);
+        }
     }
-    if !participant.node().may_serve(&id) {
-        let text = format!("blob {id} belongs to a contribution whose window is not cut yet");
-        return Err(CommandError::says(Code::Failed, text)
-            .hint("share the run instead, `templar share`; the blob is served as soon as the cut is certified"));
-    }
-    Ok(id)
+    Ok(blobs)
 }
