@@ -162,6 +162,38 @@ fn what_gc_removes_nobody_misses() {
 }
 
 #[test]
+fn what_was_trained_and_never_cut_may_go() {
+    let home = Home::with_run("left out", &[]);
+    home.window("0");
+    let (delta, trace) = (blob(&home, &named(&home, "delta")), blob(&home, &named(&home, "trace")));
+    let nothing = home.ok(["store", "gc", "--dry-run"])["blobs"].clone();
+    // Behind magic, version, quantiser and run comes the miner in a delta, and then the window; in a trace the window, then the
+    // miner.
+    let with = |bytes: &[u8], at: usize, byte: u8| [&bytes[..at], &[byte], &bytes[at + 1..]].concat();
+    let access = Access::write(&home.path()).unwrap();
+    let put = |bytes: Vec<u8>| access.put(bytes).unwrap().to_string();
+    let other = |byte: u8| byte ^ 1;
+    let gone = [put(with(&delta, 42, other(delta[42]))), put(with(&trace, 48, other(trace[48])))];
+    let stay = [
+        // Of the open window, of another run, and what only looks like one.
+        put(with(&delta, 74, 1)),
+        put(with(&trace, 40, 1)),
+        put(with(&delta, 10, other(delta[10]))),
+        put(with(&trace, 8, other(trace[8]))),
+        put(delta[..100].to_vec()),
+        put(with(&trace, 0, 0)),
+    ];
+    drop(access);
+    assert_eq!(home.ok(["store", "gc", "--dry-run"])["blobs"].as_u64(), nothing.as_u64().map(|blobs| blobs + 2));
+    home.ok(["store", "gc"]);
+    let access = Access::write(&home.path()).unwrap();
+    let here = |id: &String| access.blobs().contains(&id.parse().unwrap());
+    assert!(!gone.iter().any(here) && stay.iter().all(here));
+    drop(access);
+    assert_eq!(home.ok(["audit"])["verdict"], "match");
+}
+
+#[test]
 fn gc_removes_nothing_while_it_cannot_tell_what_is_needed() {
     let home = Home::with_run("unsure", &["state_retention_windows=0"]);
     ["0", "1"].iter().for_each(|window| home.window(window));

@@ -69,6 +69,19 @@ impl TraceHeader {
         Self { run, window, miner, steps, tensors }
     }
 
+    /// What bytes that look like a trace say that they are about; `None` for others. Nothing is checked beyond the header.
+    pub fn peek(bytes: &[u8]) -> Option<Self> {
+        let (header, _) = bytes.split_first_chunk::<HEADER_BYTES>()?;
+        let mut reader = Reader { bytes: header };
+        (reader.take() == *MAGIC).then(|| Self {
+            run: Hash::from_bytes(reader.take()).into(),
+            window: WindowIndex(u64::from_le_bytes(reader.take())),
+            miner: PublicKey::from_bytes(reader.take()),
+            steps: u32::from_le_bytes(reader.take()),
+            tensors: u32::from_le_bytes(reader.take()),
+        })
+    }
+
     /// Length of the whole trace.
     pub fn trace_bytes(&self) -> u64 {
         HEADER_BYTES as u64 + (u64::from(self.steps) + 2) * self.leaf_bytes()
@@ -119,17 +132,7 @@ impl Trace {
 
     /// Decodes a trace that must be about `expected`. The length is checked before anything is allocated.
     pub fn decode(bytes: &[u8], expected: &TraceHeader) -> Result<Self, TraceError> {
-        if bytes.len() < HEADER_BYTES || &bytes[..8] != MAGIC {
-            return Err(TraceError::Magic);
-        }
-        let mut reader = Reader { bytes: &bytes[8..] };
-        let header = TraceHeader {
-            run: Hash::from_bytes(reader.take()).into(),
-            window: WindowIndex(u64::from_le_bytes(reader.take())),
-            miner: PublicKey::from_bytes(reader.take()),
-            steps: u32::from_le_bytes(reader.take()),
-            tensors: u32::from_le_bytes(reader.take()),
-        };
+        let header = TraceHeader::peek(bytes).ok_or(TraceError::Magic)?;
         for (name, equal) in [
             ("run", header.run == expected.run),
             ("window", header.window == expected.window),
@@ -144,6 +147,7 @@ impl Trace {
         if bytes.len() as u64 != header.trace_bytes() {
             return Err(TraceError::Length { expected: header.trace_bytes(), found: bytes.len() as u64 });
         }
+        let mut reader = Reader { bytes: &bytes[HEADER_BYTES..] };
         let leaves = (0..u64::from(header.steps) + 2)
             .map(|_| Leaf {
                 loss_bits: u64::from_le_bytes(reader.take()),
@@ -190,6 +194,8 @@ mod tests {
         let bytes = trace().encode();
         assert_eq!(bytes.len() as u64, trace().header.trace_bytes());
         assert_eq!(Trace::decode(&bytes, &trace().header), Ok(trace()));
+        assert_eq!(TraceHeader::peek(&bytes), Some(trace().header));
+        assert_eq!(TraceHeader::peek(&bytes[1..]), None);
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! What a home's store holds: each blob, what it is, and whether the runs of this home still need it.
 //!
-//! What no run names stays too, unless it is plainly left over: a checkpoint or state of one of these runs that was never
-//! recorded, or a part of a blob that nobody wants. Whatever a person put here by hand is a person's to remove.
+//! What no run names stays too, unless its own bytes say that it is left over: a checkpoint or state of one of these runs that was
+//! never recorded, a delta or trace of a closed window that no cut names, or a part of a blob that nobody wants. Whatever a
+//! person put here by hand is a person's to remove.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use templar_manifest::{Checkpoint, Dataset, Hash, Kind, MAX_PAYLOAD_BYTES, RunId, State, TensorBlob, payload};
+use templar_delta::Header;
+use templar_manifest::trace::TraceHeader;
+use templar_manifest::{
+    Checkpoint, Dataset, Hash, Kind, MAX_PAYLOAD_BYTES, PublicKey, RunId, State, TensorBlob, WindowIndex, payload,
+};
 use templar_protocol::Node;
 use templar_store::{BlobSource, ListError, ReadError};
 
@@ -16,7 +21,8 @@ use crate::home::{Home, HomeError, at};
 use crate::journal::{Journal, JournalError};
 use crate::retention::{Record, Retention, Sort};
 
-/// A manifest that no run names is looked for among blobs of up to this length.
+/// A manifest that no run names is looked for among blobs of up to this length, and so are traces and deltas up to the longest
+/// that a run of this home may have.
 const STRAY_MANIFEST_BYTES: u64 = 256 << 10;
 
 /// Why it is not known what may go.
@@ -96,27 +102,50 @@ pub fn retention(context: &RunContext, node: &Node, blobs: &dyn BlobSource) -> R
     Retention::of(&Record::of(context, node), &|manifest| parts(blobs, manifest))
 }
 
-/// What the rule says of all runs of a home but one, and the window that each of them has open.
-pub fn runs(
-    home: &Home,
-    blobs: &dyn BlobSource,
-    except: Option<RunId>,
-) -> Result<(Retention, BTreeMap<RunId, u64>), InventoryError> {
-    let (mut all, mut open) = (Retention::default(), BTreeMap::new());
+/// The runs of a home.
+#[derive(Debug, Default)]
+pub struct Runs {
+    /// What the rule says of all of them.
+    pub rule: Retention,
+    /// The window that each of them has open.
+    open: BTreeMap<RunId, u64>,
+    /// The longest delta or trace that one of them may have, in bytes.
+    longest: u64,
+}
+
+/// All runs of a home but one.
+pub fn runs(home: &Home, blobs: &dyn BlobSource, except: Option<RunId>) -> Result<Runs, InventoryError> {
+    let mut runs = Runs::default();
     for run in home.runs()?.into_iter().filter(|run| Some(*run) != except) {
         let opened = |source| InventoryError::Run { run, source: Box::new(source) };
         let context = RunContext::open(home, blobs, run).map_err(opened)?;
         let node = context.fold(None, &Journal::read(&home.run_dir(&run))?).map_err(opened)?;
-        all.and(retention(&context, &node, blobs));
-        open.insert(run, node.state().window().0);
+        runs.rule.and(retention(&context, &node, blobs));
+        runs.open.insert(run, node.state().window().0);
+        runs.longest = runs.longest.max(longest(&context));
     }
-    Ok((all, open))
+    Ok(runs)
+}
+
+/// The longest delta or trace of a run, in bytes.
+fn longest(context: &RunContext) -> u64 {
+    let recipe = &context.recipe;
+    let header = TraceHeader {
+        run: context.run,
+        window: WindowIndex(0),
+        miner: PublicKey::from_bytes([0; 32]),
+        steps: context.genesis.inner.steps,
+        tensors: u32::try_from(recipe.tensors.len()).unwrap_or(u32::MAX),
+    };
+    let delta = templar_delta::max_bytes(&recipe.tensors, &recipe.compression).unwrap_or(0);
+    delta.max(header.trace_bytes())
 }
 
 /// Everything that the store of a home holds, by name, and snapshots of windows that are closed.
 pub fn take(home: &Home, blobs: &dyn BlobSource, stock: &Stock) -> Result<(Vec<Held>, Vec<PathBuf>), InventoryError> {
-    let (mut rule, open) = runs(home, blobs, None)?;
-    strays(blobs, stock, &open, &mut rule)?;
+    let mut runs = runs(home, blobs, None)?;
+    strays(blobs, stock, &mut runs)?;
+    let Runs { rule, open, .. } = runs;
     let judged = |id: &Hash, bytes, whole, named_or: bool| {
         let (sort, stays) = rule.verdict(id).map_or((Sort::Other, named_or), |verdict| (verdict.sort, verdict.stays));
         Held { id: *id, bytes, sort, whole, stays }
@@ -128,18 +157,17 @@ pub fn take(home: &Home, blobs: &dyn BlobSource, stock: &Stock) -> Result<(Vec<H
     Ok((held, stale_snapshots(home, &open)?))
 }
 
-/// What manifests say that no run names: datasets stay with their shards, checkpoints and states of these runs may go.
-fn strays(
-    blobs: &dyn BlobSource,
-    stock: &Stock,
-    runs: &BTreeMap<RunId, u64>,
-    rule: &mut Retention,
-) -> Result<(), InventoryError> {
-    let unnamed = |(id, bytes): &&(Hash, u64)| *bytes <= STRAY_MANIFEST_BYTES && rule.verdict(id).is_none();
+/// What blobs say that no run names: datasets stay with their shards, checkpoints and states of these runs may go, and so may
+/// deltas and traces of windows that are closed, since a cut that names them would be a run's.
+fn strays(blobs: &dyn BlobSource, stock: &Stock, runs: &mut Runs) -> Result<(), InventoryError> {
+    let Runs { rule, open, longest } = runs;
+    let longest = STRAY_MANIFEST_BYTES.max(*longest);
+    let unnamed = |(id, bytes): &&(Hash, u64)| *bytes <= longest && rule.verdict(id).is_none();
     let unnamed: Vec<Hash> = stock.whole.iter().filter(unnamed).map(|(id, _)| *id).collect();
+    let is_closed = |run: RunId, window: u64| open.get(&run).is_some_and(|open| window < *open);
     let mut left_over = Vec::new();
     for id in unnamed {
-        let bytes = match blobs.read(&id, STRAY_MANIFEST_BYTES) {
+        let bytes = match blobs.read(&id, longest) {
             Ok(bytes) => bytes,
             // Whatever it was, it names nothing any more.
             Err(ReadError::Corrupt { .. } | ReadError::NotFound { .. }) => continue,
@@ -147,7 +175,7 @@ fn strays(
         };
         let mut of_run = |sort, run: RunId, tensors: Vec<TensorBlob>| {
             let all = std::iter::once(id).chain(tensors.iter().map(|tensor| tensor.blob.hash()));
-            if runs.contains_key(&run) {
+            if open.contains_key(&run) {
                 left_over.extend(all.map(|blob| (sort, blob)));
             } else {
                 rule.stay(sort, all);
@@ -171,7 +199,17 @@ fn strays(
                 }
             }
             Ok(_) => rule.stay(Sort::Manifest, [id]),
-            Err(_) => {}
+            Err(_) => {
+                if let Ok((Header { run, window, .. }, _)) = templar_delta::inspect(&bytes)
+                    && is_closed(run.into(), window)
+                {
+                    left_over.push((Sort::Delta, id));
+                } else if let Some(TraceHeader { run, window, .. }) = TraceHeader::peek(&bytes)
+                    && is_closed(run, window.0)
+                {
+                    left_over.push((Sort::Trace, id));
+                }
+            }
         }
     }
     // Last, since what one of them shares with something that stays does not go.

@@ -8,6 +8,7 @@
 //! | checkpoints | the first, the open window's, those from which the last `state_retention_windows` windows started, and what a signed record of the open window names |
 //! | states | those before and after the contributions of the open window and of the last `state_retention_windows` windows, and each miner's newest |
 //! | all other checkpoints and states | may go |
+//! | deltas and traces of closed windows that no cut names | may go ([`crate::inventory`] tells them by their own bytes) |
 //!
 //! Nothing is lost with what may go. Each checkpoint follows from the one before it and the window's aggregate, and each
 //! state from a replay of the contribution that left it, so an audit of all windows needs neither; an audit of one old

@@ -30,7 +30,7 @@ impl Pruner {
         blobs: Arc<dyn BlobSource>,
         run: templar_manifest::RunId,
     ) -> Result<Self, InventoryError> {
-        let (others, _) = inventory::runs(home, &*blobs, Some(run))?;
+        let others = inventory::runs(home, &*blobs, Some(run))?.rule;
         Ok(Self { store, blobs, others: Arc::new(others) })
     }
 }
