@@ -92,7 +92,8 @@ impl Lane {
         let mut changes = self.swarm.work.subscribe();
         loop {
             changes.borrow_and_update();
-            self.ask(false);
+            // Here and not when the pause below ends: with many lanes at work it seldom does.
+            self.ask(Instant::now() >= self.ask_next);
             while let Some((job, holder)) = self.swarm.next_job(&self.peer) {
                 self.begin(job, holder);
             }
@@ -112,11 +113,7 @@ impl Lane {
                     Err(_) => return,
                 },
                 _ = changes.changed() => {}
-                () = sleep(LOOK) => {
-                    if Instant::now() >= self.ask_next {
-                        self.ask(true);
-                    }
-                }
+                () = sleep(LOOK) => {}
             }
         }
     }

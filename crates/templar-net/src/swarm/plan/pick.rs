@@ -16,8 +16,12 @@ const MIN_RANGE_BYTES: u64 = 1 << 20;
 /// Each peer's share of what is missing is cut into so many ranges.
 const RANGES_PER_SHARE: u64 = 4;
 
-/// While others fetch the same blob, ranges are short: what one has whole the others can take from it.
-const SHARED_RANGE_BYTES: u64 = 1 << 20;
+/// While others fetch the same blob, a range takes so long by what is known of the peer: whoever asks for what another is
+/// being sent wastes it, and what one has the others can take from it.
+const SHARED_SECONDS: f64 = 0.5;
+
+/// But no range is shorter than this, and those of a blob that others fetch begin at its multiples.
+const SHARED_RANGE_BYTES: u64 = 256 << 10;
 
 /// A holder that has brought nothing for so long loses what it holds to whoever is free.
 const SLOW: Duration = Duration::from_secs(2);
@@ -98,47 +102,43 @@ impl Plan {
         self.lease(number, peer, task, now)
     }
 
-    /// The first missing chunks that the fewest other peers have, from this node's own place in the blob on.
+    /// Missing chunks that the fewest other peers have. Alone, a node goes through a blob from its own place on. Where others
+    /// fetch it too, it begins anywhere: from the same place on, all of them would ask for the same.
     fn choose_range(&self, want: &Want, peer: &PeerId) -> Option<Range<u64>> {
         let total = chunks(want.size?);
         let others: Vec<&ChunkRanges> =
             want.haves.iter().filter(|(other, _)| *other != peer).filter_map(part).collect();
         let own = want.haves.get(peer).and_then(|have| part((peer, have)));
         let available = own.map_or_else(|| want.missing.clone(), |own| own & &want.missing);
-
-        // Between two of these borders, the same peers have everything.
-        let offset = self.rules.offset % total.max(1) / GROUP * GROUP;
-        let mut borders: Vec<u64> = others.iter().flat_map(|part| part.boundaries()).map(|chunk| chunk.0).collect();
-        borders.push(offset);
-        borders.sort_unstable();
-        borders.dedup();
-
-        let length = self.range_chunks(want, !others.is_empty() || own.is_some());
-        let mut best: Option<((usize, u64), Range<u64>)> = None;
-        for range in ranges(&available) {
-            let mut start = range.start;
-            while start < range.end {
-                let next = borders.partition_point(|border| *border <= start);
-                let end = borders.get(next).copied().unwrap_or(u64::MAX).min(range.end);
-                let first = set(&(start..start + 1));
-                let havers = others.iter().filter(|part| first.is_subset(part)).count();
-                // How far it lies behind our own place, going round.
-                let behind = if start >= offset { start - offset } else { start + (total - offset) };
-                if best.as_ref().is_none_or(|(least, _)| (havers, behind) < *least) {
-                    best = Some(((havers, behind), start..end.min(start.saturating_add(length))));
-                }
-                start = end;
-            }
+        let is_shared = want.haves.values().any(|have| !matches!(have, Have::All));
+        let rarest = rarest_of(&available, &others);
+        let length = self.range_chunks(want, peer, is_shared);
+        let (offset, first) = (self.rules.offset % total.max(1) / GROUP * GROUP, rarest.first()?);
+        if !is_shared {
+            let from = rarest.iter().find(|range| range.end > offset);
+            let (start, end) = from.map_or((first.start, first.end), |range| (range.start.max(offset), range.end));
+            return Some(start..end.min(start.saturating_add(length)));
         }
-        best.map(|(_, range)| range)
+        let mut place = scattered(self.rules.offset ^ self.next_lease)
+            % rarest.iter().map(|range| range.end - range.start).sum::<u64>();
+        for range in rarest {
+            let span = range.end - range.start;
+            if place < span {
+                let grid = SHARED_RANGE_BYTES / CHUNK;
+                let start = ((range.start + place) / grid * grid).max(range.start);
+                return Some(start..range.end.min(start.saturating_add(length)));
+            }
+            place -= span;
+        }
+        None
     }
 
     /// How many chunks one request asks for.
-    fn range_chunks(&self, want: &Want, shared: bool) -> u64 {
+    fn range_chunks(&self, want: &Want, peer: &PeerId, is_shared: bool) -> u64 {
         let peers = want.havers.max(1) as u64;
-        let share = want.missing_bytes() / (peers * RANGES_PER_SHARE);
-        let most = if shared { SHARED_RANGE_BYTES } else { u64::MAX };
-        let bytes = share.max(MIN_RANGE_BYTES).min(most).min(self.rules.max_range_bytes);
+        let share = (want.missing_bytes() / (peers * RANGES_PER_SHARE)).max(MIN_RANGE_BYTES);
+        let brief = ((self.rate(peer) * SHARED_SECONDS) as u64).max(SHARED_RANGE_BYTES);
+        let bytes = if is_shared { share.min(brief) } else { share }.min(self.rules.max_range_bytes);
         (bytes / CHUNK / GROUP).max(1) * GROUP
     }
 
@@ -220,6 +220,45 @@ impl Plan {
         }
         self.lease(number, peer, task, now)
     }
+}
+
+/// Of these chunks, those that the fewest of the others have; in order.
+fn rarest_of(available: &ChunkRanges, others: &[&ChunkRanges]) -> Vec<Range<u64>> {
+    // Where others begin to have something, and where they cease to.
+    let mut borders: Vec<(u64, i64)> = Vec::new();
+    for part in others {
+        borders.extend(part.boundaries().iter().zip([1, -1].into_iter().cycle()).map(|(chunk, step)| (chunk.0, step)));
+    }
+    borders.sort_unstable();
+    let (mut least, mut rarest) = (i64::MAX, Vec::new());
+    let (mut havers, mut next) = (0, 0);
+    for range in ranges(available) {
+        let mut start = range.start;
+        while start < range.end {
+            while let Some((_, step)) = borders.get(next).filter(|(border, _)| *border <= start) {
+                havers += step;
+                next += 1;
+            }
+            let end = borders.get(next).map_or(range.end, |(border, _)| range.end.min(*border));
+            if havers < least {
+                least = havers;
+                rarest.clear();
+            }
+            if havers == least {
+                rarest.push(start..end);
+            }
+            start = end;
+        }
+    }
+    rarest
+}
+
+/// A number that looks drawn (splitmix64): what this node asks for next must differ from what others do, no more.
+fn scattered(seed: u64) -> u64 {
+    let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 fn part<'a>((_, have): (&PeerId, &'a Have)) -> Option<&'a ChunkRanges> {

@@ -10,6 +10,8 @@ use templar_manifest::Hash;
 use super::super::ranges::{GROUP, GROUP_BYTES, chunks, set};
 use super::*;
 
+mod crowd;
+
 const TICK: Duration = Duration::from_millis(20);
 
 fn rules() -> Rules {
