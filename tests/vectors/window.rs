@@ -128,14 +128,16 @@ fn genesis(dataset: &Dataset) -> Genesis {
             held_out_pages: 4,
             ..GauntletSpec::customary()
         },
-        replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
+        replay: ReplaySpec::whole(),
         deadlines: Deadlines { commit_ms: 60_000, reveal_ms: 60_000, judge_ms: 60_000 },
         emission: EmissionSpec {
             per_window_micros: 1_000_000_000,
             miners_ppm: 410_000,
             validators_ppm: 410_000,
             treasury_ppm: 180_000,
+            replays_ppm: 500_000,
             vesting_windows: 4,
+            registration_cost_micros: 0,
         },
         validators: validators
             .iter()

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use templar_data::{PageError, PageReader, Split};
 use templar_manifest::{
-    Checkpoint, CheckpointId, Dataset, Hash, MAX_PAYLOAD_BYTES, Payload, State, StateId, WindowIndex, payload,
+    Checkpoint, CheckpointId, Dataset, Hash, MAX_PAYLOAD_BYTES, Payload, PublicKey, Replay, State, StateId, WindowIndex,
+    payload,
 };
 use templar_store::{BlobSource, ReadError};
 use templar_train::tensors::{LoadError, read_parameters};
@@ -158,6 +159,8 @@ impl<'a> Evidence<'a> {
 #[derive(Debug, Default)]
 pub struct States {
     known: BTreeMap<StateId, MinerState>,
+    /// What replays of closed windows gave of which verdicts still count: the verdict, and the claims of all who were drawn.
+    replayed: BTreeMap<(WindowIndex, PublicKey), (Replay, Vec<Hash>)>,
 }
 
 impl States {
@@ -174,6 +177,21 @@ impl States {
     /// Keeps a state.
     pub fn insert(&mut self, id: StateId, state: MinerState) {
         self.known.insert(id, state);
+    }
+
+    /// Remembers what the replay of a contribution gave.
+    pub(crate) fn remember(&mut self, window: WindowIndex, miner: PublicKey, replay: Replay, claims: Vec<Hash>) {
+        self.replayed.insert((window, miner), (replay, claims));
+    }
+
+    /// What the replay of a contribution gave, if it is remembered.
+    pub(crate) fn replayed(&self, window: WindowIndex, miner: &PublicKey) -> Option<&(Replay, Vec<Hash>)> {
+        self.replayed.get(&(window, *miner))
+    }
+
+    /// Forgets what replays of windows before this one gave.
+    pub(crate) fn forget_before(&mut self, window: WindowIndex) {
+        self.replayed = self.replayed.split_off(&(window, PublicKey::from_bytes([0; 32])));
     }
 
     /// Forgets all states but those that `wanted` names.

@@ -1,9 +1,10 @@
 //! Judges the contributions of a cut: decodes, replays, measures.
 
 use templar_delta::{Delta, max_bytes, overlaps_ppm};
+use templar_manifest::proof::prove;
 use templar_manifest::trace::{Trace, TraceHeader};
 use templar_manifest::{Contribution, Hash, PublicKey, Refusal, Replay, ScoreEntry, Signed, StateId};
-use templar_protocol::{JudgePlan, RunState};
+use templar_protocol::{JudgePlan, ReplayTask};
 use templar_train::{Claim, MinerState, Replayed, Task, evaluate, replay, trial};
 
 use crate::evidence::{Evidence, EvidenceError, chain};
@@ -44,19 +45,19 @@ fn open_trace(evidence: &Evidence<'_>, contribution: &Contribution) -> Result<Re
     Ok(Trace::decode(&bytes, &expected).map_err(|error| Refusal::Malformed { error: refusal_text(&error) }))
 }
 
-/// Replays one contribution of the open window of `before`, from the parameters of the window's checkpoint. `state`
+/// Replays one contribution from the parameters of its window's checkpoint, with the claims of those who were drawn. `state`
 /// gives the miner's state by its id; it is asked only where delta and trace are well formed.
 ///
 /// # Errors
 /// What is missing or broken; a contribution that is wrong is not an error but a refusal.
 pub fn replay_contribution(
     evidence: &Evidence<'_>,
-    before: &RunState,
-    contribution: &Contribution,
+    task: &ReplayTask,
     parameters: &[f32],
     state: impl FnOnce(&StateId) -> Result<MinerState, EvidenceError>,
 ) -> Result<Replayed, EvidenceError> {
-    let refused = |refusal| Ok(Replayed { verdict: Replay::Refused(refusal), state: None });
+    let contribution = &task.contribution;
+    let refused = |refusal| Ok(Replayed::without_state(Replay::Refused(refusal)));
     if let Err(refusal) = open_delta(evidence, contribution)? {
         return refused(refusal);
     }
@@ -65,18 +66,15 @@ pub fn replay_contribution(
         Err(refusal) => return refused(refusal),
     };
     let state = state(&contribution.state_in)?;
-    let assignment = before.assignment();
-    let slot = before.genesis().slot(&contribution.miner).and_then(|slot| assignment.slot(slot));
-    let pages =
-        slot.ok_or_else(|| EvidenceError::Broken(format!("miner {} has no slot", contribution.miner)))?.to_vec();
-    let task = Task { window: contribution.window, miner: contribution.miner, pages, steps: contribution.steps };
-    let claim = Claim { contribution, trace: &trace };
-    replay(evidence.recipe, &task, parameters, state, claim, &|page| evidence.page(contribution.window, page))
+    let (window, miner, steps) = (contribution.window, contribution.miner, contribution.steps);
+    let (claim, draws) = (Claim { contribution, trace: &trace }, &task.draws);
+    let task = Task { window, miner, pages: task.pages.clone(), steps };
+    replay(evidence.recipe, &task, parameters, state, claim, draws, &|page| evidence.page(window, page))
         .map_err(|error| EvidenceError::train(&error))
 }
 
 /// Measures every contribution of the cut as `plan` says. `replay` decides about one contribution of those that the plan
-/// draws, and `is_withheld` whether another is withheld, told whether its delta is missing; the entries come in the order of
+/// draws, with the claims that a match gives, and `is_withheld` whether another is withheld, told whether its delta is missing; the entries come in the order of
 /// the cut. With a delta that cannot be tried the losses are 0; one that this validator refuses as withheld or
 /// malformed is not looked at.
 pub fn judge(
@@ -84,15 +82,17 @@ pub fn judge(
     plan: &JudgePlan,
     contributions: &[Signed<Contribution>],
     parameters: &[f32],
-    mut replay: impl FnMut(&Contribution) -> Result<Replay, EvidenceError>,
+    mut replay: impl FnMut(&Contribution) -> Result<(Replay, Vec<Hash>), EvidenceError>,
     is_withheld: impl Fn(&Contribution, bool) -> bool,
 ) -> Result<Vec<ScoreEntry>, EvidenceError> {
     let recipe = evidence.recipe;
-    let mut replays = Vec::new();
+    let (mut replays, mut proofs) = (Vec::new(), Vec::new());
     let mut deltas = Vec::new();
     for contribution in contributions.iter().map(Signed::payload) {
         let drawn = plan.replay.contains(&contribution.miner);
-        let replay = if drawn { replay(contribution)? } else { Replay::NotDrawn };
+        let (replay, claims) = if drawn { replay(contribution)? } else { (Replay::NotDrawn, Vec::new()) };
+        let draws = plan.draws.get(&contribution.miner).filter(|_| replay == Replay::Match);
+        proofs.push(draws.and_then(|draws| prove(draws, &claims, &plan.validator)));
         let delta = open_delta(evidence, contribution);
         let missing = matches!(delta, Err(EvidenceError::Unavailable { .. }));
         let (replay, delta) = match delta {
@@ -112,12 +112,13 @@ pub fn judge(
     let unassigned = evidence.pages(plan.window, &plan.unassigned)?;
     let unassigned_before = loss(parameters, &unassigned)?;
     let mut entries = Vec::new();
-    for (((signed, replay), delta), nearest) in contributions.iter().zip(replays).zip(deltas).zip(nearest) {
+    for (((signed, (replay, proof)), delta), nearest) in contributions.iter().zip(replays.into_iter().zip(proofs)).zip(deltas).zip(nearest) {
         let miner = signed.payload().miner;
         let mut entry = ScoreEntry {
             miner,
             contribution: signed.id().into(),
             replay,
+            proof,
             assigned_before_nanonats: 0,
             assigned_after_nanonats: 0,
             unassigned_before_nanonats: 0,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use templar_manifest::{
-    Audit, AuditEntry, AuditVerdict, Checkpoint, Contribution, Hash, Outcome, PublicKey, Refusal, Replay, Score,
-    ScoreEntry, Signed, State, TensorBlob, Verdict, payload,
+    Audit, AuditEntry, AuditVerdict, Checkpoint, Contribution, Hash, LateVerdict, Outcome, PublicKey, Refusal, Replay,
+    Score, ScoreEntry, Signed, State, TensorBlob, Verdict, WindowIndex, payload,
 };
 use templar_protocol::{AdvanceError, ClosedWindow, Judging, RunState};
 use templar_train::Replayed;
@@ -75,10 +75,17 @@ pub fn audit_window(
     let record = &closed.window;
     let mut replays = Replays::new();
     let mut entries = Vec::new();
+    let judging = before.judging_of(closed);
+    let before_close = before.genesis().replay.before_close;
     for (signed, outcome) in closed.contributions.iter().zip(&record.outcomes) {
         let contribution = signed.payload();
-        let replayed = replay_contribution(evidence, before, contribution, parameters, |id| states.get(evidence, id));
-        let mut verdict = compare(outcome, &replayed);
+        let task = judging.as_ref().ok().and_then(|judging| before.replay_task(judging, &contribution.miner));
+        let task = task.or_else(|| before.unproven_task(contribution));
+        let replayed = match task {
+            Some(task) => replay_contribution(evidence, &task, parameters, |id| states.get(evidence, id)),
+            None => Err(EvidenceError::Broken(format!("miner {} has no slot", contribution.miner))),
+        };
+        let mut verdict = compare(outcome, &replayed, before_close);
         if verdict == AuditVerdict::Match
             && let Err(error) = stored_state(evidence, contribution)
         {
@@ -94,11 +101,11 @@ pub fn audit_window(
     let advanced = after.advance(closed);
     let record_verdict = match &advanced {
         Err(error) => mismatch(error.to_string()),
-        Ok(()) => check_scores(evidence, before, closed, parameters, &replays),
+        Ok(()) => check_scores(evidence, before, closed, parameters, &replays, states),
     };
     let ledger_verdict = match &advanced {
         Ok(()) => AuditVerdict::Match,
-        Err(AdvanceError::Differs(field @ ("mints" | "ledger_root" | "weights"))) => {
+        Err(AdvanceError::Differs(field @ ("mints" | "burns" | "ledger_root" | "weights"))) => {
             mismatch(format!("record does not recompute: {field} differs"))
         }
         Err(error) => unavailable(format!("the record does not recompute: {error}")),
@@ -108,10 +115,16 @@ pub fn audit_window(
     let checkpoint_verdict = check_checkpoint(evidence, closed, &applied);
 
     for (miner, replayed) in replays {
-        if let (Ok(Replayed { state: Some(state), .. }), Some(contribution)) = (replayed, by_miner(closed, &miner)) {
+        let Ok(Replayed { verdict, state, claims }) = replayed else { continue };
+        if let (Some(state), Some(contribution)) = (state, by_miner(closed, &miner)) {
             states.insert(contribution.state_out, state);
         }
+        if !before_close {
+            states.remember(record.window, miner, verdict, claims);
+        }
     }
+    let deadline = before.genesis().replay.verdict_windows;
+    states.forget_before(WindowIndex((record.window.0 + 1).saturating_sub(deadline)));
     let parents =
         |id| evidence.recipe.genesis.miners().iter().any(|key| after.parent(key).is_some_and(|p| p.state_out == id));
     states.retain(|id| parents(*id));
@@ -136,7 +149,7 @@ fn by_miner<'a>(closed: &'a ClosedWindow, miner: &PublicKey) -> Option<&'a Contr
 }
 
 /// Whether the recorded outcome of a contribution is what its replay gives.
-fn compare(outcome: &Outcome, replayed: &Result<Replayed, EvidenceError>) -> AuditVerdict {
+fn compare(outcome: &Outcome, replayed: &Result<Replayed, EvidenceError>, before_close: bool) -> AuditVerdict {
     match (&outcome.verdict, replayed) {
         // Which scores were in time is for the record; the outcome follows from them.
         (Verdict::Refused(Refusal::NotReplayed), _) => AuditVerdict::Match,
@@ -145,7 +158,9 @@ fn compare(outcome: &Outcome, replayed: &Result<Replayed, EvidenceError>) -> Aud
         (_, Err(error)) => failed(error),
         (Verdict::Aggregated | Verdict::Reserve | Verdict::Excluded, Ok(replayed)) => match &replayed.verdict {
             Replay::Match => AuditVerdict::Match,
-            Replay::Refused(refusal) => mismatch(format!("recorded as accepted; {refusal}")),
+            Replay::Refused(refusal) if before_close => mismatch(format!("recorded as accepted; {refusal}")),
+            // Nobody had to replay it by then; scores of later windows may burn what it earned, and are audited for it.
+            Replay::Refused(refusal) => mismatch(format!("accepted before any replay; {refusal}")),
             Replay::NotDrawn => unavailable("not replayed"),
         },
         (Verdict::Refused(recorded), Ok(replayed)) => match &replayed.verdict {
@@ -164,6 +179,7 @@ fn check_scores(
     closed: &ClosedWindow,
     parameters: &[f32],
     replays: &Replays,
+    states: &States,
 ) -> AuditVerdict {
     let judging = match before.judging_of(closed) {
         Ok(judging) => judging,
@@ -174,8 +190,44 @@ fn check_scores(
         if verdict != AuditVerdict::Match {
             return verdict;
         }
+        for late in &score.payload().verdicts {
+            let verdict = check_late(evidence, before, &score.payload().validator, late, states);
+            if verdict != AuditVerdict::Match {
+                return verdict;
+            }
+        }
     }
     AuditVerdict::Match
+}
+
+/// Replays what a validator says of a contribution of a closed window, unless the audit has just come from there.
+fn check_late(
+    evidence: &Evidence<'_>,
+    before: &RunState,
+    validator: &PublicKey,
+    said: &LateVerdict,
+    states: &States,
+) -> AuditVerdict {
+    let Some(task) = before.late_task(said.window, &said.miner) else {
+        return mismatch(format!("verdict on {} in window {}: it was too late", said.miner.short(), said.window));
+    };
+    let found = match states.replayed(said.window, &said.miner) {
+        Some(known) => Ok(known.clone()),
+        None => evidence.parameters(&task.checkpoint).and_then(|parameters| {
+            let replayed = replay_contribution(evidence, &task, &parameters, |id| states.get(evidence, id))?;
+            Ok((replayed.verdict, replayed.claims))
+        }),
+    };
+    let (replay, claims) = match found {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    if task.verdict(validator, replay.clone(), &claims) == *said {
+        return AuditVerdict::Match;
+    }
+    let (validator, miner, window) = (validator.short(), said.miner.short(), said.window);
+    let what = if said.replay == replay { "proof of replay".to_owned() } else { format!("{:?}, found {replay:?}", said.replay) };
+    mismatch(format!("verdict of validator {validator} on miner {miner} in window {window}: {what}"))
 }
 
 fn check_score(
@@ -198,10 +250,11 @@ fn check_score(
     };
     let replay = |contribution: &Contribution| {
         if is_withheld(contribution) {
-            return Ok(Replay::Refused(Refusal::Withheld));
+            return Ok((Replay::Refused(Refusal::Withheld), Vec::new()));
         }
         match replays.get(&contribution.miner) {
-            Some(Ok(replayed)) => Ok(replayed.verdict.clone()),
+            // The claims are those of all who were drawn, as the plan has them.
+            Some(Ok(replayed)) => Ok((replayed.verdict.clone(), replayed.claims.clone())),
             Some(Err(EvidenceError::Broken(what))) => Err(EvidenceError::Broken(what.clone())),
             Some(Err(EvidenceError::Unavailable { what })) => Err(EvidenceError::Unavailable { what: what.clone() }),
             None => Err(EvidenceError::Unavailable { what: format!("replay of {}", contribution.miner) }),
@@ -228,6 +281,9 @@ fn check_score(
 fn first_difference(said: &ScoreEntry, found: &ScoreEntry) -> Option<String> {
     if said.replay != found.replay {
         return Some(format!("replay is {:?}, found {:?}", said.replay, found.replay));
+    }
+    if said.proof != found.proof {
+        return Some("proof of replay is not the keyed hash of the state that was drawn".to_owned());
     }
     if said.body != found.body {
         return Some(format!("body is {:?}, found {:?}", said.body, found.body));

@@ -6,6 +6,7 @@ mod commit;
 mod dataset;
 mod gauntlet;
 mod genesis;
+mod replay;
 mod score;
 mod window;
 
@@ -16,10 +17,11 @@ pub use dataset::{Dataset, HeldOut, Shard, page_count};
 pub use gauntlet::{GauntletSpec, Offence, Penalty, ProofSpec, RatingSpec, WeightRule};
 pub use genesis::{
     CompressionSpec, ContextSegment, Deadlines, EmissionSpec, Genesis, Initial, InnerSpec, OuterSegment, OuterSpec,
-    Registration, ReplaySpec, Segment, SegmentShape, ValidatorSpec,
+    Registration, Segment, SegmentShape, ValidatorSpec,
 };
-pub use score::{Refusal, Replay, Score, ScoreEntry, Weight};
-pub use window::{Mint, MintKind, Outcome, Reveal, Verdict, Window};
+pub use replay::ReplaySpec;
+pub use score::{LateVerdict, Refusal, Replay, ReplayProof, Score, ScoreEntry, Weight};
+pub use window::{Burn, BurnCause, Mint, MintKind, Outcome, Reveal, Verdict, Window};
 
 /// Most list entries that a manifest may have where the protocol sets no lower bound.
 pub const MAX_ENTRIES: usize = 4096;

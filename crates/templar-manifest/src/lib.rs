@@ -8,6 +8,7 @@
 //!   ([`payload`]). Its id is the hash of those bytes, whoever signed them.
 //! * **Witnesses.** Signatures stand beside the payload ([`envelope`]). A [`Signed`] value is proof that one was checked.
 //! * **Trace.** The leaves that a miner commits to, one for each inner step ([`trace`]).
+//! * **Proof.** What only a validator can say that has replayed a contribution ([`proof`]).
 //! * **Chain.** A validator's pre-committed random values ([`chain`]).
 //!
 //! The way of the data, in the words that every crate uses:
@@ -20,6 +21,7 @@ pub mod key;
 pub mod kinds;
 pub mod model;
 pub mod payload;
+pub mod proof;
 pub mod tensor;
 pub mod trace;
 

@@ -65,9 +65,10 @@ pub(crate) fn agree(genesis: &Genesis, rows: &[(PublicKey, &[Weight])], paid: &B
 }
 
 /// What a window mints. With `E` the emission, `R_j` the weights and `A = Σ R_j`: miner `j` gets `⌊⌊E·miners⌋·R_j⌋`, the
-/// validators share `⌊⌊E·validators⌋·A⌋` by [`Agreement::shares`], each rounded down, and the treasury gets
-/// `⌊⌊E·treasury⌋·A⌋`. Sorted by account and kind, zeros left out.
-pub(crate) fn mints(genesis: &Genesis, agreement: &Agreement) -> Vec<Mint> {
+/// validators have the pot `P = ⌊⌊E·validators⌋·A⌋`, of which they share `⌊P·replays⌋` by the number of replays that each has
+/// proven and the rest by [`Agreement::shares`], each rounded down, and the treasury gets `⌊⌊E·treasury⌋·A⌋`. Sorted by
+/// account and kind, zeros left out.
+pub(crate) fn mints(genesis: &Genesis, agreement: &Agreement, replays: &[(PublicKey, u64)]) -> Vec<Mint> {
     let emission = &genesis.emission;
     let part = |ppm: u32| fraction(emission.per_window_micros, u64::from(ppm), ONE_PPM);
     let agreed: u64 = agreement.weights.iter().map(|weight| u64::from(weight.weight_ppm)).sum();
@@ -81,7 +82,14 @@ pub(crate) fn mints(genesis: &Genesis, agreement: &Agreement) -> Vec<Mint> {
         let amount = fraction(part(emission.miners_ppm), weight.weight_ppm.into(), ONE_PPM);
         mint(weight.miner, MintKind::Miner, amount);
     }
-    let pot = u128::from(fraction(part(emission.validators_ppm), agreed, ONE_PPM));
+    let pot = fraction(part(emission.validators_ppm), agreed, ONE_PPM);
+    let for_replays = fraction(pot, emission.replays_ppm.into(), ONE_PPM);
+    let proven: u64 = replays.iter().map(|(_, count)| count).sum();
+    for (validator, count) in replays {
+        let amount = if proven == 0 { 0 } else { fraction(for_replays, *count, proven) };
+        mint(*validator, MintKind::Replays, amount);
+    }
+    let pot = u128::from(pot - for_replays);
     let all: u128 = agreement.shares.values().sum();
     for (validator, share) in &agreement.shares {
         // pot < 2^50 and share < 2^68; the quotient is at most the pot.

@@ -23,7 +23,8 @@ impl Draw {
         Self { reader: hasher.finalize_xof(), block: [0; 64], used: 64 }
     }
 
-    fn next(&mut self) -> u64 {
+    /// The next number of the stream.
+    pub(crate) fn next(&mut self) -> u64 {
         if self.used == self.block.len() {
             self.reader.fill(&mut self.block);
             self.used = 0;

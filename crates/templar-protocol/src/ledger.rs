@@ -5,19 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use templar_manifest::{Hash, Mint, MintKind, Outcome, PublicKey, Refusal, Verdict, WindowIndex};
+use templar_manifest::{Burn, Hash, Mint, MintKind, PublicKey, WindowIndex};
 
 const ROOT_CONTEXT: &str = "templar/1 ledger root";
 
-/// A miner's pay of one window, on its way to being free.
+/// Pay of one window that is not free yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
     /// The window that minted it.
     pub window: WindowIndex,
-    /// How much it was, in micro-ALPHA.
+    /// What of it is not burnt, in micro-ALPHA.
     pub amount_micros: u64,
-    /// How much of it is free by now.
-    pub released_micros: u64,
 }
 
 /// What one key owns.
@@ -35,10 +33,10 @@ impl Account {
 
     /// Micro-ALPHA that have not vested.
     pub fn vesting_micros(&self) -> u64 {
-        self.grants.iter().map(|grant| grant.amount_micros - grant.released_micros).sum()
+        self.grants.iter().map(|grant| grant.amount_micros).sum()
     }
 
-    /// Pay that has not wholly vested, oldest first.
+    /// Pay that has not vested, oldest first.
     pub fn grants(&self) -> &[Grant] {
         &self.grants
     }
@@ -57,7 +55,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger whose miners' pay vests over `vesting_windows` windows; with 0 it is free at once.
+    /// An empty ledger whose pay is free `vesting_windows` windows after it was minted; with 0 at once.
     pub fn new(vesting_windows: u64) -> Self {
         Self { vesting_windows, accounts: BTreeMap::new(), treasury_micros: 0, minted_micros: 0, burnt_micros: 0 }
     }
@@ -82,34 +80,52 @@ impl Ledger {
         self.burnt_micros
     }
 
-    /// Closes `window`: what is due vests, who was refused for a mismatch loses what has not vested, and the mints are
-    /// paid, in this order. A validator's and the treasury's pay is free at once.
-    pub(crate) fn settle(&mut self, window: WindowIndex, outcomes: &[Outcome], mints: &[Mint]) {
+    /// Frees what is due when `window` closes: the first step of closing it.
+    pub(crate) fn vest(&mut self, window: WindowIndex) {
         for account in self.accounts.values_mut() {
             account.vest(window, self.vesting_windows);
         }
-        for outcome in outcomes {
-            if matches!(outcome.verdict, Verdict::Refused(Refusal::Mismatch { .. }))
-                && let Some(account) = self.accounts.get_mut(&outcome.miner)
-            {
-                self.burnt_micros += account.vesting_micros();
-                account.grants.clear();
-            }
+    }
+
+    /// Burns so much of an account's pay that has not vested, the newest first, or all of it. Returns how much that is.
+    pub(crate) fn burn(&mut self, account: &PublicKey, most_micros: u64) -> u64 {
+        let Some(account) = self.accounts.get_mut(account) else { return 0 };
+        let mut left = most_micros;
+        for grant in account.grants.iter_mut().rev() {
+            let burnt = grant.amount_micros.min(left);
+            grant.amount_micros -= burnt;
+            left -= burnt;
         }
+        account.grants.retain(|grant| grant.amount_micros > 0);
+        self.burnt_micros += most_micros - left;
+        most_micros - left
+    }
+
+    /// Pays the mints of `window`: its last step. The treasury's is free at once.
+    pub(crate) fn pay(&mut self, window: WindowIndex, mints: &[Mint]) {
         for mint in mints {
             self.minted_micros += mint.amount_micros;
-            match mint.kind {
-                MintKind::Treasury => self.treasury_micros += mint.amount_micros,
-                MintKind::Miner if self.vesting_windows > 0 => {
-                    let grant = Grant { window, amount_micros: mint.amount_micros, released_micros: 0 };
-                    self.accounts.entry(mint.account).or_default().grants.push(grant);
-                }
-                MintKind::Miner | MintKind::Validator => {
-                    self.accounts.entry(mint.account).or_default().free_micros += mint.amount_micros;
-                }
+            if mint.kind == MintKind::Treasury {
+                self.treasury_micros += mint.amount_micros;
+                continue;
+            }
+            let account = self.accounts.entry(mint.account).or_default();
+            if self.vesting_windows == 0 {
+                account.free_micros += mint.amount_micros;
+            } else {
+                account.grants.push(Grant { window, amount_micros: mint.amount_micros });
             }
         }
         self.assert_balanced();
+    }
+
+    /// Closes a window with everything that its record says.
+    pub(crate) fn settle(&mut self, window: WindowIndex, burns: &[Burn], mints: &[Mint]) {
+        self.vest(window);
+        for burn in burns {
+            self.burn(&burn.account, burn.amount_micros);
+        }
+        self.pay(window, mints);
     }
 
     /// # Panics
@@ -121,7 +137,7 @@ impl Ledger {
     }
 
     /// BLAKE3 (context `templar/1 ledger root`) of: vesting windows, treasury, minted, burnt, number of accounts; then
-    /// each account by key: key, free, number of grants, each grant as window, amount, released. Integers are u64,
+    /// each account by key: key, free, number of grants, each grant as window, amount. Integers are u64,
     /// little-endian.
     pub fn root(&self) -> Hash {
         let mut hasher = blake3::Hasher::new_derive_key(ROOT_CONTEXT);
@@ -138,7 +154,7 @@ impl Ledger {
             hasher.update(&account.free_micros.to_le_bytes());
             hasher.update(&(account.grants.len() as u64).to_le_bytes());
             for grant in &account.grants {
-                for part in [grant.window.0, grant.amount_micros, grant.released_micros] {
+                for part in [grant.window.0, grant.amount_micros] {
                     hasher.update(&part.to_le_bytes());
                 }
             }
@@ -148,16 +164,12 @@ impl Ledger {
 }
 
 impl Account {
-    /// Releases what is due when `window` closes: a grant of window `g` has given `(window − g) · ⌊amount / windows⌋`,
-    /// and all of it after `windows` windows, so the remainder comes with the last part.
+    /// Frees the grants that were minted `windows` windows before `window` or earlier: all at once, so that a mismatch within
+    /// that time finds them whole.
     fn vest(&mut self, window: WindowIndex, windows: u64) {
-        for grant in &mut self.grants {
-            let age = window.0.saturating_sub(grant.window.0);
-            let due = if age >= windows { grant.amount_micros } else { age * (grant.amount_micros / windows) };
-            self.free_micros += due - grant.released_micros;
-            grant.released_micros = due;
-        }
-        self.grants.retain(|grant| grant.released_micros < grant.amount_micros);
+        let due = |grant: &Grant| window.0.saturating_sub(grant.window.0) >= windows;
+        self.free_micros += self.grants.iter().filter(|grant| due(grant)).map(|grant| grant.amount_micros).sum::<u64>();
+        self.grants.retain(|grant| !due(grant));
     }
 }
 
@@ -165,7 +177,7 @@ impl Account {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use templar_manifest::ContributionId;
+    use templar_manifest::BurnCause;
 
     fn key(number: u8) -> PublicKey {
         PublicKey::from_bytes([number; 32])
@@ -175,19 +187,18 @@ mod tests {
         Mint { account: key(number), kind: MintKind::Miner, amount_micros }
     }
 
-    fn mismatch(number: u8) -> Outcome {
-        let refusal = Refusal::Mismatch { step: 1, tensor: "t".to_owned() };
-        Outcome { miner: key(number), contribution: ContributionId::default(), verdict: Verdict::Refused(refusal) }
+    fn burnt(number: u8, amount_micros: u64) -> Burn {
+        Burn { account: key(number), cause: BurnCause::Mismatch, window: WindowIndex(0), amount_micros }
     }
 
     #[test]
-    fn pay_vests_in_equal_parts_and_the_remainder_comes_last() {
+    fn pay_is_free_all_at_once_when_it_has_vested() {
         let mut ledger = Ledger::new(3);
         ledger.settle(WindowIndex(0), &[], &[miner(1, 11)]);
         let balance =
             |ledger: &Ledger| (ledger.accounts[&key(1)].free_micros(), ledger.accounts[&key(1)].vesting_micros());
         assert_eq!(balance(&ledger), (0, 11));
-        for (window, expected) in [(1, (3, 8)), (2, (6, 5)), (3, (11, 0)), (4, (11, 0))] {
+        for (window, expected) in [(1, (0, 11)), (2, (0, 11)), (3, (11, 0)), (4, (11, 0))] {
             ledger.settle(WindowIndex(window), &[], &[]);
             assert_eq!(balance(&ledger), expected, "window {window}");
         }
@@ -195,20 +206,25 @@ mod tests {
     }
 
     #[test]
-    fn a_mismatch_burns_what_has_not_vested_and_nothing_else() {
+    fn a_burn_takes_what_has_not_vested_and_nothing_else() {
         let mut ledger = Ledger::new(2);
         let validator = Mint { account: key(2), kind: MintKind::Validator, amount_micros: 7 };
         let treasury = Mint { account: key(0), kind: MintKind::Treasury, amount_micros: 5 };
         ledger.settle(WindowIndex(0), &[], &[treasury, miner(1, 10), validator]);
-        ledger.settle(WindowIndex(1), &[mismatch(1), mismatch(9)], &[]);
-        assert_eq!(ledger.accounts[&key(1)], Account { free_micros: 5, grants: vec![] });
+        ledger.settle(WindowIndex(1), &[], &[miner(1, 4)]);
+        // The newest goes first.
+        assert_eq!(ledger.clone().burn(&key(1), 5), 5);
+        let mut partly = ledger.clone();
+        partly.burn(&key(1), 5);
+        assert_eq!(partly.accounts[&key(1)].grants(), [Grant { window: WindowIndex(0), amount_micros: 9 }]);
+        // What vests in the window that burns is out of reach.
+        ledger.vest(WindowIndex(2));
+        assert_eq!(ledger.burn(&key(1), u64::MAX), 4);
+        assert_eq!(ledger.burn(&key(9), u64::MAX), 0);
+        ledger.pay(WindowIndex(2), &[]);
+        assert_eq!(ledger.accounts[&key(1)], Account { free_micros: 10, grants: vec![] });
         assert_eq!(ledger.accounts[&key(2)].free_micros(), 7);
-        assert_eq!((ledger.treasury_micros(), ledger.burnt_micros(), ledger.minted_micros()), (5, 5, 22));
-        // Another reason to be refused burns nothing.
-        ledger.settle(WindowIndex(2), &[], &[miner(1, 10)]);
-        let withheld = Outcome { verdict: Verdict::Refused(Refusal::Withheld), ..mismatch(1) };
-        ledger.settle(WindowIndex(3), &[withheld], &[]);
-        assert_eq!(ledger.burnt_micros(), 5);
+        assert_eq!((ledger.treasury_micros(), ledger.burnt_micros(), ledger.minted_micros()), (5, 4, 26));
     }
 
     #[test]
@@ -218,7 +234,7 @@ mod tests {
         ledger.settle(WindowIndex(0), &[], &[miner(1, 10), miner(2, 3)]);
         let before = ledger.root();
         assert_ne!(empty, before);
-        ledger.settle(WindowIndex(1), &[], &[]);
+        ledger.settle(WindowIndex(1), &[burnt(1, 4)], &[]);
         assert_ne!(before, ledger.root());
         assert_eq!(ledger.root().to_string(), include_str!("../vectors/ledger-root.txt").trim());
     }
@@ -234,7 +250,7 @@ mod tests {
             for (window, (amounts, refused)) in windows.into_iter().enumerate() {
                 let mints: Vec<Mint> = amounts.iter().map(|&(who, amount)| miner(who, amount)).collect();
                 minted += amounts.iter().map(|&(_, amount)| amount).sum::<u64>();
-                ledger.settle(WindowIndex(window as u64), &[mismatch(refused)], &mints);
+                ledger.settle(WindowIndex(window as u64), &[burnt(refused, 500)], &mints);
                 prop_assert_eq!(ledger.minted_micros(), minted);
             }
         }

@@ -33,6 +33,7 @@ mod entry;
 mod gauntlet;
 mod ledger;
 mod node;
+mod replay;
 pub mod stake;
 mod state;
 
@@ -43,8 +44,9 @@ pub use draw::PageDraw;
 pub use entry::{Entry, EntryError, MAX_ENTRY_BYTES, RevealEntry};
 pub use gauntlet::{Assessment, Cause, Change, Copied, History, Rating, Standing};
 pub use ledger::{Account, Grant, Ledger};
-pub use node::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject, Verified};
+pub use node::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject, Subject, Verified};
+pub use replay::ReplayTask;
 pub use state::{
     AdvanceError, Assignment, ClosedWindow, CutError, GenesisError, JudgePlan, Judging, JudgingError, Parent, RunState,
-    ScoreError, Stepped, Witness,
+    ScoreError, Stepped, VerdictError, Witness,
 };

@@ -5,6 +5,7 @@
 //! restarts folds its journal through [`Node::step`] and asks.
 
 mod admit;
+mod doubts;
 mod open;
 mod todo;
 mod words;
@@ -17,12 +18,12 @@ use templar_manifest::{
 };
 
 pub use admit::Verified;
-pub use words::{Dispute, Document, Input, Measured, Output, Phase, Reject};
+pub use words::{Dispute, Document, Input, Measured, Output, Phase, Reject, Subject};
 
 use crate::entry::Entry;
 use crate::state::{ClosedWindow, Judging, RunState};
 use admit::Ready;
-use open::{Applied, OpenWindow};
+use open::{Applied, Confirmed, OpenWindow};
 
 /// A participant of a run, or somebody who only follows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -218,23 +219,26 @@ impl Node {
             return Ok(Vec::new());
         }
         match measured {
-            Measured::Judged { seed, entries, .. } => {
+            Measured::Judged { seed, entries, verdicts, .. } => {
                 let Some(me) = self.me else { return Err(Reject::Measurement("this node does not judge")) };
                 let Some(judging) = self.open.judgings.get(&seed) else {
                     return Err(Reject::Measurement("there is no such seed"));
                 };
-                let score = self.state.score(judging, &me, entries).map_err(Reject::Score)?;
+                let score = self.state.score(judging, &me, entries, verdicts).map_err(Reject::Score)?;
                 score.check().map_err(|_| Reject::Measurement("the score breaks a rule of its kind"))?;
                 self.open.judged.insert(seed, score);
             }
-            Measured::Confirmed { miner, replay, .. } => {
-                if self.open.current().is_none_or(|judging| !judging.contributions().contains_key(&miner)) {
-                    return Err(Reject::Measurement("the miner has no contribution in the cut"));
-                }
+            Measured::Confirmed { subject, replay, witnesses, .. } => {
+                let Some(drawn) = self.replayers(&subject) else {
+                    return Err(Reject::Measurement("the miner has no contribution that may be asked about"));
+                };
                 if replay == Replay::NotDrawn {
                     return Err(Reject::Measurement("a confirmation is a match or a refusal"));
                 }
-                self.open.confirmed.insert(miner, replay);
+                if witnesses.len() != if replay == Replay::Match { drawn.len() } else { 0 } {
+                    return Err(Reject::Measurement("a match has a witness for each drawn validator"));
+                }
+                self.open.confirmed.insert(subject, Confirmed { replay, witnesses });
             }
             Measured::Applied { outcomes, stepped, .. } => {
                 self.open.applied.retain(|applied| applied.outcomes != outcomes);
@@ -242,6 +246,15 @@ impl Node {
             }
         }
         self.settled(Vec::new())
+    }
+
+    /// Who was drawn to replay what a subject names, where anything may be said about it.
+    fn replayers(&self, subject: &Subject) -> Option<&[PublicKey]> {
+        if subject.window == self.state.window() {
+            let judging = self.open.judgings.get(&subject.seed)?;
+            return judging.replayers().get(&subject.miner).map(Vec::as_slice);
+        }
+        Some(self.state.late_replayers(subject.window, &subject.miner)).filter(|drawn| !drawn.is_empty())
     }
 
     fn accept(&mut self, verified: Verified, outputs: &mut Vec<Output>) {

@@ -5,12 +5,14 @@
 //! advance.
 
 mod advance;
+mod burns;
 mod close;
 mod cut;
 mod judging;
+mod late;
 mod score;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
@@ -22,6 +24,7 @@ pub use advance::{AdvanceError, ClosedWindow, Witness};
 pub use close::Stepped;
 pub use cut::CutError;
 pub use judging::{JudgePlan, Judging, JudgingError};
+pub use late::VerdictError;
 pub use score::ScoreError;
 
 use crate::draw::{Draw, PageDraw};
@@ -117,6 +120,12 @@ pub struct RunState {
     pages: PageDraw,
     /// The last window of which each validator's chain value is recorded, and the value.
     chains: BTreeMap<PublicKey, (WindowIndex, Hash)>,
+    /// The closed windows of which verdicts still count.
+    pending: BTreeMap<WindowIndex, Arc<late::Pending>>,
+    /// The window that recorded each miner's last mismatch that counts as one.
+    strikes: BTreeMap<PublicKey, WindowIndex>,
+    /// Who has lost its slot.
+    expelled: BTreeSet<PublicKey>,
 }
 
 impl RunState {
@@ -167,6 +176,9 @@ impl RunState {
             training_tokens,
             pages: PageDraw::new(page_count(training_tokens, genesis.model.sequence_length)),
             chains: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            strikes: BTreeMap::new(),
+            expelled: BTreeSet::new(),
             genesis,
         })
     }
@@ -214,6 +226,26 @@ impl RunState {
     /// What a validator thinks of a miner.
     pub fn standing(&self, validator: &PublicKey, miner: &PublicKey) -> Standing {
         self.standings.get(validator).and_then(|miners| miners.get(miner)).copied().unwrap_or(Standing::NEW)
+    }
+
+    /// Whether a miner has lost its slot, see [`ReplaySpec`](templar_manifest::ReplaySpec).
+    pub fn is_expelled(&self, miner: &PublicKey) -> bool {
+        self.expelled.contains(miner)
+    }
+
+    /// Whether a miner has a slot.
+    pub fn may_contribute(&self, miner: &PublicKey) -> bool {
+        self.genesis.slot(miner).is_some() && !self.is_expelled(miner)
+    }
+
+    /// How many miners may contribute to the open window.
+    pub fn active_miners(&self) -> usize {
+        self.genesis.miners().len() - self.expelled.len()
+    }
+
+    /// The window that recorded a miner's last mismatch, from which a second one counts.
+    pub fn strike(&self, miner: &PublicKey) -> Option<WindowIndex> {
+        self.strikes.get(miner).copied()
     }
 
     /// All balances.
@@ -276,6 +308,7 @@ impl RunState {
             ("run", contribution.run == self.run),
             ("window", contribution.window == self.window),
             ("miner", genesis.slot(&contribution.miner).is_some()),
+            ("miner, which is expelled", !self.is_expelled(&contribution.miner)),
             ("parent", state_in.is_some()),
             ("state_in", state_in == Some(contribution.state_in)),
             ("steps", (1..=genesis.inner.steps).contains(&contribution.steps)),

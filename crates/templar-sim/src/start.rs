@@ -142,14 +142,16 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
             held_out_pages: 1,
             ..GauntletSpec::customary()
         },
-        replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
+        replay: ReplaySpec::whole(),
         deadlines: Deadlines { commit_ms: COMMIT_MS, reveal_ms: REVEAL_MS, judge_ms: JUDGE_MS },
         emission: EmissionSpec {
             per_window_micros: 1_000_000_000,
             miners_ppm: 410_000,
             validators_ppm: 410_000,
             treasury_ppm: 180_000,
+            replays_ppm: 500_000,
             vesting_windows: 4,
+            registration_cost_micros: 0,
         },
         validators: validators
             .map(|(key, chain)| ValidatorSpec { key: key.public(), stake: STAKE, chain_anchor: chain.anchor })

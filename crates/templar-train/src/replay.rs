@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
+use templar_manifest::proof::ProofDraw;
 use templar_manifest::trace::{Leaf, Trace};
-use templar_manifest::{Contribution, Refusal, Replay};
+use templar_manifest::{Contribution, Hash, Refusal, Replay};
 use templar_model::StepError;
 
 use crate::Recipe;
@@ -20,11 +21,13 @@ pub struct Claim<'a> {
     pub trace: &'a Trace,
 }
 
-/// Stops at the first leaf that differs.
+/// Stops at the first leaf that differs, and makes the claims of those who were drawn to replay on the way.
 struct Comparison<'a> {
     recipe: &'a Recipe,
     trace: &'a Trace,
     difference: Option<Refusal>,
+    draws: &'a [ProofDraw],
+    claims: Vec<Hash>,
 }
 
 impl Comparison<'_> {
@@ -41,7 +44,13 @@ impl Comparison<'_> {
 }
 
 impl Watch for Comparison<'_> {
-    fn leaf(&mut self, _run: &WindowRun<'_>, index: u32, leaf: &Leaf) -> ControlFlow<()> {
+    fn leaf(&mut self, run: &WindowRun<'_>, index: u32, leaf: &Leaf) -> ControlFlow<()> {
+        let steps = self.trace.header.steps;
+        for (draw, claim) in self.draws.iter().zip(&mut self.claims) {
+            if draw.step(steps) == index {
+                *claim = run.claim(draw);
+            }
+        }
         self.compare(index, leaf)
     }
 }
@@ -53,15 +62,23 @@ pub struct Replayed {
     pub verdict: Replay,
     /// The miner's state after the window, where it was.
     pub state: Option<MinerState>,
+    /// Of a match, the claim of each validator whose draw was given, in their order; else none.
+    pub claims: Vec<Hash>,
 }
 
 impl Replayed {
+    /// What is refused, and so leaves no state and proves nothing.
+    pub fn without_state(verdict: Replay) -> Self {
+        Self { verdict, state: None, claims: Vec::new() }
+    }
+
     fn refused(step: u32, tensor: impl Into<String>) -> Self {
-        Self { verdict: Replay::Refused(Refusal::Mismatch { step, tensor: tensor.into() }), state: None }
+        let verdict = Replay::Refused(Refusal::Mismatch { step, tensor: tensor.into() });
+        Self::without_state(verdict)
     }
 }
 
-/// Runs the task again and compares. `parameters` are those of the window's checkpoint, `state` is what
+/// Runs the task again and compares, and makes the claims of the validators that `draws` are of. `parameters` are those of the window's checkpoint, `state` is what
 /// `contribution.state_in` names.
 ///
 /// A mismatch names the first leaf that differs and the first tensor in it; in the last leaf also `delta`, `state_out` and
@@ -76,9 +93,11 @@ pub fn replay<'a>(
     parameters: impl Into<Cow<'a, [f32]>>,
     state: MinerState,
     claim: Claim<'_>,
+    draws: &[ProofDraw],
     pages: Pages<'_>,
 ) -> Result<Replayed, TrainError> {
-    let mut comparison = Comparison { recipe, trace: claim.trace, difference: None };
+    let claims = vec![Hash::default(); draws.len()];
+    let mut comparison = Comparison { recipe, trace: claim.trace, difference: None, draws, claims };
     let run = WindowRun::new(recipe, task, parameters, state)?;
     let last = task.steps + 1;
     let result = match run_window(run, pages, &mut comparison) {
@@ -93,7 +112,7 @@ pub fn replay<'a>(
     let result = result.filter(|result| comparison.compare(last, &result.trace.leaves[last as usize]).is_continue());
     let Some(result) = result else {
         let difference = comparison.difference.expect("a comparison stops only at a difference");
-        return Ok(Replayed { verdict: Replay::Refused(difference), state: None });
+        return Ok(Replayed::without_state(Replay::Refused(difference)));
     };
     let claimed = claim.contribution;
     let found = result.contribution(recipe, claimed.parent, claimed.state_in);
@@ -105,6 +124,6 @@ pub fn replay<'a>(
     ];
     Ok(match parts.into_iter().find(|(_, equal)| !equal) {
         Some((part, _)) => Replayed::refused(last, part),
-        None => Replayed { verdict: Replay::Match, state: Some(result.state) },
+        None => Replayed { verdict: Replay::Match, state: Some(result.state), claims: comparison.claims },
     })
 }

@@ -77,7 +77,11 @@ pub fn to_bytes(parts: &[&[f32]]) -> Vec<u8> {
 
 /// Hashes the bytes that [`to_bytes`] would make, without making them.
 pub fn hash_of(parts: &[&[f32]]) -> Hash {
-    let mut hasher = blake3::Hasher::new();
+    hash_with(blake3::Hasher::new(), parts)
+}
+
+/// The same with a hasher that has a key.
+pub fn hash_with(mut hasher: blake3::Hasher, parts: &[&[f32]]) -> Hash {
     each_bytes(parts, |piece| {
         hasher.update(piece);
     });

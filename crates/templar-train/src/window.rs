@@ -9,6 +9,7 @@ use std::ops::{ControlFlow, Range};
 
 use templar_data::{PageError, batch};
 use templar_delta::{CompressError, Header, compress};
+use templar_manifest::proof::ProofDraw;
 use templar_manifest::trace::{Leaf, Trace, TraceHeader};
 use templar_manifest::{
     BlobId, ContextSegment, Contribution, ContributionId, Hash, PublicKey, State, StateId, TensorBlob, WindowIndex,
@@ -207,6 +208,21 @@ impl<'a> WindowRun<'a> {
     fn leaf(&self, loss_bits: u64) -> Leaf {
         let vectors = [&*self.parameters, &self.state.first, &self.state.second];
         Leaf { loss_bits, tensors: tensors::hashes(&self.ranges, vectors) }
+    }
+
+    /// The claim that a validator proves its replay with, over the state as it is now.
+    pub(crate) fn claim(&self, draw: &ProofDraw) -> Hash {
+        let range = &self.ranges[draw.tensor(self.ranges.len())];
+        let vectors = [&*self.parameters, &self.state.first, &self.state.second];
+        tensors::hash_with(draw.hasher(), &vectors.map(|vector| &vector[range.clone()]))
+    }
+
+    /// Of each tensor the bytes that its leaf has the hash of: elements, first moments, second moments. What a validator shows
+    /// that says that another's proof is wrong.
+    pub fn tensor_states(&self) -> Vec<Vec<u8>> {
+        let vectors = [&*self.parameters, &self.state.first, &self.state.second];
+        let ranges = self.ranges.iter();
+        ranges.map(|range| tensors::to_bytes(&vectors.map(|vector| &vector[range.clone()]))).collect()
     }
 
     /// Takes the next inner step and makes its leaf.

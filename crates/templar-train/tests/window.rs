@@ -73,14 +73,16 @@ fn recipe() -> Recipe {
             held_out_pages: 2,
             ..GauntletSpec::customary()
         },
-        replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
+        replay: ReplaySpec::whole(),
         deadlines: Deadlines { commit_ms: 1, reveal_ms: 1, judge_ms: 1 },
         emission: EmissionSpec {
             per_window_micros: 0,
             miners_ppm: 0,
             validators_ppm: 0,
             treasury_ppm: 0,
+            replays_ppm: 500_000,
             vesting_windows: 1,
+            registration_cost_micros: 0,
         },
         validators: Vec::new(),
         registration: Registration::Listed(Vec::new()),
@@ -242,15 +244,32 @@ fn a_replay_finds_every_departure() {
     let result = first(&recipe);
     let (task, reader) = (task(0), pages());
     let honest = result.contribution(&recipe, None, zero(&recipe));
+    let draw = |validator: u8| {
+        let (key, value) = (PublicKey::from_bytes([validator; 32]), Hash::of(&[validator]));
+        ProofDraw::new(&recipe.run, &Hash::of(b"seed"), &key, &value, &payload::id_of(&honest).into())
+    };
+    let draws = [draw(1), draw(2), draw(3)];
     let check = |contribution: &Contribution, result: &WindowResult| {
         let state = MinerState::zero(recipe.parameter_count());
         let claim = Claim { contribution, trace: &result.trace };
         let parameters = initial(&recipe);
-        replay(&recipe, &task, parameters, state, claim, &|page| reader.read(page)).unwrap()
+        replay(&recipe, &task, parameters, state, claim, &draws, &|page| reader.read(page)).unwrap()
     };
     let found = check(&honest, &result);
     assert_eq!(found.verdict, Replay::Match);
     assert_eq!(found.state.as_ref(), Some(&result.state));
+    // A claim is the keyed hash of what the trace's leaf has the plain hash of.
+    let mut run = WindowRun::new(&recipe, &task, initial(&recipe), MinerState::zero(recipe.parameter_count())).unwrap();
+    let mut states = vec![Vec::new()];
+    for _ in 1..=STEPS {
+        run.step(&|page| reader.read(page)).unwrap();
+        states.push(run.tensor_states());
+    }
+    for (draw, claim) in draws.iter().zip(&found.claims) {
+        let bytes = &states[draw.step(STEPS) as usize][draw.tensor(recipe.tensors.len())];
+        assert_eq!(draw.check(&result.trace, bytes, claim), Ok(()));
+    }
+    assert_eq!(found.claims.len(), 3);
 
     let mismatch = |step, tensor: &str| Replay::Refused(Refusal::Mismatch { step, tensor: tensor.to_owned() });
     for (leaf, tensor) in [(0, 0), (1, 3), (STEPS, 1), (STEPS + 1, 2)] {
@@ -300,7 +319,7 @@ fn a_null_window_only_warms_the_moments_up() {
         let contribution = result.contribution(&recipe, None, zero(&recipe));
         let claim = Claim { contribution: &contribution, trace: &result.trace };
         let zeros = MinerState::zero(recipe.parameter_count());
-        replay(&recipe, &task, initial(&recipe), zeros, claim, &|page| reader.read(page)).unwrap().verdict
+        replay(&recipe, &task, initial(&recipe), zeros, claim, &[], &|page| reader.read(page)).unwrap().verdict
     };
     assert_eq!(verdict(&honest), Replay::Match);
     // Who carries error feedback on is found in the last leaf, and so is who hides it there and names its state.
@@ -340,7 +359,7 @@ fn the_context_doubles_at_a_window() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let claim = Claim { contribution: &contribution, trace: &honest.trace };
             let (parameters, state) = (parameters.clone(), state.clone());
-            let again = || replay(&recipe, &task, parameters, state, claim, &|page| reader.read(page)).unwrap();
+            let again = || replay(&recipe, &task, parameters, state, claim, &[], &|page| reader.read(page)).unwrap();
             assert_eq!(pool.install(again).verdict, Replay::Match, "window {window} in {threads} threads");
         }
         // The pages of another length are not the window's.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::gauntlet::GauntletSpec;
+use super::replay::ReplaySpec;
 use super::{MAX_ENTRIES, ascending, ascii, positive};
 use crate::id::{BlobId, DatasetId, Hash, RunId};
 use crate::key::PublicKey;
@@ -170,16 +171,6 @@ pub struct OuterSegment {
     pub learning_rate_ppm: u32,
 }
 
-/// Which contributions are replayed. This version knows one rule: all of them, before the window closes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReplaySpec {
-    /// Whether verdicts come before the record.
-    pub before_close: bool,
-    /// The fraction of contributions that is replayed.
-    pub fraction_ppm: u32,
-}
-
 /// The longest that each phase of a window may last; a phase ends early when nobody is left to wait for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -204,8 +195,12 @@ pub struct EmissionSpec {
     pub validators_ppm: u32,
     /// The treasury's part.
     pub treasury_ppm: u32,
-    /// Windows over which a miner's pay vests.
+    /// The part of the validators' part that is for proven replays; the rest follows the rows.
+    pub replays_ppm: u32,
+    /// Windows after which pay is free, unless it was burnt before.
     pub vesting_windows: u64,
+    /// What a slot costs, in micro-ALPHA.
+    pub registration_cost_micros: u64,
 }
 
 /// A validator of the first epoch.
@@ -381,11 +376,6 @@ impl Payload for Genesis {
         if self.gauntlet.exploration_contributions > self.outer.max_contributions {
             return Err("gauntlet.exploration_contributions is above outer.max_contributions".to_owned());
         }
-        if !self.replay.before_close || u64::from(self.replay.fraction_ppm) != ONE_PPM {
-            // With replay of every contribution before anything is paid, cheating pays nothing whatever registration
-            // costs. Sampled replay needs a registration fee; this version has none and refuses it.
-            return Err("replay: this version replays every contribution before the window closes".to_owned());
-        }
         let emission = &self.emission;
         let parts = [emission.miners_ppm, emission.validators_ppm, emission.treasury_ppm];
         if parts.iter().map(|&part| u64::from(part)).sum::<u64>() > ONE_PPM {
@@ -393,6 +383,9 @@ impl Payload for Genesis {
         }
         if emission.per_window_micros > 1 << 50 {
             return Err("emission.per_window_micros is above 2^50".to_owned());
+        }
+        if u64::from(emission.replays_ppm) > ONE_PPM {
+            return Err("emission.replays_ppm is above 1000000".to_owned());
         }
         ascending("validators", &self.validators, |validator| validator.key)?;
         if self.validators.is_empty() {
@@ -403,6 +396,10 @@ impl Payload for Genesis {
             if validator.stake > 1 << 48 {
                 return Err("validators.stake is above 2^48".to_owned());
             }
+        }
+        self.replay.check(emission, &self.validators)?;
+        if self.replay.verdict_windows > self.state_retention_windows {
+            return Err("replay.verdict_windows is above state_retention_windows".to_owned());
         }
         ascending("registration.listed", self.miners(), |miner| *miner)?;
         if self.miners().is_empty() {

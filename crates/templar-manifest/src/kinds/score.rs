@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ascending, ascii};
+use super::{MAX_ENTRIES, ascending, ascii};
 use crate::id::{ContributionId, CutId, Hash, RunId, WindowIndex};
 use crate::key::PublicKey;
 use crate::payload::{Kind, Payload};
@@ -23,6 +23,9 @@ pub struct Score {
     pub seed: Hash,
     /// One entry for each contribution of the cut, sorted by miner.
     pub entries: Vec<ScoreEntry>,
+    /// Replays of contributions of windows that are closed, sorted by window, then miner; empty where verdicts come before the
+    /// record.
+    pub verdicts: Vec<LateVerdict>,
     /// The weights of miners, sorted by miner; those that are zero are left out.
     pub row: Vec<Weight>,
 }
@@ -37,6 +40,8 @@ pub struct ScoreEntry {
     pub contribution: ContributionId,
     /// Whether this validator replayed it, and the result.
     pub replay: Replay,
+    /// That it did; null unless the result is a match.
+    pub proof: Option<ReplayProof>,
     /// Mean loss on assigned pages before the trial step, in 1e-9 nats; 0 where the delta could not be tried.
     pub assigned_before_nanonats: u64,
     /// The same after the trial step.
@@ -51,6 +56,33 @@ pub struct ScoreEntry {
     pub nearest: Option<PublicKey>,
     /// How much of the positions that it sends the two share; 1000000 for equal bodies.
     pub overlap_ppm: u32,
+}
+
+/// What a validator found out about a contribution of a window that is closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LateVerdict {
+    /// The contribution's window.
+    pub window: WindowIndex,
+    /// Its miner.
+    pub miner: PublicKey,
+    /// The contribution.
+    pub contribution: ContributionId,
+    /// The result: a match, or a refusal that blobs show.
+    pub replay: Replay,
+    /// That it was replayed; null unless the result is a match.
+    pub proof: Option<ReplayProof>,
+}
+
+/// What only somebody can say who has replayed a contribution, see [`crate::proof`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayProof {
+    /// Keyed hash over the state at the step that is drawn for this validator.
+    pub claim: Hash,
+    /// Of each validator that was drawn to replay this contribution, in the order of their keys, its own included: the short
+    /// form of the claim that it must make.
+    pub witnesses: Vec<u64>,
 }
 
 /// The result of replaying a contribution.
@@ -103,6 +135,14 @@ pub struct Weight {
 }
 
 impl Refusal {
+    /// Whether blobs show it at any time, to whoever replays the contribution.
+    pub fn is_in_blobs(&self) -> bool {
+        match self {
+            Self::Withheld | Self::NotReplayed => false,
+            Self::Malformed { .. } | Self::WrongClaim { .. } | Self::Mismatch { .. } => true,
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         match self {
             Self::Withheld | Self::NotReplayed => Ok(()),
@@ -123,6 +163,20 @@ impl std::fmt::Display for Refusal {
             Self::NotReplayed => f.write_str("not replayed in time"),
         }
     }
+}
+
+/// A match has a proof and nothing else has one.
+fn check_replay(replay: &Replay, proof: Option<&ReplayProof>) -> Result<(), String> {
+    if let Replay::Refused(refusal) = replay {
+        refusal.check()?;
+    }
+    if (*replay == Replay::Match) != proof.is_some() {
+        return Err("proof is there exactly for a match".to_owned());
+    }
+    if proof.is_some_and(|proof| proof.witnesses.len() > MAX_ENTRIES) {
+        return Err(format!("proof.witnesses has more than {MAX_ENTRIES} entries"));
+    }
+    Ok(())
 }
 
 pub(super) fn check_weights(field: &str, weights: &[Weight]) -> Result<(), String> {
@@ -167,10 +221,12 @@ impl Payload for Score {
     fn check(&self) -> Result<(), String> {
         ascending("entries", &self.entries, |entry| entry.miner)?;
         for entry in &self.entries {
-            if let Replay::Refused(refusal) = &entry.replay {
-                refusal.check()?;
-            }
+            check_replay(&entry.replay, entry.proof.as_ref())?;
             self.check_nearest(entry)?;
+        }
+        ascending("verdicts", &self.verdicts, |verdict| (verdict.window, verdict.miner))?;
+        for verdict in &self.verdicts {
+            check_replay(&verdict.replay, verdict.proof.as_ref())?;
         }
         check_weights("row", &self.row)
     }

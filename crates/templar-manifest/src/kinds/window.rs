@@ -34,6 +34,8 @@ pub struct Window {
     pub weights: Vec<Weight>,
     /// What was minted, sorted by account and kind.
     pub mints: Vec<Mint>,
+    /// What was burnt of pay that had not vested, sorted by account, cause and window.
+    pub burns: Vec<Burn>,
     /// Root of the ledger after the window.
     pub ledger_root: Hash,
     /// Root of all validators' standings of all miners after the window.
@@ -104,8 +106,47 @@ pub enum MintKind {
     Miner,
     /// Judging.
     Validator,
+    /// Proven replays.
+    Replays,
     /// The treasury's part.
     Treasury,
+}
+
+/// Pay that somebody has lost before it vested. One of 0 is listed, too: it is a strike against whoever had nothing to lose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Burn {
+    /// Who loses it.
+    pub account: PublicKey,
+    /// Why.
+    pub cause: BurnCause,
+    /// The window of what it did.
+    pub window: WindowIndex,
+    /// How much, in micro-ALPHA.
+    pub amount_micros: u64,
+}
+
+/// What pay is burnt for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BurnCause {
+    /// A replay departs from its contribution: all that has not vested, and the standing.
+    Mismatch,
+    /// The same again too soon: the slot as well.
+    Expulsion,
+    /// A validator without a reveal: a part.
+    Absence,
+}
+
+impl BurnCause {
+    /// The name in manifests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mismatch => "mismatch",
+            Self::Expulsion => "expulsion",
+            Self::Absence => "absence",
+        }
+    }
 }
 
 impl Window {
@@ -137,6 +178,7 @@ impl Payload for Window {
             }
         }
         check_weights("weights", &self.weights)?;
-        ascending("mints", &self.mints, |mint| (mint.account, mint.kind))
+        ascending("mints", &self.mints, |mint| (mint.account, mint.kind))?;
+        ascending("burns", &self.burns, |burn| (burn.account, burn.cause, burn.window))
     }
 }

@@ -89,6 +89,12 @@ impl Standing {
         self.proof_nanos += (target - self.proof_nanos) * i64::from(spec.decay_ppm) / ONE_PPM as i64;
     }
 
+    /// Loses what it was worth and the certainty about it; what it was found to do is remembered.
+    pub(crate) fn forfeit(&mut self) {
+        self.rating = self.rating.reset();
+        self.proof_nanos = self.proof_nanos.min(0);
+    }
+
     /// Multiplies a positive proof, rounding down.
     pub(super) fn scale_proof(&mut self, factor_ppm: u32) {
         if self.proof_nanos > 0 {

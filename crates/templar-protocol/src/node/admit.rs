@@ -236,7 +236,12 @@ impl Opened {
             }
             Self::Score(signed) => {
                 let score = signed.payload();
-                score.entries.len() <= miners && score.row.len() <= miners
+                let proofs = score.entries.iter().map(|entry| &entry.proof);
+                let mut proofs = proofs.chain(score.verdicts.iter().map(|verdict| &verdict.proof)).flatten();
+                score.entries.len() <= miners
+                    && score.row.len() <= miners
+                    && score.verdicts.len() as u64 <= miners as u64 * genesis.replay.verdict_windows
+                    && proofs.all(|proof| proof.witnesses.len() <= validators)
             }
             Self::Window(signed) => {
                 let record = signed.payload();
@@ -244,7 +249,9 @@ impl Opened {
                     && record.weights.len() <= miners
                     && record.scores.len() <= validators
                     && record.reveals.len() <= validators
-                    && record.mints.len() <= miners + validators + 1
+                    && record.mints.len() <= miners + 2 * validators + 1
+                    && record.burns.len() as u64
+                        <= miners as u64 * (genesis.replay.verdict_windows + 1) + validators as u64
             }
         };
         if fits { Ok(()) } else { Err(Reject::Oversized(self.name())) }

@@ -12,7 +12,7 @@ use templar_manifest::{
     Reveal, Score, ScoreId, Signature, Signed, Window,
 };
 
-use super::Phase;
+use super::{Phase, Subject};
 use super::admit::{Opened, Sound, Verified};
 use crate::stake;
 use crate::state::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, Witness};
@@ -30,6 +30,14 @@ pub(super) struct Proposal<T> {
 pub(super) struct Applied {
     pub(super) outcomes: Vec<Outcome>,
     pub(super) stepped: Stepped,
+}
+
+/// What this node found of a contribution that others contradict each other about.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Confirmed {
+    pub(super) replay: Replay,
+    /// Of a match, the short form of the claim that each drawn validator must make.
+    pub(super) witnesses: Vec<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -54,7 +62,7 @@ pub(super) struct OpenWindow {
     pub(super) records: BTreeMap<RecordId, Proposal<Window>>,
     pub(super) deadlines: BTreeSet<Phase>,
     pub(super) judged: BTreeMap<Hash, Score>,
-    pub(super) confirmed: BTreeMap<PublicKey, Replay>,
+    pub(super) confirmed: BTreeMap<Subject, Confirmed>,
     pub(super) applied: Vec<Applied>,
 }
 

@@ -3,10 +3,10 @@
 //! A validator signs at most one cut and one record in a window: once its own signature is among the accepted entries,
 //! it is asked for no other. It signs only what it has recomputed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use templar_manifest::{
-    Cut, CutEntry, Inbox, InboxId, Outcome, PublicKey, Refusal, Replay, Score, Signed, Verdict, Window, payload,
+    Cut, CutEntry, Inbox, InboxId, Outcome, PublicKey, Score, Signed, Verdict, Window, payload,
 };
 
 use super::{Dispute, Document, Node, Output, Phase};
@@ -22,7 +22,7 @@ impl Node {
         }
         let genesis = self.state.genesis();
         let mut outputs = Vec::new();
-        if genesis.slot(&me).is_some() && self.open.certified.is_none() && !self.open.first.contains_key(&me) {
+        if self.state.may_contribute(&me) && self.open.certified.is_none() && !self.open.first.contains_key(&me) {
             outputs.push(Output::Train { window: self.state.window() });
         }
         if genesis.validator(&me).is_some() {
@@ -50,7 +50,7 @@ impl Node {
     /// The inbox: when every registered miner's contribution is in, or at the deadline.
     fn inbox_to_sign(&self, me: &PublicKey) -> Option<Output> {
         let open = &self.open;
-        let all = open.first.len() == self.state.genesis().miners().len();
+        let all = open.first.len() == self.state.active_miners();
         let signed = open.inboxes.values().any(|inbox| inbox.signer() == *me);
         if signed || open.certified.is_some() || !(all || open.deadlines.contains(&Phase::Commit)) {
             return None;
@@ -128,7 +128,7 @@ impl Node {
             };
         }
         let Some((judging, scores)) = self.countable() else { return Vec::new() };
-        let doubts = self.doubts(me, &scores);
+        let doubts = self.doubts(me, judging, &scores);
         if !doubts.open.is_empty() {
             return doubts.open;
         }
@@ -170,14 +170,14 @@ impl Node {
         let open = &self.open;
         let scores: Vec<&Score> =
             record.scores.iter().filter_map(|id| open.scores.get(id)).map(Signed::payload).collect();
-        let doubts = self.doubts(me, &scores);
+        let Some(judging) = open.judgings.get(&record.seed) else { return Vec::new() };
+        let doubts = self.doubts(me, judging, &scores);
         if !doubts.open.is_empty() {
             return doubts.open;
         }
         if !doubts.disputes.is_empty() {
             return doubts.disputes;
         }
-        let Some(judging) = open.judgings.get(&record.seed) else { return Vec::new() };
         let Some(applied) = open.applied.iter().find(|applied| applied.outcomes == record.outcomes) else {
             return vec![self.apply(judging, record.outcomes.clone())];
         };
@@ -196,63 +196,4 @@ impl Node {
             .collect();
         Output::Apply { window: self.state.window(), outcomes, deltas }
     }
-
-    /// Holds every refusal by another validator against what this node knows of the contribution.
-    fn doubts(&self, me: &PublicKey, scores: &[&Score]) -> Doubts {
-        let mut doubts = Doubts::default();
-        let mut asked = BTreeSet::new();
-        for score in scores.iter().filter(|score| score.validator != *me) {
-            for entry in &score.entries {
-                let Replay::Refused(claimed) = &entry.replay else { continue };
-                match self.finding(me, &entry.miner, claimed) {
-                    None if asked.insert(entry.miner) => doubts.open.push(Output::Confirm {
-                        window: self.state.window(),
-                        miner: entry.miner,
-                        contribution: entry.contribution,
-                        claimed: claimed.clone(),
-                    }),
-                    None => {}
-                    Some(found) if *found == entry.replay => {}
-                    Some(found) => {
-                        doubts.disputed.insert(score.validator);
-                        doubts.disputes.push(Output::Dispute(Dispute::Refusal {
-                            validator: score.validator,
-                            miner: entry.miner,
-                            claimed: claimed.clone(),
-                            found: found.clone(),
-                        }));
-                    }
-                }
-            }
-        }
-        doubts
-    }
-
-    /// What this node found out about a contribution, where it is enough to judge another's reason. That it could not
-    /// fetch a delta at one time says nothing about another reason.
-    fn finding(&self, me: &PublicKey, miner: &PublicKey, claimed: &Refusal) -> Option<&Replay> {
-        if let Some(confirmed) = self.open.confirmed.get(miner) {
-            return Some(confirmed);
-        }
-        let own = self.open.scores.values().filter(|score| score.signer() == *me).find_map(|score| {
-            let entries = &score.payload().entries;
-            entries.iter().find(|entry| entry.miner == *miner).map(|entry| &entry.replay)
-        })?;
-        match own {
-            Replay::NotDrawn => None,
-            Replay::Refused(Refusal::Withheld) if *claimed != Refusal::Withheld => None,
-            Replay::Match | Replay::Refused(_) => Some(own),
-        }
-    }
-}
-
-/// Refusals that this node has not found itself.
-#[derive(Default)]
-struct Doubts {
-    /// What must be replayed first.
-    open: Vec<Output>,
-    /// Validators whose scores this node does not count.
-    disputed: BTreeSet<PublicKey>,
-    /// Why.
-    disputes: Vec<Output>,
 }

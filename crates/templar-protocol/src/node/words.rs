@@ -4,12 +4,13 @@
 //! any order and more than once.
 
 use templar_manifest::{
-    BlobId, ContributionId, Cut, EnvelopeError, Hash, Inbox, Kind, Outcome, PublicKey, RecordId, Refusal, Replay,
-    Score, ScoreEntry, SecretKey, Signed, Window, WindowIndex,
+    BlobId, Cut, EnvelopeError, Hash, Inbox, Kind, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, Score,
+    ScoreEntry, SecretKey, Signed, Window, WindowIndex,
 };
 
 use super::Verified;
 use crate::entry::Entry;
+use crate::replay::ReplayTask;
 use crate::state::{AdvanceError, CutError, JudgePlan, JudgingError, ScoreError, Stepped};
 
 /// The phases of a window that have a deadline.
@@ -52,15 +53,19 @@ pub enum Measured {
         seed: Hash,
         /// One entry for each contribution of the cut, sorted by miner.
         entries: Vec<ScoreEntry>,
+        /// What was found of the plan's late tasks, sorted by window, then miner. What could not be replayed yet is left out.
+        verdicts: Vec<LateVerdict>,
     },
     /// [`Output::Confirm`] is done.
     Confirmed {
-        /// The window.
+        /// The open window.
         window: WindowIndex,
-        /// The miner.
-        miner: PublicKey,
+        /// What was asked about.
+        subject: Subject,
         /// What this node found by replaying the contribution itself: a match or a refusal.
         replay: Replay,
+        /// Of a match, the short form of the claim that each drawn validator must make, in the order of their keys.
+        witnesses: Vec<u64>,
     },
     /// [`Output::Apply`] is done.
     Applied {
@@ -80,6 +85,17 @@ impl Measured {
             Self::Judged { window, .. } | Self::Confirmed { window, .. } | Self::Applied { window, .. } => *window,
         }
     }
+}
+
+/// A contribution about which validators contradict each other, as seen with one seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject {
+    /// The seed of the open window, with which replays of its contributions were drawn.
+    pub seed: Hash,
+    /// The contribution's window.
+    pub window: WindowIndex,
+    /// Its miner.
+    pub miner: PublicKey,
 }
 
 /// What a node is asked to sign.
@@ -157,16 +173,17 @@ pub enum Output {
     },
     /// As a validator: replay and evaluate, then [`Measured::Judged`].
     Judge(JudgePlan),
-    /// As a validator: replay a contribution that others refuse, then [`Measured::Confirmed`].
+    /// As a validator: replay a contribution that others refuse, or of which they claim replays that contradict each other,
+    /// then [`Measured::Confirmed`].
     Confirm {
-        /// The window.
+        /// The open window.
         window: WindowIndex,
-        /// The miner.
-        miner: PublicKey,
-        /// Its contribution.
-        contribution: ContributionId,
-        /// What another validator says.
-        claimed: Refusal,
+        /// What it is about.
+        subject: Subject,
+        /// What it takes.
+        task: Box<ReplayTask>,
+        /// What another validator says; nothing where matches contradict each other.
+        claimed: Option<Refusal>,
     },
     /// As a validator: apply the aggregated deltas to the window's checkpoint, then [`Measured::Applied`].
     Apply {
@@ -203,6 +220,15 @@ pub enum Dispute {
         claimed: Refusal,
         /// What this node found.
         found: Replay,
+    },
+    /// A match whose proof is not what this node's own replay gives.
+    Proof {
+        /// Who claims it.
+        validator: PublicKey,
+        /// The contribution's window.
+        window: WindowIndex,
+        /// Its miner.
+        miner: PublicKey,
     },
     /// A record whose aggregate, checkpoint or held-out loss is not this node's.
     Record {

@@ -147,6 +147,7 @@ impl RunState {
             ("outcomes", own.outcomes == record.outcomes),
             ("weights", own.weights == record.weights),
             ("mints", own.mints == record.mints),
+            ("burns", own.burns == record.burns),
             ("ledger_root", own.ledger_root == record.ledger_root),
             ("standings_root", own.standings_root == record.standings_root),
             ("record", own == *record),
@@ -188,7 +189,7 @@ impl RunState {
         let record = &closed.window;
         let (_, pages) = self.take_pages();
         let scores: Vec<&Score> = closed.scores.iter().map(Signed::payload).collect();
-        self.standings = self.settled(&judging, &scores, &record.outcomes);
+        self.standings = self.settled(&judging, &scores, &record.outcomes, &record.burns);
         self.remember_bodies(&scores);
         for outcome in accepted(&record.outcomes) {
             if let Some(contribution) = judging.contributions().get(&outcome.miner) {
@@ -199,7 +200,9 @@ impl RunState {
         for reveal in &record.reveals {
             self.chains.insert(reveal.validator, (self.window, reveal.value));
         }
-        self.ledger.settle(self.window, &record.outcomes, &record.mints);
+        self.ledger.settle(self.window, &record.burns, &record.mints);
+        self.remember_burns(&record.burns);
+        self.remember_replays(judging, &record.outcomes, &scores);
         self.pages = pages;
         let length = |window: WindowIndex| self.genesis.context_at(window.0).sequence_length;
         let next = length(self.window.next());

@@ -10,7 +10,7 @@ use templar_manifest::{
     payload,
 };
 
-use super::{AdvanceError, Judging, RunState};
+use super::{AdvanceError, Judging, RunState, late};
 use crate::{consensus, gauntlet, stake};
 
 const SELECTION_CONTEXT: &str = "templar/1 selection order";
@@ -42,7 +42,7 @@ impl Stepped {
 
 impl RunState {
     /// What becomes of each contribution, over the counted scores in the order of their validators: the first refusal
-    /// decides; else any match accepts; else nobody replayed it. Of the accepted ones those are excluded that validators
+    /// decides; else any match accepts; else nobody replayed it, which refuses it where verdicts come before the record. Of the accepted ones those are excluded that validators
     /// with half of the stake or more can neither pay nor aggregate. The others are ordered by supported score (the
     /// largest that more than half of the stake supports), then as drawn; the best are aggregated, then some that are
     /// drawn, as many as genesis says; the others are in reserve. Sorted by miner.
@@ -50,7 +50,7 @@ impl RunState {
         let scores: BTreeMap<PublicKey, &Score> = scores.iter().map(|score| (score.validator, *score)).collect();
         let mut verdicts = BTreeMap::<PublicKey, Option<Refusal>>::new();
         for miner in judging.contributions().keys() {
-            let mut verdict = Some(Refusal::NotReplayed);
+            let mut verdict = self.genesis.replay.before_close.then_some(Refusal::NotReplayed);
             for score in scores.values() {
                 let Ok(index) = score.entries.binary_search_by_key(miner, |entry| entry.miner) else { continue };
                 match &score.entries[index].replay {
@@ -121,7 +121,8 @@ impl RunState {
         let rows: Vec<(PublicKey, &[Weight])> =
             scores.iter().map(|(validator, (_, score))| (*validator, &score.row[..])).collect();
         let agreement = consensus::agree(&self.genesis, &rows, &paid);
-        let mints = consensus::mints(&self.genesis, &agreement);
+        let replays = late::proven(scores.values().map(|(_, score)| *score), outcomes);
+        let mints = consensus::mints(&self.genesis, &agreement, &replays);
         (agreement.weights, mints)
     }
 
@@ -144,8 +145,10 @@ impl RunState {
         let outcomes = self.outcomes(judging, scores);
         let (weights, mints) = self.pay(&by_validator, &outcomes);
         let mut ledger = self.ledger.clone();
-        ledger.settle(self.window, &outcomes, &mints);
-        let standings = self.settled(judging, scores, &outcomes);
+        ledger.vest(self.window);
+        let burns = self.burns(judging.reveals(), &outcomes, scores, &mut ledger);
+        ledger.pay(self.window, &mints);
+        let standings = self.settled(judging, scores, &outcomes, &burns);
         Ok(Window {
             run: self.run,
             window: self.window,
@@ -158,6 +161,7 @@ impl RunState {
             outcomes,
             weights,
             mints,
+            burns,
             ledger_root: ledger.root(),
             standings_root: gauntlet::root(&standings),
             aggregate: stepped.aggregate,

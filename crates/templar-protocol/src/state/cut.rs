@@ -50,7 +50,7 @@ impl RunState {
         if self.genesis.validator(&inbox.validator).is_none() {
             return Err(CutError::NotAValidator(id));
         }
-        match inbox.contributions.iter().find(|entry| self.genesis.slot(&entry.miner).is_none()) {
+        match inbox.contributions.iter().find(|entry| !self.may_contribute(&entry.miner)) {
             Some(entry) => Err(CutError::NotRegistered { inbox: id, miner: entry.miner.short() }),
             None => Ok(()),
         }

@@ -3,18 +3,19 @@
 //! The seed covers what the miners committed to and what the validators could not choose, and nothing else: no
 //! signature, clock, proposer or manifest id. Who replays whom and which pages are evaluated follow from it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use templar_manifest::proof::ProofDraw;
 use templar_manifest::{
     BlobId, Contribution, ContributionId, Cut, CutId, Hash, PublicKey, Reveal, Signed, StateId, WindowIndex, payload,
 };
 
 use super::{ClosedWindow, RunState};
 use crate::draw::{Draw, PageDraw};
+use crate::replay::{self, ReplayTask};
 use crate::stake;
 
 const SEED_CONTEXT: &str = "templar/1 window seed";
-const REPLAY_CONTEXT: &str = "templar/1 replay order";
 const UNASSIGNED_CONTEXT: &str = "templar/1 unassigned pages of a score";
 const ASSIGNED_CONTEXT: &str = "templar/1 assigned pages of a score";
 
@@ -63,7 +64,7 @@ pub struct Judging {
     contributions: BTreeMap<PublicKey, Contribution>,
     reveals: Vec<Reveal>,
     seed: Hash,
-    replayers: BTreeMap<PublicKey, PublicKey>,
+    replayers: BTreeMap<PublicKey, Vec<PublicKey>>,
 }
 
 /// What one validator has to do for a window.
@@ -75,8 +76,12 @@ pub struct JudgePlan {
     pub seed: Hash,
     /// The validator.
     pub validator: PublicKey,
-    /// Whose contributions it replays, sorted.
+    /// Whose contributions of this window it replays before the record, sorted.
     pub replay: Vec<PublicKey>,
+    /// Of each of those, where the drawn validators prove that they did.
+    pub draws: BTreeMap<PublicKey, Vec<ProofDraw>>,
+    /// What it has still to replay of closed windows, oldest first.
+    pub late: Vec<ReplayTask>,
     /// Pages that nobody is assigned in this window, ascending; the same for all miners.
     pub unassigned: Vec<u64>,
     /// For each miner of the cut, pages that it really trained on, ascending.
@@ -114,10 +119,26 @@ impl Judging {
         self.seed
     }
 
-    /// Which validator replays each miner's contribution: exactly one of those who revealed. Miners and validators are
-    /// each ordered by BLAKE3 of seed and key (context `templar/1 replay order`) and dealt in turn.
-    pub fn replayers(&self) -> &BTreeMap<PublicKey, PublicKey> {
+    /// Which validators replay each miner's contribution, in the order of their keys; see [`crate::ReplayTask`].
+    pub fn replayers(&self) -> &BTreeMap<PublicKey, Vec<PublicKey>> {
         &self.replayers
+    }
+
+    /// Whether a validator is drawn to replay a miner's contribution.
+    pub fn is_drawn(&self, miner: &PublicKey, validator: &PublicKey) -> bool {
+        self.replayers.get(miner).is_some_and(|drawn| drawn.binary_search(validator).is_ok())
+    }
+
+    /// Where each validator that is drawn to replay a miner's contribution proves that it did, in the order of their keys.
+    pub fn proof_draws(&self, miner: &PublicKey) -> Vec<ProofDraw> {
+        let cut = &self.cut.contributions;
+        let Ok(index) = cut.binary_search_by_key(miner, |entry| entry.miner) else { return Vec::new() };
+        let contribution = cut[index].contribution;
+        let draw = |validator: &PublicKey| {
+            let value = self.reveal(validator)?;
+            Some(ProofDraw::new(&self.cut.run, &self.seed, validator, value, &contribution))
+        };
+        self.replayers.get(miner).into_iter().flatten().filter_map(draw).collect()
     }
 
     /// The value that a validator revealed.
@@ -165,7 +186,8 @@ impl RunState {
         let committed: Vec<_> =
             by_miner.values().map(|claimed: &Contribution| (claimed.miner, claimed.delta, claimed.state_out)).collect();
         let seed = self.seed_of(&committed, &reveals);
-        let replayers = deal(&seed, by_miner.keys(), reveals.iter().map(|reveal| &reveal.validator));
+        let miners: Vec<PublicKey> = by_miner.keys().copied().collect();
+        let replayers = replay::replayers(&self.genesis.replay, &self.run, &seed, &miners, &reveals);
         Ok(Judging {
             window: self.window,
             cut_id: CutId::new(payload::id_of(cut)),
@@ -233,9 +255,20 @@ impl RunState {
             pages.sort_unstable();
             assigned.insert(*miner, pages);
         }
-        let replay =
-            judging.replayers.iter().filter(|(_, drawn)| *drawn == validator).map(|(miner, _)| *miner).collect();
-        Some(JudgePlan { window: self.window, seed: judging.seed, validator: *validator, replay, unassigned, assigned })
+        let mut replay: Vec<PublicKey> = Vec::new();
+        if self.genesis.replay.before_close {
+            replay.extend(judging.replayers.keys().filter(|miner| judging.is_drawn(miner, validator)));
+        }
+        Some(JudgePlan {
+            window: self.window,
+            seed: judging.seed,
+            validator: *validator,
+            draws: replay.iter().map(|miner| (*miner, judging.proof_draws(miner))).collect(),
+            replay,
+            late: self.late_tasks(validator),
+            unassigned,
+            assigned,
+        })
     }
 }
 
@@ -253,24 +286,6 @@ fn unused_page(used: &[u64], rank: u64) -> u64 {
         }
     }
     rank + low as u64
-}
-
-/// Deals miners to validators, both in an order drawn from the seed.
-fn deal<'a>(
-    seed: &Hash,
-    miners: impl Iterator<Item = &'a PublicKey>,
-    validators: impl Iterator<Item = &'a PublicKey>,
-) -> BTreeMap<PublicKey, PublicKey> {
-    let order = |key: &PublicKey| -> Hash {
-        let mut hasher = blake3::Hasher::new_derive_key(REPLAY_CONTEXT);
-        hasher.update(seed.as_bytes());
-        hasher.update(key.as_bytes());
-        hasher.finalize().into()
-    };
-    let validators: BTreeSet<(Hash, PublicKey)> = validators.map(|key| (order(key), *key)).collect();
-    let miners: BTreeSet<(Hash, PublicKey)> = miners.map(|key| (order(key), *key)).collect();
-    let dealt = validators.iter().cycle();
-    miners.iter().zip(dealt).map(|((_, miner), (_, validator))| (*miner, *validator)).collect()
 }
 
 #[cfg(test)]

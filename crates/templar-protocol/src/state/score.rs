@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use templar_manifest::{Outcome, PublicKey, Refusal, Replay, Score, ScoreEntry, Verdict, Weight};
+use templar_manifest::{Burn, LateVerdict, Outcome, PublicKey, Refusal, Replay, Score, ScoreEntry, Verdict, Weight};
 
-use super::{Judging, RunState};
+use super::late::check_proof;
+use super::{Judging, RunState, VerdictError};
 use crate::consensus::ONE_PPM;
 use crate::gauntlet::{self, Assessment, Conduct, Conducts, Copied, Standings, assess};
 
@@ -31,6 +32,9 @@ pub enum ScoreError {
         /// The broken rule.
         rule: &'static str,
     },
+    /// A verdict on a contribution of a closed window does not count.
+    #[error("score holds a {0}")]
+    Verdict(#[from] VerdictError),
     /// The row does not follow from standings and entries.
     #[error("score's row does not follow from its entries")]
     Row,
@@ -101,13 +105,20 @@ impl RunState {
         earlier.or(nearest)
     }
 
-    /// All standings after a window with these counted scores and outcomes.
-    pub(super) fn settled(&self, judging: &Judging, scores: &[&Score], outcomes: &[Outcome]) -> Standings {
+    /// All standings after a window with these counted scores, outcomes and burns.
+    pub(super) fn settled(
+        &self,
+        judging: &Judging,
+        scores: &[&Score],
+        outcomes: &[Outcome],
+        burns: &[Burn],
+    ) -> Standings {
         let mut standings = self.standings.clone();
         for score in scores {
             let found = self.assessment(judging, &score.validator, &score.entries, Some(outcomes));
             standings.insert(score.validator, found.standings);
         }
+        self.burn_standings(burns, &mut standings);
         standings
     }
 
@@ -124,6 +135,7 @@ impl RunState {
         judging: &Judging,
         validator: &PublicKey,
         entries: Vec<ScoreEntry>,
+        verdicts: Vec<LateVerdict>,
     ) -> Result<Score, ScoreError> {
         let row = self.row(judging, validator, &entries);
         let score = Score {
@@ -133,6 +145,7 @@ impl RunState {
             cut: judging.cut_id(),
             seed: judging.seed(),
             entries,
+            verdicts,
             row,
         };
         self.check_score(judging, &score)?;
@@ -160,8 +173,16 @@ impl RunState {
             return Err(ScoreError::Entries);
         }
         for entry in &score.entries {
-            let drawn = judging.replayers().get(&entry.miner) == Some(&score.validator);
-            check_entry(entry, drawn).map_err(|rule| ScoreError::Entry { miner: entry.miner.short(), rule })?;
+            let drawn = self.genesis.replay.before_close && judging.is_drawn(&entry.miner, &score.validator);
+            let mut checked = check_entry(entry, drawn);
+            if let (Ok(()), Some(proof)) = (checked, &entry.proof) {
+                let drawn = judging.replayers().get(&entry.miner).map_or(&[][..], Vec::as_slice);
+                checked = check_proof(proof, drawn, &score.validator);
+            }
+            checked.map_err(|rule| ScoreError::Entry { miner: entry.miner.short(), rule })?;
+        }
+        for verdict in &score.verdicts {
+            self.check_verdict(&score.validator, verdict)?;
         }
         if self.row(judging, &score.validator, &score.entries) != score.row {
             return Err(ScoreError::Row);
@@ -186,6 +207,9 @@ fn losses(entry: &ScoreEntry) -> [u64; 4] {
 
 /// What an entry may say, given whether its replay was drawn for this validator.
 fn check_entry(entry: &ScoreEntry, drawn: bool) -> Result<(), &'static str> {
+    if (entry.replay == Replay::Match) != entry.proof.is_some() {
+        return Err("a match without a proof, or a proof without a match");
+    }
     let untried = losses(entry) == [0; 4] && entry.body.is_none();
     match &entry.replay {
         Replay::NotDrawn if drawn => Err("a replay that was drawn is missing"),

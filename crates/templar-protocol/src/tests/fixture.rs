@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use templar_manifest::chain::Chain;
+use templar_manifest::proof::ProofDraw;
 use templar_manifest::*;
 
 use crate::*;
@@ -89,14 +90,16 @@ pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], wi
             exploration_contributions: 0,
             ..GauntletSpec::customary()
         },
-        replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
+        replay: ReplaySpec { fraction_ppm: 0, least_replays: 1, ..ReplaySpec::whole() },
         deadlines: Deadlines { commit_ms: 1000, reveal_ms: 1000, judge_ms: 1000 },
         emission: EmissionSpec {
             per_window_micros: 1_000_000_000,
             miners_ppm: 410_000,
             validators_ppm: 410_000,
             treasury_ppm: 180_000,
+            replays_ppm: 500_000,
             vesting_windows: 4,
+            registration_cost_micros: 10_000_000_000,
         },
         validators: validators
             .iter()
@@ -169,6 +172,48 @@ pub(super) fn replayed(miner: &PublicKey, cheat: &PublicKey) -> Replay {
     if miner == cheat { Replay::Refused(refusal()) } else { Replay::Match }
 }
 
+/// The claims that a replay of this contribution gives to all who were drawn, out of a state that stands for tensors.
+pub(super) fn claims(draws: &[ProofDraw], contribution: &ContributionId) -> Vec<Hash> {
+    let state = Hash::of(format!("state in the middle of {contribution}").as_bytes());
+    draws.iter().map(|draw| draw.hasher().update(state.as_bytes()).finalize().into()).collect()
+}
+
+/// The short forms of those claims.
+pub(super) fn witnesses(draws: &[ProofDraw], contribution: &ContributionId) -> Vec<u64> {
+    claims(draws, contribution).iter().map(proof::witness).collect()
+}
+
+/// The proof of one of those who were drawn; none beside anything but a match.
+pub(super) fn proof_of(
+    replay: &Replay,
+    draws: &[ProofDraw],
+    validator: &PublicKey,
+    contribution: &ContributionId,
+) -> Option<ReplayProof> {
+    let place = draws.iter().position(|draw| draw.validator == *validator)?;
+    let claim = claims(draws, contribution)[place];
+    (*replay == Replay::Match).then(|| ReplayProof { claim, witnesses: witnesses(draws, contribution) })
+}
+
+/// What a node finds that replays what it is asked about.
+pub(super) fn confirmed(window: WindowIndex, subject: Subject, task: &ReplayTask, cheat: &PublicKey) -> Measured {
+    let replay = replayed(&subject.miner, cheat);
+    let is_match = replay == Replay::Match;
+    let witnesses = if is_match { witnesses(&task.draws, &task.id) } else { Vec::new() };
+    Measured::Confirmed { window, subject, replay, witnesses }
+}
+
+/// The verdicts of a validator that replays all it has still to replay of closed windows.
+pub(super) fn late(plan: &JudgePlan, cheat: &PublicKey) -> Vec<LateVerdict> {
+    let verdict = |task: &ReplayTask| {
+        let replay = replayed(&task.contribution.miner, cheat);
+        let proof = proof_of(&replay, &task.draws, &plan.validator, &task.id);
+        let (window, miner, contribution) = (task.window, task.contribution.miner, task.id);
+        LateVerdict { window, miner, contribution, replay, proof }
+    };
+    plan.late.iter().map(verdict).collect()
+}
+
 pub(super) fn measured(judging: &Judging, plan: &JudgePlan, cheat: &PublicKey) -> Vec<ScoreEntry> {
     let entries = judging.cut().contributions.iter();
     entries
@@ -176,11 +221,14 @@ pub(super) fn measured(judging: &Judging, plan: &JudgePlan, cheat: &PublicKey) -
             let miner = entry.miner;
             let drawn = plan.replay.contains(&miner);
             let gain = u64::from(miner.as_bytes()[0]) * 1_000 + plan.window.0 % 3;
+            let replay = if drawn { replayed(&miner, cheat) } else { Replay::NotDrawn };
+            let draws = judging.proof_draws(&miner);
             let nearest = judging.contributions().keys().find(|other| **other != miner);
             ScoreEntry {
                 miner,
                 contribution: entry.contribution,
-                replay: if drawn { replayed(&miner, cheat) } else { Replay::NotDrawn },
+                proof: proof_of(&replay, &draws, &plan.validator, &entry.contribution),
+                replay,
                 assigned_before_nanonats: 5_000_000_000,
                 assigned_after_nanonats: 4_999_000_000,
                 unassigned_before_nanonats: 5_000_000_000,
@@ -408,11 +456,10 @@ impl Cluster {
             })),
             Output::Judge(plan) => {
                 let entries = measured(member.node.judging().unwrap(), &plan, &cheat);
-                Input::Measured(Measured::Judged { window: plan.window, seed: plan.seed, entries })
+                let verdicts = late(&plan, &cheat);
+                Input::Measured(Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts })
             }
-            Output::Confirm { window, miner, .. } => {
-                Input::Measured(Measured::Confirmed { window, miner, replay: replayed(&miner, &cheat) })
-            }
+            Output::Confirm { window, subject, task, .. } => Input::Measured(confirmed(window, subject, &task, &cheat)),
             Output::Apply { window, outcomes, .. } => {
                 let checkpoint = Hash::of(format!("{window} {outcomes:?}").as_bytes()).into();
                 let stepped = stepped(checkpoint, 5_000_000_000 - window.0);

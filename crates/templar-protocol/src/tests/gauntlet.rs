@@ -32,7 +32,7 @@ fn an_outage_of_a_validator_punishes_nobody() {
     let (state, validators, miners) = small(&[1, 1, 1, 1], 3);
     let judging = judging(&state, &validators, &miners);
     let scores = scores(&state, &judging, &validators, &nobody());
-    let away = judging.replayers()[&miners[0].public()];
+    let away = judging.replayers()[&miners[0].public()][0];
     let counted: Vec<&Score> = scores.iter().filter(|score| score.validator != away).collect();
     let record = state.close(&judging, &counted, stepped(CheckpointId::default(), 1)).unwrap();
     let of =
@@ -178,7 +178,7 @@ fn the_best_some_that_are_drawn_and_nobody_that_is_excluded() {
     (entry.assigned_before_nanonats, entry.assigned_after_nanonats) = (0, 0);
     (entry.unassigned_before_nanonats, entry.unassigned_after_nanonats) = (0, 0);
     let (validator, entries) = (without[0].validator, without[0].entries.clone());
-    without[0] = state.score(&judging, &validator, entries).unwrap();
+    without[0] = state.score(&judging, &validator, entries, vec![]).unwrap();
     assert!(without[0].row.iter().all(|weight| weight.miner != best));
     assert_eq!(chosen(&without, &Verdict::Excluded), BTreeSet::from([best]));
     let counted: Vec<&Score> = without.iter().collect();

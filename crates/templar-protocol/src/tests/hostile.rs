@@ -188,8 +188,8 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
     assert!(matches!(refused(&node, &cut(2)), Reject::TooMany { kind: "cut", .. }));
     let score = |number: u8| {
         let cut = Hash::of(&[number]).into();
-        let (entries, row, seed) = (vec![], vec![], Hash::of(&[number]));
-        forge(Score { run, window, validator: validator.public(), cut, seed, entries, row }, validator)
+        let (entries, verdicts, row, seed) = (vec![], vec![], vec![], Hash::of(&[number]));
+        forge(Score { run, window, validator: validator.public(), cut, seed, entries, verdicts, row }, validator)
     };
     for number in 0..8 {
         given(&mut node, &score(number));
@@ -275,11 +275,9 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
         let inputs: Vec<Input> = outputs
             .iter()
             .filter_map(|output| match output {
-                Output::Confirm { window, miner, .. } => Some(Input::Measured(Measured::Confirmed {
-                    window: *window,
-                    miner: *miner,
-                    replay: replayed(miner, &cheat),
-                })),
+                Output::Confirm { window, subject, task, .. } => {
+                    Some(Input::Measured(confirmed(*window, *subject, task, &cheat)))
+                }
                 Output::Apply { window, outcomes, .. } => Some(Input::Measured(Measured::Applied {
                     window: *window,
                     outcomes: outcomes.clone(),
@@ -349,8 +347,9 @@ fn a_false_refusal_is_confirmed_by_nobody() {
     let mut entries = measured(judging, &plan, &cluster.cheat);
     let victim = entries.iter().position(|entry| plan.replay.contains(&entry.miner)).unwrap();
     entries[victim].replay = Replay::Refused(Refusal::Mismatch { step: 1, tensor: "t".to_owned() });
+    entries[victim].proof = None;
     let victim = entries[victim].miner;
-    let score = node.state().score(judging, &liar.public(), entries).unwrap();
+    let score = node.state().score(judging, &liar.public(), entries, vec![]).unwrap();
     cluster.send_to_all(&forge(score, &liar));
     cluster.run(&mut order, |_| false);
     cluster.expire();

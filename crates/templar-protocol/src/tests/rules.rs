@@ -34,7 +34,7 @@ pub(super) fn judging(state: &RunState, validators: &[SecretKey], miners: &[Secr
 pub(super) fn scores(state: &RunState, judging: &Judging, validators: &[SecretKey], cheat: &PublicKey) -> Vec<Score> {
     let score = |key: &SecretKey| {
         let plan = state.judge_plan(judging, &key.public()).unwrap();
-        state.score(judging, &key.public(), measured(judging, &plan, cheat)).unwrap()
+        state.score(judging, &key.public(), measured(judging, &plan, cheat), late(&plan, cheat)).unwrap()
     };
     validators.iter().map(score).collect()
 }
@@ -49,8 +49,13 @@ fn frozen_seed_assignment_and_plan() {
     for (slot, pages) in state.assignment().slots().iter().enumerate() {
         text += &format!("slot {slot}: {}\n", numbers(pages));
     }
-    for (miner, validator) in judging.replayers() {
-        text += &format!("replay {} by {}\n", miner.short(), validator.short());
+    for (miner, drawn) in judging.replayers() {
+        for draw in judging.proof_draws(miner) {
+            let claim = Hash::from(draw.hasher().update(b"state").finalize());
+            let (validator, step, tensor) = (draw.validator.short(), draw.step(3), draw.tensor(7));
+            text += &format!("replay {} by {validator}: step {step} tensor {tensor} of {}\n", miner.short(), claim.short());
+        }
+        assert_eq!(drawn.len(), 1);
     }
     text += &format!("unassigned: {}\n", numbers(&plan.unassigned));
     for (miner, pages) in &plan.assigned {
@@ -131,11 +136,13 @@ fn evaluation_pages_are_what_they_are_said_to_be() {
     }
     assert!(plans.len() > 1, "each validator draws with its own value");
     assert_eq!(state.judge_plan(&judging, &miners[0].public()), None);
-    // Each contribution has one replayer, and nobody replays two more than another.
+    // Each contribution has as many replayers as genesis says at least, and each knows its own.
     assert_eq!(judging.replayers().len(), 4);
+    assert!(judging.replayers().values().all(|drawn| drawn.len() == 1));
     for key in &validators {
-        let count = judging.replayers().values().filter(|validator| **validator == key.public()).count();
-        assert!((1..=2).contains(&count));
+        let plan = state.judge_plan(&judging, &key.public()).unwrap();
+        let drawn = judging.replayers().iter().filter(|(_, drawn)| drawn.contains(&key.public()));
+        assert!(drawn.map(|(miner, _)| *miner).eq(plan.replay.iter().copied()));
     }
 }
 
@@ -314,9 +321,17 @@ fn every_field_of_a_score_is_recomputed() {
         entry.unassigned_after_nanonats = entry.unassigned_before_nanonats + 1;
     };
     assert_eq!(error(&worse), ScoreError::Row);
-    let rule = |index: usize, replay: Replay| match error(&|score| score.entries[index].replay = replay.clone()) {
-        ScoreError::Entry { rule, .. } => rule,
-        other => panic!("{other}"),
+    let some_proof = ReplayProof { claim: Hash::default(), witnesses: vec![proof::witness(&Hash::default())] };
+    let rule = |index: usize, replay: Replay| {
+        let change = |score: &mut Score| {
+            let entry = &mut score.entries[index];
+            entry.proof = (replay == Replay::Match).then(|| some_proof.clone());
+            entry.replay = replay.clone();
+        };
+        match error(&change) {
+            ScoreError::Entry { rule, .. } => rule,
+            other => panic!("{other}"),
+        }
     };
     let drawn = good.entries.iter().position(|entry| entry.replay != Replay::NotDrawn).unwrap();
     let other = good.entries.iter().position(|entry| entry.replay == Replay::NotDrawn).unwrap();
@@ -326,6 +341,22 @@ fn every_field_of_a_score_is_recomputed() {
     assert_eq!(rule(other, mismatch), "a replay that was not drawn");
     assert_eq!(rule(drawn, Replay::Refused(Refusal::NotReplayed)), "not-replayed is for the record to say");
     assert_eq!(rule(other, Replay::Refused(Refusal::Withheld)), "losses of a delta that could not be tried");
+    // A match without a proof, a proof without a match, and proofs that contradict themselves.
+    let matched = good.entries.iter().position(|entry| entry.replay == Replay::Match).unwrap();
+    let proof_rule = |change: &dyn Fn(&mut Option<ReplayProof>)| {
+        match error(&|score| change(&mut score.entries[matched].proof)) {
+            ScoreError::Entry { rule, .. } => rule,
+            other => panic!("{other}"),
+        }
+    };
+    assert_eq!(proof_rule(&|proof| *proof = None), "a match without a proof, or a proof without a match");
+    let own = "a proof whose claim is not its own witness";
+    assert_eq!(proof_rule(&|proof| proof.as_mut().unwrap().claim = Hash::of(b"other")), own);
+    assert_eq!(proof_rule(&|proof| proof.as_mut().unwrap().witnesses[0] ^= 1), own);
+    let more = "a proof with more or fewer witnesses than there are replays";
+    assert_eq!(proof_rule(&|proof| proof.as_mut().unwrap().witnesses.push(0)), more);
+    let unmatched = |score: &mut Score| score.entries[other].proof = Some(some_proof.clone());
+    assert!(matches!(error(&unmatched), ScoreError::Entry { rule: "a match without a proof, or a proof without a match", .. }));
     let ScoreError::Entry { rule, .. } = error(&|score| score.entries[0].body = None) else { panic!() };
     assert_eq!(rule, "losses of a delta that does not decode");
 }
@@ -339,7 +370,7 @@ fn a_row_follows_the_ranks_of_the_scores() {
     for (entry, (before, after)) in entries.iter_mut().zip([(100, 90), (100, 80), (100, 200)]) {
         (entry.unassigned_before_nanonats, entry.unassigned_after_nanonats) = (before, after);
     }
-    let score = state.score(&judging, &validators[0].public(), entries).unwrap();
+    let score = state.score(&judging, &validators[0].public(), entries, vec![]).unwrap();
     // The third of three has a negative ordinal; two places of the ramp are as 2 to 1.
     let row: Vec<(PublicKey, u32)> = score.row.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
     assert_eq!(row, [(miners[0].public(), 333_333), (miners[1].public(), 666_666)]);
@@ -368,16 +399,24 @@ fn outcomes_and_mints_by_hand() {
     let weights: Vec<(PublicKey, u32)> =
         record.weights.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
     assert_eq!(weights, [(miners[0].public(), 460_000), (miners[2].public(), 300_000)]);
-    // E = 10^9: miners 0.41·E·R, validators share 0.41·E·A = 311600000 as 3·1000000 to 2·400000, treasury 0.18·E·A.
+    // E = 10^9: miners 0.41·E·R; of the validators' 0.41·E·A = 311600000 half is shared as 3·1000000 to 2·400000 and half by
+    // replays, of which there is one for each of the four; treasury 0.18·E·A.
     let amount = |account: &PublicKey| {
         record.mints.iter().find(|mint| mint.account == *account).map_or(0, |mint| mint.amount_micros)
     };
     assert_eq!(amount(&miners[0].public()), 188_600_000);
     assert_eq!(amount(&miners[2].public()), 123_000_000);
-    assert_eq!(amount(&validators[0].public()), 246_000_000);
-    assert_eq!(amount(&validators[1].public()), 65_600_000);
+    assert_eq!(amount(&validators[0].public()), 123_000_000);
+    assert_eq!(amount(&validators[1].public()), 32_800_000);
     assert_eq!(amount(&PublicKey::from_bytes([0; 32])), 136_800_000);
-    assert_eq!(record.mints.len(), 5);
+    let replays = |score: &&Score| {
+        let count = score.entries.iter().filter(|entry| entry.replay != Replay::NotDrawn).count() as u64;
+        let of = |mint: &&Mint| mint.account == score.validator && mint.kind == MintKind::Replays;
+        let paid = record.mints.iter().find(of).map_or(0, |mint| mint.amount_micros);
+        assert_eq!(paid, 155_800_000 * count / 4);
+        count
+    };
+    assert_eq!(scores.iter().map(replays).sum::<u64>(), 4);
 }
 
 #[test]
@@ -444,6 +483,9 @@ fn every_field_of_a_record_is_recomputed() {
     assert_eq!(error(&|record| record.outcomes[1].verdict = Verdict::Reserve), AdvanceError::Differs("outcomes"));
     assert_eq!(error(&|record| record.weights[0].weight_ppm -= 1), AdvanceError::Differs("weights"));
     assert_eq!(error(&|record| record.mints[0].amount_micros += 1), AdvanceError::Differs("mints"));
+    assert_eq!(error(&|record| record.burns[0].amount_micros += 1), AdvanceError::Differs("burns"));
+    assert_eq!(error(&|record| record.burns[0].window = WindowIndex(0)), AdvanceError::Differs("burns"));
+    assert_eq!(error(&|record| record.burns[0].cause = BurnCause::Mismatch), AdvanceError::Differs("burns"));
     assert_eq!(error(&|record| record.ledger_root = Hash::default()), AdvanceError::Differs("ledger_root"));
     assert_eq!(error(&|record| record.standings_root = Hash::default()), AdvanceError::Differs("standings_root"));
     // Certificates are of the exact payload, by distinct validators.
@@ -471,6 +513,14 @@ fn a_cheat_that_was_paid_before_loses_what_has_not_vested() {
     let ledger = cluster.members[0].node.state().ledger();
     assert!(before > 0);
     assert_eq!(ledger.accounts()[&cheat].vesting_micros(), 0);
-    assert_eq!(ledger.accounts()[&cheat].free_micros(), before / 4);
-    assert_eq!(ledger.burnt_micros(), before - before / 4);
+    assert_eq!(ledger.accounts()[&cheat].free_micros(), 0);
+    assert_eq!(ledger.burnt_micros(), before);
+    // The second mismatch in a row costs the slot.
+    let node = &cluster.members[0].node;
+    let burns = |window: usize| -> Vec<(BurnCause, u64)> {
+        let burns = node.closed()[window].window.burns.iter().filter(|burn| burn.account == cheat);
+        burns.map(|burn| (burn.cause, burn.amount_micros)).collect()
+    };
+    assert_eq!([burns(0), burns(1), burns(2)], [vec![], vec![(BurnCause::Mismatch, before)], vec![(BurnCause::Expulsion, 0)]]);
+    assert!(node.state().is_expelled(&cheat) && node.state().strike(&cheat) == Some(WindowIndex(1)));
 }

@@ -157,14 +157,16 @@ impl Config {
                 held_out_pages: 1,
                 ..GauntletSpec::customary()
             },
-            replay: ReplaySpec { before_close: true, fraction_ppm: 1_000_000 },
+            replay: ReplaySpec::whole(),
             deadlines: Deadlines { commit_ms: 1, reveal_ms: 1, judge_ms: 1 },
             emission: EmissionSpec {
                 per_window_micros: 0,
                 miners_ppm: 0,
                 validators_ppm: 0,
                 treasury_ppm: 0,
+                replays_ppm: 500_000,
                 vesting_windows: 1,
+                registration_cost_micros: 0,
             },
             validators: Vec::new(),
             registration: Registration::Listed(Vec::new()),

@@ -1,0 +1,151 @@
+//! Replay's part of genesis: who replays what, when a verdict counts, and whether cheating can pay under it.
+//!
+//! The inequality is derived in `templar-protocol`'s documentation. Here it is checked, in integers, every rounding against
+//! the genesis.
+
+use serde::{Deserialize, Serialize};
+
+use super::genesis::{EmissionSpec, ValidatorSpec};
+use super::positive;
+
+/// One million: fractions are given in parts per million.
+const ONE_PPM: u64 = 1_000_000;
+/// Probabilities are held as parts of 2^60, so that the product of two fits into 128 bits.
+const WHOLE: u128 = 1 << 60;
+/// Most windows of a deadline; also bounds what a state remembers.
+const MAX_WINDOWS: u64 = 1 << 10;
+
+/// Which contributions are replayed by whom, when verdicts come, and what a second mismatch costs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplaySpec {
+    /// Whether verdicts come before the record: then a mismatch keeps the delta out. Otherwise the checkpoint stays, and
+    /// verdicts come in the scores of later windows.
+    pub before_close: bool,
+    /// The probability with which a validator draws a contribution, for each of both.
+    pub fraction_ppm: u32,
+    /// How many validators replay each contribution at least, as far as there are so many.
+    pub least_replays: u32,
+    /// Windows after its own in which a verdict counts; 0 exactly where verdicts come before the record.
+    pub verdict_windows: u64,
+    /// A mismatch that comes at most so many windows after the one before is expulsion; 0 for never.
+    pub expulsion_windows: u64,
+    /// What a validator without a reveal in the record loses of its pay that has not vested.
+    pub absence_ppm: u32,
+}
+
+impl ReplaySpec {
+    /// Every contribution is replayed by every validator before the window closes.
+    pub const fn whole() -> Self {
+        Self {
+            before_close: true,
+            fraction_ppm: ONE_PPM as u32,
+            least_replays: 1,
+            verdict_windows: 0,
+            expulsion_windows: 100,
+            absence_ppm: 100_000,
+        }
+    }
+
+    pub(super) fn check(&self, emission: &EmissionSpec, validators: &[ValidatorSpec]) -> Result<(), String> {
+        for (name, ppm) in [("fraction_ppm", self.fraction_ppm), ("absence_ppm", self.absence_ppm)] {
+            if u64::from(ppm) > ONE_PPM {
+                return Err(format!("replay.{name} is above 1000000"));
+            }
+        }
+        if self.before_close {
+            positive("replay.least_replays", self.least_replays.into())?;
+        }
+        if self.before_close != (self.verdict_windows == 0) {
+            return Err("replay.verdict_windows is 0 exactly where replay.before_close is true".to_owned());
+        }
+        for (name, windows) in
+            [("verdict_windows", self.verdict_windows), ("expulsion_windows", self.expulsion_windows)]
+        {
+            if windows > MAX_WINDOWS {
+                return Err(format!("replay.{name} {windows} is above {MAX_WINDOWS}"));
+            }
+        }
+        if u64::from(self.least_replays) > MAX_WINDOWS {
+            return Err(format!("replay.least_replays {} is above {MAX_WINDOWS}", self.least_replays));
+        }
+        if self.verdict_windows > 0 && self.verdict_windows >= emission.vesting_windows {
+            return Err("replay.verdict_windows is not below emission.vesting_windows".to_owned());
+        }
+        let Some(least) = self.least_registration_cost(emission, validators) else {
+            let never = "replay: no registration cost is enough, because a contribution may go unseen for ever or a slot is never lost";
+            return Err(never.to_owned());
+        };
+        if u128::from(emission.registration_cost_micros) < least {
+            return Err(format!(
+                "emission.registration_cost_micros {} is below {least}: cheating until it is found pays more than that",
+                emission.registration_cost_micros
+            ));
+        }
+        Ok(())
+    }
+
+    /// The least F under which cheating does not pay: r · s^(K − T) / p · lives, where r is the most that a miner is paid in a
+    /// window, s = 1 − p the probability that no honest validator replays a contribution, K the windows of vesting, T those of
+    /// a verdict, and lives = 2 + s^X / (1 − s^X) the mean number of times that a slot is caught before it is expelled, X windows
+    /// being what separates a second mismatch from a new first one. Rounded up; `None` where no cost is enough: p is 0, or X is while p is below 1.
+    pub fn least_registration_cost(&self, emission: &EmissionSpec, validators: &[ValidatorSpec]) -> Option<u128> {
+        let unseen = self.unseen(validators);
+        let seen = WHOLE - unseen;
+        if seen == 0 {
+            return None;
+        }
+        if unseen == 0 {
+            return Some(0);
+        }
+        let paid = u128::from(emission.per_window_micros) * u128::from(emission.miners_ppm) / u128::from(ONE_PPM);
+        let vested = power_up(unseen, emission.vesting_windows - self.verdict_windows.min(emission.vesting_windows));
+        // paid < 2^50, so this is below 2^110.
+        let once = (paid * vested).div_ceil(seen);
+        let quiet = power_up(unseen, self.expulsion_windows);
+        if quiet >= WHOLE {
+            // Nobody is ever expelled: a slot is caught again and again.
+            return None;
+        }
+        Some(once * 2 + (once * quiet).div_ceil(WHOLE - quiet))
+    }
+
+    /// An upper bound, in parts of 2^60, of the probability that no honest validator replays a contribution, where validators
+    /// with less than a third of the stake, as many of them as that can be, are not honest. Each honest one draws it by itself,
+    /// and the least number of replays falls to the lowest draws, whosever they are: the better of the two bounds.
+    fn unseen(&self, validators: &[ValidatorSpec]) -> u128 {
+        let total: u128 = validators.iter().map(|validator| u128::from(validator.stake)).sum();
+        let mut stakes: Vec<u128> = validators.iter().map(|validator| u128::from(validator.stake)).collect();
+        stakes.sort_unstable();
+        let mut held = 0;
+        let faulty = stakes.into_iter().take_while(|stake| {
+            held += stake;
+            held * 3 < total
+        });
+        let faulty = faulty.count() as u128;
+        let all = validators.len() as u128;
+        let undrawn = ((u128::from(ONE_PPM) - u128::from(self.fraction_ppm)) * WHOLE).div_ceil(u128::from(ONE_PPM));
+        let by_fraction = power_up(undrawn, (all - faulty) as u64);
+        let mut by_least = WHOLE;
+        for drawn in 0..u128::from(self.least_replays).min(all) {
+            by_least = (by_least * faulty.saturating_sub(drawn)).div_ceil(all - drawn);
+        }
+        by_fraction.min(by_least)
+    }
+}
+
+/// `base^exponent`, both in parts of 2^60, rounded up at every step.
+fn power_up(base: u128, exponent: u64) -> u128 {
+    let (mut result, mut square, mut left) = (WHOLE, base.min(WHOLE), exponent);
+    while left > 0 {
+        if left & 1 == 1 {
+            result = (result * square).div_ceil(WHOLE);
+        }
+        square = (square * square).div_ceil(WHOLE);
+        left >>= 1;
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests;

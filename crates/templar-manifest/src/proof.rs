@@ -1,0 +1,169 @@
+//! Proof of replay: a keyed hash that only somebody can make who had the state in the middle of a window.
+//!
+//! A miner's trace holds the plain hash of each tensor's state after every inner step, and the blobs that it leaves hold the
+//! last state. What lies between exists only where the window was run. So a validator that replays a contribution hashes
+//! one tensor after one step with a key of its own: step, tensor and key follow from its hash-chain value, which nobody knows
+//! before the cut, and from its own name, so that a claim is of no use to another.
+//!
+//! Whoever replays the same contribution can compute the claims of all others on the way, and says so in short: eight bytes
+//! of a hash of each. The short form shows everybody that two validators contradict each other and helps nobody to make a
+//! claim. Who of the two lies, a replay tells; and, without one, the bytes that were hashed ([`ProofDraw::check`]): their
+//! plain hash is in the trace.
+
+use crate::id::{ContributionId, Hash, RunId};
+use crate::key::PublicKey;
+use crate::kinds::ReplayProof;
+use crate::trace::Trace;
+
+const KEY_CONTEXT: &str = "templar/1 proof of replay";
+const PLACE_CONTEXT: &str = "templar/1 place of a proof of replay";
+const WITNESS_CONTEXT: &str = "templar/1 witness of a proof of replay";
+
+/// Where one validator's proof for one contribution is made, and with which key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProofDraw {
+    /// The validator.
+    pub validator: PublicKey,
+    key: Hash,
+    place: [u64; 2],
+}
+
+/// Why bytes do not show that a claim is true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProofError {
+    /// The bytes are another step's or another tensor's: their hash is not the one that the trace has at the drawn place.
+    #[error("the bytes are not the state of tensor {tensor} after inner step {step}")]
+    OtherStep {
+        /// The drawn step.
+        step: u32,
+        /// The drawn tensor.
+        tensor: u32,
+    },
+    /// The bytes are the right ones, and give another claim.
+    #[error("the claim is not the keyed hash of the state that was drawn")]
+    Claim,
+}
+
+impl ProofDraw {
+    /// The draw of a validator with this hash-chain value, for a contribution of the window with this seed.
+    pub fn new(
+        run: &RunId,
+        seed: &Hash,
+        validator: &PublicKey,
+        value: &Hash,
+        contribution: &ContributionId,
+    ) -> Self {
+        let hasher = |context: &str| {
+            let mut hasher = blake3::Hasher::new_derive_key(context);
+            for part in [run.hash().as_bytes(), seed.as_bytes(), validator.as_bytes(), value.as_bytes()] {
+                hasher.update(part);
+            }
+            hasher.update(contribution.hash().as_bytes());
+            hasher.finalize()
+        };
+        let place = hasher(PLACE_CONTEXT);
+        let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| place.as_bytes()[at + byte]));
+        Self { validator: *validator, key: hasher(KEY_CONTEXT).into(), place: [number(0), number(8)] }
+    }
+
+    /// The inner step behind which the state is hashed, of `steps`: one of the second half and not the last, which the blobs that
+    /// a miner leaves would give away.
+    pub fn step(&self, steps: u32) -> u32 {
+        let first = (steps / 2).max(1);
+        let last = steps.saturating_sub(1).max(first);
+        first + (self.place[0] % u64::from(last - first + 1)) as u32
+    }
+
+    /// The tensor that is hashed, of `tensors`, which is not 0.
+    pub fn tensor(&self, tensors: usize) -> usize {
+        (self.place[1] % tensors as u64) as usize
+    }
+
+    /// A hasher that takes the tensor's elements, first moments and second moments, little-endian f32, and gives the claim.
+    pub fn hasher(&self) -> blake3::Hasher {
+        blake3::Hasher::new_keyed(self.key.as_bytes())
+    }
+
+    /// Whether `bytes` show that `claim` is true, against the trace of the contribution.
+    pub fn check(&self, trace: &Trace, bytes: &[u8], claim: &Hash) -> Result<(), ProofError> {
+        let (step, tensor) = (self.step(trace.header.steps), self.tensor(trace.header.tensors as usize));
+        if trace.leaves[step as usize].tensors[tensor] != Hash::of(bytes) {
+            return Err(ProofError::OtherStep { step, tensor: tensor as u32 });
+        }
+        let found = self.hasher().update(bytes).finalize();
+        if found == *claim.as_bytes() { Ok(()) } else { Err(ProofError::Claim) }
+    }
+}
+
+/// The proof of one of those who were drawn, out of the claims of all of them; `None` for somebody who was not.
+pub fn prove(draws: &[ProofDraw], claims: &[Hash], validator: &PublicKey) -> Option<ReplayProof> {
+    let place = draws.iter().position(|draw| draw.validator == *validator)?;
+    Some(ReplayProof { claim: *claims.get(place)?, witnesses: claims.iter().map(witness).collect() })
+}
+
+/// The short form of a claim.
+pub fn witness(claim: &Hash) -> u64 {
+    let mut hasher = blake3::Hasher::new_derive_key(WITNESS_CONTEXT);
+    hasher.update(claim.as_bytes());
+    let hash = hasher.finalize();
+    u64::from_le_bytes(std::array::from_fn(|byte| hash.as_bytes()[byte]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::WindowIndex;
+    use crate::trace::{Leaf, TraceHeader};
+
+    fn draw(validator: u8, value: &[u8], contribution: &[u8]) -> ProofDraw {
+        let key = PublicKey::from_bytes([validator; 32]);
+        ProofDraw::new(&Hash::of(b"run").into(), &Hash::of(b"seed"), &key, &Hash::of(value), &Hash::of(contribution).into())
+    }
+
+    fn bytes(step: u32, tensor: usize) -> Vec<u8> {
+        format!("state of tensor {tensor} after step {step}").into_bytes()
+    }
+
+    fn trace(steps: u32) -> Trace {
+        let (run, window) = (Hash::of(b"run").into(), WindowIndex(0));
+        let header = TraceHeader { run, window, miner: PublicKey::from_bytes([9; 32]), steps, tensors: 3 };
+        let leaf = |step| Leaf { loss_bits: 0, tensors: (0..3).map(|tensor| Hash::of(&bytes(step, tensor))).collect() };
+        Trace { header, leaves: (0..steps + 2).map(leaf).collect() }
+    }
+
+    #[test]
+    fn a_claim_is_of_one_validator_one_value_one_contribution_and_one_place() {
+        let (own, trace) = (draw(1, b"x", b"c"), trace(10));
+        let place = |draw: &ProofDraw| (draw.step(10), draw.tensor(3));
+        let claim = |draw: &ProofDraw, bytes: &[u8]| Hash::from(draw.hasher().update(bytes).finalize());
+        let (step, tensor) = place(&own);
+        let state = bytes(step, tensor);
+        assert_eq!(own.check(&trace, &state, &claim(&own, &state)), Ok(()));
+        for other in [draw(2, b"x", b"c"), draw(1, b"y", b"c"), draw(1, b"x", b"d")] {
+            assert_eq!(own.check(&trace, &state, &claim(&other, &state)), Err(ProofError::Claim));
+        }
+        // A proof for another step is told by name, although its hash is right for what it hashes.
+        let elsewhere = bytes(step + 1, tensor);
+        let found = own.check(&trace, &elsewhere, &claim(&own, &elsewhere));
+        assert_eq!(found, Err(ProofError::OtherStep { step, tensor: tensor as u32 }));
+    }
+
+    #[test]
+    fn steps_are_of_the_second_half_and_never_the_last() {
+        for steps in 1..=40 {
+            let mut seen = std::collections::BTreeSet::new();
+            for value in 0..400u32 {
+                seen.insert(draw(1, &value.to_le_bytes(), b"c").step(steps));
+            }
+            let (first, last) = ((steps / 2).max(1), (steps - 1).max(1));
+            assert_eq!(seen.into_iter().collect::<Vec<_>>(), (first..=last.max(first)).collect::<Vec<_>>(), "{steps}");
+        }
+    }
+
+    #[test]
+    fn a_witness_is_no_part_of_its_claim() {
+        let claim = Hash::of(b"claim");
+        assert_ne!(witness(&claim).to_le_bytes(), claim.as_bytes()[..8]);
+        assert_ne!(witness(&claim), witness(&Hash::of(b"other")));
+    }
+}

@@ -1,0 +1,157 @@
+//! Where validators contradict each other, or a refusal stands alone: what this node must replay before it counts a score
+//! or signs a record, and whose scores it does not count.
+//!
+//! A refusal is confirmed by everybody who has not found it. A match is believed while nobody contradicts it: matches of one
+//! contribution carry the claims of all who were drawn, in short, so that a claim without a replay contradicts every claim
+//! with one. Then everybody replays that contribution, and everybody comes to the same scores.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use templar_manifest::{ContributionId, PublicKey, Refusal, Replay, ReplayProof, Score, WindowIndex};
+
+use super::{Dispute, Node, Output, Subject};
+use crate::state::Judging;
+
+/// What stands between a node and a set of scores.
+#[derive(Default)]
+pub(super) struct Doubts {
+    /// What must be replayed first.
+    pub(super) open: Vec<Output>,
+    /// Validators whose scores this node does not count.
+    pub(super) disputed: BTreeSet<PublicKey>,
+    /// Why.
+    pub(super) disputes: Vec<Output>,
+}
+
+/// What one score says of a contribution.
+#[derive(Clone, Copy)]
+struct Said<'a> {
+    validator: PublicKey,
+    replay: &'a Replay,
+    proof: Option<&'a ReplayProof>,
+}
+
+/// What this node found of a contribution; of a match with the witnesses of all who were drawn, where they are of this seed.
+struct Finding<'a> {
+    replay: &'a Replay,
+    witnesses: Option<&'a [u64]>,
+}
+
+/// Everything that scores say of contributions that they replayed or refuse.
+fn statements<'a>(scores: &[&'a Score]) -> BTreeMap<(WindowIndex, PublicKey, ContributionId), Vec<Said<'a>>> {
+    let mut found = BTreeMap::<_, Vec<_>>::new();
+    for score in scores {
+        let mut add = |of, replay: &'a Replay, proof: &'a Option<ReplayProof>| {
+            if *replay != Replay::NotDrawn {
+                let said = Said { validator: score.validator, replay, proof: proof.as_ref() };
+                found.entry(of).or_default().push(said);
+            }
+        };
+        for entry in &score.entries {
+            add((score.window, entry.miner, entry.contribution), &entry.replay, &entry.proof);
+        }
+        for verdict in &score.verdicts {
+            add((verdict.window, verdict.miner, verdict.contribution), &verdict.replay, &verdict.proof);
+        }
+    }
+    found
+}
+
+/// Whether matches contradict each other, or a match something that blobs show.
+fn contradict(said: &[Said<'_>]) -> bool {
+    let mut witnesses = said.iter().filter_map(|said| said.proof).map(|proof| &proof.witnesses);
+    let Some(first) = witnesses.next() else { return false };
+    witnesses.any(|other| other != first)
+        || said.iter().any(|said| matches!(said.replay, Replay::Refused(refusal) if refusal.is_in_blobs()))
+}
+
+impl Node {
+    /// Holds what other validators say against each other, and against what this node knows.
+    pub(super) fn doubts(&self, me: &PublicKey, judging: &Judging, scores: &[&Score]) -> Doubts {
+        let mut doubts = Doubts::default();
+        for ((window, miner, _), said) in statements(scores) {
+            let subject = Subject { seed: judging.seed(), window, miner };
+            let mut asked = false;
+            for said in said.iter().filter(|said| said.validator != *me) {
+                let Replay::Refused(claimed) = said.replay else { continue };
+                match self.finding(me, &subject, Some(claimed)) {
+                    None if asked => {}
+                    None => {
+                        asked = true;
+                        doubts.open.extend(self.confirm(judging, subject, Some(claimed.clone())));
+                    }
+                    Some(found) if found.replay == said.replay => {}
+                    Some(found) => {
+                        doubts.disputed.insert(said.validator);
+                        doubts.disputes.push(Output::Dispute(Dispute::Refusal {
+                            validator: said.validator,
+                            miner,
+                            claimed: claimed.clone(),
+                            found: found.replay.clone(),
+                        }));
+                    }
+                }
+            }
+            let found = self.finding(me, &subject, None);
+            if found.is_none() && contradict(&said) && !asked {
+                doubts.open.extend(self.confirm(judging, subject, None));
+            }
+            let Some(found) = found else { continue };
+            for said in said.iter().filter(|said| said.validator != *me) {
+                let Some(proof) = said.proof else { continue };
+                let holds = match (found.replay, found.witnesses) {
+                    (Replay::Match, Some(witnesses)) => proof.witnesses == witnesses,
+                    (Replay::Refused(refusal), _) => !refusal.is_in_blobs(),
+                    (Replay::Match | Replay::NotDrawn, _) => true,
+                };
+                if !holds {
+                    doubts.disputed.insert(said.validator);
+                    let validator = said.validator;
+                    doubts.disputes.push(Output::Dispute(Dispute::Proof { validator, window, miner }));
+                }
+            }
+        }
+        doubts
+    }
+
+    fn confirm(&self, judging: &Judging, subject: Subject, claimed: Option<Refusal>) -> Option<Output> {
+        let task = if subject.window == self.state.window() {
+            self.state.replay_task(judging, &subject.miner)
+        } else {
+            self.state.late_task(subject.window, &subject.miner)
+        };
+        Some(Output::Confirm { window: self.state.window(), subject, task: Box::new(task?), claimed })
+    }
+
+    /// What this node found out about a contribution, where it is enough to judge another's reason, or without a reason another's
+    /// proof. That it could not fetch a delta at one time says nothing about anything else.
+    fn finding(&self, me: &PublicKey, subject: &Subject, claimed: Option<&Refusal>) -> Option<Finding<'_>> {
+        if let Some(confirmed) = self.open.confirmed.get(subject) {
+            let witnesses = Some(&confirmed.witnesses[..]);
+            return Some(Finding { replay: &confirmed.replay, witnesses });
+        }
+        let is_late = subject.window != self.state.window();
+        for score in self.open.scores.values().filter(|score| score.signer() == *me) {
+            let score = score.payload();
+            let of = |window, miner| window == subject.window && miner == subject.miner;
+            let entries = score.entries.iter().filter(|entry| of(score.window, entry.miner));
+            let verdicts = score.verdicts.iter().filter(|verdict| of(verdict.window, verdict.miner));
+            let said = entries.map(|entry| (&entry.replay, &entry.proof));
+            let said = said.chain(verdicts.map(|verdict| (&verdict.replay, &verdict.proof)));
+            let is_of_seed = is_late || score.seed == subject.seed;
+            for (replay, proof) in said {
+                let enough = match (replay, claimed) {
+                    (Replay::NotDrawn, _) => false,
+                    (Replay::Refused(Refusal::Withheld), claimed) => claimed == Some(&Refusal::Withheld),
+                    (Replay::Match, None) => is_of_seed,
+                    (Replay::Match | Replay::Refused(_), _) => true,
+                };
+                if enough {
+                    let proof = proof.as_ref().filter(|_| is_of_seed);
+                    return Some(Finding { replay, witnesses: proof.map(|proof| &proof.witnesses[..]) });
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,100 @@
+//! What is burnt when a window closes, and who loses its slot.
+//!
+//! A first proven mismatch may be a faulty machine: it costs what has not vested, and the standing. A second one soon after
+//! is fraud as far as anybody can tell, and costs the slot. A validator that does not reveal its hash-chain value loses a
+//! part: it cannot choose the seed for nothing.
+
+use std::collections::BTreeSet;
+
+use templar_manifest::{Burn, BurnCause, Outcome, PublicKey, Refusal, Reveal, Score, Verdict, WindowIndex};
+
+use super::RunState;
+use crate::consensus::{ONE_PPM, fraction};
+use crate::gauntlet::Standings;
+use crate::ledger::Ledger;
+
+impl RunState {
+    /// The burns of the open window, taken from `ledger` as they are found. Sorted by account, cause and window.
+    pub(super) fn burns(
+        &self,
+        reveals: &[Reveal],
+        outcomes: &[Outcome],
+        scores: &[&Score],
+        ledger: &mut Ledger,
+    ) -> Vec<Burn> {
+        let mut deeds: BTreeSet<(WindowIndex, PublicKey)> = self.refuted(scores);
+        let departed = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Refused(Refusal::Mismatch { .. }));
+        deeds.extend(outcomes.iter().filter(departed).map(|outcome| (self.window, outcome.miner)));
+        let mut burns: Vec<Burn> = Vec::new();
+        let mut strikes = self.strikes.clone();
+        let mut expelled = self.expelled.clone();
+        for (window, account) in deeds {
+            if expelled.contains(&account) {
+                continue;
+            }
+            // What was done before the first was recorded may be the same faulty machine.
+            let repeats = strikes.get(&account).map(|last| window.0.checked_sub(last.0).filter(|after| *after > 0));
+            let cause = match repeats {
+                Some(Some(after)) if after <= self.genesis.replay.expulsion_windows => {
+                    expelled.insert(account);
+                    BurnCause::Expulsion
+                }
+                Some(None) => BurnCause::Mismatch,
+                Some(Some(_)) | None => {
+                    strikes.insert(account, self.window);
+                    BurnCause::Mismatch
+                }
+            };
+            let amount_micros = ledger.burn(&account, u64::MAX);
+            burns.push(Burn { account, cause, window, amount_micros });
+        }
+        for validator in &self.genesis.validators {
+            let account = validator.key;
+            if reveals.binary_search_by_key(&account, |reveal| reveal.validator).is_ok() {
+                continue;
+            }
+            let unvested = ledger.accounts().get(&account).map_or(0, |account| account.vesting_micros());
+            let amount_micros = fraction(unvested, self.genesis.replay.absence_ppm.into(), ONE_PPM);
+            if amount_micros > 0 {
+                ledger.burn(&account, amount_micros);
+                burns.push(Burn { account, cause: BurnCause::Absence, window: self.window, amount_micros });
+            }
+        }
+        burns.sort_unstable_by_key(|burn| (burn.account, burn.cause, burn.window));
+        burns
+    }
+
+    /// What burns leave behind: strikes, lost slots, and state that nobody may continue from.
+    pub(super) fn remember_burns(&mut self, burns: &[Burn]) {
+        for burn in burns {
+            match burn.cause {
+                BurnCause::Mismatch => {
+                    if self.strikes.get(&burn.account).is_none_or(|last| burn.window > *last) {
+                        self.strikes.insert(burn.account, self.window);
+                    }
+                }
+                BurnCause::Expulsion => {
+                    self.expelled.insert(burn.account);
+                }
+                BurnCause::Absence => continue,
+            }
+            if burn.window < self.window {
+                // Records have accepted contributions that follow from what is refuted.
+                self.parents.remove(&burn.account);
+            }
+        }
+    }
+
+    /// A mismatch that comes after the record was no part of its window's assessment: every validator forgets what it thought
+    /// of the miner, and remembers that it is not certain.
+    pub(super) fn burn_standings(&self, burns: &[Burn], standings: &mut Standings) {
+        let late = |burn: &&Burn| burn.cause != BurnCause::Absence && burn.window < self.window;
+        for burn in burns.iter().filter(late) {
+            for miners in standings.values_mut() {
+                if let Some(standing) = miners.get_mut(&burn.account) {
+                    standing.forfeit();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Verdicts after the record: what of the closed windows may still be said, by whom, and what was said.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use templar_manifest::proof::witness;
+use templar_manifest::{
+    CheckpointId, Contribution, LateVerdict, Outcome, PublicKey, Refusal, Replay, ReplayProof, Score, Verdict,
+    WindowIndex, payload,
+};
+
+use super::{Assignment, Judging, RunState};
+use crate::replay::ReplayTask;
+
+/// Why a verdict on a contribution of a closed window does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerdictError {
+    /// In this run verdicts come before the record.
+    #[error("verdicts come before the record in this run")]
+    BeforeClose,
+    /// The window is not closed.
+    #[error("window {0} is not closed")]
+    NotClosed(WindowIndex),
+    /// It comes after the deadline of genesis.
+    #[error("verdict on window {window} comes after its deadline, window {last}")]
+    Deadline {
+        /// The window of the contribution.
+        window: WindowIndex,
+        /// The last window in whose scores it would have counted.
+        last: WindowIndex,
+    },
+    /// No contribution of that id was accepted of that miner in that window.
+    #[error("verdict on a contribution of {0} that the record did not accept")]
+    Contribution(String),
+    /// Another validator's to replay.
+    #[error("verdict on a contribution of {0} that was not drawn")]
+    NotDrawn(String),
+    /// The validator has said it before.
+    #[error("second verdict on the contribution of {0}")]
+    Twice(String),
+    /// Something that a verdict cannot be, or a proof that contradicts itself.
+    #[error("verdict on the contribution of {miner}: {rule}")]
+    Rule {
+        /// The miner.
+        miner: String,
+        /// The broken rule.
+        rule: &'static str,
+    },
+}
+
+/// A closed window of which verdicts still count.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Pending {
+    judging: Judging,
+    checkpoint: CheckpointId,
+    assignment: Assignment,
+    /// Whose contributions were accepted.
+    accepted: BTreeSet<PublicKey>,
+    /// The verdicts that records have counted, by miner and validator.
+    landed: BTreeSet<(PublicKey, PublicKey)>,
+    /// Whose contribution is proven not to be what it says.
+    refuted: BTreeSet<PublicKey>,
+}
+
+/// A match proves itself as far as its validator's own numbers go: a witness for each drawn validator, its own being that of
+/// its claim.
+pub(super) fn check_proof(
+    proof: &ReplayProof,
+    drawn: &[PublicKey],
+    validator: &PublicKey,
+) -> Result<(), &'static str> {
+    if proof.witnesses.len() != drawn.len() {
+        return Err("a proof with more or fewer witnesses than there are replays");
+    }
+    match drawn.binary_search(validator) {
+        Ok(place) if proof.witnesses[place] == witness(&proof.claim) => Ok(()),
+        _ => Err("a proof whose claim is not its own witness"),
+    }
+}
+
+impl RunState {
+    /// The last window in whose scores a verdict on `window` counts.
+    fn verdict_deadline(&self, window: WindowIndex) -> WindowIndex {
+        WindowIndex(window.0.saturating_add(self.genesis.replay.verdict_windows))
+    }
+
+    /// What a validator has still to replay of closed windows, oldest first.
+    pub(super) fn late_tasks(&self, validator: &PublicKey) -> Vec<ReplayTask> {
+        let mut tasks = Vec::new();
+        for (window, pending) in &self.pending {
+            let drawn = pending.accepted.iter().filter(|miner| pending.judging.is_drawn(miner, validator));
+            let open = drawn.filter(|miner| {
+                !pending.refuted.contains(miner) && !pending.landed.contains(&(**miner, *validator))
+            });
+            tasks.extend(open.filter_map(|miner| self.late_task(*window, miner)));
+        }
+        tasks
+    }
+
+    /// What it takes to replay a contribution of a closed window of which verdicts still count.
+    pub fn late_task(&self, window: WindowIndex, miner: &PublicKey) -> Option<ReplayTask> {
+        let pending = self.pending.get(&window)?;
+        self.task_of(&pending.judging, pending.checkpoint, &pending.assignment, miner)
+    }
+
+    /// What it takes to replay a contribution of the open window.
+    pub fn replay_task(&self, judging: &Judging, miner: &PublicKey) -> Option<ReplayTask> {
+        self.task_of(judging, self.checkpoint, &self.assignment(), miner)
+    }
+
+    /// What it takes to replay a contribution of the open window without proving it to anybody.
+    pub fn unproven_task(&self, contribution: &Contribution) -> Option<ReplayTask> {
+        let (window, checkpoint, id) = (self.window, self.checkpoint, payload::id_of(contribution).into());
+        let assignment = self.assignment();
+        let pages = self.genesis.slot(&contribution.miner).and_then(|slot| assignment.slot(slot))?.to_vec();
+        let contribution = contribution.clone();
+        Some(ReplayTask { window, checkpoint, contribution, id, pages, draws: Vec::new() })
+    }
+
+    fn task_of(
+        &self,
+        judging: &Judging,
+        checkpoint: CheckpointId,
+        assignment: &Assignment,
+        miner: &PublicKey,
+    ) -> Option<ReplayTask> {
+        let contribution = judging.contributions().get(miner)?.clone();
+        let entries = &judging.cut().contributions;
+        let id = entries[entries.binary_search_by_key(miner, |entry| entry.miner).ok()?].contribution;
+        let pages = self.genesis.slot(miner).and_then(|slot| assignment.slot(slot))?.to_vec();
+        let draws = judging.proof_draws(miner);
+        Some(ReplayTask { window: judging.window(), checkpoint, contribution, id, pages, draws })
+    }
+
+    /// Who was drawn to replay a contribution of a closed window of which verdicts still count.
+    pub(crate) fn late_replayers(&self, window: WindowIndex, miner: &PublicKey) -> &[PublicKey] {
+        let pending = self.pending.get(&window);
+        pending.and_then(|pending| pending.judging.replayers().get(miner)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Checks a verdict of a validator's score of the open window, all that needs no replay.
+    pub fn check_verdict(&self, validator: &PublicKey, verdict: &LateVerdict) -> Result<(), VerdictError> {
+        let (window, miner) = (verdict.window, &verdict.miner);
+        if self.genesis.replay.before_close {
+            return Err(VerdictError::BeforeClose);
+        }
+        if window >= self.window {
+            return Err(VerdictError::NotClosed(window));
+        }
+        let Some(pending) = self.pending.get(&window) else {
+            return Err(VerdictError::Deadline { window, last: self.verdict_deadline(window) });
+        };
+        let cut = &pending.judging.cut().contributions;
+        let named = cut.binary_search_by_key(miner, |entry| entry.miner).map(|index| cut[index].contribution);
+        if named != Ok(verdict.contribution) || !pending.accepted.contains(miner) {
+            return Err(VerdictError::Contribution(miner.short()));
+        }
+        let drawn = self.late_replayers(window, miner);
+        if drawn.binary_search(validator).is_err() {
+            return Err(VerdictError::NotDrawn(miner.short()));
+        }
+        if pending.landed.contains(&(*miner, *validator)) {
+            return Err(VerdictError::Twice(miner.short()));
+        }
+        let rule = match (&verdict.replay, &verdict.proof) {
+            (Replay::Match, Some(proof)) => check_proof(proof, drawn, validator),
+            (Replay::Refused(refusal), None) if refusal.is_in_blobs() => Ok(()),
+            _ => Err("a verdict is a match with a proof, or a refusal that blobs show"),
+        };
+        rule.map_err(|rule| VerdictError::Rule { miner: miner.short(), rule })
+    }
+
+    /// The contributions of closed windows that these scores refute, each once, by window and miner.
+    pub(super) fn refuted(&self, scores: &[&Score]) -> BTreeSet<(WindowIndex, PublicKey)> {
+        let verdicts = scores.iter().flat_map(|score| &score.verdicts);
+        let refused = verdicts.filter(|verdict| matches!(verdict.replay, Replay::Refused(_)));
+        let open = |verdict: &&LateVerdict| {
+            self.pending.get(&verdict.window).is_some_and(|pending| !pending.refuted.contains(&verdict.miner))
+        };
+        refused.filter(open).map(|verdict| (verdict.window, verdict.miner)).collect()
+    }
+
+    /// Remembers the verdicts of the counted scores, and the window that closes; forgets windows whose deadline is over.
+    pub(super) fn remember_replays(&mut self, judging: Judging, outcomes: &[Outcome], scores: &[&Score]) {
+        let spec = &self.genesis.replay;
+        if spec.before_close {
+            return;
+        }
+        for (score, verdict) in scores.iter().flat_map(|score| score.verdicts.iter().map(move |verdict| (score, verdict))) {
+            let Some(pending) = self.pending.get_mut(&verdict.window) else { continue };
+            let pending = Arc::make_mut(pending);
+            pending.landed.insert((verdict.miner, score.validator));
+            if verdict.replay != Replay::Match {
+                pending.refuted.insert(verdict.miner);
+            }
+        }
+        let (checkpoint, assignment) = (self.checkpoint, self.assignment());
+        let is_accepted = |outcome: &&Outcome| !matches!(outcome.verdict, Verdict::Refused(_));
+        let accepted = outcomes.iter().filter(is_accepted).map(|outcome| outcome.miner).collect();
+        let (landed, refuted) = (BTreeSet::new(), BTreeSet::new());
+        let pending = Pending { judging, checkpoint, assignment, accepted, landed, refuted };
+        self.pending.insert(self.window, Arc::new(pending));
+        // Scores of the next window may speak of the last `verdict_windows` ones.
+        let first = (self.window.0 + 1).saturating_sub(spec.verdict_windows);
+        self.pending = self.pending.split_off(&WindowIndex(first));
+    }
+}
+
+/// How many replays each counted validator has proven, of the open window and of closed ones: matches, and refusals that the
+/// record follows.
+pub(super) fn proven<'a>(
+    scores: impl IntoIterator<Item = &'a Score>,
+    outcomes: &[Outcome],
+) -> Vec<(PublicKey, u64)> {
+    let follows = |miner: &PublicKey, replay: &Replay| {
+        let index = outcomes.binary_search_by_key(miner, |outcome| outcome.miner);
+        let recorded = index.ok().map(|index| &outcomes[index].verdict);
+        match replay {
+            Replay::NotDrawn => false,
+            Replay::Match => recorded.is_some_and(|verdict| !matches!(verdict, Verdict::Refused(_))),
+            Replay::Refused(refusal @ Refusal::Mismatch { .. }) => {
+                recorded.is_some_and(|verdict| *verdict == Verdict::Refused(refusal.clone()))
+            }
+            Replay::Refused(_) => false,
+        }
+    };
+    let count = |score: &Score| {
+        let own = score.entries.iter().filter(|entry| follows(&entry.miner, &entry.replay)).count();
+        (score.validator, (own + score.verdicts.len()) as u64)
+    };
+    scores.into_iter().map(count).collect()
+}
