@@ -106,9 +106,8 @@ fn claims() -> Vec<Attack> {
     let parameters = evidence.initial_parameters().unwrap();
     let judged = |contribution: &Contribution| {
         let states = States::default();
-        let replayed =
-            replay_contribution(&evidence, &example.before, contribution, &parameters, |id| states.get(&evidence, id))
-                .unwrap();
+        let task = example.before.unproven_task(contribution).unwrap();
+        let replayed = replay_contribution(&evidence, &task, &parameters, |id| states.get(&evidence, id)).unwrap();
         match replayed.verdict {
             Replay::Refused(refusal) => refusal.to_string(),
             other => panic!("{other:?}"),

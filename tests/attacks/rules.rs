@@ -172,13 +172,18 @@ fn validators_key(index: usize) -> PublicKey {
 fn judging() -> Vec<Attack> {
     let closed = &example().closed;
     let validators = validators();
-    let score = |change: &dyn Fn(&mut Score)| {
-        changed(Stage::Revealed, closed.scores[0].payload(), &validators[0], |score| change(score))
+    let of = |index: usize, change: &dyn Fn(&mut Score)| {
+        changed(Stage::Revealed, closed.scores[index].payload(), &validators[index], |score| change(score))
     };
-    // Which entry the first validator had to replay; the other it had not.
-    let entries = &closed.scores[0].payload().entries;
-    let drawn = entries.iter().position(|entry| entry.replay != Replay::NotDrawn).unwrap();
-    assert_eq!(entries[1 - drawn].replay, Replay::NotDrawn);
+    let score = |change: &dyn Fn(&mut Score)| of(0, change);
+    // Each contribution is replayed by one of the two: who replays the first, and who does not.
+    let replays = |index: usize| closed.scores[index].payload().entries[0].replay != Replay::NotDrawn;
+    let (drawn, other) = if replays(0) { (0, 1) } else { (1, 0) };
+    assert!(replays(drawn) && !replays(other));
+    let made_up = || {
+        let claim = Hash::of(b"no state");
+        Some(ReplayProof { claim, witnesses: vec![proof::witness(&claim)] })
+    };
     vec![
         refused("score: of another cut", score(&|s| s.cut = Hash::of(b"cut").into())),
         refused("score: with another seed", score(&|s| s.seed = Hash::of(b"seed"))),
@@ -187,21 +192,54 @@ fn judging() -> Vec<Attack> {
         }),
         refused("score: leaves a contribution out", score(&|s| s.entries.truncate(1))),
         refused("score: judges another contribution", score(&|s| s.entries[0].contribution = Hash::of(b"").into())),
-        refused("score: does not replay what was drawn", score(&|s| s.entries[drawn].replay = Replay::NotDrawn)),
-        refused("score: replays what was not drawn", score(&|s| s.entries[1 - drawn].replay = Replay::Match)),
+        refused("score: does not replay what was drawn", {
+            of(drawn, &|s| (s.entries[0].replay, s.entries[0].proof) = (Replay::NotDrawn, None))
+        }),
+        refused("score: replays what was not drawn", {
+            of(other, &|s| (s.entries[0].replay, s.entries[0].proof) = (Replay::Match, made_up()))
+        }),
+        refused(
+            "score: a match without a proof",
+            of(drawn, &|s| {
+                (s.entries[0].replay, s.entries[0].proof) = (Replay::Match, None);
+            }),
+        ),
+        refused(
+            "score: a proof of another claim",
+            of(drawn, &|s| {
+                (s.entries[0].replay, s.entries[0].proof) = (Replay::Match, made_up());
+                s.entries[0].proof.as_mut().unwrap().claim = Hash::of(b"another state");
+            }),
+        ),
+        refused(
+            "score: a proof for more than were drawn",
+            of(drawn, &|s| {
+                (s.entries[0].replay, s.entries[0].proof) = (Replay::Match, made_up());
+                s.entries[0].proof.as_mut().unwrap().witnesses.push(0);
+            }),
+        ),
+        refused(
+            "score: a late verdict where verdicts come before the record",
+            score(&|s| {
+                let entry = &s.entries[0];
+                let (window, miner, contribution) = (WindowIndex(0), entry.miner, entry.contribution);
+                let replay = Replay::Refused(Refusal::WrongClaim { field: "steps".into() });
+                s.verdicts.push(LateVerdict { window, miner, contribution, replay, proof: None });
+            }),
+        ),
         refused("score: losses of a delta that it could not get", {
-            score(&|s| s.entries[drawn].replay = Replay::Refused(Refusal::Withheld))
+            of(drawn, &|s| (s.entries[0].replay, s.entries[0].proof) = (Replay::Refused(Refusal::Withheld), None))
         }),
         refused("score: losses of a delta that does not decode", {
-            score(&|s| {
-                let entry = &mut s.entries[1 - drawn];
+            of(other, &|s| {
+                let entry = &mut s.entries[0];
                 (entry.body, entry.nearest, entry.overlap_ppm) = (None, None, 0);
-                let other = &mut s.entries[drawn];
+                let other = &mut s.entries[1];
                 (other.nearest, other.overlap_ppm) = (None, 0);
             })
         }),
         refused("score: says what only a record can", {
-            score(&|s| s.entries[drawn].replay = Replay::Refused(Refusal::NotReplayed))
+            of(drawn, &|s| (s.entries[0].replay, s.entries[0].proof) = (Replay::Refused(Refusal::NotReplayed), None))
         }),
         refused("score: worse losses than its row", {
             score(&|s| {
@@ -232,6 +270,9 @@ pub(super) fn records() -> Vec<Attack> {
             "a changed balance: a mint to somebody else",
             record(|w| w.mints[1].account = PublicKey::from_bytes([1; 32])),
         ),
+        refused("a burn that is too small", record(|w| w.burns[0].amount_micros += 1)),
+        refused("a mismatch that costs nothing", record(|w| w.burns.clear())),
+        refused("a slot lost at the first mismatch", record(|w| w.burns[0].cause = BurnCause::Expulsion)),
         refused("another ledger root", record(|w| w.ledger_root = Hash::of(b"ledger"))),
         refused("other standings", record(|w| w.standings_root = Hash::of(b"standings"))),
         refused("another weight", record(|w| w.weights[0].weight_ppm -= 1)),

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use templar_manifest::{Hash, Refusal, Replay, ScoreEntry, Signed};
+use templar_manifest::proof::witness;
+use templar_manifest::{Hash, Refusal, Replay, ReplayProof, ScoreEntry, Signed};
 use templar_node::access::Access;
 use templar_node::replica::Replica;
 use templar_node::workbench::{Conduct, TrainWatch, Workbench};
@@ -57,7 +58,8 @@ fn window(home: &Home, lie: &Lie) {
                 if let Some(change) = lie.score {
                     entries.iter_mut().for_each(change);
                 }
-                let measured = Measured::Judged { window: plan.window, seed: plan.seed, entries };
+                let (window, seed, verdicts) = (plan.window, plan.seed, Vec::new());
+                let measured = Measured::Judged { window, seed, entries, verdicts };
                 replica.submit(Input::Measured(measured)).unwrap();
             }
             Output::Apply { window, outcomes, .. } => {
@@ -121,6 +123,7 @@ fn a_loss_that_was_not_measured() {
 fn a_refusal_of_honest_work() {
     let refuse = |entry: &mut ScoreEntry| {
         entry.replay = Replay::Refused(Refusal::Mismatch { step: 1, tensor: "model.norm.weight".to_owned() });
+        entry.proof = None;
     };
     let said = audited(&Lie { score: Some(refuse), ..Lie::default() });
     assert!(contribution(&said).contains("it replays to its hash"), "{said:?}");
@@ -129,9 +132,25 @@ fn a_refusal_of_honest_work() {
 
 #[test]
 fn an_accepted_delta_that_nobody_computed() {
-    let accept = |entry: &mut ScoreEntry| entry.replay = Replay::Match;
+    let accept = |entry: &mut ScoreEntry| {
+        entry.replay = Replay::Match;
+        entry.proof = Some(made_up());
+    };
     let said = audited(&Lie { conduct: Conduct::Noise, score: Some(accept), ..Lie::default() });
     assert!(contribution(&said).contains("recorded as accepted; replay differs from step 1"), "{said:?}");
+}
+
+/// A proof that the only validator can check without a replay.
+fn made_up() -> ReplayProof {
+    let claim = Hash::of(b"no state");
+    ReplayProof { claim, witnesses: vec![witness(&claim)] }
+}
+
+#[test]
+fn a_replay_that_was_not_made() {
+    let skip = |entry: &mut ScoreEntry| entry.proof = Some(made_up());
+    let said = audited(&Lie { score: Some(skip), ..Lie::default() });
+    assert!(part(&said, "record").contains("proof of replay is not the keyed hash of the state"), "{said:?}");
 }
 
 #[test]

@@ -106,13 +106,13 @@ fn two_validators_close_a_window_together() {
         let cut = until(&["close", "--commits", "--window", window]);
         assert_eq!(cut["contributions"].as_array().unwrap().len(), 2);
         let score = until(&["score", "--window", window]);
-        // Each contribution is replayed by one of the two.
+        // Each contribution is replayed by both.
         let drawn = |score: &Value| {
             let entries = score["entries"].as_array().unwrap();
             entries.iter().filter(|entry| entry["replay"] == "match").count()
         };
         let other = turns.act_as(0).ok(["score", "--window", window]);
-        assert_eq!(drawn(&score) + drawn(&other), 2, "{score} {other}");
+        assert_eq!(drawn(&score) + drawn(&other), 4, "{score} {other}");
         let closed = until(&["close", "--window", window]);
         assert_eq!((closed["signatures"].clone(), closed["closed"].clone()), (json!(2), json!(true)));
         assert_eq!(closed["aggregated"].as_array().unwrap().len(), 2);

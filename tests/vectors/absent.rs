@@ -17,16 +17,16 @@ fn entries_without(blobs: &MemoryBlobs, validator: &PublicKey) -> Vec<ScoreEntry
     let judging = example.before.judging_of(&example.closed).unwrap();
     let plan = example.before.judge_plan(&judging, validator).unwrap();
     let replay = |contribution: &Contribution| {
-        let before = &example.before;
-        match replay_contribution(&evidence, before, contribution, &parameters, |id| evidence.state(id)) {
-            Ok(replayed) => Ok(replayed.verdict),
-            Err(EvidenceError::Unavailable { .. }) => Ok(Replay::Refused(Refusal::Withheld)),
+        let task = example.before.replay_task(&judging, &contribution.miner).unwrap();
+        match replay_contribution(&evidence, &task, &parameters, |id| evidence.state(id)) {
+            Ok(replayed) => Ok((replayed.verdict, replayed.claims)),
+            Err(EvidenceError::Unavailable { .. }) => Ok((Replay::Refused(Refusal::Withheld), Vec::new())),
             Err(error) => Err(error),
         }
     };
     let contributions = &example.closed.contributions;
     let entries = judge(&evidence, &plan, contributions, &parameters, replay, |_, missing| missing).unwrap();
-    let score = example.before.score(&judging, validator, entries).unwrap();
+    let score = example.before.score(&judging, validator, entries, Vec::new()).unwrap();
     payload::decode::<Score>(&payload::encode(&score)).unwrap().entries
 }
 

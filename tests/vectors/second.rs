@@ -152,22 +152,40 @@ fn the_pages_are_what_the_text_says() {
 }
 
 #[test]
-fn the_replays_are_dealt_as_the_text_says() {
+fn the_replays_are_drawn_and_proven_as_the_text_says() {
     let examples = examples();
-    let order = |keys: Vec<PublicKey>| {
-        let seed = examples.record.seed;
-        let place = |key: &PublicKey| hash("templar/1 replay order", &[seed.as_bytes(), key.as_bytes()]);
-        let mut keys = keys;
-        keys.sort_by_key(place);
-        keys
-    };
-    let miners = order(examples.contributions.iter().map(|contribution| contribution.miner).collect());
-    let validators = order(examples.record.reveals.iter().map(|reveal| reveal.validator).collect());
-    for (index, miner) in miners.iter().enumerate() {
+    let (record, spec) = (&examples.record, &examples.genesis.replay);
+    let run = examples.run();
+    let mut streams: Vec<(PublicKey, Draw)> = record
+        .reveals
+        .iter()
+        .map(|Reveal { validator, value }| {
+            let parts: [&[u8]; 4] = [&run, record.seed.as_bytes(), validator.as_bytes(), value.as_bytes()];
+            (*validator, Draw::new("templar/1 replay draw", &parts))
+        })
+        .collect();
+    for contribution in &examples.contributions {
+        let mut numbers = Vec::new();
+        for (validator, stream) in &mut streams {
+            let mut bytes = [0; 8];
+            stream.0.fill(&mut bytes);
+            numbers.push((u64::from_le_bytes(bytes), *validator));
+        }
+        numbers.sort_unstable();
+        let by_chance = |number: u64| u128::from(number) * 1_000_000 < u128::from(spec.fraction_ppm) << 64;
+        let place = |validator: &PublicKey| numbers.iter().position(|(_, key)| key == validator).unwrap();
+        let drawn = |validator: &PublicKey| {
+            place(validator) < spec.least_replays as usize || by_chance(numbers[place(validator)].0)
+        };
         for score in &examples.scores {
-            let entry = score.entries.iter().find(|entry| entry.miner == *miner).unwrap();
-            let drawn = validators[index % validators.len()] == score.validator;
-            assert_eq!(entry.replay != Replay::NotDrawn, drawn);
+            let entry = score.entries.iter().find(|entry| entry.miner == contribution.miner).unwrap();
+            assert_eq!(entry.replay != Replay::NotDrawn, drawn(&score.validator));
+            let Some(proof) = &entry.proof else { continue };
+            let short = hash("templar/1 witness of a proof of replay", &[proof.claim.as_bytes()]);
+            let listed: Vec<&Reveal> = record.reveals.iter().filter(|reveal| drawn(&reveal.validator)).collect();
+            let own = listed.iter().position(|reveal| reveal.validator == score.validator).unwrap();
+            assert_eq!(proof.witnesses[own].to_le_bytes(), short.as_bytes()[..8]);
+            assert_eq!(proof.witnesses.len(), listed.len());
         }
     }
 }
@@ -216,7 +234,15 @@ fn standings_rows_weights_mints_and_ledger_are_what_the_text_says() {
     for (miner, weight) in &weights {
         mints.insert((*miner, MintKind::Miner), part(emission.miners_ppm) * weight / 1_000_000);
     }
-    let pot = part(emission.validators_ppm) * agreed / 1_000_000;
+    let whole = part(emission.validators_ppm) * agreed / 1_000_000;
+    let for_replays = whole * u64::from(emission.replays_ppm) / 1_000_000;
+    // Every replay of the example is a match that is accepted, or the mismatch that is recorded.
+    let replays = |score: &Score| score.entries.iter().filter(|entry| entry.replay != Replay::NotDrawn).count() as u64;
+    let proven: u64 = examples.scores.iter().map(replays).sum();
+    for score in &examples.scores {
+        mints.insert((score.validator, MintKind::Replays), for_replays * replays(score) / proven);
+    }
+    let pot = whole - for_replays;
     for (validator, share) in &shares {
         let amount = u128::from(pot) * u128::from(*share) / u128::from(shares.values().sum::<u64>());
         mints.insert((*validator, MintKind::Validator), amount as u64);
@@ -230,17 +256,31 @@ fn standings_rows_weights_mints_and_ledger_are_what_the_text_says() {
     assert_eq!(said, mints);
 
     let minted: u64 = mints.values().sum();
+    // The cheat had nothing to lose: it is burnt 0.
+    let burns: Vec<Burn> = record
+        .outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome.verdict, Verdict::Refused(Refusal::Mismatch { .. })))
+        .map(|outcome| Burn {
+            account: outcome.miner,
+            cause: BurnCause::Mismatch,
+            window: record.window,
+            amount_micros: 0,
+        })
+        .collect();
+    assert_eq!(record.burns, burns);
     let mut numbers = vec![emission.vesting_windows, treasury, minted, 0];
-    let accounts: BTreeMap<_, _> = mints.iter().filter(|((account, _), _)| *account != nobody).collect();
+    let mut accounts = BTreeMap::<PublicKey, Vec<u64>>::new();
+    for ((account, _), amount) in mints.iter().filter(|((account, _), _)| *account != nobody) {
+        accounts.entry(*account).or_default().push(*amount);
+    }
     numbers.push(accounts.len() as u64);
     let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-    for ((account, kind), amount) in accounts {
+    for (account, grants) in accounts {
         bytes.extend_from_slice(account.as_bytes());
-        let numbers: &[u64] = match kind {
-            // A grant of this window, of which nothing is released.
-            MintKind::Miner => &[0, 1, 0, *amount, 0],
-            _ => &[*amount, 0],
-        };
+        // Nothing is free; one grant of this window for each mint.
+        let mut numbers = vec![0, grants.len() as u64];
+        numbers.extend(grants.into_iter().flat_map(|amount| [0, amount]));
         bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
     }
     assert_eq!(hash("templar/1 ledger root", &[&bytes]), record.ledger_root);

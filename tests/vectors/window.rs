@@ -128,7 +128,7 @@ fn genesis(dataset: &Dataset) -> Genesis {
             held_out_pages: 4,
             ..GauntletSpec::customary()
         },
-        replay: ReplaySpec::whole(),
+        replay: ReplaySpec { fraction_ppm: 0, ..ReplaySpec::whole() },
         deadlines: Deadlines { commit_ms: 60_000, reveal_ms: 60_000, judge_ms: 60_000 },
         emission: EmissionSpec {
             per_window_micros: 1_000_000_000,
@@ -238,11 +238,12 @@ fn close(
     let score = |key: &SecretKey| {
         let plan = before.judge_plan(&judging, &key.public()).unwrap();
         let replay = |contribution: &Contribution| {
-            replay_contribution(evidence, before, contribution, parameters, |id| evidence.state(id))
-                .map(|replayed| replayed.verdict)
+            let task = before.replay_task(&judging, &contribution.miner).unwrap();
+            replay_contribution(evidence, &task, parameters, |id| evidence.state(id))
+                .map(|replayed| (replayed.verdict, replayed.claims))
         };
         let entries = judge(evidence, &plan, &contributions, parameters, replay, |_, _| false).unwrap();
-        Signed::sign(before.score(&judging, &key.public(), entries).unwrap(), key)
+        Signed::sign(before.score(&judging, &key.public(), entries, Vec::new()).unwrap(), key)
     };
     let scores: Vec<Signed<Score>> = validators.iter().map(score).collect();
     let counted: Vec<&Score> = scores.iter().map(Signed::payload).collect();

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use templar_data::{PageError, PageReader, Split};
 use templar_manifest::{
-    Checkpoint, CheckpointId, Dataset, Hash, MAX_PAYLOAD_BYTES, Payload, PublicKey, Replay, State, StateId, WindowIndex,
-    payload,
+    Checkpoint, CheckpointId, Dataset, Hash, MAX_PAYLOAD_BYTES, Payload, PublicKey, Replay, State, StateId,
+    WindowIndex, payload,
 };
 use templar_store::{BlobSource, ReadError};
 use templar_train::tensors::{LoadError, read_parameters};

@@ -112,7 +112,9 @@ pub fn judge(
     let unassigned = evidence.pages(plan.window, &plan.unassigned)?;
     let unassigned_before = loss(parameters, &unassigned)?;
     let mut entries = Vec::new();
-    for (((signed, (replay, proof)), delta), nearest) in contributions.iter().zip(replays.into_iter().zip(proofs)).zip(deltas).zip(nearest) {
+    for (((signed, (replay, proof)), delta), nearest) in
+        contributions.iter().zip(replays.into_iter().zip(proofs)).zip(deltas).zip(nearest)
+    {
         let miner = signed.payload().miner;
         let mut entry = ScoreEntry {
             miner,

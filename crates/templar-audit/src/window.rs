@@ -226,7 +226,11 @@ fn check_late(
         return AuditVerdict::Match;
     }
     let (validator, miner, window) = (validator.short(), said.miner.short(), said.window);
-    let what = if said.replay == replay { "proof of replay".to_owned() } else { format!("{:?}, found {replay:?}", said.replay) };
+    let what = if said.replay == replay {
+        "proof of replay".to_owned()
+    } else {
+        format!("{:?}, found {replay:?}", said.replay)
+    };
     mismatch(format!("verdict of validator {validator} on miner {miner} in window {window}: {what}"))
 }
 

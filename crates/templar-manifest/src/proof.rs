@@ -46,13 +46,7 @@ pub enum ProofError {
 
 impl ProofDraw {
     /// The draw of a validator with this hash-chain value, for a contribution of the window with this seed.
-    pub fn new(
-        run: &RunId,
-        seed: &Hash,
-        validator: &PublicKey,
-        value: &Hash,
-        contribution: &ContributionId,
-    ) -> Self {
+    pub fn new(run: &RunId, seed: &Hash, validator: &PublicKey, value: &Hash, contribution: &ContributionId) -> Self {
         let hasher = |context: &str| {
             let mut hasher = blake3::Hasher::new_derive_key(context);
             for part in [run.hash().as_bytes(), seed.as_bytes(), validator.as_bytes(), value.as_bytes()] {
@@ -117,7 +111,13 @@ mod tests {
 
     fn draw(validator: u8, value: &[u8], contribution: &[u8]) -> ProofDraw {
         let key = PublicKey::from_bytes([validator; 32]);
-        ProofDraw::new(&Hash::of(b"run").into(), &Hash::of(b"seed"), &key, &Hash::of(value), &Hash::of(contribution).into())
+        ProofDraw::new(
+            &Hash::of(b"run").into(),
+            &Hash::of(b"seed"),
+            &key,
+            &Hash::of(value),
+            &Hash::of(contribution).into(),
+        )
     }
 
     fn bytes(step: u32, tensor: usize) -> Vec<u8> {

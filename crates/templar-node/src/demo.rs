@@ -47,7 +47,7 @@ pub const DEFAULT_WINDOWS: u64 = 5;
 pub const DEFAULT_SIZE: &str = "micro";
 
 /// What sets the demo's genesis apart from that of its size: short windows, and deadlines that no healthy machine meets.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 13] = [
     "inner.steps=30",
     "inner.batch_sequences=4",
     "inner.micro_batch_sequences=4",
@@ -61,6 +61,8 @@ const SETTINGS: [&str; 12] = [
     "deadlines.commit_ms=600000",
     "deadlines.reveal_ms=600000",
     "deadlines.judge_ms=600000",
+    // The cheat keeps its slot, so that every window shows what becomes of it.
+    "replay.expulsion_windows=0",
     "emission.per_window_micros=100000000",
 ];
 

@@ -24,9 +24,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use templar_manifest::{Contribution, Hash, Outcome, PublicKey, Replay, RunId, ScoreEntry, SecretKey, WindowIndex};
+use templar_manifest::{
+    Contribution, Hash, LateVerdict, Outcome, PublicKey, Replay, RunId, ScoreEntry, SecretKey, WindowIndex,
+};
 use templar_net::{BindError, Net, PeerAddr, Pulled};
-use templar_protocol::{Input, Measured, Output, Phase, Reject};
+use templar_protocol::{Input, Measured, Output, Phase, Reject, Subject};
 use templar_store::{BlockingStore, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -140,8 +142,8 @@ pub enum DriverError {
 /// What a task came to.
 enum Done {
     Trained(Contribution),
-    Judged { seed: Hash, window: WindowIndex, entries: Vec<ScoreEntry> },
-    Confirmed { window: WindowIndex, miner: PublicKey, replay: Replay },
+    Judged { seed: Hash, window: WindowIndex, entries: Vec<ScoreEntry>, verdicts: Vec<LateVerdict> },
+    Confirmed { window: WindowIndex, subject: Subject, replay: Replay, witnesses: Vec<u64> },
     Applied { window: WindowIndex, outcomes: Vec<Outcome>, applied: Box<templar_audit::Applied> },
     Followed(usize),
     Deadline { window: WindowIndex, phase: Phase },
@@ -470,12 +472,12 @@ impl Driver {
         }
         let input = match result {
             Ok(Done::Trained(contribution)) => return self.contribute(contribution).await,
-            Ok(Done::Judged { seed, window, entries }) => {
+            Ok(Done::Judged { seed, window, entries, verdicts }) => {
                 self.report_judged(window, &entries).await;
-                Input::Measured(Measured::Judged { window, seed, entries })
+                Input::Measured(Measured::Judged { window, seed, entries, verdicts })
             }
-            Ok(Done::Confirmed { window, miner, replay }) => {
-                Input::Measured(Measured::Confirmed { window, miner, replay })
+            Ok(Done::Confirmed { window, subject, replay, witnesses }) => {
+                Input::Measured(Measured::Confirmed { window, subject, replay, witnesses })
             }
             Ok(Done::Applied { window, outcomes, applied }) => {
                 Input::Measured(Measured::Applied { window, outcomes, stepped: applied.stepped })

@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex};
 
 use templar_audit::{Applied, Evidence, EvidenceError, States, apply, apply_aggregate, judge, replay_contribution};
 use templar_delta::{CompressError, Header, random_delta};
+use templar_manifest::proof::witness;
 use templar_manifest::trace::Leaf;
 use templar_manifest::{
-    Checkpoint, CheckpointId, Contribution, Hash, Outcome, PublicKey, Refusal, Replay, ScoreEntry, Signed, StateId,
-    Window, WindowIndex, payload,
+    Checkpoint, CheckpointId, Contribution, Hash, LateVerdict, Outcome, PublicKey, Refusal, Replay, ScoreEntry, Signed,
+    StateId, Window, WindowIndex, payload,
 };
-use templar_protocol::{JudgePlan, RunState};
+use templar_protocol::{JudgePlan, ReplayTask, RunState};
 use templar_store::{BlobSource, PutError};
 use templar_train::{MinerState, StepReport, Task, TrainError, Watch, WindowResult, WindowRun, run_window, tensors};
 
@@ -259,23 +260,23 @@ impl Workbench {
         Ok(result)
     }
 
-    /// Replays one contribution. With `late`, what is missing by now was withheld.
+    /// Replays one contribution; of a match, with the claims of all who were drawn. With `late`, what is missing by now was
+    /// withheld.
     fn replay(
         &self,
         evidence: &Evidence<'_>,
-        state: &RunState,
-        contribution: &Contribution,
+        task: &ReplayTask,
         parameters: &[f32],
         late: bool,
-    ) -> Result<Replay, EvidenceError> {
-        match replay_contribution(evidence, state, contribution, parameters, |id| self.state(evidence, id)) {
+    ) -> Result<(Replay, Vec<Hash>), EvidenceError> {
+        match replay_contribution(evidence, task, parameters, |id| self.state(evidence, id)) {
             Ok(replayed) => {
                 if let Some(after) = replayed.state {
-                    lock(&self.states).insert(contribution.state_out, after);
+                    lock(&self.states).insert(task.contribution.state_out, after);
                 }
-                Ok(replayed.verdict)
+                Ok((replayed.verdict, replayed.claims))
             }
-            Err(EvidenceError::Unavailable { .. }) if late => Ok(Replay::Refused(Refusal::Withheld)),
+            Err(EvidenceError::Unavailable { .. }) if late => Ok((Replay::Refused(Refusal::Withheld), Vec::new())),
             Err(error) => Err(error),
         }
     }
@@ -296,15 +297,41 @@ impl Workbench {
             let wanted =
                 |id: &_| miners.iter().any(|key| state.parent(key).is_some_and(|parent| parent.state_out == *id));
             lock(&self.states).retain(wanted);
-            let replay = |contribution: &Contribution| self.replay(&evidence, state, contribution, &parameters, late);
+            let replay = |contribution: &Contribution| {
+                let task = state.unproven_task(contribution).map(|task| ReplayTask {
+                    draws: plan.draws.get(&contribution.miner).cloned().unwrap_or_default(),
+                    ..task
+                });
+                let broken = || EvidenceError::Broken(format!("miner {} has no slot", contribution.miner));
+                self.replay(&evidence, &task.ok_or_else(broken)?, &parameters, late)
+            };
             Ok(judge(&evidence, plan, contributions, &parameters, replay, |_, missing| late && missing)?)
         })
     }
 
-    /// Replays a contribution that another validator refuses.
-    pub fn confirm(&self, state: &RunState, contribution: &Contribution, late: bool) -> Result<Replay, WorkError> {
-        let parameters = self.parameters(state.checkpoint())?;
-        self.pool.install(|| Ok(self.replay(&self.evidence()?, state, contribution, &parameters, late)?))
+    /// Replays what `plan` still wants of closed windows. What is missing is left for a later window, in which it may be here: that
+    /// a replay could not be begun is no verdict.
+    pub fn judge_late(&self, plan: &JudgePlan) -> Result<Vec<LateVerdict>, WorkError> {
+        let mut verdicts = Vec::new();
+        for task in &plan.late {
+            let replayed = self.parameters(task.checkpoint).and_then(|parameters| {
+                self.pool.install(|| Ok(self.replay(&self.evidence()?, task, &parameters, false)?))
+            });
+            match replayed {
+                Ok((replay, claims)) => verdicts.push(task.verdict(&plan.validator, replay, &claims)),
+                Err(error) if error.missing().is_some() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(verdicts)
+    }
+
+    /// Replays a contribution about which other validators contradict each other. With a match come the short forms of the claims
+    /// that the drawn validators must make.
+    pub fn confirm(&self, task: &ReplayTask, late: bool) -> Result<(Replay, Vec<u64>), WorkError> {
+        let parameters = self.parameters(task.checkpoint)?;
+        let (replay, claims) = self.pool.install(|| self.replay(&self.evidence()?, task, &parameters, late))?;
+        Ok((replay, claims.iter().map(witness).collect()))
     }
 
     /// Takes the outer step of a window from its checkpoint `from`, and keeps the aggregate and the new checkpoint.

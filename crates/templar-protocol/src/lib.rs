@@ -10,6 +10,9 @@
 //! * **The Gauntlet** is what a window does to a [`Standing`]: [`RunState::assessment`] gives every step of it as a
 //!   [`Change`], from the numbers of a score and the table of penalties in genesis. Whoever has the records has all
 //!   standings, rows and weights to the integer.
+//! * **Replay** makes cheating lose money: each validator draws what it replays with its own hash-chain value and proves that it
+//!   did, verdicts come before the record or within some windows of it, pay vests, and a mismatch burns what has not.
+//!   [`ReplayTask`] is the work; the inequality that genesis must hold is derived in [`replay`].
 //! * **The node** ([`Node`]) is the open window on top of the state. [`Node::step`] takes one input and says what
 //!   happened; [`Node::todo`] says what should be under way now and is derived from the state alone, so that a node that
 //!   restarts folds its journal and goes on.
@@ -21,10 +24,16 @@
 //! What is not here yet, and so is not claimed:
 //!
 //! * Rotation of a proposer that is silent: window `N` is proposed by validator `N mod n`, and without it the window
-//!   waits. The same holds where validators contradict each other about a refusal, see [`Dispute`].
-//! * Sampled replay: every contribution is replayed before its window closes.
-//! * A price for a validator that withholds its hash-chain value, and proof that a validator's numbers are its own work.
-//! * Registration after genesis, changes of validators and keys, bonds, and transfers.
+//!   waits. The same holds where the proposer counts what others dispute, see [`Dispute`].
+//! * Evidence and challenges as entries. Scores that contradict replays are found and not counted while their window is open, and
+//!   a miner pays for a mismatch through the record; a validator that equivocates, or that signs a loss which it did not
+//!   measure, is named by whoever notices or audits, and pays nothing for it. Nobody can ask a miner for a state: without its
+//!   blobs a late replay gives no verdict.
+//! * A proof that losses were measured. They are of pages drawn for their validator alone, so that a copied loss is a wrong one,
+//!   which an audit finds and other validators do not look for.
+//! * Comparison of proofs where one validator alone replays a contribution, or where the others that were drawn are away.
+//! * Registration after genesis, changes of validators and keys, bonds, and transfers. `registration_cost_micros` is what
+//!   genesis says that a slot costs; nobody is charged for it yet.
 //! * Two certified records of one window: with less than a third of the stake faulty there are none.
 
 mod consensus;
@@ -33,7 +42,7 @@ mod entry;
 mod gauntlet;
 mod ledger;
 mod node;
-mod replay;
+pub mod replay;
 pub mod stake;
 mod state;
 

@@ -115,7 +115,12 @@ mod tests {
         PublicKey::from_bytes(*Hash::of(&number.to_le_bytes()).as_bytes())
     }
 
-    fn drawn(fraction_ppm: u32, least_replays: u32, validators: usize, salt: u8) -> BTreeMap<PublicKey, Vec<PublicKey>> {
+    fn drawn(
+        fraction_ppm: u32,
+        least_replays: u32,
+        validators: usize,
+        salt: u8,
+    ) -> BTreeMap<PublicKey, Vec<PublicKey>> {
         let spec = ReplaySpec { fraction_ppm, least_replays, ..ReplaySpec::whole() };
         let mut miners: Vec<PublicKey> = (0..200).map(|number| key(1000 + number)).collect();
         miners.sort_unstable();

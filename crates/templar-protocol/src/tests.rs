@@ -4,4 +4,5 @@ mod cluster;
 mod fixture;
 mod gauntlet;
 mod hostile;
+mod late;
 mod rules;

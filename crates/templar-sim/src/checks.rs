@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use templar_manifest::{ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Verdict, WindowIndex};
+use templar_manifest::{BurnCause, ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Verdict, WindowIndex};
 use templar_protocol::{ClosedWindow, RunState, Standing, Witness, stake};
 
 use crate::config::Faults;
@@ -220,8 +220,8 @@ impl Checks {
                 continue;
             }
             if outcome.verdict == Verdict::Refused(Refusal::NotReplayed) && window.scores.len() < window.reveals.len() {
-                // The one validator that was drawn to replay it has no score in the record. The rules of today give the
-                // miner nothing for that window; see ATTACKS.md.
+                // None of the validators that were drawn to replay it has a score in the record: the miner is given nothing for that
+                // window; see ATTACKS.md.
                 self.unreplayed += 1;
                 continue;
             }
@@ -232,6 +232,12 @@ impl Checks {
             self.hold("no honest miner is excluded", outcome.verdict != Verdict::Excluded, || {
                 format!("{} in window {}", outcome.miner.short(), window.window)
             })?;
+        }
+        for burn in window.burns.iter().filter(|burn| burn.cause != BurnCause::Absence) {
+            self.hold("no honest miner's pay is burnt", !is_honest(&burn.account), || {
+                format!("{} in window {}: {}", burn.account.short(), window.window, burn.cause.name())
+            })?;
+            self.notice(&burn.account, window.window.0, &format!("burnt: {}", burn.cause.name()));
         }
         if faults == Faults::None {
             let there: BTreeSet<PublicKey> = window.outcomes.iter().map(|outcome| outcome.miner).collect();

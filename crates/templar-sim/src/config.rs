@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use templar_manifest::ReplaySpec;
+
 use crate::strategy::{Role, Strategy};
 
 /// Most miners and validators of a simulation: as many as a run has slots, with room for tests of more.
@@ -33,6 +35,32 @@ impl Faults {
     }
 }
 
+/// Which contributions are replayed, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Replays {
+    /// Each by one validator before its window closes.
+    One,
+    /// Each by three validators before its window closes: of seven, more than can be faulty.
+    #[default]
+    Three,
+    /// A fifth of them by each validator, within two windows after the close.
+    Late,
+}
+
+impl Replays {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::One, Self::Three, Self::Late];
+
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Three => "three",
+            Self::Late => "late",
+        }
+    }
+}
+
 /// A simulation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -46,6 +74,8 @@ pub struct Config {
     pub seed: u64,
     /// What breaks.
     pub faults: Faults,
+    /// Which contributions are replayed.
+    pub replays: Replays,
     /// Who does not do what it should, and how many.
     pub adversaries: Vec<(Strategy, u32)>,
     /// Whether nodes keep all windows, and every restart folds the journal from its beginning. Without it a restart
@@ -119,6 +149,16 @@ impl Config {
         Ok(())
     }
 
+    /// The part of genesis that says which contributions are replayed.
+    pub(crate) fn replay(&self) -> ReplaySpec {
+        let before = |least_replays| ReplaySpec { fraction_ppm: 0, least_replays, ..ReplaySpec::whole() };
+        match self.replays {
+            Replays::One => before(1),
+            Replays::Three => before(3),
+            Replays::Late => ReplaySpec { before_close: false, fraction_ppm: 200_000, verdict_windows: 2, ..before(0) },
+        }
+    }
+
     /// The command that runs the same simulation again.
     pub fn command(&self) -> String {
         let mut command = format!(
@@ -129,6 +169,9 @@ impl Config {
             self.seed,
             self.faults.name()
         );
+        if self.replays != Replays::default() {
+            let _ = write!(command, " --replays {}", self.replays.name());
+        }
         for (strategy, count) in &self.adversaries {
             let _ = write!(command, " --adversary {}:{count}", strategy.name());
         }

@@ -12,8 +12,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use templar_manifest::{ContributionId, Hash, Outcome, PublicKey, WindowIndex};
-use templar_protocol::{JudgePlan, Node, Phase, RunState, Verified};
+use templar_manifest::{Hash, Outcome, PublicKey, WindowIndex};
+use templar_protocol::{JudgePlan, Node, Phase, ReplayTask, RunState, Subject, Verified};
 
 use crate::checks::{Checks, Violation};
 use crate::config::{Config, ConfigError, Faults};
@@ -64,8 +64,8 @@ enum Work {
     },
     Confirm {
         window: WindowIndex,
-        miner: PublicKey,
-        contribution: ContributionId,
+        subject: Subject,
+        task: Box<ReplayTask>,
         since_ms: u64,
     },
     Apply {
@@ -329,7 +329,8 @@ impl Simulation {
         let before = WindowIndex(self.slowest.0.saturating_sub(1));
         self.entries.retain(|_, carried| carried.entry.window() >= before);
         self.first_number = self.first_number.split_off(&before);
-        self.world.forget(before);
+        let late = self.first.genesis().replay.verdict_windows;
+        self.world.forget(WindowIndex(before.0.saturating_sub(late)));
         let members = &self.members;
         self.world.keep_models(|id| members.iter().any(|member| member.node.state().checkpoint() == *id));
         for who in 0..self.members.len() {

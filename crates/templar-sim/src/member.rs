@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use templar_manifest::{ContributionId, Hash, SecretKey, WindowIndex};
-use templar_protocol::{Input, Node, RunState, Verified};
+use templar_protocol::{Input, Node, RunState, Subject, Verified};
 
 use crate::strategy::{Role, Strategy};
 
@@ -92,7 +92,7 @@ impl Seen {
 pub(crate) enum Task {
     Train,
     Judge(Hash),
-    Confirm(Hash),
+    Confirm(Subject),
     Apply(Hash),
     Timer(u8),
     Sign,
@@ -110,8 +110,8 @@ pub(crate) struct Member {
     /// Entries of windows that are not open here yet.
     pub(crate) early: Vec<Arc<Carried>>,
     pub(crate) under_way: BTreeSet<(WindowIndex, Task)>,
-    /// Contributions of the open window whose blobs are here.
-    pub(crate) fetched: BTreeSet<ContributionId>,
+    /// Contributions whose blobs are here, of the open window and of those of which verdicts still count.
+    pub(crate) fetched: BTreeSet<(WindowIndex, ContributionId)>,
     pub(crate) is_up: bool,
     /// Which life: what was started in an earlier one never ends.
     pub(crate) life: u32,

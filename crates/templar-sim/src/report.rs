@@ -61,7 +61,7 @@ pub struct Report {
     pub state: Hash,
     /// Loss of the model on the held-out pages after the last window, in 1e-9 nats.
     pub held_out_loss_nanonats: u64,
-    /// Honest contributions that were refused because the validator drawn to replay them had no score in the record.
+    /// Honest contributions that were refused because no validator drawn to replay them had a score in the record.
     pub unreplayed: u64,
     /// Every member, validators first, each role sorted by key.
     pub members: Vec<Earned>,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use templar_manifest::chain::Chain;
 use templar_manifest::{
     BlobId, CompressionSpec, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash, Initial, InnerSpec, ModelSpec,
-    OuterSegment, OuterSpec, Registration, ReplaySpec, SecretKey, Segment, SegmentShape, ValidatorSpec,
+    OuterSegment, OuterSpec, Registration, SecretKey, Segment, SegmentShape, ValidatorSpec,
 };
 use templar_protocol::RunState;
 
@@ -142,7 +142,7 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
             held_out_pages: 1,
             ..GauntletSpec::customary()
         },
-        replay: ReplaySpec::whole(),
+        replay: config.replay(),
         deadlines: Deadlines { commit_ms: COMMIT_MS, reveal_ms: REVEAL_MS, judge_ms: JUDGE_MS },
         emission: EmissionSpec {
             per_window_micros: 1_000_000_000,
@@ -151,13 +151,14 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
             treasury_ppm: 180_000,
             replays_ppm: 500_000,
             vesting_windows: 4,
-            registration_cost_micros: 0,
+            // A hundred windows' pay of all miners: the bound is far below it in every mode.
+            registration_cost_micros: 41_000_000_000,
         },
         validators: validators
             .map(|(key, chain)| ValidatorSpec { key: key.public(), stake: STAKE, chain_anchor: chain.anchor })
             .collect(),
         registration: Registration::Listed(miners.iter().map(SecretKey::public).collect()),
-        state_retention_windows: 2,
+        state_retention_windows: 4,
         windows: config.windows,
     }
 }

@@ -5,7 +5,7 @@ mod miner;
 mod validator;
 
 pub(crate) use miner::{Audience, MinerView, statements};
-pub(crate) use validator::{JudgeView, Judged, alter_judgement, second_document};
+pub(crate) use validator::{JudgeView, Judged, alter_judgement, alter_verdicts, second_document};
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,11 +95,12 @@ strategies! {
     Absent "absent" Miner 0 Never, "is silent";
     Favour "favour" Validator 1000 Done, "doubles what it measures of one miner";
     RandomScores "random-scores" Validator 500 Done, "draws its losses at random, and replays as it should";
-    CopyRows "copy-rows" Validator 0 Done, "waits for another's score and signs its losses, with a match for what it should replay";
-    SkipReplays "skip-replays" Validator 500 Done, "evaluates, and says match without a replay";
+    CopyRows "copy-rows" Validator 0 Done, "waits for another's score and signs its losses, its matches and what it says of proofs; signs none where it proposes";
+    SkipReplays "skip-replays" Validator 500 Done, "evaluates, and says match with a made-up proof; signs no score where it proposes";
     Accuse "accuse" Validator 1000 Done, "refuses honest contributions that it was drawn to replay, when another proposes";
     AccuseProposing "accuse-proposing" Validator 1000 Done, "refuses honest contributions also when it proposes the record";
     WithholdReveal "withhold-reveal" Validator 1000 Done, "never releases its hash-chain value";
+    NoScore "no-score" Validator 0 Done, "reveals, and then neither judges nor scores: an outage at the worst moment";
     BadReveal "bad-reveal" Validator 1000 Done, "releases values that are not on its hash chain";
     Equivocate "equivocate" Validator 1000 Done, "signs two inboxes and two scores and shows each to half of the nodes";
     Flood "flood" Validator 1000 Done, "signs a different inbox and score for every node";

@@ -11,7 +11,7 @@
 use std::fmt::Write as _;
 
 use crate::checks::Violation;
-use crate::config::{Config, Faults};
+use crate::config::{Config, Faults, Replays};
 use crate::engine::Simulation;
 use crate::report::{Earned, Report};
 use crate::strategy::{Role, Strategy};
@@ -76,6 +76,7 @@ fn config(seed: u64, adversary: Option<Strategy>) -> Config {
         windows: 16,
         seed,
         faults: Faults::None,
+        replays: Replays::Three,
         adversaries: adversary.map(|strategy| (strategy, 1)).into_iter().collect(),
         keep_history: false,
     }

@@ -9,6 +9,7 @@ fn config(seed: u64) -> Config {
         windows: 6,
         seed,
         faults: Faults::None,
+        replays: Replays::Three,
         adversaries: Vec::new(),
         keep_history: true,
     }
@@ -41,11 +42,13 @@ fn honest_runs_hold_every_invariant() {
 /// has its part of that, and over many seeds nobody has more: no place in the order of keys is worth anything.
 #[test]
 fn honest_twins_differ_by_luck_alone() {
+    let from: u64 = std::env::var("TWINS").map_or(100, |text| text.parse().unwrap());
+    let replays = if std::env::var("TWINS_ONE").is_ok() { Replays::One } else { Replays::Three };
     let seeds = 8;
     let mut by_key = std::collections::BTreeMap::<templar_manifest::PublicKey, u64>::new();
     let (mut least, mut most) = (u64::MAX, 0);
     for seed in 0..seeds {
-        let report = run(Config { windows: 60, keep_history: false, ..config(100 + seed) });
+        let report = run(Config { windows: 60, keep_history: false, replays, ..config(from + seed) });
         let (whole, count) = report.earned(Role::Miner, None);
         for miner in report.members.iter().filter(|member| member.role == "miner") {
             let per_mille = miner.micros * 1000 * count as u64 / whole;
@@ -80,8 +83,13 @@ fn faults_break_nothing() {
 #[test]
 fn each_strategy_is_played() {
     for &strategy in Strategy::ALL {
-        for faults in [Faults::None, Faults::Heavy] {
-            let result = tried(Config { adversaries: vec![(strategy, 1)], faults, ..config(7) });
+        for (faults, replays) in [
+            (Faults::None, Replays::Three),
+            (Faults::Heavy, Replays::Three),
+            (Faults::None, Replays::Late),
+            (Faults::Heavy, Replays::Late),
+        ] {
+            let result = tried(Config { adversaries: vec![(strategy, 1)], faults, replays, ..config(7) });
             match result {
                 Ok(report) => {
                     // What it earns in a few windows is luck; `table.rs` measures it over many.
@@ -104,9 +112,55 @@ fn what_is_not_trained_is_refused_and_unpaid() {
         let report = run(Config { adversaries: vec![(strategy, 1)], ..config(3) });
         assert_eq!(report.earned(Role::Miner, Some(strategy)), (0, 1), "{}", strategy.name());
         let cheat = report.members.iter().find(|member| member.strategy.is_some()).unwrap();
-        assert_eq!(cheat.refused, 6);
+        // A mismatch that is repeated costs the slot.
+        let expelled = !matches!(strategy, Strategy::CopyHash | Strategy::Withhold);
+        assert_eq!(cheat.refused, if expelled { 2 } else { 6 }, "{}", strategy.name());
         assert_eq!(cheat.noticed.as_ref().map(|notice| notice.window), Some(0));
     }
+}
+
+/// A row or a match that somebody copied or made up is found by those who replayed, in the first window in which its author
+/// does not propose; its score is not counted, and it is paid nothing.
+#[test]
+fn a_match_without_a_replay_is_noticed_and_does_not_pay() {
+    for strategy in [Strategy::CopyRows, Strategy::SkipReplays] {
+        for seed in 0..3 {
+            let adversaries = vec![(strategy, 1)];
+            let report = run(Config { miners: 6, validators: 7, windows: 14, adversaries, ..config(seed) });
+            let cheat = report.members.iter().find(|member| member.strategy.is_some()).unwrap();
+            let notice = cheat.noticed.as_ref().expect("it is noticed");
+            assert!(notice.window <= 1 && notice.how.contains("proof of a replay"), "{notice:?}");
+            assert_eq!(cheat.micros, 0, "{} with seed {seed}", strategy.name());
+        }
+    }
+}
+
+/// Sampled replay after the close: whoever cheats in every window is paid at first, loses all of it, and then its slot.
+#[test]
+fn late_verdicts_burn_what_has_not_vested() {
+    for strategy in [Strategy::Noise, Strategy::FewerSteps, Strategy::WrongPages] {
+        for seed in 0..4 {
+            let adversaries = vec![(strategy, 1)];
+            let config = Config { validators: 7, windows: 24, replays: Replays::Late, adversaries, ..config(seed) };
+            let report = run(config);
+            let cheat = report.members.iter().find(|member| member.strategy.is_some()).unwrap();
+            let notice = cheat.noticed.as_ref().expect("a fifth of all is drawn by each of seven");
+            assert!(notice.how.contains("burnt") && notice.window < 8, "{notice:?}");
+            assert_eq!(cheat.micros, 0, "{} with seed {seed}", strategy.name());
+        }
+    }
+}
+
+/// With one replay of each contribution, a validator that fails after it has revealed leaves honest work unpaid; with three it
+/// does not.
+#[test]
+fn an_outage_leaves_nothing_unreplayed_where_others_replay_it_too() {
+    let unreplayed = |replays| {
+        let adversaries = vec![(Strategy::NoScore, 1)];
+        run(Config { validators: 7, windows: 8, replays, adversaries, ..config(1) }).unreplayed
+    };
+    assert!(unreplayed(Replays::One) > 0);
+    assert_eq!(unreplayed(Replays::Three), 0);
 }
 
 #[test]

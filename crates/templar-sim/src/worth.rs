@@ -17,11 +17,12 @@
 
 use std::collections::BTreeMap;
 
+use templar_manifest::proof::{ProofDraw, prove, witness};
 use templar_manifest::{
-    CheckpointId, Contribution, ContributionId, Hash, Outcome, PublicKey, Refusal, Replay, ScoreEntry, Verdict,
-    WindowIndex, payload,
+    CheckpointId, Contribution, ContributionId, Hash, LateVerdict, Outcome, PublicKey, Refusal, Replay, ScoreEntry,
+    Verdict, WindowIndex, payload,
 };
-use templar_protocol::{JudgePlan, Judging, Stepped};
+use templar_protocol::{JudgePlan, Judging, ReplayTask, Stepped};
 
 use crate::dice::ONE_PPM;
 use crate::start::STEPS;
@@ -141,6 +142,7 @@ impl World {
                     contribution: entry.contribution,
                     // As the judge of `templar-audit`: what it can't have it calls withheld, drawn or not.
                     replay: if drawn || !here { replayed(truth, here) } else { Replay::NotDrawn },
+                    proof: None,
                     assigned_before_nanonats: 0,
                     assigned_after_nanonats: 0,
                     unassigned_before_nanonats: 0,
@@ -149,6 +151,10 @@ impl World {
                     nearest: None,
                     overlap_ppm: 0,
                 };
+                if measured.replay == Replay::Match {
+                    let claims = claims(&plan.draws[&entry.miner], &entry.contribution);
+                    measured.proof = prove(&plan.draws[&entry.miner], &claims, &plan.validator);
+                }
                 if let Some(truth) = truth.filter(|_| measured.body.is_some()) {
                     let draw = |part: &[u8]| Draw { plan, miner: &entry.miner, part: part.to_vec() };
                     let assigned_before = draw(b"assigned").loss(loss);
@@ -166,9 +172,19 @@ impl World {
         measured
     }
 
-    /// What a validator finds that replays one contribution to see about a refusal.
-    pub(crate) fn confirm(&self, window: WindowIndex, id: &ContributionId, here: bool) -> Replay {
-        replayed(self.truth(window, id), here)
+    /// What a validator finds that replays one contribution of which others say different things; of a match with the short
+    /// forms of the claims of all who were drawn.
+    pub(crate) fn confirm(&self, task: &ReplayTask, here: bool) -> (Replay, Vec<u64>) {
+        let replay = replayed(self.truth(task.window, &task.id), here);
+        let claims = if replay == Replay::Match { claims(&task.draws, &task.id) } else { Vec::new() };
+        (replay, claims.iter().map(witness).collect())
+    }
+
+    /// What a validator says of a contribution of a closed window that it has replayed.
+    pub(crate) fn verdict(&self, task: &ReplayTask, validator: &PublicKey) -> LateVerdict {
+        let replay = replayed(self.truth(task.window, &task.id), true);
+        let claims = if replay == Replay::Match { claims(&task.draws, &task.id) } else { Vec::new() };
+        task.verdict(validator, replay, &claims)
     }
 
     /// The outer step: a new checkpoint whose loss has fallen as far as what was aggregated is worth. Everybody computes
@@ -201,6 +217,15 @@ impl World {
     pub(crate) fn keep_models(&mut self, wanted: impl Fn(&CheckpointId) -> bool) {
         self.losses.retain(|checkpoint, _| wanted(checkpoint));
     }
+}
+
+/// The claims that a replay gives, over a state that stands for tensors: only those have it who ask the world, and who does not
+/// replay does not ask.
+fn claims(draws: &[ProofDraw], contribution: &ContributionId) -> Vec<Hash> {
+    let mut hasher = blake3::Hasher::new_derive_key("templar-sim 1 state in the middle of a window");
+    hasher.update(contribution.hash().as_bytes());
+    let state = hasher.finalize();
+    draws.iter().map(|draw| draw.hasher().update(state.as_bytes()).finalize().into()).collect()
 }
 
 /// The most alike other of every delta that decodes: the first of those with the same body, else the first of all.

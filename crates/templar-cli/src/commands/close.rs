@@ -109,14 +109,10 @@ fn window(invocation: &Invocation, participant: &mut Participant, args: &Args) -
     participant.replica.submit(Input::Deadline { window: args.window, phase: Phase::Judge })?;
     loop {
         match participant.node().todo().into_iter().find(is_part_of_a_record) {
-            Some(Output::Confirm { miner, contribution, .. }) => {
-                let node = participant.node();
-                let signed = node.contribution(&contribution).ok_or_else(|| {
-                    CommandError::says(Code::Verification, format_args!("contribution {contribution} is in no cut"))
-                })?;
-                let replay = participant.bench.confirm(node.state(), signed.payload(), args.late);
-                let replay = replay.map_err(|error| with_fetch(error.into(), args.window))?;
-                let measured = Measured::Confirmed { window: args.window, miner, replay };
+            Some(Output::Confirm { subject, task, .. }) => {
+                let confirmed = participant.bench.confirm(&task, args.late);
+                let (replay, witnesses) = confirmed.map_err(|error| with_fetch(error.into(), args.window))?;
+                let measured = Measured::Confirmed { window: args.window, subject, replay, witnesses };
                 participant.replica.submit(Input::Measured(measured))?;
             }
             Some(Output::Apply { outcomes, .. }) => apply(participant, args.window, outcomes)?,
@@ -175,6 +171,11 @@ fn disputed(dispute: &Dispute) -> CommandError {
             validator.short(),
             miner.short()
         ),
+        Dispute::Proof { validator, window, miner } => format!(
+            "validator {} says that it replayed {} in window {window}, and its proof is not what this home's replay gives",
+            validator.short(),
+            miner.short()
+        ),
         Dispute::Record { record, found } => format!(
             "record {} is not what this home finds (checkpoint {}, aggregate {}, held-out loss {}); it does not sign",
             record.short(),
@@ -191,6 +192,7 @@ fn account(mint: &Mint) -> String {
     match mint.kind {
         MintKind::Miner => format!("miner {}", PublicKey::short(&mint.account)),
         MintKind::Validator => format!("validator {}", PublicKey::short(&mint.account)),
+        MintKind::Replays => format!("validator {} for replays", PublicKey::short(&mint.account)),
         MintKind::Treasury => "treasury".to_owned(),
     }
 }
@@ -225,6 +227,15 @@ fn print_record(invocation: &Invocation, closed: &ClosedWindow) {
     }
     for mint in &record.mints {
         text.push_str(&format!("minted     {} ALPHA to {}\n", alpha(mint.amount_micros), account(mint)));
+    }
+    for burn in &record.burns {
+        text.push_str(&format!(
+            "burnt      {} ALPHA of {}: {} in window {}\n",
+            alpha(burn.amount_micros),
+            burn.account.short(),
+            burn.cause.name(),
+            burn.window
+        ));
     }
     printer.data(&json!(null), text);
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use serde_json::json;
-use templar_sim::{Config, Faults, Report, Role, Simulation, Strategy, Violation, table};
+use templar_sim::{Config, Faults, Replays, Report, Role, Simulation, Strategy, Violation, table};
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// What breaks: none, light or heavy
     #[arg(long, default_value = "light", value_parser = faults, value_name = "HOW")]
     faults: Faults,
+    /// Which contributions are replayed: each by one or three before its window closes, or a fifth by each validator late
+    #[arg(long, default_value = "three", value_parser = replays, value_name = "WHICH")]
+    replays: Replays,
     /// So many members play this strategy; --strategies lists them
     #[arg(long, value_name = "NAME:COUNT", value_parser = adversary)]
     adversary: Vec<(Strategy, u32)>,
@@ -50,6 +53,10 @@ pub(crate) struct Args {
 
 fn faults(text: &str) -> Result<Faults, String> {
     Faults::ALL.into_iter().find(|faults| faults.name() == text).ok_or_else(|| "one of none, light, heavy".to_owned())
+}
+
+fn replays(text: &str) -> Result<Replays, String> {
+    Replays::ALL.into_iter().find(|replays| replays.name() == text).ok_or_else(|| "one of one, three, late".to_owned())
 }
 
 fn adversary(text: &str) -> Result<(Strategy, u32), String> {
@@ -73,6 +80,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
             windows: args.windows,
             seed,
             faults: args.faults,
+            replays: args.replays,
             adversaries: args.adversary.clone(),
             keep_history: args.history,
         };
@@ -225,5 +233,7 @@ mod tests {
         assert!(adversary("nobody:1").is_err() && adversary("noise:x").is_err());
         assert_eq!(faults("heavy"), Ok(Faults::Heavy));
         assert!(faults("some").is_err());
+        assert_eq!(replays("late"), Ok(Replays::Late));
+        assert!(replays("all").is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use templar_manifest::{Contribution, Hash, Signed};
-use templar_protocol::{Output, RunState};
+use templar_protocol::{Output, ReplayTask, RunState};
 use templar_train::StepReport;
 use tokio::sync::mpsc;
 
@@ -125,6 +125,7 @@ impl Driver {
             Output::Judge(plan) if validates => {
                 let (state, contributions) = self.judged();
                 let judge_ms = self.replica.context.genesis.deadlines.judge_ms;
+                let late = self.signed_of(&plan.late);
                 self.spawn(
                     format!("judging window {} for seed {}", plan.window, plan.seed.short()),
                     |shared| async move {
@@ -136,25 +137,41 @@ impl Driver {
                             .await?;
                         let (window, seed) = (plan.window, plan.seed);
                         shared.gatherer.sync_evidence(&contributions).await?;
+                        for (task, signed) in plan.late.iter().zip(&late) {
+                            // What does not come in time is replayed in a later window.
+                            let until = within(Duration::from_millis(judge_ms / 8));
+                            let (one, miner) = (std::slice::from_ref(signed), [task.contribution.miner]);
+                            shared.gatherer.checkpoint(task.checkpoint, until).await?;
+                            shared.gatherer.evidence(&shared.bench, one, &miner, until).await?;
+                        }
                         let bench = shared.bench;
-                        let entries = compute(move || bench.judge(&state, &plan, &contributions, !gathered)).await?;
-                        Ok(Done::Judged { seed, window, entries })
+                        let (entries, verdicts) = compute(move || {
+                            let entries = bench.judge(&state, &plan, &contributions, !gathered)?;
+                            Ok::<_, WorkError>((entries, bench.judge_late(&plan)?))
+                        })
+                        .await?;
+                        Ok(Done::Judged { seed, window, entries, verdicts })
                     },
                 );
             }
-            Output::Confirm { window, miner, contribution, .. } if validates => {
-                let (state, contributions) = self.judged();
-                let Some(signed) = contributions.into_iter().find(|signed| signed.id() == contribution.hash()) else {
-                    return;
-                };
+            Output::Confirm { window, subject, task, .. } if validates => {
+                let miner = subject.miner;
+                let Some(signed) = self.signed_of(std::slice::from_ref(&*task)).pop() else { return };
                 let judge_ms = self.replica.context.genesis.deadlines.judge_ms;
-                self.spawn(format!("confirming {} in window {window}", miner.short()), |shared| async move {
-                    let patience = Duration::from_millis(judge_ms / 4);
+                let name = format!(
+                    "confirming {} of window {} in window {window} for seed {}",
+                    miner.short(),
+                    subject.window,
+                    subject.seed.short()
+                );
+                self.spawn(name, |shared| async move {
+                    let until = within(Duration::from_millis(judge_ms / 4));
                     let one = std::slice::from_ref(&signed);
-                    let gathered = shared.gatherer.evidence(&shared.bench, one, &[miner], within(patience)).await?;
+                    shared.gatherer.checkpoint(task.checkpoint, until).await?;
+                    let gathered = shared.gatherer.evidence(&shared.bench, one, &[miner], until).await?;
                     let bench = shared.bench;
-                    let replay = compute(move || bench.confirm(&state, signed.payload(), !gathered)).await?;
-                    Ok(Done::Confirmed { window, miner, replay })
+                    let (replay, witnesses) = compute(move || bench.confirm(&task, !gathered)).await?;
+                    Ok(Done::Confirmed { window, subject, replay, witnesses })
                 });
             }
             Output::Apply { window, outcomes, .. } if validates => {
@@ -198,6 +215,19 @@ impl Driver {
         let cut = node.judging().map(|judging| judging.cut().contributions.clone()).unwrap_or_default();
         let contributions = cut.iter().filter_map(|entry| node.contribution(&entry.contribution)).cloned().collect();
         (node.state().clone(), contributions)
+    }
+
+    /// The signed contributions of these tasks, of the open window or of closed ones.
+    fn signed_of(&self, tasks: &[ReplayTask]) -> Vec<Signed<Contribution>> {
+        let node = self.replica.node();
+        let find = |task: &ReplayTask| {
+            if let Some(open) = node.contribution(&task.id) {
+                return Some(open.clone());
+            }
+            let closed = node.closed().get(usize::try_from(task.window.0).ok()?)?;
+            closed.contributions.iter().find(|signed| signed.id() == task.id.hash()).cloned()
+        };
+        tasks.iter().filter_map(find).collect()
     }
 
     fn start_training(&mut self) {

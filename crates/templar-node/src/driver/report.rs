@@ -68,6 +68,13 @@ impl Driver {
                     miner.short()
                 ),
             },
+            Output::Dispute(Dispute::Proof { validator, window, miner }) => Event::Warning {
+                message: format!(
+                    "validator {} says that it replayed {} in window {window}, and its proof is not what a replay gives",
+                    validator.short(),
+                    miner.short()
+                ),
+            },
             Output::Dispute(Dispute::Record { record, found }) => Event::Warning {
                 message: format!("record {} is not what this node finds: {}", record.short(), found.checkpoint),
             },

@@ -45,8 +45,8 @@ impl Workbench {
             let broken = |what: &str| EvidenceError::Broken(format!("own contribution to window {window} {what}"));
             let before = node.state_at(window).ok_or_else(|| broken("is of a window that does not fold again"))?;
             let given = |_: &_| Ok(state);
-            let replayed =
-                self.pool.install(|| replay_contribution(&evidence, &before, contribution, &parameters, given))?;
+            let task = before.unproven_task(contribution).ok_or_else(|| broken("is of a miner without a slot"))?;
+            let replayed = self.pool.install(|| replay_contribution(&evidence, &task, &parameters, given))?;
             state = replayed.state.ok_or_else(|| broken("does not replay"))?;
         }
         let recipe = &self.context().recipe;

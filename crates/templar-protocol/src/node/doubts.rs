@@ -133,11 +133,14 @@ impl Node {
         let is_late = subject.window != self.state.window();
         for score in self.open.scores.values().filter(|score| score.signer() == *me) {
             let score = score.payload();
-            let of = |window, miner| window == subject.window && miner == subject.miner;
-            let entries = score.entries.iter().filter(|entry| of(score.window, entry.miner));
-            let verdicts = score.verdicts.iter().filter(|verdict| of(verdict.window, verdict.miner));
-            let said = entries.map(|entry| (&entry.replay, &entry.proof));
-            let said = said.chain(verdicts.map(|verdict| (&verdict.replay, &verdict.proof)));
+            let said = if is_late {
+                let of = (subject.window, subject.miner);
+                let found = score.verdicts.binary_search_by_key(&of, |verdict| (verdict.window, verdict.miner));
+                found.ok().map(|index| (&score.verdicts[index].replay, &score.verdicts[index].proof))
+            } else {
+                let found = score.entries.binary_search_by_key(&subject.miner, |entry| entry.miner);
+                found.ok().map(|index| (&score.entries[index].replay, &score.entries[index].proof))
+            };
             let is_of_seed = is_late || score.seed == subject.seed;
             for (replay, proof) in said {
                 let enough = match (replay, claimed) {

@@ -12,8 +12,8 @@ use templar_manifest::{
     Reveal, Score, ScoreId, Signature, Signed, Window,
 };
 
-use super::{Phase, Subject};
 use super::admit::{Opened, Sound, Verified};
+use super::{Phase, Subject};
 use crate::stake;
 use crate::state::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, Witness};
 

@@ -5,9 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use templar_manifest::{
-    Cut, CutEntry, Inbox, InboxId, Outcome, PublicKey, Score, Signed, Verdict, Window, payload,
-};
+use templar_manifest::{Cut, CutEntry, Inbox, InboxId, Outcome, PublicKey, Score, Signed, Verdict, Window, payload};
 
 use super::{Dispute, Document, Node, Output, Phase};
 use crate::stake;

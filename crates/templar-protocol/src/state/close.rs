@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::{
-    BlobId, CheckpointId, Hash, Mint, Outcome, PublicKey, Refusal, Replay, Score, ScoreId, Verdict, Weight, Window,
-    payload,
+    BlobId, Burn, BurnCause, CheckpointId, Hash, Mint, Outcome, PublicKey, Refusal, Replay, Score, ScoreId, Verdict,
+    Weight, Window, payload,
 };
 
 use super::{AdvanceError, Judging, RunState, late};
@@ -115,9 +115,18 @@ impl RunState {
         (aggregated, kept_out.into_iter().map(|(_, _, miner)| miner).collect())
     }
 
-    /// Weights and mints of a window: see [`crate::consensus`]. Only miners with an accepted contribution are paid.
-    fn pay(&self, scores: &BTreeMap<PublicKey, (ScoreId, &Score)>, outcomes: &[Outcome]) -> (Vec<Weight>, Vec<Mint>) {
-        let paid = accepted(outcomes).map(|outcome| outcome.miner).collect();
+    /// Weights and mints of a window: see [`crate::consensus`]. Only miners with an accepted contribution are paid, and of those
+    /// none that this record burns.
+    fn pay(
+        &self,
+        scores: &BTreeMap<PublicKey, (ScoreId, &Score)>,
+        outcomes: &[Outcome],
+        burns: &[Burn],
+    ) -> (Vec<Weight>, Vec<Mint>) {
+        let mut paid: BTreeSet<PublicKey> = accepted(outcomes).map(|outcome| outcome.miner).collect();
+        for burn in burns.iter().filter(|burn| burn.cause != BurnCause::Absence) {
+            paid.remove(&burn.account);
+        }
         let rows: Vec<(PublicKey, &[Weight])> =
             scores.iter().map(|(validator, (_, score))| (*validator, &score.row[..])).collect();
         let agreement = consensus::agree(&self.genesis, &rows, &paid);
@@ -143,10 +152,10 @@ impl RunState {
             return Err(AdvanceError::NoQuorum { stake, total });
         }
         let outcomes = self.outcomes(judging, scores);
-        let (weights, mints) = self.pay(&by_validator, &outcomes);
         let mut ledger = self.ledger.clone();
         ledger.vest(self.window);
         let burns = self.burns(judging.reveals(), &outcomes, scores, &mut ledger);
+        let (weights, mints) = self.pay(&by_validator, &outcomes, &burns);
         ledger.pay(self.window, &mints);
         let standings = self.settled(judging, scores, &outcomes, &burns);
         Ok(Window {

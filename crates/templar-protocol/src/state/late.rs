@@ -22,7 +22,7 @@ pub enum VerdictError {
     #[error("window {0} is not closed")]
     NotClosed(WindowIndex),
     /// It comes after the deadline of genesis.
-    #[error("verdict on window {window} comes after its deadline, window {last}")]
+    #[error("on window {window} it comes after the deadline, window {last}")]
     Deadline {
         /// The window of the contribution.
         window: WindowIndex,
@@ -30,16 +30,16 @@ pub enum VerdictError {
         last: WindowIndex,
     },
     /// No contribution of that id was accepted of that miner in that window.
-    #[error("verdict on a contribution of {0} that the record did not accept")]
+    #[error("on a contribution of {0} that no record accepted")]
     Contribution(String),
     /// Another validator's to replay.
-    #[error("verdict on a contribution of {0} that was not drawn")]
+    #[error("on a contribution of {0} that was not drawn for its validator")]
     NotDrawn(String),
     /// The validator has said it before.
-    #[error("second verdict on the contribution of {0}")]
+    #[error("it is the second on the contribution of {0}")]
     Twice(String),
     /// Something that a verdict cannot be, or a proof that contradicts itself.
-    #[error("verdict on the contribution of {miner}: {rule}")]
+    #[error("on the contribution of {miner}: {rule}")]
     Rule {
         /// The miner.
         miner: String,
@@ -64,11 +64,7 @@ pub(super) struct Pending {
 
 /// A match proves itself as far as its validator's own numbers go: a witness for each drawn validator, its own being that of
 /// its claim.
-pub(super) fn check_proof(
-    proof: &ReplayProof,
-    drawn: &[PublicKey],
-    validator: &PublicKey,
-) -> Result<(), &'static str> {
+pub(super) fn check_proof(proof: &ReplayProof, drawn: &[PublicKey], validator: &PublicKey) -> Result<(), &'static str> {
     if proof.witnesses.len() != drawn.len() {
         return Err("a proof with more or fewer witnesses than there are replays");
     }
@@ -89,9 +85,8 @@ impl RunState {
         let mut tasks = Vec::new();
         for (window, pending) in &self.pending {
             let drawn = pending.accepted.iter().filter(|miner| pending.judging.is_drawn(miner, validator));
-            let open = drawn.filter(|miner| {
-                !pending.refuted.contains(miner) && !pending.landed.contains(&(**miner, *validator))
-            });
+            let open = drawn
+                .filter(|miner| !pending.refuted.contains(miner) && !pending.landed.contains(&(**miner, *validator)));
             tasks.extend(open.filter_map(|miner| self.late_task(*window, miner)));
         }
         tasks
@@ -186,7 +181,9 @@ impl RunState {
         if spec.before_close {
             return;
         }
-        for (score, verdict) in scores.iter().flat_map(|score| score.verdicts.iter().map(move |verdict| (score, verdict))) {
+        for (score, verdict) in
+            scores.iter().flat_map(|score| score.verdicts.iter().map(move |verdict| (score, verdict)))
+        {
             let Some(pending) = self.pending.get_mut(&verdict.window) else { continue };
             let pending = Arc::make_mut(pending);
             pending.landed.insert((verdict.miner, score.validator));
@@ -208,10 +205,7 @@ impl RunState {
 
 /// How many replays each counted validator has proven, of the open window and of closed ones: matches, and refusals that the
 /// record follows.
-pub(super) fn proven<'a>(
-    scores: impl IntoIterator<Item = &'a Score>,
-    outcomes: &[Outcome],
-) -> Vec<(PublicKey, u64)> {
+pub(super) fn proven<'a>(scores: impl IntoIterator<Item = &'a Score>, outcomes: &[Outcome]) -> Vec<(PublicKey, u64)> {
     let follows = |miner: &PublicKey, replay: &Replay| {
         let index = outcomes.binary_search_by_key(miner, |outcome| outcome.miner);
         let recorded = index.ok().map(|index| &outcomes[index].verdict);

@@ -33,7 +33,7 @@ pub enum ScoreError {
         rule: &'static str,
     },
     /// A verdict on a contribution of a closed window does not count.
-    #[error("score holds a {0}")]
+    #[error("verdict in a score does not count: {0}")]
     Verdict(#[from] VerdictError),
     /// The row does not follow from standings and entries.
     #[error("score's row does not follow from its entries")]

@@ -214,6 +214,21 @@ pub(super) fn late(plan: &JudgePlan, cheat: &PublicKey) -> Vec<LateVerdict> {
     plan.late.iter().map(verdict).collect()
 }
 
+/// Claims without a replay.
+fn lie(plan: &JudgePlan, accuses: bool, entries: &mut [ScoreEntry], verdicts: &mut [LateVerdict]) {
+    let made_up =
+        |draws: &[ProofDraw]| -> Vec<Hash> { draws.iter().map(|draw| Hash::of(draw.validator.as_bytes())).collect() };
+    let said = || if accuses { Replay::Refused(refusal()) } else { Replay::Match };
+    for entry in entries.iter_mut().filter(|entry| plan.replay.contains(&entry.miner)) {
+        let draws = &plan.draws[&entry.miner];
+        entry.replay = said();
+        entry.proof = (!accuses).then(|| proof::prove(draws, &made_up(draws), &plan.validator)).flatten();
+    }
+    for (verdict, task) in verdicts.iter_mut().zip(&plan.late) {
+        *verdict = task.verdict(&plan.validator, said(), &made_up(&task.draws));
+    }
+}
+
 pub(super) fn measured(judging: &Judging, plan: &JudgePlan, cheat: &PublicKey) -> Vec<ScoreEntry> {
     let entries = judging.cut().contributions.iter();
     entries
@@ -260,6 +275,8 @@ pub(super) struct Cluster {
     pub(super) miners: Vec<SecretKey>,
     pub(super) cheat: PublicKey,
     pub(super) silent: BTreeSet<PublicKey>,
+    /// A validator that replays nothing: it says that all matches, or with `true` that all departs.
+    pub(super) liar: Option<(PublicKey, bool)>,
     pub(super) events: Vec<Output>,
     queue: Vec<(usize, Input)>,
     refused: Vec<(usize, Input)>,
@@ -296,6 +313,7 @@ impl Cluster {
             miners,
             cheat,
             silent: BTreeSet::new(),
+            liar: None,
             events: Vec::new(),
             queue: Vec::new(),
             refused: Vec::new(),
@@ -436,7 +454,7 @@ impl Cluster {
     }
 
     fn work(&mut self, from: usize, output: Output) -> Option<Input> {
-        let cheat = self.cheat;
+        let (cheat, liar) = (self.cheat, self.liar);
         let member = &mut self.members[from];
         let key = member.key.clone().expect("a node without a key has nothing to do");
         if self.silent.contains(&key.public()) {
@@ -455,8 +473,11 @@ impl Cluster {
                 value: chain_value(&key, window),
             })),
             Output::Judge(plan) => {
-                let entries = measured(member.node.judging().unwrap(), &plan, &cheat);
-                let verdicts = late(&plan, &cheat);
+                let mut entries = measured(member.node.judging().unwrap(), &plan, &cheat);
+                let mut verdicts = late(&plan, &cheat);
+                if let Some((_, accuses)) = liar.filter(|(liar, _)| *liar == plan.validator) {
+                    lie(&plan, accuses, &mut entries, &mut verdicts);
+                }
                 Input::Measured(Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts })
             }
             Output::Confirm { window, subject, task, .. } => Input::Measured(confirmed(window, subject, &task, &cheat)),

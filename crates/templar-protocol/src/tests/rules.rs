@@ -53,7 +53,8 @@ fn frozen_seed_assignment_and_plan() {
         for draw in judging.proof_draws(miner) {
             let claim = Hash::from(draw.hasher().update(b"state").finalize());
             let (validator, step, tensor) = (draw.validator.short(), draw.step(3), draw.tensor(7));
-            text += &format!("replay {} by {validator}: step {step} tensor {tensor} of {}\n", miner.short(), claim.short());
+            text +=
+                &format!("replay {} by {validator}: step {step} tensor {tensor} of {}\n", miner.short(), claim.short());
         }
         assert_eq!(drawn.len(), 1);
     }
@@ -343,12 +344,11 @@ fn every_field_of_a_score_is_recomputed() {
     assert_eq!(rule(other, Replay::Refused(Refusal::Withheld)), "losses of a delta that could not be tried");
     // A match without a proof, a proof without a match, and proofs that contradict themselves.
     let matched = good.entries.iter().position(|entry| entry.replay == Replay::Match).unwrap();
-    let proof_rule = |change: &dyn Fn(&mut Option<ReplayProof>)| {
-        match error(&|score| change(&mut score.entries[matched].proof)) {
+    let proof_rule =
+        |change: &dyn Fn(&mut Option<ReplayProof>)| match error(&|score| change(&mut score.entries[matched].proof)) {
             ScoreError::Entry { rule, .. } => rule,
             other => panic!("{other}"),
-        }
-    };
+        };
     assert_eq!(proof_rule(&|proof| *proof = None), "a match without a proof, or a proof without a match");
     let own = "a proof whose claim is not its own witness";
     assert_eq!(proof_rule(&|proof| proof.as_mut().unwrap().claim = Hash::of(b"other")), own);
@@ -356,7 +356,10 @@ fn every_field_of_a_score_is_recomputed() {
     let more = "a proof with more or fewer witnesses than there are replays";
     assert_eq!(proof_rule(&|proof| proof.as_mut().unwrap().witnesses.push(0)), more);
     let unmatched = |score: &mut Score| score.entries[other].proof = Some(some_proof.clone());
-    assert!(matches!(error(&unmatched), ScoreError::Entry { rule: "a match without a proof, or a proof without a match", .. }));
+    assert!(matches!(
+        error(&unmatched),
+        ScoreError::Entry { rule: "a match without a proof, or a proof without a match", .. }
+    ));
     let ScoreError::Entry { rule, .. } = error(&|score| score.entries[0].body = None) else { panic!() };
     assert_eq!(rule, "losses of a delta that does not decode");
 }
@@ -521,6 +524,9 @@ fn a_cheat_that_was_paid_before_loses_what_has_not_vested() {
         let burns = node.closed()[window].window.burns.iter().filter(|burn| burn.account == cheat);
         burns.map(|burn| (burn.cause, burn.amount_micros)).collect()
     };
-    assert_eq!([burns(0), burns(1), burns(2)], [vec![], vec![(BurnCause::Mismatch, before)], vec![(BurnCause::Expulsion, 0)]]);
+    assert_eq!(
+        [burns(0), burns(1), burns(2)],
+        [vec![], vec![(BurnCause::Mismatch, before)], vec![(BurnCause::Expulsion, 0)]]
+    );
     assert!(node.state().is_expelled(&cheat) && node.state().strike(&cheat) == Some(WindowIndex(1)));
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use templar_manifest::{Hash, Inbox, InboxId, Outcome, PublicKey, Verdict, WindowIndex};
+use templar_manifest::{ContributionId, Hash, Inbox, InboxId, Outcome, PublicKey, Verdict, WindowIndex};
 use templar_protocol::{Document, Entry, Input, Output, Phase, Reject, RevealEntry, Verified};
 
 use super::{Event, Simulation, Work};
@@ -78,6 +78,7 @@ impl Simulation {
         let window = self.members[who].window();
         match self.members[who].strategy {
             Some(Strategy::Silent) => return None,
+            Some(Strategy::NoScore) if matches!(document, Document::Score(_)) => return None,
             Some(Strategy::Friend) if matches!(document, Document::Inbox(_)) => {
                 if self.members[who].under_way.insert((window, Task::Sign)) {
                     self.begin(who, FRIENDSHIP_MS, Work::Sign);
@@ -190,12 +191,12 @@ impl Simulation {
                 let after_ms = self.time(who, JUDGE_WORK_MS);
                 self.begin(who, after_ms, Work::Judge { plan: Box::new(plan), since_ms: self.now_ms });
             }
-            Output::Confirm { window, miner, contribution, .. } if !silent => {
-                if !member.under_way.insert((window, Task::Confirm(contribution.hash()))) {
+            Output::Confirm { window, subject, task, .. } if !silent => {
+                if !member.under_way.insert((window, Task::Confirm(subject))) {
                     return;
                 }
                 let after_ms = self.time(who, CONFIRM_WORK_MS);
-                self.begin(who, after_ms, Work::Confirm { window, miner, contribution, since_ms: self.now_ms });
+                self.begin(who, after_ms, Work::Confirm { window, subject, task, since_ms: self.now_ms });
             }
             Output::Apply { window, outcomes, .. } if !silent => {
                 if !member.under_way.insert((window, Task::Apply(outcomes_name(&outcomes)))) {
@@ -214,6 +215,9 @@ impl Simulation {
                     let (life, after_ms) = (member.life, after_ms * member.clock_ppm / ONE_PPM);
                     self.schedule(after_ms, Event::Deadline { who, life, window, phase });
                 }
+            }
+            Output::Dispute(templar_protocol::Dispute::Proof { validator, .. }) => {
+                self.notice(who, &validator, "its proof of a replay is not what a replay gives".to_owned());
             }
             Output::Dispute(templar_protocol::Dispute::Refusal { validator, .. }) => {
                 self.notice(who, &validator, "its refusal is not borne out by replays".to_owned());
@@ -373,7 +377,8 @@ impl Simulation {
         let member = &mut self.members[who];
         member.under_way = member.under_way.split_off(&(open, Task::Train));
         member.contradicted = member.contradicted.split_off(&(open, ""));
-        member.fetched.clear();
+        let kept = WindowIndex(open.0.saturating_sub(member.node.state().genesis().replay.verdict_windows));
+        member.fetched = member.fetched.split_off(&(kept, ContributionId::new(Hash::from_bytes([0; 32]))));
         member.open_from = member.log.end();
         if let Some(&number) = self.first_number.get(&open) {
             member.seen.raise(number);

@@ -5,7 +5,9 @@ use templar_protocol::{Entry, Input, Measured, Reject};
 
 use super::{Simulation, Work};
 use crate::start::JUDGE_MS;
-use crate::strategy::{Audience, JudgeView, Judged, MinerView, Moment, Strategy, alter_judgement, statements};
+use crate::strategy::{
+    Audience, JudgeView, Judged, MinerView, Moment, Strategy, alter_judgement, alter_verdicts, statements,
+};
 
 /// How often a node looks again for what it waits for.
 const LOOK_MS: u64 = 250;
@@ -15,25 +17,25 @@ impl Simulation {
         match work {
             Work::Train { window } => self.contribute(who, window),
             Work::Judge { plan, since_ms } => self.judge(who, *plan, since_ms),
-            Work::Confirm { window, miner, contribution, since_ms } => {
+            Work::Confirm { window, subject, task, since_ms } => {
                 if self.members[who].window() != window {
                     return;
                 }
-                let here = self.fetch(who, window, &contribution);
+                let here = self.fetch(who, task.window, &task.id, &task.contribution.miner);
                 if !here && self.now_ms < since_ms + JUDGE_MS / 4 {
-                    let work = Work::Confirm { window, miner, contribution, since_ms };
-                    return self.begin(who, LOOK_MS, work);
+                    return self.begin(who, LOOK_MS, Work::Confirm { window, subject, task, since_ms });
                 }
-                let replay = self.world.confirm(window, &contribution, here);
-                self.measured(who, Measured::Confirmed { window, miner, replay });
+                let (replay, witnesses) = self.world.confirm(&task, here);
+                self.measured(who, Measured::Confirmed { window, subject, replay, witnesses });
             }
             Work::Apply { window, outcomes } => {
                 if self.members[who].window() != window {
                     return;
                 }
                 let aggregated = outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated);
-                let wanted: Vec<ContributionId> = aggregated.map(|outcome| outcome.contribution).collect();
-                if !wanted.iter().all(|id| self.fetch(who, window, id)) {
+                let wanted: Vec<(ContributionId, PublicKey)> =
+                    aggregated.map(|outcome| (outcome.contribution, outcome.miner)).collect();
+                if !wanted.iter().all(|(id, miner)| self.fetch(who, window, id, miner)) {
                     return self.begin(who, LOOK_MS, Work::Apply { window, outcomes });
                 }
                 let checkpoint = self.members[who].node.state().checkpoint();
@@ -110,10 +112,10 @@ impl Simulation {
         let Some(judging) = self.members[who].node.judging().filter(|judging| judging.seed() == plan.seed) else {
             return;
         };
-        let judged: Vec<ContributionId> = judging.cut().contributions.iter().map(|entry| entry.contribution).collect();
+        let judged = judging.cut().contributions.clone();
         let mut all = true;
-        for id in &judged {
-            all &= self.fetch(who, window, id);
+        for entry in &judged {
+            all &= self.fetch(who, window, &entry.contribution, &entry.miner);
         }
         if !all && self.now_ms < since_ms + JUDGE_MS / 2 {
             return self.begin(who, LOOK_MS, Work::Judge { plan: Box::new(plan), since_ms });
@@ -121,7 +123,7 @@ impl Simulation {
         let member = &self.members[who];
         let Some(judging) = member.node.judging() else { return };
         let checkpoint = member.node.state().checkpoint();
-        let entries = self.world.measure(&checkpoint, judging, &plan, |id| member.fetched.contains(id));
+        let entries = self.world.measure(&checkpoint, judging, &plan, |id| member.fetched.contains(&(window, *id)));
         let entries = match member.strategy {
             None => entries,
             Some(strategy) => match self.altered(who, strategy, entries, &plan) {
@@ -129,7 +131,17 @@ impl Simulation {
                 Judged::Wait => return self.begin(who, LOOK_MS, Work::Judge { plan: Box::new(plan), since_ms }),
             },
         };
-        self.measured(who, Measured::Judged { window, seed: plan.seed, entries });
+        let mut verdicts = Vec::new();
+        for task in &plan.late {
+            // What is not here may be in a later window.
+            if self.fetch(who, task.window, &task.id, &task.contribution.miner) {
+                verdicts.push(self.world.verdict(task, &plan.validator));
+            }
+        }
+        if let Some(strategy) = self.members[who].strategy {
+            alter_verdicts(strategy, &mut verdicts, &plan);
+        }
+        self.measured(who, Measured::Judged { window, seed: plan.seed, entries, verdicts });
     }
 
     fn altered(
@@ -146,7 +158,7 @@ impl Simulation {
         let view = JudgeView {
             favourite: self.favourite,
             other: other.map(|score| &score.entries[..]),
-            drawn: &plan.replay,
+            plan,
             is_proposer: member.node.state().proposer() == me,
             is_honest: &|miner: &PublicKey| self.strategy_of(miner).is_none(),
         };
@@ -157,19 +169,19 @@ impl Simulation {
     }
 
     /// Whether a contribution's blobs are here, or can be had now from its miner or from a validator that has them.
-    fn fetch(&mut self, who: usize, window: WindowIndex, id: &ContributionId) -> bool {
-        if self.members[who].fetched.contains(id) {
+    fn fetch(&mut self, who: usize, window: WindowIndex, id: &ContributionId, miner: &PublicKey) -> bool {
+        if self.members[who].fetched.contains(&(window, *id)) {
             return true;
         }
         let Some(truth) = self.world.truth(window, id) else { return false };
-        let miner = self.members[who].node.contribution(id).and_then(|signed| self.by_key.get(&signed.signer()));
         let reaches = |other: usize| self.members[other].is_up && !self.network.cut_off(who, other);
-        let from_miner = truth.served && miner.is_some_and(|&miner| reaches(miner));
-        let from_others =
-            || (0..self.chains.len()).any(|other| reaches(other) && self.members[other].fetched.contains(id));
+        let from_miner = truth.served && self.by_key.get(miner).is_some_and(|&miner| reaches(miner));
+        let from_others = || {
+            (0..self.chains.len()).any(|other| reaches(other) && self.members[other].fetched.contains(&(window, *id)))
+        };
         let here = from_miner || from_others();
         if here {
-            self.members[who].fetched.insert(*id);
+            self.members[who].fetched.insert((window, *id));
         }
         here
     }

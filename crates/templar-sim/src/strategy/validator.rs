@@ -1,7 +1,10 @@
 //! What validators sign that they should not.
 
-use templar_manifest::{Cut, Hash, Inbox, InboxId, PublicKey, Refusal, Replay, ScoreEntry};
-use templar_protocol::{Document, Judging, RunState};
+use std::collections::BTreeMap;
+
+use templar_manifest::proof::{ProofDraw, prove};
+use templar_manifest::{Cut, Hash, Inbox, InboxId, LateVerdict, PublicKey, Refusal, Replay, ReplayProof, ScoreEntry};
+use templar_protocol::{Document, JudgePlan, Judging, ReplayTask, RunState};
 
 use super::Strategy;
 use crate::dice::Dice;
@@ -12,8 +15,8 @@ pub(crate) struct JudgeView<'a> {
     pub(crate) favourite: PublicKey,
     /// The entries of another's score, if one came.
     pub(crate) other: Option<&'a [ScoreEntry]>,
-    /// Whose replay is its own to do.
-    pub(crate) drawn: &'a [PublicKey],
+    /// What it should do.
+    pub(crate) plan: &'a JudgePlan,
     /// Whether it proposes the record of this window.
     pub(crate) is_proposer: bool,
     /// Whether a miner is honest.
@@ -25,7 +28,7 @@ pub(crate) struct JudgeView<'a> {
 pub(crate) enum Judged {
     /// This is reported.
     Now(Vec<ScoreEntry>),
-    /// It waits for another's.
+    /// Nothing, as long as it knows no more.
     Wait,
 }
 
@@ -49,31 +52,78 @@ pub(crate) fn alter_judgement(
                 entry.unassigned_after_nanonats = entry.unassigned_before_nanonats - dice.below(gain);
             }
         }
+        // Nobody would sign a record with its own score.
+        Strategy::CopyRows | Strategy::SkipReplays if view.is_proposer => return Judged::Wait,
         Strategy::CopyRows => {
             let Some(other) = view.other else { return Judged::Wait };
             for (entry, copied) in entries.iter_mut().zip(other) {
-                let drawn = view.drawn.contains(&entry.miner);
                 *entry = copied.clone();
-                entry.replay = if drawn { Replay::Match } else { Replay::NotDrawn };
+                let miner = entry.miner;
+                (entry.replay, entry.proof) =
+                    unproven(&view.plan.draws, &miner, copied.proof.as_ref(), &view.plan.validator);
             }
         }
         Strategy::SkipReplays => {
-            for entry in entries.iter_mut().filter(|entry| view.drawn.contains(&entry.miner)) {
-                entry.replay = Replay::Match;
+            for entry in entries.iter_mut().filter(|entry| view.plan.draws.contains_key(&entry.miner)) {
+                let miner = entry.miner;
+                (entry.replay, entry.proof) = unproven(&view.plan.draws, &miner, None, &view.plan.validator);
             }
         }
         Strategy::Accuse if view.is_proposer => {}
         Strategy::Accuse | Strategy::AccuseProposing => {
             for entry in &mut entries {
-                if view.drawn.contains(&entry.miner) && (view.is_honest)(&entry.miner) {
+                if view.plan.draws.contains_key(&entry.miner) && (view.is_honest)(&entry.miner) {
                     let tensor = "model.norm.weight".to_owned();
                     entry.replay = Replay::Refused(Refusal::Mismatch { step: 1, tensor });
+                    entry.proof = None;
                 }
             }
         }
         _ => {}
     }
     Judged::Now(entries)
+}
+
+/// A match without a replay, where one was drawn: with the witnesses that another's proof has, as far as they fit, and a claim
+/// that fits its own witness, which is all that can be checked without a replay.
+fn unproven(
+    draws: &BTreeMap<PublicKey, Vec<ProofDraw>>,
+    miner: &PublicKey,
+    copied: Option<&ReplayProof>,
+    me: &PublicKey,
+) -> (Replay, Option<ReplayProof>) {
+    let Some(draws) = draws.get(miner) else { return (Replay::NotDrawn, None) };
+    let made_up = |draw: &ProofDraw| Hash::of(draw.validator.as_bytes());
+    let claims: Vec<Hash> = draws.iter().map(made_up).collect();
+    let mut proof = prove(draws, &claims, me);
+    if let (Some(proof), Some(copied)) = (&mut proof, copied) {
+        for (place, draw) in draws.iter().enumerate() {
+            match copied.witnesses.get(place) {
+                Some(known) if draw.validator != *me => proof.witnesses[place] = *known,
+                _ => {}
+            }
+        }
+    }
+    (Replay::Match, proof)
+}
+
+/// What a validator says of closed windows, given what its replays gave.
+pub(crate) fn alter_verdicts(strategy: Strategy, verdicts: &mut [LateVerdict], plan: &JudgePlan) {
+    for verdict in verdicts {
+        let of = |task: &&ReplayTask| task.window == verdict.window && task.id == verdict.contribution;
+        let Some(task) = plan.late.iter().find(of) else { continue };
+        match strategy {
+            Strategy::CopyRows | Strategy::SkipReplays => {
+                let claims: Vec<Hash> = task.draws.iter().map(|draw| Hash::of(draw.validator.as_bytes())).collect();
+                *verdict = task.verdict(&plan.validator, Replay::Match, &claims);
+            }
+            Strategy::Accuse | Strategy::AccuseProposing => {
+                let refusal = Refusal::Mismatch { step: 1, tensor: "model.norm.weight".to_owned() };
+                *verdict = task.verdict(&plan.validator, Replay::Refused(refusal), &[]);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A validator's second, contradicting document beside one that it was asked to sign; `salt` makes each another one.
@@ -100,7 +150,7 @@ pub(crate) fn second_document(
             let mut entries = score.entries.clone();
             let entry = entries.iter_mut().find(|entry| entry.unassigned_before_nanonats > 0)?;
             entry.unassigned_after_nanonats = entry.unassigned_after_nanonats.saturating_sub(1 + salt);
-            state.score(judging?, &score.validator, entries).ok().map(Document::Score)
+            state.score(judging?, &score.validator, entries, score.verdicts.clone()).ok().map(Document::Score)
         }
         Document::Cut(cut) if strategy == Strategy::EquivocateProposing => other_cut(state, cut, inboxes),
         Document::Cut(cut) if strategy == Strategy::ForgeCut => {

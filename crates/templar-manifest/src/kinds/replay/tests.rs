@@ -27,14 +27,7 @@ fn emission(vesting_windows: u64, registration_cost_micros: u64) -> EmissionSpec
 
 fn sampled(fraction_ppm: u32, verdict_windows: u64, expulsion_windows: u64) -> ReplaySpec {
     let (before_close, least_replays) = (false, 0);
-    ReplaySpec {
-        before_close,
-        fraction_ppm,
-        least_replays,
-        verdict_windows,
-        expulsion_windows,
-        ..ReplaySpec::whole()
-    }
+    ReplaySpec { before_close, fraction_ppm, least_replays, verdict_windows, expulsion_windows, ..ReplaySpec::whole() }
 }
 
 /// One validator that draws every second contribution: s = p = 1/2, so that all numbers are whole. r = 500,000, K − T = 2,
@@ -120,7 +113,10 @@ fn the_bound_is_the_formula() {
                 let formula = 500_000.0 * s.powi(vesting as i32 - 1) / (1.0 - s) * lives;
                 let found = spec.least_registration_cost(&emission(vesting, 0), &all).unwrap() as f64;
                 let (low, high) = (formula * (1.0 - 1e-9), formula * (1.0 + 1e-9) + lives + 2.0);
-                assert!((low..=high).contains(&found), "{found} for {formula}: {fraction_ppm} {count} {vesting} {expulsion}");
+                assert!(
+                    (low..=high).contains(&found),
+                    "{found} for {formula}: {fraction_ppm} {count} {vesting} {expulsion}"
+                );
             }
         }
     }
