@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use templar_data::bundled;
 use templar_manifest::chain::Chain;
-use templar_manifest::{AuditVerdict, CheckpointId, Hash, RunId, SecretKey, ValidatorSpec, WindowIndex, payload};
+use templar_manifest::{
+    AuditVerdict, BurnCause, CheckpointId, Hash, RunId, SecretKey, ValidatorSpec, WindowIndex, payload,
+};
 use templar_net::Ticket;
 use templar_node::access::Access;
 use templar_node::configure::{Origin, RunPlan, configure};
@@ -46,7 +48,7 @@ fn key(name: &str) -> SecretKey {
 /// A run of two validators and three miners whose first home is ready; the names of all.
 ///
 /// With `trained` the run starts from tensors that only that home has: the others fetch them.
-fn stage(dir: &Path, windows: u64, trained: bool) -> (RunId, Vec<&'static str>) {
+fn stage(dir: &Path, windows: u64, trained: bool, extra: &[&str]) -> (RunId, Vec<&'static str>) {
     let names = vec!["validator-1", "validator-2", "miner-1", "miner-2", "miner-3"];
     for name in &names {
         Home::init(&dir.join(name), &key(name)).unwrap();
@@ -60,6 +62,7 @@ fn stage(dir: &Path, windows: u64, trained: bool) -> (RunId, Vec<&'static str>) 
     let mut settings: Vec<String> = SETTINGS.iter().map(ToString::to_string).collect();
     settings.push("model.kv_heads=1".to_owned());
     settings.push(format!("windows={windows}"));
+    settings.extend(extra.iter().map(ToString::to_string));
     let mut plan = RunPlan {
         name: "test".to_owned(),
         dataset_id: access.put(payload::encode(&dataset)).unwrap().into(),
@@ -162,10 +165,11 @@ async fn play(
     delays: Option<u64>,
     interrupt: bool,
     trained: bool,
+    extra: &'static [&'static str],
 ) -> (CheckpointId, Vec<Refused>) {
     let (run, names) = {
         let dir = dir.to_owned();
-        tokio::task::spawn_blocking(move || stage(&dir, windows, trained)).await.unwrap()
+        tokio::task::spawn_blocking(move || stage(&dir, windows, trained, extra)).await.unwrap()
     };
     let mut first = start(dir, names[0], run, None, delays).await;
     let ticket: Ticket = first
@@ -242,8 +246,8 @@ async fn every_order_of_events_ends_in_the_same_model_and_the_cheat_is_refused()
     ];
     for (order, delays, interrupt) in plays {
         let dir = tempfile::tempdir().unwrap();
-        let (checkpoint, refused) = play(dir.path(), 3, &order, delays, interrupt, false).await;
-        assert_eq!(refused.len(), 3, "one in each window");
+        let (checkpoint, refused) = play(dir.path(), 3, &order, delays, interrupt, false, &[]).await;
+        assert_eq!(refused.len(), 2, "one in each window, until the second costs the slot");
         let cheat = key("miner-3").public();
         for refused in &refused {
             assert_eq!(refused.miner, cheat);
@@ -265,7 +269,7 @@ async fn every_order_of_events_ends_in_the_same_model_and_the_cheat_is_refused()
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_audit_finds_every_forgery() {
     let dir = tempfile::tempdir().unwrap();
-    play(dir.path(), 2, &[1, 2, 3, 4], None, false, true).await;
+    play(dir.path(), 2, &[1, 2, 3, 4], None, false, true, &[]).await;
     let path = dir.path().to_owned();
     tokio::task::spawn_blocking(move || {
         let access = Access::read(&path.join("validator-1")).unwrap();
@@ -273,6 +277,47 @@ async fn an_audit_finds_every_forgery() {
         let closed = access.fold(&context).unwrap().closed().to_vec();
         forgeries::one_changed_blob(&context, &closed, access.blobs());
         forgeries::one_changed_number(&context, &closed, access.blobs());
+    })
+    .await
+    .unwrap();
+}
+
+/// Sampled replay after the close, over real endpoints: the cheat's delta is in the first checkpoints, verdicts come in the scores
+/// of later windows, its pay is burnt, then its slot; and an audit replays every verdict.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn late_verdicts_burn_and_an_audit_replays_them() {
+    const LATE: [&str; 3] = ["replay.before_close=false", "replay.fraction_ppm=500000", "replay.verdict_windows=2"];
+    let dir = tempfile::tempdir().unwrap();
+    let (_, refused) = play(dir.path(), 4, &[1, 2, 3, 4], None, false, false, &LATE).await;
+    assert!(refused.is_empty(), "nothing is refused before it is replayed: {refused:?}");
+    let path = dir.path().to_owned();
+    tokio::task::spawn_blocking(move || {
+        let access = Access::read(&path.join("validator-1")).unwrap();
+        let context = access.run(None).unwrap();
+        let node = access.fold(&context).unwrap();
+        let (closed, cheat) = (node.closed().to_vec(), key("miner-3").public());
+        let causes: Vec<Vec<(BurnCause, u64)>> = closed
+            .iter()
+            .map(|closed| closed.window.burns.iter().map(|burn| (burn.cause, burn.window.0)).collect())
+            .collect();
+        // What was done before the first mismatch was recorded is no second one.
+        let expected =
+            [vec![], vec![(BurnCause::Mismatch, 0)], vec![(BurnCause::Mismatch, 1)], vec![(BurnCause::Expulsion, 2)]];
+        assert_eq!(causes, expected);
+        assert!(closed.iter().flat_map(|closed| &closed.window.burns).all(|burn| burn.account == cheat));
+        assert!(node.state().is_expelled(&cheat));
+        assert!(node.state().ledger().accounts().get(&cheat).is_none_or(|own| own.vesting_micros() == 0));
+        let found = forgeries::audit(&context, &closed, access.blobs()).unwrap();
+        for found in &found {
+            assert_eq!(found.audit.record_verdict, AuditVerdict::Match);
+            assert_eq!(found.audit.ledger_verdict, AuditVerdict::Match);
+            assert_eq!(found.audit.checkpoint_verdict, AuditVerdict::Match);
+            for entry in &found.audit.contributions {
+                let honest = entry.verdict == AuditVerdict::Match;
+                assert_eq!(honest, entry.miner != cheat, "{entry:?}");
+            }
+        }
+        forgeries::one_changed_verdict(&context, &closed, access.blobs());
     })
     .await
     .unwrap();

@@ -22,6 +22,7 @@ pub const SEEDS: u64 = 8;
 /// The runs without an attacker that strategies are compared with, by seed.
 #[derive(Debug)]
 pub struct Baseline {
+    replays: Replays,
     honest: Vec<Report>,
     absent: Vec<Report>,
 }
@@ -31,11 +32,11 @@ impl Baseline {
     ///
     /// # Errors
     /// An invariant that does not hold.
-    pub fn new() -> Result<Self, Box<Violation>> {
+    pub fn new(replays: Replays) -> Result<Self, Box<Violation>> {
         let runs = |adversary| -> Result<Vec<Report>, Box<Violation>> {
-            (0..SEEDS).map(|seed| Simulation::of(config(seed, adversary)).run(&mut |_| ())).collect()
+            (0..SEEDS).map(|seed| Simulation::of(config(seed, replays, adversary)).run(&mut |_| ())).collect()
         };
-        Ok(Self { honest: runs(None)?, absent: runs(Some(Strategy::Absent))? })
+        Ok(Self { replays, honest: runs(None)?, absent: runs(Some(Strategy::Absent))? })
     }
 
     /// What one member of a role, the first by key, owns in each honest run, in parts per thousand of the mean of its role,
@@ -69,14 +70,14 @@ pub struct Row {
     pub stopped: u64,
 }
 
-fn config(seed: u64, adversary: Option<Strategy>) -> Config {
+fn config(seed: u64, replays: Replays, adversary: Option<Strategy>) -> Config {
     Config {
         miners: 12,
         validators: 7,
         windows: 16,
         seed,
         faults: Faults::None,
-        replays: Replays::Three,
+        replays,
         adversaries: adversary.map(|strategy| (strategy, 1)).into_iter().collect(),
         keep_history: false,
     }
@@ -94,7 +95,7 @@ pub fn row(strategy: Strategy, baseline: &Baseline) -> Row {
     let mut row = Row { strategy, noticed: None, earned_per_mille: None, lost_per_mille: None, stopped: 0 };
     let (mut own, mut fair, mut others, mut others_without) = (0u64, 0u64, 0u64, 0u64);
     for (seed, (honest, absent)) in baseline.honest.iter().zip(&baseline.absent).enumerate() {
-        let Ok(with) = Simulation::of(config(seed as u64, Some(strategy))).run(&mut |_| ()) else {
+        let Ok(with) = Simulation::of(config(seed as u64, baseline.replays, Some(strategy))).run(&mut |_| ()) else {
             row.stopped += 1;
             continue;
         };

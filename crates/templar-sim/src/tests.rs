@@ -213,24 +213,45 @@ fn numbers_that_make_no_run_are_refused() {
     assert_eq!(third.check(), Err(ConfigError::AThird { adversaries: 1, validators: 3 }));
 }
 
-/// Prints what `templar sim --attacks` prints, for whoever has no program built.
+/// Prints what `templar sim --attacks` prints, for whoever has no program built, and what `--replays` changes of some rows.
 #[test]
 #[ignore = "prints the attack table"]
 fn print_the_attack_table() {
-    let baseline = table::Baseline::new().unwrap();
-    // In as many threads as there are lanes: the same rows, sooner.
-    let lanes = 8;
-    let rows: Vec<table::Row> = std::thread::scope(|scope| {
-        let lane = |strategies: &'static [Strategy]| {
-            let baseline = &baseline;
-            scope.spawn(move || strategies.iter().map(|strategy| table::row(*strategy, baseline)).collect::<Vec<_>>())
-        };
-        let running: Vec<_> = Strategy::ALL.chunks(Strategy::ALL.len().div_ceil(lanes)).map(lane).collect();
-        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-    });
-    println!("{}", table::markdown(&rows));
-    for role in [Role::Miner, Role::Validator] {
-        println!("an honest {role:?}, per mille of the mean of its role in each seed: {:?}", baseline.luck(role));
+    let outages = [Strategy::NoScore, Strategy::Accuse, Strategy::WithholdReveal];
+    let cheats = [
+        Strategy::Noise,
+        Strategy::Stale,
+        Strategy::CopyAfterCut,
+        Strategy::WrongPages,
+        Strategy::FewerSteps,
+        Strategy::Scale,
+        Strategy::SignFlip,
+        Strategy::BadState,
+        Strategy::CopyRows,
+        Strategy::SkipReplays,
+        Strategy::Accuse,
+    ];
+    for (replays, strategies) in
+        [(Replays::Three, Strategy::ALL), (Replays::One, &outages[..]), (Replays::Late, &cheats[..])]
+    {
+        let baseline = table::Baseline::new(replays).unwrap();
+        // In as many threads as there are lanes: the same rows, sooner.
+        let lanes = 8;
+        let rows: Vec<table::Row> = std::thread::scope(|scope| {
+            let lane = |strategies: &'static [Strategy]| {
+                let baseline = &baseline;
+                scope.spawn(move || {
+                    strategies.iter().map(|strategy| table::row(*strategy, baseline)).collect::<Vec<_>>()
+                })
+            };
+            let strategies: &'static [Strategy] = strategies.to_vec().leak();
+            let running: Vec<_> = strategies.chunks(strategies.len().div_ceil(lanes)).map(lane).collect();
+            running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        println!("--replays {}\n{}", replays.name(), table::markdown(&rows));
+        for role in [Role::Miner, Role::Validator] {
+            println!("an honest {role:?}, per mille of the mean of its role in each seed: {:?}", baseline.luck(role));
+        }
     }
 }
 

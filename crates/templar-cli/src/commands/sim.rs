@@ -46,8 +46,8 @@ pub(crate) struct Args {
     /// List the strategies
     #[arg(long, exclusive = true)]
     strategies: bool,
-    /// Play every strategy against an honest twin and print the attack table
-    #[arg(long, exclusive = true)]
+    /// Play every strategy against an honest twin and print the attack table, in runs of its own; --replays may be given
+    #[arg(long, conflicts_with_all = ["miners", "validators", "windows", "seed", "seeds", "faults", "adversary", "history"])]
     attacks: bool,
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         return Ok(list(invocation));
     }
     if args.attacks {
-        return attacks(invocation);
+        return attacks(invocation, args.replays);
     }
     for seed in args.seed..=args.seed.saturating_add(args.seeds - 1) {
         let config = Config {
@@ -193,8 +193,8 @@ fn violated(violation: Violation) -> CommandError {
     CommandError::new(Code::Verification, violation).hint(hint)
 }
 
-fn attacks(invocation: &Invocation) -> CommandResult {
-    let baseline = table::Baseline::new().map_err(|violation| violated(*violation))?;
+fn attacks(invocation: &Invocation, replays: Replays) -> CommandResult {
+    let baseline = table::Baseline::new(replays).map_err(|violation| violated(*violation))?;
     let mut rows = Vec::new();
     for strategy in Strategy::ALL {
         let row = table::row(*strategy, &baseline);

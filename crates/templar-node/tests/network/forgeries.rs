@@ -5,7 +5,10 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use templar_audit::{Evidence, EvidenceError, States, WindowAudit, audit_window};
-use templar_manifest::{AuditVerdict, Contribution, Hash, Score, SecretKey, Signed, Verdict, Window, payload};
+use templar_manifest::proof::witness;
+use templar_manifest::{
+    AuditVerdict, Contribution, Hash, Refusal, Replay, ReplayProof, Score, SecretKey, Signed, Verdict, Window, payload,
+};
 use templar_node::context::RunContext;
 use templar_protocol::ClosedWindow;
 use templar_store::{BlobSource, ReadError};
@@ -125,6 +128,11 @@ pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], 
         ("a loss", with_score(first, |score| score.entries[honest].assigned_after_nanonats += 1)),
         ("a loss before", with_score(first, |score| score.entries[honest].unassigned_before_nanonats += 1)),
         ("a likeness", with_score(first, |score| score.entries[honest].overlap_ppm ^= 1)),
+        ("a claim", with_score(first, |score| lie(&mut score.entries[honest].proof))),
+        ("a witness", with_score(first, |score| contradict(&mut score.entries[honest].proof))),
+        ("a strike", with_record(first, |record| record.burns.clear())),
+        ("a burn", with_record(first, |record| record.burns[0].amount_micros += 1)),
+        ("another's burn", with_record(first, |record| record.burns[0].account = record.outcomes[honest].miner)),
         ("a body", with_score(first, |score| score.entries[honest].body = Some(Hash::of(b"another")))),
         ("a seed", with_score(first, |score| score.seed = Hash::of(b"another"))),
         ("a weight", with_score(first, |score| score.row.iter_mut().for_each(|weight| weight.weight_ppm -= 1))),
@@ -148,4 +156,47 @@ pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], 
         let verdict = found[0].verdict();
         assert!(matches!(verdict, AuditVerdict::Mismatch { .. }), "{name}: {verdict:?}");
     }
+}
+
+/// A claim that was not made by a replay, with a witness of its own that fits it.
+fn lie(proof: &mut Option<ReplayProof>) {
+    let proof = proof.as_mut().expect("a match");
+    let own = witness(&proof.claim);
+    proof.claim = Hash::of(b"no state");
+    let made_up = witness(&proof.claim);
+    proof.witnesses.iter_mut().filter(|known| **known == own).for_each(|known| *known = made_up);
+}
+
+/// What is said of another validator's claim.
+fn contradict(proof: &mut Option<ReplayProof>) {
+    let proof = proof.as_mut().expect("a match");
+    let own = witness(&proof.claim);
+    let other = proof.witnesses.iter_mut().find(|known| **known != own).expect("two replay it");
+    *other ^= 1;
+}
+
+/// What validators say of windows that are closed, changed one at a time: every number of it is replayed by an audit.
+pub(crate) fn one_changed_verdict(context: &RunContext, closed: &[ClosedWindow], blobs: &dyn BlobSource) {
+    let mut tried = 0;
+    for (window, honest) in closed.iter().enumerate() {
+        for place in 0..honest.scores[0].payload().verdicts.len() {
+            let mut forgeries = vec![with_score(honest, |score| {
+                let verdict = &mut score.verdicts[place];
+                let other = Refusal::Mismatch { step: 2, tensor: "model.norm.weight".to_owned() };
+                (verdict.replay, verdict.proof) = (Replay::Refused(other), None);
+            })];
+            if honest.scores[0].payload().verdicts[place].proof.is_some() {
+                forgeries.push(with_score(honest, |score| lie(&mut score.verdicts[place].proof)));
+            }
+            for forged in forgeries {
+                let mut windows = closed[..window].to_vec();
+                windows.push(forged);
+                let found = audit(context, &windows, blobs).unwrap();
+                let verdict = &found[window].audit.record_verdict;
+                assert!(matches!(verdict, AuditVerdict::Mismatch { .. }), "window {window}, verdict {place}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried >= 3, "{tried}");
 }
