@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipld_core::ipld::Ipld;
 use templar_manifest::{
-    AuditVerdict, BurnCause, Contribution, ContributionId, GauntletSpec, Hash, Kind, LateVerdict, MintKind, Offence,
-    PublicKey, Refusal, Replay, ReplayProof, RopeScaling, SegmentShape, State, Verdict, WeightRule, WindowIndex,
+    AuditVerdict, BurnCause, Contradiction, Contribution, ContributionId, GauntletSpec, Hash, Kind, LateVerdict,
+    MintKind, Offence, PublicKey, Refusal, Replay, ReplayProof, RopeScaling, SegmentShape, State, Verdict, WeightRule,
+    WindowIndex,
 };
 
+use super::example;
 use super::folder::{Folder, path};
 
 /// The fields of a section's table: dotted path, and type as the second column says it.
@@ -59,6 +61,8 @@ fn fits(value: &Ipld, kind: &str) -> bool {
         (Ipld::Integer(number), "u32") => u32::try_from(*number).is_ok(),
         (Ipld::Integer(number), "u64") => u64::try_from(*number).is_ok(),
         (Ipld::Bool(_), "bool") | (Ipld::String(_), "text") => true,
+        (Ipld::Bytes(_), "bytes") => true,
+        (Ipld::Bytes(bytes), "signature") => bytes.len() == 64,
         (Ipld::Bytes(bytes), kind) => bytes.len() == 32 && (kind.starts_with("hash") || kind.starts_with("key")),
         (Ipld::List(values), kind) => kind.strip_prefix("list of ").is_some_and(|inner| {
             values.iter().all(|value| fits(value, inner.strip_suffix('s').unwrap_or(inner)) || fits(value, inner))
@@ -121,6 +125,13 @@ fn the_specification_names_every_field_and_its_type() {
                 paths(&verdict, "verdicts[]", &documented, &mut found);
                 check_types(&verdict, "verdicts[]", &documented);
             }
+        }
+        if kind == Kind::Score {
+            let score = &example().closed.scores[0];
+            let (signer, window) = (score.signer(), score.payload().window);
+            let evidence = Contradiction { signer, window, first: score.envelope(), second: score.envelope() };
+            paths(&seen(&evidence), "evidence[]", &documented, &mut found);
+            check_types(&seen(&evidence), "evidence[]", &documented);
         }
         assert_eq!(
             found,
@@ -226,7 +237,7 @@ fn the_specification_names_every_variant() {
     variants.extend(audits.iter().map(|verdict| ("AuditVerdict", seen(verdict))));
     let kinds = [MintKind::Miner, MintKind::Validator, MintKind::Replays, MintKind::Treasury];
     variants.extend(kinds.iter().map(|kind| ("MintKind", seen(kind))));
-    let causes = [BurnCause::Mismatch, BurnCause::Expulsion, BurnCause::Absence];
+    let causes = [BurnCause::Mismatch, BurnCause::Expulsion, BurnCause::Absence, BurnCause::Contradiction];
     variants.extend(causes.iter().map(|cause| ("BurnCause", seen(cause))));
     variants.extend([SegmentShape::Linear, SegmentShape::Cosine].iter().map(|shape| ("SegmentShape", seen(shape))));
     let llama3 =

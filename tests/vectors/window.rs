@@ -243,7 +243,7 @@ fn close(
                 .map(|replayed| (replayed.verdict, replayed.claims))
         };
         let entries = judge(evidence, &plan, &contributions, parameters, replay, |_, _| false).unwrap();
-        Signed::sign(before.score(&judging, &key.public(), entries, Vec::new()).unwrap(), key)
+        Signed::sign(before.score(&judging, &key.public(), entries, Vec::new(), Vec::new()).unwrap(), key)
     };
     let scores: Vec<Signed<Score>> = validators.iter().map(score).collect();
     let counted: Vec<&Score> = scores.iter().map(Signed::payload).collect();

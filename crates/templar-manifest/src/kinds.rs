@@ -20,7 +20,9 @@ pub use genesis::{
     Registration, Segment, SegmentShape, ValidatorSpec,
 };
 pub use replay::ReplaySpec;
-pub use score::{LateVerdict, Refusal, Replay, ReplayProof, Score, ScoreEntry, Weight};
+pub use score::{
+    Contradiction, LateVerdict, MAX_CONTRADICTIONS, Refusal, Replay, ReplayProof, Score, ScoreEntry, Weight,
+};
 pub use window::{Burn, BurnCause, Mint, MintKind, Outcome, Reveal, Verdict, Window};
 
 /// Most list entries that a manifest may have where the protocol sets no lower bound.

@@ -13,6 +13,7 @@
 //! * **Replay** makes cheating lose money: each validator draws what it replays with its own hash-chain value and proves that it
 //!   did, verdicts come before the record or within some windows of it, pay vests, and a mismatch burns what has not.
 //!   [`ReplayTask`] is the work; the inequality that genesis must hold is derived in [`replay`].
+//! * **Evidence** ([`evidence`]) is two statements that cannot both be meant, shown in a score, and costs their signer its pay.
 //! * **The node** ([`Node`]) is the open window on top of the state. [`Node::step`] takes one input and says what
 //!   happened; [`Node::todo`] says what should be under way now and is derived from the state alone, so that a node that
 //!   restarts folds its journal and goes on.
@@ -25,10 +26,10 @@
 //!
 //! * Rotation of a proposer that is silent: window `N` is proposed by validator `N mod n`, and without it the window
 //!   waits. The same holds where the proposer counts what others dispute, see [`Dispute`].
-//! * Evidence and challenges as entries. Scores that contradict replays are found and not counted while their window is open, and
-//!   a miner pays for a mismatch through the record; a validator that equivocates, or that signs a loss which it did not
-//!   measure, is named by whoever notices or audits, and pays nothing for it. Nobody can ask a miner for a state: without its
-//!   blobs a late replay gives no verdict.
+//! * Evidence beside scores, and of anything but contradictions: a score shows two statements of one signer, and the record burns for
+//!   it. A proof or refusal that replays refute is found and not counted while its window is open, and nothing is burnt for it; a
+//!   loss that was not measured is found by audits, and nothing follows.
+//! * Challenges: nobody can ask a miner for a state. Without its blobs a late replay gives no verdict.
 //! * A proof that losses were measured. They are of pages drawn for their validator alone, so that a copied loss is a wrong one,
 //!   which an audit finds and other validators do not look for.
 //! * Comparison of proofs where one validator alone replays a contribution, or where the others that were drawn are away.
@@ -39,6 +40,7 @@
 mod consensus;
 mod draw;
 mod entry;
+pub mod evidence;
 mod gauntlet;
 mod ledger;
 mod node;

@@ -10,11 +10,12 @@ mod open;
 mod todo;
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
-    Contribution, ContributionId, Cut, CutId, Hash, Payload as _, PublicKey, Replay, Score, Signed, Window, WindowIndex,
+    Contradiction, Contribution, ContributionId, Cut, CutId, Hash, MAX_CONTRADICTIONS, Payload as _, PublicKey, Replay,
+    Score, Signed, Window, WindowIndex,
 };
 
 pub use admit::Verified;
@@ -34,6 +35,8 @@ pub struct Node {
     open: OpenWindow,
     closed: Vec<ClosedWindow>,
     gated: BTreeSet<Hash>,
+    /// Contradictions of closed windows that no record had burnt for when they were closed.
+    caught: Vec<Contradiction>,
 }
 
 impl Node {
@@ -42,7 +45,15 @@ impl Node {
     pub fn new(start: impl Into<Arc<RunState>>, me: Option<PublicKey>) -> Self {
         let start = start.into();
         let state = start.clone();
-        Self { start, state, me, open: OpenWindow::default(), closed: Vec::new(), gated: BTreeSet::new() }
+        Self {
+            start,
+            state,
+            me,
+            open: OpenWindow::default(),
+            closed: Vec::new(),
+            gated: BTreeSet::new(),
+            caught: Vec::new(),
+        }
     }
 
     /// The key that this node acts with.
@@ -68,6 +79,12 @@ impl Node {
     /// Whether the last window is closed.
     pub fn is_over(&self) -> bool {
         self.state.is_over()
+    }
+
+    /// Forgets the closed windows, for whoever keeps many nodes: earlier states cannot be folded again then.
+    pub fn forget_past(&mut self) {
+        self.start = self.state.clone();
+        self.closed.clear();
     }
 
     /// The state before `window`, folded again from the start; `None` for a window that is not open yet.
@@ -224,7 +241,8 @@ impl Node {
                 let Some(judging) = self.open.judgings.get(&seed) else {
                     return Err(Reject::Measurement("there is no such seed"));
                 };
-                let score = self.state.score(judging, &me, entries, verdicts).map_err(Reject::Score)?;
+                let evidence = self.evidence();
+                let score = self.state.score(judging, &me, entries, verdicts, evidence).map_err(Reject::Score)?;
                 score.check().map_err(|_| Reject::Measurement("the score breaks a rule of its kind"))?;
                 self.open.judged.insert(seed, score);
             }
@@ -248,6 +266,20 @@ impl Node {
         self.settled(Vec::new())
     }
 
+    /// What this node can show of those who contradict themselves, as far as one score has room for it, and a record would burn
+    /// for it.
+    fn evidence(&self) -> Vec<Contradiction> {
+        let mut found = BTreeMap::new();
+        for evidence in self.caught.iter().cloned().chain(self.open.contradictions(self.state.window())) {
+            found.entry((evidence.signer, evidence.window)).or_insert(evidence);
+        }
+        found
+            .into_values()
+            .filter(|evidence| self.state.check_evidence(evidence).is_ok())
+            .take(MAX_CONTRADICTIONS)
+            .collect()
+    }
+
     /// Who was drawn to replay what a subject names, where anything may be said about it.
     fn replayers(&self, subject: &Subject) -> Option<&[PublicKey]> {
         if subject.window == self.state.window() {
@@ -269,6 +301,7 @@ impl Node {
         loop {
             self.open.refresh(&self.state, self.me);
             if let Some((closed, sound)) = self.open.closed(self.state.genesis()) {
+                let contradictions = self.open.contradictions(self.state.window());
                 let before = self.state.record();
                 match sound.next(before) {
                     Some(next) => self.state = next,
@@ -281,6 +314,9 @@ impl Node {
                 self.closed.push(closed);
                 self.open = OpenWindow::default();
                 self.gated.clear();
+                self.caught.extend(contradictions);
+                let state = &self.state;
+                self.caught.retain(|evidence| state.check_evidence(evidence).is_ok());
                 break;
             }
             let examined = self.open.held.iter().find_map(|(id, held)| match self.open.examine(&self.state, held) {

@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
-    CheckpointId, Contribution, ContributionId, Genesis, Hash, Payload as _, PublicKey, RecordId, RunId, StateId,
-    WindowIndex, chain, page_count, payload,
+    CheckpointId, Contradiction, Contribution, ContributionId, Genesis, Hash, Payload as _, PublicKey, RecordId, RunId,
+    StateId, WindowIndex, chain, page_count, payload,
 };
 
 pub use advance::{AdvanceError, ClosedWindow, Witness};
@@ -28,6 +28,7 @@ pub use late::VerdictError;
 pub use score::ScoreError;
 
 use crate::draw::{Draw, PageDraw};
+use crate::evidence::{self, EvidenceError};
 use crate::gauntlet::{Standing, Standings};
 use crate::ledger::Ledger;
 
@@ -126,6 +127,8 @@ pub struct RunState {
     strikes: BTreeMap<PublicKey, WindowIndex>,
     /// Who has lost its slot.
     expelled: BTreeSet<PublicKey>,
+    /// Who has paid for contradicting itself, in which window, as long as it could be shown again.
+    convicted: BTreeSet<(WindowIndex, PublicKey)>,
 }
 
 impl RunState {
@@ -179,6 +182,7 @@ impl RunState {
             pending: BTreeMap::new(),
             strikes: BTreeMap::new(),
             expelled: BTreeSet::new(),
+            convicted: BTreeSet::new(),
             genesis,
         })
     }
@@ -246,6 +250,21 @@ impl RunState {
     /// The window that recorded a miner's last mismatch, from which a second one counts.
     pub fn strike(&self, miner: &PublicKey) -> Option<WindowIndex> {
         self.strikes.get(miner).copied()
+    }
+
+    /// Whether two statements are evidence for which a record would burn now.
+    pub fn check_evidence(&self, evidence: &Contradiction) -> Result<(), EvidenceError> {
+        let (signer, window) = (&evidence.signer, evidence.window);
+        if self.genesis.slot(signer).is_none() && self.genesis.validator(signer).is_none() {
+            return Err(EvidenceError::Stranger(signer.short()));
+        }
+        if window > self.window || self.window.0 - window.0 > self.genesis.emission.vesting_windows {
+            return Err(EvidenceError::Window { signer: signer.short(), window });
+        }
+        if self.convicted.contains(&(window, *signer)) {
+            return Err(EvidenceError::Paid(signer.short()));
+        }
+        evidence::check(&self.run, evidence)
     }
 
     /// All balances.

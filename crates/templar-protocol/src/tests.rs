@@ -1,6 +1,7 @@
 //! Tests of the rules as a whole: clusters of nodes, hostile entries, frozen vectors.
 
 mod cluster;
+mod evidence;
 mod fixture;
 mod gauntlet;
 mod hostile;

@@ -3,9 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_ENTRIES, ascending, ascii};
+use crate::envelope::Envelope;
 use crate::id::{ContributionId, CutId, Hash, RunId, WindowIndex};
 use crate::key::PublicKey;
 use crate::payload::{Kind, Payload};
+
+/// Most contradictions that one score shows: what does not fit waits for the next.
+pub const MAX_CONTRADICTIONS: usize = 4;
 
 /// What a validator measured, and its row: the weights it gives to all miners. Everybody can recompute both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +30,8 @@ pub struct Score {
     /// Replays of contributions of windows that are closed, sorted by window, then miner; empty where verdicts come before the
     /// record.
     pub verdicts: Vec<LateVerdict>,
+    /// Who has signed two statements where one is allowed, sorted by signer, then window.
+    pub evidence: Vec<Contradiction>,
     /// The weights of miners, sorted by miner; those that are zero are left out.
     pub row: Vec<Weight>,
 }
@@ -72,6 +78,20 @@ pub struct LateVerdict {
     pub replay: Replay,
     /// That it was replayed; null unless the result is a match.
     pub proof: Option<ReplayProof>,
+}
+
+/// Two statements of one signer that cannot both be meant. It needs nobody's word: the signatures show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contradiction {
+    /// Who has signed both.
+    pub signer: PublicKey,
+    /// The window that both are about.
+    pub window: WindowIndex,
+    /// The one with the lower id.
+    pub first: Envelope,
+    /// The other.
+    pub second: Envelope,
 }
 
 /// What only somebody can say who has replayed a contribution, see [`crate::proof`].
@@ -227,6 +247,10 @@ impl Payload for Score {
         ascending("verdicts", &self.verdicts, |verdict| (verdict.window, verdict.miner))?;
         for verdict in &self.verdicts {
             check_replay(&verdict.replay, verdict.proof.as_ref())?;
+        }
+        ascending("evidence", &self.evidence, |evidence| (evidence.signer, evidence.window))?;
+        if self.evidence.len() > MAX_CONTRADICTIONS {
+            return Err(format!("evidence has more than {MAX_CONTRADICTIONS} entries"));
         }
         check_weights("row", &self.row)
     }

@@ -136,15 +136,23 @@ pub enum BurnCause {
     Expulsion,
     /// A validator without a reveal: a part.
     Absence,
+    /// Two statements where one is allowed: all that has not vested.
+    Contradiction,
 }
 
 impl BurnCause {
+    /// Whether a replay has shown it: then its account is a miner's, which is not paid by the same record.
+    pub const fn is_of_a_replay(self) -> bool {
+        matches!(self, Self::Mismatch | Self::Expulsion)
+    }
+
     /// The name in manifests.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Mismatch => "mismatch",
             Self::Expulsion => "expulsion",
             Self::Absence => "absence",
+            Self::Contradiction => "contradiction",
         }
     }
 }

@@ -6,8 +6,8 @@
 use std::sync::{Arc, OnceLock};
 
 use templar_manifest::{
-    Contribution, Cut, CutId, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId, RunId, Score, ScoreId,
-    Signed, Window, WindowIndex, payload,
+    Contribution, Cut, CutId, Genesis, Hash, Inbox, InboxId, Kind, MAX_CONTRADICTIONS, Payload, PublicKey, RecordId,
+    RunId, Score, ScoreId, Signed, Window, WindowIndex, payload,
 };
 
 use super::Reject;
@@ -251,7 +251,8 @@ impl Opened {
                     && record.reveals.len() <= validators
                     && record.mints.len() <= miners + 2 * validators + 1
                     && record.burns.len() as u64
-                        <= miners as u64 * (genesis.replay.verdict_windows + 1) + validators as u64
+                        <= miners as u64 * (genesis.replay.verdict_windows + 1)
+                            + validators as u64 * (1 + MAX_CONTRADICTIONS as u64)
             }
         };
         if fits { Ok(()) } else { Err(Reject::Oversized(self.name())) }

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
-    Contribution, ContributionId, Cut, CutId, Genesis, Hash, Inbox, InboxId, Outcome, PublicKey, RecordId, Replay,
-    Reveal, Score, ScoreId, Signature, Signed, Window,
+    Contradiction, Contribution, ContributionId, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Outcome,
+    Payload, PublicKey, RecordId, Replay, Reveal, Score, ScoreId, Signature, Signed, Window, WindowIndex, payload,
 };
 
 use super::admit::{Opened, Sound, Verified};
 use super::{Phase, Subject};
+use crate::evidence;
 use crate::stake;
 use crate::state::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, Witness};
 
@@ -119,6 +120,34 @@ impl OpenWindow {
         }
     }
 
+    /// Two accepted statements of each signer of whom there are two of one kind where one is allowed.
+    pub(super) fn contradictions(&self, window: WindowIndex) -> Vec<Contradiction> {
+        let mut said = BTreeMap::<(PublicKey, Kind, Option<Hash>), Vec<Envelope>>::new();
+        let mut add =
+            |kind, seed, envelope: Envelope| said.entry((envelope.signer, kind, seed)).or_default().push(envelope);
+        // Encoding costs, and almost nobody says two things.
+        for signed in twice(self.contributions.values(), Signed::signer) {
+            add(Kind::Contribution, None, signed.envelope());
+        }
+        for signed in twice(self.inboxes.values(), Signed::signer) {
+            add(Kind::Inbox, None, signed.envelope());
+        }
+        for signed in twice(self.scores.values(), |signed| (signed.signer(), signed.payload().seed)) {
+            add(Kind::Score, Some(signed.payload().seed), signed.envelope());
+        }
+        if self.cuts.len() > 1 {
+            self.cuts.values().flat_map(Proposal::envelopes).for_each(|envelope| add(Kind::Cut, None, envelope));
+        }
+        if self.records.len() > 1 {
+            self.records.values().flat_map(Proposal::envelopes).for_each(|envelope| add(Kind::Window, None, envelope));
+        }
+        let pairs = said.into_values().filter_map(|statements| {
+            let mut statements = statements.into_iter();
+            Some(evidence::of(window, statements.next()?, statements.next()?))
+        });
+        pairs.collect()
+    }
+
     /// Draws what follows from the accepted entries: the certified cut, the seeds, this node's plan.
     pub(super) fn refresh(&mut self, state: &RunState, me: Option<PublicKey>) {
         let genesis = state.genesis();
@@ -190,6 +219,24 @@ impl OpenWindow {
             record_witnesses: proposal.list(),
         };
         Some((closed, proposal.sound.clone()))
+    }
+}
+
+/// Those of which there is another one with the same key.
+fn twice<'a, T, K: Ord>(all: impl Iterator<Item = &'a T>, key: impl Fn(&T) -> K) -> Vec<&'a T> {
+    let mut by_key = BTreeMap::<K, Vec<&T>>::new();
+    for one in all {
+        by_key.entry(key(one)).or_default().push(one);
+    }
+    by_key.into_values().filter(|same| same.len() > 1).flatten().collect()
+}
+
+impl<T: Payload> Proposal<T> {
+    /// The signed statements of all who signed it.
+    fn envelopes(&self) -> Vec<Envelope> {
+        let payload = payload::encode(&*self.body);
+        let witnesses = self.witnesses.iter();
+        witnesses.map(|(&signer, &signature)| Envelope { payload: payload.clone(), signer, signature }).collect()
     }
 }
 

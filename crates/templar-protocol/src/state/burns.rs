@@ -1,7 +1,8 @@
 //! What is burnt when a window closes, and who loses its slot.
 //!
 //! A first proven mismatch may be a faulty machine: it costs what has not vested, and the standing. A second one soon after
-//! is fraud as far as anybody can tell, and costs the slot. A validator that does not reveal its hash-chain value loses a
+//! is fraud as far as anybody can tell, and costs the slot. Who is shown to have signed two statements where one is allowed loses
+//! what has not vested, miner or validator. A validator that does not reveal its hash-chain value loses a
 //! part: it cannot choose the seed for nothing.
 
 use std::collections::BTreeSet;
@@ -48,6 +49,15 @@ impl RunState {
             let amount_micros = ledger.burn(&account, u64::MAX);
             burns.push(Burn { account, cause, window, amount_micros });
         }
+        let shown: BTreeSet<(PublicKey, WindowIndex)> = scores
+            .iter()
+            .flat_map(|score| &score.evidence)
+            .map(|evidence| (evidence.signer, evidence.window))
+            .collect();
+        for (account, window) in shown {
+            let (cause, amount_micros) = (BurnCause::Contradiction, ledger.burn(&account, u64::MAX));
+            burns.push(Burn { account, cause, window, amount_micros });
+        }
         for validator in &self.genesis.validators {
             let account = validator.key;
             if reveals.binary_search_by_key(&account, |reveal| reveal.validator).is_ok() {
@@ -76,6 +86,10 @@ impl RunState {
                 BurnCause::Expulsion => {
                     self.expelled.insert(burn.account);
                 }
+                BurnCause::Contradiction => {
+                    self.convicted.insert((burn.window, burn.account));
+                    continue;
+                }
                 BurnCause::Absence => continue,
             }
             if burn.window < self.window {
@@ -83,12 +97,14 @@ impl RunState {
                 self.parents.remove(&burn.account);
             }
         }
+        let oldest = WindowIndex(self.window.0.saturating_sub(self.genesis.emission.vesting_windows));
+        self.convicted = self.convicted.split_off(&(oldest, PublicKey::from_bytes([0; 32])));
     }
 
     /// A mismatch that comes after the record was no part of its window's assessment: every validator forgets what it thought
     /// of the miner, and remembers that it is not certain.
     pub(super) fn burn_standings(&self, burns: &[Burn], standings: &mut Standings) {
-        let late = |burn: &&Burn| burn.cause != BurnCause::Absence && burn.window < self.window;
+        let late = |burn: &&Burn| burn.cause.is_of_a_replay() && burn.window < self.window;
         for burn in burns.iter().filter(late) {
             for miners in standings.values_mut() {
                 if let Some(standing) = miners.get_mut(&burn.account) {

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::{
-    BlobId, Burn, BurnCause, CheckpointId, Hash, Mint, Outcome, PublicKey, Refusal, Replay, Score, ScoreId, Verdict,
-    Weight, Window, payload,
+    BlobId, Burn, CheckpointId, Hash, Mint, Outcome, PublicKey, Refusal, Replay, Score, ScoreId, Verdict, Weight,
+    Window, payload,
 };
 
 use super::{AdvanceError, Judging, RunState, late};
@@ -124,7 +124,7 @@ impl RunState {
         burns: &[Burn],
     ) -> (Vec<Weight>, Vec<Mint>) {
         let mut paid: BTreeSet<PublicKey> = accepted(outcomes).map(|outcome| outcome.miner).collect();
-        for burn in burns.iter().filter(|burn| burn.cause != BurnCause::Absence) {
+        for burn in burns.iter().filter(|burn| burn.cause.is_of_a_replay()) {
             paid.remove(&burn.account);
         }
         let rows: Vec<(PublicKey, &[Weight])> =

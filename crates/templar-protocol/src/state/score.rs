@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use templar_manifest::{Burn, LateVerdict, Outcome, PublicKey, Refusal, Replay, Score, ScoreEntry, Verdict, Weight};
+use templar_manifest::{
+    Burn, Contradiction, LateVerdict, Outcome, PublicKey, Refusal, Replay, Score, ScoreEntry, Verdict, Weight,
+};
 
 use super::late::check_proof;
 use super::{Judging, RunState, VerdictError};
 use crate::consensus::ONE_PPM;
+use crate::evidence::EvidenceError;
 use crate::gauntlet::{self, Assessment, Conduct, Conducts, Copied, Standings, assess};
 
 /// Why a score is not what its rules give.
@@ -35,6 +38,9 @@ pub enum ScoreError {
     /// A verdict on a contribution of a closed window does not count.
     #[error("verdict in a score does not count: {0}")]
     Verdict(#[from] VerdictError),
+    /// It shows evidence that is none.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
     /// The row does not follow from standings and entries.
     #[error("score's row does not follow from its entries")]
     Row,
@@ -136,6 +142,7 @@ impl RunState {
         validator: &PublicKey,
         entries: Vec<ScoreEntry>,
         verdicts: Vec<LateVerdict>,
+        evidence: Vec<Contradiction>,
     ) -> Result<Score, ScoreError> {
         let row = self.row(judging, validator, &entries);
         let score = Score {
@@ -146,6 +153,7 @@ impl RunState {
             seed: judging.seed(),
             entries,
             verdicts,
+            evidence,
             row,
         };
         self.check_score(judging, &score)?;
@@ -183,6 +191,9 @@ impl RunState {
         }
         for verdict in &score.verdicts {
             self.check_verdict(&score.validator, verdict)?;
+        }
+        for evidence in &score.evidence {
+            self.check_evidence(evidence)?;
         }
         if self.row(judging, &score.validator, &score.entries) != score.row {
             return Err(ScoreError::Row);

@@ -188,8 +188,12 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
     assert!(matches!(refused(&node, &cut(2)), Reject::TooMany { kind: "cut", .. }));
     let score = |number: u8| {
         let cut = Hash::of(&[number]).into();
-        let (entries, verdicts, row, seed) = (vec![], vec![], vec![], Hash::of(&[number]));
-        forge(Score { run, window, validator: validator.public(), cut, seed, entries, verdicts, row }, validator)
+        let (entries, verdicts, evidence, row) = (vec![], vec![], vec![], vec![]);
+        let seed = Hash::of(&[number]);
+        forge(
+            Score { run, window, validator: validator.public(), cut, seed, entries, verdicts, evidence, row },
+            validator,
+        )
     };
     for number in 0..8 {
         given(&mut node, &score(number));
@@ -349,7 +353,7 @@ fn a_false_refusal_is_confirmed_by_nobody() {
     entries[victim].replay = Replay::Refused(Refusal::Mismatch { step: 1, tensor: "t".to_owned() });
     entries[victim].proof = None;
     let victim = entries[victim].miner;
-    let score = node.state().score(judging, &liar.public(), entries, vec![]).unwrap();
+    let score = node.state().score(judging, &liar.public(), entries, vec![], vec![]).unwrap();
     cluster.send_to_all(&forge(score, &liar));
     cluster.run(&mut order, |_| false);
     cluster.expire();

@@ -34,7 +34,7 @@ pub(super) fn judging(state: &RunState, validators: &[SecretKey], miners: &[Secr
 pub(super) fn scores(state: &RunState, judging: &Judging, validators: &[SecretKey], cheat: &PublicKey) -> Vec<Score> {
     let score = |key: &SecretKey| {
         let plan = state.judge_plan(judging, &key.public()).unwrap();
-        state.score(judging, &key.public(), measured(judging, &plan, cheat), late(&plan, cheat)).unwrap()
+        state.score(judging, &key.public(), measured(judging, &plan, cheat), late(&plan, cheat), vec![]).unwrap()
     };
     validators.iter().map(score).collect()
 }
@@ -373,7 +373,7 @@ fn a_row_follows_the_ranks_of_the_scores() {
     for (entry, (before, after)) in entries.iter_mut().zip([(100, 90), (100, 80), (100, 200)]) {
         (entry.unassigned_before_nanonats, entry.unassigned_after_nanonats) = (before, after);
     }
-    let score = state.score(&judging, &validators[0].public(), entries, vec![]).unwrap();
+    let score = state.score(&judging, &validators[0].public(), entries, vec![], vec![]).unwrap();
     // The third of three has a negative ordinal; two places of the ramp are as 2 to 1.
     let row: Vec<(PublicKey, u32)> = score.row.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
     assert_eq!(row, [(miners[0].public(), 333_333), (miners[1].public(), 666_666)]);

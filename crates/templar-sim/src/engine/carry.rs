@@ -384,8 +384,7 @@ impl Simulation {
             member.seen.raise(number);
         }
         if !self.config.keep_history {
-            // The same node without its past.
-            member.node = templar_protocol::Node::new(member.node.shared_state(), Some(member.key.public()));
+            member.node.forget_past();
         }
     }
 

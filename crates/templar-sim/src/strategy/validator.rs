@@ -150,7 +150,8 @@ pub(crate) fn second_document(
             let mut entries = score.entries.clone();
             let entry = entries.iter_mut().find(|entry| entry.unassigned_before_nanonats > 0)?;
             entry.unassigned_after_nanonats = entry.unassigned_after_nanonats.saturating_sub(1 + salt);
-            state.score(judging?, &score.validator, entries, score.verdicts.clone()).ok().map(Document::Score)
+            let (verdicts, evidence) = (score.verdicts.clone(), score.evidence.clone());
+            state.score(judging?, &score.validator, entries, verdicts, evidence).ok().map(Document::Score)
         }
         Document::Cut(cut) if strategy == Strategy::EquivocateProposing => other_cut(state, cut, inboxes),
         Document::Cut(cut) if strategy == Strategy::ForgeCut => {

@@ -1,0 +1,114 @@
+//! Evidence: two statements of one signer that cannot both be meant, checked from their bytes alone.
+//!
+//! A validator shows in its score what it has caught; nobody has to believe it, since the signatures are there. The record of
+//! that window burns what the signer has not vested, once for each window in which it contradicted itself, and only as long
+//! as pay of that window could still be burnt.
+
+use templar_manifest::{
+    Contradiction, Contribution, Cut, Envelope, EnvelopeError, Hash, Inbox, Kind, Payload, PublicKey, RunId, Score,
+    Window, WindowIndex, payload,
+};
+
+/// Why two statements are no evidence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EvidenceError {
+    /// One does not decode, its signature does not verify, or it is signed for somebody else.
+    #[error("evidence against {signer} is not signed: {source}")]
+    Envelope {
+        /// Against whom.
+        signer: String,
+        /// Why.
+        #[source]
+        source: EnvelopeError,
+    },
+    /// A kind of which a signer may say several things, or that is not exchanged in a window.
+    #[error("two manifests of the kind {0} contradict nothing")]
+    Kind(Kind),
+    /// The two are of different kinds, or of another signer, run or window than the evidence says.
+    #[error("evidence against {signer}: the statements are of another {what}")]
+    Other {
+        /// Against whom.
+        signer: String,
+        /// `kind`, `signer`, `run`, `window` or `seed`.
+        what: &'static str,
+    },
+    /// The two say the same, or the one with the higher id comes first.
+    #[error("evidence against {0}: the statements are one and the same, or out of order")]
+    Same(String),
+    /// A window that is not open or closed yet, or whose pay has vested.
+    #[error("evidence against {signer} is of window {window}, which is too late or too early")]
+    Window {
+        /// Against whom.
+        signer: String,
+        /// The window.
+        window: WindowIndex,
+    },
+    /// A record has burnt for it.
+    #[error("{0} has paid for what it said in this window")]
+    Paid(String),
+    /// Somebody who has no part in the run.
+    #[error("{0} has no part in the run")]
+    Stranger(String),
+}
+
+/// What is compared of a statement: kind, run, window, id, and the seed where it is a score.
+#[derive(PartialEq)]
+struct Statement {
+    kind: Kind,
+    run: RunId,
+    window: WindowIndex,
+    seed: Option<Hash>,
+    id: Hash,
+}
+
+fn open<T: Payload>(
+    envelope: &Envelope,
+    of: impl Fn(&T) -> (RunId, WindowIndex, Option<Hash>),
+) -> Result<Statement, EnvelopeError> {
+    let signed = envelope.open::<T>()?;
+    let (run, window, seed) = of(signed.payload());
+    Ok(Statement { kind: T::KIND, run, window, seed, id: signed.id() })
+}
+
+fn statement(signer: &PublicKey, envelope: &Envelope) -> Result<Statement, EvidenceError> {
+    let unsigned = |source: EnvelopeError| EvidenceError::Envelope { signer: signer.short(), source };
+    let (kind, _) = payload::peek(&envelope.payload).map_err(|error| unsigned(error.into()))?;
+    let opened = match kind {
+        Kind::Contribution => open(envelope, |said: &Contribution| (said.run, said.window, None)),
+        Kind::Inbox => open(envelope, |said: &Inbox| (said.run, said.window, None)),
+        Kind::Cut => open(envelope, |said: &Cut| (said.run, said.window, None)),
+        Kind::Score => open(envelope, |said: &Score| (said.run, said.window, Some(said.seed))),
+        Kind::Window => open(envelope, |said: &Window| (said.run, said.window, None)),
+        other => return Err(EvidenceError::Kind(other)),
+    };
+    if envelope.signer != *signer {
+        return Err(EvidenceError::Other { signer: signer.short(), what: "signer" });
+    }
+    opened.map_err(unsigned)
+}
+
+/// Whether the two statements contradict each other, of a run.
+pub fn check(run: &RunId, evidence: &Contradiction) -> Result<(), EvidenceError> {
+    let first = statement(&evidence.signer, &evidence.first)?;
+    let second = statement(&evidence.signer, &evidence.second)?;
+    let signer = evidence.signer.short();
+    for (what, equal) in [
+        ("kind", first.kind == second.kind),
+        ("run", first.run == *run && second.run == *run),
+        ("window", first.window == evidence.window && second.window == evidence.window),
+        // Another seed is no contradiction: more validators had revealed.
+        ("seed", first.seed == second.seed),
+    ] {
+        if !equal {
+            return Err(EvidenceError::Other { signer, what });
+        }
+    }
+    if first.id >= second.id { Err(EvidenceError::Same(signer)) } else { Ok(()) }
+}
+
+/// The evidence that two statements make, in its order.
+pub(crate) fn of(window: WindowIndex, one: Envelope, other: Envelope) -> Contradiction {
+    let signer = one.signer;
+    let (first, second) = if one.id() < other.id() { (one, other) } else { (other, one) };
+    Contradiction { signer, window, first, second }
+}

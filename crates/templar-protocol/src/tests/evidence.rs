@@ -1,0 +1,113 @@
+//! Two statements where one is allowed: what is evidence, what is not, and what it costs.
+
+use templar_manifest::*;
+
+use super::fixture::*;
+use crate::evidence::EvidenceError;
+use crate::*;
+
+fn shown(state: &RunState, miner: &SecretKey, nonces: [u8; 2]) -> Contradiction {
+    let say = |nonce| Signed::sign(contribution(state, &miner.public(), nonce), miner).envelope();
+    let (one, other) = (say(nonces[0]), say(nonces[1]));
+    let (first, second) = if one.id() < other.id() { (one, other) } else { (other, one) };
+    Contradiction { signer: miner.public(), window: state.window(), first, second }
+}
+
+#[test]
+fn evidence_that_proves_nothing_is_refused_by_its_name() {
+    let cluster = Cluster::new(&[1, 1], 2, 3);
+    let state = cluster.members[0].node.state();
+    let (miner, other) = (&cluster.miners[0], &cluster.miners[1]);
+    let good = shown(state, miner, [0, 1]);
+    assert_eq!(state.check_evidence(&good), Ok(()));
+    let name = miner.public().short();
+    let error = |change: &dyn Fn(&mut Contradiction)| {
+        let mut evidence = good.clone();
+        change(&mut evidence);
+        state.check_evidence(&evidence).unwrap_err()
+    };
+    let another = |what: &'static str| EvidenceError::Other { signer: name.clone(), what };
+    // The same twice, or in the other order.
+    assert_eq!(error(&|e| e.second = e.first.clone()), EvidenceError::Same(name.clone()));
+    assert_eq!(error(&|e| std::mem::swap(&mut e.first, &mut e.second)), EvidenceError::Same(name.clone()));
+    // Somebody else's statement, or one that somebody else signed.
+    let of_other = shown(state, other, [0, 1]);
+    assert_eq!(error(&|e| e.second = of_other.second.clone()), another("signer"));
+    assert_eq!(
+        error(&|e| e.signer = other.public()),
+        EvidenceError::Other { signer: other.public().short(), what: "signer" }
+    );
+    let forged = |e: &mut Contradiction| e.second.signature = e.first.signature;
+    assert!(matches!(error(&forged), EvidenceError::Envelope { source: EnvelopeError::Key(_), .. }));
+    let broken = |e: &mut Contradiction| e.first.payload.truncate(20);
+    assert!(matches!(error(&broken), EvidenceError::Envelope { source: EnvelopeError::Decode(_), .. }));
+    // Of two kinds, and of a kind of which many things may be said.
+    let inbox = Inbox { run: state.run(), window: state.window(), validator: miner.public(), contributions: vec![] };
+    let inbox = Signed::sign(inbox, miner).envelope();
+    assert_eq!(error(&|e| e.second = inbox.clone()), another("kind"));
+    let genesis = Signed::sign(Genesis::clone(state.genesis()), miner).envelope();
+    assert_eq!(error(&|e| e.second = genesis.clone()), EvidenceError::Kind(Kind::Genesis));
+    // Of another window or run, or of a window that is not open.
+    let elsewhere = |change: &dyn Fn(&mut Contribution)| {
+        let mut claimed = contribution(state, &miner.public(), 1);
+        change(&mut claimed);
+        let envelope = Signed::sign(claimed, miner).envelope();
+        error(&|e| e.second = envelope.clone())
+    };
+    assert_eq!(elsewhere(&|c| c.window = WindowIndex(7)), another("window"));
+    assert_eq!(elsewhere(&|c| c.run = RunId::default()), another("run"));
+    let early = EvidenceError::Window { signer: name, window: WindowIndex(1) };
+    assert_eq!(error(&|e| e.window = WindowIndex(1)), early);
+    let stranger = SecretKey::from_bytes(&[77; 32]);
+    let strange = shown(state, &stranger, [0, 1]);
+    assert_eq!(state.check_evidence(&strange), Err(EvidenceError::Stranger(stranger.public().short())));
+}
+
+/// A miner says two things in a window. Whoever hears both shows it in its score; the record burns what the miner had not vested,
+/// once; and nothing of it is burnt again, also where it is shown again.
+#[test]
+fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
+    let mut cluster = Cluster::new(&[1, 1], 3, 6);
+    cluster.cheat = PublicKey::from_bytes([0; 32]);
+    cluster.wake();
+    let mut order = Order(2);
+    let at = |cluster: &Cluster| cluster.members[0].node.state().window().0;
+    cluster.run(&mut order, |cluster| at(cluster) == 2);
+    let liar = cluster.miners[2].clone();
+    let state = cluster.members[0].node.shared_state();
+    // The second statement reaches the validators before they have scored.
+    let second = Signed::sign(contribution(&state, &liar.public(), 9), &liar);
+    for validator in 0..2 {
+        if cluster.members[validator].node.state().window().0 == 2 {
+            cluster.deliver(validator, Input::Entry(Entry::Envelope(second.envelope())));
+        }
+    }
+    cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.is_over()));
+    let node = &cluster.members[0].node;
+    assert!(node.is_over(), "stalled");
+    let burns: Vec<(u64, Burn)> = node
+        .closed()
+        .iter()
+        .flat_map(|closed| closed.window.burns.iter().map(|burn| (closed.window.window.0, *burn)))
+        .collect();
+    let [(recorded, burn)] = burns[..] else { panic!("{burns:?}") };
+    assert_eq!((burn.account, burn.cause, burn.window), (liar.public(), BurnCause::Contradiction, WindowIndex(2)));
+    let before = node.state_at(WindowIndex(recorded)).unwrap();
+    assert_eq!(burn.amount_micros, before.ledger().accounts()[&liar.public()].vesting_micros());
+    assert!(burn.amount_micros > 0);
+    // It keeps its slot and its standing, and is paid for what it does afterwards.
+    assert!(!node.state().is_expelled(&liar.public()));
+    // Shown again it is refused; and it is found where the record is changed.
+    let evidence = node.closed()[recorded as usize].scores.iter().find_map(|score| score.payload().evidence.first());
+    let after = node.state_at(WindowIndex(recorded + 1)).unwrap();
+    let paid = EvidenceError::Paid(liar.public().short());
+    assert_eq!(after.check_evidence(evidence.expect("it was shown")), Err(paid));
+    let changes: [fn(&mut Burn); 3] =
+        [|burn| burn.amount_micros -= 1, |burn| burn.window = WindowIndex(1), |burn| burn.cause = BurnCause::Mismatch];
+    for change in changes {
+        let mut changed = node.closed()[recorded as usize].clone();
+        change(&mut changed.window.burns[0]);
+        changed.record = payload::id_of(&changed.window).into();
+        assert_eq!(before.clone().advance(&changed), Err(AdvanceError::Differs("burns")));
+    }
+}
