@@ -243,6 +243,9 @@ fn standings_rows_weights_mints_and_ledger_are_what_the_text_says() {
         mints.insert((score.validator, MintKind::Replays), for_replays * replays(score) / proven);
     }
     let pot = whole - for_replays;
+    // Only who has proven a replay is paid for its row.
+    let proven_by = |key: &PublicKey| examples.scores.iter().any(|score| score.validator == *key && replays(score) > 0);
+    shares.retain(|validator, _| proven_by(validator));
     for (validator, share) in &shares {
         let amount = u128::from(pot) * u128::from(*share) / u128::from(shares.values().sum::<u64>());
         mints.insert((*validator, MintKind::Validator), amount as u64);

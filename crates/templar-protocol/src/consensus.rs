@@ -66,7 +66,7 @@ pub(crate) fn agree(genesis: &Genesis, rows: &[(PublicKey, &[Weight])], paid: &B
 
 /// What a window mints. With `E` the emission, `R_j` the weights and `A = Σ R_j`: miner `j` gets `⌊⌊E·miners⌋·R_j⌋`, the
 /// validators have the pot `P = ⌊⌊E·validators⌋·A⌋`, of which they share `⌊P·replays⌋` by the number of replays that each has
-/// proven and the rest by [`Agreement::shares`], each rounded down, and the treasury gets `⌊⌊E·treasury⌋·A⌋`. Sorted by
+/// proven and the rest, those who have proven any, by [`Agreement::shares`], each rounded down, and the treasury gets `⌊⌊E·treasury⌋·A⌋`. Sorted by
 /// account and kind, zeros left out.
 pub(crate) fn mints(genesis: &Genesis, agreement: &Agreement, replays: &[(PublicKey, u64)]) -> Vec<Mint> {
     let emission = &genesis.emission;
@@ -90,8 +90,11 @@ pub(crate) fn mints(genesis: &Genesis, agreement: &Agreement, replays: &[(Public
         mint(*validator, MintKind::Replays, amount);
     }
     let pot = u128::from(pot - for_replays);
-    let all: u128 = agreement.shares.values().sum();
-    for (validator, share) in &agreement.shares {
+    // No proof, no pay: also a row is paid only to who has proven a replay.
+    let has_proven = |validator: &PublicKey| replays.iter().any(|(key, count)| key == validator && *count > 0);
+    let shares = || agreement.shares.iter().filter(|(validator, _)| has_proven(validator));
+    let all: u128 = shares().map(|(_, share)| share).sum();
+    for (validator, share) in shares() {
         // pot < 2^50 and share < 2^68; the quotient is at most the pot.
         let amount = (pot * share).checked_div(all).unwrap_or(0) as u64;
         mint(*validator, MintKind::Validator, amount);

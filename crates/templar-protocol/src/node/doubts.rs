@@ -142,17 +142,16 @@ impl Node {
                 found.ok().map(|index| (&score.entries[index].replay, &score.entries[index].proof))
             };
             let is_of_seed = is_late || score.seed == subject.seed;
-            for (replay, proof) in said {
-                let enough = match (replay, claimed) {
-                    (Replay::NotDrawn, _) => false,
-                    (Replay::Refused(Refusal::Withheld), claimed) => claimed == Some(&Refusal::Withheld),
-                    (Replay::Match, None) => is_of_seed,
-                    (Replay::Match | Replay::Refused(_), _) => true,
-                };
-                if enough {
-                    let proof = proof.as_ref().filter(|_| is_of_seed);
-                    return Some(Finding { replay, witnesses: proof.map(|proof| &proof.witnesses[..]) });
-                }
+            let Some((replay, proof)) = said else { continue };
+            let enough = match (replay, claimed) {
+                (Replay::NotDrawn, _) => false,
+                (Replay::Refused(Refusal::Withheld), claimed) => claimed == Some(&Refusal::Withheld),
+                (Replay::Match, None) => is_of_seed,
+                (Replay::Match | Replay::Refused(_), _) => true,
+            };
+            if enough {
+                let proof = proof.as_ref().filter(|_| is_of_seed);
+                return Some(Finding { replay, witnesses: proof.map(|proof| &proof.witnesses[..]) });
             }
         }
         None

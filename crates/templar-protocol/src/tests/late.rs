@@ -225,7 +225,11 @@ fn a_match_without_a_replay_is_contradicted_and_not_counted() {
 /// Who does not reveal loses a part of what has not vested, and nobody else does.
 #[test]
 fn a_withheld_value_has_its_price() {
-    let mut cluster = Cluster::new(&[1, 1, 1, 1], 3, 3);
+    let (validators, miners) = (keys("validator", 4), keys("miner", 3));
+    let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().map(|key| (key, 1)).collect();
+    let mut spec = genesis(&with_stakes, &miners, 3);
+    spec.replay = ReplaySpec::whole();
+    let mut cluster = Cluster::of(spec, validators, miners);
     cluster.cheat = nobody();
     cluster.wake();
     let mut order = Order(1);

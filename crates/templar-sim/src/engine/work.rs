@@ -139,7 +139,8 @@ impl Simulation {
             }
         }
         if let Some(strategy) = self.members[who].strategy {
-            alter_verdicts(strategy, &mut verdicts, &plan);
+            let is_proposer = self.members[who].node.state().proposer() == plan.validator;
+            alter_verdicts(strategy, &mut verdicts, &plan, is_proposer);
         }
         self.measured(who, Measured::Judged { window, seed: plan.seed, entries, verdicts });
     }

@@ -108,7 +108,7 @@ fn unproven(
 }
 
 /// What a validator says of closed windows, given what its replays gave.
-pub(crate) fn alter_verdicts(strategy: Strategy, verdicts: &mut [LateVerdict], plan: &JudgePlan) {
+pub(crate) fn alter_verdicts(strategy: Strategy, verdicts: &mut [LateVerdict], plan: &JudgePlan, is_proposer: bool) {
     for verdict in verdicts {
         let of = |task: &&ReplayTask| task.window == verdict.window && task.id == verdict.contribution;
         let Some(task) = plan.late.iter().find(of) else { continue };
@@ -117,6 +117,7 @@ pub(crate) fn alter_verdicts(strategy: Strategy, verdicts: &mut [LateVerdict], p
                 let claims: Vec<Hash> = task.draws.iter().map(|draw| Hash::of(draw.validator.as_bytes())).collect();
                 *verdict = task.verdict(&plan.validator, Replay::Match, &claims);
             }
+            Strategy::Accuse if is_proposer => {}
             Strategy::Accuse | Strategy::AccuseProposing => {
                 let refusal = Refusal::Mismatch { step: 1, tensor: "model.norm.weight".to_owned() };
                 *verdict = task.verdict(&plan.validator, Replay::Refused(refusal), &[]);
