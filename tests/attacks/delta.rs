@@ -131,7 +131,7 @@ fn claims() -> Vec<Attack> {
         };
         let state = MinerState::zero(parameters.len());
         let claim = Claim { contribution: honest, trace: &trace };
-        match replay(&recipe, &task, parameters.clone(), state, claim, &|page| evidence.page(task.window, page))
+        match replay(&recipe, &task, parameters.clone(), state, claim, &[], &|page| evidence.page(task.window, page))
             .unwrap()
             .verdict
         {

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use templar_data::{PageReader, Split, bundled};
+use templar_manifest::proof::ProofDraw;
 use templar_manifest::trace::Leaf;
 use templar_manifest::{
     BlobId, CompressionSpec, ContextSegment, Contribution, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec,
