@@ -7,15 +7,16 @@
 //! # Why cheating loses money
 //!
 //! Somebody who makes up what it should train earns at most r in a window, the whole of the miners' part. A contribution is
-//! replayed by an honest validator with probability p or more, s = 1 − p. Pay of a window is free K windows later, all at
-//! once, and a proven mismatch burns everything that is not. A verdict takes up to T windows (0 where it comes before the
-//! record), so before pay of window w is free, the verdicts on the cheat's windows w to w + K − T have come.
+//! replayed by an honest validator with probability p or more, s = 1 − p. Pay of a window is free when the K-th window after
+//! it closes, all at once and before that record burns; a proven mismatch burns everything that is not free. A verdict takes up
+//! to T windows (0 where it comes before the record), so before pay of window w is free, the verdicts on the cheat's windows w
+//! to w + K − T − 1 have come.
 //!
-//! Window w of a life, which begins at 0, pays out if none of the w before, itself, and the K − T behind it was seen: with
-//! probability s^(w + 1 + K − T). All windows of a life together pay out
+//! Window w of a life, which begins at 0, pays out if none of the w before, nor itself, nor the K − T − 1 behind it was seen: with
+//! probability s^(w + K − T). All windows of a life together pay out
 //!
 //! ```text
-//! Σ_w r · s^(w + 1 + K − T)  =  r · s^(K − T) · s / p  <  r · s^(K − T) / p
+//! Σ_w r · s^(w + K − T)  =  r · s^(K − T) / p
 //! ```
 //!
 //! A first mismatch may be a faulty machine: it costs the unvested pay and the standing, and the slot lives on. A second one at
