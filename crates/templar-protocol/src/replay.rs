@@ -34,8 +34,8 @@
 //!
 //! p is counted against faulty validators, with less than a third of the stake and as many as that can be, who see nothing
 //! that they should: each of the honest ones draws by itself, and of the least number of replays all would have to fall to the
-//! faulty. Who has a slot and pay that vests loses more by one mismatch than F: K − T windows of its pay, against the
-//! work of one window.
+//! faulty. An honest validator that is away, or that cannot get a state, sees nothing either; the bound does not count that. Who
+//! has worked for K windows and then cheats for one loses what has not vested, all of their pay, with probability p.
 
 use std::collections::BTreeMap;
 
