@@ -72,6 +72,7 @@ fn files_are_named_by_their_hash_and_every_signature_verifies() {
             Kind::Genesis => check::<Genesis>(&folder, &id, 1),
             Kind::Dataset => check::<Dataset>(&folder, &id, 1),
             Kind::Contribution => check::<Contribution>(&folder, &id, 1),
+            Kind::Registration => check::<Registration>(&folder, &id, 1),
             Kind::Inbox => check::<Inbox>(&folder, &id, 1),
             Kind::Cut => check::<Cut>(&folder, &id, 2),
             Kind::Score => check::<Score>(&folder, &id, 1),
@@ -106,6 +107,8 @@ fn closed_from_files(folder: &Folder) -> (RunState, ClosedWindow) {
     let cut: Cut = folder.get(&record.cut.hash());
     let contributions: Vec<Signed<Contribution>> =
         cut.contributions.iter().map(|entry| folder.signed_by_one(&entry.contribution.hash())).collect();
+    let registrations =
+        cut.registrations.iter().map(|entry| folder.signed_by_one(&entry.registration.hash())).collect();
     let zero = contributions[0].payload().state_in;
     assert_eq!(folder.get::<State>(&zero.hash()).optimizer_steps, 0);
     let tokens = dataset.training_tokens();
@@ -117,6 +120,7 @@ fn closed_from_files(folder: &Folder) -> (RunState, ClosedWindow) {
         cut_witnesses: folder.witnesses(Kind::Cut, &record.cut.hash()),
         record_witnesses: folder.witnesses(Kind::Window, &payload::id_of(&record)),
         contributions,
+        registrations,
         window: record,
         cut,
     };

@@ -98,6 +98,7 @@ pub(super) fn broken_rules() -> Vec<Attack> {
     let genesis = example.genesis.payload();
     let dataset = example.dataset.payload();
     let contribution = example.closed.contributions[0].payload();
+    let asked = example.closed.registrations[0].payload();
     let (inbox, cut) = (example.closed.inboxes[0].payload(), &example.closed.cut);
     let (score, record) = (example.closed.scores[0].payload(), &example.closed.window);
     let (checkpoint, audit) = (&example.start, example.audit.payload());
@@ -154,8 +155,13 @@ pub(super) fn broken_rules() -> Vec<Attack> {
         refused("genesis: no validators", with(genesis, |g| g.validators.clear())),
         refused("genesis: a validator without stake", with(genesis, |g| g.validators[0].stake = 0)),
         refused("genesis: stake that overflows", with(genesis, |g| g.validators[0].stake = u64::MAX)),
-        refused("genesis: a miner twice", with(genesis, |g| g.registration = Registration::Listed(vec![key, key]))),
-        refused("genesis: nobody registered", with(genesis, |g| g.registration = Registration::Listed(vec![]))),
+        refused("genesis: a miner twice", with(genesis, |g| g.registration.members = vec![key, key])),
+        refused("genesis: no slots", with(genesis, |g| g.registration.slots = 0)),
+        refused("genesis: more members than slots", with(genesis, |g| g.registration.slots = 1)),
+        refused("genesis: members that nobody can replace", with(genesis, |g| g.registration.immunity_windows = 5_000)),
+        refused("genesis: no way in for who holds nothing", with(genesis, |g| g.registration.hashcash.per_window = 0)),
+        refused("genesis: a slot that nobody can pay for", with(genesis, |g| g.registration.hashcash.most = u64::MAX)),
+        refused("genesis: a slot for nothing", with(genesis, |g| g.registration.burn.least = 0)),
         refused("dataset: an end token outside the vocabulary", with(dataset, |d| d.end_token = d.vocab_size)),
         refused("dataset: tokens of another width", with(dataset, |d| d.token_bytes = 4)),
         refused("dataset: everything held out", with(dataset, |d| d.held_out.every = 1)),
@@ -163,6 +169,12 @@ pub(super) fn broken_rules() -> Vec<Attack> {
         refused("dataset: a shard of no tokens", with(dataset, |d| d.validation[0].tokens = 0)),
         refused("contribution: no steps", with(contribution, |c| c.steps = 0)),
         refused("contribution: a delta of no bytes", with(contribution, |c| c.delta_bytes = 0)),
+        refused("registration: another owner than the one that signed", with(asked, |r| r.certificate.owner = key)),
+        refused("registration: another node key than the owner names", with(asked, |r| r.certificate.node = key)),
+        refused("registration: another payment than the owner signed", {
+            with(asked, |r| r.certificate.payment = Payment::Rotation)
+        }),
+        refused("registration: of another run", with(asked, |r| r.run = Hash::of(b"run").into())),
         refused("inbox: miners in another order", with(inbox, |i| i.contributions.reverse())),
         refused("inbox: more entries than any list may have", with(inbox, |i| i.contributions = many.collect())),
         refused("cut: no inboxes", with(cut, |c| c.inboxes.clear())),

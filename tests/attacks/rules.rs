@@ -6,7 +6,7 @@ use templar_protocol::{Entry, Input, Node, Output, Reject, RevealEntry, Witness}
 
 use super::{Attack, answered, refused};
 use crate::vectors::example;
-use crate::vectors::window::{key, miners, validators};
+use crate::vectors::window::{key, miners, newcomer, validators};
 
 /// How far the example window has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +37,7 @@ fn node(stage: Stage) -> Node {
     let closed = &example().closed;
     let mut entries: Vec<(Stage, Entry)> = Vec::new();
     entries.extend(closed.contributions.iter().map(|signed| (Stage::Committed, envelope(signed))));
+    entries.extend(closed.registrations.iter().map(|signed| (Stage::Committed, envelope(signed))));
     entries.extend(closed.inboxes.iter().map(|signed| (Stage::Received, envelope(signed))));
     entries.extend(validators().iter().map(|key| (Stage::Cut, sign(&closed.cut, key))));
     entries.extend(closed.window.reveals.iter().map(|value| (Stage::Revealed, Entry::Reveal(reveal(value)))));
@@ -71,6 +72,7 @@ fn changed<T: Payload>(
 
 pub(super) fn attacks() -> Vec<Attack> {
     let mut attacks = committing();
+    attacks.extend(registering());
     attacks.extend(cutting());
     attacks.extend(judging());
     attacks
@@ -133,6 +135,65 @@ fn committing() -> Vec<Attack> {
     ]
 }
 
+fn registering() -> Vec<Attack> {
+    let closed = &example().closed;
+    let before = &example().before;
+    let honest = closed.registrations[0].payload();
+    let (owner, node, miner, thief) = (newcomer(), key("newcomer's node"), &miners()[0], key("thief"));
+    // A registration that its owner and node key have signed, with whatever its certificate then says.
+    let certified = |owner: &SecretKey, node: &SecretKey, change: &dyn Fn(&mut Certificate)| {
+        let mut asked = honest.clone();
+        (asked.certificate.owner, asked.certificate.node) = (owner.public(), node.public());
+        change(&mut asked.certificate);
+        asked.owner_signature = asked.certificate.sign(asked.run, owner);
+        sign(&asked, node)
+    };
+    let is_work = |certificate: &Certificate| {
+        certificate.work(honest.run, &before.seed()).is_some_and(|digest| digest <= largest_digest(1 << 12))
+    };
+    // The first nonce from `first` on that is the work that a slot costs, or is not.
+    let look = |certificate: &mut Certificate, first: u64, wanted: bool| {
+        let with = |nonce| Certificate { payment: Payment::Hashcash { nonce }, ..*certificate };
+        *certificate = (first..).map(with).find(|certificate| is_work(certificate) == wanted).unwrap();
+    };
+    let worked = |owner: &SecretKey, node: &SecretKey| certified(owner, node, &|c| look(c, 0, true));
+    let with = |change: &dyn Fn(&mut Certificate)| tell(Stage::Open, certified(&owner, &node, change));
+    let burn = |amount_micros| with(&|c| c.payment = Payment::Burn { amount_micros });
+    let later = |window: u64| {
+        let mut state = before.clone();
+        state.advance(closed).unwrap();
+        let asked = Registration { window: WindowIndex(window), ..honest.clone() };
+        Node::new(state, None).step(Input::Entry(sign(&asked, &node)))
+    };
+    vec![
+        refused("registration: a nonce that is no work", with(&|c| look(c, 0, false))),
+        refused("registration: work of another owner", tell(Stage::Open, certified(&thief, &node, &|_| {}))),
+        refused("registration: work of another node key", tell(Stage::Open, certified(&owner, &thief, &|_| {}))),
+        refused("registration: by another node key than it names", tell(Stage::Open, sign(honest, &thief))),
+        refused("registration: of a member", tell(Stage::Open, worked(miner, &node))),
+        refused("registration: with a member's node key", tell(Stage::Open, worked(&owner, miner))),
+        refused("registration: burns less than a slot costs", burn(999_999)),
+        refused("registration: burns what its account does not hold", burn(1_000_000)),
+        refused("registration: another node key for who has no slot", with(&|c| c.payment = Payment::Rotation)),
+        refused("registration: another node key, with a certificate that is not newer", {
+            tell(Stage::Open, certified(miner, &node, &|c| c.payment = Payment::Rotation))
+        }),
+        refused("registration: a second one of the same owner", {
+            tell(Stage::Committed, certified(&owner, &node, &|c| look(c, 1 << 40, true)))
+        }),
+        refused("registration: after a cut without it", tell(Stage::Cut, worked(&key("late"), &key("late")))),
+        refused("registration: of who has joined meanwhile", later(1)),
+        refused("registration: of a later window", later(2)),
+        refused("inbox: names more registrations than can matter", {
+            changed(Stage::Open, closed.inboxes[0].payload(), &validators()[0], |i| {
+                let owners = (0..21).map(|number| PublicKey::from_bytes([number; 32]));
+                let named = |owner| CutRegistration { owner, registration: RegistrationId::default() };
+                i.registrations = owners.map(named).collect();
+            })
+        }),
+    ]
+}
+
 fn cutting() -> Vec<Attack> {
     let closed = &example().closed;
     let validators = validators();
@@ -144,6 +205,7 @@ fn cutting() -> Vec<Attack> {
     };
     vec![
         refused("cut: drops a contribution", cut(|c| c.contributions.truncate(1))),
+        refused("cut: drops a registration", cut(|c| c.registrations.clear())),
         refused(
             "cut: puts another contribution in its place",
             cut(|c| c.contributions[0].contribution = Hash::of(b"").into()),
@@ -270,9 +332,9 @@ pub(super) fn records() -> Vec<Attack> {
             "a changed balance: a mint to somebody else",
             record(|w| w.mints[1].account = PublicKey::from_bytes([1; 32])),
         ),
-        refused("a burn that is too small", record(|w| w.burns[0].amount_micros += 1)),
-        refused("a mismatch that costs nothing", record(|w| w.burns.clear())),
-        refused("a slot lost at the first mismatch", record(|w| w.burns[0].cause = BurnCause::Expulsion)),
+        refused("a registration refused that has a slot", record(|w| w.admissions[0].verdict = Admitted::NoSlot)),
+        refused("a registration left out", record(|w| w.admissions.clear())),
+        refused("other members", record(|w| w.members_root = Hash::of(b"members"))),
         refused("another ledger root", record(|w| w.ledger_root = Hash::of(b"ledger"))),
         refused("other standings", record(|w| w.standings_root = Hash::of(b"standings"))),
         refused("another weight", record(|w| w.weights[0].weight_ppm -= 1)),
@@ -320,6 +382,14 @@ pub(super) fn records() -> Vec<Attack> {
         ),
         refused("closed: under another id", folded(|c| c.record = Hash::of(b"record").into())),
         refused("closed: a contribution left out", folded(|c| c.contributions.truncate(1))),
+        refused("closed: a registration left out", folded(|c| c.registrations.clear())),
+        refused(
+            "closed: a contribution signed by another miner",
+            folded(|c| {
+                let payload = c.contributions[0].payload().clone();
+                c.contributions[0] = Signed::sign(payload, &miners()[1]);
+            }),
+        ),
         refused("closed: a score exchanged for the other", folded(|c| c.scores[1] = c.scores[0].clone())),
         refused("closed: an inbox left out", folded(|c| c.inboxes.truncate(1))),
     ]);

@@ -17,7 +17,7 @@ fn a_run_from_init_to_export() {
     assert!(home.ok(["dataset", "sample", &id, "--page", "3"])["text"].as_str().unwrap().len() > 20);
 
     let run = home.run_new(&[], &[]);
-    assert_eq!(run["genesis"]["registration"]["listed"], json!([key]));
+    assert_eq!(run["genesis"]["registration"]["members"], json!([key]));
     assert_eq!(run["genesis"]["inner"]["steps"], 4);
     assert_eq!(home.run_new(&[], &[]), run, "the same configuration is the same run");
     assert_eq!(home.ok(["run", "show"]), run);

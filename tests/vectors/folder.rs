@@ -68,6 +68,10 @@ impl Folder {
             folder.blob("delta", delta.clone());
             folder.blob("trace", trace.clone());
         }
+        for signed in &example.closed.registrations {
+            folder.signed(signed);
+            folder.blob("entry", Entry::Envelope(signed.envelope()).encode());
+        }
         for inbox in &example.closed.inboxes {
             folder.signed(inbox);
         }

@@ -123,8 +123,11 @@ fn the_pages_are_what_the_text_says() {
     let slots = examples.slots();
     assert_eq!(example().before.assignment().slots(), slots);
     let contributions = example().closed.contributions.iter().map(Signed::payload);
-    let judging =
-        example().before.judging(&example().closed.cut, contributions, examples.record.reveals.clone()).unwrap();
+    let asked = super::window::asked(&example().before);
+    let judging = example()
+        .before
+        .judging(&example().closed.cut, contributions, [&asked], examples.record.reveals.clone())
+        .unwrap();
     let assigned: BTreeSet<u64> = slots.iter().flatten().copied().collect();
     let free: Vec<u64> = (0..examples.pages).filter(|page| !assigned.contains(page)).collect();
     let sorted = |mut pages: Vec<u64>| {

@@ -58,6 +58,30 @@ pub(crate) fn miners() -> Vec<SecretKey> {
     keys("miner", 2)
 }
 
+/// The key that genesis does not know, and that asks for a slot.
+pub(crate) fn newcomer() -> SecretKey {
+    key("newcomer")
+}
+
+/// Two slots more than first members, and work that is found at once.
+fn registration() -> RegistrationSpec {
+    let spec = RegistrationSpec::customary(4, miners().iter().map(SecretKey::public).collect());
+    let hashcash = PriceRule { first: 1 << 12, least: 1 << 8, ..spec.hashcash };
+    RegistrationSpec { immunity_windows: 8, anchor_windows: 4, hashcash, ..spec }
+}
+
+/// The newcomer's registration for the open window, with a node key of its own.
+pub(crate) fn asked(before: &RunState) -> Registration {
+    let (owner, node) = (newcomer(), key("newcomer's node"));
+    let anchor = before.members().newest_anchor().unwrap();
+    let hasher = WorkHasher::new(before.run(), anchor.window, &anchor.seed, &owner.public(), &node.public());
+    let nonce = (0..).find(|nonce| hasher.digest(*nonce) <= largest_digest(anchor.hashes)).unwrap();
+    let payment = Payment::Hashcash { nonce };
+    let certificate = Certificate { owner: owner.public(), node: node.public(), anchor: anchor.window, payment };
+    let owner_signature = certificate.sign(before.run(), &owner);
+    Registration { run: before.run(), window: before.window(), certificate, owner_signature }
+}
+
 fn genesis(dataset: &Dataset) -> Genesis {
     let validators = validators();
     Genesis {
@@ -148,7 +172,7 @@ fn genesis(dataset: &Dataset) -> Genesis {
                 chain_anchor: Chain::new(key, NAME).anchor(),
             })
             .collect(),
-        registration: Registration::Listed(miners().iter().map(SecretKey::public).collect()),
+        registration: registration(),
         state_retention_windows: 8,
         windows: 4,
     }
@@ -228,13 +252,20 @@ fn close(
         .iter()
         .map(|signed| CutEntry { miner: signed.signer(), contribution: signed.id().into() })
         .collect();
-    let inbox = |key: &SecretKey| Inbox { run, window, validator: key.public(), contributions: named.clone() };
+    let asked = Signed::sign(asked(before), &key("newcomer's node"));
+    let registrations =
+        vec![CutRegistration { owner: asked.payload().certificate.owner, registration: asked.id().into() }];
+    let inbox = |key: &SecretKey| {
+        let (contributions, registrations) = (named.clone(), registrations.clone());
+        Inbox { run, window, validator: key.public(), contributions, registrations }
+    };
     let inboxes: Vec<Signed<Inbox>> = validators.iter().map(|key| Signed::sign(inbox(key), key)).collect();
     let listed: Vec<(InboxId, &Inbox)> = inboxes.iter().map(|inbox| (inbox.id().into(), inbox.payload())).collect();
     let cut = before.cut(&listed).unwrap();
     let value = |key: &SecretKey| Chain::new(key, NAME).value(window).unwrap();
     let reveals = validators.iter().map(|key| Reveal { validator: key.public(), value: value(key) }).collect();
-    let judging = before.judging(&cut, contributions.iter().map(Signed::payload), reveals).unwrap();
+    let claimed = contributions.iter().map(Signed::payload);
+    let judging = before.judging(&cut, claimed, [asked.payload()], reveals).unwrap();
     let score = |key: &SecretKey| {
         let plan = before.judge_plan(&judging, &key.public()).unwrap();
         let replay = |contribution: &Contribution| {
@@ -258,6 +289,7 @@ fn close(
         cut,
         inboxes,
         contributions,
+        registrations: vec![asked],
         scores,
     }
 }

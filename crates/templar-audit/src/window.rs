@@ -126,7 +126,7 @@ pub fn audit_window(
     let deadline = before.genesis().replay.verdict_windows;
     states.forget_before(WindowIndex((record.window.0 + 1).saturating_sub(deadline)));
     let parents =
-        |id| evidence.recipe.genesis.miners().iter().any(|key| after.parent(key).is_some_and(|p| p.state_out == id));
+        |id| after.members().iter().any(|member| after.parent(&member.owner).is_some_and(|p| p.state_out == id));
     states.retain(|id| parents(*id));
     WindowAudit {
         parameters: applied.ok().map(|applied| applied.parameters),

@@ -12,6 +12,7 @@ pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod node;
+pub(crate) mod register;
 pub(crate) mod run;
 pub(crate) mod score;
 pub(crate) mod share;

@@ -14,7 +14,7 @@ use templar_data::{ImportError, PageError, SampleError, SinkError};
 use templar_model::generate::GenerateError;
 use templar_model::hf::{self, ExportError};
 use templar_net::{BindError, FetchError, TicketError};
-use templar_node::access::AccessError;
+use templar_node::access::{AccessError, ApplyError};
 use templar_node::configure::ConfigureError;
 use templar_node::context::RunError;
 use templar_node::demo::DemoError;
@@ -159,6 +159,7 @@ macro_rules! meanings {
 
 meanings! {
     AccessError => access;
+    ApplyError => apply;
     ConfigureError => configure;
     DemoError => demo;
     DriverError => driver;
@@ -200,6 +201,7 @@ fn home(error: &HomeError) -> Meaning {
     match error {
         HomeError::Missing(path) => hint(Code::NoHome, format!("`templar --home {} init` makes one", path.display())),
         HomeError::Exists(_) => hint(Code::Failed, "nothing was changed; `templar key show` prints its key"),
+        HomeError::FileExists(_) => hint(Code::Failed, "nothing was changed; choose another file"),
         HomeError::NotEmpty(_) => hint(Code::Failed, "nothing was changed; choose another directory with --home"),
         HomeError::Format { .. } => hint(Code::Failed, "use the version of templar that made this home"),
         HomeError::Locked(_) => hint(Code::Locked, "wait until it ends, or use another home"),
@@ -228,6 +230,14 @@ fn access(error: &AccessError) -> Meaning {
     }
 }
 
+fn apply(error: &ApplyError) -> Meaning {
+    match error {
+        ApplyError::Home(error) => home(error),
+        ApplyError::Socket(error) => (Code::Failed, io(error).1),
+        ApplyError::Refused(_) => hint(Code::Failed, "`templar status` says where the run stands"),
+    }
+}
+
 fn run(error: &RunError) -> Meaning {
     match error {
         RunError::Unknown(_) => hint(Code::NotFound, "`templar run list` lists the runs of this home"),
@@ -251,7 +261,7 @@ fn configure(error: &ConfigureError) -> Meaning {
         ConfigureError::Vocabulary { .. } | ConfigureError::NothingHeldOut(_) => plain(Code::Failed),
         ConfigureError::DatasetTooSmall { .. } => hint(
             Code::Failed,
-            "use more text, or lower inner.steps, or the batch or sequence length of model, inner or context",
+            "use more text, or lower registration.slots, inner.steps, or the batch or sequence length of model, inner or context",
         ),
         ConfigureError::Model(_) | ConfigureError::Recipe(_) => plain(Code::Usage),
     }
@@ -331,7 +341,7 @@ fn work(error: &WorkError) -> Meaning {
         WorkError::Put(error) => put(error),
         WorkError::Home(error) => home(error),
         WorkError::Stopped => plain(Code::Interrupted),
-        WorkError::NotAMiner(_) => hint(Code::Failed, "`templar run show` lists who is registered"),
+        WorkError::NotAMiner(_) => hint(Code::Failed, "`templar register` asks for a slot"),
         WorkError::Train(_) | WorkError::Compress(_) | WorkError::Threads(_) => plain(Code::Failed),
     }
 }
@@ -361,7 +371,7 @@ fn driver(error: &DriverError) -> Meaning {
         DriverError::Metrics { .. } => hint(Code::Failed, "choose another address with --metrics"),
         DriverError::Inventory(error) => inventory(error),
         DriverError::Socket(error) => (Code::Failed, io(error).1),
-        DriverError::NotInRun { .. } => hint(Code::Failed, "`templar run show` lists who takes part"),
+        DriverError::NotAValidator(_) => hint(Code::Failed, "`templar run show` lists the validators"),
     }
 }
 

@@ -57,6 +57,10 @@ pub(crate) fn sentence(event: &Event) -> String {
         Event::Signed { window, kind, id, signer, .. } => {
             format!("w{window} {kind} {} signed by {}", id.short(), signer.short())
         }
+        Event::Admitted { window, owner, verdict } => format!("w{window} registration of {}: {verdict}", owner.short()),
+        Event::Registered { owner, slot, since } => {
+            format!("this node trains for {} in slot {slot} from window {since} on", owner.short())
+        }
         Event::Finished { checkpoint, .. } => {
             format!("the run is over; its model is checkpoint {}", checkpoint.short())
         }

@@ -31,8 +31,8 @@ use serde_json::json;
 use templar_numerics::Isa;
 
 use commands::{
-    audit, close, dataset, demo, doctor, export, fetch, generate, init, key, log, node, run, score, share, show, sim,
-    status, store, train, verify,
+    audit, close, dataset, demo, doctor, export, fetch, generate, init, key, log, node, register, run, score, share,
+    show, sim, status, store, train, verify,
 };
 use environment::Environment;
 use error::{Code, CommandError, CommandResult};
@@ -97,6 +97,7 @@ enum Command {
     Dataset(dataset::Command),
     #[command(subcommand)]
     Run(run::Command),
+    Register(register::Args),
     Train(train::Args),
     Score(score::Args),
     Close(close::Args),
@@ -167,6 +168,7 @@ fn start(cli: Cli, environment: &Environment, network: Network, printer: Printer
         Command::Key(command) => key::run(&invocation, &command),
         Command::Dataset(command) => dataset::run(&invocation, &command),
         Command::Run(command) => run::run(&invocation, &command),
+        Command::Register(args) => register::run(&invocation, &args),
         Command::Train(args) => train::run(&invocation, &args),
         Command::Score(args) => score::run(&invocation, &args),
         Command::Close(args) => close::run(&invocation, &args),

@@ -52,6 +52,11 @@ impl Participant {
         self.replica.me()
     }
 
+    /// For whom this home's key trains: the owner of its slot, or itself where it has none.
+    pub(crate) fn miner(&self) -> PublicKey {
+        self.replica.node().contributor().unwrap_or(self.me())
+    }
+
     /// Who has said what in the open window.
     pub(crate) fn progress(&self) -> Result<Progress, CommandError> {
         let records = Journal::read(&self.access.home.run_dir(&self.replica.context.run))?;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use templar_manifest::{ContributionId, Genesis, Kind, PublicKey, WindowIndex, payload};
-use templar_protocol::{Entry, Node};
+use templar_protocol::{Entry, Node, RunState};
 
 /// What has been said in the open window.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -65,7 +65,10 @@ impl Progress {
         }
         let signer = envelope.signer;
         match kind {
-            Kind::Contribution => drop(self.contributions.entry(signer).or_insert(envelope.id().into())),
+            Kind::Contribution => {
+                let miner = serde_json::from_value(body["miner"].clone()).unwrap_or(signer);
+                self.contributions.entry(miner).or_insert(envelope.id().into());
+            }
             Kind::Inbox => drop(self.inboxes.insert(signer)),
             Kind::Cut => drop(self.cuts.insert(signer)),
             Kind::Score => drop(self.scores.insert(signer)),
@@ -88,7 +91,8 @@ impl Progress {
     }
 
     /// Who is awaited now.
-    pub(crate) fn awaited(&self, genesis: &Genesis) -> Vec<Awaited> {
+    pub(crate) fn awaited(&self, state: &RunState) -> Vec<Awaited> {
+        let genesis = state.genesis();
         let validators = || genesis.validators.iter().map(|validator| validator.key);
         let missing = |said: &BTreeSet<PublicKey>, what| -> Vec<Awaited> {
             validators().filter(|key| !said.contains(key)).map(|key| Awaited { key, what }).collect()
@@ -96,8 +100,9 @@ impl Progress {
         match self.phase(genesis) {
             "over" => Vec::new(),
             "commit" => {
-                let miners = genesis.miners().iter().filter(|key| !self.contributions.contains_key(key));
-                let mut awaited: Vec<Awaited> = miners.map(|key| Awaited { key: *key, what: "contribution" }).collect();
+                let owners = state.members().iter().map(|member| member.owner);
+                let miners = owners.filter(|key| !self.contributions.contains_key(key));
+                let mut awaited: Vec<Awaited> = miners.map(|key| Awaited { key, what: "contribution" }).collect();
                 if awaited.is_empty() || !self.inboxes.is_empty() {
                     awaited.extend(missing(&self.inboxes, "inbox"));
                 }

@@ -6,8 +6,8 @@
 use serde::Serialize;
 use serde_json::Value;
 use templar_manifest::{
-    Audit, Checkpoint, Contribution, Cut, Dataset, DecodeError, Genesis, Hash, Inbox, Kind, Payload, Score, State,
-    Window, payload,
+    Audit, Checkpoint, Contribution, Cut, Dataset, DecodeError, Genesis, Hash, Inbox, Kind, Payload, Registration,
+    Score, State, Window, payload,
 };
 
 /// What an object is.
@@ -65,6 +65,7 @@ pub(crate) fn body(kind: Kind, bytes: &[u8]) -> Result<Value, DecodeError> {
         Kind::Genesis => of::<Genesis>(bytes),
         Kind::Dataset => of::<Dataset>(bytes),
         Kind::Contribution => of::<Contribution>(bytes),
+        Kind::Registration => of::<Registration>(bytes),
         Kind::Inbox => of::<Inbox>(bytes),
         Kind::Cut => of::<Cut>(bytes),
         Kind::Score => of::<Score>(bytes),
@@ -82,6 +83,7 @@ fn nature(kind: Kind, field: &str) -> Option<Nature> {
         "dataset" => Nature::Manifest(Kind::Dataset),
         "parent" | "contribution" => Nature::Manifest(Kind::Contribution),
         "state_in" | "state_out" => Nature::Manifest(Kind::State),
+        "registration" => Nature::Manifest(Kind::Registration),
         "inboxes" => Nature::Manifest(Kind::Inbox),
         "cut" => Nature::Manifest(Kind::Cut),
         "scores" => Nature::Manifest(Kind::Score),

@@ -189,6 +189,8 @@ typed_id! {
     DatasetId
     /// Names a contribution manifest.
     ContributionId
+    /// Names a registration manifest.
+    RegistrationId
     /// Names an inbox manifest.
     InboxId
     /// Names a cut manifest.

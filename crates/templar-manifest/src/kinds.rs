@@ -6,7 +6,7 @@ mod commit;
 mod dataset;
 mod gauntlet;
 mod genesis;
-mod replay;
+mod registration;
 mod score;
 mod window;
 
@@ -17,7 +17,11 @@ pub use dataset::{Dataset, HeldOut, Shard, page_count};
 pub use gauntlet::{GauntletSpec, Offence, Penalty, ProofSpec, RatingSpec, WeightRule};
 pub use genesis::{
     CompressionSpec, ContextSegment, Deadlines, EmissionSpec, Genesis, Initial, InnerSpec, OuterSegment, OuterSpec,
-    Registration, Segment, SegmentShape, ValidatorSpec,
+    ReplaySpec, Segment, SegmentShape, ValidatorSpec,
+};
+pub use registration::{
+    Admission, Admitted, Certificate, CutRegistration, Payment, PriceRule, Registration, RegistrationSpec, WorkHasher,
+    largest_digest,
 };
 pub use replay::ReplaySpec;
 pub use score::{

@@ -27,8 +27,8 @@ pub mod trace;
 
 pub use envelope::{Envelope, EnvelopeError, Signed};
 pub use id::{
-    BlobId, CheckpointId, ContributionId, CutId, DatasetId, Hash, InboxId, ParseHashError, RecordId, RunId, ScoreId,
-    StateId, WindowIndex,
+    BlobId, CheckpointId, ContributionId, CutId, DatasetId, Hash, InboxId, ParseHashError, RecordId, RegistrationId,
+    RunId, ScoreId, StateId, WindowIndex,
 };
 pub use key::{KeyError, PublicKey, SecretKey, Signature};
 pub use kinds::*;

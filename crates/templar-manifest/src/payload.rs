@@ -21,6 +21,8 @@ pub enum Kind {
     Dataset,
     /// A miner's commitment to one delta for one window.
     Contribution,
+    /// Asks for a slot in a run, or for another node key.
+    Registration,
     /// What one validator had received at its deadline.
     Inbox,
     /// Which contributions of a window count.
@@ -39,10 +41,11 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the way of the data.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Genesis,
         Self::Dataset,
         Self::Contribution,
+        Self::Registration,
         Self::Inbox,
         Self::Cut,
         Self::Score,
@@ -58,6 +61,7 @@ impl Kind {
             Self::Genesis => "genesis",
             Self::Dataset => "dataset",
             Self::Contribution => "contribution",
+            Self::Registration => "registration",
             Self::Inbox => "inbox",
             Self::Cut => "cut",
             Self::Score => "score",

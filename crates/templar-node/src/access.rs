@@ -16,6 +16,7 @@ use crate::context::{RunContext, RunError};
 use crate::home::{Home, HomeError, HomeLock};
 use crate::inventory::Stock;
 use crate::journal::{Journal, JournalError};
+use crate::registration::Application;
 use crate::socket::SocketBlobs;
 
 /// How often a reader tries to get at a home that another command holds, and how long it waits in between: 5 seconds.
@@ -40,6 +41,20 @@ pub enum AccessError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+/// Why an application for a slot is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The home.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The node that runs here does not answer.
+    #[error("the node of this home does not answer")]
+    Socket(#[source] std::io::Error),
+    /// It does not take it.
+    #[error("the node of this home does not take the registration: {0}")]
+    Refused(String),
 }
 
 /// An open home. Blobs are read on the thread that asks, which must not be one that runs async tasks.
@@ -133,6 +148,22 @@ impl Access {
             Some(store) => self.runtime.block_on(store.sync(blobs)),
             None => Ok(()),
         }
+    }
+
+    /// Keeps an application for a slot, or hands it to the node that runs here and will show it.
+    ///
+    /// # Errors
+    /// The home or the socket; the node's reason, where it does not take it.
+    pub fn apply(&self, application: &Application) -> Result<(), ApplyError> {
+        match &self.socket {
+            Some(node) => node.register(application).map_err(ApplyError::Socket)?.map_err(ApplyError::Refused),
+            None => Ok(application.keep(&self.home)?),
+        }
+    }
+
+    /// Whether a node runs here, which holds the home.
+    pub fn is_beside_a_node(&self) -> bool {
+        self.socket.is_some()
     }
 
     /// What the store holds.

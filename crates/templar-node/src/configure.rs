@@ -5,12 +5,15 @@
 
 use serde_json::Value;
 use templar_manifest::{
-    BlobId, CompressionSpec, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash, Initial,
-    InnerSpec, ModelSpec, OuterSegment, OuterSpec, Payload as _, PublicKey, Registration, ReplaySpec, RunId, Segment,
-    SegmentShape, TensorSpec, ValidatorSpec, page_count,
+    BlobId, CompressionSpec, ContextSegment, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash,
+    Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, Payload as _, PublicKey, RegistrationSpec, ReplaySpec,
+    RunId, Segment, SegmentShape, TensorSpec, ValidatorSpec, page_count,
 };
 use templar_model::{ConfigError, sizes};
 use templar_train::{Recipe, RecipeError};
+
+/// Slots of a run whose dataset is large enough for them: as Covenant-72B had.
+const SLOTS: u32 = 250;
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +86,7 @@ pub struct RunPlan<'a> {
     pub dataset: &'a Dataset,
     /// Who judges.
     pub validators: Vec<ValidatorSpec>,
-    /// Who may contribute.
+    /// The first members; others register.
     pub miners: Vec<PublicKey>,
     /// The model, and its first parameters.
     pub origin: Origin,
@@ -154,9 +157,23 @@ fn nearest_size(model: &ModelSpec) -> Result<&'static str, ConfigureError> {
 
 /// The genesis of a size, with `settings` (`key=value`) on top, checked whole.
 pub fn configure(plan: &RunPlan<'_>, settings: &[String]) -> Result<Genesis, ConfigureError> {
-    let genesis = override_with(&from_size(plan)?, settings)?;
+    let mut genesis = override_with(&from_size(plan)?, settings)?;
+    if !settings.iter().any(|setting| setting.starts_with("registration.slots")) {
+        genesis.registration.slots = fitting_slots(&genesis, plan.dataset);
+    }
     check(&genesis, plan.dataset)?;
     Ok(genesis)
+}
+
+/// As many slots as the reference, or as the dataset has pages for, at least those of the first members.
+fn fitting_slots(genesis: &Genesis, dataset: &Dataset) -> u32 {
+    let unassigned = u64::from(genesis.gauntlet.unassigned_pages);
+    let fitting = |context: ContextSegment| {
+        let pages = page_count(dataset.training_tokens(), context.sequence_length).saturating_sub(unassigned);
+        pages.checked_div(genesis.pages_per_slot(context.from_window)).unwrap_or(0)
+    };
+    let fitting = genesis.contexts().map(fitting).min().unwrap_or(0).min(SLOTS.into());
+    (fitting as u32).max(genesis.miners().len() as u32).max(1)
 }
 
 /// The genesis that a size gives.
@@ -235,7 +252,7 @@ fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
             registration_cost_micros: 0,
         },
         validators,
-        registration: Registration::Listed(miners),
+        registration: RegistrationSpec::customary(SLOTS.max(miners.len() as u32), miners),
         state_retention_windows: 8,
         windows: 0,
     })
@@ -293,7 +310,7 @@ pub fn check(genesis: &Genesis, dataset: &Dataset) -> Result<(), ConfigureError>
     Recipe::new(RunId::default(), genesis.clone())?;
     for context in genesis.contexts() {
         let length = context.sequence_length;
-        let needed = u128::from(genesis.pages_per_slot(context.from_window)) * genesis.miners().len() as u128;
+        let needed = u128::from(genesis.pages_per_slot(context.from_window)) * u128::from(genesis.registration.slots);
         let found = page_count(dataset.training_tokens(), length);
         if u128::from(found) < needed {
             return Err(ConfigureError::DatasetTooSmall { found, length, needed });

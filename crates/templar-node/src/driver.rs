@@ -16,6 +16,7 @@ mod acts;
 mod damage;
 mod gather;
 mod prune;
+mod register;
 mod report;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -39,6 +40,7 @@ use crate::context::RunContext;
 use crate::event::Event;
 use crate::home::{Home, HomeError, HomeLock};
 use crate::inventory::InventoryError;
+use crate::registration::Application;
 use crate::replica::{Replica, ReplicaError, SubmitError, Taken};
 use crate::settings::Networking;
 use crate::workbench::{Conduct, WorkError, Workbench};
@@ -48,6 +50,7 @@ use damage::Watched;
 pub use gather::Way;
 pub(crate) use gather::{AGGREGATE_PATIENCE, Gatherer, within};
 use prune::Pruner;
+pub(crate) use register::{ASKED_AT_ONCE, Asked};
 pub use report::closed_event;
 
 /// How long the ticket waits for a relay to take this node in.
@@ -129,14 +132,9 @@ pub enum DriverError {
         #[source]
         source: std::io::Error,
     },
-    /// A key that is not in genesis has no part to play.
-    #[error("key {key} is not a {role} of this run")]
-    NotInRun {
-        /// The key.
-        key: PublicKey,
-        /// `miner` or `validator`.
-        role: &'static str,
-    },
+    /// Genesis does not name the key.
+    #[error("key {0} is not a validator of this run")]
+    NotAValidator(PublicKey),
 }
 
 /// What a task came to.
@@ -188,6 +186,10 @@ pub struct Driver {
     pruner: Option<Pruner>,
     /// Closed windows after which was pruned.
     pruned: usize,
+    /// The slot that this home wants.
+    application: Option<Application>,
+    /// Where commands in this home ask for one.
+    asking: register::Asking,
 }
 
 /// Everything that a driver is made of.
@@ -229,17 +231,15 @@ async fn serve(
     stop: watch::Receiver<bool>,
 ) -> Result<(), DriverError> {
     let me = key.public();
-    let listed = match config.role {
-        Role::Miner => context.genesis.slot(&me).map_or(Err("miner"), |_| Ok(())),
-        Role::Validator => context.genesis.validator(&me).map_or(Err("validator"), |_| Ok(())),
-        Role::Seeder | Role::Sharer => Ok(()),
-    };
-    listed.map_err(|role| DriverError::NotInRun { key: me, role })?;
+    if config.role == Role::Validator && context.genesis.validator(&me).is_none() {
+        return Err(DriverError::NotAValidator(me));
+    }
 
     let mut locals = JoinSet::new();
+    let (asked, asking) = mpsc::channel(ASKED_AT_ONCE);
     match socket::bind(&home.socket_path()) {
         Ok(listener) => {
-            locals.spawn(socket::serve(listener, store.clone()));
+            locals.spawn(socket::serve(listener, store.clone(), asked));
         }
         // The system bounds the length of a socket's path, which is no reason not to take part in a run.
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
@@ -250,7 +250,7 @@ async fn serve(
         Err(error) => return Err(DriverError::Socket(error)),
     }
 
-    let secret_key = key.to_bytes();
+    let (secret_key, run) = (key.to_bytes(), context.run);
     let damage = Damage::default();
     let bench = workbench(home, store, context.clone(), damage.clone())?;
     let known = peers::load(home)?;
@@ -301,6 +301,8 @@ async fn serve(
         metrics: metrics_addr,
         pruner,
         pruned: 0,
+        application: Application::kept(home, &run)?,
+        asking,
     };
     let result = driver.run(stop).await;
     driver.close().await;
@@ -349,9 +351,11 @@ impl Driver {
         if let Some(addr) = self.metrics {
             self.emit(Event::Metrics { addr }).await;
         }
+        self.warn_without_a_slot().await;
         let todo = self.replica.node().todo();
         self.carry_out(todo).await?;
         loop {
+            self.ask_for_a_slot().await?;
             self.follow();
             self.report_end().await;
             self.prune();
@@ -365,6 +369,7 @@ impl Driver {
                     }
                     None => return Ok(()),
                 },
+                Some(asked) = self.asking.recv() => self.take_application(asked).await?,
                 Some(joined) = self.tasks.join_next() => match joined {
                     Ok((name, result)) => {
                         self.under_way.remove(&name);

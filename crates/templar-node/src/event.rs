@@ -106,6 +106,24 @@ pub enum Event {
         /// Signatures on the record.
         signatures: usize,
     },
+    /// A window decided about a registration.
+    Admitted {
+        /// The window.
+        window: u64,
+        /// Who owns the slot, or wanted one.
+        owner: PublicKey,
+        /// What became of it.
+        verdict: String,
+    },
+    /// This node trains for a slot from now on.
+    Registered {
+        /// Who owns it.
+        owner: PublicKey,
+        /// The slot.
+        slot: u32,
+        /// The first window.
+        since: u64,
+    },
     /// The run has as many windows as genesis says.
     Finished {
         /// The model.

@@ -74,6 +74,8 @@ pub enum Wanted {
     Model(Way),
     /// One blob.
     Blob(Hash),
+    /// Entries, and nothing that they name.
+    Entries,
 }
 
 /// What a visit brought.
@@ -379,6 +381,7 @@ impl Evidence {
             blob: None,
         };
         match wanted {
+            Wanted::Entries => list.common = false,
             Wanted::Blob(id) => {
                 list.common = false;
                 list.blob = Some(id);
@@ -407,7 +410,7 @@ impl Evidence {
                     list.checkpoints.push(node.state().checkpoint());
                     list.closed = node.closed().to_vec();
                 }
-                list.states = list.contributions.iter().map(Signed::signer).collect();
+                list.states = list.contributions.iter().map(|signed| signed.payload().miner).collect();
             }
         }
         list

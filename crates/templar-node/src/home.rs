@@ -31,6 +31,9 @@ pub enum HomeError {
     /// A home is there already.
     #[error("{0} is already a templar home")]
     Exists(PathBuf),
+    /// A file that is to be made is there already.
+    #[error("{0} is there already")]
+    FileExists(PathBuf),
     /// The directory holds something else.
     #[error("{0} is not empty and not a templar home")]
     NotEmpty(PathBuf),
@@ -111,8 +114,7 @@ impl Home {
             let path = root.join(dir);
             fs::create_dir(&path).map_err(at(&path))?;
         }
-        let hex = data_encoding::HEXLOWER.encode(&key.to_bytes());
-        write_whole(&root.join("key"), format!("{hex}\n").as_bytes(), Privacy::Owner)?;
+        write_whole(&root.join("key"), key_text(key).as_bytes(), Privacy::Owner)?;
         // Last, so that a home that was begun and not finished is not taken for one.
         write_whole(&root.join("format"), format!("{FORMAT}\n").as_bytes(), Privacy::Everybody)?;
         Ok(home)
@@ -152,22 +154,7 @@ impl Home {
 
     /// The node's key.
     pub fn key(&self) -> Result<SecretKey, HomeError> {
-        let path = self.root.join("key");
-        let text = read_small(&path)?;
-        let bad = |reason: &str| HomeError::Key { path: path.clone(), reason: reason.to_owned() };
-        let bytes = data_encoding::HEXLOWER_PERMISSIVE
-            .decode(text.trim_end().as_bytes())
-            .map_err(|_| bad("expected 64 hexadecimal digits"))?;
-        let bytes: [u8; 32] = bytes.try_into().map_err(|_| bad("expected 64 hexadecimal digits"))?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            let mode = fs::metadata(&path).map_err(at(&path))?.permissions().mode();
-            if mode & 0o077 != 0 {
-                return Err(bad("it can be read by others; run `chmod 600` on it"));
-            }
-        }
-        Ok(SecretKey::from_bytes(&bytes))
+        read_key(&self.root.join("key"))
     }
 
     /// Where blobs lie.
@@ -218,6 +205,37 @@ impl Home {
     pub fn set_current_run(&self, run: &RunId) -> Result<(), HomeError> {
         write_whole(&self.root.join("run"), format!("{run}\n").as_bytes(), Privacy::Everybody)
     }
+}
+
+fn key_text(key: &SecretKey) -> String {
+    format!("{}\n", data_encoding::HEXLOWER.encode(&key.to_bytes()))
+}
+
+/// A secret key in a file that its owner alone may read.
+pub fn read_key(path: &Path) -> Result<SecretKey, HomeError> {
+    let text = read_small(path)?;
+    let bad = |reason: &str| HomeError::Key { path: path.to_owned(), reason: reason.to_owned() };
+    let bytes = data_encoding::HEXLOWER_PERMISSIVE
+        .decode(text.trim_end().as_bytes())
+        .map_err(|_| bad("expected 64 hexadecimal digits"))?;
+    let bytes: [u8; 32] = bytes.try_into().map_err(|_| bad("expected 64 hexadecimal digits"))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(path).map_err(at(path))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(bad("it can be read by others; run `chmod 600` on it"));
+        }
+    }
+    Ok(SecretKey::from_bytes(&bytes))
+}
+
+/// Puts a secret key into a file that is not there yet.
+pub fn write_key(path: &Path, key: &SecretKey) -> Result<(), HomeError> {
+    if path.exists() {
+        return Err(HomeError::FileExists(path.to_owned()));
+    }
+    write_whole(path, key_text(key).as_bytes(), Privacy::Owner)
 }
 
 /// Who may read a file.

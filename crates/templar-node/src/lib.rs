@@ -4,7 +4,7 @@
 //! * [`journal`]: the entries that a node accepted, durable before anybody hears of them.
 //! * [`context`], [`configure`]: a run's genesis, from one dial, or from a Hugging Face [`folder`].
 //! * [`access`]: a home as a command uses it, also beside a running node ([`socket`]).
-//! * [`replica`]: the protocol's node on top of its journal.
+//! * [`replica`]: the protocol's node on top of its journal; [`registration`]: how a home comes by a slot.
 //! * [`settings`]: how the network is used, and the file of a home that says so; [`clock`]: this machine's against others'.
 //! * [`doctor`]: everything that a node depends on, looked at; [`metrics`]: what a node counts.
 //! * [`demo`]: a whole run on one machine.
@@ -31,6 +31,7 @@ pub mod inventory;
 pub mod journal;
 pub mod metrics;
 pub mod peers;
+pub mod registration;
 pub mod replica;
 pub mod retention;
 pub mod settings;

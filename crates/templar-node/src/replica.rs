@@ -9,12 +9,13 @@ use bytes::Bytes;
 use templar_manifest::chain::Chain;
 use templar_manifest::{Contribution, Hash, PublicKey, SecretKey, Signed};
 use templar_net::{Log, PeerId, ServePolicy};
-use templar_protocol::{Document, Entry, Input, Node, Output, Reject, RevealEntry};
+use templar_protocol::{Document, Entry, Input, Node, Output, RegistrationError, Reject, RevealEntry};
 use tokio::sync::watch;
 
 use crate::context::{RunContext, RunError};
 use crate::home::Home;
 use crate::journal::{Journal, JournalError};
+use crate::registration::Application;
 
 /// Why an input was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -260,9 +261,13 @@ impl Replica {
             Ok(outputs) => Ok(Taken::In(outputs)),
             // Which contribution came before the cut, and which of a cheat's statements came first, depends on the order of
             // arrival: whoever makes them must not set honest nodes against each other.
-            Err(SubmitError::Reject(Reject::Over | Reject::NotInCut(_))) => Ok(Taken::OutOfTime),
-            // A third statement counts once an inbox names it.
-            Err(SubmitError::Reject(Reject::Early { .. } | Reject::TooMany { .. })) => Ok(Taken::TooEarly),
+            Err(SubmitError::Reject(
+                Reject::Over | Reject::NotInCut(_) | Reject::Registration(RegistrationError::AfterCut(_)),
+            )) => Ok(Taken::OutOfTime),
+            // A third statement, or a second registration, counts once an inbox names it.
+            Err(SubmitError::Reject(
+                Reject::Early { .. } | Reject::TooMany { .. } | Reject::Registration(RegistrationError::Second(_)),
+            )) => Ok(Taken::TooEarly),
             Err(SubmitError::Reject(reject)) => Ok(Taken::Faulty(reject.to_string())),
             Err(error) => Err(error),
         }
@@ -277,6 +282,13 @@ impl Replica {
     /// Signs this node's contribution.
     pub fn contribute(&mut self, contribution: Contribution) -> Result<Vec<Output>, SubmitError> {
         let envelope = Signed::sign(contribution, &self.key).envelope();
+        self.submit(Input::Entry(Entry::Envelope(envelope)))
+    }
+
+    /// Shows an application for a slot in the open window.
+    pub fn register(&mut self, application: &Application) -> Result<Vec<Output>, SubmitError> {
+        let registration = application.registration(self.node().state().window());
+        let envelope = Signed::sign(registration, &self.key).envelope();
         self.submit(Input::Entry(Entry::Envelope(envelope)))
     }
 

@@ -116,11 +116,10 @@ impl<'a> Record<'a> {
             closed: node.closed().iter().map(|closed| (&closed.window, contributions(closed))).collect(),
             open: node.contributions().map(Signed::payload).collect(),
             proposed: node.records().collect(),
-            newest: context
-                .genesis
-                .miners()
+            newest: state
+                .members()
                 .iter()
-                .filter_map(|miner| state.parent(miner))
+                .filter_map(|member| state.parent(&member.owner))
                 .map(|parent| parent.state_out)
                 .collect(),
         }

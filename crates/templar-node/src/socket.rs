@@ -2,7 +2,8 @@
 //!
 //! A Unix socket in the home, so that the file system decides who may ask. One request is a line of 41 bytes: an operation
 //! (`g` for the bytes, `h` for whether they are there, `v` for whether they verify, `s` for a list of all blobs), a hash, and
-//! the most bytes that are wanted (u64, little-endian). The answer is a status byte, a length (u64) and so many bytes. The
+//! the most bytes that are wanted (u64, little-endian). `r` asks for a slot: behind it come so many bytes, which have the
+//! hash. The answer is a status byte, a length (u64) and so many bytes. The
 //! asking side checks the hash again.
 
 use std::io::{self, Read, Write};
@@ -16,9 +17,12 @@ use templar_manifest::Hash;
 use templar_store::{BlobSource, ReadError, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::driver::Asked;
 use crate::inventory::Stock;
+use crate::registration::{Application, MAX_APPLICATION_BYTES};
 use crate::replica::lock;
 
 const OK: u8 = 0;
@@ -49,7 +53,7 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Answers clients until it is dropped.
-pub async fn serve(listener: UnixListener, store: Store) {
+pub(crate) async fn serve(listener: UnixListener, store: Store, asked: mpsc::Sender<Asked>) {
     let mut clients = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -61,15 +65,15 @@ pub async fn serve(listener: UnixListener, store: Store) {
         if clients.len() >= MAX_CLIENTS {
             clients.join_next().await;
         }
-        let store = store.clone();
+        let (store, asked) = (store.clone(), asked.clone());
         clients.spawn(async move {
             // A client that goes away ends its own conversation and nothing else.
-            let _ = answer(stream, &store).await;
+            let _ = answer(stream, &store, &asked).await;
         });
     }
 }
 
-async fn answer(mut stream: tokio::net::UnixStream, store: &Store) -> io::Result<()> {
+async fn answer(mut stream: tokio::net::UnixStream, store: &Store, asked: &mpsc::Sender<Asked>) -> io::Result<()> {
     let mut request = [0; 41];
     while tokio::time::timeout(TIMEOUT, stream.read_exact(&mut request)).await.is_ok_and(|read| read.is_ok()) {
         let id = Hash::from_bytes(request[1..33].try_into().unwrap_or_default());
@@ -88,6 +92,11 @@ async fn answer(mut stream: tokio::net::UnixStream, store: &Store) -> io::Result
                 Ok(stock) => (OK, serde_json::to_vec(&stock).unwrap_or_default().into()),
                 Err(error) => (FAILED, error.to_string().into()),
             },
+            b'r' if max_bytes <= MAX_APPLICATION_BYTES as u64 => {
+                let mut bytes = vec![0; max_bytes as usize];
+                tokio::time::timeout(TIMEOUT, stream.read_exact(&mut bytes)).await??;
+                register(&bytes, &id, asked).await
+            }
             _ => return Ok(()),
         };
         let mut header = [status; 9];
@@ -99,6 +108,27 @@ async fn answer(mut stream: tokio::net::UnixStream, store: &Store) -> io::Result
         .await??;
     }
     Ok(())
+}
+
+/// Hands an application to the node's loop and waits for what it says.
+async fn register(bytes: &[u8], id: &Hash, asked: &mpsc::Sender<Asked>) -> (u8, Bytes) {
+    let refused = |reason: String| (FAILED, Bytes::from(reason));
+    if Hash::of(bytes) != *id {
+        return refused("the application does not have the hash that was said".to_owned());
+    }
+    let application: Application = match serde_json::from_slice(bytes) {
+        Ok(application) => application,
+        Err(error) => return refused(format!("the application does not decode: {error}")),
+    };
+    let (sender, answer) = oneshot::channel();
+    let stops = || "the node stops".to_owned();
+    if asked.send((application, sender)).await.is_err() {
+        return refused(stops());
+    }
+    match answer.await.unwrap_or_else(|_| Err(stops())) {
+        Ok(()) => (OK, Bytes::new()),
+        Err(reason) => refused(reason),
+    }
 }
 
 /// Why a blob is not given.
@@ -145,6 +175,22 @@ impl SocketBlobs {
         }
     }
 
+    /// Asks the node for a slot. The inner error is why it does not take the application.
+    pub fn register(&self, application: &Application) -> io::Result<Result<(), String>> {
+        let bytes = serde_json::to_vec(application).map_err(io::Error::other)?;
+        let mut request = [b'r'; 41];
+        request[1..33].copy_from_slice(Hash::of(&bytes).as_bytes());
+        request[33..].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+        // A connection of its own: the shared one may have been hung up on, and this is not asked twice.
+        let mut stream = open(&self.path)?;
+        stream.write_all(&request)?;
+        stream.write_all(&bytes)?;
+        match answer_of(&mut stream, 0)? {
+            (OK, _) => Ok(Ok(())),
+            (_, reason) => Ok(Err(String::from_utf8_lossy(&reason).into_owned())),
+        }
+    }
+
     /// Has the node read a blob and hash it.
     pub fn verify(&self, id: &Hash) -> Result<(), ReadError> {
         let (status, bytes) = self.ask(b'v', id, 0).map_err(|source| ReadError::Io { id: *id, source })?;
@@ -179,6 +225,11 @@ fn open(path: &Path) -> io::Result<UnixStream> {
 /// One request and its answer: a status and bytes.
 fn converse(stream: &mut UnixStream, request: &[u8; 41], max_bytes: u64) -> io::Result<(u8, Vec<u8>)> {
     stream.write_all(request)?;
+    answer_of(stream, max_bytes)
+}
+
+/// An answer: a status and bytes.
+fn answer_of(stream: &mut UnixStream, max_bytes: u64) -> io::Result<(u8, Vec<u8>)> {
     let mut header = [0; 9];
     stream.read_exact(&mut header)?;
     let length = u64::from_le_bytes(header[1..].try_into().unwrap_or_default());

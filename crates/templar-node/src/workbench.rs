@@ -178,9 +178,7 @@ impl Workbench {
 
     /// What `miner` is to do in the open window of `state`.
     pub fn task(&self, state: &RunState, miner: PublicKey, steps: u32) -> Result<Task, WorkError> {
-        let assignment = state.assignment();
-        let slot = self.context.genesis.slot(&miner).and_then(|slot| assignment.slot(slot));
-        let pages = slot.ok_or(WorkError::NotAMiner(miner))?.to_vec();
+        let pages = state.pages_of(&miner).ok_or(WorkError::NotAMiner(miner))?;
         Ok(Task { window: state.window(), miner, pages, steps })
     }
 
@@ -293,9 +291,9 @@ impl Workbench {
         self.pool.install(|| {
             let evidence = self.evidence()?;
             // States that no recorded contribution leads to any more are forgotten before new ones come.
-            let miners = self.context.genesis.miners();
-            let wanted =
-                |id: &_| miners.iter().any(|key| state.parent(key).is_some_and(|parent| parent.state_out == *id));
+            let mut parents = state.members().iter().filter_map(|member| state.parent(&member.owner));
+            let wanted: Vec<StateId> = parents.by_ref().map(|parent| parent.state_out).collect();
+            let wanted = |id: &_| wanted.contains(id);
             lock(&self.states).retain(wanted);
             let replay = |contribution: &Contribution| {
                 let task = state.unproven_task(contribution).map(|task| ReplayTask {

@@ -7,6 +7,8 @@
 //! * **Entries** ([`Entry`]) are what nodes exchange and keep: signed manifests, and hash-chain values.
 //! * **The state** ([`RunState`]) is the fold over the closed windows: who continues from which state, standings, ledger,
 //!   unused pages, the seed. Each rule is one of its functions, and each is a function of its arguments alone.
+//! * **The members** ([`Members`]) have the slots. Whoever pays with work or by burning joins, from the next window on; a
+//!   validator can refuse nobody, and where all slots are taken the member that was worth least is replaced.
 //! * **The Gauntlet** is what a window does to a [`Standing`]: [`RunState::assessment`] gives every step of it as a
 //!   [`Change`], from the numbers of a score and the table of penalties in genesis. Whoever has the records has all
 //!   standings, rows and weights to the integer.
@@ -18,23 +20,17 @@
 //!   happened; [`Node::todo`] says what should be under way now and is derived from the state alone, so that a node that
 //!   restarts folds its journal and goes on.
 //!
-//! The way of a window: contributions → inboxes → cut (certified) → reveals → seed → scores → record (certified).
+//! The way of a window: contributions and registrations → inboxes → cut (certified) → reveals → seed → scores → record (certified).
 //! Certified means signed by validators with more than two thirds of the stake. Validity of an entry never depends on
 //! when it came: what cannot be checked yet is held, within bounds, and looked at again.
 //!
 //! What is not here yet, and so is not claimed:
 //!
 //! * Rotation of a proposer that is silent: window `N` is proposed by validator `N mod n`, and without it the window
-//!   waits. The same holds where the proposer counts what others dispute, see [`Dispute`].
-//! * Evidence beside scores, and of anything but contradictions: a score shows two statements of one signer, and the record burns for
-//!   it. A proof or refusal that replays refute is found and not counted while its window is open, and nothing is burnt for it; a
-//!   loss that was not measured is found by audits, and nothing follows.
-//! * Challenges: nobody can ask a miner for a state. Without its blobs a late replay gives no verdict.
-//! * A proof that losses were measured. They are of pages drawn for their validator alone, so that a copied loss is a wrong one,
-//!   which an audit finds and other validators do not look for.
-//! * Comparison of proofs where one validator alone replays a contribution, or where the others that were drawn are away.
-//! * Registration after genesis, changes of validators and keys, bonds, and transfers. `registration_cost_micros` is what
-//!   genesis says that a slot costs; nobody is charged for it yet.
+//!   waits. The same holds where validators contradict each other about a refusal, see [`Dispute`].
+//! * Sampled replay: every contribution is replayed before its window closes.
+//! * A price for a validator that withholds its hash-chain value, and proof that a validator's numbers are its own work.
+//! * Changes of validators and of their keys, bonds, and transfers: what is burnt for a slot was earned in the run.
 //! * Two certified records of one window: with less than a third of the stake faulty there are none.
 
 mod consensus;
@@ -43,6 +39,7 @@ mod entry;
 pub mod evidence;
 mod gauntlet;
 mod ledger;
+mod members;
 mod node;
 pub mod replay;
 pub mod stake;
@@ -55,9 +52,9 @@ pub use draw::PageDraw;
 pub use entry::{Entry, EntryError, MAX_ENTRY_BYTES, RevealEntry};
 pub use gauntlet::{Assessment, Cause, Change, Copied, History, Rating, Standing};
 pub use ledger::{Account, Grant, Ledger};
-pub use node::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject, Subject, Verified};
-pub use replay::ReplayTask;
+pub use members::{Anchor, Member, Members};
+pub use node::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject, Verified};
 pub use state::{
-    AdvanceError, Assignment, ClosedWindow, CutError, GenesisError, JudgePlan, Judging, JudgingError, Parent, RunState,
-    ScoreError, Stepped, VerdictError, Witness,
+    AdvanceError, Assignment, ClosedWindow, CutError, GenesisError, JudgePlan, Judging, JudgingError, Parent,
+    RegistrationError, RunState, ScoreError, Stepped, Witness,
 };

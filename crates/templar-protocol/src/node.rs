@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
-    Contradiction, Contribution, ContributionId, Cut, CutId, Hash, MAX_CONTRADICTIONS, Payload as _, PublicKey, Replay,
-    Score, Signed, Window, WindowIndex,
+    Contribution, ContributionId, Cut, CutId, Envelope, EnvelopeError, Hash, Kind, Payload as _, PublicKey,
+    Registration, Replay, RunId, Score, Signed, Window, WindowIndex, payload,
 };
 
 pub use admit::Verified;
@@ -40,8 +40,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node before window 0. `me` is the key it acts with; without one, or with one that genesis does not list, it
-    /// only follows.
+    /// A node before window 0. `me` is the key it acts with; without one, or with one that has no part in the run, it only
+    /// follows.
     pub fn new(start: impl Into<Arc<RunState>>, me: Option<PublicKey>) -> Self {
         let start = start.into();
         let state = start.clone();
@@ -59,6 +59,11 @@ impl Node {
     /// The key that this node acts with.
     pub fn me(&self) -> Option<PublicKey> {
         self.me
+    }
+
+    /// For whom this node trains in the open window: the owner of the slot that names its key.
+    pub fn contributor(&self) -> Option<PublicKey> {
+        self.me.and_then(|me| self.state.members().by_node(&me)).map(|member| member.owner)
     }
 
     /// The state before the open window.
@@ -112,6 +117,11 @@ impl Node {
         self.open.contributions.values()
     }
 
+    /// The registrations of the open window that this node holds, by id.
+    pub fn registrations(&self) -> impl Iterator<Item = &Signed<Registration>> {
+        self.open.registrations.values()
+    }
+
     /// The scores of the open window that this node holds, by id.
     pub fn scores(&self) -> impl Iterator<Item = &Signed<Score>> {
         self.open.scores.values()
@@ -163,9 +173,10 @@ impl Node {
                 if self.is_known(&entry.id()) {
                     return Ok(Vec::new());
                 }
-                // Who has no part in the run is refused before a signature is verified for it.
-                if let Entry::Envelope(envelope) = &entry {
-                    self.check_part(&envelope.signer)?;
+                if let Entry::Envelope(envelope) = &entry
+                    && !self.is_worth_verifying(envelope)?
+                {
+                    return Ok(Vec::new());
                 }
                 self.step_verified(Verified::open(entry)?)
             }
@@ -173,7 +184,6 @@ impl Node {
                 if self.is_known(&verified.id()) {
                     return Ok(Vec::new());
                 }
-                self.check_part(&verified.signer())?;
                 self.step_verified(verified)
             }
             Input::Deadline { window, phase } => {
@@ -190,30 +200,48 @@ impl Node {
         self.open.known.contains(entry) || self.open.held.contains_key(entry)
     }
 
-    /// Whether the signer has any part in the run.
-    fn check_part(&self, signer: &PublicKey) -> Result<(), Reject> {
-        let genesis = self.state.genesis();
-        if genesis.slot(signer).is_none() && genesis.validator(signer).is_none() {
-            return Err(Reject::NotRegistered(signer.short()));
-        }
-        Ok(())
-    }
-
-    fn step_verified(&mut self, verified: Verified) -> Result<Vec<Output>, Reject> {
-        let opened = &verified.opened;
-        if opened.run() != self.state.run() {
+    /// Whether something said about this run and window can change this node now: `Ok(false)` for what is too late to.
+    fn is_timely(&self, run: RunId, window: WindowIndex) -> Result<bool, Reject> {
+        let open = self.state.window();
+        if run != self.state.run() {
             return Err(Reject::OtherRun);
         }
-        if opened.window() < self.state.window() {
-            return Ok(Vec::new());
+        if window < open {
+            return Ok(false);
         }
         if self.is_over() {
             return Err(Reject::Over);
         }
-        if opened.window() > self.state.window() {
-            return Err(Reject::Early { window: opened.window(), open: self.state.window() });
+        if window > open { Err(Reject::Early { window, open }) } else { Ok(true) }
+    }
+
+    /// Whether an envelope is worth verifying: its signer has a part in the run, or asks for one. Who has no part in this
+    /// window may have one in another.
+    fn is_worth_verifying(&self, envelope: &Envelope) -> Result<bool, Reject> {
+        let signer = &envelope.signer;
+        if self.state.genesis().validator(signer).is_some() || self.state.members().by_node(signer).is_some() {
+            return Ok(true);
         }
-        opened.check_signer(self.state.genesis())?;
+        let stranger = || Reject::NotRegistered(signer.short());
+        match payload::peek(&envelope.payload) {
+            Ok((Kind::Registration, _)) => {
+                let asked: Registration = payload::decode(&envelope.payload).map_err(EnvelopeError::from)?;
+                self.is_timely(asked.run, asked.window)
+            }
+            Ok((Kind::Contribution, _)) => {
+                let claimed: Contribution = payload::decode(&envelope.payload).map_err(EnvelopeError::from)?;
+                if self.is_timely(claimed.run, claimed.window)? { Err(stranger()) } else { Ok(false) }
+            }
+            _ => Err(stranger()),
+        }
+    }
+
+    fn step_verified(&mut self, verified: Verified) -> Result<Vec<Output>, Reject> {
+        let opened = &verified.opened;
+        if !self.is_timely(opened.run(), opened.window())? {
+            return Ok(Vec::new());
+        }
+        opened.check_signer(&self.state)?;
         opened.check_size(self.state.genesis())?;
         let earlier = self.open.check_room(opened)?;
         let ready = self.open.examine(&self.state, &verified)?;

@@ -9,7 +9,7 @@ mod burns;
 mod close;
 mod cut;
 mod judging;
-mod late;
+mod registration;
 mod score;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,13 +24,14 @@ pub use advance::{AdvanceError, ClosedWindow, Witness};
 pub use close::Stepped;
 pub use cut::CutError;
 pub use judging::{JudgePlan, Judging, JudgingError};
-pub use late::VerdictError;
+pub use registration::RegistrationError;
 pub use score::ScoreError;
 
 use crate::draw::{Draw, PageDraw};
 use crate::evidence::{self, EvidenceError};
 use crate::gauntlet::{Standing, Standings};
 use crate::ledger::Ledger;
+use crate::members::Members;
 
 const FIRST_SEED_CONTEXT: &str = "templar/1 seed before the first window";
 const ASSIGNMENT_CONTEXT: &str = "templar/1 assignment";
@@ -55,7 +56,7 @@ pub enum GenesisError {
         pages: u64,
         /// What is needed; `u128` because a hostile genesis may ask for anything.
         needed: u128,
-        /// Registered miners.
+        /// Members that there may be.
         slots: u64,
         /// Pages of a slot.
         per_slot: u64,
@@ -84,7 +85,7 @@ pub struct Parent {
     pub state_out: StateId,
 }
 
-/// Which pages each slot trains on in a window, in training order. Slots are disjoint.
+/// Which pages each slot trains on in a window, in training order. Slots are disjoint; one without a member has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     slots: Vec<Vec<u64>>,
@@ -96,7 +97,7 @@ impl Assignment {
         self.slots.get(slot).map(Vec::as_slice)
     }
 
-    /// The slots in their order.
+    /// The slots in their order, up to the last that has a member.
     pub fn slots(&self) -> &[Vec<u64>] {
         &self.slots
     }
@@ -112,6 +113,7 @@ pub struct RunState {
     seed: Hash,
     checkpoint: CheckpointId,
     record: Option<RecordId>,
+    members: Members,
     parents: BTreeMap<PublicKey, Parent>,
     standings: Standings,
     /// The first miner and window with each delta's body, as far back as genesis says.
@@ -152,7 +154,7 @@ impl RunState {
         if genesis.emission.per_window_micros.checked_mul(longest).is_none() {
             return Err(GenesisError::Emission(genesis.emission.per_window_micros));
         }
-        let slots = genesis.miners().len() as u64;
+        let slots = u64::from(genesis.registration.slots);
         let unassigned = u64::from(genesis.gauntlet.unassigned_pages);
         for context in genesis.contexts() {
             let (window, length) = (context.from_window, context.sequence_length);
@@ -165,13 +167,15 @@ impl RunState {
         let run = RunId::new(payload::id_of(&*genesis));
         let mut hasher = blake3::Hasher::new_derive_key(FIRST_SEED_CONTEXT);
         hasher.update(run.hash().as_bytes());
+        let seed: Hash = hasher.finalize().into();
         Ok(Self {
             run,
             zero_state,
             window: WindowIndex(0),
-            seed: hasher.finalize().into(),
+            seed,
             checkpoint: initial_checkpoint,
             record: None,
+            members: Members::first(&genesis.registration, seed),
             parents: BTreeMap::new(),
             standings: BTreeMap::new(),
             bodies: BTreeMap::new(),
@@ -220,6 +224,11 @@ impl RunState {
     /// The state of a miner that joins.
     pub fn zero_state(&self) -> StateId {
         self.zero_state
+    }
+
+    /// Who may contribute to the open window.
+    pub fn members(&self) -> &Members {
+        &self.members
     }
 
     /// A miner's last recorded contribution.
@@ -290,7 +299,8 @@ impl RunState {
     }
 
     /// The pages of the open window: drawn without replacement from those that the epoch has not used, with the seed of
-    /// the window before; the first slot takes the first [`Genesis::pages_per_slot`] of them, and so on.
+    /// the window before; the member in the first slot takes the first [`Genesis::pages_per_slot`] of them, and so on. A slot
+    /// without a member takes none.
     pub fn assignment(&self) -> Assignment {
         self.take_pages().0
     }
@@ -303,10 +313,20 @@ impl RunState {
         );
         let mut pages = self.pages.clone();
         let per_slot = self.genesis.pages_per_slot(self.window.0);
-        let slots = self.genesis.miners().len() as u64;
-        let mut taken = pages.take(slots * per_slot, &mut draw).into_iter();
-        let slots = (0..slots).map(|_| taken.by_ref().take(per_slot as usize).collect()).collect();
+        let count = self.members.len() as u64;
+        let mut taken = pages.take(count * per_slot, &mut draw).into_iter();
+        let mut slots = Vec::new();
+        for member in self.members.iter() {
+            slots.resize(member.slot as usize, Vec::new());
+            slots.push(taken.by_ref().take(per_slot as usize).collect());
+        }
         (Assignment { slots }, pages)
+    }
+
+    /// The pages of a member, by its owner.
+    pub fn pages_of(&self, owner: &PublicKey) -> Option<Vec<u64>> {
+        let member = self.members.by_owner(owner)?;
+        self.assignment().slots.get_mut(member.slot as usize).map(std::mem::take)
     }
 
     /// Whether a contribution's claims fit the open window and the miner's record; else the first field that does not.
@@ -326,8 +346,7 @@ impl RunState {
         for (field, fits) in [
             ("run", contribution.run == self.run),
             ("window", contribution.window == self.window),
-            ("miner", genesis.slot(&contribution.miner).is_some()),
-            ("miner, which is expelled", !self.is_expelled(&contribution.miner)),
+            ("miner", self.members.by_owner(&contribution.miner).is_some()),
             ("parent", state_in.is_some()),
             ("state_in", state_in == Some(contribution.state_in)),
             ("steps", (1..=genesis.inner.steps).contains(&contribution.steps)),

@@ -5,5 +5,5 @@ mod evidence;
 mod fixture;
 mod gauntlet;
 mod hostile;
-mod late;
+mod registration;
 mod rules;

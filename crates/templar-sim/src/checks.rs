@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use templar_manifest::{BurnCause, ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Verdict, WindowIndex};
+use templar_manifest::{Admitted, ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Verdict, WindowIndex};
 use templar_protocol::{ClosedWindow, RunState, Standing, Witness, stake};
 
 use crate::config::Faults;
@@ -56,9 +56,14 @@ pub(crate) struct Checks {
     held_out_loss_nanonats: u64,
     /// Honest contributions that nobody replayed in time.
     unreplayed: u64,
+    joined: u64,
+    replaced: u64,
     /// What honest validators think of honest miners, by validator and miner.
     thought: BTreeMap<(PublicKey, PublicKey), Standing>,
 }
+
+/// How often pages are looked at where no member has come or gone.
+const PAGES_EVERY: u64 = 64;
 
 type Failed = (&'static str, String);
 
@@ -93,6 +98,11 @@ impl Checks {
 
     pub(crate) fn held_out_loss_nanonats(&self) -> u64 {
         self.held_out_loss_nanonats
+    }
+
+    /// Registrations that gave a slot, and those of them that took it from another.
+    pub(crate) fn joined(&self) -> (u64, u64) {
+        (self.joined, self.replaced)
     }
 
     fn hold(&mut self, invariant: &'static str, holds: bool, detail: impl FnOnce() -> String) -> Result<(), Failed> {
@@ -139,7 +149,8 @@ impl Checks {
         self.nested(closed, state.genesis().outer.max_contributions as usize)?;
         self.paid(closed)?;
         self.conserved(closed, state)?;
-        self.honest(closed, members, by_key, faults)?;
+        self.seated(closed, state)?;
+        self.honest(closed, state, members, by_key, faults)?;
         self.blameless(state, members)
     }
 
@@ -199,10 +210,41 @@ impl Checks {
         })
     }
 
+    /// There are never more members than slots, each is one member, and no page is two members'.
+    fn seated(&mut self, closed: &ClosedWindow, state: &RunState) -> Result<(), Failed> {
+        let (members, slots) = (state.members(), state.genesis().registration.slots);
+        let owners: BTreeSet<PublicKey> = members.iter().map(|member| member.owner).collect();
+        let nodes: BTreeSet<PublicKey> = members.iter().map(|member| member.node).collect();
+        let whole = members.iter().all(|member| member.slot < slots);
+        let seated = members.len() <= slots as usize && owners.len() == members.len() && nodes.len() == members.len();
+        self.hold("slots are not exceeded, and each member has one", whole && seated, || {
+            format!("{} members of {} owners in {slots} slots", members.len(), owners.len())
+        })?;
+        let admissions = &closed.window.admissions;
+        for admission in admissions {
+            if let Admitted::Joined { replaced, .. } = admission.verdict {
+                self.joined += 1;
+                self.replaced += u64::from(replaced.is_some());
+            }
+        }
+        if admissions.is_empty() && !closed.window.window.0.is_multiple_of(PAGES_EVERY) {
+            return Ok(());
+        }
+        let assignment = state.assignment();
+        let pages: Vec<u64> = assignment.slots().iter().flatten().copied().collect();
+        let distinct: BTreeSet<u64> = pages.iter().copied().collect();
+        let expected = members.len() as u64 * state.genesis().pages_per_slot(state.window().0);
+        let disjoint = distinct.len() == pages.len() && pages.len() as u64 == expected;
+        self.hold("every member has pages of its own", disjoint, || {
+            format!("{} pages, {} of them distinct, {expected} expected", pages.len(), distinct.len())
+        })
+    }
+
     /// No honest miner is refused, excluded or, where nothing breaks, left out.
     fn honest(
         &mut self,
         closed: &ClosedWindow,
+        state: &RunState,
         members: &[Member],
         by_key: &BTreeMap<PublicKey, usize>,
         faults: Faults,
@@ -244,6 +286,11 @@ impl Checks {
             let honest = members.iter().filter(|member| member.role == Role::Miner && member.is_honest());
             for member in honest {
                 let key = member.key.public();
+                // Who had no slot yet, or has just lost it, is not missed.
+                let seated = state.members().by_owner(&key).is_some_and(|member| member.since <= window.window);
+                if !seated {
+                    continue;
+                }
                 self.hold("no honest miner is left out", there.contains(&key), || {
                     format!("{} is not in the cut of window {}", key.short(), window.window)
                 })?;
@@ -265,6 +312,11 @@ impl Checks {
         let honest = |role: Role| members.iter().filter(move |member| member.role == role && member.is_honest());
         for validator in honest(Role::Validator).map(|member| member.key.public()) {
             for miner in honest(Role::Miner).map(|member| member.key.public()) {
+                if state.members().by_owner(&miner).is_none() {
+                    // Who comes back begins anew.
+                    self.thought.remove(&(validator, miner));
+                    continue;
+                }
                 let now = state.standing(&validator, &miner);
                 let before = self.thought.insert((validator, miner), now).unwrap_or(Standing::NEW);
                 let (was, proof) = (before.proof_nanos, now.proof_nanos);

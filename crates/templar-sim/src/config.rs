@@ -66,6 +66,8 @@ impl Replays {
 pub struct Config {
     /// Miners.
     pub miners: u32,
+    /// Miners that genesis does not know, and that ask for slots; there are slots for half of them.
+    pub newcomers: u32,
     /// Validators.
     pub validators: u32,
     /// Windows until the run is over.
@@ -119,6 +121,11 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Slots of the run.
+    pub(crate) fn slots(&self) -> u32 {
+        self.miners + self.newcomers / 2
+    }
+
     /// Checks that the numbers make a run.
     pub fn check(&self) -> Result<(), ConfigError> {
         let limit = templar_manifest::chain::CHAIN_LENGTH;
@@ -131,12 +138,16 @@ impl Config {
                 return Err(ConfigError::Range { what, limit, found });
             }
         }
+        if self.newcomers > MAX_MEMBERS - self.miners {
+            let limit = u64::from(MAX_MEMBERS - self.miners);
+            return Err(ConfigError::Range { what: "newcomers", limit, found: self.newcomers.into() });
+        }
         let wanted = |role: Role| -> u64 {
             let of_role = self.adversaries.iter().filter(|(strategy, _)| strategy.role() == role);
             of_role.map(|(_, count)| u64::from(*count)).sum()
         };
         for (role, name, there) in
-            [(Role::Miner, "miners", self.miners), (Role::Validator, "validators", self.validators)]
+            [(Role::Miner, "miners", self.miners + self.newcomers), (Role::Validator, "validators", self.validators)]
         {
             if wanted(role) > there.into() {
                 return Err(ConfigError::TooMany { role: name, wanted: wanted(role), there });
@@ -169,8 +180,8 @@ impl Config {
             self.seed,
             self.faults.name()
         );
-        if self.replays != Replays::default() {
-            let _ = write!(command, " --replays {}", self.replays.name());
+        if self.newcomers > 0 {
+            let _ = write!(command, " --newcomers {}", self.newcomers);
         }
         for (strategy, count) in &self.adversaries {
             let _ = write!(command, " --adversary {}:{count}", strategy.name());

@@ -6,6 +6,7 @@
 
 mod carry;
 mod faults;
+mod register;
 mod work;
 
 use std::cmp::Reverse;
@@ -56,6 +57,9 @@ enum Event {
 #[derive(Debug)]
 enum Work {
     Train {
+        window: WindowIndex,
+    },
+    Register {
         window: WindowIndex,
     },
     Judge {
@@ -145,9 +149,11 @@ impl Simulation {
 
     pub(crate) fn of(config: Config) -> Self {
         let mut dice = Dice::new(config.seed);
-        let Start { validators, chains, miners, state } = Start::new(&config);
-        let keys =
-            validators.iter().map(|key| (Role::Validator, key)).chain(miners.iter().map(|key| (Role::Miner, key)));
+        let Start { validators, chains, miners, newcomers, state } = Start::new(&config);
+        let keys = validators
+            .iter()
+            .map(|key| (Role::Validator, key))
+            .chain(miners.iter().chain(&newcomers).map(|key| (Role::Miner, key)));
         let mut members: Vec<Member> = keys
             .map(|(role, key)| Member {
                 role,
@@ -165,6 +171,7 @@ impl Simulation {
                 work_ppm: ONE_PPM,
                 clock_ppm: ONE_PPM,
                 contradicted: std::collections::BTreeSet::new(),
+                asks_from: WindowIndex(0),
             })
             .collect();
         assign(&config, &mut members, &mut dice);
@@ -173,6 +180,9 @@ impl Simulation {
                 member.work_ppm = dice.between(ONE_PPM / 2, 2 * ONE_PPM);
                 member.clock_ppm = dice.between(ONE_PPM * 9 / 10, ONE_PPM * 11 / 10);
             }
+        }
+        for member in members.iter_mut().rev().take(newcomers.len()) {
+            member.asks_from = WindowIndex(dice.below(config.windows.div_ceil(2)));
         }
         let network = Network::new(members.len(), config.faults, &mut dice);
         let by_key = members.iter().enumerate().map(|(who, member)| (member.key.public(), who)).collect();
@@ -214,6 +224,7 @@ impl Simulation {
         for who in 0..self.members.len() {
             let outputs = self.members[who].node.todo();
             self.carry(who, outputs);
+            self.ask(who);
         }
         self.tell_peers();
         self.schedule(WATCH_MS, Event::Watch);

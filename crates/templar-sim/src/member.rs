@@ -96,6 +96,7 @@ pub(crate) enum Task {
     Apply(Hash),
     Timer(u8),
     Sign,
+    Register,
 }
 
 pub(crate) struct Member {
@@ -120,6 +121,8 @@ pub(crate) struct Member {
     pub(crate) clock_ppm: u64,
     /// The window of which documents were signed twice already.
     pub(crate) contradicted: BTreeSet<(WindowIndex, &'static str)>,
+    /// The first window in which it asks for a slot, where it has none.
+    pub(crate) asks_from: WindowIndex,
 }
 
 impl Member {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use templar_manifest::chain::Chain;
 use templar_manifest::{
     BlobId, CompressionSpec, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash, Initial, InnerSpec, ModelSpec,
-    OuterSegment, OuterSpec, Registration, SecretKey, Segment, SegmentShape, ValidatorSpec,
+    OuterSegment, OuterSpec, PriceRule, RegistrationSpec, ReplaySpec, SecretKey, Segment, SegmentShape, ValidatorSpec,
 };
 use templar_protocol::RunState;
 
@@ -46,6 +46,8 @@ pub(crate) struct Start {
     pub(crate) validators: Vec<SecretKey>,
     pub(crate) chains: Vec<ChainValues>,
     pub(crate) miners: Vec<SecretKey>,
+    /// Miners that genesis does not know.
+    pub(crate) newcomers: Vec<SecretKey>,
     pub(crate) state: Arc<RunState>,
 }
 
@@ -79,13 +81,22 @@ impl Start {
         let (validators, miners) = (keys("validator", config.validators), keys("miner", config.miners));
         let chains: Vec<ChainValues> = validators.iter().map(|key| chain(key, config.windows)).collect();
         let genesis = genesis(config, &validators, &chains, &miners);
-        let pages = (u64::from(config.miners) * u64::from(STEPS) + u64::from(UNASSIGNED_PAGES)) * EPOCH_WINDOWS;
+        let newcomers = keys("newcomer", config.newcomers);
+        let pages = (u64::from(config.slots()) * u64::from(STEPS) + u64::from(UNASSIGNED_PAGES)) * EPOCH_WINDOWS;
         let tokens = pages * u64::from(SEQUENCE_LENGTH) + 1;
         let (checkpoint, zero) = (Hash::of(b"initial checkpoint").into(), Hash::of(b"zero state").into());
         let state = RunState::new(Arc::new(genesis), checkpoint, zero, tokens)
             .expect("a checked configuration gives a genesis that the rules take");
-        Self { validators, chains, miners, state: Arc::new(state) }
+        Self { validators, chains, miners, newcomers, state: Arc::new(state) }
     }
+}
+
+/// Prices that a simulated newcomer can pay at once, and an immunity that short runs outlast.
+fn registration(config: &Config, miners: &[SecretKey]) -> RegistrationSpec {
+    let spec = RegistrationSpec::customary(config.slots(), miners.iter().map(SecretKey::public).collect());
+    let hashcash = PriceRule { per_window: 2, first: 4, least: 1, most: 64, ..spec.hashcash };
+    let burn = PriceRule { per_window: 2, first: 1_000_000, ..spec.burn };
+    RegistrationSpec { immunity_windows: 3, anchor_windows: 4, hashcash, burn, ..spec }
 }
 
 fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], miners: &[SecretKey]) -> Genesis {
@@ -157,8 +168,8 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
         validators: validators
             .map(|(key, chain)| ValidatorSpec { key: key.public(), stake: STAKE, chain_anchor: chain.anchor })
             .collect(),
-        registration: Registration::Listed(miners.iter().map(SecretKey::public).collect()),
-        state_retention_windows: 4,
+        registration: registration(config, miners),
+        state_retention_windows: 2,
         windows: config.windows,
     }
 }

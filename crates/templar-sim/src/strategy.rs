@@ -92,6 +92,8 @@ strategies! {
     FalseParent "false-parent" Miner 1000 Done, "starts from a state that no record leads to";
     Sybil "sybil" Miner 100 Done, "is one of ten keys of one worker: takes a tenth of the steps, and says so";
     HalfSteps "half-steps" Miner 500 Done, "takes half of the steps, and says so: an honest twin of half the cost";
+    Enrol "enrol" Miner 1000 Done, "trains honestly, and asks for slots with twenty other keys in each window, with work for each, and leaves them idle";
+    EnrolFree "enrol-free" Miner 1000 Done, "trains honestly, and asks for slots with twenty other keys in each window without paying";
     Absent "absent" Miner 0 Never, "is silent";
     Favour "favour" Validator 1000 Done, "doubles what it measures of one miner";
     RandomScores "random-scores" Validator 500 Done, "draws its losses at random, and replays as it should";

@@ -73,6 +73,7 @@ pub struct Row {
 fn config(seed: u64, replays: Replays, adversary: Option<Strategy>) -> Config {
     Config {
         miners: 12,
+        newcomers: 0,
         validators: 7,
         windows: 16,
         seed,

@@ -5,6 +5,7 @@ use super::*;
 fn config(seed: u64) -> Config {
     Config {
         miners: 5,
+        newcomers: 0,
         validators: 4,
         windows: 6,
         seed,
@@ -276,4 +277,41 @@ fn four_windows_of_270_nodes() {
     let config = Config { miners: 250, validators: 20, windows: 4, keep_history: false, ..config(1) };
     let report = run(config);
     println!("{:?}", report.progress);
+}
+
+/// Miners that genesis does not know join, lose their slots to others and come back, with faults and without; what is
+/// burnt for a slot is accounted for.
+#[test]
+fn newcomers_join_and_leave_under_every_fault() {
+    let (mut joined, mut replaced) = (0, 0);
+    for faults in Faults::ALL {
+        for seed in 0..8 {
+            let report = run(Config { newcomers: 6, windows: 16, faults, keep_history: seed % 2 == 0, ..config(seed) });
+            assert!(report.joined >= 3, "{faults:?} {seed}: the three free slots are taken");
+            joined += report.joined;
+            replaced += report.replaced;
+        }
+    }
+    assert!(replaced > 24 && joined > replaced, "{joined} joined, {replaced} of them in another's place");
+}
+
+/// A flood of registrations takes the slots that its work pays for and no more, and those that are past their immunity and
+/// earn nothing go first; one that pays nothing takes none.
+#[test]
+fn a_flood_of_registrations_is_paid_for_or_nothing() {
+    let flood = |strategy, faults| {
+        let adversaries = vec![(strategy, 1)];
+        run(Config { newcomers: 4, windows: 16, faults, adversaries, keep_history: false, ..config(11) })
+    };
+    for faults in Faults::ALL {
+        let honest = run(Config { newcomers: 4, windows: 16, faults, keep_history: false, ..config(11) });
+        let paid = flood(Strategy::Enrol, faults);
+        assert!(paid.joined > honest.joined, "{faults:?}");
+        // Two in a window at most by work, and two by burning.
+        assert!(paid.joined <= 4 * 16);
+        let free = flood(Strategy::EnrolFree, faults);
+        assert!(free.members.iter().any(|member| member.strategy.is_some() && member.micros > 0));
+        let cheat = free.members.iter().find(|member| member.strategy.is_some()).unwrap();
+        assert_eq!(cheat.refused, 0);
+    }
 }

@@ -9,8 +9,8 @@ use templar_manifest::proof::ProofDraw;
 use templar_manifest::trace::Leaf;
 use templar_manifest::{
     BlobId, CompressionSpec, ContextSegment, Contribution, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec,
-    Genesis, Hash, Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, PublicKey, Refusal, Registration, Replay,
-    ReplaySpec, RopeScaling, RunId, Segment, SegmentShape, State, WindowIndex, payload,
+    Genesis, Hash, Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, PublicKey, Refusal, RegistrationSpec,
+    Replay, ReplaySpec, RopeScaling, RunId, Segment, SegmentShape, State, WindowIndex, payload,
 };
 use templar_numerics::Isa;
 use templar_store::MemoryBlobs;
@@ -86,7 +86,7 @@ fn recipe() -> Recipe {
             registration_cost_micros: 0,
         },
         validators: Vec::new(),
-        registration: Registration::Listed(Vec::new()),
+        registration: RegistrationSpec::customary(1, Vec::new()),
         state_retention_windows: 1,
         windows: 0,
     };

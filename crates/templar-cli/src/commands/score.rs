@@ -80,7 +80,7 @@ pub(crate) fn expect_validator(participant: &Participant) -> Result<(), CommandE
 
 /// Says who is awaited; exit code 5.
 pub(crate) fn waiting(invocation: &Invocation, participant: &Participant, text: &str) -> CommandResult {
-    let awaited = participant.progress()?.awaited(&participant.replica.context.genesis);
+    let awaited = participant.progress()?.awaited(&participant.state());
     let value = json!({"type": "result", "closed": false, "what": text, "awaited": awaited_json(&awaited)});
     invocation.printer.data(&value, format_args!("{text}; awaited: {}", awaited_line(&awaited)));
     Ok(Code::Partial)

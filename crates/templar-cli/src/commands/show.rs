@@ -2,6 +2,7 @@
 
 mod contents;
 mod delta;
+mod registration;
 mod standing;
 
 use serde_json::json;

@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Miners
     #[arg(long, default_value_t = 12, value_name = "M")]
     miners: u32,
+    /// Miners that genesis does not know, and that ask for slots; there are slots for half of them
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    newcomers: u32,
     /// Validators, all with the same stake
     #[arg(long, default_value_t = 7, value_name = "V")]
     validators: u32,
@@ -76,6 +79,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     for seed in args.seed..=args.seed.saturating_add(args.seeds - 1) {
         let config = Config {
             miners: args.miners,
+            newcomers: args.newcomers,
             validators: args.validators,
             windows: args.windows,
             seed,

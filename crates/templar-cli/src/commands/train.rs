@@ -48,7 +48,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     let mut participant = Participant::open(invocation, args.run.as_deref())?;
-    let me = participant.me();
+    let me = participant.miner();
     if !participant.is_open(args.window)? {
         return reproduce::run(invocation, &participant, args.window, args.miner.unwrap_or(me));
     }
@@ -57,7 +57,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         return Err(CommandError::says(Code::Usage, text));
     }
     let node = participant.node();
-    let mine = node.contributions().find(|signed| signed.signer() == me);
+    let mine = node.contributions().find(|signed| signed.payload().miner == me);
     if let Some(signed) = mine {
         print(&invocation.printer, &participant, signed.payload(), true);
         return Ok(Code::Ok);
@@ -82,7 +82,7 @@ fn train(invocation: &Invocation, participant: &Participant, args: &Args) -> Res
     let mut watch = StepLog::new(invocation.printer, args.window, Some(interrupted));
     // This process serves nothing, so there is nothing to keep from being served.
     let gate = |_: Vec<Hash>| {};
-    let recovered = participant.bench.recover_state(&participant.node(), &participant.me())?;
+    let recovered = participant.bench.recover_state(&participant.node(), &participant.miner())?;
     if recovered > 0 {
         let replayed = count(recovered as u64, "contribution");
         invocation
@@ -90,7 +90,7 @@ fn train(invocation: &Invocation, participant: &Participant, args: &Args) -> Res
             .warn(format_args!("this home had lost its state; it was found again by replaying {replayed}"));
     }
     let state = participant.state();
-    let trained = participant.bench.train(&state, participant.me(), steps, Conduct::Honest, &mut watch, &gate);
+    let trained = participant.bench.train(&state, participant.miner(), steps, Conduct::Honest, &mut watch, &gate);
     trained.map_err(|error| match error {
         WorkError::Train(templar_train::TrainError::Task(what)) => CommandError::says(Code::Usage, what),
         WorkError::Stopped => {

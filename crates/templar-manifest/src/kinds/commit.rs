@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ascending, positive};
+use super::{CutRegistration, ascending, positive};
 use crate::id::{BlobId, ContributionId, InboxId, RunId, StateId, WindowIndex};
 use crate::key::PublicKey;
 use crate::payload::{Kind, Payload};
@@ -51,6 +51,8 @@ pub struct Inbox {
     pub validator: PublicKey,
     /// The contributions, sorted by miner, one of each.
     pub contributions: Vec<CutEntry>,
+    /// The registrations, sorted by owner, one of each.
+    pub registrations: Vec<CutRegistration>,
 }
 
 /// A miner and its contribution.
@@ -63,8 +65,8 @@ pub struct CutEntry {
     pub contribution: ContributionId,
 }
 
-/// Which contributions of a window count: those in inboxes of more than a third of the stake, out of inboxes of more than
-/// two thirds. Certified by validators' signatures; deltas are served only against a certified cut.
+/// Which contributions and registrations of a window count: those in inboxes of more than a third of the stake, out of
+/// inboxes of more than two thirds. Certified by validators' signatures; deltas are served only against a certified cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cut {
@@ -76,6 +78,8 @@ pub struct Cut {
     pub inboxes: Vec<InboxId>,
     /// The contributions, sorted by miner.
     pub contributions: Vec<CutEntry>,
+    /// The registrations that are decided with the window, sorted by owner.
+    pub registrations: Vec<CutRegistration>,
 }
 
 impl Payload for Contribution {
@@ -101,7 +105,8 @@ impl Payload for Inbox {
     }
 
     fn check(&self) -> Result<(), String> {
-        ascending("contributions", &self.contributions, |entry| entry.miner)
+        ascending("contributions", &self.contributions, |entry| entry.miner)?;
+        ascending("registrations", &self.registrations, |entry| entry.owner)
     }
 }
 
@@ -116,6 +121,7 @@ impl Payload for Cut {
         if self.inboxes.is_empty() || self.inboxes.len() > super::MAX_ENTRIES {
             return Err(format!("inboxes has {} entries", self.inboxes.len()));
         }
-        ascending("contributions", &self.contributions, |entry| entry.miner)
+        ascending("contributions", &self.contributions, |entry| entry.miner)?;
+        ascending("registrations", &self.registrations, |entry| entry.owner)
     }
 }

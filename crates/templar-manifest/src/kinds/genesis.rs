@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::gauntlet::GauntletSpec;
-use super::replay::ReplaySpec;
-use super::{MAX_ENTRIES, ascending, ascii, positive};
+use super::{MAX_ENTRIES, RegistrationSpec, ascending, ascii, positive};
 use crate::id::{BlobId, DatasetId, Hash, RunId};
 use crate::key::PublicKey;
 use crate::model::{ModelSpec, RopeScaling};
@@ -48,7 +47,7 @@ pub struct Genesis {
     /// Who judges, sorted by key.
     pub validators: Vec<ValidatorSpec>,
     /// Who may contribute.
-    pub registration: Registration,
+    pub registration: RegistrationSpec,
     /// Windows for which a miner keeps its state blobs for challenges.
     pub state_retention_windows: u64,
     /// Windows after which the run is over; 0 for a run without end.
@@ -215,25 +214,10 @@ pub struct ValidatorSpec {
     pub chain_anchor: Hash,
 }
 
-/// Who may contribute.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Registration {
-    /// These keys, sorted; a miner's slot is its place in the list.
-    Listed(Vec<PublicKey>),
-}
-
 impl Genesis {
-    /// The registered miners in the order of their slots.
+    /// The members of window 0 in the order of their slots.
     pub fn miners(&self) -> &[PublicKey] {
-        match &self.registration {
-            Registration::Listed(miners) => miners,
-        }
-    }
-
-    /// The slot of a registered miner.
-    pub fn slot(&self, miner: &PublicKey) -> Option<usize> {
-        self.miners().binary_search(miner).ok()
+        &self.registration.members
     }
 
     /// The validator with this key.
@@ -397,14 +381,6 @@ impl Payload for Genesis {
                 return Err("validators.stake is above 2^48".to_owned());
             }
         }
-        self.replay.check(emission, &self.validators)?;
-        if self.replay.verdict_windows > self.state_retention_windows {
-            return Err("replay.verdict_windows is above state_retention_windows".to_owned());
-        }
-        ascending("registration.listed", self.miners(), |miner| *miner)?;
-        if self.miners().is_empty() {
-            return Err("registration.listed is empty".to_owned());
-        }
-        Ok(())
+        self.registration.check()
     }
 }

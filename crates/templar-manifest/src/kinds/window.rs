@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::score::{Refusal, Weight, check_weights};
-use super::{MAX_ENTRIES, ascending};
+use super::{Admission, MAX_ENTRIES, ascending};
 use crate::id::{BlobId, CheckpointId, ContributionId, CutId, Hash, RecordId, RunId, ScoreId, WindowIndex};
 use crate::key::PublicKey;
 use crate::payload::{Kind, Payload};
@@ -34,8 +34,10 @@ pub struct Window {
     pub weights: Vec<Weight>,
     /// What was minted, sorted by account and kind.
     pub mints: Vec<Mint>,
-    /// What was burnt of pay that had not vested, sorted by account, cause and window.
-    pub burns: Vec<Burn>,
+    /// What became of each registration of the cut, sorted by owner.
+    pub admissions: Vec<Admission>,
+    /// Root of the members of the next window.
+    pub members_root: Hash,
     /// Root of the ledger after the window.
     pub ledger_root: Hash,
     /// Root of all validators' standings of all miners after the window.
@@ -185,6 +187,7 @@ impl Payload for Window {
                 refusal.check()?;
             }
         }
+        ascending("admissions", &self.admissions, |admission| admission.owner)?;
         check_weights("weights", &self.weights)?;
         ascending("mints", &self.mints, |mint| (mint.account, mint.kind))?;
         ascending("burns", &self.burns, |burn| (burn.account, burn.cause, burn.window))

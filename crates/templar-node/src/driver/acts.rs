@@ -237,7 +237,8 @@ impl Driver {
         }
         let node = self.replica.node().clone();
         let state = node.state().clone();
-        let (me, conduct) = (self.replica.me(), self.config.conduct);
+        let Some(me) = node.contributor() else { return };
+        let conduct = self.config.conduct;
         let steps = self.replica.context.genesis.inner.steps;
         let policy = self.replica.policy();
         self.spawn(format!("{TRAINING}{}", state.window()), |shared| async move {

@@ -208,9 +208,9 @@ impl Gatherer {
         self.fetch(&tensor_blobs(&checkpoint.tensors, 1), &[], until).await
     }
 
-    /// A miner's state with its tensors.
-    async fn state(&self, id: StateId, miner: &PublicKey, until: Option<Instant>) -> Result<bool, WorkError> {
-        let providers = [*miner.as_bytes()];
+    /// A miner's state with its tensors, which its node has.
+    async fn state(&self, id: StateId, node: &PublicKey, until: Option<Instant>) -> Result<bool, WorkError> {
+        let providers = [*node.as_bytes()];
         let state: Option<State> = self.manifest(&id.hash(), &providers, until).await?;
         let Some(state) = state else { return Ok(false) };
         self.fetch(&tensor_blobs(&state.tensors, 3), &providers, until).await
@@ -243,14 +243,14 @@ impl Gatherer {
                 blobs.push((contribution.trace.hash(), contribution.trace_bytes));
             }
             let needs_state = replayed.contains(&contribution.miner) && !bench.knows_state(&contribution.state_in);
-            let (gatherer, miner, state_in) = (self.clone(), contribution.miner, contribution.state_in);
+            let (gatherer, node, state_in) = (self.clone(), signed.signer(), contribution.state_in);
             fetches.spawn(async move {
-                let mut here = match gatherer.fetch(&blobs, &[*miner.as_bytes()], until).await {
+                let mut here = match gatherer.fetch(&blobs, &[*node.as_bytes()], until).await {
                     Err(WorkError::Evidence(_)) => true,
                     fetched => fetched?,
                 };
                 if needs_state {
-                    here &= gatherer.state(state_in, &miner, until).await?;
+                    here &= gatherer.state(state_in, &node, until).await?;
                 }
                 Ok(here)
             });
@@ -272,9 +272,9 @@ impl Gatherer {
                 continue;
             }
             let contribution = contributions.iter().find(|signed| signed.id() == outcome.contribution.hash());
-            if let Some(contribution) = contribution.map(Signed::payload) {
-                let blobs = [(contribution.delta.hash(), contribution.delta_bytes)];
-                self.fetch(&blobs, &[*contribution.miner.as_bytes()], None).await?;
+            if let Some(signed) = contribution {
+                let blobs = [(signed.payload().delta.hash(), signed.payload().delta_bytes)];
+                self.fetch(&blobs, &[*signed.signer().as_bytes()], None).await?;
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Says what happens, as events.
 
-use templar_manifest::{Contribution, Kind, MintKind, Refusal, Replay, ScoreEntry, Verdict, WindowIndex};
+use templar_manifest::{Admission, Contribution, Kind, MintKind, Refusal, Replay, ScoreEntry, Verdict, WindowIndex};
 use templar_protocol::{ClosedWindow, Dispute, Entry, Output, Phase};
 use templar_train::nats;
 
@@ -33,6 +33,17 @@ pub fn closed_event(closed: &ClosedWindow) -> Event {
     }
 }
 
+/// What a closed window decided about registrations.
+fn admissions(closed: &ClosedWindow) -> impl Iterator<Item = Event> {
+    let window = closed.window.window.0;
+    let event = move |admission: &Admission| Event::Admitted {
+        window,
+        owner: admission.owner,
+        verdict: admission.verdict.to_string(),
+    };
+    closed.window.admissions.iter().map(event)
+}
+
 impl Driver {
     pub(super) async fn report(&self, output: &Output) {
         let event = match output {
@@ -53,9 +64,10 @@ impl Driver {
                 }
             }
             Output::Closed { window, .. } => {
-                let node = self.replica.node();
-                let Some(closed) = node.closed().get(window.0 as usize) else { return };
-                closed_event(closed)
+                for event in self.closed_events(*window) {
+                    self.emit(event).await;
+                }
+                return;
             }
             Output::Dropped { reject, .. } => Event::Warning { message: format!("an entry was dropped: {reject}") },
             Output::Equivocation { kind, signer, .. } => {
@@ -81,6 +93,13 @@ impl Driver {
             _ => return,
         };
         self.emit(event).await;
+    }
+
+    /// That a window is closed, and what it decided about registrations.
+    fn closed_events(&self, window: WindowIndex) -> Vec<Event> {
+        let node = self.replica.node();
+        let Some(closed) = node.closed().get(window.0 as usize) else { return Vec::new() };
+        std::iter::once(closed_event(closed)).chain(admissions(closed)).collect()
     }
 
     fn contributed(&self, contribution: &Contribution, id: templar_manifest::Hash) -> Event {

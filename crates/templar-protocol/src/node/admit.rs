@@ -6,20 +6,23 @@
 use std::sync::{Arc, OnceLock};
 
 use templar_manifest::{
-    Contribution, Cut, CutId, Genesis, Hash, Inbox, InboxId, Kind, MAX_CONTRADICTIONS, Payload, PublicKey, RecordId,
-    RunId, Score, ScoreId, Signed, Window, WindowIndex, payload,
+    Contribution, Cut, CutId, EnvelopeError, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId,
+    Registration, RunId, Score, ScoreId, Signed, Window, WindowIndex, payload,
 };
 
 use super::Reject;
 use super::open::OpenWindow;
 use crate::entry::{Entry, RevealEntry};
+use crate::members::Rank;
 use crate::stake;
-use crate::state::{AdvanceError, Judging, RunState, ScoreError};
+use crate::state::{AdvanceError, Judging, RegistrationError, RunState, ScoreError};
 
 /// Payloads of one kind that are kept of one signer: two prove that one of them is a lie.
 const MAX_STATEMENTS: usize = 2;
 /// Scores that are kept of one validator, of all seeds.
 const MAX_SCORES: usize = 8;
+/// Registrations of one window that are kept, of all owners: each has cost its work, or stands for what an account holds.
+const MAX_REGISTRATIONS: usize = 1024;
 
 /// Whether a valid entry can be taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +121,7 @@ impl Verified {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Opened {
     Contribution(Signed<Contribution>),
+    Registration(Signed<Registration>),
     Inbox(Signed<Inbox>),
     Cut(Signed<Cut>),
     Score(Signed<Score>),
@@ -134,10 +138,12 @@ impl Opened {
         };
         let (kind, _) = payload::peek(&envelope.payload).map_err(|error| Reject::Envelope(error.into()))?;
         Ok(match kind {
-            Kind::Contribution => {
-                let signed: Signed<Contribution> = envelope.open()?;
-                let miner = signed.payload().miner;
-                Self::Contribution(signed.expect_signer(&miner)?)
+            // Whether the signer trains for the miner is for the members of the window to say.
+            Kind::Contribution => Self::Contribution(envelope.open()?),
+            Kind::Registration => {
+                let signed: Signed<Registration> = envelope.open()?;
+                let node = signed.payload().certificate.node;
+                Self::Registration(signed.expect_signer(&node)?)
             }
             Kind::Inbox => {
                 let signed: Signed<Inbox> = envelope.open()?;
@@ -158,6 +164,7 @@ impl Opened {
     pub(super) fn run(&self) -> RunId {
         match self {
             Self::Contribution(signed) => signed.payload().run,
+            Self::Registration(signed) => signed.payload().run,
             Self::Inbox(signed) => signed.payload().run,
             Self::Cut(signed) => signed.payload().run,
             Self::Score(signed) => signed.payload().run,
@@ -169,6 +176,7 @@ impl Opened {
     pub(super) fn window(&self) -> WindowIndex {
         match self {
             Self::Contribution(signed) => signed.payload().window,
+            Self::Registration(signed) => signed.payload().window,
             Self::Inbox(signed) => signed.payload().window,
             Self::Cut(signed) => signed.payload().window,
             Self::Score(signed) => signed.payload().window,
@@ -180,6 +188,7 @@ impl Opened {
     pub(super) fn signer(&self) -> PublicKey {
         match self {
             Self::Contribution(signed) => signed.signer(),
+            Self::Registration(signed) => signed.signer(),
             Self::Inbox(signed) => signed.signer(),
             Self::Cut(signed) => signed.signer(),
             Self::Score(signed) => signed.signer(),
@@ -192,6 +201,7 @@ impl Opened {
     pub(super) fn payload_id(&self) -> Hash {
         match self {
             Self::Contribution(signed) => signed.id(),
+            Self::Registration(signed) => signed.id(),
             Self::Inbox(signed) => signed.id(),
             Self::Cut(signed) => signed.id(),
             Self::Score(signed) => signed.id(),
@@ -203,6 +213,7 @@ impl Opened {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Contribution(_) => Contribution::KIND.name(),
+            Self::Registration(_) => Registration::KIND.name(),
             Self::Inbox(_) => Inbox::KIND.name(),
             Self::Cut(_) => Cut::KIND.name(),
             Self::Score(_) => Score::KIND.name(),
@@ -212,13 +223,21 @@ impl Opened {
     }
 
     /// Whether the signer may say such a thing at all.
-    pub(super) fn check_signer(&self, genesis: &Genesis) -> Result<(), Reject> {
+    pub(super) fn check_signer(&self, state: &RunState) -> Result<(), Reject> {
         let signer = self.signer();
         match self {
-            Self::Contribution(_) => {
-                genesis.slot(&signer).map(|_| ()).ok_or_else(|| Reject::NotRegistered(signer.short()))
+            Self::Contribution(signed) => {
+                let miner = signed.payload().miner;
+                let member = state.members().by_owner(&miner).ok_or_else(|| Reject::NotRegistered(miner.short()))?;
+                if member.node == signer {
+                    return Ok(());
+                }
+                let (named, signer) = (member.node.short(), signer.short());
+                Err(Reject::Envelope(EnvelopeError::WrongSigner { kind: Contribution::KIND, named, signer }))
             }
-            _ => genesis.validator(&signer).map(|_| ()).ok_or_else(|| Reject::NotAValidator(signer.short())),
+            // Anybody may ask for a slot.
+            Self::Registration(_) => Ok(()),
+            _ => state.genesis().validator(&signer).map(|_| ()).ok_or_else(|| Reject::NotAValidator(signer.short())),
         }
     }
 }
@@ -226,13 +245,17 @@ impl Opened {
 impl Opened {
     /// Whether every list could be honest, so that what is held stays small.
     pub(super) fn check_size(&self, genesis: &Genesis) -> Result<(), Reject> {
-        let (miners, validators) = (genesis.miners().len(), genesis.validators.len());
+        let (miners, validators) = (genesis.registration.slots as usize, genesis.validators.len());
+        // Each is in lists of more than a third, so in at least one of three honest ones.
+        let registrations = 3 * Rank::most_named(&genesis.registration);
         let fits = match self {
-            // A contribution has no lists, and an inbox is never held.
-            Self::Contribution(_) | Self::Inbox(_) | Self::Reveal(_) => true,
+            // A contribution and a registration have no lists, and an inbox is never held.
+            Self::Contribution(_) | Self::Registration(_) | Self::Inbox(_) | Self::Reveal(_) => true,
             Self::Cut(signed) => {
                 let cut = signed.payload();
-                cut.contributions.len() <= miners && cut.inboxes.len() <= validators
+                cut.contributions.len() <= miners
+                    && cut.registrations.len() <= registrations
+                    && cut.inboxes.len() <= validators
             }
             Self::Score(signed) => {
                 let score = signed.payload();
@@ -247,6 +270,7 @@ impl Opened {
                 let record = signed.payload();
                 record.outcomes.len() <= miners
                     && record.weights.len() <= miners
+                    && record.admissions.len() <= registrations
                     && record.scores.len() <= validators
                     && record.reveals.len() <= validators
                     && record.mints.len() <= miners + 2 * validators + 1
@@ -264,6 +288,9 @@ impl OpenWindow {
     /// A node's own key is no exception: what it signed in a life that it forgot, others may build on.
     pub(super) fn check_room(&self, opened: &Opened) -> Result<Option<Hash>, Reject> {
         let signer = opened.signer();
+        if let Opened::Registration(signed) = opened {
+            return self.check_room_to_register(signed).map(|()| None);
+        }
         let mut earlier = self.statements(opened);
         let held = self.held.values().map(|held| &held.opened);
         let same_kind = held.filter(|held| held.signer() == signer && held.name() == opened.name());
@@ -285,6 +312,21 @@ impl OpenWindow {
             return Err(too_many());
         }
         Ok(Some(first))
+    }
+
+    /// Whether there is room for another registration.
+    fn check_room_to_register(&self, signed: &Signed<Registration>) -> Result<(), Reject> {
+        let owner = &signed.payload().certificate.owner;
+        if self.is_wanted(&signed.id().into()) {
+            return Ok(());
+        }
+        if self.first_registration.contains_key(owner) {
+            return Err(Reject::Registration(RegistrationError::Second(owner.short())));
+        }
+        if self.registrations.len() >= MAX_REGISTRATIONS {
+            return Err(Reject::TooMany { kind: Registration::KIND.name(), signer: signed.signer().short() });
+        }
+        Ok(())
     }
 
     /// Accepted payloads of the same kind and signer, with the seed where it is a score.
@@ -313,8 +355,8 @@ impl OpenWindow {
                 let own = self.records.iter().filter(|(_, proposal)| proposal.witnesses.contains_key(&signer));
                 own.map(|(id, _)| (id.hash(), None)).collect()
             }
-            // A second value cannot be on the chain.
-            Opened::Reveal(_) => Vec::new(),
+            // A second value cannot be on the chain, and registrations are counted by owner.
+            Opened::Reveal(_) | Opened::Registration(_) => Vec::new(),
         }
     }
 
@@ -322,6 +364,7 @@ impl OpenWindow {
     pub(super) fn examine(&self, state: &RunState, verified: &Verified) -> Result<Ready, Reject> {
         match &verified.opened {
             Opened::Contribution(signed) => self.examine_contribution(state, signed),
+            Opened::Registration(signed) => self.examine_registration(state, signed),
             Opened::Inbox(signed) => {
                 state.check_inbox(signed.id().into(), signed.payload()).map_err(Reject::Cut)?;
                 Ok(Ready::Now)
@@ -353,6 +396,18 @@ impl OpenWindow {
         }
     }
 
+    fn examine_registration(&self, state: &RunState, signed: &Signed<Registration>) -> Result<Ready, Reject> {
+        state.check_registration(signed.payload()).map_err(Reject::Registration)?;
+        let id = signed.id();
+        match self.cut() {
+            Some((_, cut)) if cut.registrations.iter().all(|entry| entry.registration.hash() != id) => {
+                let owner = signed.payload().certificate.owner;
+                Err(Reject::Registration(RegistrationError::AfterCut(owner.short())))
+            }
+            _ => Ok(Ready::Now),
+        }
+    }
+
     fn examine_cut(&self, state: &RunState, cut: &Cut) -> Result<Ready, Reject> {
         let named: Option<Vec<(InboxId, &Inbox)>> =
             cut.inboxes.iter().map(|id| self.inboxes.get(id).map(|inbox| (*id, inbox.payload()))).collect();
@@ -360,8 +415,13 @@ impl OpenWindow {
         if state.cut(&inboxes).map_err(Reject::Cut)? != *cut {
             return Err(Reject::CutDiffers);
         }
-        let here = cut.contributions.iter().all(|entry| self.contributions.contains_key(&entry.contribution));
-        Ok(if here { Ready::Now } else { Ready::Later })
+        Ok(if self.has_all(cut) { Ready::Now } else { Ready::Later })
+    }
+
+    /// Whether everything that a cut names is here.
+    pub(super) fn has_all(&self, cut: &Cut) -> bool {
+        cut.contributions.iter().all(|entry| self.contributions.contains_key(&entry.contribution))
+            && cut.registrations.iter().all(|entry| self.registrations.contains_key(&entry.registration))
     }
 
     fn examine_score(&self, state: &RunState, score: &Score, verified: &Verified) -> Result<Ready, Reject> {
@@ -404,7 +464,9 @@ impl OpenWindow {
             Some(judging) => judging,
             None => {
                 let contributions = self.contributions.values().map(Signed::payload);
-                computed = state.judging(cut, contributions, record.reveals.clone()).map_err(Reject::Judging)?;
+                let registrations = self.registrations.values().map(Signed::payload);
+                let judging = state.judging(cut, contributions, registrations, record.reveals.clone());
+                computed = judging.map_err(Reject::Judging)?;
                 &computed
             }
         };

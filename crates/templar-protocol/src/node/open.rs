@@ -1,15 +1,16 @@
 //! The open window: everything accepted and held of it, and what follows at once.
 //!
 //! Bounds: of each signer and kind at most two payloads are kept (two prove an equivocation), of scores two for each
-//! seed and eight in all; of contributions also those that an accepted inbox names, so that a miner who says different
-//! things to different validators cannot keep a node from the one that the cut names.
+//! seed and eight in all; of registrations one of each owner, and so many in all. Of contributions and registrations also
+//! those that an accepted inbox names, so that whoever says different things to different validators cannot keep a node from
+//! the one that the cut names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
-    Contradiction, Contribution, ContributionId, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Outcome,
-    Payload, PublicKey, RecordId, Replay, Reveal, Score, ScoreId, Signature, Signed, Window, WindowIndex, payload,
+    Contribution, ContributionId, Cut, CutId, Genesis, Hash, Inbox, InboxId, Outcome, PublicKey, RecordId,
+    Registration, RegistrationId, Replay, Reveal, Score, ScoreId, Signature, Signed, Window,
 };
 
 use super::admit::{Opened, Sound, Verified};
@@ -50,6 +51,9 @@ pub(super) struct OpenWindow {
     pub(super) contributions: BTreeMap<ContributionId, Signed<Contribution>>,
     /// The contribution of each miner that came first. It decides this node's own inbox and nothing else.
     pub(super) first: BTreeMap<PublicKey, ContributionId>,
+    pub(super) registrations: BTreeMap<RegistrationId, Signed<Registration>>,
+    /// The registration of each owner that came first, likewise.
+    pub(super) first_registration: BTreeMap<PublicKey, RegistrationId>,
     pub(super) inboxes: BTreeMap<InboxId, Signed<Inbox>>,
     pub(super) cuts: BTreeMap<CutId, Proposal<Cut>>,
     pub(super) certified: Option<CutId>,
@@ -97,14 +101,25 @@ impl OpenWindow {
         entries.any(|entry| entry.contribution == *id)
     }
 
+    /// Whether an accepted inbox names this registration.
+    pub(super) fn is_wanted(&self, id: &RegistrationId) -> bool {
+        let mut entries = self.inboxes.values().flat_map(|inbox| &inbox.payload().registrations);
+        entries.any(|entry| entry.registration == *id)
+    }
+
     /// Takes in an entry that was found valid.
     pub(super) fn insert(&mut self, verified: Verified) {
         self.known.insert(verified.id());
         match verified.opened {
             Opened::Contribution(signed) => {
                 let id = ContributionId::new(signed.id());
-                self.first.entry(signed.signer()).or_insert(id);
+                self.first.entry(signed.payload().miner).or_insert(id);
                 self.contributions.insert(id, signed);
+            }
+            Opened::Registration(signed) => {
+                let id = RegistrationId::new(signed.id());
+                self.first_registration.entry(signed.payload().certificate.owner).or_insert(id);
+                self.registrations.insert(id, signed);
             }
             Opened::Inbox(signed) => {
                 self.inboxes.insert(signed.id().into(), signed);
@@ -172,7 +187,8 @@ impl OpenWindow {
             }
             let contributions = self.contributions.values().map(Signed::payload);
             let Some((_, cut)) = self.cut() else { continue };
-            let Ok(judging) = state.judging(cut, contributions, reveals) else { continue };
+            let registrations = self.registrations.values().map(Signed::payload);
+            let Ok(judging) = state.judging(cut, contributions, registrations, reveals) else { continue };
             self.judgings.insert(judging.seed(), judging);
         }
         self.renew_current(state, me);
@@ -207,6 +223,9 @@ impl OpenWindow {
         let entries = cut.body.contributions.iter();
         let contributions =
             entries.map(|entry| self.contributions.get(&entry.contribution).cloned()).collect::<Option<_>>()?;
+        let entries = cut.body.registrations.iter();
+        let registrations =
+            entries.map(|entry| self.registrations.get(&entry.registration).cloned()).collect::<Option<_>>()?;
         let scores = proposal.body.scores.iter().map(|id| self.scores.get(id).cloned()).collect::<Option<_>>()?;
         let closed = ClosedWindow {
             record,
@@ -214,6 +233,7 @@ impl OpenWindow {
             cut: Cut::clone(&cut.body),
             inboxes,
             contributions,
+            registrations,
             scores,
             cut_witnesses: cut.list(),
             record_witnesses: proposal.list(),

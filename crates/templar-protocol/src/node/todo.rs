@@ -5,9 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use templar_manifest::{Cut, CutEntry, Inbox, InboxId, Outcome, PublicKey, Score, Signed, Verdict, Window, payload};
+use templar_manifest::{
+    Cut, CutEntry, CutRegistration, Inbox, InboxId, Outcome, PublicKey, Refusal, Replay, Score, Signed, Verdict,
+    Window, payload,
+};
 
 use super::{Dispute, Document, Node, Output, Phase};
+use crate::members::Rank;
 use crate::stake;
 use crate::state::{Judging, Stepped};
 
@@ -20,7 +24,8 @@ impl Node {
         }
         let genesis = self.state.genesis();
         let mut outputs = Vec::new();
-        if self.state.may_contribute(&me) && self.open.certified.is_none() && !self.open.first.contains_key(&me) {
+        let owner = self.contributor();
+        if owner.is_some_and(|owner| self.open.certified.is_none() && !self.open.first.contains_key(&owner)) {
             outputs.push(Output::Train { window: self.state.window() });
         }
         if genesis.validator(&me).is_some() {
@@ -45,10 +50,12 @@ impl Node {
         waiting.then_some(Output::Timer { window: self.state.window(), phase, after_ms })
     }
 
-    /// The inbox: when every registered miner's contribution is in, or at the deadline.
+    /// The inbox: when every member's contribution is in, or at the deadline. Where nobody is a member, newcomers are waited
+    /// for.
     fn inbox_to_sign(&self, me: &PublicKey) -> Option<Output> {
         let open = &self.open;
-        let all = open.first.len() == self.state.active_miners();
+        let members = self.state.members();
+        let all = !members.is_empty() && open.first.len() == members.len();
         let signed = open.inboxes.values().any(|inbox| inbox.signer() == *me);
         if signed || open.certified.is_some() || !(all || open.deadlines.contains(&Phase::Commit)) {
             return None;
@@ -57,7 +64,20 @@ impl Node {
         let contributions =
             entries.map(|(miner, contribution)| CutEntry { miner: *miner, contribution: *contribution }).collect();
         let (run, window) = (self.state.run(), self.state.window());
-        Some(Output::Sign(Document::Inbox(Inbox { run, window, validator: *me, contributions })))
+        let registrations = self.registrations_to_name();
+        Some(Output::Sign(Document::Inbox(Inbox { run, window, validator: *me, contributions, registrations })))
+    }
+
+    /// The registration of each owner that came first, as far as they can matter: see [`Rank::named`].
+    fn registrations_to_name(&self) -> Vec<CutRegistration> {
+        let open = &self.open;
+        let ranked = open.first_registration.iter().filter_map(|(owner, id)| {
+            let registration = open.registrations.get(id)?.payload();
+            Some((self.state.rank(*id, registration), CutRegistration { owner: *owner, registration: *id }))
+        });
+        let mut named = Rank::named(ranked.collect(), &self.state.genesis().registration);
+        named.sort_unstable();
+        named
     }
 
     /// The cut: the proposer's own when all inboxes are in, or at the deadline those of a quorum; for others the
@@ -83,8 +103,7 @@ impl Node {
         }
         let inboxes: Vec<(InboxId, &Inbox)> = inboxes.into_values().collect();
         let cut = self.state.cut(&inboxes).ok()?;
-        let here = cut.contributions.iter().all(|entry| open.contributions.contains_key(&entry.contribution));
-        here.then_some(Output::Sign(Document::Cut(cut)))
+        open.has_all(&cut).then_some(Output::Sign(Document::Cut(cut)))
     }
 
     /// After the certified cut: the reveal; after the seed: judging, and the score.

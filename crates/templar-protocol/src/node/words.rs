@@ -10,8 +10,7 @@ use templar_manifest::{
 
 use super::Verified;
 use crate::entry::Entry;
-use crate::replay::ReplayTask;
-use crate::state::{AdvanceError, CutError, JudgePlan, JudgingError, ScoreError, Stepped};
+use crate::state::{AdvanceError, CutError, JudgePlan, JudgingError, RegistrationError, ScoreError, Stepped};
 
 /// The phases of a window that have a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -282,6 +281,9 @@ pub enum Reject {
     /// A contribution that came after the cut was certified without it.
     #[error("contribution of {0} is not in the certified cut")]
     NotInCut(String),
+    /// A registration is not valid.
+    #[error(transparent)]
+    Registration(RegistrationError),
     /// A contribution claims what it cannot.
     #[error("contribution makes a wrong claim: {0}")]
     Claim(&'static str),

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use templar_manifest::envelope::signed_bytes;
 use templar_manifest::{
-    Contribution, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId, Score,
-    Signature, Signed, Window, WindowIndex, page_count, payload,
+    Contribution, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId,
+    Registration, Score, Signature, Signed, Window, WindowIndex, page_count, payload,
 };
 
 use super::close::{Stepped, accepted};
@@ -31,7 +31,15 @@ pub enum AdvanceError {
     /// The record is of another cut.
     #[error("record is of another cut than {0}")]
     OtherCut(CutId),
-    /// Contributions or reveals do not fit.
+    /// A contribution or registration is not signed by the node key that may.
+    #[error("{kind} of {owner} is not signed by its node key")]
+    Signer {
+        /// What.
+        kind: Kind,
+        /// Whose.
+        owner: String,
+    },
+    /// Contributions, registrations or reveals do not fit.
     #[error(transparent)]
     Judging(#[from] JudgingError),
     /// A score does not recompute.
@@ -78,6 +86,8 @@ pub struct ClosedWindow {
     pub inboxes: Vec<Signed<Inbox>>,
     /// The contributions that the cut names, in its order.
     pub contributions: Vec<Signed<Contribution>>,
+    /// The registrations that the cut names, in its order.
+    pub registrations: Vec<Signed<Registration>>,
     /// The scores that the record names, in its order.
     pub scores: Vec<Signed<Score>>,
     /// Who certified the cut.
@@ -103,6 +113,7 @@ impl ClosedWindow {
             });
         let mut entries: Vec<Entry> = Vec::new();
         entries.extend(self.contributions.iter().map(|signed| Entry::Envelope(signed.envelope())));
+        entries.extend(self.registrations.iter().map(|signed| Entry::Envelope(signed.envelope())));
         entries.extend(self.inboxes.iter().map(|signed| Entry::Envelope(signed.envelope())));
         entries.extend(witnessed(&self.cut, &self.cut_witnesses));
         entries.extend(reveals);
@@ -147,7 +158,8 @@ impl RunState {
             ("outcomes", own.outcomes == record.outcomes),
             ("weights", own.weights == record.weights),
             ("mints", own.mints == record.mints),
-            ("burns", own.burns == record.burns),
+            ("admissions", own.admissions == record.admissions),
+            ("members_root", own.members_root == record.members_root),
             ("ledger_root", own.ledger_root == record.ledger_root),
             ("standings_root", own.standings_root == record.standings_root),
             ("record", own == *record),
@@ -175,12 +187,30 @@ impl RunState {
             return Err(AdvanceError::CutDiffers(cut_id));
         }
         let judging = self.judging_of(closed)?;
+        self.check_signers(closed)?;
         let scores: Vec<&Score> = closed.scores.iter().map(Signed::payload).collect();
         for score in &scores {
             self.check_score(&judging, score)?;
         }
         self.check_record(&judging, &scores, record)?;
         Ok(judging)
+    }
+
+    /// Whether contributions are signed by the node keys of their miners, and registrations by those that they name.
+    fn check_signers(&self, closed: &ClosedWindow) -> Result<(), AdvanceError> {
+        for signed in &closed.contributions {
+            let owner = &signed.payload().miner;
+            if self.members.by_owner(owner).is_none_or(|member| member.node != signed.signer()) {
+                return Err(AdvanceError::Signer { kind: Kind::Contribution, owner: owner.short() });
+            }
+        }
+        for signed in &closed.registrations {
+            let certificate = &signed.payload().certificate;
+            if certificate.node != signed.signer() {
+                return Err(AdvanceError::Signer { kind: Kind::Registration, owner: certificate.owner.short() });
+            }
+        }
+        Ok(())
     }
 
     /// Moves on to the next window. Where the closed window does not recompute, nothing changes.
@@ -200,9 +230,17 @@ impl RunState {
         for reveal in &record.reveals {
             self.chains.insert(reveal.validator, (self.window, reveal.value));
         }
-        self.ledger.settle(self.window, &record.burns, &record.mints);
-        self.remember_burns(&record.burns);
-        self.remember_replays(judging, &record.outcomes, &scores);
+        self.ledger.settle(self.window, &record.outcomes, &record.mints);
+        let decided = self.decided(&judging, &record.weights);
+        self.ledger.burn(&decided.burns);
+        for owner in &decided.replaced {
+            // Its account stays, and what has not vested goes on vesting. Should it come back, it begins anew.
+            self.parents.remove(owner);
+            for miners in self.standings.values_mut() {
+                miners.remove(owner);
+            }
+        }
+        self.members = decided.members;
         self.pages = pages;
         let length = |window: WindowIndex| self.genesis.context_at(window.0).sequence_length;
         let next = length(self.window.next());

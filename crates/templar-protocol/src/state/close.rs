@@ -152,12 +152,12 @@ impl RunState {
             return Err(AdvanceError::NoQuorum { stake, total });
         }
         let outcomes = self.outcomes(judging, scores);
+        let (weights, mints) = self.pay(&by_validator, &outcomes);
+        let decided = self.decided(judging, &weights);
         let mut ledger = self.ledger.clone();
-        ledger.vest(self.window);
-        let burns = self.burns(judging.reveals(), &outcomes, scores, &mut ledger);
-        let (weights, mints) = self.pay(&by_validator, &outcomes, &burns);
-        ledger.pay(self.window, &mints);
-        let standings = self.settled(judging, scores, &outcomes, &burns);
+        ledger.settle(self.window, &outcomes, &mints);
+        ledger.burn(&decided.burns);
+        let standings = self.settled(judging, scores, &outcomes);
         Ok(Window {
             run: self.run,
             window: self.window,
@@ -170,7 +170,8 @@ impl RunState {
             outcomes,
             weights,
             mints,
-            burns,
+            members_root: decided.members.root(),
+            admissions: decided.admissions,
             ledger_root: ledger.root(),
             standings_root: gauntlet::root(&standings),
             aggregate: stepped.aggregate,

@@ -1,14 +1,15 @@
-//! The cut: which contributions of a window count, computed from the validators' inboxes.
+//! The cut: which contributions and registrations of a window count, computed from the validators' inboxes.
 //!
-//! A contribution counts when inboxes of more than a third of the stake name it, out of inboxes of more than two
+//! Either counts when inboxes of more than a third of the stake name it, out of inboxes of more than two
 //! thirds. So less than a third of the stake can neither add one that no honest validator had, nor drop one that every
 //! honest validator had.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use templar_manifest::{Cut, CutEntry, Inbox, InboxId, PublicKey};
+use templar_manifest::{Cut, CutEntry, CutRegistration, Inbox, InboxId, PublicKey};
 
 use super::RunState;
+use crate::members::Rank;
 use crate::stake;
 
 /// Why inboxes make no cut.
@@ -27,6 +28,16 @@ pub enum CutError {
         inbox: InboxId,
         /// Whom it names.
         miner: String,
+    },
+    /// An inbox that names more registrations than a window can need.
+    #[error("inbox {inbox} names {found} registrations, an honest one at most {limit}")]
+    Registrations {
+        /// The inbox.
+        inbox: InboxId,
+        /// How many it names.
+        found: usize,
+        /// How many there can be.
+        limit: usize,
     },
     /// Two inboxes of one validator.
     #[error("two inboxes of validator {0}")]
@@ -50,13 +61,18 @@ impl RunState {
         if self.genesis.validator(&inbox.validator).is_none() {
             return Err(CutError::NotAValidator(id));
         }
-        match inbox.contributions.iter().find(|entry| !self.may_contribute(&entry.miner)) {
+        let (found, limit) = (inbox.registrations.len(), Rank::most_named(&self.genesis.registration));
+        if found > limit {
+            return Err(CutError::Registrations { inbox: id, found, limit });
+        }
+        match inbox.contributions.iter().find(|entry| self.members.by_owner(&entry.miner).is_none()) {
             Some(entry) => Err(CutError::NotRegistered { inbox: id, miner: entry.miner.short() }),
             None => Ok(()),
         }
     }
 
-    /// The cut of these inboxes. Where two contributions of one miner pass, the lower id counts.
+    /// The cut of these inboxes. Where two contributions of one miner pass, or two registrations of one owner, the lower id
+    /// counts.
     pub fn cut(&self, inboxes: &[(InboxId, &Inbox)]) -> Result<Cut, CutError> {
         let mut by_validator = BTreeMap::<PublicKey, (InboxId, &Inbox)>::new();
         for &(id, inbox) in inboxes {
@@ -70,27 +86,40 @@ impl RunState {
         if !stake::more_than_two_thirds(stake, total) {
             return Err(CutError::NoQuorum { stake, total });
         }
-        let mut named = BTreeMap::<CutEntry, u64>::new();
-        for (validator, (_, inbox)) in &by_validator {
-            let stake = stake::stake_of(&self.genesis, [validator]);
-            // An inbox names a miner once, so no stake is counted twice.
-            let distinct: BTreeSet<CutEntry> = inbox.contributions.iter().copied().collect();
-            for entry in distinct {
-                *named.entry(entry).or_default() += stake;
-            }
-        }
-        let mut passing = BTreeMap::<PublicKey, CutEntry>::new();
-        for (entry, stake) in named {
-            if stake::more_than_a_third(stake, total) {
-                // Entries ascend by miner, then id: the first of a miner is the lowest.
-                passing.entry(entry.miner).or_insert(entry);
-            }
-        }
+        let lists = by_validator.iter().map(|(validator, (_, inbox))| (validator, *inbox));
+        let stake_of = |validator| stake::stake_of(&self.genesis, [validator]);
+        let contributions = lists.clone().map(|(validator, inbox)| (stake_of(validator), &inbox.contributions[..]));
+        let registrations = lists.map(|(validator, inbox)| (stake_of(validator), &inbox.registrations[..]));
         Ok(Cut {
             run: self.run,
             window: self.window,
             inboxes: by_validator.values().map(|(id, _)| *id).collect(),
-            contributions: passing.into_values().collect(),
+            contributions: passing(contributions, total, |entry: &CutEntry| entry.miner),
+            registrations: passing(registrations, total, |entry: &CutRegistration| entry.owner),
         })
     }
+}
+
+/// The entries that lists of more than a third of the stake name, one of each key.
+fn passing<'a, T: Ord + Copy + 'a>(
+    lists: impl Iterator<Item = (u64, &'a [T])>,
+    total: u64,
+    key: impl Fn(&T) -> PublicKey,
+) -> Vec<T> {
+    let mut named = BTreeMap::<T, u64>::new();
+    for (stake, list) in lists {
+        // A list names a key once, so no stake is counted twice.
+        let distinct: BTreeSet<T> = list.iter().copied().collect();
+        for entry in distinct {
+            *named.entry(entry).or_default() += stake;
+        }
+    }
+    let mut passing = BTreeMap::<PublicKey, T>::new();
+    for (entry, stake) in named {
+        if stake::more_than_a_third(stake, total) {
+            // Entries ascend by key, then id: the first of a key is the lowest.
+            passing.entry(key(&entry)).or_insert(entry);
+        }
+    }
+    passing.into_values().collect()
 }

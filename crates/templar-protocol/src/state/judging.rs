@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use templar_manifest::proof::ProofDraw;
 use templar_manifest::{
-    BlobId, Contribution, ContributionId, Cut, CutId, Hash, PublicKey, Reveal, Signed, StateId, WindowIndex, payload,
+    BlobId, Contribution, ContributionId, Cut, CutId, Hash, PublicKey, Registration, RegistrationId, Reveal, Signed,
+    StateId, WindowIndex, payload,
 };
 
-use super::{ClosedWindow, RunState};
+use super::{ClosedWindow, RegistrationError, RunState};
 use crate::draw::{Draw, PageDraw};
 use crate::replay::{self, ReplayTask};
 use crate::stake;
@@ -28,6 +29,12 @@ pub enum JudgingError {
     /// A contribution of the cut is not at hand.
     #[error("contribution {0} of the cut is missing")]
     Missing(ContributionId),
+    /// A registration of the cut is not at hand, or is another owner's.
+    #[error("registration {0} of the cut is missing")]
+    Unregistered(RegistrationId),
+    /// A registration of the cut is not valid.
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
     /// A contribution of the cut claims what it cannot.
     #[error("contribution {contribution} makes a wrong claim: {field}")]
     Claim {
@@ -62,6 +69,7 @@ pub struct Judging {
     cut_id: CutId,
     cut: Cut,
     contributions: BTreeMap<PublicKey, Contribution>,
+    registrations: BTreeMap<PublicKey, Registration>,
     reveals: Vec<Reveal>,
     seed: Hash,
     replayers: BTreeMap<PublicKey, Vec<PublicKey>>,
@@ -109,6 +117,11 @@ impl Judging {
         &self.contributions
     }
 
+    /// The cut's registrations by owner.
+    pub fn registrations(&self) -> &BTreeMap<PublicKey, Registration> {
+        &self.registrations
+    }
+
     /// The validators' values, sorted by validator.
     pub fn reveals(&self) -> &[Reveal] {
         &self.reveals
@@ -149,12 +162,13 @@ impl Judging {
 }
 
 impl RunState {
-    /// Checks that the cut's contributions are these and that the reveals are on their chains, and draws the seed.
-    /// `contributions` may hold more than the cut names.
+    /// Checks that the cut's contributions and registrations are these and that the reveals are on their chains, and draws
+    /// the seed. There may be more of both than the cut names.
     pub fn judging<'a>(
         &self,
         cut: &Cut,
         contributions: impl IntoIterator<Item = &'a Contribution>,
+        registrations: impl IntoIterator<Item = &'a Registration>,
         reveals: Vec<Reveal>,
     ) -> Result<Judging, JudgingError> {
         if cut.run != self.run || cut.window != self.window {
@@ -183,6 +197,7 @@ impl RunState {
             self.check_claims(contribution).map_err(|field| JudgingError::Claim { contribution: id, field })?;
             by_miner.insert(entry.miner, contribution.clone());
         }
+        let by_owner = self.registrations_of(cut, registrations)?;
         let committed: Vec<_> =
             by_miner.values().map(|claimed: &Contribution| (claimed.miner, claimed.delta, claimed.state_out)).collect();
         let seed = self.seed_of(&committed, &reveals);
@@ -193,16 +208,40 @@ impl RunState {
             cut_id: CutId::new(payload::id_of(cut)),
             cut: cut.clone(),
             contributions: by_miner,
+            registrations: by_owner,
             reveals,
             seed,
             replayers,
         })
     }
 
+    /// The registrations that a cut names, each valid.
+    fn registrations_of<'a>(
+        &self,
+        cut: &Cut,
+        registrations: impl IntoIterator<Item = &'a Registration>,
+    ) -> Result<BTreeMap<PublicKey, Registration>, JudgingError> {
+        if cut.registrations.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let by_id: BTreeMap<RegistrationId, &Registration> =
+            registrations.into_iter().map(|registration| (payload::id_of(registration).into(), registration)).collect();
+        let mut by_owner = BTreeMap::new();
+        for entry in &cut.registrations {
+            let id = entry.registration;
+            let named = by_id.get(&id).filter(|registration| registration.certificate.owner == entry.owner);
+            let registration = *named.ok_or(JudgingError::Unregistered(id))?;
+            self.check_registration(registration)?;
+            by_owner.insert(entry.owner, registration.clone());
+        }
+        Ok(by_owner)
+    }
+
     /// What was fixed before a closed window, the next after this state, was judged.
     pub fn judging_of(&self, closed: &ClosedWindow) -> Result<Judging, JudgingError> {
         let contributions = closed.contributions.iter().map(Signed::payload);
-        self.judging(&closed.cut, contributions, closed.window.reveals.clone())
+        let registrations = closed.registrations.iter().map(Signed::payload);
+        self.judging(&closed.cut, contributions, registrations, closed.window.reveals.clone())
     }
 
     /// The seed of the open window: BLAKE3 (context `templar/1 window seed`) of run, window, seed of the window before,
@@ -245,7 +284,8 @@ impl RunState {
         let batch = self.genesis.context_at(self.window.0).batch_sequences;
         let mut assigned = BTreeMap::new();
         for (miner, contribution) in &judging.contributions {
-            let Some(slot) = self.genesis.slot(miner).and_then(|slot| assignment.slot(slot)) else { continue };
+            let slot = self.members.by_owner(miner).and_then(|member| assignment.slot(member.slot as usize));
+            let Some(slot) = slot else { continue };
             let trained = u64::from(contribution.steps) * u64::from(batch);
             let trained = trained.min(slot.len() as u64);
             let [run, seed, key, value] = inputs.map(|input| &input[..]);

@@ -62,7 +62,7 @@ impl RunState {
         assess(&self.genesis.gauntlet, self.window, before, &conducts)
     }
 
-    /// What every registered miner did. What the record refuses is refused, also where this validator had measured it; but
+    /// What every member did. What the record refuses is refused, also where this validator had measured it; but
     /// that nobody replayed it in time is nothing that the miner did.
     fn conducts(&self, judging: &Judging, entries: &[ScoreEntry], outcomes: &[Outcome]) -> Conducts {
         let conduct = |miner: &PublicKey| {
@@ -94,7 +94,8 @@ impl RunState {
             let contribution = judging.contributions().get(miner);
             contribution.is_some_and(|claimed| claimed.parent.is_none()) && self.parent(miner).is_some()
         };
-        self.genesis.miners().iter().map(|miner| (*miner, (conduct(miner), restarted(miner)))).collect()
+        let miners = self.members.iter().map(|member| &member.owner);
+        miners.map(|miner| (*miner, (conduct(miner), restarted(miner)))).collect()
     }
 
     /// The delta that this one is most like: one of an earlier window with the same body, which was there first, or else

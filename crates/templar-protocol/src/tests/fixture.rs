@@ -105,10 +105,18 @@ pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], wi
             .iter()
             .map(|(key, stake)| ValidatorSpec { key: key.public(), stake: *stake, chain_anchor: anchor(key) })
             .collect(),
-        registration: Registration::Listed(miners.iter().map(SecretKey::public).collect()),
+        registration: registration(miners.iter().map(SecretKey::public).collect()),
         state_retention_windows: 2,
         windows,
     }
+}
+
+/// As many slots as first members; work that is found at once.
+fn registration(members: Vec<PublicKey>) -> RegistrationSpec {
+    let spec = RegistrationSpec::customary(members.len().max(1) as u32, members);
+    let hashcash = PriceRule { per_window: 2, first: 16, least: 4, ..spec.hashcash };
+    let burn = PriceRule { per_window: 1, first: 1_000, least: 100, ..spec.burn };
+    RegistrationSpec { immunity_windows: 2, anchor_windows: 3, hashcash, burn, ..spec }
 }
 
 pub(super) fn state(genesis: Genesis) -> RunState {
@@ -138,6 +146,19 @@ impl Order {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((mixed ^ (mixed >> 31)) % bound as u64) as usize
     }
+}
+
+/// A registration for the open window, anchored at its beginning, rightly signed; for hashcash the work is found.
+pub(super) fn registration_of(state: &RunState, owner: &SecretKey, node: &SecretKey, payment: Payment) -> Registration {
+    let anchor = *state.members().newest_anchor().unwrap();
+    let mut certificate = Certificate { owner: owner.public(), node: node.public(), anchor: anchor.window, payment };
+    if let Payment::Hashcash { .. } = payment {
+        let hasher = WorkHasher::new(state.run(), anchor.window, &anchor.seed, &owner.public(), &node.public());
+        let nonce = (0..).find(|nonce| hasher.digest(*nonce) <= largest_digest(anchor.hashes)).unwrap();
+        certificate.payment = Payment::Hashcash { nonce };
+    }
+    let owner_signature = certificate.sign(state.run(), owner);
+    Registration { run: state.run(), window: state.window(), certificate, owner_signature }
 }
 
 /// What a contribution of this miner for the open window says.
@@ -462,7 +483,8 @@ impl Cluster {
         }
         Some(match output {
             Output::Train { .. } => {
-                let claimed = contribution(member.node.state(), &key.public(), 0);
+                let owner = member.node.contributor().expect("who trains has a slot");
+                let claimed = contribution(member.node.state(), &owner, 0);
                 Input::Entry(Entry::Envelope(Signed::sign(claimed, &key).envelope()))
             }
             Output::Sign(document) => Input::Entry(document.sign(&key)),

@@ -54,9 +54,9 @@ fn strangers_and_impostors_are_refused() {
         refused(node, &forge(claimed.clone(), &cluster.miners[1])),
         Reject::Envelope(EnvelopeError::WrongSigner { .. })
     ));
-    let inbox = Inbox { run, window, validator: miner.public(), contributions: vec![] };
+    let inbox = Inbox { run, window, validator: miner.public(), contributions: vec![], registrations: vec![] };
     assert!(matches!(refused(node, &forge(inbox, miner)), Reject::NotAValidator(_)));
-    let cut = Cut { run, window, inboxes: vec![InboxId::default()], contributions: vec![] };
+    let cut = Cut { run, window, inboxes: vec![InboxId::default()], contributions: vec![], registrations: vec![] };
     assert!(matches!(refused(node, &forge(cut, miner)), Reject::NotAValidator(_)));
     let mut foreign = claimed.clone();
     foreign.run = RunId::default();
@@ -68,7 +68,8 @@ fn strangers_and_impostors_are_refused() {
     wrong.tokens += 1;
     assert_eq!(refused(node, &forge(wrong, miner)), Reject::Claim("tokens"));
     let unknown = CutEntry { miner: stranger.public(), contribution: ContributionId::default() };
-    let inbox = Inbox { run, window, validator: validator.public(), contributions: vec![unknown] };
+    let inbox =
+        Inbox { run, window, validator: validator.public(), contributions: vec![unknown], registrations: vec![] };
     assert!(matches!(refused(node, &forge(inbox, validator)), Reject::Cut(CutError::NotRegistered { .. })));
     let genesis = Genesis::clone(node.state().genesis());
     assert_eq!(refused(node, &forge(genesis, validator)), Reject::Kind(Kind::Genesis));
@@ -110,7 +111,7 @@ fn a_miner_that_says_two_things_is_noted_and_cannot_split_the_cut() {
         contribution: payload::id_of(&contribution(node.state(), &miner.public(), 2)).into(),
     };
     let (run, window, other) = (node.state().run(), node.state().window(), &cluster.validators[1]);
-    let inbox = Inbox { run, window, validator: other.public(), contributions: vec![named] };
+    let inbox = Inbox { run, window, validator: other.public(), contributions: vec![named], registrations: vec![] };
     given(&mut node, &forge(inbox, other));
     assert_eq!(accepted(&given(&mut node, &says[2])), 1);
     assert!(matches!(refused(&node, &says[3]), Reject::TooMany { .. }));
@@ -180,7 +181,16 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
     let (run, window) = (node.state().run(), node.state().window());
     let validator = &cluster.validators[0];
     let cut = |number: u8| {
-        forge(Cut { run, window, inboxes: vec![Hash::of(&[number]).into()], contributions: vec![] }, validator)
+        forge(
+            Cut {
+                run,
+                window,
+                inboxes: vec![Hash::of(&[number]).into()],
+                contributions: vec![],
+                registrations: vec![],
+            },
+            validator,
+        )
     };
     assert_eq!(accepted(&given(&mut node, &cut(0))), 0);
     let second = given(&mut node, &cut(1));
@@ -299,7 +309,7 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
 
     // Nor is it ever asked for a second cut, whatever the proposer signs.
     let (run, window) = (node.state().run(), node.state().window());
-    let cut = Cut { run, window, inboxes: vec![InboxId::default()], contributions: vec![] };
+    let cut = Cut { run, window, inboxes: vec![InboxId::default()], contributions: vec![], registrations: vec![] };
     given(&mut node, &forge(cut, &proposer));
     assert!(!node.todo().iter().any(|output| matches!(output, Output::Sign(Document::Cut(_)))));
 }

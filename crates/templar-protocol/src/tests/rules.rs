@@ -23,12 +23,12 @@ pub(super) fn judging(state: &RunState, validators: &[SecretKey], miners: &[Secr
         .map(|claimed| CutEntry { miner: claimed.miner, contribution: payload::id_of(claimed).into() })
         .collect();
     let inboxes = vec![Hash::of(b"inbox").into()];
-    let cut = Cut { run: state.run(), window: state.window(), inboxes, contributions: entries };
+    let cut = Cut { run: state.run(), window: state.window(), inboxes, contributions: entries, registrations: vec![] };
     let reveals = validators
         .iter()
         .map(|key| Reveal { validator: key.public(), value: chain_value(key, state.window()) })
         .collect();
-    state.judging(&cut, &contributions, reveals).unwrap()
+    state.judging(&cut, &contributions, [], reveals).unwrap()
 }
 
 pub(super) fn scores(state: &RunState, judging: &Judging, validators: &[SecretKey], cheat: &PublicKey) -> Vec<Score> {
@@ -85,7 +85,7 @@ fn nothing_but_commitments_and_chain_values_enters_the_seed() {
         for (entry, contribution) in cut.contributions.iter_mut().zip(claimed) {
             entry.contribution = payload::id_of(contribution).into();
         }
-        state.judging(&cut, claimed, first.reveals().to_vec()).unwrap().seed()
+        state.judging(&cut, claimed, [], first.reveals().to_vec()).unwrap().seed()
     };
     assert_eq!(seed_of(&claimed), first.seed());
     claimed[0].delta = BlobId::of(b"other");
@@ -129,7 +129,7 @@ fn evaluation_pages_are_what_they_are_said_to_be() {
         assert!(plan.unassigned.windows(2).all(|pair| pair[0] < pair[1]));
         assert!(plan.unassigned.iter().all(|page| *page < 100 && !all.contains(page)));
         for (miner, pages) in &plan.assigned {
-            let slot = assignment.slot(state.genesis().slot(miner).unwrap()).unwrap();
+            let slot = assignment.slot(state.members().by_owner(miner).unwrap().slot as usize).unwrap();
             assert_eq!(pages.len(), 2);
             assert!(pages.iter().all(|page| slot.contains(page)));
         }
@@ -154,10 +154,11 @@ fn only_pages_that_were_trained_on_are_assigned() {
     (claimed.steps, claimed.tokens) = (1, 2 * 16);
     let entry = CutEntry { miner: claimed.miner, contribution: payload::id_of(&claimed).into() };
     let inboxes = vec![Hash::of(b"inbox").into()];
-    let cut = Cut { run: state.run(), window: state.window(), inboxes, contributions: vec![entry] };
+    let cut =
+        Cut { run: state.run(), window: state.window(), inboxes, contributions: vec![entry], registrations: vec![] };
     let value = chain_value(&validators[0], state.window());
     let reveals = vec![Reveal { validator: validators[0].public(), value }];
-    let judging = state.judging(&cut, [&claimed], reveals).unwrap();
+    let judging = state.judging(&cut, [&claimed], [], reveals).unwrap();
     let plan = state.judge_plan(&judging, &validators[0].public()).unwrap();
     let mut first_step = state.assignment().slot(0).unwrap()[..2].to_vec();
     first_step.sort_unstable();
@@ -228,7 +229,7 @@ fn an_inbox_is_counted_by_stake() {
             .collect();
         contributions.sort_unstable();
         let (run, window) = (state.run(), state.window());
-        Inbox { run, window, validator: validators[validator].public(), contributions }
+        Inbox { run, window, validator: validators[validator].public(), contributions, registrations: vec![] }
     };
     let cut = |inboxes: &[Inbox]| {
         let inboxes: Vec<(InboxId, &Inbox)> =
@@ -266,7 +267,7 @@ proptest! {
                 contribution: Hash::of(&[miner as u8, nonce]).into(),
             });
             let contributions = (0..5).filter_map(named).collect();
-            Inbox { run: state.run(), window: state.window(), validator: validators[validator].public(), contributions }
+            Inbox { run: state.run(), window: state.window(), validator: validators[validator].public(), contributions, registrations: vec![] }
         };
         let mut inboxes: Vec<Inbox> =
             (0..3).map(|honest_one| inbox(honest_one, &|miner| honest[honest_one][miner].then_some(9))).collect();

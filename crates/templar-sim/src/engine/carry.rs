@@ -25,7 +25,15 @@ const LATE_MS: u64 = 400;
 
 /// Whether an honest node may have accepted what another refuses for this reason: it depends on what came first.
 fn is_out_of_time(reject: &Reject) -> bool {
-    matches!(reject, Reject::Early { .. } | Reject::Over | Reject::NotInCut(_) | Reject::TooMany { .. })
+    use templar_protocol::RegistrationError::{AfterCut, Second};
+    matches!(
+        reject,
+        Reject::Early { .. }
+            | Reject::Over
+            | Reject::NotInCut(_)
+            | Reject::TooMany { .. }
+            | Reject::Registration(AfterCut(_) | Second(_))
+    )
 }
 
 impl Simulation {
@@ -227,7 +235,7 @@ impl Simulation {
     }
 
     /// A time drawn for work, as fast as this member works.
-    fn time(&mut self, who: usize, (low, high): (u64, u64)) -> u64 {
+    pub(super) fn time(&mut self, who: usize, (low, high): (u64, u64)) -> u64 {
         self.dice.between(low, high) * self.members[who].work_ppm / ONE_PPM
     }
 
@@ -386,6 +394,7 @@ impl Simulation {
         if !self.config.keep_history {
             member.node.forget_past();
         }
+        self.ask(who);
     }
 
     fn checks_failed(&mut self, who: usize, result: Result<(), (&'static str, String)>) {

@@ -16,6 +16,7 @@ impl Simulation {
     pub(super) fn work_done(&mut self, who: usize, work: Work) {
         match work {
             Work::Train { window } => self.contribute(who, window),
+            Work::Register { window } => self.register(who, window),
             Work::Judge { plan, since_ms } => self.judge(who, *plan, since_ms),
             Work::Confirm { window, subject, task, since_ms } => {
                 if self.members[who].window() != window {

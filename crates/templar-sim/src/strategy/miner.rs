@@ -119,7 +119,7 @@ pub(crate) fn statements(strategy: Option<Strategy>, view: MinerView<'_>) -> Vec
             Some(other) => same_body(forged(Worth::COPIED, mismatch(1)), body(other)),
             None => Vec::new(),
         },
-        Strategy::Late => vec![view.honest(STEPS)],
+        Strategy::Late | Strategy::Enrol | Strategy::EnrolFree => vec![view.honest(STEPS)],
         Strategy::Withhold => {
             let mut statement = view.honest(STEPS);
             statement.truth.served = false;

@@ -6,7 +6,7 @@
 use serde::Serialize;
 use templar_manifest::{
     BlobId, CompressionSpec, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash, Initial, InnerSpec,
-    OuterSegment, OuterSpec, Registration, ReplaySpec, RunId, Segment, SegmentShape,
+    OuterSegment, OuterSpec, RegistrationSpec, ReplaySpec, RunId, Segment, SegmentShape,
 };
 use templar_model::sizes;
 use templar_train::{Recipe, RecipeError};
@@ -169,7 +169,7 @@ impl Config {
                 registration_cost_micros: 0,
             },
             validators: Vec::new(),
-            registration: Registration::Listed(Vec::new()),
+            registration: RegistrationSpec::customary(1, Vec::new()),
             state_retention_windows: 1,
             windows: 0,
         };

@@ -22,15 +22,20 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     let networking = args.listen.networking(invocation, &access.home)?;
     let context = join(&access, &networking, &ticket, invocation.printer)?;
     let me = access.home.key()?.public();
-    let role = match (context.genesis.slot(&me), context.genesis.validator(&me)) {
-        (Some(_), Some(_)) => "miner and validator",
-        (Some(_), None) => "miner",
-        (None, Some(_)) => "validator",
-        (None, None) => "follower",
+    // Before any entry is here, the members are the first ones.
+    let is_member = access.fold(&context)?.state().members().by_node(&me).is_some();
+    let role = match (is_member, context.genesis.validator(&me).is_some()) {
+        (true, true) => "miner and validator",
+        (true, false) => "miner",
+        (false, true) => "validator",
+        (false, false) => "follower",
     };
     let value = json!({"run": context.run, "name": context.genesis.name, "role": role});
     invocation.printer.data(&value, context.run);
     invocation.printer.talk(format_args!("joined {:?} as {role}", context.genesis.name));
+    if role == "follower" {
+        invocation.printer.talk("`templar register` asks for a slot, to train in it");
+    }
     invocation.printer.talk("`templar fetch @` brings the current model; a node follows by itself");
     Ok(Code::Ok)
 }

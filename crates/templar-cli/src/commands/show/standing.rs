@@ -1,7 +1,8 @@
-//! What a score or a record does to the standings of miners, step by step: computed again from the journal, never stored.
+//! Explanations, computed again from the journal and never stored: what a score or a record does to the standings of miners,
+//! step by step.
 
 use serde_json::{Value, json};
-use templar_manifest::{Hash, Kind, Outcome, Score, Signed, Window, payload};
+use templar_manifest::{Hash, Kind, Outcome, Registration, Score, Signed, Window, payload};
 use templar_node::access::Access;
 use templar_protocol::{Judging, Node, RunState, Standing};
 
@@ -10,13 +11,13 @@ use crate::error::CommandError;
 /// An explanation, for programs and for people; empty where the run or the window is not here.
 #[derive(Default)]
 pub(super) struct Explanation {
-    /// A list with one element for each validator.
+    /// A list: of a score or record with one element for each validator.
     pub(super) value: Vec<Value>,
     /// Lines.
     pub(super) lines: Vec<String>,
 }
 
-/// Explains a score by the standings before and after it, and a record by what its scores came to in the end.
+/// Explains a registration by what became of it, a score by the standings before and after it, and a record by what its scores came to in the end.
 pub(super) fn of(access: &Access, kind: Kind, id: Hash, bytes: &[u8]) -> Result<Explanation, CommandError> {
     match kind {
         Kind::Score => {
@@ -28,6 +29,11 @@ pub(super) fn of(access: &Access, kind: Kind, id: Hash, bytes: &[u8]) -> Result<
             let Ok(record) = payload::decode::<Window>(bytes) else { return Ok(Explanation::default()) };
             let Some(node) = node(access, record.run.hash())? else { return Ok(Explanation::default()) };
             Ok(explain_record(&node, id, &record).unwrap_or_default())
+        }
+        Kind::Registration => {
+            let Ok(asked) = payload::decode::<Registration>(bytes) else { return Ok(Explanation::default()) };
+            let Some(node) = node(access, asked.run.hash())? else { return Ok(Explanation::default()) };
+            Ok(super::registration::explain(&node, id, &asked).unwrap_or_default())
         }
         _ => Ok(Explanation::default()),
     }

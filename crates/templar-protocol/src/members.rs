@@ -1,0 +1,316 @@
+//! The members of a run: who has which slot, and what a slot costs.
+//!
+//! Genesis names the first members; from then on anybody joins by paying, with work or by burning, and nobody can refuse
+//! it. Where all slots are taken, the member that was worth least is replaced, once it has had time to show what it is
+//! worth. An owner keeps its slot from window to window; which node key trains for it may change.
+//!
+//! A closed window decides about the registrations that its cut names, in [`Members::decide`], and what it decides holds
+//! from the next window on. So who is a member never changes while a window is open.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use templar_manifest::{
+    Admission, Admitted, Certificate, Hash, Payment, PublicKey, RegistrationId, RegistrationSpec, Weight, WindowIndex,
+};
+
+const ROOT_CONTEXT: &str = "templar/1 members root";
+
+/// Who has a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// Who owns the slot, and the account that is paid.
+    pub owner: PublicKey,
+    /// The key that trains for the owner and signs its contributions.
+    pub node: PublicKey,
+    /// The slot: its place among those who are assigned pages.
+    pub slot: u32,
+    /// The first window to which it may contribute.
+    pub since: WindowIndex,
+    /// The anchor of the certificate that names the node key; a rotation needs a newer one.
+    pub anchor: WindowIndex,
+    /// Its consensus weight averaged over the windows, in 1e-9.
+    pub merit_nanos: u64,
+}
+
+/// What a certificate can be anchored to: the beginning of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anchor {
+    /// The window.
+    pub window: WindowIndex,
+    /// The seed of the window before, which nobody knew earlier.
+    pub seed: Hash,
+    /// The hashes that work anchored here must be worth.
+    pub hashes: u64,
+}
+
+/// The members of a window, and the prices of a slot in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    by_slot: BTreeMap<u32, Member>,
+    of_owner: BTreeMap<PublicKey, u32>,
+    of_node: BTreeMap<PublicKey, u32>,
+    anchors: BTreeMap<WindowIndex, Anchor>,
+    hashes: u64,
+    burn_micros: u64,
+}
+
+/// The order in which the registrations of a window are decided: rotations, then work, the most first, then burns, the
+/// highest first; of equals the lower id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    way: Way,
+    measure: u128,
+    id: RegistrationId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    Rotation,
+    Hashcash,
+    Burn,
+}
+
+impl Rank {
+    /// The first of each way that an inbox names: twice what a window takes, so that inboxes that heard different ones still
+    /// agree about the best, and every rotation.
+    pub(crate) fn named<T>(mut ranked: Vec<(Self, T)>, spec: &RegistrationSpec) -> Vec<T> {
+        ranked.sort_unstable_by_key(|(rank, _)| *rank);
+        let mut counts = BTreeMap::<Way, u32>::new();
+        ranked.retain(|(rank, _)| {
+            let count = counts.entry(rank.way).or_default();
+            *count += 1;
+            match rank.way {
+                Way::Rotation => true,
+                Way::Hashcash => *count <= 2 * spec.hashcash.per_window,
+                Way::Burn => *count <= 2 * spec.burn.per_window,
+            }
+        });
+        ranked.into_iter().map(|(_, named)| named).collect()
+    }
+
+    /// Most registrations that an honest inbox can name.
+    pub(crate) fn most_named(spec: &RegistrationSpec) -> usize {
+        (2 * spec.hashcash.per_window + 2 * spec.burn.per_window + spec.slots) as usize
+    }
+}
+
+/// What a window decides about members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decided {
+    /// The members of the next window.
+    pub(crate) members: Members,
+    /// The verdicts, sorted by owner.
+    pub(crate) admissions: Vec<Admission>,
+    /// What is burnt, of whose account.
+    pub(crate) burns: Vec<(PublicKey, u64)>,
+    /// Who had a slot and has none any more.
+    pub(crate) replaced: Vec<PublicKey>,
+}
+
+impl Members {
+    /// The members of window 0; `seed` is that before it.
+    pub(crate) fn first(spec: &RegistrationSpec, seed: Hash) -> Self {
+        let first = WindowIndex(0);
+        let anchor = Anchor { window: first, seed, hashes: spec.hashcash.first };
+        let mut members = Self {
+            by_slot: BTreeMap::new(),
+            of_owner: BTreeMap::new(),
+            of_node: BTreeMap::new(),
+            anchors: BTreeMap::from([(first, anchor)]),
+            hashes: spec.hashcash.first,
+            burn_micros: spec.burn.first,
+        };
+        for (slot, key) in (0..).zip(&spec.members) {
+            members.seat(Member { owner: *key, node: *key, slot, since: first, anchor: first, merit_nanos: 0 });
+        }
+        members
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_slot.len()
+    }
+
+    /// Whether nobody is a member.
+    pub fn is_empty(&self) -> bool {
+        self.by_slot.is_empty()
+    }
+
+    /// The members in the order of their slots.
+    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.by_slot.values()
+    }
+
+    /// The member that this key owns.
+    pub fn by_owner(&self, owner: &PublicKey) -> Option<&Member> {
+        self.by_slot.get(self.of_owner.get(owner)?)
+    }
+
+    /// The member that this key trains for.
+    pub fn by_node(&self, node: &PublicKey) -> Option<&Member> {
+        self.by_slot.get(self.of_node.get(node)?)
+    }
+
+    /// What certificates can be anchored to; the last is the beginning of the open window.
+    pub fn anchor(&self, window: WindowIndex) -> Option<&Anchor> {
+        self.anchors.get(&window)
+    }
+
+    /// The beginning of the open window.
+    pub fn newest_anchor(&self) -> Option<&Anchor> {
+        self.anchors.values().next_back()
+    }
+
+    /// What a slot costs who pays with work that begins now, in hashes on average.
+    pub fn hashes(&self) -> u64 {
+        self.hashes
+    }
+
+    /// What a slot costs who burns now, in micro-ALPHA.
+    pub fn burn_micros(&self) -> u64 {
+        self.burn_micros
+    }
+
+    pub(crate) fn rank(&self, run: templar_manifest::RunId, id: RegistrationId, certificate: &Certificate) -> Rank {
+        let seed = self.anchors.get(&certificate.anchor).map(|anchor| anchor.seed).unwrap_or_default();
+        let (way, measure) = match certificate.payment {
+            Payment::Rotation => (Way::Rotation, 0),
+            Payment::Hashcash { .. } => (Way::Hashcash, certificate.work(run, &seed).unwrap_or(u128::MAX)),
+            Payment::Burn { amount_micros } => (Way::Burn, u128::from(u64::MAX - amount_micros)),
+        };
+        Rank { way, measure, id }
+    }
+
+    /// Decides the registrations of `window`'s cut, by rank; each is valid by itself. `weights` are those of its record,
+    /// `seed` its seed.
+    pub(crate) fn decide(
+        &self,
+        spec: &RegistrationSpec,
+        window: WindowIndex,
+        registrations: &BTreeMap<Rank, Certificate>,
+        weights: &[Weight],
+        seed: Hash,
+    ) -> Decided {
+        let mut members = self.clone();
+        members.weigh(spec, weights);
+        let (mut admissions, mut burns, mut replaced) = (Vec::new(), Vec::new(), Vec::new());
+        let mut joined = BTreeMap::<Way, u32>::new();
+        for (rank, certificate) in registrations {
+            let verdict = members.admit(spec, window, rank, certificate, &mut joined);
+            if let Admitted::Joined { replaced: other, .. } = verdict {
+                replaced.extend(other);
+                if let Payment::Burn { amount_micros } = certificate.payment {
+                    burns.push((certificate.owner, amount_micros));
+                }
+            }
+            admissions.push(Admission { owner: certificate.owner, registration: rank.id, verdict });
+        }
+        admissions.sort_unstable_by_key(|admission| admission.owner);
+        let count = |way| joined.get(&way).copied().unwrap_or(0);
+        members.hashes = spec.hashcash.after(self.hashes, count(Way::Hashcash));
+        members.burn_micros = spec.burn.after(self.burn_micros, count(Way::Burn));
+        let next = window.next();
+        members.anchors.insert(next, Anchor { window: next, seed, hashes: members.hashes });
+        members.anchors.retain(|anchor, _| next.0 - anchor.0 < spec.anchor_windows);
+        Decided { members, admissions, burns, replaced }
+    }
+
+    fn admit(
+        &mut self,
+        spec: &RegistrationSpec,
+        window: WindowIndex,
+        rank: &Rank,
+        certificate: &Certificate,
+        joined: &mut BTreeMap<Way, u32>,
+    ) -> Admitted {
+        let Certificate { owner, node, anchor, .. } = *certificate;
+        let joined = joined.entry(rank.way).or_default();
+        let limit = match rank.way {
+            Way::Rotation => u32::MAX,
+            Way::Hashcash => spec.hashcash.per_window,
+            Way::Burn => spec.burn.per_window,
+        };
+        if *joined >= limit {
+            return Admitted::Crowded;
+        }
+        if self.of_node.contains_key(&node) {
+            return Admitted::NodeTaken;
+        }
+        if rank.way == Way::Rotation {
+            let Some(member) = self.by_owner(&owner).copied() else { return Admitted::NoSlot };
+            self.unseat(member.slot);
+            self.seat(Member { node, anchor, ..member });
+            return Admitted::Rotated;
+        }
+        let vacant = (0..spec.slots).find(|slot| !self.by_slot.contains_key(slot));
+        let (slot, replaced) = match vacant {
+            Some(slot) => (slot, None),
+            None => match self.worst(spec, window) {
+                Some(worst) => (worst.slot, Some(worst.owner)),
+                None => return Admitted::NoSlot,
+            },
+        };
+        self.unseat(slot);
+        self.seat(Member { owner, node, slot, since: window.next(), anchor, merit_nanos: 0 });
+        *joined += 1;
+        Admitted::Joined { slot, replaced }
+    }
+
+    /// Who is replaced first: of those past their immunity the one with the lowest merit, of equals the one that has been a
+    /// member longest, then the lowest slot.
+    fn worst(&self, spec: &RegistrationSpec, window: WindowIndex) -> Option<Member> {
+        let replaceable = |member: &&Member| member.since.0.saturating_add(spec.immunity_windows) <= window.0;
+        let order = |member: &&Member| Reverse((member.merit_nanos, member.since, member.slot));
+        self.iter().filter(replaceable).max_by_key(order).copied()
+    }
+
+    /// Moves every merit a part of the way to the weight of the window, rounding towards the merit.
+    fn weigh(&mut self, spec: &RegistrationSpec, weights: &[Weight]) {
+        let windows = spec.merit_windows;
+        for member in self.by_slot.values_mut() {
+            let weight = weights.binary_search_by_key(&member.owner, |weight| weight.miner);
+            let weight_nanos = weight.map_or(0, |index| u64::from(weights[index].weight_ppm) * 1_000);
+            let merit = member.merit_nanos;
+            member.merit_nanos = if weight_nanos >= merit {
+                merit + (weight_nanos - merit) / windows
+            } else {
+                merit - (merit - weight_nanos) / windows
+            };
+        }
+    }
+
+    fn seat(&mut self, member: Member) {
+        self.of_owner.insert(member.owner, member.slot);
+        self.of_node.insert(member.node, member.slot);
+        self.by_slot.insert(member.slot, member);
+    }
+
+    fn unseat(&mut self, slot: u32) {
+        if let Some(member) = self.by_slot.remove(&slot) {
+            self.of_owner.remove(&member.owner);
+            self.of_node.remove(&member.node);
+        }
+    }
+
+    /// BLAKE3 (context `templar/1 members root`) of: price of work in hashes, price of a burn, number of members; each by slot:
+    /// slot, owner, node key, first window, anchor, merit. Numbers are u64, little-endian.
+    pub fn root(&self) -> Hash {
+        let mut hasher = blake3::Hasher::new_derive_key(ROOT_CONTEXT);
+        for number in [self.hashes, self.burn_micros, self.by_slot.len() as u64] {
+            hasher.update(&number.to_le_bytes());
+        }
+        for member in self.iter() {
+            hasher.update(&u64::from(member.slot).to_le_bytes());
+            hasher.update(member.owner.as_bytes());
+            hasher.update(member.node.as_bytes());
+            for number in [member.since.0, member.anchor.0, member.merit_nanos] {
+                hasher.update(&number.to_le_bytes());
+            }
+        }
+        hasher.finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests;
