@@ -6,6 +6,7 @@ mod beside;
 mod commitments;
 mod doctor;
 mod killed;
+mod registration;
 pub(super) mod running;
 mod tickets;
 

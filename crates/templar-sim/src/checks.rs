@@ -58,6 +58,7 @@ pub(crate) struct Checks {
     unreplayed: u64,
     joined: u64,
     replaced: u64,
+    strangers: u64,
     /// What honest validators think of honest miners, by validator and miner.
     thought: BTreeMap<(PublicKey, PublicKey), Standing>,
 }
@@ -100,9 +101,9 @@ impl Checks {
         self.held_out_loss_nanonats
     }
 
-    /// Registrations that gave a slot, and those of them that took it from another.
-    pub(crate) fn joined(&self) -> (u64, u64) {
-        (self.joined, self.replaced)
+    /// Registrations that gave a slot, those of them that took it from another, and those of keys that no member has.
+    pub(crate) fn joined(&self) -> (u64, u64, u64) {
+        (self.joined, self.replaced, self.strangers)
     }
 
     fn hold(&mut self, invariant: &'static str, holds: bool, detail: impl FnOnce() -> String) -> Result<(), Failed> {
@@ -149,7 +150,7 @@ impl Checks {
         self.nested(closed, state.genesis().outer.max_contributions as usize)?;
         self.paid(closed)?;
         self.conserved(closed, state)?;
-        self.seated(closed, state)?;
+        self.seated(closed, state, by_key)?;
         self.honest(closed, state, members, by_key, faults)?;
         self.blameless(state, members)
     }
@@ -211,7 +212,12 @@ impl Checks {
     }
 
     /// There are never more members than slots, each is one member, and no page is two members'.
-    fn seated(&mut self, closed: &ClosedWindow, state: &RunState) -> Result<(), Failed> {
+    fn seated(
+        &mut self,
+        closed: &ClosedWindow,
+        state: &RunState,
+        by_key: &BTreeMap<PublicKey, usize>,
+    ) -> Result<(), Failed> {
         let (members, slots) = (state.members(), state.genesis().registration.slots);
         let owners: BTreeSet<PublicKey> = members.iter().map(|member| member.owner).collect();
         let nodes: BTreeSet<PublicKey> = members.iter().map(|member| member.node).collect();
@@ -225,6 +231,7 @@ impl Checks {
             if let Admitted::Joined { replaced, .. } = admission.verdict {
                 self.joined += 1;
                 self.replaced += u64::from(replaced.is_some());
+                self.strangers += u64::from(!by_key.contains_key(&admission.owner));
             }
         }
         if admissions.is_empty() && !closed.window.window.0.is_multiple_of(PAGES_EVERY) {

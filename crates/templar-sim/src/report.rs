@@ -67,6 +67,8 @@ pub struct Report {
     pub joined: u64,
     /// Those of them that took it from another.
     pub replaced: u64,
+    /// Those of them that gave it to a key that no member has.
+    pub strangers: u64,
     /// Every member, validators first, each role sorted by key.
     pub members: Vec<Earned>,
 }
@@ -101,6 +103,7 @@ impl Report {
             unreplayed: checks.unreplayed(),
             joined: checks.joined().0,
             replaced: checks.joined().1,
+            strangers: checks.joined().2,
             members: members.iter().map(earned).collect(),
         }
     }

@@ -304,14 +304,11 @@ fn a_flood_of_registrations_is_paid_for_or_nothing() {
         run(Config { newcomers: 4, windows: 16, faults, adversaries, keep_history: false, ..config(11) })
     };
     for faults in Faults::ALL {
-        let honest = run(Config { newcomers: 4, windows: 16, faults, keep_history: false, ..config(11) });
         let paid = flood(Strategy::Enrol, faults);
-        assert!(paid.joined > honest.joined, "{faults:?}");
-        // Two in a window at most by work, and two by burning.
-        assert!(paid.joined <= 4 * 16);
+        // Two in a window at most by work, whoever asks.
+        assert!((1..=2 * 16).contains(&paid.strangers), "{faults:?}: {}", paid.strangers);
         let free = flood(Strategy::EnrolFree, faults);
-        assert!(free.members.iter().any(|member| member.strategy.is_some() && member.micros > 0));
-        let cheat = free.members.iter().find(|member| member.strategy.is_some()).unwrap();
-        assert_eq!(cheat.refused, 0);
+        assert_eq!(free.strangers, 0, "{faults:?}");
+        assert!(free.joined >= 2, "{faults:?}: newcomers that pay are not kept out");
     }
 }

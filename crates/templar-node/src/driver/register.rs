@@ -70,7 +70,10 @@ impl Driver {
             Progress::Stale => Some("its certificate is too old by now".to_owned()),
             Progress::Ask => match self.replica.register(&application) {
                 Ok(outputs) => return self.carry_out(outputs).await,
-                Err(SubmitError::Reject(Reject::Registration(RegistrationError::AfterCut(_)))) => return Ok(()),
+                // The window is cut, or has another registration of this owner: the next one may take this.
+                Err(SubmitError::Reject(Reject::Registration(
+                    RegistrationError::AfterCut(_) | RegistrationError::Second(_),
+                ))) => return Ok(()),
                 Err(SubmitError::Reject(reject)) => Some(reject.to_string()),
                 Err(error) => return Err(error.into()),
             },
