@@ -31,6 +31,7 @@
 //! * Sampled replay: every contribution is replayed before its window closes.
 //! * A price for a validator that withholds its hash-chain value, and proof that a validator's numbers are its own work.
 //! * Changes of validators and of their keys, bonds, and transfers: what is burnt for a slot was earned in the run.
+//! * Expulsion: whoever is refused keeps its slot until a newcomer takes it.
 //! * Two certified records of one window: with less than a third of the stake faulty there are none.
 
 mod consensus;

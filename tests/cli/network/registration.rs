@@ -7,13 +7,12 @@ use super::{Home, refused};
 use crate::cli::home::hash;
 
 /// Work that is found at once, and standings that need no time to count.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 5] = [
     "registration.slots=3",
     "registration.hashcash.first=4096",
     "registration.hashcash.least=256",
     "registration.anchor_windows=64",
     "gauntlet.proof.warm_up_windows=60000",
-    "inner.steps=2",
 ];
 
 fn key_of(home: &Home) -> String {
@@ -21,10 +20,10 @@ fn key_of(home: &Home) -> String {
 }
 
 /// A validator and one miner at work, with the ticket of their run.
-fn at_work(settings: &[&str]) -> (Home, Home, Running, Running, String) {
+fn at_work() -> (Home, Home, Running, Running, String) {
     let (validator, miner) = (Home::new("judge"), Home::new("first"));
     validator.ok(["dataset", "import", "--bundled"]);
-    validator.run_new(&["--miner", &key_of(&miner)], &[&SETTINGS[..], settings].concat());
+    validator.run_new(&["--miner", &key_of(&miner)], &SETTINGS);
     let judging = Running::start(&validator, ["node", "--role", "validator"]);
     let ticket = judging.ticket();
     assert_eq!(miner.ok(["run", "join", &ticket])["role"], "miner");
@@ -39,7 +38,7 @@ fn is_paid(line: &Value, owner: &str) -> bool {
 
 #[test]
 fn a_newcomer_registers_beside_its_node_trains_and_is_paid_and_its_owner_moves_to_another_node() {
-    let (validator, _, judging, mining, ticket) = at_work(&[]);
+    let (validator, _, judging, mining, ticket) = at_work();
     let newcomer = Home::new("newcomer");
     assert_eq!(newcomer.ok(["run", "join", &ticket])["role"], "follower");
     // Its node follows, and says what is missing.
@@ -103,7 +102,7 @@ fn a_newcomer_registers_beside_its_node_trains_and_is_paid_and_its_owner_moves_t
 
 #[test]
 fn a_registration_waits_in_its_home_for_a_node() {
-    let (_, _, judging, mining, ticket) = at_work(&[]);
+    let (_, _, judging, mining, ticket) = at_work();
     let newcomer = Home::new("newcomer");
     newcomer.ok(["run", "join", &ticket]);
     let registered = newcomer.ok(["register", "--hashcash"]);
@@ -126,7 +125,6 @@ fn who_cannot_pay_is_told_so() {
     let newcomer = Home::new("poor");
     let sharer = Running::start(&home, ["share"]);
     newcomer.ok(["run", "join", &sharer.ticket()]);
-    sharer.stop();
     let said = refused(&newcomer, 1, ["register", "--burn"]);
     let expected = "has 0 micro-ALPHA free and 1000000 are to be burnt";
     assert!(said["error"].as_str().unwrap().ends_with(expected), "{said}");
@@ -140,4 +138,5 @@ fn who_cannot_pay_is_told_so() {
     newcomer.fails(2, ["register", "--burn", "1", "--hashcash"]);
     // Nothing of it is left behind.
     assert_eq!(newcomer.ok(["status"])["registration"]["application"], Value::Null);
+    sharer.stop();
 }

@@ -25,7 +25,7 @@ use crate::participant::interruption;
 use crate::printer::{Printer, alpha, amount};
 
 /// How long peers are waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two lines about how far the work is.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 /// Nonces that a thread tries between two looks at whether to stop.
@@ -124,7 +124,11 @@ pub(super) fn current(
         let to = destination(access, &networking)?;
         invocation.printer.talk("asking known peers where the run stands");
         let visit = exchange::visit(&to, &mut replica, &[], Wanted::Entries, PATIENCE);
-        access.runtime().block_on(visit)?;
+        if access.runtime().block_on(visit)?.peers == 0 {
+            invocation
+                .printer
+                .warn("no known peer answered: the run may have gone on, and a certificate does not hold for long");
+        }
     }
     Ok(access.fold(context)?)
 }

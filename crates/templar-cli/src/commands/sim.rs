@@ -164,6 +164,10 @@ fn text(invocation: &Invocation, config: &Config, report: &Report, seconds: f64)
     if let Some(peak) = peak_bytes() {
         lines.push(format!("memory    {} at most", bytes(peak)));
     }
+    if report.joined > 0 {
+        let (joined, replaced, strangers) = (report.joined, report.replaced, report.strangers);
+        lines.push(format!("slots     {joined} taken, {replaced} of them from others, {strangers} by keys of a flood"));
+    }
     if report.unreplayed > 0 {
         lines.push(format!("unpaid    {} honest contributions whose replayer was away", report.unreplayed));
     }

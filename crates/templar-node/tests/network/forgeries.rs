@@ -5,9 +5,8 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use templar_audit::{Evidence, EvidenceError, States, WindowAudit, audit_window};
-use templar_manifest::proof::witness;
 use templar_manifest::{
-    AuditVerdict, Contribution, Hash, Refusal, Replay, ReplayProof, Score, SecretKey, Signed, Verdict, Window, payload,
+    Admission, Admitted, AuditVerdict, Contribution, Hash, Score, SecretKey, Signed, Verdict, Window, payload,
 };
 use templar_node::context::RunContext;
 use templar_protocol::ClosedWindow;
@@ -117,6 +116,12 @@ fn named(mut closed: ClosedWindow) -> ClosedWindow {
     closed
 }
 
+/// A slot for a key that has not asked.
+fn invented() -> Admission {
+    let verdict = Admitted::Joined { slot: 3, replaced: None };
+    Admission { owner: super::key("friend").public(), registration: Hash::of(b"nothing").into(), verdict }
+}
+
 /// Numbers of the first window, changed one at a time and signed again by those whose they are.
 pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], blobs: &dyn BlobSource) {
     let first = &closed[0];
@@ -142,6 +147,8 @@ pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], 
         ("a held-out loss", with_record(first, |record| record.held_out_loss_nanonats -= 1)),
         ("a balance", with_record(first, |record| record.ledger_root = Hash::of(b"another"))),
         ("standings", with_record(first, |record| record.standings_root = Hash::of(b"another"))),
+        ("members", with_record(first, |record| record.members_root = Hash::of(b"another"))),
+        ("a newcomer that paid nothing", with_record(first, |record| record.admissions.push(invented()))),
         ("a mint", with_record(first, |record| record.mints[0].amount_micros += 1)),
         ("a pardon", with_record(first, |record| record.outcomes[refused].verdict = Verdict::Aggregated)),
         ("a reserve", with_record(first, |record| record.outcomes[honest].verdict = Verdict::Reserve)),
