@@ -147,6 +147,7 @@ fn a_node_that_is_told_the_entries_closes_the_window() {
     let mut node = Node::new(state, None);
     let mut entries: Vec<Entry> = Vec::new();
     entries.extend(closed.contributions.iter().map(|signed| Entry::Envelope(signed.envelope())));
+    entries.extend(closed.registrations.iter().map(|signed| Entry::Envelope(signed.envelope())));
     entries.extend(closed.inboxes.iter().map(|signed| Entry::Envelope(signed.envelope())));
     let witnessed = |payload: Vec<u8>, witnesses: &[templar_protocol::Witness]| {
         let envelope = |witness: &templar_protocol::Witness| Envelope {

@@ -61,7 +61,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         refused("an integer with a long head", decode(&spliced(WINDOW, b"fwindow\x18\x00"))),
         refused("a map of indefinite length", decode(&[b"\xbf".as_slice(), &bytes[1..], b"\xff"].concat())),
         refused("fields in another order", decode(&kind_first)),
-        refused("a field twice", decode(&spliced(b"\xa4crun", b"\xa5fwindow\x00crun"))),
+        refused("a field twice", decode(&spliced(b"\xa5crun", b"\xa6fwindow\x00crun"))),
         refused("an unknown field in the body", decode(&body(|body| drop(body.insert("note".into(), Ipld::Null))))),
         refused("an unknown field beside the body", decode(&changed(|all| drop(all.insert("sig".into(), Ipld::Null))))),
         refused("a field left out", decode(&body(|body| drop(body.remove("validator"))))),

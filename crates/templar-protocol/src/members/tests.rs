@@ -1,3 +1,5 @@
+//! Who gets a slot and who loses one, what it costs, and that the tables of members agree.
+
 use proptest::prelude::*;
 use templar_manifest::{PriceRule, RunId};
 
