@@ -38,7 +38,7 @@ fn is_paid(line: &Value, owner: &str) -> bool {
 
 #[test]
 fn a_newcomer_registers_beside_its_node_trains_and_is_paid_and_its_owner_moves_to_another_node() {
-    let (validator, _, judging, mining, ticket) = at_work();
+    let (validator, _miner, judging, mining, ticket) = at_work();
     let newcomer = Home::new("newcomer");
     assert_eq!(newcomer.ok(["run", "join", &ticket])["role"], "follower");
     // Its node follows, and says what is missing.
@@ -102,7 +102,7 @@ fn a_newcomer_registers_beside_its_node_trains_and_is_paid_and_its_owner_moves_t
 
 #[test]
 fn a_registration_waits_in_its_home_for_a_node() {
-    let (_, _, judging, mining, ticket) = at_work();
+    let (_validator, _miner, judging, mining, ticket) = at_work();
     let newcomer = Home::new("newcomer");
     newcomer.ok(["run", "join", &ticket]);
     let registered = newcomer.ok(["register", "--hashcash"]);
