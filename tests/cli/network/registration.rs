@@ -83,7 +83,8 @@ fn a_newcomer_registers_beside_its_node_trains_and_is_paid_and_its_owner_moves_t
     let other = Home::new("other machine");
     other.ok(["run", "join", &ticket]);
     let moved = Running::start(&other, ["node", "--role", "miner"]);
-    moved.until(|line| line["type"] == "closed");
+    // It has heard of the owner's slot by then.
+    moved.until(|line| line["type"] == "closed" && line["window"].as_u64() > admitted["window"].as_u64());
     let rotated = other.ok(["key", "rotate", "--owner", file]);
     assert_eq!(rotated["payment"], "rotation");
     let event = moved.until(|line| line["type"] == "registered");
