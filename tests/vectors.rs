@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use templar_manifest::*;
 use templar_numerics::Isa;
-use templar_protocol::{ClosedWindow, Entry, Input, Node, Output, RevealEntry, RunState};
+use templar_protocol::{Certificate, ClosedWindow, Entry, Input, Node, Output, RunState};
 
 use folder::Folder;
 use window::{Example, compute};
@@ -74,9 +74,10 @@ fn files_are_named_by_their_hash_and_every_signature_verifies() {
             Kind::Contribution => check::<Contribution>(&folder, &id, 1),
             Kind::Registration => check::<Registration>(&folder, &id, 1),
             Kind::Inbox => check::<Inbox>(&folder, &id, 1),
-            Kind::Cut => check::<Cut>(&folder, &id, 2),
+            Kind::Cut => check::<Cut>(&folder, &id, 1),
             Kind::Score => check::<Score>(&folder, &id, 1),
-            Kind::Window => check::<Window>(&folder, &id, 2),
+            Kind::Window => check::<Window>(&folder, &id, 1),
+            Kind::Vote => check::<Vote>(&folder, &id, 2),
             Kind::Checkpoint => check::<Checkpoint>(&folder, &id, 0),
             Kind::State => check::<State>(&folder, &id, 0),
             Kind::Audit => check::<Audit>(&folder, &id, 1),
@@ -95,6 +96,15 @@ fn check<T: Payload>(folder: &Folder, id: &Hash, witnesses: usize) {
     for envelope in envelopes {
         assert_eq!(envelope.open::<T>().unwrap().payload(), &payload);
     }
+}
+
+/// The certificate of a cut or record: the vote for it is found by what it says.
+fn certificate<T: Payload>(folder: &Folder, body: &T, on: VoteOn) -> Certificate {
+    let publisher = folder.witnesses(T::KIND, &payload::id_of(body))[0];
+    let mut certificate = Certificate { attempt: 0, publisher, witnesses: Vec::new() };
+    let vote = certificate.vote(body.run().unwrap(), WindowIndex(0), on, body);
+    certificate.witnesses = folder.witnesses(Kind::Vote, &payload::id_of(&vote));
+    certificate
 }
 
 /// The window from the files alone, as a stranger would put it together from the record's id.
@@ -117,8 +127,8 @@ fn closed_from_files(folder: &Folder) -> (RunState, ClosedWindow) {
         record: payload::id_of(&record).into(),
         inboxes: cut.inboxes.iter().map(|id| folder.signed_by_one(&id.hash())).collect(),
         scores: record.scores.iter().map(|id| folder.signed_by_one(&id.hash())).collect(),
-        cut_witnesses: folder.witnesses(Kind::Cut, &record.cut.hash()),
-        record_witnesses: folder.witnesses(Kind::Window, &payload::id_of(&record)),
+        cut_certificate: certificate(folder, &cut, VoteOn::Cut),
+        record_certificate: certificate(folder, &record, VoteOn::Window),
         contributions,
         registrations,
         window: record,
@@ -145,25 +155,7 @@ fn the_files_alone_are_a_window_that_recomputes() {
 fn a_node_that_is_told_the_entries_closes_the_window() {
     let (state, closed) = closed_from_files(&Folder::read());
     let mut node = Node::new(state, None);
-    let mut entries: Vec<Entry> = Vec::new();
-    entries.extend(closed.contributions.iter().map(|signed| Entry::Envelope(signed.envelope())));
-    entries.extend(closed.registrations.iter().map(|signed| Entry::Envelope(signed.envelope())));
-    entries.extend(closed.inboxes.iter().map(|signed| Entry::Envelope(signed.envelope())));
-    let witnessed = |payload: Vec<u8>, witnesses: &[templar_protocol::Witness]| {
-        let envelope = |witness: &templar_protocol::Witness| Envelope {
-            payload: payload.clone(),
-            signer: witness.signer,
-            signature: witness.signature,
-        };
-        witnesses.iter().map(envelope).map(Entry::Envelope).collect::<Vec<_>>()
-    };
-    entries.extend(witnessed(payload::encode(&closed.cut), &closed.cut_witnesses));
-    entries.extend(closed.window.reveals.iter().map(|reveal| {
-        let (run, window) = (closed.window.run, closed.window.window);
-        Entry::Reveal(RevealEntry { run, window, validator: reveal.validator, value: reveal.value })
-    }));
-    entries.extend(closed.scores.iter().map(|signed| Entry::Envelope(signed.envelope())));
-    entries.extend(witnessed(payload::encode(&closed.window), &closed.record_witnesses));
+    let entries = closed.entries();
     let mut events = Vec::new();
     // The last come first: what cannot be checked yet is held.
     for entry in entries.into_iter().rev() {

@@ -1,12 +1,11 @@
 //! Statements that are well formed, rightly signed, and against the rules of a window.
 
-use templar_manifest::envelope::signed_bytes;
 use templar_manifest::*;
-use templar_protocol::{Entry, Input, Node, Output, Reject, RevealEntry, Witness};
+use templar_protocol::{Entry, Input, Node, Output, Reject, RevealEntry};
 
 use super::{Attack, answered, refused};
 use crate::vectors::example;
-use crate::vectors::window::{key, miners, newcomer, validators};
+use crate::vectors::window::{certificate, key, miners, validators};
 
 /// How far the example window has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +38,9 @@ fn node(stage: Stage) -> Node {
     entries.extend(closed.contributions.iter().map(|signed| (Stage::Committed, envelope(signed))));
     entries.extend(closed.registrations.iter().map(|signed| (Stage::Committed, envelope(signed))));
     entries.extend(closed.inboxes.iter().map(|signed| (Stage::Received, envelope(signed))));
-    entries.extend(validators().iter().map(|key| (Stage::Cut, sign(&closed.cut, key))));
+    let vote = closed.cut_certificate.vote(closed.window.run, closed.window.window, VoteOn::Cut, &closed.cut);
+    entries.push((Stage::Cut, sign(&closed.cut, &validators()[0])));
+    entries.extend(validators().iter().map(|key| (Stage::Cut, sign(&vote, key))));
     entries.extend(closed.window.reveals.iter().map(|value| (Stage::Revealed, Entry::Reveal(reveal(value)))));
     entries.extend(closed.scores.iter().map(|signed| (Stage::Scored, envelope(signed))));
     let mut node = Node::new(example().before.clone(), None);
@@ -216,7 +217,7 @@ fn cutting() -> Vec<Attack> {
         refused("cut: by a miner", tell(Stage::Received, sign(&closed.cut, &miners()[0]))),
         refused("cut: signed by one of two validators", {
             let mut alone = closed.clone();
-            alone.cut_witnesses.pop();
+            alone.cut_certificate.witnesses.pop();
             alone.check_certificates(example().before.genesis())
         }),
         refused("reveal: a value off the chain", told(|r| r.value = Hash::of(b"value"))),
@@ -364,20 +365,21 @@ pub(super) fn records() -> Vec<Attack> {
     };
     assert!(folded(|_| {}).is_ok());
     vec.extend([
-        refused("closed: signed by one of two validators", folded(|c| c.record_witnesses.truncate(1))),
-        refused("closed: one signature twice", folded(|c| c.record_witnesses[1] = c.record_witnesses[0])),
+        refused("closed: signed by one of two validators", folded(|c| c.record_certificate.witnesses.truncate(1))),
+        refused(
+            "closed: one signature twice",
+            folded(|c| c.record_certificate.witnesses[1] = c.record_certificate.witnesses[0]),
+        ),
         refused(
             "closed: the cut's signatures under the record",
-            folded(|c| c.record_witnesses = c.cut_witnesses.clone()),
+            folded(|c| c.record_certificate.witnesses = c.cut_certificate.witnesses.clone()),
         ),
         refused(
             "closed: a changed balance, signed again by all",
             folded(|c| {
                 c.window.mints[1].amount_micros += 1;
                 c.record = payload::id_of(&c.window).into();
-                let bytes = signed_bytes(Kind::Window, 0, Some(c.window.run), &c.record.hash());
-                let witness = |key: SecretKey| Witness { signer: key.public(), signature: key.sign(&bytes) };
-                c.record_witnesses = crate::vectors::window::validators().into_iter().map(witness).collect();
+                c.record_certificate = certificate(&c.window, VoteOn::Window, &crate::vectors::window::validators());
             }),
         ),
         refused("closed: under another id", folded(|c| c.record = Hash::of(b"record").into())),

@@ -68,6 +68,7 @@ fn a_silent_validator_of_four_does_not_stop_the_others() {
     let waits = turns.act_as(0).fails(5, ["score", "--window", "0"]).last();
     assert_eq!(waits["awaited"], json!([{"key": turns.keys[3].0, "what": "reveal"}]));
     assert!(round(0, &["score", "--window", "0", "--late"]).iter().all(|said| said.code == 0));
+    round(5, &["close", "--window", "0"]);
     let last = round(5, &["close", "--window", "0"]).pop().unwrap().last();
     assert_eq!((last["closed"].clone(), last["signatures"].clone()), (json!(true), json!(3)), "{last}");
     assert_eq!(turns.home.ok(["audit"])["verdict"], "match");

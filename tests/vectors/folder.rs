@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use templar_manifest::*;
-use templar_protocol::{Entry, RevealEntry, Witness};
+use templar_protocol::{Certificate, Entry, RevealEntry, Witness};
 
 use super::window::Example;
 
@@ -75,7 +75,7 @@ impl Folder {
         for inbox in &example.closed.inboxes {
             folder.signed(inbox);
         }
-        folder.payload(&example.closed.cut, &example.closed.cut_witnesses);
+        folder.agreed(&example.closed.cut, VoteOn::Cut, &example.closed.cut_certificate);
         let record = &example.closed.window;
         for Reveal { validator, value } in record.reveals.iter().copied() {
             let reveal = RevealEntry { run: record.run, window: record.window, validator, value };
@@ -84,7 +84,7 @@ impl Folder {
         for score in &example.closed.scores {
             folder.signed(score);
         }
-        folder.payload(record, &example.closed.record_witnesses);
+        folder.agreed(record, VoteOn::Window, &example.closed.record_certificate);
         folder.payload(&example.end, &[]);
         folder.signed(&example.audit);
         folder
@@ -93,6 +93,13 @@ impl Folder {
     fn signed<T: Payload>(&mut self, signed: &Signed<T>) {
         let signature = signed.envelope().signature;
         self.payload(signed.payload(), &[Witness { signer: signed.signer(), signature }]);
+    }
+
+    /// A cut or record with its publisher's signature, and the votes that certify it.
+    fn agreed<T: Payload>(&mut self, body: &T, on: VoteOn, certificate: &Certificate) {
+        self.payload(body, &[certificate.publisher]);
+        let vote = certificate.vote(body.run().unwrap(), WindowIndex(0), on, body);
+        self.payload(&vote, &certificate.witnesses);
     }
 
     fn payload<T: Payload>(&mut self, payload: &T, witnesses: &[Witness]) {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipld_core::ipld::Ipld;
 use templar_manifest::{
-    Admitted, AuditVerdict, Contribution, GauntletSpec, Kind, MintKind, Offence, Payment, Refusal, Replay, RopeScaling,
-    SegmentShape, State, Verdict, WeightRule,
+    AuditVerdict, Contribution, GauntletSpec, Kind, MintKind, Offence, Refusal, Replay, RopeScaling, SegmentShape,
+    State, Verdict, VoteOn, VoteStep, WeightRule,
 };
 
 use super::example;
@@ -237,8 +237,8 @@ fn the_specification_names_every_variant() {
     variants.extend(audits.iter().map(|verdict| ("AuditVerdict", seen(verdict))));
     let kinds = [MintKind::Miner, MintKind::Validator, MintKind::Replays, MintKind::Treasury];
     variants.extend(kinds.iter().map(|kind| ("MintKind", seen(kind))));
-    let causes = [BurnCause::Mismatch, BurnCause::Expulsion, BurnCause::Absence, BurnCause::Contradiction];
-    variants.extend(causes.iter().map(|cause| ("BurnCause", seen(cause))));
+    variants.extend([VoteOn::Cut, VoteOn::Window].iter().map(|on| ("VoteOn", seen(on))));
+    variants.extend([VoteStep::Prevote, VoteStep::Precommit].iter().map(|step| ("VoteStep", seen(step))));
     variants.extend([SegmentShape::Linear, SegmentShape::Cosine].iter().map(|shape| ("SegmentShape", seen(shape))));
     let llama3 =
         RopeScaling::Llama3 { factor_ppm: 1, low_freq_factor_ppm: 1, high_freq_factor_ppm: 1, original_positions: 1 };

@@ -11,7 +11,7 @@ use templar_data::{PageReader, Split, bundled};
 use templar_delta::{Header, random_delta};
 use templar_manifest::chain::Chain;
 use templar_manifest::*;
-use templar_protocol::{ClosedWindow, RunState, Witness};
+use templar_protocol::{Certificate, ClosedWindow, RunState, Witness};
 use templar_store::MemoryBlobs;
 use templar_train::tensors::checkpoint_of;
 use templar_train::{MinerState, Recipe, Task, WindowResult, WindowRun, run_window};
@@ -194,6 +194,15 @@ fn witness<T: Payload>(payload: &T, key: &SecretKey) -> Witness {
     Witness { signer: signed.signer, signature: signed.signature }
 }
 
+/// Published by the first of these validators, and agreed on by all in the first attempt.
+pub(crate) fn certificate<T: Payload>(body: &T, on: VoteOn, validators: &[SecretKey]) -> Certificate {
+    let publisher = witness(body, &validators[0]);
+    let mut certificate = Certificate { attempt: 0, publisher, witnesses: Vec::new() };
+    let vote = certificate.vote(body.run().unwrap(), WindowIndex(0), on, body);
+    certificate.witnesses = validators.iter().map(|key| witness(&vote, key)).collect();
+    certificate
+}
+
 /// Computes the window from its keys and the bundled dataset.
 pub(crate) fn compute() -> Example {
     let mut blobs = MemoryBlobs::new();
@@ -283,8 +292,8 @@ fn close(
     let record = before.close(&judging, &counted, applied.stepped).unwrap();
     ClosedWindow {
         record: payload::id_of(&record).into(),
-        cut_witnesses: validators.iter().map(|key| witness(&cut, key)).collect(),
-        record_witnesses: validators.iter().map(|key| witness(&record, key)).collect(),
+        cut_certificate: certificate(&cut, VoteOn::Cut, &validators),
+        record_certificate: certificate(&record, VoteOn::Window, &validators),
         window: record,
         cut,
         inboxes,

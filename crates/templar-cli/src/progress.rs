@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use templar_manifest::{ContributionId, Genesis, Kind, PublicKey, WindowIndex, payload};
-use templar_protocol::{Entry, Node, RunState};
+use templar_manifest::{ContributionId, Genesis, Kind, PublicKey, VoteOn, WindowIndex, payload};
+use templar_protocol::{Entry, Node};
 
 /// What has been said in the open window.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,13 +21,13 @@ pub(crate) struct Progress {
     pub is_over: bool,
     /// Validators that have signed an inbox.
     pub inboxes: BTreeSet<PublicKey>,
-    /// Validators that have signed a cut.
+    /// Validators that have voted on the cut.
     pub cuts: BTreeSet<PublicKey>,
     /// Validators that have revealed.
     pub reveals: BTreeSet<PublicKey>,
     /// Validators that have scored.
     pub scores: BTreeSet<PublicKey>,
-    /// Validators that have signed a record.
+    /// Validators that have voted on the record.
     pub records: BTreeSet<PublicKey>,
 }
 
@@ -70,9 +70,9 @@ impl Progress {
                 self.contributions.entry(miner).or_insert(envelope.id().into());
             }
             Kind::Inbox => drop(self.inboxes.insert(signer)),
-            Kind::Cut => drop(self.cuts.insert(signer)),
             Kind::Score => drop(self.scores.insert(signer)),
-            Kind::Window => drop(self.records.insert(signer)),
+            Kind::Vote if body["on"] == json!(VoteOn::Cut) => drop(self.cuts.insert(signer)),
+            Kind::Vote => drop(self.records.insert(signer)),
             _ => {}
         }
     }

@@ -6,8 +6,8 @@
 use serde::Serialize;
 use serde_json::Value;
 use templar_manifest::{
-    Audit, Checkpoint, Contribution, Cut, Dataset, DecodeError, Genesis, Hash, Inbox, Kind, Payload, Registration,
-    Score, State, Window, payload,
+    Audit, Checkpoint, Contribution, Cut, Dataset, DecodeError, Genesis, Hash, Inbox, Kind, Payload, Score, State,
+    Vote, Window, payload,
 };
 
 /// What an object is.
@@ -70,6 +70,7 @@ pub(crate) fn body(kind: Kind, bytes: &[u8]) -> Result<Value, DecodeError> {
         Kind::Cut => of::<Cut>(bytes),
         Kind::Score => of::<Score>(bytes),
         Kind::Window => of::<Window>(bytes),
+        Kind::Vote => of::<Vote>(bytes),
         Kind::Checkpoint => of::<Checkpoint>(bytes),
         Kind::State => of::<State>(bytes),
         Kind::Audit => of::<Audit>(bytes),

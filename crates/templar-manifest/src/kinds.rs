@@ -8,6 +8,7 @@ mod gauntlet;
 mod genesis;
 mod registration;
 mod score;
+mod vote;
 mod window;
 
 pub use audit::{Audit, AuditEntry, AuditVerdict};
@@ -19,15 +20,9 @@ pub use genesis::{
     CompressionSpec, ContextSegment, Deadlines, EmissionSpec, Genesis, Initial, InnerSpec, OuterSegment, OuterSpec,
     ReplaySpec, Segment, SegmentShape, ValidatorSpec,
 };
-pub use registration::{
-    Admission, Admitted, Certificate, CutRegistration, Payment, PriceRule, Registration, RegistrationSpec, WorkHasher,
-    largest_digest,
-};
-pub use replay::ReplaySpec;
-pub use score::{
-    Contradiction, LateVerdict, MAX_CONTRADICTIONS, Refusal, Replay, ReplayProof, Score, ScoreEntry, Weight,
-};
-pub use window::{Burn, BurnCause, Mint, MintKind, Outcome, Reveal, Verdict, Window};
+pub use score::{Refusal, Replay, Score, ScoreEntry, Weight};
+pub use vote::{Vote, VoteOn, VoteStep};
+pub use window::{Mint, MintKind, Outcome, Reveal, Verdict, Window};
 
 /// Most list entries that a manifest may have where the protocol sets no lower bound.
 pub const MAX_ENTRIES: usize = 4096;

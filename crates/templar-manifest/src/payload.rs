@@ -31,6 +31,8 @@ pub enum Kind {
     Score,
     /// The record that closes a window.
     Window,
+    /// A validator's vote on a cut or record.
+    Vote,
     /// The model between two windows.
     Checkpoint,
     /// A miner's optimiser moments and error feedback between two windows.
@@ -50,6 +52,7 @@ impl Kind {
         Self::Cut,
         Self::Score,
         Self::Window,
+        Self::Vote,
         Self::Checkpoint,
         Self::State,
         Self::Audit,
@@ -66,6 +69,7 @@ impl Kind {
             Self::Cut => "cut",
             Self::Score => "score",
             Self::Window => "window",
+            Self::Vote => "vote",
             Self::Checkpoint => "checkpoint",
             Self::State => "state",
             Self::Audit => "audit",

@@ -53,9 +53,8 @@ pub use draw::PageDraw;
 pub use entry::{Entry, EntryError, MAX_ENTRY_BYTES, RevealEntry};
 pub use gauntlet::{Assessment, Cause, Change, Copied, History, Rating, Standing};
 pub use ledger::{Account, Grant, Ledger};
-pub use members::{Anchor, Member, Members};
-pub use node::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject, Verified};
+pub use node::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject, Verified, VoteWait};
 pub use state::{
-    AdvanceError, Assignment, ClosedWindow, CutError, GenesisError, JudgePlan, Judging, JudgingError, Parent,
-    RegistrationError, RunState, ScoreError, Stepped, Witness,
+    AdvanceError, Assignment, Certificate, ClosedWindow, CutError, GenesisError, JudgePlan, Judging, JudgingError,
+    Parent, RunState, ScoreError, Stepped, Witness,
 };

@@ -5,7 +5,8 @@
 //! restarts folds its journal through [`Node::step`] and asks.
 
 mod admit;
-mod doubts;
+mod ballot;
+mod cast;
 mod open;
 mod todo;
 mod words;
@@ -14,12 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
-    Contribution, ContributionId, Cut, CutId, Envelope, EnvelopeError, Hash, Kind, Payload as _, PublicKey,
-    Registration, Replay, RunId, Score, Signed, Window, WindowIndex, payload,
+    Contribution, ContributionId, Cut, CutId, Hash, Payload as _, PublicKey, Replay, Score, Signed, Vote, VoteOn,
+    Window, WindowIndex,
 };
 
 pub use admit::Verified;
-pub use words::{Dispute, Document, Input, Measured, Output, Phase, Reject, Subject};
+pub use words::{Dispute, Document, Input, Measured, Output, Phase, Reject, VoteWait};
 
 use crate::entry::Entry;
 use crate::state::{ClosedWindow, Judging, RunState};
@@ -102,9 +103,24 @@ impl Node {
         Some(state)
     }
 
-    /// What is fixed before the open window is judged; `None` before there is a seed.
+    /// What is fixed before the open window is judged; `None` before this node has stopped waiting for reveals.
     pub fn judging(&self) -> Option<&Judging> {
         self.open.current()
+    }
+
+    /// The seed of all values that have been revealed for the open window; `None` while they are too few.
+    pub fn seed(&self) -> Option<Hash> {
+        self.open.seed
+    }
+
+    /// What a validator has voted for in the open window.
+    pub fn votes_of(&self, validator: &PublicKey) -> Vec<Vote> {
+        let (run, window) = (self.state.run(), self.state.window());
+        let of = |on| {
+            let votes = self.open.ballot(on).votes_of(validator);
+            votes.map(move |(attempt, step, value)| Vote { run, window, on, attempt, step, value })
+        };
+        of(VoteOn::Cut).chain(of(VoteOn::Window)).collect()
     }
 
     /// A contribution of the open window.
@@ -127,7 +143,7 @@ impl Node {
         self.open.scores.values()
     }
 
-    /// The records of the open window that validators have signed and too few yet, by id.
+    /// The records of the open window that validators have proposed, by id.
     pub fn records(&self) -> impl Iterator<Item = &Window> {
         self.open.records.values().map(|proposal| &*proposal.body)
     }
@@ -243,7 +259,10 @@ impl Node {
         }
         opened.check_signer(&self.state)?;
         opened.check_size(self.state.genesis())?;
-        let earlier = self.open.check_room(opened)?;
+        if self.open.has_body(opened) {
+            return Ok(Vec::new());
+        }
+        let earlier = self.open.check_room(self.state.genesis(), opened)?;
         let ready = self.open.examine(&self.state, &verified)?;
         let mut outputs = Vec::new();
         if let Some(first) = earlier {
@@ -281,10 +300,8 @@ impl Node {
                 if replay == Replay::NotDrawn {
                     return Err(Reject::Measurement("a confirmation is a match or a refusal"));
                 }
-                if witnesses.len() != if replay == Replay::Match { drawn.len() } else { 0 } {
-                    return Err(Reject::Measurement("a match has a witness for each drawn validator"));
-                }
-                self.open.confirmed.insert(subject, Confirmed { replay, witnesses });
+                let attempt = self.me.map_or(0, |me| self.attempt(&me, VoteOn::Window));
+                self.open.confirmed.insert(miner, (attempt, replay));
             }
             Measured::Applied { outcomes, stepped, .. } => {
                 self.open.applied.retain(|applied| applied.outcomes != outcomes);
@@ -327,7 +344,7 @@ impl Node {
     /// closing of the window. Ends because each round accepts or drops a held entry, or closes the window.
     fn settled(&mut self, mut outputs: Vec<Output>) -> Result<Vec<Output>, Reject> {
         loop {
-            self.open.refresh(&self.state, self.me);
+            outputs.extend(self.open.refresh(&self.state, self.me));
             if let Some((closed, sound)) = self.open.closed(self.state.genesis()) {
                 let contradictions = self.open.contradictions(self.state.window());
                 let before = self.state.record();

@@ -20,7 +20,7 @@ use templar_manifest::{
     StateId, WindowIndex, chain, page_count, payload,
 };
 
-pub use advance::{AdvanceError, ClosedWindow, Witness};
+pub use advance::{AdvanceError, Certificate, ClosedWindow, Witness};
 pub use close::Stepped;
 pub use cut::CutError;
 pub use judging::{JudgePlan, Judging, JudgingError};
@@ -292,10 +292,12 @@ impl RunState {
         (windows != 0 && self.window.0 >= windows) || self.window.0 > chain::CHAIN_LENGTH
     }
 
-    /// Who proposes the cut and the record of the open window: the validators in turn.
-    pub fn proposer(&self) -> PublicKey {
+    /// Who proposes the cut and the record of the open window in an attempt to agree on it: the validators in turn, from
+    /// one window to the next and from one attempt to the next.
+    pub fn proposer(&self, attempt: u32) -> PublicKey {
         let validators = &self.genesis.validators;
-        validators[(self.window.0 % validators.len() as u64) as usize].key
+        let turn = u128::from(self.window.0) + u128::from(attempt);
+        validators[(turn % validators.len() as u128) as usize].key
     }
 
     /// The pages of the open window: drawn without replacement from those that the epoch has not used, with the seed of

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use templar_manifest::{Admitted, ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Verdict, WindowIndex};
-use templar_protocol::{ClosedWindow, RunState, Standing, Witness, stake};
+use templar_manifest::{ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Verdict, WindowIndex};
+use templar_protocol::{ClosedWindow, RunState, Standing, stake};
 
 use crate::config::Faults;
 use crate::member::Member;
@@ -56,9 +56,7 @@ pub(crate) struct Checks {
     held_out_loss_nanonats: u64,
     /// Honest contributions that nobody replayed in time.
     unreplayed: u64,
-    joined: u64,
-    replaced: u64,
-    strangers: u64,
+    most_attempts: u32,
     /// What honest validators think of honest miners, by validator and miner.
     thought: BTreeMap<(PublicKey, PublicKey), Standing>,
 }
@@ -97,6 +95,10 @@ impl Checks {
         self.unreplayed
     }
 
+    pub(crate) fn most_attempts(&self) -> u32 {
+        self.most_attempts
+    }
+
     pub(crate) fn held_out_loss_nanonats(&self) -> u64 {
         self.held_out_loss_nanonats
     }
@@ -126,11 +128,21 @@ impl Checks {
         };
         let window = closed.window.window;
         let own = Agreed { record: closed.record, seed: state.seed(), ledger: state.ledger().root() };
-        for (kind, witnesses) in [("cut", &closed.cut_witnesses), ("record", &closed.record_witnesses)] {
-            let signers = witnesses.iter().map(|witness: &Witness| &witness.signer);
+        for (kind, certificate) in [("cut", &closed.cut_certificate), ("record", &closed.record_certificate)] {
+            let signers = certificate.witnesses.iter().map(|witness| &witness.signer);
             self.hold("more than two thirds have signed", stake::is_quorum(state.genesis(), signers), || {
                 format!("the {kind} of window {window}")
             })?;
+        }
+        let attempts = 1 + closed.cut_certificate.attempt.max(closed.record_certificate.attempt);
+        self.most_attempts = self.most_attempts.max(attempts);
+        if faults == Faults::None {
+            let liars = members.iter().filter(|member| member.role == Role::Validator && !member.is_honest()).count();
+            self.hold(
+                "a decision needs one attempt, one more, and one for each liar",
+                attempts as usize <= 2 + liars,
+                || format!("window {window} needed {attempts}, with {liars} that lie"),
+            )?;
         }
         if let Some(first) = self.agreed.get(&window).cloned() {
             return self.hold("all close the same record", first == own, || {

@@ -50,6 +50,8 @@ enum Event {
     Heal,
     /// A node starts again.
     Restart { who: usize },
+    /// A log is read from its beginning, for what was not taken of it.
+    ReadAgain { link: usize },
     /// Whether there was progress.
     Watch,
 }
@@ -171,7 +173,7 @@ impl Simulation {
                 work_ppm: ONE_PPM,
                 clock_ppm: ONE_PPM,
                 contradicted: std::collections::BTreeSet::new(),
-                asks_from: WindowIndex(0),
+                rivals: BTreeMap::new(),
             })
             .collect();
         assign(&config, &mut members, &mut dice);
@@ -303,6 +305,13 @@ impl Simulation {
                 (0..self.network.links.len()).for_each(|link| self.send(link));
             }
             Event::Restart { who } => self.restart(who),
+            Event::ReadAgain { link: index } => {
+                let start = self.members[self.network.links[index].from].log.start();
+                let link = &mut self.network.links[index];
+                link.reads_again = false;
+                link.cursor = start;
+                self.send(index);
+            }
             Event::Watch => self.watch(),
         }
     }
@@ -319,12 +328,10 @@ impl Simulation {
         }
         if self.calm_ms > LIVENESS_MS {
             let behind = self.members.iter().position(|member| member.window() == slowest).unwrap_or_default();
-            let node = &self.members[behind].node;
-            let silent = self.strategy_of(&node.state().proposer()).map_or("honest", Strategy::name);
             let detail = format!(
-                "window {slowest} is open after {} s in which nothing was broken; it waits in phase {:?}, its proposer is {silent}",
+                "window {slowest} is open after {} s in which nothing was broken; it waits in phase {:?}",
                 self.calm_ms / 1000,
-                node.phase(),
+                self.members[behind].node.phase(),
             );
             self.violated("a window closes in time", behind, detail);
         }

@@ -1,10 +1,10 @@
 //! One participant: the protocol's node with its key, its journal, and what its driver remembers until it crashes.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use templar_manifest::{ContributionId, Hash, SecretKey, WindowIndex};
-use templar_protocol::{Input, Node, RunState, Subject, Verified};
+use templar_manifest::{ContributionId, Hash, SecretKey, VoteOn, WindowIndex};
+use templar_protocol::{Input, Node, Phase, RunState, Verified};
 
 use crate::strategy::{Role, Strategy};
 
@@ -56,16 +56,18 @@ impl Log {
     }
 }
 
-/// Numbers of the entries that a node has taken. Those below `base` count as taken.
+/// Numbers of the entries that a node has taken.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
+    /// Everything below it counts as taken; `base` is at most 63 less.
+    floor: u64,
     base: u64,
     bits: VecDeque<u64>,
 }
 
 impl Seen {
     pub(crate) fn contains(&self, number: u64) -> bool {
-        let Some(place) = number.checked_sub(self.base) else { return true };
+        let Some(place) = number.checked_sub(self.base).filter(|_| number >= self.floor) else { return true };
         self.bits.get((place / 64) as usize).is_some_and(|word| word >> (place % 64) & 1 == 1)
     }
 
@@ -80,6 +82,7 @@ impl Seen {
 
     /// Takes everything below `base` for taken.
     pub(crate) fn raise(&mut self, base: u64) {
+        self.floor = self.floor.max(base);
         while self.base + 64 <= base {
             self.base += 64;
             self.bits.pop_front();
@@ -94,7 +97,7 @@ pub(crate) enum Task {
     Judge(Hash),
     Confirm(Subject),
     Apply(Hash),
-    Timer(u8),
+    Timer(Phase),
     Sign,
     Register,
 }
@@ -121,8 +124,8 @@ pub(crate) struct Member {
     pub(crate) clock_ppm: u64,
     /// The window of which documents were signed twice already.
     pub(crate) contradicted: BTreeSet<(WindowIndex, &'static str)>,
-    /// The first window in which it asks for a slot, where it has none.
-    pub(crate) asks_from: WindowIndex,
+    /// The other cut and record that it proposed in the open window.
+    pub(crate) rivals: BTreeMap<VoteOn, Hash>,
 }
 
 impl Member {
@@ -169,7 +172,11 @@ pub(crate) fn difference(before: &Node, after: &Node) -> Option<&'static str> {
         ("the contributions", ids(before) == ids(after)),
         ("the scores", scores(before) == scores(after)),
         ("the cut", before.cut() == after.cut()),
-        ("the seed", before.judging().map(|j| j.seed()) == after.judging().map(|j| j.seed())),
+        ("the seed", before.seed() == after.seed()),
+        (
+            "its votes",
+            before.votes_of(&before.me().unwrap_or_default()) == after.votes_of(&before.me().unwrap_or_default()),
+        ),
     ]
     .into_iter()
     .find_map(|(what, equal)| (!equal).then_some(what))

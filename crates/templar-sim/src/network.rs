@@ -23,6 +23,9 @@ pub(crate) struct Link {
     pub(crate) cursor: u64,
     /// Whether a batch is on its way.
     pub(crate) is_busy: bool,
+    /// Whether it will be read from the beginning again, and after which pause it was the last time.
+    pub(crate) reads_again: bool,
+    pub(crate) read_again_ms: u64,
 }
 
 /// All links, and what is broken.
@@ -78,7 +81,15 @@ impl Network {
         for (from, to) in [(a, b), (b, a)] {
             self.out[from].push(self.links.len());
             self.into[to].push(self.links.len());
-            self.links.push(Link { from, to, latency_ms, cursor: 0, is_busy: false });
+            self.links.push(Link {
+                from,
+                to,
+                latency_ms,
+                cursor: 0,
+                is_busy: false,
+                reads_again: false,
+                read_again_ms: 0,
+            });
         }
     }
 

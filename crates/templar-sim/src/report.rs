@@ -63,12 +63,8 @@ pub struct Report {
     pub held_out_loss_nanonats: u64,
     /// Honest contributions that were refused because no validator drawn to replay them had a score in the record.
     pub unreplayed: u64,
-    /// Registrations that gave a slot.
-    pub joined: u64,
-    /// Those of them that took it from another.
-    pub replaced: u64,
-    /// Those of them that gave it to a key that no member has.
-    pub strangers: u64,
+    /// Attempts that the slowest of all decisions on a cut or record took.
+    pub attempts: u32,
     /// Every member, validators first, each role sorted by key.
     pub members: Vec<Earned>,
 }
@@ -101,9 +97,7 @@ impl Report {
             state: hasher.finalize().into(),
             held_out_loss_nanonats: checks.held_out_loss_nanonats(),
             unreplayed: checks.unreplayed(),
-            joined: checks.joined().0,
-            replaced: checks.joined().1,
-            strangers: checks.joined().2,
+            attempts: checks.most_attempts(),
             members: members.iter().map(earned).collect(),
         }
     }

@@ -5,7 +5,7 @@ mod miner;
 mod validator;
 
 pub(crate) use miner::{Audience, MinerView, statements};
-pub(crate) use validator::{JudgeView, Judged, alter_judgement, alter_verdicts, second_document};
+pub(crate) use validator::{JudgeView, Judged, Known, alter_judgement, second_document};
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,11 +104,11 @@ strategies! {
     WithholdReveal "withhold-reveal" Validator 1000 Done, "never releases its hash-chain value";
     NoScore "no-score" Validator 0 Done, "reveals, and then neither judges nor scores: an outage at the worst moment";
     BadReveal "bad-reveal" Validator 1000 Done, "releases values that are not on its hash chain";
-    Equivocate "equivocate" Validator 1000 Done, "signs two inboxes and two scores and shows each to half of the nodes";
-    Flood "flood" Validator 1000 Done, "signs a different inbox and score for every node";
-    EquivocateProposing "equivocate-proposing" Validator 1000 Done, "as proposer signs two valid cuts and shows each to half of the nodes";
+    Equivocate "equivocate" Validator 1000 Done, "signs two inboxes, scores and votes and shows each to half of the nodes";
+    Flood "flood" Validator 1000 Done, "signs a different inbox, score and vote for every node";
+    EquivocateProposing "equivocate-proposing" Validator 1000 Done, "as proposer signs two valid cuts, votes for both, and shows each to half of the nodes";
     ForgeCut "forge-cut" Validator 1000 Done, "as proposer signs a cut that drops a contribution which everybody holds";
-    ForkRecords "fork-records" Validator 1000 Done, "signs two records with different checkpoints and shows each to half of the nodes";
+    ForkRecords "fork-records" Validator 1000 Done, "signs two records with different checkpoints, votes for both, and shows each to half of the nodes";
     Friend "friend" Validator 1000 Done, "signs its inbox late, with whatever came meanwhile";
     Silent "silent" Validator 0 Never, "follows, and says nothing";
 }
@@ -117,12 +117,6 @@ impl Strategy {
     /// The strategy of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|strategy| strategy.name() == name)
-    }
-
-    /// Whether the rules of today let this strategy stop the run: the proposer of a window does not change, and the
-    /// window waits for it; and of many statements of one signer a node keeps two, which may not be those that others keep.
-    pub const fn stops_the_run(self) -> bool {
-        matches!(self, Self::AccuseProposing | Self::EquivocateProposing | Self::Silent | Self::Flood)
     }
 }
 

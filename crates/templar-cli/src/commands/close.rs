@@ -4,7 +4,7 @@
 //! for nothing more of this step; who is still awaited is said with exit code 5.
 
 use serde_json::json;
-use templar_manifest::{Cut, Hash, Mint, MintKind, Outcome, PublicKey, Verdict, WindowIndex, payload};
+use templar_manifest::{Cut, Hash, Mint, MintKind, Outcome, PublicKey, Verdict, VoteOn, WindowIndex, payload};
 use templar_node::driver::closed_event;
 use templar_protocol::{ClosedWindow, Dispute, Document, Input, Measured, Output, Phase};
 use templar_train::nats;
@@ -19,9 +19,9 @@ use crate::reference::parse_window;
 
 /// Close a window's commitments, or the window
 ///
-/// With --commits signs the inbox and the cut, and reveals: from then on deltas may be shared. Without it applies the
-/// deltas that the scores accept and signs the record. With several validators each does its part, and the last one's
-/// signature closes.
+/// With --commits signs the inbox, votes for the cut, and reveals: from then on deltas may be shared. Without it applies the
+/// deltas that the scores accept and votes for the record. With several validators each does its part, twice where others
+/// vote after it, and the vote that makes it more than two thirds closes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Close the commitments: no contribution counts that comes later
@@ -84,7 +84,11 @@ fn commits(invocation: &Invocation, participant: &mut Participant, args: &Args) 
 }
 
 fn is_part_of_a_cut(output: &Output) -> bool {
-    matches!(output, Output::Sign(Document::Inbox(_) | Document::Cut(_)) | Output::Reveal { .. })
+    match output {
+        Output::Sign(Document::Vote(vote)) => vote.on == VoteOn::Cut,
+        Output::Sign(Document::Inbox(_) | Document::Cut(_)) | Output::Reveal { .. } => true,
+        _ => false,
+    }
 }
 
 fn print_cut(invocation: &Invocation, cut: &Cut) {
@@ -108,11 +112,18 @@ fn window(invocation: &Invocation, participant: &mut Participant, args: &Args) -
     }
     participant.replica.submit(Input::Deadline { window: args.window, phase: Phase::Judge })?;
     loop {
-        match participant.node().todo().into_iter().find(is_part_of_a_record) {
-            Some(Output::Confirm { subject, task, .. }) => {
-                let confirmed = participant.bench.confirm(&task, args.late);
-                let (replay, witnesses) = confirmed.map_err(|error| with_fetch(error.into(), args.window))?;
-                let measured = Measured::Confirmed { window: args.window, subject, replay, witnesses };
+        let todo = participant.node().todo();
+        // What others say may be found wrong and yet leave enough that is right.
+        let dispute = todo.iter().find(|output| matches!(output, Output::Dispute(_))).cloned();
+        match todo.into_iter().find(is_part_of_a_record).or(dispute) {
+            Some(Output::Confirm { miner, contribution, .. }) => {
+                let node = participant.node();
+                let signed = node.contribution(&contribution).ok_or_else(|| {
+                    CommandError::says(Code::Verification, format_args!("contribution {contribution} is in no cut"))
+                })?;
+                let replay = participant.bench.confirm(node.state(), signed.payload(), args.late);
+                let replay = replay.map_err(|error| with_fetch(error.into(), args.window))?;
+                let measured = Measured::Confirmed { window: args.window, miner, replay };
                 participant.replica.submit(Input::Measured(measured))?;
             }
             Some(Output::Apply { outcomes, .. }) => apply(participant, args.window, outcomes)?,
@@ -140,10 +151,11 @@ fn window(invocation: &Invocation, participant: &mut Participant, args: &Args) -
 }
 
 fn is_part_of_a_record(output: &Output) -> bool {
-    matches!(
-        output,
-        Output::Confirm { .. } | Output::Apply { .. } | Output::Sign(Document::Window(_)) | Output::Dispute(_)
-    )
+    match output {
+        Output::Sign(Document::Vote(vote)) => vote.on == VoteOn::Window,
+        Output::Sign(Document::Window(_)) | Output::Confirm { .. } | Output::Apply { .. } => true,
+        _ => false,
+    }
 }
 
 fn with_fetch(error: CommandError, window: WindowIndex) -> CommandError {
@@ -213,8 +225,8 @@ fn print_record(invocation: &Invocation, closed: &ClosedWindow) {
         closed.record,
         record.checkpoint,
         nats(record.held_out_loss_nanonats),
-        closed.record_witnesses.len(),
-        record.reveals.len().max(closed.record_witnesses.len())
+        closed.record_certificate.witnesses.len(),
+        record.reveals.len().max(closed.record_certificate.witnesses.len())
     );
     for outcome in &record.outcomes {
         let verdict = match &outcome.verdict {

@@ -131,6 +131,8 @@ impl Driver {
                     |shared| async move {
                         let patience = Duration::from_millis(judge_ms / 2);
                         shared.gatherer.common(shared.bench.context(), None).await?;
+                        // The window before may have closed without this node's own outer step.
+                        shared.gatherer.checkpoint(state.checkpoint(), None).await?;
                         let gathered = shared
                             .gatherer
                             .evidence(&shared.bench, &contributions, &plan.replay, within(patience))

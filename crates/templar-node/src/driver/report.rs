@@ -1,6 +1,8 @@
 //! Says what happens, as events.
 
-use templar_manifest::{Admission, Contribution, Kind, MintKind, Refusal, Replay, ScoreEntry, Verdict, WindowIndex};
+use templar_manifest::{
+    Contribution, Kind, MintKind, Refusal, Replay, ScoreEntry, Signed, Verdict, Vote, VoteOn, VoteStep, WindowIndex,
+};
 use templar_protocol::{ClosedWindow, Dispute, Entry, Output, Phase};
 use templar_train::nats;
 
@@ -29,7 +31,7 @@ pub fn closed_event(closed: &ClosedWindow) -> Event {
             .filter(|mint| mint.kind == MintKind::Miner)
             .map(|mint| (mint.account, mint.amount_micros as f64 / 1e6))
             .collect(),
-        signatures: closed.record_witnesses.len(),
+        signatures: closed.record_certificate.witnesses.len(),
     }
 }
 
@@ -55,6 +57,17 @@ impl Driver {
                         Ok(signed) => self.contributed(signed.payload(), envelope.id()),
                         Err(_) => return,
                     },
+                    // What counts is the signature that can make it final.
+                    Kind::Cut | Kind::Window => return,
+                    Kind::Vote => match envelope.open::<Vote>().as_ref().map(Signed::payload) {
+                        Ok(Vote { step: VoteStep::Precommit, on, value: Some(id), .. }) => Event::Signed {
+                            window: window.0,
+                            kind: (if *on == VoteOn::Cut { Kind::Cut } else { Kind::Window }).name().to_owned(),
+                            id: *id,
+                            signer: envelope.signer,
+                        },
+                        _ => return,
+                    },
                     kind => Event::Signed {
                         window: window.0,
                         kind: kind.name().to_owned(),
@@ -68,6 +81,9 @@ impl Driver {
                     self.emit(event).await;
                 }
                 return;
+            }
+            Output::Wrong { kind, signer, reject, .. } => {
+                Event::Warning { message: format!("{} signed a {kind} that is wrong: {reject}", signer.short()) }
             }
             Output::Dropped { reject, .. } => Event::Warning { message: format!("an entry was dropped: {reject}") },
             Output::Equivocation { kind, signer, .. } => {

@@ -1,13 +1,15 @@
 //! Whether an entry is valid: first what it says of itself, then what it says about others.
 //!
 //! The answer depends on the accepted entries of the open window and on nothing else, so every order of arrival ends in
-//! the same set. What cannot be told yet waits.
+//! the same set. What cannot be told yet waits: a score until its seed is known, a cut or record, which is taken in at
+//! once and passed on, until all that it names is here. There is room for two statements of a signer, and for what `open.rs` says.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use templar_manifest::{
-    Contribution, Cut, CutId, EnvelopeError, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId,
-    Registration, RunId, Score, ScoreId, Signed, Window, WindowIndex, payload,
+    Contribution, Cut, CutId, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId, RunId, Score, ScoreId,
+    Signed, Vote, Window, WindowIndex, payload,
 };
 
 use super::Reject;
@@ -18,11 +20,11 @@ use crate::stake;
 use crate::state::{AdvanceError, Judging, RegistrationError, RunState, ScoreError};
 
 /// Payloads of one kind that are kept of one signer: two prove that one of them is a lie.
-const MAX_STATEMENTS: usize = 2;
+pub(super) const MAX_STATEMENTS: usize = 2;
 /// Scores that are kept of one validator, of all seeds.
 const MAX_SCORES: usize = 8;
-/// Registrations of one window that are kept, of all owners: each has cost its work, or stands for what an account holds.
-const MAX_REGISTRATIONS: usize = 1024;
+/// Votes that are kept of one validator in attempts in which nobody honest is known to be.
+const MAX_VOTES_AHEAD: usize = 4;
 
 /// Whether a valid entry can be taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +51,36 @@ pub(super) struct Sound {
     place: OnceLock<Place>,
     /// After a record: the record before it, and the state that it leads to.
     next: OnceLock<(Option<RecordId>, Arc<RunState>)>,
+    /// Of a certified cut: what there is to judge, by the record before and the seed.
+    judgings: Mutex<BTreeMap<(Option<RecordId>, Hash), Arc<Judging>>>,
 }
 
 impl Sound {
     /// The state that this record leads to from `before`, if a node of this process has been there.
     pub(super) fn next(&self, before: Option<RecordId>) -> Option<Arc<RunState>> {
         self.next.get().filter(|(record, _)| *record == before).map(|(_, state)| state.clone())
+    }
+
+    /// What this cut gives to judge after `state` with this seed, if a node of this process has worked it out.
+    pub(super) fn judging(&self, state: &RunState, seed: &Hash) -> Option<Arc<Judging>> {
+        let known = self.judgings.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(state.record(), *seed)).cloned()
+    }
+
+    pub(super) fn gives(&self, state: &RunState, judging: Judging) -> Arc<Judging> {
+        let judging = Arc::new(judging);
+        let mut known = self.judgings.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert((state.record(), judging.seed()), judging.clone());
+        judging
+    }
+
+    fn is_sound(&self, place: Place) -> bool {
+        self.place.get() == Some(&place)
+    }
+
+    /// Remembers that the rules took it here. The first place counts; others are checked each time.
+    fn found_sound(&self, place: Place) {
+        let _ = self.place.set(place);
     }
 
     pub(super) fn leads_to(&self, before: Option<RecordId>, state: &Arc<RunState>) {
@@ -87,15 +113,6 @@ impl Verified {
         Ok(Self { id: entry.id(), opened: Opened::open(&entry)?, entry: Arc::new(entry), sound: Arc::default() })
     }
 
-    fn is_sound(&self, place: Place) -> bool {
-        self.sound.place.get() == Some(&place)
-    }
-
-    /// Remembers that the rules took it here. The first place counts; others are checked each time.
-    fn found_sound(&self, place: Place) {
-        let _ = self.sound.place.set(place);
-    }
-
     /// The entry's id.
     pub fn id(&self) -> Hash {
         self.id
@@ -126,6 +143,7 @@ pub(super) enum Opened {
     Cut(Signed<Cut>),
     Score(Signed<Score>),
     Window(Signed<Window>),
+    Vote(Signed<Vote>),
     Reveal(RevealEntry),
 }
 
@@ -157,6 +175,7 @@ impl Opened {
                 Self::Score(signed.expect_signer(&validator)?)
             }
             Kind::Window => Self::Window(envelope.open()?),
+            Kind::Vote => Self::Vote(envelope.open()?),
             other => return Err(Reject::Kind(other)),
         })
     }
@@ -169,6 +188,7 @@ impl Opened {
             Self::Cut(signed) => signed.payload().run,
             Self::Score(signed) => signed.payload().run,
             Self::Window(signed) => signed.payload().run,
+            Self::Vote(signed) => signed.payload().run,
             Self::Reveal(reveal) => reveal.run,
         }
     }
@@ -181,6 +201,7 @@ impl Opened {
             Self::Cut(signed) => signed.payload().window,
             Self::Score(signed) => signed.payload().window,
             Self::Window(signed) => signed.payload().window,
+            Self::Vote(signed) => signed.payload().window,
             Self::Reveal(reveal) => reveal.window,
         }
     }
@@ -193,6 +214,7 @@ impl Opened {
             Self::Cut(signed) => signed.signer(),
             Self::Score(signed) => signed.signer(),
             Self::Window(signed) => signed.signer(),
+            Self::Vote(signed) => signed.signer(),
             Self::Reveal(reveal) => reveal.validator,
         }
     }
@@ -206,6 +228,7 @@ impl Opened {
             Self::Cut(signed) => signed.id(),
             Self::Score(signed) => signed.id(),
             Self::Window(signed) => signed.id(),
+            Self::Vote(signed) => signed.id(),
             Self::Reveal(reveal) => reveal.value,
         }
     }
@@ -218,8 +241,22 @@ impl Opened {
             Self::Cut(_) => Cut::KIND.name(),
             Self::Score(_) => Score::KIND.name(),
             Self::Window(_) => Window::KIND.name(),
+            Self::Vote(_) => Vote::KIND.name(),
             Self::Reveal(_) => "reveal",
         }
+    }
+
+    /// The seed of a score; nothing else has one to be told apart by.
+    pub(super) fn seed(&self) -> Option<Hash> {
+        match self {
+            Self::Score(signed) => Some(signed.payload().seed),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a cut or record. Signing two is no contradiction: who proposes again may propose another.
+    fn is_body(&self) -> bool {
+        matches!(self, Self::Cut(_) | Self::Window(_))
     }
 
     /// Whether the signer may say such a thing at all.
@@ -249,8 +286,8 @@ impl Opened {
         // Each is in lists of more than a third, so in at least one of three honest ones.
         let registrations = 3 * Rank::most_named(&genesis.registration);
         let fits = match self {
-            // A contribution and a registration have no lists, and an inbox is never held.
-            Self::Contribution(_) | Self::Registration(_) | Self::Inbox(_) | Self::Reveal(_) => true,
+            // A contribution has no lists, and an inbox is never held.
+            Self::Contribution(_) | Self::Inbox(_) | Self::Vote(_) | Self::Reveal(_) => true,
             Self::Cut(signed) => {
                 let cut = signed.payload();
                 cut.contributions.len() <= miners
@@ -286,50 +323,51 @@ impl Opened {
 impl OpenWindow {
     /// Whether there is room for another statement of this signer. Returns the first one where this one contradicts it.
     /// A node's own key is no exception: what it signed in a life that it forgot, others may build on.
-    pub(super) fn check_room(&self, opened: &Opened) -> Result<Option<Hash>, Reject> {
+    pub(super) fn check_room(&self, genesis: &Genesis, opened: &Opened) -> Result<Option<Hash>, Reject> {
         let signer = opened.signer();
-        if let Opened::Registration(signed) = opened {
-            return self.check_room_to_register(signed).map(|()| None);
-        }
-        let mut earlier = self.statements(opened);
-        let held = self.held.values().map(|held| &held.opened);
-        let same_kind = held.filter(|held| held.signer() == signer && held.name() == opened.name());
-        earlier.extend(same_kind.map(|held| (held.payload_id(), seed_of(held))));
         let too_many = || Reject::TooMany { kind: opened.name(), signer: signer.short() };
-        if matches!(opened, Opened::Score(_)) {
-            if earlier.len() >= MAX_SCORES {
-                return Err(too_many());
+        let mut earlier = self.statements(opened);
+        let mut is_full = earlier.len() >= MAX_STATEMENTS;
+        match opened {
+            Opened::Score(signed) => {
+                let held = self.held.values().map(|held| &held.opened).filter(|held| held.signer() == signer);
+                earlier.extend(held.map(|held| (held.payload_id(), held.seed())));
+                let all = earlier.len();
+                // Another seed is not a contradiction: more validators had revealed.
+                earlier.retain(|(_, seed)| *seed == Some(signed.payload().seed));
+                is_full = all >= MAX_SCORES || earlier.len() >= MAX_STATEMENTS;
             }
-            // Another seed is not a contradiction: more validators had revealed.
-            earlier.retain(|(_, seed)| *seed == seed_of(opened));
+            Opened::Vote(signed) => {
+                let (vote, ballot) = (signed.payload(), self.ballot(signed.payload().on));
+                let open = ballot.open(genesis);
+                is_full |= vote.attempt > open && ballot.votes_behind(&signer, open) >= MAX_VOTES_AHEAD;
+            }
+            _ => {}
         }
-        let Some(&(first, _)) = earlier.first() else { return Ok(None) };
-        let wanted = match opened {
-            Opened::Contribution(signed) => self.is_in_an_inbox(&signed.id().into()),
-            _ => false,
-        };
-        if earlier.len() >= MAX_STATEMENTS && !wanted {
+        if is_full && !self.is_named(genesis, opened) {
             return Err(too_many());
         }
-        Ok(Some(first))
+        Ok(earlier.first().map(|(first, _)| *first).filter(|_| !opened.is_body()))
     }
 
-    /// Whether there is room for another registration.
-    fn check_room_to_register(&self, signed: &Signed<Registration>) -> Result<(), Reject> {
-        let owner = &signed.payload().certificate.owner;
-        if self.is_wanted(&signed.id().into()) {
-            return Ok(());
+    /// Whether accepted entries name it, so that something may depend on it.
+    fn is_named(&self, genesis: &Genesis, opened: &Opened) -> bool {
+        let id = opened.payload_id();
+        match opened {
+            Opened::Contribution(_) => self.is_in_an_inbox(&id.into()),
+            Opened::Inbox(_) => self.cuts.values().any(|cut| cut.body.inboxes.contains(&id.into())),
+            Opened::Cut(_) => self.cut_ballot.names(&id),
+            Opened::Score(_) => self.records.values().any(|record| record.body.scores.contains(&id.into())),
+            Opened::Window(_) => self.record_ballot.names(&id),
+            Opened::Vote(signed) => {
+                let vote = signed.payload();
+                self.ballot(vote.on).is_supported(genesis, vote, &signed.signer())
+            }
+            Opened::Reveal(_) => false,
         }
-        if self.first_registration.contains_key(owner) {
-            return Err(Reject::Registration(RegistrationError::Second(owner.short())));
-        }
-        if self.registrations.len() >= MAX_REGISTRATIONS {
-            return Err(Reject::TooMany { kind: Registration::KIND.name(), signer: signed.signer().short() });
-        }
-        Ok(())
     }
 
-    /// Accepted payloads of the same kind and signer, with the seed where it is a score.
+    /// Accepted payloads of the same kind and signer, and of votes the same step, with the seed where it is a score.
     fn statements(&self, opened: &Opened) -> Vec<(Hash, Option<Hash>)> {
         let signer = opened.signer();
         match opened {
@@ -344,7 +382,7 @@ impl OpenWindow {
                 own.map(|other| (other.id(), None)).collect()
             }
             Opened::Cut(_) => {
-                let own = self.cuts.iter().filter(|(_, proposal)| proposal.witnesses.contains_key(&signer));
+                let own = self.cuts.iter().filter(|(_, cut)| cut.publisher.signer == signer);
                 own.map(|(id, _)| (id.hash(), None)).collect()
             }
             Opened::Score(_) => {
@@ -352,11 +390,16 @@ impl OpenWindow {
                 own.map(|other| (other.id(), Some(other.payload().seed))).collect()
             }
             Opened::Window(_) => {
-                let own = self.records.iter().filter(|(_, proposal)| proposal.witnesses.contains_key(&signer));
+                let own = self.records.iter().filter(|(_, record)| record.publisher.signer == signer);
                 own.map(|(id, _)| (id.hash(), None)).collect()
             }
-            // A second value cannot be on the chain, and registrations are counted by owner.
-            Opened::Reveal(_) | Opened::Registration(_) => Vec::new(),
+            Opened::Vote(signed) => {
+                let vote = signed.payload();
+                let own = self.ballot(vote.on).said(&signer, vote.attempt, vote.step);
+                own.map(|value| (payload::id_of(&Vote { value, ..*vote }), None)).collect()
+            }
+            // A second value cannot be on the chain.
+            Opened::Reveal(_) => Vec::new(),
         }
     }
 
@@ -369,12 +412,16 @@ impl OpenWindow {
                 state.check_inbox(signed.id().into(), signed.payload()).map_err(Reject::Cut)?;
                 Ok(Ready::Now)
             }
-            // Another signature under what was found valid.
-            Opened::Cut(signed) if self.cuts.contains_key(&signed.id().into()) => Ok(Ready::Now),
-            Opened::Window(signed) if self.records.contains_key(&signed.id().into()) => Ok(Ready::Now),
-            Opened::Cut(signed) => self.examine_cut(state, signed.payload()),
+            Opened::Cut(signed) => {
+                let weighed = self.weigh_cut(state, signed.payload());
+                self.taken(state.genesis(), &verified.opened, weighed)
+            }
             Opened::Score(signed) => self.examine_score(state, signed.payload(), verified),
-            Opened::Window(signed) => self.examine_record(state, signed.payload(), verified),
+            Opened::Window(signed) => {
+                let weighed = self.weigh_record(state, signed.payload(), &verified.sound);
+                self.taken(state.genesis(), &verified.opened, weighed)
+            }
+            Opened::Vote(_) => Ok(Ready::Now),
             Opened::Reveal(reveal) => {
                 if state.check_reveal(&reveal.validator, &reveal.value) {
                     Ok(Ready::Now)
@@ -382,6 +429,24 @@ impl OpenWindow {
                     Err(Reject::Reveal(reveal.validator.short()))
                 }
             }
+        }
+    }
+
+    /// A cut or record is taken in unless it is wrong; and if a vote names it, also then, for others may have taken it in
+    /// before they could tell.
+    fn taken(&self, genesis: &Genesis, opened: &Opened, weighed: Result<Ready, Reject>) -> Result<Ready, Reject> {
+        match weighed {
+            Err(reject) if !self.is_named(genesis, opened) => Err(Reject::Wrong(Box::new(reject))),
+            _ => Ok(Ready::Now),
+        }
+    }
+
+    /// Whether the same cut or record is here, by whomever it was signed.
+    pub(super) fn has_body(&self, opened: &Opened) -> bool {
+        match opened {
+            Opened::Cut(signed) => self.cuts.contains_key(&signed.id().into()),
+            Opened::Window(signed) => self.records.contains_key(&signed.id().into()),
+            _ => false,
         }
     }
 
@@ -396,19 +461,8 @@ impl OpenWindow {
         }
     }
 
-    fn examine_registration(&self, state: &RunState, signed: &Signed<Registration>) -> Result<Ready, Reject> {
-        state.check_registration(signed.payload()).map_err(Reject::Registration)?;
-        let id = signed.id();
-        match self.cut() {
-            Some((_, cut)) if cut.registrations.iter().all(|entry| entry.registration.hash() != id) => {
-                let owner = signed.payload().certificate.owner;
-                Err(Reject::Registration(RegistrationError::AfterCut(owner.short())))
-            }
-            _ => Ok(Ready::Now),
-        }
-    }
-
-    fn examine_cut(&self, state: &RunState, cut: &Cut) -> Result<Ready, Reject> {
+    /// Whether a cut recomputes.
+    pub(super) fn weigh_cut(&self, state: &RunState, cut: &Cut) -> Result<Ready, Reject> {
         let named: Option<Vec<(InboxId, &Inbox)>> =
             cut.inboxes.iter().map(|id| self.inboxes.get(id).map(|inbox| (*id, inbox.payload()))).collect();
         let Some(inboxes) = named else { return Ok(Ready::Later) };
@@ -432,9 +486,9 @@ impl OpenWindow {
         match self.judgings.get(&score.seed) {
             Some(judging) => {
                 let place = place(state, judging);
-                if !verified.is_sound(place) {
+                if !verified.sound.is_sound(place) {
                     state.check_score(judging, score).map_err(Reject::Score)?;
-                    verified.found_sound(place);
+                    verified.sound.found_sound(place);
                 }
                 Ok(Ready::Now)
             }
@@ -453,7 +507,8 @@ impl OpenWindow {
             && !stake::more_than_two_thirds(total - least, total)
     }
 
-    fn examine_record(&self, state: &RunState, record: &Window, verified: &Verified) -> Result<Ready, Reject> {
+    /// Whether a record recomputes, all but its outer step.
+    pub(super) fn weigh_record(&self, state: &RunState, record: &Window, sound: &Sound) -> Result<Ready, Reject> {
         let Some((certified, cut)) = self.cut() else { return Ok(Ready::Later) };
         if record.cut != certified {
             return Err(Reject::OtherCut(Window::KIND.name()));
@@ -480,9 +535,9 @@ impl OpenWindow {
             return Err(Reject::Record(AdvanceError::Score(ScoreError::Foreign("seed"))));
         }
         let place = place(state, judging);
-        if !verified.is_sound(place) {
+        if !sound.is_sound(place) {
             state.check_record(judging, &scores, record).map_err(Reject::Record)?;
-            verified.found_sound(place);
+            sound.found_sound(place);
         }
         Ok(Ready::Now)
     }
@@ -490,12 +545,4 @@ impl OpenWindow {
 
 fn place(state: &RunState, judging: &Judging) -> Place {
     Place { run: state.run(), before: state.record(), seed: judging.seed(), cut: judging.cut_id() }
-}
-
-/// The seed of a score; nothing else has one to be told apart by.
-fn seed_of(opened: &Opened) -> Option<Hash> {
-    match opened {
-        Opened::Score(signed) => Some(signed.payload().seed),
-        _ => None,
-    }
 }

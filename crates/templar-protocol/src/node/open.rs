@@ -1,30 +1,33 @@
 //! The open window: everything accepted and held of it, and what follows at once.
 //!
-//! Bounds: of each signer and kind at most two payloads are kept (two prove an equivocation), of scores two for each
-//! seed and eight in all; of registrations one of each owner, and so many in all. Of contributions and registrations also
-//! those that an accepted inbox names, so that whoever says different things to different validators cannot keep a node from
-//! the one that the cut names.
+//! Bounds: of each signer and kind two payloads are kept, whichever came first (two prove an equivocation), of scores two for
+//! each seed and eight in all, of votes two for each step. Beyond that an entry is taken in where accepted ones name it:
+//! a contribution that an inbox names, an inbox that a cut names, a score that a record names, a cut or record that a vote
+//! names, a vote that more than a third of the stake has given as well. So what validators agree on can be had and
+//! checked by everybody, whatever anybody signed besides; and since only accepted entries count, a journal can be folded again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
-    Contribution, ContributionId, Cut, CutId, Genesis, Hash, Inbox, InboxId, Outcome, PublicKey, RecordId,
-    Registration, RegistrationId, Replay, Reveal, Score, ScoreId, Signature, Signed, Window,
+    Contribution, ContributionId, Cut, CutId, Genesis, Hash, Inbox, InboxId, Outcome, PublicKey, RecordId, Replay,
+    Reveal, Score, ScoreId, Signed, VoteOn, VoteStep, Window, payload,
 };
 
-use super::admit::{Opened, Sound, Verified};
-use super::{Phase, Subject};
-use crate::evidence;
+use super::admit::{Opened, Ready, Sound, Verified};
+use super::ballot::Ballot;
+use super::{Output, Phase, Reject};
 use crate::stake;
-use crate::state::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, Witness};
+use crate::state::{Certificate, ClosedWindow, JudgePlan, Judging, RunState, Stepped, Witness};
 
-/// A payload that validators sign together, with the signatures so far.
+/// A cut or record that was proposed.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Proposal<T> {
+pub(super) struct Body<T> {
     pub(super) body: Arc<T>,
-    pub(super) witnesses: BTreeMap<PublicKey, Signature>,
+    pub(super) publisher: Witness,
     pub(super) sound: Arc<Sound>,
+    /// Whether it recomputes; none as long as something that it names is not here.
+    pub(super) is_right: Option<bool>,
 }
 
 /// An outer step that this node took.
@@ -46,7 +49,7 @@ pub(super) struct Confirmed {
 pub(super) struct OpenWindow {
     /// Ids of the entries that were accepted.
     pub(super) known: BTreeSet<Hash>,
-    /// Entries that are valid as far as can be told, and wait for others.
+    /// Scores of which the cut or the seed is not known yet.
     pub(super) held: BTreeMap<Hash, Verified>,
     pub(super) contributions: BTreeMap<ContributionId, Signed<Contribution>>,
     /// The contribution of each miner that came first. It decides this node's own inbox and nothing else.
@@ -55,19 +58,24 @@ pub(super) struct OpenWindow {
     /// The registration of each owner that came first, likewise.
     pub(super) first_registration: BTreeMap<PublicKey, RegistrationId>,
     pub(super) inboxes: BTreeMap<InboxId, Signed<Inbox>>,
-    pub(super) cuts: BTreeMap<CutId, Proposal<Cut>>,
+    pub(super) cuts: BTreeMap<CutId, Body<Cut>>,
+    pub(super) cut_ballot: Ballot,
     pub(super) certified: Option<CutId>,
     pub(super) reveals: BTreeMap<PublicKey, Hash>,
-    /// By seed: of every set of reveals that was held, and of every set that a held record names.
-    pub(super) judgings: BTreeMap<Hash, Judging>,
+    /// Sets of reveals that were held, by the seed that each gives.
+    seeds: BTreeMap<Hash, Vec<Reveal>>,
+    /// By seed: those of these sets, and of the sets that records name, that something depends on.
+    pub(super) judgings: BTreeMap<Hash, Arc<Judging>>,
     /// The seed of all reveals that are held.
     pub(super) seed: Option<Hash>,
     pub(super) plan: Option<JudgePlan>,
     pub(super) scores: BTreeMap<ScoreId, Signed<Score>>,
-    pub(super) records: BTreeMap<RecordId, Proposal<Window>>,
+    pub(super) records: BTreeMap<RecordId, Body<Window>>,
+    pub(super) record_ballot: Ballot,
     pub(super) deadlines: BTreeSet<Phase>,
     pub(super) judged: BTreeMap<Hash, Score>,
-    pub(super) confirmed: BTreeMap<Subject, Confirmed>,
+    /// What this node found of refused contributions, and in which attempt at the record.
+    pub(super) confirmed: BTreeMap<PublicKey, (u32, Replay)>,
     pub(super) applied: Vec<Applied>,
 }
 
@@ -79,7 +87,7 @@ pub(super) fn names(contribution: &Contribution, blob: &Hash) -> bool {
 impl OpenWindow {
     /// The judging of all reveals that are held.
     pub(super) fn current(&self) -> Option<&Judging> {
-        self.seed.as_ref().and_then(|seed| self.judgings.get(seed))
+        self.seed.as_ref().and_then(|seed| self.judgings.get(seed)).map(|judging| &**judging)
     }
 
     /// The certified cut.
@@ -124,85 +132,126 @@ impl OpenWindow {
             Opened::Inbox(signed) => {
                 self.inboxes.insert(signed.id().into(), signed);
             }
-            Opened::Cut(signed) => witness(&mut self.cuts, signed.id().into(), &signed, verified.sound),
+            Opened::Cut(signed) => {
+                let body = Body::new(&signed, verified.sound);
+                self.cuts.entry(signed.id().into()).or_insert(body);
+            }
             Opened::Score(signed) => {
                 self.scores.insert(signed.id().into(), signed);
             }
-            Opened::Window(signed) => witness(&mut self.records, signed.id().into(), &signed, verified.sound),
+            Opened::Window(signed) => {
+                let body = Body::new(&signed, verified.sound);
+                self.records.entry(signed.id().into()).or_insert(body);
+            }
+            Opened::Vote(signed) => {
+                let vote = signed.payload();
+                self.ballot_mut(vote.on).insert(vote, signed.signer(), signed.signature());
+            }
             Opened::Reveal(reveal) => {
                 self.reveals.insert(reveal.validator, reveal.value);
             }
         }
     }
 
-    /// Two accepted statements of each signer of whom there are two of one kind where one is allowed.
-    pub(super) fn contradictions(&self, window: WindowIndex) -> Vec<Contradiction> {
-        let mut said = BTreeMap::<(PublicKey, Kind, Option<Hash>), Vec<Envelope>>::new();
-        let mut add =
-            |kind, seed, envelope: Envelope| said.entry((envelope.signer, kind, seed)).or_default().push(envelope);
-        // Encoding costs, and almost nobody says two things.
-        for signed in twice(self.contributions.values(), Signed::signer) {
-            add(Kind::Contribution, None, signed.envelope());
+    pub(super) fn ballot(&self, on: VoteOn) -> &Ballot {
+        match on {
+            VoteOn::Cut => &self.cut_ballot,
+            VoteOn::Window => &self.record_ballot,
         }
-        for signed in twice(self.inboxes.values(), Signed::signer) {
-            add(Kind::Inbox, None, signed.envelope());
-        }
-        for signed in twice(self.scores.values(), |signed| (signed.signer(), signed.payload().seed)) {
-            add(Kind::Score, Some(signed.payload().seed), signed.envelope());
-        }
-        if self.cuts.len() > 1 {
-            self.cuts.values().flat_map(Proposal::envelopes).for_each(|envelope| add(Kind::Cut, None, envelope));
-        }
-        if self.records.len() > 1 {
-            self.records.values().flat_map(Proposal::envelopes).for_each(|envelope| add(Kind::Window, None, envelope));
-        }
-        let pairs = said.into_values().filter_map(|statements| {
-            let mut statements = statements.into_iter();
-            Some(evidence::of(window, statements.next()?, statements.next()?))
-        });
-        pairs.collect()
     }
 
-    /// Draws what follows from the accepted entries: the certified cut, the seeds, this node's plan.
-    pub(super) fn refresh(&mut self, state: &RunState, me: Option<PublicKey>) {
-        let genesis = state.genesis();
+    fn ballot_mut(&mut self, on: VoteOn) -> &mut Ballot {
+        match on {
+            VoteOn::Cut => &mut self.cut_ballot,
+            VoteOn::Window => &mut self.record_ballot,
+        }
+    }
+
+    /// Whether a cut or record was proposed and recomputes; none where it is not here, or not all that it names.
+    pub(super) fn is_right(&self, on: VoteOn, id: &Hash) -> Option<bool> {
+        match on {
+            VoteOn::Cut => self.cuts.get(&CutId::new(*id)).and_then(|cut| cut.is_right),
+            VoteOn::Window => self.records.get(&RecordId::new(*id)).and_then(|record| record.is_right),
+        }
+    }
+
+    /// Draws what follows from the accepted entries: which cuts and records are right, the certified cut, the seeds, this
+    /// node's plan. Returns what was found wrong.
+    pub(super) fn refresh(&mut self, state: &RunState, me: Option<PublicKey>) -> Vec<Output> {
+        let mut wrong = Vec::new();
         if self.certified.is_none() {
-            self.certified = certified(genesis, &self.cuts);
+            let waiting: Vec<CutId> =
+                self.cuts.iter().filter(|(_, cut)| cut.is_right.is_none()).map(|(id, _)| *id).collect();
+            for id in waiting {
+                let Some(cut) = self.cuts.get(&id) else { continue };
+                let weighed = self.weigh_cut(state, &cut.body);
+                wrong.extend(self.cuts.get_mut(&id).and_then(|cut| cut.weighed(weighed)));
+            }
+            let decided = self.cut_ballot.decided(state.genesis()).map(|(_, id)| CutId::new(id));
+            self.certified = decided.filter(|id| self.is_right(VoteOn::Cut, &id.hash()) == Some(true));
         }
         if self.certified.is_none() {
+            return wrong;
+        }
+        self.renew_seed(state);
+        let waiting: Vec<RecordId> =
+            self.records.iter().filter(|(_, record)| record.is_right.is_none()).map(|(id, _)| *id).collect();
+        let mut wanted: BTreeSet<Hash> = self.held.values().filter_map(|held| held.opened.seed()).collect();
+        wanted.extend(self.seed.filter(|_| self.is_revealed(state.genesis())));
+        for seed in wanted {
+            if let Some(reveals) = self.seeds.get(&seed).filter(|_| !self.judgings.contains_key(&seed)) {
+                let _ = self.judge(state, &seed, reveals.clone());
+            }
+        }
+        for id in waiting {
+            let Some(body) = self.records.get(&id).map(|record| record.body.clone()) else { continue };
+            let known = self.judgings.get(&body.seed).is_some_and(|judging| judging.reveals() == body.reveals);
+            let judged = if known { Ok(()) } else { self.judge(state, &body.seed, body.reveals.clone()) };
+            let Some(record) = self.records.get(&id) else { continue };
+            let weighed = judged.and_then(|()| self.weigh_record(state, &record.body, &record.sound));
+            wrong.extend(self.records.get_mut(&id).and_then(|record| record.weighed(weighed)));
+        }
+        self.renew_plan(state, me);
+        wrong
+    }
+
+    /// Points the current seed at the set of all reveals that are held.
+    fn renew_seed(&mut self, state: &RunState) {
+        let current = self.seed.as_ref().and_then(|seed| self.seeds.get(seed));
+        if current.is_some_and(|reveals| reveals.len() == self.reveals.len())
+            || !stake::is_quorum(state.genesis(), self.reveals.keys())
+        {
             return;
         }
+        let Some((_, cut)) = self.cut() else { return };
+        let named = cut.contributions.iter().filter_map(|entry| self.contributions.get(&entry.contribution));
+        let committed: Vec<_> =
+            named.map(Signed::payload).map(|claimed| (claimed.miner, claimed.delta, claimed.state_out)).collect();
         let own = self.reveals.iter().map(|(validator, value)| Reveal { validator: *validator, value: *value });
-        let mut sets = vec![own.collect::<Vec<_>>()];
-        sets.extend(self.held.values().filter_map(|held| match &held.opened {
-            Opened::Window(signed) => Some(signed.payload().reveals.clone()),
-            _ => None,
-        }));
-        for reveals in sets {
-            if self.judgings.values().any(|judging| judging.reveals() == reveals) {
-                continue;
-            }
-            if !stake::is_quorum(genesis, reveals.iter().map(|reveal| &reveal.validator)) {
-                continue;
-            }
-            let contributions = self.contributions.values().map(Signed::payload);
-            let Some((_, cut)) = self.cut() else { continue };
-            let registrations = self.registrations.values().map(Signed::payload);
-            let Ok(judging) = state.judging(cut, contributions, registrations, reveals) else { continue };
-            self.judgings.insert(judging.seed(), judging);
-        }
-        self.renew_current(state, me);
+        let reveals: Vec<Reveal> = own.collect();
+        let seed = state.seed_of(&committed, &reveals);
+        self.seeds.insert(seed, reveals);
+        self.seed = Some(seed);
     }
 
-    /// Points the current seed at the set of all reveals that are held, also where a record had named it before, and
-    /// plans this node's part.
-    fn renew_current(&mut self, state: &RunState, me: Option<PublicKey>) {
-        let all = |judging: &Judging| {
-            judging.reveals().len() == self.reveals.len()
-                && judging.reveals().iter().all(|reveal| self.reveals.contains_key(&reveal.validator))
+    /// Works out what a set of reveals, which should give this seed, gives to judge.
+    fn judge(&mut self, state: &RunState, seed: &Hash, reveals: Vec<Reveal>) -> Result<(), Reject> {
+        let Some(cut) = self.certified.and_then(|id| self.cuts.get(&id)) else { return Ok(()) };
+        let judging = match cut.sound.judging(state, seed).filter(|judging| judging.reveals() == reveals) {
+            Some(judging) => judging,
+            None => {
+                let contributions = self.contributions.values().map(Signed::payload);
+                let judging = state.judging(&cut.body, contributions, reveals).map_err(Reject::Judging)?;
+                cut.sound.gives(state, judging)
+            }
         };
-        self.seed = self.judgings.values().find(|judging| all(judging)).map(Judging::seed);
-        if self.plan.as_ref().map(|plan| plan.seed) != self.seed {
+        self.judgings.insert(judging.seed(), judging);
+        Ok(())
+    }
+
+    /// Plans this node's part, once the seed is settled.
+    fn renew_plan(&mut self, state: &RunState, me: Option<PublicKey>) {
+        if self.is_revealed(state.genesis()) && self.plan.as_ref().map(|plan| plan.seed) != self.seed {
             let current = self.current();
             self.plan = current.and_then(|judging| me.and_then(|me| state.judge_plan(judging, &me)));
         }
@@ -216,8 +265,9 @@ impl OpenWindow {
 
     /// The closed window, when a record is certified, and what other nodes have found out about the record.
     pub(super) fn closed(&self, genesis: &Genesis) -> Option<(ClosedWindow, Arc<Sound>)> {
-        let record = certified(genesis, &self.records)?;
-        let proposal = self.records.get(&record)?;
+        let (attempt, id) = self.record_ballot.decided(genesis)?;
+        let record = RecordId::new(id);
+        let proposal = self.records.get(&record).filter(|record| record.is_right == Some(true))?;
         let cut = self.cuts.get(&proposal.body.cut)?;
         let inboxes = cut.body.inboxes.iter().map(|id| self.inboxes.get(id).cloned()).collect::<Option<_>>()?;
         let entries = cut.body.contributions.iter();
@@ -227,6 +277,7 @@ impl OpenWindow {
         let registrations =
             entries.map(|entry| self.registrations.get(&entry.registration).cloned()).collect::<Option<_>>()?;
         let scores = proposal.body.scores.iter().map(|id| self.scores.get(id).cloned()).collect::<Option<_>>()?;
+        let (cut_attempt, _) = self.cut_ballot.decided(genesis)?;
         let closed = ClosedWindow {
             record,
             window: Window::clone(&proposal.body),
@@ -235,49 +286,38 @@ impl OpenWindow {
             contributions,
             registrations,
             scores,
-            cut_witnesses: cut.list(),
-            record_witnesses: proposal.list(),
+            cut_certificate: certificate(&self.cut_ballot, cut_attempt, &proposal.body.cut.hash(), cut.publisher)?,
+            record_certificate: certificate(&self.record_ballot, attempt, &id, proposal.publisher)?,
         };
         Some((closed, proposal.sound.clone()))
     }
 }
 
-/// Those of which there is another one with the same key.
-fn twice<'a, T, K: Ord>(all: impl Iterator<Item = &'a T>, key: impl Fn(&T) -> K) -> Vec<&'a T> {
-    let mut by_key = BTreeMap::<K, Vec<&T>>::new();
-    for one in all {
-        by_key.entry(key(one)).or_default().push(one);
+impl<T: templar_manifest::Payload> Body<T> {
+    fn new(signed: &Signed<T>, sound: Arc<Sound>) -> Self {
+        let publisher = Witness { signer: signed.signer(), signature: signed.signature() };
+        Self { body: signed.shared(), publisher, sound, is_right: None }
     }
-    by_key.into_values().filter(|same| same.len() > 1).flatten().collect()
-}
 
-impl<T: Payload> Proposal<T> {
-    /// The signed statements of all who signed it.
-    fn envelopes(&self) -> Vec<Envelope> {
-        let payload = payload::encode(&*self.body);
-        let witnesses = self.witnesses.iter();
-        witnesses.map(|(&signer, &signature)| Envelope { payload: payload.clone(), signer, signature }).collect()
+    /// Takes down what became of weighing it; what to say of it where it is wrong.
+    fn weighed(&mut self, weighed: Result<Ready, Reject>) -> Option<Output> {
+        match weighed {
+            Ok(Ready::Later) => None,
+            Ok(Ready::Now) => {
+                self.is_right = Some(true);
+                None
+            }
+            Err(reject) => {
+                self.is_right = Some(false);
+                let (signer, id) = (self.publisher.signer, payload::id_of(&*self.body));
+                Some(Output::Wrong { kind: T::KIND.name(), signer, id, reject })
+            }
+        }
     }
 }
 
-impl<T> Proposal<T> {
-    fn list(&self) -> Vec<Witness> {
-        self.witnesses.iter().map(|(signer, signature)| Witness { signer: *signer, signature: *signature }).collect()
-    }
-}
-
-fn witness<I: Ord, T: templar_manifest::Payload>(
-    proposals: &mut BTreeMap<I, Proposal<T>>,
-    id: I,
-    signed: &Signed<T>,
-    sound: Arc<Sound>,
-) {
-    let new = || Proposal { body: signed.shared(), witnesses: BTreeMap::new(), sound };
-    proposals.entry(id).or_insert_with(new).witnesses.insert(signed.signer(), signed.signature());
-}
-
-/// The payload that validators of more than two thirds of the stake have signed.
-fn certified<I: Ord + Copy, T>(genesis: &Genesis, proposals: &BTreeMap<I, Proposal<T>>) -> Option<I> {
-    let mut certified = proposals.iter().filter(|(_, proposal)| stake::is_quorum(genesis, proposal.witnesses.keys()));
-    certified.next().map(|(id, _)| *id)
+fn certificate(ballot: &Ballot, attempt: u32, value: &Hash, publisher: Witness) -> Option<Certificate> {
+    let witnesses = ballot.witnesses(attempt, VoteStep::Precommit, value)?.iter();
+    let witnesses = witnesses.map(|(signer, signature)| Witness { signer: *signer, signature: *signature }).collect();
+    Some(Certificate { attempt, publisher, witnesses })
 }

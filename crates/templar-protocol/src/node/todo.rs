@@ -1,15 +1,27 @@
 //! What a node should be doing now, derived from its state alone.
 //!
-//! A validator signs at most one cut and one record in a window: once its own signature is among the accepted entries,
-//! it is asked for no other. It signs only what it has recomputed.
+//! Which votes a validator gives is in `cast.rs`; here is what it has to do before, and what it finds right.
+//!
+//! # Disputes
+//!
+//! Validators may find different things, and each sees about what others say in its own time:
+//!
+//! * *Withheld* is no fact about bytes, and nobody can prove it. Every validator says in its score what it could not have, and
+//!   what more than half of the counted stake could not have is withheld (`RunState::outcomes`). There is nothing to confirm.
+//! * *Any other refusal* is a fact about bytes. Whoever refuses has them and serves them, so all honest validators
+//!   come to the same finding, or to none. A node does not propose or prevote a record that counts a refusal which it does not
+//!   find itself; who could not have the bytes looks again in the next attempt. So a false refusal is left out by every
+//!   honest validator, with the whole score that it is in, and a true one is counted.
+//! * *A record whose outer step comes out differently* gets no prevote. With less than a third of the stake faulty the
+//!   others' have a polka, and this node follows it.
 
 use std::collections::BTreeMap;
 
 use templar_manifest::{
-    Cut, CutEntry, CutRegistration, Inbox, InboxId, Outcome, PublicKey, Refusal, Replay, Score, Signed, Verdict,
-    Window, payload,
+    CutEntry, Inbox, Outcome, PublicKey, Refusal, Replay, Score, Signed, Verdict, VoteOn, Window, payload,
 };
 
+use super::cast::Own;
 use super::{Dispute, Document, Node, Output, Phase};
 use crate::members::Rank;
 use crate::stake;
@@ -31,9 +43,9 @@ impl Node {
         if genesis.validator(&me).is_some() {
             outputs.extend(self.timer());
             outputs.extend(self.inbox_to_sign(&me));
-            outputs.extend(self.cut_to_sign(&me));
+            outputs.extend(self.vote(&me, VoteOn::Cut));
             outputs.extend(self.reveal_and_judge(&me));
-            outputs.extend(self.record_work(&me));
+            outputs.extend(self.vote(&me, VoteOn::Window));
         }
         outputs
     }
@@ -44,7 +56,7 @@ impl Node {
         let after_ms = match phase {
             Phase::Commit => deadlines.commit_ms,
             Phase::Reveal => deadlines.reveal_ms,
-            Phase::Judge => deadlines.judge_ms,
+            Phase::Judge | Phase::Vote { .. } => deadlines.judge_ms,
         };
         let waiting = !self.open.deadlines.contains(&phase);
         waiting.then_some(Output::Timer { window: self.state.window(), phase, after_ms })
@@ -80,32 +92,6 @@ impl Node {
         named
     }
 
-    /// The cut: the proposer's own when all inboxes are in, or at the deadline those of a quorum; for others the
-    /// proposer's, which was recomputed before it was accepted.
-    fn cut_to_sign(&self, me: &PublicKey) -> Option<Output> {
-        let open = &self.open;
-        let signed = open.cuts.values().any(|proposal| proposal.witnesses.contains_key(me));
-        if signed || open.certified.is_some() {
-            return None;
-        }
-        let proposer = self.state.proposer();
-        if proposer != *me {
-            let proposed = open.cuts.values().find(|proposal| proposal.witnesses.contains_key(&proposer))?;
-            return Some(Output::Sign(Document::Cut(Cut::clone(&proposed.body))));
-        }
-        let mut inboxes = BTreeMap::<PublicKey, (InboxId, &Inbox)>::new();
-        for (id, inbox) in &open.inboxes {
-            inboxes.entry(inbox.signer()).or_insert((*id, inbox.payload()));
-        }
-        let all = inboxes.len() == self.state.genesis().validators.len();
-        if !(all || open.deadlines.contains(&Phase::Commit)) {
-            return None;
-        }
-        let inboxes: Vec<(InboxId, &Inbox)> = inboxes.into_values().collect();
-        let cut = self.state.cut(&inboxes).ok()?;
-        open.has_all(&cut).then_some(Output::Sign(Document::Cut(cut)))
-    }
-
     /// After the certified cut: the reveal; after the seed: judging, and the score.
     fn reveal_and_judge(&self, me: &PublicKey) -> Option<Output> {
         let open = &self.open;
@@ -127,49 +113,36 @@ impl Node {
         }
     }
 
-    /// The record: confirm what others refuse, apply what is accepted, then propose or vote.
-    fn record_work(&self, me: &PublicKey) -> Vec<Output> {
-        let open = &self.open;
-        if open.records.values().any(|proposal| proposal.witnesses.contains_key(me)) {
-            return Vec::new();
-        }
-        let proposer = self.state.proposer();
-        let proposed = open.records.values().filter(|proposal| proposal.witnesses.contains_key(&proposer));
-        let mut votes: Vec<Vec<Output>> = proposed.map(|proposal| self.vote(me, &proposal.body)).collect();
-        if !votes.is_empty() {
-            // Of two that the proposer has signed, the one that this node finds right has its vote, whichever id is lower.
-            let right = votes.iter().position(|outputs| outputs.iter().any(|output| matches!(output, Output::Sign(_))));
-            return match right {
-                Some(right) => votes.swap_remove(right),
-                None => votes.concat(),
-            };
-        }
-        let Some((judging, scores)) = self.countable() else { return Vec::new() };
-        let doubts = self.doubts(me, judging, &scores);
+    /// The record that this node would propose: confirm what others refuse, apply what is accepted.
+    pub(super) fn own_record(&self, me: &PublicKey, attempt: u32) -> Own {
+        let Some((judging, scores)) = self.countable(attempt) else { return Own::Nothing };
+        let doubts = self.doubts(me, &scores, attempt);
         if !doubts.open.is_empty() {
-            return doubts.open;
+            return Own::Work(doubts.open);
         }
         let counted: Vec<&Score> =
             scores.into_iter().filter(|score| !doubts.disputed.contains(&score.validator)).collect();
         if !stake::is_quorum(self.state.genesis(), counted.iter().map(|score| &score.validator)) {
-            return doubts.disputes;
+            return Own::Work(doubts.disputes);
         }
         let outcomes = self.state.outcomes(judging, &counted);
-        match open.applied.iter().find(|applied| applied.outcomes == outcomes) {
-            None => vec![self.apply(judging, outcomes)],
-            Some(applied) if proposer == *me => {
-                let record = self.state.close(judging, &counted, applied.stepped);
-                record.ok().map(|record| Output::Sign(Document::Window(Box::new(record)))).into_iter().collect()
+        let Some(applied) = self.open.applied.iter().find(|applied| applied.outcomes == outcomes) else {
+            return Own::Work(vec![self.apply(judging, outcomes)]);
+        };
+        match self.state.close(judging, &counted, applied.stepped) {
+            Ok(record) => {
+                let id = payload::id_of(&record);
+                Own::Ready { id, document: Document::Window(Box::new(record)), said: doubts.disputes }
             }
-            Some(_) => doubts.disputes,
+            Err(_) => Own::Nothing,
         }
     }
 
     /// The scores that would be counted now: of the settled seed, one of each validator, when all who revealed have
-    /// judged, or after the deadline.
-    fn countable(&self) -> Option<(&Judging, Vec<&Score>)> {
-        let open = &self.open;
-        if !open.is_revealed(self.state.genesis()) {
+    /// judged, or after the deadline. Of two of one validator the lower counts.
+    fn countable(&self, attempt: u32) -> Option<(&Judging, Vec<&Score>)> {
+        let (open, genesis) = (&self.open, self.state.genesis());
+        if attempt == 0 && !open.is_revealed(genesis) {
             return None;
         }
         let judging = open.current()?;
@@ -178,31 +151,31 @@ impl Node {
             scores.entry(score.validator).or_insert(score);
         }
         let all = scores.len() == judging.reveals().len();
-        let late = open.deadlines.contains(&Phase::Judge) && stake::is_quorum(self.state.genesis(), scores.keys());
+        let late = (attempt > 0 || open.deadlines.contains(&Phase::Judge)) && stake::is_quorum(genesis, scores.keys());
         (all || late).then(|| (judging, scores.into_values().collect()))
     }
 
-    /// What stands between this node and its signature under a record that the proposer has signed.
-    fn vote(&self, me: &PublicKey, record: &Window) -> Vec<Output> {
+    /// What stands between this node and a prevote for a record that recomputes.
+    pub(super) fn objections_to_record(&self, me: &PublicKey, record: &Window, attempt: u32) -> Option<Vec<Output>> {
         let open = &self.open;
         let scores: Vec<&Score> =
             record.scores.iter().filter_map(|id| open.scores.get(id)).map(Signed::payload).collect();
-        let Some(judging) = open.judgings.get(&record.seed) else { return Vec::new() };
-        let doubts = self.doubts(me, judging, &scores);
+        let doubts = self.doubts(me, &scores, attempt);
         if !doubts.open.is_empty() {
-            return doubts.open;
+            return Some(doubts.open);
         }
         if !doubts.disputes.is_empty() {
-            return doubts.disputes;
+            return Some(doubts.disputes);
         }
+        let Some(judging) = open.judgings.get(&record.seed) else { return Some(Vec::new()) };
         let Some(applied) = open.applied.iter().find(|applied| applied.outcomes == record.outcomes) else {
-            return vec![self.apply(judging, record.outcomes.clone())];
+            return Some(vec![self.apply(judging, record.outcomes.clone())]);
         };
         if applied.stepped == Stepped::of(record) {
-            return vec![Output::Sign(Document::Window(Box::new(record.clone())))];
+            return None;
         }
         let (record, found) = (payload::id_of(record).into(), applied.stepped);
-        vec![Output::Dispute(Dispute::Record { record, found })]
+        Some(vec![Output::Dispute(Dispute::Record { record, found })])
     }
 
     fn apply(&self, judging: &Judging, outcomes: Vec<Outcome>) -> Output {
@@ -213,4 +186,63 @@ impl Node {
             .collect();
         Output::Apply { window: self.state.window(), outcomes, deltas }
     }
+
+    /// Holds every refusal by another validator against what this node knows of the contribution.
+    fn doubts(&self, me: &PublicKey, scores: &[&Score], attempt: u32) -> Doubts {
+        let mut doubts = Doubts::default();
+        let mut asked = BTreeSet::new();
+        for score in scores.iter().filter(|score| score.validator != *me) {
+            for entry in &score.entries {
+                let Replay::Refused(claimed) = &entry.replay else { continue };
+                if *claimed == Refusal::Withheld {
+                    continue;
+                }
+                match self.finding(me, &entry.miner, attempt) {
+                    None if asked.insert(entry.miner) => doubts.open.push(Output::Confirm {
+                        window: self.state.window(),
+                        miner: entry.miner,
+                        contribution: entry.contribution,
+                        claimed: claimed.clone(),
+                    }),
+                    None => {}
+                    Some(found) if *found == entry.replay => {}
+                    Some(found) => {
+                        doubts.disputed.insert(score.validator);
+                        doubts.disputes.push(Output::Dispute(Dispute::Refusal {
+                            validator: score.validator,
+                            miner: entry.miner,
+                            claimed: claimed.clone(),
+                            found: found.clone(),
+                        }));
+                    }
+                }
+            }
+        }
+        doubts
+    }
+
+    /// What this node found out about a contribution, where it is enough to judge another's reason. That it could not have
+    /// the bytes, in its own judging or in an earlier attempt, says nothing.
+    fn finding(&self, me: &PublicKey, miner: &PublicKey, attempt: u32) -> Option<&Replay> {
+        let withheld = Replay::Refused(Refusal::Withheld);
+        if let Some((since, confirmed)) = self.open.confirmed.get(miner) {
+            return Some(confirmed).filter(|found| **found != withheld || *since >= attempt);
+        }
+        let own = self.open.scores.values().filter(|score| score.signer() == *me).find_map(|score| {
+            let entries = &score.payload().entries;
+            entries.iter().find(|entry| entry.miner == *miner).map(|entry| &entry.replay)
+        })?;
+        Some(own).filter(|own| **own != Replay::NotDrawn && **own != withheld)
+    }
+}
+
+/// Refusals that this node has not found itself.
+#[derive(Default)]
+struct Doubts {
+    /// What must be replayed first.
+    open: Vec<Output>,
+    /// Validators whose scores this node does not count.
+    disputed: BTreeSet<PublicKey>,
+    /// Why.
+    disputes: Vec<Output>,
 }

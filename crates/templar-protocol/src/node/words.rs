@@ -4,8 +4,8 @@
 //! any order and more than once.
 
 use templar_manifest::{
-    BlobId, Cut, EnvelopeError, Hash, Inbox, Kind, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, Score,
-    ScoreEntry, SecretKey, Signed, Window, WindowIndex,
+    BlobId, ContributionId, Cut, EnvelopeError, Hash, Inbox, Kind, Outcome, PublicKey, RecordId, Refusal, Replay,
+    Score, ScoreEntry, SecretKey, Signed, Vote, VoteOn, Window, WindowIndex,
 };
 
 use super::Verified;
@@ -21,6 +21,26 @@ pub enum Phase {
     Reveal,
     /// Until the record.
     Judge,
+    /// A wait in an attempt to agree on cut or record.
+    Vote {
+        /// On what.
+        on: VoteOn,
+        /// Which attempt.
+        attempt: u32,
+        /// For what.
+        wait: VoteWait,
+    },
+}
+
+/// What a validator waits for in an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum VoteWait {
+    /// For a proposal that it finds right. Without one it prevotes none.
+    Prevote,
+    /// For a polka, when enough have prevoted. Without one it precommits none.
+    Precommit,
+    /// For a certificate, when enough have precommitted. Without one it goes on to the next attempt.
+    Next,
 }
 
 /// What can happen to a node.
@@ -102,12 +122,14 @@ pub struct Subject {
 pub enum Document {
     /// What it has received.
     Inbox(Inbox),
-    /// The cut, as proposer or as voter.
+    /// The cut, for all to vote on.
     Cut(Cut),
     /// Its judgement.
     Score(Score),
-    /// The record, as proposer or as voter.
+    /// The record, for all to vote on.
     Window(Box<Window>),
+    /// Its vote on a cut or record.
+    Vote(Vote),
 }
 
 impl Document {
@@ -118,11 +140,12 @@ impl Document {
             Self::Cut(cut) => Signed::sign(cut, key).envelope(),
             Self::Score(score) => Signed::sign(score, key).envelope(),
             Self::Window(window) => Signed::sign(*window, key).envelope(),
+            Self::Vote(vote) => Signed::sign(vote, key).envelope(),
         })
     }
 }
 
-/// What happened, and what is to do. The first four are events; the others are said again by [`crate::Node::todo`] until
+/// What happened, and what is to do. The first five are events; the others are said again by [`crate::Node::todo`] until
 /// they are done or are no longer wanted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
@@ -140,9 +163,20 @@ pub enum Output {
         /// Why.
         reject: Reject,
     },
+    /// A cut or record that was taken in turned out to be wrong. Its signer knew.
+    Wrong {
+        /// `cut` or `window`.
+        kind: &'static str,
+        /// Who signed it.
+        signer: PublicKey,
+        /// Its id.
+        id: Hash,
+        /// Why.
+        reject: Reject,
+    },
     /// Somebody said two things where one is allowed.
     Equivocation {
-        /// `contribution`, `inbox`, `cut`, `score` or `window`.
+        /// `contribution`, `inbox`, `score` or `vote`.
         kind: &'static str,
         /// Who.
         signer: PublicKey,
@@ -270,7 +304,8 @@ pub enum Reject {
     /// Lists that are longer than there are miners or validators to list.
     #[error("{0} lists more than there are miners or validators")]
     Oversized(&'static str),
-    /// More different statements of one kind by one signer than are kept; two prove an equivocation.
+    /// More different statements of one kind by one signer than are kept; two prove an equivocation. Not for ever: what
+    /// others build on is taken when they have said so.
     #[error("{signer} has made too many different statements of the kind {kind} in one window")]
     TooMany {
         /// The kind.
@@ -308,6 +343,9 @@ pub enum Reject {
     /// The record does not recompute.
     #[error(transparent)]
     Record(AdvanceError),
+    /// A cut or record that is wrong, and that no vote names. Who took it in may not have been able to tell.
+    #[error(transparent)]
+    Wrong(Box<Reject>),
     /// A result that nobody asked for.
     #[error("measurement is not wanted: {0}")]
     Measurement(&'static str),

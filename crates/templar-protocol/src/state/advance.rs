@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use templar_manifest::envelope::signed_bytes;
 use templar_manifest::{
-    Contribution, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId,
-    Registration, Score, Signature, Signed, Window, WindowIndex, page_count, payload,
+    Contribution, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId, RunId,
+    Score, Signature, Signed, Vote, VoteOn, VoteStep, Window, WindowIndex, page_count, payload,
 };
 
 use super::close::{Stepped, accepted};
@@ -64,6 +64,51 @@ pub enum AdvanceError {
     NotCertified(Kind),
 }
 
+/// What makes a cut or record final: votes of more than two thirds of the stake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The attempt in which it was agreed on. Nothing follows from it.
+    pub attempt: u32,
+    /// A validator that signed the cut or record itself, so that it could travel.
+    pub publisher: Witness,
+    /// The signatures under the precommit for it, by signer.
+    pub witnesses: Vec<Witness>,
+}
+
+impl Certificate {
+    /// The payload that the witnesses have signed.
+    pub fn vote<T: Payload>(&self, run: RunId, window: WindowIndex, on: VoteOn, body: &T) -> Vote {
+        let value = Some(payload::id_of(body));
+        Vote { run, window, on, attempt: self.attempt, step: VoteStep::Precommit, value }
+    }
+
+    /// Verifies every signature, and that they are enough.
+    fn check<T: Payload>(
+        &self,
+        genesis: &Genesis,
+        run: RunId,
+        window: WindowIndex,
+        on: VoteOn,
+        body: &T,
+    ) -> Result<(), AdvanceError> {
+        let vote = self.vote(run, window, on, body);
+        let valid = is_signed(body, &self.publisher) && self.witnesses.iter().all(|witness| is_signed(&vote, witness));
+        let publisher = genesis.validator(&self.publisher.signer);
+        if valid
+            && publisher.is_some()
+            && stake::is_quorum(genesis, self.witnesses.iter().map(|witness| &witness.signer))
+        {
+            return Ok(());
+        }
+        Err(AdvanceError::NotCertified(T::KIND))
+    }
+}
+
+fn is_signed<T: Payload>(payload: &T, witness: &Witness) -> bool {
+    let bytes = signed_bytes(T::KIND, T::VERSION, payload.run(), &payload::id_of(payload));
+    witness.signer.verify(&bytes, &witness.signature).is_ok()
+}
+
 /// One signature beside a payload that is kept elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Witness {
@@ -90,17 +135,18 @@ pub struct ClosedWindow {
     pub registrations: Vec<Signed<Registration>>,
     /// The scores that the record names, in its order.
     pub scores: Vec<Signed<Score>>,
-    /// Who certified the cut.
-    pub cut_witnesses: Vec<Witness>,
-    /// Who certified the record.
-    pub record_witnesses: Vec<Witness>,
+    /// What certifies the cut.
+    pub cut_certificate: Certificate,
+    /// What certifies the record.
+    pub record_certificate: Certificate,
 }
 
 impl ClosedWindow {
     /// Verifies the signatures under cut and record.
     pub fn check_certificates(&self, genesis: &Genesis) -> Result<(), AdvanceError> {
-        check_certificate(genesis, &self.cut, &self.cut_witnesses)?;
-        check_certificate(genesis, &self.window, &self.record_witnesses)
+        let (run, window) = (self.window.run, self.window.window);
+        self.cut_certificate.check(genesis, run, window, VoteOn::Cut, &self.cut)?;
+        self.record_certificate.check(genesis, run, window, VoteOn::Window, &self.window)
     }
 
     /// The entries that close this window in any node that has the window before, in an order in which each can be
@@ -115,10 +161,14 @@ impl ClosedWindow {
         entries.extend(self.contributions.iter().map(|signed| Entry::Envelope(signed.envelope())));
         entries.extend(self.registrations.iter().map(|signed| Entry::Envelope(signed.envelope())));
         entries.extend(self.inboxes.iter().map(|signed| Entry::Envelope(signed.envelope())));
-        entries.extend(witnessed(&self.cut, &self.cut_witnesses));
+        entries.extend(witnessed(&self.cut, &[self.cut_certificate.publisher]));
+        let vote = self.cut_certificate.vote(run, window, VoteOn::Cut, &self.cut);
+        entries.extend(witnessed(&vote, &self.cut_certificate.witnesses));
         entries.extend(reveals);
         entries.extend(self.scores.iter().map(|signed| Entry::Envelope(signed.envelope())));
-        entries.extend(witnessed(&self.window, &self.record_witnesses));
+        entries.extend(witnessed(&self.window, &[self.record_certificate.publisher]));
+        let vote = self.record_certificate.vote(run, window, VoteOn::Window, &self.window);
+        entries.extend(witnessed(&vote, &self.record_certificate.witnesses));
         entries
     }
 }
@@ -130,15 +180,6 @@ fn witnessed<T: Payload>(body: &T, witnesses: &[Witness]) -> Vec<Entry> {
         .map(|&Witness { signer, signature }| Envelope { payload: payload.clone(), signer, signature })
         .map(Entry::Envelope)
         .collect()
-}
-
-fn check_certificate<T: Payload>(genesis: &Genesis, body: &T, witnesses: &[Witness]) -> Result<(), AdvanceError> {
-    let bytes = signed_bytes(T::KIND, T::VERSION, body.run(), &payload::id_of(body));
-    let valid = witnesses.iter().all(|witness| witness.signer.verify(&bytes, &witness.signature).is_ok());
-    if valid && stake::is_quorum(genesis, witnesses.iter().map(|witness| &witness.signer)) {
-        return Ok(());
-    }
-    Err(AdvanceError::NotCertified(T::KIND))
 }
 
 impl RunState {

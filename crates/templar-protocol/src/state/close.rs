@@ -41,27 +41,37 @@ impl Stepped {
 }
 
 impl RunState {
-    /// What becomes of each contribution, over the counted scores in the order of their validators: the first refusal
-    /// decides; else any match accepts; else nobody replayed it, which refuses it where verdicts come before the record. Of the accepted ones those are excluded that validators
+    /// What becomes of each contribution, over the counted scores in the order of their validators: the first refusal for
+    /// another reason than that it is withheld decides; else it is withheld, where scores with more than half of the counted
+    /// stake say so; else any match accepts; else nobody replayed it. Of the accepted ones those are excluded that validators
     /// with half of the stake or more can neither pay nor aggregate. The others are ordered by supported score (the
     /// largest that more than half of the stake supports), then as drawn; the best are aggregated, then some that are
     /// drawn, as many as genesis says; the others are in reserve. Sorted by miner.
     pub fn outcomes(&self, judging: &Judging, scores: &[&Score]) -> Vec<Outcome> {
         let scores: BTreeMap<PublicKey, &Score> = scores.iter().map(|score| (score.validator, *score)).collect();
         let mut verdicts = BTreeMap::<PublicKey, Option<Refusal>>::new();
+        let counted = stake::stake_of(&self.genesis, scores.keys());
         for miner in judging.contributions().keys() {
-            let mut verdict = self.genesis.replay.before_close.then_some(Refusal::NotReplayed);
+            let (mut refused, mut matches, mut withheld) = (None, false, 0u64);
             for score in scores.values() {
                 let Ok(index) = score.entries.binary_search_by_key(miner, |entry| entry.miner) else { continue };
                 match &score.entries[index].replay {
                     Replay::NotDrawn => {}
-                    Replay::Match => verdict = None,
+                    Replay::Match => matches = true,
+                    Replay::Refused(Refusal::Withheld) => {
+                        withheld += stake::stake_of(&self.genesis, [&score.validator])
+                    }
                     Replay::Refused(refusal) => {
-                        verdict = Some(refusal.clone());
+                        refused = Some(refusal.clone());
                         break;
                     }
                 }
             }
+            let verdict = match refused {
+                Some(refusal) => Some(refusal),
+                None if u128::from(withheld) * 2 > u128::from(counted) => Some(Refusal::Withheld),
+                None => (!matches).then_some(Refusal::NotReplayed),
+            };
             verdicts.insert(*miner, verdict);
         }
         let accepted = verdicts.iter().filter(|(_, refusal)| refusal.is_none()).map(|(miner, _)| *miner).collect();

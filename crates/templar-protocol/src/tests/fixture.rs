@@ -458,7 +458,7 @@ impl Cluster {
                     }
                     continue;
                 }
-                Output::Dropped { .. } | Output::Equivocation { .. } | Output::Dispute(_) => {
+                Output::Dropped { .. } | Output::Wrong { .. } | Output::Equivocation { .. } | Output::Dispute(_) => {
                     self.events.push(output.clone());
                     continue;
                 }

@@ -18,6 +18,15 @@ fn refused(node: &Node, entry: &Entry) -> Reject {
     reject
 }
 
+/// What a cut or record is refused with that is wrong and that nobody has voted for.
+fn found_wrong(reject: Reject) -> Reject {
+    Reject::Wrong(Box::new(reject))
+}
+
+fn voted(node: &Node, on: VoteOn, attempt: u32, step: VoteStep, value: Option<Hash>) -> Vote {
+    Vote { run: node.state().run(), window: node.state().window(), on, attempt, step, value }
+}
+
 /// Gives an entry to a node; returns the events.
 fn given(node: &mut Node, entry: &Entry) -> Vec<Output> {
     node.step(Input::Entry(entry.clone())).unwrap()
@@ -142,7 +151,7 @@ fn a_run_goes_on_whatever_a_miner_says_to_whom() {
 fn a_cut_that_adds_or_drops_is_refused() {
     let mut cluster = Cluster::started(&[1, 1], 2, 1);
     // The following node, which has everything but a cut.
-    cluster.run(&mut Order(3), |cluster| said::<Cut>(cluster).len() >= 2);
+    cluster.run(&mut Order(3), |cluster| !said::<Cut>(cluster).is_empty() && said::<Inbox>(cluster).len() >= 4);
     let honest = said::<Cut>(&cluster).remove(0).payload().clone();
     let mut node = Node::new(cluster.members[0].node.state().clone(), None);
     for inbox in said::<Inbox>(&cluster) {
@@ -151,33 +160,47 @@ fn a_cut_that_adds_or_drops_is_refused() {
     let validator = &cluster.validators[0];
     let mut drops = honest.clone();
     drops.contributions.pop();
-    assert_eq!(refused(&node, &forge(drops, validator)), Reject::CutDiffers);
+    assert_eq!(refused(&node, &forge(drops, validator)), found_wrong(Reject::CutDiffers));
     let mut adds = honest.clone();
     adds.contributions[0].contribution = ContributionId::default();
-    assert_eq!(refused(&node, &forge(adds, validator)), Reject::CutDiffers);
+    assert_eq!(refused(&node, &forge(adds.clone(), validator)), found_wrong(Reject::CutDiffers));
     let mut few = honest.clone();
     few.inboxes.pop();
-    assert!(matches!(refused(&node, &forge(few, validator)), Reject::Cut(CutError::NoQuorum { .. })));
+    let no_quorum = CutError::NoQuorum { stake: 1, total: 2 };
+    assert_eq!(refused(&node, &forge(few, validator)), found_wrong(Reject::Cut(no_quorum)));
     let mut many = honest.clone();
     many.inboxes.push(InboxId::default());
     assert_eq!(refused(&node, &forge(many, validator)), Reject::Oversized("cut"));
-    // Before its contributions are here it is held, and then it is taken in.
-    let held = given(&mut node, &forge(honest, validator));
-    assert_eq!(accepted(&held), 0);
+    // One that a vote names is taken in all the same, as others may have done who could not tell, and is said to be wrong.
+    let id = payload::id_of(&adds);
+    let vote = voted(&node, VoteOn::Cut, 0, VoteStep::Prevote, Some(id));
+    let mut told = node.clone();
+    given(&mut told, &forge(vote, validator));
+    let outputs = given(&mut told, &forge(adds, validator));
+    assert_eq!(accepted(&outputs), 1);
+    let signer = validator.public();
+    assert!(outputs.contains(&Output::Wrong { kind: "cut", signer, id, reject: Reject::CutDiffers }));
+    // Before its contributions are here it is passed on, and nobody votes for it.
+    let id = payload::id_of(&honest);
+    assert_eq!(accepted(&given(&mut node, &forge(honest, validator))), 1);
     let mut contributions = said::<Contribution>(&cluster);
     contributions.sort_by_key(Signed::id);
     contributions.dedup_by_key(|signed| signed.id());
-    let counts: Vec<usize> = contributions
-        .iter()
-        .map(|contribution| accepted(&given(&mut node, &Entry::Envelope(contribution.envelope()))))
-        .collect();
-    assert_eq!(counts, [1, 2]);
+    let precommit = voted(&node, VoteOn::Cut, 0, VoteStep::Precommit, Some(id));
+    for key in &cluster.validators {
+        given(&mut node, &forge(precommit, key));
+    }
+    assert_eq!(node.cut(), None);
+    for contribution in contributions {
+        given(&mut node, &Entry::Envelope(contribution.envelope()));
+    }
+    assert!(node.cut().is_some());
 }
 
 #[test]
 fn what_cannot_be_checked_yet_is_held_within_bounds() {
-    let cluster = Cluster::new(&[1, 1], 2, 1);
-    let mut node = cluster.members[2].node.clone();
+    let cluster = Cluster::new(&[1, 1, 1, 1], 2, 1);
+    let mut node = cluster.members[4].node.clone();
     let (run, window) = (node.state().run(), node.state().window());
     let validator = &cluster.validators[0];
     let cut = |number: u8| {
@@ -192,9 +215,9 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
             validator,
         )
     };
-    assert_eq!(accepted(&given(&mut node, &cut(0))), 0);
-    let second = given(&mut node, &cut(1));
-    assert!(second.iter().any(|output| matches!(output, Output::Equivocation { kind: "cut", .. })));
+    for number in 0..2 {
+        assert_eq!(accepted(&given(&mut node, &cut(number))), 1);
+    }
     assert!(matches!(refused(&node, &cut(2)), Reject::TooMany { kind: "cut", .. }));
     let score = |number: u8| {
         let cut = Hash::of(&[number]).into();
@@ -209,6 +232,30 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
         given(&mut node, &score(number));
     }
     assert!(matches!(refused(&node, &score(8)), Reject::TooMany { kind: "score", .. }));
+    // Votes: two for each step; and few for attempts in which nobody is known to be.
+    let vote = |attempt, number: u8| {
+        let vote =
+            voted(&cluster.members[4].node, VoteOn::Window, attempt, VoteStep::Prevote, Some(Hash::of(&[number])));
+        forge(vote, validator)
+    };
+    given(&mut node, &vote(0, 0));
+    let second = given(&mut node, &vote(0, 1));
+    assert!(second.iter().any(|output| matches!(output, Output::Equivocation { kind: "vote", .. })));
+    assert!(matches!(refused(&node, &vote(0, 2)), Reject::TooMany { kind: "vote", .. }));
+    let mut flooded = node.clone();
+    for attempt in 1..=4 {
+        given(&mut flooded, &vote(attempt * 1000, 0));
+    }
+    assert!(matches!(refused(&flooded, &vote(7, 0)), Reject::TooMany { kind: "vote", .. }));
+    // What more than a third of the others say is taken, whatever was said before.
+    for (node, entry) in [(&mut node, vote(0, 2)), (&mut flooded, vote(7, 0))] {
+        let Entry::Envelope(envelope) = &entry else { unreachable!() };
+        let said: Signed<Vote> = envelope.open().unwrap();
+        for other in &cluster.validators[1..3] {
+            given(node, &forge(*said.payload(), other));
+        }
+        assert_eq!(accepted(&given(node, &entry)), 1);
+    }
 }
 
 #[test]
@@ -245,24 +292,34 @@ fn scores_and_records_that_do_not_recompute_are_refused() {
 
     let mut of_another_cut = record.clone();
     of_another_cut.cut = CutId::default();
-    assert_eq!(refused(&node, &forge(of_another_cut, &proposer)), Reject::OtherCut("window"));
+    assert_eq!(refused(&node, &forge(of_another_cut, &proposer)), found_wrong(Reject::OtherCut("window")));
     let mut off_chain = record.clone();
     off_chain.reveals[0].value = Hash::default();
-    assert!(matches!(refused(&node, &forge(off_chain, &proposer)), Reject::Judging(JudgingError::OffChain(_))));
-    // One with wrong money is held while its scores are unknown, and dropped as soon as they are here.
+    let short = record.reveals[0].validator.short();
+    let off = Reject::Judging(JudgingError::OffChain(short));
+    assert_eq!(refused(&node, &forge(off_chain, &proposer)), found_wrong(off));
+    // One with wrong money cannot be told while its scores are unknown, and is found out as soon as they are here.
     let mut generous = record.clone();
     generous.mints[0].amount_micros += 1;
+    let unaware = node.clone();
     given(&mut node, &forge(generous.clone(), &proposer));
     let mut outputs = Vec::new();
     for score in said::<Score>(&cluster) {
         outputs.extend(given(&mut node, &Entry::Envelope(score.envelope())));
     }
-    let dropped = outputs.iter().find_map(|output| match output {
-        Output::Dropped { reject, .. } => Some(reject.clone()),
+    let found = outputs.iter().find_map(|output| match output {
+        Output::Wrong { reject, .. } => Some(reject.clone()),
         _ => None,
     });
-    assert_eq!(dropped, Some(Reject::Record(AdvanceError::Differs("mints"))));
-    assert_eq!(refused(&node, &forge(generous, &proposer)), Reject::Record(AdvanceError::Differs("mints")));
+    assert_eq!(found, Some(Reject::Record(AdvanceError::Differs("mints"))));
+    let mut aware = unaware;
+    for score in said::<Score>(&cluster) {
+        given(&mut aware, &Entry::Envelope(score.envelope()));
+    }
+    assert_eq!(
+        refused(&aware, &forge(generous, &proposer)),
+        found_wrong(Reject::Record(AdvanceError::Differs("mints")))
+    );
     assert_eq!(accepted(&given(&mut node, &forge(record, &proposer))), 1);
 }
 
@@ -276,12 +333,20 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
     let mut record = said::<Window>(&cluster).remove(0).payload().clone();
     record.checkpoint = Hash::of(b"poisoned").into();
     let proposer = cluster.validators[0].clone();
-    let mut node = cluster.members[voter].node.clone();
-    for entry in cluster.members[0].journal.clone() {
-        if payload_kind(&entry) != Some(Kind::Window) {
-            let _ = given(&mut node, &entry);
+    let start = cluster.members[voter].node.state().clone();
+    let mut node = Node::new(start, Some(cluster.validators[voter].public()));
+    let votes = |entry: &Entry| match entry {
+        Entry::Envelope(envelope) => envelope.open::<Vote>().is_ok_and(|vote| vote.payload().on == VoteOn::Window),
+        Entry::Reveal(_) => false,
+    };
+    for entry in cluster.members[voter].journal.iter().chain(&cluster.members[0].journal) {
+        if payload_kind(entry) != Some(Kind::Window) && !votes(entry) {
+            given(&mut node, entry);
         }
     }
+    let id = payload::id_of(&record);
+    let prevote = voted(&node, VoteOn::Window, 0, VoteStep::Prevote, Some(id));
+    given(&mut node, &forge(prevote, &proposer));
     let mut outputs = given(&mut node, &forge(record.clone(), &proposer));
     // Whatever it is asked to confirm and apply, it does honestly.
     for _ in 0..8 {
@@ -297,7 +362,9 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
                     outcomes: outcomes.clone(),
                     stepped: stepped(Hash::of(b"honest").into(), record.held_out_loss_nanonats),
                 })),
-                Output::Sign(Document::Window(_)) => panic!("signed a checkpoint that it did not compute"),
+                Output::Sign(Document::Vote(vote)) if vote.value == Some(id) => {
+                    panic!("voted for a checkpoint that it did not compute")
+                }
                 _ => None,
             })
             .collect();
@@ -307,11 +374,14 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
     }
     assert!(node.todo().iter().any(|output| matches!(output, Output::Dispute(Dispute::Record { .. }))));
 
-    // Nor is it ever asked for a second cut, whatever the proposer signs.
+    // Nor is it ever asked for a vote on a second cut, whatever the proposer signs.
     let (run, window) = (node.state().run(), node.state().window());
-    let cut = Cut { run, window, inboxes: vec![InboxId::default()], contributions: vec![], registrations: vec![] };
+    let cut = Cut { run, window, inboxes: vec![InboxId::default()], contributions: vec![] };
+    let prevote = voted(&node, VoteOn::Cut, 0, VoteStep::Prevote, Some(payload::id_of(&cut)));
+    given(&mut node, &forge(prevote, &proposer));
     given(&mut node, &forge(cut, &proposer));
-    assert!(!node.todo().iter().any(|output| matches!(output, Output::Sign(Document::Cut(_)))));
+    let is_vote = |output: &Output| matches!(output, Output::Sign(Document::Vote(vote)) if vote.on == VoteOn::Cut);
+    assert!(!node.todo().iter().any(is_vote));
 }
 
 fn payload_kind(entry: &Entry) -> Option<Kind> {
@@ -339,7 +409,10 @@ fn a_false_refusal_is_confirmed_by_nobody() {
             .todo()
             .into_iter()
             .filter_map(|output| match output {
-                Output::Sign(document @ (Document::Inbox(_) | Document::Cut(_))) => Some(document.sign(&liar)),
+                Output::Sign(Document::Vote(vote)) if vote.on == VoteOn::Window => None,
+                Output::Sign(document @ (Document::Inbox(_) | Document::Cut(_) | Document::Vote(_))) => {
+                    Some(document.sign(&liar))
+                }
                 Output::Reveal { window } => Some(Entry::Reveal(RevealEntry {
                     run: cluster.members[3].node.state().run(),
                     window,
@@ -373,7 +446,7 @@ fn a_false_refusal_is_confirmed_by_nobody() {
     let outcome = closed.window.outcomes.iter().find(|outcome| outcome.miner == victim).unwrap();
     // Its replayer lied, so nobody vouches for the victim in this window; but it is not called a cheat.
     assert_eq!(outcome.verdict, Verdict::Refused(Refusal::NotReplayed));
-    assert!(closed.record_witnesses.iter().all(|witness| witness.signer != liar.public()));
+    assert!(closed.record_certificate.witnesses.iter().all(|witness| witness.signer != liar.public()));
 }
 
 proptest! {

@@ -502,10 +502,10 @@ fn every_field_of_a_record_is_recomputed() {
     // Certificates are of the exact payload, by distinct validators.
     assert_eq!(good.check_certificates(state.genesis()), Ok(()));
     let mut doubled = good.clone();
-    doubled.record_witnesses[1] = doubled.record_witnesses[0];
+    doubled.record_certificate.witnesses[1] = doubled.record_certificate.witnesses[0];
     assert_eq!(doubled.check_certificates(state.genesis()), Err(AdvanceError::NotCertified(Kind::Window)));
     let mut swapped = good.clone();
-    swapped.cut_witnesses[0].signature = swapped.record_witnesses[0].signature;
+    swapped.cut_certificate.witnesses[0].signature = swapped.record_certificate.witnesses[0].signature;
     assert_eq!(swapped.check_certificates(state.genesis()), Err(AdvanceError::NotCertified(Kind::Cut)));
 }
 

@@ -3,15 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use templar_manifest::{ContributionId, Hash, Inbox, InboxId, Outcome, PublicKey, Verdict, WindowIndex};
-use templar_protocol::{Document, Entry, Input, Output, Phase, Reject, RevealEntry, Verified};
+use templar_manifest::{Hash, Inbox, InboxId, Outcome, PublicKey, Verdict, VoteOn, WindowIndex, payload};
+use templar_protocol::{Document, Entry, Input, Output, Reject, RevealEntry, Verified};
 
 use super::{Event, Simulation, Work};
 use crate::config::Faults;
 use crate::dice::ONE_PPM;
 use crate::member::{Carried, Task};
 use crate::start::COMMIT_MS;
-use crate::strategy::{Moment, Role, Strategy, second_document};
+use crate::strategy::{Known, Moment, Role, Strategy, second_document};
 
 /// How long honest work takes, in milliseconds of the simulated clock: at least, and at most.
 const TRAIN_MS: (u64, u64) = (3_000, 8_000);
@@ -22,17 +22,16 @@ const APPLY_WORK_MS: (u64, u64) = (200, 700);
 const FRIENDSHIP_MS: u64 = 1_500;
 /// How long after the inboxes are due a late miner sends.
 const LATE_MS: u64 = 400;
+/// The first and the longest pause before a log is read again of which something was not taken, as in `templar-net`.
+const READ_AGAIN_MS: (u64, u64) = (2_000, 30_000);
+/// How often a validator crashes between its vote and the sending of it, where much breaks.
+const CRASH_IN_VOTE_PPM: u64 = 10_000;
 
 /// Whether an honest node may have accepted what another refuses for this reason: it depends on what came first.
 fn is_out_of_time(reject: &Reject) -> bool {
-    use templar_protocol::RegistrationError::{AfterCut, Second};
     matches!(
         reject,
-        Reject::Early { .. }
-            | Reject::Over
-            | Reject::NotInCut(_)
-            | Reject::TooMany { .. }
-            | Reject::Registration(AfterCut(_) | Second(_))
+        Reject::Early { .. } | Reject::Over | Reject::NotInCut(_) | Reject::TooMany { .. } | Reject::Wrong(_)
     )
 }
 
@@ -57,6 +56,7 @@ impl Simulation {
                     self.notice(who, &signer, format!("two statements of the kind {kind}"))
                 }
                 Output::Dropped { entry, reject } => self.notice(who, &entry.signer(), format!("refused: {reject}")),
+                Output::Wrong { signer, reject, .. } => self.notice(who, &signer, format!("refused: {reject}")),
                 other => wanted.push(other),
             }
         }
@@ -99,8 +99,15 @@ impl Simulation {
             Some(strategy) => self.contradict(who, strategy, &document),
             None => {}
         }
+        let is_vote = matches!(document, Document::Vote(_));
         let entry = document.sign(&self.members[who].key);
-        self.own(who, entry)
+        let outputs = self.own(who, entry);
+        if is_vote && self.config.faults == Faults::Heavy && self.broken == 0 && self.dice.chance(CRASH_IN_VOTE_PPM) {
+            // The vote is in the journal, and nobody has heard of it.
+            self.crash_now(who);
+            return None;
+        }
+        outputs
     }
 
     /// Sends others something else than what this validator is about to sign.
@@ -110,11 +117,14 @@ impl Simulation {
             Document::Cut(_) => "cut",
             Document::Score(_) => "score",
             Document::Window(_) => "window",
+            Document::Vote(_) => "vote",
         };
         let window = self.members[who].window();
-        if !self.members[who].contradicted.insert((window, kind)) {
+        // Of the others each is signed once, also after a restart; a vote is never asked for again.
+        if kind != "vote" && !self.members[who].contradicted.insert((window, kind)) {
             return;
         }
+        let rivals = self.members[who].rivals.clone();
         let inboxes = self.inboxes_of(who);
         for to in (0..self.members.len()).filter(|to| *to != who) {
             let flood = strategy == Strategy::Flood;
@@ -124,8 +134,15 @@ impl Simulation {
             let member = &self.members[who];
             let (state, judging) = (member.node.state(), member.node.judging());
             let salt = if flood { to as u64 } else { 0 };
-            let Some(second) = second_document(strategy, document, state, judging, &inboxes, salt) else { continue };
+            let known = Known { state, judging, inboxes: &inboxes, rivals: &rivals };
+            let Some(second) = second_document(strategy, document, &known, salt) else { continue };
+            let rival = match &second {
+                Document::Cut(cut) => Some((VoteOn::Cut, payload::id_of(cut))),
+                Document::Window(record) => Some((VoteOn::Window, payload::id_of(&**record))),
+                _ => None,
+            };
             let entry = second.sign(&member.key);
+            self.members[who].rivals.extend(rival);
             self.send_directly(to, entry);
         }
     }
@@ -214,12 +231,7 @@ impl Simulation {
                 self.begin(who, after_ms, Work::Apply { window, outcomes });
             }
             Output::Timer { window, phase, after_ms } => {
-                let name = match phase {
-                    Phase::Commit => 0,
-                    Phase::Reveal => 1,
-                    Phase::Judge => 2,
-                };
-                if member.under_way.insert((window, Task::Timer(name))) {
+                if member.under_way.insert((window, Task::Timer(phase))) {
                     let (life, after_ms) = (member.life, after_ms * member.clock_ppm / ONE_PPM);
                     self.schedule(after_ms, Event::Deadline { who, life, window, phase });
                 }
@@ -292,7 +304,7 @@ impl Simulation {
             let again = batch.iter().find(|_| self.dice.chance(50_000)).cloned();
             batch.extend(again);
         }
-        if self.take_all(to, from, &batch) {
+        if self.take_all(to, index, &batch) {
             // Asked once after the batch: what a node wants follows from its state, not from how it came to it.
             let wanted = self.members[to].node.todo();
             self.carry(to, wanted);
@@ -301,7 +313,8 @@ impl Simulation {
     }
 
     /// Gives a node the entries of a peer's log; returns whether it took any.
-    fn take_all(&mut self, to: usize, from: usize, batch: &[Arc<Carried>]) -> bool {
+    fn take_all(&mut self, to: usize, link: usize, batch: &[Arc<Carried>]) -> bool {
+        let from = self.network.links[link].from;
         let mut took = false;
         let mut queue: VecDeque<Arc<Carried>> = batch.iter().cloned().collect();
         while let Some(carried) = queue.pop_front() {
@@ -316,6 +329,7 @@ impl Simulation {
                         self.members[to].early.push(carried);
                     }
                 }
+                Err(Reject::TooMany { .. }) => self.read_again(link),
                 Err(reject) if is_out_of_time(&reject) => {}
                 Err(reject) => {
                     if self.members[from].is_honest() {
@@ -333,6 +347,17 @@ impl Simulation {
             }
         }
         took
+    }
+
+    /// Has a log read again later, from its beginning: what was not taken may be wanted then.
+    fn read_again(&mut self, index: usize) {
+        let link = &mut self.network.links[index];
+        if !link.reads_again {
+            link.reads_again = true;
+            link.read_again_ms = (link.read_again_ms * 2).clamp(READ_AGAIN_MS.0, READ_AGAIN_MS.1);
+            let after_ms = link.read_again_ms;
+            self.schedule(after_ms, Event::ReadAgain { link: index });
+        }
     }
 
     /// An entry that was sent to one node alone, by its author.
@@ -385,8 +410,8 @@ impl Simulation {
         let member = &mut self.members[who];
         member.under_way = member.under_way.split_off(&(open, Task::Train));
         member.contradicted = member.contradicted.split_off(&(open, ""));
-        let kept = WindowIndex(open.0.saturating_sub(member.node.state().genesis().replay.verdict_windows));
-        member.fetched = member.fetched.split_off(&(kept, ContributionId::new(Hash::from_bytes([0; 32]))));
+        member.fetched.clear();
+        member.rivals.clear();
         member.open_from = member.log.end();
         if let Some(&number) = self.first_number.get(&open) {
             member.seen.raise(number);

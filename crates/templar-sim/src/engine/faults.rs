@@ -1,8 +1,8 @@
 //! What breaks: nodes crash and fold their journals again, and the network falls apart and heals.
 //!
 //! No fault but one lasts longer than half of the time for which validators look for a delta, so that what is merely
-//! unreachable is not taken for withheld. The exception is a validator that is away for a while: everything waits for it
-//! when it is to propose, and does without it otherwise.
+//! unreachable is not taken for withheld. The exception is a validator that is away for a while, which everybody does without.
+//! A validator may also crash between a vote and its sending.
 
 use super::{Event, Simulation};
 use crate::config::Faults;
@@ -48,6 +48,12 @@ impl Simulation {
                 self.crash(who, for_ms);
             }
         }
+    }
+
+    /// A node crashes in the middle of what it does.
+    pub(super) fn crash_now(&mut self, who: usize) {
+        let for_ms = self.dice.between(0, LONGEST_MS);
+        self.crash(who, for_ms);
     }
 
     fn crash(&mut self, who: usize, for_ms: u64) {

@@ -4,6 +4,7 @@ use templar_manifest::{ContributionId, PublicKey, ScoreEntry, Signed, Verdict, W
 use templar_protocol::{Entry, Input, Measured, Reject};
 
 use super::{Simulation, Work};
+use crate::member::Task;
 use crate::start::JUDGE_MS;
 use crate::strategy::{
     Audience, JudgeView, Judged, MinerView, Moment, Strategy, alter_judgement, alter_verdicts, statements,
@@ -26,8 +27,10 @@ impl Simulation {
                 if !here && self.now_ms < since_ms + JUDGE_MS / 4 {
                     return self.begin(who, LOOK_MS, Work::Confirm { window, subject, task, since_ms });
                 }
-                let (replay, witnesses) = self.world.confirm(&task, here);
-                self.measured(who, Measured::Confirmed { window, subject, replay, witnesses });
+                // It may be asked again, where it could not be fetched.
+                self.members[who].under_way.remove(&(window, Task::Confirm(contribution.hash())));
+                let replay = self.world.confirm(window, &contribution, here);
+                self.measured(who, Measured::Confirmed { window, miner, replay });
             }
             Work::Apply { window, outcomes } => {
                 if self.members[who].window() != window {
@@ -160,8 +163,8 @@ impl Simulation {
         let view = JudgeView {
             favourite: self.favourite,
             other: other.map(|score| &score.entries[..]),
-            plan,
-            is_proposer: member.node.state().proposer() == me,
+            drawn: &plan.replay,
+            is_proposer: member.node.state().proposer(0) == me,
             is_honest: &|miner: &PublicKey| self.strategy_of(miner).is_none(),
         };
         let mut dice = self.dice.clone();

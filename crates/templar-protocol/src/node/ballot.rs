@@ -1,0 +1,223 @@
+//! The votes on one decision of a window, its cut or its record: two steps an attempt, whoever proposes.
+//!
+//! The rules are those of Tendermint (Buchman, Kwon, Milosevic, *The latest gossip on BFT consensus*, arXiv:1807.04938),
+//! with three differences: nobody proposes in attempt 0, because every honest validator computes the same from the same
+//! inboxes or scores; a proposal is the prevote of the attempt's proposer; and nothing is counted that is not in a journal,
+//! so that whoever reads a log sees every lock and every majority that its writer saw. Three message delays in the good case,
+//! no more than the proposer's two steps after the inboxes took; two are impossible below five times as many validators as
+//! faults (Abraham, Nayak, Ren, Xiang, *Good-case latency of Byzantine broadcast*, arXiv:2102.07240).
+//!
+//! # Rules
+//!
+//! Attempts are numbered from 0. In each, a validator gives at most one *prevote* and then at most one *precommit*, for the
+//! id of one cut or record or for none. *More than two thirds* is of the stake.
+//!
+//! 1. Prevotes for one value by more than two thirds in one attempt are its **polka**.
+//! 2. A validator precommits a value only in the attempt of its polka, and only if all that the value names is here and
+//!    recomputes. It is then **locked** on it. It precommits none when its time is up or no value can have a polka any more.
+//! 3. It prevotes another value than the one that it was last locked on only where that one has a polka in an attempt that
+//!    is not before the lock's. In attempt 0 it prevotes what it computes itself, or what the proposer prevoted; later what
+//!    the attempt's proposer prevoted; at the end of its time the value of the newest polka, or none.
+//! 4. After a vote in one attempt it gives none in an earlier one. It enters the next attempt when more than two thirds
+//!    have precommitted something in this one and its time is up or no value can win any more, or when more than a third
+//!    have voted there.
+//! 5. Precommits for one value by more than two thirds in one attempt are its **certificate**: it is decided.
+//!
+//! A vote is an entry: in the journal before it is sent, and read from it by rules 2 to 4. So a restart forgets none.
+//!
+//! # Why two values are never certified
+//!
+//! Let less than a third of the stake be faulty, and let v be certified in attempt r. *Then no other value has a polka in r
+//! or later*, and so no other certificate. In r: two polkas of one attempt share more than a third of the stake, so an honest
+//! validator that prevoted twice. Later: let r' > r be the first attempt in which another value w has one. Of those who
+//! precommitted v in r the honest hold more than a third, so one of them, p, prevoted w in r', and (rule 4) after its
+//! precommit. Its lock then is of an attempt from r to r' − 1 and, as that attempt had a polka, on v. By rule 3 it saw a polka of w
+//! in an attempt from r to r' − 1, and r' is not the first. Nothing here speaks of time.
+//!
+//! # Why it goes on
+//!
+//! When messages arrive in time again: times grow with the attempt, so in some attempt they are long enough, its proposer is
+//! honest, and all honest validators are in it together. What they have accepted the others then have too, polkas included,
+//! because all that a vote or a body names is admitted (`admit.rs`). The proposer prevotes the value of the newest polka,
+//! which no lock forbids, or, where there is none, what it computes, and then nobody is locked. So all prevote it,
+//! all precommit it, and it is decided. f faulty proposers in a row cost f attempts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use templar_manifest::{Genesis, Hash, PublicKey, Signature, Vote, VoteStep};
+
+use crate::stake::{self, more_than_a_third, more_than_two_thirds};
+
+/// One step of one attempt.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Round {
+    values: BTreeMap<Option<Hash>, BTreeMap<PublicKey, Signature>>,
+}
+
+/// All votes on one decision.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Ballot {
+    rounds: BTreeMap<(u32, VoteStep), Round>,
+    /// The latest attempt in which each validator has voted.
+    latest: BTreeMap<PublicKey, u32>,
+}
+
+impl Round {
+    fn voters(&self) -> BTreeSet<&PublicKey> {
+        self.values.values().flat_map(BTreeMap::keys).collect()
+    }
+
+    /// The value for which more than two thirds have voted.
+    fn won(&self, genesis: &Genesis) -> Option<Hash> {
+        let values = self.values.iter().filter_map(|(value, voters)| value.map(|value| (value, voters)));
+        values.filter(|(_, voters)| stake::is_quorum(genesis, voters.keys())).map(|(value, _)| value).next()
+    }
+
+    /// Whether more than two thirds have voted for anything.
+    fn is_full(&self, genesis: &Genesis) -> bool {
+        stake::is_quorum(genesis, self.voters())
+    }
+
+    /// Whether no value can win any more, however the others vote.
+    fn is_split(&self, genesis: &Genesis) -> bool {
+        let total = genesis.total_stake();
+        let left = total - stake::stake_of(genesis, self.voters());
+        let values = self.values.iter().filter(|(value, _)| value.is_some());
+        let most = values.map(|(_, voters)| stake::stake_of(genesis, voters.keys())).max().unwrap_or(0);
+        !more_than_two_thirds(most + left, total)
+    }
+}
+
+impl Ballot {
+    pub(super) fn insert(&mut self, vote: &Vote, signer: PublicKey, signature: Signature) {
+        let round = self.rounds.entry((vote.attempt, vote.step)).or_default();
+        round.values.entry(vote.value).or_default().insert(signer, signature);
+        let latest = self.latest.entry(signer).or_default();
+        *latest = vote.attempt.max(*latest);
+    }
+
+    /// What a validator has voted for in one step: one value, or it lies.
+    pub(super) fn said(&self, signer: &PublicKey, attempt: u32, step: VoteStep) -> impl Iterator<Item = Option<Hash>> {
+        let values = self.rounds.get(&(attempt, step)).into_iter().flat_map(|round| &round.values);
+        values.filter(|(_, voters)| voters.contains_key(signer)).map(|(value, _)| *value)
+    }
+
+    pub(super) fn has_voted(&self, signer: &PublicKey, attempt: u32, step: VoteStep) -> bool {
+        self.said(signer, attempt, step).next().is_some()
+    }
+
+    /// Whether more than a third of the stake, without `signer`, says the same: then somebody honest does.
+    pub(super) fn is_supported(&self, genesis: &Genesis, vote: &Vote, signer: &PublicKey) -> bool {
+        let voters = self.rounds.get(&(vote.attempt, vote.step)).and_then(|round| round.values.get(&vote.value));
+        let others = voters.into_iter().flat_map(BTreeMap::keys).filter(|voter| *voter != signer);
+        more_than_a_third(stake::stake_of(genesis, others), genesis.total_stake())
+    }
+
+    /// Everything that a validator has voted for.
+    pub(super) fn votes_of(&self, signer: &PublicKey) -> impl Iterator<Item = (u32, VoteStep, Option<Hash>)> {
+        let rounds = self.rounds.iter();
+        rounds.flat_map(move |((attempt, step), round)| {
+            let said = round.values.iter().filter(move |(_, voters)| voters.contains_key(signer));
+            said.map(move |(value, _)| (*attempt, *step, *value))
+        })
+    }
+
+    /// Votes of a validator in attempts behind this one.
+    pub(super) fn votes_behind(&self, signer: &PublicKey, attempt: u32) -> usize {
+        let rounds = self.rounds.iter().filter(|((of, _), _)| *of > attempt);
+        rounds.flat_map(|(_, round)| round.values.values()).filter(|voters| voters.contains_key(signer)).count()
+    }
+
+    /// Whether anybody has voted for this value.
+    pub(super) fn names(&self, value: &Hash) -> bool {
+        self.rounds.values().any(|round| round.values.contains_key(&Some(*value)))
+    }
+
+    /// The latest attempt that somebody honest can be in, as far as can be seen: more than a third have voted in it or
+    /// later, or more than two thirds have ended the one before.
+    pub(super) fn open(&self, genesis: &Genesis) -> u32 {
+        let ended =
+            self.rounds.iter().rev().find(|((_, step), round)| *step == VoteStep::Precommit && round.is_full(genesis));
+        ended.map_or(0, |((attempt, _), _)| attempt.saturating_add(1)).max(self.joined(genesis))
+    }
+
+    /// The latest attempt in which, or behind which, more than a third have voted.
+    fn joined(&self, genesis: &Genesis) -> u32 {
+        let mut latest: Vec<(u32, &PublicKey)> = self.latest.iter().map(|(key, attempt)| (*attempt, key)).collect();
+        latest.sort_unstable_by(|a, b| b.cmp(a));
+        let total = genesis.total_stake();
+        let mut stake = 0;
+        for (attempt, key) in latest {
+            stake += stake::stake_of(genesis, [key]);
+            if more_than_a_third(stake, total) {
+                return attempt;
+            }
+        }
+        0
+    }
+
+    /// The attempt that a validator is in (rule 4). `is_late` says whether its time in an attempt is up.
+    pub(super) fn attempt(&self, genesis: &Genesis, me: &PublicKey, is_late: impl Fn(u32) -> bool) -> u32 {
+        let mut attempt = self.latest.get(me).copied().unwrap_or(0).max(self.joined(genesis));
+        while self
+            .rounds
+            .get(&(attempt, VoteStep::Precommit))
+            .is_some_and(|round| round.is_full(genesis) && (round.is_split(genesis) || is_late(attempt)))
+        {
+            attempt = attempt.saturating_add(1);
+        }
+        attempt
+    }
+
+    pub(super) fn polka(&self, genesis: &Genesis, attempt: u32) -> Option<Hash> {
+        self.rounds.get(&(attempt, VoteStep::Prevote)).and_then(|round| round.won(genesis))
+    }
+
+    /// The newest polka before an attempt.
+    pub(super) fn last_polka(&self, genesis: &Genesis, before: u32) -> Option<Hash> {
+        let rounds = self.rounds.range(..(before, VoteStep::Prevote)).rev();
+        rounds.filter(|((_, step), _)| *step == VoteStep::Prevote).find_map(|(_, round)| round.won(genesis))
+    }
+
+    /// Whether a value has a polka in one of these attempts.
+    pub(super) fn has_polka(&self, genesis: &Genesis, value: &Hash, attempts: Range<u32>) -> bool {
+        let rounds = self.rounds.range((attempts.start, VoteStep::Prevote)..(attempts.end, VoteStep::Prevote));
+        let mut polkas =
+            rounds.filter(|((_, step), _)| *step == VoteStep::Prevote).filter_map(|(_, round)| round.won(genesis));
+        polkas.any(|polka| polka == *value)
+    }
+
+    /// Where, and on what, a validator was last locked: its newest precommit for a value.
+    pub(super) fn lock(&self, me: &PublicKey) -> Option<(u32, Hash)> {
+        let rounds = self.rounds.iter().rev().filter(|((_, step), _)| *step == VoteStep::Precommit);
+        let mut own = rounds.flat_map(|((attempt, _), round)| round.values.iter().map(move |found| (*attempt, found)));
+        own.find_map(|(attempt, (value, voters))| Some((attempt, (*value).filter(|_| voters.contains_key(me))?)))
+    }
+
+    /// Whether more than two thirds have taken a step.
+    pub(super) fn is_full(&self, genesis: &Genesis, attempt: u32, step: VoteStep) -> bool {
+        self.rounds.get(&(attempt, step)).is_some_and(|round| round.is_full(genesis))
+    }
+
+    /// Whether no value can win a step any more.
+    pub(super) fn is_split(&self, genesis: &Genesis, attempt: u32, step: VoteStep) -> bool {
+        self.rounds.get(&(attempt, step)).is_some_and(|round| round.is_split(genesis))
+    }
+
+    /// What is decided, in which attempt (rule 5).
+    pub(super) fn decided(&self, genesis: &Genesis) -> Option<(u32, Hash)> {
+        let rounds = self.rounds.iter().filter(|((_, step), _)| *step == VoteStep::Precommit);
+        rounds.map(|((attempt, _), round)| Some((*attempt, round.won(genesis)?))).flatten().next()
+    }
+
+    /// The signatures under one vote.
+    pub(super) fn witnesses(
+        &self,
+        attempt: u32,
+        step: VoteStep,
+        value: &Hash,
+    ) -> Option<&BTreeMap<PublicKey, Signature>> {
+        self.rounds.get(&(attempt, step))?.values.get(&Some(*value))
+    }
+}

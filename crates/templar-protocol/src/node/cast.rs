@@ -1,0 +1,210 @@
+//! Which vote a validator gives now, and what it publishes for others to vote on: the rules of `ballot.rs`, carried out.
+//!
+//! A cut is the same for whoever has the same inboxes. A record is found right only by who has replayed what it refuses
+//! and taken its outer step (`todo.rs`); once it has a polka, more than a third of the stake is honest and has done so,
+//! and the others follow without. So a validator whose own machine finds something else holds nobody up.
+
+use templar_manifest::{Cut, CutId, Hash, Inbox, InboxId, PublicKey, RecordId, Vote, VoteOn, VoteStep, payload};
+
+use std::collections::BTreeMap;
+
+use super::admit::MAX_STATEMENTS;
+use super::{Document, Node, Output, Phase, VoteWait};
+
+/// What a validator would propose.
+pub(super) enum Own {
+    /// This, and what else it has to say.
+    Ready { id: Hash, document: Document, said: Vec<Output> },
+    /// This is to be done first.
+    Work(Vec<Output>),
+    /// It cannot tell yet.
+    Nothing,
+}
+
+impl Node {
+    /// The next step towards the cut or record: a vote, a body to publish, work that comes before a vote, timers.
+    pub(super) fn vote(&self, me: &PublicKey, on: VoteOn) -> Vec<Output> {
+        let genesis = self.state.genesis();
+        let ballot = self.open.ballot(on);
+        if ballot.decided(genesis).is_some() {
+            return self.publish_decided(me, on);
+        }
+        let attempt = self.attempt(me, on);
+        if ballot.has_voted(me, attempt, VoteStep::Precommit) {
+            let is_full = ballot.is_full(genesis, attempt, VoteStep::Precommit);
+            return self.wait(on, attempt, VoteWait::Next).filter(|_| is_full).into_iter().collect();
+        }
+        let mut outputs = Vec::new();
+        if let Some(value) = ballot.polka(genesis, attempt) {
+            if self.open.is_right(on, &value) == Some(true) {
+                return vec![self.voted(on, attempt, VoteStep::Precommit, Some(value))];
+            }
+            if let Some(body) = self.missing_body(me, on, attempt, &value) {
+                return vec![body];
+            }
+        }
+        let is_late = |wait| self.open.deadlines.contains(&Phase::Vote { on, attempt, wait });
+        if ballot.is_split(genesis, attempt, VoteStep::Prevote) || is_late(VoteWait::Precommit) {
+            return vec![self.voted(on, attempt, VoteStep::Precommit, None)];
+        }
+        if ballot.is_full(genesis, attempt, VoteStep::Prevote) {
+            outputs.extend(self.wait(on, attempt, VoteWait::Precommit));
+        }
+        let mut said = ballot.said(me, attempt, VoteStep::Prevote);
+        match said.next() {
+            None => outputs.extend(self.prevote(me, on, attempt)),
+            Some(Some(value)) if self.state.proposer(attempt) == *me => {
+                outputs.extend(self.missing_body(me, on, attempt, &value));
+            }
+            Some(_) => {}
+        }
+        outputs
+    }
+
+    /// The attempt that this validator is in.
+    pub(super) fn attempt(&self, me: &PublicKey, on: VoteOn) -> u32 {
+        let is_late = |attempt| self.open.deadlines.contains(&Phase::Vote { on, attempt, wait: VoteWait::Next });
+        self.open.ballot(on).attempt(self.state.genesis(), me, is_late)
+    }
+
+    /// What to prevote, or what comes before it.
+    fn prevote(&self, me: &PublicKey, on: VoteOn, attempt: u32) -> Vec<Output> {
+        let (genesis, ballot) = (self.state.genesis(), self.open.ballot(on));
+        let prevote = |value| self.voted(on, attempt, VoteStep::Prevote, value);
+        let is_right = |value: &Hash| self.open.is_right(on, value) == Some(true);
+        let lock = ballot.lock(me);
+        let is_allowed = |value: &Hash| {
+            lock.is_none_or(|(since, locked)| locked == *value || ballot.has_polka(genesis, value, since..attempt))
+        };
+        let newest = ballot.last_polka(genesis, attempt).filter(is_right);
+        let proposer = self.state.proposer(attempt);
+        let mut work = Vec::new();
+        if proposer != *me {
+            let proposed = ballot.said(&proposer, attempt, VoteStep::Prevote).flatten();
+            for value in proposed.filter(|value| is_right(value) && is_allowed(value)) {
+                match self.objections(me, on, &value, attempt) {
+                    None => return vec![prevote(Some(value))],
+                    Some(objections) => work.extend(objections),
+                }
+            }
+        }
+        let mut can_tell = attempt > 0;
+        if attempt == 0 || proposer == *me {
+            match newest {
+                Some(value) => return vec![prevote(Some(value))],
+                None if lock.is_some() => {}
+                None => match self.own(me, on, attempt) {
+                    Own::Ready { id, document, said } => {
+                        work.extend(said);
+                        let publishes =
+                            proposer == *me && self.open.is_right(on, &id).is_none() && self.has_room(me, on);
+                        work.push(if publishes { Output::Sign(document) } else { prevote(Some(id)) });
+                        return work;
+                    }
+                    Own::Work(first) => {
+                        can_tell = true;
+                        work.extend(first);
+                    }
+                    Own::Nothing => {}
+                },
+            }
+        }
+        if self.open.deadlines.contains(&Phase::Vote { on, attempt, wait: VoteWait::Prevote }) {
+            return vec![prevote(newest)];
+        }
+        if can_tell {
+            work.extend(self.wait(on, attempt, VoteWait::Prevote));
+        }
+        work
+    }
+
+    /// What stands between this node and a prevote for what the proposer proposes, which recomputes: work, or nothing more
+    /// than that it finds something else. `None` where nothing does.
+    fn objections(&self, me: &PublicKey, on: VoteOn, value: &Hash, attempt: u32) -> Option<Vec<Output>> {
+        let has_polka = self.open.ballot(on).has_polka(self.state.genesis(), value, 0..attempt);
+        match on {
+            VoteOn::Cut => None,
+            VoteOn::Window if has_polka => None,
+            VoteOn::Window => {
+                let record = self.open.records.get(&RecordId::new(*value))?;
+                self.objections_to_record(me, &record.body, attempt)
+            }
+        }
+    }
+
+    fn own(&self, me: &PublicKey, on: VoteOn, attempt: u32) -> Own {
+        match on {
+            VoteOn::Cut => match self.own_cut(attempt) {
+                Some(cut) => Own::Ready { id: payload::id_of(&cut), document: Document::Cut(cut), said: Vec::new() },
+                None => Own::Nothing,
+            },
+            VoteOn::Window => self.own_record(me, attempt),
+        }
+    }
+
+    /// The cut of all inboxes, or after the deadline of those that are here; of two of one validator the lower counts.
+    fn own_cut(&self, attempt: u32) -> Option<Cut> {
+        let open = &self.open;
+        let mut inboxes = BTreeMap::<PublicKey, (InboxId, &Inbox)>::new();
+        for (id, inbox) in &open.inboxes {
+            inboxes.entry(inbox.signer()).or_insert((*id, inbox.payload()));
+        }
+        let all = inboxes.len() == self.state.genesis().validators.len();
+        if !(all || attempt > 0 || open.deadlines.contains(&Phase::Commit)) {
+            return None;
+        }
+        let inboxes: Vec<(InboxId, &Inbox)> = inboxes.into_values().collect();
+        let cut = self.state.cut(&inboxes).ok()?;
+        let here = cut.contributions.iter().all(|entry| open.contributions.contains_key(&entry.contribution));
+        here.then_some(cut)
+    }
+
+    /// What has this id, if this node would propose just that and nobody has published it.
+    fn missing_body(&self, me: &PublicKey, on: VoteOn, attempt: u32, value: &Hash) -> Option<Output> {
+        let here = match on {
+            VoteOn::Cut => self.open.cuts.contains_key(&CutId::new(*value)),
+            VoteOn::Window => self.open.records.contains_key(&RecordId::new(*value)),
+        };
+        if here {
+            return None;
+        }
+        match self.own(me, on, attempt) {
+            Own::Ready { id, document, .. } if id == *value => Some(Output::Sign(document)),
+            _ => None,
+        }
+    }
+
+    /// What was decided is published by whoever can, if nobody has.
+    fn publish_decided(&self, me: &PublicKey, on: VoteOn) -> Vec<Output> {
+        let decided = self.open.ballot(on).decided(self.state.genesis());
+        decided.and_then(|(attempt, value)| self.missing_body(me, on, attempt, &value)).into_iter().collect()
+    }
+
+    /// Whether others have room for what this node publishes before they have its vote for it.
+    fn has_room(&self, me: &PublicKey, on: VoteOn) -> bool {
+        let published = match on {
+            VoteOn::Cut => self.open.cuts.values().filter(|cut| cut.publisher.signer == *me).count(),
+            VoteOn::Window => self.open.records.values().filter(|record| record.publisher.signer == *me).count(),
+        };
+        published < MAX_STATEMENTS
+    }
+
+    fn voted(&self, on: VoteOn, attempt: u32, step: VoteStep, value: Option<Hash>) -> Output {
+        let (run, window) = (self.state.run(), self.state.window());
+        Output::Sign(Document::Vote(Vote { run, window, on, attempt, step, value }))
+    }
+
+    /// The timer of a wait that is not over: as long as messages may take, or for a proposed record as long as it takes to
+    /// see about it, and longer with every attempt.
+    fn wait(&self, on: VoteOn, attempt: u32, wait: VoteWait) -> Option<Output> {
+        let phase = Phase::Vote { on, attempt, wait };
+        let deadlines = &self.state.genesis().deadlines;
+        let least = match (on, wait) {
+            (VoteOn::Window, VoteWait::Prevote) => deadlines.judge_ms / 2,
+            _ => deadlines.reveal_ms,
+        };
+        let after_ms = least.max(1).saturating_mul(u64::from(attempt) + 1);
+        let waiting = !self.open.deadlines.contains(&phase);
+        waiting.then_some(Output::Timer { window: self.state.window(), phase, after_ms })
+    }
+}
