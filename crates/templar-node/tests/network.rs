@@ -1,6 +1,8 @@
 //! Whole runs over real endpoints on loopback, in one process: every order of events ends in the same model, a cheat is
 //! refused, a node that was away goes on, and an audit of what is left finds everything again.
 
+#[path = "network/flood.rs"]
+mod flood;
 #[path = "network/forgeries.rs"]
 mod forgeries;
 #[path = "network/light.rs"]

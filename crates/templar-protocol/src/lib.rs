@@ -20,14 +20,17 @@
 //!   happened; [`Node::todo`] says what should be under way now and is derived from the state alone, so that a node that
 //!   restarts folds its journal and goes on.
 //!
-//! The way of a window: contributions and registrations → inboxes → cut (certified) → reveals → seed → scores → record (certified).
-//! Certified means signed by validators with more than two thirds of the stake. Validity of an entry never depends on
-//! when it came: what cannot be checked yet is held, within bounds, and looked at again.
+//! The way of a window: contributions → inboxes → cut (certified) → reveals → seed → scores → record (certified).
+//! Certified means that validators with more than two thirds of the stake have voted so in one attempt; whoever is silent
+//! or lies, with less than a third no two cuts or records are certified, and the window closes (`node/ballot.rs` says why).
+//! Validity of an entry never depends on when it came: what cannot be checked yet is held, within bounds, and looked at
+//! again; and what others build on is taken, whatever its signer has said besides.
 //!
 //! What is not here yet, and so is not claimed:
 //!
-//! * Rotation of a proposer that is silent: window `N` is proposed by validator `N mod n`, and without it the window
-//!   waits. The same holds where validators contradict each other about a refusal, see [`Dispute`].
+//! * A penalty for a validator that signs two things where one is allowed, or refuses falsely ([`Output::Equivocation`],
+//!   [`Dispute`]): it is found out, and loses nothing but what it does not earn.
+//! * A second replay of what a validator was drawn to replay whose score is left out: the contribution is `not-replayed`.
 //! * Sampled replay: every contribution is replayed before its window closes.
 //! * A price for a validator that withholds its hash-chain value, and proof that a validator's numbers are its own work.
 //! * Changes of validators and of their keys, bonds, and transfers: what is burnt for a slot was earned in the run.

@@ -148,6 +148,14 @@ impl Node {
         self.open.records.values().map(|proposal| &*proposal.body)
     }
 
+    /// The ids of the cuts or records that were proposed in the open window.
+    pub fn proposed(&self, on: VoteOn) -> Vec<Hash> {
+        match on {
+            VoteOn::Cut => self.open.cuts.keys().map(|id| id.hash()).collect(),
+            VoteOn::Window => self.open.records.keys().map(|id| id.hash()).collect(),
+        }
+    }
+
     /// The open window's cut, once it is certified: from then on its deltas are served and fetched.
     pub fn cut(&self) -> Option<(CutId, &Cut)> {
         self.open.cut()

@@ -1,5 +1,6 @@
 //! Tests of the rules as a whole: clusters of nodes, hostile entries, frozen vectors.
 
+mod agreement;
 mod cluster;
 mod evidence;
 mod fixture;

@@ -166,6 +166,7 @@ impl Member {
 pub(crate) fn difference(before: &Node, after: &Node) -> Option<&'static str> {
     let ids = |node: &Node| -> Vec<Hash> { node.contributions().map(|signed| signed.id()).collect() };
     let scores = |node: &Node| -> Vec<Hash> { node.scores().map(|signed| signed.id()).collect() };
+    let own = |node: &Node| node.me().map(|me| node.votes_of(&me));
     [
         ("the state", before.state() == after.state()),
         ("the closed windows", before.closed() == after.closed()),
@@ -173,10 +174,7 @@ pub(crate) fn difference(before: &Node, after: &Node) -> Option<&'static str> {
         ("the scores", scores(before) == scores(after)),
         ("the cut", before.cut() == after.cut()),
         ("the seed", before.seed() == after.seed()),
-        (
-            "its votes",
-            before.votes_of(&before.me().unwrap_or_default()) == after.votes_of(&before.me().unwrap_or_default()),
-        ),
+        ("its votes", own(before) == own(after)),
     ]
     .into_iter()
     .find_map(|(what, equal)| (!equal).then_some(what))

@@ -44,6 +44,9 @@ pub struct Verified {
     pub(super) sound: Arc<Sound>,
 }
 
+/// What there is to judge, by the record before and the seed.
+type Judgings = BTreeMap<(Option<RecordId>, Hash), Arc<Judging>>;
+
 /// What the rules said about an entry, for other nodes of the process that stand at the same place: equal records make
 /// equal states, so the answer is theirs too.
 #[derive(Debug, Default)]
@@ -51,8 +54,8 @@ pub(super) struct Sound {
     place: OnceLock<Place>,
     /// After a record: the record before it, and the state that it leads to.
     next: OnceLock<(Option<RecordId>, Arc<RunState>)>,
-    /// Of a certified cut: what there is to judge, by the record before and the seed.
-    judgings: Mutex<BTreeMap<(Option<RecordId>, Hash), Arc<Judging>>>,
+    /// Of a certified cut.
+    judgings: Mutex<Judgings>,
 }
 
 impl Sound {
@@ -372,10 +375,8 @@ impl OpenWindow {
         let signer = opened.signer();
         match opened {
             Opened::Contribution(_) => {
-                // The one that came first is the first.
-                let first = self.first.get(&signer).map(|id| id.hash());
-                let others = self.contributions.values().filter(|other| other.signer() == signer).map(Signed::id);
-                first.into_iter().chain(others.filter(|id| Some(*id) != first)).map(|id| (id, None)).collect()
+                let further = self.further.get(&signer).into_iter().flatten();
+                self.first.get(&signer).into_iter().chain(further).map(|id| (id.hash(), None)).collect()
             }
             Opened::Inbox(_) => {
                 let own = self.inboxes.values().filter(|other| other.signer() == signer);

@@ -207,8 +207,8 @@ impl Ballot {
 
     /// What is decided, in which attempt (rule 5).
     pub(super) fn decided(&self, genesis: &Genesis) -> Option<(u32, Hash)> {
-        let rounds = self.rounds.iter().filter(|((_, step), _)| *step == VoteStep::Precommit);
-        rounds.map(|((attempt, _), round)| Some((*attempt, round.won(genesis)?))).flatten().next()
+        let mut rounds = self.rounds.iter().filter(|((_, step), _)| *step == VoteStep::Precommit);
+        rounds.find_map(|((attempt, _), round)| Some((*attempt, round.won(genesis)?)))
     }
 
     /// The signatures under one vote.

@@ -14,7 +14,7 @@ use super::{Document, Node, Output, Phase, VoteWait};
 /// What a validator would propose.
 pub(super) enum Own {
     /// This, and what else it has to say.
-    Ready { id: Hash, document: Document, said: Vec<Output> },
+    Ready { id: Hash, document: Box<Document>, said: Vec<Output> },
     /// This is to be done first.
     Work(Vec<Output>),
     /// It cannot tell yet.
@@ -98,7 +98,7 @@ impl Node {
                         work.extend(said);
                         let publishes =
                             proposer == *me && self.open.is_right(on, &id).is_none() && self.has_room(me, on);
-                        work.push(if publishes { Output::Sign(document) } else { prevote(Some(id)) });
+                        work.push(if publishes { Output::Sign(*document) } else { prevote(Some(id)) });
                         return work;
                     }
                     Own::Work(first) => {
@@ -135,7 +135,9 @@ impl Node {
     fn own(&self, me: &PublicKey, on: VoteOn, attempt: u32) -> Own {
         match on {
             VoteOn::Cut => match self.own_cut(attempt) {
-                Some(cut) => Own::Ready { id: payload::id_of(&cut), document: Document::Cut(cut), said: Vec::new() },
+                Some(cut) => {
+                    Own::Ready { id: payload::id_of(&cut), document: Box::new(Document::Cut(cut)), said: Vec::new() }
+                }
                 None => Own::Nothing,
             },
             VoteOn::Window => self.own_record(me, attempt),
@@ -169,7 +171,7 @@ impl Node {
             return None;
         }
         match self.own(me, on, attempt) {
-            Own::Ready { id, document, .. } if id == *value => Some(Output::Sign(document)),
+            Own::Ready { id, document, .. } if id == *value => Some(Output::Sign(*document)),
             _ => None,
         }
     }

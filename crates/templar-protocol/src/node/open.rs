@@ -54,9 +54,8 @@ pub(super) struct OpenWindow {
     pub(super) contributions: BTreeMap<ContributionId, Signed<Contribution>>,
     /// The contribution of each miner that came first. It decides this node's own inbox and nothing else.
     pub(super) first: BTreeMap<PublicKey, ContributionId>,
-    pub(super) registrations: BTreeMap<RegistrationId, Signed<Registration>>,
-    /// The registration of each owner that came first, likewise.
-    pub(super) first_registration: BTreeMap<PublicKey, RegistrationId>,
+    /// Those of miners that said more than one thing.
+    pub(super) further: BTreeMap<PublicKey, Vec<ContributionId>>,
     pub(super) inboxes: BTreeMap<InboxId, Signed<Inbox>>,
     pub(super) cuts: BTreeMap<CutId, Body<Cut>>,
     pub(super) cut_ballot: Ballot,
@@ -121,7 +120,9 @@ impl OpenWindow {
         match verified.opened {
             Opened::Contribution(signed) => {
                 let id = ContributionId::new(signed.id());
-                self.first.entry(signed.payload().miner).or_insert(id);
+                if *self.first.entry(signed.signer()).or_insert(id) != id {
+                    self.further.entry(signed.signer()).or_default().push(id);
+                }
                 self.contributions.insert(id, signed);
             }
             Opened::Registration(signed) => {

@@ -132,7 +132,7 @@ impl Node {
         match self.state.close(judging, &counted, applied.stepped) {
             Ok(record) => {
                 let id = payload::id_of(&record);
-                Own::Ready { id, document: Document::Window(Box::new(record)), said: doubts.disputes }
+                Own::Ready { id, document: Box::new(Document::Window(Box::new(record))), said: doubts.disputes }
             }
             Err(_) => Own::Nothing,
         }

@@ -277,6 +277,22 @@ pub(super) fn measured(judging: &Judging, plan: &JudgePlan, cheat: &PublicKey) -
         .collect()
 }
 
+/// What a validator says of a delta that it could not have.
+fn withheld(entry: &ScoreEntry) -> ScoreEntry {
+    ScoreEntry {
+        miner: entry.miner,
+        contribution: entry.contribution,
+        replay: Replay::Refused(Refusal::Withheld),
+        assigned_before_nanonats: 0,
+        assigned_after_nanonats: 0,
+        unassigned_before_nanonats: 0,
+        unassigned_after_nanonats: 0,
+        body: None,
+        nearest: None,
+        overlap_ppm: 0,
+    }
+}
+
 /// One node with its driver.
 #[derive(Clone)]
 pub(super) struct Member {
@@ -302,6 +318,10 @@ pub(super) struct Cluster {
     queue: Vec<(usize, Input)>,
     refused: Vec<(usize, Input)>,
     tolerate_floods: bool,
+    /// A miner whose delta so many validators get too late, those after its replayer.
+    pub(super) late_to_serve: Option<(PublicKey, usize)>,
+    /// A validator whose outer steps come out wrong.
+    pub(super) faulty_machine: Option<PublicKey>,
 }
 
 impl Cluster {
@@ -339,6 +359,8 @@ impl Cluster {
             queue: Vec::new(),
             refused: Vec::new(),
             tolerate_floods: false,
+            late_to_serve: None,
+            faulty_machine: None,
         }
     }
 
@@ -390,6 +412,23 @@ impl Cluster {
         self.tolerate_floods = false;
     }
 
+    /// Delivers so many inputs, of which some come back later as a sync would bring them.
+    pub(super) fn run_some(&mut self, order: &mut Order, steps: usize) {
+        let left = std::cell::Cell::new(steps + 1);
+        self.tolerate_floods = true;
+        self.run(order, |_| {
+            left.set(left.get() - 1);
+            left.get() == 0
+        });
+        self.tolerate_floods = false;
+        self.queue.append(&mut self.refused);
+    }
+
+    /// Sends an entry to one node.
+    pub(super) fn send(&mut self, to: usize, entry: Entry) {
+        self.queue.push((to, Input::Entry(entry)));
+    }
+
     pub(super) fn deliver(&mut self, to: usize, input: Input) {
         let before = self.members[to].node.clone();
         match self.members[to].node.step(input.clone()) {
@@ -398,7 +437,7 @@ impl Cluster {
                 assert_eq!(self.members[to].node, before, "{reject} changed the state");
                 match reject {
                     Reject::Early { .. } => self.queue.push((to, input)),
-                    Reject::NotInCut(_) | Reject::Over => {}
+                    Reject::NotInCut(_) | Reject::Over | Reject::Wrong(_) => {}
                     Reject::TooMany { .. } if self.tolerate_floods => self.refused.push((to, input)),
                     other => panic!("member {to} refuses: {other}: {input:?}"),
                 }
@@ -408,12 +447,15 @@ impl Cluster {
 
     /// Lets the time of every phase that a node waits in run out.
     pub(super) fn expire(&mut self) {
-        for member in 0..self.members.len() {
-            let window = self.members[member].node.state().window();
-            for (of, phase) in std::mem::take(&mut self.members[member].timers) {
-                if of == window && self.members[member].online {
-                    self.deliver(member, Input::Deadline { window, phase });
-                }
+        (0..self.members.len()).for_each(|member| self.expire_one(member));
+    }
+
+    /// The same for one node.
+    pub(super) fn expire_one(&mut self, member: usize) {
+        let window = self.members[member].node.state().window();
+        for (of, phase) in std::mem::take(&mut self.members[member].timers) {
+            if of == window && self.members[member].online {
+                self.deliver(member, Input::Deadline { window, phase });
             }
         }
     }
@@ -495,16 +537,27 @@ impl Cluster {
                 value: chain_value(&key, window),
             })),
             Output::Judge(plan) => {
-                let mut entries = measured(member.node.judging().unwrap(), &plan, &cheat);
-                let mut verdicts = late(&plan, &cheat);
-                if let Some((_, accuses)) = liar.filter(|(liar, _)| *liar == plan.validator) {
-                    lie(&plan, accuses, &mut entries, &mut verdicts);
+                let judging = member.node.judging().unwrap();
+                let mut entries = measured(judging, &plan, &cheat);
+                if let Some((late, to)) = self.late_to_serve {
+                    let validators: Vec<PublicKey> = judging.reveals().iter().map(|reveal| reveal.validator).collect();
+                    let replayer = validators.iter().position(|key| *key == judging.replayers()[&late]).unwrap();
+                    let own = validators.iter().position(|key| *key == plan.validator).unwrap();
+                    let after = (own + validators.len() - replayer) % validators.len();
+                    let entry = entries.iter_mut().find(|entry| entry.miner == late).unwrap();
+                    if (1..=to).contains(&after) {
+                        *entry = withheld(entry);
+                    }
                 }
-                Input::Measured(Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts })
+                Input::Measured(Measured::Judged { window: plan.window, seed: plan.seed, entries })
+            }
+            Output::Confirm { window, miner, .. } => {
+                Input::Measured(Measured::Confirmed { window, miner, replay: replayed(&miner, &cheat) })
             }
             Output::Confirm { window, subject, task, .. } => Input::Measured(confirmed(window, subject, &task, &cheat)),
             Output::Apply { window, outcomes, .. } => {
-                let checkpoint = Hash::of(format!("{window} {outcomes:?}").as_bytes()).into();
+                let faulty = if self.faulty_machine == Some(key.public()) { "wrong " } else { "" };
+                let checkpoint = Hash::of(format!("{faulty}{window} {outcomes:?}").as_bytes()).into();
                 let stepped = stepped(checkpoint, 5_000_000_000 - window.0);
                 Input::Measured(Measured::Applied { window, outcomes, stepped })
             }

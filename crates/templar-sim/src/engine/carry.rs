@@ -231,10 +231,11 @@ impl Simulation {
                 self.begin(who, after_ms, Work::Apply { window, outcomes });
             }
             Output::Timer { window, phase, after_ms } => {
-                if member.under_way.insert((window, Task::Timer(phase))) {
-                    let (life, after_ms) = (member.life, after_ms * member.clock_ppm / ONE_PPM);
-                    self.schedule(after_ms, Event::Deadline { who, life, window, phase });
+                if !member.under_way.insert((window, Task::Timer(phase))) {
+                    return;
                 }
+                let (life, after_ms) = (member.life, after_ms * member.clock_ppm / ONE_PPM);
+                self.schedule(after_ms, Event::Deadline { who, life, window, phase });
             }
             Output::Dispute(templar_protocol::Dispute::Proof { validator, .. }) => {
                 self.notice(who, &validator, "its proof of a replay is not what a replay gives".to_owned());
