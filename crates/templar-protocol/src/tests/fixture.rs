@@ -399,15 +399,18 @@ impl Cluster {
         }
     }
 
-    /// Delivers where a liar floods: what does not fit is offered again later, as a sync would, a hundred times at most.
+    /// Delivers where a liar floods: what does not fit is offered again later, as a sync would, until that changes nothing.
     pub(super) fn run_tolerating_floods(&mut self, order: &mut Order) {
-        for _ in 0..100 {
-            self.tolerate_floods = true;
+        self.tolerate_floods = true;
+        let mut accepted = usize::MAX;
+        loop {
             self.run(order, |_| false);
             self.queue = std::mem::take(&mut self.refused);
-            if self.queue.is_empty() {
+            let now = self.members.iter().map(|member| member.journal.len()).sum();
+            if self.queue.is_empty() || accepted == now {
                 break;
             }
+            accepted = now;
         }
         self.tolerate_floods = false;
     }
@@ -436,6 +439,8 @@ impl Cluster {
             Err(reject) => {
                 assert_eq!(self.members[to].node, before, "{reject} changed the state");
                 match reject {
+                    // Not again at once: what it waits for may be among what did not fit.
+                    Reject::Early { .. } if self.tolerate_floods => self.refused.push((to, input)),
                     Reject::Early { .. } => self.queue.push((to, input)),
                     Reject::NotInCut(_) | Reject::Over | Reject::Wrong(_) => {}
                     Reject::TooMany { .. } if self.tolerate_floods => self.refused.push((to, input)),
