@@ -512,6 +512,12 @@ impl Cluster {
                 Output::Closed { .. } => continue,
                 _ => {}
             }
+            if let (Output::Sign(document @ Document::Vote(_)), Some(key)) = (&output, self.members[from].key.clone())
+                && !self.silent.contains(&key.public())
+            {
+                // As a driver does: in the journal before anything else happens. What was said behind it is stale then.
+                return self.deliver(from, Input::Entry(document.clone().sign(&key)));
+            }
             let window = self.members[from].node.state().window();
             if self.members[from].under_way.insert(format!("{window:?} {output:?}"))
                 && let Some(input) = self.work(from, output)
