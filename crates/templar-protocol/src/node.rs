@@ -301,10 +301,11 @@ impl Node {
                 score.check().map_err(|_| Reject::Measurement("the score breaks a rule of its kind"))?;
                 self.open.judged.insert(seed, score);
             }
-            Measured::Confirmed { subject, replay, witnesses, .. } => {
-                let Some(drawn) = self.replayers(&subject) else {
-                    return Err(Reject::Measurement("the miner has no contribution that may be asked about"));
-                };
+            Measured::Confirmed { miner, replay, .. } => {
+                let is_in_cut = |cut: &Cut| cut.contributions.iter().any(|entry| entry.miner == miner);
+                if !self.open.cut().is_some_and(|(_, cut)| is_in_cut(cut)) {
+                    return Err(Reject::Measurement("the miner has no contribution in the cut"));
+                }
                 if replay == Replay::NotDrawn {
                     return Err(Reject::Measurement("a confirmation is a match or a refusal"));
                 }
