@@ -18,6 +18,7 @@ use templar_manifest::{
 };
 use templar_protocol::{JudgePlan, ReplayTask, RunState};
 use templar_store::{BlobSource, PutError};
+use templar_train::forge::forge;
 use templar_train::{MinerState, StepReport, Task, TrainError, Watch, WindowResult, WindowRun, run_window, tensors};
 
 use crate::context::RunContext;
@@ -240,22 +241,10 @@ impl Workbench {
     /// A result that nobody computed: well formed in every byte, with a delta of noise and a trace that claims steps.
     fn noise(&self, task: &Task, parameters: &[f32], before: MinerState) -> Result<WindowResult, WorkError> {
         let recipe = &*self.context.recipe;
-        // The frame of an honest window, with nothing trained, so that all lengths and links are right.
-        let mut result = WindowRun::new(recipe, task, parameters, before)?.finish()?;
         let seed = Hash::of(format!("{} {}", task.window, task.miner).as_bytes());
         let header = Header { run: recipe.run.hash(), window: task.window.0, miner: *task.miner.as_bytes() };
-        result.delta = random_delta(&recipe.tensors, &recipe.compression, &header, seed.as_bytes(), 1e-3)?;
-        let last = result.trace.leaves.pop();
-        let first = result.trace.leaves[0].clone();
-        for step in 1..=task.steps {
-            let made_up = |(index, _): (usize, &Hash)| Hash::of(format!("{seed} {step} {index}").as_bytes());
-            let tensors = first.tensors.iter().enumerate().map(made_up).collect();
-            let loss = 7.0 - 0.05 * f64::from(step);
-            result.trace.leaves.push(Leaf { loss_bits: loss.to_bits(), tensors });
-            result.loss_nanonats = templar_train::nanonats(loss);
-        }
-        result.trace.leaves.extend(last);
-        Ok(result)
+        let delta = random_delta(&recipe.tensors, &recipe.compression, &header, seed.as_bytes(), 1e-3)?;
+        Ok(forge(recipe, task, parameters, before, delta, &seed)?)
     }
 
     /// Replays one contribution; of a match, with the claims of all who were drawn. With `late`, what is missing by now was

@@ -83,6 +83,8 @@ pub struct Config {
     /// Whether nodes keep all windows, and every restart folds the journal from its beginning. Without it a restart
     /// folds the open window on the state before it, and memory does not grow with the run.
     pub keep_history: bool,
+    /// Whether a tiny model is really trained, in place of the statistical model of what deltas are worth.
+    pub real: bool,
 }
 
 /// Why there is no such simulation.
@@ -108,6 +110,9 @@ pub enum ConfigError {
         /// How many there are.
         there: u32,
     },
+    /// Real training cannot be set up as asked.
+    #[error("real training: {0}")]
+    Training(String),
     /// A third of the stake or more: nothing is promised then.
     #[error(
         "{adversaries} of {validators} validators of equal stake are a third or more; the rules hold below a third"
@@ -153,6 +158,9 @@ impl Config {
                 return Err(ConfigError::TooMany { role: name, wanted: wanted(role), there });
             }
         }
+        if self.real && self.adversaries.iter().any(|(strategy, _)| *strategy == Strategy::Nan) {
+            return Err(ConfigError::Training("nan is not played: no compressor writes such a delta".to_owned()));
+        }
         let adversaries = wanted(Role::Validator);
         if adversaries > 0 && adversaries * 3 >= self.validators.into() {
             return Err(ConfigError::AThird { adversaries, validators: self.validators });
@@ -188,6 +196,9 @@ impl Config {
         }
         if self.keep_history {
             command.push_str(" --history");
+        }
+        if self.real {
+            command.push_str(" --real");
         }
         command
     }

@@ -13,8 +13,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use templar_manifest::{Hash, Outcome, PublicKey, WindowIndex};
-use templar_protocol::{JudgePlan, Node, Phase, ReplayTask, RunState, Subject, Verified};
+use templar_manifest::{ContributionId, Hash, Outcome, PublicKey, StateId, WindowIndex};
+use templar_protocol::{JudgePlan, Node, Phase, RunState, Verified};
 
 use crate::checks::{Checks, Violation};
 use crate::config::{Config, ConfigError, Faults};
@@ -24,6 +24,7 @@ use crate::network::Network;
 use crate::report::{Progress, Report};
 use crate::start::{COMMIT_MS, ChainValues, JUDGE_MS, REVEAL_MS, Start};
 use crate::strategy::{Role, Strategy};
+use crate::training::Training;
 use crate::worth::World;
 
 /// A window closes within this time of the simulated clock in which nothing is broken: each phase runs out once, a
@@ -122,6 +123,8 @@ pub struct Simulation {
     by_key: BTreeMap<PublicKey, usize>,
     network: Network,
     world: World,
+    /// Without it the world is a statistical model.
+    training: Option<Box<Training>>,
     first: Arc<RunState>,
     /// Every entry by its id, until all have closed its window.
     entries: BTreeMap<Hash, Arc<Carried>>,
@@ -146,16 +149,14 @@ impl Simulation {
     /// Sets up a simulation.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         config.check()?;
-        Ok(Self::of(config))
+        Self::of(config)
     }
 
-    pub(crate) fn of(config: Config) -> Self {
+    pub(crate) fn of(config: Config) -> Result<Self, ConfigError> {
         let mut dice = Dice::new(config.seed);
-        let Start { validators, chains, miners, newcomers, state } = Start::new(&config);
-        let keys = validators
-            .iter()
-            .map(|key| (Role::Validator, key))
-            .chain(miners.iter().chain(&newcomers).map(|key| (Role::Miner, key)));
+        let Start { validators, chains, miners, state, training } = Start::new(&config)?;
+        let keys =
+            validators.iter().map(|key| (Role::Validator, key)).chain(miners.iter().map(|key| (Role::Miner, key)));
         let mut members: Vec<Member> = keys
             .map(|(role, key)| Member {
                 role,
@@ -191,7 +192,7 @@ impl Simulation {
         let mut of_role = members.iter().filter(|member| member.role == Role::Miner);
         let favourite = of_role.clone().find(|member| !member.is_honest()).or_else(|| of_role.next());
         let favourite = favourite.expect("there is a miner").key.public();
-        Self {
+        Ok(Self {
             dice,
             now_ms: 0,
             queue: BinaryHeap::new(),
@@ -201,6 +202,7 @@ impl Simulation {
             by_key,
             network,
             world: World::default(),
+            training,
             first: state,
             entries: BTreeMap::new(),
             first_number: BTreeMap::new(),
@@ -215,7 +217,7 @@ impl Simulation {
             inputs: 0,
             violation: None,
             config,
-        }
+        })
     }
 
     /// Runs to the end. `progress` hears of every window that all have closed.
@@ -351,6 +353,15 @@ impl Simulation {
         self.world.forget(WindowIndex(before.0.saturating_sub(late)));
         let members = &self.members;
         self.world.keep_models(|id| members.iter().any(|member| member.node.state().checkpoint() == *id));
+        if let Some(training) = &mut self.training {
+            let parents = |id: &StateId| {
+                members.iter().any(|member| {
+                    let state = member.node.state();
+                    state.genesis().miners().iter().any(|miner| state.parent(miner).is_some_and(|p| p.state_out == *id))
+                })
+            };
+            training.forget(before, parents);
+        }
         for who in 0..self.members.len() {
             // Whoever is away reads on where it stopped, and a node that restarts reads the open window again.
             let links = self.network.out[who].iter();

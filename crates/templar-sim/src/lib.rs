@@ -2,7 +2,8 @@
 //! loses and splits, nodes that crash, and members that cheat.
 //!
 //! There are no rules here. Every miner and validator is a `templar_protocol::Node`, the same that a real node drives, and
-//! hears of others only through entries. What tensors would decide is decided by a statistical model (`worth.rs`).
+//! hears of others only through entries. What tensors would decide is decided by a statistical model (`worth.rs`) or, where it
+//! is asked for, by a tiny model that is really trained (`training.rs`).
 //!
 //! * [`Config`] says how many, for how long, from which seed, what breaks and who cheats.
 //! * [`Simulation::run`] carries it out and checks the invariants (`checks.rs`) whenever a node closes a window.
@@ -19,6 +20,7 @@ mod report;
 mod start;
 mod strategy;
 pub mod table;
+mod training;
 mod worth;
 
 #[cfg(test)]

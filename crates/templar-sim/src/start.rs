@@ -1,7 +1,8 @@
 //! The run that is simulated: keys, hash chains, genesis and the state before window 0.
 //!
-//! Tensors are never computed, so whatever genesis says about them is only there to be well formed. What the rules read
-//! is: steps and pages, the number of aggregated contributions, deadlines, emission and vesting.
+//! Without real training tensors are never computed, and whatever genesis says about them is only there to be well formed;
+//! `training.rs` puts real settings in its place. What the rules read is: steps and pages, the number of aggregated
+//! contributions, deadlines, emission and vesting.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,8 @@ use templar_manifest::{
 };
 use templar_protocol::RunState;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
+use crate::training::Training;
 
 /// Inner steps of a window (H).
 pub(crate) const STEPS: u32 = 10;
@@ -41,7 +43,7 @@ pub(crate) struct ChainValues {
 }
 
 /// Who takes part, and where it begins. Validators and miners are sorted by key, as genesis lists them.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) validators: Vec<SecretKey>,
     pub(crate) chains: Vec<ChainValues>,
@@ -49,6 +51,7 @@ pub(crate) struct Start {
     /// Miners that genesis does not know.
     pub(crate) newcomers: Vec<SecretKey>,
     pub(crate) state: Arc<RunState>,
+    pub(crate) training: Option<Box<Training>>,
 }
 
 fn keys(role: &str, count: u32) -> Vec<SecretKey> {
@@ -77,17 +80,21 @@ fn chain(key: &SecretKey, windows: u64) -> ChainValues {
 }
 
 impl Start {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Result<Self, ConfigError> {
         let (validators, miners) = (keys("validator", config.validators), keys("miner", config.miners));
         let chains: Vec<ChainValues> = validators.iter().map(|key| chain(key, config.windows)).collect();
         let genesis = genesis(config, &validators, &chains, &miners);
-        let newcomers = keys("newcomer", config.newcomers);
-        let pages = (u64::from(config.slots()) * u64::from(STEPS) + u64::from(UNASSIGNED_PAGES)) * EPOCH_WINDOWS;
+        if config.real {
+            let (training, state) = Training::new(genesis).map_err(ConfigError::Training)?;
+            let (state, training) = (Arc::new(state), Some(Box::new(training)));
+            return Ok(Self { validators, chains, miners, state, training });
+        }
+        let pages = (u64::from(config.miners) * u64::from(STEPS) + u64::from(UNASSIGNED_PAGES)) * EPOCH_WINDOWS;
         let tokens = pages * u64::from(SEQUENCE_LENGTH) + 1;
         let (checkpoint, zero) = (Hash::of(b"initial checkpoint").into(), Hash::of(b"zero state").into());
         let state = RunState::new(Arc::new(genesis), checkpoint, zero, tokens)
             .expect("a checked configuration gives a genesis that the rules take");
-        Self { validators, chains, miners, newcomers, state: Arc::new(state) }
+        Ok(Self { validators, chains, miners, state: Arc::new(state), training: None })
     }
 }
 

@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// Let nodes keep all windows, and fold whole journals at every restart: for short runs
     #[arg(long)]
     history: bool,
+    /// Train a tiny model, really, where otherwise a statistical model says what deltas are worth: for short runs
+    #[arg(long)]
+    real: bool,
     /// List the strategies
     #[arg(long, exclusive = true)]
     strategies: bool,
@@ -87,6 +90,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
             replays: args.replays,
             adversaries: args.adversary.clone(),
             keep_history: args.history,
+            real: args.real,
         };
         one(invocation, config, args.seeds == 1)?;
     }

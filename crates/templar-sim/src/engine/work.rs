@@ -1,7 +1,7 @@
 //! What members do when their time comes: train and send, judge, confirm, apply.
 
-use templar_manifest::{ContributionId, PublicKey, ScoreEntry, Signed, Verdict, WindowIndex};
-use templar_protocol::{Entry, Input, Measured, Reject};
+use templar_manifest::{Contribution, ContributionId, PublicKey, ScoreEntry, Signed, Verdict, WindowIndex};
+use templar_protocol::{Entry, Input, Measured, Node, Reject};
 
 use super::{Simulation, Work};
 use crate::member::Task;
@@ -12,6 +12,15 @@ use crate::strategy::{
 
 /// How often a node looks again for what it waits for.
 const LOOK_MS: u64 = 250;
+
+/// What real training must be able to do.
+const COMPUTED: &str = "tensors are computed";
+
+/// The contributions of the cut that a node judges, in order.
+fn contributions_of(node: &Node) -> Vec<Signed<Contribution>> {
+    let cut = node.judging().map(|judging| judging.cut().contributions.clone()).unwrap_or_default();
+    cut.iter().filter_map(|entry| node.contribution(&entry.contribution)).cloned().collect()
+}
 
 impl Simulation {
     pub(super) fn work_done(&mut self, who: usize, work: Work) {
@@ -42,8 +51,15 @@ impl Simulation {
                 if !wanted.iter().all(|(id, miner)| self.fetch(who, window, id, miner)) {
                     return self.begin(who, LOOK_MS, Work::Apply { window, outcomes });
                 }
-                let checkpoint = self.members[who].node.state().checkpoint();
-                let stepped = self.world.apply(checkpoint, window, &outcomes);
+                let node = &self.members[who].node;
+                let checkpoint = node.state().checkpoint();
+                let stepped = match &mut self.training {
+                    None => self.world.apply(checkpoint, window, &outcomes),
+                    Some(training) => match training.apply(node.state(), &outcomes, &contributions_of(node)) {
+                        Ok(stepped) => stepped,
+                        Err(error) => return self.violated(COMPUTED, who, error.to_string()),
+                    },
+                };
                 self.measured(who, Measured::Applied { window, outcomes, stepped });
             }
             Work::Sign => {
@@ -87,7 +103,13 @@ impl Simulation {
             return self.begin(who, LOOK_MS, Work::Train { window });
         }
         let view = MinerView { state: member.node.state(), me, heard: heard.as_ref() };
-        let made = statements(member.strategy, view);
+        let made = match &mut self.training {
+            None => statements(member.strategy, view),
+            Some(training) => match training.statements(member.strategy, view) {
+                Ok(made) => made,
+                Err(error) => return self.violated(COMPUTED, who, error.to_string()),
+            },
+        };
         for statement in made {
             let key = self.members[who].key.clone();
             self.world.add(&statement.contribution, statement.truth);
@@ -127,7 +149,16 @@ impl Simulation {
         let member = &self.members[who];
         let Some(judging) = member.node.judging() else { return };
         let checkpoint = member.node.state().checkpoint();
-        let entries = self.world.measure(&checkpoint, judging, &plan, |id| member.fetched.contains(&(window, *id)));
+        let here = |id: &ContributionId| member.fetched.contains(id);
+        let entries = match &self.training {
+            None => self.world.measure(&checkpoint, judging, &plan, here),
+            Some(training) => {
+                match training.measure(&self.world, member.node.state(), &plan, &contributions_of(&member.node), here) {
+                    Ok(entries) => entries,
+                    Err(error) => return self.violated(COMPUTED, who, error.to_string()),
+                }
+            }
+        };
         let entries = match member.strategy {
             None => entries,
             Some(strategy) => match self.altered(who, strategy, entries, &plan) {

@@ -1,0 +1,191 @@
+//! Real training in place of the statistical model: a tiny Llama on the bundled text, with the functions that a node calls.
+//!
+//! Miners run windows, cheats change what comes out of one (`training/miner.rs`), validators judge with
+//! `templar_audit::judge`, and the outer step gives the next checkpoint. Nothing is measured twice: what a replay finds of
+//! a contribution is the same for everybody, and so is an outer step. Clock, network and faults stay simulated; a blob that
+//! a node could not fetch is not there for it.
+
+mod miner;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use templar_audit::{Evidence, EvidenceError, apply, judge, replay_contribution};
+use templar_data::bundled;
+use templar_manifest::{
+    CheckpointId, Contribution, ContributionId, Dataset, Genesis, Hash, Outcome, Payload as _, PublicKey, Refusal,
+    Replay, RunId, ScoreEntry, Segment, SegmentShape, Signed, StateId, WindowIndex, payload,
+};
+use templar_model::sizes;
+use templar_protocol::{JudgePlan, RunState, Stepped};
+use templar_store::{BlobSource, MemoryBlobs, ReadError};
+use templar_train::tensors::checkpoint_of;
+use templar_train::{MinerState, Recipe};
+
+use crate::worth::World;
+
+/// The model's size in the table of sizes.
+const SIZE: &str = "tiny";
+/// Tokens that a page predicts.
+const SEQUENCE_LENGTH: u32 = 32;
+/// Pages of an inner step.
+const BATCH: u32 = 2;
+/// The inner learning rate, in 1e-9: so high that ten steps show in the loss.
+const RATE_NANOS: u64 = 10_000_000;
+
+/// The world of tensors: everything that blobs would hold, and what was computed from it.
+pub(crate) struct Training {
+    recipe: Recipe,
+    dataset: Dataset,
+    blobs: MemoryBlobs,
+    /// Miners' states, with the window after which they are.
+    states: BTreeMap<StateId, (WindowIndex, MinerState)>,
+    /// Parameters, with the window that begins with them.
+    models: BTreeMap<CheckpointId, (WindowIndex, Vec<f32>)>,
+    /// Outer steps by checkpoint and outcomes, with their windows.
+    steps: BTreeMap<Hash, (WindowIndex, Stepped)>,
+    /// The values that stale miners sent first.
+    first: BTreeMap<PublicKey, Vec<f32>>,
+}
+
+impl std::fmt::Debug for Training {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Training").field("run", &self.recipe.run).finish_non_exhaustive()
+    }
+}
+
+/// The blobs that one node has: those of everybody without those that it could not fetch.
+struct Here<'a> {
+    blobs: &'a MemoryBlobs,
+    missing: BTreeSet<Hash>,
+}
+
+impl BlobSource for Here<'_> {
+    fn read(&self, id: &Hash, max_bytes: u64) -> Result<Bytes, ReadError> {
+        if self.missing.contains(id) { Err(ReadError::NotFound { id: *id }) } else { self.blobs.read(id, max_bytes) }
+    }
+
+    fn contains(&self, id: &Hash) -> bool {
+        !self.missing.contains(id) && self.blobs.contains(id)
+    }
+}
+
+impl Training {
+    /// Puts the tiny model, the bundled dataset and real settings into `genesis`, and gives the run's state before window 0.
+    ///
+    /// # Errors
+    /// As text: the members need more pages than the dataset has.
+    pub(crate) fn new(mut genesis: Genesis) -> Result<(Self, RunState), String> {
+        let mut blobs = MemoryBlobs::new();
+        let dataset = bundled::import_shakespeare(&mut blobs).map_err(|error| error.to_string())?;
+        let mut model = sizes::preset(SIZE, dataset.vocab_size).ok_or("the size is not in the table")?;
+        model.sequence_length = SEQUENCE_LENGTH;
+        genesis.model = model;
+        genesis.tokenizer = dataset.tokenizer;
+        genesis.dataset = payload::id_of(&dataset).into();
+        (genesis.inner.batch_sequences, genesis.inner.micro_batch_sequences) = (BATCH, BATCH);
+        genesis.inner.schedule =
+            vec![Segment { steps: 1, from_nanos: RATE_NANOS, to_nanos: RATE_NANOS, shape: SegmentShape::Linear }];
+        (genesis.compression.block_side, genesis.compression.top_k) = (64, 64);
+        genesis.compression.quantiser = "block-sign".to_owned();
+        genesis.outer.rule = "mean-of-senders".to_owned();
+        genesis.gauntlet.held_out_pages = 16;
+        genesis.check()?;
+        let run = RunId::new(payload::id_of(&genesis));
+        let recipe = Recipe::new(run, genesis.clone()).map_err(|error| error.to_string())?;
+        let parameters = recipe.initial_parameters(&blobs).map_err(|error| error.to_string())?;
+        let checkpoint = payload::id_of(&checkpoint_of(run, WindowIndex(0), &recipe.tensors, &parameters)).into();
+        let zero_state = MinerState::zero_id(run, &recipe.tensors);
+        let state = RunState::new(genesis.into(), checkpoint, zero_state, dataset.training_tokens());
+        let state = state.map_err(|error| error.to_string())?;
+        let training = Self {
+            recipe,
+            dataset,
+            blobs,
+            states: BTreeMap::new(),
+            models: BTreeMap::from([(checkpoint, (WindowIndex(0), parameters))]),
+            steps: BTreeMap::new(),
+            first: BTreeMap::new(),
+        };
+        Ok((training, state))
+    }
+
+    fn parameters(&self, id: &CheckpointId) -> Result<&[f32], EvidenceError> {
+        let known = self.models.get(id).map(|(_, parameters)| &parameters[..]);
+        known.ok_or_else(|| EvidenceError::Unavailable { what: format!("checkpoint {id}") })
+    }
+
+    /// A miner's state by its id. What nobody has computed is not there.
+    fn state(&self, id: &StateId) -> Result<MinerState, EvidenceError> {
+        if *id == MinerState::zero_id(self.recipe.run, &self.recipe.tensors) {
+            return Ok(MinerState::zero(self.recipe.parameter_count()));
+        }
+        let known = self.states.get(id).map(|(_, state)| state.clone());
+        known.ok_or_else(|| EvidenceError::Unavailable { what: format!("state {id}") })
+    }
+
+    /// What a replay finds of a contribution to the open window of `before`.
+    fn replayed(&self, before: &RunState, contribution: &Contribution) -> Result<Replay, EvidenceError> {
+        let evidence = Evidence::new(&self.recipe, &self.dataset, &self.blobs)?;
+        let parameters = self.parameters(&before.checkpoint())?;
+        match replay_contribution(&evidence, before, contribution, parameters, |id| self.state(id)) {
+            Ok(replayed) => Ok(replayed.verdict),
+            Err(EvidenceError::Unavailable { .. }) => Ok(Replay::Refused(Refusal::Withheld)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The entries of a validator's score. `here` says whether it could fetch a contribution's blobs.
+    pub(crate) fn measure(
+        &self,
+        world: &World,
+        before: &RunState,
+        plan: &JudgePlan,
+        contributions: &[Signed<Contribution>],
+        here: impl Fn(&ContributionId) -> bool,
+    ) -> Result<Vec<ScoreEntry>, EvidenceError> {
+        let away = contributions.iter().filter(|signed| !here(&signed.id().into())).map(Signed::payload);
+        let missing = away.flat_map(|contribution| [contribution.delta.hash(), contribution.trace.hash()]).collect();
+        let view = Here { blobs: &self.blobs, missing };
+        let evidence = Evidence::new(&self.recipe, &self.dataset, &view)?;
+        let replay = |contribution: &Contribution| {
+            let id: ContributionId = payload::id_of(contribution).into();
+            Ok(world.confirm(plan.window, &id, here(&id)))
+        };
+        judge(&evidence, plan, contributions, self.parameters(&before.checkpoint())?, replay, |_, missing| missing)
+    }
+
+    /// The outer step of the open window of `before`.
+    pub(crate) fn apply(
+        &mut self,
+        before: &RunState,
+        outcomes: &[Outcome],
+        contributions: &[Signed<Contribution>],
+    ) -> Result<Stepped, EvidenceError> {
+        let (window, from) = (before.window(), before.checkpoint());
+        let mut hasher = blake3::Hasher::new_derive_key("templar-sim 1 outer step");
+        hasher.update(from.hash().as_bytes());
+        for outcome in outcomes {
+            hasher.update(outcome.contribution.hash().as_bytes());
+            hasher.update(format!("{:?}", outcome.verdict).as_bytes());
+        }
+        let key = Hash::from(hasher.finalize());
+        if let Some((_, known)) = self.steps.get(&key) {
+            return Ok(*known);
+        }
+        let evidence = Evidence::new(&self.recipe, &self.dataset, &self.blobs)?;
+        let applied = apply(&evidence, window, outcomes, contributions, self.parameters(&from)?.to_vec())?;
+        self.blobs.insert(applied.aggregate);
+        self.models.insert(applied.stepped.checkpoint, (window.next(), applied.parameters));
+        self.steps.insert(key, (window, applied.stepped));
+        Ok(applied.stepped)
+    }
+
+    /// Forgets tensors that no node and no cheat needs any more: of windows more than two before this one.
+    pub(crate) fn forget(&mut self, before: WindowIndex, parents: impl Fn(&StateId) -> bool) {
+        let is_old = |window: &WindowIndex| window.0 + 2 < before.0;
+        self.states.retain(|id, (window, _)| !is_old(window) || parents(id));
+        self.models.retain(|_, (window, _)| !is_old(window));
+        self.steps.retain(|_, (window, _)| !is_old(window));
+    }
+}
