@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use templar_manifest::*;
 use templar_numerics::Isa;
-use templar_protocol::{Certificate, ClosedWindow, Entry, Input, Node, Output, RunState};
+use templar_protocol::{ClosedWindow, Entry, Input, Node, Output, RunState, VoteCertificate};
 
 use folder::Folder;
 use window::{Example, compute};
@@ -99,9 +99,9 @@ fn check<T: Payload>(folder: &Folder, id: &Hash, witnesses: usize) {
 }
 
 /// The certificate of a cut or record: the vote for it is found by what it says.
-fn certificate<T: Payload>(folder: &Folder, body: &T, on: VoteOn) -> Certificate {
+fn certificate<T: Payload>(folder: &Folder, body: &T, on: VoteOn) -> VoteCertificate {
     let publisher = folder.witnesses(T::KIND, &payload::id_of(body))[0];
-    let mut certificate = Certificate { attempt: 0, publisher, witnesses: Vec::new() };
+    let mut certificate = VoteCertificate { attempt: 0, publisher, witnesses: Vec::new() };
     let vote = certificate.vote(body.run().unwrap(), WindowIndex(0), on, body);
     certificate.witnesses = folder.witnesses(Kind::Vote, &payload::id_of(&vote));
     certificate

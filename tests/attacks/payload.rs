@@ -81,7 +81,7 @@ pub(super) fn attacks() -> Vec<Attack> {
             decode(&announced(b"\x5b\x00\x00\x00\x02\x54\x0b\xe4\x00")),
         ),
         refused("another kind", decode(&payload::encode(&example().closed.cut))),
-        refused("an unknown kind", decode(&changed(|all| drop(all.insert("kind".into(), "vote".into()))))),
+        refused("an unknown kind", decode(&changed(|all| drop(all.insert("kind".into(), "ballot".into()))))),
         refused("a later version", decode(&changed(|all| drop(all.insert("version".into(), Ipld::Integer(1)))))),
     ]
 }

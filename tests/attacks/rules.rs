@@ -5,7 +5,7 @@ use templar_protocol::{Entry, Input, Node, Output, Reject, RevealEntry};
 
 use super::{Attack, answered, refused};
 use crate::vectors::example;
-use crate::vectors::window::{certificate, key, miners, validators};
+use crate::vectors::window::{certificate, key, miners, newcomer, validators};
 
 /// How far the example window has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -333,6 +333,9 @@ pub(super) fn records() -> Vec<Attack> {
             "a changed balance: a mint to somebody else",
             record(|w| w.mints[1].account = PublicKey::from_bytes([1; 32])),
         ),
+        refused("a burn that is too small", record(|w| w.burns[0].amount_micros += 1)),
+        refused("a mismatch that costs nothing", record(|w| w.burns.clear())),
+        refused("a slot lost at the first mismatch", record(|w| w.burns[0].cause = BurnCause::Expulsion)),
         refused("a registration refused that has a slot", record(|w| w.admissions[0].verdict = Admitted::NoSlot)),
         refused("a registration left out", record(|w| w.admissions.clear())),
         refused("other members", record(|w| w.members_root = Hash::of(b"members"))),

@@ -9,7 +9,7 @@ use templar_manifest::proof::witness;
 use templar_manifest::{Hash, Refusal, Replay, ReplayProof, ScoreEntry, Signed};
 use templar_node::access::Access;
 use templar_node::replica::Replica;
-use templar_node::workbench::{Conduct, TrainWatch, Workbench};
+use templar_node::workbench::{Conduct, Effort, TrainWatch, Workbench};
 use templar_protocol::{Input, Measured, Output};
 use templar_train::StepReport;
 
@@ -48,7 +48,8 @@ fn window(home: &Home, lie: &Lie) {
         match todo.expect("something to do") {
             Output::Train { .. } => {
                 let me = replica.me();
-                let trained = bench.train(state, me, 4, lie.conduct, &mut Silent, &|_| {}).unwrap();
+                let effort = Effort { conduct: lie.conduct, ..Effort::honest(4) };
+                let trained = bench.train(state, me, effort, &mut Silent, &|_| {}).unwrap();
                 replica.contribute(trained).unwrap();
             }
             Output::Sign(document) => drop(replica.sign(document).unwrap()),

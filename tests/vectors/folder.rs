@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use templar_manifest::*;
-use templar_protocol::{Certificate, Entry, RevealEntry, Witness};
+use templar_protocol::{Entry, RevealEntry, VoteCertificate, Witness};
 
 use super::window::Example;
 
@@ -96,7 +96,7 @@ impl Folder {
     }
 
     /// A cut or record with its publisher's signature, and the votes that certify it.
-    fn agreed<T: Payload>(&mut self, body: &T, on: VoteOn, certificate: &Certificate) {
+    fn agreed<T: Payload>(&mut self, body: &T, on: VoteOn, certificate: &VoteCertificate) {
         self.payload(body, &[certificate.publisher]);
         let vote = certificate.vote(body.run().unwrap(), WindowIndex(0), on, body);
         self.payload(&vote, &certificate.witnesses);

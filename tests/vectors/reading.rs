@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipld_core::ipld::Ipld;
 use templar_manifest::{
-    AuditVerdict, Contribution, GauntletSpec, Kind, MintKind, Offence, Refusal, Replay, RopeScaling, SegmentShape,
-    State, Verdict, VoteOn, VoteStep, WeightRule,
+    Admitted, AuditVerdict, BurnCause, Contradiction, Contribution, ContributionId, GauntletSpec, Hash, Kind,
+    LateVerdict, MintKind, Offence, Payment, PublicKey, Refusal, Replay, ReplayProof, RopeScaling, SegmentShape, State,
+    Verdict, VoteOn, VoteStep, WeightRule, WindowIndex,
 };
 
 use super::example;
@@ -60,6 +61,7 @@ fn fits(value: &Ipld, kind: &str) -> bool {
         (Ipld::Integer(number), "u32") => u32::try_from(*number).is_ok(),
         (Ipld::Integer(number), "u64") => u64::try_from(*number).is_ok(),
         (Ipld::Bool(_), "bool") | (Ipld::String(_), "text") => true,
+        (Ipld::Bytes(_), "bytes") => true,
         (Ipld::Bytes(bytes), "signature") => bytes.len() == 64,
         (Ipld::Bytes(bytes), kind) => bytes.len() == 32 && (kind.starts_with("hash") || kind.starts_with("key")),
         (Ipld::List(values), kind) => kind.strip_prefix("list of ").is_some_and(|inner| {
@@ -159,7 +161,7 @@ fn the_specification_names_every_context() {
     let declared = sources.iter().flat_map(|source| source.lines()).filter(|line| line.starts_with("const "));
     let contexts: Vec<&str> =
         declared.filter(|line| line.contains("_CONTEXT: &str")).filter_map(|line| line.split('"').nth(1)).collect();
-    assert_eq!(contexts.len(), 14);
+    assert_eq!(contexts.len(), 17);
     for context in contexts {
         assert!(text.contains(&format!("\"{context}\"")), "{context}");
     }
@@ -237,6 +239,8 @@ fn the_specification_names_every_variant() {
     variants.extend(audits.iter().map(|verdict| ("AuditVerdict", seen(verdict))));
     let kinds = [MintKind::Miner, MintKind::Validator, MintKind::Replays, MintKind::Treasury];
     variants.extend(kinds.iter().map(|kind| ("MintKind", seen(kind))));
+    let causes = [BurnCause::Mismatch, BurnCause::Expulsion, BurnCause::Absence, BurnCause::Contradiction];
+    variants.extend(causes.iter().map(|cause| ("BurnCause", seen(cause))));
     variants.extend([VoteOn::Cut, VoteOn::Window].iter().map(|on| ("VoteOn", seen(on))));
     variants.extend([VoteStep::Prevote, VoteStep::Precommit].iter().map(|step| ("VoteStep", seen(step))));
     variants.extend([SegmentShape::Linear, SegmentShape::Cosine].iter().map(|shape| ("SegmentShape", seen(shape))));

@@ -11,7 +11,7 @@ use templar_data::{PageReader, Split, bundled};
 use templar_delta::{Header, random_delta};
 use templar_manifest::chain::Chain;
 use templar_manifest::*;
-use templar_protocol::{Certificate, ClosedWindow, RunState, Witness};
+use templar_protocol::{ClosedWindow, RunState, VoteCertificate, Witness};
 use templar_store::MemoryBlobs;
 use templar_train::tensors::checkpoint_of;
 use templar_train::{MinerState, Recipe, Task, WindowResult, WindowRun, run_window};
@@ -195,9 +195,9 @@ fn witness<T: Payload>(payload: &T, key: &SecretKey) -> Witness {
 }
 
 /// Published by the first of these validators, and agreed on by all in the first attempt.
-pub(crate) fn certificate<T: Payload>(body: &T, on: VoteOn, validators: &[SecretKey]) -> Certificate {
+pub(crate) fn certificate<T: Payload>(body: &T, on: VoteOn, validators: &[SecretKey]) -> VoteCertificate {
     let publisher = witness(body, &validators[0]);
-    let mut certificate = Certificate { attempt: 0, publisher, witnesses: Vec::new() };
+    let mut certificate = VoteCertificate { attempt: 0, publisher, witnesses: Vec::new() };
     let vote = certificate.vote(body.run().unwrap(), WindowIndex(0), on, body);
     certificate.witnesses = validators.iter().map(|key| witness(&vote, key)).collect();
     certificate

@@ -66,11 +66,10 @@ pub fn replay_contribution(
         Err(refusal) => return refused(refusal),
     };
     let state = state(&contribution.state_in)?;
-    let pages = before.pages_of(&contribution.miner);
-    let pages = pages.ok_or_else(|| EvidenceError::Broken(format!("miner {} has no slot", contribution.miner)))?;
-    let task = Task { window: contribution.window, miner: contribution.miner, pages, steps: contribution.steps };
-    let claim = Claim { contribution, trace: &trace };
-    replay(evidence.recipe, &task, parameters, state, claim, &|page| evidence.page(contribution.window, page))
+    let (window, miner, steps) = (contribution.window, contribution.miner, contribution.steps);
+    let (claim, draws) = (Claim { contribution, trace: &trace }, &task.draws);
+    let task = Task { window, miner, pages: task.pages.clone(), steps };
+    replay(evidence.recipe, &task, parameters, state, claim, draws, &|page| evidence.page(window, page))
         .map_err(|error| EvidenceError::train(&error))
 }
 

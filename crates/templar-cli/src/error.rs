@@ -206,7 +206,7 @@ fn home(error: &HomeError) -> Meaning {
         HomeError::Format { .. } => hint(Code::Failed, "use the version of templar that made this home"),
         HomeError::Locked(_) => hint(Code::Locked, "wait until it ends, or use another home"),
         HomeError::Key { .. } => plain(Code::BadKey),
-        HomeError::Parse { .. } => plain(Code::Failed),
+        HomeError::Parse { .. } => hint(Code::Failed, "nothing was changed; correct that file"),
         HomeError::Io { source, .. } => (Code::Failed, io(source).1),
     }
 }

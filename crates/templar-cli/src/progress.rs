@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use templar_manifest::{ContributionId, Genesis, Kind, PublicKey, VoteOn, WindowIndex, payload};
-use templar_protocol::{Entry, Node};
+use templar_protocol::{Entry, Node, RunState};
 
 /// What has been said in the open window.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

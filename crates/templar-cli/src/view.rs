@@ -6,8 +6,8 @@
 use serde::Serialize;
 use serde_json::Value;
 use templar_manifest::{
-    Audit, Checkpoint, Contribution, Cut, Dataset, DecodeError, Genesis, Hash, Inbox, Kind, Payload, Score, State,
-    Vote, Window, payload,
+    Audit, Checkpoint, Contribution, Cut, Dataset, DecodeError, Genesis, Hash, Inbox, Kind, Payload, Registration,
+    Score, State, Vote, Window, payload,
 };
 
 /// What an object is.

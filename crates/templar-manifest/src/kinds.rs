@@ -7,6 +7,7 @@ mod dataset;
 mod gauntlet;
 mod genesis;
 mod registration;
+mod replay;
 mod score;
 mod vote;
 mod window;
@@ -18,11 +19,18 @@ pub use dataset::{Dataset, HeldOut, Shard, page_count};
 pub use gauntlet::{GauntletSpec, Offence, Penalty, ProofSpec, RatingSpec, WeightRule};
 pub use genesis::{
     CompressionSpec, ContextSegment, Deadlines, EmissionSpec, Genesis, Initial, InnerSpec, OuterSegment, OuterSpec,
-    ReplaySpec, Segment, SegmentShape, ValidatorSpec,
+    Segment, SegmentShape, ValidatorSpec,
 };
-pub use score::{Refusal, Replay, Score, ScoreEntry, Weight};
+pub use registration::{
+    Admission, Admitted, Certificate, CutRegistration, Payment, PriceRule, Registration, RegistrationSpec, WorkHasher,
+    largest_digest,
+};
+pub use replay::ReplaySpec;
+pub use score::{
+    Contradiction, LateVerdict, MAX_CONTRADICTIONS, Refusal, Replay, ReplayProof, Score, ScoreEntry, Weight,
+};
 pub use vote::{Vote, VoteOn, VoteStep};
-pub use window::{Mint, MintKind, Outcome, Reveal, Verdict, Window};
+pub use window::{Burn, BurnCause, Mint, MintKind, Outcome, Reveal, Verdict, Window};
 
 /// Most list entries that a manifest may have where the protocol sets no lower bound.
 pub const MAX_ENTRIES: usize = 4096;

@@ -43,7 +43,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the way of the data.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Genesis,
         Self::Dataset,
         Self::Contribution,

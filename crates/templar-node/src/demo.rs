@@ -32,7 +32,7 @@ const VALIDATORS: u32 = 2;
 
 /// The checkpoint that the demo ends in with its default seed, miners and windows. README prints it; a change of the
 /// arithmetic, the model, the data or the rules changes it, and its commit says why.
-pub const DEFAULT_CHECKPOINT: &str = "d05565a0a553931bd31e18988437cd6139e82cd78a63bf9ba4cc8c1e9a203563";
+pub const DEFAULT_CHECKPOINT: &str = "79cb4033627e2462070575cad2086d0a986b335a61269c4abe36317a7e52bebc";
 
 /// The default seed.
 pub const DEFAULT_SEED: &str = "templar";

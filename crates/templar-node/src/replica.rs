@@ -261,9 +261,16 @@ impl Replica {
             Ok(outputs) => Ok(Taken::In(outputs)),
             // Which contribution came before the cut, and which of a cheat's statements came first, depends on the order of
             // arrival: whoever makes them must not set honest nodes against each other.
-            Err(SubmitError::Reject(Reject::Over | Reject::NotInCut(_) | Reject::Wrong(_))) => Ok(Taken::OutOfTime),
-            // A third statement counts once others build on it.
-            Err(SubmitError::Reject(Reject::Early { .. } | Reject::TooMany { .. })) => Ok(Taken::TooEarly),
+            Err(SubmitError::Reject(
+                Reject::Over
+                | Reject::NotInCut(_)
+                | Reject::Wrong(_)
+                | Reject::Registration(RegistrationError::AfterCut(_)),
+            )) => Ok(Taken::OutOfTime),
+            // A third statement, or a second registration, counts once others build on it.
+            Err(SubmitError::Reject(
+                Reject::Early { .. } | Reject::TooMany { .. } | Reject::Registration(RegistrationError::Second(_)),
+            )) => Ok(Taken::TooEarly),
             Err(SubmitError::Reject(reject)) => Ok(Taken::Faulty(reject.to_string())),
             Err(error) => Err(error),
         }

@@ -77,6 +77,33 @@ pub enum Conduct {
     Noise,
 }
 
+/// Which state a miner goes on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// What its last recorded contribution left; zero where there is none.
+    Recorded,
+    /// Zero, whatever was recorded: for whoever has lost the other.
+    Zero,
+}
+
+/// How a miner works in a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effort {
+    /// Inner steps to take, 1 to H.
+    pub steps: u32,
+    /// What it goes on from.
+    pub origin: Origin,
+    /// How it comes by its delta.
+    pub conduct: Conduct,
+}
+
+impl Effort {
+    /// Honest, from what was recorded.
+    pub const fn honest(steps: u32) -> Self {
+        Self { steps, origin: Origin::Recorded, conduct: Conduct::Honest }
+    }
+}
+
 /// Hears of training, and may stop it.
 pub trait TrainWatch: Send {
     /// An inner step was taken.
@@ -189,15 +216,15 @@ impl Workbench {
         &self,
         state: &RunState,
         miner: PublicKey,
-        steps: u32,
-        conduct: Conduct,
+        effort: Effort,
         watch: &mut dyn TrainWatch,
         gate: &dyn Fn(Vec<Hash>),
     ) -> Result<Contribution, WorkError> {
+        let Effort { steps, origin, conduct } = effort;
         let task = self.task(state, miner, steps)?;
         let parameters = self.parameters(state.checkpoint())?;
         let recipe = &*self.context.recipe;
-        let parent = state.parent(&miner).copied();
+        let parent = state.parent(&miner).copied().filter(|_| origin == Origin::Recorded);
         let state_in = parent.map_or(self.context.zero_state(), |parent| parent.state_out);
         let before = self.state(&self.evidence()?, &state_in)?;
         let path = self.home.snapshot_path(&self.context.run, task.window.0);

@@ -5,8 +5,8 @@
 //! as pay of that window could still be burnt.
 
 use templar_manifest::{
-    Contradiction, Contribution, Cut, Envelope, EnvelopeError, Hash, Inbox, Kind, Payload, PublicKey, RunId, Score,
-    Window, WindowIndex, payload,
+    Contradiction, Contribution, Envelope, EnvelopeError, Hash, Inbox, Kind, Payload, PublicKey, RunId, Score, Vote,
+    VoteOn, VoteStep, WindowIndex, payload,
 };
 
 /// Why two statements are no evidence.
@@ -29,7 +29,7 @@ pub enum EvidenceError {
     Other {
         /// Against whom.
         signer: String,
-        /// `kind`, `signer`, `run`, `window` or `seed`.
+        /// `kind`, `signer`, `run`, `window`, or `seed or step`.
         what: &'static str,
     },
     /// The two say the same, or the one with the higher id comes first.
@@ -51,34 +51,45 @@ pub enum EvidenceError {
     Stranger(String),
 }
 
-/// What is compared of a statement: kind, run, window, id, and the seed where it is a score.
+/// What of a window a statement is about, of which its signer may say one thing.
+#[derive(PartialEq)]
+enum Part {
+    Whole,
+    /// Of a score. Another seed is no contradiction: more validators had revealed.
+    Seed(Hash),
+    /// Of a vote. In another attempt or step a validator may vote for something else.
+    Step(VoteOn, u32, VoteStep),
+}
+
+/// What is compared of a statement.
 #[derive(PartialEq)]
 struct Statement {
     kind: Kind,
     run: RunId,
     window: WindowIndex,
-    seed: Option<Hash>,
+    part: Part,
     id: Hash,
 }
 
 fn open<T: Payload>(
     envelope: &Envelope,
-    of: impl Fn(&T) -> (RunId, WindowIndex, Option<Hash>),
+    of: impl Fn(&T) -> (RunId, WindowIndex, Part),
 ) -> Result<Statement, EnvelopeError> {
     let signed = envelope.open::<T>()?;
-    let (run, window, seed) = of(signed.payload());
-    Ok(Statement { kind: T::KIND, run, window, seed, id: signed.id() })
+    let (run, window, part) = of(signed.payload());
+    Ok(Statement { kind: T::KIND, run, window, part, id: signed.id() })
 }
 
 fn statement(signer: &PublicKey, envelope: &Envelope) -> Result<Statement, EvidenceError> {
     let unsigned = |source: EnvelopeError| EvidenceError::Envelope { signer: signer.short(), source };
     let (kind, _) = payload::peek(&envelope.payload).map_err(|error| unsigned(error.into()))?;
     let opened = match kind {
-        Kind::Contribution => open(envelope, |said: &Contribution| (said.run, said.window, None)),
-        Kind::Inbox => open(envelope, |said: &Inbox| (said.run, said.window, None)),
-        Kind::Cut => open(envelope, |said: &Cut| (said.run, said.window, None)),
-        Kind::Score => open(envelope, |said: &Score| (said.run, said.window, Some(said.seed))),
-        Kind::Window => open(envelope, |said: &Window| (said.run, said.window, None)),
+        Kind::Contribution => open(envelope, |said: &Contribution| (said.run, said.window, Part::Whole)),
+        Kind::Inbox => open(envelope, |said: &Inbox| (said.run, said.window, Part::Whole)),
+        Kind::Score => open(envelope, |said: &Score| (said.run, said.window, Part::Seed(said.seed))),
+        Kind::Vote => {
+            open(envelope, |said: &Vote| (said.run, said.window, Part::Step(said.on, said.attempt, said.step)))
+        }
         other => return Err(EvidenceError::Kind(other)),
     };
     if envelope.signer != *signer {
@@ -96,8 +107,7 @@ pub fn check(run: &RunId, evidence: &Contradiction) -> Result<(), EvidenceError>
         ("kind", first.kind == second.kind),
         ("run", first.run == *run && second.run == *run),
         ("window", first.window == evidence.window && second.window == evidence.window),
-        // Another seed is no contradiction: more validators had revealed.
-        ("seed", first.seed == second.seed),
+        ("seed or step", first.part == second.part),
     ] {
         if !equal {
             return Err(EvidenceError::Other { signer, what });

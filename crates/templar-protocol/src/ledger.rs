@@ -119,11 +119,20 @@ impl Ledger {
         self.assert_balanced();
     }
 
-    /// Burns what slots are paid with, from what is free.
+    /// Closes a window with everything that its record says.
+    pub(crate) fn settle(&mut self, window: WindowIndex, burns: &[Burn], mints: &[Mint]) {
+        self.vest(window);
+        for burn in burns {
+            self.burn(&burn.account, burn.amount_micros);
+        }
+        self.pay(window, mints);
+    }
+
+    /// Takes what slots are paid with from what is free, and burns it.
     ///
     /// # Panics
     /// When an account does not hold it: whether it does was checked before, and nothing takes from what is free.
-    pub(crate) fn burn(&mut self, amounts: &[(PublicKey, u64)]) {
+    pub(crate) fn spend(&mut self, amounts: &[(PublicKey, u64)]) {
         for (owner, amount_micros) in amounts {
             let account = self.accounts.get_mut(owner).expect("who burns has an account");
             let left = account.free_micros.checked_sub(*amount_micros);

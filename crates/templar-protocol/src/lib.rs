@@ -20,7 +20,7 @@
 //!   happened; [`Node::todo`] says what should be under way now and is derived from the state alone, so that a node that
 //!   restarts folds its journal and goes on.
 //!
-//! The way of a window: contributions → inboxes → cut (certified) → reveals → seed → scores → record (certified).
+//! The way of a window: contributions and registrations → inboxes → cut (certified) → reveals → seed → scores → record (certified).
 //! Certified means that validators with more than two thirds of the stake have voted so in one attempt; whoever is silent
 //! or lies, with less than a third no two cuts or records are certified, and the window closes (`node/ballot.rs` says why).
 //! Validity of an entry never depends on when it came: what cannot be checked yet is held, within bounds, and looked at
@@ -28,13 +28,14 @@
 //!
 //! What is not here yet, and so is not claimed:
 //!
-//! * A penalty for a validator that signs two things where one is allowed, or refuses falsely ([`Output::Equivocation`],
-//!   [`Dispute`]): it is found out, and loses nothing but what it does not earn.
-//! * A second replay of what a validator was drawn to replay whose score is left out: the contribution is `not-replayed`.
-//! * Sampled replay: every contribution is replayed before its window closes.
-//! * A price for a validator that withholds its hash-chain value, and proof that a validator's numbers are its own work.
+//! * Evidence beside scores, and of anything but contradictions: a score shows two statements of one signer, and the record burns for
+//!   it. A proof or refusal that replays refute is found and not counted while its window is open, and nothing is burnt for it; a
+//!   loss that was not measured is found by audits, and nothing follows.
+//! * Challenges: nobody can ask a miner for a state. Without its blobs a late replay gives no verdict.
+//! * A proof that losses were measured. They are of pages drawn for their validator alone, so that a copied loss is a wrong one,
+//!   which an audit finds and other validators do not look for.
+//! * Comparison of proofs where one validator alone replays a contribution, or where the others that were drawn are away.
 //! * Changes of validators and of their keys, bonds, and transfers: what is burnt for a slot was earned in the run.
-//! * Expulsion: whoever is refused keeps its slot until a newcomer takes it.
 //! * Two certified records of one window: with less than a third of the stake faulty there are none.
 
 mod consensus;
@@ -56,8 +57,10 @@ pub use draw::PageDraw;
 pub use entry::{Entry, EntryError, MAX_ENTRY_BYTES, RevealEntry};
 pub use gauntlet::{Assessment, Cause, Change, Copied, History, Rating, Standing};
 pub use ledger::{Account, Grant, Ledger};
-pub use node::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject, Verified, VoteWait};
+pub use members::{Anchor, Member, Members};
+pub use node::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject, Subject, Verified, VoteWait};
+pub use replay::ReplayTask;
 pub use state::{
-    AdvanceError, Assignment, Certificate, ClosedWindow, CutError, GenesisError, JudgePlan, Judging, JudgingError,
-    Parent, RunState, ScoreError, Stepped, Witness,
+    AdvanceError, Assignment, ClosedWindow, CutError, GenesisError, JudgePlan, Judging, JudgingError, Parent,
+    RegistrationError, RunState, ScoreError, Stepped, VerdictError, VoteCertificate, Witness,
 };

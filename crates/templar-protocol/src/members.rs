@@ -182,6 +182,15 @@ impl Members {
         Rank { way, measure, id }
     }
 
+    /// Takes their slots from these owners.
+    pub(crate) fn expel(&mut self, owners: impl Iterator<Item = PublicKey>) {
+        for owner in owners {
+            if let Some(slot) = self.of_owner.get(&owner).copied() {
+                self.unseat(slot);
+            }
+        }
+    }
+
     /// Decides the registrations of `window`'s cut, by rank; each is valid by itself. `weights` are those of its record,
     /// `seed` its seed.
     pub(crate) fn decide(

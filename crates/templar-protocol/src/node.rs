@@ -7,6 +7,7 @@
 mod admit;
 mod ballot;
 mod cast;
+mod doubts;
 mod open;
 mod todo;
 mod words;
@@ -15,12 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
-    Contribution, ContributionId, Cut, CutId, Hash, Payload as _, PublicKey, Replay, Score, Signed, Vote, VoteOn,
-    Window, WindowIndex,
+    Contradiction, Contribution, ContributionId, Cut, CutId, Envelope, EnvelopeError, Hash, Kind, MAX_CONTRADICTIONS,
+    Payload as _, PublicKey, Registration, Replay, RunId, Score, Signed, Vote, VoteOn, Window, WindowIndex, payload,
 };
 
 pub use admit::Verified;
-pub use words::{Dispute, Document, Input, Measured, Output, Phase, Reject, VoteWait};
+pub use words::{Dispute, Document, Input, Measured, Output, Phase, Reject, Subject, VoteWait};
 
 use crate::entry::Entry;
 use crate::state::{ClosedWindow, Judging, RunState};
@@ -301,16 +302,18 @@ impl Node {
                 score.check().map_err(|_| Reject::Measurement("the score breaks a rule of its kind"))?;
                 self.open.judged.insert(seed, score);
             }
-            Measured::Confirmed { miner, replay, .. } => {
-                let is_in_cut = |cut: &Cut| cut.contributions.iter().any(|entry| entry.miner == miner);
-                if !self.open.cut().is_some_and(|(_, cut)| is_in_cut(cut)) {
-                    return Err(Reject::Measurement("the miner has no contribution in the cut"));
-                }
+            Measured::Confirmed { subject, replay, witnesses, .. } => {
+                let Some(drawn) = self.replayers(&subject) else {
+                    return Err(Reject::Measurement("the miner has no contribution that may be asked about"));
+                };
                 if replay == Replay::NotDrawn {
                     return Err(Reject::Measurement("a confirmation is a match or a refusal"));
                 }
+                if witnesses.len() != if replay == Replay::Match { drawn.len() } else { 0 } {
+                    return Err(Reject::Measurement("a match has a witness for each drawn validator"));
+                }
                 let attempt = self.me.map_or(0, |me| self.attempt(&me, VoteOn::Window));
-                self.open.confirmed.insert(miner, (attempt, replay));
+                self.open.confirmed.insert(subject, Confirmed { attempt, replay, witnesses });
             }
             Measured::Applied { outcomes, stepped, .. } => {
                 self.open.applied.retain(|applied| applied.outcomes != outcomes);
@@ -324,7 +327,7 @@ impl Node {
     /// for it.
     fn evidence(&self) -> Vec<Contradiction> {
         let mut found = BTreeMap::new();
-        for evidence in self.caught.iter().cloned().chain(self.open.contradictions(self.state.window())) {
+        for evidence in self.caught.iter().cloned().chain(self.open.contradictions(&self.state)) {
             found.entry((evidence.signer, evidence.window)).or_insert(evidence);
         }
         found
@@ -355,7 +358,7 @@ impl Node {
         loop {
             outputs.extend(self.open.refresh(&self.state, self.me));
             if let Some((closed, sound)) = self.open.closed(self.state.genesis()) {
-                let contradictions = self.open.contradictions(self.state.window());
+                let contradictions = self.open.contradictions(&self.state);
                 let before = self.state.record();
                 match sound.next(before) {
                     Some(next) => self.state = next,

@@ -9,6 +9,7 @@ mod burns;
 mod close;
 mod cut;
 mod judging;
+mod late;
 mod registration;
 mod score;
 
@@ -20,10 +21,11 @@ use templar_manifest::{
     StateId, WindowIndex, chain, page_count, payload,
 };
 
-pub use advance::{AdvanceError, Certificate, ClosedWindow, Witness};
+pub use advance::{AdvanceError, ClosedWindow, VoteCertificate, Witness};
 pub use close::Stepped;
 pub use cut::CutError;
 pub use judging::{JudgePlan, Judging, JudgingError};
+pub use late::VerdictError;
 pub use registration::RegistrationError;
 pub use score::ScoreError;
 
@@ -114,6 +116,9 @@ pub struct RunState {
     checkpoint: CheckpointId,
     record: Option<RecordId>,
     members: Members,
+    /// Node keys that trained for somebody and do not any more, with the window that recorded it, as long as what they signed
+    /// may be evidence.
+    former_nodes: BTreeMap<PublicKey, (PublicKey, WindowIndex)>,
     parents: BTreeMap<PublicKey, Parent>,
     standings: Standings,
     /// The first miner and window with each delta's body, as far back as genesis says.
@@ -176,6 +181,7 @@ impl RunState {
             checkpoint: initial_checkpoint,
             record: None,
             members: Members::first(&genesis.registration, seed),
+            former_nodes: BTreeMap::new(),
             parents: BTreeMap::new(),
             standings: BTreeMap::new(),
             bodies: BTreeMap::new(),
@@ -241,19 +247,9 @@ impl RunState {
         self.standings.get(validator).and_then(|miners| miners.get(miner)).copied().unwrap_or(Standing::NEW)
     }
 
-    /// Whether a miner has lost its slot, see [`ReplaySpec`](templar_manifest::ReplaySpec).
+    /// Whether a miner has lost its slot for good, see [`ReplaySpec`](templar_manifest::ReplaySpec).
     pub fn is_expelled(&self, miner: &PublicKey) -> bool {
         self.expelled.contains(miner)
-    }
-
-    /// Whether a miner has a slot.
-    pub fn may_contribute(&self, miner: &PublicKey) -> bool {
-        self.genesis.slot(miner).is_some() && !self.is_expelled(miner)
-    }
-
-    /// How many miners may contribute to the open window.
-    pub fn active_miners(&self) -> usize {
-        self.genesis.miners().len() - self.expelled.len()
     }
 
     /// The window that recorded a miner's last mismatch, from which a second one counts.
@@ -264,16 +260,26 @@ impl RunState {
     /// Whether two statements are evidence for which a record would burn now.
     pub fn check_evidence(&self, evidence: &Contradiction) -> Result<(), EvidenceError> {
         let (signer, window) = (&evidence.signer, evidence.window);
-        if self.genesis.slot(signer).is_none() && self.genesis.validator(signer).is_none() {
+        let Some(account) = self.account_of(signer) else {
             return Err(EvidenceError::Stranger(signer.short()));
-        }
+        };
         if window > self.window || self.window.0 - window.0 > self.genesis.emission.vesting_windows {
             return Err(EvidenceError::Window { signer: signer.short(), window });
         }
-        if self.convicted.contains(&(window, *signer)) {
+        if self.convicted.contains(&(window, account)) {
             return Err(EvidenceError::Paid(signer.short()));
         }
         evidence::check(&self.run, evidence)
+    }
+
+    /// Who pays for what a key signs: a validator itself, for a node key its owner, also when the owner has another one by now.
+    pub(crate) fn account_of(&self, signer: &PublicKey) -> Option<PublicKey> {
+        let former = || self.former_nodes.get(signer).map(|(owner, _)| *owner);
+        match (self.genesis.validator(signer), self.members.by_node(signer)) {
+            (Some(validator), _) => Some(validator.key),
+            (None, Some(member)) => Some(member.owner),
+            (None, None) => former(),
+        }
     }
 
     /// All balances.

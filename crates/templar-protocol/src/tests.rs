@@ -6,5 +6,6 @@ mod evidence;
 mod fixture;
 mod gauntlet;
 mod hostile;
+mod late;
 mod registration;
 mod rules;

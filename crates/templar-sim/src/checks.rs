@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use templar_manifest::{ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Verdict, WindowIndex};
+use templar_manifest::{
+    Admitted, BurnCause, ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Verdict, WindowIndex,
+};
 use templar_protocol::{ClosedWindow, RunState, Standing, stake};
 
 use crate::config::Faults;
@@ -57,6 +59,9 @@ pub(crate) struct Checks {
     /// Honest contributions that nobody replayed in time.
     unreplayed: u64,
     most_attempts: u32,
+    joined: u64,
+    replaced: u64,
+    strangers: u64,
     /// What honest validators think of honest miners, by validator and miner.
     thought: BTreeMap<(PublicKey, PublicKey), Standing>,
 }
@@ -293,6 +298,12 @@ impl Checks {
             self.hold("no honest miner is excluded", outcome.verdict != Verdict::Excluded, || {
                 format!("{} in window {}", outcome.miner.short(), window.window)
             })?;
+        }
+        for burn in window.burns.iter().filter(|burn| burn.cause != BurnCause::Absence) {
+            self.hold("no honest miner's pay is burnt", !is_honest(&burn.account), || {
+                format!("{} in window {}: {}", burn.account.short(), window.window, burn.cause.name())
+            })?;
+            self.notice(&burn.account, window.window.0, &format!("burnt: {}", burn.cause.name()));
         }
         // Whom a flood keeps behind, until its peers' logs are read again, may miss the next cut.
         let is_flooded = members.iter().any(|member| member.strategy == Some(Strategy::Flood));

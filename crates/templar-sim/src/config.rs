@@ -188,6 +188,9 @@ impl Config {
             self.seed,
             self.faults.name()
         );
+        if self.replays != Replays::default() {
+            let _ = write!(command, " --replays {}", self.replays.name());
+        }
         if self.newcomers > 0 {
             let _ = write!(command, " --newcomers {}", self.newcomers);
         }

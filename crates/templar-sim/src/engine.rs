@@ -13,8 +13,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use templar_manifest::{ContributionId, Hash, Outcome, PublicKey, StateId, WindowIndex};
-use templar_protocol::{JudgePlan, Node, Phase, RunState, Verified};
+use templar_manifest::{Hash, Outcome, PublicKey, StateId, WindowIndex};
+use templar_protocol::{JudgePlan, Node, Phase, ReplayTask, RunState, Subject, Verified};
 
 use crate::checks::{Checks, Violation};
 use crate::config::{Config, ConfigError, Faults};
@@ -154,9 +154,11 @@ impl Simulation {
 
     pub(crate) fn of(config: Config) -> Result<Self, ConfigError> {
         let mut dice = Dice::new(config.seed);
-        let Start { validators, chains, miners, state, training } = Start::new(&config)?;
-        let keys =
-            validators.iter().map(|key| (Role::Validator, key)).chain(miners.iter().map(|key| (Role::Miner, key)));
+        let Start { validators, chains, miners, newcomers, state, training } = Start::new(&config)?;
+        let keys = validators
+            .iter()
+            .map(|key| (Role::Validator, key))
+            .chain(miners.iter().chain(&newcomers).map(|key| (Role::Miner, key)));
         let mut members: Vec<Member> = keys
             .map(|(role, key)| Member {
                 role,
@@ -175,6 +177,7 @@ impl Simulation {
                 clock_ppm: ONE_PPM,
                 contradicted: std::collections::BTreeSet::new(),
                 rivals: BTreeMap::new(),
+                asks_from: WindowIndex(0),
             })
             .collect();
         assign(&config, &mut members, &mut dice);
@@ -350,17 +353,16 @@ impl Simulation {
         self.entries.retain(|_, carried| carried.entry.window() >= before);
         self.first_number = self.first_number.split_off(&before);
         let late = self.first.genesis().replay.verdict_windows;
-        self.world.forget(WindowIndex(before.0.saturating_sub(late)));
+        let judged = WindowIndex(before.0.saturating_sub(late));
+        self.world.forget(judged);
         let members = &self.members;
         self.world.keep_models(|id| members.iter().any(|member| member.node.state().checkpoint() == *id));
         if let Some(training) = &mut self.training {
-            let parents = |id: &StateId| {
-                members.iter().any(|member| {
-                    let state = member.node.state();
-                    state.genesis().miners().iter().any(|miner| state.parent(miner).is_some_and(|p| p.state_out == *id))
-                })
+            let leads_on = |state: &RunState, id: &StateId| {
+                let mut parents = state.members().iter().filter_map(|member| state.parent(&member.owner));
+                parents.any(|parent| parent.state_out == *id)
             };
-            training.forget(before, parents);
+            training.forget(judged, |id| members.iter().any(|member| leads_on(member.node.state(), id)));
         }
         for who in 0..self.members.len() {
             // Whoever is away reads on where it stopped, and a node that restarts reads the open window again.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use templar_manifest::{ContributionId, Hash, SecretKey, VoteOn, WindowIndex};
-use templar_protocol::{Input, Node, Phase, RunState, Verified};
+use templar_protocol::{Input, Node, Phase, RunState, Subject, Verified};
 
 use crate::strategy::{Role, Strategy};
 
@@ -126,6 +126,8 @@ pub(crate) struct Member {
     pub(crate) contradicted: BTreeSet<(WindowIndex, &'static str)>,
     /// The other cut and record that it proposed in the open window.
     pub(crate) rivals: BTreeMap<VoteOn, Hash>,
+    /// The first window in which it asks for a slot, where it has none.
+    pub(crate) asks_from: WindowIndex,
 }
 
 impl Member {

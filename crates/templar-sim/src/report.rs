@@ -65,6 +65,12 @@ pub struct Report {
     pub unreplayed: u64,
     /// Attempts that the slowest of all decisions on a cut or record took.
     pub attempts: u32,
+    /// Registrations that gave a slot.
+    pub joined: u64,
+    /// Those of them that took it from another.
+    pub replaced: u64,
+    /// Those of them that gave it to a key that no member has.
+    pub strangers: u64,
     /// Every member, validators first, each role sorted by key.
     pub members: Vec<Earned>,
 }
@@ -98,6 +104,9 @@ impl Report {
             held_out_loss_nanonats: checks.held_out_loss_nanonats(),
             unreplayed: checks.unreplayed(),
             attempts: checks.most_attempts(),
+            joined: checks.joined().0,
+            replaced: checks.joined().1,
+            strangers: checks.joined().2,
             members: members.iter().map(earned).collect(),
         }
     }

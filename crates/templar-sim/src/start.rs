@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use templar_manifest::chain::Chain;
 use templar_manifest::{
     BlobId, CompressionSpec, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash, Initial, InnerSpec, ModelSpec,
-    OuterSegment, OuterSpec, PriceRule, RegistrationSpec, ReplaySpec, SecretKey, Segment, SegmentShape, ValidatorSpec,
+    OuterSegment, OuterSpec, PriceRule, RegistrationSpec, SecretKey, Segment, SegmentShape, ValidatorSpec,
 };
 use templar_protocol::RunState;
 
@@ -84,17 +84,18 @@ impl Start {
         let (validators, miners) = (keys("validator", config.validators), keys("miner", config.miners));
         let chains: Vec<ChainValues> = validators.iter().map(|key| chain(key, config.windows)).collect();
         let genesis = genesis(config, &validators, &chains, &miners);
+        let newcomers = keys("newcomer", config.newcomers);
         if config.real {
             let (training, state) = Training::new(genesis).map_err(ConfigError::Training)?;
             let (state, training) = (Arc::new(state), Some(Box::new(training)));
-            return Ok(Self { validators, chains, miners, state, training });
+            return Ok(Self { validators, chains, miners, newcomers, state, training });
         }
-        let pages = (u64::from(config.miners) * u64::from(STEPS) + u64::from(UNASSIGNED_PAGES)) * EPOCH_WINDOWS;
+        let pages = (u64::from(config.slots()) * u64::from(STEPS) + u64::from(UNASSIGNED_PAGES)) * EPOCH_WINDOWS;
         let tokens = pages * u64::from(SEQUENCE_LENGTH) + 1;
         let (checkpoint, zero) = (Hash::of(b"initial checkpoint").into(), Hash::of(b"zero state").into());
         let state = RunState::new(Arc::new(genesis), checkpoint, zero, tokens)
             .expect("a checked configuration gives a genesis that the rules take");
-        Ok(Self { validators, chains, miners, state: Arc::new(state), training: None })
+        Ok(Self { validators, chains, miners, newcomers, state: Arc::new(state), training: None })
     }
 }
 
@@ -176,7 +177,7 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
             .map(|(key, chain)| ValidatorSpec { key: key.public(), stake: STAKE, chain_anchor: chain.anchor })
             .collect(),
         registration: registration(config, miners),
-        state_retention_windows: 2,
+        state_retention_windows: 4,
         windows: config.windows,
     }
 }

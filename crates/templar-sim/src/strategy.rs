@@ -5,7 +5,7 @@ mod miner;
 mod validator;
 
 pub(crate) use miner::{Audience, MinerView, Statement, statements};
-pub(crate) use validator::{JudgeView, Judged, alter_judgement, second_document};
+pub(crate) use validator::{JudgeView, Judged, Known, alter_judgement, alter_verdicts, second_document};
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

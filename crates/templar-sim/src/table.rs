@@ -38,7 +38,7 @@ impl Baseline {
     /// An invariant that does not hold.
     pub fn new(replays: Replays) -> Result<Self, Box<Violation>> {
         let runs = |adversary| -> Result<Vec<Report>, Box<Violation>> {
-            (0..SEEDS).map(|seed| modelled(config(seed, adversary)).run(&mut |_| ())).collect()
+            (0..SEEDS).map(|seed| modelled(config(seed, replays, adversary)).run(&mut |_| ())).collect()
         };
         Ok(Self { replays, honest: runs(None)?, absent: runs(Some(Strategy::Absent))? })
     }
@@ -101,7 +101,7 @@ pub fn row(strategy: Strategy, baseline: &Baseline) -> Row {
     let mut row = Row { strategy, noticed: None, earned_per_mille: None, lost_per_mille: None, stopped: 0 };
     let (mut own, mut fair, mut others, mut others_without) = (0u64, 0u64, 0u64, 0u64);
     for (seed, (honest, absent)) in baseline.honest.iter().zip(&baseline.absent).enumerate() {
-        let Ok(with) = modelled(config(seed as u64, Some(strategy))).run(&mut |_| ()) else {
+        let Ok(with) = modelled(config(seed as u64, baseline.replays, Some(strategy))).run(&mut |_| ()) else {
             row.stopped += 1;
             continue;
         };

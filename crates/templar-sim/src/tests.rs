@@ -83,8 +83,13 @@ fn faults_break_nothing() {
 #[test]
 fn each_strategy_is_played() {
     for &strategy in Strategy::ALL {
-        for faults in [Faults::None, Faults::Heavy] {
-            let report = run(Config { adversaries: vec![(strategy, 1)], faults, ..config(7) });
+        for (faults, replays) in [
+            (Faults::None, Replays::Three),
+            (Faults::Heavy, Replays::Three),
+            (Faults::None, Replays::Late),
+            (Faults::Heavy, Replays::Late),
+        ] {
+            let report = run(Config { adversaries: vec![(strategy, 1)], faults, replays, ..config(7) });
             // What it earns in a few windows is luck; `table.rs` measures it over many.
             assert_eq!(report.earned(strategy.role(), Some(strategy)).1, 1);
             assert_eq!(report.progress.windows, 6);
@@ -263,6 +268,40 @@ fn four_windows_of_270_nodes() {
     let config = Config { miners: 250, validators: 20, windows: 4, keep_history: false, ..config(1) };
     let report = run(config);
     println!("{:?}", report.progress);
+}
+
+/// Miners that genesis does not know join, lose their slots to others and come back, with faults and without; what is
+/// burnt for a slot is accounted for.
+#[test]
+fn newcomers_join_and_leave_under_every_fault() {
+    let (mut joined, mut replaced) = (0, 0);
+    for faults in Faults::ALL {
+        for seed in 0..8 {
+            let report = run(Config { newcomers: 6, windows: 16, faults, keep_history: seed % 2 == 0, ..config(seed) });
+            assert!(report.joined >= 3, "{faults:?} {seed}: the three free slots are taken");
+            joined += report.joined;
+            replaced += report.replaced;
+        }
+    }
+    assert!(replaced > 24 && joined > replaced, "{joined} joined, {replaced} of them in another's place");
+}
+
+/// A flood of registrations takes the slots that its work pays for and no more, and those that are past their immunity and
+/// earn nothing go first; one that pays nothing takes none.
+#[test]
+fn a_flood_of_registrations_is_paid_for_or_nothing() {
+    let flood = |strategy, faults| {
+        let adversaries = vec![(strategy, 1)];
+        run(Config { newcomers: 4, windows: 16, faults, adversaries, keep_history: false, ..config(11) })
+    };
+    for faults in Faults::ALL {
+        let paid = flood(Strategy::Enrol, faults);
+        // Two in a window at most by work, whoever asks.
+        assert!((1..=2 * 16).contains(&paid.strangers), "{faults:?}: {}", paid.strangers);
+        let free = flood(Strategy::EnrolFree, faults);
+        assert_eq!(free.strangers, 0, "{faults:?}");
+        assert!(free.joined >= 2, "{faults:?}: newcomers that pay are not kept out");
+    }
 }
 
 /// Two windows of four miners that really train, one of which cheats.

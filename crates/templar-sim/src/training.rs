@@ -12,17 +12,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use templar_audit::{Evidence, EvidenceError, apply, judge, replay_contribution};
 use templar_data::bundled;
+use templar_manifest::proof::witness;
 use templar_manifest::{
-    CheckpointId, Contribution, ContributionId, Dataset, Genesis, Hash, Outcome, Payload as _, PublicKey, Refusal,
-    Replay, RunId, ScoreEntry, Segment, SegmentShape, Signed, StateId, WindowIndex, payload,
+    CheckpointId, Contribution, ContributionId, Dataset, Genesis, Hash, LateVerdict, Outcome, Payload as _, PublicKey,
+    Refusal, Replay, RunId, ScoreEntry, Segment, SegmentShape, Signed, StateId, WindowIndex, payload,
 };
 use templar_model::sizes;
-use templar_protocol::{JudgePlan, RunState, Stepped};
+use templar_protocol::{JudgePlan, ReplayTask, RunState, Stepped};
 use templar_store::{BlobSource, MemoryBlobs, ReadError};
 use templar_train::tensors::checkpoint_of;
 use templar_train::{MinerState, Recipe};
-
-use crate::worth::World;
 
 /// The model's size in the table of sizes.
 const SIZE: &str = "tiny";
@@ -42,6 +41,8 @@ pub(crate) struct Training {
     states: BTreeMap<StateId, (WindowIndex, MinerState)>,
     /// Parameters, with the window that begins with them.
     models: BTreeMap<CheckpointId, (WindowIndex, Vec<f32>)>,
+    /// What replays found, by contribution and draws, with its window.
+    replays: BTreeMap<Hash, (WindowIndex, (Replay, Vec<Hash>))>,
     /// Outer steps by checkpoint and outcomes, with their windows.
     steps: BTreeMap<Hash, (WindowIndex, Stepped)>,
     /// The values that stale miners sent first.
@@ -104,6 +105,7 @@ impl Training {
             blobs,
             states: BTreeMap::new(),
             models: BTreeMap::from([(checkpoint, (WindowIndex(0), parameters))]),
+            replays: BTreeMap::new(),
             steps: BTreeMap::new(),
             first: BTreeMap::new(),
         };
@@ -124,33 +126,67 @@ impl Training {
         known.ok_or_else(|| EvidenceError::Unavailable { what: format!("state {id}") })
     }
 
-    /// What a replay finds of a contribution to the open window of `before`.
-    fn replayed(&self, before: &RunState, contribution: &Contribution) -> Result<Replay, EvidenceError> {
-        let evidence = Evidence::new(&self.recipe, &self.dataset, &self.blobs)?;
-        let parameters = self.parameters(&before.checkpoint())?;
-        match replay_contribution(&evidence, before, contribution, parameters, |id| self.state(id)) {
-            Ok(replayed) => Ok(replayed.verdict),
-            Err(EvidenceError::Unavailable { .. }) => Ok(Replay::Refused(Refusal::Withheld)),
-            Err(error) => Err(error),
+    /// What a replay finds, with the claims of a match.
+    fn replayed(&mut self, task: &ReplayTask) -> Result<(Replay, Vec<Hash>), EvidenceError> {
+        // The same for everybody who was drawn with the same values.
+        let key = Hash::of(format!("{} {:?}", task.id, task.draws).as_bytes());
+        if let Some((_, known)) = self.replays.get(&key) {
+            return Ok(known.clone());
         }
+        let evidence = Evidence::new(&self.recipe, &self.dataset, &self.blobs)?;
+        let parameters = self.parameters(&task.checkpoint)?;
+        let found = match replay_contribution(&evidence, task, parameters, |id| self.state(id)) {
+            Ok(replayed) => (replayed.verdict, replayed.claims),
+            Err(EvidenceError::Unavailable { .. }) => (Replay::Refused(Refusal::Withheld), Vec::new()),
+            Err(error) => return Err(error),
+        };
+        self.replays.insert(key, (task.window, found.clone()));
+        Ok(found)
     }
 
-    /// The entries of a validator's score. `here` says whether it could fetch a contribution's blobs.
+    /// What a validator finds that replays one contribution because others contradict each other about it, with the
+    /// witnesses of a match.
+    pub(crate) fn confirm(&mut self, task: &ReplayTask, here: bool) -> Result<(Replay, Vec<u64>), EvidenceError> {
+        if !here {
+            return Ok((Replay::Refused(Refusal::Withheld), Vec::new()));
+        }
+        let (replay, claims) = self.replayed(task)?;
+        Ok((replay, claims.iter().map(witness).collect()))
+    }
+
+    /// What a validator says of a contribution to a closed window that it was drawn to replay.
+    pub(crate) fn verdict(&mut self, task: &ReplayTask, validator: &PublicKey) -> Result<LateVerdict, EvidenceError> {
+        let (replay, claims) = self.replayed(task)?;
+        Ok(task.verdict(validator, replay, &claims))
+    }
+
+    /// The entries of a validator's score of the open window of `before`. `here` says whether it could fetch a
+    /// contribution's blobs.
     pub(crate) fn measure(
-        &self,
-        world: &World,
+        &mut self,
         before: &RunState,
         plan: &JudgePlan,
         contributions: &[Signed<Contribution>],
         here: impl Fn(&ContributionId) -> bool,
     ) -> Result<Vec<ScoreEntry>, EvidenceError> {
-        let away = contributions.iter().filter(|signed| !here(&signed.id().into())).map(Signed::payload);
-        let missing = away.flat_map(|contribution| [contribution.delta.hash(), contribution.trace.hash()]).collect();
+        let mut missing = BTreeSet::new();
+        let mut replays = BTreeMap::new();
+        for contribution in contributions.iter().map(Signed::payload) {
+            let id: ContributionId = payload::id_of(contribution).into();
+            if !here(&id) {
+                missing.extend([contribution.delta.hash(), contribution.trace.hash()]);
+            } else if let Some(task) = before.unproven_task(contribution)
+                && plan.replay.contains(&contribution.miner)
+            {
+                let draws = plan.draws.get(&contribution.miner).cloned().unwrap_or_default();
+                replays.insert(contribution.miner, self.replayed(&ReplayTask { draws, ..task })?);
+            }
+        }
         let view = Here { blobs: &self.blobs, missing };
         let evidence = Evidence::new(&self.recipe, &self.dataset, &view)?;
         let replay = |contribution: &Contribution| {
-            let id: ContributionId = payload::id_of(contribution).into();
-            Ok(world.confirm(plan.window, &id, here(&id)))
+            let withheld = || (Replay::Refused(Refusal::Withheld), Vec::new());
+            Ok(replays.remove(&contribution.miner).unwrap_or_else(withheld))
         };
         judge(&evidence, plan, contributions, self.parameters(&before.checkpoint())?, replay, |_, missing| missing)
     }
@@ -186,6 +222,7 @@ impl Training {
         let is_old = |window: &WindowIndex| window.0 + 2 < before.0;
         self.states.retain(|id, (window, _)| !is_old(window) || parents(id));
         self.models.retain(|_, (window, _)| !is_old(window));
+        self.replays.retain(|_, (window, _)| !is_old(window));
         self.steps.retain(|_, (window, _)| !is_old(window));
     }
 }

@@ -86,7 +86,7 @@ fn several_blobs_travel_as_files_named_by_their_hashes() {
         (Some(1), true)
     );
     sharer.stop();
-    refused(&home, 2, ["share", "--collection"]);
+    home.fails(2, ["share", "--collection"]);
 }
 
 #[test]

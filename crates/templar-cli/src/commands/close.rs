@@ -116,14 +116,10 @@ fn window(invocation: &Invocation, participant: &mut Participant, args: &Args) -
         // What others say may be found wrong and yet leave enough that is right.
         let dispute = todo.iter().find(|output| matches!(output, Output::Dispute(_))).cloned();
         match todo.into_iter().find(is_part_of_a_record).or(dispute) {
-            Some(Output::Confirm { miner, contribution, .. }) => {
-                let node = participant.node();
-                let signed = node.contribution(&contribution).ok_or_else(|| {
-                    CommandError::says(Code::Verification, format_args!("contribution {contribution} is in no cut"))
-                })?;
-                let replay = participant.bench.confirm(node.state(), signed.payload(), args.late);
-                let replay = replay.map_err(|error| with_fetch(error.into(), args.window))?;
-                let measured = Measured::Confirmed { window: args.window, miner, replay };
+            Some(Output::Confirm { subject, task, .. }) => {
+                let confirmed = participant.bench.confirm(&task, args.late);
+                let (replay, witnesses) = confirmed.map_err(|error| with_fetch(error.into(), args.window))?;
+                let measured = Measured::Confirmed { window: args.window, subject, replay, witnesses };
                 participant.replica.submit(Input::Measured(measured))?;
             }
             Some(Output::Apply { outcomes, .. }) => apply(participant, args.window, outcomes)?,

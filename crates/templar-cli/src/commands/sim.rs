@@ -248,4 +248,20 @@ mod tests {
         assert_eq!(replays("late"), Ok(Replays::Late));
         assert!(replays("all").is_err());
     }
+
+    #[test]
+    fn what_does_not_hold_is_said_with_the_command_that_shows_it() {
+        let violation = Violation {
+            invariant: "a window closes in time",
+            detail: "it does not".to_owned(),
+            window: 3,
+            member: "validator 0".to_owned(),
+            at_ms: 1,
+            command: "templar sim --seed 7".to_owned(),
+        };
+        let error = violated(violation);
+        assert_eq!(error.code(), Code::Verification);
+        assert!(error.lines()[0].contains("a window closes in time"));
+        assert!(format!("{error:?}").contains("hint: Some(\"templar sim --seed 7\")"));
+    }
 }

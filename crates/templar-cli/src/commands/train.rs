@@ -13,7 +13,7 @@ use std::time::Instant;
 use serde_json::json;
 use templar_manifest::{Contribution, Hash, PublicKey, State, WindowIndex, payload};
 use templar_node::event::Event;
-use templar_node::workbench::{Conduct, TrainWatch, WorkError};
+use templar_node::workbench::{Effort, TrainWatch, WorkError};
 use templar_train::{StepReport, nats};
 
 use crate::error::{Code, CommandError, CommandResult};
@@ -90,7 +90,7 @@ fn train(invocation: &Invocation, participant: &Participant, args: &Args) -> Res
             .warn(format_args!("this home had lost its state; it was found again by replaying {replayed}"));
     }
     let state = participant.state();
-    let trained = participant.bench.train(&state, participant.miner(), steps, Conduct::Honest, &mut watch, &gate);
+    let trained = participant.bench.train(&state, participant.miner(), Effort::honest(steps), &mut watch, &gate);
     trained.map_err(|error| match error {
         WorkError::Train(templar_train::TrainError::Task(what)) => CommandError::says(Code::Usage, what),
         WorkError::Stopped => {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::gauntlet::GauntletSpec;
+use super::replay::ReplaySpec;
 use super::{MAX_ENTRIES, RegistrationSpec, ascending, ascii, positive};
 use crate::id::{BlobId, DatasetId, Hash, RunId};
 use crate::key::PublicKey;
@@ -380,6 +381,10 @@ impl Payload for Genesis {
             if validator.stake > 1 << 48 {
                 return Err("validators.stake is above 2^48".to_owned());
             }
+        }
+        self.replay.check(emission, &self.validators)?;
+        if self.replay.verdict_windows > self.state_retention_windows {
+            return Err("replay.verdict_windows is above state_retention_windows".to_owned());
         }
         self.registration.check()
     }

@@ -34,6 +34,8 @@ pub struct Window {
     pub weights: Vec<Weight>,
     /// What was minted, sorted by account and kind.
     pub mints: Vec<Mint>,
+    /// What was burnt of pay that had not vested, sorted by account, cause and window.
+    pub burns: Vec<Burn>,
     /// What became of each registration of the cut, sorted by owner.
     pub admissions: Vec<Admission>,
     /// Root of the members of the next window.

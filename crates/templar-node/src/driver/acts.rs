@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use templar_manifest::{Contribution, Hash, Signed};
+use templar_manifest::{Contribution, ContributionId, Hash, Signed};
 use templar_protocol::{Output, ReplayTask, RunState};
 use templar_train::StepReport;
 use tokio::sync::mpsc;
@@ -13,7 +13,7 @@ use super::gather::within;
 use super::{Done, Driver, Role, Shared};
 use crate::compute::compute;
 use crate::event::Event;
-use crate::workbench::{TrainWatch, WorkError};
+use crate::workbench::{Effort, Origin, TrainWatch, WorkError};
 
 /// Before the second attempt at work that failed; doubled for each that fails after it, up to [`LONGEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -22,6 +22,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// How long a seeder looks for the evidence of one window: what a miner withheld nobody may have.
 const SEEDING_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a miner looks among peers for a state of its own that its disk does not have.
+const STATE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the names of tasks begin that save what they have done when they are told to stop.
 pub(super) const TRAINING: &str = "training window ";
@@ -248,15 +251,38 @@ impl Driver {
             shared.gatherer.checkpoint(state.checkpoint(), None).await?;
             let gate = move |blobs: Vec<Hash>| policy.gate(blobs);
             let mut watch = Reporting::new(state.window().0, &shared);
+            let signer_of = |id: ContributionId| {
+                let mut closed = node.closed().iter().rev().flat_map(|closed| &closed.contributions);
+                closed.find(|signed| signed.id() == id.hash()).map(Signed::signer)
+            };
+            let last = state.parent(&me).map(|parent| (*parent, signer_of(parent.contribution)));
             let bench = shared.bench.clone();
-            let recovered = compute(move || bench.recover_state(&node, &me)).await?;
-            if recovered > 0 {
-                let message =
-                    format!("this node had lost its state and found it again; contributions replayed: {recovered}");
+            let recovered = compute(move || bench.recover_state(&node, &me)).await;
+            let mut begins_anew = false;
+            let message = match (recovered, last) {
+                (Ok(0), _) => None,
+                (Ok(replayed), _) => {
+                    Some(format!("this node had lost its state and found it again; contributions replayed: {replayed}"))
+                }
+                // The node key that trained before may still be there and serve it: an owner has moved here.
+                (Err(error), Some((parent, signer))) if error.missing().is_some() => {
+                    let signer = signer.unwrap_or(me);
+                    begins_anew = !shared.gatherer.state(parent.state_out, &signer, within(STATE_PATIENCE)).await?;
+                    begins_anew.then(|| {
+                        "what this miner's last contribution left is not to be had; it begins anew, from zero"
+                            .to_owned()
+                    })
+                }
+                (Err(error), _) => return Err(error),
+            };
+            if let Some(message) = message {
                 let _ = shared.events.send(Event::Warning { message }).await;
             }
+            let origin = if begins_anew { Origin::Zero } else { Origin::Recorded };
+            let effort = Effort { steps, origin, conduct };
             let bench = shared.bench.clone();
-            let contribution = compute(move || bench.train(&state, me, steps, conduct, &mut watch, &gate)).await?;
+            let train = move || bench.train(&state, me, effort, &mut watch, &gate);
+            let contribution = compute(train).await?;
             shared.gatherer.sync_contribution(&contribution).await?;
             Ok(Done::Trained(contribution))
         });

@@ -209,7 +209,7 @@ impl Gatherer {
     }
 
     /// A miner's state with its tensors, which its node has.
-    async fn state(&self, id: StateId, node: &PublicKey, until: Option<Instant>) -> Result<bool, WorkError> {
+    pub(super) async fn state(&self, id: StateId, node: &PublicKey, until: Option<Instant>) -> Result<bool, WorkError> {
         let providers = [*node.as_bytes()];
         let state: Option<State> = self.manifest(&id.hash(), &providers, until).await?;
         let Some(state) = state else { return Ok(false) };

@@ -1,7 +1,8 @@
 //! Says what happens, as events.
 
 use templar_manifest::{
-    Contribution, Kind, MintKind, Refusal, Replay, ScoreEntry, Signed, Verdict, Vote, VoteOn, VoteStep, WindowIndex,
+    Admission, Contribution, Kind, MintKind, Refusal, Replay, ScoreEntry, Signed, Verdict, Vote, VoteOn, VoteStep,
+    WindowIndex,
 };
 use templar_protocol::{ClosedWindow, Dispute, Entry, Output, Phase};
 use templar_train::nats;

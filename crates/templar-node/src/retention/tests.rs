@@ -68,6 +68,7 @@ fn window(index: u64) -> Window {
         outcomes: vec![outcome(0), outcome(1)],
         weights: Vec::new(),
         mints: Vec::new(),
+        burns: Vec::new(),
         admissions: Vec::new(),
         members_root: hash("members"),
         ledger_root: hash("ledger"),

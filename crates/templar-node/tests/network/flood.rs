@@ -20,7 +20,7 @@ fn accepted(taken: Taken) -> usize {
 #[test]
 fn a_third_inbox_is_taken_when_a_cut_names_it_and_the_journal_can_be_folded() {
     let dir = tempfile::tempdir().unwrap();
-    let (run, _) = stage(dir.path(), 2, false);
+    let (run, _) = stage(dir.path(), 2, false, &[]);
     let access = Access::write(&dir.path().join("validator-1")).unwrap();
     let context = access.run(None).unwrap();
     let home: &Home = &access.home;
@@ -55,6 +55,7 @@ fn a_third_inbox_is_taken_when_a_cut_names_it_and_the_journal_can_be_folded() {
         window,
         validator: key(validator).public(),
         contributions: named.to_vec(),
+        registrations: Vec::new(),
     };
     // The liar's third is too many, as long as nobody builds on it; then it is wanted.
     for count in 0..2 {

@@ -5,8 +5,10 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use templar_audit::{Evidence, EvidenceError, States, WindowAudit, audit_window};
+use templar_manifest::proof::witness;
 use templar_manifest::{
-    Admission, Admitted, AuditVerdict, Contribution, Hash, Score, SecretKey, Signed, Verdict, Window, payload,
+    Admission, Admitted, AuditVerdict, Contribution, Hash, Refusal, Replay, ReplayProof, Score, SecretKey, Signed,
+    Verdict, Window, payload,
 };
 use templar_node::context::RunContext;
 use templar_protocol::ClosedWindow;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use templar_manifest::{
-    Contribution, Cut, CutId, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId, RunId, Score, ScoreId,
-    Signed, Vote, Window, WindowIndex, payload,
+    Contribution, Cut, CutId, EnvelopeError, Genesis, Hash, Inbox, InboxId, Kind, MAX_CONTRADICTIONS, Payload,
+    PublicKey, RecordId, Registration, RunId, Score, ScoreId, Signed, Vote, Window, WindowIndex, payload,
 };
 
 use super::Reject;
@@ -25,6 +25,8 @@ pub(super) const MAX_STATEMENTS: usize = 2;
 const MAX_SCORES: usize = 8;
 /// Votes that are kept of one validator in attempts in which nobody honest is known to be.
 const MAX_VOTES_AHEAD: usize = 4;
+/// Registrations of one window that are kept, of all owners: each has cost its work, or stands for what an account holds.
+const MAX_REGISTRATIONS: usize = 1024;
 
 /// Whether a valid entry can be taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,8 +291,8 @@ impl Opened {
         // Each is in lists of more than a third, so in at least one of three honest ones.
         let registrations = 3 * Rank::most_named(&genesis.registration);
         let fits = match self {
-            // A contribution has no lists, and an inbox is never held.
-            Self::Contribution(_) | Self::Inbox(_) | Self::Vote(_) | Self::Reveal(_) => true,
+            // A contribution and a registration have no lists, and an inbox is never held.
+            Self::Contribution(_) | Self::Registration(_) | Self::Inbox(_) | Self::Vote(_) | Self::Reveal(_) => true,
             Self::Cut(signed) => {
                 let cut = signed.payload();
                 cut.contributions.len() <= miners
@@ -328,6 +330,9 @@ impl OpenWindow {
     /// A node's own key is no exception: what it signed in a life that it forgot, others may build on.
     pub(super) fn check_room(&self, genesis: &Genesis, opened: &Opened) -> Result<Option<Hash>, Reject> {
         let signer = opened.signer();
+        if let Opened::Registration(signed) = opened {
+            return self.check_room_to_register(signed).map(|()| None);
+        }
         let too_many = || Reject::TooMany { kind: opened.name(), signer: signer.short() };
         let mut earlier = self.statements(opened);
         let mut is_full = earlier.len() >= MAX_STATEMENTS;
@@ -366,8 +371,24 @@ impl OpenWindow {
                 let vote = signed.payload();
                 self.ballot(vote.on).is_supported(genesis, vote, &signed.signer())
             }
+            Opened::Registration(_) => self.is_wanted(&id.into()),
             Opened::Reveal(_) => false,
         }
+    }
+
+    /// Whether there is room for another registration.
+    fn check_room_to_register(&self, signed: &Signed<Registration>) -> Result<(), Reject> {
+        let owner = &signed.payload().certificate.owner;
+        if self.is_wanted(&signed.id().into()) {
+            return Ok(());
+        }
+        if self.first_registration.contains_key(owner) {
+            return Err(Reject::Registration(RegistrationError::Second(owner.short())));
+        }
+        if self.registrations.len() >= MAX_REGISTRATIONS {
+            return Err(Reject::TooMany { kind: Registration::KIND.name(), signer: signed.signer().short() });
+        }
+        Ok(())
     }
 
     /// Accepted payloads of the same kind and signer, and of votes the same step, with the seed where it is a score.
@@ -399,8 +420,8 @@ impl OpenWindow {
                 let own = self.ballot(vote.on).said(&signer, vote.attempt, vote.step);
                 own.map(|value| (payload::id_of(&Vote { value, ..*vote }), None)).collect()
             }
-            // A second value cannot be on the chain.
-            Opened::Reveal(_) => Vec::new(),
+            // A second value cannot be on the chain, and registrations are counted by owner.
+            Opened::Reveal(_) | Opened::Registration(_) => Vec::new(),
         }
     }
 
@@ -457,6 +478,18 @@ impl OpenWindow {
         match self.cut() {
             Some((_, cut)) if cut.contributions.iter().all(|entry| entry.contribution.hash() != id) => {
                 Err(Reject::NotInCut(signed.signer().short()))
+            }
+            _ => Ok(Ready::Now),
+        }
+    }
+
+    fn examine_registration(&self, state: &RunState, signed: &Signed<Registration>) -> Result<Ready, Reject> {
+        state.check_registration(signed.payload()).map_err(Reject::Registration)?;
+        let id = signed.id();
+        match self.cut() {
+            Some((_, cut)) if cut.registrations.iter().all(|entry| entry.registration.hash() != id) => {
+                let owner = signed.payload().certificate.owner;
+                Err(Reject::Registration(RegistrationError::AfterCut(owner.short())))
             }
             _ => Ok(Ready::Now),
         }

@@ -45,7 +45,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use templar_manifest::{Genesis, Hash, PublicKey, Signature, Vote, VoteStep};
+use templar_manifest::{
+    Envelope, Genesis, Hash, PublicKey, RunId, Signature, Vote, VoteOn, VoteStep, WindowIndex, payload,
+};
 
 use crate::stake::{self, more_than_a_third, more_than_two_thirds};
 
@@ -209,6 +211,23 @@ impl Ballot {
     pub(super) fn decided(&self, genesis: &Genesis) -> Option<(u32, Hash)> {
         let mut rounds = self.rounds.iter().filter(|((_, step), _)| *step == VoteStep::Precommit);
         rounds.find_map(|((attempt, _), round)| Some((*attempt, round.won(genesis)?)))
+    }
+
+    /// Votes of one validator for two values in one step of one attempt, for each that gave such, with its signatures.
+    pub(super) fn twice(&self, run: RunId, window: WindowIndex, on: VoteOn) -> Vec<Vec<Envelope>> {
+        let mut found = Vec::new();
+        for ((attempt, step), round) in &self.rounds {
+            let mut said = BTreeMap::<PublicKey, Vec<Envelope>>::new();
+            for (value, voters) in round.values.iter().filter(|_| round.values.len() > 1) {
+                let vote = Vote { run, window, on, attempt: *attempt, step: *step, value: *value };
+                let payload = payload::encode(&vote);
+                for (&signer, &signature) in voters {
+                    said.entry(signer).or_default().push(Envelope { payload: payload.clone(), signer, signature });
+                }
+            }
+            found.extend(said.into_values().filter(|said| said.len() > 1));
+        }
+        found
     }
 
     /// The signatures under one vote.

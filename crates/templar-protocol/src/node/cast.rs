@@ -157,8 +157,7 @@ impl Node {
         }
         let inboxes: Vec<(InboxId, &Inbox)> = inboxes.into_values().collect();
         let cut = self.state.cut(&inboxes).ok()?;
-        let here = cut.contributions.iter().all(|entry| open.contributions.contains_key(&entry.contribution));
-        here.then_some(cut)
+        open.has_all(&cut).then_some(cut)
     }
 
     /// What has this id, if this node would propose just that and nobody has published it.

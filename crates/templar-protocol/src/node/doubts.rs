@@ -1,7 +1,7 @@
 //! Where validators contradict each other, or a refusal stands alone: what this node must replay before it counts a score
 //! or signs a record, and whose scores it does not count.
 //!
-//! A refusal is confirmed by everybody who has not found it. A match is believed while nobody contradicts it: matches of one
+//! A refusal is confirmed by everybody who has not found it, but that a delta was withheld, which is no fact about bytes. A match is believed while nobody contradicts it: matches of one
 //! contribution carry the claims of all who were drawn, in short, so that a claim without a replay contradicts every claim
 //! with one. Then everybody replays that contribution, and everybody comes to the same scores.
 
@@ -67,14 +67,17 @@ fn contradict(said: &[Said<'_>]) -> bool {
 
 impl Node {
     /// Holds what other validators say against each other, and against what this node knows.
-    pub(super) fn doubts(&self, me: &PublicKey, judging: &Judging, scores: &[&Score]) -> Doubts {
+    pub(super) fn doubts(&self, me: &PublicKey, judging: &Judging, scores: &[&Score], attempt: u32) -> Doubts {
         let mut doubts = Doubts::default();
         for ((window, miner, _), said) in statements(scores) {
             let subject = Subject { seed: judging.seed(), window, miner };
             let mut asked = false;
             for said in said.iter().filter(|said| said.validator != *me) {
                 let Replay::Refused(claimed) = said.replay else { continue };
-                match self.finding(me, &subject, Some(claimed)) {
+                if *claimed == Refusal::Withheld {
+                    continue;
+                }
+                match self.finding(me, &subject, true, attempt) {
                     None if asked => {}
                     None => {
                         asked = true;
@@ -92,7 +95,7 @@ impl Node {
                     }
                 }
             }
-            let found = self.finding(me, &subject, None);
+            let found = self.finding(me, &subject, false, attempt);
             if found.is_none() && contradict(&said) && !asked {
                 doubts.open.extend(self.confirm(judging, subject, None));
             }
@@ -123,12 +126,13 @@ impl Node {
         Some(Output::Confirm { window: self.state.window(), subject, task: Box::new(task?), claimed })
     }
 
-    /// What this node found out about a contribution, where it is enough to judge another's reason, or without a reason another's
-    /// proof. That it could not fetch a delta at one time says nothing about anything else.
-    fn finding(&self, me: &PublicKey, subject: &Subject, claimed: Option<&Refusal>) -> Option<Finding<'_>> {
+    /// What this node found out about a contribution, where it is enough to judge another's reason (`is_reason`), or another's
+    /// proof. That it could not have the bytes, in its own judging or in an earlier attempt, says nothing.
+    fn finding(&self, me: &PublicKey, subject: &Subject, is_reason: bool, attempt: u32) -> Option<Finding<'_>> {
+        let withheld = Replay::Refused(Refusal::Withheld);
         if let Some(confirmed) = self.open.confirmed.get(subject) {
-            let witnesses = Some(&confirmed.witnesses[..]);
-            return Some(Finding { replay: &confirmed.replay, witnesses });
+            let found = Finding { replay: &confirmed.replay, witnesses: Some(&confirmed.witnesses[..]) };
+            return Some(found).filter(|found| *found.replay != withheld || confirmed.attempt >= attempt);
         }
         let is_late = subject.window != self.state.window();
         for score in self.open.scores.values().filter(|score| score.signer() == *me) {
@@ -143,11 +147,10 @@ impl Node {
             };
             let is_of_seed = is_late || score.seed == subject.seed;
             let Some((replay, proof)) = said else { continue };
-            let enough = match (replay, claimed) {
-                (Replay::NotDrawn, _) => false,
-                (Replay::Refused(Refusal::Withheld), claimed) => claimed == Some(&Refusal::Withheld),
-                (Replay::Match, None) => is_of_seed,
-                (Replay::Match | Replay::Refused(_), _) => true,
+            let enough = match replay {
+                Replay::NotDrawn | Replay::Refused(Refusal::Withheld) => false,
+                Replay::Match => is_reason || is_of_seed,
+                Replay::Refused(_) => true,
             };
             if enough {
                 let proof = proof.as_ref().filter(|_| is_of_seed);

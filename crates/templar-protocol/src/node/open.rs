@@ -1,24 +1,27 @@
 //! The open window: everything accepted and held of it, and what follows at once.
 //!
 //! Bounds: of each signer and kind two payloads are kept, whichever came first (two prove an equivocation), of scores two for
-//! each seed and eight in all, of votes two for each step. Beyond that an entry is taken in where accepted ones name it:
-//! a contribution that an inbox names, an inbox that a cut names, a score that a record names, a cut or record that a vote
-//! names, a vote that more than a third of the stake has given as well. So what validators agree on can be had and
-//! checked by everybody, whatever anybody signed besides; and since only accepted entries count, a journal can be folded again.
+//! each seed and eight in all, of votes two for each step, of registrations one of each owner, and so many in all. Beyond that an
+//! entry is taken in where accepted ones name it: a contribution or registration that an inbox names, an inbox that a cut
+//! names, a score that a record names, a cut or record that a vote names, a vote that more than a third of the stake has given
+//! as well. So what validators agree on can be had and checked by everybody, whatever anybody signed besides; and since only
+//! accepted entries count, a journal can be folded again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
-    Contribution, ContributionId, Cut, CutId, Genesis, Hash, Inbox, InboxId, Outcome, PublicKey, RecordId, Replay,
-    Reveal, Score, ScoreId, Signed, VoteOn, VoteStep, Window, payload,
+    Contradiction, Contribution, ContributionId, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Outcome,
+    PublicKey, RecordId, Registration, RegistrationId, Replay, Reveal, Score, ScoreId, Signed, VoteOn, VoteStep,
+    Window, payload,
 };
 
 use super::admit::{Opened, Ready, Sound, Verified};
 use super::ballot::Ballot;
-use super::{Output, Phase, Reject};
+use super::{Output, Phase, Reject, Subject};
+use crate::evidence;
 use crate::stake;
-use crate::state::{Certificate, ClosedWindow, JudgePlan, Judging, RunState, Stepped, Witness};
+use crate::state::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, VoteCertificate, Witness};
 
 /// A cut or record that was proposed.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +43,8 @@ pub(super) struct Applied {
 /// What this node found of a contribution that others contradict each other about.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Confirmed {
+    /// In which attempt at the record.
+    pub(super) attempt: u32,
     pub(super) replay: Replay,
     /// Of a match, the short form of the claim that each drawn validator must make.
     pub(super) witnesses: Vec<u64>,
@@ -54,6 +59,9 @@ pub(super) struct OpenWindow {
     pub(super) contributions: BTreeMap<ContributionId, Signed<Contribution>>,
     /// The contribution of each miner that came first. It decides this node's own inbox and nothing else.
     pub(super) first: BTreeMap<PublicKey, ContributionId>,
+    pub(super) registrations: BTreeMap<RegistrationId, Signed<Registration>>,
+    /// The registration of each owner that came first, likewise.
+    pub(super) first_registration: BTreeMap<PublicKey, RegistrationId>,
     /// Those of miners that said more than one thing.
     pub(super) further: BTreeMap<PublicKey, Vec<ContributionId>>,
     pub(super) inboxes: BTreeMap<InboxId, Signed<Inbox>>,
@@ -73,8 +81,8 @@ pub(super) struct OpenWindow {
     pub(super) record_ballot: Ballot,
     pub(super) deadlines: BTreeSet<Phase>,
     pub(super) judged: BTreeMap<Hash, Score>,
-    /// What this node found of refused contributions, and in which attempt at the record.
-    pub(super) confirmed: BTreeMap<PublicKey, (u32, Replay)>,
+    /// What this node found of contributions about which scores disagree.
+    pub(super) confirmed: BTreeMap<Subject, Confirmed>,
     pub(super) applied: Vec<Applied>,
 }
 
@@ -120,8 +128,9 @@ impl OpenWindow {
         match verified.opened {
             Opened::Contribution(signed) => {
                 let id = ContributionId::new(signed.id());
-                if *self.first.entry(signed.signer()).or_insert(id) != id {
-                    self.further.entry(signed.signer()).or_default().push(id);
+                let miner = signed.payload().miner;
+                if *self.first.entry(miner).or_insert(id) != id {
+                    self.further.entry(miner).or_default().push(id);
                 }
                 self.contributions.insert(id, signed);
             }
@@ -152,6 +161,27 @@ impl OpenWindow {
                 self.reveals.insert(reveal.validator, reveal.value);
             }
         }
+    }
+
+    /// Two accepted statements of each signer of whom there are two of one kind where one is allowed.
+    pub(super) fn contradictions(&self, state: &RunState) -> Vec<Contradiction> {
+        let (run, window) = (state.run(), state.window());
+        let mut said = BTreeMap::<(PublicKey, Kind, Option<Hash>), Vec<Envelope>>::new();
+        let mut add =
+            |kind, seed, envelope: Envelope| said.entry((envelope.signer, kind, seed)).or_default().push(envelope);
+        // Encoding costs, and almost nobody says two things.
+        for signed in twice(self.contributions.values(), Signed::signer) {
+            add(Kind::Contribution, None, signed.envelope());
+        }
+        for signed in twice(self.inboxes.values(), Signed::signer) {
+            add(Kind::Inbox, None, signed.envelope());
+        }
+        for signed in twice(self.scores.values(), |signed| (signed.signer(), signed.payload().seed)) {
+            add(Kind::Score, Some(signed.payload().seed), signed.envelope());
+        }
+        let votes = [VoteOn::Cut, VoteOn::Window].into_iter().flat_map(|on| self.ballot(on).twice(run, window, on));
+        let pairs = said.into_values().map(Vec::into_iter).chain(votes.map(Vec::into_iter));
+        pairs.filter_map(|mut said| Some(evidence::of(window, said.next()?, said.next()?))).collect()
     }
 
     pub(super) fn ballot(&self, on: VoteOn) -> &Ballot {
@@ -242,7 +272,9 @@ impl OpenWindow {
             Some(judging) => judging,
             None => {
                 let contributions = self.contributions.values().map(Signed::payload);
-                let judging = state.judging(&cut.body, contributions, reveals).map_err(Reject::Judging)?;
+                let registrations = self.registrations.values().map(Signed::payload);
+                let judging =
+                    state.judging(&cut.body, contributions, registrations, reveals).map_err(Reject::Judging)?;
                 cut.sound.gives(state, judging)
             }
         };
@@ -294,6 +326,15 @@ impl OpenWindow {
     }
 }
 
+/// Those of which there is another one with the same key.
+fn twice<'a, T, K: Ord>(all: impl Iterator<Item = &'a T>, key: impl Fn(&T) -> K) -> Vec<&'a T> {
+    let mut by_key = BTreeMap::<K, Vec<&T>>::new();
+    for one in all {
+        by_key.entry(key(one)).or_default().push(one);
+    }
+    by_key.into_values().filter(|same| same.len() > 1).flatten().collect()
+}
+
 impl<T: templar_manifest::Payload> Body<T> {
     fn new(signed: &Signed<T>, sound: Arc<Sound>) -> Self {
         let publisher = Witness { signer: signed.signer(), signature: signed.signature() };
@@ -317,8 +358,8 @@ impl<T: templar_manifest::Payload> Body<T> {
     }
 }
 
-fn certificate(ballot: &Ballot, attempt: u32, value: &Hash, publisher: Witness) -> Option<Certificate> {
+fn certificate(ballot: &Ballot, attempt: u32, value: &Hash, publisher: Witness) -> Option<VoteCertificate> {
     let witnesses = ballot.witnesses(attempt, VoteStep::Precommit, value)?.iter();
     let witnesses = witnesses.map(|(signer, signature)| Witness { signer: *signer, signature: *signature }).collect();
-    Some(Certificate { attempt, publisher, witnesses })
+    Some(VoteCertificate { attempt, publisher, witnesses })
 }

@@ -18,7 +18,7 @@
 use std::collections::BTreeMap;
 
 use templar_manifest::{
-    CutEntry, Inbox, Outcome, PublicKey, Refusal, Replay, Score, Signed, Verdict, VoteOn, Window, payload,
+    CutEntry, CutRegistration, Inbox, Outcome, PublicKey, Score, Signed, Verdict, VoteOn, Window, payload,
 };
 
 use super::cast::Own;
@@ -116,7 +116,7 @@ impl Node {
     /// The record that this node would propose: confirm what others refuse, apply what is accepted.
     pub(super) fn own_record(&self, me: &PublicKey, attempt: u32) -> Own {
         let Some((judging, scores)) = self.countable(attempt) else { return Own::Nothing };
-        let doubts = self.doubts(me, &scores, attempt);
+        let doubts = self.doubts(me, judging, &scores, attempt);
         if !doubts.open.is_empty() {
             return Own::Work(doubts.open);
         }
@@ -160,14 +160,14 @@ impl Node {
         let open = &self.open;
         let scores: Vec<&Score> =
             record.scores.iter().filter_map(|id| open.scores.get(id)).map(Signed::payload).collect();
-        let doubts = self.doubts(me, &scores, attempt);
+        let Some(judging) = open.judgings.get(&record.seed) else { return Some(Vec::new()) };
+        let doubts = self.doubts(me, judging, &scores, attempt);
         if !doubts.open.is_empty() {
             return Some(doubts.open);
         }
         if !doubts.disputes.is_empty() {
             return Some(doubts.disputes);
         }
-        let Some(judging) = open.judgings.get(&record.seed) else { return Some(Vec::new()) };
         let Some(applied) = open.applied.iter().find(|applied| applied.outcomes == record.outcomes) else {
             return Some(vec![self.apply(judging, record.outcomes.clone())]);
         };
@@ -186,63 +186,4 @@ impl Node {
             .collect();
         Output::Apply { window: self.state.window(), outcomes, deltas }
     }
-
-    /// Holds every refusal by another validator against what this node knows of the contribution.
-    fn doubts(&self, me: &PublicKey, scores: &[&Score], attempt: u32) -> Doubts {
-        let mut doubts = Doubts::default();
-        let mut asked = BTreeSet::new();
-        for score in scores.iter().filter(|score| score.validator != *me) {
-            for entry in &score.entries {
-                let Replay::Refused(claimed) = &entry.replay else { continue };
-                if *claimed == Refusal::Withheld {
-                    continue;
-                }
-                match self.finding(me, &entry.miner, attempt) {
-                    None if asked.insert(entry.miner) => doubts.open.push(Output::Confirm {
-                        window: self.state.window(),
-                        miner: entry.miner,
-                        contribution: entry.contribution,
-                        claimed: claimed.clone(),
-                    }),
-                    None => {}
-                    Some(found) if *found == entry.replay => {}
-                    Some(found) => {
-                        doubts.disputed.insert(score.validator);
-                        doubts.disputes.push(Output::Dispute(Dispute::Refusal {
-                            validator: score.validator,
-                            miner: entry.miner,
-                            claimed: claimed.clone(),
-                            found: found.clone(),
-                        }));
-                    }
-                }
-            }
-        }
-        doubts
-    }
-
-    /// What this node found out about a contribution, where it is enough to judge another's reason. That it could not have
-    /// the bytes, in its own judging or in an earlier attempt, says nothing.
-    fn finding(&self, me: &PublicKey, miner: &PublicKey, attempt: u32) -> Option<&Replay> {
-        let withheld = Replay::Refused(Refusal::Withheld);
-        if let Some((since, confirmed)) = self.open.confirmed.get(miner) {
-            return Some(confirmed).filter(|found| **found != withheld || *since >= attempt);
-        }
-        let own = self.open.scores.values().filter(|score| score.signer() == *me).find_map(|score| {
-            let entries = &score.payload().entries;
-            entries.iter().find(|entry| entry.miner == *miner).map(|entry| &entry.replay)
-        })?;
-        Some(own).filter(|own| **own != Replay::NotDrawn && **own != withheld)
-    }
-}
-
-/// Refusals that this node has not found itself.
-#[derive(Default)]
-struct Doubts {
-    /// What must be replayed first.
-    open: Vec<Output>,
-    /// Validators whose scores this node does not count.
-    disputed: BTreeSet<PublicKey>,
-    /// Why.
-    disputes: Vec<Output>,
 }

@@ -4,12 +4,13 @@
 //! any order and more than once.
 
 use templar_manifest::{
-    BlobId, ContributionId, Cut, EnvelopeError, Hash, Inbox, Kind, Outcome, PublicKey, RecordId, Refusal, Replay,
-    Score, ScoreEntry, SecretKey, Signed, Vote, VoteOn, Window, WindowIndex,
+    BlobId, Cut, EnvelopeError, Hash, Inbox, Kind, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, Score,
+    ScoreEntry, SecretKey, Signed, Vote, VoteOn, Window, WindowIndex,
 };
 
 use super::Verified;
 use crate::entry::Entry;
+use crate::replay::ReplayTask;
 use crate::state::{AdvanceError, CutError, JudgePlan, JudgingError, RegistrationError, ScoreError, Stepped};
 
 /// The phases of a window that have a deadline.

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use templar_manifest::envelope::signed_bytes;
 use templar_manifest::{
-    Contribution, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId, RunId,
-    Score, Signature, Signed, Vote, VoteOn, VoteStep, Window, WindowIndex, page_count, payload,
+    Contribution, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId,
+    Registration, RunId, Score, Signature, Signed, Vote, VoteOn, VoteStep, Window, WindowIndex, page_count, payload,
 };
 
 use super::close::{Stepped, accepted};
@@ -66,7 +66,7 @@ pub enum AdvanceError {
 
 /// What makes a cut or record final: votes of more than two thirds of the stake.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
+pub struct VoteCertificate {
     /// The attempt in which it was agreed on. Nothing follows from it.
     pub attempt: u32,
     /// A validator that signed the cut or record itself, so that it could travel.
@@ -75,7 +75,7 @@ pub struct Certificate {
     pub witnesses: Vec<Witness>,
 }
 
-impl Certificate {
+impl VoteCertificate {
     /// The payload that the witnesses have signed.
     pub fn vote<T: Payload>(&self, run: RunId, window: WindowIndex, on: VoteOn, body: &T) -> Vote {
         let value = Some(payload::id_of(body));
@@ -136,9 +136,9 @@ pub struct ClosedWindow {
     /// The scores that the record names, in its order.
     pub scores: Vec<Signed<Score>>,
     /// What certifies the cut.
-    pub cut_certificate: Certificate,
+    pub cut_certificate: VoteCertificate,
     /// What certifies the record.
-    pub record_certificate: Certificate,
+    pub record_certificate: VoteCertificate,
 }
 
 impl ClosedWindow {
@@ -199,6 +199,7 @@ impl RunState {
             ("outcomes", own.outcomes == record.outcomes),
             ("weights", own.weights == record.weights),
             ("mints", own.mints == record.mints),
+            ("burns", own.burns == record.burns),
             ("admissions", own.admissions == record.admissions),
             ("members_root", own.members_root == record.members_root),
             ("ledger_root", own.ledger_root == record.ledger_root),
@@ -271,9 +272,11 @@ impl RunState {
         for reveal in &record.reveals {
             self.chains.insert(reveal.validator, (self.window, reveal.value));
         }
-        self.ledger.settle(self.window, &record.outcomes, &record.mints);
-        let decided = self.decided(&judging, &record.weights);
-        self.ledger.burn(&decided.burns);
+        self.ledger.settle(self.window, &record.burns, &record.mints);
+        let decided = self.decided(&judging, &record.weights, &record.burns);
+        self.ledger.spend(&decided.burns);
+        self.remember_burns(&record.burns);
+        self.remember_replays(judging, &record.outcomes, &scores);
         for owner in &decided.replaced {
             // Its account stays, and what has not vested goes on vesting. Should it come back, it begins anew.
             self.parents.remove(owner);
@@ -281,7 +284,7 @@ impl RunState {
                 miners.remove(owner);
             }
         }
-        self.members = decided.members;
+        self.remember_nodes(decided.members);
         self.pages = pages;
         let length = |window: WindowIndex| self.genesis.context_at(window.0).sequence_length;
         let next = length(self.window.next());

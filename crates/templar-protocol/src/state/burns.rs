@@ -52,7 +52,7 @@ impl RunState {
         let shown: BTreeSet<(PublicKey, WindowIndex)> = scores
             .iter()
             .flat_map(|score| &score.evidence)
-            .map(|evidence| (evidence.signer, evidence.window))
+            .filter_map(|evidence| Some((self.account_of(&evidence.signer)?, evidence.window)))
             .collect();
         for (account, window) in shown {
             let (cause, amount_micros) = (BurnCause::Contradiction, ledger.burn(&account, u64::MAX));

@@ -43,7 +43,8 @@ impl Stepped {
 impl RunState {
     /// What becomes of each contribution, over the counted scores in the order of their validators: the first refusal for
     /// another reason than that it is withheld decides; else it is withheld, where scores with more than half of the counted
-    /// stake say so; else any match accepts; else nobody replayed it. Of the accepted ones those are excluded that validators
+    /// stake say so; else any match accepts; else nobody replayed it, which refuses it where verdicts come before the record.
+    /// Of the accepted ones those are excluded that validators
     /// with half of the stake or more can neither pay nor aggregate. The others are ordered by supported score (the
     /// largest that more than half of the stake supports), then as drawn; the best are aggregated, then some that are
     /// drawn, as many as genesis says; the others are in reserve. Sorted by miner.
@@ -70,7 +71,7 @@ impl RunState {
             let verdict = match refused {
                 Some(refusal) => Some(refusal),
                 None if u128::from(withheld) * 2 > u128::from(counted) => Some(Refusal::Withheld),
-                None => (!matches).then_some(Refusal::NotReplayed),
+                None => (self.genesis.replay.before_close && !matches).then_some(Refusal::NotReplayed),
             };
             verdicts.insert(*miner, verdict);
         }
@@ -162,12 +163,14 @@ impl RunState {
             return Err(AdvanceError::NoQuorum { stake, total });
         }
         let outcomes = self.outcomes(judging, scores);
-        let (weights, mints) = self.pay(&by_validator, &outcomes);
-        let decided = self.decided(judging, &weights);
         let mut ledger = self.ledger.clone();
-        ledger.settle(self.window, &outcomes, &mints);
-        ledger.burn(&decided.burns);
-        let standings = self.settled(judging, scores, &outcomes);
+        ledger.vest(self.window);
+        let burns = self.burns(judging.reveals(), &outcomes, scores, &mut ledger);
+        let (weights, mints) = self.pay(&by_validator, &outcomes, &burns);
+        ledger.pay(self.window, &mints);
+        let decided = self.decided(judging, &weights, &burns);
+        ledger.spend(&decided.burns);
+        let standings = self.settled(judging, scores, &outcomes, &burns);
         Ok(Window {
             run: self.run,
             window: self.window,
@@ -180,6 +183,7 @@ impl RunState {
             outcomes,
             weights,
             mints,
+            burns,
             members_root: decided.members.root(),
             admissions: decided.admissions,
             ledger_root: ledger.root(),

@@ -1,6 +1,6 @@
 //! Verdicts after the record: what of the closed windows may still be said, by whom, and what was said.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::proof::witness;
@@ -9,7 +9,8 @@ use templar_manifest::{
     WindowIndex, payload,
 };
 
-use super::{Assignment, Judging, RunState};
+use super::{Judging, RunState};
+use crate::members::Member;
 use crate::replay::ReplayTask;
 
 /// Why a verdict on a contribution of a closed window does not count.
@@ -53,7 +54,8 @@ pub enum VerdictError {
 pub(super) struct Pending {
     judging: Judging,
     checkpoint: CheckpointId,
-    assignment: Assignment,
+    /// The pages of each miner's slot, in training order.
+    pages: BTreeMap<PublicKey, Vec<u64>>,
     /// Whose contributions were accepted.
     accepted: BTreeSet<PublicKey>,
     /// The verdicts that records have counted, by miner and validator.
@@ -95,36 +97,20 @@ impl RunState {
     /// What it takes to replay a contribution of a closed window of which verdicts still count.
     pub fn late_task(&self, window: WindowIndex, miner: &PublicKey) -> Option<ReplayTask> {
         let pending = self.pending.get(&window)?;
-        self.task_of(&pending.judging, pending.checkpoint, &pending.assignment, miner)
+        task_of(&pending.judging, pending.checkpoint, pending.pages.get(miner)?.clone(), miner)
     }
 
     /// What it takes to replay a contribution of the open window.
     pub fn replay_task(&self, judging: &Judging, miner: &PublicKey) -> Option<ReplayTask> {
-        self.task_of(judging, self.checkpoint, &self.assignment(), miner)
+        task_of(judging, self.checkpoint, self.pages_of(miner)?, miner)
     }
 
     /// What it takes to replay a contribution of the open window without proving it to anybody.
     pub fn unproven_task(&self, contribution: &Contribution) -> Option<ReplayTask> {
         let (window, checkpoint, id) = (self.window, self.checkpoint, payload::id_of(contribution).into());
-        let assignment = self.assignment();
-        let pages = self.genesis.slot(&contribution.miner).and_then(|slot| assignment.slot(slot))?.to_vec();
+        let pages = self.pages_of(&contribution.miner)?;
         let contribution = contribution.clone();
         Some(ReplayTask { window, checkpoint, contribution, id, pages, draws: Vec::new() })
-    }
-
-    fn task_of(
-        &self,
-        judging: &Judging,
-        checkpoint: CheckpointId,
-        assignment: &Assignment,
-        miner: &PublicKey,
-    ) -> Option<ReplayTask> {
-        let contribution = judging.contributions().get(miner)?.clone();
-        let entries = &judging.cut().contributions;
-        let id = entries[entries.binary_search_by_key(miner, |entry| entry.miner).ok()?].contribution;
-        let pages = self.genesis.slot(miner).and_then(|slot| assignment.slot(slot))?.to_vec();
-        let draws = judging.proof_draws(miner);
-        Some(ReplayTask { window: judging.window(), checkpoint, contribution, id, pages, draws })
     }
 
     /// Who was drawn to replay a contribution of a closed window of which verdicts still count.
@@ -192,15 +178,26 @@ impl RunState {
             }
         }
         let (checkpoint, assignment) = (self.checkpoint, self.assignment());
+        let pages_of = |member: &Member| Some((member.owner, assignment.slot(member.slot as usize)?.to_vec()));
+        let pages = self.members.iter().filter_map(pages_of).collect();
         let is_accepted = |outcome: &&Outcome| !matches!(outcome.verdict, Verdict::Refused(_));
         let accepted = outcomes.iter().filter(is_accepted).map(|outcome| outcome.miner).collect();
         let (landed, refuted) = (BTreeSet::new(), BTreeSet::new());
-        let pending = Pending { judging, checkpoint, assignment, accepted, landed, refuted };
+        let pending = Pending { judging, checkpoint, pages, accepted, landed, refuted };
         self.pending.insert(self.window, Arc::new(pending));
         // Scores of the next window may speak of the last `verdict_windows` ones.
         let first = (self.window.0 + 1).saturating_sub(spec.verdict_windows);
         self.pending = self.pending.split_off(&WindowIndex(first));
     }
+}
+
+/// What it takes to replay the contribution of a miner whose slot has these pages.
+fn task_of(judging: &Judging, checkpoint: CheckpointId, pages: Vec<u64>, miner: &PublicKey) -> Option<ReplayTask> {
+    let contribution = judging.contributions().get(miner)?.clone();
+    let entries = &judging.cut().contributions;
+    let id = entries[entries.binary_search_by_key(miner, |entry| entry.miner).ok()?].contribution;
+    let draws = judging.proof_draws(miner);
+    Some(ReplayTask { window: judging.window(), checkpoint, contribution, id, pages, draws })
 }
 
 /// How many replays each counted validator has proven, of the open window and of closed ones: matches, and refusals that the

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use templar_manifest::{Payment, Registration, RegistrationId, Weight, WindowIndex, largest_digest};
+use templar_manifest::{Burn, BurnCause, Payment, Registration, RegistrationId, Weight, WindowIndex, largest_digest};
 
 use super::{Judging, RunState};
-use crate::members::{Decided, Rank};
+use crate::members::{Decided, Members, Rank};
 
 /// Why a registration is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +31,9 @@ pub enum RegistrationError {
         /// The certificate's anchor.
         anchor: WindowIndex,
     },
+    /// The owner lost its slot for fraud.
+    #[error("{0} is expelled")]
+    Expelled(String),
     /// The owner has a slot.
     #[error("{0} is registered already")]
     Registered(String),
@@ -97,6 +100,7 @@ impl RunState {
             }
             (Payment::Rotation, Some(_)) => {}
             (_, Some(_)) => return Err(RegistrationError::Registered(owner)),
+            (_, None) if self.is_expelled(&certificate.owner) => return Err(RegistrationError::Expelled(owner)),
             (Payment::Hashcash { .. }, None) => {
                 let work = certificate.work(self.run, &anchor.seed);
                 if work.is_none_or(|digest| digest > largest_digest(anchor.hashes)) {
@@ -129,8 +133,8 @@ impl RunState {
         self.members.rank(self.run, id, &registration.certificate)
     }
 
-    /// What the open window decides about its registrations.
-    pub(super) fn decided(&self, judging: &Judging, weights: &[Weight]) -> Decided {
+    /// What the open window decides about its registrations, and about the slots of those whom its record expels.
+    pub(super) fn decided(&self, judging: &Judging, weights: &[Weight], burns: &[Burn]) -> Decided {
         let ranked: BTreeMap<_, _> = judging
             .cut()
             .registrations
@@ -138,6 +142,19 @@ impl RunState {
             .filter_map(|entry| Some((entry.registration, judging.registrations().get(&entry.owner)?)))
             .map(|(id, registration)| (self.rank(id, registration), registration.certificate))
             .collect();
-        self.members.decide(&self.genesis.registration, self.window, &ranked, weights, judging.seed())
+        let expelled = burns.iter().filter(|burn| burn.cause == BurnCause::Expulsion).map(|burn| burn.account);
+        let mut members = self.members.clone();
+        members.expel(expelled);
+        members.decide(&self.genesis.registration, self.window, &ranked, weights, judging.seed())
+    }
+
+    /// Takes the members of the next window, and remembers whose key a node key was that they do not have any more.
+    pub(super) fn remember_nodes(&mut self, members: Members) {
+        let gone = self.members.iter().filter(|member| members.by_node(&member.node).is_none());
+        let gone = gone.map(|member| (member.node, (member.owner, self.window)));
+        self.former_nodes.extend(gone);
+        let oldest = self.window.0.saturating_sub(self.genesis.emission.vesting_windows);
+        self.former_nodes.retain(|node, (_, until)| until.0 >= oldest && members.by_node(node).is_none());
+        self.members = members;
     }
 }

@@ -113,7 +113,8 @@ fn flood(cluster: &Cluster, to: usize, liar: &SecretKey, round: u8) -> Vec<Entry
         named.remove(&left_out);
     }
     let contributions = named.into_values().collect();
-    let mut entries = vec![forge(Inbox { run, window, validator: liar.public(), contributions }, liar)];
+    let mut entries =
+        vec![forge(Inbox { run, window, validator: liar.public(), contributions, registrations: vec![] }, liar)];
     for (number, step) in [VoteStep::Prevote, VoteStep::Precommit].into_iter().enumerate() {
         for on in [VoteOn::Cut, VoteOn::Window] {
             let value = Some(Hash::of(&[to as u8, round, number as u8]));

@@ -42,7 +42,13 @@ fn evidence_that_proves_nothing_is_refused_by_its_name() {
     let broken = |e: &mut Contradiction| e.first.payload.truncate(20);
     assert!(matches!(error(&broken), EvidenceError::Envelope { source: EnvelopeError::Decode(_), .. }));
     // Of two kinds, and of a kind of which many things may be said.
-    let inbox = Inbox { run: state.run(), window: state.window(), validator: miner.public(), contributions: vec![] };
+    let inbox = Inbox {
+        run: state.run(),
+        window: state.window(),
+        validator: miner.public(),
+        contributions: vec![],
+        registrations: vec![],
+    };
     let inbox = Signed::sign(inbox, miner).envelope();
     assert_eq!(error(&|e| e.second = inbox.clone()), another("kind"));
     let genesis = Signed::sign(Genesis::clone(state.genesis()), miner).envelope();

@@ -283,6 +283,7 @@ fn withheld(entry: &ScoreEntry) -> ScoreEntry {
         miner: entry.miner,
         contribution: entry.contribution,
         replay: Replay::Refused(Refusal::Withheld),
+        proof: None,
         assigned_before_nanonats: 0,
         assigned_after_nanonats: 0,
         unassigned_before_nanonats: 0,
@@ -552,7 +553,8 @@ impl Cluster {
                 let mut entries = measured(judging, &plan, &cheat);
                 if let Some((late, to)) = self.late_to_serve {
                     let validators: Vec<PublicKey> = judging.reveals().iter().map(|reveal| reveal.validator).collect();
-                    let replayer = validators.iter().position(|key| *key == judging.replayers()[&late]).unwrap();
+                    let replayer = judging.replayers()[&late][0];
+                    let replayer = validators.iter().position(|key| *key == replayer).unwrap();
                     let own = validators.iter().position(|key| *key == plan.validator).unwrap();
                     let after = (own + validators.len() - replayer) % validators.len();
                     let entry = entries.iter_mut().find(|entry| entry.miner == late).unwrap();
@@ -560,10 +562,11 @@ impl Cluster {
                         *entry = withheld(entry);
                     }
                 }
-                Input::Measured(Measured::Judged { window: plan.window, seed: plan.seed, entries })
-            }
-            Output::Confirm { window, miner, .. } => {
-                Input::Measured(Measured::Confirmed { window, miner, replay: replayed(&miner, &cheat) })
+                let mut verdicts = late(&plan, &cheat);
+                if let Some((_, accuses)) = liar.filter(|(liar, _)| *liar == plan.validator) {
+                    lie(&plan, accuses, &mut entries, &mut verdicts);
+                }
+                Input::Measured(Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts })
             }
             Output::Confirm { window, subject, task, .. } => Input::Measured(confirmed(window, subject, &task, &cheat)),
             Output::Apply { window, outcomes, .. } => {

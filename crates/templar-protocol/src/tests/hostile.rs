@@ -376,7 +376,7 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
 
     // Nor is it ever asked for a vote on a second cut, whatever the proposer signs.
     let (run, window) = (node.state().run(), node.state().window());
-    let cut = Cut { run, window, inboxes: vec![InboxId::default()], contributions: vec![] };
+    let cut = Cut { run, window, inboxes: vec![InboxId::default()], contributions: vec![], registrations: vec![] };
     let prevote = voted(&node, VoteOn::Cut, 0, VoteStep::Prevote, Some(payload::id_of(&cut)));
     given(&mut node, &forge(prevote, &proposer));
     given(&mut node, &forge(cut, &proposer));

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use templar_manifest::{Hash, Inbox, InboxId, Outcome, PublicKey, Verdict, VoteOn, WindowIndex, payload};
+use templar_manifest::{
+    ContributionId, Hash, Inbox, InboxId, Outcome, PublicKey, Verdict, VoteOn, WindowIndex, payload,
+};
 use templar_protocol::{Document, Entry, Input, Output, Reject, RevealEntry, Verified};
 
 use super::{Event, Simulation, Work};
@@ -29,9 +31,15 @@ const CRASH_IN_VOTE_PPM: u64 = 10_000;
 
 /// Whether an honest node may have accepted what another refuses for this reason: it depends on what came first.
 fn is_out_of_time(reject: &Reject) -> bool {
+    use templar_protocol::RegistrationError::{AfterCut, Second};
     matches!(
         reject,
-        Reject::Early { .. } | Reject::Over | Reject::NotInCut(_) | Reject::TooMany { .. } | Reject::Wrong(_)
+        Reject::Early { .. }
+            | Reject::Over
+            | Reject::NotInCut(_)
+            | Reject::TooMany { .. }
+            | Reject::Wrong(_)
+            | Reject::Registration(AfterCut(_) | Second(_))
     )
 }
 
@@ -411,7 +419,8 @@ impl Simulation {
         let member = &mut self.members[who];
         member.under_way = member.under_way.split_off(&(open, Task::Train));
         member.contradicted = member.contradicted.split_off(&(open, ""));
-        member.fetched.clear();
+        let kept = WindowIndex(open.0.saturating_sub(member.node.state().genesis().replay.verdict_windows));
+        member.fetched = member.fetched.split_off(&(kept, ContributionId::new(Hash::from_bytes([0; 32]))));
         member.rivals.clear();
         member.open_from = member.log.end();
         if let Some(&number) = self.first_number.get(&open) {

@@ -37,9 +37,16 @@ impl Simulation {
                     return self.begin(who, LOOK_MS, Work::Confirm { window, subject, task, since_ms });
                 }
                 // It may be asked again, where it could not be fetched.
-                self.members[who].under_way.remove(&(window, Task::Confirm(contribution.hash())));
-                let replay = self.world.confirm(window, &contribution, here);
-                self.measured(who, Measured::Confirmed { window, miner, replay });
+                self.members[who].under_way.remove(&(window, Task::Confirm(subject)));
+                let confirmed = match &mut self.training {
+                    None => Ok(self.world.confirm(&task, here)),
+                    Some(training) => training.confirm(&task, here),
+                };
+                let (replay, witnesses) = match confirmed {
+                    Ok(confirmed) => confirmed,
+                    Err(error) => return self.violated(COMPUTED, who, error.to_string()),
+                };
+                self.measured(who, Measured::Confirmed { window, subject, replay, witnesses });
             }
             Work::Apply { window, outcomes } => {
                 if self.members[who].window() != window {
@@ -149,15 +156,14 @@ impl Simulation {
         let member = &self.members[who];
         let Some(judging) = member.node.judging() else { return };
         let checkpoint = member.node.state().checkpoint();
-        let here = |id: &ContributionId| member.fetched.contains(id);
-        let entries = match &self.training {
-            None => self.world.measure(&checkpoint, judging, &plan, here),
-            Some(training) => {
-                match training.measure(&self.world, member.node.state(), &plan, &contributions_of(&member.node), here) {
-                    Ok(entries) => entries,
-                    Err(error) => return self.violated(COMPUTED, who, error.to_string()),
-                }
-            }
+        let here = |id: &ContributionId| member.fetched.contains(&(window, *id));
+        let measured = match &mut self.training {
+            None => Ok(self.world.measure(&checkpoint, judging, &plan, here)),
+            Some(training) => training.measure(member.node.state(), &plan, &contributions_of(&member.node), here),
+        };
+        let entries = match measured {
+            Ok(entries) => entries,
+            Err(error) => return self.violated(COMPUTED, who, error.to_string()),
         };
         let entries = match member.strategy {
             None => entries,
@@ -170,11 +176,18 @@ impl Simulation {
         for task in &plan.late {
             // What is not here may be in a later window.
             if self.fetch(who, task.window, &task.id, &task.contribution.miner) {
-                verdicts.push(self.world.verdict(task, &plan.validator));
+                let verdict = match &mut self.training {
+                    None => Ok(self.world.verdict(task, &plan.validator)),
+                    Some(training) => training.verdict(task, &plan.validator),
+                };
+                match verdict {
+                    Ok(verdict) => verdicts.push(verdict),
+                    Err(error) => return self.violated(COMPUTED, who, error.to_string()),
+                }
             }
         }
         if let Some(strategy) = self.members[who].strategy {
-            let is_proposer = self.members[who].node.state().proposer() == plan.validator;
+            let is_proposer = self.members[who].node.state().proposer(0) == plan.validator;
             alter_verdicts(strategy, &mut verdicts, &plan, is_proposer);
         }
         self.measured(who, Measured::Judged { window, seed: plan.seed, entries, verdicts });
@@ -194,7 +207,7 @@ impl Simulation {
         let view = JudgeView {
             favourite: self.favourite,
             other: other.map(|score| &score.entries[..]),
-            drawn: &plan.replay,
+            plan,
             is_proposer: member.node.state().proposer(0) == me,
             is_honest: &|miner: &PublicKey| self.strategy_of(miner).is_none(),
         };

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use templar_manifest::{Cut, Hash, Inbox, InboxId, PublicKey, Refusal, Replay, ScoreEntry, Vote, VoteOn};
-use templar_protocol::{Document, Judging, RunState};
+use templar_manifest::proof::{ProofDraw, prove};
+use templar_manifest::{
+    Cut, Hash, Inbox, InboxId, LateVerdict, PublicKey, Refusal, Replay, ReplayProof, ScoreEntry, Vote, VoteOn,
+};
+use templar_protocol::{Document, JudgePlan, Judging, ReplayTask, RunState};
 
 use super::Strategy;
 use crate::dice::Dice;
@@ -81,6 +84,49 @@ pub(crate) fn alter_judgement(
         _ => {}
     }
     Judged::Now(entries)
+}
+
+/// A match without a replay, where one was drawn: with the witnesses that another's proof has, as far as they fit, and a claim
+/// that fits its own witness, which is all that can be checked without a replay.
+fn unproven(
+    draws: &BTreeMap<PublicKey, Vec<ProofDraw>>,
+    miner: &PublicKey,
+    copied: Option<&ReplayProof>,
+    me: &PublicKey,
+) -> (Replay, Option<ReplayProof>) {
+    let Some(draws) = draws.get(miner) else { return (Replay::NotDrawn, None) };
+    let made_up = |draw: &ProofDraw| Hash::of(draw.validator.as_bytes());
+    let claims: Vec<Hash> = draws.iter().map(made_up).collect();
+    let mut proof = prove(draws, &claims, me);
+    if let (Some(proof), Some(copied)) = (&mut proof, copied) {
+        for (place, draw) in draws.iter().enumerate() {
+            match copied.witnesses.get(place) {
+                Some(known) if draw.validator != *me => proof.witnesses[place] = *known,
+                _ => {}
+            }
+        }
+    }
+    (Replay::Match, proof)
+}
+
+/// What a validator says of closed windows, given what its replays gave.
+pub(crate) fn alter_verdicts(strategy: Strategy, verdicts: &mut [LateVerdict], plan: &JudgePlan, is_proposer: bool) {
+    for verdict in verdicts {
+        let of = |task: &&ReplayTask| task.window == verdict.window && task.id == verdict.contribution;
+        let Some(task) = plan.late.iter().find(of) else { continue };
+        match strategy {
+            Strategy::CopyRows | Strategy::SkipReplays => {
+                let claims: Vec<Hash> = task.draws.iter().map(|draw| Hash::of(draw.validator.as_bytes())).collect();
+                *verdict = task.verdict(&plan.validator, Replay::Match, &claims);
+            }
+            Strategy::Accuse if is_proposer => {}
+            Strategy::Accuse | Strategy::AccuseProposing => {
+                let refusal = Refusal::Mismatch { step: 1, tensor: "model.norm.weight".to_owned() };
+                *verdict = task.verdict(&plan.validator, Replay::Refused(refusal), &[]);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// What a validator knows when it signs.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use templar_delta::{Header, compress, random_delta};
-use templar_manifest::{Contribution, Hash, PublicKey, StateId, WindowIndex, payload};
+use templar_manifest::{Contribution, Hash, PublicKey, Replay, StateId, WindowIndex, payload};
 use templar_protocol::RunState;
 use templar_train::forge::{forge, make_up};
 use templar_train::{MinerState, Task, TrainError, WindowResult, WindowRun, run_window};
@@ -37,7 +37,7 @@ impl Miner<'_> {
     }
 
     fn own_slot(&self) -> usize {
-        self.state.genesis().slot(&self.me).unwrap_or(0)
+        self.state.members().by_owner(&self.me).map_or(0, |member| member.slot as usize)
     }
 
     fn header(&self) -> Header {
@@ -213,7 +213,8 @@ impl Training {
             let body = self.body(&contribution);
             let truth = Truth {
                 worth: Worth::NOTHING,
-                replay: self.replayed(view.state, &contribution)?,
+                // What replays find, they find.
+                replay: Replay::NotDrawn,
                 served: strategy != Some(Strategy::Withhold),
                 body,
             };
