@@ -102,7 +102,7 @@ impl Start {
 /// Prices that a simulated newcomer can pay at once, and an immunity that short runs outlast.
 fn registration(config: &Config, miners: &[SecretKey]) -> RegistrationSpec {
     let spec = RegistrationSpec::customary(config.slots(), miners.iter().map(SecretKey::public).collect());
-    let hashcash = PriceRule { per_window: 2, first: 4, least: 1, most: 64, ..spec.hashcash };
+    let hashcash = PriceRule { per_window: 2, first: 4, least: 2, most: 64, ..spec.hashcash };
     let burn = PriceRule { per_window: 2, first: 1_000_000, ..spec.burn };
     RegistrationSpec { immunity_windows: 3, anchor_windows: 4, hashcash, burn, ..spec }
 }

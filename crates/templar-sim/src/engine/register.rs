@@ -32,6 +32,16 @@ fn work(run: RunId, anchor: &Anchor, owner: &SecretKey) -> Payment {
     Payment::Hashcash { nonce }
 }
 
+/// A nonce that is not worth the price.
+fn no_work(run: RunId, anchor: &Anchor, owner: &SecretKey) -> Payment {
+    let key = owner.public();
+    let hasher = WorkHasher::new(run, anchor.window, &anchor.seed, &key, &key);
+    let limit = largest_digest(anchor.hashes);
+    // At two hashes or more, of so many one is worth too little.
+    let nonce = (0..1 << 16).find(|nonce| hasher.digest(*nonce) > limit).unwrap_or_default();
+    Payment::Hashcash { nonce }
+}
+
 impl Simulation {
     /// Has a miner without a slot ask for one, once in a window.
     pub(super) fn ask(&mut self, who: usize) {
@@ -67,7 +77,7 @@ impl Simulation {
                 for number in 0..FLOOD {
                     let key = flooding_key(&own, window, number);
                     let payment = if number % 2 == 0 {
-                        Payment::Hashcash { nonce: number }
+                        no_work(state.run(), &anchor, &key)
                     } else {
                         Payment::Burn { amount_micros: state.members().burn_micros() }
                     };
