@@ -71,6 +71,11 @@ const PAGES_EVERY: u64 = 64;
 
 type Failed = (&'static str, String);
 
+/// Whom a flood keeps behind, until its peers' logs are read again, may miss the next cut, or what is voted on in time.
+fn is_flooded(members: &[Member]) -> bool {
+    members.iter().any(|member| member.strategy == Some(Strategy::Flood))
+}
+
 impl Checks {
     pub(crate) fn count(&mut self, invariant: &'static str) {
         *self.counts.entry(invariant).or_default() += 1;
@@ -141,7 +146,7 @@ impl Checks {
         }
         let attempts = 1 + closed.cut_certificate.attempt.max(closed.record_certificate.attempt);
         self.most_attempts = self.most_attempts.max(attempts);
-        if faults == Faults::None {
+        if faults == Faults::None && !is_flooded(members) {
             let liars = members.iter().filter(|member| member.role == Role::Validator && !member.is_honest()).count();
             self.hold(
                 "a decision needs one attempt, one more, and one for each liar",
@@ -305,9 +310,7 @@ impl Checks {
             })?;
             self.notice(&burn.account, window.window.0, &format!("burnt: {}", burn.cause.name()));
         }
-        // Whom a flood keeps behind, until its peers' logs are read again, may miss the next cut.
-        let is_flooded = members.iter().any(|member| member.strategy == Some(Strategy::Flood));
-        if faults == Faults::None && !is_flooded {
+        if faults == Faults::None && !is_flooded(members) {
             let there: BTreeSet<PublicKey> = window.outcomes.iter().map(|outcome| outcome.miner).collect();
             let honest = members.iter().filter(|member| member.role == Role::Miner && member.is_honest());
             for member in honest {
