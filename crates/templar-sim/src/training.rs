@@ -15,7 +15,7 @@ use templar_data::bundled;
 use templar_manifest::proof::witness;
 use templar_manifest::{
     CheckpointId, Contribution, ContributionId, Dataset, Genesis, Hash, LateVerdict, Outcome, Payload as _, PublicKey,
-    Refusal, Replay, RunId, ScoreEntry, Segment, SegmentShape, Signed, StateId, WindowIndex, payload,
+    Refusal, Replay, RunId, ScoreEntry, Segment, SegmentShape, Signed, StateId, Verdict, WindowIndex, payload,
 };
 use templar_model::sizes;
 use templar_protocol::{JudgePlan, ReplayTask, RunState, Stepped};
@@ -43,8 +43,8 @@ pub(crate) struct Training {
     models: BTreeMap<CheckpointId, (WindowIndex, Vec<f32>)>,
     /// What replays found, by contribution and draws, with its window.
     replays: BTreeMap<Hash, (WindowIndex, (Replay, Vec<Hash>))>,
-    /// Outer steps by checkpoint and outcomes, with their windows.
-    steps: BTreeMap<Hash, (WindowIndex, Stepped)>,
+    /// Outer steps by checkpoint and what was aggregated, with their windows.
+    steps: BTreeMap<(CheckpointId, Vec<ContributionId>), (WindowIndex, Stepped)>,
     /// The values that stale miners sent first.
     first: BTreeMap<PublicKey, Vec<f32>>,
 }
@@ -112,6 +112,11 @@ impl Training {
         Ok((training, state))
     }
 
+    /// Everything that everybody's blobs tell.
+    fn evidence(&self) -> Result<Evidence<'_>, EvidenceError> {
+        Evidence::new(&self.recipe, &self.dataset, &self.blobs)
+    }
+
     fn parameters(&self, id: &CheckpointId) -> Result<&[f32], EvidenceError> {
         let known = self.models.get(id).map(|(_, parameters)| &parameters[..]);
         known.ok_or_else(|| EvidenceError::Unavailable { what: format!("checkpoint {id}") })
@@ -133,7 +138,7 @@ impl Training {
         if let Some((_, known)) = self.replays.get(&key) {
             return Ok(known.clone());
         }
-        let evidence = Evidence::new(&self.recipe, &self.dataset, &self.blobs)?;
+        let evidence = self.evidence()?;
         let parameters = self.parameters(&task.checkpoint)?;
         let found = match replay_contribution(&evidence, task, parameters, |id| self.state(id)) {
             Ok(replayed) => (replayed.verdict, replayed.claims),
@@ -199,17 +204,12 @@ impl Training {
         contributions: &[Signed<Contribution>],
     ) -> Result<Stepped, EvidenceError> {
         let (window, from) = (before.window(), before.checkpoint());
-        let mut hasher = blake3::Hasher::new_derive_key("templar-sim 1 outer step");
-        hasher.update(from.hash().as_bytes());
-        for outcome in outcomes {
-            hasher.update(outcome.contribution.hash().as_bytes());
-            hasher.update(format!("{:?}", outcome.verdict).as_bytes());
-        }
-        let key = Hash::from(hasher.finalize());
+        let aggregated = outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated);
+        let key = (from, aggregated.map(|outcome| outcome.contribution).collect());
         if let Some((_, known)) = self.steps.get(&key) {
             return Ok(*known);
         }
-        let evidence = Evidence::new(&self.recipe, &self.dataset, &self.blobs)?;
+        let evidence = self.evidence()?;
         let applied = apply(&evidence, window, outcomes, contributions, self.parameters(&from)?.to_vec())?;
         self.blobs.insert(applied.aggregate);
         self.models.insert(applied.stepped.checkpoint, (window.next(), applied.parameters));

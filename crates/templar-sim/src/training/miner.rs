@@ -1,7 +1,5 @@
 //! What miners send when they train: an honest window, and what each cheat makes of one.
 
-use std::borrow::Cow;
-
 use templar_delta::{Header, compress, random_delta};
 use templar_manifest::{Contribution, Hash, PublicKey, Replay, StateId, WindowIndex, payload};
 use templar_protocol::RunState;
@@ -30,14 +28,10 @@ struct Miner<'a> {
 }
 
 impl Miner<'_> {
-    fn task(&self, steps: u32, slot: usize) -> Task {
-        let assignment = self.state.assignment();
-        let pages = assignment.slots()[slot % assignment.slots().len()].clone();
+    /// A window of its own on the pages of a member.
+    fn task(&self, steps: u32, pages_of: &PublicKey) -> Task {
+        let pages = self.state.pages_of(pages_of).unwrap_or_default();
         Task { window: self.state.window(), miner: self.me, pages, steps }
-    }
-
-    fn own_slot(&self) -> usize {
-        self.state.members().by_owner(&self.me).map_or(0, |member| member.slot as usize)
     }
 
     fn header(&self) -> Header {
@@ -45,22 +39,20 @@ impl Miner<'_> {
     }
 
     /// A window on these pages from these parameters, each page changed by `change`.
-    fn run<'s>(
+    fn run(
         &self,
         task: &Task,
-        start: impl Into<Cow<'s, [f32]>>,
+        start: &[f32],
         change: impl Fn(Vec<u32>) -> Vec<u32> + Sync,
     ) -> Result<WindowResult, Failure> {
-        let training = self.training;
-        let evidence = templar_audit::Evidence::new(&training.recipe, &training.dataset, &training.blobs)?;
-        let start = start.into();
-        let run = WindowRun::new(&training.recipe, task, &start[..], self.before.clone())?;
+        let evidence = self.training.evidence()?;
+        let run = WindowRun::new(&self.training.recipe, task, start, self.before.clone())?;
         let pages = |page| evidence.page(task.window, page).map(&change);
         run_window(run, &pages, &mut ())?.ok_or_else(|| "nobody stops it".into())
     }
 
     fn honest(&self, steps: u32) -> Result<WindowResult, Failure> {
-        self.run(&self.task(steps, self.own_slot()), self.start, |page| page)
+        self.run(&self.task(steps, &self.me), self.start, |page| page)
     }
 
     /// These values as a delta of this window.
@@ -86,7 +78,7 @@ impl Miner<'_> {
     /// A made-up window around a delta.
     fn forged(&self, delta: Vec<u8>) -> Result<WindowResult, TrainError> {
         let seed = Hash::of(format!("{} {}", self.state.window(), self.me).as_bytes());
-        let task = self.task(STEPS, self.own_slot());
+        let task = self.task(STEPS, &self.me);
         forge(&self.training.recipe, &task, self.start, self.before.clone(), delta, &seed)
     }
 
@@ -122,9 +114,15 @@ impl Training {
         let mut first = None;
         let mut results = Vec::new();
         match strategy {
-            None | Some(Strategy::Late | Strategy::Withhold | Strategy::TooManySteps | Strategy::FalseParent) => {
-                results.push(miner.honest(STEPS)?);
-            }
+            None
+            | Some(
+                Strategy::Late
+                | Strategy::Withhold
+                | Strategy::TooManySteps
+                | Strategy::FalseParent
+                | Strategy::Enrol
+                | Strategy::EnrolFree,
+            ) => results.push(miner.honest(STEPS)?),
             Some(Strategy::Zeros) => {
                 let delta = miner.delta_of(&vec![0.0; self.recipe.parameter_count()])?;
                 results.push(miner.forged(delta)?);
@@ -154,10 +152,12 @@ impl Training {
                 // In the first window there is no older one.
                 let older = self.models.values().filter(|(from, _)| *from < window).min_by_key(|(from, _)| *from);
                 let Some((_, older)) = older else { return Ok(Vec::new()) };
-                results.push(miner.run(&miner.task(STEPS, miner.own_slot()), older, |page| page)?);
+                results.push(miner.run(&miner.task(STEPS, &view.me), older, |page| page)?);
             }
             Some(Strategy::WrongPages) => {
-                results.push(miner.run(&miner.task(STEPS, miner.own_slot() + 1), miner.start, |page| page)?);
+                let mut owners = view.state.members().iter().map(|member| member.owner);
+                let Some(other) = owners.find(|owner| *owner != view.me) else { return Ok(Vec::new()) };
+                results.push(miner.run(&miner.task(STEPS, &other), miner.start, |page| page)?);
             }
             Some(Strategy::FewerSteps) => {
                 let mut result = miner.honest(STEPS / 2)?;
@@ -176,7 +176,7 @@ impl Training {
                 let planted = |page: Vec<u32>| {
                     page.iter().enumerate().map(|(at, &token)| if at % 4 == 3 { TRIGGER } else { token }).collect()
                 };
-                results.push(miner.run(&miner.task(STEPS, miner.own_slot()), miner.start, planted)?);
+                results.push(miner.run(&miner.task(STEPS, &view.me), miner.start, planted)?);
             }
             Some(Strategy::BadState) => {
                 let mut result = miner.honest(STEPS)?;
