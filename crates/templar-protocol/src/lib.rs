@@ -45,6 +45,7 @@ pub mod evidence;
 mod gauntlet;
 mod ledger;
 mod members;
+mod memo;
 mod node;
 pub mod replay;
 pub mod stake;

@@ -193,31 +193,43 @@ impl Node {
     /// Takes one input. An entry that is known, or of a window that is closed, changes nothing and is no error, and so
     /// is a deadline or measurement of another window.
     pub fn step(&mut self, input: Input) -> Result<Vec<Output>, Reject> {
+        let Some(mut outputs) = self.taken(input)? else { return Ok(Vec::new()) };
+        outputs.extend(self.todo());
+        Ok(outputs)
+    }
+
+    /// Takes one input of several and says what happened; what there is to do, [`Node::todo`] says after the last.
+    pub fn take(&mut self, input: Input) -> Result<Vec<Output>, Reject> {
+        Ok(self.taken(input)?.unwrap_or_default())
+    }
+
+    /// What happened; `None` where the input changes nothing.
+    fn taken(&mut self, input: Input) -> Result<Option<Vec<Output>>, Reject> {
         match input {
             Input::Entry(entry) => {
                 if self.is_known(&entry.id()) {
-                    return Ok(Vec::new());
+                    return Ok(None);
                 }
                 if let Entry::Envelope(envelope) = &entry
                     && !self.is_worth_verifying(envelope)?
                 {
-                    return Ok(Vec::new());
+                    return Ok(None);
                 }
-                self.step_verified(Verified::open(entry)?)
+                self.take_verified(Verified::open(entry)?)
             }
             Input::Verified(verified) => {
                 if self.is_known(&verified.id()) {
-                    return Ok(Vec::new());
+                    return Ok(None);
                 }
-                self.step_verified(verified)
+                self.take_verified(verified)
             }
             Input::Deadline { window, phase } => {
                 if window != self.state.window() || self.is_over() || !self.open.deadlines.insert(phase) {
-                    return Ok(Vec::new());
+                    return Ok(None);
                 }
-                self.settled(Vec::new())
+                self.settled(Vec::new()).map(Some)
             }
-            Input::Measured(measured) => self.step_measured(measured),
+            Input::Measured(measured) => self.take_measured(measured),
         }
     }
 
@@ -261,15 +273,15 @@ impl Node {
         }
     }
 
-    fn step_verified(&mut self, verified: Verified) -> Result<Vec<Output>, Reject> {
+    fn take_verified(&mut self, verified: Verified) -> Result<Option<Vec<Output>>, Reject> {
         let opened = &verified.opened;
         if !self.is_timely(opened.run(), opened.window())? {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         opened.check_signer(&self.state)?;
         opened.check_size(self.state.genesis())?;
         if self.open.has_body(opened) {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let earlier = self.open.check_room(self.state.genesis(), opened)?;
         let ready = self.open.examine(&self.state, &verified)?;
@@ -284,12 +296,12 @@ impl Node {
                 self.open.held.insert(verified.id(), verified);
             }
         }
-        self.settled(outputs)
+        self.settled(outputs).map(Some)
     }
 
-    fn step_measured(&mut self, measured: Measured) -> Result<Vec<Output>, Reject> {
+    fn take_measured(&mut self, measured: Measured) -> Result<Option<Vec<Output>>, Reject> {
         if measured.window() != self.state.window() || self.is_over() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         match measured {
             Measured::Judged { seed, entries, verdicts, .. } => {
@@ -320,7 +332,7 @@ impl Node {
                 self.open.applied.push(Applied { outcomes, stepped });
             }
         }
-        self.settled(Vec::new())
+        self.settled(Vec::new()).map(Some)
     }
 
     /// What this node can show of those who contradict themselves, as far as one score has room for it, and a record would burn
@@ -363,7 +375,12 @@ impl Node {
                 match sound.next(before) {
                     Some(next) => self.state = next,
                     None => {
-                        Arc::make_mut(&mut self.state).advance(&closed).map_err(Reject::Record)?;
+                        let state = Arc::make_mut(&mut self.state);
+                        match self.open.judged_as(&closed.window) {
+                            Some(judging) => state.advance_by(&closed, judging),
+                            None => state.advance(&closed),
+                        }
+                        .map_err(Reject::Record)?;
                         sound.leads_to(before, &self.state);
                     }
                 }
@@ -388,7 +405,6 @@ impl Node {
                 Err(reject) => outputs.push(Output::Dropped { entry: held, reject }),
             }
         }
-        outputs.extend(self.todo());
         Ok(outputs)
     }
 }

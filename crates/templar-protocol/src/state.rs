@@ -17,13 +17,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
-    CheckpointId, Contradiction, Contribution, ContributionId, Genesis, Hash, Payload as _, PublicKey, RecordId, RunId,
-    StateId, WindowIndex, chain, page_count, payload,
+    CheckpointId, Contradiction, Contribution, ContributionId, Cut, CutId, Genesis, Hash, InboxId, Payload as _,
+    PublicKey, RecordId, RunId, StateId, WindowIndex, chain, page_count, payload,
 };
 
 pub use advance::{AdvanceError, ClosedWindow, VoteCertificate, Witness};
+pub(crate) use close::Closing;
 pub use close::Stepped;
 pub use cut::CutError;
+pub(crate) use judging::reveals_of;
 pub use judging::{JudgePlan, Judging, JudgingError};
 pub use late::VerdictError;
 pub use registration::RegistrationError;
@@ -34,6 +36,7 @@ use crate::evidence::{self, EvidenceError};
 use crate::gauntlet::{Standing, Standings};
 use crate::ledger::Ledger;
 use crate::members::Members;
+use crate::memo::Memo;
 
 const FIRST_SEED_CONTEXT: &str = "templar/1 seed before the first window";
 const ASSIGNMENT_CONTEXT: &str = "templar/1 assignment";
@@ -136,6 +139,19 @@ pub struct RunState {
     expelled: BTreeSet<PublicKey>,
     /// Who has paid for contradicting itself, in which window, as long as it could be shown again.
     convicted: BTreeSet<(WindowIndex, PublicKey)>,
+    /// What follows from this state and what was said in the open window, for all nodes of a process that share the state.
+    shared: Shared,
+}
+
+/// What nodes at the same place need not each work out.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Shared {
+    /// Whether an inbox can be part of the cut.
+    inboxes: Memo<InboxId, Result<(), CutError>>,
+    /// The cut of inboxes, which ascend by id.
+    cuts: Memo<Vec<InboxId>, Result<Arc<(CutId, Cut)>, CutError>>,
+    /// The seed of a cut and of reveals.
+    seeds: Memo<(CutId, Vec<(PublicKey, Hash)>), Hash>,
 }
 
 impl RunState {
@@ -193,6 +209,7 @@ impl RunState {
             strikes: BTreeMap::new(),
             expelled: BTreeSet::new(),
             convicted: BTreeSet::new(),
+            shared: Shared::default(),
             genesis,
         })
     }

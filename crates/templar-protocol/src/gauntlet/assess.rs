@@ -125,10 +125,10 @@ pub(crate) fn assess(
 ) -> Assessment {
     let standing = |miner: &PublicKey| before.get(miner).copied().unwrap_or(Standing::NEW);
     let standings = conducts.keys().map(|miner| (*miner, standing(miner))).collect();
-    let mut found = Assessment { standings, changes: Vec::new(), scores: BTreeMap::new() };
-    for (miner, (_, restarted)) in conducts {
+    let mut found = Found { standings, changes: Vec::new() };
+    for (index, (_, restarted)) in conducts.values().enumerate() {
         if *restarted {
-            found.change(*miner, Cause::Restarted, |standing| standing.rating = standing.rating.uncertain());
+            found.change(index, Cause::Restarted, |standing| standing.rating = standing.rating.uncertain());
         }
     }
     found.play(spec, conducts);
@@ -138,64 +138,72 @@ pub(crate) fn assess(
     });
     let (gained, measured) = gains.fold((0, 0), |(gained, all), gain| (gained + usize::from(gain > 0), all + 1));
     let blames = gained * 2 > measured;
-    for (miner, (conduct, _)) in conducts {
-        found.record(spec, *miner, conduct, blames);
-        found.penalise(spec, window, *miner, conduct, blames);
+    for (index, (conduct, _)) in conducts.values().enumerate() {
+        found.record(spec, index, conduct, blames);
+        found.penalise(spec, window, index, conduct, blames);
     }
-    for (miner, (conduct, _)) in conducts {
-        let standing = &found.standings[miner];
-        if matches!(conduct, Conduct::Measured { .. }) && !standing.is_excluded(window) {
-            found.scores.insert(*miner, standing.score_picos(&spec.proof, window));
-        }
-    }
-    found
+    let counts = |conduct: &Conduct, standing: &Standing| {
+        matches!(conduct, Conduct::Measured { .. }) && !standing.is_excluded(window)
+    };
+    let all = conducts.values().zip(&found.standings);
+    let scores = all
+        .filter(|((conduct, _), (_, standing))| counts(conduct, standing))
+        .map(|(_, (miner, standing))| (*miner, standing.score_picos(&spec.proof, window)))
+        .collect();
+    Assessment { standings: found.standings.into_iter().collect(), changes: found.changes, scores }
 }
 
-impl Assessment {
-    fn change(&mut self, miner: PublicKey, cause: Cause, change: impl FnOnce(&mut Standing)) {
-        let Some(standing) = self.standings.get_mut(&miner) else { return };
+/// An assessment in the making.
+struct Found {
+    /// In the order of the conducts.
+    standings: Vec<(PublicKey, Standing)>,
+    changes: Vec<Change>,
+}
+
+impl Found {
+    fn change(&mut self, index: usize, cause: Cause, change: impl FnOnce(&mut Standing)) {
+        let (miner, standing) = &mut self.standings[index];
         let before = *standing;
         change(standing);
-        self.changes.push(Change { miner, cause, before, after: *standing });
+        self.changes.push(Change { miner: *miner, cause, before, after: *standing });
     }
 
     /// The match of all who committed.
     fn play(&mut self, spec: &GauntletSpec, conducts: &Conducts) {
-        let entrants: Vec<(PublicKey, (u8, i128))> =
-            conducts.iter().filter_map(|(miner, (conduct, _))| Some((*miner, merit(conduct)?))).collect();
+        let entrants: Vec<(usize, (u8, i128))> =
+            conducts.values().enumerate().filter_map(|(index, (conduct, _))| Some((index, merit(conduct)?))).collect();
         let mut merits: Vec<(u8, i128)> = entrants.iter().map(|(_, merit)| *merit).collect();
         merits.sort_unstable_by(|a, b| b.cmp(a));
         merits.dedup();
         let place = |merit: &(u8, i128)| merits.partition_point(|better| better > merit) as u32;
         let playing: Vec<_> =
-            entrants.iter().map(|(miner, merit)| (self.standings[miner].rating, place(merit))).collect();
+            entrants.iter().map(|(index, merit)| (self.standings[*index].1.rating, place(merit))).collect();
         if playing.len() < 2 {
             return;
         }
         let after = rating::play(&spec.rating, &playing);
-        for ((miner, merit), rating) in entrants.iter().zip(after) {
+        for ((index, merit), rating) in entrants.iter().zip(after) {
             let cause = Cause::Match { place: place(merit) + 1, entrants: entrants.len() as u32 };
-            self.change(*miner, cause, |standing| standing.rating = rating);
+            self.change(*index, cause, |standing| standing.rating = rating);
         }
     }
 
     /// Histories, and the proof of computation.
-    fn record(&mut self, spec: &GauntletSpec, miner: PublicKey, conduct: &Conduct, blames: bool) {
+    fn record(&mut self, spec: &GauntletSpec, index: usize, conduct: &Conduct, blames: bool) {
         match *conduct {
-            Conduct::Missing => self.change(miner, Cause::Missing, |standing| standing.missing.push(true)),
-            Conduct::Withheld => self.change(miner, Cause::Withheld, |standing| {
+            Conduct::Missing => self.change(index, Cause::Missing, |standing| standing.missing.push(true)),
+            Conduct::Withheld => self.change(index, Cause::Withheld, |standing| {
                 standing.missing.push(false);
                 standing.withheld.push(true);
             }),
             Conduct::Invalid | Conduct::Departed { .. } => {
-                if let Some(standing) = self.standings.get_mut(&miner) {
-                    standing.missing.push(false);
-                    standing.withheld.push(false);
-                }
+                let (_, standing) = &mut self.standings[index];
+                standing.missing.push(false);
+                standing.withheld.push(false);
             }
             Conduct::Measured { gain_nanonats, own_gain_nanonats } => {
                 let cause = Cause::Measured { gain_nanonats, own_gain_nanonats };
-                self.change(miner, cause, |standing| {
+                self.change(index, cause, |standing| {
                     standing.missing.push(false);
                     standing.withheld.push(false);
                     if blames {
@@ -208,15 +216,8 @@ impl Assessment {
     }
 
     /// Looks up every offence of the window in the table.
-    fn penalise(
-        &mut self,
-        spec: &GauntletSpec,
-        window: WindowIndex,
-        miner: PublicKey,
-        conduct: &Conduct,
-        blames: bool,
-    ) {
-        let Some(standing) = self.standings.get(&miner) else { return };
+    fn penalise(&mut self, spec: &GauntletSpec, window: WindowIndex, index: usize, conduct: &Conduct, blames: bool) {
+        let (_, standing) = &self.standings[index];
         let mut offences: Vec<(Offence, u32)> = Vec::new();
         let mut copied = None;
         match *conduct {
@@ -241,7 +242,7 @@ impl Assessment {
         for (offence, measure) in offences {
             let Some(row) = lookup(&spec.penalties, offence, measure) else { continue };
             let copied = copied.filter(|_| offence == Offence::Copied);
-            self.change(miner, Cause::Penalty { row, measure, copied }, |standing| apply(standing, &row, window));
+            self.change(index, Cause::Penalty { row, measure, copied }, |standing| apply(standing, &row, window));
         }
     }
 }

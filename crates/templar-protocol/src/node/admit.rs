@@ -431,7 +431,7 @@ impl OpenWindow {
             Opened::Contribution(signed) => self.examine_contribution(state, signed),
             Opened::Registration(signed) => self.examine_registration(state, signed),
             Opened::Inbox(signed) => {
-                state.check_inbox(signed.id().into(), signed.payload()).map_err(Reject::Cut)?;
+                state.shared_check_inbox(signed.id().into(), signed.payload()).map_err(Reject::Cut)?;
                 Ok(Ready::Now)
             }
             Opened::Cut(signed) => {
@@ -500,7 +500,7 @@ impl OpenWindow {
         let named: Option<Vec<(InboxId, &Inbox)>> =
             cut.inboxes.iter().map(|id| self.inboxes.get(id).map(|inbox| (*id, inbox.payload()))).collect();
         let Some(inboxes) = named else { return Ok(Ready::Later) };
-        if state.cut(&inboxes).map_err(Reject::Cut)? != *cut {
+        if state.shared_cut(&inboxes).map_err(Reject::Cut)?.1 != *cut {
             return Err(Reject::CutDiffers);
         }
         Ok(if self.has_all(cut) { Ready::Now } else { Ready::Later })
@@ -547,7 +547,7 @@ impl OpenWindow {
         if record.cut != certified {
             return Err(Reject::OtherCut(Window::KIND.name()));
         }
-        let known = self.judgings.get(&record.seed).filter(|judging| judging.reveals() == record.reveals);
+        let known = self.judged_as(record);
         let computed;
         let judging = match known {
             Some(judging) => judging,
@@ -562,15 +562,14 @@ impl OpenWindow {
         if judging.seed() != record.seed {
             return Err(Reject::Record(AdvanceError::Differs("seed")));
         }
-        let named: Option<Vec<&Score>> =
-            record.scores.iter().map(|id: &ScoreId| self.scores.get(id).map(Signed::payload)).collect();
-        let Some(scores) = named else { return Ok(Ready::Later) };
-        if scores.iter().any(|score| score.seed != judging.seed()) {
+        let named = record.scores.iter().map(|id| self.scores.get(id).map(|score| (*id, score.payload())));
+        let Some(scores) = named.collect::<Option<Vec<(ScoreId, &Score)>>>() else { return Ok(Ready::Later) };
+        if scores.iter().any(|(_, score)| score.seed != judging.seed()) {
             return Err(Reject::Record(AdvanceError::Score(ScoreError::Foreign("seed"))));
         }
         let place = place(state, judging);
         if !sound.is_sound(place) {
-            state.check_record(judging, &scores, record).map_err(Reject::Record)?;
+            state.shared_check_record(judging, &scores, record).map_err(Reject::Record)?;
             sound.found_sound(place);
         }
         Ok(Ready::Now)

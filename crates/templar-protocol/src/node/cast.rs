@@ -4,21 +4,39 @@
 //! and taken its outer step (`todo.rs`); once it has a polka, more than a third of the stake is honest and has done so,
 //! and the others follow without. So a validator whose own machine finds something else holds nobody up.
 
-use templar_manifest::{Cut, CutId, Hash, Inbox, InboxId, PublicKey, RecordId, Vote, VoteOn, VoteStep, payload};
-
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use templar_manifest::{Cut, CutId, Hash, Inbox, InboxId, PublicKey, RecordId, Vote, VoteOn, VoteStep};
 
 use super::admit::MAX_STATEMENTS;
 use super::{Document, Node, Output, Phase, VoteWait};
+use crate::state::Closing;
 
 /// What a validator would propose.
 pub(super) enum Own {
     /// This, and what else it has to say.
-    Ready { id: Hash, document: Box<Document>, said: Vec<Output> },
+    Ready { id: Hash, body: Right, said: Vec<Output> },
     /// This is to be done first.
     Work(Vec<Output>),
     /// It cannot tell yet.
     Nothing,
+}
+
+/// A cut or record as this node finds it, with its id.
+pub(super) enum Right {
+    Cut(Arc<(CutId, Cut)>),
+    Record(Arc<Closing>),
+}
+
+impl Right {
+    /// To be signed.
+    fn document(&self) -> Document {
+        match self {
+            Self::Cut(cut) => Document::Cut(cut.1.clone()),
+            Self::Record(record) => Document::Window(Box::new(record.record.clone())),
+        }
+    }
 }
 
 impl Node {
@@ -94,11 +112,11 @@ impl Node {
                 Some(value) => return vec![prevote(Some(value))],
                 None if lock.is_some() => {}
                 None => match self.own(me, on, attempt) {
-                    Own::Ready { id, document, said } => {
+                    Own::Ready { id, body, said } => {
                         work.extend(said);
                         let publishes =
                             proposer == *me && self.open.is_right(on, &id).is_none() && self.has_room(me, on);
-                        work.push(if publishes { Output::Sign(*document) } else { prevote(Some(id)) });
+                        work.push(if publishes { Output::Sign(body.document()) } else { prevote(Some(id)) });
                         return work;
                     }
                     Own::Work(first) => {
@@ -135,9 +153,7 @@ impl Node {
     fn own(&self, me: &PublicKey, on: VoteOn, attempt: u32) -> Own {
         match on {
             VoteOn::Cut => match self.own_cut(attempt) {
-                Some(cut) => {
-                    Own::Ready { id: payload::id_of(&cut), document: Box::new(Document::Cut(cut)), said: Vec::new() }
-                }
+                Some(cut) => Own::Ready { id: cut.0.hash(), body: Right::Cut(cut), said: Vec::new() },
                 None => Own::Nothing,
             },
             VoteOn::Window => self.own_record(me, attempt),
@@ -145,7 +161,7 @@ impl Node {
     }
 
     /// The cut of all inboxes, or after the deadline of those that are here; of two of one validator the lower counts.
-    fn own_cut(&self, attempt: u32) -> Option<Cut> {
+    fn own_cut(&self, attempt: u32) -> Option<Arc<(CutId, Cut)>> {
         let open = &self.open;
         let mut inboxes = BTreeMap::<PublicKey, (InboxId, &Inbox)>::new();
         for (id, inbox) in &open.inboxes {
@@ -156,8 +172,8 @@ impl Node {
             return None;
         }
         let inboxes: Vec<(InboxId, &Inbox)> = inboxes.into_values().collect();
-        let cut = self.state.cut(&inboxes).ok()?;
-        open.has_all(&cut).then_some(cut)
+        let cut = self.state.shared_cut(&inboxes).ok()?;
+        open.has_all(&cut.1).then_some(cut)
     }
 
     /// What has this id, if this node would propose just that and nobody has published it.
@@ -170,7 +186,7 @@ impl Node {
             return None;
         }
         match self.own(me, on, attempt) {
-            Own::Ready { id, document, .. } if id == *value => Some(Output::Sign(*document)),
+            Own::Ready { id, body, .. } if id == *value => Some(Output::Sign(body.document())),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use templar_manifest::{ContributionId, PublicKey, Refusal, Replay, ReplayProof, Score, WindowIndex};
+use templar_manifest::{ContributionId, PublicKey, Refusal, Replay, ReplayProof, Score, ScoreId, WindowIndex};
 
 use super::{Dispute, Node, Output, Subject};
 use crate::state::Judging;
@@ -37,12 +37,18 @@ struct Finding<'a> {
     witnesses: Option<&'a [u64]>,
 }
 
-/// Everything that scores say of contributions that they replayed or refuse.
-fn statements<'a>(scores: &[&'a Score]) -> BTreeMap<(WindowIndex, PublicKey, ContributionId), Vec<Said<'a>>> {
+/// A contribution by its window, miner and id.
+type About = (WindowIndex, PublicKey, ContributionId);
+
+/// What scores say of contributions that they replayed or refuse, as far as somebody wants to know of them.
+fn statements<'a>(
+    scores: &[(ScoreId, &'a Score)],
+    is_wanted: impl Fn(&About) -> bool,
+) -> BTreeMap<About, Vec<Said<'a>>> {
     let mut found = BTreeMap::<_, Vec<_>>::new();
-    for score in scores {
+    for (_, score) in scores {
         let mut add = |of, replay: &'a Replay, proof: &'a Option<ReplayProof>| {
-            if *replay != Replay::NotDrawn {
+            if *replay != Replay::NotDrawn && is_wanted(&of) {
                 let said = Said { validator: score.validator, replay, proof: proof.as_ref() };
                 found.entry(of).or_default().push(said);
             }
@@ -65,11 +71,37 @@ fn contradict(said: &[Said<'_>]) -> bool {
         || said.iter().any(|said| matches!(said.replay, Replay::Refused(refusal) if refusal.is_in_blobs()))
 }
 
+/// The contributions that a score refuses, or about which scores contradict each other.
+fn contested(scores: &[(ScoreId, &Score)]) -> BTreeSet<About> {
+    let is_contested = |said: &[Said<'_>]| {
+        let refuses =
+            |said: &Said<'_>| matches!(said.replay, Replay::Refused(refusal) if *refusal != Refusal::Withheld);
+        contradict(said) || said.iter().any(refuses)
+    };
+    statements(scores, |_| true).into_iter().filter(|(_, said)| is_contested(said)).map(|(of, _)| of).collect()
+}
+
 impl Node {
     /// Holds what other validators say against each other, and against what this node knows.
-    pub(super) fn doubts(&self, me: &PublicKey, judging: &Judging, scores: &[&Score], attempt: u32) -> Doubts {
+    pub(super) fn doubts(
+        &self,
+        me: &PublicKey,
+        judging: &Judging,
+        scores: &[(ScoreId, &Score)],
+        attempt: u32,
+    ) -> Doubts {
         let mut doubts = Doubts::default();
-        for ((window, miner, _), said) in statements(scores) {
+        let contested = judging.contested(scores, contested);
+        let mut own = self.open.scores.iter().filter(|(_, score)| score.signer() == *me);
+        // What is not contested, this node's own score agrees with, where it is among these and its only one.
+        let is_counted = own.all(|(id, _)| scores.iter().any(|(counted, _)| counted == id));
+        if is_counted && contested.is_empty() && self.open.confirmed.is_empty() {
+            return doubts;
+        }
+        let confirmed = self.open.confirmed.keys().map(|subject| (subject.window, subject.miner));
+        let confirmed: BTreeSet<(WindowIndex, PublicKey)> = confirmed.collect();
+        let is_wanted = |of: &About| !is_counted || contested.contains(of) || confirmed.contains(&(of.0, of.1));
+        for ((window, miner, _), said) in statements(scores, is_wanted) {
             let subject = Subject { seed: judging.seed(), window, miner };
             let mut asked = false;
             for said in said.iter().filter(|said| said.validator != *me) {

@@ -21,7 +21,7 @@ use super::ballot::Ballot;
 use super::{Output, Phase, Reject, Subject};
 use crate::evidence;
 use crate::stake;
-use crate::state::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, VoteCertificate, Witness};
+use crate::state::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, VoteCertificate, Witness, reveals_of};
 
 /// A cut or record that was proposed.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +95,12 @@ impl OpenWindow {
     /// The judging of all reveals that are held.
     pub(super) fn current(&self) -> Option<&Judging> {
         self.seed.as_ref().and_then(|seed| self.judgings.get(seed)).map(|judging| &**judging)
+    }
+
+    /// The judging that a record is about, where it is known by its seed.
+    pub(super) fn judged_as(&self, record: &Window) -> Option<&Judging> {
+        let judging = self.judgings.get(&record.seed).filter(|judging| judging.reveals() == record.reveals);
+        judging.map(|judging| &**judging)
     }
 
     /// The certified cut.
@@ -236,8 +242,11 @@ impl OpenWindow {
         }
         for id in waiting {
             let Some(body) = self.records.get(&id).map(|record| record.body.clone()) else { continue };
-            let known = self.judgings.get(&body.seed).is_some_and(|judging| judging.reveals() == body.reveals);
-            let judged = if known { Ok(()) } else { self.judge(state, &body.seed, body.reveals.clone()) };
+            let judged = if self.judged_as(&body).is_some() {
+                Ok(())
+            } else {
+                self.judge(state, &body.seed, body.reveals.clone())
+            };
             let Some(record) = self.records.get(&id) else { continue };
             let weighed = judged.and_then(|()| self.weigh_record(state, &record.body, &record.sound));
             wrong.extend(self.records.get_mut(&id).and_then(|record| record.weighed(weighed)));
@@ -254,14 +263,12 @@ impl OpenWindow {
         {
             return;
         }
-        let Some((_, cut)) = self.cut() else { return };
-        let named = cut.contributions.iter().filter_map(|entry| self.contributions.get(&entry.contribution));
-        let committed: Vec<_> =
-            named.map(Signed::payload).map(|claimed| (claimed.miner, claimed.delta, claimed.state_out)).collect();
-        let own = self.reveals.iter().map(|(validator, value)| Reveal { validator: *validator, value: *value });
-        let reveals: Vec<Reveal> = own.collect();
-        let seed = state.seed_of(&committed, &reveals);
-        self.seeds.insert(seed, reveals);
+        let Some((id, cut)) = self.cut() else { return };
+        let seed = state.shared_seed(id, &self.reveals, || {
+            let named = cut.contributions.iter().filter_map(|entry| self.contributions.get(&entry.contribution));
+            named.map(Signed::payload).collect()
+        });
+        self.seeds.insert(seed, reveals_of(&self.reveals));
         self.seed = Some(seed);
     }
 

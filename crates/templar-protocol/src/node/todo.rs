@@ -18,10 +18,10 @@
 use std::collections::BTreeMap;
 
 use templar_manifest::{
-    CutEntry, CutRegistration, Inbox, Outcome, PublicKey, Score, Signed, Verdict, VoteOn, Window, payload,
+    CutEntry, CutRegistration, Inbox, Outcome, PublicKey, Score, ScoreId, Verdict, VoteOn, Window, payload,
 };
 
-use super::cast::Own;
+use super::cast::{Own, Right};
 use super::{Dispute, Document, Node, Output, Phase};
 use crate::members::Rank;
 use crate::stake;
@@ -120,35 +120,33 @@ impl Node {
         if !doubts.open.is_empty() {
             return Own::Work(doubts.open);
         }
-        let counted: Vec<&Score> =
-            scores.into_iter().filter(|score| !doubts.disputed.contains(&score.validator)).collect();
-        if !stake::is_quorum(self.state.genesis(), counted.iter().map(|score| &score.validator)) {
+        let counted: Vec<(ScoreId, &Score)> =
+            scores.into_iter().filter(|(_, score)| !doubts.disputed.contains(&score.validator)).collect();
+        if !stake::is_quorum(self.state.genesis(), counted.iter().map(|(_, score)| &score.validator)) {
             return Own::Work(doubts.disputes);
         }
-        let outcomes = self.state.outcomes(judging, &counted);
-        let Some(applied) = self.open.applied.iter().find(|applied| applied.outcomes == outcomes) else {
-            return Own::Work(vec![self.apply(judging, outcomes)]);
+        let outcomes = self.state.shared_outcomes(judging, &counted);
+        let Some(applied) = self.open.applied.iter().find(|applied| applied.outcomes == *outcomes) else {
+            return Own::Work(vec![self.apply(judging, outcomes.to_vec())]);
         };
-        match self.state.close(judging, &counted, applied.stepped) {
-            Ok(record) => {
-                let id = payload::id_of(&record);
-                Own::Ready { id, document: Box::new(Document::Window(Box::new(record))), said: doubts.disputes }
-            }
+        match self.state.shared_close(judging, &counted, applied.stepped) {
+            Ok(record) => Own::Ready { id: record.id.hash(), body: Right::Record(record), said: doubts.disputes },
             Err(_) => Own::Nothing,
         }
     }
 
     /// The scores that would be counted now: of the settled seed, one of each validator, when all who revealed have
     /// judged, or after the deadline. Of two of one validator the lower counts.
-    fn countable(&self, attempt: u32) -> Option<(&Judging, Vec<&Score>)> {
+    fn countable(&self, attempt: u32) -> Option<(&Judging, Vec<(ScoreId, &Score)>)> {
         let (open, genesis) = (&self.open, self.state.genesis());
         if attempt == 0 && !open.is_revealed(genesis) {
             return None;
         }
         let judging = open.current()?;
-        let mut scores = BTreeMap::<PublicKey, &Score>::new();
-        for score in open.scores.values().map(Signed::payload).filter(|score| score.seed == judging.seed()) {
-            scores.entry(score.validator).or_insert(score);
+        let mut scores = BTreeMap::<PublicKey, (ScoreId, &Score)>::new();
+        let of_seed = open.scores.iter().map(|(id, score)| (*id, score.payload()));
+        for (id, score) in of_seed.filter(|(_, score)| score.seed == judging.seed()) {
+            scores.entry(score.validator).or_insert((id, score));
         }
         let all = scores.len() == judging.reveals().len();
         let late = (attempt > 0 || open.deadlines.contains(&Phase::Judge)) && stake::is_quorum(genesis, scores.keys());
@@ -158,8 +156,8 @@ impl Node {
     /// What stands between this node and a prevote for a record that recomputes.
     pub(super) fn objections_to_record(&self, me: &PublicKey, record: &Window, attempt: u32) -> Option<Vec<Output>> {
         let open = &self.open;
-        let scores: Vec<&Score> =
-            record.scores.iter().filter_map(|id| open.scores.get(id)).map(Signed::payload).collect();
+        let scores: Vec<(ScoreId, &Score)> =
+            record.scores.iter().filter_map(|id| open.scores.get(id).map(|score| (*id, score.payload()))).collect();
         let Some(judging) = open.judgings.get(&record.seed) else { return Some(Vec::new()) };
         let doubts = self.doubts(me, judging, &scores, attempt);
         if !doubts.open.is_empty() {

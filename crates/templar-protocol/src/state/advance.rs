@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use templar_manifest::envelope::signed_bytes;
 use templar_manifest::{
     Contribution, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId,
-    Registration, RunId, Score, Signature, Signed, Vote, VoteOn, VoteStep, Window, WindowIndex, page_count, payload,
+    Registration, RunId, Score, ScoreId, Signature, Signed, Vote, VoteOn, VoteStep, Window, WindowIndex, page_count,
+    payload,
 };
 
 use super::close::{Stepped, accepted};
-use super::{CutError, Judging, JudgingError, Parent, RunState, ScoreError};
+use super::{CutError, Judging, JudgingError, Parent, RunState, ScoreError, Shared};
 use crate::entry::{Entry, RevealEntry};
+use crate::gauntlet::Standings;
 use crate::stake;
 
 /// Why a record is not the one of the open window.
@@ -186,31 +188,17 @@ impl RunState {
     /// Recomputes the record of the open window from the scores that it counts, with its own account of the outer step,
     /// which only tensors can tell. The scores must have passed [`RunState::check_score`].
     pub fn check_record(&self, judging: &Judging, scores: &[&Score], record: &Window) -> Result<(), AdvanceError> {
-        let own = self.close(judging, scores, Stepped::of(record))?;
-        for (field, equal) in [
-            ("run", own.run == record.run),
-            ("window", own.window == record.window),
-            ("previous", own.previous == record.previous),
-            ("checkpoint_before", own.checkpoint_before == record.checkpoint_before),
-            ("cut", own.cut == record.cut),
-            ("reveals", own.reveals == record.reveals),
-            ("seed", own.seed == record.seed),
-            ("scores", own.scores == record.scores),
-            ("outcomes", own.outcomes == record.outcomes),
-            ("weights", own.weights == record.weights),
-            ("mints", own.mints == record.mints),
-            ("burns", own.burns == record.burns),
-            ("admissions", own.admissions == record.admissions),
-            ("members_root", own.members_root == record.members_root),
-            ("ledger_root", own.ledger_root == record.ledger_root),
-            ("standings_root", own.standings_root == record.standings_root),
-            ("record", own == *record),
-        ] {
-            if !equal {
-                return Err(AdvanceError::Differs(field));
-            }
-        }
-        Ok(())
+        differs(&self.close(judging, scores, Stepped::of(record))?, record)
+    }
+
+    /// The same of scores by their ids, with what others who share this state and judging have worked out.
+    pub(crate) fn shared_check_record(
+        &self,
+        judging: &Judging,
+        scores: &[(ScoreId, &Score)],
+        record: &Window,
+    ) -> Result<(), AdvanceError> {
+        differs(&self.shared_close(judging, scores, Stepped::of(record))?.record, record)
     }
 
     /// Checks a closed window against this state, all but its signatures and tensors, and returns what was judged.
@@ -258,10 +246,30 @@ impl RunState {
     /// Moves on to the next window. Where the closed window does not recompute, nothing changes.
     pub fn advance(&mut self, closed: &ClosedWindow) -> Result<(), AdvanceError> {
         let judging = self.check_closed(closed)?;
+        let (record, scores) = (&closed.window, closed.scores.iter().map(Signed::payload).collect::<Vec<_>>());
+        let standings = self.settled(&judging, &scores, &record.outcomes, &record.burns);
+        self.follow(closed, judging, standings);
+        Ok(())
+    }
+
+    /// The same for whoever has looked at all of it, entry by entry, and worked the record out for itself.
+    pub(crate) fn advance_by(&mut self, closed: &ClosedWindow, judging: &Judging) -> Result<(), AdvanceError> {
+        let scores: Vec<(ScoreId, &Score)> =
+            closed.scores.iter().map(|score| (score.id().into(), score.payload())).collect();
+        let closing = self.shared_close(judging, &scores, Stepped::of(&closed.window))?;
+        if closing.id != closed.record {
+            return Err(AdvanceError::Differs("record"));
+        }
+        self.follow(closed, judging.clone(), closing.standings.clone());
+        Ok(())
+    }
+
+    /// Moves on by a record that is right.
+    fn follow(&mut self, closed: &ClosedWindow, judging: Judging, standings: Standings) {
         let record = &closed.window;
         let (_, pages) = self.take_pages();
         let scores: Vec<&Score> = closed.scores.iter().map(Signed::payload).collect();
-        self.standings = self.settled(&judging, &scores, &record.outcomes, &record.burns);
+        self.standings = standings;
         self.remember_bodies(&scores);
         for outcome in accepted(&record.outcomes) {
             if let Some(contribution) = judging.contributions().get(&outcome.miner) {
@@ -296,7 +304,7 @@ impl RunState {
         self.checkpoint = record.checkpoint;
         self.record = Some(closed.record);
         self.window = self.window.next();
-        Ok(())
+        self.shared = Shared::default();
     }
 
     /// Remembers the bodies on which validators with more than half of the stake agree, and forgets old ones. A body that
@@ -320,4 +328,32 @@ impl RunState {
             }
         }
     }
+}
+
+/// The first field in which a record is not what recomputing it gives.
+fn differs(own: &Window, record: &Window) -> Result<(), AdvanceError> {
+    for (field, equal) in [
+        ("run", own.run == record.run),
+        ("window", own.window == record.window),
+        ("previous", own.previous == record.previous),
+        ("checkpoint_before", own.checkpoint_before == record.checkpoint_before),
+        ("cut", own.cut == record.cut),
+        ("reveals", own.reveals == record.reveals),
+        ("seed", own.seed == record.seed),
+        ("scores", own.scores == record.scores),
+        ("outcomes", own.outcomes == record.outcomes),
+        ("weights", own.weights == record.weights),
+        ("mints", own.mints == record.mints),
+        ("burns", own.burns == record.burns),
+        ("admissions", own.admissions == record.admissions),
+        ("members_root", own.members_root == record.members_root),
+        ("ledger_root", own.ledger_root == record.ledger_root),
+        ("standings_root", own.standings_root == record.standings_root),
+        ("record", own == record),
+    ] {
+        if !equal {
+            return Err(AdvanceError::Differs(field));
+        }
+    }
+    Ok(())
 }

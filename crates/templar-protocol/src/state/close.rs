@@ -4,19 +4,21 @@
 //! everybody writes the same record to the byte.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use templar_manifest::{
-    BlobId, Burn, CheckpointId, Hash, Mint, Outcome, PublicKey, Refusal, Replay, Score, ScoreId, Verdict, Weight,
-    Window, payload,
+    BlobId, Burn, CheckpointId, Hash, Mint, Outcome, PublicKey, RecordId, Refusal, Replay, Score, ScoreId, Verdict,
+    Weight, Window, payload,
 };
 
 use super::{AdvanceError, Judging, RunState, late};
-use crate::{consensus, gauntlet, stake};
+use crate::gauntlet::{self, Standings};
+use crate::{consensus, stake};
 
 const SELECTION_CONTEXT: &str = "templar/1 selection order";
 
 /// What the outer step of a window came to: what a record says that only tensors can tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stepped {
     /// The aggregated deltas, merged.
     pub aggregate: BlobId,
@@ -38,6 +40,15 @@ impl Stepped {
             held_out_loss_nanonats: record.held_out_loss_nanonats,
         }
     }
+}
+
+/// A record that a node finds right.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    pub(crate) id: RecordId,
+    pub(crate) record: Window,
+    /// All standings after it.
+    pub(super) standings: Standings,
 }
 
 impl RunState {
@@ -89,6 +100,24 @@ impl RunState {
                 Outcome { miner: entry.miner, contribution: entry.contribution, verdict }
             })
             .collect()
+    }
+
+    /// The same of scores by their ids, worked out once for all who share this state and judging.
+    pub(crate) fn shared_outcomes(&self, judging: &Judging, scores: &[(ScoreId, &Score)]) -> Arc<Vec<Outcome>> {
+        judging.shared.outcomes.get_or(ids_of(scores), || self.outcomes(judging, &bare(scores)))
+    }
+
+    /// The record that [`RunState::close`] gives and its id, worked out once for all who share this state and judging.
+    pub(crate) fn shared_close(
+        &self,
+        judging: &Judging,
+        scores: &[(ScoreId, &Score)],
+        stepped: Stepped,
+    ) -> Result<Arc<Closing>, AdvanceError> {
+        Result::clone(&judging.shared.records.get_or((ids_of(scores), stepped), || {
+            let (record, standings) = self.close_with(judging, scores, stepped)?;
+            Ok(Arc::new(Closing { id: RecordId::new(payload::id_of(&record)), record, standings }))
+        }))
     }
 
     /// Of the accepted miners those that are aggregated, and those that are excluded.
@@ -150,19 +179,31 @@ impl RunState {
     /// [`RunState::check_score`] for this judging. `stepped` is what applying the aggregated deltas gives: the facts that
     /// this crate is told.
     pub fn close(&self, judging: &Judging, scores: &[&Score], stepped: Stepped) -> Result<Window, AdvanceError> {
+        let named: Vec<(ScoreId, &Score)> =
+            scores.iter().map(|score| (ScoreId::new(payload::id_of(*score)), *score)).collect();
+        self.close_with(judging, &named, stepped).map(|(record, _)| record)
+    }
+
+    /// The same of scores by their ids, and all standings after the window.
+    fn close_with(
+        &self,
+        judging: &Judging,
+        named: &[(ScoreId, &Score)],
+        stepped: Stepped,
+    ) -> Result<(Window, Standings), AdvanceError> {
         let mut by_validator = BTreeMap::<PublicKey, (ScoreId, &Score)>::new();
-        for &score in scores {
-            let id = ScoreId::new(payload::id_of(score));
-            if by_validator.insert(score.validator, (id, score)).is_some() {
+        for (id, score) in named {
+            if by_validator.insert(score.validator, (*id, score)).is_some() {
                 return Err(AdvanceError::TwoScores(score.validator.short()));
             }
         }
+        let scores: &[&Score] = &by_validator.values().map(|(_, score)| *score).collect::<Vec<_>>();
         let total = self.genesis.total_stake();
         let stake = stake::stake_of(&self.genesis, by_validator.keys());
         if !stake::more_than_two_thirds(stake, total) {
             return Err(AdvanceError::NoQuorum { stake, total });
         }
-        let outcomes = self.outcomes(judging, scores);
+        let outcomes = self.shared_outcomes(judging, named).to_vec();
         let mut ledger = self.ledger.clone();
         ledger.vest(self.window);
         let burns = self.burns(judging.reveals(), &outcomes, scores, &mut ledger);
@@ -171,7 +212,7 @@ impl RunState {
         let decided = self.decided(judging, &weights, &burns);
         ledger.spend(&decided.burns);
         let standings = self.settled(judging, scores, &outcomes, &burns);
-        Ok(Window {
+        let record = Window {
             run: self.run,
             window: self.window,
             previous: self.record,
@@ -192,8 +233,20 @@ impl RunState {
             aggregate_bytes: stepped.aggregate_bytes,
             checkpoint: stepped.checkpoint,
             held_out_loss_nanonats: stepped.held_out_loss_nanonats,
-        })
+        };
+        Ok((record, standings))
     }
+}
+
+/// Scores without their ids.
+fn bare<'a>(scores: &[(ScoreId, &'a Score)]) -> Vec<&'a Score> {
+    scores.iter().map(|(_, score)| *score).collect()
+}
+
+pub(super) fn ids_of(scores: &[(ScoreId, &Score)]) -> Vec<ScoreId> {
+    let mut ids: Vec<ScoreId> = scores.iter().map(|(id, _)| *id).collect();
+    ids.sort_unstable();
+    ids
 }
 
 /// The outcomes that are not refused.

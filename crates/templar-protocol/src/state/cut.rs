@@ -5,8 +5,9 @@
 //! honest validator had.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use templar_manifest::{Cut, CutEntry, CutRegistration, Inbox, InboxId, PublicKey};
+use templar_manifest::{Cut, CutEntry, CutId, CutRegistration, Inbox, InboxId, PublicKey, payload};
 
 use super::RunState;
 use crate::members::Rank;
@@ -69,6 +70,21 @@ impl RunState {
             Some(entry) => Err(CutError::NotRegistered { inbox: id, miner: entry.miner.short() }),
             None => Ok(()),
         }
+    }
+
+    /// The same, looked at once for all who share this state.
+    pub(crate) fn shared_check_inbox(&self, id: InboxId, inbox: &Inbox) -> Result<(), CutError> {
+        Result::clone(&self.shared.inboxes.get_or(id, || self.check_inbox(id, inbox)))
+    }
+
+    /// The cut of these inboxes and its id, worked out once for all who share this state.
+    pub(crate) fn shared_cut(&self, inboxes: &[(InboxId, &Inbox)]) -> Result<Arc<(CutId, Cut)>, CutError> {
+        let mut ids: Vec<InboxId> = inboxes.iter().map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        Result::clone(&self.shared.cuts.get_or(ids, || {
+            let cut = self.cut(inboxes)?;
+            Ok(Arc::new((CutId::new(payload::id_of(&cut)), cut)))
+        }))
     }
 
     /// The cut of these inboxes. Where two contributions of one miner pass, or two registrations of one owner, the lower id

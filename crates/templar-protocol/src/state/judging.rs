@@ -3,16 +3,19 @@
 //! The seed covers what the miners committed to and what the validators could not choose, and nothing else: no
 //! signature, clock, proposer or manifest id. Who replays whom and which pages are evaluated follow from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use templar_manifest::proof::ProofDraw;
 use templar_manifest::{
-    BlobId, Contribution, ContributionId, Cut, CutId, Hash, PublicKey, Registration, RegistrationId, Reveal, Signed,
-    StateId, WindowIndex, payload,
+    BlobId, Contribution, ContributionId, Cut, CutId, Hash, Outcome, PublicKey, Registration, RegistrationId, Reveal,
+    Score, ScoreId, Signed, StateId, WindowIndex, payload,
 };
 
-use super::{ClosedWindow, RegistrationError, RunState};
+use super::close::{Closing, ids_of};
+use super::{AdvanceError, ClosedWindow, RegistrationError, RunState, Stepped};
 use crate::draw::{Draw, PageDraw};
+use crate::memo::Memo;
 use crate::replay::{self, ReplayTask};
 use crate::stake;
 
@@ -73,6 +76,16 @@ pub struct Judging {
     reveals: Vec<Reveal>,
     seed: Hash,
     replayers: BTreeMap<PublicKey, Vec<PublicKey>>,
+    /// What follows from this, the state before and scores, by the ids of the scores, ascending.
+    pub(super) shared: Closings,
+}
+
+/// What nodes that judge the same need not each work out.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Closings {
+    pub(super) outcomes: Memo<Vec<ScoreId>, Vec<Outcome>>,
+    pub(super) records: Memo<(Vec<ScoreId>, Stepped), Result<Arc<Closing>, AdvanceError>>,
+    pub(super) contested: Memo<Vec<ScoreId>, BTreeSet<(WindowIndex, PublicKey, ContributionId)>>,
 }
 
 /// What one validator has to do for a window.
@@ -154,6 +167,15 @@ impl Judging {
         self.replayers.get(miner).into_iter().flatten().filter_map(draw).collect()
     }
 
+    /// What of scores is contested, worked out once for all who share this judging.
+    pub(crate) fn contested(
+        &self,
+        scores: &[(ScoreId, &Score)],
+        work_out: impl FnOnce(&[(ScoreId, &Score)]) -> BTreeSet<(WindowIndex, PublicKey, ContributionId)>,
+    ) -> Arc<BTreeSet<(WindowIndex, PublicKey, ContributionId)>> {
+        self.shared.contested.get_or(ids_of(scores), || work_out(scores))
+    }
+
     /// The value that a validator revealed.
     pub fn reveal(&self, validator: &PublicKey) -> Option<&Hash> {
         let index = self.reveals.binary_search_by_key(validator, |reveal| reveal.validator).ok()?;
@@ -212,6 +234,7 @@ impl RunState {
             reveals,
             seed,
             replayers,
+            shared: Closings::default(),
         })
     }
 
@@ -266,6 +289,22 @@ impl RunState {
         hasher.finalize().into()
     }
 
+    /// The seed that these reveals give with a cut, worked out once for all who share this state. `committed` is asked where
+    /// nobody has: the cut's contributions, by miner.
+    pub(crate) fn shared_seed<'a>(
+        &self,
+        cut: CutId,
+        reveals: &BTreeMap<PublicKey, Hash>,
+        committed: impl FnOnce() -> Vec<&'a Contribution>,
+    ) -> Hash {
+        let key: Vec<(PublicKey, Hash)> = reveals.iter().map(|(validator, value)| (*validator, *value)).collect();
+        *self.shared.seeds.get_or((cut, key), || {
+            let named = committed().into_iter();
+            let committed: Vec<_> = named.map(|claimed| (claimed.miner, claimed.delta, claimed.state_out)).collect();
+            self.seed_of(&committed, &reveals_of(reveals))
+        })
+    }
+
     /// What a validator has to do; `None` for one that did not reveal, whose draws nobody could recompute.
     pub fn judge_plan(&self, judging: &Judging, validator: &PublicKey) -> Option<JudgePlan> {
         let value = judging.reveal(validator)?;
@@ -310,6 +349,11 @@ impl RunState {
             assigned,
         })
     }
+}
+
+/// Reveals as a record lists them.
+pub(crate) fn reveals_of(values: &BTreeMap<PublicKey, Hash>) -> Vec<Reveal> {
+    values.iter().map(|(validator, value)| Reveal { validator: *validator, value: *value }).collect()
 }
 
 /// The page that is preceded by exactly `rank` pages that are not in `used`, which is sorted.

@@ -48,6 +48,19 @@ impl Simulation {
     pub(super) fn submit(&mut self, who: usize, input: Input) -> Result<Vec<Output>, Reject> {
         self.inputs += 1;
         let outputs = self.members[who].node.step(input)?;
+        Ok(self.heard(who, outputs))
+    }
+
+    /// The same for one of several inputs, after which the node is asked what it wants done.
+    fn submit_of_many(&mut self, who: usize, input: Input) -> Result<(), Reject> {
+        self.inputs += 1;
+        let outputs = self.members[who].node.take(input)?;
+        self.heard(who, outputs);
+        Ok(())
+    }
+
+    /// Keeps and passes on what a node has accepted, and returns the rest.
+    fn heard(&mut self, who: usize, outputs: Vec<Output>) -> Vec<Output> {
         let mut wanted = Vec::new();
         for output in outputs {
             match output {
@@ -68,7 +81,7 @@ impl Simulation {
                 other => wanted.push(other),
             }
         }
-        Ok(wanted)
+        wanted
     }
 
     /// Carries out what a node wants done: signatures at once, work as an event that comes later.
@@ -328,8 +341,8 @@ impl Simulation {
         let mut queue: VecDeque<Arc<Carried>> = batch.iter().cloned().collect();
         while let Some(carried) = queue.pop_front() {
             let window = self.members[to].window();
-            match self.submit(to, carried.input()) {
-                Ok(_) => {
+            match self.submit_of_many(to, carried.input()) {
+                Ok(()) => {
                     self.members[to].seen.insert(carried.number);
                     took = true;
                 }
