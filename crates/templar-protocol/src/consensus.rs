@@ -1,11 +1,21 @@
 //! From the validators' rows to weights and mints (Yuma, in integers).
 //!
-//! A weight counts only as far as more than half of the stake supports it, and what is not agreed is not minted: there
-//! is no normalisation after clipping and no fallback. Every division rounds down.
+//! A weight counts only as far as more than half of the stake behind the rows supports it, and what is not agreed is not
+//! minted: there is no normalisation after clipping and no fallback. Every division rounds down.
+//!
+//! # Who is away
+//!
+//! An outage must not cost the miners what the others agree on. So a validator that did not score is taken at what it
+//! thought before, and one that never thought anything, or has not been heard of for long, is left out of the stake that
+//! counts ([`RunState`](crate::RunState) has the rule). Only who scored is paid for its row. Scores with more than two
+//! thirds of all stake are counted, so more than half of what counts is more than a third of all stake, and a
+//! faulty minority of less than a third supports nothing alone; what it thought before it could as well sign today.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::{Genesis, Mint, MintKind, PublicKey, Weight};
+
+use crate::stake;
 
 /// Parts per million of one.
 pub(crate) const ONE_PPM: u64 = 1_000_000;
@@ -14,9 +24,9 @@ pub(crate) const ONE_PPM: u64 = 1_000_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Agreement {
     /// `R_j = ⌊Σ_i S_i · min(W_ij, C_j) / Σ S⌋` in ppm for each paid miner, sorted by miner, zeros left out. The sum of
-    /// stakes is over all validators: who did not score agrees to nothing.
+    /// stakes is over all that have a row.
     pub(crate) weights: Vec<Weight>,
-    /// `S_i · Σ_j min(W_ij, C_j)` of each validator, by which the validators' part is shared.
+    /// `S_i · Σ_j min(W_ij, C_j)` of each validator with a row, by which the validators' part is shared.
     pub(crate) shares: BTreeMap<PublicKey, u128>,
 }
 
@@ -36,7 +46,7 @@ pub(crate) fn supported(mut levels: Vec<(u64, u64)>, whole: u64) -> u64 {
 
 /// Clips every row to what is supported. Only `paid` miners count.
 pub(crate) fn agree(genesis: &Genesis, rows: &[(PublicKey, &[Weight])], paid: &BTreeSet<PublicKey>) -> Agreement {
-    let whole = genesis.total_stake();
+    let whole = stake::stake_of(genesis, rows.iter().map(|(validator, _)| validator));
     let mut columns = BTreeMap::<PublicKey, Vec<(PublicKey, u64, u64)>>::new();
     for (validator, row) in rows {
         let Some(stake) = genesis.validator(validator).map(|validator| validator.stake) else { continue };
@@ -55,8 +65,8 @@ pub(crate) fn agree(genesis: &Genesis, rows: &[(PublicKey, &[Weight])], paid: &B
             rank += part;
             *shares.entry(validator).or_default() += part;
         }
-        // A rank is at most the largest weight, which is below 2^32.
-        let weight_ppm = (rank / u128::from(whole)) as u32;
+        // There is a row, so `whole` is not 0; a rank is at most the largest weight, which is below 2^32.
+        let weight_ppm = (rank / u128::from(whole.max(1))) as u32;
         if weight_ppm > 0 {
             weights.push(Weight { miner, weight_ppm });
         }

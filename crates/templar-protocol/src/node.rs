@@ -283,7 +283,11 @@ impl Node {
         if self.open.has_body(opened) {
             return Ok(None);
         }
-        let earlier = self.open.check_room(self.state.genesis(), opened)?;
+        let earlier = match self.open.check_room(self.state.genesis(), opened) {
+            Ok(earlier) => earlier,
+            Err(Reject::TooMany { .. }) if self.open.set_aside(&verified) => return Ok(None),
+            Err(reject) => return Err(reject),
+        };
         let ready = self.open.examine(&self.state, &verified)?;
         let mut outputs = Vec::new();
         if let Some(first) = earlier {
@@ -365,7 +369,8 @@ impl Node {
     }
 
     /// Draws every consequence of what is known: certificates, seeds, held entries that can be checked by now, and the
-    /// closing of the window. Ends because each round accepts or drops a held entry, or closes the window.
+    /// closing of the window. Ends because each round accepts or drops an entry that is held or set aside, holds one that was set
+    /// aside, or closes the window.
     fn settled(&mut self, mut outputs: Vec<Output>) -> Result<Vec<Output>, Reject> {
         loop {
             outputs.extend(self.open.refresh(&self.state, self.me));
@@ -398,7 +403,17 @@ impl Node {
                 Ok(Ready::Now) => Some((*id, Ok(()))),
                 Err(reject) => Some((*id, Err(reject))),
             });
-            let Some((id, verdict)) = examined else { break };
+            let Some((id, verdict)) = examined else {
+                let Some(entry) = self.open.called_for(self.state.genesis()) else { break };
+                match self.open.examine(&self.state, &entry) {
+                    Ok(Ready::Now) => self.accept(entry, &mut outputs),
+                    Ok(Ready::Later) => {
+                        self.open.held.insert(entry.id(), entry);
+                    }
+                    Err(reject) => outputs.push(Output::Dropped { entry, reject }),
+                }
+                continue;
+            };
             let Some(held) = self.open.held.remove(&id) else { break };
             match verdict {
                 Ok(()) => self.accept(held, &mut outputs),

@@ -143,13 +143,16 @@ pub struct RunState {
     shared: Shared,
 }
 
+/// A cut with its id.
+type NamedCut = Arc<(CutId, Cut)>;
+
 /// What nodes at the same place need not each work out.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Shared {
     /// Whether an inbox can be part of the cut.
     inboxes: Memo<InboxId, Result<(), CutError>>,
     /// The cut of inboxes, which ascend by id.
-    cuts: Memo<Vec<InboxId>, Result<Arc<(CutId, Cut)>, CutError>>,
+    cuts: Memo<Vec<InboxId>, Result<NamedCut, CutError>>,
     /// The seed of a cut and of reveals.
     seeds: Memo<(CutId, Vec<(PublicKey, Hash)>), Hash>,
 }

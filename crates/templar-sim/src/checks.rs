@@ -10,7 +10,7 @@ use templar_protocol::{ClosedWindow, RunState, Standing, stake};
 
 use crate::config::Faults;
 use crate::member::Member;
-use crate::strategy::{Role, Strategy};
+use crate::strategy::Role;
 
 /// An invariant that does not hold, and how to see it again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
@@ -70,11 +70,6 @@ pub(crate) struct Checks {
 const PAGES_EVERY: u64 = 64;
 
 type Failed = (&'static str, String);
-
-/// Whom a flood keeps behind, until its peers' logs are read again, may miss the next cut, or what is voted on in time.
-fn is_flooded(members: &[Member]) -> bool {
-    members.iter().any(|member| member.strategy == Some(Strategy::Flood))
-}
 
 impl Checks {
     pub(crate) fn count(&mut self, invariant: &'static str) {
@@ -146,7 +141,7 @@ impl Checks {
         }
         let attempts = 1 + closed.cut_certificate.attempt.max(closed.record_certificate.attempt);
         self.most_attempts = self.most_attempts.max(attempts);
-        if faults == Faults::None && !is_flooded(members) {
+        if faults == Faults::None {
             let liars = members.iter().filter(|member| member.role == Role::Validator && !member.is_honest()).count();
             self.hold(
                 "a decision needs one attempt, one more, and one for each liar",
@@ -310,7 +305,7 @@ impl Checks {
             })?;
             self.notice(&burn.account, window.window.0, &format!("burnt: {}", burn.cause.name()));
         }
-        if faults == Faults::None && !is_flooded(members) {
+        if faults == Faults::None {
             let there: BTreeSet<PublicKey> = window.outcomes.iter().map(|outcome| outcome.miner).collect();
             let honest = members.iter().filter(|member| member.role == Role::Miner && member.is_honest());
             for member in honest {

@@ -52,8 +52,9 @@ pub(crate) struct Args {
     /// List the strategies
     #[arg(long, exclusive = true)]
     strategies: bool,
-    /// Play every strategy against an honest twin and print the attack table, in runs of its own; --replays may be given
-    #[arg(long, conflicts_with_all = ["miners", "validators", "windows", "seed", "seeds", "faults", "adversary", "history"])]
+    /// Play every strategy, or those of --adversary, against an honest twin and print the attack table, in runs of its own;
+    /// --replays may be given
+    #[arg(long, conflicts_with_all = ["miners", "validators", "windows", "seed", "seeds", "faults", "history"])]
     attacks: bool,
 }
 
@@ -77,7 +78,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         return Ok(list(invocation));
     }
     if args.attacks {
-        return attacks(invocation, args.replays);
+        return attacks(invocation, args);
     }
     for seed in args.seed..=args.seed.saturating_add(args.seeds - 1) {
         let config = Config {
@@ -205,10 +206,12 @@ fn violated(violation: Violation) -> CommandError {
     CommandError::new(Code::Verification, violation).hint(hint)
 }
 
-fn attacks(invocation: &Invocation, replays: Replays) -> CommandResult {
-    let baseline = table::Baseline::new(replays).map_err(|violation| violated(*violation))?;
+fn attacks(invocation: &Invocation, args: &Args) -> CommandResult {
+    let baseline = table::Baseline::new(args.replays).map_err(|violation| violated(*violation))?;
     let mut rows = Vec::new();
-    for strategy in Strategy::ALL {
+    let is_asked =
+        |strategy: &&Strategy| args.adversary.is_empty() || args.adversary.iter().any(|(asked, _)| asked == *strategy);
+    for strategy in Strategy::ALL.iter().filter(is_asked) {
         let row = table::row(*strategy, &baseline);
         let value = json!({
             "type": "attack",

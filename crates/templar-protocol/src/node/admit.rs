@@ -359,7 +359,7 @@ impl OpenWindow {
     }
 
     /// Whether accepted entries name it, so that something may depend on it.
-    fn is_named(&self, genesis: &Genesis, opened: &Opened) -> bool {
+    pub(super) fn is_named(&self, genesis: &Genesis, opened: &Opened) -> bool {
         let id = opened.payload_id();
         match opened {
             Opened::Contribution(_) => self.is_in_an_inbox(&id.into()),

@@ -4,7 +4,7 @@
 //! each seed and eight in all, of votes two for each step, of registrations one of each owner, and so many in all. Beyond that an
 //! entry is taken in where accepted ones name it: a contribution or registration that an inbox names, an inbox that a cut
 //! names, a score that a record names, a cut or record that a vote names, a vote that more than a third of the stake has given
-//! as well. So what validators agree on can be had and checked by everybody, whatever anybody signed besides; and since only
+//! as well; thirty-two of each signer are set aside until then, what comes after them must be sent again. So what validators agree on can be had and checked by everybody, whatever anybody signed besides; and since only
 //! accepted entries count, a journal can be folded again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,9 @@ use super::{Output, Phase, Reject, Subject};
 use crate::evidence;
 use crate::stake;
 use crate::state::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, VoteCertificate, Witness, reveals_of};
+
+/// Entries of one signer that are kept although there is no room for them, in case something comes to name them.
+const MAX_ASIDE: usize = 32;
 
 /// A cut or record that was proposed.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +59,8 @@ pub(super) struct OpenWindow {
     pub(super) known: BTreeSet<Hash>,
     /// Scores of which the cut or the seed is not known yet.
     pub(super) held: BTreeMap<Hash, Verified>,
+    /// What there was no room for, by signer, in case something comes to name it.
+    aside: BTreeMap<PublicKey, Vec<Verified>>,
     pub(super) contributions: BTreeMap<ContributionId, Signed<Contribution>>,
     /// The contribution of each miner that came first. It decides this node's own inbox and nothing else.
     pub(super) first: BTreeMap<PublicKey, ContributionId>,
@@ -126,6 +131,33 @@ impl OpenWindow {
     pub(super) fn is_wanted(&self, id: &RegistrationId) -> bool {
         let mut entries = self.inboxes.values().flat_map(|inbox| &inbox.payload().registrations);
         entries.any(|entry| entry.registration == *id)
+    }
+
+    /// Keeps something that there is no room for, in case something comes to name it: of each signer what came first.
+    /// Returns whether it is kept. Registrations are not, since anybody may sign them.
+    pub(super) fn set_aside(&mut self, verified: &Verified) -> bool {
+        if matches!(verified.opened, Opened::Registration(_)) {
+            return false;
+        }
+        let aside = self.aside.entry(verified.signer()).or_default();
+        let is_kept = aside.iter().any(|other| other.id() == verified.id());
+        if !is_kept && aside.len() < MAX_ASIDE {
+            aside.push(verified.clone());
+            return true;
+        }
+        is_kept
+    }
+
+    /// Something that was set aside and that accepted entries name by now.
+    pub(super) fn called_for(&mut self, genesis: &Genesis) -> Option<Verified> {
+        let is_called_for = |entry: &Verified| {
+            let is_here = self.known.contains(&entry.id()) || self.has_body(&entry.opened);
+            !is_here && self.is_named(genesis, &entry.opened)
+        };
+        let places =
+            self.aside.iter().find_map(|(signer, entries)| Some((*signer, entries.iter().position(is_called_for)?)));
+        let (signer, place) = places?;
+        self.aside.get_mut(&signer).map(|entries| entries.remove(place))
     }
 
     /// Takes in an entry that was found valid.

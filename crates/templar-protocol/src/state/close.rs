@@ -12,7 +12,7 @@ use templar_manifest::{
 };
 
 use super::{AdvanceError, Judging, RunState, late};
-use crate::gauntlet::{self, Standings};
+use crate::gauntlet::{self, Standing, Standings};
 use crate::{consensus, stake};
 
 const SELECTION_CONTEXT: &str = "templar/1 selection order";
@@ -128,14 +128,18 @@ impl RunState {
         accepted: BTreeSet<PublicKey>,
     ) -> (BTreeSet<PublicKey>, BTreeSet<PublicKey>) {
         let mut levels = BTreeMap::<PublicKey, Vec<(u64, u64)>>::new();
-        for (validator, score) in scores {
-            let stake = stake::stake_of(&self.genesis, [validator]);
-            for (miner, score) in self.assessment(judging, validator, &score.entries, None).scores {
+        let mut whole = 0;
+        let present = scores
+            .iter()
+            .map(|(validator, score)| (*validator, self.assessment(judging, validator, &score.entries, None).scores));
+        for (validator, opinion) in present.chain(self.opinions_of_absent(scores, &accepted)) {
+            let stake = stake::stake_of(&self.genesis, [&validator]);
+            whole += stake;
+            for (miner, score) in opinion {
                 // One more, so that who scores nothing is told from who is kept out. A score is at most 9e15.
                 levels.entry(miner).or_default().push((score + 1, stake));
             }
         }
-        let whole = self.genesis.total_stake();
         let level = |miner: &PublicKey| consensus::supported(levels.get(miner).cloned().unwrap_or_default(), whole);
         let order = |miner: &PublicKey| -> Hash {
             let mut hasher = blake3::Hasher::new_derive_key(SELECTION_CONTEXT);
@@ -155,6 +159,30 @@ impl RunState {
         (aggregated, kept_out.into_iter().map(|(_, _, miner)| miner).collect())
     }
 
+    /// What the validators that are not counted thought of these miners before the window, as far as they are not excluded:
+    /// those of whom a value was recorded less than `vesting_windows` windows ago, so that they have something at stake, and
+    /// who think anything of anybody.
+    fn opinions_of_absent<T>(
+        &self,
+        counted: &BTreeMap<PublicKey, T>,
+        miners: &BTreeSet<PublicKey>,
+    ) -> Vec<(PublicKey, BTreeMap<PublicKey, u64>)> {
+        let is_recent = |validator: &PublicKey| {
+            let last = self.chains.get(validator).map(|(window, _)| window.0);
+            last.is_some_and(|last| self.window.0 - last <= self.genesis.emission.vesting_windows)
+        };
+        let absent = self.standings.iter().filter(|(validator, _)| !counted.contains_key(validator));
+        let opinion = |standings: &BTreeMap<PublicKey, Standing>| -> BTreeMap<PublicKey, u64> {
+            let known = standings.iter().filter(|(miner, _)| miners.contains(miner));
+            let kept = known.filter(|(_, standing)| !standing.is_excluded(self.window));
+            kept.map(|(miner, standing)| (*miner, standing.score_picos(&self.genesis.gauntlet.proof, self.window)))
+                .collect()
+        };
+        let recent = absent.filter(|(validator, _)| is_recent(validator));
+        let opinions = recent.map(|(validator, standings)| (*validator, opinion(standings)));
+        opinions.filter(|(_, opinion)| !opinion.is_empty()).collect()
+    }
+
     /// Weights and mints of a window: see [`crate::consensus`]. Only miners with an accepted contribution are paid, and of those
     /// none that this record burns.
     fn pay(
@@ -167,9 +195,16 @@ impl RunState {
         for burn in burns.iter().filter(|burn| burn.cause.is_of_a_replay()) {
             paid.remove(&burn.account);
         }
+        let absent = self.opinions_of_absent(scores, &paid).into_iter();
+        let absent: Vec<(PublicKey, Vec<Weight>)> = absent
+            .map(|(validator, opinion)| (validator, gauntlet::row(&self.genesis.gauntlet.weights, opinion)))
+            .filter(|(_, row)| !row.is_empty())
+            .collect();
+        let present = scores.iter().map(|(validator, (_, score))| (*validator, &score.row[..]));
         let rows: Vec<(PublicKey, &[Weight])> =
-            scores.iter().map(|(validator, (_, score))| (*validator, &score.row[..])).collect();
-        let agreement = consensus::agree(&self.genesis, &rows, &paid);
+            present.chain(absent.iter().map(|(validator, row)| (*validator, &row[..]))).collect();
+        let mut agreement = consensus::agree(&self.genesis, &rows, &paid);
+        agreement.shares.retain(|validator, _| scores.contains_key(validator));
         let replays = late::proven(scores.values().map(|(_, score)| *score), outcomes);
         let mints = consensus::mints(&self.genesis, &agreement, &replays);
         (agreement.weights, mints)

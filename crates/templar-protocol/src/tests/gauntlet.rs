@@ -57,6 +57,52 @@ fn an_outage_of_a_validator_punishes_nobody() {
     assert_ne!(node.state().standing(&here, &miners[2].public()), Standing::NEW);
 }
 
+/// What is agreed on where one of four validators is away: nearly as much as with it, since it is taken at what it thought
+/// before; once nothing of it is left that could be burnt, the others agree without it. It is paid nothing.
+#[test]
+fn an_absent_validator_is_taken_at_what_it_thought_before() {
+    let mut cluster = super::late::cluster(4, 4, 12, None);
+    cluster.wake();
+    cluster.run(&mut Order(0), |cluster| cluster.members[0].node.state().window().0 == 5);
+    let weights = |cluster: &Cluster, counted: usize| {
+        let state = cluster.members[0].node.state();
+        let (validators, miners) = (&cluster.validators[..counted], &cluster.miners);
+        let judging = judging(state, validators, miners);
+        let scores = scores(state, &judging, validators, &nobody());
+        let counted: Vec<&Score> = scores.iter().collect();
+        state.close(&judging, &counted, stepped(CheckpointId::default(), 1)).unwrap()
+    };
+    let (all, without) = (weights(&cluster, 4), weights(&cluster, 3));
+    // In the fixture all measure the same, so it ranks the miners as the others do, as far as they stay as they were.
+    let sum = |record: &Window| record.weights.iter().map(|weight| u64::from(weight.weight_ppm)).sum::<u64>();
+    assert!(sum(&all) > 999_000, "{:?}", all.weights);
+    assert!(sum(&without) > 900_000, "{:?}", without.weights);
+    let away = cluster.validators[3].public();
+    assert!(all.mints.iter().any(|mint| mint.account == away));
+    assert!(without.mints.iter().all(|mint| mint.account != away));
+
+    // Where it thought something else, that counts as if it had said so; and long after it was heard of, no more.
+    let mut cluster = super::late::cluster(4, 4, 12, None);
+    cluster.wake();
+    cluster.run(&mut Order(0), |cluster| cluster.members[0].node.state().window().0 == 1);
+    cluster.members[3].online = false;
+    let vesting = cluster.members[0].node.state().genesis().emission.vesting_windows;
+    let mut last = None;
+    for window in 2..=vesting + 3 {
+        for _ in 0..20 {
+            cluster.run(&mut Order(1), |_| false);
+            if cluster.members[0].node.state().window().0 >= window {
+                break;
+            }
+            cluster.expire();
+        }
+        let node = &cluster.members[0].node;
+        assert_eq!(node.state().window().0, window);
+        last = node.closed().last().cloned();
+    }
+    assert!(sum(&last.unwrap().window) > 999_000);
+}
+
 /// A copy of the window's own or of an earlier window, under its own header: told by the body, punished where it does not
 /// replay, and only there. Of two that are alike the one that replays is acquitted.
 #[test]

@@ -19,7 +19,7 @@ fn sampled(validators: &[SecretKey], miners: &[SecretKey], windows: u64) -> Gene
     genesis
 }
 
-fn cluster(validators: usize, miners: usize, windows: u64, cheat: Option<usize>) -> Cluster {
+pub(super) fn cluster(validators: usize, miners: usize, windows: u64, cheat: Option<usize>) -> Cluster {
     let (validators, miners) = (keys("validator", validators), keys("miner", miners));
     let mut cluster = Cluster::of(sampled(&validators, &miners, windows), validators, miners);
     cluster.cheat = cheat.map_or(nobody(), |cheat| cluster.miners[cheat].public());
