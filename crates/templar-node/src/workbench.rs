@@ -312,10 +312,7 @@ impl Workbench {
             let wanted = |id: &_| wanted.contains(id);
             lock(&self.states).retain(wanted);
             let replay = |contribution: &Contribution| {
-                let task = state.unproven_task(contribution).map(|task| ReplayTask {
-                    draws: plan.draws.get(&contribution.miner).cloned().unwrap_or_default(),
-                    ..task
-                });
+                let task = state.planned_task(plan, contribution);
                 let broken = || EvidenceError::Broken(format!("miner {} has no slot", contribution.miner));
                 self.replay(&evidence, &task.ok_or_else(broken)?, &parameters, late)
             };

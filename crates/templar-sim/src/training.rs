@@ -180,11 +180,10 @@ impl Training {
             let id: ContributionId = payload::id_of(contribution).into();
             if !here(&id) {
                 missing.extend([contribution.delta.hash(), contribution.trace.hash()]);
-            } else if let Some(task) = before.unproven_task(contribution)
+            } else if let Some(task) = before.planned_task(plan, contribution)
                 && plan.replay.contains(&contribution.miner)
             {
-                let draws = plan.draws.get(&contribution.miner).cloned().unwrap_or_default();
-                replays.insert(contribution.miner, self.replayed(&ReplayTask { draws, ..task })?);
+                replays.insert(contribution.miner, self.replayed(&task)?);
             }
         }
         let view = Here { blobs: &self.blobs, missing };

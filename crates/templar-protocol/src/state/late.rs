@@ -9,7 +9,7 @@ use templar_manifest::{
     WindowIndex, payload,
 };
 
-use super::{Judging, RunState};
+use super::{JudgePlan, Judging, RunState};
 use crate::members::Member;
 use crate::replay::ReplayTask;
 
@@ -111,6 +111,12 @@ impl RunState {
         let pages = self.pages_of(&contribution.miner)?;
         let contribution = contribution.clone();
         Some(ReplayTask { window, checkpoint, contribution, id, pages, draws: Vec::new() })
+    }
+
+    /// What it takes to replay a contribution of the open window as `plan` wants it, proven where it was drawn.
+    pub fn planned_task(&self, plan: &JudgePlan, contribution: &Contribution) -> Option<ReplayTask> {
+        let draws = plan.draws.get(&contribution.miner).cloned().unwrap_or_default();
+        Some(ReplayTask { draws, ..self.unproven_task(contribution)? })
     }
 
     /// Who was drawn to replay a contribution of a closed window of which verdicts still count.
