@@ -144,12 +144,16 @@ pub(super) fn broken_rules() -> Vec<Attack> {
             "genesis: cheating that pays",
             with(genesis, |g| {
                 let replay = &mut g.replay;
-                (replay.before_close, replay.verdict_windows) = (false, 1);
+                (replay.before_close, replay.verdict_windows, replay.challenge_windows) = (false, 1, 1);
                 (replay.fraction_ppm, replay.least_replays) = (100_000, 0);
             }),
         ),
         refused("genesis: nobody replays", with(genesis, |g| g.replay.least_replays = 0)),
         refused("genesis: late verdicts before the record", with(genesis, |g| g.replay.verdict_windows = 1)),
+        refused(
+            "genesis: late verdicts without challenges",
+            with(genesis, |g| (g.replay.before_close, g.replay.verdict_windows) = (false, 1)),
+        ),
         refused("genesis: parts above the whole emission", with(genesis, |g| g.emission.treasury_ppm = 180_001)),
         refused("genesis: an emission that overflows", with(genesis, |g| g.emission.per_window_micros = u64::MAX)),
         refused("genesis: no validators", with(genesis, |g| g.validators.clear())),

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use templar_data::{PageError, PageReader, Split};
 use templar_manifest::{
-    Checkpoint, CheckpointId, Dataset, Hash, MAX_PAYLOAD_BYTES, Payload, PublicKey, Replay, State, StateId,
-    WindowIndex, payload,
+    Checkpoint, CheckpointId, Contribution, Dataset, Hash, MAX_PAYLOAD_BYTES, Payload, PublicKey, Replay, State,
+    StateId, WindowIndex, payload,
 };
 use templar_store::{BlobSource, ReadError};
-use templar_train::tensors::{LoadError, read_parameters};
+use templar_train::tensors::{LoadError, check_tensors, read_parameters};
 use templar_train::{MinerState, Recipe, TrainError};
 
 /// Why something cannot be recomputed.
@@ -65,6 +65,11 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// A blob that is here and is no state of this model: a state of that name nobody has.
+fn no_state(id: &StateId, error: &dyn std::error::Error) -> EvidenceError {
+    EvidenceError::Unavailable { what: format!("state {}: its blob is none: {}", id.short(), chain(error)) }
 }
 
 /// Everything that a recomputation of a run reads.
@@ -144,14 +149,41 @@ impl<'a> Evidence<'a> {
             .map_err(|error| EvidenceError::load(&format!("checkpoint {}", id.short()), &error))
     }
 
-    /// A miner's state: zero, or from its blobs.
+    /// A miner's state: zero, or from its blobs. Where the blob of that name is no state of this model, there is none.
     pub fn state(&self, id: &StateId) -> Result<MinerState, EvidenceError> {
         if *id == MinerState::zero_id(self.recipe.run, &self.recipe.tensors) {
             return Ok(MinerState::zero(self.recipe.parameter_count()));
         }
-        let manifest: State = self.manifest(&id.hash())?;
-        MinerState::read(&self.recipe.tensors, &manifest, self.blobs)
-            .map_err(|error| EvidenceError::load(&format!("state {}", id.short()), &error))
+        let manifest = self.state_manifest(id)?;
+        let read = MinerState::read(&self.recipe.tensors, &manifest, self.blobs);
+        read.map_err(|error| match error {
+            LoadError::Read { source: ReadError::TooLarge { .. }, .. } => no_state(id, &error),
+            LoadError::Read { .. } => EvidenceError::load(&format!("state {}", id.short()), &error),
+            error => no_state(id, &error),
+        })
+    }
+
+    fn state_manifest(&self, id: &StateId) -> Result<State, EvidenceError> {
+        let bytes = self.blob("state manifest", &id.hash(), MAX_PAYLOAD_BYTES as u64)?;
+        let manifest: State = payload::decode(&bytes).map_err(|error| no_state(id, &error))?;
+        check_tensors(&self.recipe.tensors, &manifest.tensors).map_err(|error| no_state(id, &error))?;
+        Ok(manifest)
+    }
+
+    /// Whether everything is here that a replay of a contribution reads of its miner: delta, trace and the state before it.
+    pub fn can_replay(&self, contribution: &Contribution) -> Result<bool, EvidenceError> {
+        let here = |id: &Hash| self.blobs.contains(id);
+        if !here(&contribution.delta.hash()) || !here(&contribution.trace.hash()) {
+            return Ok(false);
+        }
+        if contribution.state_in == MinerState::zero_id(self.recipe.run, &self.recipe.tensors) {
+            return Ok(true);
+        }
+        match self.state_manifest(&contribution.state_in) {
+            Ok(manifest) => Ok(manifest.tensors.iter().all(|tensor| here(&tensor.blob.hash()))),
+            Err(EvidenceError::Unavailable { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -27,10 +27,11 @@ pub use registration::{
 };
 pub use replay::ReplaySpec;
 pub use score::{
-    Contradiction, LateVerdict, MAX_CONTRADICTIONS, Refusal, Replay, ReplayProof, Score, ScoreEntry, Weight,
+    Contradiction, LateVerdict, MAX_CHALLENGES, MAX_CONTRADICTIONS, Refusal, Replay, ReplayProof, Score, ScoreEntry,
+    Weight,
 };
 pub use vote::{Vote, VoteOn, VoteStep};
-pub use window::{Burn, BurnCause, Mint, MintKind, Outcome, Reveal, Verdict, Window};
+pub use window::{Burn, BurnCause, Challenge, Mint, MintKind, Outcome, Reveal, Verdict, Window};
 
 /// Most list entries that a manifest may have where the protocol sets no lower bound.
 pub const MAX_ENTRIES: usize = 4096;

@@ -26,7 +26,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use templar_manifest::{
-    Contribution, Hash, LateVerdict, Outcome, PublicKey, Replay, RunId, ScoreEntry, SecretKey, WindowIndex,
+    Contribution, ContributionId, Hash, LateVerdict, Outcome, PublicKey, Replay, RunId, ScoreEntry, SecretKey,
+    WindowIndex,
 };
 use templar_net::{BindError, Net, PeerAddr, Pulled};
 use templar_protocol::{Input, Measured, Output, Phase, Reject, Subject};
@@ -140,11 +141,33 @@ pub enum DriverError {
 /// What a task came to.
 enum Done {
     Trained(Contribution),
-    Judged { seed: Hash, window: WindowIndex, entries: Vec<ScoreEntry>, verdicts: Vec<LateVerdict> },
-    Confirmed { window: WindowIndex, subject: Subject, replay: Replay, witnesses: Vec<u64> },
-    Applied { window: WindowIndex, outcomes: Vec<Outcome>, applied: Box<templar_audit::Applied> },
+    Judged {
+        seed: Hash,
+        window: WindowIndex,
+        entries: Vec<ScoreEntry>,
+        verdicts: Vec<LateVerdict>,
+    },
+    Confirmed {
+        window: WindowIndex,
+        subject: Subject,
+        replay: Replay,
+        witnesses: Vec<u64>,
+    },
+    Applied {
+        window: WindowIndex,
+        outcomes: Vec<Outcome>,
+        applied: Box<templar_audit::Applied>,
+    },
     Followed(usize),
-    Deadline { window: WindowIndex, phase: Phase },
+    /// A challenge: the state is here, which took so many replays; none where it is lost.
+    Answered {
+        window: WindowIndex,
+        replayed: Option<usize>,
+    },
+    Deadline {
+        window: WindowIndex,
+        phase: Phase,
+    },
     Retry,
     Pruned,
 }
@@ -188,6 +211,8 @@ pub struct Driver {
     pruned: usize,
     /// The slot that this home wants.
     application: Option<Application>,
+    /// Contributions of this miner of which it has heard that they are challenged.
+    challenged: BTreeSet<ContributionId>,
     /// Where commands in this home ask for one.
     asking: register::Asking,
 }
@@ -302,6 +327,7 @@ async fn serve(
         pruner,
         pruned: 0,
         application: Application::kept(home, &run)?,
+        challenged: BTreeSet::new(),
         asking,
     };
     let result = driver.run(stop).await;
@@ -358,6 +384,7 @@ impl Driver {
             self.ask_for_a_slot().await?;
             self.follow();
             self.report_end().await;
+            self.answer_challenges().await;
             self.prune();
             tokio::select! {
                 () = stopped(&mut stop) => return Ok(()),
@@ -495,6 +522,15 @@ impl Driver {
                 self.followed += windows;
                 let todo = self.replica.node().todo();
                 return self.carry_out(todo).await;
+            }
+            Ok(Done::Answered { window, replayed }) => {
+                let state = format!("the state before this miner's contribution to window {window}");
+                let message = match replayed {
+                    Some(count) => format!("{state} is here and served; contributions replayed for it: {count}"),
+                    None => format!("{state} is lost: neither its blobs nor what it follows from is here"),
+                };
+                self.emit(Event::Warning { message }).await;
+                return Ok(());
             }
             Ok(Done::Retry) => {
                 let todo = self.replica.node().todo();

@@ -4,6 +4,7 @@
 
 mod recover;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
@@ -320,21 +321,46 @@ impl Workbench {
         })
     }
 
-    /// Replays what `plan` still wants of closed windows. What is missing is left for a later window, in which it may be here: that
-    /// a replay could not be begun is no verdict.
-    pub fn judge_late(&self, plan: &JudgePlan) -> Result<Vec<LateVerdict>, WorkError> {
-        let mut verdicts = Vec::new();
+    /// Replays what `plan` still wants of closed windows, and looks whether what others have challenged is here. What of a miner is
+    /// missing is challenged, where `challenges` says that it was looked for; a checkpoint that is missing is nobody's fault. What is
+    /// neither found nor challenged is left for a later window.
+    pub fn judge_late(&self, plan: &JudgePlan, challenges: bool) -> Result<Vec<LateVerdict>, WorkError> {
+        let (mut found, mut missing) = (Vec::new(), BTreeSet::new());
         for task in &plan.late {
-            let replayed = self.parameters(task.checkpoint).and_then(|parameters| {
-                self.pool.install(|| Ok(self.replay(&self.evidence()?, task, &parameters, false)?))
-            });
-            match replayed {
-                Ok((replay, claims)) => verdicts.push(task.verdict(&plan.validator, replay, &claims)),
-                Err(error) if error.missing().is_some() => {}
-                Err(error) => return Err(error),
+            let parameters = match self.parameters(task.checkpoint) {
+                Err(error) if error.missing().is_some() => continue,
+                parameters => parameters?,
+            };
+            match self.pool.install(|| self.replay(&self.evidence()?, task, &parameters, false)) {
+                Ok((replay, claims)) => found.push(task.verdict(&plan.validator, replay, &claims)),
+                Err(EvidenceError::Unavailable { .. }) => _ = missing.insert(task.id),
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(verdicts)
+        for task in &plan.wanted {
+            self.keep_known_state(&task.contribution.state_in)?;
+            if !self.evidence()?.can_replay(&task.contribution)? {
+                missing.insert(task.id);
+            }
+        }
+        if !challenges {
+            missing.clear();
+        }
+        Ok(plan.verdicts(found, &missing))
+    }
+
+    /// Writes down a state that a replay gave and that is in memory alone, so that whoever looks for it has it from here.
+    fn keep_known_state(&self, id: &StateId) -> Result<(), WorkError> {
+        let known = lock(&self.states).known(id).cloned();
+        let Some(state) = known.filter(|_| !self.blobs.contains(&id.hash())) else { return Ok(()) };
+        self.keep_state(&state)
+    }
+
+    fn keep_state(&self, state: &MinerState) -> Result<(), WorkError> {
+        let recipe = &self.context.recipe;
+        let manifest = state.write(recipe.run, &recipe.tensors, |bytes| self.keep(bytes).map(|_| ()))?;
+        self.keep(payload::encode(&manifest))?;
+        Ok(())
     }
 
     /// Replays a contribution about which other validators contradict each other. With a match come the short forms of the claims

@@ -288,7 +288,12 @@ async fn an_audit_finds_every_forgery() {
 /// of later windows, its pay is burnt, then its slot; and an audit replays every verdict.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn late_verdicts_burn_and_an_audit_replays_them() {
-    const LATE: [&str; 3] = ["replay.before_close=false", "replay.fraction_ppm=500000", "replay.verdict_windows=2"];
+    const LATE: [&str; 4] = [
+        "replay.before_close=false",
+        "replay.fraction_ppm=500000",
+        "replay.verdict_windows=2",
+        "replay.challenge_windows=1",
+    ];
     let dir = tempfile::tempdir().unwrap();
     let (_, refused) = play(dir.path(), 4, &[1, 2, 3, 4], None, false, false, &LATE).await;
     assert!(refused.is_empty(), "nothing is refused before it is replayed: {refused:?}");

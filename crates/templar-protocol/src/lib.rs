@@ -15,6 +15,9 @@
 //! * **Replay** makes cheating lose money: each validator draws what it replays with its own hash-chain value and proves that it
 //!   did, verdicts come before the record or within some windows of it, pay vests, and a mismatch burns what has not.
 //!   [`ReplayTask`] is the work; the inequality that genesis must hold is derived in [`replay`].
+//! * **Challenges** keep a miner from hiding what it did: whoever was drawn and cannot have the state that a replay begins with says so in
+//!   its score, everybody looks for it, and a miner that more than half of all stake asked in vain pays as for a mismatch
+//!   (`state/challenges.rs` says why a minority can neither burn nor shield).
 //! * **Evidence** ([`evidence`]) is two statements that cannot both be meant, shown in a score, and costs their signer its pay.
 //! * **The node** ([`Node`]) is the open window on top of the state. [`Node::step`] takes one input and says what
 //!   happened; [`Node::todo`] says what should be under way now and is derived from the state alone, so that a node that
@@ -31,7 +34,8 @@
 //! * Evidence beside scores, and of anything but contradictions: a score shows two statements of one signer, and the record burns for
 //!   it. A proof or refusal that replays refute is found and not counted while its window is open, and nothing is burnt for it; a
 //!   loss that was not measured is found by audits, and nothing follows.
-//! * Challenges: nobody can ask a miner for a state. Without its blobs a late replay gives no verdict.
+//! * Challenges before the record: a state that is kept there keeps the contribution out and unpaid, mostly as `not-replayed`, and
+//!   costs nothing else.
 //! * A proof that losses were measured. They are of pages drawn for their validator alone, so that a copied loss is a wrong one,
 //!   which an audit finds and other validators do not look for.
 //! * Comparison of proofs where one validator alone replays a contribution, or where the others that were drawn are away.

@@ -8,8 +8,9 @@
 //!
 //! Somebody who makes up what it should train earns at most r in a window, the whole of the miners' part. A contribution is
 //! replayed by an honest validator with probability p or more, s = 1 − p. Pay of a window is free when the K-th window after
-//! it closes, all at once and before that record burns; a proven mismatch burns everything that is not free. A verdict takes up
-//! to T windows (0 where it comes before the record), so before pay of window w is free, the verdicts on the cheat's windows w
+//! it closes, all at once and before that record burns; a proven mismatch burns everything that is not free, and so does a
+//! challenge that nobody answers, as that of a cheat that withholds what a replay takes. A verdict takes up to T windows, those of
+//! a challenge included (0 where it comes before the record), so before pay of window w is free, the verdicts on the cheat's windows w
 //! to w + K − T − 1 have come.
 //!
 //! Window w of a life, which begins at 0, pays out if none of the w before, nor itself, nor the K − T − 1 behind it was seen: with
@@ -34,7 +35,7 @@
 //!
 //! p is counted against faulty validators, with less than a third of the stake and as many as that can be, who see nothing
 //! that they should: each of the honest ones draws by itself, and of the least number of replays all would have to fall to the
-//! faulty. An honest validator that is away, or that cannot get a state, sees nothing either; the bound does not count that. Who
+//! faulty. An honest validator that is away sees nothing either; the bound does not count that. Who
 //! has worked for K windows and then cheats for one loses what has not vested, all of their pay, with probability p.
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@
 
 mod advance;
 mod burns;
+mod challenges;
 mod close;
 mod cut;
 mod judging;

@@ -1,6 +1,7 @@
 //! Tests of the rules as a whole: clusters of nodes, hostile entries, frozen vectors.
 
 mod agreement;
+mod challenges;
 mod cluster;
 mod evidence;
 mod fixture;

@@ -299,6 +299,7 @@ impl Checks {
                 format!("{} in window {}", outcome.miner.short(), window.window)
             })?;
         }
+        self.challenged(closed, state, members, by_key, faults)?;
         for burn in window.burns.iter().filter(|burn| burn.cause != BurnCause::Absence) {
             self.hold("no honest miner's pay is burnt", !is_honest(&burn.account), || {
                 format!("{} in window {}: {}", burn.account.short(), window.window, burn.cause.name())
@@ -318,6 +319,41 @@ impl Checks {
                 self.hold("no honest miner is left out", there.contains(&key), || {
                     format!("{} is not in the cut of window {}", key.short(), window.window)
                 })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A challenge is over in time, no honest miner's goes unanswered, and where nothing breaks and no validator lies no honest
+    /// miner is challenged at all.
+    fn challenged(
+        &mut self,
+        closed: &ClosedWindow,
+        state: &RunState,
+        members: &[Member],
+        by_key: &BTreeMap<PublicKey, usize>,
+        faults: Faults,
+    ) -> Result<(), Failed> {
+        let window = &closed.window;
+        let is_honest = |miner: &PublicKey| by_key.get(miner).is_some_and(|&who| members[who].is_honest());
+        for burn in window.burns.iter().filter(|burn| burn.cause == BurnCause::Unanswered) {
+            self.hold("no honest miner leaves a challenge unanswered", !is_honest(&burn.account), || {
+                format!("{} in window {}: that of window {}", burn.account.short(), window.window, burn.window)
+            })?;
+        }
+        let lies = members.iter().any(|member| member.role == Role::Validator && !member.is_honest());
+        let time = state.genesis().replay.challenge_windows;
+        for challenge in &window.challenges {
+            self.hold("a challenge is over in time", window.window.0 < challenge.since.0 + time, || {
+                format!("{challenge:?} is open in window {}", window.window)
+            })?;
+            if faults == Faults::None && !lies {
+                self.hold("no honest miner is challenged without a reason", !is_honest(&challenge.miner), || {
+                    format!("{} in window {}", challenge.miner.short(), window.window)
+                })?;
+            }
+            if !is_honest(&challenge.miner) {
+                self.notice(&challenge.miner, window.window.0, "challenged: its state is not to be had");
             }
         }
         Ok(())

@@ -174,7 +174,13 @@ impl Config {
         match self.replays {
             Replays::One => before(1),
             Replays::Three => before(3),
-            Replays::Late => ReplaySpec { before_close: false, fraction_ppm: 200_000, verdict_windows: 2, ..before(0) },
+            Replays::Late => ReplaySpec {
+                before_close: false,
+                fraction_ppm: 200_000,
+                verdict_windows: 2,
+                challenge_windows: 1,
+                ..before(0)
+            },
         }
     }
 

@@ -171,6 +171,7 @@ impl Simulation {
                 early: Vec::new(),
                 under_way: std::collections::BTreeSet::new(),
                 fetched: std::collections::BTreeSet::new(),
+                states: BTreeMap::new(),
                 is_up: true,
                 life: 0,
                 work_ppm: ONE_PPM,
@@ -352,7 +353,7 @@ impl Simulation {
         let before = WindowIndex(self.slowest.0.saturating_sub(1));
         self.entries.retain(|_, carried| carried.entry.window() >= before);
         self.first_number = self.first_number.split_off(&before);
-        let late = self.first.genesis().replay.verdict_windows;
+        let late = self.first.genesis().replay.open_windows();
         let judged = WindowIndex(before.0.saturating_sub(late));
         self.world.forget(judged);
         let members = &self.members;

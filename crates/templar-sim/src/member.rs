@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use templar_manifest::{ContributionId, Hash, SecretKey, VoteOn, WindowIndex};
+use templar_manifest::{ContributionId, Hash, SecretKey, StateId, VoteOn, WindowIndex};
 use templar_protocol::{Input, Node, Phase, RunState, Subject, Verified};
 
 use crate::strategy::{Role, Strategy};
@@ -116,6 +116,8 @@ pub(crate) struct Member {
     pub(crate) under_way: BTreeSet<(WindowIndex, Task)>,
     /// Contributions whose blobs are here, of the open window and of those of which verdicts still count.
     pub(crate) fetched: BTreeSet<(WindowIndex, ContributionId)>,
+    /// Miners' states that are here, with the last window to which one was needed.
+    pub(crate) states: BTreeMap<StateId, WindowIndex>,
     pub(crate) is_up: bool,
     /// Which life: what was started in an earlier one never ends.
     pub(crate) life: u32,

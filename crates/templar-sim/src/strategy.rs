@@ -78,6 +78,8 @@ strategies! {
     CopyAfterCut "copy-after-cut" Miner 0 AfterCut, "waits for the cut, then sends another's delta under its own header";
     Late "late" Miner 1000 AfterInboxes, "trains honestly and commits after the inboxes are due, first to its friend";
     Withhold "withhold" Miner 1000 Done, "trains honestly and never serves its delta";
+    KeepState "keep-state" Miner 1000 Done, "trains honestly and never serves its state";
+    WithholdState "withhold-state" Miner 100 Done, "trains where it begins from zero state, which everybody has; then makes up what is worth as much, and never serves its state";
     WrongBase "wrong-base" Miner 1000 Done, "trains from an older checkpoint than the record's";
     WrongPages "wrong-pages" Miner 1000 Done, "trains on pages that it was not assigned";
     FewerSteps "fewer-steps" Miner 500 Done, "takes half of the steps and claims all of them";
@@ -101,6 +103,7 @@ strategies! {
     SkipReplays "skip-replays" Validator 500 Done, "evaluates, and says match with a made-up proof; signs no score where it proposes";
     Accuse "accuse" Validator 1000 Done, "refuses honest contributions that it was drawn to replay, when another proposes";
     AccuseProposing "accuse-proposing" Validator 1000 Done, "refuses honest contributions also when it proposes the record";
+    Challenge "challenge" Validator 1000 Done, "says of all that it was drawn to replay after the record that it is not to be had";
     WithholdReveal "withhold-reveal" Validator 1000 Done, "never releases its hash-chain value";
     NoScore "no-score" Validator 0 Done, "reveals, and then neither judges nor scores: an outage at the worst moment";
     BadReveal "bad-reveal" Validator 1000 Done, "releases values that are not on its hash chain";
@@ -114,6 +117,11 @@ strategies! {
 }
 
 impl Strategy {
+    /// Whether a miner keeps its states to itself.
+    pub(crate) const fn keeps_states(self) -> bool {
+        matches!(self, Self::KeepState | Self::WithholdState)
+    }
+
     /// The strategy of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|strategy| strategy.name() == name)

@@ -142,6 +142,43 @@ fn late_verdicts_burn_what_has_not_vested() {
     }
 }
 
+/// A state that is kept: after the record the challenge is answered or paid for, before it the contribution is out where nobody who was
+/// drawn has the state of a replay of its own. Who also made up its work keeps nothing.
+#[test]
+fn a_state_that_is_kept_is_no_shield() {
+    let mut challenged = 0;
+    for strategy in [Strategy::WithholdState, Strategy::KeepState] {
+        for seed in 0..4 {
+            let adversaries = vec![(strategy, 1)];
+            let config = Config { validators: 7, windows: 24, adversaries, ..config(seed) };
+            let late = run(Config { replays: Replays::Late, ..config.clone() });
+            let keeper = late.members.iter().find(|member| member.strategy.is_some()).unwrap();
+            let notice = keeper.noticed.as_ref().expect("a fifth of all is drawn by each of seven");
+            challenged += usize::from(notice.how.contains("challenged"));
+            assert!(notice.window < 8, "{notice:?}");
+            let early = run(config);
+            let early = early.members.iter().find(|member| member.strategy.is_some()).unwrap();
+            assert!(early.refused > 0, "{} with seed {seed}", strategy.name());
+            if strategy == Strategy::WithholdState {
+                assert_eq!(keeper.micros, 0, "with seed {seed}");
+            }
+        }
+    }
+    assert!(challenged >= 4, "{challenged}");
+}
+
+/// A validator that challenges all that it draws makes the others look for what they find, and nobody pays.
+#[test]
+fn a_false_challenge_costs_nobody_anything() {
+    for faults in Faults::ALL {
+        let adversaries = vec![(Strategy::Challenge, 2)];
+        let config = Config { validators: 7, windows: 12, replays: Replays::Late, faults, adversaries, ..config(3) };
+        let report = run(config);
+        assert!(report.invariants["a challenge is over in time"] > 5, "{:?}", report.invariants);
+        assert!(report.members.iter().all(|member| member.role == "validator" || member.noticed.is_none()));
+    }
+}
+
 /// With one replay of each contribution, a validator that fails after it has revealed leaves honest work unpaid; with three it
 /// does not.
 #[test]

@@ -166,13 +166,14 @@ impl Training {
     }
 
     /// The entries of a validator's score of the open window of `before`. `here` says whether it could fetch a
-    /// contribution's blobs.
+    /// contribution's blobs, `kept` of whose it could not have the state before.
     pub(crate) fn measure(
         &mut self,
         before: &RunState,
         plan: &JudgePlan,
         contributions: &[Signed<Contribution>],
         here: impl Fn(&ContributionId) -> bool,
+        kept: &BTreeSet<PublicKey>,
     ) -> Result<Vec<ScoreEntry>, EvidenceError> {
         let mut missing = BTreeSet::new();
         let mut replays = BTreeMap::new();
@@ -182,6 +183,7 @@ impl Training {
                 missing.extend([contribution.delta.hash(), contribution.trace.hash()]);
             } else if let Some(task) = before.planned_task(plan, contribution)
                 && plan.replay.contains(&contribution.miner)
+                && !kept.contains(&contribution.miner)
             {
                 replays.insert(contribution.miner, self.replayed(&task)?);
             }

@@ -15,7 +15,7 @@
 //! and on the side of the attacker: what is made up is worth as much as what it imitates, so that only the rules keep it
 //! from being paid. No earning in the attack table should be read as more exact than that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::proof::{ProofDraw, prove, witness};
 use templar_manifest::{
@@ -121,13 +121,15 @@ impl World {
         self.losses.get(checkpoint).copied().unwrap_or(FIRST_LOSS)
     }
 
-    /// The entries of a validator's score. `here` says whether it could fetch a contribution's blobs.
+    /// The entries of a validator's score. `here` says whether it could fetch a contribution's blobs, `kept` of whose it could not
+    /// have the state before.
     pub(crate) fn measure(
         &self,
         checkpoint: &CheckpointId,
         judging: &Judging,
         plan: &JudgePlan,
         here: impl Fn(&ContributionId) -> bool,
+        kept: &BTreeSet<PublicKey>,
     ) -> Vec<ScoreEntry> {
         let loss = self.loss(checkpoint);
         let unassigned_before = noisy(loss, LOSS_NOISE_PPM, &[plan.validator.as_bytes(), plan.seed.as_bytes()]);
@@ -135,8 +137,8 @@ impl World {
         let mut measured: Vec<ScoreEntry> = entries
             .map(|entry| {
                 let truth = self.truth(plan.window, &entry.contribution);
-                let here = truth.is_some() && here(&entry.contribution);
                 let drawn = plan.replay.binary_search(&entry.miner).is_ok();
+                let here = truth.is_some() && here(&entry.contribution) && !(drawn && kept.contains(&entry.miner));
                 let mut measured = ScoreEntry {
                     miner: entry.miner,
                     contribution: entry.contribution,

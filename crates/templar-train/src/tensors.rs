@@ -125,15 +125,11 @@ pub fn checkpoint_of(run: RunId, window: WindowIndex, specs: &[TensorSpec], para
     Checkpoint { run, window, tensors: specs.iter().zip(ranges(specs)).map(listed).collect() }
 }
 
-/// Reads the blob of each listed tensor, which must be the model's, and gives its bytes to `each`. `vectors` is how many
-/// runs of elements a blob holds.
-pub(crate) fn read_tensors(
-    specs: &[TensorSpec],
-    listed: &[TensorBlob],
-    vectors: u64,
-    source: &dyn BlobSource,
-    mut each: impl FnMut(&TensorSpec, &[u8]),
-) -> Result<(), LoadError> {
+/// Whether listed tensors are the model's.
+///
+/// # Errors
+/// [`LoadError::Tensors`] with the first that is not.
+pub fn check_tensors(specs: &[TensorSpec], listed: &[TensorBlob]) -> Result<(), LoadError> {
     for index in 0..specs.len().max(listed.len()) {
         let expected = specs.get(index);
         let found = listed.get(index).map(|tensor| &tensor.spec);
@@ -144,6 +140,19 @@ pub(crate) fn read_tensors(
             return Err(LoadError::Tensors { index, expected: name(expected), found: name(found) });
         }
     }
+    Ok(())
+}
+
+/// Reads the blob of each listed tensor, which must be the model's, and gives its bytes to `each`. `vectors` is how many
+/// runs of elements a blob holds.
+pub(crate) fn read_tensors(
+    specs: &[TensorSpec],
+    listed: &[TensorBlob],
+    vectors: u64,
+    source: &dyn BlobSource,
+    mut each: impl FnMut(&TensorSpec, &[u8]),
+) -> Result<(), LoadError> {
+    check_tensors(specs, listed)?;
     for (spec, tensor) in specs.iter().zip(listed) {
         let expected = spec.elements() as u64 * 4 * vectors;
         let bytes = source

@@ -111,7 +111,7 @@ fn judge(participant: &mut Participant, plan: &JudgePlan, args: &Args) -> Result
     let named = contributions.iter().map(Signed::payload).flat_map(|claim| [claim.delta.hash(), claim.trace.hash()]);
     participant.sync(&named.filter(|id| participant.access.blobs().contains(id)).collect::<Vec<_>>())?;
     let entries = participant.bench.judge(node.state(), plan, &contributions, args.late)?;
-    let verdicts = participant.bench.judge_late(plan)?;
+    let verdicts = participant.bench.judge_late(plan, args.late)?;
     let measured = Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts };
     participant.replica.submit(Input::Measured(measured))?;
     Ok(())

@@ -7,6 +7,9 @@ use crate::id::{BlobId, RunId, WindowIndex};
 use crate::payload::{Kind, Payload};
 use crate::tensor::TensorSpec;
 
+/// More inner steps than a run can have: a replay adds to them.
+const MAX_OPTIMIZER_STEPS: u64 = 1 << 48;
+
 /// A tensor and the blob that holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +82,9 @@ impl Payload for State {
     }
 
     fn check(&self) -> Result<(), String> {
+        if self.optimizer_steps > MAX_OPTIMIZER_STEPS {
+            return Err(format!("optimizer_steps is above {MAX_OPTIMIZER_STEPS}"));
+        }
         check_tensors(&self.tensors)
     }
 }

@@ -383,8 +383,10 @@ impl Payload for Genesis {
             }
         }
         self.replay.check(emission, &self.validators)?;
-        if self.replay.verdict_windows > self.state_retention_windows {
-            return Err("replay.verdict_windows is above state_retention_windows".to_owned());
+        if self.replay.open_windows() > self.state_retention_windows {
+            let longer =
+                "replay.verdict_windows and replay.challenge_windows are together above state_retention_windows";
+            return Err(longer.to_owned());
         }
         self.registration.check()
     }

@@ -28,6 +28,9 @@ pub struct ReplaySpec {
     pub least_replays: u32,
     /// Windows after its own in which a verdict counts; 0 exactly where verdicts come before the record.
     pub verdict_windows: u64,
+    /// Windows after the record that lists a challenge in which it can be answered; 0 exactly where verdicts come before the
+    /// record.
+    pub challenge_windows: u64,
     /// A mismatch that comes at most so many windows after the one before is expulsion; 0 for never.
     pub expulsion_windows: u64,
     /// What a validator without a reveal in the record loses of its pay that has not vested.
@@ -42,6 +45,7 @@ impl ReplaySpec {
             fraction_ppm: ONE_PPM as u32,
             least_replays: 1,
             verdict_windows: 0,
+            challenge_windows: 0,
             expulsion_windows: 100,
             absence_ppm: 100_000,
         }
@@ -56,12 +60,18 @@ impl ReplaySpec {
         if self.before_close {
             positive("replay.least_replays", self.least_replays.into())?;
         }
-        if self.before_close != (self.verdict_windows == 0) {
-            return Err("replay.verdict_windows is 0 exactly where replay.before_close is true".to_owned());
-        }
         for (name, windows) in
-            [("verdict_windows", self.verdict_windows), ("expulsion_windows", self.expulsion_windows)]
+            [("verdict_windows", self.verdict_windows), ("challenge_windows", self.challenge_windows)]
         {
+            if self.before_close != (windows == 0) {
+                return Err(format!("replay.{name} is 0 exactly where replay.before_close is true"));
+            }
+        }
+        for (name, windows) in [
+            ("verdict_windows", self.verdict_windows),
+            ("challenge_windows", self.challenge_windows),
+            ("expulsion_windows", self.expulsion_windows),
+        ] {
             if windows > MAX_WINDOWS {
                 return Err(format!("replay.{name} {windows} is above {MAX_WINDOWS}"));
             }
@@ -69,8 +79,11 @@ impl ReplaySpec {
         if u64::from(self.least_replays) > MAX_WINDOWS {
             return Err(format!("replay.least_replays {} is above {MAX_WINDOWS}", self.least_replays));
         }
-        if self.verdict_windows > 0 && self.verdict_windows >= emission.vesting_windows {
-            return Err("replay.verdict_windows is not below emission.vesting_windows".to_owned());
+        if self.open_windows() > 0 && self.open_windows() >= emission.vesting_windows {
+            return Err(
+                "replay.verdict_windows and replay.challenge_windows are together not below emission.vesting_windows"
+                    .to_owned(),
+            );
         }
         let Some(least) = self.least_registration_cost(emission, validators) else {
             let never = "replay: no registration cost is enough, because a contribution may go unseen for ever or a slot is never lost";
@@ -85,9 +98,15 @@ impl ReplaySpec {
         Ok(())
     }
 
+    /// Windows after its own for which a contribution can still be found to be what pay is burnt for: those of a verdict, and
+    /// then those of an answer to a challenge.
+    pub const fn open_windows(&self) -> u64 {
+        self.verdict_windows + self.challenge_windows
+    }
+
     /// The least F under which cheating does not pay: r · s^(K − T) / p · lives, where r is the most that a miner is paid in a
     /// window, s = 1 − p the probability that no honest validator replays a contribution, K the windows of vesting, T those of
-    /// a verdict, and lives = 2 + s^X / (1 − s^X) the mean number of times that a slot is caught before it is expelled, X windows
+    /// a verdict and of a challenge ([`ReplaySpec::open_windows`]), and lives = 2 + s^X / (1 − s^X) the mean number of times that a slot is caught before it is expelled, X windows
     /// being what separates a second mismatch from a new first one. Rounded up; `None` where no cost is enough: p is 0, or X is while p is below 1.
     pub fn least_registration_cost(&self, emission: &EmissionSpec, validators: &[ValidatorSpec]) -> Option<u128> {
         let unseen = self.unseen(validators);
@@ -99,7 +118,7 @@ impl ReplaySpec {
             return Some(0);
         }
         let paid = u128::from(emission.per_window_micros) * u128::from(emission.miners_ppm) / u128::from(ONE_PPM);
-        let vested = power_up(unseen, emission.vesting_windows - self.verdict_windows.min(emission.vesting_windows));
+        let vested = power_up(unseen, emission.vesting_windows.saturating_sub(self.open_windows()));
         // paid < 2^50, so this is below 2^110.
         let once = (paid * vested).div_ceil(seen);
         let quiet = power_up(unseen, self.expulsion_windows);

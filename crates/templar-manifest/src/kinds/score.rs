@@ -10,6 +10,8 @@ use crate::payload::{Kind, Payload};
 
 /// Most contradictions that one score shows: what does not fit waits for the next.
 pub const MAX_CONTRADICTIONS: usize = 4;
+/// Most challenges that one score opens: each has every validator look for a state.
+pub const MAX_CHALLENGES: usize = 8;
 
 /// What a validator measured, and its row: the weights it gives to all miners. Everybody can recompute both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,10 +76,18 @@ pub struct LateVerdict {
     pub miner: PublicKey,
     /// The contribution.
     pub contribution: ContributionId,
-    /// The result: a match, or a refusal that blobs show.
+    /// The result: a match, a refusal that blobs show, or `withheld`: what a replay needs is not to be had. That is a
+    /// challenge, see [`Challenge`](super::Challenge).
     pub replay: Replay,
     /// That it was replayed; null unless the result is a match.
     pub proof: Option<ReplayProof>,
+}
+
+impl LateVerdict {
+    /// Whether it says that what a replay needs is not to be had.
+    pub fn is_challenge(&self) -> bool {
+        self.replay == Replay::Refused(Refusal::Withheld)
+    }
 }
 
 /// Two statements of one signer that cannot both be meant. It needs nobody's word: the signatures show it.
@@ -121,7 +131,7 @@ pub enum Replay {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Refusal {
-    /// The delta or trace was not served before the deadline.
+    /// The delta or trace, or the state that a replay begins with, was not served before the deadline.
     Withheld,
     /// The delta does not decode; the text says where.
     Malformed {

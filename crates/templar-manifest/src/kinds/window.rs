@@ -36,6 +36,8 @@ pub struct Window {
     pub mints: Vec<Mint>,
     /// What was burnt of pay that had not vested, sorted by account, cause and window.
     pub burns: Vec<Burn>,
+    /// The challenges that are open after the window, sorted by window, then miner.
+    pub challenges: Vec<Challenge>,
     /// What became of each registration of the cut, sorted by owner.
     pub admissions: Vec<Admission>,
     /// Root of the members of the next window.
@@ -130,6 +132,21 @@ pub struct Burn {
     pub amount_micros: u64,
 }
 
+/// A contribution of a closed window that could not be replayed, because its delta, its trace or the state before it was not
+/// to be had. Everybody looks for it now, and its miner serves it; or it pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Challenge {
+    /// The contribution's window.
+    pub window: WindowIndex,
+    /// Its miner.
+    pub miner: PublicKey,
+    /// The contribution.
+    pub contribution: ContributionId,
+    /// The window whose record was the first to list it.
+    pub since: WindowIndex,
+}
+
 /// What pay is burnt for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -142,12 +159,15 @@ pub enum BurnCause {
     Absence,
     /// Two statements where one is allowed: all that has not vested.
     Contradiction,
+    /// A challenge without an answer: as a mismatch.
+    Unanswered,
 }
 
 impl BurnCause {
-    /// Whether a replay has shown it: then its account is a miner's, which is not paid by the same record.
+    /// Whether a replay has shown it, or was kept from it: then its account is a miner's, which is not paid by the same
+    /// record.
     pub const fn is_of_a_replay(self) -> bool {
-        matches!(self, Self::Mismatch | Self::Expulsion)
+        matches!(self, Self::Mismatch | Self::Expulsion | Self::Unanswered)
     }
 
     /// The name in manifests.
@@ -157,6 +177,7 @@ impl BurnCause {
             Self::Expulsion => "expulsion",
             Self::Absence => "absence",
             Self::Contradiction => "contradiction",
+            Self::Unanswered => "unanswered",
         }
     }
 }
@@ -192,6 +213,12 @@ impl Payload for Window {
         ascending("admissions", &self.admissions, |admission| admission.owner)?;
         check_weights("weights", &self.weights)?;
         ascending("mints", &self.mints, |mint| (mint.account, mint.kind))?;
-        ascending("burns", &self.burns, |burn| (burn.account, burn.cause, burn.window))
+        ascending("burns", &self.burns, |burn| (burn.account, burn.cause, burn.window))?;
+        ascending("challenges", &self.challenges, |challenge| (challenge.window, challenge.miner))?;
+        if self.challenges.iter().any(|challenge| challenge.window >= challenge.since || challenge.since > self.window)
+        {
+            return Err("challenges: one since a window that is not behind its own, or not closed".to_owned());
+        }
+        Ok(())
     }
 }

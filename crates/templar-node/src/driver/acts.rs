@@ -1,10 +1,11 @@
 //! Starts what the protocol wants done, once each, as tasks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use templar_manifest::{Contribution, ContributionId, Hash, Signed};
+use templar_manifest::{Challenge, Contribution, ContributionId, Hash, PublicKey, Signed};
 use templar_protocol::{Output, ReplayTask, RunState};
 use templar_train::StepReport;
 use tokio::sync::mpsc;
@@ -128,7 +129,7 @@ impl Driver {
             Output::Judge(plan) if validates => {
                 let (state, contributions) = self.judged();
                 let judge_ms = self.replica.context.genesis.deadlines.judge_ms;
-                let late = self.signed_of(&plan.late);
+                let late = self.signed_of(plan.late.iter().chain(&plan.wanted));
                 self.spawn(
                     format!("judging window {} for seed {}", plan.window, plan.seed.short()),
                     |shared| async move {
@@ -142,17 +143,17 @@ impl Driver {
                             .await?;
                         let (window, seed) = (plan.window, plan.seed);
                         shared.gatherer.sync_evidence(&contributions).await?;
-                        for (task, signed) in plan.late.iter().zip(&late) {
-                            // What does not come in time is replayed in a later window.
-                            let until = within(Duration::from_millis(judge_ms / 8));
-                            let (one, miner) = (std::slice::from_ref(signed), [task.contribution.miner]);
-                            shared.gatherer.checkpoint(task.checkpoint, until).await?;
-                            shared.gatherer.evidence(&shared.bench, one, &miner, until).await?;
+                        // What does not come in time is challenged, and replayed in a later window.
+                        let until = within(Duration::from_millis(judge_ms / 4));
+                        for checkpoint in plan.late.iter().map(|task| task.checkpoint).collect::<BTreeSet<_>>() {
+                            shared.gatherer.checkpoint(checkpoint, until).await?;
                         }
+                        let replayed: Vec<PublicKey> = late.iter().map(|signed| signed.payload().miner).collect();
+                        shared.gatherer.evidence(&shared.bench, &late, &replayed, until).await?;
                         let bench = shared.bench;
                         let (entries, verdicts) = compute(move || {
                             let entries = bench.judge(&state, &plan, &contributions, !gathered)?;
-                            Ok::<_, WorkError>((entries, bench.judge_late(&plan)?))
+                            Ok::<_, WorkError>((entries, bench.judge_late(&plan, true)?))
                         })
                         .await?;
                         Ok(Done::Judged { seed, window, entries, verdicts })
@@ -161,7 +162,7 @@ impl Driver {
             }
             Output::Confirm { window, subject, task, .. } if validates => {
                 let miner = subject.miner;
-                let Some(signed) = self.signed_of(std::slice::from_ref(&*task)).pop() else { return };
+                let Some(signed) = self.signed_of([&*task]).pop() else { return };
                 let judge_ms = self.replica.context.genesis.deadlines.judge_ms;
                 let name = format!(
                     "confirming {} of window {} in window {window} for seed {}",
@@ -223,7 +224,7 @@ impl Driver {
     }
 
     /// The signed contributions of these tasks, of the open window or of closed ones.
-    fn signed_of(&self, tasks: &[ReplayTask]) -> Vec<Signed<Contribution>> {
+    fn signed_of<'a>(&self, tasks: impl IntoIterator<Item = &'a ReplayTask>) -> Vec<Signed<Contribution>> {
         let node = self.replica.node();
         let find = |task: &ReplayTask| {
             if let Some(open) = node.contribution(&task.id) {
@@ -232,7 +233,7 @@ impl Driver {
             let closed = node.closed().get(usize::try_from(task.window.0).ok()?)?;
             closed.contributions.iter().find(|signed| signed.id() == task.id.hash()).cloned()
         };
-        tasks.iter().filter_map(find).collect()
+        tasks.into_iter().filter_map(find).collect()
     }
 
     fn start_training(&mut self) {
@@ -267,7 +268,10 @@ impl Driver {
                 // The node key that trained before may still be there and serve it: an owner has moved here.
                 (Err(error), Some((parent, signer))) if error.missing().is_some() => {
                     let signer = signer.unwrap_or(me);
-                    begins_anew = !shared.gatherer.state(parent.state_out, &signer, within(STATE_PATIENCE)).await?;
+                    begins_anew = !shared
+                        .gatherer
+                        .state(&shared.bench, parent.state_out, &signer, within(STATE_PATIENCE))
+                        .await?;
                     begins_anew.then(|| {
                         "what this miner's last contribution left is not to be had; it begins anew, from zero"
                             .to_owned()
@@ -286,6 +290,47 @@ impl Driver {
             shared.gatherer.sync_contribution(&contribution).await?;
             Ok(Done::Trained(contribution))
         });
+    }
+
+    /// Where validators look in vain for what it takes to replay this miner's contributions, says so, and sees to it that what is
+    /// challenged is among the blobs that are served.
+    pub(super) async fn answer_challenges(&mut self) {
+        if self.config.role != Role::Miner {
+            return;
+        }
+        let (node, own) = {
+            let node = self.replica.node();
+            let me = node.contributor();
+            let is_news = |challenge: &Challenge| {
+                Some(challenge.miner) == me && !self.challenged.contains(&challenge.contribution)
+            };
+            let challenges = node.state().challenges().into_iter();
+            let own: Vec<_> = challenges.filter(|(challenge, _)| is_news(challenge)).collect();
+            if own.is_empty() {
+                return;
+            }
+            (node.clone(), own)
+        };
+        for (challenge, due) in own {
+            self.challenged.insert(challenge.contribution);
+            let Some(task) = node.state().late_task(challenge.window, &challenge.miner) else { continue };
+            let message = format!(
+                "validators find nowhere what it takes to replay this miner's contribution to window {}; if they do not when \
+                 window {due} closes, what has not vested is burnt",
+                challenge.window
+            );
+            self.emit(Event::Warning { message }).await;
+            let node = node.clone();
+            self.spawn(format!("answering a challenge of window {}", challenge.window), |shared| async move {
+                let bench = shared.bench.clone();
+                let window = challenge.window;
+                match compute(move || bench.recover_challenged(&node, &task)).await {
+                    Ok(replayed) => Ok(Done::Answered { window, replayed: Some(replayed) }),
+                    Err(error) if error.missing().is_some() => Ok(Done::Answered { window, replayed: None }),
+                    Err(error) => Err(error),
+                }
+            });
+        }
     }
 
     /// Whether this node has the model of the open window, as far as following brings it.

@@ -13,6 +13,7 @@ use templar_manifest::{
 use templar_net::{FetchError, Net, PeerId};
 use templar_protocol::ClosedWindow;
 use templar_store::{PutError, Store};
+use templar_train::tensors::check_tensors;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -208,19 +209,39 @@ impl Gatherer {
         self.fetch(&tensor_blobs(&checkpoint.tensors, 1), &[], until).await
     }
 
-    /// A miner's state with its tensors, which its node has.
-    pub(super) async fn state(&self, id: StateId, node: &PublicKey, until: Option<Instant>) -> Result<bool, WorkError> {
+    /// A miner's state with its tensors, which its node has, and whoever has replayed with it. What is no state of this model
+    /// is not fetched: nobody has a state of that name.
+    pub(super) async fn state(
+        &self,
+        bench: &Workbench,
+        id: StateId,
+        node: &PublicKey,
+        until: Option<Instant>,
+    ) -> Result<bool, WorkError> {
         let providers = [*node.as_bytes()];
-        let state: Option<State> = self.manifest(&id.hash(), &providers, until).await?;
-        let Some(state) = state else { return Ok(false) };
-        self.fetch(&tensor_blobs(&state.tensors, 3), &providers, until).await
+        let fetched = async {
+            let state: Option<State> = self.manifest(&id.hash(), &providers, until).await?;
+            let Some(state) = state else { return Ok(false) };
+            if check_tensors(&bench.context().recipe.tensors, &state.tensors).is_err() {
+                return Ok(false);
+            }
+            self.fetch(&tensor_blobs(&state.tensors, 3), &providers, until).await
+        };
+        match fetched.await {
+            // Its miner has made it up. Nobody else's work waits for it.
+            Err(WorkError::Evidence(error)) => {
+                tracing::debug!(%error, %id, "a state is none");
+                Ok(false)
+            }
+            fetched => fetched,
+        }
     }
 
     /// Delta and trace of every contribution, and the states before those that are to be replayed; `false` where
     /// some did not come before `until`. What is longer than it may be is not fetched: it is refused by its claim.
     pub(crate) async fn evidence(
         &self,
-        bench: &Workbench,
+        bench: &Arc<Workbench>,
         contributions: &[Signed<Contribution>],
         replayed: &[PublicKey],
         until: Option<Instant>,
@@ -244,13 +265,14 @@ impl Gatherer {
             }
             let needs_state = replayed.contains(&contribution.miner) && !bench.knows_state(&contribution.state_in);
             let (gatherer, node, state_in) = (self.clone(), signed.signer(), contribution.state_in);
+            let bench = bench.clone();
             fetches.spawn(async move {
                 let mut here = match gatherer.fetch(&blobs, &[*node.as_bytes()], until).await {
                     Err(WorkError::Evidence(_)) => true,
                     fetched => fetched?,
                 };
                 if needs_state {
-                    here &= gatherer.state(state_in, &node, until).await?;
+                    here &= gatherer.state(&bench, state_in, &node, until).await?;
                 }
                 Ok(here)
             });

@@ -69,6 +69,7 @@ fn window(index: u64) -> Window {
         weights: Vec::new(),
         mints: Vec::new(),
         burns: Vec::new(),
+        challenges: Vec::new(),
         admissions: Vec::new(),
         members_root: hash("members"),
         ledger_root: hash("ledger"),

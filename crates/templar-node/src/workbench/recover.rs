@@ -3,8 +3,8 @@
 //! Nobody else keeps it, and nobody has to be believed: states change through recorded contributions alone.
 
 use templar_audit::{EvidenceError, replay_contribution};
-use templar_manifest::{PublicKey, payload};
-use templar_protocol::Node;
+use templar_manifest::PublicKey;
+use templar_protocol::{Node, Parent, ReplayTask};
 
 use super::{WorkError, Workbench};
 use crate::replica::lock;
@@ -17,7 +17,23 @@ impl Workbench {
     /// # Errors
     /// A state that is corrupt on the disk is an error, not a reason to replay: the disk is repaired first.
     pub fn recover_state(&self, node: &Node, miner: &PublicKey) -> Result<usize, WorkError> {
-        let Some(last) = node.state().parent(miner).copied() else { return Ok(0) };
+        match node.state().parent(miner).copied() {
+            Some(last) => self.recover(node, last),
+            None => Ok(0),
+        }
+    }
+
+    /// The same for the state before a contribution of this miner that validators have challenged: it is among the blobs that
+    /// are served when this returns.
+    pub fn recover_challenged(&self, node: &Node, task: &ReplayTask) -> Result<usize, WorkError> {
+        let (contribution, state_out) = (task.contribution.parent, task.contribution.state_in);
+        let Some(contribution) = contribution else { return Ok(0) };
+        let replayed = self.recover(node, Parent { contribution, state_out })?;
+        self.keep_known_state(&state_out)?;
+        Ok(replayed)
+    }
+
+    fn recover(&self, node: &Node, last: Parent) -> Result<usize, WorkError> {
         let evidence = self.evidence()?;
         let missing = match self.state(&evidence, &last.state_out) {
             Ok(state) => {
@@ -49,9 +65,7 @@ impl Workbench {
             let replayed = self.pool.install(|| replay_contribution(&evidence, &task, &parameters, given))?;
             state = replayed.state.ok_or_else(|| broken("does not replay"))?;
         }
-        let recipe = &self.context().recipe;
-        let manifest = state.write(recipe.run, &recipe.tensors, |bytes| self.keep(bytes).map(|_| ()))?;
-        self.keep(payload::encode(&manifest))?;
+        self.keep_state(&state)?;
         lock(&self.states).insert(last.state_out, state);
         Ok(way.len())
     }

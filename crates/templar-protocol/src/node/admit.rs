@@ -305,7 +305,7 @@ impl Opened {
                 let mut proofs = proofs.chain(score.verdicts.iter().map(|verdict| &verdict.proof)).flatten();
                 score.entries.len() <= miners
                     && score.row.len() <= miners
-                    && score.verdicts.len() as u64 <= miners as u64 * genesis.replay.verdict_windows
+                    && score.verdicts.len() as u64 <= miners as u64 * genesis.replay.open_windows()
                     && proofs.all(|proof| proof.witnesses.len() <= validators)
             }
             Self::Window(signed) => {
@@ -317,8 +317,9 @@ impl Opened {
                     && record.reveals.len() <= validators
                     && record.mints.len() <= miners + 2 * validators + 1
                     && record.burns.len() as u64
-                        <= miners as u64 * (genesis.replay.verdict_windows + 1)
+                        <= miners as u64 * (genesis.replay.open_windows() + 1)
                             + validators as u64 * (1 + MAX_CONTRADICTIONS as u64)
+                    && record.challenges.len() as u64 <= miners as u64 * genesis.replay.open_windows()
             }
         };
         if fits { Ok(()) } else { Err(Reject::Oversized(self.name())) }

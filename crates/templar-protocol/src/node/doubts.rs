@@ -4,6 +4,10 @@
 //! A refusal is confirmed by everybody who has not found it, but that a delta was withheld, which is no fact about bytes. A match is believed while nobody contradicts it: matches of one
 //! contribution carry the claims of all who were drawn, in short, so that a claim without a replay contradicts every claim
 //! with one. Then everybody replays that contribution, and everybody comes to the same scores.
+//!
+//! Before the record a match also contradicts another who was drawn and could not have the delta, the trace or the state: whoever has
+//! replayed has them and serves them. Where this node cannot have them either, it does not count the match, so that one
+//! liar does not shield a miner that keeps its state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,21 +67,26 @@ fn statements<'a>(
     found
 }
 
-/// Whether matches contradict each other, or a match something that blobs show.
-fn contradict(said: &[Said<'_>]) -> bool {
+/// Whether matches contradict each other, or a match something that blobs show, or a match the word of another of `drawn` that
+/// what a replay takes is not to be had.
+fn contradict(said: &[Said<'_>], drawn: &[PublicKey]) -> bool {
     let mut witnesses = said.iter().filter_map(|said| said.proof).map(|proof| &proof.witnesses);
     let Some(first) = witnesses.next() else { return false };
     witnesses.any(|other| other != first)
         || said.iter().any(|said| matches!(said.replay, Replay::Refused(refusal) if refusal.is_in_blobs()))
+        || is_sought(said, drawn)
 }
 
-/// The contributions that a score refuses, or about which scores contradict each other.
+/// Whether one of `drawn` could not have what a replay takes.
+fn is_sought(said: &[Said<'_>], drawn: &[PublicKey]) -> bool {
+    let withheld = Replay::Refused(Refusal::Withheld);
+    said.iter().any(|said| *said.replay == withheld && drawn.binary_search(&said.validator).is_ok())
+}
+
+/// The contributions that a score refuses for any reason, or about which scores contradict each other.
 fn contested(scores: &[(ScoreId, &Score)]) -> BTreeSet<About> {
-    let is_contested = |said: &[Said<'_>]| {
-        let refuses =
-            |said: &Said<'_>| matches!(said.replay, Replay::Refused(refusal) if *refusal != Refusal::Withheld);
-        contradict(said) || said.iter().any(refuses)
-    };
+    let is_contested =
+        |said: &[Said<'_>]| contradict(said, &[]) || said.iter().any(|said| matches!(said.replay, Replay::Refused(_)));
     statements(scores, |_| true).into_iter().filter(|(_, said)| is_contested(said)).map(|(of, _)| of).collect()
 }
 
@@ -128,20 +137,25 @@ impl Node {
                 }
             }
             let found = self.finding(me, &subject, false, attempt);
-            if found.is_none() && contradict(&said) && !asked {
+            // After the record it is for a challenge to say whether the state is to be had.
+            let drawn = judging.replayers().get(&miner).filter(|_| window == self.state.window());
+            let drawn = drawn.map_or(&[][..], Vec::as_slice);
+            if found.is_none() && contradict(&said, drawn) && !asked {
                 doubts.open.extend(self.confirm(judging, subject, None));
             }
             let Some(found) = found else { continue };
-            for said in said.iter().filter(|said| said.validator != *me) {
-                let Some(proof) = said.proof else { continue };
+            for one in said.iter().filter(|one| one.validator != *me) {
+                let Some(proof) = one.proof else { continue };
                 let holds = match (found.replay, found.witnesses) {
+                    // Whoever replays has all that it takes, and serves it.
+                    (Replay::Refused(Refusal::Withheld), _) => !is_sought(&said, drawn),
                     (Replay::Match, Some(witnesses)) => proof.witnesses == witnesses,
                     (Replay::Refused(refusal), _) => !refusal.is_in_blobs(),
                     (Replay::Match | Replay::NotDrawn, _) => true,
                 };
                 if !holds {
-                    doubts.disputed.insert(said.validator);
-                    let validator = said.validator;
+                    doubts.disputed.insert(one.validator);
+                    let validator = one.validator;
                     doubts.disputes.push(Output::Dispute(Dispute::Proof { validator, window, miner }));
                 }
             }

@@ -283,8 +283,9 @@ impl RunState {
         self.ledger.settle(self.window, &record.burns, &record.mints);
         let decided = self.decided(&judging, &record.weights, &record.burns);
         self.ledger.spend(&decided.burns);
+        let challenged = self.challenged(&scores, &self.refuted(&scores));
         self.remember_burns(&record.burns);
-        self.remember_replays(judging, &record.outcomes, &scores);
+        self.remember_replays(judging, &record.outcomes, &scores, &challenged);
         for owner in &decided.replaced {
             // Its account stays, and what has not vested goes on vesting. Should it come back, it begins anew.
             self.parents.remove(owner);
@@ -345,6 +346,7 @@ fn differs(own: &Window, record: &Window) -> Result<(), AdvanceError> {
         ("weights", own.weights == record.weights),
         ("mints", own.mints == record.mints),
         ("burns", own.burns == record.burns),
+        ("challenges", own.challenges == record.challenges),
         ("admissions", own.admissions == record.admissions),
         ("members_root", own.members_root == record.members_root),
         ("ledger_root", own.ledger_root == record.ledger_root),

@@ -1,15 +1,17 @@
 //! What is burnt when a window closes, and who loses its slot.
 //!
 //! A first proven mismatch may be a faulty machine: it costs what has not vested, and the standing. A second one soon after
-//! is fraud as far as anybody can tell, and costs the slot. Who is shown to have signed two statements where one is allowed loses
+//! is fraud as far as anybody can tell, and costs the slot. A challenge that nobody answered is the same as a mismatch
+//! (`challenges.rs` says why). Who is shown to have signed two statements where one is allowed loses
 //! what has not vested, miner or validator. A validator that does not reveal its hash-chain value loses a
 //! part: it cannot choose the seed for nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::{Burn, BurnCause, Outcome, PublicKey, Refusal, Reveal, Score, Verdict, WindowIndex};
 
 use super::RunState;
+use super::challenges::Challenged;
 use crate::consensus::{ONE_PPM, fraction};
 use crate::gauntlet::Standings;
 use crate::ledger::Ledger;
@@ -21,15 +23,19 @@ impl RunState {
         reveals: &[Reveal],
         outcomes: &[Outcome],
         scores: &[&Score],
+        challenged: &Challenged,
         ledger: &mut Ledger,
     ) -> Vec<Burn> {
-        let mut deeds: BTreeSet<(WindowIndex, PublicKey)> = self.refuted(scores);
+        let mut deeds: BTreeMap<(WindowIndex, PublicKey), BurnCause> =
+            self.refuted(scores).into_iter().map(|deed| (deed, BurnCause::Mismatch)).collect();
         let departed = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Refused(Refusal::Mismatch { .. }));
-        deeds.extend(outcomes.iter().filter(departed).map(|outcome| (self.window, outcome.miner)));
+        let departed = outcomes.iter().filter(departed).map(|outcome| (self.window, outcome.miner));
+        deeds.extend(departed.map(|deed| (deed, BurnCause::Mismatch)));
+        deeds.extend(challenged.unanswered.iter().map(|deed| (*deed, BurnCause::Unanswered)));
         let mut burns: Vec<Burn> = Vec::new();
         let mut strikes = self.strikes.clone();
         let mut expelled = self.expelled.clone();
-        for (window, account) in deeds {
+        for ((window, account), first) in deeds {
             if expelled.contains(&account) {
                 continue;
             }
@@ -40,10 +46,10 @@ impl RunState {
                     expelled.insert(account);
                     BurnCause::Expulsion
                 }
-                Some(None) => BurnCause::Mismatch,
+                Some(None) => first,
                 Some(Some(_)) | None => {
                     strikes.insert(account, self.window);
-                    BurnCause::Mismatch
+                    first
                 }
             };
             let amount_micros = ledger.burn(&account, u64::MAX);
@@ -78,7 +84,7 @@ impl RunState {
     pub(super) fn remember_burns(&mut self, burns: &[Burn]) {
         for burn in burns {
             match burn.cause {
-                BurnCause::Mismatch => {
+                BurnCause::Mismatch | BurnCause::Unanswered => {
                     if self.strikes.get(&burn.account).is_none_or(|last| burn.window > *last) {
                         self.strikes.insert(burn.account, self.window);
                     }
@@ -93,7 +99,7 @@ impl RunState {
                 BurnCause::Absence => continue,
             }
             if burn.window < self.window {
-                // Records have accepted contributions that follow from what is refuted.
+                // Records have accepted contributions that follow from what is refuted, or that nobody could look at.
                 self.parents.remove(&burn.account);
             }
         }
@@ -101,7 +107,7 @@ impl RunState {
         self.convicted = self.convicted.split_off(&(oldest, PublicKey::from_bytes([0; 32])));
     }
 
-    /// A mismatch that comes after the record was no part of its window's assessment: every validator forgets what it thought
+    /// A mismatch that comes after the record, or a challenge that nobody answered, was no part of its window's assessment: every validator forgets what it thought
     /// of the miner, and remembers that it is not certain.
     pub(super) fn burn_standings(&self, burns: &[Burn], standings: &mut Standings) {
         let late = |burn: &&Burn| burn.cause.is_of_a_replay() && burn.window < self.window;

@@ -241,7 +241,8 @@ impl RunState {
         let outcomes = self.shared_outcomes(judging, named).to_vec();
         let mut ledger = self.ledger.clone();
         ledger.vest(self.window);
-        let burns = self.burns(judging.reveals(), &outcomes, scores, &mut ledger);
+        let challenged = self.challenged(scores, &self.refuted(scores));
+        let burns = self.burns(judging.reveals(), &outcomes, scores, &challenged, &mut ledger);
         let (weights, mints) = self.pay(&by_validator, &outcomes, &burns);
         ledger.pay(self.window, &mints);
         let decided = self.decided(judging, &weights, &burns);
@@ -260,6 +261,7 @@ impl RunState {
             weights,
             mints,
             burns,
+            challenges: self.listed(&challenged.open),
             members_root: decided.members.root(),
             admissions: decided.admissions,
             ledger_root: ledger.root(),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use templar_manifest::proof::ProofDraw;
 use templar_manifest::{
-    BlobId, Contribution, ContributionId, Cut, CutId, Hash, Outcome, PublicKey, Registration, RegistrationId, Reveal,
-    Score, ScoreId, Signed, StateId, WindowIndex, payload,
+    BlobId, Contribution, ContributionId, Cut, CutId, Hash, LateVerdict, MAX_CHALLENGES, Outcome, PublicKey, Refusal,
+    Registration, RegistrationId, Replay, Reveal, Score, ScoreId, Signed, StateId, WindowIndex, payload,
 };
 
 use super::close::{Closing, ids_of};
@@ -103,10 +103,36 @@ pub struct JudgePlan {
     pub draws: BTreeMap<PublicKey, Vec<ProofDraw>>,
     /// What it has still to replay of closed windows, oldest first.
     pub late: Vec<ReplayTask>,
+    /// What others could not have, and this validator looks for: challenged contributions of closed windows.
+    pub wanted: Vec<ReplayTask>,
+    /// The contributions of closed windows that are challenged already.
+    pub challenged: BTreeSet<ContributionId>,
+    /// The first window of which a contribution can be challenged that is not.
+    pub challenges_from: WindowIndex,
     /// Pages that nobody is assigned in this window, ascending; the same for all miners.
     pub unassigned: Vec<u64>,
     /// For each miner of the cut, pages that it really trained on, ascending.
     pub assigned: BTreeMap<PublicKey, Vec<u64>>,
+}
+
+impl JudgePlan {
+    /// What the score says of closed windows: `found` of the late tasks that were replayed, and of those late and wanted tasks of
+    /// which something is `missing` that it is withheld, as far as one score may open challenges. Sorted by window, then
+    /// miner.
+    pub fn verdicts(&self, found: Vec<LateVerdict>, missing: &BTreeSet<ContributionId>) -> Vec<LateVerdict> {
+        let (mut verdicts, mut opened) = (found, 0);
+        for task in self.late.iter().chain(&self.wanted).filter(|task| missing.contains(&task.id)) {
+            if !self.challenged.contains(&task.id) {
+                if task.window < self.challenges_from || opened == MAX_CHALLENGES {
+                    continue;
+                }
+                opened += 1;
+            }
+            verdicts.push(task.verdict(&self.validator, Replay::Refused(Refusal::Withheld), &[]));
+        }
+        verdicts.sort_by_key(|verdict| (verdict.window, verdict.miner));
+        verdicts
+    }
 }
 
 impl Judging {
@@ -345,6 +371,9 @@ impl RunState {
             draws: replay.iter().map(|miner| (*miner, judging.proof_draws(miner))).collect(),
             replay,
             late: self.late_tasks(validator),
+            wanted: self.tasks_to_look_for(validator),
+            challenges_from: WindowIndex(self.window.0.saturating_sub(self.genesis.replay.verdict_windows)),
+            challenged: self.challenges().into_iter().map(|(challenge, _)| challenge.contribution).collect(),
             unassigned,
             assigned,
         })

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use templar_manifest::proof::witness;
 use templar_manifest::{
-    CheckpointId, Contribution, LateVerdict, Outcome, PublicKey, Refusal, Replay, ReplayProof, Score, Verdict,
-    WindowIndex, payload,
+    CheckpointId, Contribution, ContributionId, LateVerdict, Outcome, PublicKey, Refusal, Replay, ReplayProof, Score,
+    Verdict, WindowIndex, payload,
 };
 
+use super::challenges::{Challenged, Open};
 use super::{JudgePlan, Judging, RunState};
 use crate::members::Member;
 use crate::replay::ReplayTask;
@@ -36,6 +37,9 @@ pub enum VerdictError {
     /// Another validator's to replay.
     #[error("on a contribution of {0} that was not drawn for its validator")]
     NotDrawn(String),
+    /// It is refuted, or was withheld, and its miner has paid.
+    #[error("on a contribution of {0} that is refuted")]
+    Refuted(String),
     /// The validator has said it before.
     #[error("it is the second on the contribution of {0}")]
     Twice(String),
@@ -60,8 +64,20 @@ pub(super) struct Pending {
     accepted: BTreeSet<PublicKey>,
     /// The verdicts that records have counted, by miner and validator.
     landed: BTreeSet<(PublicKey, PublicKey)>,
-    /// Whose contribution is proven not to be what it says.
-    refuted: BTreeSet<PublicKey>,
+    /// Whose contribution is proven not to be what it says, or was not to be had.
+    pub(super) refuted: BTreeSet<PublicKey>,
+    /// The challenges that are open.
+    pub(super) challenges: BTreeMap<PublicKey, Open>,
+    /// Whose contribution was ever challenged.
+    pub(super) challenged: BTreeSet<PublicKey>,
+}
+
+impl Pending {
+    /// The contribution of a miner that the cut names.
+    pub(super) fn contribution(&self, miner: &PublicKey) -> Option<ContributionId> {
+        let cut = &self.judging.cut().contributions;
+        cut.binary_search_by_key(miner, |entry| entry.miner).ok().map(|index| cut[index].contribution)
+    }
 }
 
 /// A match proves itself as far as its validator's own numbers go: a witness for each drawn validator, its own being that of
@@ -77,9 +93,11 @@ pub(super) fn check_proof(proof: &ReplayProof, drawn: &[PublicKey], validator: &
 }
 
 impl RunState {
-    /// The last window in whose scores a verdict on `window` counts.
-    fn verdict_deadline(&self, window: WindowIndex) -> WindowIndex {
-        WindowIndex(window.0.saturating_add(self.genesis.replay.verdict_windows))
+    /// The last window in whose scores a verdict on a contribution to `window` counts: later where it was challenged.
+    fn verdict_deadline(&self, window: WindowIndex, challenged: bool) -> WindowIndex {
+        let replay = &self.genesis.replay;
+        let windows = if challenged { replay.open_windows() } else { replay.verdict_windows };
+        WindowIndex(window.0.saturating_add(windows))
     }
 
     /// What a validator has still to replay of closed windows, oldest first.
@@ -87,7 +105,9 @@ impl RunState {
         let mut tasks = Vec::new();
         for (window, pending) in &self.pending {
             let drawn = pending.accepted.iter().filter(|miner| pending.judging.is_drawn(miner, validator));
-            let open = drawn
+            let in_time =
+                drawn.filter(|miner| self.window <= self.verdict_deadline(*window, pending.challenged.contains(miner)));
+            let open = in_time
                 .filter(|miner| !pending.refuted.contains(miner) && !pending.landed.contains(&(**miner, *validator)));
             tasks.extend(open.filter_map(|miner| self.late_task(*window, miner)));
         }
@@ -135,24 +155,33 @@ impl RunState {
             return Err(VerdictError::NotClosed(window));
         }
         let Some(pending) = self.pending.get(&window) else {
-            return Err(VerdictError::Deadline { window, last: self.verdict_deadline(window) });
+            return Err(VerdictError::Deadline { window, last: self.verdict_deadline(window, false) });
         };
-        let cut = &pending.judging.cut().contributions;
-        let named = cut.binary_search_by_key(miner, |entry| entry.miner).map(|index| cut[index].contribution);
-        if named != Ok(verdict.contribution) || !pending.accepted.contains(miner) {
+        if pending.contribution(miner) != Some(verdict.contribution) || !pending.accepted.contains(miner) {
             return Err(VerdictError::Contribution(miner.short()));
         }
+        // Everybody says whether what is challenged is to be had; all else is for those who were drawn.
+        let answers = verdict.is_challenge() && pending.challenges.contains_key(miner);
         let drawn = self.late_replayers(window, miner);
-        if drawn.binary_search(validator).is_err() {
-            return Err(VerdictError::NotDrawn(miner.short()));
+        if !answers {
+            let last = self.verdict_deadline(window, pending.challenged.contains(miner) && !verdict.is_challenge());
+            if self.window > last {
+                return Err(VerdictError::Deadline { window, last });
+            }
+            if drawn.binary_search(validator).is_err() {
+                return Err(VerdictError::NotDrawn(miner.short()));
+            }
+        }
+        if verdict.is_challenge() && pending.refuted.contains(miner) {
+            return Err(VerdictError::Refuted(miner.short()));
         }
         if pending.landed.contains(&(*miner, *validator)) {
             return Err(VerdictError::Twice(miner.short()));
         }
         let rule = match (&verdict.replay, &verdict.proof) {
             (Replay::Match, Some(proof)) => check_proof(proof, drawn, validator),
-            (Replay::Refused(refusal), None) if refusal.is_in_blobs() => Ok(()),
-            _ => Err("a verdict is a match with a proof, or a refusal that blobs show"),
+            (Replay::Refused(refusal), None) if refusal.is_in_blobs() || *refusal == Refusal::Withheld => Ok(()),
+            _ => Err("a verdict is a match with a proof, a refusal that blobs show, or withheld"),
         };
         rule.map_err(|rule| VerdictError::Rule { miner: miner.short(), rule })
     }
@@ -160,39 +189,57 @@ impl RunState {
     /// The contributions of closed windows that these scores refute, each once, by window and miner.
     pub(super) fn refuted(&self, scores: &[&Score]) -> BTreeSet<(WindowIndex, PublicKey)> {
         let verdicts = scores.iter().flat_map(|score| &score.verdicts);
-        let refused = verdicts.filter(|verdict| matches!(verdict.replay, Replay::Refused(_)));
+        let shows = |replay: &Replay| matches!(replay, Replay::Refused(refusal) if refusal.is_in_blobs());
+        let refused = verdicts.filter(|verdict| shows(&verdict.replay));
         let open = |verdict: &&LateVerdict| {
             self.pending.get(&verdict.window).is_some_and(|pending| !pending.refuted.contains(&verdict.miner))
         };
         refused.filter(open).map(|verdict| (verdict.window, verdict.miner)).collect()
     }
 
-    /// Remembers the verdicts of the counted scores, and the window that closes; forgets windows whose deadline is over.
-    pub(super) fn remember_replays(&mut self, judging: Judging, outcomes: &[Outcome], scores: &[&Score]) {
-        let spec = &self.genesis.replay;
-        if spec.before_close {
+    /// Remembers the verdicts of the counted scores, what became of challenges, and the window that closes; forgets windows
+    /// whose deadline is over.
+    pub(super) fn remember_replays(
+        &mut self,
+        judging: Judging,
+        outcomes: &[Outcome],
+        scores: &[&Score],
+        challenged: &Challenged,
+    ) {
+        if self.genesis.replay.before_close {
             return;
         }
         for (score, verdict) in
             scores.iter().flat_map(|score| score.verdicts.iter().map(move |verdict| (score, verdict)))
         {
-            let Some(pending) = self.pending.get_mut(&verdict.window) else { continue };
+            let Some(pending) = self.pending.get_mut(&verdict.window).filter(|_| !verdict.is_challenge()) else {
+                continue;
+            };
             let pending = Arc::make_mut(pending);
             pending.landed.insert((verdict.miner, score.validator));
             if verdict.replay != Replay::Match {
                 pending.refuted.insert(verdict.miner);
             }
         }
+        self.remember_challenges(challenged);
         let (checkpoint, assignment) = (self.checkpoint, self.assignment());
         let pages_of = |member: &Member| Some((member.owner, assignment.slot(member.slot as usize)?.to_vec()));
         let pages = self.members.iter().filter_map(pages_of).collect();
         let is_accepted = |outcome: &&Outcome| !matches!(outcome.verdict, Verdict::Refused(_));
         let accepted = outcomes.iter().filter(is_accepted).map(|outcome| outcome.miner).collect();
-        let (landed, refuted) = (BTreeSet::new(), BTreeSet::new());
-        let pending = Pending { judging, checkpoint, pages, accepted, landed, refuted };
+        let pending = Pending {
+            judging,
+            checkpoint,
+            pages,
+            accepted,
+            landed: BTreeSet::new(),
+            refuted: BTreeSet::new(),
+            challenges: BTreeMap::new(),
+            challenged: BTreeSet::new(),
+        };
         self.pending.insert(self.window, Arc::new(pending));
-        // Scores of the next window may speak of the last `verdict_windows` ones.
-        let first = (self.window.0 + 1).saturating_sub(spec.verdict_windows);
+        // Scores of the next window may speak of the last `open_windows` ones.
+        let first = (self.window.0 + 1).saturating_sub(self.genesis.replay.open_windows());
         self.pending = self.pending.split_off(&WindowIndex(first));
     }
 }
@@ -207,7 +254,7 @@ fn task_of(judging: &Judging, checkpoint: CheckpointId, pages: Vec<u64>, miner: 
 }
 
 /// How many replays each counted validator has proven, of the open window and of closed ones: matches, and refusals that the
-/// record follows.
+/// record follows. A challenge is none.
 pub(super) fn proven<'a>(scores: impl IntoIterator<Item = &'a Score>, outcomes: &[Outcome]) -> Vec<(PublicKey, u64)> {
     let follows = |miner: &PublicKey, replay: &Replay| {
         let index = outcomes.binary_search_by_key(miner, |outcome| outcome.miner);
@@ -223,7 +270,8 @@ pub(super) fn proven<'a>(scores: impl IntoIterator<Item = &'a Score>, outcomes: 
     };
     let count = |score: &Score| {
         let own = score.entries.iter().filter(|entry| follows(&entry.miner, &entry.replay)).count();
-        (score.validator, (own + score.verdicts.len()) as u64)
+        let late = score.verdicts.iter().filter(|verdict| !verdict.is_challenge()).count();
+        (score.validator, (own + late) as u64)
     };
     scores.into_iter().map(count).collect()
 }

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use templar_manifest::{
-    Burn, Contradiction, LateVerdict, Outcome, PublicKey, Refusal, Replay, Score, ScoreEntry, Verdict, Weight,
+    Burn, Contradiction, LateVerdict, MAX_CHALLENGES, Outcome, PublicKey, Refusal, Replay, Score, ScoreEntry, Verdict,
+    Weight,
 };
 
 use super::late::check_proof;
@@ -38,6 +39,9 @@ pub enum ScoreError {
     /// A verdict on a contribution of a closed window does not count.
     #[error("verdict in a score does not count: {0}")]
     Verdict(#[from] VerdictError),
+    /// It opens more challenges than one score may.
+    #[error("score opens {0} challenges, at most {MAX_CHALLENGES} are allowed")]
+    Challenges(usize),
     /// It shows evidence that is none.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
@@ -200,6 +204,10 @@ impl RunState {
         }
         for verdict in &score.verdicts {
             self.check_verdict(&score.validator, verdict)?;
+        }
+        let opens = self.opens(score);
+        if opens > MAX_CHALLENGES {
+            return Err(ScoreError::Challenges(opens));
         }
         for evidence in &score.evidence {
             self.check_evidence(evidence)?;

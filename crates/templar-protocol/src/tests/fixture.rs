@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use templar_manifest::chain::Chain;
-use templar_manifest::proof::ProofDraw;
 use templar_manifest::*;
 
 use crate::*;
+
+mod said;
+
+pub(super) use said::*;
 
 pub(super) const NAME: &str = "protocol test";
 
@@ -184,116 +187,6 @@ pub(super) fn contribution(state: &RunState, miner: &PublicKey, nonce: u8) -> Co
     }
 }
 
-fn refusal() -> Refusal {
-    Refusal::Mismatch { step: 2, tensor: "model.norm.weight".to_owned() }
-}
-
-/// What replaying this miner gives: the miner called the cheat never computed its delta.
-pub(super) fn replayed(miner: &PublicKey, cheat: &PublicKey) -> Replay {
-    if miner == cheat { Replay::Refused(refusal()) } else { Replay::Match }
-}
-
-/// The claims that a replay of this contribution gives to all who were drawn, out of a state that stands for tensors.
-pub(super) fn claims(draws: &[ProofDraw], contribution: &ContributionId) -> Vec<Hash> {
-    let state = Hash::of(format!("state in the middle of {contribution}").as_bytes());
-    draws.iter().map(|draw| draw.hasher().update(state.as_bytes()).finalize().into()).collect()
-}
-
-/// The short forms of those claims.
-pub(super) fn witnesses(draws: &[ProofDraw], contribution: &ContributionId) -> Vec<u64> {
-    claims(draws, contribution).iter().map(proof::witness).collect()
-}
-
-/// The proof of one of those who were drawn; none beside anything but a match.
-pub(super) fn proof_of(
-    replay: &Replay,
-    draws: &[ProofDraw],
-    validator: &PublicKey,
-    contribution: &ContributionId,
-) -> Option<ReplayProof> {
-    let place = draws.iter().position(|draw| draw.validator == *validator)?;
-    let claim = claims(draws, contribution)[place];
-    (*replay == Replay::Match).then(|| ReplayProof { claim, witnesses: witnesses(draws, contribution) })
-}
-
-/// What a node finds that replays what it is asked about.
-pub(super) fn confirmed(window: WindowIndex, subject: Subject, task: &ReplayTask, cheat: &PublicKey) -> Measured {
-    let replay = replayed(&subject.miner, cheat);
-    let is_match = replay == Replay::Match;
-    let witnesses = if is_match { witnesses(&task.draws, &task.id) } else { Vec::new() };
-    Measured::Confirmed { window, subject, replay, witnesses }
-}
-
-/// The verdicts of a validator that replays all it has still to replay of closed windows.
-pub(super) fn late(plan: &JudgePlan, cheat: &PublicKey) -> Vec<LateVerdict> {
-    let verdict = |task: &ReplayTask| {
-        let replay = replayed(&task.contribution.miner, cheat);
-        let proof = proof_of(&replay, &task.draws, &plan.validator, &task.id);
-        let (window, miner, contribution) = (task.window, task.contribution.miner, task.id);
-        LateVerdict { window, miner, contribution, replay, proof }
-    };
-    plan.late.iter().map(verdict).collect()
-}
-
-/// Claims without a replay.
-fn lie(plan: &JudgePlan, accuses: bool, entries: &mut [ScoreEntry], verdicts: &mut [LateVerdict]) {
-    let made_up =
-        |draws: &[ProofDraw]| -> Vec<Hash> { draws.iter().map(|draw| Hash::of(draw.validator.as_bytes())).collect() };
-    let said = || if accuses { Replay::Refused(refusal()) } else { Replay::Match };
-    for entry in entries.iter_mut().filter(|entry| plan.replay.contains(&entry.miner)) {
-        let draws = &plan.draws[&entry.miner];
-        entry.replay = said();
-        entry.proof = (!accuses).then(|| proof::prove(draws, &made_up(draws), &plan.validator)).flatten();
-    }
-    for (verdict, task) in verdicts.iter_mut().zip(&plan.late) {
-        *verdict = task.verdict(&plan.validator, said(), &made_up(&task.draws));
-    }
-}
-
-pub(super) fn measured(judging: &Judging, plan: &JudgePlan, cheat: &PublicKey) -> Vec<ScoreEntry> {
-    let entries = judging.cut().contributions.iter();
-    entries
-        .map(|entry| {
-            let miner = entry.miner;
-            let drawn = plan.replay.contains(&miner);
-            let gain = u64::from(miner.as_bytes()[0]) * 1_000 + plan.window.0 % 3;
-            let replay = if drawn { replayed(&miner, cheat) } else { Replay::NotDrawn };
-            let draws = judging.proof_draws(&miner);
-            let nearest = judging.contributions().keys().find(|other| **other != miner);
-            ScoreEntry {
-                miner,
-                contribution: entry.contribution,
-                proof: proof_of(&replay, &draws, &plan.validator, &entry.contribution),
-                replay,
-                assigned_before_nanonats: 5_000_000_000,
-                assigned_after_nanonats: 4_999_000_000,
-                unassigned_before_nanonats: 5_000_000_000,
-                unassigned_after_nanonats: 5_000_000_000 - gain,
-                body: Some(Hash::of(format!("body of {} {miner}", plan.window).as_bytes())),
-                nearest: nearest.copied(),
-                overlap_ppm: if nearest.is_some() { 120_000 } else { 0 },
-            }
-        })
-        .collect()
-}
-
-/// What a validator says of a delta that it could not have.
-fn withheld(entry: &ScoreEntry) -> ScoreEntry {
-    ScoreEntry {
-        miner: entry.miner,
-        contribution: entry.contribution,
-        replay: Replay::Refused(Refusal::Withheld),
-        proof: None,
-        assigned_before_nanonats: 0,
-        assigned_after_nanonats: 0,
-        unassigned_before_nanonats: 0,
-        unassigned_after_nanonats: 0,
-        body: None,
-        nearest: None,
-        overlap_ppm: 0,
-    }
-}
-
 /// One node with its driver.
 #[derive(Clone)]
 pub(super) struct Member {
@@ -323,6 +216,9 @@ pub(super) struct Cluster {
     pub(super) late_to_serve: Option<(PublicKey, usize)>,
     /// A validator whose outer steps come out wrong.
     pub(super) faulty_machine: Option<PublicKey>,
+    pub(super) keeper: Option<Keeper>,
+    /// A validator that says of everything that it was drawn to replay after the record that it is withheld.
+    pub(super) challenger: Option<PublicKey>,
 }
 
 impl Cluster {
@@ -362,6 +258,8 @@ impl Cluster {
             tolerate_floods: false,
             late_to_serve: None,
             faulty_machine: None,
+            keeper: None,
+            challenger: None,
         }
     }
 
@@ -562,13 +460,34 @@ impl Cluster {
                         *entry = withheld(entry);
                     }
                 }
-                let mut verdicts = late(&plan, &cheat);
+                if let Some(keeper) = &self.keeper {
+                    let contributions = judging.contributions();
+                    let keeps = |entry: &ScoreEntry| {
+                        plan.replay.contains(&entry.miner)
+                            && keeper.keeps(&contributions[&entry.miner], &plan.validator)
+                    };
+                    entries.iter_mut().filter(|entry| keeps(entry)).for_each(|entry| *entry = withheld(entry));
+                    forget_withheld(&mut entries);
+                }
+                let mut verdicts = late(&plan, &cheat, self.keeper.as_ref());
                 if let Some((_, accuses)) = liar.filter(|(liar, _)| *liar == plan.validator) {
                     lie(&plan, accuses, &mut entries, &mut verdicts);
                 }
+                if self.challenger == Some(plan.validator) {
+                    let missing = plan.late.iter().chain(&plan.wanted).map(|task| task.id).collect();
+                    verdicts = plan.verdicts(Vec::new(), &missing);
+                }
                 Input::Measured(Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts })
             }
-            Output::Confirm { window, subject, task, .. } => Input::Measured(confirmed(window, subject, &task, &cheat)),
+            Output::Confirm { window, subject, task, .. } => {
+                let keeps = |keeper: &Keeper| keeper.keeps(&task.contribution, &key.public());
+                let replay = if self.keeper.as_ref().is_some_and(keeps) {
+                    Replay::Refused(Refusal::Withheld)
+                } else {
+                    replayed(&subject.miner, &cheat)
+                };
+                Input::Measured(confirmed(window, subject, &task, replay))
+            }
             Output::Apply { window, outcomes, .. } => {
                 let faulty = if self.faulty_machine == Some(key.public()) { "wrong " } else { "" };
                 let checkpoint = Hash::of(format!("{faulty}{window} {outcomes:?}").as_bytes()).into();

@@ -360,7 +360,7 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
             .iter()
             .filter_map(|output| match output {
                 Output::Confirm { window, subject, task, .. } => {
-                    Some(Input::Measured(confirmed(*window, *subject, task, &cheat)))
+                    Some(Input::Measured(confirmed(*window, *subject, task, replayed(&subject.miner, &cheat))))
                 }
                 Output::Apply { window, outcomes, .. } => Some(Input::Measured(Measured::Applied {
                     window: *window,

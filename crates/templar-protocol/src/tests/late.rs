@@ -6,16 +6,18 @@ use super::fixture::*;
 use super::rules::small;
 use crate::*;
 
-fn nobody() -> PublicKey {
+pub(super) fn nobody() -> PublicKey {
     PublicKey::from_bytes([0; 32])
 }
 
 /// A genesis in which half of all contributions is drawn by each validator, and a verdict counts for two windows.
-fn sampled(validators: &[SecretKey], miners: &[SecretKey], windows: u64) -> Genesis {
+pub(super) fn sampled(validators: &[SecretKey], miners: &[SecretKey], windows: u64) -> Genesis {
     let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().map(|key| (key, 1)).collect();
     let mut genesis = genesis(&with_stakes, miners, windows);
     let (before_close, fraction_ppm, least_replays, verdict_windows) = (false, 500_000, 1, 2);
-    genesis.replay = ReplaySpec { before_close, fraction_ppm, least_replays, verdict_windows, ..ReplaySpec::whole() };
+    let replay = ReplaySpec { before_close, fraction_ppm, least_replays, verdict_windows, ..ReplaySpec::whole() };
+    genesis.replay = ReplaySpec { challenge_windows: 1, ..replay };
+    genesis.state_retention_windows = 3;
     genesis
 }
 
@@ -89,9 +91,10 @@ fn every_wrong_verdict_is_refused_by_its_name() {
         VerdictError::Rule { rule, .. } => rule,
         other => panic!("{other}"),
     };
-    let kinds = "a verdict is a match with a proof, or a refusal that blobs show";
+    let kinds = "a verdict is a match with a proof, a refusal that blobs show, or withheld";
     assert_eq!(rule(&|v| (v.replay, v.proof) = (Replay::NotDrawn, None)), kinds);
-    assert_eq!(rule(&|v| (v.replay, v.proof) = (Replay::Refused(Refusal::Withheld), None)), kinds);
+    assert_eq!(rule(&|v| v.replay = Replay::Refused(Refusal::NotReplayed)), kinds);
+    assert_eq!(rule(&|v| v.replay = Replay::Refused(Refusal::Withheld)), kinds);
     assert_eq!(rule(&|v| v.proof = None), kinds);
     let own = "a proof whose claim is not its own witness";
     assert_eq!(rule(&|v| v.proof.as_mut().unwrap().claim = Hash::default()), own);

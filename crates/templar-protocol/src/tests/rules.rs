@@ -34,7 +34,7 @@ pub(super) fn judging(state: &RunState, validators: &[SecretKey], miners: &[Secr
 pub(super) fn scores(state: &RunState, judging: &Judging, validators: &[SecretKey], cheat: &PublicKey) -> Vec<Score> {
     let score = |key: &SecretKey| {
         let plan = state.judge_plan(judging, &key.public()).unwrap();
-        state.score(judging, &key.public(), measured(judging, &plan, cheat), late(&plan, cheat), vec![]).unwrap()
+        state.score(judging, &key.public(), measured(judging, &plan, cheat), late(&plan, cheat, None), vec![]).unwrap()
     };
     validators.iter().map(score).collect()
 }

@@ -432,7 +432,8 @@ impl Simulation {
         let member = &mut self.members[who];
         member.under_way = member.under_way.split_off(&(open, Task::Train));
         member.contradicted = member.contradicted.split_off(&(open, ""));
-        let kept = WindowIndex(open.0.saturating_sub(member.node.state().genesis().replay.verdict_windows));
+        let kept = WindowIndex(open.0.saturating_sub(member.node.state().genesis().replay.open_windows()));
+        member.states.retain(|_, window| *window >= kept);
         member.fetched = member.fetched.split_off(&(kept, ContributionId::new(Hash::from_bytes([0; 32]))));
         member.rivals.clear();
         member.open_from = member.log.end();

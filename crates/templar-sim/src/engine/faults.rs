@@ -77,6 +77,7 @@ impl Simulation {
         member.start_again(node);
         // What it only held is gone, so it reads its peers' logs again; what it had accepted is not taken twice.
         member.fetched.clear();
+        member.states.clear();
         let mut seen = crate::member::Seen::default();
         if let Some(&number) = self.first_number.get(&member.node.state().window()) {
             seen.raise(number);

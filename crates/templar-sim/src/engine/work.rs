@@ -1,7 +1,9 @@
 //! What members do when their time comes: train and send, judge, confirm, apply.
 
+use std::collections::BTreeSet;
+
 use templar_manifest::{Contribution, ContributionId, PublicKey, ScoreEntry, Signed, Verdict, WindowIndex};
-use templar_protocol::{Entry, Input, Measured, Node, Reject};
+use templar_protocol::{Entry, Input, Measured, Node, Reject, ReplayTask};
 
 use super::{Simulation, Work};
 use crate::member::Task;
@@ -32,7 +34,7 @@ impl Simulation {
                 if self.members[who].window() != window {
                     return;
                 }
-                let here = self.fetch(who, task.window, &task.id, &task.contribution.miner);
+                let here = self.fetch_for(who, &task);
                 if !here && self.now_ms < since_ms + JUDGE_MS / 4 {
                     return self.begin(who, LOOK_MS, Work::Confirm { window, subject, task, since_ms });
                 }
@@ -146,10 +148,25 @@ impl Simulation {
             return;
         };
         let judged = judging.cut().contributions.clone();
+        let replayed: Vec<Contribution> =
+            plan.replay.iter().filter_map(|miner| judging.contributions().get(miner)).cloned().collect();
         let mut all = true;
         for entry in &judged {
             all &= self.fetch(who, window, &entry.contribution, &entry.miner);
         }
+        let mut kept = BTreeSet::new();
+        for contribution in &replayed {
+            if !self.fetch_state(who, contribution) {
+                kept.insert(contribution.miner);
+            }
+        }
+        let mut missing = BTreeSet::new();
+        for task in plan.late.iter().chain(&plan.wanted) {
+            if !self.fetch_for(who, task) {
+                missing.insert(task.id);
+            }
+        }
+        all &= kept.is_empty() && missing.is_empty();
         if !all && self.now_ms < since_ms + JUDGE_MS / 2 {
             return self.begin(who, LOOK_MS, Work::Judge { plan: Box::new(plan), since_ms });
         }
@@ -158,8 +175,10 @@ impl Simulation {
         let checkpoint = member.node.state().checkpoint();
         let here = |id: &ContributionId| member.fetched.contains(&(window, *id));
         let measured = match &mut self.training {
-            None => Ok(self.world.measure(&checkpoint, judging, &plan, here)),
-            Some(training) => training.measure(member.node.state(), &plan, &contributions_of(&member.node), here),
+            None => Ok(self.world.measure(&checkpoint, judging, &plan, here, &kept)),
+            Some(training) => {
+                training.measure(member.node.state(), &plan, &contributions_of(&member.node), here, &kept)
+            }
         };
         let entries = match measured {
             Ok(entries) => entries,
@@ -172,20 +191,27 @@ impl Simulation {
                 Judged::Wait => return self.begin(who, LOOK_MS, Work::Judge { plan: Box::new(plan), since_ms }),
             },
         };
-        let mut verdicts = Vec::new();
+        let mut found = Vec::new();
+        if self.members[who].strategy == Some(Strategy::Challenge) {
+            missing.extend(plan.late.iter().chain(&plan.wanted).map(|task| task.id));
+        }
         for task in &plan.late {
-            // What is not here may be in a later window.
-            if self.fetch(who, task.window, &task.id, &task.contribution.miner) {
+            if !missing.contains(&task.id) {
+                self.leaves(who, &task.contribution);
                 let verdict = match &mut self.training {
                     None => Ok(self.world.verdict(task, &plan.validator)),
                     Some(training) => training.verdict(task, &plan.validator),
                 };
                 match verdict {
-                    Ok(verdict) => verdicts.push(verdict),
+                    Ok(verdict) => found.push(verdict),
                     Err(error) => return self.violated(COMPUTED, who, error.to_string()),
                 }
             }
         }
+        for contribution in replayed.iter().filter(|contribution| !kept.contains(&contribution.miner)) {
+            self.leaves(who, contribution);
+        }
+        let mut verdicts = plan.verdicts(found, &missing);
         if let Some(strategy) = self.members[who].strategy {
             let is_proposer = self.members[who].node.state().proposer(0) == plan.validator;
             alter_verdicts(strategy, &mut verdicts, &plan, is_proposer);
@@ -215,6 +241,36 @@ impl Simulation {
         let judged = alter_judgement(strategy, entries, &view, &mut dice);
         self.dice = dice;
         judged
+    }
+
+    /// Whether what a replay takes is here, or can be had now.
+    fn fetch_for(&mut self, who: usize, task: &ReplayTask) -> bool {
+        // Both are looked for, whichever is found first.
+        let here = self.fetch(who, task.window, &task.id, &task.contribution.miner);
+        self.fetch_state(who, &task.contribution) && here
+    }
+
+    /// Whether the state before a contribution is here, or can be had now from its miner or from a validator that has it.
+    /// The zero state everybody has.
+    fn fetch_state(&mut self, who: usize, contribution: &Contribution) -> bool {
+        let (id, miner) = (contribution.state_in, &contribution.miner);
+        if contribution.parent.is_none() || self.members[who].states.contains_key(&id) {
+            return true;
+        }
+        let reaches = |other: usize| self.members[other].is_up && !self.network.cut_off(who, other);
+        let serves = |miner: usize| !self.members[miner].strategy.is_some_and(Strategy::keeps_states);
+        let from_miner = self.by_key.get(miner).is_some_and(|&miner| serves(miner) && reaches(miner));
+        let here = from_miner
+            || (0..self.chains.len()).any(|other| reaches(other) && self.members[other].states.contains_key(&id));
+        if here {
+            self.members[who].states.insert(id, contribution.window);
+        }
+        here
+    }
+
+    /// Who replays a contribution has the state after it.
+    fn leaves(&mut self, who: usize, contribution: &Contribution) {
+        self.members[who].states.insert(contribution.state_out, contribution.window.next());
     }
 
     /// Whether a contribution's blobs are here, or can be had now from its miner or from a validator that has them.

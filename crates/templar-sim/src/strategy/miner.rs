@@ -119,7 +119,9 @@ pub(crate) fn statements(strategy: Option<Strategy>, view: MinerView<'_>) -> Vec
             Some(other) => same_body(forged(Worth::COPIED, mismatch(1)), body(other)),
             None => Vec::new(),
         },
-        Strategy::Late | Strategy::Enrol | Strategy::EnrolFree => vec![view.honest(STEPS)],
+        Strategy::Late | Strategy::KeepState | Strategy::Enrol | Strategy::EnrolFree => vec![view.honest(STEPS)],
+        Strategy::WithholdState if view.state.parent(&view.me).is_none() => vec![view.honest(STEPS)],
+        Strategy::WithholdState => forged(Worth::COPIED, mismatch(1)),
         Strategy::Withhold => {
             let mut statement = view.honest(STEPS);
             statement.truth.served = false;

@@ -118,6 +118,7 @@ impl Training {
             | Some(
                 Strategy::Late
                 | Strategy::Withhold
+                | Strategy::KeepState
                 | Strategy::TooManySteps
                 | Strategy::FalseParent
                 | Strategy::Enrol
@@ -127,7 +128,8 @@ impl Training {
                 let delta = miner.delta_of(&vec![0.0; self.recipe.parameter_count()])?;
                 results.push(miner.forged(delta)?);
             }
-            Some(Strategy::Noise) => {
+            Some(Strategy::WithholdState) if parent.is_none() => results.push(miner.honest(STEPS)?),
+            Some(Strategy::Noise | Strategy::WithholdState) => {
                 let seed = Hash::of(format!("noise {window} {}", view.me).as_bytes());
                 let recipe = &self.recipe;
                 let header = miner.header();

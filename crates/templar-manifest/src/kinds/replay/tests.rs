@@ -26,22 +26,30 @@ fn emission(vesting_windows: u64, registration_cost_micros: u64) -> EmissionSpec
 }
 
 fn sampled(fraction_ppm: u32, verdict_windows: u64, expulsion_windows: u64) -> ReplaySpec {
-    let (before_close, least_replays) = (false, 0);
-    ReplaySpec { before_close, fraction_ppm, least_replays, verdict_windows, expulsion_windows, ..ReplaySpec::whole() }
+    let (before_close, least_replays, challenge_windows) = (false, 0, 1);
+    ReplaySpec {
+        before_close,
+        fraction_ppm,
+        least_replays,
+        verdict_windows,
+        challenge_windows,
+        expulsion_windows,
+        ..ReplaySpec::whole()
+    }
 }
 
-/// One validator that draws every second contribution: s = p = 1/2, so that all numbers are whole. r = 500,000, K − T = 2,
-/// X = 1: r · s² / p = 250,000, and a slot is caught 2 + (1/2)/(1/2) = 3 times.
+/// One validator that draws every second contribution: s = p = 1/2, so that all numbers are whole. r = 500,000, K = 4,
+/// T = 2, one of it for a challenge, X = 1: r · s² / p = 250,000, and a slot is caught 2 + (1/2)/(1/2) = 3 times.
 #[test]
 fn the_edge_is_where_the_formula_puts_it() {
     let (spec, one) = (sampled(500_000, 1, 1), validators(&[7]));
-    assert_eq!(spec.least_registration_cost(&emission(3, 0), &one), Some(750_000));
-    assert_eq!(spec.check(&emission(3, 750_000), &one), Ok(()));
-    let refused = spec.check(&emission(3, 749_999), &one).unwrap_err();
+    assert_eq!(spec.least_registration_cost(&emission(4, 0), &one), Some(750_000));
+    assert_eq!(spec.check(&emission(4, 750_000), &one), Ok(()));
+    let refused = spec.check(&emission(4, 749_999), &one).unwrap_err();
     assert!(refused.starts_with("emission.registration_cost_micros 749999 is below 750000"), "{refused}");
     // One window more of vesting halves it; ten windows more between two mismatches leave hardly a third life.
-    assert_eq!(spec.least_registration_cost(&emission(4, 0), &one), Some(375_000));
-    assert_eq!(sampled(500_000, 1, 11).least_registration_cost(&emission(3, 0), &one), Some(500_000 + 123));
+    assert_eq!(spec.least_registration_cost(&emission(5, 0), &one), Some(375_000));
+    assert_eq!(sampled(500_000, 1, 11).least_registration_cost(&emission(4, 0), &one), Some(500_000 + 123));
 }
 
 #[test]
@@ -89,9 +97,18 @@ fn every_field_is_bounded_by_name() {
         (refused(&|spec| spec.before_close = false), "replay.verdict_windows is 0 exactly"),
         (refused(&|spec| spec.verdict_windows = 1), "replay.verdict_windows is 0 exactly"),
         (refused(&|spec| spec.expulsion_windows = 1025), "replay.expulsion_windows 1025 is above"),
+        (refused(&|spec| spec.challenge_windows = 1), "replay.challenge_windows is 0 exactly"),
         (
-            refused(&|spec| (spec.before_close, spec.verdict_windows) = (false, 4)),
-            "replay.verdict_windows is not below emission.vesting_windows",
+            refused(&|spec| (spec.before_close, spec.verdict_windows) = (false, 1)),
+            "replay.challenge_windows is 0 exactly",
+        ),
+        (
+            refused(&|spec| (spec.before_close, spec.verdict_windows, spec.challenge_windows) = (false, 1, 1025)),
+            "replay.challenge_windows 1025 is above",
+        ),
+        (
+            refused(&|spec| (spec.before_close, spec.verdict_windows, spec.challenge_windows) = (false, 2, 2)),
+            "replay.verdict_windows and replay.challenge_windows are together not below emission.vesting_windows",
         ),
     ];
     for (found, expected) in cases {
@@ -114,7 +131,7 @@ fn the_bound_is_the_formula() {
                 let s = power(1.0 - f64::from(fraction_ppm) / 1e6, honest as u64);
                 let quiet = power(s, expulsion);
                 let lives = 2.0 + quiet / (1.0 - quiet);
-                let formula = 500_000.0 * power(s, vesting - 1) / (1.0 - s) * lives;
+                let formula = 500_000.0 * power(s, vesting - 2) / (1.0 - s) * lives;
                 let found = spec.least_registration_cost(&emission(vesting, 0), &all).unwrap() as f64;
                 let (low, high) = (formula * (1.0 - 1e-9), formula * (1.0 + 1e-9) + lives + 2.0);
                 assert!(
