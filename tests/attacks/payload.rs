@@ -148,6 +148,10 @@ pub(super) fn broken_rules() -> Vec<Attack> {
                 (replay.fraction_ppm, replay.least_replays) = (100_000, 0);
             }),
         ),
+        refused(
+            "genesis: a slot that is burnt for at less than it costs",
+            with(genesis, |g| g.emission.registration_cost_micros = g.registration.burn.least + 1),
+        ),
         refused("genesis: nobody replays", with(genesis, |g| g.replay.least_replays = 0)),
         refused("genesis: late verdicts before the record", with(genesis, |g| g.replay.verdict_windows = 1)),
         refused(

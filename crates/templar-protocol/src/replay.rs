@@ -30,7 +30,11 @@
 //! ```
 //!
 //! and a genesis that says less is refused
-//! ([`least_registration_cost`](templar_manifest::ReplaySpec::least_registration_cost)). The bound takes no account of what
+//! ([`least_registration_cost`](templar_manifest::ReplaySpec::least_registration_cost)). Who burns for a slot burns F or more:
+//! genesis' lowest price of a burn is checked against it. Who pays with work pays hashes, and no rule knows what a hash is worth: that
+//! depends on hardware, electricity and the price of ALPHA, and changes. Whoever writes a genesis with F above 0 sets
+//! `registration.hashcash.least` so that so many hashes cost F by its own reckoning; where every contribution is replayed by more
+//! than can be faulty, F may be 0 and nothing depends on it. The bound takes no account of what
 //! a new standing costs in windows without pay. Where p is 1 it is 0.
 //!
 //! p is counted against faulty validators, with less than a third of the stake and as many as that can be, who see nothing

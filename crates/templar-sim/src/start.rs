@@ -109,7 +109,7 @@ fn registration(config: &Config, miners: &[SecretKey]) -> RegistrationSpec {
 
 fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], miners: &[SecretKey]) -> Genesis {
     let validators = validators.iter().zip(chains);
-    Genesis {
+    let mut genesis = Genesis {
         name: NAME.to_owned(),
         arithmetic: "f32/1".to_owned(),
         model: ModelSpec {
@@ -170,8 +170,8 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
             treasury_ppm: 180_000,
             replays_ppm: 500_000,
             vesting_windows: 4,
-            // A hundred windows' pay of all miners: the bound is far below it in every mode.
-            registration_cost_micros: 41_000_000_000,
+            // See `price`.
+            registration_cost_micros: 0,
         },
         validators: validators
             .map(|(key, chain)| ValidatorSpec { key: key.public(), stake: STAKE, chain_anchor: chain.anchor })
@@ -179,5 +179,18 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
         registration: registration(config, miners),
         state_retention_windows: 4,
         windows: config.windows,
+    };
+    price(&mut genesis);
+    genesis
+}
+
+/// States what a slot must cost under the rules of replay, so that cheating does not pay; no burn is for less.
+fn price(genesis: &mut Genesis) {
+    let cost = genesis.replay.least_registration_cost(&genesis.emission, &genesis.validators);
+    let cost = cost.and_then(|cost| u64::try_from(cost).ok()).expect("a modest price is enough in every mode");
+    genesis.emission.registration_cost_micros = cost;
+    let burn = &mut genesis.registration.burn;
+    for price in [&mut burn.least, &mut burn.first, &mut burn.most] {
+        *price = (*price).max(cost);
     }
 }

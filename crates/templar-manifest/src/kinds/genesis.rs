@@ -388,6 +388,15 @@ impl Payload for Genesis {
                 "replay.verdict_windows and replay.challenge_windows are together above state_retention_windows";
             return Err(longer.to_owned());
         }
-        self.registration.check()
+        self.registration.check()?;
+        let (burn, cost) = (&self.registration.burn, emission.registration_cost_micros);
+        if burn.per_window > 0 && burn.least < cost {
+            return Err(format!(
+                "registration.burn.least {} is below emission.registration_cost_micros {cost}: a slot could be had for less than \
+                 it is said to cost",
+                burn.least
+            ));
+        }
+        Ok(())
     }
 }

@@ -338,6 +338,7 @@ fn the_last_counted_words_decide() {
     spec.replay = sampled(&validators, &miners, 7).replay;
     // Everybody is drawn, so that everybody may open it.
     (spec.replay.fraction_ppm, spec.state_retention_windows) = (1_000_000, 3);
+    price(&mut spec);
     let mut cluster = Cluster::of(spec, validators, miners);
     let keeper = cluster.miners[1].public();
     cluster.cheat = nobody();

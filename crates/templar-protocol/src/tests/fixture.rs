@@ -43,7 +43,7 @@ pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], wi
     let anchor = |key: &SecretKey| {
         *ANCHORS.lock().unwrap().entry(key.public()).or_insert_with(|| Chain::new(key, NAME).anchor())
     };
-    Genesis {
+    let mut genesis = Genesis {
         name: NAME.to_owned(),
         arithmetic: "f32/1".to_owned(),
         model: ModelSpec {
@@ -102,7 +102,7 @@ pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], wi
             treasury_ppm: 180_000,
             replays_ppm: 500_000,
             vesting_windows: 4,
-            registration_cost_micros: 10_000_000_000,
+            registration_cost_micros: 0,
         },
         validators: validators
             .iter()
@@ -111,6 +111,17 @@ pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], wi
         registration: registration(miners.iter().map(SecretKey::public).collect()),
         state_retention_windows: 2,
         windows,
+    };
+    price(&mut genesis);
+    genesis
+}
+
+/// States what a slot must cost under the rules of replay, and takes no burns where their price could be less.
+pub(super) fn price(genesis: &mut Genesis) {
+    let least = genesis.replay.least_registration_cost(&genesis.emission, &genesis.validators);
+    genesis.emission.registration_cost_micros = least.and_then(|least| u64::try_from(least).ok()).unwrap_or(u64::MAX);
+    if genesis.registration.burn.least < genesis.emission.registration_cost_micros {
+        genesis.registration.burn.per_window = 0;
     }
 }
 
