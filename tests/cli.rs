@@ -4,6 +4,7 @@
 //! codes and the words of errors. The library's own tests say why the numbers are right.
 
 mod arguments;
+mod evidence;
 mod full;
 mod home;
 mod liars;

@@ -21,7 +21,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         refused("cut off", Entry::decode(&bytes[..bytes.len() - 1])),
         refused("a byte behind the end", Entry::decode(&[&bytes[..], &[0]].concat())),
         refused("a number with a long head", Entry::decode(&long_head)),
-        refused("an unknown variant", Entry::decode(&[2, 0, 0])),
+        refused("an unknown variant", Entry::decode(&[3, 0, 0])),
         refused("a payload announced with ten gigabytes", Entry::decode(&announced(&[0x80, 0xc8, 0xaf, 0xa0, 0x25]))),
         refused("a payload announced with 2^64 - 1 bytes", {
             Entry::decode(&announced(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]))

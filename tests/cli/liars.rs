@@ -17,7 +17,7 @@ use super::home::{Home, Said};
 
 /// What a liar changes.
 #[derive(Default)]
-struct Lie {
+pub(crate) struct Lie {
     conduct: Conduct,
     score: Option<fn(&mut ScoreEntry)>,
     checkpoint: bool,
@@ -32,7 +32,7 @@ impl TrainWatch for Silent {
 }
 
 /// Does the whole of window 0 as miner and only validator, lying.
-fn window(home: &Home, lie: &Lie) {
+pub(crate) fn window(home: &Home, lie: &Lie) {
     let access = Access::write(&home.path()).unwrap();
     let context = access.run(None).unwrap();
     let (store, handle) = (access.store().unwrap().clone(), access.runtime().handle().clone());

@@ -5,6 +5,7 @@ pub(crate) mod close;
 pub(crate) mod dataset;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod evidence;
 pub(crate) mod export;
 pub(crate) mod fetch;
 pub(crate) mod generate;

@@ -31,8 +31,8 @@ use serde_json::json;
 use templar_numerics::Isa;
 
 use commands::{
-    audit, close, dataset, demo, doctor, export, fetch, generate, init, key, log, node, register, run, score, share,
-    show, sim, status, store, train, verify,
+    audit, close, dataset, demo, doctor, evidence, export, fetch, generate, init, key, log, node, register, run, score,
+    share, show, sim, status, store, train, verify,
 };
 use environment::Environment;
 use error::{Code, CommandError, CommandResult};
@@ -108,6 +108,8 @@ enum Command {
     Status(status::Args),
     Doctor(doctor::Args),
     Log(log::Args),
+    #[command(subcommand)]
+    Evidence(evidence::Command),
     Show(show::Args),
     Verify(verify::Args),
     #[command(subcommand)]
@@ -179,6 +181,7 @@ fn start(cli: Cli, environment: &Environment, network: Network, printer: Printer
         Command::Status(args) => status::run(&invocation, &args),
         Command::Doctor(args) => doctor::run(&invocation, &args),
         Command::Log(args) => log::run(&invocation, &args),
+        Command::Evidence(command) => evidence::run(&invocation, &command),
         Command::Show(args) => show::run(&invocation, &args),
         Command::Verify(args) => verify::run(&invocation, &args),
         Command::Store(command) => store::run(&invocation, &command),

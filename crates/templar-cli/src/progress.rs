@@ -50,7 +50,7 @@ impl Progress {
                 Entry::Reveal(reveal) if reveal.window == window => {
                     progress.reveals.insert(reveal.validator);
                 }
-                Entry::Reveal(_) => {}
+                Entry::Reveal(_) | Entry::Evidence(_) => {}
                 Entry::Envelope(envelope) => progress.hear(&envelope),
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use templar_manifest::{Hash, RunId};
-use templar_protocol::Node;
+use templar_protocol::{EvidenceEntry, Node};
 use templar_store::{BlobSource, BlockingStore, ListError, OpenError, PutError, ReadError, Store, SyncError};
 use tokio::runtime::Runtime;
 
@@ -43,7 +43,7 @@ pub enum AccessError {
     Journal(#[from] JournalError),
 }
 
-/// Why an application for a slot is not taken.
+/// Why what a command asks of the node here is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The home.
@@ -53,7 +53,7 @@ pub enum ApplyError {
     #[error("the node of this home does not answer")]
     Socket(#[source] std::io::Error),
     /// It does not take it.
-    #[error("the node of this home does not take the registration: {0}")]
+    #[error("the node of this home does not take it: {0}")]
     Refused(String),
 }
 
@@ -159,6 +159,15 @@ impl Access {
             Some(node) => node.register(application).map_err(ApplyError::Socket)?.map_err(ApplyError::Refused),
             None => Ok(application.keep(&self.home)?),
         }
+    }
+
+    /// Hands evidence to the node that runs here, if one does; whether it does.
+    ///
+    /// # Errors
+    /// The socket; the node's reason, where it does not take it.
+    pub fn show(&self, evidence: EvidenceEntry) -> Result<bool, ApplyError> {
+        let Some(node) = &self.socket else { return Ok(false) };
+        node.show(evidence).map_err(ApplyError::Socket)?.map_err(ApplyError::Refused).map(|()| true)
     }
 
     /// Whether a node runs here, which holds the home.

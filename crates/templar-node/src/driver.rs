@@ -51,7 +51,7 @@ use damage::Watched;
 pub use gather::Way;
 pub(crate) use gather::{AGGREGATE_PATIENCE, Gatherer, within};
 use prune::Pruner;
-pub(crate) use register::{ASKED_AT_ONCE, Asked};
+pub(crate) use register::{ASKED_AT_ONCE, Asked, Request};
 pub use report::closed_event;
 
 /// How long the ticket waits for a relay to take this node in.
@@ -213,7 +213,7 @@ pub struct Driver {
     application: Option<Application>,
     /// Contributions of this miner of which it has heard that they are challenged.
     challenged: BTreeSet<ContributionId>,
-    /// Where commands in this home ask for one.
+    /// Where commands in this home ask for one, and for other things.
     asking: register::Asking,
 }
 
@@ -396,7 +396,7 @@ impl Driver {
                     }
                     None => return Ok(()),
                 },
-                Some(asked) = self.asking.recv() => self.take_application(asked).await?,
+                Some(asked) = self.asking.recv() => self.take_request(asked).await?,
                 Some(joined) = self.tasks.join_next() => match joined {
                     Ok((name, result)) => {
                         self.under_way.remove(&name);

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use templar_audit::chain;
 use templar_manifest::chain::Chain;
-use templar_manifest::{Contribution, Hash, PublicKey, SecretKey, Signed};
+use templar_manifest::{Contradiction, Contribution, Hash, PublicKey, SecretKey, Signed};
 use templar_net::{Log, PeerId, ServePolicy};
-use templar_protocol::{Document, Entry, Input, Node, Output, RegistrationError, Reject, RevealEntry};
+use templar_protocol::{Document, Entry, EvidenceEntry, Input, Node, Output, RegistrationError, Reject, RevealEntry};
 use tokio::sync::watch;
 
 use crate::context::{RunContext, RunError};
@@ -265,13 +266,14 @@ impl Replica {
                 Reject::Over
                 | Reject::NotInCut(_)
                 | Reject::Wrong(_)
+                | Reject::Shown(_)
                 | Reject::Registration(RegistrationError::AfterCut(_)),
             )) => Ok(Taken::OutOfTime),
             // A third statement, or a second registration, counts once others build on it.
             Err(SubmitError::Reject(
                 Reject::Early { .. } | Reject::TooMany { .. } | Reject::Registration(RegistrationError::Second(_)),
             )) => Ok(Taken::TooEarly),
-            Err(SubmitError::Reject(reject)) => Ok(Taken::Faulty(reject.to_string())),
+            Err(SubmitError::Reject(reject)) => Ok(Taken::Faulty(chain(&reject))),
             Err(error) => Err(error),
         }
     }
@@ -293,6 +295,12 @@ impl Replica {
         let registration = application.registration(self.node().state().window());
         let envelope = Signed::sign(registration, &self.key).envelope();
         self.submit(Input::Entry(Entry::Envelope(envelope)))
+    }
+
+    /// Hands in evidence, for the validators of the open window to show.
+    pub fn show(&mut self, contradiction: Contradiction) -> Result<Vec<Output>, SubmitError> {
+        let (run, window) = (self.context.run, self.node().state().window());
+        self.submit(Input::Entry(Entry::Evidence(Box::new(EvidenceEntry { run, window, contradiction }))))
     }
 
     /// Releases this validator's hash-chain value of the open window.

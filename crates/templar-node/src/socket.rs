@@ -2,7 +2,7 @@
 //!
 //! A Unix socket in the home, so that the file system decides who may ask. One request is a line of 41 bytes: an operation
 //! (`g` for the bytes, `h` for whether they are there, `v` for whether they verify, `s` for a list of all blobs), a hash, and
-//! the most bytes that are wanted (u64, little-endian). `r` asks for a slot: behind it come so many bytes, which have the
+//! the most bytes that are wanted (u64, little-endian). `r` asks for a slot and `e` hands in evidence: behind it come so many bytes, which have the
 //! hash. The answer is a status byte, a length (u64) and so many bytes. The
 //! asking side checks the hash again.
 
@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use templar_manifest::Hash;
+use templar_protocol::{Entry, EvidenceEntry, MAX_ENTRY_BYTES};
 use templar_store::{BlobSource, ReadError, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::driver::Asked;
+use crate::driver::{Asked, Request};
 use crate::inventory::Stock;
 use crate::registration::{Application, MAX_APPLICATION_BYTES};
 use crate::replica::lock;
@@ -95,7 +96,21 @@ async fn answer(mut stream: tokio::net::UnixStream, store: &Store, asked: &mpsc:
             b'r' if max_bytes <= MAX_APPLICATION_BYTES as u64 => {
                 let mut bytes = vec![0; max_bytes as usize];
                 tokio::time::timeout(TIMEOUT, stream.read_exact(&mut bytes)).await??;
-                register(&bytes, &id, asked).await
+                hand_over(&bytes, &id, asked, |bytes| {
+                    let application: Application = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+                    Ok(Request::Slot(application))
+                })
+                .await
+            }
+            b'e' if max_bytes <= MAX_ENTRY_BYTES as u64 => {
+                let mut bytes = vec![0; max_bytes as usize];
+                tokio::time::timeout(TIMEOUT, stream.read_exact(&mut bytes)).await??;
+                hand_over(&bytes, &id, asked, |bytes| match Entry::decode(bytes) {
+                    Ok(Entry::Evidence(shown)) => Ok(Request::Evidence(Box::new(shown.contradiction))),
+                    Ok(_) => Err("it is no evidence".to_owned()),
+                    Err(error) => Err(error.to_string()),
+                })
+                .await
             }
             _ => return Ok(()),
         };
@@ -110,19 +125,24 @@ async fn answer(mut stream: tokio::net::UnixStream, store: &Store, asked: &mpsc:
     Ok(())
 }
 
-/// Hands an application to the node's loop and waits for what it says.
-async fn register(bytes: &[u8], id: &Hash, asked: &mpsc::Sender<Asked>) -> (u8, Bytes) {
+/// Hands what a command asks for to the node's loop and waits for what it says.
+async fn hand_over(
+    bytes: &[u8],
+    id: &Hash,
+    asked: &mpsc::Sender<Asked>,
+    decode: impl FnOnce(&[u8]) -> Result<Request, String>,
+) -> (u8, Bytes) {
     let refused = |reason: String| (FAILED, Bytes::from(reason));
     if Hash::of(bytes) != *id {
-        return refused("the application does not have the hash that was said".to_owned());
+        return refused("what is asked for does not have the hash that was said".to_owned());
     }
-    let application: Application = match serde_json::from_slice(bytes) {
-        Ok(application) => application,
-        Err(error) => return refused(format!("the application does not decode: {error}")),
+    let request = match decode(bytes) {
+        Ok(request) => request,
+        Err(error) => return refused(format!("what is asked for does not decode: {error}")),
     };
     let (sender, answer) = oneshot::channel();
     let stops = || "the node stops".to_owned();
-    if asked.send((application, sender)).await.is_err() {
+    if asked.send((request, sender)).await.is_err() {
         return refused(stops());
     }
     match answer.await.unwrap_or_else(|_| Err(stops())) {
@@ -177,14 +197,22 @@ impl SocketBlobs {
 
     /// Asks the node for a slot. The inner error is why it does not take the application.
     pub fn register(&self, application: &Application) -> io::Result<Result<(), String>> {
-        let bytes = serde_json::to_vec(application).map_err(io::Error::other)?;
-        let mut request = [b'r'; 41];
-        request[1..33].copy_from_slice(Hash::of(&bytes).as_bytes());
+        self.request(b'r', &serde_json::to_vec(application).map_err(io::Error::other)?)
+    }
+
+    /// Hands evidence to the node. The inner error is why it does not take it.
+    pub fn show(&self, evidence: EvidenceEntry) -> io::Result<Result<(), String>> {
+        self.request(b'e', &Entry::Evidence(Box::new(evidence)).encode())
+    }
+
+    fn request(&self, operation: u8, bytes: &[u8]) -> io::Result<Result<(), String>> {
+        let mut request = [operation; 41];
+        request[1..33].copy_from_slice(Hash::of(bytes).as_bytes());
         request[33..].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
         // A connection of its own: the shared one may have been hung up on, and this is not asked twice.
         let mut stream = open(&self.path)?;
         stream.write_all(&request)?;
-        stream.write_all(&bytes)?;
+        stream.write_all(bytes)?;
         match answer_of(&mut stream, 0)? {
             (OK, _) => Ok(Ok(())),
             (_, reason) => Ok(Err(String::from_utf8_lossy(&reason).into_owned())),

@@ -1,10 +1,10 @@
 //! Entries: what nodes exchange and what a journal holds.
 //!
-//! An entry is an envelope (a manifest with one signature) or a hash-chain value, which authenticates itself. Its bytes
+//! An entry is an envelope (a manifest with one signature), or a hash-chain value or evidence, which authenticate themselves. Its bytes
 //! are postcard with one spelling; the envelope's payload inside keeps its own canonical bytes.
 
 use serde::{Deserialize, Serialize};
-use templar_manifest::{Envelope, Hash, MAX_PAYLOAD_BYTES, PublicKey, RunId, WindowIndex};
+use templar_manifest::{Contradiction, Envelope, Hash, MAX_PAYLOAD_BYTES, PublicKey, RunId, WindowIndex};
 
 /// No entry is longer: a payload, a key, a signature and lengths.
 pub const MAX_ENTRY_BYTES: usize = MAX_PAYLOAD_BYTES + 256;
@@ -32,6 +32,20 @@ pub enum Entry {
     Envelope(Envelope),
     /// A validator's hash-chain value.
     Reveal(RevealEntry),
+    /// Two statements that contradict each other.
+    Evidence(Box<EvidenceEntry>),
+}
+
+/// Evidence for the validators of an open window to show in their scores. Whoever found it need not sign it: the statements are
+/// signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceEntry {
+    /// The run.
+    pub run: RunId,
+    /// The window in which it is handed in, which may be later than that of the statements.
+    pub window: WindowIndex,
+    /// The statements.
+    pub contradiction: Contradiction,
 }
 
 /// A validator's hash-chain value of a window. It needs no signature: nobody else can know it.
@@ -64,6 +78,15 @@ impl Entry {
                 hasher.update(&reveal.window.0.to_le_bytes());
                 hasher.update(reveal.validator.as_bytes());
                 hasher.update(reveal.value.as_bytes());
+            }
+            Self::Evidence(evidence) => {
+                let shown = &evidence.contradiction;
+                hasher.update(&[2]);
+                hasher.update(evidence.run.hash().as_bytes());
+                hasher.update(&evidence.window.0.to_le_bytes());
+                hasher.update(shown.signer.as_bytes());
+                hasher.update(shown.first.id().as_bytes());
+                hasher.update(shown.second.id().as_bytes());
             }
         }
         hasher.finalize().into()
@@ -113,9 +136,21 @@ mod tests {
         })
     }
 
+    fn evidence() -> Entry {
+        let said = |byte| Envelope {
+            payload: vec![byte; 40],
+            signer: PublicKey::from_bytes([3; 32]),
+            signature: Signature::from_bytes([byte; 64]),
+        };
+        let (signer, window) = (PublicKey::from_bytes([3; 32]), WindowIndex(299));
+        let contradiction = Contradiction { signer, window, first: said(1), second: said(2) };
+        let run = Hash::of(b"run").into();
+        Entry::Evidence(Box::new(EvidenceEntry { run, window: WindowIndex(300), contradiction }))
+    }
+
     #[test]
     fn entries_come_back_and_other_spellings_do_not() {
-        for entry in [envelope(), reveal()] {
+        for entry in [envelope(), reveal(), evidence()] {
             let bytes = entry.encode();
             assert_eq!(Entry::decode(&bytes), Ok(entry));
             for length in 0..bytes.len() {

@@ -1,6 +1,6 @@
 //! Evidence: two statements of one signer that cannot both be meant, checked from their bytes alone.
 //!
-//! A validator shows in its score what it has caught; nobody has to believe it, since the signatures are there. The record of
+//! A validator shows in its score what it has caught, or what anybody has handed in ([`EvidenceEntry`](crate::EvidenceEntry)); nobody has to believe it, since the signatures are there. The record of
 //! that window burns what the signer has not vested, once for each window in which it contradicted itself, and only as long
 //! as pay of that window could still be burnt.
 
@@ -114,6 +114,16 @@ pub fn check(run: &RunId, evidence: &Contradiction) -> Result<(), EvidenceError>
         }
     }
     if first.id >= second.id { Err(EvidenceError::Same(signer)) } else { Ok(()) }
+}
+
+/// The evidence that two statements of a run make, in either order: what anybody hands in who holds both.
+///
+/// # Errors
+/// Why they are none.
+pub fn of_two(run: &RunId, one: Envelope, other: Envelope) -> Result<Contradiction, EvidenceError> {
+    let window = statement(&one.signer, &one)?.window;
+    let evidence = of(window, one, other);
+    check(run, &evidence).map(|()| evidence)
 }
 
 /// The evidence that two statements make, in its order.

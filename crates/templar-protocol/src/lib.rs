@@ -18,7 +18,8 @@
 //! * **Challenges** keep a miner from hiding what it did: whoever was drawn and cannot have the state that a replay begins with says so in
 //!   its score, everybody looks for it, and a miner that more than half of all stake asked in vain pays as for a mismatch
 //!   (`state/challenges.rs` says why a minority can neither burn nor shield).
-//! * **Evidence** ([`evidence`]) is two statements that cannot both be meant, shown in a score, and costs their signer its pay.
+//! * **Evidence** ([`evidence`]) is two statements that cannot both be meant, handed in by anybody, shown in a score, and costs their
+//!   signer its pay.
 //! * **The node** ([`Node`]) is the open window on top of the state. [`Node::step`] takes one input and says what
 //!   happened; [`Node::todo`] says what should be under way now and is derived from the state alone, so that a node that
 //!   restarts folds its journal and goes on.
@@ -31,8 +32,7 @@
 //!
 //! What is not here yet, and so is not claimed:
 //!
-//! * Evidence beside scores, and of anything but contradictions: a score shows two statements of one signer, and the record burns for
-//!   it. A proof or refusal that replays refute is found and not counted while its window is open, and nothing is burnt for it; a
+//! * Evidence of anything but contradictions: two statements of one signer are shown, and the record burns for it. A proof or refusal that replays refute is found and not counted while its window is open, and nothing is burnt for it; a
 //!   loss that was not measured is found by audits, and nothing follows.
 //! * Challenges before the record: a state that is kept there keeps the contribution out and unpaid, mostly as `not-replayed`, and
 //!   costs nothing else.
@@ -59,7 +59,7 @@ mod state;
 mod tests;
 
 pub use draw::PageDraw;
-pub use entry::{Entry, EntryError, MAX_ENTRY_BYTES, RevealEntry};
+pub use entry::{Entry, EntryError, EvidenceEntry, MAX_ENTRY_BYTES, RevealEntry};
 pub use gauntlet::{Assessment, Cause, Change, Copied, History, Rating, Standing};
 pub use ledger::{Account, Grant, Ledger};
 pub use members::{Anchor, Member, Members};

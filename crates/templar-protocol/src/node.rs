@@ -9,6 +9,7 @@ mod ballot;
 mod cast;
 mod doubts;
 mod open;
+mod sound;
 mod todo;
 mod words;
 
@@ -37,7 +38,7 @@ pub struct Node {
     open: OpenWindow,
     closed: Vec<ClosedWindow>,
     gated: BTreeSet<Hash>,
-    /// Contradictions of closed windows that no record had burnt for when they were closed.
+    /// Contradictions of closed windows, or handed in there, that no record had burnt for when they were closed.
     caught: Vec<Contradiction>,
 }
 
@@ -343,7 +344,8 @@ impl Node {
     /// for it.
     fn evidence(&self) -> Vec<Contradiction> {
         let mut found = BTreeMap::new();
-        for evidence in self.caught.iter().cloned().chain(self.open.contradictions(&self.state)) {
+        let open = self.open.contradictions(&self.state);
+        for evidence in self.caught.iter().chain(self.open.shown.values()).cloned().chain(open) {
             found.entry((evidence.signer, evidence.window)).or_insert(evidence);
         }
         found
@@ -375,7 +377,8 @@ impl Node {
         loop {
             outputs.extend(self.open.refresh(&self.state, self.me));
             if let Some((closed, sound)) = self.open.closed(self.state.genesis()) {
-                let contradictions = self.open.contradictions(&self.state);
+                let mut contradictions = self.open.contradictions(&self.state);
+                contradictions.extend(std::mem::take(&mut self.open.shown).into_values());
                 let before = self.state.record();
                 match sound.next(before) {
                     Some(next) => self.state = next,

@@ -245,5 +245,13 @@ fn print_record(invocation: &Invocation, closed: &ClosedWindow) {
             burn.window
         ));
     }
+    for challenge in &record.challenges {
+        text.push_str(&format!(
+            "challenged {} to serve the state before its contribution to window {}, since window {}\n",
+            challenge.miner.short(),
+            challenge.window,
+            challenge.since
+        ));
+    }
     printer.data(&json!(null), text);
 }

@@ -52,8 +52,8 @@ pub(crate) struct Args {
     /// List the strategies
     #[arg(long, exclusive = true)]
     strategies: bool,
-    /// Play every strategy, or those of --adversary, against an honest twin and print the attack table, in runs of its own;
-    /// --replays may be given
+    /// Play every strategy against an honest twin and print the attack table, in runs of its own; --replays may be given, and
+    /// --adversary for the rows of some
     #[arg(long, conflicts_with_all = ["miners", "validators", "windows", "seed", "seeds", "faults", "history"])]
     attacks: bool,
 }
@@ -207,11 +207,12 @@ fn violated(violation: Violation) -> CommandError {
 }
 
 fn attacks(invocation: &Invocation, args: &Args) -> CommandResult {
+    let is_wanted = |strategy: &&Strategy| {
+        args.adversary.is_empty() || args.adversary.iter().any(|(wanted, _)| wanted == *strategy)
+    };
     let baseline = table::Baseline::new(args.replays).map_err(|violation| violated(*violation))?;
     let mut rows = Vec::new();
-    let is_asked =
-        |strategy: &&Strategy| args.adversary.is_empty() || args.adversary.iter().any(|(asked, _)| asked == *strategy);
-    for strategy in Strategy::ALL.iter().filter(is_asked) {
+    for strategy in Strategy::ALL.iter().filter(is_wanted) {
         let row = table::row(*strategy, &baseline);
         let value = json!({
             "type": "attack",

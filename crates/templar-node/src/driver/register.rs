@@ -1,5 +1,8 @@
-//! Shows the home's application for a slot in every window until it counts.
+//! What commands in this home ask of its node: shows the home's application for a slot in every window until it counts, and hands
+//! in evidence.
 
+use templar_audit::chain;
+use templar_manifest::Contradiction;
 use templar_protocol::{RegistrationError, Reject};
 use tokio::sync::{mpsc, oneshot};
 
@@ -8,10 +11,18 @@ use crate::event::Event;
 use crate::registration::{Application, Progress};
 use crate::replica::SubmitError;
 
-/// An application that came through the socket, and where the answer goes: why it is not taken.
-pub(crate) type Asked = (Application, oneshot::Sender<Result<(), String>>);
+/// What a command asks for through the socket.
+pub(crate) enum Request {
+    /// A slot.
+    Slot(Application),
+    /// That validators show this.
+    Evidence(Box<Contradiction>),
+}
 
-/// Applications that may wait for the loop.
+/// A request that came through the socket, and where the answer goes: why it is not taken.
+pub(crate) type Asked = (Request, oneshot::Sender<Result<(), String>>);
+
+/// Requests that may wait for the loop.
 pub(crate) const ASKED_AT_ONCE: usize = 4;
 
 pub(super) type Asking = mpsc::Receiver<Asked>;
@@ -28,16 +39,33 @@ impl Driver {
         }
     }
 
-    /// Takes an application from a command in this home.
-    pub(super) async fn take_application(&mut self, (application, answer): Asked) -> Result<(), DriverError> {
+    /// Takes what a command in this home asks for.
+    pub(super) async fn take_request(&mut self, (request, answer): Asked) -> Result<(), DriverError> {
+        let taken = match request {
+            Request::Slot(application) => self.take_application(application)?,
+            Request::Evidence(evidence) => match self.replica.show(*evidence) {
+                Ok(outputs) => {
+                    self.carry_out(outputs).await?;
+                    Ok(())
+                }
+                // It is on its way already.
+                Err(SubmitError::Reject(Reject::Shown(_))) => Ok(()),
+                Err(SubmitError::Reject(reject)) => Err(chain(&reject)),
+                Err(error) => return Err(error.into()),
+            },
+        };
+        // Whoever asked may have gone.
+        let _ = answer.send(taken);
+        Ok(())
+    }
+
+    fn take_application(&mut self, application: Application) -> Result<Result<(), String>, DriverError> {
         let taken = self.check_application(&application);
         if taken.is_ok() {
             application.keep(&self.home)?;
             self.application = Some(application);
         }
-        // Whoever asked may have gone.
-        let _ = answer.send(taken);
-        Ok(())
+        Ok(taken)
     }
 
     fn check_application(&self, application: &Application) -> Result<(), String> {

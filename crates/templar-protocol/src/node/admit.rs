@@ -4,20 +4,21 @@
 //! the same set. What cannot be told yet waits: a score until its seed is known, a cut or record, which is taken in at
 //! once and passed on, until all that it names is here. There is room for two statements of a signer, and for what `open.rs` says.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
 use templar_manifest::{
-    Contribution, Cut, CutId, EnvelopeError, Genesis, Hash, Inbox, InboxId, Kind, MAX_CONTRADICTIONS, Payload,
-    PublicKey, RecordId, Registration, RunId, Score, ScoreId, Signed, Vote, Window, WindowIndex, payload,
+    Contribution, Cut, EnvelopeError, Genesis, Hash, Inbox, InboxId, Kind, MAX_CONTRADICTIONS, Payload, PublicKey,
+    Registration, RunId, Score, ScoreId, Signed, Vote, Window, WindowIndex, payload,
 };
 
 use super::Reject;
 use super::open::OpenWindow;
-use crate::entry::{Entry, RevealEntry};
+use super::sound::{Sound, place};
+use crate::entry::{Entry, EvidenceEntry, RevealEntry};
+use crate::evidence;
 use crate::members::Rank;
 use crate::stake;
-use crate::state::{AdvanceError, Judging, RegistrationError, RunState, ScoreError};
+use crate::state::{AdvanceError, RegistrationError, RunState, ScoreError};
 
 /// Payloads of one kind that are kept of one signer: two prove that one of them is a lie.
 pub(super) const MAX_STATEMENTS: usize = 2;
@@ -27,6 +28,9 @@ const MAX_SCORES: usize = 8;
 const MAX_VOTES_AHEAD: usize = 4;
 /// Registrations of one window that are kept, of all owners: each has cost its work, or stands for what an account holds.
 const MAX_REGISTRATIONS: usize = 1024;
+
+/// Contradictions that are kept of those that are handed in for one window.
+const MAX_SHOWN: usize = 64;
 
 /// Whether a valid entry can be taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,69 +48,6 @@ pub struct Verified {
     entry: Arc<Entry>,
     pub(super) opened: Opened,
     pub(super) sound: Arc<Sound>,
-}
-
-/// What there is to judge, by the record before and the seed.
-type Judgings = BTreeMap<(Option<RecordId>, Hash), Arc<Judging>>;
-
-/// What the rules said about an entry, for other nodes of the process that stand at the same place: equal records make
-/// equal states, so the answer is theirs too.
-#[derive(Debug, Default)]
-pub(super) struct Sound {
-    place: OnceLock<Place>,
-    /// After a record: the record before it, and the state that it leads to.
-    next: OnceLock<(Option<RecordId>, Arc<RunState>)>,
-    /// Of a certified cut.
-    judgings: Mutex<Judgings>,
-}
-
-impl Sound {
-    /// The state that this record leads to from `before`, if a node of this process has been there.
-    pub(super) fn next(&self, before: Option<RecordId>) -> Option<Arc<RunState>> {
-        self.next.get().filter(|(record, _)| *record == before).map(|(_, state)| state.clone())
-    }
-
-    /// What this cut gives to judge after `state` with this seed, if a node of this process has worked it out.
-    pub(super) fn judging(&self, state: &RunState, seed: &Hash) -> Option<Arc<Judging>> {
-        let known = self.judgings.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(state.record(), *seed)).cloned()
-    }
-
-    pub(super) fn gives(&self, state: &RunState, judging: Judging) -> Arc<Judging> {
-        let judging = Arc::new(judging);
-        let mut known = self.judgings.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert((state.record(), judging.seed()), judging.clone());
-        judging
-    }
-
-    fn is_sound(&self, place: Place) -> bool {
-        self.place.get() == Some(&place)
-    }
-
-    /// Remembers that the rules took it here. The first place counts; others are checked each time.
-    fn found_sound(&self, place: Place) {
-        let _ = self.place.set(place);
-    }
-
-    pub(super) fn leads_to(&self, before: Option<RecordId>, state: &Arc<RunState>) {
-        let _ = self.next.set((before, state.clone()));
-    }
-}
-
-/// Where a score or record was found valid: the run, the record before, the seed, and the cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    run: RunId,
-    before: Option<RecordId>,
-    seed: Hash,
-    cut: CutId,
-}
-
-impl PartialEq for Sound {
-    /// What is remembered about an entry is no part of it.
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
 }
 
 impl Verified {
@@ -150,6 +91,7 @@ pub(super) enum Opened {
     Window(Signed<Window>),
     Vote(Signed<Vote>),
     Reveal(RevealEntry),
+    Evidence(Arc<EvidenceEntry>),
 }
 
 impl Opened {
@@ -157,6 +99,10 @@ impl Opened {
     pub(super) fn open(entry: &Entry) -> Result<Self, Reject> {
         let envelope = match entry {
             Entry::Reveal(reveal) => return Ok(Self::Reveal(*reveal)),
+            Entry::Evidence(shown) => {
+                evidence::check(&shown.run, &shown.contradiction).map_err(Reject::Evidence)?;
+                return Ok(Self::Evidence(Arc::new(EvidenceEntry::clone(shown))));
+            }
             Entry::Envelope(envelope) => envelope,
         };
         let (kind, _) = payload::peek(&envelope.payload).map_err(|error| Reject::Envelope(error.into()))?;
@@ -195,6 +141,7 @@ impl Opened {
             Self::Window(signed) => signed.payload().run,
             Self::Vote(signed) => signed.payload().run,
             Self::Reveal(reveal) => reveal.run,
+            Self::Evidence(shown) => shown.run,
         }
     }
 
@@ -208,6 +155,7 @@ impl Opened {
             Self::Window(signed) => signed.payload().window,
             Self::Vote(signed) => signed.payload().window,
             Self::Reveal(reveal) => reveal.window,
+            Self::Evidence(shown) => shown.window,
         }
     }
 
@@ -221,10 +169,11 @@ impl Opened {
             Self::Window(signed) => signed.signer(),
             Self::Vote(signed) => signed.signer(),
             Self::Reveal(reveal) => reveal.validator,
+            Self::Evidence(shown) => shown.contradiction.signer,
         }
     }
 
-    /// Id of the payload; of a reveal, its value.
+    /// Id of the payload; of a reveal, its value; of evidence that of its second statement.
     pub(super) fn payload_id(&self) -> Hash {
         match self {
             Self::Contribution(signed) => signed.id(),
@@ -235,6 +184,7 @@ impl Opened {
             Self::Window(signed) => signed.id(),
             Self::Vote(signed) => signed.id(),
             Self::Reveal(reveal) => reveal.value,
+            Self::Evidence(shown) => shown.contradiction.second.id(),
         }
     }
 
@@ -248,6 +198,7 @@ impl Opened {
             Self::Window(_) => Window::KIND.name(),
             Self::Vote(_) => Vote::KIND.name(),
             Self::Reveal(_) => "reveal",
+            Self::Evidence(_) => "evidence",
         }
     }
 
@@ -277,8 +228,8 @@ impl Opened {
                 let (named, signer) = (member.node.short(), signer.short());
                 Err(Reject::Envelope(EnvelopeError::WrongSigner { kind: Contribution::KIND, named, signer }))
             }
-            // Anybody may ask for a slot.
-            Self::Registration(_) => Ok(()),
+            // Anybody may ask for a slot, and of evidence the state says whose it is.
+            Self::Registration(_) | Self::Evidence(_) => Ok(()),
             _ => state.genesis().validator(&signer).map(|_| ()).ok_or_else(|| Reject::NotAValidator(signer.short())),
         }
     }
@@ -291,8 +242,9 @@ impl Opened {
         // Each is in lists of more than a third, so in at least one of three honest ones.
         let registrations = 3 * Rank::most_named(&genesis.registration);
         let fits = match self {
-            // A contribution and a registration have no lists, and an inbox is never held.
-            Self::Contribution(_) | Self::Registration(_) | Self::Inbox(_) | Self::Vote(_) | Self::Reveal(_) => true,
+            // A contribution and a registration have no lists, and an inbox or evidence is never held.
+            Self::Contribution(_) | Self::Registration(_) | Self::Inbox(_) => true,
+            Self::Vote(_) | Self::Reveal(_) | Self::Evidence(_) => true,
             Self::Cut(signed) => {
                 let cut = signed.payload();
                 cut.contributions.len() <= miners
@@ -335,6 +287,12 @@ impl OpenWindow {
             return self.check_room_to_register(signed).map(|()| None);
         }
         let too_many = || Reject::TooMany { kind: opened.name(), signer: signer.short() };
+        if let Opened::Evidence(shown) = opened {
+            // One is enough, and whoever contradicts itself pays for it.
+            let is_shown = self.shown.contains_key(&(signer, shown.contradiction.window));
+            let is_full = is_shown || self.shown.len() >= MAX_SHOWN;
+            return if is_full { Err(Reject::Shown(signer.short())) } else { Ok(None) };
+        }
         let mut earlier = self.statements(opened);
         let mut is_full = earlier.len() >= MAX_STATEMENTS;
         match opened {
@@ -373,7 +331,7 @@ impl OpenWindow {
                 self.ballot(vote.on).is_supported(genesis, vote, &signed.signer())
             }
             Opened::Registration(_) => self.is_wanted(&id.into()),
-            Opened::Reveal(_) => false,
+            Opened::Reveal(_) | Opened::Evidence(_) => false,
         }
     }
 
@@ -422,7 +380,7 @@ impl OpenWindow {
                 own.map(|value| (payload::id_of(&Vote { value, ..*vote }), None)).collect()
             }
             // A second value cannot be on the chain, and registrations are counted by owner.
-            Opened::Reveal(_) | Opened::Registration(_) => Vec::new(),
+            Opened::Reveal(_) | Opened::Registration(_) | Opened::Evidence(_) => Vec::new(),
         }
     }
 
@@ -445,6 +403,10 @@ impl OpenWindow {
                 self.taken(state.genesis(), &verified.opened, weighed)
             }
             Opened::Vote(_) => Ok(Ready::Now),
+            Opened::Evidence(shown) => {
+                state.check_evidence(&shown.contradiction).map_err(Reject::Evidence)?;
+                Ok(Ready::Now)
+            }
             Opened::Reveal(reveal) => {
                 if state.check_reveal(&reveal.validator, &reveal.value) {
                     Ok(Ready::Now)
@@ -575,8 +537,4 @@ impl OpenWindow {
         }
         Ok(Ready::Now)
     }
-}
-
-fn place(state: &RunState, judging: &Judging) -> Place {
-    Place { run: state.run(), before: state.record(), seed: judging.seed(), cut: judging.cut_id() }
 }

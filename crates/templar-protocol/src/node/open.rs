@@ -13,11 +13,12 @@ use std::sync::Arc;
 use templar_manifest::{
     Contradiction, Contribution, ContributionId, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Outcome,
     PublicKey, RecordId, Registration, RegistrationId, Replay, Reveal, Score, ScoreId, Signed, VoteOn, VoteStep,
-    Window, payload,
+    Window, WindowIndex, payload,
 };
 
-use super::admit::{Opened, Ready, Sound, Verified};
+use super::admit::{Opened, Ready, Verified};
 use super::ballot::Ballot;
+use super::sound::Sound;
 use super::{Output, Phase, Reject, Subject};
 use crate::evidence;
 use crate::stake;
@@ -89,6 +90,8 @@ pub(super) struct OpenWindow {
     /// What this node found of contributions about which scores disagree.
     pub(super) confirmed: BTreeMap<Subject, Confirmed>,
     pub(super) applied: Vec<Applied>,
+    /// What was handed in of those who contradict themselves, by signer and window.
+    pub(super) shown: BTreeMap<(PublicKey, WindowIndex), Contradiction>,
 }
 
 /// Whether a contribution names a blob as its delta, trace or state.
@@ -194,6 +197,10 @@ impl OpenWindow {
             Opened::Vote(signed) => {
                 let vote = signed.payload();
                 self.ballot_mut(vote.on).insert(vote, signed.signer(), signed.signature());
+            }
+            Opened::Evidence(shown) => {
+                let shown = &shown.contradiction;
+                self.shown.insert((shown.signer, shown.window), shown.clone());
             }
             Opened::Reveal(reveal) => {
                 self.reveals.insert(reveal.validator, reveal.value);

@@ -10,6 +10,7 @@ use templar_manifest::{
 
 use super::Verified;
 use crate::entry::Entry;
+use crate::evidence::EvidenceError;
 use crate::replay::ReplayTask;
 use crate::state::{AdvanceError, CutError, JudgePlan, JudgingError, RegistrationError, ScoreError, Stepped};
 
@@ -314,6 +315,12 @@ pub enum Reject {
         /// Who.
         signer: String,
     },
+    /// Evidence that proves nothing, or that nobody would pay for any more.
+    #[error("evidence proves nothing")]
+    Evidence(#[source] EvidenceError),
+    /// Evidence against this signer and window is here already, or there is no room for more.
+    #[error("evidence against {0} is here")]
+    Shown(String),
     /// A contribution that came after the cut was certified without it.
     #[error("contribution of {0} is not in the certified cut")]
     NotInCut(String),

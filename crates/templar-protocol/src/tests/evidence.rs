@@ -117,3 +117,71 @@ fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
         assert_eq!(before.clone().advance(&changed), Err(AdvanceError::Differs("burns")));
     }
 }
+
+/// Whoever holds two statements hands them in, long after their window: they reach the validators as any entry does, one score is
+/// enough, and the record burns.
+#[test]
+fn what_anybody_hands_in_is_shown_and_burnt() {
+    let mut cluster = Cluster::new(&[1, 1], 3, 6);
+    cluster.cheat = PublicKey::from_bytes([0; 32]);
+    let miner = cluster.miners[1].clone();
+    let first = cluster.members[0].node.state().clone();
+    let say = |nonce| Signed::sign(contribution(&first, &miner.public(), nonce), &miner).envelope();
+    let found = evidence::of_two(&first.run(), say(5), say(6)).unwrap();
+    assert_eq!(Ok(found.clone()), evidence::of_two(&first.run(), say(6), say(5)));
+    cluster.wake();
+    let mut order = Order(3);
+    cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.state().window().0 >= 2));
+    // The node that has no key and no part in the run.
+    let follower = cluster.members.len() - 1;
+    let node = cluster.members[follower].node.clone();
+    let (run, window) = (first.run(), node.state().window());
+    let entry = |contradiction: &Contradiction| {
+        Entry::Evidence(Box::new(EvidenceEntry { run, window, contradiction: contradiction.clone() }))
+    };
+    // What proves nothing is refused by its name there, and nothing changes.
+    let refused = |entry: Entry| {
+        let mut after = node.clone();
+        let reject = after.step(Input::Entry(entry)).unwrap_err();
+        assert_eq!(after, node);
+        reject
+    };
+    let mut same = found.clone();
+    same.second = same.first.clone();
+    assert_eq!(refused(entry(&same)), Reject::Evidence(EvidenceError::Same(miner.public().short())));
+    let mut late = found.clone();
+    late.window = WindowIndex(9);
+    let other = EvidenceError::Other { signer: miner.public().short(), what: "window" };
+    assert_eq!(refused(entry(&late)), Reject::Evidence(other));
+    let mut forged = found.clone();
+    forged.second.signature = forged.first.signature;
+    assert!(matches!(refused(entry(&forged)), Reject::Evidence(EvidenceError::Envelope { .. })));
+    let strange = keys("stranger", 1).remove(0);
+    let by_stranger = |nonce| Signed::sign(contribution(&first, &miner.public(), nonce), &strange).envelope();
+    let of_stranger = evidence::of_two(&run, by_stranger(5), by_stranger(6)).unwrap();
+    assert_eq!(refused(entry(&of_stranger)), Reject::Evidence(EvidenceError::Stranger(strange.public().short())));
+    let early = EvidenceEntry { run, window: WindowIndex(window.0 + 1), contradiction: found.clone() };
+    assert!(matches!(refused(Entry::Evidence(Box::new(early))), Reject::Early { .. }));
+    let abroad = EvidenceEntry { run: RunId::default(), window, contradiction: found.clone() };
+    assert!(matches!(refused(Entry::Evidence(Box::new(abroad))), Reject::Evidence(_)));
+    // One is enough: another against the same signer and window has no room, and is no reason to ask again.
+    let mut taken = node.clone();
+    taken.step(Input::Entry(entry(&found))).unwrap();
+    let rival = evidence::of_two(&run, say(5), say(7)).unwrap();
+    let before = taken.clone();
+    assert_eq!(taken.step(Input::Entry(entry(&rival))), Err(Reject::Shown(miner.public().short())));
+    assert_eq!(taken, before);
+    // It came from nowhere near the validators; what they show is what it says.
+    cluster.send(follower, entry(&found));
+    cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.is_over()));
+    let node = &cluster.members[0].node;
+    let burns: Vec<&Burn> = node.closed().iter().flat_map(|closed| &closed.window.burns).collect();
+    assert_eq!(burns.len(), 1, "{burns:?}");
+    assert_eq!(
+        (burns[0].account, burns[0].cause, burns[0].window),
+        (miner.public(), BurnCause::Contradiction, WindowIndex(0))
+    );
+    assert!(burns[0].amount_micros > 0);
+    let shown = node.closed().iter().flat_map(|closed| &closed.scores).flat_map(|score| &score.payload().evidence);
+    assert!(shown.clone().count() > 0 && shown.into_iter().all(|shown| *shown == found));
+}

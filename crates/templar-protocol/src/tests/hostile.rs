@@ -42,7 +42,7 @@ fn said<T: Payload>(cluster: &Cluster) -> Vec<Signed<T>> {
     entries
         .filter_map(|entry| match entry {
             Entry::Envelope(envelope) => envelope.open::<T>().ok(),
-            Entry::Reveal(_) => None,
+            Entry::Reveal(_) | Entry::Evidence(_) => None,
         })
         .collect()
 }
@@ -280,7 +280,7 @@ fn scores_and_records_that_do_not_recompute_are_refused() {
     let journal = &cluster.members[0].journal;
     let rest = journal.iter().filter(|entry| match entry {
         Entry::Envelope(envelope) => !matches!(payload::peek(&envelope.payload), Ok((Kind::Score | Kind::Window, _))),
-        Entry::Reveal(_) => true,
+        Entry::Reveal(_) | Entry::Evidence(_) => true,
     });
     for entry in rest {
         given(&mut node, entry);
@@ -342,7 +342,7 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
     let mut node = Node::new(start, Some(cluster.validators[voter].public()));
     let votes = |entry: &Entry| match entry {
         Entry::Envelope(envelope) => envelope.open::<Vote>().is_ok_and(|vote| vote.payload().on == VoteOn::Window),
-        Entry::Reveal(_) => false,
+        Entry::Reveal(_) | Entry::Evidence(_) => false,
     };
     for entry in cluster.members[voter].journal.iter().chain(&cluster.members[0].journal) {
         if payload_kind(entry) != Some(Kind::Window) && !votes(entry) {
@@ -392,7 +392,7 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
 fn payload_kind(entry: &Entry) -> Option<Kind> {
     match entry {
         Entry::Envelope(envelope) => payload::peek(&envelope.payload).ok().map(|(kind, _)| kind),
-        Entry::Reveal(_) => None,
+        Entry::Reveal(_) | Entry::Evidence(_) => None,
     }
 }
 

@@ -39,6 +39,7 @@ fn is_out_of_time(reject: &Reject) -> bool {
             | Reject::NotInCut(_)
             | Reject::TooMany { .. }
             | Reject::Wrong(_)
+            | Reject::Shown(_)
             | Reject::Registration(AfterCut(_) | Second(_))
     )
 }
@@ -174,7 +175,7 @@ impl Simulation {
         let open = log.range(self.members[who].open_from, log.end());
         open.filter_map(|carried| match carried.entry.entry() {
             Entry::Envelope(envelope) => envelope.open::<Inbox>().ok(),
-            Entry::Reveal(_) => None,
+            Entry::Reveal(_) | Entry::Evidence(_) => None,
         })
         .map(|signed| (signed.id().into(), signed.payload().clone()))
         .collect()

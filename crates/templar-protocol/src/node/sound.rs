@@ -1,0 +1,75 @@
+//! What the rules have said about an entry, remembered for all nodes of a process that stand at the same place.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use templar_manifest::{CutId, Hash, RecordId, RunId};
+
+use crate::state::{Judging, RunState};
+
+/// What there is to judge, by the record before and the seed.
+type Judgings = BTreeMap<(Option<RecordId>, Hash), Arc<Judging>>;
+
+/// What the rules said about an entry, for other nodes of the process that stand at the same place: equal records make
+/// equal states, so the answer is theirs too.
+#[derive(Debug, Default)]
+pub(super) struct Sound {
+    place: OnceLock<Place>,
+    /// After a record: the record before it, and the state that it leads to.
+    next: OnceLock<(Option<RecordId>, Arc<RunState>)>,
+    /// Of a certified cut.
+    judgings: Mutex<Judgings>,
+}
+
+impl Sound {
+    /// The state that this record leads to from `before`, if a node of this process has been there.
+    pub(super) fn next(&self, before: Option<RecordId>) -> Option<Arc<RunState>> {
+        self.next.get().filter(|(record, _)| *record == before).map(|(_, state)| state.clone())
+    }
+
+    /// What this cut gives to judge after `state` with this seed, if a node of this process has worked it out.
+    pub(super) fn judging(&self, state: &RunState, seed: &Hash) -> Option<Arc<Judging>> {
+        let known = self.judgings.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(state.record(), *seed)).cloned()
+    }
+
+    pub(super) fn gives(&self, state: &RunState, judging: Judging) -> Arc<Judging> {
+        let judging = Arc::new(judging);
+        let mut known = self.judgings.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert((state.record(), judging.seed()), judging.clone());
+        judging
+    }
+
+    pub(super) fn is_sound(&self, place: Place) -> bool {
+        self.place.get() == Some(&place)
+    }
+
+    /// Remembers that the rules took it here. The first place counts; others are checked each time.
+    pub(super) fn found_sound(&self, place: Place) {
+        let _ = self.place.set(place);
+    }
+
+    pub(super) fn leads_to(&self, before: Option<RecordId>, state: &Arc<RunState>) {
+        let _ = self.next.set((before, state.clone()));
+    }
+}
+
+/// Where a score or record was found valid: the run, the record before, the seed, and the cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    run: RunId,
+    before: Option<RecordId>,
+    seed: Hash,
+    cut: CutId,
+}
+
+impl PartialEq for Sound {
+    /// What is remembered about an entry is no part of it.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+pub(super) fn place(state: &RunState, judging: &Judging) -> Place {
+    Place { run: state.run(), before: state.record(), seed: judging.seed(), cut: judging.cut_id() }
+}
