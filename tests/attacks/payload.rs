@@ -102,6 +102,7 @@ pub(super) fn broken_rules() -> Vec<Attack> {
     let (inbox, cut) = (example.closed.inboxes[0].payload(), &example.closed.cut);
     let (score, record) = (example.closed.scores[0].payload(), &example.closed.window);
     let (checkpoint, audit) = (&example.start, example.audit.payload());
+    let state = &State { run: checkpoint.run, optimizer_steps: 4, tensors: checkpoint.tensors.clone() };
     let key = PublicKey::from_bytes([9; 32]);
     let weights = |parts: &[u32]| {
         let weight = |(index, &weight_ppm): (usize, &u32)| Weight {
@@ -198,6 +199,15 @@ pub(super) fn broken_rules() -> Vec<Attack> {
         refused("window: a first record with one before it", with(record, |w| w.previous = Some(Hash::of(b"").into()))),
         refused("window: no scores", with(record, |w| w.scores.clear())),
         refused("window: a mint twice", with(record, |w| w.mints.insert(1, w.mints[0]))),
+        refused(
+            "window: a challenge of its own window",
+            with(record, |w| {
+                let (window, since) = (w.window, w.window);
+                let Outcome { miner, contribution, .. } = w.outcomes[0];
+                w.challenges.push(Challenge { window, miner, contribution, since });
+            }),
+        ),
+        refused("state: more steps than a run can have", with(state, |s| s.optimizer_steps = u64::MAX)),
         refused("checkpoint: no tensors", with(checkpoint, |c| c.tensors.clear())),
         refused("checkpoint: a tensor of no elements", with(checkpoint, |c| c.tensors[0].spec.shape = vec![4, 0])),
         refused("checkpoint: a tensor of three dimensions", with(checkpoint, |c| c.tensors[0].spec.shape = vec![2; 3])),
