@@ -239,6 +239,12 @@ const PATIENT: [&str; 5] = [
     "deadlines.judge_ms=600000",
 ];
 
+/// What a trace of nothing begins with.
+fn late_trace(run: &str, window: u64) -> Vec<u8> {
+    let run: Hash = run.parse().unwrap();
+    [&b"tplrtrc0"[..], run.as_bytes(), &window.to_le_bytes(), &[5; 32], &[0; 8]].concat()
+}
+
 #[test]
 fn nodes_heal_what_they_read_and_prune_what_nobody_needs() {
     let (validator, miner) = (Home::new("validator"), Home::new("miner"));
@@ -248,6 +254,11 @@ fn nodes_heal_what_they_read_and_prune_what_nobody_needs() {
     miner.ok(["run", "join", &first.ticket()]);
     first.stop();
     damage(&miner, &shard(&miner));
+    // Traces of a miner that came too late: of the first window, and of one that never closes.
+    let run = hash(&validator.ok(["run", "show"]), "run");
+    let access = Access::write(&validator.path()).unwrap();
+    let late = [0, 99].map(|window| access.put(late_trace(&run, window)).unwrap());
+    drop(access);
 
     let judge = Running::start(&validator, ["node", "--role", "validator", "--prune"]);
     let trainer = Running::start(&miner, ["node", "--role", "miner", "--prune", "--join", &judge.ticket()]);
@@ -269,6 +280,9 @@ fn nodes_heal_what_they_read_and_prune_what_nobody_needs() {
     for home in [&validator, &miner] {
         assert_eq!(home.ok(["store", "scrub", "--offline"])["verdict"], "match");
     }
+    let access = Access::write(&validator.path()).unwrap();
+    assert_eq!(late.map(|id| access.blobs().contains(&id)), [false, true]);
+    drop(access);
     let audit = validator.ok(["audit"]);
     assert_eq!((audit["verdict"].as_str(), audit["windows"].as_u64()), (Some("match"), Some(4)));
 }

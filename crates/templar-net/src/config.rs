@@ -114,6 +114,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How often a connection shows that it lives.
     pub keep_alive: Duration,
+    /// The pause after the first failed attempt to reach a peer; doubled each time.
+    pub retry_pause: Duration,
     /// The longest pause between two attempts to reach a peer that is away.
     pub max_retry_pause: Duration,
     /// How long a log is read at least before it is read again from the last milestone; doubled each time.
@@ -159,6 +161,7 @@ impl Default for Limits {
             // QUIC's usual 30 seconds would leave a fetch hanging on a dead provider.
             idle_timeout: Duration::from_secs(6),
             keep_alive: Duration::from_secs(1),
+            retry_pause: Duration::from_millis(50),
             max_retry_pause: Duration::from_secs(5),
             read_again_pause: Duration::from_secs(2),
             misbehaviour_pause: Duration::from_secs(60),

@@ -44,6 +44,7 @@ mod lines;
 mod metrics;
 mod neighbours;
 mod net;
+mod pace;
 mod peer;
 mod pool;
 mod probe;

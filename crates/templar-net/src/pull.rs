@@ -30,9 +30,6 @@ use crate::wire::{
     decode, read_body, read_len, write,
 };
 
-/// The pause after the first failed attempt.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-
 /// As long as no log has been read to its end, another one is begun in addition only so often: all of them hold the same
 /// entries, and who has read one of them needs little of the others.
 const NEXT_FIRST_READER: Duration = Duration::from_millis(500);
@@ -161,8 +158,8 @@ struct Reading {
 impl Puller {
     /// Pulls from one peer until the book forgets it.
     async fn follow(&self, peer: &PeerId) {
-        let mut reading =
-            Reading { cursor: None, pause: FIRST_PAUSE, reached: false, read_again: self.limits.read_again_pause };
+        let Limits { retry_pause, read_again_pause: read_again, .. } = self.limits;
+        let mut reading = Reading { cursor: None, pause: retry_pause, reached: false, read_again };
         while let Some(contacts) = self.book.contacts(peer) {
             let before = reading.cursor;
             let error = self.pull(peer, contacts, &mut reading).await;
@@ -172,7 +169,7 @@ impl Puller {
             }
             reading.reached |= !matches!(&error, PullError::Connect(_) | PullError::CameAgain);
             if reading.cursor != before {
-                reading.pause = FIRST_PAUSE;
+                reading.pause = retry_pause;
             }
             tracing::debug!(peer = short(peer), ?error, "a pull of entries ended");
             match error {
@@ -214,7 +211,7 @@ impl Puller {
             }
             tokio::select! {
                 () = sleep(reading.pause) => reading.pause = (reading.pause * 2).min(self.limits.max_retry_pause),
-                () = self.came_again(peer, contacts) => reading.pause = FIRST_PAUSE,
+                () = self.came_again(peer, contacts) => reading.pause = retry_pause,
             }
         }
     }

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use iroh::address_lookup::{DnsAddressLookup, PkarrPublisher, PkarrResolver, UserData};
 use iroh::endpoint::{Builder, ControllerFactory, PortmapperConfig, QuicTransportConfig, VarInt, presets};
 use iroh::{Endpoint, RelayMode, RelayUrl, SecretKey};
-use noq_proto::congestion::{Bbr3Config, CubicConfig};
+use noq_proto::congestion::CubicConfig;
 use templar_manifest::Hash;
 
+use crate::pace::Paced;
 use crate::peer::{Addr, MAX_ADDRS, PeerAddr};
 use crate::{BindError, Congestion, NetConfig};
 
@@ -144,7 +145,7 @@ fn transport(config: &NetConfig) -> Result<QuicTransportConfig, BindError> {
     let limits = &config.limits;
     let idle = limits.idle_timeout.try_into().map_err(|_| BindError::Limit { name: "idle_timeout" })?;
     let congestion: Arc<dyn ControllerFactory + Send + Sync> = match config.congestion {
-        Congestion::Bbr => Arc::new(Bbr3Config::default()),
+        Congestion::Bbr => Arc::new(Paced::default()),
         Congestion::Cubic => Arc::new(CubicConfig::default()),
     };
     Ok(QuicTransportConfig::builder()

@@ -11,6 +11,7 @@ mod limits;
 mod lossy;
 mod neighbours;
 mod probe;
+mod pull;
 mod swarm;
 mod sync;
 mod ticket;

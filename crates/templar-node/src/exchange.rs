@@ -134,8 +134,8 @@ async fn fetch_run(net: &Net, to: &Destination<'_>, ticket: &Ticket) -> Result<(
     for blobs in [common_blobs(&dataset), recipe.initial_blobs()] {
         let bytes = Tally::bytes_of(&blobs);
         to.tally.want(bytes);
-        net.fetch_all(&blobs, &[]).await?;
-        to.tally.have(bytes);
+        let fetched = net.fetch_all(&blobs, &[]).await?;
+        to.tally.have(bytes.saturating_sub(fetched.received));
     }
     Ok(())
 }

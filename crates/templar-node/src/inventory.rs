@@ -199,22 +199,48 @@ fn strays(blobs: &dyn BlobSource, stock: &Stock, runs: &mut Runs) -> Result<(), 
                 }
             }
             Ok(_) => rule.stay(Sort::Manifest, [id]),
-            Err(_) => {
-                if let Ok((Header { run, window, .. }, _)) = templar_delta::inspect(&bytes)
-                    && is_closed(run.into(), window)
-                {
-                    left_over.push((Sort::Delta, id));
-                } else if let Some(TraceHeader { run, window, .. }) = TraceHeader::peek(&bytes)
-                    && is_closed(run, window.0)
-                {
-                    left_over.push((Sort::Trace, id));
-                }
-            }
+            Err(_) => left_over.extend(trained(&bytes, is_closed).map(|sort| (sort, id))),
         }
     }
     // Last, since what one of them shares with something that stays does not go.
     left_over.into_iter().for_each(|(sort, blob)| rule.may_go(sort, blob));
     Ok(())
+}
+
+/// Whether bytes are a delta or a trace of a window of which this is true.
+fn trained(bytes: &[u8], is_closed: impl Fn(RunId, u64) -> bool) -> Option<Sort> {
+    if let Ok((Header { run, window, .. }, _)) = templar_delta::inspect(bytes)
+        && is_closed(run.into(), window)
+    {
+        return Some(Sort::Delta);
+    }
+    let TraceHeader { run, window, .. } = TraceHeader::peek(bytes)?;
+    is_closed(run, window.0).then_some(Sort::Trace)
+}
+
+/// Deltas and traces of a run's closed windows that `rule` does not know, since no cut names them. Unlike a whole
+/// [inventory](take) this may run beside a node at work: the checkpoint and the state of its open window are named by nothing yet.
+pub(crate) fn uncut(
+    context: &RunContext,
+    node: &Node,
+    rule: &Retention,
+    blobs: &dyn BlobSource,
+    whole: &[(Hash, u64)],
+) -> Result<BTreeSet<Hash>, ReadError> {
+    let (longest, open) = (longest(context), node.state().window().0);
+    let is_closed = |run: RunId, window: u64| run == context.run && window < open;
+    let mut uncut = BTreeSet::new();
+    for (id, _) in whole.iter().filter(|(id, bytes)| *bytes <= longest && rule.verdict(id).is_none()) {
+        match blobs.read(id, longest) {
+            Ok(bytes) if payload::peek(&bytes).is_err() && trained(&bytes, is_closed).is_some() => {
+                uncut.insert(*id);
+            }
+            // What is corrupt is the scrub's.
+            Ok(_) | Err(ReadError::Corrupt { .. } | ReadError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(uncut)
 }
 
 /// Snapshots of windows that are closed, or of runs that are not here.

@@ -51,6 +51,7 @@ impl Tally {
         self.wanted.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// So many of the bytes that are wanted are here and did not come over the network, which counts by itself.
     pub(crate) fn have(&self, bytes: u64) {
         self.here.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -70,13 +71,41 @@ impl Tally {
 
     /// How far it is now.
     pub fn progress(&self) -> Progress {
+        let nets = lock(&self.nets);
+        let (wanted, here) = (self.wanted.load(Ordering::Relaxed), self.here.load(Ordering::Relaxed));
+        let (wanted_bytes, here_bytes) = with_transfers(wanted, here, nets.iter().map(|net| *net.progress().borrow()));
         Progress {
             entries: self.entries.load(Ordering::Relaxed),
-            wanted_bytes: self.wanted.load(Ordering::Relaxed),
-            here_bytes: self.here.load(Ordering::Relaxed),
-            received_bytes: lock(&self.nets).iter().map(Net::received_bytes).sum(),
+            wanted_bytes,
+            here_bytes,
+            received_bytes: nets.iter().map(Net::received_bytes).sum(),
             windows_behind: self.behind.load(Ordering::Relaxed),
             windows_followed: self.followed.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// What is wanted and what is here, with what transfers say. Lengths that nobody knew beforehand, such as those behind a ticket
+/// for a blob, are known to them; and what was asked for again after a failure is not here twice.
+fn with_transfers(wanted: u64, here: u64, transfers: impl Iterator<Item = templar_net::Progress>) -> (u64, u64) {
+    let (known, received) =
+        transfers.fold((0, 0), |(bytes, received), transfer| (bytes + transfer.bytes, received + transfer.received));
+    let wanted = wanted.max(known);
+    (wanted, wanted.min(here + received))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_moves_while_a_blob_is_on_its_way() {
+        let transfer = |bytes, received| templar_net::Progress { bytes, received, ..templar_net::Progress::default() };
+        assert_eq!(with_transfers(0, 0, std::iter::empty()), (0, 0));
+        assert_eq!(with_transfers(0, 0, [transfer(1000, 300)].into_iter()), (1000, 300), "a ticket for a blob");
+        assert_eq!(with_transfers(5000, 700, [transfer(1000, 300)].into_iter()), (5000, 1000), "some was here before");
+        let two = [transfer(1000, 300), transfer(6000, 10)];
+        assert_eq!(with_transfers(5000, 0, two.into_iter()), (7000, 310));
+        assert_eq!(with_transfers(500, 400, [transfer(500, 200)].into_iter()), (500, 500), "never more than all");
     }
 }

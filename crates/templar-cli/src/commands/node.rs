@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Another node: KEY@ADDR:PORT
     #[arg(long, value_name = "PEER")]
     peer: Vec<PeerAddr>,
-    /// Remove old checkpoints and states as windows close, by the rule of `store gc`
+    /// Remove old checkpoints and states, and deltas that came too late, as windows close, by the rule of `store gc`
     #[arg(long)]
     prune: bool,
     #[command(flatten)]

@@ -5,8 +5,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Instant;
 
 use crate::Outcome;
+use crate::node::cpu_seconds;
 
 type Any<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -23,6 +25,19 @@ fn ip(line: &str) -> Any<()> {
 fn run(program: &str, line: &str) -> Any<()> {
     let done = Command::new(program).args(line.split_whitespace()).status()?;
     if done.success() { Ok(()) } else { Err(format!("`{program} {line}` failed").into()) }
+}
+
+/// The machine's processor time, in seconds: spent on anything, and taken away by the machine's own host.
+fn machine_seconds() -> (f64, f64) {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks: Vec<f64> =
+        stat.lines().next().unwrap_or_default().split_whitespace().filter_map(|n| n.parse().ok()).collect();
+    match ticks[..] {
+        [user, nice, system, _idle, _waiting, hard, soft, stolen, ..] => {
+            ((user + nice + system + hard + soft) / 100.0, stolen / 100.0)
+        }
+        _ => (0.0, 0.0),
+    }
 }
 
 /// The namespaces, for as long as it lives.
@@ -57,6 +72,18 @@ impl Links {
         Ok(links)
     }
 
+    /// Packets that the shaped queues had no room for: what leaves the nodes, and what the hub sends to them.
+    fn dropped(&self) -> Any<(u64, u64)> {
+        let (mut up, mut down) = (0, 0);
+        for name in &self.names {
+            let shown = Command::new("tc").args(["-s", "-n", name, "qdisc", "show"]).output()?;
+            let text = String::from_utf8_lossy(&shown.stdout);
+            let counts = text.split("(dropped ").skip(1).filter_map(|rest| rest.split(',').next()?.parse::<u64>().ok());
+            *(if name == "tb-hub" { &mut down } else { &mut up }) += counts.sum::<u64>();
+        }
+        Ok((up, down))
+    }
+
     fn add(&mut self, name: &str) -> Any<()> {
         ip(&format!("netns add {name}"))?;
         self.names.push(name.to_owned());
@@ -84,6 +111,10 @@ impl Actor {
         Ok(Self { child, lines })
     }
 
+    fn cpu(&self) -> f64 {
+        cpu_seconds(&self.child.id().to_string())
+    }
+
     fn line(&mut self) -> Any<String> {
         Ok(self.lines.next().ok_or("a process ended early")??)
     }
@@ -97,6 +128,42 @@ impl Drop for Actor {
     }
 }
 
+/// Where processor time goes while something is measured.
+struct Meter {
+    start: Instant,
+    machine: (f64, f64),
+    forwarder: f64,
+    seeders: f64,
+}
+
+impl Meter {
+    fn start(stage: &Stage) -> Self {
+        #[allow(clippy::disallowed_methods, reason = "a measurement")]
+        let start = Instant::now();
+        Self { start, machine: machine_seconds(), forwarder: stage.forwarder.cpu(), seeders: cpu(&stage.actors) }
+    }
+
+    fn report(&self, stage: &Stage, receivers: &[Actor]) -> Any<()> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (all, (busy, stolen)) = (self.start.elapsed().as_secs_f64() * cores as f64, machine_seconds());
+        println!(
+            "processor seconds: {:.1} of {all:.1} and {:.1} stolen; seeders {:.1}, receivers {:.1}, forwarder {:.1}",
+            busy - self.machine.0,
+            stolen - self.machine.1,
+            cpu(&stage.actors) - self.seeders,
+            cpu(receivers),
+            stage.forwarder.cpu() - self.forwarder,
+        );
+        let (up, down) = stage.links.dropped()?;
+        println!("queues: {up} packets dropped on the way up, {down} on the way down");
+        Ok(())
+    }
+}
+
+fn cpu(actors: &[Actor]) -> f64 {
+    actors.iter().map(Actor::cpu).sum()
+}
+
 /// The text of a field of a flat JSON object.
 fn field<'a>(line: &'a str, name: &str) -> Any<&'a str> {
     let start = line.find(&format!("\"{name}\":")).ok_or("no such field")? + name.len() + 3;
@@ -107,11 +174,11 @@ fn field<'a>(line: &'a str, name: &str) -> Any<&'a str> {
 struct Stage {
     // Dropped in this order: processes before their namespaces.
     actors: Vec<Actor>,
-    _forwarder: Actor,
+    forwarder: Actor,
     dir: tempfile::TempDir,
     ids: Vec<String>,
     bytes: u64,
-    _links: Links,
+    links: Links,
 }
 
 impl Stage {
@@ -124,7 +191,7 @@ impl Stage {
         let mut forwarder = Actor::new("tb-hub", &routes)?;
         forwarder.line()?;
         let dir = tempfile::tempdir()?;
-        let mut stage = Self { actors: Vec::new(), _forwarder: forwarder, dir, ids: Vec::new(), bytes, _links: links };
+        let mut stage = Self { actors: Vec::new(), forwarder, dir, ids: Vec::new(), bytes, links };
         for node in 1..=seeders {
             let args = ["seed", &stage.store(node), &bind(node), &node.to_string(), &bytes.to_string()];
             let mut seeder = Actor::new(&format!("tb-{node}"), &args.map(str::to_owned))?;
@@ -163,7 +230,10 @@ fn key_of(node: usize) -> String {
 pub(crate) fn one_receiver(providers: usize, bytes: u64, up: u32, down: u32) -> Outcome {
     let stage = Stage::new(providers + 1, providers, bytes, up, down)?;
     let from: Vec<usize> = (1..=providers).collect();
-    let line = stage.fetcher(providers + 1, &from)?.line()?;
+    let meter = Meter::start(&stage);
+    let mut fetcher = stage.fetcher(providers + 1, &from)?;
+    let line = fetcher.line()?;
+    meter.report(&stage, &[fetcher])?;
     let seconds: f64 = field(&line, "seconds")?.parse()?;
     let rate = bytes as f64 * 8e-6 / seconds;
     let most = f64::from((up * providers as u32).min(down));
@@ -175,6 +245,7 @@ pub(crate) fn one_receiver(providers: usize, bytes: u64, up: u32, down: u32) -> 
 pub(crate) fn all_receivers(receivers: usize, bytes: u64, up: u32, down: u32, together: bool) -> Outcome {
     let stage = Stage::new(receivers + 1, 1, bytes, up, down)?;
     let nodes: Vec<usize> = (2..=receivers + 1).collect();
+    let meter = Meter::start(&stage);
     let mut fetchers = Vec::new();
     for node in &nodes {
         let others = nodes.iter().copied().filter(|other| together && other != node);
@@ -186,6 +257,7 @@ pub(crate) fn all_receivers(receivers: usize, bytes: u64, up: u32, down: u32, to
         last = last.max(field(&line, "seconds")?.parse()?);
         println!("{line}");
     }
+    meter.report(&stage, &fetchers)?;
     let single = bytes as f64 * 8e-6 / f64::from(up.min(down));
     println!("{receivers} receivers: all after {last:.2} s; one copy at the uplink's rate takes {single:.2} s");
     Ok(())

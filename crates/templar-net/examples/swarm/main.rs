@@ -79,7 +79,7 @@ async fn forward(delay_ms: u64, loss_per_thousand: u64, routes: &[&str]) -> Outc
     println!("forwarding");
     let mut rest = Vec::new();
     tokio::io::AsyncReadExt::read_to_end(&mut tokio::io::stdin(), &mut rest).await?;
-    let ((passed, lost), cpu) = (line.counts(), node::cpu_seconds());
+    let ((passed, lost), cpu) = (line.counts(), node::cpu_seconds("self"));
     eprintln!("forwarded {passed} datagrams, lost {lost}, cpu {cpu:.2} s");
     Ok(())
 }

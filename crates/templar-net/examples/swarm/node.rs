@@ -50,7 +50,7 @@ pub(crate) async fn seed(dir: &str, bind: &str, key: u8, bytes: usize) -> Outcom
     let id = store.put(made_bytes(1, bytes)).await?;
     println!("{{\"id\":\"{id}\",\"peer\":\"{}\",\"ticket\":\"{}\"}}", net.addr(), net.blob_ticket(&id));
     until_input_ends(&net, &store).await;
-    eprintln!("sent {} bytes, cpu {:.2} s", net.sent_bytes(), cpu_seconds());
+    eprintln!("sent {} bytes, cpu {:.2} s", net.sent_bytes(), cpu_seconds("self"));
     Ok(())
 }
 
@@ -62,15 +62,15 @@ pub(crate) async fn fetch(dir: &str, bind: &str, key: u8, id: &str, bytes: u64, 
     let start = Instant::now();
     let fetched = net.fetch(&id.parse()?, bytes, &[]).await?;
     let seconds = start.elapsed().as_secs_f64();
-    let (received, cpu) = (fetched.received, cpu_seconds());
+    let (received, cpu) = (fetched.received, cpu_seconds("self"));
     println!("{{\"seconds\":{seconds:.3},\"received\":{received},\"sent\":{},\"cpu\":{cpu:.2}}}", net.sent_bytes());
     until_input_ends(&net, &store).await;
     Ok(())
 }
 
-/// Processor time of this process, user and system.
-pub(crate) fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+/// Processor time of a process, user and system; `self` is this one.
+pub(crate) fn cpu_seconds(process: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let ticks: Vec<u64> = after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse().ok()).collect();
     ticks.iter().sum::<u64>() as f64 / 100.0

@@ -64,6 +64,13 @@ struct Lane {
 
 /// Fetches from one peer until it is of no use any more.
 pub(super) async fn run(swarm: Arc<Swarm>, peer: PeerId) {
+    // It is asked what it has while the connection for blobs comes about: far away, each takes several round trips.
+    let mut work = JoinSet::new();
+    let ids = swarm.lock().plan.to_ask(&peer, false, MAX_ASKED);
+    let asking = !ids.is_empty();
+    if asking {
+        work.spawn(asked(swarm.clone(), peer, ids, false));
+    }
     let connection = match swarm.pool.connection(&peer).await {
         Ok(connection) => connection,
         Err(reason) => {
@@ -77,14 +84,31 @@ pub(super) async fn run(swarm: Arc<Swarm>, peer: PeerId) {
         peer,
         connection,
         connected,
-        work: JoinSet::new(),
-        asking: false,
+        work,
+        asking,
         stale_answers: 0,
         pause: ASK_AGAIN.0,
         ask_next: Instant::now() + ASK_AGAIN.0,
         speaks: true,
     };
     lane.follow().await;
+}
+
+/// Asks what a peer has.
+async fn asked(swarm: Arc<Swarm>, peer: PeerId, ids: Vec<Hash>, again: bool) -> Ended {
+    let haves = match swarm.pool.have_connection(&peer).await {
+        Ok(connection) => match timeout(swarm.limits.stall_timeout, ask(&connection, &ids)).await {
+            Ok(Ok(haves)) => Ok(haves),
+            Ok(Err(error)) if error.is_misbehaviour() => {
+                swarm.book.blame(&peer, format!("said what it has in a way that we cannot read: {error}"));
+                Err(error.to_string())
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer".to_owned()),
+        },
+        Err(reason) => Err(reason),
+    };
+    Ended::Asked { ids, again, haves }
 }
 
 impl Lane {
@@ -136,22 +160,7 @@ impl Lane {
             return;
         }
         self.asking = true;
-        let (swarm, peer) = (self.swarm.clone(), self.peer);
-        self.work.spawn(async move {
-            let haves = match swarm.pool.have_connection(&peer).await {
-                Ok(connection) => match timeout(swarm.limits.stall_timeout, ask(&connection, &ids)).await {
-                    Ok(Ok(haves)) => Ok(haves),
-                    Ok(Err(error)) if error.is_misbehaviour() => {
-                        swarm.book.blame(&peer, format!("said what it has in a way that we cannot read: {error}"));
-                        Err(error.to_string())
-                    }
-                    Ok(Err(error)) => Err(error.to_string()),
-                    Err(_) => Err("no answer".to_owned()),
-                },
-                Err(reason) => Err(reason),
-            };
-            Ended::Asked { ids, again, haves }
-        });
+        self.work.spawn(asked(self.swarm.clone(), self.peer, ids, again));
     }
 
     fn begin(&mut self, job: Job, holder: Arc<Notify>) {

@@ -150,8 +150,8 @@ impl Gatherer {
                 fetched = fetching => fetched,
             };
             match fetched {
-                Ok(_) => {
-                    self.tally.have(bytes);
+                Ok(fetched) => {
+                    self.tally.have(bytes.saturating_sub(fetched.received));
                     return Ok(true);
                 }
                 Err(FetchError::DiskFull { .. }) => return Err(WorkError::Put(PutError::DiskFull)),

@@ -1,10 +1,11 @@
-//! Removes what no run needs any more when a window has closed, where the configuration asks for it.
+//! Removes what no run needs any more when a window has closed, where the configuration asks for it: what the rule lets go, and
+//! deltas and traces that came too late for their cut. Parts of blobs stay for who may go on fetching them, and for `store gc`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use templar_manifest::Hash;
-use templar_store::{BlobSource, RemoveError, Store};
+use templar_store::{BlobSource, ReadError, RemoveError, Store};
 
 use super::{Done, Driver};
 use crate::compute::compute;
@@ -48,13 +49,23 @@ impl Driver {
         let (context, node) = (self.replica.context.clone(), self.replica.node().clone());
         self.spawn("pruning".to_owned(), |shared| async move {
             let Pruner { store, blobs, others } = pruner;
+            let held = store.list().await.unwrap_or_default();
+            let whole = held.clone();
             let released = compute(move || {
                 let mut rule = retention(&context, &node, &*blobs);
                 rule.and((*others).clone());
-                rule.released().copied().collect::<BTreeSet<Hash>>()
+                let uncut = inventory::uncut(&context, &node, &rule, &*blobs, &whole)?;
+                Ok::<_, ReadError>(rule.released().copied().chain(uncut).collect::<BTreeSet<Hash>>())
             })
             .await;
-            let held = store.list().await.unwrap_or_default();
+            let released = match released {
+                Ok(released) => released,
+                Err(error) => {
+                    store.check().await?;
+                    tracing::warn!(%error, "nothing was pruned");
+                    return Ok(Done::Pruned);
+                }
+            };
             let goes: Vec<(Hash, u64)> = held.into_iter().filter(|(id, _)| released.contains(id)).collect();
             if goes.is_empty() {
                 return Ok(Done::Pruned);

@@ -45,14 +45,26 @@ impl Plan {
         if requests >= self.rules.requests_per_peer {
             return None;
         }
-        let ranges_too = ranges < self.rules.ranges_per_peer;
+        let free = ranges < self.rules.ranges_per_peer;
+        let ranges_too = free || (ranges == self.rules.ranges_per_peer && self.is_nearly_done(peer, now));
         if let Some(number) = self.rarest(peer, ranges_too) {
             return self.begin(number, peer, now);
         }
         if let Some(number) = self.doubtful(peer, ranges_too) {
             return self.begin(number, peer, now);
         }
-        if ranges_too { self.take_over(peer, now) } else { None }
+        if free { self.take_over(peer, now) } else { None }
+    }
+
+    /// Whether all ranges that the peer holds will be here soon. Those that began together end together: if one more were
+    /// asked for only then, the line would be idle for a round trip.
+    fn is_nearly_done(&self, peer: &PeerId, now: Time) -> bool {
+        self.leases.values().filter(|lease| lease.peer == *peer && !lease.void).all(|lease| match &lease.task {
+            Task::Range { size, left } => {
+                lease.bytes > 0 && Self::seconds_left(lease, bytes_of(left, *size), now) <= SOON_SECONDS
+            }
+            Task::Whole | Task::Proof { .. } => true,
+        })
     }
 
     /// Of the wants that the peer has something for, the one that the fewest peers have; the oldest of equals.
@@ -223,7 +235,7 @@ impl Plan {
 }
 
 /// Of these chunks, those that the fewest of the others have; in order.
-fn rarest_of(available: &ChunkRanges, others: &[&ChunkRanges]) -> Vec<Range<u64>> {
+pub(super) fn rarest_of(available: &ChunkRanges, others: &[&ChunkRanges]) -> Vec<Range<u64>> {
     // Where others begin to have something, and where they cease to.
     let mut borders: Vec<(u64, i64)> = Vec::new();
     for part in others {

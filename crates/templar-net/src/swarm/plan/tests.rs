@@ -11,6 +11,8 @@ use super::super::ranges::{GROUP, GROUP_BYTES, chunks, set};
 use super::*;
 
 mod crowd;
+mod held;
+mod rarest;
 
 const TICK: Duration = Duration::from_millis(20);
 
@@ -247,24 +249,6 @@ fn one_slow_peer_does_not_hold_the_end() {
     let ticks = with_stalled.play();
     with_stalled.everything_came_once();
     assert!(ticks <= fast + 120, "{ticks} ticks, {fast} without the stalled peer");
-}
-
-#[test]
-fn what_few_have_goes_first() {
-    let (all, half) = (Actor::new(1, 1), Actor { has: (0, 500), ..Actor::new(2, 1) });
-    let size = 32 << 20;
-    let mut game = Game::new(vec![all.clone(), half], &[size]);
-    let proof = game.plan.next(&all.id, TICK).unwrap();
-    game.plan.proved(proof.lease, size, &ChunkRanges::empty());
-    game.plan.finish(proof.lease, None, TICK);
-    let Some(Job { task: Task::Range { left, .. }, .. }) = game.plan.next(&all.id, TICK) else { panic!() };
-    assert!(left.start >= chunks(size) / 2, "{left:?} is what the other has");
-
-    // Of two blobs, the one that one peer has before the one that both have.
-    let mut game = Game::new(vec![all.clone()], &[1000, 2000]);
-    let ids: Vec<Hash> = game.plan.open_wants().map(|(_, want)| want.id).collect();
-    game.plan.set_have(&[2; 32], &ids[0], Have::All);
-    assert_eq!(game.plan.next(&all.id, TICK).unwrap().id, ids[1]);
 }
 
 #[test]
