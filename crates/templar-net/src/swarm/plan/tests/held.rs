@@ -68,7 +68,8 @@ fn while_a_peer_holds_a_range_no_other_is_given_it() {
 #[test]
 fn what_a_peer_held_that_failed_is_the_others_at_once() {
     let answer = ProviderAnswer::Lost("gone".to_owned());
-    let ends: [(&str, fn(&mut Plan, &ProviderAnswer)); 3] = [
+    type End = fn(&mut Plan, &ProviderAnswer);
+    let ends: [(&str, End); 3] = [
         ("dismissed", |plan, answer| plan.dismiss(&DYING, answer)),
         ("its connection broke", |plan, _| plan.take_back(&DYING)),
         ("its lane ended", |plan, _| assert!(plan.farewell(&DYING, TICK).is_none())),
