@@ -43,7 +43,7 @@ pub enum Replays {
     /// Each by three validators before its window closes: of seven, more than can be faulty.
     #[default]
     Three,
-    /// A fifth of them by each validator, within two windows after the close.
+    /// A fifth of them by each validator and each by two at least, within two windows after the close.
     Late,
 }
 
@@ -179,7 +179,7 @@ impl Config {
                 fraction_ppm: 200_000,
                 verdict_windows: 2,
                 challenge_windows: 1,
-                ..before(0)
+                ..before(2)
             },
         }
     }

@@ -153,18 +153,19 @@ fn a_state_that_is_kept_is_no_shield() {
             let config = Config { validators: 7, windows: 24, adversaries, ..config(seed) };
             let late = run(Config { replays: Replays::Late, ..config.clone() });
             let keeper = late.members.iter().find(|member| member.strategy.is_some()).unwrap();
-            let notice = keeper.noticed.as_ref().expect("a fifth of all is drawn by each of seven");
-            challenged += usize::from(notice.how.contains("challenged"));
-            assert!(notice.window < 8, "{notice:?}");
+            // Nobody minds that a state is kept while those who are drawn have it from the replay of the window before.
+            let noticed = keeper.noticed.as_ref().is_some_and(|notice| notice.window < 8);
+            challenged += usize::from(keeper.noticed.as_ref().is_some_and(|notice| notice.how.contains("challenged")));
             let early = run(config);
             let early = early.members.iter().find(|member| member.strategy.is_some()).unwrap();
             assert!(early.refused > 0, "{} with seed {seed}", strategy.name());
             if strategy == Strategy::WithholdState {
+                assert!(noticed, "{:?} with seed {seed}", keeper.noticed);
                 assert_eq!(keeper.micros, 0, "with seed {seed}");
             }
         }
     }
-    assert!(challenged >= 4, "{challenged}");
+    assert!(challenged >= 2, "{challenged}");
 }
 
 /// A validator that challenges all that it draws makes the others look for what they find, and nobody pays.

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// What breaks: none, light or heavy
     #[arg(long, default_value = "light", value_parser = faults, value_name = "HOW")]
     faults: Faults,
-    /// Which contributions are replayed: each by one or three before its window closes, or a fifth by each validator late
+    /// Which contributions are replayed: each by one or three before its window closes, or by two and a fifth by each validator late
     #[arg(long, default_value = "three", value_parser = replays, value_name = "WHICH")]
     replays: Replays,
     /// So many members play this strategy; --strategies lists them

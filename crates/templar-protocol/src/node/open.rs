@@ -137,9 +137,9 @@ impl OpenWindow {
     }
 
     /// Keeps something that there is no room for, in case something comes to name it: of each signer what came first.
-    /// Returns whether it is kept. Registrations are not, since anybody may sign them.
+    /// Returns whether it is kept. Registrations and evidence are not, since anybody may sign them.
     pub(super) fn set_aside(&mut self, verified: &Verified) -> bool {
-        if matches!(verified.opened, Opened::Registration(_)) {
+        if matches!(verified.opened, Opened::Registration(_) | Opened::Evidence(_)) {
             return false;
         }
         let aside = self.aside.entry(verified.signer()).or_default();

@@ -185,3 +185,32 @@ fn what_anybody_hands_in_is_shown_and_burnt() {
     let shown = node.closed().iter().flat_map(|closed| &closed.scores).flat_map(|score| &score.payload().evidence);
     assert!(shown.clone().count() > 0 && shown.into_iter().all(|shown| *shown == found));
 }
+
+/// What is handed in when all have scored is shown by the scores of the next window.
+#[test]
+fn what_is_handed_in_after_the_scores_is_shown_in_the_next_window() {
+    let mut cluster = Cluster::new(&[1, 1], 3, 6);
+    cluster.cheat = PublicKey::from_bytes([0; 32]);
+    let miner = cluster.miners[1].clone();
+    let first = cluster.members[0].node.state().clone();
+    let say = |nonce| Signed::sign(contribution(&first, &miner.public(), nonce), &miner).envelope();
+    let found = evidence::of_two(&first.run(), say(5), say(6)).unwrap();
+    cluster.wake();
+    let mut order = Order(4);
+    let scored = |cluster: &Cluster| {
+        let nodes = cluster.members[..2].iter().map(|member| &member.node);
+        nodes.clone().all(|node| node.state().window().0 == 2 && node.scores().count() == 2)
+    };
+    cluster.run(&mut order, scored);
+    assert!(scored(&cluster), "there is no such moment in this order");
+    for validator in 0..2 {
+        let (run, window) = (first.run(), WindowIndex(2));
+        let entry = EvidenceEntry { run, window, contradiction: found.clone() };
+        cluster.send(validator, Entry::Evidence(Box::new(entry)));
+    }
+    cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.is_over()));
+    let burnt = |closed: &ClosedWindow| closed.window.burns.iter().map(|burn| burn.account).collect::<Vec<_>>();
+    let burns: Vec<Vec<PublicKey>> = cluster.members[0].node.closed().iter().map(burnt).collect();
+    assert_eq!(burns[3], [miner.public()], "{burns:?}");
+    assert_eq!(burns.concat().len(), 1);
+}
