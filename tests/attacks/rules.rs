@@ -91,10 +91,12 @@ fn committing() -> Vec<Attack> {
         sign(&contribution, &miners[0])
     };
     let second = tell(Stage::Committed, another(b"second")).unwrap();
-    let third = {
+    let one_more = {
         let mut node = node(Stage::Committed);
         node.step(Input::Entry(another(b"second"))).unwrap();
-        node.step(Input::Entry(another(b"third")))
+        // These are set aside, in case an inbox names them.
+        (0..32u8).for_each(|number| assert_eq!(node.step(Input::Entry(another(&[number]))).unwrap(), []));
+        node.step(Input::Entry(another(b"one more")))
     };
     let equivocation = second.iter().find_map(|output| match output {
         Output::Equivocation { kind, .. } => {
@@ -114,7 +116,7 @@ fn committing() -> Vec<Attack> {
         refused("contribution: more steps than H", with(|c| c.steps = 4)),
         refused("contribution: tokens that the steps do not give", with(|c| c.tokens += 1)),
         answered("contribution: a second one of the same miner", equivocation.unwrap()),
-        refused("contribution: a third one of the same miner", third),
+        refused("contribution: a thirty-fifth one of the same miner", one_more),
         refused("contribution: after a cut without it", tell(Stage::Cut, another(b"late"))),
         refused("inbox: by somebody who is not a validator", {
             changed(Stage::Committed, closed.inboxes[0].payload(), &miners[0], |i| i.validator = honest.miner)

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipld_core::ipld::Ipld;
 use templar_manifest::{
-    Admitted, AuditVerdict, BurnCause, Contradiction, Contribution, ContributionId, GauntletSpec, Hash, Kind,
-    LateVerdict, MintKind, Offence, Payment, PublicKey, Refusal, Replay, ReplayProof, RopeScaling, SegmentShape, State,
-    Verdict, VoteOn, VoteStep, WeightRule, WindowIndex,
+    Admitted, AuditVerdict, BurnCause, Challenge, Contradiction, Contribution, ContributionId, GauntletSpec, Hash,
+    Kind, LateVerdict, MintKind, Offence, Payment, PublicKey, Refusal, Replay, ReplayProof, RopeScaling, SegmentShape,
+    State, Verdict, VoteOn, VoteStep, WeightRule, WindowIndex,
 };
 
 use super::example;
@@ -133,6 +133,13 @@ fn the_specification_names_every_field_and_its_type() {
             paths(&seen(&evidence), "evidence[]", &documented, &mut found);
             check_types(&seen(&evidence), "evidence[]", &documented);
         }
+        if kind == Kind::Window {
+            // As above: nothing is challenged before a record.
+            let (window, miner, since) = (WindowIndex(0), PublicKey::from_bytes([0; 32]), WindowIndex(1));
+            let challenge = Challenge { window, miner, contribution: ContributionId::default(), since };
+            paths(&seen(&challenge), "challenges[]", &documented, &mut found);
+            check_types(&seen(&challenge), "challenges[]", &documented);
+        }
         assert_eq!(
             found,
             documented.into_keys().collect(),
@@ -239,7 +246,8 @@ fn the_specification_names_every_variant() {
     variants.extend(audits.iter().map(|verdict| ("AuditVerdict", seen(verdict))));
     let kinds = [MintKind::Miner, MintKind::Validator, MintKind::Replays, MintKind::Treasury];
     variants.extend(kinds.iter().map(|kind| ("MintKind", seen(kind))));
-    let causes = [BurnCause::Mismatch, BurnCause::Expulsion, BurnCause::Absence, BurnCause::Contradiction];
+    let burnt = [BurnCause::Mismatch, BurnCause::Expulsion, BurnCause::Absence, BurnCause::Contradiction];
+    let causes = burnt.into_iter().chain([BurnCause::Unanswered]).collect::<Vec<_>>();
     variants.extend(causes.iter().map(|cause| ("BurnCause", seen(cause))));
     variants.extend([VoteOn::Cut, VoteOn::Window].iter().map(|on| ("VoteOn", seen(on))));
     variants.extend([VoteStep::Prevote, VoteStep::Precommit].iter().map(|step| ("VoteStep", seen(step))));
