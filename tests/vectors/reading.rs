@@ -246,8 +246,8 @@ fn the_specification_names_every_variant() {
     variants.extend(audits.iter().map(|verdict| ("AuditVerdict", seen(verdict))));
     let kinds = [MintKind::Miner, MintKind::Validator, MintKind::Replays, MintKind::Treasury];
     variants.extend(kinds.iter().map(|kind| ("MintKind", seen(kind))));
-    let burnt = [BurnCause::Mismatch, BurnCause::Expulsion, BurnCause::Absence, BurnCause::Contradiction];
-    let causes = burnt.into_iter().chain([BurnCause::Unanswered]).collect::<Vec<_>>();
+    use BurnCause::{Absence, Contradiction as Contradicted, Expulsion, Mismatch, Unanswered};
+    let causes = [Mismatch, Unanswered, Expulsion, Absence, Contradicted];
     variants.extend(causes.iter().map(|cause| ("BurnCause", seen(cause))));
     variants.extend([VoteOn::Cut, VoteOn::Window].iter().map(|on| ("VoteOn", seen(on))));
     variants.extend([VoteStep::Prevote, VoteStep::Precommit].iter().map(|step| ("VoteStep", seen(step))));

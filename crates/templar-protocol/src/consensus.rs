@@ -65,8 +65,8 @@ pub(crate) fn agree(genesis: &Genesis, rows: &[(PublicKey, &[Weight])], paid: &B
             rank += part;
             *shares.entry(validator).or_default() += part;
         }
-        // There is a row, so `whole` is not 0; a rank is at most the largest weight, which is below 2^32.
-        let weight_ppm = (rank / u128::from(whole.max(1))) as u32;
+        // There is a row, and no stake is 0; a rank is at most the largest weight, which is below 2^32.
+        let weight_ppm = (rank / u128::from(whole)) as u32;
         if weight_ppm > 0 {
             weights.push(Weight { miner, weight_ppm });
         }

@@ -371,8 +371,8 @@ impl Node {
     }
 
     /// Draws every consequence of what is known: certificates, seeds, held entries that can be checked by now, and the
-    /// closing of the window. Ends because each round accepts or drops an entry that is held or set aside, holds one that was set
-    /// aside, or closes the window.
+    /// closing of the window. Ends because each round accepts or drops a held entry, holds one that was set aside, or closes the
+    /// window.
     fn settled(&mut self, mut outputs: Vec<Output>) -> Result<Vec<Output>, Reject> {
         loop {
             outputs.extend(self.open.refresh(&self.state, self.me));
@@ -408,13 +408,7 @@ impl Node {
             });
             let Some((id, verdict)) = examined else {
                 let Some(entry) = self.open.called_for(self.state.genesis()) else { break };
-                match self.open.examine(&self.state, &entry) {
-                    Ok(Ready::Now) => self.accept(entry, &mut outputs),
-                    Ok(Ready::Later) => {
-                        self.open.held.insert(entry.id(), entry);
-                    }
-                    Err(reject) => outputs.push(Output::Dropped { entry, reject }),
-                }
+                self.open.held.insert(entry.id(), entry);
                 continue;
             };
             let Some(held) = self.open.held.remove(&id) else { break };

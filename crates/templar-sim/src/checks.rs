@@ -71,6 +71,11 @@ const PAGES_EVERY: u64 = 64;
 
 type Failed = (&'static str, String);
 
+/// Whether a key is a member's that plays no strategy.
+pub(crate) fn is_honest(members: &[Member], by_key: &BTreeMap<PublicKey, usize>, key: &PublicKey) -> bool {
+    by_key.get(key).is_some_and(|&who| members[who].is_honest())
+}
+
 impl Checks {
     pub(crate) fn count(&mut self, invariant: &'static str) {
         *self.counts.entry(invariant).or_default() += 1;
@@ -274,7 +279,7 @@ impl Checks {
         faults: Faults,
     ) -> Result<(), Failed> {
         let window = &closed.window;
-        let is_honest = |miner: &PublicKey| by_key.get(miner).is_some_and(|&who| members[who].is_honest());
+        let is_honest = |miner: &PublicKey| is_honest(members, by_key, miner);
         for outcome in &window.outcomes {
             if let Verdict::Refused(refusal) = &outcome.verdict {
                 *self.refused.entry(outcome.miner).or_default() += 1;
@@ -335,7 +340,7 @@ impl Checks {
         faults: Faults,
     ) -> Result<(), Failed> {
         let window = &closed.window;
-        let is_honest = |miner: &PublicKey| by_key.get(miner).is_some_and(|&who| members[who].is_honest());
+        let is_honest = |miner: &PublicKey| is_honest(members, by_key, miner);
         for burn in window.burns.iter().filter(|burn| burn.cause == BurnCause::Unanswered) {
             self.hold("no honest miner leaves a challenge unanswered", !is_honest(&burn.account), || {
                 format!("{} in window {}: that of window {}", burn.account.short(), window.window, burn.window)

@@ -160,7 +160,7 @@ impl RunState {
     }
 
     /// What the validators that are not counted thought of these miners before the window, as far as they are not excluded:
-    /// those of whom a value was recorded less than `vesting_windows` windows ago, so that they have something at stake, and
+    /// those of whom a value was recorded at most `vesting_windows` windows ago, so that they have something at stake, and
     /// who think anything of anybody.
     fn opinions_of_absent<T>(
         &self,
@@ -203,8 +203,8 @@ impl RunState {
         let present = scores.iter().map(|(validator, (_, score))| (*validator, &score.row[..]));
         let rows: Vec<(PublicKey, &[Weight])> =
             present.chain(absent.iter().map(|(validator, row)| (*validator, &row[..]))).collect();
-        let mut agreement = consensus::agree(&self.genesis, &rows, &paid);
-        agreement.shares.retain(|validator, _| scores.contains_key(validator));
+        let agreement = consensus::agree(&self.genesis, &rows, &paid);
+        // Who is absent has proven no replay here, so its row is paid nothing.
         let replays = late::proven(scores.values().map(|(_, score)| *score), outcomes);
         let mints = consensus::mints(&self.genesis, &agreement, &replays);
         (agreement.weights, mints)

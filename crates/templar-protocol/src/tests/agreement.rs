@@ -189,7 +189,7 @@ proptest! {
 fn what_most_could_not_have_is_withheld_and_nobody_disputes_it() {
     for most in [true, false] {
         let mut cluster = Cluster::new(&[1, 1, 1, 1], 4, 1);
-        cluster.cheat = PublicKey::from_bytes([0; 32]);
+        cluster.cheat = nobody();
         cluster.late_to_serve = Some((cluster.miners[2].public(), if most { 3 } else { 1 }));
         cluster.wake();
         close_windows(&mut cluster, &mut Order(4), 1);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use templar_manifest::*;
 
 use super::fixture::*;
-use super::late::{nobody, sampled};
+use super::late::{before_the_record, sampled};
 use crate::*;
 
 fn burns(cluster: &Cluster) -> Vec<(u64, Burn)> {
@@ -420,12 +420,7 @@ fn window_after(cluster: &Cluster, state: &RunState) -> (Cut, Vec<Contribution>,
 #[test]
 fn before_the_record_a_state_that_is_kept_keeps_the_contribution_out() {
     for liar in [None, Some(0), Some(3)] {
-        let (validators, miners) = (keys("validator", 4), keys("miner", 3));
-        let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().map(|key| (key, 1)).collect();
-        let mut spec = genesis(&with_stakes, &miners, 5);
-        spec.replay = ReplaySpec { fraction_ppm: 0, least_replays: 2, ..ReplaySpec::whole() };
-        let mut cluster = Cluster::of(spec, validators, miners);
-        cluster.cheat = nobody();
+        let mut cluster = before_the_record(5, 2);
         let keeper = cluster.miners[1].public();
         cluster.keeper = Some(Keeper { miner: keeper, served: BTreeSet::new() });
         cluster.liar = liar.map(|liar: usize| (cluster.validators[liar].public(), false));

@@ -73,7 +73,7 @@ fn a_longer_context_begins_a_new_epoch_of_its_own_pages() {
     genesis.context = vec![longer, ContextSegment { from_window: 3, ..context(32) }];
     let mut cluster = Cluster::of(genesis, validators, miners);
     // Nobody cheats, so nobody loses its slot.
-    cluster.cheat = PublicKey::from_bytes([0; 32]);
+    cluster.cheat = nobody();
     cluster.wake();
     cluster.run(&mut Order(3), over);
     assert!(over(&cluster), "stalled");

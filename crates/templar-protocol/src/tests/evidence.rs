@@ -8,9 +8,7 @@ use crate::*;
 
 fn shown(state: &RunState, miner: &SecretKey, nonces: [u8; 2]) -> Contradiction {
     let say = |nonce| Signed::sign(contribution(state, &miner.public(), nonce), miner).envelope();
-    let (one, other) = (say(nonces[0]), say(nonces[1]));
-    let (first, second) = if one.id() < other.id() { (one, other) } else { (other, one) };
-    Contradiction { signer: miner.public(), window: state.window(), first, second }
+    evidence::of(state.window(), say(nonces[0]), say(nonces[1]))
 }
 
 #[test]
@@ -74,7 +72,7 @@ fn evidence_that_proves_nothing_is_refused_by_its_name() {
 #[test]
 fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
     let mut cluster = Cluster::new(&[1, 1], 3, 6);
-    cluster.cheat = PublicKey::from_bytes([0; 32]);
+    cluster.cheat = nobody();
     cluster.wake();
     let mut order = Order(2);
     let at = |cluster: &Cluster| cluster.members[0].node.state().window().0;
@@ -123,7 +121,7 @@ fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
 #[test]
 fn what_anybody_hands_in_is_shown_and_burnt() {
     let mut cluster = Cluster::new(&[1, 1], 3, 6);
-    cluster.cheat = PublicKey::from_bytes([0; 32]);
+    cluster.cheat = nobody();
     let miner = cluster.miners[1].clone();
     let first = cluster.members[0].node.state().clone();
     let say = |nonce| Signed::sign(contribution(&first, &miner.public(), nonce), &miner).envelope();
@@ -190,11 +188,10 @@ fn what_anybody_hands_in_is_shown_and_burnt() {
 #[test]
 fn what_is_handed_in_after_the_scores_is_shown_in_the_next_window() {
     let mut cluster = Cluster::new(&[1, 1], 3, 6);
-    cluster.cheat = PublicKey::from_bytes([0; 32]);
+    cluster.cheat = nobody();
     let miner = cluster.miners[1].clone();
     let first = cluster.members[0].node.state().clone();
-    let say = |nonce| Signed::sign(contribution(&first, &miner.public(), nonce), &miner).envelope();
-    let found = evidence::of_two(&first.run(), say(5), say(6)).unwrap();
+    let found = shown(&first, &miner, [5, 6]);
     cluster.wake();
     let mut order = Order(4);
     let scored = |cluster: &Cluster| {

@@ -16,6 +16,11 @@ pub(super) use said::*;
 
 pub(super) const NAME: &str = "protocol test";
 
+/// Whoever cheats where nobody does: a key that no member has.
+pub(super) fn nobody() -> PublicKey {
+    PublicKey::from_bytes([0; 32])
+}
+
 /// Keys that sort in the order of their numbers.
 pub(super) fn keys(domain: &str, count: usize) -> Vec<SecretKey> {
     let mut keys: Vec<SecretKey> = (0..count)

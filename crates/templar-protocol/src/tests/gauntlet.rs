@@ -8,10 +8,6 @@ use super::fixture::*;
 use super::rules::{judging, scores, small};
 use crate::*;
 
-fn nobody() -> PublicKey {
-    PublicKey::from_bytes([0; 32])
-}
-
 fn mismatch(step: u32) -> Refusal {
     Refusal::Mismatch { step, tensor: "t".to_owned() }
 }

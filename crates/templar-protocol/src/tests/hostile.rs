@@ -401,7 +401,7 @@ fn payload_kind(entry: &Entry) -> Option<Kind> {
 #[test]
 fn a_false_refusal_is_confirmed_by_nobody() {
     let mut cluster = Cluster::new(&[1, 1, 1, 1], 4, 1);
-    cluster.cheat = PublicKey::from_bytes([0; 32]);
+    cluster.cheat = nobody();
     let liar = cluster.validators[3].clone();
     cluster.silent.insert(liar.public());
     cluster.wake();

@@ -6,10 +6,6 @@ use super::fixture::*;
 use super::rules::small;
 use crate::*;
 
-pub(super) fn nobody() -> PublicKey {
-    PublicKey::from_bytes([0; 32])
-}
-
 /// A genesis in which half of all contributions is drawn by each validator, and a verdict counts for two windows.
 pub(super) fn sampled(validators: &[SecretKey], miners: &[SecretKey], windows: u64) -> Genesis {
     let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().map(|key| (key, 1)).collect();
@@ -26,6 +22,17 @@ pub(super) fn cluster(validators: usize, miners: usize, windows: u64, cheat: Opt
     let (validators, miners) = (keys("validator", validators), keys("miner", miners));
     let mut cluster = Cluster::of(sampled(&validators, &miners, windows), validators, miners);
     cluster.cheat = cheat.map_or(nobody(), |cheat| cluster.miners[cheat].public());
+    cluster
+}
+
+/// A run of four validators in which each contribution of three honest miners is replayed by so many before its record.
+pub(super) fn before_the_record(windows: u64, least_replays: u32) -> Cluster {
+    let (validators, miners) = (keys("validator", 4), keys("miner", 3));
+    let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().map(|key| (key, 1)).collect();
+    let mut spec = genesis(&with_stakes, &miners, windows);
+    spec.replay = ReplaySpec { fraction_ppm: 0, least_replays, ..ReplaySpec::whole() };
+    let mut cluster = Cluster::of(spec, validators, miners);
+    cluster.cheat = nobody();
     cluster
 }
 
@@ -207,12 +214,7 @@ fn a_made_up_late_verdict_is_not_counted() {
 /// The same before the record: a copied match among three replays. The proposer of window 0 is honest.
 #[test]
 fn a_match_without_a_replay_is_contradicted_and_not_counted() {
-    let (validators, miners) = (keys("validator", 4), keys("miner", 3));
-    let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().map(|key| (key, 1)).collect();
-    let mut spec = genesis(&with_stakes, &miners, 3);
-    spec.replay = ReplaySpec { fraction_ppm: 0, least_replays: 3, ..ReplaySpec::whole() };
-    let mut cluster = Cluster::of(spec, validators, miners);
-    cluster.cheat = nobody();
+    let mut cluster = before_the_record(3, 3);
     let liar = cluster.validators[3].public();
     cluster.liar = Some((liar, false));
     cluster.wake();

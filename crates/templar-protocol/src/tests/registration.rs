@@ -41,7 +41,7 @@ fn cluster_that_vests(windows: u64, slots: u32, vesting_windows: u64) -> Cluster
     start.registration.slots = slots;
     start.emission.vesting_windows = vesting_windows;
     let mut cluster = Cluster::of(start, validators, miners);
-    cluster.cheat = PublicKey::from_bytes([0; 32]);
+    cluster.cheat = nobody();
     cluster
 }
 
@@ -390,7 +390,7 @@ fn a_run_may_begin_with_nobody() {
     let stakes: Vec<(&SecretKey, u64)> = validators.iter().map(|key| (key, 1)).collect();
     let start = genesis(&stakes, &[], 2);
     let mut cluster = Cluster::of(start, validators, miners.clone());
-    cluster.cheat = PublicKey::from_bytes([0; 32]);
+    cluster.cheat = nobody();
     cluster.wake();
     cluster.run(&mut Order(9), |_| false);
     let node = &cluster.members[0].node;

@@ -97,7 +97,7 @@ fn pages_are_disjoint_until_an_epoch_ends() {
     // 4 slots of 6 pages out of 100: four windows, then four pages are left over.
     let mut cluster = Cluster::new(&[1], 4, 9);
     // Nobody cheats, so nobody loses its slot.
-    cluster.cheat = PublicKey::from_bytes([0; 32]);
+    cluster.cheat = nobody();
     cluster.wake();
     cluster.run(&mut Order(0), |cluster| cluster.members.iter().all(|member| member.node.is_over()));
     let node = &cluster.members[0].node;
@@ -373,7 +373,7 @@ fn a_row_follows_the_ranks_of_the_scores() {
     let (state, validators, miners) = small(&[1], 3);
     let judging = judging(&state, &validators, &miners);
     let plan = state.judge_plan(&judging, &validators[0].public()).unwrap();
-    let mut entries = measured(&judging, &plan, &PublicKey::from_bytes([0; 32]));
+    let mut entries = measured(&judging, &plan, &nobody());
     for (entry, (before, after)) in entries.iter_mut().zip([(100, 90), (100, 80), (100, 200)]) {
         (entry.unassigned_before_nanonats, entry.unassigned_after_nanonats) = (before, after);
     }
@@ -437,7 +437,7 @@ fn outcomes_and_mints_by_hand() {
 fn of_two_equal_validators_neither_mints_alone() {
     let (state, validators, miners) = small(&[1, 1], 2);
     let judging = judging(&state, &validators, &miners);
-    let mut scores = scores(&state, &judging, &validators, &PublicKey::from_bytes([0; 32]));
+    let mut scores = scores(&state, &judging, &validators, &nobody());
     scores[0].row = vec![Weight { miner: miners[0].public(), weight_ppm: 1_000_000 }];
     scores[1].row = vec![Weight { miner: miners[1].public(), weight_ppm: 1_000_000 }];
     let record =
@@ -449,7 +449,7 @@ fn of_two_equal_validators_neither_mints_alone() {
 fn the_first_refusal_decides_and_without_a_replay_there_is_none() {
     let (state, validators, miners) = small(&[1, 1, 1, 1], 3);
     let judging = judging(&state, &validators, &miners);
-    let mut scores = scores(&state, &judging, &validators, &PublicKey::from_bytes([0; 32]));
+    let mut scores = scores(&state, &judging, &validators, &nobody());
     let refuse = |error: &str| Replay::Refused(Refusal::Malformed { error: error.to_owned() });
     scores[2].entries[0].replay = refuse("later");
     scores[1].entries[0].replay = refuse("earlier");
@@ -516,7 +516,7 @@ fn every_field_of_a_record_is_recomputed() {
 fn a_cheat_that_was_paid_before_loses_what_has_not_vested() {
     let mut cluster = Cluster::new(&[1, 1], 3, 3);
     let cheat = cluster.cheat;
-    cluster.cheat = PublicKey::from_bytes([0; 32]);
+    cluster.cheat = nobody();
     cluster.wake();
     let mut order = Order(4);
     cluster.run(&mut order, |cluster| cluster.members[0].node.state().window().0 == 1);

@@ -9,6 +9,7 @@ use templar_manifest::{
 use templar_protocol::{Document, Entry, Input, Output, Reject, RevealEntry, Verified};
 
 use super::{Event, Simulation, Work};
+use crate::checks::is_honest;
 use crate::config::Faults;
 use crate::dice::ONE_PPM;
 use crate::member::{Carried, Task};
@@ -418,7 +419,7 @@ impl Simulation {
             return;
         }
         let window = self.members[who].window().0;
-        let honest = self.by_key.get(about).is_some_and(|&other| self.members[other].is_honest());
+        let honest = is_honest(&self.members, &self.by_key, about);
         self.checks.notice(about, window, &how);
         if honest && !how.contains("not in the certified cut") {
             self.violated("nobody finds fault with the honest", who, format!("{}: {how}", about.short()));
