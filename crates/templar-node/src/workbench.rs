@@ -308,10 +308,9 @@ impl Workbench {
         self.pool.install(|| {
             let evidence = self.evidence()?;
             // States that no recorded contribution leads to any more are forgotten before new ones come.
-            let mut parents = state.members().iter().filter_map(|member| state.parent(&member.owner));
-            let wanted: Vec<StateId> = parents.by_ref().map(|parent| parent.state_out).collect();
-            let wanted = |id: &_| wanted.contains(id);
-            lock(&self.states).retain(wanted);
+            let parents = state.members().iter().filter_map(|member| state.parent(&member.owner));
+            let wanted: BTreeSet<StateId> = parents.map(|parent| parent.state_out).collect();
+            lock(&self.states).retain(|id| wanted.contains(id));
             let replay = |contribution: &Contribution| {
                 let task = state.planned_task(plan, contribution);
                 let broken = || EvidenceError::Broken(format!("miner {} has no slot", contribution.miner));

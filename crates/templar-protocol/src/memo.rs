@@ -4,6 +4,7 @@
 //! an empty one, and any two are equal. So it can change how long something takes, never what comes out.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Results that are kept; beyond that, all are worked out anew. Honest nodes ask for a handful.
@@ -16,17 +17,25 @@ pub(crate) struct Memo<K, V>(Mutex<BTreeMap<K, Arc<V>>>);
 impl<K: Ord, V> Memo<K, V> {
     /// The result for this key, worked out where nobody has.
     pub(crate) fn get_or(&self, key: K, work_out: impl FnOnce() -> V) -> Arc<V> {
+        match self.try_get_or(key, || Ok::<V, Infallible>(work_out())) {
+            Ok(found) => found,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The same of what may fail; failures are not kept.
+    pub(crate) fn try_get_or<E>(&self, key: K, work_out: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
         if let Some(known) = self.known().get(&key) {
-            return known.clone();
+            return Ok(known.clone());
         }
         // Without the lock: what is worked out may ask other memos.
-        let made = Arc::new(work_out());
+        let made = Arc::new(work_out()?);
         let mut known = self.known();
         if known.len() >= LIMIT {
             known.clear();
         }
         known.insert(key, made.clone());
-        made
+        Ok(made)
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<K, Arc<V>>> {
@@ -69,6 +78,8 @@ mod tests {
         }
         assert_eq!(worked, 1);
         assert_eq!(*memo.clone().get_or(7, || 50), 50);
+        assert_eq!(memo.try_get_or(8, || Err("no")), Err("no"));
+        assert_eq!(memo.try_get_or(8, || Ok::<_, &str>(64)).as_deref(), Ok(&64));
     }
 
     #[test]

@@ -144,18 +144,17 @@ pub struct RunState {
     shared: Shared,
 }
 
-/// A cut with its id.
-type NamedCut = Arc<(CutId, Cut)>;
-
 /// What nodes at the same place need not each work out.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Shared {
-    /// Whether an inbox can be part of the cut.
-    inboxes: Memo<InboxId, Result<(), CutError>>,
-    /// The cut of inboxes, which ascend by id.
-    cuts: Memo<Vec<InboxId>, Result<NamedCut, CutError>>,
-    /// The seed of a cut and of reveals.
+    /// The inboxes that can be part of the cut.
+    inboxes: Memo<InboxId, ()>,
+    /// The cut of inboxes, which ascend by id, and its id.
+    cuts: Memo<Vec<InboxId>, (CutId, Cut)>,
+    /// The seed of a cut and of reveals, by validator.
     seeds: Memo<(CutId, Vec<(PublicKey, Hash)>), Hash>,
+    /// What there is to judge, by the same.
+    judgings: Memo<(CutId, Vec<(PublicKey, Hash)>), Judging>,
 }
 
 impl RunState {

@@ -510,18 +510,7 @@ impl OpenWindow {
         if record.cut != certified {
             return Err(Reject::OtherCut(Window::KIND.name()));
         }
-        let known = self.judged_as(record);
-        let computed;
-        let judging = match known {
-            Some(judging) => judging,
-            None => {
-                let contributions = self.contributions.values().map(Signed::payload);
-                let registrations = self.registrations.values().map(Signed::payload);
-                let judging = state.judging(cut, contributions, registrations, record.reveals.clone());
-                computed = judging.map_err(Reject::Judging)?;
-                &computed
-            }
-        };
+        let judging = &*self.judging_of(state, (certified, cut), record.reveals.clone())?;
         if judging.seed() != record.seed {
             return Err(Reject::Record(AdvanceError::Differs("seed")));
         }

@@ -276,16 +276,12 @@ impl OpenWindow {
         wanted.extend(self.seed.filter(|_| self.is_revealed(state.genesis())));
         for seed in wanted {
             if let Some(reveals) = self.seeds.get(&seed).filter(|_| !self.judgings.contains_key(&seed)) {
-                let _ = self.judge(state, &seed, reveals.clone());
+                let _ = self.judge(state, reveals.clone());
             }
         }
         for id in waiting {
             let Some(body) = self.records.get(&id).map(|record| record.body.clone()) else { continue };
-            let judged = if self.judged_as(&body).is_some() {
-                Ok(())
-            } else {
-                self.judge(state, &body.seed, body.reveals.clone())
-            };
+            let judged = if self.judged_as(&body).is_some() { Ok(()) } else { self.judge(state, body.reveals.clone()) };
             let Some(record) = self.records.get(&id) else { continue };
             let weighed = judged.and_then(|()| self.weigh_record(state, &record.body, &record.sound));
             wrong.extend(self.records.get_mut(&id).and_then(|record| record.weighed(weighed)));
@@ -311,19 +307,22 @@ impl OpenWindow {
         self.seed = Some(seed);
     }
 
-    /// Works out what a set of reveals, which should give this seed, gives to judge.
-    fn judge(&mut self, state: &RunState, seed: &Hash, reveals: Vec<Reveal>) -> Result<(), Reject> {
-        let Some(cut) = self.certified.and_then(|id| self.cuts.get(&id)) else { return Ok(()) };
-        let judging = match cut.sound.judging(state, seed).filter(|judging| judging.reveals() == reveals) {
-            Some(judging) => judging,
-            None => {
-                let contributions = self.contributions.values().map(Signed::payload);
-                let registrations = self.registrations.values().map(Signed::payload);
-                let judging =
-                    state.judging(&cut.body, contributions, registrations, reveals).map_err(Reject::Judging)?;
-                cut.sound.gives(state, judging)
-            }
-        };
+    /// What a set of reveals gives to judge of the certified cut.
+    pub(super) fn judging_of(
+        &self,
+        state: &RunState,
+        cut: (CutId, &Cut),
+        reveals: Vec<Reveal>,
+    ) -> Result<Arc<Judging>, Reject> {
+        let contributions = self.contributions.values().map(Signed::payload);
+        let registrations = self.registrations.values().map(Signed::payload);
+        state.shared_judging(cut, contributions, registrations, reveals).map_err(Reject::Judging)
+    }
+
+    /// The same, kept by its seed.
+    fn judge(&mut self, state: &RunState, reveals: Vec<Reveal>) -> Result<(), Reject> {
+        let Some(cut) = self.cut() else { return Ok(()) };
+        let judging = self.judging_of(state, cut, reveals)?;
         self.judgings.insert(judging.seed(), judging);
         Ok(())
     }

@@ -1,14 +1,10 @@
 //! What the rules have said about an entry, remembered for all nodes of a process that stand at the same place.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use templar_manifest::{CutId, Hash, RecordId, RunId};
 
 use crate::state::{Judging, RunState};
-
-/// What there is to judge, by the record before and the seed.
-type Judgings = BTreeMap<(Option<RecordId>, Hash), Arc<Judging>>;
 
 /// What the rules said about an entry, for other nodes of the process that stand at the same place: equal records make
 /// equal states, so the answer is theirs too.
@@ -17,27 +13,12 @@ pub(super) struct Sound {
     place: OnceLock<Place>,
     /// After a record: the record before it, and the state that it leads to.
     next: OnceLock<(Option<RecordId>, Arc<RunState>)>,
-    /// Of a certified cut.
-    judgings: Mutex<Judgings>,
 }
 
 impl Sound {
     /// The state that this record leads to from `before`, if a node of this process has been there.
     pub(super) fn next(&self, before: Option<RecordId>) -> Option<Arc<RunState>> {
         self.next.get().filter(|(record, _)| *record == before).map(|(_, state)| state.clone())
-    }
-
-    /// What this cut gives to judge after `state` with this seed, if a node of this process has worked it out.
-    pub(super) fn judging(&self, state: &RunState, seed: &Hash) -> Option<Arc<Judging>> {
-        let known = self.judgings.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(state.record(), *seed)).cloned()
-    }
-
-    pub(super) fn gives(&self, state: &RunState, judging: Judging) -> Arc<Judging> {
-        let judging = Arc::new(judging);
-        let mut known = self.judgings.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert((state.record(), judging.seed()), judging.clone());
-        judging
     }
 
     pub(super) fn is_sound(&self, place: Place) -> bool {

@@ -114,10 +114,10 @@ impl RunState {
         scores: &[(ScoreId, &Score)],
         stepped: Stepped,
     ) -> Result<Arc<Closing>, AdvanceError> {
-        Result::clone(&judging.shared.records.get_or((ids_of(scores), stepped), || {
+        judging.shared.records.try_get_or((ids_of(scores), stepped), || {
             let (record, standings) = self.close_with(judging, scores, stepped)?;
-            Ok(Arc::new(Closing { id: RecordId::new(payload::id_of(&record)), record, standings }))
-        }))
+            Ok(Closing { id: RecordId::new(payload::id_of(&record)), record, standings })
+        })
     }
 
     /// Of the accepted miners those that are aggregated, and those that are excluded.

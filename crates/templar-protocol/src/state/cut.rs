@@ -74,17 +74,17 @@ impl RunState {
 
     /// The same, looked at once for all who share this state.
     pub(crate) fn shared_check_inbox(&self, id: InboxId, inbox: &Inbox) -> Result<(), CutError> {
-        Result::clone(&self.shared.inboxes.get_or(id, || self.check_inbox(id, inbox)))
+        self.shared.inboxes.try_get_or(id, || self.check_inbox(id, inbox)).map(|_| ())
     }
 
     /// The cut of these inboxes and its id, worked out once for all who share this state.
     pub(crate) fn shared_cut(&self, inboxes: &[(InboxId, &Inbox)]) -> Result<Arc<(CutId, Cut)>, CutError> {
         let mut ids: Vec<InboxId> = inboxes.iter().map(|(id, _)| *id).collect();
         ids.sort_unstable();
-        Result::clone(&self.shared.cuts.get_or(ids, || {
+        self.shared.cuts.try_get_or(ids, || {
             let cut = self.cut(inboxes)?;
-            Ok(Arc::new((CutId::new(payload::id_of(&cut)), cut)))
-        }))
+            Ok((CutId::new(payload::id_of(&cut)), cut))
+        })
     }
 
     /// The cut of these inboxes. Where two contributions of one miner pass, or two registrations of one owner, the lower id

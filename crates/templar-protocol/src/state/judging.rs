@@ -13,7 +13,7 @@ use templar_manifest::{
 };
 
 use super::close::{Closing, ids_of};
-use super::{AdvanceError, ClosedWindow, RegistrationError, RunState, Stepped};
+use super::{ClosedWindow, RegistrationError, RunState, Stepped};
 use crate::draw::{Draw, PageDraw};
 use crate::memo::Memo;
 use crate::replay::{self, ReplayTask};
@@ -84,7 +84,7 @@ pub struct Judging {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Closings {
     pub(super) outcomes: Memo<Vec<ScoreId>, Vec<Outcome>>,
-    pub(super) records: Memo<(Vec<ScoreId>, Stepped), Result<Arc<Closing>, AdvanceError>>,
+    pub(super) records: Memo<(Vec<ScoreId>, Stepped), Closing>,
     pub(super) contested: Memo<Vec<ScoreId>, BTreeSet<(WindowIndex, PublicKey, ContributionId)>>,
 }
 
@@ -329,6 +329,19 @@ impl RunState {
             let committed: Vec<_> = named.map(|claimed| (claimed.miner, claimed.delta, claimed.state_out)).collect();
             self.seed_of(&committed, &reveals_of(reveals))
         })
+    }
+
+    /// What [`RunState::judging`] gives for the cut with this id, worked out once for all who share this state.
+    pub(crate) fn shared_judging<'a>(
+        &self,
+        (id, cut): (CutId, &Cut),
+        contributions: impl IntoIterator<Item = &'a Contribution>,
+        registrations: impl IntoIterator<Item = &'a Registration>,
+        reveals: Vec<Reveal>,
+    ) -> Result<Arc<Judging>, JudgingError> {
+        let key = reveals.iter().map(|reveal| (reveal.validator, reveal.value)).collect();
+        let work_out = || self.judging(cut, contributions, registrations, reveals);
+        self.shared.judgings.try_get_or((id, key), work_out)
     }
 
     /// What a validator has to do; `None` for one that did not reveal, whose draws nobody could recompute.
