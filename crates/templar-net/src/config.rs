@@ -28,7 +28,8 @@ pub struct NetConfig {
 /// What decides how fast a connection sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Congestion {
-    /// BBR (draft-ietf-ccwg-bbr): the rate at which what was sent arrives, measured. A lost packet in a thousand costs nothing.
+    /// BBR (draft-ietf-ccwg-bbr): the rate at which what was sent arrives, measured. A lost packet in a thousand costs nothing. On
+    /// a path with less than a millisecond of round trip, where BBR's pace is finer than timers are, CUBIC.
     #[default]
     Bbr,
     /// CUBIC (RFC 9438), QUIC's usual one: every loss is taken for a full queue. With a loss in a thousand and 40 ms of round

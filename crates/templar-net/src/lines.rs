@@ -62,6 +62,13 @@ impl Lines {
         self.lock().get(peer).map_or(0, |lines| lines.iter().filter(|line| is_open(line)).count())
     }
 
+    /// The connections with the peer that have not ended.
+    #[cfg(test)]
+    pub(crate) fn with(&self, peer: &PeerId) -> Vec<Connection> {
+        let lines = self.lock();
+        lines.get(peer).into_iter().flatten().filter(|line| is_open(line)).filter_map(|line| line.upgrade()).collect()
+    }
+
     /// Ends every connection with the peer; both sides make new ones where they want any.
     pub(crate) fn hang_up(&self, peer: &PeerId) {
         let lines = self.lock().remove(peer).unwrap_or_default();

@@ -1,18 +1,22 @@
-//! How fast connections send: BBR's model of the path, paced a little above what it says.
+//! How fast connections send: BBR's model of the path, paced a little above what it says, and CUBIC where the path is short.
 //!
 //! noq's BBR follows the draft's text in when it forgets its highest delivery rate: while acknowledgements of a probe are still
 //! awaited, that is for the whole cruise of some sixty round trips, the maximum reaches back two round trips only
 //! (BBRAdaptLongTermModel and BBRAdvanceMaxBwFilter in draft-ietf-ccwg-bbr). It paces one percent below this maximum, so what is
 //! delivered is one percent less, and becomes the maximum: the rate sinks by a quarter until the next probe, on an empty
 //! line too. Asked for a little more than the maximum, the line itself says what it delivers. What is sent too much waits in
-//! its queue and is bounded by the congestion window, which stays BBR's. `BENCH.md` has what that brings.
+//! its queue and is bounded by the congestion window, which stays BBR's.
+//!
+//! Where a round trip is shorter than what timers can tell apart, on loopback and between neighbours, a pace is made of bursts, each
+//! late by a timer, and what is delivered at it is what the timers let through; the bursts overflow the receiver's buffer, and BBR
+//! takes that for the path's. There a window alone is enough, and a loss made good at once: CUBIC. `BENCH.md` has what both bring.
 
 use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use noq_proto::RttEstimator;
-use noq_proto::congestion::{Bbr3Config, Controller, ControllerFactory, ControllerMetrics};
+use noq_proto::congestion::{Bbr3Config, Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 
 /// The pace in hundredths of BBR's: its margin of one, and what the pacer forfeits when it is woken late.
 const PERCENT: u64 = 110;
@@ -21,27 +25,40 @@ const PERCENT: u64 = 110;
 /// that spares nearly two round trips.
 const INITIAL_WINDOW: u64 = 32 * 1200;
 
+/// A shorter round trip than this is as short as a timer's tick.
+const SHORT: Duration = Duration::from_millis(1);
+
 /// Makes a controller for each path.
 #[derive(Debug)]
-pub(crate) struct Paced(Bbr3Config);
+pub(crate) struct Paced {
+    long: Arc<Bbr3Config>,
+    short: Arc<CubicConfig>,
+}
 
 impl Default for Paced {
     fn default() -> Self {
-        let mut bbr = Bbr3Config::default();
-        bbr.initial_window(INITIAL_WINDOW);
-        Self(bbr)
+        let (mut long, mut short) = (Bbr3Config::default(), CubicConfig::default());
+        long.initial_window(INITIAL_WINDOW);
+        short.initial_window(INITIAL_WINDOW);
+        Self { long: Arc::new(long), short: Arc::new(short) }
     }
 }
 
 impl ControllerFactory for Paced {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
-        Box::new(Pace(Arc::new(self.0.clone()).build(now, mtu)))
+        Box::new(Pace { inner: self.long.clone().build(now, mtu), mtu, short: Some(self.short.clone()) })
     }
 }
 
-/// A controller that asks for more than the one in it.
+/// A controller that asks for more than the one in it, until the path turns out to be short.
 #[derive(Debug)]
-struct Pace(Box<dyn Controller>);
+struct Pace {
+    inner: Box<dyn Controller>,
+    /// Bytes of a datagram.
+    mtu: u16,
+    /// What a short path gets, until it has it.
+    short: Option<Arc<CubicConfig>>,
+}
 
 fn raised(rate: u64) -> u64 {
     u64::try_from(u128::from(rate) * u128::from(PERCENT) / 100).unwrap_or(u64::MAX)
@@ -49,35 +66,43 @@ fn raised(rate: u64) -> u64 {
 
 impl Controller for Pace {
     fn metrics(&self) -> ControllerMetrics {
-        let mut metrics = self.0.metrics();
+        let mut metrics = self.inner.metrics();
         metrics.pacing_rate = metrics.pacing_rate.map(raised);
         metrics
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self(self.0.clone_box()))
-    }
-
-    // Everything else is BBR's.
-
-    fn on_sent(&mut self, now: Instant, bytes: u64, largest: u64) {
-        self.0.on_sent(now, bytes, largest);
-    }
-
-    fn on_packet_sent(&mut self, now: Instant, bytes: u16, packet: u64) {
-        self.0.on_packet_sent(now, bytes, packet);
-    }
-
-    fn on_cwnd_limited(&mut self) {
-        self.0.on_cwnd_limited();
+        Box::new(Self { inner: self.inner.clone_box(), mtu: self.mtu, short: self.short.clone() })
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, packet: u64, app_limited: bool, rtt: &RttEstimator) {
-        self.0.on_ack(now, sent, bytes, packet, app_limited, rtt);
+        if let Some(short) = self.short.take_if(|_| rtt.min() < SHORT) {
+            self.inner = short.build(now, self.mtu);
+        }
+        self.inner.on_ack(now, sent, bytes, packet, app_limited, rtt);
+    }
+
+    fn on_mtu_update(&mut self, mtu: u16) {
+        self.mtu = mtu;
+        self.inner.on_mtu_update(mtu);
+    }
+
+    // Everything else is the inner one's.
+
+    fn on_sent(&mut self, now: Instant, bytes: u64, largest: u64) {
+        self.inner.on_sent(now, bytes, largest);
+    }
+
+    fn on_packet_sent(&mut self, now: Instant, bytes: u16, packet: u64) {
+        self.inner.on_packet_sent(now, bytes, packet);
+    }
+
+    fn on_cwnd_limited(&mut self) {
+        self.inner.on_cwnd_limited();
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
-        self.0.on_end_acks(now, in_flight, app_limited, largest);
+        self.inner.on_end_acks(now, in_flight, app_limited, largest);
     }
 
     fn on_congestion_event(
@@ -89,35 +114,31 @@ impl Controller for Pace {
         lost: u64,
         largest: u64,
     ) {
-        self.0.on_congestion_event(now, sent, is_persistent, is_ecn, lost, largest);
+        self.inner.on_congestion_event(now, sent, is_persistent, is_ecn, lost, largest);
     }
 
     fn on_packet_lost(&mut self, bytes: u16, packet: u64, now: Instant) {
-        self.0.on_packet_lost(bytes, packet, now);
+        self.inner.on_packet_lost(bytes, packet, now);
     }
 
     fn on_spurious_congestion_event(&mut self) {
-        self.0.on_spurious_congestion_event();
-    }
-
-    fn on_mtu_update(&mut self, mtu: u16) {
-        self.0.on_mtu_update(mtu);
+        self.inner.on_spurious_congestion_event();
     }
 
     fn on_ack_frequency_update(&mut self, threshold: u64, max_ack_delay: Duration) {
-        self.0.on_ack_frequency_update(threshold, max_ack_delay);
+        self.inner.on_ack_frequency_update(threshold, max_ack_delay);
     }
 
     fn window(&self) -> u64 {
-        self.0.window()
+        self.inner.window()
     }
 
     fn initial_window(&self) -> u64 {
-        self.0.initial_window()
+        self.inner.initial_window()
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self.0.into_any()
+        self.inner.into_any()
     }
 }
 

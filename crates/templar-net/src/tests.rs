@@ -10,6 +10,7 @@ mod hostile;
 mod limits;
 mod lossy;
 mod neighbours;
+mod pace;
 mod probe;
 mod pull;
 mod swarm;

@@ -22,8 +22,8 @@ use forward::Line;
 /// In thousandths.
 const LOSS: u64 = 300;
 
-const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+pub(super) const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(super) const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// Longer than anything here takes; a test that hangs ends.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -48,27 +48,27 @@ fn limits() -> Limits {
     }
 }
 
-async fn bind(seed: u8, ip: IpAddr, store: &Store, log: Arc<dyn Log>) -> Net {
+pub(super) async fn bind(seed: u8, ip: IpAddr, store: &Store, log: Arc<dyn Log>) -> Net {
     let bind = SocketAddr::new(ip, 0);
     let config = NetConfig { bind, limits: limits(), ..NetConfig::loopback([seed; 32]) };
     Net::bind(config, store.clone(), log, Arc::new(ServeAll)).await.unwrap()
 }
 
 /// The address at which clients on `to` reach a node on the other protocol through the line.
-async fn through(line: &Arc<Line>, node: &Net, to: IpAddr) -> PeerAddr {
+pub(super) async fn through(line: &Arc<Line>, node: &Net, to: IpAddr) -> PeerAddr {
     let Some(Addr::Ip(target)) = node.addr().addrs.first().cloned() else { panic!("it listens nowhere") };
     let (front, standing) = line.stand_for((to, 0).into(), target.ip(), target).await.unwrap();
     tokio::spawn(standing);
     PeerAddr { id: node.id(), addrs: vec![Addr::Ip(front)] }
 }
 
-/// A line that loses datagrams; none where this machine has no IPv6.
-fn line(seed: u64) -> Option<Arc<Line>> {
+/// A line that delays and loses datagrams; none where this machine has no IPv6.
+pub(super) fn line(delay: Duration, loss_per_thousand: u64, seed: u64) -> Option<Arc<Line>> {
     if UdpSocket::bind((V6, 0)).is_err() {
         println!("skipped: no IPv6 loopback here");
         return None;
     }
-    let line = Line::new(Duration::ZERO, LOSS, seed);
+    let line = Line::new(delay, loss_per_thousand, seed);
     let delivering = line.clone();
     tokio::spawn(async move { delivering.deliver().await });
     Some(line)
@@ -81,7 +81,7 @@ fn assert_lossy(line: &Line) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blobs_come_from_two_providers() {
-    let Some(line) = line(1) else { return };
+    let Some(line) = line(Duration::ZERO, LOSS, 1) else { return };
     let size = usize::try_from(scale("LOSS_SIZE", 3_000_000)).unwrap();
     let store = Store::memory().await;
     let receiver = bind(1, V4, &store, Arc::new(EmptyLog::new(run()))).await;
@@ -114,7 +114,7 @@ async fn blobs_come_from_two_providers() {
 /// A hub on IPv6 and three that know only the hub, on IPv4; windows are played as in [`super::converge`].
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logs_end_alike() {
-    let Some(line) = line(2) else { return };
+    let Some(line) = line(Duration::ZERO, LOSS, 2) else { return };
     let windows = scale("LOSS_WINDOWS", 4);
     let mut nodes = Vec::new();
     for seed in 1..=4 {

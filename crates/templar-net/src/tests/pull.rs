@@ -56,6 +56,25 @@ async fn pauses_between_attempts_grow() {
 }
 
 #[tokio::test]
+async fn who_brings_something_each_time_is_not_waited_for_longer_each_time() {
+    let pause = Duration::from_millis(20);
+    let limits = Limits { retry_pause: pause, max_retry_pause: NEVER, ..Limits::default() };
+    let b = Node::with(100, limits, Store::memory().await, TestLog::new(run()), Arc::new(ServeAll)).await;
+    let a = Node::new(1).await;
+    b.knows(&a.net);
+    let task = b.follow();
+    // Doubled each time, the last pause alone would take 41 seconds.
+    for count in 1..=13 {
+        a.log.push(format!("{count}"));
+        b.log.has(count).await;
+        a.net.inner.lines.hang_up(&b.net.id());
+    }
+    a.end().await;
+    b.end().await;
+    soon(task).await.unwrap();
+}
+
+#[tokio::test]
 async fn who_was_away_is_found_when_it_is_back() {
     let socket = silent().await;
     let limits = Limits { connect_timeout: Duration::from_millis(100), ..Limits::default() };
