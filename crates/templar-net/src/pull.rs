@@ -75,7 +75,7 @@ pub(crate) struct Puller {
 #[derive(Debug)]
 enum PullError {
     Connect(String),
-    /// It came to us, maybe from a new address, while we were still knocking at the old one.
+    /// It came to us, or somebody said where it is, while we were still knocking elsewhere.
     CameAgain,
     Wire(WireError),
     Stalled,

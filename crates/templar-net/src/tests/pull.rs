@@ -130,3 +130,20 @@ async fn who_comes_while_we_knock_elsewhere_is_read_at_once() {
     comes_by_itself(b).await;
     soon(task).await.unwrap();
 }
+
+#[tokio::test]
+async fn who_is_said_to_be_elsewhere_while_we_knock_is_read_at_once() {
+    let socket = silent().await;
+    let limits = Limits { connect_timeout: NEVER, idle_timeout: NEVER, retry_pause: NEVER, ..Limits::default() };
+    let b = knocking_at(1, &socket, Limits { max_retry_pause: NEVER, ..limits }).await;
+    let task = b.follow();
+    soon(socket.recv_from(&mut [0; 2048])).await.unwrap();
+    // It waits to be found.
+    let a = Node::new(1).await;
+    a.log.push("a");
+    b.knows(&a.net);
+    b.log.has(1).await;
+    a.end().await;
+    b.end().await;
+    soon(task).await.unwrap();
+}
