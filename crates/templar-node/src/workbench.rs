@@ -307,9 +307,11 @@ impl Workbench {
         let parameters = self.parameters(state.checkpoint())?;
         self.pool.install(|| {
             let evidence = self.evidence()?;
-            // States that no recorded contribution leads to any more are forgotten before new ones come.
+            // Before new ones come, states are forgotten that no recorded contribution leads to any more, and that no replay of a
+            // closed window begins with: those were not fetched, because they are known here.
             let parents = state.members().iter().filter_map(|member| state.parent(&member.owner));
-            let wanted: BTreeSet<StateId> = parents.map(|parent| parent.state_out).collect();
+            let tasks = plan.late.iter().chain(&plan.wanted).map(|task| task.contribution.state_in);
+            let wanted: BTreeSet<StateId> = parents.map(|parent| parent.state_out).chain(tasks).collect();
             lock(&self.states).retain(|id| wanted.contains(id));
             let replay = |contribution: &Contribution| {
                 let task = state.planned_task(plan, contribution);

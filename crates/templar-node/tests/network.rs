@@ -313,6 +313,8 @@ async fn late_verdicts_burn_and_an_audit_replays_them() {
         assert_eq!(causes, expected);
         assert!(closed.iter().flat_map(|closed| &closed.window.burns).all(|burn| burn.account == cheat));
         assert!(node.state().is_expelled(&cheat));
+        let challenged: Vec<_> = closed.iter().flat_map(|closed| &closed.window.challenges).collect();
+        assert!(challenged.is_empty(), "what a validator has replayed it need not ask for: {challenged:?}");
         assert!(node.state().ledger().accounts().get(&cheat).is_none_or(|own| own.vesting_micros() == 0));
         let found = forgeries::audit(&context, &closed, access.blobs()).unwrap();
         for found in &found {
