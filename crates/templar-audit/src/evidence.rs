@@ -170,17 +170,15 @@ impl<'a> Evidence<'a> {
         Ok(manifest)
     }
 
-    /// Whether everything is here that a replay of a contribution reads of its miner: delta, trace and the state before it.
+    /// Whether everything is here that a replay of a contribution reads of its miner: delta, trace and the state before it. The state
+    /// is read as a replay reads it: where that finds none, there is none, or whoever makes one up would answer a challenge with it.
     pub fn can_replay(&self, contribution: &Contribution) -> Result<bool, EvidenceError> {
         let here = |id: &Hash| self.blobs.contains(id);
         if !here(&contribution.delta.hash()) || !here(&contribution.trace.hash()) {
             return Ok(false);
         }
-        if contribution.state_in == MinerState::zero_id(self.recipe.run, &self.recipe.tensors) {
-            return Ok(true);
-        }
-        match self.state_manifest(&contribution.state_in) {
-            Ok(manifest) => Ok(manifest.tensors.iter().all(|tensor| here(&tensor.blob.hash()))),
+        match self.state(&contribution.state_in) {
+            Ok(_) => Ok(true),
             Err(EvidenceError::Unavailable { .. }) => Ok(false),
             Err(error) => Err(error),
         }
