@@ -1,6 +1,8 @@
 //! Whole runs over real endpoints on loopback, in one process: every order of events ends in the same model, a cheat is
 //! refused, a node that was away goes on, and an audit of what is left finds everything again.
 
+#[path = "network/alone.rs"]
+mod alone;
 #[path = "network/flood.rs"]
 mod flood;
 #[path = "network/forgeries.rs"]
@@ -95,7 +97,8 @@ struct Running {
     task: tokio::task::JoinHandle<Result<(), driver::DriverError>>,
 }
 
-async fn start(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>, delays: Option<u64>) -> Running {
+/// Everything that a node of this name is made of; a home that has no run yet joins by the ticket.
+async fn arrive(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>) -> Parts {
     let home = Home::open(&dir.join(name)).unwrap();
     let lock = home.lock().unwrap();
     let store = Store::open(&home.store_dir()).await.unwrap();
@@ -123,9 +126,14 @@ async fn start(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>, dela
     })
     .await
     .unwrap();
+    Parts { home, lock, store, context, key: secret }
+}
+
+async fn start(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>, delays: Option<u64>) -> Running {
+    let parts = arrive(dir, name, run, ticket).await;
     let config = DriverConfig {
         role: if name.starts_with("validator") { Role::Validator } else { Role::Miner },
-        networking,
+        networking: Networking::default(),
         metrics: None,
         peers: ticket.map(|ticket| ticket.peers.clone()).unwrap_or_default(),
         conduct: if name == "miner-3" { Conduct::Noise } else { Conduct::Honest },
@@ -135,7 +143,6 @@ async fn start(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>, dela
     };
     let (sender, events) = mpsc::channel(1024);
     let (stop, stopped) = watch::channel(false);
-    let parts = Parts { home, lock, store, context, key: secret };
     let task = tokio::spawn(driver::run(parts, config, sender, stopped));
     Running { events, stop, task }
 }

@@ -88,3 +88,24 @@ impl Payload for State {
         check_tensors(&self.tensors)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::{DecodeError, decode, encode};
+
+    /// A replay adds the steps of a window to those that a state says, and nobody's arithmetic may overflow there.
+    #[test]
+    fn a_state_of_more_steps_than_a_run_can_have_does_not_decode() {
+        let tensor = TensorBlob { spec: TensorSpec { name: "w".to_owned(), shape: vec![1] }, blob: BlobId::default() };
+        let state = |optimizer_steps| State { run: RunId::default(), optimizer_steps, tensors: vec![tensor.clone()] };
+        let most = 1 << 48;
+        for steps in [0, 1, most] {
+            assert_eq!(decode(&encode(&state(steps))), Ok(state(steps)));
+        }
+        for steps in [most + 1, u64::MAX] {
+            let rule = "optimizer_steps is above 281474976710656".to_owned();
+            assert_eq!(decode::<State>(&encode(&state(steps))), Err(DecodeError::Rule { kind: Kind::State, rule }));
+        }
+    }
+}

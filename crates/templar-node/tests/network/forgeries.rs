@@ -7,8 +7,8 @@ use bytes::Bytes;
 use templar_audit::{Evidence, EvidenceError, States, WindowAudit, audit_window};
 use templar_manifest::proof::witness;
 use templar_manifest::{
-    Admission, Admitted, AuditVerdict, Contribution, Hash, Refusal, Replay, ReplayProof, Score, SecretKey, Signed,
-    Verdict, Window, payload,
+    Admission, Admitted, AuditVerdict, Burn, BurnCause, Challenge, Contribution, Hash, Refusal, Replay, ReplayProof,
+    Score, SecretKey, Signed, Verdict, Window, WindowIndex, payload,
 };
 use templar_node::context::RunContext;
 use templar_protocol::ClosedWindow;
@@ -164,6 +164,95 @@ pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], 
         let found = audit(context, std::slice::from_ref(&forged), blobs).unwrap();
         let verdict = found[0].verdict();
         assert!(matches!(verdict, AuditVerdict::Mismatch { .. }), "{name}: {verdict:?}");
+    }
+}
+
+/// Challenges of the records, and burns for those that nobody answered, changed one at a time. The audit says which part of the record it is.
+pub(crate) fn one_changed_challenge(context: &RunContext, closed: &[ClosedWindow], blobs: &dyn BlobSource) {
+    let position = |found: &dyn Fn(&Window) -> bool| closed.iter().position(|closed| found(&closed.window)).unwrap();
+    let listing = position(&|record| !record.challenges.is_empty());
+    let is_unanswered = |burn: &Burn| burn.cause == BurnCause::Unanswered;
+    let burning = position(&|record| record.burns.iter().any(is_unanswered));
+    let place = closed[burning].window.burns.iter().position(is_unanswered).unwrap();
+    let (listed, said) = (&closed[listing], closed[listing].window.challenges[0]);
+    let other = super::key("friend").public();
+    let (challenges, burns) = ("challenges", "burns");
+    let forgeries = [
+        (
+            "a challenge that is left out",
+            listing,
+            challenges,
+            with_record(listed, |record| _ = record.challenges.remove(0)),
+        ),
+        ("another miner", listing, challenges, with_record(listed, |record| record.challenges[0].miner = other)),
+        ("another window", listing, challenges, with_record(listed, |record| record.challenges[0].window.0 -= 1)),
+        ("another time", listing, challenges, with_record(listed, |record| record.challenges[0].since.0 -= 1)),
+        (
+            "another contribution",
+            listing,
+            challenges,
+            with_record(listed, |record| record.challenges[0].contribution = Hash::of(b"another").into()),
+        ),
+        (
+            "a second challenge",
+            listing,
+            challenges,
+            with_record(listed, |record| {
+                let second = Challenge { window: WindowIndex(said.window.0 + 1), ..said };
+                record.challenges.push(second);
+            }),
+        ),
+        (
+            "a challenge that nobody opened",
+            0,
+            challenges,
+            with_record(&closed[0], |record| record.challenges.push(said)),
+        ),
+        (
+            "a challenge that stays open",
+            burning,
+            challenges,
+            with_record(&closed[burning], |record| record.challenges.insert(0, said)),
+        ),
+        (
+            "a word of which nothing follows",
+            listing,
+            challenges,
+            with_score(listed, |score| score.verdicts.retain(|verdict| !verdict.is_challenge())),
+        ),
+        ("no burn", burning, burns, with_record(&closed[burning], |record| _ = record.burns.remove(place))),
+        (
+            "a burn for something else",
+            burning,
+            burns,
+            with_record(&closed[burning], |record| record.burns[place].cause = BurnCause::Mismatch),
+        ),
+        (
+            "a burn for another window",
+            burning,
+            burns,
+            with_record(&closed[burning], |record| record.burns[place].window.0 -= 1),
+        ),
+        (
+            "a burn of another amount",
+            burning,
+            burns,
+            with_record(&closed[burning], |record| record.burns[place].amount_micros ^= 1),
+        ),
+        (
+            "a burn before its time",
+            listing,
+            burns,
+            with_record(listed, |record| record.burns.push(closed[burning].window.burns[place])),
+        ),
+    ];
+    for (name, window, part, forged) in forgeries {
+        assert_ne!(forged, closed[window], "{name}: nothing was changed");
+        let mut windows = closed[..window].to_vec();
+        windows.push(forged);
+        let found = audit(context, &windows, blobs).unwrap();
+        let AuditVerdict::Mismatch { what } = &found[window].audit.record_verdict else { panic!("{name}: not found") };
+        assert!(what.contains(part), "{name}: {what}");
     }
 }
 
