@@ -3,6 +3,8 @@
 
 #[path = "network/alone.rs"]
 mod alone;
+#[path = "network/challenges.rs"]
+mod challenges;
 #[path = "network/flood.rs"]
 mod flood;
 #[path = "network/forgeries.rs"]
