@@ -8,7 +8,7 @@ use super::home::Home;
 use super::liars::{Lie, window};
 
 /// Files with two inboxes of one key that say different things, and a third that is signed by somebody else.
-fn statements(home: &Home) -> [String; 3] {
+pub(crate) fn statements(home: &Home) -> [String; 3] {
     let access = Access::read(&home.path()).unwrap();
     let context = access.run(None).unwrap();
     let node = access.fold(&context).unwrap();

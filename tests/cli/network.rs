@@ -5,6 +5,7 @@
 mod beside;
 mod commitments;
 mod doctor;
+mod evidence;
 mod killed;
 mod registration;
 pub(super) mod running;

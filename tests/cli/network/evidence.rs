@@ -1,0 +1,114 @@
+//! Evidence that is handed to a running node: what proves nothing changes nothing, and for what proves something a record burns.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
+use serde_json::Value;
+use templar_manifest::{Contradiction, Envelope, Hash, Inbox};
+use templar_node::access::{Access, ApplyError};
+use templar_protocol::{Entry, EvidenceEntry};
+
+use super::running::Running;
+use super::{Home, refused};
+use crate::cli::evidence::statements;
+use crate::cli::home::hash;
+
+/// What the node of a home answers on its socket to bytes that are handed in as evidence, and that are said to have this hash.
+fn answer(home: &Home, bytes: &[u8], id: Hash) -> (u8, String) {
+    let mut stream = UnixStream::connect(home.path().join("node.sock")).unwrap();
+    let length = (bytes.len() as u64).to_le_bytes();
+    stream.write_all(&[&b"e"[..], id.as_bytes(), &length, bytes].concat()).unwrap();
+    let mut header = [0; 9];
+    stream.read_exact(&mut header).unwrap();
+    let mut reason = vec![0; u64::from_le_bytes(header[1..].try_into().unwrap()) as usize];
+    stream.read_exact(&mut reason).unwrap();
+    (header[0], String::from_utf8(reason).unwrap())
+}
+
+fn envelope(path: &str) -> Envelope {
+    match Entry::decode(&std::fs::read(path).unwrap()).unwrap() {
+        Entry::Envelope(envelope) => envelope,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// One of two miners holds two statements of the validator that contradict each other, and hands them to its node while that trains.
+#[test]
+fn a_running_node_takes_evidence_and_a_record_burns_for_it() {
+    let (validator, miner, other) = (Home::new("judge"), Home::new("first"), Home::new("second"));
+    validator.ok(["dataset", "import", "--bundled"]);
+    let key_of = |home: &Home| hash(&home.ok(["key", "show"]), "key");
+    // Windows close many times while this test looks at one, and standings need no time to count.
+    let settings = ["emission.vesting_windows=256", "gauntlet.proof.warm_up_windows=60000"];
+    validator.run_new(&["--miner", &key_of(&miner), "--miner", &key_of(&other)], &settings);
+    let judging = Running::start(&validator, ["node", "--role", "validator"]);
+    let mine = |home: &Home| {
+        home.ok(["run", "join", &judging.ticket()]);
+        Running::start(home, ["node", "--role", "miner"])
+    };
+    let (mining, beside) = (mine(&miner), mine(&other));
+    let closes = || mining.until(|line| line["type"] == "closed");
+    let a_window_closes = || closes()["window"].as_u64().unwrap();
+    // From here on there is something to burn.
+    while let closed = closes()
+        && closed["minted"] == 0.0
+    {
+        assert!(closed["window"].as_u64() < Some(20), "nobody is paid");
+    }
+    let [one, two, three] = statements(&validator);
+
+    for second in [&one, &three] {
+        let error = refused(&miner, 4, ["evidence", "submit", &one, second]);
+        assert_eq!(error["error"], "evidence proves nothing");
+    }
+    // The node itself refuses what does not come through a command that looks first.
+    let access = Access::read(&miner.path()).unwrap();
+    assert!(access.is_beside_a_node());
+    let run = access.run(None).unwrap().run;
+    let shown = |second: &str| {
+        let (first, second) = (envelope(&one), envelope(second));
+        let (signer, window) = (first.signer, first.open::<Inbox>().unwrap().payload().window);
+        EvidenceEntry { run, window, contradiction: Contradiction { signer, window, first, second } }
+    };
+    for second in [&one, &three] {
+        let Err(ApplyError::Refused(reason)) = access.show(shown(second)) else { panic!("it is taken") };
+        assert!(reason.starts_with("evidence proves nothing: evidence against "), "{reason}");
+    }
+    let (rubbish, statement) = (b"rubbish".to_vec(), std::fs::read(&one).unwrap());
+    for (bytes, id, expected) in [
+        (&rubbish, Hash::of(&statement), "what is asked for does not have the hash that was said"),
+        (&rubbish, Hash::of(&rubbish), "what is asked for does not decode: "),
+        (&statement, Hash::of(&statement), "what is asked for does not decode: it is no evidence"),
+    ] {
+        let (status, reason) = answer(&miner, bytes, id);
+        assert!(status == 4 && reason.starts_with(expected), "{status} {reason}");
+    }
+    a_window_closes();
+    assert_eq!(miner.ok(["evidence", "show"])["evidence"].as_array().unwrap().len(), 0);
+
+    let said = miner.ok(["evidence", "submit", &two, &one]);
+    assert_eq!((said["kind"].as_str(), said["handed_to_node"].as_bool()), (Some("inbox"), Some(true)));
+    let found = loop {
+        let closed = a_window_closes();
+        let listed = validator.ok(["evidence", "show"])["evidence"].take();
+        if let [found] = &listed.as_array().unwrap()[..] {
+            break found.clone();
+        }
+        assert!(closed < said["window"].as_u64().unwrap() + 20, "window {closed} has closed and burns nothing for it");
+        // What comes to a validator when the window is over is shown in none. Again: it is on its way, or paid for by now.
+        assert!([0, 4].contains(&miner.say(["evidence", "submit", &one, &two]).code));
+    };
+    assert_eq!((&found["signer"], &found["account"]), (&said["signer"], &said["signer"]));
+    assert_eq!((&found["window"], &found["kind"]), (&said["window"], &Value::from("inbox")));
+    assert_eq!(found["shown_by"].as_array().unwrap().len(), 1);
+    assert!(found["burnt_micros"].as_u64().unwrap() > 0, "{found}");
+
+    // Paid once.
+    refused(&miner, 4, ["evidence", "submit", &one, &two]);
+    a_window_closes();
+    for node in [mining, beside, judging] {
+        node.stop();
+    }
+    assert_eq!(validator.ok(["evidence", "show"])["evidence"].as_array().unwrap().len(), 1);
+    assert_eq!(validator.ok(["audit"])["verdict"], "match");
+}
