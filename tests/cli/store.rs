@@ -205,6 +205,46 @@ fn gc_removes_nothing_while_it_cannot_tell_what_is_needed() {
     assert_eq!(hash(&report["damaged"][0], "blob"), run);
 }
 
+/// The contribution to a window, which has one.
+fn contribution_to(home: &Home, window: &str) -> Value {
+    let record = home.ok(["show", window]);
+    home.ok(["show", &hash(&record["contents"]["outcomes"][0], "contribution")])["contents"].take()
+}
+
+/// The blobs of the state that the contribution to a window left.
+fn state_left(home: &Home, window: &str) -> BTreeSet<Hash> {
+    let state = home.ok(["show", &hash(&contribution_to(home, window), "state_out")]);
+    let tensors = state["contents"]["tensors"].as_array().unwrap();
+    let blobs = tensors.iter().map(|tensor| hash(tensor, "blob")).chain([hash(&state, "id")]);
+    blobs.map(|blob| blob.parse().unwrap()).collect()
+}
+
+fn lose(home: &Home, blobs: BTreeSet<Hash>) {
+    let access = Access::write(&home.path()).unwrap();
+    access.runtime().block_on(access.store().unwrap().remove(&blobs)).unwrap();
+}
+
+/// Without the trace of the contribution that left it, nobody finds the state again.
+#[test]
+fn who_has_lost_its_state_for_good_begins_anew_when_told_to() {
+    let home = Home::with_run("anew", &[]);
+    home.window("0");
+    let zero = hash(&contribution_to(&home, "w0"), "state_in");
+    let trace = hash(&contribution_to(&home, "w0"), "trace").parse().unwrap();
+    lose(&home, state_left(&home, "w0").into_iter().chain([trace]).collect());
+    let error = refused(&home, 5, ["train", "--window", "1"]);
+    assert!(error["hint"].as_str().unwrap().contains("`--anew`"), "{error}");
+    let trained = home.ok(["train", "--window", "1", "--anew"]);
+    for step in [&["close", "--commits"][..], &["score"], &["close"]] {
+        home.ok(step.iter().chain(&["--window", "1"]));
+    }
+    let contribution = contribution_to(&home, "w1");
+    assert_eq!((&contribution["parent"], hash(&contribution, "state_in")), (&Value::Null, zero));
+    assert_eq!(trained["state_out"], contribution["state_out"]);
+    // It goes on from there.
+    home.ok(["train", "--window", "2"]);
+}
+
 #[test]
 fn a_state_that_the_disk_lost_is_found_again() {
     let (home, twin) = (Home::with_run("lost", &[]), Home::with_run("lost", &[]));
@@ -213,18 +253,7 @@ fn a_state_that_the_disk_lost_is_found_again() {
         twin.window(window);
     }
     // All states, those that a replay could begin with as well: what is left is the state that everybody joins with.
-    let access = Access::write(&home.path()).unwrap();
-    let mut lost = BTreeSet::new();
-    for window in ["w0", "w1"] {
-        let record = twin.ok(["show", window]);
-        let contribution = twin.ok(["show", &hash(&record["contents"]["outcomes"][0], "contribution")]);
-        let state = twin.ok(["show", &hash(&contribution["contents"], "state_out")]);
-        lost.insert(state["id"].as_str().unwrap().parse().unwrap());
-        let tensors = state["contents"]["tensors"].as_array().unwrap();
-        lost.extend(tensors.iter().map(|tensor| hash(tensor, "blob").parse::<Hash>().unwrap()));
-    }
-    access.runtime().block_on(access.store().unwrap().remove(&lost)).unwrap();
-    drop(access);
+    lose(&home, ["w0", "w1"].iter().flat_map(|window| state_left(&twin, window)).collect());
     let said = home.fails(0, ["train", "--window", "2"]);
     assert!(said.err.contains("replaying 2 contributions"), "{said:?}");
     assert_eq!(hash(&said.last(), "contribution"), hash(&twin.ok(["train", "--window", "2"]), "contribution"));

@@ -13,7 +13,7 @@ use std::time::Instant;
 use serde_json::json;
 use templar_manifest::{Contribution, Hash, PublicKey, State, WindowIndex, payload};
 use templar_node::event::Event;
-use templar_node::workbench::{Effort, TrainWatch, WorkError};
+use templar_node::workbench::{Effort, Origin, TrainWatch, WorkError};
 use templar_train::{StepReport, nats};
 
 use crate::error::{Code, CommandError, CommandResult};
@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// Take fewer inner steps than the run allows
     #[arg(long, value_name = "K")]
     steps: Option<u32>,
+    /// Begin from zero, as who joins, and not from what the last recorded contribution left: for a home that has lost it for good
+    #[arg(long, conflicts_with = "miner")]
+    anew: bool,
     /// Whose contribution of a closed window is trained again [default: this home's]
     #[arg(long, value_name = "KEY")]
     miner: Option<PublicKey>,
@@ -82,15 +85,14 @@ fn train(invocation: &Invocation, participant: &Participant, args: &Args) -> Res
     let mut watch = StepLog::new(invocation.printer, args.window, Some(interrupted));
     // This process serves nothing, so there is nothing to keep from being served.
     let gate = |_: Vec<Hash>| {};
-    let recovered = participant.bench.recover_state(&participant.node(), &participant.miner())?;
-    if recovered > 0 {
-        let replayed = count(recovered as u64, "contribution");
-        invocation
-            .printer
-            .warn(format_args!("this home had lost its state; it was found again by replaying {replayed}"));
-    }
-    let state = participant.state();
-    let trained = participant.bench.train(&state, participant.miner(), Effort::honest(steps), &mut watch, &gate);
+    let origin = if args.anew {
+        Origin::Zero
+    } else {
+        recover(invocation, participant)?;
+        Origin::Recorded
+    };
+    let (state, effort) = (participant.state(), Effort { origin, ..Effort::honest(steps) });
+    let trained = participant.bench.train(&state, participant.miner(), effort, &mut watch, &gate);
     trained.map_err(|error| match error {
         WorkError::Train(templar_train::TrainError::Task(what)) => CommandError::says(Code::Usage, what),
         WorkError::Stopped => {
@@ -99,6 +101,25 @@ fn train(invocation: &Invocation, participant: &Participant, args: &Args) -> Res
         error if error.missing().is_some() => CommandError::from(error).hint(fetch_hint(args.window)),
         error => error.into(),
     })
+}
+
+/// Sees to it that the state is here that this home's last recorded contribution left.
+fn recover(invocation: &Invocation, participant: &Participant) -> Result<(), CommandError> {
+    let recovered = participant.bench.recover_state(&participant.node(), &participant.miner());
+    let recovered = recovered.map_err(|error| match error.missing() {
+        Some(_) => CommandError::from(error).hint(
+            "`templar fetch` brings the windows that it follows from, as far as peers have them; with `--anew` this home begins from \
+             zero, and its rating has to become certain again",
+        ),
+        None => error.into(),
+    })?;
+    if recovered > 0 {
+        let replayed = count(recovered as u64, "contribution");
+        invocation
+            .printer
+            .warn(format_args!("this home had lost its state; it was found again by replaying {replayed}"));
+    }
+    Ok(())
 }
 
 /// What to do about blobs of a window that are not here.
