@@ -27,7 +27,7 @@ const LATE: [&str; 5] = [
     "replay.fraction_ppm=1000000",
     "replay.verdict_windows=2",
     "replay.challenge_windows=1",
-    "deadlines.judge_ms=6000",
+    "deadlines.judge_ms=10000",
 ];
 
 /// The window before which all nodes that do as they should are started again.
