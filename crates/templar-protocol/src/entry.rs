@@ -42,7 +42,8 @@ pub enum Entry {
 pub struct EvidenceEntry {
     /// The run.
     pub run: RunId,
-    /// The window in which it is handed in, which may be later than that of the statements.
+    /// The window in which it is handed in, which may be later than that of the statements. Who hears of it when this has closed
+    /// shows it in the window that is open.
     pub window: WindowIndex,
     /// The statements.
     pub contradiction: Contradiction,

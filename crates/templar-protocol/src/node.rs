@@ -26,7 +26,7 @@ pub use words::{Dispute, Document, Input, Measured, Output, Phase, Reject, Subje
 
 use crate::entry::Entry;
 use crate::state::{ClosedWindow, Judging, RunState};
-use admit::Ready;
+use admit::{Opened, Ready};
 use open::{Applied, Confirmed, OpenWindow};
 
 /// A participant of a run, or somebody who only follows it.
@@ -274,9 +274,21 @@ impl Node {
         }
     }
 
+    /// Whether something that was for a window which has closed is evidence that a record would burn for, and that this node cannot
+    /// show yet. Other evidence that is late is nobody's fault: who passes it on may have it from a time when it was news.
+    fn is_late_news(&self, opened: &Opened) -> bool {
+        let Opened::Evidence(shown) = opened else { return false };
+        let shown = &shown.contradiction;
+        let is_here = |caught: &Contradiction| (caught.signer, caught.window) == (shown.signer, shown.window);
+        !self.is_over()
+            && !self.caught.iter().any(is_here)
+            && self.open.check_room(self.state.genesis(), opened).is_ok()
+            && self.state.check_evidence(shown).is_ok()
+    }
+
     fn take_verified(&mut self, verified: Verified) -> Result<Option<Vec<Output>>, Reject> {
         let opened = &verified.opened;
-        if !self.is_timely(opened.run(), opened.window())? {
+        if !self.is_timely(opened.run(), opened.window())? && !self.is_late_news(opened) {
             return Ok(None);
         }
         opened.check_signer(&self.state)?;

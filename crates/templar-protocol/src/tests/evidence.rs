@@ -200,14 +200,57 @@ fn what_is_handed_in_after_the_scores_is_shown_in_the_next_window() {
     };
     cluster.run(&mut order, scored);
     assert!(scored(&cluster), "there is no such moment in this order");
+    let (run, window) = (first.run(), WindowIndex(2));
+    let entry = || Entry::Evidence(Box::new(EvidenceEntry { run, window, contradiction: found.clone() }));
     for validator in 0..2 {
-        let (run, window) = (first.run(), WindowIndex(2));
-        let entry = EvidenceEntry { run, window, contradiction: found.clone() };
-        cluster.send(validator, Entry::Evidence(Box::new(entry)));
+        cluster.send(validator, entry());
     }
+    cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.state().window().0 >= 3));
+    // It is kept, and not taken once more.
+    let before = cluster.members[0].node.clone();
+    let mut after = before.clone();
+    assert_eq!((after.step(Input::Entry(entry())), before.state().window().0), (Ok(Vec::new()), 3));
+    assert_eq!(after, before);
     cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.is_over()));
     let burnt = |closed: &ClosedWindow| closed.window.burns.iter().map(|burn| burn.account).collect::<Vec<_>>();
     let burns: Vec<Vec<PublicKey>> = cluster.members[0].node.closed().iter().map(burnt).collect();
     assert_eq!(burns[3], [miner.public()], "{burns:?}");
     assert_eq!(burns.concat().len(), 1);
+}
+
+/// What was handed in for a window, and comes to everybody when that has closed, is shown in the one that is open.
+#[test]
+fn what_comes_when_its_window_has_closed_is_shown_in_the_open_one() {
+    let mut cluster = Cluster::new(&[1, 1], 3, 6);
+    cluster.cheat = nobody();
+    let miner = cluster.miners[1].clone();
+    let first = cluster.members[0].node.state().clone();
+    let found = shown(&first, &miner, [5, 6]);
+    let entry = |window, contradiction: &Contradiction| {
+        let (run, window, contradiction) = (first.run(), WindowIndex(window), contradiction.clone());
+        Entry::Evidence(Box::new(EvidenceEntry { run, window, contradiction }))
+    };
+    cluster.wake();
+    let mut order = Order(5);
+    cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.state().window().0 >= 2));
+    let follower = cluster.members.len() - 1;
+    cluster.send(follower, entry(1, &found));
+    // Nothing of what comes in addition is an offence: the same for another window, and other statements of the same signer and window.
+    let mut node = cluster.members[follower].node.clone();
+    let rival = shown(&first, &miner, [5, 7]);
+    assert!(matches!(node.step(Input::Entry(entry(1, &found))).unwrap()[..], [Output::Accepted { .. }]));
+    let before = node.clone();
+    for late in [entry(0, &found), entry(1, &rival)] {
+        assert_eq!(node.step(Input::Entry(late)), Ok(Vec::new()));
+        assert_eq!(node, before);
+    }
+    cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.state().window().0 >= 5));
+    let node = &cluster.members[follower].node;
+    let burns: Vec<&Burn> = node.closed().iter().flat_map(|closed| &closed.window.burns).collect();
+    assert_eq!(burns.len(), 1, "{burns:?}");
+    assert_eq!((burns[0].account, burns[0].cause), (miner.public(), BurnCause::Contradiction));
+    // It is paid for: who hears of it once more has nothing to do, and nobody to blame.
+    let mut after = node.clone();
+    assert_eq!(after.step(Input::Entry(entry(1, &found))), Ok(Vec::new()));
+    assert_eq!(&after, node);
 }
