@@ -26,6 +26,7 @@ use templar_node::inventory::InventoryError;
 use templar_node::journal::JournalError;
 use templar_node::replica::{ReplicaError, SubmitError};
 use templar_node::workbench::WorkError;
+use templar_protocol::GenesisError;
 use templar_store::{ListError, OpenError, PutError, ReadError, RemoveError, SyncError};
 use templar_train::tensors::LoadError;
 
@@ -259,11 +260,11 @@ fn configure(error: &ConfigureError) -> Meaning {
         ConfigureError::Size { .. } | ConfigureError::Form(_) | ConfigureError::Value(_) => plain(Code::Usage),
         ConfigureError::Key { .. } => hint(Code::Usage, "`templar run new` and `templar run show` print every key"),
         ConfigureError::Vocabulary { .. } | ConfigureError::NothingHeldOut(_) => plain(Code::Failed),
-        ConfigureError::DatasetTooSmall { .. } => hint(
+        ConfigureError::Rules(GenesisError::TooFewPages { .. }) => hint(
             Code::Failed,
             "use more text, or lower registration.slots, inner.steps, or the batch or sequence length of model, inner or context",
         ),
-        ConfigureError::Model(_) | ConfigureError::Recipe(_) => plain(Code::Usage),
+        ConfigureError::Model(_) | ConfigureError::Recipe(_) | ConfigureError::Rules(_) => plain(Code::Usage),
     }
 }
 

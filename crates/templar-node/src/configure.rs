@@ -3,13 +3,16 @@
 //! Values are addressed by their path in the genesis (`inner.steps`, `outer.rule`); a path that does not exist is an error
 //! that names the nearest one that does.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use templar_manifest::{
-    BlobId, CompressionSpec, ContextSegment, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash,
-    Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, Payload as _, PublicKey, RegistrationSpec, ReplaySpec,
-    RunId, Segment, SegmentShape, TensorSpec, ValidatorSpec, page_count,
+    BlobId, CheckpointId, CompressionSpec, ContextSegment, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec,
+    Genesis, Hash, Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, Payload as _, PublicKey, RegistrationSpec,
+    ReplaySpec, RunId, Segment, SegmentShape, StateId, TensorSpec, ValidatorSpec, page_count,
 };
 use templar_model::{ConfigError, sizes};
+use templar_protocol::{GenesisError, RunState};
 use templar_train::{Recipe, RecipeError};
 
 /// Slots of a run whose dataset is large enough for them: as Covenant-72B had.
@@ -50,16 +53,9 @@ pub enum ConfigureError {
         /// Tokens of the dataset's tokenizer.
         dataset: u32,
     },
-    /// The dataset has too few tokens for one window.
-    #[error("the dataset has {found} training pages of {length} tokens, one window takes {needed}")]
-    DatasetTooSmall {
-        /// Pages that there are.
-        found: u64,
-        /// Tokens of a page.
-        length: u32,
-        /// Pages that one window of all slots takes.
-        needed: u128,
-    },
+    /// The protocol's rules refuse it: no node would follow the run.
+    #[error("no node would follow this run")]
+    Rules(#[from] GenesisError),
     /// The dataset has no held-out page.
     #[error("the dataset has {0} held-out tokens, which is less than one page")]
     NothingHeldOut(u64),
@@ -303,6 +299,7 @@ fn override_with(genesis: &Genesis, settings: &[String]) -> Result<Genesis, Conf
 /// Checks what genesis alone cannot: that it trains, on this dataset.
 pub fn check(genesis: &Genesis, dataset: &Dataset) -> Result<(), ConfigureError> {
     genesis.check().map_err(ConfigureError::Value)?;
+    RunState::new(Arc::new(genesis.clone()), CheckpointId::default(), StateId::default(), dataset.training_tokens())?;
     if genesis.model.vocab_size != dataset.vocab_size {
         let (model, dataset) = (genesis.model.vocab_size, dataset.vocab_size);
         return Err(ConfigureError::Vocabulary { model, dataset });
@@ -310,11 +307,6 @@ pub fn check(genesis: &Genesis, dataset: &Dataset) -> Result<(), ConfigureError>
     Recipe::new(RunId::default(), genesis.clone())?;
     for context in genesis.contexts() {
         let length = context.sequence_length;
-        let needed = u128::from(genesis.pages_per_slot(context.from_window)) * u128::from(genesis.registration.slots);
-        let found = page_count(dataset.training_tokens(), length);
-        if u128::from(found) < needed {
-            return Err(ConfigureError::DatasetTooSmall { found, length, needed });
-        }
         if page_count(dataset.validation_tokens(), length) == 0 {
             return Err(ConfigureError::NothingHeldOut(dataset.validation_tokens()));
         }
@@ -352,6 +344,9 @@ mod tests {
         assert_eq!((genesis.model.hidden_size, genesis.inner.batch_sequences), (384, dial("small").batch));
         let found = configure(&plan(dataset.vocab_size + 1, tensors), &[]);
         assert!(matches!(found, Err(ConfigureError::Vocabulary { .. })), "{found:?}");
+        let found = configure(&plan(dataset.vocab_size, tensors), &["windows=65538".to_owned()]);
+        let too_many = GenesisError::TooManyWindows { windows: 65_538, limit: 65_537 };
+        assert!(matches!(found, Err(ConfigureError::Rules(error)) if error == too_many));
         let found = configure(&plan(dataset.vocab_size, tensors - 1), &[]);
         assert!(matches!(found, Err(ConfigureError::Recipe(RecipeError::Initial { .. }))), "{found:?}");
     }

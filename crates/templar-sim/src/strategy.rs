@@ -75,6 +75,7 @@ strategies! {
     Noise "noise" Miner 0 Done, "sends a well-formed delta of noise with a made-up trace";
     Stale "stale" Miner 0 Done, "trains once, then sends the delta of its first window again and again";
     CopyHash "copy-hash" Miner 0 Heard, "names the delta, trace and state of the first contribution it hears as its own";
+    CopyPerturbed "copy-perturbed" Miner 0 Heard, "is shown another's delta before the cut, and sends it a little changed, with a made-up trace";
     CopyAfterCut "copy-after-cut" Miner 0 AfterCut, "waits for the cut, then sends another's delta under its own header";
     Late "late" Miner 1000 AfterInboxes, "trains honestly and commits after the inboxes are due, first to its friend";
     Withhold "withhold" Miner 1000 Done, "trains honestly and never serves its delta";

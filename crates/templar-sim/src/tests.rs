@@ -364,6 +364,7 @@ fn what_nobody_trained_is_found_by_replay_of_real_training() {
         (Strategy::Noise, "replay differs from step 1,"),
         (Strategy::Stale, "replay differs from step 1,"),
         (Strategy::CopyHash, "malformed delta: made by miner"),
+        (Strategy::CopyPerturbed, "replay differs from step 1,"),
         (Strategy::Withhold, "withheld"),
         (Strategy::WrongBase, "replay differs from step 0,"),
         (Strategy::WrongPages, "replay differs from step 1,"),

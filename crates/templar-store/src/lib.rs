@@ -8,6 +8,8 @@
 //! own beside an outboard (the inner nodes of the hash tree) that lets any 16 KiB be verified alone. That store does not
 //! force file data to the disk, so whoever signs or announces a blob calls [`Store::sync`] first. Nor does it notice that a
 //! blob has rotted: [`Store::scrub`] looks, and [`Store::repair`] keeps what verifies of it and has the rest fetched again.
+//! The database keeps pages of its file in memory, up to 1 GiB (redb's default, which iroh-blobs 0.104 gives no way to change):
+//! the node of a validator held 165 MB after 870 tiny windows, with a database of 134 MB, and 17 MB when it was started again.
 //!
 //! Code that only reads takes a [`BlobSource`]: an open store, memory, or whatever else names bytes by their hash.
 

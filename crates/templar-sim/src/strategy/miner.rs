@@ -115,6 +115,8 @@ pub(crate) fn statements(strategy: Option<Strategy>, view: MinerView<'_>) -> Vec
             (claimed.delta, claimed.trace, claimed.state_out) = (other.delta, other.trace, other.state_out);
             vec![statement]
         }
+        // Changed enough that its body is nobody else's.
+        Strategy::CopyPerturbed if view.heard.is_some() => forged(Worth::COPIED, mismatch(1)),
         Strategy::CopyAfterCut => match view.heard {
             Some(other) => same_body(forged(Worth::COPIED, mismatch(1)), body(other)),
             None => Vec::new(),

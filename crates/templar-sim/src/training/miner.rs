@@ -144,10 +144,13 @@ impl Training {
                     results.push(result);
                 }
             },
-            Some(Strategy::CopyHash | Strategy::CopyAfterCut) => {
+            Some(Strategy::CopyHash | Strategy::CopyPerturbed | Strategy::CopyAfterCut) => {
                 let Some(other) = view.heard else { return Ok(Vec::new()) };
                 let delta = self.blob(&other.delta.hash())?;
-                let values = miner.values(other, &delta)?;
+                let mut values = miner.values(other, &delta)?;
+                if strategy == Some(Strategy::CopyPerturbed) {
+                    values.iter_mut().step_by(7).for_each(|value| *value *= 1.25);
+                }
                 results.push(miner.forged(miner.delta_of(&values)?)?);
             }
             Some(Strategy::WrongBase) => {
