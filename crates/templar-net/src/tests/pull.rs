@@ -6,6 +6,7 @@ use std::time::Duration;
 use iroh::SecretKey;
 use templar_store::Store;
 use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Node, TestLog, run, soon};
@@ -119,14 +120,19 @@ async fn who_comes_during_a_pause_is_read_at_once() {
     soon(task).await.unwrap();
 }
 
+/// A node that knocks for an hour where this socket listens.
+async fn knocks_at(socket: &UdpSocket) -> (Node, JoinHandle<()>) {
+    let limits = Limits { connect_timeout: NEVER, idle_timeout: NEVER, retry_pause: NEVER, ..Limits::default() };
+    let node = knocking_at(1, socket, Limits { max_retry_pause: NEVER, ..limits }).await;
+    let task = node.follow();
+    soon(socket.recv_from(&mut [0; 2048])).await.unwrap();
+    (node, task)
+}
+
 #[tokio::test]
 async fn who_comes_while_we_knock_elsewhere_is_read_at_once() {
     let socket = silent().await;
-    let limits = Limits { connect_timeout: NEVER, idle_timeout: NEVER, retry_pause: NEVER, ..Limits::default() };
-    let b = knocking_at(1, &socket, Limits { max_retry_pause: NEVER, ..limits }).await;
-    let task = b.follow();
-    // It knocks.
-    soon(socket.recv_from(&mut [0; 2048])).await.unwrap();
+    let (b, task) = knocks_at(&socket).await;
     comes_by_itself(b).await;
     soon(task).await.unwrap();
 }
@@ -134,10 +140,7 @@ async fn who_comes_while_we_knock_elsewhere_is_read_at_once() {
 #[tokio::test]
 async fn who_is_said_to_be_elsewhere_while_we_knock_is_read_at_once() {
     let socket = silent().await;
-    let limits = Limits { connect_timeout: NEVER, idle_timeout: NEVER, retry_pause: NEVER, ..Limits::default() };
-    let b = knocking_at(1, &socket, Limits { max_retry_pause: NEVER, ..limits }).await;
-    let task = b.follow();
-    soon(socket.recv_from(&mut [0; 2048])).await.unwrap();
+    let (b, task) = knocks_at(&socket).await;
     // It waits to be found.
     let a = Node::new(1).await;
     a.log.push("a");

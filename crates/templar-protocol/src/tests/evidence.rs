@@ -11,6 +11,19 @@ fn shown(state: &RunState, miner: &SecretKey, nonces: [u8; 2]) -> Contradiction 
     evidence::of(state.window(), say(nonces[0]), say(nonces[1]))
 }
 
+fn entry(run: RunId, window: u64, contradiction: &Contradiction) -> Entry {
+    let (window, contradiction) = (WindowIndex(window), contradiction.clone());
+    Entry::Evidence(Box::new(EvidenceEntry { run, window, contradiction }))
+}
+
+/// A run in which nobody cheats, the state before its first window, and a miner that can contradict itself there.
+fn before_the_first_window() -> (Cluster, RunState, SecretKey) {
+    let mut cluster = Cluster::new(&[1, 1], 3, 6);
+    cluster.cheat = nobody();
+    let (first, miner) = (cluster.members[0].node.state().clone(), cluster.miners[1].clone());
+    (cluster, first, miner)
+}
+
 #[test]
 fn evidence_that_proves_nothing_is_refused_by_its_name() {
     let cluster = Cluster::new(&[1, 1], 2, 3);
@@ -120,10 +133,7 @@ fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
 /// enough, and the record burns.
 #[test]
 fn what_anybody_hands_in_is_shown_and_burnt() {
-    let mut cluster = Cluster::new(&[1, 1], 3, 6);
-    cluster.cheat = nobody();
-    let miner = cluster.miners[1].clone();
-    let first = cluster.members[0].node.state().clone();
+    let (mut cluster, first, miner) = before_the_first_window();
     let say = |nonce| Signed::sign(contribution(&first, &miner.public(), nonce), &miner).envelope();
     let found = evidence::of_two(&first.run(), say(5), say(6)).unwrap();
     assert_eq!(Ok(found.clone()), evidence::of_two(&first.run(), say(6), say(5)));
@@ -133,10 +143,8 @@ fn what_anybody_hands_in_is_shown_and_burnt() {
     // The node that has no key and no part in the run.
     let follower = cluster.members.len() - 1;
     let node = cluster.members[follower].node.clone();
-    let (run, window) = (first.run(), node.state().window());
-    let entry = |contradiction: &Contradiction| {
-        Entry::Evidence(Box::new(EvidenceEntry { run, window, contradiction: contradiction.clone() }))
-    };
+    let (run, window) = (first.run(), node.state().window().0);
+    let now = |contradiction: &Contradiction| entry(run, window, contradiction);
     // What proves nothing is refused by its name there, and nothing changes.
     let refused = |entry: Entry| {
         let mut after = node.clone();
@@ -146,31 +154,29 @@ fn what_anybody_hands_in_is_shown_and_burnt() {
     };
     let mut same = found.clone();
     same.second = same.first.clone();
-    assert_eq!(refused(entry(&same)), Reject::Evidence(EvidenceError::Same(miner.public().short())));
+    assert_eq!(refused(now(&same)), Reject::Evidence(EvidenceError::Same(miner.public().short())));
     let mut late = found.clone();
     late.window = WindowIndex(9);
     let other = EvidenceError::Other { signer: miner.public().short(), what: "window" };
-    assert_eq!(refused(entry(&late)), Reject::Evidence(other));
+    assert_eq!(refused(now(&late)), Reject::Evidence(other));
     let mut forged = found.clone();
     forged.second.signature = forged.first.signature;
-    assert!(matches!(refused(entry(&forged)), Reject::Evidence(EvidenceError::Envelope { .. })));
+    assert!(matches!(refused(now(&forged)), Reject::Evidence(EvidenceError::Envelope { .. })));
     let strange = keys("stranger", 1).remove(0);
     let by_stranger = |nonce| Signed::sign(contribution(&first, &miner.public(), nonce), &strange).envelope();
     let of_stranger = evidence::of_two(&run, by_stranger(5), by_stranger(6)).unwrap();
-    assert_eq!(refused(entry(&of_stranger)), Reject::Evidence(EvidenceError::Stranger(strange.public().short())));
-    let early = EvidenceEntry { run, window: WindowIndex(window.0 + 1), contradiction: found.clone() };
-    assert!(matches!(refused(Entry::Evidence(Box::new(early))), Reject::Early { .. }));
-    let abroad = EvidenceEntry { run: RunId::default(), window, contradiction: found.clone() };
-    assert!(matches!(refused(Entry::Evidence(Box::new(abroad))), Reject::Evidence(_)));
+    assert_eq!(refused(now(&of_stranger)), Reject::Evidence(EvidenceError::Stranger(strange.public().short())));
+    assert!(matches!(refused(entry(run, window + 1, &found)), Reject::Early { .. }));
+    assert!(matches!(refused(entry(RunId::default(), window, &found)), Reject::Evidence(_)));
     // One is enough: another against the same signer and window has no room, and is no reason to ask again.
     let mut taken = node.clone();
-    taken.step(Input::Entry(entry(&found))).unwrap();
+    taken.step(Input::Entry(now(&found))).unwrap();
     let rival = evidence::of_two(&run, say(5), say(7)).unwrap();
     let before = taken.clone();
-    assert_eq!(taken.step(Input::Entry(entry(&rival))), Err(Reject::Shown(miner.public().short())));
+    assert_eq!(taken.step(Input::Entry(now(&rival))), Err(Reject::Shown(miner.public().short())));
     assert_eq!(taken, before);
     // It came from nowhere near the validators; what they show is what it says.
-    cluster.send(follower, entry(&found));
+    cluster.send(follower, now(&found));
     cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.is_over()));
     let node = &cluster.members[0].node;
     let burns: Vec<&Burn> = node.closed().iter().flat_map(|closed| &closed.window.burns).collect();
@@ -187,10 +193,7 @@ fn what_anybody_hands_in_is_shown_and_burnt() {
 /// What is handed in when all have scored is shown by the scores of the next window.
 #[test]
 fn what_is_handed_in_after_the_scores_is_shown_in_the_next_window() {
-    let mut cluster = Cluster::new(&[1, 1], 3, 6);
-    cluster.cheat = nobody();
-    let miner = cluster.miners[1].clone();
-    let first = cluster.members[0].node.state().clone();
+    let (mut cluster, first, miner) = before_the_first_window();
     let found = shown(&first, &miner, [5, 6]);
     cluster.wake();
     let mut order = Order(4);
@@ -200,8 +203,7 @@ fn what_is_handed_in_after_the_scores_is_shown_in_the_next_window() {
     };
     cluster.run(&mut order, scored);
     assert!(scored(&cluster), "there is no such moment in this order");
-    let (run, window) = (first.run(), WindowIndex(2));
-    let entry = || Entry::Evidence(Box::new(EvidenceEntry { run, window, contradiction: found.clone() }));
+    let entry = || entry(first.run(), 2, &found);
     for validator in 0..2 {
         cluster.send(validator, entry());
     }
@@ -221,15 +223,9 @@ fn what_is_handed_in_after_the_scores_is_shown_in_the_next_window() {
 /// What was handed in for a window, and comes to everybody when that has closed, is shown in the one that is open.
 #[test]
 fn what_comes_when_its_window_has_closed_is_shown_in_the_open_one() {
-    let mut cluster = Cluster::new(&[1, 1], 3, 6);
-    cluster.cheat = nobody();
-    let miner = cluster.miners[1].clone();
-    let first = cluster.members[0].node.state().clone();
+    let (mut cluster, first, miner) = before_the_first_window();
     let found = shown(&first, &miner, [5, 6]);
-    let entry = |window, contradiction: &Contradiction| {
-        let (run, window, contradiction) = (first.run(), WindowIndex(window), contradiction.clone());
-        Entry::Evidence(Box::new(EvidenceEntry { run, window, contradiction }))
-    };
+    let entry = |window, contradiction: &Contradiction| entry(first.run(), window, contradiction);
     cluster.wake();
     let mut order = Order(5);
     cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.state().window().0 >= 2));
