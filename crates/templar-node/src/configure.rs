@@ -3,13 +3,11 @@
 //! Values are addressed by their path in the genesis (`inner.steps`, `outer.rule`); a path that does not exist is an error
 //! that names the nearest one that does.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 use templar_manifest::{
-    BlobId, CheckpointId, CompressionSpec, ContextSegment, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec,
-    Genesis, Hash, Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, Payload as _, PublicKey, RegistrationSpec,
-    ReplaySpec, RunId, Segment, SegmentShape, StateId, TensorSpec, ValidatorSpec, page_count,
+    BlobId, CompressionSpec, ContextSegment, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash,
+    Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, PublicKey, RegistrationSpec, ReplaySpec, RunId, Segment,
+    SegmentShape, TensorSpec, ValidatorSpec, page_count,
 };
 use templar_model::{ConfigError, sizes};
 use templar_protocol::{GenesisError, RunState};
@@ -55,7 +53,7 @@ pub enum ConfigureError {
     },
     /// The protocol's rules refuse it: no node would follow the run.
     #[error("no node would follow this run")]
-    Rules(#[from] GenesisError),
+    Rules(#[source] GenesisError),
     /// The dataset has no held-out page.
     #[error("the dataset has {0} held-out tokens, which is less than one page")]
     NothingHeldOut(u64),
@@ -298,8 +296,10 @@ fn override_with(genesis: &Genesis, settings: &[String]) -> Result<Genesis, Conf
 
 /// Checks what genesis alone cannot: that it trains, on this dataset.
 pub fn check(genesis: &Genesis, dataset: &Dataset) -> Result<(), ConfigureError> {
-    genesis.check().map_err(ConfigureError::Value)?;
-    RunState::new(Arc::new(genesis.clone()), CheckpointId::default(), StateId::default(), dataset.training_tokens())?;
+    RunState::check(genesis, dataset.training_tokens()).map_err(|error| match error {
+        GenesisError::Rule(rule) => ConfigureError::Value(rule),
+        error => ConfigureError::Rules(error),
+    })?;
     if genesis.model.vocab_size != dataset.vocab_size {
         let (model, dataset) = (genesis.model.vocab_size, dataset.vocab_size);
         return Err(ConfigureError::Vocabulary { model, dataset });

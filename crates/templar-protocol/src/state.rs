@@ -158,17 +158,11 @@ struct Shared {
 }
 
 impl RunState {
-    /// The state before window 0.
+    /// Whether a run can begin from this genesis, on a dataset with so many tokens without the held-out ones.
     ///
-    /// `initial_checkpoint` is what genesis starts from, `zero_state` names the state of a miner that joins,
-    /// and `training_tokens` counts the dataset's tokens without the held-out ones: three facts that follow from genesis
-    /// and that this crate, which knows no tensors and no files, is told.
-    pub fn new(
-        genesis: Arc<Genesis>,
-        initial_checkpoint: CheckpointId,
-        zero_state: StateId,
-        training_tokens: u64,
-    ) -> Result<Self, GenesisError> {
+    /// # Errors
+    /// [`GenesisError`]
+    pub fn check(genesis: &Genesis, training_tokens: u64) -> Result<(), GenesisError> {
         genesis.check().map_err(GenesisError::Rule)?;
         let limit = chain::CHAIN_LENGTH + 1;
         if genesis.windows > limit {
@@ -188,6 +182,21 @@ impl RunState {
                 return Err(GenesisError::TooFewPages { window, length, pages, needed, slots, per_slot, unassigned });
             }
         }
+        Ok(())
+    }
+
+    /// The state before window 0.
+    ///
+    /// `initial_checkpoint` is what genesis starts from, `zero_state` names the state of a miner that joins,
+    /// and `training_tokens` counts the dataset's tokens without the held-out ones: three facts that follow from genesis
+    /// and that this crate, which knows no tensors and no files, is told.
+    pub fn new(
+        genesis: Arc<Genesis>,
+        initial_checkpoint: CheckpointId,
+        zero_state: StateId,
+        training_tokens: u64,
+    ) -> Result<Self, GenesisError> {
+        Self::check(&genesis, training_tokens)?;
         let run = RunId::new(payload::id_of(&*genesis));
         let mut hasher = blake3::Hasher::new_derive_key(FIRST_SEED_CONTEXT);
         hasher.update(run.hash().as_bytes());
