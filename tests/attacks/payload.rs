@@ -141,6 +141,12 @@ pub(super) fn broken_rules() -> Vec<Attack> {
         refused("genesis: the fourth power of a score", {
             with(genesis, |g| g.gauntlet.weights = WeightRule::ScorePower { exponent: 4 })
         }),
+        refused("genesis: steps that are paid and not used", {
+            with(genesis, |g| {
+                g.gauntlet.weights = WeightRule::ProvenSteps;
+                g.registration.slots = g.outer.max_contributions + 1;
+            })
+        }),
         refused(
             "genesis: cheating that pays",
             with(genesis, |g| {

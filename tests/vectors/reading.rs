@@ -240,7 +240,8 @@ fn the_specification_names_every_variant() {
     );
     variants.extend(Offence::ALL.iter().map(|offence| ("Offence", seen(offence))));
     let power = WeightRule::ScorePower { exponent: 2 };
-    variants.extend([GauntletSpec::customary().weights, power].iter().map(|rule| ("WeightRule", seen(rule))));
+    let rules = [GauntletSpec::customary().weights, power, WeightRule::ProvenSteps];
+    variants.extend(rules.iter().map(|rule| ("WeightRule", seen(rule))));
     let audits =
         [AuditVerdict::Match, AuditVerdict::Mismatch { what: text() }, AuditVerdict::Unavailable { what: text() }];
     variants.extend(audits.iter().map(|verdict| ("AuditVerdict", seen(verdict))));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use templar_manifest::ReplaySpec;
+use templar_manifest::{GauntletSpec, ReplaySpec, WeightRule};
 
 use crate::strategy::{Role, Strategy};
 
@@ -61,6 +61,32 @@ impl Replays {
     }
 }
 
+/// What miners are paid by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pay {
+    /// Ranks, as the original does and the customary genesis says.
+    #[default]
+    Ranks,
+    /// The square of the score.
+    Scores,
+    /// Steps that replays bear out.
+    Steps,
+}
+
+impl Pay {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ranks, Self::Scores, Self::Steps];
+
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ranks => "ranks",
+            Self::Scores => "scores",
+            Self::Steps => "steps",
+        }
+    }
+}
+
 /// A simulation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -78,6 +104,8 @@ pub struct Config {
     pub faults: Faults,
     /// Which contributions are replayed.
     pub replays: Replays,
+    /// What miners are paid by.
+    pub pay: Pay,
     /// Who does not do what it should, and how many.
     pub adversaries: Vec<(Strategy, u32)>,
     /// Whether nodes keep all windows, and every restart folds the journal from its beginning. Without it a restart
@@ -168,6 +196,15 @@ impl Config {
         Ok(())
     }
 
+    /// The rule of genesis by which miners are paid.
+    pub(crate) fn weights(&self) -> WeightRule {
+        match self.pay {
+            Pay::Ranks => GauntletSpec::customary().weights,
+            Pay::Scores => WeightRule::ScorePower { exponent: 2 },
+            Pay::Steps => WeightRule::ProvenSteps,
+        }
+    }
+
     /// The part of genesis that says which contributions are replayed.
     pub(crate) fn replay(&self) -> ReplaySpec {
         let before = |least_replays| ReplaySpec { fraction_ppm: 0, least_replays, ..ReplaySpec::whole() };
@@ -196,6 +233,9 @@ impl Config {
         );
         if self.replays != Replays::default() {
             let _ = write!(command, " --replays {}", self.replays.name());
+        }
+        if self.pay != Pay::default() {
+            let _ = write!(command, " --pay {}", self.pay.name());
         }
         if self.newcomers > 0 {
             let _ = write!(command, " --newcomers {}", self.newcomers);

@@ -27,7 +27,7 @@ mod worth;
 mod tests;
 
 pub use checks::{Notice, Violation};
-pub use config::{Config, ConfigError, Faults, Replays};
+pub use config::{Config, ConfigError, Faults, Pay, Replays};
 pub use engine::{LIVENESS_MS, Simulation};
 pub use report::{Earned, Progress, Report};
 pub use strategy::{Role, Strategy};

@@ -14,7 +14,7 @@ use templar_manifest::{
 };
 use templar_protocol::RunState;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Pay};
 use crate::training::Training;
 
 /// Inner steps of a window (H).
@@ -150,8 +150,8 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
         outer: OuterSpec {
             rule: "mean-of-all".to_owned(),
             schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
-            // As the original: 20 of up to 250.
-            max_contributions: 20,
+            // As the original: 20 of up to 250; where steps are paid, all that there can be.
+            max_contributions: if config.pay == Pay::Steps { config.slots().max(20) } else { 20 },
             null_windows: 0,
         },
         gauntlet: GauntletSpec {
@@ -159,6 +159,7 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
             unassigned_pages: UNASSIGNED_PAGES,
             trial_step_ppm: 200_000,
             held_out_pages: 1,
+            weights: config.weights(),
             ..GauntletSpec::customary()
         },
         replay: config.replay(),

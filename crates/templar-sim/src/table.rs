@@ -11,7 +11,7 @@
 use std::fmt::Write as _;
 
 use crate::checks::Violation;
-use crate::config::{Config, Faults, Replays};
+use crate::config::{Config, Faults, Pay, Replays};
 use crate::engine::Simulation;
 use crate::report::{Earned, Report};
 use crate::strategy::{Role, Strategy};
@@ -23,6 +23,7 @@ pub const SEEDS: u64 = 8;
 #[derive(Debug)]
 pub struct Baseline {
     replays: Replays,
+    pay: Pay,
     honest: Vec<Report>,
     absent: Vec<Report>,
 }
@@ -36,11 +37,11 @@ impl Baseline {
     ///
     /// # Errors
     /// An invariant that does not hold.
-    pub fn new(replays: Replays) -> Result<Self, Box<Violation>> {
+    pub fn new(replays: Replays, pay: Pay) -> Result<Self, Box<Violation>> {
         let runs = |adversary| -> Result<Vec<Report>, Box<Violation>> {
-            (0..SEEDS).map(|seed| modelled(config(seed, replays, adversary)).run(&mut |_| ())).collect()
+            (0..SEEDS).map(|seed| modelled(config(seed, replays, pay, adversary)).run(&mut |_| ())).collect()
         };
-        Ok(Self { replays, honest: runs(None)?, absent: runs(Some(Strategy::Absent))? })
+        Ok(Self { replays, pay, honest: runs(None)?, absent: runs(Some(Strategy::Absent))? })
     }
 
     /// What one member of a role, the first by key, owns in each honest run, in parts per thousand of the mean of its role,
@@ -74,7 +75,7 @@ pub struct Row {
     pub stopped: u64,
 }
 
-fn config(seed: u64, replays: Replays, adversary: Option<Strategy>) -> Config {
+fn config(seed: u64, replays: Replays, pay: Pay, adversary: Option<Strategy>) -> Config {
     Config {
         miners: 12,
         newcomers: 0,
@@ -83,6 +84,7 @@ fn config(seed: u64, replays: Replays, adversary: Option<Strategy>) -> Config {
         seed,
         faults: Faults::None,
         replays,
+        pay,
         adversaries: adversary.map(|strategy| (strategy, 1)).into_iter().collect(),
         keep_history: false,
         real: false,
@@ -101,7 +103,8 @@ pub fn row(strategy: Strategy, baseline: &Baseline) -> Row {
     let mut row = Row { strategy, noticed: None, earned_per_mille: None, lost_per_mille: None, stopped: 0 };
     let (mut own, mut fair, mut others, mut others_without) = (0u64, 0u64, 0u64, 0u64);
     for (seed, (honest, absent)) in baseline.honest.iter().zip(&baseline.absent).enumerate() {
-        let Ok(with) = modelled(config(seed as u64, baseline.replays, Some(strategy))).run(&mut |_| ()) else {
+        let Ok(with) = modelled(config(seed as u64, baseline.replays, baseline.pay, Some(strategy))).run(&mut |_| ())
+        else {
             row.stopped += 1;
             continue;
         };

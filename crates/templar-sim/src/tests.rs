@@ -11,6 +11,7 @@ fn config(seed: u64) -> Config {
         seed,
         faults: Faults::None,
         replays: Replays::Three,
+        pay: Pay::Ranks,
         adversaries: Vec::new(),
         keep_history: true,
         real: false,
@@ -60,6 +61,31 @@ fn honest_twins_differ_by_luck_alone() {
     println!("of a fair part, per mille: in one run {least} to {most}; by key over the seeds {means:?}");
     assert!(least >= 100 && most <= 2600, "{least} to {most}");
     assert!(means.iter().all(|mean| (600..=1400).contains(mean)), "{means:?}");
+}
+
+/// Where steps are paid, luck has no part: an honest miner has its fair part to the rounding, who takes half of the steps
+/// half of it, and one without others all. Nothing of the emission is lost.
+#[test]
+fn steps_that_are_paid_leave_nothing_to_luck() {
+    let paid = |miners, strategy: Option<Strategy>, seed| {
+        let adversaries = strategy.map(|strategy| (strategy, 1)).into_iter().collect();
+        run(Config { miners, pay: Pay::Steps, adversaries, ..config(seed) })
+    };
+    for seed in 0..3 {
+        let report = paid(5, None, seed);
+        let amounts: Vec<u64> =
+            report.members.iter().filter(|member| member.role == "miner").map(|member| member.micros).collect();
+        // 410 ALPHA a window for six windows, to five miners.
+        assert!(amounts.iter().all(|amount| amount.abs_diff(492_000_000) < 1_000), "{amounts:?}");
+        for (strategy, part) in [(Strategy::HalfSteps, 2), (Strategy::Sybil, 10)] {
+            let report = paid(5, Some(strategy), seed);
+            let (slow, _) = report.earned(Role::Miner, Some(strategy));
+            let (fast, count) = report.earned(Role::Miner, None);
+            assert!((slow * part).abs_diff(fast / count as u64) < 10_000, "{slow} and {fast} of {count}");
+        }
+        let (alone, _) = paid(1, None, seed).earned(Role::Miner, None);
+        assert_eq!(alone, 2_460_000_000);
+    }
 }
 
 #[test]
@@ -257,10 +283,13 @@ fn print_the_attack_table() {
         Strategy::SkipReplays,
         Strategy::Accuse,
     ];
-    for (replays, strategies) in
-        [(Replays::Three, Strategy::ALL), (Replays::One, &outages[..]), (Replays::Late, &cheats[..])]
-    {
-        let baseline = table::Baseline::new(replays).unwrap();
+    for (replays, pay, strategies) in [
+        (Replays::Three, Pay::Ranks, Strategy::ALL),
+        (Replays::One, Pay::Ranks, &outages[..]),
+        (Replays::Late, Pay::Ranks, &cheats[..]),
+        (Replays::Three, Pay::Steps, Strategy::ALL),
+    ] {
+        let baseline = table::Baseline::new(replays, pay).unwrap();
         // In as many threads as there are lanes: the same rows, sooner.
         let lanes = 8;
         let rows: Vec<table::Row> = std::thread::scope(|scope| {
@@ -274,7 +303,7 @@ fn print_the_attack_table() {
             let running: Vec<_> = strategies.chunks(strategies.len().div_ceil(lanes)).map(lane).collect();
             running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
-        println!("--replays {}\n{}", replays.name(), table::markdown(&rows));
+        println!("--replays {} --pay {}\n{}", replays.name(), pay.name(), table::markdown(&rows));
         for role in [Role::Miner, Role::Validator] {
             println!("an honest {role:?}, per mille of the mean of its role in each seed: {:?}", baseline.luck(role));
         }

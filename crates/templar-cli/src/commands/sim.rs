@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use serde_json::json;
-use templar_sim::{Config, Faults, Replays, Report, Role, Simulation, Strategy, Violation, table};
+use templar_sim::{Config, Faults, Pay, Replays, Report, Role, Simulation, Strategy, Violation, table};
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// Which contributions are replayed: each by one or three before its window closes, or by two and a fifth by each validator late
     #[arg(long, default_value = "three", value_parser = replays, value_name = "WHICH")]
     replays: Replays,
+    /// What miners are paid by: ranks, the square of scores, or steps that replays bear out
+    #[arg(long, default_value = "ranks", value_parser = pay, value_name = "RULE")]
+    pay: Pay,
     /// So many members play this strategy; --strategies lists them
     #[arg(long, value_name = "NAME:COUNT", value_parser = adversary)]
     adversary: Vec<(Strategy, u32)>,
@@ -52,8 +55,8 @@ pub(crate) struct Args {
     /// List the strategies
     #[arg(long, exclusive = true)]
     strategies: bool,
-    /// Play every strategy against an honest twin and print the attack table, in runs of its own; --replays may be given, and
-    /// --adversary for the rows of some
+    /// Play every strategy against an honest twin and print the attack table, in runs of its own; --replays and --pay may be given,
+    /// and --adversary for the rows of some
     #[arg(long, conflicts_with_all = ["miners", "validators", "windows", "seed", "seeds", "faults", "history"])]
     attacks: bool,
 }
@@ -64,6 +67,10 @@ fn faults(text: &str) -> Result<Faults, String> {
 
 fn replays(text: &str) -> Result<Replays, String> {
     Replays::ALL.into_iter().find(|replays| replays.name() == text).ok_or_else(|| "one of one, three, late".to_owned())
+}
+
+fn pay(text: &str) -> Result<Pay, String> {
+    Pay::ALL.into_iter().find(|pay| pay.name() == text).ok_or_else(|| "one of ranks, scores, steps".to_owned())
 }
 
 fn adversary(text: &str) -> Result<(Strategy, u32), String> {
@@ -89,6 +96,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
             seed,
             faults: args.faults,
             replays: args.replays,
+            pay: args.pay,
             adversaries: args.adversary.clone(),
             keep_history: args.history,
             real: args.real,
@@ -210,7 +218,7 @@ fn attacks(invocation: &Invocation, args: &Args) -> CommandResult {
     let is_wanted = |strategy: &&Strategy| {
         args.adversary.is_empty() || args.adversary.iter().any(|(wanted, _)| wanted == *strategy)
     };
-    let baseline = table::Baseline::new(args.replays).map_err(|violation| violated(*violation))?;
+    let baseline = table::Baseline::new(args.replays, args.pay).map_err(|violation| violated(*violation))?;
     let mut rows = Vec::new();
     for strategy in Strategy::ALL.iter().filter(is_wanted) {
         let row = table::row(*strategy, &baseline);
@@ -251,6 +259,8 @@ mod tests {
         assert!(faults("some").is_err());
         assert_eq!(replays("late"), Ok(Replays::Late));
         assert!(replays("all").is_err());
+        assert_eq!(pay("steps"), Ok(Pay::Steps));
+        assert!(pay("nothing").is_err());
     }
 
     #[test]

@@ -168,6 +168,9 @@ pub enum WeightRule {
         /// The power.
         exponent: u32,
     },
+    /// By the steps that the miner's contribution of the window claims, and that replays bear out. Everything that is accepted
+    /// is aggregated under it: a genesis with more slots than aggregated contributions is refused.
+    ProvenSteps,
 }
 
 impl GauntletSpec {
@@ -245,6 +248,7 @@ impl WeightRule {
                 positive("gauntlet.weights.score-power.exponent", exponent.into())?;
                 at_most("gauntlet.weights.score-power.exponent", exponent, 3)
             }
+            Self::ProvenSteps => Ok(()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::gauntlet::GauntletSpec;
+use super::gauntlet::{GauntletSpec, WeightRule};
 use super::replay::ReplaySpec;
 use super::{MAX_ENTRIES, RegistrationSpec, ascending, ascii, positive};
 use crate::id::{BlobId, DatasetId, Hash, RunId};
@@ -360,6 +360,12 @@ impl Payload for Genesis {
         self.gauntlet.check()?;
         if self.gauntlet.exploration_contributions > self.outer.max_contributions {
             return Err("gauntlet.exploration_contributions is above outer.max_contributions".to_owned());
+        }
+        if self.gauntlet.weights == WeightRule::ProvenSteps && self.registration.slots > self.outer.max_contributions {
+            return Err(
+                "registration.slots is above outer.max_contributions: proven-steps would pay for what is not used"
+                    .to_owned(),
+            );
         }
         let emission = &self.emission;
         let parts = [emission.miners_ppm, emission.validators_ppm, emission.treasury_ppm];

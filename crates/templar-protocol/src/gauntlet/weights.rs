@@ -6,6 +6,12 @@
 //! else stops it.
 //! *Score power* pays by score to a power, 2 as Gauntlet's paper has it: who splits a score into k equal ones earns a k-th
 //! of what it would earn whole, and who is twice as good earns four times as much.
+//! *Proven steps* pays by the optimizer steps that replays bear out. Where each contribution is replayed to the bit, a score
+//! says how a miner's pages fell out and how many steps it took; the steps are what it chose. So slow hardware is paid for what it
+//! did, a miner without others to be matched against is paid too, ten keys of one worker earn what one would, and honest
+//! validators' rows are equal. The price: no measured loss has a part in any row, so a validator that makes its losses up
+//! is paid like the others. Its losses must then decide nothing else, which is why genesis has no more slots under this rule
+//! than contributions are aggregated; a validator earns by replays, which it proves.
 
 use templar_manifest::{PublicKey, Weight, WeightRule};
 
@@ -17,16 +23,27 @@ const WHOLE: u128 = PARTS_OF_PPM * ONE_PPM as u128;
 /// Scores as fractions of the best, before a power is taken.
 const POWER_UNIT: u128 = 1_000_000_000;
 
-/// The row for these miners and scores; zeros are left out, of scores and of weights. Sorted by miner.
-pub(crate) fn row(rule: &WeightRule, scores: impl IntoIterator<Item = (PublicKey, u64)>) -> Vec<Weight> {
-    let mut scores: Vec<(PublicKey, u64)> = scores.into_iter().filter(|(_, score)| *score > 0).collect();
-    scores.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+/// The row for these miners and scores, where `steps` says what a miner's contribution claims; zeros are left out, of scores, steps
+/// and weights. Sorted by miner.
+pub(crate) fn row(
+    rule: &WeightRule,
+    scores: impl IntoIterator<Item = (PublicKey, u64)>,
+    steps: impl Fn(&PublicKey) -> u32,
+) -> Vec<Weight> {
+    let merit = |miner: &PublicKey, score| match rule {
+        WeightRule::ProvenSteps => u64::from(steps(miner)),
+        WeightRule::RankRamp { .. } | WeightRule::ScorePower { .. } => score,
+    };
+    let merits = scores.into_iter().map(|(miner, score)| (miner, merit(&miner, score)));
+    let mut merits: Vec<(PublicKey, u64)> = merits.filter(|(_, merit)| *merit > 0).collect();
+    merits.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     let parts = match *rule {
-        WeightRule::RankRamp { .. } => shared(&scores, &ramp(rule, scores.len())),
-        WeightRule::ScorePower { exponent } => powers(&scores, exponent),
+        WeightRule::RankRamp { .. } => shared(&merits, &ramp(rule, merits.len())),
+        WeightRule::ScorePower { exponent } => powers(&merits, exponent),
+        WeightRule::ProvenSteps => merits.iter().map(|(_, steps)| u128::from(*steps)).collect(),
     };
     let whole: u128 = parts.iter().sum();
-    let mut row: Vec<Weight> = scores
+    let mut row: Vec<Weight> = merits
         .iter()
         .zip(parts)
         .map(|((miner, _), part)| Weight { miner: *miner, weight_ppm: (part * u128::from(ONE_PPM) / whole) as u32 })
@@ -107,7 +124,7 @@ mod tests {
 
     fn by_rank(rule: &WeightRule, count: usize) -> Vec<u32> {
         let scores = (0..count).map(|index| (key(index), 1_000_000 - index as u64));
-        row(rule, scores).into_iter().map(|weight| weight.weight_ppm).collect()
+        row(rule, scores, |_| 1).into_iter().map(|weight| weight.weight_ppm).collect()
     }
 
     /// The original burns half and shares the other half; a row of ours shares all.
@@ -137,7 +154,7 @@ mod tests {
     fn equal_scores_weigh_the_same_and_no_score_weighs_nothing() {
         let scores = |scores: &[u64]| scores.iter().enumerate().map(|(i, s)| (key(i), *s)).collect::<Vec<_>>();
         let weights = |rule: &WeightRule, of: &[u64]| {
-            row(rule, scores(of)).iter().map(|weight| weight.weight_ppm).collect::<Vec<_>>()
+            row(rule, scores(of), |_| 1).iter().map(|weight| weight.weight_ppm).collect::<Vec<_>>()
         };
         assert_eq!(weights(&original(2, 1), &[5, 5, 0]), [500_000, 500_000]);
         // Three share the two places of the ramp and the one of the tail.
@@ -150,6 +167,22 @@ mod tests {
         assert_eq!(weights(&square, &[6, 3, 3]), [666_666, 166_666, 166_666]);
     }
 
+    /// Who took a tenth of the steps has a tenth of the pay, alone or under ten keys, and whatever the scores are.
+    #[test]
+    fn proven_steps_are_paid_in_proportion_whatever_the_score() {
+        let weights = |steps: &[u32]| {
+            let scores = steps.iter().enumerate().map(|(i, _)| (key(i), i as u64 % 3));
+            let of = |miner: &PublicKey| (0..steps.len()).find(|i| key(*i) == *miner).map_or(0, |i| steps[i]);
+            row(&WeightRule::ProvenSteps, scores, of).iter().map(|weight| weight.weight_ppm).collect::<Vec<_>>()
+        };
+        assert_eq!(weights(&[3]), [1_000_000]);
+        assert_eq!(weights(&[10, 10, 5]), [400_000, 400_000, 200_000]);
+        assert_eq!(weights(&[10, 0, 10]), [500_000, 500_000]);
+        let split = weights(&[10, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(split[0], 500_000);
+        assert_eq!(split[1..].iter().sum::<u32>(), 500_000);
+    }
+
     proptest! {
         #[test]
         fn a_row_adds_up_and_follows_the_scores(
@@ -157,14 +190,23 @@ mod tests {
             places in 1u32..30,
             tail_places in 0u32..20,
             exponent in 1u32..=3,
-            by_rank in any::<bool>(),
+            kind in 0u8..3,
         ) {
-            let rule = if by_rank { original(places, tail_places) } else { WeightRule::ScorePower { exponent } };
+            let rule = match kind {
+                0 => original(places, tail_places),
+                1 => WeightRule::ScorePower { exponent },
+                _ => WeightRule::ProvenSteps,
+            };
+            // Steps that follow the scores.
+            let steps = |miner: &PublicKey| {
+                let score = scores.iter().enumerate().find(|(i, _)| key(*i) == *miner).map_or(0, |(_, score)| *score);
+                (score / 9_000_000_000) as u32
+            };
             let listed: Vec<(PublicKey, u64)> = scores.iter().enumerate().map(|(i, s)| (key(i), *s)).collect();
-            let row = row(&rule, listed.clone());
+            let row = row(&rule, listed.clone(), steps);
             let mut reversed = listed.clone();
             reversed.reverse();
-            prop_assert_eq!(&super::row(&rule, reversed), &row);
+            prop_assert_eq!(&super::row(&rule, reversed, steps), &row);
             prop_assert!(row.iter().map(|weight| u64::from(weight.weight_ppm)).sum::<u64>() <= ONE_PPM);
             let weight = |miner: &PublicKey| {
                 row.iter().find(|weight| weight.miner == *miner).map_or(0, |weight| weight.weight_ppm)

@@ -187,6 +187,7 @@ impl RunState {
     /// none that this record burns.
     fn pay(
         &self,
+        judging: &Judging,
         scores: &BTreeMap<PublicKey, (ScoreId, &Score)>,
         outcomes: &[Outcome],
         burns: &[Burn],
@@ -197,7 +198,7 @@ impl RunState {
         }
         let absent = self.opinions_of_absent(scores, &paid).into_iter();
         let absent: Vec<(PublicKey, Vec<Weight>)> = absent
-            .map(|(validator, opinion)| (validator, gauntlet::row(&self.genesis.gauntlet.weights, opinion)))
+            .map(|(validator, opinion)| (validator, self.row_of(judging, opinion)))
             .filter(|(_, row)| !row.is_empty())
             .collect();
         let present = scores.iter().map(|(validator, (_, score))| (*validator, &score.row[..]));
@@ -243,7 +244,7 @@ impl RunState {
         ledger.vest(self.window);
         let challenged = self.challenged(scores, &self.refuted(scores));
         let burns = self.burns(judging.reveals(), &outcomes, scores, &challenged, &mut ledger);
-        let (weights, mints) = self.pay(&by_validator, &outcomes, &burns);
+        let (weights, mints) = self.pay(judging, &by_validator, &outcomes, &burns);
         ledger.pay(self.window, &mints);
         let decided = self.decided(judging, &weights, &burns);
         ledger.spend(&decided.burns);

@@ -137,7 +137,13 @@ impl RunState {
     /// this validator measured and that are not excluded.
     fn row(&self, judging: &Judging, validator: &PublicKey, entries: &[ScoreEntry]) -> Vec<Weight> {
         let found = self.assessment(judging, validator, entries, None);
-        gauntlet::row(&self.genesis.gauntlet.weights, found.scores)
+        self.row_of(judging, found.scores)
+    }
+
+    /// The weights that the rule of genesis gives to miners of the cut with these scores.
+    pub(super) fn row_of(&self, judging: &Judging, scores: BTreeMap<PublicKey, u64>) -> Vec<Weight> {
+        let steps = |miner: &PublicKey| judging.contributions().get(miner).map_or(0, |claimed| claimed.steps);
+        gauntlet::row(&self.genesis.gauntlet.weights, scores, steps)
     }
 
     /// The score that a validator signs for its measurements.
