@@ -313,9 +313,7 @@ impl Checks {
         }
         if faults == Faults::None {
             let there: BTreeSet<PublicKey> = window.outcomes.iter().map(|outcome| outcome.miner).collect();
-            let honest = members.iter().filter(|member| member.role == Role::Miner && member.is_honest());
-            for member in honest {
-                let key = member.key.public();
+            for key in members.iter().filter(|member| member.is_honest()).flat_map(Member::miners) {
                 // Who had no slot yet, or has just lost it, is not missed.
                 let seated = state.members().by_owner(&key).is_some_and(|member| member.since <= window.window);
                 if !seated {
@@ -374,9 +372,9 @@ impl Checks {
         let gauntlet = &state.genesis().gauntlet;
         let tau_picos = u64::from(gauntlet.rating.tau_micros) * 1_000_000;
         let step = |from: i64, target: i64| from + (target - from) * i64::from(gauntlet.proof.decay_ppm) / 1_000_000;
-        let honest = |role: Role| members.iter().filter(move |member| member.role == role && member.is_honest());
-        for validator in honest(Role::Validator).map(|member| member.key.public()) {
-            for miner in honest(Role::Miner).map(|member| member.key.public()) {
+        let validators = members.iter().filter(|member| member.role == Role::Validator && member.is_honest());
+        for validator in validators.map(|member| member.key.public()) {
+            for miner in members.iter().filter(|member| member.is_honest()).flat_map(Member::miners) {
                 if state.members().by_owner(&miner).is_none() {
                     // Who comes back begins anew.
                     self.thought.remove(&(validator, miner));

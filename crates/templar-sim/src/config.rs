@@ -92,6 +92,10 @@ impl Pay {
 pub struct Config {
     /// Miners.
     pub miners: u32,
+    /// So many of the miners, all honest, have no node of their own and work through another honest miner's, as the keys of one
+    /// machine do: a node more costs what all entries of a window cost, a miner more only its own. They do not ask for a slot
+    /// again that they lost.
+    pub hosted: u32,
     /// Miners that genesis does not know, and that ask for slots; there are slots for half of them.
     pub newcomers: u32,
     /// Validators.
@@ -137,6 +141,14 @@ pub enum ConfigError {
         wanted: u64,
         /// How many there are.
         there: u32,
+    },
+    /// Miners are hosted, and no honest one has a node.
+    #[error("{hosted} hosted miners leave no honest miner of {miners} with a node to host them")]
+    NoHost {
+        /// How many were to be hosted.
+        hosted: u32,
+        /// All miners that genesis knows.
+        miners: u32,
     },
     /// Real training cannot be set up as asked.
     #[error("real training: {0}")]
@@ -185,6 +197,9 @@ impl Config {
             if wanted(role) > there.into() {
                 return Err(ConfigError::TooMany { role: name, wanted: wanted(role), there });
             }
+        }
+        if self.hosted > 0 && u64::from(self.hosted) + wanted(Role::Miner) >= self.miners.into() {
+            return Err(ConfigError::NoHost { hosted: self.hosted, miners: self.miners });
         }
         if self.real && self.adversaries.iter().any(|(strategy, _)| *strategy == Strategy::Nan) {
             return Err(ConfigError::Training("nan is not played: no compressor writes such a delta".to_owned()));
@@ -236,6 +251,9 @@ impl Config {
         }
         if self.pay != Pay::default() {
             let _ = write!(command, " --pay {}", self.pay.name());
+        }
+        if self.hosted > 0 {
+            let _ = write!(command, " --hosted {}", self.hosted);
         }
         if self.newcomers > 0 {
             let _ = write!(command, " --newcomers {}", self.newcomers);

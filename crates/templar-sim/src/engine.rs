@@ -62,6 +62,10 @@ enum Work {
     Train {
         window: WindowIndex,
     },
+    TrainGuest {
+        window: WindowIndex,
+        guest: usize,
+    },
     Register {
         window: WindowIndex,
     },
@@ -154,7 +158,8 @@ impl Simulation {
 
     pub(crate) fn of(config: Config) -> Result<Self, ConfigError> {
         let mut dice = Dice::new(config.seed);
-        let Start { validators, chains, miners, newcomers, state, training } = Start::new(&config)?;
+        let Start { validators, chains, mut miners, newcomers, state, training } = Start::new(&config)?;
+        let guests = miners.split_off(miners.len() - config.hosted as usize);
         let keys = validators
             .iter()
             .map(|key| (Role::Validator, key))
@@ -163,6 +168,7 @@ impl Simulation {
             .map(|(role, key)| Member {
                 role,
                 key: key.clone(),
+                guests: Vec::new(),
                 strategy: None,
                 node: Node::new(state.clone(), Some(key.public())),
                 log: Log::default(),
@@ -192,7 +198,18 @@ impl Simulation {
             member.asks_from = WindowIndex(dice.below(config.windows.div_ceil(2)));
         }
         let network = Network::new(members.len(), config.faults, &mut dice);
-        let by_key = members.iter().enumerate().map(|(who, member)| (member.key.public(), who)).collect();
+        let hosts: Vec<usize> = (0..members.len())
+            .filter(|&who| members[who].role == Role::Miner && members[who].is_honest())
+            .take(miners.len())
+            .collect();
+        for (guest, host) in guests.into_iter().zip(hosts.into_iter().cycle()) {
+            members[host].guests.push(guest);
+        }
+        let keys = |(who, member): (usize, &Member)| {
+            let own = std::iter::once(member.key.public()).chain(member.miners());
+            own.map(move |key| (key, who)).collect::<Vec<_>>()
+        };
+        let by_key = members.iter().enumerate().flat_map(keys).collect();
         let mut of_role = members.iter().filter(|member| member.role == Role::Miner);
         let favourite = of_role.clone().find(|member| !member.is_honest()).or_else(|| of_role.next());
         let favourite = favourite.expect("there is a miner").key.public();
@@ -233,6 +250,7 @@ impl Simulation {
             let outputs = self.members[who].node.todo();
             self.carry(who, outputs);
             self.ask(who);
+            self.begin_guests(who);
         }
         self.tell_peers();
         self.schedule(WATCH_MS, Event::Watch);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use templar_manifest::{ContributionId, Hash, SecretKey, StateId, VoteOn, WindowIndex};
+use templar_manifest::{ContributionId, Hash, PublicKey, SecretKey, StateId, VoteOn, WindowIndex};
 use templar_protocol::{Input, Node, Phase, RunState, Subject, Verified};
 
 use crate::strategy::{Role, Strategy};
@@ -94,6 +94,7 @@ impl Seen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Task {
     Train,
+    TrainGuest(usize),
     Judge(Hash),
     Confirm(Subject),
     Apply(Hash),
@@ -105,6 +106,8 @@ pub(crate) enum Task {
 pub(crate) struct Member {
     pub(crate) role: Role,
     pub(crate) key: SecretKey,
+    /// Miners that work through this one's node.
+    pub(crate) guests: Vec<SecretKey>,
     pub(crate) strategy: Option<Strategy>,
     pub(crate) node: Node,
     pub(crate) log: Log,
@@ -135,6 +138,12 @@ pub(crate) struct Member {
 impl Member {
     pub(crate) fn is_honest(&self) -> bool {
         self.strategy.is_none()
+    }
+
+    /// The miners whose node this is, its own first.
+    pub(crate) fn miners(&self) -> impl Iterator<Item = PublicKey> {
+        let own = (self.role == Role::Miner).then(|| self.key.public());
+        own.into_iter().chain(self.guests.iter().map(SecretKey::public))
     }
 
     pub(crate) fn window(&self) -> WindowIndex {

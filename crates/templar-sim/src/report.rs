@@ -71,7 +71,7 @@ pub struct Report {
     pub replaced: u64,
     /// Those of them that gave it to a key that no member has.
     pub strangers: u64,
-    /// Every member, validators first, each role sorted by key.
+    /// Every member, validators first.
     pub members: Vec<Earned>,
 }
 
@@ -85,18 +85,20 @@ impl Report {
         let mut hasher = blake3::Hasher::new_derive_key(STATE_CONTEXT);
         hasher.update(state.record().map(|record| record.hash()).unwrap_or_default().as_bytes());
         hasher.update(state.ledger().root().as_bytes());
-        let earned = |member: &Member| {
-            let key = member.key.public();
+        let earned = |member: &Member, role, key| {
             let account = state.ledger().accounts().get(&key);
             Earned {
                 key,
-                role: if member.role == Role::Miner { "miner" } else { "validator" },
+                role,
                 strategy: member.strategy.map(Strategy::name),
                 micros: account.map_or(0, |account| account.free_micros() + account.vesting_micros()),
                 refused: checks.refused(&key),
                 noticed: checks.noticed(&key).cloned(),
             }
         };
+        let validators = members.iter().filter(|member| member.role == Role::Validator);
+        let validators = validators.map(|member| earned(member, "validator", member.key.public()));
+        let miners = members.iter().flat_map(|member| member.miners().map(|key| earned(member, "miner", key)));
         Self {
             progress,
             invariants: checks.counts().clone(),
@@ -107,7 +109,7 @@ impl Report {
             joined: checks.joined().0,
             replaced: checks.joined().1,
             strangers: checks.joined().2,
-            members: members.iter().map(earned).collect(),
+            members: validators.chain(miners).collect(),
         }
     }
 

@@ -78,6 +78,7 @@ pub struct Row {
 fn config(seed: u64, replays: Replays, pay: Pay, adversary: Option<Strategy>) -> Config {
     Config {
         miners: 12,
+        hosted: 0,
         newcomers: 0,
         validators: 7,
         windows: 16,

@@ -5,6 +5,7 @@ use super::*;
 fn config(seed: u64) -> Config {
     Config {
         miners: 5,
+        hosted: 0,
         newcomers: 0,
         validators: 4,
         windows: 6,
@@ -101,6 +102,29 @@ fn faults_break_nothing() {
         for seed in 0..25 {
             let report = run(Config { faults, windows: 8, keep_history: seed % 2 == 0, ..config(seed) });
             assert_eq!(report.progress.windows, 8);
+        }
+    }
+}
+
+/// Miners without a node are miners like others: none is left out, refused or unpaid, whatever breaks.
+#[test]
+fn miners_that_share_a_node_are_miners_like_others() {
+    for faults in Faults::ALL {
+        for seed in 0..4 {
+            let adversaries = vec![(Strategy::Noise, 1)];
+            let shared =
+                Config { miners: 9, hosted: 6, windows: 10, faults, adversaries, pay: Pay::Steps, ..config(seed) };
+            let report = run(shared);
+            let (earned, count) = report.earned(Role::Miner, None);
+            assert_eq!(count, 8);
+            let fair = earned / count as u64;
+            let honest = report.members.iter().filter(|member| member.role == "miner" && member.strategy.is_none());
+            for miner in honest {
+                assert_eq!((miner.refused, &miner.noticed), (0, &None), "{faults:?}, seed {seed}");
+                // Where much breaks a window may be missed.
+                assert!(miner.micros > fair / 2, "{faults:?}, seed {seed}: {} of {fair}", miner.micros);
+                assert!(faults != Faults::None || miner.micros.abs_diff(fair) < 1_000);
+            }
         }
     }
 }
@@ -261,6 +285,9 @@ fn numbers_that_make_no_run_are_refused() {
     assert!(range(Config { windows: 1 << 20, ..config(0) }));
     let many = Config { adversaries: vec![(Strategy::Noise, 4), (Strategy::Nan, 2)], ..config(0) };
     assert_eq!(many.check(), Err(ConfigError::TooMany { role: "miners", wanted: 6, there: 5 }));
+    let homeless = Config { hosted: 4, adversaries: vec![(Strategy::Noise, 1)], ..config(0) };
+    assert_eq!(homeless.check(), Err(ConfigError::NoHost { hosted: 4, miners: 5 }));
+    assert!(Config { hosted: 3, ..homeless }.check().is_ok());
     let third = Config { validators: 3, adversaries: vec![(Strategy::Favour, 1)], ..config(0) };
     assert_eq!(third.check(), Err(ConfigError::AThird { adversaries: 1, validators: 3 }));
 }
@@ -324,14 +351,22 @@ fn hundreds_of_seeds_with_cheats_and_faults() {
     }
 }
 
-/// What BENCH.md measures, where no program is built: four windows are enough to see the cost of one, and that memory does
+/// What BENCH.md measures, where no program is built: a few windows are enough to see the cost of one, and that memory does
 /// not grow.
 #[test]
 #[ignore = "for a clock"]
-fn four_windows_of_270_nodes() {
-    let config = Config { miners: 250, validators: 20, windows: 4, keep_history: false, ..config(1) };
-    let report = run(config);
-    println!("{:?}", report.progress);
+fn windows_of_250_miners_and_20_validators() {
+    for (hosted, windows) in [(0, 4), (240, 40)] {
+        let config = Config { miners: 250, hosted, validators: 20, windows, keep_history: false, ..config(1) };
+        #[expect(clippy::disallowed_methods, reason = "for a clock")]
+        let started = std::time::Instant::now();
+        let report = run(config);
+        println!(
+            "{hosted} hosted: {:.3} s a window; {:?}",
+            started.elapsed().as_secs_f64() / windows as f64,
+            report.progress
+        );
+    }
 }
 
 /// Miners that genesis does not know join, lose their slots to others and come back, with faults and without; what is

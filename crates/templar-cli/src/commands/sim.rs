@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Miners
     #[arg(long, default_value_t = 12, value_name = "M")]
     miners: u32,
+    /// So many of the miners, all honest, work through another miner's node: a node more costs far more time than a miner more
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    hosted: u32,
     /// Miners that genesis does not know, and that ask for slots; there are slots for half of them
     #[arg(long, default_value_t = 0, value_name = "N")]
     newcomers: u32,
@@ -57,7 +60,7 @@ pub(crate) struct Args {
     strategies: bool,
     /// Play every strategy against an honest twin and print the attack table, in runs of its own; --replays and --pay may be given,
     /// and --adversary for the rows of some
-    #[arg(long, conflicts_with_all = ["miners", "validators", "windows", "seed", "seeds", "faults", "history"])]
+    #[arg(long, conflicts_with_all = ["miners", "hosted", "validators", "windows", "seed", "seeds", "faults", "history"])]
     attacks: bool,
 }
 
@@ -90,6 +93,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     for seed in args.seed..=args.seed.saturating_add(args.seeds - 1) {
         let config = Config {
             miners: args.miners,
+            hosted: args.hosted,
             newcomers: args.newcomers,
             validators: args.validators,
             windows: args.windows,

@@ -270,6 +270,17 @@ impl Simulation {
         }
     }
 
+    /// The miners that work through a node train for its open window, each once.
+    pub(super) fn begin_guests(&mut self, who: usize) {
+        let (window, is_over) = (self.members[who].window(), self.members[who].node.is_over());
+        for guest in 0..self.members[who].guests.len() {
+            if !is_over && self.members[who].under_way.insert((window, Task::TrainGuest(guest))) {
+                let after_ms = self.time(who, TRAIN_MS);
+                self.begin(who, after_ms, Work::TrainGuest { window, guest });
+            }
+        }
+    }
+
     /// A time drawn for work, as fast as this member works.
     pub(super) fn time(&mut self, who: usize, (low, high): (u64, u64)) -> u64 {
         self.dice.between(low, high) * self.members[who].work_ppm / ONE_PPM
@@ -446,6 +457,7 @@ impl Simulation {
             member.node.forget_past();
         }
         self.ask(who);
+        self.begin_guests(who);
     }
 
     fn checks_failed(&mut self, who: usize, result: Result<(), (&'static str, String)>) {

@@ -93,6 +93,7 @@ impl Simulation {
         let outputs = self.members[who].node.todo();
         self.carry(who, outputs);
         self.ask(who);
+        self.begin_guests(who);
         for place in 0..self.network.into[who].len() {
             self.send(self.network.into[who][place]);
         }

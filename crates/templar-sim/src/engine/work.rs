@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use templar_manifest::{Contribution, ContributionId, PublicKey, ScoreEntry, Signed, Verdict, WindowIndex};
+use templar_manifest::{Contribution, ContributionId, PublicKey, ScoreEntry, SecretKey, Signed, Verdict, WindowIndex};
 use templar_protocol::{Entry, Input, Measured, Node, Reject, ReplayTask};
 
 use super::{Simulation, Work};
@@ -28,6 +28,7 @@ impl Simulation {
     pub(super) fn work_done(&mut self, who: usize, work: Work) {
         match work {
             Work::Train { window } => self.contribute(who, window),
+            Work::TrainGuest { window, guest } => self.contribute_for(who, window, guest),
             Work::Register { window } => self.register(who, window),
             Work::Judge { plan, since_ms } => self.judge(who, *plan, since_ms),
             Work::Confirm { window, subject, task, since_ms } => {
@@ -111,7 +112,23 @@ impl Simulation {
         if too_soon {
             return self.begin(who, LOOK_MS, Work::Train { window });
         }
-        let view = MinerView { state: member.node.state(), me, heard: heard.as_ref() };
+        let key = member.key.clone();
+        self.send_made(who, &key, heard.as_ref());
+    }
+
+    /// A miner that works through a node sends what it has made, where it has a slot.
+    fn contribute_for(&mut self, who: usize, window: WindowIndex, guest: usize) {
+        let member = &self.members[who];
+        let key = member.guests[guest].clone();
+        if member.window() == window && member.node.state().members().by_owner(&key.public()).is_some() {
+            self.send_made(who, &key, None);
+        }
+    }
+
+    /// Sends what the miner with this key makes at a node.
+    fn send_made(&mut self, who: usize, key: &SecretKey, heard: Option<&Contribution>) {
+        let member = &self.members[who];
+        let view = MinerView { state: member.node.state(), me: key.public(), heard };
         let made = match &mut self.training {
             None => statements(member.strategy, view),
             Some(training) => match training.statements(member.strategy, view) {
@@ -120,9 +137,8 @@ impl Simulation {
             },
         };
         for statement in made {
-            let key = self.members[who].key.clone();
             self.world.add(&statement.contribution, statement.truth);
-            let entry = Entry::Envelope(Signed::sign(statement.contribution, &key).envelope());
+            let entry = Entry::Envelope(Signed::sign(statement.contribution, key).envelope());
             match statement.audience {
                 Audience::All => match self.own(who, entry.clone()) {
                     Some(outputs) => self.carry(who, outputs),
