@@ -141,9 +141,13 @@ pub(super) fn broken_rules() -> Vec<Attack> {
         refused("genesis: the fourth power of a score", {
             with(genesis, |g| g.gauntlet.weights = WeightRule::ScorePower { exponent: 4 })
         }),
+        refused("genesis: pages to measure on where steps are paid", {
+            with(genesis, |g| g.gauntlet.weights = WeightRule::ProvenSteps)
+        }),
         refused("genesis: steps that are paid and not used", {
             with(genesis, |g| {
                 g.gauntlet.weights = WeightRule::ProvenSteps;
+                (g.gauntlet.assigned_pages, g.gauntlet.unassigned_pages) = (0, 0);
                 g.registration.slots = g.outer.max_contributions + 1;
             })
         }),

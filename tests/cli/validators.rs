@@ -1,4 +1,4 @@
-//! Two validators and two miners, each acting in turn: who is awaited is said, and the last signature closes.
+//! Validators and miners that act in turn: who is awaited is said, the last signature closes, and steps are paid where genesis says so.
 //!
 //! One directory serves all four, with the key of whoever acts: what the network would bring is then always there.
 
@@ -35,7 +35,7 @@ impl Turns {
 }
 
 /// The first keys validate, the others mine.
-fn roles(turns: &Turns, validators: usize) {
+fn roles(turns: &Turns, validators: usize, settings: &[&str]) {
     let mut arguments = Vec::new();
     for who in 0..validators {
         let anchor = hash(&turns.act_as(who).ok(["key", "show", "--anchor", "test"]), "anchor");
@@ -45,13 +45,13 @@ fn roles(turns: &Turns, validators: usize) {
         arguments.extend(["--miner".to_owned(), miner.clone()]);
     }
     turns.home.ok(["dataset", "import", "--bundled"]);
-    turns.home.run_new(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+    turns.home.run_new(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), settings);
 }
 
 #[test]
 fn a_silent_validator_of_four_does_not_stop_the_others() {
     let turns = Turns::new(5);
-    roles(&turns, 4);
+    roles(&turns, 4, &[]);
     turns.act_as(4).ok(["train", "--window", "0"]);
     // Validator 0 proposes window 0; validator 3 never says a word.
     let round = |code: i32, command: &[&str]| -> Vec<Said> {
@@ -78,7 +78,7 @@ fn a_silent_validator_of_four_does_not_stop_the_others() {
 fn two_validators_close_a_window_together() {
     let turns = Turns::new(4);
     let home = &turns.home;
-    roles(&turns, 2);
+    roles(&turns, 2, &[]);
     // Validators propose in turn, so in one of two windows each of them is the one that votes.
     for window in ["0", "1"] {
         turns.act_as(0).fails(1, ["train", "--window", window]);
@@ -123,4 +123,30 @@ fn two_validators_close_a_window_together() {
     let miner = &turns.keys[3].0;
     assert_eq!(home.ok(["train", "--window", "0", "--miner", miner])["verdict"], "match");
     home.fails(3, ["train", "--window", "0", "--miner", &turns.keys[0].0]);
+}
+
+/// Slow hardware in a run that pays by steps: half of the steps, half of the pay, and all of it in a window of its own.
+#[test]
+fn steps_are_paid_in_proportion_and_without_others_too() {
+    let turns = Turns::new(3);
+    let home = &turns.home;
+    roles(&turns, 1, &["gauntlet.weights=proven-steps"]);
+    let genesis = &home.ok(["run", "show"])["genesis"];
+    assert_eq!((&genesis["gauntlet"]["assigned_pages"], &genesis["registration"]["slots"]), (&json!(0), &json!(20)));
+    let paid = |window: &str, miners: &[(usize, &str)]| {
+        for (who, steps) in miners {
+            turns.act_as(*who).ok(["train", "--window", window, "--steps", steps]);
+        }
+        turns.act_as(0).ok(["close", "--commits", "--window", window]);
+        let score = turns.act_as(0).ok(["score", "--window", window]);
+        assert!(score["entries"].as_array().unwrap().iter().all(|entry| entry["replay"] == "match"), "{score}");
+        let closed = turns.act_as(0).ok(["close", "--window", window]);
+        let mints = closed["manifest"]["mints"].as_array().unwrap();
+        let of = |who: usize| mints.iter().find(|mint| mint["account"] == turns.keys[who].0.as_str());
+        [1, 2].map(|who| of(who).map_or(0, |mint| mint["amount_micros"].as_u64().unwrap()))
+    };
+    // 410,000 micro-ALPHA a window, to parts per million.
+    assert_eq!(paid("0", &[(1, "4"), (2, "2")]), [273_333, 136_666]);
+    assert_eq!(paid("1", &[(2, "1")]), [0, 410_000]);
+    assert_eq!(home.ok(["audit"])["verdict"], "match");
 }

@@ -75,7 +75,7 @@ pub fn replay_contribution(
 
 /// Measures every contribution of the cut as `plan` says. `replay` decides about one contribution of those that the plan
 /// draws, with the claims that a match gives, and `is_withheld` whether another is withheld, told whether its delta is missing; the entries come in the order of
-/// the cut. With a delta that cannot be tried the losses are 0; one that this validator refuses as withheld or
+/// the cut. With a delta that cannot be tried the losses are 0, and in a run that measures nothing all are; one that this validator refuses as withheld or
 /// malformed is not looked at.
 pub fn judge(
     evidence: &Evidence<'_>,
@@ -129,6 +129,7 @@ pub fn judge(
             nearest: nearest.map(|(index, _)| contributions[index].payload().miner),
             overlap_ppm: nearest.map_or(0, |(_, overlap_ppm)| overlap_ppm),
         };
+        let delta = delta.filter(|_| recipe.genesis.gauntlet.measures());
         let tried = delta.and_then(|delta| trial(recipe, plan.window.0, &delta, parameters).ok());
         if let Some(tried) = tried {
             let assigned = evidence.pages(plan.window, assigned_pages(plan, &miner))?;

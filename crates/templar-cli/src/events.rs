@@ -29,11 +29,8 @@ pub(crate) fn sentence(event: &Event) -> String {
             )
         }
         Event::Judged { window, miner, replay, improvement, .. } => {
-            format!(
-                "w{window} {} judged: replay {replay}, loss {:+.4} on unassigned pages",
-                miner.short(),
-                -improvement
-            )
+            let loss = improvement.map_or_else(String::new, |by| format!(", loss {:+.4} on unassigned pages", -by));
+            format!("w{window} {} judged: replay {replay}{loss}", miner.short())
         }
         Event::Closed {
             window, record, checkpoint, held_out_loss, aggregated, refused, minted, signatures, ..

@@ -152,21 +152,33 @@ fn nearest_size(model: &ModelSpec) -> Result<&'static str, ConfigureError> {
 /// The genesis of a size, with `settings` (`key=value`) on top, checked whole.
 pub fn configure(plan: &RunPlan<'_>, settings: &[String]) -> Result<Genesis, ConfigureError> {
     let mut genesis = override_with(&from_size(plan)?, settings)?;
-    if !settings.iter().any(|setting| setting.starts_with("registration.slots")) {
+    let is_set = |path: &str| settings.iter().any(|setting| setting.starts_with(path));
+    if !genesis.gauntlet.measures() {
+        let gauntlet = &mut genesis.gauntlet;
+        for (path, pages) in [
+            ("gauntlet.assigned_pages", &mut gauntlet.assigned_pages),
+            ("gauntlet.unassigned_pages", &mut gauntlet.unassigned_pages),
+        ] {
+            *pages = if is_set(path) { *pages } else { 0 };
+        }
+    }
+    if !is_set("registration.slots") {
         genesis.registration.slots = fitting_slots(&genesis, plan.dataset);
     }
     check(&genesis, plan.dataset)?;
     Ok(genesis)
 }
 
-/// As many slots as the reference, or as the dataset has pages for, at least those of the first members.
+/// As many slots as the reference, as are aggregated where all are paid by steps, or as the dataset has pages for; at least those
+/// of the first members.
 fn fitting_slots(genesis: &Genesis, dataset: &Dataset) -> u32 {
     let unassigned = u64::from(genesis.gauntlet.unassigned_pages);
     let fitting = |context: ContextSegment| {
         let pages = page_count(dataset.training_tokens(), context.sequence_length).saturating_sub(unassigned);
         pages.checked_div(genesis.pages_per_slot(context.from_window)).unwrap_or(0)
     };
-    let fitting = genesis.contexts().map(fitting).min().unwrap_or(0).min(SLOTS.into());
+    let most = if genesis.gauntlet.measures() { SLOTS } else { SLOTS.min(genesis.outer.max_contributions) };
+    let fitting = genesis.contexts().map(fitting).min().unwrap_or(0).min(most.into());
     (fitting as u32).max(genesis.miners().len() as u32).max(1)
 }
 

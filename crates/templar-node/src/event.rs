@@ -71,8 +71,8 @@ pub enum Event {
         miner: PublicKey,
         /// `match`, `not-drawn` or the reason of a refusal.
         replay: String,
-        /// By how much the trial step lowers the loss on unassigned pages, in nats.
-        improvement: f64,
+        /// By how much the trial step lowers the loss on unassigned pages, in nats; null where that was not measured.
+        improvement: Option<f64>,
     },
     /// A validator signed.
     Signed {

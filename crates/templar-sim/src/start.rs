@@ -109,6 +109,7 @@ fn registration(config: &Config, miners: &[SecretKey]) -> RegistrationSpec {
 
 fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], miners: &[SecretKey]) -> Genesis {
     let validators = validators.iter().zip(chains);
+    let measures = config.pay != Pay::Steps;
     let mut genesis = Genesis {
         name: NAME.to_owned(),
         arithmetic: "f32/1".to_owned(),
@@ -151,12 +152,12 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
             rule: "mean-of-all".to_owned(),
             schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
             // As the original: 20 of up to 250; where steps are paid, all that there can be.
-            max_contributions: if config.pay == Pay::Steps { config.slots().max(20) } else { 20 },
+            max_contributions: if measures { 20 } else { config.slots().max(20) },
             null_windows: 0,
         },
         gauntlet: GauntletSpec {
-            assigned_pages: 4,
-            unassigned_pages: UNASSIGNED_PAGES,
+            assigned_pages: if measures { 4 } else { 0 },
+            unassigned_pages: if measures { UNASSIGNED_PAGES } else { 0 },
             trial_step_ppm: 200_000,
             held_out_pages: 1,
             weights: config.weights(),

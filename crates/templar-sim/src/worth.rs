@@ -132,6 +132,7 @@ impl World {
         kept: &BTreeSet<PublicKey>,
     ) -> Vec<ScoreEntry> {
         let loss = self.loss(checkpoint);
+        let measures = !plan.unassigned.is_empty();
         let unassigned_before = noisy(loss, LOSS_NOISE_PPM, &[plan.validator.as_bytes(), plan.seed.as_bytes()]);
         let entries = judging.cut().contributions.iter();
         let mut measured: Vec<ScoreEntry> = entries
@@ -157,7 +158,7 @@ impl World {
                     let claims = claims(&plan.draws[&entry.miner], &entry.contribution);
                     measured.proof = prove(&plan.draws[&entry.miner], &claims, &plan.validator);
                 }
-                if let Some(truth) = truth.filter(|_| measured.body.is_some()) {
+                if let Some(truth) = truth.filter(|_| measured.body.is_some() && measures) {
                     let draw = |part: &[u8]| Draw { plan, miner: &entry.miner, part: part.to_vec() };
                     let assigned_before = draw(b"assigned").loss(loss);
                     measured.assigned_before_nanonats = assigned_before;

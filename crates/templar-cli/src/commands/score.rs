@@ -204,5 +204,8 @@ fn nearest(entry: &ScoreEntry) -> String {
 }
 
 fn change(before: u64, after: u64) -> String {
+    if (before, after) == (0, 0) {
+        return "not measured".to_owned();
+    }
     format!("{:.4} -> {:.4}", nats(before), nats(after))
 }

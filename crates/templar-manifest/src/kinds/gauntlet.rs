@@ -17,9 +17,9 @@ const REMEMBERED: u32 = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GauntletSpec {
-    /// Pages drawn of those the miner was assigned.
+    /// Pages drawn of those the miner was assigned; 0 where nothing is measured, see [`WeightRule::ProvenSteps`].
     pub assigned_pages: u32,
-    /// Pages drawn of those nobody was assigned.
+    /// Pages drawn of those nobody was assigned; 0 likewise.
     pub unassigned_pages: u32,
     /// The trial step, as a fraction of the outer learning rate.
     pub trial_step_ppm: u32,
@@ -168,8 +168,9 @@ pub enum WeightRule {
         /// The power.
         exponent: u32,
     },
-    /// By the steps that the miner's contribution of the window claims, and that replays bear out. Everything that is accepted
-    /// is aggregated under it: a genesis with more slots than aggregated contributions is refused.
+    /// By the steps that the miner's contribution of the window claims, and that replays bear out. Nothing is measured under it,
+    /// and everything that is accepted is aggregated: a genesis with pages to measure on, or with more slots than
+    /// aggregated contributions, is refused.
     ProvenSteps,
 }
 
@@ -211,9 +212,21 @@ impl GauntletSpec {
         }
     }
 
+    /// Whether validators measure what deltas are worth.
+    pub fn measures(&self) -> bool {
+        self.weights != WeightRule::ProvenSteps
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
-        positive("gauntlet.assigned_pages", self.assigned_pages.into())?;
-        positive("gauntlet.unassigned_pages", self.unassigned_pages.into())?;
+        for (path, pages) in
+            [("gauntlet.assigned_pages", self.assigned_pages), ("gauntlet.unassigned_pages", self.unassigned_pages)]
+        {
+            if self.measures() {
+                positive(path, pages.into())?;
+            } else if pages > 0 {
+                return Err(format!("{path} is {pages} and must be 0: proven-steps pays for no measurement"));
+            }
+        }
         positive("gauntlet.held_out_pages", self.held_out_pages.into())?;
         at_most("gauntlet.trial_step_ppm", self.trial_step_ppm, ONE_PPM)?;
         positive("gauntlet.rating.beta_micros", self.rating.beta_micros.into())?;
@@ -328,6 +341,11 @@ mod tests {
             (
                 error(|spec| spec.penalties[11].resets = false),
                 "gauntlet.penalties.copied: 600000 is milder than 500000",
+            ),
+            (error(|spec| spec.weights = WeightRule::ProvenSteps), "gauntlet.assigned_pages is 2 and must be 0"),
+            (
+                error(|spec| (spec.weights, spec.assigned_pages) = (WeightRule::ProvenSteps, 0)),
+                "gauntlet.unassigned_pages is 2 and must be 0",
             ),
             (error(|spec| spec.weights = ramp(|v| v[0] = 0)), "gauntlet.weights.rank-ramp.places is zero"),
             (error(|spec| spec.weights = ramp(|v| v[0] = 4097)), "gauntlet.weights.rank-ramp.places 4097 is above"),

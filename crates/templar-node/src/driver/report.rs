@@ -140,7 +140,8 @@ impl Driver {
                 Replay::Match => "match".to_owned(),
                 Replay::Refused(refusal) => Refusal::to_string(refusal),
             };
-            let improvement = nats(entry.unassigned_before_nanonats) - nats(entry.unassigned_after_nanonats);
+            let (before, after) = (entry.unassigned_before_nanonats, entry.unassigned_after_nanonats);
+            let improvement = (before > 0).then(|| nats(before) - nats(after));
             self.emit(Event::Judged {
                 window: window.0,
                 validator: self.replica.me(),

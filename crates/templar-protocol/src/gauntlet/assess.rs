@@ -9,6 +9,8 @@
 //! play: it gains nothing, and what else it costs is for the table to say (the customary table: nothing). A contribution
 //! that nobody replayed in time is measured like any other: that a validator was away is not the miner's fault.
 //!
+//! In a run whose genesis measures nothing nobody plays; histories and penalties are kept all the same.
+//!
 //! A negative gain counts against a miner only in a window in which most measured deltas gained: where they did not, it
 //! says something about the window.
 
@@ -35,6 +37,8 @@ pub(crate) enum Conduct {
         /// The delta that it is most like.
         copied: Option<Copied>,
     },
+    /// Served and sound, in a run in which nothing is measured.
+    Unmeasured,
     /// The trial step was taken.
     Measured {
         /// What it gained on unassigned pages.
@@ -112,7 +116,7 @@ pub struct Assessment {
     pub standings: BTreeMap<PublicKey, Standing>,
     /// The steps, miner after miner in each.
     pub changes: Vec<Change>,
-    /// Scores in 1e-12 of the miners that can be paid and aggregated: measured, and not excluded.
+    /// Scores in 1e-12 of the miners that can be paid and aggregated: measured, where anything is, and not excluded.
     pub scores: BTreeMap<PublicKey, u64>,
 }
 
@@ -131,7 +135,9 @@ pub(crate) fn assess(
             found.change(index, Cause::Restarted, |standing| standing.rating = standing.rating.uncertain());
         }
     }
-    found.play(spec, conducts);
+    if spec.measures() {
+        found.play(spec, conducts);
+    }
     let gains = conducts.values().filter_map(|(conduct, _)| match conduct {
         Conduct::Measured { gain_nanonats, .. } => Some(*gain_nanonats),
         _ => None,
@@ -143,7 +149,7 @@ pub(crate) fn assess(
         found.penalise(spec, window, index, conduct, blames);
     }
     let counts = |conduct: &Conduct, standing: &Standing| {
-        matches!(conduct, Conduct::Measured { .. }) && !standing.is_excluded(window)
+        matches!(conduct, Conduct::Measured { .. } | Conduct::Unmeasured) && !standing.is_excluded(window)
     };
     let all = conducts.values().zip(&found.standings);
     let scores = all
@@ -196,7 +202,7 @@ impl Found {
                 standing.missing.push(false);
                 standing.withheld.push(true);
             }),
-            Conduct::Invalid | Conduct::Departed { .. } => {
+            Conduct::Invalid | Conduct::Departed { .. } | Conduct::Unmeasured => {
                 let (_, standing) = &mut self.standings[index];
                 standing.missing.push(false);
                 standing.withheld.push(false);
@@ -232,6 +238,7 @@ impl Found {
                 offences.extend(of.map(|of| (Offence::Copied, of.overlap_ppm)));
                 copied = of;
             }
+            Conduct::Unmeasured => {}
             Conduct::Measured { gain_nanonats, .. } => {
                 if blames && gain_nanonats < 0 {
                     offences.push((Offence::Negative, standing.negative.in_a_row()));
@@ -250,7 +257,7 @@ impl Found {
 /// By what the places of a match are given: the class, then the gain. `None` does not play.
 fn merit(conduct: &Conduct) -> Option<(u8, i128)> {
     match conduct {
-        Conduct::Missing => None,
+        Conduct::Missing | Conduct::Unmeasured => None,
         Conduct::Withheld => Some((0, 0)),
         Conduct::Invalid | Conduct::Departed { .. } => Some((1, 0)),
         Conduct::Measured { gain_nanonats, .. } => Some((2, *gain_nanonats)),

@@ -6,12 +6,13 @@
 //! else stops it.
 //! *Score power* pays by score to a power, 2 as Gauntlet's paper has it: who splits a score into k equal ones earns a k-th
 //! of what it would earn whole, and who is twice as good earns four times as much.
-//! *Proven steps* pays by the optimizer steps that replays bear out. Where each contribution is replayed to the bit, a score
-//! says how a miner's pages fell out and how many steps it took; the steps are what it chose. So slow hardware is paid for what it
-//! did, a miner without others to be matched against is paid too, ten keys of one worker earn what one would, and honest
-//! validators' rows are equal. The price: no measured loss has a part in any row, so a validator that makes its losses up
-//! is paid like the others. Its losses must then decide nothing else, which is why genesis has no more slots under this rule
-//! than contributions are aggregated; a validator earns by replays, which it proves.
+//! *Proven steps* pays by the optimizer steps that replays bear out, and measures nothing. Where each contribution is replayed to
+//! the bit, a score says how a miner's pages fell out and how many steps it took; the steps are what it chose. So slow
+//! hardware is paid for what it did, a miner without others to be matched against is paid too, ten keys of one worker earn what
+//! one would, and all honest validators have the same row, however many miners there are. (The ranks of many equals are
+//! luck, on which validators with pages of their own do not agree, and what is not agreed is not minted: ATTACKS.md has the
+//! figures.) Validators earn by replays, which they prove; losses, which they could make up, are not there. What would have
+//! been chosen by score is not chosen: all that is accepted is aggregated, so a run has no more slots than that.
 
 use templar_manifest::{PublicKey, Weight, WeightRule};
 

@@ -87,6 +87,9 @@ impl RunState {
                 Some(Refusal::Mismatch { step, .. }) => {
                     Conduct::Departed { at_start: *step == 0, copied: self.copied(entry) }
                 }
+                Some(Refusal::NotReplayed) | None if !self.genesis.gauntlet.measures() && entry.body.is_some() => {
+                    Conduct::Unmeasured
+                }
                 Some(Refusal::NotReplayed) | None if losses(entry) == [0; 4] => Conduct::Invalid,
                 Some(Refusal::NotReplayed) | None => Conduct::Measured {
                     gain_nanonats: gain(entry.unassigned_before_nanonats, entry.unassigned_after_nanonats),
@@ -202,6 +205,9 @@ impl RunState {
         for entry in &score.entries {
             let drawn = self.genesis.replay.before_close && judging.is_drawn(&entry.miner, &score.validator);
             let mut checked = check_entry(entry, drawn);
+            if losses(entry) != [0; 4] && !self.genesis.gauntlet.measures() {
+                checked = Err("losses in a run that measures none");
+            }
             if let (Ok(()), Some(proof)) = (checked, &entry.proof) {
                 let drawn = judging.replayers().get(&entry.miner).map_or(&[][..], Vec::as_slice);
                 checked = check_proof(proof, drawn, &score.validator);

@@ -383,6 +383,54 @@ fn a_row_follows_the_ranks_of_the_scores() {
     assert_eq!(row, [(miners[0].public(), 333_333), (miners[1].public(), 666_666)]);
 }
 
+/// In a run that pays by steps every validator has the same row, whatever it draws, also one without others to compare with;
+/// a loss that somebody measured all the same is refused.
+#[test]
+fn proven_steps_are_a_row_without_measurements() {
+    let (validators, miners) = (keys("validator", 2), keys("miner", 4));
+    let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().map(|key| (key, 1)).collect();
+    let mut genesis = genesis(&with_stakes, &miners, 0);
+    let gauntlet = &mut genesis.gauntlet;
+    (gauntlet.weights, gauntlet.assigned_pages, gauntlet.unassigned_pages) = (WeightRule::ProvenSteps, 0, 0);
+    genesis.outer.max_contributions = genesis.registration.slots;
+    let state = state(genesis);
+    let judging = judging(&state, &validators, &miners);
+    let cheat = miners[1].public();
+    let bare = |key: &SecretKey| {
+        let plan = state.judge_plan(&judging, &key.public()).unwrap();
+        assert!(plan.unassigned.is_empty() && plan.assigned.values().all(Vec::is_empty));
+        let mut entries = measured(&judging, &plan, &cheat);
+        for entry in &mut entries {
+            (entry.assigned_before_nanonats, entry.assigned_after_nanonats) = (0, 0);
+            (entry.unassigned_before_nanonats, entry.unassigned_after_nanonats) = (0, 0);
+        }
+        entries
+    };
+    let scores: Vec<Score> =
+        validators.iter().map(|key| state.score(&judging, &key.public(), bare(key), vec![], vec![]).unwrap()).collect();
+    // One of the two was drawn to replay the cheat and refuses it; the other believes it so far.
+    let weights = |score: &Score| score.row.iter().map(|weight| weight.weight_ppm).collect::<Vec<_>>();
+    let mut rows: Vec<Vec<u32>> = scores.iter().map(weights).collect();
+    rows.sort_unstable();
+    assert_eq!(rows, [vec![250_000; 4], vec![333_333; 3]]);
+    let record =
+        state.close(&judging, &scores.iter().collect::<Vec<_>>(), stepped(Hash::of(b"after").into(), 1)).unwrap();
+    let paid: Vec<(PublicKey, u32)> = record.weights.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
+    // What both support of each, a quarter, and half of what one alone gives more.
+    let honest = [0, 2, 3].map(|place: usize| (miners[place].public(), 250_000));
+    assert_eq!(paid, honest);
+    assert!(record.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated).count() == 3);
+    let mut entries = bare(&validators[0]);
+    entries[0].unassigned_after_nanonats = 1;
+    let error = state.score(&judging, &validators[0].public(), entries, vec![], vec![]).unwrap_err();
+    assert!(matches!(error, ScoreError::Entry { rule: "losses in a run that measures none", .. }), "{error}");
+    let mut entries = bare(&validators[0]);
+    let place = entries.iter().position(|entry| entry.replay == Replay::NotDrawn).unwrap();
+    entries[place].body = None;
+    let score = state.score(&judging, &validators[0].public(), entries, vec![], vec![]).unwrap();
+    assert!(score.row.iter().all(|weight| weight.miner != score.entries[place].miner), "it does not decode");
+}
+
 #[test]
 fn outcomes_and_mints_by_hand() {
     let (state, validators, miners) = small(&[3, 2], 4);

@@ -111,10 +111,9 @@ impl Story {
                 let (who, whom) = (self.name(validator), self.name(miner));
                 if replay == "match" {
                     let word = self.printer.tone(Tone::Good, "match");
-                    self.line(format_args!(
-                        "window {window} | {who} replays {whom}: {word}, every hash again; its trial step changes the loss by {:+.4}",
-                        -improvement
-                    ));
+                    let step = |by: &f64| format!("; its trial step changes the loss by {:+.4}", -by);
+                    let step = improvement.as_ref().map_or_else(String::new, step);
+                    self.line(format_args!("window {window} | {who} replays {whom}: {word}, every hash again{step}"));
                 } else {
                     let word = self.printer.tone(Tone::Bad, "refused");
                     self.line(format_args!("window {window} | {who} replays {whom}: {word}, {replay}"));
