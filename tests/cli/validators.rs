@@ -35,8 +35,8 @@ impl Turns {
 }
 
 /// The first keys validate, the others mine.
-fn roles(turns: &Turns, validators: usize, settings: &[&str]) {
-    let mut arguments = Vec::new();
+fn roles(turns: &Turns, validators: usize, further: &[&str]) {
+    let mut arguments: Vec<String> = further.iter().map(|argument| (*argument).to_owned()).collect();
     for who in 0..validators {
         let anchor = hash(&turns.act_as(who).ok(["key", "show", "--anchor", "test"]), "anchor");
         arguments.extend(["--validator".to_owned(), format!("{}:1:{anchor}", turns.keys[who].0)]);
@@ -45,7 +45,7 @@ fn roles(turns: &Turns, validators: usize, settings: &[&str]) {
         arguments.extend(["--miner".to_owned(), miner.clone()]);
     }
     turns.home.ok(["dataset", "import", "--bundled"]);
-    turns.home.run_new(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), settings);
+    turns.home.run_new(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn two_validators_close_a_window_together() {
 fn steps_are_paid_in_proportion_and_without_others_too() {
     let turns = Turns::new(3);
     let home = &turns.home;
-    roles(&turns, 1, &["gauntlet.weights=proven-steps"]);
+    roles(&turns, 1, &["--pay", "steps"]);
     let genesis = &home.ok(["run", "show"])["genesis"];
     assert_eq!((&genesis["gauntlet"]["assigned_pages"], &genesis["registration"]["slots"]), (&json!(0), &json!(20)));
     let paid = |window: &str, miners: &[(usize, &str)]| {

@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Start from the model of this Hugging Face folder; the dataset must have its tokenizer
     #[arg(long, value_name = "DIR", conflicts_with_all = ["size", "seed"])]
     from: Option<PathBuf>,
+    /// What miners are paid by: ranks of what their deltas are measured to be worth, or steps that replays bear out, with nothing measured
+    #[arg(long, value_enum, default_value_t = Pay::Ranks, value_name = "RULE")]
+    pay: Pay,
     /// Set a value of the configuration, such as inner.steps=10 or model.layers=2
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -43,6 +46,13 @@ pub(crate) struct Args {
     /// A text from which the first checkpoint is drawn
     #[arg(long, default_value = "0", value_name = "S")]
     seed: String,
+}
+
+/// The rules of weights that have a name of their own here; `--set gauntlet.weights=...` knows all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Pay {
+    Ranks,
+    Steps,
 }
 
 fn validator(text: &str) -> Result<ValidatorSpec, String> {
@@ -95,7 +105,9 @@ fn genesis(access: &Access, key: &SecretKey, args: &Args) -> Result<(Genesis, Op
     let validators = if args.validator.is_empty() { vec![alone()] } else { args.validator.clone() };
     let miners = if args.miner.is_empty() { vec![me] } else { args.miner.clone() };
     let plan = RunPlan { name: args.name.clone(), dataset_id, dataset: &dataset, validators, miners, origin };
-    Ok((configure::configure(&plan, &args.set)?, folder))
+    let rule = (args.pay == Pay::Steps).then(|| "gauntlet.weights=proven-steps".to_owned());
+    let settings: Vec<String> = rule.into_iter().chain(args.set.iter().cloned()).collect();
+    Ok((configure::configure(&plan, &settings)?, folder))
 }
 
 /// Two runs of one name share the values of a validator's hash chain: who saw one run could foresee the other.
