@@ -8,6 +8,7 @@ mod fetch;
 mod have;
 mod hostile;
 mod limits;
+mod line;
 mod lossy;
 mod neighbours;
 mod pace;

@@ -1,9 +1,8 @@
 //! Three datagrams of ten are lost, in either direction, and yet blobs come and logs end alike.
 //!
-//! Between nodes stands the bench's forwarder. Some listen on IPv6 only and the others on IPv4 only, so that nothing finds a way
-//! around it; nodes of the same sort are cut off from each other. LOSS_SIZE and LOSS_WINDOWS make the long form.
+//! Some nodes listen on IPv6 only and the others on IPv4 only, so that nothing finds a way around the line between them; nodes of
+//! the same sort are cut off from each other. LOSS_SIZE and LOSS_WINDOWS make the long form.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,19 +10,12 @@ use templar_store::Store;
 use tokio::time::timeout;
 
 use super::converge::{Journal, Taken, said, vote};
+use super::line::{Line, V4, V6, bind, line, through};
 use super::{TestLog, bytes, run};
-use crate::{Addr, EmptyLog, Fetched, Limits, Log, Net, NetConfig, PeerAddr, PeerId, Pulled, ServeAll};
-
-#[path = "../../examples/swarm/forward.rs"]
-mod forward;
-
-use forward::Line;
+use crate::{EmptyLog, Fetched, PeerId, Pulled};
 
 /// In thousandths.
 const LOSS: u64 = 300;
-
-pub(super) const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-pub(super) const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// Longer than anything here takes; a test that hangs ends.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -32,46 +24,6 @@ fn scale(name: &str, short: u64) -> u64 {
     #[allow(clippy::disallowed_methods, reason = "the long form's number")]
     let said = std::env::var(name);
     said.map_or(short, |text| text.parse().unwrap())
-}
-
-/// Connections are tried for longer, and hold for longer, as befits such a line.
-fn limits() -> Limits {
-    let long = Duration::from_secs(20);
-    Limits {
-        connect_timeout: long,
-        stall_timeout: long,
-        idle_timeout: long,
-        keep_alive: Duration::from_millis(500),
-        max_retry_pause: Duration::from_millis(50),
-        read_again_pause: Duration::from_millis(50),
-        ..Limits::default()
-    }
-}
-
-pub(super) async fn bind(seed: u8, ip: IpAddr, store: &Store, log: Arc<dyn Log>) -> Net {
-    let bind = SocketAddr::new(ip, 0);
-    let config = NetConfig { bind, limits: limits(), ..NetConfig::loopback([seed; 32]) };
-    Net::bind(config, store.clone(), log, Arc::new(ServeAll)).await.unwrap()
-}
-
-/// The address at which clients on `to` reach a node on the other protocol through the line.
-pub(super) async fn through(line: &Arc<Line>, node: &Net, to: IpAddr) -> PeerAddr {
-    let Some(Addr::Ip(target)) = node.addr().addrs.first().cloned() else { panic!("it listens nowhere") };
-    let (front, standing) = line.stand_for((to, 0).into(), target.ip(), target).await.unwrap();
-    tokio::spawn(standing);
-    PeerAddr { id: node.id(), addrs: vec![Addr::Ip(front)] }
-}
-
-/// A line that delays and loses datagrams; none where this machine has no IPv6.
-pub(super) fn line(delay: Duration, loss_per_thousand: u64, seed: u64) -> Option<Arc<Line>> {
-    if UdpSocket::bind((V6, 0)).is_err() {
-        println!("skipped: no IPv6 loopback here");
-        return None;
-    }
-    let line = Line::new(delay, loss_per_thousand, seed);
-    let delivering = line.clone();
-    tokio::spawn(async move { delivering.deliver().await });
-    Some(line)
 }
 
 fn assert_lossy(line: &Line) {

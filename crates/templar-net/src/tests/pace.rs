@@ -8,7 +8,7 @@ use iroh::endpoint::PathId;
 use noq_proto::congestion::{Bbr3, Cubic};
 use templar_store::Store;
 
-use super::lossy::{V4, V6, bind, line, through};
+use super::line::{V4, V6, bind, line, through};
 use super::{TestLog, bytes, run, soon};
 use crate::EmptyLog;
 
