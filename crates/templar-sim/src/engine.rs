@@ -198,10 +198,8 @@ impl Simulation {
             member.asks_from = WindowIndex(dice.below(config.windows.div_ceil(2)));
         }
         let network = Network::new(members.len(), config.faults, &mut dice);
-        let hosts: Vec<usize> = (0..members.len())
-            .filter(|&who| members[who].role == Role::Miner && members[who].is_honest())
-            .take(miners.len())
-            .collect();
+        let of_genesis = validators.len()..validators.len() + miners.len();
+        let hosts: Vec<usize> = of_genesis.filter(|&who| members[who].is_honest()).collect();
         for (guest, host) in guests.into_iter().zip(hosts.into_iter().cycle()) {
             members[host].guests.push(guest);
         }
