@@ -53,6 +53,7 @@ pub(crate) struct Checks {
     counts: BTreeMap<&'static str, u64>,
     agreed: BTreeMap<WindowIndex, Agreed>,
     minted_micros: u64,
+    in_cut: BTreeMap<PublicKey, u64>,
     refused: BTreeMap<PublicKey, u64>,
     noticed: BTreeMap<PublicKey, Notice>,
     held_out_loss_nanonats: u64,
@@ -95,6 +96,11 @@ impl Checks {
 
     pub(crate) fn noticed(&self, key: &PublicKey) -> Option<&Notice> {
         self.noticed.get(key)
+    }
+
+    /// Windows whose cut names a contribution of this miner.
+    pub(crate) fn in_cut(&self, key: &PublicKey) -> u64 {
+        self.in_cut.get(key).copied().unwrap_or(0)
     }
 
     pub(crate) fn refused(&self, key: &PublicKey) -> u64 {
@@ -281,6 +287,7 @@ impl Checks {
         let window = &closed.window;
         let is_honest = |miner: &PublicKey| is_honest(members, by_key, miner);
         for outcome in &window.outcomes {
+            *self.in_cut.entry(outcome.miner).or_default() += 1;
             if let Verdict::Refused(refusal) = &outcome.verdict {
                 *self.refused.entry(outcome.miner).or_default() += 1;
                 if !is_honest(&outcome.miner) {

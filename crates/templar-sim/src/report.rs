@@ -38,8 +38,12 @@ pub struct Earned {
     pub strategy: Option<&'static str>,
     /// What it owns at the end, vested or not, in micro-ALPHA.
     pub micros: u64,
+    /// Windows whose cut names a contribution of it.
+    pub in_cut: u64,
     /// Windows in which its contribution was refused.
     pub refused: u64,
+    /// Whether it lost its slot for good.
+    pub expelled: bool,
     /// The first thing that anybody found out about it, and in which window.
     pub noticed: Option<Notice>,
 }
@@ -71,6 +75,8 @@ pub struct Report {
     pub replaced: u64,
     /// Those of them that gave it to a key that no member has.
     pub strangers: u64,
+    /// What genesis says that a slot costs, in micro-ALPHA.
+    pub slot_cost_micros: u64,
     /// Every member, validators first, each role sorted by key.
     pub members: Vec<Earned>,
 }
@@ -93,7 +99,9 @@ impl Report {
                 role: if member.role == Role::Miner { "miner" } else { "validator" },
                 strategy: member.strategy.map(Strategy::name),
                 micros: account.map_or(0, |account| account.free_micros() + account.vesting_micros()),
+                in_cut: checks.in_cut(&key),
                 refused: checks.refused(&key),
+                expelled: state.is_expelled(&key),
                 noticed: checks.noticed(&key).cloned(),
             }
         };
@@ -107,6 +115,7 @@ impl Report {
             joined: checks.joined().0,
             replaced: checks.joined().1,
             strangers: checks.joined().2,
+            slot_cost_micros: state.genesis().emission.registration_cost_micros,
             members: members.iter().map(earned).collect(),
         }
     }

@@ -189,6 +189,24 @@ fn an_outage_leaves_nothing_unreplayed_where_others_replay_it_too() {
     assert_eq!(unreplayed(Replays::Three), 0);
 }
 
+/// Two friends of seven, less than a third of the stake, add nothing to the cut; three are more than a third, and add what they
+/// like: that is the line.
+#[test]
+fn a_late_commitment_needs_a_third_of_the_stake() {
+    let late = |friends| {
+        let adversaries = vec![(Strategy::Late, 1), (Strategy::Friend, friends)];
+        let report = run(Config { validators: 7, windows: 8, adversaries, ..config(2) });
+        let late = report.members.iter().find(|member| member.strategy == Some("late")).unwrap();
+        (late.micros > 0, late.noticed.is_some(), report.earned(Role::Miner, None).0 > 0)
+    };
+    for friends in [1, 2] {
+        assert!(!late(friends).0, "{friends} friends");
+    }
+    assert_eq!(late(3), (true, false, true));
+    let third = Config { validators: 7, adversaries: vec![(Strategy::Friend, 3)], ..config(0) };
+    assert_eq!(third.check(), Err(ConfigError::AThird { adversaries: 3, validators: 7 }));
+}
+
 #[test]
 fn a_seed_replays_a_run_exactly_whatever_else_the_process_does() {
     let configs: Vec<Config> = (0..6)
@@ -239,6 +257,28 @@ fn numbers_that_make_no_run_are_refused() {
     assert_eq!(third.check(), Err(ConfigError::AThird { adversaries: 1, validators: 3 }));
 }
 
+type Cast = Vec<(Strategy, u32)>;
+
+/// The rows of these casts, in as many threads as there are lanes: the same rows as in one, sooner.
+fn rows_of(casts: &[Cast], baseline: &table::Baseline) -> Vec<table::Row> {
+    let lanes = 8;
+    std::thread::scope(|scope| {
+        let lane = |casts: &'_ [Cast]| casts.iter().map(|cast| table::row_of(cast, baseline)).collect::<Vec<_>>();
+        let chunks = casts.chunks(casts.len().div_ceil(lanes));
+        let running: Vec<_> = chunks.map(|casts| scope.spawn(move || lane(casts))).collect();
+        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// Prints the rows of those who play together, as `templar sim --attacks --together` does of one.
+#[test]
+#[ignore = "prints a table"]
+fn print_those_who_play_together() {
+    let late: Vec<Cast> = (1..=3).map(|friends| vec![(Strategy::Late, 1), (Strategy::Friend, friends)]).collect();
+    let rows = rows_of(&late, &table::Baseline::new(Replays::Three).unwrap());
+    println!("{}", table::markdown_together(&rows));
+}
+
 /// Prints what `templar sim --attacks` prints, for whoever has no program built, and what `--replays` changes of some rows.
 #[test]
 #[ignore = "prints the attack table"]
@@ -261,19 +301,8 @@ fn print_the_attack_table() {
         [(Replays::Three, Strategy::ALL), (Replays::One, &outages[..]), (Replays::Late, &cheats[..])]
     {
         let baseline = table::Baseline::new(replays).unwrap();
-        // In as many threads as there are lanes: the same rows, sooner.
-        let lanes = 8;
-        let rows: Vec<table::Row> = std::thread::scope(|scope| {
-            let lane = |strategies: &'static [Strategy]| {
-                let baseline = &baseline;
-                scope.spawn(move || {
-                    strategies.iter().map(|strategy| table::row(*strategy, baseline)).collect::<Vec<_>>()
-                })
-            };
-            let strategies: &'static [Strategy] = strategies.to_vec().leak();
-            let running: Vec<_> = strategies.chunks(strategies.len().div_ceil(lanes)).map(lane).collect();
-            running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-        });
+        let casts: Vec<Cast> = strategies.iter().map(|strategy| vec![(*strategy, 1)]).collect();
+        let rows = rows_of(&casts, &baseline);
         println!("--replays {}\n{}", replays.name(), table::markdown(&rows));
         for role in [Role::Miner, Role::Validator] {
             println!("an honest {role:?}, per mille of the mean of its role in each seed: {:?}", baseline.luck(role));

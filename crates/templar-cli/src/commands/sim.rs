@@ -56,6 +56,10 @@ pub(crate) struct Args {
     /// --adversary for the rows of some
     #[arg(long, conflicts_with_all = ["miners", "validators", "windows", "seed", "seeds", "faults", "history"])]
     attacks: bool,
+    /// With --attacks: one row, in which all that --adversary names play together; the first is the attacker, the others help it.
+    /// They may be a third of the validators and more
+    #[arg(long, requires_all = ["attacks", "adversary"])]
+    together: bool,
 }
 
 fn faults(text: &str) -> Result<Faults, String> {
@@ -211,22 +215,34 @@ fn attacks(invocation: &Invocation, args: &Args) -> CommandResult {
         args.adversary.is_empty() || args.adversary.iter().any(|(wanted, _)| wanted == *strategy)
     };
     let baseline = table::Baseline::new(args.replays).map_err(|violation| violated(*violation))?;
+    let casts: Vec<Vec<(Strategy, u32)>> = if args.together {
+        vec![args.adversary.clone()]
+    } else {
+        Strategy::ALL.iter().filter(is_wanted).map(|strategy| vec![(*strategy, 1)]).collect()
+    };
     let mut rows = Vec::new();
-    for strategy in Strategy::ALL.iter().filter(is_wanted) {
-        let row = table::row(*strategy, &baseline);
+    for cast in casts {
+        let row = table::row_of(&cast, &baseline);
+        let strategy = cast[0].0.name();
+        let helpers: Vec<_> = cast[1..].iter().map(|(helper, count)| json!([helper.name(), count])).collect();
         let value = json!({
             "type": "attack",
-            "strategy": strategy.name(),
+            "strategy": strategy,
+            "helpers": helpers,
             "noticed": row.noticed,
+            "slots_lost": row.slots_lost,
             "earned_per_mille": row.earned_per_mille,
+            "net_per_mille": row.net_per_mille,
+            "helpers_earned_per_mille": row.helpers_per_mille,
             "honest_miners_lost_per_mille": row.lost_per_mille,
             "stopped": row.stopped,
         });
-        invocation.printer.progress(&value, strategy.name());
+        invocation.printer.progress(&value, strategy);
         rows.push(row);
     }
     if !invocation.printer.is_json() {
-        invocation.printer.data(&(), table::markdown(&rows));
+        let text = if args.together { table::markdown_together(&rows) } else { table::markdown(&rows) };
+        invocation.printer.data(&(), text);
     }
     Ok(Code::Ok)
 }
