@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use templar_manifest::{
-    Admitted, BurnCause, ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Verdict, WindowIndex,
+    Admitted, BurnCause, ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Replay, Verdict, WindowIndex,
 };
 use templar_protocol::{ClosedWindow, RunState, Standing, stake};
 
 use crate::config::Faults;
 use crate::member::Member;
-use crate::strategy::Role;
+use crate::report::Planted;
+use crate::strategy::{Role, Strategy, plants_in};
 
 /// An invariant that does not hold, and how to see it again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
@@ -59,6 +60,11 @@ pub(crate) struct Checks {
     held_out_loss_nanonats: u64,
     /// Honest contributions that nobody replayed in time.
     unreplayed: u64,
+    planted: Planted,
+    /// Miners whose recorded state goes on from what they planted.
+    poisoned: BTreeSet<PublicKey>,
+    /// Contributions that go on from there, by window and miner.
+    carried: BTreeSet<(WindowIndex, PublicKey)>,
     most_attempts: u32,
     joined: u64,
     replaced: u64,
@@ -109,6 +115,10 @@ impl Checks {
 
     pub(crate) fn unreplayed(&self) -> u64 {
         self.unreplayed
+    }
+
+    pub(crate) fn planted(&self) -> Planted {
+        self.planted
     }
 
     pub(crate) fn most_attempts(&self) -> u32 {
@@ -179,6 +189,7 @@ impl Checks {
         self.paid(closed)?;
         self.conserved(closed, state)?;
         self.seated(closed, state, by_key)?;
+        self.follow_plants(closed, members, by_key);
         self.honest(closed, state, members, by_key, faults)?;
         self.blameless(state, members)
     }
@@ -334,6 +345,39 @@ impl Checks {
             }
         }
         Ok(())
+    }
+
+    /// Takes down what became of what was planted, and of what goes on from there.
+    fn follow_plants(&mut self, closed: &ClosedWindow, members: &[Member], by_key: &BTreeMap<PublicKey, usize>) {
+        let window = &closed.window;
+        let plants =
+            |miner: &PublicKey| by_key.get(miner).is_some_and(|&who| members[who].strategy == Some(Strategy::Plant));
+        for outcome in window.outcomes.iter().filter(|outcome| plants(&outcome.miner)) {
+            let miner = outcome.miner;
+            let (is_accepted, is_aggregated) =
+                (!matches!(outcome.verdict, Verdict::Refused(_)), outcome.verdict == Verdict::Aggregated);
+            if plants_in(&window.run, &miner, window.window) {
+                self.planted.sent += 1;
+                self.planted.aggregated += u64::from(is_aggregated);
+                self.planted.seen += u64::from(!is_accepted);
+                if is_accepted {
+                    self.poisoned.insert(miner);
+                }
+            } else if is_accepted && self.poisoned.contains(&miner) {
+                self.planted.carried += u64::from(is_aggregated);
+                self.carried.insert((window.window, miner));
+            }
+        }
+        for verdict in closed.scores.iter().flat_map(|score| &score.payload().verdicts) {
+            let goes_on = self.carried.contains(&(verdict.window, verdict.miner));
+            self.planted.matched += u64::from(goes_on && verdict.replay == Replay::Match);
+        }
+        // What was refuted before the record is refused above, and nothing goes on from it.
+        let late = window.burns.iter().filter(|burn| burn.cause.is_of_a_replay() && burn.window < window.window);
+        for burn in late.filter(|burn| plants(&burn.account)) {
+            self.planted.seen += u64::from(plants_in(&window.run, &burn.account, burn.window));
+            self.poisoned.remove(&burn.account);
+        }
     }
 
     /// A challenge is over in time, no honest miner's goes unanswered, and where nothing breaks and no validator lies no honest

@@ -52,6 +52,34 @@ fn as_text<S: serde::Serializer>(key: &PublicKey, serializer: S) -> Result<S::Ok
     serializer.collect_str(key)
 }
 
+/// What became of windows in which miners planted something and of those that went on from there (the strategy `plant`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Planted {
+    /// Contributions with something planted that cuts named.
+    pub sent: u64,
+    /// Those of them that were aggregated: they are in the model for ever.
+    pub aggregated: u64,
+    /// Those that a replay found, before the record or after it.
+    pub seen: u64,
+    /// Later honest contributions that were aggregated and go on from what was planted.
+    pub carried: u64,
+    /// Matches that validators found for contributions that go on from there.
+    pub matched: u64,
+}
+
+impl Planted {
+    /// The sum of both.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        Self {
+            sent: self.sent + other.sent,
+            aggregated: self.aggregated + other.aggregated,
+            seen: self.seen + other.seen,
+            carried: self.carried + other.carried,
+            matched: self.matched + other.matched,
+        }
+    }
+}
+
 /// A simulation in which every invariant held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -75,6 +103,8 @@ pub struct Report {
     pub replaced: u64,
     /// Those of them that gave it to a key that no member has.
     pub strangers: u64,
+    /// What was planted.
+    pub planted: Planted,
     /// What genesis says that a slot costs, in micro-ALPHA.
     pub slot_cost_micros: u64,
     /// Every member, validators first, each role sorted by key.
@@ -115,6 +145,7 @@ impl Report {
             joined: checks.joined().0,
             replaced: checks.joined().1,
             strangers: checks.joined().2,
+            planted: checks.planted(),
             slot_cost_micros: state.genesis().emission.registration_cost_micros,
             members: members.iter().map(earned).collect(),
         }

@@ -4,6 +4,8 @@
 mod miner;
 mod validator;
 
+use templar_manifest::{Hash, PublicKey, RunId, WindowIndex};
+
 pub(crate) use miner::{Audience, MinerView, Statement, statements};
 pub(crate) use validator::{JudgeView, Judged, Known, alter_judgement, alter_verdicts, second_document};
 
@@ -91,6 +93,7 @@ strategies! {
     Scale "scale" Miner 1000 Done, "trains honestly and multiplies its delta by ten";
     SignFlip "sign-flip" Miner 1000 Done, "trains honestly and sends the delta with the other sign";
     Poison "poison" Miner 1000 Done, "trains on pages of its own that plant a trigger, within the clipped norm";
+    Plant "plant" Miner 1000 Done, "is honest but for one window in eight, in which it plants a trigger from pages of its own, and goes on from the state that this leaves";
     BadState "bad-state" Miner 1000 Done, "trains honestly and commits to an error feedback that it made up";
     FalseParent "false-parent" Miner 1000 Done, "starts from a state that no record leads to";
     Sybil "sybil" Miner 100 Done, "is one of ten keys of one worker: takes a tenth of the steps, and says so";
@@ -115,6 +118,11 @@ strategies! {
     ForkRecords "fork-records" Validator 1000 Done, "signs two records with different checkpoints, votes for both, and shows each to half of the nodes";
     Friend "friend" Validator 1000 Done, "signs its inbox late, with whatever came meanwhile";
     Silent "silent" Validator 0 Never, "follows, and says nothing";
+}
+
+/// Whether one that plants does so in this window: in one of eight, which nobody else can tell.
+pub(crate) fn plants_in(run: &RunId, miner: &PublicKey, window: WindowIndex) -> bool {
+    Hash::of(format!("plant {run} {miner} {window}").as_bytes()).as_bytes()[0] < 32
 }
 
 impl Strategy {

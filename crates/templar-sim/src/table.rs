@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use crate::checks::Violation;
 use crate::config::{Config, Faults, Replays};
 use crate::engine::Simulation;
-use crate::report::{Earned, Report};
+use crate::report::{Earned, Planted, Report};
 use crate::strategy::{Role, Strategy};
 
 /// Seeds of the table.
@@ -87,6 +87,8 @@ pub struct Row {
     pub lost_per_mille: Option<i64>,
     /// Contributions of attackers that cuts name, in parts per thousand of one in each window.
     pub in_cut_per_mille: u64,
+    /// What became of what attackers planted.
+    pub planted: Planted,
     /// Slots that attackers lost.
     pub slots_lost: u64,
     /// Runs that stopped.
@@ -130,6 +132,7 @@ pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> Row {
     let role = strategy.role();
     let (mut own, mut fair, mut others, mut others_without) = (0u64, 0u64, 0u64, 0u64);
     let (mut helped, mut fair_helped, mut cost) = (0u64, 0u64, 0u64);
+    let mut planted = Planted::default();
     let (mut noticed, mut in_cut, mut slots_lost, mut stopped) = (None::<(String, u64)>, 0, 0, 0);
     for (seed, (honest, absent)) in baseline.honest.iter().zip(&baseline.absent).enumerate() {
         let config = config(seed as u64, baseline.replays, baseline.windows, cast);
@@ -152,6 +155,7 @@ pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> Row {
             cast[1..].iter().map(|(helper, count)| fair_part(helper.role()) * u64::from(*count)).sum::<u64>();
         others += owned(&with, &with, is_honest_miner);
         others_without += owned(without, &with, is_honest_miner);
+        planted = planted.and(&with.planted);
         in_cut += with.members.iter().filter(|member| is_attacker(member)).map(|member| member.in_cut).sum::<u64>();
         let lost = with.members.iter().filter(|member| is_attacker(member) && member.expelled).count() as u64;
         slots_lost += lost;
@@ -175,6 +179,7 @@ pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> Row {
         net_per_mille: per_mille(i128::from(own) - i128::from(cost), fair).filter(|_| played),
         lost_per_mille: per_mille(lost, others_without.max(1)).filter(|_| played),
         in_cut_per_mille: in_cut * 1000 / (u64::from(attackers) * baseline.windows * (SEEDS - stopped)).max(1),
+        planted,
         slots_lost,
         stopped,
     }
@@ -247,6 +252,34 @@ pub fn markdown_together(rows: &[Row]) -> String {
             row.part(row.earned_per_mille.map(|earned| earned as i64)),
             row.part(row.net_per_mille),
             row.part(row.helpers_per_mille.map(|earned| earned as i64)),
+            row.part(row.lost_per_mille),
+        );
+    }
+    text
+}
+
+/// Rows of those who plant something, by how contributions are replayed, as a table of Markdown.
+pub fn markdown_planted(rows: &[(Replays, Row)]) -> String {
+    let mut text = String::from(
+        "| replays | cost | in the cut | planted | seen | in the model | went on from it | and matched | slots lost | earned | less the \
+         slots | honest miners lost |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+    );
+    for (replays, row) in rows {
+        let planted = &row.planted;
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            replays.name(),
+            percent(row.cast[0].0.cost_per_mille().into()),
+            percent(row.in_cut_per_mille as i64),
+            planted.sent,
+            planted.seen,
+            planted.aggregated,
+            planted.carried,
+            planted.matched,
+            row.slots_lost,
+            row.part(row.earned_per_mille.map(|earned| earned as i64)),
+            row.part(row.net_per_mille),
             row.part(row.lost_per_mille),
         );
     }

@@ -88,6 +88,8 @@ fn each_strategy_is_played() {
             (Faults::Heavy, Replays::Three),
             (Faults::None, Replays::Late),
             (Faults::Heavy, Replays::Late),
+            (Faults::None, Replays::Sparse),
+            (Faults::Heavy, Replays::Sparse),
         ] {
             let report = run(Config { adversaries: vec![(strategy, 1)], faults, replays, ..config(7) });
             // What it earns in a few windows is luck; `table.rs` measures it over many.
@@ -189,6 +191,31 @@ fn an_outage_leaves_nothing_unreplayed_where_others_replay_it_too() {
     assert_eq!(unreplayed(Replays::Three), 0);
 }
 
+/// A miner that plants in single windows: each is found where all are replayed before the record; where some are replayed by
+/// nobody, some are not, and honest windows go on from them. It loses its slot in the end, and has earned less than who was honest.
+#[test]
+fn what_is_planted_now_and_then_is_found_where_all_are_replayed_and_does_not_pay_where_some_are_not() {
+    let adversaries = vec![(Strategy::Plant, 1)];
+    let planted = |replays| {
+        let mut all = Planted::default();
+        for seed in 0..6 {
+            let adversaries = adversaries.clone();
+            let report =
+                run(Config { validators: 7, windows: 40, replays, adversaries, keep_history: false, ..config(seed) });
+            let planter = report.members.iter().find(|member| member.strategy.is_some()).unwrap();
+            let (honest, count) = report.earned(Role::Miner, None);
+            let (held, cost) = (planter.micros, if planter.expelled { report.slot_cost_micros } else { 0 });
+            assert!(held < honest / count as u64 + cost, "{replays:?} {seed}: {held} less {cost}");
+            all = all.and(&report.planted);
+        }
+        all
+    };
+    let three = planted(Replays::Three);
+    assert!(three.sent > 6 && three.seen == three.sent && three.aggregated == 0, "{three:?}");
+    let sparse = planted(Replays::Sparse);
+    assert!(sparse.seen < sparse.sent && sparse.carried > 0 && sparse.matched > 0, "{sparse:?}");
+}
+
 /// Two friends of seven, less than a third of the stake, add nothing to the cut; three are more than a third, and add what they
 /// like: that is the line.
 #[test]
@@ -277,6 +304,21 @@ fn print_those_who_play_together() {
     let late: Vec<Cast> = (1..=3).map(|friends| vec![(Strategy::Late, 1), (Strategy::Friend, friends)]).collect();
     let rows = rows_of(&late, &table::Baseline::new(Replays::Three).unwrap());
     println!("{}", table::markdown_together(&rows));
+}
+
+/// Prints what becomes of `plant` in runs of eighty windows, by how contributions are replayed.
+#[test]
+#[ignore = "prints a table"]
+fn print_what_is_planted() {
+    let row = |replays| (replays, table::row(Strategy::Plant, &table::Baseline::over(replays, 80).unwrap()));
+    let rows: Vec<(Replays, table::Row)> = std::thread::scope(|scope| {
+        let lanes = [Replays::Three, Replays::Late, Replays::Sparse].map(|replays| scope.spawn(move || row(replays)));
+        lanes.into_iter().map(|lane| lane.join().unwrap()).collect()
+    });
+    println!("{}", table::markdown_planted(&rows));
+    for (replays, row) in &rows {
+        println!("{}: {:?}", replays.name(), row.noticed);
+    }
 }
 
 /// Prints what `templar sim --attacks` prints, for whoever has no program built, and what `--replays` changes of some rows.
@@ -384,6 +426,20 @@ fn a_real_run_learns_and_ends_in_the_same_state_in_any_number_of_threads() {
     assert_eq!(one, two);
     // A model that guesses among 2,048 tokens begins near ln 2048 = 7.62.
     assert!(one.held_out_loss_nanonats < 7_500_000_000, "{}", one.held_out_loss_nanonats);
+}
+
+/// With real training: what goes on from a window that nobody replayed is replayed, and matches, because a replay begins with the
+/// state that was left; where every window is replayed the same plant is refused.
+#[test]
+fn what_goes_on_from_an_unaudited_window_matches_in_real_training() {
+    let adversaries = vec![(Strategy::Plant, 1)];
+    let config = Config { validators: 4, windows: 4, replays: Replays::Sparse, adversaries, seed: 22, ..real(None) };
+    let sparse = run(config.clone());
+    assert_eq!(sparse.planted, Planted { sent: 1, aggregated: 1, seen: 0, carried: 3, matched: 1 });
+    assert!(sparse.members.iter().all(|member| member.noticed.is_none()));
+    // Another genesis, and so other windows in which it plants.
+    let three = run(Config { windows: 2, replays: Replays::Three, seed: 6, ..config });
+    assert_eq!(three.planted, Planted { sent: 1, aggregated: 0, seen: 1, carried: 0, matched: 0 });
 }
 
 #[test]

@@ -37,7 +37,8 @@ pub(crate) struct Args {
     /// What breaks: none, light or heavy
     #[arg(long, default_value = "light", value_parser = faults, value_name = "HOW")]
     faults: Faults,
-    /// Which contributions are replayed: each by one or three before its window closes, or by two and a fifth by each validator late
+    /// Which contributions are replayed: each by one or three before its window closes, or late, a fifth by each validator and each by two at least (late) or by nobody
+    /// sometimes (sparse)
     #[arg(long, default_value = "three", value_parser = replays, value_name = "WHICH")]
     replays: Replays,
     /// So many members play this strategy; --strategies lists them
@@ -67,7 +68,10 @@ fn faults(text: &str) -> Result<Faults, String> {
 }
 
 fn replays(text: &str) -> Result<Replays, String> {
-    Replays::ALL.into_iter().find(|replays| replays.name() == text).ok_or_else(|| "one of one, three, late".to_owned())
+    Replays::ALL
+        .into_iter()
+        .find(|replays| replays.name() == text)
+        .ok_or_else(|| "one of one, three, late, sparse".to_owned())
 }
 
 fn adversary(text: &str) -> Result<(Strategy, u32), String> {

@@ -3,7 +3,7 @@
 use templar_manifest::{Contribution, Hash, PublicKey, Refusal, Replay};
 use templar_protocol::RunState;
 
-use super::Strategy;
+use super::{Strategy, plants_in};
 use crate::start::STEPS;
 use crate::worth::{Truth, Worth};
 
@@ -143,6 +143,10 @@ pub(crate) fn statements(strategy: Option<Strategy>, view: MinerView<'_>) -> Vec
         Strategy::Scale => forged(Worth::SCALED, mismatch(STEPS + 1)),
         Strategy::SignFlip => forged(Worth::FLIPPED, mismatch(STEPS + 1)),
         Strategy::Poison => forged(Worth::POISONED, mismatch(1)),
+        Strategy::Plant if plants_in(&view.state.run(), &view.me, view.state.window()) => {
+            forged(Worth::POISONED, mismatch(1))
+        }
+        Strategy::Plant => vec![view.honest(STEPS)],
         Strategy::BadState => forged(own, mismatch(STEPS + 1)),
         Strategy::FalseParent => {
             let mut statement = view.honest(STEPS);
