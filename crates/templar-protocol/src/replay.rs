@@ -84,7 +84,7 @@ impl ReplayTask {
 ///
 /// Validator v with value x has the numbers of the stream of (run, seed, v, x), one for each miner in order. It draws a
 /// contribution where its number is below `fraction` of 2^64, or among the `least_replays` lowest, equal ones by key.
-pub(crate) fn replayers(
+pub fn replayers(
     spec: &ReplaySpec,
     run: &RunId,
     seed: &Hash,

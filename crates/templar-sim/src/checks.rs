@@ -56,6 +56,10 @@ pub(crate) struct Checks {
     minted_micros: u64,
     in_cut: BTreeMap<PublicKey, u64>,
     refused: BTreeMap<PublicKey, u64>,
+    /// Contributions of each miner for which something was burnt after their record.
+    burnt: BTreeMap<PublicKey, u64>,
+    /// Windows whose record has no value of a validator.
+    unrevealed: BTreeMap<PublicKey, u64>,
     noticed: BTreeMap<PublicKey, Notice>,
     held_out_loss_nanonats: u64,
     /// Honest contributions that nobody replayed in time.
@@ -111,6 +115,15 @@ impl Checks {
 
     pub(crate) fn refused(&self, key: &PublicKey) -> u64 {
         self.refused.get(key).copied().unwrap_or(0)
+    }
+
+    /// Contributions that something was burnt for after their record.
+    pub(crate) fn burnt(&self, key: &PublicKey) -> u64 {
+        self.burnt.get(key).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn unrevealed(&self, key: &PublicKey) -> u64 {
+        self.unrevealed.get(key).copied().unwrap_or(0)
     }
 
     pub(crate) fn unreplayed(&self) -> u64 {
@@ -323,6 +336,14 @@ impl Checks {
             })?;
         }
         self.challenged(closed, state, members, by_key, faults)?;
+        for validator in members.iter().filter(|member| member.role == Role::Validator) {
+            let key = validator.key.public();
+            let is_there = window.reveals.binary_search_by_key(&key, |reveal| reveal.validator).is_ok();
+            *self.unrevealed.entry(key).or_default() += u64::from(!is_there);
+        }
+        for burn in window.burns.iter().filter(|burn| burn.cause.is_of_a_replay() && burn.window < window.window) {
+            *self.burnt.entry(burn.account).or_default() += 1;
+        }
         for burn in window.burns.iter().filter(|burn| burn.cause != BurnCause::Absence) {
             self.hold("no honest miner's pay is burnt", !is_honest(&burn.account), || {
                 format!("{} in window {}: {}", burn.account.short(), window.window, burn.cause.name())

@@ -42,6 +42,10 @@ pub struct Earned {
     pub in_cut: u64,
     /// Windows in which its contribution was refused.
     pub refused: u64,
+    /// Contributions of it that something was burnt for after their record.
+    pub burnt: u64,
+    /// Windows whose record has no hash-chain value of it, of a validator.
+    pub unrevealed: u64,
     /// Whether it lost its slot for good.
     pub expelled: bool,
     /// The first thing that anybody found out about it, and in which window.
@@ -131,6 +135,8 @@ impl Report {
                 micros: account.map_or(0, |account| account.free_micros() + account.vesting_micros()),
                 in_cut: checks.in_cut(&key),
                 refused: checks.refused(&key),
+                burnt: checks.burnt(&key),
+                unrevealed: if member.role == Role::Validator { checks.unrevealed(&key) } else { 0 },
                 expelled: state.is_expelled(&key),
                 noticed: checks.noticed(&key).cloned(),
             }

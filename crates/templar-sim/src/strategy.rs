@@ -1,11 +1,13 @@
 //! How members behave that do not do what they should: one row of a table each, and small functions that make the
 //! messages. Every message goes through the protocol as anybody's would.
 
+mod grind;
 mod miner;
 mod validator;
 
 use templar_manifest::{Hash, PublicKey, RunId, WindowIndex};
 
+pub(crate) use grind::{Foresight, Grinding};
 pub(crate) use miner::{Audience, MinerView, Statement, statements};
 pub(crate) use validator::{JudgeView, Judged, Known, alter_judgement, alter_verdicts, second_document};
 
@@ -25,6 +27,8 @@ pub(crate) enum Moment {
     Done,
     /// When it has heard another's contribution.
     Heard,
+    /// Some time before the inboxes are due, when it has heard all others.
+    BeforeInboxes,
     /// Right after the inboxes are due.
     AfterInboxes,
     /// When the cut is certified.
@@ -88,6 +92,7 @@ strategies! {
     FewerSteps "fewer-steps" Miner 500 Done, "takes half of the steps and claims all of them";
     TooManySteps "too-many-steps" Miner 1000 Done, "claims more steps than there are";
     TwoContributions "two-contributions" Miner 1500 Done, "sends one contribution to half of the nodes and another to the others";
+    GrindSteps "grind-steps" Miner 1000 BeforeInboxes, "trains honestly, and sends all steps or all but one: what its friends would draw, by the seed that their values and all that it has heard would give";
     Nan "nan" Miner 0 Done, "sends a delta with a scale that is not a number";
     Garbage "garbage" Miner 0 Done, "sends bytes that are no delta";
     Scale "scale" Miner 1000 Done, "trains honestly and multiplies its delta by ten";
@@ -108,6 +113,7 @@ strategies! {
     Accuse "accuse" Validator 1000 Done, "refuses honest contributions that it was drawn to replay, when another proposes";
     AccuseProposing "accuse-proposing" Validator 1000 Done, "refuses honest contributions also when it proposes the record";
     Challenge "challenge" Validator 1000 Done, "says of all that it was drawn to replay after the record that it is not to be had";
+    Grind "grind" Validator 1000 Done, "waits for all other values and withholds its own where then no other would replay its friend's work; says nothing of what it finds there";
     WithholdReveal "withhold-reveal" Validator 1000 Done, "never releases its hash-chain value";
     NoScore "no-score" Validator 0 Done, "reveals, and then neither judges nor scores: an outage at the worst moment";
     BadReveal "bad-reveal" Validator 1000 Done, "releases values that are not on its hash chain";

@@ -87,6 +87,10 @@ pub struct Row {
     pub lost_per_mille: Option<i64>,
     /// Contributions of attackers that cuts name, in parts per thousand of one in each window.
     pub in_cut_per_mille: u64,
+    /// Those of them that were refused, or that something was burnt for later, in parts per thousand of those that cuts name.
+    pub found_per_mille: u64,
+    /// Values that helpers withheld.
+    pub withheld: u64,
     /// What became of what attackers planted.
     pub planted: Planted,
     /// Slots that attackers lost.
@@ -132,7 +136,7 @@ pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> Row {
     let role = strategy.role();
     let (mut own, mut fair, mut others, mut others_without) = (0u64, 0u64, 0u64, 0u64);
     let (mut helped, mut fair_helped, mut cost) = (0u64, 0u64, 0u64);
-    let mut planted = Planted::default();
+    let (mut planted, mut found, mut withheld) = (Planted::default(), 0, 0);
     let (mut noticed, mut in_cut, mut slots_lost, mut stopped) = (None::<(String, u64)>, 0, 0, 0);
     for (seed, (honest, absent)) in baseline.honest.iter().zip(&baseline.absent).enumerate() {
         let config = config(seed as u64, baseline.replays, baseline.windows, cast);
@@ -157,6 +161,13 @@ pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> Row {
         others_without += owned(without, &with, is_honest_miner);
         planted = planted.and(&with.planted);
         in_cut += with.members.iter().filter(|member| is_attacker(member)).map(|member| member.in_cut).sum::<u64>();
+        found += with
+            .members
+            .iter()
+            .filter(|member| is_attacker(member))
+            .map(|member| member.refused + member.burnt)
+            .sum::<u64>();
+        withheld += with.members.iter().filter(|member| is_helper(member)).map(|member| member.unrevealed).sum::<u64>();
         let lost = with.members.iter().filter(|member| is_attacker(member) && member.expelled).count() as u64;
         slots_lost += lost;
         cost += lost * with.slot_cost_micros;
@@ -179,6 +190,8 @@ pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> Row {
         net_per_mille: per_mille(i128::from(own) - i128::from(cost), fair).filter(|_| played),
         lost_per_mille: per_mille(lost, others_without.max(1)).filter(|_| played),
         in_cut_per_mille: in_cut * 1000 / (u64::from(attackers) * baseline.windows * (SEEDS - stopped)).max(1),
+        found_per_mille: (found * 1000u64).checked_div(in_cut).unwrap_or_default(),
+        withheld,
         planted,
         slots_lost,
         stopped,
@@ -231,8 +244,8 @@ pub fn markdown(rows: &[Row]) -> String {
 /// Rows of those who play together, as a table of Markdown.
 pub fn markdown_together(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| attacker | helpers | cost | noticed | in window | in the cut | slots lost | earned | less the slots | helpers earned | honest \
-         miners lost |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+        "| attacker | helpers | cost | noticed | in window | in the cut | found | values withheld | slots lost | earned | less the \
+         slots | helpers earned | honest miners lost |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let (how, window) = row.notice();
@@ -243,11 +256,13 @@ pub fn markdown_together(rows: &[Row]) -> String {
         let helpers: Vec<String> = row.cast[1..].iter().map(name).collect();
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {how} | {window} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {how} | {window} | {} | {} | {} | {} | {} | {} | {} | {} |",
             name(&row.cast[0]),
             if helpers.is_empty() { "–".to_owned() } else { helpers.join(", ") },
             percent(row.cast[0].0.cost_per_mille().into()),
             percent(row.in_cut_per_mille as i64),
+            percent(row.found_per_mille as i64),
+            row.withheld,
             row.slots_lost,
             row.part(row.earned_per_mille.map(|earned| earned as i64)),
             row.part(row.net_per_mille),

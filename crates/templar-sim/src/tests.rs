@@ -216,6 +216,24 @@ fn what_is_planted_now_and_then_is_found_where_all_are_replayed_and_does_not_pay
     assert!(sparse.seen < sparse.sent && sparse.carried > 0 && sparse.matched > 0, "{sparse:?}");
 }
 
+/// Validators that would choose the seed for a miner which cheats. Where each contribution is replayed by three, and of two that
+/// are bought one must release its value, nothing that they withhold hides it, so they withhold nothing.
+#[test]
+fn who_grinds_the_seed_withholds_where_that_hides_a_friend() {
+    let withheld = |replays| -> u64 {
+        let of_one = |seed| {
+            let adversaries = vec![(Strategy::FewerSteps, 1), (Strategy::Grind, 2)];
+            let report =
+                run(Config { validators: 7, windows: 12, replays, adversaries, keep_history: false, ..config(seed) });
+            report.members.iter().map(|member| member.unrevealed).sum::<u64>()
+        };
+        (0..4).map(of_one).sum()
+    };
+    assert_eq!(withheld(Replays::Three), 0);
+    assert_eq!(withheld(Replays::Late), 0);
+    assert!(withheld(Replays::Sparse) > 4);
+}
+
 /// Two friends of seven, less than a third of the stake, add nothing to the cut; three are more than a third, and add what they
 /// like: that is the line.
 #[test]
@@ -302,8 +320,22 @@ fn rows_of(casts: &[Cast], baseline: &table::Baseline) -> Vec<table::Row> {
 #[ignore = "prints a table"]
 fn print_those_who_play_together() {
     let late: Vec<Cast> = (1..=3).map(|friends| vec![(Strategy::Late, 1), (Strategy::Friend, friends)]).collect();
-    let rows = rows_of(&late, &table::Baseline::new(Replays::Three).unwrap());
-    println!("{}", table::markdown_together(&rows));
+    let ground = |miner| {
+        (0..=2).map(move |grinders| {
+            let helpers = (grinders > 0).then_some((Strategy::Grind, grinders));
+            [(miner, 1)].into_iter().chain(helpers).collect()
+        })
+    };
+    let ground: Vec<Cast> = ground(Strategy::FewerSteps).chain(ground(Strategy::GrindSteps)).collect();
+    for (replays, casts) in [
+        (Replays::Three, late),
+        (Replays::Three, ground.clone()),
+        (Replays::Late, ground.clone()),
+        (Replays::Sparse, ground),
+    ] {
+        let rows = rows_of(&casts, &table::Baseline::new(replays).unwrap());
+        println!("--replays {}\n{}", replays.name(), table::markdown_together(&rows));
+    }
 }
 
 /// Prints what becomes of `plant` in runs of eighty windows, by how contributions are replayed.

@@ -3,7 +3,7 @@
 use templar_manifest::{Contribution, Hash, PublicKey, Refusal, Replay};
 use templar_protocol::RunState;
 
-use super::{Strategy, plants_in};
+use super::{Foresight, Strategy, plants_in};
 use crate::start::STEPS;
 use crate::worth::{Truth, Worth};
 
@@ -31,6 +31,8 @@ pub(crate) struct MinerView<'a> {
     pub(crate) me: PublicKey,
     /// Another's contribution to the open window.
     pub(crate) heard: Option<&'a Contribution>,
+    /// All that it knows of the seed.
+    pub(crate) foresight: Foresight<'a>,
 }
 
 fn mismatch(step: u32) -> Replay {
@@ -137,6 +139,13 @@ pub(crate) fn statements(strategy: Option<Strategy>, view: MinerView<'_>) -> Vec
             // Both are true: one of all steps, one of all but the last.
             let second = Statement { audience: Audience::Half, ..view.honest(STEPS - 1) };
             vec![view.honest(STEPS), second]
+        }
+        Strategy::GrindSteps => {
+            // A delta of fewer steps is another delta.
+            let fewer = view.statement(STEPS - 1, strategy.name(), Worth::honest(STEPS - 1), Replay::Match);
+            let mut true_ones = vec![view.honest(STEPS), fewer];
+            let claims: Vec<Contribution> = true_ones.iter().map(|statement| statement.contribution.clone()).collect();
+            vec![true_ones.swap_remove(view.foresight.best(view.state, &claims))]
         }
         Strategy::Nan => forged(Worth::NOTHING, malformed("tensor 0: scale is not finite")),
         Strategy::Garbage => forged(Worth::NOTHING, malformed("not a delta of this version")),

@@ -179,6 +179,11 @@ impl Training {
                 result.tokens *= 2;
                 results.push(result);
             }
+            Some(Strategy::GrindSteps) => {
+                let mut true_ones = vec![miner.honest(STEPS)?, miner.honest(STEPS - 1)?];
+                let claims: Vec<Contribution> = true_ones.iter().map(|result| miner.claim(result)).collect();
+                results.push(true_ones.swap_remove(view.foresight.best(view.state, &claims)));
+            }
             Some(Strategy::TwoContributions) => {
                 results.extend([miner.honest(STEPS)?, miner.honest(STEPS - 1)?]);
             }
