@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use templar_manifest::{
-    Admitted, BurnCause, ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Replay, Verdict, WindowIndex,
+    Admitted, BurnCause, ContributionId, Hash, Initial, MintKind, PublicKey, RecordId, Refusal, Replay, Verdict,
+    WindowIndex,
 };
 use templar_protocol::{ClosedWindow, RunState, Standing, stake};
 
@@ -202,7 +203,7 @@ impl Checks {
         self.paid(closed)?;
         self.conserved(closed, state)?;
         self.seated(closed, state, by_key)?;
-        self.follow_plants(closed, members, by_key);
+        self.follow_plants(closed, &state.genesis().initial, members, by_key);
         self.honest(closed, state, members, by_key, faults)?;
         self.blameless(state, members)
     }
@@ -369,7 +370,13 @@ impl Checks {
     }
 
     /// Takes down what became of what was planted, and of what goes on from there.
-    fn follow_plants(&mut self, closed: &ClosedWindow, members: &[Member], by_key: &BTreeMap<PublicKey, usize>) {
+    fn follow_plants(
+        &mut self,
+        closed: &ClosedWindow,
+        initial: &Initial,
+        members: &[Member],
+        by_key: &BTreeMap<PublicKey, usize>,
+    ) {
         let window = &closed.window;
         let plants =
             |miner: &PublicKey| by_key.get(miner).is_some_and(|&who| members[who].strategy == Some(Strategy::Plant));
@@ -377,7 +384,7 @@ impl Checks {
             let miner = outcome.miner;
             let (is_accepted, is_aggregated) =
                 (!matches!(outcome.verdict, Verdict::Refused(_)), outcome.verdict == Verdict::Aggregated);
-            if plants_in(&window.run, &miner, window.window) {
+            if plants_in(initial, window.window) {
                 self.planted.sent += 1;
                 self.planted.aggregated += u64::from(is_aggregated);
                 self.planted.seen += u64::from(!is_accepted);
@@ -396,7 +403,7 @@ impl Checks {
         // What was refuted before the record is refused above, and nothing goes on from it.
         let late = window.burns.iter().filter(|burn| burn.cause.is_of_a_replay() && burn.window < window.window);
         for burn in late.filter(|burn| plants(&burn.account)) {
-            self.planted.seen += u64::from(plants_in(&window.run, &burn.account, burn.window));
+            self.planted.seen += u64::from(plants_in(initial, burn.window));
             self.poisoned.remove(&burn.account);
         }
     }

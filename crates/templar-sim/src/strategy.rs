@@ -5,7 +5,7 @@ mod grind;
 mod miner;
 mod validator;
 
-use templar_manifest::{Hash, PublicKey, RunId, WindowIndex};
+use templar_manifest::{Hash, Initial, WindowIndex};
 
 pub(crate) use grind::{Foresight, Grinding};
 pub(crate) use miner::{Audience, MinerView, Statement, statements};
@@ -126,9 +126,9 @@ strategies! {
     Silent "silent" Validator 0 Never, "follows, and says nothing";
 }
 
-/// Whether one that plants does so in this window: in one of eight, which nobody else can tell.
-pub(crate) fn plants_in(run: &RunId, miner: &PublicKey, window: WindowIndex) -> bool {
-    Hash::of(format!("plant {run} {miner} {window}").as_bytes()).as_bytes()[0] < 32
+/// Whether those that plant do so in this window: in one of eight, which differ from seed to seed.
+pub(crate) fn plants_in(initial: &Initial, window: WindowIndex) -> bool {
+    Hash::of(format!("plant {initial:?} {window}").as_bytes()).as_bytes()[0] < 32
 }
 
 impl Strategy {

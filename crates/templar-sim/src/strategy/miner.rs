@@ -152,7 +152,7 @@ pub(crate) fn statements(strategy: Option<Strategy>, view: MinerView<'_>) -> Vec
         Strategy::Scale => forged(Worth::SCALED, mismatch(STEPS + 1)),
         Strategy::SignFlip => forged(Worth::FLIPPED, mismatch(STEPS + 1)),
         Strategy::Poison => forged(Worth::POISONED, mismatch(1)),
-        Strategy::Plant if plants_in(&view.state.run(), &view.me, view.state.window()) => {
+        Strategy::Plant if plants_in(&view.state.genesis().initial, view.state.window()) => {
             forged(Worth::POISONED, mismatch(1))
         }
         Strategy::Plant => vec![view.honest(STEPS)],

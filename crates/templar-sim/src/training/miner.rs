@@ -191,7 +191,9 @@ impl Training {
             Some(Strategy::Scale) => results.push(miner.scaled(10.0)?),
             Some(Strategy::SignFlip) => results.push(miner.scaled(-1.0)?),
             Some(Strategy::Poison) => results.push(miner.poisoned()?),
-            Some(Strategy::Plant) if plants_in(&view.state.run(), &view.me, window) => results.push(miner.poisoned()?),
+            Some(Strategy::Plant) if plants_in(&view.state.genesis().initial, window) => {
+                results.push(miner.poisoned()?)
+            }
             Some(Strategy::Plant) => results.push(miner.honest(STEPS)?),
             Some(Strategy::BadState) => {
                 let mut result = miner.honest(STEPS)?;
