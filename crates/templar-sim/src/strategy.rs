@@ -92,7 +92,7 @@ strategies! {
     FewerSteps "fewer-steps" Miner 500 Done, "takes half of the steps and claims all of them";
     TooManySteps "too-many-steps" Miner 1000 Done, "claims more steps than there are";
     TwoContributions "two-contributions" Miner 1500 Done, "sends one contribution to half of the nodes and another to the others";
-    GrindSteps "grind-steps" Miner 1000 BeforeInboxes, "trains honestly, and sends all steps or all but one: what its friends would draw, by the seed that their values and all that it has heard would give";
+    GrindSteps "grind-steps" Miner 1000 BeforeInboxes, "trains honestly, and sends all steps or all but one: what fewer others would replay, as far as its friends' values and all that it has heard tell";
     Nan "nan" Miner 0 Done, "sends a delta with a scale that is not a number";
     Garbage "garbage" Miner 0 Done, "sends bytes that are no delta";
     Scale "scale" Miner 1000 Done, "trains honestly and multiplies its delta by ten";

@@ -5,8 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use templar_manifest::{Contribution, Cut, PublicKey, Registration, ReplaySpec, Reveal};
+use templar_manifest::{Contribution, Cut, Hash, PublicKey, Registration, Reveal};
 use templar_protocol::{RunState, replay};
+
+/// How often a miner makes up the values that it does not know.
+const GUESSES: u32 = 8;
 
 /// What validators know that help a miner, when all others have released their values.
 pub(crate) struct Grinding<'a> {
@@ -63,30 +66,42 @@ pub(crate) struct Foresight<'a> {
 }
 
 impl Foresight<'_> {
-    /// Which of its own contributions most of its friends would draw, by the seed that each gives with the values that are
-    /// known: friends take places that others would have. The first of several.
+    /// Which of its own contributions fewest others would replay, as far as what is known tells: the values of others it makes
+    /// up, eight times for each. The first of several, and of those who know nothing.
     pub(crate) fn best(&self, state: &RunState, own: &[Contribution]) -> usize {
-        let drawn = |contribution: &Contribution| {
-            let mut all: BTreeMap<PublicKey, &Contribution> =
-                self.heard.iter().map(|heard| (heard.miner, heard)).collect();
-            all.insert(contribution.miner, contribution);
-            let committed: Vec<_> =
-                all.values().map(|claimed| (claimed.miner, claimed.delta, claimed.state_out)).collect();
-            let seed = state.seed_of(&committed, self.values);
-            let miners: Vec<PublicKey> = all.into_keys().collect();
-            let spec = &state.genesis().replay;
-            // Those whose numbers are in the lower half: how the numbers of the others compare nobody knows yet.
-            let spec = ReplaySpec { fraction_ppm: 500_000, least_replays: 0, ..spec.clone() };
-            let drawn = replay::replayers(&spec, &state.run(), &seed, &miners, self.values);
-            drawn.get(&contribution.miner).map_or(0, Vec::len)
+        if self.values.is_empty() {
+            return 0;
+        }
+        let seen = |contribution: &Contribution| -> usize {
+            (0..GUESSES).map(|guess| self.seen(state, contribution, guess)).sum()
         };
-        (0..own.len()).max_by_key(|&index| (drawn(&own[index]), std::cmp::Reverse(index))).unwrap_or_default()
+        (0..own.len()).min_by_key(|&index| seen(&own[index])).unwrap_or_default()
+    }
+
+    /// How many others replay a contribution, if this guess is right.
+    fn seen(&self, state: &RunState, contribution: &Contribution, guess: u32) -> usize {
+        let mut all: BTreeMap<PublicKey, &Contribution> = self.heard.iter().map(|heard| (heard.miner, heard)).collect();
+        all.insert(contribution.miner, contribution);
+        let committed: Vec<_> = all.values().map(|claimed| (claimed.miner, claimed.delta, claimed.state_out)).collect();
+        let known = |validator: &PublicKey| self.values.iter().find(|reveal| reveal.validator == *validator).copied();
+        let guessed =
+            |validator: PublicKey| Reveal { validator, value: Hash::of(format!("{validator} {guess}").as_bytes()) };
+        let validators = state.genesis().validators.iter().map(|validator| validator.key);
+        let mut reveals: Vec<Reveal> =
+            validators.map(|validator| known(&validator).unwrap_or_else(|| guessed(validator))).collect();
+        reveals.sort_unstable_by_key(|reveal| reveal.validator);
+        let (run, commitment) = (state.run(), state.commitment_of(&committed));
+        let drawn = replay::Drawn { run: &run, commitment: &commitment, seed: &state.seed_of(&committed, &reveals) };
+        let miners: Vec<PublicKey> = all.into_keys().collect();
+        let replayers = replay::replayers(&state.genesis().replay, &drawn, &miners, &reveals);
+        let drawn = replayers.get(&contribution.miner).map_or(&[][..], Vec::as_slice);
+        drawn.iter().filter(|validator| known(validator).is_none()).count()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use templar_manifest::{CutEntry, Hash, payload};
+    use templar_manifest::{CutEntry, payload};
 
     use super::*;
     use crate::config::{Config, Faults, Replays};
@@ -94,11 +109,21 @@ mod tests {
     use crate::strategy::{MinerView, statements};
 
     /// A miner that is told a friend's value chooses between two true deltas, and is replayed by as many others as if it had
-    /// thrown a coin; who knew all values would choose better.
+    /// thrown a coin, also where it knows what its friend will draw; who knew all values would choose better.
     #[test]
     fn who_knows_one_value_chooses_blindly() {
-        let adversaries = Vec::new();
-        let (faults, replays) = (Faults::None, Replays::Three);
+        for replays in [Replays::Three, Replays::Late, Replays::Sparse] {
+            let (chosen, mean, least) = seen_of_a_thousand(replays);
+            // Three of seven replay it: of the six others 2.57 in the mean, with a deviation of 0.49 in one trial and of 16 in the sum
+            // of all. Who knew all would have 2.33. It is alike where some are drawn by chance.
+            assert!((chosen - mean).abs() < 80, "{replays:?}: {chosen} of {mean}");
+            assert!(least + 150 < mean, "{replays:?}: {least} of {mean}");
+        }
+    }
+
+    /// How many others replay, in a thousand trials, what it chooses, what a coin would choose, and what who knows all.
+    fn seen_of_a_thousand(replays: Replays) -> (i64, i64, i64) {
+        let (adversaries, faults) = (Vec::new(), Faults::None);
         let (miners, validators, windows, seed) = (6, 7, 4, 1);
         let (newcomers, keep_history, real) = (0, false, false);
         let config =
@@ -145,10 +170,6 @@ mod tests {
             either += found[0] + found[1];
             least += found[0].min(found[1]);
         }
-        // Three of seven replay it: of the six others 18/7 = 2.57 in the mean, with a deviation of 0.49 in one trial and of 16 in
-        // the sum of all. Who knew all would have 2.33.
-        let (chosen, mean, least) = (chosen as i64, either as i64 / 2, least as i64);
-        assert!((chosen - mean).abs() < 60, "{chosen} of {mean}");
-        assert!(least + 150 < mean, "{least} of {mean}");
+        (chosen as i64, either as i64 / 2, least as i64)
     }
 }
