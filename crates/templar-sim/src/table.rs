@@ -81,6 +81,8 @@ pub struct Row {
     pub earned_per_mille: Option<u64>,
     /// The same of its helpers.
     pub helpers_per_mille: Option<u64>,
+    /// The same of the validators that are honest in these runs.
+    pub validators_per_mille: Option<u64>,
     /// What the attacker owned without the cost that genesis states for each slot that it lost, likewise.
     pub net_per_mille: Option<i64>,
     /// What all honest miners together owned less than without the attacker, in parts per thousand; less than 0: more.
@@ -136,6 +138,7 @@ pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> Row {
     let role = strategy.role();
     let (mut own, mut fair, mut others, mut others_without) = (0u64, 0u64, 0u64, 0u64);
     let (mut helped, mut fair_helped, mut cost) = (0u64, 0u64, 0u64);
+    let (mut judged, mut fair_judged) = (0u64, 0u64);
     let (mut planted, mut found, mut withheld) = (Planted::default(), 0, 0);
     let (mut noticed, mut in_cut, mut slots_lost, mut stopped) = (None::<(String, u64)>, 0, 0, 0);
     for (seed, (honest, absent)) in baseline.honest.iter().zip(&baseline.absent).enumerate() {
@@ -157,6 +160,9 @@ pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> Row {
         helped += owned(&with, &with, is_helper);
         fair_helped +=
             cast[1..].iter().map(|(helper, count)| fair_part(helper.role()) * u64::from(*count)).sum::<u64>();
+        let (whole, count) = with.earned(Role::Validator, None);
+        judged += whole;
+        fair_judged += fair_part(Role::Validator) * count as u64;
         others += owned(&with, &with, is_honest_miner);
         others_without += owned(without, &with, is_honest_miner);
         planted = planted.and(&with.planted);
@@ -187,6 +193,7 @@ pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> Row {
         noticed,
         earned_per_mille: earned(own, fair),
         helpers_per_mille: earned(helped, fair_helped),
+        validators_per_mille: earned(judged, fair_judged),
         net_per_mille: per_mille(i128::from(own) - i128::from(cost), fair).filter(|_| played),
         lost_per_mille: per_mille(lost, others_without.max(1)).filter(|_| played),
         in_cut_per_mille: in_cut * 1000 / (u64::from(attackers) * baseline.windows * (SEEDS - stopped)).max(1),
@@ -245,7 +252,7 @@ pub fn markdown(rows: &[Row]) -> String {
 pub fn markdown_together(rows: &[Row]) -> String {
     let mut text = String::from(
         "| attacker | helpers | cost | noticed | in window | in the cut | found | values withheld | slots lost | earned | less the \
-         slots | helpers earned | honest miners lost |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+         slots | helpers earned | other validators | honest miners lost |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let (how, window) = row.notice();
@@ -256,7 +263,7 @@ pub fn markdown_together(rows: &[Row]) -> String {
         let helpers: Vec<String> = row.cast[1..].iter().map(name).collect();
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {how} | {window} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {how} | {window} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             name(&row.cast[0]),
             if helpers.is_empty() { "–".to_owned() } else { helpers.join(", ") },
             percent(row.cast[0].0.cost_per_mille().into()),
@@ -267,6 +274,7 @@ pub fn markdown_together(rows: &[Row]) -> String {
             row.part(row.earned_per_mille.map(|earned| earned as i64)),
             row.part(row.net_per_mille),
             row.part(row.helpers_per_mille.map(|earned| earned as i64)),
+            row.part(row.validators_per_mille.map(|earned| earned as i64)),
             row.part(row.lost_per_mille),
         );
     }

@@ -238,6 +238,7 @@ fn attacks(invocation: &Invocation, args: &Args) -> CommandResult {
             "earned_per_mille": row.earned_per_mille,
             "net_per_mille": row.net_per_mille,
             "helpers_earned_per_mille": row.helpers_per_mille,
+            "validators_earned_per_mille": row.validators_per_mille,
             "honest_miners_lost_per_mille": row.lost_per_mille,
             "stopped": row.stopped,
         });
