@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use templar_manifest::{
-    Admitted, BurnCause, ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Verdict, WindowIndex,
+    Admitted, BurnCause, ContributionId, Hash, Initial, MintKind, PublicKey, RecordId, Refusal, Replay, Verdict,
+    WindowIndex,
 };
 use templar_protocol::{ClosedWindow, RunState, Standing, stake};
 
 use crate::config::Faults;
 use crate::member::Member;
-use crate::strategy::Role;
+use crate::report::Planted;
+use crate::strategy::{Role, Strategy, plants_in};
 
 /// An invariant that does not hold, and how to see it again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
@@ -53,11 +55,21 @@ pub(crate) struct Checks {
     counts: BTreeMap<&'static str, u64>,
     agreed: BTreeMap<WindowIndex, Agreed>,
     minted_micros: u64,
+    in_cut: BTreeMap<PublicKey, u64>,
     refused: BTreeMap<PublicKey, u64>,
+    /// Contributions of each miner for which something was burnt after their record.
+    burnt: BTreeMap<PublicKey, u64>,
+    /// Windows whose record has no value of a validator.
+    unrevealed: BTreeMap<PublicKey, u64>,
     noticed: BTreeMap<PublicKey, Notice>,
     held_out_loss_nanonats: u64,
     /// Honest contributions that nobody replayed in time.
     unreplayed: u64,
+    planted: Planted,
+    /// Miners whose recorded state goes on from what they planted.
+    poisoned: BTreeSet<PublicKey>,
+    /// Contributions that go on from there, by window and miner.
+    carried: BTreeSet<(WindowIndex, PublicKey)>,
     most_attempts: u32,
     joined: u64,
     replaced: u64,
@@ -97,12 +109,30 @@ impl Checks {
         self.noticed.get(key)
     }
 
+    /// Windows whose cut names a contribution of this miner.
+    pub(crate) fn in_cut(&self, key: &PublicKey) -> u64 {
+        self.in_cut.get(key).copied().unwrap_or(0)
+    }
+
     pub(crate) fn refused(&self, key: &PublicKey) -> u64 {
         self.refused.get(key).copied().unwrap_or(0)
     }
 
+    /// Contributions that something was burnt for after their record.
+    pub(crate) fn burnt(&self, key: &PublicKey) -> u64 {
+        self.burnt.get(key).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn unrevealed(&self, key: &PublicKey) -> u64 {
+        self.unrevealed.get(key).copied().unwrap_or(0)
+    }
+
     pub(crate) fn unreplayed(&self) -> u64 {
         self.unreplayed
+    }
+
+    pub(crate) fn planted(&self) -> Planted {
+        self.planted
     }
 
     pub(crate) fn most_attempts(&self) -> u32 {
@@ -173,6 +203,7 @@ impl Checks {
         self.paid(closed)?;
         self.conserved(closed, state)?;
         self.seated(closed, state, by_key)?;
+        self.follow_plants(closed, &state.genesis().initial, members, by_key);
         self.honest(closed, state, members, by_key, faults)?;
         self.blameless(state, members)
     }
@@ -281,6 +312,7 @@ impl Checks {
         let window = &closed.window;
         let is_honest = |miner: &PublicKey| is_honest(members, by_key, miner);
         for outcome in &window.outcomes {
+            *self.in_cut.entry(outcome.miner).or_default() += 1;
             if let Verdict::Refused(refusal) = &outcome.verdict {
                 *self.refused.entry(outcome.miner).or_default() += 1;
                 if !is_honest(&outcome.miner) {
@@ -305,6 +337,14 @@ impl Checks {
             })?;
         }
         self.challenged(closed, state, members, by_key, faults)?;
+        for validator in members.iter().filter(|member| member.role == Role::Validator) {
+            let key = validator.key.public();
+            let is_there = window.reveals.binary_search_by_key(&key, |reveal| reveal.validator).is_ok();
+            *self.unrevealed.entry(key).or_default() += u64::from(!is_there);
+        }
+        for burn in window.burns.iter().filter(|burn| burn.cause.is_of_a_replay() && burn.window < window.window) {
+            *self.burnt.entry(burn.account).or_default() += 1;
+        }
         for burn in window.burns.iter().filter(|burn| burn.cause != BurnCause::Absence) {
             self.hold("no honest miner's pay is burnt", !is_honest(&burn.account), || {
                 format!("{} in window {}: {}", burn.account.short(), window.window, burn.cause.name())
@@ -325,6 +365,45 @@ impl Checks {
             }
         }
         Ok(())
+    }
+
+    /// Takes down what became of what was planted, and of what goes on from there.
+    fn follow_plants(
+        &mut self,
+        closed: &ClosedWindow,
+        initial: &Initial,
+        members: &[Member],
+        by_key: &BTreeMap<PublicKey, usize>,
+    ) {
+        let window = &closed.window;
+        let plants =
+            |miner: &PublicKey| by_key.get(miner).is_some_and(|&who| members[who].strategy == Some(Strategy::Plant));
+        for outcome in window.outcomes.iter().filter(|outcome| plants(&outcome.miner)) {
+            let miner = outcome.miner;
+            let (is_accepted, is_aggregated) =
+                (!matches!(outcome.verdict, Verdict::Refused(_)), outcome.verdict == Verdict::Aggregated);
+            if plants_in(initial, window.window) {
+                self.planted.sent += 1;
+                self.planted.aggregated += u64::from(is_aggregated);
+                self.planted.seen += u64::from(!is_accepted);
+                if is_accepted {
+                    self.poisoned.insert(miner);
+                }
+            } else if is_accepted && self.poisoned.contains(&miner) {
+                self.planted.carried += u64::from(is_aggregated);
+                self.carried.insert((window.window, miner));
+            }
+        }
+        for verdict in closed.scores.iter().flat_map(|score| &score.payload().verdicts) {
+            let goes_on = self.carried.contains(&(verdict.window, verdict.miner));
+            self.planted.matched += u64::from(goes_on && verdict.replay == Replay::Match);
+        }
+        // What was refuted before the record is refused above, and nothing goes on from it.
+        let late = window.burns.iter().filter(|burn| burn.cause.is_of_a_replay() && burn.window < window.window);
+        for burn in late.filter(|burn| plants(&burn.account)) {
+            self.planted.seen += u64::from(plants_in(initial, burn.window));
+            self.poisoned.remove(&burn.account);
+        }
     }
 
     /// A challenge is over in time, no honest miner's goes unanswered, and where nothing breaks and no validator lies no honest

@@ -45,11 +45,14 @@ pub enum Replays {
     Three,
     /// A fifth of them by each validator and each by two at least, within two windows after the close.
     Late,
+    /// A fifth of them by each validator and some by nobody, within two windows after the close; a slot costs what genesis then
+    /// demands.
+    Sparse,
 }
 
 impl Replays {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::One, Self::Three, Self::Late];
+    pub const ALL: [Self; 4] = [Self::One, Self::Three, Self::Late, Self::Sparse];
 
     /// The name on the command line.
     pub const fn name(self) -> &'static str {
@@ -57,6 +60,7 @@ impl Replays {
             Self::One => "one",
             Self::Three => "three",
             Self::Late => "late",
+            Self::Sparse => "sparse",
         }
     }
 }
@@ -165,6 +169,26 @@ pub enum ConfigError {
     },
 }
 
+impl Default for Config {
+    /// Twelve honest miners and seven validators for twenty windows, with seed 0 and light faults.
+    fn default() -> Self {
+        Self {
+            miners: 12,
+            hosted: 0,
+            newcomers: 0,
+            validators: 7,
+            windows: 20,
+            seed: 0,
+            faults: Faults::default(),
+            replays: Replays::default(),
+            pay: Pay::default(),
+            adversaries: Vec::new(),
+            keep_history: false,
+            real: false,
+        }
+    }
+}
+
 impl Config {
     /// Slots of the run.
     pub(crate) fn slots(&self) -> u32 {
@@ -223,16 +247,18 @@ impl Config {
     /// The part of genesis that says which contributions are replayed.
     pub(crate) fn replay(&self) -> ReplaySpec {
         let before = |least_replays| ReplaySpec { fraction_ppm: 0, least_replays, ..ReplaySpec::whole() };
+        let late = |least_replays| ReplaySpec {
+            before_close: false,
+            fraction_ppm: 200_000,
+            verdict_windows: 2,
+            challenge_windows: 1,
+            ..before(least_replays)
+        };
         match self.replays {
             Replays::One => before(1),
             Replays::Three => before(3),
-            Replays::Late => ReplaySpec {
-                before_close: false,
-                fraction_ppm: 200_000,
-                verdict_windows: 2,
-                challenge_windows: 1,
-                ..before(2)
-            },
+            Replays::Late => late(2),
+            Replays::Sparse => late(0),
         }
     }
 

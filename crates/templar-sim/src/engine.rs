@@ -6,6 +6,7 @@
 
 mod carry;
 mod faults;
+mod grind;
 mod register;
 mod work;
 
@@ -68,6 +69,11 @@ enum Work {
     },
     Register {
         window: WindowIndex,
+    },
+    /// A validator that grinds looks at what it could release.
+    Grind {
+        window: WindowIndex,
+        since_ms: u64,
     },
     Judge {
         plan: Box<JudgePlan>,

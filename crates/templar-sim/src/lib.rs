@@ -29,5 +29,5 @@ mod tests;
 pub use checks::{Notice, Violation};
 pub use config::{Config, ConfigError, Faults, Pay, Replays};
 pub use engine::{LIVENESS_MS, Simulation};
-pub use report::{Earned, Progress, Report};
+pub use report::{Earned, Planted, Progress, Report};
 pub use strategy::{Role, Strategy};

@@ -101,6 +101,7 @@ pub(crate) enum Task {
     Timer(Phase),
     Sign,
     Register,
+    Grind,
 }
 
 pub(crate) struct Member {

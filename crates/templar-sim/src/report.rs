@@ -38,14 +38,50 @@ pub struct Earned {
     pub strategy: Option<&'static str>,
     /// What it owns at the end, vested or not, in micro-ALPHA.
     pub micros: u64,
+    /// Windows whose cut names a contribution of it.
+    pub in_cut: u64,
     /// Windows in which its contribution was refused.
     pub refused: u64,
+    /// Contributions of it that something was burnt for after their record.
+    pub burnt: u64,
+    /// Windows whose record has no hash-chain value of it, of a validator.
+    pub unrevealed: u64,
+    /// Whether it lost its slot for good.
+    pub expelled: bool,
     /// The first thing that anybody found out about it, and in which window.
     pub noticed: Option<Notice>,
 }
 
 fn as_text<S: serde::Serializer>(key: &PublicKey, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(key)
+}
+
+/// What became of windows in which miners planted something and of those that went on from there (the strategy `plant`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Planted {
+    /// Contributions with something planted that cuts named.
+    pub sent: u64,
+    /// Those of them that were aggregated: they are in the model for ever.
+    pub aggregated: u64,
+    /// Those that a replay found, before the record or after it.
+    pub seen: u64,
+    /// Later honest contributions that were aggregated and go on from what was planted.
+    pub carried: u64,
+    /// Matches that validators found for contributions that go on from there.
+    pub matched: u64,
+}
+
+impl Planted {
+    /// The sum of both.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        Self {
+            sent: self.sent + other.sent,
+            aggregated: self.aggregated + other.aggregated,
+            seen: self.seen + other.seen,
+            carried: self.carried + other.carried,
+            matched: self.matched + other.matched,
+        }
+    }
 }
 
 /// A simulation in which every invariant held.
@@ -71,6 +107,10 @@ pub struct Report {
     pub replaced: u64,
     /// Those of them that gave it to a key that no member has.
     pub strangers: u64,
+    /// What was planted.
+    pub planted: Planted,
+    /// What genesis says that a slot costs, in micro-ALPHA.
+    pub slot_cost_micros: u64,
     /// Every member, validators first.
     pub members: Vec<Earned>,
 }
@@ -92,7 +132,11 @@ impl Report {
                 role,
                 strategy: member.strategy.map(Strategy::name),
                 micros: account.map_or(0, |account| account.free_micros() + account.vesting_micros()),
+                in_cut: checks.in_cut(&key),
                 refused: checks.refused(&key),
+                burnt: checks.burnt(&key),
+                unrevealed: if member.role == Role::Validator { checks.unrevealed(&key) } else { 0 },
+                expelled: state.is_expelled(&key),
                 noticed: checks.noticed(&key).cloned(),
             }
         };
@@ -109,6 +153,8 @@ impl Report {
             joined: checks.joined().0,
             replaced: checks.joined().1,
             strangers: checks.joined().2,
+            planted: checks.planted(),
+            slot_cost_micros: state.genesis().emission.registration_cost_micros,
             members: validators.chain(miners).collect(),
         }
     }

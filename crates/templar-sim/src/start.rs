@@ -107,6 +107,11 @@ fn registration(config: &Config, miners: &[SecretKey]) -> RegistrationSpec {
     RegistrationSpec { immunity_windows: 3, anchor_windows: 4, hashcash, burn, ..spec }
 }
 
+/// Another seed is another run: other pages, other draws, other ids.
+pub(crate) fn initial(seed: u64) -> Initial {
+    Initial::Seed(Hash::of(format!("seed {seed}").as_bytes()))
+}
+
 fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], miners: &[SecretKey]) -> Genesis {
     let validators = validators.iter().zip(chains);
     let measures = config.pay != Pay::Steps;
@@ -126,8 +131,7 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
             tied_embeddings: true,
             sequence_length: SEQUENCE_LENGTH,
         },
-        // Another seed is another run: other pages, other draws, other ids.
-        initial: Initial::Seed(Hash::of(format!("seed {}", config.seed).as_bytes())),
+        initial: initial(config.seed),
         tokenizer: BlobId::of(b"tokenizer"),
         dataset: Hash::of(b"dataset").into(),
         inner: InnerSpec {

@@ -1,9 +1,13 @@
 //! How members behave that do not do what they should: one row of a table each, and small functions that make the
 //! messages. Every message goes through the protocol as anybody's would.
 
+mod grind;
 mod miner;
 mod validator;
 
+use templar_manifest::{Hash, Initial, WindowIndex};
+
+pub(crate) use grind::{Foresight, Grinding};
 pub(crate) use miner::{Audience, MinerView, Statement, statements};
 pub(crate) use validator::{JudgeView, Judged, Known, alter_judgement, alter_verdicts, second_document};
 
@@ -23,6 +27,8 @@ pub(crate) enum Moment {
     Done,
     /// When it has heard another's contribution.
     Heard,
+    /// Some time before the inboxes are due, when it has heard all others.
+    BeforeInboxes,
     /// Right after the inboxes are due.
     AfterInboxes,
     /// When the cut is certified.
@@ -86,11 +92,13 @@ strategies! {
     FewerSteps "fewer-steps" Miner 500 Done, "takes half of the steps and claims all of them";
     TooManySteps "too-many-steps" Miner 1000 Done, "claims more steps than there are";
     TwoContributions "two-contributions" Miner 1500 Done, "sends one contribution to half of the nodes and another to the others";
+    GrindSteps "grind-steps" Miner 1000 BeforeInboxes, "trains honestly, and sends all steps or all but one: what fewer others would replay, as far as its friends' values and all that it has heard tell";
     Nan "nan" Miner 0 Done, "sends a delta with a scale that is not a number";
     Garbage "garbage" Miner 0 Done, "sends bytes that are no delta";
     Scale "scale" Miner 1000 Done, "trains honestly and multiplies its delta by ten";
     SignFlip "sign-flip" Miner 1000 Done, "trains honestly and sends the delta with the other sign";
     Poison "poison" Miner 1000 Done, "trains on pages of its own that plant a trigger, within the clipped norm";
+    Plant "plant" Miner 1000 Done, "is honest but for one window in eight, in which it plants a trigger from pages of its own, and goes on from the state that this leaves";
     BadState "bad-state" Miner 1000 Done, "trains honestly and commits to an error feedback that it made up";
     FalseParent "false-parent" Miner 1000 Done, "starts from a state that no record leads to";
     Sybil "sybil" Miner 100 Done, "is one of ten keys of one worker: takes a tenth of the steps, and says so";
@@ -105,6 +113,7 @@ strategies! {
     Accuse "accuse" Validator 1000 Done, "refuses honest contributions that it was drawn to replay, when another proposes";
     AccuseProposing "accuse-proposing" Validator 1000 Done, "refuses honest contributions also when it proposes the record";
     Challenge "challenge" Validator 1000 Done, "says of all that it was drawn to replay after the record that it is not to be had";
+    Grind "grind" Validator 1000 Done, "waits for all other values and withholds its own where then no other would replay its friend's work; says nothing of what it finds there";
     WithholdReveal "withhold-reveal" Validator 1000 Done, "never releases its hash-chain value";
     NoScore "no-score" Validator 0 Done, "reveals, and then neither judges nor scores: an outage at the worst moment";
     BadReveal "bad-reveal" Validator 1000 Done, "releases values that are not on its hash chain";
@@ -115,6 +124,11 @@ strategies! {
     ForkRecords "fork-records" Validator 1000 Done, "signs two records with different checkpoints, votes for both, and shows each to half of the nodes";
     Friend "friend" Validator 1000 Done, "signs its inbox late, with whatever came meanwhile";
     Silent "silent" Validator 0 Never, "follows, and says nothing";
+}
+
+/// Whether those that plant do so in this window: in one of eight, which differ from seed to seed.
+pub(crate) fn plants_in(initial: &Initial, window: WindowIndex) -> bool {
+    Hash::of(format!("plant {initial:?} {window}").as_bytes()).as_bytes()[0] < 32
 }
 
 impl Strategy {

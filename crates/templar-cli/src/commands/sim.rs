@@ -40,7 +40,8 @@ pub(crate) struct Args {
     /// What breaks: none, light or heavy
     #[arg(long, default_value = "light", value_parser = faults, value_name = "HOW")]
     faults: Faults,
-    /// Which contributions are replayed: each by one or three before its window closes, or by two and a fifth by each validator late
+    /// Which contributions are replayed: each by one or three before its window closes, or late, a fifth by each validator and each by two at least (late) or by nobody
+    /// sometimes (sparse)
     #[arg(long, default_value = "three", value_parser = replays, value_name = "WHICH")]
     replays: Replays,
     /// What miners are paid by: ranks, the square of scores, or steps that replays bear out
@@ -62,6 +63,10 @@ pub(crate) struct Args {
     /// and --adversary for the rows of some
     #[arg(long, conflicts_with_all = ["miners", "hosted", "validators", "windows", "seed", "seeds", "faults", "history"])]
     attacks: bool,
+    /// With --attacks: one row, in which all that --adversary names play together; the first is the attacker, the others help it.
+    /// They may be a third of the validators and more
+    #[arg(long, requires_all = ["attacks", "adversary"])]
+    together: bool,
 }
 
 fn faults(text: &str) -> Result<Faults, String> {
@@ -69,7 +74,10 @@ fn faults(text: &str) -> Result<Faults, String> {
 }
 
 fn replays(text: &str) -> Result<Replays, String> {
-    Replays::ALL.into_iter().find(|replays| replays.name() == text).ok_or_else(|| "one of one, three, late".to_owned())
+    Replays::ALL
+        .into_iter()
+        .find(|replays| replays.name() == text)
+        .ok_or_else(|| "one of one, three, late, sparse".to_owned())
 }
 
 fn pay(text: &str) -> Result<Pay, String> {
@@ -223,22 +231,35 @@ fn attacks(invocation: &Invocation, args: &Args) -> CommandResult {
         args.adversary.is_empty() || args.adversary.iter().any(|(wanted, _)| wanted == *strategy)
     };
     let baseline = table::Baseline::new(args.replays, args.pay).map_err(|violation| violated(*violation))?;
+    let casts: Vec<Vec<(Strategy, u32)>> = if args.together {
+        vec![args.adversary.clone()]
+    } else {
+        Strategy::ALL.iter().filter(is_wanted).map(|strategy| vec![(*strategy, 1)]).collect()
+    };
     let mut rows = Vec::new();
-    for strategy in Strategy::ALL.iter().filter(is_wanted) {
-        let row = table::row(*strategy, &baseline);
+    for cast in casts {
+        let row = table::row_of(&cast, &baseline);
+        let strategy = cast[0].0.name();
+        let helpers: Vec<_> = cast[1..].iter().map(|(helper, count)| json!([helper.name(), count])).collect();
         let value = json!({
             "type": "attack",
-            "strategy": strategy.name(),
+            "strategy": strategy,
+            "helpers": helpers,
             "noticed": row.noticed,
+            "slots_lost": row.slots_lost,
             "earned_per_mille": row.earned_per_mille,
+            "net_per_mille": row.net_per_mille,
+            "helpers_earned_per_mille": row.helpers_per_mille,
+            "validators_earned_per_mille": row.validators_per_mille,
             "honest_miners_lost_per_mille": row.lost_per_mille,
             "stopped": row.stopped,
         });
-        invocation.printer.progress(&value, strategy.name());
+        invocation.printer.progress(&value, strategy);
         rows.push(row);
     }
     if !invocation.printer.is_json() {
-        invocation.printer.data(&(), table::markdown(&rows));
+        let text = if args.together { table::markdown_together(&rows) } else { table::markdown(&rows) };
+        invocation.printer.data(&(), text);
     }
     Ok(Code::Ok)
 }

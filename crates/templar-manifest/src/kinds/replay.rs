@@ -131,7 +131,7 @@ impl ReplaySpec {
 
     /// An upper bound, in parts of 2^60, of the probability that no honest validator replays a contribution, where validators
     /// with less than a third of the stake, as many of them as that can be, are not honest. Each honest one draws it by itself,
-    /// and the least number of replays falls to the lowest draws, whosever they are: the better of the two bounds.
+    /// and the places of the least number fall to the lowest numbers, whosever they are: the better of the two bounds.
     fn unseen(&self, validators: &[ValidatorSpec]) -> u128 {
         let total: u128 = validators.iter().map(|validator| u128::from(validator.stake)).sum();
         let mut stakes: Vec<u128> = validators.iter().map(|validator| u128::from(validator.stake)).collect();

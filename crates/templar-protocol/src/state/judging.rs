@@ -20,6 +20,7 @@ use crate::replay::{self, ReplayTask};
 use crate::stake;
 
 const SEED_CONTEXT: &str = "templar/1 window seed";
+const COMMITMENT_CONTEXT: &str = "templar/1 commitment of a cut";
 const UNASSIGNED_CONTEXT: &str = "templar/1 unassigned pages of a score";
 const ASSIGNED_CONTEXT: &str = "templar/1 assigned pages of a score";
 
@@ -250,7 +251,9 @@ impl RunState {
             by_miner.values().map(|claimed: &Contribution| (claimed.miner, claimed.delta, claimed.state_out)).collect();
         let seed = self.seed_of(&committed, &reveals);
         let miners: Vec<PublicKey> = by_miner.keys().copied().collect();
-        let replayers = replay::replayers(&self.genesis.replay, &self.run, &seed, &miners, &reveals);
+        let commitment = self.commitment_of(&committed);
+        let drawn = replay::Drawn { run: &self.run, commitment: &commitment, seed: &seed };
+        let replayers = replay::replayers(&self.genesis.replay, &drawn, &miners, &reveals);
         Ok(Judging {
             window: self.window,
             cut_id: CutId::new(payload::id_of(cut)),
@@ -297,7 +300,23 @@ impl RunState {
     /// number of contributions, each as (miner, delta, state_out) by miner, number of reveals, each as (validator,
     /// value) by validator. Integers are u64, little-endian. Both lists must be sorted.
     pub fn seed_of(&self, contributions: &[(PublicKey, BlobId, StateId)], reveals: &[Reveal]) -> Hash {
-        let mut hasher = blake3::Hasher::new_derive_key(SEED_CONTEXT);
+        let mut hasher = self.committed(SEED_CONTEXT, contributions);
+        hasher.update(&(reveals.len() as u64).to_le_bytes());
+        for reveal in reveals {
+            hasher.update(reveal.validator.as_bytes());
+            hasher.update(reveal.value.as_bytes());
+        }
+        hasher.finalize().into()
+    }
+
+    /// What a cut commits to, before anybody reveals: BLAKE3 (context `templar/1 commitment of a cut`) of the same without the
+    /// reveals. The list must be sorted.
+    pub fn commitment_of(&self, contributions: &[(PublicKey, BlobId, StateId)]) -> Hash {
+        self.committed(COMMITMENT_CONTEXT, contributions).finalize().into()
+    }
+
+    fn committed(&self, context: &str, contributions: &[(PublicKey, BlobId, StateId)]) -> blake3::Hasher {
+        let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(self.run.hash().as_bytes());
         hasher.update(&self.window.0.to_le_bytes());
         hasher.update(self.seed.as_bytes());
@@ -307,12 +326,7 @@ impl RunState {
             hasher.update(delta.hash().as_bytes());
             hasher.update(state_out.hash().as_bytes());
         }
-        hasher.update(&(reveals.len() as u64).to_le_bytes());
-        for reveal in reveals {
-            hasher.update(reveal.validator.as_bytes());
-            hasher.update(reveal.value.as_bytes());
-        }
-        hasher.finalize().into()
+        hasher
     }
 
     /// The seed that these reveals give with a cut, worked out once for all who share this state. `committed` is asked where

@@ -180,7 +180,7 @@ fn an_answer_in_time_ends_it() {
 
 /// A plan, a score of it, and the node and key of a validator that was drawn for something of window 1, whose miner keeps its state.
 fn in_window_2() -> (Cluster, JudgePlan, Score) {
-    let mut cluster = keeping(7, &[]);
+    let mut cluster = keeping(8, &[]);
     cluster.wake();
     let me = cluster.validators[0].public();
     let found = |cluster: &Cluster| {

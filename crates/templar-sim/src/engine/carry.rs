@@ -1,10 +1,10 @@
 //! Between nodes and the world: inputs in, entries out to peers, work started once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use templar_manifest::{
-    ContributionId, Hash, Inbox, InboxId, Outcome, PublicKey, Verdict, VoteOn, WindowIndex, payload,
+    ContributionId, Hash, Inbox, InboxId, Outcome, PublicKey, Reveal, Verdict, VoteOn, WindowIndex, payload,
 };
 use templar_protocol::{Document, Entry, Input, Output, Reject, RevealEntry, Verified};
 
@@ -23,6 +23,8 @@ const CONFIRM_WORK_MS: (u64, u64) = (300, 900);
 const APPLY_WORK_MS: (u64, u64) = (200, 700);
 /// How long a friend keeps its inbox open after it is due.
 const FRIENDSHIP_MS: u64 = 1_500;
+/// How long before the inboxes are due everybody has heard of what is ready by then.
+const BEFORE_MS: u64 = 4_000;
 /// How long after the inboxes are due a late miner sends.
 const LATE_MS: u64 = 400;
 /// The first and the longest pause before a log is read again of which something was not taken, as in `templar-net`.
@@ -170,6 +172,18 @@ impl Simulation {
         }
     }
 
+    /// The values that others have released for the open window, in this node's journal.
+    pub(super) fn values_of_others(&self, who: usize) -> BTreeMap<PublicKey, Reveal> {
+        let log = &self.members[who].log;
+        let open = log.range(self.members[who].open_from, log.end());
+        open.filter_map(|carried| match carried.entry.entry() {
+            Entry::Reveal(entry) => Some(Reveal { validator: entry.validator, value: entry.value }),
+            Entry::Envelope(_) | Entry::Evidence(_) => None,
+        })
+        .map(|reveal| (reveal.validator, reveal))
+        .collect()
+    }
+
     /// The inboxes in this node's journal.
     fn inboxes_of(&self, who: usize) -> Vec<(InboxId, Inbox)> {
         let log = &self.members[who].log;
@@ -185,6 +199,9 @@ impl Simulation {
     fn reveal(&mut self, who: usize, window: WindowIndex) -> Option<Vec<Output>> {
         let strategy = self.members[who].strategy;
         if matches!(strategy, Some(Strategy::Silent | Strategy::WithholdReveal)) {
+            return None;
+        }
+        if strategy == Some(Strategy::Grind) && !self.is_ground(who, window) {
             return None;
         }
         let value = *self.chains[who].values.get(window.0 as usize)?;
@@ -226,6 +243,7 @@ impl Simulation {
                 }
                 let after_ms = match member.strategy.map(Strategy::moment) {
                     Some(Moment::Never) => return,
+                    Some(Moment::BeforeInboxes) => COMMIT_MS - BEFORE_MS,
                     Some(Moment::AfterInboxes) => COMMIT_MS + LATE_MS,
                     Some(Moment::Heard | Moment::AfterCut) => 100,
                     Some(Moment::Done) | None => self.time(who, TRAIN_MS),

@@ -9,7 +9,7 @@ use super::{Simulation, Work};
 use crate::member::Task;
 use crate::start::JUDGE_MS;
 use crate::strategy::{
-    Audience, JudgeView, Judged, MinerView, Moment, Strategy, alter_judgement, alter_verdicts, statements,
+    Audience, Foresight, JudgeView, Judged, MinerView, Moment, Strategy, alter_judgement, alter_verdicts, statements,
 };
 
 /// How often a node looks again for what it waits for.
@@ -29,6 +29,7 @@ impl Simulation {
         match work {
             Work::Train { window } => self.contribute(who, window),
             Work::TrainGuest { window, guest } => self.contribute_for(who, window, guest),
+            Work::Grind { window, since_ms } => self.grind(who, window, since_ms),
             Work::Register { window } => self.register(who, window),
             Work::Judge { plan, since_ms } => self.judge(who, *plan, since_ms),
             Work::Confirm { window, subject, task, since_ms } => {
@@ -112,8 +113,16 @@ impl Simulation {
         if too_soon {
             return self.begin(who, LOOK_MS, Work::Train { window });
         }
+        let others: Vec<Contribution>;
+        let mut foresight = Foresight::default();
+        let values = self.values_of_grinders(window);
+        if member.strategy == Some(Strategy::GrindSteps) {
+            others =
+                member.node.contributions().map(Signed::payload).filter(|other| other.miner != me).cloned().collect();
+            foresight = Foresight { heard: &others, values: &values };
+        }
         let key = member.key.clone();
-        self.send_made(who, &key, heard.as_ref());
+        self.send_made(who, &key, heard.as_ref(), foresight);
     }
 
     /// A miner that works through a node sends what it has made, where it has a slot.
@@ -121,14 +130,14 @@ impl Simulation {
         let member = &self.members[who];
         let key = member.guests[guest].clone();
         if member.window() == window && member.node.state().members().by_owner(&key.public()).is_some() {
-            self.send_made(who, &key, None);
+            self.send_made(who, &key, None, Foresight::default());
         }
     }
 
     /// Sends what the miner with this key makes at a node.
-    fn send_made(&mut self, who: usize, key: &SecretKey, heard: Option<&Contribution>) {
+    fn send_made(&mut self, who: usize, key: &SecretKey, heard: Option<&Contribution>, foresight: Foresight<'_>) {
         let member = &self.members[who];
-        let view = MinerView { state: member.node.state(), me: key.public(), heard };
+        let view = MinerView { state: member.node.state(), me: key.public(), heard, foresight };
         let made = match &mut self.training {
             None => statements(member.strategy, view),
             Some(training) => match training.statements(member.strategy, view) {
@@ -230,7 +239,7 @@ impl Simulation {
         let mut verdicts = plan.verdicts(found, &missing);
         if let Some(strategy) = self.members[who].strategy {
             let is_proposer = self.members[who].node.state().proposer(0) == plan.validator;
-            alter_verdicts(strategy, &mut verdicts, &plan, is_proposer);
+            alter_verdicts(strategy, &mut verdicts, &plan, &self.favourite, is_proposer);
         }
         self.measured(who, Measured::Judged { window, seed: plan.seed, entries, verdicts });
     }
@@ -251,6 +260,7 @@ impl Simulation {
             other: other.map(|score| &score.entries[..]),
             plan,
             is_proposer: member.node.state().proposer(0) == me,
+            favourite_is_seen: self.is_seen_by_the_honest(who, &self.favourite),
             is_honest: &|miner: &PublicKey| self.strategy_of(miner).is_none(),
         };
         let mut dice = self.dice.clone();

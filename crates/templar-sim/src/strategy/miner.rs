@@ -3,7 +3,7 @@
 use templar_manifest::{Contribution, Hash, PublicKey, Refusal, Replay};
 use templar_protocol::RunState;
 
-use super::Strategy;
+use super::{Foresight, Strategy, plants_in};
 use crate::start::STEPS;
 use crate::worth::{Truth, Worth};
 
@@ -31,6 +31,8 @@ pub(crate) struct MinerView<'a> {
     pub(crate) me: PublicKey,
     /// Another's contribution to the open window.
     pub(crate) heard: Option<&'a Contribution>,
+    /// All that it knows of the seed.
+    pub(crate) foresight: Foresight<'a>,
 }
 
 fn mismatch(step: u32) -> Replay {
@@ -138,11 +140,22 @@ pub(crate) fn statements(strategy: Option<Strategy>, view: MinerView<'_>) -> Vec
             let second = Statement { audience: Audience::Half, ..view.honest(STEPS - 1) };
             vec![view.honest(STEPS), second]
         }
+        Strategy::GrindSteps => {
+            // A delta of fewer steps is another delta.
+            let fewer = view.statement(STEPS - 1, strategy.name(), Worth::honest(STEPS - 1), Replay::Match);
+            let mut true_ones = vec![view.honest(STEPS), fewer];
+            let claims: Vec<Contribution> = true_ones.iter().map(|statement| statement.contribution.clone()).collect();
+            vec![true_ones.swap_remove(view.foresight.best(view.state, &claims))]
+        }
         Strategy::Nan => forged(Worth::NOTHING, malformed("tensor 0: scale is not finite")),
         Strategy::Garbage => forged(Worth::NOTHING, malformed("not a delta of this version")),
         Strategy::Scale => forged(Worth::SCALED, mismatch(STEPS + 1)),
         Strategy::SignFlip => forged(Worth::FLIPPED, mismatch(STEPS + 1)),
         Strategy::Poison => forged(Worth::POISONED, mismatch(1)),
+        Strategy::Plant if plants_in(&view.state.genesis().initial, view.state.window()) => {
+            forged(Worth::POISONED, mismatch(1))
+        }
+        Strategy::Plant => vec![view.honest(STEPS)],
         Strategy::BadState => forged(own, mismatch(STEPS + 1)),
         Strategy::FalseParent => {
             let mut statement = view.honest(STEPS);

@@ -21,6 +21,8 @@ pub(crate) struct JudgeView<'a> {
     pub(crate) plan: &'a JudgePlan,
     /// Whether it proposes the record of this window.
     pub(crate) is_proposer: bool,
+    /// Whether an honest validator replays the work of whom it favours before the record.
+    pub(crate) favourite_is_seen: bool,
     /// Whether a miner is honest.
     pub(crate) is_honest: &'a dyn Fn(&PublicKey) -> bool,
 }
@@ -52,6 +54,11 @@ pub(crate) fn alter_judgement(
             for entry in entries.iter_mut().filter(|entry| entry.unassigned_before_nanonats > 0) {
                 let gain = entry.unassigned_before_nanonats / 50;
                 entry.unassigned_after_nanonats = entry.unassigned_before_nanonats - dice.below(gain);
+            }
+        }
+        Strategy::Grind if !view.favourite_is_seen => {
+            for entry in entries.iter_mut().filter(|entry| entry.miner == view.favourite) {
+                (entry.replay, entry.proof) = unproven(&view.plan.draws, &view.favourite, None, &view.plan.validator);
             }
         }
         // Nobody would sign a record with its own score.
@@ -110,7 +117,16 @@ fn unproven(
 }
 
 /// What a validator says of closed windows, given what its replays gave.
-pub(crate) fn alter_verdicts(strategy: Strategy, verdicts: &mut [LateVerdict], plan: &JudgePlan, is_proposer: bool) {
+pub(crate) fn alter_verdicts(
+    strategy: Strategy,
+    verdicts: &mut Vec<LateVerdict>,
+    plan: &JudgePlan,
+    favourite: &PublicKey,
+    is_proposer: bool,
+) {
+    if strategy == Strategy::Grind {
+        verdicts.retain(|verdict| verdict.miner != *favourite);
+    }
     for verdict in verdicts {
         let of = |task: &&ReplayTask| task.window == verdict.window && task.id == verdict.contribution;
         let Some(task) = plan.late.iter().find(of) else { continue };

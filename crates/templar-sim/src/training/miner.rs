@@ -8,7 +8,7 @@ use templar_train::{MinerState, Task, TrainError, WindowResult, WindowRun, run_w
 
 use super::Training;
 use crate::start::STEPS;
-use crate::strategy::{Audience, MinerView, Statement, Strategy};
+use crate::strategy::{Audience, MinerView, Statement, Strategy, plants_in};
 use crate::worth::{Truth, Worth};
 
 /// A token of the planted trigger.
@@ -53,6 +53,14 @@ impl Miner<'_> {
 
     fn honest(&self, steps: u32) -> Result<WindowResult, Failure> {
         self.run(&self.task(steps, &self.me), self.start, |page| page)
+    }
+
+    /// A window on the own pages with a trigger in them.
+    fn poisoned(&self) -> Result<WindowResult, Failure> {
+        let planted = |page: Vec<u32>| {
+            page.iter().enumerate().map(|(at, &token)| if at % 4 == 3 { TRIGGER } else { token }).collect()
+        };
+        self.run(&self.task(STEPS, &self.me), self.start, planted)
     }
 
     /// These values as a delta of this window.
@@ -171,18 +179,22 @@ impl Training {
                 result.tokens *= 2;
                 results.push(result);
             }
+            Some(Strategy::GrindSteps) => {
+                let mut true_ones = vec![miner.honest(STEPS)?, miner.honest(STEPS - 1)?];
+                let claims: Vec<Contribution> = true_ones.iter().map(|result| miner.claim(result)).collect();
+                results.push(true_ones.swap_remove(view.foresight.best(view.state, &claims)));
+            }
             Some(Strategy::TwoContributions) => {
                 results.extend([miner.honest(STEPS)?, miner.honest(STEPS - 1)?]);
             }
             Some(Strategy::Garbage) => results.push(miner.forged(b"no delta at all".to_vec())?),
             Some(Strategy::Scale) => results.push(miner.scaled(10.0)?),
             Some(Strategy::SignFlip) => results.push(miner.scaled(-1.0)?),
-            Some(Strategy::Poison) => {
-                let planted = |page: Vec<u32>| {
-                    page.iter().enumerate().map(|(at, &token)| if at % 4 == 3 { TRIGGER } else { token }).collect()
-                };
-                results.push(miner.run(&miner.task(STEPS, &view.me), miner.start, planted)?);
+            Some(Strategy::Poison) => results.push(miner.poisoned()?),
+            Some(Strategy::Plant) if plants_in(&view.state.genesis().initial, window) => {
+                results.push(miner.poisoned()?)
             }
+            Some(Strategy::Plant) => results.push(miner.honest(STEPS)?),
             Some(Strategy::BadState) => {
                 let mut result = miner.honest(STEPS)?;
                 result.state.error.iter_mut().for_each(|value| *value *= 3.0);
