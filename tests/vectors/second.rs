@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::*;
+use templar_protocol::replay::Drawn;
 
 use super::example;
 use super::folder::Folder;
@@ -154,42 +155,75 @@ fn the_pages_are_what_the_text_says() {
     }
 }
 
+/// Who replays each contribution of the example, by miner, where genesis says this of replays.
+fn replayers(examples: &Examples, spec: &ReplaySpec) -> BTreeMap<PublicKey, Vec<PublicKey>> {
+    let (run, record) = (examples.run(), &examples.record);
+    let before = hash("templar/1 seed before the first window", &[&run]);
+    let mut commitment = hasher("templar/1 commitment of a cut", &[&run, &0u64.to_le_bytes(), before.as_bytes()]);
+    commitment.update(&(examples.contributions.len() as u64).to_le_bytes());
+    for contribution in &examples.contributions {
+        for part in [contribution.miner.as_bytes(), contribution.delta.hash().as_bytes()] {
+            commitment.update(part);
+        }
+        commitment.update(contribution.state_out.hash().as_bytes());
+    }
+    let commitment = Hash::from(commitment.finalize());
+    let streams = |context: &str, of: &Hash| -> Vec<(PublicKey, Draw)> {
+        let stream = |Reveal { validator, value }: &Reveal| {
+            let parts: [&[u8]; 4] = [&run, of.as_bytes(), validator.as_bytes(), value.as_bytes()];
+            (*validator, Draw::new(context, &parts))
+        };
+        record.reveals.iter().map(stream).collect()
+    };
+    let mut chances = streams("templar/1 replay by chance", &commitment);
+    let mut places = streams("templar/1 replay draw", &record.seed);
+    let next = |streams: &mut [(PublicKey, Draw)]| -> Vec<(u64, PublicKey)> {
+        let number = |(validator, stream): &mut (PublicKey, Draw)| {
+            let mut bytes = [0; 8];
+            stream.0.fill(&mut bytes);
+            (u64::from_le_bytes(bytes), *validator)
+        };
+        streams.iter_mut().map(number).collect()
+    };
+    let of = |contribution: &Contribution| {
+        let by_chance = next(&mut chances);
+        let mut lowest = next(&mut places);
+        lowest.sort_unstable();
+        lowest.truncate(spec.least_replays as usize);
+        let is_below = |number: u64| u128::from(number) * 1_000_000 < u128::from(spec.fraction_ppm) << 64;
+        let below = by_chance.into_iter().filter(|(number, _)| is_below(*number));
+        let drawn: BTreeSet<PublicKey> = below.chain(lowest).map(|(_, validator)| validator).collect();
+        (contribution.miner, drawn.into_iter().collect())
+    };
+    examples.contributions.iter().map(of).collect()
+}
+
 #[test]
 fn the_replays_are_drawn_and_proven_as_the_text_says() {
     let examples = examples();
-    let (record, spec) = (&examples.record, &examples.genesis.replay);
-    let run = examples.run();
-    let mut streams: Vec<(PublicKey, Draw)> = record
-        .reveals
-        .iter()
-        .map(|Reveal { validator, value }| {
-            let parts: [&[u8]; 4] = [&run, record.seed.as_bytes(), validator.as_bytes(), value.as_bytes()];
-            (*validator, Draw::new("templar/1 replay draw", &parts))
-        })
-        .collect();
+    let drawn = replayers(&examples, &examples.genesis.replay);
     for contribution in &examples.contributions {
-        let mut numbers = Vec::new();
-        for (validator, stream) in &mut streams {
-            let mut bytes = [0; 8];
-            stream.0.fill(&mut bytes);
-            numbers.push((u64::from_le_bytes(bytes), *validator));
-        }
-        numbers.sort_unstable();
-        let by_chance = |number: u64| u128::from(number) * 1_000_000 < u128::from(spec.fraction_ppm) << 64;
-        let place = |validator: &PublicKey| numbers.iter().position(|(_, key)| key == validator).unwrap();
-        let drawn = |validator: &PublicKey| {
-            place(validator) < spec.least_replays as usize || by_chance(numbers[place(validator)].0)
-        };
+        let drawn = &drawn[&contribution.miner];
         for score in &examples.scores {
             let entry = score.entries.iter().find(|entry| entry.miner == contribution.miner).unwrap();
-            assert_eq!(entry.replay != Replay::NotDrawn, drawn(&score.validator));
+            assert_eq!(entry.replay != Replay::NotDrawn, drawn.contains(&score.validator));
             let Some(proof) = &entry.proof else { continue };
             let short = hash("templar/1 witness of a proof of replay", &[proof.claim.as_bytes()]);
-            let listed: Vec<&Reveal> = record.reveals.iter().filter(|reveal| drawn(&reveal.validator)).collect();
-            let own = listed.iter().position(|reveal| reveal.validator == score.validator).unwrap();
+            let own = drawn.iter().position(|validator| *validator == score.validator).unwrap();
             assert_eq!(proof.witnesses[own].to_le_bytes(), short.as_bytes()[..8]);
-            assert_eq!(proof.witnesses.len(), listed.len());
+            assert_eq!(proof.witnesses.len(), drawn.len());
         }
+    }
+    // The example draws none by chance; what the program draws for this window under other rules is the same.
+    let committed: Vec<_> =
+        examples.contributions.iter().map(|claimed| (claimed.miner, claimed.delta, claimed.state_out)).collect();
+    let miners: Vec<PublicKey> = committed.iter().map(|(miner, ..)| *miner).collect();
+    let (run, commitment) = (examples.record.run, example().before.commitment_of(&committed));
+    let of = Drawn { run: &run, commitment: &commitment, seed: &examples.record.seed };
+    for (fraction_ppm, least_replays) in [(500_000, 0), (250_000, 1), (900_000, 1)] {
+        let spec = ReplaySpec { fraction_ppm, least_replays, ..ReplaySpec::whole() };
+        let found = templar_protocol::replay::replayers(&spec, &of, &miners, &examples.record.reveals);
+        assert_eq!(found, replayers(&examples, &spec));
     }
 }
 
