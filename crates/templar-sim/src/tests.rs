@@ -514,6 +514,13 @@ fn a_real_run_learns_and_ends_in_the_same_state_in_any_number_of_threads() {
     assert!(one.held_out_loss_nanonats < 7_500_000_000, "{}", one.held_out_loss_nanonats);
 }
 
+/// With real training an honest delta may make a few pages worse, for which nobody is blamed once; the invariants know that.
+#[test]
+fn a_real_delta_that_harms_a_page_is_no_penalty() {
+    let harmed = Config { windows: 4, replays: Replays::Sparse, seed: 9, ..real(None) };
+    assert!(run(harmed).members.iter().all(|member| member.refused == 0 && member.noticed.is_none()));
+}
+
 /// With real training: what goes on from a window that nobody replayed is replayed, and matches, because a replay begins with the
 /// state that was left; where every window is replayed the same plant is refused.
 #[test]
@@ -522,10 +529,9 @@ fn what_goes_on_from_an_unaudited_window_matches_in_real_training() {
     let config = Config { windows: 4, replays: Replays::Sparse, adversaries, ..real(None) };
     let plants = |seed, window| strategy::plants_in(&start::initial(seed), templar_manifest::WindowIndex(window));
     let in_the_first = |seed: &u64| plants(*seed, 0) && !(1..4).any(|window| plants(*seed, window));
-    // One is unseen with probability 0.64, and what follows it seen with 0.59; a tiny model is sometimes harmed by the honest,
-    // and such runs stop.
+    // One is unseen with probability 0.64, and what follows it seen with 0.59.
     let unseen = (0..).filter(in_the_first).take(24).find_map(|seed| {
-        let report = tried(Config { seed, ..config.clone() }).ok()?;
+        let report = run(Config { seed, ..config.clone() });
         (report.planted.seen == 0 && report.planted.matched > 0).then_some((seed, report))
     });
     let (seed, sparse) = unseen.expect("one of so many is not drawn, and one that follows is");

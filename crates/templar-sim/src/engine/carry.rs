@@ -458,7 +458,7 @@ impl Simulation {
     /// A node has closed a window.
     fn closed(&mut self, who: usize) {
         let open = self.members[who].window();
-        let result = self.checks.closed(&self.members, who, &self.by_key, self.config.faults);
+        let result = self.checks.closed(&self.members, who, &self.by_key, &self.config);
         self.checks_failed(who, result);
         let member = &mut self.members[who];
         member.under_way = member.under_way.split_off(&(open, Task::Train));
