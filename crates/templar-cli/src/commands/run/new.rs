@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use templar_manifest::chain::Chain;
-use templar_manifest::{Genesis, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, payload};
+use templar_manifest::{Genesis, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, WeightRule, payload};
 use templar_node::access::Access;
 use templar_node::configure::{self, Origin, RunPlan};
 use templar_node::context::{Put, RunContext, read_manifest};
@@ -86,6 +86,15 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         "run {} has {parameters} parameters; `templar train --window 0` trains its first window",
         run.short()
     ));
+    let slots = context.genesis.registration.slots;
+    if let WeightRule::RankRamp { places, tail_places, .. } = context.genesis.gauntlet.weights
+        && slots > places.saturating_add(tail_places)
+    {
+        let places = places.saturating_add(tail_places);
+        invocation.printer.talk(format_args!(
+            "ranks pay {places} of {slots} miners at most, and of many equals hardly any; `--pay steps` pays each for its steps"
+        ));
+    }
     Ok(Code::Ok)
 }
 
