@@ -143,3 +143,17 @@ fn text(home: &Home) {
     }
     home.fails(1, ["export", "@", "--hf", folder.to_str().unwrap()]);
 }
+
+/// Every so many windows training begins from zero state, and the audit follows it.
+#[test]
+fn a_state_is_reset_when_genesis_says_so() {
+    let home = Home::with_run("resets", &["state_reset_every=2"]);
+    let begins = ["0", "1", "2"].map(|window| {
+        home.window(window);
+        let record = home.ok(["show", &format!("w{window}")]);
+        let contribution = record["contents"]["outcomes"][0]["contribution"].as_str().unwrap().to_owned();
+        home.ok(["show", &contribution])["contents"]["parent"].is_null()
+    });
+    assert_eq!(begins, [true, false, true]);
+    assert_eq!(home.ok(["audit"])["verdict"], "match");
+}

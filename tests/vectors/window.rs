@@ -174,6 +174,7 @@ fn genesis(dataset: &Dataset) -> Genesis {
             .collect(),
         registration: registration(),
         state_retention_windows: 8,
+        state_reset_every: 16,
         windows: 4,
     }
 }

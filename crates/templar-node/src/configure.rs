@@ -260,6 +260,7 @@ fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
         validators,
         registration: RegistrationSpec::customary(SLOTS.max(miners.len() as u32), miners),
         state_retention_windows: 8,
+        state_reset_every: 0,
         windows: 0,
     })
 }

@@ -184,6 +184,7 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
             .collect(),
         registration: registration(config, miners),
         state_retention_windows: 4,
+        state_reset_every: 0,
         windows: config.windows,
     };
     price(&mut genesis);

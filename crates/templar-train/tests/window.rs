@@ -88,6 +88,7 @@ fn recipe() -> Recipe {
         validators: Vec::new(),
         registration: RegistrationSpec::customary(1, Vec::new()),
         state_retention_windows: 1,
+        state_reset_every: 0,
         windows: 0,
     };
     Recipe::new(RUN, genesis).unwrap()

@@ -51,6 +51,9 @@ pub struct Genesis {
     pub registration: RegistrationSpec,
     /// Windows for which a miner keeps its state blobs for challenges.
     pub state_retention_windows: u64,
+    /// Every so many windows a member begins from zero state, slot after slot, so that its states can be derived again from no more
+    /// history than that; 0: never.
+    pub state_reset_every: u64,
     /// Windows after which the run is over; 0 for a run without end.
     pub windows: u64,
 }

@@ -301,11 +301,23 @@ impl RunState {
             // Other sequences are other pages, so which of them were used says nothing.
             self.pages.begin(page_count(self.training_tokens, next));
         }
+        self.reset_states();
         self.seed = record.seed;
         self.checkpoint = record.checkpoint;
         self.record = Some(closed.record);
         self.window = self.window.next();
         self.shared = Shared::default();
+    }
+
+    /// Forgets the states of those whose turn it is to begin the next window from zero state, contribute in it or not. Nobody's
+    /// certainty is lost by it, since there is nothing that they could have gone on from.
+    fn reset_states(&mut self) {
+        let (every, next) = (self.genesis.state_reset_every, self.window.next().0);
+        for member in self.members.iter().filter(|_| every > 0) {
+            if (next + u64::from(member.slot)).is_multiple_of(every) {
+                self.parents.remove(&member.owner);
+            }
+        }
     }
 
     /// Remembers the bodies on which validators with more than half of the stake agree, and forgets old ones. A body that

@@ -277,3 +277,73 @@ fn an_own_delta_is_served_only_after_the_cut() {
     cluster.run(&mut order, over);
     assert!(cluster.members[2].node.may_serve(&delta));
 }
+
+/// Where genesis says so, each member begins every third window from zero state, slot after slot, also who was away when it was
+/// its turn; it can go on from nothing older, and loses no certainty.
+#[test]
+fn states_are_reset_slot_after_slot() {
+    let (validators, miners) = (keys("validator", 2), keys("miner", 4));
+    let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().map(|key| (key, 1)).collect();
+    let mut genesis = genesis(&with_stakes, &miners, 8);
+    genesis.state_reset_every = 3;
+    let mut cluster = Cluster::of(genesis, validators, miners);
+    let away = cluster.miners[2].public();
+    cluster.wake();
+    let mut order = Order(4);
+    let turn = |window: u64, slot: u32| (window + u64::from(slot)).is_multiple_of(3);
+    let slot_of = |cluster: &Cluster, miner| cluster.members[0].node.state().members().by_owner(miner).unwrap().slot;
+    let missed = (3..6).find(|window| turn(*window, slot_of(&cluster, &away))).unwrap();
+    let drive = |cluster: &mut Cluster, order: &mut Order, done: &dyn Fn(&Cluster) -> bool| {
+        while !done(cluster) {
+            cluster.run(order, done);
+            if !done(cluster) {
+                cluster.expire();
+            }
+        }
+    };
+    let all_at = |cluster: &Cluster, window| cluster.members.iter().all(|one| one.node.state().window().0 >= window);
+    drive(&mut cluster, &mut order, &|cluster| all_at(cluster, missed - 1));
+    let has_sent = |cluster: &Cluster| {
+        let node = &cluster.members[0].node;
+        node.state().window().0 >= missed || node.contributions().any(|one| one.payload().miner == away)
+    };
+    drive(&mut cluster, &mut order, &has_sent);
+    // It is silent in the window in which it would begin anew, and goes on after it.
+    cluster.silent.insert(away);
+    drive(&mut cluster, &mut order, &|cluster| all_at(cluster, missed + 1));
+    cluster.silent.remove(&away);
+    cluster.wake();
+    drive(&mut cluster, &mut order, &over);
+    let node = &cluster.members[0].node;
+    let mut resets = 0;
+    for closed in node.closed() {
+        let window = closed.window.window;
+        let before = node.state_at(window).unwrap();
+        for signed in &closed.contributions {
+            let claimed = signed.payload();
+            let slot = before.members().by_owner(&claimed.miner).unwrap().slot;
+            if claimed.miner == cluster.cheat {
+                continue;
+            }
+            let last_turn = (0..=window.0).rev().find(|window| *window == 0 || turn(*window, slot)).unwrap();
+            let said = |other: &&ClosedWindow| {
+                other.window.window < window
+                    && other.contributions.iter().any(|one| one.payload().miner == claimed.miner)
+            };
+            let last = node.closed().iter().rev().find(said);
+            let goes_on = last.is_some_and(|last| last.window.window.0 >= last_turn);
+            assert_eq!(claimed.parent.is_some(), goes_on, "window {window}, slot {slot}");
+            let Some(last) = last.filter(|_| !goes_on) else { continue };
+            resets += 1;
+            let older = last.contributions.iter().find(|one| one.payload().miner == claimed.miner).unwrap();
+            let (parent, state_in) = (Some(older.id().into()), older.payload().state_out);
+            assert_eq!(before.check_claims(&Contribution { parent, state_in, ..claimed.clone() }), Err("parent"));
+        }
+        let judging = before.judging_of(closed).unwrap();
+        for score in closed.scores.iter().map(Signed::payload) {
+            let found = before.assessment(&judging, &score.validator, &score.entries, Some(&closed.window.outcomes));
+            assert!(found.changes.iter().all(|change| change.cause != Cause::Restarted));
+        }
+    }
+    assert!(resets >= 6, "{resets}");
+}

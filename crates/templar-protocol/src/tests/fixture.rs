@@ -115,6 +115,7 @@ pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], wi
             .collect(),
         registration: registration(miners.iter().map(SecretKey::public).collect()),
         state_retention_windows: 2,
+        state_reset_every: 0,
         windows,
     };
     price(&mut genesis);

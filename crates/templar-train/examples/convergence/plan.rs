@@ -171,6 +171,7 @@ impl Config {
             validators: Vec::new(),
             registration: RegistrationSpec::customary(1, Vec::new()),
             state_retention_windows: 1,
+            state_reset_every: 0,
             windows: 0,
         };
         Recipe::new(RunId::default(), genesis)
