@@ -32,7 +32,7 @@ const VALIDATORS: u32 = 2;
 
 /// The checkpoint that the demo ends in with its default seed, miners and windows. README prints it; a change of the
 /// arithmetic, the model, the data or the rules changes it, and its commit says why.
-pub const DEFAULT_CHECKPOINT: &str = "6063ad20c710ca812b609bb1539cd0ce019008cfffe35375f00287f1c1fc8893";
+pub const DEFAULT_CHECKPOINT: &str = "0474e8ff10da6c580f75c47360c473ab5c6d0253395e1b7add8e112d685b77c0";
 
 /// The default seed.
 pub const DEFAULT_SEED: &str = "templar";
