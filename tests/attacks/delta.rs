@@ -50,6 +50,7 @@ pub(super) fn attacks() -> Vec<Attack> {
     let levels = set + 1 + 2 * (used - 1);
     let positions = body + first.front_bytes as usize;
     assert_eq!(levels + 4 * used, positions);
+    let codes = positions + first.index_bytes as usize;
     let level = |code: usize, value: f32| with(&[(levels + 4 * code, &value.to_le_bytes())]);
     // Not a number that ends: ten bytes of which each says that another follows.
     let endless = [0xff; 10];
@@ -88,8 +89,8 @@ pub(super) fn attacks() -> Vec<Attack> {
         refused("a set of codes that is none", with(&[(set, &[16])])),
         refused("frequencies beyond their sum", with(&[(set + 1, &[0, 16])])),
         refused("frequencies of other codes", with(&[(set + 1, &[bytes[set + 1] ^ 1])])),
-        refused("codes that do not end", with(&[(positions + first.index_bytes as usize + 4, &[0xff; 2])])),
-        refused("codes that begin with no state", with(&[(positions + first.index_bytes as usize + 2, &[0; 2])])),
+        refused("codes that do not end", with(&[(codes, &[bytes[codes] ^ 1])])),
+        refused("codes that begin with no state", with(&[(codes + 2, &[0; 2])])),
         refused("a gap past the end of its block", with(&[(positions, &[0; 200])])),
         refused("another parameter than the gaps were written with", with(&[(body, &[bytes[body] + 1])])),
         refused("a parameter of zero", with(&[(body, &[0])])),

@@ -168,7 +168,7 @@ fn the_specification_names_every_context() {
     let declared = sources.iter().flat_map(|source| source.lines()).filter(|line| line.starts_with("const "));
     let contexts: Vec<&str> =
         declared.filter(|line| line.contains("_CONTEXT: &str")).filter_map(|line| line.split('"').nth(1)).collect();
-    assert_eq!(contexts.len(), 17);
+    assert_eq!(contexts.len(), 19);
     for context in contexts {
         assert!(text.contains(&format!("\"{context}\"")), "{context}");
     }
