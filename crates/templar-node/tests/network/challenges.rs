@@ -21,13 +21,15 @@ use tokio::sync::watch;
 use super::alone::Silent;
 use super::{Running, arrive, forgeries, key, stage, start};
 
-/// Everybody replays everything, in the score of the window after it, and looks a quarter of `judge_ms` for a state.
-const LATE: [&str; 5] = [
+/// Everybody replays everything, in the score of the window after it, and looks a quarter of `judge_ms` for a state. Steps are
+/// paid, so that no luck decides whether there is anything to lose.
+const LATE: [&str; 6] = [
     "replay.before_close=false",
     "replay.fraction_ppm=1000000",
     "replay.verdict_windows=2",
     "replay.challenge_windows=1",
     "deadlines.judge_ms=10000",
+    "gauntlet.weights=proven-steps",
 ];
 
 /// The window before which all nodes that do as they should are started again.
