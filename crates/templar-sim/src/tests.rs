@@ -101,7 +101,8 @@ fn miners_that_share_a_node_are_miners_like_others() {
             let adversaries = vec![(Strategy::Noise, 1)];
             let shared =
                 Config { miners: 9, hosted: 6, windows: 10, faults, adversaries, pay: Pay::Steps, ..config(seed) };
-            let report = run(shared);
+            let report = run(shared.clone());
+            assert_eq!(report, run(shared), "the seed alone decides");
             let (earned, count) = report.earned(Role::Miner, None);
             assert_eq!(count, 8);
             let fair = earned / count as u64;

@@ -113,14 +113,13 @@ impl Simulation {
         if too_soon {
             return self.begin(who, LOOK_MS, Work::Train { window });
         }
-        let others: Vec<Contribution>;
-        let mut foresight = Foresight::default();
-        let values = self.values_of_grinders(window);
+        let (mut others, mut values) = (Vec::new(), Vec::new());
         if member.strategy == Some(Strategy::GrindSteps) {
-            others =
-                member.node.contributions().map(Signed::payload).filter(|other| other.miner != me).cloned().collect();
-            foresight = Foresight { heard: &others, values: &values };
+            let contributions = member.node.contributions().map(Signed::payload);
+            others = contributions.filter(|other| other.miner != me).cloned().collect();
+            values = self.values_of_grinders(window);
         }
+        let foresight = Foresight { heard: &others, values: &values };
         let key = member.key.clone();
         self.send_made(who, &key, heard.as_ref(), foresight);
     }
