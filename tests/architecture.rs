@@ -11,9 +11,11 @@ use serde_json::Value;
 
 /// Every crate with its layer, in the order in which it may be used: a crate uses lower layers, and earlier crates of its
 /// own. `crates/README.md` has the same table with the reasons.
-const LAYERS: [(&str, u8); 13] = [
+const LAYERS: [(&str, u8); 18] = [
     ("templar-manifest", 0),
+    ("templar-blob", 0),
     ("templar-numerics", 0),
+    ("templar-device", 1),
     ("templar-protocol", 1),
     ("templar-model", 1),
     ("templar-delta", 1),
@@ -22,7 +24,10 @@ const LAYERS: [(&str, u8); 13] = [
     ("templar-train", 2),
     ("templar-audit", 2),
     ("templar-net", 2),
+    ("templar-home", 3),
+    ("templar-query", 3),
     ("templar-node", 3),
+    ("templar-testkit", 3),
     ("templar-sim", 3),
     ("templar-cli", 4),
 ];
@@ -31,8 +36,10 @@ const LAYERS: [(&str, u8); 13] = [
 const STRANGERS: [(&str, &str); 1] = [("templar-sim", "templar-node")];
 
 /// Crates that only compute: no runtime, no sockets, no randomness of their own.
-const PURE: [&str; 7] = [
+const PURE: [&str; 9] = [
     "templar-manifest",
+    "templar-blob",
+    "templar-device",
     "templar-numerics",
     "templar-protocol",
     "templar-model",

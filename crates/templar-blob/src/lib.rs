@@ -1,0 +1,1 @@
+//! Bytes by hash: the one interface through which everything above reads blobs.

@@ -1,0 +1,1 @@
+//! A templar home on disk: keys, journal, replica, inventory, retention and the local socket's protocol.
