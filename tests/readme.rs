@@ -1,4 +1,5 @@
-//! README says what is so: the hash that the demo ends in, the commands, and the window by hand, run as it is written.
+//! README and the guide are true: the hash that the demo ends in, the two commands, and the window by hand, which is run
+//! exactly as it is written.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,26 +7,27 @@ use std::time::Duration;
 
 use templar_node::demo::DEFAULT_CHECKPOINT;
 
-fn readme() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+/// The text of a document, named by its path from the root of the repository.
+fn document(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
 /// The first block of shell commands under a heading.
-fn commands<'a>(readme: &'a str, heading: &str) -> &'a str {
-    let section = readme.split_once(heading).unwrap_or_else(|| panic!("README has no section {heading}")).1;
+fn commands<'a>(text: &'a str, heading: &str) -> &'a str {
+    let section = text.split_once(heading).unwrap_or_else(|| panic!("there is no section {heading}")).1;
     section.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0
 }
 
 #[test]
 fn the_hash_is_the_demos() {
     assert_eq!(DEFAULT_CHECKPOINT.len(), 64);
-    assert!(readme().contains(&format!("```text\n{DEFAULT_CHECKPOINT}\n```")));
+    assert!(document("README.md").contains(&format!("```text\n{DEFAULT_CHECKPOINT}\n```")));
 }
 
 #[test]
 fn the_two_commands_are_these() {
-    let readme = readme();
-    let first: Vec<&str> = commands(&readme, "## Watch a run")
+    let readme = document("README.md");
+    let first: Vec<&str> = commands(&readme, "## Try it")
         .lines()
         .map(|line| line.split_once('#').map_or(line, |(command, _)| command).trim())
         .collect();
@@ -34,8 +36,8 @@ fn the_two_commands_are_these() {
 
 #[test]
 fn a_window_by_hand_is_as_written() {
-    let readme = readme();
-    let script = commands(&readme, "## A window by hand");
+    let guide = document("crates/GUIDE.md");
+    let script = commands(&guide, "## A window by hand");
     let program = Path::new(env!("CARGO_BIN_EXE_templar"));
     let dir = tempfile::tempdir().unwrap();
     let path = program.parent().unwrap().display();
