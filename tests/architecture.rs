@@ -1,7 +1,7 @@
-//! The workspace keeps to its layers, and its files to their form.
+//! The workspace keeps to its layers, and every source file to its form.
 //!
-//! Edges are read from `cargo metadata`, files from the disk: nothing here is compiled against, so a crate that breaks a
-//! rule is named by it.
+//! The dependencies are read from `cargo metadata` and the files from the disk. These tests link no other
+//! crate, so a crate that breaks a rule is still named.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Every crate with its layer, in the order in which it may be used: a crate uses lower layers, and earlier crates of its
-/// own. `crates/README.md` has the same table with the reasons.
+/// Every crate with its layer, in the order in which crates may be used. A crate uses lower layers, and crates
+/// that stand earlier in its own. `crates/README.md` has the same table with the reasons.
 const LAYERS: [(&str, u8); 18] = [
     ("templar-manifest", 0),
     ("templar-blob", 0),
@@ -32,10 +32,10 @@ const LAYERS: [(&str, u8); 18] = [
     ("templar-cli", 4),
 ];
 
-/// Same layer, and neither may know the other.
+/// Crates of one layer of which neither may use the other.
 const STRANGERS: [(&str, &str); 1] = [("templar-sim", "templar-node")];
 
-/// Crates that only compute: no runtime, no sockets, no randomness of their own.
+/// Crates that only compute. They have no runtime, no sockets and no randomness of their own.
 const PURE: [&str; 9] = [
     "templar-manifest",
     "templar-blob",
@@ -49,7 +49,7 @@ const PURE: [&str; 9] = [
 ];
 const IMPURE_DEPENDENCIES: [&str; 7] = ["tokio", "iroh", "iroh-blobs", "iroh-gossip", "rand", "getrandom", "axum"];
 
-/// Longest file, in lines.
+/// The largest number of lines that a source file may have.
 const MAX_LINES: usize = 600;
 
 fn root() -> &'static Path {
@@ -128,7 +128,7 @@ fn an_audit_reaches_no_endpoint() {
     assert!(!reached.contains("templar-net"), "templar-audit reaches templar-net");
 }
 
-/// The documentation has the same table: the crates that there are, in the same order, each with a paragraph of its own.
+/// `crates/README.md` has the same table: the same crates in the same order, each with a paragraph of its own.
 #[test]
 fn every_crate_is_described() {
     let readme = std::fs::read_to_string(root().join("crates/README.md")).unwrap();
@@ -144,7 +144,7 @@ fn every_crate_is_described() {
     }
 }
 
-/// Every file that the documentation sends a reader to is there.
+/// Every file that `crates/README.md` names in its table of changes exists.
 #[test]
 fn every_named_file_is_there() {
     let readme = std::fs::read_to_string(root().join("crates/README.md")).unwrap();
@@ -228,7 +228,7 @@ fn every_source_file_has_its_form() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// A library never prints, exits or reads the environment: the command line does.
+/// A library never prints, exits or reads the environment. Only the command line does.
 #[test]
 fn only_the_command_line_prints() {
     let mut faults = Vec::new();
@@ -249,7 +249,7 @@ fn only_the_command_line_prints() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// No file names a place of one machine.
+/// No file names a path that exists on one machine only.
 #[test]
 fn no_file_names_a_machine() {
     let folders = [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/"), concat!("/wo", "rk/")];

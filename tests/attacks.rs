@@ -1,8 +1,8 @@
-//! One hostile input for each rule, each with its documented error.
+//! One hostile input for each rule, with the error that the documentation promises.
 //!
-//! `attacks/README.md` has a table for each part: what is sent, and what the program says. A test makes the inputs and
-//! holds the errors against the table, word for word; `…` in it stands for anything (hashes, keys, offsets). The inputs
-//! are the examples of `manifests/`, changed in one place.
+//! `attacks/README.md` has one table for each part, with the input and the answer of the program. Each test
+//! makes the inputs and compares the errors with its table, word for word. In the tables `…` stands for any
+//! text (a hash, a key, an offset). The inputs are the examples of `manifests/`, changed in one place.
 
 mod aggregate;
 mod blob;
@@ -16,7 +16,7 @@ mod ticket;
 use std::collections::BTreeMap;
 use std::error::Error;
 
-/// What was sent, and what the program said.
+/// One attack: the name of its input, and the answer of the program.
 pub(crate) struct Attack {
     input: &'static str,
     error: String,
@@ -50,7 +50,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     rest.is_empty()
 }
 
-/// Holds attacks against their table in the documentation.
+/// Compares attacks with the table about them in the documentation.
 fn check(section: &str, attacks: Vec<Attack>) {
     let heading = format!("## {section}");
     let lines = include_str!("attacks/README.md").lines().skip_while(|line| *line != heading).skip(1);

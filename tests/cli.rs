@@ -1,7 +1,7 @@
-//! The program as people and scripts run it: a whole run by hand in one home, and everything that can go wrong on the way.
+//! The program as people and scripts run it: a whole run by hand in one home, and everything that can go wrong.
 //!
-//! Runs are tiny (one layer, pages of 32 tokens), so that a window takes milliseconds; what is compared are hashes, exit
-//! codes and the words of errors. The library's own tests say why the numbers are right.
+//! The runs are tiny (one layer, pages of 32 tokens), so a window takes milliseconds. The tests compare hashes,
+//! exit codes and the words of errors. The tests of the libraries check that the numbers are right.
 
 mod arguments;
 mod evidence;

@@ -1,4 +1,4 @@
-//! The demo in short: real processes, real endpoints, real training of a tiny model, whose end is frozen.
+//! A short demo: real processes, real endpoints and real training of a tiny model, with a frozen end.
 //!
 //! The long form with its documented hash is `templar demo` itself; `.ci/long` runs it in several ways.
 
@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// Where every short demo ends, on every instruction set. It changes with the arithmetic, the model, the data or the rules.
+/// The checkpoint in which every short demo ends, on every instruction set. It changes with the arithmetic, the
+/// model, the data or the rules.
 const SHORT_CHECKPOINT: &str = "aeb465aaf8ba4a483eaf5d5925d5ca39b4ce443be62d9e64139ff4047bc9141b";
 
 fn short_demo(arguments: &[&str], environment: &[(&str, &str)]) -> (i32, Vec<Value>) {

@@ -1,8 +1,8 @@
-//! The tests of the whole: what no crate can test alone.
+//! The tests of the whole program, which no single crate can test alone.
 //!
-//! One binary, so that it is linked once. `architecture` holds the workspace to its layers, `vectors` the example
-//! manifests to the program and to their specification, `attacks` every rule to the input that breaks it. `cli` runs the
-//! program as people do.
+//! All of them are one binary, so that it is linked once. `architecture` compares the workspace with its
+//! layers. `vectors` compares the example manifests with the program and with their specification. `attacks`
+//! checks every rule with an input that breaks it. `cli` runs the program as people do.
 
 mod architecture;
 mod attacks;

@@ -1,5 +1,5 @@
-//! README and the guide are true: the hash that the demo ends in, the two commands, and the window by hand, which is run
-//! exactly as it is written.
+//! README and the guide are true: the hash that the demo ends in, the two commands, and the window by hand. The test
+//! runs that window exactly as it is written.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -41,8 +41,8 @@ fn a_window_by_hand_is_as_written() {
     let program = Path::new(env!("CARGO_BIN_EXE_templar"));
     let dir = tempfile::tempdir().unwrap();
     let path = program.parent().unwrap().display();
-    // Whatever fails, nothing that was started in the background stays. Output goes to files, since a pipe would be held
-    // open by whatever stayed all the same.
+    // If a command fails, no background process may stay. Output goes to files, because a process that stayed
+    // would hold a pipe open.
     let guarded =
         format!("set -eu\nexport PATH=\"{path}:$PATH\"\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
     let file = |name: &str| std::fs::File::create(dir.path().join(name)).unwrap();
@@ -60,7 +60,7 @@ fn a_window_by_hand_is_as_written() {
     std::thread::spawn(move || sender.send(child.wait()));
     let status = ended.recv_timeout(Duration::from_secs(240)).map(|status| status.unwrap().success());
     if status.is_err() {
-        // The trap ends the rest.
+        // The trap in the script ends the other processes.
         Command::new("kill").arg(bash.to_string()).status().unwrap();
     }
     let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();

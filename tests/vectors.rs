@@ -1,7 +1,7 @@
-//! The examples in `manifests/`: computed again, read back, and held against their specification.
+//! The examples in `manifests/` are computed again, read back, and compared with their specification.
 //!
-//! `cargo test --release --test templar -- --ignored write_examples` writes them anew. Until the release 0.1.0 freezes the
-//! formats they may change in one commit with the code; after it, never.
+//! `cargo test --release --test templar -- --ignored write_examples` writes them anew. Until release 0.1.0
+//! freezes the formats, examples and code may change in one commit. After it they never change.
 
 mod absent;
 mod flips;
@@ -98,7 +98,7 @@ fn check<T: Payload>(folder: &Folder, id: &Hash, witnesses: usize) {
     }
 }
 
-/// The certificate of a cut or record: the vote for it is found by what it says.
+/// The certificate of a cut or record. The vote for it is found by its content.
 fn certificate<T: Payload>(folder: &Folder, body: &T, on: VoteOn) -> VoteCertificate {
     let publisher = folder.witnesses(T::KIND, &payload::id_of(body))[0];
     let mut certificate = VoteCertificate { attempt: 0, publisher, witnesses: Vec::new() };
@@ -107,7 +107,7 @@ fn certificate<T: Payload>(folder: &Folder, body: &T, on: VoteOn) -> VoteCertifi
     certificate
 }
 
-/// The window from the files alone, as a stranger would put it together from the record's id.
+/// Rebuilds the window from the files alone, as a stranger would, starting with the record's id.
 fn closed_from_files(folder: &Folder) -> (RunState, ClosedWindow) {
     let only = |kind| folder.payloads().into_iter().find(|(found, _)| *found == kind).unwrap().1;
     let record: Window = folder.get(&only(Kind::Window));
@@ -157,7 +157,7 @@ fn a_node_that_is_told_the_entries_closes_the_window() {
     let mut node = Node::new(state, None);
     let entries = closed.entries();
     let mut events = Vec::new();
-    // The last come first: what cannot be checked yet is held.
+    // The last entries come first. The node holds each one until it can be checked.
     for entry in entries.into_iter().rev() {
         let entry = Entry::decode(&entry.encode()).unwrap();
         events.extend(node.step(Input::Entry(entry)).unwrap());

@@ -9,7 +9,7 @@ use templar_train::{Claim, MinerState, Recipe, Task, replay};
 use super::{Attack, answered, refused};
 use crate::vectors::example;
 
-/// Where the fields of a delta's header lie; the numbers of the example take a byte each.
+/// The offsets of the fields in a delta's header. Each number of the example takes one byte.
 const QUANTISER: usize = 9;
 const RUN: usize = 10;
 const WINDOW: usize = 74;
@@ -43,7 +43,8 @@ pub(super) fn attacks() -> Vec<Attack> {
     assert_eq!(parts.header_bytes as usize, DIRECTORY);
     let body = DIRECTORY + parts.directory_bytes as usize;
     let first = parts.tensors[0];
-    // Behind the parameter and the number of index bytes: the set of codes, their frequencies, and the levels.
+    // After the parameter and the number of index bytes come the set of codes, their frequencies and the
+    // levels.
     let set = body + 3;
     assert!((body..set).all(|at| bytes[at] < 128 || at + 2 == set), "one byte and two");
     let used = bytes[set].count_ones() as usize;
@@ -52,7 +53,7 @@ pub(super) fn attacks() -> Vec<Attack> {
     assert_eq!(levels + 4 * used, positions);
     let codes = positions + first.index_bytes as usize;
     let level = |code: usize, value: f32| with(&[(levels + 4 * code, &value.to_le_bytes())]);
-    // Not a number that ends: ten bytes of which each says that another follows.
+    // A number without an end: ten bytes, each of which says that another follows.
     let endless = [0xff; 10];
     let number = |at: usize, number: &[u8]| decode(&[&bytes[..at], number, &bytes[at + 1..]].concat());
     let last = used - 1;
@@ -99,7 +100,7 @@ pub(super) fn attacks() -> Vec<Attack> {
     attacks
 }
 
-/// Contributions whose delta is well formed, or only claimed: found when they are replayed.
+/// Contributions with a well-formed delta, or with a delta that is only claimed. A replay finds them.
 fn claims() -> Vec<Attack> {
     let example = example();
     let recipe = recipe();

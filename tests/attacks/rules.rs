@@ -1,4 +1,4 @@
-//! Statements that are well formed, rightly signed, and against the rules of a window.
+//! Statements that are well formed and rightly signed, but break a rule of the window.
 
 use templar_manifest::*;
 use templar_protocol::{Entry, Input, Node, Output, Reject, RevealEntry};
@@ -7,7 +7,7 @@ use super::{Attack, answered, refused};
 use crate::vectors::example;
 use crate::vectors::window::{certificate, key, miners, newcomer, validators};
 
-/// How far the example window has come.
+/// The stage that the example window has reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Open,
@@ -31,7 +31,7 @@ fn reveal(reveal: &Reveal) -> RevealEntry {
     RevealEntry { run: record.run, window: record.window, validator: reveal.validator, value: reveal.value }
 }
 
-/// A node, not a participant, that was told the example window's entries up to `stage`.
+/// A node without a part in the run, after it received the example window's entries up to `stage`.
 fn node(stage: Stage) -> Node {
     let closed = &example().closed;
     let mut entries: Vec<(Stage, Entry)> = Vec::new();
@@ -50,7 +50,7 @@ fn node(stage: Stage) -> Node {
     node
 }
 
-/// Tells a node an entry; where it is refused, nothing may have changed.
+/// Gives a node an entry. If the node refuses it, its state must not have changed.
 fn tell(stage: Stage, entry: Entry) -> Result<Vec<Output>, Reject> {
     let mut node = node(stage);
     let before = node.clone();
@@ -94,7 +94,7 @@ fn committing() -> Vec<Attack> {
     let one_more = {
         let mut node = node(Stage::Committed);
         node.step(Input::Entry(another(b"second"))).unwrap();
-        // These are set aside, in case an inbox names them.
+        // These entries are set aside, because an inbox may still name them.
         (0..32u8).for_each(|number| assert_eq!(node.step(Input::Entry(another(&[number]))).unwrap(), []));
         node.step(Input::Entry(another(b"one more")))
     };
@@ -143,7 +143,7 @@ fn registering() -> Vec<Attack> {
     let before = &example().before;
     let honest = closed.registrations[0].payload();
     let (owner, node, miner, thief) = (newcomer(), key("newcomer's node"), &miners()[0], key("thief"));
-    // A registration that its owner and node key have signed, with whatever its certificate then says.
+    // A registration that its owner and its node key have signed after its certificate was changed.
     let certified = |owner: &SecretKey, node: &SecretKey, change: &dyn Fn(&mut Certificate)| {
         let mut asked = honest.clone();
         (asked.certificate.owner, asked.certificate.node) = (owner.public(), node.public());
@@ -154,7 +154,7 @@ fn registering() -> Vec<Attack> {
     let is_work = |certificate: &Certificate| {
         certificate.work(honest.run, &before.seed()).is_some_and(|digest| digest <= largest_digest(1 << 12))
     };
-    // The first nonce from `first` on that is the work that a slot costs, or is not.
+    // The first nonce from `first` on that has enough work for a slot, or the first that has not.
     let look = |certificate: &mut Certificate, first: u64, wanted: bool| {
         let with = |nonce| Certificate { payment: Payment::Hashcash { nonce }, ..*certificate };
         *certificate = (first..).map(with).find(|certificate| is_work(certificate) == wanted).unwrap();
@@ -241,7 +241,7 @@ fn judging() -> Vec<Attack> {
         changed(Stage::Revealed, closed.scores[index].payload(), &validators[index], |score| change(score))
     };
     let score = |change: &dyn Fn(&mut Score)| of(0, change);
-    // Each contribution is replayed by one of the two: who replays the first, and who does not.
+    // One of the two validators replays each contribution: the one that replays the first, and the other one.
     let replays = |index: usize| closed.scores[index].payload().entries[0].replay != Replay::NotDrawn;
     let (drawn, other) = if replays(0) { (0, 1) } else { (1, 0) };
     assert!(replays(drawn) && !replays(other));
@@ -361,7 +361,7 @@ pub(super) fn records() -> Vec<Attack> {
         refused("a score twice", record(|w| w.scores[1] = w.scores[0])),
         refused("signed by a miner", tell(Stage::Scored, sign(&closed.window, &miners()[0]))),
     ];
-    // What a stranger is handed as a closed window, when it folds a run or audits it.
+    // A closed window as a stranger receives it when it folds or audits a run.
     let folded = |change: fn(&mut templar_protocol::ClosedWindow)| {
         let mut closed = closed.clone();
         change(&mut closed);

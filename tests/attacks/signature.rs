@@ -13,7 +13,7 @@ const GROUP_ORDER: [u8; 32] = [
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
 ];
 
-/// The same signature with the group's order added to its scalar: the equation still holds.
+/// The same signature with the group's order added to its scalar. The verification equation still holds.
 fn malleable(signature: &Signature) -> Signature {
     let mut bytes = *signature.as_bytes();
     let mut carry = 0u16;

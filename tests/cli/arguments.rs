@@ -1,4 +1,5 @@
-//! What is wrong with a command line or a home is said, with the exit code of the table and the nearest name that exists.
+//! The program explains a wrong command line or home, with the documented exit code and the nearest name that
+//! exists.
 
 use std::fs::{self, File};
 use std::path::Path;

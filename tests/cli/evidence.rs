@@ -1,4 +1,4 @@
-//! `templar evidence`: what is handed in, what is refused, and what is listed.
+//! `templar evidence`: statements that it accepts, statements that it refuses, and its list.
 
 use templar_manifest::{Hash, Inbox, SecretKey, Signed};
 use templar_node::access::Access;
@@ -7,7 +7,7 @@ use templar_protocol::Entry;
 use super::home::Home;
 use super::liars::{Lie, window};
 
-/// Files with two inboxes of one key that say different things, and a third that is signed by somebody else.
+/// Files with two different inboxes of one key, and a third inbox signed by another key.
 pub(crate) fn statements(home: &Home) -> [String; 3] {
     let access = Access::read(&home.path()).unwrap();
     let context = access.run(None).unwrap();
@@ -36,7 +36,7 @@ fn two_statements_are_handed_in_shown_and_listed() {
         templar_node::journal::Journal::read(&access.home.run_dir(&run)).unwrap().len()
     };
     let before = journal();
-    // What proves nothing is refused by its name, with a hint, and nothing is kept.
+    // Files that prove nothing are refused with the reason and a hint, and nothing is kept.
     for other in [&one, &three] {
         let said = home.fails(4, ["evidence", "submit", &one, other]);
         let error = serde_json::from_str::<serde_json::Value>(said.err.trim()).unwrap();
@@ -54,7 +54,7 @@ fn two_statements_are_handed_in_shown_and_listed() {
     let said = home.ok(["evidence", "submit", &two, &one]);
     assert_eq!((said["kind"].as_str(), said["handed_to_node"].as_bool()), (Some("inbox"), Some(false)));
     assert_eq!(journal(), before + 1);
-    // Again: it is here.
+    // A second time, the evidence is already here.
     home.ok(["evidence", "submit", &one, &two]);
     assert_eq!(journal(), before + 1);
 
@@ -72,7 +72,7 @@ fn two_statements_are_handed_in_shown_and_listed() {
         assert_eq!(found["shown_by"].as_array().unwrap().len(), 1);
     }
     assert_eq!(home.ok(["evidence", "show", "--window", "1"])["evidence"].as_array().unwrap().len(), 0);
-    // It is paid for.
+    // The record has slashed for it.
     home.fails(4, ["evidence", "submit", &one, &two]);
     assert_eq!(home.ok(["audit"])["verdict"], "match");
 }

@@ -1,6 +1,7 @@
-//! A disk that is full: work stops with a message, nothing is lost, and after room was made it ends in the same hash.
+//! A full disk: work stops with a message and nothing is lost. After space is freed, it ends in the same hash.
 //!
-//! The disk is a tmpfs in a user namespace that the test makes. Where the system does not let it, the test says so.
+//! The disk is a tmpfs in a user namespace that the test makes. If the system forbids that, the test reports
+//! that it was skipped.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -10,7 +11,7 @@ use serde_json::Value;
 use super::home::{Home, Said, hash, program};
 use super::network::running::Running;
 
-/// A shell in a namespace of its own, where a small disk is mounted.
+/// A shell in its own namespace, in which a small disk is mounted.
 struct SmallDisk {
     dir: tempfile::TempDir,
     shell: Child,
@@ -19,7 +20,7 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Nothing where the system has no unprivileged namespaces.
+    /// Starts the shell, or returns `None` if the system has no unprivileged namespaces.
     fn new(kib: u32) -> Option<Self> {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount", "bash", "--noprofile", "--norc"]);
@@ -43,7 +44,7 @@ impl SmallDisk {
         self.dir.path().join("disk").to_str().unwrap().to_owned()
     }
 
-    /// Runs a line of shell; its exit code, or nothing where the shell is gone.
+    /// Runs one line of shell and returns its exit code, or `None` if the shell has ended.
     fn run(&mut self, line: &str) -> Option<i32> {
         writeln!(self.stdin, "{line}; echo ended $?").ok()?;
         let mut said = String::new();
@@ -73,7 +74,7 @@ impl SmallDisk {
         said.last()
     }
 
-    /// It must stop because the disk is full, and say so.
+    /// Runs a command that must stop because the disk is full, with a message that says so.
     fn stops(&mut self, arguments: &str) {
         let said = self.templar(arguments);
         assert_eq!(said.code, 1, "{arguments}: {said:?}");
@@ -81,7 +82,7 @@ impl SmallDisk {
         assert!(said.err.contains("free some space"), "{said:?}");
     }
 
-    /// Leaves so many KiB free.
+    /// Fills the disk until only this many KiB are free.
     fn fill(&mut self, free_kib: u32) {
         let path = self.path();
         let line = format!(
@@ -115,7 +116,7 @@ fn training_and_closing_go_on_after_the_disk_was_full() {
     let run = disk.ok(&format!("run new test --dataset shakespeare --size tiny{}", settings()));
     assert_eq!(hash(&run, "run"), hash(&twin.ok(["run", "show"]), "run"));
 
-    // No room for a snapshot or for what was trained.
+    // There is no space for a snapshot or for the trained state.
     disk.fill(300);
     disk.stops("train --window 0");
     disk.empty();
@@ -147,7 +148,8 @@ fn a_record_for_which_there_is_no_room_is_not_half_said() {
     disk.ok("init --key-from-seed record");
     disk.ok("dataset import --bundled");
     let run = hash(&disk.ok(&format!("run new test --dataset shakespeare --size tiny{}", settings())), "run");
-    // The journal gets a disk of its own with room for it of one page of 4 KiB: more than one window, less than two.
+    // The journal gets its own disk with space for one page of 4 KiB, which is more than one window needs and
+    // less than two.
     let dir = format!("{}/here/runs/{run}", disk.path());
     let mount =
         format!("cp -a {dir} {0}/run && mount -t tmpfs -o size=8k none {dir} && cp -a {0}/run/. {dir}", disk.path());
@@ -174,7 +176,7 @@ fn a_record_for_which_there_is_no_room_is_not_half_said() {
     assert_eq!(disk.ok("audit")["verdict"], "match");
 }
 
-/// Those of the tiny runs of these tests.
+/// The settings of the tiny runs of these tests.
 fn settings() -> String {
     let settings = [
         "inner.steps=4",
@@ -193,7 +195,7 @@ fn a_download_goes_on_after_the_disk_was_full() {
     origin.window("0");
     let sharer = Running::start(&origin, ["share"]);
     disk.ok("init --key-from-seed follower");
-    // Less than the shards have.
+    // This is less space than the shards need.
     disk.fill(1200);
     disk.stops(&format!("run join {}", sharer.ticket()));
     disk.empty();

@@ -6,10 +6,10 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// What says how the network is used.
+/// The variables of the environment that configure the network.
 const NETWORK: [&str; 5] = ["TEMPLAR_BIND", "TEMPLAR_LAN", "TEMPLAR_RELAY", "TEMPLAR_ADVERTISE", "TEMPLAR_METRICS"];
 
-/// The program under test, with none of the tester's environment that would matter.
+/// The program under test, without the variables of the tester's environment that would matter.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_templar"));
     for name in ["TEMPLAR_HOME", "TEMPLAR_ISA", "TEMPLAR_RECOMPUTE", "NO_COLOR"].into_iter().chain(NETWORK) {
@@ -19,13 +19,13 @@ pub(crate) fn program() -> Command {
     command
 }
 
-/// What the tester's environment says of a switch of these tests: the one place of them that reads it.
+/// The value of a variable that changes these tests. Only this function reads the tester's environment.
 #[allow(clippy::disallowed_methods, reason = "the switches of these tests")]
 pub(crate) fn switch(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// What the program said, and how it ended.
+/// The output of the program and its exit code.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) code: i32,
@@ -42,36 +42,36 @@ impl Said {
         }
     }
 
-    /// The JSON documents on stdout, one a line.
+    /// The JSON documents on stdout, one per line.
     pub(crate) fn lines(&self) -> Vec<Value> {
         self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
     }
 
-    /// The last of them.
+    /// The last JSON document on stdout.
     pub(crate) fn last(&self) -> Value {
         self.lines().pop().unwrap_or_else(|| panic!("{self:?}"))
     }
 }
 
-/// A temporary home.
+/// A templar home in a temporary directory.
 pub(crate) struct Home {
     dir: tempfile::TempDir,
 }
 
 impl Home {
-    /// Nothing yet.
+    /// An empty directory without a key.
     pub(crate) fn absent() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
-    /// With a key.
+    /// A home that has its key.
     pub(crate) fn new(seed: &str) -> Self {
         let home = Self::absent();
         home.ok(["init", "--key-from-seed", seed]);
         home
     }
 
-    /// With a key, the bundled dataset and a tiny run in which this home is the miner and the validator.
+    /// A home with a key, the bundled dataset, and a tiny run in which it is the miner and the validator.
     pub(crate) fn with_run(seed: &str, settings: &[&str]) -> Self {
         let home = Self::new(seed);
         home.ok(["dataset", "import", "--bundled"]);
@@ -79,7 +79,7 @@ impl Home {
         home
     }
 
-    /// Makes a tiny run, and gives what `run new` said.
+    /// Makes a tiny run and returns the output of `run new`.
     pub(crate) fn run_new(&self, arguments: &[&str], settings: &[&str]) -> Value {
         let tiny = [
             "inner.steps=4",
@@ -94,7 +94,7 @@ impl Home {
         self.ok(all)
     }
 
-    /// Trains, cuts, scores and closes a window.
+    /// Trains, cuts, scores and closes one window.
     pub(crate) fn window(&self, window: &str) {
         self.ok(["train", "--window", window]);
         self.ok(["close", "--commits", "--window", window]);
@@ -102,7 +102,7 @@ impl Home {
         self.ok(["close", "--window", window]);
     }
 
-    /// The home's directory.
+    /// The directory of the home on disk.
     pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("home")
     }
@@ -114,19 +114,19 @@ impl Home {
         command
     }
 
-    /// Runs it.
+    /// Runs the program with arguments until it ends.
     pub(crate) fn say<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, arguments: I) -> Said {
         Said::of(self.command(arguments).output().unwrap())
     }
 
-    /// Runs it with `--json`; it must end well. Gives the last document.
+    /// Runs the program with `--json`. It must succeed. Returns the last document.
     pub(crate) fn ok<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, arguments: I) -> Value {
         let said = Said::of(self.command(arguments).arg("--json").output().unwrap());
         assert_eq!(said.code, 0, "{said:?}");
         said.last()
     }
 
-    /// Runs it with `--json`; it must end with this code. Gives what it said.
+    /// Runs the program with `--json`. It must end with this exit code. Returns its output.
     pub(crate) fn fails<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, code: i32, arguments: I) -> Said {
         let said = Said::of(self.command(arguments).arg("--json").output().unwrap());
         assert_eq!(said.code, code, "{said:?}");
@@ -134,7 +134,7 @@ impl Home {
     }
 }
 
-/// A hash out of a document.
+/// Reads a hash from a field of a document.
 pub(crate) fn hash(value: &Value, field: &str) -> String {
     let text = value[field].as_str().unwrap_or_else(|| panic!("{field} in {value}"));
     assert_eq!(text.len(), 64, "{text}");

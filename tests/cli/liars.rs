@@ -1,7 +1,7 @@
-//! A validator alone certifies what it likes. Whatever it lies about, the audit finds it from the blobs.
+//! A single validator can certify any record, and an audit finds each of its lies from the blobs.
 //!
-//! The liar follows the protocol in every byte: its entries are signed, its record follows from its score, and its own
-//! node takes them. Only the facts about tensors are not so.
+//! The liar follows the protocol in every byte: its entries are signed, its record follows from its score, and
+//! its own node accepts them. Only the facts about tensors are false.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use templar_train::StepReport;
 
 use super::home::{Home, Said};
 
-/// What a liar changes.
+/// The fact that a liar changes.
 #[derive(Default)]
 pub(crate) struct Lie {
     conduct: Conduct,
@@ -31,7 +31,7 @@ impl TrainWatch for Silent {
     fn step(&mut self, _report: &StepReport) {}
 }
 
-/// Does the whole of window 0 as miner and only validator, lying.
+/// Plays window 0 as its miner and its only validator, with one lie.
 pub(crate) fn window(home: &Home, lie: &Lie) {
     let access = Access::write(&home.path()).unwrap();
     let context = access.run(None).unwrap();
@@ -85,14 +85,14 @@ pub(crate) fn window(home: &Home, lie: &Lie) {
     panic!("the window does not close");
 }
 
-/// What the audit says about a lie.
+/// The verdicts of the audit about one lie.
 fn audited(lie: &Lie) -> Said {
     let home = Home::with_run("liar", &[]);
     window(&home, lie);
     home.fails(4, ["audit"])
 }
 
-/// The part of the first window that the audit does not find again, and why.
+/// The part of the first window that the audit cannot confirm, and the reason.
 fn part(said: &Said, part: &str) -> String {
     let lines = said.lines();
     let window = lines.iter().find(|line| line["type"] == "window").unwrap();

@@ -1,6 +1,7 @@
 //! The commands that use the network, as processes that talk to one another on the loopback interface.
 //!
-//! Nothing here sleeps: a test reads the JSON lines of the processes that it started and goes on when they say so.
+//! Nothing here sleeps. A test reads the JSON lines of the processes that it started, and continues when they
+//! report the expected event.
 
 mod beside;
 mod commitments;
@@ -23,7 +24,7 @@ fn error(said: &Said) -> Value {
     error
 }
 
-/// Runs a command that must end with this code and say what to do.
+/// Runs a command that must end with this exit code and print a hint.
 pub(super) fn refused<const N: usize>(home: &Home, code: i32, arguments: [&str; N]) -> Value {
     let error = error(&home.fails(code, arguments));
     assert_eq!(error["code"], code, "{error}");

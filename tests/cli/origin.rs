@@ -1,4 +1,4 @@
-//! A run that starts from a folder: the exported model of one run is where another begins, to the bit.
+//! A run that starts from a Hugging Face folder: it begins with exactly the model that another run exported.
 
 use serde_json::{Value, json};
 
@@ -44,7 +44,8 @@ fn a_run_starts_from_an_exported_model() {
     let genesis = home.ok(["show", &hash(&run, "run")]);
     assert!(genesis["links"].as_array().unwrap().iter().any(|link| link["kind"] == "tensor"), "{genesis}");
 
-    // A null window: what is trained is recorded, and the model stays. From the third on the context is twice as long.
+    // A null window records the training and leaves the model unchanged. From the third window on the context
+    // is twice as long.
     for window in ["0", "1", "2", "3"] {
         home.window(window);
     }

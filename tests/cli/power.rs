@@ -1,13 +1,15 @@
-//! What a power cut would find on the disk, as far as a process can tell: the order in which it forces things there.
+//! The disk after a power cut, as far as a process can tell: the tests check the order in which data is forced
+//! to disk.
 //!
-//! The system calls are watched with strace. Where there is none, or the system does not let it watch, the test says so.
+//! The system calls are watched with strace. If strace is missing or not permitted, the test reports that it
+//! was skipped.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
 use super::home::{Home, hash};
 
-/// A system call that ended well.
+/// A system call that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Call {
     Write(String),
@@ -19,7 +21,7 @@ fn path(call: &str) -> Option<&str> {
     call.split_once('<')?.1.split_once('>').map(|(path, _)| path)
 }
 
-/// Runs the program under strace; the calls in the order in which they ended.
+/// Runs the program under strace and returns its calls in the order in which they ended.
 fn watch(home: &Home, arguments: &[&str]) -> Option<Vec<Call>> {
     let trace = home.path().with_file_name("trace");
     let program = home.command(arguments);
@@ -50,7 +52,7 @@ fn watch(home: &Home, arguments: &[&str]) -> Option<Vec<Call>> {
     Some(calls)
 }
 
-/// Where a call stands last before `end`.
+/// The place of the last such call before `end`.
 fn last(calls: &[Call], end: usize, wanted: impl Fn(&Call) -> bool) -> Option<usize> {
     calls[..end].iter().rposition(wanted)
 }
@@ -62,7 +64,7 @@ fn what_a_contribution_names_is_on_the_disk_before_it_is_signed() {
     let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
     let run = hash(&home.ok(["run", "show"]), "run");
     let journal = at(&format!("runs/{run}/journal"));
-    // The contribution is in the journal from here on, and nobody hears of it before.
+    // From here on the contribution is in the journal. No peer hears of it earlier.
     let signed = calls.iter().position(|call| *call == Call::Write(journal.clone())).unwrap();
     assert!(calls[signed..].contains(&Call::Sync(journal)), "{calls:?}");
 

@@ -1,4 +1,4 @@
-//! Training that is interrupted or killed goes on where it was, and ends in the same contribution.
+//! Interrupted or killed training continues where it was and ends in the same contribution.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::home::{Home, Said, hash};
 
-/// Long enough that a kill comes in the middle.
+/// Settings for training that is long enough to be killed in the middle.
 const LONG: [&str; 1] = ["inner.steps=400"];
 
 /// Starts training and reads its lines until it has taken `step` inner steps.
@@ -18,7 +18,7 @@ fn train_until(home: &Home, step: u64) -> Child {
     let reached = lines.by_ref().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
     let reached = reached.map(|line| line["step"].as_u64()).find(|at| at.is_none_or(|at| at >= step));
     assert!(matches!(reached, Some(Some(_))), "training ended before step {step}");
-    // The pipe stays open, or the rest of the log would have nowhere to go.
+    // The pipe must stay open, because the process still writes its log to it.
     std::mem::forget(lines);
     child
 }

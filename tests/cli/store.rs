@@ -1,4 +1,5 @@
-//! Looking after the blobs of a home: `store scrub`, `store stats`, `store gc`, and a node that heals and prunes by itself.
+//! Care for the blobs of a home: `store scrub`, `store stats`, `store gc`, and a node that heals and prunes by
+//! itself.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -36,7 +37,7 @@ fn flip(path: &Path, what: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// What the record of window 0 names as this: the first of them.
+/// The first blob that the record of window 0 names in this role.
 fn named(home: &Home, field: &str) -> String {
     let record = home.ok(["show", "w0"]);
     let contribution = hash(&record["contents"]["outcomes"][0], "contribution");
@@ -44,7 +45,7 @@ fn named(home: &Home, field: &str) -> String {
     contents[field].as_str().unwrap_or_else(|| panic!("{field} in {contents}")).to_owned()
 }
 
-/// A home with a window, and one that has fetched it.
+/// A home with one closed window, and a second home that has fetched it.
 fn pair() -> (Home, Home, Running) {
     let origin = Home::with_run("scrub", &[]);
     origin.window("0");
@@ -79,7 +80,7 @@ fn a_scrub_finds_what_is_damaged_and_heals_it_from_a_peer() {
     assert_eq!(home.fails(4, ["store", "scrub", "--offline"]).last(), report, "a report changes nothing");
     home.fails(4, ["audit"]);
 
-    // Nobody is there who could help: what was found stays known, and nothing that was good is lost.
+    // No peer can help. The damage stays on record, and no good blob is lost.
     sharer.stop();
     let alone = home.fails(4, ["store", "scrub"]).last();
     assert_eq!((ids(&alone), alone["left"].as_u64()), (damaged.to_vec(), Some(2)), "{alone}");
@@ -144,7 +145,7 @@ fn what_gc_removes_nobody_misses() {
     assert_eq!((&after["blobs"], &after["bytes"]), (&gone["kept_blobs"], &gone["kept_bytes"]));
     assert_eq!(home.ok(["store", "gc"])["blobs"], 0, "once is enough");
 
-    // Old checkpoints are found again by way of the windows before them, and the run goes on.
+    // Old checkpoints are recomputed from the windows before them, and the run goes on.
     assert_eq!(home.ok(["audit"])["verdict"], "match");
     for window in ["0", "1", "2"] {
         assert_eq!(home.ok(["audit", "--window", window])["verdict"], "match", "{window}");
@@ -152,7 +153,7 @@ fn what_gc_removes_nobody_misses() {
     assert_eq!(home.ok(["verify"])["verdict"], "match");
     home.window("3");
     assert_eq!(home.ok(["audit", "--window", "3"])["verdict"], "match");
-    // What a person brings stays, though no run names it.
+    // A blob that a person imported stays, although no run names it.
     let access = Access::write(&home.path()).unwrap();
     let own = access.put(vec![7; 50_000]).unwrap();
     drop(access);
@@ -167,15 +168,15 @@ fn what_was_trained_and_never_cut_may_go() {
     home.window("0");
     let (delta, trace) = (blob(&home, &named(&home, "delta")), blob(&home, &named(&home, "trace")));
     let nothing = home.ok(["store", "gc", "--dry-run"])["blobs"].clone();
-    // Behind magic, version, quantiser and run comes the miner in a delta, and then the window; in a trace the window, then the
-    // miner.
+    // After magic, version, quantiser and run, a delta has the miner and then the window. A trace has the
+    // window and then the miner.
     let with = |bytes: &[u8], at: usize, byte: u8| [&bytes[..at], &[byte], &bytes[at + 1..]].concat();
     let access = Access::write(&home.path()).unwrap();
     let put = |bytes: Vec<u8>| access.put(bytes).unwrap().to_string();
     let other = |byte: u8| byte ^ 1;
     let gone = [put(with(&delta, 42, other(delta[42]))), put(with(&trace, 48, other(trace[48])))];
     let stay = [
-        // Of the open window, of another run, and what only looks like one.
+        // A delta of the open window, one of another run, and bytes that only look like a delta.
         put(with(&delta, 74, 1)),
         put(with(&trace, 40, 1)),
         put(with(&delta, 10, other(delta[10]))),
@@ -205,13 +206,13 @@ fn gc_removes_nothing_while_it_cannot_tell_what_is_needed() {
     assert_eq!(hash(&report["damaged"][0], "blob"), run);
 }
 
-/// The contribution to a window, which has one.
+/// The only contribution to a window.
 fn contribution_to(home: &Home, window: &str) -> Value {
     let record = home.ok(["show", window]);
     home.ok(["show", &hash(&record["contents"]["outcomes"][0], "contribution")])["contents"].take()
 }
 
-/// The blobs of the state that the contribution to a window left.
+/// The blobs of the state that a window's contribution left behind.
 fn state_left(home: &Home, window: &str) -> BTreeSet<Hash> {
     let state = home.ok(["show", &hash(&contribution_to(home, window), "state_out")]);
     let tensors = state["contents"]["tensors"].as_array().unwrap();
@@ -224,7 +225,7 @@ fn lose(home: &Home, blobs: BTreeSet<Hash>) {
     access.runtime().block_on(access.store().unwrap().remove(&blobs)).unwrap();
 }
 
-/// Without the trace of the contribution that left it, nobody finds the state again.
+/// Without the trace of its contribution, a state cannot be derived again.
 #[test]
 fn who_has_lost_its_state_for_good_begins_anew_when_told_to() {
     let home = Home::with_run("anew", &[]);
@@ -241,7 +242,7 @@ fn who_has_lost_its_state_for_good_begins_anew_when_told_to() {
     let contribution = contribution_to(&home, "w1");
     assert_eq!((&contribution["parent"], hash(&contribution, "state_in")), (&Value::Null, zero));
     assert_eq!(trained["state_out"], contribution["state_out"]);
-    // It goes on from there.
+    // Training goes on from that state.
     home.ok(["train", "--window", "2"]);
 }
 
@@ -252,14 +253,15 @@ fn a_state_that_the_disk_lost_is_found_again() {
         home.window(window);
         twin.window(window);
     }
-    // All states, those that a replay could begin with as well: what is left is the state that everybody joins with.
+    // All states go, also those with which a replay could begin. Only the zero state stays, with which
+    // everybody joins.
     lose(&home, ["w0", "w1"].iter().flat_map(|window| state_left(&twin, window)).collect());
     let said = home.fails(0, ["train", "--window", "2"]);
     assert!(said.err.contains("replaying 2 contributions"), "{said:?}");
     assert_eq!(hash(&said.last(), "contribution"), hash(&twin.ok(["train", "--window", "2"]), "contribution"));
 }
 
-/// Settings under which nobody meets a deadline.
+/// Settings with deadlines that never pass.
 const PATIENT: [&str; 5] = [
     "windows=4",
     "state_retention_windows=1",
@@ -268,7 +270,7 @@ const PATIENT: [&str; 5] = [
     "deadlines.judge_ms=600000",
 ];
 
-/// What a trace of nothing begins with.
+/// The first bytes of a trace.
 fn late_trace(run: &str, window: u64) -> Vec<u8> {
     let run: Hash = run.parse().unwrap();
     [&b"tplrtrc0"[..], run.as_bytes(), &window.to_le_bytes(), &[5; 32], &[0; 8]].concat()
@@ -283,7 +285,7 @@ fn nodes_heal_what_they_read_and_prune_what_nobody_needs() {
     miner.ok(["run", "join", &first.ticket()]);
     first.stop();
     damage(&miner, &shard(&miner));
-    // Traces of a miner that came too late: of the first window, and of one that never closes.
+    // Traces of a miner that came too late: one of the first window, and one of a window that never closes.
     let run = hash(&validator.ok(["run", "show"]), "run");
     let access = Access::write(&validator.path()).unwrap();
     let late = [0, 99].map(|window| access.put(late_trace(&run, window)).unwrap());
@@ -296,7 +298,7 @@ fn nodes_heal_what_they_read_and_prune_what_nobody_needs() {
     });
     assert!(warning["message"].as_str().unwrap().contains(&shard(&validator)), "{warning}");
     for node in [&trainer, &judge] {
-        // What goes first goes while the last window is open.
+        // The first removals happen while the last window is open.
         let (pruned, finished) = (Cell::new(0), Cell::new(false));
         node.until(|line| {
             pruned.set(pruned.get() + line["bytes"].as_u64().filter(|_| line["type"] == "pruned").unwrap_or(0));

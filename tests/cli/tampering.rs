@@ -1,4 +1,5 @@
-//! A home whose bytes were changed: the audit and `verify` say so, with exit code 4; what is missing is exit code 5.
+//! A home with changed bytes. The audit and `verify` report them with exit code 4, and missing bytes with exit
+//! code 5.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::home::{Home, hash};
 
-/// Files of the store in which blobs above 16 KiB lie, each named by its hash.
+/// The files of the store that hold blobs above 16 KiB, each with the hash that names it.
 fn blob_files(home: &Home) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut dirs = vec![home.path().join("store")];
@@ -88,7 +89,7 @@ fn what_is_missing_is_unavailable() {
     let home = Home::with_run("missing", &[]);
     home.window("0");
     home.window("1");
-    // The record names a delta; without its bytes nothing of the window can be found again, and nothing is claimed.
+    // The record names a delta. Without its bytes the audit cannot recompute the window, and claims nothing.
     let other = Home::new("missing");
     let runs = home.path().join("runs");
     other.ok(["dataset", "import", "--bundled"]);

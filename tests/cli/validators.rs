@@ -1,6 +1,8 @@
-//! Validators and miners that act in turn: who is awaited is said, the last signature closes, and steps are paid where genesis says so.
+//! Validators and miners that act in turn. The status names the participants that are awaited, the last
+//! signature closes the window, and steps are paid if genesis says so.
 //!
-//! One directory serves all four, with the key of whoever acts: what the network would bring is then always there.
+//! One directory serves all four participants, with the key of the one that acts. So everything that the
+//! network would bring is already there.
 
 use std::fs;
 
@@ -14,7 +16,7 @@ struct Turns {
 }
 
 impl Turns {
-    /// So many keys, in order; one home for all.
+    /// This many keys in ascending order, with one home for all.
     fn new(count: usize) -> Self {
         let home = Home::new("0");
         let mut keys = Vec::new();
@@ -53,7 +55,7 @@ fn a_silent_validator_of_four_does_not_stop_the_others() {
     let turns = Turns::new(5);
     roles(&turns, 4, &[]);
     turns.act_as(4).ok(["train", "--window", "0"]);
-    // Validator 0 proposes window 0; validator 3 never says a word.
+    // Validator 0 proposes in window 0. Validator 3 stays silent.
     let round = |code: i32, command: &[&str]| -> Vec<Said> {
         (0..3)
             .map(|who| turns.act_as(who).say([command, &["--json"]].concat()))
@@ -79,7 +81,7 @@ fn two_validators_close_a_window_together() {
     let turns = Turns::new(4);
     let home = &turns.home;
     roles(&turns, 2, &[]);
-    // Validators propose in turn, so in one of two windows each of them is the one that votes.
+    // Validators propose in turn. So in one of two windows each of them only votes.
     for window in ["0", "1"] {
         turns.act_as(0).fails(1, ["train", "--window", window]);
         for who in [2, 3] {
@@ -125,7 +127,8 @@ fn two_validators_close_a_window_together() {
     home.fails(3, ["train", "--window", "0", "--miner", &turns.keys[0].0]);
 }
 
-/// Slow hardware in a run that pays by steps: half of the steps, half of the pay, and all of it in a window of its own.
+/// Slow hardware in a run that pays by steps: half of the steps earn half of the pay, and all of the pay in a
+/// window without others.
 #[test]
 fn steps_are_paid_in_proportion_and_without_others_too() {
     let turns = Turns::new(3);

@@ -1,4 +1,4 @@
-//! The manual way through a run, with one home that is miner and validator.
+//! A run by hand, in one home that is miner and validator.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +46,7 @@ fn a_run_from_init_to_export() {
 
     let status = home.ok(["status"]);
     assert_eq!((status["window"].clone(), status["phase"].clone()), (json!(2), json!("commit")));
-    // A rating is of one miner beside others: a miner alone has none, and earns nothing.
+    // A rating compares miners. A single miner has none and earns nothing.
     assert_eq!(status["balances"]["minted_micros"], 0);
     assert_eq!(status["awaited"][0]["what"], "contribution");
     assert_eq!(home.ok(["log"])["windows"].as_array().unwrap().len(), 2);
@@ -56,7 +56,7 @@ fn a_run_from_init_to_export() {
     text(&home);
 }
 
-/// A score and a record say what they do to a standing, and why.
+/// A score and a record explain how they change a standing, and why.
 fn explanations(home: &Home) {
     let record = home.ok(["show", "w1"]);
     let score = home.ok(["show", record["contents"]["scores"][0].as_str().unwrap()]);
@@ -65,7 +65,8 @@ fn explanations(home: &Home) {
         let change = &miner["changes"][0];
         assert!(change["why"].as_str().unwrap().starts_with("gained "), "{miner}");
         assert_eq!((&change["before"], &change["after"]), (&miner["before"], &miner["after"]));
-        // The second of two windows: a twentieth, and a twentieth of what is left, up or down.
+        // In the second of two windows the value moves by a twentieth, and by a twentieth of the remainder, up
+        // or down.
         let proof = miner["after"]["proof_nanos"].as_i64().unwrap();
         assert!([97_500_000, 2_500_000].contains(&proof.abs()), "{miner}");
         assert_eq!(miner["score_picos"], 0);
@@ -74,7 +75,7 @@ fn explanations(home: &Home) {
     assert!(text.contains("proof +0.") || text.contains("proof -0."), "{text}");
 }
 
-/// All windows, one window, without a network, and signed.
+/// An audit of all windows, of one window, without a network, and with a signature.
 fn audits(home: &Home) {
     let all = home.ok(["audit", "--all"]);
     assert_eq!((all["verdict"].clone(), all["windows"].clone()), (json!("match"), json!(2)));
@@ -128,7 +129,7 @@ fn objects(home: &Home, first: &str) {
     assert_eq!((verified["verdict"].clone(), verified["missing"].clone()), (json!("match"), json!(0)), "{verified}");
 }
 
-/// The model leaves as text and as a folder.
+/// The model can be used for text and exported as a folder.
 fn text(home: &Home) {
     let greedy = home.ok(["generate", "--prompt", "To be", "--tokens", "5"]);
     assert!(!greedy["text"].as_str().unwrap().is_empty());
@@ -144,7 +145,7 @@ fn text(home: &Home) {
     home.fails(1, ["export", "@", "--hf", folder.to_str().unwrap()]);
 }
 
-/// Every so many windows training begins from zero state, and the audit follows it.
+/// Training begins from zero state every few windows, and the audit follows it.
 #[test]
 fn a_state_is_reset_when_genesis_says_so() {
     let home = Home::with_run("resets", &["state_reset_every=2"]);

@@ -1,4 +1,5 @@
-//! A validator can sign its judgement of a window whatever a miner did not serve, or served and nobody can read.
+//! A validator can sign its judgement of a window, although a miner did not serve some blob or served an
+//! unreadable one.
 
 use templar_audit::{Evidence, EvidenceError, judge, replay_contribution};
 use templar_manifest::*;
@@ -7,8 +8,8 @@ use templar_train::Recipe;
 
 use super::example;
 
-/// What a validator says of the example's window where some blobs are not there: what is missing was withheld. It must be
-/// able to sign it.
+/// The score of a validator for the example's window when some blobs are missing: they count as withheld. The
+/// validator must be able to sign that score.
 fn entries_without(blobs: &MemoryBlobs, validator: &PublicKey) -> Vec<ScoreEntry> {
     let example = example();
     let recipe = Recipe::new(example.genesis.id().into(), example.genesis.payload().clone()).unwrap();
@@ -30,7 +31,7 @@ fn entries_without(blobs: &MemoryBlobs, validator: &PublicKey) -> Vec<ScoreEntry
     payload::decode::<Score>(&payload::encode(&score)).unwrap().entries
 }
 
-/// The example's blobs but one.
+/// All blobs of the example except one.
 fn without(absent: &Hash) -> MemoryBlobs {
     let mut blobs = MemoryBlobs::new();
     for (_, bytes) in example().blobs.iter().filter(|(id, _)| *id != absent) {
@@ -49,7 +50,7 @@ fn what_was_not_served_is_withheld_for_who_replays_it_and_who_does_not() {
             assert_eq!(absent.replay, Replay::Refused(Refusal::Withheld));
             assert_eq!((absent.body, absent.nearest, absent.unassigned_before_nanonats), (None, None, 0));
             assert_eq!(entries[1 - index].nearest, None);
-            // A trace is for the one who replays.
+            // Only the validator that replays needs the trace.
             let drawn = score.payload().entries[index].replay != Replay::NotDrawn;
             let entries = entries_without(&without(&contribution.trace.hash()), &validator);
             assert_eq!(entries[index].replay == Replay::Refused(Refusal::Withheld), drawn);

@@ -1,6 +1,8 @@
-//! Every integer of the example's scores and record, changed by one bit: refused by the rules, or found by an audit.
+//! Every integer of the example's scores and record is changed by one bit. The rules refuse the change, or an
+//! audit finds it.
 //!
-//! The liar is a validator with everybody's consent: it signs the changed score, and the record that follows from it.
+//! The liar is a validator that all others agree with: it signs the changed score and the record that follows
+//! from it.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,7 +27,8 @@ fn numbers(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The payload once for each of its integers, with that one's lowest bit changed, and where.
+/// One copy of the payload for each of its integers, with the lowest bit of that integer changed, and its
+/// place.
 fn flipped<T: Serialize + DeserializeOwned>(payload: &T) -> Vec<(String, T)> {
     let value = serde_json::to_value(payload).unwrap();
     let mut places = Vec::new();
@@ -41,7 +44,7 @@ fn flipped<T: Serialize + DeserializeOwned>(payload: &T) -> Vec<(String, T)> {
         .collect()
 }
 
-/// What an audit says of a closed window that the example's has been changed to.
+/// The result of an audit of the changed window.
 fn audited(closed: &ClosedWindow) -> AuditVerdict {
     let example = example();
     let genesis = &example.genesis;
@@ -81,7 +84,7 @@ fn any_single_changed_integer_of_a_score_is_found() {
             by_audit += 1;
         }
     }
-    // Losses that keep their order change no rank: only tensors tell.
+    // Losses that keep their order change no rank, so only an audit of tensors notices them.
     assert!(by_audit > 4, "{by_audit}");
 }
 

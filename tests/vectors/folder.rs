@@ -1,7 +1,7 @@
 //! The folder of examples: one file for each payload, named by kind and hash, its witnesses beside it.
 //!
-//! `<kind>-<hash>.cbor` holds a payload's bytes and hashes to its name; `<kind>-<hash>.witness.json` lists who signed it;
-//! `delta-`, `trace-` and `entry-<hash>.bin` are blobs.
+//! `<kind>-<hash>.cbor` holds the bytes of a payload and hashes to its name. `<kind>-<hash>.witness.json` lists
+//! its signatures. `delta-`, `trace-` and `entry-<hash>.bin` are blobs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,12 +12,12 @@ use templar_protocol::{Entry, RevealEntry, VoteCertificate, Witness};
 
 use super::window::Example;
 
-/// `manifests/` of this repository.
+/// The folder `manifests/` of this repository.
 pub(crate) fn path() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests"))
 }
 
-/// A signature as `*.witness.json` has it.
+/// A signature as `*.witness.json` states it.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WitnessText {
@@ -25,14 +25,14 @@ struct WitnessText {
     signature: Signature,
 }
 
-/// Files by name.
+/// The files of the folder, by name.
 #[derive(Default, PartialEq)]
 pub(crate) struct Folder {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Folder {
-    /// All files of `manifests/` but its documentation.
+    /// All files of `manifests/` except its documentation.
     pub(crate) fn read() -> Self {
         let entries = std::fs::read_dir(path()).unwrap().map(|entry| entry.unwrap().path());
         let named = entries.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), path));
@@ -50,7 +50,7 @@ impl Folder {
         }
     }
 
-    /// What an example run leaves in the folder.
+    /// The files that an example run writes.
     pub(crate) fn of(example: &Example) -> Self {
         let mut folder = Self::default();
         folder.signed(&example.dataset);

@@ -1,5 +1,5 @@
-//! A second reading of the examples: a stock DAG-CBOR library that knows nothing of this program, and the tables of
-//! `manifests/README.md`. So the specification names every field, and no field that there is not.
+//! A second reading of the examples, by a stock DAG-CBOR library that knows nothing of this program, and by the
+//! tables of `manifests/README.md`. So the specification names every field, and names no other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,7 @@ fn documented(section: &str) -> BTreeMap<String, String> {
     fields
 }
 
-/// The dotted paths of a value; a union is not looked into.
+/// The dotted paths of a value, without the contents of unions.
 fn paths(value: &Ipld, at: &str, documented: &BTreeMap<String, String>, found: &mut BTreeSet<String>) {
     let is_union = documented.get(at).is_some_and(|kind| kind.starts_with("union"));
     match value {
@@ -40,7 +40,7 @@ fn paths(value: &Ipld, at: &str, documented: &BTreeMap<String, String>, found: &
                 paths(value, &inner, documented, found);
             }
         }
-        // An empty list shows nothing of what it could hold.
+        // An empty list does not show the fields of its elements.
         Ipld::List(values)
             if values.is_empty() && documented.keys().any(|path| path.starts_with(&format!("{at}[]"))) => {}
         Ipld::List(values) if values.iter().any(|value| matches!(value, Ipld::Map(_))) => {
@@ -116,7 +116,7 @@ fn the_specification_names_every_field_and_its_type() {
             check_types(&fields["body"], "", &documented);
         }
         if kind == Kind::Score {
-            // The examples have none: their verdicts come before the record.
+            // The examples have none, because their verdicts come before the record.
             let proof = Some(ReplayProof { claim: Hash::default(), witnesses: vec![7] });
             let (window, miner, replay) = (WindowIndex(0), PublicKey::from_bytes([0; 32]), Replay::Match);
             let contribution = ContributionId::default();
@@ -134,7 +134,7 @@ fn the_specification_names_every_field_and_its_type() {
             check_types(&seen(&evidence), "evidence[]", &documented);
         }
         if kind == Kind::Window {
-            // As above: nothing is challenged before a record.
+            // As above, because nothing is challenged before the record.
             let (window, miner, since) = (WindowIndex(0), PublicKey::from_bytes([0; 32]), WindowIndex(1));
             let challenge = Challenge { window, miner, contribution: ContributionId::default(), since };
             paths(&seen(&challenge), "challenges[]", &documented, &mut found);
@@ -148,7 +148,7 @@ fn the_specification_names_every_field_and_its_type() {
     }
 }
 
-/// The strings that separate one use of the hash from another are part of the format.
+/// The context strings that separate the uses of the hash are part of the format.
 #[test]
 fn the_specification_names_every_context() {
     let text = std::fs::read_to_string(path().join("README.md")).unwrap();
@@ -178,8 +178,8 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().unwrap()
 }
 
-/// Traces and deltas by the offsets of the specification: their headers name what the contributions name, and the last
-/// leaf lists the blobs of the state that the miner leaves.
+/// Reads traces and deltas by the offsets of the specification. Their headers repeat what the contributions
+/// name, and the last leaf lists the blobs of the state that the miner leaves.
 #[test]
 fn blobs_are_laid_out_as_specified() {
     let folder = Folder::read();
@@ -192,7 +192,7 @@ fn blobs_are_laid_out_as_specified() {
             assert_eq!(field(bytes, run), *contribution.run.hash().as_bytes());
             assert_eq!(field(bytes, miner), *contribution.miner.as_bytes());
         }
-        // The numbers of this delta's header are below 128: a byte each.
+        // All numbers in the header of this delta are below 128 and take one byte.
         assert_eq!(u64::from_le_bytes(field(trace, 40)), contribution.window.0);
         assert_eq!(u64::from(delta[74]), contribution.window.0);
         assert_eq!(u32::from_le_bytes(field(trace, 80)), contribution.steps);

@@ -1,7 +1,8 @@
-//! A second implementation of a window's rules, written from the text of `manifests/README.md`, slow and obvious.
+//! A second implementation of a window's rules, slow and obvious, written from the text of
+//! `manifests/README.md`.
 //!
-//! It shares types with the program and no rule: everything that the example record says, and that needs no tensors, is
-//! computed here again.
+//! It shares types with the program but no rule. It computes again everything in the example record that needs
+//! no tensors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use super::example;
 use super::folder::Folder;
 use super::standings::{assess, root_bytes, row};
 
-/// `hash[context](x)` of the specification, ready to be read on.
+/// The specification's `hash[context](x)`, before its output is read.
 fn hasher(context: &str, parts: &[&[u8]]) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     for part in parts {
@@ -25,7 +26,7 @@ fn hash(context: &str, parts: &[&[u8]]) -> Hash {
     hasher(context, parts).finalize().into()
 }
 
-/// `draw[context](x)`.
+/// The specification's `draw[context](x)`: a stream of numbers.
 struct Draw(blake3::OutputReader);
 
 impl Draw {
@@ -57,7 +58,7 @@ impl Draw {
     }
 }
 
-/// What the examples say, by the links from the record.
+/// The example payloads, found through the links of the record.
 struct Examples {
     genesis: Genesis,
     pages: u64,
@@ -155,7 +156,7 @@ fn the_pages_are_what_the_text_says() {
     }
 }
 
-/// Who replays each contribution of the example, by miner, where genesis says this of replays.
+/// The validators that replay each contribution of the example, by miner, for given rules of replays.
 fn replayers(examples: &Examples, spec: &ReplaySpec) -> BTreeMap<PublicKey, Vec<PublicKey>> {
     let (run, record) = (examples.run(), &examples.record);
     let before = hash("templar/1 seed before the first window", &[&run]);
@@ -214,7 +215,8 @@ fn the_replays_are_drawn_and_proven_as_the_text_says() {
             assert_eq!(proof.witnesses.len(), drawn.len());
         }
     }
-    // The example draws none by chance; what the program draws for this window under other rules is the same.
+    // The example draws no replay by chance. For other rules, the program's draws for this window are compared
+    // here.
     let committed: Vec<_> =
         examples.contributions.iter().map(|claimed| (claimed.miner, claimed.delta, claimed.state_out)).collect();
     let miners: Vec<PublicKey> = committed.iter().map(|(miner, ..)| *miner).collect();
@@ -242,7 +244,7 @@ fn standings_rows_weights_mints_and_ledger_are_what_the_text_says() {
     assert_eq!(hash("templar/1 standings root", &[&root_bytes(&standings)]), record.standings_root);
 
     let stake = |key: &PublicKey| genesis.validator(key).unwrap().stake;
-    // Nobody has thought anything before the first window, so only these have a say.
+    // Before the first window there are no standings, so only these validators have a say.
     let all: u64 = examples.scores.iter().map(|score| stake(&score.validator)).sum();
     let weight = |score: &Score, miner: &PublicKey| {
         score.row.iter().find(|weight| weight.miner == *miner).map_or(0, |weight| u64::from(weight.weight_ppm))
@@ -274,14 +276,14 @@ fn standings_rows_weights_mints_and_ledger_are_what_the_text_says() {
     }
     let whole = part(emission.validators_ppm) * agreed / 1_000_000;
     let for_replays = whole * u64::from(emission.replays_ppm) / 1_000_000;
-    // Every replay of the example is a match that is accepted, or the mismatch that is recorded.
+    // Every replay of the example is an accepted match or the recorded mismatch.
     let replays = |score: &Score| score.entries.iter().filter(|entry| entry.replay != Replay::NotDrawn).count() as u64;
     let proven: u64 = examples.scores.iter().map(replays).sum();
     for score in &examples.scores {
         mints.insert((score.validator, MintKind::Replays), for_replays * replays(score) / proven);
     }
     let pot = whole - for_replays;
-    // Only who has proven a replay is paid for its row.
+    // A validator is paid for its row only if it has proven a replay.
     let proven_by = |key: &PublicKey| examples.scores.iter().any(|score| score.validator == *key && replays(score) > 0);
     shares.retain(|validator, _| proven_by(validator));
     for (validator, share) in &shares {
@@ -297,7 +299,7 @@ fn standings_rows_weights_mints_and_ledger_are_what_the_text_says() {
     assert_eq!(said, mints);
 
     let minted: u64 = mints.values().sum();
-    // The cheat had nothing to lose: it is burnt 0.
+    // The cheat had no unvested pay, so 0 is slashed.
     let burns: Vec<Burn> = record
         .outcomes
         .iter()
@@ -319,7 +321,7 @@ fn standings_rows_weights_mints_and_ledger_are_what_the_text_says() {
     let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
     for (account, grants) in accounts {
         bytes.extend_from_slice(account.as_bytes());
-        // Nothing is free; one grant of this window for each mint.
+        // No pay is free yet. Each mint has made one grant of this window.
         let mut numbers = vec![0, grants.len() as u64];
         numbers.extend(grants.into_iter().flat_map(|amount| [0, amount]));
         bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));

@@ -1,11 +1,12 @@
-//! The Gauntlet a second time, from the text of `manifests/README.md`: standings, scores, rows and the root.
+//! A second implementation of the Gauntlet, from the text of `manifests/README.md`: standings, scores, rows and
+//! the root.
 
 use std::collections::BTreeMap;
 
 use templar_manifest::*;
 use templar_numerics::twin::exp_f64;
 
-/// 10^12.
+/// The unit of ratings: 10^12 stands for 1.
 const PICO: i128 = 1_000_000_000_000;
 const NEW_SIGMA: i128 = 8_333_333_333_334;
 
@@ -33,7 +34,8 @@ enum Conduct {
     Measured { gain: i128, own: i128 },
 }
 
-/// What a miner did in a first window, in which no body is known and nobody had a contribution before.
+/// The conduct of a miner in a first window, in which no body is known and no miner has an earlier
+/// contribution.
 fn conduct(miner: &PublicKey, score: &Score, outcomes: &[Outcome]) -> Conduct {
     let Some(entry) = score.entries.iter().find(|entry| entry.miner == *miner) else { return Conduct::Missing };
     let recorded = outcomes.iter().find(|outcome| outcome.miner == *miner).and_then(|outcome| match &outcome.verdict {
@@ -65,7 +67,7 @@ fn conduct(miner: &PublicKey, score: &Score, outcomes: &[Outcome]) -> Conduct {
     }
 }
 
-/// The class and the gain by which places are given: larger is better.
+/// The class and the gain that decide a miner's place; a larger pair is better.
 fn merit(conduct: &Conduct) -> (u8, i128) {
     match conduct {
         Conduct::Measured { gain, .. } => (2, *gain),
@@ -162,7 +164,8 @@ pub(super) fn assess(
         }
         let mut fault = |offence, measure| punish(spec, standing, window, offence, measure);
         match *conduct {
-            // All histories were empty, so the first fault is the first in a row and the only one of eight.
+            // All histories were empty, so the first fault is the first in a row and the only one of the last
+            // eight.
             Conduct::Missing => fault(Offence::Missing, 1),
             Conduct::Withheld => {
                 fault(Offence::Withheld, 1);
@@ -225,7 +228,7 @@ pub(super) fn row(spec: &GauntletSpec, scores: &BTreeMap<PublicKey, u64>) -> BTr
     weights.filter(|(_, weight)| *weight > 0).collect()
 }
 
-/// The bytes of which the root is the hash.
+/// The bytes whose hash is the root.
 pub(super) fn root_bytes(standings: &BTreeMap<PublicKey, BTreeMap<PublicKey, Standing>>) -> Vec<u8> {
     let mut bytes = (standings.len() as u64).to_le_bytes().to_vec();
     for (validator, miners) in standings {

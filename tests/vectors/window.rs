@@ -1,7 +1,7 @@
-//! One window of a tiny run, really computed: two miners, two validators, one auditor, in one process.
+//! One really computed window of a tiny run: two miners, two validators and one auditor in one process.
 //!
-//! Every key is derived from a fixed text, so the result is the same bytes everywhere; `manifests/` holds them. One miner
-//! trains, the other commits to a delta that it did not compute, and is refused.
+//! Every key is derived from a fixed text, so the result has the same bytes everywhere. `manifests/` holds
+//! them. One miner trains. The other commits to a delta that it did not compute, and is refused.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use templar_train::{MinerState, Recipe, Task, WindowResult, WindowRun, run_windo
 /// The name of the example run, from which the validators' hash chains are drawn.
 pub(crate) const NAME: &str = "example";
 
-/// Everything that the window leaves behind, and what it started from.
+/// The results of the window, and its inputs.
 pub(crate) struct Example {
     pub(crate) dataset: Signed<Dataset>,
     pub(crate) genesis: Signed<Genesis>,
@@ -38,7 +38,7 @@ pub(crate) struct Example {
     pub(crate) blobs: MemoryBlobs,
 }
 
-/// The secret key of a role; of no use for anything but examples.
+/// The secret key of a role, for examples only.
 pub(crate) fn key(role: &str) -> SecretKey {
     SecretKey::from_bytes(Hash::of(format!("templar example key of {role}").as_bytes()).as_bytes())
 }
@@ -58,12 +58,12 @@ pub(crate) fn miners() -> Vec<SecretKey> {
     keys("miner", 2)
 }
 
-/// The key that genesis does not know, and that asks for a slot.
+/// The key of the newcomer, which genesis does not name and which asks for a slot.
 pub(crate) fn newcomer() -> SecretKey {
     key("newcomer")
 }
 
-/// Two slots more than first members, and work that is found at once.
+/// Registration rules with two slots more than first members, and with work that is found at once.
 fn registration() -> RegistrationSpec {
     let spec = RegistrationSpec::customary(4, miners().iter().map(SecretKey::public).collect());
     let hashcash = PriceRule { first: 1 << 12, least: 1 << 8, ..spec.hashcash };
@@ -195,7 +195,7 @@ fn witness<T: Payload>(payload: &T, key: &SecretKey) -> Witness {
     Witness { signer: signed.signer, signature: signed.signature }
 }
 
-/// Published by the first of these validators, and agreed on by all in the first attempt.
+/// The certificate of a payload that the first of these validators publishes and all agree on in the first attempt.
 pub(crate) fn certificate<T: Payload>(body: &T, on: VoteOn, validators: &[SecretKey]) -> VoteCertificate {
     let publisher = witness(body, &validators[0]);
     let mut certificate = VoteCertificate { attempt: 0, publisher, witnesses: Vec::new() };
@@ -250,7 +250,7 @@ pub(crate) fn compute() -> Example {
     Example { dataset, genesis, zero, start, before, states, deltas, traces, closed, end, audit, blobs }
 }
 
-/// The validators' part: inboxes, cut, reveals, scores, record, and the signatures under them.
+/// The part of the validators: inboxes, cut, reveals, scores, record, and their signatures.
 fn close(
     evidence: &Evidence<'_>,
     before: &RunState,

@@ -1,4 +1,5 @@
-//! Other commands in the home of a running node: those that read work and say the same, those that write are refused.
+//! Commands in the home of a running node. Commands that read work and give the same result; commands that
+//! write are refused.
 
 use super::running::Running;
 use super::{Home, refused};
@@ -48,7 +49,7 @@ fn commands_beside_a_node_read_and_do_not_write() {
     let seeder = Running::start(&home, ["node", "--role", "seeder"]);
     assert_eq!(read_all(&home), alone);
     writers_are_refused(&home);
-    // A node that is killed leaves a socket behind on which nobody answers.
+    // A killed node leaves its socket file behind, and nobody answers there.
     seeder.kill();
     assert_eq!(read_all(&home), alone);
     home.window("1");
@@ -64,7 +65,7 @@ fn a_node_needs_a_run_and_a_part_in_it() {
     let miner = Home::new("another");
     let key = super::super::home::hash(&miner.ok(["key", "show"]), "key");
     home.run_new(&["--miner", &key], &[]);
-    // Who has no slot follows the run, and may get one.
+    // A node without a slot follows the run and may get a slot.
     let follower = Running::start(&home, ["node", "--role", "miner"]);
     let said = follower.until(|line| line["type"] == "warning");
     assert!(said["message"].as_str().unwrap().contains("no slot"), "{said}");
@@ -81,7 +82,7 @@ fn a_node_needs_a_run_and_a_part_in_it() {
     let said = refused(&miner, 1, ["node", "--role", "validator"]);
     assert!(said["error"].as_str().unwrap().contains("not a validator"), "{said}");
 
-    // Whoever moved is found by a new ticket.
+    // A peer with a new address is found through a new ticket.
     let sharer = Running::start(&home, ["share"]);
     assert_ne!(sharer.ticket(), ticket);
     assert_eq!(miner.ok(["run", "join", &sharer.ticket()]), joined);

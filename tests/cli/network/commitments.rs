@@ -1,4 +1,4 @@
-//! A delta is nobody's before the cut that names it is certified, and everybody's after it.
+//! Nobody is given a delta before the cut that names it is certified. Afterwards everybody is.
 
 use super::running::Running;
 use super::{Home, refused};
@@ -30,7 +30,7 @@ fn a_delta_is_served_after_its_cut_and_not_before() {
     refused(&stranger, 3, ["fetch", &hidden[1], "--from", &ticket, "--patience", "1"]);
 
     validator.ok(["close", "--commits", "--window", "0"]);
-    // While the validator asks, the miner learns the cut from it.
+    // While the validator asks for blobs, the miner learns the cut from it.
     let visit = validator.ok(["fetch", &hidden[0]]);
     assert_eq!(visit["complete"], true, "{visit}");
     let visit = stranger.ok(["fetch", "w0", "--from", &ticket]);
@@ -40,6 +40,6 @@ fn a_delta_is_served_after_its_cut_and_not_before() {
     assert_eq!(validator.ok(["score", "--window", "0"])["entries"][0]["replay"], "match");
     assert_eq!(validator.ok(["close", "--window", "0"])["closed"], true);
     sharer.stop();
-    // Its own home may name it now, too.
+    // Now its own home may serve it as well.
     Running::start(&miner, ["share", &hidden[0]]).stop();
 }

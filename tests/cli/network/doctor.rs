@@ -1,4 +1,4 @@
-//! The doctor finds what is wrong and says what to do; metrics are answered to who may ask.
+//! The doctor finds faults and says how to repair them. Metrics are served only to those who may ask.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -10,7 +10,7 @@ use super::Home;
 use super::running::Running;
 use crate::cli::home::program;
 
-/// What the doctor found of one sort; it must end with `code`.
+/// The findings of the doctor about one subject. The command must end with `code`.
 fn found(home: &Home, code: i32, arguments: &[&str], check: &str) -> Vec<(String, String)> {
     let mut all = vec!["doctor", "--patience", "1"];
     all.extend(arguments);
@@ -36,7 +36,7 @@ fn a_home_is_looked_at_and_what_is_wrong_is_said() {
     assert!(port[0].1.contains("this machine alone"), "{port:?}");
     assert_eq!(found(&home, 0, &[], "disk").len(), 2, "room and speed");
 
-    // A port that somebody holds, by each of the three ways to name one.
+    // A port that another process holds, named in each of the three ways.
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let addr = socket.local_addr().unwrap().to_string();
     let taken = |found: Vec<(String, String)>| {
@@ -56,7 +56,7 @@ fn a_home_is_looked_at_and_what_is_wrong_is_said() {
 
     let output = program().arg("status").env("TEMPLAR_RELAY", "somewhere").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    // A relay that is not there; nothing listens at port 1.
+    // A relay that does not exist: nothing listens at port 1.
     fs::remove_file(home.path().join("config.toml")).unwrap();
     let relay = found(&home, 1, &["--relay", "http://127.0.0.1:1", "--bind", "127.0.0.1:0"], "relay");
     assert!(relay[0].0 == "fail" && relay[0].1.contains("no connection"), "{relay:?}");
@@ -72,7 +72,7 @@ fn peers_are_asked_beside_the_node_and_damage_is_found() {
     assert!(peer.len() == 1 && peer[0].0 == "ok" && peer[0].1.contains("answers in"), "{peer:?}");
     assert_eq!(found(&joiner, 0, &[], "clock")[0].0, "ok", "the same clock");
     assert_eq!(found(&joiner, 0, &[], "store")[0].0, "ok");
-    // Beside its own node, whose home is locked and whose key is taken.
+    // The doctor beside a running node of its own home, which is locked and whose key is in use.
     assert!(found(&home, 0, &[], "home").iter().any(|(_, text)| text.contains("a node runs here")));
     assert_eq!(found(&home, 0, &["--peer", &sharer.ticket()], "store")[0].0, "ok", "read through the node");
     sharer.stop();
@@ -108,7 +108,7 @@ fn metrics_are_answered_where_they_are_asked_for() {
     assert_eq!(value("templar_node_window"), Some(0));
     assert!(value("templar_node_store_bytes").unwrap() > 100_000, "{text}");
     assert_eq!(value("templar_net_connections_refused_total"), Some(0));
-    // The port is taken now.
+    // From here on the port is in use.
     let other = Home::with_run("metrics too", &[]);
     let error = super::refused(&other, 1, ["node", "--role", "seeder", "--metrics", &addr]);
     assert!(error["error"].as_str().unwrap().contains(&addr), "{error}");

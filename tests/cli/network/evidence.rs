@@ -1,4 +1,5 @@
-//! Evidence that is handed to a running node: what proves nothing changes nothing, and for what proves something a record burns.
+//! Evidence that is handed to a running node. If it proves nothing, nothing changes; if it proves a
+//! contradiction, a record slashes for it.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -13,7 +14,7 @@ use super::{Home, refused};
 use crate::cli::evidence::statements;
 use crate::cli::home::hash;
 
-/// What the node of a home answers on its socket to bytes that are handed in as evidence, and that are said to have this hash.
+/// The answer of a home's node, on its socket, to bytes that are handed in as evidence under this hash.
 fn answer(home: &Home, bytes: &[u8], id: Hash) -> (u8, String) {
     let mut stream = UnixStream::connect(home.path().join("node.sock")).unwrap();
     let length = (bytes.len() as u64).to_le_bytes();
@@ -32,13 +33,14 @@ fn envelope(path: &str) -> Envelope {
     }
 }
 
-/// One of two miners holds two statements of the validator that contradict each other, and hands them to its node while that trains.
+/// One of two miners holds two contradicting statements of the validator, and hands them to its own node while
+/// that node trains.
 #[test]
 fn a_running_node_takes_evidence_and_a_record_burns_for_it() {
     let (validator, miner, other) = (Home::new("judge"), Home::new("first"), Home::new("second"));
     validator.ok(["dataset", "import", "--bundled"]);
     let key_of = |home: &Home| hash(&home.ok(["key", "show"]), "key");
-    // Windows close many times while this test looks at one, and standings need no time to count.
+    // Many windows close while this test looks at one, and standings count from the first window on.
     let settings = ["emission.vesting_windows=256", "gauntlet.proof.warm_up_windows=60000"];
     validator.run_new(&["--miner", &key_of(&miner), "--miner", &key_of(&other)], &settings);
     let judging = Running::start(&validator, ["node", "--role", "validator"]);
@@ -49,7 +51,7 @@ fn a_running_node_takes_evidence_and_a_record_burns_for_it() {
     let (mining, beside) = (mine(&miner), mine(&other));
     let closes = || mining.until(|line| line["type"] == "closed");
     let a_window_closes = || closes()["window"].as_u64().unwrap();
-    // From here on there is something to burn.
+    // From here on the validator has unvested pay that can be slashed.
     while let closed = closes()
         && closed["minted"] == 0.0
     {
@@ -61,7 +63,7 @@ fn a_running_node_takes_evidence_and_a_record_burns_for_it() {
         let error = refused(&miner, 4, ["evidence", "submit", &one, second]);
         assert_eq!(error["error"], "evidence proves nothing");
     }
-    // The node itself refuses what does not come through a command that looks first.
+    // The node itself refuses bad evidence that did not come through the command, which checks first.
     let access = Access::read(&miner.path()).unwrap();
     assert!(access.is_beside_a_node());
     let run = access.run(None).unwrap().run;
@@ -101,7 +103,7 @@ fn a_running_node_takes_evidence_and_a_record_burns_for_it() {
     assert_eq!(found["shown_by"].as_array().unwrap().len(), 1);
     assert!(found["burnt_micros"].as_u64().unwrap() > 0, "{found}");
 
-    // Paid once.
+    // Nothing is slashed a second time.
     refused(&miner, 4, ["evidence", "submit", &one, &two]);
     a_window_closes();
     for node in [mining, beside, judging] {

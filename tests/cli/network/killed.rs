@@ -1,4 +1,4 @@
-//! Nodes that lose their power, at the worst moments, and go on from their disks to the same end.
+//! Nodes that are killed at the worst moments go on from their disks and reach the same end.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::cli::home::{hash, switch};
 
 const WINDOWS: u64 = 3;
 
-/// Enough steps that a kill comes in the middle of a window, and deadlines that nobody meets.
+/// Settings with so many steps that a kill hits the middle of a window, and with deadlines that never pass.
 const SETTINGS: [&str; 5] = [
     "windows=3",
     "inner.steps=40",
@@ -23,7 +23,7 @@ const SETTINGS: [&str; 5] = [
     "deadlines.judge_ms=600000",
 ];
 
-/// A validator and two miners with a run; keys are the same every time.
+/// A validator and two miners of one run. The keys are the same every time.
 struct Party {
     validator: Home,
     miners: [Home; 2],
@@ -39,7 +39,7 @@ impl Party {
         Self { run: hash(&run, "run"), validator, miners }
     }
 
-    /// Starts the validator, which has the run, and with its ticket the miners.
+    /// Starts the validator, which made the run, and starts the miners with its ticket.
     fn start(&self) -> (Running, [Running; 2]) {
         let validator = Running::start(&self.validator, ["node", "--role", "validator"]);
         let ticket = validator.ticket();
@@ -48,7 +48,8 @@ impl Party {
         (validator, miners)
     }
 
-    /// Waits until the run is over everywhere, and checks what everybody has; gives what the validator's log says.
+    /// Waits until the run has ended on every node and checks the home of each. Returns the log of the
+    /// validator.
     fn end(&self, validator: Running, miners: [Running; 2]) -> Value {
         let [one, two] = miners;
         let finished = |node: Running| {
@@ -79,7 +80,7 @@ impl Party {
     }
 }
 
-/// What a miner says when it commits for a window.
+/// The event that a miner reports when it commits in a window.
 fn commits(home: &Home, window: u64) -> impl Fn(&Value) -> bool {
     let key = hash(&home.ok(["key", "show"]), "key");
     move |line| line["type"] == "contributed" && line["window"] == window && line["miner"] == key.as_str()
@@ -90,10 +91,10 @@ fn a_run_whose_nodes_are_killed_ends_like_one_whose_nodes_are_not() {
     let party = Party::new();
     let committed = commits(&party.miners[0], 0);
     let (validator, [one, two]) = party.start();
-    // The miner has promised a delta that only its disk has.
+    // The miner has committed to a delta that exists only on its disk.
     one.until(committed);
     one.kill();
-    // From now on nobody is told where the others are; all have other ports than before.
+    // From now on no node is told the addresses of the others, and all listen on other ports than before.
     let one = Running::start(&party.miners[0], ["node", "--role", "miner"]);
     validator.until(|line| line["type"] == "closed" && line["window"] == 0);
     validator.kill();
@@ -111,14 +112,15 @@ fn a_run_whose_nodes_are_killed_ends_like_one_whose_nodes_are_not() {
     assert_eq!(party.end(validator, miners), disturbed);
 }
 
-/// From a seed, a number below `end` for each draw.
+/// Draws numbers below `end` from a seed.
 fn draw(seed: u64, count: u64, what: &str, end: u64) -> u64 {
     let hash = Hash::of(format!("{seed} {count} {what}").as_bytes());
     u64::from_le_bytes(hash.as_bytes()[..8].try_into().unwrap()) % end
 }
 
-/// Kills a miner or the validator of a run at `kills` moments, each drawn from the seed between its start and `longest`
-/// later, and starts it again; with another run where one is over. Every run must end like the one that nobody disturbed.
+/// Kills a miner or the validator of a run at `kills` moments and starts it again. Each moment is drawn from
+/// the seed, between the start and `longest` later. When a run is over, the next begins. Every run must end
+/// like an undisturbed one.
 fn survive(kills: u64, seed: u64, longest: Duration) {
     let party = Party::new();
     let (validator, miners) = party.start();
@@ -127,7 +129,7 @@ fn survive(kills: u64, seed: u64, longest: Duration) {
     while done < kills {
         let party = Party::new();
         let (mut validator, [mut one, two]) = party.start();
-        // From here on each knows the others, wherever they move.
+        // From here on each node knows the others and finds them after they move.
         validator.until(|line| line["type"] == "contributed");
         let mut over = false;
         while done < kills && !over {
@@ -140,7 +142,7 @@ fn survive(kills: u64, seed: u64, longest: Duration) {
                 (&mut one, &party.miners[0], "miner")
             };
             eprintln!("seed {seed}, kill {done} of {kills}: the {role} after {} ms", at.as_millis());
-            // The moment at which the power fails, and not a wait for anything.
+            // This is the moment of the kill. It does not wait for an event.
             std::thread::sleep(at);
             over = victim.has_said(|line| line["type"] == "finished");
             let next = || Running::begin(home, ["node", "--role", role]);
@@ -156,7 +158,7 @@ fn kills_at_random_moments_change_nothing() {
     survive(6, 1, Duration::from_millis(900));
 }
 
-/// By hand: `.ci/long kills`, with KILLS and SEED.
+/// Run by hand: `.ci/long kills`, with the variables KILLS and SEED.
 #[test]
 #[ignore = "long: .ci/long kills"]
 fn a_hundred_kills_at_random_moments_change_nothing() {
@@ -170,7 +172,7 @@ fn a_node_that_stood_still_notices_and_nothing_is_lost() {
     let (validator, miners) = party.start();
     validator.signal("STOP");
     miners[1].until(commits(&party.miners[1], 0));
-    // A laptop that was closed, or a clock that jumped: to the process it is the same.
+    // To the process, a closed laptop and a clock that jumps are the same.
     std::thread::sleep(Duration::from_secs(7));
     validator.signal("CONT");
     validator.until(|line| line["message"].as_str().is_some_and(|message| message.contains("stood still")));
@@ -188,7 +190,8 @@ fn a_torn_journal_loses_its_last_entry_only() {
     let path = dir.join("journal");
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-    // A reader beside it sees the rest, and so does a node, which has lost a promise that nobody heard.
+    // A reader sees the rest of the journal, and so does a node. The node has lost a commitment that no other
+    // node ever received.
     assert_eq!(home.ok(["status"])["window"], 1);
     let sharer = Running::start(&home, ["share"]);
     assert_eq!(sharer.started["window"], 1);

@@ -1,4 +1,4 @@
-//! A miner that genesis does not know: it registers, trains and is paid, and nobody is asked.
+//! A miner that genesis does not name registers, trains and is paid without anybody's permission.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::running::Running;
 use super::{Home, refused};
 use crate::cli::home::hash;
 
-/// Work that is found at once, and standings that need no time to count.
+/// Settings with a hashcash that is found at once, and with standings that count from the first window on.
 const SETTINGS: [&str; 5] = [
     "registration.slots=3",
     "registration.hashcash.first=4096",
@@ -41,7 +41,7 @@ fn a_newcomer_registers_beside_its_node_trains_and_is_paid_and_its_owner_moves_t
     let (validator, _miner, judging, mining, ticket) = at_work();
     let newcomer = Home::new("newcomer");
     assert_eq!(newcomer.ok(["run", "join", &ticket])["role"], "follower");
-    // Its node follows, and says what is missing.
+    // Its node follows the run and says that it has no slot.
     let waiting = Running::start(&newcomer, ["node", "--role", "miner"]);
     let said = waiting.until(|line| line["type"] == "warning");
     assert!(said["message"].as_str().unwrap().contains("`templar register` asks for one"), "{said}");
@@ -76,14 +76,14 @@ fn a_newcomer_registers_beside_its_node_trains_and_is_paid_and_its_owner_moves_t
     assert_eq!(shown["kind"], "registration");
     assert_eq!(shown["explanation"][0]["enough"], true, "{shown}");
     assert_eq!(shown["explanation"][1]["verdict"], "joined: slot 1");
-    // A second time there is nothing to do.
+    // A second registration has nothing to do.
     assert_eq!(newcomer.ok(["register"])["already"], true);
 
     // The owner moves to another machine.
     let other = Home::new("other machine");
     other.ok(["run", "join", &ticket]);
     let moved = Running::start(&other, ["node", "--role", "miner"]);
-    // It has heard of the owner's slot by then.
+    // By then it has received the record with the owner's slot.
     moved.until(|line| line["type"] == "closed" && line["window"].as_u64() > admitted["window"].as_u64());
     let rotated = other.ok(["key", "rotate", "--owner", file]);
     assert_eq!(rotated["payment"], "rotation");
@@ -95,7 +95,7 @@ fn a_newcomer_registers_beside_its_node_trains_and_is_paid_and_its_owner_moves_t
     for node in [moved, mining, judging] {
         node.stop();
     }
-    // Members are found again with everything else.
+    // The audit recomputes the members together with everything else.
     let audit = validator.ok(["audit"]);
     assert_eq!(audit["verdict"], "match", "{audit}");
     assert!(audit["windows"].as_u64() > trained["window"].as_u64());
@@ -137,7 +137,7 @@ fn who_cannot_pay_is_told_so() {
     assert!(said["error"].as_str().unwrap().contains("has no slot"), "{said}");
     newcomer.fails(2, ["register", "--burn", "much"]);
     newcomer.fails(2, ["register", "--burn", "1", "--hashcash"]);
-    // Nothing of it is left behind.
+    // The failed registration leaves nothing behind.
     assert_eq!(newcomer.ok(["status"])["registration"]["application"], Value::Null);
     sharer.stop();
 }

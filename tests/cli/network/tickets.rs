@@ -1,4 +1,4 @@
-//! One blob from home to home, and everything that can be wrong with a ticket, a hash or an address.
+//! One blob is sent from home to home, and everything that can be wrong with a ticket, a hash or an address.
 
 use std::fs;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::cli::home::hash;
 /// An address of no machine (RFC 5737).
 const NOT_OURS: &str = "203.0.113.1:0";
 
-/// What nobody has.
+/// The hash of a blob that nobody has.
 const NOBODYS: &str = "00000000000000000000000000000000000000000000000000000000000000aa";
 
 /// A home with a run, and a shard of its dataset.
@@ -72,13 +72,13 @@ fn several_blobs_travel_as_files_named_by_their_hashes() {
         assert_eq!(Hash::of(&fs::read(folder.join(id)).unwrap()).to_string(), **id);
     }
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
-    // What a person has in a folder is not written over.
+    // The files that a person has in a folder are never overwritten.
     fs::write(folder.join(&other), "mine").unwrap();
     let error = refused(&taker, 2, ["fetch", &sharer.blob_ticket(), "--out", out]);
     assert!(error["error"].as_str().unwrap().contains("not empty"), "{error}");
     assert_eq!(fs::read(folder.join(&other)).unwrap(), b"mine");
     sharer.stop();
-    // One alone is a collection where that is asked for, and otherwise a blob.
+    // A single blob becomes a collection if the user asks for that, and otherwise stays a blob.
     let sharer = Running::start(&home, ["share", &other, "--collection"]);
     let fetched = taker.ok(["fetch", &sharer.blob_ticket()]);
     assert_eq!(
@@ -138,7 +138,7 @@ fn a_text_that_is_no_ticket_is_said_to_be_none() {
     refused(&other, 2, ["run", "join", &blob]);
     refused(&other, 2, ["fetch", "w0", "--from", &blob]);
 
-    // With good tickets, but nowhere to listen.
+    // The tickets are good, but the address to listen at is not of this machine.
     refused(&other, 1, ["fetch", &blob, "--bind", NOT_OURS]);
     refused(&other, 1, ["run", "join", &run, "--bind", NOT_OURS]);
     refused(&other, 1, ["fetch", "w0", "--from", &run, "--bind", NOT_OURS]);

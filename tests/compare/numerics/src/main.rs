@@ -1,7 +1,8 @@
-//! Measures `templar-numerics` beside what others would use, in one process, and prints finished Markdown tables.
+//! Measures `templar-numerics` beside other libraries in one process, and prints Markdown tables.
 //!
-//! `gemm` compares matrix products, `rows` everything else. Contestants take turns within every round and the best round
-//! counts, so that a disturbance of the machine hits all of them or none. Not a part of the workspace: see `Cargo.toml`.
+//! `gemm` compares matrix products, and `rows` compares everything else. The contestants take turns within each
+//! round, and the best round counts, so a disturbance of the machine hits all of them or none. This package is
+//! not part of the workspace; see `Cargo.toml`.
 
 mod peak;
 mod products;
@@ -14,7 +15,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["gemm"] => products::print(8.0),
-        // A quick look is enough while something changes.
+        // During development a quick look is enough.
         ["gemm", "quick"] => products::print(1.5),
         ["rows"] => rows::print(),
         _ => {

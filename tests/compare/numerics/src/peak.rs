@@ -1,8 +1,9 @@
-//! The machine's peak: independent chains of fused multiply-adds in registers, no memory at all.
+//! The peak of the machine, measured by independent chains of fused multiply-adds in registers, without memory
+//! access.
 
 use std::hint::black_box;
 
-/// Chains of a thread. Two units with a latency of 4 cycles need 8 to be busy.
+/// Chains per thread. Two units with a latency of 4 cycles need 8 chains to be busy.
 const CHAINS: usize = 16;
 const STEPS: usize = 400_000;
 
@@ -51,7 +52,7 @@ fn avx512() {
     chains!(_mm512_set1_ps, _mm512_fmadd_ps);
 }
 
-/// Twice, since a vector is half as wide.
+/// Runs twice the chains, because a vector is half as wide.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn avx2() {

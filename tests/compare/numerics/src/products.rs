@@ -1,5 +1,5 @@
-//! Matrix products: ours, the `gemm` crate as candle ships it (AVX2), and the same crate with its AVX-512 kernels, beside
-//! the machine's peak.
+//! Compares matrix products: ours, the `gemm` crate as candle ships it (AVX2), and that crate with its AVX-512
+//! kernels, beside the peak of the machine.
 //!
 //! The crate is built once, with its feature `x86-v4`; `Peer::Avx2` calls the very function that it would choose
 //! without that feature, so both forms run in one process.
@@ -30,14 +30,14 @@ const SHAPES: [Shape; 7] = [
     Shape { name: "hdw", m: 32000, n: 512, k: 2048, ops: (Op::T, Op::N) },
 ];
 
-/// Which of the `gemm` crate's kernels.
+/// The kernels of the `gemm` crate to use.
 #[derive(Clone, Copy)]
 enum Peer {
     Avx2,
     Chosen,
 }
 
-/// The best of a shape, GFLOP/s.
+/// The best speed of one shape, in GFLOP/s.
 struct Best {
     ours: f64,
     avx2: f64,
@@ -152,8 +152,8 @@ fn theirs(peer: Peer, shape: &Shape, threads: usize, a: &[f32], b: &[f32], c: &m
     }
 }
 
-/// What `gemm::gemm` comes to on a machine with AVX2 for a row-major C, built without `x86-v4`: it computes the
-/// transposed product with its `fma` kernels.
+/// The function that `gemm::gemm`, built without `x86-v4`, calls on a machine with AVX2 for a row-major C. It
+/// computes the transposed product with its `fma` kernels.
 #[cfg(target_arch = "x86_64")]
 #[allow(clippy::too_many_arguments, reason = "three operands with their strides")]
 #[inline(never)]
@@ -205,7 +205,7 @@ unsafe fn avx2(
     }
 }
 
-/// Elsewhere the crate has no second form.
+/// On other machines the crate has no second form.
 #[cfg(not(target_arch = "x86_64"))]
 #[allow(clippy::too_many_arguments, reason = "three operands with their strides")]
 unsafe fn avx2(

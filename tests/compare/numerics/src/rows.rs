@@ -1,7 +1,8 @@
-//! Everything outside matrix products, on one thread: ours, plain Rust with std's functions, and candle's operators.
+//! Compares everything except matrix products, on one thread: ours, plain Rust with the standard library's
+//! functions, and candle's operators.
 //!
-//! "std" is the loop that one writes first, with the platform's `exp` and `ln`, compiled as a release build is. candle's
-//! operators allocate their results, as they do in a model; that belongs to their price.
+//! "std" is the obvious loop with the platform's `exp` and `ln`, compiled as a release build. candle's
+//! operators allocate their results, as they do in a model, so the allocation is part of their time.
 
 use candle_core::{Device, Tensor, Var};
 use candle_nn::Optimizer;
@@ -17,7 +18,7 @@ const ROUNDS: usize = 300;
 
 type Contestant<'a> = Box<dyn FnMut() + 'a>;
 
-/// Prints the table.
+/// Measures all rows and prints the table.
 pub fn print() {
     println!("\nOne thread, {ROWS} rows of {WIDTH}, ns for an element, the best of {ROUNDS} rounds.\n");
     println!("| kernel | ours | std | candle | std / ours | candle / ours |");
