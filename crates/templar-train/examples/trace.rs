@@ -1,7 +1,9 @@
-//! What a leaf of the trace costs beside the inner step it is made after: `cargo run --release -p templar-train --example trace`.
+//! Measures the cost of a leaf of the trace, beside the inner step after which it is made. Run it with `cargo
+//! run --release -p templar-train --example trace`.
 //!
-//! Prints a row of the table in `crates/templar-model/BENCH.md`. Steps and leaves take turns; the best of each is compared.
-//! Arguments: size, vocabulary, tokens of a step, rounds. Threads follow `RAYON_NUM_THREADS`.
+//! It prints one row of the table in `crates/templar-model/BENCH.md`. Steps and leaves take turns, and the best
+//! time of each counts. The arguments are size, vocabulary, tokens per step and rounds. The number of threads
+//! follows `RAYON_NUM_THREADS`.
 
 use std::time::Instant;
 

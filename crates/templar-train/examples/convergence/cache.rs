@@ -1,8 +1,8 @@
-//! What is kept of a run: its result for ever, a snapshot while it is under way, and what a few of its deltas were made
-//! of, so that their bytes can be counted again when only the codec has changed.
+//! Keeps three things of a run on disk: its result for ever, a snapshot while it is under way, and the input of
+//! a few of its deltas. With that input their bytes can be counted again when only the codec has changed.
 //!
-//! A file is written beside its name and renamed, and a snapshot ends in a hash of itself: a killed command leaves
-//! nothing that would be taken for more than it is.
+//! A file is written under another name and then renamed, and a snapshot ends in a hash of itself. So a killed
+//! command never leaves a file that looks complete and is not.
 
 use std::fs;
 use std::io;
@@ -14,29 +14,29 @@ use templar_train::tensors::{extend_from_bytes, to_bytes};
 
 use crate::run::{Failure, State};
 
-/// A point of a curve.
+/// One point of a loss curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Point {
-    /// Windows done.
+    /// The number of windows done.
     pub(crate) windows: u64,
     /// Held-out loss, on a part of the pages.
     pub(crate) nanonats: u64,
 }
 
-/// What a run has told so far, or in the end.
+/// The results of a run, partial or final.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// What was run, for people.
+    /// A description of the run, for people.
     pub(crate) config: serde_json::Value,
-    /// Hash of the final parameters, little-endian; empty before.
+    /// The hash of the final parameters, little-endian. Empty until the run has ended.
     pub(crate) hash: String,
-    /// Held-out loss in the end, on all pages.
+    /// The held-out loss at the end of the run, on all pages.
     pub(crate) nanonats: u64,
-    /// Parameters of the model.
+    /// The number of parameters of the model.
     pub(crate) parameters: u64,
-    /// The curve.
+    /// The loss curve, in the order of the windows.
     pub(crate) points: Vec<Point>,
-    /// The windows of which a delta's input is kept.
+    /// The windows whose compressor input is kept.
     pub(crate) samples: Vec<u64>,
 }
 
@@ -47,13 +47,13 @@ struct Front {
     optimizer_steps: Vec<u64>,
 }
 
-/// The folder of results.
+/// The folder in which results are kept.
 pub(crate) struct Cache {
     folder: PathBuf,
 }
 
 impl Cache {
-    /// Opens or makes the folder.
+    /// Opens the folder and creates it if necessary.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         Ok(Self { folder: folder.to_owned() })
@@ -79,7 +79,7 @@ impl Cache {
         }
     }
 
-    /// Keeps a result; the snapshot goes.
+    /// Keeps a final result and removes the snapshot.
     pub(crate) fn keep_result(&self, id: &str, record: &Record) -> Result<(), Failure> {
         self.write(id, ".json", &serde_json::to_vec_pretty(record)?)?;
         match fs::remove_file(self.path(id, ".snapshot")) {
@@ -88,19 +88,19 @@ impl Cache {
         }
     }
 
-    /// Keeps what the delta of `window` was made of.
+    /// Keeps the compressor's input for the delta of `window`.
     pub(crate) fn keep_sample(&self, id: &str, window: u64, values: &[f32]) -> io::Result<()> {
         self.write(id, &format!("-{window}.f32"), &to_bytes(&[values]))
     }
 
-    /// Such an input again.
+    /// Reads such an input back.
     pub(crate) fn sample(&self, id: &str, window: u64) -> io::Result<Vec<f32>> {
         let mut values = Vec::new();
         extend_from_bytes(&mut values, &fs::read(self.path(id, &format!("-{window}.f32")))?);
         Ok(values)
     }
 
-    /// Keeps where a run stands.
+    /// Keeps a snapshot of a run between two windows.
     pub(crate) fn keep_snapshot(&self, id: &str, record: &Record, state: &State) -> Result<(), Failure> {
         let front = Front {
             record: record.clone(),
@@ -120,7 +120,7 @@ impl Cache {
         Ok(self.write(id, ".snapshot", &bytes)?)
     }
 
-    /// Where a run stood, unless there is no whole snapshot of `start`'s shape.
+    /// Reads the snapshot of a run, or `None` if there is no complete one with the shape of `start`.
     pub(crate) fn snapshot(&self, id: &str, start: &State) -> Option<(Record, State)> {
         let bytes = fs::read(self.path(id, ".snapshot")).ok()?;
         let (bytes, hash) = bytes.split_last_chunk::<32>()?;

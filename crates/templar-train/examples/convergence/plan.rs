@@ -1,7 +1,7 @@
-//! What is run: the configuration of a run, its genesis, and the matrix of all runs.
+//! The plan of the experiment: the configuration of a run, its genesis, and the matrix of all runs.
 //!
-//! Equal tokens for all, the same inner optimiser for all; what differs between two rows of a table is what the table is
-//! about. A configuration's hash names its result in the cache.
+//! All runs see equally many tokens and use the same inner optimiser. Two rows of a table differ only in the
+//! subject of the table. The hash of a configuration names its result in the cache.
 
 use serde::Serialize;
 use templar_manifest::{
@@ -11,77 +11,77 @@ use templar_manifest::{
 use templar_model::sizes;
 use templar_train::{Recipe, RecipeError};
 
-/// Raised when the same configuration would give another result.
+/// A version number, raised when the same configuration would give another result.
 const FORMAT: u32 = 2;
 
-/// Predictions of a sequence.
+/// The number of predictions of a sequence.
 pub(crate) const SEQUENCE: u32 = 128;
-/// Sequences of one miner's inner step.
+/// The number of sequences in one miner's inner step.
 pub(crate) const BATCH: u32 = 2;
-/// Tokens that every run trains on, all miners together: 96 windows of 4 miners with 30 inner steps each.
+/// The tokens that every run trains on, over all miners: 96 windows of 4 miners with 30 inner steps each.
 const TOKENS: u64 = 2_949_120;
-/// Tokens of a run with the smaller model: 48 windows.
+/// The tokens of a run with the smaller model: 48 windows.
 const SMALL_TOKENS: u64 = 1_474_560;
 /// The inner learning rate's peak, in 1e-9, and the inner steps that lead to it.
 const PEAK_NANOS: u64 = 3_000_000;
 const WARM_UP: u64 = 60;
 
-/// How a window's work becomes a step of the shared parameters.
+/// The method by which the work of a window becomes a step of the shared parameters.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Method {
-    /// Gradients are averaged at every step; one AdamW.
+    /// Gradients are averaged at every step and given to one AdamW.
     AdamW,
-    /// Dense pseudo-gradients are averaged once a window; outer SGD with Nesterov momentum.
+    /// Dense pseudo-gradients are averaged once per window, followed by outer SGD with Nesterov momentum.
     DiLoCo {
-        /// Outer learning rate.
+        /// The outer learning rate α.
         rate_ppm: u32,
-        /// Outer momentum.
+        /// The outer momentum μ.
         momentum_ppm: u32,
     },
-    /// Top-k, quantised, with error feedback: this project's own code from end to end.
+    /// Top-k with a quantiser and error feedback: this project's own code from end to end.
     SparseLoCo(Sparse),
 }
 
-/// The settings of SparseLoCo.
+/// The settings of SparseLoCo in one run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Sparse {
-    /// Values kept of a block of 4,096.
+    /// The number of values kept of a block of 4,096.
     pub(crate) top_k: u32,
-    /// The quantiser's name.
+    /// The name of the quantiser.
     pub(crate) quantiser: &'static str,
-    /// β of the error feedback.
+    /// The decay β of the error feedback.
     pub(crate) decay_ppm: u32,
-    /// The aggregation rule's name.
+    /// The name of the aggregation rule.
     pub(crate) rule: &'static str,
-    /// Outer learning rate.
+    /// The outer learning rate α.
     pub(crate) rate_ppm: u32,
 }
 
 impl Sparse {
-    /// As a method.
+    /// These settings as a method.
     pub(crate) fn method(self) -> Method {
         Method::SparseLoCo(self)
     }
 }
 
-/// All that decides a run's result, but the text.
+/// Everything that decides the result of a run, except the text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Config {
     pub(crate) format: u32,
-    /// The model's size.
+    /// The size of the model, by name.
     pub(crate) size: &'static str,
-    /// Names the first parameters and the order of pages.
+    /// The seed of the first parameters and of the order of pages.
     pub(crate) seed: u64,
-    /// Miners (R).
+    /// The number of miners, R.
     pub(crate) miners: u32,
-    /// Inner steps of a window (H).
+    /// The number of inner steps in a window, H.
     pub(crate) steps: u32,
-    /// Peak of the inner learning rate, in 1e-9.
+    /// The peak of the inner learning rate, in 1e-9.
     pub(crate) peak_nanos: u64,
-    /// Tokens of the run.
+    /// The number of tokens of the run.
     pub(crate) tokens: u64,
-    /// The method.
+    /// The method of the run.
     pub(crate) method: Method,
 }
 
@@ -91,23 +91,23 @@ impl Config {
         Self { format: FORMAT, size: "micro", seed: 0, miners, steps, peak_nanos: PEAK_NANOS, tokens: TOKENS, method }
     }
 
-    /// The same with another seed.
+    /// The same run with another seed.
     pub(crate) fn seeded(&self, seed: u64) -> Self {
         Self { seed, ..self.clone() }
     }
 
-    /// The hash that names the result: of the configuration and the dataset's id.
+    /// The hash that names the result. It covers the configuration and the dataset's id.
     pub(crate) fn id(&self, dataset: &str) -> String {
         let text = serde_json::to_string(&(self, dataset)).expect("numbers and names are JSON");
         blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
     }
 
-    /// Windows: for AdamW, stretches of as many steps.
+    /// The number of windows. For AdamW, a window is a stretch of as many steps.
     pub(crate) fn windows(&self) -> u64 {
         self.tokens / (u64::from(self.miners * self.steps * BATCH) * u64::from(SEQUENCE))
     }
 
-    /// The recipe of the run. What AdamW and DiLoCo do not have is set to something valid and not used.
+    /// The recipe of the run. Fields that AdamW and DiLoCo do not have are set to valid values and not used.
     pub(crate) fn recipe(&self, vocab_size: u32) -> Result<Recipe, RecipeError> {
         let sparse = match self.method {
             Method::SparseLoCo(sparse) => sparse,
@@ -188,18 +188,19 @@ const TEMPLAR: Sparse =
 /// SparseLoCo with the quantiser that does best here.
 pub(crate) const SPARSELOCO: Sparse = Sparse { quantiser: "block-sign", ..TEMPLAR };
 
-/// A table: its rows are compared with the first of them.
+/// One table of the document. Its rows are compared with its first row.
 pub(crate) struct Section {
-    /// Its name in the document.
+    /// The name of the table in the document.
     pub(crate) name: &'static str,
-    /// What is compared: each row's name and run.
+    /// The name and the run of each row.
     pub(crate) rows: Vec<(String, Config)>,
 }
 
 /// The seeds of a comparison that is close.
 pub(crate) const SEEDS: u64 = 3;
 
-/// What is compared over several seeds: the two methods, and the two quantisers of which one is a run's default.
+/// The comparisons that are made over several seeds: the two methods, and the two quantisers of which one is a
+/// run's default.
 pub(crate) fn seeded() -> Vec<(&'static str, Config)> {
     vec![
         ("DiLoCo", Config::new(4, 30, DILOCO)),
@@ -208,7 +209,7 @@ pub(crate) fn seeded() -> Vec<(&'static str, Config)> {
     ]
 }
 
-/// The same with the size of the search, for each quantiser.
+/// The same comparison with the small model of the search of rates, for each quantiser.
 pub(crate) fn seeded_small() -> Vec<(&'static str, Config)> {
     let sparse = |quantiser| small(Sparse { quantiser, ..SPARSELOCO }.method());
     vec![
@@ -224,12 +225,12 @@ fn small(method: Method) -> Config {
     Config { size: "nano", tokens: SMALL_TOKENS, ..Config::new(4, 30, method) }
 }
 
-/// Every table.
+/// All tables of the document, in its order.
 pub(crate) fn sections() -> Vec<Section> {
     let sparse = |sparse: Sparse| Config::new(4, 30, sparse.method());
     let mut methods = Vec::new();
     for (miners, steps) in [(4, 30), (4, 15), (8, 30)] {
-        // AdamW knows no windows: its two rows are those of as many miners.
+        // AdamW has no windows, so its two rows are those with as many miners.
         if steps == 30 {
             methods.push((format!("AdamW, R = {miners}"), Config::new(miners, 30, Method::AdamW)));
         }
@@ -297,13 +298,13 @@ fn search() -> Vec<(String, Config)> {
     add("mean-of-all, α = 2", 3_000_000, all(2_000_000));
     add("mean-of-all, α = 4", 3_000_000, all(4_000_000));
     add("mean-of-all, α = 1", 3_000_000, all(1_000_000));
-    // What one of the four reaches alone with its quarter of the tokens.
+    // The result that one of the four miners reaches alone, with its quarter of the tokens.
     let alone = Config { miners: 1, tokens: SMALL_TOKENS / 4, ..config(3_000_000, Method::AdamW) };
     rows.push(("AdamW, one miner, a quarter of the tokens".to_owned(), alone));
     rows
 }
 
-/// All runs with their names, each once, in the order in which they are made: what decides first.
+/// All runs with their names, each once, in the order in which they are made. The decisive ones come first.
 pub(crate) fn runs() -> Vec<(String, Config)> {
     let sections = sections();
     let of = |name: &str| sections.iter().filter(|section| section.name == name).flat_map(|s| s.rows.clone()).collect();

@@ -1,4 +1,5 @@
-//! Curves as SVG: axes with ticks, lines with marks, a legend. Nothing but text comes out, the same for the same numbers.
+//! Draws curves as SVG: axes with ticks, lines with marks, and a legend. The output is plain text, the same for
+//! the same numbers.
 
 use std::fmt::Write as _;
 
@@ -9,34 +10,34 @@ const RIGHT: f64 = 220.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 56.0;
 
-/// Colours that people who see few of them can tell apart (Okabe and Ito).
+/// Colours that colour-blind people can tell apart (Okabe and Ito).
 const COLOURS: [&str; 8] = ["#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31"];
 
-/// A line of a plot.
+/// One line of a plot.
 pub(crate) struct Series {
-    /// What the legend says.
+    /// The text of the legend.
     pub(crate) label: String,
-    /// In the units of the axes.
+    /// The points, in the units of the axes.
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// A plot.
+/// One plot with its lines.
 pub(crate) struct Plot {
-    /// Above it.
+    /// The title above the plot.
     pub(crate) title: &'static str,
-    /// Below it.
+    /// The label below the x axis.
     pub(crate) x_label: &'static str,
-    /// Whether steps of the x axis are factors.
+    /// Whether the x axis is logarithmic.
     pub(crate) is_log: bool,
-    /// Beside it.
+    /// The label beside the y axis.
     pub(crate) y_label: &'static str,
-    /// The highest value shown; what lies above is cut off.
+    /// The highest value shown. Points above it are cut off.
     pub(crate) y_max: f64,
-    /// The lines.
+    /// The lines of the plot.
     pub(crate) series: Vec<Series>,
 }
 
-/// An axis: what lies at its ends, and where on the picture.
+/// An axis: the values at its ends, and their places on the picture.
 struct Axis {
     from: f64,
     to: f64,
@@ -92,7 +93,7 @@ fn number(value: f64) -> String {
 }
 
 impl Plot {
-    /// The picture.
+    /// Draws the plot as SVG text.
     pub(crate) fn svg(&self) -> String {
         let all = || self.series.iter().flat_map(|series| &series.points).filter(|point| point.1 <= self.y_max);
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::INFINITY, f64::min);

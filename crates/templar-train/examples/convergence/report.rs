@@ -1,8 +1,8 @@
-//! Tables and plots out of finished runs, into `CONVERGENCE.md`.
+//! Writes tables and plots of finished runs into `CONVERGENCE.md`.
 //!
-//! A figure is computed here from the cache: a delta's bytes are counted by compressing again what a few of its run's
-//! deltas were made of, so they are those of the codec as it is. The matrix can be made in parts, on several machines: a
-//! row whose run is not in the cache stays as the document has it.
+//! Figures are computed here from the cache. The bytes of a delta are counted by compressing the kept input
+//! again, so they are those of the current codec. The matrix can be made in parts on several machines: a row
+//! whose run is not in the cache stays as it is in the document.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,11 +16,11 @@ use crate::plan::{self, BATCH, Config, Method, SEEDS, SEQUENCE, SPARSELOCO, Spar
 use crate::plot::{Plot, Series};
 use crate::run::Failure;
 
-/// A finished run.
+/// A finished run with its sizes.
 struct Measured {
     config: Config,
     record: Record,
-    /// Bytes that one miner sends in a window: for AdamW, in as many steps.
+    /// The bytes that one miner sends in a window. For AdamW, those of as many steps.
     window_bytes: f64,
 }
 
@@ -29,17 +29,17 @@ impl Measured {
         self.record.nanonats as f64 / 1e9
     }
 
-    /// Bytes that a miner has sent after `windows`.
+    /// The bytes that a miner has sent after `windows`.
     fn bytes(&self, windows: u64) -> f64 {
         self.window_bytes * windows as f64
     }
 
-    /// Tokens of the run after `windows`.
+    /// The tokens of the run after `windows`.
     fn tokens(&self, windows: u64) -> f64 {
         (self.config.tokens / self.config.windows() * windows) as f64
     }
 
-    /// Its row: the loss, and the cells behind the difference.
+    /// The row of this run: the loss, and the cells after the difference.
     fn cells(&self) -> (f64, String) {
         let parameters = self.record.parameters as f64;
         let cells = format!(
@@ -53,7 +53,7 @@ impl Measured {
         (self.loss(), cells)
     }
 
-    /// Held-out loss against what `x` makes of the windows done.
+    /// The curve of held-out losses, with x values that `x` computes from the number of windows.
     fn curve(&self, label: &str, x: impl Fn(&Self, u64) -> f64) -> Series {
         let points = self.record.points.iter().filter(|point| point.windows > 0);
         let points = points.map(|point| (x(self, point.windows), point.nanonats as f64 / 1e9)).collect();
@@ -81,14 +81,14 @@ fn window_bytes(config: &Config, record: &Record, id: &str, data: &Data, cache: 
     }
 }
 
-/// The finished runs of the plan, by name of the result.
+/// The finished runs of the plan, by the name of the result.
 pub(crate) struct Report<'a> {
     data: &'a Data,
     runs: BTreeMap<String, Measured>,
 }
 
 impl<'a> Report<'a> {
-    /// Reads every result of the plan that there is.
+    /// Reads every existing result of the plan.
     pub(crate) fn read(data: &'a Data, cache: &Cache) -> Result<Self, Failure> {
         let mut runs = BTreeMap::new();
         for (_, config) in plan::runs() {
@@ -105,8 +105,8 @@ impl<'a> Report<'a> {
         self.runs.get(&config.id(&self.data.id))
     }
 
-    /// Every table with its name, and with the rows of `document` whose runs are not here; a run that is nowhere has no
-    /// row.
+    /// Makes every table, with its name. Rows whose runs are missing here are taken from `document`; a run that
+    /// is in neither has no row.
     pub(crate) fn tables(&self, document: &str) -> Vec<(&'static str, String)> {
         let mut tables = Vec::new();
         tables.extend(self.setup().map(|setup| ("setup", setup)));
@@ -141,7 +141,7 @@ impl<'a> Report<'a> {
         for (name, config) in rows {
             let found = self.find(config).map(|run| run.cells()).or_else(|| {
                 let (loss, rest) = row_of(kept, name)?.split_once(" | ")?;
-                // What it was compared with is compared again.
+                // The run that it was compared with is measured again.
                 Some((loss.parse().ok()?, rest.split_once(" | ")?.1.to_owned()))
             });
             let Some((loss, cells)) = found else { continue };
@@ -152,7 +152,8 @@ impl<'a> Report<'a> {
         if first.is_none() { NOT_RUN.to_owned() } else { out }
     }
 
-    /// The same over seeds: each run's difference to the first row's of the same seed, as far as both are there.
+    /// The same over several seeds: the difference of each run to the first row's run of the same seed, for all
+    /// seeds where both exist.
     fn seeds(&self, rows: &[(&str, Config)], kept: &str) -> String {
         let mut out = String::from("| |");
         for seed in 0..SEEDS {
@@ -189,7 +190,7 @@ impl<'a> Report<'a> {
         if out.len() == empty { NOT_RUN.to_owned() } else { out }
     }
 
-    /// Every plot with its file's name; one of which a curve is not there is left out.
+    /// Every plot with the name of its file. A plot with a missing curve is left out.
     pub(crate) fn plots(&self) -> Vec<(&'static str, String)> {
         let sparse = |sparse: Sparse| Config::new(4, 30, sparse.method());
         let curves = |rows: &[(&str, Config)], x: fn(&Measured, u64) -> f64| -> Option<Vec<Series>> {
@@ -237,7 +238,8 @@ impl<'a> Report<'a> {
         plots.into_iter().filter_map(|(name, plot)| Some((name, plot?.svg()))).collect()
     }
 
-    /// Puts the tables between their marks in the document of `folder` and the plots into `folder/convergence`.
+    /// Writes the tables between their marks in the document of `folder`, and the plots into
+    /// `folder/convergence`.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), Failure> {
         let mut text = document(folder)?;
         for (name, table) in self.tables(&text) {
@@ -255,30 +257,30 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The document that the tables are in.
+/// The document that contains the tables.
 const DOCUMENT: &str = "CONVERGENCE.md";
-/// What ends a table in it.
+/// The mark at the end of a table.
 const END: &str = "<!-- end -->";
-/// What stands for a table of which no run is there.
+/// The text in place of a table without any run.
 const NOT_RUN: &str = "Not run yet: the command above fills it in.\n";
 
-/// What begins a table in it.
+/// The mark at the start of a table.
 fn mark(name: &str) -> String {
     format!("<!-- {name} -->\n")
 }
 
-/// The text of the document.
+/// Reads the text of the document.
 pub(crate) fn document(folder: &Path) -> std::io::Result<String> {
     std::fs::read_to_string(folder.join(DOCUMENT))
 }
 
-/// A table of the document; empty where there is none of this name.
+/// A table of the document, or an empty text if none has this name.
 fn between<'a>(document: &'a str, name: &str) -> &'a str {
     let table = document.split_once(&mark(name)).and_then(|(_, rest)| rest.split_once(END));
     table.map_or("", |(table, _)| table)
 }
 
-/// The cells of a table's row behind its name.
+/// The cells of a table's row after its name.
 fn row_of<'a>(table: &'a str, name: &str) -> Option<&'a str> {
     let row = |line: &'a str| line.strip_prefix("| ")?.strip_prefix(name)?.strip_prefix(" | ")?.strip_suffix(" |");
     table.lines().find_map(row)

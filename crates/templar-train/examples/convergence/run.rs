@@ -1,8 +1,8 @@
-//! One run by any of the three methods, window by window.
+//! Runs one of the three methods, window by window.
 //!
-//! All three take the same inner steps, and SparseLoCo is the library's `compress`, `decode` and `outer_step`. A miner's
-//! window is `run_window` without the trace, which costs time and changes nothing: a test holds the delta's bytes and the
-//! state against those of `run_window`.
+//! All three take the same inner steps, and SparseLoCo uses the library's `compress`, `decode` and
+//! `outer_step`. A miner's window is `run_window` without the trace, which takes time and changes nothing: a
+//! test compares the bytes of the delta and the state with those of `run_window`.
 
 use std::error::Error;
 
@@ -17,23 +17,23 @@ use crate::data::Data;
 use crate::plan::{BATCH, Config, Method, SEQUENCE};
 use crate::workers::Workers;
 
-/// Errors of a worker go to another thread.
+/// The error type of workers, which goes to another thread.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
-/// Where a run stands between two windows.
+/// The progress of a run between two windows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct State {
-    /// Windows done.
+    /// The number of windows done.
     pub(crate) windows: u64,
-    /// The shared parameters.
+    /// The shared parameters, `[P]`.
     pub(crate) parameters: Vec<f32>,
-    /// The outer momentum; stays zero without one.
+    /// The outer momentum, `[P]`. It stays zero for methods without one.
     pub(crate) momentum: Vec<f32>,
-    /// Each miner's state; AdamW has one for all.
+    /// The state of each miner. AdamW has one state for all miners.
     pub(crate) miners: Vec<MinerState>,
 }
 
-/// A run's configuration with all that it needs.
+/// A configuration of a run, with everything that it needs.
 pub(crate) struct Run<'a> {
     config: &'a Config,
     recipe: Recipe,
@@ -43,14 +43,14 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Lays out the run.
+    /// Prepares a run of this configuration.
     pub(crate) fn new(config: &'a Config, data: &'a Data, workers: &'a Workers) -> Result<Self, Failure> {
         let recipe = config.recipe(data.vocab_size)?;
         let order = data.order(config.seed, (config.tokens / u64::from(SEQUENCE)) as usize);
         Ok(Self { config, recipe, data, workers, order })
     }
 
-    /// The state at the start.
+    /// The progress at the start of the run.
     pub(crate) fn start(&self) -> State {
         let count = self.recipe.parameter_count();
         let miners = if self.config.method == Method::AdamW { 1 } else { self.config.miners as usize };
@@ -62,7 +62,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The model; its context is the same in every window.
+    /// The model. Its context is the same in every window.
     fn model(&self) -> Model {
         self.recipe.model(WindowIndex(0))
     }
@@ -73,8 +73,8 @@ impl<'a> Run<'a> {
         &self.order[first..first + BATCH as usize]
     }
 
-    /// Runs the next window. Gives what the first miner compressed, before the values sent were taken from it; nothing
-    /// where there is no compressor.
+    /// Runs the next window. Returns the compressor's input of the first miner, before the sent values were
+    /// subtracted, or `None` for a method without a compressor.
     pub(crate) fn window(&self, state: &mut State) -> Result<Vec<f32>, Failure> {
         let compressed = match self.config.method {
             Method::AdamW => self.adamw(state).map(|()| Vec::new()),
@@ -87,8 +87,8 @@ impl<'a> Run<'a> {
         Ok(compressed)
     }
 
-    /// The mean loss of every `stride`-th held-out page, in 1e-9 nats: each page by the library's rule, then the mean of
-    /// the integers.
+    /// The mean loss of every `stride`-th held-out page, in 1e-9 nats: first each page by the library's rule, then the
+    /// mean of the integers.
     pub(crate) fn held_out(&self, parameters: &[f32], stride: usize) -> Result<u64, Failure> {
         let pages: Vec<&Vec<u32>> = self.data.held_out.iter().step_by(stride).collect();
         let parts: Vec<&[&Vec<u32>]> = pages.chunks(16).collect();
@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// One step of AdamW, the `step`-th of the run.
+    /// Takes step number `step` of AdamW.
     fn optimise(
         &self,
         model: &Model,
@@ -133,7 +133,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The inner steps of one miner from the shared parameters; gives the parameters behind them.
+    /// Takes the inner steps of one miner from the shared parameters and returns the parameters after them.
     pub(crate) fn inner_steps(
         &self,
         window: u64,
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
         Ok(compressed(&self.recipe, &deltas[0], &state.miners[0].error))
     }
 
-    /// The delta of one miner for a window, byte for byte what `run_window` makes, without the trace.
+    /// The delta of one miner for a window, with exactly the bytes of `run_window`, without the trace.
     pub(crate) fn contribute(
         &self,
         window: u64,
@@ -216,8 +216,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Nesterov's outer step on the mean pseudo-gradient g of DiLoCo (arXiv 2311.08105): m ← μm + g, θ ← θ − α(g + μm).
-/// In f64, each number rounded once.
+/// Nesterov's outer step on DiLoCo's mean pseudo-gradient g (arXiv:2311.08105): m ← μm + g, θ ← θ − α(g + μm).
+/// It is computed in f64, and each number is rounded once.
 pub(crate) fn nesterov(parameters: &mut [f32], momentum: &mut [f32], ends: &[Vec<f32>], rate: f64, mu: f64) {
     for (index, (parameter, momentum)) in parameters.iter_mut().zip(momentum).enumerate() {
         let start = f64::from(*parameter);
@@ -228,7 +228,7 @@ pub(crate) fn nesterov(parameters: &mut [f32], momentum: &mut [f32], ends: &[Vec
     }
 }
 
-/// What a miner had in its error feedback when it compressed: what is left of it and what was sent.
+/// The input of the compressor, which is the error feedback that it left plus the values that it sent.
 fn compressed(recipe: &Recipe, delta: &Delta, error: &[f32]) -> Vec<f32> {
     let mut values = error.to_vec();
     for (index, range) in ranges(&recipe.tensors).into_iter().enumerate() {

@@ -1,4 +1,5 @@
-//! The harness against the library: the same inner steps, the same windows, nothing lost by stopping.
+//! Compares the harness with the library: the same inner steps, the same windows, and no loss from an
+//! interruption.
 
 use std::sync::OnceLock;
 
@@ -17,7 +18,7 @@ fn setting() -> (&'static Data, &'static Workers) {
     (data, workers)
 }
 
-/// Two miners, two inner steps.
+/// A plan with two miners and two inner steps.
 fn config(method: Method) -> Config {
     Config::new(2, 2, method)
 }

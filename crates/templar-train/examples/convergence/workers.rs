@@ -1,27 +1,28 @@
-//! Miners side by side, each on a thread of its own.
+//! Runs miners side by side, each on its own thread.
 //!
-//! The library shares the work of one miner out to threads; with several miners in one process it is faster to give each
-//! a thread. Results are put in the place of their miner, so nothing depends on which thread was quicker.
+//! The library divides the work of one miner among threads. With several miners in one process it is faster to
+//! give each its own thread. Each result is put in its miner's place, so no result depends on which thread was
+//! faster.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// As many threads as the machine runs at once, each with a pool of one for what it calls.
+/// As many threads as the machine runs at once. Each has a pool of one thread for the library.
 pub(crate) struct Workers {
     pools: Vec<ThreadPool>,
 }
 
 impl Workers {
-    /// One for each thread that the machine runs at once.
+    /// One pool for each thread that the machine runs at once.
     pub(crate) fn new() -> Result<Self, ThreadPoolBuildError> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let pools = (0..threads).map(|_| ThreadPoolBuilder::new().num_threads(1).build()).collect::<Result<_, _>>()?;
         Ok(Self { pools })
     }
 
-    /// `work` of every item, in the order of the items.
+    /// Applies `work` to every item. The results are in the order of the items.
     pub(crate) fn map<T: Send, U: Send>(&self, items: Vec<T>, work: impl Fn(T) -> U + Sync) -> Vec<U> {
         let mut results: Vec<Option<U>> = items.iter().map(|_| None).collect();
         let queue = Mutex::new(items.into_iter().zip(&mut results));
