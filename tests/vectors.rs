@@ -76,7 +76,7 @@ fn files_are_named_by_their_hash_and_every_signature_verifies() {
             Kind::Inbox => check::<Inbox>(&folder, &id, 1),
             Kind::Cut => check::<Cut>(&folder, &id, 1),
             Kind::Score => check::<Score>(&folder, &id, 1),
-            Kind::Window => check::<Window>(&folder, &id, 1),
+            Kind::Window => check::<WindowRecord>(&folder, &id, 1),
             Kind::Vote => check::<Vote>(&folder, &id, 2),
             Kind::Checkpoint => check::<Checkpoint>(&folder, &id, 0),
             Kind::State => check::<State>(&folder, &id, 0),
@@ -110,7 +110,7 @@ fn certificate<T: Payload>(folder: &Folder, body: &T, on: VoteOn) -> VoteCertifi
 /// Rebuilds the window from the files alone, as a stranger would, starting with the record's id.
 fn closed_from_files(folder: &Folder) -> (RunState, ClosedWindow) {
     let only = |kind| folder.payloads().into_iter().find(|(found, _)| *found == kind).unwrap().1;
-    let record: Window = folder.get(&only(Kind::Window));
+    let record: WindowRecord = folder.get(&only(Kind::Window));
     let genesis: Genesis = folder.get(&record.run.hash());
     let dataset: Dataset = folder.get(&genesis.dataset.hash());
     let start: Checkpoint = folder.get(&record.checkpoint_before.hash());

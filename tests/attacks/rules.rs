@@ -328,16 +328,16 @@ fn judging() -> Vec<Attack> {
 pub(super) fn records() -> Vec<Attack> {
     let closed = &example().closed;
     let validators = validators();
-    let record = |change: fn(&mut Window)| changed(Stage::Scored, &closed.window, &validators[0], change);
+    let record = |change: fn(&mut WindowRecord)| changed(Stage::Scored, &closed.window, &validators[0], change);
     let mut vec = vec![
         refused("a changed balance: a larger mint", record(|w| w.mints[1].amount_micros += 1)),
         refused(
             "a changed balance: a mint to somebody else",
             record(|w| w.mints[1].account = PublicKey::from_bytes([1; 32])),
         ),
-        refused("a burn that is too small", record(|w| w.burns[0].amount_micros += 1)),
-        refused("a mismatch that costs nothing", record(|w| w.burns.clear())),
-        refused("a slot lost at the first mismatch", record(|w| w.burns[0].cause = BurnCause::Expulsion)),
+        refused("a slash that is too small", record(|w| w.slashes[0].amount_micros += 1)),
+        refused("a mismatch that costs nothing", record(|w| w.slashes.clear())),
+        refused("a slot lost at the first mismatch", record(|w| w.slashes[0].cause = SlashCause::Expulsion)),
         refused("a registration refused that has a slot", record(|w| w.admissions[0].verdict = Admitted::NoSlot)),
         refused("a registration left out", record(|w| w.admissions.clear())),
         refused("other members", record(|w| w.members_root = Hash::of(b"members"))),

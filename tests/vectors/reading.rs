@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipld_core::ipld::Ipld;
 use templar_manifest::{
-    Admitted, AuditVerdict, BurnCause, Challenge, Contradiction, Contribution, ContributionId, GauntletSpec, Hash,
-    Kind, LateVerdict, MintKind, Offence, Payment, PublicKey, Refusal, Replay, ReplayProof, RopeScaling, SegmentShape,
-    State, Verdict, VoteOn, VoteStep, WeightRule, WindowIndex,
+    Admitted, AuditVerdict, Challenge, Contradiction, Contribution, ContributionId, GauntletSpec, Hash, Kind,
+    LateVerdict, MintKind, Offence, Payment, PublicKey, Refusal, Replay, ReplayProof, RopeScaling, SegmentShape,
+    SlashCause, State, Verdict, VoteOn, VoteStep, WeightRule, WindowIndex,
 };
 
 use super::example;
@@ -247,9 +247,9 @@ fn the_specification_names_every_variant() {
     variants.extend(audits.iter().map(|verdict| ("AuditVerdict", seen(verdict))));
     let kinds = [MintKind::Miner, MintKind::Validator, MintKind::Replays, MintKind::Treasury];
     variants.extend(kinds.iter().map(|kind| ("MintKind", seen(kind))));
-    use BurnCause::{Absence, Contradiction as Contradicted, Expulsion, Mismatch, Unanswered};
+    use SlashCause::{Absence, Contradiction as Contradicted, Expulsion, Mismatch, Unanswered};
     let causes = [Mismatch, Unanswered, Expulsion, Absence, Contradicted];
-    variants.extend(causes.iter().map(|cause| ("BurnCause", seen(cause))));
+    variants.extend(causes.iter().map(|cause| ("SlashCause", seen(cause))));
     variants.extend([VoteOn::Cut, VoteOn::Window].iter().map(|on| ("VoteOn", seen(on))));
     variants.extend([VoteStep::Prevote, VoteStep::Precommit].iter().map(|step| ("VoteStep", seen(step))));
     variants.extend([SegmentShape::Linear, SegmentShape::Cosine].iter().map(|shape| ("SegmentShape", seen(shape))));

@@ -62,7 +62,7 @@ impl Draw {
 struct Examples {
     genesis: Genesis,
     pages: u64,
-    record: Window,
+    record: WindowRecord,
     contributions: Vec<Contribution>,
     scores: Vec<Score>,
 }
@@ -70,7 +70,7 @@ struct Examples {
 fn examples() -> Examples {
     let folder = Folder::read();
     let (_, id) = folder.payloads().into_iter().find(|(kind, _)| *kind == Kind::Window).unwrap();
-    let record: Window = folder.get(&id);
+    let record: WindowRecord = folder.get(&id);
     let genesis: Genesis = folder.get(&record.run.hash());
     let dataset: Dataset = folder.get(&genesis.dataset.hash());
     let cut: Cut = folder.get(&record.cut.hash());
@@ -300,18 +300,18 @@ fn standings_rows_weights_mints_and_ledger_are_what_the_text_says() {
 
     let minted: u64 = mints.values().sum();
     // The cheat had no unvested pay, so 0 is slashed.
-    let burns: Vec<Burn> = record
+    let slashes: Vec<Slash> = record
         .outcomes
         .iter()
         .filter(|outcome| matches!(outcome.verdict, Verdict::Refused(Refusal::Mismatch { .. })))
-        .map(|outcome| Burn {
+        .map(|outcome| Slash {
             account: outcome.miner,
-            cause: BurnCause::Mismatch,
+            cause: SlashCause::Mismatch,
             window: record.window,
             amount_micros: 0,
         })
         .collect();
-    assert_eq!(record.burns, burns);
+    assert_eq!(record.slashes, slashes);
     let mut numbers = vec![emission.vesting_windows, treasury, minted, 0];
     let mut accounts = BTreeMap::<PublicKey, Vec<u64>>::new();
     for ((account, _), amount) in mints.iter().filter(|((account, _), _)| *account != nobody) {

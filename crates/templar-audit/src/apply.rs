@@ -1,6 +1,8 @@
 //! The outer step of a window, from the deltas that the record aggregates, or from the one blob that they are merged to.
 
-use templar_manifest::{BlobId, Checkpoint, Contribution, Outcome, Signed, Verdict, Window, WindowIndex, payload};
+use templar_manifest::{
+    BlobId, Checkpoint, Contribution, Outcome, Signed, Verdict, WindowIndex, WindowRecord, payload,
+};
 use templar_protocol::Stepped;
 use templar_train::tensors::checkpoint_of;
 use templar_train::{aggregate_step, evaluate, outer_step};
@@ -66,7 +68,7 @@ pub fn apply(
 /// measured. Whoever asks compares the id with the record's checkpoint.
 pub fn apply_aggregate(
     evidence: &Evidence<'_>,
-    record: &Window,
+    record: &WindowRecord,
     mut parameters: Vec<f32>,
 ) -> Result<(Vec<f32>, Checkpoint), EvidenceError> {
     let recipe = evidence.recipe;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use templar_manifest::{
     Audit, Checkpoint, Contribution, Cut, Dataset, DecodeError, Genesis, Hash, Inbox, Kind, Payload, Registration,
-    Score, State, Vote, Window, payload,
+    Score, State, Vote, WindowRecord, payload,
 };
 
 /// What an object is.
@@ -69,7 +69,7 @@ pub(crate) fn body(kind: Kind, bytes: &[u8]) -> Result<Value, DecodeError> {
         Kind::Inbox => of::<Inbox>(bytes),
         Kind::Cut => of::<Cut>(bytes),
         Kind::Score => of::<Score>(bytes),
-        Kind::Window => of::<Window>(bytes),
+        Kind::Window => of::<WindowRecord>(bytes),
         Kind::Vote => of::<Vote>(bytes),
         Kind::Checkpoint => of::<Checkpoint>(bytes),
         Kind::State => of::<State>(bytes),

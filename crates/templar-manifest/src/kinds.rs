@@ -31,7 +31,7 @@ pub use score::{
     Weight,
 };
 pub use vote::{Vote, VoteOn, VoteStep};
-pub use window::{Burn, BurnCause, Challenge, Mint, MintKind, Outcome, Reveal, Verdict, Window};
+pub use window::{Challenge, Mint, MintKind, Outcome, Reveal, Slash, SlashCause, Verdict, WindowRecord};
 
 /// Most list entries that a manifest may have where the protocol sets no lower bound.
 pub const MAX_ENTRIES: usize = 4096;

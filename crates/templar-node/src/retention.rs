@@ -16,7 +16,9 @@
 
 use std::collections::BTreeMap;
 
-use templar_manifest::{CheckpointId, Contribution, Dataset, Genesis, Hash, Initial, RunId, Signed, StateId, Window};
+use templar_manifest::{
+    CheckpointId, Contribution, Dataset, Genesis, Hash, Initial, RunId, Signed, StateId, WindowRecord,
+};
 use templar_protocol::{ClosedWindow, Node};
 
 use crate::context::RunContext;
@@ -93,11 +95,11 @@ pub struct Record<'a> {
     /// The checkpoint of the open window.
     pub current: CheckpointId,
     /// The closed windows from the first: each record, and the contributions of its cut.
-    pub closed: Vec<(&'a Window, Vec<&'a Contribution>)>,
+    pub closed: Vec<(&'a WindowRecord, Vec<&'a Contribution>)>,
     /// The contributions to the open window.
     pub open: Vec<&'a Contribution>,
     /// Records of the open window that validators have signed.
-    pub proposed: Vec<&'a Window>,
+    pub proposed: Vec<&'a WindowRecord>,
     /// The state that each miner's last recorded contribution left.
     pub newest: Vec<StateId>,
 }
@@ -146,7 +148,7 @@ impl Retention {
         }
 
         let windows = record.closed.len() as u64;
-        let recent = |window: &Window| window.window.0.saturating_add(genesis.state_retention_windows) >= windows;
+        let recent = |window: &WindowRecord| window.window.0.saturating_add(genesis.state_retention_windows) >= windows;
         let mut checkpoints = vec![(record.first, true), (record.current, true)];
         let mut states: Vec<(StateId, bool)> = record.newest.iter().map(|state| (*state, true)).collect();
         for (window, contributions) in &record.closed {

@@ -15,7 +15,7 @@ use templar_manifest::proof::witness;
 use templar_manifest::trace::Leaf;
 use templar_manifest::{
     Checkpoint, CheckpointId, Contribution, Hash, LateVerdict, Outcome, PublicKey, Refusal, Replay, ScoreEntry, Signed,
-    StateId, Window, WindowIndex, payload,
+    StateId, WindowIndex, WindowRecord, payload,
 };
 use templar_protocol::{JudgePlan, ReplayTask, RunState};
 use templar_store::{BlobSource, PutError};
@@ -391,7 +391,7 @@ impl Workbench {
 
     /// Takes the outer step of a closed window from its aggregate, which is here, and keeps the new checkpoint if it is the
     /// record's; the id says whether it is.
-    pub fn apply_aggregate(&self, record: &Window) -> Result<CheckpointId, WorkError> {
+    pub fn apply_aggregate(&self, record: &WindowRecord) -> Result<CheckpointId, WorkError> {
         let before = self.parameters(record.checkpoint_before)?;
         let (parameters, checkpoint) =
             self.pool.install(|| apply_aggregate(&self.evidence()?, record, before.to_vec()))?;

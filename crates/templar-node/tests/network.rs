@@ -19,7 +19,7 @@ use std::time::Duration;
 use templar_data::bundled;
 use templar_manifest::chain::Chain;
 use templar_manifest::{
-    AuditVerdict, BurnCause, CheckpointId, Hash, RunId, SecretKey, ValidatorSpec, WindowIndex, payload,
+    AuditVerdict, CheckpointId, Hash, RunId, SecretKey, SlashCause, ValidatorSpec, WindowIndex, payload,
 };
 use templar_net::Ticket;
 use templar_node::access::Access;
@@ -294,7 +294,7 @@ async fn an_audit_finds_every_forgery() {
 }
 
 /// Sampled replay after the close, over real endpoints: the cheat's delta is in the first checkpoints, verdicts come in the scores
-/// of later windows, its pay is burnt, then its slot; and an audit replays every verdict.
+/// of later windows, its pay is slashed, then its slot; and an audit replays every verdict.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn late_verdicts_burn_and_an_audit_replays_them() {
     const LATE: [&str; 4] = [
@@ -312,15 +312,19 @@ async fn late_verdicts_burn_and_an_audit_replays_them() {
         let context = access.run(None).unwrap();
         let node = access.fold(&context).unwrap();
         let (closed, cheat) = (node.closed().to_vec(), key("miner-3").public());
-        let causes: Vec<Vec<(BurnCause, u64)>> = closed
+        let causes: Vec<Vec<(SlashCause, u64)>> = closed
             .iter()
-            .map(|closed| closed.window.burns.iter().map(|burn| (burn.cause, burn.window.0)).collect())
+            .map(|closed| closed.window.slashes.iter().map(|slash| (slash.cause, slash.window.0)).collect())
             .collect();
         // What was done before the first mismatch was recorded is no second one.
-        let expected =
-            [vec![], vec![(BurnCause::Mismatch, 0)], vec![(BurnCause::Mismatch, 1)], vec![(BurnCause::Expulsion, 2)]];
+        let expected = [
+            vec![],
+            vec![(SlashCause::Mismatch, 0)],
+            vec![(SlashCause::Mismatch, 1)],
+            vec![(SlashCause::Expulsion, 2)],
+        ];
         assert_eq!(causes, expected);
-        assert!(closed.iter().flat_map(|closed| &closed.window.burns).all(|burn| burn.account == cheat));
+        assert!(closed.iter().flat_map(|closed| &closed.window.slashes).all(|slash| slash.account == cheat));
         assert!(node.state().is_expelled(&cheat));
         let challenged: Vec<_> = closed.iter().flat_map(|closed| &closed.window.challenges).collect();
         assert!(challenged.is_empty(), "what a validator has replayed it need not ask for: {challenged:?}");

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use templar_manifest::{Burn, Hash, Mint, MintKind, PublicKey, WindowIndex};
+use templar_manifest::{Hash, Mint, MintKind, PublicKey, Slash, WindowIndex};
 
 const ROOT_CONTEXT: &str = "templar/1 ledger root";
 
@@ -14,7 +14,7 @@ const ROOT_CONTEXT: &str = "templar/1 ledger root";
 pub struct Grant {
     /// The window that minted it.
     pub window: WindowIndex,
-    /// What of it is not burnt, in micro-ALPHA.
+    /// What of it is not slashed, in micro-ALPHA.
     pub amount_micros: u64,
 }
 
@@ -87,14 +87,14 @@ impl Ledger {
         }
     }
 
-    /// Burns so much of an account's pay that has not vested, the newest first, or all of it. Returns how much that is.
-    pub(crate) fn burn(&mut self, account: &PublicKey, most_micros: u64) -> u64 {
+    /// Slashes so much of an account's pay that has not vested, the newest first, or all of it. Returns how much that is.
+    pub(crate) fn slash(&mut self, account: &PublicKey, most_micros: u64) -> u64 {
         let Some(account) = self.accounts.get_mut(account) else { return 0 };
         let mut left = most_micros;
         for grant in account.grants.iter_mut().rev() {
-            let burnt = grant.amount_micros.min(left);
-            grant.amount_micros -= burnt;
-            left -= burnt;
+            let taken = grant.amount_micros.min(left);
+            grant.amount_micros -= taken;
+            left -= taken;
         }
         account.grants.retain(|grant| grant.amount_micros > 0);
         self.burnt_micros += most_micros - left;
@@ -120,10 +120,10 @@ impl Ledger {
     }
 
     /// Closes a window with everything that its record says.
-    pub(crate) fn settle(&mut self, window: WindowIndex, burns: &[Burn], mints: &[Mint]) {
+    pub(crate) fn settle(&mut self, window: WindowIndex, slashes: &[Slash], mints: &[Mint]) {
         self.vest(window);
-        for burn in burns {
-            self.burn(&burn.account, burn.amount_micros);
+        for slash in slashes {
+            self.slash(&slash.account, slash.amount_micros);
         }
         self.pay(window, mints);
     }
@@ -191,7 +191,7 @@ impl Account {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use templar_manifest::BurnCause;
+    use templar_manifest::SlashCause;
 
     fn key(number: u8) -> PublicKey {
         PublicKey::from_bytes([number; 32])
@@ -201,8 +201,8 @@ mod tests {
         Mint { account: key(number), kind: MintKind::Miner, amount_micros }
     }
 
-    fn burnt(number: u8, amount_micros: u64) -> Burn {
-        Burn { account: key(number), cause: BurnCause::Mismatch, window: WindowIndex(0), amount_micros }
+    fn slashed(number: u8, amount_micros: u64) -> Slash {
+        Slash { account: key(number), cause: SlashCause::Mismatch, window: WindowIndex(0), amount_micros }
     }
 
     #[test]
@@ -220,21 +220,21 @@ mod tests {
     }
 
     #[test]
-    fn a_burn_takes_what_has_not_vested_and_nothing_else() {
+    fn a_slash_takes_what_has_not_vested_and_nothing_else() {
         let mut ledger = Ledger::new(2);
         let validator = Mint { account: key(2), kind: MintKind::Validator, amount_micros: 7 };
         let treasury = Mint { account: key(0), kind: MintKind::Treasury, amount_micros: 5 };
         ledger.settle(WindowIndex(0), &[], &[treasury, miner(1, 10), validator]);
         ledger.settle(WindowIndex(1), &[], &[miner(1, 4)]);
         // The newest goes first.
-        assert_eq!(ledger.clone().burn(&key(1), 5), 5);
+        assert_eq!(ledger.clone().slash(&key(1), 5), 5);
         let mut partly = ledger.clone();
-        partly.burn(&key(1), 5);
+        partly.slash(&key(1), 5);
         assert_eq!(partly.accounts[&key(1)].grants(), [Grant { window: WindowIndex(0), amount_micros: 9 }]);
-        // What vests in the window that burns is out of reach.
+        // What vests in the window that slashes is out of reach.
         ledger.vest(WindowIndex(2));
-        assert_eq!(ledger.burn(&key(1), u64::MAX), 4);
-        assert_eq!(ledger.burn(&key(9), u64::MAX), 0);
+        assert_eq!(ledger.slash(&key(1), u64::MAX), 4);
+        assert_eq!(ledger.slash(&key(9), u64::MAX), 0);
         ledger.pay(WindowIndex(2), &[]);
         assert_eq!(ledger.accounts[&key(1)], Account { free_micros: 10, grants: vec![] });
         assert_eq!(ledger.accounts[&key(2)].free_micros(), 7);
@@ -248,7 +248,7 @@ mod tests {
         ledger.settle(WindowIndex(0), &[], &[miner(1, 10), miner(2, 3)]);
         let before = ledger.root();
         assert_ne!(empty, before);
-        ledger.settle(WindowIndex(1), &[burnt(1, 4)], &[]);
+        ledger.settle(WindowIndex(1), &[slashed(1, 4)], &[]);
         assert_ne!(before, ledger.root());
         assert_eq!(ledger.root().to_string(), include_str!("../vectors/ledger-root.txt").trim());
     }
@@ -264,7 +264,7 @@ mod tests {
             for (window, (amounts, refused)) in windows.into_iter().enumerate() {
                 let mints: Vec<Mint> = amounts.iter().map(|&(who, amount)| miner(who, amount)).collect();
                 minted += amounts.iter().map(|&(_, amount)| amount).sum::<u64>();
-                ledger.settle(WindowIndex(window as u64), &[burnt(refused, 500)], &mints);
+                ledger.settle(WindowIndex(window as u64), &[slashed(refused, 500)], &mints);
                 prop_assert_eq!(ledger.minted_micros(), minted);
             }
         }

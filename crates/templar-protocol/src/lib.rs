@@ -42,6 +42,7 @@
 //! * Changes of validators and of their keys, bonds, and transfers: what is burnt for a slot was earned in the run.
 //! * Two certified records of one window: with less than a third of the stake faulty there are none.
 
+mod cache;
 mod consensus;
 mod draw;
 mod entry;
@@ -49,7 +50,6 @@ pub mod evidence;
 mod gauntlet;
 mod ledger;
 mod members;
-mod memo;
 mod node;
 pub mod replay;
 pub mod stake;

@@ -6,23 +6,24 @@
 
 mod admit;
 mod ballot;
-mod cast;
-mod doubts;
+mod messages;
 mod open;
+mod rechecks;
 mod sound;
 mod todo;
-mod words;
+mod voting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
     Contradiction, Contribution, ContributionId, Cut, CutId, Envelope, EnvelopeError, Hash, Kind, MAX_CONTRADICTIONS,
-    Payload as _, PublicKey, Registration, Replay, RunId, Score, Signed, Vote, VoteOn, Window, WindowIndex, payload,
+    Payload as _, PublicKey, Registration, Replay, RunId, Score, Signed, Vote, VoteOn, WindowIndex, WindowRecord,
+    payload,
 };
 
 pub use admit::Verified;
-pub use words::{Dispute, Document, Input, Measured, Output, Phase, Reject, Subject, VoteWait};
+pub use messages::{Dispute, Document, Input, Measured, Output, Phase, Reject, Subject, VoteWait};
 
 use crate::entry::Entry;
 use crate::state::{ClosedWindow, Judging, RunState};
@@ -146,7 +147,7 @@ impl Node {
     }
 
     /// The records of the open window that validators have proposed, by id.
-    pub fn records(&self) -> impl Iterator<Item = &Window> {
+    pub fn records(&self) -> impl Iterator<Item = &WindowRecord> {
         self.open.records.values().map(|proposal| &*proposal.body)
     }
 

@@ -5,7 +5,6 @@
 //! advance.
 
 mod advance;
-mod burns;
 mod challenges;
 mod close;
 mod cut;
@@ -13,6 +12,7 @@ mod judging;
 mod late;
 mod registration;
 mod score;
+mod slashes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,12 +32,12 @@ pub use late::VerdictError;
 pub use registration::RegistrationError;
 pub use score::ScoreError;
 
+use crate::cache::Cache;
 use crate::draw::{Draw, PageDraw};
 use crate::evidence::{self, EvidenceError};
 use crate::gauntlet::{Standing, Standings};
 use crate::ledger::Ledger;
 use crate::members::Members;
-use crate::memo::Memo;
 
 const FIRST_SEED_CONTEXT: &str = "templar/1 seed before the first window";
 const ASSIGNMENT_CONTEXT: &str = "templar/1 assignment";
@@ -148,13 +148,13 @@ pub struct RunState {
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Shared {
     /// The inboxes that can be part of the cut.
-    inboxes: Memo<InboxId, ()>,
+    inboxes: Cache<InboxId, ()>,
     /// The cut of inboxes, which ascend by id, and its id.
-    cuts: Memo<Vec<InboxId>, (CutId, Cut)>,
+    cuts: Cache<Vec<InboxId>, (CutId, Cut)>,
     /// The seed of a cut and of reveals, by validator.
-    seeds: Memo<(CutId, Vec<(PublicKey, Hash)>), Hash>,
+    seeds: Cache<(CutId, Vec<(PublicKey, Hash)>), Hash>,
     /// What there is to judge, by the same.
-    judgings: Memo<(CutId, Vec<(PublicKey, Hash)>), Judging>,
+    judgings: Cache<(CutId, Vec<(PublicKey, Hash)>), Judging>,
 }
 
 impl RunState {
@@ -286,7 +286,7 @@ impl RunState {
         self.strikes.get(miner).copied()
     }
 
-    /// Whether two statements are evidence for which a record would burn now.
+    /// Whether two statements are evidence for which a record would slash its signer now.
     pub fn check_evidence(&self, evidence: &Contradiction) -> Result<(), EvidenceError> {
         let (signer, window) = (&evidence.signer, evidence.window);
         let Some(account) = self.account_of(signer) else {

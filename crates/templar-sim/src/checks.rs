@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use templar_manifest::{
-    Admitted, BurnCause, ContributionId, Hash, Initial, MintKind, PublicKey, RecordId, Refusal, Replay, Verdict,
+    Admitted, ContributionId, Hash, Initial, MintKind, PublicKey, RecordId, Refusal, Replay, SlashCause, Verdict,
     WindowIndex,
 };
 use templar_protocol::{ClosedWindow, RunState, Standing, stake};
@@ -57,8 +57,8 @@ pub(crate) struct Checks {
     minted_micros: u64,
     in_cut: BTreeMap<PublicKey, u64>,
     refused: BTreeMap<PublicKey, u64>,
-    /// Contributions of each miner for which something was burnt after their record.
-    burnt: BTreeMap<PublicKey, u64>,
+    /// Contributions of each miner for which something was slashed after their record.
+    slashed: BTreeMap<PublicKey, u64>,
     /// Windows whose record has no value of a validator.
     unrevealed: BTreeMap<PublicKey, u64>,
     noticed: BTreeMap<PublicKey, Notice>,
@@ -118,9 +118,9 @@ impl Checks {
         self.refused.get(key).copied().unwrap_or(0)
     }
 
-    /// Contributions that something was burnt for after their record.
-    pub(crate) fn burnt(&self, key: &PublicKey) -> u64 {
-        self.burnt.get(key).copied().unwrap_or(0)
+    /// Contributions that something was slashed for after their record.
+    pub(crate) fn slashed(&self, key: &PublicKey) -> u64 {
+        self.slashed.get(key).copied().unwrap_or(0)
     }
 
     pub(crate) fn unrevealed(&self, key: &PublicKey) -> u64 {
@@ -343,14 +343,15 @@ impl Checks {
             let is_there = window.reveals.binary_search_by_key(&key, |reveal| reveal.validator).is_ok();
             *self.unrevealed.entry(key).or_default() += u64::from(!is_there);
         }
-        for burn in window.burns.iter().filter(|burn| burn.cause.is_of_a_replay() && burn.window < window.window) {
-            *self.burnt.entry(burn.account).or_default() += 1;
+        for slash in window.slashes.iter().filter(|slash| slash.cause.is_of_a_replay() && slash.window < window.window)
+        {
+            *self.slashed.entry(slash.account).or_default() += 1;
         }
-        for burn in window.burns.iter().filter(|burn| burn.cause != BurnCause::Absence) {
-            self.hold("no honest miner's pay is burnt", !is_honest(&burn.account), || {
-                format!("{} in window {}: {}", burn.account.short(), window.window, burn.cause.name())
+        for slash in window.slashes.iter().filter(|slash| slash.cause != SlashCause::Absence) {
+            self.hold("no honest miner's pay is slashed", !is_honest(&slash.account), || {
+                format!("{} in window {}: {}", slash.account.short(), window.window, slash.cause.name())
             })?;
-            self.notice(&burn.account, window.window.0, &format!("burnt: {}", burn.cause.name()));
+            self.notice(&slash.account, window.window.0, &format!("slashed: {}", slash.cause.name()));
         }
         if faults == Faults::None {
             let there: BTreeSet<PublicKey> = window.outcomes.iter().map(|outcome| outcome.miner).collect();
@@ -400,10 +401,10 @@ impl Checks {
             self.planted.matched += u64::from(goes_on && verdict.replay == Replay::Match);
         }
         // What was refuted before the record is refused above, and nothing goes on from it.
-        let late = window.burns.iter().filter(|burn| burn.cause.is_of_a_replay() && burn.window < window.window);
-        for burn in late.filter(|burn| plants(&burn.account)) {
-            self.planted.seen += u64::from(plants_in(initial, burn.window));
-            self.poisoned.remove(&burn.account);
+        let late = window.slashes.iter().filter(|slash| slash.cause.is_of_a_replay() && slash.window < window.window);
+        for slash in late.filter(|slash| plants(&slash.account)) {
+            self.planted.seen += u64::from(plants_in(initial, slash.window));
+            self.poisoned.remove(&slash.account);
         }
     }
 
@@ -419,9 +420,9 @@ impl Checks {
     ) -> Result<(), Failed> {
         let window = &closed.window;
         let is_honest = |miner: &PublicKey| is_honest(members, by_key, miner);
-        for burn in window.burns.iter().filter(|burn| burn.cause == BurnCause::Unanswered) {
-            self.hold("no honest miner leaves a challenge unanswered", !is_honest(&burn.account), || {
-                format!("{} in window {}: that of window {}", burn.account.short(), window.window, burn.window)
+        for slash in window.slashes.iter().filter(|slash| slash.cause == SlashCause::Unanswered) {
+            self.hold("no honest miner leaves a challenge unanswered", !is_honest(&slash.account), || {
+                format!("{} in window {}: that of window {}", slash.account.short(), window.window, slash.window)
             })?;
         }
         let lies = members.iter().any(|member| member.role == Role::Validator && !member.is_honest());

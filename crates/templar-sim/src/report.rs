@@ -42,8 +42,9 @@ pub struct Earned {
     pub in_cut: u64,
     /// Windows in which its contribution was refused.
     pub refused: u64,
-    /// Contributions of it that something was burnt for after their record.
-    pub burnt: u64,
+    /// Contributions of it that something was slashed for after their record.
+    #[serde(rename = "burnt")]
+    pub slashed: u64,
     /// Windows whose record has no hash-chain value of it, of a validator.
     pub unrevealed: u64,
     /// Whether it lost its slot for good.
@@ -134,7 +135,7 @@ impl Report {
                 micros: account.map_or(0, |account| account.free_micros() + account.vesting_micros()),
                 in_cut: checks.in_cut(&key),
                 refused: checks.refused(&key),
-                burnt: checks.burnt(&key),
+                slashed: checks.slashed(&key),
                 unrevealed: if member.role == Role::Validator { checks.unrevealed(&key) } else { 0 },
                 expelled: state.is_expelled(&key),
                 noticed: checks.noticed(&key).cloned(),

@@ -90,7 +90,7 @@ pub struct Row {
     pub lost_per_mille: Option<i64>,
     /// Contributions of attackers that cuts name, in parts per thousand of one in each window.
     pub in_cut_per_mille: u64,
-    /// Those of them that were refused, or that something was burnt for later, in parts per thousand of those that cuts name.
+    /// Those of them that were refused, or that something was slashed for later, in parts per thousand of those that cuts name.
     pub found_per_mille: u64,
     /// Values that helpers withheld.
     pub withheld: u64,
@@ -162,7 +162,7 @@ pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> Row {
             .members
             .iter()
             .filter(|member| is_attacker(member))
-            .map(|member| member.refused + member.burnt)
+            .map(|member| member.refused + member.slashed)
             .sum::<u64>();
         withheld += with.members.iter().filter(|member| is_helper(member)).map(|member| member.unrevealed).sum::<u64>();
         let lost = with.members.iter().filter(|member| is_attacker(member) && member.expelled).count() as u64;

@@ -168,7 +168,7 @@ fn a_match_without_a_replay_is_noticed_and_does_not_pay() {
 
 /// Sampled replay after the close: whoever cheats in every window is paid at first, loses all of it, and then its slot.
 #[test]
-fn late_verdicts_burn_what_has_not_vested() {
+fn late_verdicts_slash_what_has_not_vested() {
     for strategy in [Strategy::Noise, Strategy::FewerSteps, Strategy::WrongPages] {
         for seed in 0..4 {
             let adversaries = vec![(strategy, 1)];
@@ -176,13 +176,13 @@ fn late_verdicts_burn_what_has_not_vested() {
             let report = run(config);
             let cheat = report.members.iter().find(|member| member.strategy.is_some()).unwrap();
             let notice = cheat.noticed.as_ref().expect("a fifth of all is drawn by each of seven");
-            assert!(notice.how.contains("burnt") && notice.window < 8, "{notice:?}");
+            assert!(notice.how.contains("slashed") && notice.window < 8, "{notice:?}");
             assert_eq!(cheat.micros, 0, "{} with seed {seed}", strategy.name());
         }
     }
 }
 
-/// A state that is kept hides nothing: those who replayed the window before have it, so who makes up its work is refused, or burnt
+/// A state that is kept hides nothing: those who replayed the window before have it, so who makes up its work is refused, or slashed
 /// for it. (What becomes of a state that nobody has is for the tests of the protocol: here each is replayed by two at least.)
 #[test]
 fn a_state_that_is_kept_is_no_shield() {

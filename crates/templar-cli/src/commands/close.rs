@@ -236,13 +236,13 @@ fn print_record(invocation: &Invocation, closed: &ClosedWindow) {
     for mint in &record.mints {
         text.push_str(&format!("minted     {} ALPHA to {}\n", alpha(mint.amount_micros), account(mint)));
     }
-    for burn in &record.burns {
+    for slash in &record.slashes {
         text.push_str(&format!(
             "burnt      {} ALPHA of {}: {} in window {}\n",
-            alpha(burn.amount_micros),
-            burn.account.short(),
-            burn.cause.name(),
-            burn.window
+            alpha(slash.amount_micros),
+            slash.account.short(),
+            slash.cause.name(),
+            slash.window
         ));
     }
     for challenge in &record.challenges {

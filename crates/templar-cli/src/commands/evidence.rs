@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use templar_manifest::{
-    BurnCause, Contradiction, Contribution, Envelope, Hash, PublicKey, RecordId, WindowIndex, payload,
+    Contradiction, Contribution, Envelope, Hash, PublicKey, RecordId, SlashCause, WindowIndex, payload,
 };
 use templar_node::access::Access;
 use templar_node::context::RunContext;
@@ -211,8 +211,8 @@ fn rows(closed: &ClosedWindow) -> Vec<Row> {
     for score in closed.scores.iter().map(|signed| signed.payload()) {
         for found in &score.evidence {
             let account = account(found);
-            let burnt = closed.window.burns.iter().find(|burn| {
-                (burn.account, burn.window, burn.cause) == (account, found.window, BurnCause::Contradiction)
+            let slashed = closed.window.slashes.iter().find(|slash| {
+                (slash.account, slash.window, slash.cause) == (account, found.window, SlashCause::Contradiction)
             });
             let row = rows.entry((found.signer, found.window)).or_insert_with(|| Row {
                 recorded: closed.window.window,
@@ -220,7 +220,7 @@ fn rows(closed: &ClosedWindow) -> Vec<Row> {
                 found: found.clone(),
                 shown_by: Vec::new(),
                 account,
-                burnt_micros: burnt.map_or(0, |burn| burn.amount_micros),
+                burnt_micros: slashed.map_or(0, |slash| slash.amount_micros),
             });
             row.shown_by.push(score.validator);
         }

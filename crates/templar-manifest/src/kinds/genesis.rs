@@ -200,7 +200,7 @@ pub struct EmissionSpec {
     pub treasury_ppm: u32,
     /// The part of the validators' part that is for proven replays; the rest follows the rows.
     pub replays_ppm: u32,
-    /// Windows after which pay is free, unless it was burnt before.
+    /// Windows after which pay is free, unless it was slashed before.
     pub vesting_windows: u64,
     /// What a slot costs, in micro-ALPHA.
     pub registration_cost_micros: u64,

@@ -98,7 +98,7 @@ impl ReplaySpec {
         Ok(())
     }
 
-    /// Windows after its own for which a contribution can still be found to be what pay is burnt for: those of a verdict, and
+    /// Windows after its own for which a contribution can still be found to be what pay is slashed for: those of a verdict, and
     /// then those of an answer to a challenge.
     pub const fn open_windows(&self) -> u64 {
         self.verdict_windows + self.challenge_windows

@@ -11,7 +11,7 @@ use crate::payload::{Kind, Payload};
 /// The record of a window, certified by more than two thirds of the stake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Window {
+pub struct WindowRecord {
     /// The run.
     pub run: RunId,
     /// The window.
@@ -34,8 +34,9 @@ pub struct Window {
     pub weights: Vec<Weight>,
     /// What was minted, sorted by account and kind.
     pub mints: Vec<Mint>,
-    /// What was burnt of pay that had not vested, sorted by account, cause and window.
-    pub burns: Vec<Burn>,
+    /// What was slashed of pay that had not vested, sorted by account, cause and window.
+    #[serde(rename = "burns")]
+    pub slashes: Vec<Slash>,
     /// The challenges that are open after the window, sorted by window, then miner.
     pub challenges: Vec<Challenge>,
     /// What became of each registration of the cut, sorted by owner.
@@ -121,11 +122,11 @@ pub enum MintKind {
 /// Pay that somebody has lost before it vested. One of 0 is listed, too: it is a strike against whoever had nothing to lose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Burn {
+pub struct Slash {
     /// Who loses it.
     pub account: PublicKey,
     /// Why.
-    pub cause: BurnCause,
+    pub cause: SlashCause,
     /// The window of what it did.
     pub window: WindowIndex,
     /// How much, in micro-ALPHA.
@@ -147,10 +148,10 @@ pub struct Challenge {
     pub since: WindowIndex,
 }
 
-/// What pay is burnt for.
+/// What pay is slashed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum BurnCause {
+pub enum SlashCause {
     /// A replay departs from its contribution: all that has not vested, and the standing.
     Mismatch,
     /// The same again too soon: the slot as well.
@@ -163,7 +164,7 @@ pub enum BurnCause {
     Unanswered,
 }
 
-impl BurnCause {
+impl SlashCause {
     /// Whether a replay has shown it, or was kept from it: then its account is a miner's, which is not paid by the same
     /// record.
     pub const fn is_of_a_replay(self) -> bool {
@@ -182,14 +183,14 @@ impl BurnCause {
     }
 }
 
-impl Window {
+impl WindowRecord {
     /// How many contributions the outer step aggregates.
     pub fn aggregated(&self) -> usize {
         self.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated).count()
     }
 }
 
-impl Payload for Window {
+impl Payload for WindowRecord {
     const KIND: Kind = Kind::Window;
 
     fn run(&self) -> Option<RunId> {
@@ -213,7 +214,7 @@ impl Payload for Window {
         ascending("admissions", &self.admissions, |admission| admission.owner)?;
         check_weights("weights", &self.weights)?;
         ascending("mints", &self.mints, |mint| (mint.account, mint.kind))?;
-        ascending("burns", &self.burns, |burn| (burn.account, burn.cause, burn.window))?;
+        ascending("burns", &self.slashes, |slash| (slash.account, slash.cause, slash.window))?;
         ascending("challenges", &self.challenges, |challenge| (challenge.window, challenge.miner))?;
         if self.challenges.iter().any(|challenge| challenge.window >= challenge.since || challenge.since > self.window)
         {

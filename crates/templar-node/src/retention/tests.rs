@@ -50,13 +50,13 @@ fn contribution(index: u8, window: u64) -> Contribution {
     }
 }
 
-fn window(index: u64) -> Window {
+fn window(index: u64) -> WindowRecord {
     let outcome = |miner_index| Outcome {
         miner: miner(miner_index),
         contribution: hash(&format!("contribution of {miner_index} in {index}")).into(),
         verdict: Outcomes::Aggregated,
     };
-    Window {
+    WindowRecord {
         run: RunId::default(),
         window: templar_manifest::WindowIndex(index),
         previous: (index > 0).then(|| hash(&format!("record {}", index - 1)).into()),
@@ -68,7 +68,7 @@ fn window(index: u64) -> Window {
         outcomes: vec![outcome(0), outcome(1)],
         weights: Vec::new(),
         mints: Vec::new(),
-        burns: Vec::new(),
+        slashes: Vec::new(),
         challenges: Vec::new(),
         admissions: Vec::new(),
         members_root: hash("members"),
@@ -112,7 +112,7 @@ fn rule(retention: u64, absent: Option<u8>) -> (Retention, Genesis, Dataset) {
         origin: Origin::Drawn { size: "tiny".to_owned(), seed: hash("model") },
     };
     let genesis = configure(&plan, &[format!("state_retention_windows={retention}")]).unwrap();
-    let records: Vec<Window> = (0..WINDOWS).map(window).collect();
+    let records: Vec<WindowRecord> = (0..WINDOWS).map(window).collect();
     let there = |index: u8, window: u64| absent != Some(index) || window == 0;
     let contributions: Vec<Vec<Contribution>> = (0..=WINDOWS)
         .map(|window| (0..2).filter(|index| there(*index, window)).map(|index| contribution(index, window)).collect())

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use templar_data::bundled;
 use templar_manifest::chain::Chain;
 use templar_manifest::{
-    AuditVerdict, BurnCause, Contribution, Hash, PublicKey, Refusal, Replay, Signed, State, StateId, TensorBlob,
+    AuditVerdict, Contribution, Hash, PublicKey, Refusal, Replay, Signed, SlashCause, State, StateId, TensorBlob,
     ValidatorSpec, WindowIndex, payload,
 };
 use templar_node::configure::{self, RunPlan, configure};
@@ -233,12 +233,12 @@ fn a_state_that_is_none_is_withheld_and_stops_nobody() {
             verdicts.iter().map(|said| (said.window.0, said.replay.clone())).collect::<Vec<_>>()
         };
         assert_eq!(said(2), [(1, withheld.clone())], "{what}");
-        let burnt = |window: usize| {
-            closed[window].window.burns.iter().map(|burn| (burn.cause, burn.window.0)).collect::<Vec<_>>()
+        let slashed = |window: usize| {
+            closed[window].window.slashes.iter().map(|slash| (slash.cause, slash.window.0)).collect::<Vec<_>>()
         };
         let challenged: Vec<u64> = closed[2].window.challenges.iter().map(|listed| listed.window.0).collect();
-        assert_eq!((burnt(1), challenged), (vec![(BurnCause::Mismatch, 0)], vec![1]), "{what}");
-        assert_eq!((burnt(2), burnt(3)), (vec![], vec![(BurnCause::Unanswered, 1)]), "{what}");
+        assert_eq!((slashed(1), challenged), (vec![(SlashCause::Mismatch, 0)], vec![1]), "{what}");
+        assert_eq!((slashed(2), slashed(3)), (vec![], vec![(SlashCause::Unanswered, 1)]), "{what}");
         assert!(!alone.can_replay(1), "{what}");
 
         // The same contribution, as a validator would judge it that has to replay it before the record.

@@ -179,7 +179,7 @@ async fn warnings(node: &mut Running) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn who_serves_no_state_is_burnt_and_who_has_lost_it_answers() {
+async fn who_serves_no_state_is_slashed_and_who_has_lost_it_answers() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_owned();
     let (run, _) = tokio::task::spawn_blocking(move || stage(&path, 4, false, &LATE)).await.unwrap();
@@ -246,14 +246,14 @@ fn recorded(dir: &Path) {
         .collect();
     let expected = [vec![], vec![], sorted(vec![(loser, 1), (keeper, 1), (liar, 1)]), vec![(keeper, 2)]];
     assert_eq!(challenges, expected);
-    let burns: Vec<Vec<(PublicKey, BurnCause, u64)>> = records()
-        .map(|record| record.burns.iter().map(|burn| (burn.account, burn.cause, burn.window.0)).collect())
+    let slashes: Vec<Vec<(PublicKey, SlashCause, u64)>> = records()
+        .map(|record| record.slashes.iter().map(|slash| (slash.account, slash.cause, slash.window.0)).collect())
         .collect();
     let unanswered =
-        sorted(vec![(keeper, 1), (liar, 1)]).into_iter().map(|(miner, window)| (miner, BurnCause::Unanswered, window));
-    assert_eq!(burns, [vec![], vec![(liar, BurnCause::Mismatch, 0)], vec![], unanswered.collect()]);
-    let burnt = records().flat_map(|record| &record.burns).filter(|burn| burn.account == keeper);
-    assert!(burnt.map(|burn| burn.amount_micros).sum::<u64>() > 0);
+        sorted(vec![(keeper, 1), (liar, 1)]).into_iter().map(|(miner, window)| (miner, SlashCause::Unanswered, window));
+    assert_eq!(slashes, [vec![], vec![(liar, SlashCause::Mismatch, 0)], vec![], unanswered.collect()]);
+    let slashed = records().flat_map(|record| &record.slashes).filter(|slash| slash.account == keeper);
+    assert!(slashed.map(|slash| slash.amount_micros).sum::<u64>() > 0);
 
     // Who answered has lost nothing, and what was challenged is replayed.
     let state = node.state();

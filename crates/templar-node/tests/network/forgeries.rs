@@ -7,8 +7,8 @@ use bytes::Bytes;
 use templar_audit::{Evidence, EvidenceError, States, WindowAudit, audit_window};
 use templar_manifest::proof::witness;
 use templar_manifest::{
-    Admission, Admitted, AuditVerdict, Burn, BurnCause, Challenge, Contribution, Hash, Refusal, Replay, ReplayProof,
-    Score, SecretKey, Signed, Verdict, Window, WindowIndex, payload,
+    Admission, Admitted, AuditVerdict, Challenge, Contribution, Hash, Refusal, Replay, ReplayProof, Score, SecretKey,
+    Signed, Slash, SlashCause, Verdict, WindowIndex, WindowRecord, payload,
 };
 use templar_node::context::RunContext;
 use templar_protocol::ClosedWindow;
@@ -98,7 +98,7 @@ fn with_score(closed: &ClosedWindow, change: impl Fn(&mut Score)) -> ClosedWindo
     named(forged)
 }
 
-fn with_record(closed: &ClosedWindow, change: impl Fn(&mut Window)) -> ClosedWindow {
+fn with_record(closed: &ClosedWindow, change: impl Fn(&mut WindowRecord)) -> ClosedWindow {
     let mut forged = closed.clone();
     change(&mut forged.window);
     named(forged)
@@ -137,9 +137,9 @@ pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], 
         ("a likeness", with_score(first, |score| score.entries[honest].overlap_ppm ^= 1)),
         ("a claim", with_score(first, |score| lie(&mut score.entries[honest].proof))),
         ("a witness", with_score(first, |score| contradict(&mut score.entries[honest].proof))),
-        ("a strike", with_record(first, |record| record.burns.clear())),
-        ("a burn", with_record(first, |record| record.burns[0].amount_micros += 1)),
-        ("another's burn", with_record(first, |record| record.burns[0].account = record.outcomes[honest].miner)),
+        ("a strike", with_record(first, |record| record.slashes.clear())),
+        ("a slash", with_record(first, |record| record.slashes[0].amount_micros += 1)),
+        ("another's slash", with_record(first, |record| record.slashes[0].account = record.outcomes[honest].miner)),
         ("a body", with_score(first, |score| score.entries[honest].body = Some(Hash::of(b"another")))),
         ("a seed", with_score(first, |score| score.seed = Hash::of(b"another"))),
         ("a weight", with_score(first, |score| score.row.iter_mut().for_each(|weight| weight.weight_ppm -= 1))),
@@ -167,16 +167,17 @@ pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], 
     }
 }
 
-/// Challenges of the records, and burns for those that nobody answered, changed one at a time. The audit says which part of the record it is.
+/// Challenges of the records, and slashes for those that nobody answered, changed one at a time. The audit says which part of the record it is.
 pub(crate) fn one_changed_challenge(context: &RunContext, closed: &[ClosedWindow], blobs: &dyn BlobSource) {
-    let position = |found: &dyn Fn(&Window) -> bool| closed.iter().position(|closed| found(&closed.window)).unwrap();
+    let position =
+        |found: &dyn Fn(&WindowRecord) -> bool| closed.iter().position(|closed| found(&closed.window)).unwrap();
     let listing = position(&|record| !record.challenges.is_empty());
-    let is_unanswered = |burn: &Burn| burn.cause == BurnCause::Unanswered;
-    let burning = position(&|record| record.burns.iter().any(is_unanswered));
-    let place = closed[burning].window.burns.iter().position(is_unanswered).unwrap();
+    let is_unanswered = |slash: &Slash| slash.cause == SlashCause::Unanswered;
+    let slashing = position(&|record| record.slashes.iter().any(is_unanswered));
+    let place = closed[slashing].window.slashes.iter().position(is_unanswered).unwrap();
     let (listed, said) = (&closed[listing], closed[listing].window.challenges[0]);
     let other = super::key("friend").public();
-    let (challenges, burns) = ("challenges", "burns");
+    let (challenges, slashes) = ("challenges", "burns");
     let forgeries = [
         (
             "a challenge that is left out",
@@ -210,9 +211,9 @@ pub(crate) fn one_changed_challenge(context: &RunContext, closed: &[ClosedWindow
         ),
         (
             "a challenge that stays open",
-            burning,
+            slashing,
             challenges,
-            with_record(&closed[burning], |record| record.challenges.insert(0, said)),
+            with_record(&closed[slashing], |record| record.challenges.insert(0, said)),
         ),
         (
             "a word of which nothing follows",
@@ -220,30 +221,30 @@ pub(crate) fn one_changed_challenge(context: &RunContext, closed: &[ClosedWindow
             challenges,
             with_score(listed, |score| score.verdicts.retain(|verdict| !verdict.is_challenge())),
         ),
-        ("no burn", burning, burns, with_record(&closed[burning], |record| _ = record.burns.remove(place))),
+        ("no slash", slashing, slashes, with_record(&closed[slashing], |record| _ = record.slashes.remove(place))),
         (
-            "a burn for something else",
-            burning,
-            burns,
-            with_record(&closed[burning], |record| record.burns[place].cause = BurnCause::Mismatch),
+            "a slash for something else",
+            slashing,
+            slashes,
+            with_record(&closed[slashing], |record| record.slashes[place].cause = SlashCause::Mismatch),
         ),
         (
-            "a burn for another window",
-            burning,
-            burns,
-            with_record(&closed[burning], |record| record.burns[place].window.0 -= 1),
+            "a slash for another window",
+            slashing,
+            slashes,
+            with_record(&closed[slashing], |record| record.slashes[place].window.0 -= 1),
         ),
         (
-            "a burn of another amount",
-            burning,
-            burns,
-            with_record(&closed[burning], |record| record.burns[place].amount_micros ^= 1),
+            "a slash of another amount",
+            slashing,
+            slashes,
+            with_record(&closed[slashing], |record| record.slashes[place].amount_micros ^= 1),
         ),
         (
-            "a burn before its time",
+            "a slash before its time",
             listing,
-            burns,
-            with_record(listed, |record| record.burns.push(closed[burning].window.burns[place])),
+            slashes,
+            with_record(listed, |record| record.slashes.push(closed[slashing].window.slashes[place])),
         ),
     ];
     for (name, window, part, forged) in forgeries {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use templar_manifest::{
     Contribution, Cut, EnvelopeError, Genesis, Hash, Inbox, InboxId, Kind, MAX_CONTRADICTIONS, Payload, PublicKey,
-    Registration, RunId, Score, ScoreId, Signed, Vote, Window, WindowIndex, payload,
+    Registration, RunId, Score, ScoreId, Signed, Vote, WindowIndex, WindowRecord, payload,
 };
 
 use super::Reject;
@@ -88,7 +88,7 @@ pub(super) enum Opened {
     Inbox(Signed<Inbox>),
     Cut(Signed<Cut>),
     Score(Signed<Score>),
-    Window(Signed<Window>),
+    Window(Signed<WindowRecord>),
     Vote(Signed<Vote>),
     Reveal(RevealEntry),
     Evidence(Arc<EvidenceEntry>),
@@ -195,7 +195,7 @@ impl Opened {
             Self::Inbox(_) => Inbox::KIND.name(),
             Self::Cut(_) => Cut::KIND.name(),
             Self::Score(_) => Score::KIND.name(),
-            Self::Window(_) => Window::KIND.name(),
+            Self::Window(_) => WindowRecord::KIND.name(),
             Self::Vote(_) => Vote::KIND.name(),
             Self::Reveal(_) => "reveal",
             Self::Evidence(_) => "evidence",
@@ -268,7 +268,7 @@ impl Opened {
                     && record.scores.len() <= validators
                     && record.reveals.len() <= validators
                     && record.mints.len() <= miners + 2 * validators + 1
-                    && record.burns.len() as u64
+                    && record.slashes.len() as u64
                         <= miners as u64 * (genesis.replay.open_windows() + 1)
                             + validators as u64 * (1 + MAX_CONTRADICTIONS as u64)
                     && record.challenges.len() as u64 <= miners as u64 * genesis.replay.open_windows()
@@ -505,10 +505,10 @@ impl OpenWindow {
     }
 
     /// Whether a record recomputes, all but its outer step.
-    pub(super) fn weigh_record(&self, state: &RunState, record: &Window, sound: &Sound) -> Result<Ready, Reject> {
+    pub(super) fn weigh_record(&self, state: &RunState, record: &WindowRecord, sound: &Sound) -> Result<Ready, Reject> {
         let Some((certified, cut)) = self.cut() else { return Ok(Ready::Later) };
         if record.cut != certified {
-            return Err(Reject::OtherCut(Window::KIND.name()));
+            return Err(Reject::OtherCut(WindowRecord::KIND.name()));
         }
         let judging = &*self.judging_of(state, (certified, cut), record.reveals.clone())?;
         if judging.seed() != record.seed {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use templar_manifest::{
     Contradiction, Contribution, ContributionId, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Outcome,
     PublicKey, RecordId, Registration, RegistrationId, Replay, Reveal, Score, ScoreId, Signed, VoteOn, VoteStep,
-    Window, WindowIndex, payload,
+    WindowIndex, WindowRecord, payload,
 };
 
 use super::admit::{Opened, Ready, Verified};
@@ -83,7 +83,7 @@ pub(super) struct OpenWindow {
     pub(super) seed: Option<Hash>,
     pub(super) plan: Option<JudgePlan>,
     pub(super) scores: BTreeMap<ScoreId, Signed<Score>>,
-    pub(super) records: BTreeMap<RecordId, Body<Window>>,
+    pub(super) records: BTreeMap<RecordId, Body<WindowRecord>>,
     pub(super) record_ballot: Ballot,
     pub(super) deadlines: BTreeSet<Phase>,
     pub(super) judged: BTreeMap<Hash, Score>,
@@ -106,7 +106,7 @@ impl OpenWindow {
     }
 
     /// The judging that a record is about, where it is known by its seed.
-    pub(super) fn judged_as(&self, record: &Window) -> Option<&Judging> {
+    pub(super) fn judged_as(&self, record: &WindowRecord) -> Option<&Judging> {
         let judging = self.judgings.get(&record.seed).filter(|judging| judging.reveals() == record.reveals);
         judging.map(|judging| &**judging)
     }
@@ -358,7 +358,7 @@ impl OpenWindow {
         let (cut_attempt, _) = self.cut_ballot.decided(genesis)?;
         let closed = ClosedWindow {
             record,
-            window: Window::clone(&proposal.body),
+            window: WindowRecord::clone(&proposal.body),
             cut: Cut::clone(&cut.body),
             inboxes,
             contributions,

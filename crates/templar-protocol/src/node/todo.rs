@@ -1,6 +1,6 @@
 //! What a node should be doing now, derived from its state alone.
 //!
-//! Which votes a validator gives is in `cast.rs`; here is what it has to do before, and what it finds right.
+//! Which votes a validator gives is in `voting.rs`; here is what it has to do before, and what it finds right.
 //!
 //! # Disputes
 //!
@@ -18,10 +18,10 @@
 use std::collections::BTreeMap;
 
 use templar_manifest::{
-    CutEntry, CutRegistration, Inbox, Outcome, PublicKey, Score, ScoreId, Verdict, VoteOn, Window, payload,
+    CutEntry, CutRegistration, Inbox, Outcome, PublicKey, Score, ScoreId, Verdict, VoteOn, WindowRecord, payload,
 };
 
-use super::cast::{Own, Right};
+use super::voting::{Own, Right};
 use super::{Dispute, Document, Node, Output, Phase};
 use crate::members::Rank;
 use crate::stake;
@@ -116,21 +116,21 @@ impl Node {
     /// The record that this node would propose: confirm what others refuse, apply what is accepted.
     pub(super) fn own_record(&self, me: &PublicKey, attempt: u32) -> Own {
         let Some((judging, scores)) = self.countable(attempt) else { return Own::Nothing };
-        let doubts = self.doubts(me, judging, &scores, attempt);
-        if !doubts.open.is_empty() {
-            return Own::Work(doubts.open);
+        let rechecks = self.rechecks(me, judging, &scores, attempt);
+        if !rechecks.open.is_empty() {
+            return Own::Work(rechecks.open);
         }
         let counted: Vec<(ScoreId, &Score)> =
-            scores.into_iter().filter(|(_, score)| !doubts.disputed.contains(&score.validator)).collect();
+            scores.into_iter().filter(|(_, score)| !rechecks.disputed.contains(&score.validator)).collect();
         if !stake::is_quorum(self.state.genesis(), counted.iter().map(|(_, score)| &score.validator)) {
-            return Own::Work(doubts.disputes);
+            return Own::Work(rechecks.disputes);
         }
         let outcomes = self.state.shared_outcomes(judging, &counted);
         let Some(applied) = self.open.applied.iter().find(|applied| applied.outcomes == *outcomes) else {
             return Own::Work(vec![self.apply(judging, outcomes.to_vec())]);
         };
         match self.state.shared_close(judging, &counted, applied.stepped) {
-            Ok(record) => Own::Ready { id: record.id.hash(), body: Right::Record(record), said: doubts.disputes },
+            Ok(record) => Own::Ready { id: record.id.hash(), body: Right::Record(record), said: rechecks.disputes },
             Err(_) => Own::Nothing,
         }
     }
@@ -154,17 +154,22 @@ impl Node {
     }
 
     /// What stands between this node and a prevote for a record that recomputes.
-    pub(super) fn objections_to_record(&self, me: &PublicKey, record: &Window, attempt: u32) -> Option<Vec<Output>> {
+    pub(super) fn objections_to_record(
+        &self,
+        me: &PublicKey,
+        record: &WindowRecord,
+        attempt: u32,
+    ) -> Option<Vec<Output>> {
         let open = &self.open;
         let scores: Vec<(ScoreId, &Score)> =
             record.scores.iter().filter_map(|id| open.scores.get(id).map(|score| (*id, score.payload()))).collect();
         let Some(judging) = open.judgings.get(&record.seed) else { return Some(Vec::new()) };
-        let doubts = self.doubts(me, judging, &scores, attempt);
-        if !doubts.open.is_empty() {
-            return Some(doubts.open);
+        let rechecks = self.rechecks(me, judging, &scores, attempt);
+        if !rechecks.open.is_empty() {
+            return Some(rechecks.open);
         }
-        if !doubts.disputes.is_empty() {
-            return Some(doubts.disputes);
+        if !rechecks.disputes.is_empty() {
+            return Some(rechecks.disputes);
         }
         let Some(applied) = open.applied.iter().find(|applied| applied.outcomes == record.outcomes) else {
             return Some(vec![self.apply(judging, record.outcomes.clone())]);

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use templar_manifest::envelope::signed_bytes;
 use templar_manifest::{
     Contribution, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Payload, PublicKey, RecordId,
-    Registration, RunId, Score, ScoreId, Signature, Signed, Vote, VoteOn, VoteStep, Window, WindowIndex, page_count,
-    payload,
+    Registration, RunId, Score, ScoreId, Signature, Signed, Vote, VoteOn, VoteStep, WindowIndex, WindowRecord,
+    page_count, payload,
 };
 
 use super::close::{Stepped, accepted};
@@ -126,7 +126,7 @@ pub struct ClosedWindow {
     /// The record's id.
     pub record: RecordId,
     /// The record.
-    pub window: Window,
+    pub window: WindowRecord,
     /// The cut.
     pub cut: Cut,
     /// The inboxes that the cut names, in its order.
@@ -187,7 +187,12 @@ fn witnessed<T: Payload>(body: &T, witnesses: &[Witness]) -> Vec<Entry> {
 impl RunState {
     /// Recomputes the record of the open window from the scores that it counts, with its own account of the outer step,
     /// which only tensors can tell. The scores must have passed [`RunState::check_score`].
-    pub fn check_record(&self, judging: &Judging, scores: &[&Score], record: &Window) -> Result<(), AdvanceError> {
+    pub fn check_record(
+        &self,
+        judging: &Judging,
+        scores: &[&Score],
+        record: &WindowRecord,
+    ) -> Result<(), AdvanceError> {
         differs(&self.close(judging, scores, Stepped::of(record))?, record)
     }
 
@@ -196,7 +201,7 @@ impl RunState {
         &self,
         judging: &Judging,
         scores: &[(ScoreId, &Score)],
-        record: &Window,
+        record: &WindowRecord,
     ) -> Result<(), AdvanceError> {
         differs(&self.shared_close(judging, scores, Stepped::of(record))?.record, record)
     }
@@ -247,7 +252,7 @@ impl RunState {
     pub fn advance(&mut self, closed: &ClosedWindow) -> Result<(), AdvanceError> {
         let judging = self.check_closed(closed)?;
         let (record, scores) = (&closed.window, closed.scores.iter().map(Signed::payload).collect::<Vec<_>>());
-        let standings = self.settled(&judging, &scores, &record.outcomes, &record.burns);
+        let standings = self.settled(&judging, &scores, &record.outcomes, &record.slashes);
         self.follow(closed, judging, standings);
         Ok(())
     }
@@ -280,11 +285,11 @@ impl RunState {
         for reveal in &record.reveals {
             self.chains.insert(reveal.validator, (self.window, reveal.value));
         }
-        self.ledger.settle(self.window, &record.burns, &record.mints);
-        let decided = self.decided(&judging, &record.weights, &record.burns);
+        self.ledger.settle(self.window, &record.slashes, &record.mints);
+        let decided = self.decided(&judging, &record.weights, &record.slashes);
         self.ledger.spend(&decided.burns);
         let challenged = self.challenged(&scores, &self.refuted(&scores));
-        self.remember_burns(&record.burns);
+        self.remember_slashes(&record.slashes);
         self.remember_replays(judging, &record.outcomes, &scores, &challenged);
         for owner in &decided.replaced {
             // Its account stays, and what has not vested goes on vesting. Should it come back, it begins anew.
@@ -344,7 +349,7 @@ impl RunState {
 }
 
 /// The first field in which a record is not what recomputing it gives.
-fn differs(own: &Window, record: &Window) -> Result<(), AdvanceError> {
+fn differs(own: &WindowRecord, record: &WindowRecord) -> Result<(), AdvanceError> {
     for (field, equal) in [
         ("run", own.run == record.run),
         ("window", own.window == record.window),
@@ -357,7 +362,7 @@ fn differs(own: &Window, record: &Window) -> Result<(), AdvanceError> {
         ("outcomes", own.outcomes == record.outcomes),
         ("weights", own.weights == record.weights),
         ("mints", own.mints == record.mints),
-        ("burns", own.burns == record.burns),
+        ("burns", own.slashes == record.slashes),
         ("challenges", own.challenges == record.challenges),
         ("admissions", own.admissions == record.admissions),
         ("members_root", own.members_root == record.members_root),

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
-    BlobId, Burn, CheckpointId, Hash, Mint, Outcome, PublicKey, RecordId, Refusal, Replay, Score, ScoreId, Verdict,
-    Weight, Window, payload,
+    BlobId, CheckpointId, Hash, Mint, Outcome, PublicKey, RecordId, Refusal, Replay, Score, ScoreId, Slash, Verdict,
+    Weight, WindowRecord, payload,
 };
 
 use super::{AdvanceError, Judging, RunState, late};
@@ -32,7 +32,7 @@ pub struct Stepped {
 
 impl Stepped {
     /// What a record says.
-    pub const fn of(record: &Window) -> Self {
+    pub const fn of(record: &WindowRecord) -> Self {
         Self {
             aggregate: record.aggregate,
             aggregate_bytes: record.aggregate_bytes,
@@ -46,7 +46,7 @@ impl Stepped {
 #[derive(Debug)]
 pub(crate) struct Closing {
     pub(crate) id: RecordId,
-    pub(crate) record: Window,
+    pub(crate) record: WindowRecord,
     /// All standings after it.
     pub(super) standings: Standings,
 }
@@ -184,17 +184,17 @@ impl RunState {
     }
 
     /// Weights and mints of a window: see [`crate::consensus`]. Only miners with an accepted contribution are paid, and of those
-    /// none that this record burns.
+    /// none that this record slashes.
     fn pay(
         &self,
         judging: &Judging,
         scores: &BTreeMap<PublicKey, (ScoreId, &Score)>,
         outcomes: &[Outcome],
-        burns: &[Burn],
+        slashes: &[Slash],
     ) -> (Vec<Weight>, Vec<Mint>) {
         let mut paid: BTreeSet<PublicKey> = accepted(outcomes).map(|outcome| outcome.miner).collect();
-        for burn in burns.iter().filter(|burn| burn.cause.is_of_a_replay()) {
-            paid.remove(&burn.account);
+        for slash in slashes.iter().filter(|slash| slash.cause.is_of_a_replay()) {
+            paid.remove(&slash.account);
         }
         let absent = self.opinions_of_absent(scores, &paid).into_iter();
         let absent: Vec<(PublicKey, Vec<Weight>)> = absent
@@ -214,7 +214,7 @@ impl RunState {
     /// The record of the open window. `scores` are those that are counted; each must have passed
     /// [`RunState::check_score`] for this judging. `stepped` is what applying the aggregated deltas gives: the facts that
     /// this crate is told.
-    pub fn close(&self, judging: &Judging, scores: &[&Score], stepped: Stepped) -> Result<Window, AdvanceError> {
+    pub fn close(&self, judging: &Judging, scores: &[&Score], stepped: Stepped) -> Result<WindowRecord, AdvanceError> {
         let named: Vec<(ScoreId, &Score)> =
             scores.iter().map(|score| (ScoreId::new(payload::id_of(*score)), *score)).collect();
         self.close_with(judging, &named, stepped).map(|(record, _)| record)
@@ -226,7 +226,7 @@ impl RunState {
         judging: &Judging,
         named: &[(ScoreId, &Score)],
         stepped: Stepped,
-    ) -> Result<(Window, Standings), AdvanceError> {
+    ) -> Result<(WindowRecord, Standings), AdvanceError> {
         let mut by_validator = BTreeMap::<PublicKey, (ScoreId, &Score)>::new();
         for (id, score) in named {
             if by_validator.insert(score.validator, (*id, score)).is_some() {
@@ -243,13 +243,13 @@ impl RunState {
         let mut ledger = self.ledger.clone();
         ledger.vest(self.window);
         let challenged = self.challenged(scores, &self.refuted(scores));
-        let burns = self.burns(judging.reveals(), &outcomes, scores, &challenged, &mut ledger);
-        let (weights, mints) = self.pay(judging, &by_validator, &outcomes, &burns);
+        let slashes = self.slashes(judging.reveals(), &outcomes, scores, &challenged, &mut ledger);
+        let (weights, mints) = self.pay(judging, &by_validator, &outcomes, &slashes);
         ledger.pay(self.window, &mints);
-        let decided = self.decided(judging, &weights, &burns);
+        let decided = self.decided(judging, &weights, &slashes);
         ledger.spend(&decided.burns);
-        let standings = self.settled(judging, scores, &outcomes, &burns);
-        let record = Window {
+        let standings = self.settled(judging, scores, &outcomes, &slashes);
+        let record = WindowRecord {
             run: self.run,
             window: self.window,
             previous: self.record,
@@ -261,7 +261,7 @@ impl RunState {
             outcomes,
             weights,
             mints,
-            burns,
+            slashes,
             challenges: self.listed(&challenged.open),
             members_root: decided.members.root(),
             admissions: decided.admissions,

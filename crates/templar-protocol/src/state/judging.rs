@@ -14,8 +14,8 @@ use templar_manifest::{
 
 use super::close::{Closing, ids_of};
 use super::{ClosedWindow, RegistrationError, RunState, Stepped};
+use crate::cache::Cache;
 use crate::draw::{Draw, PageDraw};
-use crate::memo::Memo;
 use crate::replay::{self, ReplayTask};
 use crate::stake;
 
@@ -84,9 +84,9 @@ pub struct Judging {
 /// What nodes that judge the same need not each work out.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Closings {
-    pub(super) outcomes: Memo<Vec<ScoreId>, Vec<Outcome>>,
-    pub(super) records: Memo<(Vec<ScoreId>, Stepped), Closing>,
-    pub(super) contested: Memo<Vec<ScoreId>, BTreeSet<(WindowIndex, PublicKey, ContributionId)>>,
+    pub(super) outcomes: Cache<Vec<ScoreId>, Vec<Outcome>>,
+    pub(super) records: Cache<(Vec<ScoreId>, Stepped), Closing>,
+    pub(super) contested: Cache<Vec<ScoreId>, BTreeSet<(WindowIndex, PublicKey, ContributionId)>>,
 }
 
 /// What one validator has to do for a window.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use templar_manifest::{Burn, BurnCause, Payment, Registration, RegistrationId, Weight, WindowIndex, largest_digest};
+use templar_manifest::{Payment, Registration, RegistrationId, Slash, SlashCause, Weight, WindowIndex, largest_digest};
 
 use super::{Judging, RunState};
 use crate::members::{Decided, Members, Rank};
@@ -134,7 +134,7 @@ impl RunState {
     }
 
     /// What the open window decides about its registrations, and about the slots of those whom its record expels.
-    pub(super) fn decided(&self, judging: &Judging, weights: &[Weight], burns: &[Burn]) -> Decided {
+    pub(super) fn decided(&self, judging: &Judging, weights: &[Weight], slashes: &[Slash]) -> Decided {
         let ranked: BTreeMap<_, _> = judging
             .cut()
             .registrations
@@ -142,7 +142,7 @@ impl RunState {
             .filter_map(|entry| Some((entry.registration, judging.registrations().get(&entry.owner)?)))
             .map(|(id, registration)| (self.rank(id, registration), registration.certificate))
             .collect();
-        let expelled = burns.iter().filter(|burn| burn.cause == BurnCause::Expulsion).map(|burn| burn.account);
+        let expelled = slashes.iter().filter(|slash| slash.cause == SlashCause::Expulsion).map(|slash| slash.account);
         let mut members = self.members.clone();
         members.expel(expelled);
         members.decide(&self.genesis.registration, self.window, &ranked, weights, judging.seed())

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use templar_manifest::{
-    Burn, Contradiction, LateVerdict, MAX_CHALLENGES, Outcome, PublicKey, Refusal, Replay, Score, ScoreEntry, Verdict,
+    Contradiction, LateVerdict, MAX_CHALLENGES, Outcome, PublicKey, Refusal, Replay, Score, ScoreEntry, Slash, Verdict,
     Weight,
 };
 
@@ -119,20 +119,20 @@ impl RunState {
         earlier.or(nearest)
     }
 
-    /// All standings after a window with these counted scores, outcomes and burns.
+    /// All standings after a window with these counted scores, outcomes and slashes.
     pub(super) fn settled(
         &self,
         judging: &Judging,
         scores: &[&Score],
         outcomes: &[Outcome],
-        burns: &[Burn],
+        slashes: &[Slash],
     ) -> Standings {
         let mut standings = self.standings.clone();
         for score in scores {
             let found = self.assessment(judging, &score.validator, &score.entries, Some(outcomes));
             standings.insert(score.validator, found.standings);
         }
-        self.burn_standings(burns, &mut standings);
+        self.reset_slashed_standings(slashes, &mut standings);
         standings
     }
 

@@ -1,4 +1,4 @@
-//! Challenges: who may open one, what an answer is, and that a minority neither burns nor shields.
+//! Challenges: who may open one, what an answer is, and that a minority neither slashes nor shields.
 
 use std::collections::BTreeSet;
 
@@ -8,9 +8,9 @@ use super::fixture::*;
 use super::late::{before_the_record, sampled};
 use crate::*;
 
-fn burns(cluster: &Cluster) -> Vec<(u64, Burn)> {
+fn slashes(cluster: &Cluster) -> Vec<(u64, Slash)> {
     let closed = cluster.members[0].node.closed().iter();
-    closed.flat_map(|closed| closed.window.burns.iter().map(|burn| (closed.window.window.0, *burn))).collect()
+    closed.flat_map(|closed| closed.window.slashes.iter().map(|slash| (closed.window.window.0, *slash))).collect()
 }
 
 /// What records list, with their windows.
@@ -40,11 +40,11 @@ fn run_to(cluster: &mut Cluster, order: u64, window: u64) {
     assert!(at(cluster), "stalled");
 }
 
-/// Every change of the challenges and burns of a record is found by whoever folds it.
+/// Every change of the challenges and slashes of a record is found by whoever folds it.
 fn recomputes(cluster: &Cluster, window: u64) {
     let node = &cluster.members[0].node;
     let (state, closed) = (node.state_at(WindowIndex(window)).unwrap(), &node.closed()[window as usize]);
-    let differs = |field, change: &dyn Fn(&mut Window)| {
+    let differs = |field, change: &dyn Fn(&mut WindowRecord)| {
         let mut changed = closed.clone();
         change(&mut changed.window);
         changed.record = payload::id_of(&changed.window).into();
@@ -57,14 +57,14 @@ fn recomputes(cluster: &Cluster, window: u64) {
         differs("challenges", &|record| record.challenges[index].contribution = ContributionId::default());
         differs("challenges", &|record| _ = record.challenges.remove(index));
     }
-    for index in 0..closed.window.burns.len() {
-        differs("burns", &|record| record.burns[index].cause = BurnCause::Mismatch);
-        differs("burns", &|record| record.burns[index].amount_micros ^= 1);
-        differs("burns", &|record| _ = record.burns.remove(index));
+    for index in 0..closed.window.slashes.len() {
+        differs("burns", &|record| record.slashes[index].cause = SlashCause::Mismatch);
+        differs("burns", &|record| record.slashes[index].amount_micros ^= 1);
+        differs("burns", &|record| _ = record.slashes.remove(index));
     }
 }
 
-/// It is listed in the first record after its own, burnt in the one in which the answer was due, begins anew from zero, which everybody
+/// It is listed in the first record after its own, slashed in the one in which the answer was due, begins anew from zero, which everybody
 /// can replay, and at the next time loses the slot.
 #[test]
 fn a_state_that_is_kept_costs_what_a_mismatch_does() {
@@ -72,14 +72,14 @@ fn a_state_that_is_kept_costs_what_a_mismatch_does() {
     let keeper = cluster.miners[1].public();
     cluster.wake();
     run_to(&mut cluster, 1, 12);
-    let (burns, listed) = (burns(&cluster), listed(&cluster));
+    let (slashes, listed) = (slashes(&cluster), listed(&cluster));
     // Window 0 begins with zero state, which everybody has.
     let (recorded, challenge) = listed[0];
     assert_eq!((recorded, challenge.window.0, challenge.miner, challenge.since.0), (2, 1, keeper, 2));
-    let (first, burn) = burns[0];
-    assert_eq!((first, burn.account, burn.cause, burn.window.0), (3, keeper, BurnCause::Unanswered, 1));
-    assert!(burn.amount_micros > 0);
-    assert!(burns.iter().all(|(_, burn)| burn.account == keeper));
+    let (first, slash) = slashes[0];
+    assert_eq!((first, slash.account, slash.cause, slash.window.0), (3, keeper, SlashCause::Unanswered, 1));
+    assert!(slash.amount_micros > 0);
+    assert!(slashes.iter().all(|(_, slash)| slash.account == keeper));
     let node = &cluster.members[0].node;
     let committed =
         |window: u64| node.closed()[window as usize].contributions.iter().find(|signed| signed.signer() == keeper);
@@ -92,13 +92,13 @@ fn a_state_that_is_kept_costs_what_a_mismatch_does() {
         assert!(standing.proof_nanos <= 0 && standing.rating.sigma_picos >= Rating::NEW.sigma_picos);
     }
     // What it did before the strike was recorded is the same time; after it, the slot is lost.
-    for (_, burn) in &burns {
-        let expected = if burn.window.0 > first { BurnCause::Expulsion } else { BurnCause::Unanswered };
-        assert_eq!(burn.cause, expected, "{burns:?}");
+    for (_, slash) in &slashes {
+        let expected = if slash.window.0 > first { SlashCause::Expulsion } else { SlashCause::Unanswered };
+        assert_eq!(slash.cause, expected, "{slashes:?}");
     }
-    assert!(node.state().is_expelled(&keeper), "{burns:?}");
-    // It is not paid by a record that burns it, and challenges pay nobody.
-    for (window, _) in &burns {
+    assert!(node.state().is_expelled(&keeper), "{slashes:?}");
+    // It is not paid by a record that slashes it, and challenges pay nobody.
+    for (window, _) in &slashes {
         let mints = &node.closed()[*window as usize].window.mints;
         assert!(mints.iter().all(|mint| mint.account != keeper));
     }
@@ -109,15 +109,15 @@ fn a_state_that_is_kept_costs_what_a_mismatch_does() {
 /// Who serves some of the honest serves all, since these do; here they do not, and half of all stake is not more than half.
 #[test]
 fn it_takes_more_than_half_of_all_stake() {
-    for (served, is_burnt) in [(&[0][..], true), (&[0, 1], false), (&[1, 3], false), (&[0, 1, 2], false)] {
+    for (served, is_slashed) in [(&[0][..], true), (&[0, 1], false), (&[1, 3], false), (&[0, 1, 2], false)] {
         let mut cluster = keeping(7, served);
         cluster.wake();
         run_to(&mut cluster, 2, 7);
         assert!(!listed(&cluster).is_empty(), "{served:?}");
-        let burnt = burns(&cluster).iter().any(|(_, burn)| burn.cause == BurnCause::Unanswered);
-        assert_eq!(burnt, is_burnt, "{served:?}: {:?}", burns(&cluster));
-        if !is_burnt {
-            assert_eq!(burns(&cluster), []);
+        let slashed = slashes(&cluster).iter().any(|(_, slash)| slash.cause == SlashCause::Unanswered);
+        assert_eq!(slashed, is_slashed, "{served:?}: {:?}", slashes(&cluster));
+        if !is_slashed {
+            assert_eq!(slashes(&cluster), []);
         }
     }
 }
@@ -125,7 +125,7 @@ fn it_takes_more_than_half_of_all_stake() {
 /// A liar that challenges everything that it draws: everybody finds the states, each challenge is over when its time is, and nobody loses
 /// anything but the liar, whose challenges are no replays.
 #[test]
-fn a_minority_that_challenges_burns_nobody() {
+fn a_minority_that_challenges_slashes_nobody() {
     let mut cluster = keeping(7, &[]);
     (cluster.keeper, cluster.challenger) = (None, Some(cluster.validators[2].public()));
     cluster.wake();
@@ -133,7 +133,7 @@ fn a_minority_that_challenges_burns_nobody() {
     let listed = listed(&cluster);
     assert!(listed.len() > 3, "{listed:?}");
     assert!(listed.iter().all(|(window, challenge)| *window == challenge.since.0), "over after one window: {listed:?}");
-    assert_eq!(burns(&cluster), []);
+    assert_eq!(slashes(&cluster), []);
     let node = &cluster.members[0].node;
     for closed in node.closed() {
         assert_eq!(closed.scores.len(), 4, "a challenge is no reason not to count a score");
@@ -153,9 +153,9 @@ fn a_minority_that_says_match_shields_nobody() {
         cluster.wake();
         run_to(&mut cluster, 4, 7);
         let keeper = cluster.miners[1].public();
-        let burns = burns(&cluster);
-        assert_eq!((burns[0].1.account, burns[0].1.cause), (keeper, BurnCause::Unanswered), "{liar}");
-        assert!(burns.iter().all(|(_, burn)| burn.account == keeper));
+        let slashes = slashes(&cluster);
+        assert_eq!((slashes[0].1.account, slashes[0].1.cause), (keeper, SlashCause::Unanswered), "{liar}");
+        assert!(slashes.iter().all(|(_, slash)| slash.account == keeper));
     }
 }
 
@@ -170,7 +170,7 @@ fn an_answer_in_time_ends_it() {
     assert_eq!((challenge.since.0, due.0), (2, 3));
     cluster.keeper = None;
     run_to(&mut cluster, 5, 7);
-    assert_eq!(burns(&cluster), []);
+    assert_eq!(slashes(&cluster), []);
     let node = &cluster.members[0].node;
     assert!(node.closed()[3..].iter().all(|closed| closed.window.challenges.is_empty()));
     let later = node.closed()[3..].iter().flat_map(|closed| &closed.scores);
@@ -286,7 +286,7 @@ fn what_is_refuted_is_not_challenged() {
     run_to(&mut cluster, 1, 2);
     let node = &cluster.members[0].node;
     let record = &node.closed()[1].window;
-    assert_eq!((record.burns.len(), record.burns[0].cause), (1, BurnCause::Mismatch));
+    assert_eq!((record.slashes.len(), record.slashes[0].cause), (1, SlashCause::Mismatch));
     assert!(record.challenges.len() == 2 && record.challenges.iter().all(|listed| listed.miner != cheat));
     let task = node.state().late_task(WindowIndex(0), &cheat).unwrap();
     let said = task.verdict(&challenger, Replay::Refused(Refusal::Withheld), &[]);
@@ -324,10 +324,10 @@ fn a_score_opens_so_many_challenges_and_no_more() {
     assert_eq!(counts[1], MAX_CHALLENGES);
     let said = node.closed()[2].scores[0].payload().verdicts.iter().filter(|said| said.window.0 == 0).count();
     assert_eq!(said, 12);
-    assert_eq!(node.closed()[2].window.burns.len(), MAX_CHALLENGES);
+    assert_eq!(node.closed()[2].window.slashes.len(), MAX_CHALLENGES);
 }
 
-/// All words of four validators of unequal stake, with all sets of scores that are enough: what is burnt depends on the last words that were
+/// All words of four validators of unequal stake, with all sets of scores that are enough: what is slashed depends on the last words that were
 /// counted, and on nothing else.
 #[test]
 fn the_last_counted_words_decide() {
@@ -368,7 +368,7 @@ fn the_last_counted_words_decide() {
             let record = record.unwrap();
             let opened = words & counted;
             assert_eq!(record.challenges.len(), usize::from(opened != 0));
-            assert_eq!(record.burns, []);
+            assert_eq!(record.slashes, []);
             closings += 1;
             if opened == 0 {
                 continue;
@@ -393,8 +393,8 @@ fn the_last_counted_words_decide() {
             let record = record.unwrap();
             let held = (opened & !counted_last) | (last & counted_last);
             let against: u64 = (0..4).filter(|place| held >> place & 1 == 1).map(|place| stakes[place]).sum();
-            let burnt: BTreeSet<PublicKey> = record.burns.iter().map(|burn| burn.account).collect();
-            assert_eq!(burnt.contains(&keeper), against * 2 > 14, "{opened:04b} {held:04b}");
+            let slashed: BTreeSet<PublicKey> = record.slashes.iter().map(|slash| slash.account).collect();
+            assert_eq!(slashed.contains(&keeper), against * 2 > 14, "{opened:04b} {held:04b}");
             assert_eq!(record.challenges, [], "its time is over");
         }
     }
@@ -445,7 +445,7 @@ fn before_the_record_a_state_that_is_kept_keeps_the_contribution_out() {
             }
             let paid = closed.window.mints.iter().any(|mint| mint.account == keeper);
             assert!(!paid || closed.window.window.0 == 0);
-            assert_eq!((&closed.window.burns[..], &closed.window.challenges[..]), (&[][..], &[][..]));
+            assert_eq!((&closed.window.slashes[..], &closed.window.challenges[..]), (&[][..], &[][..]));
         }
     }
 }

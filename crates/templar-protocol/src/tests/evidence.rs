@@ -80,8 +80,8 @@ fn evidence_that_proves_nothing_is_refused_by_its_name() {
     assert_eq!(state.check_evidence(&strange), Err(EvidenceError::Stranger(stranger.public().short())));
 }
 
-/// A miner says two things in a window. Whoever hears both shows it in its score; the record burns what the miner had not vested,
-/// once; and nothing of it is burnt again, also where it is shown again.
+/// A miner says two things in a window. Whoever hears both shows it in its score; the record slashes what the miner had not vested,
+/// once; and nothing of it is slashed again, also where it is shown again.
 #[test]
 fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
     let mut cluster = Cluster::new(&[1, 1], 3, 6);
@@ -102,16 +102,16 @@ fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
     cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.is_over()));
     let node = &cluster.members[0].node;
     assert!(node.is_over(), "stalled");
-    let burns: Vec<(u64, Burn)> = node
+    let slashes: Vec<(u64, Slash)> = node
         .closed()
         .iter()
-        .flat_map(|closed| closed.window.burns.iter().map(|burn| (closed.window.window.0, *burn)))
+        .flat_map(|closed| closed.window.slashes.iter().map(|slash| (closed.window.window.0, *slash)))
         .collect();
-    let [(recorded, burn)] = burns[..] else { panic!("{burns:?}") };
-    assert_eq!((burn.account, burn.cause, burn.window), (liar.public(), BurnCause::Contradiction, WindowIndex(2)));
+    let [(recorded, slash)] = slashes[..] else { panic!("{slashes:?}") };
+    assert_eq!((slash.account, slash.cause, slash.window), (liar.public(), SlashCause::Contradiction, WindowIndex(2)));
     let before = node.state_at(WindowIndex(recorded)).unwrap();
-    assert_eq!(burn.amount_micros, before.ledger().accounts()[&liar.public()].vesting_micros());
-    assert!(burn.amount_micros > 0);
+    assert_eq!(slash.amount_micros, before.ledger().accounts()[&liar.public()].vesting_micros());
+    assert!(slash.amount_micros > 0);
     // It keeps its slot and its standing, and is paid for what it does afterwards.
     assert!(!node.state().is_expelled(&liar.public()));
     // Shown again it is refused; and it is found where the record is changed.
@@ -119,20 +119,23 @@ fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
     let after = node.state_at(WindowIndex(recorded + 1)).unwrap();
     let paid = EvidenceError::Paid(liar.public().short());
     assert_eq!(after.check_evidence(evidence.expect("it was shown")), Err(paid));
-    let changes: [fn(&mut Burn); 3] =
-        [|burn| burn.amount_micros -= 1, |burn| burn.window = WindowIndex(1), |burn| burn.cause = BurnCause::Mismatch];
+    let changes: [fn(&mut Slash); 3] = [
+        |slash| slash.amount_micros -= 1,
+        |slash| slash.window = WindowIndex(1),
+        |slash| slash.cause = SlashCause::Mismatch,
+    ];
     for change in changes {
         let mut changed = node.closed()[recorded as usize].clone();
-        change(&mut changed.window.burns[0]);
+        change(&mut changed.window.slashes[0]);
         changed.record = payload::id_of(&changed.window).into();
         assert_eq!(before.clone().advance(&changed), Err(AdvanceError::Differs("burns")));
     }
 }
 
 /// Whoever holds two statements hands them in, long after their window: they reach the validators as any entry does, one score is
-/// enough, and the record burns.
+/// enough, and the record slashes.
 #[test]
-fn what_anybody_hands_in_is_shown_and_burnt() {
+fn what_anybody_hands_in_is_shown_and_slashed() {
     let (mut cluster, first, miner) = before_the_first_window();
     let say = |nonce| Signed::sign(contribution(&first, &miner.public(), nonce), &miner).envelope();
     let found = evidence::of_two(&first.run(), say(5), say(6)).unwrap();
@@ -179,13 +182,13 @@ fn what_anybody_hands_in_is_shown_and_burnt() {
     cluster.send(follower, now(&found));
     cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.is_over()));
     let node = &cluster.members[0].node;
-    let burns: Vec<&Burn> = node.closed().iter().flat_map(|closed| &closed.window.burns).collect();
-    assert_eq!(burns.len(), 1, "{burns:?}");
+    let slashes: Vec<&Slash> = node.closed().iter().flat_map(|closed| &closed.window.slashes).collect();
+    assert_eq!(slashes.len(), 1, "{slashes:?}");
     assert_eq!(
-        (burns[0].account, burns[0].cause, burns[0].window),
-        (miner.public(), BurnCause::Contradiction, WindowIndex(0))
+        (slashes[0].account, slashes[0].cause, slashes[0].window),
+        (miner.public(), SlashCause::Contradiction, WindowIndex(0))
     );
-    assert!(burns[0].amount_micros > 0);
+    assert!(slashes[0].amount_micros > 0);
     let shown = node.closed().iter().flat_map(|closed| &closed.scores).flat_map(|score| &score.payload().evidence);
     assert!(shown.clone().count() > 0 && shown.into_iter().all(|shown| *shown == found));
 }
@@ -214,10 +217,10 @@ fn what_is_handed_in_after_the_scores_is_shown_in_the_next_window() {
     assert_eq!((after.step(Input::Entry(entry())), before.state().window().0), (Ok(Vec::new()), 3));
     assert_eq!(after, before);
     cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.is_over()));
-    let burnt = |closed: &ClosedWindow| closed.window.burns.iter().map(|burn| burn.account).collect::<Vec<_>>();
-    let burns: Vec<Vec<PublicKey>> = cluster.members[0].node.closed().iter().map(burnt).collect();
-    assert_eq!(burns[3], [miner.public()], "{burns:?}");
-    assert_eq!(burns.concat().len(), 1);
+    let slashed = |closed: &ClosedWindow| closed.window.slashes.iter().map(|slash| slash.account).collect::<Vec<_>>();
+    let slashes: Vec<Vec<PublicKey>> = cluster.members[0].node.closed().iter().map(slashed).collect();
+    assert_eq!(slashes[3], [miner.public()], "{slashes:?}");
+    assert_eq!(slashes.concat().len(), 1);
 }
 
 /// What was handed in for a window, and comes to everybody when that has closed, is shown in the one that is open.
@@ -242,9 +245,9 @@ fn what_comes_when_its_window_has_closed_is_shown_in_the_open_one() {
     }
     cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.state().window().0 >= 5));
     let node = &cluster.members[follower].node;
-    let burns: Vec<&Burn> = node.closed().iter().flat_map(|closed| &closed.window.burns).collect();
-    assert_eq!(burns.len(), 1, "{burns:?}");
-    assert_eq!((burns[0].account, burns[0].cause), (miner.public(), BurnCause::Contradiction));
+    let slashes: Vec<&Slash> = node.closed().iter().flat_map(|closed| &closed.window.slashes).collect();
+    assert_eq!(slashes.len(), 1, "{slashes:?}");
+    assert_eq!((slashes[0].account, slashes[0].cause), (miner.public(), SlashCause::Contradiction));
     // It is paid for: who hears of it once more has nothing to do, and nobody to blame.
     let mut after = node.clone();
     assert_eq!(after.step(Input::Entry(entry(1, &found))), Ok(Vec::new()));

@@ -70,7 +70,7 @@ fn an_absent_validator_is_taken_at_what_it_thought_before() {
     };
     let (all, without) = (weights(&cluster, 4), weights(&cluster, 3));
     // In the fixture all measure the same, so it ranks the miners as the others do, as far as they stay as they were.
-    let sum = |record: &Window| record.weights.iter().map(|weight| u64::from(weight.weight_ppm)).sum::<u64>();
+    let sum = |record: &WindowRecord| record.weights.iter().map(|weight| u64::from(weight.weight_ppm)).sum::<u64>();
     assert!(sum(&all) > 999_000, "{:?}", all.weights);
     assert!(sum(&without) > 900_000, "{:?}", without.weights);
     let away = cluster.validators[3].public();

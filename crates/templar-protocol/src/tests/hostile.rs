@@ -267,8 +267,8 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
 fn scores_and_records_that_do_not_recompute_are_refused() {
     let mut cluster = Cluster::started(&[1, 1], 3, 2);
     let proposer = cluster.validators[0].clone();
-    cluster.run(&mut Order(9), |cluster| !said::<Window>(cluster).is_empty());
-    let record = said::<Window>(&cluster).remove(0).payload().clone();
+    cluster.run(&mut Order(9), |cluster| !said::<WindowRecord>(cluster).is_empty());
+    let record = said::<WindowRecord>(&cluster).remove(0).payload().clone();
     let score = said::<Score>(&cluster)
         .into_iter()
         .find(|score| score.signer() == proposer.public())
@@ -334,8 +334,8 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
     let mut order = Order(6);
     let voter = 1;
     // The proposer's record, with another checkpoint: the voter recomputes, and disputes it.
-    cluster.run(&mut order, |cluster| !said::<Window>(cluster).is_empty());
-    let mut record = said::<Window>(&cluster).remove(0).payload().clone();
+    cluster.run(&mut order, |cluster| !said::<WindowRecord>(cluster).is_empty());
+    let mut record = said::<WindowRecord>(&cluster).remove(0).payload().clone();
     record.checkpoint = Hash::of(b"poisoned").into();
     let proposer = cluster.validators[0].clone();
     let start = cluster.members[voter].node.state().clone();

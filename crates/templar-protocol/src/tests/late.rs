@@ -135,25 +135,26 @@ fn a_verdict_counts_once_and_until_its_deadline() {
 /// Found late, a cheat loses the pay of all its windows and its standing with everybody, begins anew from zero state, and at its
 /// next mismatch loses the slot. The checkpoints stay.
 #[test]
-fn a_late_mismatch_burns_and_the_next_one_expels() {
+fn a_late_mismatch_slashes_and_the_next_one_expels() {
     let mut cluster = cluster(2, 4, 8, Some(1));
     cluster.wake();
     cluster.run(&mut Order(5), |cluster| cluster.members.iter().all(|member| member.node.is_over()));
     let node = &cluster.members[0].node;
     let cheat = cluster.cheat;
-    let burns: Vec<(u64, Burn)> = node
+    let slashes: Vec<(u64, Slash)> = node
         .closed()
         .iter()
-        .flat_map(|closed| closed.window.burns.iter().map(|burn| (closed.window.window.0, *burn)))
+        .flat_map(|closed| closed.window.slashes.iter().map(|slash| (closed.window.window.0, *slash)))
         .collect();
-    assert!(burns.iter().all(|(_, burn)| burn.account == cheat), "{burns:?}");
-    let (first, burn) = burns[0];
-    assert_eq!((burn.cause, burn.window), (BurnCause::Mismatch, WindowIndex(0)));
+    assert!(slashes.iter().all(|(_, slash)| slash.account == cheat), "{slashes:?}");
+    let (first, slash) = slashes[0];
+    assert_eq!((slash.cause, slash.window), (SlashCause::Mismatch, WindowIndex(0)));
     assert!((1..=2).contains(&first));
     // Deeds from before the first was recorded are the same machine; the first one after it costs the slot.
-    let expelled = burns.iter().find(|(_, burn)| burn.cause == BurnCause::Expulsion).expect("it goes on cheating");
+    let expelled = slashes.iter().find(|(_, slash)| slash.cause == SlashCause::Expulsion).expect("it goes on cheating");
     assert!(
-        expelled.1.window.0 > first && burns.iter().all(|(_, b)| b.cause == BurnCause::Mismatch || b.window.0 > first)
+        expelled.1.window.0 > first
+            && slashes.iter().all(|(_, b)| b.cause == SlashCause::Mismatch || b.window.0 > first)
     );
     assert!(node.state().is_expelled(&cheat));
     assert_eq!(node.state().ledger().accounts().get(&cheat).map_or(0, Account::vesting_micros), 0);
@@ -168,14 +169,14 @@ fn a_late_mismatch_burns_and_the_next_one_expels() {
         let standing = after.standing(&validator.public(), &cheat);
         assert!(standing.proof_nanos <= 0 && standing.rating.sigma_picos >= Rating::NEW.sigma_picos);
     }
-    // Every integer of a late verdict and of a burn is recomputed by whoever folds the records.
+    // Every integer of a late verdict and of a slash is recomputed by whoever folds the records.
     let closed = &node.closed()[first as usize];
     let state = node.state_at(WindowIndex(first)).unwrap();
-    for (index, _) in closed.window.burns.iter().enumerate() {
-        let changes: [fn(&mut Burn); 2] = [|burn| burn.amount_micros ^= 1, |burn| burn.window.0 ^= 1];
+    for (index, _) in closed.window.slashes.iter().enumerate() {
+        let changes: [fn(&mut Slash); 2] = [|slash| slash.amount_micros ^= 1, |slash| slash.window.0 ^= 1];
         for change in changes {
             let mut changed = closed.clone();
-            change(&mut changed.window.burns[index]);
+            change(&mut changed.window.slashes[index]);
             changed.record = payload::id_of(&changed.window).into();
             assert_eq!(state.clone().advance(&changed), Err(AdvanceError::Differs("burns")));
         }
@@ -198,7 +199,7 @@ fn a_made_up_late_verdict_is_not_counted() {
         let node = &cluster.members[0].node;
         assert_eq!(node.state().window().0, 2, "stalled");
         let record = &node.closed()[1].window;
-        assert_eq!(record.burns, []);
+        assert_eq!(record.slashes, []);
         assert_eq!(record.scores.len(), 3, "accuses: {accuses}");
         assert!(node.closed()[1].scores.iter().all(|score| score.signer() != liar.public()));
         assert!(record.mints.iter().all(|mint| mint.account != liar.public()));
@@ -260,7 +261,7 @@ fn a_withheld_value_has_its_price() {
     let without = node.closed().iter().position(|closed| closed.window.reveals.len() == 3).expect("it was silent");
     let unvested = node.state_at(WindowIndex(without as u64)).unwrap().ledger().accounts()[&away].vesting_micros();
     assert!(unvested > 0);
-    let burns = &node.closed()[without].window.burns;
-    let (cause, window) = (BurnCause::Absence, WindowIndex(without as u64));
-    assert_eq!(burns, &[Burn { account: away, cause, window, amount_micros: unvested / 10 }]);
+    let slashes = &node.closed()[without].window.slashes;
+    let (cause, window) = (SlashCause::Absence, WindowIndex(without as u64));
+    assert_eq!(slashes, &[Slash { account: away, cause, window, amount_micros: unvested / 10 }]);
 }

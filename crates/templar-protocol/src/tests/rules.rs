@@ -521,7 +521,7 @@ fn every_field_of_a_record_is_recomputed() {
     let good = &node.closed()[1];
     let state = node.state_at(WindowIndex(1)).unwrap();
     assert!(state.check_closed(good).is_ok());
-    let error = |change: &dyn Fn(&mut Window)| {
+    let error = |change: &dyn Fn(&mut WindowRecord)| {
         let mut closed = good.clone();
         change(&mut closed.window);
         closed.record = payload::id_of(&closed.window).into();
@@ -545,9 +545,9 @@ fn every_field_of_a_record_is_recomputed() {
     assert_eq!(error(&|record| record.outcomes[1].verdict = Verdict::Reserve), AdvanceError::Differs("outcomes"));
     assert_eq!(error(&|record| record.weights[0].weight_ppm -= 1), AdvanceError::Differs("weights"));
     assert_eq!(error(&|record| record.mints[0].amount_micros += 1), AdvanceError::Differs("mints"));
-    assert_eq!(error(&|record| record.burns[0].amount_micros += 1), AdvanceError::Differs("burns"));
-    assert_eq!(error(&|record| record.burns[0].window = WindowIndex(0)), AdvanceError::Differs("burns"));
-    assert_eq!(error(&|record| record.burns[0].cause = BurnCause::Mismatch), AdvanceError::Differs("burns"));
+    assert_eq!(error(&|record| record.slashes[0].amount_micros += 1), AdvanceError::Differs("burns"));
+    assert_eq!(error(&|record| record.slashes[0].window = WindowIndex(0)), AdvanceError::Differs("burns"));
+    assert_eq!(error(&|record| record.slashes[0].cause = SlashCause::Mismatch), AdvanceError::Differs("burns"));
     assert_eq!(error(&|record| record.ledger_root = Hash::default()), AdvanceError::Differs("ledger_root"));
     assert_eq!(error(&|record| record.standings_root = Hash::default()), AdvanceError::Differs("standings_root"));
     // Certificates are of the exact payload, by distinct validators.
@@ -579,13 +579,13 @@ fn a_cheat_that_was_paid_before_loses_what_has_not_vested() {
     assert_eq!(ledger.burnt_micros(), before);
     // The second mismatch in a row costs the slot.
     let node = &cluster.members[0].node;
-    let burns = |window: usize| -> Vec<(BurnCause, u64)> {
-        let burns = node.closed()[window].window.burns.iter().filter(|burn| burn.account == cheat);
-        burns.map(|burn| (burn.cause, burn.amount_micros)).collect()
+    let slashes = |window: usize| -> Vec<(SlashCause, u64)> {
+        let slashes = node.closed()[window].window.slashes.iter().filter(|slash| slash.account == cheat);
+        slashes.map(|slash| (slash.cause, slash.amount_micros)).collect()
     };
     assert_eq!(
-        [burns(0), burns(1), burns(2)],
-        [vec![], vec![(BurnCause::Mismatch, before)], vec![(BurnCause::Expulsion, 0)]]
+        [slashes(0), slashes(1), slashes(2)],
+        [vec![], vec![(SlashCause::Mismatch, before)], vec![(SlashCause::Expulsion, 0)]]
     );
     assert!(node.state().is_expelled(&cheat) && node.state().strike(&cheat) == Some(WindowIndex(1)));
 }

@@ -2,7 +2,7 @@
 //! step by step.
 
 use serde_json::{Value, json};
-use templar_manifest::{Hash, Kind, Outcome, Registration, Score, Signed, Window, payload};
+use templar_manifest::{Hash, Kind, Outcome, Registration, Score, Signed, WindowRecord, payload};
 use templar_node::access::Access;
 use templar_protocol::{Judging, Node, RunState, Standing};
 
@@ -26,7 +26,7 @@ pub(super) fn of(access: &Access, kind: Kind, id: Hash, bytes: &[u8]) -> Result<
             Ok(explain_score(&node, &score).unwrap_or_default())
         }
         Kind::Window => {
-            let Ok(record) = payload::decode::<Window>(bytes) else { return Ok(Explanation::default()) };
+            let Ok(record) = payload::decode::<WindowRecord>(bytes) else { return Ok(Explanation::default()) };
             let Some(node) = node(access, record.run.hash())? else { return Ok(Explanation::default()) };
             Ok(explain_record(&node, id, &record).unwrap_or_default())
         }
@@ -61,7 +61,7 @@ fn explain_score(node: &Node, score: &Score) -> Option<Explanation> {
     Some(found)
 }
 
-fn explain_record(node: &Node, id: Hash, record: &Window) -> Option<Explanation> {
+fn explain_record(node: &Node, id: Hash, record: &WindowRecord) -> Option<Explanation> {
     let state = node.state_at(record.window)?;
     let closed = node.closed().get(usize::try_from(record.window.0).ok()?)?;
     if closed.record.hash() != id {

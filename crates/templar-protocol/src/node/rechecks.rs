@@ -18,7 +18,7 @@ use crate::state::Judging;
 
 /// What stands between a node and a set of scores.
 #[derive(Default)]
-pub(super) struct Doubts {
+pub(super) struct Rechecks {
     /// What must be replayed first.
     pub(super) open: Vec<Output>,
     /// Validators whose scores this node does not count.
@@ -92,20 +92,20 @@ fn contested(scores: &[(ScoreId, &Score)]) -> BTreeSet<About> {
 
 impl Node {
     /// Holds what other validators say against each other, and against what this node knows.
-    pub(super) fn doubts(
+    pub(super) fn rechecks(
         &self,
         me: &PublicKey,
         judging: &Judging,
         scores: &[(ScoreId, &Score)],
         attempt: u32,
-    ) -> Doubts {
-        let mut doubts = Doubts::default();
+    ) -> Rechecks {
+        let mut rechecks = Rechecks::default();
         let contested = judging.contested(scores, contested);
         let mut own = self.open.scores.iter().filter(|(_, score)| score.signer() == *me);
         // What is not contested, this node's own score agrees with, where it is among these and its only one.
         let is_counted = own.all(|(id, _)| scores.iter().any(|(counted, _)| counted == id));
         if is_counted && contested.is_empty() && self.open.confirmed.is_empty() {
-            return doubts;
+            return rechecks;
         }
         let confirmed = self.open.confirmed.keys().map(|subject| (subject.window, subject.miner));
         let confirmed: BTreeSet<(WindowIndex, PublicKey)> = confirmed.collect();
@@ -122,12 +122,12 @@ impl Node {
                     None if asked => {}
                     None => {
                         asked = true;
-                        doubts.open.extend(self.confirm(judging, subject, Some(claimed.clone())));
+                        rechecks.open.extend(self.confirm(judging, subject, Some(claimed.clone())));
                     }
                     Some(found) if found.replay == said.replay => {}
                     Some(found) => {
-                        doubts.disputed.insert(said.validator);
-                        doubts.disputes.push(Output::Dispute(Dispute::Refusal {
+                        rechecks.disputed.insert(said.validator);
+                        rechecks.disputes.push(Output::Dispute(Dispute::Refusal {
                             validator: said.validator,
                             miner,
                             claimed: claimed.clone(),
@@ -141,7 +141,7 @@ impl Node {
             let drawn = judging.replayers().get(&miner).filter(|_| window == self.state.window());
             let drawn = drawn.map_or(&[][..], Vec::as_slice);
             if found.is_none() && contradict(&said, drawn) && !asked {
-                doubts.open.extend(self.confirm(judging, subject, None));
+                rechecks.open.extend(self.confirm(judging, subject, None));
             }
             let Some(found) = found else { continue };
             for one in said.iter().filter(|one| one.validator != *me) {
@@ -154,13 +154,13 @@ impl Node {
                     (Replay::Match | Replay::NotDrawn, _) => true,
                 };
                 if !holds {
-                    doubts.disputed.insert(one.validator);
+                    rechecks.disputed.insert(one.validator);
                     let validator = one.validator;
-                    doubts.disputes.push(Output::Dispute(Dispute::Proof { validator, window, miner }));
+                    rechecks.disputes.push(Output::Dispute(Dispute::Proof { validator, window, miner }));
                 }
             }
         }
-        doubts
+        rechecks
     }
 
     fn confirm(&self, judging: &Judging, subject: Subject, claimed: Option<Refusal>) -> Option<Output> {

@@ -5,7 +5,7 @@
 
 use templar_manifest::{
     BlobId, Cut, EnvelopeError, Hash, Inbox, Kind, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, Score,
-    ScoreEntry, SecretKey, Signed, Vote, VoteOn, Window, WindowIndex,
+    ScoreEntry, SecretKey, Signed, Vote, VoteOn, WindowIndex, WindowRecord,
 };
 
 use super::Verified;
@@ -129,7 +129,7 @@ pub enum Document {
     /// Its judgement.
     Score(Score),
     /// The record, for all to vote on.
-    Window(Box<Window>),
+    Window(Box<WindowRecord>),
     /// Its vote on a cut or record.
     Vote(Vote),
 }

@@ -1,6 +1,6 @@
 //! What was worked out once at a place, by what it follows from, for all who stand there.
 //!
-//! A memo lives in the value that its results follow from besides their key, and is no part of that value: clones begin with
+//! A cache lives in the value that its results follow from besides their key, and is no part of that value: clones begin with
 //! an empty one, and any two are equal. So it can change how long something takes, never what comes out.
 
 use std::collections::BTreeMap;
@@ -12,9 +12,9 @@ const LIMIT: usize = 64;
 
 /// Results of one function.
 #[derive(Debug)]
-pub(crate) struct Memo<K, V>(Mutex<BTreeMap<K, Arc<V>>>);
+pub(crate) struct Cache<K, V>(Mutex<BTreeMap<K, Arc<V>>>);
 
-impl<K: Ord, V> Memo<K, V> {
+impl<K: Ord, V> Cache<K, V> {
     /// The result for this key, worked out where nobody has.
     pub(crate) fn get_or(&self, key: K, work_out: impl FnOnce() -> V) -> Arc<V> {
         match self.try_get_or(key, || Ok::<V, Infallible>(work_out())) {
@@ -28,7 +28,7 @@ impl<K: Ord, V> Memo<K, V> {
         if let Some(known) = self.known().get(&key) {
             return Ok(known.clone());
         }
-        // Without the lock: what is worked out may ask other memos.
+        // Without the lock: what is worked out may ask other caches.
         let made = Arc::new(work_out()?);
         let mut known = self.known();
         if known.len() >= LIMIT {
@@ -43,19 +43,19 @@ impl<K: Ord, V> Memo<K, V> {
     }
 }
 
-impl<K, V> Default for Memo<K, V> {
+impl<K, V> Default for Cache<K, V> {
     fn default() -> Self {
         Self(Mutex::new(BTreeMap::new()))
     }
 }
 
-impl<K, V> Clone for Memo<K, V> {
+impl<K, V> Clone for Cache<K, V> {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-impl<K, V> PartialEq for Memo<K, V> {
+impl<K, V> PartialEq for Cache<K, V> {
     fn eq(&self, _: &Self) -> bool {
         true
     }
@@ -67,25 +67,25 @@ mod tests {
 
     #[test]
     fn a_result_is_worked_out_once_and_a_clone_begins_empty() {
-        let memo = Memo::<u32, u32>::default();
+        let cache = Cache::<u32, u32>::default();
         let mut worked = 0;
         for _ in 0..3 {
-            let found = memo.get_or(7, || {
+            let found = cache.get_or(7, || {
                 worked += 1;
                 49
             });
             assert_eq!(*found, 49);
         }
         assert_eq!(worked, 1);
-        assert_eq!(*memo.clone().get_or(7, || 50), 50);
-        assert_eq!(memo.try_get_or(8, || Err("no")), Err("no"));
-        assert_eq!(memo.try_get_or(8, || Ok::<_, &str>(64)).as_deref(), Ok(&64));
+        assert_eq!(*cache.clone().get_or(7, || 50), 50);
+        assert_eq!(cache.try_get_or(8, || Err("no")), Err("no"));
+        assert_eq!(cache.try_get_or(8, || Ok::<_, &str>(64)).as_deref(), Ok(&64));
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let memo = Memo::<usize, usize>::default();
-        (0..10 * LIMIT).for_each(|key| assert_eq!(*memo.get_or(key, || key), key));
-        assert!(memo.known().len() <= LIMIT);
+        let cache = Cache::<usize, usize>::default();
+        (0..10 * LIMIT).for_each(|key| assert_eq!(*cache.get_or(key, || key), key));
+        assert!(cache.known().len() <= LIMIT);
     }
 }

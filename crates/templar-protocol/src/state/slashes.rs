@@ -1,4 +1,4 @@
-//! What is burnt when a window closes, and who loses its slot.
+//! What is slashed when a window closes, and who loses its slot.
 //!
 //! A first proven mismatch may be a faulty machine: it costs what has not vested, and the standing. A second one soon after
 //! is fraud as far as anybody can tell, and costs the slot. A challenge that nobody answered is the same as a mismatch
@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use templar_manifest::{Burn, BurnCause, Outcome, PublicKey, Refusal, Reveal, Score, Verdict, WindowIndex};
+use templar_manifest::{Outcome, PublicKey, Refusal, Reveal, Score, Slash, SlashCause, Verdict, WindowIndex};
 
 use super::RunState;
 use super::challenges::Challenged;
@@ -17,22 +17,22 @@ use crate::gauntlet::Standings;
 use crate::ledger::Ledger;
 
 impl RunState {
-    /// The burns of the open window, taken from `ledger` as they are found. Sorted by account, cause and window.
-    pub(super) fn burns(
+    /// The slashes of the open window, taken from `ledger` as they are found. Sorted by account, cause and window.
+    pub(super) fn slashes(
         &self,
         reveals: &[Reveal],
         outcomes: &[Outcome],
         scores: &[&Score],
         challenged: &Challenged,
         ledger: &mut Ledger,
-    ) -> Vec<Burn> {
-        let mut deeds: BTreeMap<(WindowIndex, PublicKey), BurnCause> =
-            self.refuted(scores).into_iter().map(|deed| (deed, BurnCause::Mismatch)).collect();
+    ) -> Vec<Slash> {
+        let mut deeds: BTreeMap<(WindowIndex, PublicKey), SlashCause> =
+            self.refuted(scores).into_iter().map(|deed| (deed, SlashCause::Mismatch)).collect();
         let departed = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Refused(Refusal::Mismatch { .. }));
         let departed = outcomes.iter().filter(departed).map(|outcome| (self.window, outcome.miner));
-        deeds.extend(departed.map(|deed| (deed, BurnCause::Mismatch)));
-        deeds.extend(challenged.unanswered.iter().map(|deed| (*deed, BurnCause::Unanswered)));
-        let mut burns: Vec<Burn> = Vec::new();
+        deeds.extend(departed.map(|deed| (deed, SlashCause::Mismatch)));
+        deeds.extend(challenged.unanswered.iter().map(|deed| (*deed, SlashCause::Unanswered)));
+        let mut slashes: Vec<Slash> = Vec::new();
         let mut strikes = self.strikes.clone();
         let mut expelled = self.expelled.clone();
         for ((window, account), first) in deeds {
@@ -44,7 +44,7 @@ impl RunState {
             let cause = match repeats {
                 Some(Some(after)) if after <= self.genesis.replay.expulsion_windows => {
                     expelled.insert(account);
-                    BurnCause::Expulsion
+                    SlashCause::Expulsion
                 }
                 Some(None) => first,
                 Some(Some(_)) | None => {
@@ -52,8 +52,8 @@ impl RunState {
                     first
                 }
             };
-            let amount_micros = ledger.burn(&account, u64::MAX);
-            burns.push(Burn { account, cause, window, amount_micros });
+            let amount_micros = ledger.slash(&account, u64::MAX);
+            slashes.push(Slash { account, cause, window, amount_micros });
         }
         let shown: BTreeSet<(PublicKey, WindowIndex)> = scores
             .iter()
@@ -61,8 +61,8 @@ impl RunState {
             .filter_map(|evidence| Some((self.account_of(&evidence.signer)?, evidence.window)))
             .collect();
         for (account, window) in shown {
-            let (cause, amount_micros) = (BurnCause::Contradiction, ledger.burn(&account, u64::MAX));
-            burns.push(Burn { account, cause, window, amount_micros });
+            let (cause, amount_micros) = (SlashCause::Contradiction, ledger.slash(&account, u64::MAX));
+            slashes.push(Slash { account, cause, window, amount_micros });
         }
         for validator in &self.genesis.validators {
             let account = validator.key;
@@ -72,35 +72,35 @@ impl RunState {
             let unvested = ledger.accounts().get(&account).map_or(0, |account| account.vesting_micros());
             let amount_micros = fraction(unvested, self.genesis.replay.absence_ppm.into(), ONE_PPM);
             if amount_micros > 0 {
-                ledger.burn(&account, amount_micros);
-                burns.push(Burn { account, cause: BurnCause::Absence, window: self.window, amount_micros });
+                ledger.slash(&account, amount_micros);
+                slashes.push(Slash { account, cause: SlashCause::Absence, window: self.window, amount_micros });
             }
         }
-        burns.sort_unstable_by_key(|burn| (burn.account, burn.cause, burn.window));
-        burns
+        slashes.sort_unstable_by_key(|slash| (slash.account, slash.cause, slash.window));
+        slashes
     }
 
-    /// What burns leave behind: strikes, lost slots, and state that nobody may continue from.
-    pub(super) fn remember_burns(&mut self, burns: &[Burn]) {
-        for burn in burns {
-            match burn.cause {
-                BurnCause::Mismatch | BurnCause::Unanswered => {
-                    if self.strikes.get(&burn.account).is_none_or(|last| burn.window > *last) {
-                        self.strikes.insert(burn.account, self.window);
+    /// What slashes leave behind: strikes, lost slots, and state that nobody may continue from.
+    pub(super) fn remember_slashes(&mut self, slashes: &[Slash]) {
+        for slash in slashes {
+            match slash.cause {
+                SlashCause::Mismatch | SlashCause::Unanswered => {
+                    if self.strikes.get(&slash.account).is_none_or(|last| slash.window > *last) {
+                        self.strikes.insert(slash.account, self.window);
                     }
                 }
-                BurnCause::Expulsion => {
-                    self.expelled.insert(burn.account);
+                SlashCause::Expulsion => {
+                    self.expelled.insert(slash.account);
                 }
-                BurnCause::Contradiction => {
-                    self.convicted.insert((burn.window, burn.account));
+                SlashCause::Contradiction => {
+                    self.convicted.insert((slash.window, slash.account));
                     continue;
                 }
-                BurnCause::Absence => continue,
+                SlashCause::Absence => continue,
             }
-            if burn.window < self.window {
+            if slash.window < self.window {
                 // Records have accepted contributions that follow from what is refuted, or that nobody could look at.
-                self.parents.remove(&burn.account);
+                self.parents.remove(&slash.account);
             }
         }
         let oldest = WindowIndex(self.window.0.saturating_sub(self.genesis.emission.vesting_windows));
@@ -109,11 +109,11 @@ impl RunState {
 
     /// A mismatch that comes after the record, or a challenge that nobody answered, was no part of its window's assessment: every validator forgets what it thought
     /// of the miner, and remembers that it is not certain.
-    pub(super) fn burn_standings(&self, burns: &[Burn], standings: &mut Standings) {
-        let late = |burn: &&Burn| burn.cause.is_of_a_replay() && burn.window < self.window;
-        for burn in burns.iter().filter(late) {
+    pub(super) fn reset_slashed_standings(&self, slashes: &[Slash], standings: &mut Standings) {
+        let late = |slash: &&Slash| slash.cause.is_of_a_replay() && slash.window < self.window;
+        for slash in slashes.iter().filter(late) {
             for miners in standings.values_mut() {
-                if let Some(standing) = miners.get_mut(&burn.account) {
+                if let Some(standing) = miners.get_mut(&slash.account) {
                     standing.forfeit();
                 }
             }
