@@ -93,6 +93,15 @@ fn with<T: Payload>(base: &T, change: impl FnOnce(&mut T)) -> Result<T, DecodeEr
     payload::decode(&payload::encode(&payload))
 }
 
+/// The example genesis with one text replaced by another of the same length, which a value of its type cannot spell.
+fn genesis_with_name(known: &str, unknown: &str) -> Result<Genesis, DecodeError> {
+    assert_eq!(known.len(), unknown.len());
+    let mut bytes = payload::encode(example().genesis.payload());
+    let at = bytes.windows(known.len()).position(|window| window == known.as_bytes()).unwrap();
+    bytes[at..at + known.len()].copy_from_slice(unknown.as_bytes());
+    payload::decode(&bytes)
+}
+
 pub(super) fn broken_rules() -> Vec<Attack> {
     let example = example();
     let genesis = example.genesis.payload();
@@ -117,7 +126,9 @@ pub(super) fn broken_rules() -> Vec<Attack> {
         CutEntry { miner: PublicKey::from_bytes(bytes), contribution: Hash::of(b"").into() }
     });
     vec![
-        refused("genesis: an unknown arithmetic", with(genesis, |g| g.arithmetic = "f64/1".into())),
+        refused("genesis: an unknown arithmetic", genesis_with_name("f32/1", "f64/1")),
+        refused("genesis: an unknown quantiser", genesis_with_name("templar4", "templar5")),
+        refused("genesis: an unknown aggregation rule", genesis_with_name("mean-of-senders", "mean-of-members")),
         refused("genesis: a name of other letters", with(genesis, |g| g.name = "d\u{e9}mo".into())),
         refused("genesis: a name of 65 bytes", with(genesis, |g| g.name = "a".repeat(65))),
         refused("genesis: no inner steps", with(genesis, |g| g.inner.steps = 0)),

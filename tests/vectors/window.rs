@@ -86,7 +86,7 @@ fn genesis(dataset: &Dataset) -> Genesis {
     let validators = validators();
     Genesis {
         name: NAME.to_owned(),
-        arithmetic: "f32/1".to_owned(),
+        arithmetic: Arithmetic::F32,
         model: ModelSpec {
             vocab_size: dataset.vocab_size,
             hidden_size: 16,
@@ -133,11 +133,11 @@ fn genesis(dataset: &Dataset) -> Genesis {
         compression: CompressionSpec {
             block_side: 64,
             top_k: 64,
-            quantiser: "templar4".to_owned(),
+            quantiser: Quantiser::Templar4,
             error_decay_ppm: 950_000,
         },
         outer: OuterSpec {
-            rule: "mean-of-senders".to_owned(),
+            rule: AggregationRule::MeanOfSenders,
             schedule: vec![
                 OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 },
                 OuterSegment { from_window: 40, learning_rate_ppm: 400_000 },

@@ -8,7 +8,9 @@
 use std::time::Instant;
 
 use rayon::prelude::*;
-use templar_delta::{Aggregate, AggregateHeader, Delta, Header, Quantiser, Rule, Settings, decode, random_delta};
+use templar_delta::{
+    Aggregate, AggregateHeader, AggregationRule, Delta, Header, Quantiser, Settings, decode, random_delta,
+};
 use templar_manifest::{Hash, TensorSpec};
 
 const RUNS: usize = 5;
@@ -156,7 +158,7 @@ fn main() {
         let all: Vec<&Delta> = deltas.iter().collect();
         let (merging, aggregate) =
             fastest(|| Aggregate::new(&specs, &settings, run, 0, &all).expect("deltas of one window"));
-        let mut step = || aggregate.step(Rule::MeanOfAll, 0.7, &mut params).expect("finite values");
+        let mut step = || aggregate.step(AggregationRule::MeanOfAll, 0.7, &mut params).expect("finite values");
         let (stepping, _) = fastest(&mut step);
         let (grown, _) = growth(&mut step);
         let expected = AggregateHeader { run, window: 0, contributors: count };

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use templar_delta::{Aggregate, Header, Quantiser, Rule, Settings, compress, decode, inspect, random_delta};
+use templar_delta::{Aggregate, AggregationRule, Header, Quantiser, Settings, compress, decode, inspect, random_delta};
 use templar_manifest::{Hash, TensorSpec};
 
 /// Seconds of the fastest of three calls, and its result.
@@ -51,7 +51,7 @@ fn main() {
             let (applying, _) = fastest(|| {
                 let aggregate =
                     Aggregate::new(&specs, &settings, header.run, 0, &deltas).expect("deltas of one window");
-                aggregate.step(Rule::MeanOfAll, 1.0, &mut params).expect("finite values")
+                aggregate.step(AggregationRule::MeanOfAll, 1.0, &mut params).expect("finite values")
             });
             println!(
                 "{top_k:<4} {quantiser:<12} {:9.5} {:16.3} {:18.1} {:16.1} {:17.1}",

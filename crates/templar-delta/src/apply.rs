@@ -7,13 +7,12 @@
 //! thread.
 
 use rayon::prelude::*;
-use templar_manifest::TensorSpec;
+use templar_manifest::{AggregationRule, TensorSpec};
 
 use crate::aggregate::{Aggregate, Tensor};
 use crate::body::Blocks;
 use crate::decode::Delta;
 use crate::layout::{Layout, ShapeError};
-use crate::settings::Rule;
 
 /// Deltas cannot be applied.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -84,7 +83,7 @@ pub fn apply_trial(specs: &[TensorSpec], delta: &Delta, step: f32, params: &mut 
     let header = delta.header();
     let aggregate = Aggregate::new(specs, delta.settings(), header.run, header.window, &[delta])?;
     // The median of one norm is that norm, and the mean of one value that value.
-    aggregate.step(Rule::MeanOfAll, step, params).map(|_| ())
+    aggregate.step(AggregationRule::MeanOfAll, step, params).map(|_| ())
 }
 
 impl Aggregate {
@@ -93,7 +92,7 @@ impl Aggregate {
     /// # Errors
     /// When the length or the learning rate does not fit (nothing was changed), or a parameter would not be finite: the
     /// first such tensor is named.
-    pub fn step(&self, rule: Rule, outer_lr: f32, params: &mut [f32]) -> Result<ApplyReport, ApplyError> {
+    pub fn step(&self, rule: AggregationRule, outer_lr: f32, params: &mut [f32]) -> Result<ApplyReport, ApplyError> {
         if !outer_lr.is_finite() {
             return Err(ApplyError::LearningRate(outer_lr));
         }
@@ -138,7 +137,13 @@ struct Contributor<'a> {
 }
 
 /// Steps one tensor; the error is an index whose parameter would not be finite, the first in wire order.
-fn step_tensor(tensor: &Tensor, bytes: &[u8], rule: Rule, lr: f32, params: &mut [f32]) -> Result<TensorReport, usize> {
+fn step_tensor(
+    tensor: &Tensor,
+    bytes: &[u8],
+    rule: AggregationRule,
+    lr: f32,
+    params: &mut [f32],
+) -> Result<TensorReport, usize> {
     let layout = &tensor.layout;
     let norms: Vec<f64> = tensor.parts.iter().map(|part| part.norm).collect();
     let median = lower_median(&norms);
@@ -214,7 +219,7 @@ impl Block {
         &mut self,
         layout: &Layout,
         contributors: usize,
-        rule: Rule,
+        rule: AggregationRule,
         lr: f32,
         params: &mut [f32],
     ) -> Result<u64, usize> {
@@ -236,8 +241,8 @@ impl Block {
                 let sum = std::mem::take(&mut self.sums[offset]);
                 let senders = std::mem::take(&mut self.senders[offset]);
                 let count = match rule {
-                    Rule::MeanOfAll => all,
-                    Rule::MeanOfSenders => f64::from(senders),
+                    AggregationRule::MeanOfAll => all,
+                    AggregationRule::MeanOfSenders => f64::from(senders),
                 };
                 let stepped = (f64::from(params[at]) - lr * (sum / count)) as f32;
                 if !stepped.is_finite() && bad.is_none() {

@@ -7,12 +7,13 @@ mod blocks;
 mod fault;
 mod front;
 
+use templar_manifest::Quantiser;
+
 use crate::golomb;
 use crate::layout::Layout;
 use crate::quantise::{LEVELS, Levels, Quantised};
 use crate::rans;
 use crate::scale::MAX_SCALE;
-use crate::settings::Quantiser;
 use crate::wire::put_number;
 
 pub(crate) use blocks::Blocks;

@@ -6,12 +6,12 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use templar_manifest::{Hash, TensorSpec};
+use templar_manifest::{Hash, Quantiser, TensorSpec};
 
 use crate::body::{Blocks, Body, Fault};
 use crate::compress::max_bytes;
 use crate::layout::{Layout, ShapeError};
-use crate::settings::{Quantiser, Settings};
+use crate::settings::Settings;
 use crate::wire::{self, Header, Unreadable};
 #[cfg(test)]
 use crate::{body::levels, quantise::Quantised};

@@ -200,7 +200,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Quantiser;
+    use templar_manifest::Quantiser;
 
     fn layout(shape: &[u64], side: u32, top_k: u32) -> Result<Layout, ShapeError> {
         let settings = Settings::new(side, top_k, Quantiser::Templar4, 0).unwrap();

@@ -145,5 +145,6 @@ pub use decode::{DecodeError, Delta, SparseTensor, decode};
 pub use layout::{MAX_TENSORS, ShapeError};
 pub use noise::random_delta;
 pub use overlap::{overlap_ppm, overlaps_ppm};
-pub use settings::{MAX_BLOCK_SIDE, PPM, ParseNameError, Quantiser, Rule, Settings, SettingsError};
+pub use settings::{MAX_BLOCK_SIDE, PPM, Settings, SettingsError};
+pub use templar_manifest::{AggregationRule, Quantiser};
 pub use wire::{Header, Parts, TensorParts, inspect};

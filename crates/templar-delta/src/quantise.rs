@@ -4,9 +4,10 @@
 //! of `f64` additions from +0 in wire order. On the way of the data it stands between top-k and the codec; what it leaves
 //! out goes back into the error feedback.
 
+use templar_manifest::Quantiser;
+
 use crate::compress::MAX_MAGNITUDE;
 use crate::scale;
-use crate::settings::Quantiser;
 
 /// How many levels a two-bit code can name.
 pub(crate) const LEVELS: usize = 4;

@@ -3,8 +3,7 @@
 //!
 //! A [`Settings`] has been checked: code that holds one need not look at its ranges again.
 
-use std::fmt;
-use std::str::FromStr;
+use templar_manifest::Quantiser;
 
 /// The largest block side that a run may choose; a block then has 2^20 elements.
 pub const MAX_BLOCK_SIDE: u32 = 1024;
@@ -12,110 +11,18 @@ pub const MAX_BLOCK_SIDE: u32 = 1024;
 /// Parts per million in one.
 pub const PPM: u32 = 1_000_000;
 
-/// How the kept values of a tensor become small codes, and what those decode to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quantiser {
-    /// `templar4`: four bins of width 1.5 σ around the mean, each decoded as the mean of its members. What Templar
-    /// trained Covenant-72B with. The bins are centred at −3σ, −1.5σ, 0 and +1.5σ, so they are lopsided.
-    Templar4,
-    /// `block-sign`: the sign, times the mean magnitude of the block: one bit for a value, and a scale for a block.
-    BlockSign,
-    /// `block-levels`: the sign, and one of two multiples of the mean magnitude of the block.
-    BlockLevels,
-}
-
-impl Quantiser {
-    /// All of them, in the order of their bytes.
-    pub const ALL: [Self; 3] = [Self::Templar4, Self::BlockSign, Self::BlockLevels];
-
-    /// The byte that names it in a delta's header.
-    pub(crate) const fn to_byte(self) -> u8 {
-        match self {
-            Self::Templar4 => 0,
-            Self::BlockSign => 1,
-            Self::BlockLevels => 2,
-        }
-    }
-
-    pub(crate) const fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            0 => Some(Self::Templar4),
-            1 => Some(Self::BlockSign),
-            2 => Some(Self::BlockLevels),
-            _ => None,
-        }
+/// The byte that names a quantiser in a delta's header: its place in [`Quantiser::ALL`].
+pub(crate) const fn quantiser_byte(quantiser: Quantiser) -> u8 {
+    match quantiser {
+        Quantiser::Templar4 => 0,
+        Quantiser::BlockSign => 1,
+        Quantiser::BlockLevels => 2,
     }
 }
 
-/// A text names no quantiser or rule.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is not a {what}: expected {expected}")]
-pub struct ParseNameError {
-    what: &'static str,
-    found: String,
-    expected: &'static str,
-}
-
-impl fmt::Display for Quantiser {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Templar4 => "templar4",
-            Self::BlockSign => "block-sign",
-            Self::BlockLevels => "block-levels",
-        })
-    }
-}
-
-impl FromStr for Quantiser {
-    type Err = ParseNameError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "templar4" => Ok(Self::Templar4),
-            "block-sign" => Ok(Self::BlockSign),
-            "block-levels" => Ok(Self::BlockLevels),
-            _ => Err(ParseNameError {
-                what: "quantiser",
-                found: text.to_owned(),
-                expected: "templar4, block-sign or block-levels",
-            }),
-        }
-    }
-}
-
-/// How the deltas of a window become one pseudo-gradient.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rule {
-    /// `mean-of-all`: a coordinate's sum over the number of contributors. The SparseLoCo paper's equation 2.
-    MeanOfAll,
-    /// `mean-of-senders`: a coordinate's sum over the number of contributors that sent it. What Templar's code does; at
-    /// the same learning rate its steps are many times longer, since most coordinates have one sender.
-    MeanOfSenders,
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::MeanOfAll => "mean-of-all",
-            Self::MeanOfSenders => "mean-of-senders",
-        })
-    }
-}
-
-impl FromStr for Rule {
-    type Err = ParseNameError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "mean-of-all" => Ok(Self::MeanOfAll),
-            "mean-of-senders" => Ok(Self::MeanOfSenders),
-            _ => Err(ParseNameError {
-                what: "aggregation rule",
-                found: text.to_owned(),
-                expected: "mean-of-all or mean-of-senders",
-            }),
-        }
-    }
+/// The quantiser that this byte of a header names, if any does.
+pub(crate) fn quantiser_of(byte: u8) -> Option<Quantiser> {
+    Quantiser::ALL.into_iter().find(|quantiser| quantiser_byte(*quantiser) == byte)
 }
 
 /// A setting is outside its range.
@@ -188,20 +95,22 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use templar_manifest::AggregationRule;
+
     use super::*;
 
     #[test]
     fn names_round_trip() {
         for quantiser in Quantiser::ALL {
             assert_eq!(quantiser.to_string().parse(), Ok(quantiser));
-            assert_eq!(Quantiser::from_byte(quantiser.to_byte()), Some(quantiser));
+            assert_eq!(quantiser_of(quantiser_byte(quantiser)), Some(quantiser));
         }
-        for rule in [Rule::MeanOfAll, Rule::MeanOfSenders] {
+        for rule in AggregationRule::ALL {
             assert_eq!(rule.to_string().parse(), Ok(rule));
         }
         assert!("Templar4".parse::<Quantiser>().unwrap_err().to_string().contains("block-levels"));
-        assert!("mean".parse::<Rule>().is_err());
-        assert_eq!(Quantiser::from_byte(3), None);
+        assert!("mean".parse::<AggregationRule>().is_err());
+        assert_eq!(quantiser_of(3), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod speed;
 
 use templar_manifest::{Hash, TensorSpec};
 
-use crate::{Aggregate, ApplyError, ApplyReport, Delta, Header, Quantiser, Rule, Settings};
+use crate::{Aggregate, AggregationRule, ApplyError, ApplyReport, Delta, Header, Quantiser, Settings};
 
 fn header() -> Header {
     Header { run: Hash::of(b"a run"), window: 7, miner: [3; 32] }
@@ -27,7 +27,7 @@ fn specs(shapes: &[&[u64]]) -> Vec<TensorSpec> {
 fn apply(
     specs: &[TensorSpec],
     deltas: &[&Delta],
-    rule: Rule,
+    rule: AggregationRule,
     lr: f32,
     params: &mut [f32],
 ) -> Result<ApplyReport, ApplyError> {

@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
-use templar_manifest::Hash;
+use templar_manifest::{Hash, Quantiser};
 
 use crate::body::Body;
 use crate::decode::DecodeError;
 use crate::layout::MAX_TENSORS;
-use crate::settings::{Quantiser, Settings};
+use crate::settings::{Settings, quantiser_byte, quantiser_of};
 
 pub(crate) const MAGIC: [u8; 8] = *b"TPLDELTA";
 pub(crate) const VERSION: u8 = 0;
@@ -77,7 +77,7 @@ pub(crate) fn write(settings: &Settings, header: &Header, bodies: &[Vec<u8>]) ->
     let mut bytes = Vec::with_capacity(MAX_HEADER_BYTES + 4 * bodies.len() + total);
     bytes.extend_from_slice(&MAGIC);
     bytes.push(VERSION);
-    bytes.push(settings.quantiser().to_byte());
+    bytes.push(quantiser_byte(settings.quantiser()));
     bytes.extend_from_slice(header.run.as_bytes());
     bytes.extend_from_slice(&header.miner);
     put_number(&mut bytes, header.window);
@@ -179,7 +179,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Front, DecodeError> {
         return Err(DecodeError::Version { found: version });
     }
     let [quantiser] = fields.take().map_err(error)?;
-    let quantiser = Quantiser::from_byte(quantiser).ok_or(DecodeError::Quantiser { found: quantiser })?;
+    let quantiser = quantiser_of(quantiser).ok_or(DecodeError::Quantiser { found: quantiser })?;
     let run = Hash::from_bytes(fields.take().map_err(error)?);
     let miner = fields.take().map_err(error)?;
     let window = fields.number().map_err(error)?;

@@ -20,6 +20,7 @@ pub mod id;
 pub mod key;
 pub mod kinds;
 pub mod model;
+mod names;
 pub mod payload;
 pub mod proof;
 pub mod tensor;
@@ -33,5 +34,6 @@ pub use id::{
 pub use key::{KeyError, PublicKey, SecretKey, Signature};
 pub use kinds::*;
 pub use model::{ModelSpec, RopeScaling};
+pub use names::{AggregationRule, Arithmetic, ParseNameError, Quantiser};
 pub use payload::{DecodeError, Kind, MAX_PAYLOAD_BYTES, Payload};
 pub use tensor::TensorSpec;

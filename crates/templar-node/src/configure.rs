@@ -5,9 +5,9 @@
 
 use serde_json::Value;
 use templar_manifest::{
-    BlobId, CompressionSpec, ContextSegment, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash,
-    Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, PublicKey, RegistrationSpec, ReplaySpec, RunId, Segment,
-    SegmentShape, TensorSpec, ValidatorSpec, page_count,
+    AggregationRule, Arithmetic, BlobId, CompressionSpec, ContextSegment, Dataset, DatasetId, Deadlines, EmissionSpec,
+    GauntletSpec, Genesis, Hash, Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, PublicKey, Quantiser,
+    RegistrationSpec, ReplaySpec, RunId, Segment, SegmentShape, TensorSpec, ValidatorSpec, page_count,
 };
 use templar_model::{ConfigError, sizes};
 use templar_protocol::{GenesisError, RunState};
@@ -203,7 +203,7 @@ fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
     miners.sort();
     Ok(Genesis {
         name: plan.name.clone(),
-        arithmetic: "f32/1".to_owned(),
+        arithmetic: Arithmetic::F32,
         model,
         initial,
         tokenizer: plan.dataset.tokenizer,
@@ -236,11 +236,11 @@ fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
         compression: CompressionSpec {
             block_side: 64,
             top_k: dial.top_k,
-            quantiser: "block-sign".to_owned(),
+            quantiser: Quantiser::BlockSign,
             error_decay_ppm: 950_000,
         },
         outer: OuterSpec {
-            rule: "mean-of-senders".to_owned(),
+            rule: AggregationRule::MeanOfSenders,
             schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
             max_contributions: 20,
             null_windows: 0,

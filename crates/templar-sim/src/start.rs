@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use templar_manifest::chain::Chain;
 use templar_manifest::{
-    BlobId, CompressionSpec, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash, Initial, InnerSpec, ModelSpec,
-    OuterSegment, OuterSpec, PriceRule, RegistrationSpec, SecretKey, Segment, SegmentShape, ValidatorSpec,
+    AggregationRule, Arithmetic, BlobId, CompressionSpec, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash,
+    Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, PriceRule, Quantiser, RegistrationSpec, SecretKey, Segment,
+    SegmentShape, ValidatorSpec,
 };
 use templar_protocol::RunState;
 
@@ -117,7 +118,7 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
     let measures = config.pay != Pay::Steps;
     let mut genesis = Genesis {
         name: NAME.to_owned(),
-        arithmetic: "f32/1".to_owned(),
+        arithmetic: Arithmetic::F32,
         model: ModelSpec {
             vocab_size: 256,
             hidden_size: 8,
@@ -149,11 +150,11 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
         compression: CompressionSpec {
             block_side: 8,
             top_k: 4,
-            quantiser: "uniform-2bit".to_owned(),
+            quantiser: Quantiser::BlockSign,
             error_decay_ppm: 950_000,
         },
         outer: OuterSpec {
-            rule: "mean-of-all".to_owned(),
+            rule: AggregationRule::MeanOfAll,
             schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
             // As the original: 20 of up to 250; where steps are paid, all that there can be.
             max_contributions: if measures { 20 } else { config.slots().max(20) },

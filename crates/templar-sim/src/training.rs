@@ -14,8 +14,9 @@ use templar_audit::{Evidence, EvidenceError, apply, judge, replay_contribution};
 use templar_data::bundled;
 use templar_manifest::proof::witness;
 use templar_manifest::{
-    CheckpointId, Contribution, ContributionId, Dataset, Genesis, Hash, LateVerdict, Outcome, Payload as _, PublicKey,
-    Refusal, Replay, RunId, ScoreEntry, Segment, SegmentShape, Signed, StateId, Verdict, WindowIndex, payload,
+    AggregationRule, CheckpointId, Contribution, ContributionId, Dataset, Genesis, Hash, LateVerdict, Outcome,
+    Payload as _, PublicKey, Quantiser, Refusal, Replay, RunId, ScoreEntry, Segment, SegmentShape, Signed, StateId,
+    Verdict, WindowIndex, payload,
 };
 use templar_model::sizes;
 use templar_protocol::{JudgePlan, ReplayTask, RunState, Stepped};
@@ -88,8 +89,8 @@ impl Training {
         genesis.inner.schedule =
             vec![Segment { steps: 1, from_nanos: RATE_NANOS, to_nanos: RATE_NANOS, shape: SegmentShape::Linear }];
         (genesis.compression.block_side, genesis.compression.top_k) = (64, 64);
-        genesis.compression.quantiser = "block-sign".to_owned();
-        genesis.outer.rule = "mean-of-senders".to_owned();
+        genesis.compression.quantiser = Quantiser::BlockSign;
+        genesis.outer.rule = AggregationRule::MeanOfSenders;
         genesis.gauntlet.held_out_pages = 16;
         genesis.check()?;
         let run = RunId::new(payload::id_of(&genesis));

@@ -1,6 +1,6 @@
 //! What genesis says about training, checked once and turned into the types that compute.
 
-use templar_delta::{Quantiser, Rule, Settings};
+use templar_delta::{AggregationRule, Settings, SettingsError};
 use templar_manifest::{Genesis, Hash, Initial, RunId, TensorBlob, TensorSpec, WindowIndex};
 use templar_model::{AdamWSettings, ConfigError, Model};
 use templar_store::BlobSource;
@@ -13,9 +13,9 @@ pub enum RecipeError {
     /// The model's sizes do not fit together.
     #[error("genesis describes a model that cannot be built")]
     Model(#[from] ConfigError),
-    /// The compressor's settings do not fit together, or name an unknown quantiser or rule.
-    #[error("genesis describes a compression that cannot be done: {0}")]
-    Compression(String),
+    /// The compressor's settings are out of range.
+    #[error("genesis describes a compression that cannot be done")]
+    Compression(#[from] SettingsError),
     /// Genesis names another number of blobs to start from than the model has tensors.
     #[error("genesis starts from {found} tensors, the model has {expected}")]
     Initial {
@@ -40,7 +40,7 @@ pub struct Recipe {
     /// The compressor.
     pub compression: Settings,
     /// How deltas are combined.
-    pub rule: Rule,
+    pub rule: AggregationRule,
 }
 
 impl Recipe {
@@ -65,11 +65,8 @@ impl Recipe {
             clip_norm_ppm: inner.clip_norm_ppm,
         };
         let spec = &genesis.compression;
-        let wrong = |error: &dyn std::fmt::Display| RecipeError::Compression(error.to_string());
-        let quantiser: Quantiser = spec.quantiser.parse().map_err(|error| wrong(&error))?;
-        let compression = Settings::new(spec.block_side, spec.top_k, quantiser, spec.error_decay_ppm)
-            .map_err(|error| wrong(&error))?;
-        let rule: Rule = genesis.outer.rule.parse().map_err(|error| wrong(&error))?;
+        let compression = Settings::new(spec.block_side, spec.top_k, spec.quantiser, spec.error_decay_ppm)?;
+        let rule = genesis.outer.rule;
         Ok(Self { run, tensors, adamw, compression, rule, genesis })
     }
 

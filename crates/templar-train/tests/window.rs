@@ -8,9 +8,10 @@ use templar_data::{PageReader, Split, bundled};
 use templar_manifest::proof::ProofDraw;
 use templar_manifest::trace::Leaf;
 use templar_manifest::{
-    BlobId, CompressionSpec, ContextSegment, Contribution, Dataset, DatasetId, Deadlines, EmissionSpec, GauntletSpec,
-    Genesis, Hash, Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, PublicKey, Refusal, RegistrationSpec,
-    Replay, ReplaySpec, RopeScaling, RunId, Segment, SegmentShape, State, WindowIndex, payload,
+    AggregationRule, Arithmetic, BlobId, CompressionSpec, ContextSegment, Contribution, Dataset, DatasetId, Deadlines,
+    EmissionSpec, GauntletSpec, Genesis, Hash, Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, PublicKey,
+    Quantiser, Refusal, RegistrationSpec, Replay, ReplaySpec, RopeScaling, RunId, Segment, SegmentShape, State,
+    WindowIndex, payload,
 };
 use templar_numerics::Isa;
 use templar_store::MemoryBlobs;
@@ -26,7 +27,7 @@ const RUN: RunId = RunId::new(Hash::from_bytes([7; 32]));
 fn recipe() -> Recipe {
     let genesis = Genesis {
         name: "test".to_owned(),
-        arithmetic: "f32/1".to_owned(),
+        arithmetic: Arithmetic::F32,
         model: ModelSpec {
             vocab_size: 2048,
             hidden_size: 32,
@@ -58,11 +59,11 @@ fn recipe() -> Recipe {
         compression: CompressionSpec {
             block_side: 64,
             top_k: 64,
-            quantiser: "templar4".to_owned(),
+            quantiser: Quantiser::Templar4,
             error_decay_ppm: 950_000,
         },
         outer: OuterSpec {
-            rule: "mean-of-senders".to_owned(),
+            rule: AggregationRule::MeanOfSenders,
             schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
             max_contributions: 4,
             null_windows: 0,

@@ -6,7 +6,7 @@ use templar_manifest::Hash;
 
 use super::{AggregateError, AggregateHeader};
 use crate::decode::{Delta, Part};
-use crate::settings::{Quantiser, Settings};
+use crate::settings::{Settings, quantiser_byte, quantiser_of};
 use crate::wire::{Fields, Unreadable, put_number};
 
 const MAGIC: [u8; 8] = *b"TPLAGGRE";
@@ -30,7 +30,7 @@ pub(super) fn write(
     let mut bytes = Vec::with_capacity(MAX_HEADER_BYTES + bodies);
     bytes.extend_from_slice(&MAGIC);
     bytes.push(VERSION);
-    bytes.push(settings.quantiser().to_byte());
+    bytes.push(quantiser_byte(settings.quantiser()));
     bytes.extend_from_slice(header.run.as_bytes());
     put_number(&mut bytes, header.window);
     put_number(&mut bytes, settings.block_side().into());
@@ -78,7 +78,7 @@ pub(super) fn parse(
         return Err(AggregateError::Version { found: version });
     }
     let [quantiser] = fields.take().map_err(error)?;
-    let name = |byte: u8| Quantiser::from_byte(byte).map_or_else(|| byte.to_string(), |known| known.to_string());
+    let name = |byte: u8| quantiser_of(byte).map_or_else(|| byte.to_string(), |known| known.to_string());
     compare("quantiser", name(quantiser), settings.quantiser().to_string())?;
     compare("run", Hash::from_bytes(fields.take().map_err(error)?), expected.run)?;
     compare("window", fields.number().map_err(error)?, expected.window)?;

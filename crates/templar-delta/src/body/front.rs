@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use templar_manifest::Quantiser;
+
 use super::Fault;
 use crate::compress::MAX_MAGNITUDE;
 use crate::quantise::LEVELS;
 use crate::rans;
 use crate::scale::MAX_SCALE;
-use crate::settings::Quantiser;
 use crate::wire::take_number;
 
 /// No Golomb parameter is larger: no block has more elements.

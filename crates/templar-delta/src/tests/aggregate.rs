@@ -45,7 +45,7 @@ fn norm(delta: &Delta, index: usize) -> f64 {
 }
 
 /// The outer step as its definition reads, with a sum for every element of a tensor.
-fn twin(specs: &[TensorSpec], deltas: &[Delta], rule: Rule, lr: f32, params: &mut [f32]) {
+fn twin(specs: &[TensorSpec], deltas: &[Delta], rule: AggregationRule, lr: f32, params: &mut [f32]) {
     let mut start = 0;
     for (index, spec) in specs.iter().enumerate() {
         let params = &mut params[start..start + spec.elements()];
@@ -66,7 +66,7 @@ fn twin(specs: &[TensorSpec], deltas: &[Delta], rule: Rule, lr: f32, params: &mu
             }
         }
         for (at, param) in params.iter_mut().enumerate().filter(|&(at, _)| senders[at] > 0) {
-            let count = if rule == Rule::MeanOfAll { deltas.len() as f64 } else { f64::from(senders[at]) };
+            let count = if rule == AggregationRule::MeanOfAll { deltas.len() as f64 } else { f64::from(senders[at]) };
             *param = (f64::from(*param) - f64::from(lr) * (sums[at] / count)) as f32;
         }
     }
@@ -84,7 +84,7 @@ proptest! {
         shapes in prop::collection::vec(shape(), 1..4),
         (side, top_k) in (1u32..70).prop_flat_map(|side| (Just(side), 1..=side * side)),
         quantiser in prop::sample::select(Quantiser::ALL.to_vec()),
-        rule in prop_oneof![Just(Rule::MeanOfAll), Just(Rule::MeanOfSenders)],
+        rule in prop_oneof![Just(AggregationRule::MeanOfAll), Just(AggregationRule::MeanOfSenders)],
         count in 1usize..8,
     ) {
         let shapes: Vec<&[u64]> = shapes.iter().map(Vec::as_slice).collect();
@@ -127,7 +127,7 @@ fn without_contributors_it_is_a_header_and_changes_nothing() {
     assert_eq!(try_decode(aggregate.bytes(), 0).unwrap(), aggregate);
     let before = values("params", specs.iter().map(TensorSpec::elements).sum());
     let mut params = before.clone();
-    assert!(aggregate.step(Rule::MeanOfSenders, 1.0, &mut params).unwrap().tensors.is_empty());
+    assert!(aggregate.step(AggregationRule::MeanOfSenders, 1.0, &mut params).unwrap().tensors.is_empty());
     assert_eq!(bits(&params), bits(&before));
 }
 
@@ -229,7 +229,11 @@ fn the_aggregate_and_its_step_are_frozen() {
         let bytes: Vec<u8> = params.iter().flat_map(|value| value.to_le_bytes()).collect();
         Hash::of(&bytes).to_string()
     };
-    let found = [Hash::of(aggregate.bytes()).to_string(), stepped(Rule::MeanOfAll), stepped(Rule::MeanOfSenders)];
+    let found = [
+        Hash::of(aggregate.bytes()).to_string(),
+        stepped(AggregationRule::MeanOfAll),
+        stepped(AggregationRule::MeanOfSenders),
+    ];
     let frozen = [
         "a697b2d28ff78d8e142748d617c112b8376ce94f2b255b81dbc09fd499ba2b77",
         "76ddefbc1e7e3cf39e8f835c6f47c37e59e9b6ef817d2d00ea07ff6a7b79f972",

@@ -1,7 +1,7 @@
 //! The outer step by hand, its rules, its refusals, and overlap.
 
 use super::*;
-use crate::{ApplyError, Delta, Rule, apply_trial, compress, decode, overlap_ppm, overlaps_ppm};
+use crate::{AggregationRule, ApplyError, Delta, apply_trial, compress, decode, overlap_ppm, overlaps_ppm};
 
 /// A delta of exactly these values: one row per block, so that each block sends its `k` largest.
 fn delta(specs: &[TensorSpec], settings: &Settings, values: &[f32]) -> Delta {
@@ -27,7 +27,7 @@ fn the_step_by_hand() {
 
     // Mean of senders: the second is halved, g = [4, (4 + 4)/2, (4 + 1)/2, −1].
     let mut params = [10f32; 4];
-    let report = apply(&specs, &deltas, Rule::MeanOfSenders, 0.4, &mut params).unwrap();
+    let report = apply(&specs, &deltas, AggregationRule::MeanOfSenders, 0.4, &mut params).unwrap();
     let lr = f64::from(0.4f32);
     let expected = [4.0, 4.0, 2.5, -1.0].map(|g: f64| (10.0 - lr * g) as f32);
     assert_eq!(params, expected);
@@ -36,13 +36,13 @@ fn the_step_by_hand() {
 
     // Mean of all: the sums over three.
     let mut params = [10f32; 4];
-    apply(&specs, &deltas, Rule::MeanOfAll, 0.4, &mut params).unwrap();
+    apply(&specs, &deltas, AggregationRule::MeanOfAll, 0.4, &mut params).unwrap();
     let expected = [4.0, 8.0, 5.0, -1.0].map(|sum: f64| (10.0 - lr * (sum / 3.0)) as f32);
     assert_eq!(params, expected);
 
     // Of two norms the lower is the median.
     let mut params = [0f32; 4];
-    let report = apply(&specs, &deltas[..2], Rule::MeanOfAll, 1.0, &mut params).unwrap();
+    let report = apply(&specs, &deltas[..2], AggregationRule::MeanOfAll, 1.0, &mut params).unwrap();
     assert_eq!(report.tensors[0].median_norm, median);
     assert_eq!(params, [-2.0, -4.0, -2.0, 0.0]);
 }
@@ -52,7 +52,7 @@ fn no_deltas_change_nothing_and_unsent_coordinates_keep_their_bits() {
     let (specs, deltas) = three();
     let mut params = [-0.0f32, 1.5, f32::MIN_POSITIVE / 4.0, -3.0];
     let before = params.map(f32::to_bits);
-    assert!(apply(&specs, &[], Rule::MeanOfAll, 1.0, &mut params).unwrap().tensors.is_empty());
+    assert!(apply(&specs, &[], AggregationRule::MeanOfAll, 1.0, &mut params).unwrap().tensors.is_empty());
     assert_eq!(params.map(f32::to_bits), before);
     apply_trial(&specs, &deltas[1], 0.5, &mut params).unwrap();
     assert_eq!(params.map(f32::to_bits)[0], before[0]);
@@ -64,7 +64,7 @@ fn what_cannot_be_applied_is_refused_by_name() {
     let (specs, deltas) = three();
     let all: Vec<&Delta> = deltas.iter().collect();
     let mut params = [1f32; 4];
-    let run = |specs: &[TensorSpec], lr, params: &mut [f32]| apply(specs, &all, Rule::MeanOfAll, lr, params);
+    let run = |specs: &[TensorSpec], lr, params: &mut [f32]| apply(specs, &all, AggregationRule::MeanOfAll, lr, params);
     assert_eq!(run(&specs, 1.0, &mut [0.0; 3]), Err(ApplyError::Length { found: 3, expected: 4 }));
     assert!(matches!(run(&specs, f32::NAN, &mut params), Err(ApplyError::LearningRate(_))));
     let other = super::specs(&[&[2, 2]]);
@@ -75,7 +75,7 @@ fn what_cannot_be_applied_is_refused_by_name() {
     assert_eq!(error, ApplyError::NonFinite { tensor: "tensor0".into(), index: 1 });
     let settings = settings(2, 1, Quantiser::BlockSign, 0);
     let finer = delta(&specs, &settings, &[1.0; 4]);
-    let mixed = apply(&specs, &[&deltas[0], &finer], Rule::MeanOfAll, 1.0, &mut [0.0; 4]);
+    let mixed = apply(&specs, &[&deltas[0], &finer], AggregationRule::MeanOfAll, 1.0, &mut [0.0; 4]);
     assert_eq!(mixed, Err(ApplyError::OtherDelta { position: 1 }));
 }
 

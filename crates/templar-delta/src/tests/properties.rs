@@ -5,7 +5,7 @@ use rayon::ThreadPoolBuilder;
 
 use super::*;
 use crate::layout::Layout;
-use crate::{CompressError, Rule, ShapeError, compress, decode, inspect, max_bytes, random_delta};
+use crate::{AggregationRule, CompressError, ShapeError, compress, decode, inspect, max_bytes, random_delta};
 
 fn quantiser() -> impl Strategy<Value = Quantiser> {
     prop::sample::select(Quantiser::ALL.to_vec())
@@ -108,7 +108,7 @@ fn threads_do_not_matter() {
                 }
                 let mut params = values("params", total);
                 let refs: Vec<_> = deltas.iter().collect();
-                apply(&specs, &refs, Rule::MeanOfSenders, 0.7, &mut params).unwrap();
+                apply(&specs, &refs, AggregationRule::MeanOfSenders, 0.7, &mut params).unwrap();
                 let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
                 let bytes: Vec<Vec<u8>> = deltas.iter().map(|delta| delta.bytes().to_vec()).collect();
                 (bytes, bits(&error), bits(&params))

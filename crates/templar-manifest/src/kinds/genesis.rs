@@ -8,6 +8,7 @@ use super::{MAX_ENTRIES, RegistrationSpec, ascending, ascii, positive};
 use crate::id::{BlobId, DatasetId, Hash, RunId};
 use crate::key::PublicKey;
 use crate::model::{ModelSpec, RopeScaling};
+use crate::names::{AggregationRule, Arithmetic, Quantiser};
 use crate::payload::{Kind, Payload};
 
 /// One million: fractions are given in parts per million.
@@ -19,8 +20,8 @@ const ONE_PPM: u64 = 1_000_000;
 pub struct Genesis {
     /// A short name for people. A validator's hash chain is drawn from it, so a name is used once.
     pub name: String,
-    /// The arithmetic that defines every result: `f32/1`.
-    pub arithmetic: String,
+    /// The arithmetic that defines every result.
+    pub arithmetic: Arithmetic,
     /// The model.
     pub model: ModelSpec,
     /// Where the first checkpoint comes from.
@@ -143,8 +144,8 @@ pub struct CompressionSpec {
     pub block_side: u32,
     /// Values kept of a block.
     pub top_k: u32,
-    /// The quantiser, by name.
-    pub quantiser: String,
+    /// The quantiser.
+    pub quantiser: Quantiser,
     /// Error feedback's decay β.
     pub error_decay_ppm: u32,
 }
@@ -153,8 +154,8 @@ pub struct CompressionSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OuterSpec {
-    /// `mean-of-all` contributors or `mean-of-senders` of a coordinate.
-    pub rule: String,
+    /// How the deltas of a window are combined.
+    pub rule: AggregationRule,
     /// The learning rate by window, sorted; the first segment starts at window 0.
     pub schedule: Vec<OuterSegment>,
     /// Contributions of one window that are aggregated at most.
@@ -339,9 +340,6 @@ impl Payload for Genesis {
     fn check(&self) -> Result<(), String> {
         ascii("name", &self.name, 64)?;
         positive("length of name", self.name.len() as u64)?;
-        if self.arithmetic != "f32/1" {
-            return Err(format!("arithmetic {:?} is not known; this version has \"f32/1\"", self.arithmetic));
-        }
         if let Initial::Tensors(tensors) = &self.initial
             && !(1..=MAX_ENTRIES).contains(&tensors.len())
         {
@@ -350,11 +348,9 @@ impl Payload for Genesis {
         self.inner.check()?;
         ascending("context", &self.context, |segment| segment.from_window)?;
         self.context.iter().try_for_each(ContextSegment::check)?;
-        ascii("compression.quantiser", &self.compression.quantiser, 32)?;
         if u64::from(self.compression.error_decay_ppm) > ONE_PPM {
             return Err("compression.error_decay_ppm is above 1000000".to_owned());
         }
-        ascii("outer.rule", &self.outer.rule, 32)?;
         positive("outer.max_contributions", self.outer.max_contributions.into())?;
         ascending("outer.schedule", &self.outer.schedule, |segment| segment.from_window)?;
         if self.outer.schedule.first().is_none_or(|segment| segment.from_window != 0) {

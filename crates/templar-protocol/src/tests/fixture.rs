@@ -50,7 +50,7 @@ pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], wi
     };
     let mut genesis = Genesis {
         name: NAME.to_owned(),
-        arithmetic: "f32/1".to_owned(),
+        arithmetic: Arithmetic::F32,
         model: ModelSpec {
             vocab_size: 256,
             hidden_size: 8,
@@ -82,11 +82,11 @@ pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], wi
         compression: CompressionSpec {
             block_side: 8,
             top_k: 4,
-            quantiser: "uniform-2bit".to_owned(),
+            quantiser: Quantiser::BlockSign,
             error_decay_ppm: 950_000,
         },
         outer: OuterSpec {
-            rule: "mean-of-all".to_owned(),
+            rule: AggregationRule::MeanOfAll,
             schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
             max_contributions: 2,
             null_windows: 0,

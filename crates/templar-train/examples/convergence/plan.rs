@@ -5,8 +5,8 @@
 
 use serde::Serialize;
 use templar_manifest::{
-    BlobId, CompressionSpec, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash, Initial, InnerSpec,
-    OuterSegment, OuterSpec, RegistrationSpec, ReplaySpec, RunId, Segment, SegmentShape,
+    AggregationRule, Arithmetic, BlobId, CompressionSpec, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis,
+    Hash, Initial, InnerSpec, OuterSegment, OuterSpec, RegistrationSpec, ReplaySpec, RunId, Segment, SegmentShape,
 };
 use templar_model::sizes;
 use templar_train::{Recipe, RecipeError};
@@ -48,12 +48,12 @@ pub(crate) enum Method {
 pub(crate) struct Sparse {
     /// The number of values kept of a block of 4,096.
     pub(crate) top_k: u32,
-    /// The name of the quantiser.
-    pub(crate) quantiser: &'static str,
+    /// The quantiser of the kept values.
+    pub(crate) quantiser: Quantiser,
     /// The decay β of the error feedback.
     pub(crate) decay_ppm: u32,
-    /// The name of the aggregation rule.
-    pub(crate) rule: &'static str,
+    /// The aggregation rule of a window's deltas.
+    pub(crate) rule: AggregationRule,
     /// The outer learning rate α.
     pub(crate) rate_ppm: u32,
 }
@@ -118,7 +118,7 @@ impl Config {
         let peak = self.peak_nanos;
         let genesis = Genesis {
             name: "convergence".to_owned(),
-            arithmetic: "f32/1".to_owned(),
+            arithmetic: Arithmetic::F32,
             model: sizes::preset(self.size, vocab_size).expect("it is in the table of sizes"),
             initial: Initial::Seed(Hash::of(format!("convergence {}", self.seed).as_bytes())),
             tokenizer: BlobId::default(),
@@ -141,11 +141,11 @@ impl Config {
             compression: CompressionSpec {
                 block_side: 64,
                 top_k: sparse.top_k,
-                quantiser: sparse.quantiser.to_owned(),
+                quantiser: sparse.quantiser,
                 error_decay_ppm: sparse.decay_ppm,
             },
             outer: OuterSpec {
-                rule: sparse.rule.to_owned(),
+                rule: sparse.rule,
                 schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: sparse.rate_ppm }],
                 max_contributions: self.miners,
                 null_windows: 0,
@@ -182,11 +182,16 @@ impl Config {
 pub(crate) const DILOCO: Method = Method::DiLoCo { rate_ppm: 700_000, momentum_ppm: 900_000 };
 
 /// SparseLoCo as Covenant-72B was trained.
-const TEMPLAR: Sparse =
-    Sparse { top_k: 64, quantiser: "templar4", decay_ppm: 950_000, rule: "mean-of-senders", rate_ppm: 1_000_000 };
+const TEMPLAR: Sparse = Sparse {
+    top_k: 64,
+    quantiser: Quantiser::Templar4,
+    decay_ppm: 950_000,
+    rule: AggregationRule::MeanOfSenders,
+    rate_ppm: 1_000_000,
+};
 
 /// SparseLoCo with the quantiser that does best here.
-pub(crate) const SPARSELOCO: Sparse = Sparse { quantiser: "block-sign", ..TEMPLAR };
+pub(crate) const SPARSELOCO: Sparse = Sparse { quantiser: Quantiser::BlockSign, ..TEMPLAR };
 
 /// One table of the document. Its rows are compared with its first row.
 pub(crate) struct Section {
@@ -240,17 +245,19 @@ pub(crate) fn sections() -> Vec<Section> {
     }
     let better = Method::DiLoCo { rate_ppm: 700_000, momentum_ppm: 600_000 };
     methods.push(("DiLoCo with μ = 0.6, R = 4, H = 30".to_owned(), Config::new(4, 30, better)));
-    let rules = [("mean-of-senders", 1_000_000), ("mean-of-all", 4_000_000)].map(|(rule, rate_ppm)| {
-        (format!("{rule}, α = {}", f64::from(rate_ppm) / 1e6), sparse(Sparse { rule, rate_ppm, ..SPARSELOCO }))
-    });
+    let rules = [(AggregationRule::MeanOfSenders, 1_000_000), (AggregationRule::MeanOfAll, 4_000_000)].map(
+        |(rule, rate_ppm)| {
+            (format!("{rule}, α = {}", f64::from(rate_ppm) / 1e6), sparse(Sparse { rule, rate_ppm, ..SPARSELOCO }))
+        },
+    );
     let densities = [64, 32, 128].map(|top_k| (format!("k = {top_k}"), sparse(Sparse { top_k, ..SPARSELOCO })));
-    let quantisers = ["templar4", "block-levels", "block-sign"]
-        .map(|quantiser| (quantiser.to_owned(), sparse(Sparse { quantiser, ..SPARSELOCO })));
+    let quantisers = [Quantiser::Templar4, Quantiser::BlockLevels, Quantiser::BlockSign]
+        .map(|quantiser| (quantiser.to_string(), sparse(Sparse { quantiser, ..SPARSELOCO })));
     let decays = [950_000, 900_000, 999_000].map(|decay_ppm| {
         (format!("β = {}", f64::from(decay_ppm) / 1e6), small(Sparse { decay_ppm, ..SPARSELOCO }.method()))
     });
-    let quantisers_small = ["templar4", "block-levels", "block-sign"]
-        .map(|quantiser| (quantiser.to_owned(), small(Sparse { quantiser, ..SPARSELOCO }.method())));
+    let quantisers_small = [Quantiser::Templar4, Quantiser::BlockLevels, Quantiser::BlockSign]
+        .map(|quantiser| (quantiser.to_string(), small(Sparse { quantiser, ..SPARSELOCO }.method())));
     let densities_small =
         [64, 32, 128, 256, 512].map(|top_k| (format!("k = {top_k}"), small(Sparse { top_k, ..SPARSELOCO }.method())));
     let lengths = [("AdamW", Method::AdamW), ("DiLoCo", DILOCO), ("SparseLoCo", SPARSELOCO.method())];
@@ -281,7 +288,7 @@ fn search() -> Vec<(String, Config)> {
         rows.push((format!("{name}, inner {}", peak_nanos as f64 / 1e9), config(peak_nanos, method)));
     };
     let senders = |rate_ppm| Sparse { rate_ppm, ..TEMPLAR }.method();
-    let all = |rate_ppm| Sparse { rule: "mean-of-all", rate_ppm, ..TEMPLAR }.method();
+    let all = |rate_ppm| Sparse { rule: AggregationRule::MeanOfAll, rate_ppm, ..TEMPLAR }.method();
     let diloco = |rate_ppm, momentum_ppm| Method::DiLoCo { rate_ppm, momentum_ppm };
     add("AdamW", 3_000_000, Method::AdamW);
     add("AdamW", 1_000_000, Method::AdamW);
