@@ -6,7 +6,7 @@ use templar_manifest::{
     Audit, AuditEntry, AuditVerdict, Checkpoint, Contribution, Hash, LateVerdict, Outcome, PublicKey, Refusal, Replay,
     Score, ScoreEntry, Signed, State, TensorBlob, Verdict, WindowIndex, payload,
 };
-use templar_protocol::{AdvanceError, ClosedWindow, Judging, RunState};
+use templar_protocol::{AdvanceError, ClosedWindow, Judging, RecordField, RunState};
 use templar_train::Replayed;
 
 use crate::apply::{Applied, apply};
@@ -105,9 +105,7 @@ pub fn audit_window(
     };
     let ledger_verdict = match &advanced {
         Ok(()) => AuditVerdict::Match,
-        Err(AdvanceError::Differs(field @ ("mints" | "burns" | "ledger_root" | "weights"))) => {
-            mismatch(format!("record does not recompute: {field} differs"))
-        }
+        Err(error) if is_of_the_ledger(error) => mismatch(error.to_string()),
         Err(error) => unavailable(format!("the record does not recompute: {error}")),
     };
     let contributions = &closed.contributions;
@@ -141,6 +139,31 @@ pub fn audit_window(
             ledger_verdict,
             contributions: entries,
         },
+    }
+}
+
+/// Whether a record was refused for a field that decides about money.
+fn is_of_the_ledger(error: &AdvanceError) -> bool {
+    let AdvanceError::Differs(field) = error else { return false };
+    match field {
+        RecordField::Weights | RecordField::Mints | RecordField::Slashes | RecordField::LedgerRoot => true,
+        RecordField::Run
+        | RecordField::Window
+        | RecordField::Previous
+        | RecordField::CheckpointBefore
+        | RecordField::Cut
+        | RecordField::Reveals
+        | RecordField::Seed
+        | RecordField::Scores
+        | RecordField::Outcomes
+        | RecordField::Challenges
+        | RecordField::Admissions
+        | RecordField::MembersRoot
+        | RecordField::StandingsRoot
+        | RecordField::Aggregate
+        | RecordField::AggregateBytes
+        | RecordField::Checkpoint
+        | RecordField::HeldOutLoss => false,
     }
 }
 

@@ -67,5 +67,5 @@ pub use node::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject, 
 pub use replay::ReplayTask;
 pub use state::{
     AdvanceError, Assignment, ClosedWindow, CutError, GenesisError, JudgePlan, Judging, JudgingError, Parent,
-    RegistrationError, RunState, ScoreError, Stepped, VerdictError, VoteCertificate, Witness,
+    RecordField, RegistrationError, RunState, ScoreError, Stepped, VerdictError, VoteCertificate, Witness,
 };

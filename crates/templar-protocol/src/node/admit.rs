@@ -18,7 +18,7 @@ use crate::entry::{Entry, EvidenceEntry, RevealEntry};
 use crate::evidence;
 use crate::members::Rank;
 use crate::stake;
-use crate::state::{AdvanceError, RegistrationError, RunState, ScoreError};
+use crate::state::{AdvanceError, RecordField, RegistrationError, RunState, ScoreError};
 
 /// Payloads of one kind that are kept of one signer: two prove that one of them is a lie.
 pub(super) const MAX_STATEMENTS: usize = 2;
@@ -512,7 +512,7 @@ impl OpenWindow {
         }
         let judging = &*self.judging_of(state, (certified, cut), record.reveals.clone())?;
         if judging.seed() != record.seed {
-            return Err(Reject::Record(AdvanceError::Differs("seed")));
+            return Err(Reject::Record(AdvanceError::Differs(RecordField::Seed)));
         }
         let named = record.scores.iter().map(|id| self.scores.get(id).map(|score| (*id, score.payload())));
         let Some(scores) = named.collect::<Option<Vec<(ScoreId, &Score)>>>() else { return Ok(Ready::Later) };

@@ -13,6 +13,7 @@ use templar_manifest::{
 };
 
 use super::close::{Stepped, accepted};
+use super::difference::{RecordField, first_difference};
 use super::{CutError, Judging, JudgingError, Parent, RunState, ScoreError, Shared};
 use crate::entry::{Entry, RevealEntry};
 use crate::gauntlet::Standings;
@@ -60,7 +61,7 @@ pub enum AdvanceError {
     },
     /// The first field of the record that is not what its parts give.
     #[error("record does not recompute: {0} differs")]
-    Differs(&'static str),
+    Differs(RecordField),
     /// Signatures of two thirds of the stake or less, or one that does not verify.
     #[error("{0} is not certified by more than two thirds of the stake")]
     NotCertified(Kind),
@@ -193,7 +194,7 @@ impl RunState {
         scores: &[&Score],
         record: &WindowRecord,
     ) -> Result<(), AdvanceError> {
-        differs(&self.close(judging, scores, Stepped::of(record))?, record)
+        compare(&self.close(judging, scores, Stepped::of(record))?, record)
     }
 
     /// The same of scores by their ids, with what others who share this state and judging have worked out.
@@ -203,7 +204,7 @@ impl RunState {
         scores: &[(ScoreId, &Score)],
         record: &WindowRecord,
     ) -> Result<(), AdvanceError> {
-        differs(&self.shared_close(judging, scores, Stepped::of(record))?.record, record)
+        compare(&self.shared_close(judging, scores, Stepped::of(record))?.record, record)
     }
 
     /// Checks a closed window against this state, all but its signatures and tensors, and returns what was judged.
@@ -262,8 +263,9 @@ impl RunState {
         let scores: Vec<(ScoreId, &Score)> =
             closed.scores.iter().map(|score| (score.id().into(), score.payload())).collect();
         let closing = self.shared_close(judging, &scores, Stepped::of(&closed.window))?;
+        compare(&closing.record, &closed.window)?;
         if closing.id != closed.record {
-            return Err(AdvanceError::Differs("record"));
+            return Err(AdvanceError::Id(Kind::Window));
         }
         self.follow(closed, judging.clone(), closing.standings.clone());
         Ok(())
@@ -348,31 +350,7 @@ impl RunState {
     }
 }
 
-/// The first field in which a record is not what recomputing it gives.
-fn differs(own: &WindowRecord, record: &WindowRecord) -> Result<(), AdvanceError> {
-    for (field, equal) in [
-        ("run", own.run == record.run),
-        ("window", own.window == record.window),
-        ("previous", own.previous == record.previous),
-        ("checkpoint_before", own.checkpoint_before == record.checkpoint_before),
-        ("cut", own.cut == record.cut),
-        ("reveals", own.reveals == record.reveals),
-        ("seed", own.seed == record.seed),
-        ("scores", own.scores == record.scores),
-        ("outcomes", own.outcomes == record.outcomes),
-        ("weights", own.weights == record.weights),
-        ("mints", own.mints == record.mints),
-        ("burns", own.slashes == record.slashes),
-        ("challenges", own.challenges == record.challenges),
-        ("admissions", own.admissions == record.admissions),
-        ("members_root", own.members_root == record.members_root),
-        ("ledger_root", own.ledger_root == record.ledger_root),
-        ("standings_root", own.standings_root == record.standings_root),
-        ("record", own == record),
-    ] {
-        if !equal {
-            return Err(AdvanceError::Differs(field));
-        }
-    }
-    Ok(())
+/// Whether a record is what recomputing it gives.
+fn compare(own: &WindowRecord, record: &WindowRecord) -> Result<(), AdvanceError> {
+    first_difference(own, record).map_or(Ok(()), |field| Err(AdvanceError::Differs(field)))
 }

@@ -51,16 +51,16 @@ fn recomputes(cluster: &Cluster, window: u64) {
         assert_eq!(state.clone().advance(&changed), Err(AdvanceError::Differs(field)));
     };
     for index in 0..closed.window.challenges.len() {
-        differs("challenges", &|record| record.challenges[index].since.0 ^= 1);
-        differs("challenges", &|record| record.challenges[index].window.0 ^= 1);
-        differs("challenges", &|record| record.challenges[index].miner = nobody());
-        differs("challenges", &|record| record.challenges[index].contribution = ContributionId::default());
-        differs("challenges", &|record| _ = record.challenges.remove(index));
+        differs(RecordField::Challenges, &|record| record.challenges[index].since.0 ^= 1);
+        differs(RecordField::Challenges, &|record| record.challenges[index].window.0 ^= 1);
+        differs(RecordField::Challenges, &|record| record.challenges[index].miner = nobody());
+        differs(RecordField::Challenges, &|record| record.challenges[index].contribution = ContributionId::default());
+        differs(RecordField::Challenges, &|record| _ = record.challenges.remove(index));
     }
     for index in 0..closed.window.slashes.len() {
-        differs("burns", &|record| record.slashes[index].cause = SlashCause::Mismatch);
-        differs("burns", &|record| record.slashes[index].amount_micros ^= 1);
-        differs("burns", &|record| _ = record.slashes.remove(index));
+        differs(RecordField::Slashes, &|record| record.slashes[index].cause = SlashCause::Mismatch);
+        differs(RecordField::Slashes, &|record| record.slashes[index].amount_micros ^= 1);
+        differs(RecordField::Slashes, &|record| _ = record.slashes.remove(index));
     }
 }
 

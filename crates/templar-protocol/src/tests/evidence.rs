@@ -128,7 +128,7 @@ fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
         let mut changed = node.closed()[recorded as usize].clone();
         change(&mut changed.window.slashes[0]);
         changed.record = payload::id_of(&changed.window).into();
-        assert_eq!(before.clone().advance(&changed), Err(AdvanceError::Differs("burns")));
+        assert_eq!(before.clone().advance(&changed), Err(AdvanceError::Differs(RecordField::Slashes)));
     }
 }
 

@@ -316,14 +316,14 @@ fn scores_and_records_that_do_not_recompute_are_refused() {
         Output::Wrong { reject, .. } => Some(reject.clone()),
         _ => None,
     });
-    assert_eq!(found, Some(Reject::Record(AdvanceError::Differs("mints"))));
+    assert_eq!(found, Some(Reject::Record(AdvanceError::Differs(RecordField::Mints))));
     let mut aware = unaware;
     for score in said::<Score>(&cluster) {
         given(&mut aware, &Entry::Envelope(score.envelope()));
     }
     assert_eq!(
         refused(&aware, &forge(generous, &proposer)),
-        found_wrong(Reject::Record(AdvanceError::Differs("mints")))
+        found_wrong(Reject::Record(AdvanceError::Differs(RecordField::Mints)))
     );
     assert_eq!(accepted(&given(&mut node, &forge(record, &proposer))), 1);
 }

@@ -178,7 +178,7 @@ fn a_late_mismatch_slashes_and_the_next_one_expels() {
             let mut changed = closed.clone();
             change(&mut changed.window.slashes[index]);
             changed.record = payload::id_of(&changed.window).into();
-            assert_eq!(state.clone().advance(&changed), Err(AdvanceError::Differs("burns")));
+            assert_eq!(state.clone().advance(&changed), Err(AdvanceError::Differs(RecordField::Slashes)));
         }
     }
 }

@@ -530,26 +530,35 @@ fn every_field_of_a_record_is_recomputed() {
         assert_eq!(next, state);
         error
     };
-    assert_eq!(error(&|record| record.run = RunId::default()), AdvanceError::Differs("run"));
-    assert_eq!(error(&|record| record.window = WindowIndex(9)), AdvanceError::Differs("window"));
-    assert_eq!(error(&|record| record.previous = None), AdvanceError::Differs("previous"));
+    assert_eq!(error(&|record| record.run = RunId::default()), AdvanceError::Differs(RecordField::Run));
+    assert_eq!(error(&|record| record.window = WindowIndex(9)), AdvanceError::Differs(RecordField::Window));
+    assert_eq!(error(&|record| record.previous = None), AdvanceError::Differs(RecordField::Previous));
     assert_eq!(
         error(&|record| record.checkpoint_before = CheckpointId::default()),
-        AdvanceError::Differs("checkpoint_before")
+        AdvanceError::Differs(RecordField::CheckpointBefore)
     );
     assert!(matches!(error(&|record| record.cut = CutId::default()), AdvanceError::OtherCut(_)));
     assert!(matches!(error(&|record| record.reveals.truncate(1)), AdvanceError::Judging(_)));
     assert!(matches!(error(&|record| record.reveals[0].value = Hash::default()), AdvanceError::Judging(_)));
-    assert_eq!(error(&|record| record.seed = Hash::default()), AdvanceError::Differs("seed"));
-    assert_eq!(error(&|record| record.scores.truncate(1)), AdvanceError::Differs("scores"));
-    assert_eq!(error(&|record| record.outcomes[1].verdict = Verdict::Reserve), AdvanceError::Differs("outcomes"));
-    assert_eq!(error(&|record| record.weights[0].weight_ppm -= 1), AdvanceError::Differs("weights"));
-    assert_eq!(error(&|record| record.mints[0].amount_micros += 1), AdvanceError::Differs("mints"));
-    assert_eq!(error(&|record| record.slashes[0].amount_micros += 1), AdvanceError::Differs("burns"));
-    assert_eq!(error(&|record| record.slashes[0].window = WindowIndex(0)), AdvanceError::Differs("burns"));
-    assert_eq!(error(&|record| record.slashes[0].cause = SlashCause::Mismatch), AdvanceError::Differs("burns"));
-    assert_eq!(error(&|record| record.ledger_root = Hash::default()), AdvanceError::Differs("ledger_root"));
-    assert_eq!(error(&|record| record.standings_root = Hash::default()), AdvanceError::Differs("standings_root"));
+    assert_eq!(error(&|record| record.seed = Hash::default()), AdvanceError::Differs(RecordField::Seed));
+    assert_eq!(error(&|record| record.scores.truncate(1)), AdvanceError::Differs(RecordField::Scores));
+    assert_eq!(
+        error(&|record| record.outcomes[1].verdict = Verdict::Reserve),
+        AdvanceError::Differs(RecordField::Outcomes)
+    );
+    assert_eq!(error(&|record| record.weights[0].weight_ppm -= 1), AdvanceError::Differs(RecordField::Weights));
+    assert_eq!(error(&|record| record.mints[0].amount_micros += 1), AdvanceError::Differs(RecordField::Mints));
+    assert_eq!(error(&|record| record.slashes[0].amount_micros += 1), AdvanceError::Differs(RecordField::Slashes));
+    assert_eq!(error(&|record| record.slashes[0].window = WindowIndex(0)), AdvanceError::Differs(RecordField::Slashes));
+    assert_eq!(
+        error(&|record| record.slashes[0].cause = SlashCause::Mismatch),
+        AdvanceError::Differs(RecordField::Slashes)
+    );
+    assert_eq!(error(&|record| record.ledger_root = Hash::default()), AdvanceError::Differs(RecordField::LedgerRoot));
+    assert_eq!(
+        error(&|record| record.standings_root = Hash::default()),
+        AdvanceError::Differs(RecordField::StandingsRoot)
+    );
     // Certificates are of the exact payload, by distinct validators.
     assert_eq!(good.check_certificates(state.genesis()), Ok(()));
     let mut doubled = good.clone();
