@@ -10,6 +10,7 @@ use templar_audit::{Evidence, States, apply, audit_window, judge, replay_contrib
 use templar_data::{PageReader, Split, bundled};
 use templar_delta::{Header, random_delta};
 use templar_manifest::chain::Chain;
+use templar_manifest::testing::GenesisBuilder;
 use templar_manifest::*;
 use templar_protocol::{ClosedWindow, RunState, VoteCertificate, Witness};
 use templar_store::MemoryBlobs;
@@ -84,99 +85,69 @@ pub(crate) fn asked(before: &RunState) -> Registration {
 
 fn genesis(dataset: &Dataset) -> Genesis {
     let validators = validators();
-    Genesis {
-        name: NAME.to_owned(),
-        arithmetic: Arithmetic::F32,
-        model: ModelSpec {
-            vocab_size: dataset.vocab_size,
-            hidden_size: 16,
-            layers: 1,
-            heads: 2,
-            kv_heads: 1,
-            ffn_size: 32,
-            rope_theta: 10_000,
-            rope_scaling: Some(RopeScaling::Llama3 {
-                factor_ppm: 8_000_000,
-                low_freq_factor_ppm: 1_000_000,
-                high_freq_factor_ppm: 4_000_000,
-                original_positions: 16,
-            }),
-            norm_eps_bits: 1e-5f32.to_bits(),
-            tied_embeddings: true,
-            sequence_length: 32,
-        },
-        initial: Initial::Seed(Hash::of(b"templar example model")),
-        tokenizer: dataset.tokenizer,
-        dataset: payload::id_of(dataset).into(),
-        inner: InnerSpec {
-            steps: 3,
-            batch_sequences: 4,
-            micro_batch_sequences: 2,
-            beta1_ppm: 900_000,
-            beta2_ppm: 950_000,
-            eps_bits: 1e-8f32.to_bits(),
-            weight_decay_ppm: 100_000,
-            clip_norm_ppm: 1_000_000,
-            schedule: vec![
+    GenesisBuilder::tiny(NAME)
+        .validators(validators.iter().zip([3, 2]).map(|(key, stake)| ValidatorSpec {
+            key: key.public(),
+            stake,
+            chain_anchor: Chain::new(key, NAME).anchor(),
+        }))
+        .with(|genesis| {
+            genesis.model = ModelSpec {
+                vocab_size: dataset.vocab_size,
+                hidden_size: 16,
+                heads: 2,
+                ffn_size: 32,
+                rope_scaling: Some(RopeScaling::Llama3 {
+                    factor_ppm: 8_000_000,
+                    low_freq_factor_ppm: 1_000_000,
+                    high_freq_factor_ppm: 4_000_000,
+                    original_positions: 16,
+                }),
+                sequence_length: 32,
+                ..genesis.model
+            };
+            genesis.initial = Initial::Seed(Hash::of(b"templar example model"));
+            genesis.tokenizer = dataset.tokenizer;
+            genesis.dataset = payload::id_of(dataset).into();
+            (genesis.inner.batch_sequences, genesis.inner.micro_batch_sequences) = (4, 2);
+            genesis.inner.schedule = vec![
                 Segment { steps: 2, from_nanos: 1_000_000, to_nanos: 3_000_000, shape: SegmentShape::Linear },
                 Segment { steps: 100, from_nanos: 3_000_000, to_nanos: 300_000, shape: SegmentShape::Cosine },
-            ],
-        },
-        context: vec![ContextSegment {
-            from_window: 50,
-            sequence_length: 64,
-            batch_sequences: 2,
-            micro_batch_sequences: 1,
-            rope_theta: 40_000,
-            rope_scaling: None,
-        }],
-        compression: CompressionSpec {
-            block_side: 64,
-            top_k: 64,
-            quantiser: Quantiser::Templar4,
-            error_decay_ppm: 950_000,
-        },
-        outer: OuterSpec {
-            rule: AggregationRule::MeanOfSenders,
-            schedule: vec![
-                OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 },
-                OuterSegment { from_window: 40, learning_rate_ppm: 400_000 },
-            ],
-            max_contributions: 20,
-            null_windows: 0,
-        },
-        gauntlet: GauntletSpec {
-            assigned_pages: 2,
-            unassigned_pages: 64,
-            trial_step_ppm: 500_000,
-            held_out_pages: 4,
-            ..GauntletSpec::customary()
-        },
-        replay: ReplaySpec { fraction_ppm: 0, ..ReplaySpec::whole() },
-        deadlines: Deadlines { commit_ms: 60_000, reveal_ms: 60_000, judge_ms: 60_000 },
-        emission: EmissionSpec {
-            per_window_micros: 1_000_000_000,
-            miners_ppm: 410_000,
-            validators_ppm: 410_000,
-            treasury_ppm: 180_000,
-            replays_ppm: 500_000,
-            vesting_windows: 4,
-            registration_cost_micros: 0,
-        },
-        validators: validators
-            .iter()
-            .zip([3, 2])
-            .map(|(key, stake)| ValidatorSpec {
-                key: key.public(),
-                stake,
-                chain_anchor: Chain::new(key, NAME).anchor(),
-            })
-            .collect(),
-        registration: registration(),
-        state_retention_windows: 8,
-        state_reset_every: 16,
-        windows: 4,
-    }
+            ];
+            genesis.context = vec![ContextSegment {
+                from_window: 50,
+                sequence_length: 64,
+                batch_sequences: 2,
+                micro_batch_sequences: 1,
+                rope_theta: 40_000,
+                rope_scaling: None,
+            }];
+            (genesis.compression.block_side, genesis.compression.top_k) = (64, 64);
+            genesis.compression.quantiser = Quantiser::Templar4;
+            genesis.outer = OuterSpec {
+                rule: AggregationRule::MeanOfSenders,
+                schedule: vec![
+                    OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 },
+                    OuterSegment { from_window: 40, learning_rate_ppm: 400_000 },
+                ],
+                max_contributions: 20,
+                null_windows: 0,
+            };
+            genesis.gauntlet = GauntletSpec {
+                assigned_pages: 2,
+                unassigned_pages: 64,
+                trial_step_ppm: 500_000,
+                held_out_pages: 4,
+                ..GauntletSpec::customary()
+            };
+            genesis.replay.fraction_ppm = 0;
+            genesis.deadlines = Deadlines { commit_ms: 60_000, reveal_ms: 60_000, judge_ms: 60_000 };
+            genesis.registration = registration();
+            genesis.state_retention_windows = 8;
+            genesis.state_reset_every = 16;
+            genesis.windows = 4;
+        })
+        .build()
 }
 
 fn train(recipe: &Recipe, before: &RunState, parameters: &[f32], pages: &PageReader<'_>, slot: usize) -> WindowResult {

@@ -24,6 +24,8 @@ mod names;
 pub mod payload;
 pub mod proof;
 pub mod tensor;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod trace;
 
 pub use envelope::{Envelope, EnvelopeError, Signed};

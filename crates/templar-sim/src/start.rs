@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use templar_manifest::chain::Chain;
+use templar_manifest::testing::{GenesisBuilder, price_slots};
 use templar_manifest::{
-    AggregationRule, Arithmetic, BlobId, CompressionSpec, Deadlines, EmissionSpec, GauntletSpec, Genesis, Hash,
-    Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, PriceRule, Quantiser, RegistrationSpec, SecretKey, Segment,
-    SegmentShape, ValidatorSpec,
+    Deadlines, GauntletSpec, Genesis, Hash, Initial, PriceRule, RegistrationSpec, SecretKey, ValidatorSpec,
 };
 use templar_protocol::RunState;
 
@@ -114,89 +113,43 @@ pub(crate) fn initial(seed: u64) -> Initial {
 }
 
 fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], miners: &[SecretKey]) -> Genesis {
-    let validators = validators.iter().zip(chains);
-    let measures = config.pay != Pay::Steps;
-    let mut genesis = Genesis {
-        name: NAME.to_owned(),
-        arithmetic: Arithmetic::F32,
-        model: ModelSpec {
-            vocab_size: 256,
-            hidden_size: 8,
-            layers: 1,
-            heads: 1,
-            kv_heads: 1,
-            ffn_size: 16,
-            rope_theta: 10_000,
-            rope_scaling: None,
-            norm_eps_bits: 1e-5f32.to_bits(),
-            tied_embeddings: true,
-            sequence_length: SEQUENCE_LENGTH,
-        },
-        initial: initial(config.seed),
-        tokenizer: BlobId::of(b"tokenizer"),
-        dataset: Hash::of(b"dataset").into(),
-        inner: InnerSpec {
-            steps: STEPS,
-            batch_sequences: 1,
-            micro_batch_sequences: 1,
-            beta1_ppm: 900_000,
-            beta2_ppm: 950_000,
-            eps_bits: 1e-8f32.to_bits(),
-            weight_decay_ppm: 100_000,
-            clip_norm_ppm: 1_000_000,
-            schedule: vec![Segment { steps: 1, from_nanos: 1, to_nanos: 1, shape: SegmentShape::Linear }],
-        },
-        context: Vec::new(),
-        compression: CompressionSpec {
-            block_side: 8,
-            top_k: 4,
-            quantiser: Quantiser::BlockSign,
-            error_decay_ppm: 950_000,
-        },
-        outer: OuterSpec {
-            rule: AggregationRule::MeanOfAll,
-            schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
-            // As the original: 20 of up to 250; where steps are paid, all that there can be.
-            max_contributions: if measures { 20 } else { config.slots().max(20) },
-            null_windows: 0,
-        },
-        gauntlet: GauntletSpec {
-            assigned_pages: if measures { 4 } else { 0 },
-            unassigned_pages: if measures { UNASSIGNED_PAGES } else { 0 },
-            trial_step_ppm: 200_000,
-            held_out_pages: 1,
-            weights: config.weights(),
-            ..GauntletSpec::customary()
-        },
-        replay: config.replay(),
-        deadlines: Deadlines { commit_ms: COMMIT_MS, reveal_ms: REVEAL_MS, judge_ms: JUDGE_MS },
-        emission: EmissionSpec {
-            per_window_micros: 1_000_000_000,
-            miners_ppm: 410_000,
-            validators_ppm: 410_000,
-            treasury_ppm: 180_000,
-            replays_ppm: 500_000,
-            vesting_windows: 4,
-            // See `price`.
-            registration_cost_micros: 0,
-        },
-        validators: validators
-            .map(|(key, chain)| ValidatorSpec { key: key.public(), stake: STAKE, chain_anchor: chain.anchor })
-            .collect(),
-        registration: registration(config, miners),
-        state_retention_windows: 4,
-        state_reset_every: 0,
-        windows: config.windows,
+    let validator = |(key, chain): (&SecretKey, &ChainValues)| ValidatorSpec {
+        key: key.public(),
+        stake: STAKE,
+        chain_anchor: chain.anchor,
     };
-    price(&mut genesis);
-    genesis
+    let measures = config.pay != Pay::Steps;
+    GenesisBuilder::tiny(NAME)
+        .validators(validators.iter().zip(chains).map(validator))
+        .with(|genesis| {
+            genesis.initial = initial(config.seed);
+            genesis.model.sequence_length = SEQUENCE_LENGTH;
+            (genesis.inner.steps, genesis.inner.batch_sequences) = (STEPS, 1);
+            // As the original: 20 of up to 250; where steps are paid, all that there can be.
+            genesis.outer.max_contributions = if measures { 20 } else { config.slots().max(20) };
+            genesis.gauntlet = GauntletSpec {
+                assigned_pages: if measures { 4 } else { 0 },
+                unassigned_pages: if measures { UNASSIGNED_PAGES } else { 0 },
+                trial_step_ppm: 200_000,
+                held_out_pages: 1,
+                weights: config.weights(),
+                ..GauntletSpec::customary()
+            };
+            genesis.replay = config.replay();
+            genesis.deadlines = Deadlines { commit_ms: COMMIT_MS, reveal_ms: REVEAL_MS, judge_ms: JUDGE_MS };
+            genesis.registration = registration(config, miners);
+            genesis.state_retention_windows = 4;
+            genesis.windows = config.windows;
+            price(genesis);
+        })
+        .build()
 }
 
 /// States what a slot must cost under the rules of replay, so that cheating does not pay; no burn is for less.
 fn price(genesis: &mut Genesis) {
-    let cost = genesis.replay.least_registration_cost(&genesis.emission, &genesis.validators);
-    let cost = cost.and_then(|cost| u64::try_from(cost).ok()).expect("a modest price is enough in every mode");
-    genesis.emission.registration_cost_micros = cost;
+    price_slots(genesis);
+    let cost = genesis.emission.registration_cost_micros;
+    assert_ne!(cost, u64::MAX, "a modest price is enough in every mode");
     let burn = &mut genesis.registration.burn;
     for price in [&mut burn.least, &mut burn.first, &mut burn.most] {
         *price = (*price).max(cost);

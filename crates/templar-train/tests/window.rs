@@ -6,12 +6,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use templar_data::{PageReader, Split, bundled};
 use templar_manifest::proof::ProofDraw;
+use templar_manifest::testing::GenesisBuilder;
 use templar_manifest::trace::Leaf;
 use templar_manifest::{
-    AggregationRule, Arithmetic, BlobId, CompressionSpec, ContextSegment, Contribution, Dataset, DatasetId, Deadlines,
-    EmissionSpec, GauntletSpec, Genesis, Hash, Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, PublicKey,
-    Quantiser, Refusal, RegistrationSpec, Replay, ReplaySpec, RopeScaling, RunId, Segment, SegmentShape, State,
-    WindowIndex, payload,
+    AggregationRule, BlobId, ContextSegment, Contribution, Dataset, Hash, Initial, ModelSpec, PublicKey, Quantiser,
+    Refusal, Replay, RopeScaling, RunId, Segment, SegmentShape, State, WindowIndex, payload,
 };
 use templar_numerics::Isa;
 use templar_store::MemoryBlobs;
@@ -25,73 +24,29 @@ const STEPS: u32 = 3;
 const RUN: RunId = RunId::new(Hash::from_bytes([7; 32]));
 
 fn recipe() -> Recipe {
-    let genesis = Genesis {
-        name: "test".to_owned(),
-        arithmetic: Arithmetic::F32,
-        model: ModelSpec {
-            vocab_size: 2048,
-            hidden_size: 32,
-            layers: 2,
-            heads: 4,
-            kv_heads: 2,
-            ffn_size: 48,
-            rope_theta: 10_000,
-            rope_scaling: None,
-            norm_eps_bits: 1e-5f32.to_bits(),
-            tied_embeddings: true,
-            sequence_length: 24,
-        },
-        initial: Initial::Seed(Hash::of(b"seed")),
-        tokenizer: BlobId::default(),
-        dataset: DatasetId::default(),
-        inner: InnerSpec {
-            steps: STEPS,
-            batch_sequences: 4,
-            micro_batch_sequences: 2,
-            beta1_ppm: 900_000,
-            beta2_ppm: 950_000,
-            eps_bits: 1e-8f32.to_bits(),
-            weight_decay_ppm: 100_000,
-            clip_norm_ppm: 1_000_000,
-            schedule: vec![Segment { steps: 30, from_nanos: 5_000_000, to_nanos: 0, shape: SegmentShape::Cosine }],
-        },
-        context: Vec::new(),
-        compression: CompressionSpec {
-            block_side: 64,
-            top_k: 64,
-            quantiser: Quantiser::Templar4,
-            error_decay_ppm: 950_000,
-        },
-        outer: OuterSpec {
-            rule: AggregationRule::MeanOfSenders,
-            schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
-            max_contributions: 4,
-            null_windows: 0,
-        },
-        gauntlet: GauntletSpec {
-            assigned_pages: 1,
-            unassigned_pages: 1,
-            trial_step_ppm: 200_000,
-            held_out_pages: 2,
-            ..GauntletSpec::customary()
-        },
-        replay: ReplaySpec::whole(),
-        deadlines: Deadlines { commit_ms: 1, reveal_ms: 1, judge_ms: 1 },
-        emission: EmissionSpec {
-            per_window_micros: 0,
-            miners_ppm: 0,
-            validators_ppm: 0,
-            treasury_ppm: 0,
-            replays_ppm: 500_000,
-            vesting_windows: 1,
-            registration_cost_micros: 0,
-        },
-        validators: Vec::new(),
-        registration: RegistrationSpec::customary(1, Vec::new()),
-        state_retention_windows: 1,
-        state_reset_every: 0,
-        windows: 0,
-    };
+    let genesis = GenesisBuilder::tiny("two layers that train on the bundled text")
+        .with(|genesis| {
+            genesis.model = ModelSpec {
+                vocab_size: 2048,
+                hidden_size: 32,
+                layers: 2,
+                heads: 4,
+                kv_heads: 2,
+                ffn_size: 48,
+                sequence_length: 24,
+                ..genesis.model
+            };
+            genesis.initial = Initial::Seed(Hash::of(b"seed"));
+            (genesis.inner.steps, genesis.inner.batch_sequences, genesis.inner.micro_batch_sequences) = (STEPS, 4, 2);
+            genesis.inner.schedule =
+                vec![Segment { steps: 30, from_nanos: 5_000_000, to_nanos: 0, shape: SegmentShape::Cosine }];
+            (genesis.compression.block_side, genesis.compression.top_k) = (64, 64);
+            genesis.compression.quantiser = Quantiser::Templar4;
+            genesis.outer.rule = AggregationRule::MeanOfSenders;
+            genesis.outer.max_contributions = 4;
+            genesis.gauntlet.held_out_pages = 2;
+        })
+        .build();
     Recipe::new(RUN, genesis).unwrap()
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use templar_manifest::chain::Chain;
+use templar_manifest::testing::{GenesisBuilder, price_slots};
 use templar_manifest::*;
 
 use crate::*;
@@ -43,100 +44,34 @@ pub(super) fn chain_value(key: &SecretKey, window: WindowIndex) -> Hash {
     *values.entry((key.public(), window.0)).or_insert_with(|| Chain::new(key, NAME).value(window).unwrap())
 }
 
+/// A run in which one validator replays each contribution, with these validators, stakes, members and windows.
 pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], windows: u64) -> Genesis {
     static ANCHORS: Mutex<BTreeMap<PublicKey, Hash>> = Mutex::new(BTreeMap::new());
     let anchor = |key: &SecretKey| {
         *ANCHORS.lock().unwrap().entry(key.public()).or_insert_with(|| Chain::new(key, NAME).anchor())
     };
-    let mut genesis = Genesis {
-        name: NAME.to_owned(),
-        arithmetic: Arithmetic::F32,
-        model: ModelSpec {
-            vocab_size: 256,
-            hidden_size: 8,
-            layers: 1,
-            heads: 1,
-            kv_heads: 1,
-            ffn_size: 16,
-            rope_theta: 10_000,
-            rope_scaling: None,
-            norm_eps_bits: 1e-5f32.to_bits(),
-            tied_embeddings: true,
-            sequence_length: 16,
-        },
-        initial: Initial::Seed(Hash::of(b"model")),
-        tokenizer: BlobId::of(b"tokenizer"),
-        dataset: Hash::of(b"dataset").into(),
-        inner: InnerSpec {
-            steps: 3,
-            batch_sequences: 2,
-            micro_batch_sequences: 1,
-            beta1_ppm: 900_000,
-            beta2_ppm: 950_000,
-            eps_bits: 1e-8f32.to_bits(),
-            weight_decay_ppm: 100_000,
-            clip_norm_ppm: 1_000_000,
-            schedule: vec![Segment { steps: 1, from_nanos: 1, to_nanos: 1, shape: SegmentShape::Linear }],
-        },
-        context: Vec::new(),
-        compression: CompressionSpec {
-            block_side: 8,
-            top_k: 4,
-            quantiser: Quantiser::BlockSign,
-            error_decay_ppm: 950_000,
-        },
-        outer: OuterSpec {
-            rule: AggregationRule::MeanOfAll,
-            schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: 1_000_000 }],
-            max_contributions: 2,
-            null_windows: 0,
-        },
-        gauntlet: GauntletSpec {
-            assigned_pages: 2,
-            unassigned_pages: 3,
-            held_out_pages: 1,
-            exploration_contributions: 0,
-            ..GauntletSpec::customary()
-        },
-        replay: ReplaySpec { fraction_ppm: 0, least_replays: 1, ..ReplaySpec::whole() },
-        deadlines: Deadlines { commit_ms: 1000, reveal_ms: 1000, judge_ms: 1000 },
-        emission: EmissionSpec {
-            per_window_micros: 1_000_000_000,
-            miners_ppm: 410_000,
-            validators_ppm: 410_000,
-            treasury_ppm: 180_000,
-            replays_ppm: 500_000,
-            vesting_windows: 4,
-            registration_cost_micros: 0,
-        },
-        validators: validators
-            .iter()
-            .map(|(key, stake)| ValidatorSpec { key: key.public(), stake: *stake, chain_anchor: anchor(key) })
-            .collect(),
-        registration: registration(miners.iter().map(SecretKey::public).collect()),
-        state_retention_windows: 2,
-        state_reset_every: 0,
-        windows,
+    let validator = |(key, stake): &(&SecretKey, u64)| ValidatorSpec {
+        key: key.public(),
+        stake: *stake,
+        chain_anchor: anchor(key),
     };
-    price(&mut genesis);
-    genesis
+    GenesisBuilder::tiny(NAME)
+        .validators(validators.iter().map(validator))
+        .members_and_cheap_slots(miners.iter().map(SecretKey::public).collect())
+        .with(|genesis| {
+            genesis.replay = ReplaySpec { fraction_ppm: 0, least_replays: 1, ..ReplaySpec::whole() };
+            genesis.windows = windows;
+            price(genesis);
+        })
+        .build()
 }
 
 /// States what a slot must cost under the rules of replay, and takes no burns where their price could be less.
 pub(super) fn price(genesis: &mut Genesis) {
-    let least = genesis.replay.least_registration_cost(&genesis.emission, &genesis.validators);
-    genesis.emission.registration_cost_micros = least.and_then(|least| u64::try_from(least).ok()).unwrap_or(u64::MAX);
+    price_slots(genesis);
     if genesis.registration.burn.least < genesis.emission.registration_cost_micros {
         genesis.registration.burn.per_window = 0;
     }
-}
-
-/// As many slots as first members; work that is found at once.
-fn registration(members: Vec<PublicKey>) -> RegistrationSpec {
-    let spec = RegistrationSpec::customary(members.len().max(1) as u32, members);
-    let hashcash = PriceRule { per_window: 2, first: 16, least: 4, ..spec.hashcash };
-    let burn = PriceRule { per_window: 1, first: 1_000, least: 100, ..spec.burn };
-    RegistrationSpec { immunity_windows: 2, anchor_windows: 3, hashcash, burn, ..spec }
 }
 
 pub(super) fn state(genesis: Genesis) -> RunState {

@@ -4,9 +4,9 @@
 //! subject of the table. The hash of a configuration names its result in the cache.
 
 use serde::Serialize;
+use templar_manifest::testing::GenesisBuilder;
 use templar_manifest::{
-    AggregationRule, Arithmetic, BlobId, CompressionSpec, DatasetId, Deadlines, EmissionSpec, GauntletSpec, Genesis,
-    Hash, Initial, InnerSpec, OuterSegment, OuterSpec, RegistrationSpec, ReplaySpec, RunId, Segment, SegmentShape,
+    AggregationRule, CompressionSpec, Hash, Initial, InnerSpec, OuterSegment, Quantiser, RunId, Segment, SegmentShape,
 };
 use templar_model::sizes;
 use templar_train::{Recipe, RecipeError};
@@ -116,64 +116,31 @@ impl Config {
         let segment = |steps, from_nanos, to_nanos, shape| Segment { steps, from_nanos, to_nanos, shape };
         let decay = self.windows() * u64::from(self.steps) - WARM_UP;
         let peak = self.peak_nanos;
-        let genesis = Genesis {
-            name: "convergence".to_owned(),
-            arithmetic: Arithmetic::F32,
-            model: sizes::preset(self.size, vocab_size).expect("it is in the table of sizes"),
-            initial: Initial::Seed(Hash::of(format!("convergence {}", self.seed).as_bytes())),
-            tokenizer: BlobId::default(),
-            dataset: DatasetId::default(),
-            inner: InnerSpec {
-                steps: self.steps,
-                batch_sequences: BATCH,
-                micro_batch_sequences: BATCH,
-                beta1_ppm: 900_000,
-                beta2_ppm: 950_000,
-                eps_bits: 1e-8f32.to_bits(),
-                weight_decay_ppm: 100_000,
-                clip_norm_ppm: 1_000_000,
-                schedule: vec![
-                    segment(WARM_UP, peak / WARM_UP, peak, SegmentShape::Linear),
-                    segment(decay, peak, peak / 10, SegmentShape::Cosine),
-                ],
-            },
-            context: Vec::new(),
-            compression: CompressionSpec {
-                block_side: 64,
-                top_k: sparse.top_k,
-                quantiser: sparse.quantiser,
-                error_decay_ppm: sparse.decay_ppm,
-            },
-            outer: OuterSpec {
-                rule: sparse.rule,
-                schedule: vec![OuterSegment { from_window: 0, learning_rate_ppm: sparse.rate_ppm }],
-                max_contributions: self.miners,
-                null_windows: 0,
-            },
-            gauntlet: GauntletSpec {
-                assigned_pages: 1,
-                unassigned_pages: 1,
-                trial_step_ppm: 200_000,
-                held_out_pages: 1,
-                ..GauntletSpec::customary()
-            },
-            replay: ReplaySpec::whole(),
-            deadlines: Deadlines { commit_ms: 1, reveal_ms: 1, judge_ms: 1 },
-            emission: EmissionSpec {
-                per_window_micros: 0,
-                miners_ppm: 0,
-                validators_ppm: 0,
-                treasury_ppm: 0,
-                replays_ppm: 500_000,
-                vesting_windows: 1,
-                registration_cost_micros: 0,
-            },
-            validators: Vec::new(),
-            registration: RegistrationSpec::customary(1, Vec::new()),
-            state_retention_windows: 1,
-            state_reset_every: 0,
-            windows: 0,
-        };
+        let genesis = GenesisBuilder::tiny("convergence")
+            .with(|genesis| {
+                genesis.model = sizes::preset(self.size, vocab_size).expect("it is in the table of sizes");
+                genesis.initial = Initial::Seed(Hash::of(format!("convergence {}", self.seed).as_bytes()));
+                genesis.inner = InnerSpec {
+                    steps: self.steps,
+                    batch_sequences: BATCH,
+                    micro_batch_sequences: BATCH,
+                    schedule: vec![
+                        segment(WARM_UP, peak / WARM_UP, peak, SegmentShape::Linear),
+                        segment(decay, peak, peak / 10, SegmentShape::Cosine),
+                    ],
+                    ..genesis.inner
+                };
+                genesis.compression = CompressionSpec {
+                    block_side: 64,
+                    top_k: sparse.top_k,
+                    quantiser: sparse.quantiser,
+                    error_decay_ppm: sparse.decay_ppm,
+                };
+                genesis.outer.rule = sparse.rule;
+                genesis.outer.schedule = vec![OuterSegment { from_window: 0, learning_rate_ppm: sparse.rate_ppm }];
+                genesis.outer.max_contributions = self.miners;
+            })
+            .build();
         Recipe::new(RunId::default(), genesis)
     }
 }
