@@ -158,12 +158,13 @@ fn the_specification_names_every_context() {
         include_str!("../../crates/templar-protocol/src/entry.rs"),
         include_str!("../../crates/templar-protocol/src/gauntlet/standing.rs"),
         include_str!("../../crates/templar-manifest/src/kinds/registration.rs"),
-        include_str!("../../crates/templar-protocol/src/members.rs"),
+        include_str!("../../crates/templar-protocol/src/run/members.rs"),
         include_str!("../../crates/templar-protocol/src/ledger.rs"),
-        include_str!("../../crates/templar-protocol/src/replay.rs"),
-        include_str!("../../crates/templar-protocol/src/state.rs"),
-        include_str!("../../crates/templar-protocol/src/state/close.rs"),
-        include_str!("../../crates/templar-protocol/src/state/judging.rs"),
+        include_str!("../../crates/templar-protocol/src/run/replay.rs"),
+        include_str!("../../crates/templar-protocol/src/run.rs"),
+        include_str!("../../crates/templar-protocol/src/run/assignment.rs"),
+        include_str!("../../crates/templar-protocol/src/run/close.rs"),
+        include_str!("../../crates/templar-protocol/src/run/judge.rs"),
     ];
     let declared = sources.iter().flat_map(|source| source.lines()).filter(|line| line.starts_with("const "));
     let contexts: Vec<&str> =

@@ -3,6 +3,8 @@
 //! Whatever was minted is somewhere: free + vesting + treasury + burnt = minted, asserted after every window. Only the
 //! closing of a window creates anything; balances follow from genesis and the records, and their root is in each record.
 
+pub(crate) mod consensus;
+
 use std::collections::BTreeMap;
 
 use templar_manifest::{Hash, Mint, MintKind, PublicKey, Slash, WindowIndex};

@@ -17,7 +17,7 @@
 //!   [`ReplayTask`] is the work; the inequality that genesis must hold is derived in [`replay`].
 //! * **Challenges** keep a miner from hiding what it did: whoever was drawn and cannot have the state that a replay begins with says so in
 //!   its score, everybody looks for it, and a miner that more than half of all stake asked in vain pays as for a mismatch
-//!   (`state/challenges.rs` says why a minority can neither burn nor shield).
+//!   (`run/challenges.rs` says why a minority can neither burn nor shield).
 //! * **Evidence** ([`evidence`]) is two statements that cannot both be meant, handed in by anybody, shown in a score, and costs their
 //!   signer its pay.
 //! * **The node** ([`Node`]) is the open window on top of the state. [`Node::step`] takes one input and says what
@@ -26,7 +26,7 @@
 //!
 //! The way of a window: contributions and registrations → inboxes → cut (certified) → reveals → seed → scores → record (certified).
 //! Certified means that validators with more than two thirds of the stake have voted so in one attempt; whoever is silent
-//! or lies, with less than a third no two cuts or records are certified, and the window closes (`node/ballot.rs` says why).
+//! or lies, with less than a third no two cuts or records are certified, and the window closes (`window/ballot.rs` says why).
 //! Validity of an entry never depends on when it came: what cannot be checked yet is held, within bounds, and looked at
 //! again; and what others build on is taken, whatever its signer has said besides.
 //!
@@ -43,29 +43,24 @@
 //! * Two certified records of one window: with less than a third of the stake faulty there are none.
 
 mod cache;
-mod consensus;
-mod draw;
 mod entry;
-pub mod evidence;
 mod gauntlet;
 mod ledger;
-mod members;
-mod node;
-pub mod replay;
+mod run;
 pub mod stake;
-mod state;
+mod window;
 
 #[cfg(test)]
 mod tests;
 
-pub use draw::PageDraw;
 pub use entry::{Entry, EntryError, EvidenceEntry, MAX_ENTRY_BYTES, RevealEntry};
 pub use gauntlet::{Assessment, Cause, Change, Copied, History, Rating, Standing};
 pub use ledger::{Account, Grant, Ledger};
-pub use members::{Anchor, Member, Members};
-pub use node::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject, Subject, Verified, VoteWait};
-pub use replay::ReplayTask;
-pub use state::{
-    AdvanceError, Assignment, ClosedWindow, CutError, GenesisError, JudgePlan, Judging, JudgingError, Parent,
-    RecordField, RegistrationError, RunState, ScoreError, Stepped, VerdictError, VoteCertificate, Witness,
+pub use run::members::{Anchor, Member, Members};
+pub use run::replay::ReplayTask;
+pub use run::{
+    AdvanceError, Assignment, ClosedWindow, CutError, GenesisError, JudgePlan, Judging, JudgingError, PageDraw, Parent,
+    RecordField, RegistrationError, RunState, ScoreError, Stepped, VerdictError, VoteCertificate, Witness, evidence,
+    replay,
 };
+pub use window::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject, Subject, Verified, VoteWait};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ascending, ascii};
+use super::rules::{ascending, ascii};
 use crate::id::{ContributionId, RecordId, RunId, WindowIndex};
 use crate::key::PublicKey;
 use crate::payload::{Kind, Payload};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_ENTRIES, ascii};
+use super::rules::{MAX_ENTRIES, ascii};
 use crate::id::{BlobId, RunId, WindowIndex};
 use crate::payload::{Kind, Payload};
 use crate::tensor::TensorSpec;

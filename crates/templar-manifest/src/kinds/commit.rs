@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CutRegistration, ascending, positive};
+use super::registration::CutRegistration;
+use super::rules::{ascending, positive};
 use crate::id::{BlobId, ContributionId, InboxId, RunId, StateId, WindowIndex};
 use crate::key::PublicKey;
 use crate::payload::{Kind, Payload};

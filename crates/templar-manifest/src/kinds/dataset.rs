@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ascii, positive};
+use super::rules::{ascii, positive};
 use crate::id::{BlobId, RunId};
 use crate::payload::{Kind, Payload};
 

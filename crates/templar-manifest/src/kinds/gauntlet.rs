@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::positive;
+use super::rules::positive;
 
 /// One million: fractions are given in parts per million.
 const ONE_PPM: u32 = 1_000_000;

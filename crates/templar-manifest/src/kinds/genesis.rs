@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::emission::EmissionSpec;
 use super::gauntlet::{GauntletSpec, WeightRule};
+use super::registration::RegistrationSpec;
 use super::replay::ReplaySpec;
-use super::{MAX_ENTRIES, RegistrationSpec, ascending, ascii, positive};
+use super::rules::{MAX_ENTRIES, ascending, ascii, positive};
+use super::validators::ValidatorSpec;
 use crate::id::{BlobId, DatasetId, Hash, RunId};
 use crate::key::PublicKey;
 use crate::model::{ModelSpec, RopeScaling};
@@ -185,38 +188,6 @@ pub struct Deadlines {
     pub reveal_ms: u64,
     /// From the seed to the scores.
     pub judge_ms: u64,
-}
-
-/// What a window mints, and when pay is free to move.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EmissionSpec {
-    /// The most that one window mints, in micro-ALPHA.
-    pub per_window_micros: u64,
-    /// The miners' part.
-    pub miners_ppm: u32,
-    /// The validators' part.
-    pub validators_ppm: u32,
-    /// The treasury's part.
-    pub treasury_ppm: u32,
-    /// The part of the validators' part that is for proven replays; the rest follows the rows.
-    pub replays_ppm: u32,
-    /// Windows after which pay is free, unless it was slashed before.
-    pub vesting_windows: u64,
-    /// What a slot costs, in micro-ALPHA.
-    pub registration_cost_micros: u64,
-}
-
-/// A validator of the first epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ValidatorSpec {
-    /// Its key.
-    pub key: PublicKey,
-    /// Its stake, in any unit.
-    pub stake: u64,
-    /// The anchor of its hash chain: the value of window N hashes to the value of window N−1, that of window 0 to this.
-    pub chain_anchor: Hash,
 }
 
 impl Genesis {

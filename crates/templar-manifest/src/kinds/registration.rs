@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_ENTRIES, ascending, positive};
+use super::rules::{MAX_ENTRIES, ascending, positive};
 use crate::id::{Hash, RegistrationId, RunId, WindowIndex};
 use crate::key::{KeyError, PublicKey, SecretKey, Signature};
 use crate::payload::{Kind, Payload};

@@ -5,8 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::genesis::{EmissionSpec, ValidatorSpec};
-use super::positive;
+use super::emission::EmissionSpec;
+use super::rules::positive;
+use super::validators::ValidatorSpec;
 
 /// One million: fractions are given in parts per million.
 const ONE_PPM: u64 = 1_000_000;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_ENTRIES, ascending, ascii};
+use super::rules::{MAX_ENTRIES, ascending, ascii};
 use crate::envelope::Envelope;
 use crate::id::{ContributionId, CutId, Hash, RunId, WindowIndex};
 use crate::key::PublicKey;

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::registration::Admission;
+use super::rules::{MAX_ENTRIES, ascending};
 use super::score::{Refusal, Weight, check_weights};
-use super::{Admission, MAX_ENTRIES, ascending};
 use crate::id::{BlobId, CheckpointId, ContributionId, CutId, Hash, RecordId, RunId, ScoreId, WindowIndex};
 use crate::key::PublicKey;
 use crate::payload::{Kind, Payload};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use templar_manifest::{Hash, ProofSpec, PublicKey, WindowIndex};
 
 use super::Rating;
-use crate::consensus::ONE_PPM;
+use crate::ledger::consensus::ONE_PPM;
 
 const ROOT_CONTEXT: &str = "templar/1 standings root";
 /// 1e9: a proof of computation is kept in 1e-9.

@@ -16,7 +16,7 @@
 
 use templar_manifest::{PublicKey, Weight, WeightRule};
 
-use crate::consensus::ONE_PPM;
+use crate::ledger::consensus::ONE_PPM;
 
 /// 1e12: shares in ppm become parts of 1e18.
 const PARTS_OF_PPM: u128 = 1_000_000_000_000;

@@ -3,7 +3,7 @@
 use templar_manifest::*;
 
 use super::fixture::*;
-use crate::evidence::EvidenceError;
+use crate::run::evidence::EvidenceError;
 use crate::*;
 
 fn shown(state: &RunState, miner: &SecretKey, nonces: [u8; 2]) -> Contradiction {

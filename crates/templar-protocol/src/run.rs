@@ -5,13 +5,22 @@
 //! advance.
 
 mod advance;
+mod assignment;
 mod challenges;
 mod close;
+mod closed;
+mod closing;
 mod cut;
 mod difference;
+mod draw;
+pub mod evidence;
+mod judge;
 mod judging;
 mod late;
+pub(crate) mod members;
+mod pending;
 mod registration;
+pub mod replay;
 mod score;
 mod slashes;
 
@@ -23,26 +32,28 @@ use templar_manifest::{
     PublicKey, RecordId, RunId, StateId, WindowIndex, chain, page_count, payload,
 };
 
-pub use advance::{AdvanceError, ClosedWindow, VoteCertificate, Witness};
-pub(crate) use close::Closing;
-pub use close::Stepped;
+pub use assignment::Assignment;
+pub use closed::{AdvanceError, ClosedWindow, VoteCertificate, Witness};
+pub(crate) use closing::Closing;
+pub use closing::Stepped;
 pub use cut::CutError;
 pub use difference::RecordField;
+pub use draw::PageDraw;
+pub use judge::JudgingError;
 pub(crate) use judging::reveals_of;
-pub use judging::{JudgePlan, Judging, JudgingError};
+pub use judging::{JudgePlan, Judging};
 pub use late::VerdictError;
 pub use registration::RegistrationError;
 pub use score::ScoreError;
 
 use crate::cache::Cache;
-use crate::draw::{Draw, PageDraw};
-use crate::evidence::{self, EvidenceError};
 use crate::gauntlet::{Standing, Standings};
 use crate::ledger::Ledger;
-use crate::members::Members;
+use evidence::EvidenceError;
+use members::Members;
+use pending::Pending;
 
 const FIRST_SEED_CONTEXT: &str = "templar/1 seed before the first window";
-const ASSIGNMENT_CONTEXT: &str = "templar/1 assignment";
 
 /// Why a run cannot be started from a genesis.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,24 +104,6 @@ pub struct Parent {
     pub state_out: StateId,
 }
 
-/// Which pages each slot trains on in a window, in training order. Slots are disjoint; one without a member has none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assignment {
-    slots: Vec<Vec<u64>>,
-}
-
-impl Assignment {
-    /// The pages of a slot; H full steps, batch after batch.
-    pub fn slot(&self, slot: usize) -> Option<&[u64]> {
-        self.slots.get(slot).map(Vec::as_slice)
-    }
-
-    /// The slots in their order, up to the last that has a member.
-    pub fn slots(&self) -> &[Vec<u64>] {
-        &self.slots
-    }
-}
-
 /// Everything that the closed windows decide about the next one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunState {
@@ -135,7 +128,7 @@ pub struct RunState {
     /// The last window of which each validator's chain value is recorded, and the value.
     chains: BTreeMap<PublicKey, (WindowIndex, Hash)>,
     /// The closed windows of which verdicts still count.
-    pending: BTreeMap<WindowIndex, Arc<late::Pending>>,
+    pending: BTreeMap<WindowIndex, Arc<Pending>>,
     /// The window that recorded each miner's last mismatch that counts as one.
     strikes: BTreeMap<PublicKey, WindowIndex>,
     /// Who has lost its slot.
@@ -335,37 +328,6 @@ impl RunState {
         let validators = &self.genesis.validators;
         let turn = u128::from(self.window.0) + u128::from(attempt);
         validators[(turn % validators.len() as u128) as usize].key
-    }
-
-    /// The pages of the open window: drawn without replacement from those that the epoch has not used, with the seed of
-    /// the window before; the member in the first slot takes the first [`Genesis::pages_per_slot`] of them, and so on. A slot
-    /// without a member takes none.
-    pub fn assignment(&self) -> Assignment {
-        self.take_pages().0
-    }
-
-    /// The assignment, and the epoch's pages after it.
-    fn take_pages(&self) -> (Assignment, PageDraw) {
-        let mut draw = Draw::new(
-            ASSIGNMENT_CONTEXT,
-            &[self.run.hash().as_bytes(), &self.window.0.to_le_bytes(), self.seed.as_bytes()],
-        );
-        let mut pages = self.pages.clone();
-        let per_slot = self.genesis.pages_per_slot(self.window.0);
-        let count = self.members.len() as u64;
-        let mut taken = pages.take(count * per_slot, &mut draw).into_iter();
-        let mut slots = Vec::new();
-        for member in self.members.iter() {
-            slots.resize(member.slot as usize, Vec::new());
-            slots.push(taken.by_ref().take(per_slot as usize).collect());
-        }
-        (Assignment { slots }, pages)
-    }
-
-    /// The pages of a member, by its owner.
-    pub fn pages_of(&self, owner: &PublicKey) -> Option<Vec<u64>> {
-        let member = self.members.by_owner(owner)?;
-        self.assignment().slots.get_mut(member.slot as usize).map(std::mem::take)
     }
 
     /// Whether a contribution's claims fit the open window and the miner's record; else the first field that does not.

@@ -11,45 +11,15 @@ use templar_manifest::{
     Weight, WindowRecord, payload,
 };
 
-use super::{AdvanceError, Judging, RunState, late};
+use super::closed::AdvanceError;
+use super::closing::{Closing, Stepped, ids_of};
+use super::judging::Judging;
+use super::{RunState, late};
 use crate::gauntlet::{self, Standing, Standings};
-use crate::{consensus, stake};
+use crate::ledger::consensus;
+use crate::stake;
 
 const SELECTION_CONTEXT: &str = "templar/1 selection order";
-
-/// What the outer step of a window came to: what a record says that only tensors can tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stepped {
-    /// The aggregated deltas, merged.
-    pub aggregate: BlobId,
-    /// The length of that.
-    pub aggregate_bytes: u64,
-    /// The model after the window.
-    pub checkpoint: CheckpointId,
-    /// Its mean loss on the held-out pages, in 1e-9 nats.
-    pub held_out_loss_nanonats: u64,
-}
-
-impl Stepped {
-    /// What a record says.
-    pub const fn of(record: &WindowRecord) -> Self {
-        Self {
-            aggregate: record.aggregate,
-            aggregate_bytes: record.aggregate_bytes,
-            checkpoint: record.checkpoint,
-            held_out_loss_nanonats: record.held_out_loss_nanonats,
-        }
-    }
-}
-
-/// A record that a node finds right.
-#[derive(Debug)]
-pub(crate) struct Closing {
-    pub(crate) id: RecordId,
-    pub(crate) record: WindowRecord,
-    /// All standings after it.
-    pub(super) standings: Standings,
-}
 
 impl RunState {
     /// What becomes of each contribution, over the counted scores in the order of their validators: the first refusal for
@@ -183,7 +153,7 @@ impl RunState {
         opinions.filter(|(_, opinion)| !opinion.is_empty()).collect()
     }
 
-    /// Weights and mints of a window: see [`crate::consensus`]. Only miners with an accepted contribution are paid, and of those
+    /// Weights and mints of a window: see [`crate::ledger::consensus`]. Only miners with an accepted contribution are paid, and of those
     /// none that this record slashes.
     fn pay(
         &self,
@@ -279,12 +249,6 @@ impl RunState {
 /// Scores without their ids.
 fn bare<'a>(scores: &[(ScoreId, &'a Score)]) -> Vec<&'a Score> {
     scores.iter().map(|(_, score)| *score).collect()
-}
-
-pub(super) fn ids_of(scores: &[(ScoreId, &Score)]) -> Vec<ScoreId> {
-    let mut ids: Vec<ScoreId> = scores.iter().map(|(id, _)| *id).collect();
-    ids.sort_unstable();
-    ids
 }
 
 /// The outcomes that are not refused.

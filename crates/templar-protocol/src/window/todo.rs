@@ -21,11 +21,12 @@ use templar_manifest::{
     CutEntry, CutRegistration, Inbox, Outcome, PublicKey, Score, ScoreId, Verdict, VoteOn, WindowRecord, payload,
 };
 
+use super::Node;
+use super::messages::{Dispute, Document, Output, Phase};
 use super::voting::{Own, Right};
-use super::{Dispute, Document, Node, Output, Phase};
-use crate::members::Rank;
+use crate::run::members::Rank;
+use crate::run::{Judging, Stepped};
 use crate::stake;
-use crate::state::{Judging, Stepped};
 
 impl Node {
     /// Everything that this node should be doing now. The driver starts what is not already under way.

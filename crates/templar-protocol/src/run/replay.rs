@@ -64,7 +64,7 @@ use templar_manifest::{
     WindowIndex,
 };
 
-use crate::draw::Draw;
+use super::draw::Draw;
 
 const CHANCE_CONTEXT: &str = "templar/1 replay by chance";
 const PLACE_CONTEXT: &str = "templar/1 replay draw";

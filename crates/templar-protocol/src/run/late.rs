@@ -9,10 +9,12 @@ use templar_manifest::{
     Verdict, WindowIndex, payload,
 };
 
-use super::challenges::{Challenged, Open};
-use super::{JudgePlan, Judging, RunState};
-use crate::members::Member;
-use crate::replay::ReplayTask;
+use super::RunState;
+use super::challenges::Challenged;
+use super::judging::{JudgePlan, Judging};
+use super::members::Member;
+use super::pending::Pending;
+use super::replay::ReplayTask;
 
 /// Why a verdict on a contribution of a closed window does not count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,33 +53,6 @@ pub enum VerdictError {
         /// The broken rule.
         rule: &'static str,
     },
-}
-
-/// A closed window of which verdicts still count.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Pending {
-    judging: Judging,
-    checkpoint: CheckpointId,
-    /// The pages of each miner's slot, in training order.
-    pages: BTreeMap<PublicKey, Vec<u64>>,
-    /// Whose contributions were accepted.
-    accepted: BTreeSet<PublicKey>,
-    /// The verdicts that records have counted, by miner and validator.
-    landed: BTreeSet<(PublicKey, PublicKey)>,
-    /// Whose contribution is proven not to be what it says, or was not to be had.
-    pub(super) refuted: BTreeSet<PublicKey>,
-    /// The challenges that are open.
-    pub(super) challenges: BTreeMap<PublicKey, Open>,
-    /// Whose contribution was ever challenged.
-    pub(super) challenged: BTreeSet<PublicKey>,
-}
-
-impl Pending {
-    /// The contribution of a miner that the cut names.
-    pub(super) fn contribution(&self, miner: &PublicKey) -> Option<ContributionId> {
-        let cut = &self.judging.cut().contributions;
-        cut.binary_search_by_key(miner, |entry| entry.miner).ok().map(|index| cut[index].contribution)
-    }
 }
 
 /// A match proves itself as far as its validator's own numbers go: a witness for each drawn validator, its own being that of

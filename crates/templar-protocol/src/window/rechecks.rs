@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::{ContributionId, PublicKey, Refusal, Replay, ReplayProof, Score, ScoreId, WindowIndex};
 
-use super::{Dispute, Node, Output, Subject};
-use crate::state::Judging;
+use super::Node;
+use super::messages::{Dispute, Output, Subject};
+use crate::run::Judging;
 
 /// What stands between a node and a set of scores.
 #[derive(Default)]

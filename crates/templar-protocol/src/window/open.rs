@@ -16,16 +16,24 @@ use templar_manifest::{
     WindowIndex, WindowRecord, payload,
 };
 
-use super::admit::{Opened, Ready, Verified};
 use super::ballot::Ballot;
+use super::messages::{Output, Phase, Subject};
+use super::reject::Reject;
 use super::sound::Sound;
-use super::{Output, Phase, Reject, Subject};
-use crate::evidence;
+use super::verified::{Opened, Verified};
+use crate::run::evidence;
+use crate::run::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, VoteCertificate, Witness, reveals_of};
 use crate::stake;
-use crate::state::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, VoteCertificate, Witness, reveals_of};
 
 /// Entries of one signer that are kept although there is no room for them, in case something comes to name them.
 const MAX_ASIDE: usize = 32;
+
+/// Whether a valid entry can be taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ready {
+    Now,
+    Later,
+}
 
 /// A cut or record that was proposed.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use templar_manifest::{CutId, Hash, RecordId, RunId};
 
-use crate::state::{Judging, RunState};
+use crate::run::{Judging, RunState};
 
 /// What the rules said about an entry, for other nodes of the process that stand at the same place: equal records make
 /// equal states, so the answer is theirs too.

@@ -12,9 +12,9 @@ use templar_manifest::{Outcome, PublicKey, Refusal, Reveal, Score, Slash, SlashC
 
 use super::RunState;
 use super::challenges::Challenged;
-use crate::consensus::{ONE_PPM, fraction};
 use crate::gauntlet::Standings;
 use crate::ledger::Ledger;
+use crate::ledger::consensus::{ONE_PPM, fraction};
 
 impl RunState {
     /// The slashes of the open window, taken from `ledger` as they are found. Sorted by account, cause and window.

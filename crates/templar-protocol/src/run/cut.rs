@@ -10,7 +10,7 @@ use std::sync::Arc;
 use templar_manifest::{Cut, CutEntry, CutId, CutRegistration, Inbox, InboxId, PublicKey, payload};
 
 use super::RunState;
-use crate::members::Rank;
+use super::members::Rank;
 use crate::stake;
 
 /// Why inboxes make no cut.

@@ -37,15 +37,9 @@ use std::sync::Arc;
 use templar_manifest::{Challenge, PublicKey, Score, WindowIndex};
 
 use super::RunState;
-use crate::replay::ReplayTask;
+use super::pending::{OpenChallenge, Pending};
+use super::replay::ReplayTask;
 use crate::stake;
-
-/// A challenge that is open: since which record, and who still looks in vain.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Open {
-    pub(super) since: WindowIndex,
-    pub(super) unanswered: BTreeSet<PublicKey>,
-}
 
 /// Contributions of closed windows, by window and miner.
 type Deeds = BTreeSet<(WindowIndex, PublicKey)>;
@@ -53,7 +47,7 @@ type Deeds = BTreeSet<(WindowIndex, PublicKey)>;
 /// What becomes of the challenges when a window closes.
 pub(super) struct Challenged {
     /// Those that are open after it.
-    pub(super) open: BTreeMap<(WindowIndex, PublicKey), Open>,
+    pub(super) open: BTreeMap<(WindowIndex, PublicKey), OpenChallenge>,
     /// Those that nobody has answered in time.
     pub(super) unanswered: Deeds,
 }
@@ -64,8 +58,8 @@ impl RunState {
         WindowIndex(since.0.saturating_add(self.genesis.replay.challenge_windows))
     }
 
-    fn open_challenges(&self) -> BTreeMap<(WindowIndex, PublicKey), Open> {
-        let of = |(window, pending): (&WindowIndex, &Arc<super::late::Pending>)| {
+    fn open_challenges(&self) -> BTreeMap<(WindowIndex, PublicKey), OpenChallenge> {
+        let of = |(window, pending): (&WindowIndex, &Arc<Pending>)| {
             let window = *window;
             let open = pending.challenges.iter().map(move |(miner, open)| ((window, *miner), open.clone()));
             open.collect::<Vec<_>>()
@@ -82,8 +76,8 @@ impl RunState {
     }
 
     /// As a record lists them.
-    pub(super) fn listed(&self, open: &BTreeMap<(WindowIndex, PublicKey), Open>) -> Vec<Challenge> {
-        let of = |(&(window, miner), open): (&(WindowIndex, PublicKey), &Open)| {
+    pub(super) fn listed(&self, open: &BTreeMap<(WindowIndex, PublicKey), OpenChallenge>) -> Vec<Challenge> {
+        let of = |(&(window, miner), open): (&(WindowIndex, PublicKey), &OpenChallenge)| {
             let contribution = self.pending.get(&window)?.contribution(&miner)?;
             Some(Challenge { window, miner, contribution, since: open.since })
         };
@@ -115,7 +109,7 @@ impl RunState {
                 open.unanswered.remove(&score.validator);
             }
             for verdict in score.verdicts.iter().filter(|verdict| verdict.is_challenge()) {
-                let new = || Open { since: self.window, unanswered: BTreeSet::new() };
+                let new = || OpenChallenge { since: self.window, unanswered: BTreeSet::new() };
                 let open = open.entry((verdict.window, verdict.miner)).or_insert_with(new);
                 open.unanswered.insert(score.validator);
             }
@@ -141,7 +135,8 @@ impl RunState {
         for (window, pending) in &mut self.pending {
             let nobody = PublicKey::from_bytes([0; 32]);
             let open = challenged.open.range((*window, nobody)..(window.next(), nobody));
-            let open: BTreeMap<PublicKey, Open> = open.map(|((_, miner), open)| (*miner, open.clone())).collect();
+            let open: BTreeMap<PublicKey, OpenChallenge> =
+                open.map(|((_, miner), open)| (*miner, open.clone())).collect();
             let unanswered = challenged.unanswered.range((*window, nobody)..(window.next(), nobody));
             let unanswered: Vec<PublicKey> = unanswered.map(|(_, miner)| *miner).collect();
             if unanswered.is_empty() && open == pending.challenges {

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use templar_manifest::{Cut, CutId, Hash, Inbox, InboxId, PublicKey, RecordId, Vote, VoteOn, VoteStep};
 
-use super::admit::MAX_STATEMENTS;
-use super::{Document, Node, Output, Phase, VoteWait};
-use crate::state::Closing;
+use super::Node;
+use super::admission::MAX_STATEMENTS;
+use super::messages::{Document, Output, Phase, VoteWait};
+use crate::run::Closing;
 
 /// What a validator would propose.
 pub(super) enum Own {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use templar_manifest::{Payment, Registration, RegistrationId, Slash, SlashCause, Weight, WindowIndex, largest_digest};
 
-use super::{Judging, RunState};
-use crate::members::{Decided, Members, Rank};
+use super::RunState;
+use super::judging::Judging;
+use super::members::{Decided, Members, Rank};
 
 /// Why a registration is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

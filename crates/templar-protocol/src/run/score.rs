@@ -10,11 +10,13 @@ use templar_manifest::{
     Weight,
 };
 
+use super::RunState;
+use super::evidence::EvidenceError;
+use super::judging::Judging;
+use super::late::VerdictError;
 use super::late::check_proof;
-use super::{Judging, RunState, VerdictError};
-use crate::consensus::ONE_PPM;
-use crate::evidence::EvidenceError;
 use crate::gauntlet::{self, Assessment, Conduct, Conducts, Copied, Standings, assess};
+use crate::ledger::consensus::ONE_PPM;
 
 /// Why a score is not what its rules give.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

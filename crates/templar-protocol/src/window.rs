@@ -4,13 +4,15 @@
 //! should be doing is derived from its state alone ([`Node::todo`]), so the driver may ask at any time, and a node that
 //! restarts folds its journal through [`Node::step`] and asks.
 
-mod admit;
+mod admission;
 mod ballot;
 mod messages;
 mod open;
 mod rechecks;
+mod reject;
 mod sound;
 mod todo;
+mod verified;
 mod voting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,13 +24,14 @@ use templar_manifest::{
     payload,
 };
 
-pub use admit::Verified;
-pub use messages::{Dispute, Document, Input, Measured, Output, Phase, Reject, Subject, VoteWait};
+pub use messages::{Dispute, Document, Input, Measured, Output, Phase, Subject, VoteWait};
+pub use reject::Reject;
+pub use verified::Verified;
 
 use crate::entry::Entry;
-use crate::state::{ClosedWindow, Judging, RunState};
-use admit::{Opened, Ready};
-use open::{Applied, Confirmed, OpenWindow};
+use crate::run::{ClosedWindow, Judging, RunState};
+use open::{Applied, Confirmed, OpenWindow, Ready};
+use verified::Opened;
 
 /// A participant of a run, or somebody who only follows it.
 #[derive(Debug, Clone, PartialEq)]

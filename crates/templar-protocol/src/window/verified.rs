@@ -1,0 +1,253 @@
+//! An entry whose signature was checked: what it says, by whom, and whether it could be honest by itself.
+
+use std::sync::Arc;
+
+use templar_manifest::{
+    Contribution, Cut, EnvelopeError, Genesis, Hash, Inbox, Kind, MAX_CONTRADICTIONS, Payload, PublicKey, Registration,
+    RunId, Score, Signed, Vote, WindowIndex, WindowRecord, payload,
+};
+
+use super::reject::Reject;
+use super::sound::Sound;
+use crate::entry::{Entry, EvidenceEntry, RevealEntry};
+use crate::run::members::Rank;
+use crate::run::{RunState, evidence};
+
+/// An entry that decodes and whose signature verifies: made by [`Verified::open`] and in no other way. Clones share it, so
+/// that a process in which many nodes hear the same entry checks its signature once, and recomputes scores and records
+/// once. Nodes that share entries must have begun with the same state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verified {
+    id: Hash,
+    entry: Arc<Entry>,
+    pub(super) opened: Opened,
+    pub(super) sound: Arc<Sound>,
+}
+
+impl Verified {
+    /// Decodes the payload, checks the signature, and that the signer is whom the payload names.
+    ///
+    /// # Errors
+    /// [`Reject::Envelope`] and [`Reject::Kind`].
+    pub fn open(entry: Entry) -> Result<Self, Reject> {
+        Ok(Self { id: entry.id(), opened: Opened::open(&entry)?, entry: Arc::new(entry), sound: Arc::default() })
+    }
+
+    /// The entry's id.
+    pub fn id(&self) -> Hash {
+        self.id
+    }
+
+    /// The entry as it travels.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Who says it.
+    pub fn signer(&self) -> PublicKey {
+        self.opened.signer()
+    }
+
+    /// The window that it is about.
+    pub fn window(&self) -> WindowIndex {
+        self.opened.window()
+    }
+}
+
+/// What an entry says, once its signature was checked.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Opened {
+    Contribution(Signed<Contribution>),
+    Registration(Signed<Registration>),
+    Inbox(Signed<Inbox>),
+    Cut(Signed<Cut>),
+    Score(Signed<Score>),
+    Window(Signed<WindowRecord>),
+    Vote(Signed<Vote>),
+    Reveal(RevealEntry),
+    Evidence(Arc<EvidenceEntry>),
+}
+
+impl Opened {
+    /// Decodes the payload, checks the signature, and that the signer is whom the payload names.
+    pub(super) fn open(entry: &Entry) -> Result<Self, Reject> {
+        let envelope = match entry {
+            Entry::Reveal(reveal) => return Ok(Self::Reveal(*reveal)),
+            Entry::Evidence(shown) => {
+                evidence::check(&shown.run, &shown.contradiction).map_err(Reject::Evidence)?;
+                return Ok(Self::Evidence(Arc::new(EvidenceEntry::clone(shown))));
+            }
+            Entry::Envelope(envelope) => envelope,
+        };
+        let (kind, _) = payload::peek(&envelope.payload).map_err(|error| Reject::Envelope(error.into()))?;
+        Ok(match kind {
+            // Whether the signer trains for the miner is for the members of the window to say.
+            Kind::Contribution => Self::Contribution(envelope.open()?),
+            Kind::Registration => {
+                let signed: Signed<Registration> = envelope.open()?;
+                let node = signed.payload().certificate.node;
+                Self::Registration(signed.expect_signer(&node)?)
+            }
+            Kind::Inbox => {
+                let signed: Signed<Inbox> = envelope.open()?;
+                let validator = signed.payload().validator;
+                Self::Inbox(signed.expect_signer(&validator)?)
+            }
+            Kind::Cut => Self::Cut(envelope.open()?),
+            Kind::Score => {
+                let signed: Signed<Score> = envelope.open()?;
+                let validator = signed.payload().validator;
+                Self::Score(signed.expect_signer(&validator)?)
+            }
+            Kind::Window => Self::Window(envelope.open()?),
+            Kind::Vote => Self::Vote(envelope.open()?),
+            other => return Err(Reject::Kind(other)),
+        })
+    }
+
+    pub(super) fn run(&self) -> RunId {
+        match self {
+            Self::Contribution(signed) => signed.payload().run,
+            Self::Registration(signed) => signed.payload().run,
+            Self::Inbox(signed) => signed.payload().run,
+            Self::Cut(signed) => signed.payload().run,
+            Self::Score(signed) => signed.payload().run,
+            Self::Window(signed) => signed.payload().run,
+            Self::Vote(signed) => signed.payload().run,
+            Self::Reveal(reveal) => reveal.run,
+            Self::Evidence(shown) => shown.run,
+        }
+    }
+
+    pub(super) fn window(&self) -> WindowIndex {
+        match self {
+            Self::Contribution(signed) => signed.payload().window,
+            Self::Registration(signed) => signed.payload().window,
+            Self::Inbox(signed) => signed.payload().window,
+            Self::Cut(signed) => signed.payload().window,
+            Self::Score(signed) => signed.payload().window,
+            Self::Window(signed) => signed.payload().window,
+            Self::Vote(signed) => signed.payload().window,
+            Self::Reveal(reveal) => reveal.window,
+            Self::Evidence(shown) => shown.window,
+        }
+    }
+
+    pub(super) fn signer(&self) -> PublicKey {
+        match self {
+            Self::Contribution(signed) => signed.signer(),
+            Self::Registration(signed) => signed.signer(),
+            Self::Inbox(signed) => signed.signer(),
+            Self::Cut(signed) => signed.signer(),
+            Self::Score(signed) => signed.signer(),
+            Self::Window(signed) => signed.signer(),
+            Self::Vote(signed) => signed.signer(),
+            Self::Reveal(reveal) => reveal.validator,
+            Self::Evidence(shown) => shown.contradiction.signer,
+        }
+    }
+
+    /// Id of the payload; of a reveal, its value; of evidence that of its second statement.
+    pub(super) fn payload_id(&self) -> Hash {
+        match self {
+            Self::Contribution(signed) => signed.id(),
+            Self::Registration(signed) => signed.id(),
+            Self::Inbox(signed) => signed.id(),
+            Self::Cut(signed) => signed.id(),
+            Self::Score(signed) => signed.id(),
+            Self::Window(signed) => signed.id(),
+            Self::Vote(signed) => signed.id(),
+            Self::Reveal(reveal) => reveal.value,
+            Self::Evidence(shown) => shown.contradiction.second.id(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Contribution(_) => Contribution::KIND.name(),
+            Self::Registration(_) => Registration::KIND.name(),
+            Self::Inbox(_) => Inbox::KIND.name(),
+            Self::Cut(_) => Cut::KIND.name(),
+            Self::Score(_) => Score::KIND.name(),
+            Self::Window(_) => WindowRecord::KIND.name(),
+            Self::Vote(_) => Vote::KIND.name(),
+            Self::Reveal(_) => "reveal",
+            Self::Evidence(_) => "evidence",
+        }
+    }
+
+    /// The seed of a score; nothing else has one to be told apart by.
+    pub(super) fn seed(&self) -> Option<Hash> {
+        match self {
+            Self::Score(signed) => Some(signed.payload().seed),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a cut or record. Signing two is no contradiction: who proposes again may propose another.
+    pub(super) fn is_body(&self) -> bool {
+        matches!(self, Self::Cut(_) | Self::Window(_))
+    }
+
+    /// Whether the signer may say such a thing at all.
+    pub(super) fn check_signer(&self, state: &RunState) -> Result<(), Reject> {
+        let signer = self.signer();
+        match self {
+            Self::Contribution(signed) => {
+                let miner = signed.payload().miner;
+                let member = state.members().by_owner(&miner).ok_or_else(|| Reject::NotRegistered(miner.short()))?;
+                if member.node == signer {
+                    return Ok(());
+                }
+                let (named, signer) = (member.node.short(), signer.short());
+                Err(Reject::Envelope(EnvelopeError::WrongSigner { kind: Contribution::KIND, named, signer }))
+            }
+            // Anybody may ask for a slot, and of evidence the state says whose it is.
+            Self::Registration(_) | Self::Evidence(_) => Ok(()),
+            _ => state.genesis().validator(&signer).map(|_| ()).ok_or_else(|| Reject::NotAValidator(signer.short())),
+        }
+    }
+}
+
+impl Opened {
+    /// Whether every list could be honest, so that what is held stays small.
+    pub(super) fn check_size(&self, genesis: &Genesis) -> Result<(), Reject> {
+        let (miners, validators) = (genesis.registration.slots as usize, genesis.validators.len());
+        // Each is in lists of more than a third, so in at least one of three honest ones.
+        let registrations = 3 * Rank::most_named(&genesis.registration);
+        let fits = match self {
+            // A contribution and a registration have no lists, and an inbox or evidence is never held.
+            Self::Contribution(_) | Self::Registration(_) | Self::Inbox(_) => true,
+            Self::Vote(_) | Self::Reveal(_) | Self::Evidence(_) => true,
+            Self::Cut(signed) => {
+                let cut = signed.payload();
+                cut.contributions.len() <= miners
+                    && cut.registrations.len() <= registrations
+                    && cut.inboxes.len() <= validators
+            }
+            Self::Score(signed) => {
+                let score = signed.payload();
+                let proofs = score.entries.iter().map(|entry| &entry.proof);
+                let mut proofs = proofs.chain(score.verdicts.iter().map(|verdict| &verdict.proof)).flatten();
+                score.entries.len() <= miners
+                    && score.row.len() <= miners
+                    && score.verdicts.len() as u64 <= miners as u64 * genesis.replay.open_windows()
+                    && proofs.all(|proof| proof.witnesses.len() <= validators)
+            }
+            Self::Window(signed) => {
+                let record = signed.payload();
+                record.outcomes.len() <= miners
+                    && record.weights.len() <= miners
+                    && record.admissions.len() <= registrations
+                    && record.scores.len() <= validators
+                    && record.reveals.len() <= validators
+                    && record.mints.len() <= miners + 2 * validators + 1
+                    && record.slashes.len() as u64
+                        <= miners as u64 * (genesis.replay.open_windows() + 1)
+                            + validators as u64 * (1 + MAX_CONTRADICTIONS as u64)
+                    && record.challenges.len() as u64 <= miners as u64 * genesis.replay.open_windows()
+            }
+        };
+        if fits { Ok(()) } else { Err(Reject::Oversized(self.name())) }
+    }
+}
