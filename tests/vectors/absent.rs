@@ -27,7 +27,7 @@ fn entries_without(blobs: &MemoryBlobs, validator: &PublicKey) -> Vec<ScoreEntry
     };
     let contributions = &example.closed.contributions;
     let entries = judge(&evidence, &plan, contributions, &parameters, replay, |_, missing| missing).unwrap();
-    let score = example.before.score(&judging, validator, entries, Vec::new(), Vec::new()).unwrap();
+    let score = example.before.score(&judging, validator, Judgement::of_the_window(entries)).unwrap();
     payload::decode::<Score>(&payload::encode(&score)).unwrap().entries
 }
 

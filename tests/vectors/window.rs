@@ -12,7 +12,7 @@ use templar_delta::{Header, random_delta};
 use templar_manifest::chain::Chain;
 use templar_manifest::testing::GenesisBuilder;
 use templar_manifest::*;
-use templar_protocol::{ClosedWindow, RunState, VoteCertificate, Witness};
+use templar_protocol::{ClosedWindow, Judgement, RunState, VoteCertificate, Witness};
 use templar_store::MemoryBlobs;
 use templar_train::tensors::checkpoint_of;
 use templar_train::{MinerState, Recipe, Task, WindowResult, WindowRun, run_window};
@@ -255,7 +255,7 @@ fn close(
                 .map(|replayed| (replayed.verdict, replayed.claims))
         };
         let entries = judge(evidence, &plan, &contributions, parameters, replay, |_, _| false).unwrap();
-        Signed::sign(before.score(&judging, &key.public(), entries, Vec::new(), Vec::new()).unwrap(), key)
+        Signed::sign(before.score(&judging, &key.public(), Judgement::of_the_window(entries)).unwrap(), key)
     };
     let scores: Vec<Signed<Score>> = validators.iter().map(score).collect();
     let counted: Vec<&Score> = scores.iter().map(Signed::payload).collect();

@@ -59,8 +59,8 @@ pub use ledger::{Account, Grant, Ledger};
 pub use run::members::{Anchor, Member, Members};
 pub use run::replay::ReplayTask;
 pub use run::{
-    AdvanceError, Assignment, ClosedWindow, CutError, GenesisError, JudgePlan, Judging, JudgingError, PageDraw, Parent,
-    RecordField, RegistrationError, RunState, ScoreError, Stepped, VerdictError, VoteCertificate, Witness, evidence,
-    replay,
+    AdvanceError, Assignment, ClosedWindow, CutError, GenesisError, JudgePlan, Judgement, Judging, JudgingError,
+    PageDraw, Parent, RecordField, RegistrationError, RunState, ScoreError, Stepped, VerdictError, VoteCertificate,
+    Witness, evidence, replay,
 };
 pub use window::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject, Subject, Verified, VoteWait};

@@ -41,7 +41,7 @@ pub use difference::RecordField;
 pub use draw::PageDraw;
 pub use judge::JudgingError;
 pub(crate) use judging::reveals_of;
-pub use judging::{JudgePlan, Judging};
+pub use judging::{JudgePlan, Judgement, Judging};
 pub use late::VerdictError;
 pub use registration::RegistrationError;
 pub use score::ScoreError;
@@ -104,37 +104,56 @@ pub struct Parent {
     pub state_out: StateId,
 }
 
+/// Facts that follow from genesis and that this crate, which knows no tensors and no files, is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Told {
+    zero_state: StateId,
+    training_tokens: u64,
+}
+
+/// What is remembered of contributions after their window.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Contributed {
+    /// Each miner's last recorded contribution, from whose state it may go on.
+    parents: BTreeMap<PublicKey, Parent>,
+    /// The first miner and window with each delta's body, as far back as genesis says.
+    bodies: BTreeMap<Hash, (WindowIndex, PublicKey)>,
+    /// The closed windows of which verdicts still count.
+    pending: BTreeMap<WindowIndex, Arc<Pending>>,
+}
+
+/// Who can be held to account for what, and who was.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Offences {
+    /// Node keys that trained for an owner and do not any more, with the window that recorded it, as long as what they
+    /// signed may be evidence.
+    former_nodes: BTreeMap<PublicKey, (PublicKey, WindowIndex)>,
+    /// The window that recorded each miner's last mismatch that counts as one.
+    strikes: BTreeMap<PublicKey, WindowIndex>,
+    /// Owners who lost their slot for good.
+    expelled: BTreeSet<PublicKey>,
+    /// Accounts that have paid for contradicting themselves, and in which window, as long as it could be shown again.
+    convicted: BTreeSet<(WindowIndex, PublicKey)>,
+}
+
 /// Everything that the closed windows decide about the next one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunState {
     genesis: Arc<Genesis>,
     run: RunId,
-    zero_state: StateId,
+    told: Told,
     window: WindowIndex,
     seed: Hash,
     checkpoint: CheckpointId,
     record: Option<RecordId>,
     members: Members,
-    /// Node keys that trained for somebody and do not any more, with the window that recorded it, as long as what they signed
-    /// may be evidence.
-    former_nodes: BTreeMap<PublicKey, (PublicKey, WindowIndex)>,
-    parents: BTreeMap<PublicKey, Parent>,
+    contributed: Contributed,
     standings: Standings,
-    /// The first miner and window with each delta's body, as far back as genesis says.
-    bodies: BTreeMap<Hash, (WindowIndex, PublicKey)>,
     ledger: Ledger,
-    training_tokens: u64,
     pages: PageDraw,
     /// The last window of which each validator's chain value is recorded, and the value.
     chains: BTreeMap<PublicKey, (WindowIndex, Hash)>,
-    /// The closed windows of which verdicts still count.
-    pending: BTreeMap<WindowIndex, Arc<Pending>>,
-    /// The window that recorded each miner's last mismatch that counts as one.
-    strikes: BTreeMap<PublicKey, WindowIndex>,
-    /// Who has lost its slot.
-    expelled: BTreeSet<PublicKey>,
-    /// Who has paid for contradicting itself, in which window, as long as it could be shown again.
-    convicted: BTreeSet<(WindowIndex, PublicKey)>,
+    offences: Offences,
     /// What follows from this state and what was said in the open window, for all nodes of a process that share the state.
     shared: Shared,
 }
@@ -198,24 +217,18 @@ impl RunState {
         let seed: Hash = hasher.finalize().into();
         Ok(Self {
             run,
-            zero_state,
+            told: Told { zero_state, training_tokens },
             window: WindowIndex(0),
             seed,
             checkpoint: initial_checkpoint,
             record: None,
             members: Members::first(&genesis.registration, seed),
-            former_nodes: BTreeMap::new(),
-            parents: BTreeMap::new(),
+            contributed: Contributed::default(),
             standings: BTreeMap::new(),
-            bodies: BTreeMap::new(),
             ledger: Ledger::new(genesis.emission.vesting_windows),
-            training_tokens,
             pages: PageDraw::new(page_count(training_tokens, genesis.model.sequence_length)),
             chains: BTreeMap::new(),
-            pending: BTreeMap::new(),
-            strikes: BTreeMap::new(),
-            expelled: BTreeSet::new(),
-            convicted: BTreeSet::new(),
+            offences: Offences::default(),
             shared: Shared::default(),
             genesis,
         })
@@ -253,7 +266,7 @@ impl RunState {
 
     /// The state of a miner that joins.
     pub fn zero_state(&self) -> StateId {
-        self.zero_state
+        self.told.zero_state
     }
 
     /// Who may contribute to the open window.
@@ -263,7 +276,7 @@ impl RunState {
 
     /// A miner's last recorded contribution.
     pub fn parent(&self, miner: &PublicKey) -> Option<&Parent> {
-        self.parents.get(miner)
+        self.contributed.parents.get(miner)
     }
 
     /// What a validator thinks of a miner.
@@ -273,12 +286,12 @@ impl RunState {
 
     /// Whether a miner has lost its slot for good, see [`ReplaySpec`](templar_manifest::ReplaySpec).
     pub fn is_expelled(&self, miner: &PublicKey) -> bool {
-        self.expelled.contains(miner)
+        self.offences.expelled.contains(miner)
     }
 
     /// The window that recorded a miner's last mismatch, from which a second one counts.
     pub fn strike(&self, miner: &PublicKey) -> Option<WindowIndex> {
-        self.strikes.get(miner).copied()
+        self.offences.strikes.get(miner).copied()
     }
 
     /// Whether two statements are evidence for which a record would slash its signer now.
@@ -290,7 +303,7 @@ impl RunState {
         if window > self.window || self.window.0 - window.0 > self.genesis.emission.vesting_windows {
             return Err(EvidenceError::Window { signer: signer.short(), window });
         }
-        if self.convicted.contains(&(window, account)) {
+        if self.offences.convicted.contains(&(window, account)) {
             return Err(EvidenceError::Paid(signer.short()));
         }
         evidence::check(&self.run, evidence)
@@ -298,7 +311,7 @@ impl RunState {
 
     /// Who pays for what a key signs: a validator itself, for a node key its owner, also when the owner has another one by now.
     pub(crate) fn account_of(&self, signer: &PublicKey) -> Option<PublicKey> {
-        let former = || self.former_nodes.get(signer).map(|(owner, _)| *owner);
+        let former = || self.offences.former_nodes.get(signer).map(|(owner, _)| *owner);
         match (self.genesis.validator(signer), self.members.by_node(signer)) {
             (Some(validator), _) => Some(validator.key),
             (None, Some(member)) => Some(member.owner),
@@ -334,8 +347,9 @@ impl RunState {
     pub fn check_claims(&self, contribution: &Contribution) -> Result<(), &'static str> {
         let genesis = &self.genesis;
         let state_in = match contribution.parent {
-            None => Some(self.zero_state),
+            None => Some(self.told.zero_state),
             Some(parent) => self
+                .contributed
                 .parents
                 .get(&contribution.miner)
                 .filter(|last| last.contribution == parent)

@@ -29,7 +29,7 @@ pub use reject::Reject;
 pub use verified::Verified;
 
 use crate::entry::Entry;
-use crate::run::{ClosedWindow, Judging, RunState};
+use crate::run::{ClosedWindow, Judgement, Judging, RunState};
 use open::{Applied, Confirmed, OpenWindow, Ready};
 use verified::Opened;
 
@@ -116,7 +116,7 @@ impl Node {
 
     /// The seed of all values that have been revealed for the open window; `None` while they are too few.
     pub fn seed(&self) -> Option<Hash> {
-        self.open.seed
+        self.open.seeds.current
     }
 
     /// What a validator has voted for in the open window.
@@ -131,17 +131,17 @@ impl Node {
 
     /// A contribution of the open window.
     pub fn contribution(&self, id: &ContributionId) -> Option<&Signed<Contribution>> {
-        self.open.contributions.get(id)
+        self.open.contributions.by_id.get(id)
     }
 
     /// The contributions of the open window that this node holds, by id.
     pub fn contributions(&self) -> impl Iterator<Item = &Signed<Contribution>> {
-        self.open.contributions.values()
+        self.open.contributions.by_id.values()
     }
 
     /// The registrations of the open window that this node holds, by id.
     pub fn registrations(&self) -> impl Iterator<Item = &Signed<Registration>> {
-        self.open.registrations.values()
+        self.open.registrations.by_id.values()
     }
 
     /// The scores of the open window that this node holds, by id.
@@ -191,7 +191,7 @@ impl Node {
         if self.open.is_released(blob) {
             return true;
         }
-        let own = self.open.contributions.values().filter(|contribution| Some(contribution.signer()) == self.me);
+        let own = self.open.contributions.by_id.values().filter(|contribution| Some(contribution.signer()) == self.me);
         !self.gated.contains(blob) && !own.map(Signed::payload).any(|claimed| open::names(claimed, blob))
     }
 
@@ -239,7 +239,7 @@ impl Node {
     }
 
     fn is_known(&self, entry: &Hash) -> bool {
-        self.open.known.contains(entry) || self.open.held.contains_key(entry)
+        self.open.intake.known.contains(entry) || self.open.intake.held.contains_key(entry)
     }
 
     /// Whether something said about this run and window can change this node now: `Ok(false)` for what is too late to.
@@ -314,7 +314,7 @@ impl Node {
         match ready {
             Ready::Now => self.accept(verified, &mut outputs),
             Ready::Later => {
-                self.open.held.insert(verified.id(), verified);
+                self.open.intake.held.insert(verified.id(), verified);
             }
         }
         self.settled(outputs).map(Some)
@@ -327,13 +327,14 @@ impl Node {
         match measured {
             Measured::Judged { seed, entries, verdicts, .. } => {
                 let Some(me) = self.me else { return Err(Reject::Measurement("this node does not judge")) };
-                let Some(judging) = self.open.judgings.get(&seed) else {
+                let Some(judging) = self.open.seeds.judgings.get(&seed) else {
                     return Err(Reject::Measurement("there is no such seed"));
                 };
                 let evidence = self.evidence();
-                let score = self.state.score(judging, &me, entries, verdicts, evidence).map_err(Reject::Score)?;
+                let score =
+                    self.state.score(judging, &me, Judgement { entries, verdicts, evidence }).map_err(Reject::Score)?;
                 score.check().map_err(|_| Reject::Measurement("the score breaks a rule of its kind"))?;
-                self.open.judged.insert(seed, score);
+                self.open.own.judged.insert(seed, score);
             }
             Measured::Confirmed { subject, replay, witnesses, .. } => {
                 let Some(drawn) = self.replayers(&subject) else {
@@ -346,11 +347,11 @@ impl Node {
                     return Err(Reject::Measurement("a match has a witness for each drawn validator"));
                 }
                 let attempt = self.me.map_or(0, |me| self.attempt(&me, VoteOn::Window));
-                self.open.confirmed.insert(subject, Confirmed { attempt, replay, witnesses });
+                self.open.own.confirmed.insert(subject, Confirmed { attempt, replay, witnesses });
             }
             Measured::Applied { outcomes, stepped, .. } => {
-                self.open.applied.retain(|applied| applied.outcomes != outcomes);
-                self.open.applied.push(Applied { outcomes, stepped });
+                self.open.own.applied.retain(|applied| applied.outcomes != outcomes);
+                self.open.own.applied.push(Applied { outcomes, stepped });
             }
         }
         self.settled(Vec::new()).map(Some)
@@ -374,7 +375,7 @@ impl Node {
     /// Who was drawn to replay what a subject names, where anything may be said about it.
     fn replayers(&self, subject: &Subject) -> Option<&[PublicKey]> {
         if subject.window == self.state.window() {
-            let judging = self.open.judgings.get(&subject.seed)?;
+            let judging = self.open.seeds.judgings.get(&subject.seed)?;
             return judging.replayers().get(&subject.miner).map(Vec::as_slice);
         }
         Some(self.state.late_replayers(subject.window, &subject.miner)).filter(|drawn| !drawn.is_empty())
@@ -417,17 +418,18 @@ impl Node {
                 self.caught.retain(|evidence| state.check_evidence(evidence).is_ok());
                 break;
             }
-            let examined = self.open.held.iter().find_map(|(id, held)| match self.open.examine(&self.state, held) {
-                Ok(Ready::Later) => None,
-                Ok(Ready::Now) => Some((*id, Ok(()))),
-                Err(reject) => Some((*id, Err(reject))),
-            });
+            let examined =
+                self.open.intake.held.iter().find_map(|(id, held)| match self.open.examine(&self.state, held) {
+                    Ok(Ready::Later) => None,
+                    Ok(Ready::Now) => Some((*id, Ok(()))),
+                    Err(reject) => Some((*id, Err(reject))),
+                });
             let Some((id, verdict)) = examined else {
                 let Some(entry) = self.open.called_for(self.state.genesis()) else { break };
-                self.open.held.insert(entry.id(), entry);
+                self.open.intake.held.insert(entry.id(), entry);
                 continue;
             };
-            let Some(held) = self.open.held.remove(&id) else { break };
+            let Some(held) = self.open.intake.held.remove(&id) else { break };
             match verdict {
                 Ok(()) => self.accept(held, &mut outputs),
                 Err(reject) => outputs.push(Output::Dropped { entry: held, reject }),

@@ -146,7 +146,9 @@ pub(crate) fn assess(
     let blames = gained * 2 > measured;
     for (index, (conduct, _)) in conducts.values().enumerate() {
         found.record(spec, index, conduct, blames);
-        found.penalise(spec, window, index, conduct, blames);
+        for fault in found.faults(index, conduct, blames) {
+            found.penalise(spec, window, index, fault);
+        }
     }
     let counts = |conduct: &Conduct, standing: &Standing| {
         matches!(conduct, Conduct::Measured { .. } | Conduct::Unmeasured) && !standing.is_excluded(window)
@@ -157,6 +159,15 @@ pub(crate) fn assess(
         .map(|(_, (miner, standing))| (*miner, standing.score_picos(&spec.proof, window)))
         .collect();
     Assessment { standings: found.standings.into_iter().collect(), changes: found.changes, scores }
+}
+
+/// Something that a miner did and that the table of penalties may have a row for.
+struct Fault {
+    offence: Offence,
+    /// How often, or how much.
+    measure: u32,
+    /// The delta that was copied.
+    copied: Option<Copied>,
 }
 
 /// An assessment in the making.
@@ -221,8 +232,8 @@ impl Found {
         }
     }
 
-    /// Looks up every offence of the window in the table.
-    fn penalise(&mut self, spec: &GauntletSpec, window: WindowIndex, index: usize, conduct: &Conduct, blames: bool) {
+    /// The offences of one miner in the window. `blames`: whether a negative gain counts as one.
+    fn faults(&self, index: usize, conduct: &Conduct, blames: bool) -> Vec<Fault> {
         let (_, standing) = &self.standings[index];
         let mut offences: Vec<(Offence, u32)> = Vec::new();
         let mut copied = None;
@@ -246,11 +257,16 @@ impl Found {
                 }
             }
         }
-        for (offence, measure) in offences {
-            let Some(row) = lookup(&spec.penalties, offence, measure) else { continue };
-            let copied = copied.filter(|_| offence == Offence::Copied);
-            self.change(index, Cause::Penalty { row, measure, copied }, |standing| apply(standing, &row, window));
-        }
+        let fault =
+            |(offence, measure)| Fault { offence, measure, copied: copied.filter(|_| offence == Offence::Copied) };
+        offences.into_iter().map(fault).collect()
+    }
+
+    /// Applies the row of the table that this fault reaches, if any does.
+    fn penalise(&mut self, spec: &GauntletSpec, window: WindowIndex, index: usize, fault: Fault) {
+        let Fault { offence, measure, copied } = fault;
+        let Some(row) = lookup(&spec.penalties, offence, measure) else { return };
+        self.change(index, Cause::Penalty { row, measure, copied }, |standing| apply(standing, &row, window));
     }
 }
 

@@ -12,7 +12,7 @@ use templar_manifest::{
 
 use super::close::accepted;
 use super::closed::{AdvanceError, ClosedWindow};
-use super::closing::Stepped;
+use super::closing::{Counted, Stepped};
 use super::difference::first_difference;
 use super::judge::JudgingError;
 use super::judging::Judging;
@@ -95,7 +95,8 @@ impl RunState {
     pub fn advance(&mut self, closed: &ClosedWindow) -> Result<(), AdvanceError> {
         let judging = self.check_closed(closed)?;
         let (record, scores) = (&closed.window, closed.scores.iter().map(Signed::payload).collect::<Vec<_>>());
-        let standings = self.settled(&judging, &scores, &record.outcomes, &record.slashes);
+        let standings =
+            self.settled(&judging, Counted { scores: &scores, outcomes: &record.outcomes }, &record.slashes);
         self.follow(closed, judging, standings);
         Ok(())
     }
@@ -123,7 +124,7 @@ impl RunState {
         for outcome in accepted(&record.outcomes) {
             if let Some(contribution) = judging.contributions().get(&outcome.miner) {
                 let parent = Parent { contribution: outcome.contribution, state_out: contribution.state_out };
-                self.parents.insert(outcome.miner, parent);
+                self.contributed.parents.insert(outcome.miner, parent);
             }
         }
         for reveal in &record.reveals {
@@ -137,7 +138,7 @@ impl RunState {
         self.remember_replays(judging, &record.outcomes, &scores, &challenged);
         for owner in &decided.replaced {
             // Its account stays, and what has not vested goes on vesting. Should it come back, it begins anew.
-            self.parents.remove(owner);
+            self.contributed.parents.remove(owner);
             for miners in self.standings.values_mut() {
                 miners.remove(owner);
             }
@@ -148,7 +149,7 @@ impl RunState {
         let next = length(self.window.next());
         if next != length(self.window) {
             // Other sequences are other pages, so which of them were used says nothing.
-            self.pages.begin(page_count(self.training_tokens, next));
+            self.pages.begin(page_count(self.told.training_tokens, next));
         }
         self.reset_states();
         self.seed = record.seed;
@@ -164,7 +165,7 @@ impl RunState {
         let (every, next) = (self.genesis.state_reset_every, self.window.next().0);
         for member in self.members.iter().filter(|_| every > 0) {
             if (next + u64::from(member.slot)).is_multiple_of(every) {
-                self.parents.remove(&member.owner);
+                self.contributed.parents.remove(&member.owner);
             }
         }
     }
@@ -183,10 +184,10 @@ impl RunState {
         }
         let whole = u128::from(self.genesis.total_stake());
         let memory = self.genesis.gauntlet.copy_memory_windows;
-        self.bodies.retain(|_, (window, _)| self.window.0 - window.0 < memory);
+        self.contributed.bodies.retain(|_, (window, _)| self.window.0 - window.0 < memory);
         for ((miner, body), stake) in support {
             if u128::from(stake) * 2 > whole && memory > 0 {
-                self.bodies.entry(body).or_insert((self.window, miner));
+                self.contributed.bodies.entry(body).or_insert((self.window, miner));
             }
         }
     }

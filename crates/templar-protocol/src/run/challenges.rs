@@ -64,7 +64,7 @@ impl RunState {
             let open = pending.challenges.iter().map(move |(miner, open)| ((window, *miner), open.clone()));
             open.collect::<Vec<_>>()
         };
-        self.pending.iter().flat_map(of).collect()
+        self.contributed.pending.iter().flat_map(of).collect()
     }
 
     /// The challenges that are open before the open window, with the last window in whose scores each can be answered. Sorted by
@@ -78,7 +78,7 @@ impl RunState {
     /// As a record lists them.
     pub(super) fn listed(&self, open: &BTreeMap<(WindowIndex, PublicKey), OpenChallenge>) -> Vec<Challenge> {
         let of = |(&(window, miner), open): (&(WindowIndex, PublicKey), &OpenChallenge)| {
-            let contribution = self.pending.get(&window)?.contribution(&miner)?;
+            let contribution = self.contributed.pending.get(&window)?.contribution(&miner)?;
             Some(Challenge { window, miner, contribution, since: open.since })
         };
         open.iter().filter_map(of).collect()
@@ -95,7 +95,7 @@ impl RunState {
     /// How many challenges a score opens.
     pub(super) fn opens(&self, score: &Score) -> usize {
         let is_open = |window: &WindowIndex, miner: &PublicKey| {
-            self.pending.get(window).is_some_and(|pending| pending.challenges.contains_key(miner))
+            self.contributed.pending.get(window).is_some_and(|pending| pending.challenges.contains_key(miner))
         };
         let challenges = score.verdicts.iter().filter(|verdict| verdict.is_challenge());
         challenges.filter(|verdict| !is_open(&verdict.window, &verdict.miner)).count()
@@ -132,7 +132,7 @@ impl RunState {
 
     /// Takes over the challenges that are open now; who has not answered one in time is refuted.
     pub(super) fn remember_challenges(&mut self, challenged: &Challenged) {
-        for (window, pending) in &mut self.pending {
+        for (window, pending) in &mut self.contributed.pending {
             let nobody = PublicKey::from_bytes([0; 32]);
             let open = challenged.open.range((*window, nobody)..(window.next(), nobody));
             let open: BTreeMap<PublicKey, OpenChallenge> =

@@ -12,7 +12,7 @@ use templar_manifest::{
 };
 
 use super::closed::AdvanceError;
-use super::closing::{Closing, Stepped, ids_of};
+use super::closing::{Closing, Counted, Stepped, ids_of};
 use super::judging::Judging;
 use super::{RunState, late};
 use crate::gauntlet::{self, Standing, Standings};
@@ -213,12 +213,13 @@ impl RunState {
         let mut ledger = self.ledger.clone();
         ledger.vest(self.window);
         let challenged = self.challenged(scores, &self.refuted(scores));
-        let slashes = self.slashes(judging.reveals(), &outcomes, scores, &challenged, &mut ledger);
+        let counted = Counted { scores, outcomes: &outcomes };
+        let slashes = self.slashes(judging.reveals(), counted, &challenged, &mut ledger);
         let (weights, mints) = self.pay(judging, &by_validator, &outcomes, &slashes);
         ledger.pay(self.window, &mints);
         let decided = self.decided(judging, &weights, &slashes);
         ledger.spend(&decided.burns);
-        let standings = self.settled(judging, scores, &outcomes, &slashes);
+        let standings = self.settled(judging, counted, &slashes);
         let record = WindowRecord {
             run: self.run,
             window: self.window,

@@ -79,17 +79,9 @@ impl VoteCertificate {
         Vote { run, window, on, attempt: self.attempt, step: VoteStep::Precommit, value }
     }
 
-    /// Verifies every signature, and that they are enough.
-    fn check<T: Payload>(
-        &self,
-        genesis: &Genesis,
-        run: RunId,
-        window: WindowIndex,
-        on: VoteOn,
-        body: &T,
-    ) -> Result<(), AdvanceError> {
-        let vote = self.vote(run, window, on, body);
-        let valid = is_signed(body, &self.publisher) && self.witnesses.iter().all(|witness| is_signed(&vote, witness));
+    /// Verifies that the publisher signed `body`, that the witnesses signed `vote`, which is for it, and that they are enough.
+    fn check<T: Payload>(&self, genesis: &Genesis, vote: &Vote, body: &T) -> Result<(), AdvanceError> {
+        let valid = is_signed(body, &self.publisher) && self.witnesses.iter().all(|witness| is_signed(vote, witness));
         let publisher = genesis.validator(&self.publisher.signer);
         if valid
             && publisher.is_some()
@@ -142,8 +134,10 @@ impl ClosedWindow {
     /// Verifies the signatures under cut and record.
     pub fn check_certificates(&self, genesis: &Genesis) -> Result<(), AdvanceError> {
         let (run, window) = (self.window.run, self.window.window);
-        self.cut_certificate.check(genesis, run, window, VoteOn::Cut, &self.cut)?;
-        self.record_certificate.check(genesis, run, window, VoteOn::Window, &self.window)
+        let vote = self.cut_certificate.vote(run, window, VoteOn::Cut, &self.cut);
+        self.cut_certificate.check(genesis, &vote, &self.cut)?;
+        let vote = self.record_certificate.vote(run, window, VoteOn::Window, &self.window);
+        self.record_certificate.check(genesis, &vote, &self.window)
     }
 
     /// The entries that close this window in any node that has the window before, in an order in which each can be

@@ -43,6 +43,14 @@ pub(crate) struct Closing {
     pub(super) standings: Standings,
 }
 
+/// The scores that a record counts, in the order of their validators, and what they make of the cut.
+#[derive(Clone, Copy)]
+pub(super) struct Counted<'a> {
+    pub(super) scores: &'a [&'a Score],
+    /// What became of each contribution, sorted by miner.
+    pub(super) outcomes: &'a [Outcome],
+}
+
 /// What nodes that judge the same need not each work out.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Closings {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use templar_manifest::proof::ProofDraw;
 use templar_manifest::{
-    Contribution, ContributionId, Cut, CutId, Hash, LateVerdict, MAX_CHALLENGES, PublicKey, Refusal, Registration,
-    Replay, Reveal, Score, ScoreId, WindowIndex,
+    Contradiction, Contribution, ContributionId, Cut, CutId, Hash, LateVerdict, MAX_CHALLENGES, PublicKey, Refusal,
+    Registration, Replay, Reveal, Score, ScoreEntry, ScoreId, WindowIndex,
 };
 
 use super::closing::{Closings, ids_of};
@@ -151,4 +151,22 @@ impl Judging {
 /// Reveals as a record lists them.
 pub(crate) fn reveals_of(values: &BTreeMap<PublicKey, Hash>) -> Vec<Reveal> {
     values.iter().map(|(validator, value)| Reveal { validator: *validator, value: *value }).collect()
+}
+
+/// What a validator found out in a window: all of its score but what follows from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// One entry for each contribution of the cut, sorted by miner.
+    pub entries: Vec<ScoreEntry>,
+    /// Verdicts on contributions of closed windows, sorted by window, then miner.
+    pub verdicts: Vec<LateVerdict>,
+    /// Evidence against signers who contradict themselves, sorted by signer and window.
+    pub evidence: Vec<Contradiction>,
+}
+
+impl Judgement {
+    /// One that says nothing of closed windows and shows no evidence.
+    pub fn of_the_window(entries: Vec<ScoreEntry>) -> Self {
+        Self { entries, ..Self::default() }
+    }
 }

@@ -78,7 +78,7 @@ impl RunState {
     /// What a validator has still to replay of closed windows, oldest first.
     pub(super) fn late_tasks(&self, validator: &PublicKey) -> Vec<ReplayTask> {
         let mut tasks = Vec::new();
-        for (window, pending) in &self.pending {
+        for (window, pending) in &self.contributed.pending {
             let drawn = pending.accepted.iter().filter(|miner| pending.judging.is_drawn(miner, validator));
             let in_time =
                 drawn.filter(|miner| self.window <= self.verdict_deadline(*window, pending.challenged.contains(miner)));
@@ -91,7 +91,7 @@ impl RunState {
 
     /// What it takes to replay a contribution of a closed window of which verdicts still count.
     pub fn late_task(&self, window: WindowIndex, miner: &PublicKey) -> Option<ReplayTask> {
-        let pending = self.pending.get(&window)?;
+        let pending = self.contributed.pending.get(&window)?;
         task_of(&pending.judging, pending.checkpoint, pending.pages.get(miner)?.clone(), miner)
     }
 
@@ -116,7 +116,7 @@ impl RunState {
 
     /// Who was drawn to replay a contribution of a closed window of which verdicts still count.
     pub(crate) fn late_replayers(&self, window: WindowIndex, miner: &PublicKey) -> &[PublicKey] {
-        let pending = self.pending.get(&window);
+        let pending = self.contributed.pending.get(&window);
         pending.and_then(|pending| pending.judging.replayers().get(miner)).map_or(&[], Vec::as_slice)
     }
 
@@ -129,7 +129,7 @@ impl RunState {
         if window >= self.window {
             return Err(VerdictError::NotClosed(window));
         }
-        let Some(pending) = self.pending.get(&window) else {
+        let Some(pending) = self.contributed.pending.get(&window) else {
             return Err(VerdictError::Deadline { window, last: self.verdict_deadline(window, false) });
         };
         if pending.contribution(miner) != Some(verdict.contribution) || !pending.accepted.contains(miner) {
@@ -167,7 +167,10 @@ impl RunState {
         let shows = |replay: &Replay| matches!(replay, Replay::Refused(refusal) if refusal.is_in_blobs());
         let refused = verdicts.filter(|verdict| shows(&verdict.replay));
         let open = |verdict: &&LateVerdict| {
-            self.pending.get(&verdict.window).is_some_and(|pending| !pending.refuted.contains(&verdict.miner))
+            self.contributed
+                .pending
+                .get(&verdict.window)
+                .is_some_and(|pending| !pending.refuted.contains(&verdict.miner))
         };
         refused.filter(open).map(|verdict| (verdict.window, verdict.miner)).collect()
     }
@@ -187,7 +190,8 @@ impl RunState {
         for (score, verdict) in
             scores.iter().flat_map(|score| score.verdicts.iter().map(move |verdict| (score, verdict)))
         {
-            let Some(pending) = self.pending.get_mut(&verdict.window).filter(|_| !verdict.is_challenge()) else {
+            let Some(pending) = self.contributed.pending.get_mut(&verdict.window).filter(|_| !verdict.is_challenge())
+            else {
                 continue;
             };
             let pending = Arc::make_mut(pending);
@@ -212,10 +216,10 @@ impl RunState {
             challenges: BTreeMap::new(),
             challenged: BTreeSet::new(),
         };
-        self.pending.insert(self.window, Arc::new(pending));
+        self.contributed.pending.insert(self.window, Arc::new(pending));
         // Scores of the next window may speak of the last `open_windows` ones.
         let first = (self.window.0 + 1).saturating_sub(self.genesis.replay.open_windows());
-        self.pending = self.pending.split_off(&WindowIndex(first));
+        self.contributed.pending = self.contributed.pending.split_off(&WindowIndex(first));
     }
 }
 

@@ -95,6 +95,17 @@ impl Rank {
     }
 }
 
+/// What the end of a window tells about its members.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WindowEnd<'a> {
+    /// The window that closes.
+    pub(crate) window: WindowIndex,
+    /// Its seed.
+    pub(crate) seed: Hash,
+    /// The consensus weights of its record, sorted by miner.
+    pub(crate) weights: &'a [Weight],
+}
+
 /// What a window decides about members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Decided {
@@ -106,6 +117,52 @@ pub(crate) struct Decided {
     pub(crate) burns: Vec<(PublicKey, u64)>,
     /// Who had a slot and has none any more.
     pub(crate) replaced: Vec<PublicKey>,
+}
+
+/// The registrations of a window, while they are decided one after the other.
+struct Admitting<'a> {
+    spec: &'a RegistrationSpec,
+    window: WindowIndex,
+    members: Members,
+    /// How many have joined already, by the way in which they paid.
+    joined: BTreeMap<Way, u32>,
+}
+
+impl Admitting<'_> {
+    fn admit(&mut self, rank: &Rank, certificate: &Certificate) -> Admitted {
+        let Certificate { owner, node, anchor, .. } = *certificate;
+        let Self { spec, window, members, joined } = self;
+        let joined = joined.entry(rank.way).or_default();
+        let limit = match rank.way {
+            Way::Rotation => u32::MAX,
+            Way::Hashcash => spec.hashcash.per_window,
+            Way::Burn => spec.burn.per_window,
+        };
+        if *joined >= limit {
+            return Admitted::Crowded;
+        }
+        if members.of_node.contains_key(&node) {
+            return Admitted::NodeTaken;
+        }
+        if rank.way == Way::Rotation {
+            let Some(member) = members.by_owner(&owner).copied() else { return Admitted::NoSlot };
+            members.unseat(member.slot);
+            members.seat(Member { node, anchor, ..member });
+            return Admitted::Rotated;
+        }
+        let vacant = (0..spec.slots).find(|slot| !members.by_slot.contains_key(slot));
+        let (slot, replaced) = match vacant {
+            Some(slot) => (slot, None),
+            None => match members.worst(spec, *window) {
+                Some(worst) => (worst.slot, Some(worst.owner)),
+                None => return Admitted::NoSlot,
+            },
+        };
+        members.unseat(slot);
+        members.seat(Member { owner, node, slot, since: window.next(), anchor, merit_nanos: 0 });
+        *joined += 1;
+        Admitted::Joined { slot, replaced }
+    }
 }
 
 impl Members {
@@ -191,22 +248,19 @@ impl Members {
         }
     }
 
-    /// Decides the registrations of `window`'s cut, by rank; each is valid by itself. `weights` are those of its record,
-    /// `seed` its seed.
+    /// Decides the registrations of a window's cut, by rank; each is valid by itself.
     pub(crate) fn decide(
         &self,
         spec: &RegistrationSpec,
-        window: WindowIndex,
+        closing: &WindowEnd<'_>,
         registrations: &BTreeMap<Rank, Certificate>,
-        weights: &[Weight],
-        seed: Hash,
     ) -> Decided {
         let mut members = self.clone();
-        members.weigh(spec, weights);
+        members.weigh(spec, closing.weights);
+        let mut admitting = Admitting { spec, window: closing.window, members, joined: BTreeMap::new() };
         let (mut admissions, mut burns, mut replaced) = (Vec::new(), Vec::new(), Vec::new());
-        let mut joined = BTreeMap::<Way, u32>::new();
         for (rank, certificate) in registrations {
-            let verdict = members.admit(spec, window, rank, certificate, &mut joined);
+            let verdict = admitting.admit(rank, certificate);
             if let Admitted::Joined { replaced: other, .. } = verdict {
                 replaced.extend(other);
                 if let Payment::Burn { amount_micros } = certificate.payment {
@@ -216,54 +270,14 @@ impl Members {
             admissions.push(Admission { owner: certificate.owner, registration: rank.id, verdict });
         }
         admissions.sort_unstable_by_key(|admission| admission.owner);
+        let Admitting { mut members, joined, .. } = admitting;
         let count = |way| joined.get(&way).copied().unwrap_or(0);
         members.hashes = spec.hashcash.after(self.hashes, count(Way::Hashcash));
         members.burn_micros = spec.burn.after(self.burn_micros, count(Way::Burn));
-        let next = window.next();
-        members.anchors.insert(next, Anchor { window: next, seed, hashes: members.hashes });
+        let next = closing.window.next();
+        members.anchors.insert(next, Anchor { window: next, seed: closing.seed, hashes: members.hashes });
         members.anchors.retain(|anchor, _| next.0 - anchor.0 < spec.anchor_windows);
         Decided { members, admissions, burns, replaced }
-    }
-
-    fn admit(
-        &mut self,
-        spec: &RegistrationSpec,
-        window: WindowIndex,
-        rank: &Rank,
-        certificate: &Certificate,
-        joined: &mut BTreeMap<Way, u32>,
-    ) -> Admitted {
-        let Certificate { owner, node, anchor, .. } = *certificate;
-        let joined = joined.entry(rank.way).or_default();
-        let limit = match rank.way {
-            Way::Rotation => u32::MAX,
-            Way::Hashcash => spec.hashcash.per_window,
-            Way::Burn => spec.burn.per_window,
-        };
-        if *joined >= limit {
-            return Admitted::Crowded;
-        }
-        if self.of_node.contains_key(&node) {
-            return Admitted::NodeTaken;
-        }
-        if rank.way == Way::Rotation {
-            let Some(member) = self.by_owner(&owner).copied() else { return Admitted::NoSlot };
-            self.unseat(member.slot);
-            self.seat(Member { node, anchor, ..member });
-            return Admitted::Rotated;
-        }
-        let vacant = (0..spec.slots).find(|slot| !self.by_slot.contains_key(slot));
-        let (slot, replaced) = match vacant {
-            Some(slot) => (slot, None),
-            None => match self.worst(spec, window) {
-                Some(worst) => (worst.slot, Some(worst.owner)),
-                None => return Admitted::NoSlot,
-            },
-        };
-        self.unseat(slot);
-        self.seat(Member { owner, node, slot, since: window.next(), anchor, merit_nanos: 0 });
-        *joined += 1;
-        Admitted::Joined { slot, replaced }
     }
 
     /// Who is replaced first: of those past their immunity the one with the lowest merit, of equals the one that has been a

@@ -6,7 +6,7 @@ use templar_manifest::{Payment, Registration, RegistrationId, Slash, SlashCause,
 
 use super::RunState;
 use super::judging::Judging;
-use super::members::{Decided, Members, Rank};
+use super::members::{Decided, Members, Rank, WindowEnd};
 
 /// Why a registration is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -146,16 +146,17 @@ impl RunState {
         let expelled = slashes.iter().filter(|slash| slash.cause == SlashCause::Expulsion).map(|slash| slash.account);
         let mut members = self.members.clone();
         members.expel(expelled);
-        members.decide(&self.genesis.registration, self.window, &ranked, weights, judging.seed())
+        let closing = WindowEnd { window: self.window, seed: judging.seed(), weights };
+        members.decide(&self.genesis.registration, &closing, &ranked)
     }
 
     /// Takes the members of the next window, and remembers whose key a node key was that they do not have any more.
     pub(super) fn remember_nodes(&mut self, members: Members) {
         let gone = self.members.iter().filter(|member| members.by_node(&member.node).is_none());
         let gone = gone.map(|member| (member.node, (member.owner, self.window)));
-        self.former_nodes.extend(gone);
+        self.offences.former_nodes.extend(gone);
         let oldest = self.window.0.saturating_sub(self.genesis.emission.vesting_windows);
-        self.former_nodes.retain(|node, (_, until)| until.0 >= oldest && members.by_node(node).is_none());
+        self.offences.former_nodes.retain(|node, (_, until)| until.0 >= oldest && members.by_node(node).is_none());
         self.members = members;
     }
 }

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use templar_manifest::{
-    Contradiction, LateVerdict, MAX_CHALLENGES, Outcome, PublicKey, Refusal, Replay, Score, ScoreEntry, Slash, Verdict,
-    Weight,
+    MAX_CHALLENGES, Outcome, PublicKey, Refusal, Replay, Score, ScoreEntry, Slash, Verdict, Weight,
 };
 
 use super::RunState;
+use super::closing::Counted;
 use super::evidence::EvidenceError;
-use super::judging::Judging;
+use super::judging::{Judgement, Judging};
 use super::late::VerdictError;
 use super::late::check_proof;
 use crate::gauntlet::{self, Assessment, Conduct, Conducts, Copied, Standings, assess};
@@ -114,7 +114,7 @@ impl RunState {
     /// first: every delta is replayed, and a replay that gives the delta back acquits it, however alike another is; those
     /// that do not replay pay for the likeness as well. So both of two copies of a third lose, and the third does not.
     fn copied(&self, entry: &ScoreEntry) -> Option<Copied> {
-        let earlier = entry.body.and_then(|body| self.bodies.get(&body));
+        let earlier = entry.body.and_then(|body| self.contributed.bodies.get(&body));
         let whole = ONE_PPM as u32;
         let earlier = earlier.map(|&(window, of)| Copied { overlap_ppm: whole, of, window });
         let nearest = entry.nearest.map(|of| Copied { overlap_ppm: entry.overlap_ppm, of, window: self.window });
@@ -122,16 +122,10 @@ impl RunState {
     }
 
     /// All standings after a window with these counted scores, outcomes and slashes.
-    pub(super) fn settled(
-        &self,
-        judging: &Judging,
-        scores: &[&Score],
-        outcomes: &[Outcome],
-        slashes: &[Slash],
-    ) -> Standings {
+    pub(super) fn settled(&self, judging: &Judging, counted: Counted<'_>, slashes: &[Slash]) -> Standings {
         let mut standings = self.standings.clone();
-        for score in scores {
-            let found = self.assessment(judging, &score.validator, &score.entries, Some(outcomes));
+        for score in counted.scores {
+            let found = self.assessment(judging, &score.validator, &score.entries, Some(counted.outcomes));
             standings.insert(score.validator, found.standings);
         }
         self.reset_slashed_standings(slashes, &mut standings);
@@ -152,14 +146,8 @@ impl RunState {
     }
 
     /// The score that a validator signs for its measurements.
-    pub fn score(
-        &self,
-        judging: &Judging,
-        validator: &PublicKey,
-        entries: Vec<ScoreEntry>,
-        verdicts: Vec<LateVerdict>,
-        evidence: Vec<Contradiction>,
-    ) -> Result<Score, ScoreError> {
+    pub fn score(&self, judging: &Judging, validator: &PublicKey, found: Judgement) -> Result<Score, ScoreError> {
+        let Judgement { entries, verdicts, evidence } = found;
         let row = self.row(judging, validator, &entries);
         let score = Score {
             run: self.run,

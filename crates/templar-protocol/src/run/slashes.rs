@@ -8,10 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use templar_manifest::{Outcome, PublicKey, Refusal, Reveal, Score, Slash, SlashCause, Verdict, WindowIndex};
+use templar_manifest::{Outcome, PublicKey, Refusal, Reveal, Slash, SlashCause, Verdict, WindowIndex};
 
 use super::RunState;
 use super::challenges::Challenged;
+use super::closing::Counted;
 use crate::gauntlet::Standings;
 use crate::ledger::Ledger;
 use crate::ledger::consensus::{ONE_PPM, fraction};
@@ -21,11 +22,11 @@ impl RunState {
     pub(super) fn slashes(
         &self,
         reveals: &[Reveal],
-        outcomes: &[Outcome],
-        scores: &[&Score],
+        counted: Counted<'_>,
         challenged: &Challenged,
         ledger: &mut Ledger,
     ) -> Vec<Slash> {
+        let Counted { scores, outcomes } = counted;
         let mut deeds: BTreeMap<(WindowIndex, PublicKey), SlashCause> =
             self.refuted(scores).into_iter().map(|deed| (deed, SlashCause::Mismatch)).collect();
         let departed = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Refused(Refusal::Mismatch { .. }));
@@ -33,8 +34,8 @@ impl RunState {
         deeds.extend(departed.map(|deed| (deed, SlashCause::Mismatch)));
         deeds.extend(challenged.unanswered.iter().map(|deed| (*deed, SlashCause::Unanswered)));
         let mut slashes: Vec<Slash> = Vec::new();
-        let mut strikes = self.strikes.clone();
-        let mut expelled = self.expelled.clone();
+        let mut strikes = self.offences.strikes.clone();
+        let mut expelled = self.offences.expelled.clone();
         for ((window, account), first) in deeds {
             if expelled.contains(&account) {
                 continue;
@@ -85,26 +86,26 @@ impl RunState {
         for slash in slashes {
             match slash.cause {
                 SlashCause::Mismatch | SlashCause::Unanswered => {
-                    if self.strikes.get(&slash.account).is_none_or(|last| slash.window > *last) {
-                        self.strikes.insert(slash.account, self.window);
+                    if self.offences.strikes.get(&slash.account).is_none_or(|last| slash.window > *last) {
+                        self.offences.strikes.insert(slash.account, self.window);
                     }
                 }
                 SlashCause::Expulsion => {
-                    self.expelled.insert(slash.account);
+                    self.offences.expelled.insert(slash.account);
                 }
                 SlashCause::Contradiction => {
-                    self.convicted.insert((slash.window, slash.account));
+                    self.offences.convicted.insert((slash.window, slash.account));
                     continue;
                 }
                 SlashCause::Absence => continue,
             }
             if slash.window < self.window {
                 // Records have accepted contributions that follow from what is refuted, or that nobody could look at.
-                self.parents.remove(&slash.account);
+                self.contributed.parents.remove(&slash.account);
             }
         }
         let oldest = WindowIndex(self.window.0.saturating_sub(self.genesis.emission.vesting_windows));
-        self.convicted = self.convicted.split_off(&(oldest, PublicKey::from_bytes([0; 32])));
+        self.offences.convicted = self.offences.convicted.split_off(&(oldest, PublicKey::from_bytes([0; 32])));
     }
 
     /// A mismatch that comes after the record, or a challenge that nobody answered, was no part of its window's assessment: every validator forgets what it thought

@@ -354,7 +354,13 @@ fn the_last_counted_words_decide() {
         let me = cluster.validators[place].public();
         let plan = state.judge_plan(judging, &me).unwrap();
         let verdicts = if says { vec![task.verdict(&me, Replay::Refused(Refusal::Withheld), &[])] } else { Vec::new() };
-        state.score(judging, &me, measured(judging, &plan, &nobody()), verdicts, Vec::new()).unwrap()
+        state
+            .score(
+                judging,
+                &me,
+                Judgement { entries: measured(judging, &plan, &nobody()), verdicts, evidence: Vec::new() },
+            )
+            .unwrap()
     };
     let enough =
         |counted: usize| (0..4).filter(|place| counted >> place & 1 == 1).map(|place| stakes[place]).sum::<u64>() > 9;

@@ -220,7 +220,7 @@ fn the_best_some_that_are_drawn_and_nobody_that_is_excluded() {
     (entry.assigned_before_nanonats, entry.assigned_after_nanonats) = (0, 0);
     (entry.unassigned_before_nanonats, entry.unassigned_after_nanonats) = (0, 0);
     let (validator, entries) = (without[0].validator, without[0].entries.clone());
-    without[0] = state.score(&judging, &validator, entries, vec![], vec![]).unwrap();
+    without[0] = state.score(&judging, &validator, Judgement::of_the_window(entries)).unwrap();
     assert!(without[0].row.iter().all(|weight| weight.miner != best));
     assert_eq!(chosen(&without, &Verdict::Excluded), BTreeSet::from([best]));
     let counted: Vec<&Score> = without.iter().collect();

@@ -441,7 +441,7 @@ fn a_false_refusal_is_confirmed_by_nobody() {
     entries[victim].replay = Replay::Refused(Refusal::Mismatch { step: 1, tensor: "t".to_owned() });
     entries[victim].proof = None;
     let victim = entries[victim].miner;
-    let score = node.state().score(judging, &liar.public(), entries, vec![], vec![]).unwrap();
+    let score = node.state().score(judging, &liar.public(), Judgement::of_the_window(entries)).unwrap();
     cluster.send_to_all(&forge(score, &liar));
     cluster.run(&mut order, |_| false);
     cluster.expire();

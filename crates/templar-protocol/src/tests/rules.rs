@@ -34,7 +34,16 @@ pub(super) fn judging(state: &RunState, validators: &[SecretKey], miners: &[Secr
 pub(super) fn scores(state: &RunState, judging: &Judging, validators: &[SecretKey], cheat: &PublicKey) -> Vec<Score> {
     let score = |key: &SecretKey| {
         let plan = state.judge_plan(judging, &key.public()).unwrap();
-        state.score(judging, &key.public(), measured(judging, &plan, cheat), late(&plan, cheat, None), vec![]).unwrap()
+        state
+            .score(
+                judging,
+                &key.public(),
+                Judgement {
+                    verdicts: late(&plan, cheat, None),
+                    ..Judgement::of_the_window(measured(judging, &plan, cheat))
+                },
+            )
+            .unwrap()
     };
     validators.iter().map(score).collect()
 }
@@ -377,7 +386,7 @@ fn a_row_follows_the_ranks_of_the_scores() {
     for (entry, (before, after)) in entries.iter_mut().zip([(100, 90), (100, 80), (100, 200)]) {
         (entry.unassigned_before_nanonats, entry.unassigned_after_nanonats) = (before, after);
     }
-    let score = state.score(&judging, &validators[0].public(), entries, vec![], vec![]).unwrap();
+    let score = state.score(&judging, &validators[0].public(), Judgement::of_the_window(entries)).unwrap();
     // The third of three has a negative ordinal; two places of the ramp are as 2 to 1.
     let row: Vec<(PublicKey, u32)> = score.row.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
     assert_eq!(row, [(miners[0].public(), 333_333), (miners[1].public(), 666_666)]);
@@ -406,8 +415,10 @@ fn proven_steps_are_a_row_without_measurements() {
         }
         entries
     };
-    let scores: Vec<Score> =
-        validators.iter().map(|key| state.score(&judging, &key.public(), bare(key), vec![], vec![]).unwrap()).collect();
+    let scores: Vec<Score> = validators
+        .iter()
+        .map(|key| state.score(&judging, &key.public(), Judgement::of_the_window(bare(key))).unwrap())
+        .collect();
     // One of the two was drawn to replay the cheat and refuses it; the other believes it so far.
     let weights = |score: &Score| score.row.iter().map(|weight| weight.weight_ppm).collect::<Vec<_>>();
     let mut rows: Vec<Vec<u32>> = scores.iter().map(weights).collect();
@@ -422,12 +433,12 @@ fn proven_steps_are_a_row_without_measurements() {
     assert!(record.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated).count() == 3);
     let mut entries = bare(&validators[0]);
     entries[0].unassigned_after_nanonats = 1;
-    let error = state.score(&judging, &validators[0].public(), entries, vec![], vec![]).unwrap_err();
+    let error = state.score(&judging, &validators[0].public(), Judgement::of_the_window(entries)).unwrap_err();
     assert!(matches!(error, ScoreError::Entry { rule: "losses in a run that measures none", .. }), "{error}");
     let mut entries = bare(&validators[0]);
     let place = entries.iter().position(|entry| entry.replay == Replay::NotDrawn).unwrap();
     entries[place].body = None;
-    let score = state.score(&judging, &validators[0].public(), entries, vec![], vec![]).unwrap();
+    let score = state.score(&judging, &validators[0].public(), Judgement::of_the_window(entries)).unwrap();
     assert!(score.row.iter().all(|weight| weight.miner != score.entries[place].miner), "it does not decode");
 }
 

@@ -47,7 +47,7 @@ impl OpenWindow {
         let mut is_full = earlier.len() >= MAX_STATEMENTS;
         match opened {
             Opened::Score(signed) => {
-                let held = self.held.values().map(|held| &held.opened).filter(|held| held.signer() == signer);
+                let held = self.intake.held.values().map(|held| &held.opened).filter(|held| held.signer() == signer);
                 earlier.extend(held.map(|held| (held.payload_id(), held.seed())));
                 let all = earlier.len();
                 // Another seed is not a contradiction: more validators had revealed.
@@ -91,10 +91,10 @@ impl OpenWindow {
         if self.is_wanted(&signed.id().into()) {
             return Ok(());
         }
-        if self.first_registration.contains_key(owner) {
+        if self.registrations.first.contains_key(owner) {
             return Err(Reject::Registration(RegistrationError::Second(owner.short())));
         }
-        if self.registrations.len() >= MAX_REGISTRATIONS {
+        if self.registrations.by_id.len() >= MAX_REGISTRATIONS {
             return Err(Reject::TooMany { kind: Registration::KIND.name(), signer: signed.signer().short() });
         }
         Ok(())
@@ -105,8 +105,8 @@ impl OpenWindow {
         let signer = opened.signer();
         match opened {
             Opened::Contribution(_) => {
-                let further = self.further.get(&signer).into_iter().flatten();
-                self.first.get(&signer).into_iter().chain(further).map(|id| (id.hash(), None)).collect()
+                let further = self.contributions.further.get(&signer).into_iter().flatten();
+                self.contributions.first.get(&signer).into_iter().chain(further).map(|id| (id.hash(), None)).collect()
             }
             Opened::Inbox(_) => {
                 let own = self.inboxes.values().filter(|other| other.signer() == signer);
@@ -221,8 +221,8 @@ impl OpenWindow {
 
     /// Whether everything that a cut names is here.
     pub(super) fn has_all(&self, cut: &Cut) -> bool {
-        cut.contributions.iter().all(|entry| self.contributions.contains_key(&entry.contribution))
-            && cut.registrations.iter().all(|entry| self.registrations.contains_key(&entry.registration))
+        cut.contributions.iter().all(|entry| self.contributions.by_id.contains_key(&entry.contribution))
+            && cut.registrations.iter().all(|entry| self.registrations.by_id.contains_key(&entry.registration))
     }
 
     fn examine_score(&self, state: &RunState, score: &Score, verified: &Verified) -> Result<Ready, Reject> {
@@ -230,7 +230,7 @@ impl OpenWindow {
         if score.cut != certified {
             return Err(Reject::OtherCut(Score::KIND.name()));
         }
-        match self.judgings.get(&score.seed) {
+        match self.seeds.judgings.get(&score.seed) {
             Some(judging) => {
                 let place = place(state, judging);
                 if !verified.sound.is_sound(place) {
@@ -249,8 +249,8 @@ impl OpenWindow {
     fn is_only_seed(&self, genesis: &Genesis) -> bool {
         let total = genesis.total_stake();
         let least = genesis.validators.iter().map(|validator| validator.stake).min().unwrap_or(0);
-        self.seed.is_some()
-            && self.reveals.len() == genesis.validators.len()
+        self.seeds.current.is_some()
+            && self.seeds.reveals.len() == genesis.validators.len()
             && !stake::more_than_two_thirds(total - least, total)
     }
 

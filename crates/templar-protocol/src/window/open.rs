@@ -62,43 +62,77 @@ pub(super) struct Confirmed {
     pub(super) witnesses: Vec<u64>,
 }
 
+/// Which entries this node has, and those that wait for something.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct OpenWindow {
+pub(super) struct Intake {
     /// Ids of the entries that were accepted.
     pub(super) known: BTreeSet<Hash>,
-    /// Scores of which the cut or the seed is not known yet.
+    /// Scores whose cut or seed is not known yet, by the id of their entry.
     pub(super) held: BTreeMap<Hash, Verified>,
-    /// What there was no room for, by signer, in case something comes to name it.
+    /// Entries beyond their signer's limit, by signer. One is taken in when an accepted entry names it.
     aside: BTreeMap<PublicKey, Vec<Verified>>,
-    pub(super) contributions: BTreeMap<ContributionId, Signed<Contribution>>,
+}
+
+/// The accepted contributions.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Contributions {
+    pub(super) by_id: BTreeMap<ContributionId, Signed<Contribution>>,
     /// The contribution of each miner that came first. It decides this node's own inbox and nothing else.
     pub(super) first: BTreeMap<PublicKey, ContributionId>,
-    pub(super) registrations: BTreeMap<RegistrationId, Signed<Registration>>,
-    /// The registration of each owner that came first, likewise.
-    pub(super) first_registration: BTreeMap<PublicKey, RegistrationId>,
-    /// Those of miners that said more than one thing.
+    /// The later contributions of miners that signed more than one.
     pub(super) further: BTreeMap<PublicKey, Vec<ContributionId>>,
+}
+
+/// The accepted registrations.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Registrations {
+    pub(super) by_id: BTreeMap<RegistrationId, Signed<Registration>>,
+    /// The registration of each owner that came first. It decides this node's own inbox and nothing else.
+    pub(super) first: BTreeMap<PublicKey, RegistrationId>,
+}
+
+/// The validators' hash-chain values, and what follows from them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Seeds {
+    /// The values that are here, by validator.
+    pub(super) reveals: BTreeMap<PublicKey, Hash>,
+    /// Every set of values that was complete at some time, by the seed that it gives.
+    sets: BTreeMap<Hash, Vec<Reveal>>,
+    /// By seed: the judgings of those sets, and of the sets that records name, on which something depends.
+    pub(super) judgings: BTreeMap<Hash, Arc<Judging>>,
+    /// The seed of all values that are here; none while they are too few.
+    pub(super) current: Option<Hash>,
+}
+
+/// What this node has to do as a validator, and what it found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct OwnWork {
+    pub(super) plan: Option<JudgePlan>,
+    /// Its unsigned score, by seed.
+    pub(super) judged: BTreeMap<Hash, Score>,
+    /// Its own replays of contributions about which scores disagree.
+    pub(super) confirmed: BTreeMap<Subject, Confirmed>,
+    /// The outer steps that it took.
+    pub(super) applied: Vec<Applied>,
+}
+
+/// Everything accepted and held of the open window.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct OpenWindow {
+    pub(super) intake: Intake,
+    pub(super) contributions: Contributions,
+    pub(super) registrations: Registrations,
     pub(super) inboxes: BTreeMap<InboxId, Signed<Inbox>>,
     pub(super) cuts: BTreeMap<CutId, Body<Cut>>,
     pub(super) cut_ballot: Ballot,
     pub(super) certified: Option<CutId>,
-    pub(super) reveals: BTreeMap<PublicKey, Hash>,
-    /// Sets of reveals that were held, by the seed that each gives.
-    seeds: BTreeMap<Hash, Vec<Reveal>>,
-    /// By seed: those of these sets, and of the sets that records name, that something depends on.
-    pub(super) judgings: BTreeMap<Hash, Arc<Judging>>,
-    /// The seed of all reveals that are held.
-    pub(super) seed: Option<Hash>,
-    pub(super) plan: Option<JudgePlan>,
+    pub(super) seeds: Seeds,
     pub(super) scores: BTreeMap<ScoreId, Signed<Score>>,
     pub(super) records: BTreeMap<RecordId, Body<WindowRecord>>,
     pub(super) record_ballot: Ballot,
     pub(super) deadlines: BTreeSet<Phase>,
-    pub(super) judged: BTreeMap<Hash, Score>,
-    /// What this node found of contributions about which scores disagree.
-    pub(super) confirmed: BTreeMap<Subject, Confirmed>,
-    pub(super) applied: Vec<Applied>,
-    /// What was handed in of those who contradict themselves, by signer and window.
+    pub(super) own: OwnWork,
+    /// Evidence that was handed in against signers who contradict themselves, by signer and window.
     pub(super) shown: BTreeMap<(PublicKey, WindowIndex), Contradiction>,
 }
 
@@ -110,12 +144,12 @@ pub(super) fn names(contribution: &Contribution, blob: &Hash) -> bool {
 impl OpenWindow {
     /// The judging of all reveals that are held.
     pub(super) fn current(&self) -> Option<&Judging> {
-        self.seed.as_ref().and_then(|seed| self.judgings.get(seed)).map(|judging| &**judging)
+        self.seeds.current.as_ref().and_then(|seed| self.seeds.judgings.get(seed)).map(|judging| &**judging)
     }
 
     /// The judging that a record is about, where it is known by its seed.
     pub(super) fn judged_as(&self, record: &WindowRecord) -> Option<&Judging> {
-        let judging = self.judgings.get(&record.seed).filter(|judging| judging.reveals() == record.reveals);
+        let judging = self.seeds.judgings.get(&record.seed).filter(|judging| judging.reveals() == record.reveals);
         judging.map(|judging| &**judging)
     }
 
@@ -128,7 +162,8 @@ impl OpenWindow {
     /// Whether the certified cut names a contribution that names this blob.
     pub(super) fn is_released(&self, blob: &Hash) -> bool {
         let Some((_, cut)) = self.cut() else { return false };
-        let mut released = cut.contributions.iter().filter_map(|entry| self.contributions.get(&entry.contribution));
+        let mut released =
+            cut.contributions.iter().filter_map(|entry| self.contributions.by_id.get(&entry.contribution));
         released.any(|contribution| names(contribution.payload(), blob))
     }
 
@@ -150,7 +185,7 @@ impl OpenWindow {
         if matches!(verified.opened, Opened::Registration(_) | Opened::Evidence(_)) {
             return false;
         }
-        let aside = self.aside.entry(verified.signer()).or_default();
+        let aside = self.intake.aside.entry(verified.signer()).or_default();
         let is_kept = aside.iter().any(|other| other.id() == verified.id());
         if !is_kept && aside.len() < MAX_ASIDE {
             aside.push(verified.clone());
@@ -162,31 +197,34 @@ impl OpenWindow {
     /// Something that was set aside and that accepted entries name by now.
     pub(super) fn called_for(&mut self, genesis: &Genesis) -> Option<Verified> {
         let is_called_for = |entry: &Verified| {
-            let is_here = self.known.contains(&entry.id()) || self.has_body(&entry.opened);
+            let is_here = self.intake.known.contains(&entry.id()) || self.has_body(&entry.opened);
             !is_here && self.is_named(genesis, &entry.opened)
         };
-        let places =
-            self.aside.iter().find_map(|(signer, entries)| Some((*signer, entries.iter().position(is_called_for)?)));
+        let places = self
+            .intake
+            .aside
+            .iter()
+            .find_map(|(signer, entries)| Some((*signer, entries.iter().position(is_called_for)?)));
         let (signer, place) = places?;
-        self.aside.get_mut(&signer).map(|entries| entries.remove(place))
+        self.intake.aside.get_mut(&signer).map(|entries| entries.remove(place))
     }
 
     /// Takes in an entry that was found valid.
     pub(super) fn insert(&mut self, verified: Verified) {
-        self.known.insert(verified.id());
+        self.intake.known.insert(verified.id());
         match verified.opened {
             Opened::Contribution(signed) => {
                 let id = ContributionId::new(signed.id());
                 let miner = signed.payload().miner;
-                if *self.first.entry(miner).or_insert(id) != id {
-                    self.further.entry(miner).or_default().push(id);
+                if *self.contributions.first.entry(miner).or_insert(id) != id {
+                    self.contributions.further.entry(miner).or_default().push(id);
                 }
-                self.contributions.insert(id, signed);
+                self.contributions.by_id.insert(id, signed);
             }
             Opened::Registration(signed) => {
                 let id = RegistrationId::new(signed.id());
-                self.first_registration.entry(signed.payload().certificate.owner).or_insert(id);
-                self.registrations.insert(id, signed);
+                self.registrations.first.entry(signed.payload().certificate.owner).or_insert(id);
+                self.registrations.by_id.insert(id, signed);
             }
             Opened::Inbox(signed) => {
                 self.inboxes.insert(signed.id().into(), signed);
@@ -211,7 +249,7 @@ impl OpenWindow {
                 self.shown.insert((shown.signer, shown.window), shown.clone());
             }
             Opened::Reveal(reveal) => {
-                self.reveals.insert(reveal.validator, reveal.value);
+                self.seeds.reveals.insert(reveal.validator, reveal.value);
             }
         }
     }
@@ -223,7 +261,7 @@ impl OpenWindow {
         let mut add =
             |kind, seed, envelope: Envelope| said.entry((envelope.signer, kind, seed)).or_default().push(envelope);
         // Encoding costs, and almost nobody says two things.
-        for signed in twice(self.contributions.values(), Signed::signer) {
+        for signed in twice(self.contributions.by_id.values(), Signed::signer) {
             add(Kind::Contribution, None, signed.envelope());
         }
         for signed in twice(self.inboxes.values(), Signed::signer) {
@@ -280,10 +318,10 @@ impl OpenWindow {
         self.renew_seed(state);
         let waiting: Vec<RecordId> =
             self.records.iter().filter(|(_, record)| record.is_right.is_none()).map(|(id, _)| *id).collect();
-        let mut wanted: BTreeSet<Hash> = self.held.values().filter_map(|held| held.opened.seed()).collect();
-        wanted.extend(self.seed.filter(|_| self.is_revealed(state.genesis())));
+        let mut wanted: BTreeSet<Hash> = self.intake.held.values().filter_map(|held| held.opened.seed()).collect();
+        wanted.extend(self.seeds.current.filter(|_| self.is_revealed(state.genesis())));
         for seed in wanted {
-            if let Some(reveals) = self.seeds.get(&seed).filter(|_| !self.judgings.contains_key(&seed)) {
+            if let Some(reveals) = self.seeds.sets.get(&seed).filter(|_| !self.seeds.judgings.contains_key(&seed)) {
                 let _ = self.judge(state, reveals.clone());
             }
         }
@@ -300,19 +338,19 @@ impl OpenWindow {
 
     /// Points the current seed at the set of all reveals that are held.
     fn renew_seed(&mut self, state: &RunState) {
-        let current = self.seed.as_ref().and_then(|seed| self.seeds.get(seed));
-        if current.is_some_and(|reveals| reveals.len() == self.reveals.len())
-            || !stake::is_quorum(state.genesis(), self.reveals.keys())
+        let current = self.seeds.current.as_ref().and_then(|seed| self.seeds.sets.get(seed));
+        if current.is_some_and(|reveals| reveals.len() == self.seeds.reveals.len())
+            || !stake::is_quorum(state.genesis(), self.seeds.reveals.keys())
         {
             return;
         }
         let Some((id, cut)) = self.cut() else { return };
-        let seed = state.shared_seed(id, &self.reveals, || {
-            let named = cut.contributions.iter().filter_map(|entry| self.contributions.get(&entry.contribution));
+        let seed = state.shared_seed(id, &self.seeds.reveals, || {
+            let named = cut.contributions.iter().filter_map(|entry| self.contributions.by_id.get(&entry.contribution));
             named.map(Signed::payload).collect()
         });
-        self.seeds.insert(seed, reveals_of(&self.reveals));
-        self.seed = Some(seed);
+        self.seeds.sets.insert(seed, reveals_of(&self.seeds.reveals));
+        self.seeds.current = Some(seed);
     }
 
     /// What a set of reveals gives to judge of the certified cut.
@@ -322,8 +360,8 @@ impl OpenWindow {
         cut: (CutId, &Cut),
         reveals: Vec<Reveal>,
     ) -> Result<Arc<Judging>, Reject> {
-        let contributions = self.contributions.values().map(Signed::payload);
-        let registrations = self.registrations.values().map(Signed::payload);
+        let contributions = self.contributions.by_id.values().map(Signed::payload);
+        let registrations = self.registrations.by_id.values().map(Signed::payload);
         state.shared_judging(cut, contributions, registrations, reveals).map_err(Reject::Judging)
     }
 
@@ -331,22 +369,22 @@ impl OpenWindow {
     fn judge(&mut self, state: &RunState, reveals: Vec<Reveal>) -> Result<(), Reject> {
         let Some(cut) = self.cut() else { return Ok(()) };
         let judging = self.judging_of(state, cut, reveals)?;
-        self.judgings.insert(judging.seed(), judging);
+        self.seeds.judgings.insert(judging.seed(), judging);
         Ok(())
     }
 
     /// Plans this node's part, once the seed is settled.
     fn renew_plan(&mut self, state: &RunState, me: Option<PublicKey>) {
-        if self.is_revealed(state.genesis()) && self.plan.as_ref().map(|plan| plan.seed) != self.seed {
+        if self.is_revealed(state.genesis()) && self.own.plan.as_ref().map(|plan| plan.seed) != self.seeds.current {
             let current = self.current();
-            self.plan = current.and_then(|judging| me.and_then(|me| state.judge_plan(judging, &me)));
+            self.own.plan = current.and_then(|judging| me.and_then(|me| state.judge_plan(judging, &me)));
         }
     }
 
     /// Whether the seed is settled for this node: every validator has revealed, or it no longer waits.
     pub(super) fn is_revealed(&self, genesis: &Genesis) -> bool {
-        self.seed.is_some()
-            && (self.reveals.len() == genesis.validators.len() || self.deadlines.contains(&Phase::Reveal))
+        self.seeds.current.is_some()
+            && (self.seeds.reveals.len() == genesis.validators.len() || self.deadlines.contains(&Phase::Reveal))
     }
 
     /// The closed window, when a record is certified, and what other nodes have found out about the record.
@@ -358,10 +396,10 @@ impl OpenWindow {
         let inboxes = cut.body.inboxes.iter().map(|id| self.inboxes.get(id).cloned()).collect::<Option<_>>()?;
         let entries = cut.body.contributions.iter();
         let contributions =
-            entries.map(|entry| self.contributions.get(&entry.contribution).cloned()).collect::<Option<_>>()?;
+            entries.map(|entry| self.contributions.by_id.get(&entry.contribution).cloned()).collect::<Option<_>>()?;
         let entries = cut.body.registrations.iter();
         let registrations =
-            entries.map(|entry| self.registrations.get(&entry.registration).cloned()).collect::<Option<_>>()?;
+            entries.map(|entry| self.registrations.by_id.get(&entry.registration).cloned()).collect::<Option<_>>()?;
         let scores = proposal.body.scores.iter().map(|id| self.scores.get(id).cloned()).collect::<Option<_>>()?;
         let (cut_attempt, _) = self.cut_ballot.decided(genesis)?;
         let closed = ClosedWindow {

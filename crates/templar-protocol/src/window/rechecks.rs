@@ -105,10 +105,10 @@ impl Node {
         let mut own = self.open.scores.iter().filter(|(_, score)| score.signer() == *me);
         // What is not contested, this node's own score agrees with, where it is among these and its only one.
         let is_counted = own.all(|(id, _)| scores.iter().any(|(counted, _)| counted == id));
-        if is_counted && contested.is_empty() && self.open.confirmed.is_empty() {
+        if is_counted && contested.is_empty() && self.open.own.confirmed.is_empty() {
             return rechecks;
         }
-        let confirmed = self.open.confirmed.keys().map(|subject| (subject.window, subject.miner));
+        let confirmed = self.open.own.confirmed.keys().map(|subject| (subject.window, subject.miner));
         let confirmed: BTreeSet<(WindowIndex, PublicKey)> = confirmed.collect();
         let is_wanted = |of: &About| !is_counted || contested.contains(of) || confirmed.contains(&(of.0, of.1));
         for ((window, miner, _), said) in statements(scores, is_wanted) {
@@ -177,7 +177,7 @@ impl Node {
     /// proof. That it could not have the bytes, in its own judging or in an earlier attempt, says nothing.
     fn finding(&self, me: &PublicKey, subject: &Subject, is_reason: bool, attempt: u32) -> Option<Finding<'_>> {
         let withheld = Replay::Refused(Refusal::Withheld);
-        if let Some(confirmed) = self.open.confirmed.get(subject) {
+        if let Some(confirmed) = self.open.own.confirmed.get(subject) {
             let found = Finding { replay: &confirmed.replay, witnesses: Some(&confirmed.witnesses[..]) };
             return Some(found).filter(|found| *found.replay != withheld || confirmed.attempt >= attempt);
         }

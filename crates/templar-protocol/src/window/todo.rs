@@ -38,7 +38,9 @@ impl Node {
         let genesis = self.state.genesis();
         let mut outputs = Vec::new();
         let owner = self.contributor();
-        if owner.is_some_and(|owner| self.open.certified.is_none() && !self.open.first.contains_key(&owner)) {
+        if owner
+            .is_some_and(|owner| self.open.certified.is_none() && !self.open.contributions.first.contains_key(&owner))
+        {
             outputs.push(Output::Train { window: self.state.window() });
         }
         if genesis.validator(&me).is_some() {
@@ -68,12 +70,12 @@ impl Node {
     fn inbox_to_sign(&self, me: &PublicKey) -> Option<Output> {
         let open = &self.open;
         let members = self.state.members();
-        let all = !members.is_empty() && open.first.len() == members.len();
+        let all = !members.is_empty() && open.contributions.first.len() == members.len();
         let signed = open.inboxes.values().any(|inbox| inbox.signer() == *me);
         if signed || open.certified.is_some() || !(all || open.deadlines.contains(&Phase::Commit)) {
             return None;
         }
-        let entries = open.first.iter();
+        let entries = open.contributions.first.iter();
         let contributions =
             entries.map(|(miner, contribution)| CutEntry { miner: *miner, contribution: *contribution }).collect();
         let (run, window) = (self.state.run(), self.state.window());
@@ -84,8 +86,8 @@ impl Node {
     /// The registration of each owner that came first, as far as they can matter: see [`Rank::named`].
     fn registrations_to_name(&self) -> Vec<CutRegistration> {
         let open = &self.open;
-        let ranked = open.first_registration.iter().filter_map(|(owner, id)| {
-            let registration = open.registrations.get(id)?.payload();
+        let ranked = open.registrations.first.iter().filter_map(|(owner, id)| {
+            let registration = open.registrations.by_id.get(id)?.payload();
             Some((self.state.rank(*id, registration), CutRegistration { owner: *owner, registration: *id }))
         });
         let mut named = Rank::named(ranked.collect(), &self.state.genesis().registration);
@@ -97,7 +99,7 @@ impl Node {
     fn reveal_and_judge(&self, me: &PublicKey) -> Option<Output> {
         let open = &self.open;
         open.certified?;
-        if !open.reveals.contains_key(me) {
+        if !open.seeds.reveals.contains_key(me) {
             return Some(Output::Reveal { window: self.state.window() });
         }
         if !open.is_revealed(self.state.genesis()) {
@@ -108,9 +110,9 @@ impl Node {
         if scored {
             return None;
         }
-        match open.judged.get(&judging.seed()) {
+        match open.own.judged.get(&judging.seed()) {
             Some(score) => Some(Output::Sign(Document::Score(score.clone()))),
-            None => open.plan.clone().map(Output::Judge),
+            None => open.own.plan.clone().map(Output::Judge),
         }
     }
 
@@ -127,7 +129,7 @@ impl Node {
             return Own::Work(rechecks.disputes);
         }
         let outcomes = self.state.shared_outcomes(judging, &counted);
-        let Some(applied) = self.open.applied.iter().find(|applied| applied.outcomes == *outcomes) else {
+        let Some(applied) = self.open.own.applied.iter().find(|applied| applied.outcomes == *outcomes) else {
             return Own::Work(vec![self.apply(judging, outcomes.to_vec())]);
         };
         match self.state.shared_close(judging, &counted, applied.stepped) {
@@ -164,7 +166,7 @@ impl Node {
         let open = &self.open;
         let scores: Vec<(ScoreId, &Score)> =
             record.scores.iter().filter_map(|id| open.scores.get(id).map(|score| (*id, score.payload()))).collect();
-        let Some(judging) = open.judgings.get(&record.seed) else { return Some(Vec::new()) };
+        let Some(judging) = open.seeds.judgings.get(&record.seed) else { return Some(Vec::new()) };
         let rechecks = self.rechecks(me, judging, &scores, attempt);
         if !rechecks.open.is_empty() {
             return Some(rechecks.open);
@@ -172,7 +174,7 @@ impl Node {
         if !rechecks.disputes.is_empty() {
             return Some(rechecks.disputes);
         }
-        let Some(applied) = open.applied.iter().find(|applied| applied.outcomes == record.outcomes) else {
+        let Some(applied) = open.own.applied.iter().find(|applied| applied.outcomes == record.outcomes) else {
             return Some(vec![self.apply(judging, record.outcomes.clone())]);
         };
         if applied.stepped == Stepped::of(record) {

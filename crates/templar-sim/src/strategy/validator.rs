@@ -6,7 +6,7 @@ use templar_manifest::proof::{ProofDraw, prove};
 use templar_manifest::{
     Cut, Hash, Inbox, InboxId, LateVerdict, PublicKey, Refusal, Replay, ReplayProof, ScoreEntry, Vote, VoteOn,
 };
-use templar_protocol::{Document, JudgePlan, Judging, ReplayTask, RunState};
+use templar_protocol::{Document, JudgePlan, Judgement, Judging, ReplayTask, RunState};
 
 use super::Strategy;
 use crate::dice::Dice;
@@ -179,7 +179,7 @@ pub(crate) fn second_document(
             let entry = entries.iter_mut().find(|entry| entry.unassigned_before_nanonats > 0)?;
             entry.unassigned_after_nanonats = entry.unassigned_after_nanonats.saturating_sub(1 + salt);
             let (verdicts, evidence) = (score.verdicts.clone(), score.evidence.clone());
-            state.score(judging?, &score.validator, entries, verdicts, evidence).ok().map(Document::Score)
+            state.score(judging?, &score.validator, Judgement { entries, verdicts, evidence }).ok().map(Document::Score)
         }
         Document::Vote(vote) if me_equivocates => {
             let value = Some(Hash::of(format!("{salt} {:?}", vote.value).as_bytes()));

@@ -54,7 +54,8 @@ fn decide(
     let ranked = asked.iter().map(|one| (members.rank(run, id(one), one), *one)).collect();
     let weights: Vec<Weight> =
         paid.iter().map(|&(miner, weight_ppm)| Weight { miner: key(miner), weight_ppm }).collect();
-    members.decide(spec, WindowIndex(window), &ranked, &weights, Hash::of(&window.to_le_bytes()))
+    let seed = Hash::of(&window.to_le_bytes());
+    members.decide(spec, &WindowEnd { window: WindowIndex(window), seed, weights: &weights }, &ranked)
 }
 
 fn verdict(decided: &Decided, owner: u8) -> Admitted {
