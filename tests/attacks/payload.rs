@@ -12,7 +12,7 @@ fn inbox_bytes() -> Vec<u8> {
     payload::encode(example().closed.inboxes[0].payload())
 }
 
-fn decode(bytes: &[u8]) -> Result<Inbox, DecodeError> {
+fn decode(bytes: &[u8]) -> Result<Inbox, PayloadError> {
     payload::decode(bytes)
 }
 
@@ -87,14 +87,14 @@ pub(super) fn attacks() -> Vec<Attack> {
 }
 
 /// Encodes a payload that was changed, and decodes it as a peer would.
-fn with<T: Payload>(base: &T, change: impl FnOnce(&mut T)) -> Result<T, DecodeError> {
+fn with<T: Payload>(base: &T, change: impl FnOnce(&mut T)) -> Result<T, PayloadError> {
     let mut payload = base.clone();
     change(&mut payload);
     payload::decode(&payload::encode(&payload))
 }
 
 /// The example genesis with one text replaced by another of the same length, which a value of its type cannot spell.
-fn genesis_with_name(known: &str, unknown: &str) -> Result<Genesis, DecodeError> {
+fn genesis_with_name(known: &str, unknown: &str) -> Result<Genesis, PayloadError> {
     assert_eq!(known.len(), unknown.len());
     let mut bytes = payload::encode(example().genesis.payload());
     let at = bytes.windows(known.len()).position(|window| window == known.as_bytes()).unwrap();

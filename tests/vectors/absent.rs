@@ -3,6 +3,7 @@
 
 use templar_audit::{Evidence, EvidenceError, judge, replay_contribution};
 use templar_manifest::*;
+use templar_protocol::Judgement;
 use templar_store::MemoryBlobs;
 use templar_train::Recipe;
 

@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::Value;
 use templar_manifest::{
-    Audit, Checkpoint, Contribution, Cut, Dataset, DecodeError, Genesis, Hash, Inbox, Kind, Payload, Registration,
+    Audit, Checkpoint, Contribution, Cut, Dataset, Genesis, Hash, Inbox, Kind, Payload, PayloadError, Registration,
     Score, State, Vote, WindowRecord, payload,
 };
 
@@ -56,10 +56,10 @@ pub(crate) struct Link {
 }
 
 /// The body of a manifest.
-pub(crate) fn body(kind: Kind, bytes: &[u8]) -> Result<Value, DecodeError> {
-    fn of<T: Payload + Serialize>(bytes: &[u8]) -> Result<Value, DecodeError> {
+pub(crate) fn body(kind: Kind, bytes: &[u8]) -> Result<Value, PayloadError> {
+    fn of<T: Payload + Serialize>(bytes: &[u8]) -> Result<Value, PayloadError> {
         let body: T = payload::decode(bytes)?;
-        serde_json::to_value(body).map_err(|error| DecodeError::Malformed(error.to_string()))
+        serde_json::to_value(body).map_err(|error| PayloadError::Malformed(error.to_string()))
     }
     match kind {
         Kind::Genesis => of::<Genesis>(bytes),

@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Hash, RunId};
 use crate::key::{KeyError, PublicKey, SecretKey, Signature};
-use crate::payload::{self, DecodeError, Kind, Payload};
+use crate::payload::{self, Kind, Payload, PayloadError};
 
 /// Why an envelope is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// The payload does not decode.
     #[error(transparent)]
-    Decode(#[from] DecodeError),
+    Decode(#[from] PayloadError),
     /// The witness does not verify.
     #[error(transparent)]
     Key(#[from] KeyError),

@@ -37,5 +37,5 @@ pub use key::{KeyError, PublicKey, SecretKey, Signature};
 pub use kinds::*;
 pub use model::{ModelSpec, RopeScaling};
 pub use names::{AggregationRule, Arithmetic, ParseNameError, Quantiser};
-pub use payload::{DecodeError, Kind, MAX_PAYLOAD_BYTES, Payload};
+pub use payload::{Kind, MAX_PAYLOAD_BYTES, Payload, PayloadError};
 pub use tensor::TensorSpec;

@@ -90,7 +90,7 @@ impl std::fmt::Display for Kind {
 
 /// Why bytes are not the payload that was wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
+pub enum PayloadError {
     /// More than [`MAX_PAYLOAD_BYTES`].
     #[error("payload of {0} bytes is longer than the {MAX_PAYLOAD_BYTES} that any manifest may have")]
     TooLong(usize),
@@ -146,7 +146,7 @@ pub trait Payload: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::
 }
 
 #[derive(Serialize)]
-struct DocumentRef<'a, T> {
+struct FramedRef<'a, T> {
     body: &'a T,
     kind: &'a str,
     version: u64,
@@ -154,7 +154,7 @@ struct DocumentRef<'a, T> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document<T> {
+struct Framed<T> {
     body: T,
     #[allow(dead_code, reason = "checked when the document was peeked at")]
     kind: String,
@@ -176,7 +176,7 @@ struct Peek {
 /// # Panics
 /// Never for the kinds of this crate: their encoding into memory cannot fail.
 pub fn encode<T: Payload>(payload: &T) -> Vec<u8> {
-    let document = DocumentRef { body: payload, kind: T::KIND.name(), version: T::VERSION };
+    let document = FramedRef { body: payload, kind: T::KIND.name(), version: T::VERSION };
     serde_ipld_dagcbor::to_vec(&document).expect("encoding a manifest into memory cannot fail")
 }
 
@@ -186,9 +186,9 @@ pub fn id_of<T: Payload>(payload: &T) -> Hash {
 }
 
 /// What the decoder found, in words: its own are the names of its types.
-fn malformed<E: std::fmt::Debug>(error: &serde_ipld_dagcbor::DecodeError<E>) -> DecodeError {
+fn malformed<E: std::fmt::Debug>(error: &serde_ipld_dagcbor::DecodeError<E>) -> PayloadError {
     use serde_ipld_dagcbor::DecodeError as Found;
-    DecodeError::Malformed(match error {
+    PayloadError::Malformed(match error {
         Found::Msg(said) => said.clone(),
         Found::Eof { .. } | Found::Read(_) => "it ends too early".to_owned(),
         Found::Mismatch { found, .. } | Found::Unsupported { found, .. } => {
@@ -209,28 +209,28 @@ fn malformed<E: std::fmt::Debug>(error: &serde_ipld_dagcbor::DecodeError<E>) -> 
 }
 
 /// The kind and version that `bytes` claim to be.
-pub fn peek(bytes: &[u8]) -> Result<(Kind, u64), DecodeError> {
+pub fn peek(bytes: &[u8]) -> Result<(Kind, u64), PayloadError> {
     if bytes.len() > MAX_PAYLOAD_BYTES {
-        return Err(DecodeError::TooLong(bytes.len()));
+        return Err(PayloadError::TooLong(bytes.len()));
     }
     let peek: Peek = serde_ipld_dagcbor::from_slice(bytes).map_err(|error| malformed(&error))?;
-    let kind = Kind::from_name(&peek.kind).ok_or(DecodeError::UnknownKind(peek.kind))?;
+    let kind = Kind::from_name(&peek.kind).ok_or(PayloadError::UnknownKind(peek.kind))?;
     Ok((kind, peek.version))
 }
 
 /// Decodes `bytes` as a payload of type `T`, refusing every other spelling of it.
-pub fn decode<T: Payload>(bytes: &[u8]) -> Result<T, DecodeError> {
+pub fn decode<T: Payload>(bytes: &[u8]) -> Result<T, PayloadError> {
     let (found, version) = peek(bytes)?;
     if found != T::KIND {
-        return Err(DecodeError::WrongKind { expected: T::KIND, found });
+        return Err(PayloadError::WrongKind { expected: T::KIND, found });
     }
     if version != T::VERSION {
-        return Err(DecodeError::WrongVersion { kind: found, expected: T::VERSION, found: version });
+        return Err(PayloadError::WrongVersion { kind: found, expected: T::VERSION, found: version });
     }
-    let document: Document<T> = serde_ipld_dagcbor::from_slice(bytes).map_err(|error| malformed(&error))?;
+    let document: Framed<T> = serde_ipld_dagcbor::from_slice(bytes).map_err(|error| malformed(&error))?;
     if encode(&document.body) != bytes {
-        return Err(DecodeError::NotCanonical);
+        return Err(PayloadError::NotCanonical);
     }
-    document.body.check().map_err(|rule| DecodeError::Rule { kind: T::KIND, rule })?;
+    document.body.check().map_err(|rule| PayloadError::Rule { kind: T::KIND, rule })?;
     Ok(document.body)
 }

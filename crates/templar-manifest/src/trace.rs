@@ -72,7 +72,7 @@ impl TraceHeader {
     /// What bytes that look like a trace say that they are about; `None` for others. Nothing is checked beyond the header.
     pub fn peek(bytes: &[u8]) -> Option<Self> {
         let (header, _) = bytes.split_first_chunk::<HEADER_BYTES>()?;
-        let mut reader = Reader { bytes: header };
+        let mut reader = TraceReader { bytes: header };
         (reader.take() == *MAGIC).then(|| Self {
             run: Hash::from_bytes(reader.take()).into(),
             window: WindowIndex(u64::from_le_bytes(reader.take())),
@@ -147,7 +147,7 @@ impl Trace {
         if bytes.len() as u64 != header.trace_bytes() {
             return Err(TraceError::Length { expected: header.trace_bytes(), found: bytes.len() as u64 });
         }
-        let mut reader = Reader { bytes: &bytes[HEADER_BYTES..] };
+        let mut reader = TraceReader { bytes: &bytes[HEADER_BYTES..] };
         let leaves = (0..u64::from(header.steps) + 2)
             .map(|_| Leaf {
                 loss_bits: u64::from_le_bytes(reader.take()),
@@ -159,11 +159,11 @@ impl Trace {
 }
 
 /// Takes fixed-size pieces off bytes whose total length was checked.
-struct Reader<'a> {
+struct TraceReader<'a> {
     bytes: &'a [u8],
 }
 
-impl Reader<'_> {
+impl TraceReader<'_> {
     fn take<const N: usize>(&mut self) -> [u8; N] {
         let (head, tail) = self.bytes.split_first_chunk::<N>().expect("the length was checked");
         self.bytes = tail;

@@ -42,7 +42,7 @@ pub enum RunError {
         id: Hash,
         /// Why.
         #[source]
-        source: templar_manifest::DecodeError,
+        source: templar_manifest::PayloadError,
     },
     /// The journal holds an entry that the rules refuse.
     #[error("entry {index} of the journal of run {run} is refused: {reason}")]

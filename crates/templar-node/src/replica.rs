@@ -10,7 +10,7 @@ use templar_audit::chain;
 use templar_manifest::chain::Chain;
 use templar_manifest::{Contradiction, Contribution, Hash, PublicKey, SecretKey, Signed};
 use templar_net::{Log, PeerId, ServePolicy};
-use templar_protocol::{Document, Entry, EvidenceEntry, Input, Node, Output, RegistrationError, Reject, RevealEntry};
+use templar_protocol::{Entry, EvidenceEntry, Input, Node, Output, RegistrationError, Reject, RevealEntry, Unsigned};
 use tokio::sync::watch;
 
 use crate::context::{RunContext, RunError};
@@ -279,7 +279,7 @@ impl Replica {
     }
 
     /// Signs a document and takes it as this node's own entry.
-    pub fn sign(&mut self, document: Document) -> Result<Vec<Output>, SubmitError> {
+    pub fn sign(&mut self, document: Unsigned) -> Result<Vec<Output>, SubmitError> {
         let entry = document.sign(&self.key);
         self.submit(Input::Entry(entry))
     }

@@ -15,7 +15,7 @@ mod standing;
 mod weights;
 
 pub use assess::{Assessment, Cause, Change, Copied};
-pub(crate) use assess::{Conduct, Conducts, assess};
+pub(crate) use assess::{Conducts, MinerConduct, assess};
 pub use rating::Rating;
 pub use standing::{History, Standing};
 pub(crate) use standing::{Standings, root};

@@ -63,4 +63,4 @@ pub use run::{
     PageDraw, Parent, RecordField, RegistrationError, RunState, ScoreError, Stepped, VerdictError, VoteCertificate,
     Witness, evidence, replay,
 };
-pub use window::{Dispute, Document, Input, Measured, Node, Output, Phase, Reject, Subject, Verified, VoteWait};
+pub use window::{Dispute, Input, Measured, Node, Output, Phase, Reject, Subject, Unsigned, Verified, VoteWait};

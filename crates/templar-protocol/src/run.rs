@@ -155,12 +155,12 @@ pub struct RunState {
     chains: BTreeMap<PublicKey, (WindowIndex, Hash)>,
     offences: Offences,
     /// What follows from this state and what was said in the open window, for all nodes of a process that share the state.
-    shared: Shared,
+    shared: SharedWork,
 }
 
 /// What nodes at the same place need not each work out.
 #[derive(Debug, Clone, PartialEq, Default)]
-struct Shared {
+struct SharedWork {
     /// The inboxes that can be part of the cut.
     inboxes: Cache<InboxId, ()>,
     /// The cut of inboxes, which ascend by id, and its id.
@@ -229,7 +229,7 @@ impl RunState {
             pages: PageDraw::new(page_count(training_tokens, genesis.model.sequence_length)),
             chains: BTreeMap::new(),
             offences: Offences::default(),
-            shared: Shared::default(),
+            shared: SharedWork::default(),
             genesis,
         })
     }

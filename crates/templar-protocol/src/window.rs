@@ -24,13 +24,13 @@ use templar_manifest::{
     payload,
 };
 
-pub use messages::{Dispute, Document, Input, Measured, Output, Phase, Subject, VoteWait};
+pub use messages::{Dispute, Input, Measured, Output, Phase, Subject, Unsigned, VoteWait};
 pub use reject::Reject;
 pub use verified::Verified;
 
 use crate::entry::Entry;
 use crate::run::{ClosedWindow, Judgement, Judging, RunState};
-use open::{Applied, Confirmed, OpenWindow, Ready};
+use open::{Confirmed, OpenWindow, OuterStepTaken, Ready};
 use verified::Opened;
 
 /// A participant of a run, or somebody who only follows it.
@@ -351,7 +351,7 @@ impl Node {
             }
             Measured::Applied { outcomes, stepped, .. } => {
                 self.open.own.applied.retain(|applied| applied.outcomes != outcomes);
-                self.open.own.applied.push(Applied { outcomes, stepped });
+                self.open.own.applied.push(OuterStepTaken { outcomes, stepped });
             }
         }
         self.settled(Vec::new()).map(Some)

@@ -6,7 +6,7 @@
 use serde_json::json;
 use templar_manifest::{Cut, Hash, Mint, MintKind, Outcome, PublicKey, Verdict, VoteOn, WindowIndex, payload};
 use templar_node::driver::closed_event;
-use templar_protocol::{ClosedWindow, Dispute, Document, Input, Measured, Output, Phase};
+use templar_protocol::{ClosedWindow, Dispute, Input, Measured, Output, Phase, Unsigned};
 use templar_train::nats;
 
 use super::score::{contributions_of_cut, expect_validator, waiting};
@@ -85,8 +85,8 @@ fn commits(invocation: &Invocation, participant: &mut Participant, args: &Args) 
 
 fn is_part_of_a_cut(output: &Output) -> bool {
     match output {
-        Output::Sign(Document::Vote(vote)) => vote.on == VoteOn::Cut,
-        Output::Sign(Document::Inbox(_) | Document::Cut(_)) | Output::Reveal { .. } => true,
+        Output::Sign(Unsigned::Vote(vote)) => vote.on == VoteOn::Cut,
+        Output::Sign(Unsigned::Inbox(_) | Unsigned::Cut(_)) | Output::Reveal { .. } => true,
         _ => false,
     }
 }
@@ -148,8 +148,8 @@ fn window(invocation: &Invocation, participant: &mut Participant, args: &Args) -
 
 fn is_part_of_a_record(output: &Output) -> bool {
     match output {
-        Output::Sign(Document::Vote(vote)) => vote.on == VoteOn::Window,
-        Output::Sign(Document::Window(_)) | Output::Confirm { .. } | Output::Apply { .. } => true,
+        Output::Sign(Unsigned::Vote(vote)) => vote.on == VoteOn::Window,
+        Output::Sign(Unsigned::Window(_)) | Output::Confirm { .. } | Output::Apply { .. } => true,
         _ => false,
     }
 }

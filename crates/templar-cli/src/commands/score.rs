@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use templar_manifest::{Contribution, Hash, PublicKey, Replay, Score, ScoreEntry, Signed, StateId, WindowIndex};
-use templar_protocol::{Document, Input, JudgePlan, Measured, Node, Output, Phase};
+use templar_protocol::{Input, JudgePlan, Measured, Node, Output, Phase, Unsigned};
 use templar_train::nats;
 
 use super::train::fetch_hint;
@@ -87,7 +87,7 @@ pub(crate) fn waiting(invocation: &Invocation, participant: &Participant, text: 
 }
 
 fn is_part_of_a_score(output: &Output) -> bool {
-    matches!(output, Output::Reveal { .. } | Output::Judge(_) | Output::Sign(Document::Score(_)))
+    matches!(output, Output::Reveal { .. } | Output::Judge(_) | Output::Sign(Unsigned::Score(_)))
 }
 
 fn own_score(participant: &Participant) -> Option<Score> {

@@ -92,7 +92,7 @@ impl Payload for State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::{DecodeError, decode, encode};
+    use crate::payload::{PayloadError, decode, encode};
 
     /// A replay adds the steps of a window to those that a state says, and nobody's arithmetic may overflow there.
     #[test]
@@ -105,7 +105,7 @@ mod tests {
         }
         for steps in [most + 1, u64::MAX] {
             let rule = "optimizer_steps is above 281474976710656".to_owned();
-            assert_eq!(decode::<State>(&encode(&state(steps))), Err(DecodeError::Rule { kind: Kind::State, rule }));
+            assert_eq!(decode::<State>(&encode(&state(steps))), Err(PayloadError::Rule { kind: Kind::State, rule }));
         }
     }
 }

@@ -331,7 +331,7 @@ impl PriceRule {
 mod tests {
     use super::*;
     use crate::envelope::{EnvelopeError, Signed};
-    use crate::payload::{self, DecodeError};
+    use crate::payload::{self, PayloadError};
 
     fn key(number: u8) -> SecretKey {
         SecretKey::from_bytes(&[number; 32])
@@ -356,7 +356,7 @@ mod tests {
             let mut changed = honest.clone();
             change(&mut changed);
             match decoded(&changed) {
-                Err(DecodeError::Rule { rule, .. }) => rule,
+                Err(PayloadError::Rule { rule, .. }) => rule,
                 other => panic!("{other:?}"),
             }
         };

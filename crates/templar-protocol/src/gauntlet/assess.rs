@@ -23,7 +23,7 @@ use super::{Standing, rating};
 
 /// What a miner did in a window, as far as a validator knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Conduct {
+pub(crate) enum MinerConduct {
     /// No contribution in the cut.
     Missing,
     /// Committed, and not served.
@@ -60,7 +60,7 @@ pub struct Copied {
 }
 
 /// What every registered miner did, and whether it began anew from zero state although it had another.
-pub(crate) type Conducts = BTreeMap<PublicKey, (Conduct, bool)>;
+pub(crate) type Conducts = BTreeMap<PublicKey, (MinerConduct, bool)>;
 
 /// Why a standing changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +129,7 @@ pub(crate) fn assess(
 ) -> Assessment {
     let standing = |miner: &PublicKey| before.get(miner).copied().unwrap_or(Standing::NEW);
     let standings = conducts.keys().map(|miner| (*miner, standing(miner))).collect();
-    let mut found = Found { standings, changes: Vec::new() };
+    let mut found = Assessing { standings, changes: Vec::new() };
     for (index, (_, restarted)) in conducts.values().enumerate() {
         if *restarted {
             found.change(index, Cause::Restarted, |standing| standing.rating = standing.rating.uncertain());
@@ -139,7 +139,7 @@ pub(crate) fn assess(
         found.play(spec, conducts);
     }
     let gains = conducts.values().filter_map(|(conduct, _)| match conduct {
-        Conduct::Measured { gain_nanonats, .. } => Some(*gain_nanonats),
+        MinerConduct::Measured { gain_nanonats, .. } => Some(*gain_nanonats),
         _ => None,
     });
     let (gained, measured) = gains.fold((0, 0), |(gained, all), gain| (gained + usize::from(gain > 0), all + 1));
@@ -150,8 +150,8 @@ pub(crate) fn assess(
             found.penalise(spec, window, index, fault);
         }
     }
-    let counts = |conduct: &Conduct, standing: &Standing| {
-        matches!(conduct, Conduct::Measured { .. } | Conduct::Unmeasured) && !standing.is_excluded(window)
+    let counts = |conduct: &MinerConduct, standing: &Standing| {
+        matches!(conduct, MinerConduct::Measured { .. } | MinerConduct::Unmeasured) && !standing.is_excluded(window)
     };
     let all = conducts.values().zip(&found.standings);
     let scores = all
@@ -171,13 +171,13 @@ struct Fault {
 }
 
 /// An assessment in the making.
-struct Found {
+struct Assessing {
     /// In the order of the conducts.
     standings: Vec<(PublicKey, Standing)>,
     changes: Vec<Change>,
 }
 
-impl Found {
+impl Assessing {
     fn change(&mut self, index: usize, cause: Cause, change: impl FnOnce(&mut Standing)) {
         let (miner, standing) = &mut self.standings[index];
         let before = *standing;
@@ -206,19 +206,19 @@ impl Found {
     }
 
     /// Histories, and the proof of computation.
-    fn record(&mut self, spec: &GauntletSpec, index: usize, conduct: &Conduct, blames: bool) {
+    fn record(&mut self, spec: &GauntletSpec, index: usize, conduct: &MinerConduct, blames: bool) {
         match *conduct {
-            Conduct::Missing => self.change(index, Cause::Missing, |standing| standing.missing.push(true)),
-            Conduct::Withheld => self.change(index, Cause::Withheld, |standing| {
+            MinerConduct::Missing => self.change(index, Cause::Missing, |standing| standing.missing.push(true)),
+            MinerConduct::Withheld => self.change(index, Cause::Withheld, |standing| {
                 standing.missing.push(false);
                 standing.withheld.push(true);
             }),
-            Conduct::Invalid | Conduct::Departed { .. } | Conduct::Unmeasured => {
+            MinerConduct::Invalid | MinerConduct::Departed { .. } | MinerConduct::Unmeasured => {
                 let (_, standing) = &mut self.standings[index];
                 standing.missing.push(false);
                 standing.withheld.push(false);
             }
-            Conduct::Measured { gain_nanonats, own_gain_nanonats } => {
+            MinerConduct::Measured { gain_nanonats, own_gain_nanonats } => {
                 let cause = Cause::Measured { gain_nanonats, own_gain_nanonats };
                 self.change(index, cause, |standing| {
                     standing.missing.push(false);
@@ -233,24 +233,24 @@ impl Found {
     }
 
     /// The offences of one miner in the window. `blames`: whether a negative gain counts as one.
-    fn faults(&self, index: usize, conduct: &Conduct, blames: bool) -> Vec<Fault> {
+    fn faults(&self, index: usize, conduct: &MinerConduct, blames: bool) -> Vec<Fault> {
         let (_, standing) = &self.standings[index];
         let mut offences: Vec<(Offence, u32)> = Vec::new();
         let mut copied = None;
         match *conduct {
-            Conduct::Missing => offences.push((Offence::Missing, standing.missing.in_a_row())),
-            Conduct::Withheld => {
+            MinerConduct::Missing => offences.push((Offence::Missing, standing.missing.in_a_row())),
+            MinerConduct::Withheld => {
                 offences.push((Offence::Withheld, standing.withheld.in_a_row()));
                 offences.push((Offence::WithheldOften, standing.withheld.often()));
             }
-            Conduct::Invalid => offences.push((Offence::Invalid, 1)),
-            Conduct::Departed { at_start, copied: of } => {
+            MinerConduct::Invalid => offences.push((Offence::Invalid, 1)),
+            MinerConduct::Departed { at_start, copied: of } => {
                 offences.push((if at_start { Offence::OutOfSync } else { Offence::Mismatch }, 1));
                 offences.extend(of.map(|of| (Offence::Copied, of.overlap_ppm)));
                 copied = of;
             }
-            Conduct::Unmeasured => {}
-            Conduct::Measured { gain_nanonats, .. } => {
+            MinerConduct::Unmeasured => {}
+            MinerConduct::Measured { gain_nanonats, .. } => {
                 if blames && gain_nanonats < 0 {
                     offences.push((Offence::Negative, standing.negative.in_a_row()));
                     offences.push((Offence::NegativeOften, standing.negative.often()));
@@ -271,12 +271,12 @@ impl Found {
 }
 
 /// By what the places of a match are given: the class, then the gain. `None` does not play.
-fn merit(conduct: &Conduct) -> Option<(u8, i128)> {
+fn merit(conduct: &MinerConduct) -> Option<(u8, i128)> {
     match conduct {
-        Conduct::Missing | Conduct::Unmeasured => None,
-        Conduct::Withheld => Some((0, 0)),
-        Conduct::Invalid | Conduct::Departed { .. } => Some((1, 0)),
-        Conduct::Measured { gain_nanonats, .. } => Some((2, *gain_nanonats)),
+        MinerConduct::Missing | MinerConduct::Unmeasured => None,
+        MinerConduct::Withheld => Some((0, 0)),
+        MinerConduct::Invalid | MinerConduct::Departed { .. } => Some((1, 0)),
+        MinerConduct::Measured { gain_nanonats, .. } => Some((2, *gain_nanonats)),
     }
 }
 

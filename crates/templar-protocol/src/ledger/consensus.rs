@@ -22,7 +22,7 @@ pub(crate) const ONE_PPM: u64 = 1_000_000;
 
 /// What the rows agree on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Agreement {
+pub(crate) struct ConsensusWeights {
     /// `R_j = ⌊Σ_i S_i · min(W_ij, C_j) / Σ S⌋` in ppm for each paid miner, sorted by miner, zeros left out. The sum of
     /// stakes is over all that have a row.
     pub(crate) weights: Vec<Weight>,
@@ -45,7 +45,11 @@ pub(crate) fn supported(mut levels: Vec<(u64, u64)>, whole: u64) -> u64 {
 }
 
 /// Clips every row to what is supported. Only `paid` miners count.
-pub(crate) fn agree(genesis: &Genesis, rows: &[(PublicKey, &[Weight])], paid: &BTreeSet<PublicKey>) -> Agreement {
+pub(crate) fn agree(
+    genesis: &Genesis,
+    rows: &[(PublicKey, &[Weight])],
+    paid: &BTreeSet<PublicKey>,
+) -> ConsensusWeights {
     let whole = stake::stake_of(genesis, rows.iter().map(|(validator, _)| validator));
     let mut columns = BTreeMap::<PublicKey, Vec<(PublicKey, u64, u64)>>::new();
     for (validator, row) in rows {
@@ -71,14 +75,14 @@ pub(crate) fn agree(genesis: &Genesis, rows: &[(PublicKey, &[Weight])], paid: &B
             weights.push(Weight { miner, weight_ppm });
         }
     }
-    Agreement { weights, shares }
+    ConsensusWeights { weights, shares }
 }
 
 /// What a window mints. With `E` the emission, `R_j` the weights and `A = Σ R_j`: miner `j` gets `⌊⌊E·miners⌋·R_j⌋`, the
 /// validators have the pot `P = ⌊⌊E·validators⌋·A⌋`, of which they share `⌊P·replays⌋` by the number of replays that each has
-/// proven and the rest, those who have proven any, by [`Agreement::shares`], each rounded down, and the treasury gets `⌊⌊E·treasury⌋·A⌋`. Sorted by
+/// proven and the rest, those who have proven any, by [`ConsensusWeights::shares`], each rounded down, and the treasury gets `⌊⌊E·treasury⌋·A⌋`. Sorted by
 /// account and kind, zeros left out.
-pub(crate) fn mints(genesis: &Genesis, agreement: &Agreement, replays: &[(PublicKey, u64)]) -> Vec<Mint> {
+pub(crate) fn mints(genesis: &Genesis, agreement: &ConsensusWeights, replays: &[(PublicKey, u64)]) -> Vec<Mint> {
     let emission = &genesis.emission;
     let part = |ppm: u32| fraction(emission.per_window_micros, u64::from(ppm), ONE_PPM);
     let agreed: u64 = agreement.weights.iter().map(|weight| u64::from(weight.weight_ppm)).sum();

@@ -16,7 +16,7 @@ use super::closing::{Counted, Stepped};
 use super::difference::first_difference;
 use super::judge::JudgingError;
 use super::judging::Judging;
-use super::{Parent, RunState, Shared};
+use super::{Parent, RunState, SharedWork};
 use crate::gauntlet::Standings;
 use crate::stake;
 
@@ -156,7 +156,7 @@ impl RunState {
         self.checkpoint = record.checkpoint;
         self.record = Some(closed.record);
         self.window = self.window.next();
-        self.shared = Shared::default();
+        self.shared = SharedWork::default();
     }
 
     /// Forgets the states of those whose turn it is to begin the next window from zero state, contribute in it or not. Nobody's

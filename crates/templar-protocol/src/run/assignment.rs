@@ -3,7 +3,7 @@
 use templar_manifest::PublicKey;
 
 use super::RunState;
-use super::draw::{Draw, PageDraw};
+use super::draw::{DrawStream, PageDraw};
 
 const ASSIGNMENT_CONTEXT: &str = "templar/1 assignment";
 
@@ -35,7 +35,7 @@ impl RunState {
 
     /// The assignment, and the epoch's pages after it.
     pub(super) fn take_pages(&self) -> (Assignment, PageDraw) {
-        let mut draw = Draw::new(
+        let mut draw = DrawStream::new(
             ASSIGNMENT_CONTEXT,
             &[self.run.hash().as_bytes(), &self.window.0.to_le_bytes(), self.seed.as_bytes()],
         );

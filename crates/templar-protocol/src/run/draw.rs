@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 
 /// A stream of random numbers that is a function of its inputs.
-pub(crate) struct Draw {
+pub(crate) struct DrawStream {
     reader: blake3::OutputReader,
     block: [u8; 64],
     used: usize,
 }
 
-impl Draw {
+impl DrawStream {
     /// The stream of `context` and `parts`, whose lengths must be fixed by the context.
     pub(crate) fn new(context: &str, parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(context);
@@ -84,7 +84,7 @@ impl PageDraw {
 
     /// Takes the next `count` pages, which are not more than there are. Where fewer are left unused, they stay unused
     /// and a new epoch begins with all pages.
-    pub(crate) fn take(&mut self, count: u64, draw: &mut Draw) -> Vec<u64> {
+    pub(crate) fn take(&mut self, count: u64, draw: &mut DrawStream) -> Vec<u64> {
         if self.pages - self.taken < count {
             self.begin(self.pages);
         }
@@ -99,7 +99,7 @@ impl PageDraw {
         self.moved.clear();
     }
 
-    fn take_one(&mut self, draw: &mut Draw) -> u64 {
+    fn take_one(&mut self, draw: &mut DrawStream) -> u64 {
         let place = self.taken + draw.below(self.pages - self.taken);
         let first = self.moved.remove(&self.taken).unwrap_or(self.taken);
         let page = if place == self.taken { first } else { self.moved.insert(place, first).unwrap_or(place) };
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn bounded_draws_are_even() {
-        let mut draw = Draw::new("templar/1 test", &[b"even"]);
+        let mut draw = DrawStream::new("templar/1 test", &[b"even"]);
         let mut counts = [0u32; 7];
         for _ in 0..70_000 {
             counts[draw.below(7) as usize] += 1;
@@ -129,7 +129,7 @@ mod tests {
     fn every_order_of_three_pages_is_equally_likely() {
         let mut counts = BTreeMap::<Vec<u64>, u32>::new();
         for trial in 0..6_000u32 {
-            let mut draw = Draw::new("templar/1 test", &[&trial.to_le_bytes()]);
+            let mut draw = DrawStream::new("templar/1 test", &[&trial.to_le_bytes()]);
             *counts.entry(PageDraw::new(3).take(3, &mut draw)).or_default() += 1;
         }
         assert_eq!(counts.len(), 6);
@@ -147,12 +147,12 @@ mod tests {
             for (window, size) in sizes.into_iter().enumerate() {
                 let size = size.min(pages);
                 let seed = (window as u64).to_le_bytes();
-                let found = sparse.take(size, &mut Draw::new("templar/1 test", &[&seed]));
+                let found = sparse.take(size, &mut DrawStream::new("templar/1 test", &[&seed]));
                 if pages - taken < size {
                     plain = (0..pages).collect();
                     taken = 0;
                 }
-                let mut draw = Draw::new("templar/1 test", &[&seed]);
+                let mut draw = DrawStream::new("templar/1 test", &[&seed]);
                 for place in taken..taken + size {
                     let other = place + draw.below(pages - place);
                     plain.swap(place as usize, other as usize);

@@ -53,7 +53,7 @@ pub enum EvidenceError {
 
 /// What of a window a statement is about, of which its signer may say one thing.
 #[derive(PartialEq)]
-enum Part {
+enum Scope {
     Whole,
     /// Of a score. Another seed is no contradiction: more validators had revealed.
     Seed(Hash),
@@ -63,32 +63,32 @@ enum Part {
 
 /// What is compared of a statement.
 #[derive(PartialEq)]
-struct Statement {
+struct SignedStatement {
     kind: Kind,
     run: RunId,
     window: WindowIndex,
-    part: Part,
+    part: Scope,
     id: Hash,
 }
 
 fn open<T: Payload>(
     envelope: &Envelope,
-    of: impl Fn(&T) -> (RunId, WindowIndex, Part),
-) -> Result<Statement, EnvelopeError> {
+    of: impl Fn(&T) -> (RunId, WindowIndex, Scope),
+) -> Result<SignedStatement, EnvelopeError> {
     let signed = envelope.open::<T>()?;
     let (run, window, part) = of(signed.payload());
-    Ok(Statement { kind: T::KIND, run, window, part, id: signed.id() })
+    Ok(SignedStatement { kind: T::KIND, run, window, part, id: signed.id() })
 }
 
-fn statement(signer: &PublicKey, envelope: &Envelope) -> Result<Statement, EvidenceError> {
+fn statement(signer: &PublicKey, envelope: &Envelope) -> Result<SignedStatement, EvidenceError> {
     let unsigned = |source: EnvelopeError| EvidenceError::Envelope { signer: signer.short(), source };
     let (kind, _) = payload::peek(&envelope.payload).map_err(|error| unsigned(error.into()))?;
     let opened = match kind {
-        Kind::Contribution => open(envelope, |said: &Contribution| (said.run, said.window, Part::Whole)),
-        Kind::Inbox => open(envelope, |said: &Inbox| (said.run, said.window, Part::Whole)),
-        Kind::Score => open(envelope, |said: &Score| (said.run, said.window, Part::Seed(said.seed))),
+        Kind::Contribution => open(envelope, |said: &Contribution| (said.run, said.window, Scope::Whole)),
+        Kind::Inbox => open(envelope, |said: &Inbox| (said.run, said.window, Scope::Whole)),
+        Kind::Score => open(envelope, |said: &Score| (said.run, said.window, Scope::Seed(said.seed))),
         Kind::Vote => {
-            open(envelope, |said: &Vote| (said.run, said.window, Part::Step(said.on, said.attempt, said.step)))
+            open(envelope, |said: &Vote| (said.run, said.window, Scope::Step(said.on, said.attempt, said.step)))
         }
         other => return Err(EvidenceError::Kind(other)),
     };

@@ -14,7 +14,7 @@ use templar_manifest::{
 
 use super::RunState;
 use super::closing::Closings;
-use super::draw::{Draw, PageDraw};
+use super::draw::{DrawStream, PageDraw};
 use super::judging::{JudgePlan, Judging, reveals_of};
 use super::registration::RegistrationError;
 use super::replay;
@@ -217,7 +217,7 @@ impl RunState {
         used.sort_unstable();
         let public = [self.run.hash(), judging.seed, *value];
         let inputs = [public[0].as_bytes(), public[1].as_bytes(), validator.as_bytes(), public[2].as_bytes()];
-        let mut draw = Draw::new(UNASSIGNED_CONTEXT, &inputs.map(|input| &input[..]));
+        let mut draw = DrawStream::new(UNASSIGNED_CONTEXT, &inputs.map(|input| &input[..]));
         // The genesis check left at least as many pages over as are drawn here.
         let free = self.pages.pages() - used.len() as u64;
         let ranks = PageDraw::new(free).take(u64::from(gauntlet.unassigned_pages).min(free), &mut draw);
@@ -231,7 +231,7 @@ impl RunState {
             let trained = u64::from(contribution.steps) * u64::from(batch);
             let trained = trained.min(slot.len() as u64);
             let [run, seed, key, value] = inputs.map(|input| &input[..]);
-            let mut draw = Draw::new(ASSIGNED_CONTEXT, &[run, seed, key, value, miner.as_bytes()]);
+            let mut draw = DrawStream::new(ASSIGNED_CONTEXT, &[run, seed, key, value, miner.as_bytes()]);
             let places = PageDraw::new(trained).take(u64::from(gauntlet.assigned_pages).min(trained), &mut draw);
             let mut pages: Vec<u64> = places.into_iter().map(|place| slot[place as usize]).collect();
             pages.sort_unstable();

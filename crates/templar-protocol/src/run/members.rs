@@ -59,13 +59,13 @@ pub struct Members {
 /// highest first; of equals the lower id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
-    way: Way,
+    way: PaidBy,
     measure: u128,
     id: RegistrationId,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Way {
+enum PaidBy {
     Rotation,
     Hashcash,
     Burn,
@@ -76,14 +76,14 @@ impl Rank {
     /// agree about the best, and every rotation.
     pub(crate) fn named<T>(mut ranked: Vec<(Self, T)>, spec: &RegistrationSpec) -> Vec<T> {
         ranked.sort_unstable_by_key(|(rank, _)| *rank);
-        let mut counts = BTreeMap::<Way, u32>::new();
+        let mut counts = BTreeMap::<PaidBy, u32>::new();
         ranked.retain(|(rank, _)| {
             let count = counts.entry(rank.way).or_default();
             *count += 1;
             match rank.way {
-                Way::Rotation => true,
-                Way::Hashcash => *count <= 2 * spec.hashcash.per_window,
-                Way::Burn => *count <= 2 * spec.burn.per_window,
+                PaidBy::Rotation => true,
+                PaidBy::Hashcash => *count <= 2 * spec.hashcash.per_window,
+                PaidBy::Burn => *count <= 2 * spec.burn.per_window,
             }
         });
         ranked.into_iter().map(|(_, named)| named).collect()
@@ -125,7 +125,7 @@ struct Admitting<'a> {
     window: WindowIndex,
     members: Members,
     /// How many have joined already, by the way in which they paid.
-    joined: BTreeMap<Way, u32>,
+    joined: BTreeMap<PaidBy, u32>,
 }
 
 impl Admitting<'_> {
@@ -134,9 +134,9 @@ impl Admitting<'_> {
         let Self { spec, window, members, joined } = self;
         let joined = joined.entry(rank.way).or_default();
         let limit = match rank.way {
-            Way::Rotation => u32::MAX,
-            Way::Hashcash => spec.hashcash.per_window,
-            Way::Burn => spec.burn.per_window,
+            PaidBy::Rotation => u32::MAX,
+            PaidBy::Hashcash => spec.hashcash.per_window,
+            PaidBy::Burn => spec.burn.per_window,
         };
         if *joined >= limit {
             return Admitted::Crowded;
@@ -144,7 +144,7 @@ impl Admitting<'_> {
         if members.of_node.contains_key(&node) {
             return Admitted::NodeTaken;
         }
-        if rank.way == Way::Rotation {
+        if rank.way == PaidBy::Rotation {
             let Some(member) = members.by_owner(&owner).copied() else { return Admitted::NoSlot };
             members.unseat(member.slot);
             members.seat(Member { node, anchor, ..member });
@@ -232,9 +232,9 @@ impl Members {
     pub(crate) fn rank(&self, run: templar_manifest::RunId, id: RegistrationId, certificate: &Certificate) -> Rank {
         let seed = self.anchors.get(&certificate.anchor).map(|anchor| anchor.seed).unwrap_or_default();
         let (way, measure) = match certificate.payment {
-            Payment::Rotation => (Way::Rotation, 0),
-            Payment::Hashcash { .. } => (Way::Hashcash, certificate.work(run, &seed).unwrap_or(u128::MAX)),
-            Payment::Burn { amount_micros } => (Way::Burn, u128::from(u64::MAX - amount_micros)),
+            Payment::Rotation => (PaidBy::Rotation, 0),
+            Payment::Hashcash { .. } => (PaidBy::Hashcash, certificate.work(run, &seed).unwrap_or(u128::MAX)),
+            Payment::Burn { amount_micros } => (PaidBy::Burn, u128::from(u64::MAX - amount_micros)),
         };
         Rank { way, measure, id }
     }
@@ -272,8 +272,8 @@ impl Members {
         admissions.sort_unstable_by_key(|admission| admission.owner);
         let Admitting { mut members, joined, .. } = admitting;
         let count = |way| joined.get(&way).copied().unwrap_or(0);
-        members.hashes = spec.hashcash.after(self.hashes, count(Way::Hashcash));
-        members.burn_micros = spec.burn.after(self.burn_micros, count(Way::Burn));
+        members.hashes = spec.hashcash.after(self.hashes, count(PaidBy::Hashcash));
+        members.burn_micros = spec.burn.after(self.burn_micros, count(PaidBy::Burn));
         let next = closing.window.next();
         members.anchors.insert(next, Anchor { window: next, seed: closing.seed, hashes: members.hashes });
         members.anchors.retain(|anchor, _| next.0 - anchor.0 < spec.anchor_windows);

@@ -64,7 +64,7 @@ use templar_manifest::{
     WindowIndex,
 };
 
-use super::draw::Draw;
+use super::draw::DrawStream;
 
 const CHANCE_CONTEXT: &str = "templar/1 replay by chance";
 const PLACE_CONTEXT: &str = "templar/1 replay draw";
@@ -108,10 +108,10 @@ pub struct Drawn<'a> {
 
 impl Drawn<'_> {
     /// The numbers of a validator that follow from `what`, and its value.
-    fn stream(&self, context: &str, what: &Hash, reveal: &Reveal) -> (PublicKey, Draw) {
+    fn stream(&self, context: &str, what: &Hash, reveal: &Reveal) -> (PublicKey, DrawStream) {
         let (run, Reveal { validator, value }) = (self.run.hash(), reveal);
         let parts: [&[u8]; 4] = [run.as_bytes(), what.as_bytes(), validator.as_bytes(), value.as_bytes()];
-        (*validator, Draw::new(context, &parts))
+        (*validator, DrawStream::new(context, &parts))
     }
 }
 
@@ -126,7 +126,7 @@ pub fn replayers(
     miners: &[PublicKey],
     reveals: &[Reveal],
 ) -> BTreeMap<PublicKey, Vec<PublicKey>> {
-    let streams = |context, what| -> Vec<(PublicKey, Draw)> {
+    let streams = |context, what| -> Vec<(PublicKey, DrawStream)> {
         reveals.iter().map(|reveal| of.stream(context, what, reveal)).collect()
     };
     let mut by_chance = streams(CHANCE_CONTEXT, of.commitment);

@@ -15,7 +15,7 @@ use super::evidence::EvidenceError;
 use super::judging::{Judgement, Judging};
 use super::late::VerdictError;
 use super::late::check_proof;
-use crate::gauntlet::{self, Assessment, Conduct, Conducts, Copied, Standings, assess};
+use crate::gauntlet::{self, Assessment, Conducts, Copied, MinerConduct, Standings, assess};
 use crate::ledger::consensus::ONE_PPM;
 
 /// Why a score is not what its rules give.
@@ -72,7 +72,9 @@ impl RunState {
     /// that nobody replayed it in time is nothing that the miner did.
     fn conducts(&self, judging: &Judging, entries: &[ScoreEntry], outcomes: &[Outcome]) -> Conducts {
         let conduct = |miner: &PublicKey| {
-            let Ok(index) = entries.binary_search_by_key(miner, |entry| entry.miner) else { return Conduct::Missing };
+            let Ok(index) = entries.binary_search_by_key(miner, |entry| entry.miner) else {
+                return MinerConduct::Missing;
+            };
             let entry = &entries[index];
             let outcome = outcomes.binary_search_by_key(miner, |outcome| outcome.miner);
             let recorded = outcome.ok().and_then(|index| match &outcomes[index].verdict {
@@ -84,16 +86,16 @@ impl RunState {
                 Replay::NotDrawn | Replay::Match => None,
             };
             match recorded.or(own) {
-                Some(Refusal::Withheld) => Conduct::Withheld,
-                Some(Refusal::Malformed { .. } | Refusal::WrongClaim { .. }) => Conduct::Invalid,
+                Some(Refusal::Withheld) => MinerConduct::Withheld,
+                Some(Refusal::Malformed { .. } | Refusal::WrongClaim { .. }) => MinerConduct::Invalid,
                 Some(Refusal::Mismatch { step, .. }) => {
-                    Conduct::Departed { at_start: *step == 0, copied: self.copied(entry) }
+                    MinerConduct::Departed { at_start: *step == 0, copied: self.copied(entry) }
                 }
                 Some(Refusal::NotReplayed) | None if !self.genesis.gauntlet.measures() && entry.body.is_some() => {
-                    Conduct::Unmeasured
+                    MinerConduct::Unmeasured
                 }
-                Some(Refusal::NotReplayed) | None if losses(entry) == [0; 4] => Conduct::Invalid,
-                Some(Refusal::NotReplayed) | None => Conduct::Measured {
+                Some(Refusal::NotReplayed) | None if losses(entry) == [0; 4] => MinerConduct::Invalid,
+                Some(Refusal::NotReplayed) | None => MinerConduct::Measured {
                     gain_nanonats: gain(entry.unassigned_before_nanonats, entry.unassigned_after_nanonats),
                     own_gain_nanonats: gain(entry.assigned_before_nanonats, entry.assigned_after_nanonats),
                 },

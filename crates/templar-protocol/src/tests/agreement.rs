@@ -1,4 +1,4 @@
-//! Agreement on cut and record: whoever is silent, lies or restarts, whenever deadlines run out, all end with the same.
+//! ConsensusWeights on cut and record: whoever is silent, lies or restarts, whenever deadlines run out, all end with the same.
 
 use std::collections::BTreeMap;
 

@@ -92,7 +92,7 @@ fn a_longer_context_begins_a_new_epoch_of_its_own_pages() {
         assert_eq!(state.pages().taken(), taken as u64);
         let public = [state.run().hash(), state.seed()];
         let parts: [&[u8]; 3] = [public[0].as_bytes(), &(window as u64).to_le_bytes(), public[1].as_bytes()];
-        let mut draw = crate::run::draw::Draw::new("templar/1 assignment", &parts);
+        let mut draw = crate::run::draw::DrawStream::new("templar/1 assignment", &parts);
         let first = taken;
         for _ in 0..3 * 3 * batch {
             let other = taken + draw.below((row.len() - taken) as u64) as usize;

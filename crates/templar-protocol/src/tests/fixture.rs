@@ -363,7 +363,7 @@ impl Cluster {
                 Output::Closed { .. } => continue,
                 _ => {}
             }
-            if let (Output::Sign(document @ Document::Vote(_)), Some(key)) = (&output, self.members[from].key.clone())
+            if let (Output::Sign(document @ Unsigned::Vote(_)), Some(key)) = (&output, self.members[from].key.clone())
                 && !self.silent.contains(&key.public())
             {
                 // As a driver does: in the journal before anything else happens. What was said behind it is stale then.

@@ -367,7 +367,7 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
                     outcomes: outcomes.clone(),
                     stepped: stepped(Hash::of(b"honest").into(), record.held_out_loss_nanonats),
                 })),
-                Output::Sign(Document::Vote(vote)) if vote.value == Some(id) => {
+                Output::Sign(Unsigned::Vote(vote)) if vote.value == Some(id) => {
                     panic!("voted for a checkpoint that it did not compute")
                 }
                 _ => None,
@@ -385,7 +385,7 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
     let prevote = voted(&node, VoteOn::Cut, 0, VoteStep::Prevote, Some(payload::id_of(&cut)));
     given(&mut node, &forge(prevote, &proposer));
     given(&mut node, &forge(cut, &proposer));
-    let is_vote = |output: &Output| matches!(output, Output::Sign(Document::Vote(vote)) if vote.on == VoteOn::Cut);
+    let is_vote = |output: &Output| matches!(output, Output::Sign(Unsigned::Vote(vote)) if vote.on == VoteOn::Cut);
     assert!(!node.todo().iter().any(is_vote));
 }
 
@@ -414,8 +414,8 @@ fn a_false_refusal_is_confirmed_by_nobody() {
             .todo()
             .into_iter()
             .filter_map(|output| match output {
-                Output::Sign(Document::Vote(vote)) if vote.on == VoteOn::Window => None,
-                Output::Sign(document @ (Document::Inbox(_) | Document::Cut(_) | Document::Vote(_))) => {
+                Output::Sign(Unsigned::Vote(vote)) if vote.on == VoteOn::Window => None,
+                Output::Sign(document @ (Unsigned::Inbox(_) | Unsigned::Cut(_) | Unsigned::Vote(_))) => {
                     Some(document.sign(&liar))
                 }
                 Output::Reveal { window } => Some(Entry::Reveal(RevealEntry {

@@ -268,7 +268,7 @@ fn who_does_not_pay_is_refused_by_name() {
     let mut unsigned = honest.clone();
     unsigned.owner_signature = unsigned.certificate.sign(state.run(), &other);
     let reject = node.clone().step(Input::Entry(signed(&unsigned, &newcomer))).unwrap_err();
-    assert!(matches!(reject, Reject::Envelope(EnvelopeError::Decode(DecodeError::Rule { .. }))), "{reject}");
+    assert!(matches!(reject, Reject::Envelope(EnvelopeError::Decode(PayloadError::Rule { .. }))), "{reject}");
 
     // One in a window is enough, unless a validator had the other first.
     let mut heard = node.clone();

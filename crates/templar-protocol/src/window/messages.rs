@@ -121,7 +121,7 @@ pub struct Subject {
 
 /// What a node is asked to sign.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Document {
+pub enum Unsigned {
     /// What it has received.
     Inbox(Inbox),
     /// The cut, for all to vote on.
@@ -134,7 +134,7 @@ pub enum Document {
     Vote(Vote),
 }
 
-impl Document {
+impl Unsigned {
     /// Signs the document. The entry must be in the journal before it is sent.
     pub fn sign(self, key: &SecretKey) -> Entry {
         Entry::Envelope(match self {
@@ -200,7 +200,7 @@ pub enum Output {
         window: WindowIndex,
     },
     /// As a validator: sign this.
-    Sign(Document),
+    Sign(Unsigned),
     /// As a validator: release the window's hash-chain value.
     Reveal {
         /// The window.

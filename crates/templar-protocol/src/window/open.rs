@@ -37,7 +37,7 @@ pub(super) enum Ready {
 
 /// A cut or record that was proposed.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Body<T> {
+pub(super) struct Proposal<T> {
     pub(super) body: Arc<T>,
     pub(super) publisher: Witness,
     pub(super) sound: Arc<Sound>,
@@ -47,7 +47,7 @@ pub(super) struct Body<T> {
 
 /// An outer step that this node took.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Applied {
+pub(super) struct OuterStepTaken {
     pub(super) outcomes: Vec<Outcome>,
     pub(super) stepped: Stepped,
 }
@@ -113,7 +113,7 @@ pub(super) struct OwnWork {
     /// Its own replays of contributions about which scores disagree.
     pub(super) confirmed: BTreeMap<Subject, Confirmed>,
     /// The outer steps that it took.
-    pub(super) applied: Vec<Applied>,
+    pub(super) applied: Vec<OuterStepTaken>,
 }
 
 /// Everything accepted and held of the open window.
@@ -123,12 +123,12 @@ pub(super) struct OpenWindow {
     pub(super) contributions: Contributions,
     pub(super) registrations: Registrations,
     pub(super) inboxes: BTreeMap<InboxId, Signed<Inbox>>,
-    pub(super) cuts: BTreeMap<CutId, Body<Cut>>,
+    pub(super) cuts: BTreeMap<CutId, Proposal<Cut>>,
     pub(super) cut_ballot: Ballot,
     pub(super) certified: Option<CutId>,
     pub(super) seeds: Seeds,
     pub(super) scores: BTreeMap<ScoreId, Signed<Score>>,
-    pub(super) records: BTreeMap<RecordId, Body<WindowRecord>>,
+    pub(super) records: BTreeMap<RecordId, Proposal<WindowRecord>>,
     pub(super) record_ballot: Ballot,
     pub(super) deadlines: BTreeSet<Phase>,
     pub(super) own: OwnWork,
@@ -230,14 +230,14 @@ impl OpenWindow {
                 self.inboxes.insert(signed.id().into(), signed);
             }
             Opened::Cut(signed) => {
-                let body = Body::new(&signed, verified.sound);
+                let body = Proposal::new(&signed, verified.sound);
                 self.cuts.entry(signed.id().into()).or_insert(body);
             }
             Opened::Score(signed) => {
                 self.scores.insert(signed.id().into(), signed);
             }
             Opened::Window(signed) => {
-                let body = Body::new(&signed, verified.sound);
+                let body = Proposal::new(&signed, verified.sound);
                 self.records.entry(signed.id().into()).or_insert(body);
             }
             Opened::Vote(signed) => {
@@ -426,7 +426,7 @@ fn twice<'a, T, K: Ord>(all: impl Iterator<Item = &'a T>, key: impl Fn(&T) -> K)
     by_key.into_values().filter(|same| same.len() > 1).flatten().collect()
 }
 
-impl<T: templar_manifest::Payload> Body<T> {
+impl<T: templar_manifest::Payload> Proposal<T> {
     fn new(signed: &Signed<T>, sound: Arc<Sound>) -> Self {
         let publisher = Witness { signer: signed.signer(), signature: signed.signature() };
         Self { body: signed.shared(), publisher, sound, is_right: None }

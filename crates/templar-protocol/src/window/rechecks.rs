@@ -30,14 +30,14 @@ pub(super) struct Rechecks {
 
 /// What one score says of a contribution.
 #[derive(Clone, Copy)]
-struct Said<'a> {
+struct ScoredReplay<'a> {
     validator: PublicKey,
     replay: &'a Replay,
     proof: Option<&'a ReplayProof>,
 }
 
 /// What this node found of a contribution; of a match with the witnesses of all who were drawn, where they are of this seed.
-struct Finding<'a> {
+struct OwnReplay<'a> {
     replay: &'a Replay,
     witnesses: Option<&'a [u64]>,
 }
@@ -49,12 +49,12 @@ type About = (WindowIndex, PublicKey, ContributionId);
 fn statements<'a>(
     scores: &[(ScoreId, &'a Score)],
     is_wanted: impl Fn(&About) -> bool,
-) -> BTreeMap<About, Vec<Said<'a>>> {
+) -> BTreeMap<About, Vec<ScoredReplay<'a>>> {
     let mut found = BTreeMap::<_, Vec<_>>::new();
     for (_, score) in scores {
         let mut add = |of, replay: &'a Replay, proof: &'a Option<ReplayProof>| {
             if *replay != Replay::NotDrawn && is_wanted(&of) {
-                let said = Said { validator: score.validator, replay, proof: proof.as_ref() };
+                let said = ScoredReplay { validator: score.validator, replay, proof: proof.as_ref() };
                 found.entry(of).or_default().push(said);
             }
         };
@@ -70,7 +70,7 @@ fn statements<'a>(
 
 /// Whether matches contradict each other, or a match something that blobs show, or a match the word of another of `drawn` that
 /// what a replay takes is not to be had.
-fn contradict(said: &[Said<'_>], drawn: &[PublicKey]) -> bool {
+fn contradict(said: &[ScoredReplay<'_>], drawn: &[PublicKey]) -> bool {
     let mut witnesses = said.iter().filter_map(|said| said.proof).map(|proof| &proof.witnesses);
     let Some(first) = witnesses.next() else { return false };
     witnesses.any(|other| other != first)
@@ -79,15 +79,16 @@ fn contradict(said: &[Said<'_>], drawn: &[PublicKey]) -> bool {
 }
 
 /// Whether one of `drawn` could not have what a replay takes.
-fn is_sought(said: &[Said<'_>], drawn: &[PublicKey]) -> bool {
+fn is_sought(said: &[ScoredReplay<'_>], drawn: &[PublicKey]) -> bool {
     let withheld = Replay::Refused(Refusal::Withheld);
     said.iter().any(|said| *said.replay == withheld && drawn.binary_search(&said.validator).is_ok())
 }
 
 /// The contributions that a score refuses for any reason, or about which scores contradict each other.
 fn contested(scores: &[(ScoreId, &Score)]) -> BTreeSet<About> {
-    let is_contested =
-        |said: &[Said<'_>]| contradict(said, &[]) || said.iter().any(|said| matches!(said.replay, Replay::Refused(_)));
+    let is_contested = |said: &[ScoredReplay<'_>]| {
+        contradict(said, &[]) || said.iter().any(|said| matches!(said.replay, Replay::Refused(_)))
+    };
     statements(scores, |_| true).into_iter().filter(|(_, said)| is_contested(said)).map(|(of, _)| of).collect()
 }
 
@@ -175,10 +176,10 @@ impl Node {
 
     /// What this node found out about a contribution, where it is enough to judge another's reason (`is_reason`), or another's
     /// proof. That it could not have the bytes, in its own judging or in an earlier attempt, says nothing.
-    fn finding(&self, me: &PublicKey, subject: &Subject, is_reason: bool, attempt: u32) -> Option<Finding<'_>> {
+    fn finding(&self, me: &PublicKey, subject: &Subject, is_reason: bool, attempt: u32) -> Option<OwnReplay<'_>> {
         let withheld = Replay::Refused(Refusal::Withheld);
         if let Some(confirmed) = self.open.own.confirmed.get(subject) {
-            let found = Finding { replay: &confirmed.replay, witnesses: Some(&confirmed.witnesses[..]) };
+            let found = OwnReplay { replay: &confirmed.replay, witnesses: Some(&confirmed.witnesses[..]) };
             return Some(found).filter(|found| *found.replay != withheld || confirmed.attempt >= attempt);
         }
         let is_late = subject.window != self.state.window();
@@ -201,7 +202,7 @@ impl Node {
             };
             if enough {
                 let proof = proof.as_ref().filter(|_| is_of_seed);
-                return Some(Finding { replay, witnesses: proof.map(|proof| &proof.witnesses[..]) });
+                return Some(OwnReplay { replay, witnesses: proof.map(|proof| &proof.witnesses[..]) });
             }
         }
         None

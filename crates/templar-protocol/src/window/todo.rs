@@ -22,7 +22,7 @@ use templar_manifest::{
 };
 
 use super::Node;
-use super::messages::{Dispute, Document, Output, Phase};
+use super::messages::{Dispute, Output, Phase, Unsigned};
 use super::voting::{Own, Right};
 use crate::run::members::Rank;
 use crate::run::{Judging, Stepped};
@@ -80,7 +80,7 @@ impl Node {
             entries.map(|(miner, contribution)| CutEntry { miner: *miner, contribution: *contribution }).collect();
         let (run, window) = (self.state.run(), self.state.window());
         let registrations = self.registrations_to_name();
-        Some(Output::Sign(Document::Inbox(Inbox { run, window, validator: *me, contributions, registrations })))
+        Some(Output::Sign(Unsigned::Inbox(Inbox { run, window, validator: *me, contributions, registrations })))
     }
 
     /// The registration of each owner that came first, as far as they can matter: see [`Rank::named`].
@@ -111,7 +111,7 @@ impl Node {
             return None;
         }
         match open.own.judged.get(&judging.seed()) {
-            Some(score) => Some(Output::Sign(Document::Score(score.clone()))),
+            Some(score) => Some(Output::Sign(Unsigned::Score(score.clone()))),
             None => open.own.plan.clone().map(Output::Judge),
         }
     }

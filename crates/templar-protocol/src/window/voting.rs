@@ -11,7 +11,7 @@ use templar_manifest::{Cut, CutId, Hash, Inbox, InboxId, PublicKey, RecordId, Vo
 
 use super::Node;
 use super::admission::MAX_STATEMENTS;
-use super::messages::{Document, Output, Phase, VoteWait};
+use super::messages::{Output, Phase, Unsigned, VoteWait};
 use crate::run::Closing;
 
 /// What a validator would propose.
@@ -32,10 +32,10 @@ pub(super) enum Right {
 
 impl Right {
     /// To be signed.
-    fn document(&self) -> Document {
+    fn document(&self) -> Unsigned {
         match self {
-            Self::Cut(cut) => Document::Cut(cut.1.clone()),
-            Self::Record(record) => Document::Window(Box::new(record.record.clone())),
+            Self::Cut(cut) => Unsigned::Cut(cut.1.clone()),
+            Self::Record(record) => Unsigned::Window(Box::new(record.record.clone())),
         }
     }
 }
@@ -209,7 +209,7 @@ impl Node {
 
     fn voted(&self, on: VoteOn, attempt: u32, step: VoteStep, value: Option<Hash>) -> Output {
         let (run, window) = (self.state.run(), self.state.window());
-        Output::Sign(Document::Vote(Vote { run, window, on, attempt, step, value }))
+        Output::Sign(Unsigned::Vote(Vote { run, window, on, attempt, step, value }))
     }
 
     /// The timer of a wait that is not over: as long as messages may take, or for a proposed record as long as it takes to

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use templar_manifest::{
     ContributionId, Hash, Inbox, InboxId, Outcome, PublicKey, Reveal, Verdict, VoteOn, WindowIndex, payload,
 };
-use templar_protocol::{Document, Entry, Input, Output, Reject, RevealEntry, Verified};
+use templar_protocol::{Entry, Input, Output, Reject, RevealEntry, Unsigned, Verified};
 
 use super::{Event, Simulation, Work};
 use crate::checks::is_honest;
@@ -107,12 +107,12 @@ impl Simulation {
         }
     }
 
-    fn sign(&mut self, who: usize, document: Document) -> Option<Vec<Output>> {
+    fn sign(&mut self, who: usize, document: Unsigned) -> Option<Vec<Output>> {
         let window = self.members[who].window();
         match self.members[who].strategy {
             Some(Strategy::Silent) => return None,
-            Some(Strategy::NoScore) if matches!(document, Document::Score(_)) => return None,
-            Some(Strategy::Friend) if matches!(document, Document::Inbox(_)) => {
+            Some(Strategy::NoScore) if matches!(document, Unsigned::Score(_)) => return None,
+            Some(Strategy::Friend) if matches!(document, Unsigned::Inbox(_)) => {
                 if self.members[who].under_way.insert((window, Task::Sign)) {
                     self.begin(who, FRIENDSHIP_MS, Work::Sign);
                     return None;
@@ -124,7 +124,7 @@ impl Simulation {
             Some(strategy) => self.contradict(who, strategy, &document),
             None => {}
         }
-        let is_vote = matches!(document, Document::Vote(_));
+        let is_vote = matches!(document, Unsigned::Vote(_));
         let entry = document.sign(&self.members[who].key);
         let outputs = self.own(who, entry);
         if is_vote && self.config.faults == Faults::Heavy && self.broken == 0 && self.dice.chance(CRASH_IN_VOTE_PPM) {
@@ -136,13 +136,13 @@ impl Simulation {
     }
 
     /// Sends others something else than what this validator is about to sign.
-    fn contradict(&mut self, who: usize, strategy: Strategy, document: &Document) {
+    fn contradict(&mut self, who: usize, strategy: Strategy, document: &Unsigned) {
         let kind = match document {
-            Document::Inbox(_) => "inbox",
-            Document::Cut(_) => "cut",
-            Document::Score(_) => "score",
-            Document::Window(_) => "window",
-            Document::Vote(_) => "vote",
+            Unsigned::Inbox(_) => "inbox",
+            Unsigned::Cut(_) => "cut",
+            Unsigned::Score(_) => "score",
+            Unsigned::Window(_) => "window",
+            Unsigned::Vote(_) => "vote",
         };
         let window = self.members[who].window();
         // Of the others each is signed once, also after a restart; a vote is never asked for again.
@@ -162,8 +162,8 @@ impl Simulation {
             let known = Known { state, judging, inboxes: &inboxes, rivals: &rivals };
             let Some(second) = second_document(strategy, document, &known, salt) else { continue };
             let rival = match &second {
-                Document::Cut(cut) => Some((VoteOn::Cut, payload::id_of(cut))),
-                Document::Window(record) => Some((VoteOn::Window, payload::id_of(&**record))),
+                Unsigned::Cut(cut) => Some((VoteOn::Cut, payload::id_of(cut))),
+                Unsigned::Window(record) => Some((VoteOn::Window, payload::id_of(&**record))),
                 _ => None,
             };
             let entry = second.sign(&member.key);

@@ -6,7 +6,7 @@ use templar_manifest::proof::{ProofDraw, prove};
 use templar_manifest::{
     Cut, Hash, Inbox, InboxId, LateVerdict, PublicKey, Refusal, Replay, ReplayProof, ScoreEntry, Vote, VoteOn,
 };
-use templar_protocol::{Document, JudgePlan, Judgement, Judging, ReplayTask, RunState};
+use templar_protocol::{JudgePlan, Judgement, Judging, ReplayTask, RunState, Unsigned};
 
 use super::Strategy;
 use crate::dice::Dice;
@@ -158,57 +158,57 @@ pub(crate) struct Known<'a> {
 /// A validator's second, contradicting document beside one that it was asked to sign; `salt` makes each another one.
 pub(crate) fn second_document(
     strategy: Strategy,
-    document: &Document,
+    document: &Unsigned,
     known: &Known<'_>,
     salt: u64,
-) -> Option<Document> {
+) -> Option<Unsigned> {
     let &Known { state, judging, inboxes, rivals } = known;
     let me_equivocates = matches!(strategy, Strategy::Equivocate | Strategy::Flood);
     match document {
-        Document::Inbox(inbox) if me_equivocates => {
+        Unsigned::Inbox(inbox) if me_equivocates => {
             let mut other = inbox.clone();
             if other.contributions.is_empty() {
                 return None;
             }
             let place = salt as usize % other.contributions.len();
             other.contributions.remove(place);
-            Some(Document::Inbox(other))
+            Some(Unsigned::Inbox(other))
         }
-        Document::Score(score) if me_equivocates => {
+        Unsigned::Score(score) if me_equivocates => {
             let mut entries = score.entries.clone();
             let entry = entries.iter_mut().find(|entry| entry.unassigned_before_nanonats > 0)?;
             entry.unassigned_after_nanonats = entry.unassigned_after_nanonats.saturating_sub(1 + salt);
             let (verdicts, evidence) = (score.verdicts.clone(), score.evidence.clone());
-            state.score(judging?, &score.validator, Judgement { entries, verdicts, evidence }).ok().map(Document::Score)
+            state.score(judging?, &score.validator, Judgement { entries, verdicts, evidence }).ok().map(Unsigned::Score)
         }
-        Document::Vote(vote) if me_equivocates => {
+        Unsigned::Vote(vote) if me_equivocates => {
             let value = Some(Hash::of(format!("{salt} {:?}", vote.value).as_bytes()));
-            Some(Document::Vote(Vote { value, ..*vote }))
+            Some(Unsigned::Vote(Vote { value, ..*vote }))
         }
         // For what it proposed to the others.
-        Document::Vote(vote) => {
+        Unsigned::Vote(vote) => {
             let value = Some(*rivals.get(&vote.on)?);
-            Some(Document::Vote(Vote { value, ..*vote }))
+            Some(Unsigned::Vote(Vote { value, ..*vote }))
         }
-        Document::Cut(cut) if strategy == Strategy::EquivocateProposing => other_cut(state, cut, inboxes),
-        Document::Cut(cut) if strategy == Strategy::ForgeCut => {
+        Unsigned::Cut(cut) if strategy == Strategy::EquivocateProposing => other_cut(state, cut, inboxes),
+        Unsigned::Cut(cut) if strategy == Strategy::ForgeCut => {
             let mut other = cut.clone();
             other.contributions.pop()?;
-            Some(Document::Cut(other))
+            Some(Unsigned::Cut(other))
         }
-        Document::Window(record) if strategy == Strategy::ForkRecords => {
+        Unsigned::Window(record) if strategy == Strategy::ForkRecords => {
             let mut other = record.clone();
             other.checkpoint = Hash::of(record.checkpoint.hash().as_bytes()).into();
-            Some(Document::Window(other))
+            Some(Unsigned::Window(other))
         }
         _ => None,
     }
 }
 
 /// A cut of fewer inboxes, as valid as the first.
-fn other_cut(state: &RunState, cut: &Cut, inboxes: &[(InboxId, Inbox)]) -> Option<Document> {
+fn other_cut(state: &RunState, cut: &Cut, inboxes: &[(InboxId, Inbox)]) -> Option<Unsigned> {
     let named: Vec<_> =
         inboxes.iter().filter(|(id, _)| cut.inboxes.contains(id)).map(|(id, inbox)| (*id, inbox)).collect();
     let other = state.cut(named.get(1..)?).ok()?;
-    (other != *cut).then_some(Document::Cut(other))
+    (other != *cut).then_some(Unsigned::Cut(other))
 }

@@ -9,13 +9,13 @@ fn key(number: u8) -> PublicKey {
     PublicKey::from_bytes([number; 32])
 }
 
-fn gains(gain: i128) -> Conduct {
-    Conduct::Measured { gain_nanonats: gain, own_gain_nanonats: gain + 1 }
+fn gains(gain: i128) -> MinerConduct {
+    MinerConduct::Measured { gain_nanonats: gain, own_gain_nanonats: gain + 1 }
 }
 
-fn departed(overlap_ppm: Option<u32>) -> Conduct {
+fn departed(overlap_ppm: Option<u32>) -> MinerConduct {
     let copied = overlap_ppm.map(|overlap_ppm| Copied { overlap_ppm, of: key(9), window: WindowIndex(0) });
-    Conduct::Departed { at_start: false, copied }
+    MinerConduct::Departed { at_start: false, copied }
 }
 
 /// One miner among four others that gain, window after window.
@@ -36,7 +36,7 @@ impl Career {
         self
     }
 
-    fn window(&mut self, conduct: Conduct) -> &mut Self {
+    fn window(&mut self, conduct: MinerConduct) -> &mut Self {
         let others = (2..6).map(|number| (key(number), (gains(i128::from(number)), false)));
         let conducts = others.chain([(key(1), (conduct, false))]).collect();
         let found = assess(&self.spec, WindowIndex(self.window), &self.standings, &conducts);
@@ -69,11 +69,11 @@ impl Career {
 #[test]
 fn withholding_escalates_as_a_missing_gradient_did() {
     let mut career = Career::new(GauntletSpec::customary()).proven();
-    let proofs = [(); 3].map(|()| career.window(Conduct::Withheld).standing().proof_nanos);
+    let proofs = [(); 3].map(|()| career.window(MinerConduct::Withheld).standing().proof_nanos);
     assert_eq!(proofs, [750_000_000, 375_000_000, 0]);
     // An interruption begins the count anew.
     let mut career = Career::new(GauntletSpec::customary()).proven();
-    career.window(Conduct::Withheld).window(gains(1)).window(Conduct::Withheld);
+    career.window(MinerConduct::Withheld).window(gains(1)).window(MinerConduct::Withheld);
     assert_eq!(career.penalties(), [(Offence::Withheld, 1)]);
 }
 
@@ -82,11 +82,11 @@ fn withholding_escalates_as_a_missing_gradient_did() {
 fn withholding_half_of_the_time_resets_and_excludes() {
     let mut career = Career::new(GauntletSpec::customary()).proven();
     for served in [true, false, true, true, false, true, false, true] {
-        career.window(if served { gains(10) } else { Conduct::Withheld });
+        career.window(if served { gains(10) } else { MinerConduct::Withheld });
         assert!(!career.standing().is_excluded(WindowIndex(career.window)));
     }
     assert_eq!(career.standing().withheld.often(), 3);
-    career.window(Conduct::Withheld);
+    career.window(MinerConduct::Withheld);
     assert_eq!(career.penalties(), [(Offence::Withheld, 1), (Offence::WithheldOften, 4)]);
     let standing = career.standing();
     assert_eq!((standing.proof_nanos, standing.rating.sigma_picos), (0, Rating::NEW.sigma_picos));
@@ -101,7 +101,7 @@ fn a_missing_miner_merely_does_not_gain() {
     let mut career = Career::new(GauntletSpec::customary()).proven();
     let before = career.standing();
     for _ in 0..8 {
-        career.window(Conduct::Missing);
+        career.window(MinerConduct::Missing);
     }
     let after = career.standing();
     assert_eq!((after.rating, after.proof_nanos), (before.rating, before.proof_nanos));
@@ -112,7 +112,7 @@ fn a_missing_miner_merely_does_not_gain() {
         |from, factor_ppm| Penalty { offence: Offence::Missing, from, factor_ppm, resets: false, excluded_windows: 0 };
     spec.penalties.splice(0..0, [row(1, 750_000), row(2, 500_000), row(3, 0)]);
     let mut career = Career::new(spec).proven();
-    let proofs = [(); 3].map(|()| career.window(Conduct::Missing).standing().proof_nanos);
+    let proofs = [(); 3].map(|()| career.window(MinerConduct::Missing).standing().proof_nanos);
     assert_eq!(proofs, [750_000_000, 375_000_000, 0]);
 }
 
@@ -189,25 +189,25 @@ fn a_copy_that_does_not_replay_pays_by_its_likeness() {
 #[test]
 fn another_start_is_out_of_sync() {
     let mut career = Career::new(GauntletSpec::customary()).proven();
-    career.window(Conduct::Departed { at_start: true, copied: None });
+    career.window(MinerConduct::Departed { at_start: true, copied: None });
     assert_eq!(career.penalties(), [(Offence::OutOfSync, 1)]);
     assert_eq!(career.standing().proof_nanos, 750_000_000);
     assert!(!career.is_paid());
-    career.window(Conduct::Invalid);
+    career.window(MinerConduct::Invalid);
     assert_eq!((career.penalties(), career.standing().proof_nanos), (vec![(Offence::Invalid, 1)], 0));
 }
 
 #[test]
 fn a_withheld_delta_ranks_below_any_revealed_one() {
     let conducts: Conducts = [
-        (1, Conduct::Withheld),
+        (1, MinerConduct::Withheld),
         (2, gains(i128::MIN / 2)),
         (3, departed(None)),
-        (4, Conduct::Invalid),
+        (4, MinerConduct::Invalid),
         (5, gains(7)),
         (6, gains(7)),
-        (7, Conduct::Missing),
-        (8, Conduct::Withheld),
+        (7, MinerConduct::Missing),
+        (8, MinerConduct::Withheld),
     ]
     .into_iter()
     .map(|(who, conduct)| (key(who), (conduct, false)))
@@ -243,7 +243,7 @@ fn a_lost_state_costs_the_certainty_and_no_more() {
 fn who_is_bad_at_everything_earns_nothing() {
     let mut career = Career::new(GauntletSpec::customary());
     for _ in 0..30 {
-        career.window(Conduct::Measured { gain_nanonats: -5, own_gain_nanonats: -6 });
+        career.window(MinerConduct::Measured { gain_nanonats: -5, own_gain_nanonats: -6 });
         assert!(career.last.as_ref().unwrap().scores.get(&key(1)).is_none_or(|score| *score == 0));
     }
     let standing = career.standing();
@@ -251,22 +251,22 @@ fn who_is_bad_at_everything_earns_nothing() {
     // Zeros gain nothing anywhere, and that is no proof either.
     let mut career = Career::new(GauntletSpec::customary());
     for _ in 0..30 {
-        career.window(Conduct::Measured { gain_nanonats: 0, own_gain_nanonats: 0 });
+        career.window(MinerConduct::Measured { gain_nanonats: 0, own_gain_nanonats: 0 });
     }
     assert!(career.standing().proof_nanos < 0 && career.standing().negative.bits() == 0);
 }
 
-fn conducts() -> impl Strategy<Value = Conduct> {
+fn conducts() -> impl Strategy<Value = MinerConduct> {
     prop_oneof![
-        Just(Conduct::Missing),
-        Just(Conduct::Withheld),
-        Just(Conduct::Invalid),
+        Just(MinerConduct::Missing),
+        Just(MinerConduct::Withheld),
+        Just(MinerConduct::Invalid),
         (any::<bool>(), prop::option::of(0u32..=1_000_000)).prop_map(|(at_start, overlap)| {
-            let Conduct::Departed { copied, .. } = departed(overlap) else { unreachable!() };
-            Conduct::Departed { at_start, copied }
+            let MinerConduct::Departed { copied, .. } = departed(overlap) else { unreachable!() };
+            MinerConduct::Departed { at_start, copied }
         }),
         (-100i128..100, -100i128..100)
-            .prop_map(|(gain_nanonats, own_gain_nanonats)| Conduct::Measured { gain_nanonats, own_gain_nanonats }),
+            .prop_map(|(gain_nanonats, own_gain_nanonats)| MinerConduct::Measured { gain_nanonats, own_gain_nanonats }),
     ]
 }
 
@@ -301,7 +301,7 @@ proptest! {
                 let histories = (after.missing, after.withheld);
                 prop_assert_eq!(*after, Standing { missing: histories.0, withheld: histories.1, ..standing });
                 let (conduct, _) = conducts[miner];
-                let measured = matches!(conduct, Conduct::Measured { .. });
+                let measured = matches!(conduct, MinerConduct::Measured { .. });
                 prop_assert_eq!(found.scores.contains_key(miner), measured && !after.is_excluded(window));
             }
             standings = found.standings;
