@@ -162,7 +162,7 @@ pub(crate) fn assess(
 }
 
 /// Something that a miner did and that the table of penalties may have a row for.
-struct Fault {
+struct FoundFault {
     offence: Offence,
     /// How often, or how much.
     measure: u32,
@@ -233,7 +233,7 @@ impl Assessing {
     }
 
     /// The offences of one miner in the window. `blames`: whether a negative gain counts as one.
-    fn faults(&self, index: usize, conduct: &MinerConduct, blames: bool) -> Vec<Fault> {
+    fn faults(&self, index: usize, conduct: &MinerConduct, blames: bool) -> Vec<FoundFault> {
         let (_, standing) = &self.standings[index];
         let mut offences: Vec<(Offence, u32)> = Vec::new();
         let mut copied = None;
@@ -258,13 +258,13 @@ impl Assessing {
             }
         }
         let fault =
-            |(offence, measure)| Fault { offence, measure, copied: copied.filter(|_| offence == Offence::Copied) };
+            |(offence, measure)| FoundFault { offence, measure, copied: copied.filter(|_| offence == Offence::Copied) };
         offences.into_iter().map(fault).collect()
     }
 
     /// Applies the row of the table that this fault reaches, if any does.
-    fn penalise(&mut self, spec: &GauntletSpec, window: WindowIndex, index: usize, fault: Fault) {
-        let Fault { offence, measure, copied } = fault;
+    fn penalise(&mut self, spec: &GauntletSpec, window: WindowIndex, index: usize, fault: FoundFault) {
+        let FoundFault { offence, measure, copied } = fault;
         let Some(row) = lookup(&spec.penalties, offence, measure) else { return };
         self.change(index, Cause::Penalty { row, measure, copied }, |standing| apply(standing, &row, window));
     }

@@ -53,7 +53,7 @@ pub enum EvidenceError {
 
 /// What of a window a statement is about, of which its signer may say one thing.
 #[derive(PartialEq)]
-enum Scope {
+enum StatementScope {
     Whole,
     /// Of a score. Another seed is no contradiction: more validators had revealed.
     Seed(Hash),
@@ -67,13 +67,13 @@ struct SignedStatement {
     kind: Kind,
     run: RunId,
     window: WindowIndex,
-    part: Scope,
+    part: StatementScope,
     id: Hash,
 }
 
 fn open<T: Payload>(
     envelope: &Envelope,
-    of: impl Fn(&T) -> (RunId, WindowIndex, Scope),
+    of: impl Fn(&T) -> (RunId, WindowIndex, StatementScope),
 ) -> Result<SignedStatement, EnvelopeError> {
     let signed = envelope.open::<T>()?;
     let (run, window, part) = of(signed.payload());
@@ -84,12 +84,12 @@ fn statement(signer: &PublicKey, envelope: &Envelope) -> Result<SignedStatement,
     let unsigned = |source: EnvelopeError| EvidenceError::Envelope { signer: signer.short(), source };
     let (kind, _) = payload::peek(&envelope.payload).map_err(|error| unsigned(error.into()))?;
     let opened = match kind {
-        Kind::Contribution => open(envelope, |said: &Contribution| (said.run, said.window, Scope::Whole)),
-        Kind::Inbox => open(envelope, |said: &Inbox| (said.run, said.window, Scope::Whole)),
-        Kind::Score => open(envelope, |said: &Score| (said.run, said.window, Scope::Seed(said.seed))),
-        Kind::Vote => {
-            open(envelope, |said: &Vote| (said.run, said.window, Scope::Step(said.on, said.attempt, said.step)))
-        }
+        Kind::Contribution => open(envelope, |said: &Contribution| (said.run, said.window, StatementScope::Whole)),
+        Kind::Inbox => open(envelope, |said: &Inbox| (said.run, said.window, StatementScope::Whole)),
+        Kind::Score => open(envelope, |said: &Score| (said.run, said.window, StatementScope::Seed(said.seed))),
+        Kind::Vote => open(envelope, |said: &Vote| {
+            (said.run, said.window, StatementScope::Step(said.on, said.attempt, said.step))
+        }),
         other => return Err(EvidenceError::Kind(other)),
     };
     if envelope.signer != *signer {
