@@ -1,12 +1,13 @@
-//! A validator's hash chain: random values that were fixed before the run and come out one window at a time.
+//! A validator's hash chain: random values that are fixed before the run and revealed one window at a time.
 //!
-//! The value of window `N` hashes to the value of window `N − 1`, and that of window 0 to the anchor in genesis. So a
-//! validator can neither choose its value after seeing others' nor be late with another one.
+//! The value of window `N` hashes to the value of window `N − 1`, and the value of window 0 hashes to the
+//! anchor in genesis. So a validator cannot choose its value after it has seen others': there is one value that
+//! fits, which it can only reveal or withhold.
 
 use crate::id::{Hash, WindowIndex};
 use crate::key::SecretKey;
 
-/// Windows that a chain serves.
+/// The number of windows that a chain has values for, after window 0.
 pub const CHAIN_LENGTH: u64 = 1 << 16;
 
 const STEP_CONTEXT: &str = "templar/1 hash chain step";
@@ -18,7 +19,8 @@ fn step(value: &Hash) -> Hash {
     hasher.finalize().into()
 }
 
-/// The chain of a key for the run with a name. A name is used once per key: two runs that share it share their values.
+/// The chain of a key for the run with a name. A name is used once per key: two runs that share it share their
+/// values.
 #[derive(Debug, Clone)]
 pub struct Chain {
     secret: Hash,
@@ -30,7 +32,7 @@ impl Chain {
         Self { secret: Hash::from_bytes(key.derive(SECRET_CONTEXT, name.as_bytes())) }
     }
 
-    /// What genesis holds.
+    /// The anchor, which genesis holds.
     pub fn anchor(&self) -> Hash {
         (0..=CHAIN_LENGTH).fold(self.secret, |value, _| step(&value))
     }
@@ -41,7 +43,8 @@ impl Chain {
         Some((0..steps).fold(self.secret, |value, _| step(&value)))
     }
 
-    /// The values of the first `windows` windows, in one walk along the chain; as many as there are where it is shorter.
+    /// The values of the first `windows` windows, computed in one walk along the chain. Fewer where the chain
+    /// is shorter.
     pub fn values(&self, windows: u64) -> Vec<Hash> {
         let Some(last) = windows.min(CHAIN_LENGTH + 1).checked_sub(1) else { return Vec::new() };
         let first = (0..CHAIN_LENGTH - last).fold(self.secret, |value, _| step(&value));
@@ -57,8 +60,8 @@ pub fn follows(previous: &Hash, value: &Hash) -> bool {
     step(value) == *previous
 }
 
-/// Whether `value` is the value of `window` in the chain that has `anchor`: what a node can check that missed the
-/// windows between.
+/// Whether `value` is the value of `window` in the chain with this `anchor`. A node uses it when it does not
+/// know the value of the window before; it takes `window + 1` hashes.
 pub fn follows_anchor(anchor: &Hash, window: WindowIndex, value: &Hash) -> bool {
     window.0 <= CHAIN_LENGTH && (0..=window.0).fold(*value, |value, _| step(&value)) == *anchor
 }

@@ -1,8 +1,8 @@
 //! Signatures beside payloads.
 //!
-//! A signature is a detached witness: it is not part of the payload and does not change its id. An [`Envelope`] is a
-//! payload with one witness, as it travels and as the journal keeps it; a [`Signed`] value exists only after its witness
-//! was checked.
+//! A signature is a detached witness: it is not part of the payload and does not change its id. An [`Envelope`]
+//! is a payload with one witness, in the form that travels between nodes. A [`Signed`] value exists only after
+//! its witness was checked.
 
 use std::sync::Arc;
 
@@ -21,23 +21,23 @@ pub enum EnvelopeError {
     /// The witness does not verify.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The signer is not whom the payload names.
+    /// The signer is another key than the payload names.
     #[error("{kind} manifest names {named} and is signed by {signer}")]
     WrongSigner {
         /// The kind of manifest.
         kind: Kind,
-        /// Who should have signed.
+        /// The key that should have signed, in short.
         named: String,
-        /// Who signed.
+        /// The key that signed, in short.
         signer: String,
     },
 }
 
-/// Domain of every signature of this program.
+/// The domain of every signature under a manifest. Signatures for other purposes begin otherwise.
 const DOMAIN: &[u8] = b"templar/1\0";
 
-/// What a witness signs: domain, kind (ASCII, then a zero byte), version (u32, little-endian), the run's id (32 zero
-/// bytes where the payload belongs to no run) and the payload's id.
+/// The bytes that a witness signs: domain, kind (ASCII, then a zero byte), version (u32, little-endian), the
+/// run's id (32 zero bytes where the payload belongs to no run) and the payload's id.
 pub fn signed_bytes(kind: Kind, version: u64, run: Option<RunId>, id: &Hash) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(96);
     bytes.extend_from_slice(DOMAIN);
@@ -49,25 +49,28 @@ pub fn signed_bytes(kind: Kind, version: u64, run: Option<RunId>, id: &Hash) -> 
     bytes
 }
 
-/// A payload's bytes with one witness, neither checked.
+/// The bytes of a payload with one witness. Neither was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     /// Canonical bytes of the payload.
     #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
-    /// Who vouches for it.
+    /// The key of the signer.
     pub signer: PublicKey,
     /// The signature over [`signed_bytes`].
     pub signature: Signature,
 }
 
 impl Envelope {
-    /// The id that the payload has.
+    /// The id of the payload: the BLAKE3 hash of its bytes.
     pub fn id(&self) -> Hash {
         Hash::of(&self.payload)
     }
 
     /// Decodes the payload and checks the witness.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Decode`] or [`EnvelopeError::Key`].
     pub fn open<T: Payload>(&self) -> Result<Signed<T>, EnvelopeError> {
         let payload: T = payload::decode(&self.payload)?;
         let id = self.id();
@@ -76,7 +79,7 @@ impl Envelope {
     }
 }
 
-/// A payload whose witness was checked: made by signing or by [`Envelope::open`], and in no other way. Clones share the
+/// A payload whose witness was checked. Only [`Signed::sign`] and [`Envelope::open`] make one. Clones share the
 /// payload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Signed<T> {
@@ -87,44 +90,47 @@ pub struct Signed<T> {
 }
 
 impl<T: Payload> Signed<T> {
-    /// Signs `payload`.
+    /// Signs `payload` with `key`.
     pub fn sign(payload: T, key: &SecretKey) -> Self {
         let id = payload::id_of(&payload);
         let signature = key.sign(&signed_bytes(T::KIND, T::VERSION, payload.run(), &id));
         Self { payload: Arc::new(payload), id, signer: key.public(), signature }
     }
 
-    /// What was signed.
+    /// The payload that was signed.
     pub fn payload(&self) -> &T {
         &self.payload
     }
 
-    /// The same, shared.
+    /// The payload, shared instead of borrowed.
     pub fn shared(&self) -> Arc<T> {
         self.payload.clone()
     }
 
-    /// The payload's id.
+    /// The id of the payload.
     pub fn id(&self) -> Hash {
         self.id
     }
 
-    /// The signature.
+    /// The signature of the witness.
     pub fn signature(&self) -> Signature {
         self.signature
     }
 
-    /// Who signed.
+    /// The key that signed.
     pub fn signer(&self) -> PublicKey {
         self.signer
     }
 
-    /// As it travels.
+    /// The payload and its witness, in the form that travels between nodes.
     pub fn envelope(&self) -> Envelope {
         Envelope { payload: payload::encode(&*self.payload), signer: self.signer, signature: self.signature }
     }
 
-    /// Refuses a payload that somebody signed in another's name.
+    /// Checks that `named`, the key that the payload names, is the signer.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::WrongSigner`] where another key signed.
     pub fn expect_signer(self, named: &PublicKey) -> Result<Self, EnvelopeError> {
         if self.signer == *named {
             return Ok(self);

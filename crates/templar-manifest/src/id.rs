@@ -1,9 +1,9 @@
-//! Names of things: BLAKE3 hashes, one type per kind of thing named.
+//! Names of things: BLAKE3 hashes, with one type for each kind of thing.
 //!
-//! A [`struct@Hash`] is what `b3sum` prints for the bytes it names. The typed ids ([`RunId`], [`CheckpointId`], …) are
-//! the same 32 bytes with a meaning, so that a checkpoint cannot be passed where a delta is wanted. In CBOR and on the
-//! wire a hash is a byte string of length 32; in a human-readable format (JSON, as a view) it is 64 lowercase hex
-//! digits.
+//! A [`struct@Hash`] is what `b3sum` prints for the bytes it names. The typed ids ([`RunId`], [`CheckpointId`],
+//! …) are the same 32 bytes with a meaning, so that a checkpoint cannot be passed where a delta is wanted. In
+//! CBOR and on the wire a hash is a byte string of length 32; in a human-readable format (JSON, as a view) it
+//! is 64 lowercase hex digits.
 
 use std::fmt;
 use std::str::FromStr;
@@ -214,7 +214,7 @@ impl BlobId {
     }
 }
 
-/// Counts windows of a run from 0.
+/// The number of a window in its run, counted from 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, std::hash::Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WindowIndex(pub u64);
@@ -225,7 +225,7 @@ impl WindowIndex {
         Self(self.0 + 1)
     }
 
-    /// The window before this one; none before the first.
+    /// The window before this one; `None` for window 0.
     pub fn previous(self) -> Option<Self> {
         self.0.checked_sub(1).map(Self)
     }

@@ -1,8 +1,9 @@
 //! Ed25519 keys and signatures.
 //!
-//! A node's key signs its manifests and is its iroh endpoint id, so a signature is never over a bare digest: see
-//! [`crate::envelope::signed_bytes`]. Validity is decided by `verify_strict` and nothing else, because batch verification
-//! and the permissive rule accept signatures that strict verification refuses, and then two nodes could disagree.
+//! The key of a node signs its manifests and is its iroh endpoint id. Therefore a signature is never over a
+//! bare digest, see [`crate::envelope::signed_bytes`]. Only `verify_strict` decides whether a signature is
+//! valid: batch verification and the permissive rule accept some signatures that strict verification refuses,
+//! and then two nodes could disagree.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +22,7 @@ pub enum KeyError {
     /// The 32 bytes are not a point of the curve.
     #[error("public key {0} is not a point of the curve")]
     NotAPoint(String),
-    /// The signature is not the signer's over these bytes.
+    /// The signature does not verify for this key and these bytes.
     #[error("signature by {0} does not verify")]
     BadSignature(String),
 }
@@ -31,7 +32,7 @@ pub enum KeyError {
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    /// The key with these bytes; whether they are a point is found out when something is verified.
+    /// The key with these bytes. Whether they are a point of the curve is checked when a signature is verified.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -48,7 +49,8 @@ impl PublicKey {
         hex
     }
 
-    /// Checks that `signature` is this key's over `message`, strictly (RFC 8032 with no malleable or small-order forms).
+    /// Checks that `signature` is this key's over `message`, strictly (RFC 8032 with no malleable or
+    /// small-order forms).
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), KeyError> {
         let key = ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| KeyError::NotAPoint(self.short()))?;
         key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0))
@@ -103,7 +105,7 @@ impl SecretKey {
         self.0.to_bytes()
     }
 
-    /// The public half.
+    /// The public key that belongs to it.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key().to_bytes())
     }
@@ -128,7 +130,7 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// An ed25519 signature, 64 bytes.
+/// An Ed25519 signature of 64 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Signature([u8; 64]);
 

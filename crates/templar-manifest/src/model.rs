@@ -2,19 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A Llama-style decoder: every number that its layout and arithmetic depend on.
+/// The sizes of a Llama-style decoder: every number that its layout and arithmetic depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// Rows of the embedding: the tokenizer's vocabulary.
+    /// Rows of the embedding, which is the size of the tokenizer's vocabulary.
     pub vocab_size: u32,
     /// Width of the residual stream.
     pub hidden_size: u32,
-    /// Decoder layers.
+    /// The number of decoder layers.
     pub layers: u32,
-    /// Query heads; divides `hidden_size` into heads of an even width.
+    /// The number of query heads, which divides `hidden_size` into heads of an even width.
     pub heads: u32,
-    /// Key and value heads; divides `heads` (grouped-query attention).
+    /// The number of key and value heads, which divides `heads` (grouped-query attention).
     pub kv_heads: u32,
     /// Inner width of the SwiGLU feed-forward.
     pub ffn_size: u32,
@@ -30,19 +30,20 @@ pub struct ModelSpec {
     pub sequence_length: u32,
 }
 
-/// Rotary frequencies for a context longer than the one that a model was first trained with, as Hugging Face names them.
-/// Neither changes the parameters.
+/// How rotary frequencies are changed for a longer context than the model was first trained with. The names are
+/// those of Hugging Face. The parameters of the model stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum RopeScaling {
-    /// Every frequency divided by the factor.
+    /// Every frequency is divided by the factor.
     Linear {
-        /// At least 1.
+        /// The factor in ppm, at least 1,000,000.
         factor_ppm: u32,
     },
-    /// Llama 3.1's: long wavelengths divided by the factor, short ones kept, those between blended.
+    /// The rule of Llama 3.1: the frequencies of long wavelengths are divided by the factor, those of short
+    /// wavelengths stay, and those between are blended.
     Llama3 {
-        /// At least 1.
+        /// The factor in ppm, at least 1,000,000.
         factor_ppm: u32,
         /// Wavelengths above `original_positions` over this are divided; not 0.
         low_freq_factor_ppm: u32,

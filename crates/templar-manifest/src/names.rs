@@ -1,7 +1,8 @@
 //! The names with which a genesis chooses its arithmetic, its quantiser and its aggregation rule.
 //!
-//! A manifest spells each choice as a text, such as `"f32/1"`. In the program it is a value of an enum, so that code that
-//! dispatches on it covers every choice, and a genesis that asks for something that no code knows does not decode.
+//! A manifest spells each choice as a text, such as `"f32/1"`. In the program it is a value of an enum, so that
+//! code that dispatches on it covers every choice, and a genesis that asks for something that no code knows
+//! does not decode.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,7 +32,7 @@ macro_rules! named {
         }
 
         impl $name {
-            /// All values.
+            /// All values, in the order in which they are declared.
             pub const ALL: [Self; [$($text),*].len()] = [$(Self::$variant),*];
 
             /// The name in manifests.
@@ -82,7 +83,8 @@ macro_rules! named {
 named! {
     /// The arithmetic that defines every result of a run to the bit.
     Arithmetic, "arithmetic", {
-        /// `f32/1`: single precision in a stated order of operations. The crate `templar-numerics` is its specification.
+        /// `f32/1`: single precision in a stated order of operations. The crate `templar-numerics` is its
+        /// specification.
         F32 = "f32/1",
     }
 }
@@ -90,13 +92,15 @@ named! {
 named! {
     /// How the kept values of a tensor become small codes, and what those decode to.
     Quantiser, "quantiser", {
-        /// `templar4`: four bins of width 1.5 σ around the mean, each decoded as the mean of its members. Covenant-72B
-        /// was trained with it. The bins are centred at −3σ, −1.5σ, 0 and +1.5σ, so they are lopsided.
+        /// `templar4`: four bins of width 1.5 σ around the mean, each decoded as the mean of its members.
+        /// Covenant-72B was trained with it. The bins are centred at −3σ, −1.5σ, 0 and +1.5σ, so they are
+        /// lopsided.
         Templar4 = "templar4",
-        /// `block-sign`: one bit for the sign of each value, and one scale for each block, the mean magnitude of its kept
-        /// values. A value decodes as its sign times the scale.
+        /// `block-sign`: one bit for the sign of each value, and one scale for each block, the mean magnitude
+        /// of its kept values. A value decodes as its sign times the scale.
         BlockSign = "block-sign",
-        /// `block-levels`: the sign of each value, and which of two multiples of the block's mean magnitude it decodes to.
+        /// `block-levels`: the sign of each value, and which of two multiples of the block's mean magnitude it
+        /// decodes to.
         BlockLevels = "block-levels",
     }
 }
@@ -106,8 +110,9 @@ named! {
     AggregationRule, "aggregation rule", {
         /// `mean-of-all`: a coordinate's sum over the number of contributors. Equation 2 of the SparseLoCo paper.
         MeanOfAll = "mean-of-all",
-        /// `mean-of-senders`: a coordinate's sum over the number of contributors that sent it, as in Templar's code. At
-        /// the same learning rate its steps are many times longer, since most coordinates have one sender.
+        /// `mean-of-senders`: a coordinate's sum over the number of contributors that sent it, as in Templar's
+        /// code. At the same learning rate its steps are many times longer, since most coordinates have one
+        /// sender.
         MeanOfSenders = "mean-of-senders",
     }
 }

@@ -1,15 +1,15 @@
 //! Canonical encoding of payloads: DAG-CBOR, decoded strictly.
 //!
-//! A payload is the map `{"body": …, "kind": "…", "version": n}`. One value has one spelling: decoding re-encodes and
-//! compares, so unknown fields, other key orders, long integers, tags and trailing bytes are all refused. The payload's
-//! BLAKE3 hash is its id.
+//! A payload is the map `{"body": …, "kind": "…", "version": n}`. One value has one spelling: decoding
+//! re-encodes and compares, so unknown fields, other key orders, long integers, tags and trailing bytes are all
+//! refused. The payload's BLAKE3 hash is its id.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Hash, RunId};
 
-/// No payload is longer; a peer that announces more is refused before anything is allocated.
+/// The length limit of every payload in bytes. A peer that announces more is refused before anything is allocated.
 pub const MAX_PAYLOAD_BYTES: usize = 4 << 20;
 
 /// The kinds of manifest.
@@ -21,11 +21,11 @@ pub enum Kind {
     Dataset,
     /// A miner's commitment to one delta for one window.
     Contribution,
-    /// Asks for a slot in a run, or for another node key.
+    /// A request for a slot in a run, or for another node key.
     Registration,
-    /// What one validator had received at its deadline.
+    /// The contributions that one validator had received at its deadline.
     Inbox,
-    /// Which contributions of a window count.
+    /// The contributions and registrations of a window that count.
     Cut,
     /// One validator's judgement of a window.
     Score,
@@ -58,7 +58,7 @@ impl Kind {
         Self::Audit,
     ];
 
-    /// The name in the payload.
+    /// The name in the `kind` field of the payload.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Genesis => "genesis",
@@ -76,7 +76,7 @@ impl Kind {
         }
     }
 
-    /// The kind of that name.
+    /// The kind with this name, if there is one.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
@@ -88,10 +88,10 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// Why bytes are not the payload that was wanted.
+/// The reasons for which bytes are not the payload that was wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
-    /// More than [`MAX_PAYLOAD_BYTES`].
+    /// The bytes are more than [`MAX_PAYLOAD_BYTES`].
     #[error("payload of {0} bytes is longer than the {MAX_PAYLOAD_BYTES} that any manifest may have")]
     TooLong(usize),
     /// Not DAG-CBOR, or not the fields of the kind.
@@ -100,40 +100,40 @@ pub enum PayloadError {
     /// Decodes, but is not the one spelling of its value.
     #[error("payload is not canonical: the same value is spelled differently")]
     NotCanonical,
-    /// A kind that this version does not know.
+    /// The payload is of a kind that this version does not know.
     #[error("unknown kind of manifest {0:?}")]
     UnknownKind(String),
-    /// Another kind than the one wanted.
+    /// The payload is of another kind than the one wanted.
     #[error("manifest is of the kind {found}, not {expected}")]
     WrongKind {
-        /// What was wanted.
+        /// The kind that was wanted.
         expected: Kind,
-        /// What the payload says.
+        /// The kind of the payload.
         found: Kind,
     },
-    /// A layout that this version does not know.
+    /// The payload has a layout that this version does not know.
     #[error("{kind} manifest of version {found}, this program reads version {expected}")]
     WrongVersion {
-        /// The kind.
+        /// The kind of the payload.
         kind: Kind,
-        /// What this program reads.
+        /// The version that this program reads.
         expected: u64,
-        /// What the payload says.
+        /// The version of the payload.
         found: u64,
     },
     /// The fields are spelled right and break a rule of their kind.
     #[error("{kind} manifest breaks a rule: {rule}")]
     Rule {
-        /// The kind.
+        /// The kind of the payload.
         kind: Kind,
-        /// The rule that is broken.
+        /// The rule that is broken, in words.
         rule: String,
     },
 }
 
 /// A value that can be the body of a manifest.
 pub trait Payload: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug {
-    /// Its kind.
+    /// The kind of this payload.
     const KIND: Kind;
     /// The version of its layout; 0 until the first release freezes the formats.
     const VERSION: u64 = 0;
@@ -185,7 +185,7 @@ pub fn id_of<T: Payload>(payload: &T) -> Hash {
     Hash::of(&encode(payload))
 }
 
-/// What the decoder found, in words: its own are the names of its types.
+/// Says in words what the CBOR decoder found, since its own messages are names of its types.
 fn malformed<E: std::fmt::Debug>(error: &serde_ipld_dagcbor::DecodeError<E>) -> PayloadError {
     use serde_ipld_dagcbor::DecodeError as Found;
     PayloadError::Malformed(match error {
@@ -208,7 +208,7 @@ fn malformed<E: std::fmt::Debug>(error: &serde_ipld_dagcbor::DecodeError<E>) -> 
     })
 }
 
-/// The kind and version that `bytes` claim to be.
+/// The kind and version that `bytes` claim to be. The body is skipped.
 pub fn peek(bytes: &[u8]) -> Result<(Kind, u64), PayloadError> {
     if bytes.len() > MAX_PAYLOAD_BYTES {
         return Err(PayloadError::TooLong(bytes.len()));
@@ -218,7 +218,11 @@ pub fn peek(bytes: &[u8]) -> Result<(Kind, u64), PayloadError> {
     Ok((kind, peek.version))
 }
 
-/// Decodes `bytes` as a payload of type `T`, refusing every other spelling of it.
+/// Decodes `bytes` as a payload of type `T` and checks the rules of its kind. Any other spelling of the same
+/// value is refused.
+///
+/// # Errors
+/// [`PayloadError`]
 pub fn decode<T: Payload>(bytes: &[u8]) -> Result<T, PayloadError> {
     let (found, version) = peek(bytes)?;
     if found != T::KIND {

@@ -1,14 +1,16 @@
-//! Proof of replay: a keyed hash that only somebody can make who had the state in the middle of a window.
+//! Proof of replay: a keyed hash of a state in the middle of a window, which exists only where the window was run.
 //!
-//! A miner's trace holds the plain hash of each tensor's state after every inner step, and the blobs that it leaves hold the
-//! last state. What lies between exists only where the window was run. So a validator that replays a contribution hashes
-//! one tensor after one step with a key of its own: step, tensor and key follow from its hash-chain value, which nobody knows
-//! before the cut, and from its own name, so that a claim is of no use to another.
+//! A miner's trace holds the plain hash of each tensor's state after every inner step, and the blobs that it
+//! leaves hold the last state. The states between are published nowhere. So a validator that replays a
+//! contribution hashes one tensor after one step with a key of its own. Step, tensor and key follow from its
+//! hash-chain value, which nobody knows before the cut, and from its public key, so that another validator
+//! cannot use the claim.
 //!
-//! Whoever replays the same contribution can compute the claims of all others on the way, and says so in short: eight bytes
-//! of a hash of each. The short form shows everybody that two validators contradict each other and helps nobody to make a
-//! claim. Who of the two lies, a replay tells; and, without one, the bytes that were hashed ([`ProofDraw::check`]): their
-//! plain hash is in the trace.
+//! A validator that replays the same contribution passes through the states of all other claims as well. It
+//! publishes the short form of each, which is eight bytes of a hash (a *witness*). The short forms show
+//! everybody when two validators contradict each other, and they help nobody to make a claim. A further replay
+//! tells which of the two lies. Without one the bytes that were hashed tell it ([`ProofDraw::check`]), since
+//! their plain hash is in the trace.
 
 use crate::id::{ContributionId, Hash, RunId};
 use crate::key::PublicKey;
@@ -19,27 +21,27 @@ const KEY_CONTEXT: &str = "templar/1 proof of replay";
 const PLACE_CONTEXT: &str = "templar/1 place of a proof of replay";
 const WITNESS_CONTEXT: &str = "templar/1 witness of a proof of replay";
 
-/// Where one validator's proof for one contribution is made, and with which key.
+/// The step, tensor and key with which one validator proves its replay of one contribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProofDraw {
-    /// The validator.
+    /// The validator whose proof it is.
     pub validator: PublicKey,
     key: Hash,
     place: [u64; 2],
 }
 
-/// Why bytes do not show that a claim is true.
+/// The reasons for which bytes do not show that a claim is true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
-    /// The bytes are another step's or another tensor's: their hash is not the one that the trace has at the drawn place.
+    /// The bytes belong to another step or tensor: the trace has another hash at the drawn place.
     #[error("the bytes are not the state of tensor {tensor} after inner step {step}")]
     OtherStep {
-        /// The drawn step.
+        /// The inner step that was drawn.
         step: u32,
-        /// The drawn tensor.
+        /// The index of the tensor that was drawn.
         tensor: u32,
     },
-    /// The bytes are the right ones, and give another claim.
+    /// The bytes are the state that was drawn, and their keyed hash is another claim.
     #[error("the claim is not the keyed hash of the state that was drawn")]
     Claim,
 }
@@ -60,25 +62,29 @@ impl ProofDraw {
         Self { validator: *validator, key: hasher(KEY_CONTEXT).into(), place: [number(0), number(8)] }
     }
 
-    /// The inner step behind which the state is hashed, of `steps`: one of the second half and not the last, which the blobs that
-    /// a miner leaves would give away.
+    /// The inner step after which the state is hashed, in a window of `steps` steps. It lies in the second half
+    /// and is not the last, because the miner's blobs publish the last state.
     pub fn step(&self, steps: u32) -> u32 {
         let first = (steps / 2).max(1);
         let last = steps.saturating_sub(1).max(first);
         first + (self.place[0] % u64::from(last - first + 1)) as u32
     }
 
-    /// The tensor that is hashed, of `tensors`, which is not 0.
+    /// The index of the tensor that is hashed, in a model of `tensors` tensors, which is not 0.
     pub fn tensor(&self, tensors: usize) -> usize {
         (self.place[1] % tensors as u64) as usize
     }
 
-    /// A hasher that takes the tensor's elements, first moments and second moments, little-endian f32, and gives the claim.
+    /// The hasher of the claim. It takes the tensor's elements, first moments and second moments as
+    /// little-endian f32.
     pub fn hasher(&self) -> blake3::Hasher {
         blake3::Hasher::new_keyed(self.key.as_bytes())
     }
 
-    /// Whether `bytes` show that `claim` is true, against the trace of the contribution.
+    /// Checks with the contribution's trace whether `bytes`, the state that was hashed, show that `claim` is true.
+    ///
+    /// # Errors
+    /// [`ProofError`]
     pub fn check(&self, trace: &Trace, bytes: &[u8], claim: &Hash) -> Result<(), ProofError> {
         let (step, tensor) = (self.step(trace.header.steps), self.tensor(trace.header.tensors as usize));
         if trace.leaves[step as usize].tensors[tensor] != Hash::of(bytes) {
@@ -89,13 +95,14 @@ impl ProofDraw {
     }
 }
 
-/// The proof of one of those who were drawn, out of the claims of all of them; `None` for somebody who was not.
+/// The proof of `validator`, made of the claims of all drawn validators in the order of `draws`. `None` where
+/// it was not drawn.
 pub fn prove(draws: &[ProofDraw], claims: &[Hash], validator: &PublicKey) -> Option<ReplayProof> {
     let place = draws.iter().position(|draw| draw.validator == *validator)?;
     Some(ReplayProof { claim: *claims.get(place)?, witnesses: claims.iter().map(witness).collect() })
 }
 
-/// The short form of a claim.
+/// The short form of a claim: eight bytes of its hash.
 pub fn witness(claim: &Hash) -> u64 {
     let mut hasher = blake3::Hasher::new_derive_key(WITNESS_CONTEXT);
     hasher.update(claim.as_bytes());

@@ -1,4 +1,4 @@
-//! The name and shape of a tensor: what the model lays out, the delta compresses and a checkpoint lists.
+//! The name and shape of a tensor, as the model lays it out, the delta compresses it and a checkpoint lists it.
 
 use serde::{Deserialize, Serialize};
 

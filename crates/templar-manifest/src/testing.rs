@@ -1,7 +1,7 @@
 //! One valid genesis for tests and simulations, and the parts of it that they change.
 //!
-//! A fixture starts from [`GenesisBuilder::tiny`] and says what is special about it, so that a new field of the genesis is
-//! given a value in one place.
+//! A fixture starts from [`GenesisBuilder::tiny`] and says what is special about it, so that a new field of the
+//! genesis is given a value in one place.
 //!
 //! ```
 //! use templar_manifest::testing::GenesisBuilder;
@@ -86,8 +86,8 @@ impl GenesisBuilder {
         self
     }
 
-    /// As many slots as first members. A few hashes are work enough for a slot, and a new member may be replaced after
-    /// two windows.
+    /// As many slots as first members. A few hashes are work enough for a slot, and a new member may be
+    /// replaced after two windows.
     #[must_use]
     pub fn members_and_cheap_slots(mut self, members: Vec<PublicKey>) -> Self {
         let spec = RegistrationSpec::customary(members.len().max(1) as u32, members);
@@ -97,7 +97,7 @@ impl GenesisBuilder {
         self
     }
 
-    /// Changes any field.
+    /// Applies a change to any fields of the genesis.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Genesis)) -> Self {
         change(&mut self.genesis);

@@ -1,9 +1,11 @@
-//! The trace: what a miner commits to about every inner step, so that the first difference is found without asking.
+//! The trace: a miner's commitment to every inner step of a window. A replay compares leaf by leaf and so finds
+//! the first step that differs, without asking the miner.
 //!
-//! Leaf 0 is the start (checkpoint and `state_in`), leaf `k` the model and optimiser after inner step `k`, and the last
-//! leaf, `steps + 1`, the delta with `state_out`. A leaf holds one hash for each tensor, so that a difference has a place.
+//! Leaf 0 is the start (checkpoint and `state_in`). Leaf `k` is the model and optimiser after inner step `k`.
+//! The last leaf, `steps + 1`, is the delta with `state_out`. A leaf holds one hash for each tensor, which
+//! tells the tensor that differs.
 //!
-//! The blob, all integers little-endian:
+//! The layout of the blob, where all integers are little-endian:
 //!
 //! ```text
 //! magic     8 bytes  "tplrtrc0"
@@ -17,9 +19,9 @@
 //!   hashes  tensors · 32 bytes
 //! ```
 //!
-//! The hash of a tensor is over its elements, first moments and second moments (little-endian f32, in that order) in leaves
-//! 0 to `steps`; over first moments, second moments and error feedback after the window in the last leaf. The delta itself
-//! is named by the contribution.
+//! In leaves 0 to `steps` the hash of a tensor is over its elements, first moments and second moments
+//! (little-endian f32, in that order). In the last leaf it is over first moments, second moments and error
+//! feedback after the window. The delta itself is named by the contribution.
 
 use crate::id::{Hash, RunId, WindowIndex};
 use crate::key::PublicKey;
@@ -31,15 +33,15 @@ const HEADER_BYTES: usize = 8 + 32 + 8 + 32 + 4 + 4;
 /// Why bytes are not the trace that was wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TraceError {
-    /// Not a trace of this version.
+    /// The bytes do not begin like a trace of this version.
     #[error("not a trace of this version")]
     Magic,
     /// The length is not the one that its numbers of steps and tensors give.
     #[error("trace of {found} bytes, its header says {expected}")]
     Length {
-        /// What the header gives.
+        /// The length that follows from the header.
         expected: u64,
-        /// What there is.
+        /// The length of the bytes.
         found: u64,
     },
     /// Another run, window, miner, number of steps or tensors than the contribution's.
@@ -47,29 +49,30 @@ pub enum TraceError {
     Header(&'static str),
 }
 
-/// What a trace is about.
+/// The header of a trace: the window's work that it is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceHeader {
-    /// The run.
+    /// The run that this belongs to.
     pub run: RunId,
-    /// The window.
+    /// The window in which the miner trained.
     pub window: WindowIndex,
-    /// Who trained.
+    /// The miner (its owner key).
     pub miner: PublicKey,
-    /// Inner steps.
+    /// The number of inner steps.
     pub steps: u32,
-    /// Tensors of the model.
+    /// The number of tensors of the model.
     pub tensors: u32,
 }
 
 impl TraceHeader {
-    /// The header that the trace of `contribution` must have, for a model of so many tensors.
+    /// The header that the trace of `contribution` must have, for a model of `tensors` tensors.
     pub fn of(contribution: &Contribution, tensors: u32) -> Self {
         let Contribution { run, window, miner, steps, .. } = *contribution;
         Self { run, window, miner, steps, tensors }
     }
 
-    /// What bytes that look like a trace say that they are about; `None` for others. Nothing is checked beyond the header.
+    /// Reads the header of bytes that may be a trace. `None` where they do not begin like one. Only the header
+    /// is read, and nothing is checked.
     pub fn peek(bytes: &[u8]) -> Option<Self> {
         let (header, _) = bytes.split_first_chunk::<HEADER_BYTES>()?;
         let mut reader = TraceReader { bytes: header };
@@ -82,7 +85,7 @@ impl TraceHeader {
         })
     }
 
-    /// Length of the whole trace.
+    /// The length of the whole trace in bytes.
     pub fn trace_bytes(&self) -> u64 {
         HEADER_BYTES as u64 + (u64::from(self.steps) + 2) * self.leaf_bytes()
     }
@@ -92,26 +95,26 @@ impl TraceHeader {
     }
 }
 
-/// One leaf.
+/// One leaf of a trace: the loss of a step and the state after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {
     /// Bits of the f64 mean loss of the step.
     pub loss_bits: u64,
-    /// One hash for each tensor.
+    /// One hash for each tensor, in the model's order.
     pub tensors: Vec<Hash>,
 }
 
-/// A whole trace.
+/// A whole trace: header and leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
-    /// What it is about.
+    /// The window's work that the trace is about.
     pub header: TraceHeader,
-    /// `steps + 2` leaves.
+    /// The `steps + 2` leaves.
     pub leaves: Vec<Leaf>,
 }
 
 impl Trace {
-    /// The canonical bytes.
+    /// The bytes of the trace, in the layout above.
     pub fn encode(&self) -> Vec<u8> {
         let header = &self.header;
         let mut bytes = Vec::new();
@@ -130,7 +133,10 @@ impl Trace {
         bytes
     }
 
-    /// Decodes a trace that must be about `expected`. The length is checked before anything is allocated.
+    /// Decodes a trace that must have the header `expected`. The length is checked before anything is allocated.
+    ///
+    /// # Errors
+    /// [`TraceError`] for any other bytes.
     pub fn decode(bytes: &[u8], expected: &TraceHeader) -> Result<Self, TraceError> {
         let header = TraceHeader::peek(bytes).ok_or(TraceError::Magic)?;
         for (name, equal) in [

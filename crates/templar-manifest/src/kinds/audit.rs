@@ -7,54 +7,54 @@ use crate::id::{ContributionId, RecordId, RunId, WindowIndex};
 use crate::key::PublicKey;
 use crate::payload::{Kind, Payload};
 
-/// What an auditor found when it recomputed a window from blobs.
+/// The result of one auditor that recomputed a window from blobs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Audit {
-    /// The run.
+    /// The run that this belongs to.
     pub run: RunId,
-    /// The window.
+    /// The window that was recomputed.
     pub window: WindowIndex,
     /// The record that was audited.
     pub record: RecordId,
-    /// Who audited.
+    /// The key of the auditor, who signs this.
     pub auditor: PublicKey,
-    /// Scores, weights, seed, cut and links of the record.
+    /// Whether scores, weights, seed, cut and links of the record recompute.
     pub record_verdict: AuditVerdict,
-    /// The checkpoint after the window.
+    /// Whether the checkpoint after the window recomputes.
     pub checkpoint_verdict: AuditVerdict,
-    /// The ledger after the window.
+    /// Whether mints, slashes, weights and the ledger after the window recompute.
     pub ledger_verdict: AuditVerdict,
-    /// Each contribution of the record, sorted by miner.
+    /// The result for each contribution of the record, sorted by miner.
     pub contributions: Vec<AuditEntry>,
 }
 
-/// What an auditor found about one contribution.
+/// The result of an audit for one contribution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditEntry {
-    /// The miner.
+    /// The miner who contributed (its owner key).
     pub miner: PublicKey,
-    /// Its contribution.
+    /// The id of its contribution.
     pub contribution: ContributionId,
-    /// Whether the recorded verdict was found again.
+    /// Whether the audit came to the recorded verdict.
     pub verdict: AuditVerdict,
 }
 
-/// The three answers of an audit.
+/// The three possible results of an audit. Missing bytes never count as a match.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum AuditVerdict {
-    /// Recomputed and equal.
+    /// The audit recomputed it and came to the same bytes.
     Match,
-    /// Recomputed and different.
+    /// The audit recomputed it and came to something else.
     Mismatch {
-        /// What differs, and where first.
+        /// The first difference, in words.
         what: String,
     },
-    /// Not recomputed, because something is missing.
+    /// The audit could not recompute it, because bytes are missing.
     Unavailable {
-        /// What is missing.
+        /// The blob or state that is missing, in words.
         what: String,
     },
 }

@@ -7,39 +7,40 @@ use crate::id::{BlobId, RunId, WindowIndex};
 use crate::payload::{Kind, Payload};
 use crate::tensor::TensorSpec;
 
-/// More inner steps than a run can have: a replay adds to them.
+/// An upper bound of the inner steps of any run. It leaves room, because a replay adds to the number in a state.
 const MAX_OPTIMIZER_STEPS: u64 = 1 << 48;
 
 /// A tensor and the blob that holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TensorBlob {
-    /// Name and shape.
+    /// The name and shape of the tensor.
     pub spec: TensorSpec,
-    /// The blob: in a checkpoint the elements as little-endian f32; in a state three such runs, first moments, second
-    /// moments, error feedback.
+    /// The blob. In a checkpoint it holds the elements as little-endian f32. In a state it holds three such
+    /// lists, one after the other: first moments, second moments, error feedback.
     pub blob: BlobId,
 }
 
-/// The model before window `window`. Derived by everybody, signed by nobody.
+/// The model before window `window`. Everybody derives it from the record, so nobody signs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Checkpoint {
-    /// The run.
+    /// The run that this belongs to.
     pub run: RunId,
-    /// The window that starts from it.
+    /// The window that starts from this model.
     pub window: WindowIndex,
     /// The tensors in the model's order.
     pub tensors: Vec<TensorBlob>,
 }
 
-/// What a miner carries from one window to the next besides the checkpoint. Derived from recorded contributions.
+/// The state that a miner carries from one window to the next besides the checkpoint: optimiser moments and
+/// error feedback. It follows from the miner's recorded contributions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// The run.
+    /// The run that this belongs to.
     pub run: RunId,
-    /// AdamW steps behind the moments; 0 when they are zero.
+    /// The number of AdamW steps that the moments have seen; 0 when they are zero.
     pub optimizer_steps: u64,
     /// The tensors in the model's order.
     pub tensors: Vec<TensorBlob>,

@@ -8,72 +8,74 @@ use crate::id::{BlobId, ContributionId, InboxId, RunId, StateId, WindowIndex};
 use crate::key::PublicKey;
 use crate::payload::{Kind, Payload};
 
-/// A miner's commitment to one delta, signed by the miner and published before the delta is served to anyone.
+/// A miner's commitment to one delta. The miner's node key (hotkey) signs it and publishes it before the delta
+/// is served to anyone, so that nobody can copy the delta first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contribution {
-    /// The run.
+    /// The run that this belongs to.
     pub run: RunId,
-    /// The window.
+    /// The window in which the miner trained.
     pub window: WindowIndex,
-    /// Who trained.
+    /// The miner: the owner key (coldkey) of its slot.
     pub miner: PublicKey,
     /// The miner's last recorded contribution; null starts from zero state.
     pub parent: Option<ContributionId>,
-    /// The state before: the parent's `state_out`, or the zero state.
+    /// The miner's state before the window: the parent's `state_out`, or the zero state.
     pub state_in: StateId,
-    /// The state after.
+    /// The miner's state after the window.
     pub state_out: StateId,
-    /// The compressed pseudo-gradient.
+    /// The blob with the compressed pseudo-gradient.
     pub delta: BlobId,
-    /// Its length.
+    /// The length of the delta in bytes.
     pub delta_bytes: u64,
-    /// The leaves of the trace.
+    /// The blob with the leaves of the [trace](crate::trace).
     pub trace: BlobId,
-    /// Its length.
+    /// The length of the trace in bytes.
     pub trace_bytes: u64,
     /// Inner steps taken, at most H.
     pub steps: u32,
-    /// Tokens predicted in them.
+    /// Tokens predicted in those steps.
     pub tokens: u64,
-    /// Mean training loss of the last inner step, in 1e-9 nats; a claim that replay checks.
+    /// Mean training loss of the last inner step, in 1e-9 nats. Replay checks the claim.
     pub loss_nanonats: u64,
 }
 
-/// What a validator had received when it stopped waiting.
+/// The contributions and registrations that one validator had received when it stopped waiting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Inbox {
-    /// The run.
+    /// The run that this belongs to.
     pub run: RunId,
-    /// The window.
+    /// The window that they are for.
     pub window: WindowIndex,
-    /// Who received.
+    /// The validator that received them.
     pub validator: PublicKey,
-    /// The contributions, sorted by miner, one of each.
+    /// The contributions, sorted by miner, one of each miner.
     pub contributions: Vec<CutEntry>,
-    /// The registrations, sorted by owner, one of each.
+    /// The registrations, sorted by owner, one of each owner.
     pub registrations: Vec<CutRegistration>,
 }
 
-/// A miner and its contribution.
+/// The entry of one miner in an inbox or cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CutEntry {
-    /// The miner.
+    /// The miner (its owner key).
     pub miner: PublicKey,
-    /// Its contribution.
+    /// The id of its contribution.
     pub contribution: ContributionId,
 }
 
-/// Which contributions and registrations of a window count: those in inboxes of more than a third of the stake, out of
-/// inboxes of more than two thirds. Certified by validators' signatures; deltas are served only against a certified cut.
+/// The contributions and registrations of a window that count: those in the inboxes of validators with more
+/// than a third of the stake, out of inboxes of more than two thirds. Validators certify it with votes, and
+/// deltas are served only once it is certified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cut {
-    /// The run.
+    /// The run that this belongs to.
     pub run: RunId,
-    /// The window.
+    /// The window that is cut.
     pub window: WindowIndex,
     /// The inboxes it was computed from, in the order of their validators' keys.
     pub inboxes: Vec<InboxId>,

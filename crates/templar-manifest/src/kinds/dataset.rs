@@ -6,7 +6,7 @@ use super::rules::{ascii, positive};
 use crate::id::{BlobId, RunId};
 use crate::payload::{Kind, Payload};
 
-/// Tokenised shards with where they came from. It belongs to no run: many may use it.
+/// Tokenised shards and their origin. A dataset belongs to no run, so that many runs may use it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
@@ -24,25 +24,26 @@ pub struct Dataset {
     pub end_token: u32,
     /// Bytes of one token in a shard, little-endian: 2 or 4.
     pub token_bytes: u32,
-    /// Documents imported.
+    /// How many documents were imported.
     pub documents: u64,
     /// Tokens of every shard but the last of its list.
     pub shard_tokens: u64,
-    /// Which tokens are set aside for validation.
+    /// The rule that sets tokens aside for validation.
     pub held_out: HeldOut,
-    /// Shards to train on, in order.
+    /// The shards of the training tokens, in order.
     pub training: Vec<Shard>,
-    /// Shards held out, in order.
+    /// The shards of the held-out tokens, in order.
     pub validation: Vec<Shard>,
 }
 
-/// The stream of tokens is cut into blocks; block `i` is held out when `i % every == every - 1`.
+/// The rule that holds tokens out: the stream of tokens is cut into blocks, and block `i` is held out when
+/// `i % every == every - 1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeldOut {
-    /// Tokens of a block.
+    /// The length of a block in tokens.
     pub block_tokens: u64,
-    /// One block in this many is held out.
+    /// One block in so many is held out.
     pub every: u64,
 }
 
@@ -50,26 +51,27 @@ pub struct HeldOut {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shard {
-    /// The blob.
+    /// The blob that holds the tokens, little-endian.
     pub blob: BlobId,
-    /// Tokens in it.
+    /// How many tokens it holds.
     pub tokens: u64,
 }
 
 impl Dataset {
-    /// Tokens to train on.
+    /// How many tokens there are to train on.
     pub fn training_tokens(&self) -> u64 {
         self.training.iter().fold(0, |sum, shard| sum.saturating_add(shard.tokens))
     }
 
-    /// Tokens held out.
+    /// How many tokens are held out.
     pub fn validation_tokens(&self) -> u64 {
         self.validation.iter().fold(0, |sum, shard| sum.saturating_add(shard.tokens))
     }
 }
 
-/// Pages in a stream of `tokens` tokens: sequences that predict `sequence_length` tokens each, neighbours sharing one. A
-/// length of 0 makes none.
+/// The number of pages in a stream of `tokens` tokens. A page is a training sequence that predicts
+/// `sequence_length` tokens and so reads one more; neighbours share that one. A `sequence_length` of 0 gives no
+/// pages.
 pub fn page_count(tokens: u64, sequence_length: u32) -> u64 {
     tokens.saturating_sub(1).checked_div(u64::from(sequence_length)).unwrap_or(0)
 }

@@ -1,23 +1,25 @@
-//! What a window mints, who it is for, and when it is free.
+//! How much a window mints, for whom, and when the pay vests.
 
 use serde::{Deserialize, Serialize};
 
-/// What a window mints, and when pay is free to move.
+/// The emission of a run: how much a window mints, how it is divided, and when it vests. The parts are fractions of
+/// `per_window_micros` and add up to at most 1,000,000 ppm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmissionSpec {
     /// The most that one window mints, in micro-ALPHA.
     pub per_window_micros: u64,
-    /// The miners' part.
+    /// The part for miners, in ppm.
     pub miners_ppm: u32,
-    /// The validators' part.
+    /// The part for validators, in ppm.
     pub validators_ppm: u32,
-    /// The treasury's part.
+    /// The part for the treasury, in ppm.
     pub treasury_ppm: u32,
-    /// The part of the validators' part that is for proven replays; the rest follows the rows.
+    /// The fraction of the validators' part that pays for proven replays; the rest follows the rows of weights.
     pub replays_ppm: u32,
-    /// Windows after which pay is free, unless it was slashed before.
+    /// The number of windows after which pay is free, unless it was slashed before.
     pub vesting_windows: u64,
-    /// What a slot costs, in micro-ALPHA.
+    /// F: the cost of a slot in micro-ALPHA, by the reckoning of whoever wrote this genesis. See
+    /// [`ReplaySpec::least_registration_cost`](super::ReplaySpec::least_registration_cost).
     pub registration_cost_micros: u64,
 }

@@ -1,41 +1,43 @@
-//! The Gauntlet's part of genesis: how measurements become a standing, a standing a score, and scores weights.
+//! The part of genesis about the Gauntlet: how measurements become a standing, a standing a score, and scores
+//! weights.
 //!
-//! Every constant of the rules is here as data, and every one is bounded by name. The rules are in `templar-protocol`.
+//! Every constant of the rules is data here, with its own bound. The rules themselves are in `templar-protocol`.
 
 use serde::{Deserialize, Serialize};
 
 use super::rules::positive;
 
-/// One million: fractions are given in parts per million.
+/// One in parts per million.
 const ONE_PPM: u32 = 1_000_000;
-/// Most rows of the table of penalties.
+/// The most rows that the table of penalties may have.
 const MAX_PENALTIES: usize = 64;
-/// Windows that a standing remembers of each kind of fault.
+/// For how many windows a standing remembers each kind of fault.
 const REMEMBERED: u32 = 8;
 
-/// What a validator measures of every contribution, and what follows from it.
+/// The measurements that validators make of every contribution, and the rules that turn them into weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GauntletSpec {
-    /// Pages drawn of those the miner was assigned; 0 where nothing is measured, see [`WeightRule::ProvenSteps`].
+    /// How many of the miner's assigned pages are drawn to measure on. 0 where nothing is measured, see
+    /// [`WeightRule::ProvenSteps`].
     pub assigned_pages: u32,
-    /// Pages drawn of those nobody was assigned; 0 likewise.
+    /// How many unassigned pages are drawn to measure on. 0 where nothing is measured.
     pub unassigned_pages: u32,
-    /// The trial step, as a fraction of the outer learning rate.
+    /// The size of the trial step, as a fraction of the outer learning rate.
     pub trial_step_ppm: u32,
-    /// Held-out pages on which every record states the loss.
+    /// The number of held-out pages on which every record states the loss.
     pub held_out_pages: u32,
-    /// The rating.
+    /// The constants of the rating.
     pub rating: RatingSpec,
-    /// Proof of computation.
+    /// The constants of the proof of computation.
     pub proof: ProofSpec,
-    /// What a fault costs: ascending by offence, then by `from`.
+    /// The table of penalties, ascending by offence, then by `from`.
     pub penalties: Vec<Penalty>,
-    /// Windows for which the bodies of deltas are remembered, so that a copy across windows is known.
+    /// For how many windows the bodies of deltas are remembered, so that a later copy is recognised.
     pub copy_memory_windows: u64,
-    /// Of the contributions that are aggregated, so many are drawn by the seed where the best leave some over.
+    /// How many places of the aggregate are drawn by the seed among those whom the best leave over.
     pub exploration_contributions: u32,
-    /// How scores become a row of weights.
+    /// The rule that turns scores into a row of weights.
     pub weights: WeightRule,
 }
 
@@ -43,9 +45,9 @@ pub struct GauntletSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RatingSpec {
-    /// β: how much one performance varies, in 1e-6.
+    /// β, the deviation of a single performance, in 1e-6.
     pub beta_micros: u32,
-    /// τ: what every match adds to the deviation, in 1e-6.
+    /// τ, the deviation that every match adds, in 1e-6.
     pub tau_micros: u32,
 }
 
@@ -53,7 +55,7 @@ pub struct RatingSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProofSpec {
-    /// How fast the average follows the newest sign.
+    /// The weight of the newest sign in the average, in ppm.
     pub decay_ppm: u32,
     /// An average below this counts as 0, once the run is warm.
     pub threshold_ppm: u32,
@@ -61,48 +63,50 @@ pub struct ProofSpec {
     pub warm_up_windows: u64,
 }
 
-/// One row of the table of penalties. Of an offence the row with the largest `from` that is reached applies.
+/// One row of the table of penalties. Of the rows of one offence the one with the largest `from` that is
+/// reached applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Penalty {
-    /// What was done.
+    /// The offence that the row is for.
     pub offence: Offence,
-    /// From which measure on: a number of windows, or for a copy the overlap in ppm.
+    /// The least measure of the offence for which the row applies: a number of windows, or for a copy the
+    /// overlap in ppm.
     pub from: u32,
-    /// What the proof of computation is multiplied by, where it is positive.
+    /// The factor by which the proof of computation is multiplied, where it is positive.
     pub factor_ppm: u32,
-    /// Whether the rating's certainty is lost, too.
+    /// Whether the rating also loses its certainty.
     pub resets: bool,
-    /// Windows, this one included, in which nothing of the miner is aggregated or paid.
+    /// The number of windows, this one included, in which the miner is neither aggregated nor paid.
     pub excluded_windows: u64,
 }
 
-/// What a penalty is for.
+/// An offence that a row of the table of penalties is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Offence {
-    /// No contribution in the cut, in so many windows in a row.
+    /// The cut has no contribution of the miner, for so many windows in a row.
     Missing,
-    /// A committed delta was not served, in so many contributions in a row.
+    /// The miner did not serve a committed delta, for so many contributions in a row.
     Withheld,
-    /// The same, in so many of the last eight contributions.
+    /// The miner did not serve the delta in so many of its last eight contributions.
     WithheldOften,
-    /// The delta does not decode, claims what it cannot, or cannot be tried.
+    /// The delta does not decode, makes an impossible claim, or cannot be tried.
     Invalid,
-    /// The replay departs after the start: nobody computed this delta by the rules.
+    /// The replay departs after the start, so nobody computed this delta by the rules.
     Mismatch,
-    /// The replay departs at the start: from another checkpoint or state than the recorded ones.
+    /// The replay departs at the start: the miner began with another checkpoint or state than the recorded ones.
     OutOfSync,
     /// The trial step made unassigned pages worse, in so many measured windows in a row.
     Negative,
-    /// The same, in so many of the last eight measured windows.
+    /// The trial step made unassigned pages worse in so many of the last eight measured windows.
     NegativeOften,
-    /// The replay departs, and the delta is that alike to another, in ppm.
+    /// The replay departs, and the delta overlaps so much with another, in ppm.
     Copied,
 }
 
 impl Offence {
-    /// Every offence, in order.
+    /// All offences, in the order of the table.
     pub const ALL: [Self; 9] = [
         Self::Missing,
         Self::Withheld,
@@ -115,7 +119,7 @@ impl Offence {
         Self::Copied,
     ];
 
-    /// The largest measure that there can be.
+    /// The largest possible measure of the offence.
     const fn most(self) -> u32 {
         match self {
             Self::Missing | Self::Withheld | Self::WithheldOften | Self::Negative | Self::NegativeOften => REMEMBERED,
@@ -150,33 +154,34 @@ impl std::fmt::Display for Offence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum WeightRule {
-    /// By rank alone: a linear ramp over the best, and a geometric tail behind it.
+    /// By rank alone: a linear ramp over the best miners, then a geometric tail.
     RankRamp {
-        /// Places of the ramp.
+        /// The number of places of the ramp.
         places: u32,
-        /// Places of the tail.
+        /// The number of places of the tail.
         tail_places: u32,
-        /// The ramp's part, before the tail is bounded by half of the ramp's last place.
+        /// The part of the ramp, before the tail is bounded by half of the ramp's last place.
         ramp_share_ppm: u32,
-        /// The first place of the ramp as a multiple of the last.
+        /// The weight of the ramp's first place as a multiple of its last.
         top_ratio_ppm: u32,
-        /// Each place of the tail as a fraction of the one before.
+        /// The weight of each place of the tail as a fraction of the place before.
         tail_decay_ppm: u32,
     },
-    /// By a power of the score.
+    /// In proportion to a power of the score.
     ScorePower {
-        /// The power.
+        /// The exponent, 1 to 3.
         exponent: u32,
     },
-    /// By the steps that the miner's contribution of the window claims, and that replays bear out. Nothing is measured under it,
-    /// and everything that is accepted is aggregated: a genesis with pages to measure on, or with more slots than
-    /// aggregated contributions, is refused.
+    /// In proportion to the inner steps that the miner's contribution claims and replay proves. Under this rule
+    /// nothing is measured, and every accepted contribution is aggregated. So a genesis with pages to measure
+    /// on, or with more slots than `outer.max_contributions`, is refused.
     ProvenSteps,
 }
 
 impl GauntletSpec {
-    /// The rules of the Gauntlet as Covenant-72B's final code had them, with what replay before the close makes possible:
-    /// 20 places and 10 behind them, β 7, τ 0.1, a proof that follows by a twentieth. A run sets how much it measures.
+    /// The rules of the Gauntlet as in the final code of Covenant-72B, with the changes that replay before the
+    /// record makes possible: a ramp of 20 places and a tail of 10, β = 7, τ = 0.1, a proof that follows by a
+    /// twentieth. A run chooses how many pages it measures on.
     pub fn customary() -> Self {
         let row = |offence, from, factor_ppm| Penalty { offence, from, factor_ppm, resets: false, excluded_windows: 0 };
         Self {
@@ -212,7 +217,7 @@ impl GauntletSpec {
         }
     }
 
-    /// Whether validators measure what deltas are worth.
+    /// Whether validators measure how much deltas lower the loss.
     pub fn measures(&self) -> bool {
         self.weights != WeightRule::ProvenSteps
     }
@@ -270,7 +275,7 @@ fn at_most<T: PartialOrd + std::fmt::Display>(field: &str, value: T, most: T) ->
     if value > most { Err(format!("{field} {value} is above {most}")) } else { Ok(()) }
 }
 
-/// A penalty never raises anything, and a graver measure is never milder.
+/// Checks that no penalty raises a score, and that a higher measure of an offence never costs less.
 fn check_penalties(penalties: &[Penalty]) -> Result<(), String> {
     if penalties.len() > MAX_PENALTIES {
         return Err(format!("gauntlet.penalties has {} rows, at most {MAX_PENALTIES} are allowed", penalties.len()));

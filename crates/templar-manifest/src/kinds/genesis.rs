@@ -1,4 +1,5 @@
-//! Genesis: everything that a run is, and nothing that depends on when or where it was made.
+//! Genesis: the whole configuration of a run. It holds no time, host or path, so the same choices give the same
+//! run id.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,40 +26,41 @@ pub struct Genesis {
     pub name: String,
     /// The arithmetic that defines every result.
     pub arithmetic: Arithmetic,
-    /// The model.
+    /// The architecture and sizes of the model.
     pub model: ModelSpec,
     /// Where the first checkpoint comes from.
     pub initial: Initial,
-    /// The `tokenizer.json`.
+    /// The blob with the `tokenizer.json`.
     pub tokenizer: BlobId,
-    /// What is trained on.
+    /// The dataset to train on.
     pub dataset: DatasetId,
-    /// The inner steps.
+    /// The inner optimiser and its schedule.
     pub inner: InnerSpec,
-    /// Where the context of `model` and `inner` changes, sorted by window; empty where it never does.
+    /// The windows from which another context holds than that of `model` and `inner`, sorted by window. Empty
+    /// where the context never changes.
     pub context: Vec<ContextSegment>,
-    /// The compressed pseudo-gradient.
+    /// How pseudo-gradients are compressed.
     pub compression: CompressionSpec,
-    /// The outer step.
+    /// The outer optimiser and its schedule.
     pub outer: OuterSpec,
-    /// What a validator measures, and what follows from it.
+    /// The measurements of validators, and how they become weights.
     pub gauntlet: GauntletSpec,
-    /// Which contributions are replayed, and when.
+    /// Which contributions are replayed by whom, and when.
     pub replay: ReplaySpec,
     /// How long each phase of a window may last.
     pub deadlines: Deadlines,
-    /// What is minted.
+    /// How much a window mints, and for whom.
     pub emission: EmissionSpec,
-    /// Who judges, sorted by key.
+    /// The validators, sorted by key.
     pub validators: Vec<ValidatorSpec>,
-    /// Who may contribute.
+    /// The rules of registration: the number of slots, and the cost of one.
     pub registration: RegistrationSpec,
     /// Windows for which a miner keeps its state blobs for challenges.
     pub state_retention_windows: u64,
-    /// Every so many windows a member begins from zero state, slot after slot, so that its states can be derived again from no more
-    /// history than that; 0: never.
+    /// Every so many windows a member begins from zero state, staggered by slot, so that its state can be
+    /// derived again from no more history than that. 0 means never.
     pub state_reset_every: u64,
-    /// Windows after which the run is over; 0 for a run without end.
+    /// The number of windows after which the run is over; 0 for a run without end.
     pub windows: u64,
 }
 
@@ -82,50 +84,51 @@ pub struct InnerSpec {
     pub batch_sequences: u32,
     /// Sequences of one micro-batch; divides `batch_sequences`.
     pub micro_batch_sequences: u32,
-    /// AdamW's β1.
+    /// AdamW's β1, the decay of the first moment.
     pub beta1_ppm: u32,
-    /// AdamW's β2.
+    /// AdamW's β2, the decay of the second moment.
     pub beta2_ppm: u32,
     /// Raw bits of AdamW's ε, an f32.
     pub eps_bits: u32,
-    /// Decoupled weight decay of two-dimensional tensors.
+    /// Decoupled weight decay; it applies to two-dimensional tensors alone.
     pub weight_decay_ppm: u32,
-    /// Largest global norm of a gradient.
+    /// The largest global norm of a gradient; a larger gradient is scaled down to it.
     pub clip_norm_ppm: u32,
-    /// The learning rate over the inner steps of the run, one segment after the other; the last value stays.
+    /// The learning rate over the inner steps of the run, one segment after the other. After the last segment
+    /// its final value stays.
     pub schedule: Vec<Segment>,
 }
 
-/// A stretch of the learning rate's schedule.
+/// One segment of the learning rate's schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Segment {
-    /// Inner steps that it lasts.
+    /// How many inner steps it lasts.
     pub steps: u64,
     /// Learning rate at its start, in 1e-9.
     pub from_nanos: u64,
-    /// Learning rate that it reaches, in 1e-9.
+    /// Learning rate at its end, in 1e-9.
     pub to_nanos: u64,
-    /// How it gets there.
+    /// The curve between the two.
     pub shape: SegmentShape,
 }
 
-/// How a segment goes from one learning rate to the other.
+/// The curve of a segment between its two learning rates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SegmentShape {
-    /// In a straight line.
+    /// A straight line between the two rates.
     Linear,
-    /// Along half a cosine.
+    /// Half a period of a cosine.
     Cosine,
 }
 
-/// From a window on, another context: these in place of the fields of the same names of [`ModelSpec`] and [`InnerSpec`].
-/// The parameters stay what they are.
+/// A change of the context, for example to longer sequences: from a window on, these values replace the fields
+/// of the same names of [`ModelSpec`] and [`InnerSpec`]. The parameters of the model stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ContextSegment {
-    /// The first window; not 0.
+    /// The first window with this context; not 0.
     pub from_window: u64,
     /// Tokens that a training sequence predicts.
     pub sequence_length: u32,
@@ -139,17 +142,18 @@ pub struct ContextSegment {
     pub rope_scaling: Option<RopeScaling>,
 }
 
-/// SparseLoCo's compressor.
+/// How a pseudo-gradient is compressed, as in SparseLoCo: the largest values of every block, quantised, with
+/// error feedback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompressionSpec {
-    /// Largest side of a block; a dimension takes its largest divisor up to this.
+    /// The largest side of a block. Each dimension of a tensor is cut by its largest divisor up to this.
     pub block_side: u32,
-    /// Values kept of a block.
+    /// How many values of each block are kept.
     pub top_k: u32,
-    /// The quantiser.
+    /// The quantiser of the kept values.
     pub quantiser: Quantiser,
-    /// Error feedback's decay β.
+    /// β, the decay of the error feedback e ← βe + Δ.
     pub error_decay_ppm: u32,
 }
 
@@ -161,32 +165,33 @@ pub struct OuterSpec {
     pub rule: AggregationRule,
     /// The learning rate by window, sorted; the first segment starts at window 0.
     pub schedule: Vec<OuterSegment>,
-    /// Contributions of one window that are aggregated at most.
+    /// The most contributions of one window that are aggregated.
     pub max_contributions: u32,
-    /// Windows at the start of the run in which deltas are made, judged and recorded as in any other, but no outer step is
-    /// taken and no error feedback is carried on: only the moments of the inner optimisers warm up.
+    /// The number of null windows at the start of the run. In a null window deltas are made, judged and
+    /// recorded as in any other, but no outer step is taken and no error feedback is carried on: only the
+    /// moments of the inner optimisers warm up.
     pub null_windows: u64,
 }
 
-/// From a window on, this outer learning rate.
+/// The outer learning rate from a window on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OuterSegment {
-    /// The first window.
+    /// The first window with this rate.
     pub from_window: u64,
-    /// The learning rate.
+    /// The outer learning rate, in ppm.
     pub learning_rate_ppm: u32,
 }
 
-/// The longest that each phase of a window may last; a phase ends early when nobody is left to wait for.
+/// How long each phase of a window lasts at most. A phase ends early when there is nobody left to wait for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deadlines {
-    /// From a window's opening to its inboxes.
+    /// Milliseconds from the opening of a window until validators sign their inboxes.
     pub commit_ms: u64,
-    /// From the certified cut to the reveals.
+    /// Milliseconds from the certified cut until validators stop waiting for reveals.
     pub reveal_ms: u64,
-    /// From the seed to the scores.
+    /// Milliseconds from the seed until validators stop waiting for scores.
     pub judge_ms: u64,
 }
 
@@ -196,17 +201,18 @@ impl Genesis {
         &self.registration.members
     }
 
-    /// The validator with this key.
+    /// The validator with this key, if it is one.
     pub fn validator(&self, key: &PublicKey) -> Option<&ValidatorSpec> {
         self.validators.binary_search_by_key(key, |validator| validator.key).ok().map(|index| &self.validators[index])
     }
 
-    /// The stake of all validators.
+    /// The sum of all validators' stakes.
     pub fn total_stake(&self) -> u64 {
         self.validators.iter().map(|validator| validator.stake).sum()
     }
 
-    /// The contexts of the run, one after the other; the first begins at window 0 with the fields of `model` and `inner`.
+    /// The contexts of the run, one after the other; the first begins at window 0 with the fields of `model`
+    /// and `inner`.
     pub fn contexts(&self) -> impl Iterator<Item = ContextSegment> {
         let (model, inner) = (&self.model, &self.inner);
         let first = ContextSegment {
@@ -220,7 +226,8 @@ impl Genesis {
         std::iter::once(first).chain(self.context.iter().copied())
     }
 
-    /// The context of a window. Whoever wants a sequence length, a batch or a rotary base takes it from here.
+    /// The context of a window: its sequence length, batch and rotary base. Code takes these from here and
+    /// never from `model` and `inner`, which hold the first context alone.
     pub fn context_at(&self, window: u64) -> ContextSegment {
         let begun = self.contexts().take_while(|segment| segment.from_window <= window);
         begun.last().expect("the first context begins at window 0")
@@ -237,7 +244,7 @@ impl Genesis {
         self.model_at(window.saturating_sub(1))
     }
 
-    /// Pages of a slot in a window: the sequences of H full steps.
+    /// The number of pages that a slot is assigned in a window: the sequences of H full steps.
     pub fn pages_per_slot(&self, window: u64) -> u64 {
         u64::from(self.inner.steps) * u64::from(self.context_at(window).batch_sequences)
     }

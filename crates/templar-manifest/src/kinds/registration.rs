@@ -1,8 +1,10 @@
-//! Joining a run without anybody's leave: a registration, and what genesis says about them.
+//! Registration: how anybody joins a run without permission, and what genesis says about it.
 //!
-//! An owner key holds slot, account and state; a node key trains, signs contributions and is the endpoint. The owner
-//! certifies the node key and what it pays, once; the node key signs the registration, anew for every window in which it
-//! asks for a slot. So nobody is given a node key that did not ask for it, and the owner's key can stay where no node is.
+//! A member has two keys. The owner key (Bittensor's coldkey) owns slot, account and state. The node key (the
+//! hotkey) trains, signs contributions and is the network endpoint. The owner signs one certificate for the
+//! node key and the payment. The node key signs a registration with that certificate, a new one for every
+//! window in which it asks for a slot. So a key becomes a node key only by its own signature, and the owner key
+//! never has to be on the machine of a node.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,67 +14,69 @@ use crate::key::{KeyError, PublicKey, SecretKey, Signature};
 use crate::payload::{Kind, Payload};
 
 const WORK_CONTEXT: &str = "templar/1 registration work";
-/// What the owner signs begins with this: no manifest's signature does.
+/// The domain of the owner's signature, which differs from that of every manifest's.
 const CERTIFICATE_DOMAIN: &[u8] = b"templar/1\0certificate\0";
 
-/// Windows that an immunity, an average or an anchor may last at most.
+/// The most windows that an immunity or an average may last.
 const MAX_WINDOWS: u64 = 4096;
-/// Registrations of one way that one window may take at most.
+/// The most registrations of one way of payment that a window may admit.
 const MAX_PER_WINDOW: u32 = 64;
 const ONE_PPM: u32 = 1_000_000;
 
-/// Asks for a slot in a run, or for another node key; signed by the node key.
+/// A request for a slot in a run, or for another node key. The node key signs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Registration {
-    /// The run.
+    /// The run that this belongs to.
     pub run: RunId,
     /// The window whose cut is to name it.
     pub window: WindowIndex,
-    /// Whom it is for, and for what.
+    /// The owner's certificate for the node key and the payment.
     pub certificate: Certificate,
     /// The owner's signature over the certificate.
     pub owner_signature: Signature,
 }
 
-/// What an owner says once and a node key shows in every window until it counts.
+/// The certificate of an owner for its node key. The node shows it in every window until the registration counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
-    /// Who will own the slot and its account.
+    /// The owner key (coldkey), which will own the slot and its account.
     pub owner: PublicKey,
-    /// The key that trains for the owner; the owner's own where there is no other.
+    /// The node key (hotkey), which trains for the owner. It may be the owner key itself.
     pub node: PublicKey,
-    /// The window before which it was made: it holds for a stated number of windows from then on.
+    /// The window before which the certificate was made. From then on it holds for
+    /// `registration.anchor_windows` windows.
     pub anchor: WindowIndex,
-    /// What is paid.
+    /// How the slot is paid for.
     pub payment: Payment,
 }
 
-/// What a slot is paid with.
+/// The ways to pay for a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Payment {
-    /// Work: see [`Certificate::work`].
+    /// Proof of work, see [`Certificate::work`].
     Hashcash {
-        /// What was found.
+        /// The number whose digest is low enough.
         nonce: u64,
     },
     /// ALPHA of the owner's account, burnt when the slot is given.
     Burn {
-        /// How much, in micro-ALPHA.
+        /// The amount in micro-ALPHA.
         amount_micros: u64,
     },
-    /// Nothing: who has a slot names another node key.
+    /// No payment: a member names another node key for its slot.
     Rotation,
 }
 
-/// Hashes one certificate of work after the other: everything but the nonce is the same, and hashed once.
+/// Computes the digests of a proof of work for many nonces. Everything but the nonce is the same and is hashed once.
 #[derive(Debug, Clone)]
 pub struct WorkHasher(blake3::Hasher);
 
 impl WorkHasher {
-    /// For a run, the seed before the anchor, and the keys.
+    /// The hasher for certificates of these keys that are anchored before window `anchor`; `seed` is the seed
+    /// of the window before it.
     pub fn new(run: RunId, anchor: WindowIndex, seed: &Hash, owner: &PublicKey, node: &PublicKey) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(WORK_CONTEXT);
         hasher.update(run.hash().as_bytes());
@@ -83,7 +87,7 @@ impl WorkHasher {
         Self(hasher)
     }
 
-    /// The digest of a nonce, as a number: the lower, the more work.
+    /// The digest of a nonce as a number; a lower one stands for more work.
     pub fn digest(&self, nonce: u64) -> u128 {
         let mut hasher = self.0.clone();
         hasher.update(&nonce.to_le_bytes());
@@ -92,13 +96,14 @@ impl WorkHasher {
     }
 }
 
-/// The largest digest that is worth `hashes` hashes on average; with 0 every digest is.
+/// The largest digest that takes `hashes` hashes on average to find. For 0 hashes every digest is low enough.
 pub const fn largest_digest(hashes: u64) -> u128 {
     if hashes == 0 { u128::MAX } else { u128::MAX / hashes as u128 }
 }
 
 impl Certificate {
-    /// What the owner signs: a domain, the run, the anchor, owner, node, and the payment as a byte and a number.
+    /// The bytes that the owner signs: the domain, the run, the anchor, owner, node, and the payment as a byte
+    /// and a number.
     fn signed_bytes(&self, run: RunId) -> Vec<u8> {
         let (way, number) = match self.payment {
             Payment::Hashcash { nonce } => (0, nonce),
@@ -115,17 +120,18 @@ impl Certificate {
         bytes
     }
 
-    /// The owner's signature.
+    /// Signs the certificate with the owner key.
     pub fn sign(&self, run: RunId, owner: &SecretKey) -> Signature {
         owner.sign(&self.signed_bytes(run))
     }
 
-    /// Checks the owner's signature.
+    /// Checks that `signature` is the owner's over this certificate.
     pub fn verify(&self, run: RunId, signature: &Signature) -> Result<(), KeyError> {
         self.owner.verify(&self.signed_bytes(run), signature)
     }
 
-    /// The digest of the work, `seed` being that before the anchor; `None` where something else is paid.
+    /// The digest of the proof of work, where `seed` is the seed of the window before the anchor. `None` where
+    /// the payment is not work.
     pub fn work(&self, run: RunId, seed: &Hash) -> Option<u128> {
         let Payment::Hashcash { nonce } = self.payment else { return None };
         Some(WorkHasher::new(run, self.anchor, seed, &self.owner, &self.node).digest(nonce))
@@ -150,23 +156,23 @@ impl Payload for Registration {
     }
 }
 
-/// A registration that an inbox or a cut names.
+/// The entry of one registration in an inbox or cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CutRegistration {
-    /// Its owner.
+    /// The owner that asks for a slot.
     pub owner: PublicKey,
-    /// The registration.
+    /// The id of the registration.
     pub registration: RegistrationId,
 }
 
-/// What became of a registration of the cut.
+/// The verdict of a record on one registration of the cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admission {
-    /// Its owner.
+    /// The owner that asked for a slot.
     pub owner: PublicKey,
-    /// The registration.
+    /// The id of the registration.
     pub registration: RegistrationId,
     /// Whether it counts from the next window on.
     pub verdict: Admitted,
@@ -176,20 +182,20 @@ pub struct Admission {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Admitted {
-    /// It has a slot.
+    /// The owner has a slot.
     Joined {
-        /// The slot.
+        /// The number of the slot.
         slot: u32,
-        /// Who had the slot and has none any more.
+        /// The owner that had the slot before and has lost it, if there was one.
         replaced: Option<PublicKey>,
     },
-    /// The node key is another.
+    /// The slot has the new node key.
     Rotated,
-    /// Others of its way had paid more, and filled what a window takes.
+    /// The window admits only so many of one way of payment, and others paid more.
     Crowded,
-    /// Every slot is taken, and nobody in them can be replaced yet.
+    /// All slots are taken, and no member can be replaced yet.
     NoSlot,
-    /// Another registration of the window has the node key.
+    /// Another registration of the window was given the node key.
     NodeTaken,
 }
 
@@ -208,49 +214,52 @@ impl std::fmt::Display for Admitted {
     }
 }
 
-/// Who may contribute: anybody who pays, as far as there are slots.
+/// The rules of registration: anybody who pays may contribute, as far as there are slots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegistrationSpec {
-    /// Members that there are at most.
+    /// The number of slots, and so the most members.
     pub slots: u32,
-    /// The first members, sorted; the slot of each is its place in the list. They are their own node keys.
+    /// The members of window 0, sorted. The slot of each is its place in the list, and its node key is its owner key.
     pub members: Vec<PublicKey>,
-    /// Windows, counted from its first, in which a member cannot be replaced.
+    /// For how many windows from its first one a member cannot be replaced.
     pub immunity_windows: u64,
-    /// Over how many windows the weights of a member are averaged: the lowest average is replaced first.
+    /// Over how many windows the weight of a member is averaged. The member with the lowest average is replaced
+    /// first.
     pub merit_windows: u64,
-    /// Windows for which a certificate holds: from its anchor on.
+    /// For how many windows from its anchor on a certificate holds.
     pub anchor_windows: u64,
-    /// Those who pay with work; the price is in hashes.
+    /// The price for those who pay with work, in hashes.
     pub hashcash: PriceRule,
-    /// Those who burn; the price is in micro-ALPHA.
+    /// The price for those who burn, in micro-ALPHA.
     pub burn: PriceRule,
 }
 
-/// A price that rises with each who pays it and falls with each window.
+/// A price that rises with every registration that pays it and falls with every window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PriceRule {
-    /// How many a window takes.
+    /// The most registrations that a window admits at this price.
     pub per_window: u32,
     /// The price in window 0.
     pub first: u64,
-    /// It never falls below.
+    /// The lower bound of the price.
     pub least: u64,
-    /// It never rises above.
+    /// The upper bound of the price.
     pub most: u64,
-    /// What it is multiplied by for each who joined.
+    /// The factor by which each registration that joined multiplies the price, in ppm.
     pub rise_ppm: u32,
-    /// What it is multiplied by after each window.
+    /// The factor by which each window multiplies the price, in ppm.
     pub decay_ppm: u32,
 }
 
 impl RegistrationSpec {
-    /// `slots` slots with these first members, sorted, and the customary rules: a member is safe for 32 windows; work of
-    /// 2^28 hashes at first (37 CPU seconds, at the 7.2 million hashes in a CPU second that `templar register` was measured
-    /// to try), with which one in a window keeps the price where it is; a burn of 1 ALPHA at first, which
-    /// doubles with each and is halved by 8 windows.
+    /// The customary rules for `slots` slots and these first members, which are sorted.
+    ///
+    /// A new member is safe for 32 windows. Work costs 2^28 hashes at first, which are 37 CPU seconds at the
+    /// 7.2 million hashes per second that `templar register` was measured to try; one registration in a window
+    /// keeps that price where it is. A burn costs 1 ALPHA at first, doubles with every registration and halves
+    /// in 8 windows.
     pub fn customary(slots: u32, members: Vec<PublicKey>) -> Self {
         Self {
             slots,
@@ -287,12 +296,12 @@ impl RegistrationSpec {
             return Err("registration.members has more than registration.slots".to_owned());
         }
         if self.immunity_windows > MAX_WINDOWS {
-            // A longer one would close a run to newcomers.
+            // A longer immunity would close the run to newcomers.
             return Err(format!("registration.immunity_windows is above {MAX_WINDOWS}"));
         }
         within("registration.merit_windows", self.merit_windows, MAX_WINDOWS)?;
         within("registration.anchor_windows", self.anchor_windows, 64)?;
-        // Work is the way of those who hold nothing, so it is never closed.
+        // Newcomers without ALPHA can pay only with work, so that way must stay open.
         positive("registration.hashcash.per_window", self.hashcash.per_window.into())?;
         self.hashcash.check("registration.hashcash", 1 << 48)?;
         self.burn.check("registration.burn", 1 << 60)
@@ -316,8 +325,8 @@ impl PriceRule {
         Ok(())
     }
 
-    /// The price after a window in which `joined` paid it: risen once for each, then fallen, every step rounded down and
-    /// kept between the bounds.
+    /// The price after a window in which `joined` registrations paid it. It rises once for each of them, then
+    /// falls once; every step is rounded down and kept between the bounds.
     pub fn after(&self, price: u64, joined: u32) -> u64 {
         let scaled = |price: u64, ppm: u32| {
             let scaled = u128::from(price) * u128::from(ppm) / u128::from(ONE_PPM);

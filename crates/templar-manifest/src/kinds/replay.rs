@@ -1,7 +1,8 @@
-//! Replay's part of genesis: who replays what, when a verdict counts, and whether cheating can pay under it.
+//! The part of genesis about replay: how validators are drawn to replay contributions, until when a verdict
+//! counts, and the least cost of a slot under which cheating loses money.
 //!
-//! The inequality is derived in `templar-protocol`'s documentation. Here it is checked, in integers, every rounding against
-//! the genesis.
+//! The inequality is derived in the documentation of `templar_protocol::replay`. It is checked here in
+//! integers. Every division rounds towards a higher cost, so a genesis that passes also passes exactly.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,37 +10,38 @@ use super::emission::EmissionSpec;
 use super::rules::positive;
 use super::validators::ValidatorSpec;
 
-/// One million: fractions are given in parts per million.
+/// One in parts per million.
 const ONE_PPM: u64 = 1_000_000;
 /// Probabilities are held as parts of 2^60, so that the product of two fits into 128 bits.
 const WHOLE: u128 = 1 << 60;
-/// Most windows of a deadline; also bounds what a state remembers.
+/// The most windows that a deadline may have, which also bounds how much a state remembers.
 const MAX_WINDOWS: u64 = 1 << 10;
 
-/// Which contributions are replayed by whom, when verdicts come, and what a second mismatch costs.
+/// The rules of replay of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplaySpec {
-    /// Whether verdicts come before the record: then a mismatch keeps the delta out. Otherwise the checkpoint stays, and
-    /// verdicts come in the scores of later windows.
+    /// Whether verdicts come before the record. If so, a mismatch keeps the delta out of the checkpoint.
+    /// Otherwise verdicts come in the scores of later windows, and a checkpoint stays what it is.
     pub before_close: bool,
-    /// The probability with which a validator draws a contribution, for each of both.
+    /// The probability with which one validator draws one contribution.
     pub fraction_ppm: u32,
-    /// How many validators replay each contribution at least, as far as there are so many.
+    /// The least number of validators that replay each contribution, as far as there are so many.
     pub least_replays: u32,
-    /// Windows after its own in which a verdict counts; 0 exactly where verdicts come before the record.
+    /// For how many windows after its own a verdict on a contribution counts. 0 exactly where verdicts come
+    /// before the record.
     pub verdict_windows: u64,
-    /// Windows after the record that lists a challenge in which it can be answered; 0 exactly where verdicts come before the
-    /// record.
+    /// For how many windows after the record that lists it a challenge can be answered. 0 exactly where
+    /// verdicts come before the record.
     pub challenge_windows: u64,
-    /// A mismatch that comes at most so many windows after the one before is expulsion; 0 for never.
+    /// A mismatch at most so many windows after the one before costs the slot; 0 for never.
     pub expulsion_windows: u64,
-    /// What a validator without a reveal in the record loses of its pay that has not vested.
+    /// The fraction of its unvested pay that a validator loses for a window in which it did not reveal.
     pub absence_ppm: u32,
 }
 
 impl ReplaySpec {
-    /// Every contribution is replayed by every validator before the window closes.
+    /// Rules by which every validator replays every contribution before the window closes.
     pub const fn whole() -> Self {
         Self {
             before_close: true,
@@ -99,16 +101,25 @@ impl ReplaySpec {
         Ok(())
     }
 
-    /// Windows after its own for which a contribution can still be found to be what pay is slashed for: those of a verdict, and
-    /// then those of an answer to a challenge.
+    /// T: for how many windows after its own a contribution can still lead to a slash. These are the windows
+    /// for a verdict and, after them, those for the answer to a challenge.
     pub const fn open_windows(&self) -> u64 {
         self.verdict_windows + self.challenge_windows
     }
 
-    /// The least F under which cheating does not pay: r · s^(K − T) / p · lives, where r is the most that a miner is paid in a
-    /// window, s = 1 − p the probability that no honest validator replays a contribution, K the windows of vesting, T those of
-    /// a verdict and of a challenge ([`ReplaySpec::open_windows`]), and lives = 2 + s^X / (1 − s^X) the mean number of times that a slot is caught before it is expelled, X windows
-    /// being what separates a second mismatch from a new first one. Rounded up; `None` where no cost is enough: p is 0, or X is while p is below 1.
+    /// The least F, the cost of a slot in micro-ALPHA, under which cheating does not pay, rounded up:
+    ///
+    /// ```text
+    /// F = lives · r · s^(K − T) / p,   lives = 2 + s^X / (1 − s^X)
+    /// ```
+    ///
+    /// * r: the most that a miner is paid in a window
+    /// * s = 1 − p: the probability that no honest validator replays a contribution
+    /// * K: the windows of vesting; T: [`ReplaySpec::open_windows`]
+    /// * X: `expulsion_windows`, after which a mismatch counts as a first one again
+    /// * lives: the mean number of times that a slot is caught before it is expelled
+    ///
+    /// `None` where no cost is enough: p is 0, or X is 0 while p is below 1.
     pub fn least_registration_cost(&self, emission: &EmissionSpec, validators: &[ValidatorSpec]) -> Option<u128> {
         let unseen = self.unseen(validators);
         let seen = WHOLE - unseen;
@@ -130,9 +141,11 @@ impl ReplaySpec {
         Some(once * 2 + (once * quiet).div_ceil(WHOLE - quiet))
     }
 
-    /// An upper bound, in parts of 2^60, of the probability that no honest validator replays a contribution, where validators
-    /// with less than a third of the stake, as many of them as that can be, are not honest. Each honest one draws it by itself,
-    /// and the places of the least number fall to the lowest numbers, whosever they are: the better of the two bounds.
+    /// An upper bound of s, in parts of 2^60: the probability that no honest validator replays a contribution.
+    /// The faulty validators are as many as can be with less than a third of the stake.
+    ///
+    /// Two bounds hold, and the lower one is taken. By fraction: none of the honest validators draws the
+    /// contribution. By least number: all of the `least_replays` places fall to faulty validators.
     fn unseen(&self, validators: &[ValidatorSpec]) -> u128 {
         let total: u128 = validators.iter().map(|validator| u128::from(validator.stake)).sum();
         let mut stakes: Vec<u128> = validators.iter().map(|validator| u128::from(validator.stake)).collect();

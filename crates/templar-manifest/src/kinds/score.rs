@@ -8,20 +8,22 @@ use crate::id::{ContributionId, CutId, Hash, RunId, WindowIndex};
 use crate::key::PublicKey;
 use crate::payload::{Kind, Payload};
 
-/// Most contradictions that one score shows: what does not fit waits for the next.
+/// The most contradictions that one score shows. Others wait for the next score.
 pub const MAX_CONTRADICTIONS: usize = 4;
-/// Most challenges that one score opens: each has every validator look for a state.
+/// The most challenges that one score opens. The limit is low because every validator searches for each
+/// challenged state.
 pub const MAX_CHALLENGES: usize = 8;
 
-/// What a validator measured, and its row: the weights it gives to all miners. Everybody can recompute both.
+/// One validator's judgement of a window: its measurements, and its row, which is the weights that it gives to
+/// all miners. Everybody can recompute both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Score {
-    /// The run.
+    /// The run that this belongs to.
     pub run: RunId,
-    /// The window.
+    /// The window that is judged.
     pub window: WindowIndex,
-    /// Who judged.
+    /// The validator that judges, and signs this.
     pub validator: PublicKey,
     /// The cut that was judged.
     pub cut: CutId,
@@ -29,105 +31,110 @@ pub struct Score {
     pub seed: Hash,
     /// One entry for each contribution of the cut, sorted by miner.
     pub entries: Vec<ScoreEntry>,
-    /// Replays of contributions of windows that are closed, sorted by window, then miner; empty where verdicts come before the
-    /// record.
+    /// Verdicts on contributions of closed windows, sorted by window, then miner. Empty in runs where verdicts
+    /// come before the record.
     pub verdicts: Vec<LateVerdict>,
-    /// Who has signed two statements where one is allowed, sorted by signer, then window.
+    /// Evidence against signers of two statements where one is allowed, sorted by signer, then window.
     pub evidence: Vec<Contradiction>,
     /// The weights of miners, sorted by miner; those that are zero are left out.
     pub row: Vec<Weight>,
 }
 
-/// What a validator found out about one contribution.
+/// One validator's findings about one contribution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreEntry {
-    /// The miner.
+    /// The miner (its owner key).
     pub miner: PublicKey,
-    /// Its contribution.
+    /// The id of its contribution.
     pub contribution: ContributionId,
     /// Whether this validator replayed it, and the result.
     pub replay: Replay,
-    /// That it did; null unless the result is a match.
+    /// The proof that this validator replayed it; null unless the result is a match.
     pub proof: Option<ReplayProof>,
     /// Mean loss on assigned pages before the trial step, in 1e-9 nats; 0 where the delta could not be tried.
     pub assigned_before_nanonats: u64,
-    /// The same after the trial step.
+    /// Mean loss on assigned pages after the trial step.
     pub assigned_after_nanonats: u64,
     /// Mean loss on unassigned pages before the trial step.
     pub unassigned_before_nanonats: u64,
-    /// The same after the trial step.
+    /// Mean loss on unassigned pages after the trial step.
     pub unassigned_after_nanonats: u64,
-    /// BLAKE3 of the delta without its header, so that it is known again under another one; null where it does not decode.
+    /// BLAKE3 of the delta without its header, so that a copy with another header is recognised. Null where it
+    /// does not decode.
     pub body: Option<Hash>,
-    /// The miner of this cut whose delta is most alike; null where no other decodes.
+    /// The miner of this cut whose delta is most like this one; null where no other delta decodes.
     pub nearest: Option<PublicKey>,
-    /// How much of the positions that it sends the two share; 1000000 for equal bodies.
+    /// The fraction of the sent positions that the two deltas share, in ppm; 1,000,000 for equal bodies.
     pub overlap_ppm: u32,
 }
 
-/// What a validator found out about a contribution of a window that is closed.
+/// One validator's verdict on a contribution of a closed window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LateVerdict {
-    /// The contribution's window.
+    /// The closed window of the contribution.
     pub window: WindowIndex,
-    /// Its miner.
+    /// The miner who contributed.
     pub miner: PublicKey,
-    /// The contribution.
+    /// The id of the contribution.
     pub contribution: ContributionId,
-    /// The result: a match, a refusal that blobs show, or `withheld`: what a replay needs is not to be had. That is a
-    /// challenge, see [`Challenge`](super::Challenge).
+    /// The result: a match, a refusal that blobs show, or `withheld` where the bytes that a replay needs cannot
+    /// be fetched. The last is a challenge, see [`Challenge`](super::Challenge).
     pub replay: Replay,
-    /// That it was replayed; null unless the result is a match.
+    /// The proof of the replay; null unless the result is a match.
     pub proof: Option<ReplayProof>,
 }
 
 impl LateVerdict {
-    /// Whether it says that what a replay needs is not to be had.
+    /// Whether the verdict is `withheld`: the bytes that a replay needs could not be fetched.
     pub fn is_challenge(&self) -> bool {
         self.replay == Replay::Refused(Refusal::Withheld)
     }
 }
 
-/// Two statements of one signer that cannot both be meant. It needs nobody's word: the signatures show it.
+/// Proof that a signer contradicted itself: two statements with its signature, where the protocol allows one.
+/// For example two contributions of one miner in one window. The signatures prove it, so nobody has to be
+/// trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contradiction {
-    /// Who has signed both.
+    /// The key that signed both statements.
     pub signer: PublicKey,
-    /// The window that both are about.
+    /// The window of both statements.
     pub window: WindowIndex,
-    /// The one with the lower id.
+    /// The statement with the lower id.
     pub first: Envelope,
-    /// The other.
+    /// The statement with the higher id.
     pub second: Envelope,
 }
 
-/// What only somebody can say who has replayed a contribution, see [`crate::proof`].
+/// A validator's proof that it replayed a contribution: only a replay gives these numbers. See [`crate::proof`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayProof {
-    /// Keyed hash over the state at the step that is drawn for this validator.
+    /// The keyed hash of the tensor's state at the step that is drawn for this validator.
     pub claim: Hash,
-    /// Of each validator that was drawn to replay this contribution, in the order of their keys, its own included: the short
-    /// form of the claim that it must make.
+    /// The short form of the claim that each drawn validator must make, its own included, in the order of the
+    /// validators' keys.
     pub witnesses: Vec<u64>,
 }
 
-/// The result of replaying a contribution.
+/// A validator's result of replaying a contribution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Replay {
-    /// Another validator's to do.
+    /// Another validator was drawn to replay it.
     NotDrawn,
     /// The replay gave the same delta, trace and state.
     Match,
-    /// It did not, or could not be begun.
+    /// The replay gave something else, or could not be begun.
     Refused(Refusal),
 }
 
-/// Why a contribution is refused. Every reason is recomputable from blobs.
+/// The reason for which a contribution is refused. `Malformed`, `WrongClaim` and `Mismatch` can be recomputed
+/// from blobs at any time; `Withheld` and `NotReplayed` say that something did not come in time, which no blob
+/// can show.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Refusal {
@@ -135,12 +142,12 @@ pub enum Refusal {
     Withheld,
     /// The delta does not decode; the text says where.
     Malformed {
-        /// The decoder's message.
+        /// The decoder's message, with the place of the error.
         error: String,
     },
     /// The contribution does not continue from the miner's recorded state, or claims steps or tokens it cannot have.
     WrongClaim {
-        /// Which field.
+        /// The first field that is wrong.
         field: String,
     },
     /// The replay's trace departs from the miner's.
@@ -150,22 +157,22 @@ pub enum Refusal {
         /// The first tensor that differs in it.
         tensor: String,
     },
-    /// Nobody replayed it in time.
+    /// No validator replayed it in time.
     NotReplayed,
 }
 
-/// What a miner is worth to a validator.
+/// The weight of one miner in a row, or in the consensus of all rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Weight {
-    /// The miner.
+    /// The miner (its owner key).
     pub miner: PublicKey,
-    /// Its part of the row.
+    /// Its part of the row in ppm; the parts add up to at most 1,000,000.
     pub weight_ppm: u32,
 }
 
 impl Refusal {
-    /// Whether blobs show it at any time, to whoever replays the contribution.
+    /// Whether anybody who replays the contribution from its blobs finds the same refusal.
     pub fn is_in_blobs(&self) -> bool {
         match self {
             Self::Withheld | Self::NotReplayed => false,
@@ -221,7 +228,8 @@ pub(super) fn check_weights(field: &str, weights: &[Weight]) -> Result<(), Strin
 }
 
 impl Score {
-    /// Whether what an entry says of its nearest can be: it is another entry, whose own nearest is at least as near.
+    /// Checks the nearest delta that an entry names: it must be another entry, whose own overlap is at least as
+    /// large.
     fn check_nearest(&self, entry: &ScoreEntry) -> Result<(), String> {
         let Some(nearest) = entry.nearest else {
             return if entry.overlap_ppm == 0 { Ok(()) } else { Err("entries: an overlap with nobody".to_owned()) };

@@ -1,4 +1,4 @@
-//! Who judges a run.
+//! The validators of a run.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,10 +9,11 @@ use crate::key::PublicKey;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValidatorSpec {
-    /// Its key.
+    /// The key with which the validator signs.
     pub key: PublicKey,
-    /// Its stake, in any unit.
+    /// Its stake, in any unit; only fractions of the sum matter.
     pub stake: u64,
-    /// The anchor of its hash chain: the value of window N hashes to the value of window N−1, that of window 0 to this.
+    /// The anchor of its hash chain: the value of window N hashes to the value of window N−1, and the value of
+    /// window 0 hashes to this.
     pub chain_anchor: Hash,
 }

@@ -1,46 +1,46 @@
-//! A validator's vote: how a window's cut and record are agreed on, whoever proposes.
+//! A validator's vote on the cut or on the record of a window.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Hash, RunId, WindowIndex};
 use crate::payload::{Kind, Payload};
 
-/// One step of one attempt to agree. It does not say who votes: all who vote alike sign the same payload, and those
-/// signatures together are the certificate.
+/// One vote in one attempt to agree on a cut or record. The payload does not name the voter, so that all
+/// validators who vote alike sign the same bytes; their signatures together are the certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vote {
-    /// The run.
+    /// The run that this belongs to.
     pub run: RunId,
-    /// The window.
+    /// The window whose cut or record is voted on.
     pub window: WindowIndex,
-    /// What is decided.
+    /// Whether the vote is on the cut or on the record.
     pub on: VoteOn,
-    /// Which attempt, from 0.
+    /// The number of the attempt, from 0. A new attempt begins when one ends without agreement.
     pub attempt: u32,
-    /// Which of its two steps.
+    /// Which of the two steps of the attempt.
     pub step: VoteStep,
-    /// The id of the cut or record; null for none in this attempt.
+    /// The id of the cut or record that the voter supports; null for none in this attempt.
     pub value: Option<Hash>,
 }
 
-/// What validators decide together in a window.
+/// The two things that validators decide together in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, std::hash::Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VoteOn {
-    /// Which contributions count.
+    /// The cut: which contributions and registrations count.
     Cut,
     /// The record that closes the window.
     Window,
 }
 
-/// The steps of an attempt.
+/// The two steps of an attempt, as in Tendermint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, std::hash::Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VoteStep {
-    /// What a validator finds right.
+    /// The voter finds this cut or record right.
     Prevote,
-    /// What more than two thirds of the stake have found right.
+    /// The voter has seen prevotes for this value by more than two thirds of the stake.
     Precommit,
 }
 

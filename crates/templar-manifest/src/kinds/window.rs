@@ -1,4 +1,5 @@
-//! The record that closes a window: pure computation from the cut, the reveals and the scores.
+//! The record that closes a window. It follows from the cut, the reveals and the scores, so everybody computes
+//! the same one.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,38 +10,39 @@ use crate::id::{BlobId, CheckpointId, ContributionId, CutId, Hash, RecordId, Run
 use crate::key::PublicKey;
 use crate::payload::{Kind, Payload};
 
-/// The record of a window, certified by more than two thirds of the stake.
+/// The record of a window. Validators with more than two thirds of the stake certify it. Its kind is `window`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WindowRecord {
-    /// The run.
+    /// The run that this belongs to.
     pub run: RunId,
-    /// The window.
+    /// The window that this closes.
     pub window: WindowIndex,
     /// The record of the window before; null for the first.
     pub previous: Option<RecordId>,
     /// The checkpoint that the window started from.
     pub checkpoint_before: CheckpointId,
-    /// The certified cut.
+    /// The certified cut of the window.
     pub cut: CutId,
     /// The validators' hash-chain values, sorted by validator.
     pub reveals: Vec<Reveal>,
-    /// The window's seed.
+    /// The seed that follows from the contributions and the reveals.
     pub seed: Hash,
     /// The scores that were counted, in the order of their validators' keys.
     pub scores: Vec<ScoreId>,
-    /// What became of each contribution of the cut, sorted by miner.
+    /// The verdict on each contribution of the cut, sorted by miner.
     pub outcomes: Vec<Outcome>,
     /// The consensus weights, sorted by miner.
     pub weights: Vec<Weight>,
-    /// What was minted, sorted by account and kind.
+    /// The pay that the window mints, sorted by account and kind.
     pub mints: Vec<Mint>,
-    /// What was slashed of pay that had not vested, sorted by account, cause and window.
+    /// The unvested pay that the window slashes, sorted by account, cause and window. The field is called
+    /// `burns` in manifests.
     #[serde(rename = "burns")]
     pub slashes: Vec<Slash>,
     /// The challenges that are open after the window, sorted by window, then miner.
     pub challenges: Vec<Challenge>,
-    /// What became of each registration of the cut, sorted by owner.
+    /// The verdict on each registration of the cut, sorted by owner.
     pub admissions: Vec<Admission>,
     /// Root of the members of the next window.
     pub members_root: Hash,
@@ -48,39 +50,39 @@ pub struct WindowRecord {
     pub ledger_root: Hash,
     /// Root of all validators' standings of all miners after the window.
     pub standings_root: Hash,
-    /// The deltas that were aggregated, merged: with the model before, all that it takes to find the model after.
+    /// The blob with the aggregated deltas, merged. The model after the window follows from it and the model before.
     pub aggregate: BlobId,
-    /// Its length.
+    /// The length of the aggregate in bytes.
     pub aggregate_bytes: u64,
-    /// The model after the window.
+    /// The checkpoint after the window.
     pub checkpoint: CheckpointId,
     /// Mean loss of that model on the held-out pages, in 1e-9 nats.
     pub held_out_loss_nanonats: u64,
 }
 
-/// A validator's hash-chain value of the window.
+/// A validator's hash-chain value of a window, see [`crate::chain`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reveal {
-    /// The validator.
+    /// The validator whose value it is.
     pub validator: PublicKey,
-    /// The value; it hashes to the one before.
+    /// The value; it hashes to the value of the window before.
     pub value: Hash,
 }
 
-/// What became of a contribution.
+/// The verdict of a record on one contribution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
-    /// The miner.
+    /// The miner (its owner key).
     pub miner: PublicKey,
-    /// Its contribution.
+    /// The id of its contribution.
     pub contribution: ContributionId,
-    /// Whether it was accepted.
+    /// Whether it was accepted and aggregated.
     pub verdict: Verdict,
 }
 
-/// The verdict on a contribution: committed ⊇ accepted ⊇ aggregated.
+/// The verdict on a contribution. Every aggregated contribution is accepted, and every accepted one is in the cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -94,80 +96,81 @@ pub enum Verdict {
     Refused(Refusal),
 }
 
-/// An amount that the window created.
+/// Pay that a window creates for one account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mint {
-    /// Who receives it; for the treasury 32 zero bytes.
+    /// The account that receives it; 32 zero bytes for the treasury.
     pub account: PublicKey,
-    /// What for.
+    /// The work that it pays for.
     pub kind: MintKind,
-    /// How much, in micro-ALPHA.
+    /// The amount in micro-ALPHA.
     pub amount_micros: u64,
 }
 
-/// What an amount was minted for.
+/// The work that an amount is minted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MintKind {
-    /// A verified contribution.
+    /// A miner's accepted contribution.
     Miner,
-    /// Judging.
+    /// A validator's row of weights.
     Validator,
-    /// Proven replays.
+    /// A validator's proven replays.
     Replays,
-    /// The treasury's part.
+    /// The treasury's part of the emission.
     Treasury,
 }
 
-/// Pay that somebody has lost before it vested. One of 0 is listed, too: it is a strike against whoever had nothing to lose.
+/// Unvested pay slashed. Zero amounts are listed, too, since a slash also counts as a strike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Slash {
-    /// Who loses it.
+    /// The account that loses it.
     pub account: PublicKey,
-    /// Why.
+    /// The offence that it is slashed for.
     pub cause: SlashCause,
-    /// The window of what it did.
+    /// The window of the offence.
     pub window: WindowIndex,
-    /// How much, in micro-ALPHA.
+    /// The amount in micro-ALPHA.
     pub amount_micros: u64,
 }
 
-/// A contribution of a closed window that could not be replayed, because its delta, its trace or the state before it was not
-/// to be had. Everybody looks for it now, and its miner serves it; or it pays.
+/// An open challenge: a drawn validator could not replay a contribution of a closed window, because it could
+/// not fetch the delta, the trace or the state before. Every validator searches for the bytes now. Unless the
+/// miner serves them in time, it is slashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Challenge {
-    /// The contribution's window.
+    /// The closed window of the contribution.
     pub window: WindowIndex,
-    /// Its miner.
+    /// The miner who contributed.
     pub miner: PublicKey,
-    /// The contribution.
+    /// The id of the contribution.
     pub contribution: ContributionId,
-    /// The window whose record was the first to list it.
+    /// The window whose record was the first to list the challenge.
     pub since: WindowIndex,
 }
 
-/// What pay is slashed for.
+/// The offence for which pay is slashed, and what it costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SlashCause {
-    /// A replay departs from its contribution: all that has not vested, and the standing.
+    /// A replay gave another result than the contribution. Costs all unvested pay, and the standing.
     Mismatch,
-    /// The same again too soon: the slot as well.
+    /// A second mismatch too soon after the first. Costs the slot as well.
     Expulsion,
-    /// A validator without a reveal: a part.
+    /// A validator did not reveal its value. Costs a part of its unvested pay.
     Absence,
-    /// Two statements where one is allowed: all that has not vested.
+    /// The signer made two statements where one is allowed. Costs all unvested pay.
     Contradiction,
-    /// A challenge without an answer: as a mismatch.
+    /// Nobody answered a challenge of the miner. Costs as much as a mismatch.
     Unanswered,
 }
 
 impl SlashCause {
-    /// Whether a replay has shown it, or was kept from it: then its account is a miner's, which is not paid by the same
-    /// record.
+    /// Whether the offence is a miner's: a replay has shown it, or the miner kept others from replaying. The
+    /// same record does not pay such a miner.
     pub const fn is_of_a_replay(self) -> bool {
         matches!(self, Self::Mismatch | Self::Expulsion | Self::Unanswered)
     }

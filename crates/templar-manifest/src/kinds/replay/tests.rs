@@ -38,8 +38,9 @@ fn sampled(fraction_ppm: u32, verdict_windows: u64, expulsion_windows: u64) -> R
     }
 }
 
-/// One validator that draws every second contribution: s = p = 1/2, so that all numbers are whole. r = 500,000, K = 4,
-/// T = 2, one of it for a challenge, X = 1: r · s² / p = 250,000, and a slot is caught 2 + (1/2)/(1/2) = 3 times.
+/// One validator that draws every second contribution: s = p = 1/2, so that all numbers are whole. r = 500,000,
+/// K = 4, T = 2, one of it for a challenge, X = 1: r · s² / p = 250,000, and a slot is caught 2 + (1/2)/(1/2) =
+/// 3 times.
 #[test]
 fn the_edge_is_where_the_formula_puts_it() {
     let (spec, one) = (sampled(500_000, 1, 1), validators(&[7]));
