@@ -1,21 +1,22 @@
-//! What was worked out once at a place, by what it follows from, for all who stand there.
+//! Bounded cache of derived values, shared by the nodes of one process that are at the same state.
 //!
-//! A cache lives in the value that its results follow from besides their key, and is no part of that value: clones begin with
-//! an empty one, and any two are equal. So it can change how long something takes, never what comes out.
+//! A result follows from its key and from the value in which the cache lives, for example a `RunState`. The
+//! cache is no part of that value: a clone begins with an empty one, and any two caches are equal. So it
+//! changes how long something takes, and never the result.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Results that are kept; beyond that, all are worked out anew. Honest nodes ask for a handful.
+/// The most results that are kept. When there would be more, all are dropped. Honest nodes ask for a handful.
 const LIMIT: usize = 64;
 
-/// Results of one function.
+/// The results of one function by their keys.
 #[derive(Debug)]
 pub(crate) struct Cache<K, V>(Mutex<BTreeMap<K, Arc<V>>>);
 
 impl<K: Ord, V> Cache<K, V> {
-    /// The result for this key, worked out where nobody has.
+    /// The result for this key. It is computed where it is not known.
     pub(crate) fn get_or(&self, key: K, work_out: impl FnOnce() -> V) -> Arc<V> {
         match self.try_get_or(key, || Ok::<V, Infallible>(work_out())) {
             Ok(found) => found,
@@ -23,12 +24,12 @@ impl<K: Ord, V> Cache<K, V> {
         }
     }
 
-    /// The same of what may fail; failures are not kept.
+    /// The result for this key of a computation that may fail. Failures are not kept.
     pub(crate) fn try_get_or<E>(&self, key: K, work_out: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
         if let Some(known) = self.known().get(&key) {
             return Ok(known.clone());
         }
-        // Without the lock: what is worked out may ask other caches.
+        // The lock is not held here, since the computation may ask other caches.
         let made = Arc::new(work_out()?);
         let mut known = self.known();
         if known.len() >= LIMIT {

@@ -1,12 +1,13 @@
 //! Entries: what nodes exchange and what a journal holds.
 //!
-//! An entry is an envelope (a manifest with one signature), or a hash-chain value or evidence, which authenticate themselves. Its bytes
-//! are postcard with one spelling; the envelope's payload inside keeps its own canonical bytes.
+//! An entry is an envelope (a manifest with one signature), a hash-chain value, or evidence. The last two
+//! authenticate themselves. The bytes of an entry are postcard with exactly one spelling, and the payload of an
+//! envelope keeps its own canonical bytes inside.
 
 use serde::{Deserialize, Serialize};
 use templar_manifest::{Contradiction, Envelope, Hash, MAX_PAYLOAD_BYTES, PublicKey, RunId, WindowIndex};
 
-/// No entry is longer: a payload, a key, a signature and lengths.
+/// The length limit of every entry in bytes: a payload, a key, a signature and lengths.
 pub const MAX_ENTRY_BYTES: usize = MAX_PAYLOAD_BYTES + 256;
 
 const ID_CONTEXT: &str = "templar/1 entry id";
@@ -14,10 +15,10 @@ const ID_CONTEXT: &str = "templar/1 entry id";
 /// Why bytes are not an entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
-    /// More than [`MAX_ENTRY_BYTES`].
+    /// The bytes are more than [`MAX_ENTRY_BYTES`].
     #[error("entry of {0} bytes is longer than the {MAX_ENTRY_BYTES} that any may have")]
     TooLong(usize),
-    /// Not an entry of this version.
+    /// The bytes are not an entry of this version.
     #[error("entry does not decode: {0}")]
     Malformed(String),
     /// Decodes, but is not the one spelling of its value.
@@ -25,7 +26,7 @@ pub enum EntryError {
     NotCanonical,
 }
 
-/// One thing that a node says or knows about a run.
+/// One statement about a run that nodes exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     /// A contribution, inbox, cut, score or record, with one signature.
@@ -36,35 +37,36 @@ pub enum Entry {
     Evidence(Box<EvidenceEntry>),
 }
 
-/// Evidence for the validators of an open window to show in their scores. Whoever found it need not sign it: the statements are
-/// signed.
+/// Evidence for the validators of an open window to show in their scores. The finder does not sign it, since the two
+/// statements in it are signed by the one they accuse.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceEntry {
-    /// The run.
+    /// The run that this belongs to.
     pub run: RunId,
-    /// The window in which it is handed in, which may be later than that of the statements. Who hears of it when this has closed
-    /// shows it in the window that is open.
+    /// The window in which it is handed in, which may be later than that of the statements. A node that hears
+    /// of it later shows it in the window that is open then.
     pub window: WindowIndex,
-    /// The statements.
+    /// The two statements that contradict each other.
     pub contradiction: Contradiction,
 }
 
-/// A validator's hash-chain value of a window. It needs no signature: nobody else can know it.
+/// A validator's hash-chain value of a window. It needs no signature, since nobody else can know a value that
+/// fits the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevealEntry {
-    /// The run.
+    /// The run that this belongs to.
     pub run: RunId,
-    /// The window.
+    /// The window whose value it is.
     pub window: WindowIndex,
-    /// The validator.
+    /// The validator whose value it is.
     pub validator: PublicKey,
-    /// The value; it hashes to the one before.
+    /// The value; it hashes to the value of the window before.
     pub value: Hash,
 }
 
 impl Entry {
-    /// Names what is said and who says it. Two signatures of one signer on one payload say the same, so the signature
-    /// does not count.
+    /// The id of the entry, over the statement and its signer. Two signatures of one signer on one payload are
+    /// the same statement, so the signature is left out.
     pub fn id(&self) -> Hash {
         let mut hasher = blake3::Hasher::new_derive_key(ID_CONTEXT);
         match self {
@@ -93,7 +95,7 @@ impl Entry {
         hasher.finalize().into()
     }
 
-    /// The bytes that travel and are kept.
+    /// The bytes of the entry, as nodes exchange and keep them.
     ///
     /// # Panics
     /// Never: encoding into memory cannot fail for these types.

@@ -1,7 +1,8 @@
 //! The ledger: integer accounts that change only through window records.
 //!
-//! Whatever was minted is somewhere: free + vesting + treasury + burnt = minted, asserted after every window. Only the
-//! closing of a window creates anything; balances follow from genesis and the records, and their root is in each record.
+//! Whatever was minted is somewhere: free + vesting + treasury + burnt = minted, asserted after every window.
+//! Only the closing of a window creates anything; balances follow from genesis and the records, and their root
+//! is in each record.
 
 pub(crate) mod consensus;
 
@@ -89,7 +90,8 @@ impl Ledger {
         }
     }
 
-    /// Slashes so much of an account's pay that has not vested, the newest first, or all of it. Returns how much that is.
+    /// Slashes so much of an account's pay that has not vested, the newest first, or all of it. Returns how
+    /// much that is.
     pub(crate) fn slash(&mut self, account: &PublicKey, most_micros: u64) -> u64 {
         let Some(account) = self.accounts.get_mut(account) else { return 0 };
         let mut left = most_micros;
@@ -152,9 +154,9 @@ impl Ledger {
         assert_eq!(held + self.treasury_micros + self.burnt_micros, self.minted_micros, "ledger does not balance");
     }
 
-    /// BLAKE3 (context `templar/1 ledger root`) of: vesting windows, treasury, minted, burnt, number of accounts; then
-    /// each account by key: key, free, number of grants, each grant as window, amount. Integers are u64,
-    /// little-endian.
+    /// BLAKE3 (context `templar/1 ledger root`) of: vesting windows, treasury, minted, burnt, number of
+    /// accounts; then each account by key: key, free, number of grants, each grant as window, amount. Integers
+    /// are u64, little-endian.
     pub fn root(&self) -> Hash {
         let mut hasher = blake3::Hasher::new_derive_key(ROOT_CONTEXT);
         let mut number = |number: u64| {
@@ -180,8 +182,8 @@ impl Ledger {
 }
 
 impl Account {
-    /// Frees the grants that were minted `windows` windows before `window` or earlier: all at once, so that a mismatch within
-    /// that time finds them whole.
+    /// Frees the grants that were minted `windows` windows before `window` or earlier: all at once, so that a
+    /// mismatch within that time finds them whole.
     fn vest(&mut self, window: WindowIndex, windows: u64) {
         let due = |grant: &Grant| window.0.saturating_sub(grant.window.0) >= windows;
         self.free_micros += self.grants.iter().filter(|grant| due(grant)).map(|grant| grant.amount_micros).sum::<u64>();

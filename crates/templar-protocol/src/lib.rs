@@ -1,46 +1,95 @@
-//! The rules of a run as a pure state machine: no clock, no randomness, no sockets, no files, and no floats but those
-//! in which a rating is computed, exact to the bit, between integers.
+//! The rules of a run as a pure state machine.
 //!
-//! Everything that nodes decide is decided here, from bytes that anybody can check, so that a simulator, a node and an
-//! audit cannot disagree about the rules.
+//! This crate decides everything that the nodes of a run decide together. It has no clock, no randomness, no
+//! sockets and no files, and no floats except those of the rating, whose arithmetic is exact to the bit. Every
+//! decision follows from bytes that anybody can check, so a simulator, a node and an audit cannot disagree
+//! about the rules. Losses, overlaps and the results of replays need tensors; they come in as integers.
 //!
-//! * **Entries** ([`Entry`]) are what nodes exchange and keep: signed manifests, and hash-chain values.
-//! * **The state** ([`RunState`]) is the fold over the closed windows: who continues from which state, standings, ledger,
-//!   unused pages, the seed. Each rule is one of its functions, and each is a function of its arguments alone.
-//! * **The members** ([`Members`]) have the slots. Whoever pays with work or by burning joins, from the next window on; a
-//!   validator can refuse nobody, and where all slots are taken the member that was worth least is replaced.
-//! * **The Gauntlet** is what a window does to a [`Standing`]: [`RunState::assessment`] gives every step of it as a
-//!   [`Change`], from the numbers of a score and the table of penalties in genesis. Whoever has the records has all
-//!   standings, rows and weights to the integer.
-//! * **Replay** makes cheating lose money: each validator draws what it replays with its own hash-chain value and proves that it
-//!   did, verdicts come before the record or within some windows of it, pay vests, and a mismatch burns what has not.
-//!   [`ReplayTask`] is the work; the inequality that genesis must hold is derived in [`replay`].
-//! * **Challenges** keep a miner from hiding what it did: whoever was drawn and cannot have the state that a replay begins with says so in
-//!   its score, everybody looks for it, and a miner that more than half of all stake asked in vain pays as for a mismatch
-//!   (`run/challenges.rs` says why a minority can neither burn nor shield).
-//! * **Evidence** ([`evidence`]) is two statements that cannot both be meant, handed in by anybody, shown in a score, and costs their
-//!   signer its pay.
-//! * **The node** ([`Node`]) is the open window on top of the state. [`Node::step`] takes one input and says what
-//!   happened; [`Node::todo`] says what should be under way now and is derived from the state alone, so that a node that
-//!   restarts folds its journal and goes on.
+//! # A window
 //!
-//! The way of a window: contributions and registrations → inboxes → cut (certified) → reveals → seed → scores → record (certified).
-//! Certified means that validators with more than two thirds of the stake have voted so in one attempt; whoever is silent
-//! or lies, with less than a third no two cuts or records are certified, and the window closes (`window/ballot.rs` says why).
-//! Validity of an entry never depends on when it came: what cannot be checked yet is held, within bounds, and looked at
-//! again; and what others build on is taken, whatever its signer has said besides.
+//! 1. **Contribute.** Miners train and sign contributions. Newcomers sign registrations.
+//! 2. **Cut.** Each validator signs an inbox: the contributions and registrations that it received. The *cut*
+//!    follows from the inboxes, and validators certify it by votes.
+//! 3. **Reveal.** Miners serve their deltas, and validators reveal their hash-chain values. The *seed* follows
+//!    from both.
+//! 4. **Judge.** The seed decides who replays whom and on which pages losses are measured. Each validator signs
+//!    a score.
+//! 5. **Close.** The *record* follows from the cut, the reveals and the scores: outcomes, weights, pay, the
+//!    next checkpoint. Validators certify it, and the next window opens.
 //!
-//! What is not here yet, and so is not claimed:
+//! Certified means that validators with more than two thirds of the stake have voted for it in one attempt.
+//! With less than a third of the stake faulty, no two cuts or records of one window are certified, and every
+//! window closes. `window/ballot.rs` has the rules of voting and the argument.
 //!
-//! * Evidence of anything but contradictions: two statements of one signer are shown, and the record burns for it. A proof or refusal that replays refute is found and not counted while its window is open, and nothing is burnt for it; a
-//!   loss that was not measured is found by audits, and nothing follows.
-//! * Challenges before the record: a state that is kept there keeps the contribution out and unpaid, mostly as `not-replayed`, and
-//!   costs nothing else.
-//! * A proof that losses were measured. They are of pages drawn for their validator alone, so that a copied loss is a wrong one,
-//!   which an audit finds and other validators do not look for.
-//! * Comparison of proofs where one validator alone replays a contribution, or where the others that were drawn are away.
-//! * Changes of validators and of their keys, bonds, and transfers: what is burnt for a slot was earned in the run.
-//! * Two certified records of one window: with less than a third of the stake faulty there are none.
+//! # The parts
+//!
+//! * **Entries** ([`Entry`]) are what nodes exchange and keep in a journal: signed manifests, hash-chain
+//!   values, and evidence.
+//! * **The run** ([`RunState`], `run/`) is the fold over the closed windows: members, standings, ledger, unused
+//!   pages, the seed. Each rule is a method of it and a function of its arguments alone.
+//! * **Members** ([`Members`]) hold the slots. Anybody joins from the next window on by proof of work or by
+//!   burning ALPHA. No validator can refuse a newcomer. Where all slots are taken, the member with the lowest
+//!   average weight is replaced.
+//! * **The Gauntlet** (`gauntlet/`) is how a window changes the [`Standing`] that a validator has of a miner.
+//!   [`RunState::assessment`] gives every step of it as a [`Change`], so anybody with the records can explain
+//!   every weight.
+//! * **The ledger** ([`Ledger`], `ledger/`) mints by consensus of the validators' rows, and lets pay vest.
+//! * **Replay** ([`replay`]) makes cheating lose money. Each validator draws contributions with its own
+//!   hash-chain value, replays them and proves it. Pay vests, and a mismatch slashes the pay that has not. The
+//!   module derives the inequality that a genesis must satisfy.
+//! * **Challenges** (`run/challenges.rs`) keep a miner from hiding the bytes that a replay needs. If more than
+//!   half of all stake cannot fetch them in time, the miner pays as for a mismatch.
+//! * **Evidence** ([`evidence`]) is a proof that a signer contradicted itself. Anybody hands it in, a score
+//!   shows it, and the record slashes the signer's unvested pay.
+//! * **The node** ([`Node`], `window/`) is the open window on top of the run. [`Node::step`] takes one input
+//!   and says what happened. [`Node::todo`] says what the node should do now. It follows from the state alone,
+//!   so a node that restarts folds its journal and goes on.
+//!
+//! The validity of an entry never depends on when it came. An entry that cannot be checked yet is held, within
+//! bounds, and checked later. An entry that others build on is taken in even beyond the bounds of its signer.
+//!
+//! # Limits
+//!
+//! * Only contradictions are evidence. If a replay refutes a proof or refusal while the window is open, the
+//!   score is not counted, and its signer is not slashed. An audit finds a loss that was not measured, and
+//!   nothing follows from it.
+//! * A challenge needs a closed window. If a miner withholds its state before the record, its contribution is
+//!   refused (mostly as `not-replayed`) and unpaid, and that is all.
+//! * Nothing proves that a validator measured its losses. They are of pages drawn for it alone, so a copied
+//!   loss is wrong, but only audits look for that.
+//! * Proofs of replay are compared only where at least two validators replay a contribution and are present.
+//! * Validators and their keys never change, and there are no bonds and no transfers: ALPHA that is burnt for a
+//!   slot was earned in the run.
+//! * If a third of the stake or more is faulty, a window may have two certified records. The crate does not
+//!   resolve that.
+//!
+//! # Example
+//!
+//! The start of a run, and the pages that its first miner trains on in window 0:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use templar_manifest::chain::Chain;
+//! use templar_manifest::testing::GenesisBuilder;
+//! use templar_manifest::{CheckpointId, SecretKey, StateId, ValidatorSpec, WindowIndex};
+//! use templar_protocol::RunState;
+//!
+//! let (validator, miner) = (SecretKey::from_bytes(&[1; 32]), SecretKey::from_bytes(&[2; 32]));
+//! let name = "an example run";
+//! let anchor = Chain::new(&validator, name).anchor();
+//! let genesis = GenesisBuilder::tiny(name)
+//!     .validators([ValidatorSpec { key: validator.public(), stake: 1, chain_anchor: anchor }])
+//!     .members_and_cheap_slots(vec![miner.public()])
+//!     .build();
+//!
+//! let dataset_tokens = 1_601; // 100 pages of 16 tokens
+//! let state = RunState::new(Arc::new(genesis), CheckpointId::default(), StateId::default(), dataset_tokens)?;
+//! assert_eq!(state.window(), WindowIndex(0));
+//! // Three inner steps of two sequences are six pages, drawn from the seed: the same on every machine.
+//! assert_eq!(state.pages_of(&miner.public()).map(|pages| pages.len()), Some(6));
+//! # Ok::<(), templar_protocol::GenesisError>(())
+//! ```
 
 mod cache;
 mod entry;

@@ -1,8 +1,8 @@
-//! The state of a run before a window: the fold over the windows that are closed.
+//! The state of a run before a window: the fold over the closed windows.
 //!
-//! Two nodes with the same records have equal states, whatever else they have seen. The rules are methods here and in
-//! the files below, one step of a window each: contribution ([`RunState::check_claims`]), cut, judging, score, close,
-//! advance.
+//! Two nodes with the same records have equal states, whatever else they have seen. The rules are methods of
+//! [`RunState`], here and in the files of `run/`, one file for each step of a window: contribution
+//! ([`RunState::check_claims`]), `cut`, `judge`, `score`, `close`, `advance`.
 
 mod advance;
 mod assignment;
@@ -12,7 +12,7 @@ mod closed;
 mod closing;
 mod cut;
 mod difference;
-mod draw;
+pub(crate) mod draw;
 pub mod evidence;
 mod judge;
 mod judging;
@@ -58,36 +58,36 @@ const FIRST_SEED_CONTEXT: &str = "templar/1 seed before the first window";
 /// Why a run cannot be started from a genesis.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GenesisError {
-    /// A field breaks a rule of the kind.
+    /// A field of the genesis breaks a rule of its kind.
     #[error("genesis breaks a rule: {0}")]
     Rule(String),
-    /// The dataset is too small for one window and its evaluation.
+    /// The dataset is too small for the pages that one window needs.
     #[error(
         "dataset has {pages} training pages of {length} tokens and window {window} needs {needed}: {slots} slots of \
          {per_slot}, and {unassigned} that nobody is assigned"
     )]
     TooFewPages {
-        /// The first window that needs so many.
+        /// The first window that needs so many pages.
         window: u64,
-        /// Tokens that a page predicts from that window on.
+        /// The number of tokens that a page predicts from that window on.
         length: u32,
-        /// What there is.
+        /// The number of training pages of the dataset.
         pages: u64,
-        /// What is needed; `u128` because a hostile genesis may ask for anything.
+        /// The number of pages that the window needs; `u128` because a hostile genesis may ask for anything.
         needed: u128,
-        /// Members that there may be.
+        /// The number of slots.
         slots: u64,
-        /// Pages of a slot.
+        /// The number of pages that each slot is assigned.
         per_slot: u64,
-        /// Pages for evaluation.
+        /// The number of pages that stay unassigned, for evaluation.
         unassigned: u64,
     },
-    /// More windows than a hash chain has values.
+    /// The run has more windows than a hash chain has values.
     #[error("genesis asks for {windows} windows, a hash chain serves {limit}")]
     TooManyWindows {
-        /// What genesis says.
+        /// The windows that genesis asks for.
         windows: u64,
-        /// What a chain serves.
+        /// The windows that a chain has values for.
         limit: u64,
     },
     /// The emission of the longest run does not fit into 64 bits.
@@ -98,45 +98,48 @@ pub enum GenesisError {
 /// A miner's last recorded contribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parent {
-    /// Its id.
+    /// The id of the contribution.
     pub contribution: ContributionId,
-    /// The state that it left.
+    /// The state that the contribution left, from which the miner goes on.
     pub state_out: StateId,
 }
 
-/// Facts that follow from genesis and that this crate, which knows no tensors and no files, is told.
+/// Facts that follow from genesis by tensors and files, which this crate does not have. Its caller tells them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Told {
     zero_state: StateId,
     training_tokens: u64,
 }
 
-/// What is remembered of contributions after their window.
+/// Facts about past contributions that later rules need.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Contributed {
     /// Each miner's last recorded contribution, from whose state it may go on.
     parents: BTreeMap<PublicKey, Parent>,
-    /// The first miner and window with each delta's body, as far back as genesis says.
+    /// The first miner and window with each delta's body, for as many windows as genesis says. So a later copy
+    /// is recognised.
     bodies: BTreeMap<Hash, (WindowIndex, PublicKey)>,
-    /// The closed windows of which verdicts still count.
+    /// The closed windows for which verdicts still count.
     pending: BTreeMap<WindowIndex, Arc<Pending>>,
 }
 
-/// Who can be held to account for what, and who was.
+/// Past offences, and the keys that can still be held to account.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Offences {
-    /// Node keys that trained for an owner and do not any more, with the window that recorded it, as long as what they
-    /// signed may be evidence.
+    /// Former node keys, each with its owner and the window that recorded the change, as long as their
+    /// statements may be evidence.
     former_nodes: BTreeMap<PublicKey, (PublicKey, WindowIndex)>,
     /// The window that recorded each miner's last mismatch that counts as one.
     strikes: BTreeMap<PublicKey, WindowIndex>,
-    /// Owners who lost their slot for good.
+    /// The owners that lost their slot for good.
     expelled: BTreeSet<PublicKey>,
-    /// Accounts that have paid for contradicting themselves, and in which window, as long as it could be shown again.
+    /// The accounts that have paid for contradicting themselves in a window, as long as the same evidence could
+    /// be shown again.
     convicted: BTreeSet<(WindowIndex, PublicKey)>,
 }
 
-/// Everything that the closed windows decide about the next one.
+/// Everything that the closed windows decide about the open one. It is built by [`RunState::new`] and moved on by
+/// [`RunState::advance`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunState {
     genesis: Arc<Genesis>,
@@ -151,28 +154,30 @@ pub struct RunState {
     standings: Standings,
     ledger: Ledger,
     pages: PageDraw,
-    /// The last window of which each validator's chain value is recorded, and the value.
+    /// The last recorded chain value of each validator, and its window.
     chains: BTreeMap<PublicKey, (WindowIndex, Hash)>,
     offences: Offences,
-    /// What follows from this state and what was said in the open window, for all nodes of a process that share the state.
+    /// Results that follow from this state and from entries of the open window, for all nodes of a process that
+    /// share the state.
     shared: SharedWork,
 }
 
-/// What nodes at the same place need not each work out.
+/// Results that nodes at the same state compute once for all of them.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct SharedWork {
-    /// The inboxes that can be part of the cut.
+    /// The inboxes that were found valid.
     inboxes: Cache<InboxId, ()>,
-    /// The cut of inboxes, which ascend by id, and its id.
+    /// The cut and its id, by the ids of its inboxes, ascending.
     cuts: Cache<Vec<InboxId>, (CutId, Cut)>,
-    /// The seed of a cut and of reveals, by validator.
+    /// The seed, by the cut and the reveals.
     seeds: Cache<(CutId, Vec<(PublicKey, Hash)>), Hash>,
-    /// What there is to judge, by the same.
+    /// The judging, by the cut and the reveals.
     judgings: Cache<(CutId, Vec<(PublicKey, Hash)>), Judging>,
 }
 
 impl RunState {
-    /// Whether a run can begin from this genesis, on a dataset with so many tokens without the held-out ones.
+    /// Checks that a run can begin from this genesis, on a dataset with `training_tokens` tokens, the held-out
+    /// ones not counted.
     ///
     /// # Errors
     /// [`GenesisError`]
@@ -201,9 +206,13 @@ impl RunState {
 
     /// The state before window 0.
     ///
-    /// `initial_checkpoint` is what genesis starts from, `zero_state` names the state of a miner that joins,
-    /// and `training_tokens` counts the dataset's tokens without the held-out ones: three facts that follow from genesis
-    /// and that this crate, which knows no tensors and no files, is told.
+    /// Three facts follow from genesis by tensors and files, which this crate does not have, so the caller
+    /// computes them: `initial_checkpoint` is the checkpoint that genesis starts from, `zero_state` names the
+    /// state of a miner that joins, and `training_tokens` counts the dataset's tokens without the held-out
+    /// ones.
+    ///
+    /// # Errors
+    /// [`GenesisError`], as of [`RunState::check`].
     pub fn new(
         genesis: Arc<Genesis>,
         initial_checkpoint: CheckpointId,
@@ -234,17 +243,17 @@ impl RunState {
         })
     }
 
-    /// The run's configuration.
+    /// The genesis of the run.
     pub fn genesis(&self) -> &Arc<Genesis> {
         &self.genesis
     }
 
-    /// The run.
+    /// The id of the run.
     pub fn run(&self) -> RunId {
         self.run
     }
 
-    /// The open window.
+    /// The index of the open window.
     pub fn window(&self) -> WindowIndex {
         self.window
     }
@@ -259,17 +268,17 @@ impl RunState {
         self.checkpoint
     }
 
-    /// The record of the window before.
+    /// The record of the window before; `None` in window 0.
     pub fn record(&self) -> Option<RecordId> {
         self.record
     }
 
-    /// The state of a miner that joins.
+    /// The zero state, from which every miner may begin.
     pub fn zero_state(&self) -> StateId {
         self.told.zero_state
     }
 
-    /// Who may contribute to the open window.
+    /// The members, who may contribute to the open window.
     pub fn members(&self) -> &Members {
         &self.members
     }
@@ -279,22 +288,27 @@ impl RunState {
         self.contributed.parents.get(miner)
     }
 
-    /// What a validator thinks of a miner.
+    /// The standing that a validator has of a miner; [`Standing::NEW`] where it has judged nothing of it.
     pub fn standing(&self, validator: &PublicKey, miner: &PublicKey) -> Standing {
         self.standings.get(validator).and_then(|miners| miners.get(miner)).copied().unwrap_or(Standing::NEW)
     }
 
-    /// Whether a miner has lost its slot for good, see [`ReplaySpec`](templar_manifest::ReplaySpec).
+    /// Whether a miner has lost its slot for good, see `expulsion_windows` of
+    /// [`ReplaySpec`](templar_manifest::ReplaySpec).
     pub fn is_expelled(&self, miner: &PublicKey) -> bool {
         self.offences.expelled.contains(miner)
     }
 
-    /// The window that recorded a miner's last mismatch, from which a second one counts.
+    /// The window that recorded a miner's last strike. A further mismatch soon after it costs the slot.
     pub fn strike(&self, miner: &PublicKey) -> Option<WindowIndex> {
         self.offences.strikes.get(miner).copied()
     }
 
-    /// Whether two statements are evidence for which a record would slash its signer now.
+    /// Checks that two statements are evidence for which a record would slash their signer now.
+    ///
+    /// # Errors
+    /// [`EvidenceError`]: they prove nothing, the signer has no account, its pay of that window is free
+    /// already, or it has paid.
     pub fn check_evidence(&self, evidence: &Contradiction) -> Result<(), EvidenceError> {
         let (signer, window) = (&evidence.signer, evidence.window);
         let Some(account) = self.account_of(signer) else {
@@ -309,7 +323,8 @@ impl RunState {
         evidence::check(&self.run, evidence)
     }
 
-    /// Who pays for what a key signs: a validator itself, for a node key its owner, also when the owner has another one by now.
+    /// The account that pays for the statements of a key: a validator's own, or for a node key its owner's. A
+    /// former node key still belongs to its owner.
     pub(crate) fn account_of(&self, signer: &PublicKey) -> Option<PublicKey> {
         let former = || self.offences.former_nodes.get(signer).map(|(owner, _)| *owner);
         match (self.genesis.validator(signer), self.members.by_node(signer)) {
@@ -319,12 +334,12 @@ impl RunState {
         }
     }
 
-    /// All balances.
+    /// The ledger with all balances.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// The pages of the epoch, which are of this window's sequence length, before this window takes its own.
+    /// The pages of the epoch before this window takes its own. A page has this window's sequence length.
     pub fn pages(&self) -> &PageDraw {
         &self.pages
     }
@@ -335,15 +350,18 @@ impl RunState {
         (windows != 0 && self.window.0 >= windows) || self.window.0 > chain::CHAIN_LENGTH
     }
 
-    /// Who proposes the cut and the record of the open window in an attempt to agree on it: the validators in turn, from
-    /// one window to the next and from one attempt to the next.
+    /// The validator that proposes the cut and the record of the open window in an attempt. Validators take
+    /// turns from window to window and from attempt to attempt.
     pub fn proposer(&self, attempt: u32) -> PublicKey {
         let validators = &self.genesis.validators;
         let turn = u128::from(self.window.0) + u128::from(attempt);
         validators[(turn % validators.len() as u128) as usize].key
     }
 
-    /// Whether a contribution's claims fit the open window and the miner's record; else the first field that does not.
+    /// Checks a contribution's claims against the open window and the miner's last recorded contribution.
+    ///
+    /// # Errors
+    /// The name of the first field that does not fit.
     pub fn check_claims(&self, contribution: &Contribution) -> Result<(), &'static str> {
         let genesis = &self.genesis;
         let state_in = match contribution.parent {
@@ -384,7 +402,7 @@ impl RunState {
         if follower == self.window {
             return chain::follows(previous, value);
         }
-        // It missed windows; the anchor is as good a witness and a longer walk.
+        // The validator missed windows. The anchor proves the value as well, with a longer walk.
         chain::follows_anchor(&spec.chain_anchor, self.window, value)
     }
 }

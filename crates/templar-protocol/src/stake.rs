@@ -1,8 +1,9 @@
 //! Fractions of stake, exactly.
 //!
-//! Two numbers decide everything that validators decide together: more than two thirds certify, more than a third is
-//! enough to put a contribution into the cut. With less than a third of the stake faulty, two certificates share an
-//! honest signer, and a contribution that all honest validators hold is always in the cut.
+//! Validators decide everything together by two thresholds. More than two thirds of the stake certify a cut or
+//! record. More than a third puts a contribution into the cut. With less than a third of the stake faulty, two
+//! certificates share an honest signer, and a contribution that all honest validators hold is always in the
+//! cut.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +19,7 @@ pub fn more_than_a_third(part: u64, whole: u64) -> bool {
     u128::from(part) * 3 > u128::from(whole)
 }
 
-/// Stake of the validators among `keys`, each counted once.
+/// The stake of the validators among `keys`, each counted once.
 pub fn stake_of<'a>(genesis: &Genesis, keys: impl IntoIterator<Item = &'a PublicKey>) -> u64 {
     let distinct: BTreeSet<&PublicKey> = keys.into_iter().collect();
     distinct.into_iter().filter_map(|key| genesis.validator(key)).map(|validator| validator.stake).sum()

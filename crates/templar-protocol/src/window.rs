@@ -1,8 +1,8 @@
 //! A node: the open window on top of the run's state.
 //!
-//! One input goes in, what happened and what is to do come out. Inputs that are refused change nothing. What a node
-//! should be doing is derived from its state alone ([`Node::todo`]), so the driver may ask at any time, and a node that
-//! restarts folds its journal through [`Node::step`] and asks.
+//! One input goes in, what happened and what is to do come out. Inputs that are refused change nothing. What a
+//! node should be doing is derived from its state alone ([`Node::todo`]), so the driver may ask at any time,
+//! and a node that restarts folds its journal through [`Node::step`] and asks.
 
 mod admission;
 mod ballot;
@@ -47,8 +47,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node before window 0. `me` is the key it acts with; without one, or with one that has no part in the run, it only
-    /// follows.
+    /// A node before window 0. `me` is the key it acts with; without one, or with one that has no part in the
+    /// run, it only follows.
     pub fn new(start: impl Into<Arc<RunState>>, me: Option<PublicKey>) -> Self {
         let start = start.into();
         let state = start.clone();
@@ -184,9 +184,9 @@ impl Node {
         self.gated.insert(blob);
     }
 
-    /// Whether a blob may be served. A node's own delta, trace and state are not, from [`Node::gate`] or from its signed
-    /// contribution on until a certified cut names them or the window is closed. What others claim gates nothing, so
-    /// nobody can stop a blob from being served by naming it.
+    /// Whether a blob may be served. A node's own delta, trace and state are not, from [`Node::gate`] or from
+    /// its signed contribution on until a certified cut names them or the window is closed. What others claim
+    /// gates nothing, so nobody can stop a blob from being served by naming it.
     pub fn may_serve(&self, blob: &Hash) -> bool {
         if self.open.is_released(blob) {
             return true;
@@ -195,8 +195,8 @@ impl Node {
         !self.gated.contains(blob) && !own.map(Signed::payload).any(|claimed| open::names(claimed, blob))
     }
 
-    /// Takes one input. An entry that is known, or of a window that is closed, changes nothing and is no error, and so
-    /// is a deadline or measurement of another window.
+    /// Takes one input. An entry that is known, or of a window that is closed, changes nothing and is no error,
+    /// and so is a deadline or measurement of another window.
     pub fn step(&mut self, input: Input) -> Result<Vec<Output>, Reject> {
         let Some(mut outputs) = self.taken(input)? else { return Ok(Vec::new()) };
         outputs.extend(self.todo());
@@ -242,7 +242,8 @@ impl Node {
         self.open.intake.known.contains(entry) || self.open.intake.held.contains_key(entry)
     }
 
-    /// Whether something said about this run and window can change this node now: `Ok(false)` for what is too late to.
+    /// Whether something said about this run and window can change this node now: `Ok(false)` for what is too
+    /// late to.
     fn is_timely(&self, run: RunId, window: WindowIndex) -> Result<bool, Reject> {
         let open = self.state.window();
         if run != self.state.run() {
@@ -257,8 +258,8 @@ impl Node {
         if window > open { Err(Reject::Early { window, open }) } else { Ok(true) }
     }
 
-    /// Whether an envelope is worth verifying: its signer has a part in the run, or asks for one. Who has no part in this
-    /// window may have one in another.
+    /// Whether an envelope is worth verifying: its signer has a part in the run, or asks for one. Who has no
+    /// part in this window may have one in another.
     fn is_worth_verifying(&self, envelope: &Envelope) -> Result<bool, Reject> {
         let signer = &envelope.signer;
         if self.state.genesis().validator(signer).is_some() || self.state.members().by_node(signer).is_some() {
@@ -278,8 +279,9 @@ impl Node {
         }
     }
 
-    /// Whether something that was for a window which has closed is evidence that a record would burn for, and that this node cannot
-    /// show yet. Other evidence that is late is nobody's fault: who passes it on may have it from a time when it was news.
+    /// Whether something that was for a window which has closed is evidence that a record would burn for, and
+    /// that this node cannot show yet. Other evidence that is late is nobody's fault: who passes it on may have
+    /// it from a time when it was news.
     fn is_late_news(&self, opened: &Opened) -> bool {
         let Opened::Evidence(shown) = opened else { return false };
         let shown = &shown.contradiction;
@@ -357,8 +359,8 @@ impl Node {
         self.settled(Vec::new()).map(Some)
     }
 
-    /// What this node can show of those who contradict themselves, as far as one score has room for it, and a record would burn
-    /// for it.
+    /// What this node can show of those who contradict themselves, as far as one score has room for it, and a
+    /// record would burn for it.
     fn evidence(&self) -> Vec<Contradiction> {
         let mut found = BTreeMap::new();
         let open = self.open.contradictions(&self.state);
@@ -387,9 +389,9 @@ impl Node {
         outputs.push(Output::Accepted { window: self.state.window(), entry });
     }
 
-    /// Draws every consequence of what is known: certificates, seeds, held entries that can be checked by now, and the
-    /// closing of the window. Ends because each round accepts or drops a held entry, holds one that was set aside, or closes the
-    /// window.
+    /// Draws every consequence of what is known: certificates, seeds, held entries that can be checked by now,
+    /// and the closing of the window. Ends because each round accepts or drops a held entry, holds one that was
+    /// set aside, or closes the window.
     fn settled(&mut self, mut outputs: Vec<Output>) -> Result<Vec<Output>, Reject> {
         loop {
             outputs.extend(self.open.refresh(&self.state, self.me));

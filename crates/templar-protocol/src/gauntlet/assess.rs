@@ -1,18 +1,20 @@
 //! One window of one validator: what every registered miner did, and what that does to its standing.
 //!
-//! In this order: who began anew from zero state loses its certainty; all who committed play one match; measured deltas move
-//! the proof of computation; then the table of penalties of genesis is looked up for every fault. Each step is a
-//! [`Change`] with the standing before and after, so a score can be explained to the last integer.
+//! In this order: who began anew from zero state loses its certainty; all who committed play one match;
+//! measured deltas move the proof of computation; then the table of penalties of genesis is looked up for every
+//! fault. Each step is a [`Change`] with the standing before and after, so a score can be explained to the last
+//! integer.
 //!
-//! The places of the match: measured deltas by what they gained on unassigned pages, equal gains on one place; behind them
-//! all that were revealed and are wrong; behind those all that were withheld. A miner without a contribution does not
-//! play: it gains nothing, and what else it costs is for the table to say (the customary table: nothing). A contribution
-//! that nobody replayed in time is measured like any other: that a validator was away is not the miner's fault.
+//! The places of the match: measured deltas by what they gained on unassigned pages, equal gains on one place;
+//! behind them all that were revealed and are wrong; behind those all that were withheld. A miner without a
+//! contribution does not play: it gains nothing, and what else it costs is for the table to say (the customary
+//! table: nothing). A contribution that nobody replayed in time is measured like any other: that a validator
+//! was away is not the miner's fault.
 //!
 //! In a run whose genesis measures nothing nobody plays; histories and penalties are kept all the same.
 //!
-//! A negative gain counts against a miner only in a window in which most measured deltas gained: where they did not, it
-//! says something about the window.
+//! A negative gain counts against a miner only in a window in which most measured deltas gained: where they did
+//! not, it says something about the window.
 
 use std::collections::BTreeMap;
 use std::fmt;

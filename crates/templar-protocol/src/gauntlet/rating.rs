@@ -1,11 +1,13 @@
 //! The Plackett–Luce rating (Weng and Lin 2011, algorithm 4; OpenSkill's `PlackettLuce`), exact to the bit.
 //!
-//! The only file of this crate that computes with floats, and why it may: they are `f64`, begin as integers, go through
-//! `+ - * / √` in the order written here and [`exp_f64`] of `templar-numerics`, and end as integers. A state holds only
-//! those integers, in 1e-12; rounding to them after every match moves a rating by at most 5e-13.
+//! The only file of this crate that computes with floats, and why it may: they are `f64`, begin as integers, go
+//! through `+ - * / √` in the order written here and [`exp_f64`] of `templar-numerics`, and end as integers. A
+//! state holds only those integers, in 1e-12; rounding to them after every match moves a rating by at most
+//! 5e-13.
 //!
-//! OpenSkill adds over all pairs; the sums here run over places, which is the same sums in another order, in time that
-//! grows with the number of entrants and not with its square. A tie moves no mean where the ratings were equal.
+//! OpenSkill adds over all pairs; the sums here run over places, which is the same sums in another order, in
+//! time that grows with the number of entrants and not with its square. A tie moves no mean where the ratings
+//! were equal.
 
 use templar_manifest::RatingSpec;
 use templar_numerics::exp_f64;
@@ -50,8 +52,8 @@ impl Rating {
     }
 }
 
-/// The ratings after one match, in the order of `entrants`: each is a rating and a place, lower being better. Equal places
-/// are ties. With fewer than two entrants there is no match.
+/// The ratings after one match, in the order of `entrants`: each is a rating and a place, lower being better.
+/// Equal places are ties. With fewer than two entrants there is no match.
 pub(super) fn play(spec: &RatingSpec, entrants: &[(Rating, u32)]) -> Vec<Rating> {
     if entrants.len() < 2 {
         return entrants.iter().map(|(rating, _)| *rating).collect();
@@ -154,8 +156,8 @@ mod tests {
         }
     }
 
-    /// Careers of twelve players through matches of every size, ties and all, as PyPI's openskill 6.2.0 has them; written
-    /// by `tests/compare/openskill_vectors.py`.
+    /// Careers of twelve players through matches of every size, ties and all, as PyPI's openskill 6.2.0 has
+    /// them; written by `tests/compare/openskill_vectors.py`.
     #[test]
     fn openskill_says_the_same_to_a_billionth() {
         let mut ratings = [Rating::NEW; 12];

@@ -71,8 +71,9 @@ impl Standing {
         window < self.excluded_until
     }
 
-    /// The score in 1e-12: the ordinal times the proof of computation, rounded down, where both are positive; else 0. So two
-    /// negative numbers never make a positive one. Once the run is warm, a proof below the threshold counts as 0.
+    /// The score in 1e-12: the ordinal times the proof of computation, rounded down, where both are positive;
+    /// else 0. So two negative numbers never make a positive one. Once the run is warm, a proof below the
+    /// threshold counts as 0.
     pub fn score_picos(&self, spec: &ProofSpec, window: WindowIndex) -> u64 {
         let least = if window.0 < spec.warm_up_windows { 0 } else { i64::from(spec.threshold_ppm) * 1_000 };
         let (ordinal, proof) = (self.rating.ordinal_picos(), self.proof_nanos);
@@ -106,9 +107,9 @@ impl Standing {
 /// What validators think of miners: by validator, then by miner.
 pub(crate) type Standings = BTreeMap<PublicKey, BTreeMap<PublicKey, Standing>>;
 
-/// BLAKE3 (context `templar/1 standings root`) of: number of validators; each by key: key, number of miners; each of those by
-/// key: key, μ, σ, proof, the three histories (missing, withheld, negative), first window that is not excluded. Numbers are
-/// eight bytes, little-endian, signed ones in two's complement.
+/// BLAKE3 (context `templar/1 standings root`) of: number of validators; each by key: key, number of miners;
+/// each of those by key: key, μ, σ, proof, the three histories (missing, withheld, negative), first window that
+/// is not excluded. Numbers are eight bytes, little-endian, signed ones in two's complement.
 pub(crate) fn root(standings: &Standings) -> Hash {
     let mut hasher = blake3::Hasher::new_derive_key(ROOT_CONTEXT);
     hasher.update(&(standings.len() as u64).to_le_bytes());

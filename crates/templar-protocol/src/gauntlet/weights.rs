@@ -1,18 +1,19 @@
 //! From scores to a row of weights, by the rule of genesis; integers alone, and nobody gains by the order of keys.
 //!
-//! *Rank ramp* is Covenant-72B's: a linear ramp over the best, a geometric tail behind it, the tail never above half of the
-//! ramp's last place. It is blind to how much better a miner is, which keeps measurement noise out of the pay; it also
-//! pays nearly the same for ten places as for one, so one worker under ten keys earns ten times as much where nothing
-//! else stops it.
-//! *Score power* pays by score to a power, 2 as Gauntlet's paper has it: who splits a score into k equal ones earns a k-th
-//! of what it would earn whole, and who is twice as good earns four times as much.
-//! *Proven steps* pays by the optimizer steps that replays bear out, and measures nothing. Where each contribution is replayed to
-//! the bit, a score says how a miner's pages fell out and how many steps it took; the steps are what it chose. So slow
-//! hardware is paid for what it did, a miner without others to be matched against is paid too, ten keys of one worker earn what
-//! one would, and all honest validators have the same row, however many miners there are. (The ranks of many equals are
-//! luck, on which validators with pages of their own do not agree, and what is not agreed is not minted: ATTACKS.md has the
-//! figures.) Validators earn by replays, which they prove; losses, which they could make up, are not there. What would have
-//! been chosen by score is not chosen: all that is accepted is aggregated, so a run has no more slots than that.
+//! *Rank ramp* is Covenant-72B's: a linear ramp over the best, a geometric tail behind it, the tail never above
+//! half of the ramp's last place. It is blind to how much better a miner is, which keeps measurement noise out
+//! of the pay; it also pays nearly the same for ten places as for one, so one worker under ten keys earns ten
+//! times as much where nothing else stops it. *Score power* pays by score to a power, 2 as Gauntlet's paper has
+//! it: who splits a score into k equal ones earns a k-th of what it would earn whole, and who is twice as good
+//! earns four times as much. *Proven steps* pays by the optimizer steps that replays bear out, and measures
+//! nothing. Where each contribution is replayed to the bit, a score says how a miner's pages fell out and how
+//! many steps it took; the steps are what it chose. So slow hardware is paid for what it did, a miner without
+//! others to be matched against is paid too, ten keys of one worker earn what one would, and all honest
+//! validators have the same row, however many miners there are. (The ranks of many equals are luck, on which
+//! validators with pages of their own do not agree, and what is not agreed is not minted: ATTACKS.md has the
+//! figures.) Validators earn by replays, which they prove; losses, which they could make up, are not there.
+//! What would have been chosen by score is not chosen: all that is accepted is aggregated, so a run has no more
+//! slots than that.
 
 use templar_manifest::{PublicKey, Weight, WeightRule};
 
@@ -24,8 +25,8 @@ const WHOLE: u128 = PARTS_OF_PPM * ONE_PPM as u128;
 /// Scores as fractions of the best, before a power is taken.
 const POWER_UNIT: u128 = 1_000_000_000;
 
-/// The row for these miners and scores, where `steps` says what a miner's contribution claims; zeros are left out, of scores, steps
-/// and weights. Sorted by miner.
+/// The row for these miners and scores, where `steps` says what a miner's contribution claims; zeros are left
+/// out, of scores, steps and weights. Sorted by miner.
 pub(crate) fn row(
     rule: &WeightRule,
     scores: impl IntoIterator<Item = (PublicKey, u64)>,

@@ -1,15 +1,16 @@
 //! From the validators' rows to weights and mints (Yuma, in integers).
 //!
-//! A weight counts only as far as more than half of the stake behind the rows supports it, and what is not agreed is not
-//! minted: there is no normalisation after clipping and no fallback. Every division rounds down.
+//! A weight counts only as far as more than half of the stake behind the rows supports it, and what is not
+//! agreed is not minted: there is no normalisation after clipping and no fallback. Every division rounds down.
 //!
 //! # Who is away
 //!
-//! An outage must not cost the miners what the others agree on. So a validator that did not score is taken at what it
-//! thought before, and one that never thought anything, or has not been heard of for long, is left out of the stake that
-//! counts ([`RunState`](crate::RunState) has the rule). Only who scored is paid for its row. Scores with more than two
-//! thirds of all stake are counted, so more than half of what counts is more than a third of all stake, and a
-//! faulty minority of less than a third supports nothing alone; what it thought before it could as well sign today.
+//! An outage must not cost the miners what the others agree on. So a validator that did not score is taken at
+//! what it thought before, and one that never thought anything, or has not been heard of for long, is left out
+//! of the stake that counts ([`RunState`](crate::RunState) has the rule). Only who scored is paid for its row.
+//! Scores with more than two thirds of all stake are counted, so more than half of what counts is more than a
+//! third of all stake, and a faulty minority of less than a third supports nothing alone; what it thought
+//! before it could as well sign today.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,15 +24,16 @@ pub(crate) const ONE_PPM: u64 = 1_000_000;
 /// What the rows agree on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConsensusWeights {
-    /// `R_j = ⌊Σ_i S_i · min(W_ij, C_j) / Σ S⌋` in ppm for each paid miner, sorted by miner, zeros left out. The sum of
-    /// stakes is over all that have a row.
+    /// `R_j = ⌊Σ_i S_i · min(W_ij, C_j) / Σ S⌋` in ppm for each paid miner, sorted by miner, zeros left out.
+    /// The sum of stakes is over all that have a row.
     pub(crate) weights: Vec<Weight>,
     /// `S_i · Σ_j min(W_ij, C_j)` of each validator with a row, by which the validators' part is shared.
     pub(crate) shares: BTreeMap<PublicKey, u128>,
 }
 
-/// The largest value that more than half of `whole` supports, where each of `levels` supports every value up to its own
-/// with its stake; 0 where none is. (Yuma's κ = 1/2, strictly: of two equal validators neither sets a weight alone.)
+/// The largest value that more than half of `whole` supports, where each of `levels` supports every value up to
+/// its own with its stake; 0 where none is. (Yuma's κ = 1/2, strictly: of two equal validators neither sets a
+/// weight alone.)
 pub(crate) fn supported(mut levels: Vec<(u64, u64)>, whole: u64) -> u64 {
     levels.sort_unstable_by(|a, b| b.cmp(a));
     let mut support = 0u128;
@@ -78,10 +80,11 @@ pub(crate) fn agree(
     ConsensusWeights { weights, shares }
 }
 
-/// What a window mints. With `E` the emission, `R_j` the weights and `A = Σ R_j`: miner `j` gets `⌊⌊E·miners⌋·R_j⌋`, the
-/// validators have the pot `P = ⌊⌊E·validators⌋·A⌋`, of which they share `⌊P·replays⌋` by the number of replays that each has
-/// proven and the rest, those who have proven any, by [`ConsensusWeights::shares`], each rounded down, and the treasury gets `⌊⌊E·treasury⌋·A⌋`. Sorted by
-/// account and kind, zeros left out.
+/// What a window mints. With `E` the emission, `R_j` the weights and `A = Σ R_j`: miner `j` gets
+/// `⌊⌊E·miners⌋·R_j⌋`, the validators have the pot `P = ⌊⌊E·validators⌋·A⌋`, of which they share `⌊P·replays⌋`
+/// by the number of replays that each has proven and the rest, those who have proven any, by
+/// [`ConsensusWeights::shares`], each rounded down, and the treasury gets `⌊⌊E·treasury⌋·A⌋`. Sorted by account
+/// and kind, zeros left out.
 pub(crate) fn mints(genesis: &Genesis, agreement: &ConsensusWeights, replays: &[(PublicKey, u64)]) -> Vec<Mint> {
     let emission = &genesis.emission;
     let part = |ppm: u32| fraction(emission.per_window_micros, u64::from(ppm), ONE_PPM);

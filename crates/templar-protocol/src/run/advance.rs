@@ -21,8 +21,8 @@ use crate::gauntlet::Standings;
 use crate::stake;
 
 impl RunState {
-    /// Recomputes the record of the open window from the scores that it counts, with its own account of the outer step,
-    /// which only tensors can tell. The scores must have passed [`RunState::check_score`].
+    /// Recomputes the record of the open window from the scores that it counts, with its own account of the
+    /// outer step, which only tensors can tell. The scores must have passed [`RunState::check_score`].
     pub fn check_record(
         &self,
         judging: &Judging,
@@ -159,8 +159,8 @@ impl RunState {
         self.shared = SharedWork::default();
     }
 
-    /// Forgets the states of those whose turn it is to begin the next window from zero state, contribute in it or not. Nobody's
-    /// certainty is lost by it, since there is nothing that they could have gone on from.
+    /// Forgets the states of those whose turn it is to begin the next window from zero state, contribute in it
+    /// or not. Nobody's certainty is lost by it, since there is nothing that they could have gone on from.
     fn reset_states(&mut self) {
         let (every, next) = (self.genesis.state_reset_every, self.window.next().0);
         for member in self.members.iter().filter(|_| every > 0) {
@@ -170,8 +170,8 @@ impl RunState {
         }
     }
 
-    /// Remembers the bodies on which validators with more than half of the stake agree, and forgets old ones. A body that
-    /// is known stays whose it was.
+    /// Remembers the bodies on which validators with more than half of the stake agree, and forgets old ones. A
+    /// body that is known stays whose it was.
     fn remember_bodies(&mut self, scores: &[&Score]) {
         let mut support = BTreeMap::<(PublicKey, Hash), u64>::new();
         for score in scores {

@@ -1,4 +1,4 @@
-//! Which pages each member trains on in the open window.
+//! The assignment: which pages each member trains on in the open window.
 
 use templar_manifest::PublicKey;
 
@@ -7,33 +7,35 @@ use super::draw::{DrawStream, PageDraw};
 
 const ASSIGNMENT_CONTEXT: &str = "templar/1 assignment";
 
-/// Which pages each slot trains on in a window, in training order. Slots are disjoint; one without a member has none.
+/// The pages of each slot in a window, in training order. No page is in two slots, and a slot without a member
+/// has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     slots: Vec<Vec<u64>>,
 }
 
 impl Assignment {
-    /// The pages of a slot; H full steps, batch after batch.
+    /// The pages of a slot, for H full steps, batch after batch. `None` for a slot behind the last member's.
     pub fn slot(&self, slot: usize) -> Option<&[u64]> {
         self.slots.get(slot).map(Vec::as_slice)
     }
 
-    /// The slots in their order, up to the last that has a member.
+    /// The pages of all slots in order, up to the last slot with a member.
     pub fn slots(&self) -> &[Vec<u64>] {
         &self.slots
     }
 }
 
 impl RunState {
-    /// The pages of the open window: drawn without replacement from those that the epoch has not used, with the seed of
-    /// the window before; the member in the first slot takes the first [`Genesis::pages_per_slot`] of them, and so on. A slot
-    /// without a member takes none.
+    /// The assignment of the open window. Pages are drawn without replacement from those that the epoch has not
+    /// used, with the seed of the window before. The member in the first slot takes the first
+    /// [`Genesis::pages_per_slot`](templar_manifest::Genesis::pages_per_slot) of them, the next member the
+    /// next, and so on.
     pub fn assignment(&self) -> Assignment {
         self.take_pages().0
     }
 
-    /// The assignment, and the epoch's pages after it.
+    /// The assignment, and the pages of the epoch that are left after it.
     pub(super) fn take_pages(&self) -> (Assignment, PageDraw) {
         let mut draw = DrawStream::new(
             ASSIGNMENT_CONTEXT,
@@ -51,7 +53,7 @@ impl RunState {
         (Assignment { slots }, pages)
     }
 
-    /// The pages of a member, by its owner.
+    /// The pages that the member with this owner key trains on; `None` for somebody who is no member.
     pub fn pages_of(&self, owner: &PublicKey) -> Option<Vec<u64>> {
         let member = self.members.by_owner(owner)?;
         self.assignment().slots.get_mut(member.slot as usize).map(std::mem::take)

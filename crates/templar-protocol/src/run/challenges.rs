@@ -1,35 +1,39 @@
 //! Challenges: what cannot be replayed because it is not to be had, and what that costs.
 //!
-//! A replay after the record needs the contribution's delta and trace and the state before it, and only the miner has that
-//! state. Were it no fault to keep it, whoever cheats would keep it. So:
+//! A replay after the record needs the contribution's delta and trace and the state before it, and only the
+//! miner has that state. Were it no fault to keep it, whoever cheats would keep it. So:
 //!
-//! 1. A validator that was *drawn* to replay a contribution, and cannot get what that takes, says `withheld` in its score. That
-//!    opens a challenge, which the record lists. Nobody else can open one, and a score opens at most
-//!    [`MAX_CHALLENGES`](templar_manifest::MAX_CHALLENGES).
-//! 2. In the windows that follow *every* validator looks for it, and says `withheld` in its score as long as it finds it
-//!    nowhere; whoever finds it serves it from then on, also to those who were drawn. A validator's last counted word holds.
-//! 3. When `challenge_windows` windows have closed since the record that listed it first, the challenge is over. Where
-//!    validators with more than half of *all* stake say `withheld`, nobody has answered: the miner loses what a mismatch costs. Else
-//!    nothing follows. It is over sooner where nobody says `withheld` any more, or a replay has refuted the contribution.
-//! 4. Who was drawn may say what its replay gave of a contribution that was challenged until `challenge_windows` after the
-//!    deadline of other verdicts, since what it takes may have come late.
+//! 1. A validator that was *drawn* to replay a contribution, and cannot get what that takes, says `withheld` in
+//!    its score. That opens a challenge, which the record lists. Nobody else can open one, and a score opens at
+//!    most [`MAX_CHALLENGES`](templar_manifest::MAX_CHALLENGES).
+//! 2. In the windows that follow *every* validator looks for it, and says `withheld` in its score as long as it
+//!    finds it nowhere; whoever finds it serves it from then on, also to those who were drawn. A validator's
+//!    last counted word holds.
+//! 3. When `challenge_windows` windows have closed since the record that listed it first, the challenge is
+//!    over. Where validators with more than half of *all* stake say `withheld`, nobody has answered: the miner
+//!    loses what a mismatch costs. Else nothing follows. It is over sooner where nobody says `withheld` any
+//!    more, or a replay has refuted the contribution.
+//! 4. Who was drawn may say what its replay gave of a contribution that was challenged until
+//!    `challenge_windows` after the deadline of other verdicts, since what it takes may have come late.
 //!
 //! # Why a minority can neither burn nor shield
 //!
-//! Let validators with less than a third of the stake lie. A miner that serves its state serves it to every honest one, so less
-//! than a third says `withheld`, and that is not more than half: those who were drawn decide nothing by themselves, since with few
-//! draws they may all be liars. A miner that serves nobody honest has more than two thirds against it, as soon as their
-//! scores were counted once, and the word that a score gave holds where a later record leaves its validator's out: one sixth of the stake may be away
-//! all the time. A match by a liar ends nothing; it is one validator that does not say `withheld`. And who serves some honest
+//! Let validators with less than a third of the stake lie. A miner that serves its state serves it to every
+//! honest one, so less than a third says `withheld`, and that is not more than half: those who were drawn
+//! decide nothing by themselves, since with few draws they may all be liars. A miner that serves nobody honest
+//! has more than two thirds against it, as soon as their scores were counted once, and the word that a score
+//! gave holds where a later record leaves its validator's out: one sixth of the stake may be away all the time.
+//! A match by a liar ends nothing; it is one validator that does not say `withheld`. And who serves some honest
 //! validators has served all, since these serve it.
 //!
 //! # What it costs
 //!
-//! What a mismatch does: all that has not vested, the standing, and the state, from which nobody goes on. Less, and whoever
-//! is about to be caught would withhold instead. And it counts as a mismatch where another follows soon, or a cheat would have
-//! twice the lives that genesis' price of a slot is for. A lost disk ends nobody: the first time costs no slot, all
-//! contributions from before it was recorded are one time, and the miner goes on from zero state, which everybody has. A node
-//! that finds itself challenged derives the state again where it has lost it.
+//! What a mismatch does: all that has not vested, the standing, and the state, from which nobody goes on. Less,
+//! and whoever is about to be caught would withhold instead. And it counts as a mismatch where another follows
+//! soon, or a cheat would have twice the lives that genesis' price of a slot is for. A lost disk ends nobody:
+//! the first time costs no slot, all contributions from before it was recorded are one time, and the miner goes
+//! on from zero state, which everybody has. A node that finds itself challenged derives the state again where
+//! it has lost it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -67,8 +71,8 @@ impl RunState {
         self.contributed.pending.iter().flat_map(of).collect()
     }
 
-    /// The challenges that are open before the open window, with the last window in whose scores each can be answered. Sorted by
-    /// window, then miner.
+    /// The challenges that are open before the open window, with the last window in whose scores each can be
+    /// answered. Sorted by window, then miner.
     pub fn challenges(&self) -> Vec<(Challenge, WindowIndex)> {
         let open = self.open_challenges();
         let listed = self.listed(&open);
@@ -101,7 +105,8 @@ impl RunState {
         challenges.filter(|verdict| !is_open(&verdict.window, &verdict.miner)).count()
     }
 
-    /// What becomes of the challenges when the open window closes with these scores, which refute these contributions.
+    /// What becomes of the challenges when the open window closes with these scores, which refute these
+    /// contributions.
     pub(super) fn challenged(&self, scores: &[&Score], refuted: &Deeds) -> Challenged {
         let mut open = self.open_challenges();
         for score in scores {

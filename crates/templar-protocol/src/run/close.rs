@@ -1,14 +1,14 @@
 //! Closing a window: from scores to outcomes, weights, mints and the record.
 //!
-//! Nothing is chosen here. Given which scores are counted, and the checkpoint that applying the accepted deltas gives,
-//! everybody writes the same record to the byte.
+//! Nothing is chosen here. Given which scores are counted, and the checkpoint that applying the accepted deltas
+//! gives, everybody writes the same record to the byte.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
-    BlobId, CheckpointId, Hash, Mint, Outcome, PublicKey, RecordId, Refusal, Replay, Score, ScoreId, Slash, Verdict,
-    Weight, WindowRecord, payload,
+    Hash, Mint, Outcome, PublicKey, RecordId, Refusal, Replay, Score, ScoreId, Slash, Verdict, Weight, WindowRecord,
+    payload,
 };
 
 use super::closed::AdvanceError;
@@ -22,13 +22,13 @@ use crate::stake;
 const SELECTION_CONTEXT: &str = "templar/1 selection order";
 
 impl RunState {
-    /// What becomes of each contribution, over the counted scores in the order of their validators: the first refusal for
-    /// another reason than that it is withheld decides; else it is withheld, where scores with more than half of the counted
-    /// stake say so; else any match accepts; else nobody replayed it, which refuses it where verdicts come before the record.
-    /// Of the accepted ones those are excluded that validators
-    /// with half of the stake or more can neither pay nor aggregate. The others are ordered by supported score (the
-    /// largest that more than half of the stake supports), then as drawn; the best are aggregated, then some that are
-    /// drawn, as many as genesis says; the others are in reserve. Sorted by miner.
+    /// What becomes of each contribution, over the counted scores in the order of their validators: the first
+    /// refusal for another reason than that it is withheld decides; else it is withheld, where scores with more
+    /// than half of the counted stake say so; else any match accepts; else nobody replayed it, which refuses it
+    /// where verdicts come before the record. Of the accepted ones those are excluded that validators with half
+    /// of the stake or more can neither pay nor aggregate. The others are ordered by supported score (the
+    /// largest that more than half of the stake supports), then as drawn; the best are aggregated, then some
+    /// that are drawn, as many as genesis says; the others are in reserve. Sorted by miner.
     pub fn outcomes(&self, judging: &Judging, scores: &[&Score]) -> Vec<Outcome> {
         let scores: BTreeMap<PublicKey, &Score> = scores.iter().map(|score| (score.validator, *score)).collect();
         let mut verdicts = BTreeMap::<PublicKey, Option<Refusal>>::new();
@@ -77,7 +77,8 @@ impl RunState {
         judging.shared.outcomes.get_or(ids_of(scores), || self.outcomes(judging, &bare(scores)))
     }
 
-    /// The record that [`RunState::close`] gives and its id, worked out once for all who share this state and judging.
+    /// The record that [`RunState::close`] gives and its id, worked out once for all who share this state and
+    /// judging.
     pub(crate) fn shared_close(
         &self,
         judging: &Judging,
@@ -129,9 +130,9 @@ impl RunState {
         (aggregated, kept_out.into_iter().map(|(_, _, miner)| miner).collect())
     }
 
-    /// What the validators that are not counted thought of these miners before the window, as far as they are not excluded:
-    /// those of whom a value was recorded at most `vesting_windows` windows ago, so that they have something at stake, and
-    /// who think anything of anybody.
+    /// What the validators that are not counted thought of these miners before the window, as far as they are
+    /// not excluded: those of whom a value was recorded at most `vesting_windows` windows ago, so that they
+    /// have something at stake, and who think anything of anybody.
     fn opinions_of_absent<T>(
         &self,
         counted: &BTreeMap<PublicKey, T>,
@@ -153,8 +154,8 @@ impl RunState {
         opinions.filter(|(_, opinion)| !opinion.is_empty()).collect()
     }
 
-    /// Weights and mints of a window: see [`crate::ledger::consensus`]. Only miners with an accepted contribution are paid, and of those
-    /// none that this record slashes.
+    /// Weights and mints of a window: see [`crate::ledger::consensus`]. Only miners with an accepted
+    /// contribution are paid, and of those none that this record slashes.
     fn pay(
         &self,
         judging: &Judging,
@@ -182,8 +183,8 @@ impl RunState {
     }
 
     /// The record of the open window. `scores` are those that are counted; each must have passed
-    /// [`RunState::check_score`] for this judging. `stepped` is what applying the aggregated deltas gives: the facts that
-    /// this crate is told.
+    /// [`RunState::check_score`] for this judging. `stepped` is what applying the aggregated deltas gives: the
+    /// facts that this crate is told.
     pub fn close(&self, judging: &Judging, scores: &[&Score], stepped: Stepped) -> Result<WindowRecord, AdvanceError> {
         let named: Vec<(ScoreId, &Score)> =
             scores.iter().map(|score| (ScoreId::new(payload::id_of(*score)), *score)).collect();

@@ -1,4 +1,4 @@
-//! What closing a window comes to: the outer step, the record that follows, and what nodes that judge the same share.
+//! The results of closing a window: the outer step, the record, and what nodes that judge the same share.
 
 use std::collections::BTreeSet;
 
@@ -9,21 +9,21 @@ use templar_manifest::{
 use crate::cache::Cache;
 use crate::gauntlet::Standings;
 
-/// What the outer step of a window came to: what a record says that only tensors can tell.
+/// The result of a window's outer step: the fields of a record that follow from tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stepped {
-    /// The aggregated deltas, merged.
+    /// The blob with the aggregated deltas, merged.
     pub aggregate: BlobId,
-    /// The length of that.
+    /// The length of the aggregate in bytes.
     pub aggregate_bytes: u64,
-    /// The model after the window.
+    /// The checkpoint after the window.
     pub checkpoint: CheckpointId,
-    /// Its mean loss on the held-out pages, in 1e-9 nats.
+    /// Mean loss of that checkpoint on the held-out pages, in 1e-9 nats.
     pub held_out_loss_nanonats: u64,
 }
 
 impl Stepped {
-    /// What a record says.
+    /// The outer step that a record states.
     pub const fn of(record: &WindowRecord) -> Self {
         Self {
             aggregate: record.aggregate,
@@ -34,24 +34,24 @@ impl Stepped {
     }
 }
 
-/// A record that a node finds right.
+/// A record that a node computed itself.
 #[derive(Debug)]
 pub(crate) struct Closing {
     pub(crate) id: RecordId,
     pub(crate) record: WindowRecord,
-    /// All standings after it.
+    /// All standings after the record.
     pub(super) standings: Standings,
 }
 
-/// The scores that a record counts, in the order of their validators, and what they make of the cut.
+/// The scores that a record counts, in the order of their validators, and the outcomes that follow.
 #[derive(Clone, Copy)]
 pub(super) struct Counted<'a> {
     pub(super) scores: &'a [&'a Score],
-    /// What became of each contribution, sorted by miner.
+    /// The verdict on each contribution of the cut, sorted by miner.
     pub(super) outcomes: &'a [Outcome],
 }
 
-/// What nodes that judge the same need not each work out.
+/// Results that nodes with the same judging compute once for all of them, by the ids of the scores, ascending.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Closings {
     pub(super) outcomes: Cache<Vec<ScoreId>, Vec<Outcome>>,

@@ -1,8 +1,8 @@
 //! The cut: which contributions and registrations of a window count, computed from the validators' inboxes.
 //!
 //! Either counts when inboxes of more than a third of the stake name it, out of inboxes of more than two
-//! thirds. So less than a third of the stake can neither add one that no honest validator had, nor drop one that every
-//! honest validator had.
+//! thirds. So less than a third of the stake can neither add one that no honest validator had, nor drop one
+//! that every honest validator had.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -87,8 +87,8 @@ impl RunState {
         })
     }
 
-    /// The cut of these inboxes. Where two contributions of one miner pass, or two registrations of one owner, the lower id
-    /// counts.
+    /// The cut of these inboxes. Where two contributions of one miner pass, or two registrations of one owner,
+    /// the lower id counts.
     pub fn cut(&self, inboxes: &[(InboxId, &Inbox)]) -> Result<Cut, CutError> {
         let mut by_validator = BTreeMap::<PublicKey, (InboxId, &Inbox)>::new();
         for &(id, inbox) in inboxes {

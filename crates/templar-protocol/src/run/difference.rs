@@ -1,4 +1,4 @@
-//! The first field in which two records of one window differ.
+//! The first field in which a record differs from the one that a node computed itself.
 
 use std::fmt;
 

@@ -1,8 +1,8 @@
 //! Unbiased draws from a hash, and the pages of an epoch drawn without replacement.
 //!
-//! Everything random in a run comes from here: a BLAKE3 output stream keyed by a context and public values, so that
-//! anyone draws the same numbers for ever. The stream is read as little-endian u64; a number that would bias a bounded
-//! draw is thrown away and the next one is taken.
+//! All randomness of a run comes from here. A stream is the BLAKE3 output for a context and public values, so
+//! anyone draws the same numbers at any time. The stream is read as little-endian u64. A number that would bias
+//! a bounded draw is thrown away and the next one is taken.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ impl DrawStream {
         u64::from_le_bytes(bytes)
     }
 
-    /// A number below `bound`, which is not zero; every one is equally likely.
+    /// A number below `bound`, which is not zero. All of them are equally likely.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         // 2^64 mod bound numbers at the top would favour the small results.
         let excess = (u64::MAX % bound + 1) % bound;
@@ -67,23 +67,23 @@ impl PageDraw {
         Self { pages, epoch: 0, taken: 0, moved: BTreeMap::new() }
     }
 
-    /// Pages of the dataset that are for training.
+    /// The number of training pages of the dataset.
     pub fn pages(&self) -> u64 {
         self.pages
     }
 
-    /// How often all pages were begun anew.
+    /// The number of times that all pages were begun anew.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Pages that this epoch has used.
+    /// The number of pages that this epoch has used.
     pub fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// Takes the next `count` pages, which are not more than there are. Where fewer are left unused, they stay unused
-    /// and a new epoch begins with all pages.
+    /// Takes the next `count` pages; `count` is at most the number of pages. Where fewer are left in the epoch,
+    /// those stay unused and a new epoch begins with all pages.
     pub(crate) fn take(&mut self, count: u64, draw: &mut DrawStream) -> Vec<u64> {
         if self.pages - self.taken < count {
             self.begin(self.pages);

@@ -1,8 +1,9 @@
 //! Evidence: two statements of one signer that cannot both be meant, checked from their bytes alone.
 //!
-//! A validator shows in its score what it has caught, or what anybody has handed in ([`EvidenceEntry`](crate::EvidenceEntry)); nobody has to believe it, since the signatures are there. The record of
-//! that window slashes what the signer has not vested, once for each window in which it contradicted itself, and only as long
-//! as pay of that window could still be slashed.
+//! A validator shows in its score what it has caught, or what anybody has handed in
+//! ([`EvidenceEntry`](crate::EvidenceEntry)); nobody has to believe it, since the signatures are there. The
+//! record of that window slashes what the signer has not vested, once for each window in which it contradicted
+//! itself, and only as long as pay of that window could still be slashed.
 
 use templar_manifest::{
     Contradiction, Contribution, Envelope, EnvelopeError, Hash, Inbox, Kind, Payload, PublicKey, RunId, Score, Vote,

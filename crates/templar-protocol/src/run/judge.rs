@@ -1,12 +1,12 @@
-//! What is fixed before anybody judges: the cut's contributions, the reveals, the seed, and what follows from them.
+//! From a certified cut and the reveals to the seed, and from the seed to the plan of each validator.
 //!
-//! The seed covers what the miners committed to and what the validators could not choose, and nothing else: no
-//! signature, clock, proposer or manifest id. Who replays whom and which pages are evaluated follow from it.
+//! The seed covers what the miners committed to and the values that validators could not choose. It covers
+//! nothing that somebody could vary after the cut: no signature, clock, proposer or manifest id. The draws of
+//! replays and of pages to evaluate follow from it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use templar_manifest::proof::ProofDraw;
 use templar_manifest::{
     BlobId, Contribution, ContributionId, Cut, CutId, Hash, PublicKey, Registration, RegistrationId, Reveal, StateId,
     WindowIndex, payload,
@@ -25,51 +25,54 @@ const COMMITMENT_CONTEXT: &str = "templar/1 commitment of a cut";
 const UNASSIGNED_CONTEXT: &str = "templar/1 unassigned pages of a score";
 const ASSIGNED_CONTEXT: &str = "templar/1 assigned pages of a score";
 
-/// Why a cut and reveals are not something to judge.
+/// The reasons for which a cut and reveals cannot be judged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JudgingError {
     /// The cut is of another run or window.
     #[error("cut is of another run or window")]
     Foreign,
-    /// A contribution of the cut is not at hand.
+    /// A contribution of the cut is missing.
     #[error("contribution {0} of the cut is missing")]
     Missing(ContributionId),
-    /// A registration of the cut is not at hand, or is another owner's.
+    /// A registration of the cut is missing, or belongs to another owner.
     #[error("registration {0} of the cut is missing")]
     Unregistered(RegistrationId),
     /// A registration of the cut is not valid.
     #[error(transparent)]
     Registration(#[from] RegistrationError),
-    /// A contribution of the cut claims what it cannot.
+    /// A contribution of the cut makes a claim that does not fit the miner's record.
     #[error("contribution {contribution} makes a wrong claim: {field}")]
     Claim {
-        /// Which contribution.
+        /// The id of the contribution.
         contribution: ContributionId,
-        /// Which field.
+        /// The field with the wrong claim.
         field: &'static str,
     },
     /// A contribution of the cut is another miner's.
     #[error("contribution {0} is not of the miner that the cut names")]
     Miner(ContributionId),
-    /// A value is not the validator's for this window.
+    /// A value is not that of the validator's chain for this window.
     #[error("value of validator {0} is not on its hash chain")]
     OffChain(String),
     /// Reveals are not sorted by validator, or one is there twice.
     #[error("reveals are not strictly ascending by validator")]
     Order,
-    /// Validators of two thirds of the stake or less have revealed.
+    /// The validators that revealed have two thirds of the stake or less.
     #[error("values of {stake} of the stake of {total}, more than two thirds are needed")]
     NoQuorum {
-        /// Their stake.
+        /// The stake of the validators that revealed.
         stake: u64,
-        /// The stake of all.
+        /// The stake of all validators.
         total: u64,
     },
 }
 
 impl RunState {
-    /// Checks that the cut's contributions and registrations are these and that the reveals are on their chains, and draws
-    /// the seed. There may be more of both than the cut names.
+    /// Checks that the cut's contributions and registrations are here and valid and that the reveals are on
+    /// their chains, and draws the seed. `contributions` and `registrations` may hold more than the cut names.
+    ///
+    /// # Errors
+    /// [`JudgingError`]
     pub fn judging<'a>(
         &self,
         cut: &Cut,
@@ -124,7 +127,7 @@ impl RunState {
         })
     }
 
-    /// The registrations that a cut names, each valid.
+    /// The registrations that a cut names, by owner, each checked.
     fn registrations_of<'a>(
         &self,
         cut: &Cut,
@@ -146,9 +149,9 @@ impl RunState {
         Ok(by_owner)
     }
 
-    /// The seed of the open window: BLAKE3 (context `templar/1 window seed`) of run, window, seed of the window before,
-    /// number of contributions, each as (miner, delta, state_out) by miner, number of reveals, each as (validator,
-    /// value) by validator. Integers are u64, little-endian. Both lists must be sorted.
+    /// The seed of the open window: BLAKE3 (context `templar/1 window seed`) of run, window, seed of the window
+    /// before, number of contributions, each as (miner, delta, state_out) by miner, number of reveals, each as
+    /// (validator, value) by validator. Integers are u64, little-endian. Both lists must be sorted.
     pub fn seed_of(&self, contributions: &[(PublicKey, BlobId, StateId)], reveals: &[Reveal]) -> Hash {
         let mut hasher = self.committed(SEED_CONTEXT, contributions);
         hasher.update(&(reveals.len() as u64).to_le_bytes());
@@ -159,8 +162,9 @@ impl RunState {
         hasher.finalize().into()
     }
 
-    /// What a cut commits to, before anybody reveals: BLAKE3 (context `templar/1 commitment of a cut`) of the same without the
-    /// reveals. The list must be sorted.
+    /// The commitment of a cut, which is fixed before anybody reveals: BLAKE3 (context
+    /// `templar/1 commitment of a cut`) of the same numbers as [`RunState::seed_of`] without the reveals. The
+    /// list must be sorted.
     pub fn commitment_of(&self, contributions: &[(PublicKey, BlobId, StateId)]) -> Hash {
         self.committed(COMMITMENT_CONTEXT, contributions).finalize().into()
     }
@@ -179,8 +183,8 @@ impl RunState {
         hasher
     }
 
-    /// The seed that these reveals give with a cut, worked out once for all who share this state. `committed` is asked where
-    /// nobody has: the cut's contributions, by miner.
+    /// The seed of a cut and these reveals, computed once for all who share this state. `committed` gives the
+    /// cut's contributions by miner and is called only where the seed is not known yet.
     pub(crate) fn shared_seed<'a>(
         &self,
         cut: CutId,
@@ -195,7 +199,7 @@ impl RunState {
         })
     }
 
-    /// What [`RunState::judging`] gives for the cut with this id, worked out once for all who share this state.
+    /// The result of [`RunState::judging`] for the cut with this id, computed once for all who share this state.
     pub(crate) fn shared_judging<'a>(
         &self,
         (id, cut): (CutId, &Cut),
@@ -208,7 +212,7 @@ impl RunState {
         self.shared.judgings.try_get_or((id, key), work_out)
     }
 
-    /// What a validator has to do; `None` for one that did not reveal, whose draws nobody could recompute.
+    /// The plan of a validator; `None` for one that did not reveal, since nobody could recompute its draws.
     pub fn judge_plan(&self, judging: &Judging, validator: &PublicKey) -> Option<JudgePlan> {
         let value = judging.reveal(validator)?;
         let gauntlet = &self.genesis.gauntlet;

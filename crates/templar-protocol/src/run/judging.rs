@@ -1,4 +1,4 @@
-//! What is fixed before anybody judges a window, and what one validator has to do for it.
+//! The facts that are fixed before anybody judges a window, the plan of one validator, and its judgement.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +12,10 @@ use templar_manifest::{
 use super::closing::{Closings, ids_of};
 use super::replay::ReplayTask;
 
-/// A window that can be judged. Made by [`RunState::judging`] and in no other way.
+/// A window that can be judged: its cut, its reveals, the seed, and the draws that follow. Only
+/// [`RunState::judging`] makes one.
+///
+/// [`RunState::judging`]: crate::RunState::judging
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judging {
     pub(super) window: WindowIndex,
@@ -23,41 +26,41 @@ pub struct Judging {
     pub(super) reveals: Vec<Reveal>,
     pub(super) seed: Hash,
     pub(super) replayers: BTreeMap<PublicKey, Vec<PublicKey>>,
-    /// What follows from this, the state before and scores, by the ids of the scores, ascending.
+    /// Results that follow from this, the state before and a set of scores.
     pub(super) shared: Closings,
 }
 
-/// What one validator has to do for a window.
+/// The work of one validator for its score of a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgePlan {
-    /// The window.
+    /// The open window.
     pub window: WindowIndex,
-    /// The window's seed.
+    /// The seed of the window.
     pub seed: Hash,
-    /// The validator.
+    /// The validator whose plan it is.
     pub validator: PublicKey,
-    /// Whose contributions of this window it replays before the record, sorted.
+    /// The miners whose contributions of this window it replays before the record, sorted.
     pub replay: Vec<PublicKey>,
-    /// Of each of those, where the drawn validators prove that they did.
+    /// For each of those miners, where the drawn validators prove their replays.
     pub draws: BTreeMap<PublicKey, Vec<ProofDraw>>,
-    /// What it has still to replay of closed windows, oldest first.
+    /// The contributions of closed windows that it has still to replay, oldest first.
     pub late: Vec<ReplayTask>,
-    /// What others could not have, and this validator looks for: challenged contributions of closed windows.
+    /// Challenged contributions of closed windows, whose bytes it looks for although it was not drawn for them.
     pub wanted: Vec<ReplayTask>,
     /// The contributions of closed windows that are challenged already.
     pub challenged: BTreeSet<ContributionId>,
-    /// The first window of which a contribution can be challenged that is not.
+    /// The first window whose contributions can still be challenged newly.
     pub challenges_from: WindowIndex,
-    /// Pages that nobody is assigned in this window, ascending; the same for all miners.
+    /// The unassigned pages to measure on, ascending; the same for all miners.
     pub unassigned: Vec<u64>,
-    /// For each miner of the cut, pages that it really trained on, ascending.
+    /// For each miner of the cut, the pages to measure on out of those that it trained on, ascending.
     pub assigned: BTreeMap<PublicKey, Vec<u64>>,
 }
 
 impl JudgePlan {
-    /// What the score says of closed windows: `found` of the late tasks that were replayed, and of those late and wanted tasks of
-    /// which something is `missing` that it is withheld, as far as one score may open challenges. Sorted by window, then
-    /// miner.
+    /// The verdicts of the score on closed windows, sorted by window, then miner: those that were `found` by
+    /// replay, and `withheld` for the late and wanted tasks whose bytes are `missing`. One score opens only so
+    /// many new challenges.
     pub fn verdicts(&self, found: Vec<LateVerdict>, missing: &BTreeSet<ContributionId>) -> Vec<LateVerdict> {
         let (mut verdicts, mut opened) = (found, 0);
         for task in self.late.iter().chain(&self.wanted).filter(|task| missing.contains(&task.id)) {
@@ -75,42 +78,43 @@ impl JudgePlan {
 }
 
 impl Judging {
-    /// The window.
+    /// The window that is judged.
     pub fn window(&self) -> WindowIndex {
         self.window
     }
 
-    /// The cut's id.
+    /// The id of the cut.
     pub fn cut_id(&self) -> CutId {
         self.cut_id
     }
 
-    /// The cut.
+    /// The certified cut.
     pub fn cut(&self) -> &Cut {
         &self.cut
     }
 
-    /// The cut's contributions by miner.
+    /// The contributions of the cut, by miner.
     pub fn contributions(&self) -> &BTreeMap<PublicKey, Contribution> {
         &self.contributions
     }
 
-    /// The cut's registrations by owner.
+    /// The registrations of the cut, by owner.
     pub fn registrations(&self) -> &BTreeMap<PublicKey, Registration> {
         &self.registrations
     }
 
-    /// The validators' values, sorted by validator.
+    /// The validators' hash-chain values, sorted by validator.
     pub fn reveals(&self) -> &[Reveal] {
         &self.reveals
     }
 
-    /// The window's seed.
+    /// The seed of the window.
     pub fn seed(&self) -> Hash {
         self.seed
     }
 
-    /// Which validators replay each miner's contribution, in the order of their keys; see [`crate::ReplayTask`].
+    /// The validators that are drawn to replay each miner's contribution, in the order of their keys; see
+    /// [`crate::replay`].
     pub fn replayers(&self) -> &BTreeMap<PublicKey, Vec<PublicKey>> {
         &self.replayers
     }
@@ -120,7 +124,8 @@ impl Judging {
         self.replayers.get(miner).is_some_and(|drawn| drawn.binary_search(validator).is_ok())
     }
 
-    /// Where each validator that is drawn to replay a miner's contribution proves that it did, in the order of their keys.
+    /// The step and tensor with which each validator that is drawn for a miner's contribution proves its
+    /// replay, in the order of the validators' keys.
     pub fn proof_draws(&self, miner: &PublicKey) -> Vec<ProofDraw> {
         let cut = &self.cut.contributions;
         let Ok(index) = cut.binary_search_by_key(miner, |entry| entry.miner) else { return Vec::new() };
@@ -132,7 +137,7 @@ impl Judging {
         self.replayers.get(miner).into_iter().flatten().filter_map(draw).collect()
     }
 
-    /// What of scores is contested, worked out once for all who share this judging.
+    /// The contributions about which scores contradict each other, computed once for all who share this judging.
     pub(crate) fn contested(
         &self,
         scores: &[(ScoreId, &Score)],
@@ -141,7 +146,7 @@ impl Judging {
         self.shared.contested.get_or(ids_of(scores), || work_out(scores))
     }
 
-    /// The value that a validator revealed.
+    /// The value that a validator revealed, if it did.
     pub fn reveal(&self, validator: &PublicKey) -> Option<&Hash> {
         let index = self.reveals.binary_search_by_key(validator, |reveal| reveal.validator).ok()?;
         Some(&self.reveals[index].value)
@@ -153,7 +158,7 @@ pub(crate) fn reveals_of(values: &BTreeMap<PublicKey, Hash>) -> Vec<Reveal> {
     values.iter().map(|(validator, value)| Reveal { validator: *validator, value: *value }).collect()
 }
 
-/// What a validator found out in a window: all of its score but what follows from it.
+/// The findings of a validator in a window: the parts of its score that do not follow from others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Judgement {
     /// One entry for each contribution of the cut, sorted by miner.
@@ -165,7 +170,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// One that says nothing of closed windows and shows no evidence.
+    /// A judgement without verdicts on closed windows and without evidence.
     pub fn of_the_window(entries: Vec<ScoreEntry>) -> Self {
         Self { entries, ..Self::default() }
     }

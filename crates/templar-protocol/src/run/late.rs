@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use templar_manifest::proof::witness;
 use templar_manifest::{
-    CheckpointId, Contribution, ContributionId, LateVerdict, Outcome, PublicKey, Refusal, Replay, ReplayProof, Score,
-    Verdict, WindowIndex, payload,
+    CheckpointId, Contribution, LateVerdict, Outcome, PublicKey, Refusal, Replay, ReplayProof, Score, Verdict,
+    WindowIndex, payload,
 };
 
 use super::RunState;
@@ -55,8 +55,8 @@ pub enum VerdictError {
     },
 }
 
-/// A match proves itself as far as its validator's own numbers go: a witness for each drawn validator, its own being that of
-/// its claim.
+/// A match proves itself as far as its validator's own numbers go: a witness for each drawn validator, its own
+/// being that of its claim.
 pub(super) fn check_proof(proof: &ReplayProof, drawn: &[PublicKey], validator: &PublicKey) -> Result<(), &'static str> {
     if proof.witnesses.len() != drawn.len() {
         return Err("a proof with more or fewer witnesses than there are replays");
@@ -175,8 +175,8 @@ impl RunState {
         refused.filter(open).map(|verdict| (verdict.window, verdict.miner)).collect()
     }
 
-    /// Remembers the verdicts of the counted scores, what became of challenges, and the window that closes; forgets windows
-    /// whose deadline is over.
+    /// Remembers the verdicts of the counted scores, what became of challenges, and the window that closes;
+    /// forgets windows whose deadline is over.
     pub(super) fn remember_replays(
         &mut self,
         judging: Judging,
@@ -232,8 +232,8 @@ fn task_of(judging: &Judging, checkpoint: CheckpointId, pages: Vec<u64>, miner: 
     Some(ReplayTask { window: judging.window(), checkpoint, contribution, id, pages, draws })
 }
 
-/// How many replays each counted validator has proven, of the open window and of closed ones: matches, and refusals that the
-/// record follows. A challenge is none.
+/// How many replays each counted validator has proven, of the open window and of closed ones: matches, and
+/// refusals that the record follows. A challenge is none.
 pub(super) fn proven<'a>(scores: impl IntoIterator<Item = &'a Score>, outcomes: &[Outcome]) -> Vec<(PublicKey, u64)> {
     let follows = |miner: &PublicKey, replay: &Replay| {
         let index = outcomes.binary_search_by_key(miner, |outcome| outcome.miner);

@@ -1,11 +1,12 @@
 //! The members of a run: who has which slot, and what a slot costs.
 //!
-//! Genesis names the first members; from then on anybody joins by paying, with work or by burning, and nobody can refuse
-//! it. Where all slots are taken, the member that was worth least is replaced, once it has had time to show what it is
-//! worth. An owner keeps its slot from window to window; which node key trains for it may change.
+//! Genesis names the first members; from then on anybody joins by paying, with work or by burning, and nobody
+//! can refuse it. Where all slots are taken, the member that was worth least is replaced, once it has had time
+//! to show what it is worth. An owner keeps its slot from window to window; which node key trains for it may
+//! change.
 //!
-//! A closed window decides about the registrations that its cut names, in [`Members::decide`], and what it decides holds
-//! from the next window on. So who is a member never changes while a window is open.
+//! A closed window decides about the registrations that its cut names, in [`Members::decide`], and what it
+//! decides holds from the next window on. So who is a member never changes while a window is open.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -55,8 +56,8 @@ pub struct Members {
     burn_micros: u64,
 }
 
-/// The order in which the registrations of a window are decided: rotations, then work, the most first, then burns, the
-/// highest first; of equals the lower id.
+/// The order in which the registrations of a window are decided: rotations, then work, the most first, then
+/// burns, the highest first; of equals the lower id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     way: PaidBy,
@@ -72,8 +73,8 @@ enum PaidBy {
 }
 
 impl Rank {
-    /// The first of each way that an inbox names: twice what a window takes, so that inboxes that heard different ones still
-    /// agree about the best, and every rotation.
+    /// The first of each way that an inbox names: twice what a window takes, so that inboxes that heard
+    /// different ones still agree about the best, and every rotation.
     pub(crate) fn named<T>(mut ranked: Vec<(Self, T)>, spec: &RegistrationSpec) -> Vec<T> {
         ranked.sort_unstable_by_key(|(rank, _)| *rank);
         let mut counts = BTreeMap::<PaidBy, u32>::new();
@@ -280,8 +281,8 @@ impl Members {
         Decided { members, admissions, burns, replaced }
     }
 
-    /// Who is replaced first: of those past their immunity the one with the lowest merit, of equals the one that has been a
-    /// member longest, then the lowest slot.
+    /// Who is replaced first: of those past their immunity the one with the lowest merit, of equals the one
+    /// that has been a member longest, then the lowest slot.
     fn worst(&self, spec: &RegistrationSpec, window: WindowIndex) -> Option<Member> {
         let replaceable = |member: &&Member| member.since.0.saturating_add(spec.immunity_windows) <= window.0;
         let order = |member: &&Member| Reverse((member.merit_nanos, member.since, member.slot));
@@ -316,8 +317,9 @@ impl Members {
         }
     }
 
-    /// BLAKE3 (context `templar/1 members root`) of: price of work in hashes, price of a burn, number of members; each by slot:
-    /// slot, owner, node key, first window, anchor, merit. Numbers are u64, little-endian.
+    /// BLAKE3 (context `templar/1 members root`) of: price of work in hashes, price of a burn, number of
+    /// members; each by slot: slot, owner, node key, first window, anchor, merit. Numbers are u64,
+    /// little-endian.
     pub fn root(&self) -> Hash {
         let mut hasher = blake3::Hasher::new_derive_key(ROOT_CONTEXT);
         for number in [self.hashes, self.burn_micros, self.by_slot.len() as u64] {

@@ -1,4 +1,4 @@
-//! Closed windows of which verdicts still count, and the challenges that are open on their contributions.
+//! Closed windows for which verdicts still count, and the open challenges on their contributions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,34 +6,34 @@ use templar_manifest::{CheckpointId, ContributionId, PublicKey, WindowIndex};
 
 use super::judging::Judging;
 
-/// A closed window of which verdicts still count.
+/// A closed window for which verdicts still count.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Pending {
     pub(super) judging: Judging,
     pub(super) checkpoint: CheckpointId,
-    /// The pages of each miner's slot, in training order.
+    /// The pages of each miner in that window, in training order.
     pub(super) pages: BTreeMap<PublicKey, Vec<u64>>,
-    /// Whose contributions were accepted.
+    /// The miners whose contributions were accepted.
     pub(super) accepted: BTreeSet<PublicKey>,
-    /// The verdicts that records have counted, by miner and validator.
+    /// The miners and validators whose verdicts records have counted.
     pub(super) landed: BTreeSet<(PublicKey, PublicKey)>,
-    /// Whose contribution is proven not to be what it says, or was not to be had.
+    /// The miners whose contribution is refuted by a replay, or who did not answer a challenge.
     pub(super) refuted: BTreeSet<PublicKey>,
-    /// The challenges that are open.
+    /// The open challenges, by miner.
     pub(super) challenges: BTreeMap<PublicKey, OpenChallenge>,
-    /// Whose contribution was ever challenged.
+    /// The miners whose contribution was ever challenged.
     pub(super) challenged: BTreeSet<PublicKey>,
 }
 
 impl Pending {
-    /// The contribution of a miner that the cut names.
+    /// The id of a miner's contribution, if the cut names one.
     pub(super) fn contribution(&self, miner: &PublicKey) -> Option<ContributionId> {
         let cut = &self.judging.cut().contributions;
         cut.binary_search_by_key(miner, |entry| entry.miner).ok().map(|index| cut[index].contribution)
     }
 }
 
-/// A challenge that is open: since which record, and who still looks in vain.
+/// An open challenge: the window whose record listed it first, and the validators that still cannot fetch the bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct OpenChallenge {
     pub(super) since: WindowIndex,

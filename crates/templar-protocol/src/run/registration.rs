@@ -82,8 +82,8 @@ pub enum RegistrationError {
 }
 
 impl RunState {
-    /// Whether a registration, whose signatures are those of its node key and its owner, can be part of the open window's
-    /// cut. The state before the window decides alone, so everybody finds the same.
+    /// Whether a registration, whose signatures are those of its node key and its owner, can be part of the
+    /// open window's cut. The state before the window decides alone, so everybody finds the same.
     pub fn check_registration(&self, registration: &Registration) -> Result<(), RegistrationError> {
         let certificate = &registration.certificate;
         let (owner, anchored) = (certificate.owner.short(), certificate.anchor);

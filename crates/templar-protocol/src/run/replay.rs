@@ -1,60 +1,65 @@
 //! Who replays what.
 //!
-//! Every validator draws with its own hash-chain value, which it committed to before the run and releases only after the
-//! cut: so a miner that commits does not know who will look, and no validator can choose whom it looks at. A contribution is
-//! replayed by whoever draws it, and by as many as genesis says at least, whether they have drawn it or not.
+//! Every validator draws with its own hash-chain value, which it committed to before the run and releases only
+//! after the cut: so a miner that commits does not know who will look, and no validator can choose whom it
+//! looks at. A contribution is replayed by whoever draws it, and by as many as genesis says at least, whether
+//! they have drawn it or not.
 //!
 //! # Two draws
 //!
-//! Whether a validator draws a contribution follows from what the cut commits to and from its own value, and from nothing that
-//! others say after the cut: so whoever releases its value late or never draws nothing anew for anybody else. A miner that
-//! knows a validator's value can work out whether that one draws what it would send, and gains nothing, for the others
-//! draw all the same.
+//! Whether a validator draws a contribution follows from what the cut commits to and from its own value, and
+//! from nothing that others say after the cut: so whoever releases its value late or never draws nothing anew
+//! for anybody else. A miner that knows a validator's value can work out whether that one draws what it would
+//! send, and gains nothing, for the others draw all the same.
 //!
-//! The least number is another matter: who takes its places keeps others from them. So the places go to the lowest numbers
-//! of a second draw, which follows from the seed, and with it from all values: a miner that knows some of them cannot tell before the
-//! cut to whom they go. Who withholds its value draws these anew, for the price of its pay in that window and a part of what has not vested, and takes
-//! a place less itself. No rule can have both: what nobody can foresee follows from values that come last.
+//! The least number is another matter: who takes its places keeps others from them. So the places go to the
+//! lowest numbers of a second draw, which follows from the seed, and with it from all values: a miner that
+//! knows some of them cannot tell before the cut to whom they go. Who withholds its value draws these anew, for
+//! the price of its pay in that window and a part of what has not vested, and takes a place less itself. No
+//! rule can have both: what nobody can foresee follows from values that come last.
 //!
 //! # Why cheating loses money
 //!
-//! Somebody who makes up what it should train earns at most r in a window, the whole of the miners' part. A contribution is
-//! replayed by an honest validator with probability p or more, s = 1 − p. Pay of a window is free when the K-th window after
-//! it closes, all at once and before that record burns; a proven mismatch burns everything that is not free, and so does a
-//! challenge that nobody answers, as that of a cheat that withholds what a replay takes. A verdict takes up to T windows, those of
-//! a challenge included (0 where it comes before the record), so before pay of window w is free, the verdicts on the cheat's windows w
-//! to w + K − T − 1 have come.
+//! Somebody who makes up what it should train earns at most r in a window, the whole of the miners' part. A
+//! contribution is replayed by an honest validator with probability p or more, s = 1 − p. Pay of a window is
+//! free when the K-th window after it closes, all at once and before that record burns; a proven mismatch burns
+//! everything that is not free, and so does a challenge that nobody answers, as that of a cheat that withholds
+//! what a replay takes. A verdict takes up to T windows, those of a challenge included (0 where it comes before
+//! the record), so before pay of window w is free, the verdicts on the cheat's windows w to w + K − T − 1 have
+//! come.
 //!
-//! Window w of a life, which begins at 0, pays out if none of the w before, nor itself, nor the K − T − 1 behind it was seen: with
-//! probability s^(w + K − T). All windows of a life together pay out
+//! Window w of a life, which begins at 0, pays out if none of the w before, nor itself, nor the K − T − 1
+//! behind it was seen: with probability s^(w + K − T). All windows of a life together pay out
 //!
 //! ```text
 //! Σ_w r · s^(w + K − T)  =  r · s^(K − T) / p
 //! ```
 //!
-//! A first mismatch may be a faulty machine: it costs the unvested pay and the standing, and the slot lives on. A second one at
-//! most X windows later is expulsion. A cheat that goes on cheating is seen again within X windows with probability 1 − s^X, so
-//! it has a first life, and then lives until two sightings are near each other: 2 + s^X / (1 − s^X) in the mean. With F
-//! for the slot, cheating loses money where
+//! A first mismatch may be a faulty machine: it costs the unvested pay and the standing, and the slot lives on.
+//! A second one at most X windows later is expulsion. A cheat that goes on cheating is seen again within X
+//! windows with probability 1 − s^X, so it has a first life, and then lives until two sightings are near each
+//! other: 2 + s^X / (1 − s^X) in the mean. With F for the slot, cheating loses money where
 //!
 //! ```text
 //! F  ≥  (2 + s^X / (1 − s^X)) · r · s^(K − T) / p
 //! ```
 //!
 //! and a genesis that says less is refused
-//! ([`least_registration_cost`](templar_manifest::ReplaySpec::least_registration_cost)). Who burns for a slot burns F or more:
-//! genesis' lowest price of a burn is checked against it. Who pays with work pays hashes, and no rule knows what a hash is worth: that
-//! depends on hardware, electricity and the price of ALPHA, and changes. Whoever writes a genesis with F above 0 sets
-//! `registration.hashcash.least` so that so many hashes cost F by its own reckoning; where every contribution is replayed by more
-//! than can be faulty, F may be 0 and nothing depends on it. The bound takes no account of what
-//! a new standing costs in windows without pay. Where p is 1 it is 0.
+//! ([`least_registration_cost`](templar_manifest::ReplaySpec::least_registration_cost)). Who burns for a slot
+//! burns F or more: genesis' lowest price of a burn is checked against it. Who pays with work pays hashes, and
+//! no rule knows what a hash is worth: that depends on hardware, electricity and the price of ALPHA, and
+//! changes. Whoever writes a genesis with F above 0 sets `registration.hashcash.least` so that so many hashes
+//! cost F by its own reckoning; where every contribution is replayed by more than can be faulty, F may be 0 and
+//! nothing depends on it. The bound takes no account of what a new standing costs in windows without pay. Where
+//! p is 1 it is 0.
 //!
-//! p is counted against faulty validators, with less than a third of the stake and as many as that can be, who see nothing
-//! that they should: each of the honest ones draws by itself, whatever is withheld, and of the least number of replays all would have to fall to the
-//! faulty. An honest validator that is away sees nothing either; the bound does not count that, nor that the faulty may withhold values until the
-//! places of the least number fall to them: with six faulty of twenty and three places they do for 1.8 % of all contributions, and for 17 % where all
-//! six agree which of them withhold. Who
-//! has worked for K windows and then cheats for one loses what has not vested, all of their pay, with probability p.
+//! p is counted against faulty validators, with less than a third of the stake and as many as that can be, who
+//! see nothing that they should: each of the honest ones draws by itself, whatever is withheld, and of the
+//! least number of replays all would have to fall to the faulty. An honest validator that is away sees nothing
+//! either; the bound does not count that, nor that the faulty may withhold values until the places of the least
+//! number fall to them: with six faulty of twenty and three places they do for 1.8 % of all contributions, and
+//! for 17 % where all six agree which of them withhold. Who has worked for K windows and then cheats for one
+//! loses what has not vested, all of their pay, with probability p.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,7 +92,8 @@ pub struct ReplayTask {
 }
 
 impl ReplayTask {
-    /// What a validator says of it in a score of a later window. `claims` are those of the draws, in their order, of a match.
+    /// What a validator says of it in a score of a later window. `claims` are those of the draws, in their
+    /// order, of a match.
     pub fn verdict(&self, validator: &PublicKey, replay: Replay, claims: &[Hash]) -> LateVerdict {
         let proof = (replay == Replay::Match).then(|| prove(&self.draws, claims, validator)).flatten();
         let (window, miner, contribution) = (self.window, self.contribution.miner, self.id);
@@ -115,11 +121,12 @@ impl Drawn<'_> {
     }
 }
 
-/// Which validators replay each contribution, both in the order of their keys. `miners` are those of the cut, in order.
+/// Which validators replay each contribution, both in the order of their keys. `miners` are those of the cut,
+/// in order.
 ///
-/// Validator v with value x has the numbers of two streams, one of each for each miner in order: that of (run, commitment, v, x), and
-/// that of (run, seed, v, x). It replays a contribution where its number of the first is below `fraction` of 2^64, or that
-/// of the second among the `least_replays` lowest, equal ones by key.
+/// Validator v with value x has the numbers of two streams, one of each for each miner in order: that of (run,
+/// commitment, v, x), and that of (run, seed, v, x). It replays a contribution where its number of the first is
+/// below `fraction` of 2^64, or that of the second among the `least_replays` lowest, equal ones by key.
 pub fn replayers(
     spec: &ReplaySpec,
     of: &Drawn<'_>,
@@ -192,8 +199,8 @@ mod tests {
         }
     }
 
-    /// Who withholds its value hides nothing from anybody else: what others have drawn by chance they draw with any seed, and of
-    /// the least number one place more falls to them, whatever the seed.
+    /// Who withholds its value hides nothing from anybody else: what others have drawn by chance they draw with
+    /// any seed, and of the least number one place more falls to them, whatever the seed.
     #[test]
     fn a_value_that_is_withheld_takes_no_draw_from_others() {
         let mut miners: Vec<PublicKey> = (0..200).map(|number| key(1000 + number)).collect();

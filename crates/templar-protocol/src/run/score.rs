@@ -1,7 +1,8 @@
-//! One validator's judgement: from measurements to what every miner did, and from that to standings and a row of weights.
+//! One validator's judgement: from measurements to what every miner did, and from that to standings and a row
+//! of weights.
 //!
-//! The measurements need deltas and a model; everything else in a score is recomputed here by whoever receives it. What a
-//! conduct does to a standing is [`crate::gauntlet`]'s to say.
+//! The measurements need deltas and a model; everything else in a score is recomputed here by whoever receives
+//! it. What a conduct does to a standing is [`crate::gauntlet`]'s to say.
 
 use std::collections::BTreeMap;
 
@@ -53,8 +54,8 @@ pub enum ScoreError {
 }
 
 impl RunState {
-    /// What a window does to a validator's standings, with every step of it: as its score has it, or with the `outcomes`
-    /// of the record as it ends, where others have replayed what this validator had not.
+    /// What a window does to a validator's standings, with every step of it: as its score has it, or with the
+    /// `outcomes` of the record as it ends, where others have replayed what this validator had not.
     pub fn assessment(
         &self,
         judging: &Judging,
@@ -109,12 +110,13 @@ impl RunState {
         miners.map(|miner| (*miner, (conduct(miner), restarted(miner)))).collect()
     }
 
-    /// The delta that this one is most like: one of an earlier window with the same body, which was there first, or else
-    /// its nearest of this window.
+    /// The delta that this one is most like: one of an earlier window with the same body, which was there
+    /// first, or else its nearest of this window.
     ///
-    /// Likeness alone is no fault. Who of two alike copied is decided by what can be recomputed, never by which came
-    /// first: every delta is replayed, and a replay that gives the delta back acquits it, however alike another is; those
-    /// that do not replay pay for the likeness as well. So both of two copies of a third lose, and the third does not.
+    /// Likeness alone is no fault. Who of two alike copied is decided by what can be recomputed, never by which
+    /// came first: every delta is replayed, and a replay that gives the delta back acquits it, however alike
+    /// another is; those that do not replay pay for the likeness as well. So both of two copies of a third
+    /// lose, and the third does not.
     fn copied(&self, entry: &ScoreEntry) -> Option<Copied> {
         let earlier = entry.body.and_then(|body| self.contributed.bodies.get(&body));
         let whole = ONE_PPM as u32;
@@ -134,8 +136,8 @@ impl RunState {
         standings
     }
 
-    /// The row of a validator: the weights that the rule of genesis gives to the scores after the window of the miners that
-    /// this validator measured and that are not excluded.
+    /// The row of a validator: the weights that the rule of genesis gives to the scores after the window of the
+    /// miners that this validator measured and that are not excluded.
     fn row(&self, judging: &Judging, validator: &PublicKey, entries: &[ScoreEntry]) -> Vec<Weight> {
         let found = self.assessment(judging, validator, entries, None);
         self.row_of(judging, found.scores)
@@ -166,8 +168,8 @@ impl RunState {
         Ok(score)
     }
 
-    /// Checks everything in a score that needs no delta: that it is about this window, that it judges the cut, that it
-    /// replayed what was drawn for it, and its row.
+    /// Checks everything in a score that needs no delta: that it is about this window, that it judges the cut,
+    /// that it replayed what was drawn for it, and its row.
     pub fn check_score(&self, judging: &Judging, score: &Score) -> Result<(), ScoreError> {
         self.check_but_row(judging, score)?;
         if self.row(judging, &score.validator, &score.entries) != score.row {

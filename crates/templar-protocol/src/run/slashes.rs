@@ -1,10 +1,10 @@
 //! What is slashed when a window closes, and who loses its slot.
 //!
-//! A first proven mismatch may be a faulty machine: it costs what has not vested, and the standing. A second one soon after
-//! is fraud as far as anybody can tell, and costs the slot. A challenge that nobody answered is the same as a mismatch
-//! (`challenges.rs` says why). Who is shown to have signed two statements where one is allowed loses
-//! what has not vested, miner or validator. A validator that does not reveal its hash-chain value loses a
-//! part: it cannot choose the seed for nothing.
+//! A first proven mismatch may be a faulty machine: it costs what has not vested, and the standing. A second
+//! one soon after is fraud as far as anybody can tell, and costs the slot. A challenge that nobody answered is
+//! the same as a mismatch (`challenges.rs` says why). Who is shown to have signed two statements where one is
+//! allowed loses what has not vested, miner or validator. A validator that does not reveal its hash-chain value
+//! loses a part: it cannot choose the seed for nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,8 +108,8 @@ impl RunState {
         self.offences.convicted = self.offences.convicted.split_off(&(oldest, PublicKey::from_bytes([0; 32])));
     }
 
-    /// A mismatch that comes after the record, or a challenge that nobody answered, was no part of its window's assessment: every validator forgets what it thought
-    /// of the miner, and remembers that it is not certain.
+    /// A mismatch that comes after the record, or a challenge that nobody answered, was no part of its window's
+    /// assessment: every validator forgets what it thought of the miner, and remembers that it is not certain.
     pub(super) fn reset_slashed_standings(&self, slashes: &[Slash], standings: &mut Standings) {
         let late = |slash: &&Slash| slash.cause.is_of_a_replay() && slash.window < self.window;
         for slash in slashes.iter().filter(late) {

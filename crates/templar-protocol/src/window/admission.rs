@@ -1,8 +1,9 @@
 //! Whether an entry is valid: first what it says of itself, then what it says about others.
 //!
-//! The answer depends on the accepted entries of the open window and on nothing else, so every order of arrival ends in
-//! the same set. What cannot be told yet waits: a score until its seed is known, a cut or record, which is taken in at
-//! once and passed on, until all that it names is here. There is room for two statements of a signer, and for what `open.rs` says.
+//! The answer depends on the accepted entries of the open window and on nothing else, so every order of arrival
+//! ends in the same set. What cannot be told yet waits: a score until its seed is known, a cut or record, which
+//! is taken in at once and passed on, until all that it names is here. There is room for two statements of a
+//! signer, and for what `open.rs` says.
 
 use templar_manifest::{
     Contribution, Cut, Genesis, Hash, Inbox, InboxId, Payload, Registration, Score, ScoreId, Signed, Vote,
@@ -22,15 +23,17 @@ pub(super) const MAX_STATEMENTS: usize = 2;
 const MAX_SCORES: usize = 8;
 /// Votes that are kept of one validator in attempts in which nobody honest is known to be.
 const MAX_VOTES_AHEAD: usize = 4;
-/// Registrations of one window that are kept, of all owners: each has cost its work, or stands for what an account holds.
+/// Registrations of one window that are kept, of all owners: each has cost its work, or stands for what an
+/// account holds.
 const MAX_REGISTRATIONS: usize = 1024;
 
 /// Contradictions that are kept of those that are handed in for one window.
 const MAX_SHOWN: usize = 64;
 
 impl OpenWindow {
-    /// Whether there is room for another statement of this signer. Returns the first one where this one contradicts it.
-    /// A node's own key is no exception: what it signed in a life that it forgot, others may build on.
+    /// Whether there is room for another statement of this signer. Returns the first one where this one
+    /// contradicts it. A node's own key is no exception: what it signed in a life that it forgot, others may
+    /// build on.
     pub(super) fn check_room(&self, genesis: &Genesis, opened: &Opened) -> Result<Option<Hash>, Reject> {
         let signer = opened.signer();
         if let Opened::Registration(signed) = opened {
@@ -167,8 +170,8 @@ impl OpenWindow {
         }
     }
 
-    /// A cut or record is taken in unless it is wrong; and if a vote names it, also then, for others may have taken it in
-    /// before they could tell.
+    /// A cut or record is taken in unless it is wrong; and if a vote names it, also then, for others may have
+    /// taken it in before they could tell.
     fn taken(&self, genesis: &Genesis, opened: &Opened, weighed: Result<Ready, Reject>) -> Result<Ready, Reject> {
         match weighed {
             Err(reject) if !self.is_named(genesis, opened) => Err(Reject::Wrong(Box::new(reject))),

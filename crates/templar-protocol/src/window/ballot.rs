@@ -1,46 +1,51 @@
 //! The votes on one decision of a window, its cut or its record: two steps an attempt, whoever proposes.
 //!
-//! The rules are those of Tendermint (Buchman, Kwon, Milosevic, *The latest gossip on BFT consensus*, arXiv:1807.04938),
-//! with three differences: nobody proposes in attempt 0, because every honest validator computes the same from the same
-//! inboxes or scores; a proposal is the prevote of the attempt's proposer; and nothing is counted that is not in a journal,
-//! so that whoever reads a log sees every lock and every majority that its writer saw. Three message delays in the good case,
-//! no more than the proposer's two steps after the inboxes took; two are impossible below five times as many validators as
-//! faults (Abraham, Nayak, Ren, Xiang, *Good-case latency of Byzantine broadcast*, arXiv:2102.07240).
+//! The rules are those of Tendermint (Buchman, Kwon, Milosevic, *The latest gossip on BFT consensus*,
+//! arXiv:1807.04938), with three differences: nobody proposes in attempt 0, because every honest validator
+//! computes the same from the same inboxes or scores; a proposal is the prevote of the attempt's proposer; and
+//! nothing is counted that is not in a journal, so that whoever reads a log sees every lock and every majority
+//! that its writer saw. Three message delays in the good case, no more than the proposer's two steps after the
+//! inboxes took; two are impossible below five times as many validators as faults (Abraham, Nayak, Ren, Xiang,
+//! *Good-case latency of Byzantine broadcast*, arXiv:2102.07240).
 //!
 //! # Rules
 //!
-//! Attempts are numbered from 0. In each, a validator gives at most one *prevote* and then at most one *precommit*, for the
-//! id of one cut or record or for none. *More than two thirds* is of the stake.
+//! Attempts are numbered from 0. In each, a validator gives at most one *prevote* and then at most one
+//! *precommit*, for the id of one cut or record or for none. *More than two thirds* is of the stake.
 //!
 //! 1. Prevotes for one value by more than two thirds in one attempt are its **polka**.
-//! 2. A validator precommits a value only in the attempt of its polka, and only if all that the value names is here and
-//!    recomputes. It is then **locked** on it. It precommits none when its time is up or no value can have a polka any more.
-//! 3. It prevotes another value than the one that it was last locked on only where that one has a polka in an attempt that
-//!    is not before the lock's. In attempt 0 it prevotes what it computes itself, or what the proposer prevoted; later what
-//!    the attempt's proposer prevoted; at the end of its time the value of the newest polka, or none.
-//! 4. After a vote in one attempt it gives none in an earlier one. It enters the next attempt when more than two thirds
-//!    have precommitted something in this one and its time is up or no value can win any more, or when more than a third
-//!    have voted there.
+//! 2. A validator precommits a value only in the attempt of its polka, and only if all that the value names is
+//!    here and recomputes. It is then **locked** on it. It precommits none when its time is up or no value can
+//!    have a polka any more.
+//! 3. It prevotes another value than the one that it was last locked on only where that one has a polka in an
+//!    attempt that is not before the lock's. In attempt 0 it prevotes what it computes itself, or what the
+//!    proposer prevoted; later what the attempt's proposer prevoted; at the end of its time the value of the
+//!    newest polka, or none.
+//! 4. After a vote in one attempt it gives none in an earlier one. It enters the next attempt when more than
+//!    two thirds have precommitted something in this one and its time is up or no value can win any more, or
+//!    when more than a third have voted there.
 //! 5. Precommits for one value by more than two thirds in one attempt are its **certificate**: it is decided.
 //!
 //! A vote is an entry: in the journal before it is sent, and read from it by rules 2 to 4. So a restart forgets none.
 //!
 //! # Why two values are never certified
 //!
-//! Let less than a third of the stake be faulty, and let v be certified in attempt r. *Then no other value has a polka in r
-//! or later*, and so no other certificate. In r: two polkas of one attempt share more than a third of the stake, so an honest
-//! validator that prevoted twice. Later: let r' > r be the first attempt in which another value w has one. Of those who
-//! precommitted v in r the honest hold more than a third, so one of them, p, prevoted w in r', and (rule 4) after its
-//! precommit. Its lock then is of an attempt from r to r' − 1 and, as that attempt had a polka, on v. By rule 3 it saw a polka of w
-//! in an attempt from r to r' − 1, and r' is not the first. Nothing here speaks of time.
+//! Let less than a third of the stake be faulty, and let v be certified in attempt r. *Then no other value has
+//! a polka in r or later*, and so no other certificate. In r: two polkas of one attempt share more than a third
+//! of the stake, so an honest validator that prevoted twice. Later: let r' > r be the first attempt in which
+//! another value w has one. Of those who precommitted v in r the honest hold more than a third, so one of them,
+//! p, prevoted w in r', and (rule 4) after its precommit. Its lock then is of an attempt from r to r' − 1 and,
+//! as that attempt had a polka, on v. By rule 3 it saw a polka of w in an attempt from r to r' − 1, and r' is
+//! not the first. Nothing here speaks of time.
 //!
 //! # Why it goes on
 //!
-//! When messages arrive in time again: times grow with the attempt, so in some attempt they are long enough, its proposer is
-//! honest, and all honest validators are in it together. What they have accepted the others then have too, polkas included,
-//! because all that a vote or a body names is admitted (`admit.rs`). The proposer prevotes the value of the newest polka,
-//! which no lock forbids, or, where there is none, what it computes, and then nobody is locked. So all prevote it,
-//! all precommit it, and it is decided. f faulty proposers in a row cost f attempts.
+//! When messages arrive in time again: times grow with the attempt, so in some attempt they are long enough,
+//! its proposer is honest, and all honest validators are in it together. What they have accepted the others
+//! then have too, polkas included, because all that a vote or a body names is admitted (`admit.rs`). The
+//! proposer prevotes the value of the newest polka, which no lock forbids, or, where there is none, what it
+//! computes, and then nobody is locked. So all prevote it, all precommit it, and it is decided. f faulty
+//! proposers in a row cost f attempts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -136,8 +141,8 @@ impl Ballot {
         self.rounds.values().any(|round| round.values.contains_key(&Some(*value)))
     }
 
-    /// The latest attempt that somebody honest can be in, as far as can be seen: more than a third have voted in it or
-    /// later, or more than two thirds have ended the one before.
+    /// The latest attempt that somebody honest can be in, as far as can be seen: more than a third have voted
+    /// in it or later, or more than two thirds have ended the one before.
     pub(super) fn open(&self, genesis: &Genesis) -> u32 {
         let ended =
             self.rounds.iter().rev().find(|((_, step), round)| *step == VoteStep::Precommit && round.is_full(genesis));
@@ -213,7 +218,8 @@ impl Ballot {
         rounds.find_map(|((attempt, _), round)| Some((*attempt, round.won(genesis)?)))
     }
 
-    /// Votes of one validator for two values in one step of one attempt, for each that gave such, with its signatures.
+    /// Votes of one validator for two values in one step of one attempt, for each that gave such, with its
+    /// signatures.
     pub(super) fn twice(&self, run: RunId, window: WindowIndex, on: VoteOn) -> Vec<Vec<Envelope>> {
         let mut found = Vec::new();
         for ((attempt, step), round) in &self.rounds {

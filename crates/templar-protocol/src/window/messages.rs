@@ -1,7 +1,7 @@
 //! What a node is told and what it answers.
 //!
-//! Inputs carry integers and bytes only; outputs name work and never how it is done. A driver may carry out outputs in
-//! any order and more than once.
+//! Inputs carry integers and bytes only; outputs name work and never how it is done. A driver may carry out
+//! outputs in any order and more than once.
 
 use templar_manifest::{
     BlobId, Cut, Hash, Inbox, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, Score, ScoreEntry, SecretKey,
@@ -74,7 +74,8 @@ pub enum Measured {
         seed: Hash,
         /// One entry for each contribution of the cut, sorted by miner.
         entries: Vec<ScoreEntry>,
-        /// What was found of the plan's late tasks, sorted by window, then miner. What could not be replayed yet is left out.
+        /// What was found of the plan's late tasks, sorted by window, then miner. What could not be replayed
+        /// yet is left out.
         verdicts: Vec<LateVerdict>,
     },
     /// [`Output::Confirm`] is done.
@@ -147,8 +148,8 @@ impl Unsigned {
     }
 }
 
-/// What happened, and what is to do. The first five are events; the others are said again by [`crate::Node::todo`] until
-/// they are done or are no longer wanted.
+/// What happened, and what is to do. The first five are events; the others are said again by
+/// [`crate::Node::todo`] until they are done or are no longer wanted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
     /// An entry is new and valid: keep it in the journal, then pass it on.
@@ -208,8 +209,8 @@ pub enum Output {
     },
     /// As a validator: replay and evaluate, then [`Measured::Judged`].
     Judge(JudgePlan),
-    /// As a validator: replay a contribution that others refuse, or of which they claim replays that contradict each other,
-    /// then [`Measured::Confirmed`].
+    /// As a validator: replay a contribution that others refuse, or of which they claim replays that contradict
+    /// each other, then [`Measured::Confirmed`].
     Confirm {
         /// The open window.
         window: WindowIndex,

@@ -1,11 +1,13 @@
 //! The open window: everything accepted and held of it, and what follows at once.
 //!
-//! Bounds: of each signer and kind two payloads are kept, whichever came first (two prove an equivocation), of scores two for
-//! each seed and eight in all, of votes two for each step, of registrations one of each owner, and so many in all. Beyond that an
-//! entry is taken in where accepted ones name it: a contribution or registration that an inbox names, an inbox that a cut
-//! names, a score that a record names, a cut or record that a vote names, a vote that more than a third of the stake has given
-//! as well; thirty-two of each signer are set aside until then, what comes after them must be sent again. So what validators agree on can be had and checked by everybody, whatever anybody signed besides; and since only
-//! accepted entries count, a journal can be folded again.
+//! Bounds: of each signer and kind two payloads are kept, whichever came first (two prove an equivocation), of
+//! scores two for each seed and eight in all, of votes two for each step, of registrations one of each owner,
+//! and so many in all. Beyond that an entry is taken in where accepted ones name it: a contribution or
+//! registration that an inbox names, an inbox that a cut names, a score that a record names, a cut or record
+//! that a vote names, a vote that more than a third of the stake has given as well; thirty-two of each signer
+//! are set aside until then, what comes after them must be sent again. So what validators agree on can be had
+//! and checked by everybody, whatever anybody signed besides; and since only accepted entries count, a journal
+//! can be folded again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -297,8 +299,8 @@ impl OpenWindow {
         }
     }
 
-    /// Draws what follows from the accepted entries: which cuts and records are right, the certified cut, the seeds, this
-    /// node's plan. Returns what was found wrong.
+    /// Draws what follows from the accepted entries: which cuts and records are right, the certified cut, the
+    /// seeds, this node's plan. Returns what was found wrong.
     pub(super) fn refresh(&mut self, state: &RunState, me: Option<PublicKey>) -> Vec<Output> {
         let mut wrong = Vec::new();
         if self.certified.is_none() {

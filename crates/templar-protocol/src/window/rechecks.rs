@@ -1,13 +1,14 @@
-//! Where validators contradict each other, or a refusal stands alone: what this node must replay before it counts a score
-//! or signs a record, and whose scores it does not count.
+//! Where validators contradict each other, or a refusal stands alone: what this node must replay before it
+//! counts a score or signs a record, and whose scores it does not count.
 //!
-//! A refusal is confirmed by everybody who has not found it, but that a delta was withheld, which is no fact about bytes. A match is believed while nobody contradicts it: matches of one
-//! contribution carry the claims of all who were drawn, in short, so that a claim without a replay contradicts every claim
-//! with one. Then everybody replays that contribution, and everybody comes to the same scores.
+//! A refusal is confirmed by everybody who has not found it, but that a delta was withheld, which is no fact
+//! about bytes. A match is believed while nobody contradicts it: matches of one contribution carry the claims
+//! of all who were drawn, in short, so that a claim without a replay contradicts every claim with one. Then
+//! everybody replays that contribution, and everybody comes to the same scores.
 //!
-//! Before the record a match also contradicts another who was drawn and could not have the delta, the trace or the state: whoever has
-//! replayed has them and serves them. Where this node cannot have them either, it does not count the match, so that one
-//! liar does not shield a miner that keeps its state.
+//! Before the record a match also contradicts another who was drawn and could not have the delta, the trace or
+//! the state: whoever has replayed has them and serves them. Where this node cannot have them either, it does
+//! not count the match, so that one liar does not shield a miner that keeps its state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +37,8 @@ struct ScoredReplay<'a> {
     proof: Option<&'a ReplayProof>,
 }
 
-/// What this node found of a contribution; of a match with the witnesses of all who were drawn, where they are of this seed.
+/// What this node found of a contribution; of a match with the witnesses of all who were drawn, where they are
+/// of this seed.
 struct OwnReplay<'a> {
     replay: &'a Replay,
     witnesses: Option<&'a [u64]>,
@@ -68,8 +70,8 @@ fn statements<'a>(
     found
 }
 
-/// Whether matches contradict each other, or a match something that blobs show, or a match the word of another of `drawn` that
-/// what a replay takes is not to be had.
+/// Whether matches contradict each other, or a match something that blobs show, or a match the word of another
+/// of `drawn` that what a replay takes is not to be had.
 fn contradict(said: &[ScoredReplay<'_>], drawn: &[PublicKey]) -> bool {
     let mut witnesses = said.iter().filter_map(|said| said.proof).map(|proof| &proof.witnesses);
     let Some(first) = witnesses.next() else { return false };
@@ -174,8 +176,9 @@ impl Node {
         Some(Output::Confirm { window: self.state.window(), subject, task: Box::new(task?), claimed })
     }
 
-    /// What this node found out about a contribution, where it is enough to judge another's reason (`is_reason`), or another's
-    /// proof. That it could not have the bytes, in its own judging or in an earlier attempt, says nothing.
+    /// What this node found out about a contribution, where it is enough to judge another's reason
+    /// (`is_reason`), or another's proof. That it could not have the bytes, in its own judging or in an earlier
+    /// attempt, says nothing.
     fn finding(&self, me: &PublicKey, subject: &Subject, is_reason: bool, attempt: u32) -> Option<OwnReplay<'_>> {
         let withheld = Replay::Refused(Refusal::Withheld);
         if let Some(confirmed) = self.open.own.confirmed.get(subject) {

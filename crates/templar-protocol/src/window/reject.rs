@@ -37,8 +37,8 @@ pub enum Reject {
     /// Lists that are longer than there are miners or validators to list.
     #[error("{0} lists more than there are miners or validators")]
     Oversized(&'static str),
-    /// More different statements of one kind by one signer than are kept; two prove an equivocation. Not for ever: what
-    /// others build on is taken when they have said so.
+    /// More different statements of one kind by one signer than are kept; two prove an equivocation. Not for
+    /// ever: what others build on is taken when they have said so.
     #[error("{signer} has made too many different statements of the kind {kind} in one window")]
     TooMany {
         /// The kind.

@@ -6,8 +6,8 @@ use templar_manifest::{CutId, Hash, RecordId, RunId};
 
 use crate::run::{Judging, RunState};
 
-/// What the rules said about an entry, for other nodes of the process that stand at the same place: equal records make
-/// equal states, so the answer is theirs too.
+/// What the rules said about an entry, for other nodes of the process that stand at the same place: equal
+/// records make equal states, so the answer is theirs too.
 #[derive(Debug, Default)]
 pub(super) struct Sound {
     place: OnceLock<Place>,

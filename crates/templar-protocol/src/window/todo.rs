@@ -6,14 +6,16 @@
 //!
 //! Validators may find different things, and each sees about what others say in its own time:
 //!
-//! * *Withheld* is no fact about bytes, and nobody can prove it. Every validator says in its score what it could not have, and
-//!   what more than half of the counted stake could not have is withheld (`RunState::outcomes`). There is nothing to confirm.
-//! * *Any other refusal* is a fact about bytes. Whoever refuses has them and serves them, so all honest validators
-//!   come to the same finding, or to none. A node does not propose or prevote a record that counts a refusal which it does not
-//!   find itself; who could not have the bytes looks again in the next attempt. So a false refusal is left out by every
-//!   honest validator, with the whole score that it is in, and a true one is counted.
-//! * *A record whose outer step comes out differently* gets no prevote. With less than a third of the stake faulty the
-//!   others' have a polka, and this node follows it.
+//! * *Withheld* is no fact about bytes, and nobody can prove it. Every validator says in its score what it
+//!   could not have, and what more than half of the counted stake could not have is withheld
+//!   (`RunState::outcomes`). There is nothing to confirm.
+//! * *Any other refusal* is a fact about bytes. Whoever refuses has them and serves them, so all honest
+//!   validators come to the same finding, or to none. A node does not propose or prevote a record that counts a
+//!   refusal which it does not find itself; who could not have the bytes looks again in the next attempt. So a
+//!   false refusal is left out by every honest validator, with the whole score that it is in, and a true one is
+//!   counted.
+//! * *A record whose outer step comes out differently* gets no prevote. With less than a third of the stake
+//!   faulty the others' have a polka, and this node follows it.
 
 use std::collections::BTreeMap;
 
@@ -65,8 +67,8 @@ impl Node {
         waiting.then_some(Output::Timer { window: self.state.window(), phase, after_ms })
     }
 
-    /// The inbox: when every member's contribution is in, or at the deadline. Where nobody is a member, newcomers are waited
-    /// for.
+    /// The inbox: when every member's contribution is in, or at the deadline. Where nobody is a member,
+    /// newcomers are waited for.
     fn inbox_to_sign(&self, me: &PublicKey) -> Option<Output> {
         let open = &self.open;
         let members = self.state.members();

@@ -13,9 +13,9 @@ use crate::entry::{Entry, EvidenceEntry, RevealEntry};
 use crate::run::members::Rank;
 use crate::run::{RunState, evidence};
 
-/// An entry that decodes and whose signature verifies: made by [`Verified::open`] and in no other way. Clones share it, so
-/// that a process in which many nodes hear the same entry checks its signature once, and recomputes scores and records
-/// once. Nodes that share entries must have begun with the same state.
+/// An entry that decodes and whose signature verifies: made by [`Verified::open`] and in no other way. Clones
+/// share it, so that a process in which many nodes hear the same entry checks its signature once, and
+/// recomputes scores and records once. Nodes that share entries must have begun with the same state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verified {
     id: Hash,

@@ -1,8 +1,10 @@
-//! Which vote a validator gives now, and what it publishes for others to vote on: the rules of `ballot.rs`, carried out.
+//! Which vote a validator gives now, and what it publishes for others to vote on: the rules of `ballot.rs`,
+//! carried out.
 //!
-//! A cut is the same for whoever has the same inboxes. A record is found right only by who has replayed what it refuses
-//! and taken its outer step (`todo.rs`); once it has a polka, more than a third of the stake is honest and has done so,
-//! and the others follow without. So a validator whose own machine finds something else holds nobody up.
+//! A cut is the same for whoever has the same inboxes. A record is found right only by who has replayed what it
+//! refuses and taken its outer step (`todo.rs`); once it has a polka, more than a third of the stake is honest
+//! and has done so, and the others follow without. So a validator whose own machine finds something else holds
+//! nobody up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -137,8 +139,8 @@ impl Node {
         work
     }
 
-    /// What stands between this node and a prevote for what the proposer proposes, which recomputes: work, or nothing more
-    /// than that it finds something else. `None` where nothing does.
+    /// What stands between this node and a prevote for what the proposer proposes, which recomputes: work, or
+    /// nothing more than that it finds something else. `None` where nothing does.
     fn objections(&self, me: &PublicKey, on: VoteOn, value: &Hash, attempt: u32) -> Option<Vec<Output>> {
         let has_polka = self.open.ballot(on).has_polka(self.state.genesis(), value, 0..attempt);
         match on {
@@ -161,7 +163,8 @@ impl Node {
         }
     }
 
-    /// The cut of all inboxes, or after the deadline of those that are here; of two of one validator the lower counts.
+    /// The cut of all inboxes, or after the deadline of those that are here; of two of one validator the lower
+    /// counts.
     fn own_cut(&self, attempt: u32) -> Option<Arc<(CutId, Cut)>> {
         let open = &self.open;
         let mut inboxes = BTreeMap::<PublicKey, (InboxId, &Inbox)>::new();
@@ -212,8 +215,8 @@ impl Node {
         Output::Sign(Unsigned::Vote(Vote { run, window, on, attempt, step, value }))
     }
 
-    /// The timer of a wait that is not over: as long as messages may take, or for a proposed record as long as it takes to
-    /// see about it, and longer with every attempt.
+    /// The timer of a wait that is not over: as long as messages may take, or for a proposed record as long as
+    /// it takes to see about it, and longer with every attempt.
     fn wait(&self, on: VoteOn, attempt: u32, wait: VoteWait) -> Option<Output> {
         let phase = Phase::Vote { on, attempt, wait };
         let deadlines = &self.state.genesis().deadlines;
