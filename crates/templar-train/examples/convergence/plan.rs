@@ -185,9 +185,9 @@ pub(crate) fn seeded() -> Vec<(&'static str, Config)> {
 pub(crate) fn seeded_small() -> Vec<(&'static str, Config)> {
     let sparse = |quantiser| small(Sparse { quantiser, ..SPARSELOCO }.method());
     vec![
-        ("templar4", sparse("templar4")),
-        ("block-levels", sparse("block-levels")),
-        ("block-sign", sparse("block-sign")),
+        ("templar4", sparse(Quantiser::Templar4)),
+        ("block-levels", sparse(Quantiser::BlockLevels)),
+        ("block-sign", sparse(Quantiser::BlockSign)),
         ("DiLoCo", small(DILOCO)),
     ]
 }
