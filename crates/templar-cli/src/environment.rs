@@ -81,7 +81,7 @@ mod tests {
         let advertise = say("TEMPLAR_ADVERTISE", "203.0.113.7:4433, [2001:db8::7]:4433").unwrap().advertise;
         assert_eq!(advertise.unwrap().len(), 2);
         let limits = say("TEMPLAR_LIMITS", "upload=1MB,connections=9").unwrap().limits.limits();
-        assert_eq!((limits.upload_bytes_per_second, limits.max_inbound), (Some(1_000_000), 9));
+        assert_eq!((limits.serving.bytes_per_second, limits.connections.max_inbound), (Some(1_000_000), 9));
         let others = ["TEMPLAR_ADVERTISE", "TEMPLAR_METRICS", "TEMPLAR_LIMITS"];
         for name in ["TEMPLAR_BIND", "TEMPLAR_LAN", "TEMPLAR_RELAY"].into_iter().chain(others) {
             assert!(say(name, "perhaps").unwrap_err().starts_with(name));

@@ -1,7 +1,8 @@
-//! Collections: several blobs under file names, in iroh-blobs' own form, so that programs such as sendme take ours and we theirs.
+//! Collections: several blobs under file names, in the format of iroh-blobs, which programs such as sendme
+//! understand.
 //!
-//! A collection is a list of hashes whose first blob holds the names of the others. Invariant: a name from a peer becomes a
-//! path only through [`file_path`], which never leads out of the folder that it is put into.
+//! A collection is a list of hashes whose first blob holds the names of the others. Invariant: a name from a
+//! peer becomes a path only through [`file_path`], and such a path never leads out of its folder.
 
 use std::path::PathBuf;
 
@@ -9,34 +10,46 @@ use iroh_blobs::format::collection::{Collection, CollectionMeta};
 use templar_manifest::Hash;
 use templar_store::{PutError, Store, to_iroh};
 
-/// How many folders deep a file of a collection may lie.
+/// The largest number of parts in a file's path.
 const MAX_DEPTH: usize = 16;
 
-/// The longest part of a name between two slashes, in bytes; longer ones most file systems refuse.
+/// The longest part of a name between two slashes, in bytes. Most file systems refuse longer ones.
 const MAX_PART: usize = 255;
 
-/// Puts a collection of these blobs, each under a name, into the store. Returns the collection's own name.
+/// Puts a collection of blobs, each under a file name, into the store. Returns the hash of the collection's
+/// list.
 ///
 /// # Errors
 /// Those of [`Store::put`].
 pub async fn collect(store: &Store, files: &[(String, Hash)]) -> Result<Hash, PutError> {
     let collection: Collection = files.iter().map(|(name, id)| (name.clone(), to_iroh(id))).collect();
     let mut root = Hash::default();
-    // The last one is the list.
+    // The last blob is the list, and its hash names the collection.
     for blob in collection.to_blobs() {
         root = store.put(blob).await?;
     }
     Ok(root)
 }
 
-/// The names that the first blob of a list gives the others; none if it gives no names, or not one for each.
+/// The blobs of a list with the names that the list's first blob gives them.
+///
+/// `None` if the first blob does not hold exactly one name for each of the `others`.
 pub(crate) fn names(first: &[u8], others: &[Hash]) -> Option<Vec<(String, Hash)>> {
     let meta: CollectionMeta = postcard::from_bytes(first).ok()?;
     let fits = meta.check_header() && meta.names().len() == others.len();
     fits.then(|| meta.names().iter().cloned().zip(others.iter().copied()).collect())
 }
 
-/// A file's path below the folder that a collection is written to; none for a name that would lead elsewhere, or nowhere.
+/// Turns a file name of a collection into a path below the folder that the collection is written to.
+///
+/// Returns `None` for a name that is empty, absolute or too long, or that would lead out of the folder.
+///
+/// ```
+/// use templar_net::file_path;
+///
+/// assert!(file_path("papers/one.pdf").is_some());
+/// assert!(file_path("../secrets").is_none());
+/// ```
 pub fn file_path(name: &str) -> Option<PathBuf> {
     let parts: Vec<&str> = name.split('/').collect();
     let is_plain =

@@ -1,171 +1,264 @@
-//! How a [`Net`](crate::Net) is set up, and every limit that it enforces against its peers.
+//! The configuration of a [`Net`](crate::Net): its key, its address, and every limit that it enforces against
+//! its peers.
 //!
 //! Invariant: each limit bounds something that a peer could otherwise make grow without end.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::reach::Reach;
+use crate::peers::discovery::Discovery;
 
-/// What a [`Net`](crate::Net) needs to start.
+/// A wall clock that returns milliseconds since 1970, UTC.
+pub type Clock = fn() -> u64;
+
+/// Everything that [`Net::bind`](crate::Net::bind) needs to start a node's endpoint.
 #[derive(Clone)]
 pub struct NetConfig {
-    /// The node's ed25519 secret key; its public key is the node's [`PeerId`](crate::PeerId).
+    /// The node's ed25519 secret key (32 bytes). Its public key is the node's [`PeerId`](crate::PeerId).
     pub secret_key: [u8; 32],
-    /// Where to listen; port 0 takes any free one.
+    /// The UDP address to listen on. Port 0 takes any free port.
     pub bind: SocketAddr,
-    /// How it is reached and finds others.
-    pub reach: Reach,
-    /// The wall clock that peers may compare theirs with.
+    /// The ways in which this node and its peers find each other.
+    pub discovery: Discovery,
+    /// The wall clock that is sent to peers, so that they can compare it with theirs. `None` sends no time.
     pub clock: Option<Clock>,
-    /// How fast it sends.
+    /// The algorithm that decides how fast a connection sends.
     pub congestion: Congestion,
-    /// Bounds on what peers may use.
-    pub limits: Limits,
+    /// The resources that peers may use.
+    pub limits: NetLimits,
 }
 
-/// What decides how fast a connection sends.
+/// The congestion control algorithm of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Congestion {
-    /// BBR (draft-ietf-ccwg-bbr): the rate at which what was sent arrives, measured. A lost packet in a thousand costs nothing. On
-    /// a path with less than a millisecond of round trip, where BBR's pace is finer than timers are, CUBIC.
+    /// BBR (draft-ietf-ccwg-bbr) sends at the rate at which packets were delivered, so a loss of one packet in
+    /// a thousand costs nothing. A path with a round trip below one millisecond gets CUBIC instead, because
+    /// BBR's pacing needs finer timers than an operating system has.
     #[default]
     Bbr,
-    /// CUBIC (RFC 9438), QUIC's usual one: every loss is taken for a full queue. With a loss in a thousand and 40 ms of round
-    /// trip it stays near 11 Mbit/s, whatever the line could carry.
+    /// CUBIC (RFC 9438) is QUIC's usual algorithm. It takes every loss for a full queue: with one loss in a
+    /// thousand and a round trip of 40 ms it sends about 11 Mbit/s, however fast the link is.
     Cubic,
 }
 
 impl NetConfig {
-    /// Listens on any free port of the loopback interface, with the default limits and no clock.
+    /// Listens on any free port of the loopback interface, with default limits, no clock and no discovery.
     pub fn loopback(secret_key: [u8; 32]) -> Self {
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self {
             secret_key,
             bind,
-            reach: Reach::default(),
+            discovery: Discovery::default(),
             clock: None,
             congestion: Congestion::default(),
-            limits: Limits::default(),
+            limits: NetLimits::default(),
         }
     }
 }
 
 impl std::fmt::Debug for NetConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The key stays out of logs.
+        // The secret key must not get into a log.
         f.debug_struct("NetConfig")
             .field("bind", &self.bind)
-            .field("reach", &self.reach)
+            .field("discovery", &self.discovery)
             .field("congestion", &self.congestion)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }
 
-/// Bounds on what peers may use, and on how long they are waited for.
+/// The bounds on the resources that peers may use, and on the time that this node waits for them.
 #[derive(Debug, Clone)]
-pub struct Limits {
-    /// Peers remembered with their addresses.
+pub struct NetLimits {
+    /// The largest number of peers in the address book.
     pub max_peers: usize,
-    /// Peers whose logs this node reads by its own choice; besides them it reads those of who reads its own.
-    pub neighbours: usize,
-    /// Peers that may read this node's log at the same time, besides those that it chose itself.
-    pub followers: usize,
-    /// Connections accepted at the same time, over all peers and per protocol.
+    /// Connections and the memory that they hold.
+    pub connections: ConnectionLimits,
+    /// Blobs that this node sends.
+    pub serving: ServingLimits,
+    /// Blobs that this node fetches.
+    pub fetching: FetchingLimits,
+    /// Logs that this node reads, and that peers read from it.
+    pub sync: SyncLimits,
+    /// The longest waits for a peer before it counts as gone.
+    pub timeouts: Timeouts,
+    /// The pauses before a peer is tried again.
+    pub pauses: Pauses,
+}
+
+/// The bounds on connections. Those on inbound connections hold for each of the three protocols separately.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    /// The largest number of open connections that peers made, over all peers.
     pub max_inbound: usize,
-    /// Connections accepted at the same time from one peer and per protocol.
+    /// The largest number of open connections that one peer made.
     pub max_inbound_per_peer: usize,
-    /// Streams that a peer may have open on one connection.
+    /// The largest number of streams that a peer may have open on one connection.
     pub max_streams: u32,
-    /// Requests for blobs served at the same time, over all peers.
-    pub max_requests: usize,
-    /// Requests for blobs served at the same time to one peer; more are refused as too many.
-    pub max_requests_per_peer: usize,
-    /// The longest request for blobs that is read, in bytes.
-    pub max_request_bytes: u32,
-    /// Bytes of blobs that are sent in a second, over all peers; none for as many as are asked for.
-    pub upload_bytes_per_second: Option<u64>,
-    /// What may wait on one connection in each direction, sent and not confirmed or received and not taken, in bytes.
-    pub connection_memory: u32,
-    /// What may wait on all connections with one peer that it made; together with `connection_memory` it bounds them.
+    /// The bytes that one connection may buffer in each direction: sent and not yet acknowledged, or received
+    /// and not yet read.
+    pub memory: u32,
+    /// The bytes that all connections which one peer made may buffer together. One connection counts `memory`
+    /// bytes.
     pub max_memory_per_peer: u64,
-    /// What may wait on all connections that peers made, likewise. Both hold for each protocol.
+    /// The bytes that all connections which peers made may buffer together. One connection counts `memory`
+    /// bytes.
     pub max_memory: u64,
-    /// Peers that blobs are fetched from at the same time.
+}
+
+/// The bounds on serving blobs.
+#[derive(Debug, Clone)]
+pub struct ServingLimits {
+    /// The largest number of requests served at the same time, over all peers.
+    pub max_requests: usize,
+    /// The largest number of requests served at the same time to one peer. Further ones are refused.
+    pub max_requests_per_peer: usize,
+    /// The longest request that is read, in bytes.
+    pub max_request_bytes: u32,
+    /// The bytes of blobs sent per second, over all peers. `None` sets no bound.
+    pub bytes_per_second: Option<u64>,
+}
+
+/// The bounds on fetching blobs.
+#[derive(Debug, Clone)]
+pub struct FetchingLimits {
+    /// The largest number of peers that blobs are fetched from at the same time.
     pub providers_at_once: usize,
     /// The longest range of a blob that one request asks for, in bytes.
     pub max_range_bytes: u64,
-    /// Ranges asked of one peer at a time: two, so that the line is not idle between them.
+    /// The number of ranges requested from one peer at a time. With two, the connection is busy while the next
+    /// request is on its way.
     pub ranges_per_peer: usize,
-    /// Requests of any kind, small blobs among them, that one peer has from us at a time.
+    /// The number of requests of any kind, small blobs included, that one peer has from this node at a time.
     pub requests_per_peer: usize,
-    /// Memory for blobs of at most 1 MiB on their way in, in bytes, over all peers.
-    pub fetch_memory: u64,
-    /// Bytes of blobs that are taken in a second, over all peers; none for as many as come.
-    pub download_bytes_per_second: Option<u64>,
-    /// Entries pulled and not yet taken by the node; more wait in the network.
-    pub entries_in_flight: usize,
-    /// How long a connection may take to come about.
-    pub connect_timeout: Duration,
-    /// How long a peer may leave a started answer without progress (a frame, a chunk of 16 KiB).
-    pub stall_timeout: Duration,
-    /// A connection that is silent for so long is dead.
-    pub idle_timeout: Duration,
-    /// How often a connection shows that it lives.
-    pub keep_alive: Duration,
-    /// The pause after the first failed attempt to reach a peer; doubled each time.
-    pub retry_pause: Duration,
-    /// The longest pause between two attempts to reach a peer that is away.
-    pub max_retry_pause: Duration,
-    /// How long a log is read at least before it is read again from the last milestone; doubled each time.
-    pub read_again_pause: Duration,
-    /// How long a peer that broke the protocol, or that refused us, is left alone.
-    pub misbehaviour_pause: Duration,
+    /// The memory for blobs of at most 1 MiB that are arriving, in bytes, over all peers.
+    pub memory: u64,
+    /// The bytes of blobs accepted per second, over all peers. `None` sets no bound.
+    pub bytes_per_second: Option<u64>,
 }
 
-impl Limits {
-    /// How many connections peers may have with us, over all of them and each, in each protocol.
+/// The bounds on reading logs.
+#[derive(Debug, Clone)]
+pub struct SyncLimits {
+    /// The number of peers whose logs this node chooses to read. It also reads the logs of the peers that read
+    /// its own.
+    pub neighbours: usize,
+    /// The number of peers that may read this node's log at the same time, in addition to the chosen
+    /// neighbours.
+    pub followers: usize,
+    /// The number of received entries that wait for the node to take them. Further ones wait in the network.
+    pub entries_in_flight: usize,
+    /// The shortest time for which a log is read before [`Net::read_again`](crate::Net::read_again) takes
+    /// effect. It doubles each time.
+    pub read_again_pause: Duration,
+}
+
+/// The longest waits for a peer.
+#[derive(Debug, Clone)]
+pub struct Timeouts {
+    /// The longest time to establish a connection.
+    pub connect: Duration,
+    /// The longest time without progress while an answer arrives. Progress is one frame, or one chunk of 16
+    /// KiB.
+    pub stall: Duration,
+    /// The time after which a silent connection counts as dead.
+    pub idle: Duration,
+    /// The interval at which a connection sends a sign of life.
+    pub keep_alive: Duration,
+}
+
+/// The pauses between attempts to talk to a peer.
+#[derive(Debug, Clone)]
+pub struct Pauses {
+    /// The pause after the first failed attempt to reach a peer. It doubles each time.
+    pub retry: Duration,
+    /// The longest pause between two attempts to reach a peer.
+    pub max_retry: Duration,
+    /// The time for which a peer is left alone after it broke the protocol or belonged to another run.
+    pub misbehaviour: Duration,
+}
+
+impl ConnectionLimits {
+    /// The largest numbers of inbound connections per protocol: over all peers, and from one peer.
+    ///
+    /// The memory bounds count here, too: 64 MiB per peer and 8 MiB per connection allow eight connections.
     pub(crate) fn inbound(&self) -> (usize, usize) {
-        let fit =
-            |memory: u64| usize::try_from(memory / u64::from(self.connection_memory.max(1))).unwrap_or(usize::MAX);
+        let fit = |memory: u64| usize::try_from(memory / u64::from(self.memory.max(1))).unwrap_or(usize::MAX);
         (self.max_inbound.min(fit(self.max_memory)), self.max_inbound_per_peer.min(fit(self.max_memory_per_peer)))
     }
 }
 
-impl Default for Limits {
+impl Default for NetLimits {
     fn default() -> Self {
         Self {
             max_peers: 256,
-            neighbours: 8,
-            followers: 48,
+            connections: ConnectionLimits::default(),
+            serving: ServingLimits::default(),
+            fetching: FetchingLimits::default(),
+            sync: SyncLimits::default(),
+            timeouts: Timeouts::default(),
+            pauses: Pauses::default(),
+        }
+    }
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
             max_inbound: 512,
             max_inbound_per_peer: 8,
             max_streams: 64,
-            max_requests: 512,
-            max_requests_per_peer: 32,
-            max_request_bytes: 64 << 10,
-            upload_bytes_per_second: None,
-            connection_memory: 8 << 20,
+            memory: 8 << 20,
             max_memory_per_peer: 64 << 20,
             max_memory: 1 << 30,
+        }
+    }
+}
+
+impl Default for ServingLimits {
+    fn default() -> Self {
+        Self { max_requests: 512, max_requests_per_peer: 32, max_request_bytes: 64 << 10, bytes_per_second: None }
+    }
+}
+
+impl Default for FetchingLimits {
+    fn default() -> Self {
+        Self {
             providers_at_once: 32,
             max_range_bytes: 16 << 20,
             ranges_per_peer: 2,
             requests_per_peer: 16,
-            fetch_memory: 64 << 20,
-            download_bytes_per_second: None,
-            entries_in_flight: 256,
-            connect_timeout: Duration::from_secs(5),
-            stall_timeout: Duration::from_secs(10),
-            // QUIC's usual 30 seconds would leave a fetch hanging on a dead provider.
-            idle_timeout: Duration::from_secs(6),
+            memory: 64 << 20,
+            bytes_per_second: None,
+        }
+    }
+}
+
+impl Default for SyncLimits {
+    fn default() -> Self {
+        Self { neighbours: 8, followers: 48, entries_in_flight: 256, read_again_pause: Duration::from_secs(2) }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            stall: Duration::from_secs(10),
+            // QUIC's usual 30 seconds would leave a fetch waiting for a dead provider.
+            idle: Duration::from_secs(6),
             keep_alive: Duration::from_secs(1),
-            retry_pause: Duration::from_millis(50),
-            max_retry_pause: Duration::from_secs(5),
-            read_again_pause: Duration::from_secs(2),
-            misbehaviour_pause: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self {
+            retry: Duration::from_millis(50),
+            max_retry: Duration::from_secs(5),
+            misbehaviour: Duration::from_secs(60),
         }
     }
 }

@@ -1,79 +1,77 @@
-//! What can go wrong on the network: one enum per operation, and what each provider answered to a fetch.
+//! The errors of the network: one enum for each operation, and the answers of providers to a fetch.
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use templar_manifest::Hash;
-use templar_store::ListError;
 
-use crate::peer::{PeerId, short};
-use crate::swarm::plan::Failure;
+use crate::peers::peer::{PeerId, short};
 
-/// The node's socket or endpoint did not come up.
+/// The reason why a node's endpoint could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// The address cannot be listened on.
+    /// The address cannot be bound.
     #[error("cannot listen on {addr}: {reason}")]
     Addr {
         /// The address asked for.
         addr: SocketAddr,
-        /// What the system said.
+        /// The operating system's reason.
         reason: String,
     },
-    /// This program does not have it.
+    /// Discovery in the local network is configured, but this program was built without it.
     #[error("this program was built without the feature lan, so it cannot be found in the local network")]
     NoLan,
-    /// Nobody in the local network reaches a node that listens for this machine only.
+    /// Discovery in the local network is configured, but the address is reachable from this machine only.
     #[error("cannot be found in the local network while listening on {addr}, which this machine alone reaches")]
     Lan {
         /// The address asked for.
         addr: SocketAddr,
     },
-    /// The system does not let the node announce itself.
+    /// The operating system does not let the node announce itself.
     #[error("cannot announce this node in the local network: {reason}")]
     Multicast {
-        /// What went wrong.
+        /// The reason for the failure.
         reason: String,
     },
     /// A limit is out of the range that QUIC allows.
     #[error("the limit {name} is out of range")]
     Limit {
-        /// The field of [`Limits`](crate::Limits).
+        /// The limit's name in [`NetLimits`](crate::NetLimits) or one of its groups.
         name: &'static str,
     },
 }
 
-/// Why one provider did not deliver a blob.
+/// The reason why one provider did not deliver a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProviderAnswer {
-    /// No address is known, or nobody answered at it.
+    /// No address of it is known, or it did not answer there.
     Unreachable(String),
-    /// It may not serve this blob to us (yet).
+    /// Its policy does not let it serve this blob to us, at least not yet.
     Refused,
-    /// It has too much to do.
+    /// It serves as many requests as it may.
     Busy,
-    /// It does not have the blob, or noticed that its own copy is corrupt.
+    /// It does not have the blob, or found its own copy to be corrupt.
     NotHere,
-    /// It stopped after so many bytes, which are kept: its copy is damaged or incomplete.
+    /// It stopped in the middle, because its copy is damaged or incomplete. The received bytes are kept.
     Aborted {
-        /// Bytes that arrived and verified.
+        /// The bytes that arrived and were verified.
         received: u64,
     },
-    /// It has a part of it only, of which so much came.
+    /// It has only a part of the blob, which came as far as it was missing here.
     OnlyPart {
-        /// Bytes that arrived and verified.
+        /// The bytes that arrived and were verified.
         received: u64,
     },
-    /// It sent bytes that are not the blob's.
+    /// It sent bytes that do not match the blob's hash.
     BadData(String),
-    /// It made no progress for too long.
+    /// It made no progress for the stall timeout.
     Stalled,
-    /// It says that the blob is larger than allowed, and cannot prove it.
+    /// It claims that the blob is larger than allowed, and cannot prove it.
     ClaimsTooLarge {
-        /// The length it claims, in bytes.
+        /// The claimed length in bytes.
         size: u64,
     },
-    /// The connection broke.
+    /// The connection broke, for this reason.
     Lost(String),
 }
 
@@ -94,51 +92,51 @@ impl fmt::Display for ProviderAnswer {
     }
 }
 
-/// A blob was not fetched. What arrived of it and verified is kept for the next attempt.
+/// The reason why a blob was not fetched. Verified parts of it are kept for the next attempt.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// No provider is known.
     #[error("blob {id} is not here and no peer is known")]
     NoPeers {
-        /// The blob.
+        /// The id of the blob.
         id: Hash,
     },
-    /// Every provider that is known failed.
+    /// Every known provider failed.
     #[error("nobody delivered blob {id}: {}", answers_text(answers))]
     NoProvider {
-        /// The blob.
+        /// The id of the blob.
         id: Hash,
-        /// What each of them answered, in the order in which they were asked.
+        /// The answer of each provider, in the order in which they were asked.
         answers: Vec<(PeerId, ProviderAnswer)>,
     },
-    /// The blob is larger than allowed: verified, not only claimed.
+    /// The blob is larger than allowed. Its length has been verified.
     #[error("blob {id} has {size} bytes, more than the {max_bytes} allowed here")]
     TooLarge {
-        /// The blob.
+        /// The id of the blob.
         id: Hash,
-        /// Its length in bytes.
+        /// The blob's length in bytes.
         size: u64,
         /// The caller's limit in bytes.
         max_bytes: u64,
     },
-    /// The blob that should list others by their hashes is not such a list.
+    /// The blob should be a list of hashes, and is not.
     #[error("blob {id} is not a list of hashes")]
     NotAList {
-        /// The blob.
+        /// The id of the blob.
         id: Hash,
     },
     /// The local disk is full.
     #[error("no space left on the disk for blob {id}")]
     DiskFull {
-        /// The blob.
+        /// The id of the blob.
         id: Hash,
     },
     /// The local store failed.
     #[error("cannot store blob {id}: {reason}")]
     Store {
-        /// The blob.
+        /// The id of the blob.
         id: Hash,
-        /// What the store said.
+        /// The store's reason.
         reason: String,
     },
     /// The network was shut down.
@@ -147,33 +145,19 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// Whether some provider refused: the blob exists and may be served later.
+    /// Whether some provider refused to serve the blob. It then exists, and may be served later.
     pub fn refused(&self) -> bool {
         match self {
             Self::NoProvider { answers, .. } => answers.iter().any(|(_, answer)| *answer == ProviderAnswer::Refused),
             _ => false,
         }
     }
-
-    pub(crate) fn list(id: &Hash, error: &ListError) -> Self {
-        Self::Store { id: *id, reason: error.to_string() }
-    }
-
-    pub(crate) fn of(id: &Hash, failure: Failure, max_bytes: u64) -> Self {
-        match failure {
-            Failure::NoProvider(answers) if answers.is_empty() => Self::NoPeers { id: *id },
-            Failure::NoProvider(answers) => Self::NoProvider { id: *id, answers },
-            Failure::TooLarge { size } => Self::TooLarge { id: *id, size, max_bytes },
-            Failure::DiskFull => Self::DiskFull { id: *id },
-            Failure::Store(reason) => Self::Store { id: *id, reason },
-            Failure::Closed => Self::Closed,
-        }
-    }
 }
 
+/// The first answers as text, the most telling ones first.
 fn answers_text(answers: &[(PeerId, ProviderAnswer)]) -> String {
     const SHOWN: usize = 8;
-    // Who does not have it says least.
+    // The answer "does not have it" says least, so it comes last.
     let (absent, telling): (Vec<_>, Vec<_>) =
         answers.iter().partition(|(_, answer)| *answer == ProviderAnswer::NotHere);
     let mut text: Vec<String> = telling

@@ -1,6 +1,8 @@
-//! The [`Net`] handle: binds the endpoint, owns every task, and offers fetching, pulling, tickets and the address book.
+//! The [`Net`] handle: binds the endpoint, owns every task, and offers fetching, pulling, tickets and the
+//! address book.
 //!
-//! Invariant: everything started here has ended when [`Net::shutdown`] returns. The store is the node's and stays open.
+//! Invariant: every task started here has ended when [`Net::shutdown`] returns. The store belongs to the node
+//! and stays open.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
@@ -16,44 +18,52 @@ use templar_store::{Store, to_iroh};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tracing::Instrument;
 
-use crate::book::{Book, Source};
-use crate::clock::{Clocks, Skew};
-use crate::fetch::{Fetched, FetchedTicket, Fetcher};
-use crate::gate::{Door, Gate};
-use crate::have::{HAVE_ALPN, HaveServer};
-use crate::lines::Lines;
+use crate::config::{NetConfig, NetLimits};
+use crate::error::{BindError, FetchError};
 use crate::metrics::NetMetrics;
-use crate::neighbours::Neighbours;
-use crate::peer::{PeerAddr, PeerAddrError, PeerId};
-use crate::pool::Pool;
-use crate::provide::{Provider, ServePolicy};
-use crate::pull::{Pulled, Puller, supervise};
-use crate::rate::Bucket;
-use crate::reach::{self, Reach};
-use crate::serve::{Log, SyncServer};
-use crate::swarm::{Progress, Swarm};
+use crate::peers::book::{AddrSource, Book};
+use crate::peers::connections::Connections;
+use crate::peers::discovery::{Discovery, Relays};
+use crate::peers::endpoint;
+use crate::peers::neighbours::Neighbours;
+use crate::peers::peer::{PeerAddr, PeerAddrError, PeerId};
+use crate::peers::pool::Pool;
+use crate::serve::admission::{Admission, Inbound};
+use crate::serve::have::{HAVE_ALPN, HaveServer};
+use crate::serve::policy::ServePolicy;
+use crate::serve::provide::Provider;
+use crate::serve::rate::TokenBucket;
+use crate::swarm::Swarm;
+use crate::swarm::fetch::{Fetched, FetchedTicket, Fetcher};
+use crate::swarm::plan::FetchProgress;
+use crate::swarm::supervise::supervise as supervise_swarm;
+use crate::sync::clock::{Clocks, Skew};
+use crate::sync::log::Log;
+use crate::sync::pull::{Pulled, Puller, supervise as supervise_pulls};
+use crate::sync::server::SyncServer;
+use crate::sync::wire::SYNC_ALPN;
 use crate::ticket::{BlobTicket, Ticket};
-use crate::wire::SYNC_ALPN;
-use crate::{BindError, FetchError, Limits, NetConfig};
 
-/// How many other peers a ticket names beside this node.
+/// The number of other peers that a ticket names in addition to this node.
 const PEERS_IN_TICKET: usize = 4;
 
-/// How long the end of connections may take.
+/// The longest time that closing the connections may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// One node's connections. Cheap to clone: all clones are the same node.
+/// The network of one node. It is cheap to clone, and all clones are the same node.
 #[derive(Clone)]
 pub struct Net {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<NetState>,
 }
 
-pub(crate) struct Inner {
+/// The parts of a node's network.
+pub(crate) struct NetState {
     endpoint: Endpoint,
     router: Router,
     pub(crate) book: Arc<Book>,
-    pub(crate) lines: Arc<Lines>,
+    pub(crate) connections: Arc<Connections>,
     pub(crate) neighbours: Arc<Neighbours>,
     clocks: Arc<Clocks>,
     pub(crate) metrics: Arc<NetMetrics>,
@@ -61,12 +71,13 @@ pub(crate) struct Inner {
     #[cfg(test)]
     pub(crate) served: Provider,
     log: Arc<dyn Log>,
-    reach: Reach,
-    limits: Limits,
-    /// Peers whose logs are to be read again.
+    discovery: Discovery,
+    limits: NetLimits,
+    /// The peers whose logs are to be read again.
     again: watch::Sender<BTreeSet<PeerId>>,
+    /// Becomes `true` when the network shuts down.
     stop: watch::Sender<bool>,
-    /// None once the network is shut down.
+    /// The running tasks. `None` once the network is shut down.
     tasks: Mutex<Option<JoinSet<()>>>,
 }
 
@@ -77,10 +88,11 @@ impl std::fmt::Debug for Net {
 }
 
 impl Net {
-    /// Binds a node's endpoint and begins to serve: blobs of `store` as `policy` allows, and the entries of `log`.
+    /// Binds a node's endpoint and begins to serve: the blobs of `store` that `policy` allows, and the entries
+    /// of `log`.
     ///
-    /// Unless [`NetConfig::reach`] says otherwise there is no relay, no name service and no multicast: peers are reached at the
-    /// addresses that the book learns.
+    /// Unless [`NetConfig::discovery`] says otherwise, there is no relay, no name service and no multicast.
+    /// Peers are then reached at the addresses in the address book.
     ///
     /// # Errors
     /// See [`BindError`].
@@ -91,17 +103,18 @@ impl Net {
         policy: Arc<dyn ServePolicy>,
     ) -> Result<Self, BindError> {
         let run = log.run();
-        let endpoint = reach::bind(&config, &run, reach::Publish::Address).await?;
-        let NetConfig { secret_key, reach, clock, limits, .. } = config;
-        let relays = reach.relays.urls();
-        let looks_up = reach.relays == reach::Relays::N0;
+        let endpoint = endpoint::bind(&config, &run, endpoint::Publish::Address).await?;
+        let NetConfig { secret_key, discovery, clock, limits, .. } = config;
+        let relays = discovery.relays.urls();
+        let looks_up = discovery.relays == Relays::N0;
         let own_id = *endpoint.id().as_bytes();
         let book = Arc::new(Book::new(own_id, limits.max_peers).reaching(relays, looks_up));
         let (stop, again) = (watch::Sender::new(false), watch::Sender::new(BTreeSet::new()));
         let mut tasks = JoinSet::new();
         #[cfg(feature = "lan")]
-        if reach.lan {
-            let watching = crate::lan::watch(crate::lan::announce(&endpoint)?, book.clone(), run);
+        if discovery.lan {
+            use crate::peers::lan;
+            let watching = lan::watch(lan::announce(&endpoint)?, book.clone(), run);
             let mut stopped = stop.subscribe();
             tasks.spawn(async move {
                 tokio::select! {
@@ -110,37 +123,41 @@ impl Net {
                 }
             });
         }
-        let lines = Arc::new(Lines::default());
-        let neighbours = Neighbours::new(&secret_key, limits.neighbours, limits.followers, book.clone());
+        let connections = Arc::new(Connections::default());
+        let sync = &limits.sync;
+        let neighbours = Neighbours::new(&secret_key, sync.neighbours, sync.followers, book.clone());
         let (neighbours, clocks) = (Arc::new(neighbours), Arc::new(Clocks::new(clock)));
         let metrics = Arc::new(NetMetrics::default());
-        let door = || Door::new(&limits, lines.clone(), metrics.clone());
+        let stall_timeout = limits.timeouts.stall;
+        // Each protocol counts its inbound connections separately.
+        let inbound = || Inbound::new(&limits.connections, connections.clone(), metrics.clone());
         let have = HaveServer {
             store: store.clone(),
             policy: policy.clone(),
             book: book.clone(),
-            door: door(),
-            stall_timeout: limits.stall_timeout,
+            inbound: inbound(),
+            stall_timeout,
         };
+        let serving = &limits.serving;
         let provider = Provider {
             store: store.clone(),
             policy,
-            door: door(),
-            requests: Gate::new(limits.max_requests, limits.max_requests_per_peer),
-            bucket: Arc::new(Bucket::new(limits.upload_bytes_per_second)),
-            max_request_bytes: limits.max_request_bytes,
-            stall_timeout: limits.stall_timeout,
+            inbound: inbound(),
+            requests: Admission::new(serving.max_requests, serving.max_requests_per_peer),
+            bucket: Arc::new(TokenBucket::new(serving.bytes_per_second)),
+            max_request_bytes: serving.max_request_bytes,
+            stall_timeout,
             metrics: metrics.clone(),
         };
         let sync = SyncServer {
             log: log.clone(),
             book: book.clone(),
-            door: door(),
-            lines: lines.clone(),
+            inbound: inbound(),
+            connections: connections.clone(),
             neighbours: neighbours.clone(),
             clocks: clocks.clone(),
             metrics: metrics.clone(),
-            stall_timeout: limits.stall_timeout,
+            stall_timeout,
         };
         #[cfg(test)]
         let served = provider.clone();
@@ -149,16 +166,16 @@ impl Net {
             .accept(HAVE_ALPN, have)
             .accept(SYNC_ALPN, sync)
             .spawn();
-        let pool = Pool::new(endpoint.clone(), book.clone(), lines.clone(), limits.connect_timeout);
-        let swarm = Swarm::new(store, book.clone(), pool, own_id, limits.clone());
-        tasks.spawn(swarm.clone().supervise(stop.subscribe()));
+        let pool = Pool::new(endpoint.clone(), book.clone(), connections.clone(), limits.timeouts.connect);
+        let swarm = Swarm::new(store, book.clone(), pool, own_id, &limits);
+        tasks.spawn(supervise_swarm(swarm.clone(), stop.subscribe()));
         let fetcher = Fetcher { swarm };
         let tasks = Mutex::new(Some(tasks));
-        let inner = Inner {
+        let inner = NetState {
             endpoint,
             router,
             book,
-            lines,
+            connections,
             neighbours,
             clocks,
             metrics,
@@ -166,7 +183,7 @@ impl Net {
             #[cfg(test)]
             served,
             log,
-            reach,
+            discovery,
             limits,
             again,
             stop,
@@ -175,63 +192,68 @@ impl Net {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// This node's id: the public key of its secret key.
+    /// This node's id, which is the public key of its secret key.
     pub fn id(&self) -> PeerId {
         *self.inner.endpoint.id().as_bytes()
     }
 
-    /// This node's id and the addresses it is reached at.
+    /// This node's id and the addresses at which it is reached.
     pub fn addr(&self) -> PeerAddr {
-        reach::listening_at(&self.inner.endpoint, &self.inner.reach.advertise)
+        endpoint::listening_at(&self.inner.endpoint, &self.inner.discovery.advertise)
     }
 
-    /// Waits until a relay has taken this node in, if relays are configured; says whether one has within `patience`.
+    /// Waits until a relay accepts this node. Returns whether one has within `patience`, and `false` at once if
+    /// no relay is configured.
     pub async fn relayed(&self, patience: Duration) -> bool {
-        self.inner.reach.relays != reach::Relays::None && timeout(patience, self.inner.endpoint.online()).await.is_ok()
+        self.inner.discovery.relays != Relays::None && timeout(patience, self.inner.endpoint.online()).await.is_ok()
     }
 
-    /// Puts a peer into the address book. Returns whether there was room for it; this node itself is not put in.
+    /// Puts a peer into the address book. Returns whether it is there now: the book may be full, and this node
+    /// itself is never in it.
     ///
     /// # Errors
-    /// [`PeerAddrError`] when the address is of no use.
+    /// [`PeerAddrError`] if the address cannot be used.
     pub fn add_peer(&self, addr: PeerAddr) -> Result<bool, PeerAddrError> {
-        Ok(self.inner.book.learn(addr.checked()?, Source::Configured))
+        Ok(self.inner.book.learn(addr.checked()?, AddrSource::Configured))
     }
 
-    /// Every peer in the address book.
+    /// All peers in the address book.
     pub fn peers(&self) -> Vec<PeerAddr> {
         self.inner.book.all()
     }
 
-    /// Peers whose logs this node reads now: those that it chose, and those that read its own.
+    /// The peers whose logs this node reads now: those that it chose, and those that read its own.
     pub fn neighbours(&self) -> Vec<PeerId> {
         self.inner.neighbours.read_by_us()
     }
 
-    /// Each peer's clock against this node's, as it was when its log was last asked for.
+    /// The difference between each peer's clock and this node's, measured when the peer's log was last asked
+    /// for.
     pub fn skews(&self) -> BTreeMap<PeerId, Skew> {
         self.inner.clocks.all()
     }
 
-    /// Reads a peer's log again from the last milestone, soon: something of it was not taken when it came, and may be taken
-    /// now. Asked for again and again, it happens ever more rarely.
+    /// Asks to read a peer's log again from the last milestone.
+    ///
+    /// A node calls this when it refused an entry that came too early and may accept it now. Each repetition
+    /// for the same peer waits longer, see [`SyncLimits::read_again_pause`](crate::SyncLimits).
     pub fn read_again(&self, peer: &PeerId) {
         self.inner.again.send_if_modified(|peers| peers.insert(*peer));
     }
 
-    /// Adds what this network counts, and what iroh counts below it, to a registry.
+    /// Adds the counters of this network, and iroh's own, to a registry.
     pub fn register_metrics(&self, registry: &mut Registry) {
         registry.sub_registry_with_prefix("templar").register(self.inner.metrics.clone());
         registry.sub_registry_with_prefix("iroh").register_all(self.inner.endpoint.metrics());
     }
 
-    /// Bytes of packets that arrived since the start, whatever they carried.
+    /// The bytes of all packets received since the start, of every protocol.
     pub fn received_bytes(&self) -> u64 {
         let socket = &self.inner.endpoint.metrics().socket;
         socket.recv_data_ipv4.get() + socket.recv_data_ipv6.get() + socket.recv_data_relay.get()
     }
 
-    /// Brings those metrics up to date that are states and not counts.
+    /// Updates the gauges among the metrics. Counters are always up to date.
     pub fn refresh_metrics(&self) {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let metrics = &self.inner.metrics;
@@ -240,82 +262,102 @@ impl Net {
         metrics.neighbours.set(gauge(self.neighbours().len()));
     }
 
-    /// The last thing that went wrong with each peer, in words, for peers that had any trouble.
+    /// The last problem with each peer that had one, as text for people.
     pub fn problems(&self) -> BTreeMap<PeerId, String> {
         self.inner.book.problems()
     }
 
-    /// Tells that what `peer` sends is invalid: its stream is closed, it is left alone for a while, and it is asked
-    /// last for blobs. `reason` is kept for [`problems`](Self::problems).
+    /// Reports that `peer` sent invalid data. Its stream is closed, it is left alone for a while, and it is
+    /// asked last for blobs. The `reason` appears in [`problems`](Self::problems).
     pub fn blame(&self, peer: &PeerId, reason: &str) {
         self.inner.book.blame(peer, reason.to_owned());
     }
 
-    /// Fetches one blob of at most `max_bytes` into the store, from `providers` and every other known peer at once. Returns
-    /// at once what is here already; resumes what is partly here. A caller that stops waiting, when it is the last, ends
-    /// the transfer, and what has come stays.
+    /// Fetches one blob of at most `max_bytes` bytes into the store, from `providers` and all other known peers
+    /// at once.
+    ///
+    /// Returns at once if the blob is whole in the store, and resumes if a part of it is there. If the caller
+    /// drops the future and nobody else waits for the blob, the transfer ends and the received part stays.
     ///
     /// # Errors
-    /// [`FetchError::NoProvider`] names what each provider answered.
+    /// [`FetchError`]. In particular, [`FetchError::NoProvider`] holds the answer of each provider.
     pub async fn fetch(&self, id: &Hash, max_bytes: u64, providers: &[PeerId]) -> Result<Fetched, FetchError> {
-        self.open()?;
-        self.counted(self.inner.fetcher.fetch(id, max_bytes, providers).await, |fetched| fetched.received)
+        let span = tracing::debug_span!("fetch", blob = %id.short());
+        self.fetching(self.inner.fetcher.fetch(id, max_bytes, providers), |fetched| fetched.received)
+            .instrument(span)
+            .await
     }
 
-    /// Fetches blobs, each with its own limit in bytes, many at a time. Tries all of them whatever happens.
+    /// Fetches several blobs at the same time, each with its own bound in bytes. A failure does not stop the
+    /// others.
     ///
     /// # Errors
     /// The failure of the first blob, in the order of `ids`, that could not be fetched.
     pub async fn fetch_all(&self, ids: &[(Hash, u64)], providers: &[PeerId]) -> Result<Fetched, FetchError> {
-        self.open()?;
-        self.counted(self.inner.fetcher.fetch_all(ids, providers).await, |fetched| fetched.received)
+        let span = tracing::debug_span!("fetch", blobs = ids.len());
+        self.fetching(self.inner.fetcher.fetch_all(ids, providers), |fetched| fetched.received).instrument(span).await
     }
 
-    /// Fetches what a blob ticket names, from the peer it names: a blob, or a list of blobs and every blob on it,
-    /// together at most `max_bytes`.
+    /// Fetches the blobs that a blob ticket names, from the peer that it names: one blob, or a list of blobs
+    /// and every blob on it. Together they may have at most `max_bytes` bytes.
     ///
     /// # Errors
     /// As [`fetch`](Self::fetch), and [`FetchError::NotAList`].
     pub async fn fetch_ticket(&self, ticket: &BlobTicket, max_bytes: u64) -> Result<FetchedTicket, FetchError> {
-        self.open()?;
-        self.counted(self.inner.fetcher.fetch_ticket(ticket, max_bytes).await, |fetched| fetched.fetched.received)
+        let span = tracing::debug_span!("fetch", ticket = %ticket.hash().fmt_short());
+        self.fetching(self.inner.fetcher.fetch_ticket(ticket, max_bytes), |fetched| fetched.fetched.received)
+            .instrument(span)
+            .await
     }
 
-    fn counted<T>(&self, fetched: Result<T, FetchError>, received: impl Fn(&T) -> u64) -> Result<T, FetchError> {
+    /// Carries out a fetch, unless the network is shut down, and counts its outcome. `received` gives the bytes
+    /// that came.
+    async fn fetching<T>(
+        &self,
+        fetch: impl Future<Output = Result<T, FetchError>>,
+        received: impl Fn(&T) -> u64,
+    ) -> Result<T, FetchError> {
+        if *self.inner.stop.borrow() {
+            return Err(FetchError::Closed);
+        }
+        let fetched = fetch.await;
         let metrics = &self.inner.metrics;
         match &fetched {
             Ok(fetched) => {
+                let bytes = received(fetched);
                 metrics.fetches.inc();
-                metrics.blob_bytes_fetched.inc_by(received(fetched));
+                metrics.blob_bytes_fetched.inc_by(bytes);
+                tracing::debug!(bytes, "fetched");
             }
-            Err(_) => {
+            Err(error) => {
                 metrics.fetches_failed.inc();
+                tracing::debug!(%error, "not fetched");
             }
         }
         fetched
     }
 
-    /// How many bytes of blobs, with the hashes that prove them, this node has sent to peers.
+    /// The bytes of blobs that this node has sent to peers, with the hashes that prove them.
     pub fn sent_bytes(&self) -> u64 {
         self.inner.metrics.blob_bytes_sent.get()
     }
 
-    /// How far all fetches of this node are, as it changes.
-    pub fn progress(&self) -> watch::Receiver<Progress> {
+    /// The progress of all fetches of this node together. The channel reports its changes.
+    pub fn progress(&self) -> watch::Receiver<FetchProgress> {
         self.inner.fetcher.swarm.progress()
     }
 
-    /// Begins to pull the log entries of every peer in the book, now and later; ends when the receiver is dropped or
-    /// with [`shutdown`](Self::shutdown). A node calls this once.
+    /// Begins to read the logs of this node's neighbours, now and later. A node calls this once.
     ///
-    /// Entries of one peer come in that peer's order; the peers' streams are interleaved as they arrive.
+    /// The entries of one peer come in that peer's order, and the streams of different peers are interleaved.
+    /// Reading ends when the receiver is dropped, or with [`shutdown`](Self::shutdown).
     pub fn pull_entries(&self) -> mpsc::Receiver<Pulled> {
-        let (out, entries) = mpsc::channel(self.inner.limits.entries_in_flight.max(1));
-        let (endpoint, advertise) = (self.inner.endpoint.clone(), self.inner.reach.advertise.clone());
+        let (out, entries) = mpsc::channel(self.inner.limits.sync.entries_in_flight.max(1));
+        let (endpoint, advertise) = (self.inner.endpoint.clone(), self.inner.discovery.advertise.clone());
         let puller = Puller {
             endpoint: endpoint.clone(),
             book: self.inner.book.clone(),
-            lines: self.inner.lines.clone(),
+            connections: self.inner.connections.clone(),
             neighbours: self.inner.neighbours.clone(),
             clocks: self.inner.clocks.clone(),
             metrics: self.inner.metrics.clone(),
@@ -323,31 +365,34 @@ impl Net {
             again: self.inner.again.clone(),
             caught_up: AtomicBool::new(false),
             limits: self.inner.limits.clone(),
-            own_addr: Box::new(move || reach::listening_at(&endpoint, &advertise)),
+            own_addr: Box::new(move || endpoint::listening_at(&endpoint, &advertise)),
             out,
         };
         let mut tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tasks) = tasks.as_mut() {
-            // What has ended is forgotten.
+            // Tasks that have ended are removed from the set.
             while tasks.try_join_next().is_some() {}
-            tasks.spawn(supervise(puller, self.inner.stop.subscribe()));
+            tasks.spawn(supervise_pulls(puller, self.inner.stop.subscribe()));
         }
         entries
     }
 
-    /// An invitation to the run: this node and some peers that it has met.
+    /// A ticket that invites others to the run. It names this node and some peers that the node has met.
+    ///
+    /// `record` is the id of a recent window record, if the ticket vouches for one.
     pub fn ticket(&self, record: Option<Hash>) -> Ticket {
         let mut peers = vec![self.addr()];
         peers.extend(self.inner.book.shareable(None, PEERS_IN_TICKET));
         Ticket { run: self.inner.log.run(), record, peers }
     }
 
-    /// A ticket for one blob of this node's store, in iroh-blobs' own form.
+    /// A ticket for one blob of this node's store, in the format of iroh-blobs.
     pub fn blob_ticket(&self, id: &Hash) -> BlobTicket {
         self.iroh_ticket(id, BlobFormat::Raw)
     }
 
-    /// A ticket for a collection (see [`collect`](crate::collect)) and every blob of it, likewise.
+    /// A ticket for a collection (see [`collect`](crate::collect)) and every blob in it, in the format of
+    /// iroh-blobs.
     pub fn collection_ticket(&self, id: &Hash) -> BlobTicket {
         self.iroh_ticket(id, BlobFormat::HashSeq)
     }
@@ -358,7 +403,7 @@ impl Net {
         BlobTicket::new(iroh_addr, to_iroh(id), format)
     }
 
-    /// Closes every connection and ends every task. The store stays open.
+    /// Ends every task and closes every connection. The store stays open.
     pub async fn shutdown(&self) {
         let tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.inner.stop.send_replace(true);
@@ -372,12 +417,8 @@ impl Net {
         match timeout(FAREWELL, self.inner.router.shutdown()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the router of the network ended badly"),
-            // Peers that are gone cannot confirm the end of their connections; those that live have been told.
+            // Peers that are gone cannot confirm the end of their connections. The living ones have been told.
             Err(_) => tracing::debug!("some peers did not confirm the end of their connections"),
         }
-    }
-
-    fn open(&self) -> Result<(), FetchError> {
-        if *self.inner.stop.borrow() { Err(FetchError::Closed) } else { Ok(()) }
     }
 }

@@ -1,65 +1,71 @@
-//! The swarm download: blobs from all who have them at once, verified as they arrive, continued where they stopped.
+//! The swarm download fetches each blob from all peers that have it at once, verified as it arrives and resumed
+//! after a stop.
 //!
-//! A caller registers the blobs that it waits for in the [`Plan`]; a supervisor keeps a lane (one task) for each peer
-//! that may give something; a lane asks its peer what it has, then takes one request after another from the plan. So
-//! callers who want the same blob share it, one slow or lying peer costs its own lane only, and a caller that stops
-//! waiting stops the transfer when it was the last. Invariant: every task here is the supervisor's, and ends with it.
+//! A caller registers the blobs that it waits for in the [`Plan`]. The supervisor keeps one task for each peer
+//! that may deliver something. A peer task asks its peer which blobs it has, and then makes one request after
+//! another, as the plan says. So callers that want the same blob share it, a slow or lying peer costs only its
+//! own task, and a transfer stops when its last caller stops waiting. Invariant: every task belongs to the
+//! supervisor and ends with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use iroh_blobs::protocol::ChunkRanges;
 use templar_manifest::Hash;
 use templar_store::{Store, to_iroh};
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::book::Book;
-use crate::config::Limits;
-use crate::error::ProviderAnswer;
-use crate::peer::PeerId;
-use crate::pool::Pool;
-use crate::rate::Bucket;
+use crate::config::{FetchingLimits, NetLimits};
+use crate::peers::book::Book;
+use crate::peers::peer::PeerId;
+use crate::peers::pool::Pool;
+use crate::serve::rate::TokenBucket;
 
-mod lane;
+mod execute;
+pub(crate) mod fetch;
+mod peer_task;
 pub(crate) mod plan;
-pub(crate) mod ranges;
+pub(crate) mod supervise;
+mod transfer;
 
-pub use plan::Progress;
-use plan::{Failure, Job, LeaseId, Local, Plan, Rules, SMALL_BYTES, Settled, Time};
+use plan::{FetchFailure, FetchProgress, Job, LeaseId, Local, Plan, Rules, SMALL_BYTES, Settled, Time};
 
-/// Memory for small blobs is counted in pieces of so many bytes.
+/// The unit, in bytes, in which the memory for small blobs is counted.
 const MEMORY_UNIT: u64 = 1 << 10;
 
-/// The plan, and how to reach those who work by it.
+/// The plan, and the means to stop the holders of its leases.
 #[derive(Debug)]
 struct Board {
     plan: Plan,
-    /// Tells the holder of a lease that it is void.
+    /// Wakes the holder of each lease when the lease is void.
     holders: BTreeMap<LeaseId, Arc<Notify>>,
 }
 
-/// See the module.
+/// The swarm download of a node: its plan, and everything that the tasks which carry it out share.
 #[derive(Debug)]
 pub(crate) struct Swarm {
     pub(crate) store: Store,
     pub(crate) book: Arc<Book>,
     pub(crate) pool: Pool,
-    limits: Limits,
-    bucket: Bucket,
-    /// Bytes of small blobs that may be on their way into memory, in units.
+    limits: FetchingLimits,
+    stall_timeout: Duration,
+    /// Bounds the bytes accepted per second.
+    bucket: TokenBucket,
+    /// The memory that is free for small blobs on their way, in units of [`MEMORY_UNIT`].
     memory: Semaphore,
+    /// The moment at which the plan's time is 0.
     began: Instant,
     board: Mutex<Board>,
-    /// There may be new work for lanes, or for the supervisor.
+    /// Counts the changes that may mean new work for peer tasks, or for their supervisor.
     work: watch::Sender<u64>,
-    /// Some want is settled.
+    /// Counts the changes that may have settled a want.
     settled: watch::Sender<u64>,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<FetchProgress>,
 }
 
-/// What somebody waits for; released when dropped.
+/// A caller's interest in some blobs. Dropping it says that the caller no longer waits.
 #[derive(Debug)]
 pub(crate) struct Interest<'a> {
     swarm: &'a Swarm,
@@ -78,9 +84,10 @@ impl Drop for Interest<'_> {
 }
 
 impl Interest<'_> {
-    /// Returns when the story of the blob at this place in the caller's order has ended, with the bytes that came for it.
+    /// Waits for the blob at this position in the caller's order. Returns how the wait ended, with the bytes
+    /// that came for it.
     pub(crate) async fn outcome(&self, position: usize) -> (Settled, u64) {
-        let closed = (Settled::Failed(Failure::Closed), 0);
+        let closed = (Settled::Failed(FetchFailure::Closed), 0);
         let Some(number) = self.numbers.get(position) else { return closed };
         let mut settled = self.swarm.settled.subscribe();
         loop {
@@ -96,6 +103,7 @@ impl Interest<'_> {
 }
 
 impl Board {
+    /// Tells the holders of void leases to stop.
     fn tell_voided(&mut self) {
         for lease in self.plan.take_voided() {
             if let Some(holder) = self.holders.get(&lease) {
@@ -105,12 +113,16 @@ impl Board {
     }
 }
 
+/// Counts a change and wakes the tasks that wait for one.
 fn bump(sender: &watch::Sender<u64>) {
     sender.send_modify(|count| *count = count.wrapping_add(1));
 }
 
 impl Swarm {
-    pub(crate) fn new(store: Store, book: Arc<Book>, pool: Pool, own_id: PeerId, limits: Limits) -> Arc<Self> {
+    /// A swarm without wants that fetches into `store`.
+    pub(crate) fn new(store: Store, book: Arc<Book>, pool: Pool, own_id: PeerId, limits: &NetLimits) -> Arc<Self> {
+        let (stall_timeout, limits) = (limits.timeouts.stall, limits.fetching.clone());
+        // The node's id decides where it begins in a blob that other nodes fetch as well.
         let [a, b, c, d, e, f, g, h, ..] = own_id;
         let rules = Rules {
             max_range_bytes: limits.max_range_bytes,
@@ -118,42 +130,48 @@ impl Swarm {
             requests_per_peer: limits.requests_per_peer.max(1),
             offset: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
         };
-        let units = (limits.fetch_memory / MEMORY_UNIT).max(SMALL_BYTES / MEMORY_UNIT);
+        let units = (limits.memory / MEMORY_UNIT).max(SMALL_BYTES / MEMORY_UNIT);
         Arc::new(Self {
             store,
             book,
             pool,
-            bucket: Bucket::new(limits.download_bytes_per_second),
+            bucket: TokenBucket::new(limits.bytes_per_second),
             memory: Semaphore::new(usize::try_from(units).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)),
             limits,
+            stall_timeout,
             began: Instant::now(),
             board: Mutex::new(Board { plan: Plan::new(rules), holders: BTreeMap::new() }),
             work: watch::Sender::new(0),
             settled: watch::Sender::new(0),
-            progress: watch::Sender::new(Progress::default()),
+            progress: watch::Sender::new(FetchProgress::default()),
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, Board> {
-        // Every critical section leaves the plan whole, so a panic elsewhere does not spoil it.
+        // Every critical section leaves the plan consistent, so a panic in another thread does not spoil it.
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The plan's time.
     fn now(&self) -> Time {
         self.began.elapsed()
     }
 
-    /// What is under way, for people.
-    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+    /// The progress of all fetches together. The channel reports its changes.
+    pub(crate) fn progress(&self) -> watch::Receiver<FetchProgress> {
         self.progress.subscribe()
     }
 
+    /// Shows the plan's progress to those who watch it.
     fn publish(&self) {
         let progress = self.lock().plan.progress();
         self.progress.send_if_modified(|shown| std::mem::replace(shown, progress) != progress);
     }
 
-    /// Begins to fetch blobs, each with its limit in bytes, that are not here whole.
+    /// Begins to fetch blobs that are not whole in the store, each with its bound in bytes.
+    ///
+    /// # Errors
+    /// The first blob whose part in the store cannot be read, with the reason.
     pub(crate) async fn want(
         &self,
         blobs: &[(Hash, u64)],
@@ -169,28 +187,28 @@ impl Swarm {
         Ok(interest)
     }
 
-    /// What is here of a blob that is not here whole.
+    /// The part of a blob that is in the store.
     async fn local(&self, id: &Hash) -> Result<Local, String> {
         let here = self.store.blobs().observe(to_iroh(id)).await.map_err(|error| error.to_string())?;
         let size = here.validated_size().filter(|size| *size > 0);
         Ok(Local { size, here: if size.is_some() { here.ranges } else { ChunkRanges::empty() } })
     }
 
-    /// The lengths of wanted blobs together, as far as they are known by now.
+    /// The sum of the lengths of wanted blobs, as far as they are known.
     pub(crate) fn known_bytes(&self, ids: &[Hash]) -> u64 {
         self.lock().plan.known_bytes(ids)
     }
 
-    /// Ends every wait with this failure.
+    /// Ends every wait, because the network shuts down.
     fn close(&self) {
         let mut board = self.lock();
-        board.plan.fail_all(&Failure::Closed);
+        board.plan.fail_all(&FetchFailure::Closed);
         board.tell_voided();
         drop(board);
         bump(&self.settled);
     }
 
-    /// Work for a lane, with what tells it to stop.
+    /// The next request to make to a peer, with the notification that tells its holder to stop.
     fn next_job(&self, peer: &PeerId) -> Option<(Job, Arc<Notify>)> {
         let now = self.now();
         let mut board = self.lock();
@@ -202,7 +220,7 @@ impl Swarm {
         job.and_then(|job| board.holders.get(&job.lease).cloned().map(|holder| (job, holder)))
     }
 
-    /// Changes the plan, and tells everybody whom it concerns.
+    /// Changes the plan, stops the holders of void leases, and shows the progress.
     fn change<T>(&self, change: impl FnOnce(&mut Plan, Time) -> T) -> T {
         let now = self.now();
         let mut board = self.lock();
@@ -211,72 +229,5 @@ impl Swarm {
         drop(board);
         self.publish();
         result
-    }
-
-    /// Keeps a lane for each peer that may give something, until `stop` says so.
-    pub(crate) async fn supervise(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut work = self.work.subscribe();
-        let mut book = self.book.changes();
-        let mut running: BTreeMap<tokio::task::Id, PeerId> = BTreeMap::new();
-        let mut lanes = JoinSet::new();
-        loop {
-            work.borrow_and_update();
-            book.borrow_and_update();
-            for peer in self.candidates(&running.values().copied().collect()) {
-                let lane = lanes.spawn(lane::run(self.clone(), peer));
-                running.insert(lane.id(), peer);
-            }
-            tokio::select! {
-                _ = work.changed() => {}
-                _ = book.changed() => {}
-                Some(ended) = lanes.join_next_with_id() => {
-                    let id = match &ended {
-                        Ok((id, ())) => *id,
-                        Err(error) => {
-                            tracing::error!(%error, "a lane of the swarm ended badly");
-                            error.id()
-                        }
-                    };
-                    if let Some(peer) = running.remove(&id) {
-                        self.lane_ended(&peer, ended.is_err());
-                    }
-                }
-                _ = stop.wait_for(|stop| *stop) => break,
-            }
-        }
-        lanes.shutdown().await;
-        self.close();
-    }
-
-    fn lane_ended(&self, peer: &PeerId, badly: bool) {
-        self.change(|plan, now| {
-            if badly {
-                plan.dismiss(peer, &ProviderAnswer::Lost("an error of ours".to_owned()));
-            }
-            if let Some(rate) = plan.farewell(peer, now) {
-                self.book.served(peer, rate);
-            }
-        });
-    }
-
-    /// Peers that need a lane now, the best first. Blobs that nobody can give any more fail.
-    fn candidates(&self, running: &BTreeSet<PeerId>) -> Vec<PeerId> {
-        let mut board = self.lock();
-        let named: Vec<PeerId> = board.plan.named_providers().into_iter().collect();
-        let everybody = self.book.order(&named);
-        if board.plan.fail_exhausted(&everybody) {
-            bump(&self.settled);
-        }
-        let (blamed, good): (Vec<PeerId>, Vec<PeerId>) =
-            everybody.iter().copied().partition(|peer| self.book.is_blamed(peer));
-        let mut candidates: Vec<PeerId> = good.iter().copied().filter(|peer| board.plan.is_useful(peer)).collect();
-        // Whoever misbehaved is asked only for what nobody else can give.
-        candidates.extend(blamed.into_iter().filter(|peer| board.plan.is_last_hope(peer, &good)));
-        candidates.retain(|peer| !running.contains(peer));
-        candidates.truncate(self.limits.providers_at_once.max(1).saturating_sub(running.len()));
-        for peer in &candidates {
-            board.plan.welcome(peer, self.book.rate(peer));
-        }
-        candidates
     }
 }

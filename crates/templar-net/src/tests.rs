@@ -8,10 +8,10 @@ mod fetch;
 mod have;
 mod hostile;
 mod limits;
-mod line;
 mod lossy;
+mod lossy_line;
 mod neighbours;
-mod pace;
+mod pacing;
 mod probe;
 mod pull;
 mod swarm;
@@ -30,19 +30,19 @@ use templar_store::Store;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::{Limits, Log, Net, NetConfig, PeerId, Pulled, ServeAll, ServePolicy};
+use crate::{Log, Net, NetConfig, NetLimits, PeerId, Pulled, ServeAll, ServePolicy};
 
-/// Longer than any honest wait here takes, on any machine.
+/// A time that no honest wait in these tests exceeds, on any machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits for something that must happen.
+/// Waits for something that must happen, and fails the test if it does not.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(PATIENCE, what).await.expect("it did not happen in time")
 }
 
-/// Bytes that differ everywhere.
+/// Pseudo-random bytes, so that all chunks differ.
 fn bytes(len: usize, seed: u8) -> Bytes {
-    // xorshift: enough to make every chunk different.
+    // xorshift is enough for that.
     let mut state = u64::from(seed) * 2 + 1;
     let mut out = Vec::with_capacity(len + 8);
     while out.len() < len {
@@ -59,7 +59,7 @@ fn run() -> Hash {
     Hash::of(b"a run")
 }
 
-/// A log in memory that takes every new entry.
+/// A log in memory that accepts every new entry.
 #[derive(Debug)]
 struct TestLog {
     run: Hash,
@@ -116,7 +116,7 @@ impl Log for TestLog {
     }
 }
 
-/// Serves only what has been allowed.
+/// A policy that serves only the blobs that the test has allowed.
 #[derive(Debug, Default)]
 struct Allowed(Mutex<BTreeSet<Hash>>);
 
@@ -132,12 +132,22 @@ impl ServePolicy for Allowed {
     }
 }
 
-/// Short waits for peers that never answer.
-fn impatient() -> Limits {
-    Limits { connect_timeout: Duration::from_secs(1), stall_timeout: Duration::from_secs(1), ..Limits::default() }
+/// The default limits with some of them changed.
+fn limits_with(change: impl FnOnce(&mut NetLimits)) -> NetLimits {
+    let mut limits = NetLimits::default();
+    change(&mut limits);
+    limits
 }
 
-fn config(seed: u8, limits: Limits) -> NetConfig {
+/// Short waits for peers that never answer.
+fn impatient() -> NetLimits {
+    limits_with(|limits| {
+        limits.timeouts.connect = Duration::from_secs(1);
+        limits.timeouts.stall = Duration::from_secs(1);
+    })
+}
+
+fn config(seed: u8, limits: NetLimits) -> NetConfig {
     NetConfig { limits, ..NetConfig::loopback([seed; 32]) }
 }
 
@@ -150,10 +160,10 @@ struct Node {
 
 impl Node {
     async fn new(seed: u8) -> Self {
-        Self::with(seed, Limits::default(), Store::memory().await, TestLog::new(run()), Arc::new(ServeAll)).await
+        Self::with(seed, NetLimits::default(), Store::memory().await, TestLog::new(run()), Arc::new(ServeAll)).await
     }
 
-    async fn with(seed: u8, limits: Limits, store: Store, log: Arc<TestLog>, policy: Arc<dyn ServePolicy>) -> Self {
+    async fn with(seed: u8, limits: NetLimits, store: Store, log: Arc<TestLog>, policy: Arc<dyn ServePolicy>) -> Self {
         let net = Net::bind(config(seed, limits), store.clone(), log.clone(), policy).await.unwrap();
         Self { store, log, net }
     }
@@ -162,7 +172,7 @@ impl Node {
         assert!(self.net.add_peer(other.addr()).unwrap());
     }
 
-    /// Takes every entry from every peer into the log. The task ends with the network.
+    /// Puts every entry from every peer into the log. The task ends with the network.
     fn follow(&self) -> tokio::task::JoinHandle<()> {
         let (mut pulled, log) = (self.net.pull_entries(), self.log.clone());
         tokio::spawn(async move {
@@ -180,7 +190,7 @@ impl Node {
     }
 }
 
-/// The entries up to the next time that a peer has no more.
+/// The entries that arrive until some peer has sent all of its log.
 async fn until_caught_up(pulled: &mut mpsc::Receiver<Pulled>) -> Vec<Bytes> {
     let mut entries = Vec::new();
     loop {

@@ -1,8 +1,8 @@
-//! Tickets: one line of text with everything that is needed to join a run or to fetch a blob.
+//! Tickets: one line of text that holds everything needed to join a run or to fetch a blob.
 //!
-//! A run's ticket is `templar` followed by base32 of its bytes (the same form as iroh's own tickets); a blob's ticket is
-//! iroh-blobs' and works with its other clients. Invariant: a text is bounded before it is decoded, and a ticket has
-//! exactly one spelling.
+//! A run's ticket is the word `templar` followed by the base32 of its bytes, which is the form of iroh's own
+//! tickets. A blob's ticket is that of iroh-blobs, so other programs understand it. Invariant: the length of a
+//! text is checked before it is decoded, and a ticket has exactly one spelling.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,49 +11,60 @@ use iroh_tickets::{ParseError, Ticket as _};
 use serde::{Deserialize, Serialize};
 use templar_manifest::Hash;
 
-use crate::peer::PeerAddr;
+use crate::peers::peer::PeerAddr;
 
 pub use iroh_blobs::ticket::BlobTicket;
 
-/// The longest text that is looked at, in bytes.
+/// The longest text that is decoded, in bytes.
 const MAX_TEXT: usize = 8 << 10;
 
-/// How many peers one ticket may name.
+/// The largest number of peers in one ticket.
 const MAX_PEERS: usize = 16;
 
 /// An invitation to a run.
+///
+/// ```
+/// use templar_manifest::Hash;
+/// use templar_net::Ticket;
+///
+/// let ticket = Ticket { run: Hash::of(b"a run"), record: None, peers: Vec::new() };
+/// let text = ticket.to_string();
+/// assert!(text.starts_with("templar"));
+/// assert_eq!(text.parse::<Ticket>()?, ticket);
+/// # Ok::<(), templar_net::TicketError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
-    /// The run.
+    /// The id of the run, which is the hash of its genesis.
     pub run: Hash,
-    /// A recent window record of the run, which whoever hands out the ticket vouches for. Without one, a joiner
+    /// The id of a recent window record, for which the giver of the ticket vouches. Without one, a joiner
     /// verifies the validator sets from genesis on.
     pub record: Option<Hash>,
-    /// Where to begin: peers that take part.
+    /// Some peers of the run, with their addresses.
     pub peers: Vec<PeerAddr>,
 }
 
-/// A text is not a ticket.
+/// The reason why a text is not a ticket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
-    /// It does not begin like any ticket.
+    /// The text begins with neither kind of ticket's prefix.
     #[error("not a ticket: it begins with neither `templar` nor `blob`")]
     Kind,
-    /// It is longer than any ticket.
+    /// The text is longer than any ticket.
     #[error("not a ticket: {len} bytes of text, more than {MAX_TEXT}")]
     TooLong {
-        /// Its length.
+        /// The length of the text in bytes.
         len: usize,
     },
-    /// The part after the prefix does not decode: a character is missing or wrong.
+    /// The part after the prefix does not decode, because a character is missing or wrong.
     #[error("a damaged ticket: {0}")]
     Damaged(String),
-    /// A peer in it is of no use, or there are too many.
+    /// A peer in the ticket cannot be used, or there are too many peers.
     #[error("a ticket with a bad peer: {0}")]
     Peer(String),
 }
 
-/// A variant from the beginning, so that another layout can be told apart.
+/// The ticket's bytes. The variant's number comes first, so that a later layout can be told apart.
 #[derive(Serialize, Deserialize)]
 enum Wire {
     V0 { run: Hash, record: Option<Hash>, peers: Vec<PeerAddr> },
@@ -71,7 +82,8 @@ impl iroh_tickets::Ticket for Ticket {
     fn decode_bytes(bytes: &[u8]) -> Result<Self, ParseError> {
         let Wire::V0 { run, record, peers } = postcard::from_bytes(bytes)?;
         let ticket = Self { run, record, peers };
-        // postcard accepts several spellings of one value, and bytes after the end.
+        // postcard accepts several spellings of a value, and bytes after its end. Only one spelling is a
+        // ticket.
         if ticket.encode_bytes() == bytes {
             Ok(ticket)
         } else {
@@ -101,12 +113,12 @@ impl FromStr for Ticket {
     }
 }
 
-/// Either kind of ticket, told apart by how the text begins.
+/// Either kind of ticket. The beginning of the text decides which one it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnyTicket {
     /// An invitation to a run.
     Run(Ticket),
-    /// A blob, or a list of blobs, and where to get it.
+    /// A blob or a list of blobs, and a peer that has it.
     Blob(BlobTicket),
 }
 
@@ -120,7 +132,7 @@ impl FromStr for AnyTicket {
             text.parse().map(Self::Run)
         } else if text.starts_with(BlobTicket::KIND) {
             let ticket = BlobTicket::decode_string(text).map_err(damaged)?;
-            // As above; iroh's own decoder does not look at bytes after the end.
+            // A blob's ticket has one spelling, too. iroh's decoder ignores bytes after the end.
             if !ticket.encode_string().eq_ignore_ascii_case(text) {
                 return Err(TicketError::Damaged("not in its only spelling".to_owned()));
             }
@@ -131,6 +143,7 @@ impl FromStr for AnyTicket {
     }
 }
 
+/// Checks the length of a text before it is decoded.
 fn bounded(text: &str) -> Result<(), TicketError> {
     if text.len() > MAX_TEXT { Err(TicketError::TooLong { len: text.len() }) } else { Ok(()) }
 }

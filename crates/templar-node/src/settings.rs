@@ -21,7 +21,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
-use templar_net::{NetConfig, Reach, Relays};
+use templar_net::{Discovery, NetConfig, Relays};
 
 use crate::clock::unix_ms;
 use crate::home::{Home, HomeError, read_small};
@@ -45,12 +45,12 @@ pub struct Settings {
 pub struct NetworkSettings {
     /// Where to listen.
     pub bind: Option<SocketAddr>,
-    /// See [`Reach::lan`].
+    /// See [`Discovery::lan`].
     pub lan: Option<bool>,
-    /// See [`Reach::relays`].
+    /// See [`Discovery::relays`].
     #[serde(deserialize_with = "relays")]
     pub relay: Option<Relays>,
-    /// See [`Reach::advertise`].
+    /// See [`Discovery::advertise`].
     pub advertise: Option<Vec<SocketAddr>>,
     /// Where `/metrics` is answered.
     pub metrics: Option<SocketAddr>,
@@ -92,13 +92,13 @@ impl NetworkSettings {
     /// What follows from them. Who says nothing listens on any free port that this machine alone reaches; who wants to be
     /// found by others, on all interfaces.
     pub fn networking(self) -> Networking {
-        let reach = Reach {
+        let discovery = Discovery {
             lan: self.lan.unwrap_or_default(),
             relays: self.relay.unwrap_or_default(),
             advertise: self.advertise.unwrap_or_default(),
         };
-        let all = if reach.is_wide() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
-        Networking { bind: self.bind.unwrap_or(SocketAddr::from((all, 0))), reach, limits: self.limits }
+        let all = if discovery.is_wide() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+        Networking { bind: self.bind.unwrap_or(SocketAddr::from((all, 0))), discovery, limits: self.limits }
     }
 }
 
@@ -108,7 +108,7 @@ pub struct Networking {
     /// Where it listens.
     pub bind: SocketAddr,
     /// How it is reached and finds others.
-    pub reach: Reach,
+    pub discovery: Discovery,
     /// What peers may use of it.
     pub limits: LimitSettings,
 }
@@ -124,7 +124,7 @@ impl Networking {
     pub fn config(&self, secret_key: [u8; 32]) -> NetConfig {
         NetConfig {
             bind: self.bind,
-            reach: self.reach.clone(),
+            discovery: self.discovery.clone(),
             clock: Some(unix_ms),
             limits: self.limits.limits(),
             ..NetConfig::loopback(secret_key)
@@ -158,7 +158,8 @@ mod tests {
         assert!(network.bind.is_some() && network.lan == Some(true) && network.metrics.is_some());
         assert_eq!(network.limits, "upload=2000000,connections=64".parse().unwrap());
         let config = network.networking().config([1; 32]);
-        assert_eq!((config.limits.upload_bytes_per_second, config.limits.max_inbound), (Some(2_000_000), 64));
+        assert_eq!(config.limits.serving.bytes_per_second, Some(2_000_000));
+        assert_eq!(config.limits.connections.max_inbound, 64);
         assert_eq!(load("").unwrap(), Settings::default());
     }
 
@@ -184,12 +185,12 @@ mod tests {
     fn nothing_is_reached_that_nobody_asked_for() {
         let silent = NetworkSettings::default().networking();
         assert_eq!(silent, Networking::default());
-        assert!(silent.bind.ip().is_loopback() && !silent.reach.is_wide());
+        assert!(silent.bind.ip().is_loopback() && !silent.discovery.is_wide());
         let wide = NetworkSettings { lan: Some(true), ..Default::default() };
         assert!(wide.clone().networking().bind.ip().is_unspecified());
         // The stronger word counts, also where it says no.
         let strong = NetworkSettings { lan: Some(false), bind: "10.0.0.1:5".parse().ok(), ..Default::default() };
         assert_eq!(strong.clone().or(wide).networking().bind, "10.0.0.1:5".parse().unwrap());
-        assert!(!strong.or(NetworkSettings { lan: Some(true), ..Default::default() }).networking().reach.lan);
+        assert!(!strong.or(NetworkSettings { lan: Some(true), ..Default::default() }).networking().discovery.lan);
     }
 }

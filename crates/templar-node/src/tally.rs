@@ -87,7 +87,7 @@ impl Tally {
 
 /// What is wanted and what is here, with what transfers say. Lengths that nobody knew beforehand, such as those behind a ticket
 /// for a blob, are known to them; and what was asked for again after a failure is not here twice.
-fn with_transfers(wanted: u64, here: u64, transfers: impl Iterator<Item = templar_net::Progress>) -> (u64, u64) {
+fn with_transfers(wanted: u64, here: u64, transfers: impl Iterator<Item = templar_net::FetchProgress>) -> (u64, u64) {
     let (known, received) =
         transfers.fold((0, 0), |(bytes, received), transfer| (bytes + transfer.bytes, received + transfer.received));
     let wanted = wanted.max(known);
@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn a_bar_moves_while_a_blob_is_on_its_way() {
-        let transfer = |bytes, received| templar_net::Progress { bytes, received, ..templar_net::Progress::default() };
+        let transfer =
+            |bytes, received| templar_net::FetchProgress { bytes, received, ..templar_net::FetchProgress::default() };
         assert_eq!(with_transfers(0, 0, std::iter::empty()), (0, 0));
         assert_eq!(with_transfers(0, 0, [transfer(1000, 300)].into_iter()), (1000, 300), "a ticket for a blob");
         assert_eq!(with_transfers(5000, 700, [transfer(1000, 300)].into_iter()), (5000, 1000), "some was here before");

@@ -1,10 +1,12 @@
-//! Who fetches what from whom: the swarm's decisions, with no clock, network or disk of their own.
+//! The plan decides which peer is asked for which piece of which blob. It has no clock, network or disk of its
+//! own.
 //!
-//! A [`Want`] is a blob that somebody waits for. A lane (the task that talks to one peer) asks [`Plan::next`] for work,
-//! and gets a lease: a small blob whole, the proof of a large one's length, or a range of it. Fast peers come back
-//! sooner and so fetch more; what few peers have goes first; and when nothing is left to begin, whoever is idle takes
-//! over what a slower peer would finish later. Invariant: a range is leased to one peer at a time, so no byte of a
-//! large blob is asked for twice, except what was on the way when a range changed hands.
+//! A [`Want`] is a blob that somebody waits for. The task that talks to a peer asks [`Plan::next`] for a job
+//! and gets a lease: a small blob whole, the proof of a large blob's length, or a range of it. Fast peers
+//! finish sooner and so fetch more. Pieces that few peers have are fetched first. When every piece is leased,
+//! an idle peer takes over the piece that a slower peer would finish last. Invariant: a range is leased to one
+//! peer at a time, so no byte of a large blob is requested twice, except for bytes on their way when a range
+//! changes hands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,92 +15,98 @@ use iroh_blobs::protocol::ChunkRanges;
 use templar_manifest::Hash;
 
 use crate::error::ProviderAnswer;
-use crate::have::Have;
-use crate::peer::PeerId;
+use crate::peers::peer::PeerId;
+use crate::ranges::{GROUP, GROUP_BYTES, set_bytes};
+use crate::serve::have::Have;
 
 mod lease;
+mod lend;
 mod pick;
+#[cfg(test)]
+mod tests;
 mod want;
 
-pub(crate) use lease::{Job, Lease, LeaseId, Task};
-pub(crate) use want::{Failure, Settled, Want};
+pub(crate) use lease::{Job, LeaseId, Piece, Time};
+pub(crate) use want::{FetchFailure, SMALL_BYTES, Settled};
 
-use super::ranges::{GROUP_BYTES, chunks, set, set_bytes};
+use lease::Lease;
+use want::Want;
 
-/// Time since the swarm began, given by the caller.
-pub(crate) type Time = Duration;
-
-/// What is at most so long is fetched whole, into memory, and costs the store one write.
-pub(crate) const SMALL_BYTES: u64 = 1 << 20;
-
-/// The bounds of the plan.
+/// The bounds that the plan keeps to.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     /// The longest range of one request, in bytes.
     pub(crate) max_range_bytes: u64,
-    /// Ranges asked of one peer at a time.
+    /// The number of ranges that one peer may hold at a time.
     pub(crate) ranges_per_peer: usize,
-    /// Requests of any kind that one peer has at a time.
+    /// The number of requests of any kind that one peer may have at a time.
     pub(crate) requests_per_peer: usize,
-    /// Where this node begins in a blob that several nodes fetch at once, so that they begin at different places.
+    /// A number of this node's own: the place in a blob at which it begins. Nodes that fetch the same blob at
+    /// the same time then begin at different places.
     pub(crate) offset: u64,
 }
 
-/// What is known of a peer while it serves us.
+/// The state of a peer while it serves us.
 #[derive(Debug, Default)]
 struct Supply {
+    /// The number of ranges that it holds.
     ranges: usize,
+    /// The number of its requests, of any kind.
     requests: usize,
-    /// Bytes a second of one request, a moving average; zero until the first has ended.
+    /// The bytes per second of one request, as a moving average. It is 0 until the first request has ended.
     rate: f64,
-    /// It lost a lease because it brought nothing, and has brought nothing since: it takes nothing over from others.
+    /// Whether it lost a lease because it brought nothing, and has brought nothing since. It takes nothing over
+    /// then.
     stalled: bool,
-    /// When it last brought something.
+    /// The time at which it last brought something.
     brought: Time,
 }
 
-/// Bytes over all wants, for people.
+/// The progress of all fetches of a node together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Progress {
-    /// Blobs that somebody has waited for.
+pub struct FetchProgress {
+    /// The number of blobs that callers have waited for.
     pub blobs: u64,
-    /// Those of them that are here.
+    /// The number of these blobs that are in the store.
     pub blobs_here: u64,
-    /// The bytes of all blobs whose length is known by now.
+    /// The bytes of all these blobs, as far as their lengths are known.
     pub bytes: u64,
-    /// Those of them that are here.
+    /// The bytes of these blobs that are in the store.
     pub bytes_here: u64,
-    /// Bytes that came over the network.
+    /// The bytes that came over the network.
     pub received: u64,
 }
 
-/// See the module.
+/// The state of all fetches of a node.
 #[derive(Debug)]
 pub(crate) struct Plan {
     rules: Rules,
+    /// The wants by their numbers.
     wants: BTreeMap<u64, Want>,
+    /// The number of each blob's newest want.
     by_id: BTreeMap<Hash, u64>,
-    /// Wants that are not settled.
+    /// The numbers of the wants that are not settled.
     open: BTreeSet<u64>,
     next_want: u64,
     leases: BTreeMap<LeaseId, Lease>,
     next_lease: LeaseId,
     peers: BTreeMap<PeerId, Supply>,
-    progress: Progress,
-    /// Leases that ended without their holder's doing, until the holder has been told.
+    progress: FetchProgress,
+    /// The leases that were taken from their holders, until the holders have been told.
     voided: Vec<LeaseId>,
 }
 
-/// What is here of a blob before anything is fetched.
+/// The part of a blob that the store holds before anything is fetched.
 #[derive(Debug, Clone)]
 pub(crate) struct Local {
-    /// The length that the store knows, if it is proven.
+    /// The blob's length in bytes, if it is proven.
     pub(crate) size: Option<u64>,
-    /// Chunks.
+    /// The chunks in the store.
     pub(crate) here: ChunkRanges,
 }
 
 impl Plan {
+    /// A plan without wants.
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
             rules,
@@ -109,17 +117,21 @@ impl Plan {
             leases: BTreeMap::new(),
             next_lease: 0,
             peers: BTreeMap::new(),
-            progress: Progress::default(),
+            progress: FetchProgress::default(),
             voided: Vec::new(),
         }
     }
 
-    pub(crate) fn progress(&self) -> Progress {
+    /// The progress of all fetches together.
+    pub(crate) fn progress(&self) -> FetchProgress {
         self.progress
     }
 
-    /// One more caller waits for the blob. What is asked of peers is bounded by the most that any caller allows. Returns
-    /// the number of the want; a failure that others have heard of already is not this caller's.
+    /// Registers one more caller that waits for a blob of at most `max_bytes` bytes. Returns the number of the
+    /// want.
+    ///
+    /// Callers that wait for the same blob share a want, and the largest of their bounds counts. A want that
+    /// has failed is not shared: a new caller gets a new attempt.
     pub(crate) fn register(&mut self, id: Hash, max_bytes: u64, providers: &[PeerId], local: &Local) -> u64 {
         let known = self.by_id.get(&id).copied();
         if let Some(number) = known
@@ -146,7 +158,8 @@ impl Plan {
         number
     }
 
-    /// One caller less waits for a blob; the last one takes what is known of it along.
+    /// Records that a caller no longer waits. When the last one leaves, the want ends and its leases are taken
+    /// away.
     pub(crate) fn release(&mut self, number: u64) {
         let Some(want) = self.wants.get_mut(&number) else { return };
         want.interest -= 1;
@@ -154,7 +167,7 @@ impl Plan {
             return;
         }
         if want.settled.is_none() {
-            // Nobody waits for the rest any more.
+            // Nobody waits for the missing rest any more, so it no longer counts.
             self.progress.bytes = self.progress.bytes.saturating_sub(want.missing_bytes());
             self.progress.blobs -= 1;
         }
@@ -168,24 +181,26 @@ impl Plan {
         orphaned.into_iter().for_each(|lease| self.void(lease));
     }
 
-    /// How the blob's story ended, with the bytes that came for it: the first to ask gets these, since nobody else
-    /// may count them again.
+    /// The end of the wait, if it has ended, with the bytes that came over the network.
+    ///
+    /// The first caller gets the bytes and the others get 0, so that no byte is counted twice.
     pub(crate) fn outcome(&mut self, number: u64) -> Option<(Settled, u64)> {
         let want = self.wants.get_mut(&number)?;
         let settled = want.settled.clone()?;
         Some((settled, std::mem::take(&mut want.received)))
     }
 
-    /// Leases whose holders are to stop.
+    /// The leases whose holders must be told to stop. Each is returned once.
     pub(crate) fn take_voided(&mut self) -> Vec<LeaseId> {
         std::mem::take(&mut self.voided)
     }
 
-    /// The peers that callers named for what is not here yet.
+    /// The peers that callers named as providers of blobs that have not come yet.
     pub(crate) fn named_providers(&self) -> BTreeSet<PeerId> {
         self.open_wants().flat_map(|(_, want)| want.providers.iter().copied()).collect()
     }
 
+    /// The wants that are not settled, oldest first.
     fn open_wants(&self) -> impl Iterator<Item = (u64, &Want)> {
         self.open.iter().filter_map(|number| Some((*number, self.wants.get(number)?)))
     }
@@ -195,7 +210,7 @@ impl Plan {
         self.open_wants().any(|(_, want)| !want.answers.contains_key(peer))
     }
 
-    /// Whether some blob can come from no other peer of these any more.
+    /// Whether some blob may come from this peer, but from none of `others` any more.
     pub(crate) fn is_last_hope(&self, peer: &PeerId, others: &[PeerId]) -> bool {
         self.open_wants().any(|(_, want)| {
             want.leases == 0
@@ -204,8 +219,9 @@ impl Plan {
         })
     }
 
-    /// At most `max` blobs of which it is not known whether this peer has them. With `again`, also those of which it had
-    /// nothing or a part.
+    /// At most `max` blobs for which the peer has not said whether it has them.
+    ///
+    /// With `again`, these include the blobs of which it had nothing or only a part when it was last asked.
     pub(crate) fn to_ask(&self, peer: &PeerId, again: bool, max: usize) -> Vec<Hash> {
         let open = self.open_wants().filter(|(_, want)| !want.answers.contains_key(peer));
         let unknown = open.filter(|(_, want)| match want.haves.get(peer) {
@@ -216,13 +232,13 @@ impl Plan {
         unknown.map(|(_, want)| want.id).take(max).collect()
     }
 
-    /// What a peer says that it has. Returns whether that is more than before.
+    /// Records a peer's share of a blob. Returns whether it is more than the peer said before.
     pub(crate) fn set_have(&mut self, peer: &PeerId, id: &Hash, have: Have) -> bool {
         let Some(want) = self.by_id.get(id).and_then(|number| self.wants.get_mut(number)) else { return false };
         want.set_have(peer, have)
     }
 
-    /// The peer is of no use for anything that is wanted now. Its ranges go back.
+    /// Records that the peer can deliver none of the blobs that are wanted now, and takes its leases away.
     pub(crate) fn dismiss(&mut self, peer: &PeerId, answer: &ProviderAnswer) {
         for number in self.open.clone() {
             if let Some(want) = self.wants.get_mut(&number) {
@@ -232,14 +248,14 @@ impl Plan {
         self.take_back(peer);
     }
 
-    /// What the peer holds goes back; it may be asked again.
+    /// Takes the leases of a peer away. The peer may be asked again.
     pub(crate) fn take_back(&mut self, peer: &PeerId) {
         let held: Vec<LeaseId> =
             self.leases.iter().filter(|(_, lease)| lease.peer == *peer).map(|(id, _)| *id).collect();
         held.into_iter().for_each(|lease| self.void(lease));
     }
 
-    /// A peer that has a part, or nothing yet, has had its time: what nobody else is fetching does not come from it.
+    /// Gives up on a peer that has only a part of some blobs, for those of them that nobody is fetching now.
     pub(crate) fn give_up_on(&mut self, peer: &PeerId) {
         for number in self.open.clone() {
             let Some(want) = self.wants.get_mut(&number) else { continue };
@@ -250,7 +266,8 @@ impl Plan {
         }
     }
 
-    /// Fails the blobs that none of `peers`, which is everybody, can give any more. Returns whether there were any.
+    /// Fails the blobs that no peer can deliver any more. `peers` are all known peers. Returns whether there
+    /// were any.
     pub(crate) fn fail_exhausted(&mut self, peers: &[PeerId]) -> bool {
         let exhausted: Vec<u64> = self
             .open_wants()
@@ -260,34 +277,35 @@ impl Plan {
         for number in &exhausted {
             if let Some(want) = self.wants.get_mut(number) {
                 let answers = peers.iter().filter_map(|peer| Some((*peer, want.final_answer(peer)?)));
-                let failure = Failure::NoProvider(answers.collect());
+                let failure = FetchFailure::NoProvider(answers.collect());
                 self.settle(*number, Settled::Failed(failure));
             }
         }
         !exhausted.is_empty()
     }
 
-    /// The blob cannot come, whoever has it.
-    pub(crate) fn fail(&mut self, id: &Hash, failure: Failure) {
+    /// Ends the wait for a blob with a failure that no peer can repair.
+    pub(crate) fn fail(&mut self, id: &Hash, failure: FetchFailure) {
         if let Some(number) = self.by_id.get(id).copied() {
             self.settle(number, Settled::Failed(failure));
         }
     }
 
-    /// The blob is in the store, whole and kept.
+    /// Ends the wait for a blob that is whole in the store and protected from deletion.
     pub(crate) fn done(&mut self, id: &Hash, size: u64) {
         if let Some(number) = self.by_id.get(id).copied() {
             self.settle(number, Settled::Here { size });
         }
     }
 
-    /// Nothing comes any more.
-    pub(crate) fn fail_all(&mut self, failure: &Failure) {
+    /// Ends every wait with this failure.
+    pub(crate) fn fail_all(&mut self, failure: &FetchFailure) {
         for number in self.open.clone() {
             self.settle(number, Settled::Failed(failure.clone()));
         }
     }
 
+    /// Ends the wait for a want, and takes its leases away.
     fn settle(&mut self, number: u64, settled: Settled) {
         if !self.open.remove(&number) {
             return;
@@ -302,7 +320,7 @@ impl Plan {
         held.into_iter().for_each(|lease| self.void(lease));
     }
 
-    /// The length of a large blob is proven. `stored` are the chunks that came with the proof and are in the store.
+    /// Records the proven length of a large blob. The chunks `stored` came with the proof and are in the store.
     pub(crate) fn proved(&mut self, lease: LeaseId, size: u64, stored: &ChunkRanges) {
         let Some((number, peer)) = self.leases.get(&lease).map(|lease| (lease.want, lease.peer)) else { return };
         let Some(want) = self.wants.get_mut(&number) else { return };
@@ -318,13 +336,16 @@ impl Plan {
         let others: Vec<LeaseId> = self
             .leases
             .iter()
-            .filter(|(other, held)| **other != lease && held.want == number && matches!(held.task, Task::Proof { .. }))
+            .filter(|(other, held)| {
+                **other != lease && held.want == number && matches!(held.piece, Piece::Proof { .. })
+            })
             .map(|(id, _)| *id)
             .collect();
         others.into_iter().for_each(|other| self.void(other));
     }
 
-    /// Whether all of a blob has come and nobody is still writing to it; then with its length.
+    /// The length of a blob of which no chunk is missing and to which no lease still writes. `None` for another
+    /// blob.
     pub(crate) fn is_whole(&self, id: &Hash) -> Option<u64> {
         let number = self.by_id.get(id)?;
         let want = self.wants.get(number)?;
@@ -332,22 +353,22 @@ impl Plan {
         want.size.filter(|_| idle && want.settled.is_none() && want.missing.is_empty())
     }
 
-    /// A peer that served well before begins with that rate, in bytes a second of one request.
+    /// Begins the service of a peer, with its earlier rate in bytes per second of one request.
     pub(crate) fn welcome(&mut self, peer: &PeerId, rate: Option<u64>) {
         self.peers.entry(*peer).or_default().rate = rate.unwrap_or(0) as f64;
     }
 
-    /// Whether the peer has brought nothing at all for so long.
+    /// Whether the peer has brought nothing at all for the duration `time`.
     pub(crate) fn is_silent(&self, peer: &PeerId, time: Duration, now: Time) -> bool {
         self.peers.get(peer).is_none_or(|supply| now.saturating_sub(supply.brought) >= time)
     }
 
-    /// Whether the peer has brought anything since then.
+    /// Whether the peer has brought anything after the time `since`.
     pub(crate) fn has_brought(&self, peer: &PeerId, since: Time) -> bool {
         self.peers.get(peer).is_some_and(|supply| supply.brought > since)
     }
 
-    /// Forgets a peer whose lane has ended, and what it still held. Returns how fast it was, if that is known.
+    /// Ends the service of a peer and its remaining leases. Returns its rate, if it is known.
     pub(crate) fn farewell(&mut self, peer: &PeerId, now: Time) -> Option<u64> {
         let held: Vec<LeaseId> =
             self.leases.iter().filter(|(_, lease)| lease.peer == *peer).map(|(id, _)| *id).collect();
@@ -356,7 +377,7 @@ impl Plan {
         (supply.rate > 0.0).then_some(supply.rate as u64)
     }
 
-    /// The store has less of a blob than came: whatever is not here is missing again. Returns whether that is anything.
+    /// Counts the missing chunks of a blob anew from the store. Returns whether there are any.
     pub(crate) fn recount(&mut self, id: &Hash, local: &Local) -> bool {
         let Some(want) = self.by_id.get(id).and_then(|number| self.wants.get_mut(number)) else { return false };
         let Some(size) = want.size else { return false };
@@ -367,23 +388,18 @@ impl Plan {
         !want.missing.is_empty()
     }
 
-    /// The lengths of these blobs together, as far as they are known by now.
+    /// The sum of the lengths of these blobs, as far as they are known.
     pub(crate) fn known_bytes(&self, ids: &[Hash]) -> u64 {
         let sizes = ids.iter().filter_map(|id| self.wants.get(self.by_id.get(id)?)?.size);
         sizes.fold(0, u64::saturating_add)
     }
 
-    /// The chunks with which a proof of length begins: the last group of a blob of `max_bytes`, which is usually the
-    /// length; of a shorter blob this gives the last chunk, and of a longer one it proves that it is longer.
+    /// The first chunk to ask for as a proof of length: the last group of a blob of `max_bytes`, which is
+    /// usually its length.
+    ///
+    /// If the blob is shorter, the provider sends its last chunk instead. If it is longer, the chunks prove
+    /// that.
     fn proof_start(max_bytes: u64) -> u64 {
-        (max_bytes.max(1) - 1) / GROUP_BYTES * super::ranges::GROUP
-    }
-
-    /// The chunks of a whole blob.
-    fn all_chunks(size: u64) -> ChunkRanges {
-        set(&(0..chunks(size)))
+        (max_bytes.max(1) - 1) / GROUP_BYTES * GROUP
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,9 +1,9 @@
-//! The address book: bounded, and a peer's own word beats hearsay.
+//! The address book is bounded, and a peer's own addresses displace hearsay.
 
 use iroh::SecretKey;
 
-use crate::book::{Book, Source};
-use crate::peer::{MAX_ADDRS, PeerAddr, PeerAddrError, PeerId};
+use crate::peers::book::{AddrSource, Book};
+use crate::peers::peer::{MAX_ADDRS, PeerAddr, PeerAddrError, PeerId};
 
 fn id(seed: u8) -> PeerId {
     *SecretKey::from_bytes(&[seed; 32]).public().as_bytes()
@@ -16,15 +16,15 @@ fn at(seed: u8, port: u16) -> PeerAddr {
 #[test]
 fn what_a_peer_says_of_itself_beats_hearsay() {
     let book = Book::new(id(0), 10);
-    assert!(!book.learn(at(0, 1), Source::Configured), "not ourselves");
-    assert!(book.learn(at(1, 1), Source::Heard));
-    assert!(book.learn(at(1, 2), Source::Announced));
-    assert!(book.learn(at(1, 3), Source::Heard));
+    assert!(!book.learn(at(0, 1), AddrSource::Configured), "not ourselves");
+    assert!(book.learn(at(1, 1), AddrSource::Heard));
+    assert!(book.learn(at(1, 2), AddrSource::Announced));
+    assert!(book.learn(at(1, 3), AddrSource::Heard));
     let ports =
         |book: &Book| book.addr(&id(1)).unwrap().addrs.iter().map(|addr| addr.ip().unwrap().port()).collect::<Vec<_>>();
     assert_eq!(ports(&book), [2, 1, 3], "its own word first, hearsay last");
     for port in 10..30 {
-        book.learn(at(1, port), Source::Announced);
+        book.learn(at(1, port), AddrSource::Announced);
     }
     assert_eq!(ports(&book).len(), MAX_ADDRS);
     assert_eq!(ports(&book)[0], 29);
@@ -34,22 +34,22 @@ fn what_a_peer_says_of_itself_beats_hearsay() {
 fn the_book_is_bounded_and_keeps_what_matters() {
     let book = Book::new(id(0), 3);
     for seed in 1..=5 {
-        assert_eq!(book.learn(at(seed, 1), Source::Heard), seed <= 3);
+        assert_eq!(book.learn(at(seed, 1), AddrSource::Heard), seed <= 3);
     }
-    assert!(book.learn(at(6, 1), Source::Announced));
-    assert!(book.learn(at(7, 1), Source::Configured));
-    assert!(book.learn(at(8, 1), Source::Configured));
-    assert!(book.learn(at(9, 1), Source::Configured));
-    assert!(!book.learn(at(10, 1), Source::Configured), "full of what we were told ourselves");
-    assert!(!book.learn(at(11, 1), Source::Announced));
+    assert!(book.learn(at(6, 1), AddrSource::Announced));
+    assert!(book.learn(at(7, 1), AddrSource::Configured));
+    assert!(book.learn(at(8, 1), AddrSource::Configured));
+    assert!(book.learn(at(9, 1), AddrSource::Configured));
+    assert!(!book.learn(at(10, 1), AddrSource::Configured), "full of what we were told ourselves");
+    assert!(!book.learn(at(11, 1), AddrSource::Announced));
     assert_eq!(book.candidates().len(), 3);
 }
 
 #[test]
 fn hearsay_that_leads_nowhere_is_forgotten() {
     let book = Book::new(id(0), 10);
-    book.learn(at(1, 1), Source::Heard);
-    book.learn(at(2, 1), Source::Configured);
+    book.learn(at(1, 1), AddrSource::Heard);
+    book.learn(at(2, 1), AddrSource::Configured);
     for _ in 0..5 {
         book.unreachable(&id(1), "no answer".to_owned());
         book.unreachable(&id(2), "no answer".to_owned());
@@ -62,7 +62,7 @@ fn hearsay_that_leads_nowhere_is_forgotten() {
 fn blamed_and_absent_peers_are_asked_last() {
     let book = Book::new(id(0), 10);
     for seed in 1..=4 {
-        book.learn(at(seed, 1), Source::Configured);
+        book.learn(at(seed, 1), AddrSource::Configured);
     }
     book.blame(&id(1), "lied".to_owned());
     book.unreachable(&id(2), "no answer".to_owned());
@@ -87,7 +87,7 @@ fn peers_are_written_and_read() {
         assert!(matches!(parsed(bad), Err(PeerAddrError::Unreachable(_))), "{bad}");
     }
     assert!(matches!(parsed(&["127.0.0.1:1"; 9].join(",")), Err(PeerAddrError::TooManyAddrs(9))));
-    // Not every 32 bytes are a point on the curve.
+    // Some sequences of 32 bytes are not a point on the curve.
     let bad_key = (0..=255_u8).map(|i| [i; 32]).find(|key| iroh::EndpointId::from_bytes(key).is_err()).unwrap();
     let text = format!("{}@127.0.0.1:1", data_encoding::HEXLOWER.encode(&bad_key));
     assert!(matches!(text.parse::<PeerAddr>(), Err(PeerAddrError::Key(_))));

@@ -6,10 +6,10 @@ use std::time::Duration;
 use templar_store::Store;
 
 use super::{TestLog, config, run, soon, until_caught_up};
-use crate::{Clock, Limits, Net, NetConfig, ServeAll, Skew};
+use crate::{Clock, Net, NetConfig, NetLimits, ServeAll, Skew};
 
 async fn node(seed: u8, clock: Option<Clock>) -> Net {
-    let config = NetConfig { clock, ..config(seed, Limits::default()) };
+    let config = NetConfig { clock, ..config(seed, NetLimits::default()) };
     Net::bind(config, Store::memory().await, TestLog::new(run()), Arc::new(ServeAll)).await.unwrap()
 }
 
@@ -44,10 +44,10 @@ fn the_bound_is_half_of_the_way_there_and_back() {
     assert_eq!(skew(100, 1_000_050), Some(Skew { ahead_ms: 0, error_ms: 51 }));
     assert_eq!(skew(0, 999_000), Some(Skew { ahead_ms: -1000, error_ms: 1 }));
     assert_eq!(skew(100, 0), None);
-    // A slow answer proves less.
+    // The slower the answer, the larger the possible error.
     assert!(!skew(20_000, 1_010_000 + 9_000).unwrap().exceeds(Duration::from_secs(5)));
     assert!(skew(2_000, 1_001_000 + 9_000).unwrap().exceeds(Duration::from_secs(5)));
-    // Nothing overflows.
+    // Extreme values do not overflow.
     assert!(skew(u64::MAX, u64::MAX).is_some());
     assert!(Skew::of(0, Duration::ZERO, u64::MAX).unwrap().exceeds(Duration::MAX.min(Duration::from_secs(9))));
 }

@@ -1,4 +1,4 @@
-//! Collections between us and iroh-blobs' own code, as other programs use it: a store, a protocol handler and a request.
+//! Collections travel between this crate and iroh-blobs' own code, as other programs use it.
 
 use iroh::protocol::Router;
 use iroh_blobs::format::collection::Collection;
@@ -8,7 +8,7 @@ use templar_store::to_iroh;
 
 use super::hostile::endpoint;
 use super::{Allowed, Node, TestLog, bytes, run, soon};
-use crate::{BlobTicket, FetchError, Limits, ProviderAnswer, collect};
+use crate::{BlobTicket, FetchError, NetLimits, ProviderAnswer, collect};
 
 const ANY: u64 = u64::MAX;
 
@@ -64,7 +64,7 @@ async fn what_we_share_another_program_takes() {
     for ((name, hash), (index, len)) in collection.iter().zip(LENGTHS.into_iter().enumerate()) {
         let data = theirs.get_bytes(*hash).await.unwrap();
         assert_eq!(data, bytes(len, index as u8));
-        // The name is what `b3sum` prints of the file.
+        // The file's name is its hash, as `b3sum` prints it.
         assert_eq!(*name, templar_manifest::Hash::of(&data).to_string());
     }
     soon(receiver.close()).await;
@@ -75,7 +75,7 @@ async fn what_we_share_another_program_takes() {
 async fn a_collection_is_served_when_all_of_it_may_be() {
     let policy = std::sync::Arc::new(Allowed::default());
     let store = templar_store::Store::memory().await;
-    let a = Node::with(1, Limits::default(), store, TestLog::new(run()), policy.clone()).await;
+    let a = Node::with(1, NetLimits::default(), store, TestLog::new(run()), policy.clone()).await;
     let open = a.store.put(bytes(20_000, 1)).await.unwrap();
     let gated = a.store.put(bytes(20_000, 2)).await.unwrap();
     let list = collect(&a.store, &[("open".to_owned(), open), ("gated".to_owned(), gated)]).await.unwrap();

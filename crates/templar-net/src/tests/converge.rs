@@ -1,8 +1,10 @@
-//! Logs that take an entry only in its window end the same at every node: whoever was late, cut off, or lost connections.
+//! Logs that accept an entry only in its window end the same at every node, even after delays and lost
+//! connections.
 //!
-//! The log here is the journal of a run in small: an entry of a window that is not open yet is refused and lost, one of a
-//! window that is closed is of no use, a signer is heard twice at most unless a vote names what it said, and a vote closes
-//! the window once everything that it names is here. Orders differ from node to node.
+//! The log here is a small model of a run's journal. An entry of a window that is not open yet is refused and
+//! lost, and an entry of a closed window is useless. At most two statements of a signer are kept, unless a vote
+//! names others. A vote closes the window once everything that it names is here. The order of entries differs from
+//! node to node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -14,38 +16,38 @@ use templar_store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{config, run, soon};
-use crate::{Limits, Log, Net, PeerId, Pulled, ServeAll};
+use super::{config, limits_with, run, soon};
+use crate::{Log, Net, NetLimits, PeerId, Pulled, ServeAll, SyncLimits};
 
-/// Statements of one signer in one window that are kept whoever wants them.
+/// The number of statements of one signer in one window that are kept even if no vote names them.
 const MAX_STATEMENTS: usize = 2;
 
 #[derive(Debug, Default)]
 struct State {
     entries: Vec<Bytes>,
     window: u64,
-    /// Statements of the open window.
+    /// The statements of the open window.
     said: BTreeSet<String>,
-    /// Votes that wait for what they name.
+    /// The votes that wait for the statements that they name.
     held: BTreeSet<String>,
-    /// The votes that closed windows, with the number of the last entry then.
+    /// The votes that closed windows, each with the number of the last entry at that moment.
     closed: Vec<(Hash, u64)>,
 }
 
-/// What became of an entry.
+/// The fate of an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     In,
-    /// Refused now; it may be wanted later.
+    /// It was refused because it came too early, and may be accepted later.
     OutOfTime,
 }
 
-/// See the module. Entries are `WINDOW say SIGNER TEXT` and `WINDOW close STATEMENT,STATEMENT`.
+/// The small journal. Its entries are `WINDOW say SIGNER TEXT` and `WINDOW close STATEMENT,STATEMENT`.
 #[derive(Debug)]
 pub(super) struct Journal {
     state: Mutex<State>,
     last: watch::Sender<u64>,
-    /// The open window, as it moves on.
+    /// The number of the open window. The channel reports its changes.
     pub(super) window: watch::Sender<u64>,
 }
 
@@ -110,7 +112,7 @@ impl Journal {
     }
 }
 
-/// What a vote names.
+/// The statements that a vote names.
 fn names(vote: &str) -> impl Iterator<Item = &str> {
     vote.split_once("close ").unwrap().1.split(',')
 }
@@ -140,7 +142,7 @@ impl Log for Journal {
     }
 }
 
-/// A node that takes what it is sent, and asks again for what came too early.
+/// A node that accepts entries, and asks again for an entry that came too early.
 struct Node {
     journal: Arc<Journal>,
     store: Store,
@@ -148,13 +150,16 @@ struct Node {
     task: JoinHandle<usize>,
 }
 
-fn limits() -> Limits {
+fn limits() -> NetLimits {
     let short = Duration::from_millis(20);
-    Limits { max_retry_pause: short, read_again_pause: short, ..Limits::default() }
+    limits_with(|limits| {
+        limits.pauses.max_retry = short;
+        limits.sync.read_again_pause = short;
+    })
 }
 
 impl Node {
-    async fn start(seed: u8, journal: Arc<Journal>, limits: Limits, knows: &[&Self]) -> Self {
+    async fn start(seed: u8, journal: Arc<Journal>, limits: NetLimits, knows: &[&Self]) -> Self {
         let store = Store::memory().await;
         let net = Net::bind(config(seed, limits), store.clone(), journal.clone(), Arc::new(ServeAll)).await.unwrap();
         for other in knows {
@@ -184,10 +189,10 @@ impl Node {
     }
 
     fn cut_off(&self, others: &[PeerId]) {
-        self.net.inner.lines.cut_off(others);
+        self.net.inner.connections.cut_off(others);
     }
 
-    /// How many entries came over the network.
+    /// The number of entries that came over the network.
     async fn end(self) -> usize {
         soon(self.net.shutdown()).await;
         self.store.shutdown().await;
@@ -204,13 +209,13 @@ pub(super) fn vote(window: u64, signers: impl Iterator<Item = usize>) -> String 
     format!("{window} close {}", named.join(","))
 }
 
-/// Every node speaks in the window, and the last one closes it once it has heard them all.
+/// Every node makes a statement in the window, and the last node closes it once it has all statements.
 async fn play_window(nodes: &[Node], window: u64) {
     for (signer, node) in nodes.iter().enumerate() {
         node.journal.reaches(window).await;
         node.say(&said(window, signer));
     }
-    // Held until everything that it names has come.
+    // The vote waits until everything that it names has come.
     let closer = nodes.last().unwrap();
     assert_eq!(closer.journal.take(vote(window, 0..nodes.len()).as_bytes()), Taken::In);
     closer.journal.reaches(window + 1).await;
@@ -237,7 +242,8 @@ async fn a_partition_of_two_windows_heals() {
         nodes.push(node);
     }
     play_window(&nodes, 0).await;
-    // Two are cut off from the other three, which go on for two windows; the two hear nothing, and speak in vain.
+    // Two nodes are cut off from the other three, which go on for two windows. The two hear nothing, and nobody
+    // hears them.
     let ids: Vec<PeerId> = nodes.iter().map(|node| node.net.id()).collect();
     for node in &nodes[..3] {
         node.journal.reaches(1).await;
@@ -292,7 +298,8 @@ async fn a_third_of_the_connections_lost_all_the_time() {
                 cuts += lost.len();
                 other.cut_off(&lost);
             }
-            // Only what this node has heard so far; the others wait for their turn while links come and go.
+            // The node states only what it knows so far. The others wait for their turn while connections come and
+            // go.
             while *node.journal.window.borrow() < window {
                 nodes.iter().for_each(|node| node.cut_off(&[]));
                 node.journal.reaches(window).await;
@@ -308,7 +315,7 @@ async fn a_third_of_the_connections_lost_all_the_time() {
     end_alike(nodes, WINDOWS).await;
 }
 
-/// The journal of a run of `windows` windows with three who speak.
+/// The journal of a run of `windows` windows with three signers.
 fn history(windows: u64, reversed: bool) -> Vec<Bytes> {
     let mut entries = Vec::new();
     for window in 0..windows {
@@ -331,13 +338,13 @@ async fn a_late_joiner_is_sent_what_it_lacks_once() {
         let node = Node::start(seed, Journal::new(&history(50, true)), limits(), &[&nodes[0]]).await;
         nodes.push(node);
     }
-    // From nothing, with one address, while everybody else would send the same.
+    // A new node starts with nothing and one address, and all other nodes could send it the same entries.
     let late = Node::start(6, Journal::new(&[]), limits(), &[&nodes[0]]).await;
     late.journal.reaches(50).await;
-    // It was away since window 45, and asks one that it never read before, whose order differs.
+    // This node was away since window 45, and reads a log that it never read before and whose order differs.
     let back = Node::start(7, Journal::new(&whole[..45 * 4]), limits(), &[&nodes[1]]).await;
     back.journal.reaches(50).await;
-    // A last window, so that everybody has been heard by both.
+    // One more window, so that both nodes have received every node's statement.
     for node in [&late, &back] {
         node.say(&format!("50 say {} hello", node.net.id()[0]));
     }
@@ -357,7 +364,7 @@ async fn a_late_joiner_is_sent_what_it_lacks_once() {
 
 #[tokio::test]
 async fn what_was_refused_and_is_wanted_now_is_read_again() {
-    // One speaks three times; everybody keeps two of them, whichever came first, and the vote names the third.
+    // One signer makes three statements. Each node keeps the first two that arrive, and the vote names the third.
     let entries = ["0 say liar c", "0 close 0 say liar c", "1 say 2 next", "1 close 1 say 2 next"];
     let entries: Vec<Bytes> = entries.iter().map(|entry| Bytes::from_static(entry.as_bytes())).collect();
     let others = Node::start(1, Journal::new(&entries), limits(), &[]).await;
@@ -377,7 +384,7 @@ async fn nobody_is_sent_what_it_sent_itself() {
     let has = async |node: &Node, count: u64| {
         soon(node.journal.last.subscribe().wait_for(|last| *last == count)).await.unwrap();
     };
-    // From now on A reads B, too.
+    // From here on A reads B's log as well.
     b.say("0 say b first");
     has(&a, 1).await;
     for number in 0..20 {
@@ -394,11 +401,12 @@ async fn nobody_is_sent_what_it_sent_itself() {
 
 #[tokio::test]
 async fn who_finds_no_room_learns_of_others() {
-    let full = Limits { followers: 1, neighbours: 1, ..limits() };
+    let sync = SyncLimits { followers: 1, neighbours: 1, ..limits().sync };
+    let full = NetLimits { sync, ..limits() };
     let hub = Node::start(1, Journal::new(&history(3, false)), full, &[]).await;
     let second = Node::new(2, &[&hub]).await;
     second.journal.reaches(3).await;
-    // The hub reads who reads it, and has no place for a third.
+    // The hub reads the log of its one follower, and has no place for a third node.
     let third = Node::new(3, &[&hub]).await;
     third.journal.reaches(3).await;
     third.say("3 say third here");

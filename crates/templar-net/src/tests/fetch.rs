@@ -1,4 +1,4 @@
-//! Fetching: verified, resumed, refused, from the next provider, never too much.
+//! Fetches are verified, resumed after a stop, refused by policy, continued with another provider, and bounded.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use templar_manifest::Hash;
 use templar_store::{Store, to_iroh};
 
 use super::{Allowed, Node, TestLog, bytes, impatient, run, soon};
-use crate::{FetchError, Fetched, Limits, ProviderAnswer, ServeAll, ServeNone};
+use crate::{FetchError, Fetched, NetLimits, ProviderAnswer, ServeAll, ServeNone};
 
 const ANY: u64 = u64::MAX;
 
 async fn on_disk(seed: u8, dir: &Path) -> Node {
     let store = Store::open(dir).await.unwrap();
-    Node::with(seed, Limits::default(), store, TestLog::new(run()), Arc::new(ServeAll)).await
+    Node::with(seed, NetLimits::default(), store, TestLog::new(run()), Arc::new(ServeAll)).await
 }
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn a_blob_comes_whole_and_only_once() {
         b.store.sync(&[id]).await.unwrap();
         assert_eq!(soon(b.net.fetch(&id, size, &[])).await.unwrap(), Fetched { size, received: 0 });
     }
-    // The empty blob is everywhere.
+    // Every node has the empty blob.
     assert_eq!(soon(b.net.fetch(&Hash::of(b""), 0, &[])).await.unwrap(), Fetched::default());
     a.end().await;
     b.end().await;
@@ -113,7 +113,7 @@ async fn a_blob_larger_than_allowed_is_not_taken() {
     assert!(matches!(error, FetchError::TooLarge { size: 200_000, max_bytes: 199_999, .. }), "{error}");
     assert!(!b.store.has(&id).await.unwrap());
     soon(b.net.fetch(&id, 200_000, &[])).await.unwrap();
-    // Now it is here, and a smaller limit still holds.
+    // The blob is here now, and a smaller limit still holds.
     assert!(matches!(b.net.fetch(&id, 199_999, &[]).await, Err(FetchError::TooLarge { .. })));
     a.end().await;
     b.end().await;
@@ -123,17 +123,17 @@ async fn a_blob_larger_than_allowed_is_not_taken() {
 async fn what_may_not_be_served_is_refused_until_it_may() {
     let policy = Arc::new(Allowed::default());
     let store = Store::memory().await;
-    let a = Node::with(1, Limits::default(), store, TestLog::new(run()), policy.clone()).await;
+    let a = Node::with(1, NetLimits::default(), store, TestLog::new(run()), policy.clone()).await;
     let b = Node::new(2).await;
     b.knows(&a.net);
     let delta = a.store.put(bytes(100_000, 1)).await.unwrap();
     let error = soon(b.net.fetch(&delta, ANY, &[])).await.unwrap_err();
     assert!(error.refused(), "{error}");
 
-    // A list that names the delta does not help to get it, neither does asking for several blobs at once.
+    // A list that names the delta does not help to get it, and neither does a request for several blobs.
     let list = a.store.put(delta.as_bytes().to_vec()).await.unwrap();
     policy.allow(list);
-    let connection = b.net.inner.fetcher.swarm.pool.connection(&a.net.id()).await.unwrap();
+    let connection = b.net.inner.fetcher.swarm.pool.connection(iroh_blobs::ALPN, &a.net.id()).await.unwrap();
     let remote = b.store.blobs().remote();
     let through_list = soon(remote.execute_get(connection.clone(), GetRequest::all(to_iroh(&list))).complete()).await;
     assert!(through_list.is_err());
@@ -153,7 +153,7 @@ async fn nobody_writes_into_our_store() {
     let (a, b) = (Node::new(1).await, Node::new(2).await);
     b.knows(&a.net);
     let id = b.store.put(bytes(1000, 1)).await.unwrap();
-    let connection = b.net.inner.fetcher.swarm.pool.connection(&a.net.id()).await.unwrap();
+    let connection = b.net.inner.fetcher.swarm.pool.connection(iroh_blobs::ALPN, &a.net.id()).await.unwrap();
     let push = iroh_blobs::protocol::PushRequest::new(to_iroh(&id), iroh_blobs::protocol::ChunkRangesSeq::root());
     // Whether the sender notices depends on timing; the store must not change.
     soon(b.store.blobs().remote().execute_push(connection.clone(), push).complete()).await.ok();

@@ -1,4 +1,4 @@
-//! What peers say that they have: true, bounded, and nothing of what may not be served.
+//! Answers about blobs are true and bounded, and they reveal nothing that may not be served.
 
 use std::sync::Arc;
 
@@ -9,28 +9,28 @@ use templar_store::{Store, to_iroh};
 
 use super::hostile::endpoint;
 use super::{Allowed, Node, TestLog, bytes, run, soon};
-use crate::Limits;
-use crate::have::{HAVE_ALPN, Have, MAX_ASKED, MAX_QUESTION, Question, ask};
-use crate::serve::code;
-use crate::wire::encode;
+use crate::NetLimits;
+use crate::frame::encode;
+use crate::peers::close_code;
+use crate::serve::have::{HAVE_ALPN, Have, MAX_ASKED, MAX_QUESTION, Question, ask};
 
 #[tokio::test]
 async fn what_is_withheld_looks_as_if_it_were_not_here() {
     let policy = Arc::new(Allowed::default());
     let log = TestLog::new(run());
-    let a = Node::with(1, Limits::default(), Store::memory().await, log, policy.clone()).await;
+    let a = Node::with(1, NetLimits::default(), Store::memory().await, log, policy.clone()).await;
     let b = Node::new(2).await;
     b.knows(&a.net);
     let withheld = a.store.put(bytes(100_000, 1)).await.unwrap();
     let absent = Hash::of(b"absent");
-    let connection = b.net.inner.fetcher.swarm.pool.have_connection(&a.net.id()).await.unwrap();
+    let connection = b.net.inner.fetcher.swarm.pool.optional_connection(HAVE_ALPN, &a.net.id()).await.unwrap();
     assert_eq!(soon(ask(&connection, &[withheld, absent])).await.unwrap(), [Have::Nothing, Have::Nothing]);
     policy.allow(absent);
     assert_eq!(soon(ask(&connection, &[withheld, absent])).await.unwrap(), [Have::Nothing, Have::Nothing]);
     policy.allow(withheld);
     assert_eq!(soon(ask(&connection, &[withheld, absent])).await.unwrap(), [Have::All, Have::Nothing]);
 
-    // A part, in whole groups.
+    // A part of the blob, in whole groups.
     let data = bytes(200_000, 2);
     let id = b.store.put(data).await.unwrap();
     policy.allow(id);
@@ -56,7 +56,7 @@ async fn questions_that_break_the_protocol_are_closed() {
         send.write_all(&question).await.unwrap();
         let closed = soon(connection.closed()).await;
         assert!(
-            matches!(&closed, ConnectionError::ApplicationClosed(close) if close.error_code == code::PROTOCOL),
+            matches!(&closed, ConnectionError::ApplicationClosed(close) if close.error_code == close_code::PROTOCOL),
             "{closed}"
         );
     }

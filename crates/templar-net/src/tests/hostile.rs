@@ -1,4 +1,4 @@
-//! Peers that break the protocols: each is noticed, named, and costs nobody else anything.
+//! Peers that break the protocols are noticed and named, and they do not harm other peers.
 
 use std::sync::Arc;
 
@@ -8,11 +8,12 @@ use iroh::{Endpoint, RelayMode, SecretKey};
 use templar_store::Store;
 use tokio::sync::mpsc;
 
-use super::{Node, TestLog, bytes, impatient, run, soon, until_caught_up};
-use crate::peer::{Addr, PeerAddr};
-use crate::serve::code;
-use crate::wire::{Ask, Cursor, MAX_MILESTONES, MAX_REPLY, MAX_REQUEST, Refusal, Reply, Request, encode};
-use crate::{FetchError, Limits, PeerId, ProviderAnswer, Pulled, SYNC_ALPN, ServeAll};
+use super::{Node, TestLog, bytes, impatient, limits_with, run, soon, until_caught_up};
+use crate::frame::encode;
+use crate::peers::close_code;
+use crate::peers::peer::{Addr, PeerAddr};
+use crate::sync::wire::{Ask, Cursor, MAX_MILESTONES, MAX_REPLY, MAX_REQUEST, SyncRefusal, SyncReply, SyncRequest};
+use crate::{FetchError, NetLimits, PeerId, ProviderAnswer, Pulled, SYNC_ALPN, ServeAll};
 use templar_manifest::Hash;
 
 pub(super) async fn endpoint(seed: u8) -> Endpoint {
@@ -50,7 +51,7 @@ impl ProtocolHandler for Script {
     }
 }
 
-/// A peer that follows a script, and how its connections end.
+/// A peer that follows a script and reports how its connections end.
 pub(super) struct Hostile {
     router: Router,
     pub(super) addr: PeerAddr,
@@ -74,23 +75,25 @@ impl Hostile {
     }
 }
 
-async fn victim(limits: Limits) -> Node {
+async fn victim(limits: NetLimits) -> Node {
     Node::with(100, limits, Store::memory().await, TestLog::new(run()), Arc::new(ServeAll)).await
 }
 
-pub(super) fn hello(peers: Vec<PeerAddr>) -> Reply<'static> {
-    Reply::Hello { unix_ms: 0, peers }
+pub(super) fn hello(peers: Vec<PeerAddr>) -> SyncReply<'static> {
+    SyncReply::Hello { unix_ms: 0, peers }
 }
 
 fn log_request(reached: Vec<Hash>, addrs: Vec<Addr>) -> Vec<u8> {
-    encode(&Request { run: run(), ask: Ask::Log { after: None, reached, addrs } }, MAX_REQUEST).unwrap()
+    encode(&SyncRequest { run: run(), ask: Ask::Log { after: None, reached, addrs } }, MAX_REQUEST).unwrap()
 }
 
-fn frames(replies: &[Reply<'_>]) -> Vec<u8> {
+fn frames(replies: &[SyncReply<'_>]) -> Vec<u8> {
     replies.iter().flat_map(|reply| encode(reply, MAX_REPLY).unwrap()).collect()
 }
 
-/// A provider whose answer is `answer`, beside an honest one: what it is said to have done, and the honest one delivers.
+/// Fetches from a provider that answers with `answer`, and then from an honest one, which must deliver.
+///
+/// Returns the answer of the first provider as the error names it, and the problem recorded for it.
 async fn fetch_beside(answer: Vec<u8>, ends: bool) -> (ProviderAnswer, Option<String>) {
     let data = bytes(100_000, 1);
     let (hostile, good, b) = (Hostile::new(1, answer, ends).await, Node::new(2).await, victim(impatient()).await);
@@ -142,7 +145,8 @@ async fn a_provider_that_never_answers_or_stops() {
     assert_eq!(answer, ProviderAnswer::NotHere);
 }
 
-/// Pulls from a peer whose log stream is `answer`: how we close, what we remember, and what came through.
+/// Pulls from a peer whose log stream is `answer`. Returns how the connection was closed, the recorded problem,
+/// and the entries that came through.
 async fn pull_from(answer: Vec<u8>) -> (u32, String, Vec<Pulled>) {
     let (mut hostile, good, b) = (Hostile::new(1, answer, false).await, Node::new(2).await, victim(impatient()).await);
     let mut pulled = b.net.pull_entries();
@@ -155,7 +159,7 @@ async fn pull_from(answer: Vec<u8>) -> (u32, String, Vec<Pulled>) {
         arrived.push(item);
     }
     let problem = b.net.problems().remove(&hostile.addr.id).unwrap_or_default();
-    // Nobody else is harmed.
+    // Other peers are not harmed.
     good.log.push("good");
     b.knows(&good.net);
     assert_eq!(until_caught_up(&mut pulled).await, ["good"]);
@@ -172,10 +176,10 @@ fn number(code: iroh::endpoint::VarInt) -> u32 {
 #[tokio::test]
 async fn a_log_that_breaks_the_protocol() {
     let peers = hello(Vec::new());
-    let entry = |seq| Reply::Entry { seq, bytes: b"entry" };
+    let entry = |seq| SyncReply::Entry { seq, bytes: b"entry" };
     let long_frame = u32::try_from(MAX_REPLY + 1).unwrap().to_le_bytes().to_vec();
     let many = hello((0..65_u8).map(|i| PeerAddr { id: [i; 32], addrs: Vec::new() }).collect());
-    let busy = Reply::Refused(Refusal::Busy);
+    let busy = SyncReply::Refused(SyncRefusal::Busy);
     let cases: [(Vec<u8>, &str, usize); 10] = [
         (long_frame, "more than", 0),
         (vec![0xff; 64], "more than", 0),
@@ -190,7 +194,7 @@ async fn a_log_that_breaks_the_protocol() {
     ];
     for (answer, expected, entries) in cases {
         let (code, problem, arrived) = pull_from(answer).await;
-        assert_eq!(code, number(code::PROTOCOL), "{problem}");
+        assert_eq!(code, number(close_code::PROTOCOL), "{problem}");
         assert!(problem.contains(expected), "{problem:?} has no {expected:?}");
         assert_eq!(arrived.len(), entries);
     }
@@ -198,10 +202,10 @@ async fn a_log_that_breaks_the_protocol() {
 
 #[tokio::test]
 async fn a_log_that_stalls() {
-    // Nothing at all, and a frame that never ends.
+    // A peer that sends nothing, and one whose frame never ends.
     for answer in [Vec::new(), [frames(&[hello(Vec::new())]), vec![10, 0, 0, 0, 1]].concat()] {
         let (code, problem, arrived) = pull_from(answer).await;
-        assert_eq!(code, number(code::STALLED));
+        assert_eq!(code, number(close_code::STALLED));
         assert!(problem.contains("stalled"), "{problem}");
         assert!(arrived.is_empty());
     }
@@ -209,16 +213,16 @@ async fn a_log_that_stalls() {
 
 #[tokio::test]
 async fn a_log_that_the_node_finds_invalid() {
-    let replies = [hello(Vec::new()), Reply::Entry { seq: 1, bytes: b"nonsense" }, Reply::CaughtUp];
+    let replies = [hello(Vec::new()), SyncReply::Entry { seq: 1, bytes: b"nonsense" }, SyncReply::CaughtUp];
     let mut hostile = Hostile::new(1, frames(&replies), false).await;
-    let b = victim(Limits::default()).await;
+    let b = victim(NetLimits::default()).await;
     let mut pulled = b.net.pull_entries();
     b.net.add_peer(hostile.addr.clone()).unwrap();
     assert_eq!(until_caught_up(&mut pulled).await, ["nonsense"]);
     b.net.blame(&hostile.addr.id, "an entry that does not decode");
     let closed = soon(hostile.closed.recv()).await.unwrap();
     assert!(
-        matches!(&closed, ConnectionError::ApplicationClosed(close) if close.error_code == code::PROTOCOL),
+        matches!(&closed, ConnectionError::ApplicationClosed(close) if close.error_code == close_code::PROTOCOL),
         "{closed}"
     );
     assert_eq!(b.net.problems()[&hostile.addr.id], "an entry that does not decode");
@@ -234,8 +238,8 @@ async fn invented_peers_do_not_fill_the_book_or_spread() {
             |i| PeerAddr { id: id(i), addrs: vec!["127.0.0.1:1".parse().unwrap(), "0.0.0.0:5".parse().unwrap()] };
         (from..from + 60).map(invented).collect()
     };
-    let hostile = Hostile::new(1, frames(&[hello(peers(10)), Reply::CaughtUp]), false).await;
-    let b = victim(Limits { max_peers: 20, ..impatient() }).await;
+    let hostile = Hostile::new(1, frames(&[hello(peers(10)), SyncReply::CaughtUp]), false).await;
+    let b = victim(NetLimits { max_peers: 20, ..impatient() }).await;
     let mut pulled = b.net.pull_entries();
     b.net.add_peer(hostile.addr.clone()).unwrap();
     assert!(until_caught_up(&mut pulled).await.is_empty());
@@ -243,7 +247,7 @@ async fn invented_peers_do_not_fill_the_book_or_spread() {
     assert_eq!(b.net.inner.book.shareable(None, 64), std::slice::from_ref(&hostile.addr), "only whom we met");
     assert!(b.net.peers().iter().all(|peer| peer.addrs.iter().all(|addr| !addr.ip().unwrap().ip().is_unspecified())));
     assert_eq!(b.net.ticket(None).peers.len(), 2);
-    // A configured peer always finds room.
+    // There is always room for a configured peer.
     let good = Node::new(2).await;
     b.knows(&good.net);
     hostile.end().await;
@@ -279,13 +283,13 @@ async fn requests_that_break_the_protocol_are_closed_and_others_served() {
     for request in requests {
         let closed = ask(&request, &a).await;
         assert!(
-            matches!(&closed, ConnectionError::ApplicationClosed(close) if close.error_code == code::PROTOCOL),
+            matches!(&closed, ConnectionError::ApplicationClosed(close) if close.error_code == close_code::PROTOCOL),
             "{closed}"
         );
     }
     let silent = ask(&[9], &a).await;
     assert!(
-        matches!(&silent, ConnectionError::ApplicationClosed(close) if close.error_code == code::STALLED),
+        matches!(&silent, ConnectionError::ApplicationClosed(close) if close.error_code == close_code::STALLED),
         "{silent}"
     );
     assert!(a.net.peers().is_empty());
@@ -299,7 +303,7 @@ async fn requests_that_break_the_protocol_are_closed_and_others_served() {
 
 #[tokio::test]
 async fn one_peer_gets_a_few_connections_only() {
-    let a = victim(Limits { max_inbound_per_peer: 2, ..Limits::default() }).await;
+    let a = victim(limits_with(|limits| limits.connections.max_inbound_per_peer = 2)).await;
     let endpoint = endpoint(50).await;
     let addr = a.net.addr().to_endpoint_addr().unwrap();
     let request = log_request(Vec::new(), Vec::new());
@@ -314,7 +318,10 @@ async fn one_peer_gets_a_few_connections_only() {
     }
     let third = soon(endpoint.connect(addr.clone(), SYNC_ALPN)).await.unwrap();
     let closed = soon(third.closed()).await;
-    assert!(matches!(&closed, ConnectionError::ApplicationClosed(close) if close.error_code == code::BUSY), "{closed}");
+    assert!(
+        matches!(&closed, ConnectionError::ApplicationClosed(close) if close.error_code == close_code::BUSY),
+        "{closed}"
+    );
     drop(served);
     soon(endpoint.close()).await;
     a.end().await;
@@ -325,7 +332,7 @@ fn frames_of_this_version_do_not_change() {
     let hex = |frame: Vec<u8>| data_encoding::HEXLOWER.encode(&frame);
     let hash = Hash::from_bytes([0xaa; 32]);
     let aa = "aa".repeat(32);
-    let request = Request {
+    let request = SyncRequest {
         run: hash,
         ask: Ask::Log {
             after: Some(Cursor { seq: 300, entry: hash }),
@@ -338,15 +345,15 @@ fn frames_of_this_version_do_not_change() {
         hex(encode(&request, MAX_REQUEST).unwrap()),
         format!("8900000020{aa}0101ac0220{aa}0120{aa}0200007f000001dc220116{relay}")
     );
-    let probe = Request { run: hash, ask: Ask::Hello };
+    let probe = SyncRequest { run: hash, ask: Ask::Hello };
     assert_eq!(hex(encode(&probe, MAX_REQUEST).unwrap()), format!("2200000020{aa}00"));
-    let hello = Reply::Hello { unix_ms: 300, peers: Vec::new() };
+    let hello = SyncReply::Hello { unix_ms: 300, peers: Vec::new() };
     assert_eq!(hex(encode(&hello, MAX_REPLY).unwrap()), "0400000001ac0200");
     assert_eq!(
-        hex(encode(&Reply::Entry { seq: 7, bytes: b"hi" }, MAX_REPLY).unwrap()),
+        hex(encode(&SyncReply::Entry { seq: 7, bytes: b"hi" }, MAX_REPLY).unwrap()),
         "0500000002070268".to_owned() + "69"
     );
-    assert_eq!(hex(encode(&Reply::CaughtUp, MAX_REPLY).unwrap()), "0100000003");
-    let refused = Reply::Refused(Refusal::WrongRun { run: hash });
+    assert_eq!(hex(encode(&SyncReply::CaughtUp, MAX_REPLY).unwrap()), "0100000003");
+    let refused = SyncReply::Refused(SyncRefusal::WrongRun { run: hash });
     assert_eq!(hex(encode(&refused, MAX_REPLY).unwrap()), format!("23000000000020{aa}"));
 }

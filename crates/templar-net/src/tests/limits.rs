@@ -1,4 +1,4 @@
-//! What peers may use of us is bounded: bytes a second, connections, requests, what waits in memory.
+//! The limits on peers hold: bytes per second, connections, requests, and buffered memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use templar_store::{Store, to_iroh};
 use tokio::time::Instant;
 
 use super::hostile::endpoint;
-use super::{Node, TestLog, bytes, run, soon};
-use crate::{Limits, ServeAll};
+use super::{Node, TestLog, bytes, limits_with, run, soon};
+use crate::{ConnectionLimits, NetLimits, ServeAll};
 
-async fn node(seed: u8, limits: Limits) -> Node {
+async fn node(seed: u8, limits: NetLimits) -> Node {
     Node::with(seed, limits, Store::memory().await, TestLog::new(run()), Arc::new(ServeAll)).await
 }
 
-/// How long `b` takes to fetch a megabyte from `a`.
-async fn time_to_fetch(a: Limits, b: Limits) -> Duration {
+/// The time that `b` needs to fetch a megabyte from `a`.
+async fn time_to_fetch(a: NetLimits, b: NetLimits) -> Duration {
     let (a, b) = (node(1, a).await, node(2, b).await);
     b.knows(&a.net);
     let id = a.store.put(bytes(1_000_000, 1)).await.unwrap();
@@ -32,11 +32,11 @@ async fn time_to_fetch(a: Limits, b: Limits) -> Duration {
 
 #[tokio::test]
 async fn no_more_is_sent_and_taken_in_a_second_than_is_allowed() {
-    // A tenth of a second's worth may come at once.
+    // The first tenth of a second's bytes may come at once.
     let least = Duration::from_millis(1_890);
-    let up = Limits { upload_bytes_per_second: Some(500_000), ..Limits::default() };
-    let down = Limits { download_bytes_per_second: Some(500_000), ..Limits::default() };
-    let (up, down) = tokio::join!(time_to_fetch(up, Limits::default()), time_to_fetch(Limits::default(), down));
+    let up = limits_with(|limits| limits.serving.bytes_per_second = Some(500_000));
+    let down = limits_with(|limits| limits.fetching.bytes_per_second = Some(500_000));
+    let (up, down) = tokio::join!(time_to_fetch(up, NetLimits::default()), time_to_fetch(NetLimits::default(), down));
     assert!(up >= least && down >= least, "{up:?} {down:?}");
 }
 
@@ -46,7 +46,10 @@ fn request(id: &Hash) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_peer_that_does_not_read_makes_us_hold_a_few_megabytes() {
-    let limits = Limits { connection_memory: 1 << 20, stall_timeout: Duration::from_secs(1), ..Limits::default() };
+    let limits = limits_with(|limits| {
+        limits.connections.memory = 1 << 20;
+        limits.timeouts.stall = Duration::from_secs(1);
+    });
     let a = node(1, limits).await;
     let id = a.store.put(bytes(32 << 20, 1)).await.unwrap();
     let reader = endpoint(50).await;
@@ -58,7 +61,7 @@ async fn a_peer_that_does_not_read_makes_us_hold_a_few_megabytes() {
         send.finish().unwrap();
         streams.push(recv);
     }
-    // All are being served, and then all have been given up.
+    // First all requests are being served, and then all have been given up.
     for being_served in [8, 0] {
         soon(async {
             while a.net.inner.served.requests.count() != being_served {
@@ -67,7 +70,7 @@ async fn a_peer_that_does_not_read_makes_us_hold_a_few_megabytes() {
         })
         .await;
     }
-    // What the reader's own windows took (1.25 MB for each stream by default) has left us; the rest waited here.
+    // The reader's receive windows (1.25 MB for each stream by default) took some bytes. All others waited here.
     let windows = 8 * 1_250_000;
     let sent = a.net.sent_bytes();
     assert!(sent <= windows + (1 << 20) + 8 * (16 << 10) * 2, "{sent} bytes were taken from the disk");
@@ -77,19 +80,18 @@ async fn a_peer_that_does_not_read_makes_us_hold_a_few_megabytes() {
 
 #[tokio::test]
 async fn requests_are_bounded_in_length_and_number() {
-    let limits = Limits {
-        max_request_bytes: 2_000,
-        max_requests_per_peer: 4,
-        stall_timeout: Duration::from_secs(1),
-        ..Limits::default()
-    };
+    let limits = limits_with(|limits| {
+        limits.serving.max_request_bytes = 2_000;
+        limits.serving.max_requests_per_peer = 4;
+        limits.timeouts.stall = Duration::from_secs(1);
+    });
     let a = node(1, limits).await;
     let id = a.store.put(bytes(100_000, 1)).await.unwrap();
     let asker = endpoint(50).await;
     let connection = soon(asker.connect(a.net.addr().to_endpoint_addr().unwrap(), iroh_blobs::ALPN)).await.unwrap();
     let mut first = [0; 8];
 
-    // Of the same kind, one that fits and one that is too long.
+    // Two requests of the same kind: one fits, and one is too long.
     for (hashes, fits) in [(50, true), (70, false)] {
         let many: GetManyRequest = (0..hashes)
             .map(|n: u64| if n == 0 { to_iroh(&id) } else { iroh_blobs::Hash::new(n.to_le_bytes()) })
@@ -99,12 +101,12 @@ async fn requests_are_bounded_in_length_and_number() {
         send.finish().ok();
         let read = soon(recv.read_exact(&mut first)).await;
         let refused = matches!(&read, Err(ReadExactError::ReadError(ReadError::Reset(code))) if *code == ERR_INTERNAL);
-        // What is not here is an error too, but not before the first blob that is.
+        // A missing blob is an error, too, but only after the first blob, which is here, has been sent.
         let served = a.net.sent_bytes() > 0;
         assert!(if fits { served || refused } else { refused }, "{hashes}: {read:?}");
     }
 
-    // Requests that never end are given a second; while they wait, a fifth is one too many.
+    // Requests that never end are given up after a second. While four wait, a fifth is refused.
     let mut open = Vec::new();
     for _ in 0..4 {
         let (mut send, recv) = connection.open_bi().await.unwrap();
@@ -126,7 +128,7 @@ async fn requests_are_bounded_in_length_and_number() {
         let read = soon(recv.read_exact(&mut first)).await;
         assert!(matches!(&read, Err(ReadExactError::ReadError(ReadError::Reset(_)))), "{read:?}");
     }
-    // And then there is room again.
+    // Then there is room again.
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
     send.write_all(&request(&id)).await.unwrap();
     send.finish().unwrap();
@@ -138,9 +140,10 @@ async fn requests_are_bounded_in_length_and_number() {
 
 #[tokio::test]
 async fn memory_bounds_the_number_of_connections() {
-    let limits = Limits { connection_memory: 1 << 20, max_memory_per_peer: 2 << 20, ..Limits::default() };
-    assert_eq!(limits.inbound(), (512, 2));
-    assert_eq!(Limits { max_memory: 3 << 20, ..limits.clone() }.inbound(), (3, 2));
+    let connections = ConnectionLimits { memory: 1 << 20, max_memory_per_peer: 2 << 20, ..ConnectionLimits::default() };
+    assert_eq!(connections.inbound(), (512, 2));
+    assert_eq!(ConnectionLimits { max_memory: 3 << 20, ..connections.clone() }.inbound(), (3, 2));
+    let limits = NetLimits { connections, ..NetLimits::default() };
     let a = node(1, limits).await;
     let asker = endpoint(50).await;
     let addr = a.net.addr().to_endpoint_addr().unwrap();

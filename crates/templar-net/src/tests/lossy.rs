@@ -1,7 +1,8 @@
-//! Three datagrams of ten are lost, in either direction, and yet blobs come and logs end alike.
+//! Blobs arrive and logs converge although three datagrams of ten are lost in each direction.
 //!
-//! Some nodes listen on IPv6 only and the others on IPv4 only, so that nothing finds a way around the line between them; nodes of
-//! the same sort are cut off from each other. LOSS_SIZE and LOSS_WINDOWS make the long form.
+//! Some nodes listen on IPv6 only and the others on IPv4 only, so no datagram can avoid the lossy line between
+//! them. Nodes with the same protocol are cut off from each other. LOSS_SIZE and LOSS_WINDOWS make the test
+//! longer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +11,14 @@ use templar_store::Store;
 use tokio::time::timeout;
 
 use super::converge::{Journal, Taken, said, vote};
-use super::line::{Line, V4, V6, bind, line, through};
+use super::lossy_line::{Line, V4, V6, bind, line, through};
 use super::{TestLog, bytes, run};
 use crate::{EmptyLog, Fetched, PeerId, Pulled};
 
-/// In thousandths.
+/// The loss of the line, in thousandths.
 const LOSS: u64 = 300;
 
-/// Longer than anything here takes; a test that hangs ends.
+/// A time that nothing here exceeds, so that a test that hangs ends.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 fn scale(name: &str, short: u64) -> u64 {
@@ -63,7 +64,7 @@ async fn blobs_come_from_two_providers() {
     }
 }
 
-/// A hub on IPv6 and three that know only the hub, on IPv4; windows are played as in [`super::converge`].
+/// A hub on IPv6, and three nodes on IPv4 that know only the hub. Windows proceed as in [`super::converge`].
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logs_end_alike() {
     let Some(line) = line(Duration::ZERO, LOSS, 2) else { return };
@@ -80,7 +81,7 @@ async fn logs_end_alike() {
     for (index, (journal, _, net)) in nodes.iter().enumerate() {
         if index > 0 {
             let others: Vec<PeerId> = ids[1..].iter().copied().filter(|id| *id != net.id()).collect();
-            net.inner.lines.cut_off(&others);
+            net.inner.connections.cut_off(&others);
             net.add_peer(hub.clone()).unwrap();
         }
         let (mut pulled, taking, asking) = (net.pull_entries(), journal.clone(), net.clone());

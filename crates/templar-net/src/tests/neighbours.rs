@@ -1,4 +1,5 @@
-//! The choice of neighbours: few, connected, nobody's to make, and held against being filled.
+//! The choice of neighbours: they are few, the graph is connected, and strangers can neither steer the choice nor
+//! fill it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,8 +7,8 @@ use std::sync::Arc;
 use iroh::SecretKey;
 
 use crate::PeerId;
-use crate::book::Book;
-use crate::neighbours::{Candidate, Neighbours};
+use crate::peers::book::{Book, Candidate};
+use crate::peers::neighbours::Neighbours;
 
 fn id(seed: u16) -> PeerId {
     *SecretKey::from_bytes(&secret(seed)).public().as_bytes()
@@ -28,8 +29,8 @@ fn candidate(id: PeerId) -> Candidate {
     Candidate { id, configured: false, blamed: false, failures: 0 }
 }
 
-/// 250 nodes that know each other, each with its own choice: everybody hears everybody within a few hops, and nobody has
-/// many streams.
+/// Each of 250 nodes knows all others and chooses for itself. Every entry then reaches every node in a few hops,
+/// and no node has many streams.
 #[test]
 fn the_choices_of_250_nodes_connect_them_all() {
     const NODES: u16 = 250;
@@ -90,7 +91,7 @@ fn peers_that_fail_or_decline_make_room_for_others() {
     assert!(node.choose(candidates.clone()).iter().all(|id| !first.contains(id)));
     first.iter().for_each(|id| node.welcomed(id));
     assert_eq!(node.choose(candidates.clone()), first);
-    // With nobody else to turn to they are tried again.
+    // If there are no other peers, they are tried again.
     first.iter().for_each(|id| node.declined(id));
     let only: Vec<Candidate> = first.iter().copied().map(candidate).collect();
     assert_eq!(node.choose(only).len(), 3);
@@ -111,7 +112,7 @@ fn readers_are_read_and_bounded() {
     let read: BTreeSet<PeerId> = node.choose(candidates.clone()).into_iter().collect();
     assert!(strangers[..3].iter().chain(&chosen).all(|id| read.contains(id)));
     assert_eq!(read.len(), 5);
-    // A place is free when the last stream of its holder has ended.
+    // A place becomes free when the last stream of its holder has ended.
     drop(own);
     followers.remove(0);
     assert!(node.admit(strangers[3]).is_none());

@@ -1,4 +1,4 @@
-//! Asking peers for diagnosis: answers are told apart, and who asks is not remembered.
+//! Probes tell the answers of peers apart, and peers do not remember the prober.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,9 @@ use templar_store::Store;
 
 use super::hostile::{Hostile, hello};
 use super::{Node, TestLog, config, impatient, run, soon};
-use crate::peer::PeerAddr;
-use crate::wire::{MAX_REPLY, Reply, encode};
+use crate::frame::encode;
+use crate::peers::peer::PeerAddr;
+use crate::sync::wire::{MAX_REPLY, SyncReply};
 use crate::{NetConfig, ProbeError, Prober, Relays, ServeAll};
 
 async fn prober() -> Prober {
@@ -48,7 +49,7 @@ async fn answers_that_are_none_say_what_they_are() {
     let answers = [
         (Vec::new(), false),
         (vec![0xff; 64], false),
-        (encode(&Reply::CaughtUp, MAX_REPLY).unwrap(), true),
+        (encode(&SyncReply::CaughtUp, MAX_REPLY).unwrap(), true),
         (encode(&hello(Vec::new()), MAX_REPLY).unwrap()[..5].to_vec(), true),
     ];
     for (seed, (answer, ends)) in (10..).zip(answers) {

@@ -1,4 +1,5 @@
-//! Blobs from many peers at once: whoever dies, lies, stalls or has a part only, everything comes, and once.
+//! Blobs come from many peers at once, whole and only once, although some peers die, lie, stall or have only a
+//! part.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,35 +13,35 @@ use templar_manifest::Hash;
 use templar_store::{Store, to_iroh};
 
 use super::hostile::{Hostile, endpoint};
-use super::{Node, TestLog, bytes, run, soon};
-use crate::peer::{Addr, PeerAddr};
-use crate::{FetchError, Fetched, Limits, ProviderAnswer, ServeAll};
+use super::{Node, TestLog, bytes, limits_with, run, soon};
+use crate::peers::peer::{Addr, PeerAddr};
+use crate::{FetchError, Fetched, NetLimits, ProviderAnswer, ServeAll};
 
 const ANY: u64 = u64::MAX;
 
 /// Large enough for several ranges of 1 MiB.
 const SIZE: usize = 6_000_000;
 
-async fn node(seed: u8, limits: Limits) -> Node {
+async fn node(seed: u8, limits: NetLimits) -> Node {
     Node::with(seed, limits, Store::memory().await, TestLog::new(run()), Arc::new(ServeAll)).await
 }
 
-/// A provider that takes a second or so to send [`SIZE`] bytes, so that things happen meanwhile.
-fn unhurried() -> Limits {
-    Limits { upload_bytes_per_second: Some(4_000_000), ..Limits::default() }
+/// Limits of a provider that takes about a second to send [`SIZE`] bytes, so that something can happen meanwhile.
+fn unhurried() -> NetLimits {
+    limits_with(|limits| limits.serving.bytes_per_second = Some(4_000_000))
 }
 
-async fn on_disk(seed: u8, dir: &Path, limits: Limits) -> Node {
+async fn on_disk(seed: u8, dir: &Path, limits: NetLimits) -> Node {
     let store = Store::open(dir).await.unwrap();
     Node::with(seed, limits, store, TestLog::new(run()), Arc::new(ServeAll)).await
 }
 
-/// How many bytes of whole groups are here.
+/// The number of bytes of whole groups in the store.
 async fn here(store: &Store, id: &Hash) -> u64 {
     store.blobs().observe(to_iroh(id)).await.unwrap().total_bytes()
 }
 
-/// Waits until so many bytes of what is being fetched are here.
+/// Waits until this number of bytes of all fetches is in the store.
 async fn until_here(node: &Node, bytes: u64) {
     soon(node.net.progress().wait_for(|progress| progress.bytes_here >= bytes)).await.unwrap();
 }
@@ -70,10 +71,10 @@ async fn a_provider_that_is_gone_in_the_middle() {
 
 #[tokio::test]
 async fn a_provider_that_sends_one_byte_a_second_holds_nothing_up() {
-    let slow = node(1, Limits { upload_bytes_per_second: Some(1), ..Limits::default() }).await;
+    let slow = node(1, limits_with(|limits| limits.serving.bytes_per_second = Some(1))).await;
     let quick = Node::new(2).await;
-    // Only that others take over what it holds helps: it is never found to have stalled.
-    let b = node(3, Limits { stall_timeout: Duration::from_secs(3600), ..Limits::default() }).await;
+    // Only taking over its pieces helps, because it never exceeds the stall timeout.
+    let b = node(3, limits_with(|limits| limits.timeouts.stall = Duration::from_secs(3600))).await;
     b.knows(&slow.net);
     let mut ids = Vec::new();
     for (len, seed) in [(SIZE, 1), (50_000, 2), (70_000, 3)] {
@@ -81,7 +82,7 @@ async fn a_provider_that_sends_one_byte_a_second_holds_nothing_up() {
         ids.push((slow.store.put(data.clone()).await.unwrap(), len as u64));
         quick.store.put(data).await.unwrap();
     }
-    // The slow one is asked for everything before the other is there.
+    // The slow provider is asked for everything before the other one is known.
     let named = [slow.net.id()];
     let fetch = b.net.fetch_all(&ids, &named);
     let join = async {
@@ -146,7 +147,7 @@ async fn every_provider_but_one_lies() {
     let handler = TrueLengthFalseBytes(honest.store.clone());
     let router = Router::builder(subtle_endpoint).accept(iroh_blobs::ALPN, handler).spawn();
 
-    // Alone they bring nothing but the length, and each is remembered for what it did.
+    // Without an honest provider only the length comes, and each provider's misbehaviour is recorded.
     let b = Node::new(10).await;
     for addr in liars.iter().map(|liar| &liar.addr).chain([&subtle]) {
         b.net.add_peer(addr.clone()).unwrap();
@@ -164,7 +165,7 @@ async fn every_provider_but_one_lies() {
     }
     assert!(here(&b.store, &id).await <= 16 << 10, "the last group at most");
 
-    // With one that is honest everything comes, whoever else is there.
+    // With one honest provider everything comes.
     b.knows(&honest.net);
     let fetched = soon(b.net.fetch(&id, size, &[liars[0].addr.id, subtle.id])).await.unwrap();
     assert_eq!(fetched.size, size);
@@ -189,14 +190,14 @@ async fn every_provider_but_one_lies() {
 #[tokio::test]
 async fn damage_on_one_providers_disk_costs_that_provider_only() {
     let dir = tempfile::tempdir().unwrap();
-    let corrupt = on_disk(1, dir.path(), Limits::default()).await;
+    let corrupt = on_disk(1, dir.path(), NetLimits::default()).await;
     let (good, b) = (node(2, unhurried()).await, Node::new(3).await);
     let data = bytes(SIZE, 1);
     let id = corrupt.store.put(data.clone()).await.unwrap();
     good.store.put(data.clone()).await.unwrap();
     let path = dir.path().join("data").join(format!("{id}.data"));
     let mut damaged = std::fs::read(&path).unwrap();
-    // In every range.
+    // The damage is in every range.
     for place in (10_000..SIZE).step_by(700_000) {
         damaged[place] ^= 1;
     }
@@ -231,7 +232,7 @@ async fn a_caller_that_goes_away_leaves_the_transfer_to_the_others() {
         }
     }
     assert_eq!(soon(staying).await.unwrap().unwrap().received, size);
-    // When the last one goes, so does the transfer, and what came stays.
+    // The transfer ends with its last caller, and the received bytes stay.
     let second = a.store.put(bytes(SIZE, 2)).await.unwrap();
     let before = b.net.progress().borrow().bytes_here;
     tokio::select! {
@@ -274,7 +275,8 @@ async fn whoever_has_a_part_gives_it() {
     assert_eq!(received, half, "all that it has");
     assert_eq!(here(&c.store, &id).await, half);
 
-    // Two that have nothing more for each other do not wait for ever; with a third that has all, both go on.
+    // Two nodes that have nothing more for each other do not wait for ever. With a third that has the whole blob,
+    // both go on.
     b.knows(&c.net);
     assert!(soon(b.net.fetch(&id, size, &[])).await.is_err());
     let whole = Node::new(4).await;
@@ -293,14 +295,14 @@ async fn whoever_has_a_part_gives_it() {
 async fn many_small_blobs_and_large_ones_in_one_request() {
     let dir = tempfile::tempdir().unwrap();
     let (a, c) = (Node::new(1).await, Node::new(2).await);
-    let b = on_disk(3, dir.path(), Limits::default()).await;
+    let b = on_disk(3, dir.path(), NetLimits::default()).await;
     b.knows(&a.net);
     b.knows(&c.net);
     let (mut blobs, mut size) = (Vec::new(), 0);
     for seed in 0..120_u8 {
         let len = if seed % 40 == 0 { 2_000_000 } else { 1 + usize::from(seed) * 300 };
         let data = bytes(len, seed);
-        // Each has half of them, and both have some.
+        // Each has half of the groups, and some groups are at both.
         let store = if seed % 2 == 0 { &a.store } else { &c.store };
         blobs.push((store.put(data.clone()).await.unwrap(), len as u64));
         if seed % 5 == 0 {
@@ -321,7 +323,7 @@ async fn many_small_blobs_and_large_ones_in_one_request() {
     }
 }
 
-/// Fetches what standard input says until it is killed.
+/// Fetches the blob that standard input names, until this process is killed.
 #[test]
 #[ignore = "the process that `nothing_is_fetched_twice_after_a_kill` kills"]
 fn fetches_until_it_is_killed() {
@@ -330,7 +332,7 @@ fn fetches_until_it_is_killed() {
     let parts: Vec<&str> = input.split_whitespace().collect();
     let [dir, id, provider] = parts[..] else { panic!("{input:?}") };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let b = on_disk(7, Path::new(dir), Limits::default()).await;
+        let b = on_disk(7, Path::new(dir), NetLimits::default()).await;
         b.net.add_peer(provider.parse().unwrap()).unwrap();
         let mut progress = b.net.progress();
         let net = b.net.clone();
@@ -346,8 +348,8 @@ fn fetches_until_it_is_killed() {
 async fn nothing_is_fetched_twice_after_a_kill() {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     let dir = tempfile::tempdir().unwrap();
-    // So slow that the process is killed long before the end.
-    let a = node(1, Limits { upload_bytes_per_second: Some(1_000_000), ..Limits::default() }).await;
+    // The upload is so slow that the process is killed long before the end.
+    let a = node(1, limits_with(|limits| limits.serving.bytes_per_second = Some(1_000_000))).await;
     let c = Node::new(2).await;
     let data: Bytes = bytes(SIZE, 1);
     let id = a.store.put(data.clone()).await.unwrap();
@@ -377,12 +379,12 @@ async fn nothing_is_fetched_twice_after_a_kill() {
         child.kill().await.unwrap();
         let store = Store::open(dir.path()).await.unwrap();
         let kept = here(&store, &id).await;
-        // What was decoded and not yet written is lost, at most 2 MiB; what was written is found again.
+        // Bytes that were decoded and not yet written are lost, at most 2 MiB. Written bytes are found again.
         assert!(kept > 0 && kept >= before && kept < size, "attempt {attempt}: {kept} after {before}");
         before = kept;
         store.shutdown().await;
     }
-    let b = on_disk(7, dir.path(), Limits::default()).await;
+    let b = on_disk(7, dir.path(), NetLimits::default()).await;
     b.knows(&c.net);
     let fetched = soon(b.net.fetch(&id, size, &[])).await.unwrap();
     assert_eq!(fetched, Fetched { size, received: size - before });

@@ -1,4 +1,4 @@
-//! Entries flow to everybody, from wherever a reader stopped, and only within a run.
+//! Entries reach every node of a run, and no other run, and a reader continues where it stopped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use bytes::Bytes;
 use templar_manifest::Hash;
 use templar_store::Store;
 
-use super::{Node, TestLog, run, soon, until_caught_up};
-use crate::{Limits, MAX_ENTRY_BYTES, Pulled, ServeAll};
+use super::{Node, TestLog, limits_with, run, soon, until_caught_up};
+use crate::{MAX_ENTRY_BYTES, NetLimits, Pulled, ServeAll};
 
 #[tokio::test]
 async fn entries_reach_everybody_and_a_late_joiner_with_one_address() {
@@ -29,7 +29,7 @@ async fn entries_reach_everybody_and_a_late_joiner_with_one_address() {
     late.knows(&c.net);
     tasks.push(late.follow());
     late.log.has(150).await;
-    // What the late one says reaches those that it was never told of.
+    // An entry of the latecomer reaches nodes that it was never told of.
     late.log.push("late");
     for node in [&a, &b, &c] {
         node.log.has(151).await;
@@ -55,23 +55,23 @@ async fn a_reader_goes_on_where_it_stopped() {
     a.log.push("three");
     assert_eq!(until_caught_up(&mut pulled).await, ["three"]);
 
-    // A restarts elsewhere with the same key and log, and comes to B.
+    // A restarts at another address with the same key and log, and contacts B.
     let (log, store) = (a.log.clone(), a.store.clone());
     soon(a.net.shutdown()).await;
     log.push("four");
-    let a = Node::with(1, Limits::default(), store.clone(), log, Arc::new(ServeAll)).await;
+    let a = Node::with(1, NetLimits::default(), store.clone(), log, Arc::new(ServeAll)).await;
     a.knows(&b.net);
     let task = a.follow();
     assert_eq!(until_caught_up(&mut pulled).await, ["four"]);
 
-    // A lost its log and has another one: B reads it from the beginning.
+    // A has lost its log and has another one, so B reads it from the beginning.
     soon(a.net.shutdown()).await;
     soon(task).await.unwrap();
     let log = TestLog::new(run());
     for entry in ["1", "2", "3", "4", "5"] {
         log.push(entry);
     }
-    let a = Node::with(1, Limits::default(), store, log, Arc::new(ServeAll)).await;
+    let a = Node::with(1, NetLimits::default(), store, log, Arc::new(ServeAll)).await;
     a.knows(&b.net);
     let task = a.follow();
     assert_eq!(until_caught_up(&mut pulled).await, ["1", "2", "3", "4", "5"]);
@@ -89,7 +89,7 @@ async fn entries_of_every_length_arrive_as_they_were() {
         a.log.push(entry.clone());
         sent.push(entry);
     }
-    // Too long for a frame: left out, and no obstacle.
+    // An entry that is too long for a frame is left out and does not stop the others.
     a.log.push(super::bytes(MAX_ENTRY_BYTES + 1, 9));
     a.log.push("last");
     sent.push(Bytes::from("last"));
@@ -102,7 +102,7 @@ async fn entries_of_every_length_arrive_as_they_were() {
 #[tokio::test]
 async fn a_slow_reader_loses_nothing() {
     let a = Node::new(1).await;
-    let limits = Limits { entries_in_flight: 1, ..Limits::default() };
+    let limits = limits_with(|limits| limits.sync.entries_in_flight = 1);
     let b = Node::with(2, limits, Store::memory().await, TestLog::new(run()), Arc::new(ServeAll)).await;
     for i in 0..2000 {
         a.log.push(format!("{i:01000}"));
@@ -111,7 +111,7 @@ async fn a_slow_reader_loses_nothing() {
     let mut pulled = b.net.pull_entries();
     let mut last = None;
     for _ in 0..2000 {
-        // Others run between two entries.
+        // Other tasks run between two entries.
         tokio::task::yield_now().await;
         last = soon(pulled.recv()).await;
     }
@@ -123,7 +123,10 @@ async fn a_slow_reader_loses_nothing() {
 #[tokio::test]
 async fn an_interrupted_stream_loses_and_repeats_nothing() {
     let a = Node::new(1).await;
-    let limits = Limits { entries_in_flight: 1, misbehaviour_pause: Duration::from_millis(5), ..Limits::default() };
+    let limits = limits_with(|limits| {
+        limits.sync.entries_in_flight = 1;
+        limits.pauses.misbehaviour = Duration::from_millis(5);
+    });
     let b = Node::with(2, limits, Store::memory().await, TestLog::new(run()), Arc::new(ServeAll)).await;
     let entries: Vec<Bytes> = (0..12).map(|i| format!("entry {i}").into()).collect();
     for entry in &entries {
@@ -137,7 +140,7 @@ async fn an_interrupted_stream_loses_and_repeats_nothing() {
             Pulled::Entry { bytes, .. } => arrived.push(bytes),
             Pulled::CaughtUp { .. } => break,
         }
-        // Cuts the stream, with one entry in the channel and the next one waiting before it.
+        // This cuts the stream while one entry is in the channel and the next one waits for room.
         b.net.blame(&a.net.id(), "a test");
     }
     assert_eq!(arrived, entries);
@@ -150,7 +153,7 @@ async fn another_run_is_refused() {
     let a = Node::new(1).await;
     a.log.push("entry");
     let other = TestLog::new(Hash::of(b"another run"));
-    let b = Node::with(2, Limits::default(), Store::memory().await, other, Arc::new(ServeAll)).await;
+    let b = Node::with(2, NetLimits::default(), Store::memory().await, other, Arc::new(ServeAll)).await;
     b.knows(&a.net);
     let mut changes = b.net.inner.book.changes();
     let mut pulled = b.net.pull_entries();

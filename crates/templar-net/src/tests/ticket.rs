@@ -1,4 +1,4 @@
-//! Tickets: one spelling, bounded, every damage an error.
+//! Tickets are bounded, have one spelling, and every damage to one is an error.
 
 use iroh::SecretKey;
 use proptest::prelude::*;
@@ -52,7 +52,8 @@ fn hostile_tickets_are_errors() {
 }
 
 proptest! {
-    /// Whatever parses is written the same way again (apart from case, which base32 does not have).
+    /// Every text that parses is written the same way again, apart from upper and lower case, which base32
+    /// ignores.
     #[test]
     fn a_ticket_has_one_spelling(body in proptest::collection::vec(any::<u8>(), 0..200), text in "[a-z2-7]{0,200}") {
         let encoded = format!("templar{}", data_encoding::BASE32_NOPAD.encode(&body).to_lowercase());

@@ -1,17 +1,18 @@
-//! Frames from strangers: whatever the bytes, an error or a message, never a panic.
+//! Any bytes from a stranger give a message or an error, and never a panic.
 
 use proptest::prelude::*;
 use templar_manifest::Hash;
 
-use crate::wire::{Ask, Cursor, MAX_ENTRY_BYTES, MAX_REPLY, MAX_REQUEST, Reply, Request, decode, encode};
+use crate::frame::{decode, encode};
+use crate::sync::wire::{Ask, Cursor, MAX_ENTRY_BYTES, MAX_REPLY, MAX_REQUEST, SyncReply, SyncRequest};
 
 #[test]
 fn the_longest_entry_fits_a_frame() {
     let longest = vec![0; MAX_ENTRY_BYTES];
-    let frame = encode(&Reply::Entry { seq: u64::MAX, bytes: &longest }, MAX_REPLY).unwrap();
-    assert_eq!(decode::<Reply>(&frame[4..]).unwrap(), Reply::Entry { seq: u64::MAX, bytes: &longest });
+    let frame = encode(&SyncReply::Entry { seq: u64::MAX, bytes: &longest }, MAX_REPLY).unwrap();
+    assert_eq!(decode::<SyncReply>(&frame[4..]).unwrap(), SyncReply::Entry { seq: u64::MAX, bytes: &longest });
     let longer = vec![0; MAX_REPLY];
-    assert!(encode(&Reply::Entry { seq: 1, bytes: &longer }, MAX_REPLY).is_err());
+    assert!(encode(&SyncReply::Entry { seq: 1, bytes: &longer }, MAX_REPLY).is_err());
 }
 
 proptest! {
@@ -21,18 +22,18 @@ proptest! {
         let addrs = ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
         let reached = vec![Hash::from_bytes(entry); usize::from(some)];
         let ask = Ask::Log { after: some.then_some(cursor), reached, addrs };
-        let request = Request { run: Hash::from_bytes(run), ask };
+        let request = SyncRequest { run: Hash::from_bytes(run), ask };
         let frame = encode(&request, MAX_REQUEST).unwrap();
-        prop_assert_eq!(decode::<Request>(&frame[4..]).unwrap(), request);
+        prop_assert_eq!(decode::<SyncRequest>(&frame[4..]).unwrap(), request);
     }
 
     #[test]
     fn any_bytes_decode_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = decode::<Request>(&bytes);
-        let _ = decode::<Reply>(&bytes);
+        let _ = decode::<SyncRequest>(&bytes);
+        let _ = decode::<SyncReply>(&bytes);
     }
 
-    /// A count that lies about what follows does not allocate for it.
+    /// A false count does not make the decoder allocate memory for it.
     #[test]
     fn a_count_that_lies_is_garbage(count in 1000_u64..u64::MAX) {
         let mut bytes = vec![1];
@@ -42,6 +43,6 @@ proptest! {
             count >>= 7;
         }
         bytes.push(count as u8);
-        prop_assert!(decode::<Reply>(&bytes).is_err());
+        prop_assert!(decode::<SyncReply>(&bytes).is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use templar_manifest::{PublicKey, RunId};
-use templar_net::{PeerAddr, PeerId, Prober, Reach, Relays, Skew};
+use templar_net::{Discovery, PeerAddr, PeerId, Prober, Relays, Skew};
 use tokio::task::JoinSet;
 
 use super::machine::{Scope, scope};
@@ -53,7 +53,7 @@ async fn look_around(asked: &Asked<'_>, peers: Vec<PeerAddr>, say: &mut impl FnM
     let mut networking = asked.networking.clone();
     // The node's own port may be in use, and this one is to be found by nobody.
     networking.bind.set_port(0);
-    networking.reach = Reach { lan: false, ..networking.reach };
+    networking.discovery = Discovery { lan: false, ..networking.discovery };
     let run = asked.run.map(|run| run.hash()).unwrap_or_default();
     let prober = match Prober::bind(networking.config(asked.key), run).await {
         Ok(prober) => prober,
@@ -108,7 +108,7 @@ async fn look_around(asked: &Asked<'_>, peers: Vec<PeerAddr>, say: &mut impl FnM
 }
 
 async fn look_at_relay(asked: &Asked<'_>, prober: &Prober, say: &mut impl FnMut(Finding)) {
-    let relays = &asked.networking.reach.relays;
+    let relays = &asked.networking.discovery.relays;
     match prober.relayed(asked.patience).await {
         None => say(Finding::ok("relay", "none is configured, and none is asked")),
         Some(true) => say(Finding::ok("relay", format!("{relays}: connected"))),
@@ -124,7 +124,7 @@ async fn look_at_relay(asked: &Asked<'_>, prober: &Prober, say: &mut impl FnMut(
 }
 
 fn look_at_interfaces(asked: &Asked<'_>, prober: &Prober, say: &mut impl FnMut(Finding)) {
-    let reach = &asked.networking.reach;
+    let discovery = &asked.networking.discovery;
     let ips: Vec<_> = prober.addr().addrs.iter().filter_map(|addr| addr.ip()).map(|addr| addr.ip()).collect();
     let shown: Vec<String> = ips.iter().map(ToString::to_string).collect();
     let text =
@@ -135,7 +135,9 @@ fn look_at_interfaces(asked: &Asked<'_>, prober: &Prober, say: &mut impl FnMut(F
         None => Finding::fail("interfaces", text, "bring a network interface up"),
         Some(Scope::Machine) => Finding::ok("interfaces", format!("{text}: this machine alone")),
         Some(Scope::Global) => Finding::ok("interfaces", text),
-        Some(Scope::Local) if reach.relays != Relays::None => Finding::ok("interfaces", format!("{text}, and a relay")),
+        Some(Scope::Local) if discovery.relays != Relays::None => {
+            Finding::ok("interfaces", format!("{text}, and a relay"))
+        }
         Some(Scope::Local) => Finding::warn("interfaces", format!("{text}: the local network alone"), hint),
     });
 }

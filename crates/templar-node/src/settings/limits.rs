@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
-use templar_net::Limits;
+use templar_net::{ConnectionLimits, NetLimits};
 
 /// What may be bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +56,7 @@ impl Bound {
 
     /// Its name, its unit, and the least and the most that it may be.
     fn rule(self) -> (&'static str, Unit, u64, u64) {
-        let connection = u64::from(Limits::default().connection_memory);
+        let connection = u64::from(ConnectionLimits::default().memory);
         match self {
             Self::Upload => ("upload", Unit::Rate, 1, u64::MAX),
             Self::Download => ("download", Unit::Rate, 1, u64::MAX),
@@ -72,21 +72,22 @@ impl Bound {
         }
     }
 
-    fn apply(self, value: Option<u64>, limits: &mut Limits) {
-        let number = value.and_then(|value| usize::try_from(value).ok());
+    fn apply(self, value: Option<u64>, limits: &mut NetLimits) {
+        let NetLimits { connections, serving, fetching, .. } = limits;
+        let set = |limit: &mut usize| *limit = value.and_then(|value| usize::try_from(value).ok()).unwrap_or(*limit);
         match self {
-            Self::Upload => limits.upload_bytes_per_second = value,
-            Self::Download => limits.download_bytes_per_second = value,
-            Self::Connections => limits.max_inbound = number.unwrap_or(limits.max_inbound),
-            Self::ConnectionsPerPeer => limits.max_inbound_per_peer = number.unwrap_or(limits.max_inbound_per_peer),
-            Self::Requests => limits.max_requests = number.unwrap_or(limits.max_requests),
-            Self::RequestsPerPeer => limits.max_requests_per_peer = number.unwrap_or(limits.max_requests_per_peer),
+            Self::Upload => serving.bytes_per_second = value,
+            Self::Download => fetching.bytes_per_second = value,
+            Self::Connections => set(&mut connections.max_inbound),
+            Self::ConnectionsPerPeer => set(&mut connections.max_inbound_per_peer),
+            Self::Requests => set(&mut serving.max_requests),
+            Self::RequestsPerPeer => set(&mut serving.max_requests_per_peer),
             Self::RequestBytes => {
                 let bytes = value.and_then(|bytes| u32::try_from(bytes).ok());
-                limits.max_request_bytes = bytes.unwrap_or(limits.max_request_bytes);
+                serving.max_request_bytes = bytes.unwrap_or(serving.max_request_bytes);
             }
-            Self::Memory => limits.max_memory = value.unwrap_or(limits.max_memory),
-            Self::MemoryPerPeer => limits.max_memory_per_peer = value.unwrap_or(limits.max_memory_per_peer),
+            Self::Memory => connections.max_memory = value.unwrap_or(connections.max_memory),
+            Self::MemoryPerPeer => connections.max_memory_per_peer = value.unwrap_or(connections.max_memory_per_peer),
         }
     }
 }
@@ -171,8 +172,8 @@ impl LimitSettings {
     }
 
     /// The bounds of a node, which are the default ones where nothing is said.
-    pub fn limits(&self) -> Limits {
-        let mut limits = Limits::default();
+    pub fn limits(&self) -> NetLimits {
+        let mut limits = NetLimits::default();
         self.said.iter().for_each(|(bound, value)| bound.apply(*value, &mut limits));
         limits
     }
@@ -234,7 +235,7 @@ impl<'de> Deserialize<'de> for LimitSettings {
 mod tests {
     use super::*;
 
-    fn limits(text: &str) -> Limits {
+    fn limits(text: &str) -> NetLimits {
         text.parse::<LimitSettings>().unwrap().limits()
     }
 
@@ -243,18 +244,20 @@ mod tests {
         let all = "upload=2MB,download=500kB,connections=3,connections-per-peer=2,requests=5,requests-per-peer=4,\
                    request-bytes=2KiB,memory=64MiB,memory-per-peer=16MiB";
         let found = limits(all);
-        let rates = (found.upload_bytes_per_second, found.download_bytes_per_second);
+        let rates = (found.serving.bytes_per_second, found.fetching.bytes_per_second);
         assert_eq!(rates, (Some(2_000_000), Some(500_000)));
-        assert_eq!((found.max_inbound, found.max_inbound_per_peer), (3, 2));
-        assert_eq!((found.max_requests, found.max_requests_per_peer, found.max_request_bytes), (5, 4, 2048));
-        assert_eq!((found.max_memory, found.max_memory_per_peer), (64 << 20, 16 << 20));
+        let (connections, serving) = (found.connections, found.serving);
+        assert_eq!((connections.max_inbound, connections.max_inbound_per_peer), (3, 2));
+        assert_eq!((serving.max_requests, serving.max_requests_per_peer, serving.max_request_bytes), (5, 4, 2048));
+        assert_eq!((connections.max_memory, connections.max_memory_per_peer), (64 << 20, 16 << 20));
         // All of them were named, and each in the table of this file's documentation.
         assert_eq!(all.split(',').count(), Bound::ALL.len());
         let table = include_str!("limits.rs").split("\n\n").next().unwrap();
         for name in names() {
             assert!(table.contains(&format!("`{name}`")), "{name}");
         }
-        let (said, default) = (format!("{:?}", LimitSettings::default().limits()), format!("{:?}", Limits::default()));
+        let (said, default) =
+            (format!("{:?}", LimitSettings::default().limits()), format!("{:?}", NetLimits::default()));
         assert_eq!(said, default);
     }
 
@@ -262,8 +265,9 @@ mod tests {
     fn the_stronger_word_counts() {
         let parse = |text: &str| text.parse::<LimitSettings>().unwrap();
         let both = parse("upload=none,connections=7").or(parse("upload=1MB,requests=9")).limits();
-        assert_eq!((both.upload_bytes_per_second, both.max_inbound, both.max_requests), (None, 7, 9));
-        assert_eq!(limits("connections=7,connections=8").max_inbound, 8);
+        let (connections, serving) = (both.connections, both.serving);
+        assert_eq!((serving.bytes_per_second, connections.max_inbound, serving.max_requests), (None, 7, 9));
+        assert_eq!(limits("connections=7,connections=8").connections.max_inbound, 8);
     }
 
     #[test]

@@ -1,45 +1,51 @@
-//! What a peer is asked for next: the rarest first; when nothing is left to begin, what a slower peer holds.
+//! The choice of the next request: rare pieces first, and when every piece is leased, a piece that a slower
+//! peer holds.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use iroh_blobs::protocol::ChunkRanges;
 
-use super::super::ranges::{CHUNK, GROUP, bytes_of, chunks, ranges, set};
-use super::{Job, Lease, LeaseId, Plan, Task, Time, Want};
-use crate::have::Have;
-use crate::peer::PeerId;
+use crate::peers::peer::PeerId;
+use crate::ranges::{CHUNK, GROUP, bytes_of, chunks, ranges, set};
+use crate::serve::have::Have;
+use crate::swarm::plan::lease::{Job, Lease, LeaseId, Piece, Time};
+use crate::swarm::plan::want::Want;
+use crate::swarm::plan::{Plan, Supply};
 
-/// The shortest range of one request, in bytes, where there is so much left to share.
+/// The shortest range of one request, in bytes, unless less is missing.
 const MIN_RANGE_BYTES: u64 = 1 << 20;
 
-/// Each peer's share of what is missing is cut into so many ranges.
+/// The number of ranges into which each peer's share of the missing bytes is cut.
 const RANGES_PER_SHARE: u64 = 4;
 
-/// While others fetch the same blob, a range takes so long by what is known of the peer: whoever asks for what another is
-/// being sent wastes it, and what one has the others can take from it.
+/// The time, in seconds, that a range takes by the peer's known rate while other nodes fetch the same blob.
+/// Short ranges make it rarer that several nodes are sent the same bytes, and a node can pass on each range as
+/// soon as it has it.
 const SHARED_SECONDS: f64 = 0.5;
 
-/// But no range is shorter than this, and those of a blob that others fetch begin at its multiples.
+/// The shortest range, in bytes, of a blob that other nodes fetch as well. Such ranges begin at its multiples.
 const SHARED_RANGE_BYTES: u64 = 256 << 10;
 
-/// A holder that has brought nothing for so long loses what it holds to whoever is free.
+/// A holder that has brought nothing for this long loses its lease to the next idle peer.
 const SLOW: Duration = Duration::from_secs(2);
 
-/// What would be here so soon anyway is left to its holder.
+/// A piece that will have come within this time, in seconds, stays with its holder.
 const SOON_SECONDS: f64 = 0.25;
 
-/// Not fewer chunks than these change hands, unless their holder needs long for them.
+/// The smallest number of chunks that changes hands, unless the holder needs longer than [`LONG_SECONDS`] for
+/// its rest.
 const MIN_TAKEN: u64 = 4 * GROUP;
 
-/// What is long.
+/// The time, in seconds, above which even a few chunks are taken from their holder.
 const LONG_SECONDS: f64 = 1.0;
 
-/// Bytes a second of a peer of which nothing is known.
+/// The assumed rate of a peer that has not served us yet, in bytes per second.
 const UNKNOWN_RATE: f64 = 1e6;
 
 impl Plan {
-    /// The next request for this peer, if there is one and the peer may have one more.
+    /// The next request to make to this peer. `None` if there is nothing to ask for, or if the peer has enough
+    /// requests.
     pub(crate) fn next(&mut self, peer: &PeerId, now: Time) -> Option<Job> {
         let (requests, ranges) = self.peers.get(peer).map_or((0, 0), |supply| (supply.requests, supply.ranges));
         if requests >= self.rules.requests_per_peer {
@@ -56,18 +62,21 @@ impl Plan {
         if free { self.take_over(peer, now) } else { None }
     }
 
-    /// Whether all ranges that the peer holds will be here soon. Those that began together end together: if one more were
-    /// asked for only then, the line would be idle for a round trip.
+    /// Whether everything that the peer holds will have come soon.
+    ///
+    /// Ranges that were requested together end together. If the next one were requested only then, the
+    /// connection would be idle for a round trip.
     fn is_nearly_done(&self, peer: &PeerId, now: Time) -> bool {
-        self.leases.values().filter(|lease| lease.peer == *peer && !lease.void).all(|lease| match &lease.task {
-            Task::Range { size, left } => {
+        self.leases.values().filter(|lease| lease.peer == *peer && !lease.void).all(|lease| match &lease.piece {
+            Piece::Range { size, left } => {
                 lease.bytes > 0 && Self::seconds_left(lease, bytes_of(left, *size), now) <= SOON_SECONDS
             }
-            Task::Whole | Task::Proof { .. } => true,
+            Piece::Whole | Piece::Proof { .. } => true,
         })
     }
 
-    /// Of the wants that the peer has something for, the one that the fewest peers have; the oldest of equals.
+    /// The want that the fewest peers have, among those of which this peer has a missing piece. The oldest of
+    /// equals wins.
     fn rarest(&self, peer: &PeerId, ranges_too: bool) -> Option<u64> {
         let mut best: Option<(usize, u64)> = None;
         for (number, want) in self.open_wants() {
@@ -80,7 +89,7 @@ impl Plan {
             }
             let has = match want.haves.get(peer) {
                 Some(Have::All) => true,
-                // Whoever has a part has the proof of the length, as we do.
+                // A peer with a part of a blob has the proof of its length, too.
                 Some(Have::Part(part)) => {
                     !want.is_small() && (want.size.is_none() || !(part & &want.missing).is_empty())
                 }
@@ -93,7 +102,8 @@ impl Plan {
         best.map(|(_, number)| number)
     }
 
-    /// A want that no peer says it has, and that this peer may get, or be allowed to give, after all.
+    /// A want that no peer says it has. This peer said that it has nothing of it, but it may have got the blob
+    /// since, or may be allowed to serve it by now.
     fn doubtful(&self, peer: &PeerId, ranges_too: bool) -> Option<u64> {
         let doubtful = self.open_wants().find(|(_, want)| {
             want.leases == 0
@@ -104,18 +114,21 @@ impl Plan {
         doubtful.map(|(number, _)| number)
     }
 
+    /// Leases a piece of this want to the peer.
     fn begin(&mut self, number: u64, peer: &PeerId, now: Time) -> Option<Job> {
         let want = self.wants.get(&number)?;
-        let task = match want.size {
-            _ if want.is_small() => Task::Whole,
-            None => Task::Proof { start: Self::proof_start(want.max_bytes) },
-            Some(size) => Task::Range { size, left: self.choose_range(want, peer)? },
+        let piece = match want.size {
+            _ if want.is_small() => Piece::Whole,
+            None => Piece::Proof { start: Self::proof_start(want.max_bytes) },
+            Some(size) => Piece::Range { size, left: self.choose_range(want, peer)? },
         };
-        self.lease(number, peer, task, now)
+        self.lease(number, peer, piece, now)
     }
 
-    /// Missing chunks that the fewest other peers have. Alone, a node goes through a blob from its own place on. Where others
-    /// fetch it too, it begins anywhere: from the same place on, all of them would ask for the same.
+    /// Chooses a range of missing chunks that the fewest other peers have.
+    ///
+    /// A node that fetches a blob alone goes through it from its own place on. If other nodes fetch it as well,
+    /// each range begins at a scattered place: in the same order, all of them would ask for the same chunks.
     fn choose_range(&self, want: &Want, peer: &PeerId) -> Option<Range<u64>> {
         let total = chunks(want.size?);
         let others: Vec<&ChunkRanges> =
@@ -145,7 +158,7 @@ impl Plan {
         None
     }
 
-    /// How many chunks one request asks for.
+    /// The number of chunks that one request asks for.
     fn range_chunks(&self, want: &Want, peer: &PeerId, is_shared: bool) -> u64 {
         let peers = want.havers.max(1) as u64;
         let share = (want.missing_bytes() / (peers * RANGES_PER_SHARE)).max(MIN_RANGE_BYTES);
@@ -154,27 +167,31 @@ impl Plan {
         (bytes / CHUNK / GROUP).max(1) * GROUP
     }
 
-    /// Bytes a second of one request to this peer, as far as known.
+    /// The bytes per second of one request to this peer, or [`UNKNOWN_RATE`].
     fn rate(&self, peer: &PeerId) -> f64 {
-        let known = |supply: &super::Supply| (supply.rate > 0.0).then_some(supply.rate);
+        let known = |supply: &Supply| (supply.rate > 0.0).then_some(supply.rate);
         self.peers.get(peer).and_then(known).unwrap_or(UNKNOWN_RATE)
     }
 
-    /// How many seconds the holder of a lease will take for the rest, by what it has done so far.
+    /// The seconds that the holder of a lease will take for the remaining `bytes`, by its rate so far.
+    ///
+    /// This is infinite for a holder that has brought nothing for [`SLOW`], and 0 for one that has only just
+    /// begun.
     fn seconds_left(lease: &Lease, bytes: u64, now: Time) -> f64 {
         let elapsed = now.saturating_sub(lease.since).as_secs_f64();
         if lease.bytes == 0 || now.saturating_sub(lease.progressed) >= SLOW {
-            // It may have begun just now.
             return if now.saturating_sub(lease.progressed) >= SLOW { f64::INFINITY } else { 0.0 };
         }
         bytes as f64 * elapsed / lease.bytes as f64
     }
 
-    /// Takes from the holder that would finish last what this peer brings sooner: of a range the end, or all of it
-    /// where its holder brings nothing. A small blob is asked for once more, and counts from whom it comes first.
+    /// Takes over a piece from the holder that would finish last, if this peer brings it sooner.
+    ///
+    /// Of a range it takes the end, so that both finish at the same time, or all of it if the holder brings
+    /// nothing. A small blob is requested once more, and the first answer counts.
     fn take_over(&mut self, peer: &PeerId, now: Time) -> Option<Job> {
         if self.peers.get(peer).is_some_and(|supply| supply.stalled) {
-            // Peers that bring nothing would take the same range from one another for ever.
+            // Otherwise peers that bring nothing would take the same range from one another for ever.
             return None;
         }
         let mut slowest: Option<(f64, LeaseId)> = None;
@@ -186,13 +203,14 @@ impl Plan {
             if want.answers.contains_key(peer) {
                 continue;
             }
-            let seconds = match (&lease.task, want.haves.get(peer)) {
-                (Task::Range { size, left }, Some(have)) if has_all(have, left) => {
+            let seconds = match (&lease.piece, want.haves.get(peer)) {
+                (Piece::Range { size, left }, Some(have)) if has_all(have, left) => {
                     Self::seconds_left(lease, bytes_of(left, *size), now)
                 }
-                (Task::Whole | Task::Proof { .. }, Some(Have::All)) => {
+                (Piece::Whole | Piece::Proof { .. }, Some(Have::All)) => {
                     let seconds = Self::seconds_left(lease, want.max_bytes.saturating_sub(lease.bytes), now);
-                    // All of it would come again.
+                    // This peer would have to send the whole blob again, so it must be much faster to be worth
+                    // that.
                     let again = 2.0 * want.max_bytes as f64 / self.rate(peer);
                     let worth = seconds > again.max(SLOW.as_secs_f64()) && want.leases == 1;
                     if worth || seconds.is_infinite() { seconds } else { 0.0 }
@@ -206,11 +224,11 @@ impl Plan {
         let (seconds, id) = slowest?;
         let (own_rate, lease) = (self.rate(peer), self.leases.get_mut(&id)?);
         let (number, holder) = (lease.want, lease.peer);
-        let task = match &mut lease.task {
-            Task::Range { size, left } => {
+        let piece = match &mut lease.piece {
+            Piece::Range { size, left } => {
                 let length = left.end - left.start;
                 let holder_rate = bytes_of(left, *size) as f64 / seconds;
-                // Both would finish at the same time.
+                // With this split, both peers finish at the same time.
                 let taken = (length as f64 * own_rate / (own_rate + holder_rate)) as u64;
                 let taken = if seconds.is_infinite() { length } else { taken.min(length) };
                 let middle = (left.end - taken).next_multiple_of(GROUP).clamp(left.start, left.end);
@@ -220,9 +238,9 @@ impl Plan {
                     return None;
                 }
                 left.end = middle;
-                Task::Range { size: *size, left: taken }
+                Piece::Range { size: *size, left: taken }
             }
-            task => task.clone(),
+            piece => piece.clone(),
         };
         if seconds.is_infinite() {
             self.void(id);
@@ -230,13 +248,13 @@ impl Plan {
                 supply.stalled = true;
             }
         }
-        self.lease(number, peer, task, now)
+        self.lease(number, peer, piece, now)
     }
 }
 
-/// Of these chunks, those that the fewest of the others have; in order.
+/// The ranges of `available` that the fewest of `others` have, in ascending order.
 pub(super) fn rarest_of(available: &ChunkRanges, others: &[&ChunkRanges]) -> Vec<Range<u64>> {
-    // Where others begin to have something, and where they cease to.
+    // The chunks at which a share of another peer begins (+1) or ends (-1).
     let mut borders: Vec<(u64, i64)> = Vec::new();
     for part in others {
         borders.extend(part.boundaries().iter().zip([1, -1].into_iter().cycle()).map(|(chunk, step)| (chunk.0, step)));
@@ -265,7 +283,7 @@ pub(super) fn rarest_of(available: &ChunkRanges, others: &[&ChunkRanges]) -> Vec
     rarest
 }
 
-/// A number that looks drawn (splitmix64): what this node asks for next must differ from what others do, no more.
+/// A scattered number (splitmix64). It only has to differ between nodes, and from one request to the next.
 fn scattered(seed: u64) -> u64 {
     let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -273,6 +291,7 @@ fn scattered(seed: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
+/// The chunks of a peer that has only a part of the blob.
 fn part<'a>((_, have): (&PeerId, &'a Have)) -> Option<&'a ChunkRanges> {
     match have {
         Have::Part(part) => Some(part),
@@ -280,6 +299,7 @@ fn part<'a>((_, have): (&PeerId, &'a Have)) -> Option<&'a ChunkRanges> {
     }
 }
 
+/// Whether the share covers the range.
 fn has_all(have: &Have, range: &Range<u64>) -> bool {
     match have {
         Have::All => true,

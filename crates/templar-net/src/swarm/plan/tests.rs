@@ -1,4 +1,5 @@
-//! The plan played with invented peers and an invented clock: everything comes, once, whoever is slow, partial or gone.
+//! Simulations of the plan with invented peers and an invented clock: every byte comes once, although some peers
+//! are slow, partial or gone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use iroh_blobs::protocol::ChunkRanges;
 use proptest::prelude::*;
 use templar_manifest::Hash;
 
-use super::super::ranges::{GROUP, GROUP_BYTES, chunks, set};
 use super::*;
+use crate::ranges::{GROUP, GROUP_BYTES, chunks, set};
 
 mod crowd;
 mod held;
@@ -24,13 +25,13 @@ fn nothing() -> Local {
     Local { size: None, here: ChunkRanges::empty() }
 }
 
-/// A peer of the game.
+/// A simulated peer.
 #[derive(Debug, Clone)]
 struct Actor {
     id: PeerId,
-    /// Groups that one of its requests brings in a tick; none brings nothing, for ever.
+    /// The groups that one of its requests brings in a tick. With 0 it never brings anything.
     speed: u64,
-    /// The first and one past the last of the thousandths of each blob that it has; all of them is the whole blob.
+    /// The thousandths of each blob that it has, as a half-open range. `(0, 1000)` is the whole blob.
     has: (u64, u64),
     /// The tick in which it goes away.
     dies: Option<u64>,
@@ -51,11 +52,11 @@ impl Actor {
     }
 }
 
-/// What is under way.
+/// A simulated request.
 struct Running {
     actor: usize,
     job: Job,
-    /// Groups that have come.
+    /// The number of its groups that have come.
     came: u64,
 }
 
@@ -64,7 +65,7 @@ struct Game {
     actors: Vec<Actor>,
     sizes: BTreeMap<Hash, u64>,
     running: BTreeMap<LeaseId, Running>,
-    /// How often each group came.
+    /// The number of times that each group came.
     groups: BTreeMap<(Hash, u64), u32>,
     ticks: u64,
 }
@@ -104,28 +105,28 @@ impl Game {
         }
     }
 
-    /// One request goes on; whether it has come to its end.
+    /// Advances one request by a tick. Returns whether it has ended.
     fn go_on(&mut self, lease: LeaseId) -> bool {
         let (now, Some(running)) = (self.now(), self.running.get_mut(&lease)) else { return false };
         let (speed, job) = (self.actors[running.actor].speed, running.job.clone());
         let size = self.sizes[&job.id];
         running.came += speed;
         let came = running.came;
-        match job.task {
-            Task::Whole if came >= size.div_ceil(GROUP_BYTES) => {
+        match job.piece {
+            Piece::Whole if came >= size.div_ceil(GROUP_BYTES) => {
                 (0..size.div_ceil(GROUP_BYTES)).for_each(|group| self.count(job.id, group));
                 self.plan.came_whole(lease, size);
                 true
             }
-            Task::Whole if speed > 0 => !self.plan.advance_whole(lease, came * GROUP_BYTES, now),
-            Task::Proof { start } if speed > 0 => {
+            Piece::Whole if speed > 0 => !self.plan.advance_whole(lease, came * GROUP_BYTES, now),
+            Piece::Proof { start } if speed > 0 => {
                 assert_eq!(start, (size.div_ceil(GROUP_BYTES) - 1) * GROUP);
                 self.count(job.id, start / GROUP);
                 self.plan.proved(lease, size, &set(&(start..chunks(size))));
                 true
             }
-            Task::Whole | Task::Proof { .. } => false,
-            Task::Range { left, .. } => {
+            Piece::Whole | Piece::Proof { .. } => false,
+            Piece::Range { left, .. } => {
                 for step in came - speed..came {
                     let first = left.start + step * GROUP;
                     let next = (first + GROUP).min(chunks(size));
@@ -144,7 +145,7 @@ impl Game {
         }
     }
 
-    /// Plays until everything is settled. Returns in how many ticks.
+    /// Simulates until every want is settled. Returns the number of ticks.
     fn play(&mut self) -> u64 {
         let everybody: Vec<PeerId> = self.actors.iter().map(|actor| actor.id).collect();
         while self.plan.open_wants().next().is_some() {
@@ -201,8 +202,8 @@ fn actor(seed: u8) -> impl Strategy<Value = Actor> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// One honest peer with everything is enough, whoever else is slow, stalled, partial or dies. Nothing comes twice
-    /// but what a holder without progress had in hand, and that only of small blobs.
+    /// One honest peer with everything is enough, although others are slow, stalled, partial or die. Only small
+    /// blobs can come twice, and only if their holder made no progress.
     #[test]
     fn everything_comes_once(
         others in (actor(1), actor(2), actor(3), actor(4)),
@@ -236,14 +237,14 @@ fn equal_peers_share_the_work_and_the_time() {
 fn one_slow_peer_does_not_hold_the_end() {
     let size = 64 << 20;
     let fast = Game::new((1..=3).map(|seed| Actor::new(seed, 8)).collect(), &[size]).play();
-    // The fourth would need a hundred times as long for its ranges.
+    // The fourth peer would need a hundred times as long for its ranges.
     let mut actors: Vec<Actor> = (1..=3).map(|seed| Actor::new(seed, 8)).collect();
     actors.push(Actor::new(4, 1));
     let mut with_slow = Game::new(actors.clone(), &[size]);
     let ticks = with_slow.play();
     with_slow.everything_came_once();
     assert!(ticks <= fast + 20, "{ticks} ticks, {fast} without the slow peer");
-    // One that brings nothing at all costs two seconds, once.
+    // A peer that brings nothing at all costs two seconds, once.
     actors[3].speed = 0;
     let mut with_stalled = Game::new(actors, &[size]);
     let ticks = with_stalled.play();
@@ -256,15 +257,15 @@ fn whoever_says_no_may_still_be_asked_when_nobody_else_is_left() {
     let lacking = Actor { has: (0, 0), ..Actor::new(1, 1) };
     let mut game = Game::new(vec![lacking.clone()], &[1000]);
     let job = game.plan.next(&lacking.id, TICK).unwrap();
-    assert_eq!(job.task, Task::Whole);
+    assert_eq!(job.piece, Piece::Whole);
     assert!(!game.plan.fail_exhausted(&[lacking.id]), "it is being asked");
     game.plan.finish(job.lease, Some(ProviderAnswer::NotHere), TICK);
     assert!(game.plan.fail_exhausted(&[lacking.id]));
     let number = game.plan.by_id[&job.id];
     let answers = vec![(lacking.id, ProviderAnswer::NotHere)];
-    assert_eq!(game.plan.outcome(number).unwrap().0, Settled::Failed(Failure::NoProvider(answers)));
+    assert_eq!(game.plan.outcome(number).unwrap().0, Settled::Failed(FetchFailure::NoProvider(answers)));
 
-    // While another has it, it is not.
+    // It is not the last hope while another peer has the blob.
     let mut game = Game::new(vec![lacking.clone(), Actor::new(2, 1)], &[1000]);
     assert_eq!(game.plan.next(&lacking.id, TICK), None);
 }
@@ -273,12 +274,12 @@ fn whoever_says_no_may_still_be_asked_when_nobody_else_is_left() {
 fn what_is_here_is_not_asked_for() {
     let (id, size) = (Hash::of(b"blob"), 10 * GROUP_BYTES + 5);
     let mut plan = Plan::new(rules());
-    // Half of a group does not count: it could not be verified again.
+    // Half of a group does not count, because it could not be verified again.
     let here = set(&(0..3 * GROUP + 8)) | set(&(10 * GROUP..u64::MAX));
     plan.register(id, u64::MAX, &[], &Local { size: Some(size), here });
     plan.set_have(&[1; 32], &id, Have::All);
     let mut asked = ChunkRanges::empty();
-    while let Some(Job { task: Task::Range { left, .. }, .. }) = plan.next(&[1; 32], TICK) {
+    while let Some(Job { piece: Piece::Range { left, .. }, .. }) = plan.next(&[1; 32], TICK) {
         assert!(asked.is_disjoint(&set(&left)));
         asked |= set(&left);
         if asked == set(&(3 * GROUP..10 * GROUP)) {

@@ -1,75 +1,88 @@
-//! A blob that somebody waits for: what of it is missing, who may have it, and who could not give it.
+//! A want: a blob that somebody waits for, its missing chunks, the peers that have it, and those that failed to
+//! deliver it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use iroh_blobs::protocol::ChunkRanges;
 use templar_manifest::Hash;
 
-use super::super::ranges::{chunks, set_bytes, whole_groups};
-use super::{Plan, SMALL_BYTES};
 use crate::error::ProviderAnswer;
-use crate::have::Have;
-use crate::peer::PeerId;
+use crate::peers::peer::PeerId;
+use crate::ranges::{chunks, set, set_bytes, whole_groups};
+use crate::serve::have::Have;
 
-/// How the wait for a blob ended.
+/// The longest blob, in bytes, that is fetched whole and into memory. It then costs the store one write.
+pub(crate) const SMALL_BYTES: u64 = 1 << 20;
+
+/// The set of all chunks of a blob of `size` bytes.
+pub(super) fn all_chunks(size: u64) -> ChunkRanges {
+    set(&(0..chunks(size)))
+}
+
+/// The end of the wait for a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Settled {
-    /// It is in the store.
+    /// The blob is in the store.
     Here {
         /// Its length in bytes.
         size: u64,
     },
-    /// It is not.
-    Failed(Failure),
+    /// The blob did not come.
+    Failed(FetchFailure),
 }
 
-/// Why a blob did not come.
+/// The reason why a blob did not come.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// What everybody answered.
+pub(crate) enum FetchFailure {
+    /// No peer delivered it. The answer of each peer, in the order in which they were asked.
     NoProvider(Vec<(PeerId, ProviderAnswer)>),
-    /// It has this length, proven, above the limit.
+    /// Its length in bytes is proven, and is above the limit.
     TooLarge { size: u64 },
     /// The local disk is full.
     DiskFull,
-    /// The local store failed.
+    /// The local store failed, with the reason.
     Store(String),
     /// The network was shut down.
     Closed,
 }
 
-/// See the module.
+/// A blob that at least one caller waits for.
 #[derive(Debug)]
 pub(crate) struct Want {
     pub(crate) id: Hash,
+    /// The largest length, in bytes, that any caller allows.
     pub(super) max_bytes: u64,
-    /// How many callers wait.
+    /// The number of callers that wait for it.
     pub(super) interest: usize,
-    /// Peers that callers named.
+    /// The peers that callers named as its providers.
     pub(super) providers: BTreeSet<PeerId>,
-    /// The blob's length, proven.
+    /// The blob's length in bytes, once it is proven.
     pub(super) size: Option<u64>,
-    /// Chunks that are neither here nor leased, once the length is known.
+    /// Once the length is known: the chunks that are neither in the store nor leased.
     pub(super) missing: ChunkRanges,
-    /// Leases that name it.
+    /// The number of its pieces that are leased.
     pub(super) leases: usize,
-    /// Bytes that came over the network.
+    /// The bytes that came over the network and that no caller has counted yet.
     pub(super) received: u64,
+    /// The shares of the blob that peers said they have.
     pub(super) haves: BTreeMap<PeerId, Have>,
-    /// How many peers said that they have all or a part of it.
+    /// The number of peers that said they have all or a part of it.
     pub(super) havers: usize,
-    /// Peers that are of no use for it, and why.
+    /// The peers that cannot deliver it any more, each with its answer.
     pub(super) answers: BTreeMap<PeerId, ProviderAnswer>,
-    /// Bytes that came from each peer.
+    /// The bytes that came from each peer.
     pub(super) came_from: BTreeMap<PeerId, u64>,
+    /// The end of the wait, once it has ended.
     pub(super) settled: Option<Settled>,
 }
 
+/// 1 for a peer that has something of the blob, 0 for another.
 fn counts(have: &Have) -> usize {
     usize::from(!matches!(have, Have::Nothing))
 }
 
 impl Want {
+    /// A blob that one caller waits for, of at most `max_bytes` bytes, with nothing here yet.
     pub(super) fn new(id: Hash, max_bytes: u64, providers: &[PeerId]) -> Self {
         Self {
             id,
@@ -88,34 +101,37 @@ impl Want {
         }
     }
 
-    /// Sets the proven length, and what is missing when these chunks are here. Only whole groups count.
+    /// Sets the proven length, and counts the chunks besides `here` as missing. Only whole groups count as
+    /// here.
     pub(super) fn set_size(&mut self, size: u64, here: &ChunkRanges) {
         self.size = Some(size);
-        self.missing = &Plan::all_chunks(size) - &whole_groups(here, chunks(size));
+        self.missing = &all_chunks(size) - &whole_groups(here, chunks(size));
     }
 
+    /// The bytes of the missing chunks, or 0 while the length is unknown.
     pub(super) fn missing_bytes(&self) -> u64 {
         self.size.map_or(0, |size| set_bytes(&self.missing, size))
     }
 
-    /// Whether it is fetched whole and into memory. What is partly here is continued instead.
+    /// Whether the blob is fetched whole and into memory. A blob that is partly in the store is continued
+    /// instead.
     pub(super) fn is_small(&self) -> bool {
         match self.size {
-            Some(size) => size <= SMALL_BYTES && self.missing == Plan::all_chunks(size),
+            Some(size) => size <= SMALL_BYTES && self.missing == all_chunks(size),
             None => self.max_bytes <= SMALL_BYTES,
         }
     }
 
-    /// Whether there is something to be leased that is not leased.
+    /// Whether some piece of it can be leased.
     pub(super) fn has_work(&self) -> bool {
         match self.size {
             Some(_) if !self.is_small() => !self.missing.is_empty(),
-            // One at a time fetches it whole, or proves the length.
+            // A small blob, or the proof of a length, is leased to one peer at a time.
             _ => self.leases == 0,
         }
     }
 
-    /// Returns whether the peer has more than it said before.
+    /// Records a peer's share of the blob. Returns whether it is more than the peer said before.
     pub(super) fn set_have(&mut self, peer: &PeerId, have: Have) -> bool {
         let before = self.haves.get(peer);
         let more = match (before, &have) {
@@ -128,7 +144,9 @@ impl Want {
         more
     }
 
-    /// What the peer answered in the end: one request may have failed when others had brought something, or were to.
+    /// The peer's answer over all of its requests, if it has answered.
+    ///
+    /// Some of its requests may have brought bytes before another one failed, so "not here" can mean "gave up".
     pub(super) fn final_answer(&self, peer: &PeerId) -> Option<ProviderAnswer> {
         let received = self.came_from.get(peer).copied().unwrap_or(0);
         Some(match self.answers.get(peer)? {
@@ -139,6 +157,7 @@ impl Want {
         })
     }
 
+    /// Records that the peer cannot deliver the blob any more. Its first answer counts.
     pub(super) fn answer(&mut self, peer: &PeerId, answer: ProviderAnswer) {
         if let Some(have) = self.haves.remove(peer) {
             self.havers -= counts(&have);

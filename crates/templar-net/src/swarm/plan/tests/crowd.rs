@@ -1,24 +1,25 @@
-//! A crowd that wants the same blob while one alone has it, each with a plan of its own: what leaves the seeder, and how long.
+//! Many nodes want the same blob, which only a seeder has, each with its own plan. The tests bound the seeder's
+//! uploads and the time.
 
 use std::collections::BTreeMap;
 
 use iroh_blobs::protocol::ChunkRanges;
 use templar_manifest::Hash;
 
-use super::super::super::ranges::{GROUP, GROUP_BYTES, chunks, set};
 use super::super::*;
 use super::{TICK, nothing};
+use crate::ranges::{GROUP, GROUP_BYTES, chunks, set};
 
-/// Groups that leave each node in a tick: 16 MiB a second.
+/// The groups that each node sends in a tick, which is 16 MiB per second.
 const UP: u64 = 20;
 
-/// Ticks between two answers about what somebody has.
+/// The ticks between two answers about a peer's share.
 const NEWS: u64 = 10;
 
-/// A request under way.
+/// A simulated request.
 struct Running {
     provider: usize,
-    task: Task,
+    piece: Piece,
     next: u64,
 }
 
@@ -35,17 +36,17 @@ impl Receiver {
         }
     }
 
-    /// One more group of a request.
+    /// Brings one more group of a request.
     fn take(&mut self, lease: LeaseId, size: u64, now: Time) {
         let Some(running) = self.running.get_mut(&lease) else { return };
-        match running.task {
-            Task::Proof { start } => {
+        match running.piece {
+            Piece::Proof { start } => {
                 let last = set(&(start..chunks(size)));
                 self.here |= last.clone();
                 self.plan.proved(lease, size, &last);
                 self.end(lease, now);
             }
-            Task::Range { .. } => {
+            Piece::Range { .. } => {
                 let next = (running.next + GROUP).min(chunks(size));
                 let group = set(&(running.next..next));
                 running.next = next;
@@ -59,12 +60,12 @@ impl Receiver {
                     _ => self.end(lease, now),
                 }
             }
-            Task::Whole => panic!("it is not small"),
+            Piece::Whole => panic!("it is not small"),
         }
     }
 }
 
-/// Groups that the seeder sent, and ticks until all have the blob.
+/// Returns the number of groups that the seeder sent, and the ticks until all nodes have the blob.
 fn play(count: u8, size: u64) -> (u64, u64) {
     let id = Hash::of(b"blob");
     let peer = |number: usize| [u8::try_from(number).unwrap(); 32];
@@ -100,9 +101,9 @@ fn play(count: u8, size: u64) -> (u64, u64) {
         }
         for (number, receiver) in receivers.iter_mut().enumerate() {
             for provider in (0..=usize::from(count)).filter(|provider| *provider != number + 1) {
-                while let Some(Job { lease, task, .. }) = receiver.plan.next(&peer(provider), now) {
-                    let next = if let Task::Range { left, .. } = &task { left.start } else { 0 };
-                    receiver.running.insert(lease, Running { provider, task, next });
+                while let Some(Job { lease, piece, .. }) = receiver.plan.next(&peer(provider), now) {
+                    let next = if let Piece::Range { left, .. } = &piece { left.start } else { 0 };
+                    receiver.running.insert(lease, Running { provider, piece, next });
                 }
             }
             for lease in receiver.plan.take_voided() {
@@ -110,7 +111,7 @@ fn play(count: u8, size: u64) -> (u64, u64) {
             }
         }
         for provider in 0..=usize::from(count) {
-            // What it sends is shared between all who ask.
+            // Its upload is shared between all nodes that ask.
             let mut left = UP;
             loop {
                 let asked: Vec<(usize, LeaseId)> = receivers

@@ -1,14 +1,14 @@
-//! What a peer holds: nobody else is given it; it goes back in the moment in which the peer fails, not when its lane has ended or
-//! somebody takes it over; and the next range is asked for before the last one has come.
+//! Leases: no other peer gets a leased range. A range is free again at the moment in which its holder fails, not
+//! only when the holder's task ends. The next range is requested before the last one has come.
 
 use std::time::Duration;
 
 use iroh_blobs::protocol::ChunkRanges;
 use templar_manifest::Hash;
 
-use super::super::super::ranges::{GROUP, chunks, set};
 use super::super::*;
 use super::{TICK, nothing, rules};
+use crate::ranges::{GROUP, chunks, set};
 
 const SIZE: u64 = 6 << 20;
 
@@ -20,7 +20,7 @@ fn id() -> Hash {
     Hash::of(b"blob")
 }
 
-/// A plan in which one peer holds as many ranges as it may; the other has not been asked for anything.
+/// A plan in which one peer holds as many ranges as it may, and the other has not been asked for anything.
 fn held() -> (Plan, Vec<(LeaseId, std::ops::Range<u64>)>) {
     let mut plan = Plan::new(rules());
     plan.register(id(), SIZE, &[], &nothing());
@@ -31,20 +31,20 @@ fn held() -> (Plan, Vec<(LeaseId, std::ops::Range<u64>)>) {
     plan.proved(proof.lease, SIZE, &set(&(chunks(SIZE) - GROUP..chunks(SIZE))));
     plan.finish(proof.lease, None, TICK);
     let mut leases = Vec::new();
-    while let Some(Job { lease, task: Task::Range { left, .. }, .. }) = plan.next(&DYING, TICK) {
+    while let Some(Job { lease, piece: Piece::Range { left, .. }, .. }) = plan.next(&DYING, TICK) {
         leases.push((lease, left));
     }
     assert_eq!(leases.len(), rules().ranges_per_peer);
-    // Of the first range one group came.
+    // One group of the first range has come.
     assert_eq!(plan.advance(leases[0].0, leases[0].1.start + GROUP, TICK), Some(leases[0].1.end));
     leases[0].1.start += GROUP;
     (plan, leases)
 }
 
-/// All that this peer is given in one moment when it ends each range at once; it brings all that it is asked for.
+/// Returns all ranges that this peer gets at one moment, if it delivers each of them at once.
 fn given(plan: &mut Plan, peer: &PeerId) -> ChunkRanges {
     let mut given = ChunkRanges::empty();
-    while let Some(Job { lease, task: Task::Range { left, .. }, .. }) = plan.next(peer, TICK) {
+    while let Some(Job { lease, piece: Piece::Range { left, .. }, .. }) = plan.next(peer, TICK) {
         assert!(given.is_disjoint(&set(&left)), "{left:?} is asked for twice");
         given |= set(&left);
         plan.advance(lease, left.end, TICK);
@@ -80,7 +80,7 @@ fn what_a_peer_held_that_failed_is_the_others_at_once() {
         end(&mut plan, &answer);
         assert_eq!(given(&mut plan, &LIVING), wanted() - came, "{name}");
         assert_eq!(plan.is_whole(&id()).is_some(), name == "its lane ended", "{name}: until the holder has stopped");
-        // Its requests are told, and what they still bring is not counted a second time.
+        // Its requests are told to stop, and bytes that they still bring are not counted twice.
         let mut told = plan.take_voided();
         told.sort_unstable();
         for (lease, left) in &leases {
@@ -106,7 +106,7 @@ fn a_peer_that_failed_is_not_asked_again_and_one_that_lost_its_connection_is() {
     assert!(plan.next(&DYING, TICK).is_some());
 }
 
-/// The request itself failed: its range goes back although the peer as a whole has not.
+/// A failed request gives its range back, although its peer as a whole has not failed.
 #[test]
 fn a_range_whose_request_failed_is_given_to_another() {
     let (mut plan, leases) = held();
@@ -116,7 +116,8 @@ fn a_range_whose_request_failed_is_given_to_another() {
     assert_eq!(plan.next(&DYING, TICK), None, "it is not asked for this blob again");
 }
 
-/// Ranges that began together end together. The next one is asked for before that, or the line would be idle for a round trip.
+/// Ranges that were requested together end together, so the next one is requested earlier. Otherwise the
+/// connection would be idle for a round trip.
 #[test]
 fn one_more_range_is_asked_for_shortly_before_all_that_a_peer_holds_have_come() {
     let (mut plan, leases) = held();
@@ -131,9 +132,9 @@ fn one_more_range_is_asked_for_shortly_before_all_that_a_peer_holds_have_come() 
     assert_eq!(plan.next(&DYING, second), None, "the other one takes a second more");
     until(&mut plan, &leases[1], 900, second);
     let third = plan.next(&DYING, second).unwrap();
-    assert!(matches!(third.task, Task::Range { .. }));
+    assert!(matches!(third.piece, Piece::Range { .. }));
     assert_eq!(plan.next(&DYING, second), None, "one more, and not two");
-    // Nor does it take anything from others early: they would have it as soon.
+    // It does not take a range from another peer early, because that peer would bring it as soon.
     given(&mut plan, &LIVING);
     assert_eq!(plan.next(&DYING, second), None);
 }

@@ -1,4 +1,4 @@
-//! What the fewest peers have is asked for first: of several blobs, and of the ranges of one.
+//! The rarest pieces are requested first, among several blobs and among the ranges of one.
 
 use std::ops::Range;
 
@@ -6,14 +6,14 @@ use iroh_blobs::protocol::ChunkRanges;
 use proptest::prelude::*;
 use templar_manifest::Hash;
 
-use super::super::super::ranges::{GROUP, ranges, set};
 use super::super::pick::rarest_of;
 use super::super::*;
 use super::{TICK, nothing, rules};
+use crate::ranges::{GROUP, ranges, set};
 
 const ALL: PeerId = [9; 32];
 
-/// A plan of a node that begins at `offset`, for a blob of so many groups of which others have these.
+/// The plan of a node that begins at `offset`, for a blob of this many groups, with the shares of other peers.
 fn plan(offset: u64, groups: u64, parts: &[Range<u64>]) -> Plan {
     let (id, size) = (Hash::of(b"blob"), groups * GROUP_BYTES);
     let mut plan = Plan::new(Rules { offset, ranges_per_peer: usize::MAX, requests_per_peer: usize::MAX, ..rules() });
@@ -25,10 +25,10 @@ fn plan(offset: u64, groups: u64, parts: &[Range<u64>]) -> Plan {
     plan
 }
 
-/// The ranges, in groups, that the peer with everything is asked for, in the order of asking.
+/// The ranges, in groups, that are requested from the peer with the whole blob, in order.
 fn asked(plan: &mut Plan) -> Vec<Range<u64>> {
     let mut asked = Vec::new();
-    while let Some(Job { task: Task::Range { left, .. }, .. }) = plan.next(&ALL, TICK) {
+    while let Some(Job { piece: Piece::Range { left, .. }, .. }) = plan.next(&ALL, TICK) {
         asked.push(left.start / GROUP..left.end.div_ceil(GROUP));
     }
     asked
@@ -36,7 +36,7 @@ fn asked(plan: &mut Plan) -> Vec<Range<u64>> {
 
 #[test]
 fn of_a_blob_what_the_fewest_others_have_is_asked_for_first() {
-    // The last 500 groups nobody else has, the 500 before them one, the first 1000 two and more.
+    // No other peer has the last 500 groups, one has the 500 before them, and two or more have the first 1000.
     let parts = [0..1500, 0..1000, 200..700];
     let havers = |range: &Range<u64>| match range.start {
         0..200 | 700..1000 => 2,
@@ -44,7 +44,7 @@ fn of_a_blob_what_the_fewest_others_have_is_asked_for_first() {
         1000..1500 => 1,
         _ => 0,
     };
-    // Wherever a node begins: where the rarest lie decides, not luck.
+    // The rarest ranges come first, wherever the node begins.
     for offset in (0..2000).map(|place| place * 7919) {
         let mut plan = plan(offset, 2000, &parts);
         let asked = asked(&mut plan);
@@ -69,7 +69,7 @@ fn of_two_blobs_the_one_that_fewer_have_goes_first() {
         }
         let first = plan.next(&ALL, TICK).unwrap().id;
         assert_eq!(first, ids[usize::try_from(rare).unwrap()]);
-        // The other has nothing else to give.
+        // The other peer has nothing else to give.
         assert_eq!(plan.next(&[2; 32], TICK).unwrap().id, ids[usize::try_from(1 - rare).unwrap()]);
     }
 }
@@ -82,7 +82,7 @@ fn parts() -> impl Strategy<Value = Vec<Vec<Range<u64>>>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// The same as counting chunk by chunk.
+    /// The result equals a count chunk by chunk.
     #[test]
     fn the_rarest_are_those_with_the_lowest_count(available in parts(), others in parts()) {
         let union = |part: &Vec<Range<u64>>| part.iter().fold(ChunkRanges::empty(), |all, range| all | set(range));

@@ -1,76 +1,70 @@
-//! Whose logs this node reads, and who reads its own: a node of a large run needs a few neighbours, not everybody.
+//! Neighbours: the few peers whose logs this node reads, and the peers that read its own.
 //!
-//! A node chooses up to [`Limits::neighbours`](crate::Limits) peers and reads their logs; whoever reads its log it reads
-//! in turn. What one node accepts goes to all of its neighbours, so entries flood a graph whose edges go both ways.
-//! Invariant: the choice follows a secret of this node, so nobody can make up keys that it prefers, and half of the places
-//! are kept for peers that a person named, so nobody can fill all of them either.
+//! A node chooses up to [`SyncLimits::neighbours`](crate::SyncLimits) peers and reads their logs. It also reads
+//! the log of each follower, which is a peer that reads its own. An accepted entry goes to all neighbours, so
+//! entries flood a graph whose edges go both ways. Invariant: the choice depends on a secret of this node, so
+//! nobody can make keys that it prefers. Half of the places are kept for configured peers, so strangers cannot
+//! fill all of them either.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use templar_manifest::{Hash, SecretKey};
 
-use crate::book::Book;
-use crate::peer::PeerId;
+use crate::peers::book::{Book, Candidate, PATIENT_ATTEMPTS};
+use crate::peers::peer::PeerId;
 
-/// Failed attempts after which another peer is tried instead, where there is one.
-pub(crate) const PATIENT_ATTEMPTS: u32 = 3;
-
-/// Entries of one peer that are remembered as its own news.
+/// The number of entries that are remembered as coming from one follower.
 const REMEMBERED: usize = 1024;
 
-/// What the book says of a peer that may be chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Candidate {
-    pub(crate) id: PeerId,
-    /// A person named it.
-    pub(crate) configured: bool,
-    pub(crate) blamed: bool,
-    /// Attempts to reach it that failed since it was last met.
-    pub(crate) failures: u32,
-}
-
-/// See the module.
+/// The neighbours that a node chose, and the followers that chose it.
 #[derive(Debug)]
 pub(crate) struct Neighbours {
+    /// The secret that orders the candidates.
     salt: [u8; 32],
     max_chosen: usize,
     max_followers: usize,
     book: Arc<Book>,
-    state: Mutex<State>,
+    state: Mutex<Choices>,
 }
 
+/// The state that changes while the node runs.
 #[derive(Debug, Default)]
-struct State {
-    /// Whom this node reads by its own choice.
+struct Choices {
+    /// The peers whose logs this node chose to read.
     chosen: BTreeSet<PeerId>,
-    /// Who reads this node's log, with the number of streams.
+    /// The peers that read this node's log, each with its number of streams.
     followers: BTreeMap<PeerId, usize>,
-    /// How often a peer said that it has no room.
+    /// The number of times that each peer said it has no room for another reader.
     declined: BTreeMap<PeerId, u32>,
-    /// What each peer has sent since it began to read our log: it needs none of that from us.
+    /// The entries that each follower has sent us since it began to read our log. It does not need them from
+    /// us.
     given: BTreeMap<PeerId, Given>,
 }
 
+/// The newest entries that came from one follower.
 #[derive(Debug, Default)]
 struct Given {
     known: BTreeSet<Hash>,
+    /// The same hashes, oldest first.
     order: VecDeque<Hash>,
 }
 
 impl Neighbours {
+    /// No neighbours yet. At most `max_chosen` are chosen from `book`, and at most `max_followers` are
+    /// admitted.
     pub(crate) fn new(secret_key: &[u8; 32], max_chosen: usize, max_followers: usize, book: Arc<Book>) -> Self {
         let salt = SecretKey::from_bytes(secret_key).derive("templar/1 choice of neighbours", b"");
         Self { salt, max_chosen: max_chosen.max(1), max_followers, book, state: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every critical section leaves the state whole.
+    fn lock(&self) -> MutexGuard<'_, Choices> {
+        // Every critical section leaves the state consistent, so a panic in another thread does not spoil it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Chooses anew, and says whose logs are to be read: those that are chosen, the likeliest to answer first, and those that
-    /// read ours.
+    /// Chooses neighbours anew from all candidates. Returns the peers whose logs are to be read: the chosen
+    /// ones and the followers, the most likely to answer first.
     pub(crate) fn choose(&self, mut candidates: Vec<Candidate>) -> Vec<PeerId> {
         let mut state = self.lock();
         state.declined.retain(|id, _| candidates.iter().any(|candidate| candidate.id == *id));
@@ -93,7 +87,7 @@ impl Neighbours {
         order
     }
 
-    /// Whose logs are to be read, as it was last chosen.
+    /// The peers whose logs are to be read, according to the last choice.
     pub(crate) fn read_by_us(&self) -> Vec<PeerId> {
         let state = self.lock();
         let mut all = state.chosen.clone();
@@ -101,7 +95,8 @@ impl Neighbours {
         all.into_iter().collect()
     }
 
-    /// A place among those who read our log, if there is one: a chosen peer always has one.
+    /// Gives the peer a place among the followers, if there is room. A peer that this node chose always gets
+    /// one.
     pub(crate) fn admit(self: &Arc<Self>, peer: PeerId) -> Option<Follower> {
         let mut state = self.lock();
         let known = state.followers.contains_key(&peer) || state.chosen.contains(&peer);
@@ -109,14 +104,14 @@ impl Neighbours {
             return None;
         }
         *state.followers.entry(peer).or_insert(0) += 1;
-        // Whatever it had before, it may have lost.
+        // A peer that starts to read again may have lost its earlier entries.
         state.given.remove(&peer);
         drop(state);
         self.book.wake();
         Some(Follower { neighbours: self.clone(), peer })
     }
 
-    /// The peer has no room for us: it is chosen after others.
+    /// Records that the peer has no room for another reader, so that others are chosen before it.
     pub(crate) fn declined(&self, peer: &PeerId) {
         let mut state = self.lock();
         let times = state.declined.entry(*peer).or_insert(0);
@@ -125,15 +120,15 @@ impl Neighbours {
         self.book.wake();
     }
 
-    /// The peer lets us read.
+    /// Records that the peer lets us read its log.
     pub(crate) fn welcomed(&self, peer: &PeerId) {
         self.lock().declined.remove(peer);
     }
 
-    /// The peer sent this entry, so it has it.
+    /// Records that the peer has sent this entry, so it does not need it from us.
     pub(crate) fn gave(&self, peer: &PeerId, entry: Hash) {
         let mut state = self.lock();
-        // Who does not read our log is sent nothing that could be left out.
+        // A peer that does not read our log is sent no entries that could be spared.
         if !state.followers.contains_key(peer) {
             return;
         }
@@ -148,14 +143,14 @@ impl Neighbours {
         }
     }
 
-    /// Whether the peer has sent this entry itself.
+    /// Whether the peer has sent this entry to us.
     pub(crate) fn has_from(&self, peer: &PeerId, bytes: &[u8]) -> bool {
         let state = self.lock();
         state.given.get(peer).is_some_and(|given| given.known.contains(&Hash::of(bytes)))
     }
 }
 
-/// A place among those who read our log.
+/// A follower's place, which becomes free when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Follower {
     neighbours: Arc<Neighbours>,

@@ -1,8 +1,8 @@
-//! Who a peer is and where it may be reached.
+//! The identity of a peer, and the addresses at which it may be reached.
 //!
-//! A peer's id is its ed25519 public key, proven by every connection; its addresses are hearsay. Invariant: a
-//! [`PeerAddr`] that left [`PeerAddr::checked`] or [`PeerAddr::usable`] has a valid key and at most [`MAX_ADDRS`] addresses that
-//! can be dialled.
+//! A peer's id is its ed25519 public key, which every connection proves. Its addresses are hearsay. Invariant:
+//! a [`PeerAddr`] from [`PeerAddr::checked`] or [`PeerAddr::usable`] has a valid key and at most [`MAX_ADDRS`]
+//! addresses, all of which can be dialled.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -14,23 +14,23 @@ use serde::{Deserialize, Serialize};
 /// A peer's ed25519 public key, which is its iroh endpoint id.
 pub type PeerId = [u8; 32];
 
-/// How many addresses one peer may have.
+/// The largest number of addresses of one peer.
 pub const MAX_ADDRS: usize = 8;
 
 /// The longest URL of a relay, in bytes.
 const MAX_RELAY_URL: usize = 200;
 
-/// One way to reach a peer.
+/// One address of a peer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Addr {
     /// An IP address with a UDP port.
     Ip(SocketAddr),
-    /// A relay that the peer is connected to: it passes packets on, which it cannot read.
+    /// The URL of a relay that the peer is connected to. The relay forwards packets, which it cannot read.
     Relay(RelayUrl),
 }
 
 impl Addr {
-    /// The IP address, if it is one.
+    /// The IP address and port, or `None` for a relay.
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {
             Self::Ip(addr) => Some(*addr),
@@ -73,17 +73,19 @@ impl FromStr for Addr {
     }
 }
 
-/// A peer and the addresses where it may be reached. Written `ID@ADDR,ADDR` with the id as 64 hexadecimal digits; an address
-/// is `IP:PORT` or a relay's URL.
+/// A peer and the addresses at which it may be reached.
+///
+/// As text it is `ID@ADDR,ADDR`: the id as 64 hexadecimal digits, and addresses that are `IP:PORT` or the URL
+/// of a relay.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PeerAddr {
-    /// The peer's id.
+    /// The peer's ed25519 public key.
     pub id: PeerId,
-    /// Best first.
+    /// Its addresses, best first.
     pub addrs: Vec<Addr>,
 }
 
-/// A peer's address is of no use.
+/// The reason why a peer's address cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerAddrError {
     /// The text is not `ID@ADDR,ADDR`.
@@ -95,16 +97,17 @@ pub enum PeerAddrError {
     /// More addresses than a peer may have.
     #[error("{0} addresses for one peer, more than {MAX_ADDRS}")]
     TooManyAddrs(usize),
-    /// An address nobody can be reached at: port 0, unspecified or multicast, or a relay's URL that is too long.
+    /// An address that cannot be dialled: port 0, an unspecified or multicast IP, or a relay's URL that is too
+    /// long.
     #[error("nobody can be reached at {0}")]
     Unreachable(Addr),
 }
 
 impl PeerAddr {
-    /// The same, if the key is valid and every address can be dialled.
+    /// Returns it unchanged if the key is valid and every address can be dialled.
     ///
     /// # Errors
-    /// [`PeerAddrError`] names what is wrong.
+    /// [`PeerAddrError`] names the first fault.
     pub fn checked(self) -> Result<Self, PeerAddrError> {
         endpoint_id(&self.id).ok_or_else(|| PeerAddrError::Key(hex(&self.id)))?;
         if self.addrs.len() > MAX_ADDRS {
@@ -116,7 +119,8 @@ impl PeerAddr {
         }
     }
 
-    /// What is usable of an address that a peer told us: bad addresses left out, none at all if the key is invalid.
+    /// The usable part of an address that a peer told us: bad addresses are left out. `None` if the key is
+    /// invalid.
     pub(crate) fn usable(mut self) -> Option<Self> {
         endpoint_id(&self.id)?;
         self.addrs.retain(can_be_dialled);
@@ -124,7 +128,7 @@ impl PeerAddr {
         Some(self)
     }
 
-    /// For iroh; none if the key is invalid.
+    /// The same as iroh's type. `None` if the key is invalid.
     pub(crate) fn to_endpoint_addr(&self) -> Option<EndpointAddr> {
         let addr = EndpointAddr::new(endpoint_id(&self.id)?);
         Some(addr.with_addrs(self.addrs.iter().map(|addr| match addr {
@@ -133,7 +137,7 @@ impl PeerAddr {
         })))
     }
 
-    /// From iroh: the addresses of the sorts that are known here.
+    /// The same from iroh's type, with its IP addresses and relays.
     pub(crate) fn from_endpoint_addr(addr: &EndpointAddr) -> Self {
         let ips = addr.ip_addrs().map(|addr| Addr::Ip(*addr));
         let addrs = ips.chain(addr.relay_urls().map(|url| Addr::Relay(url.clone()))).collect();
@@ -166,20 +170,22 @@ impl FromStr for PeerAddr {
     }
 }
 
-/// The id as iroh's type; none if it is not a point on the curve.
+/// The id as iroh's type. `None` if the bytes are not a point on the curve.
 pub(crate) fn endpoint_id(id: &PeerId) -> Option<EndpointId> {
     EndpointId::from_bytes(id).ok()
 }
 
+/// The id as 64 hexadecimal digits.
 pub(crate) fn hex(id: &PeerId) -> String {
     data_encoding::HEXLOWER.encode(id)
 }
 
-/// The first ten digits, for people.
+/// The first ten hexadecimal digits of the id, for logs and messages.
 pub(crate) fn short(id: &PeerId) -> String {
     data_encoding::HEXLOWER.encode(&id[..5])
 }
 
+/// Whether the address can be dialled at all.
 fn can_be_dialled(addr: &Addr) -> bool {
     match addr {
         Addr::Ip(addr) => {
@@ -189,7 +195,7 @@ fn can_be_dialled(addr: &Addr) -> bool {
         }
         Addr::Relay(url) => {
             let text = url.as_str();
-            // A comma would end it in the text of a peer.
+            // In the text of a peer, a comma would end the URL.
             text.len() <= MAX_RELAY_URL && !text.contains(',') && matches!(url.scheme(), "http" | "https")
         }
     }

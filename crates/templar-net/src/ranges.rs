@@ -1,38 +1,39 @@
-//! Ranges of one blob in the units that travel: chunks of 1 KiB, and groups of 16 of them that the store verifies whole.
+//! Ranges of a blob in BLAKE3's units: chunks of 1 KiB, and groups of 16 chunks, which the store verifies as a
+//! whole.
 //!
-//! Invariant: what is missing, leased and announced begins and ends at a group's border, or at the blob's end; a part of
-//! a group could not be verified again after a crash.
+//! Invariant: ranges that are missing, leased or announced begin and end at the border of a group, or at the
+//! blob's end. After a crash, the store could not verify a part of a group again.
 
 use std::ops::Range;
 
 use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt};
 
-/// Bytes of one chunk, the unit of the hash tree.
+/// The bytes of one chunk, which is the unit of the hash tree.
 pub(crate) const CHUNK: u64 = 1 << 10;
 
-/// Chunks of one group, the unit that the store keeps hashes for.
+/// The chunks of one group, which is the unit for which the store keeps hashes.
 pub(crate) const GROUP: u64 = 16;
 
-/// Bytes of one group.
+/// The bytes of one group.
 pub(crate) const GROUP_BYTES: u64 = GROUP * CHUNK;
 
-/// How many chunks so many bytes fill, the last maybe in part.
+/// The number of chunks of a blob of `bytes` bytes. The last chunk may be short.
 pub(crate) fn chunks(bytes: u64) -> u64 {
     bytes.div_ceil(CHUNK)
 }
 
-/// How many bytes these chunks have in a blob of `size` bytes.
+/// The number of bytes in a range of chunks, for a blob of `size` bytes.
 pub(crate) fn bytes_of(range: &Range<u64>, size: u64) -> u64 {
     let end = range.end.saturating_mul(CHUNK).min(size);
     end.saturating_sub(range.start.saturating_mul(CHUNK))
 }
 
-/// A set with the one range in it; an empty range gives the empty set.
+/// The set of the chunks in one range.
 pub(crate) fn set(range: &Range<u64>) -> ChunkRanges {
     if range.is_empty() { ChunkRanges::empty() } else { ChunkRanges::chunks(range.start..range.end) }
 }
 
-/// The ranges of a set in order; one without an end goes to the last number.
+/// The ranges of a set in ascending order. A range without an end gets the end `u64::MAX`.
 pub(crate) fn ranges(set: &ChunkRanges) -> impl Iterator<Item = Range<u64>> + '_ {
     set.boundaries().chunks(2).map(|pair| match pair {
         [start, end] => start.0..end.0,
@@ -41,12 +42,12 @@ pub(crate) fn ranges(set: &ChunkRanges) -> impl Iterator<Item = Range<u64>> + '_
     })
 }
 
-/// The number of bytes that the set has of a blob of `size` bytes.
+/// The number of bytes in a set of chunks, for a blob of `size` bytes.
 pub(crate) fn set_bytes(set: &ChunkRanges, size: u64) -> u64 {
     ranges(set).map(|range| bytes_of(&range, size)).sum()
 }
 
-/// The groups that are in the set whole, of a blob of `chunks` chunks; the last group may be short.
+/// The groups that are whole in the set, for a blob of `chunks` chunks. The blob's last group may be short.
 pub(crate) fn whole_groups(set: &ChunkRanges, chunks: u64) -> ChunkRanges {
     let mut whole = ChunkRanges::empty();
     for range in ranges(set) {

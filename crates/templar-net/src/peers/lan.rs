@@ -1,6 +1,8 @@
-//! Nodes of the same run find each other in a local network by multicast (mDNS), with the feature `lan`.
+//! Discovery in the local network: nodes of the same run find each other by multicast (mDNS), with the feature
+//! `lan`.
 //!
-//! Invariant: what is heard is an address of somebody who may be anybody; a connection proves the key or fails.
+//! Invariant: an address from the local network is hearsay, because anybody may send it. A connection proves
+//! the key or fails.
 
 use std::sync::Arc;
 
@@ -9,14 +11,17 @@ use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
 use n0_future::StreamExt;
 use templar_manifest::Hash;
 
-use crate::BindError;
-use crate::book::{Book, Source};
-use crate::peer::PeerAddr;
+use crate::error::BindError;
+use crate::peers::book::{AddrSource, Book};
+use crate::peers::peer::PeerAddr;
 
-/// The name under which nodes announce themselves.
+/// The mDNS service name under which nodes announce themselves.
 const SERVICE: &str = "templar";
 
 /// Announces the node on the local network.
+///
+/// # Errors
+/// [`BindError::Multicast`] if the system does not allow it.
 pub(crate) fn announce(endpoint: &Endpoint) -> Result<MdnsAddressLookup, BindError> {
     let failed = |error: &dyn std::fmt::Display| BindError::Multicast { reason: format!("{error:#}") };
     let mdns =
@@ -25,7 +30,7 @@ pub(crate) fn announce(endpoint: &Endpoint) -> Result<MdnsAddressLookup, BindErr
     Ok(mdns)
 }
 
-/// Puts nodes of the same run that announce themselves on the local network into the book, for ever.
+/// Puts the nodes of the same run that announce themselves into the book. It never returns while mDNS works.
 pub(crate) async fn watch(mdns: MdnsAddressLookup, book: Arc<Book>, run: Hash) {
     let run = run.to_string();
     let mut heard = mdns.subscribe().await;
@@ -35,8 +40,8 @@ pub(crate) async fn watch(mdns: MdnsAddressLookup, book: Arc<Book>, run: Hash) {
             continue;
         }
         if let Some(peer) = PeerAddr::from_endpoint_addr(&endpoint_info.into_endpoint_addr()).usable() {
-            // Multicast proves nothing, so it counts as little as what other peers say.
-            book.learn(peer, Source::Heard);
+            // A multicast message proves nothing, so it counts as hearsay.
+            book.learn(peer, AddrSource::Heard);
         }
     }
 }

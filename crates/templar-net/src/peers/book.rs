@@ -1,8 +1,8 @@
-//! The address book: which peers exist, where they may be, how they behaved.
+//! The address book: which peers exist, where they may be reached, and how they behaved.
 //!
-//! Invariant: bounded whatever peers say. What we were configured with outlives what a peer said of itself, which
-//! outlives what others said of it; only peers that we have met are passed on, so invented addresses do not spread.
-//! Addresses carry no trust: a connection proves the id or fails.
+//! Invariant: the book is bounded, whatever peers say. A configured peer outlives a peer that announced itself,
+//! which outlives a peer that others mentioned. Only peers that this node has met are passed on, so invented
+//! addresses do not spread. Addresses need no trust: a connection proves the peer's id or fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,59 +11,77 @@ use iroh::{EndpointAddr, RelayUrl};
 use templar_manifest::Hash;
 use tokio::sync::watch;
 
-use crate::neighbours::{Candidate, PATIENT_ATTEMPTS};
-use crate::peer::{Addr, MAX_ADDRS, PeerAddr, PeerId};
+use crate::peers::peer::{Addr, MAX_ADDRS, PeerAddr, PeerId};
 
-/// Attempts after which a peer that we only heard of, and never met, is forgotten.
+/// The number of failed attempts after which a neighbour is replaced by another peer, if there is one.
+pub(crate) const PATIENT_ATTEMPTS: u32 = 3;
+
+/// The number of failed attempts after which a peer known by hearsay only, and never met, is forgotten.
 const ATTEMPTS_FOR_HEARSAY: u32 = 5;
 
-/// Places kept for addresses that others tell us of a peer that we know.
+/// The number of places kept for hearsay among the addresses of a peer that is known better.
 const HEARSAY_ADDRS: usize = 2;
 
-/// Who told us of a peer, the weakest first.
+/// A peer in the book, as far as the choice of neighbours needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) id: PeerId,
+    /// Whether a ticket or the node's configuration named it.
+    pub(crate) configured: bool,
+    /// Whether it is being punished.
+    pub(crate) blamed: bool,
+    /// The number of failed attempts to reach it since the last connection with it.
+    pub(crate) failures: u32,
+}
+
+/// The source of a peer's addresses. A later variant is stronger than an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Source {
-    /// Another peer.
+pub(crate) enum AddrSource {
+    /// Another peer told us.
     Heard,
-    /// The peer itself, over a connection that proves its id.
+    /// The peer itself told us, over a connection that proves its id.
     Announced,
-    /// A ticket or the person who runs the node.
+    /// A ticket or the node's configuration.
     Configured,
 }
 
 #[derive(Debug, Clone)]
-struct Peer {
+struct BookEntry {
+    /// Best first, at most [`MAX_ADDRS`].
     addrs: Vec<Addr>,
-    source: Source,
-    /// A connection with it has existed.
+    /// The strongest source that has named this peer.
+    source: AddrSource,
+    /// Whether a connection with the peer has existed.
     met: bool,
-    /// Attempts to reach it that failed since it was last met.
+    /// The number of failed attempts to reach the peer since the last connection with it.
     failures: u32,
-    /// How often it came to us, or we were told a new address: a reason to try it again at once.
+    /// Counts the times that the peer contacted us or a new address became known. A change is a reason to try
+    /// it at once.
     contacts: u64,
-    /// How many bytes a second one request for a blob brought, when it last served us.
+    /// The bytes per second that one request for a blob brought when the peer last served us.
     rate: Option<u64>,
-    /// It broke the protocol or sent bytes that are not what it was asked for.
+    /// Whether it is being punished for breaking a protocol or sending wrong bytes.
     blamed: bool,
-    /// The last thing that went wrong, for people.
+    /// The last problem with the peer, as text for people.
     problem: Option<String>,
 }
 
-/// See the module.
+/// The address book of a node.
 #[derive(Debug)]
 pub(crate) struct Book {
     own_id: PeerId,
     max_peers: usize,
-    /// Relays that this node may use: what a peer names besides is not connected to.
+    /// The relays that this node may use. It never connects to another relay that a peer names.
     relays: BTreeSet<RelayUrl>,
-    /// Whether a peer can be found by its id alone.
+    /// Whether a name service can find a peer by its id alone.
     looks_up: bool,
-    peers: Mutex<BTreeMap<PeerId, Peer>>,
-    /// Counts changes, so that tasks can wait for one.
+    peers: Mutex<BTreeMap<PeerId, BookEntry>>,
+    /// Counts changes of the book, so that tasks can wait for one.
     changes: watch::Sender<u64>,
 }
 
 impl Book {
+    /// An empty book of at most `max_peers` peers, without relays or a name service.
     pub(crate) fn new(own_id: PeerId, max_peers: usize) -> Self {
         Self {
             own_id,
@@ -75,14 +93,14 @@ impl Book {
         }
     }
 
-    /// With relays that may be used, and whether a peer can be found by its id alone.
+    /// The same book with the relays that may be used, and whether a name service can find a peer by its id.
     pub(crate) fn reaching(mut self, relays: BTreeSet<RelayUrl>, looks_up: bool) -> Self {
         (self.relays, self.looks_up) = (relays, looks_up);
         self
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, Peer>> {
-        // Every critical section leaves the map whole, so a panic elsewhere does not spoil it.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, BookEntry>> {
+        // Every critical section leaves the map consistent, so a panic in another thread does not spoil it.
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,18 +108,18 @@ impl Book {
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Lets those who wait for a change look again.
+    /// Wakes the tasks that wait for a change, although the book itself has not changed.
     pub(crate) fn wake(&self) {
         self.bump();
     }
 
-    /// Changes of the book from now on.
+    /// A channel that reports the changes of the book from now on.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Takes in an address that has been checked. Returns whether the peer is now in the book.
-    pub(crate) fn learn(&self, addr: PeerAddr, source: Source) -> bool {
+    /// Adds a peer's addresses, which must have been checked. Returns whether the peer is now in the book.
+    pub(crate) fn learn(&self, addr: PeerAddr, source: AddrSource) -> bool {
         if addr.id == self.own_id {
             return false;
         }
@@ -109,7 +127,7 @@ impl Book {
         if !peers.contains_key(&addr.id) && peers.len() >= self.max_peers && !make_room(&mut peers, source) {
             return false;
         }
-        let peer = peers.entry(addr.id).or_insert_with(|| Peer {
+        let peer = peers.entry(addr.id).or_insert_with(|| BookEntry {
             addrs: Vec::new(),
             source,
             met: false,
@@ -120,9 +138,9 @@ impl Book {
             problem: None,
         });
         let before = peer.addrs.clone();
-        // Hearsay does not displace what the peer itself or our own configuration says; the peer itself may. It is tried
-        // beside it, though: a peer that moved while we were away is known to others first.
-        let displaces = source != Source::Heard || peer.source == Source::Heard || peer.addrs.is_empty();
+        // Hearsay does not displace addresses from the peer itself or from our configuration, but it is tried
+        // in addition to them: other nodes learn first that a peer has moved while we were away.
+        let displaces = source != AddrSource::Heard || peer.source == AddrSource::Heard || peer.addrs.is_empty();
         let (mut addrs, added) = if displaces { (addr.addrs, before.clone()) } else { (before.clone(), addr.addrs) };
         if !displaces {
             addrs.truncate(MAX_ADDRS - HEARSAY_ADDRS);
@@ -135,8 +153,8 @@ impl Book {
         addrs.truncate(MAX_ADDRS);
         peer.addrs = addrs;
         peer.source = peer.source.max(source);
-        let news = peer.addrs != before && (source == Source::Configured || peer.failures > 0);
-        if source == Source::Announced || news {
+        let news = peer.addrs != before && (source == AddrSource::Configured || peer.failures > 0);
+        if source == AddrSource::Announced || news {
             peer.contacts = peer.contacts.wrapping_add(1);
         }
         drop(peers);
@@ -144,7 +162,7 @@ impl Book {
         true
     }
 
-    /// A connection with the peer exists.
+    /// Records that a connection with the peer exists.
     pub(crate) fn met(&self, id: &PeerId) {
         if let Some(peer) = self.lock().get_mut(id) {
             peer.met = true;
@@ -152,13 +170,14 @@ impl Book {
         }
     }
 
-    /// The peer could not be reached, or the connection ended. Forgets hearsay that leads nowhere.
+    /// Records that the peer could not be reached, or that the connection ended. Forgets a peer known by
+    /// hearsay only after [`ATTEMPTS_FOR_HEARSAY`] failures.
     pub(crate) fn unreachable(&self, id: &PeerId, problem: String) {
         let mut peers = self.lock();
         let Some(peer) = peers.get_mut(id) else { return };
         peer.failures = peer.failures.saturating_add(1);
         peer.problem = Some(problem);
-        if peer.source == Source::Heard && !peer.met && peer.failures >= ATTEMPTS_FOR_HEARSAY {
+        if peer.source == AddrSource::Heard && !peer.met && peer.failures >= ATTEMPTS_FOR_HEARSAY {
             peers.remove(id);
         } else if !peer.failures.is_multiple_of(PATIENT_ATTEMPTS) {
             return;
@@ -167,7 +186,7 @@ impl Book {
         self.bump();
     }
 
-    /// Something went wrong that is nobody's fault or not worth a punishment.
+    /// Records a problem that deserves no punishment.
     pub(crate) fn note(&self, id: &PeerId, problem: String) {
         if let Some(peer) = self.lock().get_mut(id) {
             peer.problem = Some(problem);
@@ -175,7 +194,8 @@ impl Book {
         self.bump();
     }
 
-    /// The peer misbehaved: it is left alone for a while and asked last.
+    /// Records that the peer misbehaved. Until it is pardoned, its log is not read and it is asked last for
+    /// blobs.
     pub(crate) fn blame(&self, id: &PeerId, problem: String) {
         if let Some(peer) = self.lock().get_mut(id) {
             peer.blamed = true;
@@ -184,30 +204,31 @@ impl Book {
         self.bump();
     }
 
-    /// The punishment is over.
+    /// Ends the punishment of a peer.
     pub(crate) fn pardon(&self, id: &PeerId) {
         if let Some(peer) = self.lock().get_mut(id) {
             peer.blamed = false;
         }
     }
 
+    /// Whether the peer is being punished.
     pub(crate) fn is_blamed(&self, id: &PeerId) -> bool {
         self.lock().get(id).is_some_and(|peer| peer.blamed)
     }
 
-    /// The peer has served us at this rate, in bytes a second of one request.
+    /// Records the rate at which the peer served us, in bytes per second of one request.
     pub(crate) fn served(&self, id: &PeerId, rate: u64) {
         if let Some(peer) = self.lock().get_mut(id) {
             peer.rate = Some(rate);
         }
     }
 
-    /// The rate at which the peer last served us.
+    /// The rate at which the peer last served us, in bytes per second of one request.
     pub(crate) fn rate(&self, id: &PeerId) -> Option<u64> {
         self.lock().get(id)?.rate
     }
 
-    /// How often the peer came to us; none if it is not in the book.
+    /// The number of times that the peer contacted us or got a new address. `None` if it is not in the book.
     pub(crate) fn contacts(&self, id: &PeerId) -> Option<u64> {
         self.lock().get(id).map(|peer| peer.contacts)
     }
@@ -217,11 +238,15 @@ impl Book {
         self.lock().get(id).map_or(0, |peer| peer.failures)
     }
 
+    /// The addresses of a peer in the book.
     pub(crate) fn addr(&self, id: &PeerId) -> Option<PeerAddr> {
         self.lock().get(id).map(|peer| PeerAddr { id: *id, addrs: peer.addrs.clone() })
     }
 
-    /// Where to dial a peer, or why it cannot be dialled.
+    /// The addresses at which this node can dial a peer.
+    ///
+    /// # Errors
+    /// The reason why the peer cannot be dialled, as text for people.
     pub(crate) fn dial(&self, id: &PeerId) -> Result<EndpointAddr, String> {
         let mut addr = self.addr(id).ok_or("it is not known")?;
         addr.addrs.retain(|addr| match addr {
@@ -234,26 +259,29 @@ impl Book {
         Ok(addr.to_endpoint_addr().ok_or("not a valid key")?)
     }
 
-    /// Everybody who may be chosen as a neighbour.
+    /// All peers, as candidates for neighbours.
     pub(crate) fn candidates(&self) -> Vec<Candidate> {
         let peers = self.lock();
-        let candidate = |(id, peer): (&PeerId, &Peer)| {
-            let configured = peer.source == Source::Configured;
+        let candidate = |(id, peer): (&PeerId, &BookEntry)| {
+            let configured = peer.source == AddrSource::Configured;
             Candidate { id: *id, configured, blamed: peer.blamed, failures: peer.failures }
         };
         peers.iter().map(candidate).collect()
     }
 
-    /// How many peers are blamed now.
+    /// The number of peers that are being punished.
     pub(crate) fn blamed(&self) -> usize {
         self.lock().values().filter(|peer| peer.blamed).count()
     }
 
+    /// All peers in the book with their addresses.
     pub(crate) fn all(&self) -> Vec<PeerAddr> {
         self.lock().iter().map(|(id, peer)| PeerAddr { id: *id, addrs: peer.addrs.clone() }).collect()
     }
 
-    /// Peers that we have met, to be passed on, except `to` itself; of many, everybody is told of others.
+    /// At most `max` peers that we have met, to be told to the peer `to`, which is left out.
+    ///
+    /// If there are more, the choice depends on `to`, so that different peers hear of different ones.
     pub(crate) fn shareable(&self, to: Option<&PeerId>, max: usize) -> Vec<PeerAddr> {
         let peers = self.lock();
         let met = peers.iter().filter(|(id, peer)| peer.met && !peer.addrs.is_empty() && Some(*id) != to);
@@ -266,13 +294,15 @@ impl Book {
         met
     }
 
-    /// The last problem with each peer that had one.
+    /// The last problem with each peer that had one, as text for people.
     pub(crate) fn problems(&self) -> BTreeMap<PeerId, String> {
         self.lock().iter().filter_map(|(id, peer)| Some((*id, peer.problem.clone()?))).collect()
     }
 
-    /// In which order to ask for a blob: `preferred` first, then who has served us fastest; blamed peers and peers that
-    /// are away last.
+    /// All peers in the order in which they are asked for a blob.
+    ///
+    /// `preferred` peers come first, then the others by the rate at which they served us. Peers that are away
+    /// come after these, and blamed peers last.
     pub(crate) fn order(&self, preferred: &[PeerId]) -> Vec<PeerId> {
         let peers = self.lock();
         let mut others: Vec<(Option<u64>, PeerId)> = peers.iter().map(|(id, peer)| (peer.rate, *id)).collect();
@@ -283,14 +313,14 @@ impl Book {
                 order.push(*id);
             }
         }
-        // A stable sort keeps the preference among equals.
+        // The sort is stable, so it keeps this order among peers of the same standing.
         order.sort_by_key(|id| peers.get(id).map_or((false, false), |peer| (peer.blamed, peer.failures > 0)));
         order
     }
 }
 
-/// Forgets one peer that matters less than one of `source`; says whether it could.
-fn make_room(peers: &mut BTreeMap<PeerId, Peer>, source: Source) -> bool {
+/// Forgets the least important peer, if it is weaker than a peer from `source`. Returns whether there was one.
+fn make_room(peers: &mut BTreeMap<PeerId, BookEntry>, source: AddrSource) -> bool {
     let least = peers
         .iter()
         .filter(|(_, peer)| peer.source < source)

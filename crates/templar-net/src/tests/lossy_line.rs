@@ -1,4 +1,4 @@
-//! The bench's forwarder between a node on IPv4 and one on IPv6: a line that delays datagrams and loses some.
+//! A line between a node on IPv4 and one on IPv6 that delays datagrams and loses some: the benchmark's forwarder.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use templar_store::Store;
 
-use crate::{Addr, Limits, Log, Net, NetConfig, PeerAddr, ServeAll};
+use super::limits_with;
+use crate::{Addr, Log, Net, NetConfig, NetLimits, PeerAddr, ServeAll, Timeouts};
 
 #[path = "../../examples/swarm/forward.rs"]
 mod forward;
@@ -16,18 +17,15 @@ pub(super) use forward::Line;
 pub(super) const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(super) const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-/// Connections are tried for longer, and hold for longer, as befits such a line.
-fn limits() -> Limits {
+/// Limits with longer timeouts, because such a line needs more time.
+fn limits() -> NetLimits {
     let long = Duration::from_secs(20);
-    Limits {
-        connect_timeout: long,
-        stall_timeout: long,
-        idle_timeout: long,
-        keep_alive: Duration::from_millis(500),
-        max_retry_pause: Duration::from_millis(50),
-        read_again_pause: Duration::from_millis(50),
-        ..Limits::default()
-    }
+    limits_with(|limits| {
+        let keep_alive = Duration::from_millis(500);
+        limits.timeouts = Timeouts { connect: long, stall: long, idle: long, keep_alive };
+        limits.pauses.max_retry = Duration::from_millis(50);
+        limits.sync.read_again_pause = Duration::from_millis(50);
+    })
 }
 
 pub(super) async fn bind(seed: u8, ip: IpAddr, store: &Store, log: Arc<dyn Log>) -> Net {
@@ -44,7 +42,7 @@ pub(super) async fn through(line: &Arc<Line>, node: &Net, to: IpAddr) -> PeerAdd
     PeerAddr { id: node.id(), addrs: vec![Addr::Ip(front)] }
 }
 
-/// A line that delays and loses datagrams; none where this machine has no IPv6.
+/// A line that delays and loses datagrams, or `None` if this machine has no IPv6.
 pub(super) fn line(delay: Duration, loss_per_thousand: u64, seed: u64) -> Option<Arc<Line>> {
     if UdpSocket::bind((V6, 0)).is_err() {
         println!("skipped: no IPv6 loopback here");

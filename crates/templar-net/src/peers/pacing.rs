@@ -1,15 +1,17 @@
-//! How fast connections send: BBR's model of the path, paced a little above what it says, and CUBIC where the path is short.
+//! Congestion control: BBR with a slightly raised pacing rate, and CUBIC on paths with a very short round trip.
 //!
-//! noq's BBR follows the draft's text in when it forgets its highest delivery rate: while acknowledgements of a probe are still
-//! awaited, that is for the whole cruise of some sixty round trips, the maximum reaches back two round trips only
-//! (BBRAdaptLongTermModel and BBRAdvanceMaxBwFilter in draft-ietf-ccwg-bbr). It paces one percent below this maximum, so what is
-//! delivered is one percent less, and becomes the maximum: the rate sinks by a quarter until the next probe, on an empty
-//! line too. Asked for a little more than the maximum, the line itself says what it delivers. What is sent too much waits in
-//! its queue and is bounded by the congestion window, which stays BBR's.
+//! **Why the rate is raised.** BBR paces at 99 % of the highest delivery rate that it remembers. While the
+//! acknowledgements of a probe are outstanding, which is the whole cruise phase of about sixty round trips,
+//! noq's BBR remembers two round trips only, as the draft says (`BBRAdaptLongTermModel` and
+//! `BBRAdvanceMaxBwFilter` in draft-ietf-ccwg-bbr). So it delivers one percent less, takes this for the new
+//! maximum, and sinks by a quarter until the next probe, on an empty link too. When it is asked for a little
+//! more than the maximum, the link itself limits the rate. The surplus waits in the link's queue, and BBR's
+//! congestion window still bounds it.
 //!
-//! Where a round trip is shorter than what timers can tell apart, on loopback and between neighbours, a pace is made of bursts, each
-//! late by a timer, and what is delivered at it is what the timers let through; the bursts overflow the receiver's buffer, and BBR
-//! takes that for the path's. There a window alone is enough, and a loss made good at once: CUBIC. `BENCH.md` has what both bring.
+//! **Why short paths get CUBIC.** On loopback and between neighbouring machines a round trip is shorter than
+//! the resolution of timers. Pacing then sends bursts, each delayed by a timer; the bursts overflow the
+//! receiver's buffer, and BBR takes the losses for the limit of the path. A congestion window with fast
+//! retransmission is enough there. `BENCH.md` has measurements of both.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -18,17 +20,18 @@ use std::time::{Duration, Instant};
 use noq_proto::RttEstimator;
 use noq_proto::congestion::{Bbr3Config, Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 
-/// The pace in hundredths of BBR's: its margin of one, and what the pacer forfeits when it is woken late.
+/// The pacing rate in percent of BBR's. It makes up for BBR's margin of one percent and for a pacer that is
+/// woken late.
 const PERCENT: u64 = 110;
 
-/// Bytes that are sent before anything is confirmed: 32 packets, as Chromium's QUIC does, where RFC 9002 has ten. On a long way
-/// that spares nearly two round trips.
+/// The bytes that are sent before any is acknowledged: 32 packets, as in Chromium's QUIC. RFC 9002 has ten. On
+/// a path with a long round trip this saves nearly two of them.
 const INITIAL_WINDOW: u64 = 32 * 1200;
 
-/// A shorter round trip than this is as short as a timer's tick.
+/// A round trip below this bound is as short as a timer's tick.
 const SHORT: Duration = Duration::from_millis(1);
 
-/// Makes a controller for each path.
+/// Makes a congestion controller for each path.
 #[derive(Debug)]
 pub(crate) struct Paced {
     long: Arc<Bbr3Config>,
@@ -50,16 +53,18 @@ impl ControllerFactory for Paced {
     }
 }
 
-/// A controller that asks for more than the one in it, until the path turns out to be short.
+/// A congestion controller that raises the pacing rate of the one inside it, and switches to CUBIC on a short
+/// path.
 #[derive(Debug)]
 struct Pace {
     inner: Box<dyn Controller>,
-    /// Bytes of a datagram.
+    /// The bytes of the largest datagram on this path.
     mtu: u16,
-    /// What a short path gets, until it has it.
+    /// The configuration for a short path. `None` once CUBIC is in use.
     short: Option<Arc<CubicConfig>>,
 }
 
+/// The pacing rate that is asked for, from BBR's rate in bytes per second.
 fn raised(rate: u64) -> u64 {
     u64::try_from(u128::from(rate) * u128::from(PERCENT) / 100).unwrap_or(u64::MAX)
 }
@@ -87,7 +92,7 @@ impl Controller for Pace {
         self.inner.on_mtu_update(mtu);
     }
 
-    // Everything else is the inner one's.
+    // Every other method passes the call on to the inner controller.
 
     fn on_sent(&mut self, now: Instant, bytes: u64, largest: u64) {
         self.inner.on_sent(now, bytes, largest);

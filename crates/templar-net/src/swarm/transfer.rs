@@ -1,8 +1,10 @@
-//! One request to one provider: a small blob whole, the proof of a large one's length, or a range of it.
+//! A transfer is one request to one provider: a small blob whole, the proof of a large blob's length, or a
+//! range of it.
 //!
-//! Each chunk is verified against the blob's name as it arrives, and chunks that verified stay whatever happens next.
-//! Invariant: a range is only written under a length that the last chunk has proven. Chunks before the last verify under
-//! a wrong length too, and would put the hash tree's nodes in the wrong places of the store.
+//! Each chunk is verified against the blob's hash as it arrives, and verified chunks stay, whatever happens
+//! next. Invariant: a range is written only under a length that the blob's last chunk has proven. Earlier
+//! chunks verify under a wrong length as well, and the nodes of the hash tree would then land in wrong places
+//! of the store.
 
 use std::future::Future;
 use std::num::NonZeroU64;
@@ -22,20 +24,20 @@ use templar_store::{Store, to_iroh};
 use tokio::time::timeout;
 
 use crate::error::ProviderAnswer;
-use crate::rate::Bucket;
-use crate::swarm::ranges::{CHUNK, GROUP_BYTES, chunks, set};
+use crate::ranges::{CHUNK, GROUP_BYTES, chunks, set};
+use crate::serve::rate::TokenBucket;
 
-/// Chunks decoded and not yet written.
+/// The number of chunks that may be decoded and not yet written.
 const CHUNKS_IN_FLIGHT: usize = 64;
 
-/// Why a transfer ended early.
+/// The reason why a transfer ended early.
 #[derive(Debug)]
 pub(crate) enum TransferError {
-    /// This provider failed; another may not.
+    /// This provider failed. Another one may succeed.
     Provider(ProviderAnswer),
-    /// The blob has this verified length, above the limit: nobody can help.
+    /// The blob's verified length is above the limit, so no provider can help.
     TooLarge { size: u64 },
-    /// Our own store failed.
+    /// The local store failed.
     Local(std::io::Error),
 }
 
@@ -45,22 +47,23 @@ impl From<ProviderAnswer> for TransferError {
     }
 }
 
-/// One blob, one provider, and how patient we are.
+/// One blob, the connection to one provider of it, and the bounds of the transfer.
 #[derive(Debug)]
 pub(crate) struct Transfer<'a> {
     pub(crate) store: &'a Store,
     pub(crate) connection: &'a Connection,
     pub(crate) id: Hash,
-    /// The longest that the blob may be, in bytes.
+    /// The largest length of the blob, in bytes.
     pub(crate) max_bytes: u64,
-    /// How long the provider may take for one step of the exchange.
+    /// The longest time that the provider may take for one step of the exchange.
     pub(crate) stall_timeout: Duration,
-    /// How fast bytes are taken, over all transfers.
-    pub(crate) bucket: &'a Bucket,
+    /// Bounds the bytes accepted per second, over all transfers.
+    pub(crate) bucket: &'a TokenBucket,
 }
 
 impl Transfer<'_> {
-    /// Asks for chunks, and checks the length that the provider claims.
+    /// Asks for chunks, and checks the blob's length as the provider claims it. Returns the state of the
+    /// exchange and the length.
     async fn start(&self, chunks: ChunkRanges) -> Result<(AtBlobContent, u64), TransferError> {
         let request = GetRequest::blob_ranges(to_iroh(&self.id), chunks);
         let start = self.step(fsm::start(self.connection.clone(), request, Default::default()).next()).await?;
@@ -78,7 +81,10 @@ impl Transfer<'_> {
         Ok((content, size))
     }
 
-    /// The whole blob, in memory. `came` hears how many bytes are here and says whether to go on.
+    /// Fetches the whole blob into memory.
+    ///
+    /// `came` is told the number of bytes that have come, and returns whether to go on. If it stops, the result
+    /// is `None`.
     pub(crate) async fn whole(&self, mut came: impl FnMut(u64) -> bool) -> Result<Option<Bytes>, TransferError> {
         let (mut content, size) = self.start(ChunkRanges::all()).await?;
         let mut bytes = BytesMut::new();
@@ -111,12 +117,14 @@ impl Transfer<'_> {
         }
     }
 
-    /// Proves the blob's length by the chunks from `start` on, or by the last one where the blob ends before. Returns the
-    /// length, and which chunks are in the store now: the last group if it came whole.
+    /// Proves the blob's length by its chunks from `start` on, or by its last chunk if it is shorter.
+    ///
+    /// Returns the length in bytes, and the chunks that are in the store now: the last group, if it came whole.
     pub(crate) async fn proof(&self, start: u64) -> Result<(u64, ChunkRanges), TransferError> {
         let (mut content, size) = self.start(ChunkRanges::chunks(start..)).await?;
         let length = NonZeroU64::new(size).ok_or(ProviderAnswer::NotHere)?;
-        // At most one group and the hashes above it: a longer blob has been refused, a shorter one gives one chunk.
+        // At most one group comes, with the hashes above it: a longer blob has been refused, and a shorter one
+        // sends one chunk.
         let mut items = Vec::new();
         let mut first = None;
         loop {
@@ -147,14 +155,17 @@ impl Transfer<'_> {
         drop(import.tx);
         let stored = import.rx.await.map_err(local_error)?;
         stored.map_err(|iroh_blobs::api::Error::Io(error)| TransferError::Local(error))?;
-        // The store knows of the blob from here on, whatever happens: what comes next is found again.
+        // From here on the store remembers the blob after a crash, so the chunks that follow are found again.
         self.store.blobs().sync_db().await.map_err(local_error)?;
         let whole = first % GROUP_BYTES == 0;
         Ok((size, if whole { set(&(first / CHUNK..chunks(size))) } else { ChunkRanges::empty() }))
     }
 
-    /// Chunks of a blob of `size` bytes, into the store. `came` hears where the chunks that came end, before they are
-    /// stored, and says where the range ends by now; the transfer stops there, and at once where it says nothing.
+    /// Fetches a range of chunks of a blob of `size` bytes into the store.
+    ///
+    /// `came` is told the end of the chunks that have come, before they are stored. It returns the end of the
+    /// range, which may have shrunk meanwhile: the transfer stops there, and stops at once if the result is
+    /// `None`. It also stops when `stopped` is ready.
     pub(crate) async fn range(
         &self,
         size: u64,
@@ -190,9 +201,10 @@ impl Transfer<'_> {
                         let length = leaf.data.len();
                         let end = chunks(leaf.offset + length as u64);
                         match came(end) {
-                            // What came was taken over by another while it was on the way.
+                            // Another peer took these chunks over while they were on their way.
                             Some(range_end) if end > range_end => break Ok(None),
-                            // Its end was taken over: what follows is not wanted from here.
+                            // Another peer took the end of the range over, so the chunks that follow are not
+                            // wanted.
                             Some(range_end) => cut = end == range_end && range_end < range.end,
                             None => break Ok(None),
                         }
@@ -200,7 +212,7 @@ impl Transfer<'_> {
                         self.bucket.take(length).await;
                     }
                     if import.tx.send(item).await.is_err() {
-                        // The store stopped listening; its own answer below says why.
+                        // The store stopped listening. Its answer below gives the reason.
                         break Ok(None);
                     }
                     if cut {
@@ -211,7 +223,7 @@ impl Transfer<'_> {
                 Ok(BlobContentNext::Done(end)) => break Ok(Some(end)),
             }
         };
-        // Ends the import; what has arrived stays.
+        // This ends the import. The chunks that have arrived stay.
         drop(import.tx);
         let stored = import.rx.await.map_err(local_error)?;
         stored.map_err(|iroh_blobs::api::Error::Io(error)| TransferError::Local(error))?;
@@ -221,14 +233,14 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// Ends the stream. All bytes are here; how it ends does not matter any more.
+    /// Ends the stream. All bytes have come, so its outcome does not matter.
     async fn close(&self, end: fsm::AtEndBlob) {
         if let EndBlobNext::Closing(closing) = end.next() {
             timeout(self.stall_timeout, closing.next()).await.ok();
         }
     }
 
-    /// Tells a provider that lies about the length from a blob that really is too large.
+    /// Finds out whether the blob is really too large or the provider lies about its length.
     async fn prove_too_large(&self, claimed: u64) -> TransferError {
         let proof = timeout(self.stall_timeout, get_verified_size(self.connection, &to_iroh(&self.id))).await;
         match proof {
@@ -237,7 +249,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Waits for one step of the exchange.
+    /// Waits for one step of the exchange, at most for the stall timeout.
     async fn step<T, E: Into<GetError>>(&self, step: impl Future<Output = Result<T, E>>) -> Result<T, ProviderAnswer> {
         match timeout(self.stall_timeout, step).await {
             Ok(Ok(done)) => Ok(done),
@@ -247,7 +259,7 @@ impl Transfer<'_> {
     }
 }
 
-/// What an error of the exchange says about the provider.
+/// The provider's answer that an error of the exchange means. `received` bytes had come before it.
 fn answer(error: GetError, received: u64) -> ProviderAnswer {
     let missing = || if received == 0 { ProviderAnswer::NotHere } else { ProviderAnswer::Aborted { received } };
     if let Some(code) = error.iroh_error_code() {

@@ -1,7 +1,8 @@
-//! What a neighbour costs while nothing happens: memory and processor time of a node with many of them.
+//! Measures the cost of an idle neighbour: the memory and processor time of a node that has many of them.
 //!
-//! `cargo run --release -p templar -p templar-net --example streams -- 200` starts a hub as a process of its own, makes 200
-//! nodes in this one that read its log (and it theirs), and asks the hub what it uses before and after.
+//! `cargo run --release -p templar -p templar-net --example idle_neighbours -- 200` starts a hub as a separate
+//! process. It then makes 200 nodes in this process that read the hub's log, while the hub reads theirs, and
+//! asks the hub for its use of memory and processor before and after.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -9,23 +10,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use templar_manifest::Hash;
-use templar_net::{EmptyLog, Limits, Net, NetConfig, PeerAddr, Pulled, ServeNone};
+use templar_net::{EmptyLog, Net, NetConfig, NetLimits, PeerAddr, Pulled, ServeNone};
 use templar_store::Store;
 
-/// How long it is watched while nothing happens.
+/// The time for which the idle hub is observed.
 const IDLE: Duration = Duration::from_secs(20);
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 async fn node(key: [u8; 32], many: usize) -> Outcome<Net> {
-    let limits =
-        Limits { followers: many, max_inbound: many + 8, max_peers: many + 8, neighbours: 1, ..Limits::default() };
+    let mut limits = NetLimits { max_peers: many + 8, ..NetLimits::default() };
+    limits.connections.max_inbound = many + 8;
+    limits.sync.neighbours = 1;
+    limits.sync.followers = many;
     let config = NetConfig { limits, ..NetConfig::loopback(key) };
-    let log = Arc::new(EmptyLog::new(Hash::of(b"streams")));
+    let log = Arc::new(EmptyLog::new(Hash::of(b"idle neighbours")));
     Ok(Net::bind(config, Store::memory().await, log, Arc::new(ServeNone)).await?)
 }
 
-/// Resident memory in KiB, and processor time in seconds, of this process.
+/// The resident memory in KiB and the processor time in seconds of this process.
 fn usage() -> Outcome<(u64, f64)> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
@@ -33,11 +36,11 @@ fn usage() -> Outcome<(u64, f64)> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let (_, columns) = stat.rsplit_once(')').ok_or("no name")?;
     let ticks: u64 = columns.split_whitespace().skip(11).take(2).flat_map(str::parse::<u64>).sum();
-    // Hundredths of a second, on every Linux.
+    // Linux counts this time in hundredths of a second.
     Ok((memory, ticks as f64 / 100.0))
 }
 
-/// The hub: prints its address, and what it uses each time a line comes.
+/// Runs the hub: prints its address, and its use of resources each time a line comes.
 async fn hub(many: usize) -> Outcome<()> {
     let net = node([1; 32], many).await?;
     let mut entries = net.pull_entries();
@@ -90,7 +93,7 @@ impl Hub {
         Ok(line)
     }
 
-    /// Memory in KiB, processor seconds, neighbours.
+    /// The hub's memory in KiB, its processor seconds, and its number of neighbours.
     fn usage(&mut self) -> Outcome<(u64, f64, usize)> {
         writeln!(self.input)?;
         let line = self.line()?;

@@ -1,8 +1,10 @@
-//! What a peer has of some blobs: one question with many hashes, one bounded answer (`templar/have/0`).
+//! The `have` protocol (`templar/have/0`): a peer asks which of some blobs this node could serve, and gets one
+//! bounded answer.
 //!
-//! A stream carries one question and its answer; a connection serves one stream after another. Why not iroh-blobs' own
-//! way of observing: that is one endless stream for each blob, and says that a blob is there which may not be served.
-//! Invariant: of a blob that the [`ServePolicy`] withholds, the answer is that of a blob that is not here.
+//! Each stream carries one question and its answer, and a connection serves one stream after another.
+//! iroh-blobs has a way to observe a blob, but it is one endless stream per blob, and it reveals blobs that may
+//! not be served. Invariant: for a blob that the [`ServePolicy`] withholds, the answer is the same as for a
+//! blob that is not here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,63 +18,66 @@ use templar_manifest::Hash;
 use templar_store::{Store, to_iroh};
 use tokio::time::timeout;
 
-use crate::book::Book;
-use crate::gate::Door;
-use crate::peer::PeerId;
-use crate::provide::ServePolicy;
-use crate::serve::code;
-use crate::swarm::ranges::{GROUP, chunks, ranges, set, whole_groups};
-use crate::wire::{WireError, decode, encode, read_body, read_len};
+use crate::frame::{FrameError, decode, encode, read_body, read_len};
+use crate::peers::book::Book;
+use crate::peers::close_code;
+use crate::peers::peer::PeerId;
+use crate::ranges::{GROUP, chunks, ranges, set, whole_groups};
+use crate::serve::admission::Inbound;
+use crate::serve::policy::ServePolicy;
 
-/// The protocol's name in the handshake; it ends in its version.
+/// The protocol's name in the TLS handshake. It ends in the version.
 pub(crate) const HAVE_ALPN: &[u8] = b"templar/have/0";
 
-/// How many blobs one question may name.
+/// The largest number of blobs in one question.
 pub(crate) const MAX_ASKED: usize = 256;
 
-/// The longest question, in bytes: its hashes, each with a length in front, and two short numbers.
+/// The longest question, in bytes: 33 for each hash with its length prefix, and 16 for the rest.
 pub(crate) const MAX_QUESTION: usize = MAX_ASKED * 33 + 16;
 
-/// How many ranges one answer may give for all blobs together; those beyond it are left out.
+/// The largest number of ranges in one answer, over all blobs together. Further ranges are left out.
 pub(crate) const MAX_RANGES: usize = 2048;
 
-/// The longest answer, in bytes: two numbers of at most ten bytes for each range, three bytes for each blob.
+/// The longest answer, in bytes: two numbers of at most ten bytes for each range, and three bytes for each
+/// blob.
 pub(crate) const MAX_ANSWER: usize = MAX_RANGES * 20 + MAX_ASKED * 3 + 16;
 
-/// The question.
+/// The question: which of these blobs could the peer serve?
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Question {
     pub(crate) ids: Vec<Hash>,
 }
 
-/// What is here of one blob.
+/// One peer's share of one blob, as it travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Holding {
-    /// Nothing, or nothing that may be served to who asks.
+    /// None of it, or the asking peer may not have it.
     Nothing,
-    /// All of it.
+    /// The whole blob.
     All,
-    /// These groups of 16 KiB, each pair a first one and one past the last, ascending.
+    /// Some groups of 16 KiB, as ascending half-open ranges: `(first, one past the last)`.
     Part(Vec<(u64, u64)>),
 }
 
-/// The answer: one for each hash, in the order of the question.
+/// The answer: one holding for each hash, in the order of the question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Answer {
     pub(crate) holdings: Vec<Holding>,
 }
 
-/// What a peer says that it has, checked.
+/// One peer's share of one blob, after its answer has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Have {
+    /// None of it.
     Nothing,
+    /// The whole blob.
     All,
-    /// Chunks.
+    /// Only these chunks of 1 KiB.
     Part(ChunkRanges),
 }
 
 impl Holding {
-    /// Of a blob with so many chunks: whole groups only, at most `max` ranges.
+    /// The whole groups among the chunks `here`, of a blob of `chunks` chunks, as at most `max` ranges.
     fn part(here: &ChunkRanges, chunks: u64, max: usize) -> Self {
         let whole = whole_groups(here, chunks);
         let groups: Vec<(u64, u64)> =
@@ -80,7 +85,7 @@ impl Holding {
         if groups.is_empty() { Self::Nothing } else { Self::Part(groups) }
     }
 
-    /// None if the groups are not in order.
+    /// The same as chunks, or `None` if the groups are not in ascending order.
     fn checked(self) -> Option<Have> {
         let groups = match self {
             Self::Nothing => return Some(Have::Nothing),
@@ -100,12 +105,12 @@ impl Holding {
     }
 }
 
-/// Answers questions.
+/// Accepts connections in the `have` protocol and answers the questions on them.
 pub(crate) struct HaveServer {
     pub(crate) store: Store,
     pub(crate) policy: Arc<dyn ServePolicy>,
     pub(crate) book: Arc<Book>,
-    pub(crate) door: Door,
+    pub(crate) inbound: Inbound,
     pub(crate) stall_timeout: Duration,
 }
 
@@ -118,17 +123,17 @@ impl std::fmt::Debug for HaveServer {
 impl ProtocolHandler for HaveServer {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = *connection.remote_id().as_bytes();
-        let Some(_pass) = self.door.enter(&connection, code::BUSY) else { return Ok(()) };
-        // One question at a time: a peer waits for its own answers only.
+        let Some(_pass) = self.inbound.admit(&connection, close_code::BUSY) else { return Ok(()) };
+        // One question at a time: each peer waits for its own answers only.
         while let Ok((send, recv)) = connection.accept_bi().await {
             match timeout(self.stall_timeout, self.answer(&peer, send, recv)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) if error.is_misbehaviour() => {
                     self.book.blame(&peer, format!("asked what we have in a way we cannot read: {error}"));
-                    connection.close(code::PROTOCOL, b"protocol violation");
+                    connection.close(close_code::PROTOCOL, b"protocol violation");
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "a question was not answered"),
-                Err(_) => connection.close(code::STALLED, b"stalled"),
+                Err(_) => connection.close(close_code::STALLED, b"stalled"),
             }
         }
         Ok(())
@@ -136,11 +141,11 @@ impl ProtocolHandler for HaveServer {
 }
 
 impl HaveServer {
-    async fn answer(&self, peer: &PeerId, mut send: SendStream, mut recv: RecvStream) -> Result<(), WireError> {
+    async fn answer(&self, peer: &PeerId, mut send: SendStream, mut recv: RecvStream) -> Result<(), FrameError> {
         let len = read_len(&mut recv, MAX_QUESTION).await?;
         let question: Question = decode(&read_body(&mut recv, len).await?)?;
         if question.ids.len() > MAX_ASKED {
-            return Err(WireError::Garbage);
+            return Err(FrameError::Garbage);
         }
         let mut holdings = Vec::with_capacity(question.ids.len());
         let mut room = MAX_RANGES;
@@ -152,7 +157,7 @@ impl HaveServer {
             holdings.push(holding);
         }
         let frame = encode(&Answer { holdings }, MAX_ANSWER)?;
-        send.write_all(&frame).await.map_err(|error| WireError::Lost(error.to_string()))?;
+        send.write_all(&frame).await.map_err(|error| FrameError::Lost(error.to_string()))?;
         send.finish().ok();
         Ok(())
     }
@@ -171,21 +176,24 @@ impl HaveServer {
     }
 }
 
-/// Asks what a peer has of at most [`MAX_ASKED`] blobs.
-pub(crate) async fn ask(connection: &Connection, ids: &[Hash]) -> Result<Vec<Have>, WireError> {
-    let lost = |error: iroh::endpoint::ConnectionError| WireError::Lost(error.to_string());
+/// Asks a peer for its shares of at most [`MAX_ASKED`] blobs. Returns one for each of `ids`, in their order.
+///
+/// # Errors
+/// [`FrameError`] if the connection breaks or the answer is malformed.
+pub(crate) async fn ask(connection: &Connection, ids: &[Hash]) -> Result<Vec<Have>, FrameError> {
+    let lost = |error: iroh::endpoint::ConnectionError| FrameError::Lost(error.to_string());
     let (mut send, mut recv) = connection.open_bi().await.map_err(lost)?;
     let frame = encode(&Question { ids: ids.to_vec() }, MAX_QUESTION)?;
-    send.write_all(&frame).await.map_err(|error| WireError::Lost(error.to_string()))?;
+    send.write_all(&frame).await.map_err(|error| FrameError::Lost(error.to_string()))?;
     send.finish().ok();
     let len = read_len(&mut recv, MAX_ANSWER).await?;
     let answer: Answer = decode(&read_body(&mut recv, len).await?)?;
     let ranges: usize =
         answer.holdings.iter().map(|holding| if let Holding::Part(groups) = holding { groups.len() } else { 0 }).sum();
     if answer.holdings.len() != ids.len() || ranges > MAX_RANGES {
-        return Err(WireError::Garbage);
+        return Err(FrameError::Garbage);
     }
-    answer.holdings.into_iter().map(Holding::checked).collect::<Option<_>>().ok_or(WireError::Garbage)
+    answer.holdings.into_iter().map(Holding::checked).collect::<Option<_>>().ok_or(FrameError::Garbage)
 }
 
 #[cfg(test)]

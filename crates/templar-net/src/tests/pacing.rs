@@ -1,4 +1,4 @@
-//! What decides how fast a connection sends follows from how long its path is.
+//! The round trip of a connection's path decides which congestion control it gets.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use iroh::endpoint::PathId;
 use noq_proto::congestion::{Bbr3, Cubic};
 use templar_store::Store;
 
-use super::line::{V4, V6, bind, line, through};
+use super::lossy_line::{V4, V6, bind, line, through};
 use super::{TestLog, bytes, run, soon};
 use crate::EmptyLog;
 
 const SIZE: usize = 4_000_000;
 
-/// What decides for the provider once it has served a blob, directly or over a line with this delay; none where a line is
-/// not to be had.
+/// The congestion controller of a provider after it has served a blob, directly or over a line with this delay.
+/// `None` if this machine cannot make such a line.
 async fn decides(delay: Option<Duration>) -> Option<Box<dyn Any>> {
     let line = match delay {
         Some(delay) => Some(line(delay, 0, 1)?),
@@ -31,8 +31,8 @@ async fn decides(delay: Option<Duration>) -> Option<Box<dyn Any>> {
     };
     receiver.add_peer(addr).unwrap();
     soon(receiver.fetch(&id, SIZE as u64, &[])).await.unwrap();
-    let served = provider.inner.lines.with(&receiver.id());
-    // Of the connections with the receiver the one that the blob went through.
+    let served = provider.inner.connections.with(&receiver.id());
+    // Among the connections with the receiver, this is the one that carried the blob.
     let sent = |connection: &iroh::endpoint::Connection| connection.stats().udp_tx.bytes;
     let decides = served.iter().max_by_key(|connection| sent(connection)).unwrap().congestion_state(PathId::ZERO);
     drop(served);

@@ -1,8 +1,8 @@
-//! The asking side of sync: one task per known peer that reads the peer's log from where it stopped, for ever.
+//! The asking side of sync: one task per neighbour reads the neighbour's log from where it stopped, for ever.
 //!
-//! Invariant: entries wait in one bounded channel, so a flood ends at the network's flow control; a peer that goes away
-//! is tried again after growing pauses, one that breaks the protocol is left alone for longer, and all tasks end with
-//! their supervisor.
+//! Invariant: entries wait in one bounded channel, so a flood ends at QUIC's flow control. A peer that goes
+//! away is tried again after growing pauses, a peer that breaks the protocol is left alone for longer, and all
+//! tasks end with their supervisor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,92 +11,95 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use iroh::Endpoint;
-use iroh::endpoint::{Connection, RecvStream};
+use iroh::endpoint::{Connection, ConnectionError, RecvStream};
 use templar_manifest::Hash;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, interval_at, sleep, timeout};
+use tracing::Instrument;
 
-use crate::book::{Book, Source};
-use crate::clock::Clocks;
-use crate::config::Limits;
-use crate::lines::Lines;
+use crate::config::NetLimits;
+use crate::frame::{FrameError, decode, read_body, read_len, write};
 use crate::metrics::NetMetrics;
-use crate::neighbours::Neighbours;
-use crate::peer::{PeerAddr, PeerId, short};
-use crate::serve::{Log, code};
-use crate::wire::{
-    Ask, Cursor, MAX_MILESTONES, MAX_PEERS_SENT, MAX_REPLY, MAX_REQUEST, Refusal, Reply, Request, SYNC_ALPN, WireError,
-    decode, read_body, read_len, write,
+use crate::peers::book::{AddrSource, Book};
+use crate::peers::close_code;
+use crate::peers::connections::Connections;
+use crate::peers::neighbours::Neighbours;
+use crate::peers::peer::{PeerAddr, PeerId, short};
+use crate::sync::clock::Clocks;
+use crate::sync::log::Log;
+use crate::sync::wire::{
+    Ask, Cursor, MAX_MILESTONES, MAX_PEERS_SENT, MAX_REPLY, MAX_REQUEST, SYNC_ALPN, SyncRefusal, SyncReply, SyncRequest,
 };
 
-/// As long as no log has been read to its end, another one is begun in addition only so often: all of them hold the same
-/// entries, and who has read one of them needs little of the others.
+/// The interval at which one more log is read until the first has been read to its end. All logs hold nearly
+/// the same entries, so a new node that read all of them at once would receive everything several times.
 const NEXT_FIRST_READER: Duration = Duration::from_millis(500);
 
-/// What arrives from peers.
+/// An event from the log of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pulled {
-    /// An entry of the peer's log, unchecked. The same entry usually comes from every peer.
+    /// An entry of the peer's log, unchecked. The same entry usually comes from several peers.
     Entry {
-        /// Who sent it, which says nothing about who made it.
+        /// The peer that sent it, which need not be the one that made it.
         peer: PeerId,
         /// The entry, at most [`MAX_ENTRY_BYTES`](crate::MAX_ENTRY_BYTES) long.
         bytes: Bytes,
     },
-    /// The peer has sent everything that it has at this moment.
+    /// The peer has sent all entries that its log holds now.
     CaughtUp {
         /// The peer.
         peer: PeerId,
     },
 }
 
-/// What every pulling task needs.
+/// The parts of the node that every pulling task shares.
 pub(crate) struct Puller {
     pub(crate) endpoint: Endpoint,
     pub(crate) book: Arc<Book>,
-    pub(crate) lines: Arc<Lines>,
+    pub(crate) connections: Arc<Connections>,
     pub(crate) neighbours: Arc<Neighbours>,
     pub(crate) clocks: Arc<Clocks>,
     pub(crate) metrics: Arc<NetMetrics>,
-    /// This node's own log: its run, and what it has reached.
+    /// This node's own log, for its run and its milestones.
     pub(crate) log: Arc<dyn Log>,
     /// Peers whose logs the node wants to read again.
     pub(crate) again: watch::Sender<BTreeSet<PeerId>>,
     /// Whether some log has been read to its end.
     pub(crate) caught_up: AtomicBool,
-    pub(crate) limits: Limits,
-    /// Where we listen, as it is when asked.
+    pub(crate) limits: NetLimits,
+    /// Returns the addresses at which this node listens now.
     pub(crate) own_addr: Box<dyn Fn() -> PeerAddr + Send + Sync>,
     pub(crate) out: mpsc::Sender<Pulled>,
 }
 
-/// Why a pull ended.
+/// The ways in which reading a log ends.
 #[derive(Debug)]
 enum PullError {
+    /// No connection came about.
     Connect(String),
-    /// It came to us, or somebody said where it is, while we were still knocking elsewhere.
+    /// The peer contacted this node, or got a new address, during an attempt to connect to it elsewhere.
     CameAgain,
-    Wire(WireError),
+    Frame(FrameError),
     Stalled,
-    Refused(Refusal),
-    /// A message that is well-formed and wrong.
+    Refused(SyncRefusal),
+    /// A message was well-formed and against the rules.
     Violation(&'static str),
-    /// The node found what the peer sends to be invalid.
+    /// The node found the peer's entries to be invalid.
     Blamed,
-    /// The node wants what came since the last milestone once more.
+    /// The node wants the entries since the last milestone once more.
     Again,
-    /// Nobody takes the entries any more.
+    /// The node dropped the receiver of the entries.
     ReceiverGone,
 }
 
-impl From<WireError> for PullError {
-    fn from(error: WireError) -> Self {
-        Self::Wire(error)
+impl From<FrameError> for PullError {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
     }
 }
 
-/// Keeps one task per neighbour until `stop` says so or nobody takes the entries any more.
+/// Keeps one task per neighbour until `stop` says so or the node drops the receiver of the entries.
 pub(crate) async fn supervise(puller: Puller, mut stop: watch::Receiver<bool>) {
     let puller = Arc::new(puller);
     let mut changes = puller.book.changes();
@@ -121,7 +124,8 @@ pub(crate) async fn supervise(puller: Puller, mut stop: watch::Receiver<bool>) {
             }
             running.entry(peer).or_insert_with(|| {
                 let puller = puller.clone();
-                tasks.spawn(async move { puller.follow(&peer).await })
+                let span = tracing::debug_span!("pull", peer = short(&peer));
+                tasks.spawn(async move { puller.follow(&peer).await }.instrument(span))
             });
         }
         tokio::select! {
@@ -146,32 +150,36 @@ pub(crate) async fn supervise(puller: Puller, mut stop: watch::Receiver<bool>) {
     tasks.shutdown().await;
 }
 
-/// What one peer's log was read up to, and how patient we are with it.
+/// The state of reading one peer's log, kept across connections.
 struct Reading {
+    /// The position of the last entry taken.
     cursor: Option<Cursor>,
+    /// The pause before the next attempt.
     pause: Duration,
-    /// It answered before.
+    /// Whether the last attempt reached the peer.
     reached: bool,
+    /// The shortest time for which the log is read before it may be read again from the last milestone.
     read_again: Duration,
 }
 
 impl Puller {
-    /// Pulls from one peer until the book forgets it.
+    /// Reads the log of one peer until the book forgets the peer.
     async fn follow(&self, peer: &PeerId) {
-        let Limits { retry_pause, read_again_pause: read_again, .. } = self.limits;
+        let (retry_pause, read_again) = (self.limits.pauses.retry, self.limits.sync.read_again_pause);
         let mut reading = Reading { cursor: None, pause: retry_pause, reached: false, read_again };
         while let Some(contacts) = self.book.contacts(peer) {
             let before = reading.cursor;
             let error = self.pull(peer, contacts, &mut reading).await;
             if matches!(&error, PullError::Connect(_)) && std::mem::take(&mut reading.reached) {
-                // It answered before: it may be calling from where it is now, and iroh dialling where it was.
-                self.lines.hang_up(peer);
+                // The peer may have moved: its own connections then come from the new address, and they keep
+                // iroh dialling the old one. See `Connections`.
+                self.connections.hang_up(peer);
             }
             reading.reached |= !matches!(&error, PullError::Connect(_) | PullError::CameAgain);
             if reading.cursor != before {
                 reading.pause = retry_pause;
             }
-            tracing::debug!(peer = short(peer), ?error, "a pull of entries ended");
+            tracing::debug!(?error, "reading the log ended");
             match error {
                 PullError::ReceiverGone => return,
                 PullError::CameAgain => continue,
@@ -179,13 +187,13 @@ impl Puller {
                     self.again.send_if_modified(|peers| peers.remove(peer));
                     self.metrics.logs_read_again.inc();
                     reading.cursor = None;
-                    reading.read_again = (reading.read_again * 2).min(self.limits.misbehaviour_pause);
+                    reading.read_again = (reading.read_again * 2).min(self.limits.pauses.misbehaviour);
                     continue;
                 }
                 PullError::Connect(reason) => self.book.unreachable(peer, reason),
                 PullError::Stalled => self.book.unreachable(peer, "stalled while sending its log".to_owned()),
-                PullError::Wire(error) if !error.is_misbehaviour() => self.book.unreachable(peer, error.to_string()),
-                PullError::Wire(error) => {
+                PullError::Frame(error) if !error.is_misbehaviour() => self.book.unreachable(peer, error.to_string()),
+                PullError::Frame(error) => {
                     self.leave_alone(peer, format!("broke the sync protocol: {error}")).await;
                     continue;
                 }
@@ -193,37 +201,38 @@ impl Puller {
                     self.leave_alone(peer, format!("broke the sync protocol: {what}")).await;
                     continue;
                 }
-                PullError::Refused(Refusal::WrongRun { run }) => {
+                PullError::Refused(SyncRefusal::WrongRun { run }) => {
                     self.book.note(peer, format!("takes part in another run, {run}"));
-                    sleep(self.limits.misbehaviour_pause).await;
+                    sleep(self.limits.pauses.misbehaviour).await;
                     continue;
                 }
-                PullError::Refused(Refusal::Busy) => {
+                PullError::Refused(SyncRefusal::Busy) => {
                     self.book.note(peer, "has as many readers as it may".to_owned());
-                    // Another neighbour is chosen where there is one, and this task ends.
+                    // Another neighbour is chosen, if there is one, and then this task ends.
                     self.neighbours.declined(peer);
                 }
                 PullError::Blamed => {
-                    sleep(self.limits.misbehaviour_pause).await;
+                    sleep(self.limits.pauses.misbehaviour).await;
                     self.book.pardon(peer);
                     continue;
                 }
             }
             tokio::select! {
-                () = sleep(reading.pause) => reading.pause = (reading.pause * 2).min(self.limits.max_retry_pause),
+                () = sleep(reading.pause) => reading.pause = (reading.pause * 2).min(self.limits.pauses.max_retry),
                 () = self.came_again(peer, contacts) => reading.pause = retry_pause,
             }
         }
     }
 
+    /// Blames the peer, and returns when its punishment is over.
     async fn leave_alone(&self, peer: &PeerId, problem: String) {
         tracing::warn!(peer = short(peer), problem, "left alone for a while");
         self.book.blame(peer, problem);
-        sleep(self.limits.misbehaviour_pause).await;
+        sleep(self.limits.pauses.misbehaviour).await;
         self.book.pardon(peer);
     }
 
-    /// Returns when the peer has come to us since `contacts`, or is no longer in the book.
+    /// Returns when the peer has contacted this node since `contacts`, or is no longer in the book.
     async fn came_again(&self, peer: &PeerId, contacts: u64) {
         let mut changes = self.book.changes();
         loop {
@@ -234,6 +243,7 @@ impl Puller {
         }
     }
 
+    /// Returns when the node has blamed the peer.
     async fn blamed(&self, peer: &PeerId) {
         let mut changes = self.book.changes();
         loop {
@@ -244,7 +254,7 @@ impl Puller {
         }
     }
 
-    /// Returns when the node wants this log again, at the earliest after `least`.
+    /// Returns when the node wants to read this log again, but not before `least` has passed.
     async fn wanted_again(&self, peer: &PeerId, least: Duration) {
         sleep(least).await;
         let mut again = self.again.subscribe();
@@ -253,7 +263,7 @@ impl Puller {
         }
     }
 
-    /// One connection, from dialling to its end.
+    /// Reads the peer's log over one connection, from dialling to its end.
     async fn pull(&self, peer: &PeerId, contacts: u64, reading: &mut Reading) -> PullError {
         let connection = tokio::select! {
             connected = self.connect(peer) => match connected {
@@ -263,18 +273,19 @@ impl Puller {
             () = self.came_again(peer, contacts) => return PullError::CameAgain,
         };
         self.book.met(peer);
-        self.lines.add(&connection);
+        self.connections.add(&connection);
         self.metrics.connections_made.inc();
+        tracing::debug!("connected");
         let error = tokio::select! {
             Err(error) = self.read(peer, &connection, &mut reading.cursor) => error,
             () = self.blamed(peer) => PullError::Blamed,
             () = self.wanted_again(peer, reading.read_again) => PullError::Again,
         };
         let (code, reason): (_, &[u8]) = match &error {
-            PullError::Wire(error) if error.is_misbehaviour() => (code::PROTOCOL, b"protocol violation"),
-            PullError::Violation(_) | PullError::Blamed => (code::PROTOCOL, b"protocol violation"),
-            PullError::Stalled => (code::STALLED, b"stalled"),
-            _ => (code::DONE, b"done"),
+            PullError::Frame(error) if error.is_misbehaviour() => (close_code::PROTOCOL, b"protocol violation"),
+            PullError::Violation(_) | PullError::Blamed => (close_code::PROTOCOL, b"protocol violation"),
+            PullError::Stalled => (close_code::STALLED, b"stalled"),
+            _ => (close_code::DONE, b"done"),
         };
         connection.close(code, reason);
         error
@@ -282,37 +293,38 @@ impl Puller {
 
     async fn connect(&self, peer: &PeerId) -> Result<Connection, String> {
         let addr = self.book.dial(peer)?;
-        match timeout(self.limits.connect_timeout, self.endpoint.connect(addr, SYNC_ALPN)).await {
+        match timeout(self.limits.timeouts.connect, self.endpoint.connect(addr, SYNC_ALPN)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("no answer".to_owned()),
         }
     }
 
-    /// Reads entries until something ends it; never returns well.
+    /// Asks for the log and passes its entries on. It returns only with an error.
     async fn read(
         &self,
         peer: &PeerId,
         connection: &Connection,
         cursor: &mut Option<Cursor>,
     ) -> Result<std::convert::Infallible, PullError> {
-        let lost = |error: iroh::endpoint::ConnectionError| WireError::Lost(error.to_string());
+        let lost = |error: ConnectionError| FrameError::Lost(error.to_string());
         let (mut send, mut recv) = connection.open_bi().await.map_err(lost)?;
         let ask =
             Ask::Log { after: *cursor, reached: self.log.milestones(MAX_MILESTONES), addrs: (self.own_addr)().addrs };
         let asked = self.clocks.ask();
-        write(&mut send, &Request { run: self.log.run(), ask }, MAX_REQUEST).await?;
+        write(&mut send, &SyncRequest { run: self.log.run(), ask }, MAX_REQUEST).await?;
 
-        // The first answer comes at once. Later ones may take hours, but once begun they must come to an end.
+        // The greeting must come at once. An entry may take hours to come, but once begun it must arrive
+        // without a stall.
         let mut seq = None;
         let first =
-            timeout(self.limits.stall_timeout, self.frame(&mut recv)).await.map_err(|_| PullError::Stalled)??;
+            timeout(self.limits.timeouts.stall, self.frame(&mut recv)).await.map_err(|_| PullError::Stalled)??;
         match decode(&first)? {
-            Reply::Hello { unix_ms, peers } => {
+            SyncReply::Hello { unix_ms, peers } => {
                 self.clocks.note(&self.book, peer, &asked, unix_ms);
                 self.hear(peers)?;
             }
-            Reply::Refused(refusal) => return Err(PullError::Refused(refusal)),
+            SyncReply::Refused(refusal) => return Err(PullError::Refused(refusal)),
             _ => return Err(PullError::Violation("it did not begin with a greeting")),
         }
         let mut welcomed = false;
@@ -320,8 +332,9 @@ impl Puller {
             let frame = self.frame(&mut recv).await?;
             let mut next = *cursor;
             let pulled = match decode(&frame)? {
-                Reply::Entry { seq: number, bytes } => {
-                    // It starts over when its log is not the one that we read before, and only then.
+                SyncReply::Entry { seq: number, bytes } => {
+                    // The first number may be any, since a peer starts over if its log is not the one that was
+                    // read before.
                     if seq.is_some_and(|seq| number <= seq) || number == 0 {
                         return Err(PullError::Violation("its entries are out of order"));
                     }
@@ -334,14 +347,16 @@ impl Puller {
                     self.metrics.entry_bytes_received.inc_by(bytes.len() as u64);
                     Pulled::Entry { peer: *peer, bytes }
                 }
-                Reply::CaughtUp => {
+                SyncReply::CaughtUp => {
                     if !self.caught_up.swap(true, Ordering::Relaxed) {
                         self.book.wake();
                     }
                     Pulled::CaughtUp { peer: *peer }
                 }
-                Reply::Refused(Refusal::Busy) if seq.is_none() => return Err(PullError::Refused(Refusal::Busy)),
-                Reply::Hello { .. } | Reply::Refused(_) => {
+                SyncReply::Refused(SyncRefusal::Busy) if seq.is_none() => {
+                    return Err(PullError::Refused(SyncRefusal::Busy));
+                }
+                SyncReply::Hello { .. } | SyncReply::Refused(_) => {
                     return Err(PullError::Violation("a message in the wrong place"));
                 }
             };
@@ -349,24 +364,27 @@ impl Puller {
                 self.neighbours.welcomed(peer);
             }
             self.out.send(pulled).await.map_err(|_| PullError::ReceiverGone)?;
-            // Only now: a stream cut while the channel is full must bring this entry again.
+            // The position moves only now: if the stream ends while the channel is full, this entry must come
+            // again.
             *cursor = next;
         }
     }
 
-    /// One frame: waits for it as long as the connection lives, but not for the rest of one that has begun.
+    /// Reads one frame. It waits for the frame as long as the connection lives, but not longer than the stall
+    /// timeout for the rest of a frame that has begun.
     async fn frame(&self, recv: &mut RecvStream) -> Result<Bytes, PullError> {
         let len = read_len(recv, MAX_REPLY).await?;
-        let body = timeout(self.limits.stall_timeout, read_body(recv, len)).await;
+        let body = timeout(self.limits.timeouts.stall, read_body(recv, len)).await;
         Ok(body.map_err(|_| PullError::Stalled)??)
     }
 
+    /// Puts the peers that a greeting names into the book, as hearsay.
     fn hear(&self, peers: Vec<PeerAddr>) -> Result<(), PullError> {
         if peers.len() > MAX_PEERS_SENT {
             return Err(PullError::Violation("it names too many peers"));
         }
         for addr in peers.into_iter().filter_map(PeerAddr::usable) {
-            self.book.learn(addr, Source::Heard);
+            self.book.learn(addr, AddrSource::Heard);
         }
         Ok(())
     }
