@@ -1,7 +1,9 @@
-//! A forwarder of datagrams: each front stands for one node; what passes is delayed, and some datagrams are dropped.
+//! A forwarder of datagrams that delays them and drops some. Each of its sockets, called a front, stands for
+//! one node.
 //!
-//! Datagrams that the kernel hands over together (segmentation offload) go on together, so that two cores carry the traffic
-//! of nine nodes; each is lost by itself. A fixed sequence decides what is lost, in the order in which datagrams come.
+//! Datagrams that the kernel delivers together (segmentation offload) are sent on together, so that two cores
+//! can carry the traffic of nine nodes. Each datagram is dropped or passed by itself. A fixed pseudo-random
+//! sequence decides, in the order in which datagrams arrive.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSliceMut};
@@ -15,16 +17,16 @@ use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-/// The longest batch of datagrams.
+/// The longest batch of datagrams, in bytes.
 const LONGEST: usize = 1 << 16;
 
-/// Batches that wait; what comes beyond them is lost.
+/// The largest number of waiting batches. Datagrams beyond it are dropped.
 const MOST_WAITING: usize = 100_000;
 
-/// What the kernel keeps of what comes in while this process does something else, in bytes.
+/// The size of the kernel's socket buffers, in bytes. They hold datagrams while this process is busy.
 const SOCKET_BUFFER: usize = 4 << 20;
 
-/// A socket that takes and gives batches.
+/// A socket that receives and sends batches of datagrams.
 struct Socket {
     io: UdpSocket,
     state: UdpSocketState,
@@ -34,13 +36,13 @@ impl Socket {
     async fn bind(addr: SocketAddr) -> io::Result<Self> {
         let io = UdpSocket::bind(addr).await?;
         let state = UdpSocketState::new((&io).into())?;
-        // As much as the system allows.
+        // The system may allow less than this.
         state.set_recv_buffer_size((&io).into(), SOCKET_BUFFER).ok();
         state.set_send_buffer_size((&io).into(), SOCKET_BUFFER).ok();
         Ok(Self { io, state })
     }
 
-    /// Datagrams of one sender, with the length of all but the last.
+    /// Receives datagrams of one sender. All but the last have the length `stride` of the result.
     async fn recv(&self, buffer: &mut [u8]) -> io::Result<RecvMeta> {
         let mut meta = [RecvMeta::default()];
         self.io
@@ -51,6 +53,7 @@ impl Socket {
         Ok(meta[0])
     }
 
+    /// Sends datagrams of `stride` bytes each, of which the last may be shorter.
     async fn send(&self, bytes: &[u8], stride: usize, to: SocketAddr) -> io::Result<()> {
         let (destination, segment_size) = (to, Some(stride).filter(|stride| *stride < bytes.len()));
         let transmit = Transmit { destination, ecn: None, contents: bytes, segment_size, src_ip: None };
@@ -58,7 +61,7 @@ impl Socket {
     }
 }
 
-/// Datagrams that wait for their time.
+/// A batch that waits for the end of its delay.
 struct Waiting {
     due: Instant,
     bytes: Vec<u8>,
@@ -67,8 +70,10 @@ struct Waiting {
     to: SocketAddr,
 }
 
+/// The waiting batches, and the counts of datagrams.
 #[derive(Default)]
 struct Queue {
+    /// The state of the pseudo-random sequence.
     draw: u64,
     passed: u64,
     lost: u64,
@@ -76,6 +81,7 @@ struct Queue {
 }
 
 impl Queue {
+    /// Draws whether the next datagram is dropped, and counts it.
     fn is_lost(&mut self, per_thousand: u64) -> bool {
         self.draw = self.draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let lost = (self.draw >> 33) % 1000 < per_thousand || self.waiting.len() >= MOST_WAITING;
@@ -84,7 +90,7 @@ impl Queue {
     }
 }
 
-/// Delays and drops; everything goes through one queue, in the order in which it came.
+/// A line with a delay and a loss. All datagrams pass through one queue, in the order of their arrival.
 pub(crate) struct Line {
     delay: Duration,
     loss_per_thousand: u64,
@@ -93,7 +99,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// A line that delays by so much in either direction.
+    /// A line with this delay in each direction. `seed` starts the sequence that decides about losses.
     pub(crate) fn new(delay: Duration, loss_per_thousand: u64, seed: u64) -> Arc<Self> {
         let queue = Mutex::new(Queue { draw: seed, ..Queue::default() });
         Arc::new(Self { delay, loss_per_thousand, queue, news: Notify::new() })
@@ -103,16 +109,17 @@ impl Line {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many datagrams went on, and how many were lost.
+    /// The numbers of datagrams passed and dropped.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let queue = self.lock();
         (queue.passed, queue.lost)
     }
 
+    /// Queues a received batch, without the datagrams that are dropped.
     fn push(&self, bytes: &[u8], stride: usize, from: &Arc<Socket>, to: SocketAddr) {
         let due = Instant::now() + self.delay;
         let mut queue = self.lock();
-        // What lies between two that are lost goes on together.
+        // The datagrams between two dropped ones stay together as one batch.
         let mut run: Vec<u8> = Vec::new();
         let wait = |queue: &mut Queue, bytes: Vec<u8>| {
             if !bytes.is_empty() {
@@ -131,7 +138,7 @@ impl Line {
         self.news.notify_one();
     }
 
-    /// Sends on what is due, for ever.
+    /// Sends each batch when it is due, for ever.
     pub(crate) async fn deliver(&self) {
         loop {
             let next = self.lock().waiting.pop_front();
@@ -146,8 +153,10 @@ impl Line {
         }
     }
 
-    /// Begins to stand for the node at `target` with a socket at `front`; what clients send goes on from `back`, a socket for
-    /// each, so that answers find their way. Returns the front's address, and what ends when it fails.
+    /// Binds a socket at `front` that stands for the node at `target`.
+    ///
+    /// Each client's datagrams are sent on from a socket of their own at `back`, so that answers find their
+    /// way. Returns the front's address, and a future that carries the traffic and ends only with an error.
     pub(crate) async fn stand_for(
         self: &Arc<Self>,
         front: SocketAddr,
@@ -186,6 +195,7 @@ impl Line {
         }))
     }
 
+    /// Carries the answers to one client, until an error.
     async fn answer(self: Arc<Self>, back: Arc<Socket>, front: Arc<Socket>, client: SocketAddr) -> io::Result<()> {
         let mut buffer = vec![0; LONGEST];
         loop {

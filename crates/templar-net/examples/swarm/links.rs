@@ -1,7 +1,8 @@
-//! Nodes in network namespaces of their own, joined by links like those at home: thin up, wider down, far away.
+//! Nodes in network namespaces, joined by links like those of homes: a slow uplink, a faster downlink, and a
+//! delay.
 //!
-//! Node i has the address 10.77.i.2 and reaches nobody but the hub, 10.77.i.1, which forwards nothing by itself; port
-//! 7000 + j of the hub stands for node j. `tc` shapes what leaves a node and what the hub sends to it.
+//! Node i has the address 10.77.i.2 and reaches only the hub at 10.77.i.1, which routes nothing by itself. Port
+//! 7000 + j of the hub stands for node j. `tc` shapes the traffic from each node and to it.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -27,7 +28,7 @@ fn run(program: &str, line: &str) -> Any<()> {
     if done.success() { Ok(()) } else { Err(format!("`{program} {line}` failed").into()) }
 }
 
-/// The machine's processor time, in seconds: spent on anything, and taken away by the machine's own host.
+/// The machine's processor time in seconds: the time spent on anything, and the time stolen by its host.
 fn machine_seconds() -> (f64, f64) {
     let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let ticks: Vec<f64> =
@@ -40,7 +41,7 @@ fn machine_seconds() -> (f64, f64) {
     }
 }
 
-/// The namespaces, for as long as it lives.
+/// The network namespaces, which are deleted when this is dropped.
 struct Links {
     names: Vec<String>,
 }
@@ -54,6 +55,7 @@ impl Drop for Links {
 }
 
 impl Links {
+    /// Makes namespaces for the hub and the nodes 1 to `nodes`, with rates in Mbit/s.
     fn new(nodes: usize, up: u32, down: u32) -> Any<Self> {
         let mut links = Self { names: Vec::new() };
         links.add("tb-hub")?;
@@ -72,7 +74,7 @@ impl Links {
         Ok(links)
     }
 
-    /// Packets that the shaped queues had no room for: what leaves the nodes, and what the hub sends to them.
+    /// The packets that the shaped queues dropped: on the way from the nodes, and on the way to them.
     fn dropped(&self) -> Any<(u64, u64)> {
         let (mut up, mut down) = (0, 0);
         for name in &self.names {
@@ -91,7 +93,7 @@ impl Links {
     }
 }
 
-/// A process of this program in a namespace, with the lines that it says.
+/// A process of this program in a namespace, with the lines that it prints.
 struct Actor {
     child: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
@@ -122,13 +124,13 @@ impl Actor {
 
 impl Drop for Actor {
     fn drop(&mut self) {
-        // Its standard input ends, and so does it.
+        // The process ends when its standard input ends.
         drop(self.child.stdin.take());
         self.child.wait().ok();
     }
 }
 
-/// Where processor time goes while something is measured.
+/// Counts processor time during a measurement.
 struct Meter {
     start: Instant,
     machine: (f64, f64),
@@ -171,8 +173,9 @@ fn field<'a>(line: &'a str, name: &str) -> Any<&'a str> {
     Ok(&rest[..rest.find(['"', ',', '}']).unwrap_or(rest.len())])
 }
 
+/// The links, the seeders and the forwarder of one measurement.
 struct Stage {
-    // Dropped in this order: processes before their namespaces.
+    // Fields are dropped in this order: the processes before their namespaces.
     actors: Vec<Actor>,
     forwarder: Actor,
     dir: tempfile::TempDir,
@@ -182,10 +185,10 @@ struct Stage {
 }
 
 impl Stage {
-    /// Seeders are the nodes 1 to `seeders` of `nodes`.
+    /// Starts the seeders, which are the nodes 1 to `seeders` of `nodes`. Rates are in Mbit/s.
     fn new(nodes: usize, seeders: usize, bytes: u64, up: u32, down: u32) -> Any<Self> {
         let links = Links::new(nodes, up, down)?;
-        // One way in milliseconds, and thousandths.
+        // The delay of one direction in milliseconds, and the loss in thousandths.
         let mut routes = vec!["forward".to_owned(), setting("DELAY", "20"), setting("LOSS", "1")];
         routes.extend((1..=nodes).map(|node| format!("{}=10.77.{node}.2:4433", 7000 + node)));
         let mut forwarder = Actor::new("tb-hub", &routes)?;
@@ -205,7 +208,7 @@ impl Stage {
         self.dir.path().join(node.to_string()).display().to_string()
     }
 
-    /// A node that fetches from these.
+    /// Starts a node that fetches from the nodes `from`.
     fn fetcher(&self, node: usize, from: &[usize]) -> Any<Actor> {
         let id = field(self.ids.first().ok_or("nobody seeds")?, "id")?;
         let mut args = ["fetch", &self.store(node), &bind(node), &node.to_string(), id, &self.bytes.to_string()]
@@ -226,7 +229,7 @@ fn key_of(node: usize) -> String {
     key.public().to_string()
 }
 
-/// Table 2.
+/// Measures table 2 of `BENCH.md`: one receiver and several providers. Rates are in Mbit/s.
 pub(crate) fn one_receiver(providers: usize, bytes: u64, up: u32, down: u32) -> Outcome {
     let stage = Stage::new(providers + 1, providers, bytes, up, down)?;
     let from: Vec<usize> = (1..=providers).collect();
@@ -241,7 +244,7 @@ pub(crate) fn one_receiver(providers: usize, bytes: u64, up: u32, down: u32) -> 
     Ok(())
 }
 
-/// Table 3. With `together` receivers know each other.
+/// Measures table 3 of `BENCH.md`: one seeder and several receivers, which know each other if `together`.
 pub(crate) fn all_receivers(receivers: usize, bytes: u64, up: u32, down: u32, together: bool) -> Outcome {
     let stage = Stage::new(receivers + 1, 1, bytes, up, down)?;
     let nodes: Vec<usize> = (2..=receivers + 1).collect();

@@ -1,7 +1,8 @@
-//! The bench behind `BENCH.md`: swarm downloads between processes, over loopback or over links that it makes itself.
+//! The program behind `BENCH.md`: it measures swarm downloads between processes, over loopback or over links
+//! that it makes.
 //!
-//! Needs root only for `links`: each node gets a network namespace whose one way out is a small forwarder that delays
-//! and drops datagrams; rates are shaped with `tc`'s token bucket. Everything is bounded, and taken down at the end.
+//! Only `links` needs root. Each node then gets a network namespace, and its only way out is a small forwarder
+//! that delays and drops datagrams. `tc`'s token bucket limits the rates. Everything is taken down at the end.
 
 mod forward;
 mod links;
@@ -15,15 +16,15 @@ use std::time::Duration;
 use forward::Line;
 
 const USAGE: &str = "\
-usage: swarm seed DIR BIND KEY BYTES           serve a blob made from KEY's number, until standard input ends
+usage: swarm seed DIR BIND KEY BYTES           serve a blob of made-up bytes until standard input ends
        swarm fetch DIR BIND KEY ID BYTES PEER… fetch it, print one line of JSON, serve until standard input ends
        swarm forward MS LOSS PORT=ADDR…        forward datagrams with a delay and a loss in thousandths
        swarm links one PROVIDERS BYTES UP DOWN one receiver, so many providers, rates in Mbit/s
        swarm links all RECEIVERS BYTES UP DOWN [apart]  one seeder, so many receivers that help each other, or not
        swarm window NODES BYTES                each node fetches every other's delta, on loopback
 
-CONGESTION=cubic   what decides how fast connections send, here instead of BBR
-LOSS=0 DELAY=20    what the links lose, in thousandths, and the milliseconds that one way takes";
+CONGESTION=cubic   use CUBIC instead of BBR for congestion control
+LOSS=0 DELAY=20    the loss of the links in thousandths, and the delay of one direction in milliseconds";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -61,7 +62,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Forwards until standard input ends. A route is `PORT=ADDR:PORT`; the delay is that of one direction.
+/// Forwards datagrams until standard input ends. A route is `PORT=ADDR:PORT`. The delay is that of one
+/// direction.
 async fn forward(delay_ms: u64, loss_per_thousand: u64, routes: &[&str]) -> Outcome {
     let line = Line::new(Duration::from_millis(delay_ms), loss_per_thousand, 0);
     for route in routes {
@@ -84,5 +86,5 @@ async fn forward(delay_ms: u64, loss_per_thousand: u64, routes: &[&str]) -> Outc
     Ok(())
 }
 
-/// What any part of the bench returns.
+/// The result of each part of the program.
 type Outcome = Result<(), Box<dyn std::error::Error>>;

@@ -1,4 +1,5 @@
-//! One process: a node with a store on disk that seeds a blob, or fetches it and then helps others.
+//! One node in a process of its own, with a store on disk: it seeds a blob, or fetches it and then serves it to
+//! others.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::Outcome;
 
-/// Bytes that differ everywhere, the same for the same seed.
+/// `len` pseudo-random bytes (xorshift), the same for the same seed.
 pub(crate) fn made_bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed * 2 + 1;
     let mut bytes = Vec::with_capacity(len + 8);
@@ -45,6 +46,7 @@ async fn until_input_ends(net: &Net, store: &Store) {
     store.shutdown().await;
 }
 
+/// Serves a blob of `bytes` bytes until standard input ends, and prints its id and this node's address as JSON.
 pub(crate) async fn seed(dir: &str, bind: &str, key: u8, bytes: usize) -> Outcome {
     let (store, net) = start(dir, bind, key).await?;
     let id = store.put(made_bytes(1, bytes)).await?;
@@ -54,6 +56,8 @@ pub(crate) async fn seed(dir: &str, bind: &str, key: u8, bytes: usize) -> Outcom
     Ok(())
 }
 
+/// Fetches the blob `id` from `peers`, prints the measurements as JSON, and serves it until standard input
+/// ends.
 pub(crate) async fn fetch(dir: &str, bind: &str, key: u8, id: &str, bytes: u64, peers: &[&str]) -> Outcome {
     let (store, net) = start(dir, bind, key).await?;
     for peer in peers {
@@ -68,7 +72,7 @@ pub(crate) async fn fetch(dir: &str, bind: &str, key: u8, id: &str, bytes: u64, 
     Ok(())
 }
 
-/// Processor time of a process, user and system; `self` is this one.
+/// The processor time of a process in seconds, user and system together. `self` means this process.
 pub(crate) fn cpu_seconds(process: &str) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();

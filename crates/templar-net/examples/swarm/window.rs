@@ -1,4 +1,5 @@
-//! Table 5: every node has one delta and fetches all others', at the same moment, as after a cut.
+//! Measures table 5 of `BENCH.md`: each node has one delta, and all nodes fetch all others at the same moment,
+//! as after a cut.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use crate::Outcome;
 use crate::node::made_bytes;
 
+/// Runs `nodes` nodes with deltas of `bytes` bytes, and prints the times and the traffic.
 pub(crate) async fn run(nodes: u8, bytes: usize) -> Outcome {
     let dir = tempfile::tempdir()?;
     let mut all = Vec::new();
