@@ -1,4 +1,4 @@
-//! Entries: what nodes exchange and what a journal holds.
+//! Entries: the statements that nodes exchange and keep in their journals.
 //!
 //! An entry is an envelope (a manifest with one signature), a hash-chain value, or evidence. The last two
 //! authenticate themselves. The bytes of an entry are postcard with exactly one spelling, and the payload of an

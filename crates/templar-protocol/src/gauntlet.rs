@@ -1,15 +1,18 @@
-//! The Gauntlet: from what a validator found out about every miner in a window to standings, scores and a row
-//! of weights.
+//! The Gauntlet: from one validator's measurements of a window to standings, scores and a row of weights.
 //!
-//! Pure functions of numbers, in four steps, one file each: a [`Rating`] of how well a miner's deltas do beside
-//! others', a [`Standing`] of all that one validator remembers of one miner, the assessment of a window by one
-//! table of penalties ([`assess`], with a [`Change`] for every step of it), and weights. Two validators differ
-//! only in what they measured, on pages of their own.
+//! Everything here is a pure function of numbers, in four steps with one file each:
 //!
-//! The original multiplies a score by a factor of synchronisation, estimated from two numbers of each tensor.
-//! Here the base of a delta is exact: the first leaf of its trace must be the recorded checkpoint with the
-//! recorded state. So the factor is 1, or the contribution is refused with a mismatch at step 0 and pays the
-//! row `out-of-sync`.
+//! 1. a [`Rating`] of how well a miner's deltas do beside others',
+//! 2. a [`Standing`], which is everything that one validator remembers of one miner,
+//! 3. the assessment of a window by a table of penalties ([`assess`]), with a [`Change`] for every step,
+//! 4. the weights of a row.
+//!
+//! Two validators differ only in their measurements, which they make on pages of their own.
+//!
+//! Templar's original multiplies a score by a factor for synchronisation, estimated from two numbers of each
+//! tensor. This crate needs no estimate: the first leaf of a delta's trace must be the recorded checkpoint with
+//! the recorded state. If it is, the factor would be 1. If it is not, the contribution is refused with a
+//! mismatch at step 0 and pays the penalty `out-of-sync`.
 
 mod assess;
 mod rating;

@@ -1,8 +1,11 @@
 //! The ledger: integer accounts that change only through window records.
 //!
-//! Whatever was minted is somewhere: free + vesting + treasury + burnt = minted, asserted after every window.
-//! Only the closing of a window creates anything; balances follow from genesis and the records, and their root
-//! is in each record.
+//! All ALPHA that was ever minted is somewhere: free + vesting + treasury + burnt = minted, which is asserted
+//! after every window. Only the closing of a window creates any. Balances follow from genesis and the records,
+//! and each record holds their root.
+//!
+//! *Slashed* and *burnt* are not the same. A slash takes unvested pay for an offence. A burn takes free ALPHA
+//! as the price of a slot. Both destroy what they take, so both count as burnt in the sum above.
 
 pub(crate) mod consensus;
 
@@ -12,16 +15,16 @@ use templar_manifest::{Hash, Mint, MintKind, PublicKey, Slash, WindowIndex};
 
 const ROOT_CONTEXT: &str = "templar/1 ledger root";
 
-/// Pay of one window that is not free yet.
+/// The pay of one window that has not vested yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
-    /// The window that minted it.
+    /// The window that minted the pay.
     pub window: WindowIndex,
-    /// What of it is not slashed, in micro-ALPHA.
+    /// The amount that is left of it after slashes, in micro-ALPHA.
     pub amount_micros: u64,
 }
 
-/// What one key owns.
+/// The account of one key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Account {
     free_micros: u64,
@@ -29,17 +32,17 @@ pub struct Account {
 }
 
 impl Account {
-    /// Micro-ALPHA that are free to move.
+    /// The micro-ALPHA that are free to spend.
     pub fn free_micros(&self) -> u64 {
         self.free_micros
     }
 
-    /// Micro-ALPHA that have not vested.
+    /// The micro-ALPHA that have not vested.
     pub fn vesting_micros(&self) -> u64 {
         self.grants.iter().map(|grant| grant.amount_micros).sum()
     }
 
-    /// Pay that has not vested, oldest first.
+    /// The grants that have not vested, oldest first.
     pub fn grants(&self) -> &[Grant] {
         &self.grants
     }
@@ -47,7 +50,8 @@ impl Account {
 
 /// All balances of a run.
 ///
-/// Sums fit into u64 because [`crate::RunState::new`] refuses a genesis whose emission over the longest run does not.
+/// Sums fit into u64, because [`crate::RunState::new`] refuses a genesis whose emission over the longest run
+/// does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
     vesting_windows: u64,
@@ -58,40 +62,41 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger whose pay is free `vesting_windows` windows after it was minted; with 0 at once.
+    /// An empty ledger. Pay is free `vesting_windows` windows after the one that minted it, or at once if that
+    /// is 0.
     pub fn new(vesting_windows: u64) -> Self {
         Self { vesting_windows, accounts: BTreeMap::new(), treasury_micros: 0, minted_micros: 0, burnt_micros: 0 }
     }
 
-    /// The accounts that ever received anything, by key.
+    /// All accounts that ever received anything, by key.
     pub fn accounts(&self) -> &BTreeMap<PublicKey, Account> {
         &self.accounts
     }
 
-    /// What the treasury holds.
+    /// The micro-ALPHA that the treasury holds.
     pub fn treasury_micros(&self) -> u64 {
         self.treasury_micros
     }
 
-    /// What was ever minted.
+    /// The micro-ALPHA that were ever minted.
     pub fn minted_micros(&self) -> u64 {
         self.minted_micros
     }
 
-    /// What was burnt.
+    /// The micro-ALPHA that were ever slashed, or burnt for slots.
     pub fn burnt_micros(&self) -> u64 {
         self.burnt_micros
     }
 
-    /// Frees what is due when `window` closes: the first step of closing it.
+    /// Frees the grants that are due when `window` closes. This is the first step of closing it.
     pub(crate) fn vest(&mut self, window: WindowIndex) {
         for account in self.accounts.values_mut() {
             account.vest(window, self.vesting_windows);
         }
     }
 
-    /// Slashes so much of an account's pay that has not vested, the newest first, or all of it. Returns how
-    /// much that is.
+    /// Slashes up to `most_micros` of an account's unvested pay, the newest grant first. Returns the amount
+    /// that was taken.
     pub(crate) fn slash(&mut self, account: &PublicKey, most_micros: u64) -> u64 {
         let Some(account) = self.accounts.get_mut(account) else { return 0 };
         let mut left = most_micros;
@@ -105,7 +110,7 @@ impl Ledger {
         most_micros - left
     }
 
-    /// Pays the mints of `window`: its last step. The treasury's is free at once.
+    /// Pays the mints of `window`, which is the last step of closing it. The treasury's part is free at once.
     pub(crate) fn pay(&mut self, window: WindowIndex, mints: &[Mint]) {
         for mint in mints {
             self.minted_micros += mint.amount_micros;
@@ -123,7 +128,7 @@ impl Ledger {
         self.assert_balanced();
     }
 
-    /// Closes a window with everything that its record says.
+    /// Closes a window with the slashes and mints of its record.
     pub(crate) fn settle(&mut self, window: WindowIndex, slashes: &[Slash], mints: &[Mint]) {
         self.vest(window);
         for slash in slashes {
@@ -132,10 +137,11 @@ impl Ledger {
         self.pay(window, mints);
     }
 
-    /// Takes what slots are paid with from what is free, and burns it.
+    /// Burns the price of slots out of the free balances of these accounts.
     ///
     /// # Panics
-    /// When an account does not hold it: whether it does was checked before, and nothing takes from what is free.
+    /// If an account holds less than its amount. It was checked before that each holds it, and nothing else
+    /// takes from free balances.
     pub(crate) fn spend(&mut self, amounts: &[(PublicKey, u64)]) {
         for (owner, amount_micros) in amounts {
             let account = self.accounts.get_mut(owner).expect("who burns has an account");
@@ -147,8 +153,7 @@ impl Ledger {
     }
 
     /// # Panics
-    /// When something was minted and is nowhere, or is somewhere and was never minted: a bug, on which nothing may be
-    /// signed.
+    /// If the balances do not add up to what was minted. That is a bug, and nothing may be signed on top of it.
     fn assert_balanced(&self) {
         let held: u64 = self.accounts.values().map(|account| account.free_micros + account.vesting_micros()).sum();
         assert_eq!(held + self.treasury_micros + self.burnt_micros, self.minted_micros, "ledger does not balance");
@@ -182,8 +187,8 @@ impl Ledger {
 }
 
 impl Account {
-    /// Frees the grants that were minted `windows` windows before `window` or earlier: all at once, so that a
-    /// mismatch within that time finds them whole.
+    /// Frees the grants that were minted `windows` windows before `window` or earlier. A grant vests all at
+    /// once, so a mismatch that is found in time finds it whole.
     fn vest(&mut self, window: WindowIndex, windows: u64) {
         let due = |grant: &Grant| window.0.saturating_sub(grant.window.0) >= windows;
         self.free_micros += self.grants.iter().filter(|grant| due(grant)).map(|grant| grant.amount_micros).sum::<u64>();
@@ -235,7 +240,7 @@ mod tests {
         let mut partly = ledger.clone();
         partly.slash(&key(1), 5);
         assert_eq!(partly.accounts[&key(1)].grants(), [Grant { window: WindowIndex(0), amount_micros: 9 }]);
-        // What vests in the window that slashes is out of reach.
+        // Pay that vests in the window of the slash is out of reach.
         ledger.vest(WindowIndex(2));
         assert_eq!(ledger.slash(&key(1), u64::MAX), 4);
         assert_eq!(ledger.slash(&key(9), u64::MAX), 0);

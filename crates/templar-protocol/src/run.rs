@@ -1,7 +1,7 @@
 //! The state of a run before a window: the fold over the closed windows.
 //!
-//! Two nodes with the same records have equal states, whatever else they have seen. The rules are methods of
-//! [`RunState`], here and in the files of `run/`, one file for each step of a window: contribution
+//! Two nodes with the same records have equal states, even if they received different entries. The rules are
+//! methods of [`RunState`], here and in the files of `run/`, one file for each step of a window: contribution
 //! ([`RunState::check_claims`]), `cut`, `judge`, `score`, `close`, `advance`.
 
 mod advance;
@@ -278,7 +278,7 @@ impl RunState {
         self.told.zero_state
     }
 
-    /// The members, who may contribute to the open window.
+    /// The members of the open window: they may contribute to it.
     pub fn members(&self) -> &Members {
         &self.members
     }

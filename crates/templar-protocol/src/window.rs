@@ -1,8 +1,8 @@
 //! A node: the open window on top of the run's state.
 //!
-//! One input goes in, what happened and what is to do come out. Inputs that are refused change nothing. What a
-//! node should be doing is derived from its state alone ([`Node::todo`]), so the driver may ask at any time,
-//! and a node that restarts folds its journal through [`Node::step`] and asks.
+//! A node takes one input at a time, reports its events and names the work to do. An input that is refused
+//! changes nothing. The work that a node should do follows from its state alone ([`Node::todo`]), so its driver
+//! may ask at any time. A node that restarts folds its journal through [`Node::step`] and asks again.
 
 mod admission;
 mod ballot;
@@ -33,7 +33,7 @@ use crate::run::{ClosedWindow, Judgement, Judging, RunState};
 use open::{Confirmed, OpenWindow, OuterStepTaken, Ready};
 use verified::Opened;
 
-/// A participant of a run, or somebody who only follows it.
+/// A participant of a run, or an observer that only follows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     start: Arc<RunState>,
@@ -42,13 +42,13 @@ pub struct Node {
     open: OpenWindow,
     closed: Vec<ClosedWindow>,
     gated: BTreeSet<Hash>,
-    /// Contradictions of closed windows, or handed in there, that no record had burnt for when they were closed.
+    /// The contradictions of closed windows, or handed in there, that no record has slashed for yet.
     caught: Vec<Contradiction>,
 }
 
 impl Node {
-    /// A node before window 0. `me` is the key it acts with; without one, or with one that has no part in the
-    /// run, it only follows.
+    /// A node before window 0, or before the window of `start`. `me` is the key that it acts with. Without a
+    /// key, or with one that has no part in the run, it only follows.
     pub fn new(start: impl Into<Arc<RunState>>, me: Option<PublicKey>) -> Self {
         let start = start.into();
         let state = start.clone();
@@ -63,43 +63,44 @@ impl Node {
         }
     }
 
-    /// The key that this node acts with.
+    /// The key that this node acts with, if it has one.
     pub fn me(&self) -> Option<PublicKey> {
         self.me
     }
 
-    /// For whom this node trains in the open window: the owner of the slot that names its key.
+    /// The owner for which this node trains in the open window: the owner of the slot that names its key.
     pub fn contributor(&self) -> Option<PublicKey> {
         self.me.and_then(|me| self.state.members().by_node(&me)).map(|member| member.owner)
     }
 
-    /// The state before the open window.
+    /// The state of the run before the open window.
     pub fn state(&self) -> &RunState {
         &self.state
     }
 
-    /// The same, shared: what a process with many nodes keeps once.
+    /// The state of the run before the open window, shared, for a process with many nodes.
     pub fn shared_state(&self) -> Arc<RunState> {
         self.state.clone()
     }
 
-    /// The closed windows from the first, with everything that their records name.
+    /// The closed windows from the first on, with everything that their records name.
     pub fn closed(&self) -> &[ClosedWindow] {
         &self.closed
     }
 
-    /// Whether the last window is closed.
+    /// Whether the last window of the run is closed.
     pub fn is_over(&self) -> bool {
         self.state.is_over()
     }
 
-    /// Forgets the closed windows, for whoever keeps many nodes: earlier states cannot be folded again then.
+    /// Forgets the closed windows, to save memory in a process with many nodes. [`Node::state_at`] cannot fold
+    /// earlier states then.
     pub fn forget_past(&mut self) {
         self.start = self.state.clone();
         self.closed.clear();
     }
 
-    /// The state before `window`, folded again from the start; `None` for a window that is not open yet.
+    /// The state before `window`, folded again from the start. `None` for a window that is not open yet.
     pub fn state_at(&self, window: WindowIndex) -> Option<RunState> {
         let count = usize::try_from(window.0).ok()?;
         let mut state = RunState::clone(&self.start);
@@ -109,17 +110,18 @@ impl Node {
         Some(state)
     }
 
-    /// What is fixed before the open window is judged; `None` before this node has stopped waiting for reveals.
+    /// The judging of the open window: the seed, and the draws that follow from it. `None` as long as too few
+    /// values are revealed.
     pub fn judging(&self) -> Option<&Judging> {
         self.open.current()
     }
 
-    /// The seed of all values that have been revealed for the open window; `None` while they are too few.
+    /// The seed of all values that have been revealed in the open window. `None` while they are too few.
     pub fn seed(&self) -> Option<Hash> {
         self.open.seeds.current
     }
 
-    /// What a validator has voted for in the open window.
+    /// The votes of a validator in the open window.
     pub fn votes_of(&self, validator: &PublicKey) -> Vec<Vote> {
         let (run, window) = (self.state.run(), self.state.window());
         let of = |on| {
@@ -129,7 +131,7 @@ impl Node {
         of(VoteOn::Cut).chain(of(VoteOn::Window)).collect()
     }
 
-    /// A contribution of the open window.
+    /// A contribution of the open window by its id, if this node has it.
     pub fn contribution(&self, id: &ContributionId) -> Option<&Signed<Contribution>> {
         self.open.contributions.by_id.get(id)
     }
@@ -154,7 +156,7 @@ impl Node {
         self.open.records.values().map(|proposal| &*proposal.body)
     }
 
-    /// The ids of the cuts or records that were proposed in the open window.
+    /// The ids of the cuts or records that validators have proposed in the open window.
     pub fn proposed(&self, on: VoteOn) -> Vec<Hash> {
         match on {
             VoteOn::Cut => self.open.cuts.keys().map(|id| id.hash()).collect(),
@@ -162,12 +164,12 @@ impl Node {
         }
     }
 
-    /// The open window's cut, once it is certified: from then on its deltas are served and fetched.
+    /// The cut of the open window once it is certified. From then on its deltas are served and fetched.
     pub fn cut(&self) -> Option<(CutId, &Cut)> {
         self.open.cut()
     }
 
-    /// What the open window waits for, as far as this node knows.
+    /// The phase of the open window, as far as this node knows.
     pub fn phase(&self) -> Phase {
         if self.open.certified.is_none() {
             Phase::Commit
@@ -178,15 +180,15 @@ impl Node {
         }
     }
 
-    /// Keeps a blob of this node's own from being served until a certified cut names it: called for delta, trace and
-    /// state before they enter a store that serves.
+    /// Keeps a blob of this node's own from being served until a certified cut names it. It is called for
+    /// delta, trace and state before they enter a store that serves.
     pub fn gate(&mut self, blob: Hash) {
         self.gated.insert(blob);
     }
 
-    /// Whether a blob may be served. A node's own delta, trace and state are not, from [`Node::gate`] or from
-    /// its signed contribution on until a certified cut names them or the window is closed. What others claim
-    /// gates nothing, so nobody can stop a blob from being served by naming it.
+    /// Whether a blob may be served. A node's own delta, trace and state may not be, from [`Node::gate`] or
+    /// from its signed contribution on, until a certified cut names them or the window is closed. Contributions
+    /// of others have no effect, so nobody can stop a blob from being served by naming it.
     pub fn may_serve(&self, blob: &Hash) -> bool {
         if self.open.is_released(blob) {
             return true;
@@ -195,20 +197,27 @@ impl Node {
         !self.gated.contains(blob) && !own.map(Signed::payload).any(|claimed| open::names(claimed, blob))
     }
 
-    /// Takes one input. An entry that is known, or of a window that is closed, changes nothing and is no error,
-    /// and so is a deadline or measurement of another window.
+    /// Takes one input and says what happened and what there is to do. An entry that is known or of a closed
+    /// window changes nothing and is no error; neither is a deadline or measurement of another window.
+    ///
+    /// # Errors
+    /// [`Reject`], and nothing changes, if the input is refused.
     pub fn step(&mut self, input: Input) -> Result<Vec<Output>, Reject> {
         let Some(mut outputs) = self.taken(input)? else { return Ok(Vec::new()) };
         outputs.extend(self.todo());
         Ok(outputs)
     }
 
-    /// Takes one input of several and says what happened; what there is to do, [`Node::todo`] says after the last.
+    /// Takes one input of several and says what happened. After the last one, [`Node::todo`] says what there is
+    /// to do.
+    ///
+    /// # Errors
+    /// [`Reject`], and nothing changes, if the input is refused.
     pub fn take(&mut self, input: Input) -> Result<Vec<Output>, Reject> {
         Ok(self.taken(input)?.unwrap_or_default())
     }
 
-    /// What happened; `None` where the input changes nothing.
+    /// The events of an input; `None` if it changes nothing.
     fn taken(&mut self, input: Input) -> Result<Option<Vec<Output>>, Reject> {
         match input {
             Input::Entry(entry) => {
@@ -242,8 +251,8 @@ impl Node {
         self.open.intake.known.contains(entry) || self.open.intake.held.contains_key(entry)
     }
 
-    /// Whether something said about this run and window can change this node now: `Ok(false)` for what is too
-    /// late to.
+    /// Whether a statement about this run and window can change this node now. `Ok(false)` if it is too late
+    /// for that.
     fn is_timely(&self, run: RunId, window: WindowIndex) -> Result<bool, Reject> {
         let open = self.state.window();
         if run != self.state.run() {
@@ -258,8 +267,8 @@ impl Node {
         if window > open { Err(Reject::Early { window, open }) } else { Ok(true) }
     }
 
-    /// Whether an envelope is worth verifying: its signer has a part in the run, or asks for one. Who has no
-    /// part in this window may have one in another.
+    /// Whether an envelope is worth verifying: its signer has a part in the run or asks for one. A signer
+    /// without a part in this window may have one in another.
     fn is_worth_verifying(&self, envelope: &Envelope) -> Result<bool, Reject> {
         let signer = &envelope.signer;
         if self.state.genesis().validator(signer).is_some() || self.state.members().by_node(signer).is_some() {
@@ -279,9 +288,9 @@ impl Node {
         }
     }
 
-    /// Whether something that was for a window which has closed is evidence that a record would burn for, and
-    /// that this node cannot show yet. Other evidence that is late is nobody's fault: who passes it on may have
-    /// it from a time when it was news.
+    /// Whether an opened entry for a closed window is evidence that a record would slash for and that this node
+    /// cannot show yet. Other late evidence is ignored without an error, since it may have been passed on in
+    /// time.
     fn is_late_news(&self, opened: &Opened) -> bool {
         let Opened::Evidence(shown) = opened else { return false };
         let shown = &shown.contradiction;
@@ -359,8 +368,8 @@ impl Node {
         self.settled(Vec::new()).map(Some)
     }
 
-    /// What this node can show of those who contradict themselves, as far as one score has room for it, and a
-    /// record would burn for it.
+    /// The evidence that this node can show in its score: as much as one score has room for, and only evidence
+    /// that a record would slash for.
     fn evidence(&self) -> Vec<Contradiction> {
         let mut found = BTreeMap::new();
         let open = self.open.contradictions(&self.state);
@@ -374,7 +383,8 @@ impl Node {
             .collect()
     }
 
-    /// Who was drawn to replay what a subject names, where anything may be said about it.
+    /// The validators that were drawn to replay the contribution of a subject, if anything may still be said
+    /// about it.
     fn replayers(&self, subject: &Subject) -> Option<&[PublicKey]> {
         if subject.window == self.state.window() {
             let judging = self.open.seeds.judgings.get(&subject.seed)?;
@@ -390,8 +400,8 @@ impl Node {
     }
 
     /// Draws every consequence of what is known: certificates, seeds, held entries that can be checked by now,
-    /// and the closing of the window. Ends because each round accepts or drops a held entry, holds one that was
-    /// set aside, or closes the window.
+    /// and the closing of the window. The loop ends, because each round accepts or drops a held entry, holds
+    /// one that was set aside, or closes the window.
     fn settled(&mut self, mut outputs: Vec<Output>) -> Result<Vec<Output>, Reject> {
         loop {
             outputs.extend(self.open.refresh(&self.state, self.me));

@@ -1,20 +1,25 @@
-//! One window of one validator: what every registered miner did, and what that does to its standing.
+//! The assessment: how one window changes the standings that one validator has of all members.
 //!
-//! In this order: who began anew from zero state loses its certainty; all who committed play one match;
-//! measured deltas move the proof of computation; then the table of penalties of genesis is looked up for every
-//! fault. Each step is a [`Change`] with the standing before and after, so a score can be explained to the last
+//! The steps, in this order:
+//!
+//! 1. A miner that began anew from zero state although it had another loses the certainty of its rating.
+//! 2. All miners that committed to a delta play one match.
+//! 3. Measured deltas move the proof of computation.
+//! 4. Every offence is looked up in genesis' table of penalties.
+//!
+//! Each step is a [`Change`] with the standing before and after, so a score can be explained to the last
 //! integer.
 //!
-//! The places of the match: measured deltas by what they gained on unassigned pages, equal gains on one place;
-//! behind them all that were revealed and are wrong; behind those all that were withheld. A miner without a
-//! contribution does not play: it gains nothing, and what else it costs is for the table to say (the customary
-//! table: nothing). A contribution that nobody replayed in time is measured like any other: that a validator
-//! was away is not the miner's fault.
+//! The places of the match: measured deltas come first, by the loss that they removed on unassigned pages,
+//! equal gains on one place. Behind them come all deltas that were served and are wrong, and last all that were
+//! withheld. A miner without a contribution does not play. It gains nothing, and the table says what else it
+//! costs (in the customary table nothing). A contribution that nobody replayed in time is measured like any
+//! other, since the miner is not to blame for an absent validator.
 //!
-//! In a run whose genesis measures nothing nobody plays; histories and penalties are kept all the same.
+//! In a run whose genesis measures nothing there is no match. Histories and penalties are kept all the same.
 //!
-//! A negative gain counts against a miner only in a window in which most measured deltas gained: where they did
-//! not, it says something about the window.
+//! A negative gain counts against a miner only in a window in which most measured deltas gained. Where most did
+//! not, the cause is the window and not the miner.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,77 +28,77 @@ use templar_manifest::{GauntletSpec, Offence, Penalty, PublicKey, WindowIndex};
 
 use super::{Standing, rating};
 
-/// What a miner did in a window, as far as a validator knows.
+/// The conduct of one miner in a window, as one validator knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MinerConduct {
-    /// No contribution in the cut.
+    /// The cut has no contribution of the miner.
     Missing,
-    /// Committed, and not served.
+    /// The miner committed to a delta and did not serve it.
     Withheld,
-    /// Does not decode, claims what it cannot, or cannot be tried.
+    /// The delta does not decode, makes an impossible claim, or cannot be tried.
     Invalid,
-    /// Its replay departs: at the start, which is another checkpoint or state than recorded, or later.
+    /// The replay departs: at the start, from another checkpoint or state than the recorded ones, or later.
     Departed {
-        /// Whether it departs at the start.
+        /// Whether it departs at the start already.
         at_start: bool,
-        /// The delta that it is most like.
+        /// The earlier or nearest delta, of which this one may be a copy.
         copied: Option<Copied>,
     },
-    /// Served and sound, in a run in which nothing is measured.
+    /// The delta is sound, and the run measures nothing.
     Unmeasured,
-    /// The trial step was taken.
+    /// The delta was tried: the trial step was taken and losses were measured.
     Measured {
-        /// What it gained on unassigned pages.
+        /// The loss that it removed on unassigned pages, in 1e-9 nats; negative where the loss rose.
         gain_nanonats: i128,
-        /// What it gained on its own.
+        /// The loss that it removed on the miner's own pages, in 1e-9 nats.
         own_gain_nanonats: i128,
     },
 }
 
-/// Another delta, and how much of the positions of this one it has.
+/// Another delta that this one overlaps with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copied {
-    /// In parts per million of the positions.
+    /// The fraction of sent positions that both have, in ppm.
     pub overlap_ppm: u32,
-    /// Whose the other is.
+    /// The miner of the other delta.
     pub of: PublicKey,
-    /// Its window.
+    /// The window of the other delta.
     pub window: WindowIndex,
 }
 
-/// What every registered miner did, and whether it began anew from zero state although it had another.
+/// The conduct of every member, and whether it began anew from zero state although it had another.
 pub(crate) type Conducts = BTreeMap<PublicKey, (MinerConduct, bool)>;
 
-/// Why a standing changed.
+/// The reason for one change of a standing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The contribution starts from zero state although the miner has a recorded one.
     Restarted,
-    /// The match of the window.
+    /// The miner played in the match of the window.
     Match {
         /// The miner's place, from 1; equal gains share one.
         place: u32,
-        /// How many played.
+        /// The number of miners that played.
         entrants: u32,
     },
-    /// The delta was tried.
+    /// The delta was tried and losses were measured.
     Measured {
-        /// What it gained on unassigned pages, in 1e-9 nats.
+        /// The loss that it removed on unassigned pages, in 1e-9 nats.
         gain_nanonats: i128,
-        /// What it gained on the miner's own pages.
+        /// The loss that it removed on the miner's own pages, in 1e-9 nats.
         own_gain_nanonats: i128,
     },
-    /// There is no contribution.
+    /// The miner has no contribution in the cut.
     Missing,
-    /// The delta was not served.
+    /// The miner did not serve its delta.
     Withheld,
-    /// A row of the table.
+    /// A row of the table of penalties applied.
     Penalty {
-        /// The row.
+        /// The row that applied.
         row: Penalty,
-        /// How often, or how much.
+        /// The measure of the offence: how often, or how much.
         measure: u32,
-        /// The delta that was copied.
+        /// The delta that was copied, if the offence is a copy.
         copied: Option<Copied>,
     },
 }
@@ -101,28 +106,30 @@ pub enum Cause {
 /// One step of an assessment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
-    /// Whose standing.
+    /// The miner whose standing changed.
     pub miner: PublicKey,
-    /// Why.
+    /// The reason of the change.
     pub cause: Cause,
-    /// Before the step.
+    /// The standing before the step.
     pub before: Standing,
-    /// After it.
+    /// The standing after the step.
     pub after: Standing,
 }
 
-/// What a window does to a validator's standings.
+/// The result of a window for one validator's standings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assessment {
-    /// After the window, of every registered miner.
+    /// The standing of every member after the window.
     pub standings: BTreeMap<PublicKey, Standing>,
-    /// The steps, miner after miner in each.
+    /// The changes in the order of the steps, and within a step in the order of the miners.
     pub changes: Vec<Change>,
-    /// Scores in 1e-12 of the miners that can be paid and aggregated: measured, where anything is, and not excluded.
+    /// Scores in 1e-12 of the miners that can be paid and aggregated: those with a sound delta that are not
+    /// excluded.
     pub scores: BTreeMap<PublicKey, u64>,
 }
 
-/// Assesses a window. `before` gives a standing to every miner in `conducts` that was ever judged.
+/// Assesses a window. `before` holds the standings of the miners that were ever judged; others begin with
+/// [`Standing::NEW`].
 pub(crate) fn assess(
     spec: &GauntletSpec,
     window: WindowIndex,
@@ -163,18 +170,18 @@ pub(crate) fn assess(
     Assessment { standings: found.standings.into_iter().collect(), changes: found.changes, scores }
 }
 
-/// Something that a miner did and that the table of penalties may have a row for.
+/// An offence of a miner, for which the table of penalties may have a row.
 struct FoundFault {
     offence: Offence,
-    /// How often, or how much.
+    /// The measure of the offence: how often, or how much.
     measure: u32,
-    /// The delta that was copied.
+    /// The delta that was copied, if the offence is a copy.
     copied: Option<Copied>,
 }
 
 /// An assessment in the making.
 struct Assessing {
-    /// In the order of the conducts.
+    /// The standings in the order of the conducts.
     standings: Vec<(PublicKey, Standing)>,
     changes: Vec<Change>,
 }
@@ -187,7 +194,7 @@ impl Assessing {
         self.changes.push(Change { miner: *miner, cause, before, after: *standing });
     }
 
-    /// The match of all who committed.
+    /// Plays the match of all miners that committed to a delta.
     fn play(&mut self, spec: &GauntletSpec, conducts: &Conducts) {
         let entrants: Vec<(usize, (u8, i128))> =
             conducts.values().enumerate().filter_map(|(index, (conduct, _))| Some((index, merit(conduct)?))).collect();
@@ -207,7 +214,7 @@ impl Assessing {
         }
     }
 
-    /// Histories, and the proof of computation.
+    /// Updates the histories and the proof of computation of one miner.
     fn record(&mut self, spec: &GauntletSpec, index: usize, conduct: &MinerConduct, blames: bool) {
         match *conduct {
             MinerConduct::Missing => self.change(index, Cause::Missing, |standing| standing.missing.push(true)),
@@ -272,7 +279,8 @@ impl Assessing {
     }
 }
 
-/// By what the places of a match are given: the class, then the gain. `None` does not play.
+/// The merit by which places of the match are given: first the class, then the gain. `None` for a miner that
+/// does not play.
 fn merit(conduct: &MinerConduct) -> Option<(u8, i128)> {
     match conduct {
         MinerConduct::Missing | MinerConduct::Unmeasured => None,
@@ -282,12 +290,12 @@ fn merit(conduct: &MinerConduct) -> Option<(u8, i128)> {
     }
 }
 
-/// The gravest row of an offence that this measure reaches.
+/// The row with the largest `from` that this measure reaches, if any.
 fn lookup(penalties: &[Penalty], offence: Offence, measure: u32) -> Option<Penalty> {
     penalties.iter().rev().find(|row| row.offence == offence && row.from <= measure).copied()
 }
 
-/// What a row does to a standing. Nothing of it ever raises a score.
+/// Applies a row to a standing. Nothing of it ever raises a score.
 fn apply(standing: &mut Standing, row: &Penalty, window: WindowIndex) {
     standing.scale_proof(row.factor_ppm);
     if row.resets {

@@ -1,66 +1,66 @@
 //! The Plackett–Luce rating (Weng and Lin 2011, algorithm 4; OpenSkill's `PlackettLuce`), exact to the bit.
 //!
-//! The only file of this crate that computes with floats, and why it may: they are `f64`, begin as integers, go
-//! through `+ - * / √` in the order written here and [`exp_f64`] of `templar-numerics`, and end as integers. A
-//! state holds only those integers, in 1e-12; rounding to them after every match moves a rating by at most
-//! 5e-13.
+//! This is the only file of the crate that computes with floats. It may, because the result is the same on
+//! every machine: the numbers are `f64`, begin as integers, pass through `+ - * / √` in the order written here
+//! and through [`exp_f64`] of `templar-numerics`, and end as integers. A state holds only those integers, in
+//! units of 1e-12. Rounding after every match moves a rating by at most 5e-13.
 //!
-//! OpenSkill adds over all pairs; the sums here run over places, which is the same sums in another order, in
-//! time that grows with the number of entrants and not with its square. A tie moves no mean where the ratings
-//! were equal.
+//! OpenSkill adds over all pairs of entrants. The sums here run over places, which gives the same sums in
+//! another order, in time linear in the number of entrants. A tie moves no mean where the ratings were equal.
 
 use templar_manifest::RatingSpec;
 use templar_numerics::exp_f64;
 
-/// 1e12: a rating is kept in integers of 1e-12.
+/// One in 1e-12, the unit of a rating.
 const PICOS: f64 = 1e12;
-/// No mean is further from 0, and no deviation larger: 9,000, so that the integers are exact as `f64`.
+/// The bound of means and deviations: 9,000. Up to there the integers are exact as `f64`.
 const LARGEST_PICOS: i64 = 9_000_000_000_000_000;
-/// No deviation is multiplied by less than the root of this in one match (OpenSkill's κ).
+/// The least square of the factor by which one match shrinks a deviation (OpenSkill's κ).
 const KAPPA: f64 = 0.0001;
-/// Performances that are further below the best than this many units of c count as that far.
+/// The least exponent: a mean that lies further below the best, in units of c, counts as this far below.
 const FARTHEST: f64 = -300.0;
 
-/// How well a miner does beside others: a mean and a deviation, in 1e-12.
+/// A rating of how well a miner does beside others: a mean and a deviation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rating {
-    /// μ.
+    /// μ, the mean, in 1e-12.
     pub mu_picos: i64,
-    /// σ; positive.
+    /// σ, the deviation, in 1e-12; positive.
     pub sigma_picos: u64,
 }
 
 impl Rating {
-    /// Of somebody who never played: μ = 25, σ = 25/3, rounded up, so that it is sure to be worth nothing.
+    /// The rating of a miner that never played: μ = 25 and σ = 25/3, rounded up so that the ordinal is not
+    /// above 0.
     pub const NEW: Self = Self { mu_picos: 25_000_000_000_000, sigma_picos: 8_333_333_333_334 };
 
-    /// What it is sure to be worth: μ − 3σ.
+    /// The ordinal μ − 3σ, in 1e-12: a value that the rating exceeds almost surely.
     pub fn ordinal_picos(&self) -> i64 {
         // Both are at most 9e15.
         self.mu_picos - 3 * self.sigma_picos as i64
     }
 
-    /// Without its certainty: the deviation of a new one, and a mean that is no better than a new one's. Never raises
-    /// the ordinal of a rating whose deviation is not larger than a new one's.
+    /// The rating with at least the deviation of a new one and at most the mean of a new one. This never raises
+    /// an ordinal whose deviation is not larger than a new one's.
     pub(super) fn reset(self) -> Self {
         Self { mu_picos: self.mu_picos.min(Self::NEW.mu_picos), ..self.uncertain() }
     }
 
-    /// With the deviation of a new one, where it was smaller.
+    /// The rating with at least the deviation of a new one.
     pub(super) fn uncertain(self) -> Self {
         Self { sigma_picos: self.sigma_picos.max(Self::NEW.sigma_picos), ..self }
     }
 }
 
-/// The ratings after one match, in the order of `entrants`: each is a rating and a place, lower being better.
-/// Equal places are ties. With fewer than two entrants there is no match.
+/// The ratings after one match, in the order of `entrants`. Each entrant is a rating and a place, where lower
+/// is better and equal places are ties. With fewer than two entrants there is no match.
 pub(super) fn play(spec: &RatingSpec, entrants: &[(Rating, u32)]) -> Vec<Rating> {
     if entrants.len() < 2 {
         return entrants.iter().map(|(rating, _)| *rating).collect();
     }
     let beta = f64::from(spec.beta_micros) / 1e6;
     let tau = f64::from(spec.tau_micros) / 1e6;
-    // By place; of one place in the order of the entrants.
+    // Sorted by place, and within a place in the order of the entrants.
     let mut order: Vec<usize> = (0..entrants.len()).collect();
     order.sort_by_key(|&index| entrants[index].1);
     let means: Vec<f64> = entrants.iter().map(|(rating, _)| rating.mu_picos as f64 / PICOS).collect();
@@ -86,7 +86,7 @@ pub(super) fn play(spec: &RatingSpec, entrants: &[(Rating, u32)]) -> Vec<Rating>
         .collect();
     let mut after = vec![Rating::NEW; entrants.len()];
     let places: Vec<&[usize]> = order.chunk_by(|&a, &b| entrants[a].1 == entrants[b].1).collect();
-    // The strength of a place and all behind it, summed from the last entrant to the first.
+    // For each place the strengths of that place and all behind it, summed from the last entrant to the first.
     let mut behind = vec![0.0; places.len()];
     let mut sum = 0.0;
     for (place, members) in places.iter().enumerate().rev() {
@@ -114,7 +114,7 @@ pub(super) fn play(spec: &RatingSpec, entrants: &[(Rating, u32)]) -> Vec<Rating>
     after
 }
 
-/// In 1e-12, rounded half away from zero, within what a rating can be.
+/// The value in 1e-12, rounded half away from zero and kept within the bounds of a rating.
 fn picos(value: f64) -> i64 {
     ((value * PICOS).round() as i64).clamp(-LARGEST_PICOS, LARGEST_PICOS)
 }
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(matches, 120);
     }
 
-    /// The integers, whatever openskill says.
+    /// The exact integers, which pin our own arithmetic independently of OpenSkill.
     #[test]
     fn the_integers_are_frozen() {
         let mut entrants: Vec<(Rating, u32)> = (0..5).map(|place| (Rating::NEW, place / 2)).collect();
@@ -231,7 +231,7 @@ mod tests {
             }
         }
 
-        /// Who stands where in the list does not matter but for rounding.
+        /// The order of the list changes a rating by rounding at most.
         #[test]
         fn the_order_of_entrants_is_rounding(places in prop::collection::vec(0u32..4, 2..20)) {
             let entrants: Vec<(Rating, u32)> = places.iter().map(|&place| (Rating::NEW, place)).collect();

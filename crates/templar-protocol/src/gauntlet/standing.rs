@@ -1,6 +1,7 @@
-//! What one validator remembers of one miner, and what that makes a score.
+//! The standing that one validator has of one miner, and the score that follows.
 //!
-//! Integers alone, and all of them follow from records: a standing is never exchanged, and the record's root pins it.
+//! A standing holds integers alone, and all of them follow from records. Nodes never exchange standings; the
+//! record holds their root.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +11,25 @@ use super::Rating;
 use crate::ledger::consensus::ONE_PPM;
 
 const ROOT_CONTEXT: &str = "templar/1 standings root";
-/// 1e9: a proof of computation is kept in 1e-9.
+/// One in 1e-9, the unit of a proof of computation.
 const ONE_NANOS: i64 = 1_000_000_000;
 
-/// Of the last eight times that something could have happened, when it did.
+/// The last eight occasions on which something could have happened, and on which of them it did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct History(u8);
 
 impl History {
-    /// Newest in the lowest bit.
+    /// The occasions as bits, the newest in the lowest bit.
     pub fn bits(self) -> u8 {
         self.0
     }
 
-    /// How often, of the last eight times.
+    /// On how many of the last eight occasions it happened.
     pub fn often(self) -> u32 {
         self.0.count_ones()
     }
 
-    /// How often at the end in a row, up to eight.
+    /// How often in a row it happened most recently, up to eight.
     pub fn in_a_row(self) -> u32 {
         self.0.trailing_ones()
     }
@@ -38,25 +39,25 @@ impl History {
     }
 }
 
-/// What one validator remembers of one miner.
+/// Everything that one validator remembers of one miner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// How its deltas do beside those of others.
+    /// The rating: how well its deltas do beside those of others.
     pub rating: Rating,
     /// Proof of computation, from −1 to 1, in 1e-9.
     pub proof_nanos: i64,
-    /// Windows without a contribution.
+    /// The windows in which it had no contribution.
     pub missing: History,
-    /// Of its contributions, those whose delta was not served.
+    /// The contributions whose delta it did not serve.
     pub withheld: History,
-    /// Of its measured contributions, those that made unassigned pages worse.
+    /// The measured contributions that made unassigned pages worse.
     pub negative: History,
     /// The first window in which its deltas may be aggregated and paid again.
     pub excluded_until: WindowIndex,
 }
 
 impl Standing {
-    /// Of a miner that was never judged.
+    /// The standing of a miner that was never judged.
     pub const NEW: Self = Self {
         rating: Rating::NEW,
         proof_nanos: 0,
@@ -66,14 +67,14 @@ impl Standing {
         excluded_until: WindowIndex(0),
     };
 
-    /// Whether its deltas are kept out in a window.
+    /// Whether its deltas are neither aggregated nor paid in this window.
     pub fn is_excluded(&self, window: WindowIndex) -> bool {
         window < self.excluded_until
     }
 
-    /// The score in 1e-12: the ordinal times the proof of computation, rounded down, where both are positive;
-    /// else 0. So two negative numbers never make a positive one. Once the run is warm, a proof below the
-    /// threshold counts as 0.
+    /// The score in 1e-12: the ordinal of the rating times the proof of computation, rounded down. It is 0
+    /// unless both are positive, so that two negative numbers never make a positive score. Once the run is
+    /// warm, a proof below the threshold also gives 0.
     pub fn score_picos(&self, spec: &ProofSpec, window: WindowIndex) -> u64 {
         let least = if window.0 < spec.warm_up_windows { 0 } else { i64::from(spec.threshold_ppm) * 1_000 };
         let (ordinal, proof) = (self.rating.ordinal_picos(), self.proof_nanos);
@@ -84,19 +85,20 @@ impl Standing {
         (ordinal as u128 * proof as u128 / ONE_NANOS as u128) as u64
     }
 
-    /// Moves the proof of computation towards 1 or −1: by the difference times the decay, divided towards zero.
+    /// Moves the proof of computation towards 1 (`computed`) or −1, by the difference times the decay, divided
+    /// towards zero.
     pub(super) fn prove(&mut self, spec: &ProofSpec, computed: bool) {
         let target = if computed { ONE_NANOS } else { -ONE_NANOS };
         self.proof_nanos += (target - self.proof_nanos) * i64::from(spec.decay_ppm) / ONE_PPM as i64;
     }
 
-    /// Loses what it was worth and the certainty about it; what it was found to do is remembered.
+    /// Resets the rating, and the proof if it is positive. The histories of faults stay.
     pub(crate) fn forfeit(&mut self) {
         self.rating = self.rating.reset();
         self.proof_nanos = self.proof_nanos.min(0);
     }
 
-    /// Multiplies a positive proof, rounding down.
+    /// Multiplies the proof by a factor where it is positive, rounding down.
     pub(super) fn scale_proof(&mut self, factor_ppm: u32) {
         if self.proof_nanos > 0 {
             self.proof_nanos = self.proof_nanos * i64::from(factor_ppm) / ONE_PPM as i64;
@@ -104,7 +106,7 @@ impl Standing {
     }
 }
 
-/// What validators think of miners: by validator, then by miner.
+/// All standings: by validator, then by miner.
 pub(crate) type Standings = BTreeMap<PublicKey, BTreeMap<PublicKey, Standing>>;
 
 /// BLAKE3 (context `templar/1 standings root`) of: number of validators; each by key: key, number of miners;

@@ -1,32 +1,40 @@
-//! From scores to a row of weights, by the rule of genesis; integers alone, and nobody gains by the order of keys.
+//! From scores to a row of weights, by the rule of genesis. All numbers are integers, and the order of keys
+//! gives nobody an advantage.
 //!
-//! *Rank ramp* is Covenant-72B's: a linear ramp over the best, a geometric tail behind it, the tail never above
-//! half of the ramp's last place. It is blind to how much better a miner is, which keeps measurement noise out
-//! of the pay; it also pays nearly the same for ten places as for one, so one worker under ten keys earns ten
-//! times as much where nothing else stops it. *Score power* pays by score to a power, 2 as Gauntlet's paper has
-//! it: who splits a score into k equal ones earns a k-th of what it would earn whole, and who is twice as good
-//! earns four times as much. *Proven steps* pays by the optimizer steps that replays bear out, and measures
-//! nothing. Where each contribution is replayed to the bit, a score says how a miner's pages fell out and how
-//! many steps it took; the steps are what it chose. So slow hardware is paid for what it did, a miner without
-//! others to be matched against is paid too, ten keys of one worker earn what one would, and all honest
-//! validators have the same row, however many miners there are. (The ranks of many equals are luck, on which
-//! validators with pages of their own do not agree, and what is not agreed is not minted: ATTACKS.md has the
-//! figures.) Validators earn by replays, which they prove; losses, which they could make up, are not there.
-//! What would have been chosen by score is not chosen: all that is accepted is aggregated, so a run has no more
-//! slots than that.
+//! **Rank ramp** is Covenant-72B's rule: a linear ramp over the best miners, then a geometric tail that is
+//! never above half of the ramp's last place. It ignores by how much a miner is better, which keeps measurement
+//! noise out of the pay. Its weakness: ten places pay nearly ten times as much as one, so a worker under ten
+//! keys earns ten times as much unless something else stops it.
+//!
+//! **Score power** pays in proportion to a power of the score, 2 in the Gauntlet paper. A miner that splits its
+//! score into k equal ones earns a k-th of what it would earn whole, and one that is twice as good earns four
+//! times as much.
+//!
+//! **Proven steps** pays in proportion to the optimiser steps that replay proves, and measures nothing. Where
+//! every contribution is replayed to the bit, a score depends on the luck of the miner's pages and on its
+//! number of steps, and only the steps are its own choice. The rule has these consequences:
+//!
+//! * Slow hardware is paid for the steps that it did, and a miner without competitors is paid as well.
+//! * One worker under ten keys earns as much as under one.
+//! * All honest validators have the same row, however many miners there are. By contrast, ranks of many equal
+//!   miners are luck. Validators with different pages disagree about them, and weight on which they do not
+//!   agree is not minted (ATTACKS.md has the figures).
+//! * Validators earn by replays, which they prove, and not by losses, which they could make up.
+//! * Nothing is selected by score: every accepted contribution is aggregated, so a run may have no more slots
+//!   than `outer.max_contributions`.
 
 use templar_manifest::{PublicKey, Weight, WeightRule};
 
 use crate::ledger::consensus::ONE_PPM;
 
-/// 1e12: shares in ppm become parts of 1e18.
+/// The factor from ppm to parts of 1e18.
 const PARTS_OF_PPM: u128 = 1_000_000_000_000;
 const WHOLE: u128 = PARTS_OF_PPM * ONE_PPM as u128;
-/// Scores as fractions of the best, before a power is taken.
+/// One, in the fixed-point unit of scores relative to the best, before a power is taken.
 const POWER_UNIT: u128 = 1_000_000_000;
 
-/// The row for these miners and scores, where `steps` says what a miner's contribution claims; zeros are left
-/// out, of scores, steps and weights. Sorted by miner.
+/// The row for these miners and scores, sorted by miner. `steps` gives the steps that a miner's contribution
+/// claims. Scores, steps and weights of zero are left out.
 pub(crate) fn row(
     rule: &WeightRule,
     scores: impl IntoIterator<Item = (PublicKey, u64)>,
@@ -55,7 +63,7 @@ pub(crate) fn row(
     row
 }
 
-/// Equal scores share what their places have, rounded down.
+/// Gives equal scores equal parts: the sum of their places' parts divided by their number, rounded down.
 fn shared(scores: &[(PublicKey, u64)], places: &[u128]) -> Vec<u128> {
     let mut parts = Vec::with_capacity(scores.len());
     for equal in scores.chunk_by(|a, b| a.1 == b.1) {
@@ -66,7 +74,7 @@ fn shared(scores: &[(PublicKey, u64)], places: &[u128]) -> Vec<u128> {
     parts
 }
 
-/// What each place has, of 1e18 and less: see `manifests/README.md`.
+/// The part of each place in units of 1e-18, together at most 1. `manifests/README.md` has the formula.
 fn ramp(rule: &WeightRule, ranked: usize) -> Vec<u128> {
     let WeightRule::RankRamp { places, tail_places, ramp_share_ppm, top_ratio_ppm, tail_decay_ppm } = *rule else {
         return Vec::new();
@@ -99,7 +107,7 @@ fn ramp(rule: &WeightRule, ranked: usize) -> Vec<u128> {
     found
 }
 
-/// The power of each score as a fraction of the best.
+/// Each score as a fraction of the best, raised to `exponent`.
 fn powers(scores: &[(PublicKey, u64)], exponent: u32) -> Vec<u128> {
     let best = scores.first().map_or(1, |(_, score)| u128::from(*score));
     // At most 1e27 each, and at most 4,096 of them.
@@ -169,7 +177,7 @@ mod tests {
         assert_eq!(weights(&square, &[6, 3, 3]), [666_666, 166_666, 166_666]);
     }
 
-    /// Who took a tenth of the steps has a tenth of the pay, alone or under ten keys, and whatever the scores are.
+    /// A miner with a tenth of the steps has a tenth of the pay, under one key or ten, for any scores.
     #[test]
     fn proven_steps_are_paid_in_proportion_whatever_the_score() {
         let weights = |steps: &[u32]| {

@@ -1,16 +1,19 @@
-//! From the validators' rows to weights and mints (Yuma, in integers).
+//! From the validators' rows to consensus weights and mints: Yuma consensus in integers.
 //!
-//! A weight counts only as far as more than half of the stake behind the rows supports it, and what is not
-//! agreed is not minted: there is no normalisation after clipping and no fallback. Every division rounds down.
+//! A weight counts only as far as more than half of the stake behind the rows supports it. Weight that is not
+//! agreed on is not minted: there is no normalisation after clipping and no fallback. Every division rounds
+//! down.
 //!
-//! # Who is away
+//! # Absent validators
 //!
-//! An outage must not cost the miners what the others agree on. So a validator that did not score is taken at
-//! what it thought before, and one that never thought anything, or has not been heard of for long, is left out
-//! of the stake that counts ([`RunState`](crate::RunState) has the rule). Only who scored is paid for its row.
-//! Scores with more than two thirds of all stake are counted, so more than half of what counts is more than a
-//! third of all stake, and a faulty minority of less than a third supports nothing alone; what it thought
-//! before it could as well sign today.
+//! An outage of validators must not cost the miners what the others agree on. So a validator without a counted
+//! score takes part with the opinion that it had before the window. A validator that never had one, or has not
+//! been heard of for long, is left out of the stake that counts ([`RunState`](crate::RunState) has the rule).
+//! Only validators with a counted score are paid.
+//!
+//! This gives a faulty minority nothing. Scores with more than two thirds of all stake are counted, so more
+//! than half of the stake that counts is more than a third of all stake. A faulty minority of less than a third
+//! supports nothing alone, and the opinion that it had before it could as well sign today.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,10 +21,10 @@ use templar_manifest::{Genesis, Mint, MintKind, PublicKey, Weight};
 
 use crate::stake;
 
-/// Parts per million of one.
+/// One in parts per million.
 pub(crate) const ONE_PPM: u64 = 1_000_000;
 
-/// What the rows agree on.
+/// The agreement of the rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConsensusWeights {
     /// `R_j = ⌊Σ_i S_i · min(W_ij, C_j) / Σ S⌋` in ppm for each paid miner, sorted by miner, zeros left out.
@@ -31,9 +34,9 @@ pub(crate) struct ConsensusWeights {
     pub(crate) shares: BTreeMap<PublicKey, u128>,
 }
 
-/// The largest value that more than half of `whole` supports, where each of `levels` supports every value up to
-/// its own with its stake; 0 where none is. (Yuma's κ = 1/2, strictly: of two equal validators neither sets a
-/// weight alone.)
+/// The largest value that more than half of `whole` supports; 0 where there is none. Each of `levels` is a
+/// value and a stake, which supports every value up to it. (This is Yuma's κ = 1/2, strictly: of two equal
+/// validators neither sets a weight alone.)
 pub(crate) fn supported(mut levels: Vec<(u64, u64)>, whole: u64) -> u64 {
     levels.sort_unstable_by(|a, b| b.cmp(a));
     let mut support = 0u128;
@@ -46,7 +49,7 @@ pub(crate) fn supported(mut levels: Vec<(u64, u64)>, whole: u64) -> u64 {
     0
 }
 
-/// Clips every row to what is supported. Only `paid` miners count.
+/// Clips every row to the supported weights. Only the miners in `paid` count.
 pub(crate) fn agree(
     genesis: &Genesis,
     rows: &[(PublicKey, &[Weight])],
@@ -71,7 +74,8 @@ pub(crate) fn agree(
             rank += part;
             *shares.entry(validator).or_default() += part;
         }
-        // There is a row, and no stake is 0; a rank is at most the largest weight, which is below 2^32.
+        // There is at least one row and no stake is 0, so `whole` is not 0. A rank is at most the largest
+        // weight, which is below 2^32.
         let weight_ppm = (rank / u128::from(whole)) as u32;
         if weight_ppm > 0 {
             weights.push(Weight { miner, weight_ppm });
@@ -80,11 +84,13 @@ pub(crate) fn agree(
     ConsensusWeights { weights, shares }
 }
 
-/// What a window mints. With `E` the emission, `R_j` the weights and `A = Σ R_j`: miner `j` gets
-/// `⌊⌊E·miners⌋·R_j⌋`, the validators have the pot `P = ⌊⌊E·validators⌋·A⌋`, of which they share `⌊P·replays⌋`
-/// by the number of replays that each has proven and the rest, those who have proven any, by
-/// [`ConsensusWeights::shares`], each rounded down, and the treasury gets `⌊⌊E·treasury⌋·A⌋`. Sorted by account
-/// and kind, zeros left out.
+/// The mints of a window, sorted by account and kind, zeros left out. Every share is rounded down. With `E` the
+/// emission of a window, `R_j` the weights and `A = Σ R_j`:
+///
+/// * miner `j` gets `⌊⌊E·miners⌋·R_j⌋`,
+/// * the validators have the pot `P = ⌊⌊E·validators⌋·A⌋`. They share `⌊P·replays⌋` of it by the number of
+///   replays that each has proven. Those who have proven any share the rest by [`ConsensusWeights::shares`],
+/// * the treasury gets `⌊⌊E·treasury⌋·A⌋`.
 pub(crate) fn mints(genesis: &Genesis, agreement: &ConsensusWeights, replays: &[(PublicKey, u64)]) -> Vec<Mint> {
     let emission = &genesis.emission;
     let part = |ppm: u32| fraction(emission.per_window_micros, u64::from(ppm), ONE_PPM);
@@ -107,7 +113,7 @@ pub(crate) fn mints(genesis: &Genesis, agreement: &ConsensusWeights, replays: &[
         mint(*validator, MintKind::Replays, amount);
     }
     let pot = u128::from(pot - for_replays);
-    // No proof, no pay: also a row is paid only to who has proven a replay.
+    // A row too is paid only to validators that have proven a replay.
     let has_proven = |validator: &PublicKey| replays.iter().any(|(key, count)| key == validator && *count > 0);
     let shares = || agreement.shares.iter().filter(|(validator, _)| has_proven(validator));
     let all: u128 = shares().map(|(_, share)| share).sum();

@@ -1,7 +1,7 @@
-//! From one window to the next: a closed window with everything that its record names, and the state after it.
+//! From one window to the next: checks a closed window and computes the state after it.
 //!
-//! [`RunState::advance`] recomputes the record from its parts before it believes a field of it, so folding closed
-//! windows is the same as auditing them as far as that needs no tensors.
+//! [`RunState::advance`] recomputes the record from its parts before it believes any field of it. So folding
+//! closed windows is the same as auditing them, except for what needs tensors.
 
 use std::collections::BTreeMap;
 
@@ -21,8 +21,11 @@ use crate::gauntlet::Standings;
 use crate::stake;
 
 impl RunState {
-    /// Recomputes the record of the open window from the scores that it counts, with its own account of the
-    /// outer step, which only tensors can tell. The scores must have passed [`RunState::check_score`].
+    /// Recomputes the record of the open window from the scores that it counts. The outer step is taken from
+    /// the record, since only tensors can tell it. The scores must have passed [`RunState::check_score`].
+    ///
+    /// # Errors
+    /// [`AdvanceError::Differs`] with the first field that differs, or the reason for which there is no record.
     pub fn check_record(
         &self,
         judging: &Judging,
@@ -32,7 +35,8 @@ impl RunState {
         compare(&self.close(judging, scores, Stepped::of(record))?, record)
     }
 
-    /// The same of scores by their ids, with what others who share this state and judging have worked out.
+    /// Does the same as [`RunState::check_record`] for scores by their ids, and uses results that nodes at this
+    /// state share.
     pub(crate) fn shared_check_record(
         &self,
         judging: &Judging,
@@ -42,14 +46,18 @@ impl RunState {
         compare(&self.shared_close(judging, scores, Stepped::of(record))?.record, record)
     }
 
-    /// What was fixed before a closed window, the next after this state, was judged.
+    /// The judging of a closed window, which must be the next one after this state.
     pub fn judging_of(&self, closed: &ClosedWindow) -> Result<Judging, JudgingError> {
         let contributions = closed.contributions.iter().map(Signed::payload);
         let registrations = closed.registrations.iter().map(Signed::payload);
         self.judging(&closed.cut, contributions, registrations, closed.window.reveals.clone())
     }
 
-    /// Checks a closed window against this state, all but its signatures and tensors, and returns what was judged.
+    /// Checks a closed window against this state, except for its signatures and tensors, and returns its
+    /// judging.
+    ///
+    /// # Errors
+    /// [`AdvanceError`]
     pub fn check_closed(&self, closed: &ClosedWindow) -> Result<Judging, AdvanceError> {
         let record = &closed.window;
         if closed.record.hash() != payload::id_of(record) {
@@ -74,7 +82,8 @@ impl RunState {
         Ok(judging)
     }
 
-    /// Whether contributions are signed by the node keys of their miners, and registrations by those that they name.
+    /// Checks that contributions are signed by the node keys of their miners, and registrations by the node
+    /// keys that they name.
     fn check_signers(&self, closed: &ClosedWindow) -> Result<(), AdvanceError> {
         for signed in &closed.contributions {
             let owner = &signed.payload().miner;
@@ -91,7 +100,10 @@ impl RunState {
         Ok(())
     }
 
-    /// Moves on to the next window. Where the closed window does not recompute, nothing changes.
+    /// Moves on to the next window.
+    ///
+    /// # Errors
+    /// [`AdvanceError`], and nothing changes, where the closed window does not recompute.
     pub fn advance(&mut self, closed: &ClosedWindow) -> Result<(), AdvanceError> {
         let judging = self.check_closed(closed)?;
         let (record, scores) = (&closed.window, closed.scores.iter().map(Signed::payload).collect::<Vec<_>>());
@@ -101,7 +113,8 @@ impl RunState {
         Ok(())
     }
 
-    /// The same for whoever has looked at all of it, entry by entry, and worked the record out for itself.
+    /// Moves on like [`RunState::advance`], for a node that has checked every entry of the window and computed
+    /// the record itself.
     pub(crate) fn advance_by(&mut self, closed: &ClosedWindow, judging: &Judging) -> Result<(), AdvanceError> {
         let scores: Vec<(ScoreId, &Score)> =
             closed.scores.iter().map(|score| (score.id().into(), score.payload())).collect();
@@ -114,7 +127,7 @@ impl RunState {
         Ok(())
     }
 
-    /// Moves on by a record that is right.
+    /// Moves on by a record that was found right.
     fn follow(&mut self, closed: &ClosedWindow, judging: Judging, standings: Standings) {
         let record = &closed.window;
         let (_, pages) = self.take_pages();
@@ -137,7 +150,8 @@ impl RunState {
         self.remember_slashes(&record.slashes);
         self.remember_replays(judging, &record.outcomes, &scores, &challenged);
         for owner in &decided.replaced {
-            // Its account stays, and what has not vested goes on vesting. Should it come back, it begins anew.
+            // The account of a replaced member stays and goes on vesting. Should the owner come back, it begins
+            // anew.
             self.contributed.parents.remove(owner);
             for miners in self.standings.values_mut() {
                 miners.remove(owner);
@@ -148,7 +162,7 @@ impl RunState {
         let length = |window: WindowIndex| self.genesis.context_at(window.0).sequence_length;
         let next = length(self.window.next());
         if next != length(self.window) {
-            // Other sequences are other pages, so which of them were used says nothing.
+            // Pages of another length are other pages, so a new epoch begins with all of them.
             self.pages.begin(page_count(self.told.training_tokens, next));
         }
         self.reset_states();
@@ -159,8 +173,9 @@ impl RunState {
         self.shared = SharedWork::default();
     }
 
-    /// Forgets the states of those whose turn it is to begin the next window from zero state, contribute in it
-    /// or not. Nobody's certainty is lost by it, since there is nothing that they could have gone on from.
+    /// Forgets the states of the members whose turn it is to begin the next window from zero state, whether
+    /// they contribute to it or not. Their ratings lose no certainty by it, since there is no state that they
+    /// could have gone on from.
     fn reset_states(&mut self) {
         let (every, next) = (self.genesis.state_reset_every, self.window.next().0);
         for member in self.members.iter().filter(|_| every > 0) {
@@ -170,8 +185,8 @@ impl RunState {
         }
     }
 
-    /// Remembers the bodies on which validators with more than half of the stake agree, and forgets old ones. A
-    /// body that is known stays whose it was.
+    /// Remembers the bodies of deltas on which validators with more than half of the stake agree, and forgets
+    /// old ones. A body that is known already stays its first miner's.
     fn remember_bodies(&mut self, scores: &[&Score]) {
         let mut support = BTreeMap::<(PublicKey, Hash), u64>::new();
         for score in scores {
@@ -193,7 +208,7 @@ impl RunState {
     }
 }
 
-/// Whether a record is what recomputing it gives.
+/// Checks that a record is the one that this node computed.
 fn compare(own: &WindowRecord, record: &WindowRecord) -> Result<(), AdvanceError> {
     first_difference(own, record).map_or(Ok(()), |field| Err(AdvanceError::Differs(field)))
 }

@@ -1,39 +1,45 @@
-//! Challenges: what cannot be replayed because it is not to be had, and what that costs.
+//! Challenges: what happens when the bytes that a replay needs cannot be fetched.
 //!
-//! A replay after the record needs the contribution's delta and trace and the state before it, and only the
-//! miner has that state. Were it no fault to keep it, whoever cheats would keep it. So:
+//! A replay after the record needs the contribution's delta and trace and the state before it. Only the miner
+//! has that state. If withholding it had no consequence, every cheating miner would withhold it. So:
 //!
-//! 1. A validator that was *drawn* to replay a contribution, and cannot get what that takes, says `withheld` in
-//!    its score. That opens a challenge, which the record lists. Nobody else can open one, and a score opens at
-//!    most [`MAX_CHALLENGES`](templar_manifest::MAX_CHALLENGES).
-//! 2. In the windows that follow *every* validator looks for it, and says `withheld` in its score as long as it
-//!    finds it nowhere; whoever finds it serves it from then on, also to those who were drawn. A validator's
-//!    last counted word holds.
-//! 3. When `challenge_windows` windows have closed since the record that listed it first, the challenge is
-//!    over. Where validators with more than half of *all* stake say `withheld`, nobody has answered: the miner
-//!    loses what a mismatch costs. Else nothing follows. It is over sooner where nobody says `withheld` any
-//!    more, or a replay has refuted the contribution.
-//! 4. Who was drawn may say what its replay gave of a contribution that was challenged until
-//!    `challenge_windows` after the deadline of other verdicts, since what it takes may have come late.
+//! 1. A validator that was *drawn* to replay a contribution and cannot fetch the bytes says `withheld` in its
+//!    score. That opens a challenge, which the record lists. Only drawn validators can open one, and a score
+//!    opens at most [`MAX_CHALLENGES`](templar_manifest::MAX_CHALLENGES).
+//! 2. In the following windows *every* validator searches for the bytes, and says `withheld` in its score as
+//!    long as it cannot fetch them. A validator that has them serves them to others. The last counted answer of
+//!    each validator holds.
+//! 3. The challenge ends when `challenge_windows` windows have closed since the first record that listed it. If
+//!    validators with more than half of *all* stake say `withheld` then, the challenge is unanswered and the
+//!    miner pays as for a mismatch. Otherwise nothing follows. It ends earlier if no validator says `withheld`
+//!    any more, or if a replay has refuted the contribution.
+//! 4. A drawn validator may give its verdict on a challenged contribution for `challenge_windows` windows
+//!    longer than on others, since the bytes may have come late.
 //!
-//! # Why a minority can neither burn nor shield
+//! # A minority can neither slash nor shield
 //!
-//! Let validators with less than a third of the stake lie. A miner that serves its state serves it to every
-//! honest one, so less than a third says `withheld`, and that is not more than half: those who were drawn
-//! decide nothing by themselves, since with few draws they may all be liars. A miner that serves nobody honest
-//! has more than two thirds against it, as soon as their scores were counted once, and the word that a score
-//! gave holds where a later record leaves its validator's out: one sixth of the stake may be away all the time.
-//! A match by a liar ends nothing; it is one validator that does not say `withheld`. And who serves some honest
-//! validators has served all, since these serve it.
+//! Suppose that validators with less than a third of the stake lie.
 //!
-//! # What it costs
+//! *They cannot slash an honest miner.* A miner that serves its state serves it to every honest validator. Then
+//! less than a third says `withheld`, which is not more than half. This is why all validators answer and not
+//! only the drawn ones: of few drawn validators all may be liars.
 //!
-//! What a mismatch does: all that has not vested, the standing, and the state, from which nobody goes on. Less,
-//! and whoever is about to be caught would withhold instead. And it counts as a mismatch where another follows
-//! soon, or a cheat would have twice the lives that genesis' price of a slot is for. A lost disk ends nobody:
-//! the first time costs no slot, all contributions from before it was recorded are one time, and the miner goes
-//! on from zero state, which everybody has. A node that finds itself challenged derives the state again where
-//! it has lost it.
+//! *They cannot shield a cheating one.* A miner that serves no honest validator has more than two thirds
+//! against it, once their scores were counted. An answer holds even when a later record does not count its
+//! validator's score, so one sixth of the stake may be absent all the time. A false match by a liar ends
+//! nothing: it is one validator that does not say `withheld`. And a miner that serves some honest validators
+//! has served all, since these pass the bytes on.
+//!
+//! # The cost
+//!
+//! An unanswered challenge costs as much as a mismatch: all unvested pay, the standing, and the state, from
+//! which the miner cannot go on. If it cost less, a miner that is about to be caught would withhold instead. It
+//! also counts as a mismatch towards expulsion. Otherwise a cheat would have twice the lives on which genesis'
+//! price of a slot is calculated.
+//!
+//! A lost disk does not end an honest miner. The first time costs no slot, and all contributions from before it
+//! was recorded count as one time. The miner goes on from zero state, which everybody has. A node that finds
+//! itself challenged derives its state again if it has lost it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,16 +54,16 @@ use crate::stake;
 /// Contributions of closed windows, by window and miner.
 type Deeds = BTreeSet<(WindowIndex, PublicKey)>;
 
-/// What becomes of the challenges when a window closes.
+/// The state of the challenges after a window.
 pub(super) struct Challenged {
-    /// Those that are open after it.
+    /// The challenges that are open after the window.
     pub(super) open: BTreeMap<(WindowIndex, PublicKey), OpenChallenge>,
-    /// Those that nobody has answered in time.
+    /// The contributions whose challenge ended without an answer.
     pub(super) unanswered: Deeds,
 }
 
 impl RunState {
-    /// The last window in whose scores a challenge can be answered that the record of `since` was the first to list.
+    /// The last window whose scores may answer a challenge first listed in the record of `since`.
     fn answer_deadline(&self, since: WindowIndex) -> WindowIndex {
         WindowIndex(since.0.saturating_add(self.genesis.replay.challenge_windows))
     }
@@ -71,15 +77,14 @@ impl RunState {
         self.contributed.pending.iter().flat_map(of).collect()
     }
 
-    /// The challenges that are open before the open window, with the last window in whose scores each can be
-    /// answered. Sorted by window, then miner.
+    /// The open challenges, sorted by window, then miner, each with the last window whose scores may answer it.
     pub fn challenges(&self) -> Vec<(Challenge, WindowIndex)> {
         let open = self.open_challenges();
         let listed = self.listed(&open);
         listed.into_iter().map(|challenge| (challenge, self.answer_deadline(challenge.since))).collect()
     }
 
-    /// As a record lists them.
+    /// The challenges in the form in which a record lists them.
     pub(super) fn listed(&self, open: &BTreeMap<(WindowIndex, PublicKey), OpenChallenge>) -> Vec<Challenge> {
         let of = |(&(window, miner), open): (&(WindowIndex, PublicKey), &OpenChallenge)| {
             let contribution = self.contributed.pending.get(&window)?.contribution(&miner)?;
@@ -88,7 +93,8 @@ impl RunState {
         open.iter().filter_map(of).collect()
     }
 
-    /// The contributions of others' draws that a validator should look for, because they are challenged.
+    /// The challenged contributions whose bytes a validator should search for although it was not drawn for
+    /// them.
     pub(super) fn tasks_to_look_for(&self, validator: &PublicKey) -> Vec<ReplayTask> {
         let open = self.open_challenges().into_keys();
         let others =
@@ -96,7 +102,7 @@ impl RunState {
         others.filter_map(|(window, miner)| self.late_task(window, &miner)).collect()
     }
 
-    /// How many challenges a score opens.
+    /// The number of challenges that a score opens.
     pub(super) fn opens(&self, score: &Score) -> usize {
         let is_open = |window: &WindowIndex, miner: &PublicKey| {
             self.contributed.pending.get(window).is_some_and(|pending| pending.challenges.contains_key(miner))
@@ -105,8 +111,8 @@ impl RunState {
         challenges.filter(|verdict| !is_open(&verdict.window, &verdict.miner)).count()
     }
 
-    /// What becomes of the challenges when the open window closes with these scores, which refute these
-    /// contributions.
+    /// The state of the challenges when the open window closes with these scores, which refute the
+    /// contributions in `refuted`.
     pub(super) fn challenged(&self, scores: &[&Score], refuted: &Deeds) -> Challenged {
         let mut open = self.open_challenges();
         for score in scores {
@@ -135,7 +141,7 @@ impl RunState {
         Challenged { open, unanswered }
     }
 
-    /// Takes over the challenges that are open now; who has not answered one in time is refuted.
+    /// Takes over the challenges that are open now, and marks the contributions of unanswered ones as refuted.
     pub(super) fn remember_challenges(&mut self, challenged: &Challenged) {
         for (window, pending) in &mut self.contributed.pending {
             let nobody = PublicKey::from_bytes([0; 32]);

@@ -1,7 +1,7 @@
 //! Closing a window: from scores to outcomes, weights, mints and the record.
 //!
-//! Nothing is chosen here. Given which scores are counted, and the checkpoint that applying the accepted deltas
-//! gives, everybody writes the same record to the byte.
+//! Nothing is chosen here. Given the counted scores and the result of the outer step, everybody computes the
+//! same record to the byte.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,13 +22,21 @@ use crate::stake;
 const SELECTION_CONTEXT: &str = "templar/1 selection order";
 
 impl RunState {
-    /// What becomes of each contribution, over the counted scores in the order of their validators: the first
-    /// refusal for another reason than that it is withheld decides; else it is withheld, where scores with more
-    /// than half of the counted stake say so; else any match accepts; else nobody replayed it, which refuses it
-    /// where verdicts come before the record. Of the accepted ones those are excluded that validators with half
-    /// of the stake or more can neither pay nor aggregate. The others are ordered by supported score (the
-    /// largest that more than half of the stake supports), then as drawn; the best are aggregated, then some
-    /// that are drawn, as many as genesis says; the others are in reserve. Sorted by miner.
+    /// The verdict on each contribution of the cut, sorted by miner, from the counted scores in the order of
+    /// their validators.
+    ///
+    /// First the replays decide, for each contribution:
+    ///
+    /// 1. The first refusal for another reason than `withheld` refuses it.
+    /// 2. Otherwise it is refused as `withheld` if scores with more than half of the counted stake say so.
+    /// 3. Otherwise any match accepts it.
+    /// 4. Otherwise nobody replayed it. Where verdicts come before the record it is refused as `not-replayed`,
+    ///    else it is accepted.
+    ///
+    /// Then the accepted ones are selected. Those that validators with half of the stake or more can neither
+    /// pay nor aggregate are excluded. The others are ordered by supported score, the largest that more than
+    /// half of the stake supports, and equal ones by a hash with the seed. The best are aggregated, and some of
+    /// the others are drawn by the seed, as many as genesis says. The rest are in reserve.
     pub fn outcomes(&self, judging: &Judging, scores: &[&Score]) -> Vec<Outcome> {
         let scores: BTreeMap<PublicKey, &Score> = scores.iter().map(|score| (score.validator, *score)).collect();
         let mut verdicts = BTreeMap::<PublicKey, Option<Refusal>>::new();
@@ -72,13 +80,12 @@ impl RunState {
             .collect()
     }
 
-    /// The same of scores by their ids, worked out once for all who share this state and judging.
+    /// The outcomes of scores by their ids, computed once for all who share this state and judging.
     pub(crate) fn shared_outcomes(&self, judging: &Judging, scores: &[(ScoreId, &Score)]) -> Arc<Vec<Outcome>> {
         judging.shared.outcomes.get_or(ids_of(scores), || self.outcomes(judging, &bare(scores)))
     }
 
-    /// The record that [`RunState::close`] gives and its id, worked out once for all who share this state and
-    /// judging.
+    /// The record of [`RunState::close`] and its id, computed once for all who share this state and judging.
     pub(crate) fn shared_close(
         &self,
         judging: &Judging,
@@ -91,7 +98,7 @@ impl RunState {
         })
     }
 
-    /// Of the accepted miners those that are aggregated, and those that are excluded.
+    /// The accepted miners that are aggregated, and those that are excluded.
     fn chosen(
         &self,
         judging: &Judging,
@@ -107,7 +114,7 @@ impl RunState {
             let stake = stake::stake_of(&self.genesis, [&validator]);
             whole += stake;
             for (miner, score) in opinion {
-                // One more, so that who scores nothing is told from who is kept out. A score is at most 9e15.
+                // Add one, to tell a score of nothing from an excluded miner. A score is at most 9e15.
                 levels.entry(miner).or_default().push((score + 1, stake));
             }
         }
@@ -122,7 +129,7 @@ impl RunState {
         let (mut ranked, kept_out): (Vec<_>, Vec<_>) = ranked.partition(|(level, _, _)| *level > 0);
         ranked.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
         let limit = self.genesis.outer.max_contributions as usize;
-        // Genesis draws at most as many as it aggregates.
+        // A genesis that draws more than it aggregates is refused.
         let drawn = self.genesis.gauntlet.exploration_contributions as usize;
         let mut rest = ranked.split_off(ranked.len().min(limit - drawn));
         rest.sort_unstable_by_key(|(_, order, _)| *order);
@@ -130,9 +137,10 @@ impl RunState {
         (aggregated, kept_out.into_iter().map(|(_, _, miner)| miner).collect())
     }
 
-    /// What the validators that are not counted thought of these miners before the window, as far as they are
-    /// not excluded: those of whom a value was recorded at most `vesting_windows` windows ago, so that they
-    /// have something at stake, and who think anything of anybody.
+    /// The opinions that absent validators had of these miners before the window, excluded miners left out.
+    /// Absent are validators without a counted score. Their opinion counts if a value of theirs was recorded at
+    /// most `vesting_windows` windows ago, so that they have something at stake, and if they have any opinion
+    /// at all.
     fn opinions_of_absent<T>(
         &self,
         counted: &BTreeMap<PublicKey, T>,
@@ -154,8 +162,8 @@ impl RunState {
         opinions.filter(|(_, opinion)| !opinion.is_empty()).collect()
     }
 
-    /// Weights and mints of a window: see [`crate::ledger::consensus`]. Only miners with an accepted
-    /// contribution are paid, and of those none that this record slashes.
+    /// The weights and mints of a window, see `ledger/consensus.rs`. Only miners with an accepted contribution
+    /// are paid, and none that this record slashes.
     fn pay(
         &self,
         judging: &Judging,
@@ -176,22 +184,24 @@ impl RunState {
         let rows: Vec<(PublicKey, &[Weight])> =
             present.chain(absent.iter().map(|(validator, row)| (*validator, &row[..]))).collect();
         let agreement = consensus::agree(&self.genesis, &rows, &paid);
-        // Who is absent has proven no replay here, so its row is paid nothing.
+        // An absent validator has proven no replay in this window, so its row is paid nothing.
         let replays = late::proven(scores.values().map(|(_, score)| *score), outcomes);
         let mints = consensus::mints(&self.genesis, &agreement, &replays);
         (agreement.weights, mints)
     }
 
-    /// The record of the open window. `scores` are those that are counted; each must have passed
-    /// [`RunState::check_score`] for this judging. `stepped` is what applying the aggregated deltas gives: the
-    /// facts that this crate is told.
+    /// The record of the open window. `scores` are the counted scores; each must have passed
+    /// [`RunState::check_score`] for this judging. `stepped` is the result of the outer step.
+    ///
+    /// # Errors
+    /// [`AdvanceError::TwoScores`] or [`AdvanceError::NoQuorum`]
     pub fn close(&self, judging: &Judging, scores: &[&Score], stepped: Stepped) -> Result<WindowRecord, AdvanceError> {
         let named: Vec<(ScoreId, &Score)> =
             scores.iter().map(|score| (ScoreId::new(payload::id_of(*score)), *score)).collect();
         self.close_with(judging, &named, stepped).map(|(record, _)| record)
     }
 
-    /// The same of scores by their ids, and all standings after the window.
+    /// The record of scores by their ids, and all standings after the window.
     fn close_with(
         &self,
         judging: &Judging,
@@ -248,12 +258,12 @@ impl RunState {
     }
 }
 
-/// Scores without their ids.
+/// The scores without their ids.
 fn bare<'a>(scores: &[(ScoreId, &'a Score)]) -> Vec<&'a Score> {
     scores.iter().map(|(_, score)| *score).collect()
 }
 
-/// The outcomes that are not refused.
+/// The outcomes that are not refusals.
 pub(super) fn accepted(outcomes: &[Outcome]) -> impl Iterator<Item = &Outcome> {
     outcomes.iter().filter(|outcome| !matches!(outcome.verdict, Verdict::Refused(_)))
 }

@@ -13,67 +13,67 @@ use super::score::ScoreError;
 use crate::entry::{Entry, RevealEntry};
 use crate::stake;
 
-/// Why a record is not the one of the open window.
+/// The reasons for which a record does not close the open window.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdvanceError {
-    /// The inboxes make no cut.
+    /// The inboxes do not make a cut.
     #[error(transparent)]
     Cut(#[from] CutError),
-    /// The cut or record has another id than it is said to have.
+    /// The id of the cut or record is not the hash of its bytes.
     #[error("{0} does not have the id it is said to have")]
     Id(Kind),
-    /// The cut is not what its inboxes give.
+    /// The cut is not the one that follows from its inboxes.
     #[error("cut {0} is not what its inboxes give")]
     CutDiffers(CutId),
-    /// The record is of another cut.
+    /// The record names another cut.
     #[error("record is of another cut than {0}")]
     OtherCut(CutId),
-    /// A contribution or registration is not signed by the node key that may.
+    /// A contribution or registration is signed by another key than the node key that may sign it.
     #[error("{kind} of {owner} is not signed by its node key")]
     Signer {
-        /// What.
+        /// The kind of the manifest.
         kind: Kind,
-        /// Whose.
+        /// The owner, in short.
         owner: String,
     },
-    /// Contributions, registrations or reveals do not fit.
+    /// The contributions, registrations or reveals do not fit the cut or the run.
     #[error(transparent)]
     Judging(#[from] JudgingError),
-    /// A score does not recompute.
+    /// A score does not recompute from its entries.
     #[error(transparent)]
     Score(#[from] ScoreError),
-    /// Two scores of one validator.
+    /// The record counts two scores of one validator.
     #[error("two scores of validator {0}")]
     TwoScores(String),
-    /// Scores of two thirds of the stake or less.
+    /// The counted scores have two thirds of the stake or less.
     #[error("scores of {stake} of the stake of {total}, more than two thirds are needed")]
     NoQuorum {
-        /// Their stake.
+        /// The stake of the validators whose scores are counted.
         stake: u64,
-        /// The stake of all.
+        /// The stake of all validators.
         total: u64,
     },
-    /// The first field of the record that is not what its parts give.
+    /// A field of the record is not what follows from its parts. This is the first such field.
     #[error("record does not recompute: {0} differs")]
     Differs(RecordField),
-    /// Signatures of two thirds of the stake or less, or one that does not verify.
+    /// The signatures are of two thirds of the stake or less, or one does not verify.
     #[error("{0} is not certified by more than two thirds of the stake")]
     NotCertified(Kind),
 }
 
-/// What makes a cut or record final: votes of more than two thirds of the stake.
+/// The proof that a cut or record is final: votes for it by more than two thirds of the stake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoteCertificate {
-    /// The attempt in which it was agreed on. Nothing follows from it.
+    /// The attempt in which validators agreed. Nothing else depends on it.
     pub attempt: u32,
-    /// A validator that signed the cut or record itself, so that it could travel.
+    /// The signature of a validator on the cut or record itself, with which it travels between nodes.
     pub publisher: Witness,
-    /// The signatures under the precommit for it, by signer.
+    /// The validators' signatures on the precommit for it, by signer.
     pub witnesses: Vec<Witness>,
 }
 
 impl VoteCertificate {
-    /// The payload that the witnesses have signed.
+    /// The vote that the witnesses have signed.
     pub fn vote<T: Payload>(&self, run: RunId, window: WindowIndex, on: VoteOn, body: &T) -> Vote {
         let value = Some(payload::id_of(body));
         Vote { run, window, on, attempt: self.attempt, step: VoteStep::Precommit, value }
@@ -99,23 +99,23 @@ fn is_signed<T: Payload>(payload: &T, witness: &Witness) -> bool {
     witness.signer.verify(&bytes, &witness.signature).is_ok()
 }
 
-/// One signature beside a payload that is kept elsewhere.
+/// One signature on a payload that is kept elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Witness {
-    /// Who signed.
+    /// The key that signed.
     pub signer: PublicKey,
-    /// The signature.
+    /// The signature of that key.
     pub signature: Signature,
 }
 
-/// A window that is closed, with everything that its record names.
+/// A closed window with everything that its record names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClosedWindow {
-    /// The record's id.
+    /// The id of the record.
     pub record: RecordId,
-    /// The record.
+    /// The record that closes it.
     pub window: WindowRecord,
-    /// The cut.
+    /// The certified cut of the window.
     pub cut: Cut,
     /// The inboxes that the cut names, in its order.
     pub inboxes: Vec<Signed<Inbox>>,
@@ -125,14 +125,17 @@ pub struct ClosedWindow {
     pub registrations: Vec<Signed<Registration>>,
     /// The scores that the record names, in its order.
     pub scores: Vec<Signed<Score>>,
-    /// What certifies the cut.
+    /// The certificate of the cut.
     pub cut_certificate: VoteCertificate,
-    /// What certifies the record.
+    /// The certificate of the record.
     pub record_certificate: VoteCertificate,
 }
 
 impl ClosedWindow {
-    /// Verifies the signatures under cut and record.
+    /// Verifies the certificates of cut and record.
+    ///
+    /// # Errors
+    /// [`AdvanceError::NotCertified`]
     pub fn check_certificates(&self, genesis: &Genesis) -> Result<(), AdvanceError> {
         let (run, window) = (self.window.run, self.window.window);
         let vote = self.cut_certificate.vote(run, window, VoteOn::Cut, &self.cut);
@@ -141,8 +144,8 @@ impl ClosedWindow {
         self.record_certificate.check(genesis, &vote, &self.window)
     }
 
-    /// The entries that close this window in any node that has the window before, in an order in which each can be
-    /// checked when it comes.
+    /// The entries that close this window in any node that is at the window before, in an order in which each
+    /// can be checked when it comes.
     pub fn entries(&self) -> Vec<Entry> {
         let (run, window) = (self.window.run, self.window.window);
         let reveals =

@@ -1,8 +1,8 @@
-//! The cut: which contributions and registrations of a window count, computed from the validators' inboxes.
+//! The cut: which contributions and registrations of a window count. It follows from the validators' inboxes.
 //!
-//! Either counts when inboxes of more than a third of the stake name it, out of inboxes of more than two
-//! thirds. So less than a third of the stake can neither add one that no honest validator had, nor drop one
-//! that every honest validator had.
+//! One counts if inboxes of validators with more than a third of the stake name it, out of inboxes of more than
+//! two thirds. So a minority of less than a third can neither add one that no honest validator had, nor drop
+//! one that every honest validator had.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,48 +13,51 @@ use super::RunState;
 use super::members::Rank;
 use crate::stake;
 
-/// Why inboxes make no cut.
+/// The reasons for which inboxes do not make a cut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CutError {
-    /// An inbox of another run or window.
+    /// An inbox belongs to another run or window.
     #[error("inbox {0} is of another run or window")]
     Foreign(InboxId),
-    /// An inbox of somebody who is not a validator.
+    /// An inbox is signed by a key that is no validator's.
     #[error("inbox {0} is not of a validator")]
     NotAValidator(InboxId),
-    /// An inbox that names somebody who may not contribute.
+    /// An inbox names a miner that has no slot.
     #[error("inbox {inbox} names {miner}, who is not registered")]
     NotRegistered {
-        /// The inbox.
+        /// The id of the inbox.
         inbox: InboxId,
-        /// Whom it names.
+        /// The miner that it names, in short.
         miner: String,
     },
-    /// An inbox that names more registrations than a window can need.
+    /// An inbox names more registrations than an honest one could.
     #[error("inbox {inbox} names {found} registrations, an honest one at most {limit}")]
     Registrations {
-        /// The inbox.
+        /// The id of the inbox.
         inbox: InboxId,
-        /// How many it names.
+        /// The number of registrations that it names.
         found: usize,
-        /// How many there can be.
+        /// The most that an honest inbox names.
         limit: usize,
     },
-    /// Two inboxes of one validator.
+    /// There are two inboxes of one validator.
     #[error("two inboxes of validator {0}")]
     TwoInboxes(String),
-    /// Inboxes of two thirds of the stake or less.
+    /// The inboxes are of validators with two thirds of the stake or less.
     #[error("inboxes of {stake} of the stake of {total}, more than two thirds are needed")]
     NoQuorum {
-        /// Their stake.
+        /// The stake of the validators of the inboxes.
         stake: u64,
-        /// The stake of all.
+        /// The stake of all validators.
         total: u64,
     },
 }
 
 impl RunState {
-    /// Whether an inbox can be part of the open window's cut.
+    /// Checks that an inbox can be part of the open window's cut.
+    ///
+    /// # Errors
+    /// [`CutError`]
     pub fn check_inbox(&self, id: InboxId, inbox: &Inbox) -> Result<(), CutError> {
         if inbox.run != self.run || inbox.window != self.window {
             return Err(CutError::Foreign(id));
@@ -72,12 +75,12 @@ impl RunState {
         }
     }
 
-    /// The same, looked at once for all who share this state.
+    /// Checks an inbox once for all who share this state.
     pub(crate) fn shared_check_inbox(&self, id: InboxId, inbox: &Inbox) -> Result<(), CutError> {
         self.shared.inboxes.try_get_or(id, || self.check_inbox(id, inbox)).map(|_| ())
     }
 
-    /// The cut of these inboxes and its id, worked out once for all who share this state.
+    /// The cut of these inboxes and its id, computed once for all who share this state.
     pub(crate) fn shared_cut(&self, inboxes: &[(InboxId, &Inbox)]) -> Result<Arc<(CutId, Cut)>, CutError> {
         let mut ids: Vec<InboxId> = inboxes.iter().map(|(id, _)| *id).collect();
         ids.sort_unstable();
@@ -87,8 +90,11 @@ impl RunState {
         })
     }
 
-    /// The cut of these inboxes. Where two contributions of one miner pass, or two registrations of one owner,
-    /// the lower id counts.
+    /// The cut of these inboxes. If two contributions of one miner pass, or two registrations of one owner, the
+    /// lower id counts.
+    ///
+    /// # Errors
+    /// [`CutError`]
     pub fn cut(&self, inboxes: &[(InboxId, &Inbox)]) -> Result<Cut, CutError> {
         let mut by_validator = BTreeMap::<PublicKey, (InboxId, &Inbox)>::new();
         for &(id, inbox) in inboxes {
@@ -116,7 +122,7 @@ impl RunState {
     }
 }
 
-/// The entries that lists of more than a third of the stake name, one of each key.
+/// The entries that lists of more than a third of the stake name, one for each key.
 fn passing<'a, T: Ord + Copy + 'a>(
     lists: impl Iterator<Item = (u64, &'a [T])>,
     total: u64,

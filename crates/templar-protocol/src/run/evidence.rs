@@ -1,68 +1,71 @@
-//! Evidence: two statements of one signer that cannot both be meant, checked from their bytes alone.
+//! Evidence: proof that a signer contradicted itself, checked from bytes alone.
 //!
-//! A validator shows in its score what it has caught, or what anybody has handed in
-//! ([`EvidenceEntry`](crate::EvidenceEntry)); nobody has to believe it, since the signatures are there. The
-//! record of that window slashes what the signer has not vested, once for each window in which it contradicted
-//! itself, and only as long as pay of that window could still be slashed.
+//! Evidence is two signed statements where the protocol allows one, for example two contributions of one miner
+//! in one window. A validator shows in its score the evidence that it found or that somebody handed in
+//! ([`EvidenceEntry`](crate::EvidenceEntry)). Nobody has to believe the validator, since the signatures prove
+//! it. The record of that window slashes the signer's unvested pay. It does so once for each window in which
+//! the signer contradicted itself, and only while pay of that window has not vested.
 
 use templar_manifest::{
     Contradiction, Contribution, Envelope, EnvelopeError, Hash, Inbox, Kind, Payload, PublicKey, RunId, Score, Vote,
     VoteOn, VoteStep, WindowIndex, payload,
 };
 
-/// Why two statements are no evidence.
+/// The reasons for which two statements are no evidence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EvidenceError {
-    /// One does not decode, its signature does not verify, or it is signed for somebody else.
+    /// A statement does not decode, its signature does not verify, or it names another key than its signer.
     #[error("evidence against {signer} is not signed: {source}")]
     Envelope {
-        /// Against whom.
+        /// The accused key, in short.
         signer: String,
-        /// Why.
+        /// The reason for which the statement does not open.
         #[source]
         source: EnvelopeError,
     },
-    /// A kind of which a signer may say several things, or that is not exchanged in a window.
+    /// The statements are of a kind of which a signer may publish several, or that is not exchanged in a
+    /// window.
     #[error("two manifests of the kind {0} contradict nothing")]
     Kind(Kind),
-    /// The two are of different kinds, or of another signer, run or window than the evidence says.
+    /// The two statements are of different kinds, or of another signer, run or window than the evidence names.
     #[error("evidence against {signer}: the statements are of another {what}")]
     Other {
-        /// Against whom.
+        /// The accused key, in short.
         signer: String,
         /// `kind`, `signer`, `run`, `window`, or `seed or step`.
         what: &'static str,
     },
-    /// The two say the same, or the one with the higher id comes first.
+    /// The two statements are the same, or the one with the higher id comes first.
     #[error("evidence against {0}: the statements are one and the same, or out of order")]
     Same(String),
-    /// A window that is not open or closed yet, or whose pay has vested.
+    /// The window is not open yet, or its pay has vested.
     #[error("evidence against {signer} is of window {window}, which is too late or too early")]
     Window {
-        /// Against whom.
+        /// The accused key, in short.
         signer: String,
-        /// The window.
+        /// The window of the statements.
         window: WindowIndex,
     },
-    /// A record has slashed its signer for it.
+    /// A record has slashed the signer for that window already.
     #[error("{0} has paid for what it said in this window")]
     Paid(String),
-    /// Somebody who has no part in the run.
+    /// The signer has no part in the run.
     #[error("{0} has no part in the run")]
     Stranger(String),
 }
 
-/// What of a window a statement is about, of which its signer may say one thing.
+/// The scope of a statement: within one scope of a window its signer may make one statement.
 #[derive(PartialEq)]
 enum StatementScope {
     Whole,
-    /// Of a score. Another seed is no contradiction: more validators had revealed.
+    /// One seed, for a score. A score with another seed is no contradiction, since more validators had
+    /// revealed.
     Seed(Hash),
-    /// Of a vote. In another attempt or step a validator may vote for something else.
+    /// One step of one attempt, for a vote. In another one a validator may vote for something else.
     Step(VoteOn, u32, VoteStep),
 }
 
-/// What is compared of a statement.
+/// The parts of a statement that are compared.
 #[derive(PartialEq)]
 struct SignedStatement {
     kind: Kind,
@@ -99,7 +102,10 @@ fn statement(signer: &PublicKey, envelope: &Envelope) -> Result<SignedStatement,
     opened.map_err(unsigned)
 }
 
-/// Whether the two statements contradict each other, of a run.
+/// Checks that the two statements contradict each other and are of this run.
+///
+/// # Errors
+/// [`EvidenceError`]
 pub fn check(run: &RunId, evidence: &Contradiction) -> Result<(), EvidenceError> {
     let first = statement(&evidence.signer, &evidence.first)?;
     let second = statement(&evidence.signer, &evidence.second)?;
@@ -117,17 +123,17 @@ pub fn check(run: &RunId, evidence: &Contradiction) -> Result<(), EvidenceError>
     if first.id >= second.id { Err(EvidenceError::Same(signer)) } else { Ok(()) }
 }
 
-/// The evidence that two statements of a run make, in either order: what anybody hands in who holds both.
+/// Makes evidence of two statements of a run, in either order. Anybody who holds both may hand it in.
 ///
 /// # Errors
-/// Why they are none.
+/// [`EvidenceError`], if they prove nothing.
 pub fn of_two(run: &RunId, one: Envelope, other: Envelope) -> Result<Contradiction, EvidenceError> {
     let window = statement(&one.signer, &one)?.window;
     let evidence = of(window, one, other);
     check(run, &evidence).map(|()| evidence)
 }
 
-/// The evidence that two statements make, in its order.
+/// The evidence of two statements, with the lower id first. It is not checked.
 pub(crate) fn of(window: WindowIndex, one: Envelope, other: Envelope) -> Contradiction {
     let signer = one.signer;
     let (first, second) = if one.id() < other.id() { (one, other) } else { (other, one) };

@@ -33,7 +33,7 @@ pub struct Judging {
 /// The work of one validator for its score of a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgePlan {
-    /// The open window.
+    /// The window that is open.
     pub window: WindowIndex,
     /// The seed of the window.
     pub seed: Hash,
@@ -88,7 +88,7 @@ impl Judging {
         self.cut_id
     }
 
-    /// The certified cut.
+    /// The certified cut that is judged.
     pub fn cut(&self) -> &Cut {
         &self.cut
     }

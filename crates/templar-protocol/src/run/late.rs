@@ -1,4 +1,4 @@
-//! Verdicts after the record: what of the closed windows may still be said, by whom, and what was said.
+//! Verdicts on contributions of closed windows: which of them still count, and what they change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use super::members::Member;
 use super::pending::Pending;
 use super::replay::ReplayTask;
 
-/// Why a verdict on a contribution of a closed window does not count.
+/// The reasons for which a verdict on a contribution of a closed window does not count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerdictError {
-    /// In this run verdicts come before the record.
+    /// Verdicts come before the record in this run, so there are none later.
     #[error("verdicts come before the record in this run")]
     BeforeClose,
-    /// The window is not closed.
+    /// The window of the contribution is not closed.
     #[error("window {0} is not closed")]
     NotClosed(WindowIndex),
-    /// It comes after the deadline of genesis.
+    /// The verdict comes after its deadline.
     #[error("on window {window} it comes after the deadline, window {last}")]
     Deadline {
         /// The window of the contribution.
@@ -33,30 +33,30 @@ pub enum VerdictError {
         /// The last window in whose scores it would have counted.
         last: WindowIndex,
     },
-    /// No contribution of that id was accepted of that miner in that window.
+    /// The record of that window did not accept a contribution with this id of this miner.
     #[error("on a contribution of {0} that no record accepted")]
     Contribution(String),
-    /// Another validator's to replay.
+    /// The contribution was not drawn for the validator.
     #[error("on a contribution of {0} that was not drawn for its validator")]
     NotDrawn(String),
-    /// It is refuted, or was withheld, and its miner has paid.
+    /// The contribution is refuted or was never served, and its miner has paid.
     #[error("on a contribution of {0} that is refuted")]
     Refuted(String),
-    /// The validator has said it before.
+    /// The validator has given its verdict before.
     #[error("it is the second on the contribution of {0}")]
     Twice(String),
-    /// Something that a verdict cannot be, or a proof that contradicts itself.
+    /// The verdict is of a kind that is not allowed, or its proof contradicts itself.
     #[error("on the contribution of {miner}: {rule}")]
     Rule {
-        /// The miner.
+        /// The miner, in short.
         miner: String,
-        /// The broken rule.
+        /// The rule that is broken, in words.
         rule: &'static str,
     },
 }
 
-/// A match proves itself as far as its validator's own numbers go: a witness for each drawn validator, its own
-/// being that of its claim.
+/// Checks the proof of a match as far as possible without a replay: it has a witness for each drawn validator,
+/// and the validator's own witness is that of its claim.
 pub(super) fn check_proof(proof: &ReplayProof, drawn: &[PublicKey], validator: &PublicKey) -> Result<(), &'static str> {
     if proof.witnesses.len() != drawn.len() {
         return Err("a proof with more or fewer witnesses than there are replays");
@@ -68,14 +68,15 @@ pub(super) fn check_proof(proof: &ReplayProof, drawn: &[PublicKey], validator: &
 }
 
 impl RunState {
-    /// The last window in whose scores a verdict on a contribution to `window` counts: later where it was challenged.
+    /// The last window in whose scores a verdict on a contribution to `window` counts. It is later if the
+    /// contribution was challenged.
     fn verdict_deadline(&self, window: WindowIndex, challenged: bool) -> WindowIndex {
         let replay = &self.genesis.replay;
         let windows = if challenged { replay.open_windows() } else { replay.verdict_windows };
         WindowIndex(window.0.saturating_add(windows))
     }
 
-    /// What a validator has still to replay of closed windows, oldest first.
+    /// The contributions of closed windows that a validator has still to replay, oldest first.
     pub(super) fn late_tasks(&self, validator: &PublicKey) -> Vec<ReplayTask> {
         let mut tasks = Vec::new();
         for (window, pending) in &self.contributed.pending {
@@ -89,18 +90,18 @@ impl RunState {
         tasks
     }
 
-    /// What it takes to replay a contribution of a closed window of which verdicts still count.
+    /// The task of replaying a contribution of a closed window for which verdicts still count.
     pub fn late_task(&self, window: WindowIndex, miner: &PublicKey) -> Option<ReplayTask> {
         let pending = self.contributed.pending.get(&window)?;
         task_of(&pending.judging, pending.checkpoint, pending.pages.get(miner)?.clone(), miner)
     }
 
-    /// What it takes to replay a contribution of the open window.
+    /// The task of replaying a contribution of the open window.
     pub fn replay_task(&self, judging: &Judging, miner: &PublicKey) -> Option<ReplayTask> {
         task_of(judging, self.checkpoint, self.pages_of(miner)?, miner)
     }
 
-    /// What it takes to replay a contribution of the open window without proving it to anybody.
+    /// The task of replaying a contribution of the open window without a proof for anybody.
     pub fn unproven_task(&self, contribution: &Contribution) -> Option<ReplayTask> {
         let (window, checkpoint, id) = (self.window, self.checkpoint, payload::id_of(contribution).into());
         let pages = self.pages_of(&contribution.miner)?;
@@ -108,19 +109,23 @@ impl RunState {
         Some(ReplayTask { window, checkpoint, contribution, id, pages, draws: Vec::new() })
     }
 
-    /// What it takes to replay a contribution of the open window as `plan` wants it, proven where it was drawn.
+    /// The task of replaying a contribution of the open window by `plan`, with a proof if it was drawn.
     pub fn planned_task(&self, plan: &JudgePlan, contribution: &Contribution) -> Option<ReplayTask> {
         let draws = plan.draws.get(&contribution.miner).cloned().unwrap_or_default();
         Some(ReplayTask { draws, ..self.unproven_task(contribution)? })
     }
 
-    /// Who was drawn to replay a contribution of a closed window of which verdicts still count.
+    /// The validators that were drawn to replay a contribution of a closed window for which verdicts still
+    /// count.
     pub(crate) fn late_replayers(&self, window: WindowIndex, miner: &PublicKey) -> &[PublicKey] {
         let pending = self.contributed.pending.get(&window);
         pending.and_then(|pending| pending.judging.replayers().get(miner)).map_or(&[], Vec::as_slice)
     }
 
-    /// Checks a verdict of a validator's score of the open window, all that needs no replay.
+    /// Checks a verdict in a validator's score of the open window, except for the replay itself.
+    ///
+    /// # Errors
+    /// [`VerdictError`]
     pub fn check_verdict(&self, validator: &PublicKey, verdict: &LateVerdict) -> Result<(), VerdictError> {
         let (window, miner) = (verdict.window, &verdict.miner);
         if self.genesis.replay.before_close {
@@ -135,7 +140,8 @@ impl RunState {
         if pending.contribution(miner) != Some(verdict.contribution) || !pending.accepted.contains(miner) {
             return Err(VerdictError::Contribution(miner.short()));
         }
-        // Everybody says whether what is challenged is to be had; all else is for those who were drawn.
+        // Every validator answers whether it can fetch challenged bytes. All other verdicts are for the drawn
+        // validators alone.
         let answers = verdict.is_challenge() && pending.challenges.contains_key(miner);
         let drawn = self.late_replayers(window, miner);
         if !answers {
@@ -161,7 +167,7 @@ impl RunState {
         rule.map_err(|rule| VerdictError::Rule { miner: miner.short(), rule })
     }
 
-    /// The contributions of closed windows that these scores refute, each once, by window and miner.
+    /// The contributions of closed windows that these scores refute, by window and miner, each once.
     pub(super) fn refuted(&self, scores: &[&Score]) -> BTreeSet<(WindowIndex, PublicKey)> {
         let verdicts = scores.iter().flat_map(|score| &score.verdicts);
         let shows = |replay: &Replay| matches!(replay, Replay::Refused(refusal) if refusal.is_in_blobs());
@@ -175,8 +181,8 @@ impl RunState {
         refused.filter(open).map(|verdict| (verdict.window, verdict.miner)).collect()
     }
 
-    /// Remembers the verdicts of the counted scores, what became of challenges, and the window that closes;
-    /// forgets windows whose deadline is over.
+    /// Remembers the verdicts of the counted scores, the state of challenges, and the window that closes.
+    /// Forgets windows whose deadline has passed.
     pub(super) fn remember_replays(
         &mut self,
         judging: Judging,
@@ -217,13 +223,13 @@ impl RunState {
             challenged: BTreeSet::new(),
         };
         self.contributed.pending.insert(self.window, Arc::new(pending));
-        // Scores of the next window may speak of the last `open_windows` ones.
+        // Scores of the next window may give verdicts on the last `open_windows` windows.
         let first = (self.window.0 + 1).saturating_sub(self.genesis.replay.open_windows());
         self.contributed.pending = self.contributed.pending.split_off(&WindowIndex(first));
     }
 }
 
-/// What it takes to replay the contribution of a miner whose slot has these pages.
+/// The task of replaying the contribution of a miner that was assigned these pages.
 fn task_of(judging: &Judging, checkpoint: CheckpointId, pages: Vec<u64>, miner: &PublicKey) -> Option<ReplayTask> {
     let contribution = judging.contributions().get(miner)?.clone();
     let entries = &judging.cut().contributions;
@@ -232,8 +238,8 @@ fn task_of(judging: &Judging, checkpoint: CheckpointId, pages: Vec<u64>, miner: 
     Some(ReplayTask { window: judging.window(), checkpoint, contribution, id, pages, draws })
 }
 
-/// How many replays each counted validator has proven, of the open window and of closed ones: matches, and
-/// refusals that the record follows. A challenge is none.
+/// The number of replays that each validator of these scores has proven, of the open window and of closed ones:
+/// matches, and refusals that the record repeats. A challenge does not count.
 pub(super) fn proven<'a>(scores: impl IntoIterator<Item = &'a Score>, outcomes: &[Outcome]) -> Vec<(PublicKey, u64)> {
     let follows = |miner: &PublicKey, replay: &Replay| {
         let index = outcomes.binary_search_by_key(miner, |outcome| outcome.miner);

@@ -1,12 +1,12 @@
-//! The members of a run: who has which slot, and what a slot costs.
+//! The members of a run: who has which slot, and how much a slot costs.
 //!
-//! Genesis names the first members; from then on anybody joins by paying, with work or by burning, and nobody
-//! can refuse it. Where all slots are taken, the member that was worth least is replaced, once it has had time
-//! to show what it is worth. An owner keeps its slot from window to window; which node key trains for it may
-//! change.
+//! Genesis names the first members. From then on anybody joins by proof of work or by burning ALPHA, and nobody
+//! can refuse a newcomer. If all slots are taken, the member with the lowest average weight is replaced, once
+//! it has had time to earn some. An owner keeps its slot from window to window and may name another node key
+//! for it.
 //!
-//! A closed window decides about the registrations that its cut names, in [`Members::decide`], and what it
-//! decides holds from the next window on. So who is a member never changes while a window is open.
+//! A closed window decides about the registrations of its cut in [`Members::decide`]. The decision holds from
+//! the next window on, so members never change while a window is open.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -17,31 +17,31 @@ use templar_manifest::{
 
 const ROOT_CONTEXT: &str = "templar/1 members root";
 
-/// Who has a slot.
+/// A member: an owner with a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// Who owns the slot, and the account that is paid.
+    /// The owner key (coldkey), whose account is paid.
     pub owner: PublicKey,
-    /// The key that trains for the owner and signs its contributions.
+    /// The node key (hotkey), which trains for the owner and signs its contributions.
     pub node: PublicKey,
-    /// The slot: its place among those who are assigned pages.
+    /// The number of the slot, which decides the member's pages.
     pub slot: u32,
-    /// The first window to which it may contribute.
+    /// The first window to which the member may contribute.
     pub since: WindowIndex,
-    /// The anchor of the certificate that names the node key; a rotation needs a newer one.
+    /// The anchor of the certificate that named the node key. A rotation needs a newer one.
     pub anchor: WindowIndex,
-    /// Its consensus weight averaged over the windows, in 1e-9.
+    /// The member's consensus weight, averaged over windows, in 1e-9.
     pub merit_nanos: u64,
 }
 
-/// What a certificate can be anchored to: the beginning of a window.
+/// The beginning of a window, to which a certificate can be anchored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Anchor {
-    /// The window.
+    /// The window that begins.
     pub window: WindowIndex,
-    /// The seed of the window before, which nobody knew earlier.
+    /// The seed of the window before, which nobody knew before that window's reveals.
     pub seed: Hash,
-    /// The hashes that work anchored here must be worth.
+    /// The price of a slot for work that is anchored here, in hashes.
     pub hashes: u64,
 }
 
@@ -56,8 +56,8 @@ pub struct Members {
     burn_micros: u64,
 }
 
-/// The order in which the registrations of a window are decided: rotations, then work, the most first, then
-/// burns, the highest first; of equals the lower id.
+/// The order in which the registrations of a window are decided: first rotations, then work, the most first,
+/// then burns, the highest first. Of equal ones the lower id comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     way: PaidBy,
@@ -73,8 +73,8 @@ enum PaidBy {
 }
 
 impl Rank {
-    /// The first of each way that an inbox names: twice what a window takes, so that inboxes that heard
-    /// different ones still agree about the best, and every rotation.
+    /// The registrations that an inbox names, out of `ranked`: every rotation, and of each way of payment twice
+    /// as many as a window admits. So inboxes that received different ones still agree about the best.
     pub(crate) fn named<T>(mut ranked: Vec<(Self, T)>, spec: &RegistrationSpec) -> Vec<T> {
         ranked.sort_unstable_by_key(|(rank, _)| *rank);
         let mut counts = BTreeMap::<PaidBy, u32>::new();
@@ -90,33 +90,33 @@ impl Rank {
         ranked.into_iter().map(|(_, named)| named).collect()
     }
 
-    /// Most registrations that an honest inbox can name.
+    /// The most registrations that an honest inbox names.
     pub(crate) fn most_named(spec: &RegistrationSpec) -> usize {
         (2 * spec.hashcash.per_window + 2 * spec.burn.per_window + spec.slots) as usize
     }
 }
 
-/// What the end of a window tells about its members.
+/// The facts of a closing window that decide about its members.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WindowEnd<'a> {
     /// The window that closes.
     pub(crate) window: WindowIndex,
-    /// Its seed.
+    /// The seed of that window.
     pub(crate) seed: Hash,
     /// The consensus weights of its record, sorted by miner.
     pub(crate) weights: &'a [Weight],
 }
 
-/// What a window decides about members.
+/// The decision of a window about its members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Decided {
     /// The members of the next window.
     pub(crate) members: Members,
-    /// The verdicts, sorted by owner.
+    /// The verdicts on registrations, sorted by owner.
     pub(crate) admissions: Vec<Admission>,
-    /// What is burnt, of whose account.
+    /// The owners that pay by burning, and the amounts in micro-ALPHA.
     pub(crate) burns: Vec<(PublicKey, u64)>,
-    /// Who had a slot and has none any more.
+    /// The owners that lose their slot to a newcomer.
     pub(crate) replaced: Vec<PublicKey>,
 }
 
@@ -125,7 +125,7 @@ struct Admitting<'a> {
     spec: &'a RegistrationSpec,
     window: WindowIndex,
     members: Members,
-    /// How many have joined already, by the way in which they paid.
+    /// The number that have joined already, by the way in which they paid.
     joined: BTreeMap<PaidBy, u32>,
 }
 
@@ -167,7 +167,7 @@ impl Admitting<'_> {
 }
 
 impl Members {
-    /// The members of window 0; `seed` is that before it.
+    /// The members of window 0. `seed` is the seed before that window.
     pub(crate) fn first(spec: &RegistrationSpec, seed: Hash) -> Self {
         let first = WindowIndex(0);
         let anchor = Anchor { window: first, seed, hashes: spec.hashcash.first };
@@ -185,12 +185,12 @@ impl Members {
         members
     }
 
-    /// How many there are.
+    /// The number of members.
     pub fn len(&self) -> usize {
         self.by_slot.len()
     }
 
-    /// Whether nobody is a member.
+    /// Whether there are no members.
     pub fn is_empty(&self) -> bool {
         self.by_slot.is_empty()
     }
@@ -200,32 +200,32 @@ impl Members {
         self.by_slot.values()
     }
 
-    /// The member that this key owns.
+    /// The member with this owner key.
     pub fn by_owner(&self, owner: &PublicKey) -> Option<&Member> {
         self.by_slot.get(self.of_owner.get(owner)?)
     }
 
-    /// The member that this key trains for.
+    /// The member with this node key.
     pub fn by_node(&self, node: &PublicKey) -> Option<&Member> {
         self.by_slot.get(self.of_node.get(node)?)
     }
 
-    /// What certificates can be anchored to; the last is the beginning of the open window.
+    /// The anchor of a window, as long as certificates may be anchored to it.
     pub fn anchor(&self, window: WindowIndex) -> Option<&Anchor> {
         self.anchors.get(&window)
     }
 
-    /// The beginning of the open window.
+    /// The anchor at the beginning of the open window.
     pub fn newest_anchor(&self) -> Option<&Anchor> {
         self.anchors.values().next_back()
     }
 
-    /// What a slot costs who pays with work that begins now, in hashes on average.
+    /// The price of a slot by work that is anchored now, in hashes on average.
     pub fn hashes(&self) -> u64 {
         self.hashes
     }
 
-    /// What a slot costs who burns now, in micro-ALPHA.
+    /// The price of a slot by burning now, in micro-ALPHA.
     pub fn burn_micros(&self) -> u64 {
         self.burn_micros
     }
@@ -240,7 +240,7 @@ impl Members {
         Rank { way, measure, id }
     }
 
-    /// Takes their slots from these owners.
+    /// Takes the slots of these owners.
     pub(crate) fn expel(&mut self, owners: impl Iterator<Item = PublicKey>) {
         for owner in owners {
             if let Some(slot) = self.of_owner.get(&owner).copied() {
@@ -249,7 +249,7 @@ impl Members {
         }
     }
 
-    /// Decides the registrations of a window's cut, by rank; each is valid by itself.
+    /// Decides the registrations of a window's cut in the order of their ranks. Each must be valid by itself.
     pub(crate) fn decide(
         &self,
         spec: &RegistrationSpec,
@@ -281,15 +281,16 @@ impl Members {
         Decided { members, admissions, burns, replaced }
     }
 
-    /// Who is replaced first: of those past their immunity the one with the lowest merit, of equals the one
-    /// that has been a member longest, then the lowest slot.
+    /// The member that is replaced first: past its immunity, with the lowest merit. Of equal ones it is the one
+    /// that has been a member longest, then the one in the lowest slot.
     fn worst(&self, spec: &RegistrationSpec, window: WindowIndex) -> Option<Member> {
         let replaceable = |member: &&Member| member.since.0.saturating_add(spec.immunity_windows) <= window.0;
         let order = |member: &&Member| Reverse((member.merit_nanos, member.since, member.slot));
         self.iter().filter(replaceable).max_by_key(order).copied()
     }
 
-    /// Moves every merit a part of the way to the weight of the window, rounding towards the merit.
+    /// Moves the merit of every member towards its weight of the window, by one part in `merit_windows`,
+    /// rounding towards the old merit.
     fn weigh(&mut self, spec: &RegistrationSpec, weights: &[Weight]) {
         let windows = spec.merit_windows;
         for member in self.by_slot.values_mut() {

@@ -1,4 +1,4 @@
-//! Whether a registration is valid in the open window, and what the window decides about those of its cut.
+//! The check of a registration in the open window, and the decision about those of its cut.
 
 use std::collections::BTreeMap;
 
@@ -8,82 +8,85 @@ use super::RunState;
 use super::judging::Judging;
 use super::members::{Decided, Members, Rank, WindowEnd};
 
-/// Why a registration is not valid.
+/// The reasons for which a registration is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistrationError {
-    /// Of another run or window.
+    /// The registration belongs to another run or window.
     #[error("registration is of another run or window")]
     Foreign,
-    /// Its certificate was made too long ago.
+    /// The certificate was made too long ago.
     #[error("certificate is anchored before window {anchor}, which is too long before window {window}")]
     Stale {
-        /// The certificate's anchor.
+        /// The anchor of the certificate.
         anchor: WindowIndex,
-        /// The open window.
+        /// The window that is open.
         window: WindowIndex,
     },
-    /// The nonce is not worth the hashes that a slot costs.
+    /// The digest of the nonce is too high for the price of a slot.
     #[error("work of {owner} is not worth the {hashes} hashes that were asked for before window {anchor}")]
     Work {
-        /// Whose.
+        /// The owner, in short.
         owner: String,
-        /// What is asked for.
+        /// The price in hashes.
         hashes: u64,
-        /// The certificate's anchor.
+        /// The anchor of the certificate.
         anchor: WindowIndex,
     },
-    /// The owner lost its slot for fraud.
+    /// The owner lost its slot for fraud and can have none again.
     #[error("{0} is expelled")]
     Expelled(String),
-    /// The owner has a slot.
+    /// The owner has a slot already.
     #[error("{0} is registered already")]
     Registered(String),
-    /// A node key that is taken.
+    /// The node key trains for a member already.
     #[error("node key {0} trains for a member already")]
     NodeTaken(String),
-    /// A rotation by somebody without a slot.
+    /// The registration is a rotation, and the owner has no slot.
     #[error("{0} has no slot, so it has no node key to change")]
     NotAMember(String),
-    /// A rotation that is not newer than what holds.
+    /// The registration is a rotation, and its certificate is not newer than the one that holds.
     #[error("certificate of {owner} is not newer than the one before window {anchor} that holds")]
     Older {
-        /// Whose.
+        /// The owner, in short.
         owner: String,
-        /// The anchor of the one that holds.
+        /// The anchor of the certificate that holds.
         anchor: WindowIndex,
     },
-    /// Less is burnt than a slot costs.
+    /// The amount to burn is less than a slot costs.
     #[error("{offered} micro-ALPHA are burnt and a slot costs {price}")]
     Price {
-        /// What is burnt.
+        /// The amount that is offered, in micro-ALPHA.
         offered: u64,
-        /// What a slot costs.
+        /// The price of a slot, in micro-ALPHA.
         price: u64,
     },
-    /// The account does not hold what is burnt.
+    /// The account does not hold the amount to burn.
     #[error("account of {owner} has {free} micro-ALPHA free and {offered} are to be burnt")]
     Balance {
-        /// Whose.
+        /// The owner, in short.
         owner: String,
-        /// What is free.
+        /// The free balance of the account, in micro-ALPHA.
         free: u64,
-        /// What is to be burnt.
+        /// The amount that is offered, in micro-ALPHA.
         offered: u64,
     },
-    /// Nobody is taken for burning.
+    /// The run admits nobody by burning.
     #[error("this run takes nobody for burning")]
     NoBurns,
-    /// It came after the cut was certified without it.
+    /// The registration came after the cut was certified without it.
     #[error("registration of {0} is not in the certified cut")]
     AfterCut(String),
-    /// A second registration of one owner in one window.
+    /// The owner has made another registration in this window.
     #[error("{0} has made another registration in this window")]
     Second(String),
 }
 
 impl RunState {
-    /// Whether a registration, whose signatures are those of its node key and its owner, can be part of the
-    /// open window's cut. The state before the window decides alone, so everybody finds the same.
+    /// Checks that a registration can be part of the open window's cut. Its two signatures were checked before.
+    /// Only the state before the window decides, so everybody finds the same.
+    ///
+    /// # Errors
+    /// [`RegistrationError`]
     pub fn check_registration(&self, registration: &Registration) -> Result<(), RegistrationError> {
         let certificate = &registration.certificate;
         let (owner, anchored) = (certificate.owner.short(), certificate.anchor);
@@ -129,12 +132,13 @@ impl RunState {
         Ok(())
     }
 
-    /// The place of a registration among others.
+    /// The rank of a registration among those of its window.
     pub(crate) fn rank(&self, id: RegistrationId, registration: &Registration) -> Rank {
         self.members.rank(self.run, id, &registration.certificate)
     }
 
-    /// What the open window decides about its registrations, and about the slots of those whom its record expels.
+    /// The decision of the open window about its registrations. First it takes the slots of the owners that its
+    /// record expels.
     pub(super) fn decided(&self, judging: &Judging, weights: &[Weight], slashes: &[Slash]) -> Decided {
         let ranked: BTreeMap<_, _> = judging
             .cut()
@@ -150,7 +154,8 @@ impl RunState {
         members.decide(&self.genesis.registration, &closing, &ranked)
     }
 
-    /// Takes the members of the next window, and remembers whose key a node key was that they do not have any more.
+    /// Takes over the members of the next window, and remembers the owners of node keys that are not in use any
+    /// more.
     pub(super) fn remember_nodes(&mut self, members: Members) {
         let gone = self.members.iter().filter(|member| members.by_node(&member.node).is_none());
         let gone = gone.map(|member| (member.node, (member.owner, self.window)));

@@ -1,65 +1,84 @@
-//! Who replays what.
+//! The draw of replays: which validators replay which contributions, and why cheating loses money.
 //!
-//! Every validator draws with its own hash-chain value, which it committed to before the run and releases only
-//! after the cut: so a miner that commits does not know who will look, and no validator can choose whom it
-//! looks at. A contribution is replayed by whoever draws it, and by as many as genesis says at least, whether
-//! they have drawn it or not.
+//! Every validator draws with its own hash-chain value. It committed to that value before the run and releases
+//! it only after the cut. So a miner that commits to a delta does not know which validators will replay it, and
+//! a validator cannot choose whom it replays. A contribution is replayed by the validators that draw it, and by
+//! at least as many as genesis says.
 //!
 //! # Two draws
 //!
-//! Whether a validator draws a contribution follows from what the cut commits to and from its own value, and
-//! from nothing that others say after the cut: so whoever releases its value late or never draws nothing anew
-//! for anybody else. A miner that knows a validator's value can work out whether that one draws what it would
-//! send, and gains nothing, for the others draw all the same.
+//! **By chance.** Each validator draws each contribution with probability `fraction_ppm`. The draw follows from
+//! the commitment of the cut and the validator's own value, and from nothing that others publish after the cut.
+//! So a validator that releases its value late or never changes no other validator's draw. A miner that knows
+//! one validator's value can compute whether that one draws a given delta. It gains nothing, since the others
+//! draw all the same.
 //!
-//! The least number is another matter: who takes its places keeps others from them. So the places go to the
-//! lowest numbers of a second draw, which follows from the seed, and with it from all values: a miner that
-//! knows some of them cannot tell before the cut to whom they go. Who withholds its value draws these anew, for
-//! the price of its pay in that window and a part of what has not vested, and takes a place less itself. No
-//! rule can have both: what nobody can foresee follows from values that come last.
+//! **By least number.** Some contributions would be drawn by too few validators, so `least_replays` places go
+//! to the validators with the lowest numbers of a second draw. Here one validator's place is another's loss, so
+//! a miner must not foresee it. Therefore this draw follows from the seed, and with it from all values: a miner
+//! that knows some of them cannot tell before the cut to whom the places go. The price is that a validator that
+//! withholds its value changes this draw for all. It pays with its income of that window and a part of its
+//! unvested pay, and loses its own place.
+//!
+//! No rule has both properties, because a draw that nobody can foresee must follow from values that come last.
 //!
 //! # Why cheating loses money
 //!
-//! Somebody who makes up what it should train earns at most r in a window, the whole of the miners' part. A
-//! contribution is replayed by an honest validator with probability p or more, s = 1 − p. Pay of a window is
-//! free when the K-th window after it closes, all at once and before that record burns; a proven mismatch burns
-//! everything that is not free, and so does a challenge that nobody answers, as that of a cheat that withholds
-//! what a replay takes. A verdict takes up to T windows, those of a challenge included (0 where it comes before
-//! the record), so before pay of window w is free, the verdicts on the cheat's windows w to w + K − T − 1 have
-//! come.
+//! The claim: a miner that makes up its work instead of training loses money on average, if a slot costs
+//! enough.
 //!
-//! Window w of a life, which begins at 0, pays out if none of the w before, nor itself, nor the K − T − 1
-//! behind it was seen: with probability s^(w + K − T). All windows of a life together pay out
+//! * r: the most that a miner earns in a window, which is the whole of the miners' part.
+//! * p: the least probability that an honest validator replays a given contribution; s = 1 − p.
+//! * K: the number of windows of vesting. Pay of a window becomes free when the K-th window after it closes,
+//!   all at once and before that record slashes.
+//! * T: the most windows until a verdict counts, challenges included; 0 where verdicts come before the record.
+//! * X: `expulsion_windows`.
+//!
+//! A proven mismatch slashes all unvested pay. An unanswered challenge does too, so withholding the bytes does
+//! not help. Number the windows of a life of the slot from 0. Before the pay of window w becomes free, verdicts
+//! on windows 0 to w + K − T − 1 have come. So the pay of window w is kept only if none of these w + K − T
+//! contributions was replayed, which has probability s^(w + K − T). All windows of a life together pay on
+//! average
 //!
 //! ```text
 //! Σ_w r · s^(w + K − T)  =  r · s^(K − T) / p
 //! ```
 //!
-//! A first mismatch may be a faulty machine: it costs the unvested pay and the standing, and the slot lives on.
-//! A second one at most X windows later is expulsion. A cheat that goes on cheating is seen again within X
-//! windows with probability 1 − s^X, so it has a first life, and then lives until two sightings are near each
-//! other: 2 + s^X / (1 − s^X) in the mean. With F for the slot, cheating loses money where
+//! A first mismatch may be a faulty machine. It costs the unvested pay and the standing, and the slot lives on.
+//! A second one at most X windows later is expulsion. A miner that goes on cheating is caught again within X
+//! windows with probability 1 − s^X. So a slot has a first life, and further lives until two sightings are
+//! close together: 2 + s^X / (1 − s^X) lives on average. With F for the cost of a slot, cheating loses money if
 //!
 //! ```text
 //! F  ≥  (2 + s^X / (1 − s^X)) · r · s^(K − T) / p
 //! ```
 //!
-//! and a genesis that says less is refused
-//! ([`least_registration_cost`](templar_manifest::ReplaySpec::least_registration_cost)). Who burns for a slot
-//! burns F or more: genesis' lowest price of a burn is checked against it. Who pays with work pays hashes, and
-//! no rule knows what a hash is worth: that depends on hardware, electricity and the price of ALPHA, and
-//! changes. Whoever writes a genesis with F above 0 sets `registration.hashcash.least` so that so many hashes
-//! cost F by its own reckoning; where every contribution is replayed by more than can be faulty, F may be 0 and
-//! nothing depends on it. The bound takes no account of what a new standing costs in windows without pay. Where
-//! p is 1 it is 0.
+//! and a genesis with a lower F is refused
+//! ([`least_registration_cost`](templar_manifest::ReplaySpec::least_registration_cost)). For example, if every
+//! honest validator replays everything, p is 1 and F may be 0.
 //!
-//! p is counted against faulty validators, with less than a third of the stake and as many as that can be, who
-//! see nothing that they should: each of the honest ones draws by itself, whatever is withheld, and of the
-//! least number of replays all would have to fall to the faulty. An honest validator that is away sees nothing
-//! either; the bound does not count that, nor that the faulty may withhold values until the places of the least
-//! number fall to them: with six faulty of twenty and three places they do for 1.8 % of all contributions, and
-//! for 17 % where all six agree which of them withhold. Who has worked for K windows and then cheats for one
-//! loses what has not vested, all of their pay, with probability p.
+//! **Burning.** The lowest price of a burn must be at least F, which genesis is checked for.
+//!
+//! **Work.** No rule can check what a hash costs, since that depends on hardware, electricity and the price of
+//! ALPHA. The author of a genesis with F above 0 sets `registration.hashcash.least` so that so many hashes cost
+//! F by their own reckoning. If every contribution is replayed by more validators than can be faulty, F may be
+//! 0 and nothing depends on this.
+//!
+//! The bound ignores that a new standing also earns nothing for some windows.
+//!
+//! # How p is counted
+//!
+//! p assumes that the faulty validators are as many as can be with less than a third of the stake, and that
+//! they replay nothing. By chance, each honest validator draws by itself, independently of withheld values. By least
+//! number, all places would have to fall to faulty validators. Two effects are not counted:
+//!
+//! * Honest validators that are absent replay nothing.
+//! * Faulty validators may withhold values until the places of the least number fall to them. With six faulty
+//!   of twenty and three places they achieve it for 1.8 % of all contributions, and for 17 % if all six agree
+//!   on which of them withhold.
+//!
+//! A miner that has worked honestly for K windows and then cheats for one loses all of its unvested pay with
+//! probability p.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,26 +93,26 @@ use super::draw::DrawStream;
 const CHANCE_CONTEXT: &str = "templar/1 replay by chance";
 const PLACE_CONTEXT: &str = "templar/1 replay draw";
 
-/// One contribution to replay, of the open window or of one that is closed.
+/// The task of replaying one contribution, of the open window or of a closed one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayTask {
-    /// Its window.
+    /// The window of the contribution.
     pub window: WindowIndex,
-    /// The model that the window started from.
+    /// The checkpoint that the window started from.
     pub checkpoint: CheckpointId,
-    /// The contribution.
+    /// The contribution to replay.
     pub contribution: Contribution,
-    /// Its id.
+    /// The id of the contribution.
     pub id: ContributionId,
-    /// The pages of its miner's slot, in training order.
+    /// The pages of the miner in that window, in training order.
     pub pages: Vec<u64>,
-    /// Where each validator that was drawn to replay it proves that it did, in the order of their keys.
+    /// The step and tensor with which each drawn validator proves its replay, in the order of their keys.
     pub draws: Vec<ProofDraw>,
 }
 
 impl ReplayTask {
-    /// What a validator says of it in a score of a later window. `claims` are those of the draws, in their
-    /// order, of a match.
+    /// The verdict of a validator for a score of a later window. For a match, `claims` are the claims of all
+    /// drawn validators in the order of `draws`.
     pub fn verdict(&self, validator: &PublicKey, replay: Replay, claims: &[Hash]) -> LateVerdict {
         let proof = (replay == Replay::Match).then(|| prove(&self.draws, claims, validator)).flatten();
         let (window, miner, contribution) = (self.window, self.contribution.miner, self.id);
@@ -101,19 +120,19 @@ impl ReplayTask {
     }
 }
 
-/// What the draws of a window are of, beside the values of the validators.
+/// The public values from which the draws of a window follow, beside the validators' own values.
 #[derive(Debug, Clone, Copy)]
 pub struct Drawn<'a> {
-    /// The run.
+    /// The id of the run.
     pub run: &'a RunId,
-    /// What the cut commits to ([`RunState::commitment_of`](crate::RunState::commitment_of)).
+    /// The commitment of the cut ([`RunState::commitment_of`](crate::RunState::commitment_of)).
     pub commitment: &'a Hash,
-    /// The window's seed, which covers that and all values.
+    /// The seed of the window, which covers the commitment and all values.
     pub seed: &'a Hash,
 }
 
 impl Drawn<'_> {
-    /// The numbers of a validator that follow from `what`, and its value.
+    /// The stream of numbers of a validator that follows from `what` and its value.
     fn stream(&self, context: &str, what: &Hash, reveal: &Reveal) -> (PublicKey, DrawStream) {
         let (run, Reveal { validator, value }) = (self.run.hash(), reveal);
         let parts: [&[u8]; 4] = [run.as_bytes(), what.as_bytes(), validator.as_bytes(), value.as_bytes()];
@@ -121,12 +140,13 @@ impl Drawn<'_> {
     }
 }
 
-/// Which validators replay each contribution, both in the order of their keys. `miners` are those of the cut,
-/// in order.
+/// The validators that replay each contribution, in the order of their keys. `miners` are those of the cut, in
+/// order.
 ///
-/// Validator v with value x has the numbers of two streams, one of each for each miner in order: that of (run,
-/// commitment, v, x), and that of (run, seed, v, x). It replays a contribution where its number of the first is
-/// below `fraction` of 2^64, or that of the second among the `least_replays` lowest, equal ones by key.
+/// Validator v with value x has two streams of numbers, with one number of each for each miner in order. The
+/// first follows from (run, commitment, v, x), the second from (run, seed, v, x). The validator replays a
+/// contribution if its number of the first stream is below `fraction` · 2^64, or if its number of the second is
+/// among the `least_replays` lowest, equal ones in the order of keys.
 pub fn replayers(
     spec: &ReplaySpec,
     of: &Drawn<'_>,
@@ -199,8 +219,8 @@ mod tests {
         }
     }
 
-    /// Who withholds its value hides nothing from anybody else: what others have drawn by chance they draw with
-    /// any seed, and of the least number one place more falls to them, whatever the seed.
+    /// A validator that withholds its value takes no draw by chance from others for any seed, and gives
+    /// them one more place of the least number.
     #[test]
     fn a_value_that_is_withheld_takes_no_draw_from_others() {
         let mut miners: Vec<PublicKey> = (0..200).map(|number| key(1000 + number)).collect();
@@ -227,7 +247,7 @@ mod tests {
         assert!(!is_foreseen, "another seed gives the places to others");
     }
 
-    /// Who else reveals changes nothing of one's own draw, as far as it is by chance; another value changes it.
+    /// The draw by chance depends on the validator's own value and not on the others that reveal.
     #[test]
     fn a_draw_is_of_the_own_value() {
         let own = |all: &BTreeMap<PublicKey, Vec<PublicKey>>| -> Vec<PublicKey> {

@@ -1,8 +1,8 @@
-//! One validator's judgement: from measurements to what every miner did, and from that to standings and a row
-//! of weights.
+//! One validator's score: from its measurements to the conduct of every miner, and from that to standings and a
+//! row of weights.
 //!
-//! The measurements need deltas and a model; everything else in a score is recomputed here by whoever receives
-//! it. What a conduct does to a standing is [`crate::gauntlet`]'s to say.
+//! The measurements need deltas and a model. Everything else in a score is recomputed here by every node that
+//! receives it. How conduct changes a standing is in [`crate::gauntlet`].
 
 use std::collections::BTreeMap;
 
@@ -19,33 +19,33 @@ use super::late::check_proof;
 use crate::gauntlet::{self, Assessment, Conducts, Copied, MinerConduct, Standings, assess};
 use crate::ledger::consensus::ONE_PPM;
 
-/// Why a score is not what its rules give.
+/// The reasons for which a score does not follow from its parts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScoreError {
-    /// A score of another run, window, cut or seed.
+    /// The score belongs to another run, window, cut or seed.
     #[error("score is of another {0}")]
     Foreign(&'static str),
-    /// The validator has revealed nothing, so its draws cannot be recomputed.
+    /// The validator did not reveal a value, so its draws cannot be recomputed.
     #[error("score by {0}, who is not a validator that revealed")]
     NoReveal(String),
-    /// The entries are not those of the cut.
+    /// The entries are not about exactly the contributions of the cut.
     #[error("score does not judge the contributions of the cut")]
     Entries,
-    /// An entry says what the draw of replays does not allow, or gives a reason that a score cannot.
+    /// An entry contradicts the draw of replays, or gives a reason that no score may give.
     #[error("score says of {miner}: {rule}")]
     Entry {
-        /// The miner.
+        /// The miner, in short.
         miner: String,
-        /// The broken rule.
+        /// The rule that is broken, in words.
         rule: &'static str,
     },
     /// A verdict on a contribution of a closed window does not count.
     #[error("verdict in a score does not count: {0}")]
     Verdict(#[from] VerdictError),
-    /// It opens more challenges than one score may.
+    /// The score opens more challenges than one may.
     #[error("score opens {0} challenges, at most {MAX_CHALLENGES} are allowed")]
     Challenges(usize),
-    /// It shows evidence that is none.
+    /// The score shows evidence that proves nothing.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
     /// The row does not follow from standings and entries.
@@ -54,8 +54,9 @@ pub enum ScoreError {
 }
 
 impl RunState {
-    /// What a window does to a validator's standings, with every step of it: as its score has it, or with the
-    /// `outcomes` of the record as it ends, where others have replayed what this validator had not.
+    /// The assessment of a window: how it changes a validator's standings, with every step. Without `outcomes`
+    /// it is the one of the validator's own score. With the `outcomes` of the record it is the final one, which
+    /// also knows what others have replayed.
     pub fn assessment(
         &self,
         judging: &Judging,
@@ -69,8 +70,8 @@ impl RunState {
         assess(&self.genesis.gauntlet, self.window, before, &conducts)
     }
 
-    /// What every member did. What the record refuses is refused, also where this validator had measured it; but
-    /// that nobody replayed it in time is nothing that the miner did.
+    /// The conduct of every member. A refusal by the record holds even if this validator measured the delta.
+    /// `not-replayed` is an exception: it is no fault of the miner.
     fn conducts(&self, judging: &Judging, entries: &[ScoreEntry], outcomes: &[Outcome]) -> Conducts {
         let conduct = |miner: &PublicKey| {
             let Ok(index) = entries.binary_search_by_key(miner, |entry| entry.miner) else {
@@ -110,13 +111,13 @@ impl RunState {
         miners.map(|miner| (*miner, (conduct(miner), restarted(miner)))).collect()
     }
 
-    /// The delta that this one is most like: one of an earlier window with the same body, which was there
-    /// first, or else its nearest of this window.
+    /// The delta that this one may be a copy of: an earlier one with the same body, or else its nearest delta
+    /// of this window.
     ///
-    /// Likeness alone is no fault. Who of two alike copied is decided by what can be recomputed, never by which
-    /// came first: every delta is replayed, and a replay that gives the delta back acquits it, however alike
-    /// another is; those that do not replay pay for the likeness as well. So both of two copies of a third
-    /// lose, and the third does not.
+    /// Likeness alone is no offence, and it does not matter which of two like deltas came first. Every delta is
+    /// replayed, and a replay that reproduces the delta acquits it, however like another it is. Only a delta
+    /// whose replay departs pays for the likeness as well. For example, of a delta and two copies of it both
+    /// copies lose and the original does not.
     fn copied(&self, entry: &ScoreEntry) -> Option<Copied> {
         let earlier = entry.body.and_then(|body| self.contributed.bodies.get(&body));
         let whole = ONE_PPM as u32;
@@ -125,7 +126,7 @@ impl RunState {
         earlier.or(nearest)
     }
 
-    /// All standings after a window with these counted scores, outcomes and slashes.
+    /// All standings after a window with these counted scores and slashes.
     pub(super) fn settled(&self, judging: &Judging, counted: Counted<'_>, slashes: &[Slash]) -> Standings {
         let mut standings = self.standings.clone();
         for score in counted.scores {
@@ -136,20 +137,23 @@ impl RunState {
         standings
     }
 
-    /// The row of a validator: the weights that the rule of genesis gives to the scores after the window of the
-    /// miners that this validator measured and that are not excluded.
+    /// The row of a validator: the weights that genesis' rule gives to the miners that it measured and that are
+    /// not excluded.
     fn row(&self, judging: &Judging, validator: &PublicKey, entries: &[ScoreEntry]) -> Vec<Weight> {
         let found = self.assessment(judging, validator, entries, None);
         self.row_of(judging, found.scores)
     }
 
-    /// The weights that the rule of genesis gives to miners of the cut with these scores.
+    /// The weights that genesis' rule gives to miners of the cut with these scores.
     pub(super) fn row_of(&self, judging: &Judging, scores: BTreeMap<PublicKey, u64>) -> Vec<Weight> {
         let steps = |miner: &PublicKey| judging.contributions().get(miner).map_or(0, |claimed| claimed.steps);
         gauntlet::row(&self.genesis.gauntlet.weights, scores, steps)
     }
 
-    /// The score that a validator signs for its measurements.
+    /// The score that a validator signs for its findings.
+    ///
+    /// # Errors
+    /// [`ScoreError`], if the findings break a rule.
     pub fn score(&self, judging: &Judging, validator: &PublicKey, found: Judgement) -> Result<Score, ScoreError> {
         let Judgement { entries, verdicts, evidence } = found;
         let row = self.row(judging, validator, &entries);
@@ -168,8 +172,11 @@ impl RunState {
         Ok(score)
     }
 
-    /// Checks everything in a score that needs no delta: that it is about this window, that it judges the cut,
-    /// that it replayed what was drawn for it, and its row.
+    /// Checks everything in a score that needs no delta: that it belongs to this window, that it judges the
+    /// contributions of the cut, that the drawn replays are there, and that its row follows.
+    ///
+    /// # Errors
+    /// [`ScoreError`]
     pub fn check_score(&self, judging: &Judging, score: &Score) -> Result<(), ScoreError> {
         self.check_but_row(judging, score)?;
         if self.row(judging, &score.validator, &score.entries) != score.row {
@@ -222,7 +229,7 @@ impl RunState {
     }
 }
 
-/// What was gained, in nanonats; negative where the loss rose.
+/// The loss that was removed, in nanonats; negative where the loss rose.
 fn gain(before: u64, after: u64) -> i128 {
     i128::from(before) - i128::from(after)
 }
@@ -236,7 +243,7 @@ fn losses(entry: &ScoreEntry) -> [u64; 4] {
     ]
 }
 
-/// What an entry may say, given whether its replay was drawn for this validator.
+/// Checks an entry, given whether its replay was drawn for this validator.
 fn check_entry(entry: &ScoreEntry, drawn: bool) -> Result<(), &'static str> {
     if (entry.replay == Replay::Match) != entry.proof.is_some() {
         return Err("a match without a proof, or a proof without a match");

@@ -1,10 +1,11 @@
-//! What is slashed when a window closes, and who loses its slot.
+//! The slashes of a window, and the loss of slots.
 //!
-//! A first proven mismatch may be a faulty machine: it costs what has not vested, and the standing. A second
-//! one soon after is fraud as far as anybody can tell, and costs the slot. A challenge that nobody answered is
-//! the same as a mismatch (`challenges.rs` says why). Who is shown to have signed two statements where one is
-//! allowed loses what has not vested, miner or validator. A validator that does not reveal its hash-chain value
-//! loses a part: it cannot choose the seed for nothing.
+//! * A first proven mismatch may be a faulty machine. It costs the unvested pay and the standing.
+//! * A second one soon after it is treated as fraud and also costs the slot.
+//! * An unanswered challenge costs as much as a mismatch (`challenges.rs` says why).
+//! * A signer that contradicted itself loses its unvested pay, be it a miner or a validator.
+//! * A validator that does not reveal its hash-chain value loses a part of its unvested pay, so that it cannot
+//!   influence the seed for free by withholding.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,8 @@ use crate::ledger::Ledger;
 use crate::ledger::consensus::{ONE_PPM, fraction};
 
 impl RunState {
-    /// The slashes of the open window, taken from `ledger` as they are found. Sorted by account, cause and window.
+    /// The slashes of the open window, taken from `ledger` as they are found. Sorted by account, cause and
+    /// window.
     pub(super) fn slashes(
         &self,
         reveals: &[Reveal],
@@ -40,7 +42,8 @@ impl RunState {
             if expelled.contains(&account) {
                 continue;
             }
-            // What was done before the first was recorded may be the same faulty machine.
+            // A deed from before the last strike was recorded may be the same faulty machine, so it is no
+            // repetition.
             let repeats = strikes.get(&account).map(|last| window.0.checked_sub(last.0).filter(|after| *after > 0));
             let cause = match repeats {
                 Some(Some(after)) if after <= self.genesis.replay.expulsion_windows => {
@@ -81,7 +84,7 @@ impl RunState {
         slashes
     }
 
-    /// What slashes leave behind: strikes, lost slots, and state that nobody may continue from.
+    /// Remembers the consequences of slashes: strikes, lost slots, and states from which nobody may go on.
     pub(super) fn remember_slashes(&mut self, slashes: &[Slash]) {
         for slash in slashes {
             match slash.cause {
@@ -100,7 +103,8 @@ impl RunState {
                 SlashCause::Absence => continue,
             }
             if slash.window < self.window {
-                // Records have accepted contributions that follow from what is refuted, or that nobody could look at.
+                // Records may have accepted contributions that go on from the refuted one, so the miner begins
+                // anew.
                 self.contributed.parents.remove(&slash.account);
             }
         }
@@ -108,8 +112,9 @@ impl RunState {
         self.offences.convicted = self.offences.convicted.split_off(&(oldest, PublicKey::from_bytes([0; 32])));
     }
 
-    /// A mismatch that comes after the record, or a challenge that nobody answered, was no part of its window's
-    /// assessment: every validator forgets what it thought of the miner, and remembers that it is not certain.
+    /// Resets the standings of miners that this record slashes for an earlier window. A late mismatch or
+    /// unanswered challenge was not in its window's assessment, so every validator resets the miner's standing
+    /// and marks it uncertain.
     pub(super) fn reset_slashed_standings(&self, slashes: &[Slash], standings: &mut Standings) {
         let late = |slash: &&Slash| slash.cause.is_of_a_replay() && slash.window < self.window;
         for slash in slashes.iter().filter(late) {

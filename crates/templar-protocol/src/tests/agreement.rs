@@ -1,4 +1,5 @@
-//! ConsensusWeights on cut and record: whoever is silent, lies or restarts, whenever deadlines run out, all end with the same.
+//! ConsensusWeights on cut and record: whoever is silent, lies or restarts, whenever deadlines run out, all end
+//! with the same.
 
 use std::collections::BTreeMap;
 
@@ -72,8 +73,8 @@ fn whoever_is_silent_the_windows_close() {
     }
 }
 
-/// A validator signs another inbox, other scores and other votes for every node, and none of them knows which the others
-/// keep. What is proposed names some of them, and those can be had.
+/// A validator signs another inbox, other scores and other votes for every node, and none of them knows which
+/// the others keep. What is proposed names some of them, and those can be had.
 #[test]
 fn a_flood_stops_nothing() {
     for seed in 0..3 {
@@ -128,8 +129,8 @@ fn flood(cluster: &Cluster, to: usize, liar: &SecretKey, round: u8) -> Vec<Entry
     entries
 }
 
-/// One validator of four says any vote to anybody at any time; nodes restart, deadlines run out early. Nothing parts the
-/// others, and when entries arrive again the windows close.
+/// One validator of four says any vote to anybody at any time; nodes restart, deadlines run out early. Nothing
+/// parts the others, and when entries arrive again the windows close.
 fn a_liar_at_any_time(seed: u64) {
     let mut cluster = Cluster::new(&[1, 1, 1, 1], 3, 2);
     let liar = cluster.validators[3].clone();
@@ -183,8 +184,8 @@ proptest! {
     }
 }
 
-/// A miner serves its delta to the one validator that replays it, and to the others when they have given up. They all say
-/// withheld, it says match; the record says what most say, and nobody disputes.
+/// A miner serves its delta to the one validator that replays it, and to the others when they have given up.
+/// They all say withheld, it says match; the record says what most say, and nobody disputes.
 #[test]
 fn what_most_could_not_have_is_withheld_and_nobody_disputes_it() {
     for most in [true, false] {

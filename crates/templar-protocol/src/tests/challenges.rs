@@ -19,8 +19,8 @@ fn listed(cluster: &Cluster) -> Vec<(u64, Challenge)> {
     closed.flat_map(|closed| closed.window.challenges.iter().map(|listed| (closed.window.window.0, *listed))).collect()
 }
 
-/// Four validators of whom each contribution is drawn by two or more, three miners, the second of whom keeps its states to itself and
-/// `served` of the validators.
+/// Four validators of whom each contribution is drawn by two or more, three miners, the second of whom keeps
+/// its states to itself and `served` of the validators.
 fn keeping(windows: u64, served: &[usize]) -> Cluster {
     let (validators, miners) = (keys("validator", 4), keys("miner", 3));
     let mut spec = sampled(&validators, &miners, windows);
@@ -64,8 +64,8 @@ fn recomputes(cluster: &Cluster, window: u64) {
     }
 }
 
-/// It is listed in the first record after its own, slashed in the one in which the answer was due, begins anew from zero, which everybody
-/// can replay, and at the next time loses the slot.
+/// It is listed in the first record after its own, slashed in the one in which the answer was due, begins anew
+/// from zero, which everybody can replay, and at the next time loses the slot.
 #[test]
 fn a_state_that_is_kept_costs_what_a_mismatch_does() {
     let mut cluster = keeping(12, &[]);
@@ -106,7 +106,8 @@ fn a_state_that_is_kept_costs_what_a_mismatch_does() {
     recomputes(&cluster, first);
 }
 
-/// Who serves some of the honest serves all, since these do; here they do not, and half of all stake is not more than half.
+/// Who serves some of the honest serves all, since these do; here they do not, and half of all stake is not
+/// more than half.
 #[test]
 fn it_takes_more_than_half_of_all_stake() {
     for (served, is_slashed) in [(&[0][..], true), (&[0, 1], false), (&[1, 3], false), (&[0, 1, 2], false)] {
@@ -122,8 +123,8 @@ fn it_takes_more_than_half_of_all_stake() {
     }
 }
 
-/// A liar that challenges everything that it draws: everybody finds the states, each challenge is over when its time is, and nobody loses
-/// anything but the liar, whose challenges are no replays.
+/// A liar that challenges everything that it draws: everybody finds the states, each challenge is over when its
+/// time is, and nobody loses anything but the liar, whose challenges are no replays.
 #[test]
 fn a_minority_that_challenges_slashes_nobody() {
     let mut cluster = keeping(7, &[]);
@@ -178,7 +179,8 @@ fn an_answer_in_time_ends_it() {
     assert!(later.flat_map(|score| &score.payload().verdicts).any(of));
 }
 
-/// A plan, a score of it, and the node and key of a validator that was drawn for something of window 1, whose miner keeps its state.
+/// A plan, a score of it, and the node and key of a validator that was drawn for something of window 1, whose
+/// miner keeps its state.
 fn in_window_2() -> (Cluster, JudgePlan, Score) {
     let mut cluster = keeping(8, &[]);
     cluster.wake();
@@ -327,8 +329,8 @@ fn a_score_opens_so_many_challenges_and_no_more() {
     assert_eq!(node.closed()[2].window.slashes.len(), MAX_CHALLENGES);
 }
 
-/// All words of four validators of unequal stake, with all sets of scores that are enough: what is slashed depends on the last words that were
-/// counted, and on nothing else.
+/// All words of four validators of unequal stake, with all sets of scores that are enough: what is slashed
+/// depends on the last words that were counted, and on nothing else.
 #[test]
 fn the_last_counted_words_decide() {
     let stakes = [2, 3, 4, 5];
@@ -348,7 +350,8 @@ fn the_last_counted_words_decide() {
     let (first, closed) = (node.state_at(WindowIndex(1)).unwrap(), node.closed()[1].clone());
     let judging = first.judging_of(&closed).unwrap();
     let task = first.late_task(WindowIndex(0), &keeper).unwrap();
-    // Scores of window 1 in which those of `words` challenge, and the state after the record that counts those of `counted`.
+    // Scores of window 1 in which those of `words` challenge, and the state after the record that counts those
+    // of `counted`.
     let all = 0..16usize;
     let score = |state: &RunState, judging: &Judging, place: usize, says: bool| {
         let me = cluster.validators[place].public();
@@ -421,8 +424,8 @@ fn window_after(cluster: &Cluster, state: &RunState) -> (Cut, Vec<Contribution>,
     (cut, contributions, cluster.validators.iter().map(reveal).collect())
 }
 
-/// Where verdicts come before the record there are no challenges: a state that is kept keeps the contribution out, also where a liar says
-/// that it has replayed it, and the honest are in.
+/// Where verdicts come before the record there are no challenges: a state that is kept keeps the contribution
+/// out, also where a liar says that it has replayed it, and the honest are in.
 #[test]
 fn before_the_record_a_state_that_is_kept_keeps_the_contribution_out() {
     for liar in [None, Some(0), Some(3)] {

@@ -63,8 +63,8 @@ fn every_order_ends_in_the_same_records() {
     }
 }
 
-/// Other sequences are other pages: each window's are a plain shuffle of those of its length, begun anew where the length
-/// changes and nowhere else.
+/// Other sequences are other pages: each window's are a plain shuffle of those of its length, begun anew where
+/// the length changes and nowhere else.
 #[test]
 fn a_longer_context_begins_a_new_epoch_of_its_own_pages() {
     let (validators, miners) = (keys("validator", 1), keys("miner", 3));
@@ -162,8 +162,8 @@ fn a_closed_window_holds_what_closes_it_elsewhere() {
     assert_eq!(follower.state(), node.state());
 }
 
-/// Less than a third of the stake and a miner are silent: deadlines close the windows without them. When the validator
-/// comes back it catches up from another's journal, and its chain is checked across the gap.
+/// Less than a third of the stake and a miner are silent: deadlines close the windows without them. When the
+/// validator comes back it catches up from another's journal, and its chain is checked across the gap.
 #[test]
 fn deadlines_close_windows_without_the_silent() {
     let mut cluster = Cluster::new(&[1, 1, 1, 1], 4, 5);
@@ -278,8 +278,8 @@ fn an_own_delta_is_served_only_after_the_cut() {
     assert!(cluster.members[2].node.may_serve(&delta));
 }
 
-/// Where genesis says so, each member begins every third window from zero state, slot after slot, also who was away when it was
-/// its turn; it can go on from nothing older, and loses no certainty.
+/// Where genesis says so, each member begins every third window from zero state, slot after slot, also who was
+/// away when it was its turn; it can go on from nothing older, and loses no certainty.
 #[test]
 fn states_are_reset_slot_after_slot() {
     let (validators, miners) = (keys("validator", 2), keys("miner", 4));

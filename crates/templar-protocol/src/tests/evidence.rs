@@ -80,8 +80,8 @@ fn evidence_that_proves_nothing_is_refused_by_its_name() {
     assert_eq!(state.check_evidence(&strange), Err(EvidenceError::Stranger(stranger.public().short())));
 }
 
-/// A miner says two things in a window. Whoever hears both shows it in its score; the record slashes what the miner had not vested,
-/// once; and nothing of it is slashed again, also where it is shown again.
+/// A miner says two things in a window. Whoever hears both shows it in its score; the record slashes what the
+/// miner had not vested, once; and nothing of it is slashed again, also where it is shown again.
 #[test]
 fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
     let mut cluster = Cluster::new(&[1, 1], 3, 6);
@@ -132,8 +132,8 @@ fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
     }
 }
 
-/// Whoever holds two statements hands them in, long after their window: they reach the validators as any entry does, one score is
-/// enough, and the record slashes.
+/// Whoever holds two statements hands them in, long after their window: they reach the validators as any entry
+/// does, one score is enough, and the record slashes.
 #[test]
 fn what_anybody_hands_in_is_shown_and_slashed() {
     let (mut cluster, first, miner) = before_the_first_window();
@@ -234,7 +234,8 @@ fn what_comes_when_its_window_has_closed_is_shown_in_the_open_one() {
     cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.state().window().0 >= 2));
     let follower = cluster.members.len() - 1;
     cluster.send(follower, entry(1, &found));
-    // Nothing of what comes in addition is an offence: the same for another window, and other statements of the same signer and window.
+    // Nothing of what comes in addition is an offence: the same for another window, and other statements of the
+    // same signer and window.
     let mut node = cluster.members[follower].node.clone();
     let rival = shown(&first, &miner, [5, 7]);
     assert!(matches!(node.step(Input::Entry(entry(1, &found))).unwrap()[..], [Output::Accepted { .. }]));

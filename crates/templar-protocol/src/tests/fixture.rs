@@ -230,8 +230,8 @@ impl Cluster {
         }
     }
 
-    /// Delivers in the order drawn from `order`, some twice, some only at a later try, until nothing is left or `until`
-    /// holds.
+    /// Delivers in the order drawn from `order`, some twice, some only at a later try, until nothing is left or
+    /// `until` holds.
     pub(super) fn run(&mut self, order: &mut Order, until: impl Fn(&Self) -> bool) {
         while !self.queue.is_empty() && !until(self) {
             let index = order.below(self.queue.len());
@@ -250,7 +250,8 @@ impl Cluster {
         }
     }
 
-    /// Delivers where a liar floods: what does not fit is offered again later, as a sync would, until that changes nothing.
+    /// Delivers where a liar floods: what does not fit is offered again later, as a sync would, until that
+    /// changes nothing.
     pub(super) fn run_tolerating_floods(&mut self, order: &mut Order) {
         self.tolerate_floods = true;
         let mut accepted = usize::MAX;
@@ -366,7 +367,8 @@ impl Cluster {
             if let (Output::Sign(document @ Unsigned::Vote(_)), Some(key)) = (&output, self.members[from].key.clone())
                 && !self.silent.contains(&key.public())
             {
-                // As a driver does: in the journal before anything else happens. What was said behind it is stale then.
+                // As a driver does: in the journal before anything else happens. What was said behind it is
+                // stale then.
                 return self.deliver(from, Input::Entry(document.clone().sign(&key)));
             }
             let window = self.members[from].node.state().window();

@@ -21,8 +21,8 @@ fn causes(found: &Assessment, miner: &PublicKey) -> Vec<String> {
     found.changes.iter().filter(|change| change.miner == *miner).map(|change| change.cause.to_string()).collect()
 }
 
-/// A validator that was away, and so did not replay what was drawn for it, costs the miner this window's acceptance and
-/// nothing of its standing; and the standings of that validator stay as they were.
+/// A validator that was away, and so did not replay what was drawn for it, costs the miner this window's
+/// acceptance and nothing of its standing; and the standings of that validator stay as they were.
 #[test]
 fn an_outage_of_a_validator_punishes_nobody() {
     let (state, validators, miners) = small(&[1, 1, 1, 1], 3);
@@ -53,8 +53,9 @@ fn an_outage_of_a_validator_punishes_nobody() {
     assert_ne!(node.state().standing(&here, &miners[2].public()), Standing::NEW);
 }
 
-/// What is agreed on where one of four validators is away: nearly as much as with it, since it is taken at what it thought
-/// before; once nothing of it is left that could be burnt, the others agree without it. It is paid nothing.
+/// What is agreed on where one of four validators is away: nearly as much as with it, since it is taken at what
+/// it thought before; once nothing of it is left that could be burnt, the others agree without it. It is paid
+/// nothing.
 #[test]
 fn an_absent_validator_is_taken_at_what_it_thought_before() {
     let mut cluster = super::late::cluster(4, 4, 12, None);
@@ -99,8 +100,8 @@ fn an_absent_validator_is_taken_at_what_it_thought_before() {
     assert!(sum(&last.unwrap().window) > 999_000);
 }
 
-/// A copy of the window's own or of an earlier window, under its own header: told by the body, punished where it does not
-/// replay, and only there. Of two that are alike the one that replays is acquitted.
+/// A copy of the window's own or of an earlier window, under its own header: told by the body, punished where
+/// it does not replay, and only there. Of two that are alike the one that replays is acquitted.
 #[test]
 fn a_copy_is_known_across_windows_and_a_replay_acquits() {
     let mut cluster = Cluster::new(&[1, 1], 4, 2);
@@ -213,7 +214,8 @@ fn the_best_some_that_are_drawn_and_nobody_that_is_excluded() {
     assert_eq!(chosen(&scores, &Verdict::Aggregated), expected);
     assert_eq!(chosen(&scores, &Verdict::Reserve), rest[2..].iter().copied().collect());
 
-    // The best one's trial step could not be taken by one of two equal validators: it is kept out, and paid by nobody.
+    // The best one's trial step could not be taken by one of two equal validators: it is kept out, and paid by
+    // nobody.
     let best = miners[5].public();
     let mut without = scores.clone();
     let entry = without[0].entries.iter_mut().find(|entry| entry.miner == best).unwrap();

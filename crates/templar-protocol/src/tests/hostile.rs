@@ -172,7 +172,8 @@ fn a_cut_that_adds_or_drops_is_refused() {
     let mut many = honest.clone();
     many.inboxes.push(InboxId::default());
     assert_eq!(refused(&node, &forge(many, validator)), Reject::Oversized("cut"));
-    // One that a vote names is taken in all the same, as others may have done who could not tell, and is said to be wrong.
+    // One that a vote names is taken in all the same, as others may have done who could not tell, and is said
+    // to be wrong.
     let id = payload::id_of(&adds);
     let vote = voted(&node, VoteOn::Cut, 0, VoteStep::Prevote, Some(id));
     let mut told = node.clone();
@@ -396,8 +397,8 @@ fn payload_kind(entry: &Entry) -> Option<Kind> {
     }
 }
 
-/// A validator refuses an honest miner. The others replay it, and neither count nor sign that score; with three of four
-/// left the window closes with the miner accepted.
+/// A validator refuses an honest miner. The others replay it, and neither count nor sign that score; with three
+/// of four left the window closes with the miner accepted.
 #[test]
 fn a_false_refusal_is_confirmed_by_nobody() {
     let mut cluster = Cluster::new(&[1, 1, 1, 1], 4, 1);

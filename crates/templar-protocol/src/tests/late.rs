@@ -25,7 +25,8 @@ pub(super) fn cluster(validators: usize, miners: usize, windows: u64, cheat: Opt
     cluster
 }
 
-/// A run of four validators in which each contribution of three honest miners is replayed by so many before its record.
+/// A run of four validators in which each contribution of three honest miners is replayed by so many before its
+/// record.
 pub(super) fn before_the_record(windows: u64, least_replays: u32) -> Cluster {
     let (validators, miners) = (keys("validator", 4), keys("miner", 3));
     let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().map(|key| (key, 1)).collect();
@@ -36,7 +37,8 @@ pub(super) fn before_the_record(windows: u64, least_replays: u32) -> Cluster {
     cluster
 }
 
-/// A run in which verdicts come late, before the window that judges `window`: a validator's plan, and a score that says all.
+/// A run in which verdicts come late, before the window that judges `window`: a validator's plan, and a score
+/// that says all.
 fn at(window: u64, order: u64) -> (Cluster, JudgePlan, Score) {
     let mut cluster = cluster(2, 4, 6, None);
     cluster.wake();
@@ -132,8 +134,8 @@ fn a_verdict_counts_once_and_until_its_deadline() {
     assert_eq!(at(&mut cluster, 3), Err(VerdictError::Deadline { window: WindowIndex(0), last }));
 }
 
-/// Found late, a cheat loses the pay of all its windows and its standing with everybody, begins anew from zero state, and at its
-/// next mismatch loses the slot. The checkpoints stay.
+/// Found late, a cheat loses the pay of all its windows and its standing with everybody, begins anew from zero
+/// state, and at its next mismatch loses the slot. The checkpoints stay.
 #[test]
 fn a_late_mismatch_slashes_and_the_next_one_expels() {
     let mut cluster = cluster(2, 4, 8, Some(1));
@@ -183,7 +185,8 @@ fn a_late_mismatch_slashes_and_the_next_one_expels() {
     }
 }
 
-/// A verdict that is made up, or an accusation: contradicted by those who replayed, replayed by the others, and not counted.
+/// A verdict that is made up, or an accusation: contradicted by those who replayed, replayed by the others, and
+/// not counted.
 #[test]
 fn a_made_up_late_verdict_is_not_counted() {
     for accuses in [false, true] {

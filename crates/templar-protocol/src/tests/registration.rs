@@ -1,5 +1,5 @@
-//! Joining without anybody's leave: a newcomer that genesis does not know trains and is paid, and who does not pay, or
-//! pays with what is not its own, is refused by name.
+//! Joining without anybody's leave: a newcomer that genesis does not know trains and is paid, and who does not
+//! pay, or pays with what is not its own, is refused by name.
 
 use std::sync::Arc;
 
@@ -345,7 +345,8 @@ fn an_inbox_that_names_more_than_can_matter_is_refused() {
     assert!(matches!(reject, Reject::Cut(CutError::Registrations { found: 10, limit: 9, .. })), "{reject}");
 }
 
-/// Less than a third of the stake can neither put a registration into the cut nor keep one out of it that the others hold.
+/// Less than a third of the stake can neither put a registration into the cut nor keep one out of it that the
+/// others hold.
 #[test]
 fn a_faulty_minority_neither_adds_nor_drops_a_registration() {
     let (validators, miners) = (keys("validator", 4), keys("miner", 1));

@@ -263,8 +263,8 @@ fn an_inbox_is_counted_by_stake() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// One of four equal validators says what it likes: what the three others all had is in, what none had is out, and
-    /// the order of the inboxes does not matter.
+    /// One of four equal validators says what it likes: what the three others all had is in, what none had is
+    /// out, and the order of the inboxes does not matter.
     #[test]
     fn a_faulty_quarter_neither_adds_nor_drops(
         faulty in prop::collection::vec(prop::option::of(0u8..4), 5),
@@ -392,8 +392,8 @@ fn a_row_follows_the_ranks_of_the_scores() {
     assert_eq!(row, [(miners[0].public(), 333_333), (miners[1].public(), 666_666)]);
 }
 
-/// In a run that pays by steps every validator has the same row, whatever it draws, also one without others to compare with;
-/// a loss that somebody measured all the same is refused.
+/// In a run that pays by steps every validator has the same row, whatever it draws, also one without others to
+/// compare with; a loss that somebody measured all the same is refused.
 #[test]
 fn proven_steps_are_a_row_without_measurements() {
     let (validators, miners) = (keys("validator", 2), keys("miner", 4));
@@ -465,8 +465,8 @@ fn outcomes_and_mints_by_hand() {
     let weights: Vec<(PublicKey, u32)> =
         record.weights.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
     assert_eq!(weights, [(miners[0].public(), 460_000), (miners[2].public(), 300_000)]);
-    // E = 10^9: miners 0.41·E·R; of the validators' 0.41·E·A = 311600000 half is shared as 3·1000000 to 2·400000 and half by
-    // replays, of which there is one for each of the four; treasury 0.18·E·A.
+    // E = 10^9: miners 0.41·E·R; of the validators' 0.41·E·A = 311600000 half is shared as 3·1000000 to
+    // 2·400000 and half by replays, of which there is one for each of the four; treasury 0.18·E·A.
     let amount = |account: &PublicKey| {
         record.mints.iter().find(|mint| mint.account == *account).map_or(0, |mint| mint.amount_micros)
     };

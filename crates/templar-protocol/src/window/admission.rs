@@ -1,9 +1,9 @@
-//! Whether an entry is valid: first what it says of itself, then what it says about others.
+//! Admission: whether there is room for an entry, and whether it is valid.
 //!
 //! The answer depends on the accepted entries of the open window and on nothing else, so every order of arrival
-//! ends in the same set. What cannot be told yet waits: a score until its seed is known, a cut or record, which
-//! is taken in at once and passed on, until all that it names is here. There is room for two statements of a
-//! signer, and for what `open.rs` says.
+//! ends in the same set. An entry that cannot be checked yet waits: a score until its seed is known. A cut or
+//! record is taken in and passed on at once, and checked when everything that it names is here. `open.rs`
+//! describes how much of each signer is kept.
 
 use templar_manifest::{
     Contribution, Cut, Genesis, Hash, Inbox, InboxId, Payload, Registration, Score, ScoreId, Signed, Vote,
@@ -17,23 +17,26 @@ use super::verified::{Opened, Verified};
 use crate::run::{AdvanceError, RecordField, RegistrationError, RunState, ScoreError};
 use crate::stake;
 
-/// Payloads of one kind that are kept of one signer: two prove that one of them is a lie.
+/// The number of payloads of one kind that are kept of one signer; two prove that one of them is a lie.
 pub(super) const MAX_STATEMENTS: usize = 2;
-/// Scores that are kept of one validator, of all seeds.
+/// The number of scores that are kept of one validator, of all seeds.
 const MAX_SCORES: usize = 8;
-/// Votes that are kept of one validator in attempts in which nobody honest is known to be.
+/// The number of votes that are kept of one validator in attempts in which no honest validator is known to be.
 const MAX_VOTES_AHEAD: usize = 4;
-/// Registrations of one window that are kept, of all owners: each has cost its work, or stands for what an
-/// account holds.
+/// The number of registrations of one window that are kept, of all owners. Each has cost its work, or stands
+/// for ALPHA in an account.
 const MAX_REGISTRATIONS: usize = 1024;
 
-/// Contradictions that are kept of those that are handed in for one window.
+/// The number of contradictions that are kept of those that are handed in for one window.
 const MAX_SHOWN: usize = 64;
 
 impl OpenWindow {
-    /// Whether there is room for another statement of this signer. Returns the first one where this one
-    /// contradicts it. A node's own key is no exception: what it signed in a life that it forgot, others may
-    /// build on.
+    /// Checks that there is room for another statement of this signer. Returns the first one if this one
+    /// contradicts it. The node's own key is no exception: others may build on what it signed in a life that it
+    /// forgot.
+    ///
+    /// # Errors
+    /// [`Reject::TooMany`], [`Reject::Shown`] or [`Reject::Registration`].
     pub(super) fn check_room(&self, genesis: &Genesis, opened: &Opened) -> Result<Option<Hash>, Reject> {
         let signer = opened.signer();
         if let Opened::Registration(signed) = opened {
@@ -41,7 +44,7 @@ impl OpenWindow {
         }
         let too_many = || Reject::TooMany { kind: opened.name(), signer: signer.short() };
         if let Opened::Evidence(shown) = opened {
-            // One is enough, and whoever contradicts itself pays for it.
+            // One contradiction is enough to prove the offence.
             let is_shown = self.shown.contains_key(&(signer, shown.contradiction.window));
             let is_full = is_shown || self.shown.len() >= MAX_SHOWN;
             return if is_full { Err(Reject::Shown(signer.short())) } else { Ok(None) };
@@ -53,7 +56,7 @@ impl OpenWindow {
                 let held = self.intake.held.values().map(|held| &held.opened).filter(|held| held.signer() == signer);
                 earlier.extend(held.map(|held| (held.payload_id(), held.seed())));
                 let all = earlier.len();
-                // Another seed is not a contradiction: more validators had revealed.
+                // A score with another seed is no contradiction, since more validators had revealed.
                 earlier.retain(|(_, seed)| *seed == Some(signed.payload().seed));
                 is_full = all >= MAX_SCORES || earlier.len() >= MAX_STATEMENTS;
             }
@@ -70,7 +73,7 @@ impl OpenWindow {
         Ok(earlier.first().map(|(first, _)| *first).filter(|_| !opened.is_body()))
     }
 
-    /// Whether accepted entries name it, so that something may depend on it.
+    /// Whether an accepted entry names it, so that something may depend on it.
     pub(super) fn is_named(&self, genesis: &Genesis, opened: &Opened) -> bool {
         let id = opened.payload_id();
         match opened {
@@ -103,7 +106,8 @@ impl OpenWindow {
         Ok(())
     }
 
-    /// Accepted payloads of the same kind and signer, and of votes the same step, with the seed where it is a score.
+    /// The accepted payloads of the same kind and signer, with the seed for a score. For a vote they are of the
+    /// same step.
     fn statements(&self, opened: &Opened) -> Vec<(Hash, Option<Hash>)> {
         let signer = opened.signer();
         match opened {
@@ -132,12 +136,12 @@ impl OpenWindow {
                 let own = self.ballot(vote.on).said(&signer, vote.attempt, vote.step);
                 own.map(|value| (payload::id_of(&Vote { value, ..*vote }), None)).collect()
             }
-            // A second value cannot be on the chain, and registrations are counted by owner.
+            // A second value cannot be on the chain, and registrations are limited by owner.
             Opened::Reveal(_) | Opened::Registration(_) | Opened::Evidence(_) => Vec::new(),
         }
     }
 
-    /// Whether the entry is valid, given what has been accepted.
+    /// Checks the entry against the accepted entries.
     pub(super) fn examine(&self, state: &RunState, verified: &Verified) -> Result<Ready, Reject> {
         match &verified.opened {
             Opened::Contribution(signed) => self.examine_contribution(state, signed),
@@ -170,8 +174,8 @@ impl OpenWindow {
         }
     }
 
-    /// A cut or record is taken in unless it is wrong; and if a vote names it, also then, for others may have
-    /// taken it in before they could tell.
+    /// A cut or record is taken in unless it is found wrong. If a vote names it, it is taken in even then,
+    /// since others may have taken it in before they could tell.
     fn taken(&self, genesis: &Genesis, opened: &Opened, weighed: Result<Ready, Reject>) -> Result<Ready, Reject> {
         match weighed {
             Err(reject) if !self.is_named(genesis, opened) => Err(Reject::Wrong(Box::new(reject))),
@@ -179,7 +183,7 @@ impl OpenWindow {
         }
     }
 
-    /// Whether the same cut or record is here, by whomever it was signed.
+    /// Whether the same cut or record is here already, signed by any validator.
     pub(super) fn has_body(&self, opened: &Opened) -> bool {
         match opened {
             Opened::Cut(signed) => self.cuts.contains_key(&signed.id().into()),
@@ -211,7 +215,7 @@ impl OpenWindow {
         }
     }
 
-    /// Whether a cut recomputes.
+    /// Checks that a cut follows from its inboxes.
     pub(super) fn weigh_cut(&self, state: &RunState, cut: &Cut) -> Result<Ready, Reject> {
         let named: Option<Vec<(InboxId, &Inbox)>> =
             cut.inboxes.iter().map(|id| self.inboxes.get(id).map(|inbox| (*id, inbox.payload()))).collect();
@@ -242,13 +246,14 @@ impl OpenWindow {
                 }
                 Ok(Ready::Now)
             }
-            // Where a smaller set of reveals could be the one that was meant, a record may still name it.
+            // If a smaller set of reveals could have been meant, a record may still name it.
             None if self.is_only_seed(state.genesis()) => Err(Reject::Score(ScoreError::Foreign("seed"))),
             None => Ok(Ready::Later),
         }
     }
 
-    /// Whether every validator has revealed and without any one of them there would be no quorum.
+    /// Whether only one seed is possible: every validator has revealed, and without any one of them there would
+    /// be no quorum.
     fn is_only_seed(&self, genesis: &Genesis) -> bool {
         let total = genesis.total_stake();
         let least = genesis.validators.iter().map(|validator| validator.stake).min().unwrap_or(0);
@@ -257,7 +262,7 @@ impl OpenWindow {
             && !stake::more_than_two_thirds(total - least, total)
     }
 
-    /// Whether a record recomputes, all but its outer step.
+    /// Checks that a record recomputes, except for its outer step.
     pub(super) fn weigh_record(&self, state: &RunState, record: &WindowRecord, sound: &Sound) -> Result<Ready, Reject> {
         let Some((certified, cut)) = self.cut() else { return Ok(Ready::Later) };
         if record.cut != certified {

@@ -1,51 +1,62 @@
-//! The votes on one decision of a window, its cut or its record: two steps an attempt, whoever proposes.
+//! The votes on one decision of a window, its cut or its record. An attempt has two steps of voting.
 //!
 //! The rules are those of Tendermint (Buchman, Kwon, Milosevic, *The latest gossip on BFT consensus*,
-//! arXiv:1807.04938), with three differences: nobody proposes in attempt 0, because every honest validator
-//! computes the same from the same inboxes or scores; a proposal is the prevote of the attempt's proposer; and
-//! nothing is counted that is not in a journal, so that whoever reads a log sees every lock and every majority
-//! that its writer saw. Three message delays in the good case, no more than the proposer's two steps after the
-//! inboxes took; two are impossible below five times as many validators as faults (Abraham, Nayak, Ren, Xiang,
-//! *Good-case latency of Byzantine broadcast*, arXiv:2102.07240).
+//! arXiv:1807.04938), with three differences:
+//!
+//! * Nobody proposes in attempt 0, because every honest validator computes the same value from the same inboxes
+//!   or scores.
+//! * A proposal is the prevote of the attempt's proposer.
+//! * Only votes in a journal count. So a reader of a journal sees every lock and every majority that its writer
+//!   saw.
+//!
+//! The good case takes three message delays, no more than the two steps of a proposer after the inboxes did.
+//! Two delays are impossible with fewer than five times as many validators as faults (Abraham, Nayak, Ren,
+//! Xiang, *Good-case latency of Byzantine broadcast*, arXiv:2102.07240).
 //!
 //! # Rules
 //!
 //! Attempts are numbered from 0. In each, a validator gives at most one *prevote* and then at most one
-//! *precommit*, for the id of one cut or record or for none. *More than two thirds* is of the stake.
+//! *precommit*, for the id of one cut or record or for none. *More than two thirds* means of the stake.
 //!
 //! 1. Prevotes for one value by more than two thirds in one attempt are its **polka**.
 //! 2. A validator precommits a value only in the attempt of its polka, and only if all that the value names is
-//!    here and recomputes. It is then **locked** on it. It precommits none when its time is up or no value can
-//!    have a polka any more.
-//! 3. It prevotes another value than the one that it was last locked on only where that one has a polka in an
-//!    attempt that is not before the lock's. In attempt 0 it prevotes what it computes itself, or what the
-//!    proposer prevoted; later what the attempt's proposer prevoted; at the end of its time the value of the
-//!    newest polka, or none.
-//! 4. After a vote in one attempt it gives none in an earlier one. It enters the next attempt when more than
-//!    two thirds have precommitted something in this one and its time is up or no value can win any more, or
-//!    when more than a third have voted there.
-//! 5. Precommits for one value by more than two thirds in one attempt are its **certificate**: it is decided.
+//!    here and recomputes. It is then **locked** on the value. It precommits none when its time is up or when
+//!    no value can have a polka any more.
+//! 3. A validator prevotes another value than the one it is locked on only if that other value has a polka in
+//!    an attempt that is not before the lock's. In attempt 0 it prevotes the value that it computes itself, or
+//!    the value that the proposer prevoted. Later it prevotes the value that the attempt's proposer prevoted.
+//!    At the end of its time it prevotes the value of the newest polka, or none.
+//! 4. After a vote in one attempt a validator gives none in an earlier one. It enters the next attempt in two
+//!    cases: more than two thirds have precommitted something in this one, and its time is up or no value can
+//!    win any more; or more than a third have voted in the next one.
+//! 5. Precommits for one value by more than two thirds in one attempt are its **certificate**, and the value is
+//!    decided.
 //!
-//! A vote is an entry: in the journal before it is sent, and read from it by rules 2 to 4. So a restart forgets none.
+//! A vote is an entry. It is in the journal before it is sent, and rules 2 to 4 read the journal, so a restart
+//! forgets no vote.
 //!
-//! # Why two values are never certified
+//! # Safety: two values are never certified
 //!
-//! Let less than a third of the stake be faulty, and let v be certified in attempt r. *Then no other value has
-//! a polka in r or later*, and so no other certificate. In r: two polkas of one attempt share more than a third
-//! of the stake, so an honest validator that prevoted twice. Later: let r' > r be the first attempt in which
-//! another value w has one. Of those who precommitted v in r the honest hold more than a third, so one of them,
-//! p, prevoted w in r', and (rule 4) after its precommit. Its lock then is of an attempt from r to r' − 1 and,
-//! as that attempt had a polka, on v. By rule 3 it saw a polka of w in an attempt from r to r' − 1, and r' is
-//! not the first. Nothing here speaks of time.
+//! Suppose that less than a third of the stake is faulty and that v is certified in attempt r. *Claim: no other
+//! value has a polka in r or later*, and therefore no certificate.
 //!
-//! # Why it goes on
+//! In r itself: two polkas of one attempt share more than a third of the stake, and so an honest validator that
+//! prevoted twice, which no honest validator does.
 //!
-//! When messages arrive in time again: times grow with the attempt, so in some attempt they are long enough,
-//! its proposer is honest, and all honest validators are in it together. What they have accepted the others
-//! then have too, polkas included, because all that a vote or a body names is admitted (`admit.rs`). The
-//! proposer prevotes the value of the newest polka, which no lock forbids, or, where there is none, what it
-//! computes, and then nobody is locked. So all prevote it, all precommit it, and it is decided. f faulty
-//! proposers in a row cost f attempts.
+//! Later: let r' > r be the first attempt in which another value w has a polka. Of the validators that
+//! precommitted v in r, the honest ones hold more than a third. So one of them, p, prevoted w in r', and by
+//! rule 4 after its precommit. At that time its lock was of an attempt from r to r' − 1 and, as that attempt
+//! had a polka, on v. By rule 3, p had seen a polka of w in an attempt from r to r' − 1. So r' was not the
+//! first, a contradiction. The argument does not depend on time.
+//!
+//! # Liveness: every decision ends
+//!
+//! Suppose that messages arrive in time again. Waiting times grow with the attempt. So there is an attempt with
+//! times that are long enough and an honest proposer, in which all honest validators are together. Any entry
+//! that one of them has accepted reaches the others, polkas included, because every entry that a vote or a body
+//! names is admitted (`admission.rs`). The proposer prevotes the value of the newest polka, which no lock
+//! forbids. If there is no polka, nobody is locked, and it prevotes the value that it computes. So all prevote
+//! it, all precommit it, and it is decided. f faulty proposers in a row cost f attempts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -56,13 +67,13 @@ use templar_manifest::{
 
 use crate::stake::{self, more_than_a_third, more_than_two_thirds};
 
-/// One step of one attempt.
+/// The votes of one step of one attempt: by value, then by validator.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Round {
     values: BTreeMap<Option<Hash>, BTreeMap<PublicKey, Signature>>,
 }
 
-/// All votes on one decision.
+/// All votes on one decision, the cut or the record.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Ballot {
     rounds: BTreeMap<(u32, VoteStep), Round>,
@@ -104,7 +115,7 @@ impl Ballot {
         *latest = vote.attempt.max(*latest);
     }
 
-    /// What a validator has voted for in one step: one value, or it lies.
+    /// The values that a validator has voted for in one step. An honest one votes for one value.
     pub(super) fn said(&self, signer: &PublicKey, attempt: u32, step: VoteStep) -> impl Iterator<Item = Option<Hash>> {
         let values = self.rounds.get(&(attempt, step)).into_iter().flat_map(|round| &round.values);
         values.filter(|(_, voters)| voters.contains_key(signer)).map(|(value, _)| *value)
@@ -114,14 +125,15 @@ impl Ballot {
         self.said(signer, attempt, step).next().is_some()
     }
 
-    /// Whether more than a third of the stake, without `signer`, says the same: then somebody honest does.
+    /// Whether validators other than `signer` with more than a third of the stake gave the same vote. If so, an
+    /// honest one did.
     pub(super) fn is_supported(&self, genesis: &Genesis, vote: &Vote, signer: &PublicKey) -> bool {
         let voters = self.rounds.get(&(vote.attempt, vote.step)).and_then(|round| round.values.get(&vote.value));
         let others = voters.into_iter().flat_map(BTreeMap::keys).filter(|voter| *voter != signer);
         more_than_a_third(stake::stake_of(genesis, others), genesis.total_stake())
     }
 
-    /// Everything that a validator has voted for.
+    /// All votes of a validator: attempt, step and value.
     pub(super) fn votes_of(&self, signer: &PublicKey) -> impl Iterator<Item = (u32, VoteStep, Option<Hash>)> {
         let rounds = self.rounds.iter();
         rounds.flat_map(move |((attempt, step), round)| {
@@ -130,7 +142,7 @@ impl Ballot {
         })
     }
 
-    /// Votes of a validator in attempts behind this one.
+    /// The number of votes of a validator in attempts after `attempt`.
     pub(super) fn votes_behind(&self, signer: &PublicKey, attempt: u32) -> usize {
         let rounds = self.rounds.iter().filter(|((of, _), _)| *of > attempt);
         rounds.flat_map(|(_, round)| round.values.values()).filter(|voters| voters.contains_key(signer)).count()
@@ -141,15 +153,15 @@ impl Ballot {
         self.rounds.values().any(|round| round.values.contains_key(&Some(*value)))
     }
 
-    /// The latest attempt that somebody honest can be in, as far as can be seen: more than a third have voted
-    /// in it or later, or more than two thirds have ended the one before.
+    /// The latest attempt in which an honest validator can be, as far as can be seen. In that attempt or later
+    /// more than a third have voted, or more than two thirds have ended the one before.
     pub(super) fn open(&self, genesis: &Genesis) -> u32 {
         let ended =
             self.rounds.iter().rev().find(|((_, step), round)| *step == VoteStep::Precommit && round.is_full(genesis));
         ended.map_or(0, |((attempt, _), _)| attempt.saturating_add(1)).max(self.joined(genesis))
     }
 
-    /// The latest attempt in which, or behind which, more than a third have voted.
+    /// The latest attempt such that more than a third have voted in it or later.
     fn joined(&self, genesis: &Genesis) -> u32 {
         let mut latest: Vec<(u32, &PublicKey)> = self.latest.iter().map(|(key, attempt)| (*attempt, key)).collect();
         latest.sort_unstable_by(|a, b| b.cmp(a));
@@ -195,7 +207,7 @@ impl Ballot {
         polkas.any(|polka| polka == *value)
     }
 
-    /// Where, and on what, a validator was last locked: its newest precommit for a value.
+    /// The lock of a validator: the attempt and value of its newest precommit for a value.
     pub(super) fn lock(&self, me: &PublicKey) -> Option<(u32, Hash)> {
         let rounds = self.rounds.iter().rev().filter(|((_, step), _)| *step == VoteStep::Precommit);
         let mut own = rounds.flat_map(|((attempt, _), round)| round.values.iter().map(move |found| (*attempt, found)));
@@ -212,14 +224,14 @@ impl Ballot {
         self.rounds.get(&(attempt, step)).is_some_and(|round| round.is_split(genesis))
     }
 
-    /// What is decided, in which attempt (rule 5).
+    /// The decided value and its attempt (rule 5).
     pub(super) fn decided(&self, genesis: &Genesis) -> Option<(u32, Hash)> {
         let mut rounds = self.rounds.iter().filter(|((_, step), _)| *step == VoteStep::Precommit);
         rounds.find_map(|((attempt, _), round)| Some((*attempt, round.won(genesis)?)))
     }
 
-    /// Votes of one validator for two values in one step of one attempt, for each that gave such, with its
-    /// signatures.
+    /// The contradictory votes: for each validator that voted for two values in one step of one attempt, two of
+    /// its signed votes.
     pub(super) fn twice(&self, run: RunId, window: WindowIndex, on: VoteOn) -> Vec<Vec<Envelope>> {
         let mut found = Vec::new();
         for ((attempt, step), round) in &self.rounds {

@@ -1,6 +1,6 @@
-//! What a node is told and what it answers.
+//! The inputs and outputs of a node.
 //!
-//! Inputs carry integers and bytes only; outputs name work and never how it is done. A driver may carry out
+//! Inputs carry integers and bytes only. Outputs name work and never how it is done. A driver may carry out
 //! outputs in any order and more than once.
 
 use templar_manifest::{
@@ -17,91 +17,93 @@ use crate::run::{JudgePlan, Stepped};
 /// The phases of a window that have a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
-    /// Until the inboxes.
+    /// Miners contribute; it ends with the inboxes and the cut.
     Commit,
-    /// Until the seed.
+    /// Validators reveal their values; it ends with the seed.
     Reveal,
-    /// Until the record.
+    /// Validators judge; it ends with the record.
     Judge,
-    /// A wait in an attempt to agree on cut or record.
+    /// A wait in an attempt to agree on a cut or record.
     Vote {
-        /// On what.
+        /// Whether the attempt is on the cut or on the record.
         on: VoteOn,
-        /// Which attempt.
+        /// The number of the attempt.
         attempt: u32,
-        /// For what.
+        /// The message that the validator waits for.
         wait: VoteWait,
     },
 }
 
-/// What a validator waits for in an attempt.
+/// The message that a validator waits for in an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VoteWait {
-    /// For a proposal that it finds right. Without one it prevotes none.
+    /// A proposal that it finds right. Without one it prevotes none.
     Prevote,
-    /// For a polka, when enough have prevoted. Without one it precommits none.
+    /// A polka, which are prevotes for one value by more than two thirds of the stake, once enough have
+    /// prevoted. Without one it precommits none.
     Precommit,
-    /// For a certificate, when enough have precommitted. Without one it goes on to the next attempt.
+    /// A certificate, once enough have precommitted. Without one it goes on to the next attempt.
     Next,
 }
 
-/// What can happen to a node.
+/// An input of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// An entry came: from a peer, from the journal, or from this node's own key.
+    /// An entry arrived: from a peer, from the journal, or from this node's own key.
     Entry(Entry),
-    /// The same, where this process has checked the signature already.
+    /// An entry arrived whose signature this process has checked already.
     Verified(Verified),
-    /// The time of a phase is up.
+    /// The deadline of a phase has passed.
     Deadline {
-        /// The window.
+        /// The window that it concerns.
         window: WindowIndex,
-        /// The phase.
+        /// The phase that it concerns.
         phase: Phase,
     },
-    /// Work that an output asked for is done.
+    /// The work that an output asked for is done.
     Measured(Measured),
 }
 
-/// Results of work with tensors.
+/// The result of work that needs tensors.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Measured {
-    /// [`Output::Judge`] is done.
+    /// The work of [`Output::Judge`] is done.
     Judged {
-        /// The window.
+        /// The window that it concerns.
         window: WindowIndex,
-        /// The plan's seed.
+        /// The seed of the plan.
         seed: Hash,
         /// One entry for each contribution of the cut, sorted by miner.
         entries: Vec<ScoreEntry>,
-        /// What was found of the plan's late tasks, sorted by window, then miner. What could not be replayed
-        /// yet is left out.
+        /// The verdicts on the plan's late tasks, sorted by window, then miner. Tasks that could not be
+        /// replayed yet are left out.
         verdicts: Vec<LateVerdict>,
     },
-    /// [`Output::Confirm`] is done.
+    /// The work of [`Output::Confirm`] is done.
     Confirmed {
-        /// The open window.
+        /// The window that is open.
         window: WindowIndex,
-        /// What was asked about.
+        /// The subject that was asked about.
         subject: Subject,
-        /// What this node found by replaying the contribution itself: a match or a refusal.
+        /// The result of this node's own replay: a match or a refusal.
         replay: Replay,
-        /// Of a match, the short form of the claim that each drawn validator must make, in the order of their keys.
+        /// For a match, the short form of the claim that each drawn validator must make, in the order of their
+        /// keys. Empty for a refusal.
         witnesses: Vec<u64>,
     },
-    /// [`Output::Apply`] is done.
+    /// The work of [`Output::Apply`] is done.
     Applied {
-        /// The window.
+        /// The window that it concerns.
         window: WindowIndex,
-        /// The outcomes that were applied.
+        /// The outcomes whose deltas were applied.
         outcomes: Vec<Outcome>,
-        /// What the outer step came to.
+        /// The result of the outer step.
         stepped: Stepped,
     },
 }
 
 impl Measured {
-    /// The window that was measured.
+    /// The open window when the work was asked for.
     pub fn window(&self) -> WindowIndex {
         match self {
             Self::Judged { window, .. } | Self::Confirmed { window, .. } | Self::Applied { window, .. } => *window,
@@ -109,34 +111,34 @@ impl Measured {
     }
 }
 
-/// A contribution about which validators contradict each other, as seen with one seed.
+/// A contribution about which validators contradict each other, together with the seed of their scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject {
     /// The seed of the open window, with which replays of its contributions were drawn.
     pub seed: Hash,
-    /// The contribution's window.
+    /// The window of the contribution.
     pub window: WindowIndex,
-    /// Its miner.
+    /// The miner of the contribution.
     pub miner: PublicKey,
 }
 
-/// What a node is asked to sign.
+/// A manifest that a node is asked to sign.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Unsigned {
-    /// What it has received.
+    /// The contributions and registrations that it has received.
     Inbox(Inbox),
     /// The cut, for all to vote on.
     Cut(Cut),
-    /// Its judgement.
+    /// Its judgement of the window.
     Score(Score),
     /// The record, for all to vote on.
     Window(Box<WindowRecord>),
-    /// Its vote on a cut or record.
+    /// A vote on a cut or record.
     Vote(Vote),
 }
 
 impl Unsigned {
-    /// Signs the document. The entry must be in the journal before it is sent.
+    /// Signs the manifest. The entry must be in the journal before it is sent.
     pub fn sign(self, key: &SecretKey) -> Entry {
         Entry::Envelope(match self {
             Self::Inbox(inbox) => Signed::sign(inbox, key).envelope(),
@@ -148,129 +150,132 @@ impl Unsigned {
     }
 }
 
-/// What happened, and what is to do. The first five are events; the others are said again by
-/// [`crate::Node::todo`] until they are done or are no longer wanted.
+/// An event, or work to do. The first five are events. The others are work, which [`crate::Node::todo`] repeats
+/// until it is done or no longer wanted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
     /// An entry is new and valid: keep it in the journal, then pass it on.
     Accepted {
-        /// Its window.
+        /// The window of the entry.
         window: WindowIndex,
-        /// The entry.
+        /// The entry with its checked signature.
         entry: Verified,
     },
     /// An entry that was held turned out to be invalid.
     Dropped {
-        /// The entry.
+        /// The entry with its checked signature.
         entry: Verified,
-        /// Why.
+        /// The rule that it breaks.
         reject: Reject,
     },
-    /// A cut or record that was taken in turned out to be wrong. Its signer knew.
+    /// A cut or record that was taken in turned out to be wrong. Its signer could have known.
     Wrong {
-        /// `cut` or `window`.
+        /// The kind of the manifest: `cut` or `window`.
         kind: &'static str,
-        /// Who signed it.
+        /// The key that signed it.
         signer: PublicKey,
-        /// Its id.
+        /// The id of the cut or record.
         id: Hash,
-        /// Why.
+        /// The rule that it breaks.
         reject: Reject,
     },
-    /// Somebody said two things where one is allowed.
+    /// A signer made two statements where one is allowed.
     Equivocation {
         /// `contribution`, `inbox`, `score` or `vote`.
         kind: &'static str,
-        /// Who.
+        /// The key that signed both.
         signer: PublicKey,
         /// Id of the first payload.
         first: Hash,
         /// Id of the second payload.
         second: Hash,
     },
-    /// A window is closed; the state has moved on.
+    /// A window is closed, and the state has moved on.
     Closed {
-        /// Its record.
+        /// The id of its record.
         record: RecordId,
-        /// The window.
+        /// The window that it concerns.
         window: WindowIndex,
     },
-    /// As a miner: train and sign a contribution.
+    /// Work of a miner: train and sign a contribution.
     Train {
-        /// The window.
+        /// The window that it concerns.
         window: WindowIndex,
     },
-    /// As a validator: sign this.
+    /// Work of a validator: sign this manifest.
     Sign(Unsigned),
-    /// As a validator: release the window's hash-chain value.
+    /// Work of a validator: release the hash-chain value of the window.
     Reveal {
-        /// The window.
+        /// The window that it concerns.
         window: WindowIndex,
     },
-    /// As a validator: replay and evaluate, then [`Measured::Judged`].
+    /// Work of a validator: replay and evaluate, then give [`Measured::Judged`].
     Judge(JudgePlan),
-    /// As a validator: replay a contribution that others refuse, or of which they claim replays that contradict
-    /// each other, then [`Measured::Confirmed`].
+    /// Work of a validator: replay a contribution that others refuse, or about which their proofs contradict
+    /// each other, then give [`Measured::Confirmed`].
     Confirm {
-        /// The open window.
+        /// The window that is open.
         window: WindowIndex,
-        /// What it is about.
+        /// The contribution in question.
         subject: Subject,
-        /// What it takes.
+        /// The task of replaying it.
         task: Box<ReplayTask>,
-        /// What another validator says; nothing where matches contradict each other.
+        /// The refusal of another validator; none if matches contradict each other.
         claimed: Option<Refusal>,
     },
-    /// As a validator: apply the aggregated deltas to the window's checkpoint, then [`Measured::Applied`].
+    /// Work of a validator: apply the aggregated deltas to the window's checkpoint, then give
+    /// [`Measured::Applied`].
     Apply {
-        /// The window.
+        /// The window that it concerns.
         window: WindowIndex,
-        /// The outcomes, to be given back with the result.
+        /// The outcomes, which [`Measured::Applied`] repeats.
         outcomes: Vec<Outcome>,
-        /// The aggregated deltas in miner order.
+        /// The miners and blobs of the aggregated deltas, in the order of miners.
         deltas: Vec<(PublicKey, BlobId)>,
     },
-    /// As a validator: give [`Input::Deadline`] after this time, counted from the first time that this was said.
+    /// Work of a validator: give [`Input::Deadline`] after this time, counted from the first time that this
+    /// output was given.
     Timer {
-        /// The window.
+        /// The window that it concerns.
         window: WindowIndex,
-        /// The phase.
+        /// The phase that it concerns.
         phase: Phase,
-        /// Milliseconds.
+        /// The time in milliseconds.
         after_ms: u64,
     },
-    /// As a validator: something that another validator says is not what this node finds, so it does not vote for it.
+    /// A validator disagrees with another one's statement and does not vote for it.
     Dispute(Dispute),
 }
 
-/// Two nodes of a run find different facts. One of them is wrong; the slow kernels and an audit tell which.
+/// A difference between the findings of two nodes. One of them is wrong. The slow kernels and an audit tell
+/// which.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Dispute {
-    /// A refusal that this node's own replay does not bear out.
+    /// A refusal that this node's own replay does not confirm.
     Refusal {
-        /// Who refuses.
+        /// The validator that refuses.
         validator: PublicKey,
-        /// Whom.
+        /// The miner that is refused.
         miner: PublicKey,
-        /// The reason.
+        /// The refusal that the validator claims.
         claimed: Refusal,
-        /// What this node found.
+        /// The result of this node's own replay.
         found: Replay,
     },
-    /// A match whose proof is not what this node's own replay gives.
+    /// A match whose proof differs from what this node's own replay gives.
     Proof {
-        /// Who claims it.
+        /// The validator that claims the match.
         validator: PublicKey,
-        /// The contribution's window.
+        /// The window of the contribution.
         window: WindowIndex,
-        /// Its miner.
+        /// The miner of the contribution.
         miner: PublicKey,
     },
-    /// A record whose aggregate, checkpoint or held-out loss is not this node's.
+    /// A record whose aggregate, checkpoint or held-out loss differs from what this node computed.
     Record {
-        /// The record.
+        /// The id of the record.
         record: RecordId,
-        /// What this node computed.
+        /// The outer step that this node computed.
         found: Stepped,
     },
 }

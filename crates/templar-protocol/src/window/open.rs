@@ -1,13 +1,15 @@
 //! The open window: everything accepted and held of it, and what follows at once.
 //!
-//! Bounds: of each signer and kind two payloads are kept, whichever came first (two prove an equivocation), of
-//! scores two for each seed and eight in all, of votes two for each step, of registrations one of each owner,
-//! and so many in all. Beyond that an entry is taken in where accepted ones name it: a contribution or
-//! registration that an inbox names, an inbox that a cut names, a score that a record names, a cut or record
-//! that a vote names, a vote that more than a third of the stake has given as well; thirty-two of each signer
-//! are set aside until then, what comes after them must be sent again. So what validators agree on can be had
-//! and checked by everybody, whatever anybody signed besides; and since only accepted entries count, a journal
-//! can be folded again.
+//! The memory for one signer is bounded. Of each kind two payloads are kept, those that came first, which is
+//! enough to prove equivocation. There are some exceptions: of scores two for each seed and eight in all, of
+//! votes two for each step, of registrations one of each owner and a limited number in all.
+//!
+//! An entry beyond these bounds is still taken in if an accepted entry names it: a contribution or registration
+//! that an inbox names, an inbox that a cut names, a score that a record names, a cut or record that a vote
+//! names, a vote that others with more than a third of the stake have given as well. Up to thirty-two entries
+//! of each signer are set aside until something names them. Others must be sent again. So everything that
+//! validators agree on can be fetched and checked by everybody, even if its signer has signed other statements.
+//! And since only accepted entries count, folding a journal again gives the same window.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,23 +29,23 @@ use crate::run::evidence;
 use crate::run::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, VoteCertificate, Witness, reveals_of};
 use crate::stake;
 
-/// Entries of one signer that are kept although there is no room for them, in case something comes to name them.
+/// The most entries of one signer that are set aside until something names them.
 const MAX_ASIDE: usize = 32;
 
-/// Whether a valid entry can be taken in.
+/// Whether a valid entry can be taken in now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ready {
     Now,
     Later,
 }
 
-/// A cut or record that was proposed.
+/// A cut or record that a validator has proposed.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Proposal<T> {
     pub(super) body: Arc<T>,
     pub(super) publisher: Witness,
     pub(super) sound: Arc<Sound>,
-    /// Whether it recomputes; none as long as something that it names is not here.
+    /// Whether it recomputes; `None` as long as something that it names is missing.
     pub(super) is_right: Option<bool>,
 }
 
@@ -54,17 +56,17 @@ pub(super) struct OuterStepTaken {
     pub(super) stepped: Stepped,
 }
 
-/// What this node found of a contribution that others contradict each other about.
+/// This node's own replay of a contribution about which others contradict each other.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Confirmed {
-    /// In which attempt at the record.
+    /// The attempt to agree on the record in which it was made.
     pub(super) attempt: u32,
     pub(super) replay: Replay,
-    /// Of a match, the short form of the claim that each drawn validator must make.
+    /// For a match, the short form of the claim that each drawn validator must make.
     pub(super) witnesses: Vec<u64>,
 }
 
-/// Which entries this node has, and those that wait for something.
+/// The ids of accepted entries, and the entries that wait.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Intake {
     /// Ids of the entries that were accepted.
@@ -75,7 +77,7 @@ pub(super) struct Intake {
     aside: BTreeMap<PublicKey, Vec<Verified>>,
 }
 
-/// The accepted contributions.
+/// The accepted contributions of the window.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Contributions {
     pub(super) by_id: BTreeMap<ContributionId, Signed<Contribution>>,
@@ -85,7 +87,7 @@ pub(super) struct Contributions {
     pub(super) further: BTreeMap<PublicKey, Vec<ContributionId>>,
 }
 
-/// The accepted registrations.
+/// The accepted registrations of the window.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Registrations {
     pub(super) by_id: BTreeMap<RegistrationId, Signed<Registration>>,
@@ -106,7 +108,7 @@ pub(super) struct Seeds {
     pub(super) current: Option<Hash>,
 }
 
-/// What this node has to do as a validator, and what it found.
+/// This node's work as a validator, and its results.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct OwnWork {
     pub(super) plan: Option<JudgePlan>,
@@ -138,24 +140,24 @@ pub(super) struct OpenWindow {
     pub(super) shown: BTreeMap<(PublicKey, WindowIndex), Contradiction>,
 }
 
-/// Whether a contribution names a blob as its delta, trace or state.
+/// Whether a contribution names this blob as its delta, trace or state.
 pub(super) fn names(contribution: &Contribution, blob: &Hash) -> bool {
     [contribution.delta.hash(), contribution.trace.hash(), contribution.state_out.hash()].contains(blob)
 }
 
 impl OpenWindow {
-    /// The judging of all reveals that are held.
+    /// The judging of all reveals that are here.
     pub(super) fn current(&self) -> Option<&Judging> {
         self.seeds.current.as_ref().and_then(|seed| self.seeds.judgings.get(seed)).map(|judging| &**judging)
     }
 
-    /// The judging that a record is about, where it is known by its seed.
+    /// The judging of a record's reveals, if it is known by its seed.
     pub(super) fn judged_as(&self, record: &WindowRecord) -> Option<&Judging> {
         let judging = self.seeds.judgings.get(&record.seed).filter(|judging| judging.reveals() == record.reveals);
         judging.map(|judging| &**judging)
     }
 
-    /// The certified cut.
+    /// The certified cut and its id, once there is one.
     pub(super) fn cut(&self) -> Option<(CutId, &Cut)> {
         let id = self.certified?;
         self.cuts.get(&id).map(|proposal| (id, &*proposal.body))
@@ -181,8 +183,8 @@ impl OpenWindow {
         entries.any(|entry| entry.registration == *id)
     }
 
-    /// Keeps something that there is no room for, in case something comes to name it: of each signer what came first.
-    /// Returns whether it is kept. Registrations and evidence are not, since anybody may sign them.
+    /// Sets an entry aside for which there is no room, until something names it. Returns whether it is kept; of
+    /// each signer the first ones are. Registrations and evidence are not kept, since anybody may sign them.
     pub(super) fn set_aside(&mut self, verified: &Verified) -> bool {
         if matches!(verified.opened, Opened::Registration(_) | Opened::Evidence(_)) {
             return false;
@@ -196,7 +198,7 @@ impl OpenWindow {
         is_kept
     }
 
-    /// Something that was set aside and that accepted entries name by now.
+    /// Takes out an entry that was set aside and that accepted entries name by now.
     pub(super) fn called_for(&mut self, genesis: &Genesis) -> Option<Verified> {
         let is_called_for = |entry: &Verified| {
             let is_here = self.intake.known.contains(&entry.id()) || self.has_body(&entry.opened);
@@ -256,13 +258,13 @@ impl OpenWindow {
         }
     }
 
-    /// Two accepted statements of each signer of whom there are two of one kind where one is allowed.
+    /// The contradictions among accepted entries: two statements of one signer where one is allowed.
     pub(super) fn contradictions(&self, state: &RunState) -> Vec<Contradiction> {
         let (run, window) = (state.run(), state.window());
         let mut said = BTreeMap::<(PublicKey, Kind, Option<Hash>), Vec<Envelope>>::new();
         let mut add =
             |kind, seed, envelope: Envelope| said.entry((envelope.signer, kind, seed)).or_default().push(envelope);
-        // Encoding costs, and almost nobody says two things.
+        // Encoding is expensive and contradictions are rare, so only their statements are encoded.
         for signed in twice(self.contributions.by_id.values(), Signed::signer) {
             add(Kind::Contribution, None, signed.envelope());
         }
@@ -291,7 +293,7 @@ impl OpenWindow {
         }
     }
 
-    /// Whether a cut or record was proposed and recomputes; none where it is not here, or not all that it names.
+    /// Whether a proposed cut or record recomputes. `None` if it is not here, or not everything that it names.
     pub(super) fn is_right(&self, on: VoteOn, id: &Hash) -> Option<bool> {
         match on {
             VoteOn::Cut => self.cuts.get(&CutId::new(*id)).and_then(|cut| cut.is_right),
@@ -299,8 +301,8 @@ impl OpenWindow {
         }
     }
 
-    /// Draws what follows from the accepted entries: which cuts and records are right, the certified cut, the
-    /// seeds, this node's plan. Returns what was found wrong.
+    /// Updates what follows from the accepted entries: which cuts and records recompute, the certified cut, the
+    /// seeds, this node's plan. Returns the cuts and records that were found wrong.
     pub(super) fn refresh(&mut self, state: &RunState, me: Option<PublicKey>) -> Vec<Output> {
         let mut wrong = Vec::new();
         if self.certified.is_none() {
@@ -338,7 +340,7 @@ impl OpenWindow {
         wrong
     }
 
-    /// Points the current seed at the set of all reveals that are held.
+    /// Updates the current seed to the set of all reveals that are here.
     fn renew_seed(&mut self, state: &RunState) {
         let current = self.seeds.current.as_ref().and_then(|seed| self.seeds.sets.get(seed));
         if current.is_some_and(|reveals| reveals.len() == self.seeds.reveals.len())
@@ -355,7 +357,7 @@ impl OpenWindow {
         self.seeds.current = Some(seed);
     }
 
-    /// What a set of reveals gives to judge of the certified cut.
+    /// The judging of the certified cut with a set of reveals.
     pub(super) fn judging_of(
         &self,
         state: &RunState,
@@ -367,7 +369,7 @@ impl OpenWindow {
         state.shared_judging(cut, contributions, registrations, reveals).map_err(Reject::Judging)
     }
 
-    /// The same, kept by its seed.
+    /// Computes the judging of a set of reveals and keeps it by its seed.
     fn judge(&mut self, state: &RunState, reveals: Vec<Reveal>) -> Result<(), Reject> {
         let Some(cut) = self.cut() else { return Ok(()) };
         let judging = self.judging_of(state, cut, reveals)?;
@@ -375,7 +377,7 @@ impl OpenWindow {
         Ok(())
     }
 
-    /// Plans this node's part, once the seed is settled.
+    /// Makes this node's plan once the seed is settled.
     fn renew_plan(&mut self, state: &RunState, me: Option<PublicKey>) {
         if self.is_revealed(state.genesis()) && self.own.plan.as_ref().map(|plan| plan.seed) != self.seeds.current {
             let current = self.current();
@@ -383,13 +385,13 @@ impl OpenWindow {
         }
     }
 
-    /// Whether the seed is settled for this node: every validator has revealed, or it no longer waits.
+    /// Whether the seed is settled for this node: every validator has revealed, or the node no longer waits.
     pub(super) fn is_revealed(&self, genesis: &Genesis) -> bool {
         self.seeds.current.is_some()
             && (self.seeds.reveals.len() == genesis.validators.len() || self.deadlines.contains(&Phase::Reveal))
     }
 
-    /// The closed window, when a record is certified, and what other nodes have found out about the record.
+    /// The closed window once a record is certified, with the shared results about the record.
     pub(super) fn closed(&self, genesis: &Genesis) -> Option<(ClosedWindow, Arc<Sound>)> {
         let (attempt, id) = self.record_ballot.decided(genesis)?;
         let record = RecordId::new(id);
@@ -419,7 +421,7 @@ impl OpenWindow {
     }
 }
 
-/// Those of which there is another one with the same key.
+/// The elements that share their key with another one.
 fn twice<'a, T, K: Ord>(all: impl Iterator<Item = &'a T>, key: impl Fn(&T) -> K) -> Vec<&'a T> {
     let mut by_key = BTreeMap::<K, Vec<&T>>::new();
     for one in all {
@@ -434,7 +436,7 @@ impl<T: templar_manifest::Payload> Proposal<T> {
         Self { body: signed.shared(), publisher, sound, is_right: None }
     }
 
-    /// Takes down what became of weighing it; what to say of it where it is wrong.
+    /// Notes the result of checking it. Returns the event to report if it is wrong.
     fn weighed(&mut self, weighed: Result<Ready, Reject>) -> Option<Output> {
         match weighed {
             Ok(Ready::Later) => None,

@@ -1,14 +1,16 @@
-//! Where validators contradict each other, or a refusal stands alone: what this node must replay before it
-//! counts a score or signs a record, and whose scores it does not count.
+//! Rechecks: which contributions of others this node must replay itself before it counts a score or signs a
+//! record, and whose scores it does not count.
 //!
-//! A refusal is confirmed by everybody who has not found it, but that a delta was withheld, which is no fact
-//! about bytes. A match is believed while nobody contradicts it: matches of one contribution carry the claims
-//! of all who were drawn, in short, so that a claim without a replay contradicts every claim with one. Then
-//! everybody replays that contribution, and everybody comes to the same scores.
+//! Each validator rechecks, by replay, any refusal that it did not find itself. The exception is `withheld`,
+//! which no bytes can prove.
 //!
-//! Before the record a match also contradicts another who was drawn and could not have the delta, the trace or
-//! the state: whoever has replayed has them and serves them. Where this node cannot have them either, it does
-//! not count the match, so that one liar does not shield a miner that keeps its state.
+//! A match is believed while nobody contradicts it. The matches of one contribution carry the claims of all
+//! drawn validators in short form, so a claim without a replay contradicts every claim with one. If there is a
+//! contradiction, every validator replays that contribution, and all honest ones come to the same scores.
+//!
+//! Before the record, a match also contradicts a drawn validator that could not fetch the delta, the trace or
+//! the state: a validator that has replayed has these bytes and serves them. If this node cannot fetch them
+//! either, it does not count the match. So one liar cannot shield a miner that withholds its state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,18 +20,18 @@ use super::Node;
 use super::messages::{Dispute, Output, Subject};
 use crate::run::Judging;
 
-/// What stands between a node and a set of scores.
+/// The result of rechecking a set of scores.
 #[derive(Default)]
 pub(super) struct Rechecks {
-    /// What must be replayed first.
+    /// The replays that must be done first.
     pub(super) open: Vec<Output>,
-    /// Validators whose scores this node does not count.
+    /// The validators whose scores this node does not count.
     pub(super) disputed: BTreeSet<PublicKey>,
-    /// Why.
+    /// The differences for which it does not count them.
     pub(super) disputes: Vec<Output>,
 }
 
-/// What one score says of a contribution.
+/// The statement of one score about one contribution.
 #[derive(Clone, Copy)]
 struct ScoredReplay<'a> {
     validator: PublicKey,
@@ -37,8 +39,8 @@ struct ScoredReplay<'a> {
     proof: Option<&'a ReplayProof>,
 }
 
-/// What this node found of a contribution; of a match with the witnesses of all who were drawn, where they are
-/// of this seed.
+/// This node's own finding about a contribution. For a match it has the witnesses of all drawn validators, if
+/// they are of this seed.
 struct OwnReplay<'a> {
     replay: &'a Replay,
     witnesses: Option<&'a [u64]>,
@@ -47,7 +49,8 @@ struct OwnReplay<'a> {
 /// A contribution by its window, miner and id.
 type About = (WindowIndex, PublicKey, ContributionId);
 
-/// What scores say of contributions that they replayed or refuse, as far as somebody wants to know of them.
+/// The statements of scores about contributions that they replayed or refuse, by contribution, as far as they
+/// are wanted.
 fn statements<'a>(
     scores: &[(ScoreId, &'a Score)],
     is_wanted: impl Fn(&About) -> bool,
@@ -70,8 +73,8 @@ fn statements<'a>(
     found
 }
 
-/// Whether matches contradict each other, or a match something that blobs show, or a match the word of another
-/// of `drawn` that what a replay takes is not to be had.
+/// Whether statements contradict each other: two matches, or a match and a refusal that blobs show, or a match
+/// and a validator of `drawn` that could not fetch the bytes.
 fn contradict(said: &[ScoredReplay<'_>], drawn: &[PublicKey]) -> bool {
     let mut witnesses = said.iter().filter_map(|said| said.proof).map(|proof| &proof.witnesses);
     let Some(first) = witnesses.next() else { return false };
@@ -80,13 +83,13 @@ fn contradict(said: &[ScoredReplay<'_>], drawn: &[PublicKey]) -> bool {
         || is_sought(said, drawn)
 }
 
-/// Whether one of `drawn` could not have what a replay takes.
+/// Whether one of `drawn` could not fetch the bytes that a replay needs.
 fn is_sought(said: &[ScoredReplay<'_>], drawn: &[PublicKey]) -> bool {
     let withheld = Replay::Refused(Refusal::Withheld);
     said.iter().any(|said| *said.replay == withheld && drawn.binary_search(&said.validator).is_ok())
 }
 
-/// The contributions that a score refuses for any reason, or about which scores contradict each other.
+/// The contributions that some score refuses for any reason, or about which scores contradict each other.
 fn contested(scores: &[(ScoreId, &Score)]) -> BTreeSet<About> {
     let is_contested = |said: &[ScoredReplay<'_>]| {
         contradict(said, &[]) || said.iter().any(|said| matches!(said.replay, Replay::Refused(_)))
@@ -95,7 +98,7 @@ fn contested(scores: &[(ScoreId, &Score)]) -> BTreeSet<About> {
 }
 
 impl Node {
-    /// Holds what other validators say against each other, and against what this node knows.
+    /// Compares the statements of other validators with each other and with this node's own findings.
     pub(super) fn rechecks(
         &self,
         me: &PublicKey,
@@ -106,7 +109,8 @@ impl Node {
         let mut rechecks = Rechecks::default();
         let contested = judging.contested(scores, contested);
         let mut own = self.open.scores.iter().filter(|(_, score)| score.signer() == *me);
-        // What is not contested, this node's own score agrees with, where it is among these and its only one.
+        // If nothing is contested, this node's own score agrees with the others, provided that it is among them
+        // and its only one.
         let is_counted = own.all(|(id, _)| scores.iter().any(|(counted, _)| counted == id));
         if is_counted && contested.is_empty() && self.open.own.confirmed.is_empty() {
             return rechecks;
@@ -141,7 +145,7 @@ impl Node {
                 }
             }
             let found = self.finding(me, &subject, false, attempt);
-            // After the record it is for a challenge to say whether the state is to be had.
+            // After the record, a challenge decides whether the state can be fetched.
             let drawn = judging.replayers().get(&miner).filter(|_| window == self.state.window());
             let drawn = drawn.map_or(&[][..], Vec::as_slice);
             if found.is_none() && contradict(&said, drawn) && !asked {
@@ -151,7 +155,7 @@ impl Node {
             for one in said.iter().filter(|one| one.validator != *me) {
                 let Some(proof) = one.proof else { continue };
                 let holds = match (found.replay, found.witnesses) {
-                    // Whoever replays has all that it takes, and serves it.
+                    // A validator that replays has all the bytes and serves them.
                     (Replay::Refused(Refusal::Withheld), _) => !is_sought(&said, drawn),
                     (Replay::Match, Some(witnesses)) => proof.witnesses == witnesses,
                     (Replay::Refused(refusal), _) => !refusal.is_in_blobs(),
@@ -176,9 +180,9 @@ impl Node {
         Some(Output::Confirm { window: self.state.window(), subject, task: Box::new(task?), claimed })
     }
 
-    /// What this node found out about a contribution, where it is enough to judge another's reason
-    /// (`is_reason`), or another's proof. That it could not have the bytes, in its own judging or in an earlier
-    /// attempt, says nothing.
+    /// This node's own finding about a contribution, if it is enough to judge another validator's refusal
+    /// (`is_reason`) or proof. That this node could not fetch the bytes, in its own judging or in an earlier
+    /// attempt, proves nothing.
     fn finding(&self, me: &PublicKey, subject: &Subject, is_reason: bool, attempt: u32) -> Option<OwnReplay<'_>> {
         let withheld = Replay::Refused(Refusal::Withheld);
         if let Some(confirmed) = self.open.own.confirmed.get(subject) {

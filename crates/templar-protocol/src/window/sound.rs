@@ -1,4 +1,4 @@
-//! What the rules have said about an entry, remembered for all nodes of a process that stand at the same place.
+//! Results of checks on an entry, shared by all nodes of a process that are at the same state.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,17 +6,17 @@ use templar_manifest::{CutId, Hash, RecordId, RunId};
 
 use crate::run::{Judging, RunState};
 
-/// What the rules said about an entry, for other nodes of the process that stand at the same place: equal
-/// records make equal states, so the answer is theirs too.
+/// The result of checking an entry, for other nodes of the process at the same place. Equal records make equal
+/// states, so the result holds for them too.
 #[derive(Debug, Default)]
 pub(super) struct Sound {
     place: OnceLock<Place>,
-    /// After a record: the record before it, and the state that it leads to.
+    /// For a record: the record before it, and the state that it leads to.
     next: OnceLock<(Option<RecordId>, Arc<RunState>)>,
 }
 
 impl Sound {
-    /// The state that this record leads to from `before`, if a node of this process has been there.
+    /// The state that this record leads to from `before`, if a node of this process has computed it.
     pub(super) fn next(&self, before: Option<RecordId>) -> Option<Arc<RunState>> {
         self.next.get().filter(|(record, _)| *record == before).map(|(_, state)| state.clone())
     }
@@ -25,7 +25,8 @@ impl Sound {
         self.place.get() == Some(&place)
     }
 
-    /// Remembers that the rules took it here. The first place counts; others are checked each time.
+    /// Remembers that the entry was found valid at this place. Only the first place is kept; at others the
+    /// entry is checked each time.
     pub(super) fn found_sound(&self, place: Place) {
         let _ = self.place.set(place);
     }
@@ -35,7 +36,7 @@ impl Sound {
     }
 }
 
-/// Where a score or record was found valid: the run, the record before, the seed, and the cut.
+/// The place where a score or record was found valid: the run, the record before, the seed, and the cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     run: RunId,
@@ -45,7 +46,7 @@ pub(super) struct Place {
 }
 
 impl PartialEq for Sound {
-    /// What is remembered about an entry is no part of it.
+    /// Remembered results are no part of an entry, so any two are equal.
     fn eq(&self, _: &Self) -> bool {
         true
     }

@@ -1,21 +1,22 @@
-//! What a node should be doing now, derived from its state alone.
+//! The work that a node should do now. It follows from the node's state alone.
 //!
-//! Which votes a validator gives is in `voting.rs`; here is what it has to do before, and what it finds right.
+//! `voting.rs` decides which votes a validator gives. This file decides what it has to do before, and which
+//! record it finds right.
 //!
 //! # Disputes
 //!
-//! Validators may find different things, and each sees about what others say in its own time:
+//! Validators may find different things, and each one rechecks the findings of others in its own time:
 //!
-//! * *Withheld* is no fact about bytes, and nobody can prove it. Every validator says in its score what it
-//!   could not have, and what more than half of the counted stake could not have is withheld
-//!   (`RunState::outcomes`). There is nothing to confirm.
-//! * *Any other refusal* is a fact about bytes. Whoever refuses has them and serves them, so all honest
-//!   validators come to the same finding, or to none. A node does not propose or prevote a record that counts a
-//!   refusal which it does not find itself; who could not have the bytes looks again in the next attempt. So a
-//!   false refusal is left out by every honest validator, with the whole score that it is in, and a true one is
-//!   counted.
-//! * *A record whose outer step comes out differently* gets no prevote. With less than a third of the stake
-//!   faulty the others' have a polka, and this node follows it.
+//! * *Withheld* is no fact about bytes, and nobody can prove it. Every validator says in its score which bytes
+//!   it could not fetch. If validators with more than half of the counted stake could not, the contribution is
+//!   refused as withheld ([`RunState::outcomes`](crate::RunState::outcomes)). There is nothing to confirm.
+//! * *Any other refusal* is a fact about bytes. A validator that refuses has the bytes and serves them, so all
+//!   honest validators come to the same finding, or to none. A node does not propose or prevote a record that
+//!   counts a refusal which it does not find itself. If it could not fetch the bytes, it tries again in the
+//!   next attempt. So every honest validator leaves out a score with a false refusal, and counts one with a
+//!   true refusal.
+//! * *A record whose outer step comes out differently* gets no prevote of this node. With less than a third of
+//!   the stake faulty, the record of the others gets a polka, and this node follows it.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +32,7 @@ use crate::run::{Judging, Stepped};
 use crate::stake;
 
 impl Node {
-    /// Everything that this node should be doing now. The driver starts what is not already under way.
+    /// All work that this node should do now. The driver starts the work that is not under way already.
     pub fn todo(&self) -> Vec<Output> {
         let Some(me) = self.me else { return Vec::new() };
         if self.is_over() {
@@ -67,8 +68,8 @@ impl Node {
         waiting.then_some(Output::Timer { window: self.state.window(), phase, after_ms })
     }
 
-    /// The inbox: when every member's contribution is in, or at the deadline. Where nobody is a member,
-    /// newcomers are waited for.
+    /// The inbox to sign: when every member's contribution is here, or at the deadline. In a run without
+    /// members the node waits for newcomers until the deadline.
     fn inbox_to_sign(&self, me: &PublicKey) -> Option<Output> {
         let open = &self.open;
         let members = self.state.members();
@@ -85,7 +86,7 @@ impl Node {
         Some(Output::Sign(Unsigned::Inbox(Inbox { run, window, validator: *me, contributions, registrations })))
     }
 
-    /// The registration of each owner that came first, as far as they can matter: see [`Rank::named`].
+    /// The registration of each owner that came first, as many as can matter: see [`Rank::named`].
     fn registrations_to_name(&self) -> Vec<CutRegistration> {
         let open = &self.open;
         let ranked = open.registrations.first.iter().filter_map(|(owner, id)| {
@@ -97,7 +98,7 @@ impl Node {
         named
     }
 
-    /// After the certified cut: the reveal; after the seed: judging, and the score.
+    /// The next work after the certified cut: the reveal, and after the seed the judging and the score.
     fn reveal_and_judge(&self, me: &PublicKey) -> Option<Output> {
         let open = &self.open;
         open.certified?;
@@ -118,7 +119,8 @@ impl Node {
         }
     }
 
-    /// The record that this node would propose: confirm what others refuse, apply what is accepted.
+    /// The record that this node would propose, or the work before it: confirm refusals of others, apply the
+    /// accepted deltas.
     pub(super) fn own_record(&self, me: &PublicKey, attempt: u32) -> Own {
         let Some((judging, scores)) = self.countable(attempt) else { return Own::Nothing };
         let rechecks = self.rechecks(me, judging, &scores, attempt);
@@ -140,8 +142,8 @@ impl Node {
         }
     }
 
-    /// The scores that would be counted now: of the settled seed, one of each validator, when all who revealed have
-    /// judged, or after the deadline. Of two of one validator the lower counts.
+    /// The scores that would be counted now: those of the settled seed, one of each validator, once all that
+    /// revealed have judged, or after the deadline. Of two scores of one validator the lower id counts.
     fn countable(&self, attempt: u32) -> Option<(&Judging, Vec<(ScoreId, &Score)>)> {
         let (open, genesis) = (&self.open, self.state.genesis());
         if attempt == 0 && !open.is_revealed(genesis) {
@@ -158,7 +160,7 @@ impl Node {
         (all || late).then(|| (judging, scores.into_values().collect()))
     }
 
-    /// What stands between this node and a prevote for a record that recomputes.
+    /// The objections of this node to a prevote for a record that recomputes; `None` if there are none.
     pub(super) fn objections_to_record(
         &self,
         me: &PublicKey,

@@ -1,4 +1,5 @@
-//! An entry whose signature was checked: what it says, by whom, and whether it could be honest by itself.
+//! Entries whose signature was checked: their content, their signer, and whether they could be honest by
+//! themselves.
 
 use std::sync::Arc;
 
@@ -13,9 +14,9 @@ use crate::entry::{Entry, EvidenceEntry, RevealEntry};
 use crate::run::members::Rank;
 use crate::run::{RunState, evidence};
 
-/// An entry that decodes and whose signature verifies: made by [`Verified::open`] and in no other way. Clones
-/// share it, so that a process in which many nodes hear the same entry checks its signature once, and
-/// recomputes scores and records once. Nodes that share entries must have begun with the same state.
+/// An entry that decodes and whose signature verifies. Only [`Verified::open`] makes one. Clones share it, so a
+/// process with many nodes checks each signature once and recomputes each score and record once. Nodes that
+/// share entries must have begun with the same state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verified {
     id: Hash,
@@ -25,36 +26,36 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Decodes the payload, checks the signature, and that the signer is whom the payload names.
+    /// Decodes the payload, checks the signature, and checks that the signer is the key that the payload names.
     ///
     /// # Errors
-    /// [`Reject::Envelope`] and [`Reject::Kind`].
+    /// [`Reject::Envelope`], [`Reject::Kind`] or [`Reject::Evidence`].
     pub fn open(entry: Entry) -> Result<Self, Reject> {
         Ok(Self { id: entry.id(), opened: Opened::open(&entry)?, entry: Arc::new(entry), sound: Arc::default() })
     }
 
-    /// The entry's id.
+    /// The id of the entry.
     pub fn id(&self) -> Hash {
         self.id
     }
 
-    /// The entry as it travels.
+    /// The entry in the form that travels between nodes.
     pub fn entry(&self) -> &Entry {
         &self.entry
     }
 
-    /// Who says it.
+    /// The key that signed it.
     pub fn signer(&self) -> PublicKey {
         self.opened.signer()
     }
 
-    /// The window that it is about.
+    /// The window of the entry.
     pub fn window(&self) -> WindowIndex {
         self.opened.window()
     }
 }
 
-/// What an entry says, once its signature was checked.
+/// The content of an entry, decoded and with a checked signature.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Opened {
     Contribution(Signed<Contribution>),
@@ -69,7 +70,10 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    /// Decodes the payload, checks the signature, and that the signer is whom the payload names.
+    /// Decodes the payload, checks the signature, and checks that the signer is the key that the payload names.
+    ///
+    /// # Errors
+    /// [`Reject::Envelope`], [`Reject::Kind`] or [`Reject::Evidence`].
     pub(super) fn open(entry: &Entry) -> Result<Self, Reject> {
         let envelope = match entry {
             Entry::Reveal(reveal) => return Ok(Self::Reveal(*reveal)),
@@ -81,7 +85,7 @@ impl Opened {
         };
         let (kind, _) = payload::peek(&envelope.payload).map_err(|error| Reject::Envelope(error.into()))?;
         Ok(match kind {
-            // Whether the signer trains for the miner is for the members of the window to say.
+            // Whether the signer is the miner's node key is checked against the members of the window.
             Kind::Contribution => Self::Contribution(envelope.open()?),
             Kind::Registration => {
                 let signed: Signed<Registration> = envelope.open()?;
@@ -147,7 +151,7 @@ impl Opened {
         }
     }
 
-    /// Id of the payload; of a reveal, its value; of evidence that of its second statement.
+    /// The id of the payload. For a reveal it is the value, for evidence the id of its second statement.
     pub(super) fn payload_id(&self) -> Hash {
         match self {
             Self::Contribution(signed) => signed.id(),
@@ -176,7 +180,7 @@ impl Opened {
         }
     }
 
-    /// The seed of a score; nothing else has one to be told apart by.
+    /// The seed of a score; `None` for other entries.
     pub(super) fn seed(&self) -> Option<Hash> {
         match self {
             Self::Score(signed) => Some(signed.payload().seed),
@@ -184,12 +188,13 @@ impl Opened {
         }
     }
 
-    /// Whether it is a cut or record. Signing two is no contradiction: who proposes again may propose another.
+    /// Whether it is a cut or record. Two of them by one signer are no contradiction, since a proposer may
+    /// propose again.
     pub(super) fn is_body(&self) -> bool {
         matches!(self, Self::Cut(_) | Self::Window(_))
     }
 
-    /// Whether the signer may say such a thing at all.
+    /// Checks that the signer may make such a statement at all.
     pub(super) fn check_signer(&self, state: &RunState) -> Result<(), Reject> {
         let signer = self.signer();
         match self {
@@ -202,7 +207,7 @@ impl Opened {
                 let (named, signer) = (member.node.short(), signer.short());
                 Err(Reject::Envelope(EnvelopeError::WrongSigner { kind: Contribution::KIND, named, signer }))
             }
-            // Anybody may ask for a slot, and of evidence the state says whose it is.
+            // Anybody may ask for a slot, and the state decides whose evidence counts.
             Self::Registration(_) | Self::Evidence(_) => Ok(()),
             _ => state.genesis().validator(&signer).map(|_| ()).ok_or_else(|| Reject::NotAValidator(signer.short())),
         }
@@ -210,13 +215,14 @@ impl Opened {
 }
 
 impl Opened {
-    /// Whether every list could be honest, so that what is held stays small.
+    /// Checks that every list could be honest, so that held entries stay small.
     pub(super) fn check_size(&self, genesis: &Genesis) -> Result<(), Reject> {
         let (miners, validators) = (genesis.registration.slots as usize, genesis.validators.len());
-        // Each is in lists of more than a third, so in at least one of three honest ones.
+        // Each registration of a cut is in inboxes of more than a third of the stake, so in at least one of
+        // three honest ones.
         let registrations = 3 * Rank::most_named(&genesis.registration);
         let fits = match self {
-            // A contribution and a registration have no lists, and an inbox or evidence is never held.
+            // Contributions and registrations have no lists, and inboxes and evidence are never held.
             Self::Contribution(_) | Self::Registration(_) | Self::Inbox(_) => true,
             Self::Vote(_) | Self::Reveal(_) | Self::Evidence(_) => true,
             Self::Cut(signed) => {

@@ -1,10 +1,10 @@
-//! Which vote a validator gives now, and what it publishes for others to vote on: the rules of `ballot.rs`,
-//! carried out.
+//! Voting: which vote a validator gives now, and what it publishes for others to vote on. It carries out the
+//! rules of `ballot.rs`.
 //!
-//! A cut is the same for whoever has the same inboxes. A record is found right only by who has replayed what it
-//! refuses and taken its outer step (`todo.rs`); once it has a polka, more than a third of the stake is honest
-//! and has done so, and the others follow without. So a validator whose own machine finds something else holds
-//! nobody up.
+//! All validators with the same inboxes compute the same cut. A record is found right only by a validator that
+//! has replayed the contributions that it refuses and taken its outer step (`todo.rs`). Once a record has a
+//! polka, honest validators with more than a third of the stake have done so, and the others follow without. So
+//! a validator whose own machine finds something else holds nobody up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,24 +16,24 @@ use super::admission::MAX_STATEMENTS;
 use super::messages::{Output, Phase, Unsigned, VoteWait};
 use crate::run::Closing;
 
-/// What a validator would propose.
+/// The value that a validator would propose.
 pub(super) enum Own {
-    /// This, and what else it has to say.
+    /// The value is ready: its id, its body, and further outputs.
     Ready { id: Hash, body: Right, said: Vec<Output> },
-    /// This is to be done first.
+    /// This work must be done first.
     Work(Vec<Output>),
-    /// It cannot tell yet.
+    /// The validator cannot tell yet.
     Nothing,
 }
 
-/// A cut or record as this node finds it, with its id.
+/// A cut or record that this node computed, with its id.
 pub(super) enum Right {
     Cut(Arc<(CutId, Cut)>),
     Record(Arc<Closing>),
 }
 
 impl Right {
-    /// To be signed.
+    /// The manifest to sign.
     fn document(&self) -> Unsigned {
         match self {
             Self::Cut(cut) => Unsigned::Cut(cut.1.clone()),
@@ -43,7 +43,8 @@ impl Right {
 }
 
 impl Node {
-    /// The next step towards the cut or record: a vote, a body to publish, work that comes before a vote, timers.
+    /// The next outputs towards the cut or record: a vote, a body to publish, work that comes before a vote,
+    /// timers.
     pub(super) fn vote(&self, me: &PublicKey, on: VoteOn) -> Vec<Output> {
         let genesis = self.state.genesis();
         let ballot = self.open.ballot(on);
@@ -82,13 +83,13 @@ impl Node {
         outputs
     }
 
-    /// The attempt that this validator is in.
+    /// The number of the attempt that this validator is in.
     pub(super) fn attempt(&self, me: &PublicKey, on: VoteOn) -> u32 {
         let is_late = |attempt| self.open.deadlines.contains(&Phase::Vote { on, attempt, wait: VoteWait::Next });
         self.open.ballot(on).attempt(self.state.genesis(), me, is_late)
     }
 
-    /// What to prevote, or what comes before it.
+    /// The prevote, or the work that comes before it.
     fn prevote(&self, me: &PublicKey, on: VoteOn, attempt: u32) -> Vec<Output> {
         let (genesis, ballot) = (self.state.genesis(), self.open.ballot(on));
         let prevote = |value| self.voted(on, attempt, VoteStep::Prevote, value);
@@ -139,8 +140,8 @@ impl Node {
         work
     }
 
-    /// What stands between this node and a prevote for what the proposer proposes, which recomputes: work, or
-    /// nothing more than that it finds something else. `None` where nothing does.
+    /// The objections of this node to the value that the proposer proposes, which recomputes: work, or only
+    /// that this node finds something else. `None` if there are none.
     fn objections(&self, me: &PublicKey, on: VoteOn, value: &Hash, attempt: u32) -> Option<Vec<Output>> {
         let has_polka = self.open.ballot(on).has_polka(self.state.genesis(), value, 0..attempt);
         match on {
@@ -163,8 +164,8 @@ impl Node {
         }
     }
 
-    /// The cut of all inboxes, or after the deadline of those that are here; of two of one validator the lower
-    /// counts.
+    /// The cut of all inboxes, or after the deadline of those that are here. Of two inboxes of one validator
+    /// the lower id counts.
     fn own_cut(&self, attempt: u32) -> Option<Arc<(CutId, Cut)>> {
         let open = &self.open;
         let mut inboxes = BTreeMap::<PublicKey, (InboxId, &Inbox)>::new();
@@ -180,7 +181,7 @@ impl Node {
         open.has_all(&cut.1).then_some(cut)
     }
 
-    /// What has this id, if this node would propose just that and nobody has published it.
+    /// The body with this id, if this node would propose the same and nobody has published it.
     fn missing_body(&self, me: &PublicKey, on: VoteOn, attempt: u32, value: &Hash) -> Option<Output> {
         let here = match on {
             VoteOn::Cut => self.open.cuts.contains_key(&CutId::new(*value)),
@@ -195,13 +196,13 @@ impl Node {
         }
     }
 
-    /// What was decided is published by whoever can, if nobody has.
+    /// Publishes the body of the decided value if nobody has and this node can.
     fn publish_decided(&self, me: &PublicKey, on: VoteOn) -> Vec<Output> {
         let decided = self.open.ballot(on).decided(self.state.genesis());
         decided.and_then(|(attempt, value)| self.missing_body(me, on, attempt, &value)).into_iter().collect()
     }
 
-    /// Whether others have room for what this node publishes before they have its vote for it.
+    /// Whether others have room for a body that this node publishes before they have its vote for it.
     fn has_room(&self, me: &PublicKey, on: VoteOn) -> bool {
         let published = match on {
             VoteOn::Cut => self.open.cuts.values().filter(|cut| cut.publisher.signer == *me).count(),
@@ -215,8 +216,8 @@ impl Node {
         Output::Sign(Unsigned::Vote(Vote { run, window, on, attempt, step, value }))
     }
 
-    /// The timer of a wait that is not over: as long as messages may take, or for a proposed record as long as
-    /// it takes to see about it, and longer with every attempt.
+    /// The timer of a wait that is not over. It lasts as long as messages may take, or for a proposed record as
+    /// long as checking it takes, and longer with every attempt.
     fn wait(&self, on: VoteOn, attempt: u32, wait: VoteWait) -> Option<Output> {
         let phase = Phase::Vote { on, attempt, wait };
         let deadlines = &self.state.genesis().deadlines;

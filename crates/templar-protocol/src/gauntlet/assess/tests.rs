@@ -238,7 +238,8 @@ fn a_lost_state_costs_the_certainty_and_no_more() {
     assert_eq!(found.changes[0].cause, Cause::Restarted);
 }
 
-/// The exploit of the original's issue 108: deltas that are bad on both kinds of page earned by a product of two negatives.
+/// The exploit of the original's issue 108: deltas that are bad on both kinds of page earned by a product of
+/// two negatives.
 #[test]
 fn who_is_bad_at_everything_earns_nothing() {
     let mut career = Career::new(GauntletSpec::customary());
@@ -273,8 +274,8 @@ fn conducts() -> impl Strategy<Value = MinerConduct> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// The log leads from the standing before to the one after without a gap; no penalty raises a score; and nobody who is
-    /// at fault is paid.
+    /// The log leads from the standing before to the one after without a gap; no penalty raises a score; and
+    /// nobody who is at fault is paid.
     #[test]
     fn the_log_explains_everything_and_penalties_only_lower(
         windows in prop::collection::vec(prop::collection::vec((conducts(), any::<bool>()), 5), 1..12),

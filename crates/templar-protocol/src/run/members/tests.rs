@@ -112,7 +112,8 @@ fn where_all_slots_are_taken_the_one_worth_least_is_replaced_after_its_immunity(
     }
     let decided = decide(&members, &spec, 2, &[work(7, 1), work(8, 2), burn(9, 1_000)], &paid);
     let replaced: Vec<PublicKey> = decided.replaced.clone();
-    // The two with the lowest merits go for the two that work pays for, then the last for the burn; and no newcomer goes.
+    // The two with the lowest merits go for the two that work pays for, then the last for the burn; and no
+    // newcomer goes.
     assert_eq!(replaced, [key(2), key(3), key(1)]);
     let members = decided.members;
     assert_eq!(members.len(), 3);
@@ -224,7 +225,8 @@ fn an_inbox_names_the_best_of_each_way() {
 }
 
 proptest! {
-    /// Whatever is asked for and however members are worth, the tables agree with each other and slots are never exceeded.
+    /// Whatever is asked for and however members are worth, the tables agree with each other and slots are
+    /// never exceeded.
     #[test]
     fn members_are_as_many_as_slots_at_most(
         first in 0u8..4,
