@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use templar_node::demo::DEFAULT_CHECKPOINT;
+use templar_testkit::demo::DEFAULT_CHECKPOINT;
 
 /// The text of a document, named by its path from the root of the repository.
 fn document(path: &str) -> String {

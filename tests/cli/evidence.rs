@@ -1,7 +1,7 @@
 //! `templar evidence`: statements that it accepts, statements that it refuses, and its list.
 
+use templar_home::access::Access;
 use templar_manifest::{Hash, Inbox, SecretKey, Signed};
-use templar_node::access::Access;
 use templar_protocol::Entry;
 
 use super::home::Home;
@@ -33,7 +33,7 @@ fn two_statements_are_handed_in_shown_and_listed() {
     let journal = || {
         let access = Access::read(&home.path()).unwrap();
         let run = access.run(None).unwrap().run;
-        templar_node::journal::Journal::read(&access.home.run_dir(&run)).unwrap().len()
+        templar_home::journal::Journal::read(&access.home.run_dir(&run)).unwrap().len()
     };
     let before = journal();
     // Files that prove nothing are refused with the reason and a hint, and nothing is kept.

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
+use templar_home::access::Access;
+use templar_home::replica::Replica;
 use templar_manifest::proof::witness;
 use templar_manifest::{Hash, Refusal, Replay, ReplayProof, ScoreEntry, Signed};
-use templar_node::access::Access;
-use templar_node::replica::Replica;
-use templar_node::workbench::{Conduct, Effort, TrainWatch, Workbench};
+use templar_node::executor::{Executor, TrainRequest, TrainWatch};
 use templar_protocol::{Input, Measured, Output};
+use templar_testkit::trainer::NoiseTrainer;
 use templar_train::StepReport;
 
 use super::home::{Home, Said};
@@ -18,7 +19,7 @@ use super::home::{Home, Said};
 /// The fact that a liar changes.
 #[derive(Default)]
 pub(crate) struct Lie {
-    conduct: Conduct,
+    is_noise: bool,
     score: Option<fn(&mut ScoreEntry)>,
     checkpoint: bool,
     aggregate: bool,
@@ -37,7 +38,7 @@ pub(crate) fn window(home: &Home, lie: &Lie) {
     let context = access.run(None).unwrap();
     let (store, handle) = (access.store().unwrap().clone(), access.runtime().handle().clone());
     let keep = Arc::new(move |bytes| handle.block_on(store.put(bytes)));
-    let bench = Workbench::new(context.clone(), access.home.clone(), access.shared_blobs(), keep).unwrap();
+    let executor = Executor::new(context.clone(), access.home.clone(), access.shared_blobs(), keep).unwrap();
     let mut replica = Replica::open(&access.home, context, access.home.key().unwrap()).unwrap();
     for _ in 0..20 {
         let node = replica.node().clone();
@@ -48,14 +49,17 @@ pub(crate) fn window(home: &Home, lie: &Lie) {
         match todo.expect("something to do") {
             Output::Train { .. } => {
                 let me = replica.me();
-                let effort = Effort { conduct: lie.conduct, ..Effort::honest(4) };
-                let trained = bench.train(state, me, effort, &mut Silent, &|_| {}).unwrap();
+                let mut request = TrainRequest::honest(state, me, 4);
+                if lie.is_noise {
+                    request.trainer = &NoiseTrainer;
+                }
+                let trained = executor.train(request, &mut Silent, &|_| {}).unwrap();
                 replica.contribute(trained).unwrap();
             }
             Output::Sign(document) => drop(replica.sign(document).unwrap()),
             Output::Reveal { .. } => drop(replica.reveal().unwrap()),
             Output::Judge(plan) => {
-                let mut entries = bench.judge(state, &plan, &contributions, false).unwrap();
+                let mut entries = executor.judge(state, &plan, &contributions, false).unwrap();
                 if let Some(change) = lie.score {
                     entries.iter_mut().for_each(change);
                 }
@@ -64,7 +68,7 @@ pub(crate) fn window(home: &Home, lie: &Lie) {
                 replica.submit(Input::Measured(measured)).unwrap();
             }
             Output::Apply { window, outcomes, .. } => {
-                let applied = bench.apply(state.checkpoint(), window, &outcomes, &contributions).unwrap();
+                let applied = executor.apply(state.checkpoint(), window, &outcomes, &contributions).unwrap();
                 let mut stepped = applied.stepped;
                 if lie.checkpoint {
                     stepped.checkpoint = Hash::of(b"a lie").into();
@@ -137,7 +141,7 @@ fn an_accepted_delta_that_nobody_computed() {
         entry.replay = Replay::Match;
         entry.proof = Some(made_up());
     };
-    let said = audited(&Lie { conduct: Conduct::Noise, score: Some(accept), ..Lie::default() });
+    let said = audited(&Lie { is_noise: true, score: Some(accept), ..Lie::default() });
     assert!(contribution(&said).contains("recorded as accepted; replay differs from step 1"), "{said:?}");
 }
 

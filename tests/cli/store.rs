@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use templar_home::access::Access;
 use templar_manifest::Hash;
-use templar_node::access::Access;
 
 use super::home::{Home, hash};
 use super::network::refused;

@@ -11,23 +11,23 @@ use anyhow::anyhow;
 use serde_json::json;
 use templar_audit::EvidenceError;
 use templar_data::{ImportError, PageError, SampleError, SinkError};
+use templar_home::HomeError;
+use templar_home::access::{AccessError, HandInError};
+use templar_home::configure::ConfigureError;
+use templar_home::context::RunError;
+use templar_home::folder::FolderError;
+use templar_home::inventory::InventoryError;
+use templar_home::journal::JournalError;
+use templar_home::replica::{ReplicaError, SubmitError};
 use templar_model::generate::GenerateError;
 use templar_model::hf::{self, ExportError};
 use templar_net::{BindError, FetchError, TicketError};
-use templar_node::access::{AccessError, ApplyError};
-use templar_node::configure::ConfigureError;
-use templar_node::context::RunError;
-use templar_node::demo::DemoError;
 use templar_node::driver::DriverError;
 use templar_node::exchange::ExchangeError;
-use templar_node::folder::FolderError;
-use templar_node::home::HomeError;
-use templar_node::inventory::InventoryError;
-use templar_node::journal::JournalError;
-use templar_node::replica::{ReplicaError, SubmitError};
-use templar_node::workbench::WorkError;
+use templar_node::executor::WorkError;
 use templar_protocol::GenesisError;
 use templar_store::{ListError, OpenError, PutError, ReadError, RemoveError, SyncError};
+use templar_testkit::demo::DemoError;
 use templar_train::tensors::LoadError;
 
 use crate::printer::{Printer, Tone};
@@ -160,7 +160,7 @@ macro_rules! meanings {
 
 meanings! {
     AccessError => access;
-    ApplyError => apply;
+    HandInError => apply;
     ConfigureError => configure;
     DemoError => demo;
     DriverError => driver;
@@ -231,11 +231,11 @@ fn access(error: &AccessError) -> Meaning {
     }
 }
 
-fn apply(error: &ApplyError) -> Meaning {
+fn apply(error: &HandInError) -> Meaning {
     match error {
-        ApplyError::Home(error) => home(error),
-        ApplyError::Socket(error) => (Code::Failed, io(error).1),
-        ApplyError::Refused(_) => hint(Code::Failed, "`templar status` says where the run stands"),
+        HandInError::Home(error) => home(error),
+        HandInError::Socket(error) => (Code::Failed, io(error).1),
+        HandInError::Refused(_) => hint(Code::Failed, "`templar status` says where the run stands"),
     }
 }
 
@@ -343,7 +343,7 @@ fn work(error: &WorkError) -> Meaning {
         WorkError::Home(error) => home(error),
         WorkError::Stopped => plain(Code::Interrupted),
         WorkError::NotAMiner(_) => hint(Code::Failed, "`templar register` asks for a slot"),
-        WorkError::Train(_) | WorkError::Compress(_) | WorkError::Threads(_) => plain(Code::Failed),
+        WorkError::Train(_) | WorkError::Threads(_) => plain(Code::Failed),
     }
 }
 

@@ -1,24 +1,32 @@
 //! Events of a node in words, one line each. With `--json` the event itself is the line.
 
-use templar_node::event::Event;
+use templar_node::event::NodeEvent;
 
 use crate::printer::{Printer, amount, bytes, count};
 
 /// Prints an event on the way of a command.
-pub(crate) fn tell(printer: &Printer, event: &Event) {
+pub(crate) fn tell(printer: &Printer, event: &NodeEvent) {
     printer.progress(event, sentence(event));
 }
 
 /// An event for people.
-pub(crate) fn sentence(event: &Event) -> String {
+pub(crate) fn sentence(event: &NodeEvent) -> String {
     match event {
-        Event::Step { step, steps, loss, norm, learning_rate, tokens_per_second, .. } => format!(
+        NodeEvent::Step { step, steps, loss, norm, learning_rate, tokens_per_second, .. } => format!(
             "step {step}/{steps} | loss {loss:.3} | norm {norm:.2} | lr {} | {} tok/s",
             scientific(*learning_rate),
             amount(*tokens_per_second)
         ),
-        Event::Contributed {
-            window, miner, contribution, delta, delta_bytes, ratio_fp32, ratio_bf16, loss, ..
+        NodeEvent::Contributed {
+            window,
+            miner,
+            contribution,
+            delta,
+            delta_bytes,
+            ratio_fp32,
+            ratio_bf16,
+            loss,
+            ..
         } => {
             format!(
                 "w{window} {} contributed {}: delta {}, {}, {ratio_fp32:.0}x smaller than fp32, {ratio_bf16:.0}x than bf16, loss {loss:.3}",
@@ -28,12 +36,20 @@ pub(crate) fn sentence(event: &Event) -> String {
                 bytes(*delta_bytes)
             )
         }
-        Event::Judged { window, miner, replay, improvement, .. } => {
+        NodeEvent::Judged { window, miner, replay, improvement, .. } => {
             let loss = improvement.map_or_else(String::new, |by| format!(", loss {:+.4} on unassigned pages", -by));
             format!("w{window} {} judged: replay {replay}{loss}", miner.short())
         }
-        Event::Closed {
-            window, record, checkpoint, held_out_loss, aggregated, refused, minted, signatures, ..
+        NodeEvent::Closed {
+            window,
+            record,
+            checkpoint,
+            held_out_loss,
+            aggregated,
+            refused,
+            minted,
+            signatures,
+            ..
         } => {
             let mut text = format!(
                 "w{window} closed: record {} | {} aggregated | held-out loss {held_out_loss:.4} | minted {minted:.3} ALPHA | {} | checkpoint {}",
@@ -47,25 +63,27 @@ pub(crate) fn sentence(event: &Event) -> String {
             }
             text
         }
-        Event::Started { key, run, window, ticket, .. } => {
+        NodeEvent::Started { key, run, window, ticket, .. } => {
             format!("node {} serves run {}, window {window} is open\nticket {ticket}", key.short(), run.short())
         }
-        Event::Metrics { addr } => format!("metrics are answered at http://{addr}/metrics"),
-        Event::Signed { window, kind, id, signer, .. } => {
+        NodeEvent::Metrics { addr } => format!("metrics are answered at http://{addr}/metrics"),
+        NodeEvent::Signed { window, kind, id, signer, .. } => {
             format!("w{window} {kind} {} signed by {}", id.short(), signer.short())
         }
-        Event::Admitted { window, owner, verdict } => format!("w{window} registration of {}: {verdict}", owner.short()),
-        Event::Registered { owner, slot, since } => {
+        NodeEvent::Admitted { window, owner, verdict } => {
+            format!("w{window} registration of {}: {verdict}", owner.short())
+        }
+        NodeEvent::Registered { owner, slot, since } => {
             format!("this node trains for {} in slot {slot} from window {since} on", owner.short())
         }
-        Event::Finished { checkpoint, .. } => {
+        NodeEvent::Finished { checkpoint, .. } => {
             format!("the run is over; its model is checkpoint {}", checkpoint.short())
         }
-        Event::Deadline { window, phase, .. } => format!("w{window} the time of the phase {phase} is up"),
-        Event::Pruned { blobs, bytes: freed } => {
+        NodeEvent::Deadline { window, phase, .. } => format!("w{window} the time of the phase {phase} is up"),
+        NodeEvent::Pruned { blobs, bytes: freed } => {
             format!("{} that no run needs any more removed: {}", count(*blobs, "blob"), bytes(*freed))
         }
-        Event::Warning { message } => format!("warning: {message}"),
+        NodeEvent::Warning { message } => format!("warning: {message}"),
     }
 }
 
@@ -87,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_log_line_is_the_familiar_one() {
-        let event = Event::Step {
+        let event = NodeEvent::Step {
             window: 0,
             step: 12,
             steps: 100,

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use templar_home::access::Access;
+use templar_home::context::RunContext;
+use templar_home::journal::Journal;
 use templar_manifest::{Hash, Kind, MAX_PAYLOAD_BYTES, PublicKey, RunId, payload};
-use templar_node::access::Access;
-use templar_node::context::RunContext;
-use templar_node::journal::Journal;
 use templar_protocol::Entry;
 use templar_store::ReadError;
 

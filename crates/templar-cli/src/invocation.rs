@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use templar_home::access::Access;
+use templar_home::context::{RunContext, read_manifest};
 use templar_manifest::{CheckpointId, Dataset, DatasetId, Genesis, Hash, Kind, RunId, WindowIndex, payload};
-use templar_node::access::Access;
-use templar_node::context::{RunContext, read_manifest};
 use templar_node::settings::NetworkSettings;
 use templar_protocol::Node;
 

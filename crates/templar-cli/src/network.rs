@@ -7,16 +7,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use templar_home::Home;
+use templar_home::access::Access;
+use templar_home::context::RunContext;
 use templar_manifest::Hash;
 use templar_net::{PeerAddr, Relays, Ticket};
-use templar_node::access::Access;
-use templar_node::context::RunContext;
-use templar_node::driver::{self, DriverConfig, Parts};
-use templar_node::event::Event;
+use templar_node::driver::{self, DriverConfig, NodeParts};
+use templar_node::event::NodeEvent;
 use templar_node::exchange::{self, Destination};
-use templar_node::home::Home;
 use templar_node::peers as known;
-use templar_node::settings::{LimitSettings, NetworkSettings, Networking, Settings};
+use templar_node::settings::{HomeSettings, LimitSettings, NetworkSettings, Networking};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
@@ -60,7 +60,7 @@ impl Listen {
 
     /// All that was said, the home's file included.
     pub(crate) fn settings(&self, invocation: &Invocation, home: &Home) -> Result<NetworkSettings, CommandError> {
-        Ok(self.said(invocation).or(Settings::load(home)?.network))
+        Ok(self.said(invocation).or(HomeSettings::load(home)?.network))
     }
 
     /// What follows from it.
@@ -125,12 +125,12 @@ pub(crate) fn run_node(
     context: RunContext,
     config: DriverConfig,
     stop: Stop,
-    mut say: impl FnMut(&Event),
+    mut say: impl FnMut(&NodeEvent),
 ) -> Result<(), CommandError> {
     let key = access.home.key()?;
     let (home, lock, store, runtime) = access.into_parts().ok_or_else(read_only)?;
     let (sender, mut events) = mpsc::channel(EVENTS);
-    let parts = Parts { home, lock, store, context, key };
+    let parts = NodeParts { home, lock, store, context, key };
     let stopped = stop.watch(runtime.handle());
     let node = runtime.spawn(driver::run(parts, config, sender, stopped));
     while let Some(event) = runtime.block_on(events.recv()) {

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use templar_home::access::Access;
+use templar_home::journal::Journal;
+use templar_home::replica::Replica;
 use templar_manifest::{Hash, PublicKey, WindowIndex};
-use templar_node::access::Access;
-use templar_node::journal::Journal;
-use templar_node::replica::Replica;
-use templar_node::workbench::{Keep, Workbench};
+use templar_node::executor::{Executor, KeepBlob};
 use templar_protocol::{Node, RunState};
 
 use crate::error::{Code, CommandError};
@@ -21,7 +21,7 @@ pub(crate) struct Participant {
     /// The run's journal and node.
     pub replica: Replica,
     /// Work with tensors.
-    pub bench: Workbench,
+    pub executor: Executor,
     /// The home. Last, so that the store is shut down after everything that uses it is gone.
     pub access: Access,
 }
@@ -33,8 +33,8 @@ impl Participant {
         let context = run_context(&access, run)?;
         let key = access.home.key()?;
         let replica = Replica::open(&access.home, context.clone(), key)?;
-        let bench = Workbench::new(context, access.home.clone(), access.shared_blobs(), keep(&access)?)?;
-        Ok(Self { replica, bench, access })
+        let executor = Executor::new(context, access.home.clone(), access.shared_blobs(), keep(&access)?)?;
+        Ok(Self { replica, executor, access })
     }
 
     /// The node as it is now.
@@ -91,7 +91,7 @@ pub(crate) fn sync(access: &Access, blobs: &[Hash]) -> Result<(), CommandError> 
     Ok(access.sync(blobs)?)
 }
 
-fn keep(access: &Access) -> Result<Keep, CommandError> {
+fn keep(access: &Access) -> Result<KeepBlob, CommandError> {
     let store = access.store().cloned();
     let store = store.ok_or_else(|| CommandError::says(Code::Failed, "the home is open for reading only"))?;
     let handle = access.runtime().handle().clone();

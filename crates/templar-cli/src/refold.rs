@@ -3,8 +3,8 @@
 //! A node writes an entry down when it accepts it, so in a journal that is whole no entry is refused and none has to wait
 //! for a later one. One that waits tells that something before it is gone.
 
+use templar_home::context::{RunContext, RunError};
 use templar_manifest::Hash;
-use templar_node::context::{RunContext, RunError};
 use templar_protocol::{Entry, Input, Node, Output};
 
 /// The node that a journal gives, and the first thing that is wrong with the journal.

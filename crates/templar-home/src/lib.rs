@@ -1,1 +1,45 @@
-//! A templar home on disk: keys, journal, replica, inventory, retention and the local socket's protocol.
+//! A templar home: the directory in which one participant keeps its key, its blobs and its runs.
+//!
+//! * [`Home`]: the directory itself; [`files`]: how its small files are written.
+//! * [`journal`]: the entries that a node accepted, durable before anybody hears of them; [`entry_log`]: the same in memory.
+//! * [`context`], [`configure`]: a run's genesis, from one dial, or from a Hugging Face [`folder`].
+//! * [`replica`]: the protocol's node on top of its journal; [`registration`]: how a home comes by a slot.
+//! * [`access`]: a home as a command uses it, also beside a running node ([`socket`]).
+//! * [`retention`]: the rule on which blobs of a run must stay; [`inventory`]: the blobs of a home, and those that may go.
+//!
+//! Nothing here connects to a peer, and nothing here is a rule of the protocol.
+//!
+//! ```
+//! use templar_home::Home;
+//! use templar_manifest::SecretKey;
+//!
+//! let dir = tempfile::tempdir()?;
+//! let key = SecretKey::from_bytes(&[7; 32]);
+//! let home = Home::init(&dir.path().join("home"), &key)?;
+//! assert_eq!(home.key()?.public(), key.public());
+//! assert!(home.runs()?.is_empty());
+//!
+//! // One process at a time may write.
+//! let lock = home.lock()?;
+//! assert!(home.lock().is_err());
+//! drop(lock);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod access;
+pub mod configure;
+pub mod context;
+pub mod entry_log;
+mod error;
+pub mod files;
+pub mod folder;
+mod home;
+pub mod inventory;
+pub mod journal;
+pub mod registration;
+pub mod replica;
+pub mod retention;
+pub mod socket;
+
+pub use error::HomeError;
+pub use home::{Home, HomeLock, read_key, write_key};

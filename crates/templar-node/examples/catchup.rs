@@ -1,10 +1,11 @@
-//! How a joiner that is behind comes by the current model: whole, by the aggregates of the windows it lacks, or the way that
-//! a node chooses.
+//! Measures how a node that is behind gets the current model: whole, by the aggregates of the windows that it lacks, or by
+//! the way that a node chooses itself.
 //!
 //! `cargo run --release -p templar -p templar-node --example catchup -- --windows 200 --near 40`
 //!
-//! A validator and two miners play a whole run in this process; then homes that know nothing of it, and homes that were there
-//! until `--near` windows before its end, visit the validator. What is not an option is a setting of genesis. On a slow link:
+//! A validator and two miners play a whole run in this process. Then two sorts of homes visit the validator: homes that know
+//! nothing of the run, and homes that followed it until `--near` windows before its end. Other arguments are settings of the
+//! genesis. On a slow link:
 //! `unshare -rn sh -c 'ip link set lo mtu 1500 up; tc qdisc add dev lo root tbf rate 110mbit burst 64kb latency 50ms; …'`.
 #![allow(clippy::disallowed_methods, reason = "prints how long it took")]
 
@@ -13,21 +14,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use templar_data::bundled;
+use templar_home::Home;
+use templar_home::access::Access;
+use templar_home::access::AccessSink;
+use templar_home::configure::{Origin, RunPlan, configure};
+use templar_home::context::RunContext;
+use templar_home::replica::Replica;
 use templar_manifest::chain::Chain;
 use templar_manifest::{Hash, RunId, SecretKey, ValidatorSpec, payload};
 use templar_net::Ticket;
-use templar_node::access::Access;
-use templar_node::configure::{Origin, RunPlan, configure};
-use templar_node::context::RunContext;
-use templar_node::demo::AccessSink;
-use templar_node::driver::{self, DriverConfig, Parts, Role, Way};
-use templar_node::event::Event;
+use templar_node::driver::{self, DriverConfig, NodeParts, NodeRole};
+use templar_node::event::NodeEvent;
 use templar_node::exchange::{self, Destination, Wanted};
-use templar_node::home::Home;
-use templar_node::replica::Replica;
+use templar_node::gather::CatchUp;
 use templar_node::settings::Networking;
 use templar_node::tally::Progress;
-use templar_node::workbench::Conduct;
 use templar_store::{BlockingStore, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -40,7 +41,7 @@ fn key(name: &str) -> SecretKey {
     SecretKey::from_bytes(Hash::of(name.as_bytes()).as_bytes())
 }
 
-/// Homes for everybody who plays; the validator's has the run.
+/// Makes homes for all nodes. The validator's home has the run.
 fn stage(dir: &Path, size: &str, settings: &[String]) -> Outcome<RunId> {
     for name in NAMES {
         Home::init(&dir.join(name), &key(name))?;
@@ -67,7 +68,7 @@ fn stage(dir: &Path, size: &str, settings: &[String]) -> Outcome<RunId> {
     Ok(run)
 }
 
-/// An open home and its run, taken from `ticket` where it is not here yet.
+/// An open home and its run, joined by `ticket` if the home does not have it yet.
 async fn open(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>) -> Outcome<(Home, Store, RunContext)> {
     let root = dir.join(name);
     let home = if root.exists() { Home::open(&root)? } else { Home::init(&root, &key(name))? };
@@ -98,30 +99,23 @@ fn to<'a>(home: &'a Home, store: &'a Store, networking: &'a Networking) -> Desti
 
 /// A node that plays.
 struct Playing {
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<NodeEvent>,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<(), driver::DriverError>>,
 }
 
 async fn play(dir: &Path, name: &str, run: RunId, ticket: Option<&Ticket>) -> Outcome<Playing> {
     let (home, store, context) = open(dir, name, run, ticket).await?;
-    let config = DriverConfig {
-        role: if name == NAMES[0] { Role::Validator } else { Role::Miner },
-        networking: Networking::default(),
-        metrics: None,
-        prune: false,
-        peers: ticket.map(|ticket| ticket.peers.clone()).unwrap_or_default(),
-        conduct: Conduct::Honest,
-        share: None,
-        delays: None,
-    };
+    let role = if name == NAMES[0] { NodeRole::Validator } else { NodeRole::Miner };
+    let mut config = DriverConfig::new(role, Networking::default());
+    config.peers = ticket.map(|ticket| ticket.peers.clone()).unwrap_or_default();
     let ((sender, events), (stop, stopped)) = (mpsc::channel(1024), watch::channel(false));
-    let parts = Parts { lock: home.lock()?, home, store, context, key: key(name) };
+    let parts = NodeParts { lock: home.lock()?, home, store, context, key: key(name) };
     Ok(Playing { events, stop, task: tokio::spawn(driver::run(parts, config, sender, stopped)) })
 }
 
 impl Playing {
-    async fn until<T>(&mut self, wanted: impl Fn(Event) -> Option<T>) -> Outcome<T> {
+    async fn until<T>(&mut self, wanted: impl Fn(NodeEvent) -> Option<T>) -> Outcome<T> {
         while let Some(event) = self.events.recv().await {
             if let Some(found) = wanted(event) {
                 return Ok(found);
@@ -130,22 +124,22 @@ impl Playing {
         Err("a node stopped".into())
     }
 
-    /// Reads on, so that the node never waits for a reader.
+    /// Reads and drops all further events, so that the node never waits for a reader.
     fn drain(mut self) -> (watch::Sender<bool>, JoinHandle<Result<(), driver::DriverError>>) {
         tokio::spawn(async move { while self.events.recv().await.is_some() {} });
         (self.stop, self.task)
     }
 }
 
-/// What a visit came to.
+/// The result of a visit.
 struct Caught {
     progress: Progress,
     seconds: f64,
     windows: usize,
 }
 
-/// A visit of the home `name` that ends in the current model.
-async fn catch_up(dir: &Path, name: &str, run: RunId, ticket: &Ticket, way: Way) -> Outcome<Caught> {
+/// Makes a visit of the home `name` that ends with the current model.
+async fn catch_up(dir: &Path, name: &str, run: RunId, ticket: &Ticket, way: CatchUp) -> Outcome<Caught> {
     let (home, store, context) = open(dir, name, run, Some(ticket)).await?;
     let networking = Networking::default();
     let (opened, own) = (home.clone(), key(name));
@@ -206,28 +200,30 @@ async fn main() -> Outcome<()> {
     .await??;
 
     let mut validator = play(&root, NAMES[0], run, None).await?;
-    let started = |event| if let Event::Started { ticket, .. } = event { Some(ticket) } else { None };
+    let started = |event| if let NodeEvent::Started { ticket, .. } = event { Some(ticket) } else { None };
     let ticket: Ticket = validator.until(started).await?.parse()?;
     let mut others = Vec::new();
     for name in &NAMES[1..] {
         others.push(play(&root, name, run, Some(&ticket)).await?.drain());
     }
     let reached =
-        |wanted| move |event| matches!(event, Event::Closed { window, .. } if window + 1 == wanted).then_some(());
+        |wanted| move |event| matches!(event, NodeEvent::Closed { window, .. } if window + 1 == wanted).then_some(());
     validator.until(reached(windows - near)).await?;
-    let there = catch_up(&root, "near", run, &ticket, Way::Cheaper).await?.windows;
-    validator.until(|event| matches!(event, Event::Finished { .. }).then_some(())).await?;
+    let there = catch_up(&root, "near", run, &ticket, CatchUp::Cheaper).await?.windows;
+    validator.until(|event| matches!(event, NodeEvent::Finished { .. }).then_some(())).await?;
     let validator = validator.drain();
 
     println!("| joiner | way | bytes received | windows applied | seconds |");
     println!("|---|---|---:|---:|---:|");
     for (joiner, behind) in [("new", windows as usize), ("near", windows as usize - there)] {
-        for (way, name) in [(Way::Snapshot, "snapshot"), (Way::Aggregates, "aggregates"), (Way::Cheaper, "chosen")] {
+        for (way, name) in
+            [(CatchUp::Snapshot, "snapshot"), (CatchUp::Aggregates, "aggregates"), (CatchUp::Cheaper, "chosen")]
+        {
             let home = format!("{joiner}-{name}");
             if joiner == "near" {
                 copy(&root.join("near"), &root.join(&home))?;
             } else {
-                // What every joiner needs whichever way it takes is not measured.
+                // Blobs that every joiner needs, whichever way it takes, are fetched before and not measured.
                 open(&root, &home, run, Some(&ticket)).await?.1.shutdown().await;
             }
             let Caught { progress, seconds, .. } = catch_up(&root, &home, run, &ticket, way).await?;

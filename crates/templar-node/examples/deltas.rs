@@ -1,14 +1,14 @@
-//! How many bits a parameter costs in deltas of real training, next to other formats: the first table of templar-delta's
-//! `BENCH.md`.
+//! Measures how many bits a sent parameter costs in deltas of real training, next to other formats. It prints the first table
+//! of `BENCH.md` in templar-delta.
 //!
 //! `cargo run --release -p templar-node --example deltas -- [WINDOWS]` trains the micro model on the bundled
-//! text with two miners and takes from early and late windows what a miner had to send: error feedback and
-//! pseudo-gradient together. Each choice of k and quantiser then compresses the same values.
+//! text with two miners, and samples the values that a miner had to send in early and late windows: error feedback plus
+//! pseudo-gradient. Each choice of k and quantiser then compresses the same values.
 
 use templar_data::{PageReader, Split, bundled};
 use templar_delta::{Header, Quantiser, Settings, compress, decode, inspect};
+use templar_home::configure::{Origin, RunPlan, configure};
 use templar_manifest::{DatasetId, Hash, PublicKey, RunId, TensorSpec, ValidatorSpec, WindowIndex};
-use templar_node::configure::{Origin, RunPlan, configure};
 use templar_store::MemoryBlobs;
 use templar_train::{MinerState, Recipe, Task, WindowRun, outer_step, run_window};
 
@@ -17,7 +17,7 @@ type Failure = Box<dyn std::error::Error>;
 const MINERS: u8 = 2;
 const SIDE: usize = 64;
 
-/// What a miner had to send in a window: βe + Δ, flat.
+/// The values that a miner had to send in a window, βe + Δ, flat in the model's order.
 struct Sample {
     late: bool,
     target: Vec<f32>,
@@ -78,7 +78,7 @@ fn train(windows: u64) -> Result<(Recipe, Vec<Sample>), Failure> {
             let delta = recipe.decode_delta(&contribution, &result.delta)?;
             let late = window + 2 >= windows;
             if late || window == 1 || window == 3 {
-                // What was left and what was sent together are what there was.
+                // The new error plus the sent values are the values that there were.
                 let mut target = result.state.error.clone();
                 let mut start = 0;
                 for (tensor, spec) in recipe.tensors.iter().enumerate() {
@@ -159,9 +159,10 @@ fn side(n: usize) -> usize {
     (1..=SIDE).rev().find(|side| n.is_multiple_of(*side)).expect("1 divides")
 }
 
-/// What Templar's code would put into its dictionary, without its container: for each tensor the positions in 12 bits,
-/// two in three bytes, a byte for each code, and shift, scale and four levels as floats. Also how many values are sent,
-/// and the bits of a uniform code for the positions. Positions ascend here, which suits zstd better than their order there.
+/// The bytes that Templar's code would put into its dictionary, without its container: for each tensor the positions in 12
+/// bits (two in three bytes), a byte for each code, and shift, scale and four levels as floats. Also gives the number of sent
+/// values, and the bits of a uniform code for the positions. Positions ascend here, which suits zstd better than their order
+/// in Templar.
 fn as_shipped(tensors: &[TensorSpec], top_k: u32, target: &[f32]) -> Result<(Vec<u8>, u64, f64), Failure> {
     let settings = Settings::new(SIDE as u32, top_k, Quantiser::Templar4, 0)?;
     let header = Header { run: Hash::default(), window: 0, miner: [0; 32] };

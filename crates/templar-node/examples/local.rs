@@ -1,17 +1,17 @@
-//! SparseLoCo in one process, without a network: how the held-out loss falls for a choice of settings.
+//! SparseLoCo in one process, without a network. It shows how the held-out loss falls for a choice of settings.
 //!
 //! `cargo run --release -p templar-node --example local -- --size micro --miners 3 --windows 5 compression.top_k=128`
 //!
-//! Pages are dealt by a stride instead of by the protocol, everybody is honest, and what is not an option is a setting of
-//! genesis.
+//! Pages are dealt by a stride instead of by the protocol, and all miners are honest. Arguments that are no options are
+//! settings of the genesis.
 #![allow(clippy::disallowed_methods, reason = "prints how long it took")]
 
 use std::time::Instant;
 
 use templar_audit::{Evidence, held_out_loss};
 use templar_data::bundled;
+use templar_home::configure::{Origin, RunPlan, configure};
 use templar_manifest::{DatasetId, Hash, PublicKey, RunId, ValidatorSpec, WindowIndex, page_count};
-use templar_node::configure::{Origin, RunPlan, configure};
 use templar_store::MemoryBlobs;
 use templar_train::{MinerState, Recipe, Task, WindowRun, nats, outer_step, run_window};
 

@@ -1,12 +1,12 @@
-//! The wall clock, and whether it agrees with those of peers. No rule looks at it, so nothing here decides anything.
+//! The wall clock, and whether it agrees with the clocks of peers. No rule reads a clock, so nothing here decides anything.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use templar_net::{PeerId, Skew};
 
-/// By how much clocks may differ before somebody is told: more than any that is kept by a time service, and far less than
-/// what breaks a certificate.
+/// The difference between clocks above which the user is warned. It is more than clocks differ that a time service keeps,
+/// and far less than a certificate tolerates.
 pub const TOLERANCE: Duration = Duration::from_secs(5);
 
 /// Milliseconds since 1970, UTC.
@@ -16,10 +16,10 @@ pub fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What the clocks of peers say about this one.
+/// The judgement of the peers' clocks on this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Agreement {
-    /// Nobody can be asked.
+pub enum ClockAgreement {
+    /// There is no peer to compare with.
     Unknown,
     /// More than half of the peers agree with this clock.
     Agrees,
@@ -27,28 +27,28 @@ pub enum Agreement {
     Differs {
         /// The middle one of the peers' clocks minus this one, in milliseconds.
         ahead_ms: i64,
-        /// Peers that say so.
+        /// The number of peers that differ this way.
         peers: usize,
-        /// Peers that were asked.
+        /// The number of peers that were asked.
         of: usize,
     },
 }
 
 /// Compares this clock with those of peers.
-pub fn agreement(skews: &BTreeMap<PeerId, Skew>) -> Agreement {
+pub fn agreement(skews: &BTreeMap<PeerId, Skew>) -> ClockAgreement {
     let mut ahead: Vec<i64> = skews.values().map(|skew| skew.ahead_ms).collect();
     ahead.sort_unstable();
-    let Some(&middle) = ahead.get(ahead.len() / 2) else { return Agreement::Unknown };
+    let Some(&middle) = ahead.get(ahead.len() / 2) else { return ClockAgreement::Unknown };
     let same_way = |skew: &&Skew| skew.exceeds(TOLERANCE) && skew.ahead_ms.signum() == middle.signum();
     let peers = skews.values().filter(same_way).count();
     if peers * 2 < skews.len() || peers == 0 {
-        return Agreement::Agrees;
+        return ClockAgreement::Agrees;
     }
-    Agreement::Differs { ahead_ms: middle, peers, of: skews.len() }
+    ClockAgreement::Differs { ahead_ms: middle, peers, of: skews.len() }
 }
 
-impl Agreement {
-    /// What is wrong, for people.
+impl ClockAgreement {
+    /// The problem as a sentence for people. `None` if there is none.
     pub fn problem(&self) -> Option<String> {
         let Self::Differs { ahead_ms, peers, of } = self else { return None };
         let seconds = ahead_ms.unsigned_abs() as f64 / 1e3;
@@ -68,13 +68,17 @@ mod tests {
 
     #[test]
     fn one_wrong_clock_among_many_is_not_ours() {
-        assert_eq!(agreement(&skews(&[])), Agreement::Unknown);
-        assert_eq!(agreement(&skews(&[10, -20, 3_600_000])), Agreement::Agrees);
-        assert_eq!(agreement(&skews(&[4_000, 5_040, -5_040])), Agreement::Agrees, "within the tolerance");
+        assert_eq!(agreement(&skews(&[])), ClockAgreement::Unknown);
+        assert_eq!(agreement(&skews(&[10, -20, 3_600_000])), ClockAgreement::Agrees);
+        assert_eq!(agreement(&skews(&[4_000, 5_040, -5_040])), ClockAgreement::Agrees, "within the tolerance");
         let differs = agreement(&skews(&[60_000, 60_100, 10]));
-        assert_eq!(differs, Agreement::Differs { ahead_ms: 60_000, peers: 2, of: 3 });
+        assert_eq!(differs, ClockAgreement::Differs { ahead_ms: 60_000, peers: 2, of: 3 });
         assert_eq!(differs.problem().unwrap(), "this machine's clock is 60.0 s behind those of 2 of 3 peers");
         assert!(agreement(&skews(&[-90_000])).problem().unwrap().contains("90.0 s ahead of those of 1 of 1"));
-        assert_eq!(agreement(&skews(&[90_000, -90_000, 0])), Agreement::Agrees, "they do not agree with each other");
+        assert_eq!(
+            agreement(&skews(&[90_000, -90_000, 0])),
+            ClockAgreement::Agrees,
+            "they do not agree with each other"
+        );
     }
 }

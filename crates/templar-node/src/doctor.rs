@@ -1,7 +1,7 @@
-//! Looks at everything that a node depends on, and says what is wrong and what to do about it.
+//! Checks everything that a node depends on, and says what is wrong and how to repair it.
 //!
-//! Nothing is changed and nobody is impersonated: peers and relays are asked with a key that is forgotten afterwards, so a
-//! doctor may come while the node runs. A check that cannot be made says so; it is never passed for want of an answer.
+//! The doctor changes nothing. It asks peers and relays with a key that it drew for the purpose and forgets afterwards, so
+//! it may run beside the node. A check that cannot be made says so; it never passes for want of an answer.
 
 mod home;
 mod machine;
@@ -11,37 +11,37 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
+use templar_home::access::Access;
 use templar_net::PeerAddr;
 
-use crate::access::Access;
-use crate::settings::{NetworkSettings, Settings};
+use crate::settings::{HomeSettings, NetworkSettings};
 
-/// How a check went.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
+    /// All is as it should be.
     Ok,
-    /// It works, and may not for long or not for everybody; or it could not be checked.
+    /// It works, but perhaps not for long or not for everybody. Or it could not be checked.
     Warn,
-    /// It does not work.
+    /// It does not work at all.
     Fail,
 }
 
-/// What one check found.
+/// The finding of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct DoctorFinding {
     /// `home`, `settings`, `key`, `run`, `store`, `disk`, `interfaces`, `port`, `relay`, `peer` or `clock`.
     pub check: &'static str,
-    /// How it went.
+    /// The result of the check.
     pub level: Level,
-    /// What was found.
+    /// The finding, as a sentence for people.
     pub text: String,
-    /// What to do about it.
+    /// A way to repair it, if there is one.
     pub hint: Option<String>,
 }
 
-impl Finding {
+impl DoctorFinding {
     fn new(check: &'static str, level: Level, text: impl Into<String>) -> Self {
         Self { check, level, text: text.into(), hint: None }
     }
@@ -59,40 +59,44 @@ impl Finding {
     }
 }
 
-/// What is to be looked at.
+/// The task of the doctor.
 #[derive(Debug, Clone)]
 pub struct Examination {
     /// The directory of the home.
     pub root: PathBuf,
-    /// What the command line and the environment say of the network; the home's file is added.
+    /// Network settings of the command line and the environment. Those of the home's file are added.
     pub network: NetworkSettings,
     /// Peers to ask besides those that the home knows.
     pub peers: Vec<PeerAddr>,
-    /// How long a relay is waited for; peers have limits of their own.
+    /// The longest wait for a relay. Peers have limits of their own.
     pub patience: Duration,
-    /// A secret key that was just drawn, for asking; it is forgotten.
+    /// A secret key for asking, drawn for this examination alone.
     pub key: [u8; 32],
 }
 
-/// Looks at everything, and says what it finds as it finds it. Blocks; not for a thread that runs async tasks.
-pub fn examine(examination: &Examination, mut say: impl FnMut(Finding)) {
+/// Makes all checks and passes each finding to `say`. Blocks, so it must not run on a thread that runs async tasks.
+pub fn examine(examination: &Examination, mut say: impl FnMut(DoctorFinding)) {
     let Examination { root, network, peers, patience, key } = examination;
     let Some(home) = home::look_at(root, &mut say) else { return };
-    let settings = match Settings::load(&home) {
+    let settings = match HomeSettings::load(&home) {
         Ok(settings) => settings,
         Err(error) => {
-            say(Finding::fail("settings", error.to_string(), "correct config.toml, or remove it"));
-            Settings::default()
+            say(DoctorFinding::fail("settings", error.to_string(), "correct config.toml, or remove it"));
+            HomeSettings::default()
         }
     };
     let networking = network.clone().or(settings.network).networking();
     let runs_here = home::node_runs_in(&home);
-    // The home is given back before the network is asked, which takes longer.
+    // The home is closed before the network is asked, which takes longer.
     match Access::read(root) {
         Ok(access) => home::look_at_run_and_store(&access, runs_here, &mut say),
         Err(error) => {
             let text = error_chain(&error);
-            say(Finding::fail("store", text, "another command may use the home: wait until it ends, and look again"));
+            say(DoctorFinding::fail(
+                "store",
+                text,
+                "another command may use the home: wait until it ends, and look again",
+            ));
         }
     }
     machine::look_at_disk(&home, &mut say);
@@ -116,7 +120,7 @@ fn error_chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Bytes for people.
+/// A number of bytes, for people.
 fn size(bytes: u64) -> String {
     let (mut value, mut unit) = (bytes as f64, "B");
     for next in ["KiB", "MiB", "GiB", "TiB"] {
@@ -128,7 +132,7 @@ fn size(bytes: u64) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
-/// A path for people.
+/// A path as text, for people.
 fn shown(path: &Path) -> std::path::Display<'_> {
     path.display()
 }

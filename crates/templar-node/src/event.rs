@@ -1,33 +1,37 @@
-//! What a node reports while it works: one JSON line each with `--json`, a sentence each without.
+//! The events that a node reports while it works. The command line prints each as a JSON line or as a sentence.
 
 use serde::{Deserialize, Serialize};
-use templar_manifest::{CheckpointId, ContributionId, Hash, PublicKey, RecordId, Refusal, RunId};
+use templar_manifest::{
+    Admission, CheckpointId, ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, RunId, Verdict,
+};
+use templar_protocol::ClosedWindow;
+use templar_train::nats;
 
-/// Something happened. Fields are only ever added.
+/// An event of a node. The JSON form is stable: fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
-pub enum Event {
-    /// The node serves its run.
+pub enum NodeEvent {
+    /// The node has started and serves its run.
     Started {
-        /// Its key.
+        /// The public key of the node.
         key: PublicKey,
-        /// The run.
+        /// The id of the run.
         run: RunId,
-        /// What others join with.
+        /// The ticket with which others join the run.
         ticket: String,
-        /// What others fetch one blob with, where one is shared.
+        /// The ticket with which others fetch the shared blob, if one is shared.
         blob_ticket: Option<String>,
         /// The window that is open.
         window: u64,
     },
-    /// Metrics are answered.
+    /// Metrics can be read from now on.
     Metrics {
-        /// Where.
+        /// The address of the metrics server.
         addr: std::net::SocketAddr,
     },
     /// An inner step was taken.
     Step {
-        /// The window.
+        /// The open window.
         window: u64,
         /// The inner step, from 1.
         step: u32,
@@ -37,22 +41,22 @@ pub enum Event {
         loss: f64,
         /// Gradient norm before clipping.
         norm: f64,
-        /// Learning rate.
+        /// The learning rate of the step.
         learning_rate: f32,
         /// Tokens per second; the only field here that a clock made.
         tokens_per_second: f64,
     },
-    /// A miner committed.
+    /// A miner has contributed to a window.
     Contributed {
-        /// The window.
+        /// The window contributed to.
         window: u64,
-        /// The miner.
+        /// The miner, by its owner key.
         miner: PublicKey,
-        /// The contribution.
+        /// The id of the contribution.
         contribution: ContributionId,
-        /// The delta.
+        /// The hash of the delta.
         delta: Hash,
-        /// Its length.
+        /// The length of the delta in bytes.
         delta_bytes: u64,
         /// How many times smaller than the parameters as fp32.
         ratio_fp32: f64,
@@ -63,104 +67,143 @@ pub enum Event {
     },
     /// A validator judged a contribution.
     Judged {
-        /// The window.
+        /// The judged window.
         window: u64,
-        /// Who judged.
+        /// The validator that judged.
         validator: PublicKey,
-        /// The miner.
+        /// The miner, by its owner key.
         miner: PublicKey,
         /// `match`, `not-drawn` or the reason of a refusal.
         replay: String,
         /// By how much the trial step lowers the loss on unassigned pages, in nats; null where that was not measured.
         improvement: Option<f64>,
     },
-    /// A validator signed.
+    /// A validator has signed a manifest.
     Signed {
-        /// The window.
+        /// The window of the manifest.
         window: u64,
         /// The kind of manifest.
         kind: String,
-        /// Its id.
+        /// The id of the manifest.
         id: Hash,
-        /// Who signed.
+        /// The key of the signer.
         signer: PublicKey,
     },
-    /// A window closed.
+    /// A window has closed.
     Closed {
-        /// The window.
+        /// The closed window.
         window: u64,
-        /// Its record.
+        /// The id of its record.
         record: RecordId,
-        /// The model after it.
+        /// The model after the window.
         checkpoint: CheckpointId,
         /// Held-out loss of that model, in nats.
         held_out_loss: f64,
-        /// Miners whose deltas are in it.
+        /// Miners whose deltas are in the new model.
         aggregated: Vec<PublicKey>,
-        /// Contributions that are not, with the reason.
+        /// Refused contributions, each with the reason.
         refused: Vec<Refused>,
-        /// What was minted, in ALPHA.
+        /// The pay minted in the window, in ALPHA.
         minted: f64,
-        /// What miners were paid of it, in ALPHA.
+        /// The part of it that each miner got, in ALPHA.
         minted_to_miners: Vec<(PublicKey, f64)>,
-        /// Signatures on the record.
+        /// The number of signatures on the record.
         signatures: usize,
     },
-    /// A window decided about a registration.
+    /// A window has decided on a registration.
     Admitted {
-        /// The window.
+        /// The deciding window.
         window: u64,
-        /// Who owns the slot, or wanted one.
+        /// The owner that asked for a slot.
         owner: PublicKey,
-        /// What became of it.
+        /// The decision, such as `admitted`.
         verdict: String,
     },
-    /// This node trains for a slot from now on.
+    /// This node has a slot and trains for it from now on.
     Registered {
-        /// Who owns it.
+        /// The owner of the slot.
         owner: PublicKey,
-        /// The slot.
+        /// The number of the slot.
         slot: u32,
-        /// The first window.
+        /// The first window of the membership.
         since: u64,
     },
-    /// The run has as many windows as genesis says.
+    /// The run is over: it has as many windows as its genesis says.
     Finished {
-        /// The model.
+        /// The final model of the run.
         checkpoint: CheckpointId,
     },
-    /// A deadline of the window passed with somebody missing.
+    /// A deadline of a window has passed while somebody was missing.
     Deadline {
-        /// The window.
+        /// The window of the deadline.
         window: u64,
         /// `commit`, `reveal` or `judge`.
         phase: String,
     },
     /// Blobs were removed that no run needs any more.
     Pruned {
-        /// How many.
+        /// The number of removed blobs.
         blobs: u64,
-        /// How many bytes they had together.
+        /// The length of these blobs together, in bytes.
         bytes: u64,
     },
-    /// Something went wrong that the node goes on from.
+    /// Something went wrong, and the node continues.
     Warning {
-        /// What.
+        /// The problem, as a sentence for people.
         message: String,
     },
 }
 
-/// A refused contribution.
+impl NodeEvent {
+    /// The event of a closed window.
+    pub fn closed(closed: &ClosedWindow) -> Self {
+        let record = &closed.window;
+        let aggregated = record.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated);
+        let refused = record.outcomes.iter().filter_map(|outcome| match &outcome.verdict {
+            Verdict::Refused(refusal) => Some(Refused::new(outcome.miner, refusal)),
+            Verdict::Aggregated | Verdict::Reserve | Verdict::Excluded => None,
+        });
+        Self::Closed {
+            window: record.window.0,
+            record: closed.record,
+            checkpoint: record.checkpoint,
+            held_out_loss: nats(record.held_out_loss_nanonats),
+            aggregated: aggregated.map(|outcome| outcome.miner).collect(),
+            refused: refused.collect(),
+            minted: record.mints.iter().map(|mint| mint.amount_micros).sum::<u64>() as f64 / 1e6,
+            minted_to_miners: record
+                .mints
+                .iter()
+                .filter(|mint| mint.kind == MintKind::Miner)
+                .map(|mint| (mint.account, mint.amount_micros as f64 / 1e6))
+                .collect(),
+            signatures: closed.record_certificate.witnesses.len(),
+        }
+    }
+
+    /// The decisions of a closed window on registrations.
+    pub(crate) fn admissions(closed: &ClosedWindow) -> impl Iterator<Item = Self> {
+        let window = closed.window.window.0;
+        let event = move |admission: &Admission| Self::Admitted {
+            window,
+            owner: admission.owner,
+            verdict: admission.verdict.to_string(),
+        };
+        closed.window.admissions.iter().map(event)
+    }
+}
+
+/// A refused contribution and the reason.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Refused {
-    /// The miner.
+    /// The miner, by its owner key.
     pub miner: PublicKey,
-    /// Why.
+    /// The reason of the refusal, for people.
     pub reason: String,
 }
 
 impl Refused {
-    /// A refusal in words.
+    /// A refusal with its reason in words.
     pub fn new(miner: PublicKey, refusal: &Refusal) -> Self {
         Self { miner, reason: refusal.to_string() }
     }

@@ -1,41 +1,41 @@
-//! Short visits to the network: joining a run, and fetching what a window or a run needs.
+//! Short visits to the network: joining a run, and fetching the blobs that a window or a run needs.
 //!
-//! A visit is two-way: while it lasts, peers pull this home's entries too. So a validator that fetches the deltas of a cut
-//! hands the cut to the miners that way, and a miner whose node shares will serve its delta.
+//! A visit works both ways: while it lasts, peers pull this home's entries too. For example, a validator that fetches the
+//! deltas of a cut hands the cut to the miners in the same visit, and then their nodes serve their deltas.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use templar_home::context::{RunContext, RunError, common_blobs, read_manifest};
+use templar_home::replica::{Replica, SubmitError, Taken};
+use templar_home::{Home, HomeError};
 use templar_manifest::{Contribution, Hash, Signed, WindowIndex};
 use templar_net::{BindError, BlobTicket, EmptyLog, FetchError, Net, PeerAddr, PeerId, Pulled, ServeNone, Ticket};
 use templar_protocol::ClosedWindow;
 use templar_store::{PutError, Repaired, Store};
 use templar_train::Recipe;
+use tokio::sync::mpsc;
 
 use crate::compute::compute;
-use crate::context::{RunContext, RunError, common_blobs, read_manifest};
-use crate::driver::{AGGREGATE_PATIENCE, Damage, Gatherer, Way, within, workbench};
-use crate::home::{Home, HomeError};
+use crate::damage::Damage;
+use crate::executor::{Executor, WorkError};
+use crate::gather::{AGGREGATE_PATIENCE, CatchUp, Gatherer, MAX_BLOB_BYTES, within};
 use crate::peers;
-use crate::replica::{Replica, SubmitError, Taken};
+use crate::serving::{ServedBlobs, ServedLog};
 use crate::settings::Networking;
 use crate::tally::Tally;
-use crate::workbench::{WorkError, Workbench};
 
-/// The most bytes of one blob that is fetched by its bare hash.
-pub const MAX_BLOB_BYTES: u64 = 1 << 40;
-
-/// Between two looks at whether the peers that have not answered can be reached at all.
+/// The pause between two checks whether silent peers can be reached at all.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Why a visit failed.
+/// A visit failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// The endpoint cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// Nobody is known who could be asked.
+    /// No peer is known that could be asked.
     #[error("this home knows no peers")]
     NoPeers,
     /// The run has no such window yet, for all that this home and its peers know.
@@ -49,21 +49,21 @@ pub enum ExchangeError {
     /// A blob could not be had.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// What was fetched cannot be used.
+    /// A fetched manifest cannot be used.
     #[error(transparent)]
     Run(#[from] RunError),
     /// This home's own entries or journal.
     #[error(transparent)]
     Submit(#[from] SubmitError),
-    /// Gathering.
+    /// Fetched work cannot be done or its result cannot be kept.
     #[error(transparent)]
     Work(#[from] WorkError),
-    /// The home.
+    /// A file of the home cannot be read or written.
     #[error(transparent)]
     Home(#[from] HomeError),
 }
 
-/// What is wanted of a run.
+/// The things of a run that a visit is to bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// Everything that an audit of this window needs.
@@ -71,43 +71,46 @@ pub enum Wanted {
     /// Everything that an audit of the run needs, and the current model.
     Run,
     /// The current model, and what following the run from here needs.
-    Model(Way),
-    /// One blob.
+    Model(CatchUp),
+    /// One blob, by its hash.
     Blob(Hash),
     /// Entries, and nothing that they name.
     Entries,
 }
 
-/// What a visit brought.
+/// The result of a visit.
 #[derive(Debug, Clone, Default)]
 pub struct Visit {
-    /// New entries.
+    /// The number of new entries.
     pub entries: usize,
-    /// Peers that gave all they had.
+    /// The number of peers that gave all their entries.
     pub peers: usize,
-    /// Known peers that could not be reached, or broke off, with the reason.
+    /// Known peers that could not be reached or broke off, each with the reason.
     pub absent: Vec<(PeerId, String)>,
     /// Whether everything wanted is here.
     pub complete: bool,
 }
 
-/// Where what is fetched goes, and who fetches.
+/// The home into which blobs are fetched, and the key and network settings used for it.
 #[derive(Debug, Clone)]
 pub struct Destination<'a> {
     /// The home, whose lock the caller holds.
     pub home: &'a Home,
-    /// Its store.
+    /// The blob store of the home.
     pub store: &'a Store,
-    /// Its key.
+    /// The secret key of the home.
     pub secret_key: [u8; 32],
-    /// How the network is used meanwhile.
+    /// The use of the network during the visit.
     pub networking: &'a Networking,
-    /// How far it is.
+    /// The progress of the visit.
     pub tally: Arc<Tally>,
 }
 
-/// Fetches what a home needs to take part in the run of a ticket: genesis, dataset, tokenizer, shards, and the tensors that
-/// genesis starts from if it names any. The caller sets up the run afterwards.
+/// Fetches the blobs that a home needs to take part in the run of a ticket: genesis, dataset, tokenizer, shards, and the
+/// tensors from which the genesis starts if it names any. The caller sets up the run afterwards.
+///
+/// # Errors
+/// No peer of the ticket gives a blob, or a manifest cannot be used.
 pub async fn join(to: &Destination<'_>, ticket: &Ticket) -> Result<(), ExchangeError> {
     let nobody = Arc::new(EmptyLog::new(ticket.run));
     let net = Net::bind(to.networking.config(to.secret_key), to.store.clone(), nobody, Arc::new(ServeNone)).await?;
@@ -145,7 +148,10 @@ async fn manifest<T: templar_manifest::Payload + Send + 'static>(store: &Store, 
     compute(move || read_manifest::<T>(&blobs, &id)).await
 }
 
-/// Fetches what a blob ticket names, from whom it names.
+/// Fetches the blob or collection that a ticket names, from the peers that it names.
+///
+/// # Errors
+/// None of these peers gives it.
 pub async fn fetch_ticket(
     to: &Destination<'_>,
     ticket: &BlobTicket,
@@ -158,20 +164,20 @@ pub async fn fetch_ticket(
     Ok(fetched?)
 }
 
-/// What became of a damaged blob.
+/// The result of healing a damaged blob.
 #[derive(Debug)]
 pub struct Mended {
-    /// The blob.
+    /// The hash of the blob.
     pub id: Hash,
-    /// Why it is not whole; `None` where it is whole again, verified and on the disk.
+    /// The reason why it is not whole. `None` if it is whole again, verified and durable.
     pub problem: Option<String>,
 }
 
-/// Repairs damaged blobs and fetches what is gone of them, one after the other, from the peers of the home and from `others`.
-/// `seen` hears of each.
+/// Repairs damaged blobs one after the other and fetches their missing parts from the peers of the home and from `others`.
+/// `seen` is called with each result.
 ///
 /// # Errors
-/// Where nobody is known who could be asked, or this home's own disk fails; what a peer does not give is in the result.
+/// No peer is known that could be asked, or this home's own disk fails. A blob that no peer gives is in the result.
 pub async fn mend(
     to: &Destination<'_>,
     others: &[PeerAddr],
@@ -208,7 +214,7 @@ pub async fn mend(
     failed.map_or(Ok(all), Err)
 }
 
-/// Why the blob is not whole, if it is not.
+/// Heals one blob. Gives the reason if it is not whole afterwards.
 async fn mend_one(net: &Net, store: &Store, id: &Hash) -> Result<Option<String>, ExchangeError> {
     let size = store.size(id).await;
     if repair(store, id).await? != Repaired::Whole {
@@ -239,6 +245,10 @@ async fn repair(store: &Store, id: &Hash) -> Result<Repaired, WorkError> {
 
 /// Visits the peers of a home and of `others`: takes the entries they have, then fetches what is wanted. Waits at most
 /// `patience` for entries, and again for blobs.
+///
+/// # Errors
+/// Nobody is known who could be asked, the run has no such window, or this home's own disk fails. Peers that cannot be
+/// reached are in the result.
 pub async fn visit(
     to: &Destination<'_>,
     replica: &mut Replica,
@@ -252,12 +262,12 @@ pub async fn visit(
         return Err(ExchangeError::NoPeers);
     }
     if let Wanted::Blob(id) = wanted {
-        // One that is here and corrupt would not be fetched.
+        // A blob that is here and corrupt would not be fetched, so it is repaired first.
         repair(store, &id).await?;
     }
-    let bench = Arc::new(workbench(home, store, replica.context.clone(), Damage::default())?);
-    let net =
-        Net::bind(networking.config(secret_key), store.clone(), replica.log(), Arc::new(replica.policy())).await?;
+    let executor = Arc::new(Executor::on_store(home, store, replica.context.clone(), Damage::default())?);
+    let (log, policy) = (ServedLog::of(replica), ServedBlobs::of(replica));
+    let net = Net::bind(networking.config(secret_key), store.clone(), log, policy).await?;
     for peer in known {
         if let Err(error) = net.add_peer(peer) {
             tracing::warn!(%error, "a peer's address is of no use");
@@ -265,7 +275,8 @@ pub async fn visit(
     }
     tally.watch(&net);
     let gatherer = Gatherer::new(net.clone(), store.clone(), tally.clone(), Damage::default());
-    let result = exchange(&net, &gatherer, tally, replica, &bench, wanted, patience).await;
+    let visiting = Visiting { entries: net.pull_entries(), net: &net, tally, replica, visit: Visit::default() };
+    let result = visiting.exchange(Fetching { gatherer, executor, wanted }, patience).await;
     let met = net.peers();
     net.shutdown().await;
     let visit = result?;
@@ -273,100 +284,115 @@ pub async fn visit(
     Ok(visit)
 }
 
-async fn exchange(
-    net: &Net,
-    gatherer: &Gatherer,
-    tally: &Tally,
-    replica: &mut Replica,
-    bench: &Arc<Workbench>,
+/// The means of fetching, and the things to fetch.
+struct Fetching {
+    gatherer: Gatherer,
+    executor: Arc<Executor>,
     wanted: Wanted,
-    patience: Duration,
-) -> Result<Visit, ExchangeError> {
-    let mut visit = Visit::default();
-    let mut entries = net.pull_entries();
-    let mut caught_up = BTreeSet::new();
-    let patience_ends = tokio::time::sleep(patience);
-    tokio::pin!(patience_ends);
-    while net.neighbours().is_empty() || !net.neighbours().iter().all(|peer| caught_up.contains(peer)) {
-        tokio::select! {
-            pulled = entries.recv() => match pulled {
-                Some(Pulled::Entry { peer, bytes }) => {
-                    let new = take(net, replica, &peer, &bytes)?;
-                    visit.entries += new;
-                    tally.entries(new);
-                }
-                Some(Pulled::CaughtUp { peer }) => drop(caught_up.insert(peer)),
-                None => break,
-            },
-            // That somebody cannot be reached is no message.
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = &mut patience_ends => break,
-        }
-        // Everything that one peer has, and a reason why each other is silent, is enough to go on with: whoever is away
-        // is tried again while blobs are fetched.
-        let problems = net.problems();
-        let heard = |peer: &PeerId| caught_up.contains(peer) || problems.contains_key(peer);
-        if !caught_up.is_empty() && entries.is_empty() && net.neighbours().iter().all(heard) {
-            break;
-        }
-    }
-    visit.peers = caught_up.len();
-    let problems = net.problems();
-    visit.absent = problems.into_iter().filter(|(peer, _)| !caught_up.contains(peer)).collect();
+}
 
-    if let Wanted::Window(window) = wanted {
-        let node = replica.node();
-        let open = node.state().window();
-        if window > open || (window == open && node.is_over()) {
-            return Err(ExchangeError::NoWindow { window, open });
-        }
-    }
-    let list = Evidence::of(replica, wanted);
-    let fetching = list.bring(gatherer, bench, patience);
-    tokio::pin!(fetching);
-    visit.complete = loop {
-        tokio::select! {
-            complete = &mut fetching => break complete?,
-            Some(pulled) = entries.recv() => {
-                if let Pulled::Entry { peer, bytes } = pulled {
-                    visit.entries += take(net, replica, &peer, &bytes)?;
-                }
+/// A visit under way.
+struct Visiting<'a> {
+    net: &'a Net,
+    entries: mpsc::Receiver<Pulled>,
+    tally: &'a Tally,
+    replica: &'a mut Replica,
+    visit: Visit,
+}
+
+impl Visiting<'_> {
+    /// Takes entries, then fetches what is wanted.
+    async fn exchange(mut self, fetching: Fetching, patience: Duration) -> Result<Visit, ExchangeError> {
+        self.take_entries(patience).await?;
+        let Fetching { gatherer, executor, wanted } = fetching;
+        if let Wanted::Window(window) = wanted {
+            let node = self.replica.node();
+            let open = node.state().window();
+            if window > open || (window == open && node.is_over()) {
+                return Err(ExchangeError::NoWindow { window, open });
             }
         }
-    };
-    // Where nobody answered, nobody knows which model is the current one.
-    visit.complete &= visit.peers > 0 || !matches!(wanted, Wanted::Model(_));
-    Ok(visit)
-}
-
-/// Takes an entry. Gives how many were accepted for it: it may be the one that others were held for.
-fn take(net: &Net, replica: &mut Replica, peer: &PeerId, bytes: &[u8]) -> Result<usize, SubmitError> {
-    let before = replica.entries();
-    match replica.take(bytes)? {
-        Taken::Faulty(reason) => net.blame(peer, &reason),
-        Taken::TooEarly => net.read_again(peer),
-        Taken::In(_) | Taken::OutOfTime => {}
+        let list = WantedBlobs::of(self.replica, wanted);
+        let fetching = list.bring(&gatherer, &executor, patience);
+        tokio::pin!(fetching);
+        self.visit.complete = loop {
+            tokio::select! {
+                complete = &mut fetching => break complete?,
+                Some(pulled) = self.entries.recv() => {
+                    if let Pulled::Entry { peer, bytes } = pulled {
+                        self.visit.entries += self.take(&peer, &bytes)?;
+                    }
+                }
+            }
+        };
+        // If no peer answered, it is not known which model is the current one.
+        self.visit.complete &= self.visit.peers > 0 || !matches!(wanted, Wanted::Model(_));
+        Ok(self.visit)
     }
-    Ok(replica.entries() - before)
+
+    /// Takes the entries that peers have, for at most `patience`.
+    async fn take_entries(&mut self, patience: Duration) -> Result<(), ExchangeError> {
+        let mut caught_up = BTreeSet::new();
+        let patience_ends = tokio::time::sleep(patience);
+        tokio::pin!(patience_ends);
+        while self.net.neighbours().is_empty() || !self.net.neighbours().iter().all(|peer| caught_up.contains(peer)) {
+            tokio::select! {
+                pulled = self.entries.recv() => match pulled {
+                    Some(Pulled::Entry { peer, bytes }) => {
+                        let new = self.take(&peer, &bytes)?;
+                        self.visit.entries += new;
+                        self.tally.entries(new);
+                    }
+                    Some(Pulled::CaughtUp { peer }) => drop(caught_up.insert(peer)),
+                    None => break,
+                },
+                // An unreachable peer sends no message, so this looks for itself.
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = &mut patience_ends => break,
+            }
+            // The entries of one peer are enough to continue, once it is known of every other peer why it is silent. Peers
+            // that are away are tried again while blobs are fetched.
+            let problems = self.net.problems();
+            let heard = |peer: &PeerId| caught_up.contains(peer) || problems.contains_key(peer);
+            if !caught_up.is_empty() && self.entries.is_empty() && self.net.neighbours().iter().all(heard) {
+                break;
+            }
+        }
+        self.visit.peers = caught_up.len();
+        let problems = self.net.problems();
+        self.visit.absent = problems.into_iter().filter(|(peer, _)| !caught_up.contains(peer)).collect();
+        Ok(())
+    }
+
+    /// Takes an entry. Gives the number of entries accepted with it, since others may have waited for this one.
+    fn take(&mut self, peer: &PeerId, bytes: &[u8]) -> Result<usize, SubmitError> {
+        let before = self.replica.entries();
+        match self.replica.take(bytes)? {
+            Taken::Faulty(reason) => self.net.blame(peer, &reason),
+            Taken::TooEarly => self.net.read_again(peer),
+            Taken::In(_) | Taken::OutOfTime => {}
+        }
+        Ok(self.replica.entries() - before)
+    }
 }
 
-/// What is wanted, as contributions and hashes.
-struct Evidence {
+/// The blobs to fetch, as contributions and hashes.
+struct WantedBlobs {
     context: RunContext,
     common: bool,
-    /// Whether the tensors that genesis names are wanted.
+    /// Whether to fetch the tensors that the genesis names.
     initial: bool,
     contributions: Vec<Signed<Contribution>>,
-    /// Miners whose states before the window are wanted.
+    /// Miners whose states before the window are to be fetched.
     states: Vec<templar_manifest::PublicKey>,
     checkpoints: Vec<templar_manifest::CheckpointId>,
     /// Windows whose aggregates lead to the last of the checkpoints.
     closed: Vec<ClosedWindow>,
-    way: Way,
+    way: CatchUp,
     blob: Option<Hash>,
 }
 
-impl Evidence {
+impl WantedBlobs {
     fn of(replica: &Replica, wanted: Wanted) -> Self {
         let node = replica.node();
         let mut list = Self {
@@ -377,7 +403,7 @@ impl Evidence {
             states: Vec::new(),
             checkpoints: Vec::new(),
             closed: Vec::new(),
-            way: Way::Cheaper,
+            way: CatchUp::Cheaper,
             blob: None,
         };
         match wanted {
@@ -403,7 +429,7 @@ impl Evidence {
                     list.contributions.clone_from(&closed.contributions);
                     list.checkpoints.push(closed.window.checkpoint_before);
                 } else if window == node.state().window() {
-                    // Before the cut nobody serves a delta.
+                    // No miner serves its delta before the cut.
                     if node.cut().is_some() {
                         list.contributions = node.contributions().cloned().collect();
                     }
@@ -416,8 +442,8 @@ impl Evidence {
         list
     }
 
-    /// Fetches it, with `patience` for each sort of thing; `false` where something did not come in time.
-    async fn bring(self, gatherer: &Gatherer, bench: &Arc<Workbench>, patience: Duration) -> Result<bool, WorkError> {
+    /// Fetches all of it, with `patience` for each sort of blob. `false` if something did not come in time.
+    async fn bring(self, gatherer: &Gatherer, executor: &Arc<Executor>, patience: Duration) -> Result<bool, WorkError> {
         let mut complete = true;
         if self.common {
             complete &= gatherer.common(&self.context, within(patience)).await?;
@@ -425,8 +451,8 @@ impl Evidence {
         if self.initial {
             complete &= gatherer.fetch(&self.context.recipe.initial_blobs(), &[], within(patience)).await?;
         }
-        complete &= gatherer.evidence(bench, &self.contributions, &self.states, within(patience)).await?;
-        gatherer.aggregates(bench, &self.closed, self.way, patience.min(AGGREGATE_PATIENCE)).await?;
+        complete &= gatherer.evidence(executor, &self.contributions, &self.states, within(patience)).await?;
+        gatherer.aggregates(executor, &self.closed, self.way, patience.min(AGGREGATE_PATIENCE)).await?;
         for checkpoint in &self.checkpoints {
             complete &= gatherer.checkpoint(*checkpoint, within(patience)).await?;
         }

@@ -1,8 +1,8 @@
-//! What a node counts, answered at `/metrics` in the OpenMetrics text format.
+//! The counters of a node, answered at `/metrics` in the OpenMetrics text format.
 //!
-//! One registry holds it all: what this crate knows of the run, what `templar-net` counts, and what iroh counts below. The
-//! listener answers one question and hangs up: a request is bounded in length and time, and so is the number of clients,
-//! so that whoever is let near it can see numbers and do nothing else. Nobody is let near it unless an address is named.
+//! One registry holds them all: the run's figures in this crate, the counters of `templar-net`, and those of iroh. The
+//! server answers one request and hangs up. The length of a request, the time of a conversation and the number of clients
+//! are bounded, so that whoever reaches it can see numbers and do nothing else. It listens only where an address is named.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,64 +10,78 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use iroh_metrics::{Gauge, MetricsGroup, MetricsSource as _, Registry};
+use templar_home::replica::Position;
 use templar_net::Net;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::compute::compute;
-use crate::replica::Standing;
 
-/// The longest head of a request.
+/// The longest head of a request, in bytes.
 const MAX_HEAD: usize = 8 << 10;
 
 /// How long a client may take to ask, and again to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Clients at the same time; more are sent away.
+/// The pause after a connection that could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
+
+/// The media type of the answer.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The greatest number of clients at the same time. Further connections are closed at once.
 const MAX_CLIENTS: usize = 8;
 
-/// How often the files of the store are counted at most.
+/// The shortest time between two counts of the store's files.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
-/// What this crate knows.
+/// The figures that this crate knows.
 #[derive(Debug, MetricsGroup)]
 #[metrics(name = "node", default)]
 pub struct NodeMetrics {
-    /// Entries in the journal of the run.
+    /// The number of entries in the journal of the run.
     pub entries: Gauge,
-    /// Windows of the run that are closed.
+    /// The number of closed windows.
     pub windows_closed: Gauge,
-    /// The window that is open.
+    /// The index of the open window.
     pub window: Gauge,
-    /// Bytes of the files in which blobs are kept.
+    /// The bytes of the files in which blobs are kept.
     pub store_bytes: Gauge,
 }
 
-/// Where the numbers come from.
-pub(crate) struct Source {
+/// The source of the numbers.
+pub(crate) struct MetricsSource {
     registry: Registry,
     node: Arc<NodeMetrics>,
     net: Net,
-    standing: Box<dyn Fn() -> Standing + Send + Sync>,
+    position: Box<dyn Fn() -> Position + Send + Sync>,
     store: PathBuf,
     counted: tokio::sync::Mutex<Option<Instant>>,
 }
 
-impl Source {
-    pub(crate) fn new(net: Net, standing: impl Fn() -> Standing + Send + Sync + 'static, store: PathBuf) -> Self {
+impl MetricsSource {
+    pub(crate) fn new(net: Net, position: impl Fn() -> Position + Send + Sync + 'static, store: PathBuf) -> Self {
         let (mut registry, node) = (Registry::default(), Arc::new(NodeMetrics::default()));
         registry.sub_registry_with_prefix("templar").register(node.clone());
         net.register_metrics(&mut registry);
-        Self { registry, node, net, standing: Box::new(standing), store, counted: Default::default() }
+        Self { registry, node, net, position: Box::new(position), store, counted: Default::default() }
     }
 
-    /// Everything as it is now.
+    /// All numbers as they are now, as text.
     async fn text(&self) -> String {
         let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        let Standing { entries, window, closed } = (self.standing)();
+        let Position { entries, window, closed } = (self.position)();
         self.node.entries.set(gauge(entries));
         self.node.window.set(gauge(window));
         self.node.windows_closed.set(gauge(closed));
@@ -84,7 +98,7 @@ impl Source {
     }
 }
 
-/// The bytes of all files below a directory; what goes away meanwhile counts nothing.
+/// The bytes of all files below a directory. A file that vanishes meanwhile counts nothing.
 pub(crate) fn bytes_in(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
     entries
@@ -97,120 +111,61 @@ pub(crate) fn bytes_in(dir: &Path) -> u64 {
         .sum()
 }
 
-/// Listens for who asks.
+/// Listens for clients.
 pub(crate) async fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(addr).await
 }
 
 /// Answers until it is dropped.
-pub(crate) async fn serve(listener: TcpListener, source: Arc<Source>) {
+pub(crate) async fn serve(listener: TcpListener, source: Arc<MetricsSource>) {
+    let router =
+        Router::new().route("/metrics", get(metrics).fallback(other_method)).fallback(other_path).with_state(source);
     let mut clients = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, say: that passes.
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            // The process may be out of file descriptors: that passes.
+            tokio::time::sleep(ACCEPT_AGAIN).await;
             continue;
         };
         while clients.try_join_next().is_some() {}
         if clients.len() >= MAX_CLIENTS {
             continue;
         }
-        let source = source.clone();
-        clients.spawn(async move {
-            // Who goes away ends its own conversation and nothing else.
-            let _ = answer(stream, &source).await;
-        });
+        clients.spawn(answer(stream, router.clone()));
     }
 }
 
-async fn answer(mut stream: TcpStream, source: &Source) -> io::Result<()> {
-    let wanted = timeout(PATIENCE, read_head(&mut stream)).await.map_err(io::Error::from)??;
-    let (status, body) = match wanted {
-        Wanted::Metrics => ("200 OK", source.text().await),
-        Wanted::Other => ("404 Not Found", "there is only /metrics\n".to_owned()),
-        Wanted::Method => ("405 Method Not Allowed", "there is only GET\n".to_owned()),
-        Wanted::Nonsense => ("400 Bad Request", "not a request\n".to_owned()),
-    };
-    let kind = match wanted {
-        Wanted::Metrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        _ => "text/plain; charset=utf-8",
-    };
-    let length = body.len();
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nallow: GET\r\nconnection: close\r\n\r\n"
-    );
-    timeout(PATIENCE, async {
-        stream.write_all(head.as_bytes()).await?;
-        stream.write_all(body.as_bytes()).await?;
-        stream.shutdown().await
-    })
-    .await?
+/// Answers one request and hangs up.
+async fn answer(stream: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(MAX_HEAD)
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // A client that goes away, or takes too long, ends its own conversation and nothing else.
+    let _ = timeout(2 * PATIENCE, connection).await;
 }
 
-/// What a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    Metrics,
-    Other,
-    Method,
-    Nonsense,
+async fn metrics(State(source): State<Arc<MetricsSource>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, OPEN_METRICS)], source.text().await)
 }
 
-async fn read_head(stream: &mut TcpStream) -> io::Result<Wanted> {
-    let mut head = Vec::with_capacity(1024);
-    loop {
-        if let Some(wanted) = wanted(&head) {
-            return Ok(wanted);
-        }
-        let mut part = [0; 1024];
-        match stream.read(&mut part).await? {
-            0 => return Ok(Wanted::Nonsense),
-            read => head.extend_from_slice(&part[..read]),
-        }
-    }
+async fn other_method() -> impl IntoResponse {
+    (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET")], "there is only GET\n")
 }
 
-/// What a request asks for, once its head is whole or too long.
-fn wanted(head: &[u8]) -> Option<Wanted> {
-    if head.len() > MAX_HEAD {
-        return Some(Wanted::Nonsense);
-    }
-    if !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        return None;
-    }
-    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-    Some(match words[..] {
-        [b"GET", path, version] if version.starts_with(b"HTTP/1.") => {
-            let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
-            if path == b"/metrics" { Wanted::Metrics } else { Wanted::Other }
-        }
-        [_, _, version] if version.starts_with(b"HTTP/1.") => Wanted::Method,
-        _ => Wanted::Nonsense,
-    })
+async fn other_path() -> impl IntoResponse {
+    (StatusCode::NOT_FOUND, "there is only /metrics\n")
 }
 
 #[cfg(test)]
 mod tests {
     use templar_net::{EmptyLog, NetConfig, ServeNone};
     use templar_store::Store;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-
-    #[test]
-    fn requests_are_told_apart() {
-        let ask = |line: &str| wanted(format!("{line}\r\nhost: x\r\n\r\n").as_bytes());
-        assert_eq!(ask("GET /metrics HTTP/1.1"), Some(Wanted::Metrics));
-        assert_eq!(ask("GET /metrics?x=1 HTTP/1.0"), Some(Wanted::Metrics));
-        assert_eq!(ask("GET / HTTP/1.1"), Some(Wanted::Other));
-        assert_eq!(ask("GET /metrics/../key HTTP/1.1"), Some(Wanted::Other));
-        assert_eq!(ask("POST /metrics HTTP/1.1"), Some(Wanted::Method));
-        assert_eq!(ask("GET /metrics HTTP/2"), Some(Wanted::Nonsense));
-        assert_eq!(ask("GET  /metrics HTTP/1.1"), Some(Wanted::Nonsense));
-        assert_eq!(ask("\0\u{ff}"), Some(Wanted::Nonsense));
-        assert_eq!(wanted(b"GET /metrics HTTP/1.1\r\n"), None, "it goes on");
-        assert_eq!(wanted(&[b'a'; MAX_HEAD + 1]), Some(Wanted::Nonsense));
-    }
 
     async fn ask(addr: SocketAddr, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(addr).await.unwrap();
@@ -228,8 +183,8 @@ mod tests {
         std::fs::write(dir.path().join("blobs.db"), [0; 234]).unwrap();
         let (log, none) = (Arc::new(EmptyLog::new(Default::default())), Arc::new(ServeNone));
         let net = Net::bind(NetConfig::loopback([3; 32]), Store::memory().await, log, none).await.unwrap();
-        let standing = || Standing { entries: 12, window: 3, closed: 3 };
-        let source = Arc::new(Source::new(net.clone(), standing, dir.path().to_owned()));
+        let position = || Position { entries: 12, window: 3, closed: 3 };
+        let source = Arc::new(MetricsSource::new(net.clone(), position, dir.path().to_owned()));
         let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let mut serving = JoinSet::new();
@@ -252,9 +207,25 @@ mod tests {
         assert!(body.ends_with("# EOF\n"));
         assert!(ask(addr, b"GET /key HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404"));
         assert!(ask(addr, b"DELETE /metrics HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 405"));
-        assert!(ask(addr, &[b'x'; MAX_HEAD + 1]).await.starts_with("HTTP/1.1 400"));
+        for (line, status) in [
+            ("GET /metrics?x=1 HTTP/1.0", "HTTP/1.0 200"),
+            ("GET / HTTP/1.1", "HTTP/1.1 404"),
+            ("GET /metrics/../key HTTP/1.1", "HTTP/1.1 404"),
+            ("POST /metrics HTTP/1.1", "HTTP/1.1 405"),
+            ("GET /metrics HTTP/2", "HTTP/1.1 400"),
+            ("GET  /metrics HTTP/1.1", "HTTP/1.1 400"),
+            ("\0\u{ff}", "HTTP/1.1 400"),
+        ] {
+            let answer = ask(addr, format!("{line}\r\nhost: x\r\n\r\n").as_bytes()).await;
+            assert!(answer.starts_with(status), "{line}: {answer}");
+            assert!(answer.to_lowercase().contains("connection: close") || status.starts_with("HTTP/1.0"), "{answer}");
+        }
+        let other = ask(addr, b"POST /metrics HTTP/1.1\r\n\r\n").await;
+        assert!(other.contains("allow: GET\r\n") && other.ends_with("there is only GET\n"), "{other}");
+        assert!(ask(addr, b"GET /key HTTP/1.1\r\n\r\n").await.ends_with("there is only /metrics\n"));
+        assert!(ask(addr, &[b'x'; MAX_HEAD + 1]).await.starts_with("HTTP/1.1 4"), "a head that never ends is refused");
 
-        // Clients that say nothing hold every place; the next one is sent away, and served when there is room again.
+        // Silent clients hold all places, and the next client is sent away.
         let mut silent = Vec::new();
         for _ in 0..MAX_CLIENTS {
             silent.push(TcpStream::connect(addr).await.unwrap());

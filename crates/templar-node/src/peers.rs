@@ -1,13 +1,16 @@
-//! Where other nodes were last reached: a file of the home, for the next time. Addresses only; nothing is trusted.
+//! The addresses at which other nodes were last reached: a file of the home, for the next start. Nothing in it is trusted.
 
+use templar_home::files::{Privacy, read_small, write_whole};
+use templar_home::{Home, HomeError};
 use templar_net::PeerAddr;
 
-use crate::home::{Home, HomeError, Privacy, read_small, write_whole};
-
-/// Peers kept at most.
+/// The greatest number of peers kept.
 const MAX_PEERS: usize = 64;
 
-/// The peers of a home.
+/// Reads the peers of a home. Lines that do not parse are skipped.
+///
+/// # Errors
+/// The file cannot be read, or is not a JSON list of texts.
 pub fn load(home: &Home) -> Result<Vec<PeerAddr>, HomeError> {
     let path = home.root().join("peers.json");
     if !path.exists() {
@@ -19,7 +22,10 @@ pub fn load(home: &Home) -> Result<Vec<PeerAddr>, HomeError> {
     Ok(lines.iter().filter_map(|line| line.parse().ok()).take(MAX_PEERS).collect())
 }
 
-/// Remembers peers, those of before included.
+/// Remembers peers in the home's file, in front of those that are there already.
+///
+/// # Errors
+/// The file cannot be written.
 pub fn save(home: &Home, peers: &[PeerAddr]) -> Result<(), HomeError> {
     let mut all: Vec<PeerAddr> = peers.to_vec();
     for known in load(home).unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! How a node uses the network, and the file of a home that says so: `config.toml`, written by a person, read at the start.
+//! The network settings of a node, and the file of a home that holds them: `config.toml`, written by a person.
 //!
 //! ```toml
 //! [network]
@@ -13,48 +13,49 @@
 //! connections = 64
 //! ```
 //!
-//! Everything may be left out. What the command line or the environment says is stronger; a word that is not known here is
-//! an error, since somebody meant something by it.
+//! Everything may be left out. The command line and the environment override the file. An unknown key is an error, since a
+//! person meant something by it.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use templar_home::files::read_small;
+use templar_home::{Home, HomeError};
 use templar_net::{Discovery, NetConfig, Relays};
 
 use crate::clock::unix_ms;
-use crate::home::{Home, HomeError, read_small};
 
 mod limits;
 
 pub use limits::{LimitError, LimitSettings};
 
-/// What `config.toml` holds. Nothing is set by default.
+/// The content of `config.toml`. Nothing is set by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// The section `[network]`.
+pub struct HomeSettings {
+    /// The settings of the section `[network]`.
     #[serde(default)]
     pub network: NetworkSettings,
 }
 
-/// What a person has said about the network, in a file, the environment or the command line.
+/// Network settings of a person, from a file, the environment or the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkSettings {
-    /// Where to listen.
+    /// The address to listen on.
     pub bind: Option<SocketAddr>,
-    /// See [`Discovery::lan`].
+    /// Whether to use the local network, see [`Discovery::lan`].
     pub lan: Option<bool>,
-    /// See [`Discovery::relays`].
+    /// The relays to use, see [`Discovery::relays`].
     #[serde(deserialize_with = "relays")]
     pub relay: Option<Relays>,
-    /// See [`Discovery::advertise`].
+    /// The addresses to advertise, see [`Discovery::advertise`].
     pub advertise: Option<Vec<SocketAddr>>,
-    /// Where `/metrics` is answered.
+    /// The address at which `/metrics` is answered.
     pub metrics: Option<SocketAddr>,
-    /// What peers may use.
+    /// The limits on peers.
     pub limits: LimitSettings,
 }
 
@@ -62,8 +63,11 @@ fn relays<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Relays>, 
     String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
 }
 
-impl Settings {
-    /// Those of a home; none if it has no such file.
+impl HomeSettings {
+    /// Reads the settings of a home. Without a file nothing is set.
+    ///
+    /// # Errors
+    /// The file cannot be read or does not parse.
     pub fn load(home: &Home) -> Result<Self, HomeError> {
         let path = home.root().join("config.toml");
         let text = match read_small(&path) {
@@ -76,7 +80,7 @@ impl Settings {
 }
 
 impl NetworkSettings {
-    /// These, and where they say nothing, `weaker` ones.
+    /// These settings, and where they are silent those of `weaker`.
     #[must_use]
     pub fn or(self, weaker: Self) -> Self {
         Self {
@@ -89,8 +93,8 @@ impl NetworkSettings {
         }
     }
 
-    /// What follows from them. Who says nothing listens on any free port that this machine alone reaches; who wants to be
-    /// found by others, on all interfaces.
+    /// The use of the network that follows from these settings. By default a node listens on a free port that only this
+    /// machine reaches. If it is to be found by others, it listens on all interfaces.
     pub fn networking(self) -> Networking {
         let discovery = Discovery {
             lan: self.lan.unwrap_or_default(),
@@ -102,14 +106,14 @@ impl NetworkSettings {
     }
 }
 
-/// How a node or a command uses the network.
+/// The use of the network by a node or a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Networking {
-    /// Where it listens.
+    /// The address to listen on.
     pub bind: SocketAddr,
-    /// How it is reached and finds others.
+    /// The ways to be reached and to find others.
     pub discovery: Discovery,
-    /// What peers may use of it.
+    /// The limits on peers.
     pub limits: LimitSettings,
 }
 
@@ -120,7 +124,7 @@ impl Default for Networking {
 }
 
 impl Networking {
-    /// For the network, with a key and this machine's clock.
+    /// The configuration of the network layer, with this secret key and this machine's clock.
     pub fn config(&self, secret_key: [u8; 32]) -> NetConfig {
         NetConfig {
             bind: self.bind,
@@ -138,12 +142,12 @@ mod tests {
 
     use super::*;
 
-    fn load(text: &str) -> Result<Settings, HomeError> {
+    fn load(text: &str) -> Result<HomeSettings, HomeError> {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::init(&dir.path().join("home"), &SecretKey::from_bytes(&[1; 32])).unwrap();
-        assert_eq!(Settings::load(&home).unwrap(), Settings::default(), "no file says nothing");
+        assert_eq!(HomeSettings::load(&home).unwrap(), HomeSettings::default(), "no file says nothing");
         std::fs::write(home.root().join("config.toml"), text).unwrap();
-        Settings::load(&home)
+        HomeSettings::load(&home)
     }
 
     #[test]
@@ -160,7 +164,7 @@ mod tests {
         let config = network.networking().config([1; 32]);
         assert_eq!(config.limits.serving.bytes_per_second, Some(2_000_000));
         assert_eq!(config.limits.connections.max_inbound, 64);
-        assert_eq!(load("").unwrap(), Settings::default());
+        assert_eq!(load("").unwrap(), HomeSettings::default());
     }
 
     #[test]
@@ -188,7 +192,7 @@ mod tests {
         assert!(silent.bind.ip().is_loopback() && !silent.discovery.is_wide());
         let wide = NetworkSettings { lan: Some(true), ..Default::default() };
         assert!(wide.clone().networking().bind.ip().is_unspecified());
-        // The stronger word counts, also where it says no.
+        // The stronger setting counts, even if it is `false`.
         let strong = NetworkSettings { lan: Some(false), bind: "10.0.0.1:5".parse().ok(), ..Default::default() };
         assert_eq!(strong.clone().or(wide).networking().bind, "10.0.0.1:5".parse().unwrap());
         assert!(!strong.or(NetworkSettings { lan: Some(true), ..Default::default() }).networking().discovery.lan);

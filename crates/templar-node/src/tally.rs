@@ -1,14 +1,12 @@
-//! How far a visit to the network is: what a bar shows. Counts only; nothing reads them to decide anything.
+//! The progress of a visit to the network, for a progress bar. No decision depends on it.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use templar_manifest::Hash;
 use templar_net::Net;
 
-use crate::replica::lock;
-
-/// Counted by those who work, read by who shows it.
+/// Counters that the work increments and a progress bar reads.
 #[derive(Debug, Default)]
 pub struct Tally {
     wanted: AtomicU64,
@@ -19,29 +17,29 @@ pub struct Tally {
     nets: Mutex<Vec<Net>>,
 }
 
-/// How far a visit is.
+/// The progress of a visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Entries that were new here.
+    /// The number of entries that were new here.
     pub entries: u64,
-    /// Bytes of the blobs that are known to be wanted, at most; more may become known.
+    /// The greatest possible length of the blobs that are known to be wanted, in bytes. More may become known.
     pub wanted_bytes: u64,
-    /// Those of them that are here.
+    /// The wanted bytes that are here.
     pub here_bytes: u64,
-    /// Bytes that came over the network, whatever they were.
+    /// All bytes that came over the network.
     pub received_bytes: u64,
-    /// Windows by which the model that was here is behind, as far as it is brought up to date by aggregates.
+    /// The number of windows for which aggregates are applied to bring the model up to date.
     pub windows_behind: u64,
-    /// Those of them that have been taken.
+    /// The number of those windows that have been applied.
     pub windows_followed: u64,
 }
 
 impl Tally {
     pub(crate) fn watch(&self, net: &Net) {
-        lock(&self.nets).push(net.clone());
+        self.nets.lock().push(net.clone());
     }
 
-    /// The bytes of blobs by their limits. A tokenizer's limit says nothing of its length, so it is left out.
+    /// The bytes of blobs by their limits. A tokenizer's limit says nothing about its length, so tokenizers are left out.
     pub(crate) fn bytes_of(blobs: &[(Hash, u64)]) -> u64 {
         let lengths = blobs.iter().map(|(_, bytes)| *bytes);
         lengths.filter(|bytes| *bytes != templar_data::MAX_TOKENIZER_BYTES as u64).sum()
@@ -51,7 +49,7 @@ impl Tally {
         self.wanted.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// So many of the bytes that are wanted are here and did not come over the network, which counts by itself.
+    /// Counts wanted bytes that are here without a transfer. Transfers count by themselves.
     pub(crate) fn have(&self, bytes: u64) {
         self.here.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -69,9 +67,9 @@ impl Tally {
         self.followed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How far it is now.
+    /// The progress as it is now.
     pub fn progress(&self) -> Progress {
-        let nets = lock(&self.nets);
+        let nets = self.nets.lock();
         let (wanted, here) = (self.wanted.load(Ordering::Relaxed), self.here.load(Ordering::Relaxed));
         let (wanted_bytes, here_bytes) = with_transfers(wanted, here, nets.iter().map(|net| *net.progress().borrow()));
         Progress {
@@ -85,8 +83,8 @@ impl Tally {
     }
 }
 
-/// What is wanted and what is here, with what transfers say. Lengths that nobody knew beforehand, such as those behind a ticket
-/// for a blob, are known to them; and what was asked for again after a failure is not here twice.
+/// The wanted bytes and the bytes that are here, with those of transfers. Transfers know lengths that were unknown before,
+/// such as that of the blob behind a ticket. Bytes that were fetched again after a failure do not count twice.
 fn with_transfers(wanted: u64, here: u64, transfers: impl Iterator<Item = templar_net::FetchProgress>) -> (u64, u64) {
     let (known, received) =
         transfers.fold((0, 0), |(bytes, received), transfer| (bytes + transfer.bytes, received + transfer.received));

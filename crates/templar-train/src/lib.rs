@@ -13,13 +13,10 @@
 //!    so for whoever has them merged as one blob.
 //! 4. [`evaluate`] and [`trial`] measure losses, in integers of 1e-9 nats.
 //!
-//! [`mod@forge`] makes what a cheat would send, so that the rules can be tried.
-//!
 //! Nothing here reads a clock, a file or a socket; pages, blobs and parameters come in as arguments. The same arguments
 //! give the same bytes for every number of threads and every instruction set.
 
 mod evaluate;
-pub mod forge;
 mod outer;
 mod recipe;
 mod replay;

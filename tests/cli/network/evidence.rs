@@ -5,8 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
 use serde_json::Value;
+use templar_home::access::{Access, HandInError};
 use templar_manifest::{Contradiction, Envelope, Hash, Inbox};
-use templar_node::access::{Access, ApplyError};
 use templar_protocol::{Entry, EvidenceEntry};
 
 use super::running::Running;
@@ -73,7 +73,7 @@ fn a_running_node_takes_evidence_and_a_record_burns_for_it() {
         EvidenceEntry { run, window, contradiction: Contradiction { signer, window, first, second } }
     };
     for second in [&one, &three] {
-        let Err(ApplyError::Refused(reason)) = access.show(shown(second)) else { panic!("it is taken") };
+        let Err(HandInError::Refused(reason)) = access.show(shown(second)) else { panic!("it is taken") };
         assert!(reason.starts_with("evidence proves nothing: evidence against "), "{reason}");
     }
     let (rubbish, statement) = (b"rubbish".to_vec(), std::fs::read(&one).unwrap());

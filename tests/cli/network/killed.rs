@@ -5,8 +5,8 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
+use templar_home::journal::Journal;
 use templar_manifest::Hash;
-use templar_node::journal::Journal;
 
 use super::Home;
 use super::running::Running;

@@ -8,12 +8,12 @@ mod findings;
 
 use serde_json::json;
 use templar_audit::{Evidence, EvidenceError, States, audit_window};
+use templar_home::access::{Access, AccessError};
+use templar_home::context::{RunContext, RunError};
+use templar_home::journal::Journal;
 use templar_manifest::{
     Audit, AuditVerdict, Checkpoint, CheckpointId, PublicKey, SecretKey, Signed, State, WindowIndex, payload,
 };
-use templar_node::access::{Access, AccessError};
-use templar_node::context::{RunContext, RunError};
-use templar_node::journal::Journal;
 use templar_protocol::{ClosedWindow, Entry, Node, RunState};
 use templar_store::ReadError;
 use templar_train::{MinerState, tensors};

@@ -5,7 +5,7 @@
 
 use serde_json::json;
 use templar_manifest::{Cut, Hash, Mint, MintKind, Outcome, PublicKey, Verdict, VoteOn, WindowIndex, payload};
-use templar_node::driver::closed_event;
+use templar_node::event::NodeEvent;
 use templar_protocol::{ClosedWindow, Dispute, Input, Measured, Output, Phase, Unsigned};
 use templar_train::nats;
 
@@ -117,7 +117,7 @@ fn window(invocation: &Invocation, participant: &mut Participant, args: &Args) -
         let dispute = todo.iter().find(|output| matches!(output, Output::Dispute(_))).cloned();
         match todo.into_iter().find(is_part_of_a_record).or(dispute) {
             Some(Output::Confirm { subject, task, .. }) => {
-                let confirmed = participant.bench.confirm(&task, args.late);
+                let confirmed = participant.executor.confirm(&task, args.late);
                 let (replay, witnesses) = confirmed.map_err(|error| with_fetch(error.into(), args.window))?;
                 let measured = Measured::Confirmed { window: args.window, subject, replay, witnesses };
                 participant.replica.submit(Input::Measured(measured))?;
@@ -163,7 +163,7 @@ fn apply(participant: &mut Participant, window: WindowIndex, outcomes: Vec<Outco
     let node = participant.node();
     let contributions = contributions_of_cut(&node);
     let from = node.state().checkpoint();
-    let applied = participant.bench.apply(from, window, &outcomes, &contributions);
+    let applied = participant.executor.apply(from, window, &outcomes, &contributions);
     let applied = applied.map_err(|error| with_fetch(error.into(), window))?;
     let mut kept: Vec<Hash> = applied.checkpoint.tensors.iter().map(|tensor| tensor.blob.hash()).collect();
     kept.extend([applied.stepped.checkpoint.hash(), applied.stepped.aggregate.hash()]);
@@ -209,7 +209,7 @@ fn print_record(invocation: &Invocation, closed: &ClosedWindow) {
     let record = &closed.window;
     let printer = &invocation.printer;
     if printer.is_json() {
-        let mut value = serde_json::to_value(closed_event(closed)).unwrap_or_default();
+        let mut value = serde_json::to_value(NodeEvent::closed(closed)).unwrap_or_default();
         value["type"] = json!("result");
         value["closed"] = json!(true);
         value["manifest"] = serde_json::to_value(record).unwrap_or_default();

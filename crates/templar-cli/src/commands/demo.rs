@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
-use templar_node::demo::{
+use templar_testkit::demo::{
     self, DEFAULT_CHECKPOINT, DEFAULT_MINERS, DEFAULT_SEED, DEFAULT_SIZE, DEFAULT_WINDOWS, DemoConfig, DemoEvent,
     DemoResult,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use templar_net::{PeerAddr, Ticket};
-use templar_node::doctor::{Examination, Finding, Level, examine};
+use templar_node::doctor::{DoctorFinding, Examination, Level, examine};
 
 use crate::commands::init::random_key;
 use crate::error::{Code, CommandResult};
@@ -60,7 +60,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     }
 }
 
-fn line(invocation: &Invocation, finding: &Finding) -> String {
+fn line(invocation: &Invocation, finding: &DoctorFinding) -> String {
     let (tone, word) = match finding.level {
         Level::Ok => (Tone::Good, "ok  "),
         Level::Warn => (Tone::Unsure, "warn"),
@@ -73,7 +73,7 @@ fn line(invocation: &Invocation, finding: &Finding) -> String {
     text
 }
 
-fn summary(findings: &[Finding]) -> String {
+fn summary(findings: &[DoctorFinding]) -> String {
     let number = |level| findings.iter().filter(|finding| finding.level == level).count() as u64;
     let (warn, fail) = (number(Level::Warn), number(Level::Fail));
     match (warn, fail) {

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
+use templar_home::access::Access;
+use templar_home::context::RunContext;
+use templar_home::journal::Journal;
+use templar_home::replica::{Replica, SubmitError};
 use templar_manifest::{
     Contradiction, Contribution, Envelope, Hash, PublicKey, RecordId, SlashCause, WindowIndex, payload,
 };
-use templar_node::access::Access;
-use templar_node::context::RunContext;
 use templar_node::exchange::{self, Wanted};
-use templar_node::journal::Journal;
 use templar_node::peers;
-use templar_node::replica::{Replica, SubmitError};
 use templar_protocol::{ClosedWindow, Entry, EvidenceEntry, MAX_ENTRY_BYTES, Reject, evidence};
 
 use super::register;

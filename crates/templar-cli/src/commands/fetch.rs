@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
+use templar_home::access::Access;
+use templar_home::replica::Replica;
 use templar_manifest::{Hash, PublicKey};
 use templar_net::{AnyTicket, BlobTicket, PeerAddr, Ticket, file_path};
-use templar_node::access::Access;
-use templar_node::driver::Way;
 use templar_node::exchange::{self, Visit, Wanted};
-use templar_node::replica::Replica;
+use templar_node::gather::CatchUp;
 
 use crate::bar::Bar;
 use crate::error::{Code, CommandError, CommandResult};
@@ -76,7 +76,7 @@ fn wanted(access: &Access, text: &str) -> Result<Wanted, CommandError> {
     match &reference {
         Reference::Window(window) => Ok(Wanted::Window(*window)),
         Reference::Whole(hash) => Ok(Wanted::Blob(*hash)),
-        Reference::Current => Ok(Wanted::Model(Way::Cheaper)),
+        Reference::Current => Ok(Wanted::Model(CatchUp::Cheaper)),
         Reference::Prefix(_) => {
             let index = Index::build(access, None)?;
             object(&index, &reference)?
@@ -91,7 +91,7 @@ fn from_run_ticket(invocation: &Invocation, args: &Args, ticket: Ticket) -> Comm
     let networking = args.listen.networking(invocation, &access.home)?;
     let context = join(&access, &networking, &ticket, invocation.printer)?;
     let replica = Replica::open(&access.home, context, access.home.key()?)?;
-    let wanted = if args.model { Wanted::Model(Way::Cheaper) } else { Wanted::Run };
+    let wanted = if args.model { Wanted::Model(CatchUp::Cheaper) } else { Wanted::Run };
     visit(invocation, args, &access, replica, &ticket.peers, wanted)
 }
 

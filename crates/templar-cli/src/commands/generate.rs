@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use templar_home::access::{Access, AccessError};
+use templar_home::context::{RunError, read_manifest};
 use templar_manifest::{Checkpoint, CheckpointId, Hash, ModelSpec};
 use templar_model::generate::{Sampling, generate};
-use templar_node::access::{Access, AccessError};
-use templar_node::context::{RunError, read_manifest};
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::{Invocation, checkpoint};

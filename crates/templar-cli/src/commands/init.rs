@@ -1,8 +1,8 @@
 //! `templar init`: a home and its key. Nothing is ever overwritten.
 
 use serde_json::json;
+use templar_home::Home;
 use templar_manifest::SecretKey;
-use templar_node::home::Home;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;

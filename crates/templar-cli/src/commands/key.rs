@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use templar_home::registration::Application;
+use templar_home::{Home, read_key, write_key};
 use templar_manifest::chain::Chain;
 use templar_manifest::{Certificate, Payment};
-use templar_node::home::{Home, read_key, write_key};
-use templar_node::registration::Application;
 use templar_protocol::RegistrationError;
 
 use super::init::random_key;

@@ -1,13 +1,16 @@
 //! `templar node`: takes part in a run by itself, window after window.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use templar_net::{PeerAddr, Ticket};
-use templar_node::driver::{DriverConfig, Role};
-use templar_node::event::Event;
-use templar_node::workbench::Conduct;
+use templar_node::driver::{DriverConfig, NodeRole, Pacing};
+use templar_node::event::NodeEvent;
+use templar_node::trainer::{HonestTrainer, Trainer};
+use templar_testkit::pacing::RandomPauses;
+use templar_testkit::trainer::NoiseTrainer;
 
 use crate::error::{Code, CommandResult};
 use crate::events;
@@ -39,7 +42,7 @@ pub(crate) struct Args {
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
     #[arg(long)]
     run: Option<String>,
-    /// How a miner comes by its deltas; `noise` is the demo's cheat
+    /// How a miner comes by its deltas; the demo starts its cheating miner with `noise`
     #[arg(long, hide = true, default_value = "honest")]
     conduct: ConductName,
     /// Wait before every act, for tests of order
@@ -76,27 +79,30 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         Some(ticket) => join(&access, &networking, ticket, invocation.printer)?,
         None => run_context(&access, args.run.as_deref())?,
     };
+    // Only the demo, which starts this program for each of its nodes, and tests ask for what is in the testkit.
+    let trainer: Arc<dyn Trainer> = match args.conduct {
+        ConductName::Honest => Arc::new(HonestTrainer),
+        ConductName::Noise => Arc::new(NoiseTrainer),
+    };
+    let pacing = args.delays.map(|(longest, seed)| Arc::new(RandomPauses::new(longest, seed)) as Arc<dyn Pacing>);
     let config = DriverConfig {
         role: match args.role {
-            RoleName::Miner => Role::Miner,
-            RoleName::Validator => Role::Validator,
-            RoleName::Seeder => Role::Seeder,
+            RoleName::Miner => NodeRole::Miner,
+            RoleName::Validator => NodeRole::Validator,
+            RoleName::Seeder => NodeRole::Seeder,
         },
         networking,
         metrics,
         peers: ticket.into_iter().flat_map(|ticket| ticket.peers).chain(args.peer.iter().cloned()).collect(),
-        conduct: match args.conduct {
-            ConductName::Honest => Conduct::Honest,
-            ConductName::Noise => Conduct::Noise,
-        },
+        trainer,
         share: None,
-        delays: args.delays,
+        pacing,
         prune: args.prune,
     };
     let stop = if args.until_stdin_closes { Stop::WithStdin } else { Stop::OnSignal };
     let printer = invocation.printer;
-    let say = |event: &Event| match event {
-        Event::Started { ticket, .. } => {
+    let say = |event: &NodeEvent| match event {
+        NodeEvent::Started { ticket, .. } => {
             printer.data(event, ticket);
             printer.talk("others join with the ticket above: `templar run join TICKET`; Ctrl-C stops this node");
         }

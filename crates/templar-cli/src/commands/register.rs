@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use templar_home::access::Access;
+use templar_home::context::RunContext;
+use templar_home::read_key;
+use templar_home::registration::Application;
+use templar_home::replica::{Replica, SubmitError};
 use templar_manifest::{Certificate, Payment, PublicKey, SecretKey, WorkHasher, largest_digest};
-use templar_node::access::Access;
-use templar_node::context::RunContext;
 use templar_node::exchange::{self, Wanted};
-use templar_node::home::read_key;
 use templar_node::peers;
-use templar_node::registration::Application;
-use templar_node::replica::{Replica, SubmitError};
 use templar_protocol::{Anchor, Node};
 
 use crate::error::{Code, CommandError, CommandResult};

@@ -4,8 +4,8 @@ mod join;
 mod new;
 
 use serde_json::json;
+use templar_home::context::read_manifest;
 use templar_manifest::Genesis;
-use templar_node::context::read_manifest;
 
 use crate::error::{Code, CommandResult};
 use crate::invocation::{Invocation, run_context, run_id};

@@ -110,8 +110,8 @@ fn judge(participant: &mut Participant, plan: &JudgePlan, args: &Args) -> Result
     // Whoever vouches for deltas has them, whatever happens next.
     let named = contributions.iter().map(Signed::payload).flat_map(|claim| [claim.delta.hash(), claim.trace.hash()]);
     participant.sync(&named.filter(|id| participant.access.blobs().contains(id)).collect::<Vec<_>>())?;
-    let entries = participant.bench.judge(node.state(), plan, &contributions, args.late)?;
-    let verdicts = participant.bench.judge_late(plan, args.late)?;
+    let entries = participant.executor.judge(node.state(), plan, &contributions, args.late)?;
+    let verdicts = participant.executor.judge_late(plan, args.late)?;
     let measured = Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts };
     participant.replica.submit(Input::Measured(measured))?;
     Ok(())
@@ -139,7 +139,7 @@ fn missing(
         }
     };
     need("checkpoint".to_owned(), node.state().checkpoint().hash());
-    let known = |id: &StateId| participant.bench.knows_state(id);
+    let known = |id: &StateId| participant.executor.knows_state(id);
     for contribution in contributions.iter().map(Signed::payload) {
         let miner = contribution.miner.short();
         need(format!("delta of {miner}"), contribution.delta.hash());

@@ -2,9 +2,8 @@
 
 use templar_manifest::Hash;
 use templar_net::collect;
-use templar_node::driver::{DriverConfig, Offer, Role};
-use templar_node::event::Event;
-use templar_node::workbench::Conduct;
+use templar_node::driver::{DriverConfig, NodeRole, Offer};
+use templar_node::event::NodeEvent;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::events;
@@ -55,19 +54,11 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         }
     };
     sync(&access, &blobs)?;
-    let config = DriverConfig {
-        role: Role::Sharer,
-        networking: args.listen.networking(invocation, &access.home)?,
-        metrics: None,
-        peers: Vec::new(),
-        conduct: Conduct::Honest,
-        share,
-        delays: None,
-        prune: false,
-    };
+    let networking = args.listen.networking(invocation, &access.home)?;
+    let config = DriverConfig { share, ..DriverConfig::new(NodeRole::Sharer, networking) };
     let printer = invocation.printer;
-    let say = |event: &Event| match event {
-        Event::Started { ticket, blob_ticket, .. } => {
+    let say = |event: &NodeEvent| match event {
+        NodeEvent::Started { ticket, blob_ticket, .. } => {
             printer.data(event, blob_ticket.as_ref().unwrap_or(ticket));
             printer.talk("serving; Ctrl-C ends it");
         }

@@ -1,9 +1,9 @@
 //! `templar status`: where the run stands.
 
 use serde_json::{Value, json};
+use templar_home::journal::Journal;
+use templar_home::registration::{Application, ApplicationStatus};
 use templar_manifest::PublicKey;
-use templar_node::journal::Journal;
-use templar_node::registration::{Application, Progress as Asked};
 use templar_protocol::{Ledger, Node, RunState};
 use templar_train::nats;
 
@@ -81,10 +81,10 @@ impl Membership {
             lines.push_str(&format!("this home   trains in slot {slot}{of} since window {since}\n"));
         }
         let progress = application.map(|application| match application.progress(node) {
-            Asked::Counts(_) => "counts",
-            Asked::Wait => "shown in this window",
-            Asked::Ask => "to be shown by a node in this window",
-            Asked::Stale => "too old; `templar register` makes another",
+            ApplicationStatus::Counts(_) => "counts",
+            ApplicationStatus::Wait => "shown in this window",
+            ApplicationStatus::Ask => "to be shown by a node in this window",
+            ApplicationStatus::Stale => "too old; `templar register` makes another",
         });
         if let (Some(application), Some(progress)) = (application, progress) {
             lines.push_str(&format!("registered  for {}: {progress}\n", application.owner().short()));

@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use serde_json::json;
 use templar_manifest::{Contribution, Hash, PublicKey, State, WindowIndex, payload};
-use templar_node::event::Event;
-use templar_node::workbench::{Effort, Origin, TrainWatch, WorkError};
+use templar_node::event::NodeEvent;
+use templar_node::executor::{StartingState, TrainRequest, TrainWatch, WorkError};
 use templar_train::{StepReport, nats};
 
 use crate::error::{Code, CommandError, CommandResult};
@@ -74,7 +74,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     let contribution = train(invocation, &participant, args)?;
     participant.sync(&named_blobs(&participant, &contribution)?)?;
     participant.replica.contribute(contribution.clone())?;
-    participant.bench.forget_snapshot(args.window);
+    participant.executor.forget_snapshot(args.window);
     print(&invocation.printer, &participant, &contribution, false);
     Ok(Code::Ok)
 }
@@ -85,14 +85,15 @@ fn train(invocation: &Invocation, participant: &Participant, args: &Args) -> Res
     let mut watch = StepLog::new(invocation.printer, args.window, Some(interrupted));
     // This process serves nothing, so there is nothing to keep from being served.
     let gate = |_: Vec<Hash>| {};
-    let origin = if args.anew {
-        Origin::Zero
+    let from = if args.anew {
+        StartingState::Zero
     } else {
         recover(invocation, participant)?;
-        Origin::Recorded
+        StartingState::Recorded
     };
-    let (state, effort) = (participant.state(), Effort { origin, ..Effort::honest(steps) });
-    let trained = participant.bench.train(&state, participant.miner(), effort, &mut watch, &gate);
+    let state = participant.state();
+    let request = TrainRequest { from, ..TrainRequest::honest(&state, participant.miner(), steps) };
+    let trained = participant.executor.train(request, &mut watch, &gate);
     trained.map_err(|error| match error {
         WorkError::Train(templar_train::TrainError::Task(what)) => CommandError::says(Code::Usage, what),
         WorkError::Stopped => {
@@ -105,7 +106,7 @@ fn train(invocation: &Invocation, participant: &Participant, args: &Args) -> Res
 
 /// Sees to it that the state is here that this home's last recorded contribution left.
 fn recover(invocation: &Invocation, participant: &Participant) -> Result<(), CommandError> {
-    let recovered = participant.bench.recover_state(&participant.node(), &participant.miner());
+    let recovered = participant.executor.recover_state(&participant.node(), &participant.miner());
     let recovered = recovered.map_err(|error| match error.missing() {
         Some(_) => CommandError::from(error).hint(
             "`templar fetch` brings the windows that it follows from, as far as peers have them; with `--anew` this home begins from \
@@ -129,7 +130,7 @@ pub(crate) fn fetch_hint(window: WindowIndex) -> String {
 
 /// Every blob that a contribution names.
 fn named_blobs(participant: &Participant, contribution: &Contribution) -> Result<Vec<Hash>, CommandError> {
-    let state: State = participant.bench.evidence()?.manifest(&contribution.state_out.hash())?;
+    let state: State = participant.executor.evidence()?.manifest(&contribution.state_out.hash())?;
     let mut named = vec![contribution.delta.hash(), contribution.trace.hash(), contribution.state_out.hash()];
     named.extend(state.tensors.iter().map(|tensor| tensor.blob.hash()));
     Ok(named)
@@ -189,7 +190,7 @@ impl TrainWatch for StepLog {
         let seconds = self.last.elapsed().as_secs_f64().max(1e-9);
         self.last = now();
         self.taken = report.step;
-        let event = Event::Step {
+        let event = NodeEvent::Step {
             window: self.window.0,
             step: report.step,
             steps: report.steps,

@@ -1,9 +1,9 @@
 //! `templar verify`: every blob's hash, every entry's signature, every link.
 
 use serde_json::json;
-use templar_node::access::Access;
-use templar_node::context::RunContext;
-use templar_node::journal::Journal;
+use templar_home::access::Access;
+use templar_home::context::RunContext;
+use templar_home::journal::Journal;
 use templar_store::ReadError;
 
 use crate::error::{Code, CommandError, CommandResult};

@@ -1,23 +1,23 @@
-//! The home: its key, its run, and a sample of its blobs.
+//! Checks of the home: its key, its run, and a sample of its blobs.
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use templar_home::access::Access;
+use templar_home::context::{RunContext, common_blobs};
+use templar_home::journal::Journal;
+use templar_home::{Home, HomeError};
 use templar_manifest::{Checkpoint, Hash, MAX_PAYLOAD_BYTES, payload};
 use templar_protocol::Node;
 use templar_store::{BlobSource, ReadError};
 
-use super::{Finding, error_chain, shown, size};
-use crate::access::Access;
-use crate::context::{RunContext, common_blobs};
-use crate::home::{Home, HomeError};
-use crate::journal::Journal;
+use super::{DoctorFinding, error_chain, shown, size};
 
-/// Blobs that are read and hashed, and their bytes altogether: a sample.
+/// The sample of blobs that is read and hashed: their number, and their bytes altogether.
 const SAMPLE_BLOBS: usize = 64;
 const SAMPLE_BYTES: u64 = 64 << 20;
 
-pub(super) fn look_at(root: &Path, say: &mut impl FnMut(Finding)) -> Option<Home> {
+pub(super) fn look_at(root: &Path, say: &mut impl FnMut(DoctorFinding)) -> Option<Home> {
     let home = match Home::open(root) {
         Ok(home) => home,
         Err(error) => {
@@ -25,14 +25,14 @@ pub(super) fn look_at(root: &Path, say: &mut impl FnMut(Finding)) -> Option<Home
                 HomeError::Missing(path) => format!("`templar --home {} init` makes one", shown(path)),
                 _ => "use the version of templar that made it".to_owned(),
             };
-            say(Finding::fail("home", error_chain(&error), hint));
+            say(DoctorFinding::fail("home", error_chain(&error), hint));
             return None;
         }
     };
-    say(Finding::ok("home", shown(root).to_string()));
+    say(DoctorFinding::ok("home", shown(root).to_string()));
     match home.key() {
-        Ok(key) => say(Finding::ok("key", key.public().to_string())),
-        Err(error) => say(Finding::fail(
+        Ok(key) => say(DoctorFinding::ok("key", key.public().to_string())),
+        Err(error) => say(DoctorFinding::fail(
             "key",
             error_chain(&error),
             "put the key back from a copy; `templar init` makes a new one in another home",
@@ -46,25 +46,29 @@ pub(super) fn node_runs_in(home: &Home) -> bool {
     UnixStream::connect(home.socket_path()).is_ok()
 }
 
-pub(super) fn look_at_run_and_store(access: &Access, runs_here: bool, say: &mut impl FnMut(Finding)) {
+pub(super) fn look_at_run_and_store(access: &Access, runs_here: bool, say: &mut impl FnMut(DoctorFinding)) {
     if runs_here {
-        say(Finding::ok("home", "a node runs here; its blobs are read through it"));
+        say(DoctorFinding::ok("home", "a node runs here; its blobs are read through it"));
     }
     let context = match access.home.current_run() {
         Ok(Some(run)) => match RunContext::open(&access.home, access.blobs(), run) {
             Ok(context) => context,
             Err(error) => {
-                say(Finding::fail("run", error_chain(&error), format!("`templar fetch {run}` asks peers for it")));
+                say(DoctorFinding::fail(
+                    "run",
+                    error_chain(&error),
+                    format!("`templar fetch {run}` asks peers for it"),
+                ));
                 return;
             }
         },
         Ok(None) => {
             let hint = "`templar run join TICKET` takes one from others, `templar run new` makes one";
-            say(Finding::warn("run", "this home has no run", hint));
+            say(DoctorFinding::warn("run", "this home has no run", hint));
             return;
         }
         Err(error) => {
-            say(Finding::fail("run", error_chain(&error), "`templar run use RUN` chooses one"));
+            say(DoctorFinding::fail("run", error_chain(&error), "`templar run use RUN` chooses one"));
             return;
         }
     };
@@ -77,16 +81,18 @@ pub(super) fn look_at_run_and_store(access: &Access, runs_here: bool, say: &mut 
     match folded {
         Ok((entries, node)) => {
             let window = node.state().window();
-            say(Finding::ok("run", format!("{run} ({name}): window {window}, {entries} entries in order")));
+            say(DoctorFinding::ok("run", format!("{run} ({name}): window {window}, {entries} entries in order")));
             sample(access.blobs(), &wanted(&context, &node, access.blobs()), say);
         }
-        Err(text) => {
-            say(Finding::fail("run", text, "move the run's journal away and start again: peers send its entries anew"))
-        }
+        Err(text) => say(DoctorFinding::fail(
+            "run",
+            text,
+            "move the run's journal away and start again: peers send its entries anew",
+        )),
     }
 }
 
-/// The blobs without which the home cannot go on: manifests, the model, tokenizer and text.
+/// The blobs without which the home cannot continue: manifests, the model, the tokenizer and the text.
 fn wanted(context: &RunContext, node: &Node, blobs: &dyn BlobSource) -> Vec<(Hash, u64)> {
     let small = MAX_PAYLOAD_BYTES as u64;
     let checkpoint = node.state().checkpoint().hash();
@@ -98,11 +104,11 @@ fn wanted(context: &RunContext, node: &Node, blobs: &dyn BlobSource) -> Vec<(Has
     wanted
 }
 
-/// Reads blobs as far as the sample goes; reading hashes them.
-fn sample(blobs: &dyn BlobSource, wanted: &[(Hash, u64)], say: &mut impl FnMut(Finding)) {
+/// Reads the blobs of the sample. Reading hashes them.
+fn sample(blobs: &dyn BlobSource, wanted: &[(Hash, u64)], say: &mut impl FnMut(DoctorFinding)) {
     let (mut whole, mut bytes, mut missing, mut wrong) = (0, 0, Vec::new(), Vec::new());
     for (id, max_bytes) in wanted.iter().take(SAMPLE_BLOBS) {
-        // What is announced as long is left to a scrub.
+        // Longer blobs are left to a scrub.
         if bytes >= SAMPLE_BYTES || *max_bytes > SAMPLE_BYTES {
             continue;
         }
@@ -116,13 +122,17 @@ fn sample(blobs: &dyn BlobSource, wanted: &[(Hash, u64)], say: &mut impl FnMut(F
         }
     }
     for (id, text) in &wrong {
-        say(Finding::fail("store", text.clone(), format!("`templar fetch {id}` heals it from a peer that has it")));
+        say(DoctorFinding::fail(
+            "store",
+            text.clone(),
+            format!("`templar fetch {id}` heals it from a peer that has it"),
+        ));
     }
     if !missing.is_empty() {
         let text = format!("{} of the {} blobs that the open window needs are not here", missing.len(), wanted.len());
-        say(Finding::warn("store", text, "`templar fetch @` brings them; a node does so by itself"));
+        say(DoctorFinding::warn("store", text, "`templar fetch @` brings them; a node does so by itself"));
     }
     if wrong.is_empty() {
-        say(Finding::ok("store", format!("{whole} blobs read and hashed, {}", size(bytes))));
+        say(DoctorFinding::ok("store", format!("{whole} blobs read and hashed, {}", size(bytes))));
     }
 }

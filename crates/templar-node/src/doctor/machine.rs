@@ -1,43 +1,46 @@
-//! What the machine gives: room and speed of the disk, the UDP port, the addresses.
+//! Checks of the machine: room and speed of the disk, the UDP port, the addresses.
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Finding, error_chain, size};
-use crate::home::Home;
+use templar_home::Home;
 
-/// Below it a window's deltas may not fit; below a quarter of it nothing does.
+use super::{DoctorFinding, error_chain, size};
+
+/// Free bytes below which a window's deltas may not fit. Below a quarter of it nothing fits.
 const LITTLE_SPACE: u64 = 1 << 30;
 
-/// What is written to see how fast the disk is, in bytes.
+/// The length of the file that is written to measure the speed of the disk, in bytes.
 const WRITTEN: usize = 8 << 20;
 
 /// Bytes per second, written and synced, below which training waits for the disk.
 const SLOW: f64 = 8e6;
 
-pub(super) fn look_at_disk(home: &Home, say: &mut impl FnMut(Finding)) {
+pub(super) fn look_at_disk(home: &Home, say: &mut impl FnMut(DoctorFinding)) {
     match rustix::fs::statvfs(home.root()) {
         Ok(stat) => {
             let free = stat.f_bavail.saturating_mul(stat.f_frsize);
             let text = format!("{} free for {}", size(free), home.root().display());
             let hint = "free some space; a node stops with a message when there is none, and loses nothing";
             say(match free {
-                free if free < LITTLE_SPACE / 4 => Finding::fail("disk", text, hint),
-                free if free < LITTLE_SPACE => Finding::warn("disk", text, hint),
-                _ => Finding::ok("disk", text),
+                free if free < LITTLE_SPACE / 4 => DoctorFinding::fail("disk", text, hint),
+                free if free < LITTLE_SPACE => DoctorFinding::warn("disk", text, hint),
+                _ => DoctorFinding::ok("disk", text),
             });
         }
-        Err(error) => say(Finding::warn("disk", format!("its free space cannot be read: {error}"), "look with `df`")),
+        Err(error) => {
+            say(DoctorFinding::warn("disk", format!("its free space cannot be read: {error}"), "look with `df`"))
+        }
     }
     match write_speed(home.root()) {
         Ok(speed) => {
             let text = format!("{:.0} MB/s written and synced", speed / 1e6);
             let hint = "a faster disk, or --home on another one: every entry is synced before it is sent";
-            say(if speed < SLOW { Finding::warn("disk", text, hint) } else { Finding::ok("disk", text) });
+            say(if speed < SLOW { DoctorFinding::warn("disk", text, hint) } else { DoctorFinding::ok("disk", text) });
         }
-        Err(error) => say(Finding::fail(
+        Err(error) => say(DoctorFinding::fail(
             "disk",
             format!("the home cannot be written: {}", error_chain(&error)),
             "give this user the right to write there, or free some space",
@@ -45,10 +48,10 @@ pub(super) fn look_at_disk(home: &Home, say: &mut impl FnMut(Finding)) {
     }
 }
 
-/// Writes a file that is gone when it is closed. Bytes per second.
+/// Writes a temporary file and gives the speed in bytes per second.
 #[expect(clippy::disallowed_methods, reason = "a speed that a person reads; decides nothing")]
 fn write_speed(dir: &Path) -> std::io::Result<f64> {
-    // Not zeros: some file systems keep none of those.
+    // The content is not zeros, since some file systems do not store zeros.
     let block: Vec<u8> = (0..1u32 << 18).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let mut file = tempfile::tempfile_in(dir)?;
     let start = std::time::Instant::now();
@@ -59,9 +62,9 @@ fn write_speed(dir: &Path) -> std::io::Result<f64> {
     Ok(WRITTEN as f64 / start.elapsed().max(Duration::from_micros(1)).as_secs_f64())
 }
 
-pub(super) fn look_at_port(bind: SocketAddr, runs_here: bool, say: &mut impl FnMut(Finding)) {
+pub(super) fn look_at_port(bind: SocketAddr, runs_here: bool, say: &mut impl FnMut(DoctorFinding)) {
     if bind.ip().is_loopback() {
-        say(Finding::warn(
+        say(DoctorFinding::warn(
             "port",
             format!("{bind} is reached by this machine alone"),
             "for others: --bind 0.0.0.0:4433, --lan or --relay, or the same in config.toml",
@@ -69,22 +72,24 @@ pub(super) fn look_at_port(bind: SocketAddr, runs_here: bool, say: &mut impl FnM
     }
     match UdpSocket::bind(bind) {
         Ok(_) if bind.port() == 0 => {
-            say(Finding::ok("port", "any free UDP port; a fixed one lets others find this node again"));
+            say(DoctorFinding::ok("port", "any free UDP port; a fixed one lets others find this node again"));
         }
-        Ok(_) => say(Finding::ok("port", format!("UDP {bind} is free"))),
+        Ok(_) => say(DoctorFinding::ok("port", format!("UDP {bind} is free"))),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
             let holder = holder(bind.port()).unwrap_or_else(|| "another program".to_owned());
             let text = format!("UDP {bind} is taken by {holder}");
             say(match runs_here {
-                true => Finding::ok("port", format!("{text}, while the node of this home runs")),
-                false => Finding::fail("port", text, "end it, or choose another port with --bind"),
+                true => DoctorFinding::ok("port", format!("{text}, while the node of this home runs")),
+                false => DoctorFinding::fail("port", text, "end it, or choose another port with --bind"),
             });
         }
-        Err(error) => say(Finding::fail("port", format!("UDP {bind}: {error}"), "choose another address with --bind")),
+        Err(error) => {
+            say(DoctorFinding::fail("port", format!("UDP {bind}: {error}"), "choose another address with --bind"))
+        }
     }
 }
 
-/// Which program holds a UDP port, as far as this user may see.
+/// The program that holds a UDP port, as far as this user may see it.
 fn holder(port: u16) -> Option<String> {
     let tables = ["/proc/net/udp", "/proc/net/udp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
     let inodes: Vec<String> = tables.iter().flat_map(|table| inodes_of(table, port)).collect();
@@ -113,21 +118,21 @@ fn inodes_of(table: &str, port: u16) -> Vec<String> {
     table.lines().skip(1).filter_map(column).collect()
 }
 
-/// What an address is good for.
+/// The range from which an address can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scope {
-    /// This machine.
+    /// This machine alone reaches it.
     Machine,
-    /// The local network.
+    /// The local network reaches it.
     Local,
-    /// Everybody.
+    /// The whole internet reaches it.
     Global,
 }
 
 pub(super) fn scope(ip: IpAddr) -> Scope {
     match ip {
         IpAddr::V4(ip) => {
-            // Shared between a provider's customers (RFC 6598): like a private one, seen from outside.
+            // These are shared between a provider's customers (RFC 6598). Seen from outside they are like private ones.
             let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
             if ip.is_loopback() {
                 Scope::Machine

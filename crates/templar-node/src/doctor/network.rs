@@ -1,26 +1,26 @@
-//! What the network gives: addresses, relays, peers, and what the clocks of peers say.
+//! Checks of the network: addresses, relays, peers, and the clocks of peers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use templar_home::Home;
 use templar_manifest::{PublicKey, RunId};
 use templar_net::{Discovery, PeerAddr, PeerId, Prober, Relays, Skew};
 use tokio::task::JoinSet;
 
 use super::machine::{Scope, scope};
-use super::{Finding, error_chain};
-use crate::clock::{Agreement, TOLERANCE, agreement};
-use crate::home::Home;
+use super::{DoctorFinding, error_chain};
+use crate::clock::{ClockAgreement, TOLERANCE, agreement};
 use crate::peers;
 use crate::settings::Networking;
 
-/// Peers that are asked at most.
+/// The greatest number of peers that are asked.
 const MAX_PEERS: usize = 64;
 
-/// Longer than this, and every step of a run is felt.
+/// The round trip above which each step of a run becomes noticeably slower.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// What is asked, and how.
+/// The peers and relays to ask, and how to reach them.
 pub(super) struct Asked<'a> {
     pub(super) networking: &'a Networking,
     pub(super) run: Option<RunId>,
@@ -29,11 +29,11 @@ pub(super) struct Asked<'a> {
     pub(super) key: [u8; 32],
 }
 
-pub(super) fn look_at(home: &Home, asked: &Asked<'_>, say: &mut impl FnMut(Finding)) {
+pub(super) fn look_at(home: &Home, asked: &Asked<'_>, say: &mut impl FnMut(DoctorFinding)) {
     let known = match peers::load(home) {
         Ok(known) => known,
         Err(error) => {
-            say(Finding::fail("peer", error_chain(&error), "remove peers.json; a ticket brings its peers back"));
+            say(DoctorFinding::fail("peer", error_chain(&error), "remove peers.json; a ticket brings its peers back"));
             Vec::new()
         }
     };
@@ -44,27 +44,33 @@ pub(super) fn look_at(home: &Home, asked: &Asked<'_>, say: &mut impl FnMut(Findi
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return say(Finding::fail("peer", format!("no threads to be had: {error}"), "free some memory")),
+        Err(error) => {
+            return say(DoctorFinding::fail("peer", format!("no threads to be had: {error}"), "free some memory"));
+        }
     };
     runtime.block_on(look_around(asked, all.into_values().take(MAX_PEERS).collect(), say));
 }
 
-async fn look_around(asked: &Asked<'_>, peers: Vec<PeerAddr>, say: &mut impl FnMut(Finding)) {
+async fn look_around(asked: &Asked<'_>, peers: Vec<PeerAddr>, say: &mut impl FnMut(DoctorFinding)) {
     let mut networking = asked.networking.clone();
-    // The node's own port may be in use, and this one is to be found by nobody.
+    // Any free port will do: the node's own port may be in use, and nobody has to find this endpoint.
     networking.bind.set_port(0);
     networking.discovery = Discovery { lan: false, ..networking.discovery };
     let run = asked.run.map(|run| run.hash()).unwrap_or_default();
     let prober = match Prober::bind(networking.config(asked.key), run).await {
         Ok(prober) => prober,
         Err(error) => {
-            return say(Finding::fail("port", error_chain(&error), "choose another address with --bind"));
+            return say(DoctorFinding::fail("port", error_chain(&error), "choose another address with --bind"));
         }
     };
     look_at_relay(asked, &prober, say).await;
     look_at_interfaces(asked, &prober, say);
     if peers.is_empty() {
-        say(Finding::warn("peer", "this home knows no peers", "`templar run join TICKET`, --peer or --lan bring some"));
+        say(DoctorFinding::warn(
+            "peer",
+            "this home knows no peers",
+            "`templar run join TICKET`, --peer or --lan bring some",
+        ));
     }
     let prober = std::sync::Arc::new(prober);
     let mut asking = JoinSet::new();
@@ -89,15 +95,19 @@ async fn look_around(asked: &Asked<'_>, peers: Vec<PeerAddr>, say: &mut impl FnM
                 skews.extend(probe.skew.map(|skew| (peer.id, skew)));
                 let text = format!("{name} answers in {:.1} ms", probe.took.as_secs_f64() * 1e3);
                 say(match probe.took > SLOW {
-                    true => Finding::warn("peer", text, "the way to it is slow; nearer peers are asked first"),
-                    false => Finding::ok("peer", text),
+                    true => DoctorFinding::warn("peer", text, "the way to it is slow; nearer peers are asked first"),
+                    false => DoctorFinding::ok("peer", text),
                 });
             }
-            // One of many may be away.
+            // One of many peers may be away without harm.
             Err(error) => {
                 let text = format!("{name} at {}: {error}", places.join(", "));
                 let hint = "is it running, and does a firewall let UDP through? a newer ticket has newer addresses";
-                say(if reached > 0 { Finding::warn("peer", text, hint) } else { Finding::fail("peer", text, hint) });
+                say(if reached > 0 {
+                    DoctorFinding::warn("peer", text, hint)
+                } else {
+                    DoctorFinding::fail("peer", text, hint)
+                });
             }
         }
     }
@@ -107,23 +117,23 @@ async fn look_around(asked: &Asked<'_>, peers: Vec<PeerAddr>, say: &mut impl FnM
     }
 }
 
-async fn look_at_relay(asked: &Asked<'_>, prober: &Prober, say: &mut impl FnMut(Finding)) {
+async fn look_at_relay(asked: &Asked<'_>, prober: &Prober, say: &mut impl FnMut(DoctorFinding)) {
     let relays = &asked.networking.discovery.relays;
     match prober.relayed(asked.patience).await {
-        None => say(Finding::ok("relay", "none is configured, and none is asked")),
-        Some(true) => say(Finding::ok("relay", format!("{relays}: connected"))),
+        None => say(DoctorFinding::ok("relay", "none is configured, and none is asked")),
+        Some(true) => say(DoctorFinding::ok("relay", format!("{relays}: connected"))),
         Some(false) => {
             let hint = match relays {
                 Relays::Own(_) => "is the relay running, and is its URL right? its port is TCP",
                 _ => "does a firewall let HTTPS out? without a relay only peers with open ports are reached",
             };
             let seconds = asked.patience.as_secs();
-            say(Finding::fail("relay", format!("{relays}: no connection within {seconds} s"), hint));
+            say(DoctorFinding::fail("relay", format!("{relays}: no connection within {seconds} s"), hint));
         }
     }
 }
 
-fn look_at_interfaces(asked: &Asked<'_>, prober: &Prober, say: &mut impl FnMut(Finding)) {
+fn look_at_interfaces(asked: &Asked<'_>, prober: &Prober, say: &mut impl FnMut(DoctorFinding)) {
     let discovery = &asked.networking.discovery;
     let ips: Vec<_> = prober.addr().addrs.iter().filter_map(|addr| addr.ip()).map(|addr| addr.ip()).collect();
     let shown: Vec<String> = ips.iter().map(ToString::to_string).collect();
@@ -132,24 +142,24 @@ fn look_at_interfaces(asked: &Asked<'_>, prober: &Prober, say: &mut impl FnMut(F
     let hint =
         "from outside only a relay (--relay), or a UDP port forwarded to this machine and --advertise, lead here";
     say(match ips.iter().copied().map(scope).max() {
-        None => Finding::fail("interfaces", text, "bring a network interface up"),
-        Some(Scope::Machine) => Finding::ok("interfaces", format!("{text}: this machine alone")),
-        Some(Scope::Global) => Finding::ok("interfaces", text),
+        None => DoctorFinding::fail("interfaces", text, "bring a network interface up"),
+        Some(Scope::Machine) => DoctorFinding::ok("interfaces", format!("{text}: this machine alone")),
+        Some(Scope::Global) => DoctorFinding::ok("interfaces", text),
         Some(Scope::Local) if discovery.relays != Relays::None => {
-            Finding::ok("interfaces", format!("{text}, and a relay"))
+            DoctorFinding::ok("interfaces", format!("{text}, and a relay"))
         }
-        Some(Scope::Local) => Finding::warn("interfaces", format!("{text}: the local network alone"), hint),
+        Some(Scope::Local) => DoctorFinding::warn("interfaces", format!("{text}: the local network alone"), hint),
     });
 }
 
-fn look_at_clock(skews: &BTreeMap<PeerId, Skew>, say: &mut impl FnMut(Finding)) {
+fn look_at_clock(skews: &BTreeMap<PeerId, Skew>, say: &mut impl FnMut(DoctorFinding)) {
     let found = agreement(skews);
     if let Some(problem) = found.problem() {
-        return say(Finding::warn("clock", problem, "set it by a time service: `timedatectl set-ntp true`"));
+        return say(DoctorFinding::warn("clock", problem, "set it by a time service: `timedatectl set-ntp true`"));
     }
     say(match found {
-        Agreement::Unknown => {
-            Finding::warn("clock", "no peer could be asked for the time", "look again when one is there")
+        ClockAgreement::Unknown => {
+            DoctorFinding::warn("clock", "no peer could be asked for the time", "look again when one is there")
         }
         _ => {
             let bound = skews.values().map(|skew| skew.error_ms).max().unwrap_or(0);
@@ -158,7 +168,7 @@ fn look_at_clock(skews: &BTreeMap<PeerId, Skew>, say: &mut impl FnMut(Finding)) 
                 TOLERANCE.as_secs(),
                 skews.len()
             );
-            Finding::ok("clock", text)
+            DoctorFinding::ok("clock", text)
         }
     });
 }

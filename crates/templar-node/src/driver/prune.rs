@@ -1,60 +1,39 @@
-//! Removes what no run needs any more when a window has closed, where the configuration asks for it: what the rule lets go, and
-//! deltas and traces that came too late for their cut. Parts of blobs stay for who may go on fetching them, and for `store gc`.
+//! Removes blobs that no run needs any more when a window has closed, if the configuration asks for it. These are the blobs
+//! that the rule of retention lets go, and deltas and traces that came too late for their cut. Parts of blobs stay, since a
+//! fetch may continue from them; `store gc` removes them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
+use templar_home::inventory::{retention, uncut};
 use templar_manifest::Hash;
-use templar_store::{BlobSource, ReadError, RemoveError, Store};
+use templar_store::{ReadError, RemoveError};
 
-use super::{Done, Driver};
+use super::Driver;
+use super::pruner::Pruner;
+use super::task::{Done, TaskId};
 use crate::compute::compute;
-use crate::event::Event;
-use crate::home::Home;
-use crate::inventory::{self, InventoryError, retention};
-use crate::retention::Retention;
-
-/// What a pruning node knows besides its own run.
-#[derive(Clone)]
-pub(crate) struct Pruner {
-    store: Store,
-    blobs: Arc<dyn BlobSource>,
-    /// What the other runs of the home say, which stand still while this node runs.
-    others: Arc<Retention>,
-}
-
-impl Pruner {
-    /// For a node of `run` in `home`. Blocks.
-    pub(crate) fn new(
-        home: &Home,
-        store: Store,
-        blobs: Arc<dyn BlobSource>,
-        run: templar_manifest::RunId,
-    ) -> Result<Self, InventoryError> {
-        let others = inventory::runs(home, &*blobs, Some(run))?.rule;
-        Ok(Self { store, blobs, others: Arc::new(others) })
-    }
-}
+use crate::event::NodeEvent;
 
 impl Driver {
-    /// Begins to remove what the rule of [`crate::retention`] lets go. Waits for a moment at which nothing is under way that
-    /// reads or fetches: that moment comes, since a window has phases in which a node only waits.
+    /// Begins to remove the blobs that the rule of [`templar_home::retention`] lets go, unless a task is under way that reads or
+    /// fetches. A moment without such a task comes, since a window has phases in which a node only waits.
     pub(super) fn prune(&mut self) {
         let windows = self.replica.node().closed().len();
-        let quiet = self.under_way.iter().all(|name| name.contains("deadline"));
-        let Some(pruner) = self.pruner.clone().filter(|_| self.pruned < windows && quiet && self.is_current()) else {
+        let quiet = self.tasks.only_wait();
+        let Some(pruner) = self.pruner.clone().filter(|_| self.followed.pruned < windows && quiet && self.is_current())
+        else {
             return;
         };
-        self.pruned = windows;
+        self.followed.pruned = windows;
         let (context, node) = (self.replica.context.clone(), self.replica.node().clone());
-        self.spawn("pruning".to_owned(), |shared| async move {
+        self.spawn(TaskId::Prune, |shared| async move {
             let Pruner { store, blobs, others } = pruner;
             let held = store.list().await.unwrap_or_default();
             let whole = held.clone();
             let released = compute(move || {
                 let mut rule = retention(&context, &node, &*blobs);
                 rule.and((*others).clone());
-                let uncut = inventory::uncut(&context, &node, &rule, &*blobs, &whole)?;
+                let uncut = uncut(&context, &node, &rule, &*blobs, &whole)?;
                 Ok::<_, ReadError>(rule.released().copied().chain(uncut).collect::<BTreeSet<Hash>>())
             })
             .await;
@@ -73,9 +52,9 @@ impl Driver {
             match store.remove(&goes.iter().map(|(id, _)| *id).collect()).await {
                 Ok(()) => {
                     let bytes = goes.iter().map(|(_, bytes)| bytes).sum();
-                    let _ = shared.events.send(Event::Pruned { blobs: goes.len() as u64, bytes }).await;
+                    shared.emit(NodeEvent::Pruned { blobs: goes.len() as u64, bytes }).await;
                 }
-                // The next window that closes brings another try.
+                // The next window that closes brings another attempt.
                 Err(RemoveError::Busy) => {}
                 Err(error) => {
                     store.check().await?;

@@ -1,4 +1,4 @@
-//! What peers may use of a node, as a person says it: a name and a value for each bound, such as `upload=2MB`.
+//! Limits on peers as a person writes them: a name and a value for each bound, such as `upload=2MB`.
 //!
 //! | name | bounds | default |
 //! |---|---|---|
@@ -8,8 +8,8 @@
 //! | `request-bytes` | the longest request for blobs | 64KiB |
 //! | `memory`, `memory-per-peer` | what may wait on the connections that peers made, in each protocol | 1GiB, 64MiB |
 //!
-//! Numbers of bytes may end in kB, MB, GB, KiB, MiB or GiB. Invariant: no value is taken with which a node would serve nobody,
-//! or its memory would be without bound.
+//! Numbers of bytes may end in kB, MB, GB, KiB, MiB or GiB. Invariant: no value is accepted with which a node would serve
+//! nobody, or its memory would be unbounded.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use templar_net::{ConnectionLimits, NetLimits};
 
-/// What may be bounded.
+/// The bounds that can be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Bound {
     Upload,
@@ -32,10 +32,10 @@ enum Bound {
     MemoryPerPeer,
 }
 
-/// What a value counts, and so how it is written.
+/// The unit of a bound, which decides how its value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
-    /// Bytes a second, or none.
+    /// Bytes a second, or `none`.
     Rate,
     Bytes,
     Number,
@@ -54,7 +54,7 @@ impl Bound {
         Self::MemoryPerPeer,
     ];
 
-    /// Its name, its unit, and the least and the most that it may be.
+    /// The name, the unit, and the least and greatest value of the bound.
     fn rule(self) -> (&'static str, Unit, u64, u64) {
         let connection = u64::from(ConnectionLimits::default().memory);
         match self {
@@ -64,9 +64,9 @@ impl Bound {
             Self::ConnectionsPerPeer => ("connections-per-peer", Unit::Number, 1, 65_536),
             Self::Requests => ("requests", Unit::Number, 1, 65_536),
             Self::RequestsPerPeer => ("requests-per-peer", Unit::Number, 1, 65_536),
-            // Honest requests of several ranges fit.
+            // An honest request of several ranges fits.
             Self::RequestBytes => ("request-bytes", Unit::Bytes, 1 << 10, 16 << 20),
-            // One connection at least.
+            // At least one connection fits.
             Self::Memory => ("memory", Unit::Bytes, connection, 1 << 40),
             Self::MemoryPerPeer => ("memory-per-peer", Unit::Bytes, connection, 1 << 40),
         }
@@ -92,35 +92,35 @@ impl Bound {
     }
 }
 
-/// A text does not say a bound.
+/// A text is no bound.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// It has no value, or its name is no bound's.
+    /// It has no value, or its name is unknown.
     #[error("{text:?} bounds nothing: expected NAME=VALUE, with one of the names {}", names().join(", "))]
     Name {
-        /// The text, or its beginning.
+        /// The beginning of the text.
         text: String,
     },
-    /// The value is no number of the sort that is meant.
+    /// The value is no number of this unit.
     #[error("{name} cannot be {text:?}: expected {expected}")]
     Value {
-        /// The bound.
+        /// The name of the bound.
         name: &'static str,
-        /// The value, or its beginning.
+        /// The beginning of the value.
         text: String,
-        /// What would be one.
+        /// A description of valid values.
         expected: &'static str,
     },
-    /// The value is outside what makes sense.
+    /// The value is outside the range of the bound.
     #[error("{name} cannot be {value}: expected {least} to {most}")]
     Range {
-        /// The bound.
+        /// The name of the bound.
         name: &'static str,
-        /// The value.
+        /// The value that was given.
         value: u64,
-        /// The least.
+        /// The least valid value.
         least: u64,
-        /// The most.
+        /// The greatest valid value.
         most: u64,
     },
 }
@@ -133,7 +133,7 @@ fn beginning(text: &str) -> String {
     text.chars().take(60).collect()
 }
 
-/// What a person has said about bounds, in a file, the environment or the command line.
+/// The bounds that a person has set, in a file, the environment or the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LimitSettings {
     said: BTreeMap<Bound, Option<u64>>,
@@ -162,7 +162,7 @@ impl LimitSettings {
         Ok(())
     }
 
-    /// These, and where they say nothing, `weaker` ones.
+    /// These bounds, and where they are silent those of `weaker`.
     #[must_use]
     pub fn or(mut self, weaker: Self) -> Self {
         for (bound, value) in weaker.said {
@@ -171,7 +171,7 @@ impl LimitSettings {
         self
     }
 
-    /// The bounds of a node, which are the default ones where nothing is said.
+    /// The limits of a node: the set bounds, and the defaults for all others.
     pub fn limits(&self) -> NetLimits {
         let mut limits = NetLimits::default();
         self.said.iter().for_each(|(bound, value)| bound.apply(*value, &mut limits));
@@ -179,7 +179,7 @@ impl LimitSettings {
     }
 }
 
-/// A number of bytes with its unit.
+/// Parses a number of bytes with its unit.
 fn bytes(text: &str) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
     let unit: u64 = match text[digits..].trim_start() {
@@ -195,7 +195,7 @@ fn bytes(text: &str) -> Option<u64> {
     text[..digits].parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// Bounds with commas between them: `upload=2MB,connections=64`.
+/// Parses bounds separated by commas: `upload=2MB,connections=64`.
 impl FromStr for LimitSettings {
     type Err = LimitError;
 
@@ -209,7 +209,7 @@ impl FromStr for LimitSettings {
     }
 }
 
-/// A value in the file: a number, or text.
+/// A value in the file: a number or text.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Value {

@@ -3,7 +3,7 @@
 use templar_delta::{Header, compress, random_delta};
 use templar_manifest::{Contribution, Hash, PublicKey, Replay, StateId, WindowIndex, payload};
 use templar_protocol::RunState;
-use templar_train::forge::{forge, make_up};
+use templar_testkit::forge::{forge, make_up};
 use templar_train::{MinerState, Task, TrainError, WindowResult, WindowRun, run_window};
 
 use super::Training;
@@ -87,7 +87,7 @@ impl Miner<'_> {
     fn forged(&self, delta: Vec<u8>) -> Result<WindowResult, TrainError> {
         let seed = Hash::of(format!("{} {}", self.state.window(), self.me).as_bytes());
         let task = self.task(STEPS, &self.me);
-        forge(&self.training.recipe, &task, self.start, self.before.clone(), delta, &seed)
+        forge(WindowRun::new(&self.training.recipe, &task, self.start, self.before.clone())?, delta, &seed)
     }
 
     /// The contribution that commits to a result.

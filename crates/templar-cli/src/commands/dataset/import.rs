@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use templar_data::{ImportOptions, ShardSink, SinkError, bundled, import};
+use templar_home::access::Access;
 use templar_manifest::{BlobId, DatasetId, Hash, HeldOut, payload};
-use templar_node::access::Access;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use templar_manifest::PublicKey;
-use templar_node::demo::{DemoEvent, DemoResult};
-use templar_node::event::Event;
+use templar_node::event::NodeEvent;
+use templar_testkit::demo::{DemoEvent, DemoResult};
 
 use crate::printer::{Printer, Tone, amount, bytes};
 
@@ -85,10 +85,12 @@ impl Story {
         }
     }
 
-    fn tell_node(&mut self, node: &str, event: &Event) {
+    fn tell_node(&mut self, node: &str, event: &NodeEvent) {
         let narrates = node == self.narrator;
         match event {
-            Event::Contributed { window, miner, delta, delta_bytes, ratio_fp32, ratio_bf16, loss, .. } if narrates => {
+            NodeEvent::Contributed { window, miner, delta, delta_bytes, ratio_fp32, ratio_bf16, loss, .. }
+                if narrates =>
+            {
                 self.line(format_args!(
                     "window {window} | {} commits to delta {}: {}, {ratio_fp32:.0}x smaller than fp32 ({ratio_bf16:.0}x than bf16), training loss {loss:.3}",
                     self.name(miner),
@@ -96,7 +98,7 @@ impl Story {
                     bytes(*delta_bytes)
                 ));
             }
-            Event::Signed { window, kind, signer, .. } if narrates && kind == "cut" => {
+            NodeEvent::Signed { window, kind, signer, .. } if narrates && kind == "cut" => {
                 let signed = self.cuts.entry(*window).or_insert(0);
                 *signed += 1;
                 if *signed == 2 {
@@ -107,7 +109,7 @@ impl Story {
                     let _ = signer;
                 }
             }
-            Event::Judged { window, validator, miner, replay, improvement } if replay != "not-drawn" => {
+            NodeEvent::Judged { window, validator, miner, replay, improvement } if replay != "not-drawn" => {
                 let (who, whom) = (self.name(validator), self.name(miner));
                 if replay == "match" {
                     let word = self.printer.tone(Tone::Good, "match");
@@ -119,7 +121,7 @@ impl Story {
                     self.line(format_args!("window {window} | {who} replays {whom}: {word}, {replay}"));
                 }
             }
-            Event::Closed {
+            NodeEvent::Closed {
                 window,
                 record,
                 checkpoint,
@@ -146,8 +148,8 @@ impl Story {
                     checkpoint.short()
                 ));
             }
-            Event::Warning { message } => self.line(format_args!("{node}: {message}")),
-            Event::Deadline { window, phase } => {
+            NodeEvent::Warning { message } => self.line(format_args!("{node}: {message}")),
+            NodeEvent::Deadline { window, phase } => {
                 self.line(format_args!("{node}: the {phase} deadline of window {window} passed"));
             }
             _ => {}

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use templar_home::access::Access;
+use templar_home::configure::{self, Origin, RunPlan};
+use templar_home::context::{Put, RunContext, read_manifest};
+use templar_home::folder::Folder;
 use templar_manifest::chain::Chain;
 use templar_manifest::{Genesis, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, WeightRule, payload};
-use templar_node::access::Access;
-use templar_node::configure::{self, Origin, RunPlan};
-use templar_node::context::{Put, RunContext, read_manifest};
-use templar_node::folder::Folder;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::{Invocation, dataset};

@@ -1,9 +1,9 @@
 //! What an object holds, as far as its nature tells: manifests field by field, deltas and traces by their parts.
 
 use serde_json::{Value, json};
+use templar_home::access::Access;
 use templar_manifest::trace::{Trace, TraceHeader};
 use templar_manifest::{Contribution, Genesis, Hash, Kind, payload};
-use templar_node::access::Access;
 use templar_store::ReadError;
 
 use crate::error::{Code, CommandError};

@@ -2,8 +2,8 @@
 //! step by step.
 
 use serde_json::{Value, json};
+use templar_home::access::Access;
 use templar_manifest::{Hash, Kind, Outcome, Registration, Score, Signed, WindowRecord, payload};
-use templar_node::access::Access;
 use templar_protocol::{Judging, Node, RunState, Standing};
 
 use crate::error::CommandError;

@@ -1,8 +1,8 @@
 //! `templar store gc`: removes what no run of the home needs any more.
 
 use serde_json::json;
-use templar_node::inventory::{self, Held};
-use templar_node::retention::Sort;
+use templar_home::inventory::{self, Held};
+use templar_home::retention::Sort;
 
 use super::beside_a_node;
 use super::stats::Sum;

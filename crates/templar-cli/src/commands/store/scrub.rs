@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use templar_home::access::Access;
 use templar_manifest::Hash;
 use templar_net::PeerAddr;
-use templar_node::access::Access;
 use templar_node::exchange::{self, ExchangeError, Mended};
 use templar_store::{ListError, ReadError, ScrubProgress};
 

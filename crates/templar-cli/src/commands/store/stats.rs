@@ -1,8 +1,8 @@
 //! `templar store stats`: the blobs of the home by what they are, and what of them may go.
 
 use serde_json::json;
-use templar_node::inventory::{self, Held};
-use templar_node::retention::Sort;
+use templar_home::inventory::{self, Held};
+use templar_home::retention::Sort;
 
 use crate::error::{Code, CommandResult};
 use crate::invocation::Invocation;

@@ -34,7 +34,7 @@ pub(super) fn bring(
             continue;
         }
         let (before, contributions) = (record.checkpoint_before, &window.contributions);
-        match participant.bench.apply(before, record.window, &record.outcomes, contributions) {
+        match participant.executor.apply(before, record.window, &record.outcomes, contributions) {
             Ok(applied) if applied.stepped.checkpoint == record.checkpoint => {}
             Ok(applied) => {
                 let (window, said, found) = (record.window, record.checkpoint, applied.stepped.checkpoint);

@@ -6,7 +6,7 @@ use serde_json::json;
 use templar_audit::{EvidenceError, States};
 use templar_manifest::trace::{Leaf, Trace, TraceHeader};
 use templar_manifest::{Contribution, PublicKey, Signed, WindowIndex};
-use templar_node::workbench::TrainWatch as _;
+use templar_node::executor::TrainWatch as _;
 use templar_train::{StepReport, Watch, WindowRun, run_window};
 
 use super::{StepLog, fetch_hint};
@@ -69,11 +69,11 @@ pub(super) fn run(
     let before = node
         .state_at(window)
         .ok_or_else(|| CommandError::says(Code::Verification, "the journal does not fold again"))?;
-    let evidence = participant.bench.evidence().map_err(missing)?;
+    let evidence = participant.executor.evidence().map_err(missing)?;
     let parameters = evidence.parameters(&before.checkpoint()).map_err(missing)?;
     let state = States::default().get(&evidence, &recorded.state_in).map_err(missing)?;
     let recipe = evidence.recipe;
-    let task = participant.bench.task(&before, miner, recorded.steps)?;
+    let task = participant.executor.task(&before, miner, recorded.steps)?;
     let mut watch = Compared {
         log: StepLog::new(invocation.printer, window, None),
         names: recipe.tensors.iter().map(|tensor| tensor.name.as_str()).collect(),

@@ -1,0 +1,239 @@
+//! A home as a command uses it: its blobs, its runs, and the right to write if it has that right.
+//!
+//! Reading works beside a running node: the journal is a file, and blobs come through the node's socket. Writing takes
+//! the home's lock, so a second writer gets the error that the home is in use.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use templar_data::{ShardSink, SinkError};
+use templar_manifest::{BlobId, Hash, RunId};
+use templar_protocol::{EvidenceEntry, Node};
+use templar_store::{BlobSource, BlockingStore, ListError, OpenError, PutError, ReadError, Store, SyncError};
+use tokio::runtime::Runtime;
+
+use crate::context::{RunContext, RunError};
+use crate::error::HomeError;
+use crate::home::{Home, HomeLock};
+use crate::inventory::Stock;
+use crate::journal::{Journal, JournalError};
+use crate::registration::Application;
+use crate::socket::SocketBlobs;
+
+/// How often a reader tries to open a home that another command holds. With the pause in between it gives up after 5 s.
+const READ_ATTEMPTS: u32 = 100;
+const READ_PAUSE: Duration = Duration::from_millis(50);
+
+/// A home cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The directory is no home, or cannot be read or locked.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The blob store does not open.
+    #[error("the home's store cannot be opened")]
+    Store(#[from] OpenError),
+    /// The system gives no threads for the runtime.
+    #[error("the runtime does not start")]
+    Runtime(#[source] std::io::Error),
+    /// The run is not in this home or cannot be used.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The run's journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// A request to the node of this home failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HandInError {
+    /// The application cannot be written into the home.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The running node does not answer.
+    #[error("the node of this home does not answer")]
+    Socket(#[source] std::io::Error),
+    /// The running node refuses the request, for this reason.
+    #[error("the node of this home does not take it: {0}")]
+    Refused(String),
+}
+
+/// An open home. Blobs are read on the calling thread, which must not be one that runs async tasks.
+pub struct Access {
+    /// The home's directory and files.
+    pub home: Home,
+    blobs: Arc<dyn BlobSource>,
+    store: Option<Store>,
+    socket: Option<Arc<SocketBlobs>>,
+    lock: Option<HomeLock>,
+    runtime: Arc<Runtime>,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access").field("home", &self.home).field("writes", &self.lock.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    /// Opens the home in `root` to read and write.
+    ///
+    /// # Errors
+    /// There is no home, another process holds its lock, or its store does not open.
+    pub fn write(root: &Path) -> Result<Self, AccessError> {
+        let home = Home::open(root)?;
+        let lock = home.lock()?;
+        let runtime = Arc::new(Runtime::new().map_err(AccessError::Runtime)?);
+        let store = runtime.block_on(Store::open(&home.store_dir()))?;
+        let blobs = Arc::new(BlockingStore::new(store.clone(), runtime.handle().clone()));
+        Ok(Self { home, blobs, store: Some(store), socket: None, lock: Some(lock), runtime })
+    }
+
+    /// Opens the home in `root` to read, through the node that runs in it if there is one. If another command holds the home,
+    /// this waits for it for up to 5 seconds, since two readers may come at the same moment.
+    ///
+    /// # Errors
+    /// There is no home, or another command still holds it after 5 seconds.
+    pub fn read(root: &Path) -> Result<Self, AccessError> {
+        for _ in 0..READ_ATTEMPTS {
+            match Self::write(root) {
+                Err(AccessError::Home(HomeError::Locked(_))) => {}
+                access => return access,
+            }
+            let home = Home::open(root)?;
+            if let Ok(blobs) = SocketBlobs::connect(&home.socket_path()) {
+                let runtime = Arc::new(Runtime::new().map_err(AccessError::Runtime)?);
+                let blobs = Arc::new(blobs);
+                return Ok(Self { home, blobs: blobs.clone(), store: None, socket: Some(blobs), lock: None, runtime });
+            }
+            std::thread::sleep(READ_PAUSE);
+        }
+        Err(HomeError::Locked(root.to_owned()).into())
+    }
+
+    /// The blobs of the home, read through the store or the running node.
+    pub fn blobs(&self) -> &dyn BlobSource {
+        &*self.blobs
+    }
+
+    /// The same blobs, shared.
+    pub fn shared_blobs(&self) -> Arc<dyn BlobSource> {
+        self.blobs.clone()
+    }
+
+    /// The store. `None` if this access only reads, through a running node.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    /// The runtime on which the store runs.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Gives up the home, its lock, its store and the runtime on which the store runs, so that a node can run with them.
+    /// `None` if this access only reads.
+    pub fn into_parts(mut self) -> Option<(Home, HomeLock, Store, Arc<Runtime>)> {
+        let (store, lock) = (self.store.take()?, self.lock.take()?);
+        Some((self.home.clone(), lock, store, self.runtime.clone()))
+    }
+
+    /// Keeps a blob and gives its hash.
+    ///
+    /// # Errors
+    /// The disk takes nothing more, or this access only reads.
+    pub fn put(&self, bytes: Vec<u8>) -> Result<Hash, PutError> {
+        match &self.store {
+            Some(store) => self.runtime.block_on(store.put(bytes)),
+            None => Err(PutError::Io(std::io::Error::other("the home is open for reading only"))),
+        }
+    }
+
+    /// Returns once these blobs would survive a power cut. An access that only reads has put none there.
+    pub fn sync(&self, blobs: &[Hash]) -> Result<(), SyncError> {
+        match &self.store {
+            Some(store) => self.runtime.block_on(store.sync(blobs)),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps an application for a slot. If a node runs here, hands it to that node, which submits it to the run.
+    ///
+    /// # Errors
+    /// The home cannot be written, the node does not answer, or it refuses the application.
+    pub fn apply(&self, application: &Application) -> Result<(), HandInError> {
+        match &self.socket {
+            Some(node) => node.register(application).map_err(HandInError::Socket)?.map_err(HandInError::Refused),
+            None => Ok(application.keep(&self.home)?),
+        }
+    }
+
+    /// Hands evidence of a contradiction to the node that runs here. `false` if none runs.
+    ///
+    /// # Errors
+    /// The node does not answer, or it refuses the evidence.
+    pub fn show(&self, evidence: EvidenceEntry) -> Result<bool, HandInError> {
+        let Some(node) = &self.socket else { return Ok(false) };
+        node.show(evidence).map_err(HandInError::Socket)?.map_err(HandInError::Refused).map(|()| true)
+    }
+
+    /// Whether a node runs here and holds the home.
+    pub fn is_beside_a_node(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// Lists the blobs of the store.
+    pub fn stock(&self) -> Result<Stock, ListError> {
+        match (&self.store, &self.socket) {
+            (Some(store), _) => self.runtime.block_on(Stock::of(store)),
+            (None, Some(node)) => node.stock().map_err(ListError::Io),
+            (None, None) => Err(ListError::Closed),
+        }
+    }
+
+    /// Reads a whole blob and hashes it.
+    ///
+    /// # Errors
+    /// The blob is missing, or its bytes do not have the hash `id`.
+    pub fn verify(&self, id: &Hash) -> Result<(), ReadError> {
+        match (&self.store, &self.socket) {
+            (Some(store), _) => self.runtime.block_on(store.verify(id)).map(|_| ()),
+            (None, Some(node)) => node.verify(id),
+            (None, None) => Err(ReadError::Closed),
+        }
+    }
+
+    /// Opens the run that a command means: the one it names, else the home's current one.
+    pub fn run(&self, named: Option<RunId>) -> Result<RunContext, AccessError> {
+        let run = match named {
+            Some(run) => run,
+            None => self.home.current_run()?.ok_or(RunError::None)?,
+        };
+        Ok(RunContext::open(&self.home, self.blobs(), run)?)
+    }
+
+    /// The protocol's node of a run, folded from the journal. It acts with no key.
+    pub fn fold(&self, context: &RunContext) -> Result<Node, AccessError> {
+        let records = Journal::read(&self.home.run_dir(&context.run))?;
+        Ok(context.fold(None, &records)?)
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        if let Some(store) = self.store.take() {
+            // Without this the metadata of the last writes would be lost.
+            self.runtime.block_on(store.shutdown());
+        }
+    }
+}
+
+/// Keeps the shards of a dataset import in a home that is open for writing.
+pub struct AccessSink<'a>(pub &'a Access);
+
+impl ShardSink for AccessSink<'_> {
+    fn put(&mut self, bytes: Vec<u8>) -> Result<BlobId, SinkError> {
+        self.0.put(bytes).map(Into::into).map_err(|error| SinkError(error.into()))
+    }
+}

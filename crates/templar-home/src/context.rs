@@ -1,0 +1,238 @@
+//! A run as a home holds it: its genesis, dataset and recipe, and the blobs behind them.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use templar_manifest::{
+    CheckpointId, Dataset, Genesis, Hash, Initial, MAX_PAYLOAD_BYTES, Payload, PublicKey, RunId, StateId, WindowIndex,
+    payload,
+};
+use templar_protocol::{Entry, GenesisError, Input, Node, Output, RunState};
+use templar_store::{BlobSource, PutError, ReadError, SyncError};
+use templar_train::tensors::LoadError;
+use templar_train::{MinerState, Recipe, RecipeError, tensors};
+
+use crate::configure::{self, ConfigureError};
+use crate::error::HomeError;
+use crate::files::{Privacy, at, read_small, sync_dir, write_whole};
+use crate::home::Home;
+
+/// A run cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// This home has no such run.
+    #[error("run {0} is not in this home")]
+    Unknown(RunId),
+    /// This home has no current run.
+    #[error("this home has no run")]
+    None,
+    /// A manifest cannot be read from the store.
+    #[error("the {kind} manifest {id} cannot be read")]
+    Read {
+        /// The kind of the manifest.
+        kind: &'static str,
+        /// The id of the manifest.
+        id: Hash,
+        /// The error of the store.
+        #[source]
+        source: ReadError,
+    },
+    /// A manifest does not decode, or has another kind.
+    #[error("manifest {id} cannot be used")]
+    Decode {
+        /// The id of the manifest.
+        id: Hash,
+        /// The error of the decoder.
+        #[source]
+        source: templar_manifest::PayloadError,
+    },
+    /// The journal holds an entry that the rules refuse.
+    #[error("entry {index} of the journal of run {run} is refused: {reason}")]
+    Journal {
+        /// The run of the journal.
+        run: RunId,
+        /// The index of the entry, from 0.
+        index: usize,
+        /// The reason of the rules, for people.
+        reason: String,
+    },
+    /// The store cannot keep a blob.
+    #[error("a blob cannot be kept")]
+    Put(#[from] PutError),
+    /// A blob is kept, but would not survive a power cut.
+    #[error("a blob that the run needs is not safe on the disk")]
+    Sync(#[from] SyncError),
+    /// The tensors from which the genesis starts cannot be read.
+    #[error("the model that the run starts from cannot be loaded")]
+    Load(#[from] LoadError),
+    /// Training is impossible with this genesis.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The genesis does not fit its dataset.
+    #[error(transparent)]
+    Configure(#[from] ConfigureError),
+    /// The protocol's rules refuse the genesis.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    /// A file of the home cannot be read or written.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+}
+
+/// Ids that follow from the genesis and cost much to compute: kept beside the journal, in `start.json`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct RunStart {
+    checkpoint: CheckpointId,
+    zero_state: StateId,
+}
+
+/// A function that keeps a blob and gives its hash.
+pub type Put<'a> = &'a (dyn Fn(Vec<u8>) -> Result<Hash, PutError> + Sync);
+
+/// A function that returns once these blobs would survive a power cut.
+pub type Durable<'a> = &'a dyn Fn(&[Hash]) -> Result<(), SyncError>;
+
+/// The parts of a run that never change. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RunContext {
+    /// The run's id, the hash of its genesis.
+    pub run: RunId,
+    /// The genesis: every rule and number of the run.
+    pub genesis: Arc<Genesis>,
+    /// The dataset that genesis names.
+    pub dataset: Arc<Dataset>,
+    /// The recipe: model, optimisers and compressor, derived from the genesis.
+    pub recipe: Arc<Recipe>,
+    start: RunStart,
+}
+
+/// Reads and decodes the manifest `id`.
+///
+/// # Errors
+/// The blob is missing or corrupt, or is no manifest of this kind.
+pub fn read_manifest<T: Payload>(blobs: &dyn BlobSource, id: &Hash) -> Result<T, RunError> {
+    let bytes = blobs.read(id, MAX_PAYLOAD_BYTES as u64).map_err(|source| RunError::Read {
+        kind: T::KIND.name(),
+        id: *id,
+        source,
+    })?;
+    payload::decode(&bytes).map_err(|source| RunError::Decode { id: *id, source })
+}
+
+impl RunContext {
+    /// Sets up a run in a home. `blobs` must have the genesis, the dataset's manifest, and the tensors from which the genesis
+    /// starts if it names any. The first checkpoint is made and kept, and the home gets a place for the journal. All of that
+    /// is durable before the home lists the run.
+    ///
+    /// # Errors
+    /// A blob is missing, the genesis is refused, or the disk takes nothing more.
+    pub fn create(
+        home: &Home,
+        blobs: &dyn BlobSource,
+        put: Put<'_>,
+        durable: Durable<'_>,
+        run: RunId,
+    ) -> Result<Self, RunError> {
+        let genesis: Genesis = read_manifest(blobs, &run.hash())?;
+        let dataset: Dataset = read_manifest(blobs, &genesis.dataset.hash())?;
+        configure::check(&genesis, &dataset)?;
+        let recipe = Recipe::new(run, genesis)?;
+        let parameters = recipe.initial_parameters(blobs)?;
+        // Tensors that the genesis names are in the store already: they were just read from there.
+        let drawn = matches!(recipe.genesis.initial, Initial::Seed(_));
+        let keep = |bytes| if drawn { put(bytes).map(|_| ()) } else { Ok(()) };
+        let checkpoint = tensors::checkpoint(run, WindowIndex(0), &recipe.tensors, &parameters, keep)?;
+        let start = RunStart {
+            checkpoint: put(payload::encode(&checkpoint))?.into(),
+            zero_state: MinerState::zero_id(run, &recipe.tensors),
+        };
+        let mut needed = vec![run.hash(), recipe.genesis.dataset.hash(), start.checkpoint.hash()];
+        needed.extend(checkpoint.tensors.iter().map(|tensor| tensor.blob.hash()));
+        needed.extend(common_blobs(&dataset).iter().map(|(id, _)| *id));
+        needed.retain(|id| blobs.contains(id));
+        durable(&needed)?;
+        let dir = home.run_dir(&run);
+        std::fs::create_dir_all(&dir).map_err(at(&dir))?;
+        sync_dir(dir.parent().unwrap_or(&dir))?;
+        let text = serde_json::to_string_pretty(&start).unwrap_or_default();
+        write_whole(&dir.join("start.json"), text.as_bytes(), Privacy::Everybody)?;
+        Self::open(home, blobs, run)
+    }
+
+    /// Opens a run of this home.
+    ///
+    /// # Errors
+    /// The home does not have the run, or its manifests cannot be read.
+    pub fn open(home: &Home, blobs: &dyn BlobSource, run: RunId) -> Result<Self, RunError> {
+        let path = home.run_dir(&run).join("start.json");
+        if !path.exists() {
+            return Err(RunError::Unknown(run));
+        }
+        let text = read_small(&path)?;
+        let start: RunStart =
+            serde_json::from_str(&text).map_err(|error| HomeError::Parse { path, reason: error.to_string() })?;
+        let genesis: Genesis = read_manifest(blobs, &run.hash())?;
+        let dataset: Dataset = read_manifest(blobs, &genesis.dataset.hash())?;
+        let recipe = Arc::new(Recipe::new(run, genesis.clone())?);
+        Ok(Self { run, genesis: Arc::new(genesis), dataset: Arc::new(dataset), recipe, start })
+    }
+
+    /// The protocol's state before the first window.
+    pub fn first_state(&self) -> Result<RunState, RunError> {
+        let tokens = self.dataset.training_tokens();
+        Ok(RunState::new(self.genesis.clone(), self.start.checkpoint, self.start.zero_state, tokens)?)
+    }
+
+    /// The protocol's node, folded from the entries of a journal. `me` is the key with which it acts, if any.
+    ///
+    /// # Errors
+    /// The rules refuse an entry: the journal is damaged, or another program wrote it.
+    pub fn fold(&self, me: Option<PublicKey>, records: &[Vec<u8>]) -> Result<Node, RunError> {
+        self.fold_and_watch(me, records, |_, _| {})
+    }
+
+    /// The same. `watch` is called with the index and the outputs of each entry.
+    pub(crate) fn fold_and_watch(
+        &self,
+        me: Option<PublicKey>,
+        records: &[Vec<u8>],
+        mut watch: impl FnMut(usize, &[Output]),
+    ) -> Result<Node, RunError> {
+        let mut node = Node::new(self.first_state()?, me);
+        for (index, record) in records.iter().enumerate() {
+            let damaged = |reason: String| RunError::Journal { run: self.run, index, reason };
+            let entry = Entry::decode(record).map_err(|error| damaged(error.to_string()))?;
+            let outputs = node.step(Input::Entry(entry)).map_err(|error| damaged(error.to_string()))?;
+            watch(index, &outputs);
+        }
+        Ok(node)
+    }
+
+    /// The checkpoint from which the run starts.
+    pub fn first_checkpoint(&self) -> CheckpointId {
+        self.start.checkpoint
+    }
+
+    /// The state with which every miner joins: no error feedback, no optimiser moments.
+    pub fn zero_state(&self) -> StateId {
+        self.start.zero_state
+    }
+
+    /// The bytes of the run's `tokenizer.json`.
+    pub fn tokenizer(&self, blobs: &dyn BlobSource) -> Result<Vec<u8>, RunError> {
+        let id = self.genesis.tokenizer.hash();
+        let read = blobs.read(&id, templar_data::MAX_TOKENIZER_BYTES as u64);
+        read.map(Into::into).map_err(|source| RunError::Read { kind: "tokenizer", id, source })
+    }
+}
+
+/// The blobs that every participant needs besides the manifests, each with its greatest possible length in bytes: the
+/// tokenizer and the dataset's shards.
+pub fn common_blobs(dataset: &Dataset) -> Vec<(Hash, u64)> {
+    let mut blobs = vec![(dataset.tokenizer.hash(), templar_data::MAX_TOKENIZER_BYTES as u64)];
+    for shard in dataset.training.iter().chain(&dataset.validation) {
+        let bytes = shard.tokens.saturating_mul(dataset.token_bytes.into());
+        blobs.push((shard.blob.hash(), bytes.min(templar_data::MAX_SHARD_BYTES)));
+    }
+    blobs
+}

@@ -1,0 +1,101 @@
+//! A Hugging Face folder from which a run starts: its model, its weights, and the tokenizer that its dataset must have.
+//!
+//! Each tensor becomes one blob, bit for bit, and the genesis names these blobs. Participants fetch and verify them like
+//! any other blob, and nobody needs the folder again.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use templar_data::MAX_TOKENIZER_BYTES;
+use templar_manifest::{BlobId, Dataset, ModelSpec, TensorSpec, WindowIndex};
+use templar_model::{ConfigError, hf};
+use templar_store::PutError;
+use templar_train::tensors;
+
+use crate::configure::Origin;
+use crate::context::Put;
+
+/// The longest training sequence that a run takes from a folder, in tokens. Many models name a far longer context than
+/// they are trained on.
+const MAX_SEQUENCE_LENGTH: u32 = 2048;
+
+/// A run cannot start from a folder.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// The model cannot be read.
+    #[error(transparent)]
+    Model(#[from] hf::ImportError),
+    /// The tensors cannot be laid out.
+    #[error(transparent)]
+    Layout(#[from] ConfigError),
+    /// The tokenizer cannot be read.
+    #[error("the tokenizer {} cannot be read", path.display())]
+    Tokenizer {
+        /// The path of the tokenizer.
+        path: PathBuf,
+        /// The error of the system.
+        #[source]
+        source: io::Error,
+    },
+    /// The tokenizer is longer than any may be.
+    #[error("the tokenizer {} has more than {MAX_TOKENIZER_BYTES} bytes", .0.display())]
+    TokenizerTooLong(PathBuf),
+    /// The dataset was tokenised with another tokenizer.
+    #[error("the dataset was tokenised with {dataset}, the folder's tokenizer is {folder}")]
+    OtherTokenizer {
+        /// The hash of the dataset's tokenizer.
+        dataset: BlobId,
+        /// The hash of the folder's tokenizer.
+        folder: BlobId,
+    },
+}
+
+/// A folder whose model and tokenizer have been read and fit a dataset.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    model: ModelSpec,
+    specs: Vec<TensorSpec>,
+    parameters: Vec<f32>,
+}
+
+impl Folder {
+    /// Reads `config.json`, `model.safetensors` and `tokenizer.json` of `dir` for a run on `dataset`.
+    ///
+    /// # Errors
+    /// A file is missing or malformed, or the dataset was tokenised with another tokenizer.
+    pub fn read(dir: &Path, dataset: &Dataset) -> Result<Self, FolderError> {
+        let folder = tokenizer(dir)?;
+        if folder != dataset.tokenizer {
+            return Err(FolderError::OtherTokenizer { dataset: dataset.tokenizer, folder });
+        }
+        let (mut model, parameters) = hf::import(dir)?;
+        model.sequence_length = model.sequence_length.min(MAX_SEQUENCE_LENGTH);
+        Ok(Self { specs: templar_model::tensors(&model)?, model, parameters })
+    }
+
+    /// The model for the plan of a run that starts from this folder.
+    pub fn origin(&self) -> Origin {
+        let named = tensors::checkpoint_of(Default::default(), WindowIndex(0), &self.specs, &self.parameters);
+        let tensors = named.tensors.into_iter().map(|tensor| tensor.blob).collect();
+        Origin::Trained { model: self.model.clone(), tensors }
+    }
+
+    /// Keeps the blobs that [`Folder::origin`] names, one per tensor.
+    pub fn keep(&self, put: Put<'_>) -> Result<(), PutError> {
+        let keep = |bytes| put(bytes).map(|_| ());
+        tensors::checkpoint(Default::default(), WindowIndex(0), &self.specs, &self.parameters, keep).map(|_| ())
+    }
+}
+
+/// The hash of the folder's tokenizer.
+fn tokenizer(dir: &Path) -> Result<BlobId, FolderError> {
+    let path = dir.join("tokenizer.json");
+    let mut bytes = Vec::new();
+    let read = File::open(&path).and_then(|file| file.take(MAX_TOKENIZER_BYTES as u64 + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(length) if length <= MAX_TOKENIZER_BYTES => Ok(BlobId::of(&bytes)),
+        Ok(_) => Err(FolderError::TokenizerTooLong(path)),
+        Err(source) => Err(FolderError::Tokenizer { path, source }),
+    }
+}

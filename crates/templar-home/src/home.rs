@@ -1,0 +1,246 @@
+//! A templar home: the directory that holds one node's key, blobs and runs.
+//!
+//! ```text
+//! format            "templar-home 0"
+//! key               the secret key, 64 hexadecimal digits, readable by its owner only
+//! lock              held by the one process that writes here
+//! run               the run that commands mean when they name none
+//! peers.json        where other nodes were last reached
+//! store/            blobs (templar-store)
+//! runs/<run>/       one journal per run, and what is derived once from its genesis
+//! work/             snapshots of a window under way
+//! node.sock         where a running node answers reading commands
+//! ```
+//!
+//! [`Home::init`] never overwrites anything. Files are written beside their place and renamed into it.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use templar_manifest::{RunId, SecretKey};
+
+use crate::error::{FORMAT, HomeError};
+use crate::files::{Privacy, at, read_small, sync_dir, write_whole};
+
+/// The right of one process to write in a home. The lock ends when this is dropped, or with the process.
+#[derive(Debug)]
+pub struct HomeLock {
+    _file: File,
+}
+
+/// An existing home. Reading needs no lock; a process that writes holds a [`HomeLock`].
+#[derive(Debug, Clone)]
+pub struct Home {
+    root: PathBuf,
+}
+
+impl Home {
+    /// Makes a home with this key in `root`, which must be absent or empty.
+    ///
+    /// # Errors
+    /// The directory holds files already, or cannot be written.
+    pub fn init(root: &Path, key: &SecretKey) -> Result<Self, HomeError> {
+        if root.join("format").exists() {
+            return Err(HomeError::Exists(root.to_owned()));
+        }
+        match fs::read_dir(root) {
+            Ok(mut entries) => {
+                if entries.next().is_some() {
+                    return Err(HomeError::NotEmpty(root.to_owned()));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(root).map_err(at(root))?,
+            Err(error) => return Err(at(root)(error)),
+        }
+        let home = Self { root: root.to_owned() };
+        // Makes the name of a new home itself durable.
+        sync_dir(root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        for dir in ["store", "runs", "work"] {
+            let path = root.join(dir);
+            fs::create_dir(&path).map_err(at(&path))?;
+        }
+        write_whole(&root.join("key"), key_text(key).as_bytes(), Privacy::Owner)?;
+        // Written last, so that a home that was begun and not finished does not count as one.
+        write_whole(&root.join("format"), format!("{FORMAT}\n").as_bytes(), Privacy::Everybody)?;
+        Ok(home)
+    }
+
+    /// Opens the home in `root`.
+    ///
+    /// # Errors
+    /// The directory is no home, or a newer program wrote it.
+    pub fn open(root: &Path) -> Result<Self, HomeError> {
+        let path = root.join("format");
+        let text = match read_small(&path) {
+            Ok(text) => text,
+            Err(HomeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(HomeError::Missing(root.to_owned()));
+            }
+            Err(error) => return Err(error),
+        };
+        if text.trim_end() != FORMAT {
+            return Err(HomeError::Format { path: root.to_owned(), found: text.trim_end().to_owned() });
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// The directory of the home.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes this the one process that writes here, until the lock is dropped.
+    ///
+    /// # Errors
+    /// Another process holds the lock.
+    pub fn lock(&self) -> Result<HomeLock, HomeError> {
+        let path = self.root.join("lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(HomeLock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(HomeError::Locked(self.root.clone())),
+            Err(TryLockError::Error(error)) => Err(at(&path)(error)),
+        }
+    }
+
+    /// Reads the secret key of the home's node (its hotkey).
+    pub fn key(&self) -> Result<SecretKey, HomeError> {
+        read_key(&self.root.join("key"))
+    }
+
+    /// The directory of the blob store.
+    pub fn store_dir(&self) -> PathBuf {
+        self.root.join("store")
+    }
+
+    /// The directory of a run's journal.
+    pub fn run_dir(&self, run: &RunId) -> PathBuf {
+        self.root.join("runs").join(run.to_string())
+    }
+
+    /// The file in which the training of a window is saved while it is under way.
+    pub fn snapshot_path(&self, run: &RunId, window: u64) -> PathBuf {
+        self.root.join("work").join(format!("{}-{window}.snapshot", run.short()))
+    }
+
+    /// The socket at which a running node answers commands.
+    pub fn socket_path(&self) -> PathBuf {
+        self.root.join("node.sock")
+    }
+
+    /// The runs of this home, sorted.
+    pub fn runs(&self) -> Result<Vec<RunId>, HomeError> {
+        let path = self.root.join("runs");
+        let mut runs = Vec::new();
+        for entry in fs::read_dir(&path).map_err(at(&path))? {
+            let name = entry.map_err(at(&path))?.file_name();
+            runs.extend(name.to_str().and_then(|name| name.parse::<RunId>().ok()));
+        }
+        runs.sort();
+        Ok(runs)
+    }
+
+    /// The run that commands mean when they name none.
+    pub fn current_run(&self) -> Result<Option<RunId>, HomeError> {
+        let path = self.root.join("run");
+        match read_small(&path) {
+            Ok(text) => {
+                text.trim_end().parse().map(Some).map_err(|error| HomeError::Parse { path, reason: format!("{error}") })
+            }
+            Err(HomeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes `run` the one that commands mean.
+    pub fn set_current_run(&self, run: &RunId) -> Result<(), HomeError> {
+        write_whole(&self.root.join("run"), format!("{run}\n").as_bytes(), Privacy::Everybody)
+    }
+}
+
+fn key_text(key: &SecretKey) -> String {
+    format!("{}\n", data_encoding::HEXLOWER.encode(&key.to_bytes()))
+}
+
+/// Reads a secret key from a file that its owner alone may read.
+///
+/// # Errors
+/// The file holds no key, or others may read it.
+pub fn read_key(path: &Path) -> Result<SecretKey, HomeError> {
+    let text = read_small(path)?;
+    let bad = |reason: &str| HomeError::Key { path: path.to_owned(), reason: reason.to_owned() };
+    let bytes = data_encoding::HEXLOWER_PERMISSIVE
+        .decode(text.trim_end().as_bytes())
+        .map_err(|_| bad("expected 64 hexadecimal digits"))?;
+    let bytes: [u8; 32] = bytes.try_into().map_err(|_| bad("expected 64 hexadecimal digits"))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(path).map_err(at(path))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(bad("it can be read by others; run `chmod 600` on it"));
+        }
+    }
+    Ok(SecretKey::from_bytes(&bytes))
+}
+
+/// Writes a secret key into a new file.
+///
+/// # Errors
+/// The file exists already, or cannot be written.
+pub fn write_key(path: &Path, key: &SecretKey) -> Result<(), HomeError> {
+    if path.exists() {
+        return Err(HomeError::FileExists(path.to_owned()));
+    }
+    write_whole(path, key_text(key).as_bytes(), Privacy::Owner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> SecretKey {
+        SecretKey::from_bytes(&[5; 32])
+    }
+
+    #[test]
+    fn init_never_overwrites() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("home");
+        let home = Home::init(&root, &key()).unwrap();
+        assert_eq!(home.key().unwrap().public(), key().public());
+        assert!(matches!(Home::init(&root, &SecretKey::from_bytes(&[6; 32])), Err(HomeError::Exists(_))));
+        assert_eq!(Home::open(&root).unwrap().key().unwrap().public(), key().public());
+        fs::write(dir.path().join("file"), "x").unwrap();
+        assert!(matches!(Home::init(dir.path(), &key()), Err(HomeError::NotEmpty(_))));
+    }
+
+    #[test]
+    fn homes_that_cannot_be_used_say_why() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(Home::open(dir.path()), Err(HomeError::Missing(_))));
+        let root = dir.path().join("home");
+        let home = Home::init(&root, &key()).unwrap();
+        let lock = home.lock().unwrap();
+        assert!(matches!(home.lock(), Err(HomeError::Locked(_))));
+        drop(lock);
+        assert!(home.lock().is_ok());
+        fs::write(root.join("key"), "nonsense").unwrap();
+        assert!(matches!(home.key(), Err(HomeError::Key { .. })));
+        fs::write(root.join("format"), "templar-home 7\n").unwrap();
+        assert!(matches!(Home::open(&root), Err(HomeError::Format { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::init(&dir.path().join("home"), &key()).unwrap();
+        let path = home.root().join("key");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(home.key(), Err(HomeError::Key { .. })));
+    }
+}

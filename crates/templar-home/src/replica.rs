@@ -1,0 +1,234 @@
+//! A run as one node follows and writes it: the protocol's node, its journal, and the log that peers read.
+//!
+//! Each entry that the protocol accepts is in the journal before anybody else sees it. That includes this node's own votes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use templar_audit::chain;
+use templar_manifest::chain::Chain;
+use templar_manifest::{Contradiction, Contribution, Hash, PublicKey, SecretKey, Signed};
+use templar_protocol::{Entry, EvidenceEntry, Input, Node, Output, RegistrationError, Reject, RevealEntry, Unsigned};
+
+use crate::context::{RunContext, RunError};
+use crate::entry_log::EntryLog;
+use crate::home::Home;
+use crate::journal::{Journal, JournalError};
+use crate::registration::Application;
+
+/// An input was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The rules refuse it, and nothing has changed.
+    #[error("the rules refuse it")]
+    Reject(#[from] Reject),
+    /// The entry could not be kept, so nobody may hear of it. The node must stop.
+    #[error("the journal cannot be written")]
+    Journal(#[from] JournalError),
+    /// The validator's hash chain has no value for this window.
+    #[error("the hash chain of this key ends before window {0}")]
+    ChainEnds(u64),
+}
+
+/// A replica cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicaError {
+    /// An entry of the journal is refused by the rules.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// The result of an entry from a peer.
+#[derive(Debug)]
+pub enum Taken {
+    /// The entry is valid, or was known already.
+    In(Vec<Output>),
+    /// The entry is too late to be of use. An honest peer may have accepted it before it heard what this node knows.
+    OutOfTime,
+    /// The entry is too early to be judged. The peer's log must be read again when this node has heard more.
+    TooEarly,
+    /// The entry is invalid, for this reason: no honest peer accepts it.
+    Faulty(String),
+}
+
+/// The rule on which blobs peers may fetch: all but this node's own delta, trace and state before a certified cut names
+/// them.
+#[derive(Debug, Clone)]
+pub struct AfterTheCut(Arc<Mutex<Node>>);
+
+impl AfterTheCut {
+    /// Withholds these blobs of this node's own until a certified cut names them.
+    pub fn gate(&self, blobs: impl IntoIterator<Item = Hash>) {
+        let mut node = self.0.lock();
+        blobs.into_iter().for_each(|blob| node.gate(blob));
+    }
+
+    /// Whether peers may have this blob now.
+    pub fn may_serve(&self, blob: &Hash) -> bool {
+        self.0.lock().may_serve(blob)
+    }
+}
+
+/// How far a node has followed its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Entries in its journal.
+    pub entries: u64,
+    /// The index of the open window.
+    pub window: u64,
+    /// The number of closed windows.
+    pub closed: u64,
+}
+
+/// A run that this process follows and may write.
+#[derive(Debug)]
+pub struct Replica {
+    /// The run's genesis, dataset and recipe.
+    pub context: RunContext,
+    key: SecretKey,
+    chain: Chain,
+    node: Arc<Mutex<Node>>,
+    journal: Journal,
+    log: Arc<EntryLog>,
+}
+
+impl Replica {
+    /// Opens the run of `context` in `home` and folds its journal. The caller holds the home's lock. The replica acts with
+    /// `key`.
+    pub fn open(home: &Home, context: RunContext, key: SecretKey) -> Result<Self, ReplicaError> {
+        let (journal, records) = Journal::open(&home.run_dir(&context.run))?;
+        let log = Arc::new(EntryLog::new(context.run.hash()));
+        let node = context.fold_and_watch(Some(key.public()), &records, |index, outputs| {
+            log.push(Bytes::copy_from_slice(&records[index]));
+            for output in outputs {
+                if let Output::Closed { record, .. } = output {
+                    log.close(record.hash());
+                }
+            }
+        })?;
+        let chain = Chain::new(&key, &context.genesis.name);
+        Ok(Self { context, key, chain, node: Arc::new(Mutex::new(node)), journal, log })
+    }
+
+    /// This node's public key.
+    pub fn me(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    /// The number of entries accepted so far.
+    pub fn entries(&self) -> usize {
+        self.log.count()
+    }
+
+    /// A function that says how far this node is whenever it is called; it outlives this borrow.
+    pub fn position(&self) -> impl Fn() -> Position + Send + Sync + use<> {
+        let (node, log) = (self.node.clone(), self.log.clone());
+        move || {
+            let (window, closed) = {
+                let node = node.lock();
+                (node.state().window().0, node.closed().len() as u64)
+            };
+            Position { entries: log.count() as u64, window, closed }
+        }
+    }
+
+    /// The log of entries that peers pull.
+    pub fn log(&self) -> Arc<EntryLog> {
+        self.log.clone()
+    }
+
+    /// The rule on which blobs peers may fetch.
+    pub fn policy(&self) -> AfterTheCut {
+        AfterTheCut(self.node.clone())
+    }
+
+    /// The protocol's node, locked while the guard lives.
+    pub fn node(&self) -> MutexGuard<'_, Node> {
+        self.node.lock()
+    }
+
+    /// Takes an input. Entries that become valid with it are in the journal when this returns.
+    ///
+    /// # Errors
+    /// The rules refuse the input, or the journal cannot be written.
+    pub fn submit(&mut self, input: Input) -> Result<Vec<Output>, SubmitError> {
+        let outputs = self.node.lock().step(input)?;
+        for output in &outputs {
+            match output {
+                Output::Accepted { entry, .. } => {
+                    let bytes = entry.entry().encode();
+                    self.journal.append(&bytes)?;
+                    self.log.push(bytes.into());
+                }
+                Output::Closed { record, .. } => self.log.close(record.hash()),
+                _ => {}
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Takes an entry from a peer. An honest peer passes on only entries that it has accepted itself.
+    ///
+    /// # Errors
+    /// The journal cannot be written. An invalid entry is no error but a result.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<Taken, SubmitError> {
+        let entry = match Entry::decode(bytes) {
+            Ok(entry) => entry,
+            Err(error) => return Ok(Taken::Faulty(error.to_string())),
+        };
+        match self.submit(Input::Entry(entry)) {
+            Ok(outputs) => Ok(Taken::In(outputs)),
+            // These reasons depend on the order of arrival, such as which of a cheat's two statements came first. A cheat must
+            // not be able to make honest nodes blame each other.
+            Err(SubmitError::Reject(
+                Reject::Over
+                | Reject::NotInCut(_)
+                | Reject::Wrong(_)
+                | Reject::Shown(_)
+                | Reject::Registration(RegistrationError::AfterCut(_)),
+            )) => Ok(Taken::OutOfTime),
+            // A third statement, or a second registration, counts once other entries refer to it.
+            Err(SubmitError::Reject(
+                Reject::Early { .. } | Reject::TooMany { .. } | Reject::Registration(RegistrationError::Second(_)),
+            )) => Ok(Taken::TooEarly),
+            Err(SubmitError::Reject(reject)) => Ok(Taken::Faulty(chain(&reject))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Signs a document and takes it as this node's own entry.
+    pub fn sign(&mut self, document: Unsigned) -> Result<Vec<Output>, SubmitError> {
+        let entry = document.sign(&self.key);
+        self.submit(Input::Entry(entry))
+    }
+
+    /// Signs this node's contribution.
+    pub fn contribute(&mut self, contribution: Contribution) -> Result<Vec<Output>, SubmitError> {
+        let envelope = Signed::sign(contribution, &self.key).envelope();
+        self.submit(Input::Entry(Entry::Envelope(envelope)))
+    }
+
+    /// Submits an application for a slot in the open window.
+    pub fn register(&mut self, application: &Application) -> Result<Vec<Output>, SubmitError> {
+        let registration = application.registration(self.node().state().window());
+        let envelope = Signed::sign(registration, &self.key).envelope();
+        self.submit(Input::Entry(Entry::Envelope(envelope)))
+    }
+
+    /// Hands in evidence of a contradiction, for the validators of the open window to show.
+    pub fn show(&mut self, contradiction: Contradiction) -> Result<Vec<Output>, SubmitError> {
+        let (run, window) = (self.context.run, self.node().state().window());
+        self.submit(Input::Entry(Entry::Evidence(Box::new(EvidenceEntry { run, window, contradiction }))))
+    }
+
+    /// Reveals this validator's value of its hash chain for the open window.
+    pub fn reveal(&mut self) -> Result<Vec<Output>, SubmitError> {
+        let (run, window) = (self.context.run, self.node().state().window());
+        let value = self.chain.value(window).ok_or(SubmitError::ChainEnds(window.0))?;
+        self.submit(Input::Entry(Entry::Reveal(RevealEntry { run, window, validator: self.me(), value })))
+    }
+}

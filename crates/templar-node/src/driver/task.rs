@@ -1,0 +1,218 @@
+//! The tasks of a node: each has an identity, runs at most once at a time, and belongs to the driver.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use templar_manifest::{Contribution, Hash, LateVerdict, Outcome, Replay, ScoreEntry, WindowIndex};
+use templar_protocol::{Phase, Subject};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{Instrument as _, Span};
+
+use crate::event::NodeEvent;
+use crate::executor::{Executor, WorkError};
+use crate::gather::Gatherer;
+
+/// Which work a task does. At most one task of each identity is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TaskId {
+    /// A miner trains the open window.
+    Train(WindowIndex),
+    /// A validator measures and replays the contributions of a cut, as `seed` draws them.
+    Judge { window: WindowIndex, seed: Hash },
+    /// A validator replays a contribution about which others contradict each other.
+    Confirm { window: WindowIndex, subject: Subject },
+    /// A validator takes the outer step of a window.
+    Apply(WindowIndex),
+    /// The time of a phase runs.
+    Deadline { window: WindowIndex, phase: Phase },
+    /// A miner brings back the state before its contribution to this window, which validators look for in vain.
+    Answer(WindowIndex),
+    /// The model of the last closed window is brought here.
+    Follow,
+    /// A pause after a failure.
+    Retry,
+    /// Blobs that no run needs are removed.
+    Prune,
+}
+
+impl TaskId {
+    /// Whether the task only waits, so that it reads and fetches nothing.
+    pub(super) fn is_wait(self) -> bool {
+        matches!(self, Self::Deadline { .. })
+    }
+
+    /// Whether the task saves what it has done when it is told to stop.
+    pub(super) fn saves_when_stopped(self) -> bool {
+        matches!(self, Self::Train(_))
+    }
+
+    /// The span in which the task runs.
+    fn span(self) -> Span {
+        match self {
+            Self::Train(window) => tracing::info_span!("train", %window),
+            Self::Judge { window, seed } => tracing::info_span!("judge", %window, seed = %seed.short()),
+            Self::Confirm { window, subject } => {
+                tracing::info_span!("confirm", %window, of = %subject.window, miner = %subject.miner.short())
+            }
+            Self::Apply(window) => tracing::info_span!("apply", %window),
+            Self::Deadline { window, phase } => tracing::info_span!("deadline", %window, ?phase),
+            Self::Answer(window) => tracing::info_span!("answer", %window),
+            Self::Follow => tracing::info_span!("follow"),
+            Self::Retry => tracing::info_span!("retry"),
+            Self::Prune => tracing::info_span!("prune"),
+        }
+    }
+}
+
+/// The work as a phrase for people, such as `training window 3`.
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Train(window) => write!(f, "training window {window}"),
+            Self::Judge { window, seed } => write!(f, "judging window {window} for seed {}", seed.short()),
+            Self::Confirm { window, subject: Subject { seed, window: of, miner } } => {
+                let (miner, seed) = (miner.short(), seed.short());
+                write!(f, "confirming {miner} of window {of} in window {window} for seed {seed}")
+            }
+            Self::Apply(window) => write!(f, "applying window {window}"),
+            Self::Deadline { window, phase } => write!(f, "{phase:?} deadline of window {window}"),
+            Self::Answer(window) => write!(f, "answering a challenge of window {window}"),
+            Self::Follow => f.write_str("following"),
+            Self::Retry => f.write_str("retry"),
+            Self::Prune => f.write_str("pruning"),
+        }
+    }
+}
+
+/// The result of a task.
+pub(super) enum Done {
+    Trained(Contribution),
+    Judged {
+        seed: Hash,
+        window: WindowIndex,
+        entries: Vec<ScoreEntry>,
+        verdicts: Vec<LateVerdict>,
+    },
+    Confirmed {
+        window: WindowIndex,
+        subject: Subject,
+        replay: Replay,
+        witnesses: Vec<u64>,
+    },
+    Applied {
+        window: WindowIndex,
+        outcomes: Vec<Outcome>,
+        applied: Box<templar_audit::Applied>,
+    },
+    /// The models after so many more closed windows are here.
+    Followed(usize),
+    /// A challenged state is here, which took so many replays; `None` where it is lost.
+    Answered {
+        window: WindowIndex,
+        replayed: Option<usize>,
+    },
+    Deadline {
+        window: WindowIndex,
+        phase: Phase,
+    },
+    Retry,
+    Pruned,
+}
+
+/// The things that every task needs. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct TaskContext {
+    pub(super) executor: Arc<Executor>,
+    pub(super) gatherer: Gatherer,
+    pub(super) events: mpsc::Sender<NodeEvent>,
+    pub(super) stopping: Arc<AtomicBool>,
+}
+
+impl TaskContext {
+    /// Reports an event. It is lost if nobody listens, and the node continues.
+    pub(super) async fn emit(&self, event: NodeEvent) {
+        let _ = self.events.send(event).await;
+    }
+
+    /// Reports a problem from which the node continues.
+    pub(super) async fn warn(&self, message: impl Into<String>) {
+        let message = message.into();
+        tracing::debug!(%message, "warning");
+        self.emit(NodeEvent::Warning { message }).await;
+    }
+}
+
+/// The tasks that are under way.
+#[derive(Default)]
+pub(super) struct Tasks {
+    set: JoinSet<(TaskId, Result<Done, WorkError>)>,
+    under_way: BTreeSet<TaskId>,
+}
+
+impl Tasks {
+    /// Whether this task is under way.
+    pub(super) fn has(&self, id: TaskId) -> bool {
+        self.under_way.contains(&id)
+    }
+
+    /// Whether all tasks that are under way only wait.
+    pub(super) fn only_wait(&self) -> bool {
+        self.under_way.iter().all(|id| id.is_wait())
+    }
+
+    /// Starts `work` after `pause`, in a span of its own, unless a task of this identity is under way.
+    pub(super) fn start(
+        &mut self,
+        id: TaskId,
+        pause: Option<Duration>,
+        work: impl Future<Output = Result<Done, WorkError>> + Send + 'static,
+    ) {
+        if !self.under_way.insert(id) {
+            return;
+        }
+        let paced = async move {
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
+            tracing::debug!("started");
+            let result = work.await;
+            match &result {
+                Ok(_) => tracing::debug!("done"),
+                Err(error) => tracing::debug!(%error, "failed"),
+            }
+            (id, result)
+        };
+        self.set.spawn(paced.instrument(id.span()));
+    }
+
+    /// The next task that ends, and what it came to. `None` where no task is under way.
+    pub(super) async fn next(&mut self) -> Option<(TaskId, Result<Done, WorkError>)> {
+        loop {
+            match self.set.join_next().await? {
+                Ok((id, result)) => {
+                    self.under_way.remove(&id);
+                    return Some((id, result));
+                }
+                // If this went on, the task would stay among those under way for ever. A panic is a bug: it is passed on.
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(error) => tracing::error!(%error, "a task was cancelled"),
+            }
+        }
+    }
+
+    /// Waits for the tasks that save what they have done, then ends all others.
+    pub(super) async fn shutdown(&mut self) {
+        while self.under_way.iter().any(|id| id.saves_when_stopped()) {
+            match self.set.join_next().await {
+                Some(Ok((id, _))) => drop(self.under_way.remove(&id)),
+                Some(Err(_)) => {}
+                None => break,
+            }
+        }
+        self.set.shutdown().await;
+    }
+}
