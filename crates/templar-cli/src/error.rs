@@ -9,8 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use serde_json::json;
-use templar_audit::InputError;
-use templar_blob::ReadError;
+use templar_audit::EvidenceError;
 use templar_data::{ImportError, PageError, SampleError, SinkError};
 use templar_home::HomeError;
 use templar_home::access::{AccessError, HandInError};
@@ -27,12 +26,8 @@ use templar_node::driver::DriverError;
 use templar_node::exchange::ExchangeError;
 use templar_node::executor::WorkError;
 use templar_protocol::GenesisError;
-<<<<<<< HEAD
 use templar_store::{ListError, OpenError, PutError, ReadError, RemoveError, SyncError};
 use templar_testkit::demo::DemoError;
-=======
-use templar_store::{ListError, OpenError, PutError, RemoveError, SyncError};
->>>>>>> 0c8788e (squash)
 use templar_train::tensors::LoadError;
 
 use crate::printer::{Printer, Tone};
@@ -169,7 +164,7 @@ meanings! {
     ConfigureError => configure;
     DemoError => demo;
     DriverError => driver;
-    InputError => evidence;
+    EvidenceError => evidence;
     ExchangeError => exchange;
     ExportError => export;
     GenerateError => generate;
@@ -334,16 +329,16 @@ fn sync(error: &SyncError) -> Meaning {
     }
 }
 
-fn evidence(error: &InputError) -> Meaning {
+fn evidence(error: &EvidenceError) -> Meaning {
     match error {
-        InputError::Unavailable { .. } => plain(Code::Partial),
-        InputError::Broken(_) => plain(Code::Verification),
+        EvidenceError::Unavailable { .. } => plain(Code::Partial),
+        EvidenceError::Broken(_) => plain(Code::Verification),
     }
 }
 
 fn work(error: &WorkError) -> Meaning {
     match error {
-        WorkError::Inputs(error) => evidence(error),
+        WorkError::Evidence(error) => evidence(error),
         WorkError::Put(error) => put(error),
         WorkError::Home(error) => home(error),
         WorkError::Stopped => plain(Code::Interrupted),
@@ -492,7 +487,7 @@ mod tests {
         assert_eq!(code(ReadError::NotFound { id }), (Code::NotFound, true));
         assert_eq!(code(ReadError::Corrupt { id, reason: "bits".to_owned() }), (Code::Verification, true));
         assert_eq!(code(WorkError::Stopped), (Code::Interrupted, false));
-        assert_eq!(code(InputError::Unavailable { what: "delta".to_owned() }), (Code::Partial, false));
+        assert_eq!(code(EvidenceError::Unavailable { what: "delta".to_owned() }), (Code::Partial, false));
         assert_eq!(code(PutError::DiskFull), (Code::Failed, true));
         assert_eq!(code(ConfigureError::Form("x".to_owned())), (Code::Usage, false));
         let full = std::io::Error::from(ErrorKind::StorageFull);

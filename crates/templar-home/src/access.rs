@@ -7,15 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-<<<<<<< HEAD:crates/templar-home/src/access.rs
 use templar_data::{ShardSink, SinkError};
 use templar_manifest::{BlobId, Hash, RunId};
-=======
-use templar_blob::{BlobSource, ReadError};
-use templar_manifest::{Hash, RunId};
->>>>>>> 0c8788e (squash):crates/templar-node/src/access.rs
 use templar_protocol::{EvidenceEntry, Node};
-use templar_store::{BlockingStore, ListError, OpenError, PutError, Store, SyncError};
+use templar_store::{BlobSource, BlockingStore, ListError, OpenError, PutError, ReadError, Store, SyncError};
 use tokio::runtime::Runtime;
 
 use crate::context::{RunContext, RunError};

@@ -10,19 +10,11 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-<<<<<<< HEAD:crates/templar-node/src/executor.rs
 use parking_lot::Mutex;
 use templar_audit::{Applied, Evidence, EvidenceError, States, apply, apply_aggregate, judge, replay_contribution};
 use templar_home::context::RunContext;
 use templar_home::files::{Privacy, write_with};
 use templar_home::{Home, HomeError};
-=======
-use templar_audit::{
-    Applied, AuditInputs, InputError, JudgeTask, States, apply, apply_aggregate, judge, replay_contribution,
-};
-use templar_blob::BlobSource;
-use templar_delta::{CompressError, DeltaHeader, random_delta};
->>>>>>> 0c8788e (squash):crates/templar-node/src/workbench.rs
 use templar_manifest::proof::witness;
 use templar_manifest::trace::Leaf;
 use templar_manifest::{
@@ -30,14 +22,8 @@ use templar_manifest::{
     StateId, WindowIndex, WindowRecord, payload,
 };
 use templar_protocol::{JudgePlan, ReplayTask, RunState};
-<<<<<<< HEAD:crates/templar-node/src/executor.rs
 use templar_store::{BlobSource, PutError};
 use templar_train::{MinerState, StepReport, Task, TrainError, Watch, WindowRun, tensors};
-=======
-use templar_store::PutError;
-use templar_train::forge::forge;
-use templar_train::{MinerState, StepReport, Task, TrainError, Watch, WindowResult, WindowRun, run_window, tensors};
->>>>>>> 0c8788e (squash):crates/templar-node/src/workbench.rs
 
 use crate::trainer::{HonestTrainer, Trainer, TrainingJob};
 
@@ -46,13 +32,8 @@ use crate::trainer::{HonestTrainer, Trainer, TrainingJob};
 pub enum WorkError {
     /// A blob that it reads is missing or broken.
     #[error(transparent)]
-<<<<<<< HEAD:crates/templar-node/src/executor.rs
     Evidence(#[from] EvidenceError),
     /// The training of a window failed.
-=======
-    Inputs(#[from] InputError),
-    /// Training.
->>>>>>> 0c8788e (squash):crates/templar-node/src/workbench.rs
     #[error(transparent)]
     Train(#[from] TrainError),
     /// The store cannot keep a result.
@@ -76,7 +57,7 @@ impl WorkError {
     /// The missing blob, for people, if a missing blob is the reason.
     pub fn missing(&self) -> Option<&str> {
         match self {
-            Self::Inputs(InputError::Unavailable { what }) => Some(what),
+            Self::Evidence(EvidenceError::Unavailable { what }) => Some(what),
             _ => None,
         }
     }
@@ -184,15 +165,9 @@ impl Executor {
         &self.context
     }
 
-<<<<<<< HEAD:crates/templar-node/src/executor.rs
     /// The inputs of recomputations: recipe, dataset and blobs.
     pub fn evidence(&self) -> Result<Evidence<'_>, EvidenceError> {
         Evidence::new(&self.context.recipe, &self.context.dataset, &*self.blobs)
-=======
-    /// What recomputations of the run read from.
-    pub fn inputs(&self) -> Result<AuditInputs<'_>, InputError> {
-        AuditInputs::new(&self.context.recipe, &self.context.dataset, &*self.blobs)
->>>>>>> 0c8788e (squash):crates/templar-node/src/workbench.rs
     }
 
     /// Keeps a blob and gives its hash.
@@ -211,7 +186,7 @@ impl Executor {
         {
             return Ok(parameters.clone());
         }
-        let parameters = Arc::new(self.inputs()?.parameters(&id)?);
+        let parameters = Arc::new(self.evidence()?.parameters(&id)?);
         *model = Some((id, parameters.clone()));
         Ok(parameters)
     }
@@ -221,19 +196,11 @@ impl Executor {
         *id == self.context.zero_state() || self.states.lock().known(id).is_some()
     }
 
-<<<<<<< HEAD:crates/templar-node/src/executor.rs
     /// A miner's state, from memory or from its blobs. No lock is held when this returns. A replay takes long, and a thread
     /// of the pool that waits for a part of it may meanwhile begin other work that needs a state.
     fn state(&self, evidence: &Evidence<'_>, id: &StateId) -> Result<MinerState, EvidenceError> {
         let known = self.states.lock().known(id).cloned();
         known.map_or_else(|| evidence.state(id), Ok)
-=======
-    /// A miner's state, from memory or from its blobs. Nothing is locked when this returns: a replay takes long, and a
-    /// thread of the pool that waits for a part of it may meanwhile begin another piece of work that wants a state.
-    fn state(&self, inputs: &AuditInputs<'_>, id: &StateId) -> Result<MinerState, InputError> {
-        let known = lock(&self.states).known(id).cloned();
-        known.map_or_else(|| inputs.state(id), Ok)
->>>>>>> 0c8788e (squash):crates/templar-node/src/workbench.rs
     }
 
     /// The task of `miner` in the open window of `state`.
@@ -263,23 +230,14 @@ impl Executor {
         let recipe = &*self.context.recipe;
         let parent = state.parent(&miner).copied().filter(|_| from == StartingState::Recorded);
         let state_in = parent.map_or(self.context.zero_state(), |parent| parent.state_out);
-        let before = self.state(&self.inputs()?, &state_in)?;
+        let before = self.state(&self.evidence()?, &state_in)?;
         let path = self.home.snapshot_path(&self.context.run, task.window.0);
-<<<<<<< HEAD:crates/templar-node/src/executor.rs
         let result = self.pool.install(|| {
             let evidence = self.evidence()?;
-=======
-        let result = self.pool.install(|| -> Result<WindowResult, WorkError> {
-            if conduct == Conduct::Noise {
-                return self.noise(&task, &parameters, before);
-            }
-            let inputs = self.inputs()?;
->>>>>>> 0c8788e (squash):crates/templar-node/src/workbench.rs
             let mut saved: Box<dyn std::io::Read> = match File::open(&path) {
                 Ok(file) => Box::new(std::io::BufReader::new(file)),
                 Err(_) => Box::new(std::io::empty()),
             };
-<<<<<<< HEAD:crates/templar-node/src/executor.rs
             let job = TrainingJob {
                 recipe,
                 task: &task,
@@ -290,11 +248,6 @@ impl Executor {
             };
             let mut saving = Saving { executor: self, watch, window: task.window, failed: None };
             let result = trainer.train(job, &mut saving)?;
-=======
-            let run = WindowRun::resume(recipe, &task, &**parameters, before, &mut saved)?;
-            let mut saving = Saving { bench: self, watch, window: task.window, failed: None };
-            let result = run_window(run, &|page| inputs.page(task.window, page), &mut saving)?;
->>>>>>> 0c8788e (squash):crates/templar-node/src/workbench.rs
             if let Some(error) = saving.failed {
                 return Err(WorkError::from(error));
             }
@@ -320,37 +273,23 @@ impl Executor {
         let _ = std::fs::remove_file(self.home.snapshot_path(&self.context.run, window.0));
     }
 
-<<<<<<< HEAD:crates/templar-node/src/executor.rs
     /// Replays one contribution. A match comes with the claims that all drawn validators must make. With `late`, a contribution
     /// whose blobs are still missing counts as withheld.
-=======
-    /// A result that nobody computed: well formed in every byte, with a delta of noise and a trace that claims steps.
-    fn noise(&self, task: &Task, parameters: &[f32], before: MinerState) -> Result<WindowResult, WorkError> {
-        let recipe = &*self.context.recipe;
-        let seed = Hash::of(format!("{} {}", task.window, task.miner).as_bytes());
-        let header = DeltaHeader { run: recipe.run.hash(), window: task.window.0, miner: *task.miner.as_bytes() };
-        let delta = random_delta(&recipe.tensors, &recipe.compression, &header, seed.as_bytes(), 1e-3)?;
-        Ok(forge(recipe, task, parameters, before, delta, &seed)?)
-    }
-
-    /// Replays one contribution; of a match, with the claims of all who were drawn. With `late`, what is missing by now was
-    /// withheld.
->>>>>>> 0c8788e (squash):crates/templar-node/src/workbench.rs
     fn replay(
         &self,
-        inputs: &AuditInputs<'_>,
+        evidence: &Evidence<'_>,
         task: &ReplayTask,
         parameters: &[f32],
         late: bool,
-    ) -> Result<(Replay, Vec<Hash>), InputError> {
-        match replay_contribution(inputs, task, parameters, |id| self.state(inputs, id)) {
+    ) -> Result<(Replay, Vec<Hash>), EvidenceError> {
+        match replay_contribution(evidence, task, parameters, |id| self.state(evidence, id)) {
             Ok(replayed) => {
                 if let Some(after) = replayed.state {
                     self.states.lock().insert(task.contribution.state_out, after);
                 }
                 Ok((replayed.verdict, replayed.claims))
             }
-            Err(InputError::Unavailable { .. }) if late => Ok((Replay::Refused(Refusal::Withheld), Vec::new())),
+            Err(EvidenceError::Unavailable { .. }) if late => Ok((Replay::Refused(Refusal::Withheld), Vec::new())),
             Err(error) => Err(error),
         }
     }
@@ -369,26 +308,19 @@ impl Executor {
     ) -> Result<Vec<ScoreEntry>, WorkError> {
         let parameters = self.parameters(state.checkpoint())?;
         self.pool.install(|| {
-<<<<<<< HEAD:crates/templar-node/src/executor.rs
             let evidence = self.evidence()?;
             // Before new states come, drop those to which no recorded contribution leads any more. States with which a replay
             // of a closed window begins stay: they were not fetched, because they are known here.
-=======
-            let inputs = self.inputs()?;
-            // Before new ones come, states are forgotten that no recorded contribution leads to any more, and that no replay of a
-            // closed window begins with: those were not fetched, because they are known here.
->>>>>>> 0c8788e (squash):crates/templar-node/src/workbench.rs
             let parents = state.members().iter().filter_map(|member| state.parent(&member.owner));
             let tasks = plan.late.iter().chain(&plan.wanted).map(|task| task.contribution.state_in);
             let wanted: BTreeSet<StateId> = parents.map(|parent| parent.state_out).chain(tasks).collect();
             self.states.lock().retain(|id| wanted.contains(id));
             let replay = |contribution: &Contribution| {
                 let task = state.planned_task(plan, contribution);
-                let broken = || InputError::Broken(format!("miner {} has no slot", contribution.miner));
-                self.replay(&inputs, &task.ok_or_else(broken)?, &parameters, late)
+                let broken = || EvidenceError::Broken(format!("miner {} has no slot", contribution.miner));
+                self.replay(&evidence, &task.ok_or_else(broken)?, &parameters, late)
             };
-            let task = JudgeTask { plan, contributions, parameters: &parameters };
-            Ok(judge(&inputs, &task, replay, |_, missing| late && missing)?)
+            Ok(judge(&evidence, plan, contributions, &parameters, replay, |_, missing| late && missing)?)
         })
     }
 
@@ -405,15 +337,15 @@ impl Executor {
                 Err(error) if error.missing().is_some() => continue,
                 parameters => parameters?,
             };
-            match self.pool.install(|| self.replay(&self.inputs()?, task, &parameters, false)) {
+            match self.pool.install(|| self.replay(&self.evidence()?, task, &parameters, false)) {
                 Ok((replay, claims)) => found.push(task.verdict(&plan.validator, replay, &claims)),
-                Err(InputError::Unavailable { .. }) => _ = missing.insert(task.id),
+                Err(EvidenceError::Unavailable { .. }) => _ = missing.insert(task.id),
                 Err(error) => return Err(error.into()),
             }
         }
         for task in &plan.wanted {
             self.keep_known_state(&task.contribution.state_in)?;
-            if !self.inputs()?.can_replay(&task.contribution)? {
+            if !self.evidence()?.can_replay(&task.contribution)? {
                 missing.insert(task.id);
             }
         }
@@ -444,7 +376,7 @@ impl Executor {
     /// A blob is missing (without `late`) or broken.
     pub fn confirm(&self, task: &ReplayTask, late: bool) -> Result<(Replay, Vec<u64>), WorkError> {
         let parameters = self.parameters(task.checkpoint)?;
-        let (replay, claims) = self.pool.install(|| self.replay(&self.inputs()?, task, &parameters, late))?;
+        let (replay, claims) = self.pool.install(|| self.replay(&self.evidence()?, task, &parameters, late))?;
         Ok((replay, claims.iter().map(witness).collect()))
     }
 
@@ -461,7 +393,7 @@ impl Executor {
     ) -> Result<Applied, WorkError> {
         let parameters = self.parameters(from)?;
         let applied = self.pool.install(|| -> Result<Applied, WorkError> {
-            Ok(apply(&self.inputs()?, window, outcomes, contributions, parameters.to_vec())?)
+            Ok(apply(&self.evidence()?, window, outcomes, contributions, parameters.to_vec())?)
         })?;
         self.keep(applied.aggregate.clone())?;
         self.keep_checkpoint(&applied.checkpoint, &applied.parameters)?;
@@ -476,7 +408,7 @@ impl Executor {
     pub fn apply_aggregate(&self, record: &WindowRecord) -> Result<CheckpointId, WorkError> {
         let before = self.parameters(record.checkpoint_before)?;
         let (parameters, checkpoint) =
-            self.pool.install(|| apply_aggregate(&self.inputs()?, record, before.to_vec()))?;
+            self.pool.install(|| apply_aggregate(&self.evidence()?, record, before.to_vec()))?;
         let id = payload::id_of(&checkpoint).into();
         if id == record.checkpoint {
             self.keep_checkpoint(&checkpoint, &parameters)?;

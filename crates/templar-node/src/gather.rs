@@ -76,7 +76,7 @@ pub(crate) fn within(patience: Duration) -> Option<Instant> {
 }
 
 fn broken(what: String) -> WorkError {
-    WorkError::Inputs(templar_audit::InputError::Broken(what))
+    WorkError::Evidence(templar_audit::EvidenceError::Broken(what))
 }
 
 /// The result of the next fetch that ends. `None` if no fetch is left.
@@ -234,13 +234,8 @@ impl Gatherer {
             self.fetch(&tensor_blobs(&state.tensors, 3), &providers, until).await
         };
         match fetched.await {
-<<<<<<< HEAD:crates/templar-node/src/gather.rs
             // The miner has made it up. The work of others does not wait for it.
             Err(WorkError::Evidence(error)) => {
-=======
-            // Its miner has made it up. Nobody else's work waits for it.
-            Err(WorkError::Inputs(error)) => {
->>>>>>> 0c8788e (squash):crates/templar-node/src/driver/gather.rs
                 tracing::debug!(%error, %id, "a state is none");
                 Ok(false)
             }
@@ -279,7 +274,7 @@ impl Gatherer {
             let executor = executor.clone();
             fetches.spawn(async move {
                 let mut here = match gatherer.fetch(&blobs, &[*node.as_bytes()], until).await {
-                    Err(WorkError::Inputs(_)) => true,
+                    Err(WorkError::Evidence(_)) => true,
                     fetched => fetched?,
                 };
                 if needs_state {

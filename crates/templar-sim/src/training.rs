@@ -10,8 +10,7 @@ mod miner;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use templar_audit::{AuditInputs, InputError, JudgeTask, apply, judge, replay_contribution};
-use templar_blob::{BlobSource, MemoryBlobs, ReadError};
+use templar_audit::{Evidence, EvidenceError, apply, judge, replay_contribution};
 use templar_data::bundled;
 use templar_manifest::proof::witness;
 use templar_manifest::{
@@ -21,6 +20,7 @@ use templar_manifest::{
 };
 use templar_model::sizes;
 use templar_protocol::{JudgePlan, ReplayTask, RunState, Stepped};
+use templar_store::{BlobSource, MemoryBlobs, ReadError};
 use templar_train::tensors::checkpoint_of;
 use templar_train::{MinerState, Recipe};
 
@@ -114,36 +114,36 @@ impl Training {
     }
 
     /// Everything that everybody's blobs tell.
-    fn inputs(&self) -> Result<AuditInputs<'_>, InputError> {
-        AuditInputs::new(&self.recipe, &self.dataset, &self.blobs)
+    fn evidence(&self) -> Result<Evidence<'_>, EvidenceError> {
+        Evidence::new(&self.recipe, &self.dataset, &self.blobs)
     }
 
-    fn parameters(&self, id: &CheckpointId) -> Result<&[f32], InputError> {
+    fn parameters(&self, id: &CheckpointId) -> Result<&[f32], EvidenceError> {
         let known = self.models.get(id).map(|(_, parameters)| &parameters[..]);
-        known.ok_or_else(|| InputError::Unavailable { what: format!("checkpoint {id}") })
+        known.ok_or_else(|| EvidenceError::Unavailable { what: format!("checkpoint {id}") })
     }
 
     /// A miner's state by its id. What nobody has computed is not there.
-    fn state(&self, id: &StateId) -> Result<MinerState, InputError> {
+    fn state(&self, id: &StateId) -> Result<MinerState, EvidenceError> {
         if *id == MinerState::zero_id(self.recipe.run, &self.recipe.tensors) {
             return Ok(MinerState::zero(self.recipe.parameter_count()));
         }
         let known = self.states.get(id).map(|(_, state)| state.clone());
-        known.ok_or_else(|| InputError::Unavailable { what: format!("state {id}") })
+        known.ok_or_else(|| EvidenceError::Unavailable { what: format!("state {id}") })
     }
 
     /// What a replay finds, with the claims of a match.
-    fn replayed(&mut self, task: &ReplayTask) -> Result<(Replay, Vec<Hash>), InputError> {
+    fn replayed(&mut self, task: &ReplayTask) -> Result<(Replay, Vec<Hash>), EvidenceError> {
         // The same for everybody who was drawn with the same values.
         let key = Hash::of(format!("{} {:?}", task.id, task.draws).as_bytes());
         if let Some((_, known)) = self.replays.get(&key) {
             return Ok(known.clone());
         }
-        let inputs = self.inputs()?;
+        let evidence = self.evidence()?;
         let parameters = self.parameters(&task.checkpoint)?;
-        let found = match replay_contribution(&inputs, task, parameters, |id| self.state(id)) {
+        let found = match replay_contribution(&evidence, task, parameters, |id| self.state(id)) {
             Ok(replayed) => (replayed.verdict, replayed.claims),
-            Err(InputError::Unavailable { .. }) => (Replay::Refused(Refusal::Withheld), Vec::new()),
+            Err(EvidenceError::Unavailable { .. }) => (Replay::Refused(Refusal::Withheld), Vec::new()),
             Err(error) => return Err(error),
         };
         self.replays.insert(key, (task.window, found.clone()));
@@ -152,7 +152,7 @@ impl Training {
 
     /// What a validator finds that replays one contribution because others contradict each other about it, with the
     /// witnesses of a match.
-    pub(crate) fn confirm(&mut self, task: &ReplayTask, here: bool) -> Result<(Replay, Vec<u64>), InputError> {
+    pub(crate) fn confirm(&mut self, task: &ReplayTask, here: bool) -> Result<(Replay, Vec<u64>), EvidenceError> {
         if !here {
             return Ok((Replay::Refused(Refusal::Withheld), Vec::new()));
         }
@@ -161,7 +161,7 @@ impl Training {
     }
 
     /// What a validator says of a contribution to a closed window that it was drawn to replay.
-    pub(crate) fn verdict(&mut self, task: &ReplayTask, validator: &PublicKey) -> Result<LateVerdict, InputError> {
+    pub(crate) fn verdict(&mut self, task: &ReplayTask, validator: &PublicKey) -> Result<LateVerdict, EvidenceError> {
         let (replay, claims) = self.replayed(task)?;
         Ok(task.verdict(validator, replay, &claims))
     }
@@ -175,7 +175,7 @@ impl Training {
         contributions: &[Signed<Contribution>],
         here: impl Fn(&ContributionId) -> bool,
         kept: &BTreeSet<PublicKey>,
-    ) -> Result<Vec<ScoreEntry>, InputError> {
+    ) -> Result<Vec<ScoreEntry>, EvidenceError> {
         let mut missing = BTreeSet::new();
         let mut replays = BTreeMap::new();
         for contribution in contributions.iter().map(Signed::payload) {
@@ -190,13 +190,12 @@ impl Training {
             }
         }
         let view = Here { blobs: &self.blobs, missing };
-        let inputs = AuditInputs::new(&self.recipe, &self.dataset, &view)?;
+        let evidence = Evidence::new(&self.recipe, &self.dataset, &view)?;
         let replay = |contribution: &Contribution| {
             let withheld = || (Replay::Refused(Refusal::Withheld), Vec::new());
             Ok(replays.remove(&contribution.miner).unwrap_or_else(withheld))
         };
-        let parameters = self.parameters(&before.checkpoint())?;
-        judge(&inputs, &JudgeTask { plan, contributions, parameters }, replay, |_, missing| missing)
+        judge(&evidence, plan, contributions, self.parameters(&before.checkpoint())?, replay, |_, missing| missing)
     }
 
     /// The outer step of the open window of `before`.
@@ -205,15 +204,15 @@ impl Training {
         before: &RunState,
         outcomes: &[Outcome],
         contributions: &[Signed<Contribution>],
-    ) -> Result<Stepped, InputError> {
+    ) -> Result<Stepped, EvidenceError> {
         let (window, from) = (before.window(), before.checkpoint());
         let aggregated = outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated);
         let key = (from, aggregated.map(|outcome| outcome.contribution).collect());
         if let Some((_, known)) = self.steps.get(&key) {
             return Ok(*known);
         }
-        let inputs = self.inputs()?;
-        let applied = apply(&inputs, window, outcomes, contributions, self.parameters(&from)?.to_vec())?;
+        let evidence = self.evidence()?;
+        let applied = apply(&evidence, window, outcomes, contributions, self.parameters(&from)?.to_vec())?;
         self.blobs.insert(applied.aggregate);
         self.models.insert(applied.stepped.checkpoint, (window.next(), applied.parameters));
         self.steps.insert(key, (window, applied.stepped));

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! What only tests, demos and simulations use. Nothing here is needed to take part in a run.
 //!
 //! * [`forge`]: results of a window that are well formed in every byte and that nobody computed.
@@ -10,10 +9,3 @@ pub mod demo;
 pub mod forge;
 pub mod pacing;
 pub mod trainer;
-=======
-//! What tests, demos and simulations need and production code may not use: adversaries, test devices, stages.
-
-mod noise;
-
-pub use noise::random_delta;
->>>>>>> 0c8788e (squash)

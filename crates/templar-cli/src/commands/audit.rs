@@ -7,19 +7,15 @@
 mod findings;
 
 use serde_json::json;
-<<<<<<< HEAD
 use templar_audit::{Evidence, EvidenceError, States, audit_window};
 use templar_home::access::{Access, AccessError};
 use templar_home::context::{RunContext, RunError};
 use templar_home::journal::Journal;
-=======
-use templar_audit::{AuditInputs, AuditTask, InputError, States, audit_window};
-use templar_blob::ReadError;
->>>>>>> 0c8788e (squash)
 use templar_manifest::{
     Audit, AuditVerdict, Checkpoint, CheckpointId, PublicKey, SecretKey, Signed, State, WindowIndex, payload,
 };
 use templar_protocol::{ClosedWindow, Entry, Node, RunState};
+use templar_store::ReadError;
 use templar_train::{MinerState, tensors};
 
 use self::findings::Findings;
@@ -68,14 +64,14 @@ pub(crate) fn run(invocation: &Invocation, args: &Args, network: Network) -> Com
     let key = if args.sign { Some(access.home.key()?) } else { access.home.key().ok() };
     let mut findings = Findings::new(invocation.printer, network);
     let auditor = Auditor { access: &access, context: &context, key: key.as_ref(), sign: args.sign };
-    let inputs = AuditInputs::new(&context.recipe, &context.dataset, access.blobs())?;
-    let start = auditor.start(&inputs, &mut findings)?;
+    let evidence = Evidence::new(&context.recipe, &context.dataset, access.blobs())?;
+    let start = auditor.start(&evidence, &mut findings)?;
     let node = auditor.fold(&mut findings)?;
     match args.window {
-        Some(window) => auditor.one(&inputs, &node, window, start, &mut findings)?,
+        Some(window) => auditor.one(&evidence, &node, window, start, &mut findings)?,
         None => {
             let state = context.first_state().map_err(AccessError::from)?;
-            auditor.windows(&inputs, node.closed(), state, start, &mut findings)?;
+            auditor.windows(&evidence, node.closed(), state, start, &mut findings)?;
             auditor.blobs(&mut findings)?;
         }
     }
@@ -102,9 +98,9 @@ struct Auditor<'a> {
 
 impl Auditor<'_> {
     /// Makes the first checkpoint again from genesis and compares its id with the one that this home works with.
-    fn start(&self, inputs: &AuditInputs<'_>, findings: &mut Findings) -> Result<Vec<f32>, CommandError> {
-        let recipe = inputs.recipe;
-        let parameters = inputs.initial_parameters()?;
+    fn start(&self, evidence: &Evidence<'_>, findings: &mut Findings) -> Result<Vec<f32>, CommandError> {
+        let recipe = evidence.recipe;
+        let parameters = evidence.initial_parameters()?;
         let found = tensors::checkpoint_of(recipe.run, WindowIndex(0), &recipe.tensors, &parameters);
         let found = CheckpointId::new(payload::id_of(&found));
         let zero = MinerState::zero_id(recipe.run, &recipe.tensors);
@@ -131,7 +127,7 @@ impl Auditor<'_> {
     /// One window: from its own checkpoint and states where they are here, else by way of all windows before it.
     fn one(
         &self,
-        inputs: &AuditInputs<'_>,
+        evidence: &Evidence<'_>,
         node: &Node,
         window: WindowIndex,
         start: Vec<f32>,
@@ -139,7 +135,7 @@ impl Auditor<'_> {
     ) -> Result<(), CommandError> {
         let closed = closed_window(node, window)?;
         if let Some(before) = node.state_at(window)
-            && let Some(missing) = missing_start(inputs, &before, closed)
+            && let Some(missing) = missing_start(evidence, &before, closed)
         {
             if window.0 > 0 {
                 findings
@@ -147,7 +143,7 @@ impl Auditor<'_> {
             }
             let until = node.closed().get(..=window.0 as usize).unwrap_or_default();
             return self.windows(
-                inputs,
+                evidence,
                 until,
                 self.context.first_state().map_err(AccessError::from)?,
                 start,
@@ -158,13 +154,13 @@ impl Auditor<'_> {
             let text = format!("the windows before {window} do not fold again");
             return Err(CommandError::says(Code::Verification, text));
         };
-        let parameters = if window.0 == 0 { start } else { inputs.parameters(&before.checkpoint())? };
-        self.windows(inputs, std::slice::from_ref(closed), before, parameters, findings)
+        let parameters = if window.0 == 0 { start } else { evidence.parameters(&before.checkpoint())? };
+        self.windows(evidence, std::slice::from_ref(closed), before, parameters, findings)
     }
 
     fn windows(
         &self,
-        inputs: &AuditInputs<'_>,
+        evidence: &Evidence<'_>,
         windows: &[ClosedWindow],
         mut state: RunState,
         mut parameters: Vec<f32>,
@@ -179,8 +175,7 @@ impl Auditor<'_> {
                 count(closed.contributions.len() as u64, "contribution")
             ));
             let mut seen = |entry: &_| findings.contribution(window, entry);
-            let task = AuditTask { before: &state, parameters: &parameters, closed, auditor: me };
-            let found = audit_window(inputs, &task, &mut states, &mut seen);
+            let found = audit_window(evidence, &state, closed, &parameters, &mut states, me, &mut seen);
             let kept = match self.key.filter(|_| self.sign) {
                 Some(key) => Some(self.keep(&found.audit, key)?),
                 None => None,
@@ -190,7 +185,7 @@ impl Auditor<'_> {
             let next = match found.parameters.filter(|_| found.audit.checkpoint_verdict == AuditVerdict::Match) {
                 Some(parameters) => Ok(parameters),
                 // What follows can still be checked, from the checkpoint that the record names.
-                None => inputs.parameters(&recorded),
+                None => evidence.parameters(&recorded),
             };
             match (found.after, next) {
                 (Some(after), Ok(next)) => (state, parameters) = (after, next),
@@ -243,33 +238,33 @@ impl Auditor<'_> {
 }
 
 /// What keeps an audit of one window from starting at its own checkpoint: the first thing that is not here.
-fn missing_start(inputs: &AuditInputs<'_>, before: &RunState, closed: &ClosedWindow) -> Option<String> {
+fn missing_start(evidence: &Evidence<'_>, before: &RunState, closed: &ClosedWindow) -> Option<String> {
     if before.window().0 == 0 {
         return None;
     }
     let checkpoint = before.checkpoint();
-    match inputs.manifest::<Checkpoint>(&checkpoint.hash()) {
-        Err(InputError::Unavailable { what }) => return Some(what),
+    match evidence.manifest::<Checkpoint>(&checkpoint.hash()) {
+        Err(EvidenceError::Unavailable { what }) => return Some(what),
         Ok(manifest) => {
-            let missing = manifest.tensors.iter().find(|tensor| !inputs.blobs.contains(&tensor.blob.hash()));
+            let missing = manifest.tensors.iter().find(|tensor| !evidence.blobs.contains(&tensor.blob.hash()));
             if let Some(tensor) = missing {
                 return Some(format!("tensor {} of checkpoint {}", tensor.spec.name, checkpoint.short()));
             }
         }
-        Err(InputError::Broken(_)) => {}
+        Err(EvidenceError::Broken(_)) => {}
     }
     for contribution in closed.contributions.iter().map(Signed::payload) {
         if contribution.state_in == before.zero_state() {
             continue;
         }
-        match inputs.manifest::<State>(&contribution.state_in.hash()) {
-            Err(InputError::Unavailable { what }) => return Some(what),
+        match evidence.manifest::<State>(&contribution.state_in.hash()) {
+            Err(EvidenceError::Unavailable { what }) => return Some(what),
             Ok(manifest) => {
-                if manifest.tensors.iter().any(|tensor| !inputs.blobs.contains(&tensor.blob.hash())) {
+                if manifest.tensors.iter().any(|tensor| !evidence.blobs.contains(&tensor.blob.hash())) {
                     return Some(format!("state {}", contribution.state_in.short()));
                 }
             }
-            Err(InputError::Broken(_)) => {}
+            Err(EvidenceError::Broken(_)) => {}
         }
     }
     None

@@ -130,11 +130,7 @@ pub(crate) fn fetch_hint(window: WindowIndex) -> String {
 
 /// Every blob that a contribution names.
 fn named_blobs(participant: &Participant, contribution: &Contribution) -> Result<Vec<Hash>, CommandError> {
-<<<<<<< HEAD
     let state: State = participant.executor.evidence()?.manifest(&contribution.state_out.hash())?;
-=======
-    let state: State = participant.bench.inputs()?.manifest(&contribution.state_out.hash())?;
->>>>>>> 0c8788e (squash)
     let mut named = vec![contribution.delta.hash(), contribution.trace.hash(), contribution.state_out.hash()];
     named.extend(state.tensors.iter().map(|tensor| tensor.blob.hash()));
     Ok(named)

@@ -1,17 +1,10 @@
 //! `templar verify`: every blob's hash, every entry's signature, every link.
 
 use serde_json::json;
-<<<<<<< HEAD
 use templar_home::access::Access;
 use templar_home::context::RunContext;
 use templar_home::journal::Journal;
 use templar_store::ReadError;
-=======
-use templar_blob::ReadError;
-use templar_node::access::Access;
-use templar_node::context::RunContext;
-use templar_node::journal::Journal;
->>>>>>> 0c8788e (squash)
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::index::{Fault, Index};

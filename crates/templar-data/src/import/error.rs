@@ -1,6 +1,6 @@
-//! The errors of an import. Each names the file, and the row or line at fault.
+//! Everything that can go wrong with an import, each with the file and the row or line where it did.
 //!
-//! Files come from strangers. An import of any bytes ends in one of these errors and never in a panic.
+//! Files come from strangers: whatever they hold, an import ends in one of these and never in a panic.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,96 +8,96 @@ use std::path::{Path, PathBuf};
 use crate::shard::SinkError;
 use crate::tokenizer::TokenizerError;
 
-/// An import failed. Rows and lines are counted from 1.
+/// Why an import failed. Rows and lines are counted from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The list of sources is empty.
+    /// No file was named.
     #[error("nothing to import: no source was named")]
     NoSources,
-    /// A source does not exist.
+    /// A source is not there.
     #[error("{path} does not exist")]
     Missing {
-        /// The path of the source.
+        /// The source.
         path: PathBuf,
     },
     /// A source cannot be read.
     #[error("{path} cannot be read")]
     Io {
-        /// The path of the source.
+        /// The source.
         path: PathBuf,
-        /// The error of the operating system.
+        /// The system's reason.
         source: io::Error,
     },
-    /// The extension of a source is not known.
+    /// A source is of no known kind.
     #[error("{path} is of no known kind: expected .parquet, .jsonl or .txt")]
     Unsupported {
-        /// The path of the source.
+        /// The source.
         path: PathBuf,
     },
     /// A folder holds nothing to import.
     #[error("folder {path} holds no .parquet, .jsonl or .txt file")]
     EmptyFolder {
-        /// The path of the folder.
+        /// The folder.
         path: PathBuf,
     },
-    /// A folder nests too deep, perhaps because of a link to itself.
+    /// A folder nests too deep, perhaps through a link to itself.
     #[error("folder {path} is nested more than {max_depth} deep")]
     TooDeep {
-        /// The path of the folder.
+        /// The folder.
         path: PathBuf,
-        /// The limit, in levels.
+        /// The limit.
         max_depth: usize,
     },
-    /// A file is no parquet file, is damaged, or has a compression that is not supported (zstd and snappy are).
+    /// A file is no parquet, or damaged, or compressed in a way that is not read here (zstd and snappy are).
     #[error("{path} is not a parquet file that can be read: {reason}")]
     Parquet {
-        /// The path of the file.
+        /// The file.
         path: PathBuf,
-        /// The message of the reader.
+        /// What the reader says.
         reason: String,
     },
     /// A parquet file has no top-level string column `text`.
     #[error("{path} has no column `text` of strings; its columns: {}", columns.join(", "))]
     NoTextColumn {
-        /// The path of the file.
+        /// The file.
         path: PathBuf,
-        /// The names of its first columns.
+        /// The first columns that it has.
         columns: Vec<String>,
     },
     /// A row or line is not UTF-8.
     #[error("{path}, row {row}: not UTF-8")]
     NotUtf8 {
-        /// The path of the file.
+        /// The file.
         path: PathBuf,
-        /// The number of the row or line.
+        /// The row or line.
         row: u64,
     },
     /// A row has no text: the field is absent or null.
     #[error("{path}, row {row}: no text")]
     NoText {
-        /// The path of the file.
+        /// The file.
         path: PathBuf,
-        /// The number of the row or line.
+        /// The row or line.
         row: u64,
     },
     /// A line is no JSON object with a string `text`.
     #[error("{path}, line {row}: {reason}")]
     BadJson {
-        /// The path of the file.
+        /// The file.
         path: PathBuf,
-        /// The number of the line.
+        /// The line.
         row: u64,
-        /// The message of the parser.
+        /// What the parser says.
         reason: String,
     },
-    /// A document is longer than [`ImportOptions`](super::ImportOptions) allow.
+    /// A document is too long to be held in memory.
     #[error("{path}, row {row}: longer than the limit of {max_bytes} bytes for a document")]
     TooLong {
-        /// The path of the file.
+        /// The file.
         path: PathBuf,
-        /// The number of the row or line.
+        /// The row or line.
         row: u64,
-        /// The limit, in bytes of text.
+        /// The limit.
         max_bytes: usize,
     },
     /// The tokenizer cannot be used.
@@ -106,11 +106,11 @@ pub enum ImportError {
     /// A document cannot be tokenised.
     #[error("{path}, row {row}")]
     Encode {
-        /// The path of the file.
+        /// The file.
         path: PathBuf,
-        /// The number of the row or line.
+        /// The row or line.
         row: u64,
-        /// The error of the tokenizer.
+        /// The tokenizer's reason.
         source: TokenizerError,
     },
     /// The options contradict themselves or the manifest's rules.
@@ -119,12 +119,12 @@ pub enum ImportError {
     /// The sources hold no text at all.
     #[error("the sources hold no text")]
     Empty,
-    /// There is too little text to hold some of it out.
+    /// Too little text to hold some of it out.
     #[error("{tokens} tokens are too few: the held-out rule needs more than {needed}")]
     TooShort {
-        /// The number of tokens found.
+        /// Tokens found.
         tokens: u64,
-        /// The number of tokens before the first held-out one.
+        /// Tokens before the first held-out one.
         needed: u64,
     },
     /// A shard cannot be kept.

@@ -7,7 +7,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use templar_delta::{
-    Aggregate, AggregateHeader, DeltaHeader, Quantiser, DeltaSettings, apply_trial, decode, inspect, max_bytes, random_delta,
+    Aggregate, AggregateHeader, Header, Quantiser, Settings, apply_trial, decode, inspect, max_bytes, random_delta,
 };
 use templar_manifest::{Hash, TensorSpec};
 
@@ -23,7 +23,7 @@ fn number(bytes: &mut Vec<u8>, mut number: usize) {
 }
 
 /// A header that is expected, and a directory of the bodies that `data` is cut into: each has its length before it.
-fn wrapped(quantiser: u8, settings: &DeltaSettings, header: &DeltaHeader, tensors: usize, mut data: &[u8]) -> Vec<u8> {
+fn wrapped(quantiser: u8, settings: &Settings, header: &Header, tensors: usize, mut data: &[u8]) -> Vec<u8> {
     let mut bytes = [b"TPLDELTA", &[0, quantiser][..], header.run.as_bytes(), &header.miner].concat();
     number(&mut bytes, header.window as usize);
     number(&mut bytes, settings.block_side() as usize);
@@ -46,8 +46,8 @@ fuzz_target!(|data: &[u8]| {
     let shapes = if choice & 32 == 0 { &SHAPES[..4] } else { &SHAPES[..] };
     let specs: Vec<TensorSpec> = shapes.iter().map(|shape| TensorSpec::new("tensor", *shape)).collect();
     let quantiser = choice % Quantiser::ALL.len() as u8;
-    let settings = DeltaSettings::new(8, 10, Quantiser::ALL[usize::from(quantiser)], 0).expect("valid settings");
-    let header = DeltaHeader { run: Hash::of(b"run"), window: 3, miner: [7; 32] };
+    let settings = Settings::new(8, 10, Quantiser::ALL[usize::from(quantiser)], 0).expect("valid settings");
+    let header = Header { run: Hash::of(b"run"), window: 3, miner: [7; 32] };
     let bytes = match choice / 64 {
         0 => data.to_vec(),
         1 => wrapped(quantiser, &settings, &header, specs.len(), data),

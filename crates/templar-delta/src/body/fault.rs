@@ -1,8 +1,8 @@
-//! The faults of one tensor of a delta: one name for each rule of the format.
+//! What can be wrong with one tensor of a delta: one name for each rule of the format.
 
-/// The rule of the format that a tensor of a delta breaks.
+/// What is wrong with a tensor of a delta.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum TensorFault {
+pub enum Fault {
     /// The bytes of the tensor end within its front, or before the parts that the front announces.
     #[error("the tensor ends after {0} bytes, before what its front announces")]
     Truncated(u64),
@@ -12,9 +12,9 @@ pub enum TensorFault {
     /// A Golomb parameter is not that of the mean.
     #[error("golomb parameter {found} of the {what} is not that of their mean")]
     Golomb {
-        /// The part: "positions" or "scales".
+        /// Of the positions or of the scales.
         what: &'static str,
-        /// The parameter in the bytes.
+        /// What the bytes say.
         found: u32,
     },
     /// A position lies beyond its block.
@@ -22,31 +22,31 @@ pub enum TensorFault {
     Position {
         /// The block, in wire order.
         block: usize,
-        /// The number of its elements.
+        /// How many elements it has.
         len: usize,
     },
     /// Positions or scales need more bytes than announced.
     #[error("the {what} go on beyond their {bytes} bytes")]
     Overrun {
-        /// The part: "positions" or "scales".
+        /// Positions or scales.
         what: &'static str,
-        /// The number of bytes that the front announces.
+        /// The bytes announced.
         bytes: usize,
     },
     /// Positions or scales end before the bytes announced do, or their padding is not zero.
     #[error("the {what} end before their {bytes} bytes do, or the padding is not zero")]
     Padding {
-        /// The part: "positions" or "scales".
+        /// Positions or scales.
         what: &'static str,
-        /// The number of bytes that the front announces.
+        /// The bytes announced.
         bytes: usize,
     },
     /// The shape asks for another number of code bytes.
     #[error("{found} bytes of codes, the tensor's shape asks for {expected}")]
     CodeBytes {
-        /// The number of code bytes that are there.
+        /// What is there.
         found: usize,
-        /// The number of code bytes that the shape asks for.
+        /// What the shape asks for.
         expected: usize,
     },
     /// The padding of the last byte of signs is not zero.
@@ -64,21 +64,21 @@ pub enum TensorFault {
     /// A level is not finite, too large, or −0.
     #[error("level {code} is {value}, not a number of magnitude at most 2^100")]
     Level {
-        /// The code of the level, from 0 to 3.
+        /// Which of the four.
         code: usize,
-        /// The value of the level.
+        /// Its value.
         value: f32,
     },
     /// Levels do not ascend.
     #[error("level {code} is not above the one before it")]
     LevelOrder {
-        /// The code of the level, from 0 to 3.
+        /// Which of the four.
         code: usize,
     },
     /// A scale is below zero or beyond 2^100.
     #[error("scale {place} is none")]
     Scale {
-        /// The place of the scale among those of the tensor, from 0.
+        /// Which of the tensor's scales.
         place: usize,
     },
     /// A block of zeros has a sign.
@@ -87,7 +87,7 @@ pub enum TensorFault {
         /// The block, in wire order.
         block: usize,
     },
-    /// The multiples of the scale do not agree with the values.
+    /// The multiples of the scale are not what the values ask for.
     #[error("ratios {small} and {large}: not ascending, or not used as they say")]
     Ratios {
         /// The smaller one, in 4096ths.

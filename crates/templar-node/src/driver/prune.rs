@@ -4,15 +4,9 @@
 
 use std::collections::BTreeSet;
 
-<<<<<<< HEAD
 use templar_home::inventory::{retention, uncut};
 use templar_manifest::Hash;
 use templar_store::{ReadError, RemoveError};
-=======
-use templar_blob::{BlobSource, ReadError};
-use templar_manifest::Hash;
-use templar_store::{RemoveError, Store};
->>>>>>> 0c8788e (squash)
 
 use super::Driver;
 use super::pruner::Pruner;

@@ -1,14 +1,9 @@
 //! What miners send when they train: an honest window, and what each cheat makes of one.
 
-use templar_delta::{DeltaHeader, compress};
+use templar_delta::{Header, compress, random_delta};
 use templar_manifest::{Contribution, Hash, PublicKey, Replay, StateId, WindowIndex, payload};
 use templar_protocol::RunState;
-<<<<<<< HEAD
 use templar_testkit::forge::{forge, make_up};
-=======
-use templar_testkit::random_delta;
-use templar_train::forge::{forge, make_up};
->>>>>>> 0c8788e (squash)
 use templar_train::{MinerState, Task, TrainError, WindowResult, WindowRun, run_window};
 
 use super::Training;
@@ -39,8 +34,8 @@ impl Miner<'_> {
         Task { window: self.state.window(), miner: self.me, pages, steps }
     }
 
-    fn header(&self) -> DeltaHeader {
-        DeltaHeader { run: self.training.recipe.run.hash(), window: self.state.window().0, miner: *self.me.as_bytes() }
+    fn header(&self) -> Header {
+        Header { run: self.training.recipe.run.hash(), window: self.state.window().0, miner: *self.me.as_bytes() }
     }
 
     /// A window on these pages from these parameters, each page changed by `change`.
@@ -50,9 +45,9 @@ impl Miner<'_> {
         start: &[f32],
         change: impl Fn(Vec<u32>) -> Vec<u32> + Sync,
     ) -> Result<WindowResult, Failure> {
-        let inputs = self.training.inputs()?;
+        let evidence = self.training.evidence()?;
         let run = WindowRun::new(&self.training.recipe, task, start, self.before.clone())?;
-        let pages = |page| inputs.page(task.window, page).map(&change);
+        let pages = |page| evidence.page(task.window, page).map(&change);
         run_window(run, &pages, &mut ())?.ok_or_else(|| "nobody stops it".into())
     }
 
@@ -255,7 +250,7 @@ impl Training {
     }
 
     fn blob(&self, id: &Hash) -> Result<Vec<u8>, Failure> {
-        use templar_blob::BlobSource as _;
+        use templar_store::BlobSource as _;
         Ok(self.blobs.read(id, u64::MAX)?.to_vec())
     }
 

@@ -6,7 +6,6 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use templar_blob::{BlobSource, MemoryBlobs, ReadError};
 use templar_data::bundled;
 use templar_home::Home;
 use templar_home::configure::{self, RunPlan, configure};
@@ -19,6 +18,7 @@ use templar_manifest::{
 };
 use templar_node::executor::{Executor, StartingState, TrainRequest, TrainWatch, WorkError};
 use templar_protocol::{ClosedWindow, Input, Measured, Output, ReplayTask, RunState};
+use templar_store::{BlobSource, MemoryBlobs, ReadError};
 use templar_train::{MinerState, StepReport};
 
 use super::{SETTINGS, forgeries, key};
@@ -165,11 +165,7 @@ impl Alone {
     /// Whether a replay of the contribution to a window has all that it reads of its miner.
     fn can_replay(&self, window: usize) -> bool {
         let closed = self.closed();
-<<<<<<< HEAD:crates/templar-testkit/tests/network/alone.rs
         self.executor.evidence().unwrap().can_replay(closed[window].contributions[0].payload()).unwrap()
-=======
-        self.bench.inputs().unwrap().can_replay(closed[window].contributions[0].payload()).unwrap()
->>>>>>> 0c8788e (squash):crates/templar-node/tests/network/alone.rs
     }
 
     /// Plays four windows of a cheat that names `made_up` as the state that it left, and continues from there. Then it is found
@@ -197,13 +193,9 @@ fn made_up(alone: &Alone) -> Vec<(&'static str, StateId)> {
         Ok::<_, Infallible>(())
     };
     let sound = state.write(recipe.run, &recipe.tensors, keep).unwrap();
-<<<<<<< HEAD:crates/templar-testkit/tests/network/alone.rs
     let evidence = alone.executor.evidence().unwrap();
-=======
-    let inputs = alone.bench.inputs().unwrap();
->>>>>>> 0c8788e (squash):crates/templar-node/tests/network/alone.rs
     let put = |state: &State| StateId::from(shelf.put(payload::encode(state)));
-    assert_eq!(inputs.state(&put(&sound)).unwrap(), state);
+    assert_eq!(evidence.state(&put(&sound)).unwrap(), state);
     let with = |change: &dyn Fn(&mut State)| {
         let mut changed = sound.clone();
         change(&mut changed);

@@ -1,17 +1,10 @@
 //! What an object holds, as far as its nature tells: manifests field by field, deltas and traces by their parts.
 
 use serde_json::{Value, json};
-<<<<<<< HEAD
 use templar_home::access::Access;
 use templar_manifest::trace::{Trace, TraceHeader};
 use templar_manifest::{Contribution, Genesis, Hash, Kind, payload};
 use templar_store::ReadError;
-=======
-use templar_blob::ReadError;
-use templar_manifest::trace::{Trace, TraceHeader};
-use templar_manifest::{Contribution, Genesis, Hash, Kind, payload};
-use templar_node::access::Access;
->>>>>>> 0c8788e (squash)
 
 use crate::error::{Code, CommandError};
 use crate::index::{Index, Object};

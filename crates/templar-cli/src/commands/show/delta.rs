@@ -2,7 +2,7 @@
 //! sends of every tensor and how much smaller than the parameters it is.
 
 use serde_json::{Value, json};
-use templar_delta::{DeltaHeader, DeltaSizes, TensorSizes, decode, inspect};
+use templar_delta::{Header, Parts, TensorParts, decode, inspect};
 use templar_manifest::{Genesis, PublicKey, payload};
 use templar_train::Recipe;
 
@@ -17,7 +17,7 @@ pub(super) const MAGIC: &[u8] = b"TPLDELTA";
 /// Explains the bytes of a delta. Without its run only their lengths are known; with it the delta is decoded, and one
 /// that does not decode is an error.
 pub(super) fn contents(index: &Index, raw: &[u8]) -> Result<Contents, CommandError> {
-    let verification = |error: templar_delta::DeltaError| CommandError::new(Code::Verification, error);
+    let verification = |error: templar_delta::DecodeError| CommandError::new(Code::Verification, error);
     let (header, parts) = inspect(raw).map_err(verification)?;
     let (mut lines, mut value) = front(&header, &parts);
     match recipe(index, &header) {
@@ -54,13 +54,13 @@ pub(super) fn contents(index: &Index, raw: &[u8]) -> Result<Contents, CommandErr
 }
 
 /// What the genesis of the delta's run asks for, where it is here and understood.
-fn recipe(index: &Index, header: &DeltaHeader) -> Option<Recipe> {
+fn recipe(index: &Index, header: &Header) -> Option<Recipe> {
     let genesis: Genesis = payload::decode(index.object(&header.run)?.payload.as_ref()?).ok()?;
     Recipe::new(header.run.into(), genesis).ok()
 }
 
 /// What the bytes alone say.
-fn front(header: &DeltaHeader, parts: &DeltaSizes) -> (Vec<String>, Value) {
+fn front(header: &Header, parts: &Parts) -> (Vec<String>, Value) {
     let miner = PublicKey::from_bytes(header.miner);
     let sum = parts.sum();
     let lines = vec![
@@ -91,14 +91,14 @@ fn front(header: &DeltaHeader, parts: &DeltaSizes) -> (Vec<String>, Value) {
     (lines, value)
 }
 
-fn parts_value(parts: &TensorSizes) -> Value {
+fn parts_value(parts: &TensorParts) -> Value {
     json!({
         "front_bytes": parts.front_bytes, "index_bytes": parts.index_bytes, "scale_bytes": parts.scale_bytes,
         "code_bytes": parts.code_bytes,
     })
 }
 
-fn tensor_line(name: &str, shape: &[u64], values: usize, norm: f64, parts: &TensorSizes) -> String {
+fn tensor_line(name: &str, shape: &[u64], values: usize, norm: f64, parts: &TensorParts) -> String {
     let shape: Vec<String> = shape.iter().map(u64::to_string).collect();
     let each = |bytes: u64| bytes as f64 * 8.0 / values as f64;
     format!(

@@ -3,15 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-<<<<<<< HEAD
 use templar_home::access::Access;
-=======
-use templar_blob::ReadError;
->>>>>>> 0c8788e (squash)
 use templar_manifest::Hash;
 use templar_net::PeerAddr;
 use templar_node::exchange::{self, ExchangeError, Mended};
-use templar_store::{ListError, ScrubProgress};
+use templar_store::{ListError, ReadError, ScrubProgress};
 
 use super::beside_a_node;
 use crate::error::{Code, CommandError, CommandResult};
