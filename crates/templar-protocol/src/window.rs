@@ -302,6 +302,7 @@ impl Node {
     }
 
     fn take_verified(&mut self, verified: Verified) -> Result<Option<Vec<Output>>, Reject> {
+        // The cheap checks come first: time, signer, size, then room, and only then the rules that recompute something.
         let opened = &verified.opened;
         if !self.is_timely(opened.run(), opened.window())? && !self.is_late_news(opened) {
             return Ok(None);
@@ -409,6 +410,7 @@ impl Node {
                 let mut contradictions = self.open.contradictions(&self.state);
                 contradictions.extend(std::mem::take(&mut self.open.shown).into_values());
                 let before = self.state.record();
+                // Another node of this process may have closed the same window from the same state.
                 match sound.next(before) {
                     Some(next) => self.state = next,
                     None => {

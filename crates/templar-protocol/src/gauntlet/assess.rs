@@ -152,6 +152,7 @@ pub(crate) fn assess(
         _ => None,
     });
     let (gained, measured) = gains.fold((0, 0), |(gained, all), gain| (gained + usize::from(gain > 0), all + 1));
+    // A window in which most deltas gained nothing says something about the window and not about its miners.
     let blames = gained * 2 > measured;
     for (index, (conduct, _)) in conducts.values().enumerate() {
         found.record(spec, index, conduct, blames);

@@ -56,6 +56,7 @@ pub(crate) fn agree(
     paid: &BTreeSet<PublicKey>,
 ) -> ConsensusWeights {
     let whole = stake::stake_of(genesis, rows.iter().map(|(validator, _)| validator));
+    // Turn the rows around: for each miner the stakes and weights of the validators that give it one.
     let mut columns = BTreeMap::<PublicKey, Vec<(PublicKey, u64, u64)>>::new();
     for (validator, row) in rows {
         let Some(stake) = genesis.validator(validator).map(|validator| validator.stake) else { continue };

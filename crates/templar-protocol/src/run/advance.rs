@@ -143,6 +143,7 @@ impl RunState {
         for reveal in &record.reveals {
             self.chains.insert(reveal.validator, (self.window, reveal.value));
         }
+        // From here on the same order as in `close_with`, so that the ledger's root comes out as recorded.
         self.ledger.settle(self.window, &record.slashes, &record.mints);
         let decided = self.decided(&judging, &record.weights, &record.slashes);
         self.ledger.spend(&decided.burns);

@@ -128,6 +128,7 @@ impl RunState {
         let ranked = accepted.into_iter().map(|miner| (level(&miner), order(&miner), miner));
         let (mut ranked, kept_out): (Vec<_>, Vec<_>) = ranked.partition(|(level, _, _)| *level > 0);
         ranked.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        // The best fill the aggregate but for the places that are drawn; those go to the lowest hashes among the rest.
         let limit = self.genesis.outer.max_contributions as usize;
         // A genesis that draws more than it aggregates is refused.
         let drawn = self.genesis.gauntlet.exploration_contributions as usize;
@@ -220,6 +221,8 @@ impl RunState {
         if !stake::more_than_two_thirds(stake, total) {
             return Err(AdvanceError::NoQuorum { stake, total });
         }
+        // The order of these steps is that of the ledger: pay that vests now is out of reach of this window's slashes, and
+        // pay that is minted now cannot be slashed by it.
         let outcomes = self.shared_outcomes(judging, named).to_vec();
         let mut ledger = self.ledger.clone();
         ledger.vest(self.window);

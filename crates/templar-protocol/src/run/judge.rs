@@ -94,6 +94,7 @@ impl RunState {
         if !stake::more_than_two_thirds(stake, total) {
             return Err(JudgingError::NoQuorum { stake, total });
         }
+        // The cut names contributions by id, so the bodies are looked up by their own hash: another body cannot slip in.
         let by_id: BTreeMap<ContributionId, &Contribution> =
             contributions.into_iter().map(|contribution| (payload::id_of(contribution).into(), contribution)).collect();
         let mut by_miner = BTreeMap::new();
@@ -107,6 +108,7 @@ impl RunState {
             by_miner.insert(entry.miner, contribution.clone());
         }
         let by_owner = self.registrations_of(cut, registrations)?;
+        // The seed covers delta and state and not the id of a contribution, which the miner could vary without new work.
         let committed: Vec<_> =
             by_miner.values().map(|claimed: &Contribution| (claimed.miner, claimed.delta, claimed.state_out)).collect();
         let seed = self.seed_of(&committed, &reveals);
@@ -216,6 +218,7 @@ impl RunState {
     pub fn judge_plan(&self, judging: &Judging, validator: &PublicKey) -> Option<JudgePlan> {
         let value = judging.reveal(validator)?;
         let gauntlet = &self.genesis.gauntlet;
+        // Unassigned pages: ranks are drawn among the pages that nobody trains on, then mapped to page numbers.
         let assignment = self.assignment();
         let mut used: Vec<u64> = assignment.slots().iter().flatten().copied().collect();
         used.sort_unstable();
@@ -228,6 +231,7 @@ impl RunState {
         let mut unassigned: Vec<u64> = ranks.into_iter().map(|rank| unused_page(&used, rank)).collect();
         unassigned.sort_unstable();
         let batch = self.genesis.context_at(self.window.0).batch_sequences;
+        // Assigned pages: places are drawn among the pages that the miner's claimed steps have covered.
         let mut assigned = BTreeMap::new();
         for (miner, contribution) in &judging.contributions {
             let slot = self.members.by_owner(miner).and_then(|member| assignment.slot(member.slot as usize));

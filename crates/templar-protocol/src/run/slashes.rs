@@ -29,6 +29,7 @@ impl RunState {
         ledger: &mut Ledger,
     ) -> Vec<Slash> {
         let Counted { scores, outcomes } = counted;
+        // A miner's deeds of one window are one deed. An unanswered challenge replaces a mismatch of the same window.
         let mut deeds: BTreeMap<(WindowIndex, PublicKey), SlashCause> =
             self.refuted(scores).into_iter().map(|deed| (deed, SlashCause::Mismatch)).collect();
         let departed = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Refused(Refusal::Mismatch { .. }));
@@ -59,6 +60,7 @@ impl RunState {
             let amount_micros = ledger.slash(&account, u64::MAX);
             slashes.push(Slash { account, cause, window, amount_micros });
         }
+        // Several scores may show the same evidence, and it is slashed once.
         let shown: BTreeSet<(PublicKey, WindowIndex)> = scores
             .iter()
             .flat_map(|score| &score.evidence)
@@ -68,6 +70,7 @@ impl RunState {
             let (cause, amount_micros) = (SlashCause::Contradiction, ledger.slash(&account, u64::MAX));
             slashes.push(Slash { account, cause, window, amount_micros });
         }
+        // Validators without a reveal lose a part of what the slashes above have left them.
         for validator in &self.genesis.validators {
             let account = validator.key;
             if reveals.binary_search_by_key(&account, |reveal| reveal.validator).is_ok() {

@@ -322,6 +322,7 @@ impl OpenWindow {
         self.renew_seed(state);
         let waiting: Vec<RecordId> =
             self.records.iter().filter(|(_, record)| record.is_right.is_none()).map(|(id, _)| *id).collect();
+        // Judgings are expensive, so only those are computed that a held score, a record or this node's own plan needs.
         let mut wanted: BTreeSet<Hash> = self.intake.held.values().filter_map(|held| held.opened.seed()).collect();
         wanted.extend(self.seeds.current.filter(|_| self.is_revealed(state.genesis())));
         for seed in wanted {

@@ -57,6 +57,7 @@ impl Node {
             return self.wait(on, attempt, VoteWait::Next).filter(|_| is_full).into_iter().collect();
         }
         let mut outputs = Vec::new();
+        // Rule 2: precommit the value of this attempt's polka, once its body is here and recomputes.
         if let Some(value) = ballot.polka(genesis, attempt) {
             if self.open.is_right(on, &value) == Some(true) {
                 return vec![self.voted(on, attempt, VoteStep::Precommit, Some(value))];
@@ -98,6 +99,7 @@ impl Node {
         let is_allowed = |value: &Hash| {
             lock.is_none_or(|(since, locked)| locked == *value || ballot.has_polka(genesis, value, since..attempt))
         };
+        // Rule 3: the lock allows its own value, and another one with a polka since the lock.
         let newest = ballot.last_polka(genesis, attempt).filter(is_right);
         let proposer = self.state.proposer(attempt);
         let mut work = Vec::new();
@@ -110,6 +112,7 @@ impl Node {
                 }
             }
         }
+        // In attempt 0, and as the proposer of a later one, it may prevote its own value.
         let mut can_tell = attempt > 0;
         if attempt == 0 || proposer == *me {
             match newest {
