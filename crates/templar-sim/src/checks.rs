@@ -1,47 +1,37 @@
-//! The invariants, checked in every build whenever a node closes a window.
+//! The invariants, which are checked in every build whenever a node closes a window.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use templar_manifest::{
-    Admitted, ContributionId, Hash, Initial, MintKind, PublicKey, RecordId, Refusal, Replay, SlashCause, Verdict,
-    WindowIndex,
+    Admitted, ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Replay, SlashCause, Verdict, WindowIndex,
 };
 use templar_protocol::{ClosedWindow, RunState, Standing, stake};
 
 use crate::config::{Config, Faults};
-use crate::member::Member;
-use crate::report::Planted;
-use crate::strategy::{Role, Strategy, plants_in};
+use crate::member::SimMember;
+use crate::strategy::{MemberRole, Strategy, plants_in};
+use crate::tally::Tally;
 
 /// An invariant that does not hold, and how to see it again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
 #[error("violated: {invariant}; {member} in window {window} at {at_ms} ms: {detail}")]
 pub struct Violation {
-    /// Which.
+    /// The invariant, in words, such as `all close the same record`.
     pub invariant: &'static str,
-    /// What was found instead.
+    /// The values that were found instead.
     pub detail: String,
-    /// The open window of the node where it was found.
+    /// The open window of the node at which it was found.
     pub window: u64,
-    /// That node.
+    /// The role, short key and index of that node.
     pub member: String,
-    /// The simulated clock.
+    /// The virtual clock, in milliseconds since the run began.
     pub at_ms: u64,
-    /// The command that runs into it again.
+    /// The `templar sim` command that runs into the same violation.
     pub command: String,
 }
 
-/// Something that honest nodes found out about somebody.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Notice {
-    /// The window.
-    pub window: u64,
-    /// What.
-    pub how: String,
-}
-
-/// What the first node to close a window found.
+/// A window with its results, as the first node that closed it has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Agreed {
     record: RecordId,
@@ -49,142 +39,98 @@ struct Agreed {
     ledger: Hash,
 }
 
-/// What was found so far.
-#[derive(Debug, Default)]
-pub(crate) struct Checks {
-    counts: BTreeMap<&'static str, u64>,
-    agreed: BTreeMap<WindowIndex, Agreed>,
-    minted_micros: u64,
-    in_cut: BTreeMap<PublicKey, u64>,
-    refused: BTreeMap<PublicKey, u64>,
-    /// Contributions of each miner for which something was slashed after their record.
-    slashed: BTreeMap<PublicKey, u64>,
-    /// Windows whose record has no value of a validator.
-    unrevealed: BTreeMap<PublicKey, u64>,
-    noticed: BTreeMap<PublicKey, Notice>,
-    held_out_loss_nanonats: u64,
-    /// Honest contributions that nobody replayed in time.
-    unreplayed: u64,
-    planted: Planted,
-    /// Miners whose recorded state goes on from what they planted.
-    poisoned: BTreeSet<PublicKey>,
-    /// Contributions that go on from there, by window and miner.
-    carried: BTreeSet<(WindowIndex, PublicKey)>,
-    most_attempts: u32,
-    joined: u64,
-    replaced: u64,
-    strangers: u64,
-    /// What honest validators think of honest miners, by validator and miner.
-    thought: BTreeMap<(PublicKey, PublicKey), Standing>,
-}
+/// How many windows are kept to compare the other nodes' results with.
+const WINDOWS_COMPARED: usize = 64;
 
-/// How often pages are looked at where no member has come or gone.
+/// The pages of a window are checked whenever members changed, and otherwise once in so many windows.
 const PAGES_EVERY: u64 = 64;
 
-type Failed = (&'static str, String);
+/// An invariant and how it fails to hold.
+pub(crate) type Failed = (&'static str, String);
 
-/// Whether a key is a member's that plays no strategy.
-pub(crate) fn is_honest(members: &[Member], by_key: &BTreeMap<PublicKey, usize>, key: &PublicKey) -> bool {
-    by_key.get(key).is_some_and(|&who| members[who].is_honest())
+/// Everybody who takes part in a run.
+#[derive(Clone, Copy)]
+pub(crate) struct Cast<'a> {
+    pub(crate) members: &'a [SimMember],
+    /// The index of the member that runs the node of a key.
+    pub(crate) by_key: &'a BTreeMap<PublicKey, usize>,
+}
+
+impl<'a> Cast<'a> {
+    fn member_of(self, key: &PublicKey) -> Option<&'a SimMember> {
+        self.by_key.get(key).map(|&who| &self.members[who])
+    }
+
+    /// Whether a key belongs to a member without a strategy.
+    pub(crate) fn is_honest(self, key: &PublicKey) -> bool {
+        self.member_of(key).is_some_and(SimMember::is_honest)
+    }
+
+    fn validators(self) -> impl Iterator<Item = &'a SimMember> {
+        self.members.iter().filter(|member| member.role == MemberRole::Validator)
+    }
+
+    /// The owner keys of all honest miners, with those that have no node of their own.
+    fn honest_miners(self) -> impl Iterator<Item = PublicKey> {
+        self.members.iter().filter(|member| member.is_honest()).flat_map(SimMember::miners)
+    }
+
+    fn lying_validators(self) -> usize {
+        self.validators().filter(|validator| !validator.is_honest()).count()
+    }
+}
+
+/// A window that a node has just closed.
+#[derive(Clone, Copy)]
+struct Closing<'a> {
+    closed: &'a ClosedWindow,
+    /// The node's state after the window.
+    state: &'a RunState,
+    cast: Cast<'a>,
+    faults: Faults,
+}
+
+/// The invariants with what they compare across windows.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    pub(crate) tally: Tally,
+    agreed: BTreeMap<WindowIndex, Agreed>,
+    minted_micros: u64,
+    plants: Plants,
+    /// The last standing of every honest miner with every honest validator, by validator and miner.
+    standings: BTreeMap<(PublicKey, PublicKey), Standing>,
+}
+
+/// Miners that planted a trigger, and what continued from it.
+#[derive(Debug, Default)]
+struct Plants {
+    /// Miners whose recorded state continues from a window in which they planted.
+    poisoned: BTreeSet<PublicKey>,
+    /// Honest contributions that continue from there, by window and miner.
+    carried: BTreeSet<(WindowIndex, PublicKey)>,
 }
 
 impl Checks {
-    pub(crate) fn count(&mut self, invariant: &'static str) {
-        *self.counts.entry(invariant).or_default() += 1;
-    }
-
-    pub(crate) fn counts(&self) -> &BTreeMap<&'static str, u64> {
-        &self.counts
-    }
-
-    pub(crate) fn total(&self) -> u64 {
-        self.counts.values().sum()
-    }
-
-    pub(crate) fn notice(&mut self, about: &PublicKey, window: u64, how: &str) {
-        self.noticed.entry(*about).or_insert_with(|| Notice { window, how: how.to_owned() });
-    }
-
-    pub(crate) fn noticed(&self, key: &PublicKey) -> Option<&Notice> {
-        self.noticed.get(key)
-    }
-
-    /// Windows whose cut names a contribution of this miner.
-    pub(crate) fn in_cut(&self, key: &PublicKey) -> u64 {
-        self.in_cut.get(key).copied().unwrap_or(0)
-    }
-
-    pub(crate) fn refused(&self, key: &PublicKey) -> u64 {
-        self.refused.get(key).copied().unwrap_or(0)
-    }
-
-    /// Contributions that something was slashed for after their record.
-    pub(crate) fn slashed(&self, key: &PublicKey) -> u64 {
-        self.slashed.get(key).copied().unwrap_or(0)
-    }
-
-    pub(crate) fn unrevealed(&self, key: &PublicKey) -> u64 {
-        self.unrevealed.get(key).copied().unwrap_or(0)
-    }
-
-    pub(crate) fn unreplayed(&self) -> u64 {
-        self.unreplayed
-    }
-
-    pub(crate) fn planted(&self) -> Planted {
-        self.planted
-    }
-
-    pub(crate) fn most_attempts(&self) -> u32 {
-        self.most_attempts
-    }
-
-    pub(crate) fn held_out_loss_nanonats(&self) -> u64 {
-        self.held_out_loss_nanonats
-    }
-
-    /// Registrations that gave a slot, those of them that took it from another, and those of keys that no member has.
-    pub(crate) fn joined(&self) -> (u64, u64, u64) {
-        (self.joined, self.replaced, self.strangers)
-    }
-
     fn hold(&mut self, invariant: &'static str, holds: bool, detail: impl FnOnce() -> String) -> Result<(), Failed> {
-        self.count(invariant);
+        self.tally.count(invariant);
         if holds { Ok(()) } else { Err((invariant, detail())) }
     }
 
-    /// Member `who` has just closed a window.
-    pub(crate) fn closed(
-        &mut self,
-        members: &[Member],
-        who: usize,
-        by_key: &BTreeMap<PublicKey, usize>,
-        config: &Config,
-    ) -> Result<(), Failed> {
-        let faults = config.faults;
-        let node = &members[who].node;
+    /// Checks the window that the member with index `who` has just closed. The first node to close a window has all
+    /// invariants checked; the others only that they closed the same.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub(crate) fn closed(&mut self, cast: Cast<'_>, who: usize, config: &Config) -> Result<(), Failed> {
+        let node = &cast.members[who].node;
         let state = node.state();
         let Some(closed) = node.closed().last() else {
             return Err(("a closed window is kept", "it is not".to_owned()));
         };
+        let closing = Closing { closed, state, cast, faults: config.faults };
+        self.certified(closing)?;
         let window = closed.window.window;
         let own = Agreed { record: closed.record, seed: state.seed(), ledger: state.ledger().root() };
-        for (kind, certificate) in [("cut", &closed.cut_certificate), ("record", &closed.record_certificate)] {
-            let signers = certificate.witnesses.iter().map(|witness| &witness.signer);
-            self.hold("more than two thirds have signed", stake::is_quorum(state.genesis(), signers), || {
-                format!("the {kind} of window {window}")
-            })?;
-        }
-        let attempts = 1 + closed.cut_certificate.attempt.max(closed.record_certificate.attempt);
-        self.most_attempts = self.most_attempts.max(attempts);
-        if faults == Faults::None {
-            let liars = members.iter().filter(|member| member.role == Role::Validator && !member.is_honest()).count();
-            self.hold(
-                "a decision needs one attempt, one more, and one for each liar",
-                attempts as usize <= 2 + liars,
-                || format!("window {window} needed {attempts}, with {liars} that lie"),
-            )?;
-        }
         if let Some(first) = self.agreed.get(&window).cloned() {
             return self.hold("all close the same record", first == own, || {
                 format!("window {window} is {} here and was {} elsewhere", own.record, first.record)
@@ -194,19 +140,42 @@ impl Checks {
             format!("window {window}")
         })?;
         self.agreed.insert(window, own);
-        while self.agreed.len() > 64 {
+        while self.agreed.len() > WINDOWS_COMPARED {
             self.agreed.pop_first();
         }
-        self.held_out_loss_nanonats = closed.window.held_out_loss_nanonats;
+        self.tally.held_out_loss_nanonats = closed.window.held_out_loss_nanonats;
         let certified = closed.check_certificates(state.genesis());
         self.hold("certificates verify", certified.is_ok(), || format!("window {window}: {certified:?}"))?;
         self.nested(closed, state.genesis().outer.max_contributions as usize)?;
         self.paid(closed)?;
         self.conserved(closed, state)?;
-        self.seated(closed, state, by_key)?;
-        self.follow_plants(closed, &state.genesis().initial, members, by_key);
-        self.honest(closed, state, members, by_key, faults)?;
-        self.blameless(state, members, config.real)
+        self.seated(closing)?;
+        self.follow_plants(closing);
+        self.honest(closing)?;
+        self.blameless(closing, config.real)
+    }
+
+    /// A quorum has signed cut and record, and where nothing breaks it did so within a bounded number of attempts.
+    fn certified(&mut self, closing: Closing<'_>) -> Result<(), Failed> {
+        let closed = closing.closed;
+        let window = closed.window.window;
+        for (kind, certificate) in [("cut", &closed.cut_certificate), ("record", &closed.record_certificate)] {
+            let signers = certificate.witnesses.iter().map(|witness| &witness.signer);
+            self.hold("more than two thirds have signed", stake::is_quorum(closing.state.genesis(), signers), || {
+                format!("the {kind} of window {window}")
+            })?;
+        }
+        let attempts = 1 + closed.cut_certificate.attempt.max(closed.record_certificate.attempt);
+        self.tally.most_attempts = self.tally.most_attempts.max(attempts);
+        if closing.faults == Faults::None {
+            let liars = closing.cast.lying_validators();
+            self.hold(
+                "a decision needs one attempt, one more, and one for each liar",
+                attempts as usize <= 2 + liars,
+                || format!("window {window} needed {attempts}, with {liars} that lie"),
+            )?;
+        }
+        Ok(())
     }
 
     /// committed ⊇ revealed ⊇ valid ⊇ aggregated.
@@ -231,7 +200,7 @@ impl Checks {
         })
     }
 
-    /// Who is refused or excluded, or has sent nothing, is paid nothing.
+    /// A miner is paid only for a valid contribution: not for a refused or excluded one, and not for none.
     fn paid(&mut self, closed: &ClosedWindow) -> Result<(), Failed> {
         let window = &closed.window;
         let valid: BTreeSet<PublicKey> = window
@@ -248,7 +217,7 @@ impl Checks {
         Ok(())
     }
 
-    /// What was minted is somewhere, and no more than genesis allows.
+    /// Every minted micro-ALPHA is in an account, the treasury or burnt, and a window mints no more than its emission.
     fn conserved(&mut self, closed: &ClosedWindow, state: &RunState) -> Result<(), Failed> {
         let minted: u64 = closed.window.mints.iter().map(|mint| mint.amount_micros).sum();
         self.minted_micros += minted;
@@ -265,13 +234,9 @@ impl Checks {
         })
     }
 
-    /// There are never more members than slots, each is one member, and no page is two members'.
-    fn seated(
-        &mut self,
-        closed: &ClosedWindow,
-        state: &RunState,
-        by_key: &BTreeMap<PublicKey, usize>,
-    ) -> Result<(), Failed> {
+    /// There are no more members than slots, each owner has one slot, and no page belongs to two members.
+    fn seated(&mut self, closing: Closing<'_>) -> Result<(), Failed> {
+        let Closing { closed, state, cast, .. } = closing;
         let (members, slots) = (state.members(), state.genesis().registration.slots);
         let owners: BTreeSet<PublicKey> = members.iter().map(|member| member.owner).collect();
         let nodes: BTreeSet<PublicKey> = members.iter().map(|member| member.node).collect();
@@ -283,9 +248,10 @@ impl Checks {
         let admissions = &closed.window.admissions;
         for admission in admissions {
             if let Admitted::Joined { replaced, .. } = admission.verdict {
-                self.joined += 1;
-                self.replaced += u64::from(replaced.is_some());
-                self.strangers += u64::from(!by_key.contains_key(&admission.owner));
+                let registrations = &mut self.tally.registrations;
+                registrations.joined += 1;
+                registrations.replaced += u64::from(replaced.is_some());
+                registrations.strangers += u64::from(!cast.by_key.contains_key(&admission.owner));
             }
         }
         if admissions.is_empty() && !closed.window.window.0.is_multiple_of(PAGES_EVERY) {
@@ -301,32 +267,25 @@ impl Checks {
         })
     }
 
-    /// No honest miner is refused, excluded or, where nothing breaks, left out.
-    fn honest(
-        &mut self,
-        closed: &ClosedWindow,
-        state: &RunState,
-        members: &[Member],
-        by_key: &BTreeMap<PublicKey, usize>,
-        faults: Faults,
-    ) -> Result<(), Failed> {
+    /// No honest miner is refused, excluded, slashed or, where nothing breaks, left out of a cut.
+    fn honest(&mut self, closing: Closing<'_>) -> Result<(), Failed> {
+        let Closing { closed, state, cast, faults } = closing;
         let window = &closed.window;
-        let is_honest = |miner: &PublicKey| is_honest(members, by_key, miner);
         for outcome in &window.outcomes {
-            *self.in_cut.entry(outcome.miner).or_default() += 1;
+            self.tally.member(&outcome.miner).in_cut += 1;
             if let Verdict::Refused(refusal) = &outcome.verdict {
-                *self.refused.entry(outcome.miner).or_default() += 1;
-                if !is_honest(&outcome.miner) {
-                    self.notice(&outcome.miner, window.window.0, &format!("refused: {refusal}"));
+                self.tally.member(&outcome.miner).refused += 1;
+                if !cast.is_honest(&outcome.miner) {
+                    self.tally.notice(&outcome.miner, window.window.0, &format!("refused: {refusal}"));
                 }
             }
-            if !is_honest(&outcome.miner) {
+            if !cast.is_honest(&outcome.miner) {
                 continue;
             }
             if outcome.verdict == Verdict::Refused(Refusal::NotReplayed) && window.scores.len() < window.reveals.len() {
-                // None of the validators that were drawn to replay it has a score in the record: the miner is given nothing for that
-                // window; see ATTACKS.md.
-                self.unreplayed += 1;
+                // None of the validators that were drawn to replay it has a score in the record. Then the miner gets
+                // nothing for this window, which is allowed; see ATTACKS.md.
+                self.tally.unreplayed += 1;
                 continue;
             }
             let refused = matches!(outcome.verdict, Verdict::Refused(_));
@@ -337,26 +296,26 @@ impl Checks {
                 format!("{} in window {}", outcome.miner.short(), window.window)
             })?;
         }
-        self.challenged(closed, state, members, by_key, faults)?;
-        for validator in members.iter().filter(|member| member.role == Role::Validator) {
+        self.challenged(closing)?;
+        for validator in cast.validators() {
             let key = validator.key.public();
             let is_there = window.reveals.binary_search_by_key(&key, |reveal| reveal.validator).is_ok();
-            *self.unrevealed.entry(key).or_default() += u64::from(!is_there);
+            self.tally.member(&key).unrevealed += u64::from(!is_there);
         }
         for slash in window.slashes.iter().filter(|slash| slash.cause.is_of_a_replay() && slash.window < window.window)
         {
-            *self.slashed.entry(slash.account).or_default() += 1;
+            self.tally.member(&slash.account).slashed += 1;
         }
         for slash in window.slashes.iter().filter(|slash| slash.cause != SlashCause::Absence) {
-            self.hold("no honest miner's pay is slashed", !is_honest(&slash.account), || {
+            self.hold("no honest miner's pay is burnt", !cast.is_honest(&slash.account), || {
                 format!("{} in window {}: {}", slash.account.short(), window.window, slash.cause.name())
             })?;
-            self.notice(&slash.account, window.window.0, &format!("slashed: {}", slash.cause.name()));
+            self.tally.notice(&slash.account, window.window.0, &format!("slashed: {}", slash.cause.name()));
         }
         if faults == Faults::None {
             let there: BTreeSet<PublicKey> = window.outcomes.iter().map(|outcome| outcome.miner).collect();
-            for key in members.iter().filter(|member| member.is_honest()).flat_map(Member::miners) {
-                // Who had no slot yet, or has just lost it, is not missed.
+            for key in cast.honest_miners() {
+                // A miner without a slot in this window has no contribution in it.
                 let seated = state.members().by_owner(&key).is_some_and(|member| member.since <= window.window);
                 if !seated {
                     continue;
@@ -369,103 +328,92 @@ impl Checks {
         Ok(())
     }
 
-    /// Takes down what became of what was planted, and of what goes on from there.
-    fn follow_plants(
-        &mut self,
-        closed: &ClosedWindow,
-        initial: &Initial,
-        members: &[Member],
-        by_key: &BTreeMap<PublicKey, usize>,
-    ) {
-        let window = &closed.window;
+    /// Counts what became of planted triggers, and of the contributions that continue from them.
+    fn follow_plants(&mut self, closing: Closing<'_>) {
+        let Closing { closed, state, cast, .. } = closing;
+        let (window, initial) = (&closed.window, &state.genesis().initial);
+        let planted = &mut self.tally.planted;
         let plants =
-            |miner: &PublicKey| by_key.get(miner).is_some_and(|&who| members[who].strategy == Some(Strategy::Plant));
+            |miner: &PublicKey| cast.member_of(miner).is_some_and(|member| member.strategy == Some(Strategy::Plant));
         for outcome in window.outcomes.iter().filter(|outcome| plants(&outcome.miner)) {
             let miner = outcome.miner;
             let (is_accepted, is_aggregated) =
                 (!matches!(outcome.verdict, Verdict::Refused(_)), outcome.verdict == Verdict::Aggregated);
             if plants_in(initial, window.window) {
-                self.planted.sent += 1;
-                self.planted.aggregated += u64::from(is_aggregated);
-                self.planted.seen += u64::from(!is_accepted);
+                planted.sent += 1;
+                planted.aggregated += u64::from(is_aggregated);
+                planted.seen += u64::from(!is_accepted);
                 if is_accepted {
-                    self.poisoned.insert(miner);
+                    self.plants.poisoned.insert(miner);
                 }
-            } else if is_accepted && self.poisoned.contains(&miner) {
-                self.planted.carried += u64::from(is_aggregated);
-                self.carried.insert((window.window, miner));
+            } else if is_accepted && self.plants.poisoned.contains(&miner) {
+                planted.carried += u64::from(is_aggregated);
+                self.plants.carried.insert((window.window, miner));
             }
         }
         for verdict in closed.scores.iter().flat_map(|score| &score.payload().verdicts) {
-            let goes_on = self.carried.contains(&(verdict.window, verdict.miner));
-            self.planted.matched += u64::from(goes_on && verdict.replay == Replay::Match);
+            let continues = self.plants.carried.contains(&(verdict.window, verdict.miner));
+            planted.matched += u64::from(continues && verdict.replay == Replay::Match);
         }
-        // What was refuted before the record is refused above, and nothing goes on from it.
+        // A contribution that was refuted before its record is refused above, and nothing continues from it.
         let late = window.slashes.iter().filter(|slash| slash.cause.is_of_a_replay() && slash.window < window.window);
         for slash in late.filter(|slash| plants(&slash.account)) {
-            self.planted.seen += u64::from(plants_in(initial, slash.window));
-            self.poisoned.remove(&slash.account);
+            planted.seen += u64::from(plants_in(initial, slash.window));
+            self.plants.poisoned.remove(&slash.account);
         }
     }
 
-    /// A challenge is over in time, no honest miner's goes unanswered, and where nothing breaks and no validator lies no honest
+    /// A challenge ends in time and honest miners answer theirs. Where nothing breaks and no validator lies, no honest
     /// miner is challenged at all.
-    fn challenged(
-        &mut self,
-        closed: &ClosedWindow,
-        state: &RunState,
-        members: &[Member],
-        by_key: &BTreeMap<PublicKey, usize>,
-        faults: Faults,
-    ) -> Result<(), Failed> {
+    fn challenged(&mut self, closing: Closing<'_>) -> Result<(), Failed> {
+        let Closing { closed, state, cast, faults } = closing;
         let window = &closed.window;
-        let is_honest = |miner: &PublicKey| is_honest(members, by_key, miner);
         for slash in window.slashes.iter().filter(|slash| slash.cause == SlashCause::Unanswered) {
-            self.hold("no honest miner leaves a challenge unanswered", !is_honest(&slash.account), || {
+            self.hold("no honest miner leaves a challenge unanswered", !cast.is_honest(&slash.account), || {
                 format!("{} in window {}: that of window {}", slash.account.short(), window.window, slash.window)
             })?;
         }
-        let lies = members.iter().any(|member| member.role == Role::Validator && !member.is_honest());
         let time = state.genesis().replay.challenge_windows;
         for challenge in &window.challenges {
             self.hold("a challenge is over in time", window.window.0 < challenge.since.0 + time, || {
                 format!("{challenge:?} is open in window {}", window.window)
             })?;
-            if faults == Faults::None && !lies {
-                self.hold("no honest miner is challenged without a reason", !is_honest(&challenge.miner), || {
+            if faults == Faults::None && cast.lying_validators() == 0 {
+                self.hold("no honest miner is challenged without a reason", !cast.is_honest(&challenge.miner), || {
                     format!("{} in window {}", challenge.miner.short(), window.window)
                 })?;
             }
-            if !is_honest(&challenge.miner) {
-                self.notice(&challenge.miner, window.window.0, "challenged: its state is not to be had");
+            if !cast.is_honest(&challenge.miner) {
+                self.tally.notice(&challenge.miner, window.window.0, "challenged: its state is not to be had");
             }
         }
         Ok(())
     }
 
-    /// No honest validator holds anything against an honest miner: no row of the table was applied.
+    /// No honest validator penalises an honest miner: the Gauntlet applied no penalty to its standing.
     ///
-    /// Pay follows from ranks, and in one window the draw of pages can rank an honest miner low or leave its score at 0: that is
-    /// luck, and no harm. Harm is what a penalty leaves behind. Rows for deltas that are withheld or do harm have their
-    /// histories; the others multiply the proof of computation, which otherwise moves by one exact step towards 1 or −1,
-    /// or raise the deviation, which no match raises by more than τ. A tiny model that is really trained may get worse on a few
-    /// pages by an honest delta, which costs nothing once; the statistical model's never does.
-    fn blameless(&mut self, state: &RunState, members: &[Member], is_real: bool) -> Result<(), Failed> {
+    /// Pay may follow from ranks, and in one window the drawn pages can rank an honest miner low or leave its score at 0.
+    /// That is luck and no harm; a penalty is seen in the standing. Withheld and harmful deltas have histories of their
+    /// own. The other penalties multiply the proof of computation, which otherwise moves one exact step towards 1 or −1,
+    /// or raise the rating's deviation, which a match raises by τ at most. `is_real`: a tiny model that is really trained
+    /// may get worse on a few pages by an honest delta, which costs nothing once; the statistical model's never does.
+    fn blameless(&mut self, closing: Closing<'_>, is_real: bool) -> Result<(), Failed> {
+        let Closing { state, cast, .. } = closing;
         let gauntlet = &state.genesis().gauntlet;
         let tau_picos = u64::from(gauntlet.rating.tau_micros) * 1_000_000;
         let step = |from: i64, target: i64| from + (target - from) * i64::from(gauntlet.proof.decay_ppm) / 1_000_000;
-        let validators = members.iter().filter(|member| member.role == Role::Validator && member.is_honest());
+        let validators = cast.validators().filter(|member| member.is_honest());
         for validator in validators.map(|member| member.key.public()) {
-            for miner in members.iter().filter(|member| member.is_honest()).flat_map(Member::miners) {
+            for miner in cast.honest_miners() {
                 if state.members().by_owner(&miner).is_none() {
-                    // Who comes back begins anew.
-                    self.thought.remove(&(validator, miner));
+                    // A miner that lost its slot and comes back starts with a new standing.
+                    self.standings.remove(&(validator, miner));
                     continue;
                 }
                 let now = state.standing(&validator, &miner);
-                let before = self.thought.insert((validator, miner), now).unwrap_or(Standing::NEW);
+                let before = self.standings.insert((validator, miner), now).unwrap_or(Standing::NEW);
                 let (was, proof) = (before.proof_nanos, now.proof_nanos);
-                let blames = [
+                let penalties = [
                     ("is excluded", now.excluded_until > WindowIndex(0)),
                     ("is held to have withheld", now.withheld.bits() != 0),
                     ("is held to have done harm", !is_real && now.negative.bits() != 0),
@@ -475,7 +423,7 @@ impl Checks {
                     ),
                     ("has lost its certainty", now.rating.sigma_picos > before.rating.sigma_picos + tau_picos),
                 ];
-                let found = blames.into_iter().find_map(|(what, is)| is.then_some(what));
+                let found = penalties.into_iter().find_map(|(what, is)| is.then_some(what));
                 self.hold("no honest miner is penalised", found.is_none(), || {
                     format!(
                         "{} {} with {}: {before:?}, then {now:?}",

@@ -1,31 +1,31 @@
-//! What is simulated, and the command that does it again.
+//! The configuration of a simulation, and the command that repeats it.
 
 use std::fmt::Write as _;
 
 use templar_manifest::{GauntletSpec, ReplaySpec, WeightRule};
 
-use crate::strategy::{Role, Strategy};
+use crate::strategy::{MemberRole, Strategy};
 
-/// Most miners and validators of a simulation: as many as a run has slots, with room for tests of more.
+/// The most miners or validators of a simulation. A run has fewer slots; tests may ask for more members than slots.
 const MAX_MEMBERS: u32 = 4096;
 
 /// How the network and the machines behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Faults {
-    /// Links have their latencies, and nothing breaks.
+    /// Links have latencies, and nothing breaks.
     None,
-    /// Now and then a node crashes, a message is lost and sent again, the network falls apart for a moment.
+    /// Sometimes a node crashes, a message is lost and sent again, or the network splits for a moment.
     #[default]
     Light,
-    /// All of it often, entries come in any order and twice, clocks run at different speeds.
+    /// The same often; entries also arrive in any order and twice, and clocks run at different speeds.
     Heavy,
 }
 
 impl Faults {
-    /// All of them.
+    /// Every variant, in the order of declaration.
     pub const ALL: [Self; 3] = [Self::None, Self::Light, Self::Heavy];
 
-    /// The name on the command line.
+    /// The variant's name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -35,26 +35,27 @@ impl Faults {
     }
 }
 
-/// Which contributions are replayed, and when.
+/// Which contributions validators replay, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Replays {
-    /// Each by one validator before its window closes.
+pub enum ReplayMode {
+    /// One validator replays each contribution before its window closes.
     One,
-    /// Each by three validators before its window closes: of seven, more than can be faulty.
+    /// Three validators replay each contribution before its window closes. Of seven validators two can be faulty.
     #[default]
     Three,
-    /// A fifth of them by each validator and each by two at least, within two windows after the close.
+    /// Each validator replays a fifth of the contributions within two windows after the close, and at least two validators
+    /// replay each.
     Late,
-    /// A fifth of them by each validator and some by nobody, within two windows after the close; a slot costs what genesis then
-    /// demands.
+    /// Each validator replays a fifth of the contributions within two windows after the close, and nobody replays some. A
+    /// slot costs what the rules of genesis demand in this case.
     Sparse,
 }
 
-impl Replays {
-    /// All of them.
+impl ReplayMode {
+    /// Every variant, in the order of declaration.
     pub const ALL: [Self; 4] = [Self::One, Self::Three, Self::Late, Self::Sparse];
 
-    /// The name on the command line.
+    /// The variant's name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::One => "one",
@@ -65,23 +66,23 @@ impl Replays {
     }
 }
 
-/// What miners are paid by.
+/// The rule by which miners are paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Pay {
-    /// Ranks, as the original does and the customary genesis says.
+pub enum PayRule {
+    /// By rank, as Templar pays and as the customary genesis says.
     #[default]
     Ranks,
-    /// The square of the score.
+    /// By the square of the score.
     Scores,
-    /// Steps that replays bear out.
+    /// By the inner steps that replays confirm.
     Steps,
 }
 
-impl Pay {
-    /// All of them.
+impl PayRule {
+    /// Every variant, in the order of declaration.
     pub const ALL: [Self; 3] = [Self::Ranks, Self::Scores, Self::Steps];
 
-    /// The name on the command line.
+    /// The variant's name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ranks => "ranks",
@@ -91,80 +92,80 @@ impl Pay {
     }
 }
 
-/// A simulation.
+/// The configuration of a simulation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Miners.
+    /// Miners that genesis knows.
     pub miners: u32,
-    /// So many of the miners, all honest, have no node of their own and work through another honest miner's, as the keys of one
-    /// machine do: a node more costs what all entries of a window cost, a miner more only its own. They do not ask for a slot
-    /// again that they lost.
+    /// So many of `miners`, all honest, have no node of their own and work through the node of another honest miner, as
+    /// several keys on one machine do. They are cheap to simulate: a node takes in every entry of a window, and a hosted
+    /// miner adds only its own entries. A hosted miner that loses its slot does not ask for another.
     pub hosted: u32,
-    /// Miners that genesis does not know, and that ask for slots; there are slots for half of them.
+    /// Miners that genesis does not know and that register. There are free slots for half of them.
     pub newcomers: u32,
-    /// Validators.
+    /// Validators, all with the same stake.
     pub validators: u32,
-    /// Windows until the run is over.
+    /// Windows of the run.
     pub windows: u64,
-    /// From which everything is drawn.
+    /// The seed of all random draws.
     pub seed: u64,
-    /// What breaks.
+    /// The faults of network and machines.
     pub faults: Faults,
-    /// Which contributions are replayed.
-    pub replays: Replays,
-    /// What miners are paid by.
-    pub pay: Pay,
-    /// Who does not do what it should, and how many.
+    /// Which contributions are replayed, and when.
+    pub replays: ReplayMode,
+    /// The rule by which miners are paid.
+    pub pay: PayRule,
+    /// The strategies that members play, with the number of members that play each.
     pub adversaries: Vec<(Strategy, u32)>,
-    /// Whether nodes keep all windows, and every restart folds the journal from its beginning. Without it a restart
-    /// folds the open window on the state before it, and memory does not grow with the run.
+    /// Whether nodes keep all windows and every restart folds the journal from its beginning. Without it a restart
+    /// begins with the state before the open window, and memory does not grow with the run.
     pub keep_history: bool,
-    /// Whether a tiny model is really trained, in place of the statistical model of what deltas are worth.
+    /// Whether a tiny model is really trained, in place of the statistical model of losses and replays.
     pub real: bool,
 }
 
-/// Why there is no such simulation.
+/// Why a configuration makes no simulation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// A number that makes no sense.
+pub enum SimConfigError {
+    /// A number is out of its range.
     #[error("{what} must be from 1 to {limit}, not {found}")]
     Range {
-        /// Of what.
+        /// The name of the number.
         what: &'static str,
-        /// The most.
+        /// The largest number allowed.
         limit: u64,
-        /// What was given.
+        /// The number that was given.
         found: u64,
     },
-    /// More adversaries than there are members of their role.
+    /// There are more adversaries than members of their role.
     #[error("{wanted} adversarial {role} and there are {there}")]
     TooMany {
-        /// `miners` or `validators`.
+        /// The role in the plural: `miners` or `validators`.
         role: &'static str,
-        /// How many were asked for.
+        /// The number of adversaries asked for.
         wanted: u64,
-        /// How many there are.
+        /// The number of members of that role.
         there: u32,
     },
-    /// Miners are hosted, and no honest one has a node.
+    /// There are hosted miners, and no honest miner has a node to host them.
     #[error("{hosted} hosted miners leave no honest miner of {miners} with a node to host them")]
     NoHost {
-        /// How many were to be hosted.
+        /// The number of hosted miners asked for.
         hosted: u32,
-        /// All miners that genesis knows.
+        /// The number of miners that genesis knows.
         miners: u32,
     },
     /// Real training cannot be set up as asked.
     #[error("real training: {0}")]
     Training(String),
-    /// A third of the stake or more: nothing is promised then.
+    /// Adversaries have a third of the stake or more. The rules promise nothing in this case.
     #[error(
         "{adversaries} of {validators} validators of equal stake are a third or more; the rules hold below a third"
     )]
     AThird {
-        /// Adversarial validators.
+        /// The number of adversarial validators.
         adversaries: u64,
-        /// All validators.
+        /// The number of all validators.
         validators: u32,
     },
 }
@@ -180,8 +181,8 @@ impl Default for Config {
             windows: 20,
             seed: 0,
             faults: Faults::default(),
-            replays: Replays::default(),
-            pay: Pay::default(),
+            replays: ReplayMode::default(),
+            pay: PayRule::default(),
             adversaries: Vec::new(),
             keep_history: false,
             real: false,
@@ -190,13 +191,16 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Slots of the run.
+    /// The number of slots in genesis.
     pub(crate) fn slots(&self) -> u32 {
         self.miners + self.newcomers / 2
     }
 
-    /// Checks that the numbers make a run.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// Checks that the configuration makes a run.
+    ///
+    /// # Errors
+    /// The first number that is out of range, or the first rule that the numbers break together.
+    pub fn check(&self) -> Result<(), SimConfigError> {
         let limit = templar_manifest::chain::CHAIN_LENGTH;
         for (what, found, limit) in [
             ("miners", self.miners.into(), u64::from(MAX_MEMBERS)),
@@ -204,47 +208,48 @@ impl Config {
             ("windows", self.windows, limit),
         ] {
             if !(1..=limit).contains(&found) {
-                return Err(ConfigError::Range { what, limit, found });
+                return Err(SimConfigError::Range { what, limit, found });
             }
         }
         if self.newcomers > MAX_MEMBERS - self.miners {
             let limit = u64::from(MAX_MEMBERS - self.miners);
-            return Err(ConfigError::Range { what: "newcomers", limit, found: self.newcomers.into() });
+            return Err(SimConfigError::Range { what: "newcomers", limit, found: self.newcomers.into() });
         }
-        let wanted = |role: Role| -> u64 {
+        let wanted = |role: MemberRole| -> u64 {
             let of_role = self.adversaries.iter().filter(|(strategy, _)| strategy.role() == role);
             of_role.map(|(_, count)| u64::from(*count)).sum()
         };
-        for (role, name, there) in
-            [(Role::Miner, "miners", self.miners + self.newcomers), (Role::Validator, "validators", self.validators)]
-        {
+        for (role, name, there) in [
+            (MemberRole::Miner, "miners", self.miners + self.newcomers),
+            (MemberRole::Validator, "validators", self.validators),
+        ] {
             if wanted(role) > there.into() {
-                return Err(ConfigError::TooMany { role: name, wanted: wanted(role), there });
+                return Err(SimConfigError::TooMany { role: name, wanted: wanted(role), there });
             }
         }
-        if self.hosted > 0 && u64::from(self.hosted) + wanted(Role::Miner) >= self.miners.into() {
-            return Err(ConfigError::NoHost { hosted: self.hosted, miners: self.miners });
+        if self.hosted > 0 && u64::from(self.hosted) + wanted(MemberRole::Miner) >= self.miners.into() {
+            return Err(SimConfigError::NoHost { hosted: self.hosted, miners: self.miners });
         }
         if self.real && self.adversaries.iter().any(|(strategy, _)| *strategy == Strategy::Nan) {
-            return Err(ConfigError::Training("nan is not played: no compressor writes such a delta".to_owned()));
+            return Err(SimConfigError::Training("nan is not played: no compressor writes such a delta".to_owned()));
         }
-        let adversaries = wanted(Role::Validator);
+        let adversaries = wanted(MemberRole::Validator);
         if adversaries > 0 && adversaries * 3 >= self.validators.into() {
-            return Err(ConfigError::AThird { adversaries, validators: self.validators });
+            return Err(SimConfigError::AThird { adversaries, validators: self.validators });
         }
         Ok(())
     }
 
-    /// The rule of genesis by which miners are paid.
+    /// The weight rule in genesis.
     pub(crate) fn weights(&self) -> WeightRule {
         match self.pay {
-            Pay::Ranks => GauntletSpec::customary().weights,
-            Pay::Scores => WeightRule::ScorePower { exponent: 2 },
-            Pay::Steps => WeightRule::ProvenSteps,
+            PayRule::Ranks => GauntletSpec::customary().weights,
+            PayRule::Scores => WeightRule::ScorePower { exponent: 2 },
+            PayRule::Steps => WeightRule::ProvenSteps,
         }
     }
 
-    /// The part of genesis that says which contributions are replayed.
+    /// The replay rules in genesis.
     pub(crate) fn replay(&self) -> ReplaySpec {
         let before = |least_replays| ReplaySpec { fraction_ppm: 0, least_replays, ..ReplaySpec::whole() };
         let late = |least_replays| ReplaySpec {
@@ -255,14 +260,14 @@ impl Config {
             ..before(least_replays)
         };
         match self.replays {
-            Replays::One => before(1),
-            Replays::Three => before(3),
-            Replays::Late => late(2),
-            Replays::Sparse => late(0),
+            ReplayMode::One => before(1),
+            ReplayMode::Three => before(3),
+            ReplayMode::Late => late(2),
+            ReplayMode::Sparse => late(0),
         }
     }
 
-    /// The command that runs the same simulation again.
+    /// The `templar sim` command that repeats the simulation.
     pub fn command(&self) -> String {
         let mut command = format!(
             "templar sim --miners {} --validators {} --windows {} --seed {} --faults {}",
@@ -272,10 +277,10 @@ impl Config {
             self.seed,
             self.faults.name()
         );
-        if self.replays != Replays::default() {
+        if self.replays != ReplayMode::default() {
             let _ = write!(command, " --replays {}", self.replays.name());
         }
-        if self.pay != Pay::default() {
+        if self.pay != PayRule::default() {
             let _ = write!(command, " --pay {}", self.pay.name());
         }
         if self.hosted > 0 {

@@ -1,49 +1,50 @@
-//! The network: links over which nodes pull each other's logs, as the real ones do.
+//! The network: links over which nodes pull each other's logs, as real nodes do.
 //!
-//! A link is a reliable stream in one direction: entries of a log come in its order, one batch on its way at a time. What
-//! is lost is sent again after a pause; what a partition or a crash cuts off is sent again from where the receiver stopped.
+//! A link is a reliable stream in one direction. The entries of a log arrive in order, and one batch at a time is on its
+//! way. A lost batch is sent again after a pause. After a partition or a crash the receiver continues where it stopped.
 
 use crate::config::Faults;
-use crate::dice::Dice;
+use crate::rng::SimRng;
 
-/// Links that each node picks in a network that is too large for everybody to know everybody.
+/// The number of peers that each node picks in a network too large for a full mesh.
 const PICKED: usize = 5;
-/// Up to as many nodes all know each other.
+/// The largest number of nodes that form a full mesh.
 const FULL_MESH: usize = 12;
-/// The pause before something lost is sent again, in milliseconds.
+/// The pause before a lost batch is sent again, in milliseconds.
 const RESEND_MS: u64 = 250;
 
 /// One direction between two nodes: `to` pulls the log of `from`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Link {
+pub(crate) struct SimLink {
     pub(crate) from: usize,
     pub(crate) to: usize,
     latency_ms: u64,
-    /// How far `to` has read.
+    /// The position in the log up to which `to` has read.
     pub(crate) cursor: u64,
     /// Whether a batch is on its way.
     pub(crate) is_busy: bool,
-    /// Whether it will be read from the beginning again, and after which pause it was the last time.
+    /// Whether it is scheduled that the log is read again from its beginning.
     pub(crate) reads_again: bool,
+    /// The pause before the log was last read again, in milliseconds.
     pub(crate) read_again_ms: u64,
 }
 
-/// All links, and what is broken.
+/// All links, and the partition if there is one.
 #[derive(Debug, Default)]
-pub(crate) struct Network {
-    pub(crate) links: Vec<Link>,
-    /// The links by which others pull a node's log.
+pub(crate) struct SimNetwork {
+    pub(crate) links: Vec<SimLink>,
+    /// By node: the indices of the links over which others pull its log.
     pub(crate) out: Vec<Vec<usize>>,
-    /// The links by which a node pulls.
+    /// By node: the indices of the links over which it pulls.
     pub(crate) into: Vec<Vec<usize>>,
-    /// On which side of a partition each node is; all on one where there is none.
+    /// By node: its side of the partition. Without a partition all nodes are on the same side.
     pub(crate) side: Vec<bool>,
     loss_ppm: u64,
     jitter_ms: u64,
 }
 
-impl Network {
-    pub(crate) fn new(nodes: usize, faults: Faults, dice: &mut Dice) -> Self {
+impl SimNetwork {
+    pub(crate) fn new(nodes: usize, faults: Faults, rng: &mut SimRng) -> Self {
         let (loss_ppm, jitter_ms) = match faults {
             Faults::None => (0, 5),
             Faults::Light => (5_000, 30),
@@ -57,31 +58,32 @@ impl Network {
             loss_ppm,
             jitter_ms,
         };
-        // A ring first, so that nobody is alone.
+        // A ring first, so that the network is connected.
         let mut ring: Vec<usize> = (0..nodes).collect();
-        dice.shuffle(&mut ring);
+        rng.shuffle(&mut ring);
         for (place, &node) in ring.iter().enumerate() {
-            network.connect(node, ring[(place + 1) % nodes], dice);
+            network.connect(node, ring[(place + 1) % nodes], rng);
         }
         for node in 0..nodes {
             if nodes <= FULL_MESH {
-                (0..nodes).for_each(|other| network.connect(node, other, dice));
+                (0..nodes).for_each(|other| network.connect(node, other, rng));
             } else {
-                (0..PICKED).for_each(|_| network.connect(node, dice.below(nodes as u64) as usize, dice));
+                (0..PICKED).for_each(|_| network.connect(node, rng.below(nodes as u64) as usize, rng));
             }
         }
         network
     }
 
-    fn connect(&mut self, a: usize, b: usize, dice: &mut Dice) {
+    /// Links two nodes in both directions, unless they are linked already.
+    fn connect(&mut self, a: usize, b: usize, rng: &mut SimRng) {
         if a == b || self.out[a].iter().any(|&link| self.links[link].to == b) {
             return;
         }
-        let latency_ms = dice.between(5, 150);
+        let latency_ms = rng.between(5, 150);
         for (from, to) in [(a, b), (b, a)] {
             self.out[from].push(self.links.len());
             self.into[to].push(self.links.len());
-            self.links.push(Link {
+            self.links.push(SimLink {
                 from,
                 to,
                 latency_ms,
@@ -93,32 +95,33 @@ impl Network {
         }
     }
 
-    /// Whether two nodes cannot reach each other now.
+    /// Whether a partition separates two nodes.
     pub(crate) fn cut_off(&self, a: usize, b: usize) -> bool {
         self.side[a] != self.side[b]
     }
 
-    /// Splits the nodes at random.
-    pub(crate) fn split(&mut self, dice: &mut Dice) {
-        self.side.iter_mut().for_each(|side| *side = dice.chance(500_000));
+    /// Begins a partition: each node goes to a side at random.
+    pub(crate) fn split(&mut self, rng: &mut SimRng) {
+        self.side.iter_mut().for_each(|side| *side = rng.chance(500_000));
     }
 
+    /// Ends the partition, if there is one.
     pub(crate) fn heal(&mut self) {
         self.side.fill(false);
     }
 
-    /// How long a message takes now, with what it loses on the way.
-    pub(crate) fn delay_ms(&self, link: usize, dice: &mut Dice) -> u64 {
-        let mut delay = self.links[link].latency_ms + dice.below(self.jitter_ms + 1);
-        while dice.chance(self.loss_ppm) {
+    /// Draws how long a batch takes over a link, in milliseconds, with the pauses for what is lost.
+    pub(crate) fn delay_ms(&self, link: usize, rng: &mut SimRng) -> u64 {
+        let mut delay = self.links[link].latency_ms + rng.below(self.jitter_ms + 1);
+        while rng.chance(self.loss_ppm) {
             delay += RESEND_MS;
         }
         delay
     }
 
-    /// How long a message takes to somebody who is no neighbour.
-    pub(crate) fn detour_ms(&self, dice: &mut Dice) -> u64 {
-        dice.between(5, 150) + dice.below(self.jitter_ms + 1)
+    /// Draws how long a message takes to a node that is not linked, in milliseconds.
+    pub(crate) fn detour_ms(&self, rng: &mut SimRng) -> u64 {
+        rng.between(5, 150) + rng.below(self.jitter_ms + 1)
     }
 }
 
@@ -127,9 +130,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everybody_is_reached_and_nobody_twice() {
+    fn every_node_is_reached_and_none_is_linked_twice() {
         for nodes in [1, 2, 12, 13, 270] {
-            let network = Network::new(nodes, Faults::Light, &mut Dice::new(nodes as u64));
+            let network = SimNetwork::new(nodes, Faults::Light, &mut SimRng::new(nodes as u64));
             let (mut reached, mut next) = (vec![false; nodes], vec![0]);
             while let Some(node) = next.pop() {
                 if !std::mem::replace(&mut reached[node], true) {

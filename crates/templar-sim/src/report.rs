@@ -1,116 +1,89 @@
-//! What a simulation comes to.
+//! The result of a simulation: the earnings of every member, and the findings about it.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use templar_manifest::{Hash, PublicKey};
 
-use crate::checks::{Checks, Notice};
-use crate::member::Member;
-use crate::strategy::{Role, Strategy};
+use crate::member::SimMember;
+use crate::strategy::{MemberRole, Strategy};
+use crate::tally::{Notice, Planted, Tally};
 
+/// Context under which [`Report::state`] is hashed.
 const STATE_CONTEXT: &str = "templar-sim 1 final state";
 
-/// How far a simulation is.
+/// How far a simulation has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Progress {
+pub struct SimProgress {
     /// Windows that every node has closed.
     pub windows: u64,
-    /// The simulated clock.
+    /// The virtual clock, in milliseconds since the run began.
     pub simulated_ms: u64,
-    /// Events so far.
+    /// Events that were handled so far.
     pub events: u64,
-    /// Inputs that nodes took so far.
+    /// Inputs that were given to nodes so far.
     pub inputs: u64,
-    /// Invariants checked so far.
+    /// How often invariants were checked so far.
     pub checked: u64,
 }
 
-/// What one member came to.
+/// The earnings and the history of one member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Earned {
-    /// Who.
-    #[serde(serialize_with = "as_text")]
+    /// The member's public key.
+    #[serde(serialize_with = "key_as_text")]
     pub key: PublicKey,
-    /// `miner` or `validator`.
+    /// The role as text: `miner` or `validator`.
     pub role: &'static str,
-    /// Its strategy; null where it is honest.
+    /// The name of its strategy; `None` (null in JSON) for an honest member.
     pub strategy: Option<&'static str>,
-    /// What it owns at the end, vested or not, in micro-ALPHA.
+    /// Its account at the end, vested or not, in micro-ALPHA.
     pub micros: u64,
     /// Windows whose cut names a contribution of it.
     pub in_cut: u64,
     /// Windows in which its contribution was refused.
     pub refused: u64,
-    /// Contributions of it that something was slashed for after their record.
+    /// Its contributions for which unvested pay was slashed after their record.
     #[serde(rename = "burnt")]
     pub slashed: u64,
-    /// Windows whose record has no hash-chain value of it, of a validator.
+    /// Windows whose record has no hash-chain value of this validator; 0 for a miner.
     pub unrevealed: u64,
     /// Whether it lost its slot for good.
     pub expelled: bool,
-    /// The first thing that anybody found out about it, and in which window.
+    /// The first thing that an honest node found out about it.
     pub noticed: Option<Notice>,
 }
 
-fn as_text<S: serde::Serializer>(key: &PublicKey, serializer: S) -> Result<S::Ok, S::Error> {
+fn key_as_text<S: serde::Serializer>(key: &PublicKey, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(key)
 }
 
-/// What became of windows in which miners planted something and of those that went on from there (the strategy `plant`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Planted {
-    /// Contributions with something planted that cuts named.
-    pub sent: u64,
-    /// Those of them that were aggregated: they are in the model for ever.
-    pub aggregated: u64,
-    /// Those that a replay found, before the record or after it.
-    pub seen: u64,
-    /// Later honest contributions that were aggregated and go on from what was planted.
-    pub carried: u64,
-    /// Matches that validators found for contributions that go on from there.
-    pub matched: u64,
-}
-
-impl Planted {
-    /// The sum of both.
-    pub(crate) fn and(&self, other: &Self) -> Self {
-        Self {
-            sent: self.sent + other.sent,
-            aggregated: self.aggregated + other.aggregated,
-            seen: self.seen + other.seen,
-            carried: self.carried + other.carried,
-            matched: self.matched + other.matched,
-        }
-    }
-}
-
-/// A simulation in which every invariant held.
+/// The result of a simulation in which every invariant held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// How far it went.
+    /// How far the simulation went.
     #[serde(flatten)]
-    pub progress: Progress,
+    pub progress: SimProgress,
     /// How often each invariant was checked.
     pub invariants: BTreeMap<&'static str, u64>,
-    /// Hash of the last record and of the ledger after it.
+    /// A hash of the last record's id and of the ledger's root after it. Two runs with equal histories have equal hashes.
     #[serde(serialize_with = "hash_as_text")]
     pub state: Hash,
     /// Loss of the model on the held-out pages after the last window, in 1e-9 nats.
     pub held_out_loss_nanonats: u64,
     /// Honest contributions that were refused because no validator drawn to replay them had a score in the record.
     pub unreplayed: u64,
-    /// Attempts that the slowest of all decisions on a cut or record took.
+    /// The most attempts that any decision on a cut or record took.
     pub attempts: u32,
     /// Registrations that gave a slot.
     pub joined: u64,
-    /// Those of them that took it from another.
+    /// Registrations of `joined` that took the slot from another member.
     pub replaced: u64,
-    /// Those of them that gave it to a key that no member has.
+    /// Registrations of `joined` by a key that belongs to no simulated member.
     pub strangers: u64,
-    /// What was planted.
+    /// The fate of planted triggers.
     pub planted: Planted,
-    /// What genesis says that a slot costs, in micro-ALPHA.
+    /// The cost of a slot that genesis states, in micro-ALPHA.
     pub slot_cost_micros: u64,
     /// Every member, validators first.
     pub members: Vec<Earned>,
@@ -121,50 +94,52 @@ fn hash_as_text<S: serde::Serializer>(hash: &Hash, serializer: S) -> Result<S::O
 }
 
 impl Report {
-    pub(crate) fn of(members: &[Member], checks: &Checks, progress: Progress) -> Self {
+    pub(crate) fn of(members: &[SimMember], tally: &Tally, progress: SimProgress) -> Self {
         let state = members[0].node.state();
         let mut hasher = blake3::Hasher::new_derive_key(STATE_CONTEXT);
         hasher.update(state.record().map(|record| record.hash()).unwrap_or_default().as_bytes());
         hasher.update(state.ledger().root().as_bytes());
-        let earned = |member: &Member, role, key| {
+        let earned = |member: &SimMember, role: MemberRole, key| {
             let account = state.ledger().accounts().get(&key);
+            let counts = tally.of(&key);
             Earned {
                 key,
-                role,
+                role: role.name(),
                 strategy: member.strategy.map(Strategy::name),
                 micros: account.map_or(0, |account| account.free_micros() + account.vesting_micros()),
-                in_cut: checks.in_cut(&key),
-                refused: checks.refused(&key),
-                slashed: checks.slashed(&key),
-                unrevealed: if member.role == Role::Validator { checks.unrevealed(&key) } else { 0 },
+                in_cut: counts.in_cut,
+                refused: counts.refused,
+                slashed: counts.slashed,
+                unrevealed: if role == MemberRole::Validator { counts.unrevealed } else { 0 },
                 expelled: state.is_expelled(&key),
-                noticed: checks.noticed(&key).cloned(),
+                noticed: counts.noticed,
             }
         };
-        let validators = members.iter().filter(|member| member.role == Role::Validator);
-        let validators = validators.map(|member| earned(member, "validator", member.key.public()));
-        let miners = members.iter().flat_map(|member| member.miners().map(|key| earned(member, "miner", key)));
+        let validators = members.iter().filter(|member| member.role == MemberRole::Validator);
+        let validators = validators.map(|member| earned(member, MemberRole::Validator, member.key.public()));
+        let of_node = |member| SimMember::miners(member).map(move |key| (member, key));
+        let miners = members.iter().flat_map(of_node).map(|(member, key)| earned(member, MemberRole::Miner, key));
         Self {
             progress,
-            invariants: checks.counts().clone(),
+            invariants: tally.invariants().clone(),
             state: hasher.finalize().into(),
-            held_out_loss_nanonats: checks.held_out_loss_nanonats(),
-            unreplayed: checks.unreplayed(),
-            attempts: checks.most_attempts(),
-            joined: checks.joined().0,
-            replaced: checks.joined().1,
-            strangers: checks.joined().2,
-            planted: checks.planted(),
+            held_out_loss_nanonats: tally.held_out_loss_nanonats,
+            unreplayed: tally.unreplayed,
+            attempts: tally.most_attempts,
+            joined: tally.registrations.joined,
+            replaced: tally.registrations.replaced,
+            strangers: tally.registrations.strangers,
+            planted: tally.planted,
             slot_cost_micros: state.genesis().emission.registration_cost_micros,
             members: validators.chain(miners).collect(),
         }
     }
 
-    /// What the members of a role with this strategy (`None`: the honest) own together, and how many they are.
-    pub fn earned(&self, role: Role, strategy: Option<Strategy>) -> (u64, usize) {
-        let name = if role == Role::Miner { "miner" } else { "validator" };
-        let those =
-            self.members.iter().filter(|member| member.role == name && member.strategy == strategy.map(Strategy::name));
+    /// The micro-ALPHA that the members of a role with this strategy own together, and the number of these members.
+    /// `None` selects the honest ones.
+    pub fn earned(&self, role: MemberRole, strategy: Option<Strategy>) -> (u64, usize) {
+        let strategy = strategy.map(Strategy::name);
+        let those = self.members.iter().filter(|member| member.role == role.name() && member.strategy == strategy);
         those.fold((0, 0), |(micros, count), member| (micros + member.micros, count + 1))
     }
 }

@@ -1,5 +1,5 @@
-//! How members behave that do not do what they should: one row of a table each, and small functions that make the
-//! messages. Every message goes through the protocol as anybody's would.
+//! The adversaries: one row of a table for each strategy, and small functions that make its messages. Their messages go
+//! through the protocol like everybody's.
 
 mod grind;
 mod miner;
@@ -8,67 +8,68 @@ mod validator;
 use templar_manifest::{Hash, Initial, WindowIndex};
 
 pub(crate) use grind::{Foresight, Grinding};
-pub(crate) use miner::{Audience, MinerView, Statement, statements};
-pub(crate) use validator::{JudgeView, Judged, Known, alter_judgement, alter_verdicts, second_document};
+pub(crate) use miner::{Audience, MinerView, SentContribution, contributions};
+pub(crate) use validator::{JudgeView, Judged, SignerView, alter_judgement, alter_verdicts, second_document};
 
-/// What a member is.
+/// The role of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Trains.
+pub enum MemberRole {
+    /// Trains and sends contributions.
     Miner,
-    /// Judges and closes windows.
+    /// Judges contributions and closes windows.
     Validator,
 }
 
-/// When a miner sends what it has made.
+/// When a miner sends its contribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
-    /// When it has done the work that it does.
+    /// When the time that honest training takes is over.
     Done,
-    /// When it has heard another's contribution.
+    /// When it has heard another miner's contribution.
     Heard,
-    /// Some time before the inboxes are due, when it has heard all others.
+    /// Shortly before the deadline of the inboxes, when it has heard all others.
     BeforeInboxes,
-    /// Right after the inboxes are due.
+    /// Shortly after the deadline of the inboxes.
     AfterInboxes,
     /// When the cut is certified.
     AfterCut,
-    /// Never.
+    /// Never, since it sends nothing.
     Never,
 }
 
 macro_rules! strategies {
     ($($variant:ident $name:literal $role:ident $cost:literal $moment:ident, $text:literal;)*) => {
-        /// A way to behave.
+        /// A way to cheat, or to take part with less work.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Strategy {
             $(#[doc = $text] $variant,)*
         }
 
         impl Strategy {
-            /// All of them, miners first.
+            /// Every strategy; those of miners come first.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The name on the command line.
+            /// The strategy's name on the command line.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),* }
             }
 
-            /// Whose behaviour it is.
-            pub const fn role(self) -> Role {
-                match self { $(Self::$variant => Role::$role),* }
+            /// The role that plays it.
+            pub const fn role(self) -> MemberRole {
+                match self { $(Self::$variant => MemberRole::$role),* }
             }
 
-            /// What it does, in a few words.
+            /// A description in a few words, without a subject: "sends a delta of zeros".
             pub const fn describe(self) -> &'static str {
                 match self { $(Self::$variant => $text),* }
             }
 
-            /// What it costs, in parts per thousand of what an honest member of its role spends.
+            /// Its cost, in parts per thousand of the cost of an honest member of its role.
             pub const fn cost_per_mille(self) -> u32 {
                 match self { $(Self::$variant => $cost),* }
             }
 
+            /// When a miner with this strategy sends.
             pub(crate) const fn moment(self) -> Moment {
                 match self { $(Self::$variant => Moment::$moment),* }
             }
@@ -126,18 +127,28 @@ strategies! {
     Silent "silent" Validator 0 Never, "follows, and says nothing";
 }
 
-/// Whether those that plant do so in this window: in one of eight, which differ from seed to seed.
+/// Whether a miner with the strategy `plant` plants in this window: in one of eight, drawn from the run's seed.
 pub(crate) fn plants_in(initial: &Initial, window: WindowIndex) -> bool {
     Hash::of(format!("plant {initial:?} {window}").as_bytes()).as_bytes()[0] < 32
 }
 
+impl MemberRole {
+    /// The role in reports: `miner` or `validator`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Miner => "miner",
+            Self::Validator => "validator",
+        }
+    }
+}
+
 impl Strategy {
-    /// Whether a miner keeps its states to itself.
+    /// Whether a miner with this strategy never serves its states.
     pub(crate) const fn keeps_states(self) -> bool {
         matches!(self, Self::KeepState | Self::WithholdState)
     }
 
-    /// The strategy of that name.
+    /// The strategy with this name; `None` where there is none.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|strategy| strategy.name() == name)
     }

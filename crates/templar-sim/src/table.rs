@@ -1,31 +1,32 @@
-//! The attack table: every strategy played beside honest members and against nobody, in runs of the same seeds.
+//! The attack table: the earnings of each strategy, compared with honest members in runs of the same seeds.
 //!
-//! Three runs of every seed are compared: one in which one member plays the strategy, one in which all are honest, and, for
-//! miners, one in which that member is silent. The last two are the same for all strategies. What is compared is what
-//! accounts own at the end, vested or not.
+//! For every seed three runs are compared: one member plays the strategy; all members are honest; and, for miners, that
+//! member is silent. The last two runs serve all strategies. The compared amounts are those in the accounts at the end, vested
+//! or not.
 //!
-//! Pay follows ranks, and ranks follow the draw of pages: one honest miner's pay in one run says little. So the attacker is
-//! compared with the mean of all honest members of its role, and [`Baseline::luck`] says what an honest one that is looked at
-//! alone would show.
+//! One honest miner's pay in one run says little where pay follows ranks, because ranks follow the drawn pages. So the
+//! attacker is compared with the mean of all honest members of its role, and [`Baseline::luck`] shows how much a single
+//! honest member's pay varies.
 
 use std::fmt::Write as _;
 
 use crate::checks::Violation;
-use crate::config::{Config, Faults, Pay, Replays};
+use crate::config::{Config, Faults, PayRule, ReplayMode};
 use crate::engine::Simulation;
-use crate::report::{Earned, Planted, Report};
-use crate::strategy::{Role, Strategy};
+use crate::report::{Earned, Report};
+use crate::strategy::{MemberRole, Strategy};
+use crate::tally::Planted;
 
-/// Seeds of the table.
+/// The number of seeds, which are 0 and the numbers after it.
 pub const SEEDS: u64 = 8;
-/// Windows of each run.
+/// The number of windows of each run.
 pub const WINDOWS: u64 = 16;
 
 /// The runs without an attacker that strategies are compared with, by seed.
 #[derive(Debug)]
 pub struct Baseline {
-    replays: Replays,
-    pay: Pay,
+    replays: ReplayMode,
+    pay: PayRule,
     windows: u64,
     honest: Vec<Report>,
     absent: Vec<Report>,
@@ -36,32 +37,31 @@ fn modelled(config: Config) -> Simulation {
 }
 
 impl Baseline {
-    /// Makes them.
+    /// Runs the baseline, over [`WINDOWS`] windows.
     ///
     /// # Errors
     /// An invariant that does not hold.
-    pub fn new(replays: Replays, pay: Pay) -> Result<Self, Box<Violation>> {
+    pub fn new(replays: ReplayMode, pay: PayRule) -> Result<Self, Box<Violation>> {
         Self::over(replays, pay, WINDOWS)
     }
 
-    /// The same of runs of so many windows.
+    /// Runs the baseline over the given number of windows.
     ///
     /// # Errors
     /// An invariant that does not hold.
-    pub fn over(replays: Replays, pay: Pay, windows: u64) -> Result<Self, Box<Violation>> {
+    pub fn over(replays: ReplayMode, pay: PayRule, windows: u64) -> Result<Self, Box<Violation>> {
         let runs = |cast: &[(Strategy, u32)]| -> Result<Vec<Report>, Box<Violation>> {
             (0..SEEDS).map(|seed| modelled(config(seed, replays, pay, windows, cast)).run(&mut |_| ())).collect()
         };
         Ok(Self { replays, pay, windows, honest: runs(&[])?, absent: runs(&[(Strategy::Absent, 1)])? })
     }
 
-    /// What one member of a role, the first by key, owns in each honest run, in parts per thousand of the mean of its role,
-    /// sorted: how far from 1000 luck alone leads.
-    pub fn luck(&self, role: Role) -> Vec<u64> {
-        let name = if role == Role::Miner { "miner" } else { "validator" };
+    /// The first member's share of each honest run, in parts per thousand of the mean of its role, sorted. The first is by
+    /// key. The distance from 1000 is luck alone.
+    pub fn luck(&self, role: MemberRole) -> Vec<u64> {
         let part = |report: &Report| {
             let (whole, count) = report.earned(role, None);
-            let first = report.members.iter().find(|member| member.role == name)?;
+            let first = report.members.iter().find(|member| member.role == role.name())?;
             (first.micros * 1000 * count as u64).checked_div(whole)
         };
         let mut parts: Vec<u64> = self.honest.iter().filter_map(part).collect();
@@ -70,61 +70,62 @@ impl Baseline {
     }
 }
 
-/// One row, from all seeds.
+/// One row of the table, over all seeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// Who plays what: first the attacker's strategy, then those of its helpers.
+pub struct AttackRow {
+    /// The strategies with the numbers of members that play them: first the attacker's, then those of its helpers.
     pub cast: Vec<(Strategy, u32)>,
-    /// What was found out about the attacker, and after how many windows at most; nothing where nobody noticed.
+    /// How the attacker was found out, and in which window at the latest; `None` where nobody noticed.
     pub noticed: Option<(String, u64)>,
-    /// What it owned at the end, in parts per thousand of what an honest member of its role owned in the mean; nothing where
-    /// a run stopped.
+    /// Earnings of the attackers at the end, in parts per thousand of the average of honest members of their role; `None`
+    /// where every run stopped.
     pub earned_per_mille: Option<u64>,
-    /// The same of its helpers.
+    /// Earnings of the helpers, likewise.
     pub helpers_per_mille: Option<u64>,
-    /// The same of the validators that are honest in these runs.
+    /// Earnings of the validators without a strategy, likewise.
     pub validators_per_mille: Option<u64>,
-    /// What the attacker owned without the cost that genesis states for each slot that it lost, likewise.
+    /// Earnings of the attackers less the stated cost of each slot that they lost, likewise.
     pub net_per_mille: Option<i64>,
-    /// What all honest miners together owned less than without the attacker, in parts per thousand; less than 0: more.
+    /// By how much all honest miners together owned less than without the attacker, in parts per thousand. Negative: they
+    /// owned more.
     pub lost_per_mille: Option<i64>,
-    /// Contributions of attackers that cuts name, in parts per thousand of one in each window.
+    /// Contributions of attackers in cuts, in parts per thousand of one per attacker and window.
     pub in_cut_per_mille: u64,
-    /// Those of them that were refused, or that something was slashed for later, in parts per thousand of those that cuts name.
+    /// Contributions of attackers that were refused, or slashed later, in parts per thousand of those in cuts.
     pub found_per_mille: u64,
-    /// Values that helpers withheld.
+    /// The number of hash-chain values that helpers withheld.
     pub withheld: u64,
-    /// What became of what attackers planted.
+    /// The fate of planted triggers.
     pub planted: Planted,
-    /// Slots that attackers lost.
+    /// The number of slots that attackers lost.
     pub slots_lost: u64,
-    /// Runs that stopped.
+    /// The number of runs that an invariant stopped.
     pub stopped: u64,
 }
 
-fn config(seed: u64, replays: Replays, pay: Pay, windows: u64, cast: &[(Strategy, u32)]) -> Config {
+fn config(seed: u64, replays: ReplayMode, pay: PayRule, windows: u64, cast: &[(Strategy, u32)]) -> Config {
     let adversaries = cast.to_vec();
     Config { windows, seed, faults: Faults::None, replays, pay, adversaries, ..Config::default() }
 }
 
-/// What the honest miners of the run with the attacker own in a report. The same seed gives the same roles, so they are
-/// found by their keys.
+/// The micro-ALPHA that certain members own in `report`: those that `is` selects in `with`, the run with the attacker. Both
+/// reports list the same members in the same order.
 fn owned(report: &Report, with: &Report, is: impl Fn(&Earned) -> bool) -> u64 {
     let those = with.members.iter().zip(&report.members).filter(|(member, _)| is(member));
     those.map(|(_, member)| member.micros).sum()
 }
 
-/// Plays one strategy, of one member.
-pub fn row(strategy: Strategy, baseline: &Baseline) -> Row {
+/// Measures one strategy, which one member plays.
+pub fn row(strategy: Strategy, baseline: &Baseline) -> AttackRow {
     row_of(&[(strategy, 1)], baseline)
 }
 
-/// Plays these together: the first is the attacker's, the others are its helpers'. Unlike elsewhere, validators with a third
-/// of the stake or more may be among them: what is promised below a third is not then.
+/// Measures strategies that are played together: the first one is the attacker's, the others are its helpers'. Here
+/// adversarial validators may have a third of the stake or more, although the rules promise nothing in this case.
 ///
 /// # Panics
-/// If nobody plays.
-pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> Row {
+/// If `cast` is empty.
+pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> AttackRow {
     let (strategy, attackers) = cast[0];
     let role = strategy.role();
     let (mut own, mut fair, mut others, mut others_without) = (0u64, 0u64, 0u64, 0u64);
@@ -138,11 +139,11 @@ pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> Row {
             stopped += 1;
             continue;
         };
-        let without = if role == Role::Miner { absent } else { honest };
+        let without = if role == MemberRole::Miner { absent } else { honest };
         let is_attacker = |member: &Earned| member.strategy == Some(strategy.name());
         let is_helper = |member: &Earned| member.strategy.is_some() && !is_attacker(member);
         let is_honest_miner = |member: &Earned| member.strategy.is_none() && member.role == "miner";
-        let fair_part = |role: Role| {
+        let fair_part = |role: MemberRole| {
             let (whole, count) = honest.earned(role, None);
             whole / (count as u64).max(1)
         };
@@ -151,9 +152,9 @@ pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> Row {
         helped += owned(&with, &with, is_helper);
         fair_helped +=
             cast[1..].iter().map(|(helper, count)| fair_part(helper.role()) * u64::from(*count)).sum::<u64>();
-        let (whole, count) = with.earned(Role::Validator, None);
+        let (whole, count) = with.earned(MemberRole::Validator, None);
         judged += whole;
-        fair_judged += fair_part(Role::Validator) * count as u64;
+        fair_judged += fair_part(MemberRole::Validator) * count as u64;
         others += owned(&with, &with, is_honest_miner);
         others_without += owned(without, &with, is_honest_miner);
         planted = planted.and(&with.planted);
@@ -179,7 +180,7 @@ pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> Row {
     let played = stopped < SEEDS;
     let earned = |micros: u64, whole: u64| per_mille(micros.into(), whole).filter(|_| played).map(|part| part as u64);
     let lost = i128::from(others_without) - i128::from(others);
-    Row {
+    AttackRow {
         cast: cast.to_vec(),
         noticed,
         earned_per_mille: earned(own, fair),
@@ -200,8 +201,8 @@ fn percent(per_mille: i64) -> String {
     format!("{}{}.{} %", if per_mille < 0 { "−" } else { "" }, per_mille.abs() / 10, per_mille.abs() % 10)
 }
 
-impl Row {
-    /// A part, or why there is none.
+impl AttackRow {
+    /// A part as text, or the reason why there is none.
     fn part(&self, value: Option<i64>) -> String {
         match value {
             _ if self.stopped > 0 => format!("stops the run ({} of {SEEDS})", self.stopped),
@@ -210,7 +211,7 @@ impl Row {
         }
     }
 
-    /// How it was noticed, and in which window.
+    /// The texts for how the attacker was noticed, and in which window.
     fn notice(&self) -> (String, String) {
         match &self.noticed {
             Some((how, window)) => (how.clone(), window.to_string()),
@@ -219,8 +220,8 @@ impl Row {
     }
 }
 
-/// The rows of these strategies as a table of Markdown.
-pub fn markdown(rows: &[Row]) -> String {
+/// The rows of single strategies as a Markdown table.
+pub fn markdown(rows: &[AttackRow]) -> String {
     let mut text = String::from(
         "| strategy | what it does | cost | noticed | in window | earned | honest miners lost |\n|---|---|---|---|---|---|---|\n",
     );
@@ -239,8 +240,8 @@ pub fn markdown(rows: &[Row]) -> String {
     text
 }
 
-/// Rows of those who play together, as a table of Markdown.
-pub fn markdown_together(rows: &[Row]) -> String {
+/// The rows of strategies that are played together as a Markdown table.
+pub fn markdown_together(rows: &[AttackRow]) -> String {
     let mut text = String::from(
         "| attacker | helpers | cost | noticed | in window | in the cut | found | values withheld | slots lost | earned | less the \
          slots | helpers earned | other validators | honest miners lost |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
@@ -272,8 +273,8 @@ pub fn markdown_together(rows: &[Row]) -> String {
     text
 }
 
-/// Rows of those who plant something, by how contributions are replayed, as a table of Markdown.
-pub fn markdown_planted(rows: &[(Replays, Row)]) -> String {
+/// The rows of the strategy `plant`, by which contributions are replayed, as a Markdown table.
+pub fn markdown_planted(rows: &[(ReplayMode, AttackRow)]) -> String {
     let mut text = String::from(
         "| replays | cost | in the cut | planted | seen | in the model | went on from it | and matched | slots lost | earned | less the \
          slots | honest miners lost |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",

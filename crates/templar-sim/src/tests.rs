@@ -1,6 +1,8 @@
-//! Short runs of everything.
+//! Short runs with every fault, strategy and replay mode.
 
 use super::*;
+
+mod grinding;
 
 fn config(seed: u64) -> Config {
     Config { miners: 5, validators: 4, windows: 6, seed, faults: Faults::None, keep_history: true, ..Config::default() }
@@ -20,17 +22,17 @@ fn honest_runs_hold_every_invariant() {
         let report = run(config(seed));
         assert_eq!(report.progress.windows, 6);
         assert_eq!(report.unreplayed, 0);
-        // In a few windows luck may leave a miner without pay, and never a validator.
+        // In a few windows luck may leave a miner without pay, but never a validator.
         assert!(report.members.iter().all(|member| member.refused == 0 && member.noticed.is_none()));
         assert!(report.members.iter().all(|member| member.role == "miner" || member.micros > 0));
-        assert!(report.earned(Role::Miner, None).0 > 0);
+        assert!(report.earned(MemberRole::Miner, None).0 > 0);
         assert!(report.invariants.values().all(|&times| times > 0));
         assert!(report.invariants.len() >= 13, "{:?}", report.invariants);
     }
 }
 
-/// Honest twins are paid by rank, and what a window's draw gives to one it does not give to another. Over many windows each
-/// has its part of that, and over many seeds nobody has more: no place in the order of keys is worth anything.
+/// Equal honest miners that are paid by rank earn different amounts in a window, by the luck of the drawn pages. Over many
+/// windows luck evens out, and over many seeds no place in the order of keys earns more than another.
 #[test]
 fn honest_twins_differ_by_luck_alone() {
     let seeds = 8;
@@ -38,7 +40,7 @@ fn honest_twins_differ_by_luck_alone() {
     let (mut least, mut most) = (u64::MAX, 0);
     for seed in 0..seeds {
         let report = run(Config { windows: 60, keep_history: false, ..config(100 + seed) });
-        let (whole, count) = report.earned(Role::Miner, None);
+        let (whole, count) = report.earned(MemberRole::Miner, None);
         for miner in report.members.iter().filter(|member| member.role == "miner") {
             let per_mille = miner.micros * 1000 * count as u64 / whole;
             (least, most) = (least.min(per_mille), most.max(per_mille));
@@ -51,13 +53,13 @@ fn honest_twins_differ_by_luck_alone() {
     assert!(means.iter().all(|mean| (600..=1400).contains(mean)), "{means:?}");
 }
 
-/// Where steps are paid, luck has no part: an honest miner has its fair part to the rounding, who takes half of the steps
-/// half of it, and one without others all. Nothing of the emission is lost.
+/// Where miners are paid by steps, luck plays no part. An honest miner earns its fair part up to rounding, a miner with half
+/// of the steps earns half of that, and a lone miner earns everything. No part of the emission is lost.
 #[test]
 fn steps_that_are_paid_leave_nothing_to_luck() {
     let paid = |miners, strategy: Option<Strategy>, seed| {
         let adversaries = strategy.map(|strategy| (strategy, 1)).into_iter().collect();
-        run(Config { miners, pay: Pay::Steps, adversaries, ..config(seed) })
+        run(Config { miners, pay: PayRule::Steps, adversaries, ..config(seed) })
     };
     for seed in 0..3 {
         let report = paid(5, None, seed);
@@ -67,11 +69,11 @@ fn steps_that_are_paid_leave_nothing_to_luck() {
         assert!(amounts.iter().all(|amount| amount.abs_diff(492_000_000) < 1_000), "{amounts:?}");
         for (strategy, part) in [(Strategy::HalfSteps, 2), (Strategy::Sybil, 10)] {
             let report = paid(5, Some(strategy), seed);
-            let (slow, _) = report.earned(Role::Miner, Some(strategy));
-            let (fast, count) = report.earned(Role::Miner, None);
+            let (slow, _) = report.earned(MemberRole::Miner, Some(strategy));
+            let (fast, count) = report.earned(MemberRole::Miner, None);
             assert!((slow * part).abs_diff(fast / count as u64) < 10_000, "{slow} and {fast} of {count}");
         }
-        let (alone, _) = paid(1, None, seed).earned(Role::Miner, None);
+        let (alone, _) = paid(1, None, seed).earned(MemberRole::Miner, None);
         assert_eq!(alone, 2_460_000_000);
     }
 }
@@ -93,23 +95,23 @@ fn faults_break_nothing() {
     }
 }
 
-/// Miners without a node are miners like others: none is left out, refused or unpaid, whatever breaks.
+/// Hosted miners fare like others: none is left out, refused or unpaid under any faults.
 #[test]
 fn miners_that_share_a_node_are_miners_like_others() {
     for faults in Faults::ALL {
         for seed in 0..4 {
             let adversaries = vec![(Strategy::Noise, 1)];
             let shared =
-                Config { miners: 9, hosted: 6, windows: 10, faults, adversaries, pay: Pay::Steps, ..config(seed) };
+                Config { miners: 9, hosted: 6, windows: 10, faults, adversaries, pay: PayRule::Steps, ..config(seed) };
             let report = run(shared.clone());
             assert_eq!(report, run(shared), "the seed alone decides");
-            let (earned, count) = report.earned(Role::Miner, None);
+            let (earned, count) = report.earned(MemberRole::Miner, None);
             assert_eq!(count, 8);
             let fair = earned / count as u64;
             let honest = report.members.iter().filter(|member| member.role == "miner" && member.strategy.is_none());
             for miner in honest {
                 assert_eq!((miner.refused, &miner.noticed), (0, &None), "{faults:?}, seed {seed}");
-                // Where much breaks a window may be missed.
+                // Under faults a miner may miss a window.
                 assert!(miner.micros > fair / 2, "{faults:?}, seed {seed}: {} of {fair}", miner.micros);
                 assert!(faults != Faults::None || miner.micros.abs_diff(fair) < 1_000);
             }
@@ -117,20 +119,20 @@ fn miners_that_share_a_node_are_miners_like_others() {
     }
 }
 
-/// No strategy of a member stops the run, with faults or without.
+/// No single adversary stops a run, with faults or without.
 #[test]
 fn each_strategy_is_played() {
     for &strategy in Strategy::ALL {
         for (faults, replays) in [
-            (Faults::None, Replays::Three),
-            (Faults::Heavy, Replays::Three),
-            (Faults::None, Replays::Late),
-            (Faults::Heavy, Replays::Late),
-            (Faults::None, Replays::Sparse),
-            (Faults::Heavy, Replays::Sparse),
+            (Faults::None, ReplayMode::Three),
+            (Faults::Heavy, ReplayMode::Three),
+            (Faults::None, ReplayMode::Late),
+            (Faults::Heavy, ReplayMode::Late),
+            (Faults::None, ReplayMode::Sparse),
+            (Faults::Heavy, ReplayMode::Sparse),
         ] {
             let report = run(Config { adversaries: vec![(strategy, 1)], faults, replays, ..config(7) });
-            // What it earns in a few windows is luck; `table.rs` measures it over many.
+            // Earnings over a few windows are luck; `table.rs` measures them over many.
             assert_eq!(report.earned(strategy.role(), Some(strategy)).1, 1);
             assert_eq!(report.progress.windows, 6);
         }
@@ -138,20 +140,20 @@ fn each_strategy_is_played() {
 }
 
 #[test]
-fn what_is_not_trained_is_refused_and_unpaid() {
+fn a_delta_without_training_is_refused_and_unpaid() {
     for strategy in [Strategy::Zeros, Strategy::Noise, Strategy::CopyHash, Strategy::FewerSteps, Strategy::Withhold] {
         let report = run(Config { adversaries: vec![(strategy, 1)], ..config(3) });
-        assert_eq!(report.earned(Role::Miner, Some(strategy)), (0, 1), "{}", strategy.name());
+        assert_eq!(report.earned(MemberRole::Miner, Some(strategy)), (0, 1), "{}", strategy.name());
         let cheat = report.members.iter().find(|member| member.strategy.is_some()).unwrap();
-        // A mismatch that is repeated costs the slot.
+        // A second mismatch costs the slot.
         let expelled = !matches!(strategy, Strategy::CopyHash | Strategy::Withhold);
         assert_eq!(cheat.refused, if expelled { 2 } else { 6 }, "{}", strategy.name());
         assert_eq!(cheat.noticed.as_ref().map(|notice| notice.window), Some(0));
     }
 }
 
-/// A row or a match that somebody copied or made up is found by those who replayed, in the first window in which its author
-/// does not propose; its score is not counted, and it is paid nothing.
+/// A copied or made-up match is found by the validators that replayed, in the first window in which its author does not
+/// propose the record. The author's score is not counted, and it is paid nothing.
 #[test]
 fn a_match_without_a_replay_is_noticed_and_does_not_pay() {
     for strategy in [Strategy::CopyRows, Strategy::SkipReplays] {
@@ -166,13 +168,14 @@ fn a_match_without_a_replay_is_noticed_and_does_not_pay() {
     }
 }
 
-/// Sampled replay after the close: whoever cheats in every window is paid at first, loses all of it, and then its slot.
+/// With sampled replays after the close, a miner that cheats in every window is paid at first, then loses all pay and its
+/// slot.
 #[test]
 fn late_verdicts_slash_what_has_not_vested() {
     for strategy in [Strategy::Noise, Strategy::FewerSteps, Strategy::WrongPages] {
         for seed in 0..4 {
             let adversaries = vec![(strategy, 1)];
-            let config = Config { validators: 7, windows: 24, replays: Replays::Late, adversaries, ..config(seed) };
+            let config = Config { validators: 7, windows: 24, replays: ReplayMode::Late, adversaries, ..config(seed) };
             let report = run(config);
             let cheat = report.members.iter().find(|member| member.strategy.is_some()).unwrap();
             let notice = cheat.noticed.as_ref().expect("a fifth of all is drawn by each of seven");
@@ -182,17 +185,18 @@ fn late_verdicts_slash_what_has_not_vested() {
     }
 }
 
-/// A state that is kept hides nothing: those who replayed the window before have it, so who makes up its work is refused, or slashed
-/// for it. (What becomes of a state that nobody has is for the tests of the protocol: here each is replayed by two at least.)
+/// A miner hides nothing by keeping its state: validators that replayed the window before have it. So made-up work is
+/// refused, or its pay slashed later. (States that nobody has are for the tests of the protocol; here at least two
+/// validators replay each contribution.)
 #[test]
 fn a_state_that_is_kept_is_no_shield() {
     for strategy in [Strategy::WithholdState, Strategy::KeepState] {
         for seed in 0..4 {
             let adversaries = vec![(strategy, 1)];
             let config = Config { validators: 7, windows: 24, adversaries, ..config(seed) };
-            let late = run(Config { replays: Replays::Late, ..config.clone() });
+            let late = run(Config { replays: ReplayMode::Late, ..config.clone() });
             let keeper = late.members.iter().find(|member| member.strategy.is_some()).unwrap();
-            // Nobody minds that a state is kept while somebody has it from the replay of the window before.
+            // Keeping a state alone is no offence while a validator has it from the replay of the window before.
             let noticed = keeper.noticed.as_ref().is_some_and(|notice| notice.window < 8);
             let early = run(config);
             let early = early.members.iter().find(|member| member.strategy.is_some()).unwrap();
@@ -205,34 +209,35 @@ fn a_state_that_is_kept_is_no_shield() {
     }
 }
 
-/// A validator that challenges all that it draws makes the others look for what they find, and nobody pays.
+/// A validator that challenges every contribution it draws costs no honest miner anything: the others find the state.
 #[test]
 fn a_false_challenge_costs_nobody_anything() {
     for faults in Faults::ALL {
         let adversaries = vec![(Strategy::Challenge, 2)];
-        let config = Config { validators: 7, windows: 12, replays: Replays::Late, faults, adversaries, ..config(3) };
+        let config = Config { validators: 7, windows: 12, replays: ReplayMode::Late, faults, adversaries, ..config(3) };
         let report = run(config);
         assert!(report.invariants["a challenge is over in time"] > 5, "{:?}", report.invariants);
         assert!(report.members.iter().all(|member| member.role == "validator" || member.noticed.is_none()));
     }
 }
 
-/// With one replay of each contribution, a validator that fails after it has revealed leaves honest work unpaid; with three it
-/// does not.
+/// With one replay of each contribution, a validator that fails after its reveal leaves honest work unpaid. With three
+/// replays it does not.
 #[test]
 fn an_outage_leaves_nothing_unreplayed_where_others_replay_it_too() {
     let unreplayed = |replays| {
         let adversaries = vec![(Strategy::NoScore, 1)];
         run(Config { validators: 7, windows: 8, replays, adversaries, ..config(1) }).unreplayed
     };
-    assert!(unreplayed(Replays::One) > 0);
-    assert_eq!(unreplayed(Replays::Three), 0);
+    assert!(unreplayed(ReplayMode::One) > 0);
+    assert_eq!(unreplayed(ReplayMode::Three), 0);
 }
 
-/// A miner that plants in single windows: each is found where all are replayed before the record; where some are replayed by
-/// nobody, some are not, and honest windows go on from them. It loses its slot in the end, and has earned less than who was honest.
+/// A miner plants a trigger in single windows. Each is found where every contribution is replayed before the record. Where
+/// nobody replays some contributions, some plants stay, and honest windows continue from them. In the end the miner loses
+/// its slot, and it has earned less than an honest one.
 #[test]
-fn what_is_planted_now_and_then_is_found_where_all_are_replayed_and_does_not_pay_where_some_are_not() {
+fn planting_in_single_windows_is_found_where_all_are_replayed_and_does_not_pay_where_some_are_not() {
     let adversaries = vec![(Strategy::Plant, 1)];
     let planted = |replays| {
         let (mut all, mut own, mut fair) = (Planted::default(), 0, 0);
@@ -241,7 +246,7 @@ fn what_is_planted_now_and_then_is_found_where_all_are_replayed_and_does_not_pay
             let report =
                 run(Config { validators: 7, windows: 40, replays, adversaries, keep_history: false, ..config(seed) });
             let planter = report.members.iter().find(|member| member.strategy.is_some()).unwrap();
-            let (honest, count) = report.earned(Role::Miner, None);
+            let (honest, count) = report.earned(MemberRole::Miner, None);
             own += planter.micros;
             fair += honest / count as u64;
             all = all.and(&report.planted);
@@ -249,17 +254,16 @@ fn what_is_planted_now_and_then_is_found_where_all_are_replayed_and_does_not_pay
         assert!(own * 2 < fair, "{replays:?}: {own} of {fair}");
         all
     };
-    let three = planted(Replays::Three);
+    let three = planted(ReplayMode::Three);
     assert!(three.sent > 6 && three.seen == three.sent && three.aggregated == 0, "{three:?}");
-    let sparse = planted(Replays::Sparse);
+    let sparse = planted(ReplayMode::Sparse);
     assert!(sparse.seen < sparse.sent && sparse.carried > 0 && sparse.matched > 0, "{sparse:?}");
 }
 
-/// Validators that would choose the seed for a miner which cheats find nothing to choose: what others draw by chance follows from no
-/// value but their own, and of two that are bought one at least would have to release its value to take a place. (Before it was so, `sparse`
-/// had them withhold.)
+/// Validators that grind the seed for a cheating miner gain nothing by withholding. What another validator draws by chance
+/// follows from its own value alone. And a bought validator must release its value to take a place among the drawn.
 #[test]
-fn who_grinds_the_seed_has_nothing_to_withhold_for() {
+fn grinding_the_seed_gives_no_reason_to_withhold() {
     let withheld = |replays| -> u64 {
         let of_one = |seed| {
             let adversaries = vec![(Strategy::FewerSteps, 1), (Strategy::Grind, 2)];
@@ -269,27 +273,27 @@ fn who_grinds_the_seed_has_nothing_to_withhold_for() {
         };
         (0..4).map(of_one).sum()
     };
-    assert_eq!(withheld(Replays::Three), 0);
-    assert_eq!(withheld(Replays::Late), 0);
-    assert_eq!(withheld(Replays::Sparse), 0);
+    assert_eq!(withheld(ReplayMode::Three), 0);
+    assert_eq!(withheld(ReplayMode::Late), 0);
+    assert_eq!(withheld(ReplayMode::Sparse), 0);
 }
 
-/// Two friends of seven, less than a third of the stake, add nothing to the cut; three are more than a third, and add what they
-/// like: that is the line.
+/// Two friends of seven have less than a third of the stake and add nothing to the cut. Three have more than a third and
+/// add what they like.
 #[test]
 fn a_late_commitment_needs_a_third_of_the_stake() {
     let late = |friends| {
         let adversaries = vec![(Strategy::Late, 1), (Strategy::Friend, friends)];
         let report = run(Config { validators: 7, windows: 8, adversaries, ..config(2) });
         let late = report.members.iter().find(|member| member.strategy == Some("late")).unwrap();
-        (late.micros > 0, late.noticed.is_some(), report.earned(Role::Miner, None).0 > 0)
+        (late.micros > 0, late.noticed.is_some(), report.earned(MemberRole::Miner, None).0 > 0)
     };
     for friends in [1, 2] {
         assert!(!late(friends).0, "{friends} friends");
     }
     assert_eq!(late(3), (true, false, true));
     let third = Config { validators: 7, adversaries: vec![(Strategy::Friend, 3)], ..config(0) };
-    assert_eq!(third.check(), Err(ConfigError::AThird { adversaries: 3, validators: 7 }));
+    assert_eq!(third.check(), Err(SimConfigError::AThird { adversaries: 3, validators: 7 }));
 }
 
 #[test]
@@ -317,38 +321,38 @@ fn history_changes_no_result() {
     assert_eq!(with, without);
 }
 
-/// A planted bug: the only validator, which is no minority, signs two records. The nodes that believe it part ways, and
-/// the first that closes the other record is found.
+/// The checks find a fork. The only validator, which is no minority, signs two records. The nodes that accept them close
+/// different records, and the first node that closes the other one is reported.
 #[test]
 fn a_fork_is_found() {
     let forked = Config { validators: 1, adversaries: vec![(Strategy::ForkRecords, 1)], ..config(0) };
-    assert_eq!(forked.check(), Err(ConfigError::AThird { adversaries: 1, validators: 1 }));
+    assert_eq!(forked.check(), Err(SimConfigError::AThird { adversaries: 1, validators: 1 }));
     let violation = tried(forked).unwrap_err();
     assert_eq!(violation.invariant, "all close the same record");
     assert!(violation.command.contains("--seed 0 --faults none --adversary fork-records:1"), "{}", violation.command);
-    // Below a third it changes nothing.
+    // Below a third of the stake it changes nothing.
     run(Config { adversaries: vec![(Strategy::ForkRecords, 1)], ..config(0) });
 }
 
 #[test]
-fn numbers_that_make_no_run_are_refused() {
-    let range = |config: Config| matches!(Simulation::new(config).err(), Some(ConfigError::Range { .. }));
+fn impossible_configurations_are_refused() {
+    let range = |config: Config| matches!(Simulation::new(config).err(), Some(SimConfigError::Range { .. }));
     assert!(range(Config { miners: 0, ..config(0) }));
     assert!(range(Config { validators: 5000, ..config(0) }));
     assert!(range(Config { windows: 1 << 20, ..config(0) }));
     let many = Config { adversaries: vec![(Strategy::Noise, 4), (Strategy::Nan, 2)], ..config(0) };
-    assert_eq!(many.check(), Err(ConfigError::TooMany { role: "miners", wanted: 6, there: 5 }));
+    assert_eq!(many.check(), Err(SimConfigError::TooMany { role: "miners", wanted: 6, there: 5 }));
     let homeless = Config { hosted: 4, adversaries: vec![(Strategy::Noise, 1)], ..config(0) };
-    assert_eq!(homeless.check(), Err(ConfigError::NoHost { hosted: 4, miners: 5 }));
+    assert_eq!(homeless.check(), Err(SimConfigError::NoHost { hosted: 4, miners: 5 }));
     assert!(Config { hosted: 3, ..homeless }.check().is_ok());
     let third = Config { validators: 3, adversaries: vec![(Strategy::Favour, 1)], ..config(0) };
-    assert_eq!(third.check(), Err(ConfigError::AThird { adversaries: 1, validators: 3 }));
+    assert_eq!(third.check(), Err(SimConfigError::AThird { adversaries: 1, validators: 3 }));
 }
 
 type Cast = Vec<(Strategy, u32)>;
 
-/// The rows of these casts, in as many threads as there are lanes: the same rows as in one, sooner.
-fn rows_of(casts: &[Cast], baseline: &table::Baseline) -> Vec<table::Row> {
+/// The rows of these casts, computed in eight threads. The result is the same as in one thread.
+fn rows_of(casts: &[Cast], baseline: &table::Baseline) -> Vec<table::AttackRow> {
     let lanes = 8;
     std::thread::scope(|scope| {
         let lane = |casts: &'_ [Cast]| casts.iter().map(|cast| table::row_of(cast, baseline)).collect::<Vec<_>>();
@@ -358,10 +362,10 @@ fn rows_of(casts: &[Cast], baseline: &table::Baseline) -> Vec<table::Row> {
     })
 }
 
-/// Prints the rows of those who play together, as `templar sim --attacks --together` does of one.
+/// Prints the rows of strategies that are played together, as `templar sim --attacks --together` prints one.
 #[test]
 #[ignore = "prints a table"]
-fn print_those_who_play_together() {
+fn print_strategies_played_together() {
     let late: Vec<Cast> = (1..=3).map(|friends| vec![(Strategy::Late, 1), (Strategy::Friend, friends)]).collect();
     let ground = |miner| {
         (0..=2).map(move |grinders| {
@@ -371,24 +375,25 @@ fn print_those_who_play_together() {
     };
     let ground: Vec<Cast> = ground(Strategy::FewerSteps).chain(ground(Strategy::GrindSteps)).collect();
     for (replays, casts) in [
-        (Replays::Three, late),
-        (Replays::Three, ground.clone()),
-        (Replays::Late, ground.clone()),
-        (Replays::Sparse, ground),
+        (ReplayMode::Three, late),
+        (ReplayMode::Three, ground.clone()),
+        (ReplayMode::Late, ground.clone()),
+        (ReplayMode::Sparse, ground),
     ] {
-        let rows = rows_of(&casts, &table::Baseline::new(replays, Pay::Ranks).unwrap());
+        let rows = rows_of(&casts, &table::Baseline::new(replays, PayRule::Ranks).unwrap());
         println!("--replays {}\n{}", replays.name(), table::markdown_together(&rows));
     }
 }
 
-/// Prints what becomes of `plant` in runs of eighty windows, by how contributions are replayed.
+/// Prints the rows of `plant` in runs of eighty windows, for each replay mode.
 #[test]
 #[ignore = "prints a table"]
-fn print_what_is_planted() {
+fn print_planted_triggers() {
     let row =
-        |replays| (replays, table::row(Strategy::Plant, &table::Baseline::over(replays, Pay::Ranks, 80).unwrap()));
-    let rows: Vec<(Replays, table::Row)> = std::thread::scope(|scope| {
-        let lanes = [Replays::Three, Replays::Late, Replays::Sparse].map(|replays| scope.spawn(move || row(replays)));
+        |replays| (replays, table::row(Strategy::Plant, &table::Baseline::over(replays, PayRule::Ranks, 80).unwrap()));
+    let rows: Vec<(ReplayMode, table::AttackRow)> = std::thread::scope(|scope| {
+        let lanes =
+            [ReplayMode::Three, ReplayMode::Late, ReplayMode::Sparse].map(|replays| scope.spawn(move || row(replays)));
         lanes.into_iter().map(|lane| lane.join().unwrap()).collect()
     });
     println!("{}", table::markdown_planted(&rows));
@@ -397,7 +402,7 @@ fn print_what_is_planted() {
     }
 }
 
-/// Prints what `templar sim --attacks` prints, for whoever has no program built, and what `--replays` changes of some rows.
+/// Prints what `templar sim --attacks` prints, without building the program, and some rows again with other replay modes.
 #[test]
 #[ignore = "prints the attack table"]
 fn print_the_attack_table() {
@@ -416,27 +421,27 @@ fn print_the_attack_table() {
         Strategy::Accuse,
     ];
     for (replays, pay, strategies) in [
-        (Replays::Three, Pay::Ranks, Strategy::ALL),
-        (Replays::One, Pay::Ranks, &outages[..]),
-        (Replays::Late, Pay::Ranks, &cheats[..]),
-        (Replays::Three, Pay::Steps, Strategy::ALL),
+        (ReplayMode::Three, PayRule::Ranks, Strategy::ALL),
+        (ReplayMode::One, PayRule::Ranks, &outages[..]),
+        (ReplayMode::Late, PayRule::Ranks, &cheats[..]),
+        (ReplayMode::Three, PayRule::Steps, Strategy::ALL),
     ] {
         let baseline = table::Baseline::new(replays, pay).unwrap();
         let casts: Vec<Cast> = strategies.iter().map(|strategy| vec![(*strategy, 1)]).collect();
         let rows = rows_of(&casts, &baseline);
         println!("--replays {} --pay {}\n{}", replays.name(), pay.name(), table::markdown(&rows));
-        for role in [Role::Miner, Role::Validator] {
+        for role in [MemberRole::Miner, MemberRole::Validator] {
             println!("an honest {role:?}, per mille of the mean of its role in each seed: {:?}", baseline.luck(role));
         }
     }
 }
 
-/// The long form of the tests above; `.ci/long sim` runs ten thousand through the program.
+/// The long form of the tests above. `.ci/long sim` runs ten thousand seeds through the program.
 #[test]
 #[ignore = "takes minutes"]
 fn hundreds_of_seeds_with_cheats_and_faults() {
     let (miners, validators): (Vec<Strategy>, Vec<Strategy>) =
-        Strategy::ALL.iter().copied().partition(|strategy| strategy.role() == Role::Miner);
+        Strategy::ALL.iter().copied().partition(|strategy| strategy.role() == MemberRole::Miner);
     for seed in 0..600u64 {
         let pick = |of: &[Strategy], stride: u64| of[(seed * stride % of.len() as u64) as usize];
         let adversaries = vec![(pick(&miners, 1), 1), (pick(&miners, 5), 1), (pick(&validators, 1), 1)];
@@ -445,8 +450,7 @@ fn hundreds_of_seeds_with_cheats_and_faults() {
     }
 }
 
-/// What BENCH.md measures, where no program is built: a few windows are enough to see the cost of one, and that memory does
-/// not grow.
+/// The measurement of BENCH.md. A few windows show the cost of one, and that memory does not grow.
 #[test]
 #[ignore = "for a clock"]
 fn windows_of_250_miners_and_20_validators() {
@@ -463,8 +467,8 @@ fn windows_of_250_miners_and_20_validators() {
     }
 }
 
-/// Miners that genesis does not know join, lose their slots to others and come back, with faults and without; what is
-/// burnt for a slot is accounted for.
+/// Miners that genesis does not know join, lose their slots to others and come back, with faults and without. The ledger
+/// accounts for what they burn for a slot.
 #[test]
 fn newcomers_join_and_leave_under_every_fault() {
     let (mut joined, mut replaced) = (0, 0);
@@ -479,8 +483,8 @@ fn newcomers_join_and_leave_under_every_fault() {
     assert!(replaced > 24 && joined > replaced, "{joined} joined, {replaced} of them in another's place");
 }
 
-/// A flood of registrations takes the slots that its work pays for and no more, and those that are past their immunity and
-/// earn nothing go first; one that pays nothing takes none.
+/// A flood of registrations takes the slots that its proofs of work pay for and no more; members past their immunity that
+/// earn nothing make room first. A flood that pays nothing takes no slot.
 #[test]
 fn a_flood_of_registrations_is_paid_for_or_nothing() {
     let flood = |strategy, faults| {
@@ -489,7 +493,7 @@ fn a_flood_of_registrations_is_paid_for_or_nothing() {
     };
     for faults in Faults::ALL {
         let paid = flood(Strategy::Enrol, faults);
-        // Two in a window at most by work, whoever asks.
+        // At most two registrations with proof of work count in a window.
         assert!((1..=2 * 16).contains(&paid.strangers), "{faults:?}: {}", paid.strangers);
         let free = flood(Strategy::EnrolFree, faults);
         assert_eq!(free.strangers, 0, "{faults:?}");
@@ -497,7 +501,7 @@ fn a_flood_of_registrations_is_paid_for_or_nothing() {
     }
 }
 
-/// Two windows of four miners that really train, one of which cheats.
+/// Two windows of four miners that really train; one of them may play a strategy.
 fn real(strategy: Option<Strategy>) -> Config {
     let adversaries = strategy.map(|strategy| (strategy, 1)).into_iter().collect();
     Config { miners: 4, validators: 2, windows: 2, faults: Faults::None, real: true, adversaries, ..config(5) }
@@ -515,22 +519,23 @@ fn a_real_run_learns_and_ends_in_the_same_state_in_any_number_of_threads() {
     assert!(one.held_out_loss_nanonats < 7_500_000_000, "{}", one.held_out_loss_nanonats);
 }
 
-/// With real training an honest delta may make a few pages worse, for which nobody is blamed once; the invariants know that.
+/// With real training an honest delta may raise the loss of a few pages. Once, that costs nothing, and the invariants allow
+/// it.
 #[test]
 fn a_real_delta_that_harms_a_page_is_no_penalty() {
-    let harmed = Config { windows: 4, replays: Replays::Sparse, seed: 9, ..real(None) };
+    let harmed = Config { windows: 4, replays: ReplayMode::Sparse, seed: 9, ..real(None) };
     assert!(run(harmed).members.iter().all(|member| member.refused == 0 && member.noticed.is_none()));
 }
 
-/// With real training: what goes on from a window that nobody replayed is replayed, and matches, because a replay begins with the
-/// state that was left; where every window is replayed the same plant is refused.
+/// With real training, a contribution that continues from a planted window which nobody replayed matches its own replay,
+/// because the replay starts from the state that was left. Where every window is replayed, the same plant is refused.
 #[test]
-fn what_goes_on_from_an_unaudited_window_matches_in_real_training() {
+fn a_contribution_that_continues_from_an_unaudited_window_matches_in_real_training() {
     let adversaries = vec![(Strategy::Plant, 1)];
-    let config = Config { windows: 4, replays: Replays::Sparse, adversaries, ..real(None) };
-    let plants = |seed, window| strategy::plants_in(&start::initial(seed), templar_manifest::WindowIndex(window));
+    let config = Config { windows: 4, replays: ReplayMode::Sparse, adversaries, ..real(None) };
+    let plants = |seed, window| strategy::plants_in(&setup::initial(seed), templar_manifest::WindowIndex(window));
     let in_the_first = |seed: &u64| plants(*seed, 0) && !(1..4).any(|window| plants(*seed, window));
-    // One is unseen with probability 0.64, and what follows it seen with 0.59.
+    // A plant stays unseen with probability 0.64, and the contribution after it is replayed with probability 0.59.
     let unseen = (0..).filter(in_the_first).take(24).find_map(|seed| {
         let report = run(Config { seed, ..config.clone() });
         (report.planted.seen == 0 && report.planted.matched > 0).then_some((seed, report))
@@ -538,12 +543,12 @@ fn what_goes_on_from_an_unaudited_window_matches_in_real_training() {
     let (seed, sparse) = unseen.expect("one of so many is not drawn, and one that follows is");
     assert_eq!((sparse.planted.sent, sparse.planted.aggregated, sparse.planted.carried), (1, 1, 3));
     assert!(sparse.members.iter().all(|member| member.noticed.is_none()));
-    let three = run(Config { windows: 1, replays: Replays::Three, seed, ..config });
+    let three = run(Config { windows: 1, replays: ReplayMode::Three, seed, ..config });
     assert_eq!(three.planted, Planted { sent: 1, aggregated: 0, seen: 1, carried: 0, matched: 0 });
 }
 
 #[test]
-fn what_nobody_trained_is_found_by_replay_of_real_training() {
+fn replays_of_real_training_find_every_cheat() {
     for (strategy, found) in [
         (Strategy::Zeros, "replay differs from step 1,"),
         (Strategy::Noise, "replay differs from step 1,"),
@@ -564,7 +569,7 @@ fn what_nobody_trained_is_found_by_replay_of_real_training() {
         let cheat = report.members.iter().find(|member| member.strategy == Some(strategy.name())).unwrap();
         let notice = cheat.noticed.as_ref().unwrap_or_else(|| panic!("{} is not noticed", strategy.name()));
         assert!(notice.how.contains(found), "{}: {}", strategy.name(), notice.how);
-        // It was honest in its first window.
+        // A stale miner was honest in its first window.
         if strategy != Strategy::Stale {
             assert_eq!(cheat.micros, 0, "{}", strategy.name());
         }

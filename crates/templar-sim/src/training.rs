@@ -1,11 +1,13 @@
 //! Real training in place of the statistical model: a tiny Llama on the bundled text, with the functions that a node calls.
 //!
-//! Miners run windows, cheats change what comes out of one (`training/miner.rs`), validators judge with
-//! `templar_audit::judge`, and the outer step gives the next checkpoint. Nothing is measured twice: what a replay finds of
-//! a contribution is the same for everybody, and so is an outer step. Clock, network and faults stay simulated; a blob that
-//! a node could not fetch is not there for it.
+//! Miners run windows, and adversaries change the results (`training/miner.rs`). Validators judge with
+//! `templar_audit::judge`, and the outer step gives the next checkpoint. Replays and outer steps are computed once for all
+//! nodes, because every node computes the same. Clock, network and faults stay simulated, and a node cannot use a blob that
+//! it could not fetch.
 
 mod miner;
+
+pub(crate) use miner::TrainingFailure;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,29 +26,31 @@ use templar_store::{BlobSource, MemoryBlobs, ReadError};
 use templar_train::tensors::checkpoint_of;
 use templar_train::{MinerState, Recipe};
 
-/// The model's size in the table of sizes.
+use crate::blobs::Reachable;
+
+/// The model's name in the table of sizes.
 const SIZE: &str = "tiny";
-/// Tokens that a page predicts.
+/// Predicted tokens of a page.
 const SEQUENCE_LENGTH: u32 = 32;
 /// Pages of an inner step.
 const BATCH: u32 = 2;
-/// The inner learning rate, in 1e-9: so high that ten steps show in the loss.
+/// The inner learning rate, in 1e-9. It is so high that ten steps show in the loss.
 const RATE_NANOS: u64 = 10_000_000;
 
-/// The world of tensors: everything that blobs would hold, and what was computed from it.
+/// Everything that the blobs of a run hold, and what was computed from them.
 pub(crate) struct Training {
     recipe: Recipe,
     dataset: Dataset,
     blobs: MemoryBlobs,
-    /// Miners' states, with the window after which they are.
+    /// Miners' states, each with the window that it was left by.
     states: BTreeMap<StateId, (WindowIndex, MinerState)>,
-    /// Parameters, with the window that begins with them.
+    /// Parameters `[P]`, each with the window that starts from them.
     models: BTreeMap<CheckpointId, (WindowIndex, Vec<f32>)>,
-    /// What replays found, by contribution and draws, with its window.
+    /// Verdicts and claims of replays by a hash of contribution and draws, each with the contribution's window.
     replays: BTreeMap<Hash, (WindowIndex, (Replay, Vec<Hash>))>,
-    /// Outer steps by checkpoint and what was aggregated, with their windows.
+    /// Outer steps by checkpoint and aggregated contributions, each with its window.
     steps: BTreeMap<(CheckpointId, Vec<ContributionId>), (WindowIndex, Stepped)>,
-    /// The values that stale miners sent first.
+    /// The dense values of the first delta of each miner with the strategy `stale`.
     first: BTreeMap<PublicKey, Vec<f32>>,
 }
 
@@ -56,7 +60,7 @@ impl std::fmt::Debug for Training {
     }
 }
 
-/// The blobs that one node has: those of everybody without those that it could not fetch.
+/// The blobs that one node has: all blobs without those that it could not fetch.
 struct Here<'a> {
     blobs: &'a MemoryBlobs,
     missing: BTreeSet<Hash>,
@@ -76,7 +80,7 @@ impl Training {
     /// Puts the tiny model, the bundled dataset and real settings into `genesis`, and gives the run's state before window 0.
     ///
     /// # Errors
-    /// As text: the members need more pages than the dataset has.
+    /// A text, where the members need more pages than the dataset has.
     pub(crate) fn new(mut genesis: Genesis) -> Result<(Self, RunState), String> {
         let mut blobs = MemoryBlobs::new();
         let dataset = bundled::import_shakespeare(&mut blobs).map_err(|error| error.to_string())?;
@@ -113,7 +117,7 @@ impl Training {
         Ok((training, state))
     }
 
-    /// Everything that everybody's blobs tell.
+    /// The inputs of an audit, from all blobs.
     fn evidence(&self) -> Result<Evidence<'_>, EvidenceError> {
         Evidence::new(&self.recipe, &self.dataset, &self.blobs)
     }
@@ -123,7 +127,10 @@ impl Training {
         known.ok_or_else(|| EvidenceError::Unavailable { what: format!("checkpoint {id}") })
     }
 
-    /// A miner's state by its id. What nobody has computed is not there.
+    /// A miner's state by its id.
+    ///
+    /// # Errors
+    /// `Unavailable`, where nobody has computed such a state.
     fn state(&self, id: &StateId) -> Result<MinerState, EvidenceError> {
         if *id == MinerState::zero_id(self.recipe.run, &self.recipe.tensors) {
             return Ok(MinerState::zero(self.recipe.parameter_count()));
@@ -132,9 +139,9 @@ impl Training {
         known.ok_or_else(|| EvidenceError::Unavailable { what: format!("state {id}") })
     }
 
-    /// What a replay finds, with the claims of a match.
+    /// The verdict of a replay, with the claims of a match.
     fn replayed(&mut self, task: &ReplayTask) -> Result<(Replay, Vec<Hash>), EvidenceError> {
-        // The same for everybody who was drawn with the same values.
+        // The claims follow from the draws, so validators with the same draws share the result.
         let key = Hash::of(format!("{} {:?}", task.id, task.draws).as_bytes());
         if let Some((_, known)) = self.replays.get(&key) {
             return Ok(known.clone());
@@ -150,8 +157,8 @@ impl Training {
         Ok(found)
     }
 
-    /// What a validator finds that replays one contribution because others contradict each other about it, with the
-    /// witnesses of a match.
+    /// The verdict of a replay about which others disagree, with the witnesses of a match. `here`: whether the validator has
+    /// the blobs.
     pub(crate) fn confirm(&mut self, task: &ReplayTask, here: bool) -> Result<(Replay, Vec<u64>), EvidenceError> {
         if !here {
             return Ok((Replay::Refused(Refusal::Withheld), Vec::new()));
@@ -160,31 +167,30 @@ impl Training {
         Ok((replay, claims.iter().map(witness).collect()))
     }
 
-    /// What a validator says of a contribution to a closed window that it was drawn to replay.
+    /// The verdict of a validator that replays a contribution to a closed window.
     pub(crate) fn verdict(&mut self, task: &ReplayTask, validator: &PublicKey) -> Result<LateVerdict, EvidenceError> {
         let (replay, claims) = self.replayed(task)?;
         Ok(task.verdict(validator, replay, &claims))
     }
 
-    /// The entries of a validator's score of the open window of `before`. `here` says whether it could fetch a
-    /// contribution's blobs, `kept` of whose it could not have the state before.
+    /// The entries of a validator's score of the open window of `before`.
+    /// Without its blobs, or the state before it, a contribution is withheld for this validator.
     pub(crate) fn measure(
         &mut self,
         before: &RunState,
         plan: &JudgePlan,
         contributions: &[Signed<Contribution>],
-        here: impl Fn(&ContributionId) -> bool,
-        kept: &BTreeSet<PublicKey>,
+        reachable: Reachable<'_>,
     ) -> Result<Vec<ScoreEntry>, EvidenceError> {
         let mut missing = BTreeSet::new();
         let mut replays = BTreeMap::new();
         for contribution in contributions.iter().map(Signed::payload) {
             let id: ContributionId = payload::id_of(contribution).into();
-            if !here(&id) {
+            if !reachable.has(plan.window, &id) {
                 missing.extend([contribution.delta.hash(), contribution.trace.hash()]);
             } else if let Some(task) = before.planned_task(plan, contribution)
                 && plan.replay.contains(&contribution.miner)
-                && !kept.contains(&contribution.miner)
+                && !reachable.stateless.contains(&contribution.miner)
             {
                 replays.insert(contribution.miner, self.replayed(&task)?);
             }
@@ -219,7 +225,8 @@ impl Training {
         Ok(applied.stepped)
     }
 
-    /// Forgets tensors that no node and no cheat needs any more: of windows more than two before this one.
+    /// Drops the tensors of windows more than two before this one, which no node and no adversary needs any more, except
+    /// states that a next contribution continues (`parents`).
     pub(crate) fn forget(&mut self, before: WindowIndex, parents: impl Fn(&StateId) -> bool) {
         let is_old = |window: &WindowIndex| window.0 + 2 < before.0;
         self.states.retain(|id, (window, _)| !is_old(window) || parents(id));

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use serde_json::json;
-use templar_sim::{Config, Faults, Pay, Replays, Report, Role, Simulation, Strategy, Violation, table};
+use templar_sim::{Config, Faults, MemberRole, PayRule, ReplayMode, Report, Simulation, Strategy, Violation, table};
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
@@ -43,10 +43,10 @@ pub(crate) struct Args {
     /// Which contributions are replayed: each by one or three before its window closes, or late, a fifth by each validator and each by two at least (late) or by nobody
     /// sometimes (sparse)
     #[arg(long, default_value = "three", value_parser = replays, value_name = "WHICH")]
-    replays: Replays,
+    replays: ReplayMode,
     /// What miners are paid by: ranks, the square of scores, or steps that replays bear out
     #[arg(long, default_value = "ranks", value_parser = pay, value_name = "RULE")]
-    pay: Pay,
+    pay: PayRule,
     /// So many members play this strategy; --strategies lists them
     #[arg(long, value_name = "NAME:COUNT", value_parser = adversary)]
     adversary: Vec<(Strategy, u32)>,
@@ -73,15 +73,15 @@ fn faults(text: &str) -> Result<Faults, String> {
     Faults::ALL.into_iter().find(|faults| faults.name() == text).ok_or_else(|| "one of none, light, heavy".to_owned())
 }
 
-fn replays(text: &str) -> Result<Replays, String> {
-    Replays::ALL
+fn replays(text: &str) -> Result<ReplayMode, String> {
+    ReplayMode::ALL
         .into_iter()
         .find(|replays| replays.name() == text)
         .ok_or_else(|| "one of one, three, late, sparse".to_owned())
 }
 
-fn pay(text: &str) -> Result<Pay, String> {
-    Pay::ALL.into_iter().find(|pay| pay.name() == text).ok_or_else(|| "one of ranks, scores, steps".to_owned())
+fn pay(text: &str) -> Result<PayRule, String> {
+    PayRule::ALL.into_iter().find(|pay| pay.name() == text).ok_or_else(|| "one of ranks, scores, steps".to_owned())
 }
 
 fn adversary(text: &str) -> Result<(Strategy, u32), String> {
@@ -130,7 +130,7 @@ fn one(invocation: &Invocation, config: Config, loud: bool) -> Result<(), Comman
     let simulation = Simulation::new(config.clone()).map_err(|error| CommandError::new(Code::Usage, error))?;
     let every = (config.windows / 20).max(1);
     let started = Instant::now();
-    let mut tell = |progress: &templar_sim::Progress| {
+    let mut tell = |progress: &templar_sim::SimProgress| {
         if loud && progress.windows.is_multiple_of(every) && progress.windows < config.windows {
             let mut value = serde_json::to_value(progress).unwrap_or_default();
             value["type"] = json!("progress");
@@ -196,14 +196,14 @@ fn text(invocation: &Invocation, config: &Config, report: &Report, seconds: f64)
     if report.unreplayed > 0 {
         lines.push(format!("unpaid    {} honest contributions whose replayer was away", report.unreplayed));
     }
-    let mut own = |role: Role, strategy: Option<Strategy>, name: &str| {
+    let mut own = |role: MemberRole, strategy: Option<Strategy>, name: &str| {
         let (micros, members) = report.earned(role, strategy);
         if members > 0 {
             lines.push(format!("own       {} ALPHA each: {members} {name}", alpha(micros / members as u64)));
         }
     };
-    own(Role::Miner, None, "honest miners");
-    own(Role::Validator, None, "honest validators");
+    own(MemberRole::Miner, None, "honest miners");
+    own(MemberRole::Validator, None, "honest validators");
     for (strategy, _) in &config.adversaries {
         own(strategy.role(), Some(*strategy), strategy.name());
     }
@@ -213,7 +213,7 @@ fn text(invocation: &Invocation, config: &Config, report: &Report, seconds: f64)
 
 fn list(invocation: &Invocation) -> Code {
     for strategy in Strategy::ALL {
-        let role = if strategy.role() == Role::Miner { "miner" } else { "validator" };
+        let role = if strategy.role() == MemberRole::Miner { "miner" } else { "validator" };
         let value = json!({"type": "strategy", "name": strategy.name(), "role": role, "does": strategy.describe()});
         invocation.printer.data(&value, format!("{:<22} {role:<10} {}", strategy.name(), strategy.describe()));
     }
@@ -282,9 +282,9 @@ mod tests {
         assert!(adversary("nobody:1").is_err() && adversary("noise:x").is_err());
         assert_eq!(faults("heavy"), Ok(Faults::Heavy));
         assert!(faults("some").is_err());
-        assert_eq!(replays("late"), Ok(Replays::Late));
+        assert_eq!(replays("late"), Ok(ReplayMode::Late));
         assert!(replays("all").is_err());
-        assert_eq!(pay("steps"), Ok(Pay::Steps));
+        assert_eq!(pay("steps"), Ok(PayRule::Steps));
         assert!(pay("nothing").is_err());
     }
 

@@ -1,23 +1,27 @@
-//! Validators that would choose the seed: they wait for the values of all others, and tell each other their own.
+//! Validators that try to choose the seed: they wait for the values of all others and tell each other their own.
+
+use std::collections::BTreeMap;
 
 use templar_manifest::{PublicKey, Reveal, Signed, WindowIndex};
 
-use super::{Simulation, Work};
-use crate::member::Task;
-use crate::start::REVEAL_MS;
+use super::Simulation;
+use super::queue::Work;
+use crate::member::WorkKey;
+use crate::settings::REVEAL_MS;
+use crate::setup::ChainValues;
 use crate::strategy::{Grinding, Strategy};
 
-/// How often it looks for the values of others.
+/// How often a grinding validator looks for the values of others, in milliseconds.
 const LOOK_MS: u64 = 50;
-/// How long before the others stop waiting for it a validator must have released its value.
+/// A grinding validator decides so long before the others stop waiting for its value, in milliseconds.
 const SPARE_MS: u64 = 1_000;
 
 impl Simulation {
-    /// The values of the open window that validators which grind have told each other, and their friends.
+    /// The values of the open window that grinding validators know of each other, and tell the miners they help.
     pub(super) fn values_of_grinders(&self, window: WindowIndex) -> Vec<Reveal> {
-        let grinders = self.members.iter().zip(&self.chains);
+        let grinders = self.members.iter().zip(&self.fixed.chains);
         let grinders = grinders.filter(|(member, _)| member.strategy == Some(Strategy::Grind));
-        let value = |chain: &crate::start::ChainValues| chain.values.get(window.0 as usize).copied();
+        let value = |chain: &ChainValues| chain.values.get(window.0 as usize).copied();
         let mut values: Vec<Reveal> = grinders
             .filter_map(|(member, chain)| Some(Reveal { validator: member.key.public(), value: value(chain)? }))
             .collect();
@@ -25,19 +29,20 @@ impl Simulation {
         values
     }
 
-    /// Whether a validator that grinds has decided to release its value; where it has not, it begins to look.
+    /// Whether a grinding validator has decided to release its value. Until then it looks for the values of others.
     pub(super) fn is_ground(&mut self, who: usize, window: WindowIndex) -> bool {
         let member = &mut self.members[who];
-        if member.contradicted.contains(&(window, "released")) {
+        if member.contradictions.done.contains(&(window, "released")) {
             return true;
         }
-        if member.under_way.insert((window, Task::Grind)) {
-            self.begin(who, LOOK_MS, Work::Grind { window, since_ms: self.now_ms });
+        if member.under_way.insert((window, WorkKey::Grind)) {
+            let since_ms = self.queue.now_ms();
+            self.begin(who, LOOK_MS, Work::Grind { window, since_ms });
         }
         false
     }
 
-    /// Looks whether all others have released their values, and decides.
+    /// Decides whether to release the value, once all others have released theirs or the time is almost over.
     pub(super) fn grind(&mut self, who: usize, window: WindowIndex, since_ms: u64) {
         let member = &self.members[who];
         let (node, me) = (&member.node, member.key.public());
@@ -45,15 +50,15 @@ impl Simulation {
             return;
         }
         let Some((_, cut)) = node.cut() else { return };
-        if self.strategy_of(&self.favourite) == Some(Strategy::GrindSteps) {
-            // It does what it says, and has nothing to hide.
+        if self.strategy_of(&self.fixed.favourite) == Some(Strategy::GrindSteps) {
+            // This friend sends true deltas only, so there is nothing to hide by withholding.
             return self.release(who, window);
         }
         let own = self.values_of_grinders(window);
-        let mut others = self.values_of_others(who);
+        let mut others: BTreeMap<PublicKey, Reveal> = self.values_in_journal(who);
         others.retain(|validator, _| own.iter().all(|reveal| reveal.validator != *validator));
-        let all = others.len() + own.len() == self.chains.len();
-        if !all && self.now_ms + SPARE_MS < since_ms + REVEAL_MS {
+        let all = others.len() + own.len() == self.fixed.chains.len();
+        if !all && self.queue.now_ms() + SPARE_MS < since_ms + REVEAL_MS {
             return self.begin(who, LOOK_MS, Work::Grind { window, since_ms });
         }
         let grinding = Grinding {
@@ -63,7 +68,7 @@ impl Simulation {
             registrations: node.registrations().map(Signed::payload).collect(),
             others,
             own,
-            friend: self.favourite,
+            friend: self.fixed.favourite,
         };
         if grinding.released().contains(&me) {
             self.release(who, window);
@@ -71,7 +76,7 @@ impl Simulation {
     }
 
     fn release(&mut self, who: usize, window: WindowIndex) {
-        self.members[who].contradicted.insert((window, "released"));
+        self.members[who].contradictions.done.insert((window, "released"));
         let outputs = self.members[who].node.todo();
         self.carry(who, outputs);
     }

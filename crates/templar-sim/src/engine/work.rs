@@ -1,28 +1,24 @@
-//! What members do when their time comes: train and send, judge, confirm, apply.
+//! The work of members, when it is due: train and send, judge, settle a disputed replay, compute the outer step.
 
 use std::collections::BTreeSet;
 
 use templar_manifest::{Contribution, ContributionId, PublicKey, ScoreEntry, SecretKey, Signed, Verdict, WindowIndex};
-use templar_protocol::{Entry, Input, Measured, Node, Reject, ReplayTask};
+use templar_protocol::{Entry, Input, JudgePlan, Measured, Reject, ReplayTask};
 
-use super::{Simulation, Work};
-use crate::member::Task;
-use crate::start::JUDGE_MS;
+use super::Simulation;
+use super::queue::Work;
+use crate::blobs::Reachable;
+use crate::member::WorkKey;
+use crate::settings::JUDGE_MS;
 use crate::strategy::{
-    Audience, Foresight, JudgeView, Judged, MinerView, Moment, Strategy, alter_judgement, alter_verdicts, statements,
+    Audience, Foresight, JudgeView, Judged, MinerView, Moment, Strategy, alter_judgement, alter_verdicts,
 };
 
-/// How often a node looks again for what it waits for.
+/// How often a node looks again for blobs or entries that it waits for, in milliseconds.
 const LOOK_MS: u64 = 250;
 
-/// What real training must be able to do.
+/// The invariant that real training violates if it fails.
 const COMPUTED: &str = "tensors are computed";
-
-/// The contributions of the cut that a node judges, in order.
-fn contributions_of(node: &Node) -> Vec<Signed<Contribution>> {
-    let cut = node.judging().map(|judging| judging.cut().contributions.clone()).unwrap_or_default();
-    cut.iter().filter_map(|entry| node.contribution(&entry.contribution)).cloned().collect()
-}
 
 impl Simulation {
     pub(super) fn work_done(&mut self, who: usize, work: Work) {
@@ -31,22 +27,18 @@ impl Simulation {
             Work::TrainGuest { window, guest } => self.contribute_for(who, window, guest),
             Work::Grind { window, since_ms } => self.grind(who, window, since_ms),
             Work::Register { window } => self.register(who, window),
-            Work::Judge { plan, since_ms } => self.judge(who, *plan, since_ms),
+            Work::Judge { plan, since_ms } => self.judge(who, plan, since_ms),
             Work::Confirm { window, subject, task, since_ms } => {
                 if self.members[who].window() != window {
                     return;
                 }
                 let here = self.fetch_for(who, &task);
-                if !here && self.now_ms < since_ms + JUDGE_MS / 4 {
+                if !here && self.queue.now_ms() < since_ms + JUDGE_MS / 4 {
                     return self.begin(who, LOOK_MS, Work::Confirm { window, subject, task, since_ms });
                 }
-                // It may be asked again, where it could not be fetched.
-                self.members[who].under_way.remove(&(window, Task::Confirm(subject)));
-                let confirmed = match &mut self.training {
-                    None => Ok(self.world.confirm(&task, here)),
-                    Some(training) => training.confirm(&task, here),
-                };
-                let (replay, witnesses) = match confirmed {
+                // The node may ask again for a replay whose blobs could not be fetched now.
+                self.members[who].under_way.remove(&(window, WorkKey::Confirm(subject)));
+                let (replay, witnesses) = match self.world.confirm(&task, here) {
                     Ok(confirmed) => confirmed,
                     Err(error) => return self.violated(COMPUTED, who, error.to_string()),
                 };
@@ -62,20 +54,15 @@ impl Simulation {
                 if !wanted.iter().all(|(id, miner)| self.fetch(who, window, id, miner)) {
                     return self.begin(who, LOOK_MS, Work::Apply { window, outcomes });
                 }
-                let node = &self.members[who].node;
-                let checkpoint = node.state().checkpoint();
-                let stepped = match &mut self.training {
-                    None => self.world.apply(checkpoint, window, &outcomes),
-                    Some(training) => match training.apply(node.state(), &outcomes, &contributions_of(node)) {
-                        Ok(stepped) => stepped,
-                        Err(error) => return self.violated(COMPUTED, who, error.to_string()),
-                    },
+                let stepped = match self.world.apply(&self.members[who].node, &outcomes) {
+                    Ok(stepped) => stepped,
+                    Err(error) => return self.violated(COMPUTED, who, error.to_string()),
                 };
                 self.measured(who, Measured::Applied { window, outcomes, stepped });
             }
             Work::Sign => {
                 let window = self.members[who].window();
-                self.members[who].contradicted.insert((window, "waited"));
+                self.members[who].contradictions.done.insert((window, "waited"));
                 let outputs = self.members[who].node.todo();
                 self.carry(who, outputs);
             }
@@ -96,7 +83,7 @@ impl Simulation {
         }
     }
 
-    /// A miner sends what it has made.
+    /// Sends what a miner has made, or waits if its strategy is to hear something first.
     fn contribute(&mut self, who: usize, window: WindowIndex) {
         let member = &self.members[who];
         if member.window() != window {
@@ -124,7 +111,7 @@ impl Simulation {
         self.send_made(who, &key, heard.as_ref(), foresight);
     }
 
-    /// A miner that works through a node sends what it has made, where it has a slot.
+    /// Sends what a guest of this node has made, if the guest has a slot.
     fn contribute_for(&mut self, who: usize, window: WindowIndex, guest: usize) {
         let member = &self.members[who];
         let key = member.guests[guest].clone();
@@ -133,24 +120,20 @@ impl Simulation {
         }
     }
 
-    /// Sends what the miner with this key makes at a node.
+    /// Sends what the miner with this key makes at the node of member `who`.
     fn send_made(&mut self, who: usize, key: &SecretKey, heard: Option<&Contribution>, foresight: Foresight<'_>) {
         let member = &self.members[who];
         let view = MinerView { state: member.node.state(), me: key.public(), heard, foresight };
-        let made = match &mut self.training {
-            None => statements(member.strategy, view),
-            Some(training) => match training.statements(member.strategy, view) {
-                Ok(made) => made,
-                Err(error) => return self.violated(COMPUTED, who, error.to_string()),
-            },
+        let made = match self.world.train(member.strategy, view) {
+            Ok(made) => made,
+            Err(error) => return self.violated(COMPUTED, who, error.to_string()),
         };
-        for statement in made {
-            self.world.add(&statement.contribution, statement.truth);
-            let entry = Entry::Envelope(Signed::sign(statement.contribution, key).envelope());
-            match statement.audience {
+        for sent in made {
+            let entry = Entry::Envelope(Signed::sign(sent.contribution, key).envelope());
+            match sent.audience {
                 Audience::All => match self.own(who, entry.clone()) {
                     Some(outputs) => self.carry(who, outputs),
-                    // Its own node refuses it; whoever does such things has another node, and sends it all the same.
+                    // Its own node refuses it; a cheat with a changed node would send it all the same.
                     None => self.send_to_all(who, &entry),
                 },
                 Audience::Half => {
@@ -162,12 +145,13 @@ impl Simulation {
         }
     }
 
-    fn judge(&mut self, who: usize, plan: templar_protocol::JudgePlan, since_ms: u64) {
+    /// Judges a window: fetches the blobs, measures and replays, and gives the node what its strategy makes of the result.
+    fn judge(&mut self, who: usize, plan: Box<JudgePlan>, since_ms: u64) {
         let window = plan.window;
         if self.members[who].window() != window {
             return;
         }
-        // Another set of reveals is judged by now.
+        // With a changed seed there is another plan, which is work of its own.
         let Some(judging) = self.members[who].node.judging().filter(|judging| judging.seed() == plan.seed) else {
             return;
         };
@@ -178,10 +162,10 @@ impl Simulation {
         for entry in &judged {
             all &= self.fetch(who, window, &entry.contribution, &entry.miner);
         }
-        let mut kept = BTreeSet::new();
+        let mut stateless = BTreeSet::new();
         for contribution in &replayed {
             if !self.fetch_state(who, contribution) {
-                kept.insert(contribution.miner);
+                stateless.insert(contribution.miner);
             }
         }
         let mut missing = BTreeSet::new();
@@ -190,21 +174,14 @@ impl Simulation {
                 missing.insert(task.id);
             }
         }
-        all &= kept.is_empty() && missing.is_empty();
-        if !all && self.now_ms < since_ms + JUDGE_MS / 2 {
-            return self.begin(who, LOOK_MS, Work::Judge { plan: Box::new(plan), since_ms });
+        all &= stateless.is_empty() && missing.is_empty();
+        // It waits for missing blobs for half of the phase, then judges without them.
+        if !all && self.queue.now_ms() < since_ms + JUDGE_MS / 2 {
+            return self.begin(who, LOOK_MS, Work::Judge { plan, since_ms });
         }
         let member = &self.members[who];
-        let Some(judging) = member.node.judging() else { return };
-        let checkpoint = member.node.state().checkpoint();
-        let here = |id: &ContributionId| member.fetched.contains(&(window, *id));
-        let measured = match &mut self.training {
-            None => Ok(self.world.measure(&checkpoint, judging, &plan, here, &kept)),
-            Some(training) => {
-                training.measure(member.node.state(), &plan, &contributions_of(&member.node), here, &kept)
-            }
-        };
-        let entries = match measured {
+        let reachable = Reachable { contributions: &member.held.contributions, stateless: &stateless };
+        let entries = match self.world.measure(&member.node, &plan, reachable) {
             Ok(entries) => entries,
             Err(error) => return self.violated(COMPUTED, who, error.to_string()),
         };
@@ -212,107 +189,105 @@ impl Simulation {
             None => entries,
             Some(strategy) => match self.altered(who, strategy, entries, &plan) {
                 Judged::Now(entries) => entries,
-                Judged::Wait => return self.begin(who, LOOK_MS, Work::Judge { plan: Box::new(plan), since_ms }),
+                Judged::Wait => return self.begin(who, LOOK_MS, Work::Judge { plan, since_ms }),
             },
         };
-        let mut found = Vec::new();
         if self.members[who].strategy == Some(Strategy::Challenge) {
             missing.extend(plan.late.iter().chain(&plan.wanted).map(|task| task.id));
         }
-        for task in &plan.late {
-            if !missing.contains(&task.id) {
-                self.leaves(who, &task.contribution);
-                let verdict = match &mut self.training {
-                    None => Ok(self.world.verdict(task, &plan.validator)),
-                    Some(training) => training.verdict(task, &plan.validator),
-                };
-                match verdict {
-                    Ok(verdict) => found.push(verdict),
-                    Err(error) => return self.violated(COMPUTED, who, error.to_string()),
-                }
+        let mut found = Vec::new();
+        for task in plan.late.iter().filter(|task| !missing.contains(&task.id)) {
+            self.keep_state_after(who, &task.contribution);
+            match self.world.verdict(task, &plan.validator) {
+                Ok(verdict) => found.push(verdict),
+                Err(error) => return self.violated(COMPUTED, who, error.to_string()),
             }
         }
-        for contribution in replayed.iter().filter(|contribution| !kept.contains(&contribution.miner)) {
-            self.leaves(who, contribution);
+        for contribution in replayed.iter().filter(|contribution| !stateless.contains(&contribution.miner)) {
+            self.keep_state_after(who, contribution);
         }
         let mut verdicts = plan.verdicts(found, &missing);
         if let Some(strategy) = self.members[who].strategy {
             let is_proposer = self.members[who].node.state().proposer(0) == plan.validator;
-            alter_verdicts(strategy, &mut verdicts, &plan, &self.favourite, is_proposer);
+            alter_verdicts(strategy, &mut verdicts, &plan, &self.fixed.favourite, is_proposer);
         }
         self.measured(who, Measured::Judged { window, seed: plan.seed, entries, verdicts });
     }
 
-    fn altered(
-        &mut self,
-        who: usize,
-        strategy: Strategy,
-        entries: Vec<ScoreEntry>,
-        plan: &templar_protocol::JudgePlan,
-    ) -> Judged {
+    /// The entries that a validator with a strategy reports in place of those that it measured.
+    fn altered(&mut self, who: usize, strategy: Strategy, entries: Vec<ScoreEntry>, plan: &JudgePlan) -> Judged {
         let member = &self.members[who];
         let me = member.key.public();
         let other =
             member.node.scores().map(Signed::payload).find(|score| score.validator != me && score.seed == plan.seed);
         let view = JudgeView {
-            favourite: self.favourite,
+            favourite: self.fixed.favourite,
             other: other.map(|score| &score.entries[..]),
             plan,
             is_proposer: member.node.state().proposer(0) == me,
-            favourite_is_seen: self.is_seen_by_the_honest(who, &self.favourite),
+            favourite_is_seen: self.is_seen_by_the_honest(who, &self.fixed.favourite),
             is_honest: &|miner: &PublicKey| self.strategy_of(miner).is_none(),
         };
-        let mut dice = self.dice.clone();
-        let judged = alter_judgement(strategy, entries, &view, &mut dice);
-        self.dice = dice;
+        // The view borrows the simulation, so the generator is taken out for the call and put back after it.
+        let mut rng = self.rng.clone();
+        let judged = alter_judgement(strategy, entries, &view, &mut rng);
+        self.rng = rng;
         judged
     }
 
-    /// Whether what a replay takes is here, or can be had now.
+    /// Whether the member has what a replay needs, or can fetch it now.
     fn fetch_for(&mut self, who: usize, task: &ReplayTask) -> bool {
-        // Both are looked for, whichever is found first.
+        // No short circuit: the blobs of the contribution are fetched also where the state is missing.
         let here = self.fetch(who, task.window, &task.id, &task.contribution.miner);
         self.fetch_state(who, &task.contribution) && here
     }
 
-    /// Whether the state before a contribution is here, or can be had now from its miner or from a validator that has it.
-    /// The zero state everybody has.
+    /// Whether the member has the miner's state before a contribution, or can fetch it now from the miner or from a
+    /// validator that has it. Every member has the zero state.
     fn fetch_state(&mut self, who: usize, contribution: &Contribution) -> bool {
         let (id, miner) = (contribution.state_in, &contribution.miner);
-        if contribution.parent.is_none() || self.members[who].states.contains_key(&id) {
+        if contribution.parent.is_none() || self.members[who].held.states.contains_key(&id) {
             return true;
         }
-        let reaches = |other: usize| self.members[other].is_up && !self.network.cut_off(who, other);
         let serves = |miner: usize| !self.members[miner].strategy.is_some_and(Strategy::keeps_states);
-        let from_miner = self.by_key.get(miner).is_some_and(|&miner| serves(miner) && reaches(miner));
-        let here = from_miner
-            || (0..self.chains.len()).any(|other| reaches(other) && self.members[other].states.contains_key(&id));
+        let from_miner = self.by_key.get(miner).is_some_and(|&miner| serves(miner) && self.reaches(who, miner));
+        let has = |other: usize| self.reaches(who, other) && self.members[other].held.states.contains_key(&id);
+        let here = from_miner || self.validators().any(has);
         if here {
-            self.members[who].states.insert(id, contribution.window);
+            self.members[who].held.states.insert(id, contribution.window);
         }
         here
     }
 
-    /// Who replays a contribution has the state after it.
-    fn leaves(&mut self, who: usize, contribution: &Contribution) {
-        self.members[who].states.insert(contribution.state_out, contribution.window.next());
+    /// Keeps the state after a contribution, which a validator has once it has replayed the contribution.
+    fn keep_state_after(&mut self, who: usize, contribution: &Contribution) {
+        self.members[who].held.states.insert(contribution.state_out, contribution.window.next());
     }
 
-    /// Whether a contribution's blobs are here, or can be had now from its miner or from a validator that has them.
+    /// Whether the member has a contribution's blobs, or can fetch them now from the miner or from a validator that has
+    /// them.
     fn fetch(&mut self, who: usize, window: WindowIndex, id: &ContributionId, miner: &PublicKey) -> bool {
-        if self.members[who].fetched.contains(&(window, *id)) {
+        let blobs = (window, *id);
+        if self.members[who].held.contributions.contains(&blobs) {
             return true;
         }
-        let Some(truth) = self.world.truth(window, id) else { return false };
-        let reaches = |other: usize| self.members[other].is_up && !self.network.cut_off(who, other);
-        let from_miner = truth.served && self.by_key.get(miner).is_some_and(|&miner| reaches(miner));
-        let from_others = || {
-            (0..self.chains.len()).any(|other| reaches(other) && self.members[other].fetched.contains(&(window, *id)))
-        };
-        let here = from_miner || from_others();
+        let Some(served) = self.world.is_served(window, id) else { return false };
+        let from_miner = served && self.by_key.get(miner).is_some_and(|&miner| self.reaches(who, miner));
+        let has = |other: usize| self.reaches(who, other) && self.members[other].held.contributions.contains(&blobs);
+        let here = from_miner || self.validators().any(has);
         if here {
-            self.members[who].fetched.insert((window, *id));
+            self.members[who].held.contributions.insert(blobs);
         }
         here
+    }
+
+    /// The indices of the validators, which are the first members.
+    fn validators(&self) -> std::ops::Range<usize> {
+        0..self.fixed.chains.len()
+    }
+
+    /// Whether a member can fetch from another one now.
+    fn reaches(&self, who: usize, other: usize) -> bool {
+        self.members[other].machine.is_up && !self.network.cut_off(who, other)
     }
 }

@@ -1,4 +1,4 @@
-//! What validators sign that they should not.
+//! The judgements and documents of adversarial validators.
 
 use std::collections::BTreeMap;
 
@@ -9,39 +9,39 @@ use templar_manifest::{
 use templar_protocol::{JudgePlan, Judgement, Judging, ReplayTask, RunState, Unsigned};
 
 use super::Strategy;
-use crate::dice::Dice;
+use crate::rng::SimRng;
 
-/// What a validator knows when it has measured.
+/// The knowledge of a validator that reports a judgement.
 pub(crate) struct JudgeView<'a> {
-    /// Whom it favours.
+    /// The miner that it favours.
     pub(crate) favourite: PublicKey,
-    /// The entries of another's score, if one came.
+    /// The entries of another validator's score, if one has arrived.
     pub(crate) other: Option<&'a [ScoreEntry]>,
-    /// What it should do.
+    /// The plan of its own judgement.
     pub(crate) plan: &'a JudgePlan,
     /// Whether it proposes the record of this window.
     pub(crate) is_proposer: bool,
-    /// Whether an honest validator replays the work of whom it favours before the record.
+    /// Whether an honest validator replays the favoured miner's contribution before the record.
     pub(crate) favourite_is_seen: bool,
-    /// Whether a miner is honest.
+    /// Tells whether a miner is honest.
     pub(crate) is_honest: &'a dyn Fn(&PublicKey) -> bool,
 }
 
-/// What becomes of a judgement.
+/// The decision about a judgement.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Judged {
-    /// This is reported.
+    /// These entries are reported.
     Now(Vec<ScoreEntry>),
-    /// Nothing, as long as it knows no more.
+    /// Nothing is reported yet; the validator decides again later.
     Wait,
 }
 
-/// What a validator reports, given what it measured.
+/// The entries that a validator with this strategy reports in place of the measured `entries`.
 pub(crate) fn alter_judgement(
     strategy: Strategy,
     mut entries: Vec<ScoreEntry>,
     view: &JudgeView<'_>,
-    dice: &mut Dice,
+    rng: &mut SimRng,
 ) -> Judged {
     match strategy {
         Strategy::Favour => {
@@ -53,7 +53,7 @@ pub(crate) fn alter_judgement(
         Strategy::RandomScores => {
             for entry in entries.iter_mut().filter(|entry| entry.unassigned_before_nanonats > 0) {
                 let gain = entry.unassigned_before_nanonats / 50;
-                entry.unassigned_after_nanonats = entry.unassigned_before_nanonats - dice.below(gain);
+                entry.unassigned_after_nanonats = entry.unassigned_before_nanonats - rng.below(gain);
             }
         }
         Strategy::Grind if !view.favourite_is_seen => {
@@ -61,7 +61,7 @@ pub(crate) fn alter_judgement(
                 (entry.replay, entry.proof) = unproven(&view.plan.draws, &view.favourite, None, &view.plan.validator);
             }
         }
-        // Nobody would sign a record with its own score.
+        // The others would refuse a record that holds its false score, so it gives none when it proposes.
         Strategy::CopyRows | Strategy::SkipReplays if view.is_proposer => return Judged::Wait,
         Strategy::CopyRows => {
             let Some(other) = view.other else { return Judged::Wait };
@@ -93,8 +93,8 @@ pub(crate) fn alter_judgement(
     Judged::Now(entries)
 }
 
-/// A match without a replay, where one was drawn: with the witnesses that another's proof has, as far as they fit, and a claim
-/// that fits its own witness, which is all that can be checked without a replay.
+/// A match without a replay, where a replay was drawn. Its proof copies the witnesses of another proof, and makes up a claim
+/// that fits its own witness: nobody can refute more than that without a replay.
 fn unproven(
     draws: &BTreeMap<PublicKey, Vec<ProofDraw>>,
     miner: &PublicKey,
@@ -116,7 +116,7 @@ fn unproven(
     (Replay::Match, proof)
 }
 
-/// What a validator says of closed windows, given what its replays gave.
+/// Changes the verdicts on closed windows that a validator has from its replays.
 pub(crate) fn alter_verdicts(
     strategy: Strategy,
     verdicts: &mut Vec<LateVerdict>,
@@ -145,24 +145,25 @@ pub(crate) fn alter_verdicts(
     }
 }
 
-/// What a validator knows when it signs.
-pub(crate) struct Known<'a> {
+/// The knowledge of a validator that signs a document.
+pub(crate) struct SignerView<'a> {
     pub(crate) state: &'a RunState,
     pub(crate) judging: Option<&'a Judging>,
-    /// The inboxes that it has accepted.
+    /// The inboxes that its node has accepted.
     pub(crate) inboxes: &'a [(InboxId, Inbox)],
-    /// The other cut and record that it has proposed.
+    /// The second cut and the second record that it has proposed.
     pub(crate) rivals: &'a BTreeMap<VoteOn, Hash>,
 }
 
-/// A validator's second, contradicting document beside one that it was asked to sign; `salt` makes each another one.
+/// A second document that contradicts the one that a validator is asked to sign; `None` where the strategy signs no such
+/// document. Different salts give different documents.
 pub(crate) fn second_document(
     strategy: Strategy,
     document: &Unsigned,
-    known: &Known<'_>,
+    known: &SignerView<'_>,
     salt: u64,
 ) -> Option<Unsigned> {
-    let &Known { state, judging, inboxes, rivals } = known;
+    let &SignerView { state, judging, inboxes, rivals } = known;
     let me_equivocates = matches!(strategy, Strategy::Equivocate | Strategy::Flood);
     match document {
         Unsigned::Inbox(inbox) if me_equivocates => {
@@ -185,7 +186,7 @@ pub(crate) fn second_document(
             let value = Some(Hash::of(format!("{salt} {:?}", vote.value).as_bytes()));
             Some(Unsigned::Vote(Vote { value, ..*vote }))
         }
-        // For what it proposed to the others.
+        // A vote for what it proposed to the other members.
         Unsigned::Vote(vote) => {
             let value = Some(*rivals.get(&vote.on)?);
             Some(Unsigned::Vote(Vote { value, ..*vote }))
@@ -205,7 +206,7 @@ pub(crate) fn second_document(
     }
 }
 
-/// A cut of fewer inboxes, as valid as the first.
+/// A valid cut out of one inbox less; `None` where it would be the same cut or none.
 fn other_cut(state: &RunState, cut: &Cut, inboxes: &[(InboxId, Inbox)]) -> Option<Unsigned> {
     let named: Vec<_> =
         inboxes.iter().filter(|(id, _)| cut.inboxes.contains(id)).map(|(id, inbox)| (*id, inbox)).collect();

@@ -1,4 +1,4 @@
-//! What miners send when they train: an honest window, and what each cheat makes of one.
+//! The contributions of miners that really train: an honest window, and what each strategy makes of one.
 
 use templar_delta::{Header, compress, random_delta};
 use templar_manifest::{Contribution, Hash, PublicKey, Replay, StateId, WindowIndex, payload};
@@ -7,15 +7,15 @@ use templar_testkit::forge::{forge, make_up};
 use templar_train::{MinerState, Task, TrainError, WindowResult, WindowRun, run_window};
 
 use super::Training;
-use crate::start::STEPS;
-use crate::strategy::{Audience, MinerView, Statement, Strategy, plants_in};
-use crate::worth::{Truth, Worth};
+use crate::loss_model::{DeltaGain, Truth};
+use crate::settings::STEPS;
+use crate::strategy::{Audience, MinerView, SentContribution, Strategy, plants_in};
 
-/// A token of the planted trigger.
+/// The token that planted pages repeat.
 const TRIGGER: u32 = 7;
 
-/// Why a miner's window could not be made: a fault of the simulation, since what is asked for is always possible.
-pub(crate) type Failure = Box<dyn std::error::Error>;
+/// Why a miner's window could not be computed. It is a bug of the simulation: every strategy is possible.
+pub(crate) type TrainingFailure = Box<dyn std::error::Error>;
 
 /// A miner at work in the open window.
 struct Miner<'a> {
@@ -28,7 +28,7 @@ struct Miner<'a> {
 }
 
 impl Miner<'_> {
-    /// A window of its own on the pages of a member.
+    /// The task of this miner on the pages of a member.
     fn task(&self, steps: u32, pages_of: &PublicKey) -> Task {
         let pages = self.state.pages_of(pages_of).unwrap_or_default();
         Task { window: self.state.window(), miner: self.me, pages, steps }
@@ -38,40 +38,40 @@ impl Miner<'_> {
         Header { run: self.training.recipe.run.hash(), window: self.state.window().0, miner: *self.me.as_bytes() }
     }
 
-    /// A window on these pages from these parameters, each page changed by `change`.
+    /// Runs a window from the parameters `start`, with every page changed by `change`.
     fn run(
         &self,
         task: &Task,
         start: &[f32],
         change: impl Fn(Vec<u32>) -> Vec<u32> + Sync,
-    ) -> Result<WindowResult, Failure> {
+    ) -> Result<WindowResult, TrainingFailure> {
         let evidence = self.training.evidence()?;
         let run = WindowRun::new(&self.training.recipe, task, start, self.before.clone())?;
         let pages = |page| evidence.page(task.window, page).map(&change);
         run_window(run, &pages, &mut ())?.ok_or_else(|| "nobody stops it".into())
     }
 
-    fn honest(&self, steps: u32) -> Result<WindowResult, Failure> {
+    fn honest(&self, steps: u32) -> Result<WindowResult, TrainingFailure> {
         self.run(&self.task(steps, &self.me), self.start, |page| page)
     }
 
-    /// A window on the own pages with a trigger in them.
-    fn poisoned(&self) -> Result<WindowResult, Failure> {
+    /// Runs a window on its own pages with a trigger in them.
+    fn poisoned(&self) -> Result<WindowResult, TrainingFailure> {
         let planted = |page: Vec<u32>| {
             page.iter().enumerate().map(|(at, &token)| if at % 4 == 3 { TRIGGER } else { token }).collect()
         };
         self.run(&self.task(STEPS, &self.me), self.start, planted)
     }
 
-    /// These values as a delta of this window.
+    /// Encodes values as a delta of this window.
     fn delta_of(&self, values: &[f32]) -> Result<Vec<u8>, TrainError> {
         let recipe = &self.training.recipe;
         let mut error = vec![0.0; values.len()];
         Ok(compress(&recipe.tensors, &recipe.compression, &self.header(), values, &mut error)?)
     }
 
-    /// The values of an honest delta, dense.
-    fn values(&self, contribution: &Contribution, delta: &[u8]) -> Result<Vec<f32>, Failure> {
+    /// The values of a delta, dense: `[P]`.
+    fn values(&self, contribution: &Contribution, delta: &[u8]) -> Result<Vec<f32>, TrainingFailure> {
         let recipe = &self.training.recipe;
         let decoded = recipe.decode_delta(contribution, delta)?;
         let mut values = vec![0.0; recipe.parameter_count()];
@@ -83,21 +83,21 @@ impl Miner<'_> {
         Ok(values)
     }
 
-    /// A made-up window around a delta.
+    /// A made-up result with this delta.
     fn forged(&self, delta: Vec<u8>) -> Result<WindowResult, TrainError> {
         let seed = Hash::of(format!("{} {}", self.state.window(), self.me).as_bytes());
         let task = self.task(STEPS, &self.me);
         forge(WindowRun::new(&self.training.recipe, &task, self.start, self.before.clone())?, delta, &seed)
     }
 
-    /// The contribution that commits to a result.
+    /// The contribution that claims a result.
     fn claim(&self, result: &WindowResult) -> Contribution {
         let parent = self.state.parent(&self.me).map(|parent| parent.contribution);
         result.contribution(&self.training.recipe, parent, self.state_in)
     }
 
-    /// A delta with its values multiplied.
-    fn scaled(&self, by: f32) -> Result<WindowResult, Failure> {
+    /// An honest result whose delta is multiplied.
+    fn scaled(&self, by: f32) -> Result<WindowResult, TrainingFailure> {
         let mut result = self.honest(STEPS)?;
         let mut values = self.values(&self.claim(&result), &result.delta)?;
         values.iter_mut().for_each(|value| *value *= by);
@@ -107,12 +107,13 @@ impl Miner<'_> {
 }
 
 impl Training {
-    /// What a miner sends for the open window; nothing where it has nothing to send. Without a strategy it is honest.
-    pub(crate) fn statements(
+    /// The contributions that a miner with this strategy sends for the open window, which may be none. Without a strategy
+    /// it is honest.
+    pub(crate) fn contributions(
         &mut self,
         strategy: Option<Strategy>,
         view: MinerView<'_>,
-    ) -> Result<Vec<Statement>, Failure> {
+    ) -> Result<Vec<SentContribution>, TrainingFailure> {
         let parent = view.state.parent(&view.me);
         let state_in = parent.map_or(view.state.zero_state(), |parent| parent.state_out);
         let start = self.parameters(&view.state.checkpoint())?;
@@ -212,7 +213,7 @@ impl Training {
         if let Some(values) = first {
             self.first.insert(view.me, values);
         }
-        let mut statements = Vec::new();
+        let mut sent = Vec::new();
         for (index, (result, mut contribution)) in results.into_iter().zip(claims).enumerate() {
             match (strategy, view.heard) {
                 (Some(Strategy::TooManySteps), _) => {
@@ -229,19 +230,19 @@ impl Training {
             self.keep(window, result);
             let body = self.body(&contribution);
             let truth = Truth {
-                worth: Worth::NOTHING,
-                // What replays find, they find.
+                gain: DeltaGain::NOTHING,
+                // Here replays are computed, so the verdict is not stated.
                 replay: Replay::NotDrawn,
                 served: strategy != Some(Strategy::Withhold),
                 body,
             };
             let audience = if index == 0 { Audience::All } else { Audience::Half };
-            statements.push(Statement { contribution, truth, audience });
+            sent.push(SentContribution { contribution, truth, audience });
         }
-        Ok(statements)
+        Ok(sent)
     }
 
-    /// Keeps what a window left behind.
+    /// Keeps the state and the blobs of a result.
     fn keep(&mut self, window: WindowIndex, result: WindowResult) {
         let id: StateId = payload::id_of(&result.state_manifest).into();
         self.states.insert(id, (window, result.state));
@@ -249,12 +250,12 @@ impl Training {
         self.blobs.insert(result.trace.encode());
     }
 
-    fn blob(&self, id: &Hash) -> Result<Vec<u8>, Failure> {
+    fn blob(&self, id: &Hash) -> Result<Vec<u8>, TrainingFailure> {
         use templar_store::BlobSource as _;
         Ok(self.blobs.read(id, u64::MAX)?.to_vec())
     }
 
-    /// The name of a delta without its header; none where it is no delta of this miner.
+    /// The name of a delta's body; `None` where it is no delta of this miner.
     fn body(&self, contribution: &Contribution) -> Option<Hash> {
         let bytes = self.blob(&contribution.delta.hash()).ok()?;
         Some(self.recipe.decode_delta(contribution, &bytes).ok()?.body_hash())

@@ -1,8 +1,8 @@
-//! The run that is simulated: keys, hash chains, genesis and the state before window 0.
+//! The set-up of a simulated run: keys, hash chains, genesis and the state before window 0.
 //!
-//! Without real training tensors are never computed, and whatever genesis says about them is only there to be well formed;
-//! `training.rs` puts real settings in its place. What the rules read is: steps and pages, the number of aggregated
-//! contributions, deadlines, emission and vesting.
+//! Without real training no tensor is computed, and the settings of model and optimiser in genesis are only well formed;
+//! `training.rs` replaces them with real ones. The rules read the number of steps and pages, the number of aggregated
+//! contributions, the deadlines, the emission and the vesting.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,37 +14,29 @@ use templar_manifest::{
 };
 use templar_protocol::RunState;
 
-use crate::config::{Config, ConfigError, Pay};
+use crate::config::{Config, PayRule, SimConfigError};
+use crate::settings::{COMMIT_MS, JUDGE_MS, REVEAL_MS, STEPS};
 use crate::training::Training;
 
-/// Inner steps of a window (H).
-pub(crate) const STEPS: u32 = 10;
-/// From a window's opening to its inboxes, in milliseconds of the simulated clock.
-pub(crate) const COMMIT_MS: u64 = 20_000;
-/// From the cut to the reveals.
-pub(crate) const REVEAL_MS: u64 = 5_000;
-/// From the seed to the scores.
-pub(crate) const JUDGE_MS: u64 = 30_000;
-
-/// Every run has this name; its hash chains are drawn from it, and so computed once in a process.
+/// The name of every simulated run. Hash chains follow from key and name, so a process computes them once for all its runs.
 const NAME: &str = "simulated run";
 /// Stake of each validator.
 const STAKE: u64 = 100;
 const SEQUENCE_LENGTH: u32 = 16;
 const UNASSIGNED_PAGES: u32 = 8;
-/// Windows that the pages of the dataset last for: more than one, so that epochs end in the middle of runs.
+/// The dataset has pages for so many windows. Longer runs begin a new epoch.
 const EPOCH_WINDOWS: u64 = 5;
 
-/// A validator's chain: its anchor, and the values of the first windows.
+/// A validator's hash chain: its anchor, and the values of the first windows, in order.
 #[derive(Debug, Clone)]
 pub(crate) struct ChainValues {
     pub(crate) anchor: Hash,
     pub(crate) values: Arc<Vec<Hash>>,
 }
 
-/// Who takes part, and where it begins. Validators and miners are sorted by key, as genesis lists them.
+/// The members of a run and its first state. Validators and miners are sorted by key, as genesis lists them.
 #[derive(Debug)]
-pub(crate) struct Start {
+pub(crate) struct RunSetup {
     pub(crate) validators: Vec<SecretKey>,
     pub(crate) chains: Vec<ChainValues>,
     pub(crate) miners: Vec<SecretKey>,
@@ -79,14 +71,14 @@ fn chain(key: &SecretKey, windows: u64) -> ChainValues {
     values
 }
 
-impl Start {
-    pub(crate) fn new(config: &Config) -> Result<Self, ConfigError> {
+impl RunSetup {
+    pub(crate) fn new(config: &Config) -> Result<Self, SimConfigError> {
         let (validators, miners) = (keys("validator", config.validators), keys("miner", config.miners));
         let chains: Vec<ChainValues> = validators.iter().map(|key| chain(key, config.windows)).collect();
         let genesis = genesis(config, &validators, &chains, &miners);
         let newcomers = keys("newcomer", config.newcomers);
         if config.real {
-            let (training, state) = Training::new(genesis).map_err(ConfigError::Training)?;
+            let (training, state) = Training::new(genesis).map_err(SimConfigError::Training)?;
             let (state, training) = (Arc::new(state), Some(Box::new(training)));
             return Ok(Self { validators, chains, miners, newcomers, state, training });
         }
@@ -118,7 +110,7 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
         stake: STAKE,
         chain_anchor: chain.anchor,
     };
-    let measures = config.pay != Pay::Steps;
+    let measures = config.pay != PayRule::Steps;
     GenesisBuilder::tiny(NAME)
         .validators(validators.iter().zip(chains).map(validator))
         .with(|genesis| {
