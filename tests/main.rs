@@ -1,12 +1,17 @@
-//! The tests of the whole program, which no single crate can test alone.
+//! Tests of the whole workspace, in one binary, so that it is linked once.
 //!
-//! All of them are one binary, so that it is linked once. `architecture` compares the workspace with its
-//! layers. `vectors` compares the example manifests with the program and with their specification. `attacks`
-//! checks every rule with an input that breaks it. `cli` runs the program as people do.
+//! * `architecture`: the crates keep to their layers, and the files to their form.
+//! * `vectors`: the example manifests agree with the program and with their specification.
+//! * `attacks`: every rule refuses an input that breaks it, with the documented error.
+//! * `fuzz`: no input makes a decoder panic.
+//! * `toolchain`: the stated Rust version is enough.
+//! * `cli`, `demo` and `readme`: the program, run as people run it.
 
 mod architecture;
 mod attacks;
 mod cli;
 mod demo;
+mod fuzz;
 mod readme;
+mod toolchain;
 mod vectors;

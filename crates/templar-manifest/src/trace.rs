@@ -85,9 +85,10 @@ impl TraceHeader {
         })
     }
 
-    /// The length of the whole trace in bytes.
+    /// The length of the whole trace in bytes; `u64::MAX` where it is longer, which no trace can be.
     pub fn trace_bytes(&self) -> u64 {
-        HEADER_BYTES as u64 + (u64::from(self.steps) + 2) * self.leaf_bytes()
+        let leaves = u64::from(self.steps) + 2;
+        leaves.saturating_mul(self.leaf_bytes()).saturating_add(HEADER_BYTES as u64)
     }
 
     fn leaf_bytes(&self) -> u64 {
