@@ -13,6 +13,7 @@ mod origin;
 mod power;
 mod resume;
 mod sim;
+mod snapshots;
 mod store;
 mod tampering;
 mod validators;

@@ -1,72 +1,85 @@
-//! The bar of a visit to the network: bytes and windows, on one line of a terminal that is written anew, and elsewhere a
-//! line every few seconds. It is talk, so a program that reads JSON is spared it, and so is who asked for quiet.
+//! The progress of a transfer, on stderr: a bar on a terminal, and elsewhere a line every few seconds.
+//!
+//! With `--quiet` and `--json` nothing is shown.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use templar_node::tally::{Progress, Tally};
 use tokio::task::JoinHandle;
 
 use crate::printer::{Printer, bytes};
 
-/// Between two lines of a terminal, and between two lines elsewhere.
-const EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The time between two looks at the transfer when a bar is drawn.
+const REDRAW_EVERY: Duration = Duration::from_millis(100);
 
-/// Letters of the bar.
-const WIDTH: u64 = 20;
+/// The time between two lines when stderr is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Shows how far a visit is, until it is dropped.
+/// Shows the progress of a transfer until it is dropped.
 pub(crate) struct Bar {
     task: Option<JoinHandle<()>>,
-    terminal: bool,
+    bar: ProgressBar,
 }
 
 impl Bar {
-    /// On stderr, while somebody reads it.
+    /// Shows the transfer that `tally` counts.
     pub(crate) fn of(tally: Arc<Tally>, printer: Printer, runtime: &tokio::runtime::Runtime) -> Self {
         let terminal = std::io::stderr().is_terminal();
+        let draws = terminal && printer.talks();
+        let target = if draws { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(1), target).with_style(style());
+        let drawn = bar.clone();
         let task = printer.talks().then(|| {
             runtime.spawn(async move {
                 let mut said = Progress::default();
                 loop {
-                    tokio::time::sleep(if terminal { EVERY.0 } else { EVERY.1 }).await;
+                    tokio::time::sleep(if terminal { REDRAW_EVERY } else { LINE_EVERY }).await;
                     let progress = tally.progress();
                     if progress == said {
                         continue;
                     }
                     said = progress;
                     if terminal {
-                        // Who closed stderr has seen enough.
-                        let _ = write!(std::io::stderr(), "\r\u{1b}[2K{}", line(&progress));
+                        let (length, position) = extent(&progress);
+                        drawn.set_length(length);
+                        drawn.set_position(position);
+                        drawn.set_message(line(&progress));
                     } else {
                         printer.talk(line(&progress));
                     }
                 }
             })
         });
-        Self { task, terminal }
+        Self { task, bar }
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        let Some(task) = self.task.take() else { return };
-        task.abort();
-        if self.terminal {
-            let _ = write!(std::io::stderr(), "\r\u{1b}[2K");
+        if let Some(task) = self.task.take() {
+            task.abort();
         }
+        self.bar.finish_and_clear();
     }
 }
 
-/// One line. The blobs' own bytes fill the bar; what came over the network stands beside it, since it is what a link carries.
+fn style() -> ProgressStyle {
+    let style = ProgressStyle::with_template("[{bar:20}] {msg}");
+    style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("##.")
+}
+
+/// The length and the position of the bar, in bytes of the blobs themselves. More bytes may be here than were wanted.
+fn extent(progress: &Progress) -> (u64, u64) {
+    (progress.wanted_bytes.max(progress.here_bytes).max(1), progress.here_bytes)
+}
+
+/// The figures beside the bar. The bytes that came over the network are given too: a network link carries those.
 fn line(progress: &Progress) -> String {
     let Progress { entries, wanted_bytes, here_bytes, received_bytes, windows_behind, windows_followed } = *progress;
-    let all = u128::from(wanted_bytes.max(here_bytes).max(1));
-    let filled = u128::from(here_bytes) * u128::from(WIDTH) / all;
-    let bar: String = (0..WIDTH).map(|place| if u128::from(place) < filled { '#' } else { '.' }).collect();
-    let mut text =
-        format!("[{bar}] {} of {}, {} received", bytes(here_bytes), bytes(wanted_bytes), bytes(received_bytes));
+    let mut text = format!("{} of {}, {} received", bytes(here_bytes), bytes(wanted_bytes), bytes(received_bytes));
     if entries > 0 {
         text.push_str(&format!(", {entries} entries"));
     }
@@ -90,10 +103,17 @@ mod tests {
             windows_behind: 200,
             windows_followed: 37,
         };
-        let expected = "[#####...............] 1.0 MiB of 4.0 MiB, 1.1 MiB received, 1240 entries, window 37 of 200";
+        let expected = "1.0 MiB of 4.0 MiB, 1.1 MiB received, 1240 entries, window 37 of 200";
         assert_eq!(line(&progress), expected);
-        assert_eq!(line(&Progress::default()), "[....................] 0 B of 0 B, 0 B received");
-        let more = Progress { here_bytes: u64::MAX, wanted_bytes: 5, ..Progress::default() };
-        assert!(line(&more).starts_with("[####################]"), "nothing overflows");
+        assert_eq!(line(&Progress::default()), "0 B of 0 B, 0 B received");
+    }
+
+    #[test]
+    fn the_bar_is_as_full_as_the_blobs_that_are_here() {
+        let fraction = |here_bytes, wanted_bytes| {
+            let (length, position) = extent(&Progress { here_bytes, wanted_bytes, ..Progress::default() });
+            position as f64 / length as f64
+        };
+        assert_eq!([fraction(0, 0), fraction(1 << 20, 4 << 20), fraction(u64::MAX, 5)], [0.0, 0.25, 1.0]);
     }
 }

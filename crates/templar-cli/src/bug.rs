@@ -1,7 +1,8 @@
-//! Panics: what this program says when it is wrong.
+//! Reports a panic as a bug of this program.
 //!
-//! Some libraries panic on malformed files and are caught where they are called, so the hook only remembers; the last
-//! panic is told when it has come up to the top, with where it happened.
+//! Some libraries panic on malformed files, and their callers catch it. So the panic hook prints nothing; it
+//! keeps the message. When a panic reaches the top of the program, the last message is printed with its place
+//! in the source.
 
 use std::panic;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +14,7 @@ use crate::printer::{Printer, Tone};
 
 static LAST: Mutex<Option<String>> = Mutex::new(None);
 
-/// Keeps the last panic instead of printing each.
+/// Installs a panic hook that keeps the last message instead of printing each.
 pub(crate) fn remember_panics() {
     panic::set_hook(Box::new(|info| {
         let said = info.payload_as_str().unwrap_or("no reason given");
@@ -23,7 +24,7 @@ pub(crate) fn remember_panics() {
     }));
 }
 
-/// Tells the last panic.
+/// Prints the last panic, with a request to report it.
 pub(crate) fn report(printer: &Printer) {
     let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
     let hint = "this is a bug in templar; please report it with this message and the command";

@@ -1,4 +1,4 @@
-//! The commands, one file each: its arguments, what it does, what it prints.
+//! The commands, one file each: the arguments, the call, the printing.
 
 pub(crate) mod audit;
 pub(crate) mod close;

@@ -1,16 +1,18 @@
-//! The environment: the one file of the workspace that reads it.
+//! Reads the environment. No other file of the workspace does.
 //!
-//! | variable | says |
+//! | variable | meaning |
 //! |---|---|
-//! | `TEMPLAR_HOME` | the home, where `--home` does not |
-//! | `HOME` | where `.templar` is, where neither does |
-//! | `TEMPLAR_BIND`, `TEMPLAR_LAN`, `TEMPLAR_RELAY`, `TEMPLAR_ADVERTISE`, `TEMPLAR_METRICS` | what the flag of that name says, where it does not |
-//! | `TEMPLAR_LIMITS` | what `--limit` says, with commas between several |
-//! | `TEMPLAR_ISA` | the instruction set of the kernels: `soft`, `avx2`, `avx512`, `neon`; no result depends on it |
-//! | `TEMPLAR_RECOMPUTE` | that training keeps each layer's input alone: less memory, more work; no result depends on it |
-//! | `NO_COLOR` | no colour |
+//! | `TEMPLAR_HOME` | the home, unless `--home` names one |
+//! | `HOME` | the directory of the default home, `.templar` |
+//! | `TEMPLAR_BIND`, `TEMPLAR_LAN`, `TEMPLAR_RELAY` | the same as the flag of that name, unless the flag is given |
+//! | `TEMPLAR_ADVERTISE`, `TEMPLAR_METRICS` | likewise |
+//! | `TEMPLAR_LIMITS` | the same as `--limit`, with commas between several limits |
+//! | `TEMPLAR_ISA` | the instruction set of the kernels: `soft`, `avx2`, `avx512` or `neon` |
+//! | `TEMPLAR_RECOMPUTE` | if set, training keeps only the input of each layer: less memory, more work |
+//! | `NO_COLOR` | if set, no colour |
 //!
-//! `RAYON_NUM_THREADS` is read by rayon itself; no result depends on it either.
+//! rayon itself reads `RAYON_NUM_THREADS`. No result depends on the number of threads, on the instruction set, or on
+//! recomputing.
 #![allow(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
 
 use std::env;
@@ -19,23 +21,23 @@ use std::str::FromStr;
 
 use templar_node::settings::NetworkSettings;
 
-/// What the environment says.
+/// The settings in the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Environment {
-    /// The home, where the command line names none.
+    /// The home, unless the command line names one.
     pub home: Option<PathBuf>,
-    /// The instruction set that is asked for.
+    /// The instruction set that the kernels must use.
     pub isa: Option<String>,
-    /// Whether activations are recomputed.
+    /// Whether training recomputes activations to save memory.
     pub recompute: bool,
-    /// How the network is used, where the command line does not say; or which variable makes no sense.
+    /// The network settings, or a sentence about the variable that is wrong.
     pub network: Result<NetworkSettings, String>,
-    /// Whether colour is not wanted.
+    /// Whether colour is switched off.
     pub no_color: bool,
 }
 
 impl Environment {
-    /// Reads it.
+    /// Reads the environment of this process.
     pub(crate) fn read() -> Self {
         let filled = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
         let user = || filled("HOME").map(|home| PathBuf::from(home).join(".templar"));
@@ -49,7 +51,7 @@ impl Environment {
     }
 }
 
-/// The variables that say how the network is used.
+/// Reads the variables about the network; `filled` gives the value of a variable that is not empty.
 fn network(filled: impl Fn(&str) -> Option<String>) -> Result<NetworkSettings, String> {
     fn parsed<T: FromStr<Err: std::fmt::Display>>(name: &str, value: Option<String>) -> Result<Option<T>, String> {
         value.map(|value| value.parse().map_err(|error| format!("{name}: {error}"))).transpose()

@@ -1,8 +1,9 @@
-//! The one place that says what an error means to whoever ran the command: its exit code and what to do about it.
+//! Gives every error its exit code and its hint.
 //!
-//! A library's error says what happened and why. Here each of their types gets one function that gives a [`Code`] and
-//! perhaps a hint; what the user sees is `error: what`, `cause: why` and `hint: a command to run`. Nothing else in this
-//! crate chooses an exit code for a library's error.
+//! The errors of the libraries say what happened and why. Here, one function for each error type gives a
+//! [`Code`] and, where something can be done, a hint. The user sees three kinds of lines: `error: ...`, `cause:
+//! ...` and `hint: ...`, the last with a command to run. No other file of this crate chooses the exit code of a
+//! library's error.
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -26,37 +27,39 @@ use templar_node::driver::DriverError;
 use templar_node::exchange::ExchangeError;
 use templar_node::executor::WorkError;
 use templar_protocol::GenesisError;
+use templar_query::QueryError;
+use templar_query::reference::NameError;
 use templar_store::{ListError, OpenError, PutError, ReadError, RemoveError, SyncError};
 use templar_testkit::demo::DemoError;
 use templar_train::tensors::LoadError;
 
 use crate::printer::{Printer, Tone};
 
-/// What a command's end means. The numbers are the program's exit codes and never change.
+/// The result of a command. The numbers are the exit codes of the program and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Code {
-    /// Done.
+    /// The command is done.
     Ok = 0,
-    /// Not done.
+    /// The command failed for another reason.
     Failed = 1,
-    /// The command line makes no sense.
+    /// The command line is wrong.
     Usage = 2,
-    /// What was named is not here.
+    /// The named object, run, window or file is not here.
     NotFound = 3,
-    /// Something is not what it claims to be.
+    /// A verification failed: data differs from its hash, or a result from the record.
     Verification = 4,
-    /// Done in part; the rest waits for something.
+    /// The command did a part; the rest waits for other members or for missing data.
     Partial = 5,
-    /// There is no home.
+    /// There is no home in the directory.
     NoHome = 10,
-    /// Another process writes in the home.
+    /// Another process holds the home.
     Locked = 11,
-    /// The key cannot be used.
+    /// The key of the home cannot be used.
     BadKey = 12,
-    /// Stopped by the user.
+    /// The user interrupted the command.
     Interrupted = 130,
-    /// A mistake in this program.
+    /// A bug in this program.
     Bug = 255,
 }
 
@@ -66,7 +69,7 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// Why a command did not do what it was asked to.
+/// The reason why a command failed.
 #[derive(Debug)]
 pub(crate) struct CommandError {
     code: Code,
@@ -74,43 +77,44 @@ pub(crate) struct CommandError {
     hint: Option<String>,
 }
 
-/// What commands give: the code of what they have told already, or an error that is still to be told.
+/// The result of a command: the exit code when everything is printed already, or an error that is still to be
+/// printed.
 pub(crate) type CommandResult = Result<Code, CommandError>;
 
 impl CommandError {
-    /// An error with a code.
+    /// An error with an exit code.
     pub(crate) fn new(code: Code, error: impl Into<anyhow::Error>) -> Self {
         Self { code, error: error.into(), hint: None }
     }
 
-    /// An error that is a sentence.
+    /// An error that is only a sentence.
     pub(crate) fn says(code: Code, text: impl std::fmt::Display) -> Self {
         Self::new(code, anyhow!("{text}"))
     }
 
-    /// With something to do about it.
+    /// The same error, with a hint about what to do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The exit code.
+    /// The exit code of this error.
     pub(crate) fn code(&self) -> Code {
         self.code
     }
 
-    /// The same error with another code: where one command takes it for something else than the others do.
+    /// The same error with another code, for a command in which it means something else.
     pub(crate) fn with_code(mut self, code: Code) -> Self {
         self.code = code;
         self
     }
 
-    /// The error, then its causes.
+    /// The error, followed by its causes.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         for error in self.error.chain() {
             let line = error.to_string();
-            // What an error says of its cause already is not said again.
+            // Some errors quote their cause. Such a cause is not printed again.
             if lines.last().is_none_or(|last| !last.contains(&line)) {
                 lines.push(line);
             }
@@ -118,7 +122,7 @@ impl CommandError {
         lines
     }
 
-    /// Prints it.
+    /// Prints the error, its causes and its hint.
     pub(crate) fn report(&self, printer: &Printer) {
         let lines = self.lines();
         let (error, causes) = lines.split_first().map_or(("", &[][..]), |(error, causes)| (error.as_str(), causes));
@@ -135,7 +139,7 @@ impl CommandError {
     }
 }
 
-/// A code, and what to do.
+/// An exit code, and a hint about what to do.
 type Meaning = (Code, Option<String>);
 
 fn plain(code: Code) -> Meaning {
@@ -146,7 +150,7 @@ fn hint(code: Code, hint: impl Into<String>) -> Meaning {
     (code, Some(hint.into()))
 }
 
-/// Gives each library error its way into a [`CommandError`].
+/// Converts each library error into a [`CommandError`], with the function named beside it.
 macro_rules! meanings {
     ($($error:ty => $meaning:ident;)*) => {$(
         impl From<$error> for CommandError {
@@ -175,7 +179,9 @@ meanings! {
     InventoryError => inventory;
     JournalError => journal;
     ListError => list;
+    NameError => name;
     PutError => put;
+    QueryError => query;
     ReadError => read;
     RemoveError => remove;
     ReplicaError => replica;
@@ -188,7 +194,7 @@ meanings! {
     std::io::Error => io;
 }
 
-const FULL: &str = "free some space and run the command again; nothing half-written is left";
+const FULL: &str = "free some space on the disk and run the command again; no half-written files are left";
 
 fn io(error: &std::io::Error) -> Meaning {
     match error.kind() {
@@ -198,16 +204,46 @@ fn io(error: &std::io::Error) -> Meaning {
     }
 }
 
+fn query(error: &QueryError) -> Meaning {
+    match error {
+        QueryError::Access(error) => access(error),
+        QueryError::Home(error) => home(error),
+        QueryError::Journal(error) => journal(error),
+        QueryError::Run(error) => run(error),
+        QueryError::Inventory(error) => inventory(error),
+        QueryError::List(error) => list(error),
+        QueryError::Read(error) => read(error),
+        QueryError::Name(error) => name(error),
+        QueryError::Audit(error) => evidence(error),
+        QueryError::Manifest(_) | QueryError::Delta(_) | QueryError::Unfoldable(_) => plain(Code::Verification),
+    }
+}
+
+fn name(error: &NameError) -> Meaning {
+    match error {
+        NameError::UnknownPrefix(_) | NameError::NeedsRun(_) | NameError::NotClosed { .. } => plain(Code::NotFound),
+        NameError::UnknownRun(_) => hint(Code::NotFound, "`templar run list` lists the runs of this home"),
+        NameError::UnknownDataset(_) => {
+            hint(Code::NotFound, "`templar dataset import --bundled` imports the one that comes with the program")
+        }
+        NameError::AmbiguousPrefix { .. } => hint(Code::Usage, "give more digits"),
+        NameError::AmbiguousDataset { .. } => hint(Code::Usage, "give the hash"),
+        NameError::NotAReference(_) | NameError::NoWindow(_) => plain(Code::Usage),
+    }
+}
+
 fn home(error: &HomeError) -> Meaning {
     match error {
         HomeError::Missing(path) => hint(Code::NoHome, format!("`templar --home {} init` makes one", path.display())),
-        HomeError::Exists(_) => hint(Code::Failed, "nothing was changed; `templar key show` prints its key"),
+        HomeError::Exists(_) => {
+            hint(Code::Failed, "nothing was changed; `templar key show` prints the key of that home")
+        }
         HomeError::FileExists(_) => hint(Code::Failed, "nothing was changed; choose another file"),
         HomeError::NotEmpty(_) => hint(Code::Failed, "nothing was changed; choose another directory with --home"),
         HomeError::Format { .. } => hint(Code::Failed, "use the version of templar that made this home"),
-        HomeError::Locked(_) => hint(Code::Locked, "wait until it ends, or use another home"),
+        HomeError::Locked(_) => hint(Code::Locked, "wait until the other process ends, or use another home"),
         HomeError::Key { .. } => plain(Code::BadKey),
-        HomeError::Parse { .. } => hint(Code::Failed, "nothing was changed; correct that file"),
+        HomeError::Parse { .. } => hint(Code::Failed, "nothing was changed; correct the file"),
         HomeError::Io { source, .. } => (Code::Failed, io(source).1),
     }
 }
@@ -222,7 +258,9 @@ fn journal(error: &JournalError) -> Meaning {
 fn access(error: &AccessError) -> Meaning {
     match error {
         AccessError::Home(error) => home(error),
-        AccessError::Store(OpenError::Locked { .. }) => hint(Code::Locked, "wait until it ends, or use another home"),
+        AccessError::Store(OpenError::Locked { .. }) => {
+            hint(Code::Locked, "wait until the other process ends, or use another home")
+        }
         AccessError::Store(OpenError::DiskFull { .. }) => hint(Code::Failed, FULL),
         AccessError::Store(OpenError::Io { source, .. }) => (Code::Failed, io(source).1),
         AccessError::Store(_) | AccessError::Runtime(_) => plain(Code::Failed),
@@ -235,7 +273,7 @@ fn apply(error: &HandInError) -> Meaning {
     match error {
         HandInError::Home(error) => home(error),
         HandInError::Socket(error) => (Code::Failed, io(error).1),
-        HandInError::Refused(_) => hint(Code::Failed, "`templar status` says where the run stands"),
+        HandInError::Refused(_) => hint(Code::Failed, "`templar status` prints the state of the run"),
     }
 }
 
@@ -262,7 +300,7 @@ fn configure(error: &ConfigureError) -> Meaning {
         ConfigureError::Vocabulary { .. } | ConfigureError::NothingHeldOut(_) => plain(Code::Failed),
         ConfigureError::Rules(GenesisError::TooFewPages { .. }) => hint(
             Code::Failed,
-            "use more text, or lower registration.slots, inner.steps, or the batch or sequence length of model, inner or context",
+            "use more text, or lower registration.slots, inner.steps, the batch size or the sequence length",
         ),
         ConfigureError::Model(_) | ConfigureError::Recipe(_) | ConfigureError::Rules(_) => plain(Code::Usage),
     }
@@ -283,7 +321,7 @@ fn read(error: &ReadError) -> Meaning {
         ReadError::NotFound { id } => hint(Code::NotFound, format!("`templar fetch {id}` asks peers for it")),
         ReadError::Corrupt { id, .. } => hint(
             Code::Verification,
-            format!("`templar fetch {id}` heals it from a peer that has it, `templar store scrub` all"),
+            format!("`templar fetch {id}` repairs it from a peer; `templar store scrub` repairs everything"),
         ),
         ReadError::TooLarge { .. } => plain(Code::Verification),
         ReadError::Closed => plain(Code::Failed),
@@ -342,7 +380,7 @@ fn work(error: &WorkError) -> Meaning {
         WorkError::Put(error) => put(error),
         WorkError::Home(error) => home(error),
         WorkError::Stopped => plain(Code::Interrupted),
-        WorkError::NotAMiner(_) => hint(Code::Failed, "`templar register` asks for a slot"),
+        WorkError::NotAMiner(_) => hint(Code::Failed, "`templar register` applies for a slot"),
         WorkError::Train(_) | WorkError::Threads(_) => plain(Code::Failed),
     }
 }
@@ -378,10 +416,13 @@ fn driver(error: &DriverError) -> Meaning {
 
 fn bind(error: &BindError) -> Meaning {
     match error {
-        BindError::NoLan => hint(Code::Usage, "build it with --features lan, or name peers with a ticket or --peer"),
+        BindError::NoLan => hint(Code::Usage, "build with --features lan, or name peers with a ticket or --peer"),
         BindError::Lan { .. } => hint(Code::Usage, "listen on all interfaces: --bind 0.0.0.0:4433"),
         BindError::Multicast { .. } => hint(Code::Failed, "leave out --lan, and name peers with a ticket or --peer"),
-        _ => hint(Code::Failed, "choose another address with --bind; `templar doctor` says what holds a port"),
+        _ => hint(
+            Code::Failed,
+            "choose another address with --bind; `templar doctor` names the process that holds a port",
+        ),
     }
 }
 
@@ -389,7 +430,7 @@ fn exchange(error: &ExchangeError) -> Meaning {
     match error {
         ExchangeError::Bind(error) => bind(error),
         ExchangeError::NoWindow { open, .. } => {
-            hint(Code::NotFound, format!("window {open} is the latest; `templar status` says what it waits for"))
+            hint(Code::NotFound, format!("window {open} is the latest; `templar status` says who is awaited"))
         }
         ExchangeError::NoPeers => hint(Code::NotFound, "name one with --from TICKET"),
         ExchangeError::Fetch(error) => fetch(error),
@@ -403,7 +444,7 @@ fn exchange(error: &ExchangeError) -> Meaning {
 fn fetch(error: &FetchError) -> Meaning {
     match error {
         FetchError::NoPeers { .. } => hint(Code::NotFound, "name a peer with --from TICKET"),
-        FetchError::NoProvider { .. } => hint(Code::NotFound, "ask again when a peer that has it is there"),
+        FetchError::NoProvider { .. } => hint(Code::NotFound, "try again when a peer that has it is online"),
         FetchError::TooLarge { .. } | FetchError::NotAList { .. } => plain(Code::Verification),
         FetchError::DiskFull { .. } => hint(Code::Failed, FULL),
         _ => plain(Code::Failed),
@@ -422,7 +463,9 @@ fn demo(error: &DemoError) -> Meaning {
         DemoError::Configure(error) => configure(error),
         DemoError::Run(error) => run(error),
         DemoError::Import(error) => import(error),
-        DemoError::Deadline { .. } => hint(Code::Partial, "a quieter machine may be fast enough; nothing else changes"),
+        DemoError::Deadline { .. } => {
+            hint(Code::Partial, "run it again on a less busy machine; the result is the same")
+        }
         DemoError::Interrupted => plain(Code::Interrupted),
         DemoError::Child(_) | DemoError::Generate(_) => plain(Code::Failed),
     }

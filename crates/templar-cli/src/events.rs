@@ -1,15 +1,15 @@
-//! Events of a node in words, one line each. With `--json` the event itself is the line.
+//! The events of a node in words, one line each. With `--json`, the event itself is the line.
 
 use templar_node::event::NodeEvent;
 
 use crate::printer::{Printer, amount, bytes, count};
 
-/// Prints an event on the way of a command.
+/// Prints an event as one line.
 pub(crate) fn tell(printer: &Printer, event: &NodeEvent) {
     printer.progress(event, sentence(event));
 }
 
-/// An event for people.
+/// An event as a sentence.
 pub(crate) fn sentence(event: &NodeEvent) -> String {
     match event {
         NodeEvent::Step { step, steps, loss, norm, learning_rate, tokens_per_second, .. } => format!(
@@ -38,7 +38,7 @@ pub(crate) fn sentence(event: &NodeEvent) -> String {
         }
         NodeEvent::Judged { window, miner, replay, improvement, .. } => {
             let loss = improvement.map_or_else(String::new, |by| format!(", loss {:+.4} on unassigned pages", -by));
-            format!("w{window} {} judged: replay {replay}{loss}", miner.short())
+            format!("w{window} {} scored: replay {replay}{loss}", miner.short())
         }
         NodeEvent::Closed {
             window,
@@ -66,7 +66,7 @@ pub(crate) fn sentence(event: &NodeEvent) -> String {
         NodeEvent::Started { key, run, window, ticket, .. } => {
             format!("node {} serves run {}, window {window} is open\nticket {ticket}", key.short(), run.short())
         }
-        NodeEvent::Metrics { addr } => format!("metrics are answered at http://{addr}/metrics"),
+        NodeEvent::Metrics { addr } => format!("metrics are served at http://{addr}/metrics"),
         NodeEvent::Signed { window, kind, id, signer, .. } => {
             format!("w{window} {kind} {} signed by {}", id.short(), signer.short())
         }
@@ -74,20 +74,20 @@ pub(crate) fn sentence(event: &NodeEvent) -> String {
             format!("w{window} registration of {}: {verdict}", owner.short())
         }
         NodeEvent::Registered { owner, slot, since } => {
-            format!("this node trains for {} in slot {slot} from window {since} on", owner.short())
+            format!("this node trains for {} in slot {slot}, from window {since} on", owner.short())
         }
         NodeEvent::Finished { checkpoint, .. } => {
-            format!("the run is over; its model is checkpoint {}", checkpoint.short())
+            format!("the run is over; the final model is checkpoint {}", checkpoint.short())
         }
-        NodeEvent::Deadline { window, phase, .. } => format!("w{window} the time of the phase {phase} is up"),
+        NodeEvent::Deadline { window, phase, .. } => format!("w{window} the deadline of the phase {phase} has passed"),
         NodeEvent::Pruned { blobs, bytes: freed } => {
-            format!("{} that no run needs any more removed: {}", count(*blobs, "blob"), bytes(*freed))
+            format!("removed {} that no run needs any more: {}", count(*blobs, "blob"), bytes(*freed))
         }
         NodeEvent::Warning { message } => format!("warning: {message}"),
     }
 }
 
-/// `6.0e-04`, as everybody writes learning rates.
+/// A learning rate as `6.0e-04`.
 fn scientific(value: f32) -> String {
     let text = format!("{value:.1e}");
     match text.split_once('e') {

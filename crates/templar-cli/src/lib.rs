@@ -1,9 +1,17 @@
-//! The command line of templar: parses, configures, prints.
+//! The command line of templar: it parses arguments, calls the other crates, and prints.
 //!
-//! Every command is a file of `commands`. Each opens the home that it means (`invocation`), asks the crates below for
-//! what it shows or does, and gives it to the `printer`; what an error means to a person is said in `error` alone, and
-//! the environment is read in `environment` alone. There are no rules here: whoever reimplements this crate trains,
-//! judges and audits the same.
+//! Every command is a file in `commands`. It opens the home (`invocation`), calls `templar-query` for an answer or
+//! `templar-node` for work, and hands the result to the `printer`. Exit codes and hints are in `error` alone. The
+//! environment is read in `environment` alone. No rule of the protocol is here.
+//!
+//! # Example
+//!
+//! The program is `main`. The help of all commands is available as text:
+//!
+//! ```
+//! let help = templar_cli::reference();
+//! assert!(help.contains("# templar audit\n"));
+//! ```
 
 mod bar;
 mod bug;
@@ -11,16 +19,11 @@ mod commands;
 mod environment;
 mod error;
 mod events;
-mod index;
 mod invocation;
 mod network;
 mod offline;
-mod participant;
 mod printer;
-mod progress;
-mod reference;
-mod refold;
-mod view;
+mod session;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -37,29 +40,31 @@ use commands::{
 use environment::Environment;
 use error::{Code, CommandError, CommandResult};
 use invocation::Invocation;
-use offline::Network;
+use offline::NetworkAccess;
 use printer::{Mode, Printer};
 
-/// What the help of the whole says at its end.
+/// The end of the help of the program.
 const MORE: &str = "\
 Exit codes:
-  0  done                           5    done in part, or something is missing
-  1  not done                      10    there is no home
+  0  done                           5    done in part, or an input is missing
+  1  failed                        10    there is no home
   2  the command line is wrong     11    the home is in use
   3  not found                     12    the key cannot be used
   4  verification failed          130    interrupted        255  a bug
 
 Environment:
-  TEMPLAR_HOME       the home, where --home names none
+  TEMPLAR_HOME       the home, unless --home names one
   TEMPLAR_BIND, TEMPLAR_LAN, TEMPLAR_RELAY, TEMPLAR_ADVERTISE, TEMPLAR_METRICS
-                     what the flag of that name says, where it does not; config.toml in the home is asked last
-  TEMPLAR_LIMITS     likewise for --limit, with commas: upload=2MB,connections=64
-  TEMPLAR_ISA        soft, avx2, avx512 or neon: the kernels that compute; no result depends on it
-  TEMPLAR_RECOMPUTE  set: train in less memory, with a third more work; no result depends on it
-  RAYON_NUM_THREADS  threads that compute; no result depends on it
-  NO_COLOR           no colour";
+                     the same as the flag of that name. The flag is stronger, config.toml in the home is weaker
+  TEMPLAR_LIMITS     the same as --limit, with commas: upload=2MB,connections=64
+  TEMPLAR_ISA        the instruction set of the kernels: soft, avx2, avx512 or neon
+  TEMPLAR_RECOMPUTE  if set, train in less memory with a third more work
+  RAYON_NUM_THREADS  the number of threads that compute
+  NO_COLOR           if set, no colour
 
-/// Decentralised training in which every claim can be recomputed: nothing to trust but hashes.
+No result depends on TEMPLAR_ISA, TEMPLAR_RECOMPUTE or RAYON_NUM_THREADS.";
+
+/// Decentralised training that anyone can check: every claim can be recomputed to the same hash
 #[derive(Debug, Parser)]
 #[command(name = "templar", version, propagate_version = false, max_term_width = 100, after_long_help = MORE)]
 struct Cli {
@@ -69,67 +74,67 @@ struct Cli {
     command: Command,
 }
 
-/// What every command takes.
+/// The arguments that every command takes.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Everywhere")]
 struct Global {
-    /// The home: a directory with a key, blobs and runs [default: TEMPLAR_HOME, else ~/.templar]
+    /// The home: a directory with a key, blobs and runs [default: TEMPLAR_HOME, or else ~/.templar]
     #[arg(long, global = true, value_name = "DIR")]
     home: Option<PathBuf>,
-    /// Print JSON: one document, or one a line where things come one after the other
+    /// Print JSON: one document, or one document a line for events
     #[arg(long, global = true)]
     json: bool,
-    /// Print results and errors, and nothing on the way
+    /// Print only results and errors
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Say more on stderr; -vv says all
+    /// Print more on stderr; -vv prints everything
     #[arg(long, short, global = true, action = ArgAction::Count)]
     verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Demo(demo::Args),
-    Init(init::Args),
+    Demo(demo::DemoArgs),
+    Init(init::InitArgs),
     #[command(subcommand)]
-    Key(key::Command),
+    Key(key::KeyCommand),
     #[command(subcommand)]
-    Dataset(dataset::Command),
+    Dataset(dataset::DatasetCommand),
     #[command(subcommand)]
-    Run(run::Command),
-    Register(register::Args),
-    Train(train::Args),
-    Score(score::Args),
-    Close(close::Args),
-    Audit(audit::Args),
-    Fetch(fetch::Args),
-    Share(share::Args),
-    Node(node::Args),
-    Status(status::Args),
-    Doctor(doctor::Args),
-    Log(log::Args),
+    Run(run::RunCommand),
+    Register(register::RegisterArgs),
+    Train(train::TrainArgs),
+    Score(score::ScoreArgs),
+    Close(close::CloseArgs),
+    Audit(audit::AuditArgs),
+    Fetch(fetch::FetchArgs),
+    Share(share::ShareArgs),
+    Node(node::NodeArgs),
+    Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
+    Log(log::LogArgs),
     #[command(subcommand)]
-    Evidence(evidence::Command),
-    Show(show::Args),
-    Verify(verify::Args),
+    Evidence(evidence::EvidenceCommand),
+    Show(show::ShowArgs),
+    Verify(verify::VerifyArgs),
     #[command(subcommand)]
-    Store(store::Command),
-    Generate(generate::Args),
-    Export(export::Args),
-    Sim(sim::Args),
+    Store(store::StoreCommand),
+    Generate(generate::GenerateArgs),
+    Export(export::ExportArgs),
+    Sim(sim::SimArgs),
 }
 
-/// The program. Reads the command line and the environment, does what they ask, and says how it ended.
+/// The program: reads the command line and the environment, runs the command, and gives its exit code.
 pub fn main() -> ExitCode {
     let environment = Environment::read();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    // A network namespace is a thread's: it must be left before there is a second one.
+    // A thread enters a network namespace by itself, so this must happen before there is a second thread.
     let network = match &cli.command {
         Command::Audit(args) if args.offline => offline::leave(),
-        _ => Network::Kept,
+        _ => NetworkAccess::Kept,
     };
     let mode = match &cli.global {
         Global { json: true, .. } => Mode::Json,
@@ -152,7 +157,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli, environment: &Environment, network: Network, printer: Printer) -> CommandResult {
+fn start(cli: Cli, environment: &Environment, network: NetworkAccess, printer: Printer) -> CommandResult {
     let usage = |error: &dyn std::fmt::Display| CommandError::says(Code::Usage, format_args!("TEMPLAR_ISA: {error}"));
     if let Some(name) = &environment.isa {
         let isa: Isa = name.parse().map_err(|error| usage(&error))?;
@@ -191,7 +196,7 @@ fn start(cli: Cli, environment: &Environment, network: Network, printer: Printer
     }
 }
 
-/// Help, version, or a command line that makes no sense.
+/// Prints the help, the version, or the error about a wrong command line.
 fn usage(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|arg| arg == "--json");
     if error.use_stderr() && json {
@@ -199,13 +204,13 @@ fn usage(error: &clap::Error) -> ExitCode {
         let text = text.trim().trim_start_matches("error: ");
         eprintln!("{}", json!({"type": "error", "error": text, "causes": [], "hint": null, "code": Code::Usage as u8}));
     } else {
-        // Who closed the pipe has read enough.
+        // A reader that has closed the pipe needs no more output.
         let _ = error.print();
     }
     if error.use_stderr() { Code::Usage.into() } else { Code::Ok.into() }
 }
 
-/// Lets the libraries' traces through to stderr.
+/// Prints the traces of the libraries on stderr.
 fn speak_up(verbose: u8) {
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::prelude::*;
@@ -214,14 +219,14 @@ fn speak_up(verbose: u8) {
         1 => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
-    // That the store's collector ends with the store is no error, though it says so.
+    // The store's collector reports an error when it ends with the store. It is none.
     let targets = Targets::new().with_default(level).with_target("iroh_blobs::store::gc", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(targets);
-    // A second subscriber in one process is refused; the first goes on.
+    // A second subscriber in one process is refused, and the first stays.
     let _ = tracing_subscriber::registry().with(lines).try_init();
 }
 
-/// The help of every command, one after the other: what the reference test keeps.
+/// The help of every command, one after the other. A test compares it with the snapshot that is kept.
 pub fn reference() -> String {
     let mut text = String::new();
     let mut command = Cli::command();

@@ -1,6 +1,6 @@
-//! What the commands that use the network share: its arguments, and running a node until it is told to stop.
+//! The arguments of the commands that use the network, and the loop of a node until it is told to stop.
 //!
-//! What the command line says is stronger than the environment, which is stronger than the home's `config.toml`.
+//! The command line is stronger than the environment, and the environment is stronger than `config.toml` in the home.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -25,51 +25,52 @@ use crate::error::{Code, CommandError};
 use crate::invocation::Invocation;
 use crate::printer::Printer;
 
-/// Events that may wait to be printed.
+/// The number of events that can wait to be printed.
 const EVENTS: usize = 256;
 
-/// How a command uses the network. What is not said here, the environment or the home's config.toml may say.
+/// The network settings of a command. The environment and config.toml supply the ones that are missing.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Listen {
-    /// Listen at this address [default: any port, for this machine only; with --lan, --relay or --advertise for all]
+    /// Listen at this address [default: any port, on loopback; with --lan, --relay or --advertise on all interfaces]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) bind: Option<SocketAddr>,
-    /// Find nodes of the run in the local network by multicast (mDNS), and be found
+    /// Find nodes of the run in the local network by multicast (mDNS), and be found by them
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     lan: Option<bool>,
     /// Relays for nodes that cannot reach each other: none, n0 (with its name service), or URLs of your own
     #[arg(long, value_name = "RELAY")]
     relay: Option<Relays>,
-    /// Others reach this node here too: a UDP port that is forwarded to it
+    /// Advertise this address too: a UDP port that is forwarded to this node
     #[arg(long, value_name = "ADDR:PORT")]
     advertise: Vec<SocketAddr>,
-    /// Bound what peers may use, such as upload=2MB a second or connections=64; the guide to networks lists all
+    /// Limit what peers may use, such as upload=2MB (a second) or connections=64; the guide to networks lists
+    /// all limits
     #[arg(long, value_name = "NAME=VALUE")]
     limit: Vec<LimitSettings>,
 }
 
 impl Listen {
-    /// What the command line says, then the environment.
+    /// The settings of the command line, completed by the environment.
     pub(crate) fn said(&self, invocation: &Invocation) -> NetworkSettings {
         let advertise = Some(self.advertise.clone()).filter(|addrs| !addrs.is_empty());
         let (bind, lan, relay) = (self.bind, self.lan, self.relay.clone());
-        // Of two words about the same, the later counts.
+        // If a limit is given twice, the later one counts.
         let limits = self.limit.iter().cloned().fold(LimitSettings::default(), |earlier, later| later.or(earlier));
         NetworkSettings { bind, lan, relay, advertise, metrics: None, limits }.or(invocation.network.clone())
     }
 
-    /// All that was said, the home's file included.
+    /// The settings of the command line, the environment and the home's file.
     pub(crate) fn settings(&self, invocation: &Invocation, home: &Home) -> Result<NetworkSettings, CommandError> {
         Ok(self.said(invocation).or(HomeSettings::load(home)?.network))
     }
 
-    /// What follows from it.
+    /// The network configuration that follows from all settings.
     pub(crate) fn networking(&self, invocation: &Invocation, home: &Home) -> Result<Networking, CommandError> {
         Ok(self.settings(invocation, home)?.networking())
     }
 }
 
-/// Where what a command fetches goes.
+/// The home as the destination of a transfer.
 pub(crate) fn destination<'a>(access: &'a Access, networking: &'a Networking) -> Result<Destination<'a>, CommandError> {
     let store = access.store().ok_or_else(read_only)?;
     Ok(Destination {
@@ -81,7 +82,7 @@ pub(crate) fn destination<'a>(access: &'a Access, networking: &'a Networking) ->
     })
 }
 
-/// The peers that texts name: tickets of a run, or single addresses.
+/// The peers that the user names: by the ticket of a run, or by single addresses.
 pub(crate) fn peers(texts: &[String]) -> Result<Vec<PeerAddr>, CommandError> {
     let mut peers = Vec::new();
     for text in texts {
@@ -93,7 +94,7 @@ pub(crate) fn peers(texts: &[String]) -> Result<Vec<PeerAddr>, CommandError> {
     Ok(peers)
 }
 
-/// Fetches what a run needs, unless the home has it already, and makes it the current one.
+/// Fetches the basic data of a run, unless the home has the run already, and makes it the current run.
 pub(crate) fn join(
     access: &Access,
     networking: &Networking,
@@ -108,7 +109,7 @@ pub(crate) fn join(
         let (put, durable) = (|bytes| access.put(bytes), |blobs: &[Hash]| access.sync(blobs));
         RunContext::create(&access.home, access.blobs(), &put, &durable, run)?;
     } else {
-        // Whoever invites again may have moved.
+        // The peers may have new addresses since the last invitation.
         known::save(&access.home, &ticket.peers)?;
     }
     access.home.set_current_run(&run)?;
@@ -119,7 +120,7 @@ fn read_only() -> CommandError {
     CommandError::says(Code::Failed, "the home is open for reading only")
 }
 
-/// Runs a node in a home until it is told to stop; `say` hears its events.
+/// Runs a node in a home until it is told to stop, and hands its events to `say`.
 pub(crate) fn run_node(
     access: Access,
     context: RunContext,
@@ -137,7 +138,7 @@ pub(crate) fn run_node(
         say(&event);
     }
     let ended = runtime.block_on(node);
-    // Threads that still compute hold nothing that a restart would miss.
+    // Threads that still compute hold nothing that a restart needs.
     if let Ok(runtime) = Arc::try_unwrap(runtime) {
         runtime.shutdown_background();
     }
@@ -148,24 +149,24 @@ pub(crate) fn run_node(
     }
 }
 
-/// What ends a node besides Ctrl-C.
+/// The signal, besides Ctrl-C, that stops a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// Nothing else.
+    /// Only Ctrl-C, or the signal by which systems end services.
     OnSignal,
-    /// The end of its standard input: it lives as long as whoever started it.
+    /// The end of its standard input, so that the node ends with the process that started it.
     WithStdin,
 }
 
 impl Stop {
-    /// Becomes true when the node is to stop.
+    /// A value that becomes true when the node must stop.
     pub(crate) fn watch(self, runtime: &Handle) -> watch::Receiver<bool> {
         let (sender, receiver) = watch::channel(false);
         let signalled = sender.clone();
         runtime.spawn(async move {
             signal().await;
             signalled.send_replace(true);
-            // A second time ends the process at once; what was acknowledged is on the disk.
+            // A second Ctrl-C ends the process at once. Acknowledged entries are on the disk.
             signal().await;
             std::process::exit(Code::Interrupted as i32);
         });
@@ -180,7 +181,7 @@ impl Stop {
     }
 }
 
-/// Ctrl-C, or the signal by which systems end services.
+/// Waits for Ctrl-C, or for the signal by which systems end services.
 async fn signal() {
     #[cfg(unix)]
     {
@@ -196,7 +197,7 @@ async fn signal() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// `MILLISECONDS:SEED`.
+/// Reads `MILLISECONDS:SEED`, the longest delay and the seed of all delays.
 pub(crate) fn delays(text: &str) -> Result<(Duration, u64), String> {
     let parsed = text.split_once(':').and_then(|(longest, seed)| Some((longest.parse().ok()?, seed.parse().ok()?)));
     let (longest, seed) = parsed.ok_or("expected MILLISECONDS:SEED")?;

@@ -1,21 +1,21 @@
-//! Leaves the network, so that an audit shows by construction that it needs none.
+//! Gives up the network, as a proof that an audit needs none.
 //!
-//! On Linux a process may move into a network namespace of its own, which holds no interface at all. Some kernels and
-//! containers forbid it; then the audit says so and goes on, since it opens no socket anyway.
+//! On Linux, a process can move into a network namespace of its own that has no interfaces. Some kernels and
+//! containers forbid this. The audit then says so and continues; it opens no socket anyway.
 
-/// Whether this process has a network.
+/// The network of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Network {
-    /// Nobody asked.
+pub(crate) enum NetworkAccess {
+    /// The process keeps its network, because the user did not ask otherwise.
     Kept,
-    /// It has none.
+    /// The process has given up its network.
     Unshared,
-    /// The system did not let it go.
+    /// The system did not allow it to give up the network.
     NotAvailable,
 }
 
-impl Network {
-    /// For programs.
+impl NetworkAccess {
+    /// The name in JSON; `None` when the network is kept.
     pub(crate) fn name(self) -> Option<&'static str> {
         match self {
             Self::Kept => None,
@@ -25,17 +25,22 @@ impl Network {
     }
 }
 
-/// Moves this process, which must still have one thread, into an empty network namespace.
+/// Moves this process into an empty network namespace. It must still have only one thread.
 #[cfg(target_os = "linux")]
-pub(crate) fn leave() -> Network {
+pub(crate) fn leave() -> NetworkAccess {
     use nix::sched::{CloneFlags, unshare};
-    // An ordinary user needs a user namespace for it; where those are forbidden, a privileged one does not.
+    // An ordinary user needs a user namespace too. A privileged user can do without, where user namespaces are
+    // forbidden.
     let ways = [CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET, CloneFlags::CLONE_NEWNET];
-    if ways.into_iter().any(|flags| unshare(flags).is_ok()) { Network::Unshared } else { Network::NotAvailable }
+    if ways.into_iter().any(|flags| unshare(flags).is_ok()) {
+        NetworkAccess::Unshared
+    } else {
+        NetworkAccess::NotAvailable
+    }
 }
 
-/// Other systems have no network namespaces.
+/// Systems other than Linux have no network namespaces.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn leave() -> Network {
-    Network::NotAvailable
+pub(crate) fn leave() -> NetworkAccess {
+    NetworkAccess::NotAvailable
 }

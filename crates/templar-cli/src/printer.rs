@@ -1,40 +1,39 @@
-//! Where everything that a person or a program reads goes through: stdout is data, stderr is talk.
+//! Prints all output: data on stdout, talk on stderr.
 //!
-//! With `--json` stdout holds JSON alone: one document, or, where things come one after the other, one document in each
-//! line with a `type`. With `--quiet` only data and errors are left. Whoever closes the pipe has read enough: that is no
-//! error. Everything can be read without colour.
+//! With `--json`, stdout holds only JSON: one document, or for events one document a line with a field `type`. With
+//! `--quiet`, only data and errors are printed. A closed pipe is no error. All output can be read without colour.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
 
 use serde::Serialize;
 
-/// How a command speaks.
+/// The form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// To a person.
+    /// Text for a person.
     Human,
-    /// To a person who wants the result alone.
+    /// Text for a person, results and errors only.
     Quiet,
-    /// To a program.
+    /// JSON for a program.
     Json,
 }
 
-/// Prints.
+/// Prints the output of a command.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Printer {
     mode: Mode,
     colour: bool,
 }
 
-/// What a word stands out as.
+/// The colour of a word by its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
-    /// As it should be.
+    /// Green: the result is correct.
     Good,
-    /// Wrong.
+    /// Red: the result is wrong.
     Bad,
-    /// Neither.
+    /// Yellow: the result is neither correct nor wrong.
     Unsure,
 }
 
@@ -44,17 +43,26 @@ impl Printer {
         Self { mode, colour: !no_color && mode != Mode::Json }
     }
 
-    /// Whether data is JSON.
+    /// Whether the output is JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.mode == Mode::Json
     }
 
-    /// Data: `value` for a program, `text` for a person.
+    /// Prints data: `value` for a program, `text` for a person.
     pub(crate) fn data(&self, value: &impl Serialize, text: impl Display) {
         if self.is_json() { self.json(value) } else { print(&mut io::stdout().lock(), &text) }
     }
 
-    /// Data for a program only, where a person has been told already.
+    /// Prints an answer of the read model: `value` with sorted keys for a program, `text` for a person.
+    pub(crate) fn document(&self, value: &impl Serialize, text: impl Display) {
+        if self.is_json() {
+            self.json(&serde_json::to_value(value).unwrap_or_default());
+        } else {
+            print(&mut io::stdout().lock(), &text);
+        }
+    }
+
+    /// Prints data for a program only, when a person has seen it already.
     pub(crate) fn json(&self, value: &impl Serialize) {
         if self.is_json() {
             let text = serde_json::to_string(value)
@@ -63,7 +71,7 @@ impl Printer {
         }
     }
 
-    /// Something on the way: a line of JSON on stdout for a program, talk for a person.
+    /// Prints an event: a line of JSON on stdout for a program, talk for a person.
     pub(crate) fn progress(&self, value: &impl Serialize, text: impl Display) {
         match self.mode {
             Mode::Json => self.json(value),
@@ -72,19 +80,19 @@ impl Printer {
         }
     }
 
-    /// Talk.
+    /// Prints talk on stderr, for a person only.
     pub(crate) fn talk(&self, text: impl Display) {
         if self.mode == Mode::Human {
             print(&mut io::stderr().lock(), &text);
         }
     }
 
-    /// Whether a person is told what happens on the way.
+    /// Whether talk is printed.
     pub(crate) fn talks(&self) -> bool {
         self.mode == Mode::Human
     }
 
-    /// Something that a person should know although the command goes on.
+    /// Prints a warning; the command goes on.
     pub(crate) fn warn(&self, text: impl Display) {
         if self.is_json() {
             let value = serde_json::json!({"type": "warning", "message": text.to_string()});
@@ -97,7 +105,7 @@ impl Printer {
         );
     }
 
-    /// An error report: a line of JSON, or the text, on stderr.
+    /// Prints an error on stderr: a line of JSON, or the text.
     pub(crate) fn error(&self, value: &impl Serialize, text: impl Display) {
         let mut stderr = io::stderr().lock();
         match serde_json::to_string(value) {
@@ -106,12 +114,12 @@ impl Printer {
         }
     }
 
-    /// A word on stdout that stands out on a terminal.
+    /// A word on stdout, coloured on a terminal.
     pub(crate) fn tone(&self, tone: Tone, word: &str) -> String {
         self.tone_on(tone, word, io::stdout().is_terminal())
     }
 
-    /// The same on stderr.
+    /// A word on stderr, coloured on a terminal.
     pub(crate) fn error_tone(&self, tone: Tone, word: &str) -> String {
         self.tone_on(tone, word, io::stderr().is_terminal())
     }
@@ -129,7 +137,7 @@ impl Printer {
     }
 }
 
-/// Writes a line. That nobody reads it any more is no error of the command.
+/// Writes a line. A reader that has closed the pipe is no error.
 fn print(to: &mut impl Write, text: &dyn Display) {
     let text = text.to_string();
     let _ = to
@@ -138,7 +146,7 @@ fn print(to: &mut impl Write, text: &dyn Display) {
         .and_then(|()| to.flush());
 }
 
-/// Rows in aligned columns, two spaces between them; the first row is the heading.
+/// Rows in aligned columns with two spaces between them. The first row is the heading.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
@@ -155,13 +163,13 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A number of things: `1 window`, `3 windows`.
+/// A number with its noun: `1 window`, `3 windows`.
 pub(crate) fn count(number: impl Into<u64>, thing: &str) -> String {
     let number = number.into();
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-/// Bytes for people.
+/// A number of bytes with its unit, such as `1.5 KiB`.
 pub(crate) fn bytes(count: u64) -> String {
     let mut value = count as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
@@ -173,7 +181,7 @@ pub(crate) fn bytes(count: u64) -> String {
     format!("{value:.1} TiB")
 }
 
-/// A large number for people: `1.4k`, `12.3M`.
+/// A large number, rounded: `1.4k`, `12.3M`.
 pub(crate) fn amount(value: f64) -> String {
     match value {
         value if value < 1e3 => format!("{value:.0}"),
@@ -183,7 +191,7 @@ pub(crate) fn amount(value: f64) -> String {
     }
 }
 
-/// Micro-ALPHA for people, exact.
+/// An amount in micro-ALPHA as ALPHA, exact.
 pub(crate) fn alpha(micros: u64) -> String {
     format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }

@@ -1,7 +1,8 @@
 //! `templar close`: a validator's other two steps, from commitments to the cut and from scores to the record.
 //!
-//! The user is the clock here: to close is to say that the time is up. What the protocol asks for is done until it asks
-//! for nothing more of this step; who is still awaited is said with exit code 5.
+//! The user is the clock: to close means that the deadline has passed. The command does everything that the
+//! protocol asks of this home for the step. When other members are still awaited, it names them and ends with
+//! exit code 5.
 
 use serde_json::json;
 use templar_manifest::{Cut, Hash, Mint, MintKind, Outcome, PublicKey, Verdict, VoteOn, WindowIndex, payload};
@@ -12,28 +13,30 @@ use templar_train::nats;
 use super::score::{contributions_of_cut, expect_validator, waiting};
 use super::train::fetch_hint;
 use crate::error::{Code, CommandError, CommandResult};
-use crate::invocation::{Invocation, closed_window};
-use crate::participant::Participant;
+use crate::invocation::Invocation;
 use crate::printer::{alpha, count, table};
-use crate::reference::parse_window;
+use crate::session::RunSession;
+use templar_query::find::closed_window;
+use templar_query::reference::parse_window;
 
 /// Close a window's commitments, or the window
 ///
-/// With --commits signs the inbox, votes for the cut, and reveals: from then on deltas may be shared. Without it applies the
-/// deltas that the scores accept and votes for the record. With several validators each does its part, twice where others
-/// vote after it, and the vote that makes it more than two thirds closes.
+/// With --commits: signs the inbox, votes for the cut, and reveals. From then on deltas may be shared. Without
+/// --commits: applies the deltas that the scores accept, and votes for the record. Each validator runs the
+/// command, and runs it again when others vote later. The vote that makes it more than two thirds of the stake
+/// closes the window.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Close the commitments: no contribution counts that comes later
+pub(crate) struct CloseArgs {
+    /// Close the commitments: later contributions do not count
     #[arg(long)]
     commits: bool,
-    /// The window
+    /// The window: its number, such as 3
     #[arg(long, value_name = "N", value_parser = parse_window)]
     window: WindowIndex,
-    /// Close commitments also when nobody has contributed
+    /// Close the commitments even if no miner has contributed
     #[arg(long, requires = "commits")]
     empty: bool,
-    /// Do not wait: count deltas that are not here as withheld
+    /// Do not wait: treat deltas that are not here as withheld
     #[arg(long, conflicts_with = "commits")]
     late: bool,
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
@@ -41,10 +44,10 @@ pub(crate) struct Args {
     run: Option<String>,
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
-    let mut participant = Participant::open(invocation, args.run.as_deref())?;
-    if !participant.is_open(args.window)? {
-        let node = participant.node();
+pub(crate) fn run(invocation: &Invocation, args: &CloseArgs) -> CommandResult {
+    let mut session = RunSession::open(invocation, args.run.as_deref())?;
+    if !session.is_open(args.window)? {
+        let node = session.node();
         let closed = closed_window(&node, args.window)?;
         if args.commits {
             print_cut(invocation, &closed.cut)
@@ -54,32 +57,33 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         invocation.printer.talk(format_args!("window {} was closed already", args.window));
         return Ok(Code::Ok);
     }
-    expect_validator(&participant)?;
-    if args.commits { commits(invocation, &mut participant, args) } else { window(invocation, &mut participant, args) }
+    expect_validator(&session)?;
+    if args.commits { commits(invocation, &mut session, args) } else { window(invocation, &mut session, args) }
 }
 
-fn commits(invocation: &Invocation, participant: &mut Participant, args: &Args) -> CommandResult {
-    let node = participant.node();
+fn commits(invocation: &Invocation, session: &mut RunSession, args: &CloseArgs) -> CommandResult {
+    let node = session.node();
     if node.contributions().next().is_none() && !args.empty {
-        let text = format!("nobody has contributed to window {}", args.window);
-        let hint = format!("`templar train --window {}` contributes; --empty closes it all the same", args.window);
+        let text = format!("no miner has contributed to window {}", args.window);
+        let hint =
+            format!("`templar train --window {}` contributes; --empty closes the commitments anyway", args.window);
         return Err(CommandError::says(Code::Failed, text).hint(hint));
     }
-    participant.replica.submit(Input::Deadline { window: args.window, phase: Phase::Commit })?;
+    session.replica.submit(Input::Deadline { window: args.window, phase: Phase::Commit })?;
     loop {
-        match participant.node().todo().into_iter().find(is_part_of_a_cut) {
-            Some(Output::Sign(document)) => drop(participant.replica.sign(document)?),
-            Some(Output::Reveal { .. }) => drop(participant.replica.reveal()?),
+        match session.node().todo().into_iter().find(is_part_of_a_cut) {
+            Some(Output::Sign(document)) => drop(session.replica.sign(document)?),
+            Some(Output::Reveal { .. }) => drop(session.replica.reveal()?),
             _ => break,
         }
     }
-    let node = participant.node();
+    let node = session.node();
     match node.cut() {
         Some((_, cut)) => {
             print_cut(invocation, cut);
             Ok(Code::Ok)
         }
-        None => waiting(invocation, participant, &format!("the cut of window {} is not certified", args.window)),
+        None => waiting(invocation, session, &format!("the cut of window {} is not certified", args.window)),
     }
 }
 
@@ -98,50 +102,50 @@ fn print_cut(invocation: &Invocation, cut: &Cut) {
     let value = json!({"type": "result", "window": cut.window, "cut": id, "contributions": cut.contributions});
     invocation.printer.data(&value, format_args!("{}cut {id}", table(&rows)));
     invocation.printer.talk(format_args!(
-        "the commitments of window {} are closed; to be shared and judged now: {}",
+        "the commitments of window {} are closed; the next steps are to share and score {}",
         cut.window,
         count(cut.contributions.len() as u64, "contribution")
     ));
 }
 
-fn window(invocation: &Invocation, participant: &mut Participant, args: &Args) -> CommandResult {
-    let me = participant.me();
-    if participant.progress()?.scores.contains(&me) {
-        // To have scored is to have settled on the reveals that there were.
-        participant.replica.submit(Input::Deadline { window: args.window, phase: Phase::Reveal })?;
+fn window(invocation: &Invocation, session: &mut RunSession, args: &CloseArgs) -> CommandResult {
+    let me = session.me();
+    if session.participation()?.scores.contains(&me) {
+        // This validator has scored, so the reveals that it knew then are the ones that count.
+        session.replica.submit(Input::Deadline { window: args.window, phase: Phase::Reveal })?;
     }
-    participant.replica.submit(Input::Deadline { window: args.window, phase: Phase::Judge })?;
+    session.replica.submit(Input::Deadline { window: args.window, phase: Phase::Judge })?;
     loop {
-        let todo = participant.node().todo();
-        // What others say may be found wrong and yet leave enough that is right.
+        let todo = session.node().todo();
+        // A dispute comes last: the window can close without the disputed score when enough others agree.
         let dispute = todo.iter().find(|output| matches!(output, Output::Dispute(_))).cloned();
         match todo.into_iter().find(is_part_of_a_record).or(dispute) {
             Some(Output::Confirm { subject, task, .. }) => {
-                let confirmed = participant.executor.confirm(&task, args.late);
+                let confirmed = session.executor.confirm(&task, args.late);
                 let (replay, witnesses) = confirmed.map_err(|error| with_fetch(error.into(), args.window))?;
                 let measured = Measured::Confirmed { window: args.window, subject, replay, witnesses };
-                participant.replica.submit(Input::Measured(measured))?;
+                session.replica.submit(Input::Measured(measured))?;
             }
-            Some(Output::Apply { outcomes, .. }) => apply(participant, args.window, outcomes)?,
-            Some(Output::Sign(document)) => drop(participant.replica.sign(document)?),
+            Some(Output::Apply { outcomes, .. }) => apply(session, args.window, outcomes)?,
+            Some(Output::Sign(document)) => drop(session.replica.sign(document)?),
             Some(Output::Dispute(dispute)) => return Err(disputed(&dispute)),
             _ => break,
         }
     }
-    let node = participant.node();
+    let node = session.node();
     if node.state().window() > args.window {
         print_record(invocation, closed_window(&node, args.window)?);
         return Ok(Code::Ok);
     }
     if node.cut().is_none() {
         let error = CommandError::says(Code::Partial, format_args!("window {} is not cut yet", args.window));
-        return Err(error.hint(format!("`templar close --commits --window {}` is the step before", args.window)));
+        return Err(error.hint(format!("run `templar close --commits --window {}` first", args.window)));
     }
-    let result = waiting(invocation, participant, &format!("window {} is not closed", args.window));
-    if !participant.progress()?.scores.contains(&me) {
+    let result = waiting(invocation, session, &format!("window {} is not closed", args.window));
+    if !session.participation()?.scores.contains(&me) {
         invocation
             .printer
-            .talk(format_args!("hint: `templar score --window {}` is this home's next step", args.window));
+            .talk(format_args!("hint: `templar score --window {}` is the next step of this home", args.window));
     }
     result
 }
@@ -158,44 +162,45 @@ fn with_fetch(error: CommandError, window: WindowIndex) -> CommandError {
     if error.code() == Code::Partial { error.hint(fetch_hint(window)) } else { error }
 }
 
-/// Takes the outer step and keeps the checkpoint durably, before a record names it.
-fn apply(participant: &mut Participant, window: WindowIndex, outcomes: Vec<Outcome>) -> Result<(), CommandError> {
-    let node = participant.node();
+/// Takes the outer step, and syncs the checkpoint to disk before a record names it.
+fn apply(session: &mut RunSession, window: WindowIndex, outcomes: Vec<Outcome>) -> Result<(), CommandError> {
+    let node = session.node();
     let contributions = contributions_of_cut(&node);
     let from = node.state().checkpoint();
-    let applied = participant.executor.apply(from, window, &outcomes, &contributions);
+    let applied = session.executor.apply(from, window, &outcomes, &contributions);
     let applied = applied.map_err(|error| with_fetch(error.into(), window))?;
     let mut kept: Vec<Hash> = applied.checkpoint.tensors.iter().map(|tensor| tensor.blob.hash()).collect();
     kept.extend([applied.stepped.checkpoint.hash(), applied.stepped.aggregate.hash()]);
-    participant.sync(&kept)?;
-    participant.replica.submit(Input::Measured(Measured::Applied { window, outcomes, stepped: applied.stepped }))?;
+    session.sync(&kept)?;
+    session.replica.submit(Input::Measured(Measured::Applied { window, outcomes, stepped: applied.stepped }))?;
     Ok(())
 }
 
 fn disputed(dispute: &Dispute) -> CommandError {
     let text = match dispute {
         Dispute::Refusal { validator, miner, claimed, found } => format!(
-            "validator {} refuses the contribution of {} ({claimed}); this home finds {found:?} and does not sign",
+            "validator {} refused the contribution of {} ({claimed}), but this home's replay gives {found:?}; not signed",
             validator.short(),
             miner.short()
         ),
         Dispute::Proof { validator, window, miner } => format!(
-            "validator {} says that it replayed {} in window {window}, and its proof is not what this home's replay gives",
+            "validator {} claims to have replayed {} in window {window}, but its proof differs from this home's replay",
             validator.short(),
             miner.short()
         ),
         Dispute::Record { record, found } => format!(
-            "record {} is not what this home finds (checkpoint {}, aggregate {}, held-out loss {}); it does not sign",
+            "record {} differs from this home's result (checkpoint {}, aggregate {}, held-out loss {}); not signed",
             record.short(),
             found.checkpoint,
             found.aggregate,
             nats(found.held_out_loss_nanonats)
         ),
     };
-    CommandError::says(Code::Verification, text).hint("`templar audit` in a third home tells who is wrong")
+    CommandError::says(Code::Verification, text)
+        .hint("run `templar audit` in a third home to see which of the two is wrong")
 }
 
-/// Whose a mint is, for people.
+/// The account of a mint, for people.
 fn account(mint: &Mint) -> String {
     match mint.kind {
         MintKind::Miner => format!("miner {}", PublicKey::short(&mint.account)),

@@ -1,4 +1,4 @@
-//! `templar dataset`: text into content-addressed tokens, and a look at them.
+//! `templar dataset`: imports text as content-addressed tokens, and shows and checks datasets.
 
 mod import;
 
@@ -8,52 +8,53 @@ use templar_manifest::{Dataset, page_count};
 use templar_store::ReadError;
 
 use crate::error::{Code, CommandError, CommandResult};
-use crate::invocation::{Invocation, dataset};
+use crate::invocation::Invocation;
 use crate::printer::{Tone, bytes, count};
+use templar_query::find::dataset;
 
-/// Text, tokenised and content-addressed
+/// Import, show and check datasets: tokenised text in shards
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Command {
-    Import(import::Args),
-    /// Print what a dataset is made of
-    Show(Named),
-    /// Print a page as text
-    Sample(Sample),
+pub(crate) enum DatasetCommand {
+    Import(import::ImportArgs),
+    /// Print the name, licence, source and sizes of a dataset
+    Show(NamedDataset),
+    /// Print one page of a dataset as text
+    Sample(SampleArgs),
     /// Check every shard and the tokenizer against the manifest
-    Verify(Named),
+    Verify(NamedDataset),
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Named {
+pub(crate) struct NamedDataset {
     /// The dataset: a hash, four or more digits of one, or a name
     dataset: String,
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Sample {
+pub(crate) struct SampleArgs {
     /// The dataset: a hash, four or more digits of one, or a name
     dataset: String,
-    /// Which page, from 0
+    /// The number of the page, from 0
     #[arg(long, default_value_t = 0, value_name = "P")]
     page: u64,
-    /// Tokens that a page predicts
+    /// The length of a page: the number of tokens that it predicts
     #[arg(long, default_value_t = 128, value_name = "T")]
     length: u32,
-    /// A page of the held-out part
+    /// Take the page from the held-out part
     #[arg(long)]
     held_out: bool,
 }
 
-pub(crate) fn run(invocation: &Invocation, command: &Command) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, command: &DatasetCommand) -> CommandResult {
     match command {
-        Command::Import(args) => import::run(invocation, args),
-        Command::Show(args) => show(invocation, args),
-        Command::Sample(args) => page(invocation, args),
-        Command::Verify(args) => check(invocation, args),
+        DatasetCommand::Import(args) => import::run(invocation, args),
+        DatasetCommand::Show(args) => show(invocation, args),
+        DatasetCommand::Sample(args) => page(invocation, args),
+        DatasetCommand::Verify(args) => check(invocation, args),
     }
 }
 
-/// A dataset for people.
+/// The facts about a dataset, one line each.
 fn describe(dataset: &Dataset) -> String {
     let tokens = |tokens: u64, shards: usize| format!("{tokens} tokens in {}", count(shards as u64, "shard"));
     let lines = [
@@ -70,7 +71,7 @@ fn describe(dataset: &Dataset) -> String {
     lines.iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect()
 }
 
-fn show(invocation: &Invocation, args: &Named) -> CommandResult {
+fn show(invocation: &Invocation, args: &NamedDataset) -> CommandResult {
     let access = invocation.read()?;
     let (id, dataset) = dataset(&access, &args.dataset)?;
     let text = format!("dataset    {id}\n{}", describe(&dataset));
@@ -78,7 +79,7 @@ fn show(invocation: &Invocation, args: &Named) -> CommandResult {
     Ok(Code::Ok)
 }
 
-fn page(invocation: &Invocation, args: &Sample) -> CommandResult {
+fn page(invocation: &Invocation, args: &SampleArgs) -> CommandResult {
     let access = invocation.read()?;
     let (id, dataset) = dataset(&access, &args.dataset)?;
     let json = access.blobs().read(&dataset.tokenizer.hash(), templar_data::MAX_TOKENIZER_BYTES as u64)?;
@@ -95,7 +96,7 @@ fn page(invocation: &Invocation, args: &Sample) -> CommandResult {
     Ok(Code::Ok)
 }
 
-fn check(invocation: &Invocation, args: &Named) -> CommandResult {
+fn check(invocation: &Invocation, args: &NamedDataset) -> CommandResult {
     let access = invocation.read()?;
     let (id, dataset) = dataset(&access, &args.dataset)?;
     let found = verify(&dataset, access.blobs());

@@ -1,4 +1,4 @@
-//! `templar demo`: a whole run on this machine, to watch and to check.
+//! `templar demo`: a whole training run on this machine, then an audit of it.
 
 mod story;
 
@@ -19,33 +19,33 @@ use story::Story;
 
 /// Run a small decentralised training run on this machine and check it
 ///
-/// Two validators and some miners, each a process with its own home, key and endpoint on loopback; one miner cheats. At
-/// the end every window is audited from a copy of the blobs, in a process without a network. With the same seed the final
-/// checkpoint has the same hash on every machine.
+/// Starts two validators and several miners as separate processes, each with its own home, key and endpoint on
+/// loopback. One miner cheats. At the end another process, without a network, audits every window from a copy
+/// of the blobs. With the same seed, the final checkpoint has the same hash on every machine.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// From which all keys, hash chains and the first model are drawn
+pub(crate) struct DemoArgs {
+    /// The seed of all keys, all hash chains and the first model
     #[arg(long, default_value = DEFAULT_SEED, value_name = "S")]
     seed: String,
-    /// Miners; the last one cheats
+    /// The number of miners; the last one cheats
     #[arg(long, default_value_t = DEFAULT_MINERS, value_name = "M")]
     miners: u32,
-    /// Windows
+    /// The number of windows
     #[arg(long, default_value_t = DEFAULT_WINDOWS, value_name = "W")]
     windows: u64,
-    /// The model's size, a name as `run new --size` takes it
+    /// The size of the model: a name that `run new --size` takes
     #[arg(long, default_value = DEFAULT_SIZE)]
     size: String,
-    /// Set a value of the configuration, such as inner.steps=10
+    /// Set one value of the configuration, such as inner.steps=10
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Wait before every act of every node and start them in another order, for tests
+    /// Delay every act of every node and start the nodes in another order, for tests
     #[arg(long, hide = true, value_name = "MS:SEED", value_parser = delays)]
     delays: Option<(Duration, u64)>,
 }
 
-impl Args {
-    /// Whether this is the demo whose hash is documented.
+impl DemoArgs {
+    /// Whether these are the arguments whose final hash is documented.
     fn is_default(&self) -> bool {
         self.seed == DEFAULT_SEED
             && self.miners == DEFAULT_MINERS
@@ -55,7 +55,7 @@ impl Args {
     }
 }
 
-/// The directory of the homes: the one that was named, else a new one that stays.
+/// The directory of the homes: the named one, or a new temporary one that is not removed.
 fn directory(named: Option<PathBuf>) -> Result<PathBuf, CommandError> {
     match named {
         Some(path) => Ok(std::path::absolute(path)?),
@@ -63,7 +63,7 @@ fn directory(named: Option<PathBuf>) -> Result<PathBuf, CommandError> {
     }
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args, home: Option<PathBuf>) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &DemoArgs, home: Option<PathBuf>) -> CommandResult {
     let printer = invocation.printer;
     let config = DemoConfig {
         seed: args.seed.clone(),
@@ -101,7 +101,7 @@ fn code(result: &DemoResult, same: bool) -> Code {
     }
 }
 
-/// How this program was called, for the commands to try next.
+/// The path by which this program was called, for the commands that the demo suggests.
 fn program() -> String {
     std::env::args_os().next().map_or_else(|| "templar".to_owned(), |name| name.to_string_lossy().into_owned())
 }

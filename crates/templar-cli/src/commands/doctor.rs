@@ -1,4 +1,4 @@
-//! `templar doctor`: looks at everything that a node depends on.
+//! `templar doctor`: checks everything that a node depends on.
 
 use std::time::Duration;
 
@@ -12,22 +12,23 @@ use crate::invocation::Invocation;
 use crate::network::Listen;
 use crate::printer::{Tone, count};
 
-/// Look at all that a node depends on: home, key, run, blobs, disk, port, relay, peers, clock
+/// Check everything that a node depends on: home, key, run, blobs, disk, port, relay, peers, clock
 ///
-/// Changes nothing, and may be run while the node runs. Ends with 1 if something does not work; a warning is no failure.
+/// Changes nothing, and may run beside a node. Ends with exit code 1 if something does not work; warnings do
+/// not count.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Ask these peers too: a ticket, or KEY@ADDR:PORT
+pub(crate) struct DoctorArgs {
+    /// Ask this peer too: a ticket, or KEY@ADDR:PORT
     #[arg(long, value_name = "TICKET|PEER")]
     peer: Vec<String>,
-    /// Wait so many seconds for a relay
+    /// The number of seconds to wait for a relay
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     patience: u64,
     #[command(flatten)]
     listen: Listen,
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &DoctorArgs) -> CommandResult {
     let mut peers = Vec::new();
     for text in &args.peer {
         match text.parse::<Ticket>() {
@@ -52,7 +53,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Fail);
     invocation.printer.json(&json!({"level": worst, "findings": findings}));
     invocation.printer.talk(summary(&findings));
-    // A home that is not there has a code of its own.
+    // A missing home has an exit code of its own.
     match findings.first() {
         Some(first) if first.check == "home" && first.level == Level::Fail => Ok(Code::NoHome),
         _ if worst == Level::Fail => Ok(Code::Failed),
@@ -77,7 +78,7 @@ fn summary(findings: &[DoctorFinding]) -> String {
     let number = |level| findings.iter().filter(|finding| finding.level == level).count() as u64;
     let (warn, fail) = (number(Level::Warn), number(Level::Fail));
     match (warn, fail) {
-        (0, 0) => "everything is as it should be".to_owned(),
+        (0, 0) => "everything works".to_owned(),
         (warn, 0) => format!("it works, with {}", count(warn, "warning")),
         (warn, fail) => format!("{} and {}", count(fail, "failure"), count(warn, "warning")),
     }

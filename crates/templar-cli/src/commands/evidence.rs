@@ -1,4 +1,4 @@
-//! `templar evidence`: hands in statements that contradict each other, and lists those that records have burnt for.
+//! `templar evidence`: submits proof that a signer contradicted itself, and lists the proofs that records carry.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,43 +9,44 @@ use templar_home::access::Access;
 use templar_home::context::RunContext;
 use templar_home::journal::Journal;
 use templar_home::replica::{Replica, SubmitError};
-use templar_manifest::{
-    Contradiction, Contribution, Envelope, Hash, PublicKey, RecordId, SlashCause, WindowIndex, payload,
-};
+use templar_manifest::{Contradiction, Envelope, PublicKey};
 use templar_node::exchange::{self, Wanted};
 use templar_node::peers;
-use templar_protocol::{ClosedWindow, Entry, EvidenceEntry, MAX_ENTRY_BYTES, Reject, evidence};
+use templar_protocol::{Entry, EvidenceEntry, MAX_ENTRY_BYTES, Reject, evidence};
 
 use super::register;
 use crate::error::{Code, CommandError, CommandResult};
-use crate::index::Index;
-use crate::invocation::{Invocation, object, run_context};
+use crate::invocation::Invocation;
 use crate::network::{Listen, destination};
 use crate::printer::{alpha, table};
-use crate::reference::Reference;
+use templar_query::evidence::{EvidenceFilter, EvidenceList, RecordedEvidence, statement_kind};
+use templar_query::find::{object, run_context};
+use templar_query::index::HomeIndex;
+use templar_query::reference::Reference;
 
-/// How long peers are waited for.
+/// The time that peers get to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Statements that cannot both be meant: hand them in, or list those that were
+/// Proof that a signer contradicted itself: submit it, or list what records carry
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Command {
-    /// Hand in two statements of one signer that contradict each other
+pub(crate) enum EvidenceCommand {
+    /// Submit two statements of one signer that contradict each other
     ///
-    /// Two contributions or inboxes of one window, two scores of one window and seed, or two votes in one step. Nobody has to be
-    /// believed: the signatures are checked here and by everybody. Validators show them in their scores, and the record burns
-    /// what the signer has not vested. What proves nothing is refused, and changes nothing.
-    Submit(Submit),
-    /// List what records carry: who contradicted itself, where, and what was burnt
-    Show(Show),
+    /// Valid evidence is two contributions or two inboxes of one window, two scores of one window and seed, or
+    /// two votes in one step. Every node checks the signatures itself. Validators include the evidence in their
+    /// scores, and the record slashes the signer's unvested pay. Statements that do not contradict each other
+    /// are refused and change nothing.
+    Submit(SubmitArgs),
+    /// List the evidence in records: the signer, the window, and the amount slashed
+    Show(ListEvidenceArgs),
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Submit {
-    /// One statement: a file with an entry's bytes, or the hash of a manifest in this home's journal, or four or more digits of
-    /// one
+pub(crate) struct SubmitArgs {
+    /// The first statement: a file with the bytes of an entry, or the hash of a manifest in this home's
+    /// journal, or four or more digits of one
     first: String,
-    /// The other
+    /// The second statement, in the same form
     second: String,
     #[command(flatten)]
     listen: Listen,
@@ -55,8 +56,8 @@ pub(crate) struct Submit {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Show {
-    /// Of one window: `wN` or N for the window of the statements, or the hash of the record that carries them
+pub(crate) struct ListEvidenceArgs {
+    /// Only the evidence about window N (N or wN), or in the record with this hash
     #[arg(long, value_name = "N|ID")]
     window: Option<String>,
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
@@ -64,10 +65,10 @@ pub(crate) struct Show {
     run: Option<String>,
 }
 
-pub(crate) fn run(invocation: &Invocation, command: &Command) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, command: &EvidenceCommand) -> CommandResult {
     match command {
-        Command::Submit(args) => submit(invocation, args),
-        Command::Show(args) => show(invocation, args),
+        EvidenceCommand::Submit(args) => submit(invocation, args),
+        EvidenceCommand::Show(args) => show(invocation, args),
     }
 }
 
@@ -75,11 +76,11 @@ fn proves_nothing(error: evidence::EvidenceError) -> CommandError {
     let error = CommandError::new(Code::Verification, Reject::Evidence(error));
     error.hint(
         "evidence is two contributions or inboxes of one window, two scores of one seed or two votes in one step, signed by \
-         one key of the run, as long as its pay of that window can be burnt and was not",
+         one key of the run, while its pay for that window can still be slashed",
     )
 }
 
-fn submit(invocation: &Invocation, args: &Submit) -> CommandResult {
+fn submit(invocation: &Invocation, args: &SubmitArgs) -> CommandResult {
     let access = invocation.read()?;
     let context = run_context(&access, args.run.as_deref())?;
     let (first, second) = (statements(&access, &context, &args.first)?, statements(&access, &context, &args.second)?);
@@ -102,12 +103,12 @@ fn submit(invocation: &Invocation, args: &Submit) -> CommandResult {
         if !peers::load(&access.home)?.is_empty() {
             let networking = args.listen.networking(invocation, &access.home)?;
             let to = destination(&access, &networking)?;
-            invocation.printer.talk("giving it to known peers");
+            invocation.printer.talk("sending it to known peers");
             let visit = exchange::visit(&to, &mut replica, &[], Wanted::Entries, PATIENCE);
             peers_told = access.runtime().block_on(visit)?.peers;
         }
     }
-    let kind = kind_of(&found);
+    let kind = statement_kind(&found);
     let value = json!({
         "type": "result", "signer": found.signer, "window": found.window, "kind": kind,
         "first": found.first.id(), "second": found.second.id(), "handed_to_node": beside, "peers": peers_told,
@@ -121,16 +122,14 @@ fn submit(invocation: &Invocation, args: &Submit) -> CommandResult {
     );
     invocation.printer.data(&value, text);
     invocation.printer.talk(match (beside, peers_told) {
-        (true, _) => {
-            "the node of this home passes it on; `templar evidence show` lists it when a record has burnt for it"
-        }
-        (false, 0) => "it is in this home's journal; `templar node` and `templar share` give it to others",
-        (false, _) => "peers had the time to take it; `templar evidence show` lists it when a record has burnt for it",
+        (true, _) => "the node of this home passes it on; `templar evidence show` lists it once a record carries it",
+        (false, 0) => "it is in this home's journal; `templar node` and `templar share` pass it on",
+        (false, _) => "it was sent to peers; `templar evidence show` lists it once a record carries it",
     });
     Ok(Code::Ok)
 }
 
-/// The statements that a text names: of a file one, of a hash those of all who signed it.
+/// The statements that a text names: the one in a file, or all signed copies of a manifest.
 fn statements(access: &Access, context: &RunContext, text: &str) -> Result<Vec<Envelope>, CommandError> {
     let path = Path::new(text);
     if path.is_file() {
@@ -138,9 +137,9 @@ fn statements(access: &Access, context: &RunContext, text: &str) -> Result<Vec<E
     }
     let reference: Reference = text.parse().map_err(|error| {
         let error = CommandError::new(Code::Usage, error);
-        error.hint("a statement is a file with an entry's bytes, or the hash of a manifest in this home")
+        error.hint("name a statement by a file with the bytes of an entry, or by the hash of a manifest in this home")
     })?;
-    let index = Index::build(access, Some(context.run))?;
+    let index = HomeIndex::build(access, Some(context.run))?;
     let id = object(&index, &reference)?;
     let mut found = BTreeMap::<PublicKey, Envelope>::new();
     for record in Journal::read(&access.home.run_dir(&context.run))? {
@@ -151,29 +150,29 @@ fn statements(access: &Access, context: &RunContext, text: &str) -> Result<Vec<E
         }
     }
     if found.is_empty() {
-        let error = CommandError::says(Code::NotFound, format_args!("this home's journal has no entry {text}"));
-        return Err(error.hint("`templar show` tells what a hash is; an entry can also be given as a file"));
+        let error = CommandError::says(Code::NotFound, format_args!("the journal of this home has no entry {text}"));
+        return Err(error.hint("`templar show` shows what a hash names; an entry can also be given as a file"));
     }
     Ok(found.into_values().collect())
 }
 
 fn file(path: &Path) -> Result<Envelope, CommandError> {
     let fails = |error: &dyn std::fmt::Display| {
-        CommandError::says(Code::Failed, format_args!("{} is no statement: {error}", path.display()))
+        CommandError::says(Code::Failed, format_args!("{} is not a statement: {error}", path.display()))
     };
     let length = std::fs::metadata(path).map_err(|error| fails(&error))?.len();
     if length > MAX_ENTRY_BYTES as u64 {
-        return Err(fails(&format_args!("{length} bytes are more than an entry has")));
+        return Err(fails(&format_args!("{length} bytes is too long for an entry")));
     }
     let bytes = std::fs::read(path).map_err(|error| fails(&error))?;
     match Entry::decode(&bytes).map_err(|error| fails(&error))? {
         Entry::Envelope(envelope) => Ok(envelope),
         Entry::Reveal(_) => Err(fails(&"a hash-chain value has no signature")),
-        Entry::Evidence(_) => Err(fails(&"it is evidence already, of two")),
+        Entry::Evidence(_) => Err(fails(&"it is already evidence, made of two statements")),
     }
 }
 
-/// The evidence that two of these statements make.
+/// The evidence that a pair of these statements makes.
 fn contradiction(
     context: &RunContext,
     first: &[Envelope],
@@ -187,102 +186,34 @@ fn contradiction(
     found.fold(first, |best, next| if best.is_ok() { best } else { next.or(best) })
 }
 
-fn kind_of(found: &Contradiction) -> &'static str {
-    payload::peek(&found.first.payload).map_or("statement", |(kind, _)| kind.name())
-}
-
-/// Evidence that a record carries.
-struct Row {
-    recorded: WindowIndex,
-    record: RecordId,
-    found: Contradiction,
-    shown_by: Vec<PublicKey>,
-    account: PublicKey,
-    burnt_micros: u64,
-}
-
-/// Who pays: for a contribution the miner for whom it was signed, else the signer.
-fn account(found: &Contradiction) -> PublicKey {
-    found.first.open::<Contribution>().map_or(found.signer, |signed| signed.payload().miner)
-}
-
-fn rows(closed: &ClosedWindow) -> Vec<Row> {
-    let mut rows = BTreeMap::<(PublicKey, WindowIndex), Row>::new();
-    for score in closed.scores.iter().map(|signed| signed.payload()) {
-        for found in &score.evidence {
-            let account = account(found);
-            let slashed = closed.window.slashes.iter().find(|slash| {
-                (slash.account, slash.window, slash.cause) == (account, found.window, SlashCause::Contradiction)
-            });
-            let row = rows.entry((found.signer, found.window)).or_insert_with(|| Row {
-                recorded: closed.window.window,
-                record: closed.record,
-                found: found.clone(),
-                shown_by: Vec::new(),
-                account,
-                burnt_micros: slashed.map_or(0, |slash| slash.amount_micros),
-            });
-            row.shown_by.push(score.validator);
-        }
-    }
-    rows.into_values().collect()
-}
-
-/// Of which windows or record.
-enum Of {
-    All,
-    Window(WindowIndex),
-    Record(Hash),
-}
-
-fn show(invocation: &Invocation, args: &Show) -> CommandResult {
+fn show(invocation: &Invocation, args: &ListEvidenceArgs) -> CommandResult {
     let access = invocation.read()?;
     let context = run_context(&access, args.run.as_deref())?;
-    let node = access.fold(&context)?;
-    let of = match args.window.as_deref() {
-        None => Of::All,
-        Some(text) => match crate::reference::parse_window(text) {
-            Ok(window) => Of::Window(window),
-            Err(_) => {
-                let reference: Reference = text.parse().map_err(|error| CommandError::new(Code::Usage, error))?;
-                match (object(&Index::build(&access, Some(context.run))?, &reference)?, &reference) {
-                    (Some(id), _) => Of::Record(id),
-                    (None, Reference::Window(window)) => Of::Window(*window),
-                    (None, _) => return Err(CommandError::says(Code::Usage, format_args!("{text:?} names no window"))),
-                }
-            }
-        },
-    };
-    let is_wanted = |row: &Row| match of {
-        Of::All => true,
-        Of::Window(window) => row.found.window == window,
-        Of::Record(id) => row.record.hash() == id,
-    };
-    let found: Vec<Row> = node.closed().iter().flat_map(rows).filter(is_wanted).collect();
-    let heading = ["window", "signer", "kind", "recorded", "burnt", "of", "shown by"];
-    let mut lines = vec![heading.map(str::to_owned).to_vec()];
-    let mut values = Vec::new();
-    for row in &found {
-        let kind = kind_of(&row.found);
-        lines.push(vec![
-            format!("w{}", row.found.window),
-            row.found.signer.short(),
-            kind.to_owned(),
-            format!("w{}", row.recorded),
-            alpha(row.burnt_micros),
-            row.account.short(),
-            row.shown_by.len().to_string(),
-        ]);
-        values.push(json!({
-            "window": row.found.window, "signer": row.found.signer, "kind": kind, "recorded": row.recorded,
-            "record": row.record, "account": row.account, "burnt_micros": row.burnt_micros,
-            "first": row.found.first.id(), "second": row.found.second.id(), "shown_by": row.shown_by,
-        }));
-    }
-    let text = if found.is_empty() { String::new() } else { table(&lines) };
-    invocation.printer.data(&json!({"run": context.run, "evidence": values}), text);
-    if found.is_empty() {
+    let filter = EvidenceFilter::parse(&access, &context, args.window.as_deref())?;
+    let list = EvidenceList::read(&access, &context, filter)?;
+    invocation.printer.document(&list, text(&list.evidence));
+    if list.evidence.is_empty() {
         invocation.printer.talk("no record carries evidence");
     }
     Ok(Code::Ok)
+}
+
+fn text(evidence: &[RecordedEvidence]) -> String {
+    if evidence.is_empty() {
+        return String::new();
+    }
+    let heading = ["window", "signer", "kind", "recorded", "burnt", "of", "shown by"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    rows.extend(evidence.iter().map(|found| {
+        vec![
+            format!("w{}", found.window),
+            found.signer.short(),
+            found.kind.to_owned(),
+            format!("w{}", found.recorded),
+            alpha(found.burnt_micros),
+            found.account.short(),
+            found.shown_by.len().to_string(),
+        ]
+    }));
+    table(&rows)
 }

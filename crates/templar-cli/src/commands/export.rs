@@ -1,4 +1,4 @@
-//! `templar export`: a checkpoint as a folder that other programs open.
+//! `templar export`: writes a checkpoint as a Hugging Face folder.
 
 use std::path::PathBuf;
 
@@ -11,16 +11,16 @@ use crate::invocation::Invocation;
 
 /// Write a checkpoint as a Hugging Face folder
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct ExportArgs {
     /// A hash, four or more digits of one, @ for the current checkpoint, or wN for the one after window N
     #[arg(value_name = "HASH|@|wN")]
     checkpoint: String,
-    /// The folder, which `from_pretrained` opens; nothing in it is overwritten
+    /// The folder to write, for `from_pretrained`; it must be new or empty
     #[arg(long, value_name = "DIR")]
     hf: PathBuf,
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &ExportArgs) -> CommandResult {
     let access = invocation.read()?;
     let loaded = load(&access, &args.checkpoint)?;
     hf::export(&args.hf, &loaded.model, &loaded.parameters, &loaded.tokenizer)?;

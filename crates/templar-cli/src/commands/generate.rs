@@ -1,4 +1,4 @@
-//! `templar generate`: text from a checkpoint, through candle-transformers.
+//! `templar generate`: generates text with a checkpoint, through candle-transformers.
 
 use std::sync::Arc;
 
@@ -9,41 +9,42 @@ use templar_manifest::{Checkpoint, CheckpointId, Hash, ModelSpec};
 use templar_model::generate::{Sampling, generate};
 
 use crate::error::{Code, CommandError, CommandResult};
-use crate::invocation::{Invocation, checkpoint};
+use crate::invocation::Invocation;
+use templar_query::find::checkpoint;
 
 /// Continue a text with a checkpoint
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct GenerateArgs {
     /// The text to continue
     #[arg(long, default_value = "", hide_default_value = true)]
     prompt: String,
     /// A hash, four or more digits of one, @ for the current checkpoint, or wN for the one after window N
     #[arg(long, default_value = "@", value_name = "HASH|@|wN")]
     checkpoint: String,
-    /// Tokens at most
+    /// The largest number of tokens to generate
     #[arg(long, default_value_t = 100, value_name = "N")]
     tokens: usize,
-    /// Draw tokens instead of taking the most likely one: 1 is the model's own distribution, below is sharper
+    /// Sample tokens instead of taking the most likely one: 1 samples the model's own distribution, less is sharper
     #[arg(long, value_name = "T")]
     temperature: Option<f32>,
-    /// A text from which the draws come
+    /// The seed of the sampling: any text
     #[arg(long, default_value = "0", requires = "temperature")]
     seed: String,
 }
 
-/// A model out of the home: its sizes, its parameters, its tokenizer.
+/// A checkpoint of the home, loaded with everything that generation and export need.
 pub(crate) struct Loaded {
-    /// Which checkpoint.
+    /// The id of the checkpoint.
     pub(crate) id: CheckpointId,
-    /// The model, in the context in which it was trained last.
+    /// The dimensions of the model, with the context length that it was trained with last.
     pub(crate) model: ModelSpec,
-    /// Flat.
+    /// The parameters in Hugging Face order, `[P]`.
     pub(crate) parameters: Vec<f32>,
-    /// `tokenizer.json`.
+    /// The bytes of `tokenizer.json`.
     pub(crate) tokenizer: Vec<u8>,
 }
 
-/// Loads the checkpoint that a person names.
+/// Loads the checkpoint that a user names.
 pub(crate) fn load(access: &Access, named: &str) -> Result<Loaded, CommandError> {
     let node = match access.run(None) {
         Ok(context) => Some(Arc::new(access.fold(&context)?)),
@@ -61,7 +62,7 @@ pub(crate) fn load(access: &Access, named: &str) -> Result<Loaded, CommandError>
     Ok(Loaded { id, model, parameters, tokenizer })
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &GenerateArgs) -> CommandResult {
     let access = invocation.read()?;
     let loaded = load(&access, &args.checkpoint)?;
     let sampling = match args.temperature {

@@ -1,4 +1,4 @@
-//! `templar init`: a home and its key. Nothing is ever overwritten.
+//! `templar init`: makes a home with a new key. Nothing is ever overwritten.
 
 use serde_json::json;
 use templar_home::Home;
@@ -7,18 +7,18 @@ use templar_manifest::SecretKey;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 
-/// Make a home with a new key
+/// Make a home with a new key, overwriting nothing
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Draw the key from a text instead of from the system: whoever knows the text has the key
+pub(crate) struct InitArgs {
+    /// Derive the key from a text instead of the system's randomness: anyone with the text has the key
     #[arg(long, hide = true, value_name = "SEED")]
     key_from_seed: Option<String>,
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &InitArgs) -> CommandResult {
     let key = match &args.key_from_seed {
         Some(seed) => {
-            invocation.printer.warn("a key from a seed is insecure: whoever knows the seed has the key");
+            invocation.printer.warn("a key from a seed is insecure: anyone with the seed has the key");
             insecure_key(seed)
         }
         None => random_key()?,
@@ -40,8 +40,9 @@ pub(crate) fn random_key() -> Result<SecretKey, CommandError> {
     Ok(SecretKey::from_bytes(&bytes))
 }
 
-/// The key of a seed, for demonstrations and tests.
+/// The key that follows from a seed, for demonstrations and tests.
 fn insecure_key(seed: &str) -> SecretKey {
-    // Any key's derivation serves as a hash with a context; this one is of a key that everybody knows.
+    // The derivation of a key serves as a hash with a context. The all-zero key is known to everyone, so it
+    // adds nothing.
     SecretKey::from_bytes(&SecretKey::from_bytes(&[0; 32]).derive("templar/1 insecure key of a seed", seed.as_bytes()))
 }

@@ -1,4 +1,4 @@
-//! `templar key`: the home's key, an owner's key beside it, and which of them trains.
+//! `templar key`: the node key (hotkey) of the home, and owner keys (coldkeys) in files of their own.
 
 use std::path::PathBuf;
 
@@ -12,38 +12,39 @@ use templar_protocol::RegistrationError;
 use super::init::random_key;
 use super::register;
 use crate::error::{Code, CommandError, CommandResult};
-use crate::invocation::{Invocation, run_context};
+use crate::invocation::Invocation;
 use crate::network::Listen;
+use templar_query::find::run_context;
 
-/// The key of the home
+/// Show the node key of the home; make and use an owner key
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Command {
-    /// Print the public key, or the anchor of its hash chain
-    Show(Show),
-    /// Make an owner's key in a file of its own, for a place where no node runs
-    New(New),
-    /// Let this home's key train for an owner that has a slot, in the place of the key that does
+pub(crate) enum KeyCommand {
+    /// Print the public key of this home, or the anchor of its hash chain
+    Show(ShowKeyArgs),
+    /// Make an owner key (coldkey) in a file of its own, to keep where no node runs
+    New(NewKeyArgs),
+    /// Let this home train for an owner that has a slot, instead of the node that does now
     ///
-    /// Takes effect in the window after the one whose cut names it. The owner's key is needed for this alone.
-    Rotate(Rotate),
+    /// Takes effect one window after a cut contains it. The owner key is not needed again afterwards.
+    Rotate(RotateArgs),
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Show {
-    /// Print the anchor of the hash chain for a run of this name: what `run new --validator` takes
+pub(crate) struct ShowKeyArgs {
+    /// Print the anchor of the hash chain for a run of this name; `run new --validator` takes it
     #[arg(long, value_name = "NAME")]
     anchor: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct New {
-    /// The file; it must not be there yet
+pub(crate) struct NewKeyArgs {
+    /// The file to write; it must not exist yet
     file: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Rotate {
-    /// The file of the owner's key
+pub(crate) struct RotateArgs {
+    /// The file of the owner key
     #[arg(long, value_name = "FILE")]
     owner: PathBuf,
     #[command(flatten)]
@@ -53,24 +54,24 @@ pub(crate) struct Rotate {
     run: Option<String>,
 }
 
-pub(crate) fn run(invocation: &Invocation, command: &Command) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, command: &KeyCommand) -> CommandResult {
     match command {
-        Command::Show(args) => show(invocation, args),
-        Command::New(args) => new(invocation, args),
-        Command::Rotate(args) => rotate(invocation, args),
+        KeyCommand::Show(args) => show(invocation, args),
+        KeyCommand::New(args) => new(invocation, args),
+        KeyCommand::Rotate(args) => rotate(invocation, args),
     }
 }
 
-fn new(invocation: &Invocation, args: &New) -> CommandResult {
+fn new(invocation: &Invocation, args: &NewKeyArgs) -> CommandResult {
     let key = random_key()?;
     write_key(&args.file, &key)?;
     let public = key.public();
     invocation.printer.data(&json!({"key": public, "file": args.file}), public);
-    invocation.printer.talk("who has this file owns what it registers; keep it where no node runs");
+    invocation.printer.talk("this file owns the slots and the pay that it registers for; keep it where no node runs");
     Ok(Code::Ok)
 }
 
-fn rotate(invocation: &Invocation, args: &Rotate) -> CommandResult {
+fn rotate(invocation: &Invocation, args: &RotateArgs) -> CommandResult {
     let access = invocation.read()?;
     let context = run_context(&access, args.run.as_deref())?;
     let (key, owner) = (access.home.key()?, read_key(&args.owner)?);
@@ -85,7 +86,7 @@ fn rotate(invocation: &Invocation, args: &Rotate) -> CommandResult {
             CommandError::new(Code::Failed, error).hint("`templar register --owner FILE` asks for a slot")
         }
         RegistrationError::Older { .. } => CommandError::new(Code::Failed, error)
-            .hint("a slot's key changes once in a window; try again in the next one"),
+            .hint("the node key of a slot can change once a window; try again in the next one"),
         error => CommandError::new(Code::Failed, error),
     })?;
     access.apply(&application)?;
@@ -93,7 +94,7 @@ fn rotate(invocation: &Invocation, args: &Rotate) -> CommandResult {
     Ok(Code::Ok)
 }
 
-fn show(invocation: &Invocation, args: &Show) -> CommandResult {
+fn show(invocation: &Invocation, args: &ShowKeyArgs) -> CommandResult {
     let key = Home::open(invocation.root()?)?.key()?;
     let public = key.public();
     match &args.anchor {

@@ -1,52 +1,47 @@
-//! `templar log`: a line for each closed window, the oldest first.
+//! `templar log`: a line for each closed window, oldest first.
 
-use serde_json::json;
-use templar_manifest::Verdict;
-use templar_train::nats;
+use templar_query::find::run_context;
+use templar_query::log::{LoggedWindow, RunLog};
 
 use crate::error::{Code, CommandResult};
-use crate::invocation::{Invocation, run_context};
+use crate::invocation::Invocation;
 use crate::printer::{alpha, table};
 
 /// List the closed windows
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct LogArgs {
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
     #[arg(long)]
     run: Option<String>,
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &LogArgs) -> CommandResult {
     let access = invocation.read()?;
     let context = run_context(&access, args.run.as_deref())?;
-    let node = access.fold(&context)?;
-    let heading = ["window", "record", "checkpoint", "held-out loss", "contributions", "refused", "minted"];
-    let mut rows = vec![heading.map(str::to_owned).to_vec()];
-    let mut values = Vec::new();
-    for closed in node.closed() {
-        let record = &closed.window;
-        let refused = record.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Refused(_))).count();
-        let minted = record.mints.iter().map(|mint| mint.amount_micros).sum();
-        rows.push(vec![
-            format!("w{}", record.window),
-            closed.record.short(),
-            record.checkpoint.short(),
-            format!("{:.4}", nats(record.held_out_loss_nanonats)),
-            record.outcomes.len().to_string(),
-            refused.to_string(),
-            alpha(minted),
-        ]);
-        values.push(json!({
-            "window": record.window, "record": closed.record, "checkpoint": record.checkpoint,
-            "held_out_loss": nats(record.held_out_loss_nanonats), "contributions": record.outcomes.len(),
-            "refused": refused, "minted_micros": minted,
-        }));
-    }
-    let empty = values.is_empty();
-    let text = if empty { String::new() } else { table(&rows) };
-    invocation.printer.data(&json!({"run": context.run, "windows": values}), text);
-    if empty {
+    let log = RunLog::read(&access, &context)?;
+    invocation.printer.document(&log, text(&log.windows));
+    if log.windows.is_empty() {
         invocation.printer.talk("no window is closed yet");
     }
     Ok(Code::Ok)
+}
+
+fn text(windows: &[LoggedWindow]) -> String {
+    if windows.is_empty() {
+        return String::new();
+    }
+    let heading = ["window", "record", "checkpoint", "held-out loss", "contributions", "refused", "minted"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    rows.extend(windows.iter().map(|window| {
+        vec![
+            format!("w{}", window.window),
+            window.record.short(),
+            window.checkpoint.short(),
+            format!("{:.4}", window.held_out_loss),
+            window.contributions.to_string(),
+            window.refused.to_string(),
+            alpha(window.minted_micros),
+        ]
+    }));
+    table(&rows)
 }

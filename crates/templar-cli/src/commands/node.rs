@@ -1,4 +1,4 @@
-//! `templar node`: takes part in a run by itself, window after window.
+//! `templar node`: takes part in a run automatically, window after window.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,29 +14,30 @@ use templar_testkit::trainer::NoiseTrainer;
 
 use crate::error::{Code, CommandResult};
 use crate::events;
-use crate::invocation::{Invocation, run_context};
+use crate::invocation::Invocation;
 use crate::network::{Listen, Stop, delays, join, run_node};
+use templar_query::find::run_context;
 
 /// Take part in a run, window after window, until it is over or Ctrl-C
 ///
-/// Ends with exit code 0 when it was asked to stop; what it was doing goes on when it is started again.
+/// Ends with exit code 0 when it is told to stop. Interrupted work resumes at the next start.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// What the node does
+pub(crate) struct NodeArgs {
+    /// The role of the node in the run
     #[arg(long)]
     role: RoleName,
-    /// Join the run of this ticket first
+    /// Join the run of this ticket before starting
     #[arg(long, value_name = "TICKET")]
     join: Option<String>,
-    /// Another node: KEY@ADDR:PORT
+    /// The address of another node: KEY@ADDR:PORT
     #[arg(long, value_name = "PEER")]
     peer: Vec<PeerAddr>,
-    /// Remove old checkpoints and states, and deltas that came too late, as windows close, by the rule of `store gc`
+    /// Run `store gc` as windows close: remove old checkpoints, old states, and deltas that came too late
     #[arg(long)]
     prune: bool,
     #[command(flatten)]
     listen: Listen,
-    /// Answer `/metrics` (OpenMetrics text); for this machine only, at port 9464, where no address is named
+    /// Serve metrics at http://ADDR:PORT/metrics (OpenMetrics text) [without a value: 127.0.0.1:9464]
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:9464")]
     metrics: Option<SocketAddr>,
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
@@ -45,21 +46,21 @@ pub(crate) struct Args {
     /// How a miner comes by its deltas; the demo starts its cheating miner with `noise`
     #[arg(long, hide = true, default_value = "honest")]
     conduct: ConductName,
-    /// Wait before every act, for tests of order
+    /// Delay every act, to test other orders of events
     #[arg(long, hide = true, value_name = "MS:SEED", value_parser = delays)]
     delays: Option<(Duration, u64)>,
-    /// Stop when standard input ends
+    /// Stop when standard input is closed
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum RoleName {
-    /// Trains
+    /// Trains the model and sends deltas
     Miner,
-    /// Judges, and closes windows
+    /// Scores contributions and closes windows
     Validator,
-    /// Keeps and serves all evidence
+    /// Stores and serves everything that audits need
     Seeder,
 }
 
@@ -69,7 +70,7 @@ enum ConductName {
     Noise,
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &NodeArgs) -> CommandResult {
     let ticket = args.join.as_deref().map(str::parse::<Ticket>).transpose()?;
     let access = invocation.write()?;
     let settings = args.listen.settings(invocation, &access.home)?;
@@ -104,7 +105,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     let say = |event: &NodeEvent| match event {
         NodeEvent::Started { ticket, .. } => {
             printer.data(event, ticket);
-            printer.talk("others join with the ticket above: `templar run join TICKET`; Ctrl-C stops this node");
+            printer.talk("others join with `templar run join TICKET` and the ticket above; Ctrl-C stops this node");
         }
         event => events::tell(&printer, event),
     };

@@ -1,7 +1,7 @@
-//! `templar register`: asks for a slot, paid with work or by burning; nobody's leave is needed.
+//! `templar register`: applies for a slot, paid with proof of work or by burning tokens. No member can refuse it.
 //!
-//! What is made here is the owner's certificate. A node shows it in every window until it counts, so this ends before it
-//! is known what becomes of it.
+//! The command makes the owner's certificate and ends. The node of this home submits it in each window until it is
+//! accepted; `templar status` shows the result.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,32 +19,34 @@ use templar_node::peers;
 use templar_protocol::{Anchor, Node};
 
 use crate::error::{Code, CommandError, CommandResult};
-use crate::invocation::{Invocation, run_context};
+use crate::invocation::Invocation;
 use crate::network::{Listen, destination};
-use crate::participant::interruption;
 use crate::printer::{Printer, alpha, amount};
+use crate::session::interruption;
+use templar_query::find::run_context;
 
-/// How long peers are waited for.
+/// The time that peers get to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two lines about how far the work is.
+/// The time between two lines about the progress of the work.
 const TELL_EVERY: Duration = Duration::from_secs(5);
-/// Nonces that a thread tries between two looks at whether to stop.
+/// The number of nonces that a thread tries before it checks whether to stop.
 const NONCES: u64 = 1 << 14;
 
-/// Ask for a slot in the run: from then on this home's node trains and is paid
+/// Apply for a slot in the run: with a slot, this home's node trains and is paid
 ///
-/// A slot is paid with work (a hash with enough zeros, found on all cores) or by burning ALPHA that the owner's account
-/// holds. Nobody can refuse it. A running node shows the registration in every window until it counts; where none runs,
-/// the next one does. The work keeps for some windows, and what it costs follows from how many joined.
+/// A slot is paid with proof of work (a hash with enough leading zeros, searched on all cores) or by burning
+/// ALPHA of the owner's account. No member can refuse it. Your node resubmits the registration each window
+/// until accepted; without a running node, the next one you start does. The proof of work is valid for several
+/// windows. The price rises with each registration and falls with each window.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Pay with work; the default
+pub(crate) struct RegisterArgs {
+    /// Pay with proof of work (the default)
     #[arg(long, conflicts_with = "burn")]
     hashcash: bool,
-    /// Burn ALPHA of the owner's account: so much, or what a slot costs now. Who burns more goes first
+    /// Burn this amount of ALPHA of the owner's account [without a value: the current price]. Higher amounts go first
     #[arg(long, value_name = "ALPHA", num_args = 0..=1, value_parser = micros)]
     burn: Option<Option<u64>>,
-    /// The file of the owner's key, which then owns slot and account [default: this home's key owns them]
+    /// The file of the owner key (coldkey) that will own the slot and its pay [default: this home's own key]
     #[arg(long, value_name = "FILE")]
     owner: Option<PathBuf>,
     #[command(flatten)]
@@ -54,7 +56,7 @@ pub(crate) struct Args {
     run: Option<String>,
 }
 
-/// An amount of ALPHA with at most six decimals, in micro-ALPHA.
+/// Reads an amount of ALPHA with at most six decimals, and gives it in micro-ALPHA.
 fn micros(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not an amount: expected a number with at most six decimals");
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
@@ -70,7 +72,7 @@ fn micros(text: &str) -> Result<u64, String> {
         .ok_or_else(wrong)
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &RegisterArgs) -> CommandResult {
     let access = invocation.read()?;
     let context = run_context(&access, args.run.as_deref())?;
     let node_key = access.home.key()?;
@@ -86,9 +88,9 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     }
     let anchor = newest(&node)?;
     let certificate = |payment| Certificate { owner: owner.public(), node: me, anchor: anchor.window, payment };
-    // What stands against it, apart from the work, is said before the work is done.
+    // Report other obstacles before spending minutes on the work.
     if let Some(member) = node.state().members().by_owner(&owner.public()) {
-        let text = format!("{} has slot {} already", member.owner.short(), member.slot);
+        let text = format!("{} already has slot {}", member.owner.short(), member.slot);
         let hint = "`templar key rotate --owner FILE` lets this home's key train for it";
         return Err(CommandError::says(Code::Failed, text).hint(hint));
     }
@@ -110,7 +112,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     Ok(Code::Ok)
 }
 
-/// The run as it stands: what the node of this home knows, or else what peers know.
+/// The current state of the run, from the node that runs in this home, or otherwise from peers.
 pub(super) fn current(
     invocation: &Invocation,
     access: &Access,
@@ -122,25 +124,25 @@ pub(super) fn current(
         let networking = listen.networking(invocation, &access.home)?;
         let mut replica = Replica::open(&access.home, context.clone(), key.clone())?;
         let to = destination(access, &networking)?;
-        invocation.printer.talk("asking known peers where the run stands");
+        invocation.printer.talk("asking known peers for the state of the run");
         let visit = exchange::visit(&to, &mut replica, &[], Wanted::Entries, PATIENCE);
         if access.runtime().block_on(visit)?.peers == 0 {
-            invocation
-                .printer
-                .warn("no known peer answered: the run may have gone on, and a certificate does not hold for long");
+            invocation.printer.warn(
+                "no known peer answered: if the run has moved on, the registration may be too old when it is submitted",
+            );
         }
     }
     Ok(access.fold(context)?)
 }
 
-/// The beginning of the open window.
+/// The anchor for a new certificate: the start of the open window.
 pub(super) fn newest(node: &Node) -> Result<Anchor, CommandError> {
     let anchor = node.state().members().newest_anchor().filter(|_| !node.is_over()).copied();
     anchor.ok_or_else(|| CommandError::says(Code::NotFound, "the run is over"))
 }
 
-/// Tells what was made. Where no node runs here, the journal gets the registration for the open window, so that whoever
-/// reads it (`share`, or `close` in this home) has it.
+/// Prints the application. Without a running node, the registration for the open window also goes into the
+/// journal, so that `share` and `close` in this home include it.
 pub(super) fn show(
     invocation: &Invocation,
     access: Access,
@@ -152,7 +154,7 @@ pub(super) fn show(
     if !beside {
         let mut replica = Replica::open(&access.home, context, key)?;
         match replica.register(application) {
-            // The window is cut, say: the next node shows it in the next one.
+            // The rules may refuse it now, for example after the cut. A node then submits it in the next window.
             Ok(_) | Err(SubmitError::Reject(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -163,16 +165,16 @@ pub(super) fn show(
     });
     let paid = match payment {
         Payment::Hashcash { nonce } => format!("work: nonce {nonce}"),
-        Payment::Burn { amount_micros } => format!("{} ALPHA, burnt when it counts", alpha(amount_micros)),
+        Payment::Burn { amount_micros } => format!("{} ALPHA, burnt on acceptance", alpha(amount_micros)),
         Payment::Rotation => "nothing: the owner has a slot".to_owned(),
     };
     invocation
         .printer
         .data(&value, format_args!("owner   {owner}\nnode    {node}\nanchor  window {anchor}\npaid    {paid}"));
     invocation.printer.talk(if beside {
-        "the node of this home shows it in every window until it counts; `templar status` says when"
+        "your node resubmits the registration each window until accepted; `templar status` shows its progress"
     } else {
-        "`templar node --role miner` shows it in every window until it counts, and trains from then on"
+        "`templar node --role miner` submits the registration each window until accepted, and then trains"
     });
     Ok(())
 }
@@ -180,18 +182,21 @@ pub(super) fn show(
 fn print_member(invocation: &Invocation, owner: PublicKey, slot: u32, since: u64) {
     let value = json!({"type": "result", "owner": owner, "slot": slot, "since": since, "already": true});
     invocation.printer.data(&value, format_args!("owner   {owner}\nslot    {slot}, since window {since}"));
-    invocation.printer.talk("this home's key has a slot already");
+    invocation.printer.talk("this home already has a slot");
 }
 
-/// Looks for a nonce on all cores. Each hash is as likely as another to be the one, so what is interrupted has lost nothing
-/// that going on would have kept.
+/// Searches for a nonce on all cores. Every hash has the same chance, so a search that starts again is no worse
+/// off than one that goes on.
 fn work(printer: Printer, access: &Access, hasher: WorkHasher, hashes: u64) -> Result<Payment, CommandError> {
     let interrupted = interruption(access);
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get()) as u64;
     let (tried, found) = (AtomicU64::new(0), AtomicBool::new(false));
     let limit = largest_digest(hashes);
     let started = now();
-    printer.talk(format_args!("looking for work of {} hashes on average, on {threads} threads", amount(hashes as f64)));
+    printer.talk(format_args!(
+        "searching for proof of work: {} hashes on average, on {threads} threads",
+        amount(hashes as f64)
+    ));
     let nonce = std::thread::scope(|scope| {
         let search = |first: u64| {
             let (hasher, tried, found, interrupted) = (&hasher, &tried, &found, &interrupted);
@@ -222,8 +227,10 @@ fn work(printer: Printer, access: &Access, hasher: WorkHasher, hashes: u64) -> R
     });
     let (tried, seconds) = (tried.load(Ordering::Relaxed), started.elapsed().as_secs_f64());
     let Some(nonce) = nonce else {
-        let error = CommandError::says(Code::Interrupted, "no work was found before Ctrl-C");
-        return Err(error.hint("the same command starts again; its chances are the same as if it had gone on"));
+        let error = CommandError::says(Code::Interrupted, "interrupted before the proof of work was found");
+        return Err(error.hint(
+            "run the same command again; an interrupted search loses no progress, since every hash has the same chance",
+        ));
     };
     printer.talk(format_args!("found after {} hashes in {seconds:.1} s", amount(tried as f64)));
     Ok(Payment::Hashcash { nonce })
@@ -233,7 +240,7 @@ fn tell(printer: &Printer, tried: u64, hashes: u64, elapsed: Duration) {
     let seconds = elapsed.as_secs_f64();
     let rate = tried as f64 / seconds.max(1e-9);
     let line = format!(
-        "{} hashes in {seconds:.0} s, {}/s; on average {:.0} s more",
+        "{} hashes in {seconds:.0} s, {}/s; about {:.0} s to go on average",
         amount(tried as f64),
         amount(rate),
         hashes as f64 / rate.max(1.0)
@@ -241,7 +248,7 @@ fn tell(printer: &Printer, tried: u64, hashes: u64, elapsed: Duration) {
     printer.progress(&json!({"type": "work", "hashes": tried, "expected": hashes, "seconds": seconds}), line);
 }
 
-/// For the rate in a line and nothing else.
+/// The time, for the rate in a progress line.
 #[allow(clippy::disallowed_methods, reason = "the rate in a line decides nothing")]
 fn now() -> Instant {
     Instant::now()

@@ -1,4 +1,4 @@
-//! `templar score`: a validator's judgement of the open window, signed.
+//! `templar score`: a validator scores the contributions of the open window and signs the score.
 
 use serde_json::json;
 use templar_manifest::{Contribution, Hash, PublicKey, Replay, Score, ScoreEntry, Signed, StateId, WindowIndex};
@@ -6,22 +6,24 @@ use templar_protocol::{Input, JudgePlan, Measured, Node, Output, Phase, Unsigned
 use templar_train::nats;
 
 use super::train::fetch_hint;
+use crate::commands::status::awaited_line;
 use crate::error::{Code, CommandError, CommandResult};
-use crate::invocation::{Invocation, closed_window};
-use crate::participant::Participant;
+use crate::invocation::Invocation;
 use crate::printer::table;
-use crate::progress::{awaited_json, awaited_line};
-use crate::reference::parse_window;
+use crate::session::RunSession;
+use templar_query::find::closed_window;
+use templar_query::reference::parse_window;
 
-/// Judge the contributions of a window and sign the score
+/// Score the contributions of a window and sign the score
 ///
-/// Replays and measures what falls to this validator. Needs the deltas, traces and states of the window.
+/// Replays the contributions that are drawn for this validator, and measures all of them. Needs the deltas,
+/// traces and states of the window.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// The window
+pub(crate) struct ScoreArgs {
+    /// The window: its number, such as 3
     #[arg(long, value_name = "N", value_parser = parse_window)]
     window: WindowIndex,
-    /// Do not wait: leave out validators that have not revealed, and count deltas that are not here as withheld
+    /// Do not wait: leave out validators that have not revealed, and treat deltas that are not here as withheld
     #[arg(long)]
     late: bool,
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
@@ -29,59 +31,59 @@ pub(crate) struct Args {
     run: Option<String>,
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
-    let mut participant = Participant::open(invocation, args.run.as_deref())?;
-    if !participant.is_open(args.window)? {
-        let (node, me) = (participant.node(), participant.me());
+pub(crate) fn run(invocation: &Invocation, args: &ScoreArgs) -> CommandResult {
+    let mut session = RunSession::open(invocation, args.run.as_deref())?;
+    if !session.is_open(args.window)? {
+        let (node, me) = (session.node(), session.me());
         let closed = closed_window(&node, args.window)?;
         if let Some(score) = closed.scores.iter().map(Signed::payload).find(|score| score.validator == me) {
             print(invocation, score, true);
             return Ok(Code::Ok);
         }
-        let text = format!("window {} is closed without a score of this home", args.window);
+        let text = format!("window {} was closed without a score from this home", args.window);
         return Err(
             CommandError::says(Code::Failed, text).hint(format!("`templar show w{}` prints its record", args.window))
         );
     }
-    expect_validator(&participant)?;
-    if let Some(score) = own_score(&participant) {
+    expect_validator(&session)?;
+    if let Some(score) = own_score(&session) {
         print(invocation, &score, true);
         return Ok(Code::Ok);
     }
     if args.late {
-        participant.replica.submit(Input::Deadline { window: args.window, phase: Phase::Reveal })?;
+        session.replica.submit(Input::Deadline { window: args.window, phase: Phase::Reveal })?;
     }
     loop {
-        match participant.node().todo().into_iter().find(is_part_of_a_score) {
-            Some(Output::Reveal { .. }) => drop(participant.replica.reveal()?),
-            Some(Output::Judge(plan)) => judge(&mut participant, &plan, args)?,
-            Some(Output::Sign(document)) => drop(participant.replica.sign(document)?),
+        match session.node().todo().into_iter().find(is_part_of_a_score) {
+            Some(Output::Reveal { .. }) => drop(session.replica.reveal()?),
+            Some(Output::Judge(plan)) => judge(&mut session, &plan, args)?,
+            Some(Output::Sign(document)) => drop(session.replica.sign(document)?),
             _ => break,
         }
     }
-    match own_score(&participant) {
+    match own_score(&session) {
         Some(score) => {
             print(invocation, &score, false);
             Ok(Code::Ok)
         }
-        None => waiting(invocation, &participant, "the window cannot be judged yet"),
+        None => waiting(invocation, &session, "the window cannot be scored yet"),
     }
 }
 
-/// Refuses to act for a key that is no validator.
-pub(crate) fn expect_validator(participant: &Participant) -> Result<(), CommandError> {
-    let me = participant.me();
-    match participant.replica.context.genesis.validator(&me) {
+/// Refuses when the key of this home is not a validator.
+pub(crate) fn expect_validator(session: &RunSession) -> Result<(), CommandError> {
+    let me = session.me();
+    match session.replica.context.genesis.validator(&me) {
         Some(_) => Ok(()),
         None => Err(CommandError::says(Code::Failed, format_args!("{} is not a validator of this run", me.short()))
             .hint("`templar run show` lists the validators")),
     }
 }
 
-/// Says who is awaited; exit code 5.
-pub(crate) fn waiting(invocation: &Invocation, participant: &Participant, text: &str) -> CommandResult {
-    let awaited = participant.progress()?.awaited(&participant.state());
-    let value = json!({"type": "result", "closed": false, "what": text, "awaited": awaited_json(&awaited)});
+/// Prints the members that are awaited, and ends with exit code 5.
+pub(crate) fn waiting(invocation: &Invocation, session: &RunSession, text: &str) -> CommandResult {
+    let awaited = session.participation()?.awaited(&session.state());
+    let value = json!({"type": "result", "closed": false, "what": text, "awaited": awaited});
     invocation.printer.data(&value, format_args!("{text}; awaited: {}", awaited_line(&awaited)));
     Ok(Code::Partial)
 }
@@ -90,30 +92,30 @@ fn is_part_of_a_score(output: &Output) -> bool {
     matches!(output, Output::Reveal { .. } | Output::Judge(_) | Output::Sign(Unsigned::Score(_)))
 }
 
-fn own_score(participant: &Participant) -> Option<Score> {
-    let (node, me) = (participant.node(), participant.me());
+fn own_score(session: &RunSession) -> Option<Score> {
+    let (node, me) = (session.node(), session.me());
     let seed = node.judging()?.seed();
     node.scores().map(Signed::payload).find(|score| score.validator == me && score.seed == seed).cloned()
 }
 
-fn judge(participant: &mut Participant, plan: &JudgePlan, args: &Args) -> Result<(), CommandError> {
-    let node = participant.node();
+fn judge(session: &mut RunSession, plan: &JudgePlan, args: &ScoreArgs) -> Result<(), CommandError> {
+    let node = session.node();
     let contributions = contributions_of_cut(&node);
-    let missing = missing(participant, &node, plan, &contributions);
+    let missing = missing(session, &node, plan, &contributions);
     if !missing.is_empty() && !args.late {
         let error = CommandError::says(
             Code::Partial,
-            format_args!("window {} cannot be judged: missing are\n{}", args.window, missing.join("\n")),
+            format_args!("window {} cannot be scored; these are missing:\n{}", args.window, missing.join("\n")),
         );
         return Err(error.hint(fetch_hint(args.window)));
     }
-    // Whoever vouches for deltas has them, whatever happens next.
+    // A score vouches for the deltas, so they must survive a power cut.
     let named = contributions.iter().map(Signed::payload).flat_map(|claim| [claim.delta.hash(), claim.trace.hash()]);
-    participant.sync(&named.filter(|id| participant.access.blobs().contains(id)).collect::<Vec<_>>())?;
-    let entries = participant.executor.judge(node.state(), plan, &contributions, args.late)?;
-    let verdicts = participant.executor.judge_late(plan, args.late)?;
+    session.sync(&named.filter(|id| session.access.blobs().contains(id)).collect::<Vec<_>>())?;
+    let entries = session.executor.judge(node.state(), plan, &contributions, args.late)?;
+    let verdicts = session.executor.judge_late(plan, args.late)?;
     let measured = Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts };
-    participant.replica.submit(Input::Measured(measured))?;
+    session.replica.submit(Input::Measured(measured))?;
     Ok(())
 }
 
@@ -124,14 +126,9 @@ pub(crate) fn contributions_of_cut(node: &Node) -> Vec<Signed<Contribution>> {
     entries.filter_map(|entry| node.contribution(&entry.contribution).cloned()).collect()
 }
 
-/// Everything that judging as `plan` says needs and that is not here.
-fn missing(
-    participant: &Participant,
-    node: &Node,
-    plan: &JudgePlan,
-    contributions: &[Signed<Contribution>],
-) -> Vec<String> {
-    let blobs = participant.access.blobs();
+/// The objects that `plan` needs and that are not here.
+fn missing(session: &RunSession, node: &Node, plan: &JudgePlan, contributions: &[Signed<Contribution>]) -> Vec<String> {
+    let blobs = session.access.blobs();
     let mut missing = Vec::new();
     let mut need = |what: String, id: Hash| {
         if !blobs.contains(&id) {
@@ -139,7 +136,7 @@ fn missing(
         }
     };
     need("checkpoint".to_owned(), node.state().checkpoint().hash());
-    let known = |id: &StateId| participant.executor.knows_state(id);
+    let known = |id: &StateId| session.executor.knows_state(id);
     for contribution in contributions.iter().map(Signed::payload) {
         let miner = contribution.miner.short();
         need(format!("delta of {miner}"), contribution.delta.hash());
@@ -174,7 +171,7 @@ fn print(invocation: &Invocation, score: &Score, before: bool) {
     });
     invocation.printer.data(&value, format_args!("{}score {id}", table(&rows)));
     if before {
-        invocation.printer.talk("this home had scored the window already");
+        invocation.printer.talk("this home has already scored the window");
     }
 }
 
@@ -188,7 +185,7 @@ fn entry_json(entry: &ScoreEntry) -> serde_json::Value {
     })
 }
 
-/// A replay's result in words.
+/// The result of a replay in words.
 fn replay(replay: &Replay) -> String {
     match replay {
         Replay::NotDrawn => "not drawn".to_owned(),
@@ -197,7 +194,7 @@ fn replay(replay: &Replay) -> String {
     }
 }
 
-/// Whose delta is most alike, and how much.
+/// The miner with the most similar delta, and the similarity.
 fn nearest(entry: &ScoreEntry) -> String {
     let alike = |other: PublicKey| format!("{:.1} % {}", f64::from(entry.overlap_ppm) / 1e4, other.short());
     entry.nearest.map_or_else(|| "nobody".to_owned(), alike)

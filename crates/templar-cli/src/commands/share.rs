@@ -1,4 +1,4 @@
-//! `templar share`: serves what this home has, until Ctrl-C.
+//! `templar share`: serves the blobs and entries of this home, until Ctrl-C.
 
 use templar_manifest::Hash;
 use templar_net::collect;
@@ -7,22 +7,23 @@ use templar_node::event::NodeEvent;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::events;
-use crate::index::Index;
-use crate::invocation::{Invocation, object, run_context};
+use crate::invocation::Invocation;
 use crate::network::{Listen, Stop, run_node};
-use crate::participant::{Participant, sync};
-use crate::reference::Reference;
+use crate::session::{RunSession, sync};
+use templar_query::find::{object, run_context};
+use templar_query::index::HomeIndex;
+use templar_query::reference::Reference;
 
 /// Serve this home's blobs and entries, and print tickets for them
 ///
-/// Others fetch what is named, or join and follow the run. A delta whose window is not cut yet is not served to anybody.
-/// Ctrl-C ends it.
+/// Others can fetch the named blobs, or join and follow the run. A delta is not served before the cut of its
+/// window is certified. Ctrl-C stops serving.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Print a ticket for these blobs and not for the run: hashes, or four or more digits of each
+pub(crate) struct ShareArgs {
+    /// Print a ticket for these blobs instead of the run: hashes, or four or more digits of each
     #[arg(value_name = "BLOB")]
     blobs: Vec<Reference>,
-    /// Make the ticket one of a collection, as several blobs have it anyway: `sendme receive` takes it, too
+    /// Make a ticket of a collection even for one blob, so that `sendme receive` takes it too
     #[arg(long, requires = "blobs")]
     collection: bool,
     #[command(flatten)]
@@ -30,12 +31,12 @@ pub(crate) struct Args {
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
     #[arg(long)]
     run: Option<String>,
-    /// Stop when standard input ends
+    /// Stop when standard input is closed
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &ShareArgs) -> CommandResult {
     let mut blobs = named(invocation, args)?;
     let access = invocation.write()?;
     let context = run_context(&access, args.run.as_deref())?;
@@ -43,7 +44,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
         ([], _) | (_, None) => None,
         ([blob], _) if !args.collection => Some(Offer::Blob(*blob)),
         (_, Some(store)) => {
-            // Each under its own hash, which is what `b3sum` prints of it wherever it arrives.
+            // Each file is named by its hash, which is what `b3sum` prints for it.
             let files: Vec<(String, Hash)> = blobs.iter().map(|id| (id.to_string(), *id)).collect();
             let list = access
                 .runtime()
@@ -60,7 +61,7 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     let say = |event: &NodeEvent| match event {
         NodeEvent::Started { ticket, blob_ticket, .. } => {
             printer.data(event, blob_ticket.as_ref().unwrap_or(ticket));
-            printer.talk("serving; Ctrl-C ends it");
+            printer.talk("serving; Ctrl-C stops");
         }
         event => events::tell(&printer, event),
     };
@@ -69,22 +70,22 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     Ok(Code::Ok)
 }
 
-/// The blobs of this home that are named; each may be served.
-fn named(invocation: &Invocation, args: &Args) -> Result<Vec<Hash>, CommandError> {
+/// The hashes of the named blobs. Each is here and may be served.
+fn named(invocation: &Invocation, args: &ShareArgs) -> Result<Vec<Hash>, CommandError> {
     if args.blobs.is_empty() {
         return Ok(Vec::new());
     }
-    let participant = Participant::open(invocation, args.run.as_deref())?;
-    let index = Index::build(&participant.access, Some(participant.replica.context.run))?;
+    let session = RunSession::open(invocation, args.run.as_deref())?;
+    let index = HomeIndex::build(&session.access, Some(session.replica.context.run))?;
     let mut blobs = Vec::with_capacity(args.blobs.len());
     for reference in &args.blobs {
         let id = object(&index, reference)?
             .ok_or_else(|| CommandError::says(Code::Usage, "a ticket for one blob needs its hash"))?;
-        if !participant.access.blobs().contains(&id) {
+        if !session.access.blobs().contains(&id) {
             let error = CommandError::says(Code::NotFound, format_args!("blob {id} is not in this home"));
             return Err(error.hint(format!("`templar fetch {id}` asks peers for it")));
         }
-        if !participant.node().may_serve(&id) {
+        if !session.node().may_serve(&id) {
             let text = format!("blob {id} belongs to a contribution whose window is not cut yet");
             return Err(CommandError::says(Code::Failed, text)
                 .hint("share the run instead, `templar share`; the blob is served as soon as the cut is certified"));

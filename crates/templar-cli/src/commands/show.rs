@@ -1,37 +1,38 @@
-//! `templar show`: any object, with what it names and what names it.
+//! `templar show`: any object, with its links in both directions.
 
-mod contents;
 mod delta;
-mod registration;
-mod standing;
+mod explanation;
 
-use serde_json::json;
 use templar_manifest::Hash;
+use templar_query::find::{closed_window, object, run_context};
+use templar_query::index::HomeIndex;
+use templar_query::manifest_view::{self, ObjectKind};
+use templar_query::object::ObjectView;
+use templar_query::object::contents::Contents;
+use templar_query::object::trace::TraceView;
+use templar_query::reference::Reference;
 
 use crate::error::{Code, CommandError, CommandResult};
-use crate::index::{Index, Object};
-use crate::invocation::{Invocation, closed_window, object, run_context};
+use crate::invocation::Invocation;
 use crate::printer::bytes;
-use crate::reference::Reference;
-use crate::view::Nature;
 
-/// As many links back as a person is shown.
+/// The number of backlinks that a person is shown.
 const MAX_NAMED_BY: usize = 20;
 
-/// Print any object: what it holds, what it names, what names it
+/// Show an object, its links to other objects, and the links to it
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct ShowArgs {
     /// A hash, four or more digits of one, @ for the current checkpoint, or wN for the record of window N
     #[arg(value_name = "HASH|@|wN")]
     object: Reference,
-    /// The run that @ and wN are of [default: the current one]
+    /// The run that @ and wN belong to [default: the current one]
     #[arg(long)]
     run: Option<String>,
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &ShowArgs) -> CommandResult {
     let access = invocation.read()?;
-    let index = Index::build(&access, None)?;
+    let index = HomeIndex::build(&access, None)?;
     let id = match object(&index, &args.object)? {
         Some(id) => id,
         None => {
@@ -42,46 +43,71 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
             }
         }
     };
-    let stored = access.blobs().contains(&id);
-    let known = index.object(&id);
-    if known.is_none() && !stored {
-        let error = CommandError::says(Code::NotFound, format_args!("nothing here has the hash {id}"));
-        return Err(error.hint(format!("`templar fetch {id}` asks peers for it")));
-    }
-    let unnamed = Object { nature: Nature::Blob, payload: None, named_by: Vec::new(), signers: Vec::new() };
-    let object = known.unwrap_or(&unnamed);
-    let size = index.stored.get(&id).copied().or_else(|| object.payload.as_ref().map(|payload| payload.len() as u64));
-    let contents = contents::of(&access, &index, id, object)?;
-    let explanation = match (&object.nature, &object.payload) {
-        (Nature::Manifest(kind), Some(payload)) => standing::of(&access, *kind, id, payload)?,
-        _ => standing::Explanation::default(),
-    };
-    let named_by: Vec<_> = object.named_by.iter().map(|(by, field)| json!({"id": by, "field": field})).collect();
-    let value = json!({
-        "id": id, "kind": object.nature.name(), "bytes": size, "here": stored || object.payload.is_some(),
-        "signers": object.signers, "contents": contents.value, "links": contents.links, "named_by": named_by,
-        "explanation": explanation.value,
-    });
-    let lines = [contents.lines, explanation.lines].concat();
-    invocation.printer.data(&value, text(&index, id, object, size, &lines));
+    let view = ObjectView::read(&access, &index, id)?.ok_or_else(|| {
+        let error = CommandError::says(Code::NotFound, format_args!("no object here has the hash {id}"));
+        error.hint(format!("`templar fetch {id}` asks peers for it"))
+    })?;
+    invocation.printer.document(&view, text(&view));
     Ok(Code::Ok)
 }
 
-fn text(index: &Index, id: Hash, object: &Object, size: Option<u64>, lines: &[String]) -> String {
-    let size = size.map_or_else(|| "not here".to_owned(), bytes);
-    let mut text = format!("{} {id} ({size})\n", object.nature.name());
-    for signer in &object.signers {
+fn text(view: &ObjectView) -> String {
+    let size = view.bytes.map_or_else(|| "not here".to_owned(), bytes);
+    let mut text = format!("{} {} ({size})\n", view.kind.name(), view.id);
+    for signer in &view.signers {
         text.push_str(&format!("signed by {}\n", signer.short()));
     }
-    for line in lines {
+    for line in contents(&view.contents).into_iter().chain(explanation::lines(&view.explanation)) {
         text.push_str(&format!("  {line}\n"));
     }
-    for (by, field) in object.named_by.iter().take(MAX_NAMED_BY) {
-        let kind = index.nature(by).map_or("object", Nature::name);
-        text.push_str(&format!("named by {kind} {} as {field}\n", by.short()));
+    for link in view.named_by.iter().take(MAX_NAMED_BY) {
+        let kind = link.kind.map_or("object", ObjectKind::name);
+        text.push_str(&format!("named by {kind} {} as {}\n", link.id.short(), link.field));
     }
-    if let Some(more) = object.named_by.len().checked_sub(MAX_NAMED_BY).filter(|more| *more > 0) {
+    if let Some(more) = view.named_by.len().checked_sub(MAX_NAMED_BY).filter(|more| *more > 0) {
         text.push_str(&format!("named by {more} more\n"));
     }
     text
+}
+
+fn contents(contents: &Contents) -> Vec<String> {
+    match contents {
+        Contents::None => Vec::new(),
+        Contents::Manifest(body) => manifest_view::lines(body).iter().map(|line| shorten(line)).collect(),
+        Contents::Delta(delta) => delta::lines(delta),
+        Contents::Trace(trace) => trace_lines(trace),
+    }
+}
+
+fn trace_lines(trace: &TraceView) -> Vec<String> {
+    let mut lines = vec![format!("steps = {}", trace.losses.len()), format!("tensors = {}", trace.tensors)];
+    let losses = trace.losses.iter().enumerate();
+    lines.extend(losses.map(|(step, loss)| format!("loss of step {} = {loss:.6}", step + 1)));
+    lines
+}
+
+/// A line with every hash cut to ten digits.
+fn shorten(line: &str) -> String {
+    let mut text = String::new();
+    for piece in line.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let word = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        match word.parse::<Hash>() {
+            Ok(hash) => text.push_str(&format!("{}{}", hash.short(), &piece[word.len()..])),
+            Err(_) => text.push_str(piece),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_in_a_line_are_cut() {
+        let (a, b) = (Hash::of(b"a"), Hash::of(b"b"));
+        let line = format!("outcomes[0].x = [\"{a}\",\"{b}\"], 12");
+        assert_eq!(shorten(&line), format!("outcomes[0].x = [\"{}\",\"{}\"], 12", a.short(), b.short()));
+        assert_eq!(shorten("name = a b"), "name = a b");
+    }
 }

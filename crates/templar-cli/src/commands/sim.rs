@@ -1,4 +1,4 @@
-//! `templar sim`: whole runs in this process, from a seed, with everything that can go wrong.
+//! `templar sim`: simulates whole runs in one process, from a seed, with faults and cheats.
 
 use std::time::Instant;
 
@@ -11,62 +11,72 @@ use crate::printer::{Tone, alpha, bytes, count};
 
 /// Simulate runs of the protocol: hundreds of nodes, faults and cheats, from a seed
 ///
-/// Every miner and validator is the state machine that a real node drives; clock, network and the worth of deltas are
-/// simulated. The invariants are checked whenever a node closes a window. The same seed and program give the same run, to
-/// the last event. Where an invariant does not hold, the exit code is 4 and the hint is the command that shows it again.
+/// Every miner and validator is the state machine that a real node drives. The clock, the network and the value
+/// of deltas are simulated. The invariants are checked whenever a node closes a window. The same seed and
+/// program give the same run, to the last event. If an invariant is violated, the exit code is 4 and the hint
+/// is the command that reproduces it.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Miners
-    #[arg(long, default_value_t = 12, value_name = "M")]
-    miners: u32,
-    /// So many of the miners, all honest, work through another miner's node: a node more costs far more time than a miner more
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    hosted: u32,
-    /// Miners that genesis does not know, and that ask for slots; there are slots for half of them
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    newcomers: u32,
-    /// Validators, all with the same stake
-    #[arg(long, default_value_t = 7, value_name = "V")]
-    validators: u32,
-    /// Windows
-    #[arg(long, default_value_t = 20, value_name = "W")]
-    windows: u64,
-    /// From which everything is drawn
+pub(crate) struct SimArgs {
+    #[command(flatten)]
+    size: SimSize,
+    /// The seed of everything
     #[arg(long, default_value_t = 0, value_name = "S")]
     seed: u64,
-    /// As many runs, with this seed and those that follow it
+    /// The number of runs; each has the next seed
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
-    /// What breaks: none, light or heavy
+    /// The faults that are injected: none, light or heavy
     #[arg(long, default_value = "light", value_parser = faults, value_name = "HOW")]
     faults: Faults,
-    /// Which contributions are replayed: each by one or three before its window closes, or late, a fifth by each validator and each by two at least (late) or by nobody
-    /// sometimes (sparse)
+    /// How contributions are replayed: by one validator (one) or three (three) before the window closes; or
+    /// after it, a fifth by each validator, so that each gets at least two replays (late) or some get none
+    /// (sparse)
     #[arg(long, default_value = "three", value_parser = replays, value_name = "WHICH")]
     replays: ReplayMode,
-    /// What miners are paid by: ranks, the square of scores, or steps that replays bear out
+    /// How miners are paid: by rank (ranks), by the square of scores (scores), or by steps that replays confirm
+    /// (steps)
     #[arg(long, default_value = "ranks", value_parser = pay, value_name = "RULE")]
     pay: PayRule,
-    /// So many members play this strategy; --strategies lists them
+    /// Let this number of members cheat with this strategy; --strategies lists all
     #[arg(long, value_name = "NAME:COUNT", value_parser = adversary)]
     adversary: Vec<(Strategy, u32)>,
-    /// Let nodes keep all windows, and fold whole journals at every restart: for short runs
+    /// Keep all windows, and fold the whole journal at every restart; for short runs
     #[arg(long)]
     history: bool,
-    /// Train a tiny model, really, where otherwise a statistical model says what deltas are worth: for short runs
+    /// Train a real tiny model instead of drawing the value of deltas from a statistical model; for short runs
     #[arg(long)]
     real: bool,
-    /// List the strategies
+    /// List all cheating strategies
     #[arg(long, exclusive = true)]
     strategies: bool,
-    /// Play every strategy against an honest twin and print the attack table, in runs of its own; --replays and --pay may be given,
-    /// and --adversary for the rows of some
+    /// Play every strategy against an honest twin and print the table of attacks. Only --replays and --pay apply;
+    /// --adversary selects rows
     #[arg(long, conflicts_with_all = ["miners", "hosted", "validators", "windows", "seed", "seeds", "faults", "history"])]
     attacks: bool,
-    /// With --attacks: one row, in which all that --adversary names play together; the first is the attacker, the others help it.
-    /// They may be a third of the validators and more
+    /// With --attacks: print one row, in which all strategies that --adversary names play together. The first is the
+    /// attacker and the others help it. They may hold a third of the stake or more
     #[arg(long, requires_all = ["attacks", "adversary"])]
     together: bool,
+}
+
+/// The members and the length of a simulated run.
+#[derive(Debug, clap::Args)]
+struct SimSize {
+    /// The number of miners
+    #[arg(long, default_value_t = 12, value_name = "M")]
+    miners: u32,
+    /// The number of miners, all honest, that share another miner's node; this makes large simulations faster
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    hosted: u32,
+    /// The number of miners that are not in genesis and apply for slots; there are slots for half of them
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    newcomers: u32,
+    /// The number of validators, all with the same stake
+    #[arg(long, default_value_t = 7, value_name = "V")]
+    validators: u32,
+    /// The number of windows
+    #[arg(long, default_value_t = 20, value_name = "W")]
+    windows: u64,
 }
 
 fn faults(text: &str) -> Result<Faults, String> {
@@ -91,7 +101,7 @@ fn adversary(text: &str) -> Result<(Strategy, u32), String> {
     Ok((strategy, count))
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &SimArgs) -> CommandResult {
     if args.strategies {
         return Ok(list(invocation));
     }
@@ -100,11 +110,11 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     }
     for seed in args.seed..=args.seed.saturating_add(args.seeds - 1) {
         let config = Config {
-            miners: args.miners,
-            hosted: args.hosted,
-            newcomers: args.newcomers,
-            validators: args.validators,
-            windows: args.windows,
+            miners: args.size.miners,
+            hosted: args.size.hosted,
+            newcomers: args.size.newcomers,
+            validators: args.size.validators,
+            windows: args.size.windows,
             seed,
             faults: args.faults,
             replays: args.replays,
@@ -123,8 +133,8 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     Ok(Code::Ok)
 }
 
-/// One run. With `loud` it says how far it is, and prints its result to a person also.
-#[expect(clippy::disallowed_methods, reason = "speed, for people; decides nothing")]
+/// Simulates one run. With `loud` it also prints its progress, and its result for a person.
+#[expect(clippy::disallowed_methods, reason = "the clock gives the speed for people and decides nothing")]
 fn one(invocation: &Invocation, config: Config, loud: bool) -> Result<(), CommandError> {
     let printer = invocation.printer;
     let simulation = Simulation::new(config.clone()).map_err(|error| CommandError::new(Code::Usage, error))?;
@@ -172,11 +182,7 @@ fn text(invocation: &Invocation, config: &Config, report: &Report, seconds: f64)
             config.seed,
             config.faults.name()
         ),
-        format!(
-            "checked   {} times that an invariant holds: {}",
-            progress.checked,
-            invocation.printer.tone(Tone::Good, "all do")
-        ),
+        format!("checked   {} invariants: {}", progress.checked, invocation.printer.tone(Tone::Good, "all hold")),
         format!(
             "events    {} ({:.0} a second); {} inputs to nodes ({:.0} a second)",
             progress.events,
@@ -191,10 +197,15 @@ fn text(invocation: &Invocation, config: &Config, report: &Report, seconds: f64)
     }
     if report.joined > 0 {
         let (joined, replaced, strangers) = (report.joined, report.replaced, report.strangers);
-        lines.push(format!("slots     {joined} taken, {replaced} of them from others, {strangers} by keys of a flood"));
+        lines.push(format!(
+            "slots     {joined} taken, {replaced} of them from other members, {strangers} by keys of a flooding attack"
+        ));
     }
     if report.unreplayed > 0 {
-        lines.push(format!("unpaid    {} honest contributions whose replayer was away", report.unreplayed));
+        lines.push(format!(
+            "unpaid    {} honest contributions, because the validator that had to replay them was offline",
+            report.unreplayed
+        ));
     }
     let mut own = |role: MemberRole, strategy: Option<Strategy>, name: &str| {
         let (micros, members) = report.earned(role, strategy);
@@ -220,13 +231,13 @@ fn list(invocation: &Invocation) -> Code {
     Code::Ok
 }
 
-/// An invariant that does not hold: what, and how to see it again.
+/// The error about a violated invariant, with the command that reproduces it as the hint.
 fn violated(violation: Violation) -> CommandError {
     let hint = violation.command.clone();
     CommandError::new(Code::Verification, violation).hint(hint)
 }
 
-fn attacks(invocation: &Invocation, args: &Args) -> CommandResult {
+fn attacks(invocation: &Invocation, args: &SimArgs) -> CommandResult {
     let is_wanted = |strategy: &&Strategy| {
         args.adversary.is_empty() || args.adversary.iter().any(|(wanted, _)| wanted == *strategy)
     };
@@ -264,7 +275,7 @@ fn attacks(invocation: &Invocation, args: &Args) -> CommandResult {
     Ok(Code::Ok)
 }
 
-/// The most memory that this process ever had, where the system says it.
+/// The peak memory of this process in bytes, on systems that report it.
 fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,4 +1,4 @@
-//! `templar store`: what lies on the disk, whether it is still what it was, and what of it may go.
+//! `templar store`: counts, checks and removes the blobs of a home.
 
 mod gc;
 mod scrub;
@@ -9,23 +9,23 @@ use clap::Subcommand;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 
-/// Look after the blobs of the home
+/// Count, check and remove the blobs of the home
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    Scrub(scrub::Args),
-    Stats(stats::Args),
-    Gc(gc::Args),
+pub(crate) enum StoreCommand {
+    Scrub(scrub::ScrubArgs),
+    Stats(stats::StatsArgs),
+    Gc(gc::GcArgs),
 }
 
-pub(crate) fn run(invocation: &Invocation, command: &Command) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, command: &StoreCommand) -> CommandResult {
     match command {
-        Command::Scrub(args) => scrub::run(invocation, args),
-        Command::Stats(args) => stats::run(invocation, args),
-        Command::Gc(args) => gc::run(invocation, args),
+        StoreCommand::Scrub(args) => scrub::run(invocation, args),
+        StoreCommand::Stats(args) => stats::run(invocation, args),
+        StoreCommand::Gc(args) => gc::run(invocation, args),
     }
 }
 
-/// What to do instead while a node runs in the home.
+/// Adds a hint to the error that a running node holds the home.
 fn beside_a_node(error: CommandError, hint: &str) -> CommandError {
     if error.code() == Code::Locked { error.hint(hint) } else { error }
 }

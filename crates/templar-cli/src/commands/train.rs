@@ -1,7 +1,7 @@
 //! `templar train`: trains the open window, or trains a closed one again and compares.
 //!
-//! What is interrupted goes on from its last snapshot and ends in the same contribution. Blobs are on the disk before the
-//! contribution that names them is signed.
+//! Interrupted training resumes from its last snapshot and ends in the same contribution. All blobs are on the
+//! disk before the contribution that names them is signed.
 
 mod lacking;
 mod reproduce;
@@ -20,26 +20,26 @@ use crate::error::{Code, CommandError, CommandResult};
 use crate::events;
 use crate::invocation::Invocation;
 use crate::network::Listen;
-use crate::participant::{Participant, interruption};
 use crate::printer::{Printer, bytes, count};
-use crate::reference::parse_window;
+use crate::session::{RunSession, interruption};
+use templar_query::reference::parse_window;
 
 /// Train a window and sign the contribution; a closed window is trained again and compared
 ///
-/// An interrupted window goes on where it was. For a closed window the result must have the recorded hashes: `match`, or
-/// exit code 4 with the first difference.
+/// Interrupted training resumes. For a closed window, the result must have the recorded hashes: the answer is
+/// `match`, or `mismatch` (exit code 4) with the first difference.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// The window
+pub(crate) struct TrainArgs {
+    /// The window: its number, such as 3
     #[arg(long, value_name = "N", value_parser = parse_window)]
     window: WindowIndex,
-    /// Take fewer inner steps than the run allows
+    /// Take this number of inner steps; the run sets the maximum
     #[arg(long, value_name = "K")]
     steps: Option<u32>,
-    /// Begin from zero, as who joins, and not from what the last recorded contribution left: for a home that has lost it for good
+    /// Start from the zero state, like a new miner. Use only if the last recorded state is lost for good
     #[arg(long, conflicts_with = "miner")]
     anew: bool,
-    /// Whose contribution of a closed window is trained again [default: this home's]
+    /// For a closed window: train the contribution of this miner again [default: this home's]
     #[arg(long, value_name = "KEY")]
     miner: Option<PublicKey>,
     #[command(flatten)]
@@ -49,51 +49,53 @@ pub(crate) struct Args {
     run: Option<String>,
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
-    let mut participant = Participant::open(invocation, args.run.as_deref())?;
-    let me = participant.miner();
-    if !participant.is_open(args.window)? {
-        return reproduce::run(invocation, &participant, args.window, args.miner.unwrap_or(me));
+pub(crate) fn run(invocation: &Invocation, args: &TrainArgs) -> CommandResult {
+    let mut session = RunSession::open(invocation, args.run.as_deref())?;
+    let me = session.miner();
+    if !session.is_open(args.window)? {
+        return reproduce::run(invocation, &session, args.window, args.miner.unwrap_or(me));
     }
     if let Some(other) = args.miner.filter(|miner| *miner != me) {
-        let text = format!("window {} is open, and only {} can train it for itself", args.window, other.short());
+        let text =
+            format!("window {} is open, so only {} itself can train its contribution", args.window, other.short());
         return Err(CommandError::says(Code::Usage, text));
     }
-    let node = participant.node();
+    let node = session.node();
     let mine = node.contributions().find(|signed| signed.payload().miner == me);
     if let Some(signed) = mine {
-        print(&invocation.printer, &participant, signed.payload(), true);
+        print(&invocation.printer, &session, signed.payload(), true);
         return Ok(Code::Ok);
     }
     if node.cut().is_some() {
-        let text = format!("window {} is cut without a contribution of this home", args.window);
+        let text =
+            format!("the commitments of window {} were closed without a contribution from this home", args.window);
         return Err(CommandError::says(Code::Failed, text).hint("the next window opens when this one is closed"));
     }
-    let networking = args.listen.networking(invocation, &participant.access.home)?;
-    lacking::bring(invocation, &mut participant, &networking)?;
-    let contribution = train(invocation, &participant, args)?;
-    participant.sync(&named_blobs(&participant, &contribution)?)?;
-    participant.replica.contribute(contribution.clone())?;
-    participant.executor.forget_snapshot(args.window);
-    print(&invocation.printer, &participant, &contribution, false);
+    let networking = args.listen.networking(invocation, &session.access.home)?;
+    lacking::bring(invocation, &mut session, &networking)?;
+    let contribution = train(invocation, &session, args)?;
+    session.sync(&named_blobs(&session, &contribution)?)?;
+    session.replica.contribute(contribution.clone())?;
+    session.executor.forget_snapshot(args.window);
+    print(&invocation.printer, &session, &contribution, false);
     Ok(Code::Ok)
 }
 
-fn train(invocation: &Invocation, participant: &Participant, args: &Args) -> Result<Contribution, CommandError> {
-    let steps = args.steps.unwrap_or(participant.replica.context.genesis.inner.steps);
-    let interrupted = interruption(&participant.access);
+fn train(invocation: &Invocation, session: &RunSession, args: &TrainArgs) -> Result<Contribution, CommandError> {
+    let steps = args.steps.unwrap_or(session.replica.context.genesis.inner.steps);
+    let interrupted = interruption(&session.access);
     let mut watch = StepLog::new(invocation.printer, args.window, Some(interrupted));
-    // This process serves nothing, so there is nothing to keep from being served.
+    // This process serves no blobs, so it need not hide the new ones.
     let gate = |_: Vec<Hash>| {};
     let from = if args.anew {
         StartingState::Zero
     } else {
-        recover(invocation, participant)?;
+        recover(invocation, session)?;
         StartingState::Recorded
     };
-    let state = participant.state();
-    let request = TrainRequest { from, ..TrainRequest::honest(&state, participant.miner(), steps) };
-    let trained = participant.executor.train(request, &mut watch, &gate);
+    let state = session.state();
+    let request = TrainRequest { from, ..TrainRequest::honest(&state, session.miner(), steps) };
+    let trained = session.executor.train(request, &mut watch, &gate);
     trained.map_err(|error| match error {
         WorkError::Train(templar_train::TrainError::Task(what)) => CommandError::says(Code::Usage, what),
         WorkError::Stopped => {
@@ -104,13 +106,14 @@ fn train(invocation: &Invocation, participant: &Participant, args: &Args) -> Res
     })
 }
 
-/// Sees to it that the state is here that this home's last recorded contribution left.
-fn recover(invocation: &Invocation, participant: &Participant) -> Result<(), CommandError> {
-    let recovered = participant.executor.recover_state(&participant.node(), &participant.miner());
+/// Makes sure that the state after this home's last recorded contribution is here; derives it by replay if it
+/// is lost.
+fn recover(invocation: &Invocation, session: &RunSession) -> Result<(), CommandError> {
+    let recovered = session.executor.recover_state(&session.node(), &session.miner());
     let recovered = recovered.map_err(|error| match error.missing() {
         Some(_) => CommandError::from(error).hint(
-            "`templar fetch` brings the windows that it follows from, as far as peers have them; with `--anew` this home begins from \
-             zero, and its rating has to become certain again",
+            "`templar fetch` fetches the windows that the state follows from, if peers have them; `--anew` restarts without the \
+             saved state, and the miner's rating becomes uncertain",
         ),
         None => error.into(),
     })?;
@@ -118,27 +121,27 @@ fn recover(invocation: &Invocation, participant: &Participant) -> Result<(), Com
         let replayed = count(recovered as u64, "contribution");
         invocation
             .printer
-            .warn(format_args!("this home had lost its state; it was found again by replaying {replayed}"));
+            .warn(format_args!("this home had lost its training state; it was derived again by replaying {replayed}"));
     }
     Ok(())
 }
 
-/// What to do about blobs of a window that are not here.
+/// The hint for missing blobs of a window.
 pub(crate) fn fetch_hint(window: WindowIndex) -> String {
-    format!("`templar fetch w{window}` brings what the window needs")
+    format!("`templar fetch w{window}` fetches everything that the window needs")
 }
 
 /// Every blob that a contribution names.
-fn named_blobs(participant: &Participant, contribution: &Contribution) -> Result<Vec<Hash>, CommandError> {
-    let state: State = participant.executor.evidence()?.manifest(&contribution.state_out.hash())?;
+fn named_blobs(session: &RunSession, contribution: &Contribution) -> Result<Vec<Hash>, CommandError> {
+    let state: State = session.executor.evidence()?.manifest(&contribution.state_out.hash())?;
     let mut named = vec![contribution.delta.hash(), contribution.trace.hash(), contribution.state_out.hash()];
     named.extend(state.tensors.iter().map(|tensor| tensor.blob.hash()));
     Ok(named)
 }
 
-fn print(printer: &Printer, participant: &Participant, contribution: &Contribution, before: bool) {
+fn print(printer: &Printer, session: &RunSession, contribution: &Contribution, before: bool) {
     let id = Hash::of(&payload::encode(contribution));
-    let parameters = participant.replica.context.recipe.parameter_count() as f64;
+    let parameters = session.replica.context.recipe.parameter_count() as f64;
     let (length, loss) = (contribution.delta_bytes as f64, nats(contribution.loss_nanonats));
     let (fp32, bf16) = (parameters * 4.0 / length, parameters * 2.0 / length);
     let value = json!({
@@ -153,7 +156,7 @@ fn print(printer: &Printer, participant: &Participant, contribution: &Contributi
     );
     printer.data(&value, text);
     if before {
-        printer.talk(format_args!("this home had contributed to window {} already", contribution.window));
+        printer.talk(format_args!("this home has already contributed to window {}", contribution.window));
     } else {
         printer.talk(format_args!(
             "window {} is trained: {} to send",
@@ -179,7 +182,7 @@ impl StepLog {
     }
 }
 
-/// For the speed in the log line and nothing else.
+/// The time, for the speed in the log line.
 #[allow(clippy::disallowed_methods, reason = "the speed in a log line decides nothing")]
 fn now() -> Instant {
     Instant::now()

@@ -1,7 +1,7 @@
 //! `templar dataset import`: files into shards and a manifest.
 //!
-//! What the manifest says depends on the text, the tokenizer and the options alone, so the same import has the same hash
-//! on every machine. The manifest is kept last: an import that fails leaves no dataset.
+//! The manifest depends only on the text, the tokenizer and the options, so the same import has the same hash
+//! on every machine. The manifest is stored last: an import that fails leaves no dataset.
 
 use std::path::PathBuf;
 
@@ -12,17 +12,18 @@ use templar_manifest::{BlobId, DatasetId, Hash, HeldOut, payload};
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
-use crate::participant::sync;
+use crate::session::sync;
 
 /// Import parquet, jsonl and plain text
 ///
-/// Parquet files have a column `text`, jsonl files a field `text`; folders are searched. Prints the dataset's hash.
+/// The text is in the column `text` of parquet files and in the field `text` of jsonl files. Folders are
+/// searched. Prints the hash of the dataset.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Files and folders
+pub(crate) struct ImportArgs {
+    /// Parquet, jsonl and text files, or folders of them
     #[arg(required_unless_present = "bundled")]
     path: Vec<PathBuf>,
-    /// A Hugging Face tokenizer.json
+    /// The tokenizer: a Hugging Face tokenizer.json
     #[arg(long, required_unless_present = "bundled", value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// The licence of the text, as an SPDX expression
@@ -31,27 +32,27 @@ pub(crate) struct Args {
     /// A short name [default: the first path's name without its extension]
     #[arg(long)]
     name: Option<String>,
-    /// Where the text comes from, in words
+    /// The origin of the text, in words
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     source: String,
     /// The token that ends a document [default: the first known one that the tokenizer has]
     #[arg(long, value_name = "TOKEN")]
     end_token: Option<String>,
-    /// Tokens of a full shard
+    /// The number of tokens of a full shard
     #[arg(long, default_value_t = 4 << 20, value_name = "N")]
     shard_tokens: u64,
-    /// Hold out one block of tokens in this many
+    /// Hold out one block of tokens in every N blocks
     #[arg(long, default_value_t = 20, value_name = "N")]
     held_out_every: u64,
-    /// Tokens of a block
+    /// The number of tokens of a block
     #[arg(long, default_value_t = 2048, value_name = "N")]
     held_out_tokens: u64,
-    /// Import the text that comes with the program: nine plays of Shakespeare
+    /// Import the bundled text: nine plays of Shakespeare
     #[arg(long, conflicts_with_all = ["path", "tokenizer", "licence", "name", "source", "end_token", "shard_tokens", "held_out_every", "held_out_tokens"])]
     bundled: bool,
 }
 
-/// Keeps shards in the home's store.
+/// Puts the shards of an import into the store of the home.
 struct StoreSink<'a> {
     access: &'a Access,
     kept: Vec<Hash>,
@@ -65,7 +66,7 @@ impl ShardSink for StoreSink<'_> {
     }
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &ImportArgs) -> CommandResult {
     let access = invocation.write()?;
     let mut sink = StoreSink { access: &access, kept: Vec::new() };
     let dataset = if args.bundled {
@@ -98,13 +99,13 @@ fn read_tokenizer(path: &PathBuf) -> Result<Vec<u8>, CommandError> {
     };
     let bytes = std::fs::metadata(path).map_err(said)?.len();
     if bytes > templar_data::MAX_TOKENIZER_BYTES as u64 {
-        let text = format!("the tokenizer {} has {bytes} bytes, too many for one", path.display());
+        let text = format!("the tokenizer {} is too large: {bytes} bytes", path.display());
         return Err(CommandError::says(Code::Failed, text));
     }
     std::fs::read(path).map_err(said)
 }
 
-fn options(args: &Args) -> Result<ImportOptions, CommandError> {
+fn options(args: &ImportArgs) -> Result<ImportOptions, CommandError> {
     let stem = || args.path.first().and_then(|path| path.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
     let name = args.name.clone().or_else(stem).unwrap_or_default();
     if name.is_empty() {

@@ -1,6 +1,7 @@
-//! The demo in plain words, line by line.
+//! The lines that the demo prints for a person.
 //!
-//! What validator 1 accepts is told once; what only one node knows (a replay, a failure) is told by that node.
+//! All nodes see the same signed entries, so the lines about those come from the first validator alone. Each
+//! node's own work, such as a replay or a failure, is reported by that node.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use templar_testkit::demo::{DemoEvent, DemoResult};
 
 use crate::printer::{Printer, Tone, amount, bytes};
 
-/// Tells the demo.
+/// Prints the demo, event by event.
 pub(super) struct Story {
     printer: Printer,
     names: BTreeMap<PublicKey, String>,
@@ -24,7 +25,7 @@ impl Story {
         Self { printer, names: BTreeMap::new(), narrator: String::new(), cuts: BTreeMap::new(), audited: 0 }
     }
 
-    /// A line for a person; a program has read the event itself.
+    /// Prints a line for a person. A program has read the event itself.
     fn line(&self, text: impl std::fmt::Display) {
         if !self.printer.is_json() {
             self.printer.data(&(), text);
@@ -44,22 +45,22 @@ impl Story {
                 let validators = participants.iter().filter(|participant| participant.name.starts_with('v')).count();
                 let miners = participants.len() - validators;
                 self.line(format_args!(
-                    "A run of {validators} validators and {miners} miners, each a process of its own on this machine, with its own"
+                    "{validators} validators and {miners} miners train one model. Each is a separate process on this machine, with its own"
                 ));
-                self.line(format_args!("home, key and endpoint on loopback, in {}", home.display()));
+                self.line(format_args!("home, key and network endpoint. The homes are in {}", home.display()));
                 self.line(format_args!("run {run}"));
                 self.line(format_args!(
-                    "model of {} parameters, {} tokens of Shakespeare to train on",
+                    "the model has {} parameters; the training text has {} tokens of Shakespeare",
                     amount(*parameters as f64),
                     amount(*training_tokens as f64)
                 ));
                 let guessing = f64::from(*vocab_size).log2() * std::f64::consts::LN_2;
                 self.line(format_args!(
-                    "untrained: held-out loss {held_out_loss:.4} nats a token; guessing among {vocab_size} tokens costs {guessing:.4}"
+                    "before training, its loss on held-out text is {held_out_loss:.4} nats a token; random guessing gives {guessing:.4}"
                 ));
                 for cheat in participants.iter().filter(|participant| participant.cheats) {
                     self.line(format_args!(
-                        "{} cheats: it sends well-formed deltas that it did not compute",
+                        "{} cheats: it sends well-formed updates (deltas) without training",
                         cheat.name
                     ));
                 }
@@ -69,7 +70,7 @@ impl Story {
             DemoEvent::Auditing { home } => {
                 self.line("");
                 self.line(
-                    "Audit: another process, without a network, recomputes every window from a copy of the blobs in",
+                    "Audit: a separate process without network access recomputes every window from a copy of the blobs, in",
                 );
                 self.line(format_args!("{}", home.display()));
             }
@@ -92,33 +93,39 @@ impl Story {
                 if narrates =>
             {
                 self.line(format_args!(
-                    "window {window} | {} commits to delta {}: {}, {ratio_fp32:.0}x smaller than fp32 ({ratio_bf16:.0}x than bf16), training loss {loss:.3}",
+                    "window {window} | {} trained and committed to delta {}: {}, {ratio_fp32:.0}x smaller than the fp32 model, training loss {loss:.3}",
                     self.name(miner),
                     delta.short(),
                     bytes(*delta_bytes)
                 ));
             }
-            NodeEvent::Signed { window, kind, signer, .. } if narrates && kind == "cut" => {
+            NodeEvent::Signed { window, kind, .. } if narrates && kind == "cut" => {
                 let signed = self.cuts.entry(*window).or_insert(0);
                 *signed += 1;
                 if *signed == 2 {
                     self.line(format_args!(
-                        "window {window} | both validators certify the cut; now the deltas are served"
+                        "window {window} | both validators agree on which contributions count; now the deltas may be fetched"
                     ));
-                } else {
-                    let _ = signer;
                 }
             }
             NodeEvent::Judged { window, validator, miner, replay, improvement } if replay != "not-drawn" => {
                 let (who, whom) = (self.name(validator), self.name(miner));
                 if replay == "match" {
                     let word = self.printer.tone(Tone::Good, "match");
-                    let step = |by: &f64| format!("; its trial step changes the loss by {:+.4}", -by);
+                    let step = |by: &f64| {
+                        let (change, verdict) = if *by > 0.0 { ("lowers", "good") } else { ("raises", "bad") };
+                        format!("; on {who}'s test pages it {change} the loss by {:.4} ({verdict})", by.abs())
+                    };
                     let step = improvement.as_ref().map_or_else(String::new, step);
-                    self.line(format_args!("window {window} | {who} replays {whom}: {word}, every hash again{step}"));
+                    self.line(format_args!(
+                        "window {window} | {who} recomputes {whom}'s training: {word}, the same hashes{step}"
+                    ));
                 } else {
-                    let word = self.printer.tone(Tone::Bad, "refused");
-                    self.line(format_args!("window {window} | {who} replays {whom}: {word}, {replay}"));
+                    let word = self.printer.tone(Tone::Bad, "rejected");
+                    self.line(format_args!(
+                        "window {window} | {who} recomputes {whom}'s training: {word}, {}",
+                        refusal(replay)
+                    ));
                 }
             }
             NodeEvent::Closed {
@@ -137,7 +144,7 @@ impl Story {
                     .map(|(miner, amount)| format!("{} {amount:.2}", self.name(miner)))
                     .collect();
                 self.line(format_args!(
-                    "window {window} | closed with {signatures} signatures, record {}: {} deltas aggregated, {} refused",
+                    "window {window} | closed with {signatures} signatures, record {}: {} deltas averaged into the model, {} rejected",
                     record.short(),
                     aggregated.len(),
                     refused.len()
@@ -150,7 +157,7 @@ impl Story {
             }
             NodeEvent::Warning { message } => self.line(format_args!("{node}: {message}")),
             NodeEvent::Deadline { window, phase } => {
-                self.line(format_args!("{node}: the {phase} deadline of window {window} passed"));
+                self.line(format_args!("{node}: the {phase} deadline of window {window} has passed"));
             }
             _ => {}
         }
@@ -164,7 +171,9 @@ impl Story {
                 let window = report.get("window").and_then(serde_json::Value::as_u64).unwrap_or_default();
                 let tone = if field("verdict") == "match" { Tone::Good } else { Tone::Bad };
                 let word = self.printer.tone(tone, field("verdict"));
-                self.line(format_args!("window {window} | contributions, scores, checkpoint and balances: {word}"));
+                self.line(format_args!(
+                    "window {window} | contributions, scores, checkpoint and balances recomputed: {word}"
+                ));
             }
             "contribution" if field("verdict") != "match" => {
                 let miner = field("miner").parse().map_or_else(|_| field("miner").to_owned(), |key| self.name(&key));
@@ -185,23 +194,35 @@ impl Story {
         if let Some(documented) = documented {
             if documented == result.checkpoint.to_string() {
                 let word = self.printer.tone(Tone::Good, "the documented hash");
-                self.line(format_args!("                 {word}: every machine ends here"));
+                self.line(format_args!("                 {word}: every machine gets this one"));
             } else {
                 let word = self.printer.tone(Tone::Bad, "not the documented hash");
                 self.line(format_args!("                 {word}, {documented}: please report this"));
             }
         }
         self.line(format_args!("audit            {} (network: {})", result.audit, result.audit_network));
-        self.line(format_args!("refused          {} contributions", result.rejected.len()));
+        self.line(format_args!("rejected         {} contributions", result.rejected.len()));
         for rejected in &result.rejected {
             let name = self.name(&rejected.miner);
-            self.line(format_args!("                 window {}: {name}: {}", rejected.window, rejected.reason));
+            self.line(format_args!(
+                "                 window {}: {name}: {}",
+                rejected.window,
+                refusal(&rejected.reason)
+            ));
         }
         self.line(format_args!("minted           {:.2} ALPHA", result.minted));
         self.line("");
-        self.line("To try next:");
+        self.line("Try next:");
         for command in ["log", "status", "show @", "audit --window 2", "generate --prompt \"ROMEO. \""] {
             self.line(format_args!("    {program} --home {home}/audit {command}"));
         }
+    }
+}
+
+/// The reason of a rejection for a newcomer. Where the replay differs, it names the step and the tensor.
+fn refusal(reason: &str) -> String {
+    match reason.strip_prefix("replay differs from ") {
+        Some(place) => format!("recomputing its training gives different weights from {place}"),
+        None => reason.to_owned(),
     }
 }

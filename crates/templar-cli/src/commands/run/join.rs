@@ -1,4 +1,4 @@
-//! `templar run join`: takes a run from those who have it.
+//! `templar run join`: fetches the basic data of a run from peers.
 
 use serde_json::json;
 use templar_net::Ticket;
@@ -9,20 +9,20 @@ use crate::network::{Listen, join};
 
 /// Join a run with a ticket: fetch its genesis, dataset and tokenizer, and make it the current one
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// What `templar share` or a node printed
+pub(crate) struct JoinArgs {
+    /// The ticket that `templar share` or a node printed
     ticket: String,
     #[command(flatten)]
     listen: Listen,
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &JoinArgs) -> CommandResult {
     let ticket: Ticket = args.ticket.parse()?;
     let access = invocation.write()?;
     let networking = args.listen.networking(invocation, &access.home)?;
     let context = join(&access, &networking, &ticket, invocation.printer)?;
     let me = access.home.key()?.public();
-    // Before any entry is here, the members are the first ones.
+    // The journal is still empty, so the members are those that genesis names.
     let is_member = access.fold(&context)?.state().members().by_node(&me).is_some();
     let role = match (is_member, context.genesis.validator(&me).is_some()) {
         (true, true) => "miner and validator",
@@ -34,8 +34,10 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     invocation.printer.data(&value, context.run);
     invocation.printer.talk(format_args!("joined {:?} as {role}", context.genesis.name));
     if role == "follower" {
-        invocation.printer.talk("`templar register` asks for a slot, to train in it");
+        invocation.printer.talk("`templar register` applies for a slot, to train in the run");
     }
-    invocation.printer.talk("`templar fetch @` brings the current model; a node follows by itself");
+    invocation
+        .printer
+        .talk("`templar fetch @` fetches the current model; `templar node` follows the run automatically");
     Ok(Code::Ok)
 }

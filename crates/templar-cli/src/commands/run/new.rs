@@ -1,8 +1,7 @@
-//! `templar run new`: a genesis from a size or a folder, with every value overridable, and the run's first checkpoint.
+//! `templar run new`: makes the genesis of a run from a model size or a folder, and the run's first checkpoint.
 
 use std::path::PathBuf;
 
-use serde_json::json;
 use templar_home::access::Access;
 use templar_home::configure::{self, Origin, RunPlan};
 use templar_home::context::{Put, RunContext, read_manifest};
@@ -11,46 +10,49 @@ use templar_manifest::chain::Chain;
 use templar_manifest::{Genesis, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, WeightRule, payload};
 
 use crate::error::{Code, CommandError, CommandResult};
-use crate::invocation::{Invocation, dataset};
+use crate::invocation::Invocation;
+use templar_query::find::dataset;
+use templar_query::runs::RunView;
 
 /// Make a run and print its whole configuration
 ///
-/// A size sets every value; a folder sets the model, and the nearest size the rest; --set sets single ones. Without
-/// --validator this home is the one validator, without --miner the one miner. The same configuration has the same hash
-/// everywhere.
+/// A size sets every value. A folder sets the model, and the nearest size sets the rest. --set changes single
+/// values. Without --validator this home is the only validator; without --miner it is the only miner. The same
+/// configuration has the same hash everywhere.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// A short name; a validator's hash chain is drawn from it, so a name is used once
+pub(crate) struct NewRunArgs {
+    /// A short name. A validator's hash chain is derived from it, so a validator uses each name once
     name: String,
-    /// What is trained on: a hash, four or more digits of one, or a name
+    /// The dataset to train on: a hash, four or more digits of one, or a name
     #[arg(long, value_name = "D")]
     dataset: String,
-    /// The model's size: tiny, nano, micro, small, medium, 150M, 512M, 1B, 8B or 72B
+    /// The size of the model: tiny, nano, micro, small, medium, 150M, 512M, 1B, 8B or 72B
     #[arg(long, default_value = "nano")]
     size: String,
-    /// Start from the model of this Hugging Face folder; the dataset must have its tokenizer
+    /// Start from the model in this Hugging Face folder. The dataset must use the same tokenizer
     #[arg(long, value_name = "DIR", conflicts_with_all = ["size", "seed"])]
     from: Option<PathBuf>,
-    /// What miners are paid by: ranks of what their deltas are measured to be worth, or steps that replays bear out, with nothing measured
-    #[arg(long, value_enum, default_value_t = Pay::Ranks, value_name = "RULE")]
-    pay: Pay,
-    /// Set a value of the configuration, such as inner.steps=10 or model.layers=2
+    /// How miners are paid: by the rank of the measured value of their deltas, or by the training steps that
+    /// replays confirm
+    #[arg(long, value_enum, default_value_t = PayChoice::Ranks, value_name = "RULE")]
+    pay: PayChoice,
+    /// Set one value of the configuration, such as inner.steps=10 or model.layers=2
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Register a miner
+    /// Give a slot to this miner from the start
     #[arg(long, value_name = "KEY")]
     miner: Vec<PublicKey>,
-    /// Name a validator: its key, its stake, and what `key show --anchor NAME` prints in its home
+    /// Name a validator: its key, its stake, and the anchor that `key show --anchor NAME` prints in its home
     #[arg(long, value_name = "KEY:STAKE:ANCHOR", value_parser = validator)]
     validator: Vec<ValidatorSpec>,
-    /// A text from which the first checkpoint is drawn
+    /// The seed of the first checkpoint: any text
     #[arg(long, default_value = "0", value_name = "S")]
     seed: String,
 }
 
-/// The rules of weights that have a name of their own here; `--set gauntlet.weights=...` knows all.
+/// The pay rules that have a short name here. `--set gauntlet.weights=...` takes all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Pay {
+enum PayChoice {
     Ranks,
     Steps,
 }
@@ -65,7 +67,7 @@ fn validator(text: &str) -> Result<ValidatorSpec, String> {
     })
 }
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &NewRunArgs) -> CommandResult {
     let access = invocation.write()?;
     let key = access.home.key()?;
     let (genesis, folder) = genesis(&access, &key, args)?;
@@ -77,10 +79,8 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     }
     access.home.set_current_run(&run)?;
     let context = RunContext::open(&access.home, access.blobs(), run)?;
-    invocation.printer.data(
-        &json!({"run": run, "checkpoint": context.first_checkpoint(), "genesis": *context.genesis}),
-        format_args!("{}run = {run}", super::configuration(&genesis)),
-    );
+    let text = format!("{}run = {run}", super::configuration(&genesis));
+    invocation.printer.document(&RunView::of(&context), text);
     let parameters = context.recipe.parameter_count();
     invocation.printer.talk(format_args!(
         "run {} has {parameters} parameters; `templar train --window 0` trains its first window",
@@ -92,14 +92,14 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
     {
         let places = places.saturating_add(tail_places);
         invocation.printer.talk(format_args!(
-            "ranks pay {places} of {slots} miners at most, and of many equals hardly any; `--pay steps` pays each for its steps"
+            "by rank, at most {places} of {slots} miners are paid, and near-equal miners hardly at all; `--pay steps` pays all of them"
         ));
     }
     Ok(Code::Ok)
 }
 
-/// The genesis, and the folder that it starts from.
-fn genesis(access: &Access, key: &SecretKey, args: &Args) -> Result<(Genesis, Option<Folder>), CommandError> {
+/// The genesis that the arguments describe, and the folder that it starts from.
+fn genesis(access: &Access, key: &SecretKey, args: &NewRunArgs) -> Result<(Genesis, Option<Folder>), CommandError> {
     let (dataset_id, dataset) = dataset(access, &args.dataset)?;
     let folder = args.from.as_ref().map(|dir| Folder::read(dir, &dataset)).transpose()?;
     let origin = match &folder {
@@ -114,12 +114,13 @@ fn genesis(access: &Access, key: &SecretKey, args: &Args) -> Result<(Genesis, Op
     let validators = if args.validator.is_empty() { vec![alone()] } else { args.validator.clone() };
     let miners = if args.miner.is_empty() { vec![me] } else { args.miner.clone() };
     let plan = RunPlan { name: args.name.clone(), dataset_id, dataset: &dataset, validators, miners, origin };
-    let rule = (args.pay == Pay::Steps).then(|| "gauntlet.weights=proven-steps".to_owned());
+    let rule = (args.pay == PayChoice::Steps).then(|| "gauntlet.weights=proven-steps".to_owned());
     let settings: Vec<String> = rule.into_iter().chain(args.set.iter().cloned()).collect();
     Ok((configure::configure(&plan, &settings)?, folder))
 }
 
-/// Two runs of one name share the values of a validator's hash chain: who saw one run could foresee the other.
+/// Refuses a second run of the same name. A validator's hash chain depends on the name, so the reveals of one
+/// run would foretell those of the other.
 fn refuse_used_name(access: &Access, key: &SecretKey, genesis: &Genesis) -> Result<(), CommandError> {
     if genesis.validator(&key.public()).is_none() {
         return Ok(());
@@ -127,8 +128,10 @@ fn refuse_used_name(access: &Access, key: &SecretKey, genesis: &Genesis) -> Resu
     for run in access.home.runs()? {
         let other = read_manifest::<Genesis>(access.blobs(), &run.hash());
         if other.is_ok_and(|other| other.name == genesis.name && other.validator(&key.public()).is_some()) {
-            let text = format!("run {} of this home is called {:?} already", run.short(), genesis.name);
-            return Err(CommandError::says(Code::Failed, text).hint("a validator uses a name once; choose another"));
+            let text = format!("run {} of this home is already called {:?}", run.short(), genesis.name);
+            return Err(
+                CommandError::says(Code::Failed, text).hint("choose another name: a validator uses each name once")
+            );
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `templar store scrub`: reads everything, says what is damaged, and brings it back from peers.
+//! `templar store scrub`: reads every blob, reports damage, and repairs it from peers.
 
 use std::collections::BTreeMap;
 
@@ -11,49 +11,49 @@ use templar_store::{ListError, ReadError, ScrubProgress};
 
 use super::beside_a_node;
 use crate::error::{Code, CommandError, CommandResult};
-use crate::index::Index;
 use crate::invocation::Invocation;
 use crate::network::{Listen, destination, peers};
 use crate::printer::{Printer, Tone, bytes, count};
-use crate::view::Nature;
+use templar_query::index::HomeIndex;
 
-/// Read and verify every blob, and fetch what is damaged from peers
+/// Read and verify every blob, and fetch damaged ones from peers
 ///
-/// Goes through the bytes of every blob and the inner nodes of its hash tree, in files and in the database. What is corrupt
-/// is marked and keeps whatever of it still verifies; peers give the rest. Ends with exit code 4 where something stays
-/// damaged.
+/// Checks the bytes of every blob and the inner nodes of its hash tree, in files and in the database. A corrupt
+/// blob is marked; its parts that still verify are kept, and peers supply the rest. Ends with exit code 4 if
+/// damage remains.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Only report; changes nothing, opens no socket, and works beside a running node
+pub(crate) struct ScrubArgs {
+    /// Only report: change nothing and open no socket; works beside a running node
     #[arg(long, conflicts_with_all = ["from", "bind"])]
     offline: bool,
-    /// Ask these peers too: a ticket of the run, or KEY@ADDR:PORT
+    /// Ask this peer too: a ticket of the run, or KEY@ADDR:PORT
     #[arg(long, value_name = "TICKET|PEER")]
     from: Vec<String>,
     #[command(flatten)]
     listen: Listen,
 }
 
-/// What a scrub went through, and what it found.
+/// The result of a scrub.
 #[derive(Default)]
-struct Found {
+struct ScrubFindings {
     blobs: u64,
     bytes: u64,
-    /// In the order of their names, with what is wrong.
+    /// The damaged blobs, sorted by hash, each with its problem.
     damaged: BTreeMap<Hash, &'static str>,
 }
 
 const CORRUPT: &str = "corrupt";
-const TORN: &str = "was found corrupt before, and a part of it is gone";
+const TORN: &str = "was found corrupt before, and a part of it is missing";
 
-pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &ScrubArgs) -> CommandResult {
     let others = peers(&args.from)?;
     let access = if args.offline { invocation.read()? } else { invocation.write().map_err(node_runs)? };
     let printer = invocation.printer;
     let found = find(&access, printer)?;
-    // Beside damage in a journal or genesis there may be no index; the damage is named all the same.
-    let index = Index::build(&access, None).unwrap_or_default();
-    let name = |id: &Hash| format!("{} {id}", index.nature(id).map_or("blob", Nature::name));
+    // A damaged journal or genesis may prevent the index. The damaged blobs are reported by their hashes all
+    // the same.
+    let index = HomeIndex::build(&access, None).unwrap_or_default();
+    let name = |id: &Hash| index.describe(id);
     for (id, what) in &found.damaged {
         let value = json!({"type": "damage", "blob": id, "what": name(id), "problem": what});
         printer.progress(&value, format_args!("{}: {what}", name(id)));
@@ -65,11 +65,11 @@ pub(crate) fn run(invocation: &Invocation, args: &Args) -> CommandResult {
 }
 
 fn node_runs(error: CommandError) -> CommandError {
-    let hint = "beside a node `templar store scrub --offline` reports; the node itself heals what it finds corrupt when it reads";
+    let hint = "beside a running node, use `templar store scrub --offline`; the node repairs corrupt blobs itself when it reads them";
     beside_a_node(error, hint)
 }
 
-fn find(access: &Access, printer: Printer) -> Result<Found, CommandError> {
+fn find(access: &Access, printer: Printer) -> Result<ScrubFindings, CommandError> {
     let mut told = 0;
     let mut tell = |progress: &ScrubProgress| {
         let tenth = progress.bytes.saturating_mul(10) / progress.of_bytes.max(1);
@@ -90,7 +90,7 @@ fn find(access: &Access, printer: Printer) -> Result<Found, CommandError> {
             printer.progress(&value, text);
         }
     };
-    let mut found = Found::default();
+    let mut found = ScrubFindings::default();
     if let Some(store) = access.store() {
         let report = access.runtime().block_on(store.scrub(&mut tell))?;
         (found.blobs, found.bytes) = (report.checked, report.checked_bytes);
@@ -105,7 +105,7 @@ fn find(access: &Access, printer: Printer) -> Result<Found, CommandError> {
         match access.verify(id) {
             Ok(()) => {}
             Err(ReadError::Corrupt { .. }) => drop(found.damaged.insert(*id, CORRUPT)),
-            // The node has removed it meanwhile.
+            // The node has removed it in the meantime.
             Err(ReadError::NotFound { .. }) => continue,
             Err(ReadError::Io { source, .. }) => return Err(ListError::Io(source).into()),
             Err(error) => return Err(error.into()),
@@ -119,11 +119,11 @@ fn find(access: &Access, printer: Printer) -> Result<Found, CommandError> {
     Ok(found)
 }
 
-/// What peers gave. That there are none is said, and leaves everything as it is.
+/// Repairs the damaged blobs from peers. Without any known peer, it says so and changes nothing.
 fn mend(
     invocation: &Invocation,
     access: &Access,
-    args: &Args,
+    args: &ScrubArgs,
     others: &[PeerAddr],
     ids: &[Hash],
 ) -> Result<Vec<Mended>, CommandError> {
@@ -137,14 +137,20 @@ fn mend(
     };
     match access.runtime().block_on(exchange::mend(&to, others, ids, seen)) {
         Err(ExchangeError::NoPeers) => {
-            printer.talk("this home knows no peers that could be asked; name one with --from TICKET");
+            printer.talk("this home knows no peers to ask; name one with --from TICKET");
             Ok(Vec::new())
         }
         mended => Ok(mended?),
     }
 }
 
-fn end(printer: Printer, found: &Found, ids: &[Hash], mended: &[Mended], name: &dyn Fn(&Hash) -> String) -> Code {
+fn end(
+    printer: Printer,
+    found: &ScrubFindings,
+    ids: &[Hash],
+    mended: &[Mended],
+    name: &dyn Fn(&Hash) -> String,
+) -> Code {
     let problem = |id: &Hash| mended.iter().find(|mended| mended.id == *id).map(|mended| mended.problem.clone());
     let left: Vec<&Hash> = ids.iter().filter(|id| problem(id) != Some(None)).collect();
     let (code, verdict, tone) =

@@ -1,4 +1,4 @@
-//! What training lacks: the model of the open window, from the deltas that are here or from peers.
+//! Gets the model of the open window, when it is not here: from the deltas that are here, or from peers.
 
 use std::time::Duration;
 
@@ -9,32 +9,30 @@ use templar_node::settings::Networking;
 use crate::error::{Code, CommandError};
 use crate::invocation::Invocation;
 use crate::network::destination;
-use crate::participant::Participant;
 use crate::printer::count;
+use crate::session::RunSession;
 
-/// How long peers are waited for.
+/// The time that peers get to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Brings the model that the open window starts from: every closed window's deltas are applied to the one before, as far as
-/// they are here; what is still missing comes from the peers that this home knows.
+/// Gets the model that the open window starts from. The deltas of each closed window are applied to the model
+/// before it, as far as they are here; known peers supply the rest.
 pub(super) fn bring(
     invocation: &Invocation,
-    participant: &mut Participant,
+    session: &mut RunSession,
     networking: &Networking,
 ) -> Result<(), CommandError> {
-    let closed = participant.node().closed().to_vec();
-    let here = |participant: &Participant, id: &templar_manifest::CheckpointId| {
-        participant.access.blobs().contains(&id.hash())
-    };
-    // What was pruned on the way to a model that is here is not wanted.
-    let newest = closed.iter().rposition(|closed| here(participant, &closed.window.checkpoint));
+    let closed = session.node().closed().to_vec();
+    let here = |session: &RunSession, id: &templar_manifest::CheckpointId| session.access.blobs().contains(&id.hash());
+    // Older models that were pruned are not needed: start from the newest model that is here.
+    let newest = closed.iter().rposition(|closed| here(session, &closed.window.checkpoint));
     for window in &closed[newest.map_or(0, |newest| newest + 1)..] {
         let record = &window.window;
-        if here(participant, &record.checkpoint) || !here(participant, &record.checkpoint_before) {
+        if here(session, &record.checkpoint) || !here(session, &record.checkpoint_before) {
             continue;
         }
         let (before, contributions) = (record.checkpoint_before, &window.contributions);
-        match participant.executor.apply(before, record.window, &record.outcomes, contributions) {
+        match session.executor.apply(before, record.window, &record.outcomes, contributions) {
             Ok(applied) if applied.stepped.checkpoint == record.checkpoint => {}
             Ok(applied) => {
                 let (window, said, found) = (record.window, record.checkpoint, applied.stepped.checkpoint);
@@ -45,20 +43,20 @@ pub(super) fn bring(
             Err(error) => return Err(error.into()),
         }
     }
-    let state = participant.state();
-    if here(participant, &state.checkpoint()) {
+    let state = session.state();
+    if here(session, &state.checkpoint()) {
         return Ok(());
     }
-    let known = peers::load(&participant.access.home)?;
+    let known = peers::load(&session.access.home)?;
     if known.is_empty() {
-        // Training names what is missing, and what to do.
+        // The training itself reports the missing model, with a hint.
         return Ok(());
     }
     let peers = count(known.len() as u64, "known peer");
     invocation.printer.talk(format_args!("asking {peers} for the model of window {}", state.window()));
-    let access = &participant.access;
+    let access = &session.access;
     let to = destination(access, networking)?;
     let wanted = Wanted::Window(state.window());
-    access.runtime().block_on(exchange::visit(&to, &mut participant.replica, &[], wanted, PATIENCE))?;
+    access.runtime().block_on(exchange::visit(&to, &mut session.replica, &[], wanted, PATIENCE))?;
     Ok(())
 }

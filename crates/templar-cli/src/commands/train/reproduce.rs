@@ -1,4 +1,5 @@
-//! Training a closed window again: the same function on the same inputs, compared with what was recorded.
+//! Trains a closed window again, with the same function on the same inputs, and compares with the recorded
+//! contribution.
 
 use std::ops::ControlFlow;
 
@@ -11,9 +12,10 @@ use templar_train::{StepReport, Watch, WindowRun, run_window};
 
 use super::{StepLog, fetch_hint};
 use crate::error::{Code, CommandError, CommandResult};
-use crate::invocation::{Invocation, closed_window};
-use crate::participant::Participant;
+use crate::invocation::Invocation;
 use crate::printer::Tone;
+use crate::session::RunSession;
+use templar_query::find::closed_window;
 
 /// Compares each leaf with the recorded trace, where that is here.
 struct Compared<'a> {
@@ -38,7 +40,7 @@ impl Compared<'_> {
 impl Watch for Compared<'_> {
     fn leaf(&mut self, _run: &WindowRun<'_>, index: u32, leaf: &Leaf) -> ControlFlow<()> {
         self.compare(index, leaf);
-        // The first difference is the answer; what follows from it is no news.
+        // Everything after the first difference differs too, so stop there.
         if self.difference.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
@@ -50,16 +52,16 @@ impl Watch for Compared<'_> {
 /// Trains the recorded contribution of `miner` again.
 pub(super) fn run(
     invocation: &Invocation,
-    participant: &Participant,
+    session: &RunSession,
     window: WindowIndex,
     miner: PublicKey,
 ) -> CommandResult {
-    let node = participant.node();
+    let node = session.node();
     let closed = closed_window(&node, window)?;
     let recorded = closed.contributions.iter().map(Signed::payload).find(|contribution| contribution.miner == miner);
     let Some(recorded) = recorded else {
-        let text = format!("the record of window {window} has no contribution of {}", miner.short());
-        let hint = format!("`templar show w{window}` lists whose it has; name one with --miner");
+        let text = format!("the record of window {window} has no contribution from {}", miner.short());
+        let hint = format!("`templar show w{window}` lists its miners; name one with --miner");
         return Err(CommandError::says(Code::NotFound, text).hint(hint));
     };
     let missing = |error: EvidenceError| match error {
@@ -69,11 +71,11 @@ pub(super) fn run(
     let before = node
         .state_at(window)
         .ok_or_else(|| CommandError::says(Code::Verification, "the journal does not fold again"))?;
-    let evidence = participant.executor.evidence().map_err(missing)?;
+    let evidence = session.executor.evidence().map_err(missing)?;
     let parameters = evidence.parameters(&before.checkpoint()).map_err(missing)?;
     let state = States::default().get(&evidence, &recorded.state_in).map_err(missing)?;
     let recipe = evidence.recipe;
-    let task = participant.executor.task(&before, miner, recorded.steps)?;
+    let task = session.executor.task(&before, miner, recorded.steps)?;
     let mut watch = Compared {
         log: StepLog::new(invocation.printer, window, None),
         names: recipe.tensors.iter().map(|tensor| tensor.name.as_str()).collect(),
@@ -99,7 +101,7 @@ fn trace(evidence: &templar_audit::Evidence<'_>, recorded: &Contribution) -> Res
     }
     let header = TraceHeader::of(recorded, evidence.recipe.tensors.len() as u32);
     let bytes = evidence.blob("trace", &recorded.trace.hash(), header.trace_bytes())?;
-    // A trace that does not decode is a claim that nothing can be compared with; its hash decides.
+    // A trace that does not decode cannot be compared leaf by leaf. The comparison of hashes decides then.
     Ok(Trace::decode(&bytes, &header).ok())
 }
 

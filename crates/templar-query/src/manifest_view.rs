@@ -1,7 +1,8 @@
-//! Manifests as people and programs read them, and the links in them.
+//! Manifests as JSON, and the links in them.
 //!
-//! JSON is a view: hashes and keys as hexadecimal, nothing that could be encoded back into the payload. Which fields name
-//! other objects is known here once, so that `show`, `verify` and prefixes agree about what belongs to a run.
+//! The JSON is a view for people and programs: hashes and keys are hexadecimal, and the payload cannot be
+//! encoded back from it. This file alone knows the fields that name other objects, so `show`, `verify` and
+//! prefixes agree about the objects that belong to a run.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,28 +11,28 @@ use templar_manifest::{
     Score, State, Vote, WindowRecord, payload,
 };
 
-/// What an object is.
+/// The type of an object, as the manifests that name it tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Nature {
-    /// A manifest of a kind.
+pub enum ObjectKind {
+    /// A manifest of this kind.
     Manifest(Kind),
     /// The `tokenizer.json` of a dataset.
     Tokenizer,
-    /// Tokens of a dataset.
+    /// A shard of a dataset: tokens.
     Shard,
-    /// A tensor of a checkpoint or state.
+    /// A tensor of a checkpoint or of a miner's state.
     Tensor,
-    /// A delta.
+    /// A delta: the compressed pseudo-gradient of one miner for one window.
     Delta,
-    /// A trace.
+    /// A trace: the hashes that a miner records after each inner step.
     Trace,
-    /// Bytes that nothing here names.
+    /// Bytes that no manifest here names.
     Blob,
 }
 
-impl Nature {
-    /// For people and programs.
-    pub(crate) fn name(self) -> &'static str {
+impl ObjectKind {
+    /// The name in texts and JSON, such as `checkpoint` or `delta`.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Manifest(kind) => kind.name(),
             Self::Tokenizer => "tokenizer",
@@ -44,19 +45,29 @@ impl Nature {
     }
 }
 
-/// A field of a manifest that names an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Link {
-    /// Where it stands: `outcomes[2].contribution`.
-    pub field: String,
-    /// What it names.
-    pub to: Hash,
-    /// What that is.
-    pub nature: Nature,
+impl Serialize for ObjectKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
-/// The body of a manifest.
-pub(crate) fn body(kind: Kind, bytes: &[u8]) -> Result<Value, PayloadError> {
+/// A field of a manifest that names another object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ManifestLink {
+    /// The path of the field, such as `outcomes[2].contribution`.
+    pub field: String,
+    /// The object that it names.
+    #[serde(rename = "id")]
+    pub to: Hash,
+    /// The type of that object.
+    pub kind: ObjectKind,
+}
+
+/// Decodes a manifest of a kind and gives its fields as JSON.
+///
+/// # Errors
+/// The bytes are no canonical payload of this kind.
+pub fn body(kind: Kind, bytes: &[u8]) -> Result<Value, PayloadError> {
     fn of<T: Payload + Serialize>(bytes: &[u8]) -> Result<Value, PayloadError> {
         let body: T = payload::decode(bytes)?;
         serde_json::to_value(body).map_err(|error| PayloadError::Malformed(error.to_string()))
@@ -77,37 +88,37 @@ pub(crate) fn body(kind: Kind, bytes: &[u8]) -> Result<Value, PayloadError> {
     }
 }
 
-/// What a field of a manifest names; `None` for fields that hold keys, seeds, numbers and texts.
-fn nature(kind: Kind, field: &str) -> Option<Nature> {
+/// The type of the object that a field names; `None` for fields that hold keys, seeds, numbers and texts.
+fn target(kind: Kind, field: &str) -> Option<ObjectKind> {
     Some(match field {
-        "run" => Nature::Manifest(Kind::Genesis),
-        "dataset" => Nature::Manifest(Kind::Dataset),
-        "parent" | "contribution" => Nature::Manifest(Kind::Contribution),
-        "state_in" | "state_out" => Nature::Manifest(Kind::State),
-        "registration" => Nature::Manifest(Kind::Registration),
-        "inboxes" => Nature::Manifest(Kind::Inbox),
-        "cut" => Nature::Manifest(Kind::Cut),
-        "scores" => Nature::Manifest(Kind::Score),
-        "previous" | "record" => Nature::Manifest(Kind::Window),
-        "checkpoint" | "checkpoint_before" => Nature::Manifest(Kind::Checkpoint),
-        "tokenizer" => Nature::Tokenizer,
-        "delta" => Nature::Delta,
-        "trace" => Nature::Trace,
-        "tensors" if kind == Kind::Genesis => Nature::Tensor,
-        "blob" if kind == Kind::Dataset => Nature::Shard,
-        "blob" => Nature::Tensor,
+        "run" => ObjectKind::Manifest(Kind::Genesis),
+        "dataset" => ObjectKind::Manifest(Kind::Dataset),
+        "parent" | "contribution" => ObjectKind::Manifest(Kind::Contribution),
+        "state_in" | "state_out" => ObjectKind::Manifest(Kind::State),
+        "registration" => ObjectKind::Manifest(Kind::Registration),
+        "inboxes" => ObjectKind::Manifest(Kind::Inbox),
+        "cut" => ObjectKind::Manifest(Kind::Cut),
+        "scores" => ObjectKind::Manifest(Kind::Score),
+        "previous" | "record" => ObjectKind::Manifest(Kind::Window),
+        "checkpoint" | "checkpoint_before" => ObjectKind::Manifest(Kind::Checkpoint),
+        "tokenizer" => ObjectKind::Tokenizer,
+        "delta" => ObjectKind::Delta,
+        "trace" => ObjectKind::Trace,
+        "tensors" if kind == Kind::Genesis => ObjectKind::Tensor,
+        "blob" if kind == Kind::Dataset => ObjectKind::Shard,
+        "blob" => ObjectKind::Tensor,
         _ => return None,
     })
 }
 
-/// The links in a manifest's body, in the order of its fields.
-pub(crate) fn links(kind: Kind, body: &Value) -> Vec<Link> {
+/// The links in the body of a manifest, in the order of its fields.
+pub fn links(kind: Kind, body: &Value) -> Vec<ManifestLink> {
     let mut found = Vec::new();
     collect(kind, body, "", "", &mut found);
     found
 }
 
-fn collect(kind: Kind, value: &Value, path: &str, field: &str, found: &mut Vec<Link>) {
+fn collect(kind: Kind, value: &Value, path: &str, field: &str, found: &mut Vec<ManifestLink>) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
@@ -121,16 +132,16 @@ fn collect(kind: Kind, value: &Value, path: &str, field: &str, found: &mut Vec<L
             }
         }
         Value::String(text) => {
-            if let (Some(nature), Ok(to)) = (nature(kind, field), text.parse()) {
-                found.push(Link { field: path.to_owned(), to, nature });
+            if let (Some(kind), Ok(to)) = (target(kind, field), text.parse()) {
+                found.push(ManifestLink { field: path.to_owned(), to, kind });
             }
         }
         _ => {}
     }
 }
 
-/// A value as sorted lines `path = value`; lists of plain values stay on one line.
-pub(crate) fn lines(value: &Value) -> Vec<String> {
+/// Writes a value as sorted lines `path = value`. A list of plain values stays on one line.
+pub fn lines(value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     flatten(value, "", &mut found);
     found
@@ -157,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_have_their_place_and_nature_and_keys_are_none() {
+    fn links_have_their_path_and_kind_and_keys_are_none() {
         let hash = |text: &str| Hash::of(text.as_bytes());
         let body = json!({
             "run": hash("run"),
@@ -167,7 +178,7 @@ mod tests {
             "scores": [hash("s0"), hash("s1")],
         });
         let found = links(Kind::Window, &body);
-        let found: Vec<_> = found.iter().map(|link| (link.field.as_str(), link.to, link.nature.name())).collect();
+        let found: Vec<_> = found.iter().map(|link| (link.field.as_str(), link.to, link.kind.name())).collect();
         assert_eq!(
             found,
             [
@@ -178,8 +189,8 @@ mod tests {
             ]
         );
         let shard = json!({"training": [{"blob": hash("b"), "tokens": 3}]});
-        assert_eq!(links(Kind::Dataset, &shard)[0].nature, Nature::Shard);
-        assert_eq!(links(Kind::State, &shard)[0].nature, Nature::Tensor);
+        assert_eq!(links(Kind::Dataset, &shard)[0].kind, ObjectKind::Shard);
+        assert_eq!(links(Kind::State, &shard)[0].kind, ObjectKind::Tensor);
         let start = json!({"initial": {"tensors": [hash("t")]}});
         assert_eq!(links(Kind::Genesis, &start)[0].field, "initial.tensors[0]");
     }

@@ -1,6 +1,7 @@
-//! A home that takes part in a run: its journal to write, its key to sign with, its workbench.
+//! A run that is open for manual work: its journal, its key, and the executor of work with tensors.
 //!
-//! What the manual commands share. Nothing is signed before the blobs that it names are on the disk.
+//! The manual commands (`train`, `score`, `close`) share this. Nothing is signed before the blobs that it names
+//! are on the disk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,20 +14,21 @@ use templar_node::executor::{Executor, KeepBlob};
 use templar_protocol::{Node, RunState};
 
 use crate::error::{Code, CommandError};
-use crate::invocation::{Invocation, run_context};
-use crate::progress::Progress;
+use crate::invocation::Invocation;
+use templar_query::find::run_context;
+use templar_query::participation::Participation;
 
-/// The home, the run and the means to work on it.
-pub(crate) struct Participant {
-    /// The run's journal and node.
+/// A home with one of its runs, open to write.
+pub(crate) struct RunSession {
+    /// The journal of the run, and the protocol's node on top of it.
     pub replica: Replica,
-    /// Work with tensors.
+    /// The executor of work with tensors: training, replays, measurements.
     pub executor: Executor,
-    /// The home. Last, so that the store is shut down after everything that uses it is gone.
+    /// The home. The last field, so that the store is shut down after everything that uses it.
     pub access: Access,
 }
 
-impl Participant {
+impl RunSession {
     /// Opens the home to write, and the run in it.
     pub(crate) fn open(invocation: &Invocation, run: Option<&str>) -> Result<Self, CommandError> {
         let access = invocation.write()?;
@@ -37,38 +39,38 @@ impl Participant {
         Ok(Self { replica, executor, access })
     }
 
-    /// The node as it is now.
+    /// A copy of the protocol's node in its current state.
     pub(crate) fn node(&self) -> Node {
         self.replica.node().clone()
     }
 
-    /// The state before the open window.
+    /// The state of the run before the open window.
     pub(crate) fn state(&self) -> RunState {
         self.replica.node().state().clone()
     }
 
-    /// The key that this home acts with.
+    /// The node key of this home.
     pub(crate) fn me(&self) -> PublicKey {
         self.replica.me()
     }
 
-    /// For whom this home's key trains: the owner of its slot, or itself where it has none.
+    /// The owner for whom this home trains. Without a slot, that is the home's own key.
     pub(crate) fn miner(&self) -> PublicKey {
         self.replica.node().contributor().unwrap_or(self.me())
     }
 
-    /// Who has said what in the open window.
-    pub(crate) fn progress(&self) -> Result<Progress, CommandError> {
+    /// The acts of the members in the open window.
+    pub(crate) fn participation(&self) -> Result<Participation, CommandError> {
         let records = Journal::read(&self.access.home.run_dir(&self.replica.context.run))?;
-        Ok(Progress::of(&self.replica.node(), &records))
+        Ok(Participation::of(&self.replica.node(), &records))
     }
 
-    /// Puts blobs on the disk, before anything that names them is signed.
+    /// Syncs blobs to disk, before anything that names them is signed.
     pub(crate) fn sync(&self, blobs: &[Hash]) -> Result<(), CommandError> {
         sync(&self.access, blobs)
     }
 
-    /// Refuses a window that is not the open one; `Ok(false)` for one that is closed.
+    /// Whether the window is open: true for the open one, false for a closed one, an error for a later one.
     pub(crate) fn is_open(&self, window: WindowIndex) -> Result<bool, CommandError> {
         let node = self.replica.node();
         let open = node.state().window();
@@ -76,17 +78,17 @@ impl Participant {
             return Ok(false);
         }
         if node.is_over() {
-            return Err(CommandError::says(Code::NotFound, format_args!("the run is over; it had {open} windows")));
+            return Err(CommandError::says(Code::NotFound, format_args!("the run is over after {open} windows")));
         }
         if window > open {
             let error = CommandError::says(Code::NotFound, format_args!("window {window} is not open yet"));
-            return Err(error.hint(format!("window {open} is open; `templar status` says what it waits for")));
+            return Err(error.hint(format!("window {open} is open; `templar status` says who is awaited")));
         }
         Ok(true)
     }
 }
 
-/// Puts blobs on the disk.
+/// Returns once the blobs would survive a power cut.
 pub(crate) fn sync(access: &Access, blobs: &[Hash]) -> Result<(), CommandError> {
     Ok(access.sync(blobs)?)
 }
@@ -98,7 +100,7 @@ fn keep(access: &Access) -> Result<KeepBlob, CommandError> {
     Ok(Arc::new(move |bytes| handle.block_on(store.put(bytes))))
 }
 
-/// Becomes true when the user presses Ctrl-C; a second time ends the process at once.
+/// A flag that Ctrl-C sets. A second Ctrl-C ends the process at once.
 pub(crate) fn interruption(access: &Access) -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = interrupted.clone();

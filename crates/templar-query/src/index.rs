@@ -1,0 +1,191 @@
+//! The index of a home: every object that it knows of, with its type, its signers and the manifests that name it.
+//!
+//! The index is built from the journals and from the manifests in the store. No other blob is read. A home may
+//! know the hash of an object without having its bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use templar_home::access::Access;
+use templar_home::context::RunContext;
+use templar_home::journal::Journal;
+use templar_manifest::{Hash, Kind, MAX_PAYLOAD_BYTES, PublicKey, RunId, payload};
+use templar_protocol::Entry;
+use templar_store::ReadError;
+
+use crate::error::QueryError;
+use crate::manifest_view::{self, ObjectKind};
+
+/// The longest blob, in bytes, that is tried as a manifest although no other manifest names it.
+const STRAY_MANIFEST_BYTES: u64 = 64 << 10;
+
+/// An object that a home knows of.
+#[derive(Debug, Clone)]
+pub struct KnownObject {
+    /// The type of the object.
+    pub kind: ObjectKind,
+    /// The canonical bytes, for a manifest that is here.
+    pub payload: Option<Vec<u8>>,
+    /// The manifests that name it, each with the path of the field.
+    pub named_by: Vec<(Hash, String)>,
+    /// The keys that signed it, in the order of the journal.
+    pub signers: Vec<PublicKey>,
+}
+
+impl KnownObject {
+    /// An object that nothing has been learnt about but its type.
+    pub fn new(kind: ObjectKind) -> Self {
+        Self { kind, payload: None, named_by: Vec::new(), signers: Vec::new() }
+    }
+}
+
+/// A manifest that cannot be read or does not decode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexFault {
+    /// The id of the manifest.
+    pub id: Hash,
+    /// The error, as a sentence.
+    pub what: String,
+}
+
+/// The objects of a home.
+#[derive(Debug, Default)]
+pub struct HomeIndex {
+    objects: BTreeMap<Hash, KnownObject>,
+    /// The blobs of the store with their lengths in bytes; empty while a node runs in the home.
+    pub stored: BTreeMap<Hash, u64>,
+    /// The zero states that miners start from. Manifests name them, and no store keeps them.
+    pub zero_states: BTreeSet<Hash>,
+    /// Manifests that cannot be read or do not decode.
+    pub faults: Vec<IndexFault>,
+}
+
+impl HomeIndex {
+    /// Indexes the home of `access`: all runs and blobs, or with `only` the objects of one run.
+    ///
+    /// # Errors
+    /// The home or the store cannot be listed, or a journal is damaged.
+    pub fn build(access: &Access, only: Option<RunId>) -> Result<Self, QueryError> {
+        let mut index = Self::default();
+        let runs = match only {
+            Some(run) => vec![run],
+            None => access.home.runs()?,
+        };
+        for run in runs {
+            index.add_run(access, run)?;
+        }
+        if let Some(store) = access.store() {
+            index.stored = access.runtime().block_on(store.list())?.into_iter().collect();
+            if only.is_none() {
+                index.add_stray(access);
+            }
+        }
+        index.follow(access);
+        Ok(index)
+    }
+
+    fn add_run(&mut self, access: &Access, run: RunId) -> Result<(), QueryError> {
+        self.know(run.hash(), ObjectKind::Manifest(Kind::Genesis));
+        if let Ok(context) = RunContext::open(&access.home, access.blobs(), run) {
+            self.know(context.first_checkpoint().hash(), ObjectKind::Manifest(Kind::Checkpoint));
+            self.zero_states.insert(context.zero_state().hash());
+        }
+        for record in Journal::read(&access.home.run_dir(&run))? {
+            let Ok(Entry::Envelope(envelope)) = Entry::decode(&record) else { continue };
+            let Ok((kind, _)) = payload::peek(&envelope.payload) else { continue };
+            let object = self.know(envelope.id(), ObjectKind::Manifest(kind));
+            object.signers.push(envelope.signer);
+            object.payload = Some(envelope.payload);
+        }
+        Ok(())
+    }
+
+    /// Adds manifests that no journal names, such as audits and datasets that no run uses yet.
+    fn add_stray(&mut self, access: &Access) {
+        let stored = self.stored.clone();
+        for (id, _) in stored.into_iter().filter(|(_, size)| *size <= STRAY_MANIFEST_BYTES) {
+            let Ok(bytes) = access.blobs().read(&id, STRAY_MANIFEST_BYTES) else { continue };
+            if let Ok((kind, _)) = payload::peek(&bytes) {
+                self.know(id, ObjectKind::Manifest(kind)).payload = Some(bytes.into());
+            }
+        }
+    }
+
+    /// Reads every known manifest, adds the objects that it names, and goes on with those.
+    fn follow(&mut self, access: &Access) {
+        let mut seen = BTreeSet::new();
+        let mut next: Vec<Hash> = self.objects.keys().copied().collect();
+        while let Some(id) = next.pop() {
+            let Some(ObjectKind::Manifest(kind)) = self.kind(&id) else { continue };
+            if !seen.insert(id) {
+                continue;
+            }
+            let Some(bytes) = self.payload_of(access, id) else { continue };
+            let body = match manifest_view::body(kind, &bytes) {
+                Ok(body) => body,
+                Err(error) => {
+                    self.faults.push(IndexFault { id, what: error.to_string() });
+                    continue;
+                }
+            };
+            for link in manifest_view::links(kind, &body) {
+                self.know(link.to, link.kind).named_by.push((id, link.field));
+                next.push(link.to);
+            }
+        }
+    }
+
+    fn payload_of(&mut self, access: &Access, id: Hash) -> Option<Vec<u8>> {
+        if let Some(payload) = self.objects.get(&id).and_then(|object| object.payload.clone()) {
+            return Some(payload);
+        }
+        match access.blobs().read(&id, MAX_PAYLOAD_BYTES as u64) {
+            Ok(bytes) => {
+                let bytes = Vec::from(bytes);
+                self.objects.get_mut(&id)?.payload = Some(bytes.clone());
+                Some(bytes)
+            }
+            Err(ReadError::NotFound { .. }) => None,
+            Err(error) => {
+                self.faults.push(IndexFault { id, what: error.to_string() });
+                None
+            }
+        }
+    }
+
+    fn know(&mut self, id: Hash, kind: ObjectKind) -> &mut KnownObject {
+        self.objects.entry(id).or_insert_with(|| KnownObject::new(kind))
+    }
+
+    /// The type of an object; `None` when no manifest names it.
+    pub fn kind(&self, id: &Hash) -> Option<ObjectKind> {
+        self.objects.get(id).map(|object| object.kind)
+    }
+
+    /// The type and the hash of an object in words, such as `delta 3f…`; `blob …` when no manifest names it.
+    pub fn describe(&self, id: &Hash) -> String {
+        format!("{} {id}", self.kind(id).map_or("blob", ObjectKind::name))
+    }
+
+    /// An object by its hash.
+    pub fn object(&self, id: &Hash) -> Option<&KnownObject> {
+        self.objects.get(id)
+    }
+
+    /// All objects, sorted by hash.
+    pub fn objects(&self) -> &BTreeMap<Hash, KnownObject> {
+        &self.objects
+    }
+
+    /// All hashes, including those of blobs that no manifest names.
+    pub fn hashes(&self) -> BTreeSet<Hash> {
+        self.objects.keys().chain(self.stored.keys()).copied().collect()
+    }
+
+    /// The manifests of a kind that are here, with their payloads.
+    pub fn manifests(&self, kind: Kind) -> impl Iterator<Item = (&Hash, &Vec<u8>)> {
+        self.objects
+            .iter()
+            .filter(move |(_, object)| object.kind == ObjectKind::Manifest(kind))
+            .filter_map(|(id, object)| object.payload.as_ref().map(|payload| (id, payload)))
+    }
+}

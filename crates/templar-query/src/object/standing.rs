@@ -1,0 +1,129 @@
+//! The effect of a score or a record on the standings of miners, step by step.
+
+use serde::Serialize;
+use templar_manifest::{Hash, Outcome, PublicKey, Score, Signed, WindowIndex, WindowRecord};
+use templar_protocol::{Judging, Node, RunState, Standing};
+
+/// A miner's standing with one validator, in integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StandingView {
+    /// The mean of the rating, in 1e-12.
+    pub mu_picos: i64,
+    /// The uncertainty of the rating, in 1e-12.
+    pub sigma_picos: u64,
+    /// The rating that counts, mu − 3 sigma, in 1e-12.
+    pub ordinal_picos: i64,
+    /// The proof of computation, from −1e9 to 1e9.
+    pub proof_nanos: i64,
+    /// The recent windows without a contribution, one bit each.
+    pub missing: u8,
+    /// The recent contributions whose delta was withheld, one bit each.
+    pub withheld: u8,
+    /// The recent contributions that raised the loss on unassigned pages, one bit each.
+    pub negative: u8,
+    /// The first window in which the miner's deltas may be aggregated and paid again.
+    pub excluded_until: WindowIndex,
+}
+
+impl From<&Standing> for StandingView {
+    fn from(standing: &Standing) -> Self {
+        Self {
+            mu_picos: standing.rating.mu_picos,
+            sigma_picos: standing.rating.sigma_picos,
+            ordinal_picos: standing.rating.ordinal_picos(),
+            proof_nanos: standing.proof_nanos,
+            missing: standing.missing.bits(),
+            withheld: standing.withheld.bits(),
+            negative: standing.negative.bits(),
+            excluded_until: standing.excluded_until,
+        }
+    }
+}
+
+/// One step from a standing to the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StandingChange {
+    /// The rule that changes the standing, in words.
+    pub why: String,
+    /// The standing before the step.
+    pub before: StandingView,
+    /// The standing after the step.
+    pub after: StandingView,
+}
+
+/// A window's effect on one miner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MinerStanding {
+    /// The miner whose standing it is.
+    pub miner: PublicKey,
+    /// The standing before the window.
+    pub before: StandingView,
+    /// The standing after the window.
+    pub after: StandingView,
+    /// The score in 1e-12; `None` for a miner that can be neither aggregated nor paid.
+    pub score_picos: Option<u64>,
+    /// The weight that the validator gives to the miner, in millionths.
+    pub weight_ppm: u32,
+    /// The steps from `before` to `after`.
+    pub changes: Vec<StandingChange>,
+}
+
+/// A window's effect on all miners, with one validator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ValidatorStandings {
+    /// The validator with whom these standings are.
+    pub validator: PublicKey,
+    /// Whether the record has decided already; otherwise the score alone is taken into account.
+    #[serde(skip)]
+    pub is_recorded: bool,
+    /// The miners, sorted by key.
+    pub miners: Vec<MinerStanding>,
+}
+
+/// The effect of a score by itself; `None` when `node` has not got to its window, or the score is of another
+/// cut or seed.
+pub(super) fn of_score(node: &Node, score: &Score) -> Option<Vec<ValidatorStandings>> {
+    let state = node.state_at(score.window)?;
+    let closed = node.closed().get(usize::try_from(score.window.0).ok()?);
+    let judging = match closed {
+        Some(closed) => state.judging_of(closed).ok()?,
+        None => node.judging()?.clone(),
+    };
+    let same = judging.seed() == score.seed && judging.cut_id() == score.cut;
+    same.then(|| vec![standings(&state, &judging, score, None)])
+}
+
+/// The effect of a record, for each score in it; `None` when `node` has not closed its window with this record.
+pub(super) fn of_record(node: &Node, id: Hash, record: &WindowRecord) -> Option<Vec<ValidatorStandings>> {
+    let state = node.state_at(record.window)?;
+    let closed = node.closed().get(usize::try_from(record.window.0).ok()?)?;
+    if closed.record.hash() != id {
+        return None;
+    }
+    let judging = state.judging_of(closed).ok()?;
+    let scores = closed.scores.iter().map(Signed::payload);
+    Some(scores.map(|score| standings(&state, &judging, score, Some(&record.outcomes))).collect())
+}
+
+fn standings(state: &RunState, judging: &Judging, score: &Score, outcomes: Option<&[Outcome]>) -> ValidatorStandings {
+    let found = state.assessment(judging, &score.validator, &score.entries, outcomes);
+    let miner = |(miner, after): (&PublicKey, &Standing)| {
+        let weight = score.row.iter().find(|weight| weight.miner == *miner);
+        let changes = found.changes.iter().filter(|change| change.miner == *miner);
+        let step = |change: &templar_protocol::Change| StandingChange {
+            why: change.cause.to_string(),
+            before: (&change.before).into(),
+            after: (&change.after).into(),
+        };
+        MinerStanding {
+            miner: *miner,
+            before: (&state.standing(&score.validator, miner)).into(),
+            after: after.into(),
+            score_picos: found.scores.get(miner).copied(),
+            weight_ppm: weight.map_or(0, |weight| weight.weight_ppm),
+            changes: changes.map(step).collect(),
+        }
+    };
+    let miners = found.standings.iter().map(miner).collect();
+    ValidatorStandings { validator: score.validator, is_recorded: outcomes.is_some(), miners }
+}

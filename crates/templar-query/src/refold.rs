@@ -1,0 +1,48 @@
+//! Folds a journal again and checks every entry.
+//!
+//! A node writes an entry to its journal when it accepts it. So when a whole journal is folded again, the rules
+//! accept each entry at its turn: none is refused, and none has to wait for a later one. An entry that waits
+//! shows that an earlier one is missing.
+
+use templar_home::context::{RunContext, RunError};
+use templar_manifest::Hash;
+use templar_protocol::{Entry, Input, Node, Output};
+
+/// A journal, folded as far as the rules accept it.
+#[derive(Debug)]
+pub struct Refolded {
+    /// The protocol's node after the last accepted entry.
+    pub node: Node,
+    /// The first entry or certificate that is wrong, as a sentence; `None` when the journal is sound.
+    pub fault: Option<String>,
+}
+
+/// Folds the `records` of a run's journal from the run's first state, and checks the certificates of every
+/// closed window.
+///
+/// # Errors
+/// The first state of the run cannot be made.
+pub fn refold(context: &RunContext, records: &[Vec<u8>]) -> Result<Refolded, RunError> {
+    let mut node = Node::new(context.first_state()?, None);
+    let refused = records.iter().enumerate().find_map(|(index, record)| {
+        let why = accept(&mut node, record).err()?;
+        Some(format!("entry {index} of the journal is refused: {why}"))
+    });
+    let certificates = || {
+        let checks =
+            node.closed().iter().map(|closed| (closed.window.window, closed.check_certificates(&context.genesis)));
+        let broken = checks.into_iter().find_map(|(window, check)| Some((window, check.err()?)));
+        broken.map(|(window, error)| format!("window {window}: {error}"))
+    };
+    let fault = refused.or_else(certificates);
+    Ok(Refolded { node, fault })
+}
+
+/// Hands one entry to the node; an error unless the node accepts it at once.
+fn accept(node: &mut Node, record: &[u8]) -> Result<(), String> {
+    let entry = Entry::decode(record).map_err(|error| error.to_string())?;
+    let id: Hash = entry.id();
+    let outputs = node.step(Input::Entry(entry)).map_err(|error| error.to_string())?;
+    let accepted = outputs.iter().any(|output| matches!(output, Output::Accepted { entry, .. } if entry.id() == id));
+    if accepted { Ok(()) } else { Err("it does not follow from those before it".to_owned()) }
+}
