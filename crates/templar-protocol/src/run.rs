@@ -175,6 +175,13 @@ struct SharedWork {
     judgings: Cache<(CutId, Vec<(PublicKey, Hash)>), Judging>,
 }
 
+/// The seed before window 0: BLAKE3 (context `templar/1 seed before the first window`) of the run's id.
+fn first_seed(run: RunId) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key(FIRST_SEED_CONTEXT);
+    hasher.update(run.hash().as_bytes());
+    hasher.finalize().into()
+}
+
 impl RunState {
     /// Checks that a run can begin from this genesis, on a dataset with `training_tokens` tokens, the held-out
     /// ones not counted.
@@ -221,9 +228,7 @@ impl RunState {
     ) -> Result<Self, GenesisError> {
         Self::check(&genesis, training_tokens)?;
         let run = RunId::new(payload::id_of(&*genesis));
-        let mut hasher = blake3::Hasher::new_derive_key(FIRST_SEED_CONTEXT);
-        hasher.update(run.hash().as_bytes());
-        let seed: Hash = hasher.finalize().into();
+        let seed = first_seed(run);
         Ok(Self {
             run,
             told: Told { zero_state, training_tokens },
@@ -241,6 +246,15 @@ impl RunState {
             shared: SharedWork::default(),
             genesis,
         })
+    }
+
+    /// The state before window 0 of a run with another id. A vector of draws does not change when a test's genesis does.
+    #[cfg(test)]
+    pub(crate) fn of_run(mut self, run: RunId) -> Self {
+        self.run = run;
+        self.seed = first_seed(run);
+        self.members = Members::first(&self.genesis.registration, self.seed);
+        self
     }
 
     /// The genesis of the run.

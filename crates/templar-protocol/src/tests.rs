@@ -3,6 +3,7 @@
 mod agreement;
 mod challenges;
 mod cluster;
+mod draws;
 mod evidence;
 mod fixture;
 mod gauntlet;

@@ -49,36 +49,6 @@ pub(super) fn scores(state: &RunState, judging: &Judging, validators: &[SecretKe
 }
 
 #[test]
-fn frozen_seed_assignment_and_plan() {
-    let (state, validators, miners) = small(&[1, 2], 3);
-    let judging = judging(&state, &validators, &miners);
-    let plan = state.judge_plan(&judging, &validators[0].public()).unwrap();
-    let numbers = |pages: &[u64]| pages.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
-    let mut text = format!("run {}\nfirst-seed {}\nseed {}\n", state.run(), state.seed(), judging.seed());
-    for (slot, pages) in state.assignment().slots().iter().enumerate() {
-        text += &format!("slot {slot}: {}\n", numbers(pages));
-    }
-    for (miner, drawn) in judging.replayers() {
-        for draw in judging.proof_draws(miner) {
-            let claim = Hash::from(draw.hasher().update(b"state").finalize());
-            let (validator, step, tensor) = (draw.validator.short(), draw.step(3), draw.tensor(7));
-            text +=
-                &format!("replay {} by {validator}: step {step} tensor {tensor} of {}\n", miner.short(), claim.short());
-        }
-        assert_eq!(drawn.len(), 1);
-    }
-    text += &format!("unassigned: {}\n", numbers(&plan.unassigned));
-    for (miner, pages) in &plan.assigned {
-        text += &format!("assigned {}: {}\n", miner.short(), numbers(pages));
-    }
-    assert_eq!(
-        text,
-        include_str!("../../vectors/draws.txt"),
-        "these draws decide training: a change is a new run\n{text}"
-    );
-}
-
-#[test]
 fn nothing_but_commitments_and_chain_values_enters_the_seed() {
     let (state, validators, miners) = small(&[1, 2], 3);
     let first = judging(&state, &validators, &miners);
