@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use templar_node::tally::{Progress, Tally};
+use templar_node::tally::{Tally, VisitProgress};
 use tokio::task::JoinHandle;
 
 use crate::printer::{Printer, bytes};
@@ -34,7 +34,7 @@ impl Bar {
         let drawn = bar.clone();
         let task = printer.talks().then(|| {
             runtime.spawn(async move {
-                let mut said = Progress::default();
+                let mut said = VisitProgress::default();
                 loop {
                     tokio::time::sleep(if terminal { REDRAW_EVERY } else { LINE_EVERY }).await;
                     let progress = tally.progress();
@@ -72,13 +72,14 @@ fn style() -> ProgressStyle {
 }
 
 /// The length and the position of the bar, in bytes of the blobs themselves. More bytes may be here than were wanted.
-fn extent(progress: &Progress) -> (u64, u64) {
+fn extent(progress: &VisitProgress) -> (u64, u64) {
     (progress.wanted_bytes.max(progress.here_bytes).max(1), progress.here_bytes)
 }
 
 /// The figures beside the bar. The bytes that came over the network are given too: a network link carries those.
-fn line(progress: &Progress) -> String {
-    let Progress { entries, wanted_bytes, here_bytes, received_bytes, windows_behind, windows_followed } = *progress;
+fn line(progress: &VisitProgress) -> String {
+    let VisitProgress { entries, wanted_bytes, here_bytes, received_bytes, windows_behind, windows_followed } =
+        *progress;
     let mut text = format!("{} of {}, {} received", bytes(here_bytes), bytes(wanted_bytes), bytes(received_bytes));
     if entries > 0 {
         text.push_str(&format!(", {entries} entries"));
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_line_shows_bytes_and_windows() {
-        let progress = Progress {
+        let progress = VisitProgress {
             entries: 1240,
             wanted_bytes: 4 << 20,
             here_bytes: 1 << 20,
@@ -105,13 +106,13 @@ mod tests {
         };
         let expected = "1.0 MiB of 4.0 MiB, 1.1 MiB received, 1240 entries, window 37 of 200";
         assert_eq!(line(&progress), expected);
-        assert_eq!(line(&Progress::default()), "0 B of 0 B, 0 B received");
+        assert_eq!(line(&VisitProgress::default()), "0 B of 0 B, 0 B received");
     }
 
     #[test]
     fn the_bar_is_as_full_as_the_blobs_that_are_here() {
         let fraction = |here_bytes, wanted_bytes| {
-            let (length, position) = extent(&Progress { here_bytes, wanted_bytes, ..Progress::default() });
+            let (length, position) = extent(&VisitProgress { here_bytes, wanted_bytes, ..VisitProgress::default() });
             position as f64 / length as f64
         };
         assert_eq!([fraction(0, 0), fraction(1 << 20, 4 << 20), fraction(u64::MAX, 5)], [0.0, 0.25, 1.0]);

@@ -1,7 +1,7 @@
 //! A home as a command uses it: its blobs, its runs, and the right to write if it has that right.
 //!
-//! Reading works beside a running node: the journal is a file, and blobs come through the node's socket. Writing takes
-//! the home's lock, so a second writer gets the error that the home is in use.
+//! Reading works beside a running node: the journal is a file, and blobs come through the node's socket.
+//! Writing takes the home's lock, so a second writer gets the error that the home is in use.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ use crate::journal::{Journal, JournalError};
 use crate::registration::Application;
 use crate::socket::SocketBlobs;
 
-/// How often a reader tries to open a home that another command holds. With the pause in between it gives up after 5 s.
+/// How often a reader tries to open a home that another command holds. With the pause in between it gives up
+/// after 5 s.
 const READ_ATTEMPTS: u32 = 100;
 const READ_PAUSE: Duration = Duration::from_millis(50);
 
@@ -90,8 +91,8 @@ impl Access {
         Ok(Self { home, blobs, store: Some(store), socket: None, lock: Some(lock), runtime })
     }
 
-    /// Opens the home in `root` to read, through the node that runs in it if there is one. If another command holds the home,
-    /// this waits for it for up to 5 seconds, since two readers may come at the same moment.
+    /// Opens the home in `root` to read, through the node that runs in it if there is one. If another command
+    /// holds the home, this waits for it for up to 5 seconds, since two readers may come at the same moment.
     ///
     /// # Errors
     /// There is no home, or another command still holds it after 5 seconds.
@@ -132,8 +133,8 @@ impl Access {
         &self.runtime
     }
 
-    /// Gives up the home, its lock, its store and the runtime on which the store runs, so that a node can run with them.
-    /// `None` if this access only reads.
+    /// Gives up the home, its lock, its store and the runtime on which the store runs, so that a node can run
+    /// with them. `None` if this access only reads.
     pub fn into_parts(mut self) -> Option<(Home, HomeLock, Store, Arc<Runtime>)> {
         let (store, lock) = (self.store.take()?, self.lock.take()?);
         Some((self.home.clone(), lock, store, self.runtime.clone()))

@@ -1,7 +1,7 @@
 //! A run's genesis from one dial: the size of the model sets every value, and each value can be overridden.
 //!
-//! Values are addressed by their path in the genesis, such as `inner.steps` or `outer.rule`. A path that does not exist is
-//! an error that suggests the nearest one.
+//! Values are addressed by their path in the genesis, such as `inner.steps` or `outer.rule`. A path that does
+//! not exist is an error that suggests the nearest one.
 
 use serde_json::Value;
 use templar_manifest::{
@@ -172,8 +172,8 @@ pub fn configure(plan: &RunPlan<'_>, settings: &[String]) -> Result<Genesis, Con
     Ok(genesis)
 }
 
-/// The number of slots: as many as Covenant-72B had, but no more than the dataset has pages for, and where members are paid
-/// by steps no more than are aggregated. At least one for each of the first miners.
+/// The number of slots: as many as Covenant-72B had, but no more than the dataset has pages for, and where
+/// members are paid by steps no more than are aggregated. At least one for each of the first miners.
 fn fitting_slots(genesis: &Genesis, dataset: &Dataset) -> u32 {
     let unassigned = u64::from(genesis.gauntlet.unassigned_pages);
     let fitting = |context: ContextSegment| {

@@ -120,9 +120,9 @@ pub fn read_manifest<T: Payload>(blobs: &dyn BlobSource, id: &Hash) -> Result<T,
 }
 
 impl RunContext {
-    /// Sets up a run in a home. `blobs` must have the genesis, the dataset's manifest, and the tensors from which the genesis
-    /// starts if it names any. The first checkpoint is made and kept, and the home gets a place for the journal. All of that
-    /// is durable before the home lists the run.
+    /// Sets up a run in a home. `blobs` must have the genesis, the dataset's manifest, and the tensors from
+    /// which the genesis starts if it names any. The first checkpoint is made and kept, and the home gets a
+    /// place for the journal. All of that is durable before the home lists the run.
     ///
     /// # Errors
     /// A blob is missing, the genesis is refused, or the disk takes nothing more.

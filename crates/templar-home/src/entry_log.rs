@@ -58,8 +58,8 @@ impl EntryLog {
         self.run
     }
 
-    /// Entries with a number above `seq`, ascending: at most `max_entries`, and at most `max_bytes` together, except that
-    /// the first is always given.
+    /// Entries with a number above `seq`, ascending: at most `max_entries`, and at most `max_bytes` together,
+    /// except that the first is always given.
     pub fn after(&self, seq: u64, max_entries: usize, max_bytes: usize) -> Vec<(u64, Bytes)> {
         let entries = &self.kept.lock().entries;
         let start = usize::try_from(seq).unwrap_or(usize::MAX).min(entries.len());
@@ -86,15 +86,15 @@ impl EntryLog {
         sparser(kept.records.len()).take(max).map(|index| kept.records[index]).collect()
     }
 
-    /// The number of the last entry that a peer does not need if it has reached `milestone`. `None` if this log has not
-    /// reached it.
+    /// The number of the last entry that a peer does not need if it has reached `milestone`. `None` if this log
+    /// has not reached it.
     pub fn reached(&self, milestone: &Hash) -> Option<u64> {
         self.kept.lock().closed_at.get(milestone).copied()
     }
 }
 
-/// Indices of the last of `count` things, and of earlier ones: eight one after the other, then at twice the distance each
-/// time, so that two histories that differ are found to agree somewhere near where they part.
+/// Indices of the last of `count` things, and of earlier ones: eight one after the other, then at twice the
+/// distance each time, so that two histories that differ are found to agree somewhere near where they part.
 fn sparser(count: usize) -> impl Iterator<Item = usize> {
     let distances = (0..8).chain((3..usize::BITS - 1).map(|power| 1 << power));
     distances.map_while(move |distance: usize| count.checked_sub(distance + 1))

@@ -1,7 +1,8 @@
-//! A Hugging Face folder from which a run starts: its model, its weights, and the tokenizer that its dataset must have.
+//! A Hugging Face folder from which a run starts: its model, its weights, and the tokenizer that its dataset
+//! must have.
 //!
-//! Each tensor becomes one blob, bit for bit, and the genesis names these blobs. Participants fetch and verify them like
-//! any other blob, and nobody needs the folder again.
+//! Each tensor becomes one blob, bit for bit, and the genesis names these blobs. Participants fetch and verify
+//! them like any other blob, and nobody needs the folder again.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -16,8 +17,8 @@ use templar_train::tensors;
 use crate::configure::Origin;
 use crate::context::Put;
 
-/// The longest training sequence that a run takes from a folder, in tokens. Many models name a far longer context than
-/// they are trained on.
+/// The longest training sequence that a run takes from a folder, in tokens. Many models name a far longer
+/// context than they are trained on.
 const MAX_SEQUENCE_LENGTH: u32 = 2048;
 
 /// A run cannot start from a folder.

@@ -1,8 +1,9 @@
 //! Lists the blobs of a home's store: the sort of each, and whether the runs of this home still need it.
 //!
-//! A blob that no run names stays too, unless its own bytes say that it is left over. Left over are a checkpoint or a state
-//! of one of these runs that was never recorded, a delta or a trace of a closed window that no cut names, and a part of a
-//! blob that nobody wants. Blobs that a person has put into the store by hand stay until a person removes them.
+//! A blob that no run names stays too, unless its own bytes say that it is left over. Left over are a
+//! checkpoint or a state of one of these runs that was never recorded, a delta or a trace of a closed window
+//! that no cut names, and a part of a blob that nobody wants. Blobs that a person has put into the store by
+//! hand stay until a person removes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -23,8 +24,8 @@ use crate::home::Home;
 use crate::journal::{Journal, JournalError};
 use crate::retention::{Record, Retention, Sort};
 
-/// Manifests that no run names are looked for among blobs of up to this length. Traces and deltas are looked for up to the
-/// longest that a run of this home may have.
+/// Manifests that no run names are looked for among blobs of up to this length. Traces and deltas are looked
+/// for up to the longest that a run of this home may have.
 const STRAY_MANIFEST_BYTES: u64 = 256 << 10;
 
 /// It is not known which blobs may go.
@@ -162,8 +163,9 @@ pub fn take(home: &Home, blobs: &dyn BlobSource, stock: &Stock) -> Result<(Vec<H
     Ok((held, stale_snapshots(home, &open)?))
 }
 
-/// Judges blobs that no run names by their own bytes. Datasets stay with their shards. Checkpoints and states of these runs
-/// may go. Deltas and traces of closed windows may go too, since the cut of their run would name them otherwise.
+/// Judges blobs that no run names by their own bytes. Datasets stay with their shards. Checkpoints and states
+/// of these runs may go. Deltas and traces of closed windows may go too, since the cut of their run would name
+/// them otherwise.
 fn strays(blobs: &dyn BlobSource, stock: &Stock, runs: &mut Runs) -> Result<(), InventoryError> {
     let Runs { rule, open, longest } = runs;
     let longest = STRAY_MANIFEST_BYTES.max(*longest);
@@ -223,9 +225,9 @@ fn trained(bytes: &[u8], is_closed: impl Fn(RunId, u64) -> bool) -> Option<Sort>
     is_closed(run, window.0).then_some(Sort::Trace)
 }
 
-/// Deltas and traces of a run's closed windows that `rule` does not know, since no cut names them. A node may call this while
-/// it works. A whole [inventory](take) would be wrong then: nothing names the checkpoint and the state of the open window
-/// yet, so they would count as left over.
+/// Deltas and traces of a run's closed windows that `rule` does not know, since no cut names them. A node may
+/// call this while it works. A whole [inventory](take) would be wrong then: nothing names the checkpoint and
+/// the state of the open window yet, so they would count as left over.
 pub fn uncut(
     context: &RunContext,
     node: &Node,

@@ -1,11 +1,11 @@
 //! The journal of a run: every entry that this node accepted, in the order of acceptance.
 //!
-//! The protocol's state is the fold over the journal, so a node that restarts continues where it was. An entry is on disk
-//! before anybody hears of it: [`Journal::append`] returns after the data is synced, and a vote is appended before it is
-//! sent.
+//! The protocol's state is the fold over the journal, so a node that restarts continues where it was. An entry
+//! is on disk before anybody hears of it: [`Journal::append`] returns after the data is synced, and a vote is
+//! appended before it is sent.
 //!
-//! The file is a sequence of records: length (u32, little-endian), BLAKE3 hash of the bytes, the bytes. If a crash has torn
-//! the last record, it is cut off when the journal is opened. Damage anywhere else is an error.
+//! The file is a sequence of records: length (u32, little-endian), BLAKE3 hash of the bytes, the bytes. If a
+//! crash has torn the last record, it is cut off when the journal is opened. Damage anywhere else is an error.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -46,7 +46,8 @@ pub struct Journal {
     end: u64,
 }
 
-/// The whole records of a journal's bytes, and the offset at which the last of them ends. `Err` is the offset of damage.
+/// The whole records of a journal's bytes, and the offset at which the last of them ends. `Err` is the offset
+/// of damage.
 fn parse(bytes: &[u8]) -> Result<(Vec<Vec<u8>>, u64), u64> {
     let mut records = Vec::new();
     let mut offset = 0usize;
@@ -93,7 +94,8 @@ impl Journal {
         Ok((Self { file, path, end }, records))
     }
 
-    /// The records of the journal in `dir`, without the right to write. Reading commands use this beside a running node.
+    /// The records of the journal in `dir`, without the right to write. Reading commands use this beside a
+    /// running node.
     ///
     /// # Errors
     /// A record before the last is damaged, or the file cannot be read.

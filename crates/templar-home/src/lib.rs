@@ -1,11 +1,13 @@
 //! A templar home: the directory in which one participant keeps its key, its blobs and its runs.
 //!
 //! * [`Home`]: the directory itself; [`files`]: how its small files are written.
-//! * [`journal`]: the entries that a node accepted, durable before anybody hears of them; [`entry_log`]: the same in memory.
+//! * [`journal`]: the entries that a node accepted, durable before anybody hears of them; [`entry_log`]: the
+//!   same in memory.
 //! * [`context`], [`configure`]: a run's genesis, from one dial, or from a Hugging Face [`folder`].
 //! * [`replica`]: the protocol's node on top of its journal; [`registration`]: how a home comes by a slot.
 //! * [`access`]: a home as a command uses it, also beside a running node ([`socket`]).
-//! * [`retention`]: the rule on which blobs of a run must stay; [`inventory`]: the blobs of a home, and those that may go.
+//! * [`retention`]: the rule on which blobs of a run must stay; [`inventory`]: the blobs of a home, and those
+//!   that may go.
 //!
 //! Nothing here connects to a peer, and nothing here is a rule of the protocol.
 //!

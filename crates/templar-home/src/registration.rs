@@ -1,8 +1,9 @@
 //! A home's application for a slot: the owner's certificate, which the node submits in every window until it counts.
 //!
-//! A registration is valid for one window, and that window may be cut before validators have received it, or other owners
-//! may take its slots. Therefore the application is kept in the home, and the driver signs the certificate again for each
-//! next window while it is valid. The owner's key is what Bittensor calls a coldkey, the node's key a hotkey.
+//! A registration is valid for one window, and that window may be cut before validators have received it, or
+//! other owners may take its slots. Therefore the application is kept in the home, and the driver signs the
+//! certificate again for each next window while it is valid. The owner's key is what Bittensor calls a coldkey,
+//! the node's key a hotkey.
 
 use std::io;
 

@@ -1,6 +1,7 @@
 //! A run as one node follows and writes it: the protocol's node, its journal, and the log that peers read.
 //!
-//! Each entry that the protocol accepts is in the journal before anybody else sees it. That includes this node's own votes.
+//! Each entry that the protocol accepts is in the journal before anybody else sees it. That includes this
+//! node's own votes.
 
 use std::sync::Arc;
 
@@ -55,8 +56,8 @@ pub enum Taken {
     Faulty(String),
 }
 
-/// The rule on which blobs peers may fetch: all but this node's own delta, trace and state before a certified cut names
-/// them.
+/// The rule on which blobs peers may fetch: all but this node's own delta, trace and state before a certified
+/// cut names them.
 #[derive(Debug, Clone)]
 pub struct AfterTheCut(Arc<Mutex<Node>>);
 
@@ -97,8 +98,8 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Opens the run of `context` in `home` and folds its journal. The caller holds the home's lock. The replica acts with
-    /// `key`.
+    /// Opens the run of `context` in `home` and folds its journal. The caller holds the home's lock. The
+    /// replica acts with `key`.
     pub fn open(home: &Home, context: RunContext, key: SecretKey) -> Result<Self, ReplicaError> {
         let (journal, records) = Journal::open(&home.run_dir(&context.run))?;
         let log = Arc::new(EntryLog::new(context.run.hash()));
@@ -182,8 +183,8 @@ impl Replica {
         };
         match self.submit(Input::Entry(entry)) {
             Ok(outputs) => Ok(Taken::In(outputs)),
-            // These reasons depend on the order of arrival, such as which of a cheat's two statements came first. A cheat must
-            // not be able to make honest nodes blame each other.
+            // These reasons depend on the order of arrival, such as which of a cheat's two statements came
+            // first. A cheat must not be able to make honest nodes blame each other.
             Err(SubmitError::Reject(
                 Reject::Over
                 | Reject::NotInCut(_)

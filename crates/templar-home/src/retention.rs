@@ -10,10 +10,10 @@
 //! | all other checkpoints and states | may go |
 //! | deltas and traces of closed windows that no cut names | may go ([`crate::inventory`] tells them by their own bytes) |
 //!
-//! No information is lost with a blob that may go. Each checkpoint follows from the one before it and the window's
-//! aggregate, and each state from a replay of the contribution that left it. So an audit of all windows needs neither, and
-//! an audit of one old window first recomputes those before it. The rule says nothing about blobs that no run names; the
-//! module `inventory` keeps them.
+//! No information is lost with a blob that may go. Each checkpoint follows from the one before it and the
+//! window's aggregate, and each state from a replay of the contribution that left it. So an audit of all
+//! windows needs neither, and an audit of one old window first recomputes those before it. The rule says
+//! nothing about blobs that no run names; the module `inventory` keeps them.
 
 use std::collections::BTreeMap;
 
@@ -136,8 +136,8 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Applies the rule. `parts` gives the tensors that the manifest of a checkpoint or a state names, and an empty list if the
-    /// manifest is not here.
+    /// Applies the rule. `parts` gives the tensors that the manifest of a checkpoint or a state names, and an
+    /// empty list if the manifest is not here.
     pub fn of(record: &Record<'_>, parts: &dyn Fn(&Hash) -> Vec<Hash>) -> Self {
         let mut all = Self::default();
         let genesis = record.genesis;

@@ -1,10 +1,10 @@
 //! The local socket's protocol: how reading commands see the blobs of a home whose store a running node holds.
 //!
-//! It is a Unix socket in the home's directory, so the file system decides which users may connect. A request is 41 bytes:
-//! an [`Operation`], a hash (32 bytes), and the greatest wanted length in bytes (u64, little-endian). With
-//! [`Operation::Register`] and [`Operation::Evidence`] that many bytes follow, and the hash is theirs. The answer is a
-//! [`Status`] byte, a length (u64, little-endian) and that many bytes. The client checks the hash of a blob again. The
-//! server is `local_socket.rs` in `templar-node`.
+//! It is a Unix socket in the home's directory, so the file system decides which users may connect. A request
+//! is 41 bytes: an [`Operation`], a hash (32 bytes), and the greatest wanted length in bytes (u64,
+//! little-endian). With [`Operation::Register`] and [`Operation::Evidence`] that many bytes follow, and the
+//! hash is theirs. The answer is a [`Status`] byte, a length (u64, little-endian) and that many bytes. The
+//! client checks the hash of a blob again. The server is `local_socket.rs` in `templar-node`.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -159,8 +159,8 @@ impl SocketBlobs {
         let mut stream = self.stream.lock();
         let request = RequestHead { operation, id: *id, max_bytes };
         converse(&mut stream, &request).or_else(|_| {
-            // A node hangs up on a client that was silent for long, such as one that computes between two blobs. And after
-            // half an answer the old connection is of no use.
+            // A node hangs up on a client that was silent for long, such as one that computes between two
+            // blobs. And after half an answer the old connection is of no use.
             *stream = open(&self.path)?;
             converse(&mut stream, &request)
         })
@@ -186,7 +186,8 @@ impl SocketBlobs {
 
     fn request(&self, operation: Operation, bytes: &[u8]) -> io::Result<Result<(), String>> {
         let request = RequestHead { operation, id: Hash::of(bytes), max_bytes: bytes.len() as u64 };
-        // This uses a connection of its own: the node may have closed the shared one, and this request must not be sent twice.
+        // This uses a connection of its own: the node may have closed the shared one, and this request must not
+        // be sent twice.
         let mut stream = open(&self.path)?;
         stream.write_all(&request.encode())?;
         stream.write_all(bytes)?;
@@ -287,7 +288,8 @@ mod tests {
         });
         let blobs = SocketBlobs::connect(&path).unwrap();
         assert_eq!(blobs.read(&Hash::of(blob), 100).unwrap(), blob);
-        // The connection is gone, and so is the next one in the middle: that is an error, and the one after it serves.
+        // The connection is gone, and so is the next one in the middle: that is an error, and the one after it
+        // serves.
         assert!(matches!(blobs.read(&Hash::of(blob), 100), Err(ReadError::Io { .. })));
         assert_eq!(blobs.read(&Hash::of(blob), 100).unwrap(), blob);
         node.join().unwrap();

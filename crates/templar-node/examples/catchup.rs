@@ -1,12 +1,12 @@
-//! Measures how a node that is behind gets the current model: whole, by the aggregates of the windows that it lacks, or by
-//! the way that a node chooses itself.
+//! Measures how a node that is behind gets the current model: whole, by the aggregates of the windows that it
+//! lacks, or by the way that a node chooses itself.
 //!
 //! `cargo run --release -p templar -p templar-node --example catchup -- --windows 200 --near 40`
 //!
-//! A validator and two miners play a whole run in this process. Then two sorts of homes visit the validator: homes that know
-//! nothing of the run, and homes that followed it until `--near` windows before its end. Other arguments are settings of the
-//! genesis. On a slow link:
-//! `unshare -rn sh -c 'ip link set lo mtu 1500 up; tc qdisc add dev lo root tbf rate 110mbit burst 64kb latency 50ms; …'`.
+//! A validator and two miners play a whole run in this process. Then two sorts of homes visit the validator:
+//! homes that know nothing of the run, and homes that followed it until `--near` windows before its end. Other
+//! arguments are settings of the genesis. On a slow link: `unshare -rn sh -c 'ip link set lo mtu 1500 up; tc
+//! qdisc add dev lo root tbf rate 110mbit burst 64kb latency 50ms; …'`.
 #![allow(clippy::disallowed_methods, reason = "prints how long it took")]
 
 use std::path::Path;
@@ -28,7 +28,7 @@ use templar_node::event::NodeEvent;
 use templar_node::exchange::{self, Destination, Wanted};
 use templar_node::gather::CatchUp;
 use templar_node::settings::Networking;
-use templar_node::tally::Progress;
+use templar_node::tally::VisitProgress;
 use templar_store::{BlockingStore, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -133,7 +133,7 @@ impl Playing {
 
 /// The result of a visit.
 struct Caught {
-    progress: Progress,
+    progress: VisitProgress,
     seconds: f64,
     windows: usize,
 }

@@ -1,9 +1,9 @@
-//! Measures how many bits a sent parameter costs in deltas of real training, next to other formats. It prints the first table
-//! of `BENCH.md` in templar-delta.
+//! Measures how many bits a sent parameter costs in deltas of real training, next to other formats. It prints
+//! the first table of `BENCH.md` in templar-delta.
 //!
 //! `cargo run --release -p templar-node --example deltas -- [WINDOWS]` trains the micro model on the bundled
-//! text with two miners, and samples the values that a miner had to send in early and late windows: error feedback plus
-//! pseudo-gradient. Each choice of k and quantiser then compresses the same values.
+//! text with two miners, and samples the values that a miner had to send in early and late windows: error
+//! feedback plus pseudo-gradient. Each choice of k and quantiser then compresses the same values.
 
 use templar_data::{PageReader, Split, bundled};
 use templar_delta::{Header, Quantiser, Settings, compress, decode, inspect};
@@ -159,10 +159,10 @@ fn side(n: usize) -> usize {
     (1..=SIDE).rev().find(|side| n.is_multiple_of(*side)).expect("1 divides")
 }
 
-/// The bytes that Templar's code would put into its dictionary, without its container: for each tensor the positions in 12
-/// bits (two in three bytes), a byte for each code, and shift, scale and four levels as floats. Also gives the number of sent
-/// values, and the bits of a uniform code for the positions. Positions ascend here, which suits zstd better than their order
-/// in Templar.
+/// The bytes that Templar's code would put into its dictionary, without its container: for each tensor the
+/// positions in 12 bits (two in three bytes), a byte for each code, and shift, scale and four levels as floats.
+/// Also gives the number of sent values, and the bits of a uniform code for the positions. Positions ascend
+/// here, which suits zstd better than their order in Templar.
 fn as_shipped(tensors: &[TensorSpec], top_k: u32, target: &[f32]) -> Result<(Vec<u8>, u64, f64), Failure> {
     let settings = Settings::new(SIDE as u32, top_k, Quantiser::Templar4, 0)?;
     let header = Header { run: Hash::default(), window: 0, miner: [0; 32] };

@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p templar-node --example local -- --size micro --miners 3 --windows 5 compression.top_k=128`
 //!
-//! Pages are dealt by a stride instead of by the protocol, and all miners are honest. Arguments that are no options are
-//! settings of the genesis.
+//! Pages are dealt by a stride instead of by the protocol, and all miners are honest. Arguments that are no
+//! options are settings of the genesis.
 #![allow(clippy::disallowed_methods, reason = "prints how long it took")]
 
 use std::time::Instant;

@@ -1,12 +1,13 @@
-//! The wall clock, and whether it agrees with the clocks of peers. No rule reads a clock, so nothing here decides anything.
+//! The wall clock, and whether it agrees with the clocks of peers. No rule reads a clock, so nothing here
+//! decides anything.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use templar_net::{PeerId, Skew};
 
-/// The difference between clocks above which the user is warned. It is more than clocks differ that a time service keeps,
-/// and far less than a certificate tolerates.
+/// The difference between clocks above which the user is warned. It is more than clocks differ that a time
+/// service keeps, and far less than a certificate tolerates.
 pub const TOLERANCE: Duration = Duration::from_secs(5);
 
 /// Milliseconds since 1970, UTC.

@@ -1,6 +1,7 @@
 //! Blobs of our own that turn out to be corrupt while work reads them are remembered here.
 //!
-//! Work fails on such a blob like on any that is missing, and is begun again. In between, `gather/heal.rs` repairs it.
+//! Work fails on such a blob like on any that is missing, and is begun again. In between, `gather/heal.rs`
+//! repairs it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! Checks everything that a node depends on, and says what is wrong and how to repair it.
 //!
-//! The doctor changes nothing. It asks peers and relays with a key that it drew for the purpose and forgets afterwards, so
-//! it may run beside the node. A check that cannot be made says so; it never passes for want of an answer.
+//! The doctor changes nothing. It asks peers and relays with a key that it drew for the purpose and forgets
+//! afterwards, so it may run beside the node. A check that cannot be made says so; it never passes for want of
+//! an answer.
 
 mod home;
 mod machine;

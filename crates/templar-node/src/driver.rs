@@ -1,16 +1,17 @@
 //! A running node: carries the protocol's inputs and outputs with a real clock, store and network.
 //!
-//! One loop owns the replica. Entries come from peers, results from tasks, deadlines from the clock. The loop gives each of
-//! them to the protocol, and starts the work that the protocol wants, once, as a task that the loop owns and awaits. The
-//! protocol's outputs are level-triggered: it repeats what is still to do. So a task that fails is started again, and a
-//! node that was killed continues from its journal.
+//! One loop owns the replica. Entries come from peers, results from tasks, deadlines from the clock. The loop
+//! gives each of them to the protocol, and starts the work that the protocol wants, once, as a task that the
+//! loop owns and awaits. The protocol's outputs are level-triggered: it repeats what is still to do. So a task
+//! that fails is started again, and a node that was killed continues from its journal.
 //!
 //! # Clocks
 //!
-//! Nothing that is signed, drawn, scored or paid depends on a time, so a node whose clock is wrong agrees with all others.
-//! A validator measures only how long it waits in a phase, and for that it reads the monotonic clock of its machine, which
-//! nobody sets. If a process was suspended and continues, all its waits are over at once, although others had no chance to
-//! reach it. The driver notices that, reports it, and starts the time of the phase again.
+//! Nothing that is signed, drawn, scored or paid depends on a time, so a node whose clock is wrong agrees with
+//! all others. A validator measures only how long it waits in a phase, and for that it reads the monotonic
+//! clock of its machine, which nobody sets. If a process was suspended and continues, all its waits are over at
+//! once, although others had no chance to reach it. The driver notices that, reports it, and starts the time of
+//! the phase again.
 
 mod acts;
 mod challenges;
@@ -65,7 +66,7 @@ struct Followed {
 
 /// The knowledge of this node about its peers.
 #[derive(Debug, Default)]
-struct Neighbours {
+struct PeerNotes {
     /// The peers that the home's file names already.
     remembered: Vec<PeerAddr>,
     /// Whether the user was warned that this machine's clock differs from those of peers.
@@ -81,7 +82,7 @@ struct Driver {
     shared: TaskContext,
     tasks: Tasks,
     followed: Followed,
-    neighbours: Neighbours,
+    peers: PeerNotes,
     /// The number of tasks that have failed since one last succeeded.
     failures: u32,
     /// Present if the node prunes.
@@ -95,8 +96,8 @@ struct Driver {
 /// Runs a node until `stop` becomes true, or until it cannot go on. The store is shut down when this returns.
 ///
 /// # Errors
-/// The home, the run or the network cannot be opened, the disk takes nothing more, or the rules refuse this node's own
-/// entry.
+/// The home, the run or the network cannot be opened, the disk takes nothing more, or the rules refuse this
+/// node's own entry.
 pub async fn run(
     parts: NodeParts,
     config: DriverConfig,
@@ -185,8 +186,9 @@ impl Driver {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Ends the tasks, then the network. Training saves its state after the current step, and this waits for it. All other
-    /// work is dropped: a restart loses nothing with it, and judging takes as long as training did.
+    /// Ends the tasks, then the network. Training saves its state after the current step, and this waits for
+    /// it. All other work is dropped: a restart loses nothing with it, and judging takes as long as training
+    /// did.
     async fn close(&mut self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared.gatherer.stop();
@@ -195,26 +197,26 @@ impl Driver {
         self.net.shutdown().await;
     }
 
-    /// Writes the addresses of peers into the home, if they have changed. A node that is killed has no later chance to do so,
-    /// and without it would not find peers again that have moved.
+    /// Writes the addresses of peers into the home, if they have changed. A node that is killed has no later
+    /// chance to do so, and without it would not find peers again that have moved.
     fn remember_peers(&mut self) {
         let peers = self.net.peers();
-        if peers == self.neighbours.remembered {
+        if peers == self.peers.remembered {
             return;
         }
         match peers::save(&self.home, &peers) {
-            Ok(()) => self.neighbours.remembered = peers,
+            Ok(()) => self.peers.remembered = peers,
             Err(error) => tracing::warn!(%error, "peers are not remembered"),
         }
     }
 
     /// Warns once if this machine's clock differs from the clocks of most peers.
     async fn compare_clocks(&mut self) {
-        if self.neighbours.told_of_clock {
+        if self.peers.told_of_clock {
             return;
         }
         if let Some(problem) = agreement(&self.net.skews()).problem() {
-            self.neighbours.told_of_clock = true;
+            self.peers.told_of_clock = true;
             self.shared.warn(problem).await;
         }
     }
@@ -247,12 +249,14 @@ impl Driver {
             match output {
                 Output::Sign(document) if self.config.role == NodeRole::Validator => {
                     self.pause().await;
+                    tracing::debug!(kind = document.kind().name(), "signs");
                     let outputs = self.replica.sign(document)?;
                     // Each answer repeats what is still to do, so the outputs that were queued before are stale.
                     queue = outputs.into();
                 }
                 Output::Reveal { .. } if self.config.role == NodeRole::Validator => {
                     self.pause().await;
+                    tracing::debug!("reveals its value for the seed");
                     queue = self.replica.reveal()?.into();
                 }
                 Output::Sign(_) | Output::Reveal { .. } => {}

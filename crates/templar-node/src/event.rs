@@ -31,7 +31,7 @@ pub enum NodeEvent {
     },
     /// An inner step was taken.
     Step {
-        /// The open window.
+        /// The window under training.
         window: u64,
         /// The inner step, from 1.
         step: u32,
@@ -67,7 +67,7 @@ pub enum NodeEvent {
     },
     /// A validator judged a contribution.
     Judged {
-        /// The judged window.
+        /// The window of the contribution.
         window: u64,
         /// The validator that judged.
         validator: PublicKey,
@@ -91,7 +91,7 @@ pub enum NodeEvent {
     },
     /// A window has closed.
     Closed {
-        /// The closed window.
+        /// The window that has closed.
         window: u64,
         /// The id of its record.
         record: RecordId,
@@ -112,7 +112,7 @@ pub enum NodeEvent {
     },
     /// A window has decided on a registration.
     Admitted {
-        /// The deciding window.
+        /// The window that has decided.
         window: u64,
         /// The owner that asked for a slot.
         owner: PublicKey,

@@ -1,7 +1,8 @@
 //! Short visits to the network: joining a run, and fetching the blobs that a window or a run needs.
 //!
-//! A visit works both ways: while it lasts, peers pull this home's entries too. For example, a validator that fetches the
-//! deltas of a cut hands the cut to the miners in the same visit, and then their nodes serve their deltas.
+//! A visit works both ways: while it lasts, peers pull this home's entries too. For example, a validator that
+//! fetches the deltas of a cut hands the cut to the miners in the same visit, and then their nodes serve their
+//! deltas.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::tally::Tally;
 /// The pause between two checks whether silent peers can be reached at all.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A visit failed.
+/// A visit to the network failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// The endpoint cannot be bound.
@@ -106,8 +107,9 @@ pub struct Destination<'a> {
     pub tally: Arc<Tally>,
 }
 
-/// Fetches the blobs that a home needs to take part in the run of a ticket: genesis, dataset, tokenizer, shards, and the
-/// tensors from which the genesis starts if it names any. The caller sets up the run afterwards.
+/// Fetches the blobs that a home needs to take part in the run of a ticket: genesis, dataset, tokenizer,
+/// shards, and the tensors from which the genesis starts if it names any. The caller sets up the run
+/// afterwards.
 ///
 /// # Errors
 /// No peer of the ticket gives a blob, or a manifest cannot be used.
@@ -173,8 +175,8 @@ pub struct Mended {
     pub problem: Option<String>,
 }
 
-/// Repairs damaged blobs one after the other and fetches their missing parts from the peers of the home and from `others`.
-/// `seen` is called with each result.
+/// Repairs damaged blobs one after the other and fetches their missing parts from the peers of the home and
+/// from `others`. `seen` is called with each result.
 ///
 /// # Errors
 /// No peer is known that could be asked, or this home's own disk fails. A blob that no peer gives is in the result.
@@ -243,12 +245,12 @@ async fn repair(store: &Store, id: &Hash) -> Result<Repaired, WorkError> {
     }
 }
 
-/// Visits the peers of a home and of `others`: takes the entries they have, then fetches what is wanted. Waits at most
-/// `patience` for entries, and again for blobs.
+/// Visits the peers of a home and of `others`: takes the entries they have, then fetches what is wanted. Waits
+/// at most `patience` for entries, and again for blobs.
 ///
 /// # Errors
-/// Nobody is known who could be asked, the run has no such window, or this home's own disk fails. Peers that cannot be
-/// reached are in the result.
+/// Nobody is known who could be asked, the run has no such window, or this home's own disk fails. Peers that
+/// cannot be reached are in the result.
 pub async fn visit(
     to: &Destination<'_>,
     replica: &mut Replica,
@@ -350,8 +352,8 @@ impl Visiting<'_> {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = &mut patience_ends => break,
             }
-            // The entries of one peer are enough to continue, once it is known of every other peer why it is silent. Peers
-            // that are away are tried again while blobs are fetched.
+            // The entries of one peer are enough to continue, once it is known of every other peer why it is
+            // silent. Peers that are away are tried again while blobs are fetched.
             let problems = self.net.problems();
             let heard = |peer: &PeerId| caught_up.contains(peer) || problems.contains_key(peer);
             if !caught_up.is_empty() && self.entries.is_empty() && self.net.neighbours().iter().all(heard) {

@@ -1,6 +1,8 @@
-//! The work with tensors that the protocol asks for: train, judge, confirm, apply. It runs on a pool of compute threads.
+//! The work with tensors that the protocol asks for: train, judge, confirm, apply. It runs on a pool of compute
+//! threads.
 //!
-//! All results are functions of blobs and of the protocol's state. The clock only measures the speed for the log line.
+//! All results are functions of blobs and of the protocol's state. The clock only measures the speed for the
+//! log line.
 
 mod on_store;
 mod recover;
@@ -196,8 +198,8 @@ impl Executor {
         *id == self.context.zero_state() || self.states.lock().known(id).is_some()
     }
 
-    /// A miner's state, from memory or from its blobs. No lock is held when this returns. A replay takes long, and a thread
-    /// of the pool that waits for a part of it may meanwhile begin other work that needs a state.
+    /// A miner's state, from memory or from its blobs. No lock is held when this returns. A replay takes long,
+    /// and a thread of the pool that waits for a part of it may meanwhile begin other work that needs a state.
     fn state(&self, evidence: &Evidence<'_>, id: &StateId) -> Result<MinerState, EvidenceError> {
         let known = self.states.lock().known(id).cloned();
         known.map_or_else(|| evidence.state(id), Ok)
@@ -212,9 +214,9 @@ impl Executor {
         Ok(Task { window: state.window(), miner, pages, steps })
     }
 
-    /// Trains the open window as `request` says, and continues from a snapshot if there is one. `gate` gets the hash of every
-    /// blob before it is kept, so that peers do not get it too early. The returned contribution is not signed; its blobs are
-    /// kept.
+    /// Trains the open window as `request` says, and continues from a snapshot if there is one. `gate` gets the
+    /// hash of every blob before it is kept, so that peers do not get it too early. The returned contribution
+    /// is not signed; its blobs are kept.
     ///
     /// # Errors
     /// The miner has no slot, a blob is missing, training fails or was stopped, or a result cannot be kept.
@@ -273,8 +275,8 @@ impl Executor {
         let _ = std::fs::remove_file(self.home.snapshot_path(&self.context.run, window.0));
     }
 
-    /// Replays one contribution. A match comes with the claims that all drawn validators must make. With `late`, a contribution
-    /// whose blobs are still missing counts as withheld.
+    /// Replays one contribution. A match comes with the claims that all drawn validators must make. With
+    /// `late`, a contribution whose blobs are still missing counts as withheld.
     fn replay(
         &self,
         evidence: &Evidence<'_>,
@@ -294,8 +296,8 @@ impl Executor {
         }
     }
 
-    /// Measures the contributions of the cut as `plan` says. With `late`, contributions whose blobs are still missing count as
-    /// withheld.
+    /// Measures the contributions of the cut as `plan` says. With `late`, contributions whose blobs are still
+    /// missing count as withheld.
     ///
     /// # Errors
     /// A blob is missing or broken.
@@ -309,8 +311,9 @@ impl Executor {
         let parameters = self.parameters(state.checkpoint())?;
         self.pool.install(|| {
             let evidence = self.evidence()?;
-            // Before new states come, drop those to which no recorded contribution leads any more. States with which a replay
-            // of a closed window begins stay: they were not fetched, because they are known here.
+            // Before new states come, drop those to which no recorded contribution leads any more. States with
+            // which a replay of a closed window begins stay: they were not fetched, because they are known
+            // here.
             let parents = state.members().iter().filter_map(|member| state.parent(&member.owner));
             let tasks = plan.late.iter().chain(&plan.wanted).map(|task| task.contribution.state_in);
             let wanted: BTreeSet<StateId> = parents.map(|parent| parent.state_out).chain(tasks).collect();
@@ -324,9 +327,10 @@ impl Executor {
         })
     }
 
-    /// Replays the remaining tasks of closed windows, and checks whether the states that others have challenged are here. With
-    /// `challenges`, missing blobs of a miner become challenges; say so only if peers were asked for them. A missing checkpoint
-    /// never becomes a challenge. Tasks that are neither replayed nor challenged wait for a later window.
+    /// Replays the remaining tasks of closed windows, and checks whether the states that others have challenged
+    /// are here. With `challenges`, missing blobs of a miner become challenges; say so only if peers were asked
+    /// for them. A missing checkpoint never becomes a challenge. Tasks that are neither replayed nor challenged
+    /// wait for a later window.
     ///
     /// # Errors
     /// A blob is broken, or a known state cannot be kept.
@@ -369,8 +373,8 @@ impl Executor {
         Ok(())
     }
 
-    /// Replays a contribution about which other validators contradict each other. A match comes with the short forms of the
-    /// claims that the drawn validators must make.
+    /// Replays a contribution about which other validators contradict each other. A match comes with the short
+    /// forms of the claims that the drawn validators must make.
     ///
     /// # Errors
     /// A blob is missing (without `late`) or broken.
@@ -400,8 +404,8 @@ impl Executor {
         Ok(applied)
     }
 
-    /// Takes the outer step of a closed window from its aggregate, which must be here. Gives the id of the new checkpoint, and
-    /// keeps that checkpoint if its id is the record's.
+    /// Takes the outer step of a closed window from its aggregate, which must be here. Gives the id of the new
+    /// checkpoint, and keeps that checkpoint if its id is the record's.
     ///
     /// # Errors
     /// The aggregate is missing or broken, or a result cannot be kept.

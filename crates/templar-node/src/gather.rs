@@ -113,8 +113,8 @@ impl Gatherer {
         }
     }
 
-    /// Waits for `time`, one second after the other. If a second takes more than [`STOOD_STILL`] longer, this process was
-    /// suspended or its clock has jumped: then this gives up and returns the delay.
+    /// Waits for `time`, one second after the other. If a second takes more than [`STOOD_STILL`] longer, this
+    /// process was suspended or its clock has jumped: then this gives up and returns the delay.
     pub(crate) async fn stood_still(&self, time: Duration) -> Option<Duration> {
         let mut left = time;
         while !left.is_zero() && !*self.stopping.borrow() {
@@ -130,8 +130,8 @@ impl Gatherer {
         None
     }
 
-    /// Fetches blobs, again and again until all are here. Every peer is asked at least once. `false` if some are not here after
-    /// `until`.
+    /// Fetches blobs, again and again until all are here. Every peer is asked at least once. `false` if some
+    /// are not here after `until`.
     pub(crate) async fn fetch(
         &self,
         blobs: &[(Hash, u64)],
@@ -169,8 +169,8 @@ impl Gatherer {
                         return Err(WorkError::Put(PutError::Io(std::io::Error::other(reason))));
                     }
                 }
-                // A manifest that names a blob states its length. If the blob is longer, its author was wrong, and waiting does
-                // not help.
+                // A manifest that names a blob states its length. If the blob is longer, its author was wrong,
+                // and waiting does not help.
                 Err(error @ FetchError::TooLarge { .. }) => return Err(broken(error.to_string())),
                 Err(error) => tracing::debug!(%error, "a fetch failed"),
             }
@@ -215,8 +215,8 @@ impl Gatherer {
         self.fetch(&tensor_blobs(&checkpoint.tensors, 1), &[], until).await
     }
 
-    /// Fetches a miner's state with its tensors. The miner's node has it, and so have validators that replayed with it. If the
-    /// hash names no state of this model, nothing is fetched.
+    /// Fetches a miner's state with its tensors. The miner's node has it, and so have validators that replayed
+    /// with it. If the hash names no state of this model, nothing is fetched.
     pub(crate) async fn state(
         &self,
         executor: &Executor,
@@ -243,8 +243,9 @@ impl Gatherer {
         }
     }
 
-    /// Fetches delta and trace of every contribution, and the states before those that are to be replayed. `false` if some did
-    /// not come before `until`. A blob that claims to be longer than it may be is not fetched: its claim alone refuses it.
+    /// Fetches delta and trace of every contribution, and the states before those that are to be replayed.
+    /// `false` if some did not come before `until`. A blob that claims to be longer than it may be is not
+    /// fetched: its claim alone refuses it.
     pub(crate) async fn evidence(
         &self,
         executor: &Arc<Executor>,
@@ -308,9 +309,9 @@ impl Gatherer {
         Ok(())
     }
 
-    /// Makes the models after closed windows from their aggregates, starting with the newest model that is here, as long as
-    /// aggregates come within `patience`. With [`CatchUp::Snapshot`] this does nothing, and with [`CatchUp::Cheaper`] it does
-    /// nothing if the whole last model costs no more bytes.
+    /// Makes the models after closed windows from their aggregates, starting with the newest model that is
+    /// here, as long as aggregates come within `patience`. With [`CatchUp::Snapshot`] this does nothing, and
+    /// with [`CatchUp::Cheaper`] it does nothing if the whole last model costs no more bytes.
     pub(crate) async fn aggregates(
         &self,
         executor: &Arc<Executor>,
@@ -355,8 +356,8 @@ impl Gatherer {
         Ok(())
     }
 
-    /// Brings the models after closed windows here: from the model before by the aggregate, or by the aggregated deltas, or, for
-    /// the last window, whole from a peer.
+    /// Brings the models after closed windows here: from the model before by the aggregate, or by the
+    /// aggregated deltas, or, for the last window, whole from a peer.
     pub(crate) async fn model(&self, executor: &Arc<Executor>, closed: &[ClosedWindow]) -> Result<(), WorkError> {
         self.aggregates(executor, closed, CatchUp::Cheaper, AGGREGATE_PATIENCE).await?;
         // Models before one that is here are not needed, even if they were pruned.

@@ -1,5 +1,5 @@
-//! The server of the local socket: it gives a running node's blobs to reading commands, and passes their requests to the
-//! node's loop. [`templar_home::socket`] defines the protocol.
+//! The server of the local socket: it gives a running node's blobs to reading commands, and passes their
+//! requests to the node's loop. [`templar_home::socket`] defines the protocol.
 
 use std::io;
 use std::path::Path;
@@ -46,7 +46,8 @@ pub(crate) async fn serve(listener: UnixListener, store: Store, asked: mpsc::Sen
     let mut clients = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // The process may be out of file descriptors. That passes, and asking again at once would only keep a core busy.
+            // The process may be out of file descriptors. That passes, and asking again at once would only keep
+            // a core busy.
             tokio::time::sleep(ACCEPT_AGAIN).await;
             continue;
         };

@@ -1,8 +1,9 @@
 //! The counters of a node, answered at `/metrics` in the OpenMetrics text format.
 //!
-//! One registry holds them all: the run's figures in this crate, the counters of `templar-net`, and those of iroh. The
-//! server answers one request and hangs up. The length of a request, the time of a conversation and the number of clients
-//! are bounded, so that whoever reaches it can see numbers and do nothing else. It listens only where an address is named.
+//! One registry holds them all: the run's figures in this crate, the counters of `templar-net`, and those of
+//! iroh. The server answers one request and hangs up. The length of a request, the time of a conversation and
+//! the number of clients are bounded, so that whoever reaches it can see numbers and do nothing else. It
+//! listens only where an address is named.
 
 use std::io;
 use std::net::SocketAddr;
@@ -111,7 +112,7 @@ pub(crate) fn bytes_in(dir: &Path) -> u64 {
         .sum()
 }
 
-/// Listens for clients.
+/// Binds the address for metrics.
 pub(crate) async fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(addr).await
 }

@@ -1,4 +1,5 @@
-//! The addresses at which other nodes were last reached: a file of the home, for the next start. Nothing in it is trusted.
+//! The addresses at which other nodes were last reached: a file of the home, for the next start. Nothing in it
+//! is trusted.
 
 use templar_home::files::{Privacy, read_small, write_whole};
 use templar_home::{Home, HomeError};

@@ -13,8 +13,8 @@
 //! connections = 64
 //! ```
 //!
-//! Everything may be left out. The command line and the environment override the file. An unknown key is an error, since a
-//! person meant something by it.
+//! Everything may be left out. The command line and the environment override the file. An unknown key is an
+//! error, since a person meant something by it.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -93,8 +93,8 @@ impl NetworkSettings {
         }
     }
 
-    /// The use of the network that follows from these settings. By default a node listens on a free port that only this
-    /// machine reaches. If it is to be found by others, it listens on all interfaces.
+    /// The use of the network that follows from these settings. By default a node listens on a free port that
+    /// only this machine reaches. If it is to be found by others, it listens on all interfaces.
     pub fn networking(self) -> Networking {
         let discovery = Discovery {
             lan: self.lan.unwrap_or_default(),

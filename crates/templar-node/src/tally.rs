@@ -19,7 +19,7 @@ pub struct Tally {
 
 /// The progress of a visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Progress {
+pub struct VisitProgress {
     /// The number of entries that were new here.
     pub entries: u64,
     /// The greatest possible length of the blobs that are known to be wanted, in bytes. More may become known.
@@ -39,7 +39,8 @@ impl Tally {
         self.nets.lock().push(net.clone());
     }
 
-    /// The bytes of blobs by their limits. A tokenizer's limit says nothing about its length, so tokenizers are left out.
+    /// The bytes of blobs by their limits. A tokenizer's limit says nothing about its length, so tokenizers are
+    /// left out.
     pub(crate) fn bytes_of(blobs: &[(Hash, u64)]) -> u64 {
         let lengths = blobs.iter().map(|(_, bytes)| *bytes);
         lengths.filter(|bytes| *bytes != templar_data::MAX_TOKENIZER_BYTES as u64).sum()
@@ -68,11 +69,11 @@ impl Tally {
     }
 
     /// The progress as it is now.
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> VisitProgress {
         let nets = self.nets.lock();
         let (wanted, here) = (self.wanted.load(Ordering::Relaxed), self.here.load(Ordering::Relaxed));
         let (wanted_bytes, here_bytes) = with_transfers(wanted, here, nets.iter().map(|net| *net.progress().borrow()));
-        Progress {
+        VisitProgress {
             entries: self.entries.load(Ordering::Relaxed),
             wanted_bytes,
             here_bytes,
@@ -83,8 +84,9 @@ impl Tally {
     }
 }
 
-/// The wanted bytes and the bytes that are here, with those of transfers. Transfers know lengths that were unknown before,
-/// such as that of the blob behind a ticket. Bytes that were fetched again after a failure do not count twice.
+/// The wanted bytes and the bytes that are here, with those of transfers. Transfers know lengths that were
+/// unknown before, such as that of the blob behind a ticket. Bytes that were fetched again after a failure do
+/// not count twice.
 fn with_transfers(wanted: u64, here: u64, transfers: impl Iterator<Item = templar_net::FetchProgress>) -> (u64, u64) {
     let (known, received) =
         transfers.fold((0, 0), |(bytes, received), transfer| (bytes + transfer.bytes, received + transfer.received));

@@ -1,7 +1,7 @@
 //! The trait that gives a miner's result of a window, and its honest implementation.
 //!
-//! A node trains with [`HonestTrainer`]. The trait is a seam for tests and demonstrations: they put a trainer there that
-//! does not train, and show that validators find out.
+//! A node trains with [`HonestTrainer`]. The trait is a seam for tests and demonstrations: they put a trainer
+//! there that does not train, and show that validators find out.
 
 use std::fmt::Debug;
 use std::io::Read;

@@ -6,7 +6,8 @@ use templar_manifest::Hash;
 use templar_manifest::trace::Leaf;
 use templar_train::{TrainError, WindowResult, WindowRun, nanonats};
 
-/// The result of `run`, of which no step is taken, with `delta` in it. The leaves of the steps are made up from `seed`.
+/// The result of `run`, of which no step is taken, with `delta` in it. The leaves of the steps are made up from
+/// `seed`.
 ///
 /// # Errors
 /// The run's state cannot be compressed.
@@ -17,8 +18,8 @@ pub fn forge(run: WindowRun<'_>, delta: Vec<u8>, seed: &Hash) -> Result<WindowRe
     Ok(result)
 }
 
-/// Claims more steps than were taken. After the leaves of the first `taken` steps come made-up ones, up to the number of
-/// steps in the header of the trace.
+/// Claims more steps than were taken. After the leaves of the first `taken` steps come made-up ones, up to the
+/// number of steps in the header of the trace.
 pub fn make_up(result: &mut WindowResult, taken: u32, seed: &Hash) {
     let Some(last) = result.trace.leaves.pop() else { return };
     result.trace.leaves.truncate(taken as usize + 1);

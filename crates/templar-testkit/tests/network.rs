@@ -1,5 +1,6 @@
-//! Whole runs over real endpoints on loopback, in one process. Every order of events ends in the same model, a cheat is
-//! refused, a node that was away continues, and an audit of the remaining blobs finds everything again.
+//! Whole runs over real endpoints on loopback, in one process. Every order of events ends in the same model, a
+//! cheat is refused, a node that was away continues, and an audit of the remaining blobs finds everything
+//! again.
 
 #[path = "network/alone.rs"]
 mod alone;
@@ -167,8 +168,8 @@ impl Running {
     }
 }
 
-/// Runs all nodes to the end of the run. Gives the last model and the refused contributions. With `interrupt` the last two of
-/// `order` end after the first window and start again.
+/// Runs all nodes to the end of the run. Gives the last model and the refused contributions. With `interrupt`
+/// the last two of `order` end after the first window and start again.
 async fn play(
     dir: &Path,
     windows: u64,
@@ -293,8 +294,9 @@ async fn an_audit_finds_every_forgery() {
     .unwrap();
 }
 
-/// Sampled replay after the close, over real endpoints. The cheat's delta is in the first checkpoints, verdicts come in the
-/// scores of later windows, and the cheat loses its unvested pay, then its slot. An audit replays every verdict.
+/// Sampled replay after the close, over real endpoints. The cheat's delta is in the first checkpoints, verdicts
+/// come in the scores of later windows, and the cheat loses its unvested pay, then its slot. An audit replays
+/// every verdict.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn late_verdicts_burn_and_an_audit_replays_them() {
     const LATE: [&str; 4] = [

@@ -132,7 +132,8 @@ pub(super) enum Scope {
 pub(super) fn scope(ip: IpAddr) -> Scope {
     match ip {
         IpAddr::V4(ip) => {
-            // These are shared between a provider's customers (RFC 6598). Seen from outside they are like private ones.
+            // These are shared between a provider's customers (RFC 6598). Seen from outside they are like
+            // private ones.
             let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
             if ip.is_loopback() {
                 Scope::Machine

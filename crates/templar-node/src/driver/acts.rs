@@ -71,8 +71,8 @@ impl Driver {
         }
     }
 
-    /// Measures the contributions of the cut, replays those that were drawn, and replays contributions of closed windows that
-    /// still have no verdict.
+    /// Measures the contributions of the cut, replays those that were drawn, and replays contributions of
+    /// closed windows that still have no verdict.
     fn start_judging(&mut self, plan: JudgePlan) {
         let (state, contributions) = self.judged();
         let judge_ms = self.replica.context.genesis.deadlines.judge_ms;
@@ -82,7 +82,8 @@ impl Driver {
             let TaskContext { executor, gatherer, .. } = shared;
             let patience = Duration::from_millis(judge_ms / 2);
             gatherer.common(executor.context(), None).await?;
-            // The window before may have closed without an outer step of this node, so its checkpoint may be missing here.
+            // The window before may have closed without an outer step of this node, so its checkpoint may be
+            // missing here.
             gatherer.checkpoint(state.checkpoint(), None).await?;
             let gathered = gatherer.evidence(&executor, &contributions, &plan.replay, within(patience)).await?;
             gatherer.sync_evidence(&contributions).await?;

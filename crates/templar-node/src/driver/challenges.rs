@@ -8,8 +8,8 @@ use super::task::{Done, TaskId};
 use crate::compute::compute;
 
 impl Driver {
-    /// Answers challenges: validators cannot find the state that a replay of this miner's contribution needs. Warns the user,
-    /// and makes sure that the challenged state is among the blobs that this node serves.
+    /// Answers challenges: validators cannot find the state that a replay of this miner's contribution needs.
+    /// Warns the user, and makes sure that the challenged state is among the blobs that this node serves.
     pub(super) async fn answer_challenges(&mut self) {
         if self.config.role != NodeRole::Miner {
             return;

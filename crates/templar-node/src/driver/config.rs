@@ -78,7 +78,7 @@ impl DriverConfig {
 /// A thing that gets a ticket of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offer {
-    /// A single blob.
+    /// One blob, by its hash.
     Blob(Hash),
     /// A collection, by its list, with all blobs on it: see [`templar_net::collect`].
     Collection(Hash),

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::config::{DriverConfig, DriverError, NodeParts, NodeRole};
 use super::pruner::Pruner;
 use super::task::{TaskContext, Tasks};
-use super::{Driver, Followed, Neighbours};
+use super::{Driver, Followed, PeerNotes};
 use crate::compute::compute;
 use crate::damage::Damage;
 use crate::event::NodeEvent;
@@ -26,8 +26,8 @@ use crate::serving::{ServedBlobs, ServedLog};
 use crate::{local_socket, metrics, peers};
 
 impl Driver {
-    /// Opens a node. Its servers on this machine, for commands and for metrics, run in `locals`. Gives the driver, the
-    /// requests of commands, and the address at which metrics are answered.
+    /// Opens a node. Its servers on this machine, for commands and for metrics, run in `locals`. Gives the
+    /// driver, the requests of commands, and the address at which metrics are answered.
     pub(super) async fn open(
         parts: &NodeParts,
         config: DriverConfig,
@@ -93,7 +93,7 @@ impl Driver {
             shared,
             tasks: Tasks::default(),
             followed: Followed::default(),
-            neighbours: Neighbours::default(),
+            peers: PeerNotes::default(),
             failures: 0,
             pruner,
             application: Application::kept(home, &context.run)?,

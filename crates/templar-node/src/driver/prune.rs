@@ -1,6 +1,6 @@
-//! Removes blobs that no run needs any more when a window has closed, if the configuration asks for it. These are the blobs
-//! that the rule of retention lets go, and deltas and traces that came too late for their cut. Parts of blobs stay, since a
-//! fetch may continue from them; `store gc` removes them.
+//! Removes blobs that no run needs any more when a window has closed, if the configuration asks for it. These
+//! are the blobs that the rule of retention lets go, and deltas and traces that came too late for their cut.
+//! Parts of blobs stay, since a fetch may continue from them; `store gc` removes them.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,9 @@ use crate::compute::compute;
 use crate::event::NodeEvent;
 
 impl Driver {
-    /// Begins to remove the blobs that the rule of [`templar_home::retention`] lets go, unless a task is under way that reads or
-    /// fetches. A moment without such a task comes, since a window has phases in which a node only waits.
+    /// Begins to remove the blobs that the rule of [`templar_home::retention`] lets go, unless a task is under
+    /// way that reads or fetches. A moment without such a task comes, since a window has phases in which a node
+    /// only waits.
     pub(super) fn prune(&mut self) {
         let windows = self.replica.node().closed().len();
         let quiet = self.tasks.only_wait();

@@ -1,5 +1,5 @@
-//! Requests of commands in this home. The node submits the home's application for a slot in every window until it counts,
-//! and hands in evidence.
+//! Requests of commands in this home. The node submits the home's application for a slot in every window until
+//! it counts, and hands in evidence.
 
 use templar_audit::chain;
 use templar_home::registration::{Application, ApplicationStatus};

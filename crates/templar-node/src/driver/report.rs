@@ -13,6 +13,7 @@ impl Driver {
             Output::Accepted { window, entry } => {
                 let Entry::Envelope(envelope) = entry.entry() else { return };
                 let Ok((kind, _)) = templar_manifest::payload::peek(&envelope.payload) else { return };
+                tracing::debug!(kind = kind.name(), signer = %envelope.signer.short(), "accepted");
                 match kind {
                     Kind::Contribution => match envelope.open::<Contribution>() {
                         Ok(signed) => self.contributed(signed.payload(), envelope.id()),
@@ -37,7 +38,8 @@ impl Driver {
                     },
                 }
             }
-            Output::Closed { window, .. } => {
+            Output::Closed { window, record } => {
+                tracing::info!(record = %record.short(), "window {window} is closed");
                 for event in self.closed_events(*window) {
                     self.emit(event).await;
                 }

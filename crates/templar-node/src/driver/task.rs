@@ -197,7 +197,8 @@ impl Tasks {
                     self.under_way.remove(&id);
                     return Some((id, result));
                 }
-                // If this went on, the task would stay among those under way for ever. A panic is a bug: it is passed on.
+                // If this went on, the task would stay among those under way for ever. A panic is a bug: it is
+                // passed on.
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Err(error) => tracing::error!(%error, "a task was cancelled"),
             }

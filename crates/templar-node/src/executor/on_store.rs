@@ -10,7 +10,8 @@ use super::{Executor, WorkError};
 use crate::damage::{Damage, Watched};
 
 impl Executor {
-    /// An executor that reads from `store` and keeps its results there. `damage` remembers the blobs that it finds corrupt.
+    /// An executor that reads from `store` and keeps its results there. `damage` remembers the blobs that it
+    /// finds corrupt.
     ///
     /// # Errors
     /// The system gives no compute threads.

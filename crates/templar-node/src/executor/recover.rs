@@ -9,9 +9,9 @@ use templar_protocol::{Node, Parent, ReplayTask};
 use super::{Executor, WorkError};
 
 impl Executor {
-    /// Makes sure that the state is here with which `miner` trains the open window of `node`. If neither memory nor blobs have
-    /// it, the miner's recorded contributions are replayed from the newest of its states that is here. Gives the number of
-    /// replays.
+    /// Makes sure that the state is here with which `miner` trains the open window of `node`. If neither memory
+    /// nor blobs have it, the miner's recorded contributions are replayed from the newest of its states that is
+    /// here. Gives the number of replays.
     ///
     /// # Errors
     /// A state that is corrupt on the disk is an error and no reason to replay: the disk must be repaired first.
@@ -22,8 +22,8 @@ impl Executor {
         }
     }
 
-    /// The same for the state before a contribution of this miner that validators have challenged. The state is among the
-    /// served blobs when this returns.
+    /// The same for the state before a contribution of this miner that validators have challenged. The state is
+    /// among the served blobs when this returns.
     pub fn recover_challenged(&self, node: &Node, task: &ReplayTask) -> Result<usize, WorkError> {
         let (contribution, state_out) = (task.contribution.parent, task.contribution.state_in);
         let Some(contribution) = contribution else { return Ok(0) };

@@ -18,8 +18,8 @@ impl Gatherer {
         }
     }
 
-    /// Makes the deltas and traces that are here durable, before a score or a record that names them is signed. Validators that
-    /// vouched for them must be able to serve them to the next auditor.
+    /// Makes the deltas and traces that are here durable, before a score or a record that names them is signed.
+    /// Validators that vouched for them must be able to serve them to the next auditor.
     pub(crate) async fn sync_evidence(&self, contributions: &[Signed<Contribution>]) -> Result<(), WorkError> {
         let named =
             contributions.iter().map(Signed::payload).flat_map(|claim| [claim.delta.hash(), claim.trace.hash()]);

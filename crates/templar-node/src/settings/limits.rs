@@ -8,8 +8,8 @@
 //! | `request-bytes` | the longest request for blobs | 64KiB |
 //! | `memory`, `memory-per-peer` | what may wait on the connections that peers made, in each protocol | 1GiB, 64MiB |
 //!
-//! Numbers of bytes may end in kB, MB, GB, KiB, MiB or GiB. Invariant: no value is accepted with which a node would serve
-//! nobody, or its memory would be unbounded.
+//! Numbers of bytes may end in kB, MB, GB, KiB, MiB or GiB. Invariant: no value is accepted with which a node
+//! would serve nobody, or its memory would be unbounded.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -212,7 +212,7 @@ impl FromStr for LimitSettings {
 /// A value in the file: a number or text.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Value {
+enum LimitValue {
     Number(u64),
     Text(String),
 }
@@ -220,10 +220,10 @@ enum Value {
 impl<'de> Deserialize<'de> for LimitSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut limits = Self::default();
-        for (name, value) in BTreeMap::<String, Value>::deserialize(deserializer)? {
+        for (name, value) in BTreeMap::<String, LimitValue>::deserialize(deserializer)? {
             let text = match value {
-                Value::Number(number) => number.to_string(),
-                Value::Text(text) => text,
+                LimitValue::Number(number) => number.to_string(),
+                LimitValue::Text(text) => text,
             };
             limits.set(&name, &text).map_err(D::Error::custom)?;
         }

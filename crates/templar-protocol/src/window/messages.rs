@@ -4,8 +4,8 @@
 //! outputs in any order and more than once.
 
 use templar_manifest::{
-    BlobId, Cut, Hash, Inbox, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, Score, ScoreEntry, SecretKey,
-    Signed, Vote, VoteOn, WindowIndex, WindowRecord,
+    BlobId, Cut, Hash, Inbox, Kind, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, Score, ScoreEntry,
+    SecretKey, Signed, Vote, VoteOn, WindowIndex, WindowRecord,
 };
 
 use super::reject::Reject;
@@ -138,6 +138,17 @@ pub enum Unsigned {
 }
 
 impl Unsigned {
+    /// The kind of the manifest.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Inbox(_) => Kind::Inbox,
+            Self::Cut(_) => Kind::Cut,
+            Self::Score(_) => Kind::Score,
+            Self::Window(_) => Kind::Window,
+            Self::Vote(_) => Kind::Vote,
+        }
+    }
+
     /// Signs the manifest. The entry must be in the journal before it is sent.
     pub fn sign(self, key: &SecretKey) -> Entry {
         Entry::Envelope(match self {

@@ -15,34 +15,8 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::{DemoError, DemoEvent, DemoParticipant};
-
-/// A process of the demo failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ChildError {
-    /// The process cannot be started.
-    #[error("{name} cannot be started")]
-    Start {
-        /// The name of the process.
-        name: String,
-        /// The error of the system.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The process ended before the run did.
-    #[error("{name} ended with {status} before the run was over: {said}")]
-    Ended {
-        /// The name of the process.
-        name: String,
-        /// Its exit status.
-        status: String,
-        /// The last line of its standard error.
-        said: String,
-    },
-    /// The process printed something unexpected.
-    #[error("{0}")]
-    Unusable(String),
-}
+use super::error::{ChildError, DemoError};
+use super::event::{DemoEvent, DemoParticipant};
 
 /// The time that processes get to end. One may be in the middle of a replay.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);

@@ -1,5 +1,5 @@
-//! A run in one home and without a network, with real training. A miner's state may not match its hash, or may be lost from
-//! its disk; the tests show the consequences, and that an audit finds every change of them.
+//! A run in one home and without a network, with real training. A miner's state may not match its hash, or may
+//! be lost from its disk; the tests show the consequences, and that an audit finds every change of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -168,8 +168,8 @@ impl Alone {
         self.executor.evidence().unwrap().can_replay(closed[window].contributions[0].payload()).unwrap()
     }
 
-    /// Plays four windows of a cheat that names `made_up` as the state that it left, and continues from there. Then it is found
-    /// out, and starts again from the zero state.
+    /// Plays four windows of a cheat that names `made_up` as the state that it left, and continues from there.
+    /// Then it is found out, and starts again from the zero state.
     fn cheat(&mut self, made_up: StateId) {
         self.window(StartingState::Recorded, |_, claimed| claimed.state_out = made_up);
         let me = self.me;
@@ -217,8 +217,8 @@ fn made_up(alone: &Alone) -> Vec<(&'static str, StateId)> {
     ]
 }
 
-/// A hash that no state has names a state that nobody has. The drawn validators report it as withheld, before the record or
-/// after it, and the run continues.
+/// A hash that no state has names a state that nobody has. The drawn validators report it as withheld, before
+/// the record or after it, and the run continues.
 #[test]
 fn a_state_that_is_none_is_withheld_and_stops_nobody() {
     let kinds = made_up(&Alone::new()).len();
@@ -253,7 +253,8 @@ fn a_state_that_is_none_is_withheld_and_stops_nobody() {
     }
 }
 
-/// A miner whose contribution is challenged serves the state before it once it has answered, wherever the state comes from.
+/// A miner whose contribution is challenged serves the state before it once it has answered, wherever the state
+/// comes from.
 #[test]
 fn a_challenged_state_that_is_lost_is_derived_again_and_served() {
     let mut alone = Alone::new();

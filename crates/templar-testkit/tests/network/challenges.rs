@@ -1,5 +1,5 @@
-//! Miners whose states are missing, over real endpoints: one withholds its state, one serves a made-up state, and one has lost
-//! its state and derives it again.
+//! Miners whose states are missing, over real endpoints: one withholds its state, one serves a made-up state,
+//! and one has lost its state and derives it again.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ use tokio::sync::watch;
 use super::alone::Silent;
 use super::{Running, arrive, forgeries, key, stage, start};
 
-/// All validators replay everything, in the score of the window after it, and look for a state for a quarter of `judge_ms`.
-/// Members are paid by steps, so that every miner has pay to lose, independent of luck.
+/// All validators replay everything, in the score of the window after it, and look for a state for a quarter of
+/// `judge_ms`. Members are paid by steps, so that every miner has pay to lose, independent of luck.
 const LATE: [&str; 6] = [
     "replay.before_close=false",
     "replay.fraction_ppm=1000000",
@@ -41,7 +41,8 @@ const RESTART: WindowIndex = WindowIndex(2);
 enum Hostile {
     /// Trains as it should, and serves none.
     Keeps,
-    /// Names in the first window one that is none, serves that, and says in the second one that it goes on from there.
+    /// Names in the first window one that is none, serves that, and says in the second one that it goes on from
+    /// there.
     MakesUp,
 }
 
@@ -204,7 +205,8 @@ async fn who_serves_no_state_is_slashed_and_who_has_lost_it_answers() {
             let mining = way.mine(dir.path().to_owned(), name, ticket.clone(), waits.clone(), stopped.clone());
             hostile.push(tokio::spawn(mining));
         }
-        // Validators hold replayed states in memory and would miss none that follows from them, so they are started again.
+        // Validators hold replayed states in memory and would miss none that follows from them, so they are
+        // started again.
         for node in &mut honest {
             node.until(|event| matches!(event, NodeEvent::Closed { window: 1, .. }).then_some(())).await;
         }

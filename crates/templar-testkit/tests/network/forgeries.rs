@@ -167,8 +167,8 @@ pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], 
     }
 }
 
-/// Challenges of the records, and slashed pay for those that nobody answered, changed one at a time. The audit names the part of
-/// the record that was changed.
+/// Challenges of the records, and slashed pay for those that nobody answered, changed one at a time. The audit
+/// names the part of the record that was changed.
 pub(crate) fn one_changed_challenge(context: &RunContext, closed: &[ClosedWindow], blobs: &dyn BlobSource) {
     let position =
         |found: &dyn Fn(&WindowRecord) -> bool| closed.iter().position(|closed| found(&closed.window)).unwrap();

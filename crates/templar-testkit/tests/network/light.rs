@@ -7,8 +7,8 @@ use templar_home::access::Access;
 use templar_manifest::{Signed, payload};
 use templar_store::MemoryBlobs;
 
-/// From the first parameters to every model of a run by its aggregates alone, which a miner has fetched instead of the
-/// others' deltas.
+/// From the first parameters to every model of a run by its aggregates alone, which a miner has fetched instead
+/// of the others' deltas.
 pub(crate) fn follows_by_aggregates(miner: &Path) {
     let access = Access::read(miner).unwrap();
     let context = access.run(None).unwrap();
