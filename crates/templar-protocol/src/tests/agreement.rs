@@ -1,5 +1,5 @@
-//! ConsensusWeights on cut and record: whoever is silent, lies or restarts, whenever deadlines run out, all end
-//! with the same.
+//! Agreement on cut and record: validators are silent, lie or restart, deadlines run out at any time, and all
+//! nodes end with the same records.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ fn check_agreement(cluster: &Cluster, liars: &[PublicKey]) {
             closed.check_certificates(member.node.state().genesis()).unwrap();
         }
     }
-    // Nobody honest says two things in one step, whatever it forgot in a restart.
+    // No honest validator gives two votes in one step, even after a restart that forgot something.
     let mut said = BTreeMap::new();
     for entry in cluster.members.iter().flat_map(|member| &member.journal) {
         let Entry::Envelope(envelope) = entry else { continue };
@@ -73,8 +73,8 @@ fn whoever_is_silent_the_windows_close() {
     }
 }
 
-/// A validator signs another inbox, other scores and other votes for every node, and none of them knows which
-/// the others keep. What is proposed names some of them, and those can be had.
+/// A validator signs another inbox, other scores and other votes for every node, and no node knows which ones
+/// the others keep. A proposal names some of them, and those can be fetched.
 #[test]
 fn a_flood_stops_nothing() {
     for seed in 0..3 {
@@ -101,7 +101,8 @@ fn a_flood_stops_nothing() {
     }
 }
 
-/// What the liar says to one node: inboxes that leave somebody out, votes for whatever there is, and its value.
+/// The liar's entries for one node: inboxes that leave a miner out, votes for every value that there is, and
+/// its hash-chain value.
 fn flood(cluster: &Cluster, to: usize, liar: &SecretKey, round: u8) -> Vec<Entry> {
     let node = &cluster.members[to].node;
     if node.is_over() {
@@ -144,7 +145,7 @@ fn a_liar_at_any_time(seed: u64) {
                 cluster.expire_one(member);
             }
             1 => {
-                // What it only held is gone, and comes again.
+                // Entries that it only held are gone, and come again.
                 let member = order.below(3);
                 cluster.restart(member);
                 (0..cluster.members.len()).for_each(|from| cluster.sync(from, member));

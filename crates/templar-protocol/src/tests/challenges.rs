@@ -1,4 +1,4 @@
-//! Challenges: who may open one, what an answer is, and that a minority neither slashes nor shields.
+//! Challenges: the right to open one, the form of an answer, and that a minority neither slashes nor shields.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ fn slashes(cluster: &Cluster) -> Vec<(u64, Slash)> {
     closed.flat_map(|closed| closed.window.slashes.iter().map(|slash| (closed.window.window.0, *slash))).collect()
 }
 
-/// What records list, with their windows.
+/// The challenges that records list, with their windows.
 fn listed(cluster: &Cluster) -> Vec<(u64, Challenge)> {
     let closed = cluster.members[0].node.closed().iter();
     closed.flat_map(|closed| closed.window.challenges.iter().map(|listed| (closed.window.window.0, *listed))).collect()
@@ -91,7 +91,7 @@ fn a_state_that_is_kept_costs_what_a_mismatch_does() {
         let standing = after.standing(&validator.public(), &keeper);
         assert!(standing.proof_nanos <= 0 && standing.rating.sigma_picos >= Rating::NEW.sigma_picos);
     }
-    // What it did before the strike was recorded is the same time; after it, the slot is lost.
+    // Deeds from before the strike was recorded count as the same time. A later one costs the slot.
     for (_, slash) in &slashes {
         let expected = if slash.window.0 > first { SlashCause::Expulsion } else { SlashCause::Unanswered };
         assert_eq!(slash.cause, expected, "{slashes:?}");
@@ -106,8 +106,8 @@ fn a_state_that_is_kept_costs_what_a_mismatch_does() {
     recomputes(&cluster, first);
 }
 
-/// Who serves some of the honest serves all, since these do; here they do not, and half of all stake is not
-/// more than half.
+/// A miner that serves some honest validators serves all, since these pass the bytes on. Here they do not, and
+/// half of all stake is not more than half.
 #[test]
 fn it_takes_more_than_half_of_all_stake() {
     for (served, is_slashed) in [(&[0][..], true), (&[0, 1], false), (&[1, 3], false), (&[0, 1, 2], false)] {
@@ -261,7 +261,8 @@ fn a_challenge_has_its_time_and_its_end() {
         let expected = VerdictError::Deadline { window: WindowIndex(1), last: WindowIndex(3) };
         assert_eq!(of(&state, 1, &validator.public()), Err(expected));
     }
-    // Who was drawn may still tell what a replay gave, one window longer than of others.
+    // A drawn validator may still give its verdict on a challenged contribution, one window longer than on
+    // others.
     let drawn = state.late_replayers(WindowIndex(1), &keeper)[0];
     let task = state.late_task(WindowIndex(1), &keeper).unwrap();
     let claims = claims(&task.draws, &task.id);
@@ -275,7 +276,7 @@ fn a_challenge_has_its_time_and_its_end() {
     }
 }
 
-/// What a replay has refuted is paid for, and nobody can challenge it any more.
+/// A refuted contribution is paid for, and cannot be challenged any more.
 #[test]
 fn what_is_refuted_is_not_challenged() {
     let (validators, miners) = (keys("validator", 2), keys("miner", 3));
@@ -295,7 +296,7 @@ fn what_is_refuted_is_not_challenged() {
     assert_eq!(node.state().check_verdict(&challenger, &said), Err(VerdictError::Refuted(cheat.short())));
 }
 
-/// A score has room for so many new challenges; what is challenged already takes none of it.
+/// A score has room for so many new challenges. Open ones take none of it.
 #[test]
 fn a_score_opens_so_many_challenges_and_no_more() {
     let (validators, miners) = (keys("validator", 1), keys("miner", 12));
@@ -329,8 +330,8 @@ fn a_score_opens_so_many_challenges_and_no_more() {
     assert_eq!(node.closed()[2].window.slashes.len(), MAX_CHALLENGES);
 }
 
-/// All words of four validators of unequal stake, with all sets of scores that are enough: what is slashed
-/// depends on the last words that were counted, and on nothing else.
+/// All answers of four validators of unequal stake, with all sets of scores that are enough. The slash depends
+/// on the last counted answers and on nothing else.
 #[test]
 fn the_last_counted_words_decide() {
     let stakes = [2, 3, 4, 5];

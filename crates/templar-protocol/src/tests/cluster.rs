@@ -1,4 +1,4 @@
-//! Whole runs: whatever the order of arrival, every node ends with the same records.
+//! Whole runs: for every order of arrival, all nodes end with the same records.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Two statements where one is allowed: what is evidence, what is not, and what it costs.
+//! Evidence: statements that contradict each other, statements that do not, and the cost of a contradiction.
 
 use templar_manifest::*;
 
@@ -80,8 +80,8 @@ fn evidence_that_proves_nothing_is_refused_by_its_name() {
     assert_eq!(state.check_evidence(&strange), Err(EvidenceError::Stranger(stranger.public().short())));
 }
 
-/// A miner says two things in a window. Whoever hears both shows it in its score; the record slashes what the
-/// miner had not vested, once; and nothing of it is slashed again, also where it is shown again.
+/// A miner signs two contributions in a window. A validator that hears both shows them in its score. The record
+/// slashes the miner's unvested pay, once, even if the same evidence is shown again.
 #[test]
 fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
     let mut cluster = Cluster::new(&[1, 1], 3, 6);
@@ -132,8 +132,8 @@ fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
     }
 }
 
-/// Whoever holds two statements hands them in, long after their window: they reach the validators as any entry
-/// does, one score is enough, and the record slashes.
+/// An observer hands in two statements long after their window. They reach the validators like any entry, one
+/// score is enough, and the record slashes.
 #[test]
 fn what_anybody_hands_in_is_shown_and_slashed() {
     let (mut cluster, first, miner) = before_the_first_window();
@@ -148,7 +148,7 @@ fn what_anybody_hands_in_is_shown_and_slashed() {
     let node = cluster.members[follower].node.clone();
     let (run, window) = (first.run(), node.state().window().0);
     let now = |contradiction: &Contradiction| entry(run, window, contradiction);
-    // What proves nothing is refused by its name there, and nothing changes.
+    // Evidence that proves nothing is refused by name, and nothing changes.
     let refused = |entry: Entry| {
         let mut after = node.clone();
         let reject = after.step(Input::Entry(entry)).unwrap_err();
@@ -178,7 +178,7 @@ fn what_anybody_hands_in_is_shown_and_slashed() {
     let before = taken.clone();
     assert_eq!(taken.step(Input::Entry(now(&rival))), Err(Reject::Shown(miner.public().short())));
     assert_eq!(taken, before);
-    // It came from nowhere near the validators; what they show is what it says.
+    // It came from far away from the validators, and they show the same statements.
     cluster.send(follower, now(&found));
     cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.is_over()));
     let node = &cluster.members[0].node;
@@ -193,7 +193,7 @@ fn what_anybody_hands_in_is_shown_and_slashed() {
     assert!(shown.clone().count() > 0 && shown.into_iter().all(|shown| *shown == found));
 }
 
-/// What is handed in when all have scored is shown by the scores of the next window.
+/// Evidence that is handed in when all have scored is shown by the scores of the next window.
 #[test]
 fn what_is_handed_in_after_the_scores_is_shown_in_the_next_window() {
     let (mut cluster, first, miner) = before_the_first_window();
@@ -223,7 +223,7 @@ fn what_is_handed_in_after_the_scores_is_shown_in_the_next_window() {
     assert_eq!(slashes.concat().len(), 1);
 }
 
-/// What was handed in for a window, and comes to everybody when that has closed, is shown in the one that is open.
+/// Evidence that was handed in for a window and reaches everybody after it has closed is shown in the open one.
 #[test]
 fn what_comes_when_its_window_has_closed_is_shown_in_the_open_one() {
     let (mut cluster, first, miner) = before_the_first_window();
@@ -249,7 +249,7 @@ fn what_comes_when_its_window_has_closed_is_shown_in_the_open_one() {
     let slashes: Vec<&Slash> = node.closed().iter().flat_map(|closed| &closed.window.slashes).collect();
     assert_eq!(slashes.len(), 1, "{slashes:?}");
     assert_eq!((slashes[0].account, slashes[0].cause), (miner.public(), SlashCause::Contradiction));
-    // It is paid for: who hears of it once more has nothing to do, and nobody to blame.
+    // It is paid for. A node that hears of it once more has nothing to do.
     let mut after = node.clone();
     assert_eq!(after.step(Input::Entry(entry(1, &found))), Ok(Vec::new()));
     assert_eq!(&after, node);

@@ -1,6 +1,7 @@
-//! A run in miniature: genesis, keys, and a cluster of nodes that exchange entries in an order drawn from a seed.
+//! A run in miniature: genesis, keys, and a cluster of nodes that exchange entries in an order drawn from a
+//! seed.
 //!
-//! What tensors would decide is decided by a function of window and miner, so every node measures the same.
+//! A function of window and miner decides everything that would need tensors, so every node measures the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,7 @@ pub(super) use said::*;
 
 pub(super) const NAME: &str = "protocol test";
 
-/// Whoever cheats where nobody does: a key that no member has.
+/// A key that no member has, to stand for the cheat in runs without one.
 pub(super) fn nobody() -> PublicKey {
     PublicKey::from_bytes([0; 32])
 }
@@ -116,7 +117,7 @@ pub(super) fn registration_of(state: &RunState, owner: &SecretKey, node: &Secret
     Registration { run: state.run(), window: state.window(), certificate, owner_signature }
 }
 
-/// What a contribution of this miner for the open window says.
+/// The contribution of this miner for the open window.
 pub(super) fn contribution(state: &RunState, miner: &PublicKey, nonce: u8) -> Contribution {
     let window = state.window();
     let name = |what: &str| Hash::of(format!("{what} {window} {miner} {nonce}").as_bytes());
@@ -250,8 +251,8 @@ impl Cluster {
         }
     }
 
-    /// Delivers where a liar floods: what does not fit is offered again later, as a sync would, until that
-    /// changes nothing.
+    /// Delivers while a liar floods: entries that do not fit are offered again later, as a sync would do, until
+    /// nothing changes any more.
     pub(super) fn run_tolerating_floods(&mut self, order: &mut Order) {
         self.tolerate_floods = true;
         let mut accepted = usize::MAX;
@@ -291,7 +292,7 @@ impl Cluster {
             Err(reject) => {
                 assert_eq!(self.members[to].node, before, "{reject} changed the state");
                 match reject {
-                    // Not again at once: what it waits for may be among what did not fit.
+                    // It is not offered again at once, since it may wait for an entry that did not fit either.
                     Reject::Early { .. } if self.tolerate_floods => self.refused.push((to, input)),
                     Reject::Early { .. } => self.queue.push((to, input)),
                     Reject::NotInCut(_) | Reject::Over | Reject::Wrong(_) => {}
@@ -367,7 +368,7 @@ impl Cluster {
             if let (Output::Sign(document @ Unsigned::Vote(_)), Some(key)) = (&output, self.members[from].key.clone())
                 && !self.silent.contains(&key.public())
             {
-                // As a driver does: in the journal before anything else happens. What was said behind it is
+                // As in a driver, the vote is in the journal before anything else happens. Outputs after it are
                 // stale then.
                 return self.deliver(from, Input::Entry(document.clone().sign(&key)));
             }

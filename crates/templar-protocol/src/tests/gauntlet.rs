@@ -1,4 +1,5 @@
-//! The Gauntlet in the state machine: what scores and records do to standings, and who is aggregated.
+//! The Gauntlet in the state machine: how scores and records change standings, and which contributions are
+//! aggregated.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ fn outcome(entry: &ScoreEntry, verdict: Verdict) -> Outcome {
     Outcome { miner: entry.miner, contribution: entry.contribution, verdict }
 }
 
-/// What happened to a miner in an assessment, in words.
+/// The changes of a miner's standing in an assessment, in words.
 fn causes(found: &Assessment, miner: &PublicKey) -> Vec<String> {
     found.changes.iter().filter(|change| change.miner == *miner).map(|change| change.cause.to_string()).collect()
 }
@@ -53,8 +54,8 @@ fn an_outage_of_a_validator_punishes_nobody() {
     assert_ne!(node.state().standing(&here, &miners[2].public()), Standing::NEW);
 }
 
-/// What is agreed on where one of four validators is away: nearly as much as with it, since it is taken at what
-/// it thought before; once nothing of it is left that could be burnt, the others agree without it. It is paid
+/// The agreed weight while one of four validators is absent. It is nearly as much as with it, since its earlier
+/// opinion counts. Once none of its pay could be slashed any more, the others agree without it. It is paid
 /// nothing.
 #[test]
 fn an_absent_validator_is_taken_at_what_it_thought_before() {

@@ -18,7 +18,7 @@ fn refused(node: &Node, entry: &Entry) -> Reject {
     reject
 }
 
-/// What a cut or record is refused with that is wrong and that nobody has voted for.
+/// The refusal of a cut or record that is wrong and that nobody has voted for.
 fn found_wrong(reject: Reject) -> Reject {
     Reject::Wrong(Box::new(reject))
 }
@@ -36,7 +36,7 @@ fn accepted(outputs: &[Output]) -> usize {
     outputs.iter().filter(|output| matches!(output, Output::Accepted { .. })).count()
 }
 
-/// What members have said so far of the kind that `pick` picks, by signer.
+/// The statements that members have made so far, of the kind that `pick` picks, by signer.
 fn said<T: Payload>(cluster: &Cluster) -> Vec<Signed<T>> {
     let entries = cluster.members.iter().flat_map(|member| &member.journal);
     entries
@@ -253,7 +253,8 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
         given(&mut flooded, &vote(attempt * 1000, 0));
     }
     assert!(matches!(refused(&flooded, &vote(7, 0)), Reject::TooMany { kind: "vote", .. }));
-    // What more than a third of the others say is taken, whatever was said before.
+    // A vote that more than a third of the others gave as well is taken in after any number of other
+    // statements.
     for (node, entry) in [(&mut node, vote(0, 2)), (&mut flooded, vote(7, 0))] {
         let Entry::Envelope(envelope) = &entry else { unreachable!() };
         let said: Signed<Vote> = envelope.open().unwrap();
@@ -354,7 +355,7 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
     let prevote = voted(&node, VoteOn::Window, 0, VoteStep::Prevote, Some(id));
     given(&mut node, &forge(prevote, &proposer));
     let mut outputs = given(&mut node, &forge(record.clone(), &proposer));
-    // Whatever it is asked to confirm and apply, it does honestly.
+    // It does all work honestly that it is asked for.
     for _ in 0..8 {
         let cheat = cluster.cheat;
         let inputs: Vec<Input> = outputs
@@ -380,7 +381,7 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
     }
     assert!(node.todo().iter().any(|output| matches!(output, Output::Dispute(Dispute::Record { .. }))));
 
-    // Nor is it ever asked for a vote on a second cut, whatever the proposer signs.
+    // Nor is it ever asked for a vote on a second cut, even if the proposer signs several.
     let (run, window) = (node.state().run(), node.state().window());
     let cut = Cut { run, window, inboxes: vec![InboxId::default()], contributions: vec![], registrations: vec![] };
     let prevote = voted(&node, VoteOn::Cut, 0, VoteStep::Prevote, Some(payload::id_of(&cut)));

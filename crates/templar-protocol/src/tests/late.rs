@@ -1,4 +1,4 @@
-//! Verdicts after the record: what counts, what is refused by name, and what follows.
+//! Verdicts after the record: those that count, those that are refused by name, and the consequences.
 
 use templar_manifest::*;
 
@@ -237,7 +237,7 @@ fn a_match_without_a_replay_is_contradicted_and_not_counted() {
     assert!(node.closed().len() == 2 && lied > 0);
 }
 
-/// Who does not reveal loses a part of what has not vested, and nobody else does.
+/// A validator that does not reveal loses a part of its unvested pay, and nobody else does.
 #[test]
 fn a_withheld_value_has_its_price() {
     let (validators, miners) = (keys("validator", 4), keys("miner", 3));

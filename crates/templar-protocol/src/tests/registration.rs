@@ -104,7 +104,7 @@ fn what_a_restarted_node_folds_is_what_it_was() {
 
 #[test]
 fn a_validator_burns_what_it_earned_for_a_slot() {
-    // What is earned can be burnt at once.
+    // Pay vests at once here, so it can be burnt at once.
     let mut cluster = cluster_that_vests(2, 3, 0);
     cluster.wake();
     let mut order = Order(4);

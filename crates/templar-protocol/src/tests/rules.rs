@@ -233,8 +233,8 @@ fn an_inbox_is_counted_by_stake() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// One of four equal validators says what it likes: what the three others all had is in, what none had is
-    /// out, and the order of the inboxes does not matter.
+    /// One of four equal validators lies. A contribution that the three others all had is in, one that none of
+    /// them had is out, and the order of the inboxes does not matter.
     #[test]
     fn a_faulty_quarter_neither_adds_nor_drops(
         faulty in prop::collection::vec(prop::option::of(0u8..4), 5),
@@ -362,8 +362,8 @@ fn a_row_follows_the_ranks_of_the_scores() {
     assert_eq!(row, [(miners[0].public(), 333_333), (miners[1].public(), 666_666)]);
 }
 
-/// In a run that pays by steps every validator has the same row, whatever it draws, also one without others to
-/// compare with; a loss that somebody measured all the same is refused.
+/// In a run that pays by steps every validator has the same row for any draws, even one without other miners to
+/// compare with. A loss that somebody measured all the same is refused.
 #[test]
 fn proven_steps_are_a_row_without_measurements() {
     let (validators, miners) = (keys("validator", 2), keys("miner", 4));
@@ -397,7 +397,7 @@ fn proven_steps_are_a_row_without_measurements() {
     let record =
         state.close(&judging, &scores.iter().collect::<Vec<_>>(), stepped(Hash::of(b"after").into(), 1)).unwrap();
     let paid: Vec<(PublicKey, u32)> = record.weights.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
-    // What both support of each, a quarter, and half of what one alone gives more.
+    // Both support a quarter of each. The rest, which one validator gives alone, is not agreed on.
     let honest = [0, 2, 3].map(|place: usize| (miners[place].public(), 250_000));
     assert_eq!(paid, honest);
     assert!(record.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated).count() == 3);
@@ -450,7 +450,7 @@ fn outcomes_and_mints_by_hand() {
     let replays = |score: &Score| score.entries.iter().filter(|entry| entry.replay != Replay::NotDrawn).count() as u64;
     let counts = [replays(scores[0]), replays(scores[1])];
     assert_eq!(counts[0] + counts[1], 4);
-    // Who has proven nothing is paid nothing for its row either.
+    // A validator that has proven no replay is paid nothing for its row either.
     let rows = match counts {
         [4, 0] => [155_800_000, 0],
         [0, 4] => [0, 155_800_000],

@@ -1,4 +1,5 @@
-//! Who gets a slot and who loses one, what it costs, and that the tables of members agree.
+//! The admission of members: slots that are given and lost, their prices, and the agreement of the tables of
+//! members.
 
 use proptest::prelude::*;
 use templar_manifest::{PriceRule, RunId};
@@ -225,8 +226,7 @@ fn an_inbox_names_the_best_of_each_way() {
 }
 
 proptest! {
-    /// Whatever is asked for and however members are worth, the tables agree with each other and slots are
-    /// never exceeded.
+    /// For any requests and merits, the tables agree with each other and slots are never exceeded.
     #[test]
     fn members_are_as_many_as_slots_at_most(
         first in 0u8..4,
