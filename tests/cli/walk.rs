@@ -81,7 +81,11 @@ fn audits(home: &Home) {
     assert_eq!((all["verdict"].clone(), all["windows"].clone()), (json!("match"), json!(2)));
     let offline = home.ok(["audit", "--window", "1", "--offline"]);
     assert_eq!((offline["verdict"].clone(), offline["windows"].clone()), (json!("match"), json!(1)));
-    assert!(["unshared", "not available"].contains(&offline["network"].as_str().unwrap()), "{offline}");
+    match offline["network"].as_str().unwrap() {
+        "unshared" => {}
+        "not available" => eprintln!("skipped: this system lets no process leave its network"),
+        _ => panic!("{offline}"),
+    }
     let signed = home.fails(0, ["audit", "--sign"]).lines();
     let window = signed.iter().find(|line| line["type"] == "window").unwrap();
     let audit = home.ok(["show", &hash(window, "audit")]);

@@ -1,11 +1,11 @@
-//! Damage on the disk: finding it, and making room for the right bytes.
+//! Damage on the disk: the store finds it, and makes room for the right bytes.
 //!
-//! Invariant: a blob that was whole here once and is not now keeps its tag, so damage is known until it is healed, also by
-//! the next process.
+//! Invariant: a blob that was whole here once and is not now keeps its tag. So the damage stays known until it
+//! is healed, also to the next process.
 //!
-//! iroh-blobs goes on calling a corrupt blob complete, so nobody would fetch it again. [`Store::repair`] turns such a blob
-//! into a partial one that holds every range that still verifies; a fetch then brings the rest, as it would after any
-//! transfer that was cut off.
+//! iroh-blobs goes on calling a corrupt blob complete, so nobody would fetch it again. [`Store::repair`] turns
+//! such a blob into a partial one that holds every range that still verifies. A fetch then brings the rest, as
+//! it does after a transfer that was interrupted.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -21,66 +21,68 @@ use iroh_blobs::api::blobs::BlobStatus;
 use iroh_blobs::protocol::ChunkRangesExt;
 use iroh_blobs::store::IROH_BLOCK_SIZE;
 use n0_future::StreamExt;
+use templar_blob::ReadError;
 use templar_manifest::Hash;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::store::{Disk, io_error, to_iroh};
-use crate::{ListError, ReadError, RemoveError, Store};
+use crate::convert::{io_error, to_iroh};
+use crate::store::Disk;
+use crate::{ListError, RemoveError, Store};
 
-/// Bytes that are salvaged at a time.
+/// Number of bytes that are salvaged at a time.
 const PIECE_BYTES: u64 = 4 << 20;
 
-/// A store that is busy for so long has no time for repairs.
+/// The longest time for which a repair waits until no blob is held open.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// What [`Store::scrub`] found.
+/// The result of [`Store::scrub`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ScrubReport {
     /// How many whole blobs were read and hashed.
     pub checked: u64,
-    /// How many bytes they have together.
+    /// How many bytes these blobs have together.
     pub checked_bytes: u64,
-    /// The blobs whose bytes are not what their name says, in order. Putting the right bytes again heals them.
+    /// The blobs whose bytes have another hash than their name, in order. Putting the right bytes again heals them.
     pub corrupt: Vec<Hash>,
-    /// Blobs that were whole here once and of which a part is gone: an earlier repair found them corrupt and nobody has
-    /// delivered them since. In order.
+    /// The blobs that were whole here once and of which a part is missing now, in order. An earlier repair found them
+    /// corrupt, and no fetch has completed them since.
     pub torn: Vec<Hash>,
 }
 
-/// How far a scrub is.
+/// The progress of a scrub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ScrubProgress {
-    /// Blobs checked.
+    /// Number of blobs checked so far.
     pub blobs: u64,
-    /// Blobs to check.
+    /// Number of blobs to check in all.
     pub of_blobs: u64,
-    /// Bytes checked.
+    /// Number of bytes checked so far.
     pub bytes: u64,
-    /// Bytes to check.
+    /// Number of bytes to check in all.
     pub of_bytes: u64,
-    /// Blobs found damaged.
+    /// Number of damaged blobs found so far.
     pub damaged: u64,
 }
 
-/// What is left of a blob after [`Store::repair`].
+/// The part of a blob that [`Store::repair`] kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repaired {
-    /// All of it: nothing was wrong with its bytes, or only with the inner nodes of its hash tree, which were made again.
+    /// All of it. Its bytes were right; where the inner nodes of its hash tree were wrong, they were computed again.
     Whole,
-    /// So many of its bytes, verified; a fetch brings the others.
+    /// A part of it, verified. A fetch brings the rest.
     Partial {
-        /// Bytes that are here.
+        /// The number of bytes that were kept.
         kept: u64,
     },
 }
 
 impl Store {
-    /// Reads and verifies every whole blob: its bytes and the inner nodes of its hash tree, in files and in the database.
-    /// `seen` hears of the progress after every blob.
+    /// Reads and verifies every whole blob: its bytes and the inner nodes of its hash tree, in files and in the
+    /// database. `seen` is called with the progress after every blob.
     ///
     /// # Errors
-    /// Only when the store cannot be listed or read at all; damaged blobs are in the report.
+    /// Only when the store cannot be listed or read at all. Damaged blobs are no error but a part of the report.
     pub async fn scrub(&self, mut seen: impl FnMut(&ScrubProgress)) -> Result<ScrubReport, ListError> {
         let mut report = ScrubReport { torn: self.torn().await?, ..ScrubReport::default() };
         let blobs = self.list().await?;
@@ -110,7 +112,7 @@ impl Store {
         Ok(report)
     }
 
-    /// The blobs that carry a tag, which only whole blobs get, and are not whole: what a repair left, in order.
+    /// The blobs that have a tag and are not whole, in order. Only a whole blob gets a tag, so a repair left these.
     ///
     /// # Errors
     /// See [`ListError`].
@@ -131,8 +133,8 @@ impl Store {
         Ok(torn)
     }
 
-    /// The blobs of which only a part is here, and how many bytes their files take, in order: transfers that were cut off
-    /// or are under way, and what a repair left.
+    /// The blobs of which only a part is here, each with the number of bytes that its files take, in order.
+    /// Transfers that were interrupted or are under way leave such blobs, and so does a repair.
     ///
     /// # Errors
     /// See [`ListError`].
@@ -149,10 +151,10 @@ impl Store {
         Ok(partial)
     }
 
-    /// Verifies a blob, and where it is corrupt keeps what verifies of it, so that a fetch brings the rest.
+    /// Verifies a blob. Of a corrupt blob it keeps the ranges that verify, so that a fetch brings only the rest.
     ///
     /// # Errors
-    /// [`RemoveError::Busy`] while anything is imported: nothing was changed.
+    /// [`RemoveError::Busy`] while anything is imported. Nothing was changed then.
     pub async fn repair(&self, id: &Hash) -> Result<Repaired, RemoveError> {
         let Some(disk) = self.disk() else { return Err(RemoveError::Memory) };
         if let Some(size) = self.size(id).await {
@@ -177,7 +179,7 @@ impl Store {
             {
                 tracing::warn!(blob = %id.short(), %error, "what was left of a corrupt blob is not kept");
             }
-            // What was whole here is missed from now on.
+            // The blob was whole here: its tag says that it is missed from now on.
             let tagged = self.blobs().tags().set(id.to_string(), HashAndFormat::raw(to_iroh(id))).await;
             tagged.map_err(|error| RemoveError::Io(io_error(error)))?;
         }
@@ -186,7 +188,8 @@ impl Store {
         Ok(Repaired::Partial { kept })
     }
 
-    /// Waits until nobody holds a blob open any more: whoever read it last does so for a moment, and would take no bytes.
+    /// Waits until no blob is held open. The last reader of a blob holds it for a moment longer, and iroh-blobs imports
+    /// no bytes into it during that time.
     pub(crate) async fn settled(&self) -> io::Result<()> {
         timeout(IDLE, self.blobs().wait_idle()).await?.map_err(io::Error::other)
     }
@@ -209,14 +212,15 @@ impl Store {
     }
 }
 
-/// The files of a corrupt blob under other names, which go away with this: removing the blob takes their own.
+/// The files of a corrupt blob under other names, so that they outlive the removal of the blob. Dropping this
+/// deletes them.
 struct Aside {
     data: PathBuf,
     outboard: PathBuf,
 }
 
 impl Aside {
-    /// Nothing for a blob whose bytes or hash tree lie in the database: it is small, and fetched whole.
+    /// Gives `None` for a blob whose bytes or hash tree lie in the database. Such a blob is small and is fetched whole.
     fn of(disk: &Disk, id: &Hash) -> io::Result<Option<Self>> {
         let [data, outboard] = disk.files_of(id);
         if !data.exists() || !outboard.exists() {
@@ -232,7 +236,7 @@ impl Aside {
         Ok(Some(aside))
     }
 
-    /// Does `work` with data and outboard on a thread that may block.
+    /// Runs `work` on the data and the outboard, on a thread that may block.
     async fn with<T: Send + 'static>(
         &self,
         id: &Hash,
@@ -249,7 +253,7 @@ impl Aside {
     async fn valid(&self, id: &Hash, size: u64) -> io::Result<ChunkRanges> {
         self.with(id, size, |data, outboard| {
             let mut valid = ChunkRanges::empty();
-            // What cannot be read is not valid.
+            // A range that cannot be read is not valid.
             for range in valid_ranges(outboard, data, &ChunkRanges::all()).into_iter().flatten() {
                 valid |= ChunkRanges::from(range);
             }

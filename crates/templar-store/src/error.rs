@@ -1,20 +1,21 @@
-//! What can go wrong with bytes on a disk: one enum per operation, each message naming the blob or the path.
+//! Errors of the store: one enum for each operation, each message naming the blob or the path.
 //!
-//! A full disk and a corrupt blob are variants of their own, since a person acts on them; everything else that the
-//! operating system says is passed on with its cause.
+//! A full disk and a corrupt blob have variants of their own, because a person can act on them. Everything else
+//! that the operating system reports is passed on with its cause.
 
 use std::io;
 use std::path::PathBuf;
 
+use templar_blob::ReadError;
 use templar_manifest::Hash;
 
 /// A store directory did not open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process (or another handle in this one) has the store open.
+    /// Another process, or another handle in this one, has the store open.
     #[error("the store at {} is in use by another process", path.display())]
     Locked {
-        /// The store's directory.
+        /// The directory of the store.
         path: PathBuf,
     },
     /// The directory cannot be created, read or locked.
@@ -22,26 +23,26 @@ pub enum OpenError {
     Io {
         /// The directory or file that failed.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The disk is full: even to open a store takes some room.
+    /// The disk is full: even opening a store takes some room.
     #[error("no space left on the disk of the store at {}", path.display())]
     DiskFull {
-        /// The store's directory.
+        /// The directory of the store.
         path: PathBuf,
     },
     /// The metadata database inside the directory does not open.
     #[error("the database of the store at {} does not open: {reason}", path.display())]
     Database {
-        /// The store's directory.
+        /// The directory of the store.
         path: PathBuf,
-        /// What the database said.
+        /// The message of the database.
         reason: String,
     },
 }
 
-/// Bytes did not get into the store; nothing of them is left behind.
+/// Bytes did not get into the store. Nothing of them is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
     /// The disk is full.
@@ -50,66 +51,26 @@ pub enum PutError {
     /// The file to import cannot be read.
     #[error("cannot read {}", path.display())]
     Input {
-        /// The file.
+        /// The file to import.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The blob to keep is not there, or not whole.
+    /// The blob to keep is not in the store, or not whole.
     #[error("blob {id} is not in the store")]
     NotFound {
-        /// The blob.
+        /// The name of the blob.
         id: Hash,
     },
     /// The store has been shut down, or its database stopped after an earlier error.
     #[error("the store is closed")]
     Closed,
-    /// Another failure of the disk.
+    /// The disk failed in another way.
     #[error("cannot write to the store")]
     Io(#[source] io::Error),
 }
 
-/// A blob was not read. Bytes are only ever returned whole and verified.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The blob is not here, or only a part of it is.
-    #[error("blob {id} is not here")]
-    NotFound {
-        /// The blob.
-        id: Hash,
-    },
-    /// The blob is longer than the caller can use.
-    #[error("blob {id} has {size} bytes, more than the {max_bytes} allowed here")]
-    TooLarge {
-        /// The blob.
-        id: Hash,
-        /// Its length in bytes.
-        size: u64,
-        /// The caller's limit in bytes.
-        max_bytes: u64,
-    },
-    /// The stored bytes do not hash to the blob's name, or a part of them is gone.
-    #[error("blob {id} is corrupt on the disk: {reason}")]
-    Corrupt {
-        /// The blob.
-        id: Hash,
-        /// What the verification found.
-        reason: String,
-    },
-    /// The store has been shut down, or its database stopped after an earlier error.
-    #[error("the store is closed")]
-    Closed,
-    /// The disk failed to answer.
-    #[error("cannot read blob {id}")]
-    Io {
-        /// The blob.
-        id: Hash,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-/// A blob was not exported; the target is untouched.
+/// A blob was not exported. The target file is as it was before.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The blob could not be read whole and verified.
@@ -118,48 +79,48 @@ pub enum ExportError {
     /// The disk of the target is full.
     #[error("no space left on the disk for {}", path.display())]
     DiskFull {
-        /// The target.
+        /// The file to write.
         path: PathBuf,
     },
     /// The target cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
-        /// The target.
+        /// The file to write.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// The store could not say what it holds.
+/// The store could not list its blobs.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     /// The store has been shut down, or its database stopped after an earlier error.
     #[error("the store is closed")]
     Closed,
-    /// The database failed.
+    /// The database could not be read.
     #[error("cannot list the store")]
     Io(#[source] io::Error),
 }
 
-/// Blobs are not known to be on the disk: do not sign or announce them.
+/// Blobs are not known to be on the disk: they must not be signed or announced.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
     /// A blob to be synced is not in the store.
     #[error("blob {id} is not in the store")]
     NotFound {
-        /// The blob.
+        /// The name of the blob.
         id: Hash,
     },
     /// The store has been shut down, or its database stopped after an earlier error.
     #[error("the store is closed")]
     Closed,
-    /// The operating system refused to write a file through.
+    /// The operating system refused to write a file through to the disk.
     #[error("cannot write {} through to the disk", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -167,7 +128,7 @@ pub enum SyncError {
 /// Blobs were not removed.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
-    /// Something is being imported.
+    /// An import is under way, whose bytes a removal could take.
     #[error("the store is busy: something is on its way into it")]
     Busy,
     /// A store in memory keeps everything.

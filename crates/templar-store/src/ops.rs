@@ -1,24 +1,25 @@
-//! What a store does with whole blobs at once: export to a file, list, write through to the disk.
+//! Operations on whole blobs: export to a file, list, write through to the disk.
 //!
-//! Invariant: an exported file is whole and verified or it is not there; after [`Store::sync`] a power cut loses neither
-//! the named blobs nor the fact that they are here.
+//! Invariants: an exported file is whole and verified, or it does not exist. After [`Store::sync`] a power cut
+//! loses neither the named blobs nor the record that the store has them.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use templar_blob::ReadError;
 use templar_manifest::Hash;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use crate::store::is_disk_full;
-use crate::{ExportError, ListError, ReadError, Store, SyncError};
+use crate::{ExportError, ListError, Store, SyncError};
 
 impl Store {
-    /// Writes a blob to `path`, verified, replacing what is there. Returns its length in bytes.
+    /// Writes a blob to `path`, verified, and replaces a file that is there. Returns its length in bytes.
     ///
     /// # Errors
-    /// On any error `path` is as it was before.
+    /// See [`ExportError`]. On any error `path` is as it was before.
     pub async fn export(&self, id: &Hash, path: &Path) -> Result<u64, ExportError> {
         let size = self.size_within(id, u64::MAX).await?;
         let (store, id, target, handle) = (self.clone(), *id, path.to_path_buf(), Handle::current());
@@ -46,19 +47,20 @@ impl Store {
     /// Reads a whole blob and verifies every chunk of it. Returns its length in bytes.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// The errors of [`get`](Self::get), except `TooLarge`.
     pub async fn verify(&self, id: &Hash) -> Result<u64, ReadError> {
         let size = self.size_within(id, u64::MAX).await?;
         self.read_verified(id, size, |_| Ok(())).await?;
         Ok(size)
     }
 
-    /// Returns once these blobs would survive a power cut: file data, then the directory, then the database.
+    /// Writes these blobs through to the disk: file data, then the directory, then the database. When it returns, they
+    /// survive a power cut.
     ///
     /// Call it before a blob is signed or announced.
     ///
     /// # Errors
-    /// On any error nothing is known about the blobs.
+    /// See [`SyncError`]. After an error any of the blobs may be lost in a power cut.
     pub async fn sync(&self, ids: &[Hash]) -> Result<(), SyncError> {
         let mut files = Vec::new();
         for id in ids {
@@ -87,7 +89,7 @@ impl Store {
     }
 }
 
-/// Writes beside the target and renames, so that the target is never half-written.
+/// Writes a file beside the target and renames it, so that the target is never half-written.
 fn export_file(store: &Store, id: &Hash, size: u64, target: &Path, handle: &Handle) -> Result<(), ExportError> {
     let write = |source: io::Error| {
         let path = target.to_path_buf();
@@ -118,7 +120,7 @@ fn export_file(store: &Store, id: &Hash, size: u64, target: &Path, handle: &Hand
     sync_dir(parent).map_err(write)
 }
 
-/// Temporary files are private; an exported file is an ordinary one.
+/// Gives an exported file the usual permissions. A temporary file has private ones.
 #[cfg(unix)]
 fn readable_by_all(file: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -130,7 +132,7 @@ fn readable_by_all(_file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Forces a file or directory to the disk. With `optional`, one that is not there is well: small blobs have no files.
+/// Forces a file or directory to the disk. With `optional` the file may be missing, since small blobs have no files.
 fn sync_path(path: &Path, optional: bool) -> Result<(), SyncError> {
     let synced = if optional { File::open(path).and_then(|file| file.sync_all()) } else { sync_dir(path) };
     match synced {

@@ -1,7 +1,7 @@
 //! The [`Store`] handle: open a directory, put bytes in, get verified bytes out.
 //!
-//! Invariant: bytes returned from here hash to the name they were asked by. Every blob that is put or fetched carries a
-//! tag of its own name, so a later collection of garbage removes only what somebody untagged.
+//! Invariant: the bytes that a read returns hash to the name that was asked for. Every blob that is put or
+//! fetched carries a tag of its own name, so a collection of garbage removes only blobs whose tag was deleted.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -17,56 +17,58 @@ use iroh_blobs::store::fs::options::Options;
 use iroh_blobs::store::mem::MemStore;
 use iroh_blobs::{BlobFormat, HashAndFormat};
 use n0_future::StreamExt;
+use templar_blob::ReadError;
 use templar_manifest::Hash;
 use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio::task::spawn_blocking;
 
 use crate::collect::{Collector, collector};
-use crate::{ListError, OpenError, PutError, ReadError};
+use crate::convert::{from_iroh, io_error, to_iroh};
+use crate::{ListError, OpenError, PutError};
 
-/// Content-addressed bytes in one directory. Cheap to clone: all clones are the same store.
+/// Content-addressed bytes in one directory. It is cheap to clone: all clones are the same store.
 ///
-/// Call [`shutdown`](Self::shutdown) before the process ends: the last writes of metadata are lost otherwise (the blobs
-/// they name are then fetched or computed again).
+/// Call [`shutdown`](Self::shutdown) before the process ends. Otherwise the last writes of metadata are lost,
+/// and the blobs that they name are fetched or computed again.
 #[derive(Debug, Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    inner: Arc<StoreInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct StoreInner {
     blobs: iroh_blobs::api::Store,
-    /// None for a store in memory.
+    /// The directory; `None` for a store in memory.
     disk: Option<Disk>,
 }
 
-/// Something is on its way into the store, see [`Store::importing`].
+/// A guard that keeps blobs from being removed while something is imported. See [`Store::importing`].
 #[derive(Debug)]
 pub struct Importing<'a>(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, ()>);
 
-/// A store's directory and the lock that makes this process its only user.
+/// The directory of a store, and the lock that makes this process its only user.
 #[derive(Debug)]
 pub(crate) struct Disk {
     pub(crate) root: PathBuf,
     lock: File,
-    /// Held for reading by every import, for writing by the removal of blobs and of half-written files.
+    /// Every import holds it for reading; the removal of blobs and of half-written files holds it for writing.
     pub(crate) imports: RwLock<()>,
     pub(crate) collector: Collector,
 }
 
 impl Disk {
-    /// Where the file store keeps the raw bytes of blobs above 16 KiB.
+    /// The folder in which the file store keeps the raw bytes of blobs above 16 KiB.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.root.join("data")
     }
 
-    /// The files that hold a blob's bytes and its inner hash nodes, if it is not in the database.
+    /// The file of a blob's bytes and that of its inner hash nodes. A blob in the database has neither.
     pub(crate) fn files_of(&self, id: &Hash) -> [PathBuf; 2] {
         let data = self.data_dir();
         [data.join(format!("{id}.data")), data.join(format!("{id}.obao4"))]
     }
 
-    /// Removes what an import that failed or a killed process left half-written.
+    /// Removes the half-written files of an import that failed and of a process that was killed.
     fn sweep(&self) -> io::Result<()> {
         for entry in std::fs::read_dir(self.root.join("temp"))? {
             let path = entry?.path();
@@ -107,21 +109,21 @@ impl Store {
         OnceLock::set(&opened, (*blobs).clone()).ok();
         let disk = Disk { root: root.clone(), lock, imports: RwLock::new(()), collector };
         disk.sweep().map_err(|source| OpenError::Io { path: root.join("temp"), source })?;
-        Ok(Self { inner: Arc::new(Inner { blobs: (*blobs).clone(), disk: Some(disk) }) })
+        Ok(Self { inner: Arc::new(StoreInner { blobs: (*blobs).clone(), disk: Some(disk) }) })
     }
 
-    /// A store that lives in memory and ends with its last handle.
+    /// Creates a store that lives in memory and ends with its last handle.
     pub async fn memory() -> Self {
-        Self { inner: Arc::new(Inner { blobs: (*MemStore::new()).clone(), disk: None }) }
+        Self { inner: Arc::new(StoreInner { blobs: (*MemStore::new()).clone(), disk: None }) }
     }
 
     /// Adds bytes and keeps them. Returns their name.
     ///
-    /// Bytes that are here already are read and verified instead of written; where that finds a corrupt copy, it is
-    /// replaced, for all who open it from then on.
+    /// Bytes that are here already are read and verified instead of written. A corrupt copy is replaced:
+    /// readers that open the blob from then on get the right bytes.
     ///
     /// # Errors
-    /// [`PutError::DiskFull`] and others; nothing half-written remains.
+    /// [`PutError::DiskFull`] and the other variants of [`PutError`]. Nothing half-written remains.
     pub async fn put(&self, bytes: impl Into<Bytes>) -> Result<Hash, PutError> {
         let bytes = bytes.into();
         let id = Hash::of(&bytes);
@@ -146,7 +148,7 @@ impl Store {
     /// Adds a copy of a file and keeps it. Returns its name and its length in bytes.
     ///
     /// # Errors
-    /// [`PutError::Input`] when the file cannot be read; otherwise as [`put`](Self::put).
+    /// [`PutError::Input`] when the file cannot be read, and the errors of [`put`](Self::put).
     pub async fn put_file(&self, path: &Path) -> Result<(Hash, u64), PutError> {
         let input = |source| PutError::Input { path: path.to_path_buf(), source };
         let metadata = tokio::fs::metadata(path).await.map_err(input)?;
@@ -179,8 +181,9 @@ impl Store {
         }
     }
 
-    /// Keeps blobs from being removed until the guard is dropped. Whoever fills the store by another way than
-    /// [`put`](Self::put) holds one until [`keep`](Self::keep), or what has just come may be taken for nobody's.
+    /// Keeps blobs from being removed until the guard is dropped. A caller that fills the store in another way than by
+    /// [`put`](Self::put) holds a guard until [`keep`](Self::keep). Otherwise a removal could take a blob that has just
+    /// arrived, since it has no tag yet.
     pub async fn importing(&self) -> Option<Importing<'_>> {
         match &self.inner.disk {
             Some(disk) => Some(Importing(disk.imports.read().await)),
@@ -188,10 +191,10 @@ impl Store {
         }
     }
 
-    /// Whether the store still takes and gives blobs: its database stops at the first write that fails.
+    /// Checks that the store still takes and gives blobs. Its database stops at the first write that fails.
     ///
     /// # Errors
-    /// [`PutError::DiskFull`] or [`PutError::Closed`]; the store must be opened again.
+    /// [`PutError::DiskFull`] or [`PutError::Closed`]. The store must then be opened again.
     pub async fn check(&self) -> Result<(), PutError> {
         if self.has(&Hash::default()).await.is_ok() {
             return Ok(());
@@ -202,7 +205,7 @@ impl Store {
         }
     }
 
-    /// Names the reason of a failed import and removes what it left in the directory for temporary files.
+    /// Finds the reason of a failed import, and removes the temporary files of that import.
     async fn import_failed(&self, error: RequestError) -> PutError {
         // The database answers nothing any more, whatever the error at hand says.
         let closed = self.has(&Hash::default()).await.is_err();
@@ -223,7 +226,7 @@ impl Store {
         }
     }
 
-    /// Keeps a blob that came in by another way than [`put`](Self::put), such as a transfer.
+    /// Keeps a blob that came in by another way than [`put`](Self::put), such as a transfer: it gets its tag.
     ///
     /// # Errors
     /// [`PutError::NotFound`] unless the blob is here whole.
@@ -247,7 +250,7 @@ impl Store {
         Ok(matches!(status, BlobStatus::Complete { .. }))
     }
 
-    /// The length of a blob in bytes; none unless the whole blob is here.
+    /// The length of a blob in bytes, or `None` unless the whole blob is here.
     pub async fn size(&self, id: &Hash) -> Option<u64> {
         match self.blobs().blobs().status(to_iroh(id)).await {
             Ok(BlobStatus::Complete { size }) => Some(size),
@@ -258,7 +261,7 @@ impl Store {
     /// Reads a whole blob of at most `max_bytes` bytes, verifying every chunk on the way.
     ///
     /// # Errors
-    /// [`ReadError::NotFound`], [`ReadError::TooLarge`], [`ReadError::Corrupt`] and others.
+    /// [`ReadError::NotFound`], [`ReadError::TooLarge`], [`ReadError::Corrupt`], and the failures of the disk.
     pub async fn get(&self, id: &Hash, max_bytes: u64) -> Result<Bytes, ReadError> {
         let size = self.size_within(id, max_bytes).await?;
         let capacity = usize::try_from(size).map_err(|_| ReadError::TooLarge { id: *id, size, max_bytes })?;
@@ -271,7 +274,7 @@ impl Store {
         Ok(bytes.into())
     }
 
-    /// The length of a whole blob that may have at most `max_bytes`.
+    /// The length of a whole blob, which must be at most `max_bytes`.
     pub(crate) async fn size_within(&self, id: &Hash, max_bytes: u64) -> Result<u64, ReadError> {
         let status = self.blobs().blobs().status(to_iroh(id)).await.map_err(|_| ReadError::Closed)?;
         match status {
@@ -281,7 +284,8 @@ impl Store {
         }
     }
 
-    /// Hands all bytes of a blob of `size` bytes to `sink`, in order, each chunk verified against the blob's name.
+    /// Gives all bytes of a blob of `size` bytes to `sink`, in order. Each chunk is verified against the blob's
+    /// name first.
     ///
     /// An error of `sink` ends the reading as [`ReadError::Io`].
     pub(crate) async fn read_verified(
@@ -314,7 +318,7 @@ impl Store {
         if offset == size { Ok(()) } else { Err(corrupt(format!("the bytes end at {offset} of {size}"))) }
     }
 
-    /// Tells damage from a closed store and from a disk that does not answer.
+    /// Classifies an error of reading: a damaged blob, a closed store, or a disk that does not answer.
     async fn read_failed(&self, id: &Hash, error: iroh_blobs::api::Error) -> ReadError {
         let iroh_blobs::api::Error::Io(source) = error;
         if self.size_within(id, u64::MAX).await.is_err() {
@@ -330,8 +334,8 @@ impl Store {
         }
     }
 
-    /// Writes everything out and gives the directory back. Must be called before the process ends; all other calls
-    /// fail from then on.
+    /// Writes everything out and releases the directory. It must be called before the process ends. All other
+    /// calls fail from then on.
     pub async fn shutdown(&self) {
         if let Err(error) = self.blobs().shutdown().await {
             tracing::debug!(%error, "the store was shut down before");
@@ -343,7 +347,7 @@ impl Store {
         }
     }
 
-    /// The store underneath, for the network that serves and fills it.
+    /// The store of iroh-blobs underneath, for the network that serves blobs from it and fetches blobs into it.
     pub fn blobs(&self) -> &iroh_blobs::api::Store {
         &self.inner.blobs
     }
@@ -353,17 +357,8 @@ impl Store {
     }
 }
 
-/// The same 32 bytes as the type of iroh-blobs.
-pub fn to_iroh(id: &Hash) -> iroh_blobs::Hash {
-    iroh_blobs::Hash::from_bytes(*id.as_bytes())
-}
-
-/// The same 32 bytes as the type of this project.
-pub fn from_iroh(hash: &iroh_blobs::Hash) -> Hash {
-    Hash::from_bytes(*hash.as_bytes())
-}
-
-/// Whether the disk refuses even a small file. The database hides the reason when it stops on a full disk.
+/// Tells whether the disk is full, by writing a small file. A database that stops on a full disk does not name
+/// the reason.
 fn is_full(root: &Path) -> bool {
     let probe = tempfile::tempfile_in(root)
         .and_then(|mut file| io::Write::write_all(&mut file, &[0; 64 << 10]).and_then(|()| file.sync_data()));
@@ -388,9 +383,4 @@ fn lock_dir(root: &Path) -> Result<File, OpenError> {
 
 pub(crate) fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-pub(crate) fn io_error(error: RequestError) -> io::Error {
-    let iroh_blobs::api::Error::Io(error) = iroh_blobs::api::Error::from(error);
-    error
 }

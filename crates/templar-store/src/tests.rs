@@ -5,11 +5,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 use iroh_blobs::HashAndFormat;
+use templar_blob::{BlobSource, MemoryBlobs, ReadError};
 use templar_manifest::Hash;
 
 use crate::{
-    BlobSource, BlockingStore, ExportError, ListError, MemoryBlobs, OpenError, PutError, ReadError, RemoveError,
-    Repaired, Store, SyncError, to_iroh,
+    BlockingStore, ExportError, ListError, OpenError, PutError, RemoveError, Repaired, Store, SyncError, to_iroh,
 };
 
 const ANY: u64 = u64::MAX;
