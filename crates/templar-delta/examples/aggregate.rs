@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use templar_delta::{
-    Aggregate, AggregateHeader, AggregationRule, Delta, Header, Quantiser, Settings, decode, random_delta,
+    Aggregate, AggregateHeader, AggregationRule, Delta, DeltaHeader, DeltaSettings, Quantiser, decode, random_delta,
 };
 use templar_manifest::{Hash, TensorSpec};
 
@@ -123,8 +123,8 @@ fn main() {
     let parameters: usize = specs.iter().map(TensorSpec::elements).sum();
     let each = |seconds: f64| seconds * 1e9 / parameters as f64;
     let run = Hash::of(b"run");
-    let settings = Settings::new(64, 64, Quantiser::Templar4, 0).expect("valid settings");
-    let header = |miner: u8| Header { run, window: 0, miner: [miner; 32] };
+    let settings = DeltaSettings::new(64, 64, Quantiser::Templar4, 0).expect("valid settings");
+    let header = |miner: u8| DeltaHeader { run, window: 0, miner: [miner; 32] };
     let encoded: Vec<Vec<u8>> = (0..20u8)
         .map(|miner| {
             let scale = 1e-3 + 1e-4 * f32::from(miner % 7);

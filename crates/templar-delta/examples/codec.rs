@@ -5,7 +5,9 @@
 
 use std::time::Instant;
 
-use templar_delta::{Aggregate, AggregationRule, Header, Quantiser, Settings, compress, decode, inspect, random_delta};
+use templar_delta::{
+    Aggregate, AggregationRule, DeltaHeader, DeltaSettings, Quantiser, compress, decode, inspect, random_delta,
+};
 use templar_manifest::{Hash, TensorSpec};
 
 /// Seconds of the fastest of three calls, and its result.
@@ -27,12 +29,12 @@ fn main() {
     let (rows, columns) = if let [rows, columns] = sizes[..] { (rows, columns) } else { (4096, 2048) };
     let specs = [TensorSpec::new("matrix", [rows, columns])];
     let parameters = specs[0].elements();
-    let header = Header { run: Hash::of(b"run"), window: 0, miner: [0; 32] };
+    let header = DeltaHeader { run: Hash::of(b"run"), window: 0, miner: [0; 32] };
     println!("{rows} x {columns}, {} threads", rayon::current_num_threads());
     println!("k    quantiser    bit/param  index bit/value  compress Mparam/s  decode Mvalue/s  apply 4 Mparam/s");
     for top_k in [32, 64, 128] {
         for quantiser in Quantiser::ALL {
-            let settings = Settings::new(64, top_k, quantiser, 950_000).expect("valid settings");
+            let settings = DeltaSettings::new(64, top_k, quantiser, 950_000).expect("valid settings");
             let gradient: Vec<f32> = noise(parameters);
             let mut error = vec![0.0; parameters];
             let (compressing, bytes) =

@@ -1,85 +1,53 @@
 //! The outer step: the deltas of a window, in the order of its record, become one step of the parameters.
 //!
-//! Per tensor: each contributor is clipped to the lower median of the contributors' norms, the clipped values of a
-//! coordinate are added in the order given, divided by the rule's count, and θ ← θ − lr·g (SGD without momentum). All in
-//! `f64`, each parameter rounded once to `f32`; a coordinate that nobody sent keeps its bits. Tensors are shared out to
-//! threads, and each is walked block by block, so that what is held beside bytes and parameters is one block for each
-//! thread.
+//! For each tensor, every contributor is clipped to the lower median of the contributors' norms. The clipped
+//! values of a coordinate are added in the order given and divided by the count that the rule names, which
+//! gives g. Then θ ← θ − lr·g (SGD without momentum). All of it is computed in `f64`, and each parameter is
+//! rounded once to `f32`. A coordinate that nobody sent keeps its bits.
+//!
+//! Threads share the tensors, and each tensor is read block by block. So memory holds, beside the bytes and the
+//! parameters, one block for each thread.
 
 use rayon::prelude::*;
 use templar_manifest::{AggregationRule, TensorSpec};
 
+use crate::OuterStepError;
 use crate::aggregate::{Aggregate, Tensor};
 use crate::body::Blocks;
 use crate::decode::Delta;
-use crate::layout::{Layout, ShapeError};
+use crate::layout::BlockLayout;
 
-/// Deltas cannot be applied.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum ApplyError {
-    /// The tensors cannot be laid out.
-    #[error(transparent)]
-    Shape(#[from] ShapeError),
-    /// The parameters are not as many as the tensors'.
-    #[error("{found} parameters, the tensors have {expected}")]
-    Length {
-        /// How many parameters were given.
-        found: usize,
-        /// How many the tensors have.
-        expected: usize,
-    },
-    /// A delta was decoded for other tensors or settings, or made for another run or window.
-    #[error("delta {position} was made for other tensors or settings, or another window")]
-    OtherDelta {
-        /// Its place in the order given.
-        position: usize,
-    },
-    /// More deltas than an aggregate can hold.
-    #[error("{0} deltas, more than can be aggregated")]
-    TooMany(usize),
-    /// The learning rate is not finite.
-    #[error("learning rate {0} is not finite")]
-    LearningRate(f32),
-    /// A parameter would not be finite. The parameters are partly stepped then and must be discarded.
-    #[error("tensor {tensor}: parameter {index} would not be finite")]
-    NonFinite {
-        /// The tensor's name.
-        tensor: String,
-        /// The position in the tensor.
-        index: usize,
-    },
-}
-
-/// What an outer step did.
+/// A report of an outer step.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ApplyReport {
-    /// For each tensor, in order; empty when there were no deltas.
+    /// A report of each tensor, in order. It is empty when there were no deltas.
     pub tensors: Vec<TensorReport>,
 }
 
-/// What an outer step did to one tensor.
+/// A report of an outer step of one tensor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TensorReport {
     /// The lower median of the contributors' norms, to which they were clipped.
     pub median_norm: f64,
-    /// How many contributors were above it.
+    /// The number of contributors above the median.
     pub clipped: usize,
-    /// How many parameters somebody sent.
+    /// The number of parameters for which at least one contributor sent a value.
     pub touched: u64,
 }
 
 impl ApplyReport {
-    /// How many parameters somebody sent.
+    /// The number of parameters of all tensors for which at least one contributor sent a value.
     pub fn touched(&self) -> u64 {
         self.tensors.iter().map(|tensor| tensor.touched).sum()
     }
 }
 
-/// Applies one delta alone, unclipped, with a step of its own: θ ← θ − `step`·delta. A validator scores a delta with it.
+/// Applies one delta alone, unclipped, with a step of its own: θ ← θ − `step`·delta. A validator measures a
+/// delta with it.
 ///
 /// # Errors
-/// As [`Aggregate::new`] and [`Aggregate::step`].
-pub fn apply_trial(specs: &[TensorSpec], delta: &Delta, step: f32, params: &mut [f32]) -> Result<(), ApplyError> {
+/// The errors of [`Aggregate::new`] and [`Aggregate::step`].
+pub fn apply_trial(specs: &[TensorSpec], delta: &Delta, step: f32, params: &mut [f32]) -> Result<(), OuterStepError> {
     let header = delta.header();
     let aggregate = Aggregate::new(specs, delta.settings(), header.run, header.window, &[delta])?;
     // The median of one norm is that norm, and the mean of one value that value.
@@ -87,18 +55,25 @@ pub fn apply_trial(specs: &[TensorSpec], delta: &Delta, step: f32, params: &mut 
 }
 
 impl Aggregate {
-    /// The outer step of the window: θ ← θ − `outer_lr`·g over the flat parameters. Without contributors nothing changes.
+    /// Takes the outer step of the window: θ ← θ − `outer_lr`·g over the flat parameters. Without contributors nothing
+    /// changes.
     ///
     /// # Errors
-    /// When the length or the learning rate does not fit (nothing was changed), or a parameter would not be finite: the
-    /// first such tensor is named.
-    pub fn step(&self, rule: AggregationRule, outer_lr: f32, params: &mut [f32]) -> Result<ApplyReport, ApplyError> {
+    /// [`OuterStepError`] when the length or the learning rate does not fit, in which case nothing was changed.
+    /// Also when a parameter would not be finite: the first such tensor is named, and the parameters must be
+    /// discarded.
+    pub fn step(
+        &self,
+        rule: AggregationRule,
+        outer_lr: f32,
+        params: &mut [f32],
+    ) -> Result<ApplyReport, OuterStepError> {
         if !outer_lr.is_finite() {
-            return Err(ApplyError::LearningRate(outer_lr));
+            return Err(OuterStepError::LearningRate(outer_lr));
         }
         let expected = self.tensors().iter().map(|tensor| tensor.layout.elements()).sum();
         if params.len() != expected {
-            return Err(ApplyError::Length { found: params.len(), expected });
+            return Err(OuterStepError::Length { found: params.len(), expected });
         }
         if self.contributors() == 0 {
             return Ok(ApplyReport::default());
@@ -110,33 +85,33 @@ impl Aggregate {
             rest = more;
             work.push((tensor, params));
         }
-        let reports: Vec<Result<TensorReport, ApplyError>> = work
+        let reports: Vec<Result<TensorReport, OuterStepError>> = work
             .into_par_iter()
             .with_max_len(1)
             .map(|(tensor, params)| {
                 step_tensor(tensor, self.bytes(), rule, outer_lr, params)
-                    .map_err(|index| ApplyError::NonFinite { tensor: tensor.name.clone(), index })
+                    .map_err(|index| OuterStepError::NonFinite { tensor: tensor.name.clone(), index })
             })
             .collect();
         Ok(ApplyReport { tensors: reports.into_iter().collect::<Result<_, _>>()? })
     }
 }
 
-/// The element in the middle, the lower of two.
+/// The element in the middle, or the lower one of the two in the middle.
 fn lower_median(norms: &[f64]) -> f64 {
     let mut sorted = norms.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[(sorted.len() - 1) / 2]
 }
 
-/// One contributor's tensor as it is walked.
+/// The tensor of one contributor, while its blocks are read one by one.
 struct Contributor<'a> {
     blocks: Blocks<'a>,
-    /// By what its values are multiplied.
+    /// The factor that clips its values, at most 1.
     factor: f64,
 }
 
-/// Steps one tensor; the error is an index whose parameter would not be finite, the first in wire order.
+/// Steps one tensor. The error is the index of the first parameter, in wire order, that would not be finite.
 fn step_tensor(
     tensor: &Tensor,
     bytes: &[u8],
@@ -156,6 +131,7 @@ fn step_tensor(
         })
         .collect();
 
+    let step = Step { rule, contributors: norms.len() as f64, lr: f64::from(lr) };
     let mut block = Block::new(layout);
     let mut touched = 0;
     let together = (TOUCHED_TOGETHER / layout.block_len()).max(1);
@@ -166,41 +142,51 @@ fn step_tensor(
                 touch(layout, together, &params[start..]);
             }
             block.gather(&mut contributors);
-            touched += block
-                .step(layout, norms.len(), rule, lr, &mut params[start..])
-                .map_err(|at| band * layout.band_len() + start + at)?;
+            touched +=
+                block.step(layout, &step, &mut params[start..]).map_err(|at| band * layout.band_len() + start + at)?;
         }
     }
     Ok(TensorReport { median_norm: median, clipped: norms.iter().filter(|&&norm| norm > median).count(), touched })
 }
 
-/// Parameters that are brought into the cache together: few enough to stay there until they are stepped.
+/// The number of parameters that are brought into the cache together. They are few enough to stay there until
+/// their step.
 const TOUCHED_TOGETHER: usize = 1 << 16;
 
-/// Reads one number of each cache line of the next blocks of a row of blocks, which begin `params`. The rows of a block lie
-/// far apart, so that each line would be waited for when it is stepped; along the rows memory is as fast as it can be.
-fn touch(layout: &Layout, blocks: usize, params: &[f32]) {
+/// Reads one number of each cache line of the next blocks of a row of blocks; `params` begins with these
+/// blocks. It brings them into the cache. The rows of a block lie far apart, so the step would wait for each
+/// line. Reading along the rows is as fast as the memory allows.
+fn touch(layout: &BlockLayout, blocks: usize, params: &[f32]) {
     const LINE: usize = 16;
     let rows = params.chunks(layout.columns()).take(layout.block_len() / layout.width());
     let lines = rows.flat_map(|row| row.iter().take(blocks * layout.width()).step_by(LINE));
     std::hint::black_box(lines.fold(0, |sum, value| sum ^ value.to_bits()));
 }
 
-/// The sums of one block, used again for the next: everything is zero between blocks.
+/// The numbers that decide a step together with the sums.
+struct Step {
+    rule: AggregationRule,
+    /// The number of contributors of the window.
+    contributors: f64,
+    /// The outer learning rate.
+    lr: f64,
+}
+
+/// The sums of one block. The next block uses the same memory, and all of it is zero between two blocks.
 struct Block {
     sums: Vec<f64>,
     senders: Vec<u32>,
-    /// A bit for each element that somebody sent.
+    /// One bit for each element, set where at least one contributor sent a value.
     sent: Vec<u64>,
 }
 
 impl Block {
-    fn new(layout: &Layout) -> Self {
+    fn new(layout: &BlockLayout) -> Self {
         let len = layout.block_len();
         Self { sums: vec![0.0; len], senders: vec![0; len], sent: vec![0; len.div_ceil(64)] }
     }
 
-    /// Adds what every contributor sent of its next block, in order.
+    /// Adds the values of every contributor for the next block, in order.
     fn gather(&mut self, contributors: &mut [Contributor<'_>]) {
         for contributor in contributors {
             let values = contributor.blocks.levels().map(|level| contributor.factor * f64::from(level));
@@ -214,16 +200,10 @@ impl Block {
         }
     }
 
-    /// Steps what was sent, and clears it; `params` begins with the block's first element. Tells how many were sent.
-    fn step(
-        &mut self,
-        layout: &Layout,
-        contributors: usize,
-        rule: AggregationRule,
-        lr: f32,
-        params: &mut [f32],
-    ) -> Result<u64, usize> {
-        let (all, lr) = (contributors as f64, f64::from(lr));
+    /// Steps the elements that somebody sent, and clears the sums. `params` begins with the block's first
+    /// element. Gives how many elements were sent; the error is the place of the first parameter that would not
+    /// be finite.
+    fn step(&mut self, layout: &BlockLayout, step: &Step, params: &mut [f32]) -> Result<u64, usize> {
         let mut touched = 0;
         let mut bad = None;
         // Offsets ascend, so the row of each is found by going on from the row before.
@@ -240,11 +220,11 @@ impl Block {
                 let at = row + offset + layout.width() - row_end;
                 let sum = std::mem::take(&mut self.sums[offset]);
                 let senders = std::mem::take(&mut self.senders[offset]);
-                let count = match rule {
-                    AggregationRule::MeanOfAll => all,
+                let count = match step.rule {
+                    AggregationRule::MeanOfAll => step.contributors,
                     AggregationRule::MeanOfSenders => f64::from(senders),
                 };
-                let stepped = (f64::from(params[at]) - lr * (sum / count)) as f32;
+                let stepped = (f64::from(params[at]) - step.lr * (sum / count)) as f32;
                 if !stepped.is_finite() && bad.is_none() {
                     bad = Some(at);
                 }

@@ -1,6 +1,6 @@
-//! Bits in bytes, from the least significant of the first.
+//! Bits in bytes, counted from the least significant bit of the first byte.
 
-/// Appends bits to bytes, of which there must be room for all and eight more.
+/// Appends bits to bytes. The buffer has room for all of them and for eight bytes more.
 pub(crate) struct BitWriter {
     bytes: Vec<u8>,
     at: usize,
@@ -10,13 +10,13 @@ pub(crate) struct BitWriter {
 
 // These run for every value sent, and the arithmetic that wraps cannot: a test for it would cost as much as the work.
 impl BitWriter {
-    /// A writer of at most `bits`.
+    /// Creates a writer of at most `bits` bits.
     pub(crate) fn new(bits: u64) -> Self {
         // Bits of a tensor are counted within what the tensor itself takes.
         Self { bytes: vec![0; bits.div_ceil(8) as usize + 8], at: 0, pending: 0, used: 0 }
     }
 
-    /// Appends the low `count` ≤ 32 bits of `value`, which has no others.
+    /// Appends the low `count` bits of `value`, at most 32. All other bits of `value` are zero.
     #[inline(always)]
     pub(crate) fn put(&mut self, value: u64, count: u32) {
         self.pending |= value.wrapping_shl(self.used);
@@ -29,7 +29,7 @@ impl BitWriter {
         }
     }
 
-    /// Appends so many zero-bits and a one-bit.
+    /// Appends a number in unary: so many zero-bits, and a one-bit.
     #[inline(always)]
     pub(crate) fn put_unary(&mut self, mut zeros: u32) {
         while zeros >= 32 {
@@ -39,7 +39,7 @@ impl BitWriter {
         self.put(1u64.wrapping_shl(zeros), zeros.wrapping_add(1));
     }
 
-    /// The bytes, the last one padded with zero-bits.
+    /// Returns the bytes. The last one is padded with zero-bits.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.bytes[self.at..self.at + 8].copy_from_slice(&self.pending.to_le_bytes());
         self.bytes.truncate(self.at + self.used.div_ceil(8) as usize);
@@ -47,7 +47,7 @@ impl BitWriter {
     }
 }
 
-/// The 64 bits from the first of `byte`, zeros where the bytes have ended.
+/// The 64 bits from the first bit of `byte` on. They are zero beyond the end of the bytes.
 #[inline(always)]
 pub(crate) fn word(bytes: &[u8], byte: u64) -> u64 {
     let byte = usize::try_from(byte).unwrap_or(usize::MAX);
@@ -62,7 +62,7 @@ fn last_word(rest: &[u8]) -> u64 {
     u64::from_le_bytes(chunk)
 }
 
-/// At least 57 bits from `position`, zeros where the bytes have ended.
+/// At least 57 bits from `position` on. They are zero beyond the end of the bytes.
 #[inline(always)]
 pub(crate) fn peek(bytes: &[u8], position: u64) -> u64 {
     word(bytes, position / 8) >> (position % 8)

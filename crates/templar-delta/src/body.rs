@@ -1,7 +1,8 @@
-//! One tensor of a delta as bytes: the front that says how to read it, the positions, the scales of blocks, the codes.
+//! One tensor of a delta as bytes: a front with the parameters of the codes, the positions, the scales of
+//! blocks, the codes.
 //!
-//! A body can be read alone, and has one spelling: [`Blocks`] visits every value once and refuses all others on the way.
-//! The crate's documentation specifies the bytes.
+//! A body can be read without the other bodies, and it has one spelling: [`Blocks`] visits every value once and
+//! refuses any other spelling on the way. The crate's documentation specifies the bytes.
 
 mod blocks;
 mod fault;
@@ -9,21 +10,22 @@ mod front;
 
 use templar_manifest::Quantiser;
 
+use crate::fields::put_number;
 use crate::golomb;
-use crate::layout::Layout;
+use crate::layout::BlockLayout;
 use crate::quantise::{LEVELS, Levels, Quantised};
 use crate::rans;
 use crate::scale::MAX_SCALE;
-use crate::wire::put_number;
 
 pub(crate) use blocks::Blocks;
 #[cfg(test)]
 pub(crate) use blocks::levels;
-pub use fault::Fault;
-pub(crate) use front::Body;
+pub use fault::TensorFault;
+pub(crate) use front::TensorBody;
 
-/// The elements left out before each position, counted from the one before or the start of the block.
-fn gaps(layout: &Layout, offsets: &[u32]) -> Vec<u32> {
+/// For each position, the number of elements left out before it, counted from the position before or from the
+/// start of the block.
+fn gaps(layout: &BlockLayout, offsets: &[u32]) -> Vec<u32> {
     let kept = layout.kept_per_block();
     let mut gaps = vec![0; offsets.len()];
     for (gaps, offsets) in gaps.chunks_exact_mut(kept).zip(offsets.chunks_exact(kept)) {
@@ -36,7 +38,7 @@ fn gaps(layout: &Layout, offsets: &[u32]) -> Vec<u32> {
     gaps
 }
 
-/// The steps from each scale to the next, zigzag: 0, −1, 1, −2, … are 0, 1, 2, 3, …
+/// The steps from each scale to the next, in zigzag order: 0, −1, 1, −2, … become 0, 1, 2, 3, …
 fn steps(scales: &[u16]) -> Vec<u32> {
     let step = |pair: &[u16]| {
         let step = i32::from(pair[1]) - i32::from(pair[0]);
@@ -45,8 +47,8 @@ fn steps(scales: &[u16]) -> Vec<u32> {
     scales.windows(2).map(step).collect()
 }
 
-/// The body of one tensor.
-pub(crate) fn encode(layout: &Layout, offsets: &[u32], quantised: &Quantised) -> Vec<u8> {
+/// Encodes one tensor: its positions in their blocks, its codes and its levels.
+pub(crate) fn encode(layout: &BlockLayout, offsets: &[u32], quantised: &Quantised) -> Vec<u8> {
     let (m, indices) = golomb::encode(&if layout.is_whole() { Vec::new() } else { gaps(layout, offsets) });
     let mut body = Vec::with_capacity(indices.len() + quantised.codes.len() / 4 + 64);
     put_number(&mut body, m.into());
@@ -82,7 +84,7 @@ pub(crate) fn encode(layout: &Layout, offsets: &[u32], quantised: &Quantised) ->
     body
 }
 
-/// Appends the set of codes that occur, and the frequencies of all of them but the last.
+/// Appends the set of codes that occur, and the frequency of each of them but the last.
 fn put_frequencies(body: &mut Vec<u8>, frequencies: [u16; LEVELS]) {
     let used = (0..LEVELS).filter(|&code| frequencies[code] > 0);
     body.push(used.clone().fold(0, |set, code| set | 1 << code));
@@ -92,7 +94,8 @@ fn put_frequencies(body: &mut Vec<u8>, frequencies: [u16; LEVELS]) {
     }
 }
 
-/// Appends the first scale and what tells how to read the steps to the others, and gives their bytes.
+/// Appends the first scale, and the Golomb parameter and the length of the steps to the others. Returns the
+/// bytes of these steps.
 fn put_scales(body: &mut Vec<u8>, scales: &[u16]) -> Vec<u8> {
     let (m, bytes) = golomb::encode(&steps(scales));
     put_number(body, scales[0].into());
@@ -101,8 +104,8 @@ fn put_scales(body: &mut Vec<u8>, scales: &[u16]) -> Vec<u8> {
     bytes
 }
 
-/// No body of this tensor is longer.
-pub(crate) fn max_body_bytes(layout: &Layout, quantiser: Quantiser) -> u64 {
+/// The most bytes that a body of this tensor can have.
+pub(crate) fn max_body_bytes(layout: &BlockLayout, quantiser: Quantiser) -> u64 {
     // At most: two numbers of five bytes, seven bytes of frequencies, and four levels or two ratios and three numbers.
     const FRONT: u64 = 40;
     let kept = layout.kept() as u64;

@@ -1,68 +1,68 @@
-//! From a pseudo-gradient to the bytes that a miner sends: error feedback, top-k, quantiser, codec.
+//! Compresses a pseudo-gradient into the bytes that a miner sends: error feedback, top-k, quantiser, codec.
 //!
-//! e ← βe + Δ; the largest values of every block of e are quantised and sent; e ← e − what the receivers will decode
-//! (SparseLoCo, arXiv 2508.15706). Tensors and rows of blocks are shared out to threads; each result depends on its own
-//! inputs alone and is put in its place, so the bytes are the same for any number of threads.
+//! First e ← βe + Δ. Then the largest values of every block of e are quantised and sent. Then the values that
+//! the receivers will decode are subtracted from e (SparseLoCo, arXiv 2508.15706).
+//!
+//! Threads share the tensors and the rows of blocks. Each result depends only on its own inputs and has its own
+//! place, so the bytes are the same for any number of threads.
 
 use rayon::prelude::*;
 use templar_manifest::TensorSpec;
 
-use crate::body::{encode, max_body_bytes};
-use crate::layout::{Layout, ShapeError};
+use crate::body::encode;
+use crate::layout::{BlockLayout, ShapeError};
 use crate::quantise::{Quantised, quantise};
-use crate::settings::{PPM, Settings};
-use crate::wire::{self, Header, MAX_HEADER_BYTES};
+use crate::scale::MAX_MAGNITUDE;
+use crate::settings::{DeltaSettings, PPM};
+use crate::wire::{self, DeltaHeader};
 
-/// The largest magnitude of e and of what a delta decodes to, 2^100. Sums and differences of such numbers are finite.
-pub const MAX_MAGNITUDE: f32 = f32::from_bits((127 + 100) << 23);
-
-/// A pseudo-gradient cannot be compressed. The error feedback is as it was.
+/// A pseudo-gradient cannot be compressed. The error feedback is unchanged.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CompressError {
     /// The tensors cannot be laid out.
     #[error(transparent)]
     Shape(#[from] ShapeError),
-    /// The pseudo-gradient or the error feedback is not as long as the tensors together.
+    /// The pseudo-gradient or the error feedback has another length than the tensors together.
     #[error("the {what} has {found} values, the tensors have {expected}")]
     Length {
-        /// Which of the two.
+        /// The vector at fault: "pseudo-gradient" or "error feedback".
         what: &'static str,
-        /// Its length.
+        /// The number of its values.
         found: usize,
-        /// The parameters of the model.
+        /// The number of parameters of the model.
         expected: usize,
     },
     /// βe + Δ is not finite or too large to be sent.
     #[error("tensor {tensor}: value {index} is {value}, not a number of magnitude at most 2^100")]
     Value {
-        /// The tensor's name.
+        /// The name of the tensor.
         tensor: String,
-        /// The position in the tensor.
+        /// The position in the flat tensor.
         index: usize,
         /// The value of βe + Δ there.
         value: f32,
     },
 }
 
-/// βe + Δ in `f64`, rounded once to `f32`; β is the decay in parts per million over 10^6.
+/// βe + Δ in `f64`, rounded once to `f32`. β is the decay in parts per million, divided by 10^6.
 fn decayed(decay: f64, error: f32, delta: f32) -> f32 {
     (decay * f64::from(error) + f64::from(delta)) as f32
 }
 
-/// Compresses the pseudo-gradient Δ = θ_start − θ_end (flat, in the order of `specs`) into the bytes of a delta, and
-/// updates the error feedback (same length): e ← βe + Δ − decoded.
+/// Compresses the pseudo-gradient Δ = θ_start − θ_end into the bytes of a delta, and updates the error feedback:
+/// e ← βe + Δ − decoded. Both vectors are flat, in the order of `specs`, and have the same length.
 ///
 /// # Errors
-/// When shapes and lengths do not fit, or βe + Δ is not finite or exceeds [`MAX_MAGNITUDE`] somewhere; the first such
-/// value is named, and the error feedback is unchanged.
+/// [`CompressError`] when shapes or lengths do not fit, or when βe + Δ is not finite or exceeds
+/// [`MAX_MAGNITUDE`] somewhere. The first such value is named. The error feedback is unchanged after an error.
 pub fn compress(
     specs: &[TensorSpec],
-    settings: &Settings,
-    header: &Header,
+    settings: &DeltaSettings,
+    header: &DeltaHeader,
     pseudo_gradient: &[f32],
     error: &mut [f32],
 ) -> Result<Vec<u8>, CompressError> {
-    let (layouts, total) = Layout::all(specs, settings)?;
+    let (layouts, total) = BlockLayout::all(specs, settings)?;
     for (what, found) in [("pseudo-gradient", pseudo_gradient.len()), ("error feedback", error.len())] {
         if found != total {
             return Err(CompressError::Length { what, found, expected: total });
@@ -92,7 +92,7 @@ pub fn compress(
     Ok(wire::write(settings, header, &bodies))
 }
 
-/// Looks for a value that cannot be sent, before anything is changed.
+/// Checks that every value of βe + Δ can be sent, before anything is changed.
 fn check(tensor: &str, decay: f64, delta: &[f32], error: &[f32]) -> Result<(), CompressError> {
     let usable = |value: f32| value.abs() <= MAX_MAGNITUDE; // false for NaN
     let bad = delta
@@ -110,8 +110,9 @@ fn check(tensor: &str, decay: f64, delta: &[f32], error: &[f32]) -> Result<(), C
     }
 }
 
-/// e ← βe + Δ, then the positions in their blocks and the values of the largest of every block, in wire order.
-fn select(layout: &Layout, decay: f64, delta: &[f32], error: &mut [f32]) -> (Vec<u32>, Vec<f32>) {
+/// Sets e ← βe + Δ. Returns the positions and the values of the largest elements of every block, in wire order.
+/// A position is counted from the start of its block.
+fn select(layout: &BlockLayout, decay: f64, delta: &[f32], error: &mut [f32]) -> (Vec<u32>, Vec<f32>) {
     let mut offsets = vec![0u32; layout.kept()];
     let mut values = vec![0f32; layout.kept()];
     let kept = layout.kept_per_block();
@@ -140,9 +141,10 @@ fn select(layout: &Layout, decay: f64, delta: &[f32], error: &mut [f32]) -> (Vec
     (offsets, values)
 }
 
-/// Fills `offsets` with the positions of the largest magnitudes of `block`, ascending; of equals, the first ones.
+/// Fills `offsets` with the positions of the largest magnitudes of `block`, in ascending order. Of equal
+/// magnitudes it takes the first ones.
 ///
-/// Magnitudes of finite floats order as their bits do, so this is integer comparison.
+/// The magnitudes of finite floats have the same order as their bits, so it compares integers.
 fn top_k(block: &[f32], magnitudes: &mut Vec<u32>, offsets: &mut [u32]) {
     let kept = offsets.len();
     let bits = |value: f32| value.abs().to_bits();
@@ -165,8 +167,8 @@ fn top_k(block: &[f32], magnitudes: &mut Vec<u32>, offsets: &mut [u32]) {
     }
 }
 
-/// e ← e − decoded, at the positions that are sent.
-fn subtract(layout: &Layout, error: &mut [f32], offsets: &[u32], quantised: &Quantised) {
+/// Sets e ← e − decoded at the positions that are sent.
+fn subtract(layout: &BlockLayout, error: &mut [f32], offsets: &[u32], quantised: &Quantised) {
     let kept = layout.kept_per_block();
     error
         .par_chunks_mut(layout.band_len())
@@ -184,16 +186,4 @@ fn subtract(layout: &Layout, error: &mut [f32], offsets: &[u32], quantised: &Qua
                 }
             }
         });
-}
-
-/// No valid delta of these tensors is longer: the bound for fetching one.
-///
-/// # Errors
-/// When the tensors cannot be laid out.
-pub fn max_bytes(specs: &[TensorSpec], settings: &Settings) -> Result<u64, ShapeError> {
-    let (layouts, _) = Layout::all(specs, settings)?;
-    // A length takes at most six bytes: a tensor has less than 2^32 elements, and 2^42 bits are more than it can need.
-    let fixed = (MAX_HEADER_BYTES + 6 * layouts.len()) as u64;
-    let bodies = layouts.iter().map(|layout| max_body_bytes(layout, settings.quantiser()));
-    Ok(bodies.fold(fixed, u64::saturating_add))
 }

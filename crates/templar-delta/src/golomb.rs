@@ -1,19 +1,21 @@
 //! The Golomb code of the gaps between kept positions and of the steps between scales.
 //!
-//! A number g with parameter m is the quotient ⌊g ÷ m⌋ in unary, and the remainder in truncated binary (Golomb 1966). Where
-//! a number begins would then be known when the one before has been read, and a reader would wait for every one of them. So
-//! the same bits are sorted: of 64 numbers first that part of the remainders that is as long for all, then the bit that
-//! some have more, then the quotients. A reader finds all of the first at once and the others by counting.
+//! With parameter m, a number g is written as the quotient ⌊g ÷ m⌋ in unary and the remainder in truncated
+//! binary (Golomb 1966). In the usual order of bits a reader knows where a number begins only after it has read
+//! the one before, so it waits for each of them. Here the same bits are sorted. Of 64 numbers come first the
+//! bits of the remainders that every number has, then the one bit that some remainders have more, and then the
+//! quotients. A reader finds all of the first at once, and the others by counting.
 //!
-//! A position is written as its distance from the one before, so no list of gaps spells a duplicate or a disorder. The
-//! parameter follows from the mean, so that a reader, who sees all numbers, knows whether it is the right one.
+//! A position is written as its distance from the one before, so a list of gaps cannot contain a duplicate or a
+//! position out of order. The parameter follows from the mean of the numbers. A reader has seen all numbers at
+//! the end, so it can check the parameter.
 
 use crate::bits::{BitWriter, peek, word};
 
-/// How many numbers are written together.
+/// The number of numbers that are written together.
 pub(crate) const GROUP: usize = 64;
 
-/// No group's numbers, each of them with another m, have a larger sum: blocks have at most 2^20 elements.
+/// The largest sum that the numbers of a group can have, each with m added. Blocks have at most 2^20 elements.
 const RANGE: u64 = 1 << 28;
 
 /// The parameter for `count` numbers of sum `sum`: ⌊ln 2 · mean + 0.85⌋ in 65536ths, at least 1.
@@ -25,13 +27,13 @@ pub(crate) fn parameter(sum: u64, count: u64) -> u32 {
     (numerator / (u128::from(count).max(1) << 16)).max(1) as u32
 }
 
-/// A Golomb code.
+/// The Golomb code of one parameter, prepared for dividing by it.
 #[derive(Debug, Clone, Copy)]
 struct Golomb {
     m: u32,
-    /// ⌊2^(31+b) ÷ m⌋ + 1 with b = ⌊log2 m⌋: a division by m as a product.
+    /// ⌊2^(31+b) ÷ m⌋ + 1 with b = ⌊log2 m⌋, which turns a division by m into a product.
     inverse: u32,
-    /// Remainders below `cut` take this many bits, the others one more.
+    /// The number of bits of a remainder below `cut`. The others have one bit more.
     short: u32,
     cut: u32,
 }
@@ -84,14 +86,14 @@ fn put_group(writer: &mut BitWriter, code: Golomb, numbers: &[u32]) {
     }
 }
 
-/// The numbers in the Golomb code of their mean, and its parameter. Each is below 2^30.
+/// Encodes numbers below 2^30 with the parameter of their mean. Returns the parameter and the bytes.
 pub(crate) fn encode(numbers: &[u32]) -> (u32, Vec<u8>) {
     let (sum, count) = (numbers.iter().map(|&number| u64::from(number)).sum(), numbers.len() as u64);
     let m = parameter(sum, count);
     (m, encode_with(numbers, m, max_bits(count, sum)))
 }
 
-/// The numbers in the code of any parameter, in at most `max_bits`.
+/// Encodes numbers with any parameter, in at most `max_bits` bits.
 fn encode_with(numbers: &[u32], m: u32, max_bits: u64) -> Vec<u8> {
     let code = Golomb::new(m);
     let mut writer = BitWriter::new(max_bits);
@@ -101,7 +103,7 @@ fn encode_with(numbers: &[u32], m: u32, max_bits: u64) -> Vec<u8> {
     writer.finish()
 }
 
-/// No `count` numbers of sum at most `max_sum` take more bits in the code of their mean.
+/// The most bits that `count` numbers with a sum of at most `max_sum` take in the code of their mean.
 ///
 /// The mean is less than 1.66 m, and so is the mean quotient less than 7/4; a remainder takes at most one bit more than
 /// the logarithm of m, which grows with the sum.
@@ -110,10 +112,10 @@ pub(crate) fn max_bits(count: u64, max_sum: u64) -> u64 {
     count * u64::from(long + 1) + (7 * count).div_ceil(4)
 }
 
-/// Why bytes are not the numbers that they should be.
+/// The bytes do not hold the numbers that they should hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// There are more bits than bytes.
+    /// The numbers go on beyond the bytes.
     Overrun,
     /// The numbers of a group are larger together than any can be.
     Range,
@@ -123,26 +125,26 @@ pub(crate) enum Broken {
     Parameter,
 }
 
-/// Reads numbers from bytes, a group at a time, and knows at the end whether they were spelled as they must be.
-pub(crate) struct Reader<'a> {
+/// Reads numbers from bytes, a group at a time. At the end it checks that they had the one right spelling.
+pub(crate) struct GolombReader<'a> {
     bytes: &'a [u8],
-    /// What the bytes say, 0 included.
+    /// The parameter in the bytes. It may be 0, although no code has that.
     m: u32,
     code: Golomb,
-    /// Where the next group begins, in bits.
+    /// The position at which the next group begins, in bits.
     position: u64,
     count: u64,
     sum: u64,
 }
 
-impl<'a> Reader<'a> {
-    /// A reader of numbers with parameter m, at most 2^20.
+impl<'a> GolombReader<'a> {
+    /// Creates a reader of numbers with parameter m, which is at most 2^20.
     pub(crate) const fn new(bytes: &'a [u8], m: u32) -> Self {
         let code = Golomb::new(if m == 0 { 1 } else { m });
         Self { bytes, m, code, position: 0, count: 0, sum: 0 }
     }
 
-    /// Fills `numbers`, at most [`GROUP`] of them: a whole group but for the last. Each is below 2^29.
+    /// Fills `numbers` with the next group. It has [`GROUP`] numbers, or fewer at the end. Each is below 2^29.
     pub(crate) fn group(&mut self, numbers: &mut [u32]) -> Result<(), Broken> {
         let begin = self.remainders(numbers);
         let mut ends = [0u32; GROUP];
@@ -164,7 +166,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Fills in the remainders of a group, and tells where its quotients begin.
+    /// Fills in the remainders of a group, and returns the position at which its quotients begin.
     fn remainders(&self, numbers: &mut [u32]) -> u64 {
         let Golomb { short, cut, .. } = self.code;
         let mask = (1u64 << short) - 1;
@@ -189,8 +191,8 @@ impl<'a> Reader<'a> {
         behind + u64::from(count)
     }
 
-    /// Where the one-bits of a group's quotients are, counted from `begin`, and the length of them all. The places are
-    /// those where the length is below 2^32.
+    /// The positions of the one-bits of a group's quotients, counted from `begin`, and the length of all quotients. The
+    /// positions are right where the length is below 2^32.
     fn ends(&self, begin: u64, ends: &mut [u32]) -> Result<u64, Broken> {
         let mut byte = begin / 8;
         let mut ones = word(self.bytes, byte) & u64::MAX << (begin % 8);
@@ -231,7 +233,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(bytes: &[u8], m: u32, count: usize) -> Result<Vec<u32>, Broken> {
-        let mut reader = Reader::new(bytes, m);
+        let mut reader = GolombReader::new(bytes, m);
         let mut numbers = vec![0; count];
         numbers.chunks_mut(GROUP).try_for_each(|group| reader.group(group))?;
         reader.finish().map(|()| numbers)
@@ -276,7 +278,7 @@ mod tests {
         fn any_parameter_is_written_as_the_twin_writes_it(numbers in numbers(), m in 300u32..=1 << 20) {
             let bytes = encode_with(&numbers, m, numbers.len() as u64 * 64 + 300_000);
             prop_assert_eq!(&bytes, &twin(&numbers, m));
-            let mut reader = Reader::new(&bytes, m);
+            let mut reader = GolombReader::new(&bytes, m);
             let mut found = vec![0; numbers.len()];
             // Many large numbers in one group are refused, and only those.
             let large = |group: &[u32]| group.iter().map(|&g| u64::from(g / m + 1)).sum::<u64>() * u64::from(m) > RANGE;
@@ -286,7 +288,7 @@ mod tests {
             }
         }
 
-        /// Whatever is read without complaint is spelled so.
+        /// Bytes that are read without an error are those that a writer writes.
         #[test]
         fn other_bytes_are_other_numbers_or_broken(
             numbers in numbers(),

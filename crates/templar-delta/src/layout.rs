@@ -1,41 +1,44 @@
-//! How a tensor is cut into blocks, and how many values of each block are sent.
+//! The layout of a tensor: how it is cut into blocks, and how many values of each block are sent.
 //!
-//! For every dimension the block's side is its largest divisor that is at most `block_side`, so blocks tile the tensor
-//! exactly and all blocks of a tensor are alike. *Wire order* is: blocks by row of the grid, then by column; within a
-//! block, elements row by row. The kept values of one row of blocks are contiguous in it, as are the parameters they
-//! belong to, so rows of blocks are what threads share out.
+//! In every dimension, the side of a block is the largest divisor of the dimension that is at most
+//! `block_side`. So the blocks cover the tensor exactly, and all blocks of a tensor have the same shape. For
+//! example, with a `block_side` of 64, a matrix of 128 × 352 has blocks of 64 × 44.
+//!
+//! *Wire order* is the order of blocks by row of the grid and then by column, and within a block of elements
+//! row by row. The kept values of one row of blocks are contiguous in it, and so are the parameters they belong
+//! to. Threads therefore share rows of blocks.
 
 use templar_manifest::TensorSpec;
 
-use crate::settings::Settings;
+use crate::settings::DeltaSettings;
 
-/// No model has more tensors than this.
+/// The most tensors that a model can have.
 pub const MAX_TENSORS: usize = 1 << 20;
 
 /// A list of tensors cannot be laid out in blocks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeError {
-    /// Only vectors and matrices are trained.
+    /// A tensor is neither a vector nor a matrix.
     #[error("tensor {tensor}: {dimensions} dimensions, expected 1 or 2")]
     Dimensions {
-        /// The tensor's name.
+        /// The name of the tensor.
         tensor: String,
-        /// How many it has.
+        /// The number of its dimensions.
         dimensions: usize,
     },
     /// A dimension is zero.
     #[error("tensor {tensor}: a dimension is zero")]
     Empty {
-        /// The tensor's name.
+        /// The name of the tensor.
         tensor: String,
     },
     /// A position in the tensor does not fit 32 bits.
     #[error("tensor {tensor}: more than 2^32 - 1 elements")]
     TooLarge {
-        /// The tensor's name.
+        /// The name of the tensor.
         tensor: String,
     },
-    /// More tensors than [`MAX_TENSORS`].
+    /// There are more tensors than [`MAX_TENSORS`].
     #[error("{0} tensors, at most {MAX_TENSORS} are supported")]
     TooMany(usize),
     /// All tensors together do not fit the address space.
@@ -45,7 +48,7 @@ pub enum ShapeError {
 
 /// The blocks of one tensor. A vector is laid out as the matrix whose rows are its blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Layout {
+pub(crate) struct BlockLayout {
     dimensions: usize,
     rows: usize,
     columns: usize,
@@ -58,13 +61,13 @@ fn largest_divisor(n: usize, limit: usize) -> usize {
     (1..=limit.min(n)).rev().find(|side| n.is_multiple_of(*side)).unwrap_or(1)
 }
 
-impl Layout {
+impl BlockLayout {
     /// The blocks of a tensor of this shape.
     ///
-    /// A matrix keeps the density of a full block, rounded up: ⌈top_k · len ÷ block_side²⌉ values of a block of `len`
-    /// elements. A vector is cut into runs and sends `min(top_k, len)` of each, so that with the usual settings the few
-    /// weights of a norm are sent whole, as Templar does.
-    pub(crate) fn new(spec: &TensorSpec, settings: &Settings) -> Result<Self, ShapeError> {
+    /// A matrix keeps the density of a full block, rounded up: of a block of `len` elements, ⌈top_k · len ÷
+    /// block_side²⌉ values are sent. A vector is cut into runs, and `min(top_k, len)` values of each run are
+    /// sent. So with the usual settings the few weights of a norm are all sent, as in Templar.
+    pub(crate) fn new(spec: &TensorSpec, settings: &DeltaSettings) -> Result<Self, ShapeError> {
         let tensor = || spec.name.clone();
         if !matches!(spec.shape.len(), 1 | 2) {
             return Err(ShapeError::Dimensions { tensor: tensor(), dimensions: spec.shape.len() });
@@ -98,8 +101,8 @@ impl Layout {
         Ok(Self { dimensions, rows, columns, height, width, kept_per_block })
     }
 
-    /// The layouts of all tensors, in order, and how many parameters they have together.
-    pub(crate) fn all(specs: &[TensorSpec], settings: &Settings) -> Result<(Vec<Self>, usize), ShapeError> {
+    /// The layouts of all tensors, in order, and the number of parameters that they have together.
+    pub(crate) fn all(specs: &[TensorSpec], settings: &DeltaSettings) -> Result<(Vec<Self>, usize), ShapeError> {
         if specs.len() > MAX_TENSORS {
             return Err(ShapeError::TooMany(specs.len()));
         }
@@ -115,7 +118,7 @@ impl Layout {
         self.rows * self.columns
     }
 
-    /// How many elements a block has.
+    /// The number of elements of a block.
     pub(crate) const fn block_len(&self) -> usize {
         self.height * self.width
     }
@@ -128,52 +131,52 @@ impl Layout {
         self.elements() / self.block_len()
     }
 
-    /// How many values of the tensor are sent.
+    /// The number of values of the tensor that are sent.
     pub(crate) const fn kept(&self) -> usize {
         self.blocks() * self.kept_per_block
     }
 
-    /// How many consecutive blocks share a scale, so that one serves at least 32 values: ⌈32 ÷ k⌉.
+    /// The number of consecutive blocks that share a scale: ⌈32 ÷ k⌉, so that a scale serves at least 32 values.
     pub(crate) const fn blocks_per_scale(&self) -> usize {
         32usize.div_ceil(self.kept_per_block)
     }
 
-    /// How many scales the tensor has.
+    /// The number of scales of the tensor.
     pub(crate) const fn scales(&self) -> usize {
         self.blocks().div_ceil(self.blocks_per_scale())
     }
 
-    /// Whether every element is sent, so that no positions are.
+    /// Tells whether every element is sent. Then no positions are sent.
     pub(crate) const fn is_whole(&self) -> bool {
         self.kept_per_block == self.block_len()
     }
 
-    /// How many blocks one row of blocks has.
+    /// The number of blocks in one row of blocks.
     pub(crate) const fn blocks_across(&self) -> usize {
         self.columns / self.width
     }
 
-    /// How many elements one row of blocks has; they are contiguous in the tensor.
+    /// The number of elements in one row of blocks. They are contiguous in the tensor.
     pub(crate) const fn band_len(&self) -> usize {
         self.height * self.columns
     }
 
-    /// How many values of one row of blocks are sent; they are contiguous in wire order.
+    /// The number of values of one row of blocks that are sent. They are contiguous in wire order.
     pub(crate) const fn band_kept(&self) -> usize {
         self.blocks_across() * self.kept_per_block
     }
 
-    /// Rows of blocks that one task should take together, so that a task is worth its start.
+    /// The number of rows of blocks that one task should take together, so that a task is worth its start.
     pub(crate) fn bands_per_task(&self) -> usize {
         (16_384 / self.band_len()).max(1)
     }
 
-    /// Where block `across` of a row of blocks begins, counted from the row's first element.
+    /// The position of block `across` in its row of blocks, counted from the row's first element.
     pub(crate) const fn block_start(&self, across: usize) -> usize {
         across * self.width
     }
 
-    /// Where the element at `offset` of a block lies, counted from the block's first element.
+    /// The position in the tensor of the element at `offset` of a block, counted from the block's first element.
     pub(crate) const fn within_block(&self, offset: usize) -> usize {
         offset / self.width * self.columns + offset % self.width
     }
@@ -182,7 +185,7 @@ impl Layout {
         self.columns
     }
 
-    /// How many elements one row of a block has.
+    /// The number of elements in one row of a block.
     pub(crate) const fn width(&self) -> usize {
         self.width
     }
@@ -202,9 +205,9 @@ mod tests {
     use super::*;
     use templar_manifest::Quantiser;
 
-    fn layout(shape: &[u64], side: u32, top_k: u32) -> Result<Layout, ShapeError> {
-        let settings = Settings::new(side, top_k, Quantiser::Templar4, 0).unwrap();
-        Layout::new(&TensorSpec::new("t", shape), &settings)
+    fn layout(shape: &[u64], side: u32, top_k: u32) -> Result<BlockLayout, ShapeError> {
+        let settings = DeltaSettings::new(side, top_k, Quantiser::Templar4, 0).unwrap();
+        BlockLayout::new(&TensorSpec::new("t", shape), &settings)
     }
 
     #[test]

@@ -1,28 +1,28 @@
 //! The adversary's tool: a delta that is well formed and that nobody computed.
 //!
-//! It passes every check of format and bounds, so only an evaluation or a replay can tell it from work. The demo's cheat
-//! sends it, and tests of the refusal need it.
+//! It passes every check of format and bounds, so only an evaluation or a replay can tell it from work. The
+//! demo's cheat sends it, and tests of the refusal need it.
 
 use templar_manifest::TensorSpec;
 
 use crate::compress::{CompressError, compress};
-use crate::layout::Layout;
-use crate::settings::Settings;
-use crate::wire::Header;
+use crate::layout::BlockLayout;
+use crate::settings::DeltaSettings;
+use crate::wire::DeltaHeader;
 
-/// A delta of noise: what [`compress`] makes of a pseudo-gradient whose values are uniform in [−`scale`, `scale`), drawn
-/// from BLAKE3's output keyed with `seed`, without error feedback.
+/// A delta of noise: what [`compress`] makes of a pseudo-gradient whose values are uniform in [−`scale`,
+/// `scale`), drawn from BLAKE3's output keyed with `seed`, without error feedback.
 ///
 /// # Errors
 /// When the tensors cannot be laid out, or `scale` is not a number that can be sent.
 pub fn random_delta(
     specs: &[TensorSpec],
-    settings: &Settings,
-    header: &Header,
+    settings: &DeltaSettings,
+    header: &DeltaHeader,
     seed: &[u8; 32],
     scale: f32,
 ) -> Result<Vec<u8>, CompressError> {
-    let (_, total) = Layout::all(specs, settings)?;
+    let (_, total) = BlockLayout::all(specs, settings)?;
     let mut stream = blake3::Hasher::new_keyed(seed).update(b"templar noise delta").finalize_xof();
     let mut noise = Vec::with_capacity(total);
     let mut buffer = [0u8; 4096];

@@ -1,15 +1,17 @@
-//! How alike the positions are that miners chose: a copied delta shares nearly all of them, honest ones far fewer.
+//! The overlap of two deltas: the share of positions that both of them send. A copied delta shares nearly all
+//! positions with its original, and honest deltas share far fewer.
 //!
-//! The measure is |A ∩ B| over the number sent, over all tensors that send a selection; a tensor that is sent whole says
-//! nothing and is left out. Blocks of a tensor keep equally many, so this is the mean over blocks of |A ∩ B|/k, weighted
-//! by size.
+//! The overlap of A and B is |A ∩ B| divided by the number of positions sent, over all tensors. A tensor of
+//! which every element is sent is left out, because all miners send the same positions of it. All blocks of a
+//! tensor send equally many values, so the overlap is the mean of |A ∩ B| ÷ k over the blocks, weighted by k.
 
 use crate::decode::{Delta, SparseTensor};
 use crate::settings::PPM;
 
 /// The overlap of every pair, in parts per million rounded down: `result[i][j]` is that of `deltas[i]` and `deltas[j]`.
-/// Each delta is decoded once, one tensor at a time. All must be deltas of one model and run; of tensors that others
-/// lack or lay out differently nothing is counted. Where no tensor sends a selection it is 0.
+///
+/// Each delta is decoded once, one tensor at a time. The deltas must be of one model and run. A tensor that the
+/// other delta lacks or lays out differently is not counted. The overlap is 0 where no tensor counts.
 pub fn overlaps_ppm(deltas: &[&Delta]) -> Vec<Vec<u32>> {
     let count = deltas.len();
     let mut shared = vec![vec![(0u64, 0u64); count]; count];
@@ -40,18 +42,18 @@ pub fn overlaps_ppm(deltas: &[&Delta]) -> Vec<Vec<u32>> {
     shared.into_iter().map(|row| row.into_iter().map(ppm).collect()).collect()
 }
 
-/// The overlap of two deltas in parts per million: see [`overlaps_ppm`].
+/// The overlap of two deltas in parts per million, as in [`overlaps_ppm`].
 pub fn overlap_ppm(a: &Delta, b: &Delta) -> u32 {
     overlaps_ppm(&[a, b])[0][1]
 }
 
-/// How many positions two tensors of one layout share.
+/// The number of positions that two tensors of one layout share.
 fn common(a: &SparseTensor, b: &SparseTensor) -> u64 {
     let kept = a.layout.kept_per_block();
     a.offsets.chunks_exact(kept).zip(b.offsets.chunks_exact(kept)).map(|(a, b)| common_in_block(a, b)).sum()
 }
 
-/// How many numbers two ascending lists share.
+/// The number of elements that two ascending lists share.
 fn common_in_block(a: &[u32], b: &[u32]) -> u64 {
     let (mut i, mut j, mut common) = (0, 0, 0);
     while i < a.len() && j < b.len() {

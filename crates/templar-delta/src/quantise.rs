@@ -1,40 +1,42 @@
-//! From the kept values of one tensor to small codes and what they decode to, in an order stated to the bit.
+//! Quantisers: they turn the kept values of one tensor into small codes, and the levels that the codes decode to.
 //!
-//! Everything here is IEEE addition, subtraction, multiplication, division, square root and comparison; sums are chains
-//! of `f64` additions from +0 in wire order. On the way of the data it stands between top-k and the codec; what it leaves
-//! out goes back into the error feedback.
+//! Everything here is IEEE addition, subtraction, multiplication, division, square root and comparison. Sums
+//! are chains of `f64` additions from +0 in wire order, so the result is the same bits on every machine. On the
+//! way of the data this stands between top-k and the codec. The rounding error goes back into the error
+//! feedback.
 
 use templar_manifest::Quantiser;
 
-use crate::compress::MAX_MAGNITUDE;
-use crate::scale;
+use crate::scale::{self, MAX_MAGNITUDE};
 
-/// How many levels a two-bit code can name.
+/// The number of levels that a two-bit code can name.
 pub(crate) const LEVELS: usize = 4;
 
-/// Units of a ratio of `block-levels` in one.
+/// A ratio of `block-levels` is stored in units of one 4096th.
 const RATIO_ONE: f64 = 4096.0;
 
-/// The codes of a tensor's kept values, in wire order, and what they decode to.
+/// The codes of the kept values of a tensor, in wire order, and the levels that they decode to.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Quantised {
     pub(crate) codes: Vec<u8>,
     pub(crate) levels: Levels,
 }
 
-/// What the codes of a tensor decode to. Each has one spelling: what no code uses is zero.
+/// The levels of a tensor: the values that its codes decode to. They have one spelling, in which a level that
+/// no code uses is zero.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Levels {
     /// One table for the tensor. The levels in use ascend strictly with their code and none is −0.
     Table([f32; LEVELS]),
-    /// The sign times the scale of the blocks: an index of [`scale`] for each.
+    /// A code is a sign, and decodes to the sign times the scale of its blocks. A scale is an index of [`scale`].
     Signs(Vec<u16>),
-    /// The sign times one of two multiples of the blocks' scale, in 4096ths, the smaller one first.
+    /// A code decodes to a sign times one of two multiples of the scale of its blocks. The multiples are in
+    /// 4096ths, the smaller one first.
     Ratios([u16; 2], Vec<u16>),
 }
 
 impl Levels {
-    /// What codes 0 to 3 decode to in the blocks of a scale.
+    /// The values that codes 0 to 3 decode to, in the blocks of a scale.
     pub(crate) fn of_scale(&self, place: usize) -> [f32; LEVELS] {
         match self {
             Self::Table(levels) => *levels,
@@ -52,7 +54,7 @@ impl Levels {
         }
     }
 
-    /// Whether a scale is 0, so that everything sent of its blocks is.
+    /// Tells whether a scale is 0. Then all values of its blocks are 0, too.
     pub(crate) fn is_zero(&self, place: usize) -> bool {
         match self {
             Self::Table(_) => false,
@@ -72,22 +74,23 @@ pub(crate) fn quantise(quantiser: Quantiser, values: &[f32], run: usize) -> Quan
     Quantised { codes, levels }
 }
 
-/// The index of the mean magnitude of each run: an `f64` chain, divided.
+/// The index of the mean magnitude of each run of values. The sum is an `f64` chain.
 fn block_scales(values: &[f32], run: usize) -> Vec<u16> {
     let mean = |block: &[f32]| sum(block.iter().map(|&v| f64::from(v.abs()))) / block.len() as f64;
     values.chunks(run).map(|block| scale::index_of(mean(block))).collect()
 }
 
-/// The sign and the block's scale, its mean magnitude: of all numbers the one that leaves the least square error when
-/// all magnitudes of a block become equal.
+/// `block-sign`: each value becomes its sign times the mean magnitude of its block. When all magnitudes of a
+/// block become equal, the mean leaves the least square error.
 fn block_sign(values: &[f32], run: usize) -> Quantised {
     let codes = values.iter().map(|&value| u8::from(value < 0.0)).collect();
     Quantised { codes, levels: Levels::Signs(block_scales(values, run)) }
 }
 
-/// The sign and one of two multiples r of the block's scale s, the same for the tensor. A value is large when |v| > t·s;
-/// t starts at 1 and takes at most eight steps of two-means, r = Σ |v|·s ÷ Σ s² in each group (the least square error),
-/// t = half the sum of both.
+/// `block-levels`: each value becomes its sign times r·s, with s the scale of its block and r one of two
+/// multiples, which are the same for the whole tensor. A value is large when |v| > t·s. The threshold t starts
+/// at 1 and takes at most eight steps of two-means: r = Σ |v|·s ÷ Σ s² in each of the two groups, which leaves
+/// the least square error, and then t is half the sum of both r.
 fn block_levels(values: &[f32], run: usize) -> Quantised {
     let scales = block_scales(values, run);
     // Magnitude and scale of every value that is not in a block of zeros.
@@ -143,12 +146,13 @@ fn block_levels(values: &[f32], run: usize) -> Quantised {
     Quantised { codes, levels: Levels::Ratios(ratios, scales) }
 }
 
-/// A chain of `f64` additions from +0, in order.
+/// The sum as a chain of `f64` additions from +0, in order.
 fn sum(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(0.0, |sum, value| sum + value)
 }
 
-/// The mean of the values of each code, 0 where there is none: an `f64` chain per code, divided, rounded to `f32`.
+/// The mean of the values of each code, or 0 for a code without values. The sum is an `f64` chain for each
+/// code, and the quotient is rounded to `f32`.
 fn means(codes: &[u8], values: impl Iterator<Item = f32>) -> [f32; LEVELS] {
     let mut sums = [0f64; LEVELS];
     let mut counts = [0u64; LEVELS];
@@ -159,8 +163,9 @@ fn means(codes: &[u8], values: impl Iterator<Item = f32>) -> [f32; LEVELS] {
     std::array::from_fn(|code| if counts[code] == 0 { 0.0 } else { (sums[code] / counts[code] as f64) as f32 })
 }
 
-/// Templar's quantiser with 4 bins over 6 σ: scale = 6σ/4 with the unbiased σ, code = round(c/scale + 2) clamped to
-/// 0..=3 where c is the value less the mean, and each code decodes to the mean of its members.
+/// `templar4`: the quantiser of Templar, with 4 bins over 6 σ. With the unbiased σ, scale = 6σ ÷ 4. With c the
+/// value less the mean, code = round(c ÷ scale + 2), clamped to 0..=3. Each code decodes to the mean of its
+/// members.
 fn templar4(values: &[f32]) -> (Vec<u8>, [f32; LEVELS]) {
     let count = values.len() as f64;
     let shift = (sum(values.iter().map(|&v| f64::from(v))) / count) as f32;
@@ -180,8 +185,8 @@ fn templar4(values: &[f32]) -> (Vec<u8>, [f32; LEVELS]) {
     (codes, lookup.map(|mean| mean + shift))
 }
 
-/// Keeps levels within the bound that decoding checks, merges those that rounding made equal into the lowest code, and
-/// clears the unused ones, so that what is decoded has one spelling.
+/// Makes levels canonical, so that they have one spelling. It clamps them to the bound that decoding checks,
+/// merges levels that rounding made equal into the lowest code, and clears unused levels.
 fn canonical(codes: &mut [u8], levels: [f32; LEVELS]) -> [f32; LEVELS] {
     let mut used = [false; LEVELS];
     for &code in codes.iter() {
@@ -261,7 +266,7 @@ mod tests {
         assert_eq!((none.codes, none.levels), (vec![0; 4], Levels::Ratios([0, 0], vec![0, 0])));
     }
 
-    /// What the quantisers for blocks are for: a tensor whose blocks differ by orders of magnitude.
+    /// The quantisers with scales are made for a tensor whose blocks differ by orders of magnitude.
     #[test]
     fn scales_of_blocks_leave_less_error_where_blocks_differ() {
         let values: Vec<f32> = (0..512)

@@ -1,25 +1,25 @@
 //! The entropy code of two-bit codes: the range variant of asymmetric numeral systems (Duda 2013).
 //!
-//! A step of the reader is the exact inverse of a step of the writer, and states outside [2^16, 2^32) never occur between
-//! steps. So when the reader ends in the state in which the writer began and no byte is left, the writer would have
-//! written these bytes and no others: a list of codes with its frequencies has one spelling.
+//! A step of the reader is the exact inverse of a step of the writer, and a state outside [2^16, 2^32) never
+//! occurs between steps. So a list of codes with its frequencies has one spelling. When a reader ends in the
+//! state in which a writer begins and no byte is left, a writer would have written exactly these bytes.
 //!
-//! Each step waits for the one before it in the same state. Long lists have four states, which take turns.
+//! Each step waits for the step before it in the same state. Long lists therefore have four states, which take turns.
 
-/// How many codes there are.
+/// The number of different codes.
 const CODES: usize = 4;
-/// Frequencies sum to this power of two.
+/// The frequencies sum to 2 to this power.
 const FREQUENCY_BITS: u32 = 10;
-/// The sum of the frequencies.
+/// The sum of all frequencies of a list.
 pub(crate) const FREQUENCY_SUM: u16 = 1 << FREQUENCY_BITS;
-/// The state in which a writer begins and a reader ends; no state is below.
+/// The state in which a writer begins and a reader ends. No state is below it.
 const FIRST_STATE: u32 = 1 << 16;
-/// Lists of at least so many codes have four states, shorter ones have one.
+/// A list of at least so many codes has four states. A shorter list has one.
 const LONG: usize = 4096;
-/// The states of a long list.
+/// The number of states of a long list.
 const STATES: usize = 4;
 
-/// How many of the codes are each.
+/// Counts how often each code occurs.
 pub(crate) fn counts(codes: &[u8]) -> [u64; CODES] {
     let mut counts = [0; CODES];
     // Four counts in one number, none of which can run over.
@@ -32,8 +32,8 @@ pub(crate) fn counts(codes: &[u8]) -> [u64; CODES] {
     counts
 }
 
-/// How often each code occurs, in 1024ths: ⌊1024·count ÷ n⌋, at least 1 for a code that occurs; what is missing to 1024,
-/// or too much, is added to the most frequent code, of several the first. There is at least one code.
+/// The frequency of each code in 1024ths: ⌊1024·count ÷ n⌋, and at least 1 for a code that occurs. The most
+/// frequent code, of several the first, is corrected so that the sum is 1024. The list has at least one code.
 pub(crate) fn frequencies(counts: [u64; CODES]) -> [u16; CODES] {
     let total: u64 = counts.iter().sum();
     let mut frequencies = counts.map(|count| {
@@ -48,18 +48,19 @@ pub(crate) fn frequencies(counts: [u64; CODES]) -> [u16; CODES] {
     frequencies
 }
 
-/// Codes with these frequencies: the reader's first states, then 16-bit words in the order in which it takes them.
+/// Encodes codes with these frequencies. The bytes are the first states of the reader, and then 16-bit words in
+/// the order in which the reader takes them.
 pub(crate) fn encode(codes: &[u8], frequencies: [u16; CODES]) -> Vec<u8> {
     if codes.len() < LONG { encode_by::<1>(codes, frequencies) } else { encode_by::<STATES>(codes, frequencies) }
 }
 
-/// What a writer's step needs to know of a code.
+/// The numbers of a code that a step of the writer needs.
 #[derive(Clone, Copy)]
 struct Symbol {
     frequency: u32,
     start: u32,
-    /// ⌊2^64 ÷ f⌋ + 1: a division of a state by f as the upper half of a product, exact since state · f < 2^64. A code
-    /// with f = 1 has none, and leaves its state whole.
+    /// ⌊2^64 ÷ f⌋ + 1, which turns a division of a state by f into the upper half of a product. It is exact because
+    /// state · f < 2^64. A code with f = 1 has none, because the quotient is the state itself.
     inverse: u64,
 }
 
@@ -101,15 +102,17 @@ fn encode_by<const N: usize>(codes: &[u8], frequencies: [u16; CODES]) -> Vec<u8>
     states.chain(words.iter().rev().flat_map(|word| word.to_le_bytes())).collect()
 }
 
-/// No `count` codes take more bytes: a code of frequency f takes log2(1024 ÷ f) bits, at most two on average where the
-/// frequencies are those of the codes, but for what rounding them costs, and the states at both ends sixteen bytes.
+/// The most bytes that `count` codes can take. A code of frequency f takes log2(1024 ÷ f) bits. That is at most
+/// two on average where the frequencies are those of the codes, apart from the cost of rounding them. The
+/// states at both ends take sixteen bytes.
 pub(crate) const fn max_bytes(count: u64) -> u64 {
     4 * STATES as u64 + (count * 2).div_ceil(8) + count / 64 + 2
 }
 
-/// Reads codes from bytes; past the end it sees zeros, and [`Reader::is_finished`] tells.
-pub(crate) struct Reader<'a> {
-    /// For the low bits of a state: the code's frequency, where in it the bits are, and the code: 16, 14 and 2 bits.
+/// Reads codes from bytes. Past the end it reads zeros, which [`RansReader::is_finished`] notices.
+pub(crate) struct RansReader<'a> {
+    /// For each value of the low bits of a state: the frequency of the code, the place within it, and the code,
+    /// in 16, 14 and 2 bits.
     table: Box<[u32; FREQUENCY_SUM as usize]>,
     states: [u32; STATES],
     long: bool,
@@ -117,8 +120,9 @@ pub(crate) struct Reader<'a> {
     at: usize,
 }
 
-impl<'a> Reader<'a> {
-    /// A reader of `count` codes whose frequencies sum to [`FREQUENCY_SUM`]; `None` where the bytes begin with no states.
+impl<'a> RansReader<'a> {
+    /// Creates a reader of `count` codes whose frequencies sum to [`FREQUENCY_SUM`]. It is `None` where the
+    /// bytes do not begin with valid states.
     pub(crate) fn new(bytes: &'a [u8], count: usize, frequencies: [u16; CODES]) -> Option<Self> {
         let long = count >= LONG;
         let mut states = [FIRST_STATE; STATES];
@@ -139,7 +143,7 @@ impl<'a> Reader<'a> {
         Some(Self { table, states, long, bytes, at })
     }
 
-    /// The next codes. Only the last call may ask for a number that is not a multiple of four.
+    /// Reads the next codes. Only the last call may ask for a number that is not a multiple of four.
     pub(crate) fn read(&mut self, codes: &mut [u8]) {
         if self.long { self.read_by::<STATES>(codes) } else { self.read_by::<1>(codes) }
     }
@@ -173,7 +177,7 @@ impl<'a> Reader<'a> {
         self.at = at;
     }
 
-    /// Whether the states are those of a writer that begins and no byte is left or missing.
+    /// Tells whether the states are those in which a writer begins, and no byte is left or missing.
     pub(crate) fn is_finished(&self) -> bool {
         self.states == [FIRST_STATE; STATES] && self.at == self.bytes.len()
     }
@@ -189,7 +193,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8], frequencies: [u16; CODES], count: usize) -> Option<Vec<u8>> {
-        let mut reader = Reader::new(bytes, count, frequencies)?;
+        let mut reader = RansReader::new(bytes, count, frequencies)?;
         let mut codes = vec![0; count];
         codes.chunks_mut(64).for_each(|codes| reader.read(codes));
         reader.is_finished().then_some(codes)
@@ -263,11 +267,12 @@ mod tests {
     #[test]
     fn bytes_that_end_early_or_begin_below_every_state_are_refused() {
         let one = [1024, 0, 0, 0];
-        assert!(Reader::new(&[0, 0, 1], 9, one).is_none());
-        assert!(Reader::new(&[255, 255, 0, 0], 9, one).is_none());
-        assert!(Reader::new(&[0, 0, 1, 0].repeat(3), LONG, one).is_none());
+        assert!(RansReader::new(&[0, 0, 1], 9, one).is_none());
+        assert!(RansReader::new(&[255, 255, 0, 0], 9, one).is_none());
+        assert!(RansReader::new(&[0, 0, 1, 0].repeat(3), LONG, one).is_none());
         assert!(
-            Reader::new(&[[0, 0, 1, 0], [0, 0, 1, 0], [255, 255, 0, 0], [0, 0, 1, 0]].concat(), LONG, one).is_none()
+            RansReader::new(&[[0, 0, 1, 0], [0, 0, 1, 0], [255, 255, 0, 0], [0, 0, 1, 0]].concat(), LONG, one)
+                .is_none()
         );
         assert_eq!(read(&[0, 0, 1, 0], [0, 0, 1024, 0], 3), Some(vec![2; 3]));
         assert_eq!(read(&[0, 0, 1, 0].repeat(4), [0, 0, 1024, 0], LONG), Some(vec![2; LONG]));

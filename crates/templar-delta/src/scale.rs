@@ -1,10 +1,14 @@
 //! The scale of a block as a small integer: eighths of an octave, exact on every machine.
 //!
-//! A scale is 0, or 2^(e ÷ 8) with e in −1192..=800, from the smallest `f32` to 2^100; it is written as 0 or e + 1193.
-//! Eight steps to an octave put a scale within 4.4 % of the mean that it stands for, an error of 0.06 % of the square:
-//! far below that of the quantiser it serves.
+//! A scale is 0, or 2^(e ÷ 8) with e in −1192..=800, which reaches from the smallest `f32` to 2^100. It is
+//! written as 0 or e + 1193. With eight steps to an octave, a scale is within 4.4 % of the mean that it stands
+//! for. The square error of that is 0.06 %, far below that of the quantiser.
 
-/// The largest index: 2^100, the largest magnitude of a delta.
+/// The largest magnitude of the error feedback and of a decoded value, 2^100. Sums and differences of such numbers are
+/// finite.
+pub const MAX_MAGNITUDE: f32 = f32::from_bits((127 + 100) << 23);
+
+/// The largest index, that of the scale 2^100.
 pub(crate) const MAX_SCALE: u16 = (LARGEST - SMALLEST + 1) as u16;
 
 const SMALLEST: i32 = -149 * 8;
@@ -35,7 +39,7 @@ const fn power_of_two(exponent: i32) -> f64 {
     f64::from_bits(((1023 + exponent) as u64) << 52)
 }
 
-/// The index of the scale nearest to a finite `mean` ≥ 0, by ratio; 0 only for 0.
+/// The index of the scale that is nearest to a finite `mean` ≥ 0 by ratio. It is 0 only for a mean of 0.
 pub(crate) fn index_of(mean: f64) -> u16 {
     if mean == 0.0 {
         return 0;
@@ -49,7 +53,7 @@ pub(crate) fn index_of(mean: f64) -> u16 {
     ((exponent * 8 + eighths).clamp(SMALLEST, LARGEST) - SMALLEST + 1) as u16
 }
 
-/// The scale of an index at most [`MAX_SCALE`].
+/// The scale of an index, which is at most [`MAX_SCALE`].
 pub(crate) fn value_of(index: u16) -> f64 {
     if index == 0 {
         return 0.0;

@@ -9,14 +9,14 @@ mod speed;
 
 use templar_manifest::{Hash, TensorSpec};
 
-use crate::{Aggregate, AggregationRule, ApplyError, ApplyReport, Delta, Header, Quantiser, Settings};
+use crate::{Aggregate, AggregationRule, ApplyReport, Delta, DeltaHeader, DeltaSettings, OuterStepError, Quantiser};
 
-fn header() -> Header {
-    Header { run: Hash::of(b"a run"), window: 7, miner: [3; 32] }
+fn header() -> DeltaHeader {
+    DeltaHeader { run: Hash::of(b"a run"), window: 7, miner: [3; 32] }
 }
 
-fn settings(block_side: u32, top_k: u32, quantiser: Quantiser, error_decay_ppm: u32) -> Settings {
-    Settings::new(block_side, top_k, quantiser, error_decay_ppm).unwrap()
+fn settings(block_side: u32, top_k: u32, quantiser: Quantiser, error_decay_ppm: u32) -> DeltaSettings {
+    DeltaSettings::new(block_side, top_k, quantiser, error_decay_ppm).unwrap()
 }
 
 fn specs(shapes: &[&[u64]]) -> Vec<TensorSpec> {
@@ -30,7 +30,7 @@ fn apply(
     rule: AggregationRule,
     lr: f32,
     params: &mut [f32],
-) -> Result<ApplyReport, ApplyError> {
+) -> Result<ApplyReport, OuterStepError> {
     let settings = deltas.first().map_or(settings(4, 8, Quantiser::BlockSign, 0), |delta| *delta.settings());
     Aggregate::new(specs, &settings, header().run, header().window, deltas)?.step(rule, lr, params)
 }

@@ -53,9 +53,9 @@ fn text(home: &Path, checkpoint: CheckpointId) -> Result<String, DemoError> {
     let access = Access::read(home)?;
     let context = access.run(None)?;
     let tokenizer = context.tokenizer(access.blobs())?;
-    let evidence = templar_audit::Evidence::new(&context.recipe, &context.dataset, access.blobs());
-    let parameters = evidence
-        .and_then(|evidence| evidence.parameters(&checkpoint))
+    let inputs = templar_audit::AuditInputs::new(&context.recipe, &context.dataset, access.blobs());
+    let parameters = inputs
+        .and_then(|inputs| inputs.parameters(&checkpoint))
         .map_err(|error| ChildError::Unusable(error.to_string()))?;
     let manifest: Checkpoint = read_manifest(access.blobs(), &checkpoint.hash())?;
     let model = context.genesis.model_before(manifest.window.0);
@@ -67,8 +67,8 @@ fn text(home: &Path, checkpoint: CheckpointId) -> Result<String, DemoError> {
 fn first_loss(stage: &Stage) -> Result<f64, DemoError> {
     let access = Access::read(&stage.first_home)?;
     let recipe = &stage.context.recipe;
-    let loss = templar_audit::Evidence::new(recipe, &stage.context.dataset, access.blobs())
-        .and_then(|evidence| templar_audit::held_out_loss(&evidence, WindowIndex(0), &evidence.initial_parameters()?))
+    let loss = templar_audit::AuditInputs::new(recipe, &stage.context.dataset, access.blobs())
+        .and_then(|inputs| templar_audit::held_out_loss(&inputs, WindowIndex(0), &inputs.initial_parameters()?))
         .map_err(|error| ChildError::Unusable(error.to_string()))?;
     Ok(templar_train::nats(loss))
 }

@@ -1,5 +1,6 @@
 //! Tools that only tests, demos and simulations use. Nobody needs them to take part in a run.
 //!
+//! * [`noise`]: a delta that is well formed and that nobody computed.
 //! * [`forge`]: results of a window that are well formed in every byte and that nobody computed.
 //! * [`trainer`]: a miner that sends such results, to put in the place of an honest trainer.
 //! * [`pacing`]: random pauses before the acts of a node, to try other orders of events.
@@ -26,5 +27,6 @@
 
 pub mod demo;
 pub mod forge;
+pub mod noise;
 pub mod pacing;
 pub mod trainer;

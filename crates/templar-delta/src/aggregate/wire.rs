@@ -4,26 +4,38 @@ use std::ops::Range;
 
 use templar_manifest::Hash;
 
-use super::{AggregateError, AggregateHeader};
-use crate::decode::{Delta, Part};
-use crate::settings::{Settings, quantiser_byte, quantiser_of};
-use crate::wire::{Fields, Unreadable, put_number};
+use crate::AggregateError;
+use crate::decode::{CheckedTensor, Delta};
+use crate::fields::{Fields, Unreadable, put_number};
+use crate::settings::{DeltaSettings, quantiser_byte, quantiser_of};
 
 const MAGIC: [u8; 8] = *b"TPLAGGRE";
 const VERSION: u8 = 0;
-/// Ten bytes, the run, and five numbers: window, block side, top-k, contributors and tensors.
+/// The most bytes of a header: ten bytes, the run, and five numbers (window, block side, top-k, contributors, tensors).
 pub(super) const MAX_HEADER_BYTES: usize = 42 + 10 + 2 + 3 + 3 + 3;
 
-/// No aggregate is made of more deltas than this.
+/// The most deltas that an aggregate can be made of.
 pub const MAX_CONTRIBUTORS: usize = 1 << 16;
 
-/// Writes the aggregate of deltas that were compared with each other, and says where the parts lie in it.
+/// The run and the window of an aggregate, and the number of deltas that it is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AggregateHeader {
+    /// The id of the run.
+    pub run: Hash,
+    /// The window, counted from 0.
+    pub window: u64,
+    /// The number of deltas that it is made of.
+    pub contributors: usize,
+}
+
+/// Writes the aggregate of deltas, which the caller has compared with each other. Returns its bytes and the
+/// parts that lie in them.
 pub(super) fn write(
     header: &AggregateHeader,
-    settings: &Settings,
+    settings: &DeltaSettings,
     tensors: usize,
     deltas: &[&Delta],
-) -> (Vec<u8>, Vec<Part>) {
+) -> (Vec<u8>, Vec<CheckedTensor>) {
     let places = || (0..tensors).flat_map(|index| deltas.iter().map(move |delta| (delta, delta.part(index))));
     let count = tensors * deltas.len();
     let bodies: usize = deltas.iter().map(|delta| delta.bytes().len()).sum();
@@ -42,13 +54,13 @@ pub(super) fn write(
     }
     let mut parts = Vec::with_capacity(count);
     for (delta, part) in places() {
-        parts.push(Part { body: part.body.moved(bytes.len()), ..*part });
+        parts.push(CheckedTensor { body: part.body.moved(bytes.len()), ..*part });
         bytes.extend_from_slice(&delta.bytes()[part.body.range()]);
     }
     (bytes, parts)
 }
 
-/// Compares what the bytes say with what is expected.
+/// Compares a value in the bytes with the value that is expected.
 fn compare<T: PartialEq + ToString>(what: &'static str, found: T, expected: T) -> Result<(), AggregateError> {
     if found == expected {
         return Ok(());
@@ -60,7 +72,7 @@ fn compare<T: PartialEq + ToString>(what: &'static str, found: T, expected: T) -
 pub(super) fn parse(
     bytes: &[u8],
     tensors: usize,
-    settings: &Settings,
+    settings: &DeltaSettings,
     expected: &AggregateHeader,
 ) -> Result<Vec<Range<usize>>, AggregateError> {
     let length = bytes.len() as u64;

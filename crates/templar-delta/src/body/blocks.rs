@@ -1,49 +1,49 @@
-//! One tensor's values out of its body, checked on the way.
+//! Reads the values of one tensor from its body, and checks them on the way.
 
 use std::ops::Range;
 
-use super::Fault;
-use super::front::{Body, Front};
+use super::TensorFault;
+use super::front::{FrontLevels, TensorBody};
 use crate::bits::word;
 use crate::golomb::{self, Broken, GROUP};
-use crate::layout::Layout;
+use crate::layout::BlockLayout;
 use crate::quantise::{LEVELS, Levels};
 use crate::rans;
 use crate::scale::MAX_SCALE;
 
-/// The numbers of one part, and what to say where they are broken.
-struct Numbers<'a> {
+/// The numbers of one part of a body, and the words for an error in them.
+struct NumberReader<'a> {
     what: &'static str,
-    reader: golomb::Reader<'a>,
+    reader: golomb::GolombReader<'a>,
     m: u32,
     range: Range<usize>,
-    /// Where the front begins, which says the parameter.
+    /// The position of the front, which states the parameter.
     front: usize,
 }
 
-impl<'a> Numbers<'a> {
-    fn new(what: &'static str, bytes: &'a [u8], body: &Body, range: Range<usize>, m: u32) -> Self {
-        Self { what, reader: golomb::Reader::new(&bytes[range.clone()], m), m, range, front: body.start }
+impl<'a> NumberReader<'a> {
+    fn new(what: &'static str, bytes: &'a [u8], body: &TensorBody, range: Range<usize>, m: u32) -> Self {
+        Self { what, reader: golomb::GolombReader::new(&bytes[range.clone()], m), m, range, front: body.start }
     }
 
-    /// Fills in the next group; `beyond` is what is wrong where its numbers are larger than any can be.
-    fn group(&mut self, numbers: &mut [u32], beyond: Fault) -> Result<(), (usize, Fault)> {
+    /// Fills in the next group. `beyond` is the fault where its numbers are larger than any can be.
+    fn group(&mut self, numbers: &mut [u32], beyond: TensorFault) -> Result<(), (usize, TensorFault)> {
         self.reader.group(numbers).map_err(|broken| self.fault(broken, beyond))
     }
 
     /// Checks that nothing is left and that the parameter was that of the mean.
-    fn finish(&self) -> Result<(), (usize, Fault)> {
+    fn finish(&self) -> Result<(), (usize, TensorFault)> {
         // No number is read here that could be beyond a range.
-        self.reader.finish().map_err(|broken| self.fault(broken, Fault::Number))
+        self.reader.finish().map_err(|broken| self.fault(broken, TensorFault::Number))
     }
 
-    fn fault(&self, broken: Broken, beyond: Fault) -> (usize, Fault) {
+    fn fault(&self, broken: Broken, beyond: TensorFault) -> (usize, TensorFault) {
         let (what, bytes) = (self.what, self.range.len());
         match broken {
-            Broken::Overrun => (self.range.end, Fault::Overrun { what, bytes }),
+            Broken::Overrun => (self.range.end, TensorFault::Overrun { what, bytes }),
             Broken::Range => (self.at(), beyond),
-            Broken::Padding => (self.at(), Fault::Padding { what, bytes }),
-            Broken::Parameter => (self.front, Fault::Golomb { what, found: self.m }),
+            Broken::Padding => (self.at(), TensorFault::Padding { what, bytes }),
+            Broken::Parameter => (self.front, TensorFault::Golomb { what, found: self.m }),
         }
     }
 
@@ -53,19 +53,19 @@ impl<'a> Numbers<'a> {
     }
 }
 
-/// The scale after `before`.
+/// The scale that follows `before` at this step, if there is one.
 fn stepped(before: u16, step: u32) -> Option<u16> {
     let step = (step >> 1) as i32 ^ -((step & 1) as i32);
     u16::try_from(i32::from(before) + step).ok().filter(|scale| *scale <= MAX_SCALE)
 }
 
-/// What the codes of a tensor with `count` scales decode to.
-pub(crate) fn levels(body: &Body, count: usize, bytes: &[u8]) -> Result<Levels, (usize, Fault)> {
+/// The levels of a tensor with `count` scales: the values that its codes decode to.
+pub(crate) fn levels(body: &TensorBody, count: usize, bytes: &[u8]) -> Result<Levels, (usize, TensorFault)> {
     let (first, m, ratios) = match body.levels {
-        Front::Table(levels) => return Ok(Levels::Table(levels)),
-        Front::Scales { first, m, ratios } => (first, m, ratios),
+        FrontLevels::Table(levels) => return Ok(Levels::Table(levels)),
+        FrontLevels::Scales { first, m, ratios } => (first, m, ratios),
     };
-    let mut numbers = Numbers::new("scales", bytes, body, body.scales.clone(), m);
+    let mut numbers = NumberReader::new("scales", bytes, body, body.scales.clone(), m);
     let mut scales = Vec::with_capacity(count);
     scales.push(first);
     let mut scale = first;
@@ -73,9 +73,9 @@ pub(crate) fn levels(body: &Body, count: usize, bytes: &[u8]) -> Result<Levels, 
     while scales.len() < count {
         let steps = &mut steps[..GROUP.min(count - scales.len())];
         let at = numbers.at();
-        numbers.group(steps, Fault::Scale { place: scales.len() })?;
+        numbers.group(steps, TensorFault::Scale { place: scales.len() })?;
         for &step in &*steps {
-            scale = stepped(scale, step).ok_or((at, Fault::Scale { place: scales.len() }))?;
+            scale = stepped(scale, step).ok_or((at, TensorFault::Scale { place: scales.len() }))?;
             scales.push(scale);
         }
     }
@@ -89,63 +89,69 @@ pub(crate) fn levels(body: &Body, count: usize, bytes: &[u8]) -> Result<Levels, 
 /// The codes of a tensor as they are read: one bit each, or with an entropy code.
 enum Codes<'a> {
     Signs(&'a [u8]),
-    Coded(rans::Reader<'a>),
+    Coded(rans::RansReader<'a>),
 }
 
 /// The values that are read together: a group of gaps, and a code for each.
-struct Group {
+struct ValueGroup {
     gaps: [u32; GROUP],
     codes: [u8; GROUP],
-    /// Those not visited yet.
+    /// The values that are not visited yet.
     left: Range<usize>,
-    /// How many values of the tensor are in this group and those before it.
+    /// The number of values of the tensor in this group and in those before it.
     read: usize,
-    /// The byte in which the group's positions begin.
+    /// The byte in which the positions of the group begin.
     at: usize,
 }
 
-/// One tensor's kept values, block after block in wire order, out of its body: what is decoded is never held. Whatever is
-/// not the one spelling of the values is refused on the way, with where in the bytes it is.
+/// Reads the kept values of one tensor from its body, block after block in wire order. It never holds more than
+/// a group of decoded values. Any spelling but the one that is allowed is refused on the way, with its position
+/// in the bytes.
 pub(crate) struct Blocks<'a> {
-    layout: Layout,
-    body: &'a Body,
+    layout: BlockLayout,
+    body: &'a TensorBody,
     levels: Levels,
-    positions: Numbers<'a>,
+    positions: NumberReader<'a>,
     codes: Codes<'a>,
-    group: Group,
+    group: ValueGroup,
     block: usize,
-    /// How often each code was read, and the codes that values with a scale have.
+    /// How often each code was read, and the set of codes of the values whose scale is not 0.
     counts: [u64; LEVELS],
     used: u8,
     nonzero: bool,
     squares: f64,
 }
 
-/// A count of each code but the first in 21 bits: no block has more than 2^20 values.
+/// One of each code, as an addend to the counts of the codes but the first. Each count has 21 bits, because no
+/// block has more than 2^20 values.
 const ONE: [u64; LEVELS] = [0, 1, 1 << 21, 1 << 42];
 
 impl<'a> Blocks<'a> {
-    /// The blocks of a body that lies within `bytes`.
-    pub(crate) fn new(layout: &Layout, body: &'a Body, bytes: &'a [u8]) -> Result<Self, (usize, Fault)> {
+    /// Starts to read the blocks of a body that lies within `bytes`.
+    pub(crate) fn new(
+        layout: &BlockLayout,
+        body: &'a TensorBody,
+        bytes: &'a [u8],
+    ) -> Result<Self, (usize, TensorFault)> {
         let start = body.codes.start;
         let codes = &bytes[body.codes.clone()];
         let codes = if body.frequencies == [0; LEVELS] {
             let (found, expected) = (codes.len(), layout.kept().div_ceil(8));
             if found != expected {
-                return Err((start, Fault::CodeBytes { found, expected }));
+                return Err((start, TensorFault::CodeBytes { found, expected }));
             }
             Codes::Signs(codes)
         } else {
-            let reader = rans::Reader::new(codes, layout.kept(), body.frequencies);
-            Codes::Coded(reader.ok_or((start, Fault::Codes(codes.len())))?)
+            let reader = rans::RansReader::new(codes, layout.kept(), body.frequencies);
+            Codes::Coded(reader.ok_or((start, TensorFault::Codes(codes.len())))?)
         };
         Ok(Self {
             layout: *layout,
             body,
             levels: levels(body, layout.scales(), bytes)?,
-            positions: Numbers::new("positions", bytes, body, body.indices.clone(), body.m),
+            positions: NumberReader::new("positions", bytes, body, body.indices.clone(), body.m),
             codes,
-            group: Group { gaps: [0; GROUP], codes: [0; GROUP], left: 0..0, read: 0, at: body.indices.start },
+            group: ValueGroup { gaps: [0; GROUP], codes: [0; GROUP], left: 0..0, read: 0, at: body.indices.start },
             block: 0,
             counts: [0; LEVELS],
             used: 0,
@@ -154,14 +160,14 @@ impl<'a> Blocks<'a> {
         })
     }
 
-    /// What the codes of the next block decode to.
+    /// The values that the codes of the next block decode to.
     pub(crate) fn levels(&self) -> [f32; LEVELS] {
         self.levels.of_scale(self.block / self.layout.blocks_per_scale())
     }
 
-    /// Visits the position in its block and the code of everything that is sent of the next block.
+    /// Calls `visit` with the position and the code of each value that is sent of the next block.
     #[inline(always)]
-    pub(crate) fn next(&mut self, mut visit: impl FnMut(u32, u8)) -> Result<(), (usize, Fault)> {
+    pub(crate) fn next(&mut self, mut visit: impl FnMut(u32, u8)) -> Result<(), (usize, TensorFault)> {
         let (len, kept) = (self.layout.block_len() as u32, self.layout.kept_per_block());
         let mut counts = 0u64;
         let (mut next, mut left) = (0u32, kept);
@@ -187,16 +193,16 @@ impl<'a> Blocks<'a> {
         self.close_block(counts)
     }
 
-    /// Takes the counts of the block that was read.
+    /// Adds the counts of the block that was read, and checks them.
     #[inline(always)]
-    fn close_block(&mut self, counts: u64) -> Result<(), (usize, Fault)> {
+    fn close_block(&mut self, counts: u64) -> Result<(), (usize, TensorFault)> {
         let mut counts: [u64; LEVELS] = [0, counts & 0x1f_ffff, counts >> 21 & 0x1f_ffff, counts >> 42];
         counts[0] = self.layout.kept_per_block() as u64 - counts[1] - counts[2] - counts[3];
         if !self.levels.is_zero(self.block / self.layout.blocks_per_scale()) {
             self.nonzero = true;
             self.used |= (0..LEVELS).fold(0, |used, code| used | u8::from(counts[code] > 0) << code);
         } else if counts[0] != self.layout.kept_per_block() as u64 {
-            return Err((self.body.codes.start, Fault::ZeroBlock { block: self.block }));
+            return Err((self.body.codes.start, TensorFault::ZeroBlock { block: self.block }));
         }
         let levels = self.levels();
         for ((sum, count), level) in self.counts.iter_mut().zip(counts).zip(levels) {
@@ -207,8 +213,8 @@ impl<'a> Blocks<'a> {
         Ok(())
     }
 
-    /// Reads the next values of the tensor, wherever their blocks begin.
-    fn read_group(&mut self) -> Result<(), (usize, Fault)> {
+    /// Reads the next group of values of the tensor. A group may begin and end within a block.
+    fn read_group(&mut self) -> Result<(), (usize, TensorFault)> {
         let (start, count) = (self.group.read, GROUP.min(self.layout.kept() - self.group.read));
         let beyond = self.beyond();
         self.group.at = self.positions.at();
@@ -227,30 +233,32 @@ impl<'a> Blocks<'a> {
         Ok(())
     }
 
-    fn beyond(&self) -> Fault {
-        Fault::Position { block: self.block, len: self.layout.block_len() }
+    fn beyond(&self) -> TensorFault {
+        TensorFault::Position { block: self.block, len: self.layout.block_len() }
     }
 
-    /// After the last block: nothing may be left, and the front must say what was found. Gives the norm, the square root of
-    /// the sum of squares.
-    pub(crate) fn finish(&self) -> Result<f64, (usize, Fault)> {
+    /// Checks, after the last block, that nothing is left and that the front agrees with the values. Returns
+    /// the norm, the square root of the sum of squares.
+    pub(crate) fn finish(&self) -> Result<f64, (usize, TensorFault)> {
         self.positions.finish()?;
         let (start, codes, kept) = (self.body.start, &self.body.codes, self.layout.kept());
         match &self.codes {
             Codes::Signs(bytes) if kept % 8 != 0 && bytes[kept / 8] >> (kept % 8) != 0 => {
-                return Err((codes.start + kept / 8, Fault::CodePadding));
+                return Err((codes.start + kept / 8, TensorFault::CodePadding));
             }
-            Codes::Coded(reader) if !reader.is_finished() => return Err((codes.start, Fault::Codes(codes.len()))),
+            Codes::Coded(reader) if !reader.is_finished() => {
+                return Err((codes.start, TensorFault::Codes(codes.len())));
+            }
             Codes::Coded(_) if rans::frequencies(self.counts) != self.body.frequencies => {
-                return Err((start, Fault::Frequencies));
+                return Err((start, TensorFault::Frequencies));
             }
             Codes::Signs(_) | Codes::Coded(_) => {}
         }
-        if let Front::Scales { ratios: Some([small, large]), .. } = self.body.levels {
+        if let FrontLevels::Scales { ratios: Some([small, large]), .. } = self.body.levels {
             let expected = (self.nonzero, self.used >> 2 != 0);
             let fits = (small > 0, large > 0) == expected && (large == 0 || (self.used & 3 != 0 && small < large));
             if !fits {
-                return Err((start, Fault::Ratios { small, large }));
+                return Err((start, TensorFault::Ratios { small, large }));
             }
         }
         Ok(self.squares.sqrt())

@@ -1,8 +1,8 @@
-//! What can be wrong with one tensor of a delta: one name for each rule of the format.
+//! The faults of one tensor of a delta: one name for each rule of the format.
 
-/// What is wrong with a tensor of a delta.
+/// The rule of the format that a tensor of a delta breaks.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Fault {
+pub enum TensorFault {
     /// The bytes of the tensor end within its front, or before the parts that the front announces.
     #[error("the tensor ends after {0} bytes, before what its front announces")]
     Truncated(u64),
@@ -12,9 +12,9 @@ pub enum Fault {
     /// A Golomb parameter is not that of the mean.
     #[error("golomb parameter {found} of the {what} is not that of their mean")]
     Golomb {
-        /// Of the positions or of the scales.
+        /// The part: "positions" or "scales".
         what: &'static str,
-        /// What the bytes say.
+        /// The parameter in the bytes.
         found: u32,
     },
     /// A position lies beyond its block.
@@ -22,31 +22,31 @@ pub enum Fault {
     Position {
         /// The block, in wire order.
         block: usize,
-        /// How many elements it has.
+        /// The number of its elements.
         len: usize,
     },
     /// Positions or scales need more bytes than announced.
     #[error("the {what} go on beyond their {bytes} bytes")]
     Overrun {
-        /// Positions or scales.
+        /// The part: "positions" or "scales".
         what: &'static str,
-        /// The bytes announced.
+        /// The number of bytes that the front announces.
         bytes: usize,
     },
     /// Positions or scales end before the bytes announced do, or their padding is not zero.
     #[error("the {what} end before their {bytes} bytes do, or the padding is not zero")]
     Padding {
-        /// Positions or scales.
+        /// The part: "positions" or "scales".
         what: &'static str,
-        /// The bytes announced.
+        /// The number of bytes that the front announces.
         bytes: usize,
     },
     /// The shape asks for another number of code bytes.
     #[error("{found} bytes of codes, the tensor's shape asks for {expected}")]
     CodeBytes {
-        /// What is there.
+        /// The number of code bytes that are there.
         found: usize,
-        /// What the shape asks for.
+        /// The number of code bytes that the shape asks for.
         expected: usize,
     },
     /// The padding of the last byte of signs is not zero.
@@ -64,21 +64,21 @@ pub enum Fault {
     /// A level is not finite, too large, or −0.
     #[error("level {code} is {value}, not a number of magnitude at most 2^100")]
     Level {
-        /// Which of the four.
+        /// The code of the level, from 0 to 3.
         code: usize,
-        /// Its value.
+        /// The value of the level.
         value: f32,
     },
     /// Levels do not ascend.
     #[error("level {code} is not above the one before it")]
     LevelOrder {
-        /// Which of the four.
+        /// The code of the level, from 0 to 3.
         code: usize,
     },
     /// A scale is below zero or beyond 2^100.
     #[error("scale {place} is none")]
     Scale {
-        /// Which of the tensor's scales.
+        /// The place of the scale among those of the tensor, from 0.
         place: usize,
     },
     /// A block of zeros has a sign.
@@ -87,7 +87,7 @@ pub enum Fault {
         /// The block, in wire order.
         block: usize,
     },
-    /// The multiples of the scale are not what the values ask for.
+    /// The multiples of the scale do not agree with the values.
     #[error("ratios {small} and {large}: not ascending, or not used as they say")]
     Ratios {
         /// The smaller one, in 4096ths.

@@ -1,60 +1,61 @@
-//! The front of a body: what it says about the parts behind it, and where they lie.
+//! The front of a body: the parameters of the parts behind it, and their places.
 
 use std::ops::Range;
 
 use templar_manifest::Quantiser;
 
-use super::Fault;
-use crate::compress::MAX_MAGNITUDE;
+use super::TensorFault;
+use crate::fields::take_number;
 use crate::quantise::LEVELS;
 use crate::rans;
-use crate::scale::MAX_SCALE;
-use crate::wire::take_number;
+use crate::scale::{MAX_MAGNITUDE, MAX_SCALE};
 
-/// No Golomb parameter is larger: no block has more elements.
+/// The largest Golomb parameter, which is the largest number of elements of a block.
 const MAX_PARAMETER: u64 = 1 << 20;
 
-/// The front of a body, parsed, and where its parts lie in the delta.
+/// The front of a body, parsed, and the places of its parts in the bytes of the delta.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Body {
+pub(crate) struct TensorBody {
     pub(crate) start: usize,
     /// The Golomb parameter of the positions.
     pub(crate) m: u32,
-    /// Of the codes; all zero where they are signs.
+    /// The frequencies of the codes; all zero where the codes are signs.
     pub(crate) frequencies: [u16; LEVELS],
-    pub(crate) levels: Front,
+    pub(crate) levels: FrontLevels,
     pub(crate) indices: Range<usize>,
     pub(crate) scales: Range<usize>,
     pub(crate) codes: Range<usize>,
 }
 
-/// What the front says about levels.
+/// The levels as the front states them.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Front {
-    /// The levels; zero where no code uses one.
+pub(crate) enum FrontLevels {
+    /// The level of each code; zero for a code that does not occur.
     Table([f32; LEVELS]),
-    /// The first scale, the Golomb parameter of the steps to the others, and the multiples if there are.
+    /// The first scale, the Golomb parameter of the steps to the others, and the two multiples if the quantiser
+    /// has any.
     Scales { first: u16, m: u32, ratios: Option<[u16; 2]> },
 }
 
-impl Body {
-    /// The whole of it.
+impl TensorBody {
+    /// The place of the whole body.
     pub(crate) const fn range(&self) -> Range<usize> {
         self.start..self.codes.end
     }
 
-    /// The same body where it begins at `start` of other bytes.
+    /// The same body in other bytes, where it begins at `start`.
     pub(crate) fn moved(&self, start: usize) -> Self {
         let moved = |range: &Range<usize>| range.start - self.start + start..range.end - self.start + start;
         let (indices, scales, codes) = (moved(&self.indices), moved(&self.scales), moved(&self.codes));
         Self { start, indices, scales, codes, ..*self }
     }
 
-    /// Parses the front of the body at `range` of a delta's bytes; the parts that it announces lie within the range.
-    pub(crate) fn parse(bytes: &[u8], range: Range<usize>, quantiser: Quantiser) -> Result<Self, (usize, Fault)> {
+    /// Parses the front of the body at `range` of the bytes of a delta. The parts that the front announces lie
+    /// within the range.
+    pub(crate) fn parse(bytes: &[u8], range: Range<usize>, quantiser: Quantiser) -> Result<Self, (usize, TensorFault)> {
         let Range { start, end } = range;
         let mut at = start;
-        let truncated = |at: usize| (at, Fault::Truncated((end - start) as u64));
+        let truncated = |at: usize| (at, TensorFault::Truncated((end - start) as u64));
         let byte = |at: &mut usize| match bytes[..end].get(*at) {
             Some(&byte) => {
                 *at += 1;
@@ -67,10 +68,10 @@ impl Body {
             let mut rest = &bytes[first..end];
             let number = take_number(&mut rest).map_err(|error| match error {
                 None => truncated(end),
-                Some(()) => (first, Fault::Number),
+                Some(()) => (first, TensorFault::Number),
             })?;
             *at = end - rest.len();
-            if number > limit { Err((first, Fault::Number)) } else { Ok(number as usize) }
+            if number > limit { Err((first, TensorFault::Number)) } else { Ok(number as usize) }
         };
         let half = |at: &mut usize| Ok(u16::from_le_bytes([byte(at)?, byte(at)?]));
 
@@ -80,7 +81,7 @@ impl Body {
         if quantiser != Quantiser::BlockSign {
             let set = byte(&mut at)?;
             if set == 0 || set >> LEVELS != 0 {
-                return Err((at - 1, Fault::CodeSet(set)));
+                return Err((at - 1, TensorFault::CodeSet(set)));
             }
             let mut rest = rans::FREQUENCY_SUM;
             let last = set.ilog2() as usize;
@@ -88,7 +89,7 @@ impl Body {
                 let first = at;
                 let frequency = half(&mut at)?;
                 if frequency == 0 || frequency >= rest {
-                    return Err((first, Fault::Frequencies));
+                    return Err((first, TensorFault::Frequencies));
                 }
                 (frequencies[code], rest) = (frequency, rest - frequency);
             }
@@ -104,14 +105,14 @@ impl Body {
                     let value = f32::from_le_bytes([byte(&mut at)?, byte(&mut at)?, byte(&mut at)?, byte(&mut at)?]);
                     let usable = value.abs() <= MAX_MAGNITUDE && value.to_bits() != (-0f32).to_bits(); // false for NaN
                     if !usable {
-                        return Err((first, Fault::Level { code, value }));
+                        return Err((first, TensorFault::Level { code, value }));
                     }
                     if last.is_some_and(|last| value <= last) {
-                        return Err((first, Fault::LevelOrder { code }));
+                        return Err((first, TensorFault::LevelOrder { code }));
                     }
                     (levels[code], last) = (value, Some(value));
                 }
-                Front::Table(levels)
+                FrontLevels::Table(levels)
             }
             Quantiser::BlockSign | Quantiser::BlockLevels => {
                 let ratios = match quantiser {
@@ -121,7 +122,7 @@ impl Body {
                 let first = number(&mut at, MAX_SCALE.into())? as u16;
                 let m = number(&mut at, MAX_PARAMETER)? as u32;
                 scale_bytes = number(&mut at, u32::MAX.into())?;
-                Front::Scales { first, m, ratios }
+                FrontLevels::Scales { first, m, ratios }
             }
         };
         // Each is below 2^32, so the sums do not overflow.

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::body::encode;
-use crate::{AggregateError, AggregateHeader, Fault, decode, max_bytes, random_delta};
+use crate::{AggregateError, AggregateHeader, TensorFault, decode, max_bytes, random_delta};
 
 /// Deltas of noise, the later ones larger, so that some are clipped.
-fn noise(specs: &[TensorSpec], settings: &Settings, count: usize) -> Vec<Delta> {
+fn noise(specs: &[TensorSpec], settings: &DeltaSettings, count: usize) -> Vec<Delta> {
     (0..count)
         .map(|index| {
             let scale = 1e-3 * (1.0 + index as f32);
@@ -17,7 +17,7 @@ fn noise(specs: &[TensorSpec], settings: &Settings, count: usize) -> Vec<Delta> 
         .collect()
 }
 
-fn merge(specs: &[TensorSpec], settings: &Settings, deltas: &[Delta]) -> Aggregate {
+fn merge(specs: &[TensorSpec], settings: &DeltaSettings, deltas: &[Delta]) -> Aggregate {
     let deltas: Vec<&Delta> = deltas.iter().collect();
     Aggregate::new(specs, settings, header().run, header().window, &deltas).unwrap()
 }
@@ -107,7 +107,7 @@ proptest! {
 /// The header of a small aggregate: each number takes one byte.
 const HEADER: usize = 47;
 
-fn small(count: usize) -> (Vec<TensorSpec>, Settings, Aggregate) {
+fn small(count: usize) -> (Vec<TensorSpec>, DeltaSettings, Aggregate) {
     let specs = specs(&[&[16, 12], &[6], &[7, 3]]);
     let settings = settings(8, 10, Quantiser::Templar4, 0);
     let deltas = noise(&specs, &settings, count);
@@ -205,7 +205,7 @@ fn a_position_beyond_its_block_is_found_at_its_group() {
     let error = try_decode(&bytes, 2).unwrap_err();
     let AggregateError::Tensor { tensor, contributor: 0, offset, fault } = error else { panic!("{error}") };
     assert_eq!((tensor.as_str(), offset), ("tensor0", start as u64 + front));
-    assert!(matches!(fault, Fault::Position { block, .. } if block == last), "{fault}");
+    assert!(matches!(fault, TensorFault::Position { block, .. } if block == last), "{fault}");
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn deltas_of_another_window_are_not_merged() {
     let deltas = noise(&specs, &settings, 2);
     let all: Vec<&Delta> = deltas.iter().collect();
     let merged = Aggregate::new(&specs, &settings, header().run, 8, &all);
-    assert_eq!(merged, Err(ApplyError::OtherDelta { position: 0 }));
+    assert_eq!(merged, Err(OuterStepError::OtherDelta { position: 0 }));
 }
 
 /// The bytes and the step are a contract: a change of these hashes is a change of the format or of the arithmetic.

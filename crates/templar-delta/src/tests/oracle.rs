@@ -4,7 +4,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
 use super::*;
-use crate::layout::Layout;
+use crate::layout::BlockLayout;
 use crate::quantise::{Levels, quantise};
 use crate::{compress, decode};
 
@@ -72,7 +72,7 @@ fn the_originals_output_is_reproduced() {
     }
 
     // The order of the values does not matter to the codes: the original's own order gives its own codes.
-    let layout = Layout::new(&specs[0], &settings).unwrap();
+    let layout = BlockLayout::new(&specs[0], &settings).unwrap();
     let chunks = floats(&tensor("chunks"));
     let unsorted: Vec<f32> =
         indices.iter().enumerate().map(|(place, &at)| chunks[place / 64 * layout.block_len() + at as usize]).collect();

@@ -1,10 +1,10 @@
 //! The outer step by hand, its rules, its refusals, and overlap.
 
 use super::*;
-use crate::{AggregationRule, ApplyError, Delta, apply_trial, compress, decode, overlap_ppm, overlaps_ppm};
+use crate::{AggregationRule, Delta, OuterStepError, apply_trial, compress, decode, overlap_ppm, overlaps_ppm};
 
 /// A delta of exactly these values: one row per block, so that each block sends its `k` largest.
-fn delta(specs: &[TensorSpec], settings: &Settings, values: &[f32]) -> Delta {
+fn delta(specs: &[TensorSpec], settings: &DeltaSettings, values: &[f32]) -> Delta {
     let mut error = vec![0.0; values.len()];
     let bytes = compress(specs, settings, &header(), values, &mut error).unwrap();
     decode(&bytes, specs, settings, &header()).unwrap()
@@ -65,18 +65,18 @@ fn what_cannot_be_applied_is_refused_by_name() {
     let all: Vec<&Delta> = deltas.iter().collect();
     let mut params = [1f32; 4];
     let run = |specs: &[TensorSpec], lr, params: &mut [f32]| apply(specs, &all, AggregationRule::MeanOfAll, lr, params);
-    assert_eq!(run(&specs, 1.0, &mut [0.0; 3]), Err(ApplyError::Length { found: 3, expected: 4 }));
-    assert!(matches!(run(&specs, f32::NAN, &mut params), Err(ApplyError::LearningRate(_))));
+    assert_eq!(run(&specs, 1.0, &mut [0.0; 3]), Err(OuterStepError::Length { found: 3, expected: 4 }));
+    assert!(matches!(run(&specs, f32::NAN, &mut params), Err(OuterStepError::LearningRate(_))));
     let other = super::specs(&[&[2, 2]]);
-    assert_eq!(run(&other, 1.0, &mut params), Err(ApplyError::OtherDelta { position: 0 }));
+    assert_eq!(run(&other, 1.0, &mut params), Err(OuterStepError::OtherDelta { position: 0 }));
     assert_eq!(params, [1.0; 4]);
     let mut params = [1.0, f32::NAN, 1.0, 1.0];
     let error = run(&specs, 1.0, &mut params).unwrap_err();
-    assert_eq!(error, ApplyError::NonFinite { tensor: "tensor0".into(), index: 1 });
+    assert_eq!(error, OuterStepError::NonFinite { tensor: "tensor0".into(), index: 1 });
     let settings = settings(2, 1, Quantiser::BlockSign, 0);
     let finer = delta(&specs, &settings, &[1.0; 4]);
     let mixed = apply(&specs, &[&deltas[0], &finer], AggregationRule::MeanOfAll, 1.0, &mut [0.0; 4]);
-    assert_eq!(mixed, Err(ApplyError::OtherDelta { position: 1 }));
+    assert_eq!(mixed, Err(OuterStepError::OtherDelta { position: 1 }));
 }
 
 #[test]
@@ -118,14 +118,14 @@ fn overlap_is_the_mean_over_blocks() {
 fn a_body_is_known_again_under_another_header() {
     let specs = specs(&[&[4, 8], &[3]]);
     let settings = settings(4, 8, Quantiser::Templar4, 0);
-    let bytes = |header: &Header, seed: &str| {
+    let bytes = |header: &DeltaHeader, seed: &str| {
         let mut error = vec![0.0; 35];
         compress(&specs, &settings, header, &values(seed, 35), &mut error).unwrap()
     };
     let body =
-        |header: &Header, seed: &str| decode(&bytes(header, seed), &specs, &settings, header).unwrap().body_hash();
+        |header: &DeltaHeader, seed: &str| decode(&bytes(header, seed), &specs, &settings, header).unwrap().body_hash();
     // A later window has a longer header.
-    let other = Header { window: 300, miner: [4; 32], ..header() };
+    let other = DeltaHeader { window: 300, miner: [4; 32], ..header() };
     assert_ne!(bytes(&header(), "a"), bytes(&other, "a"));
     assert_eq!(body(&header(), "a"), body(&other, "a"));
     assert_ne!(body(&header(), "a"), body(&header(), "b"));

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
 
 use super::*;
-use crate::layout::Layout;
+use crate::layout::BlockLayout;
 use crate::{AggregationRule, CompressError, ShapeError, compress, decode, inspect, max_bytes, random_delta};
 
 fn quantiser() -> impl Strategy<Value = Quantiser> {
@@ -16,7 +16,7 @@ fn shape() -> impl Strategy<Value = Vec<u64>> {
 }
 
 /// The slow twin of the selection: sort every block by (magnitude descending, position ascending).
-fn kept_by_sorting(layout: &Layout, tensor: &[f32]) -> Vec<u32> {
+fn kept_by_sorting(layout: &BlockLayout, tensor: &[f32]) -> Vec<u32> {
     let mut all = Vec::new();
     for block in 0..layout.blocks() {
         let (down, across) = (block / layout.blocks_across(), block % layout.blocks_across());
@@ -69,7 +69,7 @@ proptest! {
             let target = &target[start..start + spec.elements()];
             let error = &error[start..start + spec.elements()];
             start += spec.elements();
-            let layout = Layout::new(spec, &settings).unwrap();
+            let layout = BlockLayout::new(spec, &settings).unwrap();
             let sparse = decoded.tensor(index);
             let flat: Vec<u32> = sparse.entries().map(|(at, _)| at).collect();
             prop_assert_eq!(&flat, &kept_by_sorting(&layout, target));
@@ -233,8 +233,9 @@ fn extreme_magnitudes_round_trip() {
     }
 }
 
-/// On uniform position sets, k = 64 of 4096 costs 7.44 bits a position, and then a sign and a scale for a block, or codes by
-/// their entropy, here 1.45 bits. The header and the front of the tensor are a hundred bytes and left out.
+/// On uniform position sets, k = 64 of 4096 costs 7.44 bits a position, and then a sign and a scale for a
+/// block, or codes by their entropy, here 1.45 bits. The header and the front of the tensor are a hundred bytes
+/// and left out.
 #[test]
 fn a_large_matrix_costs_what_was_promised() {
     let specs = specs(&[&[2048, 1024]]);

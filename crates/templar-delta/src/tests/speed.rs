@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use super::*;
 use crate::body::encode;
-use crate::decode::Part;
-use crate::layout::Layout;
+use crate::decode::CheckedTensor;
+use crate::layout::BlockLayout;
 use crate::quantise::Quantised;
 use crate::{decode, random_delta, wire};
 
@@ -18,8 +18,8 @@ const ROUNDS: usize = 30;
 
 /// One row of the table: a tensor in both forms, and the fastest so far.
 struct Row {
-    settings: Settings,
-    layout: Layout,
+    settings: DeltaSettings,
+    layout: BlockLayout,
     offsets: Vec<u32>,
     quantised: Quantised,
     bytes: Vec<u8>,
@@ -40,7 +40,7 @@ impl Row {
         let bytes = random_delta(specs, &settings, &header(), &[1; 32], 1.0).unwrap();
         let (offsets, quantised) = decode(&bytes, specs, &settings, &header()).unwrap().encoded(0);
         let (layout, body) =
-            (Layout::new(&specs[0], &settings).unwrap(), wire::parse(&bytes).unwrap().bodies[0].clone());
+            (BlockLayout::new(&specs[0], &settings).unwrap(), wire::parse(&bytes).unwrap().bodies[0].clone());
         let (encoding, decoding) = (f64::INFINITY, f64::INFINITY);
         Self { settings, layout, offsets, quantised, bytes, body, encoding, decoding }
     }
@@ -48,7 +48,8 @@ impl Row {
     fn measure(&mut self) {
         let encoding = seconds(|| encode(&self.layout, &self.offsets, &self.quantised));
         let quantiser = self.settings.quantiser();
-        let decoding = seconds(|| Part::check(self.layout, quantiser, &self.bytes, self.body.clone()).unwrap().norm);
+        let decoding =
+            seconds(|| CheckedTensor::check(self.layout, quantiser, &self.bytes, self.body.clone()).unwrap().norm);
         (self.encoding, self.decoding) = (self.encoding.min(encoding), self.decoding.min(decoding));
     }
 
@@ -65,7 +66,8 @@ impl Row {
     }
 }
 
-/// From positions and codes to bytes, and from bytes to checked values, of a tensor of 4096 × 2048 whose values are noise.
+/// From positions and codes to bytes, and from bytes to checked values, of a tensor of 4096 × 2048 whose values
+/// are noise.
 #[test]
 #[ignore = "a measurement: cargo test --release -p templar-delta --lib -- --ignored --nocapture codec_table"]
 fn codec_table() {

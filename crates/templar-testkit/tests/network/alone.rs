@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use templar_blob::{BlobSource, MemoryBlobs, ReadError};
 use templar_data::bundled;
 use templar_home::Home;
 use templar_home::configure::{self, RunPlan, configure};
@@ -18,7 +19,6 @@ use templar_manifest::{
 };
 use templar_node::executor::{Executor, StartingState, TrainRequest, TrainWatch, WorkError};
 use templar_protocol::{ClosedWindow, Input, Measured, Output, ReplayTask, RunState};
-use templar_store::{BlobSource, MemoryBlobs, ReadError};
 use templar_train::{MinerState, StepReport};
 
 use super::{SETTINGS, forgeries, key};
@@ -165,7 +165,7 @@ impl Alone {
     /// Whether a replay of the contribution to a window has all that it reads of its miner.
     fn can_replay(&self, window: usize) -> bool {
         let closed = self.closed();
-        self.executor.evidence().unwrap().can_replay(closed[window].contributions[0].payload()).unwrap()
+        self.executor.inputs().unwrap().can_replay(closed[window].contributions[0].payload()).unwrap()
     }
 
     /// Plays four windows of a cheat that names `made_up` as the state that it left, and continues from there.
@@ -193,9 +193,9 @@ fn made_up(alone: &Alone) -> Vec<(&'static str, StateId)> {
         Ok::<_, Infallible>(())
     };
     let sound = state.write(recipe.run, &recipe.tensors, keep).unwrap();
-    let evidence = alone.executor.evidence().unwrap();
+    let inputs = alone.executor.inputs().unwrap();
     let put = |state: &State| StateId::from(shelf.put(payload::encode(state)));
-    assert_eq!(evidence.state(&put(&sound)).unwrap(), state);
+    assert_eq!(inputs.state(&put(&sound)).unwrap(), state);
     let with = |change: &dyn Fn(&mut State)| {
         let mut changed = sound.clone();
         change(&mut changed);

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use templar_audit::{Evidence, EvidenceError, States, WindowAudit, audit_window};
+use templar_audit::{AuditInputs, AuditTask, InputError, States, WindowAudit, audit_window};
+use templar_blob::{BlobSource, ReadError};
 use templar_home::context::RunContext;
 use templar_manifest::proof::witness;
 use templar_manifest::{
@@ -12,22 +13,22 @@ use templar_manifest::{
     Signed, Slash, SlashCause, Verdict, WindowIndex, WindowRecord, payload,
 };
 use templar_protocol::ClosedWindow;
-use templar_store::{BlobSource, ReadError};
 
 /// Audits closed windows from the first, as far as each leads to the next.
 pub(crate) fn audit(
     context: &RunContext,
     closed: &[ClosedWindow],
     blobs: &dyn BlobSource,
-) -> Result<Vec<WindowAudit>, EvidenceError> {
-    let evidence = Evidence::new(&context.recipe, &context.dataset, blobs).unwrap();
+) -> Result<Vec<WindowAudit>, InputError> {
+    let inputs = AuditInputs::new(&context.recipe, &context.dataset, blobs).unwrap();
     let mut state = context.first_state().unwrap();
-    let mut parameters = evidence.initial_parameters()?;
+    let mut parameters = inputs.initial_parameters()?;
     let mut states = States::default();
     let mut audits = Vec::new();
     for closed in closed {
         let auditor = SecretKey::from_bytes(&[1; 32]).public();
-        let found = audit_window(&evidence, &state, closed, &parameters, &mut states, auditor, &mut |_| {});
+        let task = AuditTask { before: &state, parameters: &parameters, closed, auditor };
+        let found = audit_window(&inputs, &task, &mut states, &mut |_| {});
         let next = found.after.clone().zip(found.parameters.clone());
         audits.push(found);
         let Some(next) = next else { break };
@@ -76,7 +77,7 @@ pub(crate) fn one_changed_blob(context: &RunContext, closed: &[ClosedWindow], bl
         let mismatch = match audit(context, closed, &rotten) {
             Ok(found) => found.iter().any(|found| matches!(found.verdict(), AuditVerdict::Mismatch { .. })),
             // A tensor that the run starts from.
-            Err(error) => matches!(error, EvidenceError::Broken(_)),
+            Err(error) => matches!(error, InputError::Broken(_)),
         };
         assert!(mismatch, "blob {id} has rotted and nobody noticed");
     }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use templar_audit::{Evidence, EvidenceError, apply_aggregate};
+use templar_audit::{AuditInputs, InputError, apply_aggregate};
+use templar_blob::MemoryBlobs;
 use templar_home::access::Access;
 use templar_manifest::{Signed, payload};
-use templar_store::MemoryBlobs;
 
 /// From the first parameters to every model of a run by its aggregates alone, which a miner has fetched instead
 /// of the others' deltas.
@@ -22,24 +22,24 @@ pub(crate) fn follows_by_aggregates(miner: &Path) {
             assert_eq!(here, contribution.miner == own, "window {index}: deltas of others are not needed");
         }
         let mut only = MemoryBlobs::new();
-        let evidence = Evidence::new(&context.recipe, &context.dataset, &only).unwrap();
-        let error = apply_aggregate(&evidence, record, parameters.clone()).unwrap_err();
-        assert!(matches!(error, EvidenceError::Unavailable { .. }), "{error}");
+        let inputs = AuditInputs::new(&context.recipe, &context.dataset, &only).unwrap();
+        let error = apply_aggregate(&inputs, record, parameters.clone()).unwrap_err();
+        assert!(matches!(error, InputError::Unavailable { .. }), "{error}");
 
         let bytes = access.blobs().read(&record.aggregate.hash(), record.aggregate_bytes).unwrap();
         assert_eq!(bytes.len() as u64, record.aggregate_bytes);
         only.insert(bytes);
-        let evidence = Evidence::new(&context.recipe, &context.dataset, &only).unwrap();
+        let inputs = AuditInputs::new(&context.recipe, &context.dataset, &only).unwrap();
         // A record that names the blob of another window, or counts other contributors.
         let mut other = record.clone();
         other.window = record.window.next();
-        let error = apply_aggregate(&evidence, &other, parameters.clone()).unwrap_err().to_string();
+        let error = apply_aggregate(&inputs, &other, parameters.clone()).unwrap_err().to_string();
         assert!(error.ends_with(&format!("window is {index}, expected {}", index + 1)), "{error}");
         other.window = record.window;
         other.outcomes.clear();
-        assert!(apply_aggregate(&evidence, &other, parameters.clone()).is_err());
+        assert!(apply_aggregate(&inputs, &other, parameters.clone()).is_err());
 
-        let (after, checkpoint) = apply_aggregate(&evidence, record, parameters).unwrap();
+        let (after, checkpoint) = apply_aggregate(&inputs, record, parameters).unwrap();
         assert_eq!(payload::id_of(&checkpoint), record.checkpoint.hash());
         parameters = after;
     }
