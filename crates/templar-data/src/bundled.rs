@@ -1,8 +1,8 @@
 //! The dataset inside the program: nine plays of Shakespeare, as in `datasets/shakespeare/`.
 //!
-//! A demo needs text before it has a network or a disk full of it. These are the same bytes as the files in the
-//! repository, whose data card says where they come from; importing them goes the way of any other file, so the manifest
-//! is the one that `templar dataset import` makes of the files with [`options`].
+//! A demo needs text before it has a network or files. These are the same bytes as the files in the repository,
+//! whose data card names their origin. They are imported like any other file, so the manifest is the one that
+//! `templar dataset import` makes of the files with [`options`].
 
 use bytes::Bytes;
 use templar_manifest::Dataset;
@@ -13,12 +13,13 @@ use crate::shard::ShardSink;
 const PARQUET: &[u8] = include_bytes!("../../../datasets/shakespeare/shakespeare.parquet");
 const TOKENIZER: &[u8] = include_bytes!("../../../datasets/shakespeare/tokenizer.json");
 
-/// The documents (parquet, column `text`) and the tokenizer (`tokenizer.json`, 2,048 tokens).
+/// The bytes of the documents (a parquet file with a column `text`) and of the tokenizer (a `tokenizer.json` with 2,048
+/// tokens).
 pub fn shakespeare() -> (&'static [u8], &'static [u8]) {
     (PARQUET, TOKENIZER)
 }
 
-/// The options of the bundled dataset's manifest.
+/// The options with which the bundled dataset is imported. Its manifest states them.
 pub fn options() -> ImportOptions {
     ImportOptions::new(
         "shakespeare",
@@ -27,7 +28,10 @@ pub fn options() -> ImportOptions {
     )
 }
 
-/// Imports the bundled dataset: its shards and tokenizer go to `sink`.
+/// Imports the bundled dataset. Its shards and its tokenizer go to `sink`, and its manifest is returned.
+///
+/// # Errors
+/// Only [`ImportError::Sink`]: the files themselves are sound.
 pub fn import_shakespeare(sink: &mut dyn ShardSink) -> Result<Dataset, ImportError> {
     import_bytes("shakespeare.parquet", Bytes::from_static(PARQUET), TOKENIZER, &options(), sink)
 }

@@ -1,8 +1,9 @@
-//! Import: documents into tokens into shards, and the manifest that names them.
+//! Import: documents become tokens, tokens become shards, and a manifest names the shards.
 //!
-//! Documents come one at a time from [`source`](crate::source), are tokenised in batches (in parallel; the order stays),
-//! get the end token appended and flow into the shard writer. What is in memory is a batch, a shard of either part and
-//! one document for each thread, however long the input. An empty text is skipped: it would teach only the end token.
+//! Documents come one at a time from [`source`](crate::source). They are tokenised in batches, in parallel, and
+//! keep their order. Each gets the end token appended, and its tokens go to the shard writer. Memory holds one
+//! batch, one shard of either part, and one document for each thread, however long the input is. An empty text
+//! is skipped, because it would teach only the end token.
 
 mod error;
 
@@ -15,37 +16,38 @@ use templar_manifest::{Dataset, HeldOut, Payload};
 pub use error::ImportError;
 
 use crate::shard::{MAX_SHARD_BYTES, ShardSink, ShardWriter};
-use crate::source::{Document, Limits, Source, expand};
+use crate::source::{DocumentLimits, InputFile, TextDocument, expand};
 use crate::tokenizer::Tokenizer;
 
 /// A batch is tokenised when it has this many bytes or documents.
 const BATCH_BYTES: usize = 1 << 20;
 const BATCH_DOCUMENTS: usize = 4096;
 
-/// What decides an import besides the text and the tokenizer.
+/// The options of an import. Together with the text and the tokenizer they decide the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportOptions {
-    /// The dataset's short name.
+    /// The short name of the dataset.
     pub name: String,
-    /// SPDX expression of the text's licence.
+    /// The licence of the text, as an SPDX expression.
     pub licence: String,
-    /// Where the text comes from, for people.
+    /// The origin of the text, in words for people.
     pub source: String,
-    /// The token that ends a document; without it the first of [`END_TOKENS`](crate::END_TOKENS) that there is.
+    /// The token that ends a document. Without it, it is the first of [`END_TOKENS`](crate::END_TOKENS) that
+    /// the vocabulary has.
     pub end_token: Option<String>,
-    /// Tokens of a full shard.
+    /// The number of tokens in a full shard.
     pub shard_tokens: u64,
-    /// Which tokens are held out.
+    /// The rule that decides which tokens are held out.
     pub held_out: HeldOut,
     /// The longest document, in bytes of text.
     pub max_document_bytes: usize,
-    /// The length from which plain text is cut at the next blank line.
+    /// The length from which plain text is cut at the next blank line, in bytes.
     pub text_document_bytes: usize,
 }
 
 impl ImportOptions {
-    /// The defaults: shards of 4 Mi tokens (8 or 16 MiB), every twentieth block of 2,048 tokens held out, documents of
-    /// up to 16 MiB, plain text cut from 4 KiB on.
+    /// The defaults: shards of 4 Mi tokens (8 or 16 MiB), every twentieth block of 2,048 tokens held out,
+    /// documents of at most 16 MiB, and plain text cut from 4 KiB on.
     pub fn new(name: impl Into<String>, licence: impl Into<String>, source: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -59,11 +61,11 @@ impl ImportOptions {
         }
     }
 
-    fn limits(&self) -> Limits {
-        Limits { max_document_bytes: self.max_document_bytes, text_document_bytes: self.text_document_bytes }
+    fn limits(&self) -> DocumentLimits {
+        DocumentLimits { max_document_bytes: self.max_document_bytes, text_document_bytes: self.text_document_bytes }
     }
 
-    /// A manifest with no shards yet; refuses options before any work is done.
+    /// Makes a manifest with no shards yet. It refuses bad options before any work is done.
     fn dataset(&self, tokenizer: &Tokenizer) -> Result<Dataset, ImportError> {
         let shard_bytes = self.shard_tokens.checked_mul(tokenizer.token_bytes().into());
         if shard_bytes.is_none_or(|bytes| bytes > MAX_SHARD_BYTES) {
@@ -91,10 +93,14 @@ impl ImportOptions {
     }
 }
 
-/// Imports files and folders: parquet (column `text`), jsonl (field `text`) and plain text, by their extensions.
+/// Imports files and folders. The extension of a file decides how it is read: `.parquet` (column `text`),
+/// `.jsonl` (field `text`) or `.txt`.
 ///
-/// `tokenizer_json` is a Hugging Face `tokenizer.json`; it and every shard go to `sink`. The manifest that comes back is
-/// neither signed nor stored.
+/// `tokenizer_json` is a Hugging Face `tokenizer.json`. It and every shard go to `sink`. The manifest that is
+/// returned is neither signed nor stored yet.
+///
+/// # Errors
+/// [`ImportError`] names the file and the row or line at fault.
 pub fn import(
     sources: &[PathBuf],
     tokenizer_json: &[u8],
@@ -104,7 +110,7 @@ pub fn import(
     import_sources(&expand(sources)?, tokenizer_json, options, sink)
 }
 
-/// [`import`] for one file that is in memory; `name` decides how it is read and is used in errors.
+/// [`import`] for one file in memory. The extension of `name` decides how it is read, and errors call the file so.
 pub(crate) fn import_bytes(
     name: &str,
     bytes: Bytes,
@@ -112,11 +118,11 @@ pub(crate) fn import_bytes(
     options: &ImportOptions,
     sink: &mut dyn ShardSink,
 ) -> Result<Dataset, ImportError> {
-    import_sources(&[Source::Memory(name.into(), bytes)], tokenizer_json, options, sink)
+    import_sources(&[InputFile::Memory(name.into(), bytes)], tokenizer_json, options, sink)
 }
 
 fn import_sources(
-    sources: &[Source],
+    sources: &[InputFile],
     tokenizer_json: &[u8],
     options: &ImportOptions,
     sink: &mut dyn ShardSink,
@@ -147,9 +153,9 @@ fn import_sources(
     finished(dataset)
 }
 
-/// Tokenises a batch, documents side by side, and appends the tokens in order.
+/// Tokenises the documents of a batch in parallel, and appends their tokens in order.
 fn tokenise(
-    batch: &[Document],
+    batch: &[TextDocument],
     path: &Path,
     tokenizer: &Tokenizer,
     writer: &mut ShardWriter<'_>,
@@ -164,7 +170,7 @@ fn tokenise(
     Ok(())
 }
 
-/// A dataset must have something to train on and something held out.
+/// Checks that a dataset has something to train on and something held out.
 fn finished(dataset: Dataset) -> Result<Dataset, ImportError> {
     let tokens = dataset.training_tokens().saturating_add(dataset.validation_tokens());
     if tokens == 0 {

@@ -1,17 +1,40 @@
 //! Text into tokens: import, shards, and the pages that a window trains on.
 //!
-//! A **dataset** is a stream of tokens, cut by rule into a training and a held-out part and stored as content-addressed
-//! shards that a [`Dataset`](templar_manifest::Dataset) manifest lists. Shards are only storage: what training sees are
-//! **pages**, fixed-size sequences of the stream, found from the manifest and a page number alone.
+//! A **dataset** is a stream of tokens. A rule cuts it into a training part and a held-out part. Both are
+//! stored as content-addressed shards, which a [`Dataset`](templar_manifest::Dataset) manifest lists. Shards
+//! are only storage: training reads **pages**, sequences of the stream of a fixed length. The manifest and a
+//! page number are enough to find a page.
 //!
-//! - [`import`] reads parquet, jsonl and plain text in bounded memory, tokenises and writes shards to a [`ShardSink`].
-//! - [`Tokenizer`] wraps a Hugging Face `tokenizer.json`, with everything that is random or lossy switched off.
-//! - [`PageReader`] gives page `p` of either part; [`batch`] says which pages a step of a window takes.
-//! - [`verify`] checks a dataset's blobs against its manifest, [`sample`] shows a page as text.
+//! ```
+//! use templar_blob::MemoryBlobs;
+//! use templar_data::{PageReader, Split, Tokenizer, bundled, sample};
+//!
+//! // Nine plays of Shakespeare travel inside the program. Any blob store could take the shards.
+//! let mut blobs = MemoryBlobs::new();
+//! let dataset = bundled::import_shakespeare(&mut blobs)?;
+//! assert_eq!((dataset.vocab_size, dataset.training_tokens()), (2048, 394_279));
+//!
+//! // Pages with 64 inputs and 64 targets, which is 65 tokens.
+//! let pages = PageReader::new(&blobs, &dataset, Split::Training, 64)?;
+//! assert_eq!(pages.page_count(), 6160);
+//! assert_eq!(pages.read(0)?.len(), 65);
+//!
+//! let (_, tokenizer_json) = bundled::shakespeare();
+//! let tokenizer = Tokenizer::for_dataset(tokenizer_json, &dataset)?;
+//! assert!(sample(&pages, &tokenizer, 0)?.starts_with("HAMLET, PRINCE OF DENMARK"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! - [`import`] reads parquet, jsonl and plain text in bounded memory, tokenises it, and writes shards to a
+//!   [`ShardSink`].
+//! - [`Tokenizer`] wraps a Hugging Face `tokenizer.json`, and switches off everything in it that is random or lossy.
+//! - [`PageReader`] gives the pages of either part. [`batch`] gives the numbers of the pages that a step of a
+//!   window takes.
+//! - [`verify`] checks the blobs of a dataset against its manifest. [`sample`] shows a page as text.
 //! - [`bundled`] is the dataset that travels inside the program.
 //!
-//! The invariant: the same documents, tokenizer and options give the same shards, and so the same manifest, on every
-//! machine, in any number of threads and from any of the file formats.
+//! Invariant: the same documents, tokenizer and options give the same shards, and so the same manifest, on
+//! every machine, with any number of threads, and from any of the file formats.
 
 pub mod bundled;
 mod guard;
@@ -26,4 +49,4 @@ pub use import::{ImportError, ImportOptions, import};
 pub use page::{PageError, PageReader, Split, batch, read_page};
 pub use shard::{MAX_SHARD_BYTES, ShardSink, SinkError};
 pub use tokenizer::{END_TOKENS, MAX_TOKENIZER_BYTES, MAX_VOCABULARY, Tokenizer, TokenizerError};
-pub use verify::{Fault, SampleError, Verification, sample, verify};
+pub use verify::{DatasetFault, SampleError, Verification, sample, verify};

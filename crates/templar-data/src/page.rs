@@ -1,19 +1,21 @@
-//! Pages: what training sees of a dataset.
+//! Pages: the sequences of a dataset that training reads.
 //!
-//! With sequences of T tokens, page `p` of a part of the stream is its tokens `[p·T, p·T + T]`, T + 1 of them: T inputs and,
-//! one further, T targets; neighbouring pages share one token. A page may lie across shards. The invariant: a page that
-//! is given out comes from shards that have the manifest's length and hold nothing outside its vocabulary, so it is
-//! decided by the dataset's id, T and p.
+//! With sequences of T tokens, page `p` of a part of the stream is its tokens `p·T` to `p·T + T`, both
+//! included. These T + 1 tokens give T inputs and, shifted by one, T targets. So neighbouring pages share one
+//! token. A page may lie across two or more shards.
+//!
+//! Invariant: a page comes only from shards that have the length that the manifest states and hold no token outside its
+//! vocabulary. So the id of the dataset, T and `p` decide the page.
 
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use templar_blob::{BlobSource, ReadError};
 use templar_manifest::{BlobId, Dataset, Payload, Shard, page_count};
-use templar_store::{BlobSource, ReadError};
 
 use crate::shard::{MAX_SHARD_BYTES, decode_tokens};
 
-/// Shards kept by a [`PageReader`]; a page needs two where it lies across.
+/// The number of shards that a [`PageReader`] keeps. A page that lies across shards needs two.
 const CACHED_SHARDS: usize = 4;
 
 /// The longest sequence that pages are made of, in tokens.
@@ -22,14 +24,14 @@ const MAX_SEQUENCE_LENGTH: u32 = 1 << 24;
 /// The two parts of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Split {
-    /// What miners train on.
+    /// The part that miners train on.
     Training,
-    /// What is held out to measure the loss.
+    /// The part that is held out to measure the loss.
     Validation,
 }
 
 impl Split {
-    /// The part's shards, in order.
+    /// The shards of the part, in order.
     pub fn shards(self, dataset: &Dataset) -> &[Shard] {
         match self {
             Self::Training => &dataset.training,
@@ -37,7 +39,7 @@ impl Split {
         }
     }
 
-    /// The part's tokens.
+    /// The number of tokens in the part.
     pub fn tokens(self, dataset: &Dataset) -> u64 {
         match self {
             Self::Training => dataset.training_tokens(),
@@ -46,63 +48,72 @@ impl Split {
     }
 }
 
-/// Why a page cannot be had.
+/// A page cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
     /// The manifest contradicts itself.
     #[error("dataset manifest is not sound: {0}")]
     Manifest(String),
-    /// A sequence of this length makes no page.
+    /// No page can have sequences of this length.
     #[error("sequence length {0} is not in 1..={MAX_SEQUENCE_LENGTH}")]
     SequenceLength(u32),
-    /// There is no such page.
+    /// The dataset has no page of this number.
     #[error("page {page} does not exist: there are {count}")]
     OutOfRange {
-        /// The page asked for.
+        /// The number that was asked for.
         page: u64,
-        /// Pages that there are.
+        /// The number of pages, which are counted from 0.
         count: u64,
     },
     /// A shard cannot be read.
     #[error("shard {blob} cannot be read")]
     Read {
-        /// The shard.
+        /// The name of the shard.
         blob: BlobId,
-        /// The store's reason.
+        /// The error of the blob source.
         source: ReadError,
     },
     /// A shard has another length than its manifest says.
     #[error("shard {blob} has {actual} bytes where the manifest says {expected}")]
     Length {
-        /// The shard.
+        /// The name of the shard.
         blob: BlobId,
-        /// Bytes by the manifest.
+        /// The length that the manifest states, in bytes.
         expected: u64,
-        /// Bytes found.
+        /// The length that was found, in bytes.
         actual: u64,
     },
     /// A shard holds a token that the vocabulary does not have.
     #[error("shard {blob} holds token {token} at {position}, outside the vocabulary of {vocab_size}")]
     Token {
-        /// The shard.
+        /// The name of the shard.
         blob: BlobId,
-        /// Where in the shard, in tokens.
+        /// The position in the shard, in tokens.
         position: u64,
-        /// The token.
+        /// The token that was found.
         token: u32,
-        /// The vocabulary's size.
+        /// The size of the vocabulary.
         vocab_size: u32,
     },
 }
 
-/// The pages that inner step `step` (from 0) of a window takes: `[step · batch_pages, (step + 1) · batch_pages)` of the
-/// slot's assigned pages, in their order. None where the assignment does not fill the step.
+/// The pages that an inner step of a window takes: of the pages assigned to the slot, those from `step ·
+/// batch_pages` up to `(step + 1) · batch_pages`, in their order. Steps are counted from 0. It is `None` where
+/// the assignment does not fill the step.
+///
+/// ```
+/// use templar_data::batch;
+///
+/// let assigned = [7, 3, 9, 1];
+/// assert_eq!(batch(&assigned, 1, 2), Some(&[9, 1][..]));
+/// assert_eq!(batch(&assigned, 2, 2), None);
+/// ```
 pub fn batch(pages: &[u64], step: usize, batch_pages: usize) -> Option<&[u64]> {
     let start = step.checked_mul(batch_pages)?;
     pages.get(start..start.checked_add(batch_pages)?)
 }
 
-/// Reads one page. For more than one, a [`PageReader`] keeps the shards.
+/// Reads one page. To read several, use a [`PageReader`], which keeps the shards.
 pub fn read_page(
     source: &dyn BlobSource,
     dataset: &Dataset,
@@ -113,19 +124,22 @@ pub fn read_page(
     PageReader::new(source, dataset, split, sequence_length)?.read(page)
 }
 
-/// Gives the pages of one part of a dataset; for any number of threads at once.
+/// Gives the pages of one part of a dataset, to any number of threads at once.
 pub struct PageReader<'a> {
     source: &'a dyn BlobSource,
     dataset: &'a Dataset,
     shards: &'a [Shard],
     sequence_length: u32,
     count: u64,
-    /// Checked shards by their index, the last used at the end.
+    /// Checked shards by their index. The one used last is at the end.
     cache: Mutex<Vec<(usize, Bytes)>>,
 }
 
 impl<'a> PageReader<'a> {
-    /// Pages of `sequence_length` predictions over `split`. Reads nothing yet.
+    /// A reader of the pages of `split` with `sequence_length` predictions each. It reads no blob yet.
+    ///
+    /// # Errors
+    /// [`PageError::Manifest`] or [`PageError::SequenceLength`].
     pub fn new(
         source: &'a dyn BlobSource,
         dataset: &'a Dataset,
@@ -141,17 +155,20 @@ impl<'a> PageReader<'a> {
         Ok(Self { source, dataset, shards, sequence_length, count, cache: Mutex::default() })
     }
 
-    /// Pages that there are.
+    /// The number of pages, which are counted from 0.
     pub fn page_count(&self) -> u64 {
         self.count
     }
 
-    /// Predictions of a page; it has one token more.
+    /// The number of predictions of a page, which has one token more.
     pub fn sequence_length(&self) -> u32 {
         self.sequence_length
     }
 
-    /// The tokens of page `page`, `sequence_length + 1` of them, each below the dataset's `vocab_size`.
+    /// The tokens of a page: `sequence_length + 1` of them, each below the dataset's `vocab_size`.
+    ///
+    /// # Errors
+    /// [`PageError::OutOfRange`], or an error about one of the shards that hold the page.
     pub fn read(&self, page: u64) -> Result<Vec<u32>, PageError> {
         if page >= self.count {
             return Err(PageError::OutOfRange { page, count: self.count });
@@ -200,8 +217,8 @@ impl<'a> PageReader<'a> {
     }
 }
 
-/// The rules that reading relies on: those of the manifest (full shards but for the last, a width that fits the
-/// vocabulary) and shards that fit the memory.
+/// Checks the rules that reading relies on. All shards but the last are full, the width of a token fits the
+/// vocabulary, and no shard is longer than [`MAX_SHARD_BYTES`].
 pub(crate) fn check(dataset: &Dataset) -> Result<(), PageError> {
     dataset.check().map_err(PageError::Manifest)?;
     for shard in dataset.training.iter().chain(&dataset.validation) {
@@ -213,7 +230,7 @@ pub(crate) fn check(dataset: &Dataset) -> Result<(), PageError> {
     Ok(())
 }
 
-/// The length of a shard; none where it is over the limit.
+/// The length of a shard in bytes, or `None` where it is over the limit.
 fn shard_bytes(dataset: &Dataset, shard: &Shard) -> Option<u64> {
     shard.tokens.checked_mul(dataset.token_bytes.into()).filter(|&bytes| bytes <= MAX_SHARD_BYTES)
 }

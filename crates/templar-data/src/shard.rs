@@ -1,24 +1,24 @@
 //! Cuts the stream of tokens into shards: training and held out, fixed-width, little-endian.
 //!
-//! On the way of the data this stands between the tokenizer and the store. The invariant: what is written depends on
-//! the sequence of tokens and the rule alone, never on how the tokens arrived, and at most one unfinished shard of
-//! either part is in memory.
+//! On the way of the data this stands between the tokenizer and the store. Invariant: the shards depend only on
+//! the sequence of tokens and on the rule, and not on the pieces in which the tokens arrived. At most one
+//! unfinished shard of either part is in memory.
 
+use templar_blob::MemoryBlobs;
 use templar_manifest::{BlobId, HeldOut, Shard};
-use templar_store::MemoryBlobs;
 
-/// The most bytes a shard may have; a manifest that lists longer ones is refused before anything is read.
+/// The most bytes that a shard may have. A manifest that lists a longer one is refused before anything is read.
 pub const MAX_SHARD_BYTES: u64 = 256 << 20;
 
-/// Bytes could not be kept, with the cause.
+/// A sink could not keep bytes; the cause is inside.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct SinkError(#[from] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// Where an import leaves its blobs: every shard, and the tokenizer. A blob is its BLAKE3 hash, so what an import that
-/// failed half-way has left is harmless.
+/// The receiver of the blobs of an import: of every shard, and of the tokenizer. A blob is named by its BLAKE3
+/// hash, so the blobs of an import that failed half-way do no harm.
 pub trait ShardSink {
-    /// Keeps `bytes` and gives their hash.
+    /// Keeps `bytes` and returns their hash.
     fn put(&mut self, bytes: Vec<u8>) -> Result<BlobId, SinkError>;
 }
 
@@ -28,7 +28,7 @@ impl ShardSink for MemoryBlobs {
     }
 }
 
-/// Tokens of the `total` of a stream that [`HeldOut`] sets aside.
+/// The number of tokens that the rule holds out of a stream of `total` tokens.
 pub(crate) fn held_out_tokens(rule: &HeldOut, total: u64) -> u64 {
     let blocks = total / rule.block_tokens;
     let last = total % rule.block_tokens;
@@ -36,7 +36,7 @@ pub(crate) fn held_out_tokens(rule: &HeldOut, total: u64) -> u64 {
     if blocks % rule.every == rule.every - 1 { whole + last } else { whole }
 }
 
-/// The tokens of a shard's bytes; the caller has checked the length and the width.
+/// The tokens in the bytes of a shard. The caller has checked the length and the width.
 pub(crate) fn decode_tokens(bytes: &[u8], token_bytes: u32) -> impl Iterator<Item = u32> + '_ {
     bytes.chunks_exact(token_bytes as usize).map(|token| match *token {
         [a, b] => u32::from(u16::from_le_bytes([a, b])),
@@ -45,23 +45,23 @@ pub(crate) fn decode_tokens(bytes: &[u8], token_bytes: u32) -> impl Iterator<Ite
     })
 }
 
-/// One part of the stream on its way into shards.
+/// The unfinished shard of one part of the stream, and the shards before it.
 #[derive(Default)]
-struct Part {
+struct SplitBuffer {
     buffer: Vec<u8>,
     shards: Vec<Shard>,
 }
 
-/// Deals tokens out to the two parts and cuts each into shards of equal size.
+/// Distributes tokens to the two parts, and cuts each part into shards of equal size.
 pub(crate) struct ShardWriter<'a> {
     sink: &'a mut dyn ShardSink,
     rule: HeldOut,
     shard_tokens: u64,
     token_bytes: u32,
-    /// Tokens seen so far.
+    /// The number of tokens seen so far.
     position: u64,
-    training: Part,
-    validation: Part,
+    training: SplitBuffer,
+    validation: SplitBuffer,
 }
 
 impl<'a> ShardWriter<'a> {
@@ -87,7 +87,7 @@ impl<'a> ShardWriter<'a> {
         Ok(())
     }
 
-    /// Writes what is left and gives the shards to train on and those held out.
+    /// Writes the unfinished shards, and returns the shards to train on and those held out.
     pub(crate) fn finish(mut self) -> Result<(Vec<Shard>, Vec<Shard>), SinkError> {
         flush(&mut self.training, self.token_bytes, self.sink)?;
         flush(&mut self.validation, self.token_bytes, self.sink)?;
@@ -113,7 +113,7 @@ impl<'a> ShardWriter<'a> {
     }
 }
 
-fn flush(part: &mut Part, token_bytes: u32, sink: &mut dyn ShardSink) -> Result<(), SinkError> {
+fn flush(part: &mut SplitBuffer, token_bytes: u32, sink: &mut dyn ShardSink) -> Result<(), SinkError> {
     if part.buffer.is_empty() {
         return Ok(());
     }
@@ -127,7 +127,7 @@ fn flush(part: &mut Part, token_bytes: u32, sink: &mut dyn ShardSink) -> Result<
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use templar_store::BlobSource;
+    use templar_blob::BlobSource;
 
     use super::*;
 

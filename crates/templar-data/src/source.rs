@@ -1,42 +1,28 @@
-//! Where documents come from: files and folders, in an order that everybody finds alike.
+//! The sources of documents: files and folders, read in an order that is the same on every machine.
 //!
-//! Files are read in the order given; a folder stands for the files below it with a known extension, its entries sorted
-//! by the bytes of their names. Every reader gives one document at a time and holds little more than that, so an input
-//! of any size takes the same memory. Rows and lines are counted from 1, as editors do.
+//! Files are read in the order given. A folder stands for the files below it that have a known extension,
+//! sorted by the bytes of their names. Every reader gives one document at a time and holds little more than
+//! that, so an input of any size takes the same memory. Rows and lines are counted from 1, as in an editor.
 
+mod batch;
+mod document;
 mod jsonl;
+mod lines;
 mod parquet;
 mod text;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
 use crate::import::ImportError;
 
-/// How deep a folder may nest; a link that leads back up ends here.
+pub(crate) use document::{DocumentLimits, Documents, TextDocument};
+
+/// The number of levels that a folder may nest. A link that leads back up ends here.
 const MAX_DEPTH: usize = 32;
-
-/// One text, and the row or line where it starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Document {
-    pub(crate) text: String,
-    pub(crate) row: u64,
-}
-
-/// The documents of one file, in order. After an error nothing follows.
-pub(crate) type Documents = Box<dyn Iterator<Item = Result<Document, ImportError>>>;
-
-/// Sizes that a reader respects.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// The longest document.
-    pub(crate) max_document_bytes: usize,
-    /// The length from which plain text is cut.
-    pub(crate) text_document_bytes: usize,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
@@ -58,23 +44,23 @@ impl Format {
 
 /// One input of an import.
 #[derive(Debug, Clone)]
-pub(crate) enum Source {
+pub(crate) enum InputFile {
     /// A file on disk.
     File(PathBuf),
-    /// A file in memory, its name ending like that of a file on disk.
+    /// A file in memory. Its name has an extension, as the name of a file on disk has.
     Memory(PathBuf, Bytes),
 }
 
-impl Source {
-    /// What errors call it.
+impl InputFile {
+    /// The path by which errors call the file.
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::File(path) | Self::Memory(path, _) => path,
         }
     }
 
-    /// Starts reading.
-    pub(crate) fn documents(&self, limits: Limits) -> Result<Documents, ImportError> {
+    /// Opens the file and starts reading its documents.
+    pub(crate) fn documents(&self, limits: DocumentLimits) -> Result<Documents, ImportError> {
         let path = self.path().to_owned();
         let format = Format::of(&path).ok_or_else(|| ImportError::Unsupported { path: path.clone() })?;
         match self {
@@ -93,15 +79,15 @@ impl Source {
     }
 }
 
-fn lines<R: BufRead + 'static>(format: Format, reader: R, path: PathBuf, limits: Limits) -> Documents {
+fn lines<R: BufRead + 'static>(format: Format, reader: R, path: PathBuf, limits: DocumentLimits) -> Documents {
     match format {
         Format::Text => Box::new(text::TextDocuments::new(reader, path, limits)),
         _ => Box::new(jsonl::JsonlDocuments::new(reader, path, limits)),
     }
 }
 
-/// The files that `paths` stand for, in the order in which they are read.
-pub(crate) fn expand(paths: &[PathBuf]) -> Result<Vec<Source>, ImportError> {
+/// Replaces each folder among `paths` by its files. The result is in the order in which the files are read.
+pub(crate) fn expand(paths: &[PathBuf]) -> Result<Vec<InputFile>, ImportError> {
     let mut files = Vec::new();
     for path in paths {
         let metadata = std::fs::metadata(path).map_err(|error| ImportError::io(path, error))?;
@@ -120,7 +106,7 @@ pub(crate) fn expand(paths: &[PathBuf]) -> Result<Vec<Source>, ImportError> {
     if files.is_empty() {
         return Err(ImportError::NoSources);
     }
-    Ok(files.into_iter().map(Source::File).collect())
+    Ok(files.into_iter().map(InputFile::File).collect())
 }
 
 fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), ImportError> {
@@ -141,25 +127,4 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Imp
         }
     }
     Ok(())
-}
-
-/// What [`read_line`] found.
-enum Line {
-    /// The end of the file.
-    End,
-    /// A line, its end included, is in the buffer.
-    Read,
-    /// The line is longer than allowed.
-    TooLong,
-}
-
-/// Reads one line with its line end into `line` (emptied first), and never more than `max_bytes` of it.
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>, max_bytes: usize) -> io::Result<Line> {
-    line.clear();
-    let read = reader.by_ref().take(max_bytes as u64 + 1).read_until(b'\n', line)?;
-    Ok(match read {
-        0 => Line::End,
-        _ if line.len() > max_bytes => Line::TooLong,
-        _ => Line::Read,
-    })
 }

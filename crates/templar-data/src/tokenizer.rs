@@ -1,54 +1,55 @@
 //! The tokenizer of a dataset: a Hugging Face `tokenizer.json`, made a pure function of its text.
 //!
-//! Whatever in the file would make tokens depend on anything but the text is switched off or refused: truncation,
-//! padding, templates that add tokens, and merge dropout. The names of special tokens inside a text are ordinary text,
-//! so only the importer ends a document. The invariant: every id given out is below [`Tokenizer::vocab_size`].
+//! Tokens may depend on nothing but the text. So truncation, padding and templates that add tokens are switched
+//! off, and a tokenizer with merge dropout is refused. The names of special tokens inside a text are ordinary
+//! text, so only the importer ends a document. Invariant: every id that is given out is below
+//! [`Tokenizer::vocab_size`].
 
 use templar_manifest::{BlobId, Dataset};
 use tokenizers::{ModelWrapper, PostProcessorWrapper};
 
 use crate::guard::guarded;
 
-/// The longest `tokenizer.json` that is read; the largest in common use has 33 MB.
+/// The longest `tokenizer.json` that is read, in bytes. The largest in common use has 33 MB.
 pub const MAX_TOKENIZER_BYTES: usize = 64 << 20;
 
-/// The largest vocabulary that is taken.
+/// The largest vocabulary that is accepted, in tokens.
 pub const MAX_VOCABULARY: u32 = 1 << 20;
 
-/// Tokens that commonly end a document, tried in this order where none is named.
+/// Tokens that commonly end a document. They are tried in this order where none is named.
 pub const END_TOKENS: [&str; 5] = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>"];
 
-/// Why a tokenizer cannot be used, or cannot turn something into tokens or text.
+/// A tokenizer cannot be used, or cannot turn a text into tokens or tokens into text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenizerError {
     /// The file is longer than [`MAX_TOKENIZER_BYTES`].
     #[error("tokenizer of {bytes} bytes is over the limit of {MAX_TOKENIZER_BYTES}")]
     TooLarge {
-        /// Its length.
+        /// The length of the file, in bytes.
         bytes: usize,
     },
-    /// The file is no `tokenizer.json`.
+    /// The file is not a valid `tokenizer.json`.
     #[error("tokenizer does not parse: {0}")]
     Parse(String),
-    /// Its vocabulary is empty or over [`MAX_VOCABULARY`].
+    /// The vocabulary is empty or larger than [`MAX_VOCABULARY`].
     #[error("tokenizer has a vocabulary of {size} tokens: expected 1 to {MAX_VOCABULARY}")]
     Vocabulary {
         /// One more than the highest id.
         size: u64,
     },
-    /// No token ends a document.
+    /// The vocabulary has no token that ends a document.
     #[error("tokenizer has no end token: none of {tried:?} is in its vocabulary")]
     NoEndToken {
-        /// The names looked for.
+        /// The names that were looked for.
         tried: Vec<String>,
     },
-    /// Merge dropout makes tokens random.
+    /// The file asks for merge dropout, which makes tokens random.
     #[error("tokenizer drops merges at random (dropout): the same text would give different tokens")]
     Random,
     /// The text cannot be tokenised.
     #[error("text cannot be tokenised: {0}")]
     Encode(String),
-    /// The tokens are no text.
+    /// The tokens cannot be turned into text.
     #[error("tokens cannot be decoded: {0}")]
     Decode(String),
     /// The file is not the one that a dataset names, or does not fit what the dataset says of it.
@@ -56,7 +57,7 @@ pub enum TokenizerError {
     Mismatch {
         /// The hash of the file.
         tokenizer: BlobId,
-        /// What differs.
+        /// The difference that was found.
         reason: String,
     },
 }
@@ -70,8 +71,11 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`. `end_token` names the token that ends a document; without it the first of
-    /// [`END_TOKENS`] that the vocabulary has is taken.
+    /// Reads a `tokenizer.json`. `end_token` names the token that ends a document. Without it, that is the first of
+    /// [`END_TOKENS`] that the vocabulary has.
+    ///
+    /// # Errors
+    /// [`TokenizerError`] where the file does not parse, is too large, would give random tokens, or has no end token.
     pub fn from_bytes(json: &[u8], end_token: Option<&str>) -> Result<Self, TokenizerError> {
         let (inner, vocab_size) = parse(json)?;
         let tried: Vec<&str> = end_token.map_or_else(|| END_TOKENS.to_vec(), |name| vec![name]);
@@ -82,8 +86,11 @@ impl Tokenizer {
         Ok(Self { inner, id: BlobId::of(json), vocab_size, end_token })
     }
 
-    /// Reads the `tokenizer.json` that `dataset` names, and checks that it is that one and that it has the vocabulary
-    /// and end token that the manifest states.
+    /// Reads the `tokenizer.json` that `dataset` names. It checks the hash of the file, and that it has the
+    /// vocabulary and the end token that the manifest states.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Mismatch`] where the file is another one, and the errors of [`from_bytes`](Self::from_bytes).
     pub fn for_dataset(json: &[u8], dataset: &Dataset) -> Result<Self, TokenizerError> {
         let id = BlobId::of(json);
         let mismatch = |reason| TokenizerError::Mismatch { tokenizer: id, reason };
@@ -115,12 +122,15 @@ impl Tokenizer {
         self.end_token
     }
 
-    /// Bytes of one token in a shard: 2 while every id fits, else 4.
+    /// The number of bytes of one token in a shard: 2 where every id fits, otherwise 4.
     pub fn token_bytes(&self) -> u32 {
         if self.vocab_size <= 1 << 16 { 2 } else { 4 }
     }
 
-    /// The tokens of `text`, without any that the text does not hold (no beginning, no end).
+    /// The tokens of `text`. No token is added at its beginning or its end.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`].
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = guarded(|| self.inner.encode_fast(text, false))
             .and_then(|encoded| encoded.map_err(|error| error.to_string()))
@@ -132,8 +142,11 @@ impl Tokenizer {
         }
     }
 
-    /// The text of `tokens`, special tokens shown by their names. Bytes that are not UTF-8, as where a page cuts a
-    /// character, come out as U+FFFD.
+    /// The text of `tokens`, with special tokens shown by their names. Bytes that are not UTF-8 become U+FFFD,
+    /// for example where a page cuts a character.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Decode`].
     pub fn decode(&self, tokens: &[u32]) -> Result<String, TokenizerError> {
         if let Some(id) = tokens.iter().find(|&&id| id >= self.vocab_size) {
             return Err(TokenizerError::Decode(format!("token {id} is outside the vocabulary of {}", self.vocab_size)));
@@ -150,7 +163,8 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-/// Parses and switches off what does not depend on the text; gives the size of the vocabulary, too.
+/// Parses a tokenizer and switches off everything that does not depend on the text. It also returns the size of the
+/// vocabulary.
 fn parse(json: &[u8]) -> Result<(tokenizers::Tokenizer, u32), TokenizerError> {
     if json.len() > MAX_TOKENIZER_BYTES {
         return Err(TokenizerError::TooLarge { bytes: json.len() });

@@ -1,28 +1,29 @@
-//! Verification and samples: is what is stored the dataset that the manifest names, and what does it say?
+//! Verification and samples: checks that the stored blobs are the dataset that a manifest names, and shows a
+//! page as text.
 //!
-//! Nothing here trusts the store: every blob is hashed again. All faults are reported, not only the first, so that one
-//! pass tells what has to be fetched again.
+//! Nothing here trusts the store: every blob is hashed again. All faults are reported and not only the first,
+//! so one pass finds every blob that has to be fetched again.
 
+use templar_blob::{BlobSource, ReadError};
 use templar_manifest::{BlobId, Dataset, Hash};
-use templar_store::{BlobSource, ReadError};
 
-use crate::page::{PageError, Split, check, read_page, read_shard};
+use crate::page::{PageError, PageReader, check, read_shard};
 use crate::shard::held_out_tokens;
 use crate::tokenizer::{MAX_TOKENIZER_BYTES, Tokenizer, TokenizerError};
 
-/// One thing that is wrong with a stored dataset.
+/// One fault of a stored dataset.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// The manifest contradicts itself, or its counts its rule.
+pub enum DatasetFault {
+    /// The manifest contradicts itself, or its counts contradict its rule.
     #[error("dataset manifest is not sound: {0}")]
     Manifest(String),
     /// A shard is missing, of another length, or holds a token that does not exist.
     #[error(transparent)]
     Shard(PageError),
-    /// A blob's bytes are not those of its name.
+    /// The bytes of a blob have another hash than its name.
     #[error("blob {blob} has the hash {actual}")]
     Hash {
-        /// The name.
+        /// The name of the blob.
         blob: BlobId,
         /// The hash of the bytes.
         actual: Hash,
@@ -30,9 +31,9 @@ pub enum Fault {
     /// The tokenizer is missing.
     #[error("tokenizer {blob} cannot be read")]
     ReadTokenizer {
-        /// The tokenizer.
+        /// The name of the tokenizer's blob.
         blob: BlobId,
-        /// The store's reason.
+        /// The error of the blob source.
         source: ReadError,
     },
     /// The tokenizer is not the one that made the tokens.
@@ -40,28 +41,29 @@ pub enum Fault {
     Tokenizer(#[from] TokenizerError),
 }
 
-/// What a verification went through, and what it found.
+/// The result of a verification.
 #[derive(Debug, Default)]
 pub struct Verification {
-    /// Shards that are as the manifest says.
+    /// The number of shards that are as the manifest states.
     pub shards: u64,
-    /// Tokens in them.
+    /// The number of tokens in these shards.
     pub tokens: u64,
-    /// Bytes in them.
+    /// The number of bytes in these shards.
     pub bytes: u64,
-    /// Everything that is wrong, in the order of the manifest.
-    pub faults: Vec<Fault>,
+    /// All faults, in the order of the manifest.
+    pub faults: Vec<DatasetFault>,
 }
 
 impl Verification {
-    /// Nothing is wrong.
+    /// Tells whether no fault was found.
     pub fn is_sound(&self) -> bool {
         self.faults.is_empty()
     }
 }
 
-/// Checks every blob of `dataset`: the tokenizer's hash, vocabulary and end token; each shard's hash, length and token
-/// range; and that the two parts have the sizes that the held-out rule gives.
+/// Checks every blob of `dataset`: the hash, vocabulary and end token of the tokenizer, and the hash, length
+/// and token range of each shard. It also checks that the two parts have the sizes that the held-out rule
+/// gives.
 pub fn verify(dataset: &Dataset, source: &dyn BlobSource) -> Verification {
     let mut found = Verification::default();
     if let Err(error) = check(dataset) {
@@ -73,13 +75,17 @@ pub fn verify(dataset: &Dataset, source: &dyn BlobSource) -> Verification {
     let held_out = held_out_tokens(&dataset.held_out, training.saturating_add(validation));
     if held_out != validation {
         let reason = format!("{validation} tokens are held out where the rule gives {held_out}");
-        found.faults.push(Fault::Manifest(reason));
+        found.faults.push(DatasetFault::Manifest(reason));
     }
     found.faults.extend(verify_tokenizer(dataset, source).err());
     for shard in dataset.training.iter().chain(&dataset.validation) {
         let checked = read_shard(source, dataset, shard).map_err(shard_fault).and_then(|bytes| {
             let actual = Hash::of(&bytes);
-            if actual == shard.blob.hash() { Ok(bytes.len()) } else { Err(Fault::Hash { blob: shard.blob, actual }) }
+            if actual == shard.blob.hash() {
+                Ok(bytes.len())
+            } else {
+                Err(DatasetFault::Hash { blob: shard.blob, actual })
+            }
         });
         match checked {
             Ok(bytes) => {
@@ -93,41 +99,37 @@ pub fn verify(dataset: &Dataset, source: &dyn BlobSource) -> Verification {
     found
 }
 
-fn shard_fault(error: PageError) -> Fault {
+fn shard_fault(error: PageError) -> DatasetFault {
     match error {
-        PageError::Manifest(reason) => Fault::Manifest(reason),
-        error => Fault::Shard(error),
+        PageError::Manifest(reason) => DatasetFault::Manifest(reason),
+        error => DatasetFault::Shard(error),
     }
 }
 
-fn verify_tokenizer(dataset: &Dataset, source: &dyn BlobSource) -> Result<(), Fault> {
+fn verify_tokenizer(dataset: &Dataset, source: &dyn BlobSource) -> Result<(), DatasetFault> {
     let blob = dataset.tokenizer;
     let json = source
         .read(&blob.hash(), MAX_TOKENIZER_BYTES as u64)
-        .map_err(|source| Fault::ReadTokenizer { blob, source })?;
+        .map_err(|source| DatasetFault::ReadTokenizer { blob, source })?;
     Tokenizer::for_dataset(&json, dataset)?;
     Ok(())
 }
 
-/// Why there is no sample.
+/// A page cannot be shown as text.
 #[derive(Debug, thiserror::Error)]
 pub enum SampleError {
-    /// The page cannot be had.
+    /// The page cannot be read.
     #[error(transparent)]
     Page(#[from] PageError),
-    /// Its tokens are no text.
+    /// The tokens of the page cannot be turned into text.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
 }
 
-/// A page as text: `sequence_length + 1` tokens, ends of documents shown by the end token's name.
-pub fn sample(
-    dataset: &Dataset,
-    source: &dyn BlobSource,
-    tokenizer: &Tokenizer,
-    split: Split,
-    sequence_length: u32,
-    page: u64,
-) -> Result<String, SampleError> {
-    Ok(tokenizer.decode(&read_page(source, dataset, split, sequence_length, page)?)?)
+/// A page as text: its `sequence_length + 1` tokens, with the name of the end token wherever a document ends.
+///
+/// # Errors
+/// See [`SampleError`].
+pub fn sample(pages: &PageReader<'_>, tokenizer: &Tokenizer, page: u64) -> Result<String, SampleError> {
+    Ok(tokenizer.decode(&pages.read(page)?)?)
 }

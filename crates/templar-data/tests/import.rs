@@ -4,15 +4,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, DictionaryArray, LargeStringArray, ListArray, RecordBatch, StringArray,
+    StringViewArray, TimestampNanosecondArray, types,
+};
+use arrow_schema::{DataType, Field, Schema as ArrowSchema};
+use parquet::arrow::{ArrowWriter, encode_arrow_schema};
 use parquet::basic::{Compression, Repetition, Type as Physical};
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type};
+use parquet::file::metadata::{
+    FileMetaData, KeyValue, ParquetMetaDataBuilder, ParquetMetaDataReader, ParquetMetaDataWriter,
+};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
 use proptest::prelude::*;
-use templar_data::{ImportError, ImportOptions, SinkError, Split, Tokenizer, bundled, import, sample, verify};
+use templar_blob::MemoryBlobs;
+use templar_data::{
+    ImportError, ImportOptions, PageReader, SinkError, Split, Tokenizer, bundled, import, sample, verify,
+};
 use templar_manifest::{BlobId, Dataset, HeldOut};
-use templar_store::MemoryBlobs;
 
 /// Options that make many small blocks and shards of a little text.
 fn options() -> ImportOptions {
@@ -94,7 +105,8 @@ fn the_bundled_dataset_has_its_frozen_hashes() {
     assert!(checked.is_sound(), "{:?}", checked.faults);
     assert_eq!((checked.shards, checked.bytes), (2, 2 * checked.tokens));
     let tokenizer = Tokenizer::for_dataset(bundled::shakespeare().1, &dataset).unwrap();
-    let opening = sample(&dataset, &blobs, &tokenizer, Split::Training, 32, 0).unwrap();
+    let pages = PageReader::new(&blobs, &dataset, Split::Training, 32).unwrap();
+    let opening = sample(&pages, &tokenizer, 0).unwrap();
     assert!(opening.starts_with("HAMLET, PRINCE OF DENMARK\n\nby William Shakespeare"), "{opening}");
 }
 
@@ -175,6 +187,82 @@ fn a_folder_that_links_to_itself_ends() {
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(folder.path(), folder.path().join("again")).unwrap();
     assert!(matches!(failure(folder.path()), ImportError::TooDeep { .. } | ImportError::Io { .. }));
+}
+
+/// Whatever type of arrow's a column of text was written with, alone or among columns of other types.
+#[test]
+fn columns_of_all_arrow_types_give_the_same_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = texts();
+    fs::write(folder.path().join("plain.parquet"), write_parquet(&rows(&texts), Compression::SNAPPY, false, 50))
+        .unwrap();
+    let expected = import_with(&[folder.path().join("plain.parquet")], &options()).unwrap();
+    let strings = || texts.iter().map(String::as_str);
+    let columns: [ArrayRef; 5] = [
+        Arc::new(StringArray::from_iter_values(strings())),
+        Arc::new(LargeStringArray::from_iter_values(strings())),
+        Arc::new(StringViewArray::from_iter_values(strings())),
+        Arc::new(BinaryArray::from_iter_values(strings())),
+        Arc::new(strings().collect::<DictionaryArray<types::Int32Type>>()),
+    ];
+    for column in columns {
+        let kind = column.data_type().clone();
+        let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![Some(1); texts.len()]));
+        let lists = texts.iter().map(|text| Some(text.bytes().map(|byte| Some(i32::from(byte)))));
+        let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<types::Int32Type, _, _>(lists));
+        let batch = RecordBatch::try_from_iter([("time", times), ("text", column), ("bytes", lists)]).unwrap();
+        let mut file = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let path = folder.path().join("arrow.parquet");
+        fs::write(&path, file).unwrap();
+        assert_eq!(import_with(&[path], &options()).unwrap(), expected, "{kind}");
+    }
+}
+
+/// The file's metadata says that a column of any bytes is text, which the arrow reader would believe.
+#[test]
+fn a_type_that_the_metadata_claims_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("claimed.parquet");
+    for claimed in [DataType::Utf8, DataType::LargeUtf8, DataType::Utf8View] {
+        let claim = encode_arrow_schema(&ArrowSchema::new(vec![Field::new("text", claimed, false)]));
+        let claim = vec![KeyValue::new("ARROW:schema".to_owned(), claim)];
+        let text = Type::primitive_type_builder("text", Physical::BYTE_ARRAY).with_repetition(Repetition::REQUIRED);
+        let fields = vec![Arc::new(text.build().unwrap())];
+        let schema = Arc::new(Type::group_type_builder("schema").with_fields(fields).build().unwrap());
+        let properties = Arc::new(WriterProperties::builder().set_key_value_metadata(Some(claim)).build());
+        let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let values = [ByteArray::from("sound"), ByteArray::from(&b"not \xff sound"[..])];
+        column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        fs::write(&path, writer.into_inner().unwrap()).unwrap();
+        assert!(matches!(failure(&path), ImportError::NotUtf8 { row: 2, .. }));
+    }
+}
+
+/// A file whose footer states fewer rows than it has is not cut short.
+#[test]
+fn rows_that_are_stated_must_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lies.parquet");
+    let file = write_parquet(&rows(&texts()), Compression::SNAPPY, false, 50);
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&bytes::Bytes::from(file.clone())).unwrap();
+    let honest = metadata.file_metadata();
+    for stated in [0, 1, 199, 201, i64::MAX, -1] {
+        let (version, schema) = (honest.version(), honest.schema_descr_ptr());
+        let lie = FileMetaData::new(version, stated, None, None, schema, None);
+        let lie = ParquetMetaDataBuilder::new(lie).set_row_groups(metadata.row_groups().to_vec()).build();
+        let mut changed = file.clone();
+        ParquetMetaDataWriter::new(&mut changed, &lie).finish().unwrap();
+        fs::write(&path, changed).unwrap();
+        let error = failure(&path);
+        assert!(error.to_string().contains(&format!("it states {stated} rows")), "{error}");
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Pages across shards against a flat copy of the stream, and stored datasets that are not what they claim to be.
 
 use proptest::prelude::*;
-use templar_data::{Fault, PageError, PageReader, ShardSink, Split, batch, bundled, read_page, verify};
+use templar_blob::MemoryBlobs;
+use templar_data::{DatasetFault, PageError, PageReader, ShardSink, Split, batch, bundled, read_page, verify};
 use templar_manifest::{BlobId, Dataset, HeldOut, Shard, page_count};
-use templar_store::MemoryBlobs;
 
 /// A dataset over `tokens`, all of them to train on, in shards of `shard_tokens`.
 fn dataset(blobs: &mut MemoryBlobs, tokens: &[u32], shard_tokens: usize, vocab_size: u32) -> Dataset {
@@ -139,23 +139,26 @@ fn verification_reports_every_fault() {
     assert!(verify(&good, &blobs).is_sound());
 
     let swapped = Dataset { training: good.validation.clone(), validation: good.training.clone(), ..good.clone() };
-    assert!(matches!(&verify(&swapped, &blobs).faults[..], [Fault::Manifest(_)]));
+    assert!(matches!(&verify(&swapped, &blobs).faults[..], [DatasetFault::Manifest(_)]));
     let vocabulary = Dataset { vocab_size: 2047, ..good.clone() };
     let faults = verify(&vocabulary, &blobs).faults;
-    assert!(matches!(faults[0], Fault::Tokenizer(_)) && matches!(faults.last(), Some(Fault::Shard(_))), "{faults:?}");
+    assert!(
+        matches!(faults[0], DatasetFault::Tokenizer(_)) && matches!(faults.last(), Some(DatasetFault::Shard(_))),
+        "{faults:?}"
+    );
     let end = Dataset { end_token: 5000, ..good.clone() };
-    assert!(matches!(&verify(&end, &blobs).faults[..], [Fault::Manifest(_)]));
+    assert!(matches!(&verify(&end, &blobs).faults[..], [DatasetFault::Manifest(_)]));
 
     let nothing = verify(&good, &MemoryBlobs::new());
     assert_eq!((nothing.shards, nothing.faults.len()), (0, 3));
-    assert!(matches!(nothing.faults[0], Fault::ReadTokenizer { .. }));
+    assert!(matches!(nothing.faults[0], DatasetFault::ReadTokenizer { .. }));
 }
 
 /// A source that breaks its promise to verify.
 struct Unverified(MemoryBlobs, u64);
 
-impl templar_store::BlobSource for Unverified {
-    fn read(&self, id: &templar_manifest::Hash, max_bytes: u64) -> Result<bytes::Bytes, templar_store::ReadError> {
+impl templar_blob::BlobSource for Unverified {
+    fn read(&self, id: &templar_manifest::Hash, max_bytes: u64) -> Result<bytes::Bytes, templar_blob::ReadError> {
         let mut bytes = self.0.read(id, max_bytes)?.to_vec();
         let at = (self.1 % bytes.len() as u64) as usize;
         // The lowest bit: the token stays in the vocabulary, so only the hash can tell.
@@ -173,5 +176,8 @@ fn one_flipped_bit_is_found_by_its_hash() {
     let mut blobs = MemoryBlobs::new();
     let good = bundled::import_shakespeare(&mut blobs).unwrap();
     let faults = verify(&good, &Unverified(blobs, 12_345)).faults;
-    assert!(matches!(&faults[..], [Fault::Tokenizer(_), Fault::Hash { .. }, Fault::Hash { .. }]), "{faults:?}");
+    assert!(
+        matches!(&faults[..], [DatasetFault::Tokenizer(_), DatasetFault::Hash { .. }, DatasetFault::Hash { .. }]),
+        "{faults:?}"
+    );
 }

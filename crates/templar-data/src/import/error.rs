@@ -1,6 +1,6 @@
-//! Everything that can go wrong with an import, each with the file and the row or line where it did.
+//! The errors of an import. Each names the file, and the row or line at fault.
 //!
-//! Files come from strangers: whatever they hold, an import ends in one of these and never in a panic.
+//! Files come from strangers. An import of any bytes ends in one of these errors and never in a panic.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,96 +8,96 @@ use std::path::{Path, PathBuf};
 use crate::shard::SinkError;
 use crate::tokenizer::TokenizerError;
 
-/// Why an import failed. Rows and lines are counted from 1.
+/// An import failed. Rows and lines are counted from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// No file was named.
+    /// The list of sources is empty.
     #[error("nothing to import: no source was named")]
     NoSources,
-    /// A source is not there.
+    /// A source does not exist.
     #[error("{path} does not exist")]
     Missing {
-        /// The source.
+        /// The path of the source.
         path: PathBuf,
     },
     /// A source cannot be read.
     #[error("{path} cannot be read")]
     Io {
-        /// The source.
+        /// The path of the source.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A source is of no known kind.
+    /// The extension of a source is not known.
     #[error("{path} is of no known kind: expected .parquet, .jsonl or .txt")]
     Unsupported {
-        /// The source.
+        /// The path of the source.
         path: PathBuf,
     },
     /// A folder holds nothing to import.
     #[error("folder {path} holds no .parquet, .jsonl or .txt file")]
     EmptyFolder {
-        /// The folder.
+        /// The path of the folder.
         path: PathBuf,
     },
-    /// A folder nests too deep, perhaps through a link to itself.
+    /// A folder nests too deep, perhaps because of a link to itself.
     #[error("folder {path} is nested more than {max_depth} deep")]
     TooDeep {
-        /// The folder.
+        /// The path of the folder.
         path: PathBuf,
-        /// The limit.
+        /// The limit, in levels.
         max_depth: usize,
     },
-    /// A file is no parquet, or damaged, or compressed in a way that is not read here (zstd and snappy are).
+    /// A file is no parquet file, is damaged, or has a compression that is not supported (zstd and snappy are).
     #[error("{path} is not a parquet file that can be read: {reason}")]
     Parquet {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What the reader says.
+        /// The message of the reader.
         reason: String,
     },
     /// A parquet file has no top-level string column `text`.
     #[error("{path} has no column `text` of strings; its columns: {}", columns.join(", "))]
     NoTextColumn {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The first columns that it has.
+        /// The names of its first columns.
         columns: Vec<String>,
     },
     /// A row or line is not UTF-8.
     #[error("{path}, row {row}: not UTF-8")]
     NotUtf8 {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The row or line.
+        /// The number of the row or line.
         row: u64,
     },
     /// A row has no text: the field is absent or null.
     #[error("{path}, row {row}: no text")]
     NoText {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The row or line.
+        /// The number of the row or line.
         row: u64,
     },
     /// A line is no JSON object with a string `text`.
     #[error("{path}, line {row}: {reason}")]
     BadJson {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The line.
+        /// The number of the line.
         row: u64,
-        /// What the parser says.
+        /// The message of the parser.
         reason: String,
     },
-    /// A document is too long to be held in memory.
+    /// A document is longer than [`ImportOptions`](super::ImportOptions) allow.
     #[error("{path}, row {row}: longer than the limit of {max_bytes} bytes for a document")]
     TooLong {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The row or line.
+        /// The number of the row or line.
         row: u64,
-        /// The limit.
+        /// The limit, in bytes of text.
         max_bytes: usize,
     },
     /// The tokenizer cannot be used.
@@ -106,11 +106,11 @@ pub enum ImportError {
     /// A document cannot be tokenised.
     #[error("{path}, row {row}")]
     Encode {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The row or line.
+        /// The number of the row or line.
         row: u64,
-        /// The tokenizer's reason.
+        /// The error of the tokenizer.
         source: TokenizerError,
     },
     /// The options contradict themselves or the manifest's rules.
@@ -119,12 +119,12 @@ pub enum ImportError {
     /// The sources hold no text at all.
     #[error("the sources hold no text")]
     Empty,
-    /// Too little text to hold some of it out.
+    /// There is too little text to hold some of it out.
     #[error("{tokens} tokens are too few: the held-out rule needs more than {needed}")]
     TooShort {
-        /// Tokens found.
+        /// The number of tokens found.
         tokens: u64,
-        /// Tokens before the first held-out one.
+        /// The number of tokens before the first held-out one.
         needed: u64,
     },
     /// A shard cannot be kept.

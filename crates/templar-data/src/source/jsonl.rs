@@ -1,7 +1,8 @@
-//! JSON lines: one object a line, its `text` field the document.
+//! JSON lines: one object on each line, whose field `text` is the document.
 //!
-//! Other fields are read past, blank lines skipped. A line is bounded before it is read and its `text` after, so a file
-//! without line ends costs no more memory than the longest document that is allowed.
+//! Other fields are ignored, and blank lines are skipped. The length of a line is bounded before it is read,
+//! and that of its `text` afterwards. So a file without line ends takes no more memory than the longest line
+//! that is allowed.
 
 use std::borrow::Cow;
 use std::io::BufRead;
@@ -9,16 +10,17 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{Document, Limits, Line, read_line};
+use super::document::{DocumentLimits, TextDocument};
+use super::lines::{LineRead, read_line};
 use crate::import::ImportError;
 
-/// What a line may be longer than its text: escapes (up to six bytes for one) and other fields.
+/// A line may be longer than its text by escapes, which take up to six bytes for one, and by other fields.
 const LINE_FACTOR: usize = 6;
 const LINE_EXTRA_BYTES: usize = 1 << 20;
 
-/// A line. A field that is absent and one that is null are the same mistake.
+/// One line. An absent field and a null field are the same mistake.
 #[derive(Deserialize)]
-struct Row<'a> {
+struct JsonRow<'a> {
     #[serde(borrow, default)]
     text: Option<Cow<'a, str>>,
 }
@@ -26,19 +28,19 @@ struct Row<'a> {
 pub(super) struct JsonlDocuments<R> {
     reader: R,
     path: PathBuf,
-    limits: Limits,
-    /// Lines read so far.
+    limits: DocumentLimits,
+    /// The number of lines read so far.
     line: u64,
     buffer: Vec<u8>,
     ended: bool,
 }
 
 impl<R: BufRead> JsonlDocuments<R> {
-    pub(super) fn new(reader: R, path: PathBuf, limits: Limits) -> Self {
+    pub(super) fn new(reader: R, path: PathBuf, limits: DocumentLimits) -> Self {
         Self { reader, path, limits, line: 0, buffer: Vec::new(), ended: false }
     }
 
-    fn step(&mut self) -> Result<Option<Document>, ImportError> {
+    fn step(&mut self) -> Result<Option<TextDocument>, ImportError> {
         let max_bytes = self.limits.max_document_bytes;
         let max_line_bytes = max_bytes.saturating_mul(LINE_FACTOR).saturating_add(LINE_EXTRA_BYTES);
         loop {
@@ -48,9 +50,9 @@ impl<R: BufRead> JsonlDocuments<R> {
             let (path, row) = (&self.path, self.line);
             let too_long = || ImportError::TooLong { path: path.clone(), row, max_bytes };
             match read {
-                Line::Read => {}
-                Line::End => return Ok(None),
-                Line::TooLong => return Err(too_long()),
+                LineRead::Read => {}
+                LineRead::End => return Ok(None),
+                LineRead::TooLong => return Err(too_long()),
             }
             let line =
                 std::str::from_utf8(&self.buffer).map_err(|_| ImportError::NotUtf8 { path: path.clone(), row })?;
@@ -58,22 +60,22 @@ impl<R: BufRead> JsonlDocuments<R> {
                 continue;
             }
             let bad = |reason: String| ImportError::BadJson { path: path.clone(), row, reason };
-            // serde would take an array for the fields in order.
+            // serde would accept an array, and take its elements for the fields in order.
             if !line.trim_ascii_start().starts_with('{') {
                 return Err(bad("not a JSON object".to_owned()));
             }
-            let parsed: Row<'_> = serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
+            let parsed: JsonRow<'_> = serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
             let text = parsed.text.ok_or_else(|| ImportError::NoText { path: path.clone(), row })?;
             if text.len() > max_bytes {
                 return Err(too_long());
             }
-            return Ok(Some(Document { text: text.into_owned(), row }));
+            return Ok(Some(TextDocument { text: text.into_owned(), row }));
         }
     }
 }
 
 impl<R: BufRead> Iterator for JsonlDocuments<R> {
-    type Item = Result<Document, ImportError>;
+    type Item = Result<TextDocument, ImportError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
@@ -89,8 +91,8 @@ impl<R: BufRead> Iterator for JsonlDocuments<R> {
 mod tests {
     use super::*;
 
-    fn read(input: &[u8]) -> Vec<Result<Document, ImportError>> {
-        let limits = Limits { max_document_bytes: 20, text_document_bytes: 4 };
+    fn read(input: &[u8]) -> Vec<Result<TextDocument, ImportError>> {
+        let limits = DocumentLimits { max_document_bytes: 20, text_document_bytes: 4 };
         JsonlDocuments::new(input, "d.jsonl".into(), limits).collect()
     }
 

@@ -1,14 +1,15 @@
 //! Plain text, cut into documents at blank lines.
 //!
-//! The rule: a document ends before the first line that is not blank, follows a blank one, and finds the document at
-//! least `text_document_bytes` (N) long; where no blank line comes, it ends at the end of the line with which it reaches
-//! 16 N. So a short file is one document, a book becomes passages, and documents joined give the file back, byte for
-//! byte. Nothing longer than 16 N and a line is ever in memory.
+//! Let N be `text_document_bytes`. Once a document has N bytes, it ends after the next blank lines. A document
+//! without blank lines ends with the line with which it reaches 16 N bytes. So a short file is one document,
+//! and a book becomes passages. The documents joined give the file back, byte for byte. Memory never holds more
+//! than 16 N bytes and one line.
 
 use std::io::BufRead;
 use std::path::PathBuf;
 
-use super::{Document, Limits, Line, read_line};
+use super::document::{DocumentLimits, TextDocument};
+use super::lines::{LineRead, read_line};
 use crate::import::ImportError;
 
 /// A document without blank lines is cut at this many times the usual length.
@@ -17,11 +18,11 @@ const MAX_FACTOR: usize = 16;
 pub(super) struct TextDocuments<R> {
     reader: R,
     path: PathBuf,
-    limits: Limits,
-    /// Lines read so far.
+    limits: DocumentLimits,
+    /// The number of lines read so far.
     line: u64,
     buffer: Vec<u8>,
-    /// The document that is growing, and the line where it starts.
+    /// The text of the document that is growing, and the line where it starts.
     text: String,
     starts: u64,
     after_blank: bool,
@@ -29,27 +30,27 @@ pub(super) struct TextDocuments<R> {
 }
 
 impl<R: BufRead> TextDocuments<R> {
-    pub(super) fn new(reader: R, path: PathBuf, limits: Limits) -> Self {
+    pub(super) fn new(reader: R, path: PathBuf, limits: DocumentLimits) -> Self {
         let (buffer, text) = Default::default();
         Self { reader, path, limits, line: 0, buffer, text, starts: 1, after_blank: false, ended: false }
     }
 
-    fn finish(&mut self) -> Option<Document> {
-        (!self.text.is_empty()).then(|| Document { text: std::mem::take(&mut self.text), row: self.starts })
+    fn finish(&mut self) -> Option<TextDocument> {
+        (!self.text.is_empty()).then(|| TextDocument { text: std::mem::take(&mut self.text), row: self.starts })
     }
 
-    fn step(&mut self) -> Result<Option<Document>, ImportError> {
+    fn step(&mut self) -> Result<Option<TextDocument>, ImportError> {
         loop {
             let read = read_line(&mut self.reader, &mut self.buffer, self.limits.max_document_bytes)
                 .map_err(|error| ImportError::io(&self.path, error))?;
             self.line += 1;
             match read {
-                Line::Read => {}
-                Line::End => {
+                LineRead::Read => {}
+                LineRead::End => {
                     self.ended = true;
                     return Ok(self.finish());
                 }
-                Line::TooLong => {
+                LineRead::TooLong => {
                     return Err(ImportError::TooLong {
                         path: self.path.clone(),
                         row: self.line,
@@ -65,7 +66,7 @@ impl<R: BufRead> TextDocuments<R> {
             let at_blank = self.after_blank && !blank && self.text.len() >= least;
             let full = self.text.len() >= most || self.text.len() + line.len() > self.limits.max_document_bytes;
             let cut = (at_blank || full) && !self.text.is_empty();
-            let document = cut.then(|| Document { text: std::mem::take(&mut self.text), row: self.starts });
+            let document = cut.then(|| TextDocument { text: std::mem::take(&mut self.text), row: self.starts });
             if self.text.is_empty() {
                 self.starts = self.line;
             }
@@ -79,7 +80,7 @@ impl<R: BufRead> TextDocuments<R> {
 }
 
 impl<R: BufRead> Iterator for TextDocuments<R> {
-    type Item = Result<Document, ImportError>;
+    type Item = Result<TextDocument, ImportError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
@@ -101,8 +102,8 @@ mod tests {
 
     use super::*;
 
-    fn texts(input: &[u8], text_document_bytes: usize, max_document_bytes: usize) -> Vec<Document> {
-        let limits = Limits { max_document_bytes, text_document_bytes };
+    fn texts(input: &[u8], text_document_bytes: usize, max_document_bytes: usize) -> Vec<TextDocument> {
+        let limits = DocumentLimits { max_document_bytes, text_document_bytes };
         // A small buffer: how the bytes arrive must not matter.
         let reader = BufReader::with_capacity(7, input);
         TextDocuments::new(reader, "t.txt".into(), limits).map(Result::unwrap).collect()
@@ -112,7 +113,7 @@ mod tests {
     fn documents_end_at_blank_lines_once_long_enough() {
         let found = texts(b"one\n\ntwo\n\n\nthree\nfour\n\nfive", 6, 100);
         let expected = [("one\n\ntwo\n\n\n", 1), ("three\nfour\n\n", 6), ("five", 9)];
-        assert_eq!(found, expected.map(|(text, row)| Document { text: text.into(), row }));
+        assert_eq!(found, expected.map(|(text, row)| TextDocument { text: text.into(), row }));
     }
 
     #[test]
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn bad_bytes_and_endless_lines_are_named_by_line() {
-        let limits = Limits { max_document_bytes: 10, text_document_bytes: 4 };
+        let limits = DocumentLimits { max_document_bytes: 10, text_document_bytes: 4 };
         let mut found = TextDocuments::new(&b"ok\nb\xffd\n"[..], "t.txt".into(), limits);
         assert!(matches!(found.next(), Some(Err(ImportError::NotUtf8 { row: 2, .. }))));
         assert!(found.next().is_none());
@@ -149,7 +150,7 @@ mod tests {
     #[test]
     fn reading_streams() {
         let taken = Rc::new(Cell::new(0));
-        let limits = Limits { max_document_bytes: 1 << 20, text_document_bytes: 1024 };
+        let limits = DocumentLimits { max_document_bytes: 1 << 20, text_document_bytes: 1024 };
         let mut documents = TextDocuments::new(BufReader::new(Endless(taken.clone())), "t.txt".into(), limits);
         for count in 1..=1000 {
             assert_eq!(documents.next().unwrap().unwrap().text.len(), 1024 * MAX_FACTOR);
