@@ -1,8 +1,8 @@
 //! Bytes that are not the aggregate that a record names.
 
+use templar_blob::MemoryBlobs;
 use templar_delta::{Aggregate, AggregateError, AggregateHeader, Delta};
 use templar_manifest::*;
-use templar_store::MemoryBlobs;
 use templar_train::{Recipe, outer_step};
 
 use super::{Attack, refused};

@@ -1,9 +1,9 @@
 //! Traces, shards and tensors that are not what names them.
 
+use templar_blob::{BlobSource, MemoryBlobs};
 use templar_data::{PageReader, Split, verify};
 use templar_manifest::trace::{Trace, TraceError, TraceHeader};
 use templar_manifest::*;
-use templar_store::{BlobSource, MemoryBlobs};
 use templar_train::Recipe;
 use templar_train::tensors::read_parameters;
 

@@ -1,7 +1,7 @@
 //! Bytes that are no delta of their run, window and miner.
 
-use templar_audit::{Evidence, States, replay_contribution};
-use templar_delta::{DecodeError, Delta, inspect, max_bytes};
+use templar_audit::{AuditInputs, States, replay_contribution};
+use templar_delta::{Delta, DeltaError, inspect, max_bytes};
 use templar_manifest::trace::{Trace, TraceHeader};
 use templar_manifest::*;
 use templar_train::{Claim, MinerState, Recipe, Task, replay};
@@ -23,12 +23,12 @@ fn recipe() -> Recipe {
     Recipe::new(genesis.id().into(), genesis.payload().clone()).unwrap()
 }
 
-fn decode(bytes: &[u8]) -> Result<Delta, DecodeError> {
+fn decode(bytes: &[u8]) -> Result<Delta, DeltaError> {
     recipe().decode_delta(example().closed.contributions[0].payload(), bytes)
 }
 
 /// The example delta with bytes overwritten.
-fn with(changes: &[(usize, &[u8])]) -> Result<Delta, DecodeError> {
+fn with(changes: &[(usize, &[u8])]) -> Result<Delta, DeltaError> {
     let mut bytes = example().deltas[0].clone();
     for (at, replacement) in changes {
         bytes[*at..at + replacement.len()].copy_from_slice(replacement);
@@ -104,12 +104,12 @@ pub(super) fn attacks() -> Vec<Attack> {
 fn claims() -> Vec<Attack> {
     let example = example();
     let recipe = recipe();
-    let evidence = Evidence::new(&recipe, example.dataset.payload(), &example.blobs).unwrap();
-    let parameters = evidence.initial_parameters().unwrap();
+    let inputs = AuditInputs::new(&recipe, example.dataset.payload(), &example.blobs).unwrap();
+    let parameters = inputs.initial_parameters().unwrap();
     let judged = |contribution: &Contribution| {
         let states = States::default();
         let task = example.before.unproven_task(contribution).unwrap();
-        let replayed = replay_contribution(&evidence, &task, &parameters, |id| states.get(&evidence, id)).unwrap();
+        let replayed = replay_contribution(&inputs, &task, &parameters, |id| states.get(&inputs, id)).unwrap();
         match replayed.verdict {
             Replay::Refused(refusal) => refusal.to_string(),
             other => panic!("{other:?}"),
@@ -133,7 +133,7 @@ fn claims() -> Vec<Attack> {
         };
         let state = MinerState::zero(parameters.len());
         let claim = Claim { contribution: honest, trace: &trace };
-        match replay(&recipe, &task, parameters.clone(), state, claim, &[], &|page| evidence.page(task.window, page))
+        match replay(&recipe, &task, parameters.clone(), state, claim, &[], &|page| inputs.page(task.window, page))
             .unwrap()
             .verdict
         {

@@ -1,10 +1,10 @@
 //! A validator can sign its judgement of a window, although a miner did not serve some blob or served an
 //! unreadable one.
 
-use templar_audit::{Evidence, EvidenceError, judge, replay_contribution};
+use templar_audit::{AuditInputs, InputError, JudgeTask, judge, replay_contribution};
+use templar_blob::MemoryBlobs;
 use templar_manifest::*;
 use templar_protocol::Judgement;
-use templar_store::MemoryBlobs;
 use templar_train::Recipe;
 
 use super::example;
@@ -14,20 +14,21 @@ use super::example;
 fn entries_without(blobs: &MemoryBlobs, validator: &PublicKey) -> Vec<ScoreEntry> {
     let example = example();
     let recipe = Recipe::new(example.genesis.id().into(), example.genesis.payload().clone()).unwrap();
-    let evidence = Evidence::new(&recipe, example.dataset.payload(), blobs).unwrap();
+    let inputs = AuditInputs::new(&recipe, example.dataset.payload(), blobs).unwrap();
     let parameters = recipe.initial_parameters(blobs).unwrap();
     let judging = example.before.judging_of(&example.closed).unwrap();
     let plan = example.before.judge_plan(&judging, validator).unwrap();
     let replay = |contribution: &Contribution| {
         let task = example.before.replay_task(&judging, &contribution.miner).unwrap();
-        match replay_contribution(&evidence, &task, &parameters, |id| evidence.state(id)) {
+        match replay_contribution(&inputs, &task, &parameters, |id| inputs.state(id)) {
             Ok(replayed) => Ok((replayed.verdict, replayed.claims)),
-            Err(EvidenceError::Unavailable { .. }) => Ok((Replay::Refused(Refusal::Withheld), Vec::new())),
+            Err(InputError::Unavailable { .. }) => Ok((Replay::Refused(Refusal::Withheld), Vec::new())),
             Err(error) => Err(error),
         }
     };
     let contributions = &example.closed.contributions;
-    let entries = judge(&evidence, &plan, contributions, &parameters, replay, |_, missing| missing).unwrap();
+    let task = JudgeTask { plan: &plan, contributions, parameters: &parameters };
+    let entries = judge(&inputs, &task, replay, |_, missing| missing).unwrap();
     let score = example.before.score(&judging, validator, Judgement::of_the_window(entries)).unwrap();
     payload::decode::<Score>(&payload::encode(&score)).unwrap().entries
 }

@@ -7,7 +7,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use templar_audit::{Evidence, States, audit_window};
+use templar_audit::{AuditInputs, AuditTask, States, audit_window};
 use templar_manifest::*;
 use templar_protocol::{ClosedWindow, Stepped};
 use templar_train::Recipe;
@@ -49,11 +49,12 @@ fn audited(closed: &ClosedWindow) -> AuditVerdict {
     let example = example();
     let genesis = &example.genesis;
     let recipe = Recipe::new(genesis.id().into(), genesis.payload().clone()).unwrap();
-    let evidence = Evidence::new(&recipe, example.dataset.payload(), &example.blobs).unwrap();
+    let inputs = AuditInputs::new(&recipe, example.dataset.payload(), &example.blobs).unwrap();
     let parameters = recipe.initial_parameters(&example.blobs).unwrap();
     let auditor = key("auditor").public();
     let mut states = States::default();
-    audit_window(&evidence, &example.before, closed, &parameters, &mut states, auditor, &mut |_| {}).verdict().clone()
+    let task = AuditTask { before: &example.before, parameters: &parameters, closed, auditor };
+    audit_window(&inputs, &task, &mut states, &mut |_| {}).verdict().clone()
 }
 
 fn assert_found(what: &str, closed: &ClosedWindow) {

@@ -6,14 +6,15 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use templar_audit::{Evidence, States, apply, audit_window, judge, replay_contribution};
+use templar_audit::{AuditInputs, AuditTask, JudgeTask, States, apply, audit_window, judge, replay_contribution};
+use templar_blob::MemoryBlobs;
 use templar_data::{PageReader, Split, bundled};
-use templar_delta::{Header, random_delta};
+use templar_delta::DeltaHeader;
 use templar_manifest::chain::Chain;
 use templar_manifest::testing::GenesisBuilder;
 use templar_manifest::*;
 use templar_protocol::{ClosedWindow, Judgement, RunState, VoteCertificate, Witness};
-use templar_store::MemoryBlobs;
+use templar_testkit::noise::random_delta;
 use templar_train::tensors::checkpoint_of;
 use templar_train::{MinerState, Recipe, Task, WindowResult, WindowRun, run_window};
 
@@ -197,7 +198,7 @@ pub(crate) fn compute() -> Example {
     for (slot, key) in miners().iter().enumerate() {
         let mut result = train(&recipe, &before, &parameters, &reader, slot);
         if slot == 1 {
-            let header = Header { run: recipe.run.hash(), window: 0, miner: *key.public().as_bytes() };
+            let header = DeltaHeader { run: recipe.run.hash(), window: 0, miner: *key.public().as_bytes() };
             result.delta = random_delta(&recipe.tensors, &recipe.compression, &header, &[7; 32], 0.01).unwrap();
         }
         contributions.push(Signed::sign(result.contribution(&recipe, None, zero_id), key));
@@ -208,12 +209,12 @@ pub(crate) fn compute() -> Example {
     for bytes in deltas.iter().chain(&traces) {
         blobs.insert(bytes.clone());
     }
-    let evidence = Evidence::new(&recipe, dataset.payload(), &blobs).unwrap();
-    let closed = close(&evidence, &before, contributions, &parameters);
+    let inputs = AuditInputs::new(&recipe, dataset.payload(), &blobs).unwrap();
+    let closed = close(&inputs, &before, contributions, &parameters);
     let auditor = key("auditor");
     let mut states_cache = States::default();
-    let found =
-        audit_window(&evidence, &before, &closed, &parameters, &mut states_cache, auditor.public(), &mut |_| {});
+    let task = AuditTask { before: &before, parameters: &parameters, closed: &closed, auditor: auditor.public() };
+    let found = audit_window(&inputs, &task, &mut states_cache, &mut |_| {});
     assert_eq!(found.verdict(), &AuditVerdict::Match);
     let end = checkpoint_of(recipe.run, WindowIndex(1), &recipe.tensors, &found.parameters.unwrap());
     let audit = Signed::sign(found.audit, &auditor);
@@ -223,7 +224,7 @@ pub(crate) fn compute() -> Example {
 
 /// The part of the validators: inboxes, cut, reveals, scores, record, and their signatures.
 fn close(
-    evidence: &Evidence<'_>,
+    inputs: &AuditInputs<'_>,
     before: &RunState,
     contributions: Vec<Signed<Contribution>>,
     parameters: &[f32],
@@ -251,16 +252,17 @@ fn close(
         let plan = before.judge_plan(&judging, &key.public()).unwrap();
         let replay = |contribution: &Contribution| {
             let task = before.replay_task(&judging, &contribution.miner).unwrap();
-            replay_contribution(evidence, &task, parameters, |id| evidence.state(id))
+            replay_contribution(inputs, &task, parameters, |id| inputs.state(id))
                 .map(|replayed| (replayed.verdict, replayed.claims))
         };
-        let entries = judge(evidence, &plan, &contributions, parameters, replay, |_, _| false).unwrap();
+        let task = JudgeTask { plan: &plan, contributions: &contributions, parameters };
+        let entries = judge(inputs, &task, replay, |_, _| false).unwrap();
         Signed::sign(before.score(&judging, &key.public(), Judgement::of_the_window(entries)).unwrap(), key)
     };
     let scores: Vec<Signed<Score>> = validators.iter().map(score).collect();
     let counted: Vec<&Score> = scores.iter().map(Signed::payload).collect();
     let outcomes = before.outcomes(&judging, &counted);
-    let applied = apply(evidence, window, &outcomes, &contributions, parameters.to_vec()).unwrap();
+    let applied = apply(inputs, window, &outcomes, &contributions, parameters.to_vec()).unwrap();
     let record = before.close(&judging, &counted, applied.stepped).unwrap();
     ClosedWindow {
         record: payload::id_of(&record).into(),

@@ -1,4 +1,4 @@
-//! Judges the contributions of a cut: decodes, replays, measures.
+//! Judges the contributions of a cut: decodes their deltas, replays some of them, and measures the loss of each.
 
 use templar_delta::{Delta, max_bytes, overlaps_ppm};
 use templar_manifest::proof::prove;
@@ -7,61 +7,63 @@ use templar_manifest::{Contribution, Hash, PublicKey, Refusal, Replay, ScoreEntr
 use templar_protocol::{JudgePlan, ReplayTask};
 use templar_train::{Claim, MinerState, Replayed, Task, evaluate, replay, trial};
 
-use crate::evidence::{Evidence, EvidenceError, chain};
+use crate::inputs::{AuditInputs, InputError, chain};
 
-/// All positions.
+/// The overlap of two deltas of which every position is the same.
 const WHOLE_PPM: u32 = 1_000_000;
 
-/// A refusal's text: printable ASCII, bounded, as manifests have it.
+/// The text of a refusal: printable ASCII of at most 512 bytes, as manifests require it.
 fn refusal_text(error: &dyn std::error::Error) -> String {
     let mut text: String = chain(error).chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
     text.truncate(512);
     text
 }
 
-/// The delta of a contribution, or why it is refused.
-fn open_delta(evidence: &Evidence<'_>, contribution: &Contribution) -> Result<Result<Delta, Refusal>, EvidenceError> {
-    let recipe = evidence.recipe;
+/// The delta of a contribution, or the reason why the contribution is refused.
+fn open_delta(inputs: &AuditInputs<'_>, contribution: &Contribution) -> Result<Result<Delta, Refusal>, InputError> {
+    let recipe = inputs.recipe;
     let limit = max_bytes(&recipe.tensors, &recipe.compression)
-        .map_err(|error| EvidenceError::Broken(format!("bound of deltas: {}", chain(&error))))?;
+        .map_err(|error| InputError::Broken(format!("bound of deltas: {}", chain(&error))))?;
     if contribution.delta_bytes > limit {
-        // Refused by its claim alone: nobody has to fetch what cannot be a delta.
+        // The claim alone is enough to refuse it: nobody has to fetch bytes that cannot be a delta.
         return Ok(Err(Refusal::WrongClaim { field: "delta_bytes".to_owned() }));
     }
-    let bytes = evidence.blob("delta", &contribution.delta.hash(), limit)?;
+    let bytes = inputs.blob("delta", &contribution.delta.hash(), limit)?;
     if bytes.len() as u64 != contribution.delta_bytes {
         return Ok(Err(Refusal::WrongClaim { field: "delta_bytes".to_owned() }));
     }
     Ok(recipe.decode_delta(contribution, &bytes).map_err(|error| Refusal::Malformed { error: refusal_text(&error) }))
 }
 
-/// The trace of a contribution, or why it is refused.
-fn open_trace(evidence: &Evidence<'_>, contribution: &Contribution) -> Result<Result<Trace, Refusal>, EvidenceError> {
-    let expected = TraceHeader::of(contribution, evidence.recipe.tensors.len() as u32);
+/// The trace of a contribution, or the reason why the contribution is refused.
+fn open_trace(inputs: &AuditInputs<'_>, contribution: &Contribution) -> Result<Result<Trace, Refusal>, InputError> {
+    let expected = TraceHeader::of(contribution, inputs.recipe.tensors.len() as u32);
     if contribution.trace_bytes != expected.trace_bytes() {
         return Ok(Err(Refusal::WrongClaim { field: "trace_bytes".to_owned() }));
     }
-    let bytes = evidence.blob("trace", &contribution.trace.hash(), contribution.trace_bytes)?;
+    let bytes = inputs.blob("trace", &contribution.trace.hash(), contribution.trace_bytes)?;
     Ok(Trace::decode(&bytes, &expected).map_err(|error| Refusal::Malformed { error: refusal_text(&error) }))
 }
 
-/// Replays one contribution from the parameters of its window's checkpoint, with the claims of those who were drawn. `state`
-/// gives the miner's state by its id; it is asked only where delta and trace are well formed.
+/// Replays one contribution from `parameters`, those of the checkpoint before its window. The result has the
+/// claims of all validators that the task draws.
+///
+/// `state` gives the miner's state by its id. It is called only where delta and trace are well formed.
 ///
 /// # Errors
-/// What is missing or broken; a contribution that is wrong is not an error but a refusal.
+/// [`InputError`] where an input is missing or broken. A contribution that is wrong is no error but a refusal.
 pub fn replay_contribution(
-    evidence: &Evidence<'_>,
+    inputs: &AuditInputs<'_>,
     task: &ReplayTask,
     parameters: &[f32],
-    state: impl FnOnce(&StateId) -> Result<MinerState, EvidenceError>,
-) -> Result<Replayed, EvidenceError> {
+    state: impl FnOnce(&StateId) -> Result<MinerState, InputError>,
+) -> Result<Replayed, InputError> {
     let contribution = &task.contribution;
     let refused = |refusal| Ok(Replayed::without_state(Replay::Refused(refusal)));
-    if let Err(refusal) = open_delta(evidence, contribution)? {
+    if let Err(refusal) = open_delta(inputs, contribution)? {
         return refused(refusal);
     }
-    let trace = match open_trace(evidence, contribution)? {
+    let trace = match open_trace(inputs, contribution)? {
         Ok(trace) => trace,
         Err(refusal) => return refused(refusal),
     };
@@ -69,23 +71,40 @@ pub fn replay_contribution(
     let (window, miner, steps) = (contribution.window, contribution.miner, contribution.steps);
     let (claim, draws) = (Claim { contribution, trace: &trace }, &task.draws);
     let task = Task { window, miner, pages: task.pages.clone(), steps };
-    replay(evidence.recipe, &task, parameters, state, claim, draws, &|page| evidence.page(window, page))
-        .map_err(|error| EvidenceError::train(&error))
+    replay(inputs.recipe, &task, parameters, state, claim, draws, &|page| inputs.page(window, page))
+        .map_err(|error| InputError::train(&error))
 }
 
-/// Measures every contribution of the cut as `plan` says. `replay` decides about one contribution of those that the plan
-/// draws, with the claims that a match gives, and `is_withheld` whether another is withheld, told whether its delta is missing; the entries come in the order of
-/// the cut. With a delta that cannot be tried the losses are 0, and in a run that measures nothing all are; one that this validator refuses as withheld or
-/// malformed is not looked at.
+/// The contributions of a cut, for one validator to judge.
+#[derive(Clone, Copy)]
+pub struct JudgeTask<'a> {
+    /// The draws of the validator: which miners it replays, and which pages it measures.
+    pub plan: &'a JudgePlan,
+    /// The contributions, in the order of the cut.
+    pub contributions: &'a [Signed<Contribution>],
+    /// The parameters of the checkpoint before the window, flat.
+    pub parameters: &'a [f32],
+}
+
+/// Measures every contribution of a cut as its plan says, and gives one entry for each, in the order of the cut.
+///
+/// `replay` decides about a contribution that the plan draws; it also gives the claims of a match.
+/// `is_withheld` decides whether any other contribution counts as withheld, and is told whether its delta is
+/// missing.
+///
+/// The losses of an entry are 0 where the delta cannot be tried, and in a run that measures nothing. A
+/// contribution that this validator refuses as withheld or malformed is not measured at all.
+///
+/// # Errors
+/// [`InputError`] where a blob that is needed is missing or broken.
 pub fn judge(
-    evidence: &Evidence<'_>,
-    plan: &JudgePlan,
-    contributions: &[Signed<Contribution>],
-    parameters: &[f32],
-    mut replay: impl FnMut(&Contribution) -> Result<(Replay, Vec<Hash>), EvidenceError>,
+    inputs: &AuditInputs<'_>,
+    task: &JudgeTask<'_>,
+    mut replay: impl FnMut(&Contribution) -> Result<(Replay, Vec<Hash>), InputError>,
     is_withheld: impl Fn(&Contribution, bool) -> bool,
-) -> Result<Vec<ScoreEntry>, EvidenceError> {
-    let recipe = evidence.recipe;
+) -> Result<Vec<ScoreEntry>, InputError> {
+    let JudgeTask { plan, contributions, parameters } = *task;
+    let recipe = inputs.recipe;
     let (mut replays, mut proofs) = (Vec::new(), Vec::new());
     let mut deltas = Vec::new();
     for contribution in contributions.iter().map(Signed::payload) {
@@ -93,8 +112,8 @@ pub fn judge(
         let (replay, claims) = if drawn { replay(contribution)? } else { (Replay::NotDrawn, Vec::new()) };
         let draws = plan.draws.get(&contribution.miner).filter(|_| replay == Replay::Match);
         proofs.push(draws.and_then(|draws| prove(draws, &claims, &plan.validator)));
-        let delta = open_delta(evidence, contribution);
-        let missing = matches!(delta, Err(EvidenceError::Unavailable { .. }));
+        let delta = open_delta(inputs, contribution);
+        let missing = matches!(delta, Err(InputError::Unavailable { .. }));
         let (replay, delta) = match delta {
             _ if is_unreadable(&replay) => (replay, None),
             _ if !drawn && is_withheld(contribution, missing) => (Replay::Refused(Refusal::Withheld), None),
@@ -107,9 +126,9 @@ pub fn judge(
     let mut model = recipe.model(plan.window);
     let mut loss = |parameters: &[f32], pages: &[Vec<u32>]| {
         evaluate(&mut model, parameters, pages)
-            .map_err(|error| EvidenceError::Broken(format!("evaluation: {}", chain(&error))))
+            .map_err(|error| InputError::Broken(format!("evaluation: {}", chain(&error))))
     };
-    let unassigned = evidence.pages(plan.window, &plan.unassigned)?;
+    let unassigned = inputs.pages(plan.window, &plan.unassigned)?;
     let unassigned_before = loss(parameters, &unassigned)?;
     let mut entries = Vec::new();
     for (((signed, (replay, proof)), delta), nearest) in
@@ -132,7 +151,7 @@ pub fn judge(
         let delta = delta.filter(|_| recipe.genesis.gauntlet.measures());
         let tried = delta.and_then(|delta| trial(recipe, plan.window.0, &delta, parameters).ok());
         if let Some(tried) = tried {
-            let assigned = evidence.pages(plan.window, assigned_pages(plan, &miner))?;
+            let assigned = inputs.pages(plan.window, assigned_pages(plan, &miner))?;
             entry.assigned_before_nanonats = loss(parameters, &assigned)?;
             entry.assigned_after_nanonats = loss(&tried, &assigned)?;
             entry.unassigned_before_nanonats = unassigned_before;
@@ -143,8 +162,9 @@ pub fn judge(
     Ok(entries)
 }
 
-/// For each delta the place of the other that is most alike, the first of equals, and how alike it is: the share of the
-/// positions that both send, and all of them where everything but the header is equal.
+/// For each delta: the place of the other delta that is most like it (the first of equals), and their overlap
+/// in parts per million. The overlap is the share of the positions that both send. It is the whole where two
+/// deltas are equal in everything but the header.
 fn nearest(deltas: &[Option<Delta>]) -> Vec<Option<(usize, u32)>> {
     let (places, here): (Vec<usize>, Vec<&Delta>) =
         deltas.iter().enumerate().filter_map(|(place, delta)| Some((place, delta.as_ref()?))).unzip();
@@ -162,7 +182,7 @@ fn nearest(deltas: &[Option<Delta>]) -> Vec<Option<(usize, u32)>> {
     found
 }
 
-/// Whether nothing of a contribution is measured, because the delta or the trace beside it is not there or not sound.
+/// Tells whether a contribution is not measured, because its delta or its trace is missing or malformed.
 fn is_unreadable(replay: &Replay) -> bool {
     matches!(replay, Replay::Refused(Refusal::Withheld | Refusal::Malformed { .. }))
 }

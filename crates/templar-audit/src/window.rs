@@ -1,4 +1,4 @@
-//! Audits a closed window: everything that its record says, found again from blobs or not.
+//! Audits a closed window: recomputes every number of its record from blobs and compares.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use templar_protocol::{AdvanceError, ClosedWindow, Judging, RecordField, RunStat
 use templar_train::Replayed;
 
 use crate::apply::{Applied, apply};
-use crate::evidence::{Evidence, EvidenceError, States};
-use crate::judge::{judge, replay_contribution};
+use crate::inputs::{AuditInputs, InputError, States};
+use crate::judge::{JudgeTask, judge, replay_contribution};
 
-/// What an audit of a window found, and where the next window starts.
+/// The findings of an audit of a window, and the point from which the next window is audited.
 #[derive(Debug)]
 pub struct WindowAudit {
-    /// The findings.
+    /// The findings, as the manifest that an auditor signs.
     pub audit: Audit,
-    /// The state after the window; `None` where the record does not follow from its parts.
+    /// The state of the run after the window; `None` where the record does not follow from its parts.
     pub after: Option<RunState>,
-    /// The parameters after the window; `None` where they could not be found again.
+    /// The parameters after the window, flat; `None` where they could not be recomputed.
     pub parameters: Option<Vec<f32>>,
 }
 
 impl WindowAudit {
-    /// The worst of all verdicts: a mismatch over something unavailable over a match.
+    /// The worst of all verdicts. A mismatch is worse than something unavailable, which is worse than a match.
     pub fn verdict(&self) -> &AuditVerdict {
         let audit = &self.audit;
         let all = [&audit.record_verdict, &audit.checkpoint_verdict, &audit.ledger_verdict];
@@ -45,35 +45,46 @@ fn unavailable(what: impl Into<String>) -> AuditVerdict {
     AuditVerdict::Unavailable { what: printable(what.into()) }
 }
 
-/// Texts of manifests are printable ASCII and bounded.
+/// Makes a text fit a manifest: printable ASCII of at most 1,024 characters.
 fn printable(text: String) -> String {
     text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).take(1024).collect()
 }
 
-fn failed(error: &EvidenceError) -> AuditVerdict {
+fn failed(error: &InputError) -> AuditVerdict {
     match error {
-        EvidenceError::Unavailable { what } => unavailable(what.clone()),
-        EvidenceError::Broken(what) => mismatch(what.clone()),
+        InputError::Unavailable { what } => unavailable(what.clone()),
+        InputError::Broken(what) => mismatch(what.clone()),
     }
 }
 
-/// The replay of every contribution of a window, by miner.
-type Replays = BTreeMap<PublicKey, Result<Replayed, EvidenceError>>;
+/// The result of the replay of every contribution of a window, by miner.
+type WindowReplays = BTreeMap<PublicKey, Result<Replayed, InputError>>;
 
-/// Recomputes a closed window from the state `before` it and the `parameters` of its checkpoint: replays every
-/// contribution, measures every loss of every score, takes the outer step, and computes the record anew. States that
-/// replays give are kept in `states` for the next window. `seen` hears of each contribution as it is found.
+/// A closed window to audit, and the point in the run from which it is recomputed.
+#[derive(Clone, Copy)]
+pub struct AuditTask<'a> {
+    /// The state of the run before the window.
+    pub before: &'a RunState,
+    /// The parameters of the checkpoint before the window, flat.
+    pub parameters: &'a [f32],
+    /// The record of the window, with the contributions and scores that it is made of.
+    pub closed: &'a ClosedWindow,
+    /// The identity in whose name the audit is made.
+    pub auditor: PublicKey,
+}
+
+/// Recomputes a closed window: replays every contribution, measures every loss of every score, takes the outer
+/// step and computes the record anew. The states that replays give are kept in `states`, for the audit of the
+/// next window. `seen` is called with the finding on each contribution as soon as there is one.
 pub fn audit_window(
-    evidence: &Evidence<'_>,
-    before: &RunState,
-    closed: &ClosedWindow,
-    parameters: &[f32],
+    inputs: &AuditInputs<'_>,
+    task: &AuditTask<'_>,
     states: &mut States,
-    auditor: PublicKey,
     seen: &mut dyn FnMut(&AuditEntry),
 ) -> WindowAudit {
+    let AuditTask { before, parameters, closed, auditor } = *task;
     let record = &closed.window;
-    let mut replays = Replays::new();
+    let mut replays = WindowReplays::new();
     let mut entries = Vec::new();
     let judging = before.judging_of(closed);
     let before_close = before.genesis().replay.before_close;
@@ -82,12 +93,12 @@ pub fn audit_window(
         let task = judging.as_ref().ok().and_then(|judging| before.replay_task(judging, &contribution.miner));
         let task = task.or_else(|| before.unproven_task(contribution));
         let replayed = match task {
-            Some(task) => replay_contribution(evidence, &task, parameters, |id| states.get(evidence, id)),
-            None => Err(EvidenceError::Broken(format!("miner {} has no slot", contribution.miner))),
+            Some(task) => replay_contribution(inputs, &task, parameters, |id| states.get(inputs, id)),
+            None => Err(InputError::Broken(format!("miner {} has no slot", contribution.miner))),
         };
         let mut verdict = compare(outcome, &replayed, before_close);
         if verdict == AuditVerdict::Match
-            && let Err(error) = stored_state(evidence, contribution)
+            && let Err(error) = stored_state(inputs, contribution)
         {
             verdict = failed(&error);
         }
@@ -101,7 +112,7 @@ pub fn audit_window(
     let advanced = after.advance(closed);
     let record_verdict = match &advanced {
         Err(error) => mismatch(error.to_string()),
-        Ok(()) => check_scores(evidence, before, closed, parameters, &replays, states),
+        Ok(()) => check_scores(inputs, task, &replays, states),
     };
     let ledger_verdict = match &advanced {
         Ok(()) => AuditVerdict::Match,
@@ -109,8 +120,8 @@ pub fn audit_window(
         Err(error) => unavailable(format!("the record does not recompute: {error}")),
     };
     let contributions = &closed.contributions;
-    let applied = apply(evidence, record.window, &record.outcomes, contributions, parameters.to_vec());
-    let checkpoint_verdict = check_checkpoint(evidence, closed, &applied);
+    let applied = apply(inputs, record.window, &record.outcomes, contributions, parameters.to_vec());
+    let checkpoint_verdict = check_checkpoint(inputs, closed, &applied);
 
     for (miner, replayed) in replays {
         let Ok(Replayed { verdict, state, claims }) = replayed else { continue };
@@ -171,18 +182,18 @@ fn by_miner<'a>(closed: &'a ClosedWindow, miner: &PublicKey) -> Option<&'a Contr
     closed.contributions.iter().map(Signed::payload).find(|contribution| contribution.miner == *miner)
 }
 
-/// Whether the recorded outcome of a contribution is what its replay gives.
-fn compare(outcome: &Outcome, replayed: &Result<Replayed, EvidenceError>, before_close: bool) -> AuditVerdict {
+/// Compares the recorded outcome of a contribution with the result of its replay.
+fn compare(outcome: &Outcome, replayed: &Result<Replayed, InputError>, before_close: bool) -> AuditVerdict {
     match (&outcome.verdict, replayed) {
-        // Which scores were in time is for the record; the outcome follows from them.
+        // The record decides which scores were in time, and the outcome follows from these.
         (Verdict::Refused(Refusal::NotReplayed), _) => AuditVerdict::Match,
-        // That bytes did not come in time leaves no trace in any bytes.
+        // No bytes can show that other bytes did not arrive in time.
         (Verdict::Refused(Refusal::Withheld), _) => unavailable("recorded as withheld, which no blob can show"),
         (_, Err(error)) => failed(error),
         (Verdict::Aggregated | Verdict::Reserve | Verdict::Excluded, Ok(replayed)) => match &replayed.verdict {
             Replay::Match => AuditVerdict::Match,
             Replay::Refused(refusal) if before_close => mismatch(format!("recorded as accepted; {refusal}")),
-            // Nobody had to replay it by then; scores of later windows may burn what it earned, and are audited for it.
+            // Nobody had to replay it by then. Scores of later windows may slash its pay, and are audited for that.
             Replay::Refused(refusal) => mismatch(format!("accepted before any replay; {refusal}")),
             Replay::NotDrawn => unavailable("not replayed"),
         },
@@ -197,25 +208,24 @@ fn compare(outcome: &Outcome, replayed: &Result<Replayed, EvidenceError>, before
 
 /// Recomputes every number of every score.
 fn check_scores(
-    evidence: &Evidence<'_>,
-    before: &RunState,
-    closed: &ClosedWindow,
-    parameters: &[f32],
-    replays: &Replays,
+    inputs: &AuditInputs<'_>,
+    task: &AuditTask<'_>,
+    replays: &WindowReplays,
     states: &States,
 ) -> AuditVerdict {
+    let AuditTask { before, closed, .. } = *task;
     let judging = match before.judging_of(closed) {
         Ok(judging) => judging,
         Err(error) => return mismatch(error.to_string()),
     };
     for score in &closed.scores {
-        let verdict = check_score(evidence, before, &judging, score.payload(), closed, parameters, replays);
+        let verdict = check_score(inputs, task, &judging, score.payload(), replays);
         if verdict != AuditVerdict::Match {
             return verdict;
         }
-        // That something was not to be had leaves no trace in any bytes; what follows from it the record says.
+        // No bytes can show that a blob was missing. The consequences are in the record, and are audited there.
         for late in score.payload().verdicts.iter().filter(|late| !late.is_challenge()) {
-            let verdict = check_late(evidence, before, &score.payload().validator, late, states);
+            let verdict = check_late(inputs, before, &score.payload().validator, late, states);
             if verdict != AuditVerdict::Match {
                 return verdict;
             }
@@ -224,9 +234,10 @@ fn check_scores(
     AuditVerdict::Match
 }
 
-/// Replays what a validator says of a contribution of a closed window, unless the audit has just come from there.
+/// Checks a verdict of a validator on a contribution of an earlier window. It replays the contribution, unless
+/// this audit has just done so.
 fn check_late(
-    evidence: &Evidence<'_>,
+    inputs: &AuditInputs<'_>,
     before: &RunState,
     validator: &PublicKey,
     said: &LateVerdict,
@@ -237,8 +248,8 @@ fn check_late(
     };
     let found = match states.replayed(said.window, &said.miner) {
         Some(known) => Ok(known.clone()),
-        None => evidence.parameters(&task.checkpoint).and_then(|parameters| {
-            let replayed = replay_contribution(evidence, &task, &parameters, |id| states.get(evidence, id))?;
+        None => inputs.parameters(&task.checkpoint).and_then(|parameters| {
+            let replayed = replay_contribution(inputs, &task, &parameters, |id| states.get(inputs, id))?;
             Ok((replayed.verdict, replayed.claims))
         }),
     };
@@ -259,16 +270,14 @@ fn check_late(
 }
 
 fn check_score(
-    evidence: &Evidence<'_>,
-    before: &RunState,
+    inputs: &AuditInputs<'_>,
+    task: &AuditTask<'_>,
     judging: &Judging,
     score: &Score,
-    closed: &ClosedWindow,
-    parameters: &[f32],
-    replays: &Replays,
+    replays: &WindowReplays,
 ) -> AuditVerdict {
     let validator = score.validator.short();
-    let Some(plan) = before.judge_plan(judging, &score.validator) else {
+    let Some(plan) = task.before.judge_plan(judging, &score.validator) else {
         return mismatch(format!("validator {validator} scored without having revealed"));
     };
     let recorded: BTreeMap<_, &ScoreEntry> = score.entries.iter().map(|entry| (entry.miner, entry)).collect();
@@ -281,14 +290,15 @@ fn check_score(
             return Ok((Replay::Refused(Refusal::Withheld), Vec::new()));
         }
         match replays.get(&contribution.miner) {
-            // The claims are those of all who were drawn, as the plan has them.
+            // The claims are those of all validators that were drawn, as in the plan.
             Some(Ok(replayed)) => Ok((replayed.verdict.clone(), replayed.claims.clone())),
-            Some(Err(EvidenceError::Broken(what))) => Err(EvidenceError::Broken(what.clone())),
-            Some(Err(EvidenceError::Unavailable { what })) => Err(EvidenceError::Unavailable { what: what.clone() }),
-            None => Err(EvidenceError::Unavailable { what: format!("replay of {}", contribution.miner) }),
+            Some(Err(InputError::Broken(what))) => Err(InputError::Broken(what.clone())),
+            Some(Err(InputError::Unavailable { what })) => Err(InputError::Unavailable { what: what.clone() }),
+            None => Err(InputError::Unavailable { what: format!("replay of {}", contribution.miner) }),
         }
     };
-    let found = judge(evidence, &plan, &closed.contributions, parameters, replay, |claimed, _| is_withheld(claimed));
+    let work = JudgeTask { plan: &plan, contributions: &task.closed.contributions, parameters: task.parameters };
+    let found = judge(inputs, &work, replay, |claimed, _| is_withheld(claimed));
     let found = match found {
         Ok(found) => found,
         Err(error) => return failed(&error),
@@ -305,7 +315,7 @@ fn check_score(
     AuditVerdict::Match
 }
 
-/// The first field in which two entries differ, with both values.
+/// Describes the first field in which two entries differ, with both values.
 fn first_difference(said: &ScoreEntry, found: &ScoreEntry) -> Option<String> {
     if said.replay != found.replay {
         return Some(format!("replay is {:?}, found {:?}", said.replay, found.replay));
@@ -334,9 +344,9 @@ fn first_difference(said: &ScoreEntry, found: &ScoreEntry) -> Option<String> {
 }
 
 fn check_checkpoint(
-    evidence: &Evidence<'_>,
+    inputs: &AuditInputs<'_>,
     closed: &ClosedWindow,
-    applied: &Result<Applied, EvidenceError>,
+    applied: &Result<Applied, InputError>,
 ) -> AuditVerdict {
     let record = &closed.window;
     let applied = match applied {
@@ -358,38 +368,38 @@ fn check_checkpoint(
         let (said, found) = (record.held_out_loss_nanonats, found.held_out_loss_nanonats);
         return mismatch(format!("held_out_loss_nanonats is {said}, found {found}"));
     }
-    // Blobs that are here anyway must be what they are called, although the audit did not need them.
+    // The audit did not need these blobs. Where they are here all the same, their bytes must have the right hash.
     let aggregate = record.aggregate.hash();
-    if evidence.blobs.contains(&aggregate)
-        && let Err(error) = evidence.blob("aggregate", &aggregate, record.aggregate_bytes)
+    if inputs.blobs.contains(&aggregate)
+        && let Err(error) = inputs.blob("aggregate", &aggregate, record.aggregate_bytes)
     {
         return failed(&error);
     }
-    match stored_tensors::<Checkpoint>(evidence, &record.checkpoint.hash(), |checkpoint| &checkpoint.tensors, 1) {
+    match stored_tensors::<Checkpoint>(inputs, &record.checkpoint.hash(), |checkpoint| &checkpoint.tensors, 1) {
         Ok(()) => AuditVerdict::Match,
         Err(error) => failed(&error),
     }
 }
 
-/// The blobs of the state that a contribution leaves must be what they are called, where they are here.
-fn stored_state(evidence: &Evidence<'_>, contribution: &Contribution) -> Result<(), EvidenceError> {
-    stored_tensors::<State>(evidence, &contribution.state_out.hash(), |state| &state.tensors, 3)
+/// Checks the blobs of the state after a contribution, as far as they are here: their bytes must have the right hash.
+fn stored_state(inputs: &AuditInputs<'_>, contribution: &Contribution) -> Result<(), InputError> {
+    stored_tensors::<State>(inputs, &contribution.state_out.hash(), |state| &state.tensors, 3)
 }
 
 fn stored_tensors<T: templar_manifest::Payload>(
-    evidence: &Evidence<'_>,
+    inputs: &AuditInputs<'_>,
     id: &Hash,
     tensors: impl Fn(&T) -> &[TensorBlob],
     vectors: u64,
-) -> Result<(), EvidenceError> {
-    if !evidence.blobs.contains(id) {
+) -> Result<(), InputError> {
+    if !inputs.blobs.contains(id) {
         return Ok(());
     }
-    let manifest: T = evidence.manifest(id)?;
+    let manifest: T = inputs.manifest(id)?;
     for tensor in tensors(&manifest) {
-        if evidence.blobs.contains(&tensor.blob.hash()) {
+        if inputs.blobs.contains(&tensor.blob.hash()) {
             let bytes = tensor.spec.elements() as u64 * 4 * vectors;
-            evidence.blob(&format!("tensor {} of {}", tensor.spec.name, id.short()), &tensor.blob.hash(), bytes)?;
+            inputs.blob(&format!("tensor {} of {}", tensor.spec.name, id.short()), &tensor.blob.hash(), bytes)?;
         }
     }
     Ok(())

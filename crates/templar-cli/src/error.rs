@@ -10,7 +10,8 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use serde_json::json;
-use templar_audit::EvidenceError;
+use templar_audit::InputError;
+use templar_blob::ReadError;
 use templar_data::{ImportError, PageError, SampleError, SinkError};
 use templar_home::HomeError;
 use templar_home::access::{AccessError, HandInError};
@@ -29,7 +30,7 @@ use templar_node::executor::WorkError;
 use templar_protocol::GenesisError;
 use templar_query::QueryError;
 use templar_query::reference::NameError;
-use templar_store::{ListError, OpenError, PutError, ReadError, RemoveError, SyncError};
+use templar_store::{ListError, OpenError, PutError, RemoveError, SyncError};
 use templar_testkit::demo::DemoError;
 use templar_train::tensors::LoadError;
 
@@ -168,7 +169,7 @@ meanings! {
     ConfigureError => configure;
     DemoError => demo;
     DriverError => driver;
-    EvidenceError => evidence;
+    InputError => evidence;
     ExchangeError => exchange;
     ExportError => export;
     GenerateError => generate;
@@ -367,16 +368,16 @@ fn sync(error: &SyncError) -> Meaning {
     }
 }
 
-fn evidence(error: &EvidenceError) -> Meaning {
+fn evidence(error: &InputError) -> Meaning {
     match error {
-        EvidenceError::Unavailable { .. } => plain(Code::Partial),
-        EvidenceError::Broken(_) => plain(Code::Verification),
+        InputError::Unavailable { .. } => plain(Code::Partial),
+        InputError::Broken(_) => plain(Code::Verification),
     }
 }
 
 fn work(error: &WorkError) -> Meaning {
     match error {
-        WorkError::Evidence(error) => evidence(error),
+        WorkError::Inputs(error) => evidence(error),
         WorkError::Put(error) => put(error),
         WorkError::Home(error) => home(error),
         WorkError::Stopped => plain(Code::Interrupted),
@@ -530,7 +531,7 @@ mod tests {
         assert_eq!(code(ReadError::NotFound { id }), (Code::NotFound, true));
         assert_eq!(code(ReadError::Corrupt { id, reason: "bits".to_owned() }), (Code::Verification, true));
         assert_eq!(code(WorkError::Stopped), (Code::Interrupted, false));
-        assert_eq!(code(EvidenceError::Unavailable { what: "delta".to_owned() }), (Code::Partial, false));
+        assert_eq!(code(InputError::Unavailable { what: "delta".to_owned() }), (Code::Partial, false));
         assert_eq!(code(PutError::DiskFull), (Code::Failed, true));
         assert_eq!(code(ConfigureError::Form("x".to_owned())), (Code::Usage, false));
         let full = std::io::Error::from(ErrorKind::StorageFull);

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use templar_blob::{BlobSource, ReadError};
 use templar_data::{ShardSink, SinkError};
 use templar_manifest::{BlobId, Hash, RunId};
 use templar_protocol::{EvidenceEntry, Node};
-use templar_store::{BlobSource, BlockingStore, ListError, OpenError, PutError, ReadError, Store, SyncError};
+use templar_store::{BlockingStore, ListError, OpenError, PutError, Store, SyncError};
 use tokio::runtime::Runtime;
 
 use crate::context::{RunContext, RunError};

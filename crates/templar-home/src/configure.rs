@@ -336,8 +336,8 @@ pub fn check(genesis: &Genesis, dataset: &Dataset) -> Result<(), ConfigureError>
 
 #[cfg(test)]
 mod tests {
+    use templar_blob::MemoryBlobs;
     use templar_data::bundled;
-    use templar_store::MemoryBlobs;
 
     use super::*;
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use templar_blob::{BlobSource, ReadError};
 use templar_manifest::{
     CheckpointId, Dataset, Genesis, Hash, Initial, MAX_PAYLOAD_BYTES, Payload, PublicKey, RunId, StateId, WindowIndex,
     payload,
 };
 use templar_protocol::{Entry, GenesisError, Input, Node, Output, RunState};
-use templar_store::{BlobSource, PutError, ReadError, SyncError};
+use templar_store::{PutError, SyncError};
 use templar_train::tensors::LoadError;
 use templar_train::{MinerState, Recipe, RecipeError, tensors};
 

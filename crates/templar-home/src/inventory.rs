@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use templar_delta::Header;
+use templar_blob::{BlobSource, ReadError};
+use templar_delta::DeltaHeader;
 use templar_manifest::trace::TraceHeader;
 use templar_manifest::{
     Checkpoint, Dataset, Hash, Kind, MAX_PAYLOAD_BYTES, PublicKey, RunId, State, TensorBlob, WindowIndex, payload,
 };
 use templar_protocol::Node;
-use templar_store::{BlobSource, ListError, ReadError};
+use templar_store::ListError;
 
 use crate::context::{RunContext, RunError};
 use crate::error::HomeError;
@@ -216,7 +217,7 @@ fn strays(blobs: &dyn BlobSource, stock: &Stock, runs: &mut Runs) -> Result<(), 
 
 /// The sort of `bytes`, if they are a delta or a trace of a closed window.
 fn trained(bytes: &[u8], is_closed: impl Fn(RunId, u64) -> bool) -> Option<Sort> {
-    if let Ok((Header { run, window, .. }, _)) = templar_delta::inspect(bytes)
+    if let Ok((DeltaHeader { run, window, .. }, _)) = templar_delta::inspect(bytes)
         && is_closed(run.into(), window)
     {
         return Some(Sort::Delta);

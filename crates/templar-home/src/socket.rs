@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use templar_blob::{BlobSource, ReadError};
 use templar_manifest::{Contradiction, Hash};
 use templar_protocol::{Entry, EvidenceEntry, MAX_ENTRY_BYTES};
-use templar_store::{BlobSource, ReadError};
 
 use crate::inventory::Stock;
 use crate::registration::{Application, MAX_APPLICATION_BYTES};

@@ -5,11 +5,11 @@
 //! text with two miners, and samples the values that a miner had to send in early and late windows: error
 //! feedback plus pseudo-gradient. Each choice of k and quantiser then compresses the same values.
 
+use templar_blob::MemoryBlobs;
 use templar_data::{PageReader, Split, bundled};
-use templar_delta::{Header, Quantiser, Settings, compress, decode, inspect};
+use templar_delta::{DeltaHeader, DeltaSettings, Quantiser, compress, decode, inspect};
 use templar_home::configure::{Origin, RunPlan, configure};
 use templar_manifest::{DatasetId, Hash, PublicKey, RunId, TensorSpec, ValidatorSpec, WindowIndex};
-use templar_store::MemoryBlobs;
 use templar_train::{MinerState, Recipe, Task, WindowRun, outer_step, run_window};
 
 type Failure = Box<dyn std::error::Error>;
@@ -104,8 +104,8 @@ fn row(top_k: u32, name: &str, bits_a_parameter: f64, rest: &str) {
 }
 
 fn ours(recipe: &Recipe, top_k: u32, quantiser: Quantiser, samples: &[&Sample]) -> Result<(), Failure> {
-    let settings = Settings::new(SIDE as u32, top_k, quantiser, 0)?;
-    let header = Header { run: Hash::default(), window: 1_000, miner: [1; 32] };
+    let settings = DeltaSettings::new(SIDE as u32, top_k, quantiser, 0)?;
+    let header = DeltaHeader { run: Hash::default(), window: 1_000, miner: [1; 32] };
     let (mut bytes, mut kept, mut positions, mut codes) = (0, 0, 0, 0);
     let (mut error, mut all) = (0f64, 0f64);
     for sample in samples {
@@ -164,8 +164,8 @@ fn side(n: usize) -> usize {
 /// Also gives the number of sent values, and the bits of a uniform code for the positions. Positions ascend
 /// here, which suits zstd better than their order in Templar.
 fn as_shipped(tensors: &[TensorSpec], top_k: u32, target: &[f32]) -> Result<(Vec<u8>, u64, f64), Failure> {
-    let settings = Settings::new(SIDE as u32, top_k, Quantiser::Templar4, 0)?;
-    let header = Header { run: Hash::default(), window: 0, miner: [0; 32] };
+    let settings = DeltaSettings::new(SIDE as u32, top_k, Quantiser::Templar4, 0)?;
+    let header = DeltaHeader { run: Hash::default(), window: 0, miner: [0; 32] };
     let delta = compress(tensors, &settings, &header, target, &mut vec![0.0; target.len()])?;
     let delta = decode(&delta, tensors, &settings, &header)?;
     let (mut bytes, mut bound) = (Vec::new(), 0f64);

@@ -8,11 +8,11 @@
 
 use std::time::Instant;
 
-use templar_audit::{Evidence, held_out_loss};
+use templar_audit::{AuditInputs, held_out_loss};
+use templar_blob::MemoryBlobs;
 use templar_data::bundled;
 use templar_home::configure::{Origin, RunPlan, configure};
 use templar_manifest::{DatasetId, Hash, PublicKey, RunId, ValidatorSpec, WindowIndex, page_count};
-use templar_store::MemoryBlobs;
 use templar_train::{MinerState, Recipe, Task, WindowRun, nats, outer_step, run_window};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,8 +44,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let recipe = Recipe::new(RunId::default(), configure(&plan, &settings)?)?;
     let steps = recipe.genesis.inner.steps;
-    let evidence = Evidence::new(&recipe, &dataset, &blobs)?;
-    let loss = |window, parameters: &[f32]| held_out_loss(&evidence, window, parameters).map(nats);
+    let inputs = AuditInputs::new(&recipe, &dataset, &blobs)?;
+    let loss = |window, parameters: &[f32]| held_out_loss(&inputs, window, parameters).map(nats);
 
     let mut parameters = recipe.initial_parameters(&blobs)?;
     let mut states = vec![MinerState::zero(parameters.len()); keys.len()];
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let pages = (first..first + slot).map(|page| page * 1_009 % count).collect();
             let task = Task { window, miner: *miner, pages, steps };
             let run = WindowRun::new(&recipe, &task, parameters.clone(), state.clone())?;
-            let result = run_window(run, &|page| evidence.page(window, page), &mut ())?.ok_or("stopped")?;
+            let result = run_window(run, &|page| inputs.page(window, page), &mut ())?.ok_or("stopped")?;
             let contribution = result.contribution(&recipe, None, MinerState::zero_id(recipe.run, &recipe.tensors));
             deltas.push(recipe.decode_delta(&contribution, &result.delta)?);
             bytes = result.delta.len();

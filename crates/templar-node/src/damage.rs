@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use templar_blob::{BlobSource, ReadError};
 use templar_manifest::Hash;
-use templar_store::{BlobSource, BlockingStore, ReadError};
+use templar_store::BlockingStore;
 
 /// The blobs that reads have found corrupt since the last repair.
 #[derive(Debug, Clone, Default)]

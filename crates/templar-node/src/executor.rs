@@ -13,7 +13,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use templar_audit::{Applied, Evidence, EvidenceError, States, apply, apply_aggregate, judge, replay_contribution};
+use templar_audit::{
+    Applied, AuditInputs, InputError, JudgeTask, States, apply, apply_aggregate, judge, replay_contribution,
+};
+use templar_blob::BlobSource;
 use templar_home::context::RunContext;
 use templar_home::files::{Privacy, write_with};
 use templar_home::{Home, HomeError};
@@ -24,7 +27,7 @@ use templar_manifest::{
     StateId, WindowIndex, WindowRecord, payload,
 };
 use templar_protocol::{JudgePlan, ReplayTask, RunState};
-use templar_store::{BlobSource, PutError};
+use templar_store::PutError;
 use templar_train::{MinerState, StepReport, Task, TrainError, Watch, WindowRun, tensors};
 
 use crate::trainer::{HonestTrainer, Trainer, TrainingJob};
@@ -34,7 +37,7 @@ use crate::trainer::{HonestTrainer, Trainer, TrainingJob};
 pub enum WorkError {
     /// A blob that it reads is missing or broken.
     #[error(transparent)]
-    Evidence(#[from] EvidenceError),
+    Inputs(#[from] InputError),
     /// The training of a window failed.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -59,7 +62,7 @@ impl WorkError {
     /// The missing blob, for people, if a missing blob is the reason.
     pub fn missing(&self) -> Option<&str> {
         match self {
-            Self::Evidence(EvidenceError::Unavailable { what }) => Some(what),
+            Self::Inputs(InputError::Unavailable { what }) => Some(what),
             _ => None,
         }
     }
@@ -168,8 +171,8 @@ impl Executor {
     }
 
     /// The inputs of recomputations: recipe, dataset and blobs.
-    pub fn evidence(&self) -> Result<Evidence<'_>, EvidenceError> {
-        Evidence::new(&self.context.recipe, &self.context.dataset, &*self.blobs)
+    pub fn inputs(&self) -> Result<AuditInputs<'_>, InputError> {
+        AuditInputs::new(&self.context.recipe, &self.context.dataset, &*self.blobs)
     }
 
     /// Keeps a blob and gives its hash.
@@ -188,7 +191,7 @@ impl Executor {
         {
             return Ok(parameters.clone());
         }
-        let parameters = Arc::new(self.evidence()?.parameters(&id)?);
+        let parameters = Arc::new(self.inputs()?.parameters(&id)?);
         *model = Some((id, parameters.clone()));
         Ok(parameters)
     }
@@ -200,9 +203,9 @@ impl Executor {
 
     /// A miner's state, from memory or from its blobs. No lock is held when this returns. A replay takes long,
     /// and a thread of the pool that waits for a part of it may meanwhile begin other work that needs a state.
-    fn state(&self, evidence: &Evidence<'_>, id: &StateId) -> Result<MinerState, EvidenceError> {
+    fn state(&self, inputs: &AuditInputs<'_>, id: &StateId) -> Result<MinerState, InputError> {
         let known = self.states.lock().known(id).cloned();
-        known.map_or_else(|| evidence.state(id), Ok)
+        known.map_or_else(|| inputs.state(id), Ok)
     }
 
     /// The task of `miner` in the open window of `state`.
@@ -232,10 +235,10 @@ impl Executor {
         let recipe = &*self.context.recipe;
         let parent = state.parent(&miner).copied().filter(|_| from == StartingState::Recorded);
         let state_in = parent.map_or(self.context.zero_state(), |parent| parent.state_out);
-        let before = self.state(&self.evidence()?, &state_in)?;
+        let before = self.state(&self.inputs()?, &state_in)?;
         let path = self.home.snapshot_path(&self.context.run, task.window.0);
         let result = self.pool.install(|| {
-            let evidence = self.evidence()?;
+            let inputs = self.inputs()?;
             let mut saved: Box<dyn std::io::Read> = match File::open(&path) {
                 Ok(file) => Box::new(std::io::BufReader::new(file)),
                 Err(_) => Box::new(std::io::empty()),
@@ -245,7 +248,7 @@ impl Executor {
                 task: &task,
                 parameters: &parameters,
                 before,
-                pages: &|page| evidence.page(task.window, page),
+                pages: &|page| inputs.page(task.window, page),
                 snapshot: &mut *saved,
             };
             let mut saving = Saving { executor: self, watch, window: task.window, failed: None };
@@ -279,19 +282,19 @@ impl Executor {
     /// `late`, a contribution whose blobs are still missing counts as withheld.
     fn replay(
         &self,
-        evidence: &Evidence<'_>,
+        inputs: &AuditInputs<'_>,
         task: &ReplayTask,
         parameters: &[f32],
         late: bool,
-    ) -> Result<(Replay, Vec<Hash>), EvidenceError> {
-        match replay_contribution(evidence, task, parameters, |id| self.state(evidence, id)) {
+    ) -> Result<(Replay, Vec<Hash>), InputError> {
+        match replay_contribution(inputs, task, parameters, |id| self.state(inputs, id)) {
             Ok(replayed) => {
                 if let Some(after) = replayed.state {
                     self.states.lock().insert(task.contribution.state_out, after);
                 }
                 Ok((replayed.verdict, replayed.claims))
             }
-            Err(EvidenceError::Unavailable { .. }) if late => Ok((Replay::Refused(Refusal::Withheld), Vec::new())),
+            Err(InputError::Unavailable { .. }) if late => Ok((Replay::Refused(Refusal::Withheld), Vec::new())),
             Err(error) => Err(error),
         }
     }
@@ -310,7 +313,7 @@ impl Executor {
     ) -> Result<Vec<ScoreEntry>, WorkError> {
         let parameters = self.parameters(state.checkpoint())?;
         self.pool.install(|| {
-            let evidence = self.evidence()?;
+            let inputs = self.inputs()?;
             // Before new states come, drop those to which no recorded contribution leads any more. States with
             // which a replay of a closed window begins stay: they were not fetched, because they are known
             // here.
@@ -320,10 +323,11 @@ impl Executor {
             self.states.lock().retain(|id| wanted.contains(id));
             let replay = |contribution: &Contribution| {
                 let task = state.planned_task(plan, contribution);
-                let broken = || EvidenceError::Broken(format!("miner {} has no slot", contribution.miner));
-                self.replay(&evidence, &task.ok_or_else(broken)?, &parameters, late)
+                let broken = || InputError::Broken(format!("miner {} has no slot", contribution.miner));
+                self.replay(&inputs, &task.ok_or_else(broken)?, &parameters, late)
             };
-            Ok(judge(&evidence, plan, contributions, &parameters, replay, |_, missing| late && missing)?)
+            let task = JudgeTask { plan, contributions, parameters: &parameters };
+            Ok(judge(&inputs, &task, replay, |_, missing| late && missing)?)
         })
     }
 
@@ -341,15 +345,15 @@ impl Executor {
                 Err(error) if error.missing().is_some() => continue,
                 parameters => parameters?,
             };
-            match self.pool.install(|| self.replay(&self.evidence()?, task, &parameters, false)) {
+            match self.pool.install(|| self.replay(&self.inputs()?, task, &parameters, false)) {
                 Ok((replay, claims)) => found.push(task.verdict(&plan.validator, replay, &claims)),
-                Err(EvidenceError::Unavailable { .. }) => _ = missing.insert(task.id),
+                Err(InputError::Unavailable { .. }) => _ = missing.insert(task.id),
                 Err(error) => return Err(error.into()),
             }
         }
         for task in &plan.wanted {
             self.keep_known_state(&task.contribution.state_in)?;
-            if !self.evidence()?.can_replay(&task.contribution)? {
+            if !self.inputs()?.can_replay(&task.contribution)? {
                 missing.insert(task.id);
             }
         }
@@ -380,7 +384,7 @@ impl Executor {
     /// A blob is missing (without `late`) or broken.
     pub fn confirm(&self, task: &ReplayTask, late: bool) -> Result<(Replay, Vec<u64>), WorkError> {
         let parameters = self.parameters(task.checkpoint)?;
-        let (replay, claims) = self.pool.install(|| self.replay(&self.evidence()?, task, &parameters, late))?;
+        let (replay, claims) = self.pool.install(|| self.replay(&self.inputs()?, task, &parameters, late))?;
         Ok((replay, claims.iter().map(witness).collect()))
     }
 
@@ -397,7 +401,7 @@ impl Executor {
     ) -> Result<Applied, WorkError> {
         let parameters = self.parameters(from)?;
         let applied = self.pool.install(|| -> Result<Applied, WorkError> {
-            Ok(apply(&self.evidence()?, window, outcomes, contributions, parameters.to_vec())?)
+            Ok(apply(&self.inputs()?, window, outcomes, contributions, parameters.to_vec())?)
         })?;
         self.keep(applied.aggregate.clone())?;
         self.keep_checkpoint(&applied.checkpoint, &applied.parameters)?;
@@ -412,7 +416,7 @@ impl Executor {
     pub fn apply_aggregate(&self, record: &WindowRecord) -> Result<CheckpointId, WorkError> {
         let before = self.parameters(record.checkpoint_before)?;
         let (parameters, checkpoint) =
-            self.pool.install(|| apply_aggregate(&self.evidence()?, record, before.to_vec()))?;
+            self.pool.install(|| apply_aggregate(&self.inputs()?, record, before.to_vec()))?;
         let id = payload::id_of(&checkpoint).into();
         if id == record.checkpoint {
             self.keep_checkpoint(&checkpoint, &parameters)?;

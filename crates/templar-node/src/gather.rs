@@ -76,7 +76,7 @@ pub(crate) fn within(patience: Duration) -> Option<Instant> {
 }
 
 fn broken(what: String) -> WorkError {
-    WorkError::Evidence(templar_audit::EvidenceError::Broken(what))
+    WorkError::Inputs(templar_audit::InputError::Broken(what))
 }
 
 /// The result of the next fetch that ends. `None` if no fetch is left.
@@ -235,7 +235,7 @@ impl Gatherer {
         };
         match fetched.await {
             // The miner has made it up. The work of others does not wait for it.
-            Err(WorkError::Evidence(error)) => {
+            Err(WorkError::Inputs(error)) => {
                 tracing::debug!(%error, %id, "a state is none");
                 Ok(false)
             }
@@ -275,7 +275,7 @@ impl Gatherer {
             let executor = executor.clone();
             fetches.spawn(async move {
                 let mut here = match gatherer.fetch(&blobs, &[*node.as_bytes()], until).await {
-                    Err(WorkError::Evidence(_)) => true,
+                    Err(WorkError::Inputs(_)) => true,
                     fetched => fetched?,
                 };
                 if needs_state {

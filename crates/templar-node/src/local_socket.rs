@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use templar_blob::ReadError;
 use templar_home::inventory::Stock;
 use templar_home::socket::{LocalRequest, Operation, RequestHead, Status, TIMEOUT};
 use templar_manifest::Hash;
-use templar_store::{ReadError, Store};
+use templar_store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};

@@ -7,7 +7,8 @@
 
 pub mod findings;
 
-use templar_audit::{Evidence, EvidenceError, States, audit_window};
+use templar_audit::{AuditInputs, AuditTask, InputError, States, audit_window};
+use templar_blob::ReadError;
 use templar_home::access::Access;
 use templar_home::context::RunContext;
 use templar_home::journal::Journal;
@@ -15,7 +16,6 @@ use templar_manifest::{
     AuditEntry, AuditVerdict, Checkpoint, CheckpointId, PublicKey, Signed, State, WindowIndex, payload,
 };
 use templar_protocol::{ClosedWindow, Node, RunState};
-use templar_store::ReadError;
 use templar_train::{MinerState, tensors};
 
 use self::findings::{AuditEvent, AuditFinding, AuditSummary, VerdictView, WindowFinding};
@@ -47,7 +47,7 @@ impl AuditPlan<'_> {
         &self,
         hear: &mut dyn FnMut(AuditEvent) -> Result<(), E>,
     ) -> Result<AuditSummary, E> {
-        let inputs = query(Evidence::new(&self.context.recipe, &self.context.dataset, self.access.blobs()))?;
+        let inputs = query(AuditInputs::new(&self.context.recipe, &self.context.dataset, self.access.blobs()))?;
         let mut auditor = Auditor { plan: *self, inputs, hear, summary: AuditSummary::default() };
         let start = auditor.start()?;
         let node = auditor.fold()?;
@@ -70,7 +70,7 @@ fn query<T, E: From<QueryError>>(result: Result<T, impl Into<QueryError>>) -> Re
 
 struct Auditor<'a, E> {
     plan: AuditPlan<'a>,
-    inputs: Evidence<'a>,
+    inputs: AuditInputs<'a>,
     hear: &'a mut dyn FnMut(AuditEvent) -> Result<(), E>,
     summary: AuditSummary,
 }
@@ -145,7 +145,9 @@ impl<E: From<QueryError>> Auditor<'_, E> {
                         refused = hear(AuditEvent::Found(finding)).err();
                     }
                 };
-                audit_window(inputs, &state, closed, &parameters, &mut states, plan.auditor, &mut seen)
+                let auditor = plan.auditor;
+                let task = AuditTask { before: &state, parameters: &parameters, closed, auditor };
+                audit_window(inputs, &task, &mut states, &mut seen)
             };
             if let Some(error) = refused {
                 return Err(error);
@@ -197,33 +199,33 @@ impl<E: From<QueryError>> Auditor<'_, E> {
 }
 
 /// The first input that is missing for an audit that starts at the window's own checkpoint; `None` when all are here.
-fn missing_start(inputs: &Evidence<'_>, before: &RunState, closed: &ClosedWindow) -> Option<String> {
+fn missing_start(inputs: &AuditInputs<'_>, before: &RunState, closed: &ClosedWindow) -> Option<String> {
     if before.window().0 == 0 {
         return None;
     }
     let checkpoint = before.checkpoint();
     match inputs.manifest::<Checkpoint>(&checkpoint.hash()) {
-        Err(EvidenceError::Unavailable { what }) => return Some(what),
+        Err(InputError::Unavailable { what }) => return Some(what),
         Ok(manifest) => {
             let missing = manifest.tensors.iter().find(|tensor| !inputs.blobs.contains(&tensor.blob.hash()));
             if let Some(tensor) = missing {
                 return Some(format!("tensor {} of checkpoint {}", tensor.spec.name, checkpoint.short()));
             }
         }
-        Err(EvidenceError::Broken(_)) => {}
+        Err(InputError::Broken(_)) => {}
     }
     for contribution in closed.contributions.iter().map(Signed::payload) {
         if contribution.state_in == before.zero_state() {
             continue;
         }
         match inputs.manifest::<State>(&contribution.state_in.hash()) {
-            Err(EvidenceError::Unavailable { what }) => return Some(what),
+            Err(InputError::Unavailable { what }) => return Some(what),
             Ok(manifest) => {
                 if manifest.tensors.iter().any(|tensor| !inputs.blobs.contains(&tensor.blob.hash())) {
                     return Some(format!("state {}", contribution.state_in.short()));
                 }
             }
-            Err(EvidenceError::Broken(_)) => {}
+            Err(InputError::Broken(_)) => {}
         }
     }
     None

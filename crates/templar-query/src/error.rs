@@ -1,13 +1,14 @@
 //! The errors of the read model.
 
-use templar_audit::EvidenceError;
+use templar_audit::InputError;
+use templar_blob::ReadError;
 use templar_home::HomeError;
 use templar_home::access::AccessError;
 use templar_home::context::RunError;
 use templar_home::inventory::InventoryError;
 use templar_home::journal::JournalError;
 use templar_manifest::{PayloadError, WindowIndex};
-use templar_store::{ListError, ReadError};
+use templar_store::ListError;
 
 use crate::reference::NameError;
 
@@ -43,13 +44,13 @@ pub enum QueryError {
     Manifest(#[from] PayloadError),
     /// The bytes of a delta do not decode.
     #[error(transparent)]
-    Delta(#[from] templar_delta::DecodeError),
+    Delta(#[from] templar_delta::DeltaError),
     /// The windows before this one do not fold again, so it cannot be audited.
     #[error("the windows before {0} do not fold again")]
     Unfoldable(WindowIndex),
     /// An input of an audit is missing or broken.
     #[error(transparent)]
-    Audit(#[from] EvidenceError),
+    Audit(#[from] InputError),
 }
 
 /// An error and its causes on one line, joined by `: `. A cause that the line before already quotes is left out.

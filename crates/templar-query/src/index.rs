@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use templar_blob::ReadError;
 use templar_home::access::Access;
 use templar_home::context::RunContext;
 use templar_home::journal::Journal;
 use templar_manifest::{Hash, Kind, MAX_PAYLOAD_BYTES, PublicKey, RunId, payload};
 use templar_protocol::Entry;
-use templar_store::ReadError;
 
 use crate::error::QueryError;
 use crate::manifest_view::{self, ObjectKind};

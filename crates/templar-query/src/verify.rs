@@ -1,11 +1,11 @@
 //! A check of everything in a home: the hash of every blob, the signature of every entry, every link.
 
 use serde::Serialize;
+use templar_blob::ReadError;
 use templar_home::access::Access;
 use templar_home::context::{RunContext, RunError};
 use templar_home::journal::{Journal, JournalError};
 use templar_manifest::RunId;
-use templar_store::ReadError;
 use templar_train::tensors::LoadError;
 
 use crate::error::{QueryError, error_line};

@@ -12,7 +12,8 @@ pub(crate) use miner::TrainingFailure;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use templar_audit::{Evidence, EvidenceError, apply, judge, replay_contribution};
+use templar_audit::{AuditInputs, InputError, JudgeTask, apply, judge, replay_contribution};
+use templar_blob::{BlobSource, MemoryBlobs, ReadError};
 use templar_data::bundled;
 use templar_manifest::proof::witness;
 use templar_manifest::{
@@ -22,7 +23,6 @@ use templar_manifest::{
 };
 use templar_model::sizes;
 use templar_protocol::{JudgePlan, ReplayTask, RunState, Stepped};
-use templar_store::{BlobSource, MemoryBlobs, ReadError};
 use templar_train::tensors::checkpoint_of;
 use templar_train::{MinerState, Recipe};
 
@@ -118,39 +118,39 @@ impl Training {
     }
 
     /// The inputs of an audit, from all blobs.
-    fn evidence(&self) -> Result<Evidence<'_>, EvidenceError> {
-        Evidence::new(&self.recipe, &self.dataset, &self.blobs)
+    fn inputs(&self) -> Result<AuditInputs<'_>, InputError> {
+        AuditInputs::new(&self.recipe, &self.dataset, &self.blobs)
     }
 
-    fn parameters(&self, id: &CheckpointId) -> Result<&[f32], EvidenceError> {
+    fn parameters(&self, id: &CheckpointId) -> Result<&[f32], InputError> {
         let known = self.models.get(id).map(|(_, parameters)| &parameters[..]);
-        known.ok_or_else(|| EvidenceError::Unavailable { what: format!("checkpoint {id}") })
+        known.ok_or_else(|| InputError::Unavailable { what: format!("checkpoint {id}") })
     }
 
     /// A miner's state by its id.
     ///
     /// # Errors
     /// `Unavailable`, where nobody has computed such a state.
-    fn state(&self, id: &StateId) -> Result<MinerState, EvidenceError> {
+    fn state(&self, id: &StateId) -> Result<MinerState, InputError> {
         if *id == MinerState::zero_id(self.recipe.run, &self.recipe.tensors) {
             return Ok(MinerState::zero(self.recipe.parameter_count()));
         }
         let known = self.states.get(id).map(|(_, state)| state.clone());
-        known.ok_or_else(|| EvidenceError::Unavailable { what: format!("state {id}") })
+        known.ok_or_else(|| InputError::Unavailable { what: format!("state {id}") })
     }
 
     /// The verdict of a replay, with the claims of a match.
-    fn replayed(&mut self, task: &ReplayTask) -> Result<(Replay, Vec<Hash>), EvidenceError> {
+    fn replayed(&mut self, task: &ReplayTask) -> Result<(Replay, Vec<Hash>), InputError> {
         // The claims follow from the draws, so validators with the same draws share the result.
         let key = Hash::of(format!("{} {:?}", task.id, task.draws).as_bytes());
         if let Some((_, known)) = self.replays.get(&key) {
             return Ok(known.clone());
         }
-        let evidence = self.evidence()?;
+        let inputs = self.inputs()?;
         let parameters = self.parameters(&task.checkpoint)?;
-        let found = match replay_contribution(&evidence, task, parameters, |id| self.state(id)) {
+        let found = match replay_contribution(&inputs, task, parameters, |id| self.state(id)) {
             Ok(replayed) => (replayed.verdict, replayed.claims),
-            Err(EvidenceError::Unavailable { .. }) => (Replay::Refused(Refusal::Withheld), Vec::new()),
+            Err(InputError::Unavailable { .. }) => (Replay::Refused(Refusal::Withheld), Vec::new()),
             Err(error) => return Err(error),
         };
         self.replays.insert(key, (task.window, found.clone()));
@@ -159,7 +159,7 @@ impl Training {
 
     /// The verdict of a replay about which others disagree, with the witnesses of a match. `here`: whether the validator has
     /// the blobs.
-    pub(crate) fn confirm(&mut self, task: &ReplayTask, here: bool) -> Result<(Replay, Vec<u64>), EvidenceError> {
+    pub(crate) fn confirm(&mut self, task: &ReplayTask, here: bool) -> Result<(Replay, Vec<u64>), InputError> {
         if !here {
             return Ok((Replay::Refused(Refusal::Withheld), Vec::new()));
         }
@@ -168,7 +168,7 @@ impl Training {
     }
 
     /// The verdict of a validator that replays a contribution to a closed window.
-    pub(crate) fn verdict(&mut self, task: &ReplayTask, validator: &PublicKey) -> Result<LateVerdict, EvidenceError> {
+    pub(crate) fn verdict(&mut self, task: &ReplayTask, validator: &PublicKey) -> Result<LateVerdict, InputError> {
         let (replay, claims) = self.replayed(task)?;
         Ok(task.verdict(validator, replay, &claims))
     }
@@ -181,7 +181,7 @@ impl Training {
         plan: &JudgePlan,
         contributions: &[Signed<Contribution>],
         reachable: Reachable<'_>,
-    ) -> Result<Vec<ScoreEntry>, EvidenceError> {
+    ) -> Result<Vec<ScoreEntry>, InputError> {
         let mut missing = BTreeSet::new();
         let mut replays = BTreeMap::new();
         for contribution in contributions.iter().map(Signed::payload) {
@@ -196,12 +196,13 @@ impl Training {
             }
         }
         let view = Here { blobs: &self.blobs, missing };
-        let evidence = Evidence::new(&self.recipe, &self.dataset, &view)?;
+        let inputs = AuditInputs::new(&self.recipe, &self.dataset, &view)?;
         let replay = |contribution: &Contribution| {
             let withheld = || (Replay::Refused(Refusal::Withheld), Vec::new());
             Ok(replays.remove(&contribution.miner).unwrap_or_else(withheld))
         };
-        judge(&evidence, plan, contributions, self.parameters(&before.checkpoint())?, replay, |_, missing| missing)
+        let parameters = self.parameters(&before.checkpoint())?;
+        judge(&inputs, &JudgeTask { plan, contributions, parameters }, replay, |_, missing| missing)
     }
 
     /// The outer step of the open window of `before`.
@@ -210,15 +211,15 @@ impl Training {
         before: &RunState,
         outcomes: &[Outcome],
         contributions: &[Signed<Contribution>],
-    ) -> Result<Stepped, EvidenceError> {
+    ) -> Result<Stepped, InputError> {
         let (window, from) = (before.window(), before.checkpoint());
         let aggregated = outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated);
         let key = (from, aggregated.map(|outcome| outcome.contribution).collect());
         if let Some((_, known)) = self.steps.get(&key) {
             return Ok(*known);
         }
-        let evidence = self.evidence()?;
-        let applied = apply(&evidence, window, outcomes, contributions, self.parameters(&from)?.to_vec())?;
+        let inputs = self.inputs()?;
+        let applied = apply(&inputs, window, outcomes, contributions, self.parameters(&from)?.to_vec())?;
         self.blobs.insert(applied.aggregate);
         self.models.insert(applied.stepped.checkpoint, (window.next(), applied.parameters));
         self.steps.insert(key, (window, applied.stepped));

@@ -1,6 +1,6 @@
 //! Training, losses and replays: from the statistical model, or from a tiny model that is really trained.
 
-use templar_audit::EvidenceError;
+use templar_audit::InputError;
 use templar_manifest::{
     CheckpointId, Contribution, ContributionId, LateVerdict, Outcome, PublicKey, Replay, ScoreEntry, Signed, StateId,
     WindowIndex,
@@ -64,7 +64,7 @@ impl World {
         node: &Node,
         plan: &JudgePlan,
         reachable: Reachable<'_>,
-    ) -> Result<Vec<ScoreEntry>, EvidenceError> {
+    ) -> Result<Vec<ScoreEntry>, InputError> {
         match &mut self.training {
             None => {
                 let judging = node.judging().expect("a plan is made for a cut and a seed");
@@ -79,7 +79,7 @@ impl World {
     ///
     /// # Errors
     /// Real training failed.
-    pub(crate) fn confirm(&mut self, task: &ReplayTask, here: bool) -> Result<(Replay, Vec<u64>), EvidenceError> {
+    pub(crate) fn confirm(&mut self, task: &ReplayTask, here: bool) -> Result<(Replay, Vec<u64>), InputError> {
         match &mut self.training {
             None => Ok(self.model.confirm(task, here)),
             Some(training) => training.confirm(task, here),
@@ -90,7 +90,7 @@ impl World {
     ///
     /// # Errors
     /// Real training failed.
-    pub(crate) fn verdict(&mut self, task: &ReplayTask, validator: &PublicKey) -> Result<LateVerdict, EvidenceError> {
+    pub(crate) fn verdict(&mut self, task: &ReplayTask, validator: &PublicKey) -> Result<LateVerdict, InputError> {
         match &mut self.training {
             None => Ok(self.model.verdict(task, validator)),
             Some(training) => training.verdict(task, validator),
@@ -101,7 +101,7 @@ impl World {
     ///
     /// # Errors
     /// Real training failed.
-    pub(crate) fn apply(&mut self, node: &Node, outcomes: &[Outcome]) -> Result<Stepped, EvidenceError> {
+    pub(crate) fn apply(&mut self, node: &Node, outcomes: &[Outcome]) -> Result<Stepped, InputError> {
         let state = node.state();
         match &mut self.training {
             None => Ok(self.model.apply(state.checkpoint(), state.window(), outcomes)),

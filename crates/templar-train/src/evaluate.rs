@@ -1,6 +1,6 @@
 //! Losses as integers: what validators measure and records state.
 
-use templar_delta::{ApplyError, Delta, apply_trial};
+use templar_delta::{Delta, OuterStepError, apply_trial};
 use templar_model::{Model, StepError};
 
 use crate::Recipe;
@@ -33,7 +33,7 @@ pub fn evaluate(model: &mut Model, parameters: &[f32], pages: &[Vec<u32>]) -> Re
 ///
 /// # Errors
 /// Where the step gives a number that is not finite; the tensor is named.
-pub fn trial(recipe: &Recipe, window: u64, delta: &Delta, parameters: &[f32]) -> Result<Vec<f32>, ApplyError> {
+pub fn trial(recipe: &Recipe, window: u64, delta: &Delta, parameters: &[f32]) -> Result<Vec<f32>, OuterStepError> {
     let fraction = f64::from(recipe.genesis.gauntlet.trial_step_ppm) / 1e6;
     let step = (f64::from(recipe.genesis.outer_learning_rate_ppm(window)) / 1e6 * fraction) as f32;
     let mut parameters = parameters.to_vec();

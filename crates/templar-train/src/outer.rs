@@ -1,7 +1,7 @@
 //! The outer step: aggregated deltas, in record order, into the next checkpoint. Whoever has the deltas merges them and
 //! steps; whoever has only the aggregate takes the same step.
 
-use templar_delta::{Aggregate, AggregateError, AggregateHeader, ApplyError, Delta, Header, decode};
+use templar_delta::{Aggregate, AggregateError, AggregateHeader, Delta, DeltaHeader, OuterStepError, decode};
 use templar_manifest::{Contribution, WindowIndex};
 
 use crate::Recipe;
@@ -25,15 +25,15 @@ pub enum OuterError {
         window: WindowIndex,
         /// Why.
         #[source]
-        source: ApplyError,
+        source: OuterStepError,
     },
 }
 
 impl Recipe {
     /// Decodes the delta of a contribution; its header must name this run, the window and the miner.
-    pub fn decode_delta(&self, contribution: &Contribution, bytes: &[u8]) -> Result<Delta, templar_delta::DecodeError> {
+    pub fn decode_delta(&self, contribution: &Contribution, bytes: &[u8]) -> Result<Delta, templar_delta::DeltaError> {
         let expected =
-            Header { run: self.run.hash(), window: contribution.window.0, miner: *contribution.miner.as_bytes() };
+            DeltaHeader { run: self.run.hash(), window: contribution.window.0, miner: *contribution.miner.as_bytes() };
         decode(bytes, &self.tensors, &self.compression, &expected)
     }
 }

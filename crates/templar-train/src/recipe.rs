@@ -1,9 +1,9 @@
 //! What genesis says about training, checked once and turned into the types that compute.
 
-use templar_delta::{AggregationRule, Settings, SettingsError};
+use templar_blob::BlobSource;
+use templar_delta::{AggregationRule, DeltaSettings, DeltaSettingsError};
 use templar_manifest::{Genesis, Hash, Initial, RunId, TensorBlob, TensorSpec, WindowIndex};
 use templar_model::{AdamWSettings, ConfigError, Model};
-use templar_store::BlobSource;
 
 use crate::tensors::{LoadError, read_listed};
 
@@ -15,7 +15,7 @@ pub enum RecipeError {
     Model(#[from] ConfigError),
     /// The compressor's settings are out of range.
     #[error("genesis describes a compression that cannot be done")]
-    Compression(#[from] SettingsError),
+    Compression(#[from] DeltaSettingsError),
     /// Genesis names another number of blobs to start from than the model has tensors.
     #[error("genesis starts from {found} tensors, the model has {expected}")]
     Initial {
@@ -38,7 +38,7 @@ pub struct Recipe {
     /// The inner optimiser.
     pub adamw: AdamWSettings,
     /// The compressor.
-    pub compression: Settings,
+    pub compression: DeltaSettings,
     /// How deltas are combined.
     pub rule: AggregationRule,
 }
@@ -65,7 +65,7 @@ impl Recipe {
             clip_norm_ppm: inner.clip_norm_ppm,
         };
         let spec = &genesis.compression;
-        let compression = Settings::new(spec.block_side, spec.top_k, spec.quantiser, spec.error_decay_ppm)?;
+        let compression = DeltaSettings::new(spec.block_side, spec.top_k, spec.quantiser, spec.error_decay_ppm)?;
         let rule = genesis.outer.rule;
         Ok(Self { run, tensors, adamw, compression, rule, genesis })
     }

@@ -1,7 +1,7 @@
 //! What a miner carries from window to window: AdamW's moments and the error feedback.
 
+use templar_blob::BlobSource;
 use templar_manifest::{BlobId, RunId, State, StateId, TensorBlob, TensorSpec, payload};
-use templar_store::BlobSource;
 
 use crate::tensors::{self, LoadError};
 

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
+use templar_blob::{BlobSource, ReadError};
 use templar_manifest::{BlobId, Checkpoint, Hash, RunId, TensorBlob, TensorSpec, WindowIndex};
-use templar_store::{BlobSource, ReadError};
 
 /// Why a checkpoint or state cannot be loaded.
 #[derive(Debug, thiserror::Error)]

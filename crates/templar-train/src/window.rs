@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::ops::{ControlFlow, Range};
 
 use templar_data::{PageError, batch};
-use templar_delta::{CompressError, Header, compress};
+use templar_delta::{CompressError, DeltaHeader, compress};
 use templar_manifest::proof::ProofDraw;
 use templar_manifest::trace::{Leaf, Trace, TraceHeader};
 use templar_manifest::{
@@ -279,7 +279,7 @@ impl<'a> WindowRun<'a> {
             *difference = start - end;
         }
         drop((self.model, self.start, self.parameters));
-        let header = Header { run: recipe.run.hash(), window: task.window.0, miner: *task.miner.as_bytes() };
+        let header = DeltaHeader { run: recipe.run.hash(), window: task.window.0, miner: *task.miner.as_bytes() };
         let mut state = self.state;
         let delta = compress(&recipe.tensors, &recipe.compression, &header, &pseudo_gradient, &mut state.error)?;
         if recipe.genesis.is_null(task.window.0) {

@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use templar_blob::MemoryBlobs;
 use templar_data::{PageReader, Split, bundled};
 use templar_manifest::proof::ProofDraw;
 use templar_manifest::testing::GenesisBuilder;
@@ -13,7 +14,6 @@ use templar_manifest::{
     Refusal, Replay, RopeScaling, RunId, Segment, SegmentShape, State, WindowIndex, payload,
 };
 use templar_numerics::Isa;
-use templar_store::MemoryBlobs;
 use templar_train::tensors::{checkpoint, checkpoint_of, read_parameters};
 use templar_train::{
     Claim, MinerState, Recipe, RecipeError, Task, Watch, WindowResult, WindowRun, aggregate_step, evaluate, outer_step,

@@ -1,7 +1,8 @@
 //! Deltas, and the aggregates that they merge into.
 
 use templar_delta::{
-    Aggregate, AggregateHeader, Header, Quantiser, Settings, apply_trial, decode, inspect, max_bytes, random_delta,
+    Aggregate, AggregateHeader, DeltaHeader, DeltaSettings, Quantiser, apply_trial, decode, inspect, max_bytes,
+    random_delta,
 };
 use templar_manifest::{Hash, TensorSpec};
 
@@ -12,14 +13,14 @@ const SHAPES: [&[u64]; 5] = [&[32, 24], &[6], &[7, 3], &[5, 64], &[4096]];
 /// are, bodies behind a header and a directory that fit, or a valid delta with edits.
 struct Choice<'a> {
     quantiser: u8,
-    settings: Settings,
+    settings: DeltaSettings,
     specs: Vec<TensorSpec>,
     form: u8,
     data: &'a [u8],
 }
 
-fn header() -> Header {
-    Header { run: Hash::of(b"run"), window: 3, miner: [7; 32] }
+fn header() -> DeltaHeader {
+    DeltaHeader { run: Hash::of(b"run"), window: 3, miner: [7; 32] }
 }
 
 impl<'a> Choice<'a> {
@@ -28,7 +29,7 @@ impl<'a> Choice<'a> {
         let shapes = if choice & 32 == 0 { &SHAPES[..4] } else { &SHAPES[..] };
         let specs = shapes.iter().map(|shape| TensorSpec::new("tensor", *shape)).collect();
         let quantiser = choice % Quantiser::ALL.len() as u8;
-        let settings = Settings::new(8, 10, Quantiser::ALL[usize::from(quantiser)], 0).expect("valid settings");
+        let settings = DeltaSettings::new(8, 10, Quantiser::ALL[usize::from(quantiser)], 0).expect("valid settings");
         Some(Self { quantiser, settings, specs, form, data })
     }
 

@@ -2,6 +2,7 @@
 
 mod report;
 
+use templar_blob::ReadError;
 use templar_home::access::{Access, AccessError};
 use templar_home::context::{RunContext, RunError};
 use templar_manifest::{Audit, PublicKey, SecretKey, Signed, WindowIndex, payload};
@@ -11,7 +12,6 @@ use templar_query::audit::AuditPlan;
 use templar_query::audit::findings::{AuditEvent, AuditFinding, WindowFinding};
 use templar_query::find::run_context;
 use templar_query::reference::parse_window;
-use templar_store::ReadError;
 
 use self::report::AuditPrinter;
 use crate::error::{Code, CommandError, CommandResult};

@@ -3,9 +3,9 @@
 mod import;
 
 use serde_json::json;
-use templar_data::{Fault, PageError, Split, Tokenizer, sample, verify};
-use templar_manifest::{Dataset, page_count};
-use templar_store::ReadError;
+use templar_blob::ReadError;
+use templar_data::{DatasetFault, PageError, PageReader, SampleError, Split, Tokenizer, sample, verify};
+use templar_manifest::Dataset;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
@@ -86,8 +86,9 @@ fn page(invocation: &Invocation, args: &SampleArgs) -> CommandResult {
     let wrong = |error| CommandError::new(Code::Verification, error);
     let tokenizer = Tokenizer::for_dataset(&json, &dataset).map_err(wrong)?;
     let split = if args.held_out { Split::Validation } else { Split::Training };
-    let text = sample(&dataset, access.blobs(), &tokenizer, split, args.length, args.page)?;
-    let pages = page_count(split.tokens(&dataset), args.length);
+    let reader = PageReader::new(access.blobs(), &dataset, split, args.length).map_err(SampleError::from)?;
+    let text = sample(&reader, &tokenizer, args.page)?;
+    let pages = reader.page_count();
     let value = json!({
         "dataset": id, "page": args.page, "pages": pages, "length": args.length, "held_out": args.held_out,
         "text": text,
@@ -100,11 +101,11 @@ fn check(invocation: &Invocation, args: &NamedDataset) -> CommandResult {
     let access = invocation.read()?;
     let (id, dataset) = dataset(&access, &args.dataset)?;
     let found = verify(&dataset, access.blobs());
-    let missing = |fault: &Fault| {
+    let missing = |fault: &DatasetFault| {
         matches!(
             fault,
-            Fault::Shard(PageError::Read { source: ReadError::NotFound { .. }, .. })
-                | Fault::ReadTokenizer { source: ReadError::NotFound { .. }, .. }
+            DatasetFault::Shard(PageError::Read { source: ReadError::NotFound { .. }, .. })
+                | DatasetFault::ReadTokenizer { source: ReadError::NotFound { .. }, .. }
         )
     };
     let code = match &found.faults {

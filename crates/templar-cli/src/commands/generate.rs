@@ -55,8 +55,8 @@ pub(crate) fn load(access: &Access, named: &str) -> Result<Loaded, CommandError>
     let id = checkpoint(access, node.as_deref(), named)?;
     let manifest: Checkpoint = read_manifest(access.blobs(), &id.hash())?;
     let context = access.run(Some(manifest.run))?;
-    let evidence = templar_audit::Evidence::new(&context.recipe, &context.dataset, access.blobs())?;
-    let parameters = evidence.parameters(&id)?;
+    let inputs = templar_audit::AuditInputs::new(&context.recipe, &context.dataset, access.blobs())?;
+    let parameters = inputs.parameters(&id)?;
     let tokenizer = context.tokenizer(access.blobs())?;
     let model = context.genesis.model_before(manifest.window.0);
     Ok(Loaded { id, model, parameters, tokenizer })

@@ -133,7 +133,7 @@ pub(crate) fn fetch_hint(window: WindowIndex) -> String {
 
 /// Every blob that a contribution names.
 fn named_blobs(session: &RunSession, contribution: &Contribution) -> Result<Vec<Hash>, CommandError> {
-    let state: State = session.executor.evidence()?.manifest(&contribution.state_out.hash())?;
+    let state: State = session.executor.inputs()?.manifest(&contribution.state_out.hash())?;
     let mut named = vec![contribution.delta.hash(), contribution.trace.hash(), contribution.state_out.hash()];
     named.extend(state.tensors.iter().map(|tensor| tensor.blob.hash()));
     Ok(named)

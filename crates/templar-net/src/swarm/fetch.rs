@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iroh_blobs::BlobFormat;
+use templar_blob::ReadError;
 use templar_manifest::Hash;
-use templar_store::{ReadError, from_iroh};
+use templar_store::from_iroh;
 use tokio::time::sleep;
 
 use crate::collection;

@@ -3,13 +3,13 @@
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use templar_blob::{BlobSource, ReadError};
 use templar_home::access::Access;
 use templar_home::context::{RunContext, common_blobs};
 use templar_home::journal::Journal;
 use templar_home::{Home, HomeError};
 use templar_manifest::{Checkpoint, Hash, MAX_PAYLOAD_BYTES, payload};
 use templar_protocol::Node;
-use templar_store::{BlobSource, ReadError};
 
 use super::{DoctorFinding, error_chain, shown, size};
 

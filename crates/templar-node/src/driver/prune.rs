@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 
+use templar_blob::ReadError;
 use templar_home::inventory::{retention, uncut};
 use templar_manifest::Hash;
-use templar_store::{ReadError, RemoveError};
+use templar_store::RemoveError;
 
 use super::Driver;
 use super::pruner::Pruner;

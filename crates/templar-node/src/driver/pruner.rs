@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use templar_blob::BlobSource;
 use templar_home::Home;
 use templar_home::inventory::{self, InventoryError};
 use templar_home::retention::Retention;
 use templar_manifest::RunId;
-use templar_store::{BlobSource, BlockingStore, Store};
+use templar_store::{BlockingStore, Store};
 
 use crate::compute::compute;
 

@@ -2,7 +2,7 @@
 //!
 //! Nobody else has to keep it or be trusted, since a state changes through recorded contributions alone.
 
-use templar_audit::{EvidenceError, replay_contribution};
+use templar_audit::{InputError, replay_contribution};
 use templar_manifest::PublicKey;
 use templar_protocol::{Node, Parent, ReplayTask};
 
@@ -33,13 +33,13 @@ impl Executor {
     }
 
     fn recover(&self, node: &Node, last: Parent) -> Result<usize, WorkError> {
-        let evidence = self.evidence()?;
-        let missing = match self.state(&evidence, &last.state_out) {
+        let inputs = self.inputs()?;
+        let missing = match self.state(&inputs, &last.state_out) {
             Ok(state) => {
                 self.states.lock().insert(last.state_out, state);
                 return Ok(0);
             }
-            Err(missing @ EvidenceError::Unavailable { .. }) => missing,
+            Err(missing @ InputError::Unavailable { .. }) => missing,
             Err(error) => return Err(error.into()),
         };
         let (mut way, mut next, mut from) = (Vec::new(), Some(last.contribution), None);
@@ -47,7 +47,7 @@ impl Executor {
             let Some(id) = next else { break };
             let Some(signed) = closed.contributions.iter().find(|signed| signed.id() == id.hash()) else { continue };
             way.push((closed.window.checkpoint_before, signed.payload()));
-            if let Ok(state) = self.state(&evidence, &signed.payload().state_in) {
+            if let Ok(state) = self.state(&inputs, &signed.payload().state_in) {
                 from = Some(state);
                 break;
             }
@@ -57,11 +57,11 @@ impl Executor {
         for (checkpoint, contribution) in way.iter().rev() {
             let window = contribution.window;
             let parameters = self.parameters(*checkpoint)?;
-            let broken = |what: &str| EvidenceError::Broken(format!("own contribution to window {window} {what}"));
+            let broken = |what: &str| InputError::Broken(format!("own contribution to window {window} {what}"));
             let before = node.state_at(window).ok_or_else(|| broken("is of a window that does not fold again"))?;
             let given = |_: &_| Ok(state);
             let task = before.unproven_task(contribution).ok_or_else(|| broken("is of a miner without a slot"))?;
-            let replayed = self.pool.install(|| replay_contribution(&evidence, &task, &parameters, given))?;
+            let replayed = self.pool.install(|| replay_contribution(&inputs, &task, &parameters, given))?;
             state = replayed.state.ok_or_else(|| broken("does not replay"))?;
         }
         self.keep_state(&state)?;

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use templar_blob::ReadError;
 use templar_home::access::Access;
 use templar_manifest::Hash;
-use templar_store::ReadError;
 
 use super::delta::{DELTA_MAGIC, DeltaView};
 use super::trace::TraceView;

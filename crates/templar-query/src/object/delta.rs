@@ -1,7 +1,7 @@
 //! A delta: its miner and window, the use of its bytes, and, where the run is known here, the values of every tensor.
 
 use serde::Serialize;
-use templar_delta::{DecodeError, Header, Parts, TensorParts, decode, inspect};
+use templar_delta::{DeltaError, DeltaHeader, DeltaSizes, TensorSizes, decode, inspect};
 use templar_manifest::{Genesis, Hash, Kind, PublicKey, payload};
 use templar_train::Recipe;
 
@@ -25,7 +25,7 @@ pub struct BytesByPurpose {
 }
 
 impl BytesByPurpose {
-    fn of(parts: &TensorParts) -> Self {
+    fn of(parts: &TensorSizes) -> Self {
         Self {
             front_bytes: parts.front_bytes,
             index_bytes: parts.index_bytes,
@@ -108,7 +108,7 @@ impl DeltaView {
     ///
     /// # Errors
     /// The bytes are no delta, or none of this run.
-    pub fn of(index: &HomeIndex, raw: &[u8]) -> Result<Self, DecodeError> {
+    pub fn of(index: &HomeIndex, raw: &[u8]) -> Result<Self, DeltaError> {
         let (header, parts) = inspect(raw)?;
         let decoded = match recipe(index, &header) {
             Some(recipe) => Some(values(raw, &recipe, &header, &parts)?),
@@ -136,12 +136,12 @@ impl DeltaView {
 }
 
 /// The training configuration of the delta's run, when its genesis is here and usable.
-fn recipe(index: &HomeIndex, header: &Header) -> Option<Recipe> {
+fn recipe(index: &HomeIndex, header: &DeltaHeader) -> Option<Recipe> {
     let genesis: Genesis = payload::decode(index.object(&header.run)?.payload.as_ref()?).ok()?;
     Recipe::new(header.run.into(), genesis).ok()
 }
 
-fn values(raw: &[u8], recipe: &Recipe, header: &Header, parts: &Parts) -> Result<DeltaValues, DecodeError> {
+fn values(raw: &[u8], recipe: &Recipe, header: &DeltaHeader, parts: &DeltaSizes) -> Result<DeltaValues, DeltaError> {
     let delta = decode(raw, &recipe.tensors, &recipe.compression, header)?;
     let tensors = recipe.tensors.iter().zip(&parts.tensors).enumerate();
     let by_tensor = tensors.map(|(place, (spec, parts))| DeltaTensor {

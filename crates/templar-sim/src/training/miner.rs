@@ -1,9 +1,10 @@
 //! The contributions of miners that really train: an honest window, and what each strategy makes of one.
 
-use templar_delta::{Header, compress, random_delta};
+use templar_delta::{DeltaHeader, compress};
 use templar_manifest::{Contribution, Hash, PublicKey, Replay, StateId, WindowIndex, payload};
 use templar_protocol::RunState;
 use templar_testkit::forge::{forge, make_up};
+use templar_testkit::noise::random_delta;
 use templar_train::{MinerState, Task, TrainError, WindowResult, WindowRun, run_window};
 
 use super::Training;
@@ -34,8 +35,8 @@ impl Miner<'_> {
         Task { window: self.state.window(), miner: self.me, pages, steps }
     }
 
-    fn header(&self) -> Header {
-        Header { run: self.training.recipe.run.hash(), window: self.state.window().0, miner: *self.me.as_bytes() }
+    fn header(&self) -> DeltaHeader {
+        DeltaHeader { run: self.training.recipe.run.hash(), window: self.state.window().0, miner: *self.me.as_bytes() }
     }
 
     /// Runs a window from the parameters `start`, with every page changed by `change`.
@@ -45,9 +46,9 @@ impl Miner<'_> {
         start: &[f32],
         change: impl Fn(Vec<u32>) -> Vec<u32> + Sync,
     ) -> Result<WindowResult, TrainingFailure> {
-        let evidence = self.training.evidence()?;
+        let inputs = self.training.inputs()?;
         let run = WindowRun::new(&self.training.recipe, task, start, self.before.clone())?;
-        let pages = |page| evidence.page(task.window, page).map(&change);
+        let pages = |page| inputs.page(task.window, page).map(&change);
         run_window(run, &pages, &mut ())?.ok_or_else(|| "nobody stops it".into())
     }
 
@@ -251,7 +252,7 @@ impl Training {
     }
 
     fn blob(&self, id: &Hash) -> Result<Vec<u8>, TrainingFailure> {
-        use templar_store::BlobSource as _;
+        use templar_blob::BlobSource as _;
         Ok(self.blobs.read(id, u64::MAX)?.to_vec())
     }
 

@@ -6,9 +6,9 @@
 use std::error::Error;
 use std::path::Path;
 
+use templar_blob::MemoryBlobs;
 use templar_data::{ImportOptions, PageReader, Split, bundled, import};
 use templar_manifest::{Dataset, payload};
-use templar_store::MemoryBlobs;
 
 use crate::plan::SEQUENCE;
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use templar_delta::{Header, compress};
+use templar_delta::{DeltaHeader, compress};
 
 use crate::cache::{Cache, Record};
 use crate::data::Data;
@@ -72,7 +72,7 @@ fn window_bytes(config: &Config, record: &Record, id: &str, data: &Data, cache: 
             let mut bytes = 0;
             for &window in &record.samples {
                 let values = cache.sample(id, window)?;
-                let header = Header { run: recipe.run.hash(), window, miner: [0; 32] };
+                let header = DeltaHeader { run: recipe.run.hash(), window, miner: [0; 32] };
                 let mut error = vec![0.0; values.len()];
                 bytes += compress(&recipe.tensors, &recipe.compression, &header, &values, &mut error)?.len();
             }

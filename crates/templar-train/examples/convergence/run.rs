@@ -6,10 +6,10 @@
 
 use std::error::Error;
 
-use templar_delta::{Delta, Header, compress, decode};
+use templar_blob::MemoryBlobs;
+use templar_delta::{Delta, DeltaHeader, compress, decode};
 use templar_manifest::WindowIndex;
 use templar_model::Model;
-use templar_store::MemoryBlobs;
 use templar_train::tensors::ranges;
 use templar_train::{MinerState, Recipe, evaluate, learning_rate, outer_step};
 
@@ -211,8 +211,8 @@ impl<'a> Run<'a> {
         Ok(compress(tensors, settings, &self.header(window, miner), &change, &mut state.error)?)
     }
 
-    fn header(&self, window: u64, miner: u32) -> Header {
-        Header { run: self.recipe.run.hash(), window, miner: [miner as u8; 32] }
+    fn header(&self, window: u64, miner: u32) -> DeltaHeader {
+        DeltaHeader { run: self.recipe.run.hash(), window, miner: [miner as u8; 32] }
     }
 }
 

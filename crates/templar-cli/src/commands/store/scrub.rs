@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use templar_blob::ReadError;
 use templar_home::access::Access;
 use templar_manifest::Hash;
 use templar_net::PeerAddr;
 use templar_node::exchange::{self, ExchangeError, Mended};
-use templar_store::{ListError, ReadError, ScrubProgress};
+use templar_store::{ListError, ScrubProgress};
 
 use super::beside_a_node;
 use crate::error::{Code, CommandError, CommandResult};

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use serde_json::json;
-use templar_audit::{EvidenceError, States};
+use templar_audit::{InputError, States};
 use templar_manifest::trace::{Leaf, Trace, TraceHeader};
 use templar_manifest::{Contribution, PublicKey, Signed, WindowIndex};
 use templar_node::executor::TrainWatch as _;
@@ -64,27 +64,27 @@ pub(super) fn run(
         let hint = format!("`templar show w{window}` lists its miners; name one with --miner");
         return Err(CommandError::says(Code::NotFound, text).hint(hint));
     };
-    let missing = |error: EvidenceError| match error {
-        EvidenceError::Unavailable { .. } => CommandError::from(error).hint(fetch_hint(window)),
+    let missing = |error: InputError| match error {
+        InputError::Unavailable { .. } => CommandError::from(error).hint(fetch_hint(window)),
         error => error.into(),
     };
     let before = node
         .state_at(window)
         .ok_or_else(|| CommandError::says(Code::Verification, "the journal does not fold again"))?;
-    let evidence = session.executor.evidence().map_err(missing)?;
-    let parameters = evidence.parameters(&before.checkpoint()).map_err(missing)?;
-    let state = States::default().get(&evidence, &recorded.state_in).map_err(missing)?;
-    let recipe = evidence.recipe;
+    let inputs = session.executor.inputs().map_err(missing)?;
+    let parameters = inputs.parameters(&before.checkpoint()).map_err(missing)?;
+    let state = States::default().get(&inputs, &recorded.state_in).map_err(missing)?;
+    let recipe = inputs.recipe;
     let task = session.executor.task(&before, miner, recorded.steps)?;
     let mut watch = Compared {
         log: StepLog::new(invocation.printer, window, None),
         names: recipe.tensors.iter().map(|tensor| tensor.name.as_str()).collect(),
-        recorded: trace(&evidence, recorded).map_err(missing)?,
+        recorded: trace(&inputs, recorded).map_err(missing)?,
         difference: None,
     };
     let failed = |error: templar_train::TrainError| CommandError::new(Code::Failed, error);
     let run = WindowRun::new(recipe, &task, parameters, state).map_err(failed)?;
-    let result = run_window(run, &|page| evidence.page(window, page), &mut watch).map_err(failed)?;
+    let result = run_window(run, &|page| inputs.page(window, page), &mut watch).map_err(failed)?;
     let last = recorded.steps + 1;
     if let Some(leaf) = result.as_ref().and_then(|result| result.trace.leaves.last()) {
         watch.compare(last, leaf);
@@ -95,12 +95,12 @@ pub(super) fn run(
 }
 
 /// The recorded trace, if it is here.
-fn trace(evidence: &templar_audit::Evidence<'_>, recorded: &Contribution) -> Result<Option<Trace>, EvidenceError> {
-    if !evidence.blobs.contains(&recorded.trace.hash()) {
+fn trace(inputs: &templar_audit::AuditInputs<'_>, recorded: &Contribution) -> Result<Option<Trace>, InputError> {
+    if !inputs.blobs.contains(&recorded.trace.hash()) {
         return Ok(None);
     }
-    let header = TraceHeader::of(recorded, evidence.recipe.tensors.len() as u32);
-    let bytes = evidence.blob("trace", &recorded.trace.hash(), header.trace_bytes())?;
+    let header = TraceHeader::of(recorded, inputs.recipe.tensors.len() as u32);
+    let bytes = inputs.blob("trace", &recorded.trace.hash(), header.trace_bytes())?;
     // A trace that does not decode cannot be compared leaf by leaf. The comparison of hashes decides then.
     Ok(Trace::decode(&bytes, &header).ok())
 }
