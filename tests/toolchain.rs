@@ -1,8 +1,8 @@
 //! The minimum Rust version that the workspace states is enough for its dependencies.
 //!
-//! Cargo refuses a dependency that needs a newer Rust than the installed version. It accepts one that needs a newer Rust
-//! than the stated version, so with a new toolchain nobody would notice. The lint `incompatible_msrv` checks the use of the
-//! standard library in our own code.
+//! Cargo refuses a dependency that needs a newer Rust than the installed version. It accepts one that needs a
+//! newer Rust than the stated version, so with a new toolchain nobody would notice. The lint
+//! `incompatible_msrv` checks the use of the standard library in our own code.
 
 use std::process::Command;
 

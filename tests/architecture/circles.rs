@@ -1,9 +1,9 @@
 //! No files of a crate import each other in a circle.
 //!
-//! A file imports another where it names something of it: in a `use`, or in a path such as `crate::wire::parse(..)`. The
-//! reading is simple. It follows `use` through re-exports to the file that defines the name; it leaves out comments,
-//! strings and whatever is compiled for tests alone. `mod child;` is no import, nor is `pub use child::Name` where the
-//! parent does nothing else with the name.
+//! A file imports another where it names something of it: in a `use`, or in a path such as
+//! `crate::wire::parse(..)`. The reading is simple. It follows `use` through re-exports to the file that
+//! defines the name; it leaves out comments, strings and whatever is compiled for tests alone. `mod child;` is
+//! no import, nor is `pub use child::Name` where the parent does nothing else with the name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

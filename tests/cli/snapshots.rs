@@ -1,7 +1,8 @@
 //! Snapshots of what the command line prints: the help of every command, and the answers about a small run.
 //!
-//! The run is the same on every machine, so the hashes in the answers are frozen too. After a change that is meant, run these
-//! tests with `INSTA_UPDATE=always` and read the difference of the files in `tests/cli/snapshots`.
+//! The run is the same on every machine, so the hashes in the answers are frozen too. After a change that is
+//! meant, run these tests with `INSTA_UPDATE=always` and read the difference of the files in
+//! `tests/cli/snapshots`.
 
 use super::home::{Home, hash};
 

@@ -1,8 +1,8 @@
 //! The fuzz targets under libFuzzer: `FUZZ_TARGET=name`, and libFuzzer's own arguments.
 //!
-//! Without a sanitiser, because the crates that decode have no unsafe code. So the stable toolchain builds it; `.ci/long
-//! fuzz` has the flags. With cargo-fuzz: `FUZZ_TARGET=entry cargo fuzz run --sanitizer none fuzz` in this folder. With
-//! `FUZZ_SEEDS=folder` as well, the target's valid inputs are first written into that folder.
+//! Without a sanitiser, because the crates that decode have no unsafe code. So the stable toolchain builds it;
+//! `.ci/long fuzz` has the flags. With cargo-fuzz: `FUZZ_TARGET=entry cargo fuzz run --sanitizer none fuzz` in
+//! this folder. With `FUZZ_SEEDS=folder` as well, the target's valid inputs are first written into that folder.
 #![no_main]
 
 mod targets;

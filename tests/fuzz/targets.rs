@@ -1,7 +1,7 @@
 //! The fuzz targets: one for each decoder of bytes from strangers.
 //!
-//! A target decodes its input. It must not panic, and where the input is accepted it checks what holds for every decoded
-//! value, such as that a value has one spelling. Used by the tests and by libFuzzer (`main.rs`).
+//! A target decodes its input. It must not panic, and where the input is accepted it checks what holds for
+//! every decoded value, such as that a value has one spelling. Used by the tests and by libFuzzer (`main.rs`).
 
 mod delta;
 mod entry;

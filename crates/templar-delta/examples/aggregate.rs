@@ -1,7 +1,8 @@
 //! Time, memory and bytes of aggregating the deltas of R miners and applying them: prints the tables of `BENCH.md`.
 //!
-//! `cargo run --release -p templar-delta --example aggregate -- [LAYERS]`, RAYON_NUM_THREADS chooses the threads. The model
-//! has LAYERS layers of a width of 1,024; the deltas are noise, so their positions are uniform and overlap by chance only.
+//! `cargo run --release -p templar-delta --example aggregate -- [LAYERS]`, RAYON_NUM_THREADS chooses the
+//! threads. The model has LAYERS layers of a width of 1,024; the deltas are noise, so their positions are
+//! uniform and overlap by chance only.
 
 #![allow(clippy::disallowed_methods)] // a measurement is about time
 
@@ -79,7 +80,8 @@ fn kinds(mut found: Vec<u64>) -> Vec<f64> {
     found.chunk_by(|a, b| a == b).map(|same| same.len() as f64).collect()
 }
 
-/// Bits of the deltas' own positions and values, tensor by tensor, in ideal codes that know how many of each kind there are.
+/// Bits of the deltas' own positions and values, tensor by tensor, in ideal codes that know how many of each
+/// kind there are.
 fn ideal(specs: &[TensorSpec], deltas: &[Delta]) -> f64 {
     let bits = |(index, spec): (usize, &TensorSpec)| {
         let one = |delta: &Delta| {
@@ -92,8 +94,9 @@ fn ideal(specs: &[TensorSpec], deltas: &[Delta]) -> f64 {
     specs.par_iter().enumerate().map(bits).collect::<Vec<f64>>().iter().sum()
 }
 
-/// Bits of the alternative: for each tensor the positions that somebody sent, a dictionary of the distinct sums in f64, and
-/// an index into it for each position, all but the dictionary in ideal codes; the sums written out where that is shorter.
+/// Bits of the alternative: for each tensor the positions that somebody sent, a dictionary of the distinct sums
+/// in f64, and an index into it for each position, all but the dictionary in ideal codes; the sums written out
+/// where that is shorter.
 fn positions_and_sums(specs: &[TensorSpec], deltas: &[Delta]) -> f64 {
     let bits = |(index, spec): (usize, &TensorSpec)| {
         let len = spec.elements();

@@ -248,7 +248,8 @@ impl RunState {
         })
     }
 
-    /// The state before window 0 of a run with another id. A vector of draws does not change when a test's genesis does.
+    /// The state before window 0 of a run with another id. A vector of draws does not change when a test's
+    /// genesis does.
     #[cfg(test)]
     pub(crate) fn of_run(mut self, run: RunId) -> Self {
         self.run = run;

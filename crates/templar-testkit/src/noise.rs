@@ -1,13 +1,13 @@
 //! A delta that is well formed and that nobody computed.
 //!
-//! It passes every check of format and bounds, so only an evaluation or a replay can tell it from work. The demo's cheat
-//! sends it, and tests of the refusal need it.
+//! It passes every check of format and bounds, so only an evaluation or a replay can tell it from work. The
+//! demo's cheat sends it, and tests of the refusal need it.
 
 use templar_delta::{CompressError, DeltaHeader, DeltaSettings, compress, max_bytes};
 use templar_manifest::TensorSpec;
 
-/// Makes a delta of noise: [`compress`] of a pseudo-gradient whose values are uniform in [−`scale`, `scale`), drawn from
-/// BLAKE3's output keyed with `seed`, without error feedback.
+/// Makes a delta of noise: [`compress`] of a pseudo-gradient whose values are uniform in [−`scale`, `scale`),
+/// drawn from BLAKE3's output keyed with `seed`, without error feedback.
 ///
 /// # Errors
 /// When the tensors cannot be laid out, or `scale` is not a number that can be sent.

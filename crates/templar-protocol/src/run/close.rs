@@ -221,8 +221,8 @@ impl RunState {
         if !stake::more_than_two_thirds(stake, total) {
             return Err(AdvanceError::NoQuorum { stake, total });
         }
-        // The order of these steps is that of the ledger: pay that vests now is out of reach of this window's slashes, and
-        // pay that is minted now cannot be slashed by it.
+        // The order of these steps is that of the ledger: pay that vests now is out of reach of this window's
+        // slashes, and pay that is minted now cannot be slashed by it.
         let outcomes = self.shared_outcomes(judging, named).to_vec();
         let mut ledger = self.ledger.clone();
         ledger.vest(self.window);

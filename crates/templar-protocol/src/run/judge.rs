@@ -94,7 +94,8 @@ impl RunState {
         if !stake::more_than_two_thirds(stake, total) {
             return Err(JudgingError::NoQuorum { stake, total });
         }
-        // The cut names contributions by id, so the bodies are looked up by their own hash: another body cannot slip in.
+        // The cut names contributions by id, so the bodies are looked up by their own hash: another body cannot
+        // slip in.
         let by_id: BTreeMap<ContributionId, &Contribution> =
             contributions.into_iter().map(|contribution| (payload::id_of(contribution).into(), contribution)).collect();
         let mut by_miner = BTreeMap::new();
@@ -108,7 +109,8 @@ impl RunState {
             by_miner.insert(entry.miner, contribution.clone());
         }
         let by_owner = self.registrations_of(cut, registrations)?;
-        // The seed covers delta and state and not the id of a contribution, which the miner could vary without new work.
+        // The seed covers delta and state and not the id of a contribution, which the miner could vary without
+        // new work.
         let committed: Vec<_> =
             by_miner.values().map(|claimed: &Contribution| (claimed.miner, claimed.delta, claimed.state_out)).collect();
         let seed = self.seed_of(&committed, &reveals);

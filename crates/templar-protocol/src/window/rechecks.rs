@@ -120,7 +120,8 @@ impl Node {
         let is_wanted = |of: &About| !is_counted || contested.contains(of) || confirmed.contains(&(of.0, of.1));
         for ((window, miner, _), said) in statements(scores, is_wanted) {
             let subject = Subject { seed: judging.seed(), window, miner };
-            // First the refusals of others: each must be this node's own finding as well. One replay answers all of them.
+            // First the refusals of others: each must be this node's own finding as well. One replay answers
+            // all of them.
             let mut asked = false;
             for said in said.iter().filter(|said| said.validator != *me) {
                 let Replay::Refused(claimed) = said.replay else { continue };
@@ -145,7 +146,8 @@ impl Node {
                     }
                 }
             }
-            // Then the matches: where they are contradicted, this node needs its own finding to tell which of them hold.
+            // Then the matches: where they are contradicted, this node needs its own finding to tell which of
+            // them hold.
             let found = self.finding(me, &subject, false, attempt);
             // After the record, a challenge decides whether the state can be fetched.
             let drawn = judging.replayers().get(&miner).filter(|_| window == self.state.window());

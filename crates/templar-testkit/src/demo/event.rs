@@ -1,4 +1,4 @@
-//! What a demo reports: the nodes that take part, its events, and its result.
+//! The reports of a demo: the nodes that take part, its events, and its result.
 
 use std::path::PathBuf;
 

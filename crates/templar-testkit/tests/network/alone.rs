@@ -78,7 +78,7 @@ impl TrainWatch for Silent {
     fn step(&mut self, _report: &StepReport) {}
 }
 
-/// The only miner and the only validator of a run, who are the same.
+/// The only miner and the only validator of a run are the same node.
 struct Alone {
     context: RunContext,
     home: Home,

@@ -36,7 +36,7 @@ const LATE: [&str; 6] = [
 /// The window before which all nodes that do as they should are started again.
 const RESTART: WindowIndex = WindowIndex(2);
 
-/// What a hostile miner does with the states that it leaves behind.
+/// The treatment that a hostile miner gives to the states that it leaves behind.
 #[derive(Clone, Copy, PartialEq)]
 enum Hostile {
     /// Trains as it should, and serves none.
@@ -46,7 +46,7 @@ enum Hostile {
     MakesUp,
 }
 
-/// Serves its deltas and traces, what it has made up, and nothing else.
+/// Serves its deltas and traces and the made-up state, and nothing else.
 struct Few {
     rest: AfterTheCut,
     served: Mutex<BTreeSet<Hash>>,
@@ -235,7 +235,7 @@ async fn who_serves_no_state_is_slashed_and_who_has_lost_it_answers() {
     tokio::task::spawn_blocking(move || recorded(&path)).await.unwrap();
 }
 
-/// What the records say of it all, and that an audit finds it again.
+/// Checks the challenges and slashes of the records, and that an audit finds them again.
 fn recorded(dir: &Path) {
     let access = Access::read(&dir.join("validator-1")).unwrap();
     let context = access.run(None).unwrap();
@@ -260,7 +260,7 @@ fn recorded(dir: &Path) {
     let slashed = records().flat_map(|record| &record.slashes).filter(|slash| slash.account == keeper);
     assert!(slashed.map(|slash| slash.amount_micros).sum::<u64>() > 0);
 
-    // Who answered has lost nothing, and what was challenged is replayed.
+    // The miner that answered has lost nothing, and its challenged contribution is replayed.
     let state = node.state();
     assert_eq!((state.strike(&loser), state.strike(&keeper)), (None, Some(WindowIndex(3))));
     let vesting = |miner: &PublicKey| state.ledger().accounts().get(miner).map_or(0, |own| own.vesting_micros());

@@ -1,4 +1,5 @@
-//! What a node has no room for because its signer has said too much is set aside, and taken once others build on it.
+//! An entry for which a node has no room, because its signer has said too much, is set aside. The node takes it once
+//! other entries build on it.
 
 use templar_home::Home;
 use templar_home::access::Access;

@@ -49,7 +49,7 @@ impl BlobSource for Rotten<'_> {
         let bytes = self.blobs.read(id, max_bytes)?;
         self.read.lock().unwrap().insert(*id);
         if self.rotten == Some(*id) {
-            // What every source says of bytes that do not hash to their name.
+            // Every source gives this error for bytes that do not hash to their name.
             return Err(ReadError::Corrupt { id: *id, reason: "one bit is another".to_owned() });
         }
         Ok(bytes)
@@ -268,7 +268,7 @@ fn lie(proof: &mut Option<ReplayProof>) {
     proof.witnesses.iter_mut().filter(|known| **known == own).for_each(|known| *known = made_up);
 }
 
-/// What is said of another validator's claim.
+/// Changes the witness of another validator's claim.
 fn contradict(proof: &mut Option<ReplayProof>) {
     let proof = proof.as_mut().expect("a match");
     let own = witness(&proof.claim);
@@ -276,7 +276,7 @@ fn contradict(proof: &mut Option<ReplayProof>) {
     *other ^= 1;
 }
 
-/// What validators say of windows that are closed, changed one at a time: every number of it is replayed by an audit.
+/// Changes the verdicts of validators on closed windows, one number at a time. An audit replays every one of them.
 pub(crate) fn one_changed_verdict(context: &RunContext, closed: &[ClosedWindow], blobs: &dyn BlobSource) {
     let mut tried = 0;
     for (window, honest) in closed.iter().enumerate() {

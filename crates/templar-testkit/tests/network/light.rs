@@ -1,4 +1,4 @@
-//! What a node without deltas needs: the checkpoint before a window and the one blob that its record names.
+//! A node without deltas needs only the checkpoint before a window and the one blob that its record names.
 
 use std::path::Path;
 
