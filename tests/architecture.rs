@@ -277,6 +277,43 @@ fn every_source_file_has_its_form() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// Every file of a crate is a module of it, so that nothing lies there uncompiled.
+#[test]
+fn every_source_file_is_compiled() {
+    let sources: BTreeMap<PathBuf, String> = sources().into_iter().collect();
+    let is_module = |path: &PathBuf| {
+        let (folder, name) = (path.parent().unwrap(), path.file_stem().unwrap().to_str().unwrap());
+        let parents = [folder.with_extension("rs"), folder.join("lib.rs"), folder.join("main.rs")];
+        let (here, inline) = (format!("mod {name};"), format!("mod {name} {{"));
+        let names = |text: &String| has_word(text, &here) || has_word(text, &inline);
+        matches!(name, "lib" | "main") || parents.iter().any(|parent| sources.get(parent).is_some_and(names))
+    };
+    let in_a_crate =
+        |path: &&PathBuf| path.starts_with("crates") && path.iter().nth(2).is_some_and(|part| part == "src");
+    let orphans: Vec<&PathBuf> = sources.keys().filter(in_a_crate).filter(|path| !is_module(path)).collect();
+    assert!(orphans.is_empty(), "no module of their crates: {orphans:?}");
+}
+
+/// Every file that a document links to exists.
+#[test]
+fn every_link_in_a_document_leads_somewhere() {
+    let mut faults = Vec::new();
+    let documents = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| root().join(name));
+    let folders = ["crates", "tests", "manifests", "datasets", "findings"];
+    for path in documents.into_iter().chain(folders.iter().flat_map(|folder| files(folder, &["md"]))) {
+        // Code is left out: a formula there may look like a link.
+        let text: String = std::fs::read_to_string(&path).unwrap().split('`').step_by(2).collect();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.starts_with("http")) {
+            let file = target.split('#').next().unwrap();
+            if !file.is_empty() && !path.parent().unwrap().join(file).exists() {
+                faults.push(format!("{} links to {target}", path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
 /// A library never prints, exits or reads the environment. Only the command line does.
 #[test]
 fn only_the_command_line_prints() {
