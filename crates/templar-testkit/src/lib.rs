@@ -25,8 +25,11 @@
 //! assert!(one.next_pause() < Duration::from_secs(1));
 //! ```
 
+#[cfg(feature = "node")]
 pub mod demo;
 pub mod forge;
 pub mod noise;
+#[cfg(feature = "node")]
 pub mod pacing;
+#[cfg(feature = "node")]
 pub mod trainer;
