@@ -136,7 +136,7 @@ pub enum FetchError {
     Store {
         /// The id of the blob.
         id: Hash,
-        /// The store's reason.
+        /// The reason that the store gives.
         reason: String,
     },
     /// The network was shut down.

@@ -17,7 +17,7 @@ pub(crate) enum FrameError {
     /// The stream ended between two frames.
     #[error("the stream ended")]
     Ended,
-    /// The connection broke.
+    /// The connection broke, for this reason.
     #[error("connection lost: {0}")]
     Lost(String),
     /// The frame's length is above its bound.

@@ -86,6 +86,7 @@
 
 mod collection;
 mod config;
+mod endpoint;
 mod error;
 mod frame;
 mod metrics;

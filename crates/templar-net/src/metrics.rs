@@ -32,9 +32,9 @@ pub struct NetMetrics {
     pub logs_read_again: Counter,
     /// Bytes of blobs received over the network and verified.
     pub blob_bytes_fetched: Counter,
-    /// Fetches that succeeded.
+    /// Calls to fetch blobs that succeeded.
     pub fetches: Counter,
-    /// Fetches that failed.
+    /// Calls to fetch blobs that failed.
     pub fetches_failed: Counter,
     /// Bytes of blobs sent, with the hashes that prove them.
     pub blob_bytes_sent: Counter,

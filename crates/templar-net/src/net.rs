@@ -21,16 +21,16 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::config::{NetConfig, NetLimits};
+use crate::endpoint;
 use crate::error::{BindError, FetchError};
 use crate::metrics::NetMetrics;
 use crate::peers::book::{AddrSource, Book};
 use crate::peers::connections::Connections;
 use crate::peers::discovery::{Discovery, Relays};
-use crate::peers::endpoint;
 use crate::peers::neighbours::Neighbours;
 use crate::peers::peer::{PeerAddr, PeerAddrError, PeerId};
 use crate::peers::pool::Pool;
-use crate::serve::admission::{Admission, Inbound};
+use crate::serve::admission::{AdmissionControl, Inbound};
 use crate::serve::have::{HAVE_ALPN, HaveServer};
 use crate::serve::policy::ServePolicy;
 use crate::serve::provide::Provider;
@@ -113,7 +113,7 @@ impl Net {
         let mut tasks = JoinSet::new();
         #[cfg(feature = "lan")]
         if discovery.lan {
-            use crate::peers::lan;
+            use crate::endpoint::lan;
             let watching = lan::watch(lan::announce(&endpoint)?, book.clone(), run);
             let mut stopped = stop.subscribe();
             tasks.spawn(async move {
@@ -143,7 +143,7 @@ impl Net {
             store: store.clone(),
             policy,
             inbound: inbound(),
-            requests: Admission::new(serving.max_requests, serving.max_requests_per_peer),
+            requests: AdmissionControl::new(serving.max_requests, serving.max_requests_per_peer),
             bucket: Arc::new(TokenBucket::new(serving.bytes_per_second)),
             max_request_bytes: serving.max_request_bytes,
             stall_timeout,

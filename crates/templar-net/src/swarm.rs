@@ -152,7 +152,7 @@ impl Swarm {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The plan's time.
+    /// The time since the swarm began, as the plan counts it.
     fn now(&self) -> Time {
         self.began.elapsed()
     }

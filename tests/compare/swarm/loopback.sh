@@ -1,8 +1,9 @@
 #!/bin/bash
-# Table 1 of crates/templar-net/BENCH.md: one blob from one provider over loopback, by us and by others, in turns.
+# Measures table 1 of crates/templar-net/BENCH.md: several programs take turns to fetch one blob over loopback.
 # usage: loopback.sh SWARM MIB ROUNDS [TEMPLAR [SENDME]]
-# SWARM is the example `swarm` of templar-net, TEMPLAR the program, SENDME a sendme 0.37.1; left out where there is none.
-# `swarm` fetches into its store, as sendme does before it copies; `templar fetch` also waits until the disk has it.
+# SWARM is the example `swarm` of templar-net, TEMPLAR is the program, and SENDME is sendme 0.37.1. Programs that are not given are
+# left out.
+# `swarm` fetches into its store, as sendme does before it copies the blob. `templar fetch` also waits until the disk has it.
 set -euo pipefail
 program=$(realpath "$1") mib=$2 rounds=$3 templar=${4:+$(realpath "$4")} sendme=${5:+$(realpath "$5")}
 dir=$(mktemp -d)
@@ -17,7 +18,7 @@ field() { sed "s/.*\"$1\":\"\([^\"]*\)\".*/\1/" seeded; }
 id=$(field id) peer=$(field peer) own_ticket=$(field ticket)
 mkdir files
 cp "seeder/data/$id.data" files/blob
-# rsync serves as nobody where root starts it.
+# If root starts rsync, it serves as the user nobody.
 chmod a+rx . files && chmod a+r files/blob
 (cd files && exec python3 -m http.server 8765 --bind 127.0.0.1) > http.log 2>&1 & http=$!
 printf 'port = 8766\naddress = 127.0.0.1\nuse chroot = no\n[files]\npath = %s/files\n' "$dir" > rsyncd.conf

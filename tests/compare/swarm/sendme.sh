@@ -1,7 +1,9 @@
 #!/bin/bash
-# sendme takes a collection of ours, and we take one of its; bytes equal, and `b3sum` prints the names of what it took.
+# sendme fetches a collection of ours, and we fetch one of sendme's. The bytes are equal, and the files that sendme fetched have
+# the names that `b3sum` prints for them.
 # usage: sendme.sh TEMPLAR SENDME [B3SUM]
-# TEMPLAR is the program, SENDME a sendme 0.37.1 (`cargo install sendme --version 0.37.1`), B3SUM `cargo install b3sum`'s.
+# TEMPLAR is the program, SENDME is sendme 0.37.1 (`cargo install sendme --version 0.37.1`), and B3SUM is from `cargo install
+# b3sum`.
 set -euo pipefail
 templar=$1 sendme=$2 b3sum=${3:-}
 dir=$(mktemp -d)
@@ -18,7 +20,7 @@ until_there() { # FILE PATTERN: waits for a line, for a minute at most
 }
 ours() { home=$1; shift; "$templar" --home "$home" -q "$@"; }
 
-# Ours to sendme: two shards of the bundled dataset.
+# From us to sendme: two shards of the bundled dataset.
 ours giver init > /dev/null
 ours giver dataset import --bundled > /dev/null
 ours giver run new interop --dataset shakespeare --size tiny > /dev/null
@@ -35,7 +37,7 @@ for shard in $shards; do
     echo "sendme took $shard, $(stat -c %s "$file") bytes${b3sum:+, and b3sum prints that}"
 done
 
-# sendme's to us: a folder with folders, an empty file, and one of many chunks.
+# From sendme to us: a folder with subfolders, an empty file, and a file of many chunks.
 mkdir -p sent/inner/most
 head -c 5000000 /dev/urandom > sent/large
 printf 'hello' > "sent/inner/with a space"

@@ -38,7 +38,7 @@ impl Discovery {
 /// and how much.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Relays {
-    /// No relay.
+    /// No relay is used.
     #[default]
     None,
     /// The public relays of number 0, the makers of iroh, and their name service. The node publishes its

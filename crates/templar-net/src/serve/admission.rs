@@ -1,5 +1,5 @@
-//! Admission bounds the connections, or the requests, that this node serves at the same time: in all, and per
-//! peer.
+//! AdmissionControl bounds the connections, or the requests, that this node serves at the same time: in all,
+//! and per peer.
 //!
 //! Invariant: everything that is admitted holds a [`Pass`], and dropping the pass frees its place.
 
@@ -16,7 +16,7 @@ use crate::peers::peer::PeerId;
 /// The entrance for connections that peers make in one protocol.
 #[derive(Debug, Clone)]
 pub(crate) struct Inbound {
-    admission: Arc<Admission>,
+    admission: Arc<AdmissionControl>,
     connections: Arc<Connections>,
     metrics: Arc<NetMetrics>,
 }
@@ -25,7 +25,7 @@ impl Inbound {
     /// An entrance with counts of its own.
     pub(crate) fn new(limits: &ConnectionLimits, connections: Arc<Connections>, metrics: Arc<NetMetrics>) -> Self {
         let (max, max_per_peer) = limits.inbound();
-        Self { admission: Admission::new(max, max_per_peer), connections, metrics }
+        Self { admission: AdmissionControl::new(max, max_per_peer), connections, metrics }
     }
 
     /// Admits a connection that a peer made. Where there is no room, it closes the connection with the code
@@ -45,14 +45,14 @@ impl Inbound {
 
 /// Counts what is being served and admits more up to its bounds.
 #[derive(Debug)]
-pub(crate) struct Admission {
+pub(crate) struct AdmissionControl {
     max: usize,
     max_per_peer: usize,
     /// The number of passes that each peer holds.
     admitted: Mutex<BTreeMap<PeerId, usize>>,
 }
 
-impl Admission {
+impl AdmissionControl {
     /// Admits at most `max` over all peers, and at most `max_per_peer` of each.
     pub(crate) fn new(max: usize, max_per_peer: usize) -> Arc<Self> {
         Arc::new(Self { max, max_per_peer, admitted: Mutex::default() })
@@ -80,7 +80,7 @@ impl Admission {
 /// The place of one connection or request.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    admission: Arc<Admission>,
+    admission: Arc<AdmissionControl>,
     peer: PeerId,
 }
 

@@ -17,11 +17,12 @@ use serde::{Deserialize, Serialize};
 use templar_manifest::Hash;
 use templar_store::{Store, to_iroh};
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use crate::frame::{FrameError, decode, encode, read_body, read_len};
 use crate::peers::book::Book;
 use crate::peers::close_code;
-use crate::peers::peer::PeerId;
+use crate::peers::peer::{PeerId, short};
 use crate::ranges::{GROUP, chunks, ranges, set, whole_groups};
 use crate::serve::admission::Inbound;
 use crate::serve::policy::ServePolicy;
@@ -51,9 +52,9 @@ pub(crate) struct Question {
 /// One peer's share of one blob, as it travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Holding {
-    /// None of it, or the asking peer may not have it.
+    /// The peer has no part of the blob, or may not serve it to the asking peer.
     Nothing,
-    /// The whole blob.
+    /// It has the whole blob.
     All,
     /// Some groups of 16 KiB, as ascending half-open ranges: `(first, one past the last)`.
     Part(Vec<(u64, u64)>),
@@ -68,11 +69,11 @@ pub(crate) struct Answer {
 /// One peer's share of one blob, after its answer has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Have {
-    /// None of it.
+    /// It has no part of the blob.
     Nothing,
-    /// The whole blob.
+    /// It has the whole blob.
     All,
-    /// Only these chunks of 1 KiB.
+    /// It has only these chunks of 1 KiB.
     Part(ChunkRanges),
 }
 
@@ -124,23 +125,30 @@ impl ProtocolHandler for HaveServer {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = *connection.remote_id().as_bytes();
         let Some(_pass) = self.inbound.admit(&connection, close_code::BUSY) else { return Ok(()) };
+        let span = tracing::debug_span!("have", peer = short(&peer));
+        self.accept_questions(&connection, &peer).instrument(span).await;
+        Ok(())
+    }
+}
+
+impl HaveServer {
+    /// Answers the questions of one connection until the connection ends.
+    async fn accept_questions(&self, connection: &Connection, peer: &PeerId) {
         // One question at a time: each peer waits for its own answers only.
         while let Ok((send, recv)) = connection.accept_bi().await {
-            match timeout(self.stall_timeout, self.answer(&peer, send, recv)).await {
+            match timeout(self.stall_timeout, self.answer(peer, send, recv)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) if error.is_misbehaviour() => {
-                    self.book.blame(&peer, format!("asked what we have in a way we cannot read: {error}"));
+                    self.book.blame(peer, format!("asked what we have in a way we cannot read: {error}"));
                     connection.close(close_code::PROTOCOL, b"protocol violation");
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "a question was not answered"),
                 Err(_) => connection.close(close_code::STALLED, b"stalled"),
             }
         }
-        Ok(())
     }
-}
 
-impl HaveServer {
+    /// Reads one question and sends its answer.
     async fn answer(&self, peer: &PeerId, mut send: SendStream, mut recv: RecvStream) -> Result<(), FrameError> {
         let len = read_len(&mut recv, MAX_QUESTION).await?;
         let question: Question = decode(&read_body(&mut recv, len).await?)?;
@@ -162,6 +170,7 @@ impl HaveServer {
         Ok(())
     }
 
+    /// This node's share of one blob, as at most `max_ranges` ranges.
     async fn holding(&self, id: &Hash, max_ranges: usize) -> Holding {
         let blobs = self.store.blobs();
         match blobs.status(to_iroh(id)).await {

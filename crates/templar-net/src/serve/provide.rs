@@ -22,7 +22,7 @@ use tracing::Instrument;
 
 use crate::metrics::NetMetrics;
 use crate::peers::peer::{PeerId, short};
-use crate::serve::admission::{Admission, Inbound, Pass};
+use crate::serve::admission::{AdmissionControl, Inbound, Pass};
 use crate::serve::policy::ServePolicy;
 use crate::serve::rate::TokenBucket;
 use crate::serve::streams::{Bounded, Metered};
@@ -37,7 +37,7 @@ pub(crate) struct Provider {
     pub(crate) policy: Arc<dyn ServePolicy>,
     pub(crate) inbound: Inbound,
     /// Bounds the requests that are served at the same time.
-    pub(crate) requests: Arc<Admission>,
+    pub(crate) requests: Arc<AdmissionControl>,
     /// Bounds the bytes sent per second.
     pub(crate) bucket: Arc<TokenBucket>,
     pub(crate) max_request_bytes: u32,
@@ -45,7 +45,8 @@ pub(crate) struct Provider {
     pub(crate) metrics: Arc<NetMetrics>,
 }
 
-/// One request on its way: who sent it, on which connection, and the streams of its two directions.
+/// One request that has come in, with the peer that sent it, its connection, and the streams of its two
+/// directions.
 struct Incoming {
     peer: PeerId,
     /// iroh's number of the connection, for iroh-blobs' log lines.

@@ -175,7 +175,7 @@ impl PeerTask {
         self.work.spawn(asked(self.swarm.clone(), self.peer, ids, again).in_current_span());
     }
 
-    /// Starts a request.
+    /// Starts a request as a subtask.
     fn begin(&mut self, job: Job, holder: Arc<Notify>) {
         let (swarm, connection) = (self.swarm.clone(), self.connection.clone());
         tracing::debug!(blob = %job.id.short(), piece = ?job.piece, "requesting");

@@ -1,5 +1,5 @@
-//! Asks peers for diagnosis: whether they can be reached, what time they have, and whether a relay accepts this
-//! node.
+//! Asks peers for diagnosis: whether they can be reached, how their clocks differ, and whether a relay accepts
+//! this node.
 //!
 //! A [`Prober`] has a key of its own, which is forgotten with it and takes part in nothing. So it may work
 //! beside a running node, and no peer puts it into an address book. Invariant: the answers of peers are
@@ -13,12 +13,13 @@ use templar_manifest::Hash;
 use tokio::time::timeout;
 
 use crate::config::{Clock, NetConfig, Timeouts};
+use crate::endpoint;
 use crate::error::BindError;
 use crate::frame::{FrameError, decode, read_body, read_len, write};
 use crate::peers::book::{AddrSource, Book};
+use crate::peers::close_code;
 use crate::peers::discovery::{Discovery, Relays};
 use crate::peers::peer::{PeerAddr, PeerAddrError};
-use crate::peers::{close_code, endpoint};
 use crate::sync::clock::{ClockQuery, Skew};
 use crate::sync::wire::{Ask, MAX_REPLY, MAX_REQUEST, SYNC_ALPN, SyncRefusal, SyncReply, SyncRequest};
 

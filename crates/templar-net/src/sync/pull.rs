@@ -48,7 +48,7 @@ pub enum Pulled {
     },
     /// The peer has sent all entries that its log holds now.
     CaughtUp {
-        /// The peer.
+        /// The peer whose log it is.
         peer: PeerId,
     },
 }

@@ -90,7 +90,7 @@ pub(crate) enum SyncReply<'a> {
     Entry {
         /// The entry's number in the sender's log.
         seq: u64,
-        /// The entry itself.
+        /// The bytes of the entry.
         #[serde(borrow, with = "serde_bytes")]
         bytes: &'a [u8],
     },

@@ -36,19 +36,19 @@ pub(crate) enum Piece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Job {
     pub(crate) lease: LeaseId,
-    /// The blob.
+    /// The blob to ask for.
     pub(crate) id: Hash,
     /// The largest length, in bytes, that the blob may turn out to have.
     pub(crate) max_bytes: u64,
     pub(crate) piece: Piece,
 }
 
-/// A piece that is being fetched from one peer, who is called its holder.
+/// A piece that is being fetched from one peer, its holder.
 #[derive(Debug)]
 pub(crate) struct Lease {
     /// The number of the want that the piece belongs to.
     pub(super) want: u64,
-    /// The holder.
+    /// The peer that holds the lease.
     pub(super) peer: PeerId,
     pub(super) piece: Piece,
     /// The time at which the piece was leased.

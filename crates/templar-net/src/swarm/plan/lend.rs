@@ -111,7 +111,7 @@ impl Plan {
         }
     }
 
-    /// Takes a lease from its holder, who is told and stops soon. Its missing chunks are free at once.
+    /// Takes a lease from its holder. The holder is told and stops soon. Its missing chunks are free at once.
     pub(super) fn void(&mut self, id: LeaseId) {
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| !lease.void) else { return };
         lease.void = true;

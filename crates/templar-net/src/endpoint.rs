@@ -15,8 +15,13 @@ use templar_manifest::Hash;
 use crate::config::{Congestion, NetConfig};
 use crate::error::BindError;
 use crate::peers::discovery::{Discovery, Relays};
-use crate::peers::pacing::Paced;
 use crate::peers::peer::{Addr, MAX_ADDRS, PeerAddr};
+
+#[cfg(feature = "lan")]
+pub(crate) mod lan;
+mod pacing;
+
+use pacing::Paced;
 
 /// Whether an endpoint publishes its address at the name service, if one is configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
