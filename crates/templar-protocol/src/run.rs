@@ -34,7 +34,7 @@ use templar_manifest::{
 
 pub use assignment::Assignment;
 pub use closed::{AdvanceError, ClosedWindow, VoteCertificate, Witness};
-pub(crate) use closing::Closing;
+pub(crate) use closing::OwnRecord;
 pub use closing::Stepped;
 pub use cut::CutError;
 pub use difference::RecordField;

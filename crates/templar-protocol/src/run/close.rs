@@ -12,7 +12,7 @@ use templar_manifest::{
 };
 
 use super::closed::AdvanceError;
-use super::closing::{Closing, Counted, Stepped, ids_of};
+use super::closing::{Counted, OwnRecord, Stepped, ids_of};
 use super::judging::Judging;
 use super::{RunState, late};
 use crate::gauntlet::{self, Standing, Standings};
@@ -91,10 +91,10 @@ impl RunState {
         judging: &Judging,
         scores: &[(ScoreId, &Score)],
         stepped: Stepped,
-    ) -> Result<Arc<Closing>, AdvanceError> {
+    ) -> Result<Arc<OwnRecord>, AdvanceError> {
         judging.shared.records.try_get_or((ids_of(scores), stepped), || {
             let (record, standings) = self.close_with(judging, scores, stepped)?;
-            Ok(Closing { id: RecordId::new(payload::id_of(&record)), record, standings })
+            Ok(OwnRecord { id: RecordId::new(payload::id_of(&record)), record, standings })
         })
     }
 

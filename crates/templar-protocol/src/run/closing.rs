@@ -36,7 +36,7 @@ impl Stepped {
 
 /// A record that a node computed itself.
 #[derive(Debug)]
-pub(crate) struct Closing {
+pub(crate) struct OwnRecord {
     pub(crate) id: RecordId,
     pub(crate) record: WindowRecord,
     /// All standings after the record.
@@ -55,7 +55,7 @@ pub(super) struct Counted<'a> {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Closings {
     pub(super) outcomes: Cache<Vec<ScoreId>, Vec<Outcome>>,
-    pub(super) records: Cache<(Vec<ScoreId>, Stepped), Closing>,
+    pub(super) records: Cache<(Vec<ScoreId>, Stepped), OwnRecord>,
     pub(super) contested: Cache<Vec<ScoreId>, BTreeSet<(WindowIndex, PublicKey, ContributionId)>>,
 }
 

@@ -79,7 +79,7 @@ pub(super) struct Intake {
 
 /// The accepted contributions of the window.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Contributions {
+pub(super) struct AcceptedContributions {
     pub(super) by_id: BTreeMap<ContributionId, Signed<Contribution>>,
     /// The contribution of each miner that came first. It decides this node's own inbox and nothing else.
     pub(super) first: BTreeMap<PublicKey, ContributionId>,
@@ -89,7 +89,7 @@ pub(super) struct Contributions {
 
 /// The accepted registrations of the window.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Registrations {
+pub(super) struct AcceptedRegistrations {
     pub(super) by_id: BTreeMap<RegistrationId, Signed<Registration>>,
     /// The registration of each owner that came first. It decides this node's own inbox and nothing else.
     pub(super) first: BTreeMap<PublicKey, RegistrationId>,
@@ -124,8 +124,8 @@ pub(super) struct OwnWork {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct OpenWindow {
     pub(super) intake: Intake,
-    pub(super) contributions: Contributions,
-    pub(super) registrations: Registrations,
+    pub(super) contributions: AcceptedContributions,
+    pub(super) registrations: AcceptedRegistrations,
     pub(super) inboxes: BTreeMap<InboxId, Signed<Inbox>>,
     pub(super) cuts: BTreeMap<CutId, Proposal<Cut>>,
     pub(super) cut_ballot: Ballot,

@@ -46,6 +46,23 @@ struct OwnReplay<'a> {
     witnesses: Option<&'a [u64]>,
 }
 
+/// A contribution about which scores must be compared, and their statements about it.
+struct ContestedCase<'a> {
+    me: &'a PublicKey,
+    judging: &'a Judging,
+    subject: Subject,
+    said: &'a [ScoredReplay<'a>],
+    /// The attempt to agree on the record.
+    attempt: u32,
+}
+
+impl<'a> ContestedCase<'a> {
+    fn said_by_others(&self) -> impl Iterator<Item = &'a ScoredReplay<'a>> {
+        let me = *self.me;
+        self.said.iter().filter(move |said| said.validator != me)
+    }
+}
+
 /// A contribution by its window, miner and id.
 type About = (WindowIndex, PublicKey, ContributionId);
 
@@ -120,64 +137,79 @@ impl Node {
         let is_wanted = |of: &About| !is_counted || contested.contains(of) || confirmed.contains(&(of.0, of.1));
         for ((window, miner, _), said) in statements(scores, is_wanted) {
             let subject = Subject { seed: judging.seed(), window, miner };
-            // First the refusals of others: each must be this node's own finding as well. One replay answers
-            // all of them.
-            let mut asked = false;
-            for said in said.iter().filter(|said| said.validator != *me) {
-                let Replay::Refused(claimed) = said.replay else { continue };
-                if *claimed == Refusal::Withheld {
-                    continue;
-                }
-                match self.finding(me, &subject, true, attempt) {
-                    None if asked => {}
-                    None => {
-                        asked = true;
-                        rechecks.open.extend(self.confirm(judging, subject, Some(claimed.clone())));
-                    }
-                    Some(found) if found.replay == said.replay => {}
-                    Some(found) => {
-                        rechecks.disputed.insert(said.validator);
-                        rechecks.disputes.push(Output::Dispute(Dispute::Refusal {
-                            validator: said.validator,
-                            miner,
-                            claimed: claimed.clone(),
-                            found: found.replay.clone(),
-                        }));
-                    }
-                }
-            }
-            // Then the matches: where they are contradicted, this node needs its own finding to tell which of
-            // them hold.
-            let found = self.finding(me, &subject, false, attempt);
-            // After the record, a challenge decides whether the state can be fetched.
-            let drawn = judging.replayers().get(&miner).filter(|_| window == self.state.window());
-            let drawn = drawn.map_or(&[][..], Vec::as_slice);
-            if found.is_none() && contradict(&said, drawn) && !asked {
-                rechecks.open.extend(self.confirm(judging, subject, None));
-            }
-            let Some(found) = found else { continue };
-            for one in said.iter().filter(|one| one.validator != *me) {
-                let Some(proof) = one.proof else { continue };
-                let holds = match (found.replay, found.witnesses) {
-                    // A validator that replays has all the bytes and serves them.
-                    (Replay::Refused(Refusal::Withheld), _) => !is_sought(&said, drawn),
-                    (Replay::Match, Some(witnesses)) => proof.witnesses == witnesses,
-                    (Replay::Refused(refusal), _) => !refusal.is_in_blobs(),
-                    (Replay::Match | Replay::NotDrawn, _) => true,
-                };
-                if !holds {
-                    rechecks.disputed.insert(one.validator);
-                    let validator = one.validator;
-                    rechecks.disputes.push(Output::Dispute(Dispute::Proof { validator, window, miner }));
-                }
-            }
+            let case = ContestedCase { me, judging, subject, said: &said, attempt };
+            let is_asked = self.recheck_refusals(&case, &mut rechecks);
+            self.recheck_matches(&case, is_asked, &mut rechecks);
         }
         rechecks
     }
 
-    fn confirm(&self, judging: &Judging, subject: Subject, claimed: Option<Refusal>) -> Option<Output> {
+    /// Compares the refusals of others with this node's own finding. Where it has none it must replay the
+    /// contribution first, and one replay answers all refusals. Returns whether it must.
+    fn recheck_refusals(&self, case: &ContestedCase<'_>, rechecks: &mut Rechecks) -> bool {
+        let mut is_asked = false;
+        for said in case.said_by_others() {
+            let Replay::Refused(claimed) = said.replay else { continue };
+            // Nobody can confirm or refute that bytes could not be fetched.
+            if *claimed == Refusal::Withheld {
+                continue;
+            }
+            match self.finding(case, true) {
+                None if is_asked => {}
+                None => {
+                    is_asked = true;
+                    rechecks.open.extend(self.confirm(case, Some(claimed.clone())));
+                }
+                Some(found) if found.replay == said.replay => {}
+                Some(found) => {
+                    rechecks.disputed.insert(said.validator);
+                    rechecks.disputes.push(Output::Dispute(Dispute::Refusal {
+                        validator: said.validator,
+                        miner: case.subject.miner,
+                        claimed: claimed.clone(),
+                        found: found.replay.clone(),
+                    }));
+                }
+            }
+        }
+        is_asked
+    }
+
+    /// Compares the matches of others with this node's own finding. Where it has none and something contradicts
+    /// a match, it must replay the contribution first, unless it is asked to already.
+    fn recheck_matches(&self, case: &ContestedCase<'_>, is_asked: bool, rechecks: &mut Rechecks) {
+        let Subject { window, miner, .. } = case.subject;
+        // After the record, a challenge decides whether the state can be fetched.
+        let drawn = case.judging.replayers().get(&miner).filter(|_| window == self.state.window());
+        let drawn = drawn.map_or(&[][..], Vec::as_slice);
+        let Some(found) = self.finding(case, false) else {
+            if contradict(case.said, drawn) && !is_asked {
+                rechecks.open.extend(self.confirm(case, None));
+            }
+            return;
+        };
+        for said in case.said_by_others() {
+            let Some(proof) = said.proof else { continue };
+            let holds = match (found.replay, found.witnesses) {
+                // A validator that replays has all the bytes and serves them.
+                (Replay::Refused(Refusal::Withheld), _) => !is_sought(case.said, drawn),
+                (Replay::Match, Some(witnesses)) => proof.witnesses == witnesses,
+                (Replay::Refused(refusal), _) => !refusal.is_in_blobs(),
+                (Replay::Match | Replay::NotDrawn, _) => true,
+            };
+            if !holds {
+                rechecks.disputed.insert(said.validator);
+                let validator = said.validator;
+                rechecks.disputes.push(Output::Dispute(Dispute::Proof { validator, window, miner }));
+            }
+        }
+    }
+
+    /// The output that asks for this node's own replay.
+    fn confirm(&self, case: &ContestedCase<'_>, claimed: Option<Refusal>) -> Option<Output> {
+        let subject = case.subject;
         let task = if subject.window == self.state.window() {
-            self.state.replay_task(judging, &subject.miner)
+            self.state.replay_task(case.judging, &subject.miner)
         } else {
             self.state.late_task(subject.window, &subject.miner)
         };
@@ -187,9 +219,10 @@ impl Node {
     /// This node's own finding about a contribution, if it is enough to judge another validator's refusal
     /// (`is_reason`) or proof. That this node could not fetch the bytes, in its own judging or in an earlier
     /// attempt, proves nothing.
-    fn finding(&self, me: &PublicKey, subject: &Subject, is_reason: bool, attempt: u32) -> Option<OwnReplay<'_>> {
+    fn finding(&self, case: &ContestedCase<'_>, is_reason: bool) -> Option<OwnReplay<'_>> {
+        let ContestedCase { me, subject, attempt, .. } = *case;
         let withheld = Replay::Refused(Refusal::Withheld);
-        if let Some(confirmed) = self.open.own.confirmed.get(subject) {
+        if let Some(confirmed) = self.open.own.confirmed.get(&subject) {
             let found = OwnReplay { replay: &confirmed.replay, witnesses: Some(&confirmed.witnesses[..]) };
             return Some(found).filter(|found| *found.replay != withheld || confirmed.attempt >= attempt);
         }
