@@ -13,8 +13,8 @@ pub(crate) mod window;
 
 use std::sync::{Arc, OnceLock};
 
+use templar_device::{Cpu, Isa};
 use templar_manifest::*;
-use templar_numerics::Isa;
 use templar_protocol::{ClosedWindow, Entry, Input, Node, Output, RunState, VoteCertificate};
 
 use folder::Folder;
@@ -43,16 +43,16 @@ fn the_examples_are_what_the_program_computes() {
 #[test]
 fn every_instruction_set_and_thread_count_computes_them() {
     let expected = Folder::of(example());
-    let best = Isa::current();
+    let best = Cpu::default().isa();
     for isa in Isa::available() {
         for threads in [1, 2] {
-            Isa::force(isa).unwrap();
+            Cpu::set_default_isa(isa).unwrap();
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let found = pool.install(|| Folder::of(&compute()));
             assert!(found == expected, "{isa:?} with {threads} threads");
         }
     }
-    Isa::force(best).unwrap();
+    Cpu::set_default_isa(best).unwrap();
 }
 
 #[test]

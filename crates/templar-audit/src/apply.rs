@@ -25,9 +25,11 @@ pub struct Applied {
 
 /// Mean loss of `parameters` on the held-out pages, in 1e-9 nats. The window decides the sequence length.
 pub fn held_out_loss(inputs: &AuditInputs<'_>, window: WindowIndex, parameters: &[f32]) -> Result<u64, InputError> {
+    let broken = |error: &dyn std::error::Error| InputError::Broken(format!("held-out loss: {}", chain(error)));
     let pages = inputs.held_out_pages(window)?;
-    evaluate(&mut inputs.recipe.model(window), parameters, &pages)
-        .map_err(|error| InputError::Broken(format!("held-out loss: {}", chain(&error))))
+    let mut model = inputs.recipe.model(window);
+    let parameters = inputs.recipe.device.upload(parameters.into()).map_err(|error| broken(&error))?;
+    evaluate(&mut model, &parameters, &pages).map_err(|error| broken(&error))
 }
 
 /// Decodes the deltas that the record aggregates, in its order, and takes the outer step from `parameters`.

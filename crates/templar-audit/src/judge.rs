@@ -1,6 +1,9 @@
 //! Judges the contributions of a cut: decodes their deltas, replays some of them, and measures the loss of each.
 
+use std::borrow::Cow;
+
 use templar_delta::{Delta, max_bytes, overlaps_ppm};
+use templar_device::Buffer;
 use templar_manifest::proof::prove;
 use templar_manifest::trace::{Trace, TraceHeader};
 use templar_manifest::{Contribution, Hash, PublicKey, Refusal, Replay, ScoreEntry, Signed, StateId};
@@ -124,12 +127,16 @@ pub fn judge(
     }
     let nearest = nearest(&deltas);
     let mut model = recipe.model(plan.window);
-    let mut loss = |parameters: &[f32], pages: &[Vec<u32>]| {
+    let upload = |values: Cow<'_, [f32]>| {
+        recipe.device.upload(values).map_err(|error| InputError::Broken(format!("evaluation: {}", chain(&error))))
+    };
+    let mut loss = |parameters: &Buffer, pages: &[Vec<u32>]| {
         evaluate(&mut model, parameters, pages)
             .map_err(|error| InputError::Broken(format!("evaluation: {}", chain(&error))))
     };
+    let before = upload(parameters.into())?;
     let unassigned = inputs.pages(plan.window, &plan.unassigned)?;
-    let unassigned_before = loss(parameters, &unassigned)?;
+    let unassigned_before = loss(&before, &unassigned)?;
     let mut entries = Vec::new();
     for (((signed, (replay, proof)), delta), nearest) in
         contributions.iter().zip(replays.into_iter().zip(proofs)).zip(deltas).zip(nearest)
@@ -151,8 +158,9 @@ pub fn judge(
         let delta = delta.filter(|_| recipe.genesis.gauntlet.measures());
         let tried = delta.and_then(|delta| trial(recipe, plan.window.0, &delta, parameters).ok());
         if let Some(tried) = tried {
+            let tried = upload(tried.into())?;
             let assigned = inputs.pages(plan.window, assigned_pages(plan, &miner))?;
-            entry.assigned_before_nanonats = loss(parameters, &assigned)?;
+            entry.assigned_before_nanonats = loss(&before, &assigned)?;
             entry.assigned_after_nanonats = loss(&tried, &assigned)?;
             entry.unassigned_before_nanonats = unassigned_before;
             entry.unassigned_after_nanonats = loss(&tried, &unassigned)?;

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
-use templar_numerics::Isa;
+use templar_device::{Cpu, Isa};
 
 use commands::{
     audit, close, dataset, demo, doctor, evidence, export, fetch, generate, init, key, log, node, register, run, score,
@@ -161,7 +161,7 @@ fn start(cli: Cli, environment: &Environment, network: NetworkAccess, printer: P
     let usage = |error: &dyn std::fmt::Display| CommandError::says(Code::Usage, format_args!("TEMPLAR_ISA: {error}"));
     if let Some(name) = &environment.isa {
         let isa: Isa = name.parse().map_err(|error| usage(&error))?;
-        Isa::force(isa).map_err(|error| usage(&error))?;
+        Cpu::set_default_isa(isa).map_err(|error| usage(&error))?;
     }
     templar_model::recompute_by_default(environment.recompute);
     templar_numerics::check_environment().map_err(|error| CommandError::new(Code::Failed, error))?;

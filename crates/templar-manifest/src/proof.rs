@@ -75,6 +75,11 @@ impl ProofDraw {
         (self.place[1] % tensors as u64) as usize
     }
 
+    /// The key of the claim's hash.
+    pub fn key(&self) -> &Hash {
+        &self.key
+    }
+
     /// The hasher of the claim. It takes the tensor's elements, first moments and second moments as
     /// little-endian f32.
     pub fn hasher(&self) -> blake3::Hasher {

@@ -1,4 +1,4 @@
-//! What `tests/compare/step.py` measures: a training step and an evaluation, by this crate and by candle's autograd.
+//! The contestants of `tests/compare/step.py`: a training step and an evaluation, by this crate and by candle's autograd.
 //!
 //! `contest prepare DIR NAME` writes a model's first parameters and its tokens. `contest templar DIR`, `recompute DIR`
 //! and `candle DIR` say `ready`, load on a first line, say `loaded`, and then take one step for each line (`train` or
@@ -9,14 +9,16 @@ mod reference;
 
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 use std::{env, fs, io};
 
 use candle_core::{Device, Tensor};
 use candle_nn::optim::{AdamW, Optimizer, ParamsAdamW};
 use reference::Reference;
+use templar_device::{Buffer, Cpu};
 use templar_manifest::ModelSpec;
-use templar_model::{AdamWSettings, Model, sizes, step};
+use templar_model::{AdamWSettings, Model, Moments, OptimizerStep, sizes, step};
 
 const LEARNING_RATE: f32 = 1e-3;
 /// Micro-batches that are shown in turn.
@@ -58,7 +60,7 @@ fn tokens(spec: &ModelSpec) -> Vec<u32> {
 
 fn prepare(dir: &Path, name: &str) -> io::Result<()> {
     let spec = spec(name);
-    let model = Model::new(&spec).expect("a sound specification");
+    let model = Model::new(&spec, Arc::new(Cpu::default())).expect("a sound specification");
     let params = model.init(&[1; 32]);
     fs::write(dir.join("parameters.bin"), params.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())?;
     fs::write(dir.join("tokens.bin"), tokens(&spec).iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())?;
@@ -76,7 +78,7 @@ fn prepare(dir: &Path, name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// What takes steps.
+/// A model that trains and evaluates.
 trait Contestant {
     /// Trains on one micro-batch and gives its mean loss.
     fn train(&mut self, batch: &[u32]) -> f64;
@@ -86,27 +88,37 @@ trait Contestant {
 
 struct Ours {
     model: Model,
-    params: Vec<f32>,
-    grad: Vec<f32>,
-    moments: [Vec<f32>; 2],
+    params: Buffer,
+    grad: Buffer,
+    moments: Moments,
     steps: u64,
 }
 
 impl Ours {
     fn new(mut model: Model, params: Vec<f32>, recompute: bool) -> Self {
         model.recompute(recompute);
-        let zero = || vec![0.0f32; params.len()];
-        Self { grad: zero(), moments: [zero(), zero()], model, params, steps: 0 }
+        let device = Arc::clone(model.device());
+        let moments = Moments::zero(&*device, params.len()).expect("memory for the moments");
+        let grad = device.zeros(params.len() as u64).expect("memory for the gradient");
+        Self {
+            params: device.upload(params.into()).expect("memory for the parameters"),
+            grad,
+            moments,
+            model,
+            steps: 0,
+        }
     }
 }
 
 impl Contestant for Ours {
     fn train(&mut self, batch: &[u32]) -> f64 {
-        let Self { model, params, grad, moments: [m, v], steps } = self;
+        let Self { model, params, grad, moments, steps } = self;
         *steps += 1;
-        grad.fill(0.0);
+        model.device().fill(grad.all_mut(), 0.0);
         let loss = model.forward_backward(params, batch, 1.0 / STEP_TOKENS as f32, grad).unwrap();
-        step(model, &AdamWSettings::reference(), LEARNING_RATE, *steps, params, grad, m, v).unwrap();
+        let settings = AdamWSettings::reference();
+        let at = OptimizerStep { settings: &settings, learning_rate: LEARNING_RATE, number: *steps };
+        step(model, at, params, grad, moments).unwrap();
         loss / f64::from(STEP_TOKENS)
     }
 
@@ -183,7 +195,7 @@ fn contend(name: &str, dir: &Path) -> io::Result<()> {
     say("ready".into())?;
     lines.next();
     let spec = spec(&fs::read_to_string(dir.join("name"))?);
-    let model = Model::new(&spec).expect("a sound specification");
+    let model = Model::new(&spec, Arc::new(Cpu::default())).expect("a sound specification");
     let params = numbers(dir.join("parameters.bin"), f32::from_le_bytes)?;
     let tokens = numbers(dir.join("tokens.bin"), u32::from_le_bytes)?;
     let mut contestant: Box<dyn Contestant> = match name {

@@ -2,9 +2,11 @@
 //!
 //! Arguments: size, vocabulary, sequences per micro-batch, steps. Threads follow `RAYON_NUM_THREADS`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use templar_model::{AdamWSettings, Model, sizes, step};
+use templar_device::{Cpu, Device};
+use templar_model::{AdamWSettings, Model, Moments, OptimizerStep, sizes, step};
 
 #[expect(clippy::disallowed_methods, reason = "a measurement of time")]
 fn main() {
@@ -13,25 +15,26 @@ fn main() {
     let name = arguments.first().map_or("micro", String::as_str);
     let (vocab, sequences, steps) = (number(1, 2048), number(2, 4), u64::from(number(3, 10)));
     let spec = sizes::preset(name, vocab).expect("a size of the table");
-    let mut model = Model::new(&spec).unwrap();
+    let device = Arc::new(Cpu::default());
+    let mut model = Model::new(&spec, device.clone()).unwrap();
     let start = Instant::now();
-    let mut params = model.init(&[1; 32]);
+    let mut params = device.upload(model.init(&[1; 32]).into()).unwrap();
     println!("{name}: {} parameters, drawn in {:.3} s", params.len(), start.elapsed().as_secs_f64());
 
     let tokens = sequences * (spec.sequence_length + 1);
     let batch: Vec<u32> = (0..tokens).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) % vocab).collect();
     let rows = (sequences * spec.sequence_length) as f32;
-    let (mut m, mut v) = (vec![0.0f32; params.len()], vec![0.0f32; params.len()]);
-    let mut grad = vec![0.0f32; params.len()];
+    let mut moments = Moments::zero(&*device, model.parameter_count()).unwrap();
+    let mut grad = device.zeros(params.len()).unwrap();
     let (mut gradients, mut updates, mut evaluations) = (f64::MAX, f64::MAX, f64::MAX);
     for t in 1..=steps {
-        grad.fill(0.0);
+        device.fill(grad.all_mut(), 0.0);
         let start = Instant::now();
         let loss = model.forward_backward(&params, &batch, 1.0 / rows, &mut grad).unwrap();
         gradients = gradients.min(start.elapsed().as_secs_f64());
         let start = Instant::now();
-        let settings = AdamWSettings::reference();
-        let norm = step(&model, &settings, 1e-3, t, &mut params, &mut grad, &mut m, &mut v).unwrap();
+        let at = OptimizerStep { settings: &AdamWSettings::reference(), learning_rate: 1e-3, number: t };
+        let norm = step(&model, at, &mut params, &mut grad, &mut moments).unwrap();
         updates = updates.min(start.elapsed().as_secs_f64());
         let start = Instant::now();
         model.loss(&params, &batch).unwrap();

@@ -1,8 +1,10 @@
 //! The buffers that one micro-batch passes through, allocated once and reused.
 //!
-//! What the backward pass reads is kept per layer, or of each layer its input alone, from which the rest is computed a
-//! second time; everything else is one workspace. Sizes follow the micro-batch: a buffer in use is always exactly as long
-//! as the current one needs, so a kernel that is given a whole buffer sees whole rows.
+//! The backward pass reads activations of every layer. They are kept, or only each layer's input is kept and the rest is
+//! computed a second time. Everything else is one workspace that the layers share. Sizes follow the micro-batch: a buffer
+//! in use is exactly as long as the current micro-batch needs, so an operation on a whole buffer sees whole rows.
+
+use templar_device::{AttentionShape, Buffer, Device, DeviceError};
 
 use crate::layout::Layout;
 
@@ -15,12 +17,12 @@ pub(crate) struct BatchShape {
 
 impl BatchShape {
     /// Token positions in all: the rows of every activation.
-    pub(crate) fn rows(&self) -> usize {
-        self.sequences * self.length
+    pub(crate) fn rows(&self) -> u64 {
+        self.sequences as u64 * self.length as u64
     }
 }
 
-/// What the forward pass leaves for a backward pass. The results of both have the same bits whichever it is.
+/// The activations that a forward pass keeps for a backward pass. The choice does not change any result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Keep {
     /// Every layer's input and [`LayerActivations`].
@@ -45,118 +47,162 @@ impl Keep {
     }
 }
 
-/// What one layer computes from its input and its backward pass reads. Outputs of norms and of the gate are not among it:
-/// one pass over what is here gives them again, which costs less than the memory to keep them.
+/// The activations of one layer that its backward pass reads. Outputs of norms and of the gate are not kept: one pass over
+/// these buffers gives them again, which costs less than the memory to keep them.
 #[derive(Debug, Default)]
 pub(crate) struct LayerActivations {
     /// Inverse root mean square of the layer's input, `[rows]`.
-    pub(crate) attention_inv_rms: Vec<f32>,
+    pub(crate) attention_inv_rms: Buffer,
     /// Rotated, scaled queries, rotated keys, values: `[sequences, heads + 2 kv_heads, length, width]`.
-    pub(crate) qkv: Vec<f32>,
-    /// What attention found, token by token, `[rows, hidden]`.
-    pub(crate) context: Vec<f32>,
+    pub(crate) qkv: Buffer,
+    /// Statistics that attention keeps for its backward pass; empty on a CPU.
+    pub(crate) attention_statistics: Buffer,
+    /// The context that attention computed, token by token, `[rows, hidden]`.
+    pub(crate) context: Buffer,
     /// The residual stream after attention, `[rows, hidden]`.
-    pub(crate) middle: Vec<f32>,
+    pub(crate) middle: Buffer,
     /// Inverse root mean square of `middle`, `[rows]`.
-    pub(crate) ffn_inv_rms: Vec<f32>,
-    /// `[rows, ffn]`.
-    pub(crate) gate: Vec<f32>,
-    /// `[rows, ffn]`.
-    pub(crate) up: Vec<f32>,
+    pub(crate) ffn_inv_rms: Buffer,
+    /// The gate of the feed-forward before its sigmoid, `[rows, ffn]`.
+    pub(crate) gate: Buffer,
+    /// The values that the gate multiplies, `[rows, ffn]`.
+    pub(crate) up: Buffer,
 }
 
 /// Buffers that every layer uses in turn.
 #[derive(Debug, Default)]
 pub(crate) struct Workspace {
-    /// What went through a norm and goes into a projection, `[rows, hidden]`.
-    pub(crate) normed: Vec<f32>,
+    /// The output of a norm, which goes into a projection, `[rows, hidden]`.
+    pub(crate) normed: Buffer,
     /// `silu(gate) · up`, `[rows, ffn]`.
-    pub(crate) gated: Vec<f32>,
+    pub(crate) gated: Buffer,
     /// Queries, keys and values token by token, or their gradients, `[rows, qkv_width]`.
-    pub(crate) qkv_by_token: Vec<f32>,
+    pub(crate) qkv_by_token: Buffer,
     /// Context head by head, `[sequences, heads, length, width]`.
-    pub(crate) context_by_head: Vec<f32>,
+    pub(crate) context_by_head: Buffer,
 }
 
 /// All buffers of a model.
 #[derive(Debug, Default)]
 pub(crate) struct Activations {
     pub(crate) shape: BatchShape,
-    /// What the last forward pass left.
+    /// The activations that the last forward pass kept.
     pub(crate) keep: Keep,
     /// The residual stream before each layer and after the last, `[rows, hidden]` each; see [`Keep::streams`].
-    pub(crate) streams: Vec<Vec<f32>>,
-    /// See [`Keep::layers`].
+    pub(crate) streams: Vec<Buffer>,
+    /// The kept activations of each layer; [`Keep::layers`] says how many there are.
     pub(crate) layers: Vec<LayerActivations>,
     /// The residual stream through the final norm, `[rows, hidden]`.
-    pub(crate) normed: Vec<f32>,
+    pub(crate) normed: Buffer,
     /// Inverse root mean square of the residual stream, `[rows]`.
-    pub(crate) inv_rms: Vec<f32>,
+    pub(crate) inv_rms: Buffer,
     /// Negative log-likelihood per token, nats, `[rows]`.
-    pub(crate) losses: Vec<f32>,
-    /// Logits of some rows and then their gradients; sized by the head.
-    pub(crate) logits: Vec<f32>,
+    pub(crate) losses: Buffer,
+    /// Logits of some rows and then their gradients; sized by `lm_head`.
+    pub(crate) logits: Buffer,
     pub(crate) workspace: Workspace,
 }
 
-/// What only the backward pass needs.
+/// The buffers that only the backward pass needs.
 #[derive(Debug, Default)]
 pub(crate) struct Gradients {
     /// Gradient of the residual stream, `[rows, hidden]`.
-    pub(crate) residual: Vec<f32>,
+    pub(crate) residual: Buffer,
     /// Gradient of a norm's output, `[rows, hidden]`.
-    pub(crate) normed: Vec<f32>,
+    pub(crate) normed: Buffer,
     /// Gradient of `context`, `[rows, hidden]`.
-    pub(crate) context: Vec<f32>,
+    pub(crate) context: Buffer,
     /// Gradient of `qkv`, laid out like it.
-    pub(crate) qkv: Vec<f32>,
+    pub(crate) qkv: Buffer,
     /// Gradient of `gated`, `[rows, ffn]`.
-    pub(crate) gated: Vec<f32>,
+    pub(crate) gated: Buffer,
     /// Gradient of `gate`, `[rows, ffn]`.
-    pub(crate) gate: Vec<f32>,
+    pub(crate) gate: Buffer,
     /// Gradient of `up`, `[rows, ffn]`.
-    pub(crate) up: Vec<f32>,
+    pub(crate) up: Buffer,
 }
 
 impl Activations {
     /// Makes every buffer that is used as long as `shape` needs. Buffers that are not used stay for when they are.
-    pub(crate) fn resize(&mut self, layout: &Layout, shape: BatchShape, keep: Keep) {
+    pub(crate) fn resize(
+        &mut self,
+        device: &dyn Device,
+        layout: &Layout,
+        shape: BatchShape,
+        keep: Keep,
+    ) -> Result<(), DeviceError> {
         (self.shape, self.keep) = (shape, keep);
-        let rows = shape.rows();
-        let (stream, wide, qkv) = (rows * layout.hidden, rows * layout.ffn, rows * layout.qkv_width());
+        let widths = Widths::new(layout, shape);
         let (streams, layers) = (keep.streams(layout.layers.len()), keep.layers(layout.layers.len()));
-        self.streams.resize_with(streams.max(self.streams.len()), Vec::new);
+        self.streams.resize_with(streams.max(self.streams.len()), Buffer::default);
         self.layers.resize_with(layers.max(self.layers.len()), LayerActivations::default);
         let Workspace { normed, gated, qkv_by_token, context_by_head } = &mut self.workspace;
         for buffer in self.streams[..streams].iter_mut().chain([&mut self.normed, normed, context_by_head]) {
-            buffer.resize(stream, 0.0);
+            device.resize(buffer, widths.hidden)?;
         }
-        gated.resize(wide, 0.0);
-        qkv_by_token.resize(qkv, 0.0);
-        self.inv_rms.resize(rows, 0.0);
-        self.losses.resize(rows, 0.0);
+        device.resize(gated, widths.ffn)?;
+        device.resize(qkv_by_token, widths.qkv)?;
+        device.resize(&mut self.inv_rms, widths.rows)?;
+        device.resize(&mut self.losses, widths.rows)?;
+        let statistics = device.attention_statistics(attention_shape(layout, shape), shape.sequences as u64);
         for layer in &mut self.layers[..layers] {
-            layer.context.resize(stream, 0.0);
-            layer.middle.resize(stream, 0.0);
-            layer.gate.resize(wide, 0.0);
-            layer.up.resize(wide, 0.0);
-            layer.attention_inv_rms.resize(rows, 0.0);
-            layer.ffn_inv_rms.resize(rows, 0.0);
-            layer.qkv.resize(qkv, 0.0);
+            device.resize(&mut layer.context, widths.hidden)?;
+            device.resize(&mut layer.middle, widths.hidden)?;
+            device.resize(&mut layer.gate, widths.ffn)?;
+            device.resize(&mut layer.up, widths.ffn)?;
+            device.resize(&mut layer.attention_inv_rms, widths.rows)?;
+            device.resize(&mut layer.ffn_inv_rms, widths.rows)?;
+            device.resize(&mut layer.qkv, widths.qkv)?;
+            device.resize(&mut layer.attention_statistics, statistics)?;
         }
+        Ok(())
     }
 }
 
 impl Gradients {
     /// Makes every buffer as long as `shape` needs.
-    pub(crate) fn resize(&mut self, layout: &Layout, shape: BatchShape) {
-        let rows = shape.rows();
+    pub(crate) fn resize(
+        &mut self,
+        device: &dyn Device,
+        layout: &Layout,
+        shape: BatchShape,
+    ) -> Result<(), DeviceError> {
+        let widths = Widths::new(layout, shape);
         for buffer in [&mut self.residual, &mut self.normed, &mut self.context] {
-            buffer.resize(rows * layout.hidden, 0.0);
+            device.resize(buffer, widths.hidden)?;
         }
         for buffer in [&mut self.gated, &mut self.gate, &mut self.up] {
-            buffer.resize(rows * layout.ffn, 0.0);
+            device.resize(buffer, widths.ffn)?;
         }
-        self.qkv.resize(rows * layout.qkv_width(), 0.0);
+        device.resize(&mut self.qkv, widths.qkv)
     }
+}
+
+/// Elements of a micro-batch's buffers.
+struct Widths {
+    /// Elements of a buffer with one number a row.
+    rows: u64,
+    /// Elements of a `[rows, hidden]` buffer.
+    hidden: u64,
+    /// Elements of a `[rows, ffn]` buffer.
+    ffn: u64,
+    /// Elements of a `[rows, qkv_width]` buffer.
+    qkv: u64,
+}
+
+impl Widths {
+    fn new(layout: &Layout, shape: BatchShape) -> Self {
+        let rows = shape.rows();
+        Self {
+            rows,
+            hidden: rows * layout.hidden as u64,
+            ffn: rows * layout.ffn as u64,
+            qkv: rows * layout.qkv_width() as u64,
+        }
+    }
+}
+
+/// The heads of a micro-batch as attention takes them.
+pub(crate) fn attention_shape(layout: &Layout, shape: BatchShape) -> AttentionShape {
+    AttentionShape { length: shape.length, heads: layout.heads, kv_heads: layout.kv_heads, width: layout.head_width }
 }

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Config, Llama, Llama3RopeConfig, Llama3RopeType};
 use templar_manifest::ModelSpec;
-use templar_numerics::{RotaryScaling, scale_in_place, softmax};
+use templar_numerics::{Kernels, RotaryScaling};
 
 use crate::layout::{ConfigError, Layout};
 pub use crate::vocabulary::TokenizerError;
@@ -39,18 +39,18 @@ pub enum GenerateError {
     /// The tokenizer cannot be used with the model.
     #[error("the tokenizer cannot be used")]
     Tokenizer(#[from] TokenizerError),
-    /// The parameter vector is not the model's.
+    /// The parameter vector has another length than the model's.
     #[error("{found} parameters, the model has {expected}")]
     Length {
         /// Parameters of the model.
         expected: usize,
-        /// What was passed.
+        /// Parameters that were passed.
         found: usize,
     },
     /// The tokenizer refuses the prompt, or the tokens that were generated.
     #[error("the tokenizer fails on this text: {reason}")]
     Text {
-        /// What it says.
+        /// The tokenizer's message.
         reason: String,
     },
     /// Nothing to start from: an empty prompt, and the tokenizer has no start token.
@@ -61,7 +61,7 @@ pub enum GenerateError {
     PromptTooLong {
         /// Tokens of the prompt.
         found: usize,
-        /// The model's positions.
+        /// The number of positions of the model.
         positions: usize,
     },
     /// A temperature that is not positive and finite.
@@ -70,7 +70,7 @@ pub enum GenerateError {
     /// The logits are not finite: the parameters are unusable.
     #[error("the model's logits are not finite")]
     NonFinite,
-    /// candle fails.
+    /// The computation in candle failed.
     #[error("candle fails")]
     Candle(#[from] candle_core::Error),
 }
@@ -227,8 +227,9 @@ impl Sampler {
                 // The highest logit is taken off first, so that a low temperature sharpens instead of overflowing.
                 let highest = logits.iter().fold(f32::MIN, |high, &logit| if logit > high { logit } else { high });
                 logits.iter_mut().for_each(|logit| *logit -= highest);
-                scale_in_place(logits, *inverse);
-                softmax(logits);
+                let kernels = Kernels::best();
+                kernels.scale_in_place(logits, *inverse);
+                kernels.softmax(logits);
                 pick(logits, draw)
             }
         };

@@ -1,7 +1,7 @@
 //! Hugging Face folders in and out: `config.json`, `model.safetensors`, `tokenizer.json` and their companions.
 //!
-//! A round trip gives back every bit of the parameters. What cannot be represented exactly is refused by name, before
-//! any work: another architecture, biases, a rotary scaling other than `linear` and `llama3`, dtypes other than f32, bf16
+//! A round trip gives back every bit of the parameters. A folder that cannot be represented
+//! exactly is refused before any work, and the error names the reason: another architecture, biases, a rotary scaling other than `linear` and `llama3`, dtypes other than f32, bf16
 //! and f16 (whose values are all f32), a tensor too many or too few.
 
 mod config;
@@ -12,9 +12,9 @@ mod weights;
 pub use export::{ExportError, export};
 pub use import::{ImportError, import};
 
-/// The weights' file.
+/// File name of the weights.
 const WEIGHTS: &str = "model.safetensors";
 /// Where each tensor of weights in several files lies.
 const INDEX: &str = "model.safetensors.index.json";
-/// The model's configuration.
+/// File name of the configuration.
 const CONFIG: &str = "config.json";

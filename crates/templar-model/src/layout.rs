@@ -9,15 +9,15 @@ use std::ops::Range;
 use templar_manifest::{ModelSpec, RopeScaling, TensorSpec};
 use templar_numerics::RotaryScaling;
 
-/// Largest vocabulary.
+/// The largest vocabulary that is taken.
 pub(crate) const MAX_VOCAB: u32 = 1 << 22;
 /// Largest width of the residual stream and of the feed-forward.
 pub(crate) const MAX_WIDTH: u32 = 1 << 17;
-/// Most layers.
+/// The largest number of layers.
 pub(crate) const MAX_LAYERS: u32 = 1024;
-/// Widest attention head.
+/// The largest width of an attention head.
 pub(crate) const MAX_HEAD_WIDTH: usize = 512;
-/// Longest training sequence.
+/// The longest training sequence, in positions.
 pub(crate) const MAX_SEQUENCE: u32 = 1 << 17;
 
 /// Why a model specification is refused.
@@ -34,7 +34,7 @@ pub enum ConfigError {
     TooLarge {
         /// The field of the specification.
         field: &'static str,
-        /// What it says.
+        /// The value in the specification.
         value: u64,
         /// The largest value taken.
         limit: u64,
@@ -44,13 +44,13 @@ pub enum ConfigError {
     Heads {
         /// Width of the residual stream.
         hidden_size: u32,
-        /// Query heads.
+        /// Number of query heads.
         heads: u32,
     },
     /// The query heads do not divide among the key and value heads.
     #[error("{heads} heads do not divide among {kv_heads} key and value heads")]
     KvHeads {
-        /// Query heads.
+        /// Number of query heads.
         heads: u32,
         /// Key and value heads.
         kv_heads: u32,
@@ -70,7 +70,7 @@ pub enum ConfigError {
     /// The scaling of the rotary frequencies is not one: a factor below 1, or bands that are empty or out of order.
     #[error("rope_scaling {found:?} {rule}")]
     RopeScaling {
-        /// What the specification says.
+        /// The scaling in the specification.
         found: RopeScaling,
         /// The rule that it breaks.
         rule: &'static str,
@@ -80,8 +80,8 @@ pub enum ConfigError {
     Overflow,
 }
 
-/// Names and shapes of a specification's tensors in the order of the flat vector, as [`crate::Model::tensors`], for those
-/// who need no model: the elements of a flat vector are their sum.
+/// Names and shapes of a specification's tensors in the order of the flat vector, as [`crate::Model::tensors`] gives them,
+/// without a model. A flat vector has the sum of their elements.
 ///
 /// # Errors
 /// A specification that is refused.
@@ -93,19 +93,19 @@ pub fn tensors(spec: &ModelSpec) -> Result<Vec<TensorSpec>, ConfigError> {
 #[derive(Debug, Clone)]
 pub(crate) struct LayerRanges {
     /// Query, key and value projections as one matrix `[qkv_width, hidden]`.
-    pub(crate) qkv: Range<usize>,
+    pub(crate) qkv: Range<u64>,
     /// Output projection of attention `[hidden, hidden]`.
-    pub(crate) attention_out: Range<usize>,
-    /// `[ffn, hidden]`.
-    pub(crate) gate: Range<usize>,
-    /// `[ffn, hidden]`.
-    pub(crate) up: Range<usize>,
-    /// `[hidden, ffn]`.
-    pub(crate) down: Range<usize>,
+    pub(crate) attention_out: Range<u64>,
+    /// The gate's projection, `[ffn, hidden]`.
+    pub(crate) gate: Range<u64>,
+    /// The projection that the gate multiplies, `[ffn, hidden]`.
+    pub(crate) up: Range<u64>,
+    /// The projection back into the residual stream, `[hidden, ffn]`.
+    pub(crate) down: Range<u64>,
     /// Norm before attention, `[hidden]`.
-    pub(crate) attention_norm: Range<usize>,
+    pub(crate) attention_norm: Range<u64>,
     /// Norm before the feed-forward, `[hidden]`.
-    pub(crate) ffn_norm: Range<usize>,
+    pub(crate) ffn_norm: Range<u64>,
 }
 
 /// The checked sizes of a model and the place of every tensor.
@@ -120,15 +120,17 @@ pub(crate) struct Layout {
     pub(crate) sequence_length: usize,
     pub(crate) rotary_scaling: RotaryScaling,
     pub(crate) norm_eps: f32,
-    pub(crate) embedding: Range<usize>,
+    pub(crate) embedding: Range<u64>,
     pub(crate) layers: Vec<LayerRanges>,
-    pub(crate) final_norm: Range<usize>,
+    pub(crate) final_norm: Range<u64>,
     /// The output head `[vocab, hidden]`; the embedding's range when the two are tied.
-    pub(crate) output: Range<usize>,
+    pub(crate) output: Range<u64>,
     /// Names and shapes, in the order of the flat vector.
     pub(crate) tensors: Vec<TensorSpec>,
-    /// The place of each of `tensors`.
+    /// The place of each of `tensors`, in memory of the host.
     pub(crate) ranges: Vec<Range<usize>>,
+    /// The same places in a buffer of a device.
+    pub(crate) places: Vec<Range<u64>>,
     /// Length of the flat vector.
     pub(crate) parameters: usize,
 }
@@ -142,7 +144,7 @@ struct Placement {
 }
 
 impl Placement {
-    fn place(&mut self, name: String, shape: &[usize]) -> Result<Range<usize>, ConfigError> {
+    fn place(&mut self, name: String, shape: &[usize]) -> Result<Range<u64>, ConfigError> {
         let tensor = TensorSpec::new(name, shape.iter().map(|&size| size as u64).collect::<Vec<_>>());
         let elements = tensor.checked_elements().ok_or(ConfigError::Overflow)?;
         let start = self.end;
@@ -153,7 +155,7 @@ impl Placement {
         }
         self.tensors.push(tensor);
         self.ranges.push(start..self.end);
-        Ok(start..self.end)
+        Ok(start as u64..self.end as u64)
     }
 }
 
@@ -206,6 +208,7 @@ impl Layout {
             final_norm,
             output,
             tensors: placement.tensors,
+            places: placement.ranges.iter().map(|range| range.start as u64..range.end as u64).collect(),
             ranges: placement.ranges,
             parameters: placement.end,
         })

@@ -3,8 +3,8 @@
 //! # The model
 //!
 //! A token's row of the embedding is the start of its residual stream, a vector of `hidden_size` numbers. Each layer adds
-//! to it twice: what attention found in the tokens before it, and what a gated feed-forward makes of it. Both read the
-//! stream through an RMSNorm. After the last layer one more norm and the output head give a score per token of the
+//! two vectors to it: the output of attention over the tokens before it, and the output of a gated feed-forward. Both read
+//! the stream through an RMSNorm. After the last layer one more norm and the output head give a score per token of the
 //! vocabulary, and the loss is the cross-entropy of the next token, in nats.
 //!
 //! # One flat vector
@@ -69,29 +69,28 @@
 //! Parameters, gradient and two moments are the caller's, once each: 16 bytes a parameter. A model's buffers, in f32, are
 //! for each token of a micro-batch and each layer `3 d + 2 ffn_size + w (heads + 2 kv_heads)`, with recomputation only
 //! d; besides that one layer's workspace, 16 MiB of logits, and nothing quadratic in the sequence's length. Evaluation
-//! keeps nothing, whatever the depth. Measured beside PyTorch and candle in `BENCH.md`.
+//! keeps no activations of earlier layers. `BENCH.md` has measurements beside PyTorch and candle.
 //!
 //! # The edge
 //!
 //! [`hf`] reads and writes Hugging Face folders, and [`generate`] lets candle-transformers' Llama continue a prompt.
-//! What leaves through that edge never comes back into training.
+//! Nothing that leaves through that edge comes back into training.
 
 mod activations;
-mod attention;
 mod backward;
 mod forward;
 pub mod generate;
-mod head;
-mod heads;
 pub mod hf;
 mod init;
 mod layout;
 mod linear;
+mod lm_head;
 mod model;
 mod optimizer;
+mod pass;
 pub mod sizes;
 mod vocabulary;
 
 pub use layout::{ConfigError, tensors};
 pub use model::{Model, StepError, recompute_by_default};
-pub use optimizer::{AdamWSettings, step};
+pub use optimizer::{AdamWSettings, Moments, OptimizerStep, step};

@@ -1,45 +1,34 @@
 //! The three matrix products of a projection `y = x Wᵀ`, with the weight stored `[out, in]` as Hugging Face does.
 //!
-//! Each output element is one chain of fused multiply-adds in ascending order of the summed index, as `templar-numerics`
-//! defines it, so projections whose weights lie next to each other may be taken together or apart with the same bits.
+//! Each output element is one sum over ascending indices in the order that the arithmetic defines, so projections whose
+//! weights lie next to each other may be taken together or apart with the same bits.
 
-use templar_numerics::{Mat, MatMut, Op, gemm};
+use templar_device::{Device, Matrix, MatrixMut, View, ViewMut};
 
 /// `y = x Wᵀ`; `x [rows, inputs]`, `weight [outputs, inputs]`, `y [rows, outputs]`.
-pub(crate) fn forward(x: &[f32], weight: &[f32], y: &mut [f32], rows: usize) {
-    let (inputs, outputs) = (x.len() / rows, y.len() / rows);
-    gemm(
-        Mat::new(x, rows, inputs),
-        Op::N,
-        Mat::new(weight, outputs, inputs),
-        Op::T,
-        MatMut::new(y, rows, outputs),
-        false,
-    );
+pub(crate) fn forward(device: &dyn Device, x: View<'_>, weight: View<'_>, y: ViewMut<'_>, rows: u64) {
+    let outputs = y.len() / rows;
+    let weight = Matrix::new(weight, outputs).transposed();
+    device.gemm(Matrix::new(x, rows), weight, MatrixMut::new(y, rows), false);
 }
 
-/// `dx = dy W`, or `dx += dy W`; shapes as in [`forward`].
-pub(crate) fn backward_input(dy: &[f32], weight: &[f32], dx: &mut [f32], rows: usize, accumulate: bool) {
-    let (inputs, outputs) = (dx.len() / rows, dy.len() / rows);
-    gemm(
-        Mat::new(dy, rows, outputs),
-        Op::N,
-        Mat::new(weight, outputs, inputs),
-        Op::N,
-        MatMut::new(dx, rows, inputs),
-        accumulate,
-    );
+/// Whether an input gradient begins anew, or goes on from what its buffer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sum {
+    /// `dx = dy W`.
+    Begins,
+    /// `dx += dy W`, in the chains that `dx` holds.
+    GoesOn,
+}
+
+/// `dx = dy W`, or `dx += dy W`; `dy [rows, outputs]`, `weight [outputs, inputs]`, `dx [rows, inputs]`.
+pub(crate) fn backward_input(device: &dyn Device, dy: Matrix<'_>, weight: View<'_>, dx: ViewMut<'_>, sum: Sum) {
+    let (rows, outputs) = (dy.rows, dy.cols);
+    device.gemm(dy, Matrix::new(weight, outputs), MatrixMut::new(dx, rows), sum == Sum::GoesOn);
 }
 
 /// `dW += dyᵀ x`, rows ascending; shapes as in [`forward`].
-pub(crate) fn backward_weight(dy: &[f32], x: &[f32], dweight: &mut [f32], rows: usize) {
-    let (inputs, outputs) = (x.len() / rows, dy.len() / rows);
-    gemm(
-        Mat::new(dy, rows, outputs),
-        Op::T,
-        Mat::new(x, rows, inputs),
-        Op::N,
-        MatMut::new(dweight, outputs, inputs),
-        true,
-    );
+pub(crate) fn backward_weight(device: &dyn Device, dy: Matrix<'_>, x: View<'_>, dweight: ViewMut<'_>) {
+    let (rows, outputs) = (dy.rows, dy.cols);
+    device.gemm(dy.transposed(), Matrix::new(x, rows), MatrixMut::new(dweight, outputs), true);
 }

@@ -1,16 +1,18 @@
 //! The model as its callers see it: sizes, tensors, first parameters, losses, gradients, logits.
 //!
-//! Parameters and gradients belong to the caller; a [`Model`] holds the layout, the rotary tables and the buffers of one
-//! micro-batch. Every length and token id is checked before any work.
+//! Parameters and gradients belong to the caller, as buffers of the model's device. A [`Model`] holds the layout, the
+//! rotary tables and the buffers of one micro-batch. Every length and token id is checked before any work.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use templar_device::{Buffer, Device, DeviceError, RotaryBuffers, RotaryTables};
 use templar_manifest::{ModelSpec, TensorSpec};
-use templar_numerics::RotaryTables;
 
 use crate::activations::{Activations, BatchShape, Gradients, Keep};
-use crate::head::{self, HeadGradients, HeadInputs};
 use crate::layout::{ConfigError, Layout};
+use crate::lm_head::{self, LmHeadGradients, LmHeadInputs, LmHeadOutputs};
+use crate::pass::Pass;
 use crate::{backward, forward, init, linear};
 
 /// Why a step cannot be computed, or has no valid result.
@@ -19,17 +21,17 @@ pub enum StepError {
     /// A flat vector is not the model's.
     #[error("{what} has {found} elements, the model {expected}")]
     Length {
-        /// Which vector.
+        /// The vector whose length is wrong.
         what: &'static str,
         /// Parameters of the model.
         expected: usize,
-        /// What was passed.
+        /// Elements of the vector that was passed.
         found: usize,
     },
     /// A micro-batch is empty or not a whole number of sequences.
     #[error("{found} tokens are not one or more sequences of {width}")]
     Batch {
-        /// Tokens passed.
+        /// Number of tokens passed.
         found: usize,
         /// Tokens that a sequence takes: one more than it predicts.
         width: usize,
@@ -37,9 +39,9 @@ pub enum StepError {
     /// A sequence is empty or longer than the model's positions.
     #[error("a sequence of {found} tokens, where the model takes 1 to {positions}")]
     Sequence {
-        /// Tokens passed.
+        /// Number of tokens passed.
         found: usize,
-        /// The model's positions.
+        /// The number of positions of the model.
         positions: usize,
     },
     /// A token id is not in the vocabulary.
@@ -47,7 +49,7 @@ pub enum StepError {
     Token {
         /// Place in the tokens passed.
         index: usize,
-        /// The id.
+        /// The id that was passed.
         token: u32,
         /// Rows of the embedding.
         vocab_size: usize,
@@ -55,7 +57,7 @@ pub enum StepError {
     /// The activations of a micro-batch cannot be addressed.
     #[error("a micro-batch of {sequences} sequences is more than this machine can address")]
     TooLarge {
-        /// Sequences passed.
+        /// Number of sequences passed.
         sequences: usize,
     },
     /// A loss is NaN or infinite, so the step is invalid.
@@ -63,7 +65,7 @@ pub enum StepError {
     NonFiniteLoss {
         /// Sequence of the micro-batch.
         sequence: usize,
-        /// Position in it.
+        /// Position in the sequence, from 0.
         position: usize,
     },
     /// A gradient is NaN or infinite, so the step is invalid.
@@ -77,9 +79,12 @@ pub enum StepError {
     /// A setting of the optimizer is out of its range.
     #[error("{setting} is out of range")]
     Setting {
-        /// Which one.
+        /// The name of the setting.
         setting: &'static str,
     },
+    /// The device fails, or has no memory for the step.
+    #[error("the step cannot be computed")]
+    Device(#[from] DeviceError),
 }
 
 /// Whether a model recomputes until it is told otherwise.
@@ -91,48 +96,52 @@ pub fn recompute_by_default(recompute: bool) {
     RECOMPUTE.store(recompute, Ordering::Relaxed);
 }
 
-/// What a model leaves for its backward pass.
+/// The activations that a model keeps for its backward pass.
 fn kept(recompute: bool) -> Keep {
     if recompute { Keep::Inputs } else { Keep::Everything }
 }
 
-/// A transformer of a given specification, with the buffers to compute it.
+/// A transformer of a given specification on a device, with the buffers to compute it.
 #[derive(Debug)]
 pub struct Model {
+    device: Arc<dyn Device>,
     spec: ModelSpec,
     layout: Layout,
-    tables: RotaryTables,
-    inputs: Vec<u32>,
-    targets: Vec<u32>,
-    /// What a forward pass that is trained on leaves for the backward pass.
+    /// The rotary tables, once a pass has needed them.
+    tables: Option<RotaryBuffers>,
+    inputs: Buffer<u32>,
+    targets: Buffer<u32>,
+    /// The activations that a training step's forward pass keeps.
     keep: Keep,
     activations: Activations,
     gradients: Gradients,
 }
 
 impl Model {
-    /// A model of this specification. Checks it whole; allocates the rotary tables only.
+    /// A model of this specification, computed by `device`. Checks the specification whole and allocates nothing.
     ///
-    /// `sequence_length`, `rope_theta` and `rope_scaling` decide nothing but those tables: a model of another context has
-    /// the same tensors and computes over the same parameters.
-    pub fn new(spec: &ModelSpec) -> Result<Self, ConfigError> {
-        let layout = Layout::new(spec)?;
-        let tables = RotaryTables::new(
-            layout.sequence_length,
-            layout.head_width,
-            f64::from(spec.rope_theta),
-            layout.rotary_scaling,
-        );
+    /// `sequence_length`, `rope_theta` and `rope_scaling` decide nothing but the rotary tables: a model of another context
+    /// has the same tensors and computes over the same parameters.
+    ///
+    /// # Errors
+    /// A specification that is refused.
+    pub fn new(spec: &ModelSpec, device: Arc<dyn Device>) -> Result<Self, ConfigError> {
         Ok(Self {
+            device,
             spec: spec.clone(),
-            layout,
-            tables,
-            inputs: Vec::new(),
-            targets: Vec::new(),
+            layout: Layout::new(spec)?,
+            tables: None,
+            inputs: Buffer::default(),
+            targets: Buffer::default(),
             keep: kept(RECOMPUTE.load(Ordering::Relaxed)),
             activations: Activations::default(),
             gradients: Gradients::default(),
         })
+    }
+
+    /// The device that computes.
+    pub fn device(&self) -> &Arc<dyn Device> {
+        &self.device
     }
 
     /// Whether [`Model::forward_backward`] keeps each layer's input alone and computes the layer again on its way back:
@@ -162,6 +171,11 @@ impl Model {
         &self.layout.ranges
     }
 
+    /// The same places in a buffer of the device.
+    pub fn places(&self) -> &[std::ops::Range<u64>] {
+        &self.layout.places
+    }
+
     /// Elements of a flat vector.
     pub fn parameter_count(&self) -> usize {
         self.layout.parameters
@@ -174,34 +188,35 @@ impl Model {
 
     /// Trains on one micro-batch.
     ///
-    /// `tokens` is `[sequences, sequence_length + 1]`: each sequence's inputs are all but its last token, its targets all
-    /// but its first. Adds the gradient of the summed loss, times `grad_scale`, to `grad`, and returns the sum of the
-    /// losses in nats, added in f64 in token order.
+    /// `params` and `grad` are flat vectors, `[parameter_count]`. `tokens` is `[sequences, sequence_length + 1]`: each
+    /// sequence's inputs are all but its last token, its targets all but its first. Adds the gradient of the summed loss,
+    /// times `grad_scale`, to `grad`, and returns the sum of the losses in nats, added in f64 in token order.
     ///
     /// # Errors
-    /// Lengths or ids that do not fit the model, before any work; a loss that is not finite, after which `grad` is
-    /// meaningless.
+    /// Lengths or ids that do not fit the model, before any work; a device that fails, or a loss that is not finite, after
+    /// which `grad` is meaningless.
     pub fn forward_backward(
         &mut self,
-        params: &[f32],
+        params: &Buffer,
         tokens: &[u32],
         grad_scale: f32,
-        grad: &mut [f32],
+        grad: &mut Buffer,
     ) -> Result<f64, StepError> {
         self.check_length("the gradient", grad.len())?;
         self.forward(params, tokens, self.keep)?;
-        let Self { layout, tables, inputs, targets, activations, gradients, .. } = self;
-        gradients.resize(layout, activations.shape);
-        let weight = &params[layout.output.clone()];
-        head::losses_and_gradients(
-            HeadInputs { normed: &activations.normed, weight, vocab: layout.vocab, targets },
+        let Self { device, layout, tables, inputs, targets, activations, gradients, .. } = self;
+        let (device, shape) = (&**device, activations.shape);
+        gradients.resize(device, layout, shape)?;
+        lm_head::losses_and_gradients(
+            device,
+            &lm_head_inputs(layout, params, &activations.normed, targets),
             grad_scale,
-            &mut activations.logits,
-            &mut activations.losses,
-            HeadGradients { normed: &mut gradients.normed, weight: &mut grad[layout.output.clone()] },
-        );
-        let loss = sum_of_losses(activations)?;
-        backward::run(layout, tables, params, inputs, activations, gradients, grad);
+            LmHeadOutputs { logits: &mut activations.logits, losses: &mut activations.losses },
+            LmHeadGradients { normed: &mut gradients.normed, flat: grad, weight: layout.output.clone() },
+        )?;
+        let loss = sum_of_losses(device, activations)?;
+        let pass = Pass { device, layout, tables: uploaded(tables), params, shape };
+        backward::run(pass, inputs.all(), activations, gradients, grad);
         Ok(loss)
     }
 
@@ -209,23 +224,22 @@ impl Model {
     ///
     /// # Errors
     /// As there.
-    pub fn loss(&mut self, params: &[f32], tokens: &[u32]) -> Result<f64, StepError> {
+    pub fn loss(&mut self, params: &Buffer, tokens: &[u32]) -> Result<f64, StepError> {
         self.forward(params, tokens, Keep::Nothing)?;
-        let Self { layout, targets, activations, .. } = self;
-        let weight = &params[layout.output.clone()];
-        head::losses(
-            HeadInputs { normed: &activations.normed, weight, vocab: layout.vocab, targets },
-            &mut activations.logits,
-            &mut activations.losses,
-        );
-        sum_of_losses(activations)
+        let Self { device, layout, targets, activations, .. } = self;
+        lm_head::losses(
+            &**device,
+            &lm_head_inputs(layout, params, &activations.normed, targets),
+            LmHeadOutputs { logits: &mut activations.logits, losses: &mut activations.losses },
+        )?;
+        sum_of_losses(&**device, activations)
     }
 
     /// The logits after each token of one sequence, `[tokens, vocab]`.
     ///
     /// # Errors
-    /// A sequence that is empty or longer than `sequence_length`; an id outside the vocabulary.
-    pub fn logits(&mut self, params: &[f32], tokens: &[u32]) -> Result<Vec<f32>, StepError> {
+    /// A sequence that is empty or longer than `sequence_length`; an id outside the vocabulary; a device that fails.
+    pub fn logits(&mut self, params: &Buffer, tokens: &[u32]) -> Result<Vec<f32>, StepError> {
         self.check_length("the parameter vector", params.len())?;
         if tokens.is_empty() || tokens.len() > self.layout.sequence_length {
             return Err(StepError::Sequence { found: tokens.len(), positions: self.layout.sequence_length });
@@ -233,15 +247,16 @@ impl Model {
         self.check_tokens(tokens)?;
         let shape = BatchShape { sequences: 1, length: tokens.len() };
         self.check_shape(shape)?;
-        let Self { layout, tables, activations, .. } = self;
-        forward::run(layout, tables, params, tokens, shape, Keep::Nothing, activations);
-        let mut logits = vec![0.0; tokens.len() * layout.vocab];
-        linear::forward(&activations.normed, &params[layout.output.clone()], &mut logits, tokens.len());
-        Ok(logits)
+        self.run(params, tokens, shape, Keep::Nothing)?;
+        let Self { device, layout, activations, .. } = self;
+        let mut logits = device.zeros(shape.rows() * layout.vocab as u64)?;
+        let weight = params.view(layout.output.clone());
+        linear::forward(&**device, activations.normed.all(), weight, logits.all_mut(), shape.rows());
+        Ok(device.download(logits)?)
     }
 
-    /// Checks a micro-batch, splits it into inputs and targets, and computes up to the head.
-    fn forward(&mut self, params: &[f32], tokens: &[u32], keep: Keep) -> Result<(), StepError> {
+    /// Checks a micro-batch, splits it into inputs and targets, and computes up to the output head.
+    fn forward(&mut self, params: &Buffer, tokens: &[u32], keep: Keep) -> Result<(), StepError> {
         self.check_length("the parameter vector", params.len())?;
         let length = self.layout.sequence_length;
         let width = length + 1;
@@ -251,19 +266,28 @@ impl Model {
         self.check_tokens(tokens)?;
         let shape = BatchShape { sequences: tokens.len() / width, length };
         self.check_shape(shape)?;
-        let Self { layout, tables, inputs, targets, activations, .. } = self;
-        inputs.clear();
-        targets.clear();
-        for sequence in tokens.chunks_exact(width) {
-            inputs.extend_from_slice(&sequence[..length]);
-            targets.extend_from_slice(&sequence[1..]);
-        }
-        forward::run(layout, tables, params, inputs, shape, keep, activations);
-        Ok(())
+        let gather = |part: std::ops::Range<usize>| -> Vec<u32> {
+            tokens.chunks_exact(width).flat_map(|sequence| &sequence[part.clone()]).copied().collect()
+        };
+        self.device.upload_ids(&gather(1..width), &mut self.targets)?;
+        self.run(params, &gather(0..length), shape, keep)
     }
 
-    pub(crate) fn check_length(&self, what: &'static str, found: usize) -> Result<(), StepError> {
-        let expected = self.layout.parameters;
+    /// Computes up to the output head from checked ids.
+    fn run(&mut self, params: &Buffer, ids: &[u32], shape: BatchShape, keep: Keep) -> Result<(), StepError> {
+        let Self { device, spec, layout, tables, inputs, activations, .. } = self;
+        device.upload_ids(ids, inputs)?;
+        if tables.is_none() {
+            let theta = f64::from(spec.rope_theta);
+            let host = RotaryTables::new(layout.sequence_length, layout.head_width, theta, layout.rotary_scaling);
+            *tables = Some(device.upload_tables(host)?);
+        }
+        let pass = Pass { device: &**device, layout, tables: uploaded(tables), params, shape };
+        Ok(forward::run(pass, inputs.all(), keep, activations)?)
+    }
+
+    pub(crate) fn check_length(&self, what: &'static str, found: u64) -> Result<(), StepError> {
+        let (expected, found) = (self.layout.parameters, found as usize);
         if found == expected { Ok(()) } else { Err(StepError::Length { what, expected, found }) }
     }
 
@@ -286,10 +310,32 @@ impl Model {
     }
 }
 
+/// The tables that every forward pass begins with.
+fn uploaded(tables: &Option<RotaryBuffers>) -> &RotaryBuffers {
+    tables.as_ref().expect("a forward pass came before")
+}
+
+/// The inputs of the output head.
+fn lm_head_inputs<'a>(
+    layout: &Layout,
+    params: &'a Buffer,
+    normed: &'a Buffer,
+    targets: &'a Buffer<u32>,
+) -> LmHeadInputs<'a> {
+    LmHeadInputs {
+        normed: normed.all(),
+        weight: params.view(layout.output.clone()),
+        vocab: layout.vocab as u64,
+        targets: targets.all(),
+    }
+}
+
 /// The losses added in f64 in token order; one that is not finite is named.
-fn sum_of_losses(activations: &Activations) -> Result<f64, StepError> {
+fn sum_of_losses(device: &dyn Device, activations: &Activations) -> Result<f64, StepError> {
+    let mut losses = vec![0.0; activations.losses.len() as usize];
+    device.read(activations.losses.all(), &mut losses)?;
     let mut sum = 0.0f64;
-    for (row, &loss) in activations.losses.iter().enumerate() {
+    for (row, &loss) in losses.iter().enumerate() {
         if !loss.is_finite() {
             let length = activations.shape.length;
             return Err(StepError::NonFiniteLoss { sequence: row / length, position: row % length });

@@ -3,7 +3,7 @@
 //! Order: squared norms per tensor in f64 (`templar-numerics`' tree), added in tensor order; one square root; one f32
 //! factor. The update itself is element by element. Loshchilov and Hutter, "Decoupled weight decay regularization".
 
-use templar_numerics::{AdamW, adamw, first_non_finite, scale_in_place, squared_norm_f64};
+use templar_device::{AdamW, AdamWUpdate, Buffer, Device, DeviceError};
 
 use crate::model::{Model, StepError};
 
@@ -64,72 +64,104 @@ fn power(base: f64, mut exponent: u64) -> f64 {
     result
 }
 
-/// Updates `params` and the moments `m` and `v` by step `t` (from 1) with learning rate `lr`, and returns the gradient's
-/// norm before clipping. `grad` is left clipped.
+/// The optimizer's moments on a device, flat vectors of `[parameter_count]` each.
+#[derive(Debug)]
+pub struct Moments {
+    /// First moments: the decayed mean of the gradients.
+    pub first: Buffer,
+    /// Second moments: the decayed mean of their squares.
+    pub second: Buffer,
+}
+
+impl Moments {
+    /// Moments before the first step: zeros.
+    ///
+    /// # Errors
+    /// The device has no memory for them.
+    pub fn zero(device: &dyn Device, parameters: usize) -> Result<Self, DeviceError> {
+        Ok(Self { first: device.zeros(parameters as u64)?, second: device.zeros(parameters as u64)? })
+    }
+}
+
+/// Which step of the optimizer is taken, and with what.
+#[derive(Debug, Clone, Copy)]
+pub struct OptimizerStep<'a> {
+    /// The optimizer's constants of the run.
+    pub settings: &'a AdamWSettings,
+    /// The learning rate of this step; finite, not negative.
+    pub learning_rate: f32,
+    /// The number of this step, from 1: the moments hold one step less.
+    pub number: u64,
+}
+
+/// Updates `params` and the moments, and returns the gradient's norm before clipping. `grad` is left clipped.
 ///
 /// # Errors
-/// Vectors of another length, settings out of range, a gradient that is not finite (the first such tensor is named). On
-/// an error nothing has been changed.
-#[expect(clippy::too_many_arguments, reason = "the state of the optimizer, named")]
+/// Vectors of another length, settings out of range, a gradient that is not finite (the first such tensor is named), a
+/// device that fails. On an error nothing has been changed.
 pub fn step(
     model: &Model,
-    settings: &AdamWSettings,
-    lr: f32,
-    t: u64,
-    params: &mut [f32],
-    grad: &mut [f32],
-    m: &mut [f32],
-    v: &mut [f32],
+    at: OptimizerStep<'_>,
+    params: &mut Buffer,
+    grad: &mut Buffer,
+    moments: &mut Moments,
 ) -> Result<f64, StepError> {
+    let OptimizerStep { settings, learning_rate, number } = at;
     for (what, length) in [
         ("the parameter vector", params.len()),
         ("the gradient", grad.len()),
-        ("the first moment", m.len()),
-        ("the second moment", v.len()),
+        ("the first moment", moments.first.len()),
+        ("the second moment", moments.second.len()),
     ] {
         model.check_length(what, length)?;
     }
     settings.check()?;
-    if !lr.is_finite() || lr < 0.0 {
+    if !learning_rate.is_finite() || learning_rate < 0.0 {
         return Err(StepError::Setting { setting: "the learning rate" });
     }
-    if t == 0 {
+    if number == 0 {
         return Err(StepError::Setting { setting: "the step number" });
     }
+    let device = &**model.device();
     let norm = gradient_norm(model, grad)?;
     let limit = from_ppm(settings.clip_norm_ppm);
     if settings.clip_norm_ppm > 0 && norm > limit {
-        scale_in_place(grad, (limit / norm) as f32);
+        device.scale(grad.all_mut(), (limit / norm) as f32);
     }
 
     let (beta1, beta2) = (from_ppm(settings.beta1_ppm), from_ppm(settings.beta2_ppm));
     let decayed = AdamW {
-        lr,
+        lr: learning_rate,
         beta1: beta1 as f32,
         beta2: beta2 as f32,
         eps: f32::from_bits(settings.eps_bits),
         weight_decay: from_ppm(settings.weight_decay_ppm) as f32,
-        bias1: (1.0 - power(beta1, t)) as f32,
-        bias2: (1.0 - power(beta2, t)) as f32,
+        bias1: (1.0 - power(beta1, number)) as f32,
+        bias2: (1.0 - power(beta2, number)) as f32,
     };
     let plain = AdamW { weight_decay: 0.0, ..decayed };
-    for (tensor, range) in model.tensors().iter().zip(model.ranges()) {
+    for (tensor, place) in model.tensors().iter().zip(model.places()) {
         let settings = if tensor.shape.len() == 2 { &decayed } else { &plain };
-        let range = range.clone();
-        adamw(settings, &mut params[range.clone()], &grad[range.clone()], &mut m[range.clone()], &mut v[range]);
+        let update = AdamWUpdate {
+            params: params.view_mut(place.clone()),
+            gradient: grad.view(place.clone()),
+            first: moments.first.view_mut(place.clone()),
+            second: moments.second.view_mut(place.clone()),
+        };
+        device.adamw(settings, update);
     }
     Ok(norm)
 }
 
-/// The global norm of a gradient, f64.
-fn gradient_norm(model: &Model, grad: &[f32]) -> Result<f64, StepError> {
+/// The global norm of a gradient, f64: the tensors' squared norms added in their order, then one square root.
+fn gradient_norm(model: &Model, grad: &Buffer) -> Result<f64, StepError> {
+    let device = &**model.device();
     let mut squares = 0.0f64;
-    for (tensor, range) in model.tensors().iter().zip(model.ranges()) {
-        let elements = &grad[range.clone()];
-        let square = squared_norm_f64(elements);
+    let norms = device.squared_norms(grad, model.places())?;
+    for ((tensor, place), square) in model.tensors().iter().zip(model.places()).zip(norms) {
         // Squares of finite f32 cannot overflow an f64, so only a non-finite element makes this sum so.
         if !square.is_finite() {
-            let index = first_non_finite(elements).unwrap_or(0);
+            let index = device.first_non_finite(grad.view(place.clone()))?.unwrap_or(0) as usize;
             return Err(StepError::NonFiniteGradient { tensor: tensor.name.clone(), index });
         }
         squares += square;

@@ -10,13 +10,13 @@ use templar_manifest::ModelSpec;
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// What `--size` takes.
+    /// The name that `--size` takes.
     pub name: &'static str,
     /// Width of the residual stream.
     pub hidden_size: u32,
-    /// Decoder layers.
+    /// Number of decoder layers.
     pub layers: u32,
-    /// Query heads.
+    /// Number of query heads.
     pub heads: u32,
     /// Key and value heads.
     pub kv_heads: u32,

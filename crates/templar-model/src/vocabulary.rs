@@ -17,15 +17,15 @@ pub enum TokenizerError {
     /// The file is longer than any tokenizer.
     #[error("the tokenizer has {found} bytes, more than {limit}")]
     TooLarge {
-        /// Bytes passed.
+        /// Bytes of the file.
         found: usize,
-        /// Most bytes taken.
+        /// The largest number of bytes taken.
         limit: usize,
     },
     /// The file is not a tokenizer.
     #[error("the tokenizer does not parse: {reason}")]
     Parse {
-        /// What the parser says.
+        /// The parser's message.
         reason: String,
     },
     /// It has more tokens than the model has rows.

@@ -2,14 +2,14 @@
 
 use proptest::prelude::*;
 use templar_manifest::{ModelSpec, RopeScaling};
-use templar_model::{AdamWSettings, ConfigError, Model, StepError, step};
+use templar_model::{AdamWSettings, ConfigError, StepError};
 
-use crate::support::{small_spec, tokens};
+use crate::support::{HostModel, small_spec, tokens};
 
 fn refused(change: impl Fn(&mut ModelSpec)) -> ConfigError {
     let mut spec = small_spec(true);
     change(&mut spec);
-    Model::new(&spec).unwrap_err()
+    HostModel::new(&spec).err().unwrap()
 }
 
 #[test]
@@ -59,7 +59,7 @@ proptest! {
             vocab_size, hidden_size, layers, heads, kv_heads, ffn_size, sequence_length,
             rope_theta: 10_000, rope_scaling: None, norm_eps_bits: eps, tied_embeddings: tied,
         };
-        if let Ok(model) = Model::new(&spec) {
+        if let Ok(model) = HostModel::new(&spec) {
             let mut end = 0;
             for (tensor, range) in model.tensors().iter().zip(model.ranges()) {
                 prop_assert_eq!((range.start, range.len()), (end, tensor.elements()));
@@ -73,7 +73,7 @@ proptest! {
 #[test]
 fn inputs_are_checked_before_any_work() {
     let spec = small_spec(true);
-    let mut model = Model::new(&spec).unwrap();
+    let mut model = HostModel::new(&spec).unwrap();
     let params = model.init(&[1; 32]);
     let mut grad = vec![0.0f32; params.len()];
     let batch = tokens(&spec, 1, 1);
@@ -101,7 +101,7 @@ fn inputs_are_checked_before_any_work() {
 #[test]
 fn a_loss_that_is_not_finite_is_named() {
     let spec = small_spec(true);
-    let mut model = Model::new(&spec).unwrap();
+    let mut model = HostModel::new(&spec).unwrap();
     let mut params = model.init(&[1; 32]);
     let end = params.len();
     params[end - 1] = f32::NAN;
@@ -113,15 +113,15 @@ fn a_loss_that_is_not_finite_is_named() {
 
 #[test]
 fn a_step_is_refused_without_a_trace() {
-    let model = Model::new(&small_spec(true)).unwrap();
+    let model = HostModel::new(&small_spec(true)).unwrap();
     let start = model.init(&[1; 32]);
     let count = start.len();
     let attempt = |settings: AdamWSettings, lr: f32, t: u64, gradient: f32| {
         let mut state = [start.clone(), vec![1e-3f32; count], vec![0.0f32; count], vec![0.0f32; count]];
         state[1][model.ranges()[4].start + 2] = gradient;
         let before = state.clone();
-        let [params, grad, m, v] = &mut state;
-        let error = step(&model, &settings, lr, t, params, grad, m, v).unwrap_err();
+        let parts = state.each_mut().map(Vec::as_mut_slice);
+        let error = model.step(&settings, lr, t, parts).unwrap_err();
         let bits = |state: &[Vec<f32>; 4]| state.iter().flatten().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&before), bits(&state));
         error

@@ -1,10 +1,10 @@
 //! A model taught one sentence says it, stops at the end token, and draws the same words from the same seed.
 
 use templar_manifest::ModelSpec;
+use templar_model::AdamWSettings;
 use templar_model::generate::{GenerateError, Sampling, generate};
-use templar_model::{AdamWSettings, Model, step};
 
-use crate::support::{small_spec, word_tokenizer};
+use crate::support::{HostModel, small_spec, word_tokenizer};
 
 const WORDS: [&str; 6] = ["to", "be", "or", "not", "that", "is"];
 
@@ -14,13 +14,13 @@ fn taught() -> (ModelSpec, Vec<f32>) {
     (spec.vocab_size, spec.sequence_length) = (8, 18);
     let sentence = [0, 1, 2, 3, 4, 1, 2, 5, 6];
     let batch: Vec<u32> = (0..19).map(|i| sentence[i % 9]).collect();
-    let mut model = Model::new(&spec).unwrap();
+    let mut model = HostModel::new(&spec).unwrap();
     let mut params = model.init(&[6; 32]);
     let (mut m, mut v) = (vec![0.0f32; params.len()], vec![0.0f32; params.len()]);
     for t in 1..=60 {
         let mut grad = vec![0.0f32; params.len()];
         model.forward_backward(&params, &batch, 1.0 / 18.0, &mut grad).unwrap();
-        step(&model, &AdamWSettings::reference(), 1e-2, t, &mut params, &mut grad, &mut m, &mut v).unwrap();
+        model.step(&AdamWSettings::reference(), 1e-2, t, [&mut params, &mut grad, &mut m, &mut v]).unwrap();
     }
     (spec, params)
 }
@@ -44,7 +44,7 @@ fn a_taught_model_says_its_sentence() {
 #[test]
 fn what_cannot_be_continued_is_refused_by_name() {
     let spec = ModelSpec { vocab_size: 8, ..small_spec(true) };
-    let params = Model::new(&spec).unwrap().init(&[6; 32]);
+    let params = HostModel::new(&spec).unwrap().init(&[6; 32]);
     let tokenizer = word_tokenizer(&WORDS);
     let say = |params: &[f32], tokenizer: &[u8], prompt: &str| {
         generate(&spec, params, tokenizer, prompt, 5, Sampling::Greedy)
@@ -65,7 +65,7 @@ fn what_cannot_be_continued_is_refused_by_name() {
 #[test]
 fn generation_ends_at_the_last_position() {
     let spec = ModelSpec { vocab_size: 8, sequence_length: 5, ..small_spec(true) };
-    let params = Model::new(&spec).unwrap().init(&[6; 32]);
+    let params = HostModel::new(&spec).unwrap().init(&[6; 32]);
     let hot = Sampling::Temperature { temperature: 1.0, seed: [1; 32] };
     let text = generate(&spec, &params, &word_tokenizer(&WORDS), "to be", 1000, hot).unwrap();
     assert!(text.split_whitespace().count() <= 4, "{text}");

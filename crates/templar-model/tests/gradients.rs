@@ -5,10 +5,9 @@
 
 use candle_core::{Device, Result, Tensor};
 use templar_manifest::ModelSpec;
-use templar_model::Model;
 
 use crate::reference::Reference;
-use crate::support::{LLAMA3, lively_params, small_spec, tokens};
+use crate::support::{HostModel, LLAMA3, lively_params, small_spec, tokens};
 
 /// What each pair of a head turns by from one position to the next; with a scaling, that of [`LLAMA3`].
 fn frequencies(spec: &ModelSpec) -> Vec<f64> {
@@ -24,7 +23,7 @@ fn frequencies(spec: &ModelSpec) -> Vec<f64> {
 
 fn check(spec: &ModelSpec) -> Result<()> {
     let sequences = 3;
-    let mut model = Model::new(spec).unwrap();
+    let mut model = HostModel::new(spec).unwrap();
     let params = lively_params(&model);
     let batch = tokens(spec, sequences, 77);
     let rows = sequences * spec.sequence_length as usize;

@@ -6,13 +6,13 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use templar_manifest::ModelSpec;
+use templar_model::ConfigError;
 use templar_model::hf::{ExportError, ImportError, export, import};
-use templar_model::{ConfigError, Model};
 
-use crate::support::{LINEAR, LLAMA3, lively_params, small_spec, word_tokenizer};
+use crate::support::{HostModel, LINEAR, LLAMA3, lively_params, small_spec, word_tokenizer};
 
 fn exported(spec: &ModelSpec) -> (TempDir, Vec<f32>) {
-    let params = lively_params(&Model::new(spec).unwrap());
+    let params = lively_params(&HostModel::new(spec).unwrap());
     let dir = TempDir::new().unwrap();
     export(dir.path(), spec, &params, &word_tokenizer(&["a", "b"])).unwrap();
     (dir, params)
@@ -247,7 +247,7 @@ fn weights_are_refused_by_what_is_wrong() {
 /// A folder as large models come: some tensors in one file, the rest in another, here in 16 bits.
 fn sharded(name: &str, weight_map: impl FnOnce(&mut serde_json::Map<String, Value>)) -> (TempDir, Vec<f32>) {
     let (dir, params) = exported(&small_spec(false));
-    let model = Model::new(&small_spec(false)).unwrap();
+    let model = HostModel::new(&small_spec(false)).unwrap();
     let files = ["model-00001-of-00002.safetensors", name];
     let mut tensors = [Vec::new(), Vec::new()];
     let mut map = serde_json::Map::new();

@@ -1,12 +1,12 @@
 //! The optimizer against its formula in f64, and a model that learns what it is shown.
 
-use templar_model::{AdamWSettings, Model, step};
+use templar_model::AdamWSettings;
 
-use crate::support::{small_spec, tokens};
+use crate::support::{HostModel, small_spec, tokens};
 
 #[test]
 fn a_step_is_adamw_with_clipping() {
-    let model = Model::new(&small_spec(true)).unwrap();
+    let model = HostModel::new(&small_spec(true)).unwrap();
     let settings = AdamWSettings::reference();
     let mut params = model.init(&[2; 32]);
     let (mut m, mut v) = (vec![0.0f32; params.len()], vec![0.0f32; params.len()]);
@@ -17,7 +17,7 @@ fn a_step_is_adamw_with_clipping() {
         let norm = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt();
         assert!(norm > 1.0);
         let mut grad = gradient.clone();
-        let reported = step(&model, &settings, lr, t.into(), &mut params, &mut grad, &mut m, &mut v).unwrap();
+        let reported = model.step(&settings, lr, t.into(), [&mut params, &mut grad, &mut m, &mut v]).unwrap();
         assert!((reported - norm).abs() < 1e-9 * norm);
         for (tensor, range) in model.tensors().iter().zip(model.ranges()) {
             let decay = if tensor.shape.len() == 2 { 0.1 } else { 0.0 };
@@ -40,13 +40,13 @@ fn a_step_is_adamw_with_clipping() {
 
 #[test]
 fn a_small_gradient_is_not_scaled_and_zero_turns_clipping_off() {
-    let model = Model::new(&small_spec(true)).unwrap();
+    let model = HostModel::new(&small_spec(true)).unwrap();
     let count = model.parameter_count();
     let clipped = |value: f32, clip_norm_ppm| {
         let mut params = model.init(&[2; 32]);
         let (mut m, mut v, mut grad) = (vec![0.0f32; count], vec![0.0f32; count], vec![value; count]);
         let settings = AdamWSettings { clip_norm_ppm, ..AdamWSettings::reference() };
-        step(&model, &settings, 1e-3, 1, &mut params, &mut grad, &mut m, &mut v).unwrap();
+        model.step(&settings, 1e-3, 1, [&mut params, &mut grad, &mut m, &mut v]).unwrap();
         grad[0] != value
     };
     assert!(clipped(1.0, 1_000_000));
@@ -58,7 +58,7 @@ fn a_small_gradient_is_not_scaled_and_zero_turns_clipping_off() {
 fn a_model_learns_one_batch_by_heart() {
     let mut spec = small_spec(true);
     spec.sequence_length = 32;
-    let mut model = Model::new(&spec).unwrap();
+    let mut model = HostModel::new(&spec).unwrap();
     let batch = tokens(&spec, 2, 3);
     let mut params = model.init(&[4; 32]);
     let (mut m, mut v) = (vec![0.0f32; params.len()], vec![0.0f32; params.len()]);
@@ -66,7 +66,7 @@ fn a_model_learns_one_batch_by_heart() {
     for t in 1..=120 {
         let mut grad = vec![0.0f32; params.len()];
         losses.push(model.forward_backward(&params, &batch, 1.0 / 64.0, &mut grad).unwrap() / 64.0);
-        step(&model, &AdamWSettings::reference(), 1e-2, t, &mut params, &mut grad, &mut m, &mut v).unwrap();
+        model.step(&AdamWSettings::reference(), 1e-2, t, [&mut params, &mut grad, &mut m, &mut v]).unwrap();
     }
     assert!((losses[0] - libm::log(53.0)).abs() < 0.1, "random guessing is ln 53, not {}", losses[0]);
     assert!(losses[119] < 0.5, "after 120 steps {}", losses[119]);
@@ -76,7 +76,7 @@ fn a_model_learns_one_batch_by_heart() {
 fn first_parameters_have_the_stated_deviations() {
     let mut spec = small_spec(false);
     (spec.vocab_size, spec.hidden_size, spec.ffn_size, spec.layers) = (1000, 128, 512, 8);
-    let model = Model::new(&spec).unwrap();
+    let model = HostModel::new(&spec).unwrap();
     let params = model.init(&[5; 32]);
     for (tensor, range) in model.tensors().iter().zip(model.ranges()) {
         let values = &params[range.clone()];

@@ -8,9 +8,9 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Config, Llama, Llama3RopeConfig, Llama3RopeType};
 use templar_manifest::ModelSpec;
 use templar_model::generate::{Sampling, generate};
-use templar_model::{Model, hf};
+use templar_model::hf;
 
-use crate::support::{LINEAR, LLAMA3, lively_params, small_spec, tokens};
+use crate::support::{HostModel, LINEAR, LLAMA3, lively_params, small_spec, tokens};
 
 fn candle_scaling(factor: f32, high_freq_factor: f32, original_max_position_embeddings: usize) -> Llama3RopeConfig {
     Llama3RopeConfig {
@@ -34,7 +34,7 @@ fn logits_are_those_of_candle_transformers() -> candle_core::Result<()> {
     ];
     for (tied, ours, rope_scaling) in cases {
         let spec = ModelSpec { rope_scaling: ours, ..small_spec(tied) };
-        let mut model = Model::new(&spec).unwrap();
+        let mut model = HostModel::new(&spec).unwrap();
         let params = lively_params(&model);
         let mut tensors = HashMap::new();
         for (tensor, range) in model.tensors().iter().zip(model.ranges()) {
@@ -76,7 +76,7 @@ fn logits_are_those_of_candle_transformers() -> candle_core::Result<()> {
 #[test]
 fn a_prefix_has_the_logits_it_has_in_the_whole() {
     let spec = small_spec(true);
-    let mut model = Model::new(&spec).unwrap();
+    let mut model = HostModel::new(&spec).unwrap();
     let params = lively_params(&model);
     let tokens = &tokens(&spec, 1, 8)[..70];
     let whole = model.logits(&params, tokens).unwrap();
@@ -91,16 +91,16 @@ fn a_prefix_has_the_logits_it_has_in_the_whole() {
 fn a_model_of_another_context_computes_over_the_same_parameters() {
     let spec = small_spec(false);
     let longer = ModelSpec { sequence_length: 140, ..spec.clone() };
-    let mut model = Model::new(&spec).unwrap();
+    let mut model = HostModel::new(&spec).unwrap();
     let params = lively_params(&model);
-    let mut longer_model = Model::new(&longer).unwrap();
+    let mut longer_model = HostModel::new(&longer).unwrap();
     assert_eq!((longer_model.tensors(), longer_model.ranges()), (model.tensors(), model.ranges()));
     let tokens = &tokens(&longer, 1, 8)[..140];
     let known = model.logits(&params, &tokens[..70]).unwrap();
     let whole = longer_model.logits(&params, tokens).unwrap();
     assert!(known.iter().zip(&whole).all(|(a, b)| a.to_bits() == b.to_bits()));
     let scaled = ModelSpec { rope_theta: 500_000, rope_scaling: Some(LLAMA3), ..longer };
-    let mut scaled_model = Model::new(&scaled).unwrap();
+    let mut scaled_model = HostModel::new(&scaled).unwrap();
     assert_eq!(scaled_model.ranges(), model.ranges());
     let scaled = scaled_model.logits(&params, tokens).unwrap();
     // The first position turns nothing; later ones turn by other angles.
@@ -116,7 +116,7 @@ fn a_trained_model_has_its_published_logits_and_text() {
         return;
     }
     let (spec, params) = hf::import(&dir).unwrap();
-    let mut model = Model::new(&spec).unwrap();
+    let mut model = HostModel::new(&spec).unwrap();
     assert_eq!(model.parameter_count(), 260_032);
     let logits = model.logits(&params, &[1]).unwrap();
     for (ours, published) in logits.iter().zip([-6.222_913_7f64, 8.404_340_7, -6.223_738_2, -6.222_542_8]) {

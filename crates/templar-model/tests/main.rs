@@ -2,6 +2,7 @@
 //! and Hugging Face folders that come back bit for bit.
 
 mod errors;
+mod frozen;
 mod generation;
 mod gradients;
 mod hugging_face;

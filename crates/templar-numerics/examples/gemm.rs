@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use templar_numerics::{Isa, Mat, MatMut, Op, gemm, gemm_serial};
+use templar_numerics::{Isa, Kernels, Mat, MatMut, Op};
 
 fn main() {
     let shapes: [(usize, usize, usize, Op, Op); 12] = [
@@ -27,7 +27,7 @@ fn main() {
     });
     println!("{:>6} {:>6} {:>6} op  {:>7} {:>9} {:>9} {:>9}", "m", "n", "k", "isa", "serial", "1 thread", "2 threads");
     for isa in Isa::available() {
-        Isa::force(isa).expect("available");
+        let kernels = Kernels::with_isa(isa).expect("available");
         for (m, n, k, op_a, op_b) in shapes {
             let flop = 2.0 * (m * n * k) as f64;
             let reps = ((if isa == Isa::Soft { 2e8 } else { 2e10 } / flop) as usize).clamp(2, 400);
@@ -43,8 +43,9 @@ fn main() {
                 });
                 flop / times.fold(f64::INFINITY, f64::min) / 1e9
             };
-            let serial = best(&|c| gemm_serial(a, op_a, b, op_b, c, false));
-            let [one, two] = [0, 1].map(|i: usize| pools[i].install(|| best(&|c| gemm(a, op_a, b, op_b, c, false))));
+            let serial = best(&|c| kernels.gemm_serial(a, op_a, b, op_b, c, false));
+            let [one, two] =
+                [0, 1].map(|i: usize| pools[i].install(|| best(&|c| kernels.gemm(a, op_a, b, op_b, c, false))));
             println!(
                 "{m:>6} {n:>6} {k:>6} {op_a:?}{op_b:?} {:>8} {serial:>9.1} {one:>9.1} {two:>9.1}",
                 isa.to_string()

@@ -21,24 +21,8 @@ pub struct AdamW {
     pub weight_decay: f32,
     /// `1 - beta1^t`, t counted from 1.
     pub bias1: f32,
-    /// `1 - beta2^t`.
+    /// `1 - beta2^t`, as for `bias1`.
     pub bias2: f32,
-}
-
-/// One step, in place, all of one length. Per element, each operation rounded:
-///
-/// ```text
-/// m = beta1·m + (1 - beta1)·g
-/// v = beta2·v + (1 - beta2)·(g·g)
-/// p = p·(1 - lr·weight_decay) - ((lr / bias1)·m) / (sqrt(v·(1 / bias2)) + eps)
-/// ```
-///
-/// (Loshchilov and Hutter 2019; the four expressions of the settings are computed once.)
-///
-/// # Panics
-/// If the lengths differ.
-pub fn adamw(settings: &AdamW, params: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32]) {
-    adamw_with(Isa::current(), settings, params, grads, m, v);
 }
 
 pub(crate) fn adamw_with(isa: Isa, settings: &AdamW, params: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32]) {

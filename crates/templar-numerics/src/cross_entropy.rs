@@ -8,23 +8,6 @@ use crate::kernel::{PARALLEL_EXP, grain, kernel};
 use crate::reduce;
 use crate::softmax::exponentials;
 
-/// `logits` `[rows, vocab]`, `targets` and `losses` `[rows]`. Per row: `e = exp(l - max)`, `s = sum(e)`, the loss
-/// `ln(s) - (l_target - max)` in nats, and in place of the logits `(e · (1 / s) - [target]) · grad_scale`.
-///
-/// # Panics
-/// If the lengths do not agree or a target is not below `vocab`: check ids where they come in.
-pub fn cross_entropy(logits: &mut [f32], targets: &[u32], grad_scale: f32, losses: &mut [f32]) {
-    cross_entropy_with(Isa::current(), logits, targets, grad_scale, losses);
-}
-
-/// The losses of [`cross_entropy`] alone, the same bits.
-///
-/// # Panics
-/// As [`cross_entropy`].
-pub fn cross_entropy_loss(logits: &[f32], targets: &[u32], losses: &mut [f32]) {
-    cross_entropy_loss_with(Isa::current(), logits, targets, losses);
-}
-
 pub(crate) fn cross_entropy_with(isa: Isa, logits: &mut [f32], targets: &[u32], grad_scale: f32, losses: &mut [f32]) {
     let vocab = check(logits.len(), targets, losses.len());
     if vocab == 0 {

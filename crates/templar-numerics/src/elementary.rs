@@ -78,9 +78,9 @@ pub fn sigmoid(x: f32) -> f32 {
 /// ln 2 in 32 bits, so that its product with any exponent is exact, and what is missing.
 const LN2_HIGH_F64: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
 const LN2_LOW_F64: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);
-/// 1.5 · 2^52.
+/// 1.5 · 2^52: adding and subtracting it rounds an `f64` to an integer.
 const ROUND_F64: f64 = 6_755_399_441_055_744.0;
-/// 13!, 12!, … 2!: their reciprocals are the coefficients of the powers of r. What the series leaves out is below 2^-57.
+/// 13!, 12!, … 2!: their reciprocals are the coefficients of the powers of r. The omitted terms are below 2^-57.
 const FACTORIALS: [f64; 12] = [
     6_227_020_800.0,
     479_001_600.0,

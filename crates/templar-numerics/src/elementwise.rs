@@ -6,32 +6,31 @@ use crate::elementary;
 use crate::isa::Isa;
 use crate::kernel::{PARALLEL_COPY, PARALLEL_EXP, grain, kernel};
 
-/// `x += y`.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn add_in_place(x: &mut [f32], y: &[f32]) {
+pub(crate) fn add_with(isa: Isa, x: &mut [f32], y: &[f32]) {
     assert_eq!(x.len(), y.len(), "a sum of different lengths");
-    let (isa, grain) = (Isa::current(), grain(x.len(), 1, PARALLEL_COPY));
+    let grain = grain(x.len(), 1, PARALLEL_COPY);
     x.par_chunks_mut(grain).zip(y.par_chunks(grain)).for_each(|(x, y)| add(isa, x, y));
 }
 
-/// `x *= s`.
-pub fn scale_in_place(x: &mut [f32], s: f32) {
-    let (isa, grain) = (Isa::current(), grain(x.len(), 1, PARALLEL_COPY));
+pub(crate) fn subtract_with(isa: Isa, x: &mut [f32], y: &[f32]) {
+    assert_eq!(x.len(), y.len(), "a difference of different lengths");
+    let grain = grain(x.len(), 1, PARALLEL_COPY);
+    x.par_chunks_mut(grain).zip(y.par_chunks(grain)).for_each(|(x, y)| subtract(isa, x, y));
+}
+
+pub(crate) fn scale_with(isa: Isa, x: &mut [f32], s: f32) {
+    let grain = grain(x.len(), 1, PARALLEL_COPY);
     x.par_chunks_mut(grain).for_each(|x| scale(isa, x, s));
 }
 
-/// [`crate::exp`] of every element.
-pub fn exp_in_place(x: &mut [f32]) {
-    let (isa, grain) = (Isa::current(), grain(x.len(), 1, PARALLEL_EXP));
+pub(crate) fn exp_with(isa: Isa, x: &mut [f32]) {
+    let grain = grain(x.len(), 1, PARALLEL_EXP);
     x.par_chunks_mut(grain).for_each(|x| exp_all(isa, x));
 }
 
-/// The first index that holds NaN or an infinity: the sign that a step is invalid.
-pub fn first_non_finite(x: &[f32]) -> Option<usize> {
+pub(crate) fn first_non_finite_with(isa: Isa, x: &[f32]) -> Option<usize> {
     const CHUNK: usize = 4096;
-    let (isa, grain) = (Isa::current(), grain(x.len(), CHUNK, PARALLEL_COPY));
+    let grain = grain(x.len(), CHUNK, PARALLEL_COPY);
     x.par_chunks(grain).enumerate().find_map_first(|(task, part)| {
         let chunk = part.chunks(CHUNK).position(|chunk| !all_finite(isa, chunk))?;
         let start = task * grain + chunk * CHUNK;
@@ -42,6 +41,12 @@ pub fn first_non_finite(x: &[f32]) -> Option<usize> {
 kernel! {
     fn add(x: &mut [f32], y: &[f32]) {
         x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+    }
+}
+
+kernel! {
+    fn subtract(x: &mut [f32], y: &[f32]) {
+        x.iter_mut().zip(y).for_each(|(x, y)| *x -= y);
     }
 }
 

@@ -9,6 +9,7 @@ mod rows;
 use std::sync::LazyLock;
 
 use crate::isa::Isa;
+use crate::vectors::Generator;
 
 /// Pools of one, two and three threads.
 static POOLS: LazyLock<Vec<rayon::ThreadPool>> =
@@ -20,40 +21,6 @@ fn everywhere(check: impl Fn(Isa) + Sync) {
         for pool in POOLS.iter() {
             pool.install(|| check(isa));
         }
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): any well-mixed bits will do.
-pub(crate) struct Numbers(pub(crate) u64);
-
-impl Numbers {
-    pub(crate) fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// `len` numbers spread over [-4, 4), all 24 bits of the significand in use.
-    fn ordinary(&mut self, len: usize) -> Vec<f32> {
-        (0..len).map(|_| (self.bits() >> 40) as f32 / 2_097_152.0 - 4.0).collect()
-    }
-
-    /// Ordinary numbers with zeros of both signs, subnormals, huge and tiny ones between them; all finite.
-    fn wild(&mut self, len: usize) -> Vec<f32> {
-        let mut x = self.ordinary(len);
-        for v in &mut x {
-            let bits = self.bits();
-            match bits % 16 {
-                0 => *v = 0.0,
-                1 => *v = -0.0,
-                2 => *v = f32::from_bits((bits >> 32) as u32 & 0x807f_ffff),
-                3 => *v *= 1.0e30,
-                4 => *v *= 1.0e-30,
-                _ => {}
-            }
-        }
-        x
     }
 }
 

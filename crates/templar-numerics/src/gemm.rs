@@ -1,7 +1,7 @@
-//! Matrix products: who computes which elements, and on which thread.
+//! Matrix products: how the elements of C are divided among threads.
 //!
-//! Invariant: an element of C is one chain of fused multiply-adds over k ascending, whatever the instruction set, tile,
-//! block or thread. Only rows and columns are ever split between threads, so none of them can be seen in the result.
+//! Invariant: an element of C is one chain of fused multiply-adds over k ascending. Instruction set, tile, block and
+//! thread do not change it. Only rows and columns are ever split between threads, so none of them can be seen in the result.
 
 mod pack;
 mod region;
@@ -19,27 +19,7 @@ const PARALLEL_FROM: usize = 1 << 20;
 /// Rows or columns of a thread from which on they are cut in two.
 const LONG_PART: usize = 4096;
 
-/// `C = op(A)·op(B)`, or `C += op(A)·op(B)` where `accumulate`, on the threads of the current rayon pool where the
-/// product is big enough.
-///
-/// `C[i,j] = fma(A[i,K-1], B[K-1,j], … fma(A[i,0], B[0,j], C0))` with `C0 = +0`, or the old `C[i,j]` when
-/// accumulating. With K = 0 that is C0.
-///
-/// # Panics
-/// If the shapes do not agree: a mistake in the program, never in its input.
-pub fn gemm(a: Mat, op_a: Op, b: Mat, op_b: Op, c: MatMut, accumulate: bool) {
-    gemm_with(Isa::current(), rayon::current_num_threads(), a, op_a, b, op_b, c, accumulate);
-}
-
-/// [`gemm`] on the calling thread alone, for callers that already run inside a parallel loop. The same bits.
-///
-/// # Panics
-/// As [`gemm`].
-pub fn gemm_serial(a: Mat, op_a: Op, b: Mat, op_b: Op, c: MatMut, accumulate: bool) {
-    gemm_with(Isa::current(), 1, a, op_a, b, op_b, c, accumulate);
-}
-
-/// [`gemm`] on a given instruction set, which must be available, cut for `threads` threads.
+/// `C = op(A)·op(B) [+ C]` on a given instruction set, which must be available, cut for `threads` threads.
 #[allow(clippy::too_many_arguments, reason = "two operands with their forms, and how to compute")]
 pub(crate) fn gemm_with(isa: Isa, threads: usize, a: Mat, op_a: Op, b: Mat, op_b: Op, c: MatMut, accumulate: bool) {
     let (m, n, k) = product_shape(&a, op_a, &b, op_b, &c);

@@ -1,12 +1,11 @@
 //! Which instruction set computes, and whether the machine's arithmetic is fit to be used at all.
 //!
-//! The choice changes speed and never a bit; that it may be forced at run time is what lets one process compare all of
-//! them. Every kernel reads [`Isa::current`] once per call.
+//! The choice changes speed and never a bit. A [`Kernels`](crate::Kernels) holds one choice, so one process can hold
+//! several and compare them.
 
 use std::fmt;
 use std::hint::black_box;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 /// An instruction set that the kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,9 +35,6 @@ pub struct UnknownIsa(pub String);
 #[error("the floating-point unit flushes subnormal numbers to zero or does not round to nearest")]
 pub struct FlushesSubnormals;
 
-/// 0 = not yet chosen, else 1 + the discriminant.
-static CURRENT: AtomicU8 = AtomicU8::new(0);
-
 impl Isa {
     /// Every instruction set there is, slowest first.
     pub const ALL: [Isa; 4] = [Isa::Soft, Isa::Avx2, Isa::Avx512, Isa::Neon];
@@ -48,35 +44,9 @@ impl Isa {
         Isa::ALL.into_iter().rev().find(|isa| isa.is_available()).unwrap_or(Isa::Soft)
     }
 
-    /// What kernels use now: the forced one, else [`Isa::best`].
-    #[inline]
-    pub fn current() -> Isa {
-        match CURRENT.load(Ordering::Relaxed) {
-            0 => {
-                let best = Isa::best();
-                // Only from "not chosen", so that a concurrent `force` is never undone.
-                let _ = CURRENT.compare_exchange(0, 1 + best as u8, Ordering::Relaxed, Ordering::Relaxed);
-                Isa::from_code(CURRENT.load(Ordering::Relaxed))
-            }
-            code => Isa::from_code(code),
-        }
-    }
-
     /// All instruction sets that this machine offers, slowest first; [`Isa::Soft`] is always one.
     pub fn available() -> Vec<Isa> {
         Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect()
-    }
-
-    /// Makes every kernel of this process use `isa` from its next call on. Results do not change.
-    ///
-    /// # Errors
-    /// [`UnsupportedIsa`] if the machine lacks it; nothing changes then.
-    pub fn force(isa: Isa) -> Result<(), UnsupportedIsa> {
-        if !isa.is_available() {
-            return Err(UnsupportedIsa(isa));
-        }
-        CURRENT.store(1 + isa as u8, Ordering::Relaxed);
-        Ok(())
     }
 
     /// Whether this machine can run `isa`.
@@ -91,10 +61,6 @@ impl Isa {
             Isa::Neon => true,
             _ => false,
         }
-    }
-
-    fn from_code(code: u8) -> Isa {
-        Isa::ALL.into_iter().find(|isa| 1 + *isa as u8 == code).unwrap_or(Isa::Soft)
     }
 }
 
@@ -157,8 +123,6 @@ mod tests {
     fn soft_is_everywhere_and_the_best_is_available() {
         assert_eq!(Isa::available()[0], Isa::Soft);
         assert_eq!(Isa::available().last(), Some(&Isa::best()));
-        let foreign = if cfg!(target_arch = "aarch64") { Isa::Avx2 } else { Isa::Neon };
-        assert_eq!(Isa::force(foreign), Err(UnsupportedIsa(foreign)));
     }
 
     #[test]

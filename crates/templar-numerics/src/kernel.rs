@@ -18,7 +18,7 @@ macro_rules! kernel {
             #[target_feature(enable = "avx2")]
             fn avx2($($arg: $type),*) $(-> $return)? { plain($($arg),*) }
             match isa {
-                // SAFETY: an Isa other than Soft comes from `Isa::available` or `Isa::current`: the machine has it.
+                // SAFETY: an Isa other than Soft comes from a `Kernels`, which checked that the machine has it.
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Isa::Avx512 => unsafe { avx512($($arg),*) },
                 // SAFETY: as above.

@@ -12,10 +12,10 @@
 //!   ([`check_environment`] tests that). Operations are done in the order written: no reassociation, no contraction of
 //!   `a·b + c`, no approximate reciprocals.
 //! - `fma` appears in matrix products and nowhere else.
-//! - NaN has one meaning, "this step is invalid" ([`first_non_finite`] finds it), and its bits are not defined.
+//! - NaN has one meaning, "this step is invalid" ([`first_non_finite`](Kernels::first_non_finite) finds it), and its bits are not defined.
 //! - Integer widths, vector widths, tiles, caches and threads never enter. Threads split rows and columns, never a sum.
 //!
-//! # Matrix products ([`gemm`])
+//! # Matrix products ([`gemm`](Kernels::gemm))
 //!
 //! `C = op(A)·op(B)` with `op(A)` `[m, K]`, `op(B)` `[K, n]` and C `[m, n]`, each stored row by row. With `A[i,k]` the
 //! element in stored row i and column k, every element of C is one chain over k = 0, 1, … K-1:
@@ -32,7 +32,7 @@
 //! left out where a factor is zero. So a product may be cut anywhere along k by leaving the partial chain in C, and a
 //! row or a column alone gives the bits that it gives in the whole.
 //!
-//! # Sums over a row ([`sum`], [`dot`], [`squared_norm_f64`])
+//! # Sums over a row ([`sum`](Kernels::sum), [`dot`](Kernels::dot), [`squared_norm_f64`](Kernels::squared_norm_f64))
 //!
 //! 32 lanes begin at +0. Element i is added to lane i mod 32, i ascending. Then, for h = 16, 8, 4, 2, 1, lane j takes
 //! lane j + h for all j < h; the sum is lane 0. `dot` sums rounded products `a[i]·b[i]`. `squared_norm_f64` sums in
@@ -67,19 +67,19 @@
 //!
 //! | kernel | per row or element, in this order |
 //! |---|---|
-//! | [`softmax`] | `m = max(x)`; `e = exp(x - m)`; `i = 1 / sum(e)`; `p = e·i` |
-//! | [`softmax_backward`] | `d = dot(p, dp)`; `ds = p·(dp - d)` |
-//! | [`rms_norm`] | `inv = 1 / √(sum(x·x) / width + eps)`; `out = (x·inv)·weight` |
-//! | [`rms_norm_backward`] | `t = dy·weight`; `c = (inv·inv)·(sum(t·x) / width)`; `dx += inv·(t - x·c)`; `dweight += dy·(x·inv)`, rows ascending |
-//! | [`swiglu`] | `out = (gate·sigmoid(gate))·up` |
-//! | [`swiglu_backward`] | `s = sigmoid(gate)`; `dup = dout·(gate·s)`; `dgate = (dout·up)·(s·(1 + gate·(1 - s)))` |
-//! | [`rotary`] | `(a, b)` = elements `(i, i + head_dim/2)` of a head: `(a·cos - b·sin, b·cos + a·sin)` |
-//! | [`rotary_backward`] | `(a·cos + b·sin, b·cos - a·sin)` |
-//! | [`cross_entropy`] | `m = max(l)`; `e = exp(l - m)`; `s = sum(e)`; loss `ln(s) - (l[target] - m)`; `i = 1 / s`; gradient `(e·i)·scale`, at the target `(e·i - 1)·scale` |
-//! | [`adamw`] | `m = beta1·m + (1 - beta1)·g`; `v = beta2·v + (1 - beta2)·(g·g)`; `p = p·(1 - lr·wd) - ((lr / bias1)·m) / (√(v·(1 / bias2)) + eps)` |
+//! | [`softmax`](Kernels::softmax) | `m = max(x)`; `e = exp(x - m)`; `i = 1 / sum(e)`; `p = e·i` |
+//! | [`softmax_backward`](Kernels::softmax_backward) | `d = dot(p, dp)`; `ds = p·(dp - d)` |
+//! | [`rms_norm`](Kernels::rms_norm) | `inv = 1 / √(sum(x·x) / width + eps)`; `out = (x·inv)·weight` |
+//! | [`rms_norm_backward`](Kernels::rms_norm_backward) | `t = dy·weight`; `c = (inv·inv)·(sum(t·x) / width)`; `dx += inv·(t - x·c)`; `dweight += dy·(x·inv)`, rows ascending |
+//! | [`swiglu`](Kernels::swiglu) | `out = (gate·sigmoid(gate))·up` |
+//! | [`swiglu_backward`](Kernels::swiglu_backward) | `s = sigmoid(gate)`; `dup = dout·(gate·s)`; `dgate = (dout·up)·(s·(1 + gate·(1 - s)))` |
+//! | [`rotary`](Kernels::rotary) | `(a, b)` = elements `(i, i + head_dim/2)` of a head: `(a·cos - b·sin, b·cos + a·sin)` |
+//! | [`rotary_backward`](Kernels::rotary_backward) | `(a·cos + b·sin, b·cos - a·sin)` |
+//! | [`cross_entropy`](Kernels::cross_entropy) | `m = max(l)`; `e = exp(l - m)`; `s = sum(e)`; loss `ln(s) - (l[target] - m)`; `i = 1 / s`; gradient `(e·i)·scale`, at the target `(e·i - 1)·scale` |
+//! | [`adamw`](Kernels::adamw) | `m = beta1·m + (1 - beta1)·g`; `v = beta2·v + (1 - beta2)·(g·g)`; `p = p·(1 - lr·wd) - ((lr / bias1)·m) / (√(v·(1 / bias2)) + eps)` |
 //!
-//! `width` is converted to `f32`. The expressions of [`adamw`] that hold no element (`1 - beta1`, `1 - beta2`,
-//! `1 - lr·wd`, `lr / bias1`, `1 / bias2`) are computed once, in `f32`. [`add_in_place`] is `x + y`, [`scale_in_place`]
+//! `width` is converted to `f32`. The expressions of [`adamw`](Kernels::adamw) that hold no element (`1 - beta1`, `1 - beta2`,
+//! `1 - lr·wd`, `lr / bias1`, `1 / bias2`) are computed once, in `f32`. [`add_in_place`](Kernels::add_in_place) is `x + y`, [`scale_in_place`](Kernels::scale_in_place)
 //! `x·s`, element by element.
 //!
 //! `max` begins with minus infinity and takes an element that is greater; NaN is passed over and comes back through the
@@ -120,11 +120,11 @@
 //! A loss that is NaN or infinite, and a gradient with such an element, make the step invalid: the model's step returns
 //! an error with the token's position, or the first such tensor's name and the index in it, and changes neither
 //! parameters nor moments. The norm shows it for nothing, because finite `f32` cannot make a sum of squares in `f64`
-//! infinite; [`first_non_finite`] then finds the place.
+//! infinite; [`first_non_finite`](Kernels::first_non_finite) then finds the place.
 //!
 //! # Instruction sets
 //!
-//! [`Isa`] says what the machine offers and what is used; [`Isa::force`] chooses. `unsafe` exists in this crate alone:
+//! [`Isa`] says what the machine offers, and a [`Kernels`] is one choice of it. `unsafe` exists in this crate alone:
 //! to call code compiled for an instruction set that was found at run time, and to let threads write disjoint
 //! rectangles of one matrix.
 //!
@@ -136,14 +136,17 @@
 #![allow(unsafe_code)]
 
 mod adamw;
+mod attention;
 mod cross_entropy;
 mod elementary;
 mod elementwise;
 #[cfg(test)]
 mod equality;
 mod gemm;
+mod head_layout;
 mod isa;
 mod kernel;
+mod kernels;
 mod matrix;
 mod norm;
 mod reduce;
@@ -152,16 +155,13 @@ mod soft_fma;
 mod softmax;
 mod swiglu;
 pub mod twin;
+pub mod vectors;
 
-pub use adamw::{AdamW, adamw};
-pub use cross_entropy::{cross_entropy, cross_entropy_loss};
+pub use adamw::AdamW;
+pub use attention::AttentionShape;
 pub use elementary::{exp, exp_f64, ln, sigmoid};
-pub use elementwise::{add_in_place, exp_in_place, first_non_finite, scale_in_place};
-pub use gemm::{gemm, gemm_serial};
+pub use head_layout::HeadLayout;
 pub use isa::{FlushesSubnormals, Isa, UnknownIsa, UnsupportedIsa, check_environment};
+pub use kernels::Kernels;
 pub use matrix::{Mat, MatMut, Op};
-pub use norm::{rms_norm, rms_norm_backward};
-pub use reduce::{dot, squared_norm_f64, sum};
-pub use rotary::{RotaryScaling, RotaryTables, rotary, rotary_backward};
-pub use softmax::{softmax, softmax_backward};
-pub use swiglu::{swiglu, swiglu_backward};
+pub use rotary::{Angles, RotaryScaling, RotaryTables};

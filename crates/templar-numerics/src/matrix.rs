@@ -49,12 +49,12 @@ impl<'a> Mat<'a> {
         Mat { data, rows, cols, stride }
     }
 
-    /// Rows as stored.
+    /// Number of rows as stored.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Columns as stored.
+    /// Number of columns as stored.
     pub fn cols(&self) -> usize {
         self.cols
     }
@@ -96,12 +96,12 @@ impl<'a> MatMut<'a> {
         MatMut { data, rows, cols, stride }
     }
 
-    /// Rows as stored.
+    /// Number of rows as stored.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Columns as stored.
+    /// Number of columns as stored.
     pub fn cols(&self) -> usize {
         self.cols
     }

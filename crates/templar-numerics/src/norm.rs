@@ -9,25 +9,6 @@ use crate::reduce;
 /// Columns of `dweight` that one task sums over all rows.
 const COLUMNS: usize = 128;
 
-/// `x`, `out` `[rows, width]`, `weight` `[width]`, `inv_rms` `[rows]` (kept for the backward pass):
-/// `inv = 1 / sqrt(sum(x²) / width + eps)`, `out = (x · inv) · weight`.
-///
-/// # Panics
-/// If the lengths do not agree.
-pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32], inv_rms: &mut [f32]) {
-    rms_norm_with(Isa::current(), x, weight, eps, out, inv_rms);
-}
-
-/// Adds to `dx` `[rows, width]` and `dweight` `[width]` the gradients for `dy` `[rows, width]`: with `t = dy · weight`,
-/// `d = sum(t · x)` and `c = (inv · inv) · (d / width)`, `dx += inv · (t - x · c)`, and
-/// `dweight += dy · (x · inv)`, one addition a row, rows ascending.
-///
-/// # Panics
-/// If the lengths do not agree.
-pub fn rms_norm_backward(x: &[f32], weight: &[f32], inv_rms: &[f32], dy: &[f32], dx: &mut [f32], dweight: &mut [f32]) {
-    rms_norm_backward_with(Isa::current(), x, weight, inv_rms, dy, dx, dweight);
-}
-
 pub(crate) fn rms_norm_with(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32], inv_rms: &mut [f32]) {
     check(x.len(), weight.len(), out.len(), inv_rms.len());
     let width = weight.len();

@@ -1,32 +1,12 @@
-//! Sums over a row: 32 lanes and a fixed binary tree, whatever the width of the machine's vectors.
+//! Sums over a row, with 32 lanes and a fixed binary tree. The width of the machine's vectors does not matter.
 //!
 //! Element i is added to lane i mod 32, in order; lanes start at +0. Then lane i takes lane i+16, i+8, i+4, i+2, i+1.
 //! 32 lanes are two AVX-512 registers, four of AVX2, eight of NEON, or one warp.
 
-use crate::isa::Isa;
 use crate::kernel::kernel;
 
 /// How many lanes a sum has.
 pub(crate) const LANES: usize = 32;
-
-/// The sum of a row. `[n]`; +0 for an empty one.
-pub fn sum(x: &[f32]) -> f32 {
-    sum_row(Isa::current(), x)
-}
-
-/// The [`sum`] of the products `a[i] · b[i]`, each rounded.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len(), "a dot product of different lengths");
-    dot_row(Isa::current(), a, b)
-}
-
-/// The sum of squares in `f64`, where each square is exact, with the same lanes and tree.
-pub fn squared_norm_f64(x: &[f32]) -> f64 {
-    squared_norm_row(Isa::current(), x)
-}
 
 kernel! {
     fn sum_row(x: &[f32]) -> f32 {

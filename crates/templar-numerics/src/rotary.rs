@@ -15,12 +15,12 @@ pub enum RotaryScaling {
     None,
     /// Every frequency divided by `factor`, as though positions lay closer together.
     Linear {
-        /// Positive and finite.
+        /// The divisor of every frequency that is scaled; positive and finite.
         factor: f64,
     },
     /// Llama 3.1: waves longer than the first context are divided by `factor`, short ones stay, between them it blends.
     Llama3 {
-        /// Positive and finite.
+        /// The divisor of every frequency that is scaled; positive and finite.
         factor: f64,
         /// A wave longer than `original_positions / low_freq_factor` is divided. Positive and finite.
         low_freq_factor: f64,
@@ -105,8 +105,39 @@ impl RotaryTables {
         self.positions
     }
 
+    /// The tables as the kernels read them.
+    pub fn angles(&self) -> Angles<'_> {
+        Angles { half: self.half, cos: &self.cos, sin: &self.sin }
+    }
+
+    /// Cosines and sines, `[positions, head_dim / 2]` each, for a device to keep.
+    pub fn into_parts(self) -> (Vec<f32>, Vec<f32>) {
+        (self.cos, self.sin)
+    }
+}
+
+/// Rotary tables in anybody's memory: cosines and sines, `[positions, head_dim / 2]` each.
+#[derive(Debug, Clone, Copy)]
+pub struct Angles<'a> {
+    half: usize,
+    cos: &'a [f32],
+    sin: &'a [f32],
+}
+
+impl<'a> Angles<'a> {
+    /// The tables of heads of `head_dim` elements.
+    ///
+    /// # Panics
+    /// If `head_dim` is odd or 0, or the two do not have the same whole number of rows.
+    pub fn new(head_dim: usize, cos: &'a [f32], sin: &'a [f32]) -> Self {
+        assert!(head_dim > 0 && head_dim.is_multiple_of(2), "rotary heads of odd width {head_dim}");
+        let half = head_dim / 2;
+        assert!(cos.len() == sin.len() && cos.len().is_multiple_of(half), "rotary tables of different lengths");
+        Angles { half, cos, sin }
+    }
+
     /// Cosines and sines of a position.
-    pub(crate) fn at(&self, position: usize) -> (&[f32], &[f32]) {
+    pub(crate) fn at(&self, position: usize) -> (&'a [f32], &'a [f32]) {
         let start = position * self.half;
         (&self.cos[start..][..self.half], &self.sin[start..][..self.half])
     }
@@ -116,40 +147,9 @@ impl RotaryTables {
         let row = heads.checked_mul(head_dim).expect("a row fits the address space");
         assert!(row > 0 && len.is_multiple_of(row), "rotary: {len} elements in rows of {row}");
         let last = first.checked_add(sequence.min(len / row));
-        assert!(sequence > 0 && last.is_some_and(|l| l <= self.positions), "rotary: positions beyond the tables");
+        let positions = self.cos.len() / self.half;
+        assert!(sequence > 0 && last.is_some_and(|l| l <= positions), "rotary: positions beyond the tables");
     }
-}
-
-/// Turns every head of `x` `[rows, heads * head_dim]` in place: the pair `(a, b)` of elements `(i, i + head_dim/2)`
-/// becomes `(a·cos - b·sin, b·cos + a·sin)`. Row r stands at position `first_position + r mod sequence_length`, so
-/// that a batch of sequences is one call.
-///
-/// # Panics
-/// If the lengths do not agree or a position has no table.
-pub fn rotary(
-    x: &mut [f32],
-    heads: usize,
-    head_dim: usize,
-    tables: &RotaryTables,
-    first_position: usize,
-    sequence_length: usize,
-) {
-    rotary_with(Isa::current(), x, heads, head_dim, tables, first_position, sequence_length, 1.0);
-}
-
-/// The transpose of [`rotary`], in place: `(a·cos + b·sin, b·cos - a·sin)`.
-///
-/// # Panics
-/// As [`rotary`].
-pub fn rotary_backward(
-    x: &mut [f32],
-    heads: usize,
-    head_dim: usize,
-    tables: &RotaryTables,
-    first_position: usize,
-    sequence_length: usize,
-) {
-    rotary_with(Isa::current(), x, heads, head_dim, tables, first_position, sequence_length, -1.0);
 }
 
 /// Turns forward (`direction` 1) or back (-1).
@@ -159,7 +159,7 @@ pub(crate) fn rotary_with(
     x: &mut [f32],
     heads: usize,
     head_dim: usize,
-    tables: &RotaryTables,
+    tables: Angles<'_>,
     first_position: usize,
     sequence_length: usize,
     direction: f32,

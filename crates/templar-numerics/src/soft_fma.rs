@@ -63,7 +63,7 @@ fn exact_row<const NR: usize>(a: f32, b: &[f64; NR], c: &[f32; NR]) -> [f32; NR]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::equality::Numbers;
+    use crate::vectors::Generator;
 
     fn same(a: f32, b: f32, c: f32) {
         let (ours, theirs) = (fma(a, b, c), a.mul_add(b, c));
@@ -123,7 +123,7 @@ mod tests {
     /// rounding twice differs from rounding once.
     #[test]
     fn a_row_equals_single_ones_on_midpoints_and_beside_them() {
-        let mut numbers = Numbers(3);
+        let mut numbers = Generator::new(3);
         let mut differ = 0;
         for _ in 0..200_000 {
             let (x, y) = (numbers.bits(), numbers.bits());
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn equals_the_platforms_fma_on_random_bits() {
-        let mut numbers = Numbers(1);
+        let mut numbers = Generator::new(1);
         for _ in 0..1_000_000 {
             let (x, y) = (numbers.bits(), numbers.bits());
             let (a, b, c) = (f32::from_bits(x as u32), f32::from_bits((x >> 32) as u32), f32::from_bits(y as u32));

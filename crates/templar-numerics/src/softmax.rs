@@ -1,23 +1,8 @@
 //! Softmax of one row and its gradient.
 
 use crate::elementary;
-use crate::isa::Isa;
 use crate::kernel::kernel;
 use crate::reduce;
-
-/// Softmax of one row `[n]`, in place: `e = exp(x - max)`, then `e · (1 / sum(e))`.
-pub fn softmax(row: &mut [f32]) {
-    softmax_row(Isa::current(), row);
-}
-
-/// The gradient of one row: `ds = p · (dp - dot(p, dp))`, all `[n]`.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn softmax_backward(p: &[f32], dp: &[f32], ds: &mut [f32]) {
-    assert!(p.len() == dp.len() && p.len() == ds.len(), "softmax backward of different lengths");
-    softmax_backward_row(Isa::current(), p, dp, ds);
-}
 
 kernel! {
     fn softmax_row(row: &mut [f32]) {

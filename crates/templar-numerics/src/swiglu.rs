@@ -6,23 +6,6 @@ use crate::elementary::sigmoid;
 use crate::isa::Isa;
 use crate::kernel::{PARALLEL_EXP, grain, kernel};
 
-/// `out = (gate · sigmoid(gate)) · up`, all of one length.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    swiglu_with(Isa::current(), gate, up, out);
-}
-
-/// The gradients, all of one length: with `s = sigmoid(gate)`, `dup = dout · (gate · s)` and
-/// `dgate = (dout · up) · (s · (1 + gate · (1 - s)))`. They are written, not added.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn swiglu_backward(gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
-    swiglu_backward_with(Isa::current(), gate, up, dout, dgate, dup);
-}
-
 pub(crate) fn swiglu_with(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
     assert!(gate.len() == up.len() && up.len() == out.len(), "swiglu of different lengths");
     let grain = grain(out.len(), 1, PARALLEL_EXP);

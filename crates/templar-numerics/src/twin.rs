@@ -3,13 +3,15 @@
 //! Nothing here is clever. A fast kernel is right if and only if it gives these bits, and a node whose result differs
 //! from its peers' recomputes with this module before it accuses. It does not use the machine's fused multiply-add.
 
+mod attention;
 mod step;
 
 use crate::adamw::AdamW;
 use crate::matrix::{Mat, MatMut, Op, product_shape};
-use crate::rotary::{RotaryScaling, RotaryTables};
+use crate::rotary::{Angles, RotaryScaling};
 
 pub use crate::soft_fma::fma;
+pub use attention::{attention, attention_backward, merge_heads, rotate_heads, rotate_heads_backward, split_heads};
 pub use step::{adamw_settings, clip, embedding, embedding_backward, gradient_norm, power, sum_of_losses};
 
 /// `C = op(A)·op(B)`, or `C += op(A)·op(B)` where `accumulate`: one chain of [`fma`] per element, k ascending, from +0
@@ -258,7 +260,8 @@ pub fn swiglu_backward(gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32]
     }
 }
 
-/// Cosine and sine of pair `i` of a head of `head_dim` elements at a position: an entry of [`RotaryTables`].
+/// Cosine and sine of pair `i` of a head of `head_dim` elements at a position: an entry of
+/// [`RotaryTables`](crate::RotaryTables).
 pub fn rotary_entry(position: usize, i: usize, head_dim: usize, theta: f64, scaling: RotaryScaling) -> (f32, f32) {
     let plain = 1.0 / libm::pow(theta, (2 * i) as f64 / head_dim as f64);
     let frequency = match scaling {
@@ -290,7 +293,7 @@ pub fn rotary(
     x: &mut [f32],
     heads: usize,
     head_dim: usize,
-    tables: &RotaryTables,
+    tables: Angles<'_>,
     first_position: usize,
     sequence_length: usize,
 ) {
@@ -306,7 +309,7 @@ pub fn rotary_backward(
     x: &mut [f32],
     heads: usize,
     head_dim: usize,
-    tables: &RotaryTables,
+    tables: Angles<'_>,
     first_position: usize,
     sequence_length: usize,
 ) {
@@ -318,7 +321,7 @@ fn turn(
     x: &mut [f32],
     heads: usize,
     head_dim: usize,
-    tables: &RotaryTables,
+    tables: Angles<'_>,
     first_position: usize,
     sequence_length: usize,
     direction: f32,
@@ -396,7 +399,16 @@ pub fn add_in_place(x: &mut [f32], y: &[f32]) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
 }
 
-/// `x *= s`.
+/// `x -= y`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn subtract_in_place(x: &mut [f32], y: &[f32]) {
+    assert_eq!(x.len(), y.len(), "a difference of different lengths");
+    x.iter_mut().zip(y).for_each(|(x, y)| *x -= y);
+}
+
+/// Multiplies every element by s: `x *= s`.
 pub fn scale_in_place(x: &mut [f32], s: f32) {
     x.iter_mut().for_each(|x| *x *= s);
 }

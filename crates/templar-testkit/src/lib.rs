@@ -4,6 +4,7 @@
 //! * [`forge`]: results of a window that are well formed in every byte and that nobody computed.
 //! * [`trainer`]: a miner that sends such results, to put in the place of an honest trainer.
 //! * [`pacing`]: random pauses before the acts of a node, to try other orders of events.
+//! * [`TwinDevice`]: a device that computes every operation with the slow twin of the specification.
 //! * [`demo`]: a whole run of two validators and some miners on one machine, one of which cheats.
 //!
 //! ```
@@ -33,3 +34,6 @@ pub mod noise;
 pub mod pacing;
 #[cfg(feature = "node")]
 pub mod trainer;
+mod twin_device;
+
+pub use twin_device::TwinDevice;

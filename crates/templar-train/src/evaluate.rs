@@ -1,6 +1,7 @@
-//! Losses as integers: what validators measure and records state.
+//! Losses as integers, the form in which validators measure them and records state them.
 
 use templar_delta::{Delta, OuterStepError, apply_trial};
+use templar_device::Buffer;
 use templar_model::{Model, StepError};
 
 use crate::Recipe;
@@ -18,8 +19,12 @@ pub fn nats(nanonats: u64) -> f64 {
 }
 
 /// Mean loss of `parameters` over whole pages, in 1e-9 nats: the f64 sum of the tokens' losses in order, divided once.
-/// Pages go through the model one at a time, so the result does not depend on how they are grouped.
-pub fn evaluate(model: &mut Model, parameters: &[f32], pages: &[Vec<u32>]) -> Result<u64, StepError> {
+/// Pages go through the model one at a time, so the result does not depend on how they are grouped. `parameters` are
+/// in the memory of the model's device.
+///
+/// # Errors
+/// Pages that do not fit the model, a loss that is not finite, a device that fails.
+pub fn evaluate(model: &mut Model, parameters: &Buffer, pages: &[Vec<u32>]) -> Result<u64, StepError> {
     let mut sum = 0.0;
     let mut tokens = 0u64;
     for page in pages {

@@ -1,8 +1,8 @@
 //! Run a window, and replay one: the same function.
 //!
 //! A miner calls [`run_window`] to make a contribution; a validator or an auditor calls it again with a watch that
-//! compares every leaf of the trace with the miner's ([`replay`]). What both need is derived from genesis once, in a
-//! [`Recipe`]: the model, the inner optimiser and its schedule, the compressor, the outer step.
+//! compares every leaf of the trace with the miner's ([`replay`]). Both need a [`Recipe`], which is
+//! derived from genesis once: the model, the inner optimiser and its schedule, the compressor, the outer step.
 //!
 //! The way of the data through this crate:
 //!
@@ -20,6 +20,7 @@ mod evaluate;
 mod outer;
 mod recipe;
 mod replay;
+mod resident;
 mod schedule;
 mod snapshot;
 mod state;

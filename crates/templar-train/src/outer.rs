@@ -1,5 +1,5 @@
-//! The outer step: aggregated deltas, in record order, into the next checkpoint. Whoever has the deltas merges them and
-//! steps; whoever has only the aggregate takes the same step.
+//! The outer step: the aggregated deltas of a window, in record order, give the next checkpoint. A participant that has the
+//! deltas merges them and takes the step. A participant that has only the aggregate takes the same step.
 
 use templar_delta::{Aggregate, AggregateError, AggregateHeader, Delta, DeltaHeader, OuterStepError, decode};
 use templar_manifest::{Contribution, WindowIndex};
@@ -12,18 +12,18 @@ pub enum OuterError {
     /// The aggregate that the record names does not decode.
     #[error("the aggregate of window {window} does not decode")]
     Aggregate {
-        /// The window.
+        /// The window of the record.
         window: WindowIndex,
-        /// Why.
+        /// The decoder's error.
         #[source]
         source: AggregateError,
     },
-    /// The step itself.
+    /// The step gives a number that is not finite, or the deltas do not fit the model.
     #[error("the outer step of window {window} is invalid")]
     Apply {
-        /// The window.
+        /// The window of the step.
         window: WindowIndex,
-        /// Why.
+        /// The reason.
         #[source]
         source: OuterStepError,
     },
@@ -54,7 +54,10 @@ pub fn outer_step(
     Ok(aggregate)
 }
 
-/// The same step by whoever has no deltas, from the bytes of the aggregate of `contributors` of them.
+/// [`outer_step`] without the deltas, from the bytes of the aggregate of `contributors` deltas.
+///
+/// # Errors
+/// The aggregate does not decode, or the step is invalid.
 pub fn aggregate_step(
     recipe: &Recipe,
     window: WindowIndex,

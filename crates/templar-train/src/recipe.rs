@@ -1,8 +1,11 @@
-//! What genesis says about training, checked once and turned into the types that compute.
+//! The training rules of a genesis, checked once and turned into the types that compute.
+
+use std::sync::Arc;
 
 use templar_blob::BlobSource;
 use templar_delta::{AggregationRule, DeltaSettings, DeltaSettingsError};
-use templar_manifest::{Genesis, Hash, Initial, RunId, TensorBlob, TensorSpec, WindowIndex};
+use templar_device::{Device, for_arithmetic};
+use templar_manifest::{Arithmetic, Genesis, Hash, Initial, RunId, TensorBlob, TensorSpec, WindowIndex};
 use templar_model::{AdamWSettings, ConfigError, Model};
 
 use crate::tensors::{LoadError, read_listed};
@@ -10,6 +13,16 @@ use crate::tensors::{LoadError, read_listed};
 /// Why a genesis cannot be trained by this program.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
+    /// The device computes another arithmetic than genesis names.
+    #[error("genesis names the arithmetic {expected}, device {device} computes {found}")]
+    Arithmetic {
+        /// The name of the device.
+        device: String,
+        /// The arithmetic of the genesis.
+        expected: Arithmetic,
+        /// The arithmetic of the device.
+        found: Arithmetic,
+    },
     /// The model's sizes do not fit together.
     #[error("genesis describes a model that cannot be built")]
     Model(#[from] ConfigError),
@@ -21,7 +34,7 @@ pub enum RecipeError {
     Initial {
         /// Tensors of the model.
         expected: usize,
-        /// Blobs in genesis.
+        /// Blobs that genesis names.
         found: usize,
     },
 }
@@ -29,23 +42,40 @@ pub enum RecipeError {
 /// Everything of genesis that training and replay depend on.
 #[derive(Debug, Clone)]
 pub struct Recipe {
-    /// The run.
+    /// The id of the run.
     pub run: RunId,
-    /// The genesis.
+    /// The genesis of the run.
     pub genesis: Genesis,
     /// The tensors of the model, in the order of the flat parameter vector.
     pub tensors: Vec<TensorSpec>,
-    /// The inner optimiser.
+    /// The constants of the inner optimiser.
     pub adamw: AdamWSettings,
-    /// The compressor.
+    /// The settings of the compressor.
     pub compression: DeltaSettings,
     /// How deltas are combined.
     pub rule: AggregationRule,
+    /// The device that computes; results do not depend on which one it is.
+    pub device: Arc<dyn Device>,
 }
 
 impl Recipe {
-    /// Checks and collects what `genesis` says.
+    /// Checks and collects what `genesis` says, for a device of this machine that computes its arithmetic.
+    ///
+    /// # Errors
+    /// A genesis that this program cannot train; the error names the part.
     pub fn new(run: RunId, genesis: Genesis) -> Result<Self, RecipeError> {
+        Self::on(for_arithmetic(genesis.arithmetic), run, genesis)
+    }
+
+    /// [`Recipe::new`] for a given device.
+    ///
+    /// # Errors
+    /// A device that computes another arithmetic than genesis names; else as [`Recipe::new`].
+    pub fn on(device: Arc<dyn Device>, run: RunId, genesis: Genesis) -> Result<Self, RecipeError> {
+        let (expected, found) = (genesis.arithmetic, device.arithmetic());
+        if found != expected {
+            return Err(RecipeError::Arithmetic { device: device.name(), expected, found });
+        }
         let tensors = templar_model::tensors(&genesis.model)?;
         for context in &genesis.context {
             // The same tensors, and a context that may be refused by itself.
@@ -67,7 +97,7 @@ impl Recipe {
         let spec = &genesis.compression;
         let compression = DeltaSettings::new(spec.block_side, spec.top_k, spec.quantiser, spec.error_decay_ppm)?;
         let rule = genesis.outer.rule;
-        Ok(Self { run, tensors, adamw, compression, rule, genesis })
+        Ok(Self { run, tensors, adamw, compression, rule, device, genesis })
     }
 
     /// The model as a window computes it, with its own activation buffers.
@@ -75,7 +105,9 @@ impl Recipe {
     /// # Panics
     /// Never: [`Recipe::new`] laid one out from the same specification, which is all that can fail.
     pub fn model(&self, window: WindowIndex) -> Model {
-        Model::new(&self.genesis.model_at(window.0)).expect("the specification was checked when the recipe was made")
+        let device = Arc::clone(&self.device);
+        Model::new(&self.genesis.model_at(window.0), device)
+            .expect("the specification was checked when the recipe was made")
     }
 
     /// Elements of the flat parameter vector.

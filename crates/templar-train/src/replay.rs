@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
+use templar_device::DeviceError;
 use templar_manifest::proof::ProofDraw;
 use templar_manifest::trace::{Leaf, Trace};
 use templar_manifest::{Contribution, Hash, Refusal, Replay};
@@ -12,12 +13,12 @@ use crate::Recipe;
 use crate::state::MinerState;
 use crate::window::{Pages, Task, TrainError, Watch, WindowRun, run_window};
 
-/// What a miner claims: its contribution and the trace that the contribution names.
+/// The claim of a miner: its contribution and the trace that the contribution names.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     /// The contribution, whose links and numbers were checked against the record.
     pub contribution: &'a Contribution,
-    /// The decoded trace.
+    /// The decoded trace that the contribution names.
     pub trace: &'a Trace,
 }
 
@@ -28,6 +29,8 @@ struct Comparison<'a> {
     difference: Option<Refusal>,
     draws: &'a [ProofDraw],
     claims: Vec<Hash>,
+    /// Why no claim could be made.
+    failure: Option<DeviceError>,
 }
 
 impl Comparison<'_> {
@@ -48,14 +51,20 @@ impl Watch for Comparison<'_> {
         let steps = self.trace.header.steps;
         for (draw, claim) in self.draws.iter().zip(&mut self.claims) {
             if draw.step(steps) == index {
-                *claim = run.claim(draw);
+                match run.claim(draw) {
+                    Ok(made) => *claim = made,
+                    Err(failure) => {
+                        self.failure = Some(failure);
+                        return ControlFlow::Break(());
+                    }
+                }
             }
         }
         self.compare(index, leaf)
     }
 }
 
-/// What a replay gives.
+/// The outcome of a replay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replayed {
     /// Whether everything was found again.
@@ -67,7 +76,7 @@ pub struct Replayed {
 }
 
 impl Replayed {
-    /// What is refused, and so leaves no state and proves nothing.
+    /// The outcome of a refusal, which leaves no state and proves nothing.
     pub fn without_state(verdict: Replay) -> Self {
         Self { verdict, state: None, claims: Vec::new() }
     }
@@ -97,7 +106,7 @@ pub fn replay<'a>(
     pages: Pages<'_>,
 ) -> Result<Replayed, TrainError> {
     let claims = vec![Hash::default(); draws.len()];
-    let mut comparison = Comparison { recipe, trace: claim.trace, difference: None, draws, claims };
+    let mut comparison = Comparison { recipe, trace: claim.trace, difference: None, draws, claims, failure: None };
     let run = WindowRun::new(recipe, task, parameters, state)?;
     let last = task.steps + 1;
     let result = match run_window(run, pages, &mut comparison) {
@@ -105,10 +114,14 @@ pub fn replay<'a>(
         Err(TrainError::Step { step, source: StepError::NonFiniteGradient { tensor, .. } }) => {
             return Ok(Replayed::refused(step, tensor));
         }
+        Err(error @ TrainError::Step { source: StepError::Device(_), .. }) => return Err(error),
         Err(TrainError::Step { step, .. }) => return Ok(Replayed::refused(step, "loss")),
         Err(TrainError::Compress(_)) => return Ok(Replayed::refused(last, "delta")),
         Err(error) => return Err(error),
     };
+    if let Some(failure) = comparison.failure {
+        return Err(failure.into());
+    }
     let result = result.filter(|result| comparison.compare(last, &result.trace.leaves[last as usize]).is_continue());
     let Some(result) = result else {
         let difference = comparison.difference.expect("a comparison stops only at a difference");

@@ -45,7 +45,7 @@ mod tests {
         assert_eq!(learning_rate(&segments, u64::MAX), 1e-4);
     }
 
-    /// What the original did over its life, in one list: warm-up, cosine, a stretch where the rate stands still, a second
+    /// The schedule of Covenant's run over its life, in one list: warm-up, cosine, a constant stretch, a second
     /// warm-up after a restart, the cosine's rest, then annealing to zero.
     #[test]
     fn flatten_re_warm_up_and_anneal_to_zero_are_segments() {

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
 
+use templar_device::DeviceError;
 use templar_manifest::Hash;
 use templar_manifest::trace::Leaf;
 
@@ -28,11 +29,11 @@ fn task_hash(run: &WindowRun<'_>) -> Hash {
     for hash in &run.leaves[0].tensors {
         hasher.update(hash.as_bytes());
     }
-    hasher.update(tensors::hash_of(&[&run.state.error]).as_bytes());
+    hasher.update(tensors::hash_of(&[&run.error]).as_bytes());
     hasher.finalize().into()
 }
 
-/// Writes and hashes.
+/// A reader or writer that hashes the bytes that pass.
 struct Hashing<T> {
     inner: T,
     hasher: blake3::Hasher,
@@ -68,8 +69,32 @@ impl<R: Read> Hashing<R> {
     }
 }
 
+/// Why a snapshot cannot be written.
+enum ReadBack {
+    Device(DeviceError),
+    Write(io::Error),
+}
+
+impl From<DeviceError> for ReadBack {
+    fn from(error: DeviceError) -> Self {
+        Self::Device(error)
+    }
+}
+
+impl From<ReadBack> for io::Error {
+    fn from(error: ReadBack) -> Self {
+        match error {
+            ReadBack::Device(error) => io::Error::other(error),
+            ReadBack::Write(error) => error,
+        }
+    }
+}
+
 impl<'a> WindowRun<'a> {
     /// Writes a snapshot.
+    ///
+    /// # Errors
+    /// `to` cannot be written, or the device fails.
     pub fn save(&self, to: &mut dyn Write) -> io::Result<()> {
         let mut to = Hashing { inner: to, hasher: blake3::Hasher::new() };
         to.put(MAGIC)?;
@@ -81,17 +106,13 @@ impl<'a> WindowRun<'a> {
                 to.put(hash.as_bytes())?;
             }
         }
-        for vector in [&self.parameters, &self.state.first, &self.state.second] {
-            for chunk in vector.chunks(16 << 10) {
-                to.put(&tensors::to_bytes(&[chunk]))?;
-            }
-        }
+        self.resident.read_back(|values| to.put(&tensors::to_bytes(&[values])).map_err(ReadBack::Write))?;
         let hash = to.hasher.finalize();
         to.inner.write_all(hash.as_bytes())
     }
 
-    /// A window from its start or, where `from` holds a whole snapshot of just this window, from there. Whether it did is
-    /// what [`WindowRun::steps_taken`] tells.
+    /// A window from its start or, where `from` holds a whole snapshot of just this window, from there. [`WindowRun::steps_taken`]
+    /// tells which of the two it was.
     pub fn resume(
         recipe: &'a Recipe,
         task: &'a Task,
@@ -102,10 +123,8 @@ impl<'a> WindowRun<'a> {
         let mut run = Self::new(recipe, task, start, state)?;
         if let Ok(Some(saved)) = read(&run, from) {
             run.leaves.extend(saved.leaves);
-            run.parameters = saved.parameters;
-            run.state.optimizer_steps += u64::from(run.steps_taken());
-            run.state.first = saved.first;
-            run.state.second = saved.second;
+            run.optimizer_steps += u64::from(run.steps_taken());
+            run.resident.reload(saved.vectors)?;
         }
         Ok(run)
     }
@@ -113,9 +132,8 @@ impl<'a> WindowRun<'a> {
 
 struct Saved {
     leaves: Vec<Leaf>,
-    parameters: Vec<f32>,
-    first: Vec<f32>,
-    second: Vec<f32>,
+    /// Parameters, first moments, second moments.
+    vectors: [Vec<f32>; 3],
 }
 
 /// Reads a snapshot of `run`; `None` where it is of something else or damaged.
@@ -131,16 +149,16 @@ fn read(run: &WindowRun<'_>, from: &mut dyn Read) -> io::Result<Option<Saved>> {
     let mut leaves = Vec::new();
     for _ in 0..steps {
         let loss_bits = u64::from_le_bytes(from.take()?);
-        let hashes = (0..run.ranges.len()).map(|_| from.take().map(Hash::from_bytes)).collect::<io::Result<_>>()?;
+        let hashes =
+            (0..run.recipe.tensors.len()).map(|_| from.take().map(Hash::from_bytes)).collect::<io::Result<_>>()?;
         leaves.push(Leaf { loss_bits, tensors: hashes });
     }
-    let count = run.parameters.len();
-    let mut saved = Saved { leaves, parameters: vec![0.0; count], first: vec![0.0; count], second: vec![0.0; count] };
-    for vector in [&mut saved.parameters, &mut saved.first, &mut saved.second] {
+    let mut vectors = [(); 3].map(|()| vec![0.0; run.recipe.parameter_count()]);
+    for vector in &mut vectors {
         from.fill(vector)?;
     }
     let found = from.hasher.finalize();
     let mut expected = [0; 32];
     from.inner.read_exact(&mut expected)?;
-    Ok((found.as_bytes() == &expected).then_some(saved))
+    Ok((found.as_bytes() == &expected).then_some(Saved { leaves, vectors }))
 }

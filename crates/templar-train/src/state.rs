@@ -1,4 +1,4 @@
-//! What a miner carries from window to window: AdamW's moments and the error feedback.
+//! The state that a miner carries from window to window: AdamW's moments and the error feedback.
 
 use templar_blob::BlobSource;
 use templar_manifest::{BlobId, RunId, State, StateId, TensorBlob, TensorSpec, payload};
@@ -10,11 +10,11 @@ use crate::tensors::{self, LoadError};
 pub struct MinerState {
     /// AdamW steps behind the moments.
     pub optimizer_steps: u64,
-    /// First moments, flat.
+    /// First moments, a flat vector.
     pub first: Vec<f32>,
-    /// Second moments, flat.
+    /// Second moments, a flat vector.
     pub second: Vec<f32>,
-    /// Error feedback, flat.
+    /// Error feedback of the compressor, a flat vector.
     pub error: Vec<f32>,
 }
 

@@ -14,27 +14,27 @@ pub enum LoadError {
     Tensors {
         /// The place in the list.
         index: usize,
-        /// The model's tensor.
+        /// The model's tensor at that place.
         expected: String,
-        /// The listed tensor.
+        /// The listed tensor at that place.
         found: String,
     },
     /// A tensor's blob has another length than its shape gives.
     #[error("tensor {name} has {found} bytes, its shape gives {expected}")]
     Length {
-        /// The tensor.
+        /// The name of the tensor.
         name: String,
-        /// What the shape gives.
+        /// Bytes that its shape gives.
         expected: u64,
-        /// What there is.
+        /// Bytes that the blob has.
         found: u64,
     },
     /// A tensor's blob cannot be read.
     #[error("tensor {name} cannot be read")]
     Read {
-        /// The tensor.
+        /// The name of the tensor.
         name: String,
-        /// Why.
+        /// The error of the source.
         #[source]
         source: ReadError,
     },
@@ -75,13 +75,14 @@ pub fn to_bytes(parts: &[&[f32]]) -> Vec<u8> {
     bytes
 }
 
-/// Hashes the bytes that [`to_bytes`] would make, without making them.
-pub fn hash_of(parts: &[&[f32]]) -> Hash {
-    hash_with(blake3::Hasher::new(), parts)
+/// Appends the little-endian bytes of f32 values.
+pub(crate) fn append_bytes(bytes: &mut Vec<u8>, values: &[f32]) {
+    each_bytes(&[values], |piece| bytes.extend_from_slice(piece));
 }
 
-/// The same with a hasher that has a key.
-pub fn hash_with(mut hasher: blake3::Hasher, parts: &[&[f32]]) -> Hash {
+/// Hashes the bytes that [`to_bytes`] would make, without making them.
+pub fn hash_of(parts: &[&[f32]]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
     each_bytes(parts, |piece| {
         hasher.update(piece);
     });

@@ -5,19 +5,21 @@
 //! give the same delta, trace and state everywhere.
 
 use std::borrow::Cow;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 
 use templar_data::{PageError, batch};
 use templar_delta::{CompressError, DeltaHeader, compress};
+use templar_device::DeviceError;
 use templar_manifest::proof::ProofDraw;
 use templar_manifest::trace::{Leaf, Trace, TraceHeader};
 use templar_manifest::{
     BlobId, ContextSegment, Contribution, ContributionId, Hash, PublicKey, State, StateId, TensorBlob, WindowIndex,
 };
 use templar_manifest::{TensorSpec, payload};
-use templar_model::{Model, StepError};
+use templar_model::{OptimizerStep, StepError};
 
 use crate::evaluate::nanonats;
+use crate::resident::{Resident, Returned};
 use crate::schedule::learning_rate;
 use crate::state::MinerState;
 use crate::{Recipe, tensors};
@@ -25,12 +27,12 @@ use crate::{Recipe, tensors};
 /// Gives a page's tokens, `sequence_length + 1` of them in the context of the window.
 pub type Pages<'a> = &'a (dyn Fn(u64) -> Result<Vec<u32>, PageError> + Sync);
 
-/// What a miner is to do in a window.
+/// The training that a miner is to do in a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
-    /// The window.
+    /// The window to train in.
     pub window: WindowIndex,
-    /// The miner.
+    /// The key of the miner.
     pub miner: PublicKey,
     /// The pages of its slot, in the order of training; at least those of `steps` inner steps.
     pub pages: Vec<u64>,
@@ -49,7 +51,7 @@ pub enum TrainError {
     Page {
         /// The inner step, from 1.
         step: u32,
-        /// Why.
+        /// The error of the dataset.
         #[source]
         source: PageError,
     },
@@ -58,16 +60,19 @@ pub enum TrainError {
     Step {
         /// The inner step, from 1.
         step: u32,
-        /// Why.
+        /// The model's error.
         #[source]
         source: StepError,
     },
     /// The pseudo-gradient cannot be compressed.
     #[error("the pseudo-gradient cannot be compressed")]
     Compress(#[from] CompressError),
+    /// The device fails, or has no memory for the window.
+    #[error("the window cannot be computed")]
+    Device(#[from] DeviceError),
 }
 
-/// What an inner step did, for the log line.
+/// The figures of an inner step, for a log line.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepReport {
     /// The inner step, from 1.
@@ -78,9 +83,9 @@ pub struct StepReport {
     pub loss: f64,
     /// Global norm of the gradient before clipping.
     pub norm: f64,
-    /// Learning rate.
+    /// Learning rate of the step.
     pub learning_rate: f32,
-    /// Tokens predicted.
+    /// Number of tokens predicted.
     pub tokens: u64,
 }
 
@@ -105,13 +110,13 @@ impl Watch for () {
 pub struct WindowResult {
     /// The wire bytes of the delta.
     pub delta: Vec<u8>,
-    /// The trace.
+    /// The trace: one leaf for the start, each inner step and the end.
     pub trace: Trace,
     /// The miner's state after the window.
     pub state: MinerState,
     /// Mean loss of the last inner step, in 1e-9 nats.
     pub loss_nanonats: u64,
-    /// Tokens predicted.
+    /// Number of tokens predicted in all steps.
     pub tokens: u64,
     /// The manifest of `state`, whose blobs are hashed in the last leaf.
     pub state_manifest: State,
@@ -144,14 +149,14 @@ pub struct WindowRun<'a> {
     pub(crate) recipe: &'a Recipe,
     pub(crate) task: &'a Task,
     context: ContextSegment,
-    pub(crate) model: Model,
-    pub(crate) ranges: Vec<Range<usize>>,
-    /// θ_start, which whoever has the checkpoint may lend.
-    pub(crate) start: Cow<'a, [f32]>,
-    /// θ now.
-    pub(crate) parameters: Vec<f32>,
-    pub(crate) gradient: Vec<f32>,
-    pub(crate) state: MinerState,
+    /// θ_start. A caller that keeps the checkpoint may lend it.
+    start: Cow<'a, [f32]>,
+    /// Parameters, gradient and moments, on the device.
+    pub(crate) resident: Resident,
+    /// AdamW steps behind the moments.
+    pub(crate) optimizer_steps: u64,
+    /// The miner's error feedback, flat, which only the compressor reads and changes.
+    pub(crate) error: Vec<f32>,
     /// Leaves made so far: leaf 0 and one for each inner step taken.
     pub(crate) leaves: Vec<Leaf>,
 }
@@ -188,15 +193,10 @@ impl<'a> WindowRun<'a> {
         if (task.pages.len() as u64) < needed {
             return wrong(format!("{} pages for {} inner steps, which take {needed}", task.pages.len(), task.steps));
         }
-        let model = recipe.model(task.window);
-        let parameters = start.to_vec();
-        let gradient = vec![0.0; count];
-        let ranges = tensors::ranges(&recipe.tensors);
-        let mut run =
-            Self { recipe, task, context, model, ranges, start, parameters, gradient, state, leaves: Vec::new() };
-        let leaf = run.leaf(0);
-        run.leaves.push(leaf);
-        Ok(run)
+        let MinerState { optimizer_steps, first, second, error } = state;
+        let resident = Resident::load(recipe.model(task.window), Cow::Borrowed(&*start), [first, second])?;
+        let first_leaf = Leaf { loss_bits: 0, tensors: resident.hashes()? };
+        Ok(Self { recipe, task, context, start, resident, optimizer_steps, error, leaves: vec![first_leaf] })
     }
 
     /// Inner steps taken so far.
@@ -204,25 +204,18 @@ impl<'a> WindowRun<'a> {
         self.leaves.len() as u32 - 1
     }
 
-    /// A leaf over parameters and moments.
-    fn leaf(&self, loss_bits: u64) -> Leaf {
-        let vectors = [&*self.parameters, &self.state.first, &self.state.second];
-        Leaf { loss_bits, tensors: tensors::hashes(&self.ranges, vectors) }
-    }
-
     /// The claim that a validator proves its replay with, over the state as it is now.
-    pub(crate) fn claim(&self, draw: &ProofDraw) -> Hash {
-        let range = &self.ranges[draw.tensor(self.ranges.len())];
-        let vectors = [&*self.parameters, &self.state.first, &self.state.second];
-        tensors::hash_with(draw.hasher(), &vectors.map(|vector| &vector[range.clone()]))
+    pub(crate) fn claim(&self, draw: &ProofDraw) -> Result<Hash, DeviceError> {
+        self.resident.claim(draw)
     }
 
-    /// Of each tensor the bytes that its leaf has the hash of: elements, first moments, second moments. What a validator shows
-    /// that says that another's proof is wrong.
-    pub fn tensor_states(&self) -> Vec<Vec<u8>> {
-        let vectors = [&*self.parameters, &self.state.first, &self.state.second];
-        let ranges = self.ranges.iter();
-        ranges.map(|range| tensors::to_bytes(&vectors.map(|vector| &vector[range.clone()]))).collect()
+    /// Of each tensor the bytes that its leaf has the hash of: elements, first moments, second moments. A validator shows
+    /// them when it says that another's proof is wrong.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn tensor_states(&self) -> Result<Vec<Vec<u8>>, TrainError> {
+        Ok(self.resident.tensor_states()?)
     }
 
     /// Takes the next inner step and makes its leaf.
@@ -232,7 +225,7 @@ impl<'a> WindowRun<'a> {
         let step = index + 1;
         let invalid = |source| TrainError::Step { step, source };
 
-        self.gradient.fill(0.0);
+        self.resident.clear_gradient();
         let tokens = self.recipe.step_tokens(self.task.window);
         let scale = (1.0 / tokens as f64) as f32;
         let mut loss = 0.0;
@@ -243,50 +236,32 @@ impl<'a> WindowRun<'a> {
             for &page in micro_batch {
                 sequences.extend(pages(page).map_err(|source| TrainError::Page { step, source })?);
             }
-            loss += self
-                .model
-                .forward_backward(&self.parameters, &sequences, scale, &mut self.gradient)
-                .map_err(invalid)?;
+            loss += self.resident.forward_backward(&sequences, scale).map_err(invalid)?;
         }
         let loss = loss / tokens as f64;
 
         let run_step = self.task.window.0 * u64::from(inner.steps) + u64::from(index);
         let rate = learning_rate(&inner.schedule, run_step);
-        let state = &mut self.state;
-        state.optimizer_steps += 1;
-        let norm = templar_model::step(
-            &self.model,
-            &self.recipe.adamw,
-            rate,
-            state.optimizer_steps,
-            &mut self.parameters,
-            &mut self.gradient,
-            &mut state.first,
-            &mut state.second,
-        )
-        .map_err(invalid)?;
-        let leaf = self.leaf(loss.to_bits());
-        self.leaves.push(leaf);
+        self.optimizer_steps += 1;
+        let at = OptimizerStep { settings: &self.recipe.adamw, learning_rate: rate, number: self.optimizer_steps };
+        let norm = self.resident.step(at).map_err(invalid)?;
+        self.leaves.push(Leaf { loss_bits: loss.to_bits(), tensors: self.resident.hashes()? });
         Ok(StepReport { step, steps: self.task.steps, loss, norm, learning_rate: rate, tokens })
     }
 
     /// Compresses what the steps changed, and makes the last leaf.
     pub fn finish(self) -> Result<WindowResult, TrainError> {
         let (recipe, task) = (self.recipe, self.task);
-        // θ_start − θ_end, in place of the gradient: the direction in which the outer step descends is positive.
-        let mut pseudo_gradient = self.gradient;
-        for ((difference, start), end) in pseudo_gradient.iter_mut().zip(&*self.start).zip(&self.parameters) {
-            *difference = start - end;
-        }
-        drop((self.model, self.start, self.parameters));
+        let Returned { pseudo_gradient, first, second } = self.resident.finish(&self.start)?;
+        drop(self.start);
         let header = DeltaHeader { run: recipe.run.hash(), window: task.window.0, miner: *task.miner.as_bytes() };
-        let mut state = self.state;
+        let mut state = MinerState { optimizer_steps: self.optimizer_steps, first, second, error: self.error };
         let delta = compress(&recipe.tensors, &recipe.compression, &header, &pseudo_gradient, &mut state.error)?;
         if recipe.genesis.is_null(task.window.0) {
             // No outer step follows, so nothing of this window is owed to a later one.
             state.error.fill(0.0);
         }
-        let last = tensors::hashes(&self.ranges, [&state.first, &state.second, &state.error]);
+        let last = tensors::hashes(&tensors::ranges(&recipe.tensors), [&state.first, &state.second, &state.error]);
         let listed = |(spec, hash): (&TensorSpec, &Hash)| TensorBlob { spec: spec.clone(), blob: (*hash).into() };
         let state_manifest = State {
             run: recipe.run,

@@ -2,72 +2,25 @@
 //! and a replay finds every way in which a claim departs from it.
 
 use std::ops::ControlFlow;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 
 use templar_blob::MemoryBlobs;
-use templar_data::{PageReader, Split, bundled};
+use templar_data::{PageReader, Split};
+use templar_device::{Cpu, Isa};
 use templar_manifest::proof::ProofDraw;
-use templar_manifest::testing::GenesisBuilder;
 use templar_manifest::trace::Leaf;
 use templar_manifest::{
-    AggregationRule, BlobId, ContextSegment, Contribution, Dataset, Hash, Initial, ModelSpec, PublicKey, Quantiser,
-    Refusal, Replay, RopeScaling, RunId, Segment, SegmentShape, State, WindowIndex, payload,
+    BlobId, ContextSegment, Contribution, Hash, PublicKey, Refusal, Replay, RopeScaling, State, WindowIndex, payload,
 };
-use templar_numerics::Isa;
 use templar_train::tensors::{checkpoint, checkpoint_of, read_parameters};
 use templar_train::{
     Claim, MinerState, Recipe, RecipeError, Task, Watch, WindowResult, WindowRun, aggregate_step, evaluate, outer_step,
     replay, run_window,
 };
 
-const STEPS: u32 = 3;
-const RUN: RunId = RunId::new(Hash::from_bytes([7; 32]));
-
-fn recipe() -> Recipe {
-    let genesis = GenesisBuilder::tiny("two layers that train on the bundled text")
-        .with(|genesis| {
-            genesis.model = ModelSpec {
-                vocab_size: 2048,
-                hidden_size: 32,
-                layers: 2,
-                heads: 4,
-                kv_heads: 2,
-                ffn_size: 48,
-                sequence_length: 24,
-                ..genesis.model
-            };
-            genesis.initial = Initial::Seed(Hash::of(b"seed"));
-            (genesis.inner.steps, genesis.inner.batch_sequences, genesis.inner.micro_batch_sequences) = (STEPS, 4, 2);
-            genesis.inner.schedule =
-                vec![Segment { steps: 30, from_nanos: 5_000_000, to_nanos: 0, shape: SegmentShape::Cosine }];
-            (genesis.compression.block_side, genesis.compression.top_k) = (64, 64);
-            genesis.compression.quantiser = Quantiser::Templar4;
-            genesis.outer.rule = AggregationRule::MeanOfSenders;
-            genesis.outer.max_contributions = 4;
-            genesis.gauntlet.held_out_pages = 2;
-        })
-        .build();
-    Recipe::new(RUN, genesis).unwrap()
-}
-
-fn dataset() -> &'static (Dataset, MemoryBlobs) {
-    static DATASET: OnceLock<(Dataset, MemoryBlobs)> = OnceLock::new();
-    DATASET.get_or_init(|| {
-        let mut blobs = MemoryBlobs::new();
-        let dataset = bundled::import_shakespeare(&mut blobs).unwrap();
-        (dataset, blobs)
-    })
-}
-
-fn pages() -> PageReader<'static> {
-    let (dataset, blobs) = dataset();
-    PageReader::new(blobs, dataset, Split::Training, 24).unwrap()
-}
-
-fn task(window: u64) -> Task {
-    let pages = (0..u64::from(STEPS) * 4).map(|page| (page + window * 12) * 31).collect();
-    Task { window: WindowIndex(window), miner: PublicKey::from_bytes([9; 32]), pages, steps: STEPS }
-}
+use crate::support::{
+    FROZEN_DELTA, FROZEN_TRACE, RUN, STEPS, dataset, first, genesis, initial, pages, recipe, run, task,
+};
 
 /// Calls `seen` at every leaf, and stops where it says so.
 struct At<F>(F);
@@ -78,53 +31,25 @@ impl<F: FnMut(&WindowRun<'_>, u32, &Leaf) -> ControlFlow<()>> Watch for At<F> {
     }
 }
 
-fn run(recipe: &Recipe, window: u64, parameters: Vec<f32>, state: MinerState) -> WindowResult {
-    let (task, reader) = (task(window), pages());
-    let run = WindowRun::new(recipe, &task, parameters, state).unwrap();
-    run_window(run, &|page| reader.read(page), &mut ()).unwrap().unwrap()
-}
-
-fn initial(recipe: &Recipe) -> Vec<f32> {
-    recipe.initial_parameters(&MemoryBlobs::new()).unwrap()
-}
-
-fn first(recipe: &Recipe) -> WindowResult {
-    run(recipe, 0, initial(recipe), MinerState::zero(recipe.parameter_count()))
-}
-
-/// The instruction set is one for the whole process, so tests that choose it take turns with those that compute.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[test]
 fn the_same_bits_in_any_number_of_threads_and_on_any_instruction_set() {
-    let _turn = turn();
     let recipe = recipe();
     let expected = first(&recipe);
     for threads in [1, 2, 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         assert_eq!(pool.install(|| first(&recipe)), expected, "{threads} threads");
     }
-    let best = Isa::best();
     for isa in Isa::available() {
-        Isa::force(isa).unwrap();
-        let found = first(&recipe);
-        Isa::force(best).unwrap();
-        assert_eq!(found, expected, "{isa}");
+        let device = Arc::new(Cpu::with_isa(isa).unwrap());
+        assert_eq!(first(&Recipe::on(device, RUN, genesis()).unwrap()), expected, "{isa}");
     }
     // Frozen: a change of this hash is a change of the arithmetic, and of every run.
     assert_eq!(Hash::of(&expected.trace.encode()).to_string(), FROZEN_TRACE);
     assert_eq!(Hash::of(&expected.delta).to_string(), FROZEN_DELTA);
 }
 
-const FROZEN_TRACE: &str = "01572b702031c5f1b0c9074afe3f16e364902474138e365dcd533f9e7b320894";
-const FROZEN_DELTA: &str = "9129a6b287c05c58f41805d9dd000691feb08fa770ae93504df6c3f77e6fb891";
-
 #[test]
 fn a_window_that_was_interrupted_ends_in_the_same_hash() {
-    let _turn = turn();
     let recipe = recipe();
     let expected = first(&recipe);
     let (task, reader) = (task(0), pages());
@@ -156,7 +81,6 @@ fn a_window_that_was_interrupted_ends_in_the_same_hash() {
 
 #[test]
 fn a_second_window_goes_on_from_blobs() {
-    let _turn = turn();
     let recipe = recipe();
     let result = first(&recipe);
     let mut blobs = MemoryBlobs::new();
@@ -197,7 +121,6 @@ fn the_zero_state_has_the_id_of_its_blobs() {
 
 #[test]
 fn a_replay_finds_every_departure() {
-    let _turn = turn();
     let recipe = recipe();
     let result = first(&recipe);
     let (task, reader) = (task(0), pages());
@@ -221,7 +144,7 @@ fn a_replay_finds_every_departure() {
     let mut states = vec![Vec::new()];
     for _ in 1..=STEPS {
         run.step(&|page| reader.read(page)).unwrap();
-        states.push(run.tensor_states());
+        states.push(run.tensor_states().unwrap());
     }
     for (draw, claim) in draws.iter().zip(&found.claims) {
         let bytes = &states[draw.step(STEPS) as usize][draw.tensor(recipe.tensors.len())];
@@ -256,7 +179,6 @@ fn a_replay_finds_every_departure() {
 /// The same steps and the same delta as in any other window, but the model stays and nothing is owed to the next one.
 #[test]
 fn a_null_window_only_warms_the_moments_up() {
-    let _turn = turn();
     let (plain, mut recipe) = (recipe(), recipe());
     recipe.genesis.outer.null_windows = 1;
     let (honest, other) = (first(&recipe), first(&plain));
@@ -292,8 +214,7 @@ fn a_null_window_only_warms_the_moments_up() {
 /// window, in one thread and in two.
 #[test]
 fn the_context_doubles_at_a_window() {
-    let _turn = turn();
-    let mut genesis = recipe().genesis;
+    let mut genesis = genesis();
     genesis.context = vec![ContextSegment {
         from_window: 2,
         sequence_length: 48,
@@ -333,7 +254,6 @@ fn the_context_doubles_at_a_window() {
 
 #[test]
 fn fewer_steps_are_a_shorter_trace() {
-    let _turn = turn();
     let recipe = recipe();
     let reader = pages();
     let short = Task { steps: 1, ..task(0) };
@@ -354,12 +274,14 @@ fn fewer_steps_are_a_shorter_trace() {
 
 #[test]
 fn training_lowers_the_loss() {
-    let _turn = turn();
     let recipe = recipe();
     let reader = pages();
     let held_out: Vec<_> = (100..104).map(|page| reader.read(page).unwrap()).collect();
     let mut parameters = initial(&recipe);
-    let loss = |parameters: &[f32]| evaluate(&mut recipe.model(WindowIndex(0)), parameters, &held_out).unwrap();
+    let loss = |parameters: &[f32]| {
+        let parameters = recipe.device.upload(parameters.into()).unwrap();
+        evaluate(&mut recipe.model(WindowIndex(0)), &parameters, &held_out).unwrap()
+    };
     let before = loss(&parameters);
     let mut state = MinerState::zero(recipe.parameter_count());
     for window in 0..8 {

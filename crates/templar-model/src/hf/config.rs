@@ -11,7 +11,7 @@ use super::import::ImportError;
 /// The only architecture there is here.
 const ARCHITECTURE: &str = "LlamaForCausalLM";
 
-/// What is written.
+/// The `config.json` that an export writes.
 #[derive(Debug, Serialize)]
 pub(super) struct WrittenConfig {
     architectures: [&'static str; 1],
@@ -123,7 +123,7 @@ fn read_scaling(what: &'static str, value: &Value) -> Result<Option<RopeScaling>
     }
 }
 
-/// What is read; keys not named here do not change what a Llama computes.
+/// The `config.json` that an import reads. Keys that are not named here do not change the computation of a Llama.
 #[derive(Debug, Deserialize)]
 pub(super) struct ReadConfig {
     architectures: Option<Vec<String>>,

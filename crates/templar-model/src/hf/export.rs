@@ -37,19 +37,19 @@ pub enum ExportError {
     Length {
         /// Parameters of the model.
         expected: usize,
-        /// What was passed.
+        /// Parameters that were passed.
         found: usize,
     },
     /// The folder already holds one of the files.
     #[error("{} is already there", path.display())]
     Exists {
-        /// The file.
+        /// The file or folder that exists.
         path: PathBuf,
     },
     /// The header cannot be made.
     #[error("the header of {WEIGHTS} cannot be made: {reason}")]
     Header {
-        /// What the library says.
+        /// The library's message.
         reason: String,
     },
     /// The file system fails.
@@ -57,7 +57,7 @@ pub enum ExportError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         source: io::Error,
     },
 }

@@ -9,51 +9,51 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use templar_manifest::ModelSpec;
-use templar_numerics::first_non_finite;
+use templar_numerics::Kernels;
 
 use super::CONFIG;
 use super::config::ReadConfig;
 use super::weights::Weights;
 use crate::layout::{ConfigError, Layout};
 
-/// Longest `config.json`.
+/// The longest `config.json` that is read, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
 
 /// Why a folder is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The file system fails.
+    /// A file cannot be read.
     #[error("cannot read {}", path.display())]
     Io {
-        /// The file.
+        /// The file that was read.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         source: io::Error,
     },
     /// A file or its header is longer than any that is sound.
     #[error("{what} has {found} bytes, more than {limit}")]
     TooLarge {
-        /// Which part.
+        /// The part that is too long.
         what: &'static str,
-        /// Its length.
+        /// The length of that part, in bytes.
         found: u64,
-        /// The longest taken.
+        /// The longest that is taken, in bytes.
         limit: u64,
     },
     /// The config or the index is not JSON, or a size in it is missing or not a number that fits.
     #[error("{} does not parse", path.display())]
     Parse {
-        /// The file.
+        /// The file that was read.
         path: PathBuf,
-        /// Why.
+        /// The parser's error.
         source: serde_json::Error,
     },
     /// The config asks for something that this model does not compute.
     #[error("{what} is not supported: {found}")]
     Unsupported {
-        /// The key.
+        /// The key of the config.
         what: &'static str,
-        /// Its value.
+        /// The value of that key.
         found: String,
     },
     /// The sizes are refused.
@@ -62,61 +62,61 @@ pub enum ImportError {
     /// The index names a file that does not lie in the folder.
     #[error("the index of the weights names {name:?}, which is no plain file name")]
     FileName {
-        /// What it names.
+        /// The file name in the index.
         name: String,
     },
     /// The header of a weights file is malformed.
     #[error("the header of {} is malformed: {reason}", path.display())]
     Header {
-        /// The file.
+        /// The file that was read.
         path: PathBuf,
-        /// What is wrong.
+        /// The rule that the header breaks.
         reason: String,
     },
     /// A tensor of the model is not in its file.
     #[error("tensor {name} is missing")]
     Missing {
-        /// Its name.
+        /// The name of the tensor.
         name: String,
     },
     /// A file has a tensor that the model has not, or that the index puts elsewhere.
     #[error("tensor {name} is not one of the model's")]
     Extra {
-        /// Its name.
+        /// The name of the tensor.
         name: String,
     },
     /// A tensor's elements are neither f32 nor of a kind whose every value is an f32.
     #[error("tensor {name} is {found}, where F32, BF16 and F16 are taken")]
     Dtype {
-        /// Its name.
+        /// The name of the tensor.
         name: String,
-        /// Its dtype.
+        /// The dtype in the file.
         found: String,
     },
     /// A tensor has another shape.
     #[error("tensor {name} has shape {found:?}, the model {expected:?}")]
     Shape {
-        /// Its name.
+        /// The name of the tensor.
         name: String,
-        /// The model's.
+        /// The shape in the model.
         expected: Vec<usize>,
-        /// The file's.
+        /// The shape in the file.
         found: Vec<usize>,
     },
     /// A weights file is shorter or longer than its header says.
     #[error("{} has {found} bytes, its header says {expected}", path.display())]
     Truncated {
-        /// The file.
+        /// The file that was read.
         path: PathBuf,
         /// Bytes that the header implies.
         expected: u64,
-        /// Bytes there are.
+        /// Bytes that the file has.
         found: u64,
     },
     /// A weight is NaN or infinite.
     #[error("tensor {name} is not finite at element {index}")]
     NonFinite {
-        /// Its name.
+        /// The name of the tensor.
         name: String,
         /// The first such element.
         index: usize,
@@ -139,7 +139,7 @@ pub fn import(dir: &Path) -> Result<(ModelSpec, Vec<f32>), ImportError> {
     for (tensor, range) in layout.tensors.iter().zip(&layout.ranges) {
         let elements = &mut params[range.clone()];
         weights.read(&tensor.name, elements)?;
-        if let Some(index) = first_non_finite(elements) {
+        if let Some(index) = Kernels::best().first_non_finite(elements) {
             return Err(ImportError::NonFinite { name: tensor.name.clone(), index });
         }
     }

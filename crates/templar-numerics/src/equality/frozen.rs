@@ -1,19 +1,6 @@
 //! Frozen vectors: the twins' bits as they were when `f32/1` was named. A change here is another arithmetic.
 
-use super::Numbers;
-use crate::elementary;
-use crate::matrix::{Mat, MatMut, Op};
-use crate::{AdamW, RotaryScaling, RotaryTables, twin};
-
-/// FNV-1a over the bits, in order; every NaN counts as the same one.
-fn hash(parts: &[&[f32]]) -> u64 {
-    let bytes = parts.iter().flat_map(|part| part.iter().flat_map(|v| bits(*v).to_le_bytes()));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-fn bits(x: f32) -> u32 {
-    if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }
-}
+use crate::{RotaryScaling, elementary, twin, vectors};
 
 /// exp and ln at every 997th bit pattern: the branch-free forms equal the twins, and both are within a unit or so in
 /// the last place of the true value (taken from `f64`).
@@ -88,164 +75,23 @@ fn exp_f64_has_its_frozen_bits() {
     assert_eq!([f64::NEG_INFINITY, f64::INFINITY].map(twin::exp_f64), [0.0, f64::INFINITY]);
 }
 
+/// On ordinary numbers and on wild ones: zeros of both signs, subnormals, 1e30 and 1e-30 between ordinary ones, infinities
+/// and NaN in what comes of them; and the longest chain.
 #[test]
 fn kernels_have_their_frozen_hashes() {
-    let mut numbers = Numbers(2026);
-    let mut found = Vec::new();
-    for k in [0, 1, 513] {
-        let (a, b, mut c) = (numbers.wild(5 * k), numbers.ordinary(k * 7), numbers.ordinary(35));
-        twin::gemm(Mat::new(&a, 5, k), Op::N, Mat::new(&b, 7, k), Op::T, MatMut::new(&mut c, 5, 7), true);
-        found.push(("gemm", hash(&[&c])));
-    }
-    let (x, y, w) = (numbers.ordinary(300), numbers.ordinary(300), numbers.ordinary(100));
-    let norm = twin::squared_norm_f64(&x);
-    found.push((
-        "sums",
-        hash(&[&[twin::sum(&x), twin::dot(&x, &y), norm as f32, (norm - f64::from(norm as f32)) as f32]]),
-    ));
-    let (mut p, mut ds) = (x.clone(), vec![0.0; 300]);
-    twin::softmax(&mut p);
-    twin::softmax_backward(&p, &y, &mut ds);
-    found.push(("softmax", hash(&[&p, &ds])));
-    let (mut out, mut inv, mut dx, mut dw) = (vec![0.0; 300], vec![0.0; 3], vec![0.0; 300], vec![0.0; 100]);
-    twin::rms_norm(&x, &w, 1e-5, &mut out, &mut inv);
-    twin::rms_norm_backward(&x, &w, &inv, &y, &mut dx, &mut dw);
-    found.push(("rms_norm", hash(&[&out, &inv, &dx, &dw])));
-    let [mut out, mut dgate, mut dup] = [0; 3].map(|_| vec![0.0; 300]);
-    twin::swiglu(&x, &y, &mut out);
-    twin::swiglu_backward(&x, &y, &p, &mut dgate, &mut dup);
-    found.push(("swiglu", hash(&[&out, &dgate, &dup])));
-    let (mut there, mut back) = (x[..280].to_vec(), x[..280].to_vec());
-    let tables = RotaryTables::new(8192, 14, 500_000.0, RotaryScaling::None);
-    twin::rotary(&mut there, 2, 14, &tables, 8180, 5);
-    twin::rotary_backward(&mut back, 2, 14, &tables, 100, 7);
-    found.push(("rotary", hash(&[&there, &back])));
-    let (mut gradient, mut losses) = (x.clone(), vec![0.0; 3]);
-    twin::cross_entropy(&mut gradient, &[0, 57, 99], 0.25, &mut losses);
-    found.push(("cross_entropy", hash(&[&gradient, &losses])));
-    let (mut params, mut m, mut v) = (x, vec![0.0; 300], vec![0.0; 300]);
-    let settings = AdamW { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, bias1: 0.1, bias2: 0.05 };
-    twin::adamw(&settings, &mut params, &y, &mut m, &mut v);
-    found.push(("adamw", hash(&[&params, &m, &v])));
-    assert_eq!(found, HASHES, "{found:#018x?}");
+    let vectors = vectors::frozen();
+    let found: Vec<(&str, u64)> = vectors.iter().map(|v| (v.name, vectors::hash(&v.inputs.outputs()))).collect();
+    let expected: Vec<(&str, u64)> = vectors.iter().map(|v| (v.name, v.hash)).collect();
+    assert_eq!(found, expected, "{found:#018x?}");
 }
 
 /// Ties, subnormal results, cancellation and the edge of infinity, one multiply-add each.
 #[test]
 fn fma_has_its_frozen_bits() {
-    let smallest = f32::from_bits(1);
-    let ulp = f32::EPSILON;
-    let cases = [
-        (0.0, 1.0, -0.0),
-        (-0.0, 1.0, -0.0),
-        (1.0, 1.0, -1.0),
-        // Midway between two numbers: to the even one, down and up.
-        (ulp, 0.5, 1.0),
-        (ulp, 0.5, 1.0 + ulp),
-        // Beside the midpoint by less than an f64 can hold beside it.
-        (ulp * (1.0 + ulp), 0.5 * (1.0 - ulp), 1.0),
-        (ulp * (1.0 + ulp), 0.5 * (1.0 + ulp), 1.0),
-        // Subnormal results: a tie, a little more than a tie, one that reaches the smallest normal number.
-        (smallest, 0.5, 0.0),
-        (smallest, 0.5, smallest),
-        (smallest, 0.5 + ulp, 0.0),
-        (f32::MIN_POSITIVE, 1.0 - ulp / 2.0, 0.0),
-        (smallest, 0.25, f32::MIN_POSITIVE),
-        // Exact product, huge and tiny together.
-        (1.0e30, 1.0e30, -1.0e38),
-        (1.0e-30, 1.0e-30, 1.0),
-        (1.0 + ulp, 1.0 - ulp, -1.0),
-        // The midpoint above the last finite number, from which on a sum is infinite, and just below it.
-        (f32::MAX, 1.0, f32::from_bits(0x7300_0000)),
-        (f32::MAX, 1.0, f32::from_bits(0x72ff_ffff)),
-        (f32::INFINITY, 0.0, 1.0),
-    ];
-    let found: Vec<u32> = cases.iter().map(|(a, b, c)| bits(twin::fma(*a, *b, *c))).collect();
-    assert_eq!(found, FMA_BITS, "{found:#010x?}");
+    let cases = vectors::fused_multiply_adds();
+    let found = cases.map(|([a, b, c], _)| vectors::bits(twin::fma(a, b, c)));
+    assert_eq!(found, cases.map(|(_, bits)| bits), "{found:#010x?}");
 }
-
-const FMA_BITS: [u32; 18] = [
-    0x0000_0000,
-    0x8000_0000,
-    0x0000_0000,
-    0x3f80_0000,
-    0x3f80_0002,
-    0x3f80_0000,
-    0x3f80_0001,
-    0x0000_0000,
-    0x0000_0002,
-    0x0000_0001,
-    0x0080_0000,
-    0x0080_0000,
-    0x7f80_0000,
-    0x3f80_0000,
-    0xa880_0000,
-    0x7f80_0000,
-    0x7f7f_ffff,
-    0x7fc0_0000,
-];
-
-/// The kernels on wild numbers: zeros of both signs, subnormals, 1e30 and 1e-30 between ordinary ones, infinities and
-/// NaN in what comes of them; and the longest chain.
-#[test]
-fn kernels_have_their_frozen_hashes_on_wild_numbers() {
-    let mut numbers = Numbers(2027);
-    let mut found = Vec::new();
-    let (a, b, mut c) = (numbers.ordinary(2 * 100_003), numbers.wild(100_003 * 3), vec![0.0; 6]);
-    twin::gemm(Mat::new(&a, 2, 100_003), Op::N, Mat::new(&b, 3, 100_003), Op::T, MatMut::new(&mut c, 2, 3), false);
-    found.push(("gemm", hash(&[&c])));
-    let (x, y, w) = (numbers.wild(300), numbers.wild(300), numbers.ordinary(100));
-    let small: Vec<f32> = x.iter().map(|x| x * 1e-28).collect();
-    let [norm, small_norm] = [&y, &small].map(|x| twin::squared_norm_f64(x).to_bits());
-    let halves = [norm, norm >> 32, small_norm, small_norm >> 32].map(|b| f32::from_bits(b as u32));
-    found.push(("sums", hash(&[&[twin::sum(&x), twin::dot(&small, &y)], &halves])));
-    let (mut p, mut ds) = (x.clone(), vec![0.0; 300]);
-    twin::softmax(&mut p);
-    twin::softmax_backward(&small, &y, &mut ds);
-    found.push(("softmax", hash(&[&p, &ds])));
-    let (mut out, mut inv, mut dx, mut dw) = (vec![0.0; 300], vec![0.0; 3], vec![0.0; 300], vec![0.0; 100]);
-    twin::rms_norm(&small, &w, 1e-5, &mut out, &mut inv);
-    twin::rms_norm_backward(&small, &w, &inv, &y, &mut dx, &mut dw);
-    found.push(("rms_norm", hash(&[&out, &inv, &dx, &dw])));
-    let [mut out, mut dgate, mut dup] = [0; 3].map(|_| vec![0.0; 300]);
-    twin::swiglu(&x, &y, &mut out);
-    twin::swiglu_backward(&x, &y, &small, &mut dgate, &mut dup);
-    found.push(("swiglu", hash(&[&out, &dgate, &dup])));
-    let (mut there, mut back) = (x[..280].to_vec(), small[..280].to_vec());
-    let tables = RotaryTables::new(100, 14, 10_000.0, RotaryScaling::Linear { factor: 3.0 });
-    twin::rotary(&mut there, 2, 14, &tables, 90, 10);
-    twin::rotary_backward(&mut back, 2, 14, &tables, 0, 7);
-    found.push(("rotary", hash(&[&there, &back])));
-    let (mut gradient, mut losses) = (x.clone(), vec![0.0; 3]);
-    twin::cross_entropy(&mut gradient, &[0, 57, 99], 1e-30, &mut losses);
-    found.push(("cross_entropy", hash(&[&gradient, &losses])));
-    let (mut params, mut m, mut v) = (x, small, vec![1e-40; 300]);
-    let settings = twin::adamw_settings(1_000_003, 1e-3, 900_000, 950_000, 1e-8, 100_000);
-    twin::adamw(&settings, &mut params, &y, &mut m, &mut v);
-    found.push(("adamw", hash(&[&params, &m, &v])));
-    let mut tensors = [numbers.ordinary(50), numbers.wild(33), numbers.ordinary(7)];
-    let norm = twin::clip(&mut tensors.each_mut().map(Vec::as_mut_slice), 1.0);
-    let [first, second, third] = &tensors;
-    let mut rows = vec![0.0; 12];
-    twin::embedding(first, 4, &[3, 1, 3], &mut rows);
-    let mut table = vec![0.0; 16];
-    twin::embedding_backward(second, 4, &[3, 0, 3, 3], &mut table);
-    let step = [norm as f32, twin::sum_of_losses(first) as f32, twin::power(0.95, 12_345) as f32];
-    found.push(("step", hash(&[first, second, third, &rows, &table, &step])));
-    assert_eq!(found, WILD_HASHES, "{found:#018x?}");
-}
-
-const WILD_HASHES: [(&str, u64); 9] = [
-    ("gemm", 0xd1e5_5aa8_edbb_1191),
-    ("sums", 0xe78b_4d79_3cee_c341),
-    ("softmax", 0xb24e_318a_10b5_d88f),
-    ("rms_norm", 0x9357_4628_e82d_beea),
-    ("swiglu", 0x906d_1143_f7bb_d9c6),
-    ("rotary", 0x2946_ac01_bc8d_3ce1),
-    ("cross_entropy", 0x868e_d940_6621_a6d3),
-    ("adamw", 0xaa8b_0fde_3804_999b),
-    ("step", 0x24c9_df5d_1f2d_af96),
-];
 
 /// One entry of each band: waves that stay, that are blended, that are divided.
 #[test]
@@ -312,19 +158,6 @@ const LN_BITS: [u32; 11] = [
     0xbeb1_7216,
     0x33ff_ffff,
     0x3f80_0000,
-];
-
-const HASHES: [(&str, u64); 10] = [
-    ("gemm", 0x4bc5_2921_487d_dddb),
-    ("gemm", 0x904b_2fff_1372_c76d),
-    ("gemm", 0xe1a6_ca78_eb84_67cb),
-    ("sums", 0xec91_ea11_a138_8fae),
-    ("softmax", 0x59f8_b688_3168_46bc),
-    ("rms_norm", 0xeaf6_6b1c_06eb_6cae),
-    ("swiglu", 0x1380_bd92_6c0e_6cd6),
-    ("rotary", 0x42a2_02dd_97e5_3a14),
-    ("cross_entropy", 0x86da_a9ec_8ba1_323d),
-    ("adamw", 0xdc6b_5152_d33d_6a9c),
 ];
 
 /// Computed beside the program, in Python's floats by the specification's steps; all within one of the bits that 60 digits

@@ -1,6 +1,6 @@
 //! The gradients are gradients: each backward kernel against a difference quotient of its forward one.
 
-use super::Numbers;
+use super::Generator;
 use crate::twin;
 
 /// Compares `gradient` with `(loss(x + h) - loss(x - h)) / 2h`, where the loss is the dot product of the forward
@@ -24,7 +24,7 @@ fn check(what: &str, x: &[f32], dy: &[f32], gradient: &[f32], forward: impl Fn(&
 
 #[test]
 fn backward_kernels_are_the_gradients_of_the_forward_ones() {
-    let mut numbers = Numbers(10);
+    let mut numbers = Generator::new(10);
     let (x, y, dy) = (numbers.ordinary(40), numbers.ordinary(40), numbers.ordinary(40));
 
     let softmax = |x: &[f32]| {
@@ -60,11 +60,11 @@ fn backward_kernels_are_the_gradients_of_the_forward_ones() {
     let tables = crate::RotaryTables::new(9, 10, 100.0, crate::RotaryScaling::None);
     let rotary = |x: &[f32]| {
         let mut out = x.to_vec();
-        twin::rotary(&mut out, 2, 10, &tables, 7, 2);
+        twin::rotary(&mut out, 2, 10, tables.angles(), 7, 2);
         out
     };
     let mut dx = dy.clone();
-    twin::rotary_backward(&mut dx, 2, 10, &tables, 7, 2);
+    twin::rotary_backward(&mut dx, 2, 10, tables.angles(), 7, 2);
     check("rotary", &x, &dy, &dx, rotary);
 
     let losses = |x: &[f32]| {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Numbers, everywhere, same};
+use super::{Generator, everywhere, same};
 use crate::gemm::gemm_with;
 use crate::matrix::{Mat, MatMut, Op};
 use crate::twin;
@@ -16,9 +16,9 @@ struct Case {
     padding: usize,
 }
 
-fn check(case: Case, make: fn(&mut Numbers, usize) -> Vec<f32>) {
+fn check(case: Case, make: fn(&mut Generator, usize) -> Vec<f32>) {
     let (m, n, k) = case.shape;
-    let mut numbers = Numbers((m * 1_000_003 + n * 1009 + k) as u64);
+    let mut numbers = Generator::new((m * 1_000_003 + n * 1009 + k) as u64);
     let stored = |op, rows, cols| if op == Op::N { (rows, cols) } else { (cols, rows) };
     let (a_shape, b_shape) = (stored(case.ops.0, m, k), stored(case.ops.1, k, n));
     let a = make(&mut numbers, a_shape.0 * (a_shape.1 + case.padding));
@@ -34,7 +34,7 @@ fn check(case: Case, make: fn(&mut Numbers, usize) -> Vec<f32>) {
         let threads = rayon::current_num_threads();
         let view = MatMut::strided(&mut c, m, n, n + case.padding);
         gemm_with(isa, threads, a, case.ops.0, b, case.ops.1, view, case.accumulate);
-        // What lies between the rows is compared too: it must not be touched.
+        // The elements between the rows are compared too: a product must not touch them.
         same(&c, &expected, &format!("{case:?} on {isa}, {threads} threads"));
     });
 }
@@ -62,7 +62,7 @@ fn every_form_of_every_edge_equals_the_twin() {
         for ops in FORMS {
             for accumulate in [false, true] {
                 for padding in [0, 5] {
-                    check(Case { shape, ops, accumulate, padding }, Numbers::ordinary);
+                    check(Case { shape, ops, accumulate, padding }, Generator::ordinary);
                 }
             }
         }
@@ -72,20 +72,20 @@ fn every_form_of_every_edge_equals_the_twin() {
 #[test]
 fn blocks_of_rows_columns_and_k_equal_the_twin() {
     for ops in FORMS {
-        check(Case { shape: (250, 20, 400), ops, accumulate: true, padding: 0 }, Numbers::ordinary);
-        check(Case { shape: (9, 1100, 390), ops, accumulate: false, padding: 1 }, Numbers::ordinary);
-        check(Case { shape: (250, 140, 520), ops, accumulate: true, padding: 2 }, Numbers::ordinary);
-        check(Case { shape: (5, 2100, 30), ops, accumulate: false, padding: 0 }, Numbers::ordinary);
+        check(Case { shape: (250, 20, 400), ops, accumulate: true, padding: 0 }, Generator::ordinary);
+        check(Case { shape: (9, 1100, 390), ops, accumulate: false, padding: 1 }, Generator::ordinary);
+        check(Case { shape: (250, 140, 520), ops, accumulate: true, padding: 2 }, Generator::ordinary);
+        check(Case { shape: (5, 2100, 30), ops, accumulate: false, padding: 0 }, Generator::ordinary);
     }
     let long = Case { shape: (3, 4, 100_003), ops: (Op::N, Op::T), accumulate: false, padding: 0 };
-    check(long, Numbers::ordinary);
+    check(long, Generator::ordinary);
 }
 
 #[test]
 fn wild_numbers_make_the_same_infinities_subnormals_and_zeros() {
     for ops in FORMS {
-        check(Case { shape: (40, 50, 70), ops, accumulate: true, padding: 0 }, Numbers::wild);
-        check(Case { shape: (130, 70, 130), ops, accumulate: false, padding: 3 }, Numbers::wild);
+        check(Case { shape: (40, 50, 70), ops, accumulate: true, padding: 0 }, Generator::wild);
+        check(Case { shape: (130, 70, 130), ops, accumulate: false, padding: 3 }, Generator::wild);
     }
 }
 
@@ -99,7 +99,7 @@ proptest! {
         accumulate: bool,
         padding in 0usize..9,
     ) {
-        check(Case { shape, ops: FORMS[form], accumulate, padding }, Numbers::wild);
+        check(Case { shape, ops: FORMS[form], accumulate, padding }, Generator::wild);
     }
 }
 
@@ -107,7 +107,7 @@ proptest! {
 #[should_panic(expected = "a product of 2 x 3 and 4 x 2 does not make 2 x 2")]
 fn shapes_that_do_not_agree_are_refused() {
     let (a, b, mut c) = ([0.0; 6], [0.0; 8], [0.0; 4]);
-    crate::gemm(Mat::new(&a, 2, 3), Op::N, Mat::new(&b, 4, 2), Op::N, MatMut::new(&mut c, 2, 2), false);
+    crate::Kernels::best().gemm(Mat::new(&a, 2, 3), Op::N, Mat::new(&b, 4, 2), Op::N, MatMut::new(&mut c, 2, 2), false);
 }
 
 #[test]

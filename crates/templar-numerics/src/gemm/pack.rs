@@ -1,7 +1,7 @@
 //! Packing: copies of a block of an operand in the order in which a tile reads it.
 //!
-//! A panel is `width` elements for each k, contiguous; what the matrix lacks at an edge is +0, and the elements of C
-//! that come of it are never stored.
+//! A panel is `width` elements for each k, contiguous. At an edge of the matrix the missing elements are +0, and the
+//! elements of C computed from them are never stored.
 
 use std::ops::Range;
 

@@ -209,7 +209,7 @@ fn strip_in_place<F: MultiplyAdd, const MR: usize, const NR: usize>(
         let cols = j..cols.end.min(j + NR);
         for i in rows.clone().step_by(MR) {
             let rows = i..rows.end.min(i + MR);
-            // Rows beyond the edge read the last one again; what comes of them is not stored.
+            // Rows beyond the edge read the last row again; their results are not stored.
             let a = std::array::from_fn(|r| {
                 let row = (i + r).min(rows.end - 1);
                 &a.data[row * a.stride + k.start..][..k.len()]

@@ -7,7 +7,7 @@
 
 use crate::soft_fma;
 
-/// A tile's accumulators.
+/// The accumulators of a tile of MR rows and NR columns.
 pub(crate) type Tile<const MR: usize, const NR: usize> = [[f32; NR]; MR];
 
 /// One step of a tile's chains: `c[i][j] = a[i]·b[j] + c[i][j]`, each correctly rounded.
@@ -18,7 +18,7 @@ pub(crate) trait MultiplyAdd {
 /// The machine's own instruction. Use only under a target feature that has one: elsewhere it is a slow call.
 pub(crate) struct Hardware;
 
-/// What [`crate::twin::fma`] gives, a row at a time.
+/// The multiply-add of [`crate::twin::fma`], a row at a time.
 pub(crate) struct Soft;
 
 impl MultiplyAdd for Hardware {

@@ -5,11 +5,13 @@
 //! test compares the bytes of the delta and the state with those of `run_window`.
 
 use std::error::Error;
+use std::mem::take;
 
 use templar_blob::MemoryBlobs;
 use templar_delta::{Delta, DeltaHeader, compress, decode};
+use templar_device::Buffer;
 use templar_manifest::WindowIndex;
-use templar_model::Model;
+use templar_model::{Model, Moments, OptimizerStep};
 use templar_train::tensors::ranges;
 use templar_train::{MinerState, Recipe, evaluate, learning_rate, outer_step};
 
@@ -31,6 +33,13 @@ pub(crate) struct State {
     pub(crate) momentum: Vec<f32>,
     /// The state of each miner. AdamW has one state for all miners.
     pub(crate) miners: Vec<MinerState>,
+}
+
+/// The buffers that an inner step changes, on the device.
+struct Trained {
+    parameters: Buffer,
+    gradient: Buffer,
+    moments: Moments,
 }
 
 /// A configuration of a run, with everything that it needs.
@@ -92,11 +101,12 @@ impl<'a> Run<'a> {
     pub(crate) fn held_out(&self, parameters: &[f32], stride: usize) -> Result<u64, Failure> {
         let pages: Vec<&Vec<u32>> = self.data.held_out.iter().step_by(stride).collect();
         let parts: Vec<&[&Vec<u32>]> = pages.chunks(16).collect();
+        let parameters = self.recipe.device.upload(parameters.into())?;
         let sums = self.workers.map(parts, |pages| {
             let mut model = self.model();
             pages
                 .iter()
-                .map(|page| evaluate(&mut model, parameters, std::slice::from_ref(*page)))
+                .map(|page| evaluate(&mut model, &parameters, std::slice::from_ref(*page)))
                 .sum::<Result<u64, _>>()
         });
         let sum: u64 = sums.into_iter().sum::<Result<u64, _>>()?;
@@ -107,9 +117,9 @@ impl<'a> Run<'a> {
     fn gradient(
         &self,
         model: &mut Model,
-        parameters: &[f32],
+        parameters: &Buffer,
         pages: &[u64],
-        gradient: &mut [f32],
+        gradient: &mut Buffer,
     ) -> Result<(), Failure> {
         let tokens: Vec<u32> = pages.iter().flat_map(|&page| self.data.page(page)).copied().collect();
         let scale = (1.0 / self.recipe.step_tokens(WindowIndex(0)) as f64) as f32;
@@ -117,20 +127,30 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Takes step number `step` of AdamW.
-    fn optimise(
-        &self,
-        model: &Model,
-        step: u64,
-        parameters: &mut [f32],
-        gradient: &mut [f32],
-        state: &mut MinerState,
-    ) -> Result<(), Failure> {
-        let rate = learning_rate(&self.recipe.genesis.inner.schedule, step);
-        state.optimizer_steps += 1;
-        let MinerState { optimizer_steps, first, second, .. } = state;
-        templar_model::step(model, &self.recipe.adamw, rate, *optimizer_steps, parameters, gradient, first, second)?;
+    /// Takes inner step `step` of the run, with AdamW. Its moments hold `number` steps afterwards.
+    fn optimise(&self, model: &Model, (step, number): (u64, u64), trained: &mut Trained) -> Result<(), Failure> {
+        let learning_rate = learning_rate(&self.recipe.genesis.inner.schedule, step);
+        let at = OptimizerStep { settings: &self.recipe.adamw, learning_rate, number };
+        let Trained { parameters, gradient, moments } = trained;
+        templar_model::step(model, at, parameters, gradient, moments)?;
         Ok(())
+    }
+
+    /// Takes parameters and a miner's moments to the device.
+    fn load(&self, parameters: Vec<f32>, state: &mut MinerState) -> Result<Trained, Failure> {
+        let device = &self.recipe.device;
+        let gradient = device.zeros(parameters.len() as u64)?;
+        let upload = |values: Vec<f32>| device.upload(values.into());
+        let moments = Moments { first: upload(take(&mut state.first))?, second: upload(take(&mut state.second))? };
+        Ok(Trained { parameters: upload(parameters)?, gradient, moments })
+    }
+
+    /// Brings them back: the moments into `state`, the parameters as what is returned.
+    fn unload(&self, trained: Trained, state: &mut MinerState) -> Result<Vec<f32>, Failure> {
+        let device = &self.recipe.device;
+        state.first = device.download(trained.moments.first)?;
+        state.second = device.download(trained.moments.second)?;
+        Ok(device.download(trained.parameters)?)
     }
 
     /// Takes the inner steps of one miner from the shared parameters and returns the parameters after them.
@@ -138,40 +158,47 @@ impl<'a> Run<'a> {
         &self,
         window: u64,
         miner: u32,
-        mut parameters: Vec<f32>,
+        parameters: Vec<f32>,
         state: &mut MinerState,
     ) -> Result<Vec<f32>, Failure> {
         let mut model = self.model();
-        let mut gradient = vec![0.0; parameters.len()];
+        let mut trained = self.load(parameters, state)?;
         let steps = u64::from(self.config.steps);
         for step in window * steps..(window + 1) * steps {
-            gradient.fill(0.0);
-            self.gradient(&mut model, &parameters, self.pages(step, miner), &mut gradient)?;
-            self.optimise(&model, step, &mut parameters, &mut gradient, state)?;
+            self.recipe.device.fill(trained.gradient.all_mut(), 0.0);
+            self.gradient(&mut model, &trained.parameters, self.pages(step, miner), &mut trained.gradient)?;
+            state.optimizer_steps += 1;
+            self.optimise(&model, (step, state.optimizer_steps), &mut trained)?;
         }
-        Ok(parameters)
+        self.unload(trained, state)
     }
 
     fn adamw(&self, state: &mut State) -> Result<(), Failure> {
-        let count = state.parameters.len();
-        let mut buffers: Vec<(Model, Vec<f32>)> =
-            (0..self.config.miners).map(|_| (self.model(), vec![0.0; count])).collect();
+        let device = &self.recipe.device;
+        let own = &mut state.miners[0];
+        let mut trained = self.load(take(&mut state.parameters), own)?;
+        let miner = |_| Ok((self.model(), device.zeros(trained.parameters.len())?));
+        let mut buffers = (0..self.config.miners).map(miner).collect::<Result<Vec<(Model, Buffer)>, Failure>>()?;
         let share = 1.0 / self.config.miners as f32;
         let steps = u64::from(self.config.steps);
         for step in state.windows * steps..(state.windows + 1) * steps {
-            let parameters = &state.parameters;
+            let parameters = &trained.parameters;
             let done = self.workers.map((0..).zip(&mut buffers).collect(), |(miner, (model, gradient))| {
-                gradient.fill(0.0);
+                device.fill(gradient.all_mut(), 0.0);
                 self.gradient(model, parameters, self.pages(step, miner), gradient)
             });
             done.into_iter().collect::<Result<Vec<()>, _>>()?;
-            let Some(((model, mean), others)) = buffers.split_first_mut() else { break };
-            for (_, gradient) in others {
-                mean.iter_mut().zip(gradient).for_each(|(mean, gradient)| *mean += *gradient);
+            // The mean gradient, in the order of the miners, in place of the gradient of the step.
+            device.fill(trained.gradient.all_mut(), 0.0);
+            for (_, gradient) in &buffers {
+                device.add(trained.gradient.all_mut(), gradient.all());
             }
-            mean.iter_mut().for_each(|mean| *mean *= share);
-            self.optimise(model, step, &mut state.parameters, mean, &mut state.miners[0])?;
+            device.scale(trained.gradient.all_mut(), share);
+            let Some((model, _)) = buffers.first() else { break };
+            own.optimizer_steps += 1;
+            self.optimise(model, (step, own.optimizer_steps), &mut trained)?;
         }
+        state.parameters = self.unload(trained, own)?;
         Ok(())
     }
 

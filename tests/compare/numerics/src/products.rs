@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use gemm::Parallelism;
-use templar_numerics::{Mat, MatMut, Op};
+use templar_numerics::{Kernels, Mat, MatMut, Op};
 
 use crate::{numbers, peak, pool, seconds};
 
@@ -89,7 +89,7 @@ fn measure(shape: &Shape, threads: usize, budget: f64) -> Best {
     while rounds < 3 || start.elapsed().as_secs_f64() < budget {
         ours = ours.min(seconds(|| {
             let c = MatMut::new(&mut c, m, n);
-            pool.install(|| templar_numerics::gemm(a_view, ops.0, b_view, ops.1, c, false));
+            pool.install(|| Kernels::best().gemm(a_view, ops.0, b_view, ops.1, c, false));
         }));
         for (peer, best) in [(Peer::Avx2, &mut avx2), (Peer::Chosen, &mut chosen)] {
             let before = probe(&c);

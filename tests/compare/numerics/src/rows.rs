@@ -62,7 +62,7 @@ fn elementary() {
         [
             Box::new(|| {
                 a.copy_from_slice(&x);
-                ours::exp_in_place(&mut a);
+                ours::Kernels::best().exp_in_place(&mut a);
             }),
             Box::new(|| b.iter_mut().zip(&x).for_each(|(b, x)| *b = x.exp())),
             Box::new(|| done(t.exp())),
@@ -87,7 +87,7 @@ fn rows() {
         [
             Box::new(|| {
                 a.copy_from_slice(&x);
-                a.chunks_exact_mut(WIDTH).for_each(ours::softmax);
+                a.chunks_exact_mut(WIDTH).for_each(|row| ours::Kernels::best().softmax(row));
             }),
             Box::new(|| {
                 for (row, x) in b.chunks_exact_mut(WIDTH).zip(x.chunks_exact(WIDTH)) {
@@ -103,7 +103,7 @@ fn rows() {
     line(
         "RMSNorm",
         [
-            Box::new(|| ours::rms_norm(&x, &weight, 1e-5, &mut a, &mut inv)),
+            Box::new(|| ours::Kernels::best().rms_norm(&x, &weight, 1e-5, &mut a, &mut inv)),
             Box::new(|| {
                 for (row, x) in b.chunks_exact_mut(WIDTH).zip(x.chunks_exact(WIDTH)) {
                     let squares: f32 = x.iter().map(|x| x * x).sum();
@@ -124,7 +124,7 @@ fn swiglu() {
     line(
         "SwiGLU",
         [
-            Box::new(|| ours::swiglu(&gate, &up, &mut a)),
+            Box::new(|| ours::Kernels::best().swiglu(&gate, &up, &mut a)),
             Box::new(|| {
                 for ((b, gate), up) in b.iter_mut().zip(&gate).zip(&up) {
                     *b = gate / (1.0 + (-gate).exp()) * up;
@@ -149,7 +149,7 @@ fn adamw() {
     line(
         "AdamW",
         [
-            Box::new(|| ours::adamw(&settings, &mut a.0, &g, &mut a.1, &mut a.2)),
+            Box::new(|| ours::Kernels::best().adamw(&settings, &mut a.0, &g, &mut a.1, &mut a.2)),
             Box::new(|| {
                 let s = &settings;
                 for (((p, g), m), v) in b.0.iter_mut().zip(&g).zip(&mut b.1).zip(&mut b.2) {

@@ -7,29 +7,54 @@
 //! Probabilities are recomputed in the backward pass instead of kept: they are the only quadratic buffer.
 
 use rayon::prelude::*;
-use templar_numerics::{Mat, MatMut, Op, gemm_serial, softmax, softmax_backward};
 
-use crate::layout::Layout;
+use crate::elementwise::scale_with;
+use crate::gemm::gemm_with;
+use crate::isa::Isa;
+use crate::matrix::{Mat, MatMut, Op};
+use crate::rotary::{Angles, rotary_with};
+use crate::softmax::{softmax_backward_row, softmax_row};
 
 /// Query rows that are scored together. Part of the arithmetic only through the sign of a zero.
-const ROW_BLOCK: usize = 64;
+pub(crate) const ROW_BLOCK: usize = 64;
 
-/// The sizes of one call.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AttentionShape {
-    /// Positions per sequence.
-    pub(crate) length: usize,
-    /// Query heads.
-    pub(crate) heads: usize,
-    /// Key and value heads.
-    pub(crate) kv_heads: usize,
-    /// Width of a head.
-    pub(crate) width: usize,
+/// The sizes of attention over `[sequences, heads + 2 kv_heads, length, width]`: in each sequence the query heads come
+/// first, then the key heads, then the value heads. The number of sequences follows from a buffer's length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttentionShape {
+    /// Positions of a sequence.
+    pub length: usize,
+    /// Number of query heads.
+    pub heads: usize,
+    /// Number of key heads and of value heads. It divides `heads`.
+    pub kv_heads: usize,
+    /// Elements of a head; even, since the rotary embedding turns pairs.
+    pub width: usize,
 }
 
 impl AttentionShape {
-    pub(crate) fn new(layout: &Layout, length: usize) -> Self {
-        Self { length, heads: layout.heads, kv_heads: layout.kv_heads, width: layout.head_width }
+    /// The factor `1/√width` that queries carry into attention.
+    pub fn query_scale(&self) -> f32 {
+        1.0 / (self.width as f32).sqrt()
+    }
+
+    /// Elements of the queries, keys and values of one sequence.
+    pub fn sequence_floats(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_floats()
+    }
+
+    /// Checks that `qkv` elements are whole sequences, and that `context` is as long as their queries.
+    pub(crate) fn check(&self, qkv: usize, context: usize) {
+        let sequence = self.sequence_floats();
+        assert!(
+            self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads) && sequence > 0,
+            "attention of no heads, or of query heads that do not divide: {self:?}"
+        );
+        let queries = qkv / sequence * self.heads * self.head_floats();
+        assert!(
+            qkv.is_multiple_of(sequence) && context == queries,
+            "attention of {qkv} elements into {context} with {self:?}"
+        );
     }
 
     /// Floats of one head of one sequence.
@@ -68,11 +93,26 @@ impl AttentionShape {
     }
 }
 
-/// `context = softmax(q kᵀ, causal) v`, per sequence and head.
-///
-/// `qkv [sequences, heads + 2 kv_heads, length, width]` holds rotated queries that carry the scale `1/√width`, rotated
-/// keys, and values; `context [sequences, heads, length, width]`.
-pub(crate) fn forward(shape: AttentionShape, qkv: &[f32], context: &mut [f32]) {
+/// Turns the queries and keys of every sequence by their positions and then scales the queries; or back, in the opposite
+/// order.
+pub(crate) fn rotate_heads(isa: Isa, shape: AttentionShape, qkv: &mut [f32], angles: Angles<'_>, backward: bool) {
+    let (length, width, scale) = (shape.length, shape.width, shape.query_scale());
+    let queries = shape.heads * shape.head_floats();
+    let turned = queries + shape.kv_heads * shape.head_floats();
+    qkv.par_chunks_mut(shape.sequence_floats()).for_each(|sequence| {
+        if backward {
+            scale_with(isa, &mut sequence[..queries], scale);
+            rotary_with(isa, &mut sequence[..turned], 1, width, angles, 0, length, -1.0);
+        } else {
+            rotary_with(isa, &mut sequence[..turned], 1, width, angles, 0, length, 1.0);
+            scale_with(isa, &mut sequence[..queries], scale);
+        }
+    });
+}
+
+/// `context = softmax(q kᵀ, causal) v`, sequence by sequence and head by head.
+pub(crate) fn forward(isa: Isa, shape: AttentionShape, qkv: &[f32], context: &mut [f32]) {
+    shape.check(qkv.len(), context.len());
     context.par_chunks_mut(shape.head_floats()).enumerate().for_each_init(
         || vec![0.0f32; shape.block_floats()],
         |scratch, (index, out)| {
@@ -83,8 +123,10 @@ pub(crate) fn forward(shape: AttentionShape, qkv: &[f32], context: &mut [f32]) {
             for (start, end) in shape.blocks() {
                 let rows = end - start;
                 let probabilities = &mut scratch[..rows * end];
-                causal_probabilities(shape.width, query, key, start, end, probabilities);
-                gemm_serial(
+                causal_probabilities(isa, shape.width, query, key, (start, end), probabilities);
+                gemm_with(
+                    isa,
+                    1,
                     Mat::new(probabilities, rows, end),
                     Op::N,
                     Mat::new(&value[..end * shape.width], end, shape.width),
@@ -98,9 +140,18 @@ pub(crate) fn forward(shape: AttentionShape, qkv: &[f32], context: &mut [f32]) {
 }
 
 /// Rows `start..end` of the attention matrix, `[end - start, end]`, zero beyond the diagonal.
-fn causal_probabilities(width: usize, query: &[f32], key: &[f32], start: usize, end: usize, out: &mut [f32]) {
+fn causal_probabilities(
+    isa: Isa,
+    width: usize,
+    query: &[f32],
+    key: &[f32],
+    (start, end): (usize, usize),
+    out: &mut [f32],
+) {
     let rows = end - start;
-    gemm_serial(
+    gemm_with(
+        isa,
+        1,
         Mat::new(&query[start * width..end * width], rows, width),
         Op::N,
         Mat::new(&key[..end * width], end, width),
@@ -110,7 +161,7 @@ fn causal_probabilities(width: usize, query: &[f32], key: &[f32], start: usize, 
     );
     for (row, scores) in out.chunks_exact_mut(end).enumerate() {
         let (seen, unseen) = scores.split_at_mut(start + row + 1);
-        softmax(seen);
+        softmax_row(isa, seen);
         unseen.fill(0.0);
     }
 }
@@ -119,22 +170,21 @@ fn causal_probabilities(width: usize, query: &[f32], key: &[f32], start: usize, 
 struct Group<'a> {
     sequence: usize,
     kv_head: usize,
-    /// `[group, length, width]`
+    /// Gradient of the group's queries, `[group, length, width]`.
     dquery: &'a mut [f32],
-    /// `[length, width]`
+    /// Gradient of the keys, `[length, width]`.
     dkey: &'a mut [f32],
-    /// `[length, width]`
+    /// Gradient of the values, `[length, width]`.
     dvalue: &'a mut [f32],
 }
 
-/// Gradients of [`forward`]'s `qkv` from those of its context.
-///
-/// `dcontext [sequences, length, heads, width]` lies token by token (as the output projection's backward leaves it);
-/// `dqkv` is laid out like `qkv` and overwritten.
-pub(crate) fn backward(shape: AttentionShape, qkv: &[f32], dcontext: &[f32], dqkv: &mut [f32]) {
+/// Gradients of [`forward`]'s `qkv` from those of its context, which lie token by token.
+pub(crate) fn backward(isa: Isa, shape: AttentionShape, qkv: &[f32], dcontext: &[f32], dqkv: &mut [f32]) {
+    shape.check(qkv.len(), dcontext.len());
+    shape.check(dqkv.len(), dcontext.len());
     let head = shape.head_floats();
     let mut groups = Vec::with_capacity(dcontext.len() / (head * shape.group()));
-    for (sequence, gradients) in dqkv.chunks_exact_mut((shape.heads + 2 * shape.kv_heads) * head).enumerate() {
+    for (sequence, gradients) in dqkv.chunks_exact_mut(shape.sequence_floats()).enumerate() {
         let (dqueries, rest) = gradients.split_at_mut(shape.heads * head);
         let (dkeys, dvalues) = rest.split_at_mut(shape.kv_heads * head);
         let dqueries = dqueries.chunks_exact_mut(shape.group() * head);
@@ -145,12 +195,18 @@ pub(crate) fn backward(shape: AttentionShape, qkv: &[f32], dcontext: &[f32], dqk
     }
     groups.into_par_iter().for_each_init(
         || vec![0.0f32; 3 * shape.block_floats()],
-        |scratch, group| backward_group(shape, qkv, dcontext, group, scratch),
+        |scratch, group| backward_group(isa, shape, (qkv, dcontext), group, scratch),
     );
 }
 
 /// [`backward`] for one key and value head of one sequence.
-fn backward_group(shape: AttentionShape, qkv: &[f32], dcontext: &[f32], group: Group<'_>, scratch: &mut [f32]) {
+fn backward_group(
+    isa: Isa,
+    shape: AttentionShape,
+    (qkv, dcontext): (&[f32], &[f32]),
+    group: Group<'_>,
+    scratch: &mut [f32],
+) {
     let (length, width) = (shape.length, shape.width);
     let Group { sequence, kv_head, dquery, dkey, dvalue } = group;
     let key = shape.key(qkv, sequence, kv_head);
@@ -173,11 +229,12 @@ fn backward_group(shape: AttentionShape, qkv: &[f32], dcontext: &[f32], group: G
             let keys = Mat::new(&key[..end * width], end, width);
             let values = Mat::new(&value[..end * width], end, width);
 
-            causal_probabilities(width, query, key, start, end, probabilities);
-            gemm_serial(dout, Op::N, values, Op::T, MatMut::new(dprobabilities, rows, end), false);
+            causal_probabilities(isa, width, query, key, (start, end), probabilities);
+            gemm_with(isa, 1, dout, Op::N, values, Op::T, MatMut::new(dprobabilities, rows, end), false);
             for row in 0..rows {
                 let seen = row * end..row * end + start + row + 1;
-                softmax_backward(
+                softmax_backward_row(
+                    isa,
                     &probabilities[seen.clone()],
                     &dprobabilities[seen.clone()],
                     &mut dscores[seen.clone()],
@@ -188,11 +245,11 @@ fn backward_group(shape: AttentionShape, qkv: &[f32], dcontext: &[f32], group: G
             let dscores = Mat::new(dscores, rows, end);
             let queries = Mat::new(&query[start * width..end * width], rows, width);
             let dvalue = MatMut::new(&mut dvalue[..end * width], end, width);
-            gemm_serial(probabilities, Op::T, dout, Op::N, dvalue, true);
+            gemm_with(isa, 1, probabilities, Op::T, dout, Op::N, dvalue, true);
             let dquery = MatMut::new(&mut dquery[start * width..end * width], rows, width);
-            gemm_serial(dscores, Op::N, keys, Op::N, dquery, false);
+            gemm_with(isa, 1, dscores, Op::N, keys, Op::N, dquery, false);
             let dkey = MatMut::new(&mut dkey[..end * width], end, width);
-            gemm_serial(dscores, Op::T, queries, Op::N, dkey, true);
+            gemm_with(isa, 1, dscores, Op::T, queries, Op::N, dkey, true);
         }
     }
 }

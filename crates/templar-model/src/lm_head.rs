@@ -1,0 +1,175 @@
+//! The output head and the loss: logits of a few rows at a time, so memory does not grow with rows × vocabulary.
+//!
+//! Rows are independent in the logits and in the input's gradient, and the weight's gradient is a chain over ascending
+//! rows that a later piece continues; so the size of a piece cannot be seen in the result.
+
+use templar_device::{Buffer, Device, DeviceError, Matrix, View};
+
+use crate::linear::{self, Sum};
+
+/// Logits held at a time: 16 MiB of them, but at least [`MIN_ROWS`] rows.
+const LOGITS: u64 = 1 << 22;
+/// Fewest rows in a piece, so that a product is worth its packing at any vocabulary.
+const MIN_ROWS: u64 = 128;
+
+fn piece_rows(vocab: u64, rows: u64) -> u64 {
+    (LOGITS / vocab).max(MIN_ROWS).min(rows)
+}
+
+/// The inputs of the output head.
+#[derive(Debug, Clone)]
+pub(crate) struct LmHeadInputs<'a> {
+    /// The final norm's output, `[rows, hidden]`.
+    pub(crate) normed: View<'a>,
+    /// The head's weight, `[vocab, hidden]`.
+    pub(crate) weight: View<'a>,
+    /// Rows of the weight.
+    pub(crate) vocab: u64,
+    /// The tokens to predict, `[rows]`.
+    pub(crate) targets: View<'a, u32>,
+}
+
+/// The buffers that the output head writes, beside its gradients.
+#[derive(Debug)]
+pub(crate) struct LmHeadOutputs<'a> {
+    /// Room for the logits of some rows.
+    pub(crate) logits: &'a mut Buffer,
+    /// Negative log-likelihood of each target in nats, `[rows]`.
+    pub(crate) losses: &'a mut Buffer,
+}
+
+/// The gradients that leave the output head.
+#[derive(Debug)]
+pub(crate) struct LmHeadGradients<'a> {
+    /// Gradient of `normed`, `[rows, hidden]`, overwritten.
+    pub(crate) normed: &'a mut Buffer,
+    /// The flat gradient, which the weight's is added to.
+    pub(crate) flat: &'a mut Buffer,
+    /// Where the weight's gradient lies in it.
+    pub(crate) weight: std::ops::Range<u64>,
+}
+
+/// Some rows of a micro-batch.
+struct Piece<'a> {
+    rows: std::ops::Range<u64>,
+    /// The same rows of a `[rows, hidden]` buffer.
+    hidden: std::ops::Range<u64>,
+    /// The logits of so many rows, from the start of their buffer.
+    logits: std::ops::Range<u64>,
+    normed: View<'a>,
+    targets: View<'a, u32>,
+}
+
+/// The pieces of a micro-batch in order, once there is room for the logits of the first and largest.
+fn pieces<'a>(
+    device: &dyn Device,
+    inputs: &LmHeadInputs<'a>,
+    logits: &mut Buffer,
+) -> Result<Vec<Piece<'a>>, DeviceError> {
+    let (vocab, rows) = (inputs.vocab, inputs.targets.len());
+    let hidden = inputs.weight.len() / vocab;
+    let most = piece_rows(vocab, rows);
+    device.resize(logits, most * vocab)?;
+    let piece = |start: u64| {
+        let end = rows.min(start + most);
+        let hidden = start * hidden..end * hidden;
+        Piece {
+            normed: inputs.normed.part(hidden.clone()),
+            targets: inputs.targets.part(start..end),
+            rows: start..end,
+            hidden,
+            logits: 0..(end - start) * vocab,
+        }
+    };
+    Ok((0..rows).step_by(most as usize).map(piece).collect())
+}
+
+/// Computes the losses of all rows, piece by piece.
+pub(crate) fn losses(
+    device: &dyn Device,
+    inputs: &LmHeadInputs<'_>,
+    outputs: LmHeadOutputs<'_>,
+) -> Result<(), DeviceError> {
+    let LmHeadOutputs { logits, losses } = outputs;
+    for Piece { rows, logits: place, normed, targets, .. } in pieces(device, inputs, logits)? {
+        linear::forward(device, normed, inputs.weight.clone(), logits.view_mut(place.clone()), targets.len());
+        device.cross_entropy_loss(logits.view(place), targets, losses.view_mut(rows));
+    }
+    Ok(())
+}
+
+/// [`losses`], and the gradients of their sum times `grad_scale`.
+pub(crate) fn losses_and_gradients(
+    device: &dyn Device,
+    inputs: &LmHeadInputs<'_>,
+    grad_scale: f32,
+    outputs: LmHeadOutputs<'_>,
+    gradients: LmHeadGradients<'_>,
+) -> Result<(), DeviceError> {
+    let LmHeadOutputs { logits, losses } = outputs;
+    for Piece { rows, hidden, logits: place, normed, targets } in pieces(device, inputs, logits)? {
+        let count = targets.len();
+        linear::forward(device, normed.clone(), inputs.weight.clone(), logits.view_mut(place.clone()), count);
+        device.cross_entropy(logits.view_mut(place.clone()), targets, grad_scale, losses.view_mut(rows));
+        let dlogits = Matrix::new(logits.view(place), count);
+        let dnormed = gradients.normed.view_mut(hidden);
+        linear::backward_input(device, dlogits.clone(), inputs.weight.clone(), dnormed, Sum::Begins);
+        linear::backward_weight(device, dlogits, normed, gradients.flat.view_mut(gradients.weight.clone()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use templar_device::Cpu;
+
+    use super::*;
+
+    #[test]
+    fn pieces_are_bounded_and_never_empty() {
+        assert_eq!(piece_rows(4096, 512), 512);
+        assert_eq!(piece_rows(4096, 10_000), 1024);
+        assert_eq!(piece_rows(262_144, 4096), MIN_ROWS);
+        assert_eq!(piece_rows(262_144, 5), 5);
+    }
+
+    /// 1,300 rows at a vocabulary of 4,096 take two pieces; the rows' losses and gradients must be those of two calls,
+    /// and the weight's gradient that of one chain.
+    #[test]
+    fn pieces_cannot_be_seen() {
+        let (rows, hidden, vocab) = (1300, 2, 4096);
+        let wave = |i: usize, step: usize| ((i * step) % 257) as f32 / 128.0 - 1.0;
+        let normed: Vec<f32> = (0..rows * hidden).map(|i| wave(i, 31)).collect();
+        let weight: Vec<f32> = (0..vocab * hidden).map(|i| wave(i, 57)).collect();
+        let targets: Vec<u32> = (0..rows).map(|i| (i * 37 % vocab) as u32).collect();
+        let cpu = Cpu::best();
+        let upload = |values: &[f32]| cpu.upload(values.into()).unwrap();
+        let (normed, weight) = (upload(&normed), upload(&weight));
+        let mut ids = Buffer::default();
+        cpu.upload_ids(&targets, &mut ids).unwrap();
+        let run = |cuts: &[usize]| {
+            let (mut all_losses, mut all_dnormed) = (Vec::new(), Vec::new());
+            let (mut dweight, mut logits) = (cpu.zeros((vocab * hidden) as u64).unwrap(), Buffer::default());
+            let mut start = 0;
+            for &end in cuts {
+                let count = (end - start) as u64;
+                let [mut losses, mut dnormed] = [count, count * hidden as u64].map(|len| cpu.zeros(len).unwrap());
+                let inputs = LmHeadInputs {
+                    normed: normed.view((start * hidden) as u64..(end * hidden) as u64),
+                    weight: weight.all(),
+                    vocab: vocab as u64,
+                    targets: ids.view(start as u64..end as u64),
+                };
+                let outputs = LmHeadOutputs { logits: &mut logits, losses: &mut losses };
+                let whole = 0..dweight.len();
+                let gradients = LmHeadGradients { normed: &mut dnormed, flat: &mut dweight, weight: whole };
+                losses_and_gradients(&cpu, &inputs, 0.5, outputs, gradients).unwrap();
+                all_losses.extend(cpu.download(losses).unwrap());
+                all_dnormed.extend(cpu.download(dnormed).unwrap());
+                start = end;
+            }
+            (all_losses, all_dnormed, cpu.download(dweight).unwrap())
+        };
+        assert_eq!(run(&[rows]), run(&[7, 500, 1299, rows]));
+    }
+}

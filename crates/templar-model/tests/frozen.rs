@@ -1,0 +1,101 @@
+//! Training steps of small models and the hashes that they end in on every device: losses, gradients, weights and moments.
+
+use std::sync::Arc;
+
+use templar_device::{Buffer, Device};
+use templar_manifest::ModelSpec;
+use templar_model::{AdamWSettings, Model, Moments, OptimizerStep, step};
+
+use crate::support::{small_spec, tokens};
+
+const STEPS: u32 = 3;
+/// Sequences of one step.
+const SEQUENCES: usize = 4;
+/// The cut of a step that every model is trained with: sequences of each micro-batch.
+pub(crate) const MICRO_BATCHES: &[usize] = &[2, 2];
+
+/// First 16 digits of the hash of all losses, all gradients, the last parameters and the last moments.
+pub(crate) type Hashes = [String; 4];
+
+/// A model with the hashes that its training ends in.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) spec: ModelSpec,
+    pub(crate) frozen: [&'static str; 4],
+}
+
+/// Grouped queries with and without a head of its own, sequences long enough for a second block of attention rows; and one model so wide that its products, norms and updates really are divided among threads.
+pub(crate) fn cases() -> [Case; 3] {
+    let wide = ModelSpec {
+        vocab_size: 1100,
+        hidden_size: 64,
+        layers: 1,
+        kv_heads: 4,
+        ffn_size: 264,
+        sequence_length: 32,
+        ..small_spec(false)
+    };
+    [
+        Case {
+            name: "grouped, tied",
+            spec: small_spec(true),
+            frozen: ["f77cd0558f424960", "09379f8c895357d3", "203f49ce3178bd9b", "0c57504a7df46645"],
+        },
+        Case {
+            name: "grouped, untied",
+            spec: small_spec(false),
+            frozen: ["39a76006908d3310", "c133e7f95868c8b9", "800e85146e02b307", "470e489c644de460"],
+        },
+        Case {
+            name: "wide, untied",
+            spec: wide,
+            frozen: ["1eed8477edfe9cfa", "f9eb80193fbc78e4", "63f6d59a6463e3b9", "46e7f1a91a0536ca"],
+        },
+    ]
+}
+
+/// Adds the bits of numbers to a hash.
+pub(crate) fn update(hasher: &mut blake3::Hasher, floats: &[f32]) {
+    for float in floats {
+        hasher.update(&float.to_bits().to_le_bytes());
+    }
+}
+
+/// Trains `STEPS` steps; everything that a replay would compare goes into a hash.
+pub(crate) fn train(device: &Arc<dyn Device>, spec: &ModelSpec, micro_batches: &[usize], recompute: bool) -> Hashes {
+    let mut model = Model::new(spec, Arc::clone(device)).unwrap();
+    model.recompute(recompute);
+    let mut params = device.upload(model.init(&[9; 32]).into()).unwrap();
+    let mut moments = Moments::zero(&**device, model.parameter_count()).unwrap();
+    let [mut losses, mut gradients, mut weights, mut hashed_moments] = [(); 4].map(|()| blake3::Hasher::new());
+    let hash = |hasher: &mut blake3::Hasher, buffer: &Buffer| {
+        let mut floats = vec![0.0; buffer.len() as usize];
+        device.read(buffer.all(), &mut floats).unwrap();
+        update(hasher, &floats);
+    };
+    let width = spec.sequence_length as usize + 1;
+    let scale = 1.0 / (SEQUENCES * (width - 1)) as f32;
+    for t in 1..=STEPS {
+        let batch = tokens(spec, SEQUENCES, t);
+        // The sum of a micro-batch depends on the cut, the loss of a sequence does not.
+        for sequence in batch.chunks_exact(width) {
+            losses.update(&model.loss(&params, sequence).unwrap().to_bits().to_le_bytes());
+        }
+        let (mut grad, mut rest) = (device.zeros(params.len()).unwrap(), &batch[..]);
+        for sequences in micro_batches {
+            let (micro_batch, others) = rest.split_at(sequences * width);
+            rest = others;
+            let loss = model.forward_backward(&params, micro_batch, scale, &mut grad).unwrap();
+            assert_eq!(loss.to_bits(), model.loss(&params, micro_batch).unwrap().to_bits(), "forward only, step {t}");
+        }
+        assert!(rest.is_empty());
+        hash(&mut gradients, &grad);
+        let at = OptimizerStep { settings: &AdamWSettings::reference(), learning_rate: 0.01, number: t.into() };
+        let norm = step(&model, at, &mut params, &mut grad, &mut moments).unwrap();
+        gradients.update(&norm.to_bits().to_le_bytes());
+    }
+    hash(&mut weights, &params);
+    hash(&mut hashed_moments, &moments.first);
+    hash(&mut hashed_moments, &moments.second);
+    [losses, gradients, weights, hashed_moments].map(|hasher| hasher.finalize().to_hex()[..16].to_owned())
+}

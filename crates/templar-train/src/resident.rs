@@ -1,0 +1,141 @@
+//! The state that the inner steps of a window change, in the memory of a device: parameters, gradient and moments.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use templar_device::{Buffer, Device, DeviceError};
+use templar_manifest::Hash;
+use templar_manifest::proof::ProofDraw;
+use templar_model::{Model, Moments, OptimizerStep, StepError};
+
+use crate::tensors;
+
+/// The state of a window on its device. It is loaded once, and comes back to the host at the window's end or, piece by
+/// piece, into a snapshot.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    model: Model,
+    /// The parameters now, flat.
+    parameters: Buffer,
+    /// The gradient of the step under way, flat.
+    gradient: Buffer,
+    moments: Moments,
+}
+
+/// The flat vectors that come back from the device at the end of a window.
+pub(crate) struct Returned {
+    /// θ_start − θ_end: the direction in which the outer step descends is positive.
+    pub(crate) pseudo_gradient: Vec<f32>,
+    /// First moments after the last step.
+    pub(crate) first: Vec<f32>,
+    /// Second moments after the last step.
+    pub(crate) second: Vec<f32>,
+}
+
+impl Resident {
+    /// Loads parameters and moments onto the model's device.
+    pub(crate) fn load(model: Model, parameters: Cow<'_, [f32]>, moments: [Vec<f32>; 2]) -> Result<Self, DeviceError> {
+        let device = model.device();
+        let [first, second] = moments;
+        let gradient = device.zeros(parameters.len() as u64)?;
+        let parameters = device.upload(parameters)?;
+        let moments = Moments { first: device.upload(first.into())?, second: device.upload(second.into())? };
+        Ok(Self { parameters, gradient, moments, model })
+    }
+
+    /// Replaces parameters and moments by those of a snapshot.
+    pub(crate) fn reload(&mut self, vectors: [Vec<f32>; 3]) -> Result<(), DeviceError> {
+        let device = self.model.device();
+        let [parameters, first, second] = vectors;
+        self.parameters = device.upload(parameters.into())?;
+        self.moments = Moments { first: device.upload(first.into())?, second: device.upload(second.into())? };
+        Ok(())
+    }
+
+    fn device(&self) -> &dyn Device {
+        &**self.model.device()
+    }
+
+    /// Begins a step: no gradient yet.
+    pub(crate) fn clear_gradient(&mut self) {
+        self.model.device().fill(self.gradient.all_mut(), 0.0);
+    }
+
+    /// Adds the gradient of one micro-batch, and gives the sum of its losses in nats.
+    pub(crate) fn forward_backward(&mut self, tokens: &[u32], grad_scale: f32) -> Result<f64, StepError> {
+        self.model.forward_backward(&self.parameters, tokens, grad_scale, &mut self.gradient)
+    }
+
+    /// Ends a step: AdamW with the gradient that was gathered. Gives the gradient's norm before clipping.
+    pub(crate) fn step(&mut self, at: OptimizerStep<'_>) -> Result<f64, StepError> {
+        templar_model::step(&self.model, at, &mut self.parameters, &mut self.gradient, &mut self.moments)
+    }
+
+    /// The vectors that a leaf of the trace hashes, in its order: parameters, first moments, second moments.
+    fn vectors(&self) -> [&Buffer; 3] {
+        [&self.parameters, &self.moments.first, &self.moments.second]
+    }
+
+    /// For each tensor the hash of its elements and moments: a leaf of the trace.
+    pub(crate) fn hashes(&self) -> Result<Vec<Hash>, DeviceError> {
+        let hashes = self.device().hash(&self.vectors(), self.model.places(), None)?;
+        Ok(hashes.into_iter().map(Hash::from_bytes).collect())
+    }
+
+    /// The keyed hash of the tensor that was drawn.
+    pub(crate) fn claim(&self, draw: &ProofDraw) -> Result<Hash, DeviceError> {
+        let places = self.model.places();
+        let place = &places[draw.tensor(places.len())];
+        let hashes = self.device().hash(&self.vectors(), std::slice::from_ref(place), Some(draw.key().as_bytes()))?;
+        Ok(Hash::from_bytes(hashes[0]))
+    }
+
+    /// The bytes that a claim or a leaf has the hash of, for the tensor at `place`.
+    fn bytes(&self, place: &Range<u64>) -> Result<Vec<u8>, DeviceError> {
+        let mut values = vec![0.0; (place.end - place.start) as usize];
+        let mut bytes = Vec::with_capacity(values.len() * 12);
+        for vector in self.vectors() {
+            self.device().read(vector.view(place.clone()), &mut values)?;
+            tensors::append_bytes(&mut bytes, &values);
+        }
+        Ok(bytes)
+    }
+
+    /// Of each tensor the bytes that its leaf has the hash of.
+    pub(crate) fn tensor_states(&self) -> Result<Vec<Vec<u8>>, DeviceError> {
+        self.model.places().iter().map(|place| self.bytes(place)).collect()
+    }
+
+    /// Gives parameters, first moments and second moments, in pieces and in order, to `each`.
+    pub(crate) fn read_back<E: From<DeviceError>>(
+        &self,
+        mut each: impl FnMut(&[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        const PIECE: u64 = 16 << 10;
+        let mut values = vec![0.0; PIECE as usize];
+        for vector in self.vectors() {
+            for start in (0..vector.len()).step_by(PIECE as usize) {
+                let end = vector.len().min(start + PIECE);
+                let piece = &mut values[..(end - start) as usize];
+                self.device().read(vector.view(start..end), piece)?;
+                each(piece)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the window: gives its change since `start`, and the moments. The device's memory is free when this returns.
+    pub(crate) fn finish(self, start: &[f32]) -> Result<Returned, DeviceError> {
+        let Self { model, parameters, mut gradient, moments } = self;
+        let device = std::sync::Arc::clone(model.device());
+        // In place of the gradient, which is not needed any more.
+        device.write(start, gradient.all_mut())?;
+        device.subtract(gradient.all_mut(), parameters.all());
+        drop((model, parameters));
+        Ok(Returned {
+            pseudo_gradient: device.download(gradient)?,
+            first: device.download(moments.first)?,
+            second: device.download(moments.second)?,
+        })
+    }
+}
