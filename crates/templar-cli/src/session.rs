@@ -12,11 +12,11 @@ use templar_home::replica::Replica;
 use templar_manifest::{Hash, PublicKey, WindowIndex};
 use templar_node::executor::{Executor, KeepBlob};
 use templar_protocol::{Node, RunState};
+use templar_query::find::run_context;
+use templar_query::participation::Participation;
 
 use crate::error::{Code, CommandError};
 use crate::invocation::Invocation;
-use templar_query::find::run_context;
-use templar_query::participation::Participation;
 
 /// A home with one of its runs, open to write.
 pub(crate) struct RunSession {

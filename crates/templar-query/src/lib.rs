@@ -12,12 +12,49 @@
 //! | Where does the run stand, and who is awaited? | [`status`], [`participation`] |
 //! | Which windows are closed? | [`log`] |
 //! | Which runs are there, and how are they configured? | [`runs`] |
+//! | How did a validator measure the contributions? | [`score`] |
 //! | Who contradicted itself, and what was slashed? | [`evidence`] |
 //! | Is everything in the home what it claims to be? | [`verify`], [`refold`] |
 //! | Does everything that the records claim come out again? | [`audit`] |
 //! | What does the store hold, and what of it may go? | [`stock`] |
 //!
-//! # Example
+//! # Examples
+//!
+//! The open window of a run, read from its journal:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use serde_json::json;
+//! use templar_manifest::chain::Chain;
+//! use templar_manifest::testing::GenesisBuilder;
+//! use templar_manifest::{CheckpointId, SecretKey, StateId, ValidatorSpec};
+//! use templar_protocol::{Node, RunState};
+//! use templar_query::participation::{Participation, WindowStage};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (validator, miner) = (SecretKey::from_bytes(&[1; 32]), SecretKey::from_bytes(&[2; 32]));
+//! let name = "an example run";
+//! let chain_anchor = Chain::new(&validator, name).anchor();
+//! let genesis = GenesisBuilder::tiny(name)
+//!     .validators([ValidatorSpec { key: validator.public(), stake: 1, chain_anchor }])
+//!     .members_and_cheap_slots(vec![miner.public()])
+//!     .build();
+//! let dataset_tokens = 1_601; // 100 pages of 16 tokens
+//! let state = RunState::new(Arc::new(genesis), CheckpointId::default(), StateId::default(), dataset_tokens)?;
+//!
+//! // A new run has an empty journal, so its first window waits for the miner.
+//! let journal: &[Vec<u8>] = &[];
+//! let node = Node::new(state, None);
+//! let participation = Participation::of(&node, journal);
+//! assert_eq!(participation.stage(node.state().genesis()), WindowStage::Commit);
+//! let awaited = participation.awaited(node.state());
+//! assert_eq!(serde_json::to_value(&awaited)?, json!([{"key": miner.public(), "what": "contribution"}]));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The runs of a home, and a check of everything in it:
 //!
 //! ```
 //! use templar_home::access::Access;
@@ -53,6 +90,7 @@ pub mod participation;
 pub mod reference;
 pub mod refold;
 pub mod runs;
+pub mod score;
 pub mod status;
 pub mod stock;
 pub mod verify;

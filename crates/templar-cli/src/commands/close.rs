@@ -8,6 +8,8 @@ use serde_json::json;
 use templar_manifest::{Cut, Hash, Mint, MintKind, Outcome, PublicKey, Verdict, VoteOn, WindowIndex, payload};
 use templar_node::event::NodeEvent;
 use templar_protocol::{ClosedWindow, Dispute, Input, Measured, Output, Phase, Unsigned};
+use templar_query::find::closed_window;
+use templar_query::reference::parse_window;
 use templar_train::nats;
 
 use super::score::{contributions_of_cut, expect_validator, waiting};
@@ -16,8 +18,6 @@ use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::{alpha, count, table};
 use crate::session::RunSession;
-use templar_query::find::closed_window;
-use templar_query::reference::parse_window;
 
 /// Close a window's commitments, or the window
 ///
@@ -243,7 +243,7 @@ fn print_record(invocation: &Invocation, closed: &ClosedWindow) {
     }
     for slash in &record.slashes {
         text.push_str(&format!(
-            "burnt      {} ALPHA of {}: {} in window {}\n",
+            "slashed    {} ALPHA of {}: {} in window {}\n",
             alpha(slash.amount_micros),
             slash.account.short(),
             slash.cause.name(),

@@ -6,11 +6,11 @@ use serde_json::json;
 use templar_blob::ReadError;
 use templar_data::{DatasetFault, PageError, PageReader, SampleError, Split, Tokenizer, sample, verify};
 use templar_manifest::Dataset;
+use templar_query::find::dataset;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::{Tone, bytes, count};
-use templar_query::find::dataset;
 
 /// Import, show and check datasets: tokenised text in shards
 #[derive(Debug, clap::Subcommand)]

@@ -13,16 +13,16 @@ use templar_manifest::{Contradiction, Envelope, PublicKey};
 use templar_node::exchange::{self, Wanted};
 use templar_node::peers;
 use templar_protocol::{Entry, EvidenceEntry, MAX_ENTRY_BYTES, Reject, evidence};
+use templar_query::evidence::{EvidenceFilter, EvidenceList, RecordedEvidence, statement_kind};
+use templar_query::find::{object, run_context};
+use templar_query::index::HomeIndex;
+use templar_query::reference::Reference;
 
 use super::register;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::{Listen, destination};
 use crate::printer::{alpha, table};
-use templar_query::evidence::{EvidenceFilter, EvidenceList, RecordedEvidence, statement_kind};
-use templar_query::find::{object, run_context};
-use templar_query::index::HomeIndex;
-use templar_query::reference::Reference;
 
 /// The time that peers get to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -202,7 +202,7 @@ fn text(evidence: &[RecordedEvidence]) -> String {
     if evidence.is_empty() {
         return String::new();
     }
-    let heading = ["window", "signer", "kind", "recorded", "burnt", "of", "shown by"];
+    let heading = ["window", "signer", "kind", "recorded", "slashed", "account", "shown by"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     rows.extend(evidence.iter().map(|found| {
         vec![

@@ -11,6 +11,9 @@ use templar_manifest::{Hash, PublicKey};
 use templar_net::{AnyTicket, BlobTicket, PeerAddr, Ticket, file_path};
 use templar_node::exchange::{self, Visit, Wanted};
 use templar_node::gather::CatchUp;
+use templar_query::find::{object, run_context, run_id};
+use templar_query::index::HomeIndex;
+use templar_query::reference::Reference;
 
 use crate::bar::Bar;
 use crate::error::{Code, CommandError, CommandResult};
@@ -18,9 +21,6 @@ use crate::invocation::Invocation;
 use crate::network::{Listen, destination, join, peers};
 use crate::printer::{bytes, count};
 use crate::session::sync;
-use templar_query::find::{object, run_context, run_id};
-use templar_query::index::HomeIndex;
-use templar_query::reference::Reference;
 
 /// Fetch a blob, a window or a whole run from peers; an interrupted transfer resumes
 ///

@@ -7,10 +7,10 @@ use templar_home::access::{Access, AccessError};
 use templar_home::context::{RunError, read_manifest};
 use templar_manifest::{Checkpoint, CheckpointId, Hash, ModelSpec};
 use templar_model::generate::{Sampling, generate};
+use templar_query::find::checkpoint;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
-use templar_query::find::checkpoint;
 
 /// Continue a text with a checkpoint
 #[derive(Debug, clap::Args)]

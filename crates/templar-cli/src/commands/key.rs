@@ -8,13 +8,13 @@ use templar_home::{Home, read_key, write_key};
 use templar_manifest::chain::Chain;
 use templar_manifest::{Certificate, Payment};
 use templar_protocol::RegistrationError;
+use templar_query::find::run_context;
 
 use super::init::random_key;
 use super::register;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::Listen;
-use templar_query::find::run_context;
 
 /// Show the node key of the home; make and use an owner key
 #[derive(Debug, clap::Subcommand)]
@@ -83,7 +83,7 @@ fn rotate(invocation: &Invocation, args: &RotateArgs) -> CommandResult {
     let registration = application.registration(node.state().window());
     node.state().check_registration(&registration).map_err(|error| match error {
         RegistrationError::NotAMember(_) => {
-            CommandError::new(Code::Failed, error).hint("`templar register --owner FILE` asks for a slot")
+            CommandError::new(Code::Failed, error).hint("`templar register --owner FILE` applies for a slot")
         }
         RegistrationError::Older { .. } => CommandError::new(Code::Failed, error)
             .hint("the node key of a slot can change once a window; try again in the next one"),

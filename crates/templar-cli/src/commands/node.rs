@@ -9,6 +9,7 @@ use templar_net::{PeerAddr, Ticket};
 use templar_node::driver::{DriverConfig, NodeRole, Pacing};
 use templar_node::event::NodeEvent;
 use templar_node::trainer::{HonestTrainer, Trainer};
+use templar_query::find::run_context;
 use templar_testkit::pacing::RandomPauses;
 use templar_testkit::trainer::NoiseTrainer;
 
@@ -16,7 +17,6 @@ use crate::error::{Code, CommandResult};
 use crate::events;
 use crate::invocation::Invocation;
 use crate::network::{Listen, Stop, delays, join, run_node};
-use templar_query::find::run_context;
 
 /// Take part in a run, window after window, until it is over or Ctrl-C
 ///

@@ -17,13 +17,13 @@ use templar_manifest::{Certificate, Payment, PublicKey, SecretKey, WorkHasher, l
 use templar_node::exchange::{self, Wanted};
 use templar_node::peers;
 use templar_protocol::{Anchor, Node};
+use templar_query::find::run_context;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::{Listen, destination};
 use crate::printer::{Printer, alpha, amount};
 use crate::session::interruption;
-use templar_query::find::run_context;
 
 /// The time that peers get to answer.
 const PATIENCE: Duration = Duration::from_secs(10);

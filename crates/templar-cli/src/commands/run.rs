@@ -5,13 +5,13 @@ mod new;
 
 use serde_json::json;
 use templar_manifest::Genesis;
+use templar_query::find::{run_context, run_id};
+use templar_query::manifest_view;
+use templar_query::runs::{RunList, RunView};
 
 use crate::error::{Code, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::table;
-use templar_query::find::{run_context, run_id};
-use templar_query::manifest_view;
-use templar_query::runs::{RunList, RunView};
 
 /// Make, join, show and list training runs
 #[derive(Debug, clap::Subcommand)]

@@ -1,9 +1,11 @@
 //! `templar score`: a validator scores the contributions of the open window and signs the score.
 
 use serde_json::json;
-use templar_manifest::{Contribution, Hash, PublicKey, Replay, Score, ScoreEntry, Signed, StateId, WindowIndex};
+use templar_manifest::{Contribution, Hash, PublicKey, Score, Signed, StateId, WindowIndex};
 use templar_protocol::{Input, JudgePlan, Measured, Node, Output, Phase, Unsigned};
-use templar_train::nats;
+use templar_query::find::closed_window;
+use templar_query::reference::parse_window;
+use templar_query::score::{MeasuredContribution, ScoreView};
 
 use super::train::fetch_hint;
 use crate::commands::status::awaited_line;
@@ -11,8 +13,6 @@ use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::table;
 use crate::session::RunSession;
-use templar_query::find::closed_window;
-use templar_query::reference::parse_window;
 
 /// Score the contributions of a window and sign the score
 ///
@@ -151,58 +151,37 @@ fn missing(session: &RunSession, node: &Node, plan: &JudgePlan, contributions: &
 }
 
 fn print(invocation: &Invocation, score: &Score, before: bool) {
-    let id = templar_manifest::payload::id_of(score);
+    let view = ScoreView::of(score);
     let mut rows = vec![["miner", "replay", "assigned", "unassigned", "nearest", "weight"].map(str::to_owned).to_vec()];
-    for entry in &score.entries {
-        let weight = score.row.iter().find(|weight| weight.miner == entry.miner).map_or(0, |weight| weight.weight_ppm);
-        rows.push(vec![
+    rows.extend(view.entries.iter().map(|entry| {
+        vec![
             entry.miner.short(),
-            replay(&entry.replay),
-            change(entry.assigned_before_nanonats, entry.assigned_after_nanonats),
-            change(entry.unassigned_before_nanonats, entry.unassigned_after_nanonats),
+            entry.replay.clone(),
+            change(entry.assigned_before, entry.assigned_after),
+            change(entry.unassigned_before, entry.unassigned_after),
             nearest(entry),
-            format!("{:.2} %", f64::from(weight) / 1e4),
-        ]);
-    }
-    let entries: Vec<_> = score.entries.iter().map(entry_json).collect();
-    let value = json!({
-        "type": "result", "window": score.window, "validator": score.validator, "score": id, "seed": score.seed,
-        "entries": entries, "row": score.row, "already": before,
-    });
-    invocation.printer.data(&value, format_args!("{}score {id}", table(&rows)));
+            format!("{:.2} %", f64::from(view.weight_ppm(&entry.miner)) / 1e4),
+        ]
+    }));
+    let mut value = serde_json::to_value(&view).unwrap_or_default();
+    value["type"] = json!("result");
+    value["already"] = json!(before);
+    invocation.printer.data(&value, format_args!("{}score {}", table(&rows), view.score));
     if before {
         invocation.printer.talk("this home has already scored the window");
     }
 }
 
-fn entry_json(entry: &ScoreEntry) -> serde_json::Value {
-    json!({
-        "miner": entry.miner, "contribution": entry.contribution, "replay": replay(&entry.replay),
-        "assigned_before": nats(entry.assigned_before_nanonats), "assigned_after": nats(entry.assigned_after_nanonats),
-        "unassigned_before": nats(entry.unassigned_before_nanonats),
-        "unassigned_after": nats(entry.unassigned_after_nanonats),
-        "nearest": entry.nearest, "overlap_ppm": entry.overlap_ppm,
-    })
-}
-
-/// The result of a replay in words.
-fn replay(replay: &Replay) -> String {
-    match replay {
-        Replay::NotDrawn => "not drawn".to_owned(),
-        Replay::Match => "match".to_owned(),
-        Replay::Refused(refusal) => refusal.to_string(),
-    }
-}
-
 /// The miner with the most similar delta, and the similarity.
-fn nearest(entry: &ScoreEntry) -> String {
+fn nearest(entry: &MeasuredContribution) -> String {
     let alike = |other: PublicKey| format!("{:.1} % {}", f64::from(entry.overlap_ppm) / 1e4, other.short());
     entry.nearest.map_or_else(|| "nobody".to_owned(), alike)
 }
 
-fn change(before: u64, after: u64) -> String {
-    if (before, after) == (0, 0) {
+/// The loss before and after the trial step.
+fn change(before: f64, after: f64) -> String {
+    if (before, after) == (0.0, 0.0) {
         return "not measured".to_owned();
     }
-    format!("{:.4} -> {:.4}", nats(before), nats(after))
+    format!("{before:.4} -> {after:.4}")
 }

@@ -4,15 +4,15 @@ use templar_manifest::Hash;
 use templar_net::collect;
 use templar_node::driver::{DriverConfig, NodeRole, Offer};
 use templar_node::event::NodeEvent;
+use templar_query::find::{object, run_context};
+use templar_query::index::HomeIndex;
+use templar_query::reference::Reference;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::events;
 use crate::invocation::Invocation;
 use crate::network::{Listen, Stop, run_node};
 use crate::session::{RunSession, sync};
-use templar_query::find::{object, run_context};
-use templar_query::index::HomeIndex;
-use templar_query::reference::Reference;
 
 /// Serve this home's blobs and entries, and print tickets for them
 ///

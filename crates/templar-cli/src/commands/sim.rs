@@ -80,23 +80,27 @@ struct SimSize {
 }
 
 fn faults(text: &str) -> Result<Faults, String> {
-    Faults::ALL.into_iter().find(|faults| faults.name() == text).ok_or_else(|| "one of none, light, heavy".to_owned())
+    Faults::ALL
+        .into_iter()
+        .find(|faults| faults.name() == text)
+        .ok_or_else(|| "expected none, light or heavy".to_owned())
 }
 
 fn replays(text: &str) -> Result<ReplayMode, String> {
     ReplayMode::ALL
         .into_iter()
         .find(|replays| replays.name() == text)
-        .ok_or_else(|| "one of one, three, late, sparse".to_owned())
+        .ok_or_else(|| "expected one, three, late or sparse".to_owned())
 }
 
 fn pay(text: &str) -> Result<PayRule, String> {
-    PayRule::ALL.into_iter().find(|pay| pay.name() == text).ok_or_else(|| "one of ranks, scores, steps".to_owned())
+    PayRule::ALL.into_iter().find(|pay| pay.name() == text).ok_or_else(|| "expected ranks, scores or steps".to_owned())
 }
 
 fn adversary(text: &str) -> Result<(Strategy, u32), String> {
     let (name, count) = text.split_once(':').unwrap_or((text, "1"));
-    let strategy = Strategy::from_name(name).ok_or_else(|| "no strategy has this name".to_owned())?;
+    let strategy =
+        Strategy::from_name(name).ok_or_else(|| "no strategy has this name; --strategies lists all".to_owned())?;
     let count = count.parse().map_err(|_| "the count is not a number".to_owned())?;
     Ok((strategy, count))
 }

@@ -54,7 +54,7 @@ pub(crate) fn awaited_line(awaited: &[Awaited]) -> String {
 
 fn slots(view: &SlotsView, is_owner: bool) -> String {
     let mut lines = format!(
-        "slots       {} of {} taken; joining costs work of {} hashes, or burning {} ALPHA\n",
+        "slots       {} of {} taken; joining costs proof of work ({} hashes), or burning {} ALPHA\n",
         view.members,
         view.slots,
         amount(view.hashes as f64),

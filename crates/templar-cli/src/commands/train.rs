@@ -14,6 +14,7 @@ use serde_json::json;
 use templar_manifest::{Contribution, Hash, PublicKey, State, WindowIndex, payload};
 use templar_node::event::NodeEvent;
 use templar_node::executor::{StartingState, TrainRequest, TrainWatch, WorkError};
+use templar_query::reference::parse_window;
 use templar_train::{StepReport, nats};
 
 use crate::error::{Code, CommandError, CommandResult};
@@ -22,7 +23,6 @@ use crate::invocation::Invocation;
 use crate::network::Listen;
 use crate::printer::{Printer, bytes, count};
 use crate::session::{RunSession, interruption};
-use templar_query::reference::parse_window;
 
 /// Train a window and sign the contribution; a closed window is trained again and compared
 ///

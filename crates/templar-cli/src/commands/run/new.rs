@@ -8,11 +8,11 @@ use templar_home::context::{Put, RunContext, read_manifest};
 use templar_home::folder::Folder;
 use templar_manifest::chain::Chain;
 use templar_manifest::{Genesis, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, WeightRule, payload};
+use templar_query::find::dataset;
+use templar_query::runs::RunView;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
-use templar_query::find::dataset;
-use templar_query::runs::RunView;
 
 /// Make a run and print its whole configuration
 ///

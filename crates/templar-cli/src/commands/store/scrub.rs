@@ -8,6 +8,7 @@ use templar_home::access::Access;
 use templar_manifest::Hash;
 use templar_net::PeerAddr;
 use templar_node::exchange::{self, ExchangeError, Mended};
+use templar_query::index::HomeIndex;
 use templar_store::{ListError, ScrubProgress};
 
 use super::beside_a_node;
@@ -15,7 +16,6 @@ use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::{Listen, destination, peers};
 use crate::printer::{Printer, Tone, bytes, count};
-use templar_query::index::HomeIndex;
 
 /// Read and verify every blob, and fetch damaged ones from peers
 ///

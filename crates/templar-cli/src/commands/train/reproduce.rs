@@ -8,6 +8,7 @@ use templar_audit::{InputError, States};
 use templar_manifest::trace::{Leaf, Trace, TraceHeader};
 use templar_manifest::{Contribution, PublicKey, Signed, WindowIndex};
 use templar_node::executor::TrainWatch as _;
+use templar_query::find::closed_window;
 use templar_train::{StepReport, Watch, WindowRun, run_window};
 
 use super::{StepLog, fetch_hint};
@@ -15,7 +16,6 @@ use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::Tone;
 use crate::session::RunSession;
-use templar_query::find::closed_window;
 
 /// Compares each leaf with the recorded trace, where that is here.
 struct Compared<'a> {
@@ -68,9 +68,9 @@ pub(super) fn run(
         InputError::Unavailable { .. } => CommandError::from(error).hint(fetch_hint(window)),
         error => error.into(),
     };
-    let before = node
-        .state_at(window)
-        .ok_or_else(|| CommandError::says(Code::Verification, "the journal does not fold again"))?;
+    let before = node.state_at(window).ok_or_else(|| {
+        CommandError::says(Code::Verification, "the journal cannot be folded again up to this window")
+    })?;
     let inputs = session.executor.inputs().map_err(missing)?;
     let parameters = inputs.parameters(&before.checkpoint()).map_err(missing)?;
     let state = States::default().get(&inputs, &recorded.state_in).map_err(missing)?;
@@ -114,7 +114,7 @@ fn field(recorded: &Contribution, found: &Contribution) -> Option<String> {
     ];
     let different = fields.into_iter().find(|(_, recorded, found)| recorded != found);
     let named = different.map(|(name, recorded, found)| format!("{name} is recorded as {recorded}, found {found}"));
-    named.or_else(|| (recorded != found).then(|| "the contribution states other numbers".to_owned()))
+    named.or_else(|| (recorded != found).then(|| "the contribution claims other numbers".to_owned()))
 }
 
 fn tell(
