@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use templar_manifest::{Hash, Outcome, PublicKey, Score, Signed, WindowIndex, WindowRecord};
-use templar_protocol::{Judging, Node, RunState, Standing};
+use templar_protocol::{Cause, Change, Judging, Node, RunState, Standing};
 
 /// A miner's standing with one validator, in integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -43,8 +43,11 @@ impl From<&Standing> for StandingView {
 /// One step from a standing to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StandingChange {
-    /// The rule that changes the standing, in words.
+    /// The rule that changes the standing, in the words of the protocol.
     pub why: String,
+    /// The same rule as a value.
+    #[serde(skip)]
+    pub cause: Cause,
     /// The standing before the step.
     pub before: StandingView,
     /// The standing after the step.
@@ -110,8 +113,9 @@ fn standings(state: &RunState, judging: &Judging, score: &Score, outcomes: Optio
     let miner = |(miner, after): (&PublicKey, &Standing)| {
         let weight = score.row.iter().find(|weight| weight.miner == *miner);
         let changes = found.changes.iter().filter(|change| change.miner == *miner);
-        let step = |change: &templar_protocol::Change| StandingChange {
+        let step = |change: &Change| StandingChange {
             why: change.cause.to_string(),
+            cause: change.cause,
             before: (&change.before).into(),
             after: (&change.after).into(),
         };

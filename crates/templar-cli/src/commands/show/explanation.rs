@@ -1,5 +1,6 @@
 //! The lines that `templar show` prints about the outcome of a registration, a score or a record.
 
+use templar_protocol::Cause;
 use templar_query::object::explanation::Explanation;
 use templar_query::object::registration::{PaymentView, RegistrationExplanation, RegistrationOutcome};
 use templar_query::object::standing::{MinerStanding, StandingView, ValidatorStandings};
@@ -58,9 +59,23 @@ fn miner(found: &MinerStanding) -> Vec<String> {
     for change in &found.changes {
         let (before, after) = (words(&change.before), words(&change.after));
         let moved = if before == after { String::new() } else { format!(": {before} -> {after}") };
-        lines.push(format!("    {}{moved}", change.why));
+        lines.push(format!("    {}{moved}", reason(&change.cause)));
     }
     lines
+}
+
+/// The rule that changes a standing, for a person.
+fn reason(cause: &Cause) -> String {
+    let loss = |gain_nanonats: i128| {
+        let nats = gain_nanonats.unsigned_abs() as f64 / 1e9;
+        if gain_nanonats < 0 { format!("rose by {nats:.4}") } else { format!("fell by {nats:.4}") }
+    };
+    match cause {
+        Cause::Measured { gain_nanonats, own_gain_nanonats } => {
+            format!("loss {} on pages it never saw, {} on its own", loss(*gain_nanonats), loss(*own_gain_nanonats))
+        }
+        cause => cause.to_string(),
+    }
 }
 
 /// A standing in a few words: the rating with its uncertainty, and the proof of computation.
