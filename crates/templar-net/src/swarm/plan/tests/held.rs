@@ -72,19 +72,19 @@ fn what_a_peer_held_that_failed_is_the_others_at_once() {
     let ends: [(&str, End); 3] = [
         ("dismissed", |plan, answer| plan.dismiss(&DYING, answer)),
         ("its connection broke", |plan, _| plan.take_back(&DYING)),
-        ("its lane ended", |plan, _| assert!(plan.farewell(&DYING, TICK).is_none())),
+        ("its task ended", |plan, _| assert!(plan.farewell(&DYING, TICK).is_none())),
     ];
     for (name, end) in ends {
         let (mut plan, leases) = held();
         let came = set(&(leases[0].1.start - GROUP..leases[0].1.start));
         end(&mut plan, &answer);
         assert_eq!(given(&mut plan, &LIVING), wanted() - came, "{name}");
-        assert_eq!(plan.is_whole(&id()).is_some(), name == "its lane ended", "{name}: until the holder has stopped");
+        assert_eq!(plan.is_whole(&id()).is_some(), name == "its task ended", "{name}: until the holder has stopped");
         // Its requests are told to stop, and bytes that they still bring are not counted twice.
         let mut told = plan.take_voided();
         told.sort_unstable();
         for (lease, left) in &leases {
-            assert_eq!(told.contains(lease), name != "its lane ended", "{name}");
+            assert_eq!(told.contains(lease), name != "its task ended", "{name}");
             assert_eq!(plan.advance(*lease, left.end, TICK), None, "{name}");
             plan.finish(*lease, None, TICK);
         }
