@@ -1,7 +1,7 @@
 //! AdmissionControl bounds the connections, or the requests, that this node serves at the same time: in all,
 //! and per peer.
 //!
-//! Invariant: everything that is admitted holds a [`Pass`], and dropping the pass frees its place.
+//! Invariant: everything that is admitted holds a [`Permit`], and dropping the permit frees its place.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,16 +30,16 @@ impl Inbound {
 
     /// Admits a connection that a peer made. Where there is no room, it closes the connection with the code
     /// `busy`.
-    pub(crate) fn admit(&self, connection: &Connection, busy: VarInt) -> Option<Pass> {
-        let pass = self.admission.admit(*connection.remote_id().as_bytes());
-        if pass.is_some() {
+    pub(crate) fn admit(&self, connection: &Connection, busy: VarInt) -> Option<Permit> {
+        let permit = self.admission.admit(*connection.remote_id().as_bytes());
+        if permit.is_some() {
             self.metrics.connections_accepted.inc();
             self.connections.add(connection);
         } else {
             self.metrics.connections_refused.inc();
             connection.close(busy, b"too many connections");
         }
-        pass
+        permit
     }
 }
 
@@ -48,7 +48,7 @@ impl Inbound {
 pub(crate) struct AdmissionControl {
     max: usize,
     max_per_peer: usize,
-    /// The number of passes that each peer holds.
+    /// The number of permits that each peer holds.
     admitted: Mutex<BTreeMap<PeerId, usize>>,
 }
 
@@ -58,8 +58,8 @@ impl AdmissionControl {
         Arc::new(Self { max, max_per_peer, admitted: Mutex::default() })
     }
 
-    /// Returns a pass for one more of `peer`, if there is room.
-    pub(crate) fn admit(self: &Arc<Self>, peer: PeerId) -> Option<Pass> {
+    /// Returns a permit for one more of `peer`, if there is room.
+    pub(crate) fn admit(self: &Arc<Self>, peer: PeerId) -> Option<Permit> {
         let mut admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = admitted.values().sum();
         let own = admitted.get(&peer).copied().unwrap_or(0);
@@ -67,10 +67,10 @@ impl AdmissionControl {
             return None;
         }
         admitted.insert(peer, own + 1);
-        Some(Pass { admission: self.clone(), peer })
+        Some(Permit { admission: self.clone(), peer })
     }
 
-    /// The number of passes that are held now.
+    /// The number of permits that are held now.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
@@ -79,12 +79,12 @@ impl AdmissionControl {
 
 /// The place of one connection or request.
 #[derive(Debug)]
-pub(crate) struct Pass {
+pub(crate) struct Permit {
     admission: Arc<AdmissionControl>,
     peer: PeerId,
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut admitted = self.admission.admitted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = admitted.get_mut(&self.peer) {

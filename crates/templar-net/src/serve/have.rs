@@ -124,7 +124,7 @@ impl std::fmt::Debug for HaveServer {
 impl ProtocolHandler for HaveServer {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = *connection.remote_id().as_bytes();
-        let Some(_pass) = self.inbound.admit(&connection, close_code::BUSY) else { return Ok(()) };
+        let Some(_permit) = self.inbound.admit(&connection, close_code::BUSY) else { return Ok(()) };
         let span = tracing::debug_span!("have", peer = short(&peer));
         self.accept_questions(&connection, &peer).instrument(span).await;
         Ok(())

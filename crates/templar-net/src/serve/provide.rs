@@ -22,7 +22,7 @@ use tracing::Instrument;
 
 use crate::metrics::NetMetrics;
 use crate::peers::peer::{PeerId, short};
-use crate::serve::admission::{AdmissionControl, Inbound, Pass};
+use crate::serve::admission::{AdmissionControl, Inbound, Permit};
 use crate::serve::policy::ServePolicy;
 use crate::serve::rate::TokenBucket;
 use crate::serve::streams::{Bounded, Metered};
@@ -54,7 +54,7 @@ struct Incoming {
     reader: RecvStream,
     writer: SendStream,
     /// The place that the request holds until it has been served.
-    _pass: Pass,
+    _permit: Permit,
 }
 
 impl std::fmt::Debug for Provider {
@@ -66,7 +66,7 @@ impl std::fmt::Debug for Provider {
 impl ProtocolHandler for Provider {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = *connection.remote_id().as_bytes();
-        let Some(_pass) = self.inbound.admit(&connection, ERR_LIMIT) else { return Ok(()) };
+        let Some(_permit) = self.inbound.admit(&connection, ERR_LIMIT) else { return Ok(()) };
         self.accept_requests(&connection, peer).instrument(tracing::debug_span!("serve", peer = short(&peer))).await;
         Ok(())
     }
@@ -83,9 +83,9 @@ impl Provider {
         while let Ok((mut writer, reader)) = connection.accept_bi().await {
             while serving.try_join_next().is_some() {}
             match self.requests.admit(peer) {
-                Some(pass) => {
+                Some(permit) => {
                     let connection = connection.stable_id() as u64;
-                    let incoming = Incoming { peer, connection, reader, writer, _pass: pass };
+                    let incoming = Incoming { peer, connection, reader, writer, _permit: permit };
                     let provider = self.clone();
                     serving.spawn(async move { provider.serve(incoming).await }.in_current_span());
                 }
@@ -99,7 +99,7 @@ impl Provider {
     }
 
     async fn serve(&self, incoming: Incoming) {
-        let Incoming { peer, connection, reader, mut writer, _pass } = incoming;
+        let Incoming { peer, connection, reader, mut writer, _permit } = incoming;
         let mut reader = Bounded { reader, left: self.max_request_bytes as usize };
         let request = match timeout(self.stall_timeout, Request::read_async(&mut reader)).await {
             Ok(Ok((request, _))) => request,

@@ -10,7 +10,7 @@ use templar_manifest::Hash;
 use templar_store::PutError;
 use tokio::sync::Notify;
 
-use crate::swarm::plan::{FetchFailure, Job, Piece, Plan, SMALL_BYTES, Time};
+use crate::swarm::plan::{BlobPiece, FetchFailure, Job, Plan, SMALL_BYTES, Time};
 use crate::swarm::transfer::{Transfer, TransferError};
 use crate::swarm::{MEMORY_UNIT, Swarm, bump};
 
@@ -36,11 +36,11 @@ impl Swarm {
             bucket: &self.bucket,
         };
         match &job.piece {
-            Piece::Range { size, left } => {
+            BlobPiece::Range { size, left } => {
                 let came = |next| self.come(|plan, now| plan.advance(lease, next, now));
                 transfer.range(*size, left.clone(), came, holder.notified()).await
             }
-            Piece::Proof { start } => {
+            BlobPiece::Proof { start } => {
                 let (size, stored) = tokio::select! {
                     biased;
                     () = holder.notified() => return Ok(()),
@@ -50,7 +50,7 @@ impl Swarm {
                 bump(&self.work);
                 Ok(())
             }
-            Piece::Whole => tokio::select! {
+            BlobPiece::Whole => tokio::select! {
                 biased;
                 () = holder.notified() => Ok(()),
                 whole = self.whole(&transfer, job) => whole,

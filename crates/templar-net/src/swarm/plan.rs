@@ -26,7 +26,7 @@ mod pick;
 mod tests;
 mod want;
 
-pub(crate) use lease::{Job, LeaseId, Piece, Time};
+pub(crate) use lease::{BlobPiece, Job, LeaseId, Time};
 pub(crate) use want::{FetchFailure, SMALL_BYTES, Settled};
 
 use lease::Lease;
@@ -337,7 +337,7 @@ impl Plan {
             .leases
             .iter()
             .filter(|(other, held)| {
-                **other != lease && held.want == number && matches!(held.piece, Piece::Proof { .. })
+                **other != lease && held.want == number && matches!(held.piece, BlobPiece::Proof { .. })
             })
             .map(|(id, _)| *id)
             .collect();

@@ -73,7 +73,7 @@ impl From<FrameError> for SyncEnd {
 impl ProtocolHandler for SyncServer {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = *connection.remote_id().as_bytes();
-        let Some(_pass) = self.inbound.admit(&connection, close_code::BUSY) else { return Ok(()) };
+        let Some(_permit) = self.inbound.admit(&connection, close_code::BUSY) else { return Ok(()) };
         let span = tracing::debug_span!("reader", peer = short(&peer));
         async {
             let served = self.serve(&connection, &peer).await;

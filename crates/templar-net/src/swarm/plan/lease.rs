@@ -15,7 +15,7 @@ pub(crate) type LeaseId = u64;
 
 /// The piece of a blob that one request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Piece {
+pub(crate) enum BlobPiece {
     /// All of a small blob, into memory.
     Whole,
     /// The last chunks of a blob, which prove its length.
@@ -40,7 +40,7 @@ pub(crate) struct Job {
     pub(crate) id: Hash,
     /// The largest length, in bytes, that the blob may turn out to have.
     pub(crate) max_bytes: u64,
-    pub(crate) piece: Piece,
+    pub(crate) piece: BlobPiece,
 }
 
 /// A piece that is being fetched from one peer, its holder.
@@ -50,7 +50,7 @@ pub(crate) struct Lease {
     pub(super) want: u64,
     /// The peer that holds the lease.
     pub(super) peer: PeerId,
-    pub(super) piece: Piece,
+    pub(super) piece: BlobPiece,
     /// The time at which the piece was leased.
     pub(super) since: Time,
     /// The time at which bytes last came.

@@ -4,20 +4,20 @@ use crate::error::ProviderAnswer;
 use crate::peers::peer::PeerId;
 use crate::ranges::{bytes_of, set};
 use crate::swarm::plan::Plan;
-use crate::swarm::plan::lease::{Job, Lease, LeaseId, Piece, Time};
+use crate::swarm::plan::lease::{BlobPiece, Job, Lease, LeaseId, Time};
 
 /// The weight of the newest request in the moving average of a peer's rate.
 const NEWEST: f64 = 0.3;
 
 impl Plan {
     /// Leases a piece of a want to a peer, and returns the request to make.
-    pub(super) fn lease(&mut self, number: u64, peer: &PeerId, piece: Piece, now: Time) -> Option<Job> {
+    pub(super) fn lease(&mut self, number: u64, peer: &PeerId, piece: BlobPiece, now: Time) -> Option<Job> {
         let want = self.wants.get_mut(&number)?;
         want.leases += 1;
         let supply = self.peers.entry(*peer).or_default();
         supply.requests += 1;
         let max_bytes = want.size.unwrap_or(want.max_bytes);
-        if let Piece::Range { left, .. } = &piece {
+        if let BlobPiece::Range { left, .. } = &piece {
             supply.ranges += 1;
             want.missing -= set(left);
         }
@@ -35,7 +35,7 @@ impl Plan {
     /// is void.
     pub(crate) fn advance(&mut self, lease: LeaseId, next: u64, now: Time) -> Option<u64> {
         let lease = self.leases.get_mut(&lease).filter(|lease| !lease.void)?;
-        let Piece::Range { size, left } = &mut lease.piece else { return None };
+        let BlobPiece::Range { size, left } = &mut lease.piece else { return None };
         let came = bytes_of(&(left.start..next.min(left.end)), *size);
         left.start = next.clamp(left.start, left.end);
         let end = left.end;
@@ -99,7 +99,7 @@ impl Plan {
         }
         if let Some(supply) = self.peers.get_mut(&lease.peer) {
             supply.requests -= 1;
-            supply.ranges -= usize::from(matches!(lease.piece, Piece::Range { .. }));
+            supply.ranges -= usize::from(matches!(lease.piece, BlobPiece::Range { .. }));
             let seconds = now.saturating_sub(lease.since).as_secs_f64();
             if lease.bytes > 0 && seconds > 0.0 {
                 let rate = lease.bytes as f64 / seconds;
@@ -121,10 +121,10 @@ impl Plan {
     }
 
     /// Makes the chunks of a piece missing again in its want.
-    fn give_back(&mut self, number: u64, piece: &Piece) {
+    fn give_back(&mut self, number: u64, piece: &BlobPiece) {
         let Some(want) = self.wants.get_mut(&number) else { return };
         want.leases -= 1;
-        if let Piece::Range { left, .. } = piece {
+        if let BlobPiece::Range { left, .. } = piece {
             want.missing |= set(left);
         }
     }

@@ -9,7 +9,7 @@ use iroh_blobs::protocol::ChunkRanges;
 use crate::peers::peer::PeerId;
 use crate::ranges::{CHUNK, GROUP, bytes_of, chunks, ranges, set};
 use crate::serve::have::Have;
-use crate::swarm::plan::lease::{Job, Lease, LeaseId, Piece, Time};
+use crate::swarm::plan::lease::{BlobPiece, Job, Lease, LeaseId, Time};
 use crate::swarm::plan::want::Want;
 use crate::swarm::plan::{Plan, Supply};
 
@@ -68,10 +68,10 @@ impl Plan {
     /// connection would be idle for a round trip.
     fn is_nearly_done(&self, peer: &PeerId, now: Time) -> bool {
         self.leases.values().filter(|lease| lease.peer == *peer && !lease.void).all(|lease| match &lease.piece {
-            Piece::Range { size, left } => {
+            BlobPiece::Range { size, left } => {
                 lease.bytes > 0 && Self::seconds_left(lease, bytes_of(left, *size), now) <= SOON_SECONDS
             }
-            Piece::Whole | Piece::Proof { .. } => true,
+            BlobPiece::Whole | BlobPiece::Proof { .. } => true,
         })
     }
 
@@ -118,9 +118,9 @@ impl Plan {
     fn begin(&mut self, number: u64, peer: &PeerId, now: Time) -> Option<Job> {
         let want = self.wants.get(&number)?;
         let piece = match want.size {
-            _ if want.is_small() => Piece::Whole,
-            None => Piece::Proof { start: Self::proof_start(want.max_bytes) },
-            Some(size) => Piece::Range { size, left: self.choose_range(want, peer)? },
+            _ if want.is_small() => BlobPiece::Whole,
+            None => BlobPiece::Proof { start: Self::proof_start(want.max_bytes) },
+            Some(size) => BlobPiece::Range { size, left: self.choose_range(want, peer)? },
         };
         self.lease(number, peer, piece, now)
     }
@@ -204,10 +204,10 @@ impl Plan {
                 continue;
             }
             let seconds = match (&lease.piece, want.haves.get(peer)) {
-                (Piece::Range { size, left }, Some(have)) if has_all(have, left) => {
+                (BlobPiece::Range { size, left }, Some(have)) if has_all(have, left) => {
                     Self::seconds_left(lease, bytes_of(left, *size), now)
                 }
-                (Piece::Whole | Piece::Proof { .. }, Some(Have::All)) => {
+                (BlobPiece::Whole | BlobPiece::Proof { .. }, Some(Have::All)) => {
                     let seconds = Self::seconds_left(lease, want.max_bytes.saturating_sub(lease.bytes), now);
                     // This peer would have to send the whole blob again, so it must be much faster to be worth
                     // that.
@@ -225,7 +225,7 @@ impl Plan {
         let (own_rate, lease) = (self.rate(peer), self.leases.get_mut(&id)?);
         let (number, holder) = (lease.want, lease.peer);
         let piece = match &mut lease.piece {
-            Piece::Range { size, left } => {
+            BlobPiece::Range { size, left } => {
                 let length = left.end - left.start;
                 let holder_rate = bytes_of(left, *size) as f64 / seconds;
                 // With this split, both peers finish at the same time.
@@ -238,7 +238,7 @@ impl Plan {
                     return None;
                 }
                 left.end = middle;
-                Piece::Range { size: *size, left: taken }
+                BlobPiece::Range { size: *size, left: taken }
             }
             piece => piece.clone(),
         };

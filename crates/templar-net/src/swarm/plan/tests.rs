@@ -113,20 +113,20 @@ impl Game {
         running.came += speed;
         let came = running.came;
         match job.piece {
-            Piece::Whole if came >= size.div_ceil(GROUP_BYTES) => {
+            BlobPiece::Whole if came >= size.div_ceil(GROUP_BYTES) => {
                 (0..size.div_ceil(GROUP_BYTES)).for_each(|group| self.count(job.id, group));
                 self.plan.came_whole(lease, size);
                 true
             }
-            Piece::Whole if speed > 0 => !self.plan.advance_whole(lease, came * GROUP_BYTES, now),
-            Piece::Proof { start } if speed > 0 => {
+            BlobPiece::Whole if speed > 0 => !self.plan.advance_whole(lease, came * GROUP_BYTES, now),
+            BlobPiece::Proof { start } if speed > 0 => {
                 assert_eq!(start, (size.div_ceil(GROUP_BYTES) - 1) * GROUP);
                 self.count(job.id, start / GROUP);
                 self.plan.proved(lease, size, &set(&(start..chunks(size))));
                 true
             }
-            Piece::Whole | Piece::Proof { .. } => false,
-            Piece::Range { left, .. } => {
+            BlobPiece::Whole | BlobPiece::Proof { .. } => false,
+            BlobPiece::Range { left, .. } => {
                 for step in came - speed..came {
                     let first = left.start + step * GROUP;
                     let next = (first + GROUP).min(chunks(size));
@@ -257,7 +257,7 @@ fn whoever_says_no_may_still_be_asked_when_nobody_else_is_left() {
     let lacking = Actor { has: (0, 0), ..Actor::new(1, 1) };
     let mut game = Game::new(vec![lacking.clone()], &[1000]);
     let job = game.plan.next(&lacking.id, TICK).unwrap();
-    assert_eq!(job.piece, Piece::Whole);
+    assert_eq!(job.piece, BlobPiece::Whole);
     assert!(!game.plan.fail_exhausted(&[lacking.id]), "it is being asked");
     game.plan.finish(job.lease, Some(ProviderAnswer::NotHere), TICK);
     assert!(game.plan.fail_exhausted(&[lacking.id]));
@@ -279,7 +279,7 @@ fn what_is_here_is_not_asked_for() {
     plan.register(id, u64::MAX, &[], &Local { size: Some(size), here });
     plan.set_have(&[1; 32], &id, Have::All);
     let mut asked = ChunkRanges::empty();
-    while let Some(Job { piece: Piece::Range { left, .. }, .. }) = plan.next(&[1; 32], TICK) {
+    while let Some(Job { piece: BlobPiece::Range { left, .. }, .. }) = plan.next(&[1; 32], TICK) {
         assert!(asked.is_disjoint(&set(&left)));
         asked |= set(&left);
         if asked == set(&(3 * GROUP..10 * GROUP)) {

@@ -19,7 +19,7 @@ const NEWS: u64 = 10;
 /// A simulated request.
 struct Running {
     provider: usize,
-    piece: Piece,
+    piece: BlobPiece,
     next: u64,
 }
 
@@ -40,13 +40,13 @@ impl Receiver {
     fn take(&mut self, lease: LeaseId, size: u64, now: Time) {
         let Some(running) = self.running.get_mut(&lease) else { return };
         match running.piece {
-            Piece::Proof { start } => {
+            BlobPiece::Proof { start } => {
                 let last = set(&(start..chunks(size)));
                 self.here |= last.clone();
                 self.plan.proved(lease, size, &last);
                 self.end(lease, now);
             }
-            Piece::Range { .. } => {
+            BlobPiece::Range { .. } => {
                 let next = (running.next + GROUP).min(chunks(size));
                 let group = set(&(running.next..next));
                 running.next = next;
@@ -60,7 +60,7 @@ impl Receiver {
                     _ => self.end(lease, now),
                 }
             }
-            Piece::Whole => panic!("it is not small"),
+            BlobPiece::Whole => panic!("it is not small"),
         }
     }
 }
@@ -102,7 +102,7 @@ fn play(count: u8, size: u64) -> (u64, u64) {
         for (number, receiver) in receivers.iter_mut().enumerate() {
             for provider in (0..=usize::from(count)).filter(|provider| *provider != number + 1) {
                 while let Some(Job { lease, piece, .. }) = receiver.plan.next(&peer(provider), now) {
-                    let next = if let Piece::Range { left, .. } = &piece { left.start } else { 0 };
+                    let next = if let BlobPiece::Range { left, .. } = &piece { left.start } else { 0 };
                     receiver.running.insert(lease, Running { provider, piece, next });
                 }
             }

@@ -31,7 +31,7 @@ fn held() -> (Plan, Vec<(LeaseId, std::ops::Range<u64>)>) {
     plan.proved(proof.lease, SIZE, &set(&(chunks(SIZE) - GROUP..chunks(SIZE))));
     plan.finish(proof.lease, None, TICK);
     let mut leases = Vec::new();
-    while let Some(Job { lease, piece: Piece::Range { left, .. }, .. }) = plan.next(&DYING, TICK) {
+    while let Some(Job { lease, piece: BlobPiece::Range { left, .. }, .. }) = plan.next(&DYING, TICK) {
         leases.push((lease, left));
     }
     assert_eq!(leases.len(), rules().ranges_per_peer);
@@ -44,7 +44,7 @@ fn held() -> (Plan, Vec<(LeaseId, std::ops::Range<u64>)>) {
 /// Returns all ranges that this peer gets at one moment, if it delivers each of them at once.
 fn given(plan: &mut Plan, peer: &PeerId) -> ChunkRanges {
     let mut given = ChunkRanges::empty();
-    while let Some(Job { lease, piece: Piece::Range { left, .. }, .. }) = plan.next(peer, TICK) {
+    while let Some(Job { lease, piece: BlobPiece::Range { left, .. }, .. }) = plan.next(peer, TICK) {
         assert!(given.is_disjoint(&set(&left)), "{left:?} is asked for twice");
         given |= set(&left);
         plan.advance(lease, left.end, TICK);
@@ -132,7 +132,7 @@ fn one_more_range_is_asked_for_shortly_before_all_that_a_peer_holds_have_come() 
     assert_eq!(plan.next(&DYING, second), None, "the other one takes a second more");
     until(&mut plan, &leases[1], 900, second);
     let third = plan.next(&DYING, second).unwrap();
-    assert!(matches!(third.piece, Piece::Range { .. }));
+    assert!(matches!(third.piece, BlobPiece::Range { .. }));
     assert_eq!(plan.next(&DYING, second), None, "one more, and not two");
     // It does not take a range from another peer early, because that peer would bring it as soon.
     given(&mut plan, &LIVING);

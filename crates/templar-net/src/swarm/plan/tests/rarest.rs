@@ -28,7 +28,7 @@ fn plan(offset: u64, groups: u64, parts: &[Range<u64>]) -> Plan {
 /// The ranges, in groups, that are requested from the peer with the whole blob, in order.
 fn asked(plan: &mut Plan) -> Vec<Range<u64>> {
     let mut asked = Vec::new();
-    while let Some(Job { piece: Piece::Range { left, .. }, .. }) = plan.next(&ALL, TICK) {
+    while let Some(Job { piece: BlobPiece::Range { left, .. }, .. }) = plan.next(&ALL, TICK) {
         asked.push(left.start / GROUP..left.end.div_ceil(GROUP));
     }
     asked
