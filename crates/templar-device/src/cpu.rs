@@ -15,7 +15,8 @@ use crate::host::{self, slice, slice_mut};
 
 /// The host's processor, with the arithmetic `f32/1` on one of its instruction sets.
 ///
-/// A buffer is a `Vec<f32>`; nothing is copied around an operation. The threads of the current rayon pool share the work.
+/// A buffer is a `Vec<f32>`; nothing is copied around an operation. The threads of the current rayon pool share
+/// the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cpu {
     kernels: Kernels,

@@ -211,8 +211,8 @@ pub trait Device: fmt::Debug + Send + Sync {
         dweight: ViewMut<'_>,
     );
 
-    /// `losses [rows]` in nats of `logits [rows, vocab]` for `targets [rows]`; the logits are replaced by the gradient of
-    /// the losses' sum times `grad_scale`. Targets are below `vocab`.
+    /// `losses [rows]` in nats of `logits [rows, vocab]` for `targets [rows]`; the logits are replaced by the
+    /// gradient of the losses' sum times `grad_scale`. Targets are below `vocab`.
     fn cross_entropy(&self, logits: ViewMut<'_>, targets: View<'_, u32>, grad_scale: f32, losses: ViewMut<'_>);
 
     /// The losses of [`Device::cross_entropy`] alone, the same bits.
@@ -226,8 +226,8 @@ pub trait Device: fmt::Debug + Send + Sync {
     /// `by_head [sequences, count, length, width]` to `by_token [sequences, length, count, width]`.
     fn merge_heads(&self, layout: HeadLayout, by_head: View<'_>, by_token: ViewMut<'_>);
 
-    /// Turns queries and keys of `qkv [sequences, heads + 2 kv_heads, length, width]` by their positions, from 0 in each
-    /// sequence, and then multiplies the queries by `1/√width`.
+    /// Turns queries and keys of `qkv [sequences, heads + 2 kv_heads, length, width]` by their positions, from
+    /// 0 in each sequence, and then multiplies the queries by `1/√width`.
     fn rotary(&self, shape: AttentionShape, qkv: ViewMut<'_>, tables: &RotaryBuffers);
 
     /// The transpose of [`Device::rotary`]: first the factor, then the angle turned back.
@@ -254,7 +254,8 @@ pub trait Device: fmt::Debug + Send + Sync {
     /// Adds y to x element by element: `x += y`.
     fn add(&self, x: ViewMut<'_>, y: View<'_>);
 
-    /// Subtracts y from x element by element: `x -= y`. A window's pseudo-gradient is its first parameters minus its last.
+    /// Subtracts y from x element by element: `x -= y`. A window's pseudo-gradient is its first parameters
+    /// minus its last.
     fn subtract(&self, x: ViewMut<'_>, y: View<'_>);
 
     /// Multiplies every element: `x *= factor`.

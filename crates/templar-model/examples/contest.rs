@@ -1,4 +1,5 @@
-//! The contestants of `tests/compare/step.py`: a training step and an evaluation, by this crate and by candle's autograd.
+//! The contestants of `tests/compare/step.py`: a training step and an evaluation, by this crate and by candle's
+//! autograd.
 //!
 //! `contest prepare DIR NAME` writes a model's first parameters and its tokens. `contest templar DIR`, `recompute DIR`
 //! and `candle DIR` say `ready`, load on a first line, say `loaded`, and then take one step for each line (`train` or

@@ -1,8 +1,9 @@
 //! The buffers that one micro-batch passes through, allocated once and reused.
 //!
-//! The backward pass reads activations of every layer. They are kept, or only each layer's input is kept and the rest is
-//! computed a second time. Everything else is one workspace that the layers share. Sizes follow the micro-batch: a buffer
-//! in use is exactly as long as the current micro-batch needs, so an operation on a whole buffer sees whole rows.
+//! The backward pass reads activations of every layer. They are kept, or only each layer's input is kept and
+//! the rest is computed a second time. Everything else is one workspace that the layers share. Sizes follow the
+//! micro-batch: a buffer in use is exactly as long as the current micro-batch needs, so an operation on a whole
+//! buffer sees whole rows.
 
 use templar_device::{AttentionShape, Buffer, Device, DeviceError};
 
@@ -47,8 +48,8 @@ impl Keep {
     }
 }
 
-/// The activations of one layer that its backward pass reads. Outputs of norms and of the gate are not kept: one pass over
-/// these buffers gives them again, which costs less than the memory to keep them.
+/// The activations of one layer that its backward pass reads. Outputs of norms and of the gate are not kept:
+/// one pass over these buffers gives them again, which costs less than the memory to keep them.
 #[derive(Debug, Default)]
 pub(crate) struct LayerActivations {
     /// Inverse root mean square of the layer's input, `[rows]`.

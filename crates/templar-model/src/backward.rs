@@ -4,9 +4,9 @@
 //! ascending order on top of what the flat gradient holds. The embedding comes last, rows in token order, so with tied
 //! embeddings its gradient is the output head's followed by the tokens'.
 //!
-//! Activations that were not kept are computed again, by the functions of the forward pass on the same values, so with the
-//! same bits. The outputs of norms and gates are always computed again; where only the layers' inputs were kept, so is all
-//! of a layer but its output.
+//! Activations that were not kept are computed again, by the functions of the forward pass on the same values,
+//! so with the same bits. The outputs of norms and gates are always computed again; where only the layers'
+//! inputs were kept, so is all of a layer but its output.
 
 use templar_device::{AttentionGradient, Buffer, View};
 

@@ -1,7 +1,7 @@
 //! The forward pass: from token ids to the normed residual stream, `[rows, hidden]`, that the output head reads.
 //!
-//! Reads like the paper: `x += attention(norm(x))`, `x += feed_forward(norm(x))`, layer by layer. Residual additions come
-//! after the product they add (`product + x`), never as the start of its chain.
+//! Reads like the paper: `x += attention(norm(x))`, `x += feed_forward(norm(x))`, layer by layer. Residual
+//! additions come after the product they add (`product + x`), never as the start of its chain.
 
 use templar_device::{Buffer, DeviceError, GateInputs, View};
 

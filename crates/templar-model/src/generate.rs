@@ -125,8 +125,8 @@ pub fn generate(
     continuation(&vocabulary, &tokens, prompt_length).map_err(text)
 }
 
-/// The text of the tokens after the prompt's. It is cut from the text of all, since some decoders drop the space before a
-/// first word; where a character straddles the border, it is decoded alone.
+/// The text of the tokens after the prompt's. It is cut from the text of all, since some decoders drop the
+/// space before a first word; where a character straddles the border, it is decoded alone.
 fn continuation(vocabulary: &Vocabulary, tokens: &[u32], prompt_length: usize) -> tokenizers::Result<String> {
     let (prompt, continued) = tokens.split_at(prompt_length);
     let whole = vocabulary.tokenizer.decode(tokens, true)?;
@@ -164,8 +164,8 @@ fn load(spec: &ModelSpec, layout: &Layout, params: &[f32]) -> Result<(Llama, Cac
     Ok((Llama::load(builder, &config)?, cache))
 }
 
-/// The scaling as candle takes it. It knows Llama 3's alone, of which `linear` is the case of bands below every wavelength:
-/// none is shorter than 2π, so all lie above 1/1 and are divided.
+/// The scaling as candle takes it. It knows Llama 3's alone, of which `linear` is the case of bands below every
+/// wavelength: none is shorter than 2π, so all lie above 1/1 and are divided.
 fn rope_scaling(scaling: RotaryScaling) -> Option<Llama3RopeConfig> {
     let (factor, low, high, original) = match scaling {
         RotaryScaling::None => return None,

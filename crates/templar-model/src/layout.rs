@@ -80,8 +80,8 @@ pub enum ConfigError {
     Overflow,
 }
 
-/// Names and shapes of a specification's tensors in the order of the flat vector, as [`crate::Model::tensors`] gives them,
-/// without a model. A flat vector has the sum of their elements.
+/// Names and shapes of a specification's tensors in the order of the flat vector, as [`crate::Model::tensors`]
+/// gives them, without a model. A flat vector has the sum of their elements.
 ///
 /// # Errors
 /// A specification that is refused.

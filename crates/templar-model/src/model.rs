@@ -90,8 +90,8 @@ pub enum StepError {
 /// Whether a model recomputes until it is told otherwise.
 static RECOMPUTE: AtomicBool = AtomicBool::new(false);
 
-/// Says for the whole process whether models made from now on start with [`Model::recompute`] on. For whoever configures
-/// a program; no result depends on it.
+/// Says for the whole process whether models made from now on start with [`Model::recompute`] on. For whoever
+/// configures a program; no result depends on it.
 pub fn recompute_by_default(recompute: bool) {
     RECOMPUTE.store(recompute, Ordering::Relaxed);
 }
@@ -120,8 +120,8 @@ pub struct Model {
 impl Model {
     /// A model of this specification, computed by `device`. Checks the specification whole and allocates nothing.
     ///
-    /// `sequence_length`, `rope_theta` and `rope_scaling` decide nothing but the rotary tables: a model of another context
-    /// has the same tensors and computes over the same parameters.
+    /// `sequence_length`, `rope_theta` and `rope_scaling` decide nothing but the rotary tables: a model of
+    /// another context has the same tensors and computes over the same parameters.
     ///
     /// # Errors
     /// A specification that is refused.
@@ -144,9 +144,10 @@ impl Model {
         &self.device
     }
 
-    /// Whether [`Model::forward_backward`] keeps each layer's input alone and computes the layer again on its way back:
-    /// about a third more work, and activations of one layer instead of all. Nothing that it returns changes by a bit, so
-    /// it is the choice of whoever computes, not of a run. Off at first, unless [`recompute_by_default`] says otherwise.
+    /// Whether [`Model::forward_backward`] keeps each layer's input alone and computes the layer again on its
+    /// way back: about a third more work, and activations of one layer instead of all. Nothing that it returns
+    /// changes by a bit, so it is the choice of whoever computes, not of a run. Off at first, unless
+    /// [`recompute_by_default`] says otherwise.
     pub fn recompute(&mut self, recompute: bool) {
         let keep = kept(recompute);
         if keep != self.keep {
@@ -188,13 +189,14 @@ impl Model {
 
     /// Trains on one micro-batch.
     ///
-    /// `params` and `grad` are flat vectors, `[parameter_count]`. `tokens` is `[sequences, sequence_length + 1]`: each
-    /// sequence's inputs are all but its last token, its targets all but its first. Adds the gradient of the summed loss,
-    /// times `grad_scale`, to `grad`, and returns the sum of the losses in nats, added in f64 in token order.
+    /// `params` and `grad` are flat vectors, `[parameter_count]`. `tokens` is `[sequences, sequence_length +
+    /// 1]`: each sequence's inputs are all but its last token, its targets all but its first. Adds the gradient
+    /// of the summed loss, times `grad_scale`, to `grad`, and returns the sum of the losses in nats, added in
+    /// f64 in token order.
     ///
     /// # Errors
-    /// Lengths or ids that do not fit the model, before any work; a device that fails, or a loss that is not finite, after
-    /// which `grad` is meaningless.
+    /// Lengths or ids that do not fit the model, before any work; a device that fails, or a loss that is not
+    /// finite, after which `grad` is meaningless.
     pub fn forward_backward(
         &mut self,
         params: &Buffer,

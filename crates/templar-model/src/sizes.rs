@@ -107,8 +107,8 @@ mod tests {
         assert_eq!(preset("73B", 4096), None);
     }
 
-    /// With the vocabulary that each is known with: the original's last 262,144 and, for its run of 1.2B, Llama 2's; Llama
-    /// 3's for the 8B, whose count is also that of Llama 3 8B.
+    /// With the vocabulary that each is known with: the original's last 262,144 and, for its run of 1.2B, Llama
+    /// 2's; Llama 3's for the 8B, whose count is also that of Llama 3 8B.
     #[test]
     fn published_and_computed_counts() {
         assert_eq!(parameters("tiny", 32_000), 1_040_480);

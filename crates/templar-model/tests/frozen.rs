@@ -1,4 +1,5 @@
-//! Training steps of small models and the hashes that they end in on every device: losses, gradients, weights and moments.
+//! Training steps of small models and the hashes that they end in on every device: losses, gradients, weights
+//! and moments.
 
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ pub(crate) struct Case {
     pub(crate) frozen: [&'static str; 4],
 }
 
-/// Grouped queries with and without a head of its own, sequences long enough for a second block of attention rows; and one model so wide that its products, norms and updates really are divided among threads.
+/// Grouped queries with and without a head of its own, sequences long enough for a second block of attention
+/// rows; and one model so wide that its products, norms and updates really are divided among threads.
 pub(crate) fn cases() -> [Case; 3] {
     let wide = ModelSpec {
         vocab_size: 1100,

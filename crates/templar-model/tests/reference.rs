@@ -1,4 +1,5 @@
-//! The same model in candle, so that its automatic differentiation confirms our gradients and its speed can be compared.
+//! The same model in candle, so that its automatic differentiation confirms our gradients and its speed can be
+//! compared.
 //!
 //! Written with candle's slow operators: the fused ones have no backward and would stop gradients silently. Rows of all
 //! sequences are one matrix wherever a weight is applied, which is candle's fastest form.

@@ -1,7 +1,7 @@
-//! A few steps of training in every way that this machine offers, hashed: losses, gradients, weights and moments are the
-//! frozen ones on every instruction set, in any number of threads, with activations kept or recomputed, however the step
-//! is cut into micro-batches. A changed hash is a changed arithmetic: every run that was recorded with the old one stops
-//! replaying.
+//! A few steps of training in every way that this machine offers, hashed: losses, gradients, weights and
+//! moments are the frozen ones on every instruction set, in any number of threads, with activations kept or
+//! recomputed, however the step is cut into micro-batches. A changed hash is a changed arithmetic: every run
+//! that was recorded with the old one stops replaying.
 //!
 //! `cargo test --release -p templar-model same_bits -- --nocapture` prints the rows of `SAME_BITS.md`.
 

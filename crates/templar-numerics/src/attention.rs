@@ -1,10 +1,11 @@
 //! Causal attention of grouped queries, forward and backward, over heads laid out one after another.
 //!
-//! Order, which is part of the arithmetic: rows are taken in blocks of [`ROW_BLOCK`]; a block's scores cover the columns
-//! from 0 to the block's last row, row `r` is a softmax over columns `0..=r`, and its columns beyond are +0. Sums over
-//! keys ascend from 0; sums over rows (gradients of keys and values) ascend over the query heads of the group, and within
-//! a head over rows. Threads take whole (sequence, head) pairs, so they are not visible in the result.
-//! Probabilities are recomputed in the backward pass instead of kept: they are the only quadratic buffer.
+//! Order, which is part of the arithmetic: rows are taken in blocks of [`ROW_BLOCK`]; a block's scores cover
+//! the columns from 0 to the block's last row, row `r` is a softmax over columns `0..=r`, and its columns
+//! beyond are +0. Sums over keys ascend from 0; sums over rows (gradients of keys and values) ascend over the
+//! query heads of the group, and within a head over rows. Threads take whole (sequence, head) pairs, so they
+//! are not visible in the result. Probabilities are recomputed in the backward pass instead of kept: they are
+//! the only quadratic buffer.
 
 use rayon::prelude::*;
 
@@ -93,8 +94,8 @@ impl AttentionShape {
     }
 }
 
-/// Turns the queries and keys of every sequence by their positions and then scales the queries; or back, in the opposite
-/// order.
+/// Turns the queries and keys of every sequence by their positions and then scales the queries; or back, in the
+/// opposite order.
 pub(crate) fn rotate_heads(isa: Isa, shape: AttentionShape, qkv: &mut [f32], angles: Angles<'_>, backward: bool) {
     let (length, width, scale) = (shape.length, shape.width, shape.query_scale());
     let queries = shape.heads * shape.head_floats();

@@ -1,5 +1,5 @@
-//! Exponential, logarithm and sigmoid of one number, without branches, so that loops over them become vector code, and the
-//! exponential in `f64`, of which ratings are made.
+//! Exponential, logarithm and sigmoid of one number, without branches, so that loops over them become vector
+//! code, and the exponential in `f64`, of which ratings are made.
 //!
 //! Only IEEE 754 `+ - * /`, comparisons and integer operations on the bits: the same result on every machine.
 //! Coefficients: minimax fits (Remez, 50 digits) rounded to `f32`; the twin states the same steps with its branches.

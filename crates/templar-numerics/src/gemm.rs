@@ -1,7 +1,8 @@
 //! Matrix products: how the elements of C are divided among threads.
 //!
-//! Invariant: an element of C is one chain of fused multiply-adds over k ascending. Instruction set, tile, block and
-//! thread do not change it. Only rows and columns are ever split between threads, so none of them can be seen in the result.
+//! Invariant: an element of C is one chain of fused multiply-adds over k ascending. Instruction set, tile,
+//! block and thread do not change it. Only rows and columns are ever split between threads, so none of them can
+//! be seen in the result.
 
 mod pack;
 mod region;
@@ -34,8 +35,8 @@ pub(crate) fn gemm_with(isa: Isa, threads: usize, a: Mat, op_a: Op, b: Mat, op_b
         // SAFETY: the instruction set is available (asserted), and this is the only rectangle.
         return unsafe { region::compute(isa, &product, 0..m, 0..n) };
     }
-    // Twice as many parts as threads, so that a disturbed thread does not hold up the rest, where a part stays so long that
-    // packing the other side once more is nothing.
+    // Twice as many parts as threads, so that a disturbed thread does not hold up the rest, where a part stays
+    // so long that packing the other side once more is nothing.
     let parts = if m.max(n) / threads >= LONG_PART { threads.saturating_mul(2) } else { threads };
     let tiles = (m.div_ceil(tile_rows), n.div_ceil(tile_cols));
     let (row_parts, col_parts) = grid(op_a, (m, n), tiles, parts);
@@ -51,8 +52,8 @@ pub(crate) fn gemm_with(isa: Isa, threads: usize, a: Mat, op_a: Op, b: Mat, op_b
 
 /// Into how many parts to cut the rows and the columns of C, given its size in tiles.
 ///
-/// Every part of the rows packs all its columns of B, and every part of the columns all its rows of A: so the longer side
-/// is cut first. Where A is plain and C narrow, A is read in place and columns cost nothing twice.
+/// Every part of the rows packs all its columns of B, and every part of the columns all its rows of A: so the
+/// longer side is cut first. Where A is plain and C narrow, A is read in place and columns cost nothing twice.
 fn grid(op_a: Op, (m, n): (usize, usize), (row_tiles, col_tiles): (usize, usize), parts: usize) -> (usize, usize) {
     let columns_first = n >= m || (op_a == Op::N && n <= region::IN_PLACE_COLS);
     if columns_first {

@@ -1,8 +1,8 @@
 //! The two layouts of queries, keys and values, and embeddings: copies and gathers, with no arithmetic but the sum of
 //! embedding gradients.
 //!
-//! A projection writes its heads token by token, `[sequences, length, count, width]`. Attention reads them head by head,
-//! `[sequences, count, length, width]`.
+//! A projection writes its heads token by token, `[sequences, length, count, width]`. Attention reads them head
+//! by head, `[sequences, count, length, width]`.
 
 use rayon::prelude::*;
 

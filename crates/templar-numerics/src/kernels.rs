@@ -173,8 +173,8 @@ impl Kernels {
         attention::forward(self.isa, shape, qkv, context);
     }
 
-    /// The gradient of `qkv` from `dcontext [sequences, length, heads, width]`, which lies token by token. `dqkv` is laid
-    /// out like `qkv` and overwritten.
+    /// The gradient of `qkv` from `dcontext [sequences, length, heads, width]`, which lies token by token.
+    /// `dqkv` is laid out like `qkv` and overwritten.
     pub fn attention_backward(self, shape: AttentionShape, qkv: &[f32], dcontext: &[f32], dqkv: &mut [f32]) {
         attention::backward(self.isa, shape, qkv, dcontext, dqkv);
     }
@@ -215,7 +215,8 @@ impl Kernels {
         cross_entropy_loss_with(self.isa, logits, targets, losses);
     }
 
-    /// One step of AdamW (Loshchilov and Hutter 2019), in place, all of one length. Per element, each operation rounded:
+    /// One step of AdamW (Loshchilov and Hutter 2019), in place, all of one length. Per element, each operation
+    /// rounded:
     ///
     /// ```text
     /// m = beta1·m + (1 - beta1)·g

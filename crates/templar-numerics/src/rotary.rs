@@ -77,8 +77,8 @@ pub struct RotaryTables {
 }
 
 impl RotaryTables {
-    /// Angles `position · scaled(1 / theta^(2i / head_dim))`, all in `f64` through the `libm` crate, each cosine and sine
-    /// rounded once to `f32`.
+    /// Angles `position · scaled(1 / theta^(2i / head_dim))`, all in `f64` through the `libm` crate, each
+    /// cosine and sine rounded once to `f32`.
     ///
     /// # Panics
     /// If `head_dim` is odd or 0, the scaling out of range, or the tables' size overflows.

@@ -1,9 +1,9 @@
 //! The frozen vectors as data: inputs, and the hash of what the specification gives for them.
 //!
-//! A device tests itself by computing the outputs of each vector and comparing them with [`Inputs::outputs`], which the
-//! slow twin computes, and with the frozen [`FrozenVector::hash`]. Vectors with *wild* numbers hold zeros of both signs,
-//! subnormal, huge and tiny numbers. They find a device that flushes subnormal numbers to zero; whole training steps of
-//! ordinary size do not.
+//! A device tests itself by computing the outputs of each vector and comparing them with [`Inputs::outputs`],
+//! which the slow twin computes, and with the frozen [`FrozenVector::hash`]. Vectors with *wild* numbers hold
+//! zeros of both signs, subnormal, huge and tiny numbers. They find a device that flushes subnormal numbers to
+//! zero; whole training steps of ordinary size do not.
 //!
 //! The hashes are the twin's as they were when `f32/1` was named. A change of one is a change of the arithmetic.
 
@@ -158,15 +158,15 @@ pub enum Inputs {
         /// Second moments before the step.
         v: Vec<f32>,
     },
-    /// The parts of a step around the kernels: three tensors clipped to a norm of 1; rows 3, 1, 3 of the first, as a table
-    /// four wide; the first four rows of the second added to rows 3, 0, 3, 3 of zeros; then in `f32` the norm before, the
-    /// sum of the first's elements as losses, and 0.95 to the power 12,345.
+    /// The parts of a step around the kernels: three tensors clipped to a norm of 1; rows 3, 1, 3 of the first,
+    /// as a table four wide; the first four rows of the second added to rows 3, 0, 3, 3 of zeros; then in `f32`
+    /// the norm before, the sum of the first's elements as losses, and 0.95 to the power 12,345.
     Step {
         /// Three tensors of a gradient.
         tensors: [Vec<f32>; 3],
     },
-    /// Rotation of queries and keys, attention, its gradient and the rotation back: rotated qkv, context, dqkv, and dqkv
-    /// turned back.
+    /// Rotation of queries and keys, attention, its gradient and the rotation back: rotated qkv, context, dqkv,
+    /// and dqkv turned back.
     Attention {
         /// The sizes of a sequence.
         shape: AttentionShape,
@@ -444,8 +444,8 @@ const ATTENTION_HASHES: [u64; 2] = [0x8b00_35ab_03dc_d4ba, 0x6f9a_16e5_6184_cda8
 const LAYOUTS_HASH: u64 = 0xdad8_6902_a482_1a49;
 const ELEMENTWISE_HASH: u64 = 0xbcf9_6c1a_f88e_487c;
 
-/// One multiply-add each, `[a, b, c]` and the bits of `fma(a, b, c)`: ties, subnormal results, cancellation and the edge
-/// of infinity. A device computes one as a product of 1 × 1 matrices on top of c.
+/// One multiply-add each, `[a, b, c]` and the bits of `fma(a, b, c)`: ties, subnormal results, cancellation and
+/// the edge of infinity. A device computes one as a product of 1 × 1 matrices on top of c.
 pub fn fused_multiply_adds() -> [([f32; 3], u32); 18] {
     let smallest = f32::from_bits(1);
     let ulp = f32::EPSILON;

@@ -1,5 +1,5 @@
-//! Which blobs a member has. The blobs themselves exist once in a simulation; a member that has not fetched one acts as if
-//! it were not there.
+//! Which blobs a member has. The blobs themselves exist once in a simulation; a member that has not fetched one
+//! acts as if it were not there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,8 @@ use templar_manifest::{ContributionId, PublicKey, StateId, WindowIndex};
 /// The blobs that a member has fetched.
 #[derive(Debug, Default)]
 pub(crate) struct HeldBlobs {
-    /// Contributions whose delta and trace the member has, of the open window and of windows that can still get verdicts.
+    /// Contributions whose delta and trace the member has, of the open window and of windows that can still get
+    /// verdicts.
     pub(crate) contributions: BTreeSet<(WindowIndex, ContributionId)>,
     /// Miners' states that the member has, each with the last window in which it was needed.
     pub(crate) states: BTreeMap<StateId, WindowIndex>,

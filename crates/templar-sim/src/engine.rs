@@ -1,8 +1,8 @@
 //! The simulation: a virtual clock with its queue of events, and the nodes that the events happen to.
 //!
-//! It gives inputs to `templar_protocol::Node` and carries out the outputs, as the driver of a real node does, and has
-//! no rules of its own. All randomness is drawn from one generator in the order of the events. So the seed and the program
-//! repeat a simulation exactly, also beside others in the same process.
+//! It gives inputs to `templar_protocol::Node` and carries out the outputs, as the driver of a real node does,
+//! and has no rules of its own. All randomness is drawn from one generator in the order of the events. So the
+//! seed and the program repeat a simulation exactly, also beside others in the same process.
 
 mod delivery;
 mod faults;
@@ -31,8 +31,9 @@ use crate::setup::{ChainValues, RunSetup};
 use crate::strategy::{MemberRole, Strategy};
 use crate::world::World;
 
-/// The most time, in milliseconds of the virtual clock, that a window may stay open while nothing is broken. It is enough
-/// for every phase to run out once, for a restarted validator to judge again, and for messages to arrive.
+/// The most time, in milliseconds of the virtual clock, that a window may stay open while nothing is broken. It
+/// is enough for every phase to run out once, for a restarted validator to judge again, and for messages to
+/// arrive.
 pub const LIVENESS_MS: u64 = 3 * (COMMIT_MS + REVEAL_MS + JUDGE_MS);
 
 /// How often liveness is checked, in milliseconds of the virtual clock.

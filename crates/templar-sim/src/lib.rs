@@ -1,14 +1,15 @@
 //! Whole runs of the protocol in one process, repeated exactly from a seed.
 //!
-//! Every miner and validator is a `templar_protocol::Node`, the same state machine that a real node drives, and the
-//! simulator has no rules of its own. It supplies what a real node gets from the world: a virtual clock, a network that
-//! loses messages and splits, crashes after which a node is rebuilt from its journal, and members that cheat. Losses and
-//! replays, for which a real node needs tensors, come from a statistical model (`loss_model.rs`), or from a tiny model that
-//! is really trained (`training.rs`).
+//! Every miner and validator is a `templar_protocol::Node`, the same state machine that a real node drives, and
+//! the simulator has no rules of its own. It supplies what a real node gets from the world: a virtual clock, a
+//! network that loses messages and splits, crashes after which a node is rebuilt from its journal, and members
+//! that cheat. Losses and replays, for which a real node needs tensors, come from a statistical model
+//! (`loss_model.rs`), or from a tiny model that is really trained (`training.rs`).
 //!
 //! * [`Config`] sets the members, the length, the seed, the faults and the adversaries.
 //! * [`Simulation::run`] runs it, and checks the invariants (`checks.rs`) whenever a node closes a window.
-//! * [`Report`] is the result. A [`Violation`] names an invariant that does not hold, and the command that shows it again.
+//! * [`Report`] is the result. A [`Violation`] names an invariant that does not hold, and the command that
+//!   shows it again.
 //! * [`Strategy`] lists the adversaries. Each is a row of a table; [`table`] measures what it earns.
 //!
 //! # Example

@@ -1,8 +1,8 @@
 //! The statistical model that replaces training: how much a delta lowers the loss, in integers.
 //!
-//! A validator measures four losses of each contribution: before and after a trial step, on the miner's assigned pages and
-//! on unassigned pages. Here the loss before is the model's loss with the noise of the drawn pages. The gain, which the loss
-//! after is lower by, is
+//! A validator measures four losses of each contribution: before and after a trial step, on the miner's
+//! assigned pages and on unassigned pages. Here the loss before is the model's loss with the noise of the drawn
+//! pages. The gain, which the loss after is lower by, is
 //!
 //! ```text
 //! gain = (loss − FLOOR) · TRIAL_GAIN · part of the contribution · (1 ± noise of the pages)
@@ -10,10 +10,10 @@
 //!
 //! The verdict of a replay is not drawn. It is fixed with the contribution and is the same for every validator.
 //!
-//! Each constant states its source. Two follow from the demo (a million parameters, nine plays of Shakespeare), whose loss
-//! falls from 7.62 to 6.02 nats in five windows. The others are assumed in favour of the attacker: a made-up delta gains as
-//! much as the one that it imitates, so that only the rules keep it from being paid. The earnings in the attack table are no
-//! more exact than these assumptions.
+//! Each constant states its source. Two follow from the demo (a million parameters, nine plays of Shakespeare),
+//! whose loss falls from 7.62 to 6.02 nats in five windows. The others are assumed in favour of the attacker: a
+//! made-up delta gains as much as the one that it imitates, so that only the rules keep it from being paid. The
+//! earnings in the attack table are no more exact than these assumptions.
 
 use std::collections::BTreeMap;
 
@@ -32,22 +32,22 @@ use crate::settings::STEPS;
 const FIRST_LOSS: u64 = 7_624_618_986;
 /// The loss that the model approaches, in 1e-9 nats (assumed; it decides only how gains fall over a run).
 const FLOOR: u64 = 3_000_000_000;
-/// The part of the loss above the floor that an outer step takes away if every aggregated delta is honest. Five such steps
-/// lead from 7.62 to 6.02 nats: `4.62 · (1 − 0.0816)^5 = 3.02`.
+/// The part of the loss above the floor that an outer step takes away if every aggregated delta is honest. Five
+/// such steps lead from 7.62 to 6.02 nats: `4.62 · (1 − 0.0816)^5 = 3.02`.
 const WINDOW_GAIN_PPM: u64 = 81_600;
-/// The part of the loss above the floor that a trial step with a full honest delta takes away. A trial step is a fifth of an
-/// outer step, and small steps gain in proportion.
+/// The part of the loss above the floor that a trial step with a full honest delta takes away. A trial step is
+/// a fifth of an outer step, and small steps gain in proportion.
 const TRIAL_GAIN_PPM: u64 = WINDOW_GAIN_PPM / 5;
 /// How much more assigned pages gain than unassigned ones, because the miner has trained on them (assumed).
 const OWN_DATA_PPM: i64 = 100_000;
-/// The most by which the noise of drawn pages changes a gain, up or down (assumed; below one, so that a helpful delta is
-/// never measured as harmful).
+/// The most by which the noise of drawn pages changes a gain, up or down (assumed; below one, so that a helpful
+/// delta is never measured as harmful).
 const GAIN_NOISE_PPM: u64 = 200_000;
 /// The most by which the noise of drawn pages changes a loss, up or down (assumed).
 const LOSS_NOISE_PPM: u64 = 10_000;
 
-/// The part of its positions that a delta shares with another miner's of the same window. Eight miners of size `micro` that
-/// really train share 11 % (`templar-delta/BENCH.md`).
+/// The part of its positions that a delta shares with another miner's of the same window. Eight miners of size
+/// `micro` that really train share 11 % (`templar-delta/BENCH.md`).
 const ALIKE_PPM: u32 = 110_000;
 
 const NOISE_CONTEXT: &str = "templar-sim 1 noise of drawn pages";
@@ -75,8 +75,9 @@ impl DeltaGain {
     /// A delta with a planted trigger, which hardly shows in the loss (assumed).
     pub(crate) const POISONED: Self = Self { assigned_ppm: 950_000, unassigned_ppm: 950_000 };
 
-    /// An honest delta of this many of the [`STEPS`] steps. It gains in proportion to the steps (assumed; if the first steps
-    /// of a window gain more than the last, many keys with few steps each earn more than one key with all steps).
+    /// An honest delta of this many of the [`STEPS`] steps. It gains in proportion to the steps (assumed; if
+    /// the first steps of a window gain more than the last, many keys with few steps each earn more than one
+    /// key with all steps).
     pub(crate) const fn honest(steps: u32) -> Self {
         let part = ONE_PPM as i64 * steps as i64 / STEPS as i64;
         Self { assigned_ppm: part * (ONE_PPM as i64 + OWN_DATA_PPM) / ONE_PPM as i64, unassigned_ppm: part }
@@ -190,8 +191,8 @@ impl LossModel {
         task.verdict(validator, replay, &claims)
     }
 
-    /// The outer step: a new checkpoint, whose loss has fallen by the mean gain of the aggregated deltas. Every node computes
-    /// the same.
+    /// The outer step: a new checkpoint, whose loss has fallen by the mean gain of the aggregated deltas. Every
+    /// node computes the same.
     pub(crate) fn apply(&mut self, checkpoint: CheckpointId, window: WindowIndex, outcomes: &[Outcome]) -> Stepped {
         let aggregated: Vec<&Outcome> =
             outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated).collect();
@@ -216,8 +217,8 @@ impl LossModel {
     }
 }
 
-/// The claims that a replay gives, one for each draw. They are hashes over a stand-in for the tensors, which only a simulated
-/// replay may use: a member that does not replay must make its claims up.
+/// The claims that a replay gives, one for each draw. They are hashes over a stand-in for the tensors, which
+/// only a simulated replay may use: a member that does not replay must make its claims up.
 fn claims(draws: &[ProofDraw], contribution: &ContributionId) -> Vec<Hash> {
     let mut hasher = blake3::Hasher::new_derive_key("templar-sim 1 state in the middle of a window");
     hasher.update(contribution.hash().as_bytes());
@@ -225,8 +226,8 @@ fn claims(draws: &[ProofDraw], contribution: &ContributionId) -> Vec<Hash> {
     draws.iter().map(|draw| draw.hasher().update(state.as_bytes()).finalize().into()).collect()
 }
 
-/// Fills in the most similar other delta for every delta that decodes: the first one with the same body, else the first of
-/// all.
+/// Fills in the most similar other delta for every delta that decodes: the first one with the same body, else
+/// the first of all.
 fn find_nearest(entries: &mut [ScoreEntry]) {
     let mut same = BTreeMap::<Hash, Vec<PublicKey>>::new();
     let mut first = Vec::new();

@@ -1,7 +1,8 @@
 //! The network: links over which nodes pull each other's logs, as real nodes do.
 //!
-//! A link is a reliable stream in one direction. The entries of a log arrive in order, and one batch at a time is on its
-//! way. A lost batch is sent again after a pause. After a partition or a crash the receiver continues where it stopped.
+//! A link is a reliable stream in one direction. The entries of a log arrive in order, and one batch at a time
+//! is on its way. A lost batch is sent again after a pause. After a partition or a crash the receiver continues
+//! where it stopped.
 
 use crate::config::Faults;
 use crate::rng::SimRng;

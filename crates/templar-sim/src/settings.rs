@@ -1,4 +1,5 @@
-//! The settings that every simulated run has in common: the length of a window, in inner steps and on the virtual clock.
+//! The settings that every simulated run has in common: the length of a window, in inner steps and on the
+//! virtual clock.
 
 /// Inner steps of a window (the papers' H).
 pub(crate) const STEPS: u32 = 10;

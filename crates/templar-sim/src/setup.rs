@@ -1,8 +1,8 @@
 //! The set-up of a simulated run: keys, hash chains, genesis and the state before window 0.
 //!
-//! Without real training no tensor is computed, and the settings of model and optimiser in genesis are only well formed;
-//! `training.rs` replaces them with real ones. The rules read the number of steps and pages, the number of aggregated
-//! contributions, the deadlines, the emission and the vesting.
+//! Without real training no tensor is computed, and the settings of model and optimiser in genesis are only
+//! well formed; `training.rs` replaces them with real ones. The rules read the number of steps and pages, the
+//! number of aggregated contributions, the deadlines, the emission and the vesting.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,8 @@ use crate::config::{Config, PayRule, SimConfigError};
 use crate::settings::{COMMIT_MS, JUDGE_MS, REVEAL_MS, STEPS};
 use crate::training::Training;
 
-/// The name of every simulated run. Hash chains follow from key and name, so a process computes them once for all its runs.
+/// The name of every simulated run. Hash chains follow from key and name, so a process computes them once for
+/// all its runs.
 const NAME: &str = "simulated run";
 /// Stake of each validator.
 const STAKE: u64 = 100;

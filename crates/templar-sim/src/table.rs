@@ -1,8 +1,8 @@
 //! The attack table: the earnings of each strategy, compared with honest members in runs of the same seeds.
 //!
-//! For every seed three runs are compared: one member plays the strategy; all members are honest; and, for miners, that
-//! member is silent. The last two runs serve all strategies. The compared amounts are those in the accounts at the end, vested
-//! or not.
+//! For every seed three runs are compared: one member plays the strategy; all members are honest; and, for
+//! miners, that member is silent. The last two runs serve all strategies. The compared amounts are those in the
+//! accounts at the end, vested or not.
 //!
 //! One honest miner's pay in one run says little where pay follows ranks, because ranks follow the drawn pages. So the
 //! attacker is compared with the mean of all honest members of its role, and [`Baseline::luck`] shows how much a single
@@ -56,8 +56,8 @@ impl Baseline {
         Ok(Self { replays, pay, windows, honest: runs(&[])?, absent: runs(&[(Strategy::Absent, 1)])? })
     }
 
-    /// The first member's share of each honest run, in parts per thousand of the mean of its role, sorted. The first is by
-    /// key. The distance from 1000 is luck alone.
+    /// The first member's share of each honest run, in parts per thousand of the mean of its role, sorted. The
+    /// first is by key. The distance from 1000 is luck alone.
     pub fn luck(&self, role: MemberRole) -> Vec<u64> {
         let part = |report: &Report| {
             let (whole, count) = report.earned(role, None);
@@ -77,8 +77,8 @@ pub struct AttackRow {
     pub cast: Vec<(Strategy, u32)>,
     /// How the attacker was found out, and in which window at the latest; `None` where nobody noticed.
     pub noticed: Option<(String, u64)>,
-    /// Earnings of the attackers at the end, in parts per thousand of the average of honest members of their role; `None`
-    /// where every run stopped.
+    /// Earnings of the attackers at the end, in parts per thousand of the average of honest members of their
+    /// role; `None` where every run stopped.
     pub earned_per_mille: Option<u64>,
     /// Earnings of the helpers, likewise.
     pub helpers_per_mille: Option<u64>,
@@ -86,8 +86,8 @@ pub struct AttackRow {
     pub validators_per_mille: Option<u64>,
     /// Earnings of the attackers less the stated cost of each slot that they lost, likewise.
     pub net_per_mille: Option<i64>,
-    /// By how much all honest miners together owned less than without the attacker, in parts per thousand. Negative: they
-    /// owned more.
+    /// By how much all honest miners together owned less than without the attacker, in parts per thousand.
+    /// Negative: they owned more.
     pub lost_per_mille: Option<i64>,
     /// Contributions of attackers in cuts, in parts per thousand of one per attacker and window.
     pub in_cut_per_mille: u64,
@@ -108,8 +108,8 @@ fn config(seed: u64, replays: ReplayMode, pay: PayRule, windows: u64, cast: &[(S
     Config { windows, seed, faults: Faults::None, replays, pay, adversaries, ..Config::default() }
 }
 
-/// The micro-ALPHA that certain members own in `report`: those that `is` selects in `with`, the run with the attacker. Both
-/// reports list the same members in the same order.
+/// The micro-ALPHA that certain members own in `report`: those that `is` selects in `with`, the run with the
+/// attacker. Both reports list the same members in the same order.
 fn owned(report: &Report, with: &Report, is: impl Fn(&Earned) -> bool) -> u64 {
     let those = with.members.iter().zip(&report.members).filter(|(member, _)| is(member));
     those.map(|(_, member)| member.micros).sum()

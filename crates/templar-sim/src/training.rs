@@ -1,9 +1,10 @@
-//! Real training in place of the statistical model: a tiny Llama on the bundled text, with the functions that a node calls.
+//! Real training in place of the statistical model: a tiny Llama on the bundled text, with the functions that a
+//! node calls.
 //!
 //! Miners run windows, and adversaries change the results (`training/miner.rs`). Validators judge with
-//! `templar_audit::judge`, and the outer step gives the next checkpoint. Replays and outer steps are computed once for all
-//! nodes, because every node computes the same. Clock, network and faults stay simulated, and a node cannot use a blob that
-//! it could not fetch.
+//! `templar_audit::judge`, and the outer step gives the next checkpoint. Replays and outer steps are computed
+//! once for all nodes, because every node computes the same. Clock, network and faults stay simulated, and a
+//! node cannot use a blob that it could not fetch.
 
 mod miner;
 
@@ -77,7 +78,8 @@ impl BlobSource for Here<'_> {
 }
 
 impl Training {
-    /// Puts the tiny model, the bundled dataset and real settings into `genesis`, and gives the run's state before window 0.
+    /// Puts the tiny model, the bundled dataset and real settings into `genesis`, and gives the run's state
+    /// before window 0.
     ///
     /// # Errors
     /// A text, where the members need more pages than the dataset has.
@@ -157,8 +159,8 @@ impl Training {
         Ok(found)
     }
 
-    /// The verdict of a replay about which others disagree, with the witnesses of a match. `here`: whether the validator has
-    /// the blobs.
+    /// The verdict of a replay about which others disagree, with the witnesses of a match. `here`: whether the
+    /// validator has the blobs.
     pub(crate) fn confirm(&mut self, task: &ReplayTask, here: bool) -> Result<(Replay, Vec<u64>), InputError> {
         if !here {
             return Ok((Replay::Refused(Refusal::Withheld), Vec::new()));
@@ -226,8 +228,8 @@ impl Training {
         Ok(applied.stepped)
     }
 
-    /// Drops the tensors of windows more than two before this one, which no node and no adversary needs any more, except
-    /// states that a next contribution continues (`parents`).
+    /// Drops the tensors of windows more than two before this one, which no node and no adversary needs any
+    /// more, except states that a next contribution continues (`parents`).
     pub(crate) fn forget(&mut self, before: WindowIndex, parents: impl Fn(&StateId) -> bool) {
         let is_old = |window: &WindowIndex| window.0 + 2 < before.0;
         self.states.retain(|id, (window, _)| !is_old(window) || parents(id));

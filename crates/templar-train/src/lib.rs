@@ -7,10 +7,10 @@
 //! The way of the data through this crate:
 //!
 //! 1. [`tensors::read_parameters`] and [`MinerState::read`] load a checkpoint and a miner's state from blobs.
-//! 2. [`run_window`] takes up to H inner steps on the pages of the miner's slot, leaving one leaf of the trace each, then
-//!    compresses θ_start − θ_end with error feedback into the delta.
-//! 3. [`outer_step`] applies the aggregated deltas in record order and gives the next checkpoint; [`aggregate_step`] does
-//!    so for whoever has them merged as one blob.
+//! 2. [`run_window`] takes up to H inner steps on the pages of the miner's slot, leaving one leaf of the trace
+//!    each, then compresses θ_start − θ_end with error feedback into the delta.
+//! 3. [`outer_step`] applies the aggregated deltas in record order and gives the next checkpoint;
+//!    [`aggregate_step`] does so for whoever has them merged as one blob.
 //! 4. [`evaluate`] and [`trial`] measure losses, in integers of 1e-9 nats.
 //!
 //! Nothing here reads a clock, a file or a socket; pages, blobs and parameters come in as arguments. The same arguments

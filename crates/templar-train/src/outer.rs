@@ -1,5 +1,6 @@
-//! The outer step: the aggregated deltas of a window, in record order, give the next checkpoint. A participant that has the
-//! deltas merges them and takes the step. A participant that has only the aggregate takes the same step.
+//! The outer step: the aggregated deltas of a window, in record order, give the next checkpoint. A participant
+//! that has the deltas merges them and takes the step. A participant that has only the aggregate takes the same
+//! step.
 
 use templar_delta::{Aggregate, AggregateError, AggregateHeader, Delta, DeltaHeader, OuterStepError, decode};
 use templar_manifest::{Contribution, WindowIndex};
@@ -38,8 +39,9 @@ impl Recipe {
     }
 }
 
-/// θ ← θ − α · g, with g of `deltas` in the order of the record (by miner), each tensor clipped to the median norm of the
-/// set; without any, and in a null window, θ stays. Gives the aggregate, which the record of the window names.
+/// θ ← θ − α · g, with g of `deltas` in the order of the record (by miner), each tensor clipped to the median
+/// norm of the set; without any, and in a null window, θ stays. Gives the aggregate, which the record of the
+/// window names.
 pub fn outer_step(
     recipe: &Recipe,
     window: WindowIndex,

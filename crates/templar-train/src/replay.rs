@@ -87,11 +87,11 @@ impl Replayed {
     }
 }
 
-/// Runs the task again and compares, and makes the claims of the validators that `draws` are of. `parameters` are those of the window's checkpoint, `state` is what
-/// `contribution.state_in` names.
+/// Runs the task again and compares, and makes the claims of the validators that `draws` are of. `parameters`
+/// are those of the window's checkpoint, `state` is what `contribution.state_in` names.
 ///
-/// A mismatch names the first leaf that differs and the first tensor in it; in the last leaf also `delta`, `state_out` and
-/// `loss_nanonats`, which the contribution states beside the trace.
+/// A mismatch names the first leaf that differs and the first tensor in it; in the last leaf also `delta`,
+/// `state_out` and `loss_nanonats`, which the contribution states beside the trace.
 ///
 /// # Errors
 /// Where the window cannot be run at all: pages that are missing, for example. A step that is invalid (not finite) was

@@ -2,10 +2,10 @@
 
 use templar_manifest::{Segment, SegmentShape};
 
-/// The learning rate of inner step `step` of the run (counted from 0 over all windows, H to a window, also where a miner
-/// took fewer). Within a segment of `n` steps, step `i` of it has the fraction `i / n` of the way from `from` to `to`,
-/// straight or as `(1 − cos(π i / n)) / 2`; after the last segment its `to` stays. Computed in f64 (cosine by the `libm`
-/// crate) and rounded once to f32.
+/// The learning rate of inner step `step` of the run (counted from 0 over all windows, H to a window, also
+/// where a miner took fewer). Within a segment of `n` steps, step `i` of it has the fraction `i / n` of the way
+/// from `from` to `to`, straight or as `(1 − cos(π i / n)) / 2`; after the last segment its `to` stays.
+/// Computed in f64 (cosine by the `libm` crate) and rounded once to f32.
 pub fn learning_rate(segments: &[Segment], step: u64) -> f32 {
     let mut start = 0u64;
     for segment in segments {

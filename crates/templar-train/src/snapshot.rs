@@ -1,8 +1,8 @@
 //! A window under way, as bytes: so that a killed miner goes on where it was, to the same hash.
 //!
-//! A snapshot is private to one home and one version of the program; it is never evidence. It holds what the inner steps
-//! change (parameters, moments, leaves) and the hash of what they started from, and ends with the hash of itself, so a
-//! torn or foreign snapshot is noticed and the window starts again.
+//! A snapshot is private to one home and one version of the program; it is never evidence. It holds what the
+//! inner steps change (parameters, moments, leaves) and the hash of what they started from, and ends with the
+//! hash of itself, so a torn or foreign snapshot is noticed and the window starts again.
 
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
@@ -111,8 +111,8 @@ impl<'a> WindowRun<'a> {
         to.inner.write_all(hash.as_bytes())
     }
 
-    /// A window from its start or, where `from` holds a whole snapshot of just this window, from there. [`WindowRun::steps_taken`]
-    /// tells which of the two it was.
+    /// A window from its start or, where `from` holds a whole snapshot of just this window, from there.
+    /// [`WindowRun::steps_taken`] tells which of the two it was.
     pub fn resume(
         recipe: &'a Recipe,
         task: &'a Task,

@@ -53,7 +53,8 @@ pub fn ranges(specs: &[TensorSpec]) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// Gives the little-endian bytes of f32 values to `each`, in pieces and in order, without a copy where memory holds them so.
+/// Gives the little-endian bytes of f32 values to `each`, in pieces and in order, without a copy where memory
+/// holds them so.
 fn each_bytes(parts: &[&[f32]], mut each: impl FnMut(&[u8])) {
     const PIECE: usize = 16 << 10;
     for part in parts {
@@ -89,8 +90,8 @@ pub fn hash_of(parts: &[&[f32]]) -> Hash {
     hasher.finalize().into()
 }
 
-/// For each tensor the hash of its part of every one of `vectors`, in their order: a leaf of the trace. The threads of the
-/// current pool share the tensors.
+/// For each tensor the hash of its part of every one of `vectors`, in their order: a leaf of the trace. The
+/// threads of the current pool share the tensors.
 pub fn hashes(ranges: &[Range<usize>], vectors: [&[f32]; 3]) -> Vec<Hash> {
     ranges.par_iter().map(|range| hash_of(&vectors.map(|vector| &vector[range.clone()]))).collect()
 }
@@ -144,8 +145,8 @@ pub fn check_tensors(specs: &[TensorSpec], listed: &[TensorBlob]) -> Result<(), 
     Ok(())
 }
 
-/// Reads the blob of each listed tensor, which must be the model's, and gives its bytes to `each`. `vectors` is how many
-/// runs of elements a blob holds.
+/// Reads the blob of each listed tensor, which must be the model's, and gives its bytes to `each`. `vectors` is
+/// how many runs of elements a blob holds.
 pub(crate) fn read_tensors(
     specs: &[TensorSpec],
     listed: &[TensorBlob],

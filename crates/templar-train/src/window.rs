@@ -1,8 +1,8 @@
 //! One window of one miner: inner steps on its pages, one leaf of the trace each, then the delta.
 //!
-//! Every input of a step comes from the rules: its pages from the assignment, its learning rate from genesis and the
-//! inner step's number, the order of its micro-batches from the order of its pages. So the same task, parameters and state
-//! give the same delta, trace and state everywhere.
+//! Every input of a step comes from the rules: its pages from the assignment, its learning rate from genesis
+//! and the inner step's number, the order of its micro-batches from the order of its pages. So the same task,
+//! parameters and state give the same delta, trace and state everywhere.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -209,8 +209,8 @@ impl<'a> WindowRun<'a> {
         self.resident.claim(draw)
     }
 
-    /// Of each tensor the bytes that its leaf has the hash of: elements, first moments, second moments. A validator shows
-    /// them when it says that another's proof is wrong.
+    /// Of each tensor the bytes that its leaf has the hash of: elements, first moments, second moments. A
+    /// validator shows them when it says that another's proof is wrong.
     ///
     /// # Errors
     /// The device fails.
@@ -289,8 +289,8 @@ impl<'a> WindowRun<'a> {
     }
 }
 
-/// Runs a window to its end, or until `watch` stops it (then there is no result). A window that was resumed goes on where
-/// it was; its earlier leaves are not shown again.
+/// Runs a window to its end, or until `watch` stops it (then there is no result). A window that was resumed
+/// goes on where it was; its earlier leaves are not shown again.
 pub fn run_window(
     mut run: WindowRun<'_>,
     pages: Pages<'_>,

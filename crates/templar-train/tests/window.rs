@@ -1,5 +1,5 @@
-//! A window is a function: the same bits again, in any number of threads, on any instruction set, after any interruption,
-//! and a replay finds every way in which a claim departs from it.
+//! A window is a function: the same bits again, in any number of threads, on any instruction set, after any
+//! interruption, and a replay finds every way in which a claim departs from it.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -210,8 +210,8 @@ fn a_null_window_only_warms_the_moments_up() {
     assert_eq!(verdict(&hidden), Replay::Refused(Refusal::Mismatch { step: STEPS + 1, tensor }));
 }
 
-/// Twice the length from window 2 on, with rotary frequencies to fit: trained and replayed with what genesis says of each
-/// window, in one thread and in two.
+/// Twice the length from window 2 on, with rotary frequencies to fit: trained and replayed with what genesis
+/// says of each window, in one thread and in two.
 #[test]
 fn the_context_doubles_at_a_window() {
     let mut genesis = genesis();

@@ -75,8 +75,8 @@ fn exp_f64_has_its_frozen_bits() {
     assert_eq!([f64::NEG_INFINITY, f64::INFINITY].map(twin::exp_f64), [0.0, f64::INFINITY]);
 }
 
-/// On ordinary numbers and on wild ones: zeros of both signs, subnormals, 1e30 and 1e-30 between ordinary ones, infinities
-/// and NaN in what comes of them; and the longest chain.
+/// On ordinary numbers and on wild ones: zeros of both signs, subnormals, 1e30 and 1e-30 between ordinary ones,
+/// infinities and NaN in what comes of them; and the longest chain.
 #[test]
 fn kernels_have_their_frozen_hashes() {
     let vectors = vectors::frozen();
@@ -160,8 +160,8 @@ const LN_BITS: [u32; 11] = [
     0x3f80_0000,
 ];
 
-/// Computed beside the program, in Python's floats by the specification's steps; all within one of the bits that 60 digits
-/// round to.
+/// Computed beside the program, in Python's floats by the specification's steps; all within one of the bits
+/// that 60 digits round to.
 const EXP_F64_BITS: [u64; 12] = [
     0x3ff0_0000_0000_0000,
     0x4005_bf0a_8b14_576a,

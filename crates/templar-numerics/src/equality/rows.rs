@@ -261,7 +261,8 @@ fn a_position_without_a_table_is_refused() {
     Kernels::best().rotary(&mut [0.0; 8], 1, 4, tables.angles(), 2, 2);
 }
 
-/// Attention of one and of several query heads a key head, over a part of a block, whole blocks, and a block and a part.
+/// Attention of one and of several query heads a key head, over a part of a block, whole blocks, and a block
+/// and a part.
 #[test]
 fn attention_and_its_gradients_equal_the_twins() {
     let mut numbers = Generator::new(12);

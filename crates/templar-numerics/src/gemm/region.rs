@@ -10,8 +10,8 @@ use super::tile::{self, Hardware, MultiplyAdd, Soft, Tile};
 use crate::isa::Isa;
 use crate::matrix::{Mat, MatMut, Op};
 
-/// Most k of a block. Longer blocks carry a tile between registers and C less often; the panels of a tile, `BLOCK_K` times
-/// NR and MR floats, come from the second-level cache as fast as they are used.
+/// Most k of a block. Longer blocks carry a tile between registers and C less often; the panels of a tile,
+/// `BLOCK_K` times NR and MR floats, come from the second-level cache as fast as they are used.
 const BLOCK_K: usize = 512;
 /// Most rows of A packed at once: with `BLOCK_K` columns half of a second-level cache.
 const BLOCK_ROWS: usize = 240;

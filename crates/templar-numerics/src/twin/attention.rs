@@ -20,8 +20,8 @@ fn chain(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0.0, |chain, (a, b)| fma(*a, *b, chain))
 }
 
-/// The end of the block of rows that `position` lies in: a row's chains over keys go on to there, with probabilities of +0
-/// beyond the row itself.
+/// The end of the block of rows that `position` lies in: a row's chains over keys go on to there, with
+/// probabilities of +0 beyond the row itself.
 fn block_end(shape: AttentionShape, position: usize) -> usize {
     shape.length.min((position / ROW_BLOCK + 1) * ROW_BLOCK)
 }
@@ -61,8 +61,8 @@ pub fn attention(shape: AttentionShape, qkv: &[f32], context: &mut [f32]) {
     }
 }
 
-/// The gradient of `qkv` from `dcontext [sequences, length, heads, width]`, which lies token by token; `dqkv` is laid out
-/// like `qkv` and overwritten.
+/// The gradient of `qkv` from `dcontext [sequences, length, heads, width]`, which lies token by token; `dqkv`
+/// is laid out like `qkv` and overwritten.
 ///
 /// # Panics
 /// If the lengths do not agree.
@@ -100,7 +100,8 @@ pub fn attention_backward(shape: AttentionShape, qkv: &[f32], dcontext: &[f32], 
     }
 }
 
-/// Turns the queries and keys of every sequence by their positions, from 0, and then multiplies the queries by `1/√width`.
+/// Turns the queries and keys of every sequence by their positions, from 0, and then multiplies the queries by
+/// `1/√width`.
 ///
 /// # Panics
 /// If the lengths do not agree or a position has no table.

@@ -14,8 +14,8 @@ pub fn embedding(table: &[f32], width: usize, ids: &[u32], out: &mut [f32]) {
     }
 }
 
-/// Adds row r of `dout` `[ids, width]` to row `ids[r]` of `dtable`, rows ascending: an id that comes twice gets the earlier
-/// row first.
+/// Adds row r of `dout` `[ids, width]` to row `ids[r]` of `dtable`, rows ascending: an id that comes twice gets
+/// the earlier row first.
 ///
 /// # Panics
 /// As [`embedding`].
@@ -36,8 +36,8 @@ pub fn sum_of_losses(losses: &[f32]) -> f64 {
     sum
 }
 
-/// The global norm of a gradient given tensor by tensor: the root of the tensors' [`squared_norm_f64`], added from +0 in
-/// their order.
+/// The global norm of a gradient given tensor by tensor: the root of the tensors' [`squared_norm_f64`], added
+/// from +0 in their order.
 pub fn gradient_norm(tensors: &[&mut [f32]]) -> f64 {
     let mut squares = 0.0;
     for tensor in tensors {
@@ -46,8 +46,8 @@ pub fn gradient_norm(tensors: &[&mut [f32]]) -> f64 {
     squares.sqrt()
 }
 
-/// Multiplies a gradient whose [`gradient_norm`] is above `limit` by `limit / norm`, divided in `f64` and rounded to `f32`.
-/// Returns the norm before. A limit of 0 leaves everything as it is.
+/// Multiplies a gradient whose [`gradient_norm`] is above `limit` by `limit / norm`, divided in `f64` and
+/// rounded to `f32`. Returns the norm before. A limit of 0 leaves everything as it is.
 pub fn clip(tensors: &mut [&mut [f32]], limit: f64) -> f64 {
     let norm = gradient_norm(tensors);
     if limit > 0.0 && norm > limit {
@@ -59,8 +59,8 @@ pub fn clip(tensors: &mut [&mut [f32]], limit: f64) -> f64 {
     norm
 }
 
-/// `base^exponent` by squaring: the exponent's bits from the lowest; a set bit multiplies the result by the present square,
-/// and after each bit the square is squared.
+/// `base^exponent` by squaring: the exponent's bits from the lowest; a set bit multiplies the result by the
+/// present square, and after each bit the square is squared.
 pub fn power(base: f64, mut exponent: u64) -> f64 {
     let (mut result, mut square) = (1.0, base);
     while exponent > 0 {

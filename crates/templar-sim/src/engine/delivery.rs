@@ -90,8 +90,8 @@ impl Simulation {
         self.send(index);
     }
 
-    /// Gives a node the entries of a peer's log; returns whether it accepted any. It is a violation if it refuses for good
-    /// an entry that an honest peer accepted.
+    /// Gives a node the entries of a peer's log; returns whether it accepted any. It is a violation if it
+    /// refuses for good an entry that an honest peer accepted.
     fn take_all(&mut self, to: usize, link: usize, batch: &[Arc<NumberedEntry>]) -> bool {
         let from = self.network.links[link].from;
         let mut took = false;
@@ -124,7 +124,8 @@ impl Simulation {
         took
     }
 
-    /// Schedules that a log is read again from its beginning, because an entry was not accepted that may be wanted later.
+    /// Schedules that a log is read again from its beginning, because an entry was not accepted that may be
+    /// wanted later.
     fn read_again(&mut self, index: usize) {
         let link = &mut self.network.links[index];
         if !link.reads_again {

@@ -1,8 +1,8 @@
 //! Faults: nodes crash and rebuild themselves from their journals, and the network splits and heals.
 //!
-//! With one exception no fault lasts longer than half of the time for which validators look for a delta. So a delta that
-//! is unreachable for a moment is not taken for withheld. The exception is a validator that is away for longer; the others
-//! must do without it. A validator may also crash between a vote and its sending.
+//! With one exception no fault lasts longer than half of the time for which validators look for a delta. So a
+//! delta that is unreachable for a moment is not taken for withheld. The exception is a validator that is away
+//! for longer; the others must do without it. A validator may also crash between a vote and its sending.
 
 use templar_protocol::Node;
 
@@ -77,8 +77,8 @@ impl Simulation {
         self.liveness.broken -= 1;
     }
 
-    /// Starts a crashed node again from its journal, which must give the node that crashed. It then reads the logs of all
-    /// its peers from the beginning, because what it held in memory alone is lost.
+    /// Starts a crashed node again from its journal, which must give the node that crashed. It then reads the
+    /// logs of all its peers from the beginning, because what it held in memory alone is lost.
     pub(super) fn restart(&mut self, who: usize) {
         self.mended();
         let Some(node) = self.check_journal(who) else { return };

@@ -32,7 +32,8 @@ const LATE_MS: u64 = 400;
 const CRASH_IN_VOTE_PPM: u64 = 10_000;
 
 impl Simulation {
-    /// Gives an input to the node of member `who`, puts what it accepts into its journal, and returns the other outputs.
+    /// Gives an input to the node of member `who`, puts what it accepts into its journal, and returns the other
+    /// outputs.
     ///
     /// # Errors
     /// The node refuses the input.
@@ -42,8 +43,8 @@ impl Simulation {
         Ok(self.heard(who, outputs))
     }
 
-    /// Like [`Self::submit`] for one of many inputs: it saves the question what is to be done, which is asked once after
-    /// the last input.
+    /// Like [`Self::submit`] for one of many inputs: it saves the question what is to be done, which is asked
+    /// once after the last input.
     pub(super) fn submit_of_many(&mut self, who: usize, input: Input) -> Result<(), Reject> {
         self.inputs += 1;
         let outputs = self.members[who].node.take(input)?;

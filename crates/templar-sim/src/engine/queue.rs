@@ -35,8 +35,8 @@ pub(super) enum SimEvent {
     Watch,
 }
 
-/// Work of a member, which takes time on the virtual clock. `since_ms` is when the work was asked for; some work gives up
-/// waiting for blobs after a while.
+/// Work of a member, which takes time on the virtual clock. `since_ms` is when the work was asked for; some
+/// work gives up waiting for blobs after a while.
 #[derive(Debug)]
 pub(super) enum Work {
     /// A miner trains, then sends its contribution.

@@ -145,7 +145,8 @@ impl Simulation {
         }
     }
 
-    /// Judges a window: fetches the blobs, measures and replays, and gives the node what its strategy makes of the result.
+    /// Judges a window: fetches the blobs, measures and replays, and gives the node what its strategy makes of
+    /// the result.
     fn judge(&mut self, who: usize, plan: Box<JudgePlan>, since_ms: u64) {
         let window = plan.window;
         if self.members[who].window() != window {

@@ -1,7 +1,7 @@
 //! Grinding of the seed: members compute which of the few seeds that they can bring about suits them best.
 //!
-//! A validator can withhold its hash-chain value, and a miner can send another true delta. Both compute with what they were
-//! sent, and with the values that friends tell each other.
+//! A validator can withhold its hash-chain value, and a miner can send another true delta. Both compute with
+//! what they were sent, and with the values that friends tell each other.
 
 use std::collections::BTreeMap;
 
@@ -26,8 +26,8 @@ pub(crate) struct Grinding<'a> {
 }
 
 impl Grinding<'_> {
-    /// The validators that release their values. All do, unless nobody else would replay their friend's contribution if some
-    /// were withheld; then as few as possible are withheld.
+    /// The validators that release their values. All do, unless nobody else would replay their friend's
+    /// contribution if some were withheld; then as few as possible are withheld.
     pub(crate) fn released(&self) -> Vec<PublicKey> {
         let count = self.own.len().min(usize::BITS as usize - 1);
         let mut best = None;
@@ -44,8 +44,8 @@ impl Grinding<'_> {
         released.into_iter().map(|reveal| reveal.validator).collect()
     }
 
-    /// Whether one of the others would replay their friend's contribution if these values are released; `None` where the
-    /// values are too few for a seed.
+    /// Whether one of the others would replay their friend's contribution if these values are released; `None`
+    /// where the values are too few for a seed.
     fn is_seen(&self, released: &[Reveal]) -> Option<bool> {
         let mut reveals = self.others.clone();
         reveals.extend(released.iter().map(|reveal| (reveal.validator, *reveal)));
@@ -67,8 +67,9 @@ pub(crate) struct Foresight<'a> {
 }
 
 impl Foresight<'_> {
-    /// The index of that contribution in `own` which the fewest others would replay, estimated with several guesses of the
-    /// values that it does not know. Of equally good ones it is the first, and without any known value always the first.
+    /// The index of that contribution in `own` which the fewest others would replay, estimated with several
+    /// guesses of the values that it does not know. Of equally good ones it is the first, and without any known
+    /// value always the first.
     pub(crate) fn best(&self, state: &RunState, own: &[Contribution]) -> usize {
         if self.values.is_empty() {
             return 0;

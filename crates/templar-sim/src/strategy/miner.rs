@@ -50,8 +50,8 @@ fn body(contribution: &Contribution) -> Hash {
 }
 
 impl MinerView<'_> {
-    /// A contribution that claims `steps` steps from the miner's recorded state. `nonce` gives different deltas different
-    /// names.
+    /// A contribution that claims `steps` steps from the miner's recorded state. `nonce` gives different deltas
+    /// different names.
     fn contribution(&self, steps: u32, nonce: &str) -> Contribution {
         let (state, window) = (self.state, self.state.window());
         let name = |what: &str| Hash::of(format!("{what} {} {window} {} {nonce}", state.run(), self.me).as_bytes());
@@ -93,8 +93,8 @@ fn same_body(mut all: Vec<SentContribution>, body: Hash) -> Vec<SentContribution
     all
 }
 
-/// The contributions that a miner with this strategy sends for the open window, which may be none. Without a strategy it
-/// is honest.
+/// The contributions that a miner with this strategy sends for the open window, which may be none. Without a
+/// strategy it is honest.
 pub(crate) fn contributions(strategy: Option<Strategy>, view: MinerView<'_>) -> Vec<SentContribution> {
     let Some(strategy) = strategy else { return vec![view.honest(STEPS)] };
     let own = DeltaGain::honest(STEPS);

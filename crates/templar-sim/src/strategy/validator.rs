@@ -93,8 +93,8 @@ pub(crate) fn alter_judgement(
     Judged::Now(entries)
 }
 
-/// A match without a replay, where a replay was drawn. Its proof copies the witnesses of another proof, and makes up a claim
-/// that fits its own witness: nobody can refute more than that without a replay.
+/// A match without a replay, where a replay was drawn. Its proof copies the witnesses of another proof, and
+/// makes up a claim that fits its own witness: nobody can refute more than that without a replay.
 fn unproven(
     draws: &BTreeMap<PublicKey, Vec<ProofDraw>>,
     miner: &PublicKey,
@@ -155,8 +155,8 @@ pub(crate) struct SignerView<'a> {
     pub(crate) rivals: &'a BTreeMap<VoteOn, Hash>,
 }
 
-/// A second document that contradicts the one that a validator is asked to sign; `None` where the strategy signs no such
-/// document. Different salts give different documents.
+/// A second document that contradicts the one that a validator is asked to sign; `None` where the strategy
+/// signs no such document. Different salts give different documents.
 pub(crate) fn second_document(
     strategy: Strategy,
     document: &Unsigned,

@@ -6,15 +6,16 @@ use crate::config::{Config, ReplayMode};
 use crate::setup::{ChainValues, RunSetup};
 use crate::strategy::{Foresight, MinerView, contributions};
 
-/// A miner that knows one friend's value chooses between two true deltas. As many others replay it as if it had tossed a
-/// coin, although it knows what its friend will draw. A miner that knew all values would choose better.
+/// A miner that knows one friend's value chooses between two true deltas. As many others replay it as if it had
+/// tossed a coin, although it knows what its friend will draw. A miner that knew all values would choose
+/// better.
 #[test]
 fn a_miner_that_knows_one_value_chooses_blindly() {
     for replays in [ReplayMode::Three, ReplayMode::Late, ReplayMode::Sparse] {
         let (chosen, mean, least) = seen_of_a_thousand(replays);
-        // Three of seven validators replay it, of the six others 2.57 on average, with a standard deviation of 0.49 in one
-        // trial and of 16 in the sum of all. With all values known it would be 2.33. It is similar where some are drawn
-        // by chance.
+        // Three of seven validators replay it, of the six others 2.57 on average, with a standard deviation of
+        // 0.49 in one trial and of 16 in the sum of all. With all values known it would be 2.33. It is similar
+        // where some are drawn by chance.
         assert!((chosen - mean).abs() < 80, "{replays:?}: {chosen} of {mean}");
         assert!(least + 150 < mean, "{replays:?}: {least} of {mean}");
     }

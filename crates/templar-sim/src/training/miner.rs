@@ -108,8 +108,8 @@ impl Miner<'_> {
 }
 
 impl Training {
-    /// The contributions that a miner with this strategy sends for the open window, which may be none. Without a strategy
-    /// it is honest.
+    /// The contributions that a miner with this strategy sends for the open window, which may be none. Without
+    /// a strategy it is honest.
     pub(crate) fn contributions(
         &mut self,
         strategy: Option<Strategy>,
