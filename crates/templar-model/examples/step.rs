@@ -1,5 +1,5 @@
-//! Times training steps and evaluation of a size: `cargo run --release -p templar-model --example step -- micro
-//! 2048 4`.
+//! Times training steps and evaluation of a size:
+//! `cargo run --release -p templar-model --example step -- micro 2048 4`.
 //!
 //! Arguments: size, vocabulary, sequences per micro-batch, steps. Threads follow `RAYON_NUM_THREADS`.
 

@@ -35,8 +35,8 @@ pub fn fma(a: f32, b: f32, c: f32) -> f32 {
 ///   form too.
 /// - `r` is subnormal or the smallest normal number: midpoints look otherwise there.
 ///
-/// `r = 0` needs no care, because s is exact then. If c is 0, s is the product. Else `|c| ≥ 2^-149` and `|s| ≤
-/// 2^-150`, so `|a·b| > 2^-151`; with its 48 bits it is a multiple of 2^-198, as c is, and so small a sum of
+/// `r = 0` needs no care, because s is exact then. If c is 0, s is the product. Else `|c| ≥ 2^-149` and
+/// `|s| ≤ 2^-150`, so `|a·b| > 2^-151`; with its 48 bits it is a multiple of 2^-198, as c is, and so small a sum of
 /// two such has 49 bits.
 #[inline(always)]
 pub(crate) fn fma_row<const NR: usize>(a: f32, b: &[f64; NR], c: &mut [f32; NR]) {
