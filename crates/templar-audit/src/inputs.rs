@@ -79,11 +79,11 @@ pub struct AuditInputs<'a> {
     pub recipe: &'a Recipe,
     /// The source of all blobs, such as an open store or memory.
     pub blobs: &'a dyn BlobSource,
-    pages: Vec<Pages<'a>>,
+    pages: Vec<PageReaders<'a>>,
 }
 
 /// The readers of both parts of the dataset, for one sequence length.
-struct Pages<'a> {
+struct PageReaders<'a> {
     length: u32,
     training: PageReader<'a>,
     validation: PageReader<'a>,
@@ -98,14 +98,14 @@ impl<'a> AuditInputs<'a> {
         let lengths: BTreeSet<u32> = recipe.genesis.contexts().map(|context| context.sequence_length).collect();
         let pages = |length| {
             let reader = |split| PageReader::new(blobs, dataset, split, length);
-            Ok(Pages { length, training: reader(Split::Training)?, validation: reader(Split::Validation)? })
+            Ok(PageReaders { length, training: reader(Split::Training)?, validation: reader(Split::Validation)? })
         };
         let pages: Result<_, PageError> = lengths.into_iter().map(pages).collect();
         Ok(Self { recipe, blobs, pages: pages.map_err(|error| InputError::page(&error))? })
     }
 
     /// The readers for the sequence length of a window.
-    fn of(&self, window: WindowIndex) -> &Pages<'a> {
+    fn of(&self, window: WindowIndex) -> &PageReaders<'a> {
         let length = self.recipe.genesis.context_at(window.0).sequence_length;
         self.pages.iter().find(|pages| pages.length == length).expect("every length of the run has its pages")
     }

@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod hostile;
+mod noise;
 mod oracle;
 mod outer;
 mod properties;

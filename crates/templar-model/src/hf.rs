@@ -6,12 +6,15 @@
 //! too few.
 
 mod config;
+mod error;
 mod export;
 mod import;
+mod json;
 mod weights;
 
+pub use error::ImportError;
 pub use export::{ExportError, export};
-pub use import::{ImportError, import};
+pub use import::import;
 
 /// File name of the weights.
 const WEIGHTS: &str = "model.safetensors";

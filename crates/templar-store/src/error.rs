@@ -72,7 +72,7 @@ pub enum PutError {
 
 /// A blob was not exported. The target file is as it was before.
 #[derive(Debug, thiserror::Error)]
-pub enum ExportError {
+pub enum BlobExportError {
     /// The blob could not be read whole and verified.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -52,5 +52,5 @@ mod tests;
 pub use blocking::BlockingStore;
 pub use convert::{from_iroh, to_iroh};
 pub use damage::{Repaired, ScrubProgress, ScrubReport};
-pub use error::{ExportError, ListError, OpenError, PutError, RemoveError, SyncError};
+pub use error::{BlobExportError, ListError, OpenError, PutError, RemoveError, SyncError};
 pub use store::{Importing, Store};

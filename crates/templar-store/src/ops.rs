@@ -13,19 +13,19 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use crate::store::is_disk_full;
-use crate::{ExportError, ListError, Store, SyncError};
+use crate::{BlobExportError, ListError, Store, SyncError};
 
 impl Store {
     /// Writes a blob to `path`, verified, and replaces a file that is there. Returns its length in bytes.
     ///
     /// # Errors
-    /// See [`ExportError`]. On any error `path` is as it was before.
-    pub async fn export(&self, id: &Hash, path: &Path) -> Result<u64, ExportError> {
+    /// See [`BlobExportError`]. On any error `path` is as it was before.
+    pub async fn export(&self, id: &Hash, path: &Path) -> Result<u64, BlobExportError> {
         let size = self.size_within(id, u64::MAX).await?;
         let (store, id, target, handle) = (self.clone(), *id, path.to_path_buf(), Handle::current());
         let exported = spawn_blocking(move || export_file(&store, &id, size, &target, &handle)).await;
         exported
-            .map_err(|error| ExportError::Write { path: path.to_path_buf(), source: io::Error::other(error) })??;
+            .map_err(|error| BlobExportError::Write { path: path.to_path_buf(), source: io::Error::other(error) })??;
         Ok(size)
     }
 
@@ -90,10 +90,10 @@ impl Store {
 }
 
 /// Writes a file beside the target and renames it, so that the target is never half-written.
-fn export_file(store: &Store, id: &Hash, size: u64, target: &Path, handle: &Handle) -> Result<(), ExportError> {
+fn export_file(store: &Store, id: &Hash, size: u64, target: &Path, handle: &Handle) -> Result<(), BlobExportError> {
     let write = |source: io::Error| {
         let path = target.to_path_buf();
-        if is_disk_full(&source) { ExportError::DiskFull { path } } else { ExportError::Write { path, source } }
+        if is_disk_full(&source) { BlobExportError::DiskFull { path } } else { BlobExportError::Write { path, source } }
     };
     let parent = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -9,7 +9,7 @@ use templar_blob::{BlobSource, MemoryBlobs, ReadError};
 use templar_manifest::Hash;
 
 use crate::{
-    BlockingStore, ExportError, ListError, OpenError, PutError, RemoveError, Repaired, Store, SyncError, to_iroh,
+    BlobExportError, BlockingStore, ListError, OpenError, PutError, RemoveError, Repaired, Store, SyncError, to_iroh,
 };
 
 const ANY: u64 = u64::MAX;
@@ -128,7 +128,7 @@ async fn damage_on_the_disk_is_found_and_healed_by_the_right_bytes() {
 
     assert!(matches!(store.get(&id, ANY).await, Err(ReadError::Corrupt { id: found, .. }) if found == id));
     let target = dir.path().join("out/blob");
-    assert!(matches!(store.export(&id, &target).await, Err(ExportError::Read(ReadError::Corrupt { .. }))));
+    assert!(matches!(store.export(&id, &target).await, Err(BlobExportError::Read(ReadError::Corrupt { .. }))));
     assert_eq!(std::fs::read_dir(dir.path().join("out")).unwrap().count(), 0, "whole or nothing");
     let report = store.scrub(|_| ()).await.unwrap();
     assert_eq!((report.checked, report.corrupt), (2, vec![id]));
@@ -320,9 +320,12 @@ async fn files_come_in_and_go_out_whole() {
     assert!(matches!(store.put_file(&source).await, Err(PutError::Input { .. })), "it is gone");
     assert!(matches!(store.put_file(dir.path()).await, Err(PutError::Input { .. })), "a folder is no file");
     let missing = store.export(&Hash::of(b"missing"), &target).await;
-    assert!(matches!(missing, Err(ExportError::Read(ReadError::NotFound { .. }))));
+    assert!(matches!(missing, Err(BlobExportError::Read(ReadError::NotFound { .. }))));
     assert_eq!(std::fs::read(&target).unwrap(), data, "untouched by the failure");
-    assert!(matches!(store.export(&id, dir.path()).await, Err(ExportError::Write { .. })), "a folder is in the way");
+    assert!(
+        matches!(store.export(&id, dir.path()).await, Err(BlobExportError::Write { .. })),
+        "a folder is in the way"
+    );
     store.shutdown().await;
 }
 

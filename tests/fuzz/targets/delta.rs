@@ -2,9 +2,9 @@
 
 use templar_delta::{
     Aggregate, AggregateHeader, DeltaHeader, DeltaSettings, Quantiser, apply_trial, decode, inspect, max_bytes,
-    random_delta,
 };
 use templar_manifest::{Hash, TensorSpec};
+use templar_testkit::noise::random_delta;
 
 /// Shapes of small models. The last one has so many codes that their decoder has four states, and is slower.
 const SHAPES: [&[u64]; 5] = [&[32, 24], &[6], &[7, 3], &[5, 64], &[4096]];

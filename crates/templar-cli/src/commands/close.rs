@@ -12,8 +12,8 @@ use templar_query::find::closed_window;
 use templar_query::reference::parse_window;
 use templar_train::nats;
 
+use super::fetch::fetch_hint;
 use super::score::{contributions_of_cut, expect_validator, waiting};
-use super::train::fetch_hint;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::{alpha, count, table};

@@ -1,11 +1,11 @@
 //! `templar dataset`: imports text as content-addressed tokens, and shows and checks datasets.
 
+mod facts;
 mod import;
 
 use serde_json::json;
 use templar_blob::ReadError;
 use templar_data::{DatasetFault, PageError, PageReader, SampleError, Split, Tokenizer, sample, verify};
-use templar_manifest::Dataset;
 use templar_query::find::dataset;
 
 use crate::error::{Code, CommandError, CommandResult};
@@ -54,27 +54,10 @@ pub(crate) fn run(invocation: &Invocation, command: &DatasetCommand) -> CommandR
     }
 }
 
-/// The facts about a dataset, one line each.
-fn describe(dataset: &Dataset) -> String {
-    let tokens = |tokens: u64, shards: usize| format!("{tokens} tokens in {}", count(shards as u64, "shard"));
-    let lines = [
-        ("name", dataset.name.clone()),
-        ("licence", dataset.licence.clone()),
-        ("source", dataset.source.clone()),
-        ("tokenizer", dataset.tokenizer.short()),
-        ("vocabulary", format!("{} tokens, {} bytes each", dataset.vocab_size, dataset.token_bytes)),
-        ("documents", dataset.documents.to_string()),
-        ("training", tokens(dataset.training_tokens(), dataset.training.len())),
-        ("held out", tokens(dataset.validation_tokens(), dataset.validation.len())),
-        ("rule", format!("one block of {} tokens in {}", dataset.held_out.block_tokens, dataset.held_out.every)),
-    ];
-    lines.iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect()
-}
-
 fn show(invocation: &Invocation, args: &NamedDataset) -> CommandResult {
     let access = invocation.read()?;
     let (id, dataset) = dataset(&access, &args.dataset)?;
-    let text = format!("dataset    {id}\n{}", describe(&dataset));
+    let text = format!("dataset    {id}\n{}", facts::describe(&dataset));
     invocation.printer.data(&json!({"dataset": id, "manifest": dataset}), text);
     Ok(Code::Ok)
 }

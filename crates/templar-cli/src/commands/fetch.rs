@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use templar_home::access::Access;
 use templar_home::replica::Replica;
-use templar_manifest::{Hash, PublicKey};
+use templar_manifest::{Hash, PublicKey, WindowIndex};
 use templar_net::{AnyTicket, BlobTicket, PeerAddr, Ticket, file_path};
 use templar_node::exchange::{self, Visit, Wanted};
 use templar_node::gather::CatchUp;
@@ -203,4 +203,9 @@ fn write_files(args: &FetchArgs, access: &Access, files: &[(String, Hash)]) -> R
         access.runtime().block_on(store.export(id, &path)).map_err(|error| CommandError::new(Code::Failed, error))?;
     }
     Ok(())
+}
+
+/// The hint for missing blobs of a window.
+pub(crate) fn fetch_hint(window: WindowIndex) -> String {
+    format!("`templar fetch w{window}` fetches everything that the window needs")
 }

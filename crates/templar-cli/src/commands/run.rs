@@ -1,12 +1,11 @@
 //! `templar run`: makes, joins, shows and lists runs.
 
+mod configuration;
 mod join;
 mod new;
 
 use serde_json::json;
-use templar_manifest::Genesis;
 use templar_query::find::{run_context, run_id};
-use templar_query::manifest_view;
 use templar_query::runs::{RunList, RunView};
 
 use crate::error::{Code, CommandResult};
@@ -48,18 +47,10 @@ pub(crate) fn run(invocation: &Invocation, command: &RunCommand) -> CommandResul
     }
 }
 
-/// The configuration of a run as sorted lines `key = value`.
-fn configuration(genesis: &Genesis) -> String {
-    manifest_view::lines(&serde_json::to_value(genesis).unwrap_or_default())
-        .iter()
-        .map(|line| format!("{line}\n"))
-        .collect()
-}
-
 fn show(invocation: &Invocation, args: &ShowRunArgs) -> CommandResult {
     let access = invocation.read()?;
     let context = run_context(&access, args.run.as_deref())?;
-    invocation.printer.document(&RunView::of(&context), configuration(&context.genesis));
+    invocation.printer.document(&RunView::of(&context), configuration::lines(&context.genesis));
     invocation.printer.talk(format_args!("run {}", context.run));
     Ok(Code::Ok)
 }

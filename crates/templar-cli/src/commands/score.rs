@@ -7,7 +7,7 @@ use templar_query::find::closed_window;
 use templar_query::reference::parse_window;
 use templar_query::score::{MeasuredContribution, ScoreView};
 
-use super::train::fetch_hint;
+use super::fetch::fetch_hint;
 use crate::commands::status::awaited_line;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;

@@ -5,20 +5,17 @@
 
 mod lacking;
 mod reproduce;
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+mod step_log;
 
 use serde_json::json;
 use templar_manifest::{Contribution, Hash, PublicKey, State, WindowIndex, payload};
-use templar_node::event::NodeEvent;
-use templar_node::executor::{StartingState, TrainRequest, TrainWatch, WorkError};
+use templar_node::executor::{StartingState, TrainRequest, WorkError};
 use templar_query::reference::parse_window;
-use templar_train::{StepReport, nats};
+use templar_train::nats;
 
+use self::step_log::StepLog;
+use super::fetch::fetch_hint;
 use crate::error::{Code, CommandError, CommandResult};
-use crate::events;
 use crate::invocation::Invocation;
 use crate::network::Listen;
 use crate::printer::{Printer, bytes, count};
@@ -126,11 +123,6 @@ fn recover(invocation: &Invocation, session: &RunSession) -> Result<(), CommandE
     Ok(())
 }
 
-/// The hint for missing blobs of a window.
-pub(crate) fn fetch_hint(window: WindowIndex) -> String {
-    format!("`templar fetch w{window}` fetches everything that the window needs")
-}
-
 /// Every blob that a contribution names.
 fn named_blobs(session: &RunSession, contribution: &Contribution) -> Result<Vec<Hash>, CommandError> {
     let state: State = session.executor.inputs()?.manifest(&contribution.state_out.hash())?;
@@ -163,49 +155,5 @@ fn print(printer: &Printer, session: &RunSession, contribution: &Contribution, b
             contribution.window,
             bytes(contribution.delta_bytes)
         ));
-    }
-}
-
-/// Prints each inner step, and stops when the user wants to.
-pub(crate) struct StepLog {
-    printer: Printer,
-    window: WindowIndex,
-    interrupted: Option<Arc<AtomicBool>>,
-    last: Instant,
-    taken: u32,
-}
-
-impl StepLog {
-    /// A log of a window; `interrupted` stops it.
-    pub(crate) fn new(printer: Printer, window: WindowIndex, interrupted: Option<Arc<AtomicBool>>) -> Self {
-        Self { printer, window, interrupted, last: now(), taken: 0 }
-    }
-}
-
-/// The time, for the speed in the log line.
-#[allow(clippy::disallowed_methods, reason = "the speed in a log line decides nothing")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-impl TrainWatch for StepLog {
-    fn step(&mut self, report: &StepReport) {
-        let seconds = self.last.elapsed().as_secs_f64().max(1e-9);
-        self.last = now();
-        self.taken = report.step;
-        let event = NodeEvent::Step {
-            window: self.window.0,
-            step: report.step,
-            steps: report.steps,
-            loss: report.loss,
-            norm: report.norm,
-            learning_rate: report.learning_rate,
-            tokens_per_second: report.tokens as f64 / seconds,
-        };
-        events::tell(&self.printer, &event);
-    }
-
-    fn stop(&self) -> bool {
-        self.interrupted.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
     }
 }

@@ -11,7 +11,8 @@ use crate::settings::{DeltaSettings, quantiser_byte, quantiser_of};
 
 const MAGIC: [u8; 8] = *b"TPLAGGRE";
 const VERSION: u8 = 0;
-/// The most bytes of a header: ten bytes, the run, and five numbers (window, block side, top-k, contributors, tensors).
+/// The most bytes of a header: ten bytes, the run, and five numbers, which are window, block side, top-k,
+/// contributors and tensors.
 pub(super) const MAX_HEADER_BYTES: usize = 42 + 10 + 2 + 3 + 3 + 3;
 
 /// The most deltas that an aggregate can be made of.

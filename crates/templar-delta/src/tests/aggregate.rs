@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 
+use super::noise::random_delta;
 use super::*;
 use crate::body::encode;
-use crate::{AggregateError, AggregateHeader, TensorFault, decode, max_bytes, random_delta};
+use crate::{AggregateError, AggregateHeader, TensorFault, decode, max_bytes};
 
 /// Deltas of noise, the later ones larger, so that some are clipped.
 fn noise(specs: &[TensorSpec], settings: &DeltaSettings, count: usize) -> Vec<Delta> {

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
 
+use super::noise::random_delta;
 use super::*;
 use crate::layout::BlockLayout;
-use crate::{AggregationRule, CompressError, ShapeError, compress, decode, inspect, max_bytes, random_delta};
+use crate::{AggregationRule, CompressError, ShapeError, compress, decode, inspect, max_bytes};
 
 fn quantiser() -> impl Strategy<Value = Quantiser> {
     prop::sample::select(Quantiser::ALL.to_vec())

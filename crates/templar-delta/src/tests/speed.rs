@@ -6,12 +6,13 @@ use std::hint::black_box;
 use std::ops::Range;
 use std::time::Instant;
 
+use super::noise::random_delta;
 use super::*;
 use crate::body::encode;
 use crate::decode::CheckedTensor;
 use crate::layout::BlockLayout;
 use crate::quantise::Quantised;
-use crate::{decode, random_delta, wire};
+use crate::{decode, wire};
 
 /// So often is every row of the table measured, in turns: the fastest counts.
 const ROUNDS: usize = 30;

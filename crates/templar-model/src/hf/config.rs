@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use templar_manifest::{ModelSpec, RopeScaling};
 
-use super::import::ImportError;
+use super::error::ImportError;
 
 /// The only architecture there is here.
 const ARCHITECTURE: &str = "LlamaForCausalLM";

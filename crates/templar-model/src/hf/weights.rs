@@ -13,7 +13,8 @@ use safetensors::tensor::{Dtype, Metadata};
 use serde::Deserialize;
 use templar_manifest::TensorSpec;
 
-use super::import::{ImportError, read_json};
+use super::error::ImportError;
+use super::json::read_json;
 use super::{INDEX, WEIGHTS};
 use crate::layout::Layout;
 

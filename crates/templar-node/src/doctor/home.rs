@@ -11,7 +11,7 @@ use templar_home::{Home, HomeError};
 use templar_manifest::{Checkpoint, Hash, MAX_PAYLOAD_BYTES, payload};
 use templar_protocol::Node;
 
-use super::{DoctorFinding, error_chain, shown, size};
+use super::finding::{DoctorFinding, error_chain, shown, size};
 
 /// The sample of blobs that is read and hashed: their number, and their bytes altogether.
 const SAMPLE_BLOBS: usize = 64;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use templar_home::Home;
 
-use super::{DoctorFinding, error_chain, size};
+use super::finding::{DoctorFinding, error_chain, size};
 
 /// Free bytes below which a window's deltas may not fit. Below a quarter of it nothing fits.
 const LITTLE_SPACE: u64 = 1 << 30;
@@ -196,10 +196,10 @@ mod tests {
             findings.pop().unwrap()
         };
         let finding = found(false);
-        assert_eq!(finding.level, super::super::Level::Fail);
+        assert_eq!(finding.level, crate::doctor::finding::Level::Fail);
         assert!(finding.text.contains(&format!("(process {})", std::process::id())), "{}", finding.text);
-        assert_eq!(found(true).level, super::super::Level::Ok);
+        assert_eq!(found(true).level, crate::doctor::finding::Level::Ok);
         drop(socket);
-        assert_eq!(found(false).level, super::super::Level::Ok);
+        assert_eq!(found(false).level, crate::doctor::finding::Level::Ok);
     }
 }

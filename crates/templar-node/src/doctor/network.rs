@@ -8,8 +8,8 @@ use templar_manifest::{PublicKey, RunId};
 use templar_net::{Discovery, PeerAddr, PeerId, Prober, Relays, Skew};
 use tokio::task::JoinSet;
 
+use super::finding::{DoctorFinding, error_chain};
 use super::machine::{Scope, scope};
-use super::{DoctorFinding, error_chain};
 use crate::clock::{ClockAgreement, TOLERANCE, agreement};
 use crate::peers;
 use crate::settings::Networking;

@@ -87,7 +87,7 @@ pub(crate) fn run(invocation: &Invocation, args: &ImportArgs) -> CommandResult {
         "training_tokens": dataset.training_tokens(), "held_out_tokens": dataset.validation_tokens(), "shards": shards,
     });
     invocation.printer.data(&value, id);
-    invocation.printer.talk(super::describe(&dataset));
+    invocation.printer.talk(super::facts::describe(&dataset));
     Ok(Code::Ok)
 }
 

@@ -79,7 +79,7 @@ pub(crate) fn run(invocation: &Invocation, args: &NewRunArgs) -> CommandResult {
     }
     access.home.set_current_run(&run)?;
     let context = RunContext::open(&access.home, access.blobs(), run)?;
-    let text = format!("{}run = {run}", super::configuration(&genesis));
+    let text = format!("{}run = {run}", super::configuration::lines(&genesis));
     invocation.printer.document(&RunView::of(&context), text);
     let parameters = context.recipe.parameter_count();
     invocation.printer.talk(format_args!(

@@ -3,7 +3,7 @@
 use serde_json::json;
 use templar_query::stock::StoreInventory;
 
-use super::beside_a_node;
+use super::locked::beside_a_node;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::{bytes, count, table};

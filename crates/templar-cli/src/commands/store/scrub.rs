@@ -11,7 +11,7 @@ use templar_node::exchange::{self, ExchangeError, Mended};
 use templar_query::index::HomeIndex;
 use templar_store::{ListError, ScrubProgress};
 
-use super::beside_a_node;
+use super::locked::beside_a_node;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::{Listen, destination, peers};

@@ -11,7 +11,8 @@ use templar_node::executor::TrainWatch as _;
 use templar_query::find::closed_window;
 use templar_train::{StepReport, Watch, WindowRun, run_window};
 
-use super::{StepLog, fetch_hint};
+use super::step_log::StepLog;
+use crate::commands::fetch::fetch_hint;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::Tone;

@@ -1,14 +1,13 @@
-//! Bits per parameter and seconds of the codec on one matrix of noise: `cargo run --release -p templar-delta --example
-//! codec -- [ROWS COLUMNS]`. Set RAYON_NUM_THREADS to choose the threads.
+//! Bits per parameter and seconds of the codec on one matrix of noise: `cargo run --release -p templar-testkit
+//! --example codec -- [ROWS COLUMNS]`. Set RAYON_NUM_THREADS to choose the threads.
 
 #![allow(clippy::disallowed_methods)] // a measurement is about time
 
 use std::time::Instant;
 
-use templar_delta::{
-    Aggregate, AggregationRule, DeltaHeader, DeltaSettings, Quantiser, compress, decode, inspect, random_delta,
-};
+use templar_delta::{Aggregate, AggregationRule, DeltaHeader, DeltaSettings, Quantiser, compress, decode, inspect};
 use templar_manifest::{Hash, TensorSpec};
+use templar_testkit::noise::random_delta;
 
 /// Seconds of the fastest of three calls, and its result.
 fn fastest<T>(mut call: impl FnMut() -> T) -> (f64, T) {

@@ -1,6 +1,6 @@
 //! Time, memory and bytes of aggregating the deltas of R miners and applying them: prints the tables of `BENCH.md`.
 //!
-//! `cargo run --release -p templar-delta --example aggregate -- [LAYERS]`, RAYON_NUM_THREADS chooses the
+//! `cargo run --release -p templar-testkit --example aggregate -- [LAYERS]`, RAYON_NUM_THREADS chooses the
 //! threads. The model has LAYERS layers of a width of 1,024; the deltas are noise, so their positions are
 //! uniform and overlap by chance only.
 
@@ -10,9 +10,10 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use templar_delta::{
-    Aggregate, AggregateHeader, AggregationRule, Delta, DeltaHeader, DeltaSettings, Quantiser, decode, random_delta,
+    Aggregate, AggregateHeader, AggregationRule, Delta, DeltaHeader, DeltaSettings, Quantiser, decode,
 };
 use templar_manifest::{Hash, TensorSpec};
+use templar_testkit::noise::random_delta;
 
 const RUNS: usize = 5;
 

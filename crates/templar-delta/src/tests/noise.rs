@@ -1,7 +1,4 @@
-//! The adversary's tool: a delta that is well formed and that nobody computed.
-//!
-//! It passes every check of format and bounds, so only an evaluation or a replay can tell it from work. The
-//! demo's cheat sends it, and tests of the refusal need it.
+//! Deltas that are well formed and that nobody computed. The testkit has the same, for crates above this one.
 
 use templar_manifest::TensorSpec;
 
@@ -15,7 +12,7 @@ use crate::wire::DeltaHeader;
 ///
 /// # Errors
 /// When the tensors cannot be laid out, or `scale` is not a number that can be sent.
-pub fn random_delta(
+pub(super) fn random_delta(
     specs: &[TensorSpec],
     settings: &DeltaSettings,
     header: &DeltaHeader,

@@ -1,0 +1,110 @@
+//! The reasons for which a folder is refused.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::layout::ConfigError;
+
+/// Why a folder is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// The file that was read.
+        path: PathBuf,
+        /// The error of the file system.
+        source: io::Error,
+    },
+    /// A file or its header is longer than any that is sound.
+    #[error("{what} has {found} bytes, more than {limit}")]
+    TooLarge {
+        /// The part that is too long.
+        what: &'static str,
+        /// The length of that part, in bytes.
+        found: u64,
+        /// The longest that is taken, in bytes.
+        limit: u64,
+    },
+    /// The config or the index is not JSON, or a size in it is missing or not a number that fits.
+    #[error("{} does not parse", path.display())]
+    Parse {
+        /// The file that was read.
+        path: PathBuf,
+        /// The parser's error.
+        source: serde_json::Error,
+    },
+    /// The config asks for something that this model does not compute.
+    #[error("{what} is not supported: {found}")]
+    Unsupported {
+        /// The key of the config.
+        what: &'static str,
+        /// The value of that key.
+        found: String,
+    },
+    /// The sizes are refused.
+    #[error("the sizes in config.json are refused")]
+    Config(#[from] ConfigError),
+    /// The index names a file that does not lie in the folder.
+    #[error("the index of the weights names {name:?}, which is no plain file name")]
+    FileName {
+        /// The file name in the index.
+        name: String,
+    },
+    /// The header of a weights file is malformed.
+    #[error("the header of {} is malformed: {reason}", path.display())]
+    Header {
+        /// The file that was read.
+        path: PathBuf,
+        /// The rule that the header breaks.
+        reason: String,
+    },
+    /// A tensor of the model is not in its file.
+    #[error("tensor {name} is missing")]
+    Missing {
+        /// The name of the tensor.
+        name: String,
+    },
+    /// A file has a tensor that the model has not, or that the index puts elsewhere.
+    #[error("tensor {name} is not one of the model's")]
+    Extra {
+        /// The name of the tensor.
+        name: String,
+    },
+    /// A tensor's elements are neither f32 nor of a kind whose every value is an f32.
+    #[error("tensor {name} is {found}, where F32, BF16 and F16 are taken")]
+    Dtype {
+        /// The name of the tensor.
+        name: String,
+        /// The dtype in the file.
+        found: String,
+    },
+    /// A tensor has another shape.
+    #[error("tensor {name} has shape {found:?}, the model {expected:?}")]
+    Shape {
+        /// The name of the tensor.
+        name: String,
+        /// The shape in the model.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A weights file is shorter or longer than its header says.
+    #[error("{} has {found} bytes, its header says {expected}", path.display())]
+    Truncated {
+        /// The file that was read.
+        path: PathBuf,
+        /// Bytes that the header implies.
+        expected: u64,
+        /// Bytes that the file has.
+        found: u64,
+    },
+    /// A weight is NaN or infinite.
+    #[error("tensor {name} is not finite at element {index}")]
+    NonFinite {
+        /// The name of the tensor.
+        name: String,
+        /// The first such element.
+        index: usize,
+    },
+}
