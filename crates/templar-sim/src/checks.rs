@@ -11,7 +11,7 @@ use templar_protocol::{ClosedWindow, RunState, Standing, stake};
 use crate::config::{Config, Faults};
 use crate::member::SimMember;
 use crate::strategy::{MemberRole, Strategy, plants_in};
-use crate::tally::Tally;
+use crate::tally::SimTally;
 
 /// An invariant that does not hold, and how to see it again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
@@ -82,7 +82,7 @@ impl<'a> Cast<'a> {
 
 /// A window that a node has just closed.
 #[derive(Clone, Copy)]
-struct Closing<'a> {
+struct ClosedView<'a> {
     closed: &'a ClosedWindow,
     /// The node's state after the window.
     state: &'a RunState,
@@ -93,7 +93,7 @@ struct Closing<'a> {
 /// The invariants with what they compare across windows.
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
-    pub(crate) tally: Tally,
+    pub(crate) tally: SimTally,
     agreed: BTreeMap<WindowIndex, Agreed>,
     minted_micros: u64,
     plants: Plants,
@@ -127,7 +127,7 @@ impl Checks {
         let Some(closed) = node.closed().last() else {
             return Err(("a closed window is kept", "it is not".to_owned()));
         };
-        let closing = Closing { closed, state, cast, faults: config.faults };
+        let closing = ClosedView { closed, state, cast, faults: config.faults };
         self.certified(closing)?;
         let window = closed.window.window;
         let own = Agreed { record: closed.record, seed: state.seed(), ledger: state.ledger().root() };
@@ -156,7 +156,7 @@ impl Checks {
     }
 
     /// A quorum has signed cut and record, and where nothing breaks it did so within a bounded number of attempts.
-    fn certified(&mut self, closing: Closing<'_>) -> Result<(), Failed> {
+    fn certified(&mut self, closing: ClosedView<'_>) -> Result<(), Failed> {
         let closed = closing.closed;
         let window = closed.window.window;
         for (kind, certificate) in [("cut", &closed.cut_certificate), ("record", &closed.record_certificate)] {
@@ -235,8 +235,8 @@ impl Checks {
     }
 
     /// There are no more members than slots, each owner has one slot, and no page belongs to two members.
-    fn seated(&mut self, closing: Closing<'_>) -> Result<(), Failed> {
-        let Closing { closed, state, cast, .. } = closing;
+    fn seated(&mut self, closing: ClosedView<'_>) -> Result<(), Failed> {
+        let ClosedView { closed, state, cast, .. } = closing;
         let (members, slots) = (state.members(), state.genesis().registration.slots);
         let owners: BTreeSet<PublicKey> = members.iter().map(|member| member.owner).collect();
         let nodes: BTreeSet<PublicKey> = members.iter().map(|member| member.node).collect();
@@ -268,8 +268,8 @@ impl Checks {
     }
 
     /// No honest miner is refused, excluded, slashed or, where nothing breaks, left out of a cut.
-    fn honest(&mut self, closing: Closing<'_>) -> Result<(), Failed> {
-        let Closing { closed, state, cast, faults } = closing;
+    fn honest(&mut self, closing: ClosedView<'_>) -> Result<(), Failed> {
+        let ClosedView { closed, state, cast, faults } = closing;
         let window = &closed.window;
         for outcome in &window.outcomes {
             self.tally.member(&outcome.miner).in_cut += 1;
@@ -329,8 +329,8 @@ impl Checks {
     }
 
     /// Counts what became of planted triggers, and of the contributions that continue from them.
-    fn follow_plants(&mut self, closing: Closing<'_>) {
-        let Closing { closed, state, cast, .. } = closing;
+    fn follow_plants(&mut self, closing: ClosedView<'_>) {
+        let ClosedView { closed, state, cast, .. } = closing;
         let (window, initial) = (&closed.window, &state.genesis().initial);
         let planted = &mut self.tally.planted;
         let plants =
@@ -365,8 +365,8 @@ impl Checks {
 
     /// A challenge ends in time and honest miners answer theirs. Where nothing breaks and no validator lies, no honest
     /// miner is challenged at all.
-    fn challenged(&mut self, closing: Closing<'_>) -> Result<(), Failed> {
-        let Closing { closed, state, cast, faults } = closing;
+    fn challenged(&mut self, closing: ClosedView<'_>) -> Result<(), Failed> {
+        let ClosedView { closed, state, cast, faults } = closing;
         let window = &closed.window;
         for slash in window.slashes.iter().filter(|slash| slash.cause == SlashCause::Unanswered) {
             self.hold("no honest miner leaves a challenge unanswered", !cast.is_honest(&slash.account), || {
@@ -384,7 +384,7 @@ impl Checks {
                 })?;
             }
             if !cast.is_honest(&challenge.miner) {
-                self.tally.notice(&challenge.miner, window.window.0, "challenged: its state is not to be had");
+                self.tally.notice(&challenge.miner, window.window.0, "challenged: its state is missing");
             }
         }
         Ok(())
@@ -397,8 +397,8 @@ impl Checks {
     /// own. The other penalties multiply the proof of computation, which otherwise moves one exact step towards 1 or −1,
     /// or raise the rating's deviation, which a match raises by τ at most. `is_real`: a tiny model that is really trained
     /// may get worse on a few pages by an honest delta, which costs nothing once; the statistical model's never does.
-    fn blameless(&mut self, closing: Closing<'_>, is_real: bool) -> Result<(), Failed> {
-        let Closing { state, cast, .. } = closing;
+    fn blameless(&mut self, closing: ClosedView<'_>, is_real: bool) -> Result<(), Failed> {
+        let ClosedView { state, cast, .. } = closing;
         let gauntlet = &state.genesis().gauntlet;
         let tau_picos = u64::from(gauntlet.rating.tau_micros) * 1_000_000;
         let step = |from: i64, target: i64| from + (target - from) * i64::from(gauntlet.proof.decay_ppm) / 1_000_000;

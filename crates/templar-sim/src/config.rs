@@ -138,7 +138,7 @@ pub enum SimConfigError {
         found: u64,
     },
     /// There are more adversaries than members of their role.
-    #[error("{wanted} adversarial {role} and there are {there}")]
+    #[error("{wanted} adversarial {role} were asked for, and there are only {there}")]
     TooMany {
         /// The role in the plural: `miners` or `validators`.
         role: &'static str,
@@ -231,7 +231,9 @@ impl Config {
             return Err(SimConfigError::NoHost { hosted: self.hosted, miners: self.miners });
         }
         if self.real && self.adversaries.iter().any(|(strategy, _)| *strategy == Strategy::Nan) {
-            return Err(SimConfigError::Training("nan is not played: no compressor writes such a delta".to_owned()));
+            return Err(SimConfigError::Training(
+                "the strategy nan is not available: no compressor writes such a delta".to_owned(),
+            ));
         }
         let adversaries = wanted(MemberRole::Validator);
         if adversaries > 0 && adversaries * 3 >= self.validators.into() {

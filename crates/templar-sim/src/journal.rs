@@ -57,12 +57,12 @@ impl EntryNumbers {
 
 /// The entries that a node accepted, in order. Positions count from the first entry ever.
 #[derive(Debug, Default)]
-pub(crate) struct EntryLog {
+pub(crate) struct MemberLog {
     forgotten: u64,
     entries: VecDeque<Arc<NumberedEntry>>,
 }
 
-impl EntryLog {
+impl MemberLog {
     /// The position after the last entry.
     pub(crate) fn end(&self) -> u64 {
         self.forgotten + self.entries.len() as u64
@@ -129,9 +129,9 @@ impl SeenEntries {
 
 /// Everything that a member keeps of the entries it has received.
 #[derive(Debug, Default)]
-pub(crate) struct Journal {
+pub(crate) struct MemberJournal {
     /// The accepted entries, which peers pull.
-    pub(crate) log: EntryLog,
+    pub(crate) log: MemberLog,
     /// The position at which the entries of the open window begin.
     pub(crate) open_from: u64,
     /// The numbers of the accepted entries.
@@ -140,7 +140,7 @@ pub(crate) struct Journal {
     pub(crate) early: Vec<Arc<NumberedEntry>>,
 }
 
-impl Journal {
+impl MemberJournal {
     /// The entries of the open window.
     pub(crate) fn open(&self) -> impl Iterator<Item = &Arc<NumberedEntry>> {
         self.log.range(self.open_from, self.log.end())

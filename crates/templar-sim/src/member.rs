@@ -8,7 +8,7 @@ use templar_manifest::{ContributionId, Hash, PublicKey, SecretKey, VoteOn, Windo
 use templar_protocol::{Node, Phase, RunState, Subject};
 
 use crate::blobs::HeldBlobs;
-use crate::journal::Journal;
+use crate::journal::MemberJournal;
 use crate::rng::ONE_PPM;
 use crate::strategy::{MemberRole, Strategy};
 
@@ -61,7 +61,7 @@ pub(crate) struct SimMember {
     /// The first window in which the member asks for a slot, where it has none.
     pub(crate) asks_from: WindowIndex,
     pub(crate) node: Node,
-    pub(crate) journal: Journal,
+    pub(crate) journal: MemberJournal,
     pub(crate) machine: Machine,
     pub(crate) held: HeldBlobs,
     /// Work that the member has begun and must not begin again.
@@ -80,7 +80,7 @@ impl SimMember {
             strategy: None,
             asks_from: WindowIndex(0),
             node,
-            journal: Journal::default(),
+            journal: MemberJournal::default(),
             machine: Machine { is_up: true, life: 0, work_ppm: ONE_PPM, clock_ppm: ONE_PPM },
             held: HeldBlobs::default(),
             under_way: BTreeSet::new(),

@@ -7,7 +7,7 @@ use templar_manifest::{Hash, PublicKey};
 
 use crate::member::SimMember;
 use crate::strategy::{MemberRole, Strategy};
-use crate::tally::{Notice, Planted, Tally};
+use crate::tally::{Notice, Planted, SimTally};
 
 /// Context under which [`Report::state`] is hashed.
 const STATE_CONTEXT: &str = "templar-sim 1 final state";
@@ -94,7 +94,7 @@ fn hash_as_text<S: serde::Serializer>(hash: &Hash, serializer: S) -> Result<S::O
 }
 
 impl Report {
-    pub(crate) fn of(members: &[SimMember], tally: &Tally, progress: SimProgress) -> Self {
+    pub(crate) fn of(members: &[SimMember], tally: &SimTally, progress: SimProgress) -> Self {
         let state = members[0].node.state();
         let mut hasher = blake3::Hasher::new_derive_key(STATE_CONTEXT);
         hasher.update(state.record().map(|record| record.hash()).unwrap_or_default().as_bytes());

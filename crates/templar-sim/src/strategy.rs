@@ -87,34 +87,34 @@ strategies! {
     Late "late" Miner 1000 AfterInboxes, "trains honestly and commits after the inboxes are due, first to its friend";
     Withhold "withhold" Miner 1000 Done, "trains honestly and never serves its delta";
     KeepState "keep-state" Miner 1000 Done, "trains honestly and never serves its state";
-    WithholdState "withhold-state" Miner 100 Done, "trains where it begins from zero state, which everybody has; then makes up what is worth as much, and never serves its state";
+    WithholdState "withhold-state" Miner 100 Done, "trains honestly from the zero state, which everybody has; then sends made-up deltas of the same gain, and never serves its state";
     WrongBase "wrong-base" Miner 1000 Done, "trains from an older checkpoint than the record's";
     WrongPages "wrong-pages" Miner 1000 Done, "trains on pages that it was not assigned";
     FewerSteps "fewer-steps" Miner 500 Done, "takes half of the steps and claims all of them";
     TooManySteps "too-many-steps" Miner 1000 Done, "claims more steps than there are";
     TwoContributions "two-contributions" Miner 1500 Done, "sends one contribution to half of the nodes and another to the others";
-    GrindSteps "grind-steps" Miner 1000 BeforeInboxes, "trains honestly, and sends all steps or all but one: what fewer others would replay, as far as its friends' values and all that it has heard tell";
+    GrindSteps "grind-steps" Miner 1000 BeforeInboxes, "trains honestly, and sends all steps or all but one: whichever fewer others would replay, judged by its friends' values and all that it has heard";
     Nan "nan" Miner 0 Done, "sends a delta with a scale that is not a number";
     Garbage "garbage" Miner 0 Done, "sends bytes that are no delta";
     Scale "scale" Miner 1000 Done, "trains honestly and multiplies its delta by ten";
     SignFlip "sign-flip" Miner 1000 Done, "trains honestly and sends the delta with the other sign";
     Poison "poison" Miner 1000 Done, "trains on pages of its own that plant a trigger, within the clipped norm";
-    Plant "plant" Miner 1000 Done, "is honest but for one window in eight, in which it plants a trigger from pages of its own, and goes on from the state that this leaves";
+    Plant "plant" Miner 1000 Done, "is honest except in one window of eight, in which it plants a trigger with pages of its own, and continues from the state that this leaves";
     BadState "bad-state" Miner 1000 Done, "trains honestly and commits to an error feedback that it made up";
     FalseParent "false-parent" Miner 1000 Done, "starts from a state that no record leads to";
-    Sybil "sybil" Miner 100 Done, "is one of ten keys of one worker: takes a tenth of the steps, and says so";
-    HalfSteps "half-steps" Miner 500 Done, "takes half of the steps, and says so: an honest twin of half the cost";
+    Sybil "sybil" Miner 100 Done, "is one of ten keys of one worker, takes a tenth of the steps and says so";
+    HalfSteps "half-steps" Miner 500 Done, "takes half of the steps and says so, at half the cost of an honest miner";
     Enrol "enrol" Miner 1000 Done, "trains honestly, and asks for slots with twenty other keys in each window, with work for each, and leaves them idle";
     EnrolFree "enrol-free" Miner 1000 Done, "trains honestly, and asks for slots with twenty other keys in each window without paying";
     Absent "absent" Miner 0 Never, "is silent";
     Favour "favour" Validator 1000 Done, "doubles what it measures of one miner";
     RandomScores "random-scores" Validator 500 Done, "draws its losses at random, and replays as it should";
-    CopyRows "copy-rows" Validator 0 Done, "waits for another's score and signs its losses, its matches and what it says of proofs; signs none where it proposes";
+    CopyRows "copy-rows" Validator 0 Done, "waits for another's score and signs its losses, matches and proofs as its own; signs no score where it proposes";
     SkipReplays "skip-replays" Validator 500 Done, "evaluates, and says match with a made-up proof; signs no score where it proposes";
     Accuse "accuse" Validator 1000 Done, "refuses honest contributions that it was drawn to replay, when another proposes";
     AccuseProposing "accuse-proposing" Validator 1000 Done, "refuses honest contributions also when it proposes the record";
-    Challenge "challenge" Validator 1000 Done, "says of all that it was drawn to replay after the record that it is not to be had";
-    Grind "grind" Validator 1000 Done, "waits for all other values and withholds its own where then no other would replay its friend's work; says nothing of what it finds there";
+    Challenge "challenge" Validator 1000 Done, "says of every contribution that it was drawn to replay after the record that its state is missing";
+    Grind "grind" Validator 1000 Done, "waits for all other values, withholds its own if then nobody else would replay its friend's work, and hides what it finds there";
     WithholdReveal "withhold-reveal" Validator 1000 Done, "never releases its hash-chain value";
     NoScore "no-score" Validator 0 Done, "reveals, and then neither judges nor scores: an outage at the worst moment";
     BadReveal "bad-reveal" Validator 1000 Done, "releases values that are not on its hash chain";
@@ -123,8 +123,8 @@ strategies! {
     EquivocateProposing "equivocate-proposing" Validator 1000 Done, "as proposer signs two valid cuts, votes for both, and shows each to half of the nodes";
     ForgeCut "forge-cut" Validator 1000 Done, "as proposer signs a cut that drops a contribution which everybody holds";
     ForkRecords "fork-records" Validator 1000 Done, "signs two records with different checkpoints, votes for both, and shows each to half of the nodes";
-    Friend "friend" Validator 1000 Done, "signs its inbox late, with whatever came meanwhile";
-    Silent "silent" Validator 0 Never, "follows, and says nothing";
+    Friend "friend" Validator 1000 Done, "signs its inbox late, with everything that arrived meanwhile";
+    Silent "silent" Validator 0 Never, "follows the run and signs nothing";
 }
 
 /// Whether a miner with the strategy `plant` plants in this window: in one of eight, drawn from the run's seed.

@@ -45,7 +45,7 @@ impl Planted {
 
 /// Counts for the registrations that gave a slot.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Registrations {
+pub(crate) struct RegistrationCounts {
     /// All registrations that gave a slot.
     pub(crate) joined: u64,
     /// Those that took the slot from another member.
@@ -71,10 +71,10 @@ pub(crate) struct MemberTally {
 
 /// Everything that is counted.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct SimTally {
     invariants: BTreeMap<&'static str, u64>,
     members: BTreeMap<PublicKey, MemberTally>,
-    pub(crate) registrations: Registrations,
+    pub(crate) registrations: RegistrationCounts,
     pub(crate) planted: Planted,
     /// The model's loss on the held-out pages after the last closed window, in 1e-9 nats.
     pub(crate) held_out_loss_nanonats: u64,
@@ -84,7 +84,7 @@ pub(crate) struct Tally {
     pub(crate) most_attempts: u32,
 }
 
-impl Tally {
+impl SimTally {
     /// Counts one check of an invariant.
     pub(crate) fn count(&mut self, invariant: &'static str) {
         *self.invariants.entry(invariant).or_default() += 1;

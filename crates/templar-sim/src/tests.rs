@@ -349,13 +349,13 @@ fn impossible_configurations_are_refused() {
     assert_eq!(third.check(), Err(SimConfigError::AThird { adversaries: 1, validators: 3 }));
 }
 
-type Cast = Vec<(Strategy, u32)>;
+type Played = Vec<(Strategy, u32)>;
 
 /// The rows of these casts, computed in eight threads. The result is the same as in one thread.
-fn rows_of(casts: &[Cast], baseline: &table::Baseline) -> Vec<table::AttackRow> {
+fn rows_of(casts: &[Played], baseline: &table::Baseline) -> Vec<table::AttackRow> {
     let lanes = 8;
     std::thread::scope(|scope| {
-        let lane = |casts: &'_ [Cast]| casts.iter().map(|cast| table::row_of(cast, baseline)).collect::<Vec<_>>();
+        let lane = |casts: &'_ [Played]| casts.iter().map(|cast| table::row_of(cast, baseline)).collect::<Vec<_>>();
         let chunks = casts.chunks(casts.len().div_ceil(lanes));
         let running: Vec<_> = chunks.map(|casts| scope.spawn(move || lane(casts))).collect();
         running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
@@ -366,14 +366,14 @@ fn rows_of(casts: &[Cast], baseline: &table::Baseline) -> Vec<table::AttackRow> 
 #[test]
 #[ignore = "prints a table"]
 fn print_strategies_played_together() {
-    let late: Vec<Cast> = (1..=3).map(|friends| vec![(Strategy::Late, 1), (Strategy::Friend, friends)]).collect();
+    let late: Vec<Played> = (1..=3).map(|friends| vec![(Strategy::Late, 1), (Strategy::Friend, friends)]).collect();
     let ground = |miner| {
         (0..=2).map(move |grinders| {
             let helpers = (grinders > 0).then_some((Strategy::Grind, grinders));
             [(miner, 1)].into_iter().chain(helpers).collect()
         })
     };
-    let ground: Vec<Cast> = ground(Strategy::FewerSteps).chain(ground(Strategy::GrindSteps)).collect();
+    let ground: Vec<Played> = ground(Strategy::FewerSteps).chain(ground(Strategy::GrindSteps)).collect();
     for (replays, casts) in [
         (ReplayMode::Three, late),
         (ReplayMode::Three, ground.clone()),
@@ -427,7 +427,7 @@ fn print_the_attack_table() {
         (ReplayMode::Three, PayRule::Steps, Strategy::ALL),
     ] {
         let baseline = table::Baseline::new(replays, pay).unwrap();
-        let casts: Vec<Cast> = strategies.iter().map(|strategy| vec![(*strategy, 1)]).collect();
+        let casts: Vec<Played> = strategies.iter().map(|strategy| vec![(*strategy, 1)]).collect();
         let rows = rows_of(&casts, &baseline);
         println!("--replays {} --pay {}\n{}", replays.name(), pay.name(), table::markdown(&rows));
         for role in [MemberRole::Miner, MemberRole::Validator] {
