@@ -392,11 +392,12 @@ impl Checks {
 
     /// No honest validator penalises an honest miner: the Gauntlet applied no penalty to its standing.
     ///
-    /// Pay may follow from ranks, and in one window the drawn pages can rank an honest miner low or leave its score at 0.
-    /// That is luck and no harm; a penalty is seen in the standing. Withheld and harmful deltas have histories of their
-    /// own. The other penalties multiply the proof of computation, which otherwise moves one exact step towards 1 or −1,
-    /// or raise the rating's deviation, which a match raises by τ at most. `is_real`: a tiny model that is really trained
-    /// may get worse on a few pages by an honest delta, which costs nothing once; the statistical model's never does.
+    /// Pay may follow from ranks, and in one window the drawn pages can rank an honest miner low or leave its
+    /// score at 0. That is luck and no harm; a penalty is seen in the standing. Withheld and harmful deltas
+    /// have histories of their own. The other penalties multiply the proof of computation, which otherwise
+    /// moves one exact step towards 1 or −1, or raise the rating's deviation, which a match raises by τ at
+    /// most. `is_real`: a tiny model that is really trained may get worse on a few pages by an honest delta,
+    /// which costs nothing once; the statistical model's never does.
     fn blameless(&mut self, closing: ClosedView<'_>, is_real: bool) -> Result<(), Failed> {
         let ClosedView { state, cast, .. } = closing;
         let gauntlet = &state.genesis().gauntlet;

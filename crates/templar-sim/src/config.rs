@@ -43,11 +43,11 @@ pub enum ReplayMode {
     /// Three validators replay each contribution before its window closes. Of seven validators two can be faulty.
     #[default]
     Three,
-    /// Each validator replays a fifth of the contributions within two windows after the close, and at least two validators
-    /// replay each.
+    /// Each validator replays a fifth of the contributions within two windows after the close, and at least two
+    /// validators replay each.
     Late,
-    /// Each validator replays a fifth of the contributions within two windows after the close, and nobody replays some. A
-    /// slot costs what the rules of genesis demand in this case.
+    /// Each validator replays a fifth of the contributions within two windows after the close, and nobody
+    /// replays some. A slot costs what the rules of genesis demand in this case.
     Sparse,
 }
 
@@ -97,9 +97,10 @@ impl PayRule {
 pub struct Config {
     /// Miners that genesis knows.
     pub miners: u32,
-    /// So many of `miners`, all honest, have no node of their own and work through the node of another honest miner, as
-    /// several keys on one machine do. They are cheap to simulate: a node takes in every entry of a window, and a hosted
-    /// miner adds only its own entries. A hosted miner that loses its slot does not ask for another.
+    /// So many of `miners`, all honest, have no node of their own and work through the node of another honest
+    /// miner, as several keys on one machine do. They are cheap to simulate: a node takes in every entry of a
+    /// window, and a hosted miner adds only its own entries. A hosted miner that loses its slot does not ask
+    /// for another.
     pub hosted: u32,
     /// Miners that genesis does not know and that register. There are free slots for half of them.
     pub newcomers: u32,

@@ -1,5 +1,5 @@
-//! One member of a simulated run: a protocol node with its key, its journal, and the memory of its driver, which a crash
-//! erases.
+//! One member of a simulated run: a protocol node with its key, its journal, and the memory of its driver,
+//! which a crash erases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -135,8 +135,8 @@ impl SimMember {
         self.journal.restart(first);
     }
 
-    /// Moves on to the window `open`. `kept` is the oldest window of which blobs may still be asked for, and `first` the
-    /// number of the open window's first entry.
+    /// Moves on to the window `open`. `kept` is the oldest window of which blobs may still be asked for, and
+    /// `first` the number of the open window's first entry.
     pub(crate) fn next_window(&mut self, open: WindowIndex, kept: WindowIndex, first: Option<u64>) {
         self.under_way = self.under_way.split_off(&(open, WorkKey::Train));
         self.contradictions.done = self.contradictions.done.split_off(&(open, ""));

@@ -66,7 +66,8 @@ pub struct Report {
     pub progress: SimProgress,
     /// How often each invariant was checked.
     pub invariants: BTreeMap<&'static str, u64>,
-    /// A hash of the last record's id and of the ledger's root after it. Two runs with equal histories have equal hashes.
+    /// A hash of the last record's id and of the ledger's root after it. Two runs with equal histories have
+    /// equal hashes.
     #[serde(serialize_with = "hash_as_text")]
     pub state: Hash,
     /// Loss of the model on the held-out pages after the last window, in 1e-9 nats.

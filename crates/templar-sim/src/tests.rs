@@ -31,8 +31,9 @@ fn honest_runs_hold_every_invariant() {
     }
 }
 
-/// Equal honest miners that are paid by rank earn different amounts in a window, by the luck of the drawn pages. Over many
-/// windows luck evens out, and over many seeds no place in the order of keys earns more than another.
+/// Equal honest miners that are paid by rank earn different amounts in a window, by the luck of the drawn
+/// pages. Over many windows luck evens out, and over many seeds no place in the order of keys earns more than
+/// another.
 #[test]
 fn honest_twins_differ_by_luck_alone() {
     let seeds = 8;
@@ -53,8 +54,9 @@ fn honest_twins_differ_by_luck_alone() {
     assert!(means.iter().all(|mean| (600..=1400).contains(mean)), "{means:?}");
 }
 
-/// Where miners are paid by steps, luck plays no part. An honest miner earns its fair part up to rounding, a miner with half
-/// of the steps earns half of that, and a lone miner earns everything. No part of the emission is lost.
+/// Where miners are paid by steps, luck plays no part. An honest miner earns its fair part up to rounding, a
+/// miner with half of the steps earns half of that, and a lone miner earns everything. No part of the emission
+/// is lost.
 #[test]
 fn steps_that_are_paid_leave_nothing_to_luck() {
     let paid = |miners, strategy: Option<Strategy>, seed| {
@@ -168,8 +170,8 @@ fn a_match_without_a_replay_is_noticed_and_does_not_pay() {
     }
 }
 
-/// With sampled replays after the close, a miner that cheats in every window is paid at first, then loses all pay and its
-/// slot.
+/// With sampled replays after the close, a miner that cheats in every window is paid at first, then loses all
+/// pay and its slot.
 #[test]
 fn late_verdicts_slash_what_has_not_vested() {
     for strategy in [Strategy::Noise, Strategy::FewerSteps, Strategy::WrongPages] {
@@ -233,9 +235,9 @@ fn an_outage_leaves_nothing_unreplayed_where_others_replay_it_too() {
     assert_eq!(unreplayed(ReplayMode::Three), 0);
 }
 
-/// A miner plants a trigger in single windows. Each is found where every contribution is replayed before the record. Where
-/// nobody replays some contributions, some plants stay, and honest windows continue from them. In the end the miner loses
-/// its slot, and it has earned less than an honest one.
+/// A miner plants a trigger in single windows. Each is found where every contribution is replayed before the
+/// record. Where nobody replays some contributions, some plants stay, and honest windows continue from them. In
+/// the end the miner loses its slot, and it has earned less than an honest one.
 #[test]
 fn planting_in_single_windows_is_found_where_all_are_replayed_and_does_not_pay_where_some_are_not() {
     let adversaries = vec![(Strategy::Plant, 1)];
@@ -260,8 +262,9 @@ fn planting_in_single_windows_is_found_where_all_are_replayed_and_does_not_pay_w
     assert!(sparse.seen < sparse.sent && sparse.carried > 0 && sparse.matched > 0, "{sparse:?}");
 }
 
-/// Validators that grind the seed for a cheating miner gain nothing by withholding. What another validator draws by chance
-/// follows from its own value alone. And a bought validator must release its value to take a place among the drawn.
+/// Validators that grind the seed for a cheating miner gain nothing by withholding. What another validator
+/// draws by chance follows from its own value alone. And a bought validator must release its value to take a
+/// place among the drawn.
 #[test]
 fn grinding_the_seed_gives_no_reason_to_withhold() {
     let withheld = |replays| -> u64 {
@@ -278,8 +281,8 @@ fn grinding_the_seed_gives_no_reason_to_withhold() {
     assert_eq!(withheld(ReplayMode::Sparse), 0);
 }
 
-/// Two friends of seven have less than a third of the stake and add nothing to the cut. Three have more than a third and
-/// add what they like.
+/// Two friends of seven have less than a third of the stake and add nothing to the cut. Three have more than a
+/// third and add what they like.
 #[test]
 fn a_late_commitment_needs_a_third_of_the_stake() {
     let late = |friends| {
@@ -321,8 +324,8 @@ fn history_changes_no_result() {
     assert_eq!(with, without);
 }
 
-/// The checks find a fork. The only validator, which is no minority, signs two records. The nodes that accept them close
-/// different records, and the first node that closes the other one is reported.
+/// The checks find a fork. The only validator, which is no minority, signs two records. The nodes that accept
+/// them close different records, and the first node that closes the other one is reported.
 #[test]
 fn a_fork_is_found() {
     let forked = Config { validators: 1, adversaries: vec![(Strategy::ForkRecords, 1)], ..config(0) };
@@ -402,7 +405,8 @@ fn print_planted_triggers() {
     }
 }
 
-/// Prints what `templar sim --attacks` prints, without building the program, and some rows again with other replay modes.
+/// Prints what `templar sim --attacks` prints, without building the program, and some rows again with other
+/// replay modes.
 #[test]
 #[ignore = "prints the attack table"]
 fn print_the_attack_table() {
@@ -467,8 +471,8 @@ fn windows_of_250_miners_and_20_validators() {
     }
 }
 
-/// Miners that genesis does not know join, lose their slots to others and come back, with faults and without. The ledger
-/// accounts for what they burn for a slot.
+/// Miners that genesis does not know join, lose their slots to others and come back, with faults and without.
+/// The ledger accounts for what they burn for a slot.
 #[test]
 fn newcomers_join_and_leave_under_every_fault() {
     let (mut joined, mut replaced) = (0, 0);
@@ -483,8 +487,8 @@ fn newcomers_join_and_leave_under_every_fault() {
     assert!(replaced > 24 && joined > replaced, "{joined} joined, {replaced} of them in another's place");
 }
 
-/// A flood of registrations takes the slots that its proofs of work pay for and no more; members past their immunity that
-/// earn nothing make room first. A flood that pays nothing takes no slot.
+/// A flood of registrations takes the slots that its proofs of work pay for and no more; members past their
+/// immunity that earn nothing make room first. A flood that pays nothing takes no slot.
 #[test]
 fn a_flood_of_registrations_is_paid_for_or_nothing() {
     let flood = |strategy, faults| {
@@ -519,16 +523,17 @@ fn a_real_run_learns_and_ends_in_the_same_state_in_any_number_of_threads() {
     assert!(one.held_out_loss_nanonats < 7_500_000_000, "{}", one.held_out_loss_nanonats);
 }
 
-/// With real training an honest delta may raise the loss of a few pages. Once, that costs nothing, and the invariants allow
-/// it.
+/// With real training an honest delta may raise the loss of a few pages. Once, that costs nothing, and the
+/// invariants allow it.
 #[test]
 fn a_real_delta_that_harms_a_page_is_no_penalty() {
     let harmed = Config { windows: 4, replays: ReplayMode::Sparse, seed: 9, ..real(None) };
     assert!(run(harmed).members.iter().all(|member| member.refused == 0 && member.noticed.is_none()));
 }
 
-/// With real training, a contribution that continues from a planted window which nobody replayed matches its own replay,
-/// because the replay starts from the state that was left. Where every window is replayed, the same plant is refused.
+/// With real training, a contribution that continues from a planted window which nobody replayed matches its
+/// own replay, because the replay starts from the state that was left. Where every window is replayed, the same
+/// plant is refused.
 #[test]
 fn a_contribution_that_continues_from_an_unaudited_window_matches_in_real_training() {
     let adversaries = vec![(Strategy::Plant, 1)];

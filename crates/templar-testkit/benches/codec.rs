@@ -1,8 +1,9 @@
-//! Speed of the codec on one matrix of 4096 x 2048 heavy-tailed values: compressing, decoding, and applying four deltas.
+//! Speed of the codec on one matrix of 4096 x 2048 heavy-tailed values: compressing, decoding, and applying
+//! four deltas.
 //!
-//! `cargo bench -p templar -p templar-testkit --bench codec`. An item is a parameter when deltas are compressed or applied,
-//! and a transmitted value when they are decoded. Set RAYON_NUM_THREADS to choose the threads. The sizes of deltas are
-//! printed by the example `aggregate`.
+//! `cargo bench -p templar -p templar-testkit --bench codec`. An item is a parameter when deltas are compressed
+//! or applied, and a transmitted value when they are decoded. Set RAYON_NUM_THREADS to choose the threads. The
+//! sizes of deltas are printed by the example `aggregate`.
 
 use std::fmt;
 use std::sync::LazyLock;

@@ -1,4 +1,5 @@
-//! `config.json` of a `LlamaForCausalLM`: written with every key that loaders look for, read with Hugging Face's defaults.
+//! `config.json` of a `LlamaForCausalLM`: written with every key that loaders look for, read with Hugging
+//! Face's defaults.
 //!
 //! Where a key could change the arithmetic to something that this crate does not compute, reading refuses it.
 

@@ -1,9 +1,9 @@
 //! Writing a folder that `from_pretrained` opens.
 //!
-//! Every file is written beside its place; when all are complete and on disk they are renamed, `config.json` last: a
-//! folder with a config is a whole folder, and a failure leaves no file at all. Nothing that is there is overwritten. The
-//! tensors' bytes are the parameter vector, little endian, in its own order; the header has one metadata key, since the
-//! format's writers order several at random.
+//! Every file is written beside its place; when all are complete and on disk they are renamed, `config.json`
+//! last: a folder with a config is a whole folder, and a failure leaves no file at all. Nothing that is there
+//! is overwritten. The tensors' bytes are the parameter vector, little endian, in its own order; the header has
+//! one metadata key, since the format's writers order several at random.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -62,8 +62,8 @@ pub enum ExportError {
     },
 }
 
-/// Writes `config.json`, `generation_config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json` into
-/// `dir`, which is created where it is missing.
+/// Writes `config.json`, `generation_config.json`, `model.safetensors`, `tokenizer.json` and
+/// `tokenizer_config.json` into `dir`, which is created where it is missing.
 ///
 /// # Errors
 /// See [`ExportError`]. Files are there whole or not at all; without `config.json` the folder is not complete.

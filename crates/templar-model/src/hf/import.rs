@@ -18,9 +18,10 @@ use crate::layout::Layout;
 /// The longest `config.json` that is read, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
 
-/// Reads `config.json` and the weights of `dir` (`model.safetensors`, or the files of `model.safetensors.index.json`): the
-/// specification, with `sequence_length` the config's `max_position_embeddings`, and the parameters in the order of
-/// [`crate::Model::tensors`]. Weights in bf16 or f16 are widened, which is exact.
+/// Reads `config.json` and the weights of `dir` (`model.safetensors`, or the files of
+/// `model.safetensors.index.json`): the specification, with `sequence_length` the config's
+/// `max_position_embeddings`, and the parameters in the order of [`crate::Model::tensors`]. Weights in bf16 or
+/// f16 are widened, which is exact.
 ///
 /// # Errors
 /// See [`ImportError`]; all but a failing disk and a weight that is not finite are found before a tensor is read.

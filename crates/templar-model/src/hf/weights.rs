@@ -1,8 +1,9 @@
 //! The tensors of a folder: in one file, or in the several that an index names.
 //!
-//! Everything is settled before a tensor is read: the index is bounded and names plain files, each header is bounded and
-//! lists exactly the tensors that are to be in its file, in shapes and dtypes that are taken, and each file is exactly as
-//! long as its header says. A tensor is read from its place, a piece at a time; no file is mapped or read whole.
+//! Everything is settled before a tensor is read: the index is bounded and names plain files, each header is
+//! bounded and lists exactly the tensors that are to be in its file, in shapes and dtypes that are taken, and
+//! each file is exactly as long as its header says. A tensor is read from its place, a piece at a time; no file
+//! is mapped or read whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
