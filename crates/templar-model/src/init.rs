@@ -1,11 +1,11 @@
 //! The first parameters: drawn by us from the run's seed, so that every machine starts from the same bits.
 //!
 //! Per tensor, BLAKE3 keyed with the seed over `"templar init/1\0" ‖ name` is extended to 16 bytes per pair of
-//! elements. Each pair is a Box–Muller draw in f64 from the two little-endian words `a` and `b`: with `r = √(−2
-//! ln(((a ≫ 11) + 1)·2⁻⁵³))` and `φ = 2π·((b ≫ 11)·2⁻⁵³)` the elements are `r cos φ` and `r sin φ`, times the
-//! deviation, rounded once to f32. Transcendentals are the pure-Rust `libm` crate's. Norm weights are 1. The
-//! deviation is 0.02, and `0.02/√(2·layers)` for the projections that write into the residual stream (GPT-2's
-//! rule).
+//! elements. Each pair is a Box–Muller draw in f64 from the two little-endian words `a` and `b`: with
+//! `r = √(−2 ln(((a ≫ 11) + 1)·2⁻⁵³))` and `φ = 2π·((b ≫ 11)·2⁻⁵³)` the elements are `r cos φ` and `r sin φ`, times
+//! the deviation, rounded once to f32. Transcendentals are the pure-Rust `libm` crate's. Norm weights are 1.
+//! The deviation is 0.02, and `0.02/√(2·layers)` for the projections that write into the residual stream
+//! (GPT-2's rule).
 
 use std::f64::consts::PI;
 
