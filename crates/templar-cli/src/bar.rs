@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use templar_node::tally::{Tally, VisitProgress};
+use templar_node::tally::{VisitProgress, VisitTally};
 use tokio::task::JoinHandle;
 
 use crate::printer::{Printer, bytes};
@@ -26,7 +26,7 @@ pub(crate) struct Bar {
 
 impl Bar {
     /// Shows the transfer that `tally` counts.
-    pub(crate) fn of(tally: Arc<Tally>, printer: Printer, runtime: &tokio::runtime::Runtime) -> Self {
+    pub(crate) fn of(tally: Arc<VisitTally>, printer: Printer, runtime: &tokio::runtime::Runtime) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let draws = terminal && printer.talks();
         let target = if draws { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };

@@ -75,7 +75,7 @@ impl Sort {
 
 /// The verdict of the rule on a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
+pub struct BlobVerdict {
     /// The sort of the blob.
     pub sort: Sort,
     /// Whether the blob must stay.
@@ -132,7 +132,7 @@ impl<'a> Record<'a> {
 /// The verdicts of the rule on every blob that a run names. A blob without a verdict is not named by the run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retention {
-    verdicts: BTreeMap<Hash, Verdict>,
+    verdicts: BTreeMap<Hash, BlobVerdict>,
 }
 
 impl Retention {
@@ -193,14 +193,14 @@ impl Retention {
     /// Says that these blobs must stay. This overrides an earlier verdict.
     pub(crate) fn stay(&mut self, sort: Sort, blobs: impl IntoIterator<Item = Hash>) {
         for blob in blobs {
-            let verdict = self.verdicts.entry(blob).or_insert(Verdict { sort, stays: true });
+            let verdict = self.verdicts.entry(blob).or_insert(BlobVerdict { sort, stays: true });
             verdict.stays = true;
         }
     }
 
     /// Says that this blob may go, unless it must stay for another reason.
     pub(crate) fn may_go(&mut self, sort: Sort, blob: Hash) {
-        self.verdicts.entry(blob).or_insert(Verdict { sort, stays: false });
+        self.verdicts.entry(blob).or_insert(BlobVerdict { sort, stays: false });
     }
 
     /// Adds the verdicts of another run of the same home. A blob may go only if no run needs it.
@@ -211,7 +211,7 @@ impl Retention {
     }
 
     /// The verdict on a blob. `None` if no run names it.
-    pub fn verdict(&self, blob: &Hash) -> Option<Verdict> {
+    pub fn verdict(&self, blob: &Hash) -> Option<BlobVerdict> {
         self.verdicts.get(blob).copied()
     }
 

@@ -33,7 +33,7 @@ use std::time::Duration;
 use templar_home::Home;
 use templar_home::registration::Application;
 use templar_home::replica::{Replica, SubmitError, Taken};
-use templar_manifest::{Contribution, ContributionId};
+use templar_manifest::{Contribution, ContributionId, WindowIndex};
 use templar_net::{Net, PeerAddr, Pulled};
 use templar_protocol::{Input, Measured, Output, Reject};
 use tokio::sync::{mpsc, watch};
@@ -91,6 +91,8 @@ struct Driver {
     application: Option<Application>,
     /// Contributions of this miner whose challenge it has seen.
     challenged: BTreeSet<ContributionId>,
+    /// The open window at the last look, and its span.
+    span: (Option<WindowIndex>, Span),
 }
 
 /// Runs a node until `stop` becomes true, or until it cannot go on. The store is shut down when this returns.
@@ -149,18 +151,24 @@ impl Driver {
         }
         self.warn_without_a_slot().await;
         let todo = self.replica.node().todo();
-        self.carry_out(todo).await?;
-        let (mut open, mut span) = (None, Span::none());
+        let span = self.window_span();
+        self.carry_out(todo).instrument(span).await?;
         loop {
-            let window = self.replica.node().state().window();
-            if open.replace(window) != Some(window) {
-                // Everything that happens while a window is open is in one span, the tasks that it starts included.
-                span = tracing::info_span!("window", n = %window);
-            }
-            if self.turn(&mut inlets).instrument(span.clone()).await?.is_break() {
+            let span = self.window_span();
+            if self.turn(&mut inlets).instrument(span).await?.is_break() {
                 return Ok(());
             }
         }
+    }
+
+    /// The span of the open window. Everything that happens while the window is open is in it, also the tasks
+    /// that are started for it.
+    fn window_span(&mut self) -> Span {
+        let window = self.replica.node().state().window();
+        if self.span.0 != Some(window) {
+            self.span = (Some(window), tracing::info_span!(parent: None, "window", n = %window));
+        }
+        self.span.1.clone()
     }
 
     /// Starts the work that is due, then takes the next event. Breaks if the node is to stop.

@@ -25,7 +25,7 @@ use crate::gather::{AGGREGATE_PATIENCE, CatchUp, Gatherer, MAX_BLOB_BYTES, withi
 use crate::peers;
 use crate::serving::{ServedBlobs, ServedLog};
 use crate::settings::Networking;
-use crate::tally::Tally;
+use crate::tally::VisitTally;
 
 /// The pause between two checks whether silent peers can be reached at all.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -104,7 +104,7 @@ pub struct Destination<'a> {
     /// The use of the network during the visit.
     pub networking: &'a Networking,
     /// The progress of the visit.
-    pub tally: Arc<Tally>,
+    pub tally: Arc<VisitTally>,
 }
 
 /// Fetches the blobs that a home needs to take part in the run of a ticket: genesis, dataset, tokenizer,
@@ -137,7 +137,7 @@ async fn fetch_run(net: &Net, to: &Destination<'_>, ticket: &Ticket) -> Result<(
     let dataset: templar_manifest::Dataset = manifest(store, genesis.dataset.hash()).await?;
     let recipe = Recipe::new(ticket.run.into(), genesis).map_err(RunError::from)?;
     for blobs in [common_blobs(&dataset), recipe.initial_blobs()] {
-        let bytes = Tally::bytes_of(&blobs);
+        let bytes = VisitTally::bytes_of(&blobs);
         to.tally.want(bytes);
         let fetched = net.fetch_all(&blobs, &[]).await?;
         to.tally.have(bytes.saturating_sub(fetched.received));
@@ -297,7 +297,7 @@ struct Fetching {
 struct Visiting<'a> {
     net: &'a Net,
     entries: mpsc::Receiver<Pulled>,
-    tally: &'a Tally,
+    tally: &'a VisitTally,
     replica: &'a mut Replica,
     visit: Visit,
 }

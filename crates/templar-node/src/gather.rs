@@ -25,7 +25,7 @@ use crate::compute::compute;
 use crate::damage::Damage;
 use crate::executor::{Executor, WorkError};
 use crate::stop::stopped;
-use crate::tally::Tally;
+use crate::tally::VisitTally;
 
 /// The first and the longest pause between two attempts to fetch.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -66,7 +66,7 @@ pub(crate) struct Gatherer {
     net: Net,
     store: Store,
     damage: Damage,
-    tally: Arc<Tally>,
+    tally: Arc<VisitTally>,
     stopping: Arc<watch::Sender<bool>>,
 }
 
@@ -95,7 +95,7 @@ fn tensor_blobs(tensors: &[TensorBlob], vectors: u64) -> Vec<(Hash, u64)> {
 }
 
 impl Gatherer {
-    pub(crate) fn new(net: Net, store: Store, tally: Arc<Tally>, damage: Damage) -> Self {
+    pub(crate) fn new(net: Net, store: Store, tally: Arc<VisitTally>, damage: Damage) -> Self {
         Self { net, store, damage, tally, stopping: Arc::new(watch::Sender::new(false)) }
     }
 
@@ -140,7 +140,7 @@ impl Gatherer {
     ) -> Result<bool, WorkError> {
         let mut stopping = self.stopping.subscribe();
         let (mut pause, mut failures) = (PAUSES.0, 0);
-        let bytes = Tally::bytes_of(blobs);
+        let bytes = VisitTally::bytes_of(blobs);
         self.tally.want(bytes);
         loop {
             let fetching = async {

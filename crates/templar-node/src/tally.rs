@@ -8,7 +8,7 @@ use templar_net::Net;
 
 /// Counters that the work increments and a progress bar reads.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct VisitTally {
     wanted: AtomicU64,
     here: AtomicU64,
     entries: AtomicU64,
@@ -34,7 +34,7 @@ pub struct VisitProgress {
     pub windows_followed: u64,
 }
 
-impl Tally {
+impl VisitTally {
     pub(crate) fn watch(&self, net: &Net) {
         self.nets.lock().push(net.clone());
     }

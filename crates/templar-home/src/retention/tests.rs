@@ -132,7 +132,7 @@ fn rule(retention: u64, absent: Option<u8>) -> (Retention, Genesis, Dataset) {
     };
     let rule = Retention::of(&record, &parts);
     for blob in ["dataset", "tokenizer", "training", "validation"] {
-        assert_eq!(rule.verdict(&hash(blob)), Some(Verdict { sort: Sort::Dataset, stays: true }), "{blob}");
+        assert_eq!(rule.verdict(&hash(blob)), Some(BlobVerdict { sort: Sort::Dataset, stays: true }), "{blob}");
     }
     (rule, genesis, dataset)
 }
@@ -148,7 +148,7 @@ fn what_was_recorded_stays_and_what_follows_from_it_may_go() {
         [false, false, false, false, true, true, true]
     );
     // Whatever shares a tensor with something that stays.
-    assert_eq!(rule.verdict(&hash("shared tensor")), Some(Verdict { sort: Sort::Checkpoint, stays: true }));
+    assert_eq!(rule.verdict(&hash("shared tensor")), Some(BlobVerdict { sort: Sort::Checkpoint, stays: true }));
     for blob in [checkpoint(4), state(1, 5), checkpoint(2), state(0, 1)] {
         let (own, part) = (rule.verdict(&blob).unwrap(), rule.verdict(&parts(&blob)[0]).unwrap());
         assert_eq!(own, part, "a manifest and its tensors share their fate");

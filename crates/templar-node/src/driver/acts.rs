@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use templar_manifest::{Contribution, Outcome, PublicKey, Signed, WindowIndex};
 use templar_protocol::{JudgePlan, Output, Phase, ReplayTask, RunState, Subject};
+use tracing::Instrument as _;
 
 use super::Driver;
 use super::config::NodeRole;
@@ -40,7 +41,18 @@ impl Driver {
     {
         if !self.tasks.has(id) {
             let pause = self.next_pause();
-            self.tasks.start(id, pause, work(self.shared.clone()));
+            let span = id.span(&self.window_span());
+            let work = work(self.shared.clone());
+            let told = async move {
+                tracing::debug!("started");
+                let result = work.await;
+                match &result {
+                    Ok(_) => tracing::debug!("done"),
+                    Err(error) => tracing::debug!(%error, "failed"),
+                }
+                result
+            };
+            self.tasks.start(id, pause, told.instrument(span));
         }
     }
 

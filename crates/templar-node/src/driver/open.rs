@@ -11,6 +11,7 @@ use templar_home::replica::Replica;
 use templar_net::Net;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::Span;
 
 use super::config::{DriverConfig, DriverError, NodeParts, NodeRole};
 use super::pruner::Pruner;
@@ -98,6 +99,7 @@ impl Driver {
             pruner,
             application: Application::kept(home, &context.run)?,
             challenged: BTreeSet::new(),
+            span: (None, Span::none()),
         };
         Ok((driver, requests, metrics_addr))
     }

@@ -10,7 +10,7 @@ use templar_manifest::{Contribution, Hash, LateVerdict, Outcome, Replay, ScoreEn
 use templar_protocol::{Phase, Subject};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tracing::{Instrument as _, Span};
+use tracing::{Span, info_span};
 
 use crate::event::NodeEvent;
 use crate::executor::{Executor, WorkError};
@@ -50,20 +50,20 @@ impl TaskId {
         matches!(self, Self::Train(_))
     }
 
-    /// The span in which the task runs.
-    fn span(self) -> Span {
+    /// The span in which the task runs, below that of the window for which it was started.
+    pub(super) fn span(self, window: &Span) -> Span {
         match self {
-            Self::Train(window) => tracing::info_span!("train", %window),
-            Self::Judge { window, seed } => tracing::info_span!("judge", %window, seed = %seed.short()),
-            Self::Confirm { window, subject } => {
-                tracing::info_span!("confirm", %window, of = %subject.window, miner = %subject.miner.short())
+            Self::Train(_) => info_span!(parent: window, "train"),
+            Self::Judge { seed, .. } => info_span!(parent: window, "judge", seed = %seed.short()),
+            Self::Confirm { subject, .. } => {
+                info_span!(parent: window, "confirm", of = %subject.window, miner = %subject.miner.short())
             }
-            Self::Apply(window) => tracing::info_span!("apply", %window),
-            Self::Deadline { window, phase } => tracing::info_span!("deadline", %window, ?phase),
-            Self::Answer(window) => tracing::info_span!("answer", %window),
-            Self::Follow => tracing::info_span!("follow"),
-            Self::Retry => tracing::info_span!("retry"),
-            Self::Prune => tracing::info_span!("prune"),
+            Self::Apply(_) => info_span!(parent: window, "apply"),
+            Self::Deadline { phase, .. } => info_span!(parent: window, "deadline", ?phase),
+            Self::Answer(of) => info_span!(parent: window, "answer", %of),
+            Self::Follow => info_span!(parent: window, "follow"),
+            Self::Retry => info_span!(parent: window, "retry"),
+            Self::Prune => info_span!(parent: window, "prune"),
         }
     }
 }
@@ -164,7 +164,7 @@ impl Tasks {
         self.under_way.iter().all(|id| id.is_wait())
     }
 
-    /// Starts `work` after `pause`, in a span of its own, unless a task of this identity is under way.
+    /// Starts `work` after `pause`, unless a task of this identity is under way.
     pub(super) fn start(
         &mut self,
         id: TaskId,
@@ -178,15 +178,9 @@ impl Tasks {
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
             }
-            tracing::debug!("started");
-            let result = work.await;
-            match &result {
-                Ok(_) => tracing::debug!("done"),
-                Err(error) => tracing::debug!(%error, "failed"),
-            }
-            (id, result)
+            (id, work.await)
         };
-        self.set.spawn(paced.instrument(id.span()));
+        self.set.spawn(paced);
     }
 
     /// The next task that ends, and what it came to. `None` where no task is under way.
