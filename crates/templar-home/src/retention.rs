@@ -1,14 +1,19 @@
 //! The rule on which blobs of a run must stay and which may go: a pure function of the run's record.
 //!
-//! | blobs | stay |
-//! |---|---|
-//! | genesis, dataset manifest, tokenizer, shards, tensors that genesis names | always |
-//! | contributions, inboxes, cuts, scores, records | always |
-//! | deltas, traces and aggregates that these name | always |
-//! | checkpoints | the first, the open window's, those from which the last `state_retention_windows` windows started, and what a signed record of the open window names |
-//! | states | those before and after the contributions of the open window and of the last `state_retention_windows` windows, and each miner's newest |
-//! | all other checkpoints and states | may go |
-//! | deltas and traces of closed windows that no cut names | may go ([`crate::inventory`] tells them by their own bytes) |
+//! These blobs stay always:
+//!
+//! * genesis, the dataset's manifest, tokenizer, shards, and the tensors that the genesis names;
+//! * contributions, inboxes, cuts, scores and records, and the deltas, traces and aggregates that these name.
+//!
+//! With `n` the genesis' `state_retention_windows`, these stay for a time:
+//!
+//! * checkpoints: the first, that of the open window, those before each of the last `n` windows, and those that a
+//!   signed record of the open window names;
+//! * states: those before and after the contributions of the open window and of the last `n` windows, and the
+//!   newest of each miner.
+//!
+//! All other checkpoints and states may go. Deltas and traces of closed windows that no cut names may go too;
+//! [`crate::inventory`] tells them by their own bytes.
 //!
 //! No information is lost with a blob that may go. Each checkpoint follows from the one before it and the
 //! window's aggregate, and each state from a replay of the contribution that left it. So an audit of all
