@@ -57,7 +57,7 @@ pub enum HandInError {
     #[error("the node of this home does not answer")]
     Socket(#[source] std::io::Error),
     /// The running node refuses the request, for this reason.
-    #[error("the node of this home does not take it: {0}")]
+    #[error("the node of this home refuses it: {0}")]
     Refused(String),
 }
 

@@ -16,7 +16,7 @@ pub enum HomeError {
     #[error("{0} is already a templar home")]
     Exists(PathBuf),
     /// A file that is to be made exists already.
-    #[error("{0} is there already")]
+    #[error("{0} exists already")]
     FileExists(PathBuf),
     /// The directory holds other files.
     #[error("{0} is not empty and not a templar home")]

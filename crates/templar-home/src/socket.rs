@@ -135,7 +135,7 @@ impl LocalRequest {
             Operation::Register => serde_json::from_slice(bytes).map(Self::Slot).map_err(|error| error.to_string()),
             _ => match Entry::decode(bytes) {
                 Ok(Entry::Evidence(shown)) => Ok(Self::Evidence(Box::new(shown.contradiction))),
-                Ok(_) => Err("it is no evidence".to_owned()),
+                Ok(_) => Err("the entry is no evidence".to_owned()),
                 Err(error) => Err(error.to_string()),
             },
         }

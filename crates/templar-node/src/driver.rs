@@ -305,8 +305,8 @@ impl Driver {
             Ok(Done::Answered { window, replayed }) => {
                 let state = format!("the state before this miner's contribution to window {window}");
                 let message = match replayed {
-                    Some(count) => format!("{state} is here and served; contributions replayed for it: {count}"),
-                    None => format!("{state} is lost: neither its blobs nor what it follows from is here"),
+                    Some(count) => format!("{state} is here and served; replayed contributions: {count}"),
+                    None => format!("{state} is lost: its blobs and the states before it are missing here"),
                 };
                 self.shared.warn(message).await;
                 return Ok(());

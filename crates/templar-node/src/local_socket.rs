@@ -108,10 +108,10 @@ async fn answer(mut stream: UnixStream, store: &Store, asked: &mpsc::Sender<Loca
 /// Passes the request of a command to the node's loop and waits for its answer.
 async fn hand_over(request: &RequestHead, bytes: &[u8], asked: &mpsc::Sender<LocalAsk>) -> Result<(), String> {
     if Hash::of(bytes) != request.id {
-        return Err("what is asked for does not have the hash that was said".to_owned());
+        return Err("the bytes of the request do not have its hash".to_owned());
     }
     let request = LocalRequest::decode(request.operation, bytes)
-        .map_err(|error| format!("what is asked for does not decode: {error}"))?;
+        .map_err(|error| format!("the request does not decode: {error}"))?;
     let (sender, answer) = oneshot::channel();
     let stops = || "the node stops".to_owned();
     asked.send((request, sender)).await.map_err(|_| stops())?;

@@ -78,9 +78,9 @@ fn a_running_node_takes_evidence_and_a_record_burns_for_it() {
     }
     let (rubbish, statement) = (b"rubbish".to_vec(), std::fs::read(&one).unwrap());
     for (bytes, id, expected) in [
-        (&rubbish, Hash::of(&statement), "what is asked for does not have the hash that was said"),
-        (&rubbish, Hash::of(&rubbish), "what is asked for does not decode: "),
-        (&statement, Hash::of(&statement), "what is asked for does not decode: it is no evidence"),
+        (&rubbish, Hash::of(&statement), "the bytes of the request do not have its hash"),
+        (&rubbish, Hash::of(&rubbish), "the request does not decode: "),
+        (&statement, Hash::of(&statement), "the request does not decode: the entry is no evidence"),
     ] {
         let (status, reason) = answer(&miner, bytes, id);
         assert!(status == 4 && reason.starts_with(expected), "{status} {reason}");

@@ -154,8 +154,7 @@ impl Driver {
             let time = Duration::from_millis(after_ms);
             while let Some(late) = shared.gatherer.stood_still(time).await {
                 let message = format!(
-                    "this process stood still for {} s, in which nobody could reach it; the time of the phase begins \
-                     again",
+                    "this process was suspended for {} s and nobody could reach it; the time of the phase starts again",
                     late.as_secs()
                 );
                 shared.warn(message).await;

@@ -31,8 +31,8 @@ impl Driver {
             self.challenged.insert(challenge.contribution);
             let Some(task) = node.state().late_task(challenge.window, &challenge.miner) else { continue };
             let message = format!(
-                "validators find nowhere what it takes to replay this miner's contribution to window {}; if they do not when \
-                 window {due} closes, what has not vested is burnt",
+                "validators cannot find the state that a replay of this miner's contribution to window {} needs; if it \
+                 is still missing when window {due} closes, unvested pay is slashed",
                 challenge.window
             );
             self.shared.warn(message).await;

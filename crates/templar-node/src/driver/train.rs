@@ -86,7 +86,8 @@ impl Driver {
             let message = match (recovered, last) {
                 (Ok(0), _) => None,
                 (Ok(replayed), _) => {
-                    Some(format!("this node had lost its state and found it again; contributions replayed: {replayed}"))
+                    let found = "this miner's saved training state was missing; replayed contributions gave it back";
+                    Some(format!("{found}: {replayed}"))
                 }
                 // The node key that trained before may still be there and serve it: an owner has moved here.
                 (Err(error), Some((parent, signer))) if error.missing().is_some() => {
@@ -96,7 +97,8 @@ impl Driver {
                         .state(&shared.executor, parent.state_out, &signer, within(STATE_PATIENCE))
                         .await?;
                     begins_anew.then(|| {
-                        "what this miner's last contribution left is not to be had; it begins anew, from zero"
+                        "this miner's saved training state is missing; it restarts with empty error feedback, and its \
+                         pay may drop"
                             .to_owned()
                     })
                 }

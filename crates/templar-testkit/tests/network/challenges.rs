@@ -222,7 +222,7 @@ async fn who_serves_no_state_is_slashed_and_who_has_lost_it_answers() {
         said.push(warnings(node).await);
     }
     let answered =
-        "the state before this miner's contribution to window 1 is here and served; contributions replayed for it: 1";
+        "the state before this miner's contribution to window 1 is here and served; replayed contributions: 1";
     assert!(said[2].iter().any(|message| message == answered), "{said:?}");
     stop.send_replace(true);
     for miner in hostile {
