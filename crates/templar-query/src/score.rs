@@ -24,7 +24,7 @@ pub struct ScoreView {
 /// The findings of a validator about one contribution.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MeasuredContribution {
-    /// The miner.
+    /// The miner that trained it.
     pub miner: PublicKey,
     /// The id of the contribution.
     pub contribution: ContributionId,

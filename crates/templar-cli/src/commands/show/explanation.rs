@@ -68,7 +68,7 @@ fn miner(found: &MinerStanding) -> Vec<String> {
 fn reason(cause: &Cause) -> String {
     let loss = |gain_nanonats: i128| {
         let nats = gain_nanonats.unsigned_abs() as f64 / 1e9;
-        if gain_nanonats < 0 { format!("rose by {nats:.4}") } else { format!("fell by {nats:.4}") }
+        if gain_nanonats < 0 { format!("rose by {nats:.6}") } else { format!("fell by {nats:.6}") }
     };
     match cause {
         Cause::Measured { gain_nanonats, own_gain_nanonats } => {
