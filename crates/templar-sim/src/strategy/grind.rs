@@ -1,7 +1,7 @@
 //! Grinding of the seed: members compute which of the few seeds that they can bring about suits them best.
 //!
 //! A validator can withhold its hash-chain value, and a miner can send another true delta. Both compute with
-//! what they were sent, and with the values that friends tell each other.
+//! the entries that they received, and with the values that friends tell each other.
 
 use std::collections::BTreeMap;
 
