@@ -4,8 +4,28 @@
 //! Everything above (model, training, replay) is written once, over `&dyn Device`, and cannot tell devices apart.
 //! [`Cpu`] is the device that every machine has.
 //!
-//! To add a device, implement [`Device`] and let [`self_test`] compare it with the slow twin of `templar-numerics`.
-//! To add an arithmetic, name it in `templar-manifest` and choose its device in [`for_arithmetic`].
+//! ```
+//! use templar_device::{Cpu, Device, Matrix, MatrixMut};
+//!
+//! let device = Cpu::best();
+//! let a = device.upload(vec![1.0, 2.0, 3.0].into())?; // [1, 3]
+//! let b = device.upload(vec![4.0, 5.0, 6.0, 7.0, 8.0, 9.0].into())?; // [2, 3]
+//! let mut c = device.zeros(2)?; // [1, 2]
+//! let b_transposed = Matrix::new(b.all(), 2).transposed();
+//! device.gemm(Matrix::new(a.all(), 1), b_transposed, MatrixMut::new(c.all_mut(), 1), false);
+//! assert_eq!(device.download(c)?, [32.0, 50.0]);
+//! # Ok::<(), templar_device::DeviceError>(())
+//! ```
+//!
+//! # Another device
+//!
+//! Implement [`Device`], and compare it with the slow twin of `templar-numerics` by [`self_test`]. Devices whose buffers are
+//! plain memory share the functions of [`host`].
+//!
+//! # Another arithmetic
+//!
+//! Name it in `templar-manifest`, and choose its device in [`for_arithmetic`]. An arithmetic differs in the matrix product,
+//! so it is a device, or a choice within one, with its own [`Device::gemm`].
 
 mod arithmetic;
 mod buffer;

@@ -1,5 +1,42 @@
 //! The transformer that a run trains: a Llama-style decoder with its forward and backward pass written out.
 //!
+//! A training step: the gradient of one micro-batch, then AdamW.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use templar_device::{Cpu, Device};
+//! use templar_manifest::ModelSpec;
+//! use templar_model::{AdamWSettings, Model, Moments, OptimizerStep, step};
+//!
+//! let spec = ModelSpec {
+//!     vocab_size: 16,
+//!     hidden_size: 8,
+//!     layers: 1,
+//!     heads: 2,
+//!     kv_heads: 1,
+//!     ffn_size: 16,
+//!     rope_theta: 10_000,
+//!     rope_scaling: None,
+//!     norm_eps_bits: 1e-5f32.to_bits(),
+//!     tied_embeddings: true,
+//!     sequence_length: 4,
+//! };
+//! let device = Arc::new(Cpu::best());
+//! let mut model = Model::new(&spec, device.clone())?;
+//! let mut params = device.upload(model.init(&[1; 32]).into())?;
+//! let mut grad = device.zeros(params.len())?;
+//! let mut moments = Moments::zero(&*device, model.parameter_count())?;
+//!
+//! // One sequence: tokens 1 to 4 are the inputs, tokens 2 to 5 the targets.
+//! let tokens = [1, 2, 3, 4, 5];
+//! let before = model.forward_backward(&params, &tokens, 1.0 / 4.0, &mut grad)?;
+//! let at = OptimizerStep { settings: &AdamWSettings::reference(), learning_rate: 0.01, number: 1 };
+//! step(&model, at, &mut params, &mut grad, &mut moments)?;
+//! assert!(model.loss(&params, &tokens)? < before);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # The model
 //!
 //! A token's row of the embedding is the start of its residual stream, a vector of `hidden_size` numbers. Each layer adds
@@ -9,8 +46,8 @@
 //!
 //! # One flat vector
 //!
-//! Parameters, gradients and the optimizer's two moments are flat vectors of f32 in the order in which a Hugging Face
-//! model lists its tensors ([`Model::tensors`]), so they hash, compress and save tensor by tensor, and the body of a
+//! Parameters, gradients and the optimizer's two moments are flat vectors of f32, each one buffer of a device
+//! (`templar-device`), in the order in which a Hugging Face model lists its tensors ([`Model::tensors`]), so they hash, compress and save tensor by tensor, and the body of a
 //! `model.safetensors` file is the parameter vector itself.
 //!
 //! # The forward pass

@@ -1,9 +1,26 @@
 //! The arithmetic `f32/1`, defined to the bit: matrix products, sums, elementary functions, and the kernels of a
-//! transformer and its optimiser made of them.
+//! transformer and of its optimiser.
 //!
-//! Everything a run claims is a hash of numbers that this crate computed, so two machines must get the same bits. The
-//! text below is the specification; [`twin`] is the same in code, slow and obvious; the fast kernels are equal to the
-//! twin on every input, which the tests check on every instruction set and several thread counts.
+//! Every claim in a run is a hash of numbers that this crate computed, so two machines must get the same bits. The text
+//! below is the specification. The module [`twin`] says the same as slow, obvious code. The fast kernels equal the twin on
+//! every input; tests check this on every instruction set and with several numbers of threads. The module [`vectors`] has
+//! frozen inputs and outputs, with which other hardware can check itself.
+//!
+//! ```
+//! use templar_numerics::{Kernels, Mat, MatMut, Op, twin};
+//!
+//! // [1 2 3] · [[4 5 6] [7 8 9]]ᵀ: the second operand is stored transposed.
+//! let (a, b) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
+//! let mut c = [0.0; 2];
+//! let (a, b) = (Mat::new(&a, 1, 3), Mat::new(&b, 2, 3));
+//! Kernels::best().gemm(a, Op::N, b, Op::T, MatMut::new(&mut c, 1, 2), false);
+//! assert_eq!(c, [32.0, 50.0]);
+//!
+//! // The slow twin has the same bits, here and on every other input.
+//! let mut expected = [0.0; 2];
+//! twin::gemm(a, Op::N, b, Op::T, MatMut::new(&mut expected, 1, 2), false);
+//! assert_eq!(c.map(f32::to_bits), expected.map(f32::to_bits));
+//! ```
 //!
 //! # Ground rules
 //!
@@ -12,10 +29,11 @@
 //!   ([`check_environment`] tests that). Operations are done in the order written: no reassociation, no contraction of
 //!   `a·b + c`, no approximate reciprocals.
 //! - `fma` appears in matrix products and nowhere else.
-//! - NaN has one meaning, "this step is invalid" ([`first_non_finite`](Kernels::first_non_finite) finds it), and its bits are not defined.
-//! - Integer widths, vector widths, tiles, caches and threads never enter. Threads split rows and columns, never a sum.
+//! - NaN has one meaning, "this step is invalid", and its bits are not defined. [`first_non_finite`] finds it.
+//! - The width of integers and vectors, tiles, caches and threads have no influence. Threads split rows and columns, never
+//!   a sum.
 //!
-//! # Matrix products ([`gemm`](Kernels::gemm))
+//! # Matrix products ([`gemm`])
 //!
 //! `C = op(A)·op(B)` with `op(A)` `[m, K]`, `op(B)` `[K, n]` and C `[m, n]`, each stored row by row. With `A[i,k]` the
 //! element in stored row i and column k, every element of C is one chain over k = 0, 1, … K-1:
@@ -32,7 +50,7 @@
 //! left out where a factor is zero. So a product may be cut anywhere along k by leaving the partial chain in C, and a
 //! row or a column alone gives the bits that it gives in the whole.
 //!
-//! # Sums over a row ([`sum`](Kernels::sum), [`dot`](Kernels::dot), [`squared_norm_f64`](Kernels::squared_norm_f64))
+//! # Sums over a row ([`sum`], [`dot`], [`squared_norm_f64`])
 //!
 //! 32 lanes begin at +0. Element i is added to lane i mod 32, i ascending. Then, for h = 16, 8, 4, 2, 1, lane j takes
 //! lane j + h for all j < h; the sum is lane 0. `dot` sums rounded products `a[i]·b[i]`. `squared_norm_f64` sums in
@@ -65,25 +83,51 @@
 //!
 //! # Kernels
 //!
-//! | kernel | per row or element, in this order |
-//! |---|---|
-//! | [`softmax`](Kernels::softmax) | `m = max(x)`; `e = exp(x - m)`; `i = 1 / sum(e)`; `p = e·i` |
-//! | [`softmax_backward`](Kernels::softmax_backward) | `d = dot(p, dp)`; `ds = p·(dp - d)` |
-//! | [`rms_norm`](Kernels::rms_norm) | `inv = 1 / √(sum(x·x) / width + eps)`; `out = (x·inv)·weight` |
-//! | [`rms_norm_backward`](Kernels::rms_norm_backward) | `t = dy·weight`; `c = (inv·inv)·(sum(t·x) / width)`; `dx += inv·(t - x·c)`; `dweight += dy·(x·inv)`, rows ascending |
-//! | [`swiglu`](Kernels::swiglu) | `out = (gate·sigmoid(gate))·up` |
-//! | [`swiglu_backward`](Kernels::swiglu_backward) | `s = sigmoid(gate)`; `dup = dout·(gate·s)`; `dgate = (dout·up)·(s·(1 + gate·(1 - s)))` |
-//! | [`rotary`](Kernels::rotary) | `(a, b)` = elements `(i, i + head_dim/2)` of a head: `(a·cos - b·sin, b·cos + a·sin)` |
-//! | [`rotary_backward`](Kernels::rotary_backward) | `(a·cos + b·sin, b·cos - a·sin)` |
-//! | [`cross_entropy`](Kernels::cross_entropy) | `m = max(l)`; `e = exp(l - m)`; `s = sum(e)`; loss `ln(s) - (l[target] - m)`; `i = 1 / s`; gradient `(e·i)·scale`, at the target `(e·i - 1)·scale` |
-//! | [`adamw`](Kernels::adamw) | `m = beta1·m + (1 - beta1)·g`; `v = beta2·v + (1 - beta2)·(g·g)`; `p = p·(1 - lr·wd) - ((lr / bias1)·m) / (√(v·(1 / bias2)) + eps)` |
+//! Each kernel is described for one row or one element, in the order of its operations.
 //!
-//! `width` is converted to `f32`. The expressions of [`adamw`](Kernels::adamw) that hold no element (`1 - beta1`, `1 - beta2`,
-//! `1 - lr·wd`, `lr / bias1`, `1 / bias2`) are computed once, in `f32`. [`add_in_place`](Kernels::add_in_place) is `x + y`, [`scale_in_place`](Kernels::scale_in_place)
-//! `x·s`, element by element.
+//! - [`softmax`]: `m = max(x)`; `e = exp(x - m)`; `i = 1 / sum(e)`; `p = e·i`.
+//! - [`softmax_backward`]: `d = dot(p, dp)`; `ds = p·(dp - d)`.
+//! - [`rms_norm`]: `inv = 1 / √(sum(x·x) / width + eps)`; `out = (x·inv)·weight`.
+//! - [`rms_norm_backward`]: `t = dy·weight`; `c = (inv·inv)·(sum(t·x) / width)`; `dx += inv·(t - x·c)`;
+//!   `dweight += dy·(x·inv)`, rows ascending.
+//! - [`swiglu`]: `out = (gate·sigmoid(gate))·up`.
+//! - [`swiglu_backward`]: `s = sigmoid(gate)`; `dup = dout·(gate·s)`;
+//!   `dgate = (dout·up)·(s·(1 + gate·(1 - s)))`.
+//! - [`rotary`]: the elements `(a, b) = (x[i], x[i + head_dim/2])` of a head become `(a·cos - b·sin, b·cos + a·sin)`.
+//! - [`rotary_backward`]: `(a·cos + b·sin, b·cos - a·sin)`.
+//! - [`cross_entropy`]: `m = max(l)`; `e = exp(l - m)`; `s = sum(e)`; the loss is `ln(s) - (l[target] - m)`; `i = 1 / s`;
+//!   the gradient is `(e·i)·scale`, at the target `(e·i - 1)·scale`.
+//! - [`adamw`]: `m = beta1·m + (1 - beta1)·g`; `v = beta2·v + (1 - beta2)·(g·g)`;
+//!   `p = p·(1 - lr·wd) - ((lr / bias1)·m) / (√(v·(1 / bias2)) + eps)`.
+//! - [`add_in_place`]: `x + y`. [`subtract_in_place`]: `x - y`. [`scale_in_place`]: `x·s`.
 //!
-//! `max` begins with minus infinity and takes an element that is greater; NaN is passed over and comes back through the
-//! exponentials. Which zero is found of +0 and -0 cannot be seen, since `x - max` is +0 or -0 and `exp` of both is 1.
+//! `width` is converted to `f32`. The expressions of [`adamw`] that hold no element (`1 - beta1`, `1 - beta2`,
+//! `1 - lr·wd`, `lr / bias1`, `1 / bias2`) are computed once, in `f32`.
+//!
+//! `max` begins with minus infinity and takes an element that is greater. NaN is passed over and comes back through the
+//! exponentials. It does not matter whether +0 or -0 is found, since `x - max` is then +0 or -0 and `exp` of both is 1.
+//!
+//! # Attention ([`attention`], [`attention_backward`], [`rotate_heads`])
+//!
+//! Queries, keys and values lie head by head, `[sequences, heads + 2 kv_heads, length, width]`: in a sequence first the
+//! query heads, then the key heads, then the value heads. Query head h reads key and value head `h / (heads / kv_heads)`.
+//!
+//! [`rotate_heads`] turns queries and keys by [`rotary`], with positions from 0 in each sequence, and then multiplies each
+//! element of the queries by `1 / √width`, an `f32`. Its transpose multiplies first and then turns back.
+//!
+//! Rows are taken in blocks of 64 positions. A block that begins at row b ends at row `e = min(b + 64, length)`. For row r of
+//! the block, with chains as in a matrix product, from +0:
+//!
+//! 1. The score of column c is the chain of `q[r]·k[c]` over the width, for c = 0, 1, … r.
+//! 2. `p` is the [`softmax`] of the scores. For c from r + 1 to e - 1, `p[c]` is +0.
+//! 3. The context is the chain of `p[c]·v[c]` over c = 0, 1, … e - 1. (The steps with `p[c] = +0` can change the sign of
+//!    a zero, and make NaN of an infinity.)
+//!
+//! Backward, with the gradient `dout` of the context: `dp[c]` is the chain of `dout·v[c]` over the width; `ds` is
+//! [`softmax_backward`] of p and dp over columns 0 to r, and +0 in the block's columns beyond. `dq` is the chain of
+//! `ds[c]·k[c]` over c = 0, 1, … e - 1, from +0. `dk[c]` and `dv[c]` are chains from +0 that take `ds[c]·q[r]` and
+//! `p[c]·dout` of every row r whose block ends beyond c: over the query heads of the group ascending, and in each head over
+//! the rows ascending.
 //!
 //! # Rotary tables ([`RotaryTables`], [`RotaryScaling`])
 //!
@@ -99,7 +143,7 @@
 //!
 //! # What surrounds the kernels in a step
 //!
-//! The code is [`twin`]'s; the kernels' callers do the same with the fast forms.
+//! The code is in [`twin`]. The callers of the kernels do the same with the fast forms.
 //!
 //! - **Embedding**: row r of the stream is a copy of row `id[r]` of the table. Backward: row r is added to row `id[r]`
 //!   of the gradient, one `f32` addition an element, r ascending, on top of what the gradient holds.
@@ -112,27 +156,50 @@
 //! - **AdamW's numbers** at step t ≥ 1: `beta` and weight decay are parts per million, divided by 1e6 in `f64`;
 //!   `bias = 1 - beta^t` in `f64`, with the power by squaring: for the bits of t from the lowest,
 //!   `result ← result·square` (from 1) where the bit is set, then `square ← square·square` (from beta). Each of these
-//!   numbers is then rounded once to `f32`. Tensors of one dimension have no weight decay. The learning rate is computed in `f64` by its
-//!   schedule and rounded once.
+//!   numbers is then rounded once to `f32`. Tensors of one dimension have no weight decay. The learning rate is computed
+//!   in `f64` by its schedule and rounded once.
 //! - **Scores** are integers: a mean loss in 1e-9 nats is the `f64` product with 1e9, rounded half away from zero, 0
-//!   below zero and 2^64 - 1 for NaN and what does not fit. What follows from it is integer arithmetic.
+//!   below zero, and 2^64 - 1 for NaN and for a product that does not fit. All later steps are integer arithmetic.
 //!
 //! A loss that is NaN or infinite, and a gradient with such an element, make the step invalid: the model's step returns
 //! an error with the token's position, or the first such tensor's name and the index in it, and changes neither
-//! parameters nor moments. The norm shows it for nothing, because finite `f32` cannot make a sum of squares in `f64`
-//! infinite; [`first_non_finite`](Kernels::first_non_finite) then finds the place.
+//! parameters nor moments. The norm detects such an element at no cost, because finite `f32` cannot make a sum of
+//! squares in `f64` infinite; [`first_non_finite`] then finds the place.
 //!
-//! # Instruction sets
+//! # Instruction sets and other hardware
 //!
-//! [`Isa`] says what the machine offers, and a [`Kernels`] is one choice of it. `unsafe` exists in this crate alone:
-//! to call code compiled for an instruction set that was found at run time, and to let threads write disjoint
-//! rectangles of one matrix.
+//! [`Isa`] lists the instruction sets that a machine offers, and a [`Kernels`] is one choice of them. `unsafe` exists in
+//! this crate alone, for two purposes: to call code compiled for an instruction set that was found at run time, and to let
+//! threads write disjoint rectangles of one matrix.
 //!
-//! Another kind of machine is added at the same place: a variant of [`Isa`] with its test of availability, an arm in
-//! `gemm::region::compute` for products, and one in the macro `kernel!` (or in the kernel's `_with` function) for
-//! everything else. Callers know none of it. A GPU gives these bits with one thread for each element of C and k
-//! ascending in it, with correctly rounded `fma`, `/` and `√`, without contraction or flushing, and with 32 lanes for a
-//! row's sum.
+//! To add an instruction set, add a variant of [`Isa`] with its test of availability, an arm in `gemm::region::compute` for
+//! products, and an arm in the macro `kernel!` (or in the kernel's `_with` function) for everything else. No caller changes.
+//!
+//! Other hardware is a device of its own (`templar-device`). A GPU gives these bits if each element of C has one thread that
+//! goes through k ascending; if `fma`, `/` and `√` are correctly rounded; if nothing is contracted or flushed to zero; and
+//! if a row's sum has 32 lanes.
+//!
+//! [`adamw`]: Kernels::adamw
+//! [`add_in_place`]: Kernels::add_in_place
+//! [`attention`]: Kernels::attention
+//! [`attention_backward`]: Kernels::attention_backward
+//! [`cross_entropy`]: Kernels::cross_entropy
+//! [`dot`]: Kernels::dot
+//! [`first_non_finite`]: Kernels::first_non_finite
+//! [`gemm`]: Kernels::gemm
+//! [`rms_norm`]: Kernels::rms_norm
+//! [`rms_norm_backward`]: Kernels::rms_norm_backward
+//! [`rotary`]: Kernels::rotary
+//! [`rotary_backward`]: Kernels::rotary_backward
+//! [`rotate_heads`]: Kernels::rotate_heads
+//! [`scale_in_place`]: Kernels::scale_in_place
+//! [`softmax`]: Kernels::softmax
+//! [`softmax_backward`]: Kernels::softmax_backward
+//! [`squared_norm_f64`]: Kernels::squared_norm_f64
+//! [`subtract_in_place`]: Kernels::subtract_in_place
+//! [`sum`]: Kernels::sum
+//! [`swiglu`]: Kernels::swiglu
+//! [`swiglu_backward`]: Kernels::swiglu_backward
 #![allow(unsafe_code)]
 
 mod adamw;
