@@ -4,7 +4,7 @@ use templar_audit::{AuditInputs, States, replay_contribution};
 use templar_delta::{Delta, DeltaError, inspect, max_bytes};
 use templar_manifest::trace::{Trace, TraceHeader};
 use templar_manifest::*;
-use templar_train::{Claim, MinerState, Recipe, Task, replay};
+use templar_train::{Claim, MinerState, Recipe, WindowStart, WindowTask, replay};
 
 use super::{Attack, answered, refused};
 use crate::vectors::example;
@@ -125,7 +125,7 @@ fn claims() -> Vec<Attack> {
         let header = TraceHeader::of(honest, recipe.tensors.len() as u32);
         let mut trace = Trace::decode(&example.traces[0], &header).unwrap();
         trace.leaves[2].tensors[1] = Hash::of(b"another");
-        let task = Task {
+        let task = WindowTask {
             window: honest.window,
             miner: honest.miner,
             pages: example.before.assignment().slot(0).unwrap().to_vec(),
@@ -133,10 +133,8 @@ fn claims() -> Vec<Attack> {
         };
         let state = MinerState::zero(parameters.len());
         let claim = Claim { contribution: honest, trace: &trace };
-        match replay(&recipe, &task, parameters.clone(), state, claim, &[], &|page| inputs.page(task.window, page))
-            .unwrap()
-            .verdict
-        {
+        let start = WindowStart { task: &task, parameters: (&parameters).into(), state };
+        match replay(&recipe, start, claim, &[], &|page| inputs.page(task.window, page)).unwrap().verdict {
             Replay::Refused(refusal) => refusal.to_string(),
             other => panic!("{other:?}"),
         }

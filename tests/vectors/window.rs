@@ -16,7 +16,7 @@ use templar_manifest::*;
 use templar_protocol::{ClosedWindow, Judgement, RunState, VoteCertificate, Witness};
 use templar_testkit::noise::random_delta;
 use templar_train::tensors::checkpoint_of;
-use templar_train::{MinerState, Recipe, Task, WindowResult, WindowRun, run_window};
+use templar_train::{MinerState, Recipe, WindowResult, WindowRun, WindowTask, run_window};
 
 /// The name of the example run, from which the validators' hash chains are drawn.
 pub(crate) const NAME: &str = "example";
@@ -152,7 +152,7 @@ fn genesis(dataset: &Dataset) -> Genesis {
 }
 
 fn train(recipe: &Recipe, before: &RunState, parameters: &[f32], pages: &PageReader<'_>, slot: usize) -> WindowResult {
-    let task = Task {
+    let task = WindowTask {
         window: before.window(),
         miner: before.genesis().miners()[slot],
         pages: before.assignment().slot(slot).unwrap().to_vec(),

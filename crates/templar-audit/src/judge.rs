@@ -8,7 +8,7 @@ use templar_manifest::proof::prove;
 use templar_manifest::trace::{Trace, TraceHeader};
 use templar_manifest::{Contribution, Hash, PublicKey, Refusal, Replay, ScoreEntry, Signed, StateId};
 use templar_protocol::{JudgePlan, ReplayTask};
-use templar_train::{Claim, MinerState, Replayed, Task, evaluate, replay, trial};
+use templar_train::{Claim, MinerState, Replayed, WindowStart, WindowTask, evaluate, replay, trial};
 
 use crate::inputs::{AuditInputs, InputError, chain};
 
@@ -73,8 +73,9 @@ pub fn replay_contribution(
     let state = state(&contribution.state_in)?;
     let (window, miner, steps) = (contribution.window, contribution.miner, contribution.steps);
     let (claim, draws) = (Claim { contribution, trace: &trace }, &task.draws);
-    let task = Task { window, miner, pages: task.pages.clone(), steps };
-    replay(inputs.recipe, &task, parameters, state, claim, draws, &|page| inputs.page(window, page))
+    let task = WindowTask { window, miner, pages: task.pages.clone(), steps };
+    let start = WindowStart { task: &task, parameters: parameters.into(), state };
+    replay(inputs.recipe, start, claim, draws, &|page| inputs.page(window, page))
         .map_err(|error| InputError::train(&error))
 }
 

@@ -9,8 +9,8 @@ use crate::device::Device;
 
 /// A device of this machine that computes the arithmetic of a genesis.
 ///
-/// The match is exhaustive: an arithmetic that is added to `templar-manifest` does not compile until a device is chosen
-/// for it here. A name that no version of the enum knows is refused when the genesis is decoded.
+/// The match is exhaustive: an arithmetic that is added to `templar-manifest` does not compile until a device
+/// is chosen for it here. A name that no version of the enum knows is refused when the genesis is decoded.
 pub fn for_arithmetic(arithmetic: Arithmetic) -> Arc<dyn Device> {
     match arithmetic {
         Arithmetic::F32 => Arc::new(Cpu::default()),

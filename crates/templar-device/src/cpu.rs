@@ -9,7 +9,8 @@ use templar_numerics::{AdamW, Angles, AttentionShape, HeadLayout, Isa, Kernels, 
 
 use crate::buffer::{Buffer, View, ViewMut};
 use crate::device::{
-    AdamWUpdate, AttentionGradient, Device, DeviceError, GateInputs, Matrix, MatrixMut, NormInputs, RotaryBuffers,
+    AdamWUpdate, AttentionGradient, Device, DeviceError, GateInputs, Matrix, MatrixMut, NormGradient, NormInputs,
+    RotaryBuffers,
 };
 use crate::host::{self, slice, slice_mut};
 
@@ -139,14 +140,8 @@ impl Device for Cpu {
         self.kernels.rms_norm(x, weight, eps, slice_mut(out), slice_mut(inv_rms));
     }
 
-    fn rms_norm_backward(
-        &self,
-        inputs: NormInputs<'_>,
-        inv_rms: View<'_>,
-        dy: View<'_>,
-        dx: ViewMut<'_>,
-        dweight: ViewMut<'_>,
-    ) {
+    fn rms_norm_backward(&self, gradient: NormGradient<'_>, dx: ViewMut<'_>, dweight: ViewMut<'_>) {
+        let NormGradient { inputs, inv_rms, dy } = gradient;
         let (x, weight) = (slice(&inputs.x), slice(&inputs.weight));
         let (dx, dweight) = (slice_mut(dx), slice_mut(dweight));
         self.kernels.rms_norm_backward(x, weight, slice(&inv_rms), slice(&dy), dx, dweight);

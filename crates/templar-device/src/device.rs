@@ -54,9 +54,9 @@ impl<'a> Matrix<'a> {
 pub struct MatrixMut<'a> {
     /// The elements, `[rows, cols]`.
     pub elements: ViewMut<'a>,
-    /// Number of rows.
+    /// The number of rows.
     pub rows: u64,
-    /// Number of columns.
+    /// The number of columns.
     pub cols: u64,
 }
 
@@ -95,6 +95,17 @@ pub struct NormInputs<'a> {
     pub weight: View<'a>,
 }
 
+/// The inputs of the backward pass of RMSNorm.
+#[derive(Debug, Clone)]
+pub struct NormGradient<'a> {
+    /// The inputs of the forward pass.
+    pub inputs: NormInputs<'a>,
+    /// The inverse root mean square of each row, which the forward pass left, `[rows]`.
+    pub inv_rms: View<'a>,
+    /// The gradient of the output, `[rows, width]`.
+    pub dy: View<'a>,
+}
+
 /// The inputs that both passes of the gated activation share. They have the same length.
 #[derive(Debug, Clone)]
 pub struct GateInputs<'a> {
@@ -130,15 +141,16 @@ pub struct AdamWUpdate<'a> {
 
 /// Hardware that computes one arithmetic.
 ///
-/// A device owns the memory of its buffers and runs the operations below on them. Each operation has the bits that the
-/// specification gives it: `templar_numerics::twin` says the same as slow code, and [`self_test`](crate::self_test)
-/// compares a device with it.
+/// A device owns the memory of its buffers and runs the operations below on them. Each operation has the bits
+/// that the specification gives it: `templar_numerics::twin` says the same as slow code, and
+/// [`self_test`](crate::self_test) compares a device with it.
 ///
 /// # Order and errors
 ///
-/// Operations on a buffer take effect in the order in which they were called. An operation may only be queued when its
-/// call returns. So operations that compute cannot fail by themselves: a device that fails keeps the error, and every
-/// later call that brings something back ([`Device::read`], [`Device::download`], [`Device::squared_norms`],
+/// Operations on a buffer take effect in the order in which they were called. An operation may only be queued
+/// when its call returns. So operations that compute cannot fail by themselves: a device that fails keeps the
+/// error, and every later call that brings something back ([`Device::read`], [`Device::download`],
+/// [`Device::squared_norms`],
 /// [`Device::first_non_finite`], [`Device::hash`]) returns it.
 ///
 /// # Panics
@@ -201,15 +213,8 @@ pub trait Device: fmt::Debug + Send + Sync {
     /// RMSNorm of every row: `out [rows, width]`, and `inv_rms [rows]` for the backward pass.
     fn rms_norm(&self, inputs: NormInputs<'_>, eps: f32, out: ViewMut<'_>, inv_rms: ViewMut<'_>);
 
-    /// Adds the gradients of RMSNorm for `dy [rows, width]` to `dx [rows, width]` and to `dweight [width]`.
-    fn rms_norm_backward(
-        &self,
-        inputs: NormInputs<'_>,
-        inv_rms: View<'_>,
-        dy: View<'_>,
-        dx: ViewMut<'_>,
-        dweight: ViewMut<'_>,
-    );
+    /// Adds the gradients of RMSNorm to `dx [rows, width]` and to `dweight [width]`.
+    fn rms_norm_backward(&self, gradient: NormGradient<'_>, dx: ViewMut<'_>, dweight: ViewMut<'_>);
 
     /// `losses [rows]` in nats of `logits [rows, vocab]` for `targets [rows]`; the logits are replaced by the
     /// gradient of the losses' sum times `grad_scale`. Targets are below `vocab`.

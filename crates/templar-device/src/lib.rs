@@ -19,13 +19,13 @@
 //!
 //! # Another device
 //!
-//! Implement [`Device`], and compare it with the slow twin of `templar-numerics` by [`self_test`]. Devices whose buffers are
-//! plain memory share the functions of [`host`].
+//! Implement [`Device`], and compare it with the slow twin of `templar-numerics` by [`self_test`]. Devices
+//! whose buffers are plain memory share the functions of [`host`].
 //!
 //! # Another arithmetic
 //!
-//! Name it in `templar-manifest`, and choose its device in [`for_arithmetic`]. An arithmetic differs in the matrix product,
-//! so it is a device, or a choice within one, with its own [`Device::gemm`].
+//! Name it in `templar-manifest`, and choose its device in [`for_arithmetic`]. An arithmetic differs in the
+//! matrix product, so it is a device, or a choice within one, with its own [`Device::gemm`].
 
 mod arithmetic;
 mod buffer;
@@ -38,7 +38,8 @@ pub use arithmetic::for_arithmetic;
 pub use buffer::{Buffer, Element, View, ViewMut};
 pub use cpu::Cpu;
 pub use device::{
-    AdamWUpdate, AttentionGradient, Device, DeviceError, GateInputs, Matrix, MatrixMut, NormInputs, RotaryBuffers,
+    AdamWUpdate, AttentionGradient, Device, DeviceError, GateInputs, Matrix, MatrixMut, NormGradient, NormInputs,
+    RotaryBuffers,
 };
 pub use self_test::{SelfTestError, self_test};
 pub use templar_manifest::Arithmetic;

@@ -1,9 +1,10 @@
 //! The contestants of `tests/compare/step.py`: a training step and an evaluation, by this crate and by candle's
 //! autograd.
 //!
-//! `contest prepare DIR NAME` writes a model's first parameters and its tokens. `contest templar DIR`, `recompute DIR`
-//! and `candle DIR` say `ready`, load on a first line, say `loaded`, and then take one step for each line (`train` or
-//! `eval`), answering with its mean loss and its seconds. Threads follow `RAYON_NUM_THREADS`.
+//! `contest prepare DIR NAME` writes a model's first parameters and its tokens. `contest templar DIR`,
+//! `recompute DIR` and `candle DIR` say `ready`, load on a first line, say `loaded`, and then take one step for
+//! each line (`train` or `eval`), answering with its mean loss and its seconds. Threads follow
+//! `RAYON_NUM_THREADS`.
 
 #[path = "../tests/reference.rs"]
 mod reference;

@@ -1,20 +1,20 @@
 //! The backward pass: from the gradient of the normed residual stream to that of every parameter.
 //!
-//! Layers descend; within a layer the order is that of the code below, each weight's gradient taking up the rows in
-//! ascending order on top of what the flat gradient holds. The embedding comes last, rows in token order, so with tied
-//! embeddings its gradient is the output head's followed by the tokens'.
+//! Layers descend; within a layer the order is that of the code below, each weight's gradient taking up the
+//! rows in ascending order on top of what the flat gradient holds. The embedding comes last, rows in token
+//! order, so with tied embeddings its gradient is the output head's followed by the tokens'.
 //!
 //! Activations that were not kept are computed again, by the functions of the forward pass on the same values,
 //! so with the same bits. The outputs of norms and gates are always computed again; where only the layers'
 //! inputs were kept, so is all of a layer but its output.
 
-use templar_device::{AttentionGradient, Buffer, View};
+use templar_device::{AttentionGradient, Buffer, NormGradient, View};
 
 use crate::activations::{Activations, Gradients, Keep, LayerActivations, Workspace};
 use crate::forward::{self, gate_inputs};
 use crate::layout::LayerRanges;
 use crate::linear::{self, Sum};
-use crate::pass::Pass;
+use crate::pass::ModelPass;
 
 /// The buffers that every layer's backward pass writes.
 struct Written<'a> {
@@ -26,23 +26,23 @@ struct Written<'a> {
 
 /// Adds to `flat` what follows from `gradients.normed`, the gradient of the final norm's output.
 pub(crate) fn run(
-    pass: Pass<'_>,
+    pass: ModelPass<'_>,
     inputs: View<'_, u32>,
     activations: &mut Activations,
     gradients: &mut Gradients,
     flat: &mut Buffer,
 ) {
-    let (Pass { device, layout, .. }, keep) = (pass, activations.keep);
+    let (ModelPass { device, layout, .. }, keep) = (pass, activations.keep);
     let Activations { streams, layers, inv_rms, workspace, .. } = activations;
     let kept = keep.layers(layout.layers.len());
     device.fill(gradients.residual.all_mut(), 0.0);
-    device.rms_norm_backward(
-        pass.norm(&streams[layout.layers.len()], &layout.final_norm),
-        inv_rms.all(),
-        gradients.normed.all(),
-        gradients.residual.all_mut(),
-        flat.view_mut(layout.final_norm.clone()),
-    );
+    let gradient = NormGradient {
+        inputs: pass.norm(&streams[layout.layers.len()], &layout.final_norm),
+        inv_rms: inv_rms.all(),
+        dy: gradients.normed.all(),
+    };
+    let dweight = flat.view_mut(layout.final_norm.clone());
+    device.rms_norm_backward(gradient, gradients.residual.all_mut(), dweight);
     let mut written = Written { workspace, gradients, flat };
     for (index, ranges) in layout.layers.iter().enumerate().rev() {
         let (stream, layer) = (&streams[index], &mut layers[index % kept]);
@@ -58,8 +58,8 @@ pub(crate) fn run(
 }
 
 /// Back through `output = feed_forward(norm(middle)) + middle`; the residual's gradient becomes that of `middle`.
-fn feed_forward(pass: Pass<'_>, ranges: &LayerRanges, layer: &mut LayerActivations, written: &mut Written<'_>) {
-    let Pass { device, layout, .. } = pass;
+fn feed_forward(pass: ModelPass<'_>, ranges: &LayerRanges, layer: &mut LayerActivations, written: &mut Written<'_>) {
+    let ModelPass { device, layout, .. } = pass;
     let Written { workspace, gradients, flat } = written;
     let Workspace { normed: ffn_input, gated: layer_gated, .. } = &mut **workspace;
     let Gradients { residual, normed, gated, gate, up, .. } = &mut **gradients;
@@ -78,18 +78,19 @@ fn feed_forward(pass: Pass<'_>, ranges: &LayerRanges, layer: &mut LayerActivatio
     linear::backward_input(device, gate, pass.weight(&ranges.gate), normed.all_mut(), Sum::Begins);
     linear::backward_input(device, up, pass.weight(&ranges.up), normed.all_mut(), Sum::GoesOn);
     let dweight = flat.view_mut(ranges.ffn_norm.clone());
-    device.rms_norm_backward(norm, layer.ffn_inv_rms.all(), normed.all(), residual.all_mut(), dweight);
+    let gradient = NormGradient { inputs: norm, inv_rms: layer.ffn_inv_rms.all(), dy: normed.all() };
+    device.rms_norm_backward(gradient, residual.all_mut(), dweight);
 }
 
 /// Back through `middle = attention(norm(stream)) + stream`; the residual's gradient becomes that of `stream`.
 fn attend(
-    pass: Pass<'_>,
+    pass: ModelPass<'_>,
     ranges: &LayerRanges,
     stream: &Buffer,
     layer: &mut LayerActivations,
     written: &mut Written<'_>,
 ) {
-    let Pass { device, layout, .. } = pass;
+    let ModelPass { device, layout, .. } = pass;
     let Written { workspace, gradients, flat } = written;
     let Workspace { normed: attention_input, qkv_by_token, .. } = &mut **workspace;
     let Gradients { residual, normed, context, qkv, .. } = &mut **gradients;
@@ -108,5 +109,6 @@ fn attend(
     linear::backward_weight(device, dqkv.clone(), attention_input.all(), flat.view_mut(ranges.qkv.clone()));
     linear::backward_input(device, dqkv, pass.weight(&ranges.qkv), normed.all_mut(), Sum::Begins);
     let dweight = flat.view_mut(ranges.attention_norm.clone());
-    device.rms_norm_backward(norm, layer.attention_inv_rms.all(), normed.all(), residual.all_mut(), dweight);
+    let gradient = NormGradient { inputs: norm, inv_rms: layer.attention_inv_rms.all(), dy: normed.all() };
+    device.rms_norm_backward(gradient, residual.all_mut(), dweight);
 }

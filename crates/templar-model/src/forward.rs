@@ -8,19 +8,19 @@ use templar_device::{Buffer, DeviceError, GateInputs, View};
 use crate::activations::{Activations, Keep, LayerActivations, Workspace};
 use crate::layout::LayerRanges;
 use crate::linear;
-use crate::pass::Pass;
+use crate::pass::ModelPass;
 
 /// Computes everything up to and including `activations.normed`; `inputs [rows]` are ids below the vocabulary.
 ///
 /// # Errors
 /// The device has no memory for the activations.
 pub(crate) fn run(
-    pass: Pass<'_>,
+    pass: ModelPass<'_>,
     inputs: View<'_, u32>,
     keep: Keep,
     activations: &mut Activations,
 ) -> Result<(), DeviceError> {
-    let Pass { device, layout, .. } = pass;
+    let ModelPass { device, layout, .. } = pass;
     activations.resize(device, layout, pass.shape, keep)?;
     let Activations { streams, layers, normed, inv_rms, workspace, .. } = activations;
     let streams = &mut streams[..keep.streams(layout.layers.len())];
@@ -46,13 +46,13 @@ pub(crate) fn run(
 
 /// `middle = attention(norm(stream)) + stream`.
 pub(crate) fn attend(
-    pass: Pass<'_>,
+    pass: ModelPass<'_>,
     ranges: &LayerRanges,
     stream: &Buffer,
     layer: &mut LayerActivations,
     workspace: &mut Workspace,
 ) {
-    let Pass { device, layout, .. } = pass;
+    let ModelPass { device, layout, .. } = pass;
     let Workspace { normed, qkv_by_token, context_by_head, .. } = workspace;
     let LayerActivations { attention_inv_rms, qkv, attention_statistics, context, middle, .. } = layer;
     let inputs = pass.norm(stream, &ranges.attention_norm);
@@ -69,8 +69,8 @@ pub(crate) fn attend(
 }
 
 /// `gate` and `up`, the projections of `norm(middle)`. The layer's output is `down(silu(gate) · up) + middle`.
-pub(crate) fn gate(pass: Pass<'_>, ranges: &LayerRanges, layer: &mut LayerActivations, workspace: &mut Workspace) {
-    let (Pass { device, layout, .. }, normed) = (pass, &mut workspace.normed);
+pub(crate) fn gate(pass: ModelPass<'_>, ranges: &LayerRanges, layer: &mut LayerActivations, workspace: &mut Workspace) {
+    let (ModelPass { device, layout, .. }, normed) = (pass, &mut workspace.normed);
     let inputs = pass.norm(&layer.middle, &ranges.ffn_norm);
     device.rms_norm(inputs, layout.norm_eps, normed.all_mut(), layer.ffn_inv_rms.all_mut());
     linear::forward(device, normed.all(), pass.weight(&ranges.gate), layer.gate.all_mut(), pass.rows());

@@ -13,8 +13,8 @@ use templar_manifest::ModelSpec;
 use templar_numerics::{Kernels, RotaryScaling};
 
 use crate::layout::{ConfigError, Layout};
-pub use crate::vocabulary::TokenizerError;
 use crate::vocabulary::Vocabulary;
+pub use crate::vocabulary::VocabularyError;
 
 /// How the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,7 +38,7 @@ pub enum GenerateError {
     Config(#[from] ConfigError),
     /// The tokenizer cannot be used with the model.
     #[error("the tokenizer cannot be used")]
-    Tokenizer(#[from] TokenizerError),
+    Tokenizer(#[from] VocabularyError),
     /// The parameter vector has another length than the model's.
     #[error("{found} parameters, the model has {expected}")]
     Length {
@@ -75,9 +75,20 @@ pub enum GenerateError {
     Candle(#[from] candle_core::Error),
 }
 
-/// Continues `prompt` by at most `max_tokens` tokens, up to the end token or the model's last position, and returns the
-/// continuation alone. The prompt stands at the start of a text: the tokenizer's start token, or the end token that
-/// separates documents, comes before it.
+/// A text to continue.
+#[derive(Debug, Clone, Copy)]
+pub struct Continuation<'a> {
+    /// The beginning of the text.
+    pub prompt: &'a str,
+    /// The largest number of tokens to add.
+    pub max_tokens: usize,
+    /// How each token is chosen.
+    pub sampling: Sampling,
+}
+
+/// Continues a prompt by at most `max_tokens` tokens, up to the end token or the model's last position, and
+/// returns the continuation alone. The prompt stands at the start of a text: the tokenizer's start token, or
+/// the end token that separates documents, comes before it.
 ///
 /// # Errors
 /// See [`GenerateError`]; all but candle's are found before any work.
@@ -85,10 +96,9 @@ pub fn generate(
     spec: &ModelSpec,
     params: &[f32],
     tokenizer_json: &[u8],
-    prompt: &str,
-    max_tokens: usize,
-    sampling: Sampling,
+    request: Continuation<'_>,
 ) -> Result<String, GenerateError> {
+    let Continuation { prompt, max_tokens, sampling } = request;
     let layout = Layout::new(spec)?;
     let vocabulary = Vocabulary::open(tokenizer_json, spec.vocab_size)?;
     if params.len() != layout.parameters {

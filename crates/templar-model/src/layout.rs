@@ -1,8 +1,8 @@
 //! Where each tensor lies in the flat parameter vector, and which model specifications are acceptable.
 //!
-//! Order and names are those of a Hugging Face `LlamaForCausalLM`. One neighbourhood is relied on elsewhere: the query,
-//! key and value projections of a layer lie one after another, and so are one matrix.
-//! Every size is checked here, before anything is allocated; the rest of the crate may multiply them freely.
+//! Order and names are those of a Hugging Face `LlamaForCausalLM`. One neighbourhood is relied on elsewhere:
+//! the query, key and value projections of a layer lie one after another, and so are one matrix. Every size is
+//! checked here, before anything is allocated; the rest of the crate may multiply them freely.
 
 use std::ops::Range;
 

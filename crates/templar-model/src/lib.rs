@@ -39,22 +39,24 @@
 //!
 //! # The model
 //!
-//! A token's row of the embedding is the start of its residual stream, a vector of `hidden_size` numbers. Each layer adds
-//! two vectors to it: the output of attention over the tokens before it, and the output of a gated feed-forward. Both read
-//! the stream through an RMSNorm. After the last layer one more norm and the output head give a score per token of the
-//! vocabulary, and the loss is the cross-entropy of the next token, in nats.
+//! A token's row of the embedding is the start of its residual stream, a vector of `hidden_size` numbers. Each
+//! layer adds two vectors to it: the output of attention over the tokens before it, and the output of a gated
+//! feed-forward. Both read the stream through an RMSNorm. After the last layer one more norm and the output
+//! head give a score per token of the vocabulary, and the loss is the cross-entropy of the next token, in nats.
 //!
 //! # One flat vector
 //!
 //! Parameters, gradients and the optimizer's two moments are flat vectors of f32, each one buffer of a device
-//! (`templar-device`), in the order in which a Hugging Face model lists its tensors ([`Model::tensors`]), so they hash, compress and save tensor by tensor, and the body of a
-//! `model.safetensors` file is the parameter vector itself.
+//! (`templar-device`), in the order in which a Hugging Face model lists its tensors ([`Model::tensors`]), so
+//! they hash, compress and save tensor by tensor, and the body of a `model.safetensors` file is the parameter
+//! vector itself.
 //!
 //! # The forward pass
 //!
-//! Every operation below is one of `templar-numerics`' and has its order there: `x Wᵀ` is a product whose elements are each one
-//! chain of fused multiply-adds over the inputs ascending; `norm` is RMSNorm with `norm_eps_bits`. Rows are the tokens of
-//! all sequences of a micro-batch, in order. With d = `hidden_size`, w = d / `heads`:
+//! Every operation below is one of `templar-numerics`' and has its order there: `x Wᵀ` is a product whose
+//! elements are each one chain of fused multiply-adds over the inputs ascending; `norm` is RMSNorm with
+//! `norm_eps_bits`. Rows are the tokens of all sequences of a micro-batch, in order. With d = `hidden_size`, w
+//! = d / `heads`:
 //!
 //! 1. `x` is the tokens' rows of `model.embed_tokens`.
 //! 2. In each layer, ascending:
@@ -62,51 +64,56 @@
 //!    2. Queries and keys are turned by the rotary tables, head by head, positions from 0 in each sequence; then each
 //!       element of the queries is multiplied by `1/√w`, an f32.
 //!    3. Attention: query head h reads key and value head `h / (heads / kv_heads)`. Row r is
-//!       `p = softmax(q_r · k_c for c = 0..=r)`, and its context the sum of `p_c v_c`, one chain over c ascending. (A row's
-//!       chain goes on with terms `0 · v_c` up to the end of its block of 64 rows, which can change the sign of a zero.)
+//!       `p = softmax(q_r · k_c for c = 0..=r)`, and its context the sum of `p_c v_c`, one chain over c
+//!       ascending. (A row's chain goes on with terms `0 · v_c` up to the end of its block of 64 rows, which
+//!       can change the sign of a zero.)
 //!    4. `x' = context Woᵀ + x`: the product first, then one addition.
 //!    5. `n = norm(x')` by `post_attention_layernorm`; `g = n Wgateᵀ`, `u = n Wupᵀ`; `x = (silu(g) · u) Wdownᵀ + x'`.
-//! 3. `n = norm(x)` by `model.norm`; logits `n Wheadᵀ`, and a row's loss is the cross-entropy of the next token. Losses are
-//!    added in f64 in token order.
+//! 3. `n = norm(x)` by `model.norm`; logits `n Wheadᵀ`, and a row's loss is the cross-entropy of the next
+//!    token. Losses are added in f64 in token order.
 //!
 //! # The backward pass
 //!
-//! From `s`, the factor on the summed loss (a run's is 1 over the tokens of a step), in this order. `dW += dyᵀ x` is a
-//! product that goes on from what the gradient holds, rows ascending; `dx = dy W`.
+//! From `s`, the factor on the summed loss (a run's is 1 over the tokens of a step), in this order.
+//! `dW += dyᵀ x` is a product that goes on from what the gradient holds, rows ascending; `dx = dy W`.
 //!
-//! 1. The head: `dlogits` from the cross-entropy with scale s, `dn = dlogits Whead`, `dWhead += dlogitsᵀ n`; then the final
-//!    norm's gradients, onto a residual gradient `r` of zeros.
+//! 1. The output head: `dlogits` from the cross-entropy with scale s, `dn = dlogits Whead`,
+//!    `dWhead += dlogitsᵀ n`; then the final norm's gradients, onto a residual gradient `r` of zeros.
 //! 2. In each layer, descending:
 //!    1. With `a = silu(g) · u`: `da = r Wdown`, `dWdown += rᵀ a`; `dg`, `du` from the gate; `dWgate += dgᵀ n`,
 //!       `dWup += duᵀ n`; `dn = dg Wgate`, then going on in the same chains `dn += du Wup`; the norm adds its input's
 //!       gradient to r and its weight's to the gradient.
-//!    2. `dc = r Wo`, `dWo += rᵀ c`. Per sequence and key head, over its query heads ascending and their blocks of 64 rows
-//!       ascending: `dp = dc vᵀ`, `ds` from the softmax, `dv += pᵀ dc`, `dq = ds k`, `dk += dsᵀ q`. Then `dq` times `1/√w`, and
-//!       `dq` and `dk` turned back.
-//!    3. `d(Wq, Wk, Wv) += d(q, k, v)ᵀ n`, and `dn = dq Wq`, on to `dk Wk`, on to `dv Wv` in one chain; the norm as above.
-//! 3. Row by row in token order, `r` is added to the embedding's gradient. With tied embeddings that is also the head's, so
-//!    it holds the head's first and then the tokens', per micro-batch.
+//!    2. `dc = r Wo`, `dWo += rᵀ c`. Per sequence and key head, over its query heads ascending and their blocks
+//!       of 64 rows ascending: `dp = dc vᵀ`, `ds` from the softmax, `dv += pᵀ dc`, `dq = ds k`, `dk += dsᵀ q`.
+//!       Then `dq` times `1/√w`, and `dq` and `dk` turned back.
+//!    3. `d(Wq, Wk, Wv) += d(q, k, v)ᵀ n`, and `dn = dq Wq`, on to `dk Wk`, on to `dv Wv` in one chain; the
+//!       norm as above.
+//! 3. Row by row in token order, `r` is added to the embedding's gradient. With tied embeddings that is also
+//!    the head's, so it holds the head's first and then the tokens', per micro-batch.
 //!
 //! # Steps
 //!
-//! Micro-batches are taken in the order of their pages and add to one gradient. Without tied embeddings each chain simply
-//! goes on, so several micro-batches give the bits of one batch of all their sequences. [`step`] then checks the gradient
-//! (what is not finite is named and the step is invalid), clips it by its norm and applies AdamW; weight decay is for
-//! matrices, not for norms. The learning rate of each step comes from whoever trains.
+//! Micro-batches are taken in the order of their pages and add to one gradient. Without tied embeddings each
+//! chain simply goes on, so several micro-batches give the bits of one batch of all their sequences. [`step`]
+//! then checks the gradient (an element that is not finite makes the step invalid, and the error names it),
+//! clips it by its norm and applies AdamW. Weight decay applies to matrices, not to norms. The caller gives the
+//! learning rate of each step.
 //!
 //! # The same bits everywhere
 //!
-//! Nothing here is left to automatic differentiation. The backward pass is written out because it *is* the
-//! specification: the order of every accumulation can be read from it, and no upgrade of a library changes it. Threads only
-//! choose which outputs are computed together. Nor can be seen how many rows of logits are held at a time, and whether
-//! activations are kept or, with [`Model::recompute`], computed a second time from each layer's input.
+//! There is no automatic differentiation. The backward pass is written out because it *is* the specification:
+//! the order of every accumulation can be read from it, and no upgrade of a library changes it. Threads only
+//! choose which outputs are computed together. Two more choices have no influence on a result: the number of
+//! rows of logits that are held at a time, and whether activations are kept or, with [`Model::recompute`],
+//! computed a second time from each layer's input. Every device gives the same bits, too.
 //!
 //! # Memory
 //!
-//! Parameters, gradient and two moments are the caller's, once each: 16 bytes a parameter. A model's buffers, in f32, are
-//! for each token of a micro-batch and each layer `3 d + 2 ffn_size + w (heads + 2 kv_heads)`, with recomputation only
-//! d; besides that one layer's workspace, 16 MiB of logits, and nothing quadratic in the sequence's length. Evaluation
-//! keeps no activations of earlier layers. `BENCH.md` has measurements beside PyTorch and candle.
+//! The caller holds parameters, gradient and two moments once each: 16 bytes a parameter. A model's own buffers
+//! hold, for each token of a micro-batch and each layer, `3 d + 2 ffn_size + w (heads + 2 kv_heads)` numbers of
+//! 4 bytes; with recomputation only d. In addition there are one layer's workspace and 16 MiB of logits. On a
+//! CPU no buffer is quadratic in the sequence's length. Evaluation keeps no
+//! activations of earlier layers. `BENCH.md` has measurements beside PyTorch and candle.
 //!
 //! # The edge
 //!

@@ -1,7 +1,7 @@
 //! The three matrix products of a projection `y = x Wᵀ`, with the weight stored `[out, in]` as Hugging Face does.
 //!
-//! Each output element is one sum over ascending indices in the order that the arithmetic defines, so projections whose
-//! weights lie next to each other may be taken together or apart with the same bits.
+//! Each output element is one sum over ascending indices in the order that the arithmetic defines, so
+//! projections whose weights lie next to each other may be taken together or apart with the same bits.
 
 use templar_device::{Device, Matrix, MatrixMut, View, ViewMut};
 

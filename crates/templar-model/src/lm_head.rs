@@ -1,7 +1,7 @@
 //! The output head and the loss: logits of a few rows at a time, so memory does not grow with rows × vocabulary.
 //!
-//! Rows are independent in the logits and in the input's gradient, and the weight's gradient is a chain over ascending
-//! rows that a later piece continues; so the size of a piece cannot be seen in the result.
+//! Rows are independent in the logits and in the input's gradient, and the weight's gradient is a chain over
+//! ascending rows that a later piece continues; so the size of a piece cannot be seen in the result.
 
 use templar_device::{Buffer, Device, DeviceError, Matrix, View};
 
@@ -50,7 +50,7 @@ pub(crate) struct LmHeadGradients<'a> {
 }
 
 /// Some rows of a micro-batch.
-struct Piece<'a> {
+struct LogitsPiece<'a> {
     rows: std::ops::Range<u64>,
     /// The same rows of a `[rows, hidden]` buffer.
     hidden: std::ops::Range<u64>,
@@ -65,7 +65,7 @@ fn pieces<'a>(
     device: &dyn Device,
     inputs: &LmHeadInputs<'a>,
     logits: &mut Buffer,
-) -> Result<Vec<Piece<'a>>, DeviceError> {
+) -> Result<Vec<LogitsPiece<'a>>, DeviceError> {
     let (vocab, rows) = (inputs.vocab, inputs.targets.len());
     let hidden = inputs.weight.len() / vocab;
     let most = piece_rows(vocab, rows);
@@ -73,7 +73,7 @@ fn pieces<'a>(
     let piece = |start: u64| {
         let end = rows.min(start + most);
         let hidden = start * hidden..end * hidden;
-        Piece {
+        LogitsPiece {
             normed: inputs.normed.part(hidden.clone()),
             targets: inputs.targets.part(start..end),
             rows: start..end,
@@ -91,7 +91,7 @@ pub(crate) fn losses(
     outputs: LmHeadOutputs<'_>,
 ) -> Result<(), DeviceError> {
     let LmHeadOutputs { logits, losses } = outputs;
-    for Piece { rows, logits: place, normed, targets, .. } in pieces(device, inputs, logits)? {
+    for LogitsPiece { rows, logits: place, normed, targets, .. } in pieces(device, inputs, logits)? {
         linear::forward(device, normed, inputs.weight.clone(), logits.view_mut(place.clone()), targets.len());
         device.cross_entropy_loss(logits.view(place), targets, losses.view_mut(rows));
     }
@@ -107,7 +107,7 @@ pub(crate) fn losses_and_gradients(
     gradients: LmHeadGradients<'_>,
 ) -> Result<(), DeviceError> {
     let LmHeadOutputs { logits, losses } = outputs;
-    for Piece { rows, hidden, logits: place, normed, targets } in pieces(device, inputs, logits)? {
+    for LogitsPiece { rows, hidden, logits: place, normed, targets } in pieces(device, inputs, logits)? {
         let count = targets.len();
         linear::forward(device, normed.clone(), inputs.weight.clone(), logits.view_mut(place.clone()), count);
         device.cross_entropy(logits.view_mut(place.clone()), targets, grad_scale, losses.view_mut(rows));
@@ -133,8 +133,8 @@ mod tests {
         assert_eq!(piece_rows(262_144, 5), 5);
     }
 
-    /// 1,300 rows at a vocabulary of 4,096 take two pieces; the rows' losses and gradients must be those of two calls,
-    /// and the weight's gradient that of one chain.
+    /// 1,300 rows at a vocabulary of 4,096 take two pieces; the rows' losses and gradients must be those of two
+    /// calls, and the weight's gradient that of one chain.
     #[test]
     fn pieces_cannot_be_seen() {
         let (rows, hidden, vocab) = (1300, 2, 4096);

@@ -12,7 +12,7 @@ use templar_manifest::{ModelSpec, TensorSpec};
 use crate::activations::{Activations, BatchShape, Gradients, Keep};
 use crate::layout::{ConfigError, Layout};
 use crate::lm_head::{self, LmHeadGradients, LmHeadInputs, LmHeadOutputs};
-use crate::pass::Pass;
+use crate::pass::ModelPass;
 use crate::{backward, forward, init, linear};
 
 /// Why a step cannot be computed, or has no valid result.
@@ -90,8 +90,8 @@ pub enum StepError {
 /// Whether a model recomputes until it is told otherwise.
 static RECOMPUTE: AtomicBool = AtomicBool::new(false);
 
-/// Says for the whole process whether models made from now on start with [`Model::recompute`] on. For whoever
-/// configures a program; no result depends on it.
+/// Sets for the whole process whether models made from now on start with [`Model::recompute`] on. No result
+/// depends on it; the program that configures the process calls it.
 pub fn recompute_by_default(recompute: bool) {
     RECOMPUTE.store(recompute, Ordering::Relaxed);
 }
@@ -145,9 +145,9 @@ impl Model {
     }
 
     /// Whether [`Model::forward_backward`] keeps each layer's input alone and computes the layer again on its
-    /// way back: about a third more work, and activations of one layer instead of all. Nothing that it returns
-    /// changes by a bit, so it is the choice of whoever computes, not of a run. Off at first, unless
-    /// [`recompute_by_default`] says otherwise.
+    /// way back: about a third more work, and activations of one layer instead of all. No result changes by a
+    /// bit, so each participant may choose it alone. It is off at first, unless [`recompute_by_default`] set
+    /// it.
     pub fn recompute(&mut self, recompute: bool) {
         let keep = kept(recompute);
         if keep != self.keep {
@@ -189,10 +189,10 @@ impl Model {
 
     /// Trains on one micro-batch.
     ///
-    /// `params` and `grad` are flat vectors, `[parameter_count]`. `tokens` is `[sequences, sequence_length +
-    /// 1]`: each sequence's inputs are all but its last token, its targets all but its first. Adds the gradient
-    /// of the summed loss, times `grad_scale`, to `grad`, and returns the sum of the losses in nats, added in
-    /// f64 in token order.
+    /// `params` and `grad` are flat vectors, `[parameter_count]`. `tokens` is
+    /// `[sequences, sequence_length + 1]`: each sequence's inputs are all but its last token, its targets all
+    /// but its first. Adds the gradient of the summed loss, times `grad_scale`, to `grad`, and returns the sum
+    /// of the losses in nats, added in f64 in token order.
     ///
     /// # Errors
     /// Lengths or ids that do not fit the model, before any work; a device that fails, or a loss that is not
@@ -217,7 +217,7 @@ impl Model {
             LmHeadGradients { normed: &mut gradients.normed, flat: grad, weight: layout.output.clone() },
         )?;
         let loss = sum_of_losses(device, activations)?;
-        let pass = Pass { device, layout, tables: uploaded(tables), params, shape };
+        let pass = ModelPass { device, layout, tables: uploaded(tables), params, shape };
         backward::run(pass, inputs.all(), activations, gradients, grad);
         Ok(loss)
     }
@@ -284,7 +284,7 @@ impl Model {
             let host = RotaryTables::new(layout.sequence_length, layout.head_width, theta, layout.rotary_scaling);
             *tables = Some(device.upload_tables(host)?);
         }
-        let pass = Pass { device: &**device, layout, tables: uploaded(tables), params, shape };
+        let pass = ModelPass { device: &**device, layout, tables: uploaded(tables), params, shape };
         Ok(forward::run(pass, inputs.all(), keep, activations)?)
     }
 

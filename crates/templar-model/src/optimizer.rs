@@ -50,8 +50,8 @@ fn from_ppm(ppm: u32) -> f64 {
     f64::from(ppm) / 1e6
 }
 
-/// `base^exponent` by squaring: bits of the exponent from the lowest, each set bit multiplies the result by the current
-/// square, then the square is squared. That order is the definition.
+/// `base^exponent` by squaring: bits of the exponent from the lowest, each set bit multiplies the result by the
+/// current square, then the square is squared. That order is the definition.
 fn power(base: f64, mut exponent: u64) -> f64 {
     let (mut result, mut square) = (1.0f64, base);
     while exponent > 0 {
@@ -97,8 +97,8 @@ pub struct OptimizerStep<'a> {
 /// Updates `params` and the moments, and returns the gradient's norm before clipping. `grad` is left clipped.
 ///
 /// # Errors
-/// Vectors of another length, settings out of range, a gradient that is not finite (the first such tensor is named), a
-/// device that fails. On an error nothing has been changed.
+/// Vectors of another length, settings out of range, a gradient that is not finite (the first such tensor is
+/// named), a device that fails. On an error nothing has been changed.
 pub fn step(
     model: &Model,
     at: OptimizerStep<'_>,

@@ -9,7 +9,7 @@ use crate::layout::Layout;
 
 /// A pass over one micro-batch.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pass<'a> {
+pub(crate) struct ModelPass<'a> {
     pub(crate) device: &'a dyn Device,
     pub(crate) layout: &'a Layout,
     pub(crate) tables: &'a RotaryBuffers,
@@ -18,7 +18,7 @@ pub(crate) struct Pass<'a> {
     pub(crate) shape: BatchShape,
 }
 
-impl<'a> Pass<'a> {
+impl<'a> ModelPass<'a> {
     /// Token positions: the rows of every activation.
     pub(crate) fn rows(&self) -> u64 {
         self.shape.rows()

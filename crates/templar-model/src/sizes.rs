@@ -1,9 +1,9 @@
 //! The table of model sizes: the original's, and small ones that train on a laptop.
 //!
-//! A size says everything but the vocabulary, which is the tokenizer's. Source of the large ones: the original's
-//! configurations (Covenant-72B: 80 layers, width 8192, 64 query and 8 key heads, feed-forward 28,672, RMSNorm 1e-5,
-//! rotary base 500,000, context 2048, untied; its published count of 72,747,327,488 parameters is that of a vocabulary
-//! of 262,144).
+//! A size says everything but the vocabulary, which is the tokenizer's. Source of the large ones: the
+//! original's configurations (Covenant-72B: 80 layers, width 8192, 64 query and 8 key heads, feed-forward
+//! 28,672, RMSNorm 1e-5, rotary base 500,000, context 2048, untied; its published count of 72,747,327,488
+//! parameters is that of a vocabulary of 262,144).
 
 use templar_manifest::ModelSpec;
 

@@ -13,7 +13,7 @@ const START_NAMES: [&str; 3] = ["<|begin_of_text|>", "<s>", "<bos>"];
 
 /// Why a tokenizer cannot be used with a model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TokenizerError {
+pub enum VocabularyError {
     /// The file is longer than any tokenizer.
     #[error("the tokenizer has {found} bytes, more than {limit}")]
     TooLarge {
@@ -49,15 +49,15 @@ pub(crate) struct Vocabulary {
 
 impl Vocabulary {
     /// Opens `tokenizer.json` for a model with `vocab_size` rows.
-    pub(crate) fn open(tokenizer_json: &[u8], vocab_size: u32) -> Result<Self, TokenizerError> {
+    pub(crate) fn open(tokenizer_json: &[u8], vocab_size: u32) -> Result<Self, VocabularyError> {
         if tokenizer_json.len() > MAX_BYTES {
-            return Err(TokenizerError::TooLarge { found: tokenizer_json.len(), limit: MAX_BYTES });
+            return Err(VocabularyError::TooLarge { found: tokenizer_json.len(), limit: MAX_BYTES });
         }
         let tokenizer = Tokenizer::from_bytes(tokenizer_json)
-            .map_err(|error| TokenizerError::Parse { reason: error.to_string() })?;
+            .map_err(|error| VocabularyError::Parse { reason: error.to_string() })?;
         let tokens = tokenizer.get_vocab_size(true);
         if tokens > vocab_size as usize {
-            return Err(TokenizerError::Vocabulary { tokens, vocab_size });
+            return Err(VocabularyError::Vocabulary { tokens, vocab_size });
         }
         let find = |names: &[&str]| names.iter().find_map(|name| tokenizer.token_to_id(name));
         let end = find(&END_NAMES);

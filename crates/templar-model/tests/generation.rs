@@ -2,7 +2,7 @@
 
 use templar_manifest::ModelSpec;
 use templar_model::AdamWSettings;
-use templar_model::generate::{GenerateError, Sampling, generate};
+use templar_model::generate::{Continuation, GenerateError, Sampling, generate};
 
 use crate::support::{HostModel, small_spec, word_tokenizer};
 
@@ -29,7 +29,9 @@ fn taught() -> (ModelSpec, Vec<f32>) {
 fn a_taught_model_says_its_sentence() {
     let (spec, params) = taught();
     let tokenizer = word_tokenizer(&WORDS);
-    let say = |prompt: &str, most, sampling| generate(&spec, &params, &tokenizer, prompt, most, sampling);
+    let say = |prompt: &str, max_tokens, sampling| {
+        generate(&spec, &params, &tokenizer, Continuation { prompt, max_tokens, sampling })
+    };
     // The end token follows "is", long before fifteen tokens.
     assert_eq!(say("", 15, Sampling::Greedy).unwrap(), "to be or not to be that is");
     assert_eq!(say("", 3, Sampling::Greedy).unwrap(), "to be or");
@@ -47,7 +49,7 @@ fn what_cannot_be_continued_is_refused_by_name() {
     let params = HostModel::new(&spec).unwrap().init(&[6; 32]);
     let tokenizer = word_tokenizer(&WORDS);
     let say = |params: &[f32], tokenizer: &[u8], prompt: &str| {
-        generate(&spec, params, tokenizer, prompt, 5, Sampling::Greedy)
+        generate(&spec, params, tokenizer, Continuation { prompt, max_tokens: 5, sampling: Sampling::Greedy })
     };
     assert!(matches!(say(&params[1..], &tokenizer, ""), Err(GenerateError::Length { .. })));
     assert!(matches!(say(&params, b"{}", ""), Err(GenerateError::Tokenizer(_))));
@@ -59,7 +61,8 @@ fn what_cannot_be_continued_is_refused_by_name() {
     assert!(matches!(say(&params, &tokenizer, &long), Err(GenerateError::PromptTooLong { found: 70, positions: 70 })));
     assert!(matches!(say(&vec![f32::NAN; params.len()], &tokenizer, ""), Err(GenerateError::NonFinite)));
     let cold = Sampling::Temperature { temperature: 0.0, seed: [0; 32] };
-    assert!(matches!(generate(&spec, &params, &tokenizer, "", 5, cold), Err(GenerateError::Temperature)));
+    let cold = Continuation { prompt: "", max_tokens: 5, sampling: cold };
+    assert!(matches!(generate(&spec, &params, &tokenizer, cold), Err(GenerateError::Temperature)));
 }
 
 #[test]
@@ -67,6 +70,7 @@ fn generation_ends_at_the_last_position() {
     let spec = ModelSpec { vocab_size: 8, sequence_length: 5, ..small_spec(true) };
     let params = HostModel::new(&spec).unwrap().init(&[6; 32]);
     let hot = Sampling::Temperature { temperature: 1.0, seed: [1; 32] };
-    let text = generate(&spec, &params, &word_tokenizer(&WORDS), "to be", 1000, hot).unwrap();
+    let request = Continuation { prompt: "to be", max_tokens: 1000, sampling: hot };
+    let text = generate(&spec, &params, &word_tokenizer(&WORDS), request).unwrap();
     assert!(text.split_whitespace().count() <= 4, "{text}");
 }

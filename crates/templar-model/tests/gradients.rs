@@ -1,7 +1,7 @@
 //! Every gradient against candle's automatic differentiation of the same model.
 //!
-//! Tolerance: relative error of each tensor's gradient at most 2e-5 in the 2-norm, losses 1e-6. Both sides are f32 sums
-//! in different orders.
+//! Tolerance: relative error of each tensor's gradient at most 2e-5 in the 2-norm, losses 1e-6. Both sides are
+//! f32 sums in different orders.
 
 use candle_core::{Device, Result, Tensor};
 use templar_manifest::ModelSpec;

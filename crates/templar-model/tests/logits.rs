@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Config, Llama, Llama3RopeConfig, Llama3RopeType};
 use templar_manifest::ModelSpec;
-use templar_model::generate::{Sampling, generate};
+use templar_model::generate::{Continuation, Sampling, generate};
 use templar_model::hf;
 
 use crate::support::{HostModel, LINEAR, LLAMA3, lively_params, small_spec, tokens};
@@ -86,7 +86,8 @@ fn a_prefix_has_the_logits_it_has_in_the_whole() {
     }
 }
 
-/// A run may go on with a longer context: the tensors stay, positions it knew keep their bits, and new ones are there.
+/// A run may go on with a longer context: the tensors stay, positions it knew keep their bits, and new ones are
+/// there.
 #[test]
 fn a_model_of_another_context_computes_over_the_same_parameters() {
     let spec = small_spec(false);
@@ -126,7 +127,10 @@ fn a_trained_model_has_its_published_logits_and_text() {
     assert_eq!(best, 403);
 
     let tokenizer = std::fs::read(dir.join("tokenizer.json")).unwrap();
-    let text = |prompt| generate(&spec, &params, &tokenizer, prompt, 60, Sampling::Greedy).unwrap();
+    let text = |prompt| {
+        let request = Continuation { prompt, max_tokens: 60, sampling: Sampling::Greedy };
+        generate(&spec, &params, &tokenizer, request).unwrap()
+    };
     let published = ", there was a little girl named Lily. She loved to play outside in the park.";
     assert!(text("").trim_start().starts_with(&format!("Once upon a time{published}")), "{}", text(""));
     assert!(text("Once upon a time").starts_with(published), "{}", text("Once upon a time"));

@@ -1,8 +1,8 @@
 //! The same model in candle, so that its automatic differentiation confirms our gradients and its speed can be
 //! compared.
 //!
-//! Written with candle's slow operators: the fused ones have no backward and would stop gradients silently. Rows of all
-//! sequences are one matrix wherever a weight is applied, which is candle's fastest form.
+//! Written with candle's slow operators: the fused ones have no backward and would stop gradients silently.
+//! Rows of all sequences are one matrix wherever a weight is applied, which is candle's fastest form.
 
 use candle_core::{D, Device, Result, Tensor, Var};
 use candle_nn::ops::{log_softmax, rms_norm_slow, softmax};
@@ -86,7 +86,8 @@ impl Reference {
         self.linear(&context.transpose(1, 2)?.contiguous()?.reshape(((), heads * width))?, &name("o"))
     }
 
-    /// The mean loss of `[batch, length + 1]` tokens: each sequence's first `length` are inputs, its last are targets.
+    /// The mean loss of `[batch, length + 1]` tokens: each sequence's first `length` are inputs, its last are
+    /// targets.
     pub(crate) fn loss(&self, tokens: &Tensor) -> Result<Tensor> {
         let length = self.spec.sequence_length as usize;
         let inputs = tokens.narrow(1, 0, length)?.contiguous()?.flatten_all()?;

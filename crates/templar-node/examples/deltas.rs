@@ -10,7 +10,7 @@ use templar_data::{PageReader, Split, bundled};
 use templar_delta::{DeltaHeader, DeltaSettings, Quantiser, compress, decode, inspect};
 use templar_home::configure::{Origin, RunPlan, configure};
 use templar_manifest::{DatasetId, Hash, PublicKey, RunId, TensorSpec, ValidatorSpec, WindowIndex};
-use templar_train::{MinerState, Recipe, Task, WindowRun, outer_step, run_window};
+use templar_train::{MinerState, Recipe, WindowRun, WindowTask, outer_step, run_window};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -71,7 +71,8 @@ fn train(windows: u64) -> Result<(Recipe, Vec<Sample>), Failure> {
             let slot = recipe.genesis.pages_per_slot(window);
             let first = (window * keys.len() as u64 + index as u64) * slot;
             let pages = (first..first + slot).map(|page| page * 1_009 % training.page_count()).collect();
-            let task = Task { window: WindowIndex(window), miner: *miner, pages, steps: recipe.genesis.inner.steps };
+            let task =
+                WindowTask { window: WindowIndex(window), miner: *miner, pages, steps: recipe.genesis.inner.steps };
             let run = WindowRun::new(&recipe, &task, parameters.clone(), state.clone())?;
             let result = run_window(run, &|page| training.read(page), &mut ())?.ok_or("stopped")?;
             let contribution = result.contribution(&recipe, None, MinerState::zero_id(recipe.run, &recipe.tensors));

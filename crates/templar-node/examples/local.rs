@@ -13,7 +13,7 @@ use templar_blob::MemoryBlobs;
 use templar_data::bundled;
 use templar_home::configure::{Origin, RunPlan, configure};
 use templar_manifest::{DatasetId, Hash, PublicKey, RunId, ValidatorSpec, WindowIndex, page_count};
-use templar_train::{MinerState, Recipe, Task, WindowRun, nats, outer_step, run_window};
+use templar_train::{MinerState, Recipe, WindowRun, WindowTask, nats, outer_step, run_window};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut size, mut miners, mut windows, mut settings) = ("micro".to_owned(), 3u8, 5u64, Vec::new());
@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let count = page_count(dataset.training_tokens(), recipe.genesis.context_at(window.0).sequence_length);
             let first = (window.0 * keys.len() as u64 + index as u64) * slot;
             let pages = (first..first + slot).map(|page| page * 1_009 % count).collect();
-            let task = Task { window, miner: *miner, pages, steps };
+            let task = WindowTask { window, miner: *miner, pages, steps };
             let run = WindowRun::new(&recipe, &task, parameters.clone(), state.clone())?;
             let result = run_window(run, &|page| inputs.page(window, page), &mut ())?.ok_or("stopped")?;
             let contribution = result.contribution(&recipe, None, MinerState::zero_id(recipe.run, &recipe.tensors));

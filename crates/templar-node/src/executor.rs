@@ -28,7 +28,7 @@ use templar_manifest::{
 };
 use templar_protocol::{JudgePlan, ReplayTask, RunState};
 use templar_store::PutError;
-use templar_train::{MinerState, StepReport, Task, TrainError, Watch, WindowRun, tensors};
+use templar_train::{MinerState, StepReport, TrainError, Watch, WindowRun, WindowTask, tensors};
 
 use crate::trainer::{HonestTrainer, Trainer, TrainingJob};
 
@@ -212,9 +212,9 @@ impl Executor {
     ///
     /// # Errors
     /// The miner has no slot.
-    pub fn task(&self, state: &RunState, miner: PublicKey, steps: u32) -> Result<Task, WorkError> {
+    pub fn task(&self, state: &RunState, miner: PublicKey, steps: u32) -> Result<WindowTask, WorkError> {
         let pages = state.pages_of(&miner).ok_or(WorkError::NotAMiner(miner))?;
-        Ok(Task { window: state.window(), miner, pages, steps })
+        Ok(WindowTask { window: state.window(), miner, pages, steps })
     }
 
     /// Trains the open window as `request` says, and continues from a snapshot if there is one. `gate` gets the

@@ -6,20 +6,22 @@
 use std::fmt::Debug;
 use std::io::Read;
 
-use templar_train::{MinerState, Pages, Recipe, Task, TrainError, Watch, WindowResult, WindowRun, run_window};
+use templar_train::{
+    MinerState, PageSource, Recipe, TrainError, Watch, WindowResult, WindowRun, WindowTask, run_window,
+};
 
 /// The inputs of the training of one window.
 pub struct TrainingJob<'a> {
     /// The recipe of the run, derived from its genesis.
     pub recipe: &'a Recipe,
     /// The window, the miner, its pages and its number of inner steps.
-    pub task: &'a Task,
+    pub task: &'a WindowTask,
     /// The checkpoint before the window: all parameters of the model, flat, in the model's order.
     pub parameters: &'a [f32],
     /// The miner's state before the window.
     pub before: MinerState,
     /// Reads a page of tokens.
-    pub pages: Pages<'a>,
+    pub pages: PageSource<'a>,
     /// The snapshot that an interrupted training of this window has left; empty where there is none.
     pub snapshot: &'a mut dyn Read,
 }

@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use crate::isa::Isa;
 use crate::kernel::{PARALLEL_EXP, grain, kernel};
 
-/// The numbers of one AdamW step. All in `f32`; the caller computes the schedule and the bias corrections in `f64` and
-/// rounds once.
+/// The numbers of one AdamW step. All in `f32`; the caller computes the schedule and the bias corrections in
+/// `f64` and rounds once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
     /// Learning rate of this step.

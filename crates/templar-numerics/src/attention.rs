@@ -1,11 +1,9 @@
 //! Causal attention of grouped queries, forward and backward, over heads laid out one after another.
 //!
-//! Order, which is part of the arithmetic: rows are taken in blocks of [`ROW_BLOCK`]; a block's scores cover
-//! the columns from 0 to the block's last row, row `r` is a softmax over columns `0..=r`, and its columns
-//! beyond are +0. Sums over keys ascend from 0; sums over rows (gradients of keys and values) ascend over the
-//! query heads of the group, and within a head over rows. Threads take whole (sequence, head) pairs, so they
-//! are not visible in the result. Probabilities are recomputed in the backward pass instead of kept: they are
-//! the only quadratic buffer.
+//! The order of the operations is part of the arithmetic, and the crate's documentation states it. Rows are
+//! taken in blocks of [`ROW_BLOCK`]. Threads take whole (sequence, head) pairs, so their number has no
+//! influence on the result. The backward pass computes the probabilities again instead of keeping them, since
+//! they are the only quadratic buffer.
 
 use rayon::prelude::*;
 
@@ -19,8 +17,9 @@ use crate::softmax::{softmax_backward_row, softmax_row};
 /// Query rows that are scored together. Part of the arithmetic only through the sign of a zero.
 pub(crate) const ROW_BLOCK: usize = 64;
 
-/// The sizes of attention over `[sequences, heads + 2 kv_heads, length, width]`: in each sequence the query heads come
-/// first, then the key heads, then the value heads. The number of sequences follows from a buffer's length.
+/// The sizes of attention over `[sequences, heads + 2 kv_heads, length, width]`: in each sequence the query
+/// heads come first, then the key heads, then the value heads. The number of sequences follows from a buffer's
+/// length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttentionShape {
     /// Positions of a sequence.

@@ -1,7 +1,7 @@
 //! How a kernel outside matrix products is made: plain Rust, written once, compiled per instruction set.
 //!
-//! Invariant: the compiler neither reassociates nor contracts floating-point operations, and these kernels use no fused
-//! multiply-add, so every compiled form gives the same bits; wider vectors only make it faster.
+//! Invariant: the compiler neither reassociates nor contracts floating-point operations, and these kernels use
+//! no fused multiply-add, so every compiled form gives the same bits; wider vectors only make it faster.
 
 /// Turns `fn name(args) -> R { body }` into `pub(crate) fn name(isa: Isa, args) -> R`, with `body` compiled once for
 /// the baseline (soft and NEON), once for AVX2 and once for AVX-512.

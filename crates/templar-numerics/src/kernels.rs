@@ -97,7 +97,8 @@ impl Kernels {
         rms_norm_with(self.isa, x, weight, eps, out, inv_rms);
     }
 
-    /// Adds the gradients of [`Kernels::rms_norm`] for `dy [rows, width]` to `dx [rows, width]` and `dweight [width]`.
+    /// Adds the gradients of [`Kernels::rms_norm`] for `dy [rows, width]` to `dx [rows, width]` and
+    /// `dweight [width]`.
     ///
     /// With `t = dy · weight`, `d = sum(t · x)` and `c = (inv · inv) · (d / width)`: `dx += inv · (t - x · c)`, and
     /// `dweight += dy · (x · inv)`, one addition a row, rows ascending.
@@ -154,8 +155,8 @@ impl Kernels {
         rotary_with(self.isa, x, heads, head_dim, angles, first_position, sequence_length, -1.0);
     }
 
-    /// Turns the queries and keys of `qkv [sequences, heads + 2 kv_heads, length, width]` by their positions, from 0 in
-    /// each sequence, and then multiplies the queries by `1/√width`.
+    /// Turns the queries and keys of `qkv [sequences, heads + 2 kv_heads, length, width]` by their positions,
+    /// from 0 in each sequence, and then multiplies the queries by `1/√width`.
     pub fn rotate_heads(self, shape: AttentionShape, qkv: &mut [f32], angles: Angles<'_>) {
         attention::rotate_heads(self.isa, shape, qkv, angles, false);
     }
@@ -201,8 +202,9 @@ impl Kernels {
 
     /// Cross-entropy in nats, with its gradient in place of the logits.
     ///
-    /// `logits` is `[rows, vocab]`, `targets` and `losses` are `[rows]`. Per row: `e = exp(l - max)`, `s = sum(e)`, the
-    /// loss `ln(s) - (l_target - max)`, and in place of the logits `(e · (1 / s) - [target]) · grad_scale`.
+    /// `logits` is `[rows, vocab]`, `targets` and `losses` are `[rows]`. Per row: `e = exp(l - max)`,
+    /// `s = sum(e)`, the loss `ln(s) - (l_target - max)`, and in place of the logits
+    /// `(e · (1 / s) - [target]) · grad_scale`.
     ///
     /// # Panics
     /// Also if a target is not below `vocab`: check ids where they come in.

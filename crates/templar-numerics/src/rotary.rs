@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use crate::isa::Isa;
 use crate::kernel::{PARALLEL_COPY, grain, kernel};
 
-/// How the frequencies of a model are changed so that it can read further than it was first trained to, as Hugging Face
-/// names and computes it (`modeling_rope_utils`).
+/// How the frequencies of a model are changed so that it can read further than it was first trained to, as
+/// Hugging Face names and computes it (`modeling_rope_utils`).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RotaryScaling {
     /// Frequencies as they are.
@@ -18,7 +18,8 @@ pub enum RotaryScaling {
         /// The divisor of every frequency that is scaled; positive and finite.
         factor: f64,
     },
-    /// Llama 3.1: waves longer than the first context are divided by `factor`, short ones stay, between them it blends.
+    /// Llama 3.1: waves longer than the first context are divided by `factor`, short ones stay, between them it
+    /// blends.
     Llama3 {
         /// The divisor of every frequency that is scaled; positive and finite.
         factor: f64,

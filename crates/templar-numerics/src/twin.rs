@@ -14,8 +14,8 @@ pub use crate::soft_fma::fma;
 pub use attention::{attention, attention_backward, merge_heads, rotate_heads, rotate_heads_backward, split_heads};
 pub use step::{adamw_settings, clip, embedding, embedding_backward, gradient_norm, power, sum_of_losses};
 
-/// `C = op(A)·op(B)`, or `C += op(A)·op(B)` where `accumulate`: one chain of [`fma`] per element, k ascending, from +0
-/// or from the old C.
+/// `C = op(A)·op(B)`, or `C += op(A)·op(B)` where `accumulate`: one chain of [`fma`] per element, k ascending,
+/// from +0 or from the old C.
 ///
 /// # Panics
 /// If the shapes do not agree.

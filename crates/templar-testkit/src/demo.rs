@@ -16,7 +16,7 @@ use templar_home::access::Access;
 use templar_home::context::read_manifest;
 use templar_home::{Home, HomeError};
 use templar_manifest::{Checkpoint, CheckpointId, SecretKey, WindowIndex};
-use templar_model::generate::{Sampling, generate};
+use templar_model::generate::{Continuation, Sampling, generate};
 use templar_node::event::NodeEvent;
 
 use children::{Children, Spawn};
@@ -59,7 +59,8 @@ fn text(home: &Path, checkpoint: CheckpointId) -> Result<String, DemoError> {
         .map_err(|error| ChildError::Unusable(error.to_string()))?;
     let manifest: Checkpoint = read_manifest(access.blobs(), &checkpoint.hash())?;
     let model = context.genesis.model_before(manifest.window.0);
-    let text = generate(&model, &parameters, &tokenizer, PROMPT, 48, SAMPLING)?;
+    let request = Continuation { prompt: PROMPT, max_tokens: 48, sampling: SAMPLING };
+    let text = generate(&model, &parameters, &tokenizer, request)?;
     Ok(format!("{PROMPT}{text}"))
 }
 

@@ -1,5 +1,5 @@
-//! A device that computes every operation with the slow twin: the proof that nothing above the seam knows which device
-//! it is on, and a reference for devices to come.
+//! A device that computes every operation with the slow twin: the proof that nothing above the seam knows which
+//! device it is on, and a reference for devices to come.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::ops::Range;
 use templar_device::host::{self, slice, slice_mut};
 use templar_device::{
     AdamW, AdamWUpdate, Arithmetic, AttentionGradient, AttentionShape, Buffer, Device, DeviceError, GateInputs,
-    HeadLayout, Matrix, MatrixMut, NormInputs, RotaryBuffers, View, ViewMut,
+    HeadLayout, Matrix, MatrixMut, NormGradient, NormInputs, RotaryBuffers, View, ViewMut,
 };
 use templar_numerics::{Angles, Mat, MatMut, Op, twin};
 
@@ -97,14 +97,8 @@ impl Device for TwinDevice {
         twin::rms_norm(slice(&inputs.x), slice(&inputs.weight), eps, slice_mut(out), slice_mut(inv_rms));
     }
 
-    fn rms_norm_backward(
-        &self,
-        inputs: NormInputs<'_>,
-        inv_rms: View<'_>,
-        dy: View<'_>,
-        dx: ViewMut<'_>,
-        dweight: ViewMut<'_>,
-    ) {
+    fn rms_norm_backward(&self, gradient: NormGradient<'_>, dx: ViewMut<'_>, dweight: ViewMut<'_>) {
+        let NormGradient { inputs, inv_rms, dy } = gradient;
         let (x, weight) = (slice(&inputs.x), slice(&inputs.weight));
         twin::rms_norm_backward(x, weight, slice(&inv_rms), slice(&dy), slice_mut(dx), slice_mut(dweight));
     }
@@ -133,8 +127,8 @@ impl Device for TwinDevice {
         twin::rotate_heads_backward(shape, slice_mut(qkv), angles(shape.width, tables));
     }
 
-    /// The largest score and the sum of each row, as a GPU keeps them. The twin computes them again, but a caller must
-    /// give every device the room that it asks for.
+    /// The largest score and the sum of each row, as a GPU keeps them. The twin computes them again, but a
+    /// caller must give every device the room that it asks for.
     fn attention_statistics(&self, shape: AttentionShape, sequences: u64) -> u64 {
         2 * sequences * (shape.heads * shape.length) as u64
     }

@@ -1,5 +1,5 @@
-//! Measures the cost of a leaf of the trace, beside the inner step after which it is made. Run it with `cargo
-//! run --release -p templar-train --example trace`.
+//! Measures the cost of a leaf of the trace, beside the inner step after which it is made. Run it with
+//! `cargo run --release -p templar-train --example trace`.
 //!
 //! It prints one row of the table in `crates/templar-model/BENCH.md`. Steps and leaves take turns, and the best
 //! time of each counts. The arguments are size, vocabulary, tokens per step and rounds. The number of threads

@@ -18,9 +18,9 @@ pub fn nats(nanonats: u64) -> f64 {
     nanonats as f64 / 1e9
 }
 
-/// Mean loss of `parameters` over whole pages, in 1e-9 nats: the f64 sum of the tokens' losses in order, divided once.
-/// Pages go through the model one at a time, so the result does not depend on how they are grouped. `parameters` are
-/// in the memory of the model's device.
+/// Mean loss of `parameters` over whole pages, in 1e-9 nats: the f64 sum of the tokens' losses in order,
+/// divided once. Pages go through the model one at a time, so the result does not depend on how they are
+/// grouped. `parameters` are in the memory of the model's device.
 ///
 /// # Errors
 /// Pages that do not fit the model, a loss that is not finite, a device that fails.

@@ -39,9 +39,13 @@ impl Recipe {
     }
 }
 
-/// θ ← θ − α · g, with g of `deltas` in the order of the record (by miner), each tensor clipped to the median
-/// norm of the set; without any, and in a null window, θ stays. Gives the aggregate, which the record of the
-/// window names.
+/// Takes the outer step θ ← θ − α · g, where g combines `deltas` in the order of the record (by miner), each tensor
+/// clipped to the median norm of the set. Without deltas, and in a null window, θ stays.
+///
+/// Returns the aggregate, which the record of the window names. `parameters` is a flat vector.
+///
+/// # Errors
+/// A step that gives a number that is not finite; deltas that do not fit the model.
 pub fn outer_step(
     recipe: &Recipe,
     window: WindowIndex,

@@ -11,7 +11,7 @@ use templar_model::StepError;
 
 use crate::Recipe;
 use crate::state::MinerState;
-use crate::window::{Pages, Task, TrainError, Watch, WindowRun, run_window};
+use crate::window::{PageSource, TrainError, Watch, WindowRun, WindowTask, run_window};
 
 /// The claim of a miner: its contribution and the trace that the contribution names.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +64,17 @@ impl Watch for Comparison<'_> {
     }
 }
 
+/// The start of a window that is replayed.
+#[derive(Debug, Clone)]
+pub struct WindowStart<'a> {
+    /// The task, derived from the record.
+    pub task: &'a WindowTask,
+    /// The parameters of the window's checkpoint, flat. A caller that keeps them may lend them.
+    pub parameters: Cow<'a, [f32]>,
+    /// The miner's state before the window.
+    pub state: MinerState,
+}
+
 /// The outcome of a replay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replayed {
@@ -87,28 +98,28 @@ impl Replayed {
     }
 }
 
-/// Runs the task again and compares, and makes the claims of the validators that `draws` are of. `parameters`
-/// are those of the window's checkpoint, `state` is what `contribution.state_in` names.
+/// Replays the window that a miner claims, and compares every leaf of its trace.
 ///
-/// A mismatch names the first leaf that differs and the first tensor in it; in the last leaf also `delta`,
-/// `state_out` and `loss_nanonats`, which the contribution states beside the trace.
+/// `start` holds the parameters of the window's checkpoint and the state that `contribution.state_in` names.
+/// For each of `draws` the replay also makes a claim, the proof that its validator did the work.
+///
+/// A mismatch names the first leaf that differs and the first tensor in it. In the last leaf it may also name
+/// `delta`, `state_out` or `loss_nanonats`, which the contribution states beside the trace.
 ///
 /// # Errors
-/// Where the window cannot be run at all: pages that are missing, for example. A step that is invalid (not finite) was
-/// invalid for the miner too, so it is a mismatch, not an error.
+/// The window cannot be run at all: a page is missing, for example, or the device fails. An invalid step (one
+/// that gives a number that is not finite) was invalid for the miner too, so it is a mismatch and not an error.
 pub fn replay<'a>(
     recipe: &'a Recipe,
-    task: &'a Task,
-    parameters: impl Into<Cow<'a, [f32]>>,
-    state: MinerState,
+    start: WindowStart<'a>,
     claim: Claim<'_>,
     draws: &[ProofDraw],
-    pages: Pages<'_>,
+    pages: PageSource<'_>,
 ) -> Result<Replayed, TrainError> {
     let claims = vec![Hash::default(); draws.len()];
     let mut comparison = Comparison { recipe, trace: claim.trace, difference: None, draws, claims, failure: None };
-    let run = WindowRun::new(recipe, task, parameters, state)?;
-    let last = task.steps + 1;
+    let last = start.task.steps + 1;
+    let run = WindowRun::new(recipe, start.task, start.parameters, start.state)?;
     let result = match run_window(run, pages, &mut comparison) {
         Ok(result) => result,
         Err(TrainError::Step { step, source: StepError::NonFiniteGradient { tensor, .. } }) => {

@@ -10,8 +10,8 @@ use templar_model::{Model, Moments, OptimizerStep, StepError};
 
 use crate::tensors;
 
-/// The state of a window on its device. It is loaded once, and comes back to the host at the window's end or, piece by
-/// piece, into a snapshot.
+/// The state of a window on its device. It is loaded once, and comes back to the host at the window's end or,
+/// piece by piece, into a snapshot.
 #[derive(Debug)]
 pub(crate) struct Resident {
     model: Model,
@@ -124,7 +124,8 @@ impl Resident {
         Ok(())
     }
 
-    /// Ends the window: gives its change since `start`, and the moments. The device's memory is free when this returns.
+    /// Ends the window: gives its change since `start`, and the moments. The device's memory is free when this
+    /// returns.
     pub(crate) fn finish(self, start: &[f32]) -> Result<Returned, DeviceError> {
         let Self { model, parameters, mut gradient, moments } = self;
         let device = std::sync::Arc::clone(model.device());

@@ -11,7 +11,7 @@ use templar_device::DeviceError;
 use templar_manifest::Hash;
 use templar_manifest::trace::Leaf;
 
-use crate::window::{Task, TrainError, WindowRun};
+use crate::window::{TrainError, WindowRun, WindowTask};
 use crate::{MinerState, Recipe, tensors};
 
 const MAGIC: &[u8; 8] = b"tplrsnp0";
@@ -115,7 +115,7 @@ impl<'a> WindowRun<'a> {
     /// [`WindowRun::steps_taken`] tells which of the two it was.
     pub fn resume(
         recipe: &'a Recipe,
-        task: &'a Task,
+        task: &'a WindowTask,
         start: impl Into<Cow<'a, [f32]>>,
         state: MinerState,
         from: &mut dyn Read,

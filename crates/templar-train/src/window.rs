@@ -25,11 +25,11 @@ use crate::state::MinerState;
 use crate::{Recipe, tensors};
 
 /// Gives a page's tokens, `sequence_length + 1` of them in the context of the window.
-pub type Pages<'a> = &'a (dyn Fn(u64) -> Result<Vec<u32>, PageError> + Sync);
+pub type PageSource<'a> = &'a (dyn Fn(u64) -> Result<Vec<u32>, PageError> + Sync);
 
 /// The training that a miner is to do in a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Task {
+pub struct WindowTask {
     /// The window to train in.
     pub window: WindowIndex,
     /// The key of the miner.
@@ -147,7 +147,7 @@ impl WindowResult {
 /// A window under way.
 pub struct WindowRun<'a> {
     pub(crate) recipe: &'a Recipe,
-    pub(crate) task: &'a Task,
+    pub(crate) task: &'a WindowTask,
     context: ContextSegment,
     /// θ_start. A caller that keeps the checkpoint may lend it.
     start: Cow<'a, [f32]>,
@@ -164,11 +164,11 @@ pub struct WindowRun<'a> {
 impl<'a> WindowRun<'a> {
     /// A window at its start: `start` are the checkpoint's parameters, `state` the miner's.
     ///
-    /// A window takes 20 bytes a parameter (parameters, gradient, two moments, error feedback) beside `start`, and the
-    /// model's activations until the last inner step.
+    /// A window takes 20 bytes a parameter (parameters, gradient, two moments, error feedback) beside `start`,
+    /// and the model's activations until the last inner step.
     pub fn new(
         recipe: &'a Recipe,
-        task: &'a Task,
+        task: &'a WindowTask,
         start: impl Into<Cow<'a, [f32]>>,
         state: MinerState,
     ) -> Result<Self, TrainError> {
@@ -219,7 +219,7 @@ impl<'a> WindowRun<'a> {
     }
 
     /// Takes the next inner step and makes its leaf.
-    pub fn step(&mut self, pages: Pages<'_>) -> Result<StepReport, TrainError> {
+    pub fn step(&mut self, pages: PageSource<'_>) -> Result<StepReport, TrainError> {
         let inner = &self.recipe.genesis.inner;
         let index = self.steps_taken();
         let step = index + 1;
@@ -293,7 +293,7 @@ impl<'a> WindowRun<'a> {
 /// goes on where it was; its earlier leaves are not shown again.
 pub fn run_window(
     mut run: WindowRun<'_>,
-    pages: Pages<'_>,
+    pages: PageSource<'_>,
     watch: &mut dyn Watch,
 ) -> Result<Option<WindowResult>, TrainError> {
     if run.steps_taken() == 0 && watch.leaf(&run, 0, &run.leaves[0]).is_break() {

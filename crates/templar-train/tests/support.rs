@@ -9,7 +9,7 @@ use templar_manifest::{
     AggregationRule, Dataset, Genesis, Hash, Initial, ModelSpec, PublicKey, Quantiser, RunId, Segment, SegmentShape,
     WindowIndex,
 };
-use templar_train::{MinerState, Recipe, Task, WindowResult, WindowRun, run_window};
+use templar_train::{MinerState, Recipe, WindowResult, WindowRun, WindowTask, run_window};
 
 pub(crate) const STEPS: u32 = 3;
 pub(crate) const RUN: RunId = RunId::new(Hash::from_bytes([7; 32]));
@@ -58,9 +58,9 @@ pub(crate) fn pages() -> PageReader<'static> {
     PageReader::new(blobs, dataset, Split::Training, 24).unwrap()
 }
 
-pub(crate) fn task(window: u64) -> Task {
+pub(crate) fn task(window: u64) -> WindowTask {
     let pages = (0..u64::from(STEPS) * 4).map(|page| (page + window * 12) * 31).collect();
-    Task { window: WindowIndex(window), miner: PublicKey::from_bytes([9; 32]), pages, steps: STEPS }
+    WindowTask { window: WindowIndex(window), miner: PublicKey::from_bytes([9; 32]), pages, steps: STEPS }
 }
 
 pub(crate) fn run(recipe: &Recipe, window: u64, parameters: Vec<f32>, state: MinerState) -> WindowResult {

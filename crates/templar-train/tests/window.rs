@@ -14,8 +14,8 @@ use templar_manifest::{
 };
 use templar_train::tensors::{checkpoint, checkpoint_of, read_parameters};
 use templar_train::{
-    Claim, MinerState, Recipe, RecipeError, Task, Watch, WindowResult, WindowRun, aggregate_step, evaluate, outer_step,
-    replay, run_window,
+    Claim, MinerState, Recipe, RecipeError, Watch, WindowResult, WindowRun, WindowStart, WindowTask, aggregate_step,
+    evaluate, outer_step, replay, run_window,
 };
 
 use crate::support::{
@@ -134,7 +134,8 @@ fn a_replay_finds_every_departure() {
         let state = MinerState::zero(recipe.parameter_count());
         let claim = Claim { contribution, trace: &result.trace };
         let parameters = initial(&recipe);
-        replay(&recipe, &task, parameters, state, claim, &draws, &|page| reader.read(page)).unwrap()
+        let start = WindowStart { task: &task, parameters: parameters.into(), state };
+        replay(&recipe, start, claim, &draws, &|page| reader.read(page)).unwrap()
     };
     let found = check(&honest, &result);
     assert_eq!(found.verdict, Replay::Match);
@@ -199,7 +200,8 @@ fn a_null_window_only_warms_the_moments_up() {
         let contribution = result.contribution(&recipe, None, zero(&recipe));
         let claim = Claim { contribution: &contribution, trace: &result.trace };
         let zeros = MinerState::zero(recipe.parameter_count());
-        replay(&recipe, &task, initial(&recipe), zeros, claim, &[], &|page| reader.read(page)).unwrap().verdict
+        let start = WindowStart { task: &task, parameters: initial(&recipe).into(), state: zeros };
+        replay(&recipe, start, claim, &[], &|page| reader.read(page)).unwrap().verdict
     };
     assert_eq!(verdict(&honest), Replay::Match);
     // Who carries error feedback on is found in the last leaf, and so is who hides it there and names its state.
@@ -237,8 +239,8 @@ fn the_context_doubles_at_a_window() {
         for threads in [1, 2] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let claim = Claim { contribution: &contribution, trace: &honest.trace };
-            let (parameters, state) = (parameters.clone(), state.clone());
-            let again = || replay(&recipe, &task, parameters, state, claim, &[], &|page| reader.read(page)).unwrap();
+            let start = WindowStart { task: &task, parameters: (&parameters).into(), state: state.clone() };
+            let again = || replay(&recipe, start, claim, &[], &|page| reader.read(page)).unwrap();
             assert_eq!(pool.install(again).verdict, Replay::Match, "window {window} in {threads} threads");
         }
         // The pages of another length are not the window's.
@@ -256,7 +258,7 @@ fn the_context_doubles_at_a_window() {
 fn fewer_steps_are_a_shorter_trace() {
     let recipe = recipe();
     let reader = pages();
-    let short = Task { steps: 1, ..task(0) };
+    let short = WindowTask { steps: 1, ..task(0) };
     let start = || {
         let (parameters, state) = (initial(&recipe), MinerState::zero(recipe.parameter_count()));
         WindowRun::new(&recipe, &short, parameters, state).unwrap()
@@ -266,7 +268,7 @@ fn fewer_steps_are_a_shorter_trace() {
     assert_eq!(result.trace.leaves[..2], first(&recipe).trace.leaves[..2]);
     assert_eq!(result.tokens, 4 * 24);
     for steps in [0, STEPS + 1] {
-        let wrong = Task { steps, ..task(0) };
+        let wrong = WindowTask { steps, ..task(0) };
         let state = MinerState::zero(recipe.parameter_count());
         assert!(WindowRun::new(&recipe, &wrong, initial(&recipe), state).is_err(), "{steps}");
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 use templar_home::access::{Access, AccessError};
 use templar_home::context::{RunError, read_manifest};
 use templar_manifest::{Checkpoint, CheckpointId, Hash, ModelSpec};
-use templar_model::generate::{Sampling, generate};
+use templar_model::generate::{Continuation, Sampling, generate};
 use templar_query::find::checkpoint;
 
 use crate::error::{Code, CommandError, CommandResult};
@@ -72,7 +72,8 @@ pub(crate) fn run(invocation: &Invocation, args: &GenerateArgs) -> CommandResult
             Sampling::Temperature { temperature, seed: *seed.as_bytes() }
         }
     };
-    let text = generate(&loaded.model, &loaded.parameters, &loaded.tokenizer, &args.prompt, args.tokens, sampling)?;
+    let request = Continuation { prompt: &args.prompt, max_tokens: args.tokens, sampling };
+    let text = generate(&loaded.model, &loaded.parameters, &loaded.tokenizer, request)?;
     invocation.printer.data(
         &json!({"checkpoint": loaded.id, "prompt": args.prompt, "text": text}),
         format_args!("{}{text}", args.prompt),

@@ -18,7 +18,7 @@ use templar_manifest::ModelSpec;
 use super::config::WrittenConfig;
 use super::{CONFIG, WEIGHTS};
 use crate::layout::{ConfigError, Layout};
-use crate::vocabulary::{TokenizerError, Vocabulary};
+use crate::vocabulary::{Vocabulary, VocabularyError};
 
 /// Floats that are turned to bytes at a time.
 const PIECE: usize = 1 << 16;
@@ -31,7 +31,7 @@ pub enum ExportError {
     Config(#[from] ConfigError),
     /// The tokenizer cannot be used with the model.
     #[error("the tokenizer cannot be used")]
-    Tokenizer(#[from] TokenizerError),
+    Tokenizer(#[from] VocabularyError),
     /// The parameter vector is not the model's.
     #[error("{found} parameters, the model has {expected}")]
     Length {

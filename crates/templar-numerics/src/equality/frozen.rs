@@ -49,8 +49,8 @@ fn elementary_functions_have_their_frozen_bits() {
     assert_eq!(twin::ln(f32::INFINITY), f32::INFINITY);
 }
 
-/// At exponents and mantissas of every kind the loop-free form equals the twin, and both are within a unit in the last
-/// place of `libm`'s, which is itself within one of the true value.
+/// At exponents and mantissas of every kind the loop-free form equals the twin, and both are within a unit in
+/// the last place of `libm`'s, which is itself within one of the true value.
 #[test]
 fn exp_f64_equals_its_twin_and_is_accurate() {
     let step = 0x0000_7fff_ffff_ff61u64;

@@ -1,5 +1,5 @@
-//! Everything outside matrix products against its twin. Lengths are chosen on both sides of the lanes, the vectors and
-//! the sizes from which several threads work.
+//! Everything outside matrix products against its twin. Lengths are chosen on both sides of the lanes, the
+//! vectors and the sizes from which several threads work.
 
 use super::{Generator, everywhere, same};
 use crate::{AdamW, AttentionShape, HeadLayout, Isa, Kernels, RotaryScaling, RotaryTables};

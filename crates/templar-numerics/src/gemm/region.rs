@@ -35,8 +35,8 @@ pub(crate) struct Product<'a> {
     _c: std::marker::PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: `c` is the only part that is not Sync by itself; it is only reached through `compute`, whose callers promise
-// disjoint rectangles.
+// SAFETY: `c` is the only part that is not Sync by itself; it is only reached through `compute`, whose callers
+// promise disjoint rectangles.
 unsafe impl Sync for Product<'_> {}
 
 impl<'a> Product<'a> {

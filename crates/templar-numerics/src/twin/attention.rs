@@ -38,8 +38,9 @@ fn probabilities(shape: AttentionShape, qkv: &[f32], sequence: usize, head: usiz
     p
 }
 
-/// `context [sequences, heads, length, width] = softmax(q kᵀ, causal) v`; `qkv [sequences, heads + 2 kv_heads, length,
-/// width]` holds rotated and scaled queries, rotated keys, and values.
+/// `context [sequences, heads, length, width] = softmax(q kᵀ, causal) v`;
+/// `qkv [sequences, heads + 2 kv_heads, length, width]` holds rotated and scaled queries, rotated keys, and
+/// values.
 ///
 /// # Panics
 /// If the lengths do not agree.

@@ -1,5 +1,6 @@
-//! The parts of a training step that surround the kernels: gathering and scattering embeddings, the sum of losses, the
-//! gradient's norm and its clipping, and the numbers of an AdamW step. Each is a few operations in a stated order.
+//! The parts of a training step that surround the kernels: gathering and scattering embeddings, the sum of
+//! losses, the gradient's norm and its clipping, and the numbers of an AdamW step. Each is a few operations in
+//! a stated order.
 
 use super::{scale_in_place, squared_norm_f64};
 use crate::adamw::AdamW;

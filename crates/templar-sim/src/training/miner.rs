@@ -5,7 +5,7 @@ use templar_manifest::{Contribution, Hash, PublicKey, Replay, StateId, WindowInd
 use templar_protocol::RunState;
 use templar_testkit::forge::{forge, make_up};
 use templar_testkit::noise::random_delta;
-use templar_train::{MinerState, Task, TrainError, WindowResult, WindowRun, run_window};
+use templar_train::{MinerState, TrainError, WindowResult, WindowRun, WindowTask, run_window};
 
 use super::Training;
 use crate::loss_model::{DeltaGain, Truth};
@@ -30,9 +30,9 @@ struct Miner<'a> {
 
 impl Miner<'_> {
     /// The task of this miner on the pages of a member.
-    fn task(&self, steps: u32, pages_of: &PublicKey) -> Task {
+    fn task(&self, steps: u32, pages_of: &PublicKey) -> WindowTask {
         let pages = self.state.pages_of(pages_of).unwrap_or_default();
-        Task { window: self.state.window(), miner: self.me, pages, steps }
+        WindowTask { window: self.state.window(), miner: self.me, pages, steps }
     }
 
     fn header(&self) -> DeltaHeader {
@@ -42,7 +42,7 @@ impl Miner<'_> {
     /// Runs a window from the parameters `start`, with every page changed by `change`.
     fn run(
         &self,
-        task: &Task,
+        task: &WindowTask,
         start: &[f32],
         change: impl Fn(Vec<u32>) -> Vec<u32> + Sync,
     ) -> Result<WindowResult, TrainingFailure> {

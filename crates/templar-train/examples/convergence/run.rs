@@ -96,8 +96,8 @@ impl<'a> Run<'a> {
         Ok(compressed)
     }
 
-    /// The mean loss of every `stride`-th held-out page, in 1e-9 nats: first each page by the library's rule, then the
-    /// mean of the integers.
+    /// The mean loss of every `stride`-th held-out page, in 1e-9 nats: first each page by the library's rule,
+    /// then the mean of the integers.
     pub(crate) fn held_out(&self, parameters: &[f32], stride: usize) -> Result<u64, Failure> {
         let pages: Vec<&Vec<u32>> = self.data.held_out.iter().step_by(stride).collect();
         let parts: Vec<&[&Vec<u32>]> = pages.chunks(16).collect();

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use templar_manifest::{PublicKey, WindowIndex};
-use templar_train::{MinerState, Task, WindowRun, outer_step, run_window};
+use templar_train::{MinerState, WindowRun, WindowTask, outer_step, run_window};
 
 use crate::cache::{Cache, Record};
 use crate::data::Data;
@@ -48,7 +48,7 @@ fn a_contribution_is_that_of_a_window() {
 
             let pages = (0..2).flat_map(|step| run.pages(window * 2 + step, miner)).copied().collect();
             let key = PublicKey::from_bytes([miner as u8; 32]);
-            let task = Task { window: WindowIndex(window), miner: key, pages, steps: 2 };
+            let task = WindowTask { window: WindowIndex(window), miner: key, pages, steps: 2 };
             let started = WindowRun::new(&recipe, &task, &*parameters, state.clone()).unwrap();
             let result = run_window(started, &|page| Ok(data.page(page).to_vec()), &mut ()).unwrap().unwrap();
             assert_eq!(delta, result.delta);
