@@ -149,7 +149,7 @@
 //! | number | top-k |
 //! | number | R, the number of contributors, at most 2^16; 0 where nothing is applied |
 //! | number | T, the number of tensors |
-//! | T·R numbers | the directory: for each tensor, for each contributor in the order of the record, the bytes of its body |
+//! | T·R numbers | the directory: per tensor, per contributor in the order of the record, the bytes of its body |
 //! | | the bodies, in the same order, without gaps |
 //!
 //! Bodies are those of the deltas, and are read as strictly. So one tensor is read alone, and the whole is shorter than
