@@ -58,12 +58,12 @@
 //!   |v|, an f64 chain divided in f64, as an index s: 0 where it is 0, else e + 1193, e = 8·x + j for mean =
 //!   2^x·m, 1 ≤ m < 2, with j the number of the eight odd i for which m ≥ 2^(i ÷ 16) in f64, clamped to
 //!   −1192..=800. S = 2^(e ÷ 8), the f64 nearest to 2^((e mod 8) ÷ 8) times a power of two, or 0.
-//! - `block-sign`: code = [v < 0]; 0 decodes to f32(S), 1 to −f32(S).
+//! - `block-sign`: `code = [v < 0]`; 0 decodes to f32(S), 1 to −f32(S).
 //! - `block-levels`: a value is large where |v| > t·S, in f64. t is 1 at first; at most eight times: r = Σ
 //!   |v|·S ÷ Σ S² of the small and of the large (f64 chains over the values with S > 0), t ← (r + r′) ÷ 2,
 //!   until it stays. Both r are rounded (half to even) to 4096ths, 1 to 65535, and t becomes half their sum;
 //!   where a group is empty at any time, or the r are not in order, all are small with the r of all, and the
-//!   large r is 0. code = [v < 0] + 2·[large], and it decodes to ±f32(min(r·S, 2^100)).
+//!   large r is 0. `code = [v < 0] + 2·[large]`, and it decodes to ±f32(min(r·S, 2^100)).
 //! - Then e ← e − the decoded value in f32 at the positions sent.
 //! - Outer step, per tensor: norm = √(Σ count · level²), an f64 chain over the blocks in wire order and in each
 //!   over the codes from 0 to 3, with how many values of the block have the code and what it decodes to there;
