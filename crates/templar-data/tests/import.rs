@@ -12,9 +12,7 @@ use arrow_schema::{DataType, Field, Schema as ArrowSchema};
 use parquet::arrow::{ArrowWriter, encode_arrow_schema};
 use parquet::basic::{Compression, Repetition, Type as Physical};
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type};
-use parquet::file::metadata::{
-    FileMetaData, KeyValue, ParquetMetaDataBuilder, ParquetMetaDataReader, ParquetMetaDataWriter,
-};
+use parquet::file::metadata::{KeyValue, ParquetMetaDataBuilder, ParquetMetaDataReader, ParquetMetaDataWriter};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
@@ -252,11 +250,14 @@ fn rows_that_are_stated_must_be_there() {
     let path = folder.path().join("lies.parquet");
     let file = write_parquet(&rows(&texts()), Compression::SNAPPY, false, 50);
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&bytes::Bytes::from(file.clone())).unwrap();
-    let honest = metadata.file_metadata();
     for stated in [0, 1, 199, 201, i64::MAX, -1] {
-        let (version, schema) = (honest.version(), honest.schema_descr_ptr());
-        let lie = FileMetaData::new(version, stated, None, None, schema, None);
-        let lie = ParquetMetaDataBuilder::new(lie).set_row_groups(metadata.row_groups().to_vec()).build();
+        // The writer sums the rows of the row groups, so the lie is told there.
+        let groups = metadata.row_groups().iter().enumerate().map(|(index, group)| {
+            let rows = if index == 0 { stated } else { 0 };
+            group.clone().into_builder().set_num_rows(rows).build().unwrap()
+        });
+        let lie = ParquetMetaDataBuilder::new(metadata.file_metadata().clone());
+        let lie = lie.set_row_groups(groups.collect()).build();
         let mut changed = file.clone();
         ParquetMetaDataWriter::new(&mut changed, &lie).finish().unwrap();
         fs::write(&path, changed).unwrap();

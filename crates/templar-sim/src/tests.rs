@@ -285,16 +285,22 @@ fn grinding_the_seed_gives_no_reason_to_withhold() {
 /// third and add what they like.
 #[test]
 fn a_late_commitment_needs_a_third_of_the_stake() {
-    let late = |friends| {
+    // Whether the late miner is paid, whether anybody noticed it, and whether honest miners are paid.
+    let late = |seed, friends| {
         let adversaries = vec![(Strategy::Late, 1), (Strategy::Friend, friends)];
-        let report = run(Config { validators: 7, windows: 8, adversaries, ..config(2) });
+        let report = run(Config { validators: 7, windows: 8, adversaries, ..config(seed) });
         let late = report.members.iter().find(|member| member.strategy == Some("late")).unwrap();
         (late.micros > 0, late.noticed.is_some(), report.earned(MemberRole::Miner, None).0 > 0)
     };
     for friends in [1, 2] {
-        assert!(!late(friends).0, "{friends} friends");
+        for seed in 0..3 {
+            assert!(!late(seed, friends).0, "seed {seed}, {friends} friends");
+        }
     }
-    assert_eq!(late(3), (true, false, true));
+    // Who is paid by ranks is partly luck, so with three friends the late miner is paid under some seed, not under each.
+    let with_three = [0, 1, 2, 3, 4, 5].map(|seed| late(seed, 3));
+    assert!(with_three.iter().any(|(is_paid, ..)| *is_paid), "{with_three:?}");
+    assert!(with_three.iter().all(|(_, is_noticed, honest)| !is_noticed && *honest), "{with_three:?}");
     let third = Config { validators: 7, adversaries: vec![(Strategy::Friend, 3)], ..config(0) };
     assert_eq!(third.check(), Err(SimConfigError::AThird { adversaries: 3, validators: 7 }));
 }
