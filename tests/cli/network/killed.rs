@@ -175,7 +175,7 @@ fn a_node_that_stood_still_notices_and_nothing_is_lost() {
     // To the process, a closed laptop and a clock that jumps are the same.
     std::thread::sleep(Duration::from_secs(7));
     validator.signal("CONT");
-    validator.until(|line| line["message"].as_str().is_some_and(|message| message.contains("stood still")));
+    validator.until(|line| line["message"].as_str().is_some_and(|message| message.contains("was suspended")));
     party.end(validator, miners);
 }
 
