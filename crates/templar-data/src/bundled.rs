@@ -7,7 +7,8 @@
 use bytes::Bytes;
 use templar_manifest::Dataset;
 
-use crate::import::{ImportError, ImportOptions, import_bytes};
+use crate::error::ImportError;
+use crate::import::{ImportOptions, import_bytes};
 use crate::shard::ShardSink;
 
 const PARQUET: &[u8] = include_bytes!("../../../datasets/shakespeare/shakespeare.parquet");

@@ -5,16 +5,13 @@
 //! batch, one shard of either part, and one document for each thread, however long the input is. An empty text
 //! is skipped, because it would teach only the end token.
 
-mod error;
-
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use rayon::prelude::*;
 use templar_manifest::{Dataset, HeldOut, Payload};
 
-pub use error::ImportError;
-
+use crate::error::ImportError;
 use crate::shard::{MAX_SHARD_BYTES, ShardSink, ShardWriter};
 use crate::source::{DocumentLimits, InputFile, TextDocument, expand};
 use crate::tokenizer::Tokenizer;

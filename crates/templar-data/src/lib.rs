@@ -37,6 +37,7 @@
 //! every machine, with any number of threads, and from any of the file formats.
 
 pub mod bundled;
+mod error;
 mod guard;
 mod import;
 mod page;
@@ -45,7 +46,8 @@ mod source;
 mod tokenizer;
 mod verify;
 
-pub use import::{ImportError, ImportOptions, import};
+pub use error::ImportError;
+pub use import::{ImportOptions, import};
 pub use page::{PageError, PageReader, Split, batch, read_page};
 pub use shard::{MAX_SHARD_BYTES, ShardSink, SinkError};
 pub use tokenizer::{END_TOKENS, MAX_TOKENIZER_BYTES, MAX_VOCABULARY, Tokenizer, TokenizerError};

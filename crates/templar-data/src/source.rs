@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::import::ImportError;
+use crate::error::ImportError;
 
 pub(crate) use document::{DocumentLimits, Documents, TextDocument};
 

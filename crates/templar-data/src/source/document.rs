@@ -1,6 +1,6 @@
 //! One document of an input, and the limits that every reader of documents keeps to.
 
-use crate::import::ImportError;
+use crate::error::ImportError;
 
 /// One text, and the row or line where it starts, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]

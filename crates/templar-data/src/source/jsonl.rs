@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::document::{DocumentLimits, TextDocument};
 use super::lines::{LineRead, read_line};
-use crate::import::ImportError;
+use crate::error::ImportError;
 
 /// A line may be longer than its text by escapes, which take up to six bytes for one, and by other fields.
 const LINE_FACTOR: usize = 6;

@@ -27,8 +27,8 @@ use arrow_array::RecordBatch;
 
 use super::batch::text_at;
 use super::document::{DocumentLimits, Documents, TextDocument};
+use crate::error::ImportError;
 use crate::guard::guarded;
-use crate::import::ImportError;
 
 /// The column that holds the documents.
 const COLUMN: &str = "text";

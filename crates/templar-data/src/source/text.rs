@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use super::document::{DocumentLimits, TextDocument};
 use super::lines::{LineRead, read_line};
-use crate::import::ImportError;
+use crate::error::ImportError;
 
 /// A document without blank lines is cut at this many times the usual length.
 const MAX_FACTOR: usize = 16;

@@ -90,7 +90,7 @@ pub enum ImportError {
         /// The message of the parser.
         reason: String,
     },
-    /// A document is longer than [`ImportOptions`](super::ImportOptions) allow.
+    /// A document is longer than [`ImportOptions`](crate::ImportOptions) allow.
     #[error("{path}, row {row}: longer than the limit of {max_bytes} bytes for a document")]
     TooLong {
         /// The path of the file.
