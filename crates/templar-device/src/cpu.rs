@@ -5,14 +5,14 @@ use std::ops::Range;
 use std::sync::{PoisonError, RwLock};
 
 use templar_manifest::Arithmetic;
-use templar_numerics::{AdamW, Angles, AttentionShape, HeadLayout, Isa, Kernels, Mat, MatMut, Op, UnsupportedIsa};
+use templar_numerics::{AdamW, AttentionShape, HeadLayout, Isa, Kernels, MatMut, UnsupportedIsa};
 
 use crate::buffer::{Buffer, View, ViewMut};
 use crate::device::{
     AdamWUpdate, AttentionGradient, Device, DeviceError, GateInputs, Matrix, MatrixMut, NormGradient, NormInputs,
     RotaryBuffers,
 };
-use crate::host::{self, slice, slice_mut};
+use crate::host::{self, angles, operand, slice, slice_mut};
 
 /// The host's processor, with the arithmetic `f32/1` on one of its instruction sets.
 ///
@@ -63,17 +63,6 @@ impl Cpu {
     pub fn isa(&self) -> Isa {
         self.kernels.isa()
     }
-}
-
-/// A matrix as the kernels take it.
-fn operand<'a>(matrix: &Matrix<'a>) -> (Mat<'a>, Op) {
-    let op = if matrix.is_transposed { Op::T } else { Op::N };
-    (Mat::new(slice(&matrix.elements), matrix.rows as usize, matrix.cols as usize), op)
-}
-
-/// Rotary tables as the kernels take them.
-fn angles(width: usize, tables: &RotaryBuffers) -> Angles<'_> {
-    Angles::new(width, slice(&tables.cos.all()), slice(&tables.sin.all()))
 }
 
 impl Device for Cpu {

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use rayon::prelude::*;
+use templar_numerics::{Angles, Mat, Op};
 
 use crate::buffer::{Buffer, Element, View, ViewMut};
+use crate::device::{Matrix, RotaryBuffers};
 
 /// The panic message for a view of another device's buffer.
 const FOREIGN: &str = "a buffer in the memory of the host";
@@ -32,6 +34,24 @@ pub fn slice_mut<'a, T: Element>(view: ViewMut<'a, T>) -> &'a mut [T] {
         return &mut [];
     }
     &mut view.into_buffer().memory_mut::<Vec<T>>().expect(FOREIGN)[range]
+}
+
+/// A matrix of the host as the functions of `templar-numerics` take it: the stored elements, and whether the
+/// product sees their transpose.
+///
+/// # Panics
+/// If the buffer is not one of the host's.
+pub fn operand<'a>(matrix: &Matrix<'a>) -> (Mat<'a>, Op) {
+    let op = if matrix.is_transposed { Op::T } else { Op::N };
+    (Mat::new(slice(&matrix.elements), matrix.rows as usize, matrix.cols as usize), op)
+}
+
+/// Rotary tables of the host, for heads of `width` elements, as the functions of `templar-numerics` take them.
+///
+/// # Panics
+/// If the buffers are not the host's.
+pub fn angles(width: usize, tables: &RotaryBuffers) -> Angles<'_> {
+    Angles::new(width, slice(&tables.cos.all()), slice(&tables.sin.all()))
 }
 
 /// A range as an index into a `Vec`; every buffer of the host is addressable.

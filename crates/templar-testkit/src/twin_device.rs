@@ -4,29 +4,18 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use templar_device::host::{self, slice, slice_mut};
+use templar_device::host::{self, angles, operand, slice, slice_mut};
 use templar_device::{
     AdamW, AdamWUpdate, Arithmetic, AttentionGradient, AttentionShape, Buffer, Device, DeviceError, GateInputs,
     HeadLayout, Matrix, MatrixMut, NormGradient, NormInputs, RotaryBuffers, View, ViewMut,
 };
-use templar_numerics::{Angles, Mat, MatMut, Op, twin};
+use templar_numerics::{MatMut, twin};
 
 /// The specification as a device: `templar_numerics::twin` on memory of the host, one thread, no vectors.
 ///
 /// It is hundreds of times slower than a `Cpu`, and gives the same bits.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TwinDevice;
-
-/// A matrix as the twin takes it.
-fn operand<'a>(matrix: &Matrix<'a>) -> (Mat<'a>, Op) {
-    let op = if matrix.is_transposed { Op::T } else { Op::N };
-    (Mat::new(slice(&matrix.elements), matrix.rows as usize, matrix.cols as usize), op)
-}
-
-/// Rotary tables as the twin takes them.
-fn angles(width: usize, tables: &RotaryBuffers) -> Angles<'_> {
-    Angles::new(width, slice(&tables.cos.all()), slice(&tables.sin.all()))
-}
 
 impl Device for TwinDevice {
     fn name(&self) -> String {
