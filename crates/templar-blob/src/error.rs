@@ -31,6 +31,12 @@ pub enum ReadError {
         /// The difference that the verification found.
         reason: String,
     },
+    /// The blob was whole here once and was found corrupt. The parts that still verify were kept, and the rest is gone.
+    #[error("a part of blob {id} is gone: it was found corrupt here before")]
+    Torn {
+        /// The name of the blob.
+        id: Hash,
+    },
     /// The store has been shut down, or its database stopped after an earlier error.
     #[error("the store is closed")]
     Closed,
@@ -42,4 +48,15 @@ pub enum ReadError {
         /// The error of the operating system.
         source: io::Error,
     },
+}
+
+impl ReadError {
+    /// Whether this source has lost the blob: it has or had the blob, and cannot give its bytes. Such an error says
+    /// nothing about the one who made the blob, because the same blob may be whole elsewhere.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } | Self::Torn { .. } | Self::Closed | Self::Io { .. } => true,
+            Self::NotFound { .. } | Self::TooLarge { .. } => false,
+        }
+    }
 }

@@ -27,7 +27,9 @@
 mod error;
 mod memory;
 mod source;
+mod watched;
 
 pub use error::ReadError;
 pub use memory::MemoryBlobs;
 pub use source::BlobSource;
+pub use watched::{Damage, Watched};

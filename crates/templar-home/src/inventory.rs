@@ -178,7 +178,7 @@ fn strays(blobs: &dyn BlobSource, stock: &Stock, runs: &mut Runs) -> Result<(), 
         let bytes = match blobs.read(&id, longest) {
             Ok(bytes) => bytes,
             // A blob that cannot be read names no other blobs.
-            Err(ReadError::Corrupt { .. } | ReadError::NotFound { .. }) => continue,
+            Err(ReadError::Corrupt { .. } | ReadError::Torn { .. } | ReadError::NotFound { .. }) => continue,
             Err(error) => return Err(error.into()),
         };
         let mut of_run = |sort, run: RunId, tensors: Vec<TensorBlob>| {
@@ -245,7 +245,7 @@ pub fn uncut(
                 uncut.insert(*id);
             }
             // Corrupt blobs are left to the scrub.
-            Ok(_) | Err(ReadError::Corrupt { .. } | ReadError::NotFound { .. }) => {}
+            Ok(_) | Err(ReadError::Corrupt { .. } | ReadError::Torn { .. } | ReadError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
     }

@@ -58,12 +58,14 @@ pub enum Status {
     Corrupt = 3,
     /// Anything else; the reason follows as text.
     Failed = 4,
+    /// The blob was found corrupt before, and a part of it is gone.
+    Torn = 5,
 }
 
 impl Status {
     /// The status of a byte. An unknown byte is a failure.
     fn of(byte: u8) -> Self {
-        [Self::Ok, Self::NotFound, Self::TooLarge, Self::Corrupt]
+        [Self::Ok, Self::NotFound, Self::TooLarge, Self::Corrupt, Self::Torn]
             .into_iter()
             .find(|status| *status as u8 == byte)
             .unwrap_or(Self::Failed)
@@ -207,6 +209,7 @@ impl SocketBlobs {
     fn refused(&self, id: &Hash, max_bytes: u64, status: Status, bytes: Vec<u8>) -> ReadError {
         match status {
             Status::NotFound => ReadError::NotFound { id: *id },
+            Status::Torn => ReadError::Torn { id: *id },
             Status::TooLarge => {
                 let size = bytes.try_into().map_or(u64::MAX, u64::from_le_bytes);
                 ReadError::TooLarge { id: *id, size, max_bytes }

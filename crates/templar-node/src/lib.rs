@@ -29,7 +29,6 @@
 
 pub mod clock;
 mod compute;
-mod damage;
 pub mod doctor;
 pub mod driver;
 pub mod event;

@@ -122,6 +122,7 @@ async fn hand_over(request: &RequestHead, bytes: &[u8], asked: &mpsc::Sender<Loc
 fn refusal(error: ReadError) -> (Status, Bytes) {
     match error {
         ReadError::NotFound { .. } => (Status::NotFound, Bytes::new()),
+        ReadError::Torn { .. } => (Status::Torn, Bytes::new()),
         ReadError::TooLarge { size, .. } => (Status::TooLarge, Bytes::copy_from_slice(&size.to_le_bytes())),
         ReadError::Corrupt { reason, .. } => (Status::Corrupt, reason.into()),
         error => (Status::Failed, error.to_string().into()),

@@ -102,7 +102,7 @@ impl Store {
                 }
                 Err(ReadError::Closed) => return Err(ListError::Closed),
                 // It was there a moment ago: somebody removed it.
-                Err(ReadError::NotFound { .. } | ReadError::TooLarge { .. }) => continue,
+                Err(ReadError::NotFound { .. } | ReadError::TooLarge { .. } | ReadError::Torn { .. }) => continue,
             }
             report.checked += 1;
             report.checked_bytes = report.checked_bytes.saturating_add(size);

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use iroh_blobs::api::RequestError;
 use iroh_blobs::api::blobs::{AddPathOptions, AddProgress, BlobStatus, EncodedItem, ImportMode};
-use iroh_blobs::protocol::ChunkRanges;
+use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt as _};
 use iroh_blobs::store::fs::FsStore;
 use iroh_blobs::store::fs::options::Options;
 use iroh_blobs::store::mem::MemStore;
@@ -261,7 +261,7 @@ impl Store {
     /// Reads a whole blob of at most `max_bytes` bytes, verifying every chunk on the way.
     ///
     /// # Errors
-    /// [`ReadError::NotFound`], [`ReadError::TooLarge`], [`ReadError::Corrupt`], and the failures of the disk.
+    /// [`ReadError::NotFound`], [`ReadError::TooLarge`], and the errors of [damage](ReadError::is_damage).
     pub async fn get(&self, id: &Hash, max_bytes: u64) -> Result<Bytes, ReadError> {
         let size = self.size_within(id, max_bytes).await?;
         let capacity = usize::try_from(size).map_err(|_| ReadError::TooLarge { id: *id, size, max_bytes })?;
@@ -274,13 +274,26 @@ impl Store {
         Ok(bytes.into())
     }
 
-    /// The length of a whole blob, which must be at most `max_bytes`.
+    /// The length of a whole blob, which must be at most `max_bytes`. A length beyond that is verified first, because
+    /// the database that states it may be damaged.
     pub(crate) async fn size_within(&self, id: &Hash, max_bytes: u64) -> Result<u64, ReadError> {
         let status = self.blobs().blobs().status(to_iroh(id)).await.map_err(|_| ReadError::Closed)?;
         match status {
-            BlobStatus::Complete { size } if size > max_bytes => Err(ReadError::TooLarge { id: *id, size, max_bytes }),
+            BlobStatus::Complete { size } if size > max_bytes => {
+                self.verify_ranges(id, size, ChunkRanges::last_chunk(), |_, _| Ok(())).await?;
+                Err(ReadError::TooLarge { id: *id, size, max_bytes })
+            }
             BlobStatus::Complete { size } => Ok(size),
-            _ => Err(ReadError::NotFound { id: *id }),
+            _ => Err(self.why_absent(id).await),
+        }
+    }
+
+    /// The error for a blob that is not here whole. Only a whole blob gets a tag, so a tag says that a part was lost.
+    async fn why_absent(&self, id: &Hash) -> ReadError {
+        match self.blobs().tags().get(id.to_string()).await {
+            Ok(Some(_)) => ReadError::Torn { id: *id },
+            Ok(None) => ReadError::NotFound { id: *id },
+            Err(_) => ReadError::Closed,
         }
     }
 
@@ -295,19 +308,41 @@ impl Store {
         mut sink: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ReadError> {
         let corrupt = |reason: String| ReadError::Corrupt { id: *id, reason };
-        let mut items = std::pin::pin!(self.blobs().blobs().export_bao(to_iroh(id), ChunkRanges::all()).stream());
-        let mut offset = 0_u64;
+        let (mut offset, mut gap) = (0_u64, false);
+        let read = self.verify_ranges(id, size, ChunkRanges::all(), |at, bytes| {
+            gap |= at != offset;
+            if gap {
+                return Ok(());
+            }
+            offset += bytes.len() as u64;
+            sink(bytes)
+        });
+        read.await?;
+        if gap {
+            return Err(corrupt(format!("no bytes at offset {offset}")));
+        }
+        if offset == size { Ok(()) } else { Err(corrupt(format!("the bytes end at {offset} of {size}"))) }
+    }
+
+    /// Gives ranges of a blob of `size` bytes to `sink` in order, each with its offset, verified against the blob's
+    /// name. The length is verified too if the ranges contain the last chunk.
+    async fn verify_ranges(
+        &self,
+        id: &Hash,
+        size: u64,
+        ranges: ChunkRanges,
+        mut sink: impl FnMut(u64, &[u8]) -> io::Result<()>,
+    ) -> Result<(), ReadError> {
+        let mut items = std::pin::pin!(self.blobs().blobs().export_bao(to_iroh(id), ranges).stream());
+        // A stream that ends too early ends in an error.
         while let Some(item) = items.next().await {
             match item {
                 EncodedItem::Size(stored) if stored != size => {
-                    return Err(corrupt(format!("{stored} bytes are stored where the database says {size}")));
+                    let reason = format!("{stored} bytes are stored where the database says {size}");
+                    return Err(ReadError::Corrupt { id: *id, reason });
                 }
                 EncodedItem::Leaf(leaf) => {
-                    if leaf.offset != offset {
-                        return Err(corrupt(format!("no bytes at offset {offset}")));
-                    }
-                    sink(&leaf.data).map_err(|source| ReadError::Io { id: *id, source })?;
-                    offset += leaf.data.len() as u64;
+                    sink(leaf.offset, &leaf.data).map_err(|source| ReadError::Io { id: *id, source })?;
                 }
                 EncodedItem::Error(error) => {
                     return Err(self.read_failed(id, iroh_blobs::api::Error::from(error)).await);
@@ -315,13 +350,13 @@ impl Store {
                 EncodedItem::Size(_) | EncodedItem::Parent(_) | EncodedItem::Done => {}
             }
         }
-        if offset == size { Ok(()) } else { Err(corrupt(format!("the bytes end at {offset} of {size}"))) }
+        Ok(())
     }
 
     /// Classifies an error of reading: a damaged blob, a closed store, or a disk that does not answer.
     async fn read_failed(&self, id: &Hash, error: iroh_blobs::api::Error) -> ReadError {
         let iroh_blobs::api::Error::Io(source) = error;
-        if self.size_within(id, u64::MAX).await.is_err() {
+        if self.size(id).await.is_none() {
             return ReadError::Closed;
         }
         match source.kind() {

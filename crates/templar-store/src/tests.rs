@@ -174,6 +174,7 @@ async fn what_verifies_of_a_corrupt_blob_is_not_fetched_again() {
     // All but the 16 KiB that hold the bit.
     assert_eq!(store.repair(&id).await.unwrap(), Repaired::Partial { kept: SIZE as u64 - (16 << 10) });
     assert!(!store.has(&id).await.unwrap(), "whoever needs it fetches it");
+    assert!(matches!(store.get(&id, ANY).await, Err(ReadError::Torn { .. })), "it is not merely missing");
     assert_eq!(store.torn().await.unwrap(), [id]);
     assert_eq!(store.partial().await.unwrap().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [id]);
     assert_eq!(std::fs::read_dir(dir.path().join("temp")).unwrap().count(), 0);
@@ -241,6 +242,52 @@ async fn a_bit_inside_the_database_is_found_and_healed_too() {
     transfer(&peer, &store, &ids[0]).await;
     assert_eq!(store.get(&ids[0], ANY).await.unwrap(), small);
     assert_eq!(store.scrub(|_| ()).await.unwrap().corrupt, []);
+    store.shutdown().await;
+}
+
+/// A number as the database has it beside the hash of a blob.
+fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 0x7f {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// The length of a blob in a file is in the database alone, and a limit that it exceeds is no fact about the blob
+/// before it is verified.
+#[tokio::test]
+async fn a_length_that_the_database_states_is_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let data = bytes(9_000_001, 25);
+    let id = store.put(data.clone()).await.unwrap();
+    assert!(matches!(store.get(&id, 9_000_000).await, Err(ReadError::TooLarge { size: 9_000_001, .. })));
+    store.shutdown().await;
+    let length = varint(9_000_001);
+    for wrong in [9_000_003_u64, 9_008_193, 16_777_216, 2_097_152, 2_097_153] {
+        let wrong = varint(wrong);
+        assert_eq!(wrong.len(), length.len());
+        let path = dir.path().join("blobs.db");
+        let whole = std::fs::read(&path).unwrap();
+        let mut changed = whole.clone();
+        let places: Vec<usize> =
+            (0..whole.len() - length.len()).filter(|&at| whole[at..].starts_with(&length)).collect();
+        assert!(!places.is_empty());
+        places.into_iter().for_each(|at| changed[at..at + wrong.len()].copy_from_slice(&wrong));
+        std::fs::write(&path, &changed).unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        for limit in [ANY, 9_000_000, 100] {
+            let read = store.get(&id, limit).await;
+            assert!(matches!(read, Err(ReadError::Corrupt { .. })), "{wrong:?}, {limit}: {read:?}");
+        }
+        store.shutdown().await;
+        std::fs::write(&path, whole).unwrap();
+    }
+    let store = Store::open(dir.path()).await.unwrap();
+    assert_eq!(store.get(&id, ANY).await.unwrap(), data);
     store.shutdown().await;
 }
 
