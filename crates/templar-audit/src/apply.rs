@@ -25,17 +25,17 @@ pub struct Applied {
 
 /// Mean loss of `parameters` on the held-out pages, in 1e-9 nats. The window decides the sequence length.
 pub fn held_out_loss(inputs: &AuditInputs<'_>, window: WindowIndex, parameters: &[f32]) -> Result<u64, InputError> {
-    let broken = |error: &dyn std::error::Error| InputError::Broken(format!("held-out loss: {}", chain(error)));
     let pages = inputs.held_out_pages(window)?;
     let mut model = inputs.recipe.model(window);
-    let parameters = inputs.recipe.device.upload(parameters.into()).map_err(|error| broken(&error))?;
-    evaluate(&mut model, &parameters, &pages).map_err(|error| broken(&error))
+    let uploaded = inputs.recipe.device.upload(parameters.into());
+    let parameters = uploaded.map_err(|error| InputError::Machine(format!("held-out loss: {}", chain(&error))))?;
+    evaluate(&mut model, &parameters, &pages).map_err(|error| InputError::evaluation("held-out loss", &error))
 }
 
 /// Decodes the deltas that the record aggregates, in its order, and takes the outer step from `parameters`.
 ///
 /// # Errors
-/// [`InputError`] where a delta is missing or does not decode, or the step is invalid.
+/// [`InputError`] where a delta is missing, damaged or does not decode, or the step is invalid.
 pub fn apply(
     inputs: &AuditInputs<'_>,
     window: WindowIndex,
@@ -51,7 +51,7 @@ pub fn apply(
             .find(|contribution| contribution.id() == outcome.contribution.hash())
             .ok_or_else(|| InputError::Unavailable { what: format!("contribution {}", outcome.contribution) })?
             .payload();
-        let bytes = inputs.blob("delta", &contribution.delta.hash(), contribution.delta_bytes)?;
+        let bytes = inputs.miner_blob("delta", &contribution.delta.hash(), contribution.delta_bytes)?;
         let delta = recipe
             .decode_delta(contribution, &bytes)
             .map_err(|error| InputError::Broken(format!("delta {}: {}", contribution.delta, chain(&error))))?;
@@ -74,7 +74,7 @@ pub fn apply(
 /// measures no loss. The caller compares the id of the checkpoint with the one in the record.
 ///
 /// # Errors
-/// [`InputError`] where the aggregate is missing or does not decode, or the step is invalid.
+/// [`InputError`] where the aggregate is missing, damaged or does not decode, or the step is invalid.
 pub fn apply_aggregate(
     inputs: &AuditInputs<'_>,
     record: &WindowRecord,

@@ -9,47 +9,101 @@ use templar_manifest::{
     StateId, WindowIndex, payload,
 };
 use templar_train::tensors::{LoadError, check_tensors, read_parameters};
-use templar_train::{MinerState, Recipe, TrainError};
+use templar_train::{MinerState, Recipe, StepError, TrainError};
 
-/// A recomputation failed, because an input is missing or broken.
-#[derive(Debug, thiserror::Error)]
+/// A recomputation failed, because an input is missing, damaged or wrong.
+///
+/// Only [`Broken`](Self::Broken) says something about others. The rest says what this participant does not have or
+/// cannot do, and is never a reason to refuse anybody's work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
-    /// The input is not here.
+    /// An input that every participant of the run keeps is not here: the dataset, a checkpoint, an aggregate.
     #[error("{what} is missing")]
     Unavailable {
         /// The name of the missing input, with its hash.
         what: String,
     },
-    /// The input is here, but it is not what its name says, or it contradicts the manifest that names it.
+    /// An input that a miner had to publish is not here: its delta, its trace, or the state that it started from. If no
+    /// peer gives it in time, the miner has withheld it.
+    #[error("{what} is missing")]
+    Withheld {
+        /// The name of the missing input, with its hash.
+        what: String,
+    },
+    /// This participant had the input, and its own disk does not give the bytes back.
+    #[error("damaged here: {what}")]
+    Damaged {
+        /// The hash of the blob.
+        blob: Hash,
+        /// The name of the input, and the error of the read.
+        what: String,
+    },
+    /// This machine cannot do the computation. Another one may.
+    #[error("this machine cannot compute it: {0}")]
+    Machine(String),
+    /// The bytes of the input are verified, and they are not what their name says, or they contradict the manifest that
+    /// names them.
     #[error("{0}")]
     Broken(String),
 }
 
 impl InputError {
-    pub(crate) fn read(what: &str, error: &ReadError) -> Self {
+    /// The error for an input that every participant keeps.
+    pub fn of_run(what: &str, blob: &Hash, error: &ReadError) -> Self {
         match error {
-            ReadError::NotFound { id } => Self::Unavailable { what: format!("{what} {id}") },
+            ReadError::NotFound { .. } => Self::Unavailable { what: format!("{what} {blob}") },
+            error if error.is_damage() => Self::Damaged { blob: *blob, what: format!("{what}: {}", chain(error)) },
             error => Self::Broken(format!("{what}: {}", chain(error))),
         }
     }
 
-    pub(crate) fn load(what: &str, error: &LoadError) -> Self {
+    /// The error for an input that a miner had to publish.
+    pub fn of_miner(what: &str, blob: &Hash, error: &ReadError) -> Self {
+        match Self::of_run(what, blob, error) {
+            Self::Unavailable { what } => Self::Withheld { what },
+            error => error,
+        }
+    }
+
+    /// The name of the missing input, if that is the reason.
+    pub fn missing(&self) -> Option<&str> {
+        match self {
+            Self::Unavailable { what } | Self::Withheld { what } => Some(what),
+            Self::Damaged { .. } | Self::Machine(_) | Self::Broken(_) => None,
+        }
+    }
+
+    fn load(what: &str, error: &LoadError, of: fn(&str, &Hash, &ReadError) -> Self) -> Self {
         match error {
-            LoadError::Read { name, source } => Self::read(&format!("{what}, tensor {name},"), source),
+            LoadError::Read { name, blob, source } => of(&format!("{what}, tensor {name},"), &blob.hash(), source),
             error => Self::Broken(format!("{what}: {}", chain(error))),
         }
     }
 
     pub(crate) fn page(error: &PageError) -> Self {
         match error {
-            PageError::Read { source, .. } => Self::read("dataset shard", source),
+            PageError::Read { blob, source } => Self::of_run("dataset shard", &blob.hash(), source),
             error => Self::Broken(chain(error)),
         }
     }
 
-    pub(crate) fn train(error: &TrainError) -> Self {
+    pub(crate) fn evaluation(what: &str, error: &StepError) -> Self {
+        let text = format!("{what}: {}", chain(error));
+        match error {
+            StepError::Device(_) => Self::Machine(text),
+            _ => Self::Broken(text),
+        }
+    }
+}
+
+/// The training of a window failed before it gave a result to compare.
+impl From<&TrainError> for InputError {
+    fn from(error: &TrainError) -> Self {
         match error {
             TrainError::Page { source, .. } => Self::page(source),
+            TrainError::Device(_) | TrainError::Step { source: StepError::Device(_), .. } => {
+                Self::Machine(chain(error))
+            }
             error => Self::Broken(chain(error)),
         }
     }
@@ -67,10 +121,10 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The error for a blob that is here and is no state of this model. It counts as unavailable, because no bytes
+/// The error for a blob that is here and is no state of this model. It counts as withheld, because no bytes
 /// with that hash can be a state: nobody has it.
 fn no_state(id: &StateId, error: &dyn std::error::Error) -> InputError {
-    InputError::Unavailable { what: format!("state {}: its blob is none: {}", id.short(), chain(error)) }
+    InputError::Withheld { what: format!("state {}: its blob is none: {}", id.short(), chain(error)) }
 }
 
 /// Everything that a recomputation of a run reads: its recipe, its dataset, and blobs by hash.
@@ -128,9 +182,14 @@ impl<'a> AuditInputs<'a> {
         (0..count).map(|page| pages.read(page).map_err(|error| InputError::page(&error))).collect()
     }
 
-    /// The bytes of a blob of at most `max_bytes` bytes. An error calls it `what`.
+    /// The bytes of a blob of at most `max_bytes` bytes that every participant keeps. An error calls it `what`.
     pub fn blob(&self, what: &str, id: &Hash, max_bytes: u64) -> Result<Vec<u8>, InputError> {
-        self.blobs.read(id, max_bytes).map(Into::into).map_err(|error| InputError::read(what, &error))
+        self.blobs.read(id, max_bytes).map(Into::into).map_err(|error| InputError::of_run(what, id, &error))
+    }
+
+    /// The same for a blob that a miner had to publish.
+    pub fn miner_blob(&self, what: &str, id: &Hash, max_bytes: u64) -> Result<Vec<u8>, InputError> {
+        self.blobs.read(id, max_bytes).map(Into::into).map_err(|error| InputError::of_miner(what, id, &error))
     }
 
     /// A manifest by its id, decoded and checked.
@@ -144,20 +203,20 @@ impl<'a> AuditInputs<'a> {
     /// genesis names.
     pub fn initial_parameters(&self) -> Result<Vec<f32>, InputError> {
         let read = self.recipe.initial_parameters(self.blobs);
-        read.map_err(|error| InputError::load("first checkpoint", &error))
+        read.map_err(|error| InputError::load("first checkpoint", &error, InputError::of_run))
     }
 
     /// The parameters of a checkpoint, flat.
     pub fn parameters(&self, id: &CheckpointId) -> Result<Vec<f32>, InputError> {
         let checkpoint: Checkpoint = self.manifest(&id.hash())?;
         read_parameters(&self.recipe.tensors, &checkpoint, self.blobs)
-            .map_err(|error| InputError::load(&format!("checkpoint {}", id.short()), &error))
+            .map_err(|error| InputError::load(&format!("checkpoint {}", id.short()), &error, InputError::of_run))
     }
 
     /// The state of a miner: the zero state, or one read from its blobs.
     ///
     /// # Errors
-    /// [`InputError::Unavailable`] also where the blob of that name is no state of this model.
+    /// [`InputError::Withheld`] also where the blob of that name is no state of this model.
     pub fn state(&self, id: &StateId) -> Result<MinerState, InputError> {
         if *id == MinerState::zero_id(self.recipe.run, &self.recipe.tensors) {
             return Ok(MinerState::zero(self.recipe.parameter_count()));
@@ -166,29 +225,34 @@ impl<'a> AuditInputs<'a> {
         let read = MinerState::read(&self.recipe.tensors, &manifest, self.blobs);
         read.map_err(|error| match error {
             LoadError::Read { source: ReadError::TooLarge { .. }, .. } => no_state(id, &error),
-            LoadError::Read { .. } => InputError::load(&format!("state {}", id.short()), &error),
+            LoadError::Read { .. } => InputError::load(&format!("state {}", id.short()), &error, InputError::of_miner),
             error => no_state(id, &error),
         })
     }
 
     fn state_manifest(&self, id: &StateId) -> Result<State, InputError> {
-        let bytes = self.blob("state manifest", &id.hash(), MAX_PAYLOAD_BYTES as u64)?;
+        let bytes = self.miner_blob("state manifest", &id.hash(), MAX_PAYLOAD_BYTES as u64)?;
         let manifest: State = payload::decode(&bytes).map_err(|error| no_state(id, &error))?;
         check_tensors(&self.recipe.tensors, &manifest.tensors).map_err(|error| no_state(id, &error))?;
         Ok(manifest)
     }
 
     /// Tells whether all blobs are here that a replay of a contribution reads of its miner: the delta, the
-    /// trace, and the state before it. The state is read and checked as a replay does it. Otherwise a miner
-    /// could answer a challenge with bytes that only have the right name.
+    /// trace, and the state before it. All of them are read, because a blob that is damaged here helps nobody. The
+    /// state is checked as a replay does it. Otherwise a miner could answer a challenge with bytes that only have the
+    /// right name.
+    ///
+    /// # Errors
+    /// A blob is damaged here, so the miner may well have published it.
     pub fn can_replay(&self, contribution: &Contribution) -> Result<bool, InputError> {
-        let here = |id: &Hash| self.blobs.contains(id);
-        if !here(&contribution.delta.hash()) || !here(&contribution.trace.hash()) {
-            return Ok(false);
-        }
-        match self.state(&contribution.state_in) {
-            Ok(_) => Ok(true),
-            Err(InputError::Unavailable { .. }) => Ok(false),
+        let read = |what: &str, id: &Hash, max_bytes| self.miner_blob(what, id, max_bytes).map(|_| ());
+        let all = read("delta", &contribution.delta.hash(), contribution.delta_bytes)
+            .and_then(|()| read("trace", &contribution.trace.hash(), contribution.trace_bytes))
+            .and_then(|()| self.state(&contribution.state_in).map(|_| ()));
+        match all {
+            // Bytes of another length than claimed are here, and a replay refuses them.
+            Ok(()) | Err(InputError::Broken(_)) => Ok(true),
+            Err(InputError::Withheld { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -31,7 +31,11 @@ fn open_delta(inputs: &AuditInputs<'_>, contribution: &Contribution) -> Result<R
         // The claim alone is enough to refuse it: nobody has to fetch bytes that cannot be a delta.
         return Ok(Err(Refusal::WrongClaim { field: "delta_bytes".to_owned() }));
     }
-    let bytes = inputs.blob("delta", &contribution.delta.hash(), limit)?;
+    let bytes = match inputs.miner_blob("delta", &contribution.delta.hash(), limit) {
+        // The blob is here, and it is longer than any delta.
+        Err(InputError::Broken(_)) => return Ok(Err(Refusal::WrongClaim { field: "delta_bytes".to_owned() })),
+        read => read?,
+    };
     if bytes.len() as u64 != contribution.delta_bytes {
         return Ok(Err(Refusal::WrongClaim { field: "delta_bytes".to_owned() }));
     }
@@ -44,7 +48,11 @@ fn open_trace(inputs: &AuditInputs<'_>, contribution: &Contribution) -> Result<R
     if contribution.trace_bytes != expected.trace_bytes() {
         return Ok(Err(Refusal::WrongClaim { field: "trace_bytes".to_owned() }));
     }
-    let bytes = inputs.blob("trace", &contribution.trace.hash(), contribution.trace_bytes)?;
+    let bytes = match inputs.miner_blob("trace", &contribution.trace.hash(), contribution.trace_bytes) {
+        // The blob is here, and it is longer than claimed.
+        Err(InputError::Broken(_)) => return Ok(Err(Refusal::WrongClaim { field: "trace_bytes".to_owned() })),
+        read => read?,
+    };
     Ok(Trace::decode(&bytes, &expected).map_err(|error| Refusal::Malformed { error: refusal_text(&error) }))
 }
 
@@ -54,7 +62,7 @@ fn open_trace(inputs: &AuditInputs<'_>, contribution: &Contribution) -> Result<R
 /// `state` gives the miner's state by its id. It is called only where delta and trace are well formed.
 ///
 /// # Errors
-/// [`InputError`] where an input is missing or broken. A contribution that is wrong is no error but a refusal.
+/// [`InputError`] where an input is missing, damaged or broken. A contribution that is wrong is no error but a refusal.
 pub fn replay_contribution(
     inputs: &AuditInputs<'_>,
     task: &ReplayTask,
@@ -76,7 +84,7 @@ pub fn replay_contribution(
     let task = WindowTask { window, miner, pages: task.pages.clone(), steps };
     let start = WindowStart { task: &task, parameters: parameters.into(), state };
     replay(inputs.recipe, start, claim, draws, &|page| inputs.page(window, page))
-        .map_err(|error| InputError::train(&error))
+        .map_err(|error| InputError::from(&error))
 }
 
 /// The contributions of a cut, for one validator to judge.
@@ -94,13 +102,13 @@ pub struct JudgeTask<'a> {
 ///
 /// `replay` decides about a contribution that the plan draws; it also gives the claims of a match.
 /// `is_withheld` decides whether any other contribution counts as withheld, and is told whether its delta is
-/// missing.
+/// missing. A delta that is damaged here is not missing: it is an error.
 ///
 /// The losses of an entry are 0 where the delta cannot be tried, and in a run that measures nothing. A
 /// contribution that this validator refuses as withheld or malformed is not measured at all.
 ///
 /// # Errors
-/// [`InputError`] where a blob that is needed is missing or broken.
+/// [`InputError`] where a blob that is needed is missing, damaged or broken.
 pub fn judge(
     inputs: &AuditInputs<'_>,
     task: &JudgeTask<'_>,
@@ -117,7 +125,7 @@ pub fn judge(
         let draws = plan.draws.get(&contribution.miner).filter(|_| replay == Replay::Match);
         proofs.push(draws.and_then(|draws| prove(draws, &claims, &plan.validator)));
         let delta = open_delta(inputs, contribution);
-        let missing = matches!(delta, Err(InputError::Unavailable { .. }));
+        let missing = matches!(delta, Err(InputError::Withheld { .. }));
         let (replay, delta) = match delta {
             _ if is_unreadable(&replay) => (replay, None),
             _ if !drawn && is_withheld(contribution, missing) => (Replay::Refused(Refusal::Withheld), None),
@@ -129,11 +137,10 @@ pub fn judge(
     let nearest = nearest(&deltas);
     let mut model = recipe.model(plan.window);
     let upload = |values: Cow<'_, [f32]>| {
-        recipe.device.upload(values).map_err(|error| InputError::Broken(format!("evaluation: {}", chain(&error))))
+        recipe.device.upload(values).map_err(|error| InputError::Machine(format!("evaluation: {}", chain(&error))))
     };
     let mut loss = |parameters: &Buffer, pages: &[Vec<u32>]| {
-        evaluate(&mut model, parameters, pages)
-            .map_err(|error| InputError::Broken(format!("evaluation: {}", chain(&error))))
+        evaluate(&mut model, parameters, pages).map_err(|error| InputError::evaluation("evaluation", &error))
     };
     let before = upload(parameters.into())?;
     let unassigned = inputs.pages(plan.window, &plan.unassigned)?;

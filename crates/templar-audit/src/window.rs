@@ -20,8 +20,11 @@ pub struct WindowAudit {
     pub audit: Audit,
     /// The state of the run after the window; `None` where the record does not follow from its parts.
     pub after: Option<RunState>,
-    /// The parameters after the window, flat; `None` where they could not be recomputed.
+    /// The parameters after the window, flat; `None` where they could not be recomputed, or are not those of the
+    /// checkpoint that the record names.
     pub parameters: Option<Vec<f32>>,
+    /// How many contributions were replayed: their inputs were here, and the replay came to an end.
+    pub replayed: u64,
 }
 
 impl WindowAudit {
@@ -50,9 +53,11 @@ fn printable(text: String) -> String {
     text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).take(1024).collect()
 }
 
+/// The verdict where an input cannot be had. Only verified bytes that are wrong say something about others.
 fn failed(error: &InputError) -> AuditVerdict {
     match error {
-        InputError::Unavailable { what } => unavailable(what.clone()),
+        InputError::Unavailable { .. } | InputError::Withheld { .. } => unavailable(error.to_string()),
+        InputError::Damaged { .. } | InputError::Machine(_) => unavailable(error.to_string()),
         InputError::Broken(what) => mismatch(what.clone()),
     }
 }
@@ -84,7 +89,7 @@ pub fn audit_window(
 ) -> WindowAudit {
     let AuditTask { before, parameters, closed, auditor } = *task;
     let record = &closed.window;
-    let mut replays = WindowReplays::new();
+    let (mut replays, mut replayed_count) = (WindowReplays::new(), 0);
     let mut entries = Vec::new();
     let judging = before.judging_of(closed);
     let before_close = before.genesis().replay.before_close;
@@ -96,6 +101,7 @@ pub fn audit_window(
             Some(task) => replay_contribution(inputs, &task, parameters, |id| states.get(inputs, id)),
             None => Err(InputError::Broken(format!("miner {} has no slot", contribution.miner))),
         };
+        replayed_count += u64::from(replayed.is_ok());
         let mut verdict = compare(outcome, &replayed, before_close);
         if verdict == AuditVerdict::Match
             && let Err(error) = stored_state(inputs, contribution)
@@ -138,7 +144,11 @@ pub fn audit_window(
         |id| after.members().iter().any(|member| after.parent(&member.owner).is_some_and(|p| p.state_out == id));
     states.retain(|id| parents(*id));
     WindowAudit {
-        parameters: applied.ok().map(|applied| applied.parameters),
+        parameters: applied
+            .ok()
+            .filter(|applied| applied.stepped.checkpoint == record.checkpoint)
+            .map(|applied| applied.parameters),
+        replayed: replayed_count,
         after: advanced.is_ok().then_some(after),
         audit: Audit {
             run: record.run,
@@ -292,8 +302,7 @@ fn check_score(
         match replays.get(&contribution.miner) {
             // The claims are those of all validators that were drawn, as in the plan.
             Some(Ok(replayed)) => Ok((replayed.verdict.clone(), replayed.claims.clone())),
-            Some(Err(InputError::Broken(what))) => Err(InputError::Broken(what.clone())),
-            Some(Err(InputError::Unavailable { what })) => Err(InputError::Unavailable { what: what.clone() }),
+            Some(Err(error)) => Err(error.clone()),
             None => Err(InputError::Unavailable { what: format!("replay of {}", contribution.miner) }),
         }
     };

@@ -35,7 +35,7 @@ use crate::trainer::{HonestTrainer, Trainer, TrainingJob};
 /// Work cannot be done.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
-    /// A blob that it reads is missing or broken.
+    /// A blob that it reads is missing, damaged or broken.
     #[error(transparent)]
     Inputs(#[from] InputError),
     /// The training of a window failed.
@@ -59,10 +59,15 @@ pub enum WorkError {
 }
 
 impl WorkError {
+    /// Whether the reason is something that this node lacks or cannot do, and nobody else's doing.
+    fn is_about_this_node(&self) -> bool {
+        matches!(self, Self::Inputs(error) if !matches!(error, InputError::Broken(_)))
+    }
+
     /// The missing blob, for people, if a missing blob is the reason.
     pub fn missing(&self) -> Option<&str> {
         match self {
-            Self::Inputs(InputError::Unavailable { what }) => Some(what),
+            Self::Inputs(error) => error.missing(),
             _ => None,
         }
     }
@@ -183,7 +188,7 @@ impl Executor {
     /// The parameters of a checkpoint, flat, in the model's order. The last ones asked for stay in memory.
     ///
     /// # Errors
-    /// A tensor of the checkpoint is missing or broken.
+    /// A tensor of the checkpoint is missing, damaged or broken.
     pub fn parameters(&self, id: CheckpointId) -> Result<Arc<Vec<f32>>, WorkError> {
         let mut model = self.model.lock();
         if let Some((known, parameters)) = &*model
@@ -279,7 +284,8 @@ impl Executor {
     }
 
     /// Replays one contribution. A match comes with the claims that all drawn validators must make. With
-    /// `late`, a contribution whose blobs are still missing counts as withheld.
+    /// `late`, a contribution whose blobs are still missing counts as withheld. A blob that is damaged here, or that
+    /// its miner did not have to publish, never counts against the miner.
     fn replay(
         &self,
         inputs: &AuditInputs<'_>,
@@ -294,7 +300,7 @@ impl Executor {
                 }
                 Ok((replayed.verdict, replayed.claims))
             }
-            Err(InputError::Unavailable { .. }) if late => Ok((Replay::Refused(Refusal::Withheld), Vec::new())),
+            Err(InputError::Withheld { .. }) if late => Ok((Replay::Refused(Refusal::Withheld), Vec::new())),
             Err(error) => Err(error),
         }
     }
@@ -303,7 +309,7 @@ impl Executor {
     /// missing count as withheld.
     ///
     /// # Errors
-    /// A blob is missing or broken.
+    /// A blob is missing, damaged or broken.
     pub fn judge(
         &self,
         state: &RunState,
@@ -333,8 +339,8 @@ impl Executor {
 
     /// Replays the remaining tasks of closed windows, and checks whether the states that others have challenged
     /// are here. With `challenges`, missing blobs of a miner become challenges; say so only if peers were asked
-    /// for them. A missing checkpoint never becomes a challenge. Tasks that are neither replayed nor challenged
-    /// wait for a later window.
+    /// for them. A missing checkpoint never becomes a challenge, and neither does a blob that is damaged here. Tasks
+    /// that are neither replayed nor challenged wait for a later window.
     ///
     /// # Errors
     /// A blob is broken, or a known state cannot be kept.
@@ -342,19 +348,22 @@ impl Executor {
         let (mut found, mut missing) = (Vec::new(), BTreeSet::new());
         for task in &plan.late {
             let parameters = match self.parameters(task.checkpoint) {
-                Err(error) if error.missing().is_some() => continue,
+                Err(error) if error.is_about_this_node() => continue,
                 parameters => parameters?,
             };
             match self.pool.install(|| self.replay(&self.inputs()?, task, &parameters, false)) {
                 Ok((replay, claims)) => found.push(task.verdict(&plan.validator, replay, &claims)),
-                Err(InputError::Unavailable { .. }) => _ = missing.insert(task.id),
-                Err(error) => return Err(error.into()),
+                Err(InputError::Withheld { .. }) => _ = missing.insert(task.id),
+                Err(InputError::Unavailable { .. } | InputError::Damaged { .. } | InputError::Machine(_)) => {}
+                Err(error @ InputError::Broken(_)) => return Err(error.into()),
             }
         }
         for task in &plan.wanted {
             self.keep_known_state(&task.contribution.state_in)?;
-            if !self.inputs()?.can_replay(&task.contribution)? {
-                missing.insert(task.id);
+            match self.inputs()?.can_replay(&task.contribution) {
+                Ok(true) | Err(InputError::Damaged { .. }) => {}
+                Ok(false) => _ = missing.insert(task.id),
+                Err(error) => return Err(error.into()),
             }
         }
         if !challenges {
@@ -381,7 +390,7 @@ impl Executor {
     /// forms of the claims that the drawn validators must make.
     ///
     /// # Errors
-    /// A blob is missing (without `late`) or broken.
+    /// A blob is missing (without `late`), damaged or broken.
     pub fn confirm(&self, task: &ReplayTask, late: bool) -> Result<(Replay, Vec<u64>), WorkError> {
         let parameters = self.parameters(task.checkpoint)?;
         let (replay, claims) = self.pool.install(|| self.replay(&self.inputs()?, task, &parameters, late))?;
@@ -391,7 +400,7 @@ impl Executor {
     /// Takes the outer step of a window from its checkpoint `from`, and keeps the aggregate and the new checkpoint.
     ///
     /// # Errors
-    /// A delta is missing or broken, or a result cannot be kept.
+    /// A delta is missing, damaged or broken, or a result cannot be kept.
     pub fn apply(
         &self,
         from: CheckpointId,
@@ -412,7 +421,7 @@ impl Executor {
     /// checkpoint, and keeps that checkpoint if its id is the record's.
     ///
     /// # Errors
-    /// The aggregate is missing or broken, or a result cannot be kept.
+    /// The aggregate is missing, damaged or broken, or a result cannot be kept.
     pub fn apply_aggregate(&self, record: &WindowRecord) -> Result<CheckpointId, WorkError> {
         let before = self.parameters(record.checkpoint_before)?;
         let (parameters, checkpoint) =

@@ -6,6 +6,8 @@ mod heal;
 use std::sync::Arc;
 use std::time::Duration;
 
+use templar_audit::InputError;
+use templar_blob::Damage;
 use templar_delta::max_bytes;
 use templar_home::context::{RunContext, common_blobs};
 use templar_manifest::trace::TraceHeader;
@@ -22,7 +24,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::compute::compute;
-use crate::damage::Damage;
 use crate::executor::{Executor, WorkError};
 use crate::stop::stopped;
 use crate::tally::VisitTally;
@@ -76,7 +77,7 @@ pub(crate) fn within(patience: Duration) -> Option<Instant> {
 }
 
 fn broken(what: String) -> WorkError {
-    WorkError::Inputs(templar_audit::InputError::Broken(what))
+    WorkError::Inputs(InputError::Broken(what))
 }
 
 /// The result of the next fetch that ends. `None` if no fetch is left.
@@ -197,8 +198,8 @@ impl Gatherer {
             return Ok(None);
         }
         let bytes = self.store.get(id, MAX_PAYLOAD_BYTES as u64).await.map_err(|error| {
-            self.damage.note(&error);
-            broken(error.to_string())
+            self.damage.note(id, &error);
+            InputError::of_run(&format!("{} manifest", T::KIND), id, &error)
         })?;
         payload::decode(&bytes).map(Some).map_err(|error| broken(format!("{} manifest {id}: {error}", T::KIND)))
     }
@@ -275,7 +276,8 @@ impl Gatherer {
             let executor = executor.clone();
             fetches.spawn(async move {
                 let mut here = match gatherer.fetch(&blobs, &[*node.as_bytes()], until).await {
-                    Err(WorkError::Inputs(_)) => true,
+                    // The blob is longer than its miner claims, so it does not come.
+                    Err(WorkError::Inputs(_)) => false,
                     fetched => fetched?,
                 };
                 if needs_state {

@@ -132,13 +132,13 @@ impl Training {
     /// A miner's state by its id.
     ///
     /// # Errors
-    /// `Unavailable`, where nobody has computed such a state.
+    /// `Withheld`, where nobody has computed such a state.
     fn state(&self, id: &StateId) -> Result<MinerState, InputError> {
         if *id == MinerState::zero_id(self.recipe.run, &self.recipe.tensors) {
             return Ok(MinerState::zero(self.recipe.parameter_count()));
         }
         let known = self.states.get(id).map(|(_, state)| state.clone());
-        known.ok_or_else(|| InputError::Unavailable { what: format!("state {id}") })
+        known.ok_or_else(|| InputError::Withheld { what: format!("state {id}") })
     }
 
     /// The verdict of a replay, with the claims of a match.
@@ -152,7 +152,7 @@ impl Training {
         let parameters = self.parameters(&task.checkpoint)?;
         let found = match replay_contribution(&inputs, task, parameters, |id| self.state(id)) {
             Ok(replayed) => (replayed.verdict, replayed.claims),
-            Err(InputError::Unavailable { .. }) => (Replay::Refused(Refusal::Withheld), Vec::new()),
+            Err(InputError::Withheld { .. }) => (Replay::Refused(Refusal::Withheld), Vec::new()),
             Err(error) => return Err(error),
         };
         self.replays.insert(key, (task.window, found.clone()));

@@ -67,4 +67,5 @@ pub use recipe::{Recipe, RecipeError};
 pub use replay::{Claim, Replayed, WindowStart, replay};
 pub use schedule::learning_rate;
 pub use state::MinerState;
+pub use templar_model::StepError;
 pub use window::{PageSource, StepReport, TrainError, Watch, WindowResult, WindowRun, WindowTask, run_window};

@@ -34,6 +34,8 @@ pub enum LoadError {
     Read {
         /// The name of the tensor.
         name: String,
+        /// The blob of the tensor.
+        blob: BlobId,
         /// The error of the source.
         #[source]
         source: ReadError,
@@ -157,9 +159,11 @@ pub(crate) fn read_tensors(
     check_tensors(specs, listed)?;
     for (spec, tensor) in specs.iter().zip(listed) {
         let expected = spec.elements() as u64 * 4 * vectors;
-        let bytes = source
-            .read(&tensor.blob.hash(), expected)
-            .map_err(|source| LoadError::Read { name: spec.name.clone(), source })?;
+        let bytes = source.read(&tensor.blob.hash(), expected).map_err(|source| LoadError::Read {
+            name: spec.name.clone(),
+            blob: tensor.blob,
+            source,
+        })?;
         if bytes.len() as u64 != expected {
             return Err(LoadError::Length { name: spec.name.clone(), expected, found: bytes.len() as u64 });
         }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use templar_blob::{Damage, Watched};
 use templar_home::Home;
 use templar_home::context::RunContext;
 use templar_store::{BlockingStore, Store};
 
 use super::{Executor, WorkError};
-use crate::damage::{Damage, Watched};
 
 impl Executor {
     /// An executor that reads from `store` and keeps its results there. `damage` remembers the blobs that it

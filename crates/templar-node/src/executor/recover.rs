@@ -3,7 +3,8 @@
 //! Nobody else has to keep it or be trusted, since a state changes through recorded contributions alone.
 
 use templar_audit::{InputError, replay_contribution};
-use templar_manifest::PublicKey;
+use templar_blob::ReadError;
+use templar_manifest::{Hash, PublicKey};
 use templar_protocol::{Node, Parent, ReplayTask};
 
 use super::{Executor, WorkError};
@@ -14,7 +15,8 @@ impl Executor {
     /// here. Gives the number of replays.
     ///
     /// # Errors
-    /// A state that is corrupt on the disk is an error and no reason to replay: the disk must be repaired first.
+    /// A state that is corrupt on the disk is an error and no reason to replay: the disk must be repaired first. When
+    /// the repair could not bring the whole state back, this replays.
     pub fn recover_state(&self, node: &Node, miner: &PublicKey) -> Result<usize, WorkError> {
         match node.state().parent(miner).copied() {
             Some(last) => self.recover(node, last),
@@ -39,7 +41,9 @@ impl Executor {
                 self.states.lock().insert(last.state_out, state);
                 return Ok(0);
             }
-            Err(missing @ InputError::Unavailable { .. }) => missing,
+            Err(error) if error.missing().is_some() => error,
+            // The disk is repaired, and a part of the state is lost.
+            Err(InputError::Damaged { blob, what }) if self.is_torn(&blob) => InputError::Withheld { what },
             Err(error) => return Err(error.into()),
         };
         let (mut way, mut next, mut from) = (Vec::new(), Some(last.contribution), None);
@@ -67,5 +71,10 @@ impl Executor {
         self.keep_state(&state)?;
         self.states.lock().insert(last.state_out, state);
         Ok(way.len())
+    }
+
+    /// Whether a repair has found the blob corrupt and could not bring all of it back.
+    fn is_torn(&self, blob: &Hash) -> bool {
+        matches!(self.blobs.read(blob, u64::MAX), Err(ReadError::Torn { .. }))
     }
 }

@@ -29,7 +29,7 @@ impl Gatherer {
     /// Repairs the blobs that reads have found corrupt, and fetches their missing parts.
     pub(crate) async fn heal(&self) -> Result<Vec<Healed>, WorkError> {
         let mut healed = Vec::new();
-        for id in self.damage.take() {
+        for id in self.damage.take().into_keys() {
             let whole = match self.store.repair(&id).await {
                 Ok(Repaired::Whole) => true,
                 Ok(Repaired::Partial { .. }) => {

@@ -60,7 +60,8 @@ impl BlobSource for Rotten<'_> {
     }
 }
 
-/// Every blob that the audit reads, and every one that its records name and that is here, rotten in turn.
+/// Every blob that the audit reads, and every one that its records name and that is here, rotten in turn. The audit
+/// notices each, and accuses nobody of it.
 pub(crate) fn one_changed_blob(context: &RunContext, closed: &[ClosedWindow], blobs: &dyn BlobSource) {
     let healthy = Rotten { blobs, rotten: None, read: Mutex::default() };
     assert!(audit(context, closed, &healthy).unwrap().iter().all(|found| *found.verdict() == AuditVerdict::Match));
@@ -74,12 +75,17 @@ pub(crate) fn one_changed_blob(context: &RunContext, closed: &[ClosedWindow], bl
     assert!(read.len() > 30, "{}", read.len());
     for id in read {
         let rotten = Rotten { blobs, rotten: Some(id), read: Mutex::default() };
-        let mismatch = match audit(context, closed, &rotten) {
-            Ok(found) => found.iter().any(|found| matches!(found.verdict(), AuditVerdict::Mismatch { .. })),
+        match audit(context, closed, &rotten) {
+            Ok(found) => {
+                let verdicts: Vec<_> = found.iter().map(WindowAudit::verdict).collect();
+                let is_accused = verdicts.iter().any(|verdict| matches!(verdict, AuditVerdict::Mismatch { .. }));
+                assert!(!is_accused, "blob {id} has rotted here: {verdicts:?}");
+                let is_noticed = |verdict: &&AuditVerdict| matches!(verdict, AuditVerdict::Unavailable { what } if what.starts_with("damaged here: "));
+                assert!(verdicts.into_iter().any(|verdict| is_noticed(&verdict)), "blob {id} has rotted unnoticed");
+            }
             // A tensor that the run starts from.
-            Err(error) => matches!(error, InputError::Broken(_)),
-        };
-        assert!(mismatch, "blob {id} has rotted and nobody noticed");
+            Err(error) => assert!(matches!(error, InputError::Damaged { blob, .. } if blob == id), "{error}"),
+        }
     }
 }
 

@@ -65,9 +65,9 @@ pub(super) fn run(
         let hint = format!("`templar show w{window}` lists its miners; name one with --miner");
         return Err(CommandError::says(Code::NotFound, text).hint(hint));
     };
-    let missing = |error: InputError| match error {
-        InputError::Unavailable { .. } => CommandError::from(error).hint(fetch_hint(window)),
-        error => error.into(),
+    let missing = |error: InputError| match error.missing() {
+        Some(_) => CommandError::from(error).hint(fetch_hint(window)),
+        None => error.into(),
     };
     let before = node.state_at(window).ok_or_else(|| {
         CommandError::says(Code::Verification, "the journal cannot be folded again up to this window")
@@ -83,7 +83,10 @@ pub(super) fn run(
         recorded: trace(&inputs, recorded).map_err(missing)?,
         difference: None,
     };
-    let failed = |error: templar_train::TrainError| CommandError::new(Code::Failed, error);
+    let failed = |error: templar_train::TrainError| match InputError::from(&error) {
+        InputError::Broken(_) => CommandError::new(Code::Failed, error),
+        error => missing(error),
+    };
     let run = WindowRun::new(recipe, &task, parameters, state).map_err(failed)?;
     let result = run_window(run, &|page| inputs.page(window, page), &mut watch).map_err(failed)?;
     let last = recorded.steps + 1;
