@@ -1,5 +1,7 @@
 //! A run as a home holds it: its genesis, dataset and recipe, and the blobs behind them.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -75,16 +77,57 @@ pub enum RunError {
     /// The protocol's rules refuse the genesis.
     #[error(transparent)]
     Genesis(#[from] GenesisError),
+    /// The file with what follows from the genesis is gone or damaged.
+    #[error("{path} cannot be used: {reason}")]
+    Start {
+        /// The path of the file.
+        path: PathBuf,
+        /// The reason, for people.
+        reason: String,
+    },
     /// A file of the home cannot be read or written.
     #[error(transparent)]
     Home(#[from] HomeError),
 }
 
+/// A fault of the file with what follows from the genesis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartFault {
+    /// The file is gone, or does not parse.
+    Damaged(String),
+    /// The file says something else than the genesis gives.
+    Differs(String),
+}
+
 /// Ids that follow from the genesis and cost much to compute: kept beside the journal, in `start.json`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct RunStart {
     checkpoint: CheckpointId,
     zero_state: StateId,
+}
+
+impl RunStart {
+    fn path(home: &Home, run: &RunId) -> PathBuf {
+        home.run_dir(run).join("start.json")
+    }
+
+    /// Reads the file of a home. The inner error is the reason why the file is of no use.
+    fn read(home: &Home, run: &RunId) -> Result<Result<Self, String>, HomeError> {
+        match read_small(&Self::path(home, run)) {
+            Ok(text) => Ok(serde_json::from_str(&text).map_err(|error| error.to_string())),
+            Err(HomeError::Io { source, .. })
+                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) =>
+            {
+                Ok(Err(source.to_string()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(&self, home: &Home, run: &RunId) -> Result<(), HomeError> {
+        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        write_whole(&Self::path(home, run), text.as_bytes(), Privacy::Everybody)
+    }
 }
 
 /// A function that keeps a blob and gives its hash.
@@ -121,6 +164,19 @@ pub fn read_manifest<T: Payload>(blobs: &dyn BlobSource, id: &Hash) -> Result<T,
 }
 
 impl RunContext {
+    /// The run of these manifests, with what `start` makes of its recipe.
+    fn with<T>(
+        blobs: &dyn BlobSource,
+        run: RunId,
+        start: impl FnOnce(&Recipe) -> Result<(RunStart, T), RunError>,
+    ) -> Result<(Self, T), RunError> {
+        let genesis: Genesis = read_manifest(blobs, &run.hash())?;
+        let dataset: Dataset = read_manifest(blobs, &genesis.dataset.hash())?;
+        let recipe = Arc::new(Recipe::new(run, genesis.clone())?);
+        let (start, more) = start(&recipe)?;
+        Ok((Self { run, genesis: Arc::new(genesis), dataset: Arc::new(dataset), recipe, start }, more))
+    }
+
     /// Sets up a run in a home. `blobs` must have the genesis, the dataset's manifest, and the tensors from
     /// which the genesis starts if it names any. The first checkpoint is made and kept, and the home gets a
     /// place for the journal. All of that is durable before the home lists the run.
@@ -155,27 +211,63 @@ impl RunContext {
         let dir = home.run_dir(&run);
         std::fs::create_dir_all(&dir).map_err(at(&dir))?;
         sync_dir(dir.parent().unwrap_or(&dir))?;
-        let text = serde_json::to_string_pretty(&start).unwrap_or_default();
-        write_whole(&dir.join("start.json"), text.as_bytes(), Privacy::Everybody)?;
+        start.write(home, &run)?;
         Self::open(home, blobs, run)
     }
 
     /// Opens a run of this home.
     ///
     /// # Errors
-    /// The home does not have the run, or its manifests cannot be read.
+    /// The home does not have the run, or its manifests or the file with what follows from them cannot be read.
     pub fn open(home: &Home, blobs: &dyn BlobSource, run: RunId) -> Result<Self, RunError> {
-        let path = home.run_dir(&run).join("start.json");
-        if !path.exists() {
+        if !home.run_dir(&run).exists() {
             return Err(RunError::Unknown(run));
         }
-        let text = read_small(&path)?;
-        let start: RunStart =
-            serde_json::from_str(&text).map_err(|error| HomeError::Parse { path, reason: error.to_string() })?;
-        let genesis: Genesis = read_manifest(blobs, &run.hash())?;
-        let dataset: Dataset = read_manifest(blobs, &genesis.dataset.hash())?;
-        let recipe = Arc::new(Recipe::new(run, genesis.clone())?);
-        Ok(Self { run, genesis: Arc::new(genesis), dataset: Arc::new(dataset), recipe, start })
+        let path = RunStart::path(home, &run);
+        let start = RunStart::read(home, &run)?.map_err(|reason| RunError::Start { path, reason })?;
+        Self::with(blobs, run, |_| Ok((start, ()))).map(|(context, ())| context)
+    }
+
+    /// The run as its genesis alone gives it, without the file of a home, and its first parameters. This draws or
+    /// reads all parameters, so it takes longer than [`open`](Self::open).
+    ///
+    /// # Errors
+    /// The manifests of the run, or the tensors that the genesis names, cannot be read.
+    pub fn of_genesis(blobs: &dyn BlobSource, run: RunId) -> Result<(Self, Vec<f32>), RunError> {
+        Self::with(blobs, run, |recipe| {
+            let parameters = recipe.initial_parameters(blobs)?;
+            let checkpoint = tensors::checkpoint_of(run, WindowIndex(0), &recipe.tensors, &parameters);
+            let zero_state = MinerState::zero_id(run, &recipe.tensors);
+            Ok((RunStart { checkpoint: payload::id_of(&checkpoint).into(), zero_state }, parameters))
+        })
+    }
+
+    /// Compares the file of a home with this context, which came [from the genesis](Self::of_genesis).
+    ///
+    /// # Errors
+    /// The file system gives an error.
+    pub fn start_fault(&self, home: &Home) -> Result<Option<StartFault>, HomeError> {
+        let RunStart { checkpoint, zero_state } = self.start;
+        Ok(match RunStart::read(home, &self.run)? {
+            Err(reason) => Some(StartFault::Damaged(reason)),
+            Ok(found) if found.checkpoint != checkpoint => Some(StartFault::Differs(format!(
+                "the first checkpoint is recorded as {}, genesis gives {checkpoint}",
+                found.checkpoint
+            ))),
+            Ok(found) if found.zero_state != zero_state => Some(StartFault::Differs(format!(
+                "the zero state is recorded as {}, genesis gives {zero_state}",
+                found.zero_state
+            ))),
+            Ok(_) => None,
+        })
+    }
+
+    /// Writes the file of a home with what follows from the genesis.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_start(&self, home: &Home) -> Result<(), HomeError> {
+        self.start.write(home, &self.run)
     }
 
     /// The protocol's state before the first window.

@@ -48,6 +48,12 @@ pub enum HomeError {
         /// The reason, for people.
         reason: String,
     },
+    /// A text file of the home does not have the bytes that were written.
+    #[error("{path} is damaged")]
+    Damaged {
+        /// The path of the text file.
+        path: PathBuf,
+    },
     /// The file system gives an error.
     #[error("{path}")]
     Io {

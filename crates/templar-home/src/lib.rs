@@ -2,7 +2,7 @@
 //!
 //! * [`Home`]: the directory itself; [`files`]: how its small files are written.
 //! * [`journal`]: the entries that a node accepted, durable before anybody hears of them; [`entry_log`]: the
-//!   same in memory.
+//!   same in memory; [`memory`]: what must not be forgotten if the journal loses its end; [`mend`]: its repair.
 //! * [`context`], [`configure`]: a run's genesis, from one dial, or from a Hugging Face [`folder`].
 //! * [`replica`]: the protocol's node on top of its journal; [`registration`]: how a home comes by a slot.
 //! * [`access`]: a home as a command uses it, also beside a running node ([`socket`]).
@@ -38,6 +38,8 @@ pub mod folder;
 mod home;
 pub mod inventory;
 pub mod journal;
+pub mod memory;
+pub mod mend;
 pub mod registration;
 pub mod replica;
 pub mod retention;

@@ -1,8 +1,11 @@
 //! A run as one node follows and writes it: the protocol's node, its journal, and the log that peers read.
 //!
 //! Each entry that the protocol accepts is in the journal before anybody else sees it. That includes this
-//! node's own votes.
+//! node's own votes. An entry with this node's key that its journal does not have was signed elsewhere: from then on
+//! the replica signs nothing, as [`Memory`] explains.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,12 +13,16 @@ use parking_lot::{Mutex, MutexGuard};
 use templar_audit::chain;
 use templar_manifest::chain::Chain;
 use templar_manifest::{Contradiction, Contribution, Hash, PublicKey, SecretKey, Signed};
-use templar_protocol::{Entry, EvidenceEntry, Input, Node, Output, RegistrationError, Reject, RevealEntry, Unsigned};
+use templar_protocol::{
+    Entry, EvidenceEntry, Input, Node, Output, RegistrationError, Reject, RevealEntry, Unsigned, Verified,
+};
 
 use crate::context::{RunContext, RunError};
 use crate::entry_log::EntryLog;
+use crate::error::HomeError;
 use crate::home::Home;
 use crate::journal::{Journal, JournalError};
+use crate::memory::{Head, Heard, Memory, Silence, Statement};
 use crate::registration::Application;
 
 /// An input was not taken.
@@ -30,6 +37,15 @@ pub enum SubmitError {
     /// The validator's hash chain has no value for this window.
     #[error("the hash chain of this key ends before window {0}")]
     ChainEnds(u64),
+    /// This home must not sign anything now.
+    #[error(transparent)]
+    Silent(#[from] Silence),
+}
+
+impl From<HomeError> for SubmitError {
+    fn from(error: HomeError) -> Self {
+        Self::Journal(error.into())
+    }
 }
 
 /// A replica cannot be opened.
@@ -41,6 +57,9 @@ pub enum ReplicaError {
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The memory about the run cannot be read or written.
+    #[error(transparent)]
+    Memory(#[from] HomeError),
 }
 
 /// The result of an entry from a peer.
@@ -95,24 +114,87 @@ pub struct Replica {
     node: Arc<Mutex<Node>>,
     journal: Journal,
     log: Arc<EntryLog>,
+    /// The directory of the run.
+    dir: PathBuf,
+    memory: Memory,
+    /// The entries of this node's key that are in the journal.
+    own: BTreeSet<Hash>,
 }
 
 impl Replica {
     /// Opens the run of `context` in `home` and folds its journal. The caller holds the home's lock. The
     /// replica acts with `key`.
     pub fn open(home: &Home, context: RunContext, key: SecretKey) -> Result<Self, ReplicaError> {
-        let (journal, records) = Journal::open(&home.run_dir(&context.run))?;
+        let dir = home.run_dir(&context.run);
+        let (journal, records) = Journal::open(&dir)?;
         let log = Arc::new(EntryLog::new(context.run.hash()));
-        let node = context.fold_and_watch(Some(key.public()), &records, |index, outputs| {
+        let (me, mut own, mut last) = (key.public(), BTreeSet::new(), None);
+        let node = context.fold_and_watch(Some(me), &records, |index, outputs| {
             log.push(Bytes::copy_from_slice(&records[index]));
             for output in outputs {
-                if let Output::Closed { record, .. } = output {
-                    log.close(record.hash());
+                match output {
+                    Output::Closed { record, .. } => log.close(record.hash()),
+                    Output::Accepted { entry, .. } => {
+                        if let Some(statement) = Statement::of(entry, &me) {
+                            own.insert(statement.entry);
+                            last = Some(statement);
+                        }
+                    }
+                    _ => {}
                 }
             }
         })?;
+        let mut memory = Memory::read(&dir)?;
+        let before = memory.clone();
+        memory.compare(Head::of(&node), &own, last);
+        if memory != before {
+            memory.write(&dir)?;
+        }
         let chain = Chain::new(&key, &context.genesis.name);
-        Ok(Self { context, key, chain, node: Arc::new(Mutex::new(node)), journal, log })
+        Ok(Self { context, key, chain, node: Arc::new(Mutex::new(node)), journal, log, dir, memory, own })
+    }
+
+    /// What this home must not forget about the run.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Whether this node may sign something in the open window.
+    ///
+    /// # Errors
+    /// The reason why it may not.
+    pub fn may_sign(&self) -> Result<(), Silence> {
+        self.memory.may_sign(self.node().state().window())
+    }
+
+    /// Notes that a peer has given all its entries.
+    ///
+    /// # Errors
+    /// The memory cannot be written.
+    pub fn caught_up(&mut self) -> Result<(), HomeError> {
+        let open = self.node().state().window();
+        self.remember(|memory| memory.caught_up(open))
+    }
+
+    /// Lets this home sign again, on the word of the person who made sure that no other node uses the key. With
+    /// `has_peers`, it first hears from one of them what the key has signed.
+    ///
+    /// # Errors
+    /// The memory cannot be written.
+    pub fn reclaim(&mut self, has_peers: bool) -> Result<(), HomeError> {
+        let open = self.node().state().window();
+        self.remember(|memory| memory.reclaim(open, has_peers))
+    }
+
+    /// Changes the memory, on the disk first.
+    fn remember<T>(&mut self, change: impl FnOnce(&mut Memory) -> T) -> Result<T, HomeError> {
+        let mut memory = self.memory.clone();
+        let changed = change(&mut memory);
+        if memory != self.memory {
+            memory.write(&self.dir)?;
+            self.memory = memory;
+        }
+        Ok(changed)
     }
 
     /// This node's public key.
@@ -158,18 +240,69 @@ impl Replica {
     /// The rules refuse the input, or the journal cannot be written.
     pub fn submit(&mut self, input: Input) -> Result<Vec<Output>, SubmitError> {
         let outputs = self.node.lock().step(input)?;
+        let (mut accepted, mut own, mut head) = (Vec::new(), None, None);
         for output in &outputs {
             match output {
                 Output::Accepted { entry, .. } => {
                     let bytes = entry.entry().encode();
                     self.journal.append(&bytes)?;
-                    self.log.push(bytes.into());
+                    accepted.push(bytes);
+                    match Statement::of(entry, &self.me()) {
+                        // A peer sent it.
+                        Some(statement) if self.own.insert(statement.entry) => _ = self.heard(statement)?,
+                        Some(statement) => own = Some(statement),
+                        None => {}
+                    }
                 }
-                Output::Closed { record, .. } => self.log.close(record.hash()),
+                Output::Closed { record, window } => head = Some(Head { window: *window, record: *record }),
                 _ => {}
             }
         }
+        self.remember(|memory| {
+            memory.signed = own.or(memory.signed.take());
+            memory.head = head.or(memory.head);
+        })?;
+        // Peers see nothing that is not on the disk.
+        accepted.into_iter().for_each(|bytes| self.log.push(bytes.into()));
+        if let Some(head) = head {
+            self.log.close(head.record.hash());
+        }
         Ok(outputs)
+    }
+
+    /// Signs nothing more, or adopts it: a statement with this node's key that is not in the journal.
+    fn heard(&mut self, statement: Statement) -> Result<Heard, HomeError> {
+        self.remember(|memory| memory.hear(statement))
+    }
+
+    /// Takes an entry that this node has signed itself. Nobody hears of it if this node must not sign now.
+    fn submit_own(&mut self, entry: Entry) -> Result<Vec<Output>, SubmitError> {
+        let (id, open) = (entry.id(), self.node().state().window());
+        self.memory.may_sign_entry(open, &id)?;
+        let is_new = self.own.insert(id);
+        self.submit(Input::Entry(entry)).inspect_err(|_| {
+            if is_new {
+                self.own.remove(&id);
+            }
+        })
+    }
+
+    /// Looks for a statement with this node's key that its journal does not have. Whether the rules take the entry now
+    /// does not matter: its signature shows that the key has made it.
+    fn listen(&mut self, entry: &Entry) -> Result<(), HomeError> {
+        let me = self.me();
+        // A reveal shows only once the rules accept it that its value is on this node's chain. Evidence is about the
+        // past: a node that still speaks is heard by its own entries.
+        if !matches!(entry, Entry::Envelope(envelope) if envelope.signer == me) || self.own.contains(&entry.id()) {
+            return Ok(());
+        }
+        let Ok(verified) = Verified::open(entry.clone()) else { return Ok(()) };
+        if verified.run() == self.context.run
+            && let Some(statement) = Statement::of(&verified, &me)
+        {
+            self.heard(statement)?;
+        }
+        Ok(())
     }
 
     /// Takes an entry from a peer. An honest peer passes on only entries that it has accepted itself.
@@ -181,6 +314,7 @@ impl Replica {
             Ok(entry) => entry,
             Err(error) => return Ok(Taken::Faulty(error.to_string())),
         };
+        self.listen(&entry)?;
         match self.submit(Input::Entry(entry)) {
             Ok(outputs) => Ok(Taken::In(outputs)),
             // These reasons depend on the order of arrival, such as which of a cheat's two statements came
@@ -204,20 +338,20 @@ impl Replica {
     /// Signs a document and takes it as this node's own entry.
     pub fn sign(&mut self, document: Unsigned) -> Result<Vec<Output>, SubmitError> {
         let entry = document.sign(&self.key);
-        self.submit(Input::Entry(entry))
+        self.submit_own(entry)
     }
 
     /// Signs this node's contribution.
     pub fn contribute(&mut self, contribution: Contribution) -> Result<Vec<Output>, SubmitError> {
         let envelope = Signed::sign(contribution, &self.key).envelope();
-        self.submit(Input::Entry(Entry::Envelope(envelope)))
+        self.submit_own(Entry::Envelope(envelope))
     }
 
     /// Submits an application for a slot in the open window.
     pub fn register(&mut self, application: &Application) -> Result<Vec<Output>, SubmitError> {
         let registration = application.registration(self.node().state().window());
         let envelope = Signed::sign(registration, &self.key).envelope();
-        self.submit(Input::Entry(Entry::Envelope(envelope)))
+        self.submit_own(Entry::Envelope(envelope))
     }
 
     /// Hands in evidence of a contradiction, for the validators of the open window to show.
@@ -230,6 +364,6 @@ impl Replica {
     pub fn reveal(&mut self) -> Result<Vec<Output>, SubmitError> {
         let (run, window) = (self.context.run, self.node().state().window());
         let value = self.chain.value(window).ok_or(SubmitError::ChainEnds(window.0))?;
-        self.submit(Input::Entry(Entry::Reveal(RevealEntry { run, window, validator: self.me(), value })))
+        self.submit_own(Entry::Reveal(RevealEntry { run, window, validator: self.me(), value }))
     }
 }

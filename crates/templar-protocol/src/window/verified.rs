@@ -53,6 +53,16 @@ impl Verified {
     pub fn window(&self) -> WindowIndex {
         self.opened.window()
     }
+
+    /// The run of the entry.
+    pub fn run(&self) -> RunId {
+        self.opened.run()
+    }
+
+    /// The kind of the statement, such as `vote`, `reveal` or `evidence`.
+    pub fn name(&self) -> &'static str {
+        self.opened.name()
+    }
 }
 
 /// The content of an entry, decoded and with a checked signature.
