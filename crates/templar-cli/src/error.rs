@@ -20,7 +20,10 @@ use templar_home::context::RunError;
 use templar_home::folder::FolderError;
 use templar_home::inventory::InventoryError;
 use templar_home::journal::JournalError;
+use templar_home::memory::Silence;
+use templar_home::mend::MendError;
 use templar_home::replica::{ReplicaError, SubmitError};
+use templar_manifest::Hash;
 use templar_model::generate::GenerateError;
 use templar_model::hf::{self, ExportError};
 use templar_net::{BindError, FetchError, TicketError};
@@ -180,6 +183,7 @@ meanings! {
     InventoryError => inventory;
     JournalError => journal;
     ListError => list;
+    MendError => mend;
     NameError => name;
     PutError => put;
     QueryError => query;
@@ -194,6 +198,9 @@ meanings! {
     WorkError => work;
     std::io::Error => io;
 }
+
+/// The advice for a run whose own files are damaged. It never makes a validator forget what it has signed.
+const MEND: &str = "`templar store scrub` keeps every entry that is whole; peers send the others again";
 
 const FULL: &str = "free some space on the disk and run the command again; no half-written files are left";
 
@@ -245,14 +252,23 @@ fn home(error: &HomeError) -> Meaning {
         HomeError::Locked(_) => hint(Code::Locked, "wait until the other process ends, or use another home"),
         HomeError::Key { .. } => plain(Code::BadKey),
         HomeError::Parse { .. } => hint(Code::Failed, "nothing was changed; correct the file"),
+        HomeError::Damaged { .. } => hint(Code::Verification, "`templar store scrub` makes it again from the journal"),
         HomeError::Io { source, .. } => (Code::Failed, io(source).1),
     }
 }
 
 fn journal(error: &JournalError) -> Meaning {
     match error {
-        JournalError::Damaged { .. } => plain(Code::Verification),
+        JournalError::Damaged { .. } => hint(Code::Verification, MEND),
         JournalError::Home(error) => home(error),
+    }
+}
+
+fn mend(error: &MendError) -> Meaning {
+    match error {
+        MendError::Run(error) => run(error),
+        MendError::Journal(error) => journal(error),
+        MendError::Home(error) => home(error),
     }
 }
 
@@ -264,7 +280,14 @@ fn access(error: &AccessError) -> Meaning {
         }
         AccessError::Store(OpenError::DiskFull { .. }) => hint(Code::Failed, FULL),
         AccessError::Store(OpenError::Io { source, .. }) => (Code::Failed, io(source).1),
-        AccessError::Store(_) | AccessError::Runtime(_) => plain(Code::Failed),
+        AccessError::Store(OpenError::Database { path, .. }) => hint(
+            Code::Failed,
+            format!(
+                "rename {} and fetch its blobs again, `templar fetch RUN`; the key and the journals are not in it",
+                path.display()
+            ),
+        ),
+        AccessError::Runtime(_) => plain(Code::Failed),
         AccessError::Run(error) => run(error),
         AccessError::Journal(error) => journal(error),
     }
@@ -283,7 +306,9 @@ fn run(error: &RunError) -> Meaning {
         RunError::Unknown(_) => hint(Code::NotFound, "`templar run list` lists the runs of this home"),
         RunError::None => hint(Code::NotFound, "`templar run new NAME --dataset D` makes one"),
         RunError::Read { source, .. } => read(source),
-        RunError::Decode { .. } | RunError::Journal { .. } => plain(Code::Verification),
+        RunError::Decode { .. } => plain(Code::Verification),
+        RunError::Journal { .. } => hint(Code::Verification, MEND),
+        RunError::Start { .. } => hint(Code::Verification, "`templar store scrub` makes it again from genesis"),
         RunError::Load(LoadError::Read { source, .. }) => read(source),
         RunError::Load(_) => plain(Code::Verification),
         RunError::Put(error) => put(error),
@@ -317,13 +342,15 @@ fn folder(error: &FolderError) -> Meaning {
     }
 }
 
+/// The command that repairs a blob, for a hint.
+pub(crate) fn repair_hint(blob: &Hash) -> String {
+    format!("`templar fetch {blob}` repairs it from a peer; `templar store scrub` repairs everything")
+}
+
 fn read(error: &ReadError) -> Meaning {
     match error {
         ReadError::NotFound { id } => hint(Code::NotFound, format!("`templar fetch {id}` asks peers for it")),
-        ReadError::Corrupt { id, .. } => hint(
-            Code::Verification,
-            format!("`templar fetch {id}` repairs it from a peer; `templar store scrub` repairs everything"),
-        ),
+        ReadError::Corrupt { id, .. } | ReadError::Torn { id } => hint(Code::Verification, repair_hint(id)),
         ReadError::TooLarge { .. } => plain(Code::Verification),
         ReadError::Closed => plain(Code::Failed),
         ReadError::Io { source, .. } => (Code::Failed, io(source).1),
@@ -370,7 +397,9 @@ fn sync(error: &SyncError) -> Meaning {
 
 fn evidence(error: &InputError) -> Meaning {
     match error {
-        InputError::Unavailable { .. } => plain(Code::Partial),
+        InputError::Unavailable { .. } | InputError::Withheld { .. } => plain(Code::Partial),
+        InputError::Damaged { blob, .. } => hint(Code::Partial, repair_hint(blob)),
+        InputError::Machine(_) => plain(Code::Failed),
         InputError::Broken(_) => plain(Code::Verification),
     }
 }
@@ -391,11 +420,27 @@ fn submit(error: &SubmitError) -> Meaning {
         SubmitError::Reject(_) => plain(Code::Verification),
         SubmitError::Journal(error) => journal(error),
         SubmitError::ChainEnds(_) => plain(Code::Failed),
+        SubmitError::Silent(reason) => silence(reason),
+    }
+}
+
+fn silence(reason: &Silence) -> Meaning {
+    match reason {
+        Silence::Elsewhere(_) => hint(
+            Code::BadKey,
+            "stop the other node; if none runs and this home is an older copy, `templar key reclaim` lets it sign again",
+        ),
+        Silence::Forgot(_) => hint(
+            Code::Partial,
+            "wait until that window is open; where the run cannot go on without this key, `templar key reclaim`",
+        ),
+        Silence::Listening => hint(Code::Partial, "`templar fetch @` or a node asks peers"),
     }
 }
 
 fn replica(error: &ReplicaError) -> Meaning {
     match error {
+        ReplicaError::Memory(error) => home(error),
         ReplicaError::Run(error) => run(error),
         ReplicaError::Journal(error) => journal(error),
     }
@@ -411,6 +456,7 @@ fn driver(error: &DriverError) -> Meaning {
         DriverError::Metrics { .. } => hint(Code::Failed, "choose another address with --metrics"),
         DriverError::Inventory(error) => inventory(error),
         DriverError::Socket(error) => (Code::Failed, io(error).1),
+        DriverError::Silent(reason) => silence(reason),
         DriverError::NotAValidator(_) => hint(Code::Failed, "`templar run show` lists the validators"),
     }
 }
@@ -508,52 +554,4 @@ fn export(error: &ExportError) -> Meaning {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use templar_manifest::{Hash, RunId};
-
-    use super::*;
-
-    fn code(error: impl Into<CommandError>) -> (Code, bool) {
-        let error = error.into();
-        (error.code(), error.hint.is_some())
-    }
-
-    #[test]
-    fn errors_have_the_codes_of_the_table() {
-        let path = || PathBuf::from("home");
-        let id = Hash::of(b"blob");
-        assert_eq!(code(HomeError::Missing(path())), (Code::NoHome, true));
-        assert_eq!(code(AccessError::Home(HomeError::Locked(path()))), (Code::Locked, true));
-        assert_eq!(code(HomeError::Key { path: path(), reason: "short".to_owned() }), (Code::BadKey, false));
-        assert_eq!(code(AccessError::Run(RunError::None)), (Code::NotFound, true));
-        assert_eq!(code(ReadError::NotFound { id }), (Code::NotFound, true));
-        assert_eq!(code(ReadError::Corrupt { id, reason: "bits".to_owned() }), (Code::Verification, true));
-        assert_eq!(code(WorkError::Stopped), (Code::Interrupted, false));
-        assert_eq!(code(InputError::Unavailable { what: "delta".to_owned() }), (Code::Partial, false));
-        assert_eq!(code(PutError::DiskFull), (Code::Failed, true));
-        assert_eq!(code(ConfigureError::Form("x".to_owned())), (Code::Usage, false));
-        let full = std::io::Error::from(ErrorKind::StorageFull);
-        assert_eq!(code(HomeError::Io { path: path(), source: full }), (Code::Failed, true));
-    }
-
-    #[test]
-    fn causes_follow_and_are_not_said_twice() {
-        let source = ReadError::NotFound { id: Hash::default() };
-        let error = AccessError::Run(RunError::Read { kind: "genesis", id: Hash::default(), source });
-        let lines = CommandError::from(error).lines();
-        assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(lines[0].starts_with("the genesis manifest") && lines[1].ends_with("is not here"));
-        let error = AccessError::Run(RunError::Unknown(RunId::default()));
-        assert_eq!(CommandError::from(error).lines().len(), 1);
-    }
-
-    #[test]
-    fn exit_codes_are_the_documented_numbers() {
-        let codes = [Code::Ok, Code::Failed, Code::Usage, Code::NotFound, Code::Verification, Code::Partial];
-        assert_eq!(codes.map(|code| code as u8), [0, 1, 2, 3, 4, 5]);
-        let codes = [Code::NoHome, Code::Locked, Code::BadKey, Code::Interrupted, Code::Bug];
-        assert_eq!(codes.map(|code| code as u8), [10, 11, 12, 130, 255]);
-    }
-}
+mod tests;

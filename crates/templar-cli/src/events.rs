@@ -83,6 +83,10 @@ pub(crate) fn sentence(event: &NodeEvent) -> String {
         NodeEvent::Pruned { blobs, bytes: freed } => {
             format!("removed {} that no run needs any more: {}", count(*blobs, "blob"), bytes(*freed))
         }
+        NodeEvent::KeyElsewhere { window, kind, entry } => format!(
+            "this node's key is in use elsewhere: it has signed a {kind} for window {window} (entry {}), and not here",
+            entry.short()
+        ),
         NodeEvent::Warning { message } => format!("warning: {message}"),
     }
 }

@@ -4,24 +4,31 @@
 //! takes every entry of the journal through the rules again, and recomputes each window from the result of the
 //! one before. A difference is a `mismatch` and names the place; a missing input makes a verdict `unavailable`
 //! and is named.
+//!
+//! It looks at itself first. Bytes that this home has lost say nothing about others: they make a verdict
+//! `unavailable`, which begins with `damaged here`, and from then on nothing may be signed. An audit of no window is
+//! `unavailable` too.
 
 pub mod findings;
+pub mod head;
 
 use templar_audit::{AuditInputs, AuditTask, InputError, States, audit_window};
-use templar_blob::ReadError;
+use templar_blob::{BlobSource, Damage, ReadError, Watched};
+use templar_home::HomeError;
 use templar_home::access::Access;
-use templar_home::context::RunContext;
-use templar_home::journal::Journal;
-use templar_manifest::{
-    AuditEntry, AuditVerdict, Checkpoint, CheckpointId, PublicKey, Signed, State, WindowIndex, payload,
-};
+use templar_home::context::{RunContext, RunError, StartFault};
+use templar_home::journal::{Journal, JournalError};
+use templar_home::memory::Memory;
+use templar_manifest::{AuditEntry, AuditVerdict, PublicKey, RunId, Signed, State, WindowIndex};
 use templar_protocol::{ClosedWindow, Node, RunState};
-use templar_train::{MinerState, tensors};
+use templar_train::tensors::LoadError;
 
 use self::findings::{AuditEvent, AuditFinding, AuditSummary, VerdictView, WindowFinding};
+use self::head::AuditedHead;
 use crate::error::{QueryError, error_line};
 use crate::find::closed_window;
-use crate::index::HomeIndex;
+use crate::index::{HomeIndex, IndexFault};
+use crate::reference::Reference;
 use crate::refold::{Refolded, refold};
 
 /// The audit that is asked for.
@@ -30,9 +37,11 @@ pub struct AuditPlan<'a> {
     /// The home with the journal and the blobs.
     pub access: &'a Access,
     /// The run to audit.
-    pub context: &'a RunContext,
+    pub run: RunId,
     /// The window to audit; `None` for all closed windows and every blob of the run.
     pub window: Option<WindowIndex>,
+    /// A record that must be among those of the journal, by its hash or the first digits of it.
+    pub expect: Option<&'a Reference>,
     /// The key that the audit manifests name as the auditor; zero where nothing is signed.
     pub auditor: PublicKey,
 }
@@ -41,25 +50,35 @@ impl AuditPlan<'_> {
     /// Audits, and hands every finding to `hear` as soon as it is known.
     ///
     /// # Errors
-    /// An error of `hear` ends the audit. A home that cannot be read is an error too; missing and wrong data
-    /// are findings.
+    /// An error of `hear` ends the audit. A home without the run, or that the system does not let this process read,
+    /// is an error too. Missing, damaged and wrong data are findings.
     pub fn run<E: From<QueryError>>(
         &self,
         hear: &mut dyn FnMut(AuditEvent) -> Result<(), E>,
     ) -> Result<AuditSummary, E> {
-        let inputs = query(AuditInputs::new(&self.context.recipe, &self.context.dataset, self.access.blobs()))?;
-        let mut auditor = Auditor { plan: *self, inputs, hear, summary: AuditSummary::default() };
-        let start = auditor.start()?;
-        let node = auditor.fold()?;
-        match self.window {
-            Some(window) => auditor.one(&node, window, start)?,
-            None => {
-                let state = query(self.context.first_state())?;
-                auditor.windows(node.closed(), state, start)?;
-                auditor.blobs()?;
+        if !self.access.home.run_dir(&self.run).exists() {
+            return query(Err(RunError::Unknown(self.run)));
+        }
+        let damage = Damage::default();
+        let blobs = Watched { blobs: self.access.blobs(), damage: damage.clone() };
+        let mut report = Report { hear, summary: AuditSummary::of(self.run) };
+        match RunContext::of_genesis(&blobs, self.run) {
+            Ok((context, start)) => {
+                report.summary.name = Some(context.genesis.name.clone());
+                let inputs = query(AuditInputs::new(&context.recipe, &context.dataset, &blobs))?;
+                let mut auditor =
+                    Auditor { plan: *self, context: &context, blobs: &blobs, inputs, damage: &damage, report };
+                auditor.audit(start)?;
+                report = auditor.report;
+            }
+            Err(error) => {
+                let Some(what) = unreadable(&error) else { return query(Err(error)) };
+                let verdict = AuditVerdict::Unavailable { what }.into();
+                report.found(AuditFinding::Genesis { run: self.run, checkpoint: None, verdict })?;
             }
         }
-        Ok(auditor.summary)
+        report.summary.damaged = damage.take();
+        Ok(report.summary)
     }
 }
 
@@ -68,64 +87,166 @@ fn query<T, E: From<QueryError>>(result: Result<T, impl Into<QueryError>>) -> Re
     result.map_err(|error| error.into().into())
 }
 
-struct Auditor<'a, E> {
-    plan: AuditPlan<'a>,
-    inputs: AuditInputs<'a>,
+/// Why the manifests of a run, or the tensors that it starts from, are not here. `None` if the error is another one.
+fn unreadable(error: &RunError) -> Option<String> {
+    let (what, id, source) = match error {
+        RunError::Read { kind, id, source } => (format!("{kind} manifest"), *id, source),
+        RunError::Load(LoadError::Read { name, blob, source }) => {
+            (format!("first checkpoint, tensor {name},"), blob.hash(), source)
+        }
+        _ => return None,
+    };
+    match InputError::of_run(&what, &id, source) {
+        InputError::Broken(_) => None,
+        error => Some(error.to_string()),
+    }
+}
+
+fn mismatch(what: String) -> AuditVerdict {
+    AuditVerdict::Mismatch { what }
+}
+
+fn damaged(what: impl std::fmt::Display) -> AuditVerdict {
+    AuditVerdict::Unavailable { what: format!("damaged here: {what}") }
+}
+
+/// The findings so far, and the one who hears them.
+struct Report<'a, E> {
     hear: &'a mut dyn FnMut(AuditEvent) -> Result<(), E>,
     summary: AuditSummary,
 }
 
-impl<E: From<QueryError>> Auditor<'_, E> {
+impl<E> Report<'_, E> {
     fn found(&mut self, finding: AuditFinding) -> Result<(), E> {
         self.summary.count(&finding);
         (self.hear)(AuditEvent::Found(finding))
     }
+}
 
-    /// Makes the first checkpoint again from genesis, and compares its id with the one that this home works with.
-    fn start(&mut self) -> Result<Vec<f32>, E> {
-        let (recipe, context) = (self.inputs.recipe, self.plan.context);
-        let parameters = query(self.inputs.initial_parameters())?;
-        let made = tensors::checkpoint_of(recipe.run, WindowIndex(0), &recipe.tensors, &parameters);
-        let made = CheckpointId::new(payload::id_of(&made));
-        let zero = MinerState::zero_id(recipe.run, &recipe.tensors);
-        let first = context.first_checkpoint();
-        let verdict = if made != first {
-            mismatch(format!("the first checkpoint is recorded as {first}, genesis gives {made}"))
-        } else if zero != context.zero_state() {
-            mismatch(format!("the zero state is recorded as {}, genesis gives {zero}", context.zero_state()))
-        } else {
-            AuditVerdict::Match
-        };
-        self.found(AuditFinding::Genesis { run: recipe.run, checkpoint: first, verdict: verdict.into() })?;
-        Ok(parameters)
+struct Auditor<'a, 'h, E> {
+    plan: AuditPlan<'a>,
+    /// The run as its genesis gives it.
+    context: &'a RunContext,
+    blobs: &'a dyn BlobSource,
+    inputs: AuditInputs<'a>,
+    /// The blobs of this home that reads have found damaged.
+    damage: &'a Damage,
+    report: Report<'h, E>,
+}
+
+impl<E: From<QueryError>> Auditor<'_, '_, E> {
+    /// Audits what the plan says. `start` are the first parameters of the run.
+    fn audit(&mut self, start: Vec<f32>) -> Result<(), E> {
+        self.start()?;
+        let Some(node) = self.journal()? else { return Ok(()) };
+        self.head(&node)?;
+        match self.plan.window {
+            Some(window) => self.one(&node, window, start),
+            None => {
+                self.blobs()?;
+                let state = query(self.context.first_state())?;
+                self.windows(node.closed(), state, start)
+            }
+        }
     }
 
-    /// Takes every entry of the journal through the rules again, as far as they accept it.
-    fn fold(&mut self) -> Result<Node, E> {
-        let records = query(Journal::read(&self.plan.access.home.run_dir(&self.plan.context.run)))?;
-        let Refolded { node, fault } = query(refold(self.plan.context, &records))?;
-        let verdict = fault.map_or(AuditVerdict::Match, mismatch).into();
-        self.found(AuditFinding::Journal { entries: records.len(), verdict })?;
-        Ok(node)
+    /// Compares what this home once derived from genesis with what genesis gives. The audit works with the latter.
+    fn start(&mut self) -> Result<(), E> {
+        let (run, checkpoint) = (self.context.run, Some(self.context.first_checkpoint()));
+        let verdict = match query(self.context.start_fault(&self.plan.access.home))? {
+            None => AuditVerdict::Match,
+            Some(StartFault::Differs(what)) => mismatch(format!("start.json of this home: {what}")),
+            Some(StartFault::Damaged(what)) => damaged(format!("start.json: {what}")),
+        };
+        self.report.found(AuditFinding::Genesis { run, checkpoint, verdict: verdict.into() })
+    }
+
+    /// Takes every entry of the journal through the rules again, as far as they accept it. `None` if the journal is
+    /// damaged.
+    fn journal(&mut self) -> Result<Option<Node>, E> {
+        let access = self.plan.access;
+        let found = match Journal::look(&access.home.run_dir(&self.context.run)) {
+            Ok(found) => found,
+            Err(error @ (JournalError::Damaged { .. } | JournalError::Home(HomeError::Io { .. }))) => {
+                let verdict = damaged(error_line(&error)).into();
+                self.report.found(AuditFinding::Journal { entries: 0, verdict })?;
+                return Ok(None);
+            }
+            Err(error) => return query(Err(error)),
+        };
+        let Refolded { node, fault } = query(refold(self.context, &found.records))?;
+        let verdict = match (fault, found.torn_bytes) {
+            (Some(fault), _) => mismatch(fault),
+            // A running node may be writing its next entry.
+            (None, torn) if torn > 0 && !access.is_beside_a_node() => {
+                damaged(format!("the last {torn} bytes of the journal are no whole entry"))
+            }
+            _ => AuditVerdict::Match,
+        };
+        self.report.found(AuditFinding::Journal { entries: found.records.len(), verdict: verdict.into() })?;
+        Ok(Some(node))
+    }
+
+    /// Compares the last record with the one that this home remembers and with the one that is expected. Both tell
+    /// a journal that lost its end from one that is whole.
+    fn head(&mut self, node: &Node) -> Result<(), E> {
+        let head = AuditedHead::of(&self.context.genesis, node.closed().last());
+        let known = match Memory::read(&self.plan.access.home.run_dir(&self.context.run)) {
+            Ok(memory) => memory.head.and_then(|head| head.problem(node)).map(damaged),
+            Err(error) => Some(damaged(error_line(&error))),
+        };
+        let expected = self.plan.expect.filter(|expected| !head::is_among(expected, node.closed()));
+        let unknown = expected.map(|expected| AuditVerdict::Unavailable {
+            what: format!("record {} is not among the {} of this journal", head::name(expected), node.closed().len()),
+        });
+        let verdict = known.or(unknown).unwrap_or(AuditVerdict::Match).into();
+        self.report.found(AuditFinding::Head { head, verdict })
     }
 
     /// Audits one window. It starts from the window's own checkpoint and states where they are here, and otherwise
     /// recomputes all windows before it.
     fn one(&mut self, node: &Node, window: WindowIndex, start: Vec<f32>) -> Result<(), E> {
-        let closed = query(closed_window(node, window))?;
+        let closed = match closed_window(node, window) {
+            Ok(closed) => closed,
+            // The journal has lost it, or the rules refuse what leads to it.
+            Err(error) if self.report.summary.has_own_fault => {
+                let verdict = AuditVerdict::Unavailable { what: error.to_string() }.into();
+                return self.report.found(AuditFinding::NotReached { window, verdict });
+            }
+            Err(error) => return query(Err(error)),
+        };
         let Some(before) = node.state_at(window) else {
             return Err(QueryError::Unfoldable(window).into());
         };
-        if let Some(what) = missing_start(&self.inputs, &before, closed) {
-            if window.0 > 0 {
-                (self.hear)(AuditEvent::StartMissing { what, last: WindowIndex(window.0 - 1) })?;
-            }
-            let until = node.closed().get(..=window.0 as usize).unwrap_or_default();
-            let first = query(self.plan.context.first_state())?;
-            return self.windows(until, first, start);
+        let what = match self.parameters_before(&before, closed) {
+            Ok(Some(parameters)) => return self.windows(std::slice::from_ref(closed), before, parameters),
+            Ok(None) => return self.windows(std::slice::from_ref(closed), before, start),
+            Err(what) => what,
+        };
+        (self.report.hear)(AuditEvent::StartMissing { what, last: WindowIndex(window.0.saturating_sub(1)) })?;
+        let until = node.closed().get(..=window.0 as usize).unwrap_or_default();
+        let first = query(self.context.first_state())?;
+        self.windows(until, first, start)
+    }
+
+    /// The parameters before a window, from the checkpoint here; `None` before the first window. The error is the first
+    /// input that the audit of the window alone would lack.
+    fn parameters_before(&self, before: &RunState, closed: &ClosedWindow) -> Result<Option<Vec<f32>>, String> {
+        if before.window().0 == 0 {
+            return Ok(None);
         }
-        let parameters = if window.0 == 0 { start } else { query(self.inputs.parameters(&before.checkpoint()))? };
-        self.windows(std::slice::from_ref(closed), before, parameters)
+        let read = |error: InputError| error.to_string();
+        let parameters = self.inputs.parameters(&before.checkpoint()).map_err(read)?;
+        for contribution in closed.contributions.iter().map(Signed::payload) {
+            let id = contribution.state_in;
+            if id != before.zero_state() {
+                let state: State = self.inputs.manifest(&id.hash()).map_err(read)?;
+                if state.tensors.iter().any(|tensor| !self.inputs.blobs.contains(&tensor.blob.hash())) {
+                    return Err(format!("state {} is missing", id.short()));
+                }
+            }
+        }
+        Ok(Some(parameters))
     }
 
     /// Audits windows that follow one another, from the state and the parameters before the first of them.
@@ -133,11 +254,11 @@ impl<E: From<QueryError>> Auditor<'_, E> {
         let mut states = States::default();
         for (index, closed) in windows.iter().enumerate() {
             let window = closed.window.window;
-            (self.hear)(AuditEvent::Replaying { window, contributions: closed.contributions.len() })?;
+            (self.report.hear)(AuditEvent::Replaying { window, contributions: closed.contributions.len() })?;
             // The callback cannot fail, so the caller's first error is kept until the window is done.
             let mut refused = None;
             let found = {
-                let Self { inputs, hear, summary, plan } = self;
+                let Self { inputs, plan, report: Report { hear, summary }, .. } = self;
                 let mut seen = |entry: &AuditEntry| {
                     let finding = AuditFinding::contribution(window, entry);
                     summary.count(&finding);
@@ -152,9 +273,12 @@ impl<E: From<QueryError>> Auditor<'_, E> {
             if let Some(error) = refused {
                 return Err(error);
             }
-            self.found(AuditFinding::Window(Box::new(WindowFinding::of(&found))))?;
+            let head = AuditedHead::of(&self.context.genesis, Some(closed));
+            let may_sign = self.damage.is_none() && !self.report.summary.has_own_fault;
+            self.report.summary.record = head;
+            self.report.found(AuditFinding::Window(Box::new(WindowFinding::of(&found, may_sign))))?;
             let recorded = closed.window.checkpoint;
-            let next = match found.parameters.filter(|_| found.audit.checkpoint_verdict == AuditVerdict::Match) {
+            let next = match found.parameters {
                 Some(parameters) => Ok(parameters),
                 // The windows that follow can still be checked, from the checkpoint that the record names.
                 None => self.inputs.parameters(&recorded),
@@ -169,68 +293,30 @@ impl<E: From<QueryError>> Auditor<'_, E> {
             };
             for closed in &windows[index + 1..] {
                 let verdict = AuditVerdict::Unavailable { what: why.clone() }.into();
-                self.found(AuditFinding::NotReached { window: closed.window.window, verdict })?;
+                self.report.found(AuditFinding::NotReached { window: closed.window.window, verdict })?;
             }
             return Ok(());
         }
         Ok(())
     }
 
-    /// Hashes every blob of the run that is here, including those that the audit did not have to read.
+    /// Hashes every blob of the run that is here, including those that the audit does not have to read.
     fn blobs(&mut self) -> Result<(), E> {
-        let index = query(HomeIndex::build(self.plan.access, Some(self.plan.context.run)))?;
-        let blobs = self.plan.access.blobs();
-        let (mut checked, mut verdict) = (0u64, AuditVerdict::Match);
-        if let Some(fault) = index.faults.first() {
-            verdict = mismatch(format!("{}: {}", fault.id, fault.what));
-        }
+        let index = query(HomeIndex::build(self.plan.access, Some(self.context.run)))?;
+        let (mut checked, mut lost) = (0u64, None);
         for (id, object) in index.objects() {
-            match blobs.read(id, u64::MAX) {
+            match self.blobs.read(id, u64::MAX) {
                 Ok(_) => checked += 1,
                 Err(ReadError::NotFound { .. }) => {}
-                Err(error) if verdict == AuditVerdict::Match => {
-                    verdict = mismatch(format!("{} {}", object.kind.name(), error_line(&error)));
-                }
-                Err(_) => {}
-            }
-        }
-        self.found(AuditFinding::Blobs { checked, verdict: VerdictView::from(verdict) })
-    }
-}
-
-/// The first input that is missing for an audit that starts at the window's own checkpoint; `None` when all are here.
-fn missing_start(inputs: &AuditInputs<'_>, before: &RunState, closed: &ClosedWindow) -> Option<String> {
-    if before.window().0 == 0 {
-        return None;
-    }
-    let checkpoint = before.checkpoint();
-    match inputs.manifest::<Checkpoint>(&checkpoint.hash()) {
-        Err(InputError::Unavailable { what }) => return Some(what),
-        Ok(manifest) => {
-            let missing = manifest.tensors.iter().find(|tensor| !inputs.blobs.contains(&tensor.blob.hash()));
-            if let Some(tensor) = missing {
-                return Some(format!("tensor {} of checkpoint {}", tensor.spec.name, checkpoint.short()));
-            }
-        }
-        Err(InputError::Broken(_)) => {}
-    }
-    for contribution in closed.contributions.iter().map(Signed::payload) {
-        if contribution.state_in == before.zero_state() {
-            continue;
-        }
-        match inputs.manifest::<State>(&contribution.state_in.hash()) {
-            Err(InputError::Unavailable { what }) => return Some(what),
-            Ok(manifest) => {
-                if manifest.tensors.iter().any(|tensor| !inputs.blobs.contains(&tensor.blob.hash())) {
-                    return Some(format!("state {}", contribution.state_in.short()));
+                Err(error) => {
+                    lost.get_or_insert_with(|| format!("{}: {}", object.kind.name(), error_line(&error)));
                 }
             }
-            Err(InputError::Broken(_)) => {}
         }
+        // A manifest that is damaged here is among the blobs above.
+        let is_whole = |fault: &&IndexFault| self.blobs.read(&fault.id, u64::MAX).is_ok();
+        let wrong = index.faults.iter().find(is_whole).map(|fault| mismatch(format!("{}: {}", fault.id, fault.what)));
+        let verdict = wrong.or(lost.map(damaged)).unwrap_or(AuditVerdict::Match);
+        self.report.found(AuditFinding::Blobs { checked, verdict: VerdictView::from(verdict) })
     }
-    None
-}
-
-fn mismatch(what: String) -> AuditVerdict {
-    AuditVerdict::Mismatch { what }
 }

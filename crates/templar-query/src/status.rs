@@ -4,6 +4,7 @@ use serde::Serialize;
 use templar_home::access::Access;
 use templar_home::context::RunContext;
 use templar_home::journal::Journal;
+use templar_home::memory::Memory;
 use templar_home::registration::{Application, ApplicationStatus};
 use templar_manifest::{CheckpointId, Hash, PublicKey, RecordId, RunId, WindowIndex};
 use templar_protocol::{Ledger, Member, Members, Node};
@@ -43,6 +44,8 @@ pub struct RunStatus {
     pub held_out_loss: Option<f64>,
     /// The balances of all accounts.
     pub balances: Balances,
+    /// Why this home signs nothing in the open window; `None` if it may sign.
+    pub silence: Option<String>,
 }
 
 /// A member and its slot.
@@ -162,6 +165,10 @@ impl RunStatus {
             record: state.record(),
             held_out_loss: last.map(|closed| nats(closed.window.held_out_loss_nanonats)),
             balances: Balances::of(state.ledger()),
+            silence: Memory::read(&access.home.run_dir(&context.run))?
+                .may_sign(state.window())
+                .err()
+                .map(|silence| silence.to_string()),
         })
     }
 }

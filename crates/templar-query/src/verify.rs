@@ -108,7 +108,13 @@ fn is_damaged_journal(error: &QueryError) -> bool {
 /// Whether an error says that data is missing or damaged. Other errors say that the machine failed.
 fn is_about_data(error: &QueryError) -> bool {
     let read = |error: &ReadError| {
-        matches!(error, ReadError::NotFound { .. } | ReadError::Corrupt { .. } | ReadError::TooLarge { .. })
+        matches!(
+            error,
+            ReadError::NotFound { .. }
+                | ReadError::Corrupt { .. }
+                | ReadError::Torn { .. }
+                | ReadError::TooLarge { .. }
+        )
     };
     match error {
         QueryError::Run(RunError::Read { source, .. } | RunError::Load(LoadError::Read { source, .. })) => read(source),
@@ -117,6 +123,7 @@ fn is_about_data(error: &QueryError) -> bool {
             | RunError::None
             | RunError::Decode { .. }
             | RunError::Journal { .. }
+            | RunError::Start { .. }
             | RunError::Load(_),
         ) => true,
         error => is_damaged_journal(error),

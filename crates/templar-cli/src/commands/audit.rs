@@ -2,16 +2,17 @@
 
 mod report;
 
-use templar_blob::ReadError;
+use std::path::Path;
+
 use templar_home::access::{Access, AccessError};
-use templar_home::context::{RunContext, RunError};
+use templar_home::context::RunError;
 use templar_manifest::{Audit, PublicKey, SecretKey, Signed, WindowIndex, payload};
 use templar_protocol::Entry;
-use templar_query::QueryError;
 use templar_query::audit::AuditPlan;
 use templar_query::audit::findings::{AuditEvent, AuditFinding, WindowFinding};
-use templar_query::find::run_context;
-use templar_query::reference::parse_window;
+use templar_query::find::run_id;
+use templar_query::reference::{Reference, parse_window};
+use templar_store::OpenError;
 
 use self::report::AuditPrinter;
 use crate::error::{Code, CommandError, CommandResult};
@@ -24,7 +25,8 @@ use crate::session::sync;
 ///
 /// Replays every contribution, measures every score, takes every outer step and settles every balance again.
 /// Ends with `match`; with `mismatch` (exit code 4) and the first difference; or with `unavailable` (exit code
-/// 5) and the missing input. Opens no socket.
+/// 5) and the missing input. An input that this home has lost is `damaged here`: it says nothing about others, and
+/// nothing is signed. An audit without a closed window is `unavailable` too. Opens no socket.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AuditArgs {
     /// Audit only this window
@@ -36,10 +38,14 @@ pub(crate) struct AuditArgs {
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
     #[arg(long)]
     run: Option<String>,
+    /// A record that must be among those of this home: the last one that you know from somebody else [a hash, or
+    /// four or more digits of one]
+    #[arg(long, value_name = "RECORD", value_parser = parse_record)]
+    expect: Option<Reference>,
     /// Give up the network first, where the system allows it
     #[arg(long)]
     pub(crate) offline: bool,
-    /// Sign the findings, and keep them as one audit manifest for each window
+    /// Sign the findings, and keep them as one audit manifest for each window, unless data is damaged here
     #[arg(long)]
     sign: bool,
 }
@@ -49,25 +55,33 @@ pub(crate) fn run(invocation: &Invocation, args: &AuditArgs, network: NetworkAcc
     if network == NetworkAccess::NotAvailable {
         printer.talk("the system does not let this process give up the network; the audit opens no socket anyway");
     }
-    let access = if args.sign { invocation.write()? } else { invocation.read()? };
-    let context = open(&access, args)?;
+    let access = open(invocation.root()?, args.sign)?;
+    let run = match &args.run {
+        Some(named) => run_id(&access, named)?,
+        None => access.home.current_run()?.ok_or(RunError::None)?,
+    };
     // A home with a copy of another's blobs may have no key. Only a signature needs one.
     let key = if args.sign { Some(access.home.key()?) } else { access.home.key().ok() };
     let auditor = key.as_ref().map_or(PublicKey::from_bytes([0; 32]), SecretKey::public);
     let report = AuditPrinter { printer, network };
-    let plan = AuditPlan { access: &access, context: &context, window: args.window, auditor };
+    let plan = AuditPlan { access: &access, run, window: args.window, expect: args.expect.as_ref(), auditor };
     let summary = plan.run::<CommandError>(&mut |event| {
         match event {
             AuditEvent::StartMissing { what, last } => {
-                printer.talk(format_args!("{what} is not here: windows 0 to {last} are recomputed first"));
+                printer.talk(format_args!("{what}: windows 0 to {last} are recomputed first"));
             }
             AuditEvent::Replaying { window, contributions } => {
                 let replays = count(contributions as u64, "contribution");
                 printer.talk(format_args!("window {window}: {replays} to replay"));
             }
             AuditEvent::Found(AuditFinding::Window(mut found)) => {
-                if let Some(key) = key.as_ref().filter(|_| args.sign) {
-                    keep(&access, &mut found, key)?;
+                match key.as_ref().filter(|_| args.sign) {
+                    Some(key) if found.may_sign => keep(&access, &mut found, key)?,
+                    Some(_) => printer.warn(format_args!(
+                        "window {}: nothing is signed, because data of this home is damaged",
+                        found.window
+                    )),
+                    None => {}
                 }
                 report.finding(&AuditFinding::Window(found));
             }
@@ -78,14 +92,22 @@ pub(crate) fn run(invocation: &Invocation, args: &AuditArgs, network: NetworkAcc
     Ok(report.end(&summary))
 }
 
-/// Opens the run. A manifest that is missing makes the whole audit unavailable.
-fn open(access: &Access, args: &AuditArgs) -> Result<RunContext, CommandError> {
-    run_context(access, args.run.as_deref()).map_err(|error| match error {
-        QueryError::Access(AccessError::Run(RunError::Read { source: ReadError::NotFound { .. }, .. })) => {
-            CommandError::from(error).with_code(Code::Partial)
-        }
+/// Opens the home. A store whose database is damaged makes the whole audit unavailable.
+fn open(root: &Path, to_sign: bool) -> Result<Access, CommandError> {
+    let opened = if to_sign { Access::write(root) } else { Access::read(root) };
+    opened.map_err(|error| match error {
+        AccessError::Store(OpenError::Database { .. }) => CommandError::from(error).with_code(Code::Partial),
         error => error.into(),
     })
+}
+
+/// Reads a record's hash, or digits of one.
+fn parse_record(text: &str) -> Result<Reference, String> {
+    match text.parse() {
+        Ok(record @ (Reference::Whole(_) | Reference::Prefix(_))) => Ok(record),
+        Ok(_) => Err("expected the hash of a record, or four or more digits of one".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Signs the audit of a window, and keeps the manifest and the signed entry as blobs.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use templar_home::access::Access;
+use templar_home::memory::Silence;
 use templar_home::replica::Replica;
 use templar_manifest::{Hash, PublicKey, WindowIndex};
 use templar_net::{AnyTicket, BlobTicket, PeerAddr, Ticket, file_path};
@@ -123,6 +124,9 @@ impl FetchJob<'_> {
             write_out(args, access, &id)?;
         }
         report(invocation, &found);
+        if let Err(silence @ Silence::Elsewhere(_)) = replica.may_sign() {
+            invocation.printer.warn(silence);
+        }
         Ok(if found.complete { Code::Ok } else { Code::Partial })
     }
 }

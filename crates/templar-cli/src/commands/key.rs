@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use templar_home::registration::Application;
+use templar_home::replica::Replica;
 use templar_home::{Home, read_key, write_key};
 use templar_manifest::chain::Chain;
 use templar_manifest::{Certificate, Payment};
+use templar_node::peers;
 use templar_protocol::RegistrationError;
 use templar_query::find::run_context;
 
@@ -27,6 +29,18 @@ pub(crate) enum KeyCommand {
     ///
     /// Takes effect one window after a cut contains it. The owner key is not needed again afterwards.
     Rotate(RotateArgs),
+    /// Let this home sign again after its key was heard elsewhere, or after it lost entries that it had signed
+    ///
+    /// Stop every other node that uses the key first. Two statements of one key where one is allowed are evidence, and
+    /// cost its unvested pay and its slot. The home first asks a peer what its key has signed.
+    Reclaim(ReclaimArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReclaimArgs {
+    /// The run: a hash, four or more digits of one, or a name [default: the current one]
+    #[arg(long)]
+    run: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -59,7 +73,25 @@ pub(crate) fn run(invocation: &Invocation, command: &KeyCommand) -> CommandResul
         KeyCommand::Show(args) => show(invocation, args),
         KeyCommand::New(args) => new(invocation, args),
         KeyCommand::Rotate(args) => rotate(invocation, args),
+        KeyCommand::Reclaim(args) => reclaim(invocation, args),
     }
+}
+
+fn reclaim(invocation: &Invocation, args: &ReclaimArgs) -> CommandResult {
+    let access = invocation.write()?;
+    let context = run_context(&access, args.run.as_deref())?;
+    let key = access.home.key()?;
+    let (run, public) = (context.run, key.public());
+    let has_peers = !peers::load(&access.home)?.is_empty();
+    let mut replica = Replica::open(&access.home, context, key)?;
+    replica.reclaim(has_peers)?;
+    let asks = replica.may_sign().is_err();
+    invocation.printer.data(&json!({"key": public, "run": run, "asks_peers": asks}), public);
+    invocation.printer.talk(match asks {
+        true => "this home signs again after `templar fetch @` or a node has asked a peer what the key has signed",
+        false => "this home signs again; it knows no peer that could have heard the key",
+    });
+    Ok(Code::Ok)
 }
 
 fn new(invocation: &Invocation, args: &NewKeyArgs) -> CommandResult {

@@ -38,6 +38,9 @@ fn text(status: &RunStatus, is_owner: bool) -> String {
         text.push_str(&format!("awaited     {}\n", awaited_line(&status.awaited)));
     }
     text.push_str(&slots(&status.registration, is_owner));
+    if let Some(silence) = &status.silence {
+        text.push_str(&format!("signs       nothing: {silence}\n"));
+    }
     text.push_str(&format!("checkpoint  {}\n", status.checkpoint.short()));
     if let Some(loss) = status.held_out_loss {
         text.push_str(&format!("held-out    {loss:.4} nats\n"));

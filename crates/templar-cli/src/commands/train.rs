@@ -8,6 +8,8 @@ mod reproduce;
 mod step_log;
 
 use serde_json::json;
+use templar_home::memory::Silence;
+use templar_home::replica::SubmitError;
 use templar_manifest::{Contribution, Hash, PublicKey, State, WindowIndex, payload};
 use templar_node::executor::{StartingState, TrainRequest, WorkError};
 use templar_query::reference::parse_window;
@@ -67,6 +69,10 @@ pub(crate) fn run(invocation: &Invocation, args: &TrainArgs) -> CommandResult {
         let text =
             format!("the commitments of window {} were closed without a contribution from this home", args.window);
         return Err(CommandError::says(Code::Failed, text).hint("the next window opens when this one is closed"));
+    }
+    // A contribution that cannot be signed is not worth training, unless it may be the one that was signed and lost.
+    if let Err(silence @ (Silence::Elsewhere(_) | Silence::Listening)) = session.replica.may_sign() {
+        return Err(SubmitError::from(silence).into());
     }
     let networking = args.listen.networking(invocation, &session.access.home)?;
     lacking::bring(invocation, &mut session, &networking)?;

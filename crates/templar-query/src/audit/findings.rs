@@ -1,10 +1,14 @@
 //! The findings of an audit, and the answer that they add up to: the worst of all verdicts.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use templar_audit::WindowAudit;
 use templar_manifest::{
     Audit, AuditEntry, AuditVerdict, CheckpointId, ContributionId, Hash, PublicKey, RecordId, RunId, WindowIndex,
 };
+
+use super::head::AuditedHead;
 
 /// The three answers of an audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -78,8 +82,8 @@ pub enum AuditFinding {
     Genesis {
         /// The run that is audited.
         run: RunId,
-        /// The checkpoint before window 0.
-        checkpoint: CheckpointId,
+        /// The checkpoint before window 0; `None` if genesis cannot be read.
+        checkpoint: Option<CheckpointId>,
         /// The verdict on this part.
         #[serde(flatten)]
         verdict: VerdictView,
@@ -88,6 +92,15 @@ pub enum AuditFinding {
     Journal {
         /// The number of entries.
         entries: usize,
+        /// The verdict on this part.
+        #[serde(flatten)]
+        verdict: VerdictView,
+    },
+    /// The last record of the journal, compared with the one that is known or expected.
+    Head {
+        /// The record and its signatures; `None` where no window is closed.
+        #[serde(flatten)]
+        head: Option<AuditedHead>,
         /// The verdict on this part.
         #[serde(flatten)]
         verdict: VerdictView,
@@ -147,10 +160,16 @@ pub struct WindowFinding {
     /// The audit manifest, for a caller that signs it.
     #[serde(skip)]
     pub findings: Audit,
+    /// How many contributions were replayed.
+    #[serde(skip)]
+    pub replayed: u64,
+    /// Whether the findings may be signed: nothing of this home that the audit has read so far is damaged.
+    #[serde(skip)]
+    pub may_sign: bool,
 }
 
 impl WindowFinding {
-    pub(super) fn of(found: &WindowAudit) -> Self {
+    pub(super) fn of(found: &WindowAudit, may_sign: bool) -> Self {
         let audit = &found.audit;
         Self {
             window: audit.window,
@@ -162,6 +181,8 @@ impl WindowFinding {
             audit: None,
             signed: None,
             findings: audit.clone(),
+            replayed: found.replayed,
+            may_sign,
         }
     }
 
@@ -179,40 +200,77 @@ impl AuditFinding {
 }
 
 /// The answer of an audit.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditSummary {
+    /// The run that was audited.
+    pub run: RunId,
+    /// The name of the run, if its genesis is here.
+    pub name: Option<String>,
     /// The number of windows that were recomputed.
     pub windows: u64,
-    /// The number of contributions that were replayed.
+    /// The first of them.
+    pub first_window: Option<WindowIndex>,
+    /// The record of the last of them.
+    pub record: Option<AuditedHead>,
+    /// The number of contributions in these windows.
     pub contributions: u64,
+    /// The number of contributions that were replayed to the end.
+    pub replayed: u64,
     /// The first difference, with its place.
     pub mismatch: Option<String>,
     /// The first missing input, with its place.
     pub unavailable: Option<String>,
+    /// Whether the files of the run in this home, such as its journal, are damaged or not what they were.
+    pub has_own_fault: bool,
+    /// The blobs that are damaged here, each with the first error.
+    pub damaged: BTreeMap<Hash, String>,
 }
 
 impl AuditSummary {
-    /// The worst of all verdicts, with its reason.
+    pub(super) fn of(run: RunId) -> Self {
+        Self {
+            run,
+            name: None,
+            windows: 0,
+            first_window: None,
+            record: None,
+            contributions: 0,
+            replayed: 0,
+            mismatch: None,
+            unavailable: None,
+            has_own_fault: false,
+            damaged: BTreeMap::new(),
+        }
+    }
+
+    /// The worst of all verdicts, with its reason. An audit of no window is no match, and neither is one whose reads
+    /// have found damage that changed no verdict.
     pub fn answer(&self) -> VerdictView {
-        let (verdict, what) = match (&self.mismatch, &self.unavailable) {
+        let nothing = || "nothing was audited: the journal has no closed window".to_owned();
+        let damaged = self.damaged.values().next().map(|what| format!("damaged here: {what}"));
+        let unavailable = self.unavailable.clone().or(damaged).or_else(|| (self.windows == 0).then(nothing));
+        let (verdict, what) = match (self.mismatch.clone(), unavailable) {
             (Some(what), _) => (AuditAnswer::Mismatch, Some(what)),
             (None, Some(what)) => (AuditAnswer::Unavailable, Some(what)),
             (None, None) => (AuditAnswer::Match, None),
         };
-        VerdictView { verdict, what: what.cloned() }
+        VerdictView { verdict, what }
     }
 
     /// Takes a finding into account.
     pub(super) fn count(&mut self, finding: &AuditFinding) {
         match finding {
-            AuditFinding::Genesis { verdict, .. } => self.take(verdict, "genesis"),
-            AuditFinding::Journal { verdict, .. } => self.take(verdict, "journal"),
+            AuditFinding::Genesis { verdict, .. } => self.take_own(verdict, "genesis"),
+            AuditFinding::Journal { verdict, .. } => self.take_own(verdict, "journal"),
+            AuditFinding::Head { verdict, .. } => self.take_own(verdict, "last record"),
             AuditFinding::Contribution { window, miner, verdict, .. } => {
                 self.contributions += 1;
                 self.take(verdict, &format!("window {window}, miner {}", miner.short()));
             }
             AuditFinding::Window(found) => {
                 self.windows += 1;
+                self.replayed += found.replayed;
+                self.first_window.get_or_insert(found.window);
                 for (part, verdict) in found.parts() {
                     self.take(verdict, &format!("window {}, {part}", found.window));
                 }
@@ -220,6 +278,12 @@ impl AuditSummary {
             AuditFinding::NotReached { window, verdict } => self.take(verdict, &format!("window {window}")),
             AuditFinding::Blobs { verdict, .. } => self.take(verdict, "blobs"),
         }
+    }
+
+    /// The same for a verdict on this home's own files.
+    fn take_own(&mut self, verdict: &VerdictView, place: &str) {
+        self.has_own_fault |= verdict.verdict != AuditAnswer::Match;
+        self.take(verdict, place);
     }
 
     fn take(&mut self, verdict: &VerdictView, place: &str) {

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 use templar_query::audit::findings::{AuditAnswer, AuditFinding, AuditSummary, VerdictView};
+use templar_query::audit::head::AuditedHead;
 
-use crate::error::Code;
+use crate::error::{Code, repair_hint};
 use crate::offline::NetworkAccess;
 use crate::printer::{Printer, Tone, count};
 
@@ -23,7 +24,12 @@ impl AuditPrinter {
     pub(super) fn finding(&self, finding: &AuditFinding) {
         let text = match finding {
             AuditFinding::Genesis { run, checkpoint, verdict } => {
-                format!("run {} first checkpoint {} {}", run.short(), checkpoint.short(), self.words(verdict))
+                let checkpoint = checkpoint.map_or_else(String::new, |id| format!(" {}", id.short()));
+                format!("run {} first checkpoint{checkpoint} {}", run.short(), self.words(verdict))
+            }
+            AuditFinding::Head { head, verdict } => {
+                let head = head.as_ref().map_or_else(|| "no record".to_owned(), signed);
+                format!("last: {head}, {}", self.words(verdict))
             }
             AuditFinding::Journal { entries, verdict } => {
                 format!("journal, {entries} entries, {}", self.words(verdict))
@@ -54,20 +60,60 @@ impl AuditPrinter {
             AuditAnswer::Mismatch => Code::Verification,
             AuditAnswer::Unavailable => Code::Partial,
         };
+        let hint = hint(summary);
         let value = json!({
-            "type": "result", "verdict": answer.verdict, "what": answer.what, "windows": summary.windows,
-            "contributions": summary.contributions, "network": self.network.name(),
+            "type": "result", "verdict": answer.verdict, "what": answer.what, "run": summary.run,
+            "name": summary.name, "windows": summary.windows, "first_window": summary.first_window,
+            "last_window": summary.record.as_ref().map(|head| head.window), "record": summary.record,
+            "contributions": summary.contributions, "replayed": summary.replayed,
+            "damaged": summary.damaged.keys().collect::<Vec<_>>(), "hint": hint, "network": self.network.name(),
         });
         let network = self.network.name().map_or_else(String::new, |name| format!("; network {name}"));
-        let text = format!(
-            "{}: {}, {}{network}",
+        let name = summary.name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
+        let mut text = format!("run {}{name}", summary.run.short());
+        if let (Some(first), Some(head)) = (summary.first_window, &summary.record) {
+            let windows = if first == head.window {
+                format!("window {first}")
+            } else {
+                format!("windows {first} to {}", head.window)
+            };
+            text.push_str(&format!(", {windows}; {}", signed(head)));
+        }
+        text.push_str(&format!(
+            "\n{}: {}, {} of {} replayed{network}",
             self.words(&answer),
             count(summary.windows, "window"),
+            summary.replayed,
             count(summary.contributions, "contribution")
-        );
+        ));
         self.printer.data(&value, text);
+        if let Some(hint) = hint {
+            self.printer.talk(format_args!("hint: {hint}"));
+        }
         code
     }
+}
+
+/// A record with the signatures that make it final.
+fn signed(head: &AuditedHead) -> String {
+    let AuditedHead { window, record, signers, validators, stake, total_stake } = head;
+    let (record, percent) = (record.short(), *stake as f64 * 100.0 / *total_stake as f64);
+    format!(
+        "record {record} of window {window}, signed by {} of {} with {percent:.0} % of the stake",
+        signers.len(),
+        count(*validators as u64, "validator")
+    )
+}
+
+/// A command that repairs what is damaged here.
+fn hint(summary: &AuditSummary) -> Option<String> {
+    if let Some(blob) = summary.damaged.keys().next() {
+        return Some(repair_hint(blob));
+    }
+    (summary.has_own_fault || summary.windows == 0).then(|| {
+        let run = summary.run;
+        format!("`templar store scrub` repairs the files of this home; `templar fetch {run}` brings what peers have")
+    })
 }
 
 fn tone(answer: AuditAnswer) -> Tone {

@@ -1,13 +1,16 @@
-//! `templar store scrub`: reads every blob, reports damage, and repairs it from peers.
+//! `templar store scrub`: reads every blob and every journal, reports damage, and repairs it: blobs from peers, the files
+//! of a run from what is whole of them.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use templar_blob::ReadError;
 use templar_home::access::Access;
+use templar_home::mend::{MendError, RunFault, check};
 use templar_manifest::Hash;
 use templar_net::PeerAddr;
 use templar_node::exchange::{self, ExchangeError, Mended};
+use templar_query::error_line;
 use templar_query::index::HomeIndex;
 use templar_store::{ListError, ScrubProgress};
 
@@ -17,11 +20,12 @@ use crate::invocation::Invocation;
 use crate::network::{Listen, destination, peers};
 use crate::printer::{Printer, Tone, bytes, count};
 
-/// Read and verify every blob, and fetch damaged ones from peers
+/// Read and verify every blob and every journal, and repair what is damaged
 ///
 /// Checks the bytes of every blob and the inner nodes of its hash tree, in files and in the database. A corrupt
-/// blob is marked; its parts that still verify are kept, and peers supply the rest. Ends with exit code 4 if
-/// damage remains.
+/// blob is marked; its parts that still verify are kept, and peers supply the rest. Checks the files of every run
+/// too. A damaged journal is set aside and its whole entries are kept; peers send the others again, and this home signs
+/// nothing in a window in which it may have forgotten something. Ends with exit code 4 if damage remains.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ScrubArgs {
     /// Only report: change nothing and open no socket; works beside a running node
@@ -39,6 +43,8 @@ pub(crate) struct ScrubArgs {
 struct ScrubFindings {
     blobs: u64,
     bytes: u64,
+    /// The faults of the runs' own files.
+    files: Vec<RunFault>,
     /// The damaged blobs, sorted by hash, each with its problem.
     damaged: BTreeMap<Hash, &'static str>,
 }
@@ -50,7 +56,7 @@ pub(crate) fn run(invocation: &Invocation, args: &ScrubArgs) -> CommandResult {
     let others = peers(&args.from)?;
     let access = if args.offline { invocation.read()? } else { invocation.write().map_err(node_runs)? };
     let printer = invocation.printer;
-    let found = find(&access, printer)?;
+    let mut found = find(&access, printer)?;
     // A damaged journal or genesis may prevent the index. The damaged blobs are reported by their hashes all
     // the same.
     let index = HomeIndex::build(&access, None).unwrap_or_default();
@@ -62,7 +68,32 @@ pub(crate) fn run(invocation: &Invocation, args: &ScrubArgs) -> CommandResult {
     let ids: Vec<Hash> = found.damaged.keys().copied().collect();
     let mended =
         if args.offline || ids.is_empty() { Vec::new() } else { mend(invocation, &access, args, &others, &ids)? };
+    // The blobs come first, because what follows from genesis needs genesis.
+    found.files = check_files(&access, printer, !args.offline)?;
     Ok(end(printer, &found, &ids, &mended, &name))
+}
+
+/// Checks the files of every run, and repairs them if that is asked for.
+fn check_files(access: &Access, printer: Printer, repair: bool) -> Result<Vec<RunFault>, CommandError> {
+    let mut faults = Vec::new();
+    for run in access.home.runs()? {
+        match check(&access.home, access.blobs(), run, access.is_beside_a_node(), repair) {
+            Ok(found) => faults.extend(found),
+            // Without its genesis nothing else of a run can be checked.
+            Err(MendError::Run(error)) => {
+                let problem = format!("the run cannot be checked: {}", error_line(&error));
+                faults.push(RunFault { run, file: "journal", problem, repaired: None });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for fault in &faults {
+        let RunFault { run, file, problem, repaired } = fault;
+        let end = repaired.as_ref().map_or_else(String::new, |repaired| format!("; {repaired}"));
+        let value = json!({"type": "damage", "run": run, "file": file, "problem": problem, "repaired": repaired});
+        printer.progress(&value, format_args!("run {}, {file}: {problem}{end}", run.short()));
+    }
+    Ok(faults)
 }
 
 fn node_runs(error: CommandError) -> CommandError {
@@ -107,7 +138,7 @@ fn find(access: &Access, printer: Printer) -> Result<ScrubFindings, CommandError
             Ok(()) => {}
             Err(ReadError::Corrupt { .. }) => drop(found.damaged.insert(*id, CORRUPT)),
             // The node has removed it in the meantime.
-            Err(ReadError::NotFound { .. }) => continue,
+            Err(ReadError::NotFound { .. } | ReadError::Torn { .. }) => continue,
             Err(ReadError::Io { source, .. }) => return Err(ListError::Io(source).into()),
             Err(error) => return Err(error.into()),
         }
@@ -154,8 +185,12 @@ fn end(
 ) -> Code {
     let problem = |id: &Hash| mended.iter().find(|mended| mended.id == *id).map(|mended| mended.problem.clone());
     let left: Vec<&Hash> = ids.iter().filter(|id| problem(id) != Some(None)).collect();
-    let (code, verdict, tone) =
-        if left.is_empty() { (Code::Ok, "match", Tone::Good) } else { (Code::Verification, "mismatch", Tone::Bad) };
+    let files_left: Vec<&RunFault> = found.files.iter().filter(|fault| fault.repaired.is_none()).collect();
+    let (code, verdict, tone) = if left.is_empty() && files_left.is_empty() {
+        (Code::Ok, "match", Tone::Good)
+    } else {
+        (Code::Verification, "mismatch", Tone::Bad)
+    };
     let damaged: Vec<Value> = ids
         .iter()
         .map(|id| {
@@ -165,12 +200,19 @@ fn end(
         .collect();
     let value = json!({
         "type": "result", "verdict": verdict, "blobs": found.blobs, "bytes": found.bytes, "damaged": damaged,
-        "healed": ids.len() - left.len(), "left": left.len(),
+        "healed": ids.len() - left.len(), "left": left.len(), "files": found.files, "files_left": files_left.len(),
     });
     let mut text = String::new();
     for id in &left {
         let why = problem(id).flatten().unwrap_or_else(|| found.damaged[id].to_owned());
         text.push_str(&format!("{}: {why}\n", name(id)));
+    }
+    for RunFault { run, file, problem, .. } in &files_left {
+        text.push_str(&format!("run {}, {file}: {problem}\n", run.short()));
+    }
+    if !found.files.is_empty() {
+        let files = count(found.files.len() as u64, "damaged file");
+        text.push_str(&format!("{files} of runs, {} repaired\n", found.files.len() - files_left.len()));
     }
     text.push_str(&format!(
         "{}: {} of {}; damaged {}, healed {}",

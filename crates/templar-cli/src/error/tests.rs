@@ -1,0 +1,50 @@
+//! The exit code and hint of each kind of error.
+
+use std::path::PathBuf;
+
+use templar_manifest::RunId;
+
+use super::*;
+
+fn code(error: impl Into<CommandError>) -> (Code, bool) {
+    let error = error.into();
+    (error.code(), error.hint.is_some())
+}
+
+#[test]
+fn errors_have_the_codes_of_the_table() {
+    let path = || PathBuf::from("home");
+    let id = Hash::of(b"blob");
+    assert_eq!(code(HomeError::Missing(path())), (Code::NoHome, true));
+    assert_eq!(code(AccessError::Home(HomeError::Locked(path()))), (Code::Locked, true));
+    assert_eq!(code(HomeError::Key { path: path(), reason: "short".to_owned() }), (Code::BadKey, false));
+    assert_eq!(code(AccessError::Run(RunError::None)), (Code::NotFound, true));
+    assert_eq!(code(ReadError::NotFound { id }), (Code::NotFound, true));
+    assert_eq!(code(ReadError::Corrupt { id, reason: "bits".to_owned() }), (Code::Verification, true));
+    assert_eq!(code(WorkError::Stopped), (Code::Interrupted, false));
+    assert_eq!(code(InputError::Withheld { what: "delta".to_owned() }), (Code::Partial, false));
+    assert_eq!(code(InputError::Damaged { blob: id, what: "delta".to_owned() }), (Code::Partial, true));
+    assert_eq!(code(PutError::DiskFull), (Code::Failed, true));
+    assert_eq!(code(ConfigureError::Form("x".to_owned())), (Code::Usage, false));
+    let full = std::io::Error::from(ErrorKind::StorageFull);
+    assert_eq!(code(HomeError::Io { path: path(), source: full }), (Code::Failed, true));
+}
+
+#[test]
+fn causes_follow_and_are_not_said_twice() {
+    let source = ReadError::NotFound { id: Hash::default() };
+    let error = AccessError::Run(RunError::Read { kind: "genesis", id: Hash::default(), source });
+    let lines = CommandError::from(error).lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("the genesis manifest") && lines[1].ends_with("is not here"));
+    let error = AccessError::Run(RunError::Unknown(RunId::default()));
+    assert_eq!(CommandError::from(error).lines().len(), 1);
+}
+
+#[test]
+fn exit_codes_are_the_documented_numbers() {
+    let codes = [Code::Ok, Code::Failed, Code::Usage, Code::NotFound, Code::Verification, Code::Partial];
+    assert_eq!(codes.map(|code| code as u8), [0, 1, 2, 3, 4, 5]);
+    let codes = [Code::NoHome, Code::Locked, Code::BadKey, Code::Interrupted, Code::Bug];
+    assert_eq!(codes.map(|code| code as u8), [10, 11, 12, 130, 255]);
+}
