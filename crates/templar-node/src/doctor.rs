@@ -1,6 +1,6 @@
 //! Checks everything that a node depends on, and says what is wrong and how to repair it.
 //!
-//! The doctor changes nothing. It asks peers and relays with a key that it drew for the purpose and forgets
+//! The doctor changes nothing, and nothing that it advises makes a home forget what its key has signed. It asks peers and relays with a key that it drew for the purpose and forgets
 //! afterwards, so it may run beside the node. A check that cannot be made says so; it never passes for want of
 //! an answer.
 
@@ -49,7 +49,7 @@ pub fn examine(examination: &Examination, mut say: impl FnMut(DoctorFinding)) {
     let networking = network.clone().or(settings.network).networking();
     let runs_here = home::node_runs_in(&home);
     // The home is closed before the network is asked, which takes longer.
-    match Access::read(root) {
+    let reached = match Access::read(root) {
         Ok(access) => home::look_at_run_and_store(&access, runs_here, &mut say),
         Err(error) => {
             let text = error_chain(&error);
@@ -58,11 +58,12 @@ pub fn examine(examination: &Examination, mut say: impl FnMut(DoctorFinding)) {
                 text,
                 "another command may use the home: wait until it ends, and look again",
             ));
+            None
         }
-    }
+    };
     machine::look_at_disk(&home, &mut say);
     machine::look_at_port(networking.bind, runs_here, &mut say);
     let run = home.current_run().ok().flatten();
-    let asked = network::Asked { networking: &networking, run, more: peers, patience: *patience, key: *key };
+    let asked = network::Asked { networking: &networking, run, reached, more: peers, patience: *patience, key: *key };
     network::look_at(&home, &asked, &mut say);
 }

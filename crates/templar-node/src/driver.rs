@@ -16,6 +16,7 @@
 mod acts;
 mod challenges;
 mod config;
+mod listen;
 mod open;
 mod prune;
 mod pruner;
@@ -47,6 +48,7 @@ use crate::local_socket::LocalAsk;
 use crate::peers;
 use crate::stop::stopped;
 pub use config::{DriverConfig, DriverError, NodeParts, NodeRole, Offer, Pacing};
+use listen::Ears;
 use pruner::Pruner;
 use task::{Done, TaskContext, TaskId, Tasks};
 
@@ -89,6 +91,8 @@ struct Driver {
     pruner: Option<Pruner>,
     /// The slot that this home wants.
     application: Option<Application>,
+    /// What this node has heard since its start.
+    ears: Ears,
     /// Contributions of this miner whose challenge it has seen.
     challenged: BTreeSet<ContributionId>,
     /// The open window at the last look, and its span.
@@ -150,6 +154,8 @@ impl Driver {
             self.emit(NodeEvent::Metrics { addr }).await;
         }
         self.warn_without_a_slot().await;
+        self.report_silence().await?;
+        self.listen();
         let todo = self.replica.node().todo();
         let span = self.window_span();
         self.carry_out(todo).instrument(span).await?;
@@ -185,6 +191,7 @@ impl Driver {
                 Some(Pulled::CaughtUp { .. }) => {
                     self.remember_peers();
                     self.compare_clocks().await;
+                    self.have_listened(true).await?;
                 }
                 None => return Ok(ControlFlow::Break(())),
             },
@@ -235,7 +242,9 @@ impl Driver {
 
     /// Takes an entry from a peer. An entry that no honest node accepts is the peer's fault.
     async fn take_entry(&mut self, peer: &[u8; 32], bytes: &[u8]) -> Result<(), DriverError> {
-        match self.replica.take(bytes)? {
+        let taken = self.replica.take(bytes)?;
+        self.report_silence().await?;
+        match taken {
             Taken::In(outputs) => self.carry_out(outputs).await,
             Taken::OutOfTime => Ok(()),
             Taken::TooEarly => {
@@ -255,6 +264,8 @@ impl Driver {
         let mut queue = VecDeque::from(outputs);
         while let Some(output) = queue.pop_front() {
             match output {
+                // What is still to do comes again when this node may sign.
+                Output::Sign(_) | Output::Reveal { .. } if !self.may_sign() => {}
                 Output::Sign(document) if self.config.role == NodeRole::Validator => {
                     self.pause().await;
                     tracing::debug!(kind = document.kind().name(), "signs");
@@ -278,7 +289,8 @@ impl Driver {
     }
 
     async fn finish(&mut self, id: TaskId, result: Result<Done, WorkError>) -> Result<(), DriverError> {
-        if result.as_ref().is_ok_and(|done| !matches!(done, Done::Retry | Done::Pruned | Done::Deadline { .. })) {
+        let is_wait = |done: &Done| matches!(done, Done::Retry | Done::Pruned | Done::Deadline { .. } | Done::Listened);
+        if result.as_ref().is_ok_and(|done| !is_wait(done)) {
             self.failures = 0;
         }
         let input = match result {
@@ -315,6 +327,7 @@ impl Driver {
                 let todo = self.replica.node().todo();
                 return self.carry_out(todo).await;
             }
+            Ok(Done::Listened) => return self.have_listened(false).await,
             Ok(Done::Pruned) | Err(WorkError::Stopped) => return Ok(()),
             Err(error @ (WorkError::Put(_) | WorkError::Home(_))) => return Err(error.into()),
             Err(error) => {
@@ -340,6 +353,11 @@ impl Driver {
             Err(SubmitError::Reject(Reject::NotInCut(_))) => {
                 let message = format!("window {window} was cut while this node trained it");
                 self.shared.warn(message).await;
+                self.replica.node().todo()
+            }
+            // Its key was heard elsewhere while it trained, or it may have contributed already.
+            Err(SubmitError::Silent(silence)) => {
+                self.shared.warn(format!("the contribution to window {window} is not sent: {silence}")).await;
                 self.replica.node().todo()
             }
             Err(error) => return Err(error.into()),

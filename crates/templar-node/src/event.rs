@@ -147,6 +147,15 @@ pub enum NodeEvent {
         /// The length of these blobs together, in bytes.
         bytes: u64,
     },
+    /// A peer knows a statement with this node's key that this node did not sign. A node that signs ends with it.
+    KeyElsewhere {
+        /// The window of the statement.
+        window: u64,
+        /// The kind of the statement, such as `vote`.
+        kind: String,
+        /// The id of the statement's entry.
+        entry: Hash,
+    },
     /// Something went wrong, and the node continues.
     Warning {
         /// The problem, as a sentence for people.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use templar_blob::Damage;
 use templar_home::context::{RunContext, RunError, common_blobs, read_manifest};
 use templar_home::replica::{Replica, SubmitError, Taken};
 use templar_home::{Home, HomeError};
@@ -19,7 +20,6 @@ use templar_train::Recipe;
 use tokio::sync::mpsc;
 
 use crate::compute::compute;
-use crate::damage::Damage;
 use crate::executor::{Executor, WorkError};
 use crate::gather::{AGGREGATE_PATIENCE, CatchUp, Gatherer, MAX_BLOB_BYTES, within};
 use crate::peers;
@@ -359,6 +359,9 @@ impl Visiting<'_> {
             if !caught_up.is_empty() && self.entries.is_empty() && self.net.neighbours().iter().all(heard) {
                 break;
             }
+        }
+        if !caught_up.is_empty() {
+            self.replica.caught_up()?;
         }
         self.visit.peers = caught_up.len();
         let problems = self.net.problems();

@@ -7,9 +7,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use iroh::Endpoint;
-use iroh::endpoint::RecvStream;
+use iroh::endpoint::{Connection, RecvStream};
 use templar_manifest::Hash;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::config::{Clock, NetConfig, Timeouts};
@@ -21,7 +23,7 @@ use crate::peers::close_code;
 use crate::peers::discovery::{Discovery, Relays};
 use crate::peers::peer::{PeerAddr, PeerAddrError};
 use crate::sync::clock::{ClockQuery, Skew};
-use crate::sync::wire::{Ask, MAX_REPLY, MAX_REQUEST, SYNC_ALPN, SyncRefusal, SyncReply, SyncRequest};
+use crate::sync::wire::{Ask, MAX_MILESTONES, MAX_REPLY, MAX_REQUEST, SYNC_ALPN, SyncRefusal, SyncReply, SyncRequest};
 
 /// A peer's answer to a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,32 +100,62 @@ impl Prober {
     /// # Errors
     /// [`ProbeError`] says at which step the exchange failed.
     pub async fn ask(&self, peer: &PeerAddr) -> Result<Probe, ProbeError> {
+        let connection = self.connect(peer).await?;
+        let asked = ClockQuery::now(self.clock);
+        let exchange = async {
+            let mut recv = request(&connection, self.run, Ask::Hello).await?;
+            first_answer(&mut recv, &asked).await
+        };
+        answer(&connection, timeout(self.timeouts.stall, exchange).await)
+    }
+
+    /// Reads the entries of a peer's log that come after the newest of the milestones `reached` which the peer has
+    /// reached too, up to `max_entries` of them.
+    ///
+    /// # Errors
+    /// [`ProbeError`] says at which step the exchange failed.
+    pub async fn entries(
+        &self,
+        peer: &PeerAddr,
+        reached: Vec<Hash>,
+        max_entries: usize,
+    ) -> Result<Vec<Bytes>, ProbeError> {
+        let connection = self.connect(peer).await?;
+        let reached = reached.into_iter().take(MAX_MILESTONES).collect();
+        let asked = ClockQuery::now(self.clock);
+        let exchange = async {
+            // Without an address this prober stays out of the peer's book.
+            let ask = Ask::Log { after: None, reached, addrs: Vec::new() };
+            let mut recv = request(&connection, self.run, ask).await?;
+            if let Err(error) = first_answer(&mut recv, &asked).await? {
+                return Ok(Err(error));
+            }
+            let mut entries = Vec::new();
+            while entries.len() < max_entries {
+                let len = read_len(&mut recv, MAX_REPLY).await?;
+                let body = read_body(&mut recv, len).await?;
+                match decode(&body)? {
+                    SyncReply::Entry { bytes, .. } => entries.push(body.slice_ref(bytes)),
+                    SyncReply::Refused(SyncRefusal::Busy) => return Ok(Err(ProbeError::Busy)),
+                    SyncReply::Hello { .. } | SyncReply::Refused(_) | SyncReply::CaughtUp => break,
+                }
+            }
+            Ok(Ok(entries))
+        };
+        answer(&connection, timeout(self.timeouts.stall, exchange).await)
+    }
+
+    async fn connect(&self, peer: &PeerAddr) -> Result<Connection, ProbeError> {
         let peer = peer.clone().checked()?;
         let own_id = *self.endpoint.id().as_bytes();
         let book = Book::new(own_id, 1).reaching(self.discovery.relays.urls(), self.discovery.relays == Relays::N0);
         let id = peer.id;
         book.learn(peer, AddrSource::Configured);
         let addr = book.dial(&id).map_err(ProbeError::Unreachable)?;
-        let connecting = timeout(self.timeouts.connect, self.endpoint.connect(addr, SYNC_ALPN)).await;
-        let connection = match connecting {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return Err(ProbeError::Unreachable(error.to_string())),
-            Err(_) => return Err(ProbeError::Unreachable("no answer".to_owned())),
-        };
-        let exchange = async {
-            let lost = |error: iroh::endpoint::ConnectionError| FrameError::Lost(error.to_string());
-            let (mut send, mut recv) = connection.open_bi().await.map_err(lost)?;
-            let asked = ClockQuery::now(self.clock);
-            write(&mut send, &SyncRequest { run: self.run, ask: Ask::Hello }, MAX_REQUEST).await?;
-            first_answer(&mut recv, &asked).await
-        };
-        let answer = timeout(self.timeouts.stall, exchange).await;
-        connection.close(close_code::DONE, b"done");
-        match answer {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(FrameError::Lost(reason))) if reason.contains("too many connections") => Err(ProbeError::Busy),
-            Ok(Err(error)) => Err(ProbeError::Protocol(error.to_string())),
-            Err(_) => Err(ProbeError::Protocol("it took a connection and says nothing".to_owned())),
+        match timeout(self.timeouts.connect, self.endpoint.connect(addr, SYNC_ALPN)).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(ProbeError::Unreachable(error.to_string())),
+            Err(_) => Err(ProbeError::Unreachable("no answer".to_owned())),
         }
     }
 
@@ -131,6 +163,28 @@ impl Prober {
     pub async fn close(self) {
         // Peers that are gone cannot confirm the close.
         timeout(Duration::from_secs(1), self.endpoint.close()).await.ok();
+    }
+}
+
+/// Opens a stream, sends the request, and gives the side from which the answer comes.
+async fn request(connection: &Connection, run: Hash, ask: Ask) -> Result<RecvStream, FrameError> {
+    let lost = |error: iroh::endpoint::ConnectionError| FrameError::Lost(error.to_string());
+    let (mut send, recv) = connection.open_bi().await.map_err(lost)?;
+    write(&mut send, &SyncRequest { run, ask }, MAX_REQUEST).await?;
+    Ok(recv)
+}
+
+/// Closes the connection, and gives the answer that came over it within the time.
+fn answer<T>(
+    connection: &Connection,
+    exchanged: Result<Result<Result<T, ProbeError>, FrameError>, Elapsed>,
+) -> Result<T, ProbeError> {
+    connection.close(close_code::DONE, b"done");
+    match exchanged {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(FrameError::Lost(reason))) if reason.contains("too many connections") => Err(ProbeError::Busy),
+        Ok(Err(error)) => Err(ProbeError::Protocol(error.to_string())),
+        Err(_) => Err(ProbeError::Protocol("it took a connection and says nothing".to_owned())),
     }
 }
 

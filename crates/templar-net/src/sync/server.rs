@@ -128,8 +128,10 @@ impl SyncServer {
             return Err(SyncEnd::Answered);
         };
         // The reader enters the book before the greeting is sent. So of two nodes that know only this one, the
-        // later always learns of the earlier.
-        self.meet(*peer, addrs);
+        // later always learns of the earlier. A reader without an address, such as a prober, does not want to be met.
+        if !addrs.is_empty() {
+            self.meet(*peer, addrs);
+        }
         let follower = self.neighbours.admit(*peer);
         self.greet(peer, &mut send).await?;
         if follower.is_none() {

@@ -1,15 +1,17 @@
 //! Checks of the home: its key, its run, and a sample of its blobs.
 
+use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use templar_blob::{BlobSource, ReadError};
 use templar_home::access::Access;
-use templar_home::context::{RunContext, common_blobs};
+use templar_home::context::{RunContext, RunError, common_blobs};
 use templar_home::journal::Journal;
+use templar_home::memory::{Memory, Silence};
 use templar_home::{Home, HomeError};
-use templar_manifest::{Checkpoint, Hash, MAX_PAYLOAD_BYTES, payload};
-use templar_protocol::Node;
+use templar_manifest::{Checkpoint, Hash, MAX_PAYLOAD_BYTES, PublicKey, RunId, payload};
+use templar_protocol::{Entry, Node};
 
 use super::finding::{DoctorFinding, error_chain, shown, size};
 
@@ -46,7 +48,13 @@ pub(super) fn node_runs_in(home: &Home) -> bool {
     UnixStream::connect(home.socket_path()).is_ok()
 }
 
-pub(super) fn look_at_run_and_store(access: &Access, runs_here: bool, say: &mut impl FnMut(DoctorFinding)) {
+/// Looks at the run and at a sample of the blobs. Gives the milestones of the journal, newest first, if it can be
+/// folded.
+pub(super) fn look_at_run_and_store(
+    access: &Access,
+    runs_here: bool,
+    say: &mut impl FnMut(DoctorFinding),
+) -> Option<Vec<Hash>> {
     if runs_here {
         say(DoctorFinding::ok("home", "a node runs here; its blobs are read through it"));
     }
@@ -54,22 +62,22 @@ pub(super) fn look_at_run_and_store(access: &Access, runs_here: bool, say: &mut 
         Ok(Some(run)) => match RunContext::open(&access.home, access.blobs(), run) {
             Ok(context) => context,
             Err(error) => {
-                say(DoctorFinding::fail(
-                    "run",
-                    error_chain(&error),
-                    format!("`templar fetch {run}` asks peers for it"),
-                ));
-                return;
+                let hint = match error {
+                    RunError::Start { .. } => "`templar store scrub` makes it again from genesis".to_owned(),
+                    _ => format!("`templar fetch {run}` asks peers for it"),
+                };
+                say(DoctorFinding::fail("run", error_chain(&error), hint));
+                return None;
             }
         },
         Ok(None) => {
             let hint = "`templar run join TICKET` takes one from others, `templar run new` makes one";
             say(DoctorFinding::warn("run", "this home has no run", hint));
-            return;
+            return None;
         }
         Err(error) => {
             say(DoctorFinding::fail("run", error_chain(&error), "`templar run use RUN` chooses one"));
-            return;
+            return None;
         }
     };
     let folded =
@@ -82,14 +90,57 @@ pub(super) fn look_at_run_and_store(access: &Access, runs_here: bool, say: &mut 
         Ok((entries, node)) => {
             let window = node.state().window();
             say(DoctorFinding::ok("run", format!("{run} ({name}): window {window}, {entries} entries in order")));
+            look_at_memory(access, &context, &node, say);
             sample(access.blobs(), &wanted(&context, &node, access.blobs()), say);
+            let records = node.closed().iter().rev().map(|closed| closed.record.hash());
+            Some(records.collect())
         }
-        Err(text) => say(DoctorFinding::fail(
-            "run",
-            text,
-            "move the run's journal away and start again: peers send its entries anew",
-        )),
+        // Never without its entries: a validator that forgets what it has signed may contradict itself.
+        Err(text) => {
+            let hint = "`templar store scrub` keeps every entry that is whole; peers send the others again";
+            say(DoctorFinding::fail("run", text, hint));
+            None
+        }
     }
+}
+
+/// Compares the journal with what the home must not forget, and says why the home signs nothing, if it does not.
+fn look_at_memory(access: &Access, context: &RunContext, node: &Node, say: &mut impl FnMut(DoctorFinding)) {
+    let memory = match Memory::read(&access.home.run_dir(&context.run)) {
+        Ok(memory) => memory,
+        Err(error) => {
+            let hint = "`templar store scrub` makes it again from the journal";
+            return say(DoctorFinding::fail("run", error_chain(&error), hint));
+        }
+    };
+    if let Some(problem) = memory.head.and_then(|head| head.problem(node)) {
+        let hint = format!("`templar fetch {}` or a node brings its entries from peers", context.run);
+        say(DoctorFinding::warn("run", problem, hint));
+    }
+    match memory.may_sign(node.state().window()) {
+        Ok(()) => {}
+        Err(silence @ Silence::Elsewhere(_)) => say(DoctorFinding::fail("key", silence.to_string(), ELSEWHERE)),
+        Err(silence) => {
+            let hint = "a node signs again by itself; `templar key reclaim` if the run cannot go on without this key";
+            say(DoctorFinding::warn("key", silence.to_string(), hint));
+        }
+    }
+}
+
+/// The advice for a key that is in use elsewhere.
+pub(super) const ELSEWHERE: &str =
+    "stop the other node; if none runs and this home is an older copy, `templar key reclaim` lets it sign again";
+
+/// The entries of the journal that `key` has signed.
+pub(super) fn own_entries(home: &Home, run: &RunId, key: &PublicKey) -> Option<BTreeSet<Hash>> {
+    let records = Journal::read(&home.run_dir(run)).ok()?;
+    let entries = records.iter().filter_map(|record| Entry::decode(record).ok());
+    Some(entries.filter(|entry| names(entry, key)).map(|entry| entry.id()).collect())
+}
+
+/// Whether an entry says that `key` has signed it.
+pub(super) fn names(entry: &Entry, key: &PublicKey) -> bool {
+    matches!(entry, Entry::Envelope(envelope) if envelope.signer == *key)
 }
 
 /// The blobs without which the home cannot continue: manifests, the model, the tokenizer and the text.

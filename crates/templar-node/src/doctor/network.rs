@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use templar_home::Home;
-use templar_manifest::{PublicKey, RunId};
+use templar_home::memory::Statement;
+use templar_manifest::{Hash, PublicKey, RunId};
 use templar_net::{Discovery, PeerAddr, PeerId, Prober, Relays, Skew};
+use templar_protocol::{Entry, Verified};
 use tokio::task::JoinSet;
 
 use super::finding::{DoctorFinding, error_chain};
+use super::home::{ELSEWHERE, names, own_entries};
 use super::machine::{Scope, scope};
 use crate::clock::{ClockAgreement, TOLERANCE, agreement};
 use crate::peers;
@@ -17,6 +21,9 @@ use crate::settings::Networking;
 /// The greatest number of peers that are asked.
 const MAX_PEERS: usize = 64;
 
+/// The greatest number of entries that are read of each peer: those of the open window, and a little more.
+const MAX_ENTRIES: usize = 4096;
+
 /// The round trip above which each step of a run becomes noticeably slower.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -24,6 +31,8 @@ const SLOW: Duration = Duration::from_secs(1);
 pub(super) struct Asked<'a> {
     pub(super) networking: &'a Networking,
     pub(super) run: Option<RunId>,
+    /// The milestones that the home's journal has reached, newest first; `None` if it has none that can be folded.
+    pub(super) reached: Option<Vec<Hash>>,
     pub(super) more: &'a [PeerAddr],
     pub(super) patience: Duration,
     pub(super) key: [u8; 32],
@@ -39,8 +48,9 @@ pub(super) fn look_at(home: &Home, asked: &Asked<'_>, say: &mut impl FnMut(Docto
     };
     let mut all: BTreeMap<PeerId, PeerAddr> = known.into_iter().map(|peer| (peer.id, peer)).collect();
     all.extend(asked.more.iter().map(|peer| (peer.id, peer.clone())));
-    if let Ok(key) = home.key() {
-        all.remove(key.public().as_bytes());
+    let key = home.key().ok().map(|key| key.public());
+    if let Some(key) = &key {
+        all.remove(key.as_bytes());
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -48,10 +58,46 @@ pub(super) fn look_at(home: &Home, asked: &Asked<'_>, say: &mut impl FnMut(Docto
             return say(DoctorFinding::fail("peer", format!("no threads to be had: {error}"), "free some memory"));
         }
     };
-    runtime.block_on(look_around(asked, all.into_values().take(MAX_PEERS).collect(), say));
+    let heard = runtime.block_on(look_around(asked, all.into_values().take(MAX_PEERS).collect(), say));
+    if let (Some(key), Some(run)) = (key, asked.run) {
+        look_at_key(home, &run, &key, &heard, say);
+    }
 }
 
-async fn look_around(asked: &Asked<'_>, peers: Vec<PeerAddr>, say: &mut impl FnMut(DoctorFinding)) {
+/// Looks for statements with the home's key that peers have and its journal does not. The journal is read after the
+/// peers were asked, so what a node of this home has signed meanwhile is in it.
+fn look_at_key(
+    home: &Home,
+    run: &RunId,
+    key: &PublicKey,
+    heard: &BTreeMap<PeerId, Vec<Bytes>>,
+    say: &mut impl FnMut(DoctorFinding),
+) {
+    if heard.is_empty() {
+        return;
+    }
+    let Some(own) = own_entries(home, run, key) else { return };
+    for (peer, entries) in heard {
+        let entries = entries.iter().filter_map(|bytes| Entry::decode(bytes).ok()).filter(|entry| names(entry, key));
+        // Whoever has sent it: only the key can have made the signature.
+        let signed = entries.filter(|entry| !own.contains(&entry.id())).filter_map(|entry| Verified::open(entry).ok());
+        let mut statements = signed.filter(|entry| entry.run() == *run).filter_map(|entry| Statement::of(&entry, key));
+        if let Some(statement) = statements.next() {
+            let peer = PublicKey::from_bytes(*peer).short();
+            let text = format!("{peer} has {statement} with this home's key, and it was not signed here");
+            return say(DoctorFinding::fail("key", text, ELSEWHERE));
+        }
+    }
+    let peers = heard.len();
+    say(DoctorFinding::ok("key", format!("{peers} peers were asked, and none knows it from elsewhere")));
+}
+
+/// Asks all peers. Gives the entries that each of them has after the last record of this home.
+async fn look_around(
+    asked: &Asked<'_>,
+    peers: Vec<PeerAddr>,
+    say: &mut impl FnMut(DoctorFinding),
+) -> BTreeMap<PeerId, Vec<Bytes>> {
     let mut networking = asked.networking.clone();
     // Any free port will do: the node's own port may be in use, and nobody has to find this endpoint.
     networking.bind.set_port(0);
@@ -60,7 +106,8 @@ async fn look_around(asked: &Asked<'_>, peers: Vec<PeerAddr>, say: &mut impl FnM
     let prober = match Prober::bind(networking.config(asked.key), run).await {
         Ok(prober) => prober,
         Err(error) => {
-            return say(DoctorFinding::fail("port", error_chain(&error), "choose another address with --bind"));
+            say(DoctorFinding::fail("port", error_chain(&error), "choose another address with --bind"));
+            return BTreeMap::new();
         }
     };
     look_at_relay(asked, &prober, say).await;
@@ -75,15 +122,22 @@ async fn look_around(asked: &Asked<'_>, peers: Vec<PeerAddr>, say: &mut impl FnM
     let prober = std::sync::Arc::new(prober);
     let mut asking = JoinSet::new();
     for peer in peers {
-        let prober = prober.clone();
+        let (prober, reached) = (prober.clone(), asked.reached.clone());
         asking.spawn(async move {
             let answer = prober.ask(&peer).await;
-            (peer, answer)
+            let entries = match reached.filter(|_| answer.is_ok()) {
+                // A peer that does not give its log is no fault of this home.
+                Some(reached) => prober.entries(&peer, reached, MAX_ENTRIES).await.ok(),
+                None => None,
+            };
+            (peer, answer, entries)
         });
     }
     let (mut skews, mut answers) = (BTreeMap::<PeerId, Skew>::new(), Vec::new());
-    while let Some(Ok(answer)) = asking.join_next().await {
-        answers.push(answer);
+    let mut heard = BTreeMap::new();
+    while let Some(Ok((peer, answer, entries))) = asking.join_next().await {
+        heard.extend(entries.map(|entries| (peer.id, entries)));
+        answers.push((peer, answer));
     }
     answers.sort_by_key(|(peer, _)| peer.id);
     let reached = answers.iter().filter(|(_, answer)| answer.is_ok()).count();
@@ -115,6 +169,7 @@ async fn look_around(asked: &Asked<'_>, peers: Vec<PeerAddr>, say: &mut impl FnM
     if let Ok(prober) = std::sync::Arc::try_unwrap(prober) {
         prober.close().await;
     }
+    heard
 }
 
 async fn look_at_relay(asked: &Asked<'_>, prober: &Prober, say: &mut impl FnMut(DoctorFinding)) {

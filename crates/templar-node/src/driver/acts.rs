@@ -62,9 +62,7 @@ impl Driver {
         self.failures = self.failures.saturating_add(1);
         self.spawn(TaskId::Retry, |shared| async move {
             // A corrupt blob may be the reason of the failure.
-            for healed in shared.gatherer.heal().await? {
-                shared.warn(healed.to_string()).await;
-            }
+            shared.heal().await?;
             shared.gatherer.sleep(pause).await;
             Ok(Done::Retry)
         });
@@ -74,7 +72,7 @@ impl Driver {
     pub(super) fn start(&mut self, output: Output) {
         let validates = self.config.role == NodeRole::Validator;
         match output {
-            Output::Train { .. } if self.config.role == NodeRole::Miner => self.start_training(),
+            Output::Train { .. } if self.config.role == NodeRole::Miner && self.may_sign() => self.start_training(),
             Output::Judge(plan) if validates => self.start_judging(plan),
             Output::Confirm { window, subject, task, .. } if validates => self.start_confirming(window, subject, *task),
             Output::Apply { window, outcomes, .. } if validates => self.start_applying(window, outcomes),
@@ -91,6 +89,8 @@ impl Driver {
         let late = self.signed_of(plan.late.iter().chain(&plan.wanted));
         let (window, seed) = (plan.window, plan.seed);
         self.spawn(TaskId::Judge { window, seed }, |shared| async move {
+            // Work that goes on without a damaged blob does not fail, so this is where such a blob is repaired.
+            shared.heal().await?;
             let TaskContext { executor, gatherer, .. } = shared;
             let patience = Duration::from_millis(judge_ms / 2);
             gatherer.common(executor.context(), None).await?;

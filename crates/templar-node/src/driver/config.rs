@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use templar_home::context::RunContext;
 use templar_home::inventory::InventoryError;
+use templar_home::memory::Silence;
 use templar_home::replica::{ReplicaError, SubmitError};
 use templar_home::{Home, HomeError, HomeLock};
 use templar_manifest::{Hash, PublicKey, SecretKey};
@@ -57,6 +58,13 @@ pub struct DriverConfig {
     pub pacing: Option<Arc<dyn Pacing>>,
     /// Whether it removes what no run needs any more as windows close, see [`templar_home::retention`].
     pub prune: bool,
+}
+
+impl NodeRole {
+    /// Whether a node of this role signs statements about the run.
+    pub(super) fn signs(self) -> bool {
+        matches!(self, Self::Miner | Self::Validator)
+    }
 }
 
 impl DriverConfig {
@@ -131,6 +139,9 @@ pub enum DriverError {
         #[source]
         source: std::io::Error,
     },
+    /// This node must not sign anything.
+    #[error(transparent)]
+    Silent(#[from] Silence),
     /// The genesis does not name this key as a validator's.
     #[error("key {0} is not a validator of this run")]
     NotAValidator(PublicKey),

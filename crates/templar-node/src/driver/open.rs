@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use templar_blob::Damage;
 use templar_home::registration::Application;
 use templar_home::replica::Replica;
 use templar_net::Net;
@@ -14,11 +15,11 @@ use tokio::task::JoinSet;
 use tracing::Span;
 
 use super::config::{DriverConfig, DriverError, NodeParts, NodeRole};
+use super::listen::Ears;
 use super::pruner::Pruner;
 use super::task::{TaskContext, Tasks};
 use super::{Driver, Followed, PeerNotes};
 use crate::compute::compute;
-use crate::damage::Damage;
 use crate::event::NodeEvent;
 use crate::executor::Executor;
 use crate::gather::Gatherer;
@@ -98,6 +99,7 @@ impl Driver {
             failures: 0,
             pruner,
             application: Application::kept(home, &context.run)?,
+            ears: Ears::default(),
             challenged: BTreeSet::new(),
             span: (None, Span::none()),
         };

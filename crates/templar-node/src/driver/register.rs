@@ -67,7 +67,7 @@ impl Driver {
 
     /// Submits the home's application for a slot, if it has no slot yet and the open window can still give one.
     pub(super) async fn ask_for_a_slot(&mut self) -> Result<(), DriverError> {
-        let Some(application) = self.application else { return Ok(()) };
+        let Some(application) = self.application.filter(|_| self.may_sign()) else { return Ok(()) };
         let (progress, window) = {
             let node = self.replica.node();
             (application.progress(&node), node.state().window())

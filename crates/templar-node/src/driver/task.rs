@@ -37,12 +37,14 @@ pub(super) enum TaskId {
     Retry,
     /// Blobs that no run needs are removed.
     Prune,
+    /// The time in which a peer may give its entries before this node signs anything.
+    Listen,
 }
 
 impl TaskId {
     /// Whether the task only waits, so that it reads and fetches nothing.
     pub(super) fn is_wait(self) -> bool {
-        matches!(self, Self::Deadline { .. })
+        matches!(self, Self::Deadline { .. } | Self::Listen)
     }
 
     /// Whether the task saves what it has done when it is told to stop.
@@ -64,6 +66,7 @@ impl TaskId {
             Self::Follow => info_span!(parent: window, "follow"),
             Self::Retry => info_span!(parent: window, "retry"),
             Self::Prune => info_span!(parent: window, "prune"),
+            Self::Listen => info_span!(parent: window, "listen"),
         }
     }
 }
@@ -84,6 +87,7 @@ impl fmt::Display for TaskId {
             Self::Follow => f.write_str("following"),
             Self::Retry => f.write_str("retry"),
             Self::Prune => f.write_str("pruning"),
+            Self::Listen => f.write_str("listening"),
         }
     }
 }
@@ -121,6 +125,8 @@ pub(super) enum Done {
     },
     Retry,
     Pruned,
+    /// No peer has given its entries in time.
+    Listened,
 }
 
 /// The things that every task needs. Cheap to clone.
@@ -136,6 +142,14 @@ impl TaskContext {
     /// Reports an event. It is lost if nobody listens, and the node continues.
     pub(super) async fn emit(&self, event: NodeEvent) {
         let _ = self.events.send(event).await;
+    }
+
+    /// Repairs the blobs that reads have found damaged since the last time, and reports each.
+    pub(super) async fn heal(&self) -> Result<(), WorkError> {
+        for healed in self.gatherer.heal().await? {
+            self.warn(healed.to_string()).await;
+        }
+        Ok(())
     }
 
     /// Reports a problem from which the node continues.
