@@ -4,6 +4,7 @@
 //! exit codes and the words of errors. The tests of the libraries check that the numbers are right.
 
 mod arguments;
+mod damage;
 mod evidence;
 mod full;
 mod home;

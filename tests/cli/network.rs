@@ -7,6 +7,7 @@ mod beside;
 mod commitments;
 mod doctor;
 mod evidence;
+mod key;
 mod killed;
 mod registration;
 pub(super) mod running;

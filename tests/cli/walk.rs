@@ -92,7 +92,7 @@ fn audits(home: &Home) {
     assert_eq!(audit["kind"], "audit");
     assert_eq!(audit["contents"]["record_verdict"], "match");
     let said = home.say(["audit"]);
-    assert_eq!(said.out.lines().last(), Some("match: 2 windows, 2 contributions"), "{said:?}");
+    assert_eq!(said.out.lines().last(), Some("match: 2 windows, 2 of 2 contributions replayed"), "{said:?}");
 }
 
 /// Every object can be shown, by hash and prefix, and links lead both ways.

@@ -10,6 +10,8 @@ mod challenges;
 mod flood;
 #[path = "network/forgeries.rs"]
 mod forgeries;
+#[path = "network/forgetful.rs"]
+mod forgetful;
 #[path = "network/light.rs"]
 mod light;
 

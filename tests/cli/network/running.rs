@@ -97,6 +97,12 @@ impl Running {
         *self = next();
     }
 
+    /// Waits until it ends by itself. Returns its exit code and what it said on stderr.
+    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
+        let code = self.child.wait().unwrap().code();
+        (code, fs::read_to_string(&self.errors).unwrap())
+    }
+
     /// Asks it to end. It must exit with code 0.
     pub(crate) fn stop(mut self) {
         drop(self.stdin.take());

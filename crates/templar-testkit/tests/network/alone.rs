@@ -33,7 +33,7 @@ const LATE: [&str; 5] = [
 ];
 
 /// Blobs that can be lost.
-struct Shelf(Mutex<BTreeMap<Hash, Bytes>>);
+pub(super) struct Shelf(Mutex<BTreeMap<Hash, Bytes>>);
 
 impl Shelf {
     fn put(&self, bytes: Vec<u8>) -> Hash {
@@ -79,12 +79,12 @@ impl TrainWatch for Silent {
 }
 
 /// The only miner and the only validator of a run are the same node.
-struct Alone {
-    context: RunContext,
-    home: Home,
-    shelf: Arc<Shelf>,
+pub(super) struct Alone {
+    pub(super) context: RunContext,
+    pub(super) home: Home,
+    pub(super) shelf: Arc<Shelf>,
     executor: Executor,
-    replica: Replica,
+    pub(super) replica: Replica,
     me: PublicKey,
     _dir: tempfile::TempDir,
 }
@@ -96,7 +96,7 @@ fn executor(context: &RunContext, home: &Home, shelf: &Arc<Shelf>) -> Executor {
 }
 
 impl Alone {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let secret = key("validator-1");
         let me = secret.public();
@@ -122,7 +122,7 @@ impl Alone {
     }
 
     /// Plays the open window to its end, with a contribution that is changed before it is signed.
-    fn window(&mut self, from: StartingState, change: impl Fn(&RunState, &mut Contribution)) {
+    pub(super) fn window(&mut self, from: StartingState, change: impl Fn(&RunState, &mut Contribution)) {
         let closed = self.replica.node().closed().len();
         for _ in 0..40 {
             let node = self.replica.node().clone();
