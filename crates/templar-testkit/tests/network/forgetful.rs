@@ -189,7 +189,7 @@ fn a_torn_end_is_cut_off_and_nothing_is_forgotten() {
     fs::write(&path, &whole).unwrap();
     let memory = dir(&alone).join("memory.json");
     let text = fs::read_to_string(&memory).unwrap();
-    fs::write(&memory, text.replacen("window", "widnow", 1)).unwrap();
+    fs::write(&memory, text.replacen("window", "Window", 1)).unwrap();
     assert!(Replica::open(&alone.home, alone.context.clone(), key("validator-1")).is_err());
     assert_eq!(faults(&alone, true).iter().map(|fault| fault.file).collect::<Vec<_>>(), ["memory.json"]);
     assert_eq!(is_silent(&mut reopened(&alone)), Some(Silence::Forgot(WindowIndex(1))));
