@@ -10,8 +10,9 @@
 //! | `TEMPLAR_ISA` | the instruction set of the kernels: `soft`, `avx2`, `avx512` or `neon` |
 //! | `TEMPLAR_RECOMPUTE` | if set, training keeps only the input of each layer: less memory, more work |
 //! | `NO_COLOR` | if set, no colour |
+//! | `COLUMNS` | the width at which prose is wrapped [default: the terminal's width] |
 //!
-//! rayon itself reads `RAYON_NUM_THREADS`. No result depends on the number of threads, on the instruction set, or on
+//! rayon itself reads `RAYON_NUM_THREADS`; the demo chooses a number for its nodes unless it is set. No result depends on the number of threads, on the instruction set, or on
 //! recomputing.
 #![allow(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
 
@@ -32,8 +33,12 @@ pub(crate) struct Environment {
     pub recompute: bool,
     /// The network settings, or a sentence about the variable that is wrong.
     pub network: Result<NetworkSettings, String>,
+    /// Whether the user chose the number of compute threads.
+    pub chooses_threads: bool,
     /// Whether colour is switched off.
     pub no_color: bool,
+    /// The width at which prose is wrapped.
+    pub columns: Option<usize>,
 }
 
 impl Environment {
@@ -46,9 +51,16 @@ impl Environment {
             isa: filled("TEMPLAR_ISA").map(|isa| isa.to_string_lossy().into_owned()),
             recompute: filled("TEMPLAR_RECOMPUTE").is_some(),
             network: network(|name| filled(name).map(|value| value.to_string_lossy().into_owned())),
+            chooses_threads: filled("RAYON_NUM_THREADS").is_some(),
             no_color: filled("NO_COLOR").is_some(),
+            columns: filled("COLUMNS").and_then(|value| columns(&value.to_string_lossy())),
         }
     }
+}
+
+/// The number of columns that the variable says. Shells set it; a value that is none counts as not set.
+fn columns(value: &str) -> Option<usize> {
+    value.parse().ok().filter(|columns| *columns > 0)
 }
 
 /// Reads the variables about the network; `filled` gives the value of a variable that is not empty.
@@ -73,6 +85,11 @@ fn network(filled: impl Fn(&str) -> Option<String>) -> Result<NetworkSettings, S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_width_is_a_positive_number() {
+        assert_eq!(["80", "0", "wide", ""].map(columns), [Some(80), None, None, None]);
+    }
 
     #[test]
     fn the_network_as_variables_say() {

@@ -15,6 +15,8 @@ pub(crate) struct Invocation {
     pub root: Option<PathBuf>,
     /// The network settings of the environment.
     pub network: NetworkSettings,
+    /// Whether the environment says with how many threads to compute.
+    pub chooses_threads: bool,
     /// The printer of all output.
     pub printer: Printer,
 }

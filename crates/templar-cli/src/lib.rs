@@ -61,6 +61,7 @@ Environment:
   TEMPLAR_RECOMPUTE  if set, train in less memory with a third more work
   RAYON_NUM_THREADS  the number of threads that compute
   NO_COLOR           if set, no colour
+  COLUMNS            the width at which prose is wrapped [default: that of the terminal]
 
 No result depends on TEMPLAR_ISA, TEMPLAR_RECOMPUTE or RAYON_NUM_THREADS.";
 
@@ -141,7 +142,7 @@ pub fn main() -> ExitCode {
         Global { quiet: true, .. } => Mode::Quiet,
         _ => Mode::Human,
     };
-    let printer = Printer::new(mode, environment.no_color);
+    let printer = Printer::new(mode, environment.no_color, environment.columns);
     speak_up(cli.global.verbose);
     bug::remember_panics();
     match catch_unwind(AssertUnwindSafe(|| start(cli, &environment, network, printer))) {
@@ -168,7 +169,7 @@ fn start(cli: Cli, environment: &Environment, network: NetworkAccess, printer: P
     let named = cli.global.home.clone();
     let root = cli.global.home.or_else(|| environment.home.clone());
     let network_said = environment.network.clone().map_err(|error| CommandError::says(Code::Usage, error))?;
-    let invocation = Invocation { root, network: network_said, printer };
+    let invocation = Invocation { root, network: network_said, chooses_threads: environment.chooses_threads, printer };
     match cli.command {
         Command::Demo(args) => demo::run(&invocation, &args, named),
         Command::Init(args) => init::run(&invocation, &args),

@@ -2,11 +2,15 @@
 //!
 //! With `--json`, stdout holds only JSON: one document, or for events one document a line with a field `type`. With
 //! `--quiet`, only data and errors are printed. A closed pipe is no error. All output can be read without colour.
+//! Prose is wrapped at words, on a terminal and where `COLUMNS` says how wide it is; commands and tables are not.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
 
+use console::Term;
 use serde::Serialize;
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
 /// The form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +28,7 @@ pub(crate) enum Mode {
 pub(crate) struct Printer {
     mode: Mode,
     colour: bool,
+    columns: Option<usize>,
 }
 
 /// The colour of a word by its meaning.
@@ -38,9 +43,10 @@ pub(crate) enum Tone {
 }
 
 impl Printer {
-    /// A printer that uses colour on terminals unless `no_color`.
-    pub(crate) fn new(mode: Mode, no_color: bool) -> Self {
-        Self { mode, colour: !no_color && mode != Mode::Json }
+    /// A printer that uses colour on terminals unless `no_color`. `columns` is the width of prose, where the user
+    /// names one.
+    pub(crate) fn new(mode: Mode, no_color: bool, columns: Option<usize>) -> Self {
+        Self { mode, colour: !no_color && mode != Mode::Json, columns }
     }
 
     /// Whether the output is JSON.
@@ -114,6 +120,13 @@ impl Printer {
         }
     }
 
+    /// Prose for stdout, wrapped at words. Every line but the first begins with `indent`. A word that is longer than
+    /// a line, such as a hash or a path, stays whole.
+    pub(crate) fn prose(&self, text: &str, indent: &str) -> String {
+        let terminal = || Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+        wrap(text, indent, self.columns.or_else(terminal))
+    }
+
     /// A word on stdout, coloured on a terminal.
     pub(crate) fn tone(&self, tone: Tone, word: &str) -> String {
         self.tone_on(tone, word, io::stdout().is_terminal())
@@ -135,6 +148,18 @@ impl Printer {
         };
         format!("\u{1b}[{code}m{word}\u{1b}[0m")
     }
+}
+
+/// Wraps a text at blanks, so that no line is wider than `columns` where its words allow it.
+fn wrap(text: &str, indent: &str, columns: Option<usize>) -> String {
+    let Some(columns) = columns else { return text.to_owned() };
+    let options = Options::new(columns)
+        .subsequent_indent(indent)
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .wrap_algorithm(WrapAlgorithm::FirstFit);
+    textwrap::fill(text, options)
 }
 
 /// Writes a line. A reader that has closed the pipe is no error.
@@ -191,6 +216,28 @@ pub(crate) fn amount(value: f64) -> String {
     }
 }
 
+/// A time, rounded: `20 s`, `3 min`, `5 h`, `2 days`.
+pub(crate) fn span(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        seconds if seconds < 1.0 => "less than 1 s".to_owned(),
+        seconds if seconds < 119.5 => format!("{seconds:.0} s"),
+        seconds if seconds < 119.5 * 60.0 => format!("{:.0} min", seconds / 60.0),
+        seconds if seconds < 47.5 * 3600.0 => format!("{:.0} h", seconds / 3600.0),
+        seconds => format!("{:.0} days", seconds / 86_400.0),
+    }
+}
+
+/// A loss in 1e-9 nats, as nats with four decimals.
+pub(crate) fn nats(nanonats: u64) -> String {
+    format!("{:.4}", nanonats as f64 / 1e9)
+}
+
+/// A price in micro-ALPHA as ALPHA, rounded to two decimals where that leaves something: `0.65`.
+pub(crate) fn about_alpha(micros: u64) -> String {
+    if micros < 10_000 { alpha(micros) } else { format!("{:.2}", micros as f64 / 1e6) }
+}
+
 /// An amount in micro-ALPHA as ALPHA, exact.
 pub(crate) fn alpha(micros: u64) -> String {
     format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
@@ -214,12 +261,29 @@ mod tests {
         assert_eq!([count(1u32, "window"), count(0u32, "window")], ["1 window", "0 windows"]);
         assert_eq!([amount(12.0), amount(1400.0), amount(2_500_000.0)], ["12", "1.4k", "2.5M"]);
         assert_eq!([alpha(1), alpha(1_500_000)], ["0.000001", "1.500000"]);
+        assert_eq!([about_alpha(1), about_alpha(648_418)], ["0.000001", "0.65"]);
+        let spans = [0.2, 20.4, 119.0, 120.0, 7200.0, 180_000.0].map(|seconds| span(Duration::from_secs_f64(seconds)));
+        assert_eq!(spans, ["less than 1 s", "20 s", "119 s", "2 min", "2 h", "2 days"]);
+    }
+
+    #[test]
+    fn prose_is_wrapped_at_words_and_long_words_stay_whole() {
+        let text = "a cheat is found: recomputing gives other hashes";
+        assert_eq!(wrap(text, "  ", None), text);
+        assert_eq!(wrap(text, "  ", Some(20)), "a cheat is found:\n  recomputing gives\n  other hashes");
+        let path = "in /a/path/that/is/longer/than/the/line here";
+        assert_eq!(wrap(path, "", Some(12)), "in\n/a/path/that/is/longer/than/the/line\nhere");
+        let coloured = "\u{1b}[32mmatch\u{1b}[0m it is";
+        assert_eq!(wrap(coloured, "", Some(11)), coloured, "a colour has no width");
     }
 
     #[test]
     fn without_a_terminal_there_is_no_colour() {
-        assert_eq!(Printer::new(Mode::Human, true).tone(Tone::Bad, "error"), "error");
-        assert_eq!(Printer::new(Mode::Human, false).tone_on(Tone::Good, "match", true), "\u{1b}[32mmatch\u{1b}[0m");
-        assert_eq!(Printer::new(Mode::Json, false).tone_on(Tone::Good, "match", true), "match");
+        assert_eq!(Printer::new(Mode::Human, true, None).tone(Tone::Bad, "error"), "error");
+        assert_eq!(
+            Printer::new(Mode::Human, false, None).tone_on(Tone::Good, "match", true),
+            "\u{1b}[32mmatch\u{1b}[0m"
+        );
+        assert_eq!(Printer::new(Mode::Json, false, None).tone_on(Tone::Good, "match", true), "match");
     }
 }
