@@ -19,6 +19,7 @@ use crate::error::HomeError;
 use crate::home::{Home, HomeLock};
 use crate::inventory::Stock;
 use crate::journal::{Journal, JournalError};
+use crate::now::NodeNow;
 use crate::registration::Application;
 use crate::socket::SocketBlobs;
 
@@ -178,6 +179,11 @@ impl Access {
     pub fn show(&self, evidence: EvidenceEntry) -> Result<bool, HandInError> {
         let Some(node) = &self.socket else { return Ok(false) };
         node.show(evidence).map_err(HandInError::Socket)?.map_err(HandInError::Refused).map(|()| true)
+    }
+
+    /// What the node that runs here says about this moment; `None` if none runs, or it does not answer.
+    pub fn now(&self) -> Option<NodeNow> {
+        self.socket.as_ref().and_then(|node| node.now().ok())
     }
 
     /// Whether a node runs here and holds the home.

@@ -5,9 +5,10 @@
 //!   same in memory; [`memory`]: what must not be forgotten if the journal loses its end; [`mend`]: its repair.
 //! * [`context`], [`configure`]: a run's genesis, from one dial, or from a Hugging Face [`folder`].
 //! * [`replica`]: the protocol's node on top of its journal; [`registration`]: how a home comes by a slot.
-//! * [`access`]: a home as a command uses it, also beside a running node ([`socket`]).
+//! * [`access`]: a home as a command uses it, also beside a running node ([`socket`], [`now`]).
 //! * [`retention`]: the rule on which blobs of a run must stay; [`inventory`]: the blobs of a home, and those
 //!   that may go.
+//! * [`shell`]: paths in the commands that people are told to run.
 //!
 //! Nothing here connects to a peer, and nothing here is a rule of the protocol.
 //!
@@ -40,9 +41,11 @@ pub mod inventory;
 pub mod journal;
 pub mod memory;
 pub mod mend;
+pub mod now;
 pub mod registration;
 pub mod replica;
 pub mod retention;
+pub mod shell;
 pub mod socket;
 
 pub use error::HomeError;

@@ -3,7 +3,7 @@
 //! It is a Unix socket in the home's directory, so the file system decides which users may connect. A request
 //! is 41 bytes: an [`Operation`], a hash (32 bytes), and the greatest wanted length in bytes (u64,
 //! little-endian). With [`Operation::Register`] and [`Operation::Evidence`] that many bytes follow, and the
-//! hash is theirs. The answer is a [`Status`] byte, a length (u64, little-endian) and that many bytes. The
+//! hash is theirs. [`Operation::Now`] asks about the node itself, so its hash means nothing. The answer is a [`Status`] byte, a length (u64, little-endian) and that many bytes. The
 //! client checks the hash of a blob again. The server is `local_socket.rs` in `templar-node`.
 
 use std::io::{self, Read, Write};
@@ -18,6 +18,7 @@ use templar_manifest::{Contradiction, Hash};
 use templar_protocol::{Entry, EvidenceEntry, MAX_ENTRY_BYTES};
 
 use crate::inventory::Stock;
+use crate::now::NodeNow;
 use crate::registration::{Application, MAX_APPLICATION_BYTES};
 
 /// A side that is silent for this long counts as gone.
@@ -25,6 +26,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest list of blobs, in bytes.
 const MAX_LIST_BYTES: u64 = 1 << 30;
+
+/// The longest answer about the present moment, in bytes.
+const MAX_NOW_BYTES: u64 = 4 << 10;
 
 /// The operation of a request. The discriminant is its byte on the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub enum Operation {
     Register = b'r',
     /// Hands in the evidence that follows as an entry, for validators to show.
     Evidence = b'e',
+    /// Asks how things stand at this moment, a [`NodeNow`] as JSON.
+    Now = b'n',
 }
 
 /// How a request ended; the discriminant is its byte on the socket.
@@ -104,15 +110,15 @@ impl RequestHead {
 
     /// Decodes a request. `None` if the operation is unknown, or more bytes are to follow than any request has.
     pub fn decode(bytes: &[u8; Self::BYTES]) -> Option<Self> {
-        use Operation::{Evidence, Get, Has, List, Register, Verify};
-        let operations = [Get, Has, Verify, List, Register, Evidence];
+        use Operation::{Evidence, Get, Has, List, Now, Register, Verify};
+        let operations = [Get, Has, Verify, List, Register, Evidence, Now];
         let operation = operations.into_iter().find(|operation| *operation as u8 == bytes[0])?;
         let id = Hash::from_bytes(bytes[1..33].try_into().ok()?);
         let max_bytes = u64::from_le_bytes(bytes[33..].try_into().ok()?);
         let most = match operation {
             Register => MAX_APPLICATION_BYTES as u64,
             Evidence => MAX_ENTRY_BYTES as u64,
-            Get | Has | Verify | List => u64::MAX,
+            Get | Has | Verify | List | Now => u64::MAX,
         };
         (max_bytes <= most).then_some(Self { operation, id, max_bytes })
     }
@@ -125,6 +131,8 @@ pub enum LocalRequest {
     Slot(Application),
     /// Validators are to show this contradiction.
     Evidence(Box<Contradiction>),
+    /// A person wants to know how things stand at this moment. The answer is a [`NodeNow`] as JSON.
+    Now,
 }
 
 impl LocalRequest {
@@ -172,6 +180,14 @@ impl SocketBlobs {
     pub fn stock(&self) -> io::Result<Stock> {
         match self.ask(Operation::List, &Hash::default(), MAX_LIST_BYTES)? {
             (Status::Ok, list) => serde_json::from_slice(&list).map_err(io::Error::other),
+            (_, reason) => Err(io::Error::other(String::from_utf8_lossy(&reason).into_owned())),
+        }
+    }
+
+    /// Asks the node how things stand at this moment.
+    pub fn now(&self) -> io::Result<NodeNow> {
+        match self.ask(Operation::Now, &Hash::default(), MAX_NOW_BYTES)? {
+            (Status::Ok, now) => serde_json::from_slice(&now).map_err(io::Error::other),
             (_, reason) => Err(io::Error::other(String::from_utf8_lossy(&reason).into_owned())),
         }
     }
@@ -302,7 +318,7 @@ mod tests {
     #[test]
     fn requests_are_told_apart_and_bounded() {
         let head = |operation, max_bytes| RequestHead { operation, id: Hash::of(b"a blob"), max_bytes };
-        for operation in [Operation::Get, Operation::Has, Operation::Verify, Operation::List] {
+        for operation in [Operation::Get, Operation::Has, Operation::Verify, Operation::List, Operation::Now] {
             let request = head(operation, u64::MAX);
             assert_eq!(RequestHead::decode(&request.encode()), Some(request));
         }

@@ -18,6 +18,7 @@ mod challenges;
 mod config;
 mod listen;
 mod open;
+mod present;
 mod prune;
 mod pruner;
 mod register;
@@ -49,6 +50,7 @@ use crate::peers;
 use crate::stop::stopped;
 pub use config::{DriverConfig, DriverError, NodeParts, NodeRole, Offer, Pacing};
 use listen::Ears;
+use present::Present;
 use pruner::Pruner;
 use task::{Done, TaskContext, TaskId, Tasks};
 
@@ -97,6 +99,8 @@ struct Driver {
     challenged: BTreeSet<ContributionId>,
     /// The open window at the last look, and its span.
     span: (Option<WindowIndex>, Span),
+    /// Since when the phase lasts, and when a peer was last heard.
+    present: Present,
 }
 
 /// Runs a node until `stop` becomes true, or until it cannot go on. The store is shut down when this returns.
@@ -184,10 +188,14 @@ impl Driver {
         self.report_end().await;
         self.answer_challenges().await;
         self.prune();
+        self.notice_phase();
         tokio::select! {
             () = stopped(&mut inlets.stop) => return Ok(ControlFlow::Break(())),
             pulled = inlets.entries.recv() => match pulled {
-                Some(Pulled::Entry { peer, bytes }) => self.take_entry(&peer, &bytes).await?,
+                Some(Pulled::Entry { peer, bytes }) => {
+                    self.notice_entry();
+                    self.take_entry(&peer, &bytes).await?;
+                }
                 Some(Pulled::CaughtUp { .. }) => {
                     self.remember_peers();
                     self.compare_clocks().await;
@@ -351,7 +359,7 @@ impl Driver {
             Ok(outputs) => outputs,
             // A slow miner loses a window, not its place in the run.
             Err(SubmitError::Reject(Reject::NotInCut(_))) => {
-                let message = format!("window {window} was cut while this node trained it");
+                let message = format!("this node trained window {window} too slowly: its update came after the cut");
                 self.shared.warn(message).await;
                 self.replica.node().todo()
             }

@@ -40,7 +40,7 @@ pub enum ExchangeError {
     #[error("this home knows no peers")]
     NoPeers,
     /// The run has no such window yet, for all that this home and its peers know.
-    #[error("window {window} is not open, for all that is known here and at the peers that answered")]
+    #[error("window {window} is not open, as far as this home and the peers that answered know")]
     NoWindow {
         /// The window that is wanted.
         window: WindowIndex,

@@ -25,8 +25,11 @@ const MAX_CLIENTS: usize = 32;
 /// The greatest number of requests that wait for the node's loop.
 const WAITING_REQUESTS: usize = 4;
 
-/// A request that came through the socket, and the way of its answer. An error is the reason of a refusal.
-pub(crate) type LocalAsk = (LocalRequest, oneshot::Sender<Result<(), String>>);
+/// The answer to a request: the bytes that the command gets, or the reason of a refusal.
+pub(crate) type LocalAnswer = Result<Vec<u8>, String>;
+
+/// A request that came through the socket, and the way of its answer.
+pub(crate) type LocalAsk = (LocalRequest, oneshot::Sender<LocalAnswer>);
 
 /// Binds the socket of a home, and replaces one that a killed node left behind. The caller holds the home's lock.
 pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -86,14 +89,12 @@ async fn answer(mut stream: UnixStream, store: &Store, asked: &mpsc::Sender<Loca
                 Ok(stock) => (Status::Ok, serde_json::to_vec(&stock).unwrap_or_default().into()),
                 Err(error) => (Status::Failed, error.to_string().into()),
             },
+            Operation::Now => answer_of(pass(LocalRequest::Now, asked).await),
             Operation::Register | Operation::Evidence => {
                 // `RequestHead::decode` has checked this length.
                 let mut bytes = vec![0; request.max_bytes as usize];
                 tokio::time::timeout(TIMEOUT, stream.read_exact(&mut bytes)).await??;
-                match hand_over(&request, &bytes, asked).await {
-                    Ok(()) => (Status::Ok, Bytes::new()),
-                    Err(reason) => (Status::Failed, reason.into()),
-                }
+                answer_of(hand_over(&request, &bytes, asked).await)
             }
         };
         tokio::time::timeout(TIMEOUT, async {
@@ -105,17 +106,29 @@ async fn answer(mut stream: UnixStream, store: &Store, asked: &mpsc::Sender<Loca
     Ok(())
 }
 
-/// Passes the request of a command to the node's loop and waits for its answer.
-async fn hand_over(request: &RequestHead, bytes: &[u8], asked: &mpsc::Sender<LocalAsk>) -> Result<(), String> {
+/// Decodes the request of a command and passes it on.
+async fn hand_over(request: &RequestHead, bytes: &[u8], asked: &mpsc::Sender<LocalAsk>) -> LocalAnswer {
     if Hash::of(bytes) != request.id {
         return Err("the bytes of the request do not have its hash".to_owned());
     }
     let request = LocalRequest::decode(request.operation, bytes)
         .map_err(|error| format!("the request does not decode: {error}"))?;
+    pass(request, asked).await
+}
+
+/// Passes a request to the node's loop and waits for its answer.
+async fn pass(request: LocalRequest, asked: &mpsc::Sender<LocalAsk>) -> LocalAnswer {
     let (sender, answer) = oneshot::channel();
     let stops = || "the node stops".to_owned();
     asked.send((request, sender)).await.map_err(|_| stops())?;
     answer.await.unwrap_or_else(|_| Err(stops()))
+}
+
+fn answer_of(answer: LocalAnswer) -> (Status, Bytes) {
+    match answer {
+        Ok(bytes) => (Status::Ok, bytes.into()),
+        Err(reason) => (Status::Failed, reason.into()),
+    }
 }
 
 /// The answer to a request for a blob that cannot be given.

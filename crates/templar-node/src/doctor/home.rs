@@ -9,6 +9,7 @@ use templar_home::access::Access;
 use templar_home::context::{RunContext, RunError, common_blobs};
 use templar_home::journal::Journal;
 use templar_home::memory::{Memory, Silence};
+use templar_home::shell::word;
 use templar_home::{Home, HomeError};
 use templar_manifest::{Checkpoint, Hash, MAX_PAYLOAD_BYTES, PublicKey, RunId, payload};
 use templar_protocol::{Entry, Node};
@@ -24,7 +25,7 @@ pub(super) fn look_at(root: &Path, say: &mut impl FnMut(DoctorFinding)) -> Optio
         Ok(home) => home,
         Err(error) => {
             let hint = match &error {
-                HomeError::Missing(path) => format!("`templar --home {} init` makes one", shown(path)),
+                HomeError::Missing(path) => format!("`templar --home {} init` makes one", word(path)),
                 _ => "use the version of templar that made it".to_owned(),
             };
             say(DoctorFinding::fail("home", error_chain(&error), hint));

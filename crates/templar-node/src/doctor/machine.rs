@@ -66,7 +66,7 @@ pub(super) fn look_at_port(bind: SocketAddr, runs_here: bool, say: &mut impl FnM
     if bind.ip().is_loopback() {
         say(DoctorFinding::warn(
             "port",
-            format!("{bind} is reached by this machine alone"),
+            format!("only this machine can reach {bind}"),
             "for others: --bind 0.0.0.0:4433, --lan or --relay, or the same in config.toml",
         ));
     }

@@ -55,7 +55,11 @@ pub(super) fn look_at(home: &Home, asked: &Asked<'_>, say: &mut impl FnMut(Docto
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            return say(DoctorFinding::fail("peer", format!("no threads to be had: {error}"), "free some memory"));
+            return say(DoctorFinding::fail(
+                "peer",
+                format!("the system gives no threads: {error}"),
+                "free some memory",
+            ));
         }
     };
     let heard = runtime.block_on(look_around(asked, all.into_values().take(MAX_PEERS).collect(), say));
@@ -198,12 +202,14 @@ fn look_at_interfaces(asked: &Asked<'_>, prober: &Prober, say: &mut impl FnMut(D
         "from outside only a relay (--relay), or a UDP port forwarded to this machine and --advertise, lead here";
     say(match ips.iter().copied().map(scope).max() {
         None => DoctorFinding::fail("interfaces", text, "bring a network interface up"),
-        Some(Scope::Machine) => DoctorFinding::ok("interfaces", format!("{text}: this machine alone")),
+        Some(Scope::Machine) => DoctorFinding::ok("interfaces", format!("{text}: only this machine can use them")),
         Some(Scope::Global) => DoctorFinding::ok("interfaces", text),
         Some(Scope::Local) if discovery.relays != Relays::None => {
             DoctorFinding::ok("interfaces", format!("{text}, and a relay"))
         }
-        Some(Scope::Local) => DoctorFinding::warn("interfaces", format!("{text}: the local network alone"), hint),
+        Some(Scope::Local) => {
+            DoctorFinding::warn("interfaces", format!("{text}: only the local network can use them"), hint)
+        }
     });
 }
 

@@ -16,6 +16,7 @@ use tracing::Span;
 
 use super::config::{DriverConfig, DriverError, NodeParts, NodeRole};
 use super::listen::Ears;
+use super::present::Present;
 use super::pruner::Pruner;
 use super::task::{TaskContext, Tasks};
 use super::{Driver, Followed, PeerNotes};
@@ -102,6 +103,7 @@ impl Driver {
             ears: Ears::default(),
             challenged: BTreeSet::new(),
             span: (None, Span::none()),
+            present: Present::default(),
         };
         Ok((driver, requests, metrics_addr))
     }

@@ -1,5 +1,5 @@
 //! Requests of commands in this home. The node submits the home's application for a slot in every window until
-//! it counts, and hands in evidence.
+//! it counts, hands in evidence, and says how things stand.
 
 use templar_audit::chain;
 use templar_home::registration::{Application, ApplicationStatus};
@@ -27,17 +27,18 @@ impl Driver {
     /// Takes a request of a command in this home and answers it.
     pub(super) async fn take_request(&mut self, (request, answer): LocalAsk) -> Result<(), DriverError> {
         let taken = match request {
-            LocalRequest::Slot(application) => self.take_application(application)?,
+            LocalRequest::Slot(application) => self.take_application(application)?.map(|()| Vec::new()),
             LocalRequest::Evidence(evidence) => match self.replica.show(*evidence) {
                 Ok(outputs) => {
                     self.carry_out(outputs).await?;
-                    Ok(())
+                    Ok(Vec::new())
                 }
                 // The evidence is on its way already.
-                Err(SubmitError::Reject(Reject::Shown(_))) => Ok(()),
+                Err(SubmitError::Reject(Reject::Shown(_))) => Ok(Vec::new()),
                 Err(SubmitError::Reject(reject)) => Err(chain(&reject)),
                 Err(error) => return Err(error.into()),
             },
+            LocalRequest::Now => serde_json::to_vec(&self.now()).map_err(|error| error.to_string()),
         };
         // The command may have ended meanwhile.
         let _ = answer.send(taken);

@@ -54,20 +54,25 @@ impl Driver {
             }
             Output::Dispute(Dispute::Refusal { validator, miner, claimed, found }) => NodeEvent::Warning {
                 message: format!(
-                    "validator {} refuses {} ({claimed}); this node finds {found:?}",
+                    "validator {} refuses {} ({claimed}); this node finds {}",
                     validator.short(),
-                    miner.short()
+                    miner.short(),
+                    in_words(found)
                 ),
             },
             Output::Dispute(Dispute::Proof { validator, window, miner }) => NodeEvent::Warning {
                 message: format!(
-                    "validator {} says that it replayed {} in window {window}, and its proof is not what a replay gives",
+                    "validator {} says that it replayed {} in window {window}, but its proof is not that of a replay",
                     validator.short(),
                     miner.short()
                 ),
             },
             Output::Dispute(Dispute::Record { record, found }) => NodeEvent::Warning {
-                message: format!("record {} is not what this node finds: {}", record.short(), found.checkpoint),
+                message: format!(
+                    "record {} differs from what this node computes; its model would be {}",
+                    record.short(),
+                    found.checkpoint
+                ),
             },
             _ => return,
         };
@@ -137,5 +142,14 @@ impl Driver {
             self.followed.finished = true;
             self.emit(NodeEvent::Finished { checkpoint }).await;
         }
+    }
+}
+
+/// The result of a replay in words.
+fn in_words(replay: &Replay) -> String {
+    match replay {
+        Replay::NotDrawn => "nothing, since it has not replayed it".to_owned(),
+        Replay::Match => "the same hashes".to_owned(),
+        Replay::Refused(refusal) => refusal.to_string(),
     }
 }
