@@ -1,10 +1,13 @@
 //! The state of a run: the open window, the members and their slots, the current model, and the balances.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use templar_home::access::Access;
 use templar_home::context::RunContext;
 use templar_home::journal::Journal;
 use templar_home::memory::Memory;
+use templar_home::now::NodeNow;
 use templar_home::registration::{Application, ApplicationStatus};
 use templar_manifest::{CheckpointId, Hash, PublicKey, RecordId, RunId, WindowIndex};
 use templar_protocol::{Ledger, Member, Members, Node};
@@ -46,6 +49,34 @@ pub struct RunStatus {
     pub balances: Balances,
     /// Why this home signs nothing in the open window; `None` if it may sign.
     pub silence: Option<String>,
+    /// How old this is, and what the node of this home says.
+    pub now: StatusAge,
+}
+
+/// The age of a status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StatusAge {
+    /// Milliseconds since the last entry was written to the journal; `None` if there is none, or the clock was set back.
+    pub journal_age_ms: Option<u64>,
+    /// What the node says that runs in this home for this run; `None` if none does.
+    pub node: Option<NodeNow>,
+}
+
+impl StatusAge {
+    fn of(access: &Access, context: &RunContext) -> Self {
+        let journal = std::fs::metadata(access.home.run_dir(&context.run).join("journal"));
+        let written = journal.ok().filter(|file| file.len() > 0).and_then(|file| file.modified().ok());
+        let age = written.and_then(|written| written.elapsed().ok());
+        Self {
+            journal_age_ms: age.and_then(|age| u64::try_from(age.as_millis()).ok()),
+            node: access.now().filter(|now| now.run == context.run),
+        }
+    }
+
+    /// The time since the last entry was written to the journal.
+    pub fn journal_age(&self) -> Option<Duration> {
+        self.journal_age_ms.map(Duration::from_millis)
+    }
 }
 
 /// A member and its slot.
@@ -169,6 +200,7 @@ impl RunStatus {
                 .may_sign(state.window())
                 .err()
                 .map(|silence| silence.to_string()),
+            now: StatusAge::of(access, context),
         })
     }
 }

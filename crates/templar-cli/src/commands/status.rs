@@ -1,14 +1,25 @@
-//! `templar status`: the state of a run.
+//! `templar status`: the state of a run, who is awaited, and what this home has in it.
 
+mod names;
+
+use std::time::Duration;
+
+use templar_home::context::RunContext;
+use templar_manifest::{Genesis, Hash, PublicKey, WindowIndex, WorkHasher};
+use templar_node::peers as known;
 use templar_query::find::run_context;
 use templar_query::participation::{Awaited, WindowStage};
-use templar_query::status::{ApplicationProgress, Balances, RunStatus, SlotsView};
+use templar_query::status::{ApplicationProgress, RunStatus};
 
+use self::names::Names;
 use crate::error::{Code, CommandResult};
 use crate::invocation::Invocation;
-use crate::printer::{alpha, amount, table};
+use crate::printer::{about_alpha, alpha, amount, count, span, table};
 
-/// Print the state of the run: the open window and the members it waits for, slots, model, balances
+/// The number of hashes that are computed to measure the speed of this machine: some milliseconds.
+const MEASURED_HASHES: u64 = 1 << 15;
+
+/// Print the state of the run: the open window and the members it waits for, your part, the model, balances
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
@@ -20,33 +31,11 @@ pub(crate) fn run(invocation: &Invocation, args: &StatusArgs) -> CommandResult {
     let access = invocation.read()?;
     let context = run_context(&access, args.run.as_deref())?;
     let status = RunStatus::read(&access, &context)?;
-    let me = access.home.key()?.public();
-    invocation.printer.document(&status, text(&status, status.registration.owner == Some(me)));
+    let names = Names { genesis: &context.genesis, members: &status.members, me: access.home.key()?.public() };
+    let report = Report { status: &status, context: &context, names: &names };
+    let known_peers = known::load(&access.home).map_or(0, |peers| peers.len());
+    invocation.printer.document(&status, report.text(known_peers));
     Ok(Code::Ok)
-}
-
-/// The status for a person. `is_owner`: the home's own key owns its slot.
-fn text(status: &RunStatus, is_owner: bool) -> String {
-    let mut text = format!("run         {} ({})\n", status.run.short(), status.name);
-    if status.stage == WindowStage::Over {
-        text.push_str(&format!("window      the run is over after {} windows\n", status.window));
-    } else {
-        let of = if status.windows == 0 { String::new() } else { format!(" of {}", status.windows) };
-        text.push_str(&format!("window      {}{of} is open: {}\n", status.window, status.stage.name()));
-        let contributed = status.contributed.len();
-        text.push_str(&format!("contributed {contributed} of {} members\n", status.members.len()));
-        text.push_str(&format!("awaited     {}\n", awaited_line(&status.awaited)));
-    }
-    text.push_str(&slots(&status.registration, is_owner));
-    if let Some(silence) = &status.silence {
-        text.push_str(&format!("signs       nothing: {silence}\n"));
-    }
-    text.push_str(&format!("checkpoint  {}\n", status.checkpoint.short()));
-    if let Some(loss) = status.held_out_loss {
-        text.push_str(&format!("held-out    {loss:.4} nats\n"));
-    }
-    text.push_str(&balances(&status.balances));
-    text
 }
 
 /// The awaited members on one line, such as `contribution of 3f…, score of 9a…`.
@@ -55,39 +44,161 @@ pub(crate) fn awaited_line(awaited: &[Awaited]) -> String {
     parts.join(", ")
 }
 
-fn slots(view: &SlotsView, is_owner: bool) -> String {
-    let mut lines = format!(
-        "slots       {} of {} taken; joining costs proof of work ({} hashes), or burning {} ALPHA\n",
-        view.members,
-        view.slots,
-        amount(view.hashes as f64),
-        alpha(view.burn_micros)
-    );
-    if let (Some(slot), Some(owner), Some(since)) = (view.slot, view.owner, view.since) {
-        let of = if is_owner { String::new() } else { format!(" of {}", owner.short()) };
-        lines.push_str(&format!("this home   trains in slot {slot}{of} since window {since}\n"));
+/// The status for a person.
+struct Report<'a> {
+    status: &'a RunStatus,
+    context: &'a RunContext,
+    names: &'a Names<'a>,
+}
+
+impl Report<'_> {
+    fn text(&self, known_peers: usize) -> String {
+        let Self { status, names, .. } = self;
+        let mut rows = vec![
+            ("run", format!("{} ({})", status.name, status.run.short())),
+            ("this home", format!("{}, key {}", names.my_roles(), names.me.short())),
+            ("window", self.window()),
+        ];
+        if status.stage != WindowStage::Over {
+            rows.push(("deadline", self.deadline()));
+            let contributed = status.contributed.len();
+            rows.push(("contributed", format!("{contributed} of {}", count(status.members.len() as u64, "member"))));
+            rows.push(("waits for", names.awaited(&status.awaited)));
+        }
+        rows.push(("slots", self.slots()));
+        rows.extend(self.application().map(|application| ("registered", application)));
+        rows.extend(status.silence.iter().map(|silence| ("signs", format!("nothing: {silence}"))));
+        rows.push(("model", self.model()));
+        rows.push(("account", self.account()));
+        rows.push(("peers", self.peers(known_peers)));
+        rows.push(("as of", self.age()));
+        let mut text: String = rows.iter().map(|(name, text)| format!("{name:<11} {text}\n")).collect();
+        text.push_str(&self.balances());
+        text
     }
-    if let (Some(applicant), Some(progress)) = (view.applicant, view.progress) {
-        let progress = match progress {
+
+    fn window(&self) -> String {
+        let Self { status, .. } = self;
+        if status.stage == WindowStage::Over {
+            return format!("the run is over after {}", count(status.window.0, "window"));
+        }
+        let of = if status.windows == 0 { String::new() } else { format!(" of {}", status.windows) };
+        format!("{}{of} is open: {}", status.window, in_words(status.stage))
+    }
+
+    /// How long the phase can still last. Only a running node has seen it begin.
+    fn deadline(&self) -> String {
+        let lasts = lasts(&self.context.genesis, self.status.stage);
+        match self.status.now.node.as_ref().and_then(|node| node.left()) {
+            Some(left) if left.is_zero() => "passed: validators go on without whoever is missing".to_owned(),
+            Some(left) => format!("in {} at the latest", span(left)),
+            None => format!("at the latest {} after the phase began; only a running node sees that", span(lasts)),
+        }
+    }
+
+    fn slots(&self) -> String {
+        let view = &self.status.registration;
+        let work = Duration::from_secs_f64(view.hashes as f64 * seconds_per_hash());
+        format!(
+            "{} of {} slots taken. Joining costs about {} of CPU here, or burning {} ALPHA",
+            view.members,
+            view.slots,
+            span(work),
+            about_alpha(view.burn_micros)
+        )
+    }
+
+    fn application(&self) -> Option<String> {
+        let view = &self.status.registration;
+        let progress = match view.progress? {
             ApplicationProgress::Accepted => "accepted",
             ApplicationProgress::Submitted => "submitted for this window",
             ApplicationProgress::ToSubmit => "waits for a node to submit it in this window",
             ApplicationProgress::Expired => "too old; `templar register` makes another",
         };
-        lines.push_str(&format!("registered  for {}: {progress}\n", applicant.short()));
+        Some(format!("for {}: {progress}", view.applicant?.short()))
     }
-    lines
+
+    fn model(&self) -> String {
+        let loss = self.status.held_out_loss.map_or_else(
+            || ", not trained yet".to_owned(),
+            |loss| format!(", loss {loss:.4} nats a token on held-out text"),
+        );
+        let parameters = amount(self.context.recipe.parameter_count() as f64);
+        format!("checkpoint {}, {parameters} parameters{loss}", self.status.checkpoint.short())
+    }
+
+    fn account(&self) -> String {
+        let owner = self.status.registration.owner.unwrap_or(self.names.me);
+        let found = self.status.balances.accounts.iter().find(|account| account.account == owner);
+        let (free, vesting) = found.map_or((0, 0), |account| (account.free_micros, account.vesting_micros));
+        let of = if owner == self.names.me { String::new() } else { format!(" (owner {})", owner.short()) };
+        format!("{} ALPHA free, {} vesting{of}", alpha(free), alpha(vesting))
+    }
+
+    fn peers(&self, known: usize) -> String {
+        match &self.status.now.node {
+            Some(node) => format!("{} connected, {} known", node.peers, node.known_peers),
+            None => format!("{known} known; no node runs in this home for this run"),
+        }
+    }
+
+    fn age(&self) -> String {
+        let ago = |age: Option<Duration>| age.map_or_else(|| "never".to_owned(), |age| format!("{} ago", span(age)));
+        let journal = ago(self.status.now.journal_age());
+        match &self.status.now.node {
+            Some(node) => format!(
+                "now, from the node that runs here as {}; last entry from a peer: {}, last entry of all: {journal}",
+                node.role,
+                ago(node.heard())
+            ),
+            None => format!("the last entry in this home: {journal}"),
+        }
+    }
+
+    fn balances(&self) -> String {
+        let balances = &self.status.balances;
+        if balances.accounts.is_empty() {
+            return String::new();
+        }
+        let mut rows = vec![["account", "who", "free", "vesting"].map(str::to_owned).to_vec()];
+        for account in &balances.accounts {
+            let who = self.names.roles(&account.account);
+            rows.push(vec![account.account.short(), who, alpha(account.free_micros), alpha(account.vesting_micros)]);
+        }
+        rows.push(vec!["treasury".to_owned(), String::new(), alpha(balances.treasury_micros), String::new()]);
+        let (minted, burnt) = (alpha(balances.minted_micros), alpha(balances.burnt_micros));
+        format!("\n{}minted {minted} ALPHA in all, {burnt} of it burnt\n", table(&rows))
+    }
 }
 
-fn balances(balances: &Balances) -> String {
-    if balances.accounts.is_empty() {
-        return String::new();
+/// What happens in a stage of a window.
+fn in_words(stage: WindowStage) -> &'static str {
+    match stage {
+        WindowStage::Commit => "miners train and commit to their updates",
+        WindowStage::Reveal => "validators draw the seed",
+        WindowStage::Judge => "validators check and measure the updates",
+        WindowStage::Over => "over",
     }
-    let mut rows = vec![["account", "free", "vesting"].map(str::to_owned).to_vec()];
-    for account in &balances.accounts {
-        rows.push(vec![account.account.short(), alpha(account.free_micros), alpha(account.vesting_micros)]);
-    }
-    rows.push(vec!["treasury".to_owned(), alpha(balances.treasury_micros), String::new()]);
-    let (minted, burnt) = (alpha(balances.minted_micros), alpha(balances.burnt_micros));
-    format!("{}minted      {minted} ALPHA, {burnt} of it burnt\n", table(&rows))
+}
+
+/// The longest time that a stage lasts.
+fn lasts(genesis: &Genesis, stage: WindowStage) -> Duration {
+    let deadlines = &genesis.deadlines;
+    Duration::from_millis(match stage {
+        WindowStage::Commit => deadlines.commit_ms,
+        WindowStage::Reveal => deadlines.reveal_ms,
+        WindowStage::Judge | WindowStage::Over => deadlines.judge_ms,
+    })
+}
+
+/// The time that this machine takes for one hash of the proof of work, on one core.
+#[expect(clippy::disallowed_methods, reason = "a price in seconds, for a person; decides nothing")]
+fn seconds_per_hash() -> f64 {
+    let key = PublicKey::from_bytes([0; 32]);
+    let hasher = WorkHasher::new(Hash::default().into(), WindowIndex(0), &Hash::default(), &key, &key);
+    let start = std::time::Instant::now();
+    let least = (0..MEASURED_HASHES).map(|nonce| hasher.digest(nonce)).min();
+    std::hint::black_box(least);
+    start.elapsed().as_secs_f64() / MEASURED_HASHES as f64
 }
