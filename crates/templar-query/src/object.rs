@@ -1,11 +1,12 @@
-//! Any object of a home: its contents, its links in both directions, and the outcome of registrations, scores
-//! and records.
+//! Any object of a home: its figures, its contents, its links in both directions, and the outcome of registrations,
+//! scores and records.
 
 pub mod contents;
 pub mod delta;
 pub mod explanation;
 pub mod registration;
 pub mod standing;
+pub mod summary;
 pub mod trace;
 
 use serde::Serialize;
@@ -17,6 +18,7 @@ use crate::index::{HomeIndex, KnownObject};
 use crate::manifest_view::{ManifestLink, ObjectKind};
 use contents::Contents;
 use explanation::Explanation;
+use summary::ObjectSummary;
 
 /// A manifest that names an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,6 +45,8 @@ pub struct ObjectView {
     pub here: bool,
     /// The keys that signed it.
     pub signers: Vec<PublicKey>,
+    /// What it is, in a few figures.
+    pub summary: ObjectSummary,
     /// The contents, as far as the type of the object allows to read them.
     pub contents: Contents,
     /// The objects that it names.
@@ -68,9 +72,11 @@ impl ObjectView {
         };
         let payload_bytes = object.payload.as_ref().map(|payload| payload.len() as u64);
         let (contents, links) = Contents::read(access, index, id, object)?;
-        let explanation = match (&object.kind, &object.payload) {
-            (ObjectKind::Manifest(kind), Some(payload)) => Explanation::of(access, *kind, id, payload)?,
-            _ => Explanation::None,
+        let (summary, explanation) = match (&object.kind, &object.payload) {
+            (ObjectKind::Manifest(kind), Some(payload)) => {
+                (ObjectSummary::of(*kind, payload), Explanation::of(access, *kind, id, payload)?)
+            }
+            _ => (ObjectSummary::None, Explanation::None),
         };
         let backlink = |(by, field): &(Hash, String)| Backlink { id: *by, field: field.clone(), kind: index.kind(by) };
         Ok(Some(Self {
@@ -79,6 +85,7 @@ impl ObjectView {
             bytes: index.stored.get(&id).copied().or(payload_bytes),
             here: stored || object.payload.is_some(),
             signers: object.signers.clone(),
+            summary,
             contents,
             links,
             named_by: object.named_by.iter().map(backlink).collect(),

@@ -2,6 +2,7 @@
 
 mod delta;
 mod explanation;
+mod summary;
 
 use templar_manifest::Hash;
 use templar_query::find::{closed_window, object, run_context};
@@ -33,13 +34,16 @@ pub(crate) struct ShowArgs {
 pub(crate) fn run(invocation: &Invocation, args: &ShowArgs) -> CommandResult {
     let access = invocation.read()?;
     let index = HomeIndex::build(&access, None)?;
-    let id = match object(&index, &args.object)? {
-        Some(id) => id,
+    let (id, role) = match object(&index, &args.object)? {
+        Some(id) => (id, String::new()),
         None => {
-            let node = access.fold(&run_context(&access, args.run.as_deref())?)?;
+            let context = run_context(&access, args.run.as_deref())?;
+            let node = access.fold(&context)?;
             match args.object {
-                Reference::Window(window) => closed_window(&node, window)?.record.hash(),
-                _ => node.state().checkpoint().hash(),
+                Reference::Window(window) => (closed_window(&node, window)?.record.hash(), String::new()),
+                _ => {
+                    (node.state().checkpoint().hash(), format!("The current model of run {:?}:", context.genesis.name))
+                }
             }
         }
     };
@@ -47,13 +51,15 @@ pub(crate) fn run(invocation: &Invocation, args: &ShowArgs) -> CommandResult {
         let error = CommandError::says(Code::NotFound, format_args!("no object here has the hash {id}"));
         error.hint(format!("`templar fetch {id}` asks peers for it"))
     })?;
-    invocation.printer.document(&view, text(&view));
+    invocation.printer.document(&view, text(&view, &role));
     Ok(Code::Ok)
 }
 
-fn text(view: &ObjectView) -> String {
+/// The object for a person: what it is, its fields, and the manifests that name it. `role` says more about it.
+fn text(view: &ObjectView, role: &str) -> String {
     let size = view.bytes.map_or_else(|| "not here".to_owned(), bytes);
     let mut text = format!("{} {} ({size})\n", view.kind.name(), view.id);
+    text.push_str(&format!("{}\n", summary::sentence(view, role)));
     for signer in &view.signers {
         text.push_str(&format!("signed by {}\n", signer.short()));
     }
