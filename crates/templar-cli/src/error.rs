@@ -23,6 +23,7 @@ use templar_home::journal::JournalError;
 use templar_home::memory::Silence;
 use templar_home::mend::MendError;
 use templar_home::replica::{ReplicaError, SubmitError};
+use templar_home::shell::word;
 use templar_manifest::Hash;
 use templar_model::generate::GenerateError;
 use templar_model::hf::{self, ExportError};
@@ -99,6 +100,13 @@ impl CommandError {
     /// The same error, with a hint about what to do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error, with one more sentence at the end of its hint.
+    pub(crate) fn more(mut self, sentence: impl Into<String>) -> Self {
+        let sentence = sentence.into();
+        self.hint = Some(self.hint.map_or_else(|| sentence.clone(), |hint| format!("{hint}; {sentence}")));
         self
     }
 
@@ -229,7 +237,12 @@ fn query(error: &QueryError) -> Meaning {
 
 fn name(error: &NameError) -> Meaning {
     match error {
-        NameError::UnknownPrefix(_) | NameError::NeedsRun(_) | NameError::NotClosed { .. } => plain(Code::NotFound),
+        NameError::UnknownPrefix(_) => hint(
+            Code::NotFound,
+            "`templar log` lists what closed windows made; `templar fetch HASH` asks peers for a whole hash",
+        ),
+        NameError::NotClosed { .. } => hint(Code::NotFound, "`templar log` lists the closed windows"),
+        NameError::NeedsRun(_) => plain(Code::NotFound),
         NameError::UnknownRun(_) => hint(Code::NotFound, "`templar run list` lists the runs of this home"),
         NameError::UnknownDataset(_) => {
             hint(Code::NotFound, "`templar dataset import --bundled` imports the one that comes with the program")
@@ -242,7 +255,7 @@ fn name(error: &NameError) -> Meaning {
 
 fn home(error: &HomeError) -> Meaning {
     match error {
-        HomeError::Missing(path) => hint(Code::NoHome, format!("`templar --home {} init` makes one", path.display())),
+        HomeError::Missing(path) => hint(Code::NoHome, format!("`templar --home {} init` makes one", word(path))),
         HomeError::Exists(_) => {
             hint(Code::Failed, "nothing was changed; `templar key show` prints the key of that home")
         }
@@ -323,7 +336,11 @@ fn configure(error: &ConfigureError) -> Meaning {
     match error {
         ConfigureError::Size { .. } | ConfigureError::Form(_) | ConfigureError::Value(_) => plain(Code::Usage),
         ConfigureError::Key { .. } => hint(Code::Usage, "`templar run new` and `templar run show` print every key"),
-        ConfigureError::Vocabulary { .. } | ConfigureError::NothingHeldOut(_) => plain(Code::Failed),
+        ConfigureError::Vocabulary { .. } => plain(Code::Failed),
+        ConfigureError::NothingHeldOut(_) => hint(
+            Code::Failed,
+            "import more text, hold more of it out with --held-out-every, or lower model.sequence_length",
+        ),
         ConfigureError::Rules(GenesisError::TooFewPages { .. }) => hint(
             Code::Failed,
             "use more text, or lower registration.slots, inner.steps, the batch size or the sequence length",
@@ -504,7 +521,6 @@ fn ticket(_: &TicketError) -> Meaning {
 
 fn demo(error: &DemoError) -> Meaning {
     match error {
-        DemoError::TooFewMiners(_) | DemoError::NoWindows => plain(Code::Usage),
         DemoError::Home(error) => home(error),
         DemoError::Access(error) => access(error),
         DemoError::Configure(error) => configure(error),
@@ -514,6 +530,8 @@ fn demo(error: &DemoError) -> Meaning {
             hint(Code::Partial, "run it again on a less busy machine; the result is the same")
         }
         DemoError::Interrupted => plain(Code::Interrupted),
+        DemoError::TooFewMiners(_) => hint(Code::Usage, "leave --miners out, or give 2 or more"),
+        DemoError::NoWindows => hint(Code::Usage, "leave --windows out, or give 1 or more"),
         DemoError::Child(_) | DemoError::Generate(_) => plain(Code::Failed),
     }
 }

@@ -37,8 +37,16 @@ pub(crate) fn sentence(event: &NodeEvent) -> String {
             )
         }
         NodeEvent::Judged { window, miner, replay, improvement, .. } => {
-            let loss = improvement.map_or_else(String::new, |by| format!(", loss {:+.4} on unassigned pages", -by));
-            format!("w{window} {} scored: replay {replay}{loss}", miner.short())
+            let loss = improvement.map_or_else(String::new, |by| {
+                let change = if by > 0.0 { "lowers" } else { "raises" };
+                format!("; its update {change} the loss by {:.4} on pages that it never saw", by.abs())
+            });
+            let replay = match replay.as_str() {
+                "match" => "replayed to the same hashes",
+                "not-drawn" => "not replayed by this node",
+                refusal => refusal,
+            };
+            format!("w{window} {} checked: {replay}{loss}", miner.short())
         }
         NodeEvent::Closed {
             window,
@@ -64,7 +72,7 @@ pub(crate) fn sentence(event: &NodeEvent) -> String {
             text
         }
         NodeEvent::Started { key, run, window, ticket, .. } => {
-            format!("node {} serves run {}, window {window} is open\nticket {ticket}", key.short(), run.short())
+            format!("node {} serves run {}; window {window} is open\nticket {ticket}", key.short(), run.short())
         }
         NodeEvent::Metrics { addr } => format!("metrics are served at http://{addr}/metrics"),
         NodeEvent::Signed { window, kind, id, signer, .. } => {
@@ -79,7 +87,9 @@ pub(crate) fn sentence(event: &NodeEvent) -> String {
         NodeEvent::Finished { checkpoint, .. } => {
             format!("the run is over; the final model is checkpoint {}", checkpoint.short())
         }
-        NodeEvent::Deadline { window, phase, .. } => format!("w{window} the deadline of the phase {phase} has passed"),
+        NodeEvent::Deadline { window, phase, .. } => {
+            format!("w{window} the deadline to {phase} has passed; the window goes on without whoever is missing")
+        }
         NodeEvent::Pruned { blobs, bytes: freed } => {
             format!("removed {} that no run needs any more: {}", count(*blobs, "blob"), bytes(*freed))
         }

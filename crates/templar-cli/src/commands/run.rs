@@ -3,6 +3,7 @@
 mod configuration;
 mod join;
 mod new;
+mod overview;
 
 use serde_json::json;
 use templar_query::find::{run_context, run_id};

@@ -33,11 +33,11 @@ pub(crate) fn run(invocation: &Invocation, args: &JoinArgs) -> CommandResult {
     let value = json!({"run": context.run, "name": context.genesis.name, "role": role});
     invocation.printer.data(&value, context.run);
     invocation.printer.talk(format_args!("joined {:?} as {role}", context.genesis.name));
-    if role == "follower" {
-        invocation.printer.talk("`templar register` applies for a slot, to train in the run");
-    }
-    invocation
-        .printer
-        .talk("`templar fetch @` fetches the current model; `templar node` follows the run automatically");
+    invocation.printer.talk(match role {
+        "follower" => "next: `templar register` applies for a slot, and `templar node --role miner` trains",
+        "miner" => "next: `templar node --role miner` trains, window after window",
+        _ => "next: `templar node --role validator` checks and closes windows",
+    });
+    invocation.printer.talk("`templar fetch @` fetches the current model; `templar status` says where the run stands");
     Ok(Code::Ok)
 }

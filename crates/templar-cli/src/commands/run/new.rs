@@ -11,10 +11,11 @@ use templar_manifest::{Genesis, Hash, PublicKey, RunId, SecretKey, ValidatorSpec
 use templar_query::find::dataset;
 use templar_query::runs::RunView;
 
+use super::{configuration, overview};
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 
-/// Make a run and print its whole configuration
+/// Make a run, and print it in ten lines
 ///
 /// A size sets every value. A folder sets the model, and the nearest size sets the rest. --set changes single
 /// values. Without --validator this home is the only validator; without --miner it is the only miner. The same
@@ -48,6 +49,9 @@ pub(crate) struct NewRunArgs {
     /// The seed of the first checkpoint: any text
     #[arg(long, default_value = "0", value_name = "S")]
     seed: String,
+    /// Print every value of the configuration too, as `run show` does
+    #[arg(long)]
+    long: bool,
 }
 
 /// The pay rules that have a short name here. `--set gauntlet.weights=...` takes all of them.
@@ -79,13 +83,16 @@ pub(crate) fn run(invocation: &Invocation, args: &NewRunArgs) -> CommandResult {
     }
     access.home.set_current_run(&run)?;
     let context = RunContext::open(&access.home, access.blobs(), run)?;
-    let text = format!("{}run = {run}", super::configuration::lines(&genesis));
+    let me = key.public();
+    let mut text = overview::lines(&context, &me);
+    if args.long {
+        text.push_str(&format!("\n{}", configuration::lines(&genesis)));
+    }
     invocation.printer.document(&RunView::of(&context), text);
-    let parameters = context.recipe.parameter_count();
-    invocation.printer.talk(format_args!(
-        "run {} has {parameters} parameters; `templar train --window 0` trains its first window",
-        run.short()
-    ));
+    if !args.long {
+        invocation.printer.talk("`templar run show` prints every value");
+    }
+    invocation.printer.talk(next(&genesis, &me));
     let slots = context.genesis.registration.slots;
     if let WeightRule::RankRamp { places, tail_places, .. } = context.genesis.gauntlet.weights
         && slots > places.saturating_add(tail_places)
@@ -96,6 +103,19 @@ pub(crate) fn run(invocation: &Invocation, args: &NewRunArgs) -> CommandResult {
         ));
     }
     Ok(Code::Ok)
+}
+
+/// What this home can do next in the run.
+fn next(genesis: &Genesis, me: &PublicKey) -> &'static str {
+    match (genesis.validator(me).is_some(), genesis.miners().contains(me)) {
+        (true, true) => {
+            "this home is validator and miner: `templar train --window 0` trains the first window, then \
+             `templar close --commits`, `score` and `close`"
+        }
+        (true, false) => "`templar node --role validator` serves the run and prints the ticket for others",
+        (false, true) => "`templar node --role miner` trains; `templar share` prints the ticket for others",
+        (false, false) => "`templar share` prints the ticket for its members",
+    }
 }
 
 /// The genesis that the arguments describe, and the folder that it starts from.
