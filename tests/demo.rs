@@ -1,29 +1,42 @@
-//! A short demo: real processes, real endpoints and real training of a tiny model, with a frozen end.
+//! A short demo: real processes, real endpoints and real training of a tiny model, with a frozen end, and what it
+//! tells a person.
 //!
 //! The long form with its documented hash is `templar demo` itself; `.ci/long` runs it in several ways.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 /// The checkpoint in which every short demo ends, on every instruction set. It changes with the arithmetic, the
 /// model, the data or the rules.
-const SHORT_CHECKPOINT: &str = "aeb465aaf8ba4a483eaf5d5925d5ca39b4ce443be62d9e64139ff4047bc9141b";
+const SHORT_CHECKPOINT: &str = "35ed1bcdf58796c3c9a4907116718f42e537270422306088e3de5b733c3e2f75";
+
+/// A demo of a tiny model with three miners, not yet started.
+fn tiny_demo(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_templar"));
+    command
+        .arg("--home")
+        .arg(home)
+        .args(["demo", "--size", "tiny", "--miners", "3"])
+        .args(["--set", "inner.steps=3", "--set", "model.sequence_length=32", "--set", "gauntlet.held_out_pages=2"])
+        .stdin(Stdio::null());
+    for name in ["TEMPLAR_HOME", "TEMPLAR_ISA", "COLUMNS"] {
+        command.env_remove(name);
+    }
+    command
+}
 
 fn short_demo(arguments: &[&str], environment: &[(&str, &str)]) -> (i32, Vec<Value>) {
     let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_templar"))
-        .arg("--home")
-        .arg(dir.path().join("demo"))
-        .args(["--json", "demo", "--size", "tiny", "--windows", "2", "--miners", "3"])
-        .args(["--set", "inner.steps=3", "--set", "model.sequence_length=32", "--set", "gauntlet.held_out_pages=2"])
+    let home = dir.path().join("demo");
+    let output = tiny_demo(&home)
+        .args(["--json", "--windows", "2"])
         .args(arguments)
-        .env_remove("TEMPLAR_HOME")
-        .env_remove("TEMPLAR_ISA")
         .envs(environment.iter().copied())
-        .stdin(Stdio::null())
         .output()
         .unwrap();
+    assert_eq!(home.exists(), !arguments.contains(&"--clean"), "the homes stay unless they are to be removed");
     let lines = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(!lines.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -39,6 +52,12 @@ fn check(said: &(i32, Vec<Value>)) {
     assert_eq!(result["windows"], 2);
     assert!(result["loss_last"].as_f64().unwrap() < result["loss_first"].as_f64().unwrap(), "{result}");
     assert!(result["minted"].as_f64().unwrap() > 0.0);
+    let pay = &result["pay"];
+    let sum = |field: &str| pay[field].as_object().unwrap().values().map(|paid| paid.as_u64().unwrap()).sum::<u64>();
+    let minted = sum("miners") + sum("validators") + pay["treasury_micros"].as_u64().unwrap();
+    assert!((minted as f64 / 1e6 - result["minted"].as_f64().unwrap()).abs() < 1e-6, "{result}");
+    assert!(minted <= pay["emission_micros"].as_u64().unwrap());
+    assert!(result["disk_bytes"].as_u64().unwrap() > 1 << 20);
     assert!(result["home"].is_string());
     let rejected = result["rejected"].as_array().unwrap();
     assert_eq!(rejected.len(), 2, "the cheat, in each window");
@@ -60,7 +79,38 @@ fn random_delays_and_start_orders_change_nothing() {
 
 #[test]
 fn a_deadline_that_is_hit_ends_the_demo_and_gives_no_hash() {
-    let (code, lines) = short_demo(&["--set", "deadlines.commit_ms=1"], &[]);
+    let (code, lines) = short_demo(&["--set", "deadlines.commit_ms=1", "--clean"], &[]);
     assert_eq!(code, 5);
     assert!(lines.iter().all(|line| line["type"] != "result"));
+}
+
+#[test]
+fn the_story_fits_its_columns_and_its_last_commands_work_as_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("it's a demo");
+    let said = tiny_demo(&home).args(["--windows", "1"]).env("COLUMNS", "40").output().unwrap();
+    let (out, err) = (String::from_utf8(said.stdout).unwrap(), String::from_utf8_lossy(&said.stderr));
+    assert_eq!(said.status.code(), Some(0), "{out}\n{err}");
+    assert_eq!(err, "", "without a terminal there is no bar");
+
+    let (story, advice) = out.split_once("Try next:\n").unwrap();
+    for line in story.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert!(line.chars().count() <= 40 || words.len() <= 2, "{line:?} is wide and has more than a long word");
+    }
+    let story = story.split_whitespace().collect::<Vec<_>>().join(" ");
+    for sentence in
+        ["It takes about", "miner-3 cheats", "One window:", "Caught: miner-3, rejected in 1 window", "The homes take"]
+    {
+        assert!(story.contains(sentence), "{sentence:?} is not in {story}");
+    }
+
+    let commands: Vec<&str> = advice.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    assert_eq!(commands.len(), 3, "{advice}");
+    for command in commands {
+        let said = Command::new("sh").args(["-c", command]).stdin(Stdio::null()).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        assert_eq!(said.status.code(), Some(0), "{command}\n{out}\n{err}");
+        assert!(!out.is_empty(), "{command}");
+    }
 }

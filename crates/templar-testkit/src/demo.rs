@@ -6,8 +6,11 @@
 //! not secret, so the demo's homes must not be used for anything else.
 
 mod children;
+mod disk;
 mod error;
 mod event;
+mod forecast;
+mod pay;
 mod stage;
 
 use std::path::Path;
@@ -15,20 +18,23 @@ use std::path::Path;
 use templar_home::access::Access;
 use templar_home::context::read_manifest;
 use templar_home::{Home, HomeError};
-use templar_manifest::{Checkpoint, CheckpointId, SecretKey, WindowIndex};
+use templar_manifest::{Checkpoint, CheckpointId, SecretKey, WindowIndex, page_count};
 use templar_model::generate::{Continuation, Sampling, generate};
 use templar_node::event::NodeEvent;
 
 use children::{Children, Spawn};
+pub use disk::remove;
 pub use error::{ChildError, DemoError};
 pub use event::{DemoEvent, DemoParticipant, DemoResult, Rejected};
-pub use stage::DemoConfig;
+pub use forecast::Forecast;
+pub use pay::Pay;
+pub use stage::{DemoConfig, VALIDATORS};
 use stage::{Stage, insecure_key};
 
 /// The checkpoint in which the demo ends with its default seed, miners and windows. The README prints it. A
 /// change of the arithmetic, the model, the data or the rules changes it, and the commit of such a change says
 /// why.
-pub const DEFAULT_CHECKPOINT: &str = "0474e8ff10da6c580f75c47360c473ab5c6d0253395e1b7add8e112d685b77c0";
+pub const DEFAULT_CHECKPOINT: &str = "5f7eed5eec77f918ec3e7814e9b9f2482cc32bf566a508e687dfe159a6f39396";
 
 /// The default seed of the demo.
 pub const DEFAULT_SEED: &str = "templar";
@@ -37,7 +43,7 @@ pub const DEFAULT_SEED: &str = "templar";
 pub const DEFAULT_MINERS: u32 = 4;
 
 /// The default number of windows.
-pub const DEFAULT_WINDOWS: u64 = 5;
+pub const DEFAULT_WINDOWS: u64 = 4;
 
 /// The default size of the model.
 pub const DEFAULT_SIZE: &str = "micro";
@@ -64,14 +70,20 @@ fn text(home: &Path, checkpoint: CheckpointId) -> Result<String, DemoError> {
     Ok(format!("{PROMPT}{text}"))
 }
 
-/// Held-out loss of the untrained model, in nats.
-fn first_loss(stage: &Stage) -> Result<f64, DemoError> {
+/// Held-out loss of the untrained model in nats, and the seconds in which this machine evaluates one token.
+#[expect(clippy::disallowed_methods, reason = "the time that people are told the demo takes; decides nothing")]
+fn first_loss(stage: &Stage) -> Result<(f64, f64), DemoError> {
     let access = Access::read(&stage.first_home)?;
-    let recipe = &stage.context.recipe;
-    let loss = templar_audit::AuditInputs::new(recipe, &stage.context.dataset, access.blobs())
-        .and_then(|inputs| templar_audit::held_out_loss(&inputs, WindowIndex(0), &inputs.initial_parameters()?))
-        .map_err(|error| ChildError::Unusable(error.to_string()))?;
-    Ok(templar_train::nats(loss))
+    let (recipe, dataset) = (&stage.context.recipe, &stage.context.dataset);
+    let unusable = |error: templar_audit::InputError| ChildError::Unusable(error.to_string());
+    let inputs = templar_audit::AuditInputs::new(recipe, dataset, access.blobs()).map_err(unusable)?;
+    let parameters = inputs.initial_parameters().map_err(unusable)?;
+    let start = std::time::Instant::now();
+    let loss = templar_audit::held_out_loss(&inputs, WindowIndex(0), &parameters).map_err(unusable)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let length = recipe.genesis.context_at(0).sequence_length;
+    let pages = page_count(dataset.validation_tokens(), length).min(recipe.genesis.gauntlet.held_out_pages.into());
+    Ok((templar_train::nats(loss), seconds / (pages.max(1) * u64::from(length)) as f64))
 }
 
 /// Copies the blobs and journals of a home, without its key, lock and peers: an auditor has no more.
@@ -109,8 +121,9 @@ pub async fn run(
     say: &mut (dyn FnMut(DemoEvent) + Send),
     stop: tokio::sync::watch::Receiver<bool>,
 ) -> Result<DemoResult, DemoError> {
+    say(DemoEvent::Planned { home: config.home.clone(), validators: VALIDATORS, miners: config.miners });
     let setting = config.clone();
-    let (stage, loss_first) = on_thread(move || {
+    let (stage, (loss_first, token_s)) = on_thread(move || {
         let stage = Stage::set(&setting)?;
         let loss = first_loss(&stage)?;
         Ok((stage, loss))
@@ -124,9 +137,12 @@ pub async fn run(
         vocab_size: stage.context.dataset.vocab_size,
         training_tokens: stage.context.dataset.training_tokens(),
         held_out_loss: loss_first,
+        steps: stage.context.genesis.inner.steps,
+        emission: stage.context.genesis.emission.clone(),
+        forecast: Forecast::of(&stage.context.genesis, config.miners - 1, token_s),
     });
 
-    let spawn = Spawn { program: &config.program, home: &config.home, delays: config.delays };
+    let spawn = Spawn { program: &config.program, home: &config.home, threads: config.threads, delays: config.delays };
     let mut children = Children::start(&spawn, &stage.participants, say, stop.clone()).await?;
     let outcome = follow(&mut children, &stage, say).await;
     // Stop all processes, also after an error.
@@ -151,6 +167,8 @@ pub async fn run(
         let text = on_thread(move || text(&home, checkpoint)).await?;
         say(DemoEvent::Text { when, text });
     }
+    let home = config.home.clone();
+    let (pay, disk_bytes) = on_thread(move || Ok((paid(&audit_home)?, disk::used(&home)))).await?;
     Ok(DemoResult {
         checkpoint: run.checkpoint,
         loss_first,
@@ -160,9 +178,19 @@ pub async fn run(
         audit_network: network,
         rejected: run.rejected,
         minted: run.minted,
+        pay,
+        disk_bytes,
         home: config.home,
         run: stage.context.run,
     })
+}
+
+/// The pay that the records in a home mint.
+fn paid(home: &Path) -> Result<Pay, DemoError> {
+    let access = Access::read(home)?;
+    let context = access.run(None)?;
+    let node = access.fold(&context)?;
+    Ok(Pay::of(&context.genesis, node.closed().iter().map(|closed| &closed.window)))
 }
 
 /// The results of the nodes.

@@ -1,20 +1,26 @@
 //! `templar demo`: a whole training run on this machine, then an audit of it.
 
+mod advice;
+mod ending;
+mod progress;
 mod story;
+mod words;
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use templar_testkit::demo::{
-    self, DEFAULT_CHECKPOINT, DEFAULT_MINERS, DEFAULT_SEED, DEFAULT_SIZE, DEFAULT_WINDOWS, DemoConfig, DemoEvent,
-    DemoResult,
+    self, DEFAULT_CHECKPOINT, DEFAULT_MINERS, DEFAULT_SEED, DEFAULT_SIZE, DEFAULT_WINDOWS, DemoConfig, DemoError,
+    DemoEvent, DemoResult,
 };
 use tokio::runtime::Runtime;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::{Stop, delays};
+use ending::Ending;
 use story::Story;
 
 /// Run a small decentralised training run on this machine and check it
@@ -39,6 +45,9 @@ pub(crate) struct DemoArgs {
     /// Set one value of the configuration, such as inner.steps=10
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Remove the homes at the end, also after an error. Without this they stay, to look around in
+    #[arg(long)]
+    clean: bool,
     /// Delay every act of every node and start the nodes in another order, for tests
     #[arg(long, hide = true, value_name = "MS:SEED", value_parser = delays)]
     delays: Option<(Duration, u64)>,
@@ -63,34 +72,58 @@ fn directory(named: Option<PathBuf>) -> Result<PathBuf, CommandError> {
     }
 }
 
+/// The number of threads of each node: half of the cores, since two validators or several miners compute at the same
+/// time. More threads than cores would only wait for each other.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long the demo took, for a person; decides nothing")]
 pub(crate) fn run(invocation: &Invocation, args: &DemoArgs, home: Option<PathBuf>) -> CommandResult {
+    let start = Instant::now();
     let printer = invocation.printer;
+    let home = directory(home)?;
     let config = DemoConfig {
         seed: args.seed.clone(),
         miners: args.miners,
         windows: args.windows,
-        home: directory(home)?,
+        home: home.clone(),
         program: std::env::current_exe()?,
         size: args.size.clone(),
         settings: args.set.clone(),
+        threads: (!invocation.chooses_threads).then(threads),
         delays: args.delays,
     };
     let runtime = Runtime::new()?;
     let stop = Stop::OnSignal.watch(runtime.handle());
-    let mut story = Story::new(printer);
+    let mut story = Story::new(printer, args.clean);
     let mut say = |event: DemoEvent| {
         printer.json(&event);
         story.tell(&event);
     };
-    let result = runtime.block_on(demo::run(config, &mut say, stop))?;
+    let result = runtime.block_on(demo::run(config, &mut say, stop));
+    let names = story.end();
+    if args.clean {
+        demo::remove(&home)?;
+    }
+    let result = result.map_err(|error| failed(error, &home, args.clean))?;
     let documented = args.is_default().then_some(DEFAULT_CHECKPOINT);
     let same = documented.is_none_or(|documented| documented == result.checkpoint.to_string());
-    story.end(&result, documented, &program());
+    let program = program();
+    let advice = if args.clean { advice::without_homes(&program) } else { advice::for_homes(&result, &program) };
+    Ending { printer, names, result: &result, documented, took: start.elapsed(), clean: args.clean }.tell(&advice);
     let mut value = serde_json::to_value(&result).unwrap_or_default();
     value["type"] = json!("result");
     value["documented"] = json!(documented);
     printer.json(&value);
     Ok(code(&result, same))
+}
+
+/// An error with a hint about the homes that stay behind.
+fn failed(error: DemoError, home: &Path, clean: bool) -> CommandError {
+    let has_homes = !clean && home.join("validator-1").exists();
+    let error = CommandError::from(error);
+    if has_homes { error.more(format!("the homes of this demo stay in {}", home.display())) } else { error }
 }
 
 fn code(result: &DemoResult, same: bool) -> Code {
@@ -102,6 +135,6 @@ fn code(result: &DemoResult, same: bool) -> Code {
 }
 
 /// The path by which this program was called, for the commands that the demo suggests.
-fn program() -> String {
-    std::env::args_os().next().map_or_else(|| "templar".to_owned(), |name| name.to_string_lossy().into_owned())
+fn program() -> OsString {
+    std::env::args_os().next().unwrap_or_else(|| "templar".into())
 }

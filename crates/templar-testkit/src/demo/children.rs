@@ -29,6 +29,7 @@ const NETWORK_VARIABLES: [&str; 5] =
 pub(super) struct Spawn<'a> {
     pub(super) program: &'a Path,
     pub(super) home: &'a Path,
+    pub(super) threads: Option<usize>,
     pub(super) delays: Option<(Duration, u64)>,
 }
 
@@ -116,6 +117,9 @@ impl Children {
         // The user's network settings are for one node, not for several on one machine.
         for name in NETWORK_VARIABLES {
             command.env_remove(name);
+        }
+        if let Some(threads) = spawn.threads {
+            command.env("RAYON_NUM_THREADS", threads.to_string());
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|source| ChildError::Start { name: name.clone(), source })?;

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use templar_manifest::{CheckpointId, PublicKey, RunId};
+use templar_manifest::{CheckpointId, EmissionSpec, PublicKey, RunId};
 use templar_node::event::NodeEvent;
+
+use super::forecast::Forecast;
+use super::pay::Pay;
 
 /// A node of the demo.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,6 +24,15 @@ pub struct DemoParticipant {
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum DemoEvent {
+    /// The demo begins.
+    Planned {
+        /// The directory of the homes.
+        home: PathBuf,
+        /// The number of validators.
+        validators: u32,
+        /// The number of miners, the cheat among them.
+        miners: u32,
+    },
     /// Homes and genesis have been made.
     Ready {
         /// The directory of the homes.
@@ -37,6 +49,12 @@ pub enum DemoEvent {
         training_tokens: u64,
         /// Held-out loss of the untrained model, in nats.
         held_out_loss: f64,
+        /// The number of inner steps that a miner takes in a window.
+        steps: u32,
+        /// The pay of a window and its shares.
+        emission: EmissionSpec,
+        /// How long the parts of the demo take on this machine.
+        forecast: Forecast,
     },
     /// A node reports an event.
     Node {
@@ -94,6 +112,10 @@ pub struct DemoResult {
     pub rejected: Vec<Rejected>,
     /// The pay minted in the whole run, in ALPHA.
     pub minted: f64,
+    /// Who was paid what in the whole run.
+    pub pay: Pay,
+    /// The room that the homes take on the disk, in bytes.
+    pub disk_bytes: u64,
     /// The directory of the homes.
     pub home: PathBuf,
     /// The id of the run.

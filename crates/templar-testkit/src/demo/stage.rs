@@ -15,20 +15,20 @@ use super::error::DemoError;
 use super::event::DemoParticipant;
 
 /// The number of validators in every demo.
-const VALIDATORS: u32 = 2;
+pub const VALIDATORS: u32 = 2;
 
 /// Settings of the demo's genesis on top of those of its size: short windows, and deadlines so long that no
 /// healthy machine reaches them.
 const SETTINGS: [&str; 13] = [
-    "inner.steps=30",
+    "inner.steps=12",
     "inner.batch_sequences=4",
     "inner.micro_batch_sequences=4",
     "compression.top_k=64",
     // At 1.0 the held-out loss of a young model swings; at 0.7 it falls in every window.
     r#"outer.schedule=[{"from_window":0,"learning_rate_ppm":700000}]"#,
     // A page is easier or harder than another by more than a few steps teach, so few of them rank miners by chance.
-    "gauntlet.assigned_pages=32",
-    "gauntlet.unassigned_pages=32",
+    "gauntlet.assigned_pages=16",
+    "gauntlet.unassigned_pages=16",
     "gauntlet.held_out_pages=16",
     "deadlines.commit_ms=600000",
     "deadlines.reveal_ms=600000",
@@ -37,6 +37,12 @@ const SETTINGS: [&str; 13] = [
     "replay.expulsion_windows=0",
     "emission.per_window_micros=100000000",
 ];
+
+/// The learning rate of small models. A demo takes few steps, so its warm-up is short and its peak high.
+const QUICK_SCHEDULE: &str = r#"inner.schedule=[{"steps":6,"from_nanos":1000000,"to_nanos":6000000,"shape":"linear"},{"steps":10000,"from_nanos":6000000,"to_nanos":600000,"shape":"cosine"}]"#;
+
+/// The sizes that such a learning rate suits.
+const QUICK_SIZES: [&str; 3] = ["tiny", "nano", "micro"];
 
 /// The configuration of a demo.
 #[derive(Debug, Clone)]
@@ -55,6 +61,8 @@ pub struct DemoConfig {
     pub size: String,
     /// Settings of genesis on top of the demo's own.
     pub settings: Vec<String>,
+    /// The number of threads with which each node computes; `None` leaves it to the environment.
+    pub threads: Option<usize>,
     /// Random pauses before every act of every node, and a random order of their start: the longest pause, and
     /// a seed.
     pub delays: Option<(Duration, u64)>,
@@ -116,6 +124,9 @@ impl Stage {
             origin: Origin::Drawn { size: config.size.clone(), seed: Hash::of(config.seed.as_bytes()) },
         };
         let mut settings: Vec<String> = SETTINGS.iter().map(ToString::to_string).collect();
+        if QUICK_SIZES.contains(&config.size.as_str()) {
+            settings.push(QUICK_SCHEDULE.to_owned());
+        }
         settings.push(format!("windows={}", config.windows));
         settings.extend(config.settings.iter().cloned());
         let genesis = configure(&plan, &settings)?;
