@@ -144,7 +144,7 @@ impl Report<'_> {
     }
 
     fn age(&self) -> String {
-        let ago = |age: Option<Duration>| age.map_or_else(|| "never".to_owned(), |age| format!("{} ago", span(age)));
+        let ago = |age: Option<Duration>| age.map_or_else(|| "none yet".to_owned(), |age| format!("{} ago", span(age)));
         let journal = ago(self.status.now.journal_age());
         match &self.status.now.node {
             Some(node) => format!(

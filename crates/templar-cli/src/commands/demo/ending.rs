@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use templar_home::shell::word;
 use templar_manifest::PublicKey;
 use templar_testkit::demo::{DemoResult, Pay};
 
@@ -30,7 +31,7 @@ impl Ending<'_> {
         let result = self.result;
         self.line("");
         self.line(format_args!(
-            "Result: in {} the loss on held-out text fell from {:.4} to {:.4} nats a token.",
+            "Result: in {} the loss on held-out text went from {:.4} to {:.4} nats a token.",
             count(result.windows, "window"),
             result.loss_first,
             result.loss_last
@@ -43,24 +44,28 @@ impl Ending<'_> {
         }
         self.tell_pay(&result.pay);
         self.line("");
-        let homes = if self.clean {
-            "The homes are removed.".to_owned()
+        let room = bytes(result.disk_bytes);
+        if self.clean {
+            self.line(format_args!("The demo took {}. Its homes took {room} and are removed.", span(self.took)));
         } else {
-            let home = templar_home::shell::word(&result.home);
-            format!("The homes take {}. To remove them: rm -r {home}", bytes(result.disk_bytes))
-        };
-        self.line(format_args!("The demo took {}. {homes}", span(self.took)));
+            self.line(format_args!("The demo took {}. The homes take {room}. To remove them:", span(self.took)));
+            self.command(format_args!("rm -r {}", word(&result.home)));
+        }
         self.line("");
         self.line("Try next:");
         for Advice { what, command } in advice {
             self.line(format_args!("  {what}"));
-            // A command is not wrapped, so that it can be copied.
-            self.printer.data(&(), format_args!("    {command}"));
+            self.command(command);
         }
     }
 
     fn line(&self, text: impl std::fmt::Display) {
         self.printer.data(&(), self.printer.prose(&text.to_string(), "  "));
+    }
+
+    /// A command is not wrapped, so that it can be copied.
+    fn command(&self, command: impl std::fmt::Display) {
+        self.printer.data(&(), format_args!("    {command}"));
     }
 
     fn tell_checkpoint(&self) {
@@ -84,7 +89,8 @@ impl Ending<'_> {
         }
         self.line(
             "Miners are paid for updates that the validators found useful and agree on, validators for repeating and \
-             agreeing, and the treasury gets its share of that. What they do not agree on is never minted.",
+             agreeing, and the treasury gets its share of that. What they do not agree on is never minted, nor is what \
+             rounding leaves.",
         );
     }
 }

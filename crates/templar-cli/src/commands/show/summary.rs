@@ -90,11 +90,15 @@ fn of_a_manifest(summary: &ObjectSummary, role: &str) -> String {
             format!("A validator's {step} vote on the {on} of window {window}: for {value}.")
         }
         ObjectSummary::Checkpoint { window, tensors, parameters } => format!(
-            "{} {} parameters in {}, {} as fp32. Window {window} starts from it.",
+            "{} {} parameters in {}, {} as fp32, {}.",
             if role.is_empty() { "A model:" } else { role },
             amount(*parameters as f64),
             count(*tensors as u64, "tensor"),
-            bytes(parameters.saturating_mul(4))
+            bytes(parameters.saturating_mul(4)),
+            match window.0.checked_sub(1) {
+                Some(last) => format!("after window {last}"),
+                None => "before any training in the run".to_owned(),
+            }
         ),
         ObjectSummary::State { optimizer_steps, parameters } => format!(
             "A miner's training state after {}: optimiser moments and error feedback for {} parameters.",
