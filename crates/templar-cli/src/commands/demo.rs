@@ -103,10 +103,9 @@ pub(crate) fn run(invocation: &Invocation, args: &DemoArgs, home: Option<PathBuf
     };
     let result = runtime.block_on(demo::run(config, &mut say, stop));
     let names = story.end();
-    if args.clean {
-        demo::remove(&home)?;
-    }
+    let removed = if args.clean { demo::remove(&home) } else { Ok(()) };
     let result = result.map_err(|error| failed(error, &home, args.clean))?;
+    removed?;
     let documented = args.is_default().then_some(DEFAULT_CHECKPOINT);
     let same = documented.is_none_or(|documented| documented == result.checkpoint.to_string());
     let program = program();
