@@ -37,8 +37,8 @@ impl Ending<'_> {
             result.loss_last
         ));
         self.tell_checkpoint();
-        let word = self.printer.tone(tone(result.audit == "match"), &result.audit);
-        self.line(format_args!("Audit of all windows: {word} (network: {}).", result.audit_network));
+        let verdict = self.printer.tone(tone(result.audit == "match"), &result.audit);
+        self.line(format_args!("Audit of all windows: {verdict} (network: {}).", result.audit_network));
         for line in cheats(result, &self.names) {
             self.line(line);
         }
