@@ -1,0 +1,93 @@
+//! How files are read: the choices of the person who imports.
+
+use super::format::Format;
+
+/// A row without its text, a line that is not JSON: what an import does about one bad row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnBadRow {
+    /// The import ends with an error that names file and row.
+    #[default]
+    Fail,
+    /// The row is left out and counted by its reason.
+    Skip,
+}
+
+/// What an import does about a document longer than [`ReadOptions::max_document_bytes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LongDocuments {
+    /// The text becomes several documents, cut after a line end or a blank where there is one.
+    #[default]
+    Split,
+    /// The beginning is taken and the rest left out.
+    Cut,
+    /// The document is left out.
+    Skip,
+}
+
+/// How a conversation, which is a column with a list of turns, becomes one document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChatForm {
+    /// By the chat template that came with the tokenizer. Without one, in the plain form.
+    #[default]
+    Template,
+    /// `role: content` for each turn, with a blank line between turns.
+    Plain,
+}
+
+/// How files are read. All of it decides which tokens an import gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// The column or field that holds the text. A dot leads into a struct, as in `doc.text`.
+    pub column: String,
+    /// The format of every file. Without it, the name and the first bytes of a file tell.
+    pub format: Option<Format>,
+    /// What happens where a row cannot be used.
+    pub on_bad_row: OnBadRow,
+    /// The longest document, in bytes of text.
+    pub max_document_bytes: usize,
+    /// What happens where a document is longer.
+    pub long_documents: LongDocuments,
+    /// The length from which plain text is cut at the next blank line, in bytes.
+    pub text_document_bytes: usize,
+    /// How a column that holds a list of turns becomes text.
+    pub chat: ChatForm,
+}
+
+impl ReadOptions {
+    /// The longest row that is read into memory, in bytes, whatever the limit for a document is. A row of JSON may be
+    /// longer than its text by escapes, which take up to six bytes for one, and by other fields.
+    pub(crate) fn max_row_bytes(&self) -> usize {
+        const LEAST: usize = 256 << 20;
+        self.max_document_bytes.saturating_mul(6).saturating_add(1 << 20).max(LEAST)
+    }
+
+    /// Whether the options make sense.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.max_document_bytes < MIN_DOCUMENT_BYTES || self.text_document_bytes == 0 {
+            return Err(format!("documents of less than {MIN_DOCUMENT_BYTES} bytes"));
+        }
+        if self.column.is_empty() {
+            return Err("a column without a name".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A piece of a document holds at least one character, which has up to four bytes.
+const MIN_DOCUMENT_BYTES: usize = 4;
+
+impl Default for ReadOptions {
+    /// The column `text`, formats by name and content, an error at the first bad row, documents of at most 16 MiB,
+    /// longer ones split, and plain text cut from 4 KiB on.
+    fn default() -> Self {
+        Self {
+            column: "text".to_owned(),
+            format: None,
+            on_bad_row: OnBadRow::default(),
+            max_document_bytes: 16 << 20,
+            long_documents: LongDocuments::default(),
+            text_document_bytes: 4096,
+            chat: ChatForm::default(),
+        }
+    }
+}
