@@ -1,0 +1,303 @@
+//! WebDataset: tar archives in which the files of one sample share a name.
+//!
+//! The key of a sample is the path of a file up to the first dot of its base name, and what follows is the member:
+//! `a/0001.txt` and `a/0001.json` are the members `txt` and `json` of `a/0001`. Files of one key lie one after the other.
+//! Which member holds the text is told by the column: `txt` for the file itself, `json.caption` for a field in it. The
+//! column `text` takes the member `txt` or `text`, or else the field `text` of the member `json`.
+//!
+//! The blocks of the archive are read here, because the reader of the tar crate keeps the archive borrowed; that crate
+//! reads their headers. An archive ends with a block of zeros, and one without it was cut off.
+
+use std::io::{BufRead, Read};
+
+use tar::{EntryType, Header, PaxExtensions};
+
+use super::document::{Found, ReadRows};
+use super::fault::{FileFault, RowFault};
+use super::format::Format;
+use super::json::{Field, LISTED};
+
+const BLOCK: u64 = 512;
+
+/// The longest name of a file, and the longest list of extended attributes, in bytes.
+const MAX_NAME_BYTES: u64 = 64 << 10;
+
+pub(super) struct TarRows<R> {
+    reader: R,
+    wanted: Wanted,
+    max_row_bytes: u64,
+    /// The key of the sample that is read, what it holds so far, and how well that fits what is wanted.
+    key: Vec<u8>,
+    sample: Option<(usize, Found)>,
+    row: u64,
+    has_sample: bool,
+    ended: bool,
+    /// The members that were seen, until one fits.
+    members: Vec<String>,
+    fits: bool,
+}
+
+/// The members that may hold the text, the best first, each with the field in it.
+struct Wanted {
+    column: String,
+    members: Vec<(String, Option<Field>)>,
+}
+
+impl Wanted {
+    fn new(column: &str) -> Self {
+        let mut members = vec![(column.to_owned(), None)];
+        if column == "text" {
+            members.insert(0, ("txt".to_owned(), None));
+        }
+        if let Some((member, path)) = column.split_once('.') {
+            members.push((member.to_owned(), Some(Field::new(path))));
+        }
+        members.push(("json".to_owned(), Some(Field::new(column))));
+        Self { column: column.to_owned(), members }
+    }
+
+    fn rank(&self, member: &str) -> Option<usize> {
+        self.members.iter().position(|(name, _)| name == member)
+    }
+}
+
+/// A file in the archive.
+struct Entry {
+    path: Vec<u8>,
+    size: u64,
+    is_file: bool,
+}
+
+impl<R: BufRead> TarRows<R> {
+    pub(super) fn new(reader: R, column: &str, max_row_bytes: usize) -> Self {
+        let (key, sample, members) = Default::default();
+        let (wanted, max_row_bytes) = (Wanted::new(column), max_row_bytes as u64);
+        let (has_sample, ended, fits) = (false, false, false);
+        Self { reader, wanted, max_row_bytes, key, sample, row: 0, has_sample, ended, members, fits }
+    }
+
+    /// The next file, at whose first byte the reader then stands. None at the end of the archive.
+    fn entry(&mut self) -> Result<Option<Entry>, FileFault> {
+        let (mut long_name, mut pax_size) = (None, None);
+        loop {
+            let mut block = [0; BLOCK as usize];
+            self.reader.read_exact(&mut block).map_err(|error| match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => damaged("it ends before its end mark"),
+                _ => error.into(),
+            })?;
+            if block == [0; BLOCK as usize] {
+                return Ok(None);
+            }
+            let header = Header::from_byte_slice(&block);
+            check_sum(header, &block)?;
+            let size = header.entry_size().map_err(|error| damaged(error.to_string()))?;
+            match header.entry_type() {
+                EntryType::GNULongName => {
+                    let mut name = self.small(size)?;
+                    name.truncate(name.iter().position(|&byte| byte == 0).unwrap_or(name.len()));
+                    long_name = Some(name);
+                }
+                EntryType::XHeader => {
+                    let attributes = self.small(size)?;
+                    for attribute in PaxExtensions::new(&attributes) {
+                        let attribute = attribute.map_err(|error| damaged(error.to_string()))?;
+                        match attribute.key_bytes() {
+                            b"path" => long_name = Some(attribute.value_bytes().to_vec()),
+                            b"size" => pax_size = attribute.value().ok().and_then(|size| size.parse().ok()),
+                            _ => {}
+                        }
+                    }
+                }
+                EntryType::GNULongLink | EntryType::XGlobalHeader => drop(self.small(size)?),
+                kind => {
+                    let path = long_name.unwrap_or_else(|| header.path_bytes().into_owned());
+                    let is_file = matches!(kind, EntryType::Regular | EntryType::Continuous);
+                    return Ok(Some(Entry { path, size: pax_size.unwrap_or(size), is_file }));
+                }
+            }
+        }
+    }
+
+    /// The content of an entry that describes the next one.
+    fn small(&mut self, size: u64) -> Result<Vec<u8>, FileFault> {
+        if size > MAX_NAME_BYTES {
+            return Err(damaged(format!("a name or a list of attributes has {size} bytes")));
+        }
+        self.content(size)
+    }
+
+    fn content(&mut self, size: u64) -> Result<Vec<u8>, FileFault> {
+        let mut content = Vec::new();
+        self.reader.by_ref().take(size).read_to_end(&mut content)?;
+        if content.len() as u64 != size {
+            return Err(damaged("it ends inside of a file"));
+        }
+        self.pass(padding(size))?;
+        Ok(content)
+    }
+
+    fn pass(&mut self, bytes: u64) -> Result<(), FileFault> {
+        let passed = std::io::copy(&mut self.reader.by_ref().take(bytes), &mut std::io::sink())?;
+        if passed == bytes { Ok(()) } else { Err(damaged("it ends inside of a file")) }
+    }
+
+    /// Reads one file into the sample, or passes over it.
+    fn member(&mut self, entry: &Entry, member: &str) -> Result<(), FileFault> {
+        let known = self.sample.as_ref().map_or(usize::MAX, |(rank, _)| *rank);
+        let rank = self.wanted.rank(member).filter(|&rank| entry.is_file && rank < known);
+        let Some(rank) = rank else {
+            if entry.is_file && !self.fits && self.members.len() < LISTED && !self.members.iter().any(|m| m == member) {
+                self.members.push(member.to_owned());
+            }
+            return self.pass(entry.size.saturating_add(padding(entry.size)));
+        };
+        let found = if entry.size > self.max_row_bytes {
+            self.pass(entry.size.saturating_add(padding(entry.size)))?;
+            Some(Found::Bad(RowFault::TooLong { max_bytes: self.max_row_bytes as usize }))
+        } else {
+            let content = self.content(entry.size)?;
+            match &self.wanted.members[rank].1 {
+                None => Some(Found::from_bytes(&content)),
+                Some(field) => field.read(content.trim_ascii()).unwrap_or_else(|fault| Some(Found::Bad(fault))),
+            }
+        };
+        if let Some(found) = found {
+            self.fits = true;
+            self.sample = Some((rank, found));
+        }
+        Ok(())
+    }
+
+    /// The sample that is complete.
+    fn complete(&mut self) -> Option<(u64, Found)> {
+        if !std::mem::take(&mut self.has_sample) {
+            return None;
+        }
+        self.row += 1;
+        Some((self.row, self.sample.take().map_or(Found::Nothing, |(_, found)| found)))
+    }
+}
+
+impl<R: BufRead + Send> ReadRows for TarRows<R> {
+    fn next_row(&mut self) -> Result<Option<(u64, Found)>, FileFault> {
+        while !self.ended {
+            let Some(entry) = self.entry()? else {
+                self.ended = true;
+                if !self.fits && !self.members.is_empty() {
+                    let columns = self.members.iter().map(|member| format!("{member} (files)")).collect();
+                    return Err(FileFault::NoColumn { column: self.wanted.column.clone(), columns });
+                }
+                break;
+            };
+            let Some((key, member)) = key_and_member(&entry.path).filter(|_| entry.is_file) else {
+                self.pass(entry.size.saturating_add(padding(entry.size)))?;
+                continue;
+            };
+            let complete = if key == self.key { None } else { self.complete() };
+            self.key = key.to_vec();
+            self.has_sample = true;
+            self.member(&entry, &member)?;
+            if complete.is_some() {
+                return Ok(complete);
+            }
+        }
+        Ok(self.complete())
+    }
+}
+
+/// The key of the sample that a file belongs to, and the name of the member. None for hidden files and those without a
+/// dot.
+fn key_and_member(path: &[u8]) -> Option<(&[u8], String)> {
+    let base = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+    let dot = base + path[base..].iter().position(|&byte| byte == b'.')?;
+    if dot == base {
+        return None;
+    }
+    Some((&path[..dot], String::from_utf8_lossy(&path[dot + 1..]).to_lowercase()))
+}
+
+/// The zeros that fill the last block of a file.
+fn padding(size: u64) -> u64 {
+    size.wrapping_neg() % BLOCK
+}
+
+fn check_sum(header: &Header, block: &[u8]) -> Result<(), FileFault> {
+    // The eight bytes of the sum itself count as blanks.
+    let sum = block[..148].iter().chain(&block[156..]).fold(8 * u32::from(b' '), |sum, &byte| sum + u32::from(byte));
+    match header.cksum() {
+        Ok(stated) if stated == sum => Ok(()),
+        _ => Err(damaged("the checksum of a header is wrong")),
+    }
+}
+
+fn damaged(reason: impl Into<String>) -> FileFault {
+    FileFault::damaged(Format::Tar, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (path, content) in files {
+            let mut header = Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o444);
+            builder.append_data(&mut header, path, content.as_bytes()).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn rows(bytes: &[u8], column: &str) -> Result<Vec<(u64, Found)>, FileFault> {
+        let mut rows = TarRows::new(bytes, column, 1000);
+        std::iter::from_fn(|| rows.next_row().transpose()).collect()
+    }
+
+    fn text(text: &str) -> Found {
+        Found::Text { text: text.to_owned(), mended: false }
+    }
+
+    #[test]
+    fn files_of_one_key_are_one_sample() {
+        let long = format!("{}/0003.txt", "folder".repeat(40));
+        let files = [
+            ("a/0001.jpg", "not text"),
+            ("a/0001.txt", "one"),
+            ("a/0001.json", r#"{"text":"from json"}"#),
+            ("a/0002.json", r#"{"caption":"c","text":"two"}"#),
+            ("a/0002.seg.txt", "another member"),
+            (&long, "three"),
+            ("a/README", "no dot"),
+            ("a/.hidden.txt", "hidden"),
+            ("a/0004.cls", "7"),
+        ];
+        let bytes = archive(&files);
+        let found = rows(&bytes, "text").unwrap();
+        assert_eq!(found, [(1, text("one")), (2, text("two")), (3, text("three")), (4, Found::Nothing)]);
+        let captions = rows(&bytes, "json.caption").unwrap();
+        assert_eq!(captions[1], (2, text("c")));
+        assert_eq!(rows(&bytes, "caption").unwrap(), captions);
+        assert_eq!(rows(&bytes, "seg.txt").unwrap()[1], (2, text("another member")));
+    }
+
+    #[test]
+    fn an_archive_without_text_lists_what_it_has() {
+        let error = rows(&archive(&[("1.jpg", "x"), ("1.cls", "y")]), "text").unwrap_err().to_string();
+        assert_eq!(error, "has no column `text` of text; its columns: jpg (files), cls (files)");
+        assert_eq!(rows(&archive(&[]), "text").unwrap(), []);
+    }
+
+    #[test]
+    fn an_archive_that_is_cut_off_or_damaged_is_refused() {
+        let bytes = archive(&[("1.txt", "one"), ("2.txt", &"two ".repeat(300))]);
+        assert!(matches!(rows(&bytes, "text").unwrap()[1].1, Found::Bad(RowFault::TooLong { max_bytes: 1000 })));
+        for length in [0, 100, 512, 515, 600, 1024, 1100, 1536, 2000, bytes.len() - 1024] {
+            let error = rows(&bytes[..length], "text").unwrap_err();
+            assert!(matches!(error, FileFault::Damaged { .. }), "{length}: {error}");
+        }
+        let mut flipped = bytes.clone();
+        flipped[1] ^= 1;
+        assert!(rows(&flipped, "text").unwrap_err().to_string().contains("checksum"));
+    }
+}
