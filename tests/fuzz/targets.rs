@@ -56,6 +56,13 @@ targets! {
     "tokenizer" tokenizer decode seeds 2;
     "parquet" import read_parquet parquet_seeds 2;
     "jsonl" import read_jsonl jsonl_seeds 2;
+    "array" import read_array array_seeds 2;
+    "arrow" import read_arrow arrow_seeds 2;
+    "conversations" import read_conversations conversation_seeds 2;
+    "table" import read_table table_seeds 2;
+    "tar" import read_tar tar_seeds 2;
+    "tokens" import read_tokens token_seeds 2;
+    "compressed" import read_compressed compressed_seeds 2;
 }
 
 /// The root of the repository.

@@ -12,7 +12,7 @@ use anyhow::anyhow;
 use serde_json::json;
 use templar_audit::InputError;
 use templar_blob::ReadError;
-use templar_data::{ImportError, PageError, SampleError, SinkError};
+use templar_data::{FileFault, Format, ImportError, PageError, SampleError, SinkError};
 use templar_home::HomeError;
 use templar_home::access::{AccessError, HandInError};
 use templar_home::configure::ConfigureError;
@@ -541,8 +541,31 @@ fn import(error: &ImportError) -> Meaning {
         ImportError::NoSources | ImportError::Options(_) => plain(Code::Usage),
         ImportError::Missing { .. } => plain(Code::NotFound),
         ImportError::Sink(SinkError(source)) => source.downcast_ref().map_or(plain(Code::Failed), put),
+        ImportError::Io { source, .. } => (Code::Failed, io(source).1),
+        ImportError::Row { .. } => {
+            hint(Code::Failed, "`--on-bad-row skip` leaves such rows out, counts them, and shows the first three")
+        }
+        ImportError::File { fault, .. } => (Code::Failed, import_file(fault)),
         _ => plain(Code::Failed),
     }
+}
+
+/// What can be done about a file that cannot be imported.
+fn import_file(fault: &FileFault) -> Option<String> {
+    Some(match fault {
+        FileFault::NoText { hint, .. } => (*hint).to_owned(),
+        FileFault::UnknownKind => {
+            let names = Format::NAMES.map(|(name, _)| name).join(", ");
+            format!("say what it is with `--format`, one of {names}")
+        }
+        FileFault::NoColumn { .. } => "name one of its columns with `--column`".to_owned(),
+        FileFault::Damaged { .. } => "get the file again, or write it anew; nothing was imported".to_owned(),
+        FileFault::Expands { .. } => {
+            "where this is right, decompress it first, and import what comes out of it".to_owned()
+        }
+        FileFault::Changed => "import it when nobody writes to it any more; nothing was imported".to_owned(),
+        FileFault::Io(_) => return None,
+    })
 }
 
 fn sample(error: &SampleError) -> Meaning {

@@ -34,5 +34,6 @@ pub fn options() -> ImportOptions {
 /// # Errors
 /// Only [`ImportError::Sink`]: the files themselves are sound.
 pub fn import_shakespeare(sink: &mut dyn ShardSink) -> Result<Dataset, ImportError> {
-    import_bytes("shakespeare.parquet", Bytes::from_static(PARQUET), TOKENIZER, &options(), sink)
+    let imported = import_bytes("shakespeare.parquet", Bytes::from_static(PARQUET), TOKENIZER, &options(), sink)?;
+    Ok(imported.dataset)
 }

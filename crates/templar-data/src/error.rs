@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::shard::SinkError;
+use crate::source::fault::{FileFault, RowFault};
 use crate::tokenizer::TokenizerError;
 
 /// An import failed. Rows and lines are counted from 1.
@@ -28,14 +29,26 @@ pub enum ImportError {
         /// The error of the operating system.
         source: io::Error,
     },
-    /// The extension of a source is not known.
-    #[error("{path} is of no known kind: expected .parquet, .jsonl or .txt")]
-    Unsupported {
-        /// The path of the source.
+    /// A row of a file cannot be used.
+    #[error("{path}, row {row}: {fault}")]
+    Row {
+        /// The path of the file.
         path: PathBuf,
+        /// The number of the row or line.
+        row: u64,
+        /// What is wrong with it.
+        fault: RowFault,
+    },
+    /// A file cannot be read, or not to its end.
+    #[error("{path} {fault}")]
+    File {
+        /// The path of the file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: FileFault,
     },
     /// A folder holds nothing to import.
-    #[error("folder {path} holds no .parquet, .jsonl or .txt file")]
+    #[error("folder {path} holds no file of a known kind")]
     EmptyFolder {
         /// The path of the folder.
         path: PathBuf,
@@ -47,58 +60,6 @@ pub enum ImportError {
         path: PathBuf,
         /// The limit, in levels.
         max_depth: usize,
-    },
-    /// A file is no parquet file, is damaged, or has a compression that is not supported (zstd and snappy are).
-    #[error("{path} is not a parquet file that can be read: {reason}")]
-    Parquet {
-        /// The path of the file.
-        path: PathBuf,
-        /// The message of the reader.
-        reason: String,
-    },
-    /// A parquet file has no top-level string column `text`.
-    #[error("{path} has no column `text` of strings; its columns: {}", columns.join(", "))]
-    NoTextColumn {
-        /// The path of the file.
-        path: PathBuf,
-        /// The names of its first columns.
-        columns: Vec<String>,
-    },
-    /// A row or line is not UTF-8.
-    #[error("{path}, row {row}: not UTF-8")]
-    NotUtf8 {
-        /// The path of the file.
-        path: PathBuf,
-        /// The number of the row or line.
-        row: u64,
-    },
-    /// A row has no text: the field is absent or null.
-    #[error("{path}, row {row}: no text")]
-    NoText {
-        /// The path of the file.
-        path: PathBuf,
-        /// The number of the row or line.
-        row: u64,
-    },
-    /// A line is no JSON object with a string `text`.
-    #[error("{path}, line {row}: {reason}")]
-    BadJson {
-        /// The path of the file.
-        path: PathBuf,
-        /// The number of the line.
-        row: u64,
-        /// The message of the parser.
-        reason: String,
-    },
-    /// A document is longer than [`ImportOptions`](crate::ImportOptions) allow.
-    #[error("{path}, row {row}: longer than the limit of {max_bytes} bytes for a document")]
-    TooLong {
-        /// The path of the file.
-        path: PathBuf,
-        /// The number of the row or line.
-        row: u64,
-        /// The limit, in bytes of text.
-        max_bytes: usize,
     },
     /// The tokenizer cannot be used.
     #[error(transparent)]
@@ -137,6 +98,13 @@ impl ImportError {
         match source.kind() {
             io::ErrorKind::NotFound => Self::Missing { path: path.to_owned() },
             _ => Self::Io { path: path.to_owned(), source },
+        }
+    }
+
+    pub(crate) fn file(path: &Path, fault: FileFault) -> Self {
+        match fault {
+            FileFault::Io(source) => Self::io(path, source),
+            fault => Self::File { path: path.to_owned(), fault },
         }
     }
 }

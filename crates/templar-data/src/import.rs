@@ -2,8 +2,7 @@
 //!
 //! Documents come one at a time from [`source`](crate::source). They are tokenised in batches, in parallel, and
 //! keep their order. Each gets the end token appended, and its tokens go to the shard writer. Memory holds one
-//! batch, one shard of either part, and one document for each thread, however long the input is. An empty text
-//! is skipped, because it would teach only the end token.
+//! batch, one shard of either part, and one document for each thread, however long the input is.
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +12,8 @@ use templar_manifest::{Dataset, HeldOut, Payload};
 
 use crate::error::ImportError;
 use crate::shard::{MAX_SHARD_BYTES, ShardSink, ShardWriter};
-use crate::source::{DocumentLimits, InputFile, TextDocument, expand};
-use crate::tokenizer::Tokenizer;
+use crate::source::{Content, Document, InputFile, ReadOptions, ReadReport, Vocabulary, expand, plain};
+use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// A batch is tokenised when it has this many bytes or documents.
 const BATCH_BYTES: usize = 1 << 20;
@@ -36,15 +35,13 @@ pub struct ImportOptions {
     pub shard_tokens: u64,
     /// The rule that decides which tokens are held out.
     pub held_out: HeldOut,
-    /// The longest document, in bytes of text.
-    pub max_document_bytes: usize,
-    /// The length from which plain text is cut at the next blank line, in bytes.
-    pub text_document_bytes: usize,
+    /// How files are read.
+    pub read: ReadOptions,
 }
 
 impl ImportOptions {
-    /// The defaults: shards of 4 Mi tokens (8 or 16 MiB), every twentieth block of 2,048 tokens held out,
-    /// documents of at most 16 MiB, and plain text cut from 4 KiB on.
+    /// The defaults: shards of 4 Mi tokens (8 or 16 MiB), every twentieth block of 2,048 tokens held out, and files
+    /// read as [`ReadOptions::default`] says.
     pub fn new(name: impl Into<String>, licence: impl Into<String>, source: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -53,13 +50,8 @@ impl ImportOptions {
             end_token: None,
             shard_tokens: 4 << 20,
             held_out: HeldOut { block_tokens: 2048, every: 20 },
-            max_document_bytes: 16 << 20,
-            text_document_bytes: 4096,
+            read: ReadOptions::default(),
         }
-    }
-
-    fn limits(&self) -> DocumentLimits {
-        DocumentLimits { max_document_bytes: self.max_document_bytes, text_document_bytes: self.text_document_bytes }
     }
 
     /// Makes a manifest with no shards yet. It refuses bad options before any work is done.
@@ -68,9 +60,7 @@ impl ImportOptions {
         if shard_bytes.is_none_or(|bytes| bytes > MAX_SHARD_BYTES) {
             return Err(ImportError::Options(format!("shards are longer than {MAX_SHARD_BYTES} bytes")));
         }
-        if self.max_document_bytes == 0 || self.text_document_bytes == 0 {
-            return Err(ImportError::Options("documents of zero bytes".to_owned()));
-        }
+        self.read.check().map_err(ImportError::Options)?;
         let dataset = Dataset {
             name: self.name.clone(),
             licence: self.licence.clone(),
@@ -90,11 +80,18 @@ impl ImportOptions {
     }
 }
 
-/// Imports files and folders. The extension of a file decides how it is read: `.parquet` (column `text`),
-/// `.jsonl` (field `text`) or `.txt`.
+/// An import that is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// The manifest, neither signed nor stored yet.
+    pub dataset: Dataset,
+    /// What was left out, cut and repaired on the way.
+    pub report: ReadReport,
+}
+
+/// Imports files and folders. The name and the first bytes of a file decide how it is read.
 ///
-/// `tokenizer_json` is a Hugging Face `tokenizer.json`. It and every shard go to `sink`. The manifest that is
-/// returned is neither signed nor stored yet.
+/// `tokenizer_json` is a Hugging Face `tokenizer.json`. It and every shard go to `sink`.
 ///
 /// # Errors
 /// [`ImportError`] names the file and the row or line at fault.
@@ -103,7 +100,7 @@ pub fn import(
     tokenizer_json: &[u8],
     options: &ImportOptions,
     sink: &mut dyn ShardSink,
-) -> Result<Dataset, ImportError> {
+) -> Result<Imported, ImportError> {
     import_sources(&expand(sources)?, tokenizer_json, options, sink)
 }
 
@@ -114,7 +111,7 @@ pub(crate) fn import_bytes(
     tokenizer_json: &[u8],
     options: &ImportOptions,
     sink: &mut dyn ShardSink,
-) -> Result<Dataset, ImportError> {
+) -> Result<Imported, ImportError> {
     import_sources(&[InputFile::Memory(name.into(), bytes)], tokenizer_json, options, sink)
 }
 
@@ -123,21 +120,21 @@ fn import_sources(
     tokenizer_json: &[u8],
     options: &ImportOptions,
     sink: &mut dyn ShardSink,
-) -> Result<Dataset, ImportError> {
+) -> Result<Imported, ImportError> {
     let tokenizer = Tokenizer::from_bytes(tokenizer_json, options.end_token.as_deref())?;
     let mut dataset = options.dataset(&tokenizer)?;
     sink.put(tokenizer_json.to_vec())?;
     let mut writer = ShardWriter::new(sink, dataset.held_out, dataset.shard_tokens, dataset.token_bytes);
+    let mut report = ReadReport::default();
     for source in sources {
         let mut batch = Vec::new();
         let mut bytes = 0;
-        for document in source.documents(options.limits())? {
+        let vocabulary = Vocabulary { size: tokenizer.vocab_size(), end: tokenizer.end_token() };
+        let mut documents = source.documents(&options.read, vocabulary)?;
+        for document in documents.by_ref() {
             let document = document?;
-            if document.text.is_empty() {
-                continue;
-            }
             dataset.documents += 1;
-            bytes += document.text.len();
+            bytes += document.content.bytes();
             batch.push(document);
             if bytes >= BATCH_BYTES || batch.len() >= BATCH_DOCUMENTS {
                 tokenise(&std::mem::take(&mut batch), source.path(), &tokenizer, &mut writer)?;
@@ -145,19 +142,20 @@ fn import_sources(
             }
         }
         tokenise(&batch, source.path(), &tokenizer, &mut writer)?;
+        report.add(documents.report());
     }
     (dataset.training, dataset.validation) = writer.finish()?;
-    finished(dataset)
+    Ok(Imported { dataset: finished(dataset)?, report })
 }
 
 /// Tokenises the documents of a batch in parallel, and appends their tokens in order.
 fn tokenise(
-    batch: &[TextDocument],
+    batch: &[Document],
     path: &Path,
     tokenizer: &Tokenizer,
     writer: &mut ShardWriter<'_>,
 ) -> Result<(), ImportError> {
-    let encoded: Vec<_> = batch.par_iter().map(|document| tokenizer.encode(&document.text)).collect();
+    let encoded: Vec<_> = batch.par_iter().map(|document| encode(&document.content, tokenizer)).collect();
     for (document, tokens) in batch.iter().zip(encoded) {
         let tokens =
             tokens.map_err(|source| ImportError::Encode { path: path.to_owned(), row: document.row, source })?;
@@ -165,6 +163,17 @@ fn tokenise(
         writer.push(&[tokenizer.end_token()])?;
     }
     Ok(())
+}
+
+fn encode(content: &Content, tokenizer: &Tokenizer) -> Result<Vec<u32>, TokenizerError> {
+    match content {
+        Content::Text(text) => tokenizer.encode(text),
+        Content::Tokens(ids) => Ok(ids.clone()),
+        Content::Turns(turns) => {
+            let text = plain(turns).map_err(|fault| TokenizerError::Encode(fault.to_string()))?;
+            tokenizer.encode(&text)
+        }
+    }
 }
 
 /// Checks that a dataset has something to train on and something held out.

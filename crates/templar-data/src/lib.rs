@@ -25,8 +25,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! - [`import`] reads parquet, jsonl and plain text in bounded memory, tokenises it, and writes shards to a
-//!   [`ShardSink`].
+//! - [`import`] reads files of many formats in bounded memory, tokenises them, and writes shards to a
+//!   [`ShardSink`]. [`ReadOptions`] say how files are read, and a [`ReadReport`] what was left out.
 //! - [`Tokenizer`] wraps a Hugging Face `tokenizer.json`, and switches off everything in it that is random or lossy.
 //! - [`PageReader`] gives the pages of either part. [`batch`] gives the numbers of the pages that a step of a
 //!   window takes.
@@ -47,8 +47,11 @@ mod tokenizer;
 mod verify;
 
 pub use error::ImportError;
-pub use import::{ImportOptions, import};
+pub use import::{ImportOptions, Imported, import};
 pub use page::{PageError, PageReader, Split, batch, read_page};
 pub use shard::{MAX_SHARD_BYTES, ShardSink, SinkError};
+pub use source::{
+    ChatForm, FileFault, Format, LongDocuments, OnBadRow, ReadOptions, ReadReport, RowFault, STANDARD_INPUT,
+};
 pub use tokenizer::{END_TOKENS, MAX_TOKENIZER_BYTES, MAX_VOCABULARY, Tokenizer, TokenizerError};
 pub use verify::{DatasetFault, SampleError, Verification, sample, verify};

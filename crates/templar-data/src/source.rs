@@ -3,52 +3,80 @@
 //! Files are read in the order given. A folder stands for the files below it that have a known extension,
 //! sorted by the bytes of their names. Every reader gives one document at a time and holds little more than
 //! that, so an input of any size takes the same memory. Rows and lines are counted from 1, as in an editor.
+//!
+//! [`InputFile::documents`] opens an input: [`input`] decompresses it, [`kind`] finds out its format, and a reader of
+//! that format gives rows. Which rows become documents is decided in [`document`], for all formats alike.
 
+mod array;
+mod arrow;
 mod batch;
 mod document;
+pub(crate) mod fault;
+mod format;
+mod input;
+mod json;
 mod jsonl;
+mod kind;
 mod lines;
+mod megatron;
+mod mend;
+mod options;
 mod parquet;
+mod report;
+mod table;
+mod tar;
 mod text;
+mod tokens;
+mod turns;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
 use crate::error::ImportError;
+use input::{Bytestream, Taken, Tap, Watch, decompressed, peek};
+use kind::{BYTE_ORDER_MARK, Compression, magic};
+use parquet::pages::Pages;
 
-pub(crate) use document::{DocumentLimits, Documents, TextDocument};
+pub(crate) use document::{Content, Document, Documents, Vocabulary};
+pub use fault::{FileFault, RowFault};
+pub use format::Format;
+pub use options::{ChatForm, LongDocuments, OnBadRow, ReadOptions};
+pub use report::ReadReport;
+pub(crate) use turns::plain;
 
 /// The number of levels that a folder may nest. A link that leads back up ends here.
 const MAX_DEPTH: usize = 32;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Parquet,
-    Jsonl,
-    Text,
-}
+/// Compressions one around the other.
+const MAX_LAYERS: usize = 2;
 
-impl Format {
-    fn of(path: &Path) -> Option<Self> {
-        match path.extension()?.to_ascii_lowercase().to_str()? {
-            "parquet" => Some(Self::Parquet),
-            "jsonl" => Some(Self::Jsonl),
-            "txt" => Some(Self::Text),
-            _ => None,
-        }
-    }
-}
+/// The path that stands for standard input.
+pub const STANDARD_INPUT: &str = "-";
 
 /// One input of an import.
 #[derive(Debug, Clone)]
 pub(crate) enum InputFile {
-    /// A file on disk.
+    /// A file on disk. The path `-` is standard input.
     File(PathBuf),
     /// A file in memory. Its name has an extension, as the name of a file on disk has.
     Memory(PathBuf, Bytes),
+}
+
+/// An input before its format is known.
+struct Opened {
+    stream: Bytestream,
+    /// The input itself, where it can be read at any place.
+    whole: Option<Whole>,
+    watch: Option<Watch>,
+    taken: Taken,
+}
+
+enum Whole {
+    File(File),
+    Memory(Bytes),
 }
 
 impl InputFile {
@@ -60,36 +88,132 @@ impl InputFile {
     }
 
     /// Opens the file and starts reading its documents.
-    pub(crate) fn documents(&self, limits: DocumentLimits) -> Result<Documents, ImportError> {
-        let path = self.path().to_owned();
-        let format = Format::of(&path).ok_or_else(|| ImportError::Unsupported { path: path.clone() })?;
-        match self {
-            Self::File(_) => {
-                let file = File::open(&path).map_err(|error| ImportError::io(&path, error))?;
-                match format {
-                    Format::Parquet => parquet::documents(file, path, limits),
-                    _ => Ok(lines(format, BufReader::new(file), path, limits)),
-                }
-            }
-            Self::Memory(_, bytes) => match format {
-                Format::Parquet => parquet::documents(bytes.clone(), path, limits),
-                _ => Ok(lines(format, io::Cursor::new(bytes.clone()), path, limits)),
-            },
+    pub(crate) fn documents(&self, options: &ReadOptions, vocabulary: Vocabulary) -> Result<Documents, ImportError> {
+        self.open(options, vocabulary).map_err(|fault| ImportError::file(self.path(), fault))
+    }
+
+    fn open(&self, options: &ReadOptions, vocabulary: Vocabulary) -> Result<Documents, FileFault> {
+        let opened = self.opened()?;
+        let (taken, path) = (opened.taken.clone(), self.path());
+        let mut notes = Vec::new();
+        let promised = Compression::of_name(path);
+        let (mut start, mut stream) = peek(opened.stream)?;
+        let mut layers = Vec::new();
+        // Bare tokens may begin with any bytes.
+        let is_bare = options.format.or(Format::of_name(path)).is_some_and(Format::is_tokens) && promised.is_none();
+        let max_layers = if is_bare { 0 } else { MAX_LAYERS };
+        while let Some(compression) = Compression::of_bytes(&start).filter(|_| layers.len() < max_layers) {
+            layers.push(compression);
+            (start, stream) = peek(decompressed(stream, compression, taken.clone())?)?;
         }
+        match (promised, layers.first()) {
+            (Some(compression), None) if start.is_empty() => {
+                let reason = "it is empty".to_owned();
+                return Err(FileFault::Damaged { format: compression.article(), reason });
+            }
+            (Some(_), None) => notes.push("is not compressed, in spite of its name".to_owned()),
+            (None, Some(compression)) => notes.push(format!("is {}, in spite of its name", compression.article())),
+            _ => {}
+        }
+        let format = format_of(path, &start, options.format, &mut notes)?;
+        if format.is_text() && start.starts_with(BYTE_ORDER_MARK) {
+            stream.read_exact(&mut [0; BYTE_ORDER_MARK.len()])?;
+            start.drain(..BYTE_ORDER_MARK.len());
+            notes.push("begins with a byte-order mark, which is not taken for text".to_owned());
+        }
+        let rows: Box<dyn document::ReadRows> = match format {
+            Format::Text => Box::new(text::TextRows::new(stream, options)),
+            Format::Jsonl if array::is_array(&start) => {
+                Box::new(array::ArrayRows::new(stream, &options.column, options.max_row_bytes()))
+            }
+            Format::Jsonl => Box::new(jsonl::JsonlRows::new(stream, &options.column, options.max_row_bytes())),
+            Format::Csv | Format::Tsv => {
+                Box::new(table::TableRows::new(stream, format, &options.column, options.max_row_bytes())?)
+            }
+            Format::Tokens | Format::Tokens16 | Format::Tokens32 => match megatron::companion(path, "idx") {
+                Some(index) if layers.is_empty() && opened.watch.is_some() => {
+                    Box::new(megatron::MegatronRows::new(path, &index, taken.clone())?)
+                }
+                _ => Box::new(tokens::TokenRows::new(stream, &start, format)?),
+            },
+            Format::Tar => Box::new(tar::TarRows::new(stream, &options.column, options.max_row_bytes())),
+            Format::Arrow => Box::new(arrow::ArrowRows::new(stream, &start, &options.column)?),
+            Format::Parquet => {
+                let pages = match opened.whole.filter(|_| layers.is_empty()) {
+                    Some(Whole::File(file)) => Pages::of_file(file, taken.clone())?,
+                    Some(Whole::Memory(bytes)) => Pages::of_memory(bytes, taken.clone()),
+                    // Read from its end, so it must lie somewhere. What was read so far is counted already.
+                    None => Pages::of_file(spooled(stream)?, Taken::default())?,
+                };
+                Box::new(parquet::ParquetRows::new(pages, &options.column)?)
+            }
+        };
+        Ok(Documents::new(path.to_owned(), rows, options.clone(), vocabulary)
+            .counted(taken)
+            .watched(opened.watch)
+            .with_notes(notes))
+    }
+
+    fn opened(&self) -> Result<Opened, FileFault> {
+        let taken = Taken::default();
+        let (stream, whole, watch): (Bytestream, _, _) = match self {
+            Self::Memory(_, bytes) => {
+                let tap = Tap { inner: io::Cursor::new(bytes.clone()), taken: taken.clone() };
+                (Box::new(BufReader::new(tap)), Some(Whole::Memory(bytes.clone())), None)
+            }
+            Self::File(path) if path.as_os_str() == STANDARD_INPUT => {
+                (Box::new(BufReader::new(Tap { inner: io::stdin(), taken: taken.clone() })), None, None)
+            }
+            Self::File(path) => {
+                let file = File::open(path)?;
+                let watch = Watch::new(&file)?;
+                let whole = watch.is_some().then(|| file.try_clone()).transpose()?;
+                let reader = BufReader::with_capacity(1 << 16, Tap { inner: file, taken: taken.clone() });
+                (Box::new(reader), whole.map(Whole::File), watch)
+            }
+        };
+        Ok(Opened { stream, whole, watch, taken })
     }
 }
 
-fn lines<R: BufRead + 'static>(format: Format, reader: R, path: PathBuf, limits: DocumentLimits) -> Documents {
-    match format {
-        Format::Text => Box::new(text::TextDocuments::new(reader, path, limits)),
-        _ => Box::new(jsonl::JsonlDocuments::new(reader, path, limits)),
+/// The format of an input: the one that was chosen, the one that the first bytes show, or the one that the name promises.
+fn format_of(path: &Path, start: &[u8], chosen: Option<Format>, notes: &mut Vec<String>) -> Result<Format, FileFault> {
+    if let Some(format) = chosen {
+        return Ok(format);
     }
+    let promised = Format::of_name(path);
+    let shown = magic(start, promised == Some(Format::Tokens))?;
+    match (shown, promised) {
+        (Some(shown), Some(promised)) if shown != promised => {
+            notes.push(format!("is {}, in spite of its name", shown.article()));
+            Ok(shown)
+        }
+        (Some(format), _) | (None, Some(format)) => Ok(format),
+        (None, None) => match start.trim_ascii_start().first() {
+            // Without a name, a beginning that only JSON has is enough.
+            Some(b'{' | b'[') => Ok(Format::Jsonl),
+            _ => Err(FileFault::UnknownKind),
+        },
+    }
+}
+
+/// A temporary file with the rest of a stream. It has no name, and is gone when it is closed.
+fn spooled(mut stream: Bytestream) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(&mut stream, &mut file)?;
+    file.flush()?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// Replaces each folder among `paths` by its files. The result is in the order in which the files are read.
 pub(crate) fn expand(paths: &[PathBuf]) -> Result<Vec<InputFile>, ImportError> {
     let mut files = Vec::new();
     for path in paths {
+        if path.as_os_str() == STANDARD_INPUT {
+            files.push(path.clone());
+            continue;
+        }
         let metadata = std::fs::metadata(path).map_err(|error| ImportError::io(path, error))?;
         if metadata.is_dir() {
             let before = files.len();
@@ -97,10 +221,8 @@ pub(crate) fn expand(paths: &[PathBuf]) -> Result<Vec<InputFile>, ImportError> {
             if files.len() == before {
                 return Err(ImportError::EmptyFolder { path: path.clone() });
             }
-        } else if Format::of(path).is_some() {
-            files.push(path.clone());
         } else {
-            return Err(ImportError::Unsupported { path: path.clone() });
+            files.push(path.clone());
         }
     }
     if files.is_empty() {
@@ -122,7 +244,7 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Imp
         let metadata = std::fs::metadata(&path).map_err(|error| ImportError::io(&path, error))?;
         if metadata.is_dir() {
             walk(&path, depth + 1, files)?;
-        } else if Format::of(&path).is_some() {
+        } else if Format::of_name(&path).is_some() {
             files.push(path);
         }
     }

@@ -19,7 +19,8 @@ use parquet::schema::types::Type;
 use proptest::prelude::*;
 use templar_blob::MemoryBlobs;
 use templar_data::{
-    ImportError, ImportOptions, PageReader, SinkError, Split, Tokenizer, bundled, import, sample, verify,
+    FileFault, ImportError, ImportOptions, PageReader, ReadOptions, RowFault, SinkError, Split, Tokenizer, bundled,
+    import, sample, verify,
 };
 use templar_manifest::{BlobId, Dataset, HeldOut};
 
@@ -28,12 +29,12 @@ fn options() -> ImportOptions {
     let mut options = ImportOptions::new("test", "CC0-1.0", "made by a test");
     options.held_out = HeldOut { block_tokens: 64, every: 5 };
     options.shard_tokens = 1000;
-    options.text_document_bytes = 64;
+    options.read.text_document_bytes = 64;
     options
 }
 
 fn import_with(paths: &[PathBuf], options: &ImportOptions) -> Result<Dataset, ImportError> {
-    import(paths, bundled::shakespeare().1, options, &mut MemoryBlobs::new())
+    import(paths, bundled::shakespeare().1, options, &mut MemoryBlobs::new()).map(|imported| imported.dataset)
 }
 
 fn failure(path: &Path) -> ImportError {
@@ -152,7 +153,7 @@ fn only_the_end_of_a_document_is_an_end_token() {
     let path = folder.path().join("t.jsonl");
     fs::write(&path, "{\"text\":\"<|endoftext|><|endoftext|>\"}\n".repeat(30)).unwrap();
     let mut blobs = MemoryBlobs::new();
-    let dataset = import(&[path], bundled::shakespeare().1, &options(), &mut blobs).unwrap();
+    let dataset = import(&[path], bundled::shakespeare().1, &options(), &mut blobs).unwrap().dataset;
     let ends = dataset.training.iter().chain(&dataset.validation).flat_map(|shard| {
         let (_, bytes) = blobs.iter().find(|(id, _)| **id == shard.blob.hash()).unwrap();
         bytes.chunks_exact(2).filter(|token| *token == [0, 0]).collect::<Vec<_>>()
@@ -166,8 +167,8 @@ fn sources_that_hold_nothing_are_refused_by_name() {
     let at = |name: &str| folder.path().join(name);
     assert!(matches!(import_with(&[], &options()), Err(ImportError::NoSources)));
     assert!(matches!(failure(&at("absent.txt")), ImportError::Missing { path } if path == at("absent.txt")));
-    fs::write(at("a.csv"), "text\nx").unwrap();
-    assert!(matches!(failure(&at("a.csv")), ImportError::Unsupported { .. }));
+    fs::write(at("a.xyz"), "text\nx").unwrap();
+    assert!(matches!(failure(&at("a.xyz")), ImportError::File { fault: FileFault::UnknownKind, .. }));
     assert!(matches!(failure(folder.path()), ImportError::EmptyFolder { .. }));
     for (name, content) in [("0.txt", ""), ("0.jsonl", "\n\n"), ("1.jsonl", "{\"text\":\"\"}\n")] {
         fs::write(at(name), content).unwrap();
@@ -239,7 +240,7 @@ fn a_type_that_the_metadata_claims_is_not_believed() {
         column.close().unwrap();
         group.close().unwrap();
         fs::write(&path, writer.into_inner().unwrap()).unwrap();
-        assert!(matches!(failure(&path), ImportError::NotUtf8 { row: 2, .. }));
+        assert!(matches!(failure(&path), ImportError::Row { row: 2, fault: RowFault::NotUtf8, .. }));
     }
 }
 
@@ -273,15 +274,10 @@ fn bad_parquet_is_refused_by_row_or_column() {
     let write = |bytes: &[u8]| fs::write(at("p.parquet"), bytes).unwrap();
     for bytes in [&b""[..], b"PAR1", b"PAR1\xff\xff\xff\xffPAR1", &[0; 4096]] {
         write(bytes);
-        assert!(matches!(failure(&at("p.parquet")), ImportError::Parquet { .. }));
+        assert!(matches!(failure(&at("p.parquet")), ImportError::File { fault: FileFault::Damaged { .. }, .. }));
     }
     write(&write_parquet(&[Some(b"a"), Some(b"b\xff"), Some(b"c")], Compression::SNAPPY, false, 2));
-    assert!(matches!(failure(&at("p.parquet")), ImportError::NotUtf8 { row: 2, .. }));
-    write(&write_parquet(&[Some(b"a"), Some(b"b"), None], Compression::SNAPPY, true, 2));
-    assert!(matches!(failure(&at("p.parquet")), ImportError::NoText { row: 3, .. }));
-    let small = ImportOptions { max_document_bytes: 2, ..options() };
-    write(&write_parquet(&[Some(b"ab"), Some(b"abc")], Compression::SNAPPY, false, 9));
-    assert!(matches!(import_with(&[at("p.parquet")], &small), Err(ImportError::TooLong { row: 2, max_bytes: 2, .. })));
+    assert!(matches!(failure(&at("p.parquet")), ImportError::Row { row: 2, fault: RowFault::NotUtf8, .. }));
 
     let number = Type::primitive_type_builder("text", Physical::INT32).build().unwrap();
     let other = Type::primitive_type_builder("body", Physical::BYTE_ARRAY).build().unwrap();
@@ -289,7 +285,9 @@ fn bad_parquet_is_refused_by_row_or_column() {
         let schema = Arc::new(Type::group_type_builder("s").with_fields(vec![Arc::new(field)]).build().unwrap());
         let writer = SerializedFileWriter::new(Vec::new(), schema, Default::default()).unwrap();
         write(&writer.into_inner().unwrap());
-        assert!(matches!(failure(&at("p.parquet")), ImportError::NoTextColumn { columns, .. } if columns.len() == 1));
+        assert!(
+            matches!(failure(&at("p.parquet")), ImportError::File { fault: FileFault::NoColumn { columns, .. }, .. } if columns.len() == 1)
+        );
     }
 }
 
@@ -307,7 +305,8 @@ fn bad_options_are_refused_before_anything_is_read() {
         ImportOptions { held_out: HeldOut { block_tokens: 0, every: 2 }, ..options() },
         ImportOptions { held_out: HeldOut { block_tokens: 1, every: 1 }, ..options() },
         ImportOptions { name: "x".repeat(1000), ..options() },
-        ImportOptions { max_document_bytes: 0, ..options() },
+        ImportOptions { read: ReadOptions { max_document_bytes: 0, ..options().read }, ..options() },
+        ImportOptions { read: ReadOptions { column: String::new(), ..options().read }, ..options() },
     ];
     for options in wrong {
         let refused = import(&path, bundled::shakespeare().1, &options, &mut blobs);

@@ -2,6 +2,7 @@
 
 mod facts;
 mod import;
+mod reading;
 
 use serde_json::json;
 use templar_blob::ReadError;

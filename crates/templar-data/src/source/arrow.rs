@@ -24,6 +24,9 @@ use crate::guard::guarded;
 /// The longest description of a message, and the longest table of contents, in bytes.
 const MAX_METADATA_BYTES: u64 = 64 << 20;
 
+/// Zeros between the mark of a file and its first message.
+const MAX_ZEROS: usize = 4096;
+
 /// The longest record batch, in bytes, before and after decompression.
 const MAX_BODY_BYTES: u64 = 2 << 30;
 
@@ -52,6 +55,7 @@ impl<R: BufRead> ArrowRows<R> {
         let is_file = start.starts_with(ARROW_FILE);
         if is_file {
             bytes(&mut reader, ARROW_FILE.len() as u64)?;
+            pass_zeros(&mut reader)?;
         }
         let (decoder, batches, path) = (StreamDecoder::new(), VecDeque::new(), column.to_owned());
         let (column, decoded, taken, row) = (None, 0, 0, 0);
@@ -148,6 +152,18 @@ impl<R: BufRead + Send> ReadRows for ArrowRows<R> {
             }
         }
     }
+}
+
+/// Passes over the zeros between the mark and the first message, which some writers put there to begin at a multiple of 64
+/// bytes. A message begins with another byte.
+fn pass_zeros(reader: &mut impl BufRead) -> Result<(), FileFault> {
+    for _ in 0..MAX_ZEROS {
+        if reader.fill_buf()?.first() != Some(&0) {
+            break;
+        }
+        reader.consume(1);
+    }
+    Ok(())
 }
 
 /// Exactly `length` bytes. Memory grows as they arrive, so a length that is stated wrongly costs none.

@@ -2,18 +2,202 @@
 //!
 //! Arrow has several types for text: with offsets of 32 or 64 bits, as views into shared buffers, and as indices into a
 //! dictionary. Each also exists for plain bytes. A reader that gives record batches need not know which of them a file
-//! has: [`text_at`] reads all of them.
+//! has: a [`Column`] reads all of them. A column may lie inside of structs.
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, downcast_dictionary_array};
-use arrow_schema::DataType;
+use arrow_array::{Array, ArrayRef, RecordBatch, downcast_dictionary_array, types};
+use arrow_schema::{DataType, Field, Fields, Schema};
+
+use super::document::Found;
+use super::fault::FileFault;
+use super::json::LISTED;
+use super::turns::{TurnValue, bad};
+
+/// A column of record batches that all have the same schema.
+pub(super) struct Column {
+    /// The position of the column among its siblings, at each level from the batch down.
+    steps: Vec<usize>,
+}
+
+impl Column {
+    /// The only column of the only struct of ... of the only column, `depth` levels down.
+    pub(super) fn inside(depth: usize) -> Self {
+        Self { steps: vec![0; depth] }
+    }
+
+    /// Finds a column of text by its path. A dot leads into a struct, and a name that has a dot itself is taken first.
+    ///
+    /// # Errors
+    /// [`FileFault::NoColumn`] with the columns that there are.
+    pub(super) fn find(schema: &Schema, path: &str) -> Result<Self, FileFault> {
+        let mut steps = Vec::new();
+        let found = walk(schema.fields(), path, &mut steps).map(Field::data_type);
+        if found.is_some_and(|kind| is_text(kind) || is_list(kind)) {
+            return Ok(Self { steps });
+        }
+        let mut columns = Vec::new();
+        list("", schema.fields(), &mut columns);
+        Err(FileFault::NoColumn { column: path.to_owned(), columns })
+    }
+
+    /// What a row of a batch holds in the column.
+    ///
+    /// # Errors
+    /// The name of the column's type, where it is none for text.
+    pub(super) fn found(&self, batch: &RecordBatch, row: usize) -> Result<Found, String> {
+        let Some((first, steps)) = self.steps.split_first() else { return Ok(Found::Nothing) };
+        let mut column = batch.column(*first);
+        for step in steps {
+            // A struct that is null has no text, whatever lies below it.
+            if column.is_null(row) {
+                return Ok(Found::Nothing);
+            }
+            column = column.as_struct_opt().ok_or("no struct")?.column(*step);
+        }
+        if column.is_null(row) {
+            return Ok(Found::Nothing);
+        }
+        if is_list(column.data_type()) {
+            return Ok(value_at(column, row, 0).map_or_else(|reason| Found::Bad(bad(&reason)), Found::Turns));
+        }
+        Ok(text_at(column, row)?.map_or(Found::Nothing, Found::from_bytes))
+    }
+}
+
+/// Follows the path below some fields. `steps` gets the position at each level.
+fn walk<'a>(fields: &'a Fields, path: &str, steps: &mut Vec<usize>) -> Option<&'a Field> {
+    let leads = |name: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let mut ways: Vec<usize> = (0..fields.len()).filter(|&way| leads(fields[way].name())).collect();
+    // The longest name first.
+    ways.sort_by_key(|&way| std::cmp::Reverse(fields[way].name().len()));
+    for way in ways {
+        let field = &fields[way];
+        steps.push(way);
+        if field.name() == path {
+            return Some(field);
+        }
+        if let DataType::Struct(inner) = field.data_type()
+            && let Some(found) = walk(inner, &path[field.name().len() + 1..], steps)
+        {
+            return Some(found);
+        }
+        steps.pop();
+    }
+    None
+}
+
+fn is_text(kind: &DataType) -> bool {
+    match kind {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::FixedSizeBinary(_) => true,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => true,
+        DataType::Dictionary(_, values) => is_text(values),
+        _ => false,
+    }
+}
+
+fn is_list(kind: &DataType) -> bool {
+    matches!(
+        kind,
+        DataType::List(_)
+            | DataType::LargeList(_)
+            | DataType::FixedSizeList(..)
+            | DataType::ListView(_)
+            | DataType::LargeListView(_)
+    )
+}
+
+/// Lists inside of lists.
+const MAX_DEPTH: usize = 64;
+
+/// A value of any type, for the turns of a conversation. What a template has no use for, such as a time, is null.
+fn value_at(column: &dyn Array, row: usize, depth: usize) -> Result<TurnValue, String> {
+    if depth == MAX_DEPTH {
+        return Err(format!("lists nest more than {MAX_DEPTH} deep"));
+    }
+    if column.is_null(row) {
+        return Ok(TurnValue::Null);
+    }
+    let list = |elements: ArrayRef| {
+        (0..elements.len()).map(|element| value_at(&elements, element, depth + 1)).collect::<Result<_, _>>()
+    };
+    Ok(match column.data_type() {
+        DataType::Boolean => TurnValue::Bool(column.as_boolean().value(row)),
+        DataType::Struct(fields) => {
+            let columns = column.as_struct().columns();
+            let fields = fields.iter().zip(columns);
+            let fields = fields.map(|(field, column)| Ok((field.name().clone(), value_at(column, row, depth + 1)?)));
+            TurnValue::Object(fields.collect::<Result<_, String>>()?)
+        }
+        DataType::List(_) => TurnValue::List(list(column.as_list::<i32>().value(row))?),
+        DataType::LargeList(_) => TurnValue::List(list(column.as_list::<i64>().value(row))?),
+        DataType::FixedSizeList(..) => TurnValue::List(list(column.as_fixed_size_list().value(row))?),
+        DataType::ListView(_) => TurnValue::List(list(column.as_list_view::<i32>().value(row))?),
+        DataType::LargeListView(_) => TurnValue::List(list(column.as_list_view::<i64>().value(row))?),
+        kind if is_text(kind) => match text_at(column, row)?.map(std::str::from_utf8) {
+            Some(Ok(text)) => TurnValue::Text(text.to_owned()),
+            Some(Err(_)) => return Err("a field is not UTF-8".to_owned()),
+            None => TurnValue::Null,
+        },
+        kind => number_at(column, kind, row),
+    })
+}
+
+fn number_at(column: &dyn Array, kind: &DataType, row: usize) -> TurnValue {
+    macro_rules! number {
+        ($variant:ident $kind:ty) => {
+            TurnValue::$variant(column.as_primitive::<$kind>().value(row).into())
+        };
+    }
+    match kind {
+        DataType::Int8 => number!(Integer types::Int8Type),
+        DataType::Int16 => number!(Integer types::Int16Type),
+        DataType::Int32 => number!(Integer types::Int32Type),
+        DataType::Int64 => number!(Integer types::Int64Type),
+        DataType::UInt8 => number!(Integer types::UInt8Type),
+        DataType::UInt16 => number!(Integer types::UInt16Type),
+        DataType::UInt32 => number!(Integer types::UInt32Type),
+        DataType::Float32 => number!(Number types::Float32Type),
+        DataType::Float64 => number!(Number types::Float64Type),
+        _ => TurnValue::Null,
+    }
+}
+
+fn list(prefix: &str, fields: &Fields, columns: &mut Vec<String>) {
+    for field in fields {
+        if columns.len() == LISTED {
+            return;
+        }
+        let name = format!("{prefix}{}", field.name());
+        match field.data_type() {
+            DataType::Struct(inner) if prefix.len() < 64 => list(&format!("{name}."), inner, columns),
+            kind => columns.push(format!("{name} ({})", named(kind))),
+        }
+    }
+}
+
+/// The name of a type, for people.
+fn named(kind: &DataType) -> String {
+    match kind {
+        kind if is_text(kind) => "text".to_owned(),
+        DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _) => {
+            match element.data_type() {
+                DataType::Struct(fields) => {
+                    let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).take(8).collect();
+                    format!("list of {}", names.join(", "))
+                }
+                kind => format!("list of {}", named(kind)),
+            }
+        }
+        kind => kind.to_string().to_lowercase(),
+    }
+}
 
 /// The bytes of the text in a row of a column; none where the row is null. They need not be UTF-8 where the
 /// column is one of bytes.
 ///
 /// # Errors
 /// The name of the column's type, where it is none for text.
-pub(super) fn text_at(column: &dyn Array, row: usize) -> Result<Option<&[u8]>, String> {
+fn text_at(column: &dyn Array, row: usize) -> Result<Option<&[u8]>, String> {
     if column.is_null(row) {
         return Ok(None);
     }
@@ -24,6 +208,8 @@ pub(super) fn text_at(column: &dyn Array, row: usize) -> Result<Option<&[u8]>, S
         DataType::Binary => column.as_binary::<i32>().value(row),
         DataType::LargeBinary => column.as_binary::<i64>().value(row),
         DataType::BinaryView => column.as_binary_view().value(row),
+        // A text that is shorter than the type allows was filled up with zeros.
+        DataType::FixedSizeBinary(_) => without_zeros(column.as_fixed_size_binary().value(row)),
         DataType::Dictionary(..) => {
             return downcast_dictionary_array!(
                 column => match column.key(row) {
@@ -38,14 +224,19 @@ pub(super) fn text_at(column: &dyn Array, row: usize) -> Result<Option<&[u8]>, S
     }))
 }
 
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    &bytes[..end]
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use arrow_array::types::{Int8Type, UInt32Type};
     use arrow_array::{
-        ArrayRef, BinaryArray, BinaryViewArray, DictionaryArray, Int32Array, LargeBinaryArray, LargeStringArray,
-        StringArray, StringViewArray,
+        BinaryArray, BinaryViewArray, DictionaryArray, Int32Array, LargeBinaryArray, LargeStringArray, StringArray,
+        StringViewArray,
     };
 
     use super::*;

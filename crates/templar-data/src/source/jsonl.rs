@@ -1,89 +1,95 @@
-//! JSON lines: one object on each line, whose field `text` is the document.
+//! JSON lines: one object on each line, one field of which is the document.
 //!
-//! Other fields are ignored, and blank lines are skipped. The length of a line is bounded before it is read,
-//! and that of its `text` afterwards. So a file without line ends takes no more memory than the longest line
-//! that is allowed.
+//! Other fields are not looked at, and blank lines are skipped. The length of a line is bounded before it is read. So a
+//! file without line ends takes no more memory than the longest row that is allowed.
 
-use std::borrow::Cow;
 use std::io::BufRead;
-use std::path::PathBuf;
 
-use serde::Deserialize;
+use super::document::{Found, ReadRows};
+use super::fault::{FileFault, RowFault};
+use super::json::Field;
+use super::kind::BYTE_ORDER_MARK;
+use super::lines::{LineRead, Lines};
 
-use super::document::{DocumentLimits, TextDocument};
-use super::lines::{LineRead, read_line};
-use crate::error::ImportError;
+/// Rows without the field from which on the file counts as one without such a field.
+const ROWS_WITHOUT: u64 = 100;
 
-/// A line may be longer than its text by escapes, which take up to six bytes for one, and by other fields.
-const LINE_FACTOR: usize = 6;
-const LINE_EXTRA_BYTES: usize = 1 << 20;
-
-/// One line. An absent field and a null field are the same mistake.
-#[derive(Deserialize)]
-struct JsonRow<'a> {
-    #[serde(borrow, default)]
-    text: Option<Cow<'a, str>>,
+pub(super) struct JsonlRows<R> {
+    lines: Lines<R>,
+    field: Field,
+    absent: Absent,
 }
 
-pub(super) struct JsonlDocuments<R> {
-    reader: R,
-    path: PathBuf,
-    limits: DocumentLimits,
-    /// The number of lines read so far.
-    line: u64,
-    buffer: Vec<u8>,
-    ended: bool,
-}
-
-impl<R: BufRead> JsonlDocuments<R> {
-    pub(super) fn new(reader: R, path: PathBuf, limits: DocumentLimits) -> Self {
-        Self { reader, path, limits, line: 0, buffer: Vec::new(), ended: false }
+impl<R: BufRead> JsonlRows<R> {
+    pub(super) fn new(reader: R, column: &str, max_row_bytes: usize) -> Self {
+        Self { lines: Lines::new(reader, max_row_bytes), field: Field::new(column), absent: Absent::new(column) }
     }
+}
 
-    fn step(&mut self) -> Result<Option<TextDocument>, ImportError> {
-        let max_bytes = self.limits.max_document_bytes;
-        let max_line_bytes = max_bytes.saturating_mul(LINE_FACTOR).saturating_add(LINE_EXTRA_BYTES);
+impl<R: BufRead + Send> ReadRows for JsonlRows<R> {
+    fn next_row(&mut self) -> Result<Option<(u64, Found)>, FileFault> {
         loop {
-            let read = read_line(&mut self.reader, &mut self.buffer, max_line_bytes)
-                .map_err(|error| ImportError::io(&self.path, error))?;
-            self.line += 1;
-            let (path, row) = (&self.path, self.line);
-            let too_long = || ImportError::TooLong { path: path.clone(), row, max_bytes };
+            let read = self.lines.next()?;
+            let row = self.lines.number();
             match read {
+                LineRead::End => return self.absent.end().map(|()| None),
+                LineRead::TooLong { max_bytes } => {
+                    return Ok(Some((row, Found::Bad(RowFault::TooLong { max_bytes }))));
+                }
                 LineRead::Read => {}
-                LineRead::End => return Ok(None),
-                LineRead::TooLong => return Err(too_long()),
             }
-            let line =
-                std::str::from_utf8(&self.buffer).map_err(|_| ImportError::NotUtf8 { path: path.clone(), row })?;
-            if line.trim_ascii().is_empty() {
-                continue;
+            let line = self.lines.line();
+            // Files that were joined have the byte-order mark of each.
+            let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii();
+            if !line.is_empty() {
+                return Ok(Some((row, self.absent.found(&self.field, line)?)));
             }
-            let bad = |reason: String| ImportError::BadJson { path: path.clone(), row, reason };
-            // serde would accept an array, and take its elements for the fields in order.
-            if !line.trim_ascii_start().starts_with('{') {
-                return Err(bad("not a JSON object".to_owned()));
-            }
-            let parsed: JsonRow<'_> = serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
-            let text = parsed.text.ok_or_else(|| ImportError::NoText { path: path.clone(), row })?;
-            if text.len() > max_bytes {
-                return Err(too_long());
-            }
-            return Ok(Some(TextDocument { text: text.into_owned(), row }));
         }
     }
 }
 
-impl<R: BufRead> Iterator for JsonlDocuments<R> {
-    type Item = Result<TextDocument, ImportError>;
+/// Watches that the field is there at all. A row may lack it, as it may be null. Where every row lacks it, the person who
+/// imports meant another field.
+pub(super) struct Absent {
+    column: String,
+    /// The rows that lack the field, and the fields of the first of them, until a row has it.
+    so_far: Option<(u64, Vec<String>)>,
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
+impl Absent {
+    pub(super) fn new(column: &str) -> Self {
+        Self { column: column.to_owned(), so_far: Some((0, Vec::new())) }
+    }
+
+    /// What a row holds.
+    pub(super) fn found(&mut self, field: &Field, row: &[u8]) -> Result<Found, FileFault> {
+        match field.read(row) {
+            Ok(Some(found)) => {
+                self.so_far = None;
+                Ok(found)
+            }
+            Err(fault) => Ok(Found::Bad(fault)),
+            Ok(None) => {
+                if let Some((rows, columns)) = &mut self.so_far {
+                    if *rows == 0 {
+                        *columns = Field::columns(row);
+                    }
+                    *rows += 1;
+                    if *rows == ROWS_WITHOUT {
+                        self.end()?;
+                    }
+                }
+                Ok(Found::Nothing)
+            }
         }
-        let step = self.step();
-        self.ended = !matches!(step, Ok(Some(_)));
-        step.transpose()
+    }
+
+    /// The end of the file.
+    pub(super) fn end(&mut self) -> Result<(), FileFault> {
+        match self.so_far.take() {
+            Some((1.., columns)) => Err(FileFault::NoColumn { column: self.column.clone(), columns }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -91,42 +97,51 @@ impl<R: BufRead> Iterator for JsonlDocuments<R> {
 mod tests {
     use super::*;
 
-    fn read(input: &[u8]) -> Vec<Result<TextDocument, ImportError>> {
-        let limits = DocumentLimits { max_document_bytes: 20, text_document_bytes: 4 };
-        JsonlDocuments::new(input, "d.jsonl".into(), limits).collect()
+    fn rows(input: &[u8]) -> Vec<(u64, Found)> {
+        let mut rows = JsonlRows::new(input, "text", 1000);
+        std::iter::from_fn(|| rows.next_row().unwrap()).collect()
     }
 
-    fn failure(input: &[u8]) -> ImportError {
-        read(input).pop().unwrap().unwrap_err()
+    fn text(text: &str) -> Found {
+        Found::Text { text: text.to_owned(), mended: false }
     }
 
     #[test]
-    fn the_text_field_is_the_document() {
+    fn one_field_of_each_line_is_the_document() {
         let found =
-            read(b"{\"id\":1,\"text\":\"a\\nb\"}\r\n\n{\"text\":\"\",\"meta\":{\"x\":[1]}}\n{\"text\":\"\\u00e9\"}");
-        let found: Vec<_> = found.into_iter().map(|document| document.unwrap()).map(|d| (d.text, d.row)).collect();
-        assert_eq!(found, [("a\nb".to_owned(), 1), (String::new(), 3), ("é".to_owned(), 4)]);
+            rows(b"\xef\xbb\xbf{\"id\":1,\"text\":\"a\"}\r\n\n{\"text\":\"\"}\n \xef\xbb\xbf\n{\"text\":\"b\"}");
+        let bad = Found::Bad(RowFault::BadJson("expected value at line 1 column 1".to_owned()));
+        assert_eq!(found, [(1, text("a")), (3, text("")), (4, bad), (5, text("b"))]);
     }
 
     #[test]
-    fn bad_lines_are_named_by_number() {
-        assert!(matches!(failure(b"{\"text\":\"a\"}\n{\"text\":\n"), ImportError::BadJson { row: 2, .. }));
-        assert!(matches!(failure(b"{\"text\":5}"), ImportError::BadJson { row: 1, .. }));
-        for line in [&b"[\"text\"]"[..], b"\"text\"", b"5", b"null"] {
-            assert!(matches!(failure(line), ImportError::BadJson { row: 1, .. }));
+    fn a_bad_line_does_not_hide_the_next() {
+        let long = "x".repeat(2000);
+        let found = rows(format!("{{\"text\":\n{long}\n{{\"text\":\"a\"}}\n{{\"x\":1}}").as_bytes());
+        assert!(matches!(found[0], (1, Found::Bad(RowFault::BadJson(_)))));
+        assert_eq!(found[1], (2, Found::Bad(RowFault::TooLong { max_bytes: 1000 })));
+        assert_eq!(found[2..], [(3, text("a")), (4, Found::Nothing)]);
+    }
+
+    #[test]
+    fn a_field_that_no_row_has_is_refused_with_those_there_are() {
+        let mut rows = JsonlRows::new(&b"{\"body\":\"a\",\"id\":1}\n{\"body\":\"b\"}"[..], "text", 1000);
+        assert_eq!(rows.next_row().unwrap(), Some((1, Found::Nothing)));
+        assert_eq!(rows.next_row().unwrap(), Some((2, Found::Nothing)));
+        let error = rows.next_row().unwrap_err().to_string();
+        assert_eq!(error, "has no column `text` of text; its columns: body (text), id (number)");
+        // A long file is not read to its end for that.
+        let mut rows = JsonlRows::new(std::io::BufReader::new(Endless(b"{\"body\":1}\n", 0)), "text", 1000);
+        assert!((0..ROWS_WITHOUT).any(|_| rows.next_row().is_err()));
+    }
+
+    struct Endless(&'static [u8], usize);
+
+    impl std::io::Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            buffer[0] = self.0[self.1 % self.0.len()];
+            self.1 += 1;
+            Ok(1)
         }
-        assert!(matches!(failure(b"{\"text\":\"a\",\"text\":\"b\"}"), ImportError::BadJson { row: 1, .. }));
-        assert!(matches!(failure(b"\n{\"txt\":\"a\"}"), ImportError::NoText { row: 2, .. }));
-        assert!(matches!(failure(b"{\"text\":null}"), ImportError::NoText { row: 1, .. }));
-        assert!(matches!(failure(b"{\"text\":\"\xff\"}"), ImportError::NotUtf8 { row: 1, .. }));
-        assert!(matches!(failure(b"{\"text\":\"123456789012345678901\"}"), ImportError::TooLong { row: 1, .. }));
-        let endless = vec![b'x'; 2 * LINE_EXTRA_BYTES];
-        assert!(matches!(failure(&endless), ImportError::TooLong { row: 1, .. }));
-    }
-
-    #[test]
-    fn other_fields_may_nest_as_deep_as_they_like() {
-        let deep = format!("{{\"x\":{}{},\"text\":\"a\"}}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(read(deep.as_bytes()).pop().unwrap().unwrap().text, "a");
     }
 }

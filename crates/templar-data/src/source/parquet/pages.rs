@@ -16,7 +16,7 @@ use ::parquet::file::metadata::ColumnChunkMetaData;
 use ::parquet::file::reader::{ChunkReader, Length};
 use bytes::Bytes;
 
-use super::header::{PageSizes, page_sizes};
+use super::header::page_sizes;
 use crate::source::fault::FileFault;
 use crate::source::format::Format;
 use crate::source::input::Taken;
@@ -114,7 +114,9 @@ impl Pages {
         let compressed = |(_, codec): &&(Range<u64>, Codec)| *codec != Codec::UNCOMPRESSED && !sizes.is_plain;
         // A hostile file may have chunks that overlap: none of their codecs may do harm.
         let mut codecs = state.chunks.iter().filter(|(range, _)| range.contains(&start)).filter(compressed);
-        if codecs.any(|&(_, codec)| sizes.uncompressed > MAX_PAGE_BYTES || expands_beyond(codec, page, sizes)) {
+        if codecs.any(|&(_, codec)| {
+            sizes.uncompressed > MAX_PAGE_BYTES || expands_beyond(codec, page, sizes.levels, MAX_PAGE_BYTES)
+        }) {
             let reason = format!("a page of {} bytes expands to more than {MAX_PAGE_BYTES}", page.len());
             return Err(FileFault::damaged(Format::Parquet, reason));
         }
@@ -122,23 +124,22 @@ impl Pages {
     }
 }
 
-/// Whether a page gives more than [`MAX_PAGE_BYTES`], where its codec does not stop at what the header states.
-fn expands_beyond(codec: Codec, page: &[u8], sizes: PageSizes) -> bool {
-    let levels = usize::try_from(sizes.levels).unwrap_or(usize::MAX).min(page.len());
+/// Whether a page gives more than `limit` bytes, where its codec does not stop at what the header states. `levels` bytes
+/// at its beginning are not compressed.
+fn expands_beyond(codec: Codec, page: &[u8], levels: u64, limit: u64) -> bool {
+    let levels = usize::try_from(levels).unwrap_or(usize::MAX).min(page.len());
     let compressed = &page[levels..];
     let most = |factor: u64| (compressed.len() as u64).saturating_mul(factor);
     let is_more = |decoder: &mut dyn Read| {
-        let given = io::copy(&mut decoder.take(MAX_PAGE_BYTES + 1), &mut io::sink());
+        let given = io::copy(&mut decoder.take(limit + 1), &mut io::sink());
         // What does not decompress is for the crate to refuse.
-        given.is_ok_and(|given| given > MAX_PAGE_BYTES)
+        given.is_ok_and(|given| given > limit)
     };
     match codec {
-        Codec::GZIP(_) => {
-            most(GZIP_FACTOR) > MAX_PAGE_BYTES && is_more(&mut flate2::read::MultiGzDecoder::new(compressed))
-        }
+        Codec::GZIP(_) => most(GZIP_FACTOR) > limit && is_more(&mut flate2::read::MultiGzDecoder::new(compressed)),
         Codec::BROTLI(_) => is_more(&mut brotli::Decompressor::new(compressed, 1 << 16)),
         // The frames of other programs than parquet's own, which the crate decompresses to their end.
-        Codec::LZ4 => compressed.starts_with(b"\x04\x22\x4d\x18") && most(LZ4_FACTOR) > MAX_PAGE_BYTES,
+        Codec::LZ4 => compressed.starts_with(b"\x04\x22\x4d\x18") && most(LZ4_FACTOR) > limit,
         _ => false,
     }
 }
@@ -210,5 +211,32 @@ impl Read for HeaderReader {
         }
         state.header.1.extend_from_slice(&read);
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_page_that_lies_about_its_size_is_found() {
+        let zeros = vec![0; 1 << 20];
+        let mut gzip = flate2::write::GzEncoder::new(b"levels".to_vec(), flate2::Compression::default());
+        gzip.write_all(&zeros).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let mut brotli = Vec::new();
+        brotli::CompressorWriter::new(&mut brotli, 4096, 5, 22).write_all(&zeros).unwrap();
+        let limit = zeros.len() as u64;
+        for limit in [1000, limit - 1] {
+            assert!(expands_beyond(Codec::GZIP(Default::default()), &gzip, 6, limit), "{limit}");
+            assert!(expands_beyond(Codec::BROTLI(Default::default()), &brotli, 0, limit), "{limit}");
+        }
+        assert!(!expands_beyond(Codec::GZIP(Default::default()), &gzip, 6, limit));
+        assert!(!expands_beyond(Codec::BROTLI(Default::default()), &brotli, 0, limit));
+        let frame = [&b"\x04\x22\x4d\x18"[..], &[0; 100]].concat();
+        assert!(expands_beyond(Codec::LZ4, &frame, 0, 25_000));
+        assert!(!expands_beyond(Codec::LZ4, &frame, 0, 27_000));
     }
 }
