@@ -50,8 +50,6 @@ pub use error::ImportError;
 pub use import::{ImportOptions, Imported, import};
 pub use page::{PageError, PageReader, Split, batch, read_page};
 pub use shard::{MAX_SHARD_BYTES, ShardSink, SinkError};
-pub use source::{
-    ChatForm, FileFault, Format, LongDocuments, OnBadRow, ReadOptions, ReadReport, RowFault, STANDARD_INPUT,
-};
+pub use source::{FileFault, Format, LongDocuments, OnBadRow, ReadOptions, ReadReport, RowFault, STANDARD_INPUT};
 pub use tokenizer::{END_TOKENS, MAX_TOKENIZER_BYTES, MAX_VOCABULARY, Tokenizer, TokenizerError};
 pub use verify::{DatasetFault, SampleError, Verification, sample, verify};

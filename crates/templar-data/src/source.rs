@@ -43,7 +43,7 @@ use parquet::pages::Pages;
 pub(crate) use document::{Content, Document, Documents, Vocabulary};
 pub use fault::{FileFault, RowFault};
 pub use format::Format;
-pub use options::{ChatForm, LongDocuments, OnBadRow, ReadOptions};
+pub use options::{LongDocuments, OnBadRow, ReadOptions};
 pub use report::ReadReport;
 pub(crate) use turns::plain;
 

@@ -7,7 +7,7 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
-use templar_data::{ChatForm, ImportOptions, ShardSink, SinkError, import};
+use templar_data::{ImportOptions, ShardSink, SinkError, import};
 use templar_manifest::{BlobId, HeldOut, Payload as _};
 
 use super::tokenizer;
@@ -30,7 +30,6 @@ fn read(name: &str, column: &str, bytes: &[u8]) -> bool {
     options.held_out = HeldOut { block_tokens: 2, every: 2 };
     options.read.max_document_bytes = 1 << 16;
     options.read.column = column.to_owned();
-    options.read.chat = ChatForm::Plain;
     match import(&[path], &tokenizer::small(), &options, &mut Discard) {
         Ok(imported) => {
             assert_eq!(imported.dataset.check(), Ok(()));

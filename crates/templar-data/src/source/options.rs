@@ -24,16 +24,6 @@ pub enum LongDocuments {
     Skip,
 }
 
-/// How a conversation, which is a column with a list of turns, becomes one document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ChatForm {
-    /// By the chat template that came with the tokenizer. Without one, in the plain form.
-    #[default]
-    Template,
-    /// `role: content` for each turn, with a blank line between turns.
-    Plain,
-}
-
 /// How files are read. All of it decides which tokens an import gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOptions {
@@ -49,8 +39,6 @@ pub struct ReadOptions {
     pub long_documents: LongDocuments,
     /// The length from which plain text is cut at the next blank line, in bytes.
     pub text_document_bytes: usize,
-    /// How a column that holds a list of turns becomes text.
-    pub chat: ChatForm,
 }
 
 impl ReadOptions {
@@ -87,7 +75,6 @@ impl Default for ReadOptions {
             max_document_bytes: 16 << 20,
             long_documents: LongDocuments::default(),
             text_document_bytes: 4096,
-            chat: ChatForm::default(),
         }
     }
 }

@@ -93,7 +93,9 @@ impl ParquetRows {
             let place = |reason| damaged(format!("row group {} of {groups}: {reason}", self.group + 1));
             if self.reader.is_none() {
                 let group = self.metadata.metadata().row_group(self.group);
-                self.pages.expect(self.leaves.clone().map(|leaf| group.column(leaf)));
+                let chunks = self.leaves.clone().map(|leaf| group.column(leaf));
+                // The crate panics on a chunk with a negative place.
+                call(|| Ok(self.pages.expect(chunks))).map_err(place)?;
                 let builder =
                     ParquetRecordBatchReaderBuilder::new_with_metadata(self.pages.clone(), self.metadata.clone());
                 let builder = builder.with_projection(self.projection.clone()).with_batch_size(ROWS);

@@ -6,7 +6,7 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray, StructArray};
 use arrow_schema::{DataType, Field, Fields};
 use parquet::basic::Compression;
 use serde_json::json;
-use templar_data::{ChatForm, ImportError, LongDocuments, OnBadRow, ReadOptions, RowFault};
+use templar_data::{ImportError, LongDocuments, OnBadRow, ReadOptions, RowFault};
 
 use super::make::*;
 use super::{Files, dataset_of, failure_of, import_one, options, reading, texts};
@@ -94,7 +94,7 @@ fn conversations_are_joined_alike_in_every_container() {
     let expected = dataset_of(&files.write("joined.jsonl", lines(&joined)), &options());
     let turn = |text: &str| json!([{ "role": "user", "content": text }, { "role": "assistant", "content": format!("{text}!") }]);
     let rows: String = texts.iter().map(|text| json!({ "messages": turn(text) }).to_string() + "\n").collect();
-    let read = ReadOptions { column: "messages".to_owned(), chat: ChatForm::Plain, ..Default::default() };
+    let read = ReadOptions { column: "messages".to_owned(), ..Default::default() };
     let path = files.write("chat.jsonl", rows);
     let (dataset, report) = import_one(&path, &reading(read.clone())).unwrap();
     assert_eq!((dataset, report.conversations), (expected.clone(), texts.len() as u64));

@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
-use templar_data::{ChatForm, Format, LongDocuments, OnBadRow, ReadOptions, ReadReport};
+use templar_data::{Format, LongDocuments, OnBadRow, ReadOptions, ReadReport};
 
 use crate::printer::{bytes, count};
 
@@ -24,9 +24,6 @@ pub(super) struct ReadArgs {
     /// What to do about a longer document
     #[arg(long, value_enum, default_value_t = Long::Split, value_name = "WHAT", conflicts_with = "bundled")]
     long_documents: Long,
-    /// How a column with the turns of conversations becomes text
-    #[arg(long, value_enum, default_value_t = Chat::Template, value_name = "HOW", conflicts_with = "bundled")]
-    chat: Chat,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -45,14 +42,6 @@ enum Long {
     Cut,
     /// Leave it out
     Skip,
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Chat {
-    /// By the chat template beside the tokenizer, or plain where there is none
-    Template,
-    /// As role: content, with a blank line between turns
-    Plain,
 }
 
 fn format_names() -> impl TypedValueParser<Value = Format> {
@@ -78,10 +67,6 @@ impl ReadArgs {
                 Long::Cut => LongDocuments::Cut,
                 Long::Skip => LongDocuments::Skip,
             },
-            chat: match self.chat {
-                Chat::Template => ChatForm::Template,
-                Chat::Plain => ChatForm::Plain,
-            },
             ..ReadOptions::default()
         }
     }
@@ -92,6 +77,12 @@ pub(super) fn describe(documents: u64, report: &ReadReport, options: &ReadOption
     let mut line = count(documents, "document");
     if report.without_text > 0 {
         line.push_str(&format!(", {} without text skipped", report.without_text));
+    }
+    if report.conversations > 0 {
+        let rows = report.conversations;
+        line.push_str(&format!(
+            ", {rows} of them conversations, joined as role: content with a blank line between turns"
+        ));
     }
     if report.bad_row_count() > 0 {
         let reasons: Vec<String> = report.bad_rows.iter().map(|(reason, rows)| format!("{rows} {reason}")).collect();
