@@ -95,7 +95,7 @@ impl ParquetRows {
                 let group = self.metadata.metadata().row_group(self.group);
                 let chunks = self.leaves.clone().map(|leaf| group.column(leaf));
                 // The crate panics on a chunk with a negative place.
-                call(|| Ok(self.pages.expect(chunks))).map_err(place)?;
+                guarded(|| self.pages.expect(chunks)).map_err(place)?;
                 let builder =
                     ParquetRecordBatchReaderBuilder::new_with_metadata(self.pages.clone(), self.metadata.clone());
                 let builder = builder.with_projection(self.projection.clone()).with_batch_size(ROWS);
