@@ -148,11 +148,11 @@ fn a_record_for_which_there_is_no_room_is_not_half_said() {
     disk.ok("init --key-from-seed record");
     disk.ok("dataset import --bundled");
     let run = hash(&disk.ok(&format!("run new test --dataset shakespeare --size tiny{}", settings())), "run");
-    // The journal gets its own disk with space for one page of 4 KiB, which is more than one window needs and
-    // less than two.
+    // The run's files get their own disk, with a page of 4 KiB each for start.json, the journal, the memory and its
+    // next version. A page of the journal is more than one window needs and less than two.
     let dir = format!("{}/here/runs/{run}", disk.path());
     let mount =
-        format!("cp -a {dir} {0}/run && mount -t tmpfs -o size=8k none {dir} && cp -a {0}/run/. {dir}", disk.path());
+        format!("cp -a {dir} {0}/run && mount -t tmpfs -o size=16k none {dir} && cp -a {0}/run/. {dir}", disk.path());
     assert_eq!(disk.run(&mount), Some(0));
     let (mut stopped, mut last) = (0, Value::Null);
     for window in 0..2 {

@@ -202,8 +202,8 @@ impl Memory {
         }
     }
 
-    /// Whether this home may sign the entry `id` in `window`. It may always repeat its last statement, which contradicts
-    /// nothing.
+    /// Whether this home may sign the entry `id` in `window`. It may always repeat its last statement, which
+    /// contradicts nothing.
     ///
     /// # Errors
     /// The reason why it may not.

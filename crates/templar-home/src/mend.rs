@@ -116,7 +116,7 @@ impl Check {
             }
             Err(error) => return Err(error.into()),
         };
-        // An entry of this home's own may be lost. A torn end is no such loss where the memory names the last statement.
+        // An entry of this home's own may be lost. A torn end is no such loss where the memory names the last one.
         let forgets = is_damaged || memory.as_ref().is_none_or(|memory| problem.is_some() && memory.signed.is_none());
         if forgets {
             // A lost entry may belong to any window up to the one that is open now.

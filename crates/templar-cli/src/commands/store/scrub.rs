@@ -1,5 +1,5 @@
-//! `templar store scrub`: reads every blob and every journal, reports damage, and repairs it: blobs from peers, the files
-//! of a run from what is whole of them.
+//! `templar store scrub`: reads every blob and every journal, reports damage, and repairs it: blobs from peers, the
+//! files of a run from what is whole of them.
 
 use std::collections::BTreeMap;
 
