@@ -55,7 +55,8 @@ impl<R: Read> TableRows<R> {
         self.reader.get_mut().left = self.max_row_bytes;
         match self.reader.read_byte_record(&mut self.record) {
             Ok(true) if self.record.as_slice() == LAST_LINE.trim_matches('\n').as_bytes() => Ok(false),
-            Ok(true) if !self.reader.is_done() || !self.record.as_slice().ends_with(b"\x01\n") => Ok(true),
+            // In quotes, the last line keeps its end and becomes a part of the field.
+            Ok(true) if !self.record.as_slice().ends_with(LAST_LINE.trim_start_matches('\n').as_bytes()) => Ok(true),
             Ok(_) => Err(self.damaged("a quote is not closed: it ends inside of a field")),
             Err(error) => match error.into_kind() {
                 csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
