@@ -28,6 +28,16 @@ impl ShardSink for MemoryBlobs {
     }
 }
 
+/// A rule that holds something out of a stream of `total` tokens, for a text that is too short for the usual rule: one
+/// block in ten, in blocks as long as leaves about three of them. It is `None` where so few tokens are worth no rule.
+pub(crate) fn rule_for(total: u64) -> Option<HeldOut> {
+    const EVERY: u64 = 10;
+    const BLOCKS: u64 = 3;
+    const LEAST_BLOCK: u64 = 4;
+    let block_tokens = 1 << (total / (EVERY * BLOCKS)).checked_ilog2()?;
+    (block_tokens >= LEAST_BLOCK).then_some(HeldOut { block_tokens, every: EVERY })
+}
+
 /// The number of tokens that the rule holds out of a stream of `total` tokens.
 pub(crate) fn held_out_tokens(rule: &HeldOut, total: u64) -> u64 {
     let blocks = total / rule.block_tokens;
@@ -52,6 +62,25 @@ struct SplitBuffer {
     shards: Vec<Shard>,
 }
 
+/// The parts of a dataset in which some tokens lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Parts(u8);
+
+impl Parts {
+    pub(crate) const TRAINING: Self = Self(1);
+    pub(crate) const HELD_OUT: Self = Self(2);
+
+    /// These parts and those.
+    pub(crate) fn with(self, parts: Self) -> Self {
+        Self(self.0 | parts.0)
+    }
+
+    /// The parts as bits: 1 is the training part, and 2 is the held-out part.
+    pub(crate) fn bits(self) -> u8 {
+        self.0
+    }
+}
+
 /// Distributes tokens to the two parts, and cuts each part into shards of equal size.
 pub(crate) struct ShardWriter<'a> {
     sink: &'a mut dyn ShardSink,
@@ -72,8 +101,9 @@ impl<'a> ShardWriter<'a> {
         Self { sink, rule, shard_tokens, token_bytes, position: 0, training, validation }
     }
 
-    /// Appends `tokens` to the stream.
-    pub(crate) fn push(&mut self, mut tokens: &[u32]) -> Result<(), SinkError> {
+    /// Appends `tokens` to the stream, and tells in which parts they lie.
+    pub(crate) fn push(&mut self, mut tokens: &[u32]) -> Result<Parts, SinkError> {
+        let mut parts = Parts::default();
         while !tokens.is_empty() {
             let block = self.position / self.rule.block_tokens;
             let room = self.rule.block_tokens - self.position % self.rule.block_tokens;
@@ -81,10 +111,11 @@ impl<'a> ShardWriter<'a> {
             let (now, later) = tokens.split_at(taken);
             let held_out = block % self.rule.every == self.rule.every - 1;
             self.append(held_out, now)?;
+            parts = parts.with(if held_out { Parts::HELD_OUT } else { Parts::TRAINING });
             self.position += now.len() as u64;
             tokens = later;
         }
-        Ok(())
+        Ok(parts)
     }
 
     /// Writes the unfinished shards, and returns the shards to train on and those held out.
@@ -134,6 +165,16 @@ mod tests {
     fn stored(blobs: &MemoryBlobs, shards: &[Shard], token_bytes: u32) -> Vec<u32> {
         let read = |shard: &Shard| blobs.read(&shard.blob.hash(), MAX_SHARD_BYTES).unwrap();
         shards.iter().flat_map(|shard| decode_tokens(&read(shard), token_bytes).collect::<Vec<_>>()).collect()
+    }
+
+    #[test]
+    fn a_short_text_gets_a_rule_that_does() {
+        assert_eq!(rule_for(5010), Some(HeldOut { block_tokens: 128, every: 10 }));
+        assert_eq!([0, 1, 29, 119].map(rule_for), [None; 4]);
+        for total in 120..20_000 {
+            let rule = rule_for(total).unwrap();
+            assert!(held_out_tokens(&rule, total) >= 3 * rule.block_tokens, "{total}");
+        }
     }
 
     proptest! {
