@@ -8,7 +8,7 @@ use bytes::Bytes;
 use templar_manifest::Dataset;
 
 use crate::error::ImportError;
-use crate::import::{ImportOptions, import_bytes};
+use crate::import::{ImportOptions, Imported, import_bytes};
 use crate::shard::ShardSink;
 
 const PARQUET: &[u8] = include_bytes!("../../../datasets/shakespeare/shakespeare.parquet");
@@ -34,6 +34,13 @@ pub fn options() -> ImportOptions {
 /// # Errors
 /// Only [`ImportError::Sink`]: the files themselves are sound.
 pub fn import_shakespeare(sink: &mut dyn ShardSink) -> Result<Dataset, ImportError> {
-    let imported = import_bytes("shakespeare.parquet", Bytes::from_static(PARQUET), TOKENIZER, &options(), sink)?;
-    Ok(imported.dataset)
+    Ok(import(sink)?.dataset)
+}
+
+/// [`import_shakespeare`], with the report of the import.
+///
+/// # Errors
+/// Only [`ImportError::Sink`]: the files themselves are sound.
+pub fn import(sink: &mut dyn ShardSink) -> Result<Imported, ImportError> {
+    import_bytes("shakespeare.parquet", Bytes::from_static(PARQUET), TOKENIZER, &options(), sink)
 }

@@ -5,6 +5,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use templar_manifest::HeldOut;
+
+use crate::licence::LicenceError;
+use crate::listing::ListingError;
+use crate::part::PartError;
 use crate::shard::SinkError;
 use crate::source::fault::{FileFault, RowFault};
 use crate::tokenizer::TokenizerError;
@@ -12,9 +17,9 @@ use crate::tokenizer::TokenizerError;
 /// An import failed. Rows and lines are counted from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The list of sources is empty.
-    #[error("nothing to import: no source was named")]
-    NoSources,
+    /// The sources cannot be listed.
+    #[error(transparent)]
+    List(#[from] ListingError),
     /// A source does not exist.
     #[error("{path} does not exist")]
     Missing {
@@ -47,20 +52,6 @@ pub enum ImportError {
         /// What is wrong with it.
         fault: FileFault,
     },
-    /// A folder holds nothing to import.
-    #[error("folder {path} holds no file of a known kind")]
-    EmptyFolder {
-        /// The path of the folder.
-        path: PathBuf,
-    },
-    /// A folder nests too deep, perhaps because of a link to itself.
-    #[error("folder {path} is nested more than {max_depth} deep")]
-    TooDeep {
-        /// The path of the folder.
-        path: PathBuf,
-        /// The limit, in levels.
-        max_depth: usize,
-    },
     /// The tokenizer cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -74,6 +65,12 @@ pub enum ImportError {
         /// The error of the tokenizer.
         source: TokenizerError,
     },
+    /// The licence is no SPDX expression.
+    #[error(transparent)]
+    Licence(#[from] LicenceError),
+    /// A part cannot be written, read or joined with others.
+    #[error(transparent)]
+    Part(#[from] PartError),
     /// The options contradict themselves or the manifest's rules.
     #[error("bad import option: {0}")]
     Options(String),
@@ -87,6 +84,8 @@ pub enum ImportError {
         tokens: u64,
         /// The number of tokens before the first held-out one.
         needed: u64,
+        /// A rule that would hold some out, unless there is hardly any text.
+        fits: Option<HeldOut>,
     },
     /// A shard cannot be kept.
     #[error("a shard cannot be stored")]

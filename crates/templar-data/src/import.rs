@@ -1,23 +1,31 @@
 //! Import: documents become tokens, tokens become shards, and a manifest names the shards.
 //!
-//! Documents come one at a time from [`source`](crate::source). They are tokenised in batches, in parallel, and
-//! keep their order. Each gets the end token appended, and its tokens go to the shard writer. Memory holds one
-//! batch, one shard of either part, and one document for each thread, however long the input is.
+//! One thread reads batches of documents ([`reading`](crate::reading)), several turn them into tokens
+//! ([`encode`](crate::encode)), and the calling thread puts them together in order ([`assembly`](crate::assembly)) or
+//! writes them to a part file. Memory holds a few batches for each thread and an unfinished shard of either part, however
+//! long the input is.
 
+use std::io::Write;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use rayon::prelude::*;
 use templar_manifest::{Dataset, HeldOut, Payload};
 
+use crate::assembly::{Assembled, Assembly, ImportedFile};
+use crate::duplicates::{Duplicates, OnDuplicate};
+use crate::encode::{EncodedBatch, encode_batch, encode_document};
 use crate::error::ImportError;
-use crate::shard::{MAX_SHARD_BYTES, ShardSink, ShardWriter};
-use crate::source::{Content, Document, InputFile, ReadOptions, ReadReport, Vocabulary, expand, plain};
-use crate::tokenizer::{Tokenizer, TokenizerError};
-
-/// A batch is tokenised when it has this many bytes or documents.
-const BATCH_BYTES: usize = 1 << 20;
-const BATCH_DOCUMENTS: usize = 4096;
+use crate::licence::checked_licence;
+use crate::listing::Listing;
+use crate::ordered::in_order;
+use crate::part::{FORMAT, PartHeader, PartPlan, PartReader, PartWriter};
+use crate::progress::Progress;
+use crate::reading::FileReading;
+use crate::shard::{MAX_SHARD_BYTES, ShardSink};
+use crate::share::Part;
+use crate::source::{InputFile, ReadOptions, ReadReport, Vocabulary};
+use crate::tokenizer::Tokenizer;
 
 /// The options of an import. Together with the text and the tokenizer they decide the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,13 +43,15 @@ pub struct ImportOptions {
     pub shard_tokens: u64,
     /// The rule that decides which tokens are held out.
     pub held_out: HeldOut,
+    /// What is done about documents that occurred before.
+    pub on_duplicate: OnDuplicate,
     /// How files are read.
     pub read: ReadOptions,
 }
 
 impl ImportOptions {
-    /// The defaults: shards of 4 Mi tokens (8 or 16 MiB), every twentieth block of 2,048 tokens held out, and files
-    /// read as [`ReadOptions::default`] says.
+    /// The defaults: shards of 4 Mi tokens (8 or 16 MiB), every twentieth block of 2,048 tokens held out, duplicates
+    /// counted, and files read as [`ReadOptions::default`] says.
     pub fn new(name: impl Into<String>, licence: impl Into<String>, source: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -50,6 +60,7 @@ impl ImportOptions {
             end_token: None,
             shard_tokens: 4 << 20,
             held_out: HeldOut { block_tokens: 2048, every: 20 },
+            on_duplicate: OnDuplicate::default(),
             read: ReadOptions::default(),
         }
     }
@@ -63,7 +74,7 @@ impl ImportOptions {
         self.read.check().map_err(ImportError::Options)?;
         let dataset = Dataset {
             name: self.name.clone(),
-            licence: self.licence.clone(),
+            licence: checked_licence(&self.licence)?,
             source: self.source.clone(),
             tokenizer: tokenizer.id(),
             vocab_size: tokenizer.vocab_size(),
@@ -80,28 +91,198 @@ impl ImportOptions {
     }
 }
 
-/// An import that is done.
+/// What an import ends in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Imported {
     /// The manifest, neither signed nor stored yet.
     pub dataset: Dataset,
-    /// What was left out, cut and repaired on the way.
+    /// The files that were read, in order.
+    pub files: Vec<ImportedFile>,
+    /// Documents that occurred before.
+    pub duplicates: Duplicates,
+    /// What was done about them.
+    pub on_duplicate: OnDuplicate,
+    /// What reading left out, cut and repaired.
     pub report: ReadReport,
 }
 
-/// Imports files and folders. The name and the first bytes of a file decide how it is read.
+/// What one part of an import ends in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImportedPart {
+    /// The documents in the part.
+    pub documents: u64,
+    /// Their tokens, each document with its end token.
+    pub tokens: u64,
+    /// What reading left out, cut and repaired. It may cover documents of other parts.
+    pub report: ReadReport,
+}
+
+impl Imported {
+    pub(crate) fn new(assembled: Assembled, report: ReadReport) -> Self {
+        let Assembled { dataset, files, duplicates, on_duplicate } = assembled;
+        Self { dataset, files, duplicates, on_duplicate, report }
+    }
+}
+
+/// An import whose options were checked.
 ///
-/// `tokenizer_json` is a Hugging Face `tokenizer.json`. It and every shard go to `sink`.
+/// The file of the tokenizer and every shard go to a sink. Work is done on as many threads as rayon has here; what comes
+/// out depends on the text, the tokenizer and the options alone.
+pub struct Import<'a> {
+    tokenizer: Tokenizer,
+    tokenizer_json: &'a [u8],
+    options: &'a ImportOptions,
+    /// The manifest, still without documents and shards.
+    dataset: Dataset,
+}
+
+impl<'a> Import<'a> {
+    /// Checks the options. `tokenizer_json` is a Hugging Face `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`ImportError::Tokenizer`], [`ImportError::Licence`] or [`ImportError::Options`].
+    pub fn new(tokenizer_json: &'a [u8], options: &'a ImportOptions) -> Result<Self, ImportError> {
+        let tokenizer = Tokenizer::from_bytes(tokenizer_json, options.end_token.as_deref())?;
+        let dataset = options.dataset(&tokenizer)?;
+        Ok(Self { tokenizer, tokenizer_json, options, dataset })
+    }
+
+    /// The tokenizer of the dataset.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// How the files are read.
+    pub fn read_options(&self) -> &ReadOptions {
+        &self.options.read
+    }
+
+    /// Imports the files of a listing.
+    ///
+    /// # Errors
+    /// [`ImportError`] names the file and the row or line at fault.
+    pub fn run(
+        &self,
+        listing: &Listing,
+        progress: &Progress,
+        sink: &mut dyn ShardSink,
+    ) -> Result<Imported, ImportError> {
+        let files = inputs(listing);
+        let names = listing.taken.iter().map(|file| file.path.clone()).collect();
+        self.run_inputs(&files, names, progress, sink)
+    }
+
+    /// Makes one of the parts of an import, and writes it to `out`. [`merge`](crate::merge) joins them to what
+    /// [`run`](Self::run) makes. Every part needs the same listing.
+    ///
+    /// # Errors
+    /// [`ImportError`] names the file and the row or line at fault. The part is whole only where there is no error.
+    pub fn run_part<W: Write + Send>(
+        &self,
+        listing: &Listing,
+        part: Part,
+        progress: &Progress,
+        out: W,
+    ) -> Result<(W, ImportedPart), ImportError> {
+        let mut writer = PartWriter::new(out, &self.part_header(listing, part), &[self.tokenizer_json])?;
+        let files = inputs(listing);
+        let reading = self.reading(&files, part, progress);
+        let mut done = ImportedPart::default();
+        done.report = self.encoded(reading, |batch| {
+            let tokens = batch.documents.iter().map(|document| document.tokens.len() as u64).sum();
+            progress.made(tokens);
+            done.documents += batch.documents.len() as u64;
+            done.tokens += tokens;
+            Ok(writer.push(&batch)?)
+        })?;
+        Ok((writer.finish()?, done))
+    }
+
+    /// Whether a part file holds what [`run_part`](Self::run_part) would write, as far as its metadata tells.
+    ///
+    /// # Errors
+    /// [`PartError`](crate::PartError) where the file is no part, or cannot be read.
+    pub fn is_part(&self, listing: &Listing, part: Part, path: &Path) -> Result<bool, ImportError> {
+        Ok(PartReader::open(path)?.header == self.part_header(listing, part))
+    }
+
+    fn part_header(&self, listing: &Listing, part: Part) -> PartHeader {
+        let files = listing.taken.iter().map(|file| (file.name.clone(), file.bytes)).collect();
+        let (dataset, read) = (self.dataset.clone(), self.options.read.clone());
+        let plan = PartPlan { format: FORMAT, dataset, read, on_duplicate: self.options.on_duplicate, files };
+        PartHeader { plan, part }
+    }
+
+    fn run_inputs(
+        &self,
+        files: &[InputFile],
+        names: Vec<PathBuf>,
+        progress: &Progress,
+        sink: &mut dyn ShardSink,
+    ) -> Result<Imported, ImportError> {
+        sink.put(self.tokenizer_json.to_vec())?;
+        let mut assembly = Assembly::new(self.dataset.clone(), names, self.options.on_duplicate, sink, progress);
+        let reading = self.reading(files, Part::WHOLE, progress);
+        let report = self.encoded(reading, |batch| {
+            batch.documents.iter().try_for_each(|document| assembly.push(batch.file, document))
+        })?;
+        Ok(Imported::new(assembly.finish()?, report))
+    }
+
+    fn reading<'b>(&'b self, files: &'b [InputFile], part: Part, progress: &'b Progress) -> FileReading<'b> {
+        let vocabulary = self.vocabulary();
+        FileReading { files, options: &self.options.read, vocabulary, part, progress }
+    }
+
+    fn vocabulary(&self) -> Vocabulary {
+        Vocabulary { size: self.tokenizer.vocab_size(), end: self.tokenizer.end_token() }
+    }
+
+    /// The first documents of a file, each with its row and its tokens.
+    pub(crate) fn first_documents(&self, path: &Path, count: usize) -> Result<Vec<(u64, Vec<u32>)>, ImportError> {
+        let input = InputFile::File(path.to_owned());
+        let documents = input.documents(&self.options.read, self.vocabulary())?;
+        let encoded = documents.take(count).map(|document| {
+            let document = document?;
+            let row = document.row;
+            let tokens = encode_document(document.content, &self.tokenizer);
+            Ok((row, tokens.map_err(|source| ImportError::Encode { path: path.to_owned(), row, source })?))
+        });
+        encoded.collect()
+    }
+
+    /// Reads and tokenises, and gives the batches in order.
+    fn encoded(
+        &self,
+        reading: FileReading<'_>,
+        mut consume: impl FnMut(EncodedBatch) -> Result<(), ImportError>,
+    ) -> Result<ReadReport, ImportError> {
+        let threads = NonZero::new(rayon::current_num_threads()).unwrap_or(NonZero::<usize>::MIN);
+        in_order(
+            threads,
+            |feed| reading.run(feed),
+            |batch| encode_batch(batch, reading.files, &self.tokenizer),
+            |batch| consume(batch?),
+        )
+    }
+}
+
+fn inputs(listing: &Listing) -> Vec<InputFile> {
+    listing.taken.iter().map(|file| InputFile::File(file.path.clone())).collect()
+}
+
+/// Lists and imports files and folders.
 ///
 /// # Errors
-/// [`ImportError`] names the file and the row or line at fault.
+/// The errors of [`Listing::of`], [`Import::new`] and [`Import::run`].
 pub fn import(
     sources: &[PathBuf],
     tokenizer_json: &[u8],
     options: &ImportOptions,
     sink: &mut dyn ShardSink,
 ) -> Result<Imported, ImportError> {
-    import_sources(&expand(sources)?, tokenizer_json, options, sink)
+    let import = Import::new(tokenizer_json, options)?;
+    import.run(&Listing::of(sources)?, &Progress::default(), sink)
 }
 
 /// [`import`] for one file in memory. The extension of `name` decides how it is read, and errors call the file so.
@@ -112,80 +293,7 @@ pub(crate) fn import_bytes(
     options: &ImportOptions,
     sink: &mut dyn ShardSink,
 ) -> Result<Imported, ImportError> {
-    import_sources(&[InputFile::Memory(name.into(), bytes)], tokenizer_json, options, sink)
-}
-
-fn import_sources(
-    sources: &[InputFile],
-    tokenizer_json: &[u8],
-    options: &ImportOptions,
-    sink: &mut dyn ShardSink,
-) -> Result<Imported, ImportError> {
-    let tokenizer = Tokenizer::from_bytes(tokenizer_json, options.end_token.as_deref())?;
-    let mut dataset = options.dataset(&tokenizer)?;
-    sink.put(tokenizer_json.to_vec())?;
-    let mut writer = ShardWriter::new(sink, dataset.held_out, dataset.shard_tokens, dataset.token_bytes);
-    let mut report = ReadReport::default();
-    for source in sources {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        let vocabulary = Vocabulary { size: tokenizer.vocab_size(), end: tokenizer.end_token() };
-        let mut documents = source.documents(&options.read, vocabulary)?;
-        for document in documents.by_ref() {
-            let document = document?;
-            dataset.documents += 1;
-            bytes += document.content.bytes();
-            batch.push(document);
-            if bytes >= BATCH_BYTES || batch.len() >= BATCH_DOCUMENTS {
-                tokenise(&std::mem::take(&mut batch), source.path(), &tokenizer, &mut writer)?;
-                bytes = 0;
-            }
-        }
-        tokenise(&batch, source.path(), &tokenizer, &mut writer)?;
-        report.add(documents.report());
-    }
-    (dataset.training, dataset.validation) = writer.finish()?;
-    Ok(Imported { dataset: finished(dataset)?, report })
-}
-
-/// Tokenises the documents of a batch in parallel, and appends their tokens in order.
-fn tokenise(
-    batch: &[Document],
-    path: &Path,
-    tokenizer: &Tokenizer,
-    writer: &mut ShardWriter<'_>,
-) -> Result<(), ImportError> {
-    let encoded: Vec<_> = batch.par_iter().map(|document| encode(&document.content, tokenizer)).collect();
-    for (document, tokens) in batch.iter().zip(encoded) {
-        let tokens =
-            tokens.map_err(|source| ImportError::Encode { path: path.to_owned(), row: document.row, source })?;
-        writer.push(&tokens)?;
-        writer.push(&[tokenizer.end_token()])?;
-    }
-    Ok(())
-}
-
-fn encode(content: &Content, tokenizer: &Tokenizer) -> Result<Vec<u32>, TokenizerError> {
-    match content {
-        Content::Text(text) => tokenizer.encode(text),
-        Content::Tokens(ids) => Ok(ids.clone()),
-        Content::Turns(turns) => {
-            let text = plain(turns).map_err(|fault| TokenizerError::Encode(fault.to_string()))?;
-            tokenizer.encode(&text)
-        }
-    }
-}
-
-/// Checks that a dataset has something to train on and something held out.
-fn finished(dataset: Dataset) -> Result<Dataset, ImportError> {
-    let tokens = dataset.training_tokens().saturating_add(dataset.validation_tokens());
-    if tokens == 0 {
-        return Err(ImportError::Empty);
-    }
-    if dataset.validation_tokens() < 2 {
-        let needed = dataset.held_out.block_tokens.saturating_mul(dataset.held_out.every - 1).saturating_add(1);
-        return Err(ImportError::TooShort { tokens, needed });
-    }
-    dataset.check().map_err(ImportError::Options)?;
-    Ok(dataset)
+    let files = [InputFile::Memory(name.into(), bytes)];
+    let import = Import::new(tokenizer_json, options)?;
+    import.run_inputs(&files, vec![name.into()], &Progress::default(), sink)
 }

@@ -25,8 +25,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! - [`import`] reads files of many formats in bounded memory, tokenises them, and writes shards to a
-//!   [`ShardSink`]. [`ReadOptions`] say how files are read, and a [`ReadReport`] what was left out.
+//! - A [`Listing`] says which files of the named folders an import takes, and what it leaves out and why.
+//! - An [`Import`] reads files of many formats in bounded memory, tokenises them, and writes shards to a [`ShardSink`];
+//!   [`import`] does it in one call. [`ReadOptions`] say how files are read, and a [`ReadReport`] what was left out.
+//! - A [`Part`] is the share of an import that one of several machines has, and [`merge`] joins them.
 //! - [`Tokenizer`] wraps a Hugging Face `tokenizer.json`, and switches off everything in it that is random or lossy.
 //! - [`PageReader`] gives the pages of either part. [`batch`] gives the numbers of the pages that a step of a
 //!   window takes.
@@ -36,20 +38,41 @@
 //! Invariant: the same documents, tokenizer and options give the same shards, and so the same manifest, on
 //! every machine, with any number of threads, and from any of the file formats.
 
+mod assembly;
 pub mod bundled;
+mod duplicates;
+mod encode;
 mod error;
 mod guard;
 mod import;
+mod licence;
+mod listing;
+mod merge;
+mod ordered;
 mod page;
+mod part;
+mod progress;
+mod reading;
+mod samples;
 mod shard;
+mod share;
 mod source;
 mod tokenizer;
 mod verify;
 
+pub use assembly::ImportedFile;
+pub use duplicates::{Duplicates, OnDuplicate};
 pub use error::ImportError;
-pub use import::{ImportOptions, Imported, import};
+pub use import::{Import, ImportOptions, Imported, ImportedPart, import};
+pub use licence::{LicenceError, checked_licence};
+pub use listing::{LeftOut, Listing, ListingError, Reason, TakenFile};
+pub use merge::merge;
 pub use page::{PageError, PageReader, Split, batch, read_page};
+pub use part::PartError;
+pub use progress::{Progress, ProgressNow};
+pub use samples::DocumentSample;
 pub use shard::{MAX_SHARD_BYTES, ShardSink, SinkError};
+pub use share::{MAX_PARTS, Part, PartNameError};
 pub use source::{FileFault, Format, LongDocuments, OnBadRow, ReadOptions, ReadReport, RowFault, STANDARD_INPUT};
 pub use tokenizer::{END_TOKENS, MAX_TOKENIZER_BYTES, MAX_VOCABULARY, Tokenizer, TokenizerError};
 pub use verify::{DatasetFault, SampleError, Verification, sample, verify};

@@ -1,8 +1,7 @@
-//! The sources of documents: files and folders, read in an order that is the same on every machine.
+//! The sources of documents: files of every known format.
 //!
-//! Files are read in the order given. A folder stands for the files below it that have a known extension,
-//! sorted by the bytes of their names. Every reader gives one document at a time and holds little more than
-//! that, so an input of any size takes the same memory. Rows and lines are counted from 1, as in an editor.
+//! Every reader gives one document at a time and holds little more than that, so an input of any size takes the same
+//! memory. Rows and lines are counted from 1, as in an editor.
 //!
 //! [`InputFile::documents`] opens an input: [`input`] decompresses it, [`kind`] finds out its format, and a reader of
 //! that format gives rows. Which rows become documents is decided in [`document`], for all formats alike.
@@ -46,9 +45,6 @@ pub use format::Format;
 pub use options::{LongDocuments, OnBadRow, ReadOptions};
 pub use report::ReadReport;
 pub(crate) use turns::plain;
-
-/// The number of levels that a folder may nest. A link that leads back up ends here.
-const MAX_DEPTH: usize = 32;
 
 /// Compressions one around the other.
 const MAX_LAYERS: usize = 2;
@@ -204,49 +200,4 @@ fn spooled(mut stream: Bytestream) -> io::Result<File> {
     file.flush()?;
     file.rewind()?;
     Ok(file)
-}
-
-/// Replaces each folder among `paths` by its files. The result is in the order in which the files are read.
-pub(crate) fn expand(paths: &[PathBuf]) -> Result<Vec<InputFile>, ImportError> {
-    let mut files = Vec::new();
-    for path in paths {
-        if path.as_os_str() == STANDARD_INPUT {
-            files.push(path.clone());
-            continue;
-        }
-        let metadata = std::fs::metadata(path).map_err(|error| ImportError::io(path, error))?;
-        if metadata.is_dir() {
-            let before = files.len();
-            walk(path, 0, &mut files)?;
-            if files.len() == before {
-                return Err(ImportError::EmptyFolder { path: path.clone() });
-            }
-        } else {
-            files.push(path.clone());
-        }
-    }
-    if files.is_empty() {
-        return Err(ImportError::NoSources);
-    }
-    Ok(files.into_iter().map(InputFile::File).collect())
-}
-
-fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), ImportError> {
-    if depth == MAX_DEPTH {
-        return Err(ImportError::TooDeep { path: folder.to_owned(), max_depth: MAX_DEPTH });
-    }
-    let entries: io::Result<Vec<_>> = std::fs::read_dir(folder).and_then(Iterator::collect);
-    let mut names: Vec<_> =
-        entries.map_err(|error| ImportError::io(folder, error))?.into_iter().map(|entry| entry.file_name()).collect();
-    names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
-    for name in names {
-        let path = folder.join(name);
-        let metadata = std::fs::metadata(&path).map_err(|error| ImportError::io(&path, error))?;
-        if metadata.is_dir() {
-            walk(&path, depth + 1, files)?;
-        } else if Format::of_name(&path).is_some() {
-            files.push(path);
-        }
-    }
-    Ok(())
 }

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 /// The format of a file, after decompression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
     /// Apache Parquet.
     Parquet,
@@ -64,6 +66,11 @@ impl Format {
     /// Whether the whole file is text, which may begin with a byte-order mark.
     pub(super) fn is_text(self) -> bool {
         matches!(self, Self::Jsonl | Self::Csv | Self::Tsv | Self::Text)
+    }
+
+    /// Whether the file is one of a published dataset's tables, beside which plain text is about the dataset.
+    pub(crate) fn is_table(self) -> bool {
+        matches!(self, Self::Parquet | Self::Arrow | Self::Tar)
     }
 
     /// Whether the file holds tokens instead of text.

@@ -1,9 +1,11 @@
 //! How files are read: the choices of the person who imports.
 
+use serde::{Deserialize, Serialize};
+
 use super::format::Format;
 
 /// A row without its text, a line that is not JSON: what an import does about one bad row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum OnBadRow {
     /// The import ends with an error that names file and row.
     #[default]
@@ -13,7 +15,7 @@ pub enum OnBadRow {
 }
 
 /// What an import does about a document longer than [`ReadOptions::max_document_bytes`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum LongDocuments {
     /// The text becomes several documents, cut after a line end or a blank where there is one.
     #[default]
@@ -25,7 +27,8 @@ pub enum LongDocuments {
 }
 
 /// How files are read. All of it decides which tokens an import gives.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ReadOptions {
     /// The column or field that holds the text. A dot leads into a struct, as in `doc.text`.
     pub column: String,
