@@ -69,3 +69,33 @@ fn a_window_by_hand_is_as_written() {
     assert!(out.contains("match: 1 window, 2 contributions"), "{out}\n{err}");
     assert_eq!(out.matches("contribution ").count() - out.matches("contribution of ").count(), 3, "{out}\n{err}");
 }
+
+/// The Slurm script of the guide, run by the guide's loop, gives the dataset that one machine makes.
+#[test]
+fn an_import_in_parts_is_as_written() {
+    let guide = document("crates/GUIDE.md");
+    let section = guide.split_once("## Import on a cluster").unwrap().1;
+    let blocks: Vec<&str> = section.split("```sh\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    let [script, commands] = blocks[..] else { panic!("the section has {} blocks", blocks.len()) };
+    let dir = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/shakespeare");
+    std::fs::copy(root.join("tokenizer.json"), dir.path().join("tokenizer.json")).unwrap();
+    std::fs::create_dir(dir.path().join("corpus")).unwrap();
+    std::fs::copy(root.join("shakespeare.parquet"), dir.path().join("corpus/a.parquet")).unwrap();
+    std::fs::write(dir.path().join("corpus/b.jsonl"), "{\"text\": \"Exit, pursued by a bear.\"}\n".repeat(40)).unwrap();
+    std::fs::write(dir.path().join("import.sbatch"), script).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_templar"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let last = |home: &str, commands: &str| {
+        let commands = format!("set -e; templar init > init; {commands}");
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &commands]).current_dir(dir.path()).env("PATH", &path).env("TEMPLAR_HOME", home);
+        let output = bash.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned()
+    };
+    let joined = last("joined", commands);
+    let one = "templar dataset import corpus --tokenizer tokenizer.json --licence CC-BY-4.0 --name corpus";
+    assert_eq!(joined, last("one", one));
+    assert_eq!(joined.len(), 64);
+}

@@ -12,7 +12,9 @@ use anyhow::anyhow;
 use serde_json::json;
 use templar_audit::InputError;
 use templar_blob::ReadError;
-use templar_data::{FileFault, Format, ImportError, PageError, SampleError, SinkError};
+use templar_data::{
+    FileFault, Format, ImportError, LicenceError, ListingError, PageError, PartError, SampleError, SinkError,
+};
 use templar_home::HomeError;
 use templar_home::access::{AccessError, HandInError};
 use templar_home::configure::ConfigureError;
@@ -191,6 +193,7 @@ meanings! {
     InventoryError => inventory;
     JournalError => journal;
     ListError => list;
+    ListingError => listing;
     MendError => mend;
     NameError => name;
     PutError => put;
@@ -538,7 +541,15 @@ fn demo(error: &DemoError) -> Meaning {
 
 fn import(error: &ImportError) -> Meaning {
     match error {
-        ImportError::NoSources | ImportError::Options(_) => plain(Code::Usage),
+        ImportError::Options(_) => plain(Code::Usage),
+        ImportError::List(error) => listing(error),
+        ImportError::Licence(error) => licence(error),
+        ImportError::Part(error) => part(error),
+        ImportError::TooShort { fits: Some(rule), .. } => hint(
+            Code::Failed,
+            format!("`--held-out-every {} --held-out-tokens {}` would do for this text", rule.every, rule.block_tokens),
+        ),
+        ImportError::TooShort { fits: None, .. } => hint(Code::Failed, "import more text"),
         ImportError::Missing { .. } => plain(Code::NotFound),
         ImportError::Sink(SinkError(source)) => source.downcast_ref().map_or(plain(Code::Failed), put),
         ImportError::Io { source, .. } => (Code::Failed, io(source).1),
@@ -566,6 +577,48 @@ fn import_file(fault: &FileFault) -> Option<String> {
         FileFault::Changed => "import it when nobody writes to it any more; nothing was imported".to_owned(),
         FileFault::Io(_) => return None,
     })
+}
+
+fn listing(error: &ListingError) -> Meaning {
+    match error {
+        ListingError::NoSources => plain(Code::Usage),
+        ListingError::Missing(_) => plain(Code::NotFound),
+        ListingError::DeadLink { .. } => hint(Code::NotFound, "fetch the file that the link names, or remove the link"),
+        ListingError::Unreadable { .. } => {
+            hint(Code::Failed, "ask for the right to read it, or name the other files on the command line")
+        }
+        ListingError::Special(_) => hint(Code::Failed, "write what comes out of it to a file, and import the file"),
+        ListingError::EmptyFolder { .. } => hint(Code::Failed, "name a file on the command line to take it"),
+        ListingError::TooDeep { .. } => hint(Code::Failed, "name the folders further below on the command line"),
+    }
+}
+
+fn licence(error: &LicenceError) -> Meaning {
+    let own = "for a licence without an SPDX identifier, give it a name of your own: LicenseRef-NAME";
+    match error.meant.as_slice() {
+        [] => hint(Code::Usage, format!("{own}; https://spdx.org/licenses lists the identifiers")),
+        meant => hint(Code::Usage, format!("perhaps {}; {own}", meant.join(" or "))),
+    }
+}
+
+fn part(error: &PartError) -> Meaning {
+    match error {
+        PartError::Write(_) => plain(Code::Failed),
+        PartError::Io { source, .. } => io(source),
+        PartError::NotAPart { .. } => hint(
+            Code::Failed,
+            "`templar dataset import --part I/N` makes parts; join them with the same version of templar",
+        ),
+        PartError::Damaged { .. } => hint(Code::Verification, "remove the file, and make this part again"),
+        PartError::Twice { .. } => hint(Code::Usage, "name each part once"),
+        PartError::Missing { missing, count } => hint(
+            Code::Partial,
+            format!("`templar dataset import --part {}/{count}` makes one of them", missing.first().unwrap_or(&1)),
+        ),
+        PartError::Differ { .. } => {
+            hint(Code::Usage, "make all parts of the same files with the same options, and join only these")
+        }
+    }
 }
 
 fn sample(error: &SampleError) -> Meaning {

@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use console::Term;
@@ -188,6 +189,17 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A path for people. The names of files come from strangers: characters that would move the cursor, or hide or turn
+/// around others, are escaped.
+pub(crate) fn shown(path: &Path) -> String {
+    let hides = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}');
+    let mut text = String::new();
+    for c in path.to_string_lossy().chars() {
+        if c.is_control() || hides(c) { text.extend(c.escape_default()) } else { text.push(c) }
+    }
+    text
+}
+
 /// A number with its noun: `1 window`, `3 windows`.
 pub(crate) fn count(number: impl Into<u64>, thing: &str) -> String {
     let number = number.into();
@@ -275,6 +287,12 @@ mod tests {
         assert_eq!(wrap(path, "", Some(12)), "in\n/a/path/that/is/longer/than/the/line\nhere");
         let coloured = "\u{1b}[32mmatch\u{1b}[0m it is";
         assert_eq!(wrap(coloured, "", Some(11)), coloured, "a colour has no width");
+    }
+
+    #[test]
+    fn names_of_files_cannot_write_on_the_terminal() {
+        assert_eq!(shown(Path::new("data/größe 日本.txt")), "data/größe 日本.txt");
+        assert_eq!(shown(Path::new("a\u{1b}[2J\n\u{202e}txt.b")), "a\\u{1b}[2J\\n\\u{202e}txt.b");
     }
 
     #[test]

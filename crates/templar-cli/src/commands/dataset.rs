@@ -2,6 +2,7 @@
 
 mod facts;
 mod import;
+mod merge;
 mod reading;
 
 use serde_json::json;
@@ -17,6 +18,7 @@ use crate::printer::{Tone, bytes, count};
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum DatasetCommand {
     Import(import::ImportArgs),
+    Merge(merge::MergeArgs),
     /// Print the name, licence, source and sizes of a dataset
     Show(NamedDataset),
     /// Print one page of a dataset as text
@@ -49,6 +51,7 @@ pub(crate) struct SampleArgs {
 pub(crate) fn run(invocation: &Invocation, command: &DatasetCommand) -> CommandResult {
     match command {
         DatasetCommand::Import(args) => import::run(invocation, args),
+        DatasetCommand::Merge(args) => merge::run(invocation, args),
         DatasetCommand::Show(args) => show(invocation, args),
         DatasetCommand::Sample(args) => page(invocation, args),
         DatasetCommand::Verify(args) => check(invocation, args),

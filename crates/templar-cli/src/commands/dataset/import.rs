@@ -1,24 +1,36 @@
 //! `templar dataset import`: files into shards and a manifest.
 //!
 //! The manifest depends only on the text, the tokenizer and the options, so the same import has the same hash
-//! on every machine. The manifest is stored last: an import that fails leaves no dataset.
+//! on every machine. The manifest is stored last: an import that fails leaves no dataset. What is taken and what is left
+//! out is said before anything is read.
+
+mod bar;
+mod listed;
+mod name;
+mod part;
+mod report;
 
 use std::path::PathBuf;
 
-use serde_json::json;
-use templar_data::{ImportOptions, Imported, ReadReport, ShardSink, SinkError, bundled, import};
+use templar_data::{Import, ImportOptions, Imported, Listing, OnDuplicate, ReadOptions, ShardSink, SinkError, bundled};
 use templar_home::access::Access;
 use templar_manifest::{BlobId, DatasetId, Hash, HeldOut, payload};
 
-use super::reading::{self, ReadArgs};
+use super::reading::ReadArgs;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
+use crate::printer::shown;
 use crate::session::sync;
+
+pub(super) use bar::watched;
+pub(super) use report::imported;
 
 /// Import parquet, jsonl, plain text and more
 ///
 /// The text is in the column or field `text`, or in the one that --column names. Files may be compressed with gzip,
-/// zstd, bzip2 or xz. Folders are searched, and - is standard input. Prints the hash of the dataset.
+/// zstd, bzip2 or xz, and - is standard input. Folders are searched: what a person would not train on is left out, such
+/// as hidden and unfinished files, licences and test splits. All that is left out is listed with the reason, and is taken
+/// where it is named. Prints the hash of the dataset.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
     /// Files of text, or folders of them; - is standard input
@@ -29,10 +41,10 @@ pub(crate) struct ImportArgs {
     tokenizer: Option<PathBuf>,
     #[command(flatten)]
     read: ReadArgs,
-    /// The licence of the text, as an SPDX expression
-    #[arg(long, required_unless_present = "bundled", value_name = "SPDX")]
+    /// The licence of the text, as an SPDX expression such as CC-BY-4.0 or LicenseRef-my-terms
+    #[arg(long, visible_alias = "license", required_unless_present = "bundled", value_name = "SPDX")]
     licence: Option<String>,
-    /// A short name [default: the first path's name without its extension]
+    /// A short name [default: made of the first path's name without its endings]
     #[arg(long)]
     name: Option<String>,
     /// The origin of the text, in words
@@ -50,15 +62,38 @@ pub(crate) struct ImportArgs {
     /// The number of tokens of a block
     #[arg(long, default_value_t = 2048, value_name = "N")]
     held_out_tokens: u64,
+    /// Leave out documents that are equal to an earlier one. An import takes about 24 bytes of memory for each different
+    /// document, with this and without it
+    #[arg(long)]
+    dedup: bool,
+    /// Show what would be read and what three documents become, and import nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    part: part::PartArgs,
     /// Import the bundled text: nine plays of Shakespeare
-    #[arg(long, conflicts_with_all = ["path", "tokenizer", "licence", "name", "source", "end_token", "shard_tokens", "held_out_every", "held_out_tokens"])]
+    #[arg(long, conflicts_with_all = ["path", "tokenizer", "licence", "name", "source", "end_token", "shard_tokens", "held_out_every", "held_out_tokens", "dedup", "dry_run", "part"])]
     bundled: bool,
 }
 
 /// Puts the shards of an import into the store of the home.
-struct StoreSink<'a> {
+pub(super) struct StoreSink<'a> {
     access: &'a Access,
     kept: Vec<Hash>,
+}
+
+impl<'a> StoreSink<'a> {
+    pub(super) fn new(access: &'a Access) -> Self {
+        Self { access, kept: Vec::new() }
+    }
+
+    /// Stores the manifest, after which the dataset is there, and brings everything to the disk.
+    pub(super) fn finish(mut self, imported: &Imported) -> Result<DatasetId, CommandError> {
+        let id: DatasetId = self.access.put(payload::encode(&imported.dataset))?.into();
+        self.kept.push(id.hash());
+        sync(self.access, &self.kept)?;
+        Ok(id)
+    }
 }
 
 impl ShardSink for StoreSink<'_> {
@@ -70,29 +105,38 @@ impl ShardSink for StoreSink<'_> {
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &ImportArgs) -> CommandResult {
-    let access = invocation.write()?;
-    let mut sink = StoreSink { access: &access, kept: Vec::new() };
-    let imported = if args.bundled {
-        Imported { dataset: bundled::import_shakespeare(&mut sink)?, report: ReadReport::default() }
-    } else {
-        let tokenizer =
-            args.tokenizer.as_ref().ok_or_else(|| CommandError::says(Code::Usage, "--tokenizer is missing"))?;
-        let json = read_tokenizer(tokenizer)?;
-        import(&args.path, &json, &options(args)?, &mut sink)?
+    if args.bundled {
+        return import_bundled(invocation);
+    }
+    let printer = invocation.printer;
+    let tokenizer = args.tokenizer.as_ref().ok_or_else(|| CommandError::says(Code::Usage, "--tokenizer is missing"))?;
+    let json = read_tokenizer(tokenizer)?;
+    let options = options(invocation, args)?;
+    let import = Import::new(&json, &options)?;
+    // A home that is not there, or in use, is told before a long listing.
+    let access = if args.dry_run || args.part.is_some() { None } else { Some(invocation.write()?) };
+    let listing = Listing::of(&args.path)?;
+    printer.talk(listed::listing(&listing));
+    let Some(access) = access else {
+        return if args.dry_run {
+            report::samples(invocation, &listing, &import.samples(&listing)?)
+        } else {
+            part::run(invocation, &args.part, &options.name, &import, &listing)
+        };
     };
-    let Imported { dataset, report } = imported;
-    let mut kept = sink.kept;
-    let id: DatasetId = access.put(payload::encode(&dataset))?.into();
-    kept.push(id.hash());
-    sync(&access, &kept)?;
-    let shards = dataset.training.len() + dataset.validation.len();
-    let value = json!({
-        "dataset": id, "name": dataset.name, "tokenizer": dataset.tokenizer, "documents": dataset.documents,
-        "training_tokens": dataset.training_tokens(), "held_out_tokens": dataset.validation_tokens(), "shards": shards, "read": reading::to_json(&report),
-    });
-    invocation.printer.data(&value, id);
-    invocation.printer.talk(reading::describe(dataset.documents, &report, &args.read.options()));
-    invocation.printer.talk(super::facts::describe(&dataset));
+    let mut sink = StoreSink::new(&access);
+    let imported = watched(printer, listing.bytes(), |progress| import.run(&listing, progress, &mut sink))?;
+    let id = sink.finish(&imported)?;
+    report::imported(invocation, id, &imported, &listing.left_out, &options.read);
+    Ok(Code::Ok)
+}
+
+fn import_bundled(invocation: &Invocation) -> CommandResult {
+    let access = invocation.write()?;
+    let mut sink = StoreSink::new(&access);
+    let imported = bundled::import(&mut sink)?;
+    let id = sink.finish(&imported)?;
+    report::imported(invocation, id, &imported, &[], &ReadOptions::default());
     Ok(Code::Ok)
 }
 
@@ -110,9 +154,23 @@ fn read_tokenizer(path: &PathBuf) -> Result<Vec<u8>, CommandError> {
     std::fs::read(path).map_err(said)
 }
 
-fn options(args: &ImportArgs) -> Result<ImportOptions, CommandError> {
-    let stem = || args.path.first().and_then(|path| path.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
-    let name = args.name.clone().or_else(stem).unwrap_or_default();
+fn options(invocation: &Invocation, args: &ImportArgs) -> Result<ImportOptions, CommandError> {
+    let name = match (&args.name, args.path.first()) {
+        (Some(name), _) => name.clone(),
+        (None, None) => String::new(),
+        (None, Some(path)) => {
+            let name = name::name_of(path).ok_or_else(|| {
+                let text = format!("no name for the dataset can be made of {:?}", shown(path));
+                CommandError::says(Code::Usage, text).hint("give one with --name")
+            })?;
+            if path.file_stem().is_none_or(|stem| stem.to_string_lossy() != name) {
+                invocation
+                    .printer
+                    .talk(format!("the dataset is called {name}, after its file; --name gives another name"));
+            }
+            name
+        }
+    };
     if name.is_empty() {
         return Err(CommandError::says(Code::Usage, "the dataset needs a name").hint("give one with --name"));
     }
@@ -121,5 +179,6 @@ fn options(args: &ImportArgs) -> Result<ImportOptions, CommandError> {
     options.read = args.read.options();
     options.shard_tokens = args.shard_tokens;
     options.held_out = HeldOut { block_tokens: args.held_out_tokens, every: args.held_out_every };
+    options.on_duplicate = if args.dedup { OnDuplicate::Remove } else { OnDuplicate::Count };
     Ok(options)
 }
