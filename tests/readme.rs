@@ -85,11 +85,11 @@ fn an_import_in_parts_is_as_written() {
     std::fs::write(dir.path().join("corpus/b.jsonl"), "{\"text\": \"Exit, pursued by a bear.\"}\n".repeat(40)).unwrap();
     std::fs::write(dir.path().join("import.sbatch"), script).unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_templar"));
-    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let path = program.parent().unwrap().display().to_string();
     let last = |home: &str, commands: &str| {
-        let commands = format!("set -e; templar init > init; {commands}");
+        let commands = format!("set -e\nexport PATH=\"{path}:$PATH\"\ntemplar init > init\n{commands}");
         let mut bash = Command::new("bash");
-        bash.args(["-c", &commands]).current_dir(dir.path()).env("PATH", &path).env("TEMPLAR_HOME", home);
+        bash.args(["-c", &commands]).current_dir(dir.path()).env("TEMPLAR_HOME", home);
         let output = bash.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned()

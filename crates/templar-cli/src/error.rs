@@ -5,16 +5,14 @@
 //! ...` and `hint: ...`, the last with a command to run. No other file of this crate chooses the exit code of a
 //! library's error.
 
-use std::io::ErrorKind;
-use std::process::ExitCode;
+mod dataset;
+mod meaning;
 
 use anyhow::anyhow;
 use serde_json::json;
 use templar_audit::InputError;
 use templar_blob::ReadError;
-use templar_data::{
-    FileFault, Format, ImportError, LicenceError, ListingError, PageError, PartError, SampleError, SinkError,
-};
+use templar_data::{ImportError, ListingError, PageError, SampleError};
 use templar_home::HomeError;
 use templar_home::access::{AccessError, HandInError};
 use templar_home::configure::ConfigureError;
@@ -41,40 +39,9 @@ use templar_testkit::demo::DemoError;
 use templar_train::tensors::LoadError;
 
 use crate::printer::{Printer, Tone};
-
-/// The result of a command. The numbers are the exit codes of the program and never change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Code {
-    /// The command is done.
-    Ok = 0,
-    /// The command failed for another reason.
-    Failed = 1,
-    /// The command line is wrong.
-    Usage = 2,
-    /// The named object, run, window or file is not here.
-    NotFound = 3,
-    /// A verification failed: data differs from its hash, or a result from the record.
-    Verification = 4,
-    /// The command did a part; the rest waits for other members or for missing data.
-    Partial = 5,
-    /// There is no home in the directory.
-    NoHome = 10,
-    /// Another process holds the home.
-    Locked = 11,
-    /// The key of the home cannot be used.
-    BadKey = 12,
-    /// The user interrupted the command.
-    Interrupted = 130,
-    /// A bug in this program.
-    Bug = 255,
-}
-
-impl From<Code> for ExitCode {
-    fn from(code: Code) -> Self {
-        Self::from(code as u8)
-    }
-}
+use dataset::{import, listing};
+pub(crate) use meaning::Code;
+use meaning::{FULL, Meaning, hint, io, plain, put};
 
 /// The reason why a command failed.
 #[derive(Debug)]
@@ -153,17 +120,6 @@ impl CommandError {
     }
 }
 
-/// An exit code, and a hint about what to do.
-type Meaning = (Code, Option<String>);
-
-fn plain(code: Code) -> Meaning {
-    (code, None)
-}
-
-fn hint(code: Code, hint: impl Into<String>) -> Meaning {
-    (code, Some(hint.into()))
-}
-
 /// Converts each library error into a [`CommandError`], with the function named beside it.
 macro_rules! meanings {
     ($($error:ty => $meaning:ident;)*) => {$(
@@ -212,16 +168,6 @@ meanings! {
 
 /// The advice for a run whose own files are damaged. It never makes a validator forget what it has signed.
 const MEND: &str = "`templar store scrub` keeps every entry that is whole; peers send the others again";
-
-const FULL: &str = "free some space on the disk and run the command again; no half-written files are left";
-
-fn io(error: &std::io::Error) -> Meaning {
-    match error.kind() {
-        ErrorKind::StorageFull => hint(Code::Failed, FULL),
-        ErrorKind::NotFound => plain(Code::NotFound),
-        _ => plain(Code::Failed),
-    }
-}
 
 fn query(error: &QueryError) -> Meaning {
     match error {
@@ -377,15 +323,6 @@ fn read(error: &ReadError) -> Meaning {
     }
 }
 
-fn put(error: &PutError) -> Meaning {
-    match error {
-        PutError::DiskFull => hint(Code::Failed, FULL),
-        PutError::Io(source) | PutError::Input { source, .. } => io(source),
-        PutError::NotFound { .. } => plain(Code::NotFound),
-        PutError::Closed => plain(Code::Failed),
-    }
-}
-
 fn list(_: &ListError) -> Meaning {
     plain(Code::Failed)
 }
@@ -536,88 +473,6 @@ fn demo(error: &DemoError) -> Meaning {
         DemoError::TooFewMiners(_) => hint(Code::Usage, "leave --miners out, or give 2 or more"),
         DemoError::NoWindows => hint(Code::Usage, "leave --windows out, or give 1 or more"),
         DemoError::Child(_) | DemoError::Generate(_) => plain(Code::Failed),
-    }
-}
-
-fn import(error: &ImportError) -> Meaning {
-    match error {
-        ImportError::Options(_) => plain(Code::Usage),
-        ImportError::List(error) => listing(error),
-        ImportError::Licence(error) => licence(error),
-        ImportError::Part(error) => part(error),
-        ImportError::TooShort { fits: Some(rule), .. } => hint(
-            Code::Failed,
-            format!("`--held-out-every {} --held-out-tokens {}` would do for this text", rule.every, rule.block_tokens),
-        ),
-        ImportError::TooShort { fits: None, .. } => hint(Code::Failed, "import more text"),
-        ImportError::Missing { .. } => plain(Code::NotFound),
-        ImportError::Sink(SinkError(source)) => source.downcast_ref().map_or(plain(Code::Failed), put),
-        ImportError::Io { source, .. } => (Code::Failed, io(source).1),
-        ImportError::Row { .. } => {
-            hint(Code::Failed, "`--on-bad-row skip` leaves such rows out, counts them, and shows the first three")
-        }
-        ImportError::File { fault, .. } => (Code::Failed, import_file(fault)),
-        _ => plain(Code::Failed),
-    }
-}
-
-/// What can be done about a file that cannot be imported.
-fn import_file(fault: &FileFault) -> Option<String> {
-    Some(match fault {
-        FileFault::NoText { hint, .. } => (*hint).to_owned(),
-        FileFault::UnknownKind => {
-            let names = Format::NAMES.map(|(name, _)| name).join(", ");
-            format!("say what it is with `--format`, one of {names}")
-        }
-        FileFault::NoColumn { .. } => "name one of its columns with `--column`".to_owned(),
-        FileFault::Damaged { .. } => "get the file again, or write it anew; nothing was imported".to_owned(),
-        FileFault::Expands { .. } => {
-            "where this is right, decompress it first, and import what comes out of it".to_owned()
-        }
-        FileFault::Changed => "import it when nobody writes to it any more; nothing was imported".to_owned(),
-        FileFault::Io(_) => return None,
-    })
-}
-
-fn listing(error: &ListingError) -> Meaning {
-    match error {
-        ListingError::NoSources => plain(Code::Usage),
-        ListingError::Missing(_) => plain(Code::NotFound),
-        ListingError::DeadLink { .. } => hint(Code::NotFound, "fetch the file that the link names, or remove the link"),
-        ListingError::Unreadable { .. } => {
-            hint(Code::Failed, "ask for the right to read it, or name the other files on the command line")
-        }
-        ListingError::Special(_) => hint(Code::Failed, "write what comes out of it to a file, and import the file"),
-        ListingError::EmptyFolder { .. } => hint(Code::Failed, "name a file on the command line to take it"),
-        ListingError::TooDeep { .. } => hint(Code::Failed, "name the folders further below on the command line"),
-    }
-}
-
-fn licence(error: &LicenceError) -> Meaning {
-    let own = "for a licence without an SPDX identifier, give it a name of your own: LicenseRef-NAME";
-    match error.meant.as_slice() {
-        [] => hint(Code::Usage, format!("{own}; https://spdx.org/licenses lists the identifiers")),
-        meant => hint(Code::Usage, format!("perhaps {}; {own}", meant.join(" or "))),
-    }
-}
-
-fn part(error: &PartError) -> Meaning {
-    match error {
-        PartError::Write(_) => plain(Code::Failed),
-        PartError::Io { source, .. } => io(source),
-        PartError::NotAPart { .. } => hint(
-            Code::Failed,
-            "`templar dataset import --part I/N` makes parts; join them with the same version of templar",
-        ),
-        PartError::Damaged { .. } => hint(Code::Verification, "remove the file, and make this part again"),
-        PartError::Twice { .. } => hint(Code::Usage, "name each part once"),
-        PartError::Missing { missing, count } => hint(
-            Code::Partial,
-            format!("`templar dataset import --part {}/{count}` makes one of them", missing.first().unwrap_or(&1)),
-        ),
-        PartError::Differ { .. } => {
-            hint(Code::Usage, "make all parts of the same files with the same options, and join only these")
-        }
     }
 }
 

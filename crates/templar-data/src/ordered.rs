@@ -79,7 +79,10 @@ mod tests {
             let mut found = Vec::new();
             // Later items are ready sooner.
             let work = |number: usize| (0..(200 - number) * 50).fold(number, |sum, _| std::hint::black_box(sum));
-            let taken = in_order(threads(count), numbers(200), work, |number| Ok(found.push(number)));
+            let taken = in_order(threads(count), numbers(200), work, |number| {
+                found.push(number);
+                Ok(())
+            });
             assert_eq!(taken, Ok(200));
             assert_eq!(found, (0..200).collect::<Vec<_>>());
         }
@@ -92,7 +95,10 @@ mod tests {
             Err("produce".to_owned())
         };
         let mut consumed = 0;
-        let consume = |_| Ok(consumed += 1);
+        let consume = |_| {
+            consumed += 1;
+            Ok(())
+        };
         assert_eq!(in_order(threads(2), produce, |number| number, consume), Err("produce".to_owned()));
         assert_eq!(consumed, 5, "what came before the error is consumed");
         let consume = |number| if number == 3 { Err("consume".to_owned()) } else { Ok(()) };

@@ -166,7 +166,9 @@ fn sources_that_hold_nothing_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     assert!(matches!(import_with(&[], &options()), Err(ImportError::List(ListingError::NoSources))));
-    assert!(matches!(failure(&at("absent.txt")), ImportError::Missing { path } if path == at("absent.txt")));
+    assert!(
+        matches!(failure(&at("absent.txt")), ImportError::List(ListingError::Missing(path)) if path == at("absent.txt"))
+    );
     fs::write(at("a.xyz"), "text\nx").unwrap();
     assert!(matches!(failure(&at("a.xyz")), ImportError::File { fault: FileFault::UnknownKind, .. }));
     assert!(matches!(failure(folder.path()), ImportError::List(ListingError::EmptyFolder { .. })));
@@ -314,7 +316,7 @@ fn bad_options_are_refused_before_anything_is_read() {
     }
     let end = ImportOptions { end_token: Some("<stop>".to_owned()), ..options() };
     assert!(matches!(import_with(&path, &end), Err(ImportError::Tokenizer(_))));
-    assert!(matches!(import_with(&missing, &options()), Err(ImportError::Missing { .. })));
+    assert!(matches!(import_with(&missing, &options()), Err(ImportError::List(ListingError::Missing(_)))));
     assert_eq!(blobs.iter().count(), 0);
 }
 

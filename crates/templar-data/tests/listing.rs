@@ -200,7 +200,7 @@ fn a_folder_without_data_says_what_is_in_it() {
     assert!(Listing::of(&[empty.path().to_owned()]).unwrap_err().to_string().ends_with("holds nothing to import"));
     assert!(matches!(Listing::of(&[]), Err(ListingError::NoSources)));
     let absent = folder.path().join("absent");
-    assert!(matches!(Listing::of(&[absent.clone()]), Err(ListingError::Missing(path)) if path == absent));
+    assert!(matches!(Listing::of(std::slice::from_ref(&absent)), Err(ListingError::Missing(path)) if path == absent));
 }
 
 #[cfg(unix)]
@@ -288,7 +288,8 @@ mod links {
     fn what_may_not_be_read_is_told_before_any_work() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = folder(&["a.jsonl", "b.jsonl", "sub/c.jsonl", "x.docx"]);
-        let lock = |name: &str| fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0)).unwrap();
+        let lock =
+            |name: &str| fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o000)).unwrap();
         lock("x.docx");
         assert_eq!(listed(folder.path()).taken.len(), 3, "a file that is not taken need not be read");
         lock("b.jsonl");

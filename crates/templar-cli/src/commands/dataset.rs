@@ -17,7 +17,7 @@ use crate::printer::{Tone, bytes, count};
 /// Import, show and check datasets: tokenised text in shards
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum DatasetCommand {
-    Import(import::ImportArgs),
+    Import(Box<import::ImportArgs>),
     Merge(merge::MergeArgs),
     /// Print the name, licence, source and sizes of a dataset
     Show(NamedDataset),

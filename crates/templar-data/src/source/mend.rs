@@ -57,7 +57,7 @@ pub(super) fn mend(line: &[u8]) -> Option<Mended> {
     (halves || words).then_some(Mended { json, halves })
 }
 
-/// The code of an escape `\uXXXX` at the beginning of `rest`.
+/// The code of an escape, such as `\u00e9`, at the beginning of `rest`.
 fn escaped(rest: &[u8]) -> Option<u32> {
     let digits = rest.strip_prefix(b"\\u")?.get(..4)?;
     digits.iter().try_fold(0, |code, &digit| Some(code * 16 + char::from(digit).to_digit(16)?))

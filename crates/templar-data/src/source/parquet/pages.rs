@@ -30,7 +30,7 @@ const LZ4_FACTOR: u64 = 255;
 
 /// The bytes of a parquet file, on disk or in memory. Clones share them.
 #[derive(Clone)]
-pub(in crate::source) struct Pages(Arc<Shared>);
+pub(crate) struct Pages(Arc<Shared>);
 
 struct Shared {
     source: Source,
@@ -55,12 +55,12 @@ struct State {
 
 impl Pages {
     /// The pages of a file that can be read at any place.
-    pub(in crate::source) fn of_file(file: File, taken: Taken) -> io::Result<Self> {
+    pub(crate) fn of_file(file: File, taken: Taken) -> io::Result<Self> {
         let length = file.metadata()?.len();
         Ok(Self::new(Source::File(file, length), taken))
     }
 
-    pub(in crate::source) fn of_memory(bytes: Bytes, taken: Taken) -> Self {
+    pub(crate) fn of_memory(bytes: Bytes, taken: Taken) -> Self {
         Self::new(Source::Memory(bytes), taken)
     }
 
@@ -176,7 +176,7 @@ impl ChunkReader for Pages {
 }
 
 /// Bytes that the parquet crate reads one after another: the header of a page. They are kept for [`Pages::check`].
-pub(in crate::source) struct HeaderReader {
+pub(crate) struct HeaderReader {
     pages: Pages,
     /// The place of the next byte that is not in `ahead`.
     at: u64,

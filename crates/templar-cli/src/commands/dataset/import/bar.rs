@@ -16,7 +16,7 @@ const REDRAW_EVERY: Duration = Duration::from_millis(100);
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Does `work`, and shows its progress through files of `total` bytes. With `--quiet` and `--json` nothing is shown.
-pub(in crate::commands::dataset) fn watched<T>(printer: Printer, total: u64, work: impl FnOnce(&Progress) -> T) -> T {
+pub(crate) fn watched<T>(printer: Printer, total: u64, work: impl FnOnce(&Progress) -> T) -> T {
     let progress = Progress::default();
     std::thread::scope(|scope| {
         // The watcher ends when the sender is dropped, even where the work panics.

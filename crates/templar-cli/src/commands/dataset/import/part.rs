@@ -19,10 +19,10 @@ use crate::printer::shown;
 pub(super) struct PartArgs {
     /// Import the I-th of N parts only, into a file. Another machine may import the others; `templar dataset merge` joins
     /// them to the same dataset as one machine gives
-    #[arg(long, value_name = "I/N", help_heading = "Options")]
+    #[arg(long, value_name = "I/N")]
     part: Option<Part>,
     /// The file of the part, or the folder for it [default: NAME-I-of-N.part here]
-    #[arg(long, value_name = "PATH", requires = "part", help_heading = "Options")]
+    #[arg(long, value_name = "PATH", requires = "part")]
     out: Option<PathBuf>,
 }
 

@@ -14,7 +14,7 @@ use crate::printer::{count, shown};
 const SAMPLE_CHARS: usize = 400;
 
 /// Prints the hash of a dataset as data, and talks about the dataset and its files.
-pub(in crate::commands::dataset) fn imported(
+pub(crate) fn imported(
     invocation: &Invocation,
     id: DatasetId,
     imported: &Imported,
@@ -60,9 +60,10 @@ fn warning(found: &Duplicates, on_duplicate: OnDuplicate) -> Option<String> {
         format!("{} {are} equal to an earlier one ({} tokens)", count(found.documents, "document"), found.tokens);
     if found.in_both_parts > 0 {
         text.push_str(&format!(
-            "; {} of them lie in the training part and again in the held-out part, so the held-out loss will look better than \
-             it is",
-            found.in_both_parts
+            "; {} of them {} in the training part and again in the held-out part, so the held-out loss will look better \
+             than it is",
+            found.in_both_parts,
+            if found.in_both_parts == 1 { "lies" } else { "lie" }
         ));
     }
     text.push_str("; --dedup leaves repeats out");

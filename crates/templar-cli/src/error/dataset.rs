@@ -1,0 +1,87 @@
+//! What the errors of an import mean.
+
+use templar_data::{FileFault, Format, ImportError, LicenceError, ListingError, PartError, SinkError};
+
+use super::meaning::{Code, Meaning, hint, io, plain, put};
+
+pub(super) fn import(error: &ImportError) -> Meaning {
+    match error {
+        ImportError::Options(_) => plain(Code::Usage),
+        ImportError::List(error) => listing(error),
+        ImportError::Licence(error) => licence(error),
+        ImportError::Part(error) => part(error),
+        ImportError::TooShort { fits: Some(rule), .. } => hint(
+            Code::Failed,
+            format!("`--held-out-every {} --held-out-tokens {}` would do for this text", rule.every, rule.block_tokens),
+        ),
+        ImportError::TooShort { fits: None, .. } => hint(Code::Failed, "import more text"),
+        ImportError::Missing { .. } => plain(Code::NotFound),
+        ImportError::Sink(SinkError(source)) => source.downcast_ref().map_or(plain(Code::Failed), put),
+        ImportError::Io { source, .. } => (Code::Failed, io(source).1),
+        ImportError::Row { .. } => {
+            hint(Code::Failed, "`--on-bad-row skip` leaves such rows out, counts them, and shows the first three")
+        }
+        ImportError::File { fault, .. } => (Code::Failed, import_file(fault)),
+        _ => plain(Code::Failed),
+    }
+}
+
+/// What can be done about a file that cannot be imported.
+fn import_file(fault: &FileFault) -> Option<String> {
+    Some(match fault {
+        FileFault::NoText { hint, .. } => (*hint).to_owned(),
+        FileFault::UnknownKind => {
+            let names = Format::NAMES.map(|(name, _)| name).join(", ");
+            format!("say what it is with `--format`, one of {names}")
+        }
+        FileFault::NoColumn { .. } => "name one of its columns with `--column`".to_owned(),
+        FileFault::Damaged { .. } => "get the file again, or write it anew; nothing was imported".to_owned(),
+        FileFault::Expands { .. } => {
+            "where this is right, decompress it first, and import what comes out of it".to_owned()
+        }
+        FileFault::Changed => "import it when nobody writes to it any more; nothing was imported".to_owned(),
+        FileFault::Io(_) => return None,
+    })
+}
+
+pub(super) fn listing(error: &ListingError) -> Meaning {
+    match error {
+        ListingError::NoSources => plain(Code::Usage),
+        ListingError::Missing(_) => plain(Code::NotFound),
+        ListingError::DeadLink { .. } => hint(Code::NotFound, "fetch the file that the link names, or remove the link"),
+        ListingError::Unreadable { .. } => {
+            hint(Code::Failed, "ask for the right to read it, or name the other files on the command line")
+        }
+        ListingError::Special(_) => hint(Code::Failed, "write what comes out of it to a file, and import the file"),
+        ListingError::EmptyFolder { .. } => hint(Code::Failed, "name a file on the command line to take it"),
+        ListingError::TooDeep { .. } => hint(Code::Failed, "name the folders further below on the command line"),
+    }
+}
+
+fn licence(error: &LicenceError) -> Meaning {
+    let own = "for a licence without an SPDX identifier, give it a name of your own: LicenseRef-NAME";
+    match error.meant.as_slice() {
+        [] => hint(Code::Usage, format!("{own}; https://spdx.org/licenses lists the identifiers")),
+        meant => hint(Code::Usage, format!("perhaps {}; {own}", meant.join(" or "))),
+    }
+}
+
+fn part(error: &PartError) -> Meaning {
+    match error {
+        PartError::Write(_) => plain(Code::Failed),
+        PartError::Io { source, .. } => io(source),
+        PartError::NotAPart { .. } => hint(
+            Code::Failed,
+            "`templar dataset import --part I/N` makes parts; join them with the same version of templar",
+        ),
+        PartError::Damaged { .. } => hint(Code::Verification, "remove the file, and make this part again"),
+        PartError::Twice { .. } => hint(Code::Usage, "name each part once"),
+        PartError::Missing { missing, count } => hint(
+            Code::Partial,
+            format!("`templar dataset import --part {}/{count}` makes one of them", missing.first().unwrap_or(&1)),
+        ),
+        PartError::Differ { .. } => {
+            hint(Code::Usage, "make all parts of the same files with the same options, and join only these")
+        }
+    }
+}
