@@ -61,7 +61,7 @@ fn a_copied_home_notices_that_its_key_is_in_use_and_signs_nothing() {
     assert_eq!(code, Some(12), "{errors}");
     let open = copy.ok(["status"]);
     assert!(open["silence"].as_str().unwrap().contains("in use elsewhere"), "{open}");
-    assert!(copy.say(["status"]).out.contains("signs       nothing: "));
+    assert!(copy.say(["status"]).out.contains("nothing: this home"));
     let error = refused(&copy, 12, ["train", "--window", &open["window"].to_string()]);
     assert!(error["hint"].as_str().unwrap().contains("templar key reclaim"), "{error}");
 
