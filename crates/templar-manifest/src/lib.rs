@@ -14,6 +14,7 @@
 //! * **Trace.** The leaves that a miner commits to, one for each inner step ([`trace`]).
 //! * **Proof.** A validator's proof that it replayed a contribution ([`proof`]).
 //! * **Chain.** A validator's pre-committed random values ([`chain`]).
+//! * **Tree.** Many entries under one hash, each provable by itself ([`tree`]).
 //!
 //! The way of the data, in the words that every crate uses:
 //! `dataset → window → delta → manifest → score → checkpoint → audit`.
@@ -67,6 +68,7 @@ pub mod tensor;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod trace;
+pub mod tree;
 
 pub use envelope::{Envelope, EnvelopeError, Signed};
 pub use id::{
