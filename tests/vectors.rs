@@ -9,6 +9,7 @@ pub(crate) mod folder;
 mod reading;
 mod second;
 mod standings;
+mod state;
 pub(crate) mod window;
 
 use std::sync::{Arc, OnceLock};
@@ -76,7 +77,8 @@ fn files_are_named_by_their_hash_and_every_signature_verifies() {
             Kind::Inbox => check::<Inbox>(&folder, &id, 1),
             Kind::Cut => check::<Cut>(&folder, &id, 1),
             Kind::Score => check::<Score>(&folder, &id, 1),
-            Kind::Window => check::<WindowRecord>(&folder, &id, 1),
+            Kind::Window => check::<WindowHeader>(&folder, &id, 1),
+            Kind::Body => check::<WindowBody>(&folder, &id, 0),
             Kind::Vote => check::<Vote>(&folder, &id, 2),
             Kind::Checkpoint => check::<Checkpoint>(&folder, &id, 0),
             Kind::State => check::<State>(&folder, &id, 0),
@@ -110,11 +112,14 @@ fn certificate<T: Payload>(folder: &Folder, body: &T, on: VoteOn) -> VoteCertifi
 /// Rebuilds the window from the files alone, as a stranger would, starting with the record's id.
 fn closed_from_files(folder: &Folder) -> (RunState, ClosedWindow) {
     let only = |kind| folder.payloads().into_iter().find(|(found, _)| *found == kind).unwrap().1;
-    let record: WindowRecord = folder.get(&only(Kind::Window));
-    let genesis: Genesis = folder.get(&record.run.hash());
+    let header: WindowHeader = folder.get(&only(Kind::Window));
+    let body: WindowBody = folder.get(&header.body_root.hash());
+    let record = WindowRecord { header, body };
+    let WindowRecord { header, body } = &record;
+    let genesis: Genesis = folder.get(&header.run.hash());
     let dataset: Dataset = folder.get(&genesis.dataset.hash());
-    let start: Checkpoint = folder.get(&record.checkpoint_before.hash());
-    let cut: Cut = folder.get(&record.cut.hash());
+    let start: Checkpoint = folder.get(&body.checkpoint_before.hash());
+    let cut: Cut = folder.get(&body.cut.hash());
     let contributions: Vec<Signed<Contribution>> =
         cut.contributions.iter().map(|entry| folder.signed_by_one(&entry.contribution.hash())).collect();
     let registrations =
@@ -124,11 +129,11 @@ fn closed_from_files(folder: &Folder) -> (RunState, ClosedWindow) {
     let tokens = dataset.training_tokens();
     let state = RunState::new(Arc::new(genesis), payload::id_of(&start).into(), zero, tokens).unwrap();
     let closed = ClosedWindow {
-        record: payload::id_of(&record).into(),
+        record: record.id(),
         inboxes: cut.inboxes.iter().map(|id| folder.signed_by_one(&id.hash())).collect(),
-        scores: record.scores.iter().map(|id| folder.signed_by_one(&id.hash())).collect(),
+        scores: body.scores.iter().map(|id| folder.signed_by_one(&id.hash())).collect(),
         cut_certificate: certificate(folder, &cut, VoteOn::Cut),
-        record_certificate: certificate(folder, &record, VoteOn::Window),
+        record_certificate: certificate(folder, header, VoteOn::Window),
         contributions,
         registrations,
         window: record,
@@ -144,11 +149,11 @@ fn the_files_alone_are_a_window_that_recomputes() {
     closed.check_certificates(state.genesis()).unwrap();
     state.advance(&closed).unwrap();
     assert_eq!(state.window(), WindowIndex(1));
-    assert_eq!(state.ledger().root(), closed.window.ledger_root);
+    assert_eq!(state.root(), closed.window.header.state_root);
     let end: Checkpoint = folder.get(&state.checkpoint().hash());
     assert_eq!(end.window, WindowIndex(1));
     let refused = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Refused(Refusal::Mismatch { .. }));
-    assert_eq!(closed.window.outcomes.iter().filter(refused).count(), 1);
+    assert_eq!(closed.window.body.outcomes.iter().filter(refused).count(), 1);
 }
 
 #[test]

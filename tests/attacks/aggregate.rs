@@ -18,22 +18,23 @@ fn aggregate(recipe: &Recipe) -> Vec<u8> {
     let closed = &example().closed;
     let deltas: Vec<Delta> = closed
         .window
+        .body
         .outcomes
         .iter()
         .zip(closed.contributions.iter().zip(&example().deltas))
         .filter(|(outcome, _)| outcome.verdict == Verdict::Aggregated)
         .map(|(_, (contribution, bytes))| recipe.decode_delta(contribution.payload(), bytes).unwrap())
         .collect();
-    assert_eq!(deltas.len(), closed.window.aggregated());
+    assert_eq!(deltas.len(), closed.window.body.aggregated());
     let mut parameters = recipe.initial_parameters(&MemoryBlobs::new()).unwrap();
-    let bytes = outer_step(recipe, closed.window.window, &deltas, &mut parameters).unwrap().into_bytes();
-    assert_eq!(BlobId::of(&bytes), closed.window.aggregate);
+    let bytes = outer_step(recipe, closed.window.header.window, &deltas, &mut parameters).unwrap().into_bytes();
+    assert_eq!(BlobId::of(&bytes), closed.window.body.aggregate);
     bytes
 }
 
 pub(super) fn attacks() -> Vec<Attack> {
     let recipe = recipe();
-    let record = &example().closed.window;
+    let record = &example().closed.window.body;
     let bytes = aggregate(&recipe);
     let expected =
         AggregateHeader { run: record.run.hash(), window: record.window.0, contributors: record.aggregated() };

@@ -109,7 +109,8 @@ pub(super) fn broken_rules() -> Vec<Attack> {
     let contribution = example.closed.contributions[0].payload();
     let asked = example.closed.registrations[0].payload();
     let (inbox, cut) = (example.closed.inboxes[0].payload(), &example.closed.cut);
-    let (score, record) = (example.closed.scores[0].payload(), &example.closed.window);
+    let WindowRecord { header, body: record } = &example.closed.window;
+    let score = example.closed.scores[0].payload();
     let (checkpoint, audit) = (&example.start, example.audit.payload());
     let state = &State { run: checkpoint.run, optimizer_steps: 4, tensors: checkpoint.tensors.clone() };
     let key = PublicKey::from_bytes([9; 32]);
@@ -217,11 +218,11 @@ pub(super) fn broken_rules() -> Vec<Attack> {
         refused("score: nearest to itself", with(score, |s| s.entries[0].nearest = Some(s.entries[0].miner))),
         refused("score: nearer than the other is", with(score, |s| s.entries[0].overlap_ppm += 1)),
         refused("score: equal bodies that are not alike", with(score, |s| s.entries[0].body = s.entries[1].body)),
-        refused("window: a first record with one before it", with(record, |w| w.previous = Some(Hash::of(b"").into()))),
-        refused("window: no scores", with(record, |w| w.scores.clear())),
-        refused("window: a mint twice", with(record, |w| w.mints.insert(1, w.mints[0]))),
+        refused("window: a first record with one before it", with(header, |h| h.previous = Some(Hash::of(b"").into()))),
+        refused("body: no scores", with(record, |w| w.scores.clear())),
+        refused("body: a mint twice", with(record, |w| w.mints.insert(1, w.mints[0]))),
         refused(
-            "window: a challenge of its own window",
+            "body: a challenge of its own window",
             with(record, |w| {
                 let (window, since) = (w.window, w.window);
                 let Outcome { miner, contribution, .. } = w.outcomes[0];

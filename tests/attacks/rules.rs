@@ -1,7 +1,7 @@
 //! Statements that are well formed and rightly signed, but break a rule of the window.
 
 use templar_manifest::*;
-use templar_protocol::{Entry, Input, Node, Output, Reject, RevealEntry};
+use templar_protocol::{Entry, Input, Node, Output, RecordEntry, Reject, RevealEntry};
 
 use super::{Attack, answered, refused};
 use crate::vectors::example;
@@ -26,8 +26,14 @@ fn sign<T: Payload>(payload: &T, key: &SecretKey) -> Entry {
     envelope(&Signed::sign(payload.clone(), key))
 }
 
+/// A record with a signed header.
+fn proposed(header: WindowHeader, body: &WindowBody, key: &SecretKey) -> Entry {
+    let header = Signed::sign(header, key).envelope();
+    Entry::Record(Box::new(RecordEntry { header, body: payload::encode(body) }))
+}
+
 fn reveal(reveal: &Reveal) -> RevealEntry {
-    let record = &example().closed.window;
+    let record = &example().closed.window.body;
     RevealEntry { run: record.run, window: record.window, validator: reveal.validator, value: reveal.value }
 }
 
@@ -38,10 +44,11 @@ fn node(stage: Stage) -> Node {
     entries.extend(closed.contributions.iter().map(|signed| (Stage::Committed, envelope(signed))));
     entries.extend(closed.registrations.iter().map(|signed| (Stage::Committed, envelope(signed))));
     entries.extend(closed.inboxes.iter().map(|signed| (Stage::Received, envelope(signed))));
-    let vote = closed.cut_certificate.vote(closed.window.run, closed.window.window, VoteOn::Cut, &closed.cut);
+    let vote =
+        closed.cut_certificate.vote(closed.window.header.run, closed.window.header.window, VoteOn::Cut, &closed.cut);
     entries.push((Stage::Cut, sign(&closed.cut, &validators()[0])));
     entries.extend(validators().iter().map(|key| (Stage::Cut, sign(&vote, key))));
-    entries.extend(closed.window.reveals.iter().map(|value| (Stage::Revealed, Entry::Reveal(reveal(value)))));
+    entries.extend(closed.window.body.reveals.iter().map(|value| (Stage::Revealed, Entry::Reveal(reveal(value)))));
     entries.extend(closed.scores.iter().map(|signed| (Stage::Scored, envelope(signed))));
     let mut node = Node::new(example().before.clone(), None);
     for (_, entry) in entries.into_iter().filter(|(of, _)| *of <= stage) {
@@ -202,7 +209,7 @@ fn cutting() -> Vec<Attack> {
     let validators = validators();
     let cut = |change: fn(&mut Cut)| changed(Stage::Received, &closed.cut, &validators[0], change);
     let told = |change: fn(&mut RevealEntry)| {
-        let mut entry = reveal(&closed.window.reveals[0]);
+        let mut entry = reveal(&closed.window.body.reveals[0]);
         change(&mut entry);
         tell(Stage::Cut, Entry::Reveal(entry))
     };
@@ -328,7 +335,19 @@ fn judging() -> Vec<Attack> {
 pub(super) fn records() -> Vec<Attack> {
     let closed = &example().closed;
     let validators = validators();
-    let record = |change: fn(&mut WindowRecord)| changed(Stage::Scored, &closed.window, &validators[0], change);
+    let WindowRecord { header: right, body } = &closed.window;
+    let tell_record = |header, body: &WindowBody| tell(Stage::Scored, proposed(header, body, &validators[0]));
+    // A changed body under a header that names it.
+    let record = |change: fn(&mut WindowBody)| {
+        let mut body = body.clone();
+        change(&mut body);
+        tell_record(WindowHeader { body_root: payload::id_of(&body).into(), ..*right }, &body)
+    };
+    let header = |change: fn(&mut WindowHeader)| {
+        let mut header = *right;
+        change(&mut header);
+        tell_record(header, body)
+    };
     let mut vec = vec![
         refused("a changed balance: a larger mint", record(|w| w.mints[1].amount_micros += 1)),
         refused(
@@ -340,9 +359,13 @@ pub(super) fn records() -> Vec<Attack> {
         refused("a slot lost at the first mismatch", record(|w| w.slashes[0].cause = SlashCause::Expulsion)),
         refused("a registration refused that has a slot", record(|w| w.admissions[0].verdict = Admitted::NoSlot)),
         refused("a registration left out", record(|w| w.admissions.clear())),
-        refused("other members", record(|w| w.members_root = Hash::of(b"members"))),
-        refused("another ledger root", record(|w| w.ledger_root = Hash::of(b"ledger"))),
-        refused("other standings", record(|w| w.standings_root = Hash::of(b"standings"))),
+        refused("another state", header(|h| h.state_root = Hash::of(b"state"))),
+        refused("other validators", header(|h| h.validators_root = Hash::of(b"validators"))),
+        refused("another record before", header(|h| h.previous = Some(Hash::of(b"record").into()))),
+        refused("a body that the header does not name", header(|h| h.body_root = Hash::of(b"body").into())),
+        refused("a header of another window", header(|h| h.window.0 += 1)),
+        refused("a header alone", tell(Stage::Scored, sign(right, &validators[0]))),
+        refused("a body alone", tell(Stage::Scored, sign(body, &validators[0]))),
         refused("another weight", record(|w| w.weights[0].weight_ppm -= 1)),
         refused("a refused contribution accepted", record(|w| w.outcomes[1].verdict = Verdict::Aggregated)),
         refused(
@@ -359,7 +382,7 @@ pub(super) fn records() -> Vec<Attack> {
         refused("another start", record(|w| w.checkpoint_before = Hash::of(b"checkpoint").into())),
         refused("a score left out", record(|w| w.scores.truncate(1))),
         refused("a score twice", record(|w| w.scores[1] = w.scores[0])),
-        refused("signed by a miner", tell(Stage::Scored, sign(&closed.window, &miners()[0]))),
+        refused("signed by a miner", tell(Stage::Scored, proposed(*right, body, &miners()[0]))),
     ];
     // A closed window as a stranger receives it when it folds or audits a run.
     let folded = |change: fn(&mut templar_protocol::ClosedWindow)| {
@@ -382,9 +405,11 @@ pub(super) fn records() -> Vec<Attack> {
         refused(
             "closed: a changed balance, signed again by all",
             folded(|c| {
-                c.window.mints[1].amount_micros += 1;
-                c.record = payload::id_of(&c.window).into();
-                c.record_certificate = certificate(&c.window, VoteOn::Window, &crate::vectors::window::validators());
+                c.window.body.mints[1].amount_micros += 1;
+                c.window.header.body_root = payload::id_of(&c.window.body).into();
+                c.record = c.window.id();
+                c.record_certificate =
+                    certificate(&c.window.header, VoteOn::Window, &crate::vectors::window::validators());
             }),
         ),
         refused("closed: under another id", folded(|c| c.record = Hash::of(b"record").into())),

@@ -78,7 +78,7 @@ fn any_single_changed_integer_of_a_score_is_found() {
             closed.scores[index] = Signed::sign(score, key);
             let scores: Vec<&Score> = closed.scores.iter().map(Signed::payload).collect();
             let record = example.before.close(&judging, &scores, Stepped::of(&closed.window)).unwrap();
-            closed.record = payload::id_of(&record).into();
+            closed.record = record.id();
             closed.window = record;
             example.before.clone().advance(&closed).unwrap();
             assert_found(&format!("score {index}, {place}"), &closed);
@@ -93,10 +93,11 @@ fn any_single_changed_integer_of_a_score_is_found() {
 fn any_single_changed_integer_of_a_record_is_found() {
     let example = example();
     let mut by_audit = Vec::new();
-    for (place, record) in flipped(&example.closed.window) {
+    for (place, body) in flipped(&example.closed.window.body) {
         let mut closed = example.closed.clone();
-        closed.record = payload::id_of(&record).into();
-        closed.window = record;
+        closed.window.header.body_root = payload::id_of(&body).into();
+        closed.window.body = body;
+        closed.record = closed.window.id();
         if example.before.clone().advance(&closed).is_ok() {
             assert_found(&place, &closed);
             by_audit.push(place);

@@ -8,9 +8,16 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use templar_manifest::*;
-use templar_protocol::{Entry, RevealEntry, VoteCertificate, Witness};
+use templar_protocol::{Entry, RecordEntry, RevealEntry, VoteCertificate, Witness};
 
 use super::window::Example;
+
+/// A record as it travels.
+fn proposed(record: &WindowRecord, publisher: Witness) -> Entry {
+    let Witness { signer, signature } = publisher;
+    let header = Envelope { payload: payload::encode(&record.header), signer, signature };
+    Entry::Record(Box::new(RecordEntry { header, body: payload::encode(&record.body) }))
+}
 
 /// The folder `manifests/` of this repository.
 pub(crate) fn path() -> PathBuf {
@@ -76,7 +83,7 @@ impl Folder {
             folder.signed(inbox);
         }
         folder.agreed(&example.closed.cut, VoteOn::Cut, &example.closed.cut_certificate);
-        let record = &example.closed.window;
+        let WindowRecord { header, body: record } = &example.closed.window;
         for Reveal { validator, value } in record.reveals.iter().copied() {
             let reveal = RevealEntry { run: record.run, window: record.window, validator, value };
             folder.blob("entry", Entry::Reveal(reveal).encode());
@@ -84,7 +91,10 @@ impl Folder {
         for score in &example.closed.scores {
             folder.signed(score);
         }
-        folder.agreed(record, VoteOn::Window, &example.closed.record_certificate);
+        folder.payload(record, &[]);
+        folder.agreed(header, VoteOn::Window, &example.closed.record_certificate);
+        let publisher = example.closed.record_certificate.publisher;
+        folder.blob("entry", proposed(&example.closed.window, publisher).encode());
         folder.payload(&example.end, &[]);
         folder.signed(&example.audit);
         folder

@@ -1,5 +1,5 @@
-//! A second implementation of the Gauntlet, from the text of `manifests/README.md`: standings, scores, rows and
-//! the root.
+//! A second implementation of the Gauntlet, from the text of `manifests/README.md`: standings, scores and
+//! rows.
 
 use std::collections::BTreeMap;
 
@@ -228,21 +228,13 @@ pub(super) fn row(spec: &GauntletSpec, scores: &BTreeMap<PublicKey, u64>) -> BTr
     weights.filter(|(_, weight)| *weight > 0).collect()
 }
 
-/// The bytes whose hash is the root.
-pub(super) fn root_bytes(standings: &BTreeMap<PublicKey, BTreeMap<PublicKey, Standing>>) -> Vec<u8> {
-    let mut bytes = (standings.len() as u64).to_le_bytes().to_vec();
-    for (validator, miners) in standings {
-        bytes.extend(validator.as_bytes());
-        bytes.extend((miners.len() as u64).to_le_bytes());
-        for (miner, standing) in miners {
-            bytes.extend(miner.as_bytes());
-            let signed = [standing.mu, standing.sigma, standing.proof].map(|number| (number as i64).to_le_bytes());
-            bytes.extend(signed.concat());
-            let histories = [standing.missing, standing.withheld, standing.negative].map(u64::from);
-            for number in histories.into_iter().chain([standing.excluded_until]) {
-                bytes.extend(number.to_le_bytes());
-            }
-        }
-    }
+/// The value of a standing in the state's tree.
+pub(super) fn value(standing: &Standing) -> Vec<u8> {
+    let mut bytes: Vec<u8> = [standing.mu, standing.sigma, standing.proof]
+        .iter()
+        .flat_map(|number| (*number as i64).to_le_bytes())
+        .collect();
+    let histories = [standing.missing, standing.withheld, standing.negative].map(u64::from);
+    bytes.extend(histories.into_iter().chain([standing.excluded_until]).flat_map(u64::to_le_bytes));
     bytes
 }

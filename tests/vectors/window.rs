@@ -265,9 +265,9 @@ fn close(
     let applied = apply(inputs, window, &outcomes, &contributions, parameters.to_vec()).unwrap();
     let record = before.close(&judging, &counted, applied.stepped).unwrap();
     ClosedWindow {
-        record: payload::id_of(&record).into(),
+        record: record.id(),
         cut_certificate: certificate(&cut, VoteOn::Cut, &validators),
-        record_certificate: certificate(&record, VoteOn::Window, &validators),
+        record_certificate: certificate(&record.header, VoteOn::Window, &validators),
         window: record,
         cut,
         inboxes,

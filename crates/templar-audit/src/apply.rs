@@ -80,7 +80,7 @@ pub fn apply_aggregate(
     record: &WindowRecord,
     mut parameters: Vec<f32>,
 ) -> Result<(Vec<f32>, Checkpoint), InputError> {
-    let recipe = inputs.recipe;
+    let (recipe, record) = (inputs.recipe, &record.body);
     let bytes = inputs.blob("aggregate", &record.aggregate.hash(), record.aggregate_bytes)?;
     aggregate_step(recipe, record.window, bytes, record.aggregated(), &mut parameters)
         .map_err(|error| InputError::Broken(chain(&error)))?;

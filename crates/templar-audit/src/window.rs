@@ -88,7 +88,7 @@ pub fn audit_window(
     seen: &mut dyn FnMut(&AuditEntry),
 ) -> WindowAudit {
     let AuditTask { before, parameters, closed, auditor } = *task;
-    let record = &closed.window;
+    let record = &closed.window.body;
     let (mut replays, mut replayed_count) = (WindowReplays::new(), 0);
     let mut entries = Vec::new();
     let judging = before.judging_of(closed);
@@ -146,7 +146,7 @@ pub fn audit_window(
     WindowAudit {
         parameters: applied
             .ok()
-            .filter(|applied| applied.stepped.checkpoint == record.checkpoint)
+            .filter(|applied| applied.stepped.checkpoint == closed.window.header.checkpoint)
             .map(|applied| applied.parameters),
         replayed: replayed_count,
         after: advanced.is_ok().then_some(after),
@@ -163,11 +163,11 @@ pub fn audit_window(
     }
 }
 
-/// Whether a record was refused for a field that decides about money.
+/// Whether a record was refused for a field that decides about money. The state holds all balances.
 fn is_of_the_ledger(error: &AdvanceError) -> bool {
     let AdvanceError::Differs(field) = error else { return false };
     match field {
-        RecordField::Weights | RecordField::Mints | RecordField::Slashes | RecordField::LedgerRoot => true,
+        RecordField::Weights | RecordField::Mints | RecordField::Slashes | RecordField::StateRoot => true,
         RecordField::Run
         | RecordField::Window
         | RecordField::Previous
@@ -179,12 +179,12 @@ fn is_of_the_ledger(error: &AdvanceError) -> bool {
         | RecordField::Outcomes
         | RecordField::Challenges
         | RecordField::Admissions
-        | RecordField::MembersRoot
-        | RecordField::StandingsRoot
         | RecordField::Aggregate
         | RecordField::AggregateBytes
         | RecordField::Checkpoint
-        | RecordField::HeldOutLoss => false,
+        | RecordField::HeldOutLoss
+        | RecordField::BodyRoot
+        | RecordField::ValidatorsRoot => false,
     }
 }
 
@@ -357,14 +357,14 @@ fn check_checkpoint(
     closed: &ClosedWindow,
     applied: &Result<Applied, InputError>,
 ) -> AuditVerdict {
-    let record = &closed.window;
+    let (record, checkpoint) = (&closed.window.body, closed.window.header.checkpoint);
     let applied = match applied {
         Ok(applied) => applied,
         Err(error) => return failed(error),
     };
     let found = &applied.stepped;
-    if found.checkpoint != record.checkpoint {
-        return mismatch(format!("checkpoint is recorded as {}, found {}", record.checkpoint, found.checkpoint));
+    if found.checkpoint != checkpoint {
+        return mismatch(format!("checkpoint is recorded as {checkpoint}, found {}", found.checkpoint));
     }
     let (said, bytes) = ((record.aggregate, record.aggregate_bytes), (found.aggregate, found.aggregate_bytes));
     if said != bytes {
@@ -384,7 +384,7 @@ fn check_checkpoint(
     {
         return failed(&error);
     }
-    match stored_tensors::<Checkpoint>(inputs, &record.checkpoint.hash(), |checkpoint| &checkpoint.tensors, 1) {
+    match stored_tensors::<Checkpoint>(inputs, &checkpoint.hash(), |checkpoint| &checkpoint.tensors, 1) {
         Ok(()) => AuditVerdict::Match,
         Err(error) => failed(&error),
     }

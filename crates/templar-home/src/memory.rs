@@ -31,7 +31,7 @@ pub struct Head {
 impl Head {
     /// The last window that `node` has closed.
     pub fn of(node: &Node) -> Option<Self> {
-        node.closed().last().map(|closed| Self { window: closed.window.window, record: closed.record })
+        node.closed().last().map(|closed| Self { window: closed.window.header.window, record: closed.record })
     }
 
     /// Why `node`, which was folded from a journal, does not lead to this window and record; `None` if it does.

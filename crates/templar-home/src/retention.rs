@@ -23,7 +23,7 @@
 use std::collections::BTreeMap;
 
 use templar_manifest::{
-    CheckpointId, Contribution, Dataset, Genesis, Hash, Initial, RunId, Signed, StateId, WindowRecord,
+    CheckpointId, Contribution, Dataset, Genesis, Hash, Initial, RunId, Signed, StateId, WindowBody, WindowRecord,
 };
 use templar_protocol::{ClosedWindow, Node};
 
@@ -155,25 +155,26 @@ impl Retention {
         }
 
         let windows = record.closed.len() as u64;
-        let recent = |window: &WindowRecord| window.window.0.saturating_add(genesis.state_retention_windows) >= windows;
+        let recent = |window: &WindowBody| window.window.0.saturating_add(genesis.state_retention_windows) >= windows;
         let mut checkpoints = vec![(record.first, true), (record.current, true)];
         let mut states: Vec<(StateId, bool)> = record.newest.iter().map(|state| (*state, true)).collect();
-        for (window, contributions) in &record.closed {
+        for (WindowRecord { header, body: window }, contributions) in &record.closed {
             all.stay(Sort::Aggregate, [window.aggregate.hash()]);
             all.stay(Sort::Manifest, [window.cut.hash()]);
             all.stay(Sort::Manifest, window.scores.iter().map(|score| score.hash()));
-            all.stay(Sort::Manifest, window.previous.iter().map(|previous| previous.hash()));
+            all.stay(Sort::Manifest, [header.body_root.hash()]);
+            all.stay(Sort::Manifest, header.previous.iter().map(|previous| previous.hash()));
             all.stay(Sort::Manifest, window.outcomes.iter().map(|outcome| outcome.contribution.hash()));
             checkpoints.push((window.checkpoint_before, recent(window)));
-            checkpoints.push((window.checkpoint, false));
+            checkpoints.push((header.checkpoint, false));
             for contribution in contributions {
                 all.evidence(contribution);
                 states.extend([contribution.state_in, contribution.state_out].map(|state| (state, recent(window))));
             }
         }
-        for window in &record.proposed {
-            all.stay(Sort::Aggregate, [window.aggregate.hash()]);
-            checkpoints.push((window.checkpoint, true));
+        for WindowRecord { header, body } in &record.proposed {
+            all.stay(Sort::Aggregate, [body.aggregate.hash()]);
+            checkpoints.push((header.checkpoint, true));
         }
         for contribution in &record.open {
             all.evidence(contribution);

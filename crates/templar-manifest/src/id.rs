@@ -197,8 +197,10 @@ typed_id! {
     CutId
     /// Names a score manifest.
     ScoreId
-    /// Names a window record.
+    /// Names a record of a window: the id of its header.
     RecordId
+    /// Names the body of a window's record.
+    BodyId
     /// Names a checkpoint manifest.
     CheckpointId
     /// Names a state manifest: a miner's optimiser moments and error feedback between two windows.

@@ -1,6 +1,7 @@
 //! Every kind of manifest, one file each, in the order of the way of the data.
 
 mod audit;
+mod body;
 mod checkpoint;
 mod commit;
 mod dataset;
@@ -16,6 +17,7 @@ mod vote;
 mod window;
 
 pub use audit::{Audit, AuditEntry, AuditVerdict};
+pub use body::{Challenge, Mint, MintKind, Outcome, Reveal, Slash, SlashCause, Verdict, WindowBody};
 pub use checkpoint::{Checkpoint, State, TensorBlob};
 pub use commit::{Contribution, Cut, CutEntry, Inbox};
 pub use dataset::{Dataset, HeldOut, Shard, page_count};
@@ -37,4 +39,4 @@ pub use score::{
 };
 pub use validators::ValidatorSpec;
 pub use vote::{Vote, VoteOn, VoteStep};
-pub use window::{Challenge, Mint, MintKind, Outcome, Reveal, Slash, SlashCause, Verdict, WindowRecord};
+pub use window::{WindowHeader, WindowRecord};

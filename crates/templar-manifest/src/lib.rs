@@ -72,8 +72,8 @@ pub mod tree;
 
 pub use envelope::{Envelope, EnvelopeError, Signed};
 pub use id::{
-    BlobId, CheckpointId, ContributionId, CutId, DatasetId, Hash, InboxId, ParseHashError, RecordId, RegistrationId,
-    RunId, ScoreId, StateId, WindowIndex,
+    BlobId, BodyId, CheckpointId, ContributionId, CutId, DatasetId, Hash, InboxId, ParseHashError, RecordId,
+    RegistrationId, RunId, ScoreId, StateId, WindowIndex,
 };
 pub use key::{KeyError, PublicKey, SecretKey, Signature};
 pub use kinds::*;

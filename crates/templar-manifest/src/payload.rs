@@ -29,8 +29,10 @@ pub enum Kind {
     Cut,
     /// One validator's judgement of a window.
     Score,
-    /// The record that closes a window.
+    /// The header of the record that closes a window.
     Window,
+    /// The body of that record.
+    Body,
     /// A validator's vote on a cut or record.
     Vote,
     /// The model between two windows.
@@ -43,7 +45,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the way of the data.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Genesis,
         Self::Dataset,
         Self::Contribution,
@@ -52,6 +54,7 @@ impl Kind {
         Self::Cut,
         Self::Score,
         Self::Window,
+        Self::Body,
         Self::Vote,
         Self::Checkpoint,
         Self::State,
@@ -69,6 +72,7 @@ impl Kind {
             Self::Cut => "cut",
             Self::Score => "score",
             Self::Window => "window",
+            Self::Body => "body",
             Self::Vote => "vote",
             Self::Checkpoint => "checkpoint",
             Self::State => "state",

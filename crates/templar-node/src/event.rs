@@ -166,7 +166,7 @@ pub enum NodeEvent {
 impl NodeEvent {
     /// The event of a closed window.
     pub fn closed(closed: &ClosedWindow) -> Self {
-        let record = &closed.window;
+        let record = &closed.window.body;
         let aggregated = record.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated);
         let refused = record.outcomes.iter().filter_map(|outcome| match &outcome.verdict {
             Verdict::Refused(refusal) => Some(Refused::new(outcome.miner, refusal)),
@@ -175,7 +175,7 @@ impl NodeEvent {
         Self::Closed {
             window: record.window.0,
             record: closed.record,
-            checkpoint: record.checkpoint,
+            checkpoint: closed.window.header.checkpoint,
             held_out_loss: nats(record.held_out_loss_nanonats),
             aggregated: aggregated.map(|outcome| outcome.miner).collect(),
             refused: refused.collect(),
@@ -192,13 +192,13 @@ impl NodeEvent {
 
     /// The decisions of a closed window on registrations.
     pub(crate) fn admissions(closed: &ClosedWindow) -> impl Iterator<Item = Self> {
-        let window = closed.window.window.0;
+        let window = closed.window.header.window.0;
         let event = move |admission: &Admission| Self::Admitted {
             window,
             owner: admission.owner,
             verdict: admission.verdict.to_string(),
         };
-        closed.window.admissions.iter().map(event)
+        closed.window.body.admissions.iter().map(event)
     }
 }
 

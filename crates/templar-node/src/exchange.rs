@@ -432,7 +432,7 @@ impl WantedBlobs {
             Wanted::Window(window) => {
                 if let Some(closed) = node.closed().get(window.0 as usize) {
                     list.contributions.clone_from(&closed.contributions);
-                    list.checkpoints.push(closed.window.checkpoint_before);
+                    list.checkpoints.push(closed.window.body.checkpoint_before);
                 } else if window == node.state().window() {
                     // No miner serves its delta before the cut.
                     if node.cut().is_some() {

@@ -423,11 +423,11 @@ impl Executor {
     /// # Errors
     /// The aggregate is missing, damaged or broken, or a result cannot be kept.
     pub fn apply_aggregate(&self, record: &WindowRecord) -> Result<CheckpointId, WorkError> {
-        let before = self.parameters(record.checkpoint_before)?;
+        let before = self.parameters(record.body.checkpoint_before)?;
         let (parameters, checkpoint) =
             self.pool.install(|| apply_aggregate(&self.inputs()?, record, before.to_vec()))?;
         let id = payload::id_of(&checkpoint).into();
-        if id == record.checkpoint {
+        if id == record.header.checkpoint {
             self.keep_checkpoint(&checkpoint, &parameters)?;
         }
         Ok(id)

@@ -323,12 +323,12 @@ impl Gatherer {
     ) -> Result<(), WorkError> {
         let mut behind = Vec::new();
         for window in closed.iter().map(|closed| &closed.window).rev() {
-            if self.here(&window.checkpoint.hash()).await {
+            if self.here(&window.header.checkpoint.hash()).await {
                 break;
             }
             behind.push(window.clone());
         }
-        let cost = behind.iter().fold(0u64, |sum, record| sum.saturating_add(record.aggregate_bytes));
+        let cost = behind.iter().fold(0u64, |sum, record| sum.saturating_add(record.body.aggregate_bytes));
         let whole = 4 * executor.context().recipe.parameter_count() as u64;
         if way == CatchUp::Snapshot || (way == CatchUp::Cheaper && cost >= whole) {
             return Ok(());
@@ -337,16 +337,16 @@ impl Gatherer {
         behind.reverse();
         for windows in behind.chunks(AGGREGATES_AT_ONCE) {
             let blobs: Vec<_> =
-                windows.iter().map(|record| (record.aggregate.hash(), record.aggregate_bytes)).collect();
+                windows.iter().map(|record| (record.body.aggregate.hash(), record.body.aggregate_bytes)).collect();
             let all = self.fetch(&blobs, &[], within(patience)).await?;
             for record in windows {
-                if !self.here(&record.checkpoint_before.hash()).await
-                    || !(all || self.here(&record.aggregate.hash()).await)
+                if !self.here(&record.body.checkpoint_before.hash()).await
+                    || !(all || self.here(&record.body.aggregate.hash()).await)
                 {
                     return Ok(());
                 }
                 let (working, record) = (executor.clone(), record.clone());
-                let (window, said) = (record.window, record.checkpoint);
+                let (window, said) = (record.header.window, record.header.checkpoint);
                 let found = compute(move || working.apply_aggregate(&record)).await?;
                 if found != said {
                     tracing::warn!(%window, %said, %found, "the aggregate does not give the record's checkpoint");
@@ -364,23 +364,23 @@ impl Gatherer {
         self.aggregates(executor, closed, CatchUp::Cheaper, AGGREGATE_PATIENCE).await?;
         // Models before one that is here are not needed, even if they were pruned.
         let mut newest = closed.len();
-        while newest > 0 && !self.here(&closed[newest - 1].window.checkpoint.hash()).await {
+        while newest > 0 && !self.here(&closed[newest - 1].window.header.checkpoint.hash()).await {
             newest -= 1;
         }
         for window in &closed[newest..] {
-            let record = &window.window;
-            if !self.here(&record.checkpoint_before.hash()).await || self.here(&record.checkpoint.hash()).await {
+            let (record, said) = (&window.window.body, window.window.header.checkpoint);
+            if !self.here(&record.checkpoint_before.hash()).await || self.here(&said.hash()).await {
                 continue;
             }
             self.deltas(&record.outcomes, &window.contributions).await?;
             let (working, owned) = (executor.clone(), window.clone());
             let applied = compute(move || {
-                let record = &owned.window;
+                let record = &owned.window.body;
                 working.apply(record.checkpoint_before, record.window, &record.outcomes, &owned.contributions)
             })
             .await?;
-            if applied.stepped.checkpoint != record.checkpoint {
-                let (said, found) = (record.checkpoint, applied.stepped.checkpoint);
+            if applied.stepped.checkpoint != said {
+                let found = applied.stepped.checkpoint;
                 return Err(broken(format!(
                     "window {}: checkpoint is recorded as {said}, found {found}",
                     record.window
@@ -388,7 +388,7 @@ impl Gatherer {
             }
         }
         match closed.last() {
-            Some(last) => self.checkpoint(last.window.checkpoint, None).await.map(|_| ()),
+            Some(last) => self.checkpoint(last.window.header.checkpoint, None).await.map(|_| ()),
             None => Ok(()),
         }
     }

@@ -1,14 +1,14 @@
 //! Entries: the statements that nodes exchange and keep in their journals.
 //!
-//! An entry is an envelope (a manifest with one signature), a hash-chain value, or evidence. The last two
-//! authenticate themselves. The bytes of an entry are postcard with exactly one spelling, and the payload of an
-//! envelope keeps its own canonical bytes inside.
+//! An entry is an envelope (a manifest with one signature), a hash-chain value, evidence, or a proposed record.
+//! Values and evidence authenticate themselves, and the signed header of a record authenticates its body. The
+//! bytes of an entry are postcard with exactly one spelling, and payloads keep their own canonical bytes inside.
 
 use serde::{Deserialize, Serialize};
 use templar_manifest::{Contradiction, Envelope, Hash, MAX_PAYLOAD_BYTES, PublicKey, RunId, WindowIndex};
 
-/// The length limit of every entry in bytes: a payload, a key, a signature and lengths.
-pub const MAX_ENTRY_BYTES: usize = MAX_PAYLOAD_BYTES + 256;
+/// The length limit of every entry in bytes: a payload, a header of a record, a key, a signature and lengths.
+pub const MAX_ENTRY_BYTES: usize = MAX_PAYLOAD_BYTES + 768;
 
 const ID_CONTEXT: &str = "templar/1 entry id";
 
@@ -29,12 +29,24 @@ pub enum EntryError {
 /// One statement about a run that nodes exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
-    /// A contribution, inbox, cut, score or record, with one signature.
+    /// A contribution, registration, inbox, cut, score or vote, with one signature.
     Envelope(Envelope),
     /// A validator's hash-chain value.
     Reveal(RevealEntry),
     /// Two statements that contradict each other.
     Evidence(Box<EvidenceEntry>),
+    /// A proposed record.
+    Record(Box<RecordEntry>),
+}
+
+/// A record of a window as it travels: the header that a validator signed, and the body that the header names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordEntry {
+    /// The header with one signature.
+    pub header: Envelope,
+    /// Canonical bytes of the body.
+    #[serde(with = "serde_bytes")]
+    pub body: Vec<u8>,
 }
 
 /// Evidence for the validators of an open window to show in their scores. The finder does not sign it, since the two
@@ -66,7 +78,7 @@ pub struct RevealEntry {
 
 impl Entry {
     /// The id of the entry, over the statement and its signer. Two signatures of one signer on one payload are
-    /// the same statement, so the signature is left out.
+    /// the same statement, so the signature is left out. The header of a record names its body.
     pub fn id(&self) -> Hash {
         let mut hasher = blake3::Hasher::new_derive_key(ID_CONTEXT);
         match self {
@@ -91,8 +103,24 @@ impl Entry {
                 hasher.update(shown.first.id().as_bytes());
                 hasher.update(shown.second.id().as_bytes());
             }
+            Self::Record(record) => {
+                hasher.update(&[3]);
+                hasher.update(record.header.id().as_bytes());
+                hasher.update(record.header.signer.as_bytes());
+            }
         }
         hasher.finalize().into()
+    }
+
+    /// The payloads in the entry, each with the key that signed it. The body of a record is not signed itself.
+    pub fn payloads(&self) -> Vec<(&[u8], Option<PublicKey>)> {
+        match self {
+            Self::Envelope(envelope) => vec![(&envelope.payload, Some(envelope.signer))],
+            Self::Record(record) => {
+                vec![(&record.header.payload, Some(record.header.signer)), (&record.body, None)]
+            }
+            Self::Reveal(_) | Self::Evidence(_) => Vec::new(),
+        }
     }
 
     /// The bytes of the entry, as nodes exchange and keep them.
@@ -151,9 +179,14 @@ mod tests {
         Entry::Evidence(Box::new(EvidenceEntry { run, window: WindowIndex(300), contradiction }))
     }
 
+    fn record() -> Entry {
+        let Entry::Envelope(header) = envelope() else { unreachable!() };
+        Entry::Record(Box::new(RecordEntry { header, body: vec![9; 500] }))
+    }
+
     #[test]
     fn entries_come_back_and_other_spellings_do_not() {
-        for entry in [envelope(), reveal(), evidence()] {
+        for entry in [envelope(), reveal(), evidence(), record()] {
             let bytes = entry.encode();
             assert_eq!(Entry::decode(&bytes), Ok(entry));
             for length in 0..bytes.len() {
@@ -184,6 +217,17 @@ mod tests {
         assert_eq!(Entry::Envelope(other.clone()).id(), envelope().id());
         other.signer = PublicKey::from_bytes([9; 32]);
         assert_ne!(Entry::Envelope(other).id(), envelope().id());
+        // A header alone is not the record.
+        assert_ne!(record().id(), envelope().id());
+    }
+
+    #[test]
+    fn payloads_come_with_their_signers() {
+        let count = |entry: Entry| entry.payloads().into_iter().map(|(_, signer)| signer.is_some()).collect::<Vec<_>>();
+        assert_eq!(count(envelope()), [true]);
+        assert_eq!(count(record()), [true, false]);
+        assert_eq!(count(reveal()), [false; 0]);
+        assert_eq!(count(evidence()), [false; 0]);
     }
 
     proptest! {

@@ -22,6 +22,6 @@ mod weights;
 pub use assess::{Assessment, Cause, Change, Copied};
 pub(crate) use assess::{Conducts, MinerConduct, assess};
 pub use rating::Rating;
+pub(crate) use standing::Standings;
 pub use standing::{History, Standing};
-pub(crate) use standing::{Standings, root};
 pub(crate) use weights::row;

@@ -14,8 +14,9 @@
 //!    from both.
 //! 4. **Judge.** The seed decides who replays whom and on which pages losses are measured. Each validator signs
 //!    a score.
-//! 5. **Close.** The *record* follows from the cut, the reveals and the scores: outcomes, weights, pay, the
-//!    next checkpoint. Validators certify it, and the next window opens.
+//! 5. **Close.** The *record* follows from the cut, the reveals and the scores. Its body has outcomes, weights
+//!    and pay. Its header names the body, the next checkpoint, the root of the state after the window, and the
+//!    root of the next validators. Validators certify the header, and the next window opens.
 //!
 //! Certified means that validators with more than two thirds of the stake have voted for it in one attempt.
 //! With less than a third of the stake faulty, no two cuts or records of one window are certified, and every
@@ -27,6 +28,8 @@
 //!   values, and evidence.
 //! * **The run** ([`RunState`], `run/`) is the fold over the closed windows: members, standings, ledger, unused
 //!   pages, the seed. Each rule is a method of it and a function of its arguments alone.
+//! * **The state tree** ([`StateKey`], `run/state.rs`) has one entry for every fact that the next window follows
+//!   from. Its root is in the header of each record, so a single balance, member or standing can be proven.
 //! * **Members** ([`Members`]) hold the slots. Anybody joins from the next window on by proof of work or by
 //!   burning ALPHA. No validator can refuse a newcomer. Where all slots are taken, the member with the lowest
 //!   average weight is replaced.
@@ -102,14 +105,14 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{Entry, EntryError, EvidenceEntry, MAX_ENTRY_BYTES, RevealEntry};
+pub use entry::{Entry, EntryError, EvidenceEntry, MAX_ENTRY_BYTES, RecordEntry, RevealEntry};
 pub use gauntlet::{Assessment, Cause, Change, Copied, History, Rating, Standing};
 pub use ledger::{Account, Grant, Ledger};
 pub use run::members::{Anchor, Member, Members};
 pub use run::replay::ReplayTask;
 pub use run::{
     AdvanceError, Assignment, ClosedWindow, CutError, GenesisError, JudgePlan, Judgement, Judging, JudgingError,
-    PageDraw, Parent, RecordField, RegistrationError, RunState, ScoreError, Stepped, VerdictError, VoteCertificate,
-    Witness, evidence, replay,
+    PageDraw, Parent, RecordField, RegistrationError, RunState, ScoreError, StateKey, Stepped, VerdictError,
+    VoteCertificate, Witness, evidence, replay,
 };
 pub use window::{Dispute, Input, Measured, Node, Output, Phase, Reject, Subject, Unsigned, Verified, VoteWait};

@@ -23,13 +23,14 @@ mod registration;
 pub mod replay;
 mod score;
 mod slashes;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
     CheckpointId, Contradiction, Contribution, ContributionId, Cut, CutId, Genesis, Hash, InboxId, Payload as _,
-    PublicKey, RecordId, RunId, StateId, WindowIndex, chain, page_count, payload,
+    PublicKey, RecordId, RunId, ScoreId, StateId, WindowIndex, chain, page_count, payload, tree::Tree,
 };
 
 pub use assignment::Assignment;
@@ -45,6 +46,7 @@ pub use judging::{JudgePlan, Judgement, Judging};
 pub use late::VerdictError;
 pub use registration::RegistrationError;
 pub use score::ScoreError;
+pub use state::StateKey;
 
 use crate::cache::Cache;
 use crate::gauntlet::{Standing, Standings};
@@ -157,6 +159,8 @@ pub struct RunState {
     /// The last recorded chain value of each validator, and its window.
     chains: BTreeMap<PublicKey, (WindowIndex, Hash)>,
     offences: Offences,
+    /// All of the above but window, record and checkpoint, as entries of one tree.
+    tree: Tree,
     /// Results that follow from this state and from entries of the open window, for all nodes of a process that
     /// share the state.
     shared: SharedWork,
@@ -173,6 +177,8 @@ struct SharedWork {
     seeds: Cache<(CutId, Vec<(PublicKey, Hash)>), Hash>,
     /// The judging, by the cut and the reveals.
     judgings: Cache<(CutId, Vec<(PublicKey, Hash)>), Judging>,
+    /// The record and what follows, by the scores, ascending, and the outer step. Scores name cut and seed.
+    records: Cache<(Vec<ScoreId>, Stepped), OwnRecord<RunState>>,
 }
 
 /// The seed before window 0: BLAKE3 (context `templar/1 seed before the first window`) of the run's id.
@@ -229,7 +235,7 @@ impl RunState {
         Self::check(&genesis, training_tokens)?;
         let run = RunId::new(payload::id_of(&*genesis));
         let seed = first_seed(run);
-        Ok(Self {
+        let mut state = Self {
             run,
             told: Told { zero_state, training_tokens },
             window: WindowIndex(0),
@@ -243,9 +249,12 @@ impl RunState {
             pages: PageDraw::new(page_count(training_tokens, genesis.model.sequence_length)),
             chains: BTreeMap::new(),
             offences: Offences::default(),
+            tree: Tree::new(),
             shared: SharedWork::default(),
             genesis,
-        })
+        };
+        state.tree = state.written();
+        Ok(state)
     }
 
     /// The state before window 0 of a run with another id. A vector of draws does not change when a test's
@@ -255,6 +264,7 @@ impl RunState {
         self.run = run;
         self.seed = first_seed(run);
         self.members = Members::first(&self.genesis.registration, self.seed);
+        self.tree = self.written();
         self
     }
 

@@ -11,3 +11,4 @@ mod hostile;
 mod late;
 mod registration;
 mod rules;
+mod state;

@@ -224,7 +224,12 @@ impl Node {
                 if self.is_known(&entry.id()) {
                     return Ok(None);
                 }
-                if let Entry::Envelope(envelope) = &entry
+                let signed = match &entry {
+                    Entry::Envelope(envelope) => Some(envelope),
+                    Entry::Record(record) => Some(&record.header),
+                    Entry::Reveal(_) | Entry::Evidence(_) => None,
+                };
+                if let Some(envelope) = signed
                     && !self.is_worth_verifying(envelope)?
                 {
                     return Ok(None);
@@ -406,24 +411,14 @@ impl Node {
     fn settled(&mut self, mut outputs: Vec<Output>) -> Result<Vec<Output>, Reject> {
         loop {
             outputs.extend(self.open.refresh(&self.state, self.me));
-            if let Some((closed, sound)) = self.open.closed(self.state.genesis()) {
+            if let Some(closed) = self.open.closed(self.state.genesis()) {
                 let mut contradictions = self.open.contradictions(&self.state);
                 contradictions.extend(std::mem::take(&mut self.open.shown).into_values());
-                let before = self.state.record();
-                // Another node of this process may have closed the same window from the same state.
-                match sound.next(before) {
-                    Some(next) => self.state = next,
-                    None => {
-                        let state = Arc::make_mut(&mut self.state);
-                        match self.open.judged_as(&closed.window) {
-                            Some(judging) => state.advance_by(&closed, judging),
-                            None => state.advance(&closed),
-                        }
-                        .map_err(Reject::Record)?;
-                        sound.leads_to(before, &self.state);
-                    }
+                match self.open.judged_as(&closed.window.body) {
+                    Some(judging) => self.state = self.state.after(&closed, judging).map_err(Reject::Record)?,
+                    None => Arc::make_mut(&mut self.state).advance(&closed).map_err(Reject::Record)?,
                 }
-                outputs.push(Output::Closed { record: closed.record, window: closed.window.window });
+                outputs.push(Output::Closed { record: closed.record, window: closed.window.header.window });
                 self.closed.push(closed);
                 self.open = OpenWindow::default();
                 self.gated.clear();

@@ -253,7 +253,7 @@ impl<E: From<QueryError>> Auditor<'_, '_, E> {
     fn windows(&mut self, windows: &[ClosedWindow], mut state: RunState, mut parameters: Vec<f32>) -> Result<(), E> {
         let mut states = States::default();
         for (index, closed) in windows.iter().enumerate() {
-            let window = closed.window.window;
+            let window = closed.window.header.window;
             (self.report.hear)(AuditEvent::Replaying { window, contributions: closed.contributions.len() })?;
             // The callback cannot fail, so the caller's first error is kept until the window is done.
             let mut refused = None;
@@ -277,7 +277,7 @@ impl<E: From<QueryError>> Auditor<'_, '_, E> {
             let may_sign = self.damage.is_none() && !self.report.summary.has_own_fault;
             self.report.summary.record = head;
             self.report.found(AuditFinding::Window(Box::new(WindowFinding::of(&found, may_sign))))?;
-            let recorded = closed.window.checkpoint;
+            let recorded = closed.window.header.checkpoint;
             let next = match found.parameters {
                 Some(parameters) => Ok(parameters),
                 // The windows that follow can still be checked, from the checkpoint that the record names.
@@ -293,7 +293,7 @@ impl<E: From<QueryError>> Auditor<'_, '_, E> {
             };
             for closed in &windows[index + 1..] {
                 let verdict = AuditVerdict::Unavailable { what: why.clone() }.into();
-                self.report.found(AuditFinding::NotReached { window: closed.window.window, verdict })?;
+                self.report.found(AuditFinding::NotReached { window: closed.window.header.window, verdict })?;
             }
             return Ok(());
         }

@@ -110,14 +110,14 @@ fn recorded(closed: &ClosedWindow) -> Vec<RecordedEvidence> {
         for found in &score.evidence {
             let entry = all.entry((found.signer, found.window)).or_insert_with(|| {
                 let account = found.first.open::<Contribution>().map_or(found.signer, |signed| signed.payload().miner);
-                let slashed = closed.window.slashes.iter().find(|slash| {
+                let slashed = closed.window.body.slashes.iter().find(|slash| {
                     (slash.account, slash.window, slash.cause) == (account, found.window, SlashCause::Contradiction)
                 });
                 RecordedEvidence {
                     window: found.window,
                     signer: found.signer,
                     kind: statement_kind(found),
-                    recorded: closed.window.window,
+                    recorded: closed.window.header.window,
                     record: closed.record,
                     account,
                     burnt_micros: slashed.map_or(0, |slash| slash.amount_micros),

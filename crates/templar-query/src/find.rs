@@ -104,7 +104,7 @@ pub fn checkpoint(access: &Access, node: Option<&Node>, text: &str) -> Result<Ch
             Ok(resolve(&prefix, &known)?.into())
         }
         Reference::Current => Ok(node()?.state().checkpoint()),
-        Reference::Window(window) => Ok(closed_window(node()?, window)?.window.checkpoint),
+        Reference::Window(window) => Ok(closed_window(node()?, window)?.window.header.checkpoint),
     }
 }
 

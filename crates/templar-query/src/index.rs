@@ -90,11 +90,13 @@ impl HomeIndex {
             self.zero_states.insert(context.zero_state().hash());
         }
         for record in Journal::read(&access.home.run_dir(&run))? {
-            let Ok(Entry::Envelope(envelope)) = Entry::decode(&record) else { continue };
-            let Ok((kind, _)) = payload::peek(&envelope.payload) else { continue };
-            let object = self.know(envelope.id(), ObjectKind::Manifest(kind));
-            object.signers.push(envelope.signer);
-            object.payload = Some(envelope.payload);
+            let Ok(entry) = Entry::decode(&record) else { continue };
+            for (bytes, signer) in entry.payloads() {
+                let Ok((kind, _)) = payload::peek(bytes) else { continue };
+                let object = self.know(Hash::of(bytes), ObjectKind::Manifest(kind));
+                object.signers.extend(signer);
+                object.payload.get_or_insert_with(|| bytes.to_vec());
+            }
         }
         Ok(())
     }

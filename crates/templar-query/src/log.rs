@@ -50,11 +50,11 @@ impl RunLog {
 
 impl From<&ClosedWindow> for LoggedWindow {
     fn from(closed: &ClosedWindow) -> Self {
-        let record = &closed.window;
+        let record = &closed.window.body;
         Self {
             window: record.window,
             record: closed.record,
-            checkpoint: record.checkpoint,
+            checkpoint: closed.window.header.checkpoint,
             held_out_loss: nats(record.held_out_loss_nanonats),
             contributions: record.outcomes.len(),
             refused: record.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Refused(_))).count(),

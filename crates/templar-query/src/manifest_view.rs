@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use templar_manifest::{
     Audit, Checkpoint, Contribution, Cut, Dataset, Genesis, Hash, Inbox, Kind, Payload, PayloadError, Registration,
-    Score, State, Vote, WindowRecord, payload,
+    Score, State, Vote, WindowBody, WindowHeader, payload,
 };
 
 /// The type of an object, as the manifests that name it tell it.
@@ -80,7 +80,8 @@ pub fn body(kind: Kind, bytes: &[u8]) -> Result<Value, PayloadError> {
         Kind::Inbox => of::<Inbox>(bytes),
         Kind::Cut => of::<Cut>(bytes),
         Kind::Score => of::<Score>(bytes),
-        Kind::Window => of::<WindowRecord>(bytes),
+        Kind::Window => of::<WindowHeader>(bytes),
+        Kind::Body => of::<WindowBody>(bytes),
         Kind::Vote => of::<Vote>(bytes),
         Kind::Checkpoint => of::<Checkpoint>(bytes),
         Kind::State => of::<State>(bytes),
@@ -100,6 +101,7 @@ fn target(kind: Kind, field: &str) -> Option<ObjectKind> {
         "cut" => ObjectKind::Manifest(Kind::Cut),
         "scores" => ObjectKind::Manifest(Kind::Score),
         "previous" | "record" => ObjectKind::Manifest(Kind::Window),
+        "body_root" => ObjectKind::Manifest(Kind::Body),
         "checkpoint" | "checkpoint_before" => ObjectKind::Manifest(Kind::Checkpoint),
         "tokenizer" => ObjectKind::Tokenizer,
         "delta" => ObjectKind::Delta,

@@ -110,7 +110,7 @@ impl Participation {
                 Entry::Reveal(reveal) if reveal.window == window => {
                     found.reveals.insert(reveal.validator);
                 }
-                Entry::Reveal(_) | Entry::Evidence(_) => {}
+                Entry::Reveal(_) | Entry::Evidence(_) | Entry::Record(_) => {}
                 Entry::Envelope(envelope) => found.note(&envelope),
             }
         }

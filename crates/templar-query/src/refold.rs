@@ -29,8 +29,10 @@ pub fn refold(context: &RunContext, records: &[Vec<u8>]) -> Result<Refolded, Run
         Some(format!("entry {index} of the journal is refused: {why}"))
     });
     let certificates = || {
-        let checks =
-            node.closed().iter().map(|closed| (closed.window.window, closed.check_certificates(&context.genesis)));
+        let checks = node
+            .closed()
+            .iter()
+            .map(|closed| (closed.window.header.window, closed.check_certificates(&context.genesis)));
         let broken = checks.into_iter().find_map(|(window, check)| Some((window, check.err()?)));
         broken.map(|(window, error)| format!("window {window}: {error}"))
     };

@@ -10,7 +10,7 @@ use templar_home::memory::Memory;
 use templar_home::now::NodeNow;
 use templar_home::registration::{Application, ApplicationStatus};
 use templar_manifest::{CheckpointId, Hash, PublicKey, RecordId, RunId, WindowIndex};
-use templar_protocol::{Ledger, Member, Members, Node};
+use templar_protocol::{Member, Members, Node, RunState};
 use templar_train::nats;
 
 use crate::error::QueryError;
@@ -155,7 +155,7 @@ pub struct Balances {
     pub minted_micros: u64,
     /// The part of it that was burnt, in micro-ALPHA.
     pub burnt_micros: u64,
-    /// The hash of the whole ledger, as records name it.
+    /// The root of the whole state, balances included, as the header of the newest record names it.
     pub root: Hash,
 }
 
@@ -194,8 +194,8 @@ impl RunStatus {
             registration: SlotsView::of(&node, access.home.key()?.public(), application.as_ref()),
             checkpoint: state.checkpoint(),
             record: state.record(),
-            held_out_loss: last.map(|closed| nats(closed.window.held_out_loss_nanonats)),
-            balances: Balances::of(state.ledger()),
+            held_out_loss: last.map(|closed| nats(closed.window.body.held_out_loss_nanonats)),
+            balances: Balances::of(state),
             silence: Memory::read(&access.home.run_dir(&context.run))?
                 .may_sign(state.window())
                 .err()
@@ -231,7 +231,8 @@ impl SlotsView {
 }
 
 impl Balances {
-    fn of(ledger: &Ledger) -> Self {
+    fn of(state: &RunState) -> Self {
+        let ledger = state.ledger();
         let accounts = ledger.accounts().iter().map(|(key, account)| AccountBalance {
             account: *key,
             free_micros: account.free_micros(),
@@ -242,7 +243,7 @@ impl Balances {
             treasury_micros: ledger.treasury_micros(),
             minted_micros: ledger.minted_micros(),
             burnt_micros: ledger.burnt_micros(),
-            root: ledger.root(),
+            root: state.root(),
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct Violation {
 struct Agreed {
     record: RecordId,
     seed: Hash,
-    ledger: Hash,
+    state: Hash,
 }
 
 /// How many windows are kept to compare the other nodes' results with.
@@ -129,21 +129,21 @@ impl Checks {
         };
         let closing = ClosedView { closed, state, cast, faults: config.faults };
         self.certified(closing)?;
-        let window = closed.window.window;
-        let own = Agreed { record: closed.record, seed: state.seed(), ledger: state.ledger().root() };
+        let window = closed.window.header.window;
+        let own = Agreed { record: closed.record, seed: state.seed(), state: state.root() };
         if let Some(first) = self.agreed.get(&window).cloned() {
             return self.hold("all close the same record", first == own, || {
                 format!("window {window} is {} here and was {} elsewhere", own.record, first.record)
             });
         }
-        self.hold("a record recomputes its ledger", own.ledger == closed.window.ledger_root, || {
+        self.hold("a record recomputes its state", own.state == closed.window.header.state_root, || {
             format!("window {window}")
         })?;
         self.agreed.insert(window, own);
         while self.agreed.len() > WINDOWS_COMPARED {
             self.agreed.pop_first();
         }
-        self.tally.held_out_loss_nanonats = closed.window.held_out_loss_nanonats;
+        self.tally.held_out_loss_nanonats = closed.window.body.held_out_loss_nanonats;
         let certified = closed.check_certificates(state.genesis());
         self.hold("certificates verify", certified.is_ok(), || format!("window {window}: {certified:?}"))?;
         self.nested(closed, state.genesis().outer.max_contributions as usize)?;
@@ -158,7 +158,7 @@ impl Checks {
     /// A quorum has signed cut and record, and where nothing breaks it did so within a bounded number of attempts.
     fn certified(&mut self, closing: ClosedView<'_>) -> Result<(), Failed> {
         let closed = closing.closed;
-        let window = closed.window.window;
+        let window = closed.window.header.window;
         for (kind, certificate) in [("cut", &closed.cut_certificate), ("record", &closed.record_certificate)] {
             let signers = certificate.witnesses.iter().map(|witness| &witness.signer);
             self.hold("more than two thirds have signed", stake::is_quorum(closing.state.genesis(), signers), || {
@@ -182,13 +182,14 @@ impl Checks {
     fn nested(&mut self, closed: &ClosedWindow, limit: usize) -> Result<(), Failed> {
         let committed: Vec<ContributionId> = closed.contributions.iter().map(|signed| signed.id().into()).collect();
         let cut: Vec<ContributionId> = closed.cut.contributions.iter().map(|entry| entry.contribution).collect();
-        let outcomes: Vec<ContributionId> = closed.window.outcomes.iter().map(|outcome| outcome.contribution).collect();
+        let outcomes: Vec<ContributionId> =
+            closed.window.body.outcomes.iter().map(|outcome| outcome.contribution).collect();
         let invariant = "committed, revealed, valid, aggregated: each a part of the one before";
         self.hold(invariant, committed == cut && cut == outcomes, || {
             format!("{} committed, {} in the cut, {} outcomes", committed.len(), cut.len(), outcomes.len())
         })?;
         let count = |verdict: fn(&Verdict) -> bool| {
-            closed.window.outcomes.iter().filter(|outcome| verdict(&outcome.verdict)).count()
+            closed.window.body.outcomes.iter().filter(|outcome| verdict(&outcome.verdict)).count()
         };
         let withheld = count(|verdict| *verdict == Verdict::Refused(Refusal::Withheld));
         let refused = count(|verdict| matches!(verdict, Verdict::Refused(_)));
@@ -202,7 +203,7 @@ impl Checks {
 
     /// A miner is paid only for a valid contribution: not for a refused or excluded one, and not for none.
     fn paid(&mut self, closed: &ClosedWindow) -> Result<(), Failed> {
-        let window = &closed.window;
+        let window = &closed.window.body;
         let valid: BTreeSet<PublicKey> = window
             .outcomes
             .iter()
@@ -219,7 +220,7 @@ impl Checks {
 
     /// Every minted micro-ALPHA is in an account, the treasury or burnt, and a window mints no more than its emission.
     fn conserved(&mut self, closed: &ClosedWindow, state: &RunState) -> Result<(), Failed> {
-        let minted: u64 = closed.window.mints.iter().map(|mint| mint.amount_micros).sum();
+        let minted: u64 = closed.window.body.mints.iter().map(|mint| mint.amount_micros).sum();
         self.minted_micros += minted;
         let limit = state.genesis().emission.per_window_micros;
         self.hold("a window mints no more than its emission", minted <= limit, || format!("{minted} of {limit}"))?;
@@ -245,7 +246,7 @@ impl Checks {
         self.hold("slots are not exceeded, and each member has one", whole && seated, || {
             format!("{} members of {} owners in {slots} slots", members.len(), owners.len())
         })?;
-        let admissions = &closed.window.admissions;
+        let admissions = &closed.window.body.admissions;
         for admission in admissions {
             if let Admitted::Joined { replaced, .. } = admission.verdict {
                 let registrations = &mut self.tally.registrations;
@@ -254,9 +255,13 @@ impl Checks {
                 registrations.strangers += u64::from(!cast.by_key.contains_key(&admission.owner));
             }
         }
-        if admissions.is_empty() && !closed.window.window.0.is_multiple_of(PAGES_EVERY) {
+        if admissions.is_empty() && !closed.window.header.window.0.is_multiple_of(PAGES_EVERY) {
             return Ok(());
         }
+        let root = state.root_from_nothing();
+        self.hold("a state's root is that of its entries", state.root() == root, || {
+            format!("after window {}: {} and {root}", closed.window.header.window, state.root())
+        })?;
         let assignment = state.assignment();
         let pages: Vec<u64> = assignment.slots().iter().flatten().copied().collect();
         let distinct: BTreeSet<u64> = pages.iter().copied().collect();
@@ -270,7 +275,7 @@ impl Checks {
     /// No honest miner is refused, excluded, slashed or, where nothing breaks, left out of a cut.
     fn honest(&mut self, closing: ClosedView<'_>) -> Result<(), Failed> {
         let ClosedView { closed, state, cast, faults } = closing;
-        let window = &closed.window;
+        let window = &closed.window.body;
         for outcome in &window.outcomes {
             self.tally.member(&outcome.miner).in_cut += 1;
             if let Verdict::Refused(refusal) = &outcome.verdict {
@@ -331,7 +336,7 @@ impl Checks {
     /// Counts what became of planted triggers, and of the contributions that continue from them.
     fn follow_plants(&mut self, closing: ClosedView<'_>) {
         let ClosedView { closed, state, cast, .. } = closing;
-        let (window, initial) = (&closed.window, &state.genesis().initial);
+        let (window, initial) = (&closed.window.body, &state.genesis().initial);
         let planted = &mut self.tally.planted;
         let plants =
             |miner: &PublicKey| cast.member_of(miner).is_some_and(|member| member.strategy == Some(Strategy::Plant));
@@ -367,7 +372,7 @@ impl Checks {
     /// miner is challenged at all.
     fn challenged(&mut self, closing: ClosedView<'_>) -> Result<(), Failed> {
         let ClosedView { closed, state, cast, faults } = closing;
-        let window = &closed.window;
+        let window = &closed.window.body;
         for slash in window.slashes.iter().filter(|slash| slash.cause == SlashCause::Unanswered) {
             self.hold("no honest miner leaves a challenge unanswered", !cast.is_honest(&slash.account), || {
                 format!("{} in window {}: that of window {}", slash.account.short(), window.window, slash.window)

@@ -99,7 +99,7 @@ impl Report {
         let state = members[0].node.state();
         let mut hasher = blake3::Hasher::new_derive_key(STATE_CONTEXT);
         hasher.update(state.record().map(|record| record.hash()).unwrap_or_default().as_bytes());
-        hasher.update(state.ledger().root().as_bytes());
+        hasher.update(state.root().as_bytes());
         let earned = |member: &SimMember, role: MemberRole, key| {
             let account = state.ledger().accounts().get(&key);
             let counts = tally.of(&key);

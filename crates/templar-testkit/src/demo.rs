@@ -190,7 +190,7 @@ fn paid(home: &Path) -> Result<Pay, DemoError> {
     let access = Access::read(home)?;
     let context = access.run(None)?;
     let node = access.fold(&context)?;
-    Ok(Pay::of(&context.genesis, node.closed().iter().map(|closed| &closed.window)))
+    Ok(Pay::of(&context.genesis, node.closed().iter().map(|closed| &closed.window.body)))
 }
 
 /// The results of the nodes.

@@ -318,7 +318,7 @@ async fn late_verdicts_burn_and_an_audit_replays_them() {
         let (closed, cheat) = (node.closed().to_vec(), key("miner-3").public());
         let causes: Vec<Vec<(SlashCause, u64)>> = closed
             .iter()
-            .map(|closed| closed.window.slashes.iter().map(|slash| (slash.cause, slash.window.0)).collect())
+            .map(|closed| closed.window.body.slashes.iter().map(|slash| (slash.cause, slash.window.0)).collect())
             .collect();
         // A mismatch of a window before the first one was recorded does not count as a second one.
         let expected = [
@@ -328,9 +328,9 @@ async fn late_verdicts_burn_and_an_audit_replays_them() {
             vec![(SlashCause::Expulsion, 2)],
         ];
         assert_eq!(causes, expected);
-        assert!(closed.iter().flat_map(|closed| &closed.window.slashes).all(|slash| slash.account == cheat));
+        assert!(closed.iter().flat_map(|closed| &closed.window.body.slashes).all(|slash| slash.account == cheat));
         assert!(node.state().is_expelled(&cheat));
-        let challenged: Vec<_> = closed.iter().flat_map(|closed| &closed.window.challenges).collect();
+        let challenged: Vec<_> = closed.iter().flat_map(|closed| &closed.window.body.challenges).collect();
         assert!(challenged.is_empty(), "what a validator has replayed it need not ask for: {challenged:?}");
         assert!(node.state().ledger().accounts().get(&cheat).is_none_or(|own| own.vesting_micros() == 0));
         let found = forgeries::audit(&context, &closed, access.blobs()).unwrap();

@@ -2,7 +2,7 @@
 
 use templar_manifest::{
     Audit, Checkpoint, Contribution, Cut, Dataset, Genesis, Hash, Inbox, Payload, Registration, Score, State, Vote,
-    WindowRecord, payload,
+    WindowBody, WindowHeader, payload,
 };
 
 /// Decodes bytes as one kind; an accepted payload has no other spelling.
@@ -14,7 +14,7 @@ fn is_a<T: Payload>(bytes: &[u8]) -> bool {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> bool {
-    let kinds: [fn(&[u8]) -> bool; 12] = [
+    let kinds: [fn(&[u8]) -> bool; 13] = [
         is_a::<Genesis>,
         is_a::<Dataset>,
         is_a::<Contribution>,
@@ -22,7 +22,8 @@ pub(super) fn decode(bytes: &[u8]) -> bool {
         is_a::<Inbox>,
         is_a::<Cut>,
         is_a::<Score>,
-        is_a::<WindowRecord>,
+        is_a::<WindowHeader>,
+        is_a::<WindowBody>,
         is_a::<Vote>,
         is_a::<Checkpoint>,
         is_a::<State>,

@@ -5,7 +5,9 @@
 //! exit code 5.
 
 use serde_json::json;
-use templar_manifest::{Cut, Hash, Mint, MintKind, Outcome, PublicKey, Verdict, VoteOn, WindowIndex, payload};
+use templar_manifest::{
+    Cut, Hash, Mint, MintKind, Outcome, PublicKey, Verdict, VoteOn, WindowIndex, WindowRecord, payload,
+};
 use templar_node::event::NodeEvent;
 use templar_protocol::{ClosedWindow, Dispute, Input, Measured, Output, Phase, Unsigned};
 use templar_query::find::closed_window;
@@ -211,20 +213,21 @@ fn account(mint: &Mint) -> String {
 }
 
 fn print_record(invocation: &Invocation, closed: &ClosedWindow) {
-    let record = &closed.window;
+    let WindowRecord { header, body: record } = &closed.window;
     let printer = &invocation.printer;
     if printer.is_json() {
         let mut value = serde_json::to_value(NodeEvent::closed(closed)).unwrap_or_default();
         value["type"] = json!("result");
         value["closed"] = json!(true);
-        value["manifest"] = serde_json::to_value(record).unwrap_or_default();
+        value["manifest"] = serde_json::to_value(header).unwrap_or_default();
+        value["body"] = serde_json::to_value(record).unwrap_or_default();
         printer.json(&value);
         return;
     }
     let mut text = format!(
         "record     {}\ncheckpoint {}\nheld-out   {:.4} nats\nsigned by  {} of {} validators\n",
         closed.record,
-        record.checkpoint,
+        header.checkpoint,
         nats(record.held_out_loss_nanonats),
         closed.record_certificate.witnesses.len(),
         record.reveals.len().max(closed.record_certificate.witnesses.len())

@@ -169,6 +169,7 @@ fn file(path: &Path) -> Result<Envelope, CommandError> {
         Entry::Envelope(envelope) => Ok(envelope),
         Entry::Reveal(_) => Err(fails(&"a hash-chain value has no signature")),
         Entry::Evidence(_) => Err(fails(&"it is already evidence, made of two statements")),
+        Entry::Record(_) => Err(fails(&"a proposed record contradicts no other")),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use templar_manifest::{
     BlobId, ContributionId, CutId, HeldOut, Outcome, PublicKey, SecretKey, Shard, ValidatorSpec, Verdict as Outcomes,
+    WindowHeader, payload,
 };
 
 use super::*;
@@ -56,10 +57,9 @@ fn window(index: u64) -> WindowRecord {
         contribution: hash(&format!("contribution of {miner_index} in {index}")).into(),
         verdict: Outcomes::Aggregated,
     };
-    WindowRecord {
+    let body = WindowBody {
         run: RunId::default(),
         window: templar_manifest::WindowIndex(index),
-        previous: (index > 0).then(|| hash(&format!("record {}", index - 1)).into()),
         checkpoint_before: checkpoint(index).into(),
         cut: CutId::new(hash(&format!("cut {index}"))),
         reveals: Vec::new(),
@@ -71,14 +71,20 @@ fn window(index: u64) -> WindowRecord {
         slashes: Vec::new(),
         challenges: Vec::new(),
         admissions: Vec::new(),
-        members_root: hash("members"),
-        ledger_root: hash("ledger"),
-        standings_root: hash("standings"),
         aggregate: hash(&format!("aggregate {index}")).into(),
         aggregate_bytes: 1,
-        checkpoint: checkpoint(index + 1).into(),
         held_out_loss_nanonats: 1,
-    }
+    };
+    let header = WindowHeader {
+        run: body.run,
+        window: body.window,
+        previous: (index > 0).then(|| hash(&format!("record {}", index - 1)).into()),
+        checkpoint: checkpoint(index + 1).into(),
+        body_root: payload::id_of(&body).into(),
+        state_root: hash("state"),
+        validators_root: hash("validators"),
+    };
+    WindowRecord { header, body }
 }
 
 /// Whether each of these stays.

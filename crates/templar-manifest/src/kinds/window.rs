@@ -1,200 +1,55 @@
-//! The record that closes a window. It follows from the cut, the reveals and the scores, so everybody computes
-//! the same one.
+//! The record that closes a window: a header of a few hundred bytes, which validators certify, and the body
+//! behind it.
+//!
+//! The header commits to everything: `body_root` to what the window decided, `state_root` to everything that the
+//! next window follows from, and `validators_root` to the validators that certify the next window. So whoever
+//! knows a certified header can check the body, any single entry of the state, and the next header, and needs
+//! nothing else. The roots of state and validators are those of a [tree](crate::tree).
 
 use serde::{Deserialize, Serialize};
 
-use super::registration::Admission;
-use super::rules::{MAX_ENTRIES, ascending};
-use super::score::{Refusal, Weight, check_weights};
-use crate::id::{BlobId, CheckpointId, ContributionId, CutId, Hash, RecordId, RunId, ScoreId, WindowIndex};
-use crate::key::PublicKey;
-use crate::payload::{Kind, Payload};
+use super::body::WindowBody;
+use crate::id::{BodyId, CheckpointId, Hash, RecordId, RunId, WindowIndex};
+use crate::payload::{self, Kind, Payload};
 
-/// The record of a window. Validators with more than two thirds of the stake certify it. Its kind is `window`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The header of a window's record. Its id names the record, and validators with more than two thirds of the
+/// stake certify it. Its kind is `window`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WindowRecord {
+pub struct WindowHeader {
     /// The run that this belongs to.
     pub run: RunId,
     /// The window that this closes.
     pub window: WindowIndex,
     /// The record of the window before; null for the first.
     pub previous: Option<RecordId>,
-    /// The checkpoint that the window started from.
-    pub checkpoint_before: CheckpointId,
-    /// The certified cut of the window.
-    pub cut: CutId,
-    /// The validators' hash-chain values, sorted by validator.
-    pub reveals: Vec<Reveal>,
-    /// The seed that follows from the contributions and the reveals.
-    pub seed: Hash,
-    /// The scores that were counted, in the order of their validators' keys.
-    pub scores: Vec<ScoreId>,
-    /// The verdict on each contribution of the cut, sorted by miner.
-    pub outcomes: Vec<Outcome>,
-    /// The consensus weights, sorted by miner.
-    pub weights: Vec<Weight>,
-    /// The pay that the window mints, sorted by account and kind.
-    pub mints: Vec<Mint>,
-    /// The unvested pay that the window slashes, sorted by account, cause and window. The field is called
-    /// `burns` in manifests.
-    #[serde(rename = "burns")]
-    pub slashes: Vec<Slash>,
-    /// The challenges that are open after the window, sorted by window, then miner.
-    pub challenges: Vec<Challenge>,
-    /// The verdict on each registration of the cut, sorted by owner.
-    pub admissions: Vec<Admission>,
-    /// Root of the members of the next window.
-    pub members_root: Hash,
-    /// Root of the ledger after the window.
-    pub ledger_root: Hash,
-    /// Root of all validators' standings of all miners after the window.
-    pub standings_root: Hash,
-    /// The blob with the aggregated deltas, merged. The model after the window follows from it and the model before.
-    pub aggregate: BlobId,
-    /// The length of the aggregate in bytes.
-    pub aggregate_bytes: u64,
     /// The checkpoint after the window.
     pub checkpoint: CheckpointId,
-    /// Mean loss of that model on the held-out pages, in 1e-9 nats.
-    pub held_out_loss_nanonats: u64,
+    /// The body of the record. BLAKE3 is a tree, so the id of the body is the root of its bytes.
+    pub body_root: BodyId,
+    /// Root of the state after the window: everything that the next window follows from.
+    pub state_root: Hash,
+    /// Root of the validators that certify the next window, with their stakes.
+    pub validators_root: Hash,
 }
 
-/// A validator's hash-chain value of a window, see [`crate::chain`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Reveal {
-    /// The validator whose value it is.
-    pub validator: PublicKey,
-    /// The value; it hashes to the value of the window before.
-    pub value: Hash,
-}
-
-/// The verdict of a record on one contribution.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Outcome {
-    /// The miner (its owner key).
-    pub miner: PublicKey,
-    /// The id of its contribution.
-    pub contribution: ContributionId,
-    /// Whether it was accepted and aggregated.
-    pub verdict: Verdict,
-}
-
-/// The verdict on a contribution. Every aggregated contribution is accepted, and every accepted one is in the cut.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Valid, and part of the outer step.
-    Aggregated,
-    /// Valid, and beyond the number of contributions that genesis aggregates.
-    Reserve,
-    /// Valid, and kept out by the miner's standing with half of the stake or more.
-    Excluded,
-    /// Refused, with the reason.
-    Refused(Refusal),
-}
-
-/// Pay that a window creates for one account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mint {
-    /// The account that receives it; 32 zero bytes for the treasury.
-    pub account: PublicKey,
-    /// The work that it pays for.
-    pub kind: MintKind,
-    /// The amount in micro-ALPHA.
-    pub amount_micros: u64,
-}
-
-/// The work that an amount is minted for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MintKind {
-    /// A miner's accepted contribution.
-    Miner,
-    /// A validator's row of weights.
-    Validator,
-    /// A validator's proven replays.
-    Replays,
-    /// The treasury's part of the emission.
-    Treasury,
-}
-
-/// Unvested pay slashed. Zero amounts are listed, too, since a slash also counts as a strike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Slash {
-    /// The account that loses it.
-    pub account: PublicKey,
-    /// The offence that it is slashed for.
-    pub cause: SlashCause,
-    /// The window of the offence.
-    pub window: WindowIndex,
-    /// The amount in micro-ALPHA.
-    pub amount_micros: u64,
-}
-
-/// An open challenge: a drawn validator could not replay a contribution of a closed window, because it could
-/// not fetch the delta, the trace or the state before. Every validator searches for the bytes now. Unless the
-/// miner serves them in time, it is slashed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Challenge {
-    /// The closed window of the contribution.
-    pub window: WindowIndex,
-    /// The miner who contributed.
-    pub miner: PublicKey,
-    /// The id of the contribution.
-    pub contribution: ContributionId,
-    /// The window whose record was the first to list the challenge.
-    pub since: WindowIndex,
-}
-
-/// The offence for which pay is slashed, and what it costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SlashCause {
-    /// A replay gave another result than the contribution. Costs all unvested pay, and the standing.
-    Mismatch,
-    /// A second mismatch too soon after the first. Costs the slot as well.
-    Expulsion,
-    /// A validator did not reveal its value. Costs a part of its unvested pay.
-    Absence,
-    /// The signer made two statements where one is allowed. Costs all unvested pay.
-    Contradiction,
-    /// Nobody answered a challenge of the miner. Costs as much as a mismatch.
-    Unanswered,
-}
-
-impl SlashCause {
-    /// Whether the offence is a miner's: a replay has shown it, or the miner kept others from replaying. The
-    /// same record does not pay such a miner.
-    pub const fn is_of_a_replay(self) -> bool {
-        matches!(self, Self::Mismatch | Self::Expulsion | Self::Unanswered)
-    }
-
-    /// The name in manifests.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Mismatch => "mismatch",
-            Self::Expulsion => "expulsion",
-            Self::Absence => "absence",
-            Self::Contradiction => "contradiction",
-            Self::Unanswered => "unanswered",
-        }
-    }
+/// A record: the header that validators certify, and the body that it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowRecord {
+    /// The header.
+    pub header: WindowHeader,
+    /// The body.
+    pub body: WindowBody,
 }
 
 impl WindowRecord {
-    /// How many contributions the outer step aggregates.
-    pub fn aggregated(&self) -> usize {
-        self.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated).count()
+    /// The id of the record, which is that of its header.
+    pub fn id(&self) -> RecordId {
+        payload::id_of(&self.header).into()
     }
 }
 
-impl Payload for WindowRecord {
+impl Payload for WindowHeader {
     const KIND: Kind = Kind::Window;
 
     fn run(&self) -> Option<RunId> {
@@ -204,25 +59,6 @@ impl Payload for WindowRecord {
     fn check(&self) -> Result<(), String> {
         if self.previous.is_none() != (self.window.0 == 0) {
             return Err("previous is null exactly for window 0".to_owned());
-        }
-        ascending("reveals", &self.reveals, |reveal| reveal.validator)?;
-        if self.scores.is_empty() || self.scores.len() > MAX_ENTRIES {
-            return Err(format!("scores has {} entries", self.scores.len()));
-        }
-        ascending("outcomes", &self.outcomes, |outcome| outcome.miner)?;
-        for outcome in &self.outcomes {
-            if let Verdict::Refused(refusal) = &outcome.verdict {
-                refusal.check()?;
-            }
-        }
-        ascending("admissions", &self.admissions, |admission| admission.owner)?;
-        check_weights("weights", &self.weights)?;
-        ascending("mints", &self.mints, |mint| (mint.account, mint.kind))?;
-        ascending("burns", &self.slashes, |slash| (slash.account, slash.cause, slash.window))?;
-        ascending("challenges", &self.challenges, |challenge| (challenge.window, challenge.miner))?;
-        if self.challenges.iter().any(|challenge| challenge.window >= challenge.since || challenge.since > self.window)
-        {
-            return Err("challenges: one since a window that is not behind its own, or not closed".to_owned());
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ impl Driver {
                         Err(_) => return,
                     },
                     // Cut and record are reported with the votes that make them final.
-                    Kind::Cut | Kind::Window => return,
+                    Kind::Cut => return,
                     Kind::Vote => match envelope.open::<Vote>().as_ref().map(Signed::payload) {
                         Ok(Vote { step: VoteStep::Precommit, on, value: Some(id), .. }) => NodeEvent::Signed {
                             window: window.0,

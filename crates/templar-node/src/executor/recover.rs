@@ -50,7 +50,7 @@ impl Executor {
         for closed in node.closed().iter().rev() {
             let Some(id) = next else { break };
             let Some(signed) = closed.contributions.iter().find(|signed| signed.id() == id.hash()) else { continue };
-            way.push((closed.window.checkpoint_before, signed.payload()));
+            way.push((closed.window.body.checkpoint_before, signed.payload()));
             if let Ok(state) = self.state(&inputs, &signed.payload().state_in) {
                 from = Some(state);
                 break;

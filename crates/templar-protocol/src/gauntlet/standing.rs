@@ -1,16 +1,15 @@
 //! The standing that one validator has of one miner, and the score that follows.
 //!
-//! A standing holds integers alone, and all of them follow from records. Nodes never exchange standings; the
-//! record holds their root.
+//! A standing holds integers alone, and all of them follow from records. Nodes never exchange standings;
+//! each is an entry of the state's tree.
 
 use std::collections::BTreeMap;
 
-use templar_manifest::{Hash, ProofSpec, PublicKey, WindowIndex};
+use templar_manifest::{ProofSpec, PublicKey, WindowIndex};
 
 use super::Rating;
 use crate::ledger::consensus::ONE_PPM;
 
-const ROOT_CONTEXT: &str = "templar/1 standings root";
 /// One in 1e-9, the unit of a proof of computation.
 const ONE_NANOS: i64 = 1_000_000_000;
 
@@ -109,29 +108,6 @@ impl Standing {
 /// All standings: by validator, then by miner.
 pub(crate) type Standings = BTreeMap<PublicKey, BTreeMap<PublicKey, Standing>>;
 
-/// BLAKE3 (context `templar/1 standings root`) of: number of validators; each by key: key, number of miners;
-/// each of those by key: key, μ, σ, proof, the three histories (missing, withheld, negative), first window that
-/// is not excluded. Numbers are eight bytes, little-endian, signed ones in two's complement.
-pub(crate) fn root(standings: &Standings) -> Hash {
-    let mut hasher = blake3::Hasher::new_derive_key(ROOT_CONTEXT);
-    hasher.update(&(standings.len() as u64).to_le_bytes());
-    for (validator, miners) in standings {
-        hasher.update(validator.as_bytes());
-        hasher.update(&(miners.len() as u64).to_le_bytes());
-        for (miner, standing) in miners {
-            hasher.update(miner.as_bytes());
-            for number in [standing.rating.mu_picos, standing.rating.sigma_picos as i64, standing.proof_nanos] {
-                hasher.update(&number.to_le_bytes());
-            }
-            for history in [standing.missing, standing.withheld, standing.negative] {
-                hasher.update(&u64::from(history.0).to_le_bytes());
-            }
-            hasher.update(&standing.excluded_until.0.to_le_bytes());
-        }
-    }
-    hasher.finalize().into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,28 +168,5 @@ mod tests {
         assert_eq!((history.often(), history.in_a_row()), (8, 8));
         history.push(false);
         assert_eq!((history.often(), history.in_a_row()), (7, 0));
-    }
-
-    #[test]
-    fn the_root_sees_every_number() {
-        let key = |number| PublicKey::from_bytes([number; 32]);
-        let of = |standing| root(&BTreeMap::from([(key(1), BTreeMap::from([(key(2), standing)]))]));
-        let changed = |change: fn(&mut Standing)| {
-            let mut standing = Standing::NEW;
-            change(&mut standing);
-            of(standing)
-        };
-        let roots = [
-            changed(|_| {}),
-            changed(|s| s.rating.mu_picos += 1),
-            changed(|s| s.rating.sigma_picos += 1),
-            changed(|s| s.proof_nanos -= 1),
-            changed(|s| s.missing.push(true)),
-            changed(|s| s.withheld.push(true)),
-            changed(|s| s.negative.push(true)),
-            changed(|s| s.excluded_until.0 += 1),
-            root(&BTreeMap::new()),
-        ];
-        assert_eq!(std::collections::BTreeSet::from(roots).len(), roots.len());
     }
 }

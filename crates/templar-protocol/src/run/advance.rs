@@ -4,21 +4,33 @@
 //! closed windows is the same as auditing them, except for what needs tensors.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use templar_manifest::{
-    CutId, Hash, Inbox, InboxId, Kind, PublicKey, Score, ScoreId, Signed, WindowIndex, WindowRecord, page_count,
-    payload,
+    CutId, Hash, Inbox, InboxId, Kind, PublicKey, Score, ScoreId, Signed, WindowBody, WindowIndex, WindowRecord,
+    page_count, payload,
 };
 
-use super::close::accepted;
+use super::challenges::Challenged;
 use super::closed::{AdvanceError, ClosedWindow};
-use super::closing::{Counted, Stepped};
+use super::closing::{Counted, OwnRecord, Stepped, accepted};
 use super::difference::first_difference;
 use super::judge::JudgingError;
 use super::judging::Judging;
+use super::members::Decided;
 use super::{Parent, RunState, SharedWork};
-use crate::gauntlet::Standings;
+use crate::ledger::Ledger;
 use crate::stake;
+
+/// Decisions of a closing window that its body states only in part.
+pub(super) struct Decisions {
+    /// The ledger after the window.
+    pub(super) ledger: Ledger,
+    /// The members of the next window, and who lost its slot.
+    pub(super) decided: Decided,
+    /// The state of the challenges.
+    pub(super) challenged: Challenged,
+}
 
 impl RunState {
     /// Recomputes the record of the open window from the scores that it counts. The outer step is taken from
@@ -50,7 +62,7 @@ impl RunState {
     pub fn judging_of(&self, closed: &ClosedWindow) -> Result<Judging, JudgingError> {
         let contributions = closed.contributions.iter().map(Signed::payload);
         let registrations = closed.registrations.iter().map(Signed::payload);
-        self.judging(&closed.cut, contributions, registrations, closed.window.reveals.clone())
+        self.judging(&closed.cut, contributions, registrations, closed.window.body.reveals.clone())
     }
 
     /// Checks a closed window against this state, except for its signatures and tensors, and returns its
@@ -59,12 +71,17 @@ impl RunState {
     /// # Errors
     /// [`AdvanceError`]
     pub fn check_closed(&self, closed: &ClosedWindow) -> Result<Judging, AdvanceError> {
+        self.checked(closed).map(|(judging, _)| judging)
+    }
+
+    /// Checks a closed window as [`RunState::check_closed`] does. Returns its judging and its record, computed anew.
+    fn checked(&self, closed: &ClosedWindow) -> Result<(Judging, OwnRecord<Self>), AdvanceError> {
         let record = &closed.window;
-        if closed.record.hash() != payload::id_of(record) {
+        if closed.record != record.id() {
             return Err(AdvanceError::Id(Kind::Window));
         }
         let cut_id = CutId::new(payload::id_of(&closed.cut));
-        if record.cut != cut_id {
+        if record.body.cut != cut_id {
             return Err(AdvanceError::OtherCut(cut_id));
         }
         let inboxes: Vec<(InboxId, &Inbox)> =
@@ -74,12 +91,14 @@ impl RunState {
         }
         let judging = self.judging_of(closed)?;
         self.check_signers(closed)?;
-        let scores: Vec<&Score> = closed.scores.iter().map(Signed::payload).collect();
-        for score in &scores {
+        let scores: Vec<(ScoreId, &Score)> =
+            closed.scores.iter().map(|score| (score.id().into(), score.payload())).collect();
+        for (_, score) in &scores {
             self.check_score(&judging, score)?;
         }
-        self.check_record(&judging, &scores, record)?;
-        Ok(judging)
+        let own = self.close_with(&judging, &scores, Stepped::of(record))?;
+        compare(&own.record, record)?;
+        Ok((judging, own))
     }
 
     /// Checks that contributions are signed by the node keys of their miners, and registrations by the node
@@ -105,51 +124,43 @@ impl RunState {
     /// # Errors
     /// [`AdvanceError`], and nothing changes, where the closed window does not recompute.
     pub fn advance(&mut self, closed: &ClosedWindow) -> Result<(), AdvanceError> {
-        let judging = self.check_closed(closed)?;
-        let (record, scores) = (&closed.window, closed.scores.iter().map(Signed::payload).collect::<Vec<_>>());
-        let standings =
-            self.settled(&judging, Counted { scores: &scores, outcomes: &record.outcomes }, &record.slashes);
-        self.follow(closed, judging, standings);
+        let (_, own) = self.checked(closed)?;
+        *self = Arc::unwrap_or_clone(own.next);
         Ok(())
     }
 
-    /// Moves on like [`RunState::advance`], for a node that has checked every entry of the window and computed
-    /// the record itself.
-    pub(crate) fn advance_by(&mut self, closed: &ClosedWindow, judging: &Judging) -> Result<(), AdvanceError> {
+    /// The state after a closed window, for a node that has checked every entry of the window. All who share
+    /// this state and judging share the result.
+    pub(crate) fn after(&self, closed: &ClosedWindow, judging: &Judging) -> Result<Arc<Self>, AdvanceError> {
         let scores: Vec<(ScoreId, &Score)> =
             closed.scores.iter().map(|score| (score.id().into(), score.payload())).collect();
-        let closing = self.shared_close(judging, &scores, Stepped::of(&closed.window))?;
-        compare(&closing.record, &closed.window)?;
-        if closing.id != closed.record {
+        let own = self.shared_close(judging, &scores, Stepped::of(&closed.window))?;
+        compare(&own.record, &closed.window)?;
+        if own.id != closed.record {
             return Err(AdvanceError::Id(Kind::Window));
         }
-        self.follow(closed, judging.clone(), closing.standings.clone());
-        Ok(())
+        Ok(own.next.clone())
     }
 
-    /// Moves on by a record that was found right.
-    fn follow(&mut self, closed: &ClosedWindow, judging: Judging, standings: Standings) {
-        let record = &closed.window;
+    /// Moves on to the next window but for its tree, checkpoint and record.
+    pub(super) fn follow(&mut self, judging: &Judging, scores: &[&Score], body: &WindowBody, decisions: Decisions) {
+        let Decisions { ledger, decided, challenged } = decisions;
         let (_, pages) = self.take_pages();
-        let scores: Vec<&Score> = closed.scores.iter().map(Signed::payload).collect();
-        self.standings = standings;
-        self.remember_bodies(&scores);
-        for outcome in accepted(&record.outcomes) {
+        let counted = Counted { scores, outcomes: &body.outcomes };
+        self.standings = self.settled(judging, counted, &body.slashes);
+        self.remember_bodies(scores);
+        for outcome in accepted(&body.outcomes) {
             if let Some(contribution) = judging.contributions().get(&outcome.miner) {
                 let parent = Parent { contribution: outcome.contribution, state_out: contribution.state_out };
                 self.contributed.parents.insert(outcome.miner, parent);
             }
         }
-        for reveal in &record.reveals {
+        for reveal in &body.reveals {
             self.chains.insert(reveal.validator, (self.window, reveal.value));
         }
-        // From here on the same order as in `close_with`, so that the ledger's root comes out as recorded.
-        self.ledger.settle(self.window, &record.slashes, &record.mints);
-        let decided = self.decided(&judging, &record.weights, &record.slashes);
-        self.ledger.spend(&decided.burns);
-        let challenged = self.challenged(&scores, &self.refuted(&scores));
-        self.remember_slashes(&record.slashes);
-        self.remember_replays(judging, &record.outcomes, &scores, &challenged);
+        self.ledger = ledger;
+        self.remember_slashes(&body.slashes);
+        self.remember_replays(judging.clone(), &body.outcomes, scores, &challenged);
         for owner in &decided.replaced {
             // The account of a replaced member stays and goes on vesting. Should the owner come back, it begins
             // anew.
@@ -167,9 +178,7 @@ impl RunState {
             self.pages.begin(page_count(self.told.training_tokens, next));
         }
         self.reset_states();
-        self.seed = record.seed;
-        self.checkpoint = record.checkpoint;
-        self.record = Some(closed.record);
+        self.seed = body.seed;
         self.window = self.window.next();
         self.shared = SharedWork::default();
     }

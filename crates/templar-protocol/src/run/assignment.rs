@@ -3,7 +3,7 @@
 use templar_manifest::PublicKey;
 
 use super::RunState;
-use super::draw::{DrawStream, PageDraw};
+use super::draw::{DrawStream, PageDraw, PagesDrawn};
 
 const ASSIGNMENT_CONTEXT: &str = "templar/1 assignment";
 
@@ -45,6 +45,7 @@ impl RunState {
         let per_slot = self.genesis.pages_per_slot(self.window.0);
         let count = self.members.len() as u64;
         let mut taken = pages.take(count * per_slot, &mut draw).into_iter();
+        pages.remember(PagesDrawn { window: self.window, seed: self.seed, pages: count * per_slot });
         let mut slots = Vec::new();
         for member in self.members.iter() {
             slots.resize(member.slot as usize, Vec::new());

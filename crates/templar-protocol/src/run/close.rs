@@ -1,21 +1,24 @@
 //! Closing a window: from scores to outcomes, weights, mints and the record.
 //!
 //! Nothing is chosen here. Given the counted scores and the result of the outer step, everybody computes the
-//! same record to the byte.
+//! same record to the byte. The header holds the root of the state after the window, so whoever computes the
+//! record has also computed the state that it leads to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
-    Hash, Mint, Outcome, PublicKey, RecordId, Refusal, Replay, Score, ScoreId, Slash, Verdict, Weight, WindowRecord,
-    payload,
+    Hash, Mint, Outcome, PublicKey, Refusal, Replay, Score, ScoreId, Slash, Verdict, Weight, WindowBody, WindowHeader,
+    WindowRecord, payload,
 };
 
+use super::advance::Decisions;
 use super::closed::AdvanceError;
-use super::closing::{Counted, OwnRecord, Stepped, ids_of};
+use super::closing::{Counted, OwnRecord, Stepped, accepted, ids_of};
 use super::judging::Judging;
+use super::state::validators_root;
 use super::{RunState, late};
-use crate::gauntlet::{self, Standing, Standings};
+use crate::gauntlet::Standing;
 use crate::ledger::consensus;
 use crate::stake;
 
@@ -91,11 +94,8 @@ impl RunState {
         judging: &Judging,
         scores: &[(ScoreId, &Score)],
         stepped: Stepped,
-    ) -> Result<Arc<OwnRecord>, AdvanceError> {
-        judging.shared.records.try_get_or((ids_of(scores), stepped), || {
-            let (record, standings) = self.close_with(judging, scores, stepped)?;
-            Ok(OwnRecord { id: RecordId::new(payload::id_of(&record)), record, standings })
-        })
+    ) -> Result<Arc<OwnRecord<Self>>, AdvanceError> {
+        self.shared.records.try_get_or((ids_of(scores), stepped), || self.close_with(judging, scores, stepped))
     }
 
     /// The accepted miners that are aggregated, and those that are excluded.
@@ -199,16 +199,16 @@ impl RunState {
     pub fn close(&self, judging: &Judging, scores: &[&Score], stepped: Stepped) -> Result<WindowRecord, AdvanceError> {
         let named: Vec<(ScoreId, &Score)> =
             scores.iter().map(|score| (ScoreId::new(payload::id_of(*score)), *score)).collect();
-        self.close_with(judging, &named, stepped).map(|(record, _)| record)
+        self.close_with(judging, &named, stepped).map(|closing| closing.record)
     }
 
-    /// The record of scores by their ids, and all standings after the window.
-    fn close_with(
+    /// The record of scores by their ids, and the state after the window.
+    pub(super) fn close_with(
         &self,
         judging: &Judging,
         named: &[(ScoreId, &Score)],
         stepped: Stepped,
-    ) -> Result<(WindowRecord, Standings), AdvanceError> {
+    ) -> Result<OwnRecord<Self>, AdvanceError> {
         let mut by_validator = BTreeMap::<PublicKey, (ScoreId, &Score)>::new();
         for (id, score) in named {
             if by_validator.insert(score.validator, (*id, score)).is_some() {
@@ -233,11 +233,9 @@ impl RunState {
         ledger.pay(self.window, &mints);
         let decided = self.decided(judging, &weights, &slashes);
         ledger.spend(&decided.burns);
-        let standings = self.settled(judging, counted, &slashes);
-        let record = WindowRecord {
+        let body = WindowBody {
             run: self.run,
             window: self.window,
-            previous: self.record,
             checkpoint_before: self.checkpoint,
             cut: judging.cut_id(),
             reveals: judging.reveals().to_vec(),
@@ -248,25 +246,32 @@ impl RunState {
             mints,
             slashes,
             challenges: self.listed(&challenged.open),
-            members_root: decided.members.root(),
-            admissions: decided.admissions,
-            ledger_root: ledger.root(),
-            standings_root: gauntlet::root(&standings),
+            admissions: decided.admissions.clone(),
             aggregate: stepped.aggregate,
             aggregate_bytes: stepped.aggregate_bytes,
-            checkpoint: stepped.checkpoint,
             held_out_loss_nanonats: stepped.held_out_loss_nanonats,
         };
-        Ok((record, standings))
+        let mut next = self.clone();
+        next.follow(judging, scores, &body, Decisions { ledger, decided, challenged });
+        next.renew_tree(self);
+        next.checkpoint = stepped.checkpoint;
+        let header = WindowHeader {
+            run: self.run,
+            window: self.window,
+            previous: self.record,
+            checkpoint: stepped.checkpoint,
+            body_root: payload::id_of(&body).into(),
+            state_root: next.root(),
+            validators_root: validators_root(&self.genesis),
+        };
+        let record = WindowRecord { header, body };
+        let id = record.id();
+        next.record = Some(id);
+        Ok(OwnRecord { id, record, next: Arc::new(next) })
     }
 }
 
 /// The scores without their ids.
 fn bare<'a>(scores: &[(ScoreId, &'a Score)]) -> Vec<&'a Score> {
     scores.iter().map(|(_, score)| *score).collect()
-}
-
-/// The outcomes that are not refusals.
-pub(super) fn accepted(outcomes: &[Outcome]) -> impl Iterator<Item = &Outcome> {
-    outcomes.iter().filter(|outcome| !matches!(outcome.verdict, Verdict::Refused(_)))
 }

@@ -10,7 +10,7 @@ use super::cut::CutError;
 use super::difference::RecordField;
 use super::judge::JudgingError;
 use super::score::ScoreError;
-use crate::entry::{Entry, RevealEntry};
+use crate::entry::{Entry, RecordEntry, RevealEntry};
 use crate::stake;
 
 /// The reasons for which a record does not close the open window.
@@ -19,7 +19,7 @@ pub enum AdvanceError {
     /// The inboxes do not make a cut.
     #[error(transparent)]
     Cut(#[from] CutError),
-    /// The id of the cut or record is not the hash of its bytes.
+    /// The id of the record is not the hash of its header.
     #[error("{0} does not have the id it is said to have")]
     Id(Kind),
     /// The cut is not the one that follows from its inboxes.
@@ -61,12 +61,12 @@ pub enum AdvanceError {
     NotCertified(Kind),
 }
 
-/// The proof that a cut or record is final: votes for it by more than two thirds of the stake.
+/// The proof that a cut or the header of a record is final: votes for it by more than two thirds of the stake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoteCertificate {
     /// The attempt in which validators agreed. Nothing else depends on it.
     pub attempt: u32,
-    /// The signature of a validator on the cut or record itself, with which it travels between nodes.
+    /// The signature of a validator on the cut or header itself, with which it travels between nodes.
     pub publisher: Witness,
     /// The validators' signatures on the precommit for it, by signer.
     pub witnesses: Vec<Witness>,
@@ -113,7 +113,7 @@ pub struct Witness {
 pub struct ClosedWindow {
     /// The id of the record.
     pub record: RecordId,
-    /// The record that closes it.
+    /// The record that closes it: its header and its body.
     pub window: WindowRecord,
     /// The certified cut of the window.
     pub cut: Cut,
@@ -137,21 +137,23 @@ impl ClosedWindow {
     /// # Errors
     /// [`AdvanceError::NotCertified`]
     pub fn check_certificates(&self, genesis: &Genesis) -> Result<(), AdvanceError> {
-        let (run, window) = (self.window.run, self.window.window);
+        let header = &self.window.header;
+        let (run, window) = (header.run, header.window);
         let vote = self.cut_certificate.vote(run, window, VoteOn::Cut, &self.cut);
         self.cut_certificate.check(genesis, &vote, &self.cut)?;
-        let vote = self.record_certificate.vote(run, window, VoteOn::Window, &self.window);
-        self.record_certificate.check(genesis, &vote, &self.window)
+        let vote = self.record_certificate.vote(run, window, VoteOn::Window, header);
+        self.record_certificate.check(genesis, &vote, header)
     }
 
     /// The entries that close this window in any node that is at the window before, in an order in which each
     /// can be checked when it comes.
     pub fn entries(&self) -> Vec<Entry> {
-        let (run, window) = (self.window.run, self.window.window);
-        let reveals =
-            self.window.reveals.iter().map(|reveal| {
-                Entry::Reveal(RevealEntry { run, window, validator: reveal.validator, value: reveal.value })
-            });
+        let WindowRecord { header, body } = &self.window;
+        let (run, window) = (header.run, header.window);
+        let reveals = body
+            .reveals
+            .iter()
+            .map(|reveal| Entry::Reveal(RevealEntry { run, window, validator: reveal.validator, value: reveal.value }));
         let mut entries: Vec<Entry> = Vec::new();
         entries.extend(self.contributions.iter().map(|signed| Entry::Envelope(signed.envelope())));
         entries.extend(self.registrations.iter().map(|signed| Entry::Envelope(signed.envelope())));
@@ -161,8 +163,10 @@ impl ClosedWindow {
         entries.extend(witnessed(&vote, &self.cut_certificate.witnesses));
         entries.extend(reveals);
         entries.extend(self.scores.iter().map(|signed| Entry::Envelope(signed.envelope())));
-        entries.extend(witnessed(&self.window, &[self.record_certificate.publisher]));
-        let vote = self.record_certificate.vote(run, window, VoteOn::Window, &self.window);
+        let Witness { signer, signature } = self.record_certificate.publisher;
+        let signed = Envelope { payload: payload::encode(header), signer, signature };
+        entries.push(Entry::Record(Box::new(RecordEntry { header: signed, body: payload::encode(body) })));
+        let vote = self.record_certificate.vote(run, window, VoteOn::Window, header);
         entries.extend(witnessed(&vote, &self.record_certificate.witnesses));
         entries
     }

@@ -1,13 +1,14 @@
 //! The results of closing a window: the outer step, the record, and what nodes that judge the same share.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use templar_manifest::{
-    BlobId, CheckpointId, ContributionId, Outcome, PublicKey, RecordId, Score, ScoreId, WindowIndex, WindowRecord,
+    BlobId, CheckpointId, ContributionId, Outcome, PublicKey, RecordId, Score, ScoreId, Verdict, WindowIndex,
+    WindowRecord,
 };
 
 use crate::cache::Cache;
-use crate::gauntlet::Standings;
 
 /// The result of a window's outer step: the fields of a record that follow from tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,21 +27,21 @@ impl Stepped {
     /// The outer step that a record states.
     pub const fn of(record: &WindowRecord) -> Self {
         Self {
-            aggregate: record.aggregate,
-            aggregate_bytes: record.aggregate_bytes,
-            checkpoint: record.checkpoint,
-            held_out_loss_nanonats: record.held_out_loss_nanonats,
+            aggregate: record.body.aggregate,
+            aggregate_bytes: record.body.aggregate_bytes,
+            checkpoint: record.header.checkpoint,
+            held_out_loss_nanonats: record.body.held_out_loss_nanonats,
         }
     }
 }
 
-/// A record that a node computed itself.
+/// A record that a node computed itself, with the state `S` that follows.
 #[derive(Debug)]
-pub(crate) struct OwnRecord {
+pub(crate) struct OwnRecord<S> {
     pub(crate) id: RecordId,
     pub(crate) record: WindowRecord,
-    /// All standings after the record.
-    pub(super) standings: Standings,
+    /// The state that it leads to.
+    pub(crate) next: Arc<S>,
 }
 
 /// The scores that a record counts, in the order of their validators, and the outcomes that follow.
@@ -55,7 +56,6 @@ pub(super) struct Counted<'a> {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Closings {
     pub(super) outcomes: Cache<Vec<ScoreId>, Vec<Outcome>>,
-    pub(super) records: Cache<(Vec<ScoreId>, Stepped), OwnRecord>,
     pub(super) contested: Cache<Vec<ScoreId>, BTreeSet<(WindowIndex, PublicKey, ContributionId)>>,
 }
 
@@ -64,4 +64,9 @@ pub(super) fn ids_of(scores: &[(ScoreId, &Score)]) -> Vec<ScoreId> {
     let mut ids: Vec<ScoreId> = scores.iter().map(|(id, _)| *id).collect();
     ids.sort_unstable();
     ids
+}
+
+/// The outcomes that are not refusals.
+pub(super) fn accepted(outcomes: &[Outcome]) -> impl Iterator<Item = &Outcome> {
+    outcomes.iter().filter(|outcome| !matches!(outcome.verdict, Verdict::Refused(_)))
 }

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use templar_manifest::{Hash, WindowIndex};
+
 /// A stream of random numbers that is a function of its inputs.
 pub(crate) struct DrawStream {
     reader: blake3::OutputReader,
@@ -59,12 +61,23 @@ pub struct PageDraw {
     epoch: u64,
     taken: u64,
     moved: BTreeMap<u64, u64>,
+    drawn: Vec<PagesDrawn>,
+}
+
+/// The pages that one window has drawn. All draws of an epoch together give the order of its pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PagesDrawn {
+    pub(super) window: WindowIndex,
+    /// The seed of the window before, with which they were drawn.
+    pub(super) seed: Hash,
+    /// The number of pages.
+    pub(super) pages: u64,
 }
 
 impl PageDraw {
     /// All of `pages` pages unused.
     pub(crate) fn new(pages: u64) -> Self {
-        Self { pages, epoch: 0, taken: 0, moved: BTreeMap::new() }
+        Self { pages, epoch: 0, taken: 0, moved: BTreeMap::new(), drawn: Vec::new() }
     }
 
     /// The number of training pages of the dataset.
@@ -82,6 +95,16 @@ impl PageDraw {
         self.taken
     }
 
+    /// The draws of this epoch, oldest first.
+    pub(super) fn drawn(&self) -> &[PagesDrawn] {
+        &self.drawn
+    }
+
+    /// Remembers that this epoch's newest pages were drawn so.
+    pub(super) fn remember(&mut self, drawn: PagesDrawn) {
+        self.drawn.push(drawn);
+    }
+
     /// Takes the next `count` pages; `count` is at most the number of pages. Where fewer are left in the epoch,
     /// those stay unused and a new epoch begins with all pages.
     pub(crate) fn take(&mut self, count: u64, draw: &mut DrawStream) -> Vec<u64> {
@@ -97,6 +120,7 @@ impl PageDraw {
         self.epoch += 1;
         self.taken = 0;
         self.moved.clear();
+        self.drawn.clear();
     }
 
     fn take_one(&mut self, draw: &mut DrawStream) -> u64 {

@@ -15,8 +15,6 @@ use templar_manifest::{
     Admission, Admitted, Certificate, Hash, Payment, PublicKey, RegistrationId, RegistrationSpec, Weight, WindowIndex,
 };
 
-const ROOT_CONTEXT: &str = "templar/1 members root";
-
 /// A member: an owner with a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
@@ -215,6 +213,11 @@ impl Members {
         self.anchors.get(&window)
     }
 
+    /// The anchors to which certificates may be anchored, oldest first.
+    pub fn anchors(&self) -> impl Iterator<Item = &Anchor> {
+        self.anchors.values()
+    }
+
     /// The anchor at the beginning of the open window.
     pub fn newest_anchor(&self) -> Option<&Anchor> {
         self.anchors.values().next_back()
@@ -316,25 +319,6 @@ impl Members {
             self.of_owner.remove(&member.owner);
             self.of_node.remove(&member.node);
         }
-    }
-
-    /// BLAKE3 (context `templar/1 members root`) of: price of work in hashes, price of a burn, number of
-    /// members; each by slot: slot, owner, node key, first window, anchor, merit. Numbers are u64,
-    /// little-endian.
-    pub fn root(&self) -> Hash {
-        let mut hasher = blake3::Hasher::new_derive_key(ROOT_CONTEXT);
-        for number in [self.hashes, self.burn_micros, self.by_slot.len() as u64] {
-            hasher.update(&number.to_le_bytes());
-        }
-        for member in self.iter() {
-            hasher.update(&u64::from(member.slot).to_le_bytes());
-            hasher.update(member.owner.as_bytes());
-            hasher.update(member.node.as_bytes());
-            for number in [member.since.0, member.anchor.0, member.merit_nanos] {
-                hasher.update(&number.to_le_bytes());
-            }
-        }
-        hasher.finalize().into()
     }
 }
 

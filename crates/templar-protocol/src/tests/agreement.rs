@@ -200,7 +200,7 @@ fn what_most_could_not_have_is_withheld_and_nobody_disputes_it() {
         let closed = &cluster.members[0].node.closed()[0];
         assert_eq!(closed.scores.len(), 4);
         let miner = cluster.miners[2].public();
-        let outcome = closed.window.outcomes.iter().find(|outcome| outcome.miner == miner).unwrap();
+        let outcome = closed.window.body.outcomes.iter().find(|outcome| outcome.miner == miner).unwrap();
         assert_eq!(outcome.verdict == Verdict::Refused(Refusal::Withheld), most, "{:?}", outcome.verdict);
     }
 }
@@ -213,9 +213,10 @@ fn whose_outer_step_differs_follows_the_others() {
     cluster.wake();
     close_windows(&mut cluster, &mut Order(2), 3);
     check_agreement(&cluster, &[]);
-    let honest =
-        Hash::of(format!("{} {:?}", WindowIndex(0), cluster.members[0].node.closed()[0].window.outcomes).as_bytes());
-    assert_eq!(cluster.members[1].node.closed()[0].window.checkpoint.hash(), honest);
+    let honest = Hash::of(
+        format!("{} {:?}", WindowIndex(0), cluster.members[0].node.closed()[0].window.body.outcomes).as_bytes(),
+    );
+    assert_eq!(cluster.members[1].node.closed()[0].window.header.checkpoint.hash(), honest);
 }
 
 #[test]

@@ -10,13 +10,17 @@ use crate::*;
 
 fn slashes(cluster: &Cluster) -> Vec<(u64, Slash)> {
     let closed = cluster.members[0].node.closed().iter();
-    closed.flat_map(|closed| closed.window.slashes.iter().map(|slash| (closed.window.window.0, *slash))).collect()
+    closed
+        .flat_map(|closed| closed.window.body.slashes.iter().map(|slash| (closed.window.header.window.0, *slash)))
+        .collect()
 }
 
 /// The challenges that records list, with their windows.
 fn listed(cluster: &Cluster) -> Vec<(u64, Challenge)> {
     let closed = cluster.members[0].node.closed().iter();
-    closed.flat_map(|closed| closed.window.challenges.iter().map(|listed| (closed.window.window.0, *listed))).collect()
+    closed
+        .flat_map(|closed| closed.window.body.challenges.iter().map(|listed| (closed.window.header.window.0, *listed)))
+        .collect()
 }
 
 /// Four validators of whom each contribution is drawn by two or more, three miners, the second of whom keeps
@@ -44,20 +48,20 @@ fn run_to(cluster: &mut Cluster, order: u64, window: u64) {
 fn recomputes(cluster: &Cluster, window: u64) {
     let node = &cluster.members[0].node;
     let (state, closed) = (node.state_at(WindowIndex(window)).unwrap(), &node.closed()[window as usize]);
-    let differs = |field, change: &dyn Fn(&mut WindowRecord)| {
+    let differs = |field, change: &dyn Fn(&mut WindowBody)| {
         let mut changed = closed.clone();
-        change(&mut changed.window);
-        changed.record = payload::id_of(&changed.window).into();
+        change(&mut changed.window.body);
+        named_again(&mut changed);
         assert_eq!(state.clone().advance(&changed), Err(AdvanceError::Differs(field)));
     };
-    for index in 0..closed.window.challenges.len() {
+    for index in 0..closed.window.body.challenges.len() {
         differs(RecordField::Challenges, &|record| record.challenges[index].since.0 ^= 1);
         differs(RecordField::Challenges, &|record| record.challenges[index].window.0 ^= 1);
         differs(RecordField::Challenges, &|record| record.challenges[index].miner = nobody());
         differs(RecordField::Challenges, &|record| record.challenges[index].contribution = ContributionId::default());
         differs(RecordField::Challenges, &|record| _ = record.challenges.remove(index));
     }
-    for index in 0..closed.window.slashes.len() {
+    for index in 0..closed.window.body.slashes.len() {
         differs(RecordField::Slashes, &|record| record.slashes[index].cause = SlashCause::Mismatch);
         differs(RecordField::Slashes, &|record| record.slashes[index].amount_micros ^= 1);
         differs(RecordField::Slashes, &|record| _ = record.slashes.remove(index));
@@ -99,7 +103,7 @@ fn a_state_that_is_kept_costs_what_a_mismatch_does() {
     assert!(node.state().is_expelled(&keeper), "{slashes:?}");
     // It is not paid by a record that slashes it, and challenges pay nobody.
     for (window, _) in &slashes {
-        let mints = &node.closed()[*window as usize].window.mints;
+        let mints = &node.closed()[*window as usize].window.body.mints;
         assert!(mints.iter().all(|mint| mint.account != keeper));
     }
     recomputes(&cluster, recorded);
@@ -139,7 +143,7 @@ fn a_minority_that_challenges_slashes_nobody() {
     for closed in node.closed() {
         assert_eq!(closed.scores.len(), 4, "a challenge is no reason not to count a score");
         let replays = |account: &PublicKey| {
-            closed.window.mints.iter().any(|mint| mint.account == *account && mint.kind == MintKind::Replays)
+            closed.window.body.mints.iter().any(|mint| mint.account == *account && mint.kind == MintKind::Replays)
         };
         assert!(!replays(&cluster.challenger.unwrap()));
     }
@@ -173,7 +177,7 @@ fn an_answer_in_time_ends_it() {
     run_to(&mut cluster, 5, 7);
     assert_eq!(slashes(&cluster), []);
     let node = &cluster.members[0].node;
-    assert!(node.closed()[3..].iter().all(|closed| closed.window.challenges.is_empty()));
+    assert!(node.closed()[3..].iter().all(|closed| closed.window.body.challenges.is_empty()));
     let later = node.closed()[3..].iter().flat_map(|closed| &closed.scores);
     let of = |verdict: &LateVerdict| verdict.contribution == challenge.contribution && verdict.replay == Replay::Match;
     assert!(later.flat_map(|score| &score.payload().verdicts).any(of));
@@ -289,8 +293,8 @@ fn what_is_refuted_is_not_challenged() {
     run_to(&mut cluster, 1, 2);
     let node = &cluster.members[0].node;
     let record = &node.closed()[1].window;
-    assert_eq!((record.slashes.len(), record.slashes[0].cause), (1, SlashCause::Mismatch));
-    assert!(record.challenges.len() == 2 && record.challenges.iter().all(|listed| listed.miner != cheat));
+    assert_eq!((record.body.slashes.len(), record.body.slashes[0].cause), (1, SlashCause::Mismatch));
+    assert!(record.body.challenges.len() == 2 && record.body.challenges.iter().all(|listed| listed.miner != cheat));
     let task = node.state().late_task(WindowIndex(0), &cheat).unwrap();
     let said = task.verdict(&challenger, Replay::Refused(Refusal::Withheld), &[]);
     assert_eq!(node.state().check_verdict(&challenger, &said), Err(VerdictError::Refuted(cheat.short())));
@@ -323,11 +327,11 @@ fn a_score_opens_so_many_challenges_and_no_more() {
     // The rest follows in the next window, beside those that are open: and one validator of all is more than half.
     run_to(&mut cluster, 1, 5);
     let node = &cluster.members[0].node;
-    let counts: Vec<usize> = node.closed().iter().map(|closed| closed.window.challenges.len()).collect();
+    let counts: Vec<usize> = node.closed().iter().map(|closed| closed.window.body.challenges.len()).collect();
     assert_eq!(counts[1], MAX_CHALLENGES);
     let said = node.closed()[2].scores[0].payload().verdicts.iter().filter(|said| said.window.0 == 0).count();
     assert_eq!(said, 12);
-    assert_eq!(node.closed()[2].window.slashes.len(), MAX_CHALLENGES);
+    assert_eq!(node.closed()[2].window.body.slashes.len(), MAX_CHALLENGES);
 }
 
 /// All answers of four validators of unequal stake, with all sets of scores that are enough. The slash depends
@@ -377,8 +381,8 @@ fn the_last_counted_words_decide() {
             let record = first.close(&judging, &scores.iter().collect::<Vec<_>>(), stepped(CheckpointId::default(), 1));
             let record = record.unwrap();
             let opened = words & counted;
-            assert_eq!(record.challenges.len(), usize::from(opened != 0));
-            assert_eq!(record.slashes, []);
+            assert_eq!(record.body.challenges.len(), usize::from(opened != 0));
+            assert_eq!(record.body.slashes, []);
             closings += 1;
             if opened == 0 {
                 continue;
@@ -392,7 +396,7 @@ fn the_last_counted_words_decide() {
             let mut after = closed.clone();
             after.scores = scores.iter().map(sign).collect();
             after.window = record;
-            after.record = payload::id_of(&after.window).into();
+            named_again(&mut after);
             next.advance(&after).unwrap();
             let (last, counted_last) = (15 ^ words, 0b1110);
             let (cut, contributions, reveals) = window_after(&cluster, &next);
@@ -403,9 +407,9 @@ fn the_last_counted_words_decide() {
             let record = record.unwrap();
             let held = (opened & !counted_last) | (last & counted_last);
             let against: u64 = (0..4).filter(|place| held >> place & 1 == 1).map(|place| stakes[place]).sum();
-            let slashed: BTreeSet<PublicKey> = record.slashes.iter().map(|slash| slash.account).collect();
+            let slashed: BTreeSet<PublicKey> = record.body.slashes.iter().map(|slash| slash.account).collect();
             assert_eq!(slashed.contains(&keeper), against * 2 > 14, "{opened:04b} {held:04b}");
-            assert_eq!(record.challenges, [], "its time is over");
+            assert_eq!(record.body.challenges, [], "its time is over");
         }
     }
     assert!(closings > 60, "{closings}");
@@ -445,17 +449,17 @@ fn before_the_record_a_state_that_is_kept_keeps_the_contribution_out() {
         }
         assert!(over(&cluster), "stalled with {liar:?}");
         for closed in &cluster.members[0].node.closed()[..4] {
-            for outcome in &closed.window.outcomes {
+            for outcome in &closed.window.body.outcomes {
                 let refused = matches!(outcome.verdict, Verdict::Refused(Refusal::NotReplayed | Refusal::Withheld));
-                let kept = outcome.miner == keeper && closed.window.window.0 > 0;
+                let kept = outcome.miner == keeper && closed.window.header.window.0 > 0;
                 // A liar's score is not counted, and what only it had replayed of the honest's was not replayed.
                 if liar.is_none() || kept {
-                    assert_eq!(refused, kept, "{liar:?} {outcome:?} in window {}", closed.window.window);
+                    assert_eq!(refused, kept, "{liar:?} {outcome:?} in window {}", closed.window.header.window);
                 }
             }
-            let paid = closed.window.mints.iter().any(|mint| mint.account == keeper);
-            assert!(!paid || closed.window.window.0 == 0);
-            assert_eq!((&closed.window.slashes[..], &closed.window.challenges[..]), (&[][..], &[][..]));
+            let paid = closed.window.body.mints.iter().any(|mint| mint.account == keeper);
+            assert!(!paid || closed.window.header.window.0 == 0);
+            assert_eq!((&closed.window.body.slashes[..], &closed.window.body.challenges[..]), (&[][..], &[][..]));
         }
     }
 }

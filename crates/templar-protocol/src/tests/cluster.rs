@@ -24,9 +24,9 @@ fn check_run(cluster: &Cluster) {
         let committed: BTreeSet<ContributionId> =
             closed.contributions.iter().map(|signed| signed.id().into()).collect();
         let mut aggregated = 0;
-        for outcome in &closed.window.outcomes {
+        for outcome in &closed.window.body.outcomes {
             assert!(committed.contains(&outcome.contribution));
-            let minted = closed.window.mints.iter().any(|mint| mint.account == outcome.miner);
+            let minted = closed.window.body.mints.iter().any(|mint| mint.account == outcome.miner);
             match &outcome.verdict {
                 Verdict::Aggregated => aggregated += 1,
                 Verdict::Reserve | Verdict::Excluded => {}
@@ -35,7 +35,7 @@ fn check_run(cluster: &Cluster) {
             assert_eq!(matches!(outcome.verdict, Verdict::Refused(_)), outcome.miner == cluster.cheat);
         }
         assert!(aggregated <= genesis.outer.max_contributions);
-        let sum: u64 = closed.window.mints.iter().map(|mint| mint.amount_micros).sum();
+        let sum: u64 = closed.window.body.mints.iter().map(|mint| mint.amount_micros).sum();
         assert!(sum > 0 && sum <= genesis.emission.per_window_micros);
     }
     let ledger = node.state().ledger();
@@ -134,9 +134,9 @@ fn any_earlier_state_can_be_folded_again() {
     let node = &cluster.members[5].node;
     for (window, closed) in node.closed().iter().enumerate() {
         let state = node.state_at(WindowIndex(window as u64)).unwrap();
-        assert_eq!(state.window(), closed.window.window);
-        assert_eq!(state.record(), closed.window.previous);
-        assert_eq!(state.checkpoint(), closed.window.checkpoint_before);
+        assert_eq!(state.window(), closed.window.header.window);
+        assert_eq!(state.record(), closed.window.header.previous);
+        assert_eq!(state.checkpoint(), closed.window.body.checkpoint_before);
     }
     assert_eq!(&node.state_at(WindowIndex(4)).unwrap(), node.state());
     assert_eq!(node.state_at(WindowIndex(5)), None);
@@ -154,7 +154,7 @@ fn a_closed_window_holds_what_closes_it_elsewhere() {
             outputs = follower.step(Input::Entry(entry)).unwrap();
         }
         // The certificate may be larger than was needed: the last signatures come after the window has closed.
-        let events = [vec![], vec![Output::Closed { record: closed.record, window: closed.window.window }]];
+        let events = [vec![], vec![Output::Closed { record: closed.record, window: closed.window.header.window }]];
         assert!(
             events.contains(&outputs.into_iter().filter(|output| matches!(output, Output::Closed { .. })).collect())
         );
@@ -184,15 +184,17 @@ fn deadlines_close_windows_without_the_silent() {
     }
     assert!(at_three(&cluster), "stalled");
     for closed in cluster.members[0].node.closed() {
-        assert_eq!(closed.window.reveals.len(), 3);
-        assert!(closed.window.outcomes.iter().all(|outcome| outcome.miner != miner));
+        assert_eq!(closed.window.body.reveals.len(), 3);
+        assert!(closed.window.body.outcomes.iter().all(|outcome| outcome.miner != miner));
         // That one does not judge costs nobody what all the others say.
-        for outcome in closed.window.outcomes.iter().filter(|outcome| !matches!(outcome.verdict, Verdict::Refused(_))) {
+        for outcome in
+            closed.window.body.outcomes.iter().filter(|outcome| !matches!(outcome.verdict, Verdict::Refused(_)))
+        {
             let of = |weights: &[Weight]| {
                 weights.iter().find(|weight| weight.miner == outcome.miner).map_or(0, |weight| weight.weight_ppm)
             };
             let said = closed.scores.iter().map(|score| of(&score.payload().row)).min().unwrap();
-            let agreed = of(&closed.window.weights);
+            let agreed = of(&closed.window.body.weights);
             assert!(agreed * 10 >= said * 8, "{agreed} of {said}");
         }
     }
@@ -215,7 +217,7 @@ fn deadlines_close_windows_without_the_silent() {
     for member in 0..cluster.members.len() {
         assert_eq!(records(&cluster, member), records(&cluster, 0));
     }
-    assert_eq!(cluster.members[3].node.closed()[3].window.reveals.len(), 4);
+    assert_eq!(cluster.members[3].node.closed()[3].window.body.reveals.len(), 4);
 }
 
 /// A validator that reveals after the deadline changes the seed; those who have judged judge again and all agree.
@@ -248,7 +250,7 @@ fn a_late_reveal_makes_everybody_judge_the_larger_set() {
     cluster.restart(3);
     cluster.run(&mut order, over);
     assert!(over(&cluster), "stalled");
-    assert_eq!(cluster.members[0].node.closed()[0].window.reveals.len(), 4);
+    assert_eq!(cluster.members[0].node.closed()[0].window.body.reveals.len(), 4);
     for member in 0..cluster.members.len() {
         assert_eq!(records(&cluster, member), records(&cluster, 0));
     }
@@ -317,7 +319,7 @@ fn states_are_reset_slot_after_slot() {
     let node = &cluster.members[0].node;
     let mut resets = 0;
     for closed in node.closed() {
-        let window = closed.window.window;
+        let window = closed.window.header.window;
         let before = node.state_at(window).unwrap();
         for signed in &closed.contributions {
             let claimed = signed.payload();
@@ -327,11 +329,11 @@ fn states_are_reset_slot_after_slot() {
             }
             let last_turn = (0..=window.0).rev().find(|window| *window == 0 || turn(*window, slot)).unwrap();
             let said = |other: &&ClosedWindow| {
-                other.window.window < window
+                other.window.header.window < window
                     && other.contributions.iter().any(|one| one.payload().miner == claimed.miner)
             };
             let last = node.closed().iter().rev().find(said);
-            let goes_on = last.is_some_and(|last| last.window.window.0 >= last_turn);
+            let goes_on = last.is_some_and(|last| last.window.header.window.0 >= last_turn);
             assert_eq!(claimed.parent.is_some(), goes_on, "window {window}, slot {slot}");
             let Some(last) = last.filter(|_| !goes_on) else { continue };
             resets += 1;
@@ -341,7 +343,8 @@ fn states_are_reset_slot_after_slot() {
         }
         let judging = before.judging_of(closed).unwrap();
         for score in closed.scores.iter().map(Signed::payload) {
-            let found = before.assessment(&judging, &score.validator, &score.entries, Some(&closed.window.outcomes));
+            let found =
+                before.assessment(&judging, &score.validator, &score.entries, Some(&closed.window.body.outcomes));
             assert!(found.changes.iter().all(|change| change.cause != Cause::Restarted));
         }
     }

@@ -105,7 +105,7 @@ fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
     let slashes: Vec<(u64, Slash)> = node
         .closed()
         .iter()
-        .flat_map(|closed| closed.window.slashes.iter().map(|slash| (closed.window.window.0, *slash)))
+        .flat_map(|closed| closed.window.body.slashes.iter().map(|slash| (closed.window.header.window.0, *slash)))
         .collect();
     let [(recorded, slash)] = slashes[..] else { panic!("{slashes:?}") };
     assert_eq!((slash.account, slash.cause, slash.window), (liar.public(), SlashCause::Contradiction, WindowIndex(2)));
@@ -126,8 +126,8 @@ fn who_contradicts_itself_is_shown_and_loses_what_has_not_vested() {
     ];
     for change in changes {
         let mut changed = node.closed()[recorded as usize].clone();
-        change(&mut changed.window.slashes[0]);
-        changed.record = payload::id_of(&changed.window).into();
+        change(&mut changed.window.body.slashes[0]);
+        named_again(&mut changed);
         assert_eq!(before.clone().advance(&changed), Err(AdvanceError::Differs(RecordField::Slashes)));
     }
 }
@@ -182,7 +182,7 @@ fn what_anybody_hands_in_is_shown_and_slashed() {
     cluster.send(follower, now(&found));
     cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.is_over()));
     let node = &cluster.members[0].node;
-    let slashes: Vec<&Slash> = node.closed().iter().flat_map(|closed| &closed.window.slashes).collect();
+    let slashes: Vec<&Slash> = node.closed().iter().flat_map(|closed| &closed.window.body.slashes).collect();
     assert_eq!(slashes.len(), 1, "{slashes:?}");
     assert_eq!(
         (slashes[0].account, slashes[0].cause, slashes[0].window),
@@ -217,7 +217,8 @@ fn what_is_handed_in_after_the_scores_is_shown_in_the_next_window() {
     assert_eq!((after.step(Input::Entry(entry())), before.state().window().0), (Ok(Vec::new()), 3));
     assert_eq!(after, before);
     cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.is_over()));
-    let slashed = |closed: &ClosedWindow| closed.window.slashes.iter().map(|slash| slash.account).collect::<Vec<_>>();
+    let slashed =
+        |closed: &ClosedWindow| closed.window.body.slashes.iter().map(|slash| slash.account).collect::<Vec<_>>();
     let slashes: Vec<Vec<PublicKey>> = cluster.members[0].node.closed().iter().map(slashed).collect();
     assert_eq!(slashes[3], [miner.public()], "{slashes:?}");
     assert_eq!(slashes.concat().len(), 1);
@@ -246,7 +247,7 @@ fn what_comes_when_its_window_has_closed_is_shown_in_the_open_one() {
     }
     cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.state().window().0 >= 5));
     let node = &cluster.members[follower].node;
-    let slashes: Vec<&Slash> = node.closed().iter().flat_map(|closed| &closed.window.slashes).collect();
+    let slashes: Vec<&Slash> = node.closed().iter().flat_map(|closed| &closed.window.body.slashes).collect();
     assert_eq!(slashes.len(), 1, "{slashes:?}");
     assert_eq!((slashes[0].account, slashes[0].cause), (miner.public(), SlashCause::Contradiction));
     // It is paid for. A node that hears of it once more has nothing to do.

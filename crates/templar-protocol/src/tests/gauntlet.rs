@@ -31,7 +31,7 @@ fn an_outage_of_a_validator_punishes_nobody() {
     let scores = scores(&state, &judging, &validators, &nobody());
     let away = judging.replayers()[&miners[0].public()][0];
     let counted: Vec<&Score> = scores.iter().filter(|score| score.validator != away).collect();
-    let record = state.close(&judging, &counted, stepped(CheckpointId::default(), 1)).unwrap();
+    let record = state.close(&judging, &counted, stepped(CheckpointId::default(), 1)).unwrap().body;
     let of =
         |miner: &SecretKey| &record.outcomes.iter().find(|outcome| outcome.miner == miner.public()).unwrap().verdict;
     assert_eq!(of(&miners[0]), &Verdict::Refused(Refusal::NotReplayed));
@@ -68,11 +68,11 @@ fn an_absent_validator_is_taken_at_what_it_thought_before() {
         let judging = judging(state, validators, miners);
         let scores = scores(state, &judging, validators, &nobody());
         let counted: Vec<&Score> = scores.iter().collect();
-        state.close(&judging, &counted, stepped(CheckpointId::default(), 1)).unwrap()
+        state.close(&judging, &counted, stepped(CheckpointId::default(), 1)).unwrap().body
     };
     let (all, without) = (weights(&cluster, 4), weights(&cluster, 3));
     // In the fixture all measure the same, so it ranks the miners as the others do, as far as they stay as they were.
-    let sum = |record: &WindowRecord| record.weights.iter().map(|weight| u64::from(weight.weight_ppm)).sum::<u64>();
+    let sum = |record: &WindowBody| record.weights.iter().map(|weight| u64::from(weight.weight_ppm)).sum::<u64>();
     assert!(sum(&all) > 999_000, "{:?}", all.weights);
     assert!(sum(&without) > 900_000, "{:?}", without.weights);
     let away = cluster.validators[3].public();
@@ -98,7 +98,7 @@ fn an_absent_validator_is_taken_at_what_it_thought_before() {
         assert_eq!(node.state().window().0, window);
         last = node.closed().last().cloned();
     }
-    assert!(sum(&last.unwrap().window) > 999_000);
+    assert!(sum(&last.unwrap().window.body) > 999_000);
 }
 
 /// A copy of the window's own or of an earlier window, under its own header: told by the body, punished where
@@ -227,7 +227,7 @@ fn the_best_some_that_are_drawn_and_nobody_that_is_excluded() {
     assert!(without[0].row.iter().all(|weight| weight.miner != best));
     assert_eq!(chosen(&without, &Verdict::Excluded), BTreeSet::from([best]));
     let counted: Vec<&Score> = without.iter().collect();
-    let record = state.close(&judging, &counted, stepped(CheckpointId::default(), 1)).unwrap();
+    let record = state.close(&judging, &counted, stepped(CheckpointId::default(), 1)).unwrap().body;
     assert!(record.mints.iter().all(|mint| mint.account != best));
 }
 
@@ -247,5 +247,5 @@ fn equal_measurements_make_equal_standings() {
         assert_eq!(first.rating.sigma_picos >= Rating::NEW.sigma_picos, cheat);
     }
     // After the warm-up those with a proof above the threshold are still paid.
-    assert!(!node.closed().last().unwrap().window.mints.is_empty());
+    assert!(!node.closed().last().unwrap().window.body.mints.is_empty());
 }

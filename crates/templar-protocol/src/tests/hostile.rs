@@ -42,9 +42,20 @@ fn said<T: Payload>(cluster: &Cluster) -> Vec<Signed<T>> {
     entries
         .filter_map(|entry| match entry {
             Entry::Envelope(envelope) => envelope.open::<T>().ok(),
-            Entry::Reveal(_) | Entry::Evidence(_) => None,
+            Entry::Reveal(_) | Entry::Evidence(_) | Entry::Record(_) => None,
         })
         .collect()
+}
+
+/// The records that validators of the cluster have proposed.
+fn proposed(cluster: &Cluster) -> Vec<WindowRecord> {
+    cluster.members.iter().flat_map(|member| member.node.records().cloned()).collect()
+}
+
+/// A record with this body, whose header names it and is signed.
+fn forge_record(header: &WindowHeader, body: WindowBody, key: &SecretKey) -> Entry {
+    let header = WindowHeader { body_root: payload::id_of(&body).into(), ..*header };
+    Unsigned::Window(Box::new(WindowRecord { header, body })).sign(key)
 }
 
 #[test]
@@ -269,8 +280,8 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
 fn scores_and_records_that_do_not_recompute_are_refused() {
     let mut cluster = Cluster::started(&[1, 1], 3, 2);
     let proposer = cluster.validators[0].clone();
-    cluster.run(&mut Order(9), |cluster| !said::<WindowRecord>(cluster).is_empty());
-    let record = said::<WindowRecord>(&cluster).remove(0).payload().clone();
+    cluster.run(&mut Order(9), |cluster| !proposed(cluster).is_empty());
+    let WindowRecord { header, body } = proposed(&cluster).remove(0);
     let score = said::<Score>(&cluster)
         .into_iter()
         .find(|score| score.signer() == proposer.public())
@@ -281,8 +292,9 @@ fn scores_and_records_that_do_not_recompute_are_refused() {
     let mut node = Node::new(cluster.members[0].node.state().clone(), None);
     let journal = &cluster.members[0].journal;
     let rest = journal.iter().filter(|entry| match entry {
-        Entry::Envelope(envelope) => !matches!(payload::peek(&envelope.payload), Ok((Kind::Score | Kind::Window, _))),
+        Entry::Envelope(envelope) => !matches!(payload::peek(&envelope.payload), Ok((Kind::Score, _))),
         Entry::Reveal(_) | Entry::Evidence(_) => true,
+        Entry::Record(_) => false,
     });
     for entry in rest {
         given(&mut node, entry);
@@ -297,19 +309,27 @@ fn scores_and_records_that_do_not_recompute_are_refused() {
     wrong.cut = CutId::default();
     assert_eq!(refused(&node, &forge(wrong, &proposer)), Reject::OtherCut("score"));
 
-    let mut of_another_cut = record.clone();
+    let forge_record = |body| forge_record(&header, body, &proposer);
+    let mut of_another_cut = body.clone();
     of_another_cut.cut = CutId::default();
-    assert_eq!(refused(&node, &forge(of_another_cut, &proposer)), found_wrong(Reject::OtherCut("window")));
-    let mut off_chain = record.clone();
+    assert_eq!(refused(&node, &forge_record(of_another_cut)), found_wrong(Reject::OtherCut("window")));
+    let mut off_chain = body.clone();
     off_chain.reveals[0].value = Hash::default();
-    let short = record.reveals[0].validator.short();
+    let short = body.reveals[0].validator.short();
     let off = Reject::Judging(JudgingError::OffChain(short));
-    assert_eq!(refused(&node, &forge(off_chain, &proposer)), found_wrong(off));
+    assert_eq!(refused(&node, &forge_record(off_chain)), found_wrong(off));
+    // A body that its header does not name is no record, whoever signed the header.
+    let other = WindowHeader { body_root: Hash::of(b"another body").into(), ..header };
+    let torn = Unsigned::Window(Box::new(WindowRecord { header: other, body: body.clone() })).sign(&proposer);
+    assert_eq!(refused(&node, &torn), Reject::OtherBody(proposer.public().short()));
+    let later = WindowHeader { window: header.window.next(), ..header };
+    let torn = Unsigned::Window(Box::new(WindowRecord { header: later, body: body.clone() })).sign(&proposer);
+    assert_eq!(refused(&node, &torn), Reject::OtherBody(proposer.public().short()));
     // One with wrong money cannot be told while its scores are unknown, and is found out as soon as they are here.
-    let mut generous = record.clone();
+    let mut generous = body.clone();
     generous.mints[0].amount_micros += 1;
     let unaware = node.clone();
-    given(&mut node, &forge(generous.clone(), &proposer));
+    given(&mut node, &forge_record(generous.clone()));
     let mut outputs = Vec::new();
     for score in said::<Score>(&cluster) {
         outputs.extend(given(&mut node, &Entry::Envelope(score.envelope())));
@@ -324,10 +344,15 @@ fn scores_and_records_that_do_not_recompute_are_refused() {
         given(&mut aware, &Entry::Envelope(score.envelope()));
     }
     assert_eq!(
-        refused(&aware, &forge(generous, &proposer)),
+        refused(&aware, &forge_record(generous)),
         found_wrong(Reject::Record(AdvanceError::Differs(RecordField::Mints)))
     );
-    assert_eq!(accepted(&given(&mut node, &forge(record, &proposer))), 1);
+    // A right body under a header with another state.
+    let wrong = WindowHeader { state_root: Hash::of(b"another state"), ..header };
+    let wrong = Unsigned::Window(Box::new(WindowRecord { header: wrong, body: body.clone() })).sign(&proposer);
+    let differs = Reject::Record(AdvanceError::Differs(RecordField::StateRoot));
+    assert_eq!(refused(&aware, &wrong), found_wrong(differs));
+    assert_eq!(accepted(&given(&mut node, &forge_record(body))), 1);
 }
 
 #[test]
@@ -336,25 +361,26 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
     let mut order = Order(6);
     let voter = 1;
     // The proposer's record, with another checkpoint: the voter recomputes, and disputes it.
-    cluster.run(&mut order, |cluster| !said::<WindowRecord>(cluster).is_empty());
-    let mut record = said::<WindowRecord>(&cluster).remove(0).payload().clone();
-    record.checkpoint = Hash::of(b"poisoned").into();
+    cluster.run(&mut order, |cluster| !proposed(cluster).is_empty());
+    let mut record = proposed(&cluster).remove(0);
+    record.header.checkpoint = Hash::of(b"poisoned").into();
     let proposer = cluster.validators[0].clone();
     let start = cluster.members[voter].node.state().clone();
     let mut node = Node::new(start, Some(cluster.validators[voter].public()));
     let votes = |entry: &Entry| match entry {
         Entry::Envelope(envelope) => envelope.open::<Vote>().is_ok_and(|vote| vote.payload().on == VoteOn::Window),
-        Entry::Reveal(_) | Entry::Evidence(_) => false,
+        Entry::Reveal(_) | Entry::Evidence(_) | Entry::Record(_) => false,
     };
     for entry in cluster.members[voter].journal.iter().chain(&cluster.members[0].journal) {
-        if payload_kind(entry) != Some(Kind::Window) && !votes(entry) {
+        if !matches!(entry, Entry::Record(_)) && !votes(entry) {
             given(&mut node, entry);
         }
     }
-    let id = payload::id_of(&record);
+    let id = record.id().hash();
     let prevote = voted(&node, VoteOn::Window, 0, VoteStep::Prevote, Some(id));
     given(&mut node, &forge(prevote, &proposer));
-    let mut outputs = given(&mut node, &forge(record.clone(), &proposer));
+    let entry = forge_record(&record.header, record.body.clone(), &proposer);
+    let mut outputs = given(&mut node, &entry);
     // It does all work honestly that it is asked for.
     for _ in 0..8 {
         let cheat = cluster.cheat;
@@ -367,7 +393,7 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
                 Output::Apply { window, outcomes, .. } => Some(Input::Measured(Measured::Applied {
                     window: *window,
                     outcomes: outcomes.clone(),
-                    stepped: stepped(Hash::of(b"honest").into(), record.held_out_loss_nanonats),
+                    stepped: stepped(Hash::of(b"honest").into(), record.body.held_out_loss_nanonats),
                 })),
                 Output::Sign(Unsigned::Vote(vote)) if vote.value == Some(id) => {
                     panic!("voted for a checkpoint that it did not compute")
@@ -389,13 +415,6 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
     given(&mut node, &forge(cut, &proposer));
     let is_vote = |output: &Output| matches!(output, Output::Sign(Unsigned::Vote(vote)) if vote.on == VoteOn::Cut);
     assert!(!node.todo().iter().any(is_vote));
-}
-
-fn payload_kind(entry: &Entry) -> Option<Kind> {
-    match entry {
-        Entry::Envelope(envelope) => payload::peek(&envelope.payload).ok().map(|(kind, _)| kind),
-        Entry::Reveal(_) | Entry::Evidence(_) => None,
-    }
 }
 
 /// A validator refuses an honest miner. The others replay it, and neither count nor sign that score; with three
@@ -450,7 +469,7 @@ fn a_false_refusal_is_confirmed_by_nobody() {
     cluster.run(&mut order, |_| false);
     let closed = &cluster.members[0].node.closed()[0];
     assert_eq!(closed.scores.len(), 3);
-    let outcome = closed.window.outcomes.iter().find(|outcome| outcome.miner == victim).unwrap();
+    let outcome = closed.window.body.outcomes.iter().find(|outcome| outcome.miner == victim).unwrap();
     // Its replayer lied, so nobody vouches for the victim in this window; but it is not called a cheat.
     assert_eq!(outcome.verdict, Verdict::Refused(Refusal::NotReplayed));
     assert!(closed.record_certificate.witnesses.iter().all(|witness| witness.signer != liar.public()));

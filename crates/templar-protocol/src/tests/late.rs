@@ -146,7 +146,7 @@ fn a_late_mismatch_slashes_and_the_next_one_expels() {
     let slashes: Vec<(u64, Slash)> = node
         .closed()
         .iter()
-        .flat_map(|closed| closed.window.slashes.iter().map(|slash| (closed.window.window.0, *slash)))
+        .flat_map(|closed| closed.window.body.slashes.iter().map(|slash| (closed.window.header.window.0, *slash)))
         .collect();
     assert!(slashes.iter().all(|(_, slash)| slash.account == cheat), "{slashes:?}");
     let (first, slash) = slashes[0];
@@ -164,7 +164,7 @@ fn a_late_mismatch_slashes_and_the_next_one_expels() {
         |window: u64| node.closed()[window as usize].contributions.iter().find(|signed| signed.signer() == cheat);
     assert!(committed(expelled.0).is_some() && committed(expelled.0 + 1).is_none());
     assert_eq!(committed(first + 1).unwrap().payload().parent, None);
-    let record = |window: u64| &node.closed()[window as usize].window;
+    let record = |window: u64| &node.closed()[window as usize].window.body;
     assert!(record(0).outcomes.iter().all(|outcome| !matches!(outcome.verdict, Verdict::Refused(_))));
     let after = node.state_at(WindowIndex(first + 1)).unwrap();
     for validator in &cluster.validators {
@@ -174,12 +174,12 @@ fn a_late_mismatch_slashes_and_the_next_one_expels() {
     // Every integer of a late verdict and of a slash is recomputed by whoever folds the records.
     let closed = &node.closed()[first as usize];
     let state = node.state_at(WindowIndex(first)).unwrap();
-    for (index, _) in closed.window.slashes.iter().enumerate() {
+    for (index, _) in closed.window.body.slashes.iter().enumerate() {
         let changes: [fn(&mut Slash); 2] = [|slash| slash.amount_micros ^= 1, |slash| slash.window.0 ^= 1];
         for change in changes {
             let mut changed = closed.clone();
-            change(&mut changed.window.slashes[index]);
-            changed.record = payload::id_of(&changed.window).into();
+            change(&mut changed.window.body.slashes[index]);
+            named_again(&mut changed);
             assert_eq!(state.clone().advance(&changed), Err(AdvanceError::Differs(RecordField::Slashes)));
         }
     }
@@ -202,10 +202,10 @@ fn a_made_up_late_verdict_is_not_counted() {
         let node = &cluster.members[0].node;
         assert_eq!(node.state().window().0, 2, "stalled");
         let record = &node.closed()[1].window;
-        assert_eq!(record.slashes, []);
-        assert_eq!(record.scores.len(), 3, "accuses: {accuses}");
+        assert_eq!(record.body.slashes, []);
+        assert_eq!(record.body.scores.len(), 3, "accuses: {accuses}");
         assert!(node.closed()[1].scores.iter().all(|score| score.signer() != liar.public()));
-        assert!(record.mints.iter().all(|mint| mint.account != liar.public()));
+        assert!(record.body.mints.iter().all(|mint| mint.account != liar.public()));
         let disputed = cluster.events.iter().any(|event| match event {
             Output::Dispute(Dispute::Proof { validator, .. }) => !accuses && *validator == liar.public(),
             Output::Dispute(Dispute::Refusal { validator, .. }) => accuses && *validator == liar.public(),
@@ -226,13 +226,13 @@ fn a_match_without_a_replay_is_contradicted_and_not_counted() {
     let node = &cluster.members[0].node;
     let mut lied = 0;
     for closed in node.closed() {
-        let judging = node.state_at(closed.window.window).unwrap().judging_of(closed).unwrap();
+        let judging = node.state_at(closed.window.header.window).unwrap().judging_of(closed).unwrap();
         // Where nothing was drawn for it, it has nothing to lie about.
         let lies = judging.replayers().values().any(|drawn| drawn.contains(&liar));
         lied += usize::from(lies);
         assert_eq!(closed.scores.iter().any(|score| score.signer() == liar), !lies);
-        assert!(closed.window.outcomes.iter().all(|outcome| !matches!(outcome.verdict, Verdict::Refused(_))));
-        assert!(closed.window.mints.iter().all(|mint| mint.account != liar));
+        assert!(closed.window.body.outcomes.iter().all(|outcome| !matches!(outcome.verdict, Verdict::Refused(_))));
+        assert!(closed.window.body.mints.iter().all(|mint| mint.account != liar));
     }
     assert!(node.closed().len() == 2 && lied > 0);
 }
@@ -261,10 +261,10 @@ fn a_withheld_value_has_its_price() {
     }
     let node = &cluster.members[0].node;
     assert_eq!(window(&cluster), 3, "stalled");
-    let without = node.closed().iter().position(|closed| closed.window.reveals.len() == 3).expect("it was silent");
+    let without = node.closed().iter().position(|closed| closed.window.body.reveals.len() == 3).expect("it was silent");
     let unvested = node.state_at(WindowIndex(without as u64)).unwrap().ledger().accounts()[&away].vesting_micros();
     assert!(unvested > 0);
-    let slashes = &node.closed()[without].window.slashes;
+    let slashes = &node.closed()[without].window.body.slashes;
     let (cause, window) = (SlashCause::Absence, WindowIndex(without as u64));
     assert_eq!(slashes, &[Slash { account: away, cause, window, amount_micros: unvested / 10 }]);
 }

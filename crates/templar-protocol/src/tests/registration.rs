@@ -66,12 +66,15 @@ fn whoever_pays_with_work_trains_from_the_next_window_on_and_is_paid() {
     let closed = cluster.members[0].node.closed();
     let owner = newcomer.public();
     let joined = Admitted::Joined { slot: 2, replaced: None };
-    assert_eq!(closed[0].window.admissions.len(), 1);
-    assert_eq!((closed[0].window.admissions[0].owner, closed[0].window.admissions[0].verdict), (owner, joined));
+    assert_eq!(closed[0].window.body.admissions.len(), 1);
+    assert_eq!(
+        (closed[0].window.body.admissions[0].owner, closed[0].window.body.admissions[0].verdict),
+        (owner, joined)
+    );
     assert!(closed[0].contributions.iter().all(|signed| signed.payload().miner != owner));
     for closed in &closed[1..] {
         assert_eq!(closed.contributions.len(), 3);
-        assert!(closed.window.mints.iter().any(|mint| mint.account == owner && mint.kind == MintKind::Miner));
+        assert!(closed.window.body.mints.iter().any(|mint| mint.account == owner && mint.kind == MintKind::Miner));
     }
     for member in &cluster.members {
         assert_eq!(member.node.closed(), closed);
@@ -132,9 +135,9 @@ fn a_validator_burns_what_it_earned_for_a_slot() {
     cluster.run(&mut order, is_over);
     let ledger = cluster.members[NEWCOMER].node.state().ledger();
     let closed = &cluster.members[NEWCOMER].node.closed()[1];
-    let own = closed.window.mints.iter().filter(|mint| mint.account == validator.public());
+    let own = closed.window.body.mints.iter().filter(|mint| mint.account == validator.public());
     let minted: u64 = own.map(|mint| mint.amount_micros).sum();
-    assert_eq!(closed.window.admissions[0].verdict, Admitted::Joined { slot: 2, replaced: None });
+    assert_eq!(closed.window.body.admissions[0].verdict, Admitted::Joined { slot: 2, replaced: None });
     assert_eq!(ledger.burnt_micros(), burnt + price + 5);
     let account = &ledger.accounts()[&validator.public()];
     assert_eq!(account.free_micros(), free + minted - price - 5);
@@ -163,6 +166,7 @@ fn who_is_replaced_keeps_its_account_and_begins_anew() {
     let closed = &node.closed()[window.0 as usize];
     let gone: Vec<PublicKey> = closed
         .window
+        .body
         .admissions
         .iter()
         .map(|admission| match admission.verdict {
@@ -200,7 +204,7 @@ fn a_rotation_hands_the_slot_to_another_node_key() {
     cluster.run(&mut order, is_over);
     assert!(is_over(&cluster), "stalled");
     let closed = cluster.members[0].node.closed();
-    assert_eq!(closed[1].window.admissions[0].verdict, Admitted::Rotated);
+    assert_eq!(closed[1].window.body.admissions[0].verdict, Admitted::Rotated);
     let signers: Vec<_> = closed
         .iter()
         .map(|closed| {

@@ -396,11 +396,12 @@ fn proven_steps_are_a_row_without_measurements() {
     assert_eq!(rows, [vec![250_000; 4], vec![333_333; 3]]);
     let record =
         state.close(&judging, &scores.iter().collect::<Vec<_>>(), stepped(Hash::of(b"after").into(), 1)).unwrap();
-    let paid: Vec<(PublicKey, u32)> = record.weights.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
+    let paid: Vec<(PublicKey, u32)> =
+        record.body.weights.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
     // Both support a quarter of each. The rest, which one validator gives alone, is not agreed on.
     let honest = [0, 2, 3].map(|place: usize| (miners[place].public(), 250_000));
     assert_eq!(paid, honest);
-    assert!(record.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated).count() == 3);
+    assert!(record.body.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated).count() == 3);
     let mut entries = bare(&validators[0]);
     entries[0].unassigned_after_nanonats = 1;
     let error = state.score(&judging, &validators[0].public(), Judgement::of_the_window(entries)).unwrap_err();
@@ -426,26 +427,26 @@ fn outcomes_and_mints_by_hand() {
     }
     let scores: Vec<&Score> = scores.iter().collect();
     let record = state.close(&judging, &scores, stepped(Hash::of(b"after").into(), 1)).unwrap();
-    let refused = record.outcomes.iter().find(|outcome| outcome.miner == cheat).unwrap();
+    let refused = record.body.outcomes.iter().find(|outcome| outcome.miner == cheat).unwrap();
     assert!(matches!(&refused.verdict, Verdict::Refused(Refusal::Mismatch { step: 2, .. })));
-    let count = |verdict: &Verdict| record.outcomes.iter().filter(|outcome| outcome.verdict == *verdict).count();
+    let count = |verdict: &Verdict| record.body.outcomes.iter().filter(|outcome| outcome.verdict == *verdict).count();
     assert_eq!((count(&Verdict::Aggregated), count(&Verdict::Reserve)), (2, 1));
     // Stake 3 of 5 is more than half, so it sets every level: C = (500000, -, 500000, 0).
     // R_0 = (3·500000 + 2·400000) / 5 = 460000, R_2 = 3·500000 / 5 = 300000, A = 760000.
     let weights: Vec<(PublicKey, u32)> =
-        record.weights.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
+        record.body.weights.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
     assert_eq!(weights, [(miners[0].public(), 460_000), (miners[2].public(), 300_000)]);
     // E = 10^9: miners 0.41·E·R; of the validators' 0.41·E·A = 311600000 half is shared as 3·1000000 to
     // 2·400000 and half by replays, of which there is one for each of the four; treasury 0.18·E·A.
     let amount = |account: &PublicKey| {
-        record.mints.iter().find(|mint| mint.account == *account).map_or(0, |mint| mint.amount_micros)
+        record.body.mints.iter().find(|mint| mint.account == *account).map_or(0, |mint| mint.amount_micros)
     };
     assert_eq!(amount(&miners[0].public()), 188_600_000);
     assert_eq!(amount(&miners[2].public()), 123_000_000);
     assert_eq!(amount(&PublicKey::from_bytes([0; 32])), 136_800_000);
     let paid = |score: &Score, kind: MintKind| {
         let of = |mint: &&Mint| mint.account == score.validator && mint.kind == kind;
-        record.mints.iter().find(of).map_or(0, |mint| mint.amount_micros)
+        record.body.mints.iter().find(of).map_or(0, |mint| mint.amount_micros)
     };
     let replays = |score: &Score| score.entries.iter().filter(|entry| entry.replay != Replay::NotDrawn).count() as u64;
     let counts = [replays(scores[0]), replays(scores[1])];
@@ -471,7 +472,7 @@ fn of_two_equal_validators_neither_mints_alone() {
     scores[1].row = vec![Weight { miner: miners[1].public(), weight_ppm: 1_000_000 }];
     let record =
         state.close(&judging, &scores.iter().collect::<Vec<_>>(), stepped(CheckpointId::default(), 1)).unwrap();
-    assert_eq!((record.weights, record.mints), (vec![], vec![]));
+    assert_eq!((record.body.weights, record.body.mints), (vec![], vec![]));
 }
 
 #[test]
@@ -502,18 +503,26 @@ fn every_field_of_a_record_is_recomputed() {
     let good = &node.closed()[1];
     let state = node.state_at(WindowIndex(1)).unwrap();
     assert!(state.check_closed(good).is_ok());
-    let error = |change: &dyn Fn(&mut WindowRecord)| {
-        let mut closed = good.clone();
-        change(&mut closed.window);
-        closed.record = payload::id_of(&closed.window).into();
+    let refusal = |closed: ClosedWindow| {
         let mut next = state.clone();
         let error = next.advance(&closed).unwrap_err();
         assert_eq!(next, state);
         error
     };
+    let error = |change: &dyn Fn(&mut WindowBody)| {
+        let mut closed = good.clone();
+        change(&mut closed.window.body);
+        named_again(&mut closed);
+        refusal(closed)
+    };
+    let in_header = |change: &dyn Fn(&mut WindowHeader)| {
+        let mut closed = good.clone();
+        change(&mut closed.window.header);
+        closed.record = closed.window.id();
+        refusal(closed)
+    };
     assert_eq!(error(&|record| record.run = RunId::default()), AdvanceError::Differs(RecordField::Run));
     assert_eq!(error(&|record| record.window = WindowIndex(9)), AdvanceError::Differs(RecordField::Window));
-    assert_eq!(error(&|record| record.previous = None), AdvanceError::Differs(RecordField::Previous));
     assert_eq!(
         error(&|record| record.checkpoint_before = CheckpointId::default()),
         AdvanceError::Differs(RecordField::CheckpointBefore)
@@ -535,11 +544,17 @@ fn every_field_of_a_record_is_recomputed() {
         error(&|record| record.slashes[0].cause = SlashCause::Mismatch),
         AdvanceError::Differs(RecordField::Slashes)
     );
-    assert_eq!(error(&|record| record.ledger_root = Hash::default()), AdvanceError::Differs(RecordField::LedgerRoot));
-    assert_eq!(
-        error(&|record| record.standings_root = Hash::default()),
-        AdvanceError::Differs(RecordField::StandingsRoot)
-    );
+    // The checkpoint is an outcome of tensors, so an audit finds another one.
+    for (field, change) in [
+        (RecordField::Run, (|header| header.run = RunId::default()) as fn(&mut WindowHeader)),
+        (RecordField::Window, |header| header.window = WindowIndex(9)),
+        (RecordField::Previous, |header| header.previous = None),
+        (RecordField::BodyRoot, |header| header.body_root = BodyId::default()),
+        (RecordField::StateRoot, |header| header.state_root = Hash::default()),
+        (RecordField::ValidatorsRoot, |header| header.validators_root = Hash::default()),
+    ] {
+        assert_eq!(in_header(&change), AdvanceError::Differs(field));
+    }
     // Certificates are of the exact payload, by distinct validators.
     assert_eq!(good.check_certificates(state.genesis()), Ok(()));
     let mut doubled = good.clone();
@@ -570,7 +585,7 @@ fn a_cheat_that_was_paid_before_loses_what_has_not_vested() {
     // The second mismatch in a row costs the slot.
     let node = &cluster.members[0].node;
     let slashes = |window: usize| -> Vec<(SlashCause, u64)> {
-        let slashes = node.closed()[window].window.slashes.iter().filter(|slash| slash.account == cheat);
+        let slashes = node.closed()[window].window.body.slashes.iter().filter(|slash| slash.account == cheat);
         slashes.map(|slash| (slash.cause, slash.amount_micros)).collect()
     };
     assert_eq!(

@@ -7,7 +7,7 @@
 
 use templar_manifest::{
     Contribution, Cut, Genesis, Hash, Inbox, InboxId, Payload, Registration, Score, ScoreId, Signed, Vote,
-    WindowRecord, payload,
+    WindowHeader, WindowRecord, payload,
 };
 
 use super::open::{OpenWindow, Ready};
@@ -80,7 +80,7 @@ impl OpenWindow {
             Opened::Contribution(_) => self.is_in_an_inbox(&id.into()),
             Opened::Inbox(_) => self.cuts.values().any(|cut| cut.body.inboxes.contains(&id.into())),
             Opened::Cut(_) => self.cut_ballot.names(&id),
-            Opened::Score(_) => self.records.values().any(|record| record.body.scores.contains(&id.into())),
+            Opened::Score(_) => self.records.values().any(|record| record.body.body.scores.contains(&id.into())),
             Opened::Window(_) => self.record_ballot.names(&id),
             Opened::Vote(signed) => {
                 let vote = signed.payload();
@@ -155,8 +155,8 @@ impl OpenWindow {
                 self.taken(state.genesis(), &verified.opened, weighed)
             }
             Opened::Score(signed) => self.examine_score(state, signed.payload(), verified),
-            Opened::Window(signed) => {
-                let weighed = self.weigh_record(state, signed.payload(), &verified.sound);
+            Opened::Window(proposed) => {
+                let weighed = self.weigh_record(state, &proposed.record, &verified.sound);
                 self.taken(state.genesis(), &verified.opened, weighed)
             }
             Opened::Vote(_) => Ok(Ready::Now),
@@ -187,7 +187,7 @@ impl OpenWindow {
     pub(super) fn has_body(&self, opened: &Opened) -> bool {
         match opened {
             Opened::Cut(signed) => self.cuts.contains_key(&signed.id().into()),
-            Opened::Window(signed) => self.records.contains_key(&signed.id().into()),
+            Opened::Window(proposed) => self.records.contains_key(&proposed.id),
             _ => false,
         }
     }
@@ -265,14 +265,15 @@ impl OpenWindow {
     /// Checks that a record recomputes, except for its outer step.
     pub(super) fn weigh_record(&self, state: &RunState, record: &WindowRecord, sound: &Sound) -> Result<Ready, Reject> {
         let Some((certified, cut)) = self.cut() else { return Ok(Ready::Later) };
-        if record.cut != certified {
-            return Err(Reject::OtherCut(WindowRecord::KIND.name()));
+        let body = &record.body;
+        if body.cut != certified {
+            return Err(Reject::OtherCut(WindowHeader::KIND.name()));
         }
-        let judging = &*self.judging_of(state, (certified, cut), record.reveals.clone())?;
-        if judging.seed() != record.seed {
+        let judging = &*self.judging_of(state, (certified, cut), body.reveals.clone())?;
+        if judging.seed() != body.seed {
             return Err(Reject::Record(AdvanceError::Differs(RecordField::Seed)));
         }
-        let named = record.scores.iter().map(|id| self.scores.get(id).map(|score| (*id, score.payload())));
+        let named = body.scores.iter().map(|id| self.scores.get(id).map(|score| (*id, score.payload())));
         let Some(scores) = named.collect::<Option<Vec<(ScoreId, &Score)>>>() else { return Ok(Ready::Later) };
         if scores.iter().any(|(_, score)| score.seed != judging.seed()) {
             return Err(Reject::Record(AdvanceError::Score(ScoreError::Foreign("seed"))));

@@ -5,12 +5,12 @@
 
 use templar_manifest::{
     BlobId, Cut, Hash, Inbox, Kind, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, Score, ScoreEntry,
-    SecretKey, Signed, Vote, VoteOn, WindowIndex, WindowRecord,
+    SecretKey, Signed, Vote, VoteOn, WindowIndex, WindowRecord, payload,
 };
 
 use super::reject::Reject;
 use super::verified::Verified;
-use crate::entry::Entry;
+use crate::entry::{Entry, RecordEntry};
 use crate::run::replay::ReplayTask;
 use crate::run::{JudgePlan, Stepped};
 
@@ -131,7 +131,7 @@ pub enum Unsigned {
     Cut(Cut),
     /// Its judgement of the window.
     Score(Score),
-    /// The record, for all to vote on.
+    /// The record, for all to vote on. Its header is signed.
     Window(Box<WindowRecord>),
     /// A vote on a cut or record.
     Vote(Vote),
@@ -152,10 +152,14 @@ impl Unsigned {
     /// Signs the manifest. The entry must be in the journal before it is sent.
     pub fn sign(self, key: &SecretKey) -> Entry {
         Entry::Envelope(match self {
+            Self::Window(record) => {
+                let WindowRecord { header, body } = *record;
+                let (header, body) = (Signed::sign(header, key).envelope(), payload::encode(&body));
+                return Entry::Record(Box::new(RecordEntry { header, body }));
+            }
             Self::Inbox(inbox) => Signed::sign(inbox, key).envelope(),
             Self::Cut(cut) => Signed::sign(cut, key).envelope(),
             Self::Score(score) => Signed::sign(score, key).envelope(),
-            Self::Window(window) => Signed::sign(*window, key).envelope(),
             Self::Vote(vote) => Signed::sign(vote, key).envelope(),
         })
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use templar_manifest::{
     Contradiction, Contribution, ContributionId, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Outcome,
     PublicKey, RecordId, Registration, RegistrationId, Replay, Reveal, Score, ScoreId, Signed, VoteOn, VoteStep,
-    WindowIndex, WindowRecord, payload,
+    WindowBody, WindowIndex, WindowRecord,
 };
 
 use super::ballot::Ballot;
@@ -152,7 +152,7 @@ impl OpenWindow {
     }
 
     /// The judging of a record's reveals, if it is known by its seed.
-    pub(super) fn judged_as(&self, record: &WindowRecord) -> Option<&Judging> {
+    pub(super) fn judged_as(&self, record: &WindowBody) -> Option<&Judging> {
         let judging = self.seeds.judgings.get(&record.seed).filter(|judging| judging.reveals() == record.reveals);
         judging.map(|judging| &**judging)
     }
@@ -234,15 +234,16 @@ impl OpenWindow {
                 self.inboxes.insert(signed.id().into(), signed);
             }
             Opened::Cut(signed) => {
-                let body = Proposal::new(&signed, verified.sound);
-                self.cuts.entry(signed.id().into()).or_insert(body);
+                let publisher = Witness { signer: signed.signer(), signature: signed.signature() };
+                let proposal = Proposal::new(signed.shared(), publisher, verified.sound);
+                self.cuts.entry(signed.id().into()).or_insert(proposal);
             }
             Opened::Score(signed) => {
                 self.scores.insert(signed.id().into(), signed);
             }
-            Opened::Window(signed) => {
-                let body = Proposal::new(&signed, verified.sound);
-                self.records.entry(signed.id().into()).or_insert(body);
+            Opened::Window(proposed) => {
+                let proposal = Proposal::new(proposed.record, proposed.publisher, verified.sound);
+                self.records.entry(proposed.id).or_insert(proposal);
             }
             Opened::Vote(signed) => {
                 let vote = signed.payload();
@@ -311,7 +312,7 @@ impl OpenWindow {
             for id in waiting {
                 let Some(cut) = self.cuts.get(&id) else { continue };
                 let weighed = self.weigh_cut(state, &cut.body);
-                wrong.extend(self.cuts.get_mut(&id).and_then(|cut| cut.weighed(weighed)));
+                wrong.extend(self.cuts.get_mut(&id).and_then(|cut| cut.weighed(Kind::Cut, id.hash(), weighed)));
             }
             let decided = self.cut_ballot.decided(state.genesis()).map(|(_, id)| CutId::new(id));
             self.certified = decided.filter(|id| self.is_right(VoteOn::Cut, &id.hash()) == Some(true));
@@ -332,10 +333,12 @@ impl OpenWindow {
         }
         for id in waiting {
             let Some(body) = self.records.get(&id).map(|record| record.body.clone()) else { continue };
-            let judged = if self.judged_as(&body).is_some() { Ok(()) } else { self.judge(state, body.reveals.clone()) };
+            let body = &body.body;
+            let judged = if self.judged_as(body).is_some() { Ok(()) } else { self.judge(state, body.reveals.clone()) };
             let Some(record) = self.records.get(&id) else { continue };
             let weighed = judged.and_then(|()| self.weigh_record(state, &record.body, &record.sound));
-            wrong.extend(self.records.get_mut(&id).and_then(|record| record.weighed(weighed)));
+            let record = self.records.get_mut(&id);
+            wrong.extend(record.and_then(|record| record.weighed(Kind::Window, id.hash(), weighed)));
         }
         self.renew_plan(state, me);
         wrong
@@ -392,12 +395,13 @@ impl OpenWindow {
             && (self.seeds.reveals.len() == genesis.validators.len() || self.deadlines.contains(&Phase::Reveal))
     }
 
-    /// The closed window once a record is certified, with the shared results about the record.
-    pub(super) fn closed(&self, genesis: &Genesis) -> Option<(ClosedWindow, Arc<Sound>)> {
+    /// The closed window once a record is certified.
+    pub(super) fn closed(&self, genesis: &Genesis) -> Option<ClosedWindow> {
         let (attempt, id) = self.record_ballot.decided(genesis)?;
         let record = RecordId::new(id);
         let proposal = self.records.get(&record).filter(|record| record.is_right == Some(true))?;
-        let cut = self.cuts.get(&proposal.body.cut)?;
+        let body = &proposal.body.body;
+        let cut = self.cuts.get(&body.cut)?;
         let inboxes = cut.body.inboxes.iter().map(|id| self.inboxes.get(id).cloned()).collect::<Option<_>>()?;
         let entries = cut.body.contributions.iter();
         let contributions =
@@ -405,9 +409,9 @@ impl OpenWindow {
         let entries = cut.body.registrations.iter();
         let registrations =
             entries.map(|entry| self.registrations.by_id.get(&entry.registration).cloned()).collect::<Option<_>>()?;
-        let scores = proposal.body.scores.iter().map(|id| self.scores.get(id).cloned()).collect::<Option<_>>()?;
+        let scores = body.scores.iter().map(|id| self.scores.get(id).cloned()).collect::<Option<_>>()?;
         let (cut_attempt, _) = self.cut_ballot.decided(genesis)?;
-        let closed = ClosedWindow {
+        Some(ClosedWindow {
             record,
             window: WindowRecord::clone(&proposal.body),
             cut: Cut::clone(&cut.body),
@@ -415,10 +419,9 @@ impl OpenWindow {
             contributions,
             registrations,
             scores,
-            cut_certificate: certificate(&self.cut_ballot, cut_attempt, &proposal.body.cut.hash(), cut.publisher)?,
+            cut_certificate: certificate(&self.cut_ballot, cut_attempt, &body.cut.hash(), cut.publisher)?,
             record_certificate: certificate(&self.record_ballot, attempt, &id, proposal.publisher)?,
-        };
-        Some((closed, proposal.sound.clone()))
+        })
     }
 }
 
@@ -431,14 +434,13 @@ fn twice<'a, T, K: Ord>(all: impl Iterator<Item = &'a T>, key: impl Fn(&T) -> K)
     by_key.into_values().filter(|same| same.len() > 1).flatten().collect()
 }
 
-impl<T: templar_manifest::Payload> Proposal<T> {
-    fn new(signed: &Signed<T>, sound: Arc<Sound>) -> Self {
-        let publisher = Witness { signer: signed.signer(), signature: signed.signature() };
-        Self { body: signed.shared(), publisher, sound, is_right: None }
+impl<T> Proposal<T> {
+    fn new(body: Arc<T>, publisher: Witness, sound: Arc<Sound>) -> Self {
+        Self { body, publisher, sound, is_right: None }
     }
 
     /// Notes the result of checking it. Returns the event to report if it is wrong.
-    fn weighed(&mut self, weighed: Result<Ready, Reject>) -> Option<Output> {
+    fn weighed(&mut self, kind: Kind, id: Hash, weighed: Result<Ready, Reject>) -> Option<Output> {
         match weighed {
             Ok(Ready::Later) => None,
             Ok(Ready::Now) => {
@@ -447,8 +449,7 @@ impl<T: templar_manifest::Payload> Proposal<T> {
             }
             Err(reject) => {
                 self.is_right = Some(false);
-                let (signer, id) = (self.publisher.signer, payload::id_of(&*self.body));
-                Some(Output::Wrong { kind: T::KIND.name(), signer, id, reject })
+                Some(Output::Wrong { kind: kind.name(), signer: self.publisher.signer, id, reject })
             }
         }
     }

@@ -11,6 +11,9 @@ pub enum Reject {
     /// The payload does not decode or the signature does not verify.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
+    /// The body of a record is not the one that its header names.
+    #[error("record by {0} has another body than its header names")]
+    OtherBody(String),
     /// The manifest is of a kind that is not exchanged as an entry.
     #[error("a manifest of the kind {0} is not an entry")]
     Kind(Kind),

@@ -1,6 +1,6 @@
 //! Results of checks on an entry, shared by all nodes of a process that are at the same state.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use templar_manifest::{CutId, Hash, RecordId, RunId};
 
@@ -11,16 +11,9 @@ use crate::run::{Judging, RunState};
 #[derive(Debug, Default)]
 pub(super) struct Sound {
     place: OnceLock<Place>,
-    /// For a record: the record before it, and the state that it leads to.
-    next: OnceLock<(Option<RecordId>, Arc<RunState>)>,
 }
 
 impl Sound {
-    /// The state that this record leads to from `before`, if a node of this process has computed it.
-    pub(super) fn next(&self, before: Option<RecordId>) -> Option<Arc<RunState>> {
-        self.next.get().filter(|(record, _)| *record == before).map(|(_, state)| state.clone())
-    }
-
     pub(super) fn is_sound(&self, place: Place) -> bool {
         self.place.get() == Some(&place)
     }
@@ -29,10 +22,6 @@ impl Sound {
     /// entry is checked each time.
     pub(super) fn found_sound(&self, place: Place) {
         let _ = self.place.set(place);
-    }
-
-    pub(super) fn leads_to(&self, before: Option<RecordId>, state: &Arc<RunState>) {
-        let _ = self.next.set((before, state.clone()));
     }
 }
 

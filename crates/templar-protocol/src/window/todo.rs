@@ -21,7 +21,7 @@
 use std::collections::BTreeMap;
 
 use templar_manifest::{
-    CutEntry, CutRegistration, Inbox, Outcome, PublicKey, Score, ScoreId, Verdict, VoteOn, WindowRecord, payload,
+    CutEntry, CutRegistration, Inbox, Outcome, PublicKey, Score, ScoreId, Verdict, VoteOn, WindowRecord,
 };
 
 use super::Node;
@@ -167,10 +167,10 @@ impl Node {
         record: &WindowRecord,
         attempt: u32,
     ) -> Option<Vec<Output>> {
-        let open = &self.open;
+        let (open, body) = (&self.open, &record.body);
         let scores: Vec<(ScoreId, &Score)> =
-            record.scores.iter().filter_map(|id| open.scores.get(id).map(|score| (*id, score.payload()))).collect();
-        let Some(judging) = open.seeds.judgings.get(&record.seed) else { return Some(Vec::new()) };
+            body.scores.iter().filter_map(|id| open.scores.get(id).map(|score| (*id, score.payload()))).collect();
+        let Some(judging) = open.seeds.judgings.get(&body.seed) else { return Some(Vec::new()) };
         let rechecks = self.rechecks(me, judging, &scores, attempt);
         if !rechecks.open.is_empty() {
             return Some(rechecks.open);
@@ -178,13 +178,13 @@ impl Node {
         if !rechecks.disputes.is_empty() {
             return Some(rechecks.disputes);
         }
-        let Some(applied) = open.own.applied.iter().find(|applied| applied.outcomes == record.outcomes) else {
-            return Some(vec![self.apply(judging, record.outcomes.clone())]);
+        let Some(applied) = open.own.applied.iter().find(|applied| applied.outcomes == body.outcomes) else {
+            return Some(vec![self.apply(judging, body.outcomes.clone())]);
         };
         if applied.stepped == Stepped::of(record) {
             return None;
         }
-        let (record, found) = (payload::id_of(record).into(), applied.stepped);
+        let (record, found) = (record.id(), applied.stepped);
         Some(vec![Output::Dispute(Dispute::Record { record, found })])
     }
 

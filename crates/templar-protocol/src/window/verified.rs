@@ -4,15 +4,15 @@
 use std::sync::Arc;
 
 use templar_manifest::{
-    Contribution, Cut, EnvelopeError, Genesis, Hash, Inbox, Kind, MAX_CONTRADICTIONS, Payload, PublicKey, Registration,
-    RunId, Score, Signed, Vote, WindowIndex, WindowRecord, payload,
+    Contribution, Cut, EnvelopeError, Genesis, Hash, Inbox, Kind, MAX_CONTRADICTIONS, Payload, PublicKey, RecordId,
+    Registration, RunId, Score, Signed, Vote, WindowBody, WindowHeader, WindowIndex, WindowRecord, payload,
 };
 
 use super::reject::Reject;
 use super::sound::Sound;
-use crate::entry::{Entry, EvidenceEntry, RevealEntry};
+use crate::entry::{Entry, EvidenceEntry, RecordEntry, RevealEntry};
 use crate::run::members::Rank;
-use crate::run::{RunState, evidence};
+use crate::run::{RunState, Witness, evidence};
 
 /// An entry that decodes and whose signature verifies. Only [`Verified::open`] makes one. Clones share it, so a
 /// process with many nodes checks each signature once and recomputes each score and record once. Nodes that
@@ -65,6 +65,33 @@ impl Verified {
     }
 }
 
+/// A record whose header is signed and names its body.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ProposedRecord {
+    pub(super) id: RecordId,
+    pub(super) record: Arc<WindowRecord>,
+    /// The signature under the header.
+    pub(super) publisher: Witness,
+}
+
+impl ProposedRecord {
+    fn open(entry: &RecordEntry) -> Result<Self, Reject> {
+        let header: Signed<WindowHeader> = entry.header.open()?;
+        let publisher = Witness { signer: header.signer(), signature: header.signature() };
+        let id = header.id().into();
+        let header = *header.payload();
+        let other = || Reject::OtherBody(publisher.signer.short());
+        if header.body_root.hash() != Hash::of(&entry.body) {
+            return Err(other());
+        }
+        let body: WindowBody = payload::decode(&entry.body).map_err(|error| Reject::Envelope(error.into()))?;
+        if (body.run, body.window) != (header.run, header.window) {
+            return Err(other());
+        }
+        Ok(Self { id, record: Arc::new(WindowRecord { header, body }), publisher })
+    }
+}
+
 /// The content of an entry, decoded and with a checked signature.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Opened {
@@ -73,7 +100,7 @@ pub(super) enum Opened {
     Inbox(Signed<Inbox>),
     Cut(Signed<Cut>),
     Score(Signed<Score>),
-    Window(Signed<WindowRecord>),
+    Window(ProposedRecord),
     Vote(Signed<Vote>),
     Reveal(RevealEntry),
     Evidence(Arc<EvidenceEntry>),
@@ -91,6 +118,7 @@ impl Opened {
                 evidence::check(&shown.run, &shown.contradiction).map_err(Reject::Evidence)?;
                 return Ok(Self::Evidence(Arc::new(EvidenceEntry::clone(shown))));
             }
+            Entry::Record(record) => return ProposedRecord::open(record).map(Self::Window),
             Entry::Envelope(envelope) => envelope,
         };
         let (kind, _) = payload::peek(&envelope.payload).map_err(|error| Reject::Envelope(error.into()))?;
@@ -113,7 +141,6 @@ impl Opened {
                 let validator = signed.payload().validator;
                 Self::Score(signed.expect_signer(&validator)?)
             }
-            Kind::Window => Self::Window(envelope.open()?),
             Kind::Vote => Self::Vote(envelope.open()?),
             other => return Err(Reject::Kind(other)),
         })
@@ -126,7 +153,7 @@ impl Opened {
             Self::Inbox(signed) => signed.payload().run,
             Self::Cut(signed) => signed.payload().run,
             Self::Score(signed) => signed.payload().run,
-            Self::Window(signed) => signed.payload().run,
+            Self::Window(proposed) => proposed.record.header.run,
             Self::Vote(signed) => signed.payload().run,
             Self::Reveal(reveal) => reveal.run,
             Self::Evidence(shown) => shown.run,
@@ -140,7 +167,7 @@ impl Opened {
             Self::Inbox(signed) => signed.payload().window,
             Self::Cut(signed) => signed.payload().window,
             Self::Score(signed) => signed.payload().window,
-            Self::Window(signed) => signed.payload().window,
+            Self::Window(proposed) => proposed.record.header.window,
             Self::Vote(signed) => signed.payload().window,
             Self::Reveal(reveal) => reveal.window,
             Self::Evidence(shown) => shown.window,
@@ -154,7 +181,7 @@ impl Opened {
             Self::Inbox(signed) => signed.signer(),
             Self::Cut(signed) => signed.signer(),
             Self::Score(signed) => signed.signer(),
-            Self::Window(signed) => signed.signer(),
+            Self::Window(proposed) => proposed.publisher.signer,
             Self::Vote(signed) => signed.signer(),
             Self::Reveal(reveal) => reveal.validator,
             Self::Evidence(shown) => shown.contradiction.signer,
@@ -169,7 +196,7 @@ impl Opened {
             Self::Inbox(signed) => signed.id(),
             Self::Cut(signed) => signed.id(),
             Self::Score(signed) => signed.id(),
-            Self::Window(signed) => signed.id(),
+            Self::Window(proposed) => proposed.id.hash(),
             Self::Vote(signed) => signed.id(),
             Self::Reveal(reveal) => reveal.value,
             Self::Evidence(shown) => shown.contradiction.second.id(),
@@ -183,7 +210,7 @@ impl Opened {
             Self::Inbox(_) => Inbox::KIND.name(),
             Self::Cut(_) => Cut::KIND.name(),
             Self::Score(_) => Score::KIND.name(),
-            Self::Window(_) => WindowRecord::KIND.name(),
+            Self::Window(_) => WindowHeader::KIND.name(),
             Self::Vote(_) => Vote::KIND.name(),
             Self::Reveal(_) => "reveal",
             Self::Evidence(_) => "evidence",
@@ -250,8 +277,8 @@ impl Opened {
                     && score.verdicts.len() as u64 <= miners as u64 * genesis.replay.open_windows()
                     && proofs.all(|proof| proof.witnesses.len() <= validators)
             }
-            Self::Window(signed) => {
-                let record = signed.payload();
+            Self::Window(proposed) => {
+                let record = &proposed.record.body;
                 record.outcomes.len() <= miners
                     && record.weights.len() <= miners
                     && record.admissions.len() <= registrations

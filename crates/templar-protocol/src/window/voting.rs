@@ -14,7 +14,7 @@ use templar_manifest::{Cut, CutId, Hash, Inbox, InboxId, PublicKey, RecordId, Vo
 use super::Node;
 use super::admission::MAX_STATEMENTS;
 use super::messages::{Output, Phase, Unsigned, VoteWait};
-use crate::run::OwnRecord;
+use crate::run::{OwnRecord, RunState};
 
 /// The value that a validator would propose.
 pub(super) enum Own {
@@ -29,7 +29,7 @@ pub(super) enum Own {
 /// A cut or record that this node computed, with its id.
 pub(super) enum Right {
     Cut(Arc<(CutId, Cut)>),
-    Record(Arc<OwnRecord>),
+    Record(Arc<OwnRecord<RunState>>),
 }
 
 impl Right {

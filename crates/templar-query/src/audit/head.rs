@@ -31,7 +31,7 @@ impl AuditedHead {
             closed.record_certificate.witnesses.iter().map(|witness| witness.signer).collect();
         let stake = signers.iter().filter_map(|key| genesis.validator(key)).map(|validator| validator.stake).sum();
         Some(Self {
-            window: closed.window.window,
+            window: closed.window.header.window,
             record: closed.record,
             validators: genesis.validators.len(),
             stake,

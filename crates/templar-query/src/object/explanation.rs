@@ -4,8 +4,8 @@
 
 use serde::{Serialize, Serializer};
 use templar_home::access::Access;
-use templar_manifest::{Hash, Kind, Registration, Score, WindowRecord, payload};
-use templar_protocol::Node;
+use templar_manifest::{Hash, Kind, Registration, Score, WindowBody, WindowHeader, payload};
+use templar_protocol::{ClosedWindow, Node};
 
 use super::registration::RegistrationExplanation;
 use super::standing::{self, ValidatorStandings};
@@ -45,9 +45,16 @@ impl Explanation {
                 standing::of_score(&node, &score).map(Self::Standings)
             }
             Kind::Window => {
-                let Ok(record) = payload::decode::<WindowRecord>(bytes) else { return Ok(Self::None) };
-                let Some(node) = node(access, record.run.hash())? else { return Ok(Self::None) };
-                standing::of_record(&node, id, &record).map(Self::Standings)
+                let Ok(header) = payload::decode::<WindowHeader>(bytes) else { return Ok(Self::None) };
+                let Some(node) = node(access, header.run.hash())? else { return Ok(Self::None) };
+                let is_this = |closed: &ClosedWindow| closed.record.hash() == id;
+                standing::of_record(&node, header.window, is_this).map(Self::Standings)
+            }
+            Kind::Body => {
+                let Ok(body) = payload::decode::<WindowBody>(bytes) else { return Ok(Self::None) };
+                let Some(node) = node(access, body.run.hash())? else { return Ok(Self::None) };
+                let is_this = |closed: &ClosedWindow| closed.window.header.body_root.hash() == id;
+                standing::of_record(&node, body.window, is_this).map(Self::Standings)
             }
             Kind::Registration => {
                 let Ok(registration) = payload::decode::<Registration>(bytes) else { return Ok(Self::None) };

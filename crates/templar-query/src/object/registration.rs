@@ -102,7 +102,7 @@ impl RegistrationExplanation {
             None => RegistrationOutcome::Open,
             Some(closed) => {
                 let record = closed.record;
-                let mut admissions = closed.window.admissions.iter();
+                let mut admissions = closed.window.body.admissions.iter();
                 match admissions.find(|admission| admission.registration.hash() == id) {
                     Some(admission) => RegistrationOutcome::Decided { record, verdict: admission.verdict },
                     None => RegistrationOutcome::NotInCut { record },

@@ -1,8 +1,8 @@
 //! The effect of a score or a record on the standings of miners, step by step.
 
 use serde::Serialize;
-use templar_manifest::{Hash, Outcome, PublicKey, Score, Signed, WindowIndex, WindowRecord};
-use templar_protocol::{Cause, Change, Judging, Node, RunState, Standing};
+use templar_manifest::{Outcome, PublicKey, Score, Signed, WindowIndex};
+use templar_protocol::{Cause, Change, ClosedWindow, Judging, Node, RunState, Standing};
 
 /// A miner's standing with one validator, in integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -96,16 +96,18 @@ pub(super) fn of_score(node: &Node, score: &Score) -> Option<Vec<ValidatorStandi
     same.then(|| vec![standings(&state, &judging, score, None)])
 }
 
-/// The effect of a record, for each score in it; `None` when `node` has not closed its window with this record.
-pub(super) fn of_record(node: &Node, id: Hash, record: &WindowRecord) -> Option<Vec<ValidatorStandings>> {
-    let state = node.state_at(record.window)?;
-    let closed = node.closed().get(usize::try_from(record.window.0).ok()?)?;
-    if closed.record.hash() != id {
-        return None;
-    }
+/// The effect of the record of a window, for each score in it; `None` when `node` has not closed the window, or with
+/// another record than `is_this` asks for.
+pub(super) fn of_record(
+    node: &Node,
+    window: WindowIndex,
+    is_this: impl Fn(&ClosedWindow) -> bool,
+) -> Option<Vec<ValidatorStandings>> {
+    let closed = node.closed().get(usize::try_from(window.0).ok()?).filter(|closed| is_this(closed))?;
+    let state = node.state_at(window)?;
     let judging = state.judging_of(closed).ok()?;
     let scores = closed.scores.iter().map(Signed::payload);
-    Some(scores.map(|score| standings(&state, &judging, score, Some(&record.outcomes))).collect())
+    Some(scores.map(|score| standings(&state, &judging, score, Some(&closed.window.body.outcomes))).collect())
 }
 
 fn standings(state: &RunState, judging: &Judging, score: &Score, outcomes: Option<&[Outcome]>) -> ValidatorStandings {

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 use templar_manifest::{
-    Audit, AuditVerdict, Checkpoint, CheckpointId, Contribution, Cut, Dataset, Genesis, Hash, Inbox, Kind, Payload,
-    PublicKey, Registration, Replay, Score, State, TensorBlob, Verdict, Vote, VoteOn, VoteStep, WindowIndex,
-    WindowRecord, payload,
+    Audit, AuditVerdict, BodyId, Checkpoint, CheckpointId, Contribution, Cut, Dataset, Genesis, Hash, Inbox, Kind,
+    Payload, PublicKey, Registration, Replay, Score, State, TensorBlob, Verdict, Vote, VoteOn, VoteStep, WindowBody,
+    WindowHeader, WindowIndex, payload,
 };
 
 /// The figures of a manifest. Amounts are in micro-ALPHA, losses in 1e-9 nats a token.
@@ -84,7 +84,16 @@ pub enum ObjectSummary {
         /// The number of contributions that it refuses.
         refused: usize,
     },
-    /// The record of a closed window.
+    /// The header of a window's record.
+    Header {
+        /// The window.
+        window: WindowIndex,
+        /// The model after the window.
+        checkpoint: CheckpointId,
+        /// The body of the record.
+        body: BodyId,
+    },
+    /// The body of a window's record.
     Record {
         /// The window.
         window: WindowIndex,
@@ -96,9 +105,7 @@ pub enum ObjectSummary {
         refused: usize,
         /// The pay that it mints.
         minted_micros: u64,
-        /// The model after the window.
-        checkpoint: CheckpointId,
-        /// The loss of that model on held-out text.
+        /// The loss of the model after the window on held-out text.
         held_out_loss_nanonats: u64,
     },
     /// A validator's vote.
@@ -166,7 +173,8 @@ impl ObjectSummary {
                 Self::Cut { window, contributions: contributions.len() }
             }),
             Kind::Score => decoded(bytes, score),
-            Kind::Window => decoded(bytes, record),
+            Kind::Window => decoded(bytes, header),
+            Kind::Body => decoded(bytes, record),
             Kind::Vote => decoded(bytes, |found: Vote| {
                 let Vote { window, on, step, value, .. } = found;
                 Self::Vote { window, on, step, value }
@@ -219,7 +227,12 @@ fn score(found: Score) -> ObjectSummary {
     }
 }
 
-fn record(found: WindowRecord) -> ObjectSummary {
+fn header(found: WindowHeader) -> ObjectSummary {
+    let WindowHeader { window, checkpoint, body_root: body, .. } = found;
+    ObjectSummary::Header { window, checkpoint, body }
+}
+
+fn record(found: WindowBody) -> ObjectSummary {
     let count = |is: fn(&Verdict) -> bool| found.outcomes.iter().filter(|outcome| is(&outcome.verdict)).count();
     ObjectSummary::Record {
         window: found.window,
@@ -227,7 +240,6 @@ fn record(found: WindowRecord) -> ObjectSummary {
         aggregated: count(|verdict| *verdict == Verdict::Aggregated),
         refused: count(|verdict| matches!(verdict, Verdict::Refused(_))),
         minted_micros: found.mints.iter().fold(0, |sum, mint| sum.saturating_add(mint.amount_micros)),
-        checkpoint: found.checkpoint,
         held_out_loss_nanonats: found.held_out_loss_nanonats,
     }
 }

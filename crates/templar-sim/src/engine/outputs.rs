@@ -158,7 +158,7 @@ impl Simulation {
             let Some(second) = second_document(strategy, document, &known, salt) else { continue };
             let rival = match &second {
                 Unsigned::Cut(cut) => Some((VoteOn::Cut, payload::id_of(cut))),
-                Unsigned::Window(record) => Some((VoteOn::Window, payload::id_of(&**record))),
+                Unsigned::Window(record) => Some((VoteOn::Window, record.id().hash())),
                 _ => None,
             };
             let entry = second.sign(&member.key);
@@ -172,7 +172,7 @@ impl Simulation {
         let open = self.members[who].journal.open();
         open.filter_map(|carried| match carried.entry.entry() {
             Entry::Reveal(entry) => Some(Reveal { validator: entry.validator, value: entry.value }),
-            Entry::Envelope(_) | Entry::Evidence(_) => None,
+            Entry::Envelope(_) | Entry::Evidence(_) | Entry::Record(_) => None,
         })
         .map(|reveal| (reveal.validator, reveal))
         .collect()
@@ -183,7 +183,7 @@ impl Simulation {
         let open = self.members[who].journal.open();
         open.filter_map(|carried| match carried.entry.entry() {
             Entry::Envelope(envelope) => envelope.open::<Inbox>().ok(),
-            Entry::Reveal(_) | Entry::Evidence(_) => None,
+            Entry::Reveal(_) | Entry::Evidence(_) | Entry::Record(_) => None,
         })
         .map(|signed| (signed.id().into(), signed.payload().clone()))
         .collect()

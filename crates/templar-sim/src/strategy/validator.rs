@@ -199,7 +199,7 @@ pub(crate) fn second_document(
         }
         Unsigned::Window(record) if strategy == Strategy::ForkRecords => {
             let mut other = record.clone();
-            other.checkpoint = Hash::of(record.checkpoint.hash().as_bytes()).into();
+            other.header.checkpoint = Hash::of(record.header.checkpoint.hash().as_bytes()).into();
             Some(Unsigned::Window(other))
         }
         _ => None,

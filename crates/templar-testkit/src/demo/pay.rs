@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use templar_manifest::{Genesis, MintKind, PublicKey, WindowRecord};
+use templar_manifest::{Genesis, MintKind, PublicKey, WindowBody};
 
 /// Who was paid what in a run, in micro-ALPHA. Miners, validators, treasury and what was not minted add up to the
 /// emission.
@@ -21,7 +21,7 @@ pub struct Pay {
 
 impl Pay {
     /// The pay that these records mint under this genesis.
-    pub(super) fn of<'a>(genesis: &Genesis, records: impl IntoIterator<Item = &'a WindowRecord>) -> Self {
+    pub(super) fn of<'a>(genesis: &Genesis, records: impl IntoIterator<Item = &'a WindowBody>) -> Self {
         let mut pay = Self::default();
         for record in records {
             pay.emission_micros = pay.emission_micros.saturating_add(genesis.emission.per_window_micros);

@@ -234,9 +234,9 @@ fn a_state_that_is_none_is_withheld_and_stops_nobody() {
         };
         assert_eq!(said(2), [(1, withheld.clone())], "{what}");
         let slashed = |window: usize| {
-            closed[window].window.slashes.iter().map(|slash| (slash.cause, slash.window.0)).collect::<Vec<_>>()
+            closed[window].window.body.slashes.iter().map(|slash| (slash.cause, slash.window.0)).collect::<Vec<_>>()
         };
-        let challenged: Vec<u64> = closed[2].window.challenges.iter().map(|listed| listed.window.0).collect();
+        let challenged: Vec<u64> = closed[2].window.body.challenges.iter().map(|listed| listed.window.0).collect();
         assert_eq!((slashed(1), challenged), (vec![(SlashCause::Mismatch, 0)], vec![1]), "{what}");
         assert_eq!((slashed(2), slashed(3)), (vec![], vec![(SlashCause::Unanswered, 1)]), "{what}");
         assert!(!alone.can_replay(1), "{what}");

@@ -90,10 +90,10 @@ impl Hostile {
             for closed in &node.closed()[followed..] {
                 // Both validators have it, or there were no record.
                 let (record, executor) = (closed.window.clone(), executor.clone());
-                while net.fetch(&record.aggregate.hash(), record.aggregate_bytes, &[]).await.is_err() {
+                while net.fetch(&record.body.aggregate.hash(), record.body.aggregate_bytes, &[]).await.is_err() {
                     tokio::task::yield_now().await;
                 }
-                let said = record.checkpoint;
+                let said = record.header.checkpoint;
                 let found = tokio::task::spawn_blocking(move || executor.apply_aggregate(&record)).await.unwrap();
                 assert_eq!(found.unwrap(), said);
                 followed += 1;
@@ -241,7 +241,7 @@ fn recorded(dir: &Path) {
     let context = access.run(None).unwrap();
     let node = access.fold(&context).unwrap();
     let (loser, keeper, liar) = (key("miner-1").public(), key("miner-2").public(), key("miner-3").public());
-    let records = || node.closed().iter().map(|closed| &closed.window);
+    let records = || node.closed().iter().map(|closed| &closed.window.body);
     let sorted = |mut miners: Vec<(PublicKey, u64)>| {
         miners.sort_unstable();
         miners

@@ -10,7 +10,7 @@ use templar_home::context::RunContext;
 use templar_manifest::proof::witness;
 use templar_manifest::{
     Admission, Admitted, AuditVerdict, Challenge, Contribution, Hash, Refusal, Replay, ReplayProof, Score, SecretKey,
-    Signed, Slash, SlashCause, Verdict, WindowIndex, WindowRecord, payload,
+    Signed, Slash, SlashCause, Verdict, WindowBody, WindowHeader, WindowIndex, payload,
 };
 use templar_protocol::ClosedWindow;
 
@@ -70,7 +70,7 @@ pub(crate) fn one_changed_blob(context: &RunContext, closed: &[ClosedWindow], bl
         assert!(read.contains(&named.delta.hash()) && read.contains(&named.trace.hash()));
     }
     for closed in closed {
-        assert!(read.contains(&closed.window.checkpoint.hash()));
+        assert!(read.contains(&closed.window.header.checkpoint.hash()));
     }
     assert!(read.len() > 30, "{}", read.len());
     for id in read {
@@ -101,14 +101,21 @@ fn with_score(closed: &ClosedWindow, change: impl Fn(&mut Score)) -> ClosedWindo
     let mut score = forged.scores[0].payload().clone();
     change(&mut score);
     forged.scores[0] = Signed::sign(score.clone(), &signing_key(&score.validator));
-    forged.window.scores[0] = forged.scores[0].id().into();
+    forged.window.body.scores[0] = forged.scores[0].id().into();
     named(forged)
 }
 
-fn with_record(closed: &ClosedWindow, change: impl Fn(&mut WindowRecord)) -> ClosedWindow {
+fn with_record(closed: &ClosedWindow, change: impl Fn(&mut WindowBody)) -> ClosedWindow {
     let mut forged = closed.clone();
-    change(&mut forged.window);
+    change(&mut forged.window.body);
     named(forged)
+}
+
+fn with_header(closed: &ClosedWindow, change: impl Fn(&mut WindowHeader)) -> ClosedWindow {
+    let mut forged = named(closed.clone());
+    change(&mut forged.window.header);
+    forged.record = forged.window.id();
+    forged
 }
 
 fn with_contribution(closed: &ClosedWindow, index: usize, change: impl Fn(&mut Contribution)) -> ClosedWindow {
@@ -119,9 +126,10 @@ fn with_contribution(closed: &ClosedWindow, index: usize, change: impl Fn(&mut C
     named(forged)
 }
 
-/// The record's id as its signers would give it.
+/// The header of the body and the record's id as its signers would give them.
 fn named(mut closed: ClosedWindow) -> ClosedWindow {
-    closed.record = payload::id_of(&closed.window).into();
+    closed.window.header.body_root = payload::id_of(&closed.window.body).into();
+    closed.record = closed.window.id();
     closed
 }
 
@@ -134,7 +142,7 @@ fn invented() -> Admission {
 /// Numbers of the first window, changed one at a time and signed again by those whose they are.
 pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], blobs: &dyn BlobSource) {
     let first = &closed[0];
-    let refused = first.window.outcomes.iter().position(|outcome| matches!(outcome.verdict, Verdict::Refused(_)));
+    let refused = first.window.body.outcomes.iter().position(|outcome| matches!(outcome.verdict, Verdict::Refused(_)));
     let refused = refused.expect("the cheat is refused");
     let honest = (refused + 1) % first.contributions.len();
     let other_delta = first.contributions[(refused + 2) % first.contributions.len()].payload().clone();
@@ -150,13 +158,13 @@ pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], 
         ("a body", with_score(first, |score| score.entries[honest].body = Some(Hash::of(b"another")))),
         ("a seed", with_score(first, |score| score.seed = Hash::of(b"another"))),
         ("a weight", with_score(first, |score| score.row.iter_mut().for_each(|weight| weight.weight_ppm -= 1))),
-        ("a checkpoint", with_record(first, |record| record.checkpoint = Hash::of(b"another").into())),
+        ("a checkpoint", with_header(first, |header| header.checkpoint = Hash::of(b"another").into())),
         ("an aggregate", with_record(first, |record| record.aggregate = Hash::of(b"another").into())),
         ("an aggregate's length", with_record(first, |record| record.aggregate_bytes += 1)),
         ("a held-out loss", with_record(first, |record| record.held_out_loss_nanonats -= 1)),
-        ("a balance", with_record(first, |record| record.ledger_root = Hash::of(b"another"))),
-        ("standings", with_record(first, |record| record.standings_root = Hash::of(b"another"))),
-        ("members", with_record(first, |record| record.members_root = Hash::of(b"another"))),
+        ("a state", with_header(first, |header| header.state_root = Hash::of(b"another"))),
+        ("validators", with_header(first, |header| header.validators_root = Hash::of(b"another"))),
+        ("another body", with_header(first, |header| header.body_root = Hash::of(b"another").into())),
         ("a newcomer that paid nothing", with_record(first, |record| record.admissions.push(invented()))),
         ("a mint", with_record(first, |record| record.mints[0].amount_micros += 1)),
         ("a pardon", with_record(first, |record| record.outcomes[refused].verdict = Verdict::Aggregated)),
@@ -164,7 +172,7 @@ pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], 
         ("a reveal", with_record(first, |record| record.reveals[0].value = Hash::of(b"another"))),
         ("a swapped delta", with_contribution(first, honest, |claimed| claimed.delta = other_delta.delta)),
         ("a training loss", with_contribution(first, honest, |claimed| claimed.loss_nanonats -= 1)),
-        ("a state", with_contribution(first, honest, |claimed| claimed.state_out = other_delta.state_out)),
+        ("a miner's state", with_contribution(first, honest, |claimed| claimed.state_out = other_delta.state_out)),
     ];
     for (name, forged) in forgeries {
         assert_ne!(forged, *first, "{name} was not changed");
@@ -178,12 +186,12 @@ pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], 
 /// names the part of the record that was changed.
 pub(crate) fn one_changed_challenge(context: &RunContext, closed: &[ClosedWindow], blobs: &dyn BlobSource) {
     let position =
-        |found: &dyn Fn(&WindowRecord) -> bool| closed.iter().position(|closed| found(&closed.window)).unwrap();
+        |found: &dyn Fn(&WindowBody) -> bool| closed.iter().position(|closed| found(&closed.window.body)).unwrap();
     let listing = position(&|record| !record.challenges.is_empty());
     let is_unanswered = |slash: &Slash| slash.cause == SlashCause::Unanswered;
     let slashing = position(&|record| record.slashes.iter().any(is_unanswered));
-    let place = closed[slashing].window.slashes.iter().position(is_unanswered).unwrap();
-    let (listed, said) = (&closed[listing], closed[listing].window.challenges[0]);
+    let place = closed[slashing].window.body.slashes.iter().position(is_unanswered).unwrap();
+    let (listed, said) = (&closed[listing], closed[listing].window.body.challenges[0]);
     let other = super::key("friend").public();
     let (challenges, slashes) = ("challenges", "burns");
     let forgeries = [
@@ -252,7 +260,7 @@ pub(crate) fn one_changed_challenge(context: &RunContext, closed: &[ClosedWindow
             "a slash before its time",
             listing,
             slashes,
-            with_record(listed, |record| record.slashes.push(closed[slashing].window.slashes[place])),
+            with_record(listed, |record| record.slashes.push(closed[slashing].window.body.slashes[place])),
         ),
     ];
     for (name, window, part, forged) in forgeries {

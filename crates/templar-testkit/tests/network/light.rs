@@ -26,21 +26,21 @@ pub(crate) fn follows_by_aggregates(miner: &Path) {
         let error = apply_aggregate(&inputs, record, parameters.clone()).unwrap_err();
         assert!(matches!(error, InputError::Unavailable { .. }), "{error}");
 
-        let bytes = access.blobs().read(&record.aggregate.hash(), record.aggregate_bytes).unwrap();
-        assert_eq!(bytes.len() as u64, record.aggregate_bytes);
+        let bytes = access.blobs().read(&record.body.aggregate.hash(), record.body.aggregate_bytes).unwrap();
+        assert_eq!(bytes.len() as u64, record.body.aggregate_bytes);
         only.insert(bytes);
         let inputs = AuditInputs::new(&context.recipe, &context.dataset, &only).unwrap();
         // A record that names the blob of another window, or counts other contributors.
         let mut other = record.clone();
-        other.window = record.window.next();
+        other.body.window = record.body.window.next();
         let error = apply_aggregate(&inputs, &other, parameters.clone()).unwrap_err().to_string();
         assert!(error.ends_with(&format!("window is {index}, expected {}", index + 1)), "{error}");
-        other.window = record.window;
-        other.outcomes.clear();
+        other.body.window = record.body.window;
+        other.body.outcomes.clear();
         assert!(apply_aggregate(&inputs, &other, parameters.clone()).is_err());
 
         let (after, checkpoint) = apply_aggregate(&inputs, record, parameters).unwrap();
-        assert_eq!(payload::id_of(&checkpoint), record.checkpoint.hash());
+        assert_eq!(payload::id_of(&checkpoint), record.header.checkpoint.hash());
         parameters = after;
     }
 }

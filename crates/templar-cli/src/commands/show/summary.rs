@@ -61,22 +61,20 @@ fn of_a_manifest(summary: &ObjectSummary, role: &str) -> String {
             validator.short(),
             count(*contributions as u64, "contribution")
         ),
-        ObjectSummary::Record {
-            window,
-            contributions,
-            aggregated,
-            refused,
-            minted_micros,
-            checkpoint,
-            held_out_loss_nanonats,
-        } => format!(
-            "The record of window {window}: {aggregated} of {} in the new model, {refused} refused, {} ALPHA minted. \
-             The model is checkpoint {}, its loss on held-out text {} nats a token.",
-            count(*contributions as u64, "contribution"),
-            alpha(*minted_micros),
-            checkpoint.short(),
-            nats(*held_out_loss_nanonats)
+        ObjectSummary::Header { window, checkpoint, body } => format!(
+            "The header of the record of window {window}, which names its body {}. The new model is checkpoint {}.",
+            body.short(),
+            checkpoint.short()
         ),
+        ObjectSummary::Record { window, contributions, aggregated, refused, minted_micros, held_out_loss_nanonats } => {
+            format!(
+                "The record of window {window}: {aggregated} of {} in the new model, {refused} refused, {} ALPHA minted. \
+             The model's loss on held-out text is {} nats a token.",
+                count(*contributions as u64, "contribution"),
+                alpha(*minted_micros),
+                nats(*held_out_loss_nanonats)
+            )
+        }
         ObjectSummary::Vote { window, on, step, value } => {
             let on = match on {
                 VoteOn::Cut => "cut",

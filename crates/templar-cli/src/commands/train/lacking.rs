@@ -25,17 +25,18 @@ pub(super) fn bring(
     let closed = session.node().closed().to_vec();
     let here = |session: &RunSession, id: &templar_manifest::CheckpointId| session.access.blobs().contains(&id.hash());
     // Older models that were pruned are not needed: start from the newest model that is here.
-    let newest = closed.iter().rposition(|closed| here(session, &closed.window.checkpoint));
+    let newest = closed.iter().rposition(|closed| here(session, &closed.window.header.checkpoint));
     for window in &closed[newest.map_or(0, |newest| newest + 1)..] {
         let record = &window.window;
-        if here(session, &record.checkpoint) || !here(session, &record.checkpoint_before) {
+        if here(session, &record.header.checkpoint) || !here(session, &record.body.checkpoint_before) {
             continue;
         }
-        let (before, contributions) = (record.checkpoint_before, &window.contributions);
-        match session.executor.apply(before, record.window, &record.outcomes, contributions) {
-            Ok(applied) if applied.stepped.checkpoint == record.checkpoint => {}
+        let (before, contributions) = (record.body.checkpoint_before, &window.contributions);
+        match session.executor.apply(before, record.header.window, &record.body.outcomes, contributions) {
+            Ok(applied) if applied.stepped.checkpoint == record.header.checkpoint => {}
             Ok(applied) => {
-                let (window, said, found) = (record.window, record.checkpoint, applied.stepped.checkpoint);
+                let (window, said, found) =
+                    (record.header.window, record.header.checkpoint, applied.stepped.checkpoint);
                 let text = format!("window {window}: checkpoint is recorded as {said}, found {found}");
                 return Err(CommandError::says(Code::Verification, text));
             }
