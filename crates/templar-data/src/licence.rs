@@ -49,6 +49,10 @@ pub fn checked_licence(text: &str) -> Result<String, LicenceError> {
     }
     let licence = with_listed_spelling(text.trim());
     let expression = Expression::parse_mode(&licence, MODE).map_err(|error| refused(error.reason.to_string()))?;
+    // The parser takes a reference without a name.
+    if licence.split(|c: char| !is_word(c)).any(|word| word.ends_with("Ref-")) {
+        return Err(refused("a name is missing after LicenseRef-".to_owned()));
+    }
     if expression.requirements().any(|term| term.req.license.id().is_some_and(|id| id.name == NO_ASSERTION)) {
         return Err(refused(format!("{NO_ASSERTION} says that nothing is known of the licence")));
     }
@@ -58,9 +62,13 @@ pub fn checked_licence(text: &str) -> Result<String, LicenceError> {
 /// An identifier in the list that names no licence.
 const NO_ASSERTION: &str = "NOASSERTION";
 
+/// Whether a character is one of an identifier's.
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '.')
+}
+
 /// The expression with each word written as in the list, and the operators in upper case.
 fn with_listed_spelling(text: &str) -> String {
-    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     let mut spelled = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
