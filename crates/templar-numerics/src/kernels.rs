@@ -74,9 +74,10 @@ impl Kernels {
         reduce::dot_row(self.isa, a, b)
     }
 
-    /// The sum of squares in `f64`, where each square is exact, with the lanes and the tree of [`Kernels::sum`].
+    /// The sum of squares in `f64`, where each square is exact: of each block of [`NORM_BLOCK`](crate::NORM_BLOCK)
+    /// elements with the lanes and the tree of [`Kernels::sum`], then of the blocks in order.
     pub fn squared_norm_f64(self, x: &[f32]) -> f64 {
-        reduce::squared_norm_row(self.isa, x)
+        reduce::squared_norm_with(self.isa, x)
     }
 
     /// Softmax of one row `[n]`, in place: `e = exp(x - max)`, then `e · (1 / sum(e))`.

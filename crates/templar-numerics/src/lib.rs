@@ -53,8 +53,13 @@
 //! # Sums over a row ([`sum`], [`dot`], [`squared_norm_f64`])
 //!
 //! 32 lanes begin at +0. Element i is added to lane i mod 32, i ascending. Then, for h = 16, 8, 4, 2, 1, lane j takes
-//! lane j + h for all j < h; the sum is lane 0. `dot` sums rounded products `a[i]·b[i]`. `squared_norm_f64` sums in
-//! `f64` the squares of the elements converted to `f64`. Below, `sum` is this sum and `max` the largest element.
+//! lane j + h for all j < h; the sum is lane 0. `dot` sums rounded products `a[i]·b[i]`. Below, `sum` is this sum and `max`
+//! the largest element.
+//!
+//! `squared_norm_f64` takes the elements in blocks of [`NORM_BLOCK`] = 16,384, of which the last may be shorter.
+//! The norm of a block sums, in `f64` and with the same lanes and tree, the squares of the elements converted to
+//! `f64` (lanes count from the block's first element). The norms of the blocks are then added, in `f64` from +0,
+//! in their order. So a tensor of any size has enough blocks to occupy every core or GPU, and no long chain.
 //!
 //! # Elementary functions ([`exp`], [`ln`], [`sigmoid`], [`exp_f64`])
 //!
@@ -154,6 +159,8 @@
 //! - **Losses** are `f32` a token. Their sum is a chain of `f64` additions from +0 in token order; a mean is that sum
 //!   divided once, in `f64`, by the number of tokens. The gradient's scale is `1 / tokens`, divided in `f64`, rounded
 //!   to `f32`.
+//! - **Gradient of a step**: the gradient of its first micro-batch, to which the gradients of the others are added
+//!   ([`add_in_place`]) in their order. Each of them is computed by itself, its chains from +0.
 //! - **Gradient norm**: `squared_norm_f64` of each tensor, added in `f64` from +0 in tensor order, then one
 //!   `f64` root.
 //! - **Clip**: where the norm is above a limit that is not 0, every element is multiplied by `limit / norm`,
@@ -174,7 +181,7 @@
 //! # Instruction sets and other hardware
 //!
 //! [`Isa`] lists the instruction sets that a machine offers, and a [`Kernels`] is one choice of them. `unsafe`
-//! exists in this crate alone, for two purposes: to call code compiled for an instruction set that was found at
+//! has two purposes here: to call code compiled for an instruction set that was found at
 //! run time, and to let threads write disjoint rectangles of one matrix.
 //!
 //! To add an instruction set, add a variant of [`Isa`] with its test of availability, an arm in
@@ -237,4 +244,5 @@ pub use head_layout::HeadLayout;
 pub use isa::{FlushesSubnormals, Isa, UnknownIsa, UnsupportedIsa, check_environment};
 pub use kernels::Kernels;
 pub use matrix::{Mat, MatMut, Op};
+pub use reduce::NORM_BLOCK;
 pub use rotary::{Angles, RotaryScaling, RotaryTables};

@@ -2,11 +2,32 @@
 //!
 //! Element i is added to lane i mod 32, in order; lanes start at +0. Then lane i takes lane i+16, i+8, i+4, i+2, i+1.
 //! 32 lanes are two AVX-512 registers, four of AVX2, eight of NEON, or one warp.
+//!
+//! The squared norm of a tensor is the exception: it sums blocks of a fixed length so, which threads share, and
+//! then the blocks in order.
 
-use crate::kernel::kernel;
+use rayon::prelude::*;
+
+use crate::isa::Isa;
+use crate::kernel::{PARALLEL_COPY, kernel};
 
 /// How many lanes a sum has.
 pub(crate) const LANES: usize = 32;
+
+/// Elements of a block whose squares are summed by themselves in a squared norm. Part of the arithmetic.
+///
+/// A lane of a full block adds 512 squares. That is short enough for a GPU to sum a tensor of a million elements
+/// on 64 of its units at once, and a tensor of a billion has few enough blocks to add them one after another.
+pub const NORM_BLOCK: usize = 1 << 14;
+
+/// The sum of squares in `f64`: block by block, then the blocks in order.
+pub(crate) fn squared_norm_with(isa: Isa, x: &[f32]) -> f64 {
+    if x.len() < PARALLEL_COPY || rayon::current_num_threads() == 1 {
+        return x.chunks(NORM_BLOCK).fold(0.0, |sum, block| sum + squared_norm_block(isa, block));
+    }
+    let blocks: Vec<f64> = x.par_chunks(NORM_BLOCK).map(|block| squared_norm_block(isa, block)).collect();
+    blocks.into_iter().fold(0.0, |sum, block| sum + block)
+}
 
 kernel! {
     fn sum_row(x: &[f32]) -> f32 {
@@ -21,7 +42,7 @@ kernel! {
 }
 
 kernel! {
-    fn squared_norm_row(x: &[f32]) -> f64 {
+    fn squared_norm_block(x: &[f32]) -> f64 {
         let mut lanes = [0.0f64; LANES];
         let (chunks, rest) = x.as_chunks::<LANES>();
         for chunk in chunks {

@@ -63,8 +63,18 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum(&a.iter().zip(b).map(|(x, y)| x * y).collect::<Vec<f32>>())
 }
 
-/// The sum of squares in f64 (each square is exact), with the same 32 lanes and tree.
+/// The sum of squares in f64 (each square is exact): of each block of 16,384 elements with the same 32 lanes and
+/// tree, then of the blocks in order, from +0.
 pub fn squared_norm_f64(x: &[f32]) -> f64 {
+    let mut sum = 0.0;
+    for block in x.chunks(16_384) {
+        sum += squared_norm_of_block(block);
+    }
+    sum
+}
+
+/// The sum of squares of one block in f64.
+fn squared_norm_of_block(x: &[f32]) -> f64 {
     let mut lanes = [0.0f64; 32];
     for (i, v) in x.iter().enumerate() {
         lanes[i % 32] += f64::from(*v) * f64::from(*v);

@@ -304,6 +304,7 @@ pub fn frozen() -> Vec<FrozenVector> {
     let mut vectors = ordinary();
     vectors.extend(wild());
     vectors.extend(whole_operations());
+    vectors.extend(several_blocks());
     vectors
 }
 
@@ -438,6 +439,19 @@ fn whole_operations() -> Vec<FrozenVector> {
     found
 }
 
+/// Squared norms of tensors with more than one block, the last one shorter.
+fn several_blocks() -> Vec<FrozenVector> {
+    let mut numbers = Generator::new(2030);
+    let [x, y] = [(); 2].map(|()| numbers.wild(40_000));
+    let small = x.iter().map(|x| x * 1e-28).collect();
+    let tensors = [numbers.ordinary(16_385), numbers.wild(32_768), numbers.ordinary(50_000)];
+    vec![
+        FrozenVector { name: "sums", inputs: Inputs::SumsByBits { x, small, y }, hash: BLOCK_HASHES[0] },
+        FrozenVector { name: "step", inputs: Inputs::Step { tensors }, hash: BLOCK_HASHES[1] },
+    ]
+}
+
+const BLOCK_HASHES: [u64; 2] = [0xfdea_9191_4b37_8249, 0xc3de_5301_7287_096d];
 const FORM_HASHES: [u64; 4] =
     [0x8250_d8bf_0c4e_5d5d, 0xbb94_8981_da53_2f99, 0xd64e_cf7e_fd3d_36f9, 0x9f58_6b7b_def3_b432];
 const ATTENTION_HASHES: [u64; 2] = [0x8b00_35ab_03dc_d4ba, 0x6f9a_16e5_6184_cda8];

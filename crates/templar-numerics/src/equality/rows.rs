@@ -16,10 +16,31 @@ fn sums_equal_the_twins() {
             let what = format!("{n} on {isa}");
             same(&[reduce::sum_row(isa, &x)], &[twin::sum(&x)], &what);
             same(&[reduce::dot_row(isa, &x, &y)], &[twin::dot(&x, &y)], &what);
-            let (fast, slow) = (reduce::squared_norm_row(isa, &y), twin::squared_norm_f64(&y));
-            assert_eq!(fast.to_bits(), slow.to_bits(), "{what}");
         });
     }
+}
+
+/// Lengths on both sides of a block's end, and one from which on threads share the blocks.
+#[test]
+fn squared_norms_equal_the_twin() {
+    let mut numbers = Generator::new(12);
+    let block = reduce::NORM_BLOCK;
+    for n in LENGTHS.into_iter().chain([block - 1, block, block + 1, 2 * block, 5 * block + 77, 200_003]) {
+        let x = numbers.wild(n);
+        let slow = twin::squared_norm_f64(&x).to_bits();
+        everywhere(|isa| {
+            let fast = reduce::squared_norm_with(isa, &x).to_bits();
+            assert_eq!(fast, slow, "{n} on {isa}");
+        });
+    }
+}
+
+/// Blocks change the order of the additions, so they can be seen.
+#[test]
+fn the_blocks_of_a_squared_norm_are_part_of_the_arithmetic() {
+    let x = Generator::new(13).ordinary(2 * reduce::NORM_BLOCK);
+    let one_row = reduce::squared_norm_block(Isa::Soft, &x);
+    assert_ne!(one_row.to_bits(), twin::squared_norm_f64(&x).to_bits());
 }
 
 #[test]
@@ -195,7 +216,7 @@ fn a_clipped_step_equals_the_twin() {
         let norm = twin::clip(&mut expected.each_mut().map(Vec::as_mut_slice), limit);
         everywhere(|isa| {
             let mut fast = tensors.clone();
-            let squares = fast.iter().fold(0.0, |sum, tensor| sum + reduce::squared_norm_row(isa, tensor));
+            let squares = fast.iter().fold(0.0, |sum, tensor| sum + reduce::squared_norm_with(isa, tensor));
             assert_eq!(squares.sqrt().to_bits(), norm.to_bits(), "{isa}");
             if limit > 0.0 && norm > limit {
                 fast.iter_mut().for_each(|tensor| elementwise::scale_with(isa, tensor, (limit / norm) as f32));
