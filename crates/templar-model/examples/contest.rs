@@ -116,7 +116,6 @@ impl Contestant for Ours {
     fn train(&mut self, batch: &[u32]) -> f64 {
         let Self { model, params, grad, moments, steps } = self;
         *steps += 1;
-        model.device().fill(grad.all_mut(), 0.0);
         let loss = model.forward_backward(params, batch, 1.0 / STEP_TOKENS as f32, grad).unwrap();
         let settings = AdamWSettings::reference();
         let at = OptimizerStep { settings: &settings, learning_rate: LEARNING_RATE, number: *steps };

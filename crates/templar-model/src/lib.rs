@@ -75,27 +75,28 @@
 //! # The backward pass
 //!
 //! From `s`, the factor on the summed loss (a run's is 1 over the tokens of a step), in this order.
-//! `dW += dyᵀ x` is a product that goes on from what the gradient holds, rows ascending; `dx = dy W`.
+//! `dW = dyᵀ x` is a product over the rows of the micro-batch ascending; `dx = dy W`. All chains begin at +0.
 //!
 //! 1. The output head: `dlogits` from the cross-entropy with scale s, `dn = dlogits Whead`,
-//!    `dWhead += dlogitsᵀ n`; then the final norm's gradients, onto a residual gradient `r` of zeros.
+//!    `dWhead = dlogitsᵀ n`; then the final norm's gradients, onto a residual gradient `r` of zeros.
 //! 2. In each layer, descending:
-//!    1. With `a = silu(g) · u`: `da = r Wdown`, `dWdown += rᵀ a`; `dg`, `du` from the gate; `dWgate += dgᵀ n`,
-//!       `dWup += duᵀ n`; `dn = dg Wgate`, then going on in the same chains `dn += du Wup`; the norm adds its input's
-//!       gradient to r and its weight's to the gradient.
-//!    2. `dc = r Wo`, `dWo += rᵀ c`. Per sequence and key head, over its query heads ascending and their blocks
+//!    1. With `a = silu(g) · u`: `da = r Wdown`, `dWdown = rᵀ a`; `dg`, `du` from the gate; `dWgate = dgᵀ n`,
+//!       `dWup = duᵀ n`; `dn = dg Wgate`, then going on in the same chains `dn += du Wup`; the norm adds its input's
+//!       gradient to r, and its weight's is a sum over the rows from +0.
+//!    2. `dc = r Wo`, `dWo = rᵀ c`. Per sequence and key head, over its query heads ascending and their blocks
 //!       of 64 rows ascending: `dp = dc vᵀ`, `ds` from the softmax, `dv += pᵀ dc`, `dq = ds k`, `dk += dsᵀ q`.
 //!       Then `dq` times `1/√w`, and `dq` and `dk` turned back.
-//!    3. `d(Wq, Wk, Wv) += d(q, k, v)ᵀ n`, and `dn = dq Wq`, on to `dk Wk`, on to `dv Wv` in one chain; the
+//!    3. `d(Wq, Wk, Wv) = d(q, k, v)ᵀ n`, and `dn = dq Wq`, on to `dk Wk`, on to `dv Wv` in one chain; the
 //!       norm as above.
 //! 3. Row by row in token order, `r` is added to the embedding's gradient. With tied embeddings that is also
-//!    the head's, so it holds the head's first and then the tokens', per micro-batch.
+//!    the head's, so it holds the head's first and then the tokens'.
 //!
 //! # Steps
 //!
-//! Micro-batches are taken in the order of their pages and add to one gradient. Without tied embeddings each
-//! chain simply goes on, so several micro-batches give the bits of one batch of all their sequences. [`step`]
-//! then checks the gradient (an element that is not finite makes the step invalid, and the error names it),
+//! Micro-batches are taken in the order of their pages. The gradient of each is computed by itself. The gradient
+//! of the step is the first one's, to which the others' are added in their order, one addition an element. So
+//! the cut into micro-batches is a part of a run's definition, and several devices can compute micro-batches of
+//! one step at the same time. [`step`] then checks the gradient (an element that is not finite makes the step invalid, and the error names it),
 //! clips it by its norm and applies AdamW. Weight decay applies to matrices, not to norms. The caller gives the
 //! learning rate of each step.
 //!
@@ -109,8 +110,9 @@
 //!
 //! # Memory
 //!
-//! The caller holds parameters, gradient and two moments once each: 16 bytes a parameter. A model's own buffers
-//! hold, for each token of a micro-batch and each layer, `3 d + 2 ffn_size + w (heads + 2 kv_heads)` numbers of
+//! The caller holds parameters, gradient and two moments once each: 16 bytes a parameter. With several
+//! micro-batches a step the model holds room for two more tensors: the embedding, and the largest one of a layer.
+//! A model's own buffers hold, for each token of a micro-batch and each layer, `3 d + 2 ffn_size + w (heads + 2 kv_heads)` numbers of
 //! 4 bytes; with recomputation only d. In addition there are one layer's workspace and 16 MiB of logits. On a
 //! CPU no buffer is quadratic in the sequence's length. Evaluation keeps no
 //! activations of earlier layers. `BENCH.md` has measurements beside PyTorch and candle.
@@ -124,6 +126,7 @@ mod activations;
 mod backward;
 mod forward;
 pub mod generate;
+mod gradient;
 pub mod hf;
 mod init;
 mod layout;

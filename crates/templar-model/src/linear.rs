@@ -12,12 +12,12 @@ pub(crate) fn forward(device: &dyn Device, x: View<'_>, weight: View<'_>, y: Vie
     device.gemm(Matrix::new(x, rows), weight, MatrixMut::new(y, rows), false);
 }
 
-/// Whether an input gradient begins anew, or goes on from what its buffer holds.
+/// Whether a gradient begins anew, or goes on from what its buffer holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sum {
-    /// `dx = dy W`.
+    /// Its chains begin at +0.
     Begins,
-    /// `dx += dy W`, in the chains that `dx` holds.
+    /// Its chains begin with what the buffer holds.
     GoesOn,
 }
 
@@ -27,8 +27,9 @@ pub(crate) fn backward_input(device: &dyn Device, dy: Matrix<'_>, weight: View<'
     device.gemm(dy, Matrix::new(weight, outputs), MatrixMut::new(dx, rows), sum == Sum::GoesOn);
 }
 
-/// `dW += dyᵀ x`, rows ascending; shapes as in [`forward`].
-pub(crate) fn backward_weight(device: &dyn Device, dy: Matrix<'_>, x: View<'_>, dweight: ViewMut<'_>) {
+/// `dW = dyᵀ x`, or `dW += dyᵀ x`, rows ascending; shapes as in [`forward`].
+pub(crate) fn backward_weight(device: &dyn Device, dy: Matrix<'_>, x: View<'_>, dweight: ViewMut<'_>, sum: Sum) {
     let (rows, outputs) = (dy.rows, dy.cols);
-    device.gemm(dy.transposed(), Matrix::new(x, rows), MatrixMut::new(dweight, outputs), true);
+    let dweight = MatrixMut::new(dweight, outputs);
+    device.gemm(dy.transposed(), Matrix::new(x, rows), dweight, sum == Sum::GoesOn);
 }

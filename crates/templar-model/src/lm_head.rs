@@ -3,7 +3,7 @@
 //! Rows are independent in the logits and in the input's gradient, and the weight's gradient is a chain over
 //! ascending rows that a later piece continues; so the size of a piece cannot be seen in the result.
 
-use templar_device::{Buffer, Device, DeviceError, Matrix, View};
+use templar_device::{Buffer, Device, DeviceError, Matrix, View, ViewMut};
 
 use crate::linear::{self, Sum};
 
@@ -27,6 +27,16 @@ pub(crate) struct LmHeadInputs<'a> {
     pub(crate) vocab: u64,
     /// The tokens to predict, `[rows]`.
     pub(crate) targets: View<'a, u32>,
+    /// The number of rows whose logits are held at a time.
+    rows_at_once: u64,
+}
+
+impl<'a> LmHeadInputs<'a> {
+    /// The head's `weight [vocab, hidden]` for rows `normed` and their `targets`.
+    pub(crate) fn new(normed: View<'a>, weight: View<'a>, vocab: u64, targets: View<'a, u32>) -> Self {
+        let rows_at_once = piece_rows(vocab, targets.len());
+        Self { normed, weight, vocab, targets, rows_at_once }
+    }
 }
 
 /// The buffers that the output head writes, beside its gradients.
@@ -43,10 +53,8 @@ pub(crate) struct LmHeadOutputs<'a> {
 pub(crate) struct LmHeadGradients<'a> {
     /// Gradient of `normed`, `[rows, hidden]`, overwritten.
     pub(crate) normed: &'a mut Buffer,
-    /// The flat gradient, which the weight's is added to.
-    pub(crate) flat: &'a mut Buffer,
-    /// Where the weight's gradient lies in it.
-    pub(crate) weight: std::ops::Range<u64>,
+    /// Gradient of the weight, `[vocab, hidden]`, overwritten.
+    pub(crate) weight: ViewMut<'a>,
 }
 
 /// Some rows of a micro-batch.
@@ -68,7 +76,7 @@ fn pieces<'a>(
 ) -> Result<Vec<LogitsPiece<'a>>, DeviceError> {
     let (vocab, rows) = (inputs.vocab, inputs.targets.len());
     let hidden = inputs.weight.len() / vocab;
-    let most = piece_rows(vocab, rows);
+    let most = inputs.rows_at_once;
     device.resize(logits, most * vocab)?;
     let piece = |start: u64| {
         let end = rows.min(start + most);
@@ -107,14 +115,17 @@ pub(crate) fn losses_and_gradients(
     gradients: LmHeadGradients<'_>,
 ) -> Result<(), DeviceError> {
     let LmHeadOutputs { logits, losses } = outputs;
+    let LmHeadGradients { normed: dnormed, weight: mut dweight } = gradients;
+    let whole = 0..dweight.len();
     for LogitsPiece { rows, hidden, logits: place, normed, targets } in pieces(device, inputs, logits)? {
         let count = targets.len();
         linear::forward(device, normed.clone(), inputs.weight.clone(), logits.view_mut(place.clone()), count);
-        device.cross_entropy(logits.view_mut(place.clone()), targets, grad_scale, losses.view_mut(rows));
+        device.cross_entropy(logits.view_mut(place.clone()), targets, grad_scale, losses.view_mut(rows.clone()));
         let dlogits = Matrix::new(logits.view(place), count);
-        let dnormed = gradients.normed.view_mut(hidden);
+        let dnormed = dnormed.view_mut(hidden);
         linear::backward_input(device, dlogits.clone(), inputs.weight.clone(), dnormed, Sum::Begins);
-        linear::backward_weight(device, dlogits, normed, gradients.flat.view_mut(gradients.weight.clone()));
+        let sum = if rows.start == 0 { Sum::Begins } else { Sum::GoesOn };
+        linear::backward_weight(device, dlogits, normed, dweight.part(whole.clone()), sum);
     }
     Ok(())
 }
@@ -133,8 +144,8 @@ mod tests {
         assert_eq!(piece_rows(262_144, 5), 5);
     }
 
-    /// 1,300 rows at a vocabulary of 4,096 take two pieces; the rows' losses and gradients must be those of two
-    /// calls, and the weight's gradient that of one chain.
+    /// 1,300 rows at a vocabulary of 4,096 take two pieces. With pieces of any size the rows' losses and gradients
+    /// are the same, and each element of the weight's gradient is one chain.
     #[test]
     fn pieces_cannot_be_seen() {
         let (rows, hidden, vocab) = (1300, 2, 4096);
@@ -147,29 +158,20 @@ mod tests {
         let (normed, weight) = (upload(&normed), upload(&weight));
         let mut ids = Buffer::default();
         cpu.upload_ids(&targets, &mut ids).unwrap();
-        let run = |cuts: &[usize]| {
-            let (mut all_losses, mut all_dnormed) = (Vec::new(), Vec::new());
-            let (mut dweight, mut logits) = (cpu.zeros((vocab * hidden) as u64).unwrap(), Buffer::default());
-            let mut start = 0;
-            for &end in cuts {
-                let count = (end - start) as u64;
-                let [mut losses, mut dnormed] = [count, count * hidden as u64].map(|len| cpu.zeros(len).unwrap());
-                let inputs = LmHeadInputs {
-                    normed: normed.view((start * hidden) as u64..(end * hidden) as u64),
-                    weight: weight.all(),
-                    vocab: vocab as u64,
-                    targets: ids.view(start as u64..end as u64),
-                };
-                let outputs = LmHeadOutputs { logits: &mut logits, losses: &mut losses };
-                let whole = 0..dweight.len();
-                let gradients = LmHeadGradients { normed: &mut dnormed, flat: &mut dweight, weight: whole };
-                losses_and_gradients(&cpu, &inputs, 0.5, outputs, gradients).unwrap();
-                all_losses.extend(cpu.download(losses).unwrap());
-                all_dnormed.extend(cpu.download(dnormed).unwrap());
-                start = end;
-            }
-            (all_losses, all_dnormed, cpu.download(dweight).unwrap())
+        let inputs = LmHeadInputs::new(normed.all(), weight.all(), vocab as u64, ids.all());
+        assert_eq!(inputs.rows_at_once, 1024);
+        let run = |rows_at_once: u64| {
+            let [mut losses, mut dnormed, mut dweight] =
+                [rows, rows * hidden, vocab * hidden].map(|len| cpu.zeros(len as u64).unwrap());
+            let inputs = LmHeadInputs { rows_at_once, ..inputs.clone() };
+            let outputs = LmHeadOutputs { logits: &mut Buffer::default(), losses: &mut losses };
+            let gradients = LmHeadGradients { normed: &mut dnormed, weight: dweight.all_mut() };
+            losses_and_gradients(&cpu, &inputs, 0.5, outputs, gradients).unwrap();
+            [losses, dnormed, dweight].map(|buffer| cpu.download(buffer).unwrap())
         };
-        assert_eq!(run(&[rows]), run(&[7, 500, 1299, rows]));
+        let whole = run(rows as u64);
+        for rows_at_once in [1024, 500, 7] {
+            assert_eq!(run(rows_at_once), whole, "{rows_at_once} rows at a time");
+        }
     }
 }

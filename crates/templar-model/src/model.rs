@@ -10,6 +10,7 @@ use templar_device::{Buffer, Device, DeviceError, RotaryBuffers, RotaryTables};
 use templar_manifest::{ModelSpec, TensorSpec};
 
 use crate::activations::{Activations, BatchShape, Gradients, Keep};
+use crate::gradient::{Rooms, StepGradient};
 use crate::layout::{ConfigError, Layout};
 use crate::lm_head::{self, LmHeadGradients, LmHeadInputs, LmHeadOutputs};
 use crate::pass::ModelPass;
@@ -115,6 +116,7 @@ pub struct Model {
     keep: Keep,
     activations: Activations,
     gradients: Gradients,
+    rooms: Rooms,
 }
 
 impl Model {
@@ -136,6 +138,7 @@ impl Model {
             keep: kept(RECOMPUTE.load(Ordering::Relaxed)),
             activations: Activations::default(),
             gradients: Gradients::default(),
+            rooms: Rooms::default(),
         })
     }
 
@@ -187,12 +190,12 @@ impl Model {
         init::draw(&self.layout, seed)
     }
 
-    /// Trains on one micro-batch.
+    /// Trains on a micro-batch, the only one or the first one of its step.
     ///
     /// `params` and `grad` are flat vectors, `[parameter_count]`. `tokens` is
     /// `[sequences, sequence_length + 1]`: each sequence's inputs are all but its last token, its targets all
-    /// but its first. Adds the gradient of the summed loss, times `grad_scale`, to `grad`, and returns the sum
-    /// of the losses in nats, added in f64 in token order.
+    /// but its first. Overwrites `grad` with the gradient of the summed loss, times `grad_scale`, and returns the
+    /// sum of the losses in nats, added in f64 in token order.
     ///
     /// # Errors
     /// Lengths or ids that do not fit the model, before any work; a device that fails, or a loss that is not
@@ -204,21 +207,54 @@ impl Model {
         grad_scale: f32,
         grad: &mut Buffer,
     ) -> Result<f64, StepError> {
+        self.micro_batch(params, tokens, grad_scale, grad, false)
+    }
+
+    /// Trains on a later micro-batch of a step: adds to `grad` what [`Model::forward_backward`] would put there,
+    /// one addition an element.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn forward_backward_accumulate(
+        &mut self,
+        params: &Buffer,
+        tokens: &[u32],
+        grad_scale: f32,
+        grad: &mut Buffer,
+    ) -> Result<f64, StepError> {
+        self.micro_batch(params, tokens, grad_scale, grad, true)
+    }
+
+    fn micro_batch(
+        &mut self,
+        params: &Buffer,
+        tokens: &[u32],
+        grad_scale: f32,
+        grad: &mut Buffer,
+        accumulate: bool,
+    ) -> Result<f64, StepError> {
         self.check_length("the gradient", grad.len())?;
         self.forward(params, tokens, self.keep)?;
-        let Self { device, layout, tables, inputs, targets, activations, gradients, .. } = self;
+        let Self { device, layout, tables, inputs, targets, activations, gradients, rooms, .. } = self;
         let (device, shape) = (&**device, activations.shape);
         gradients.resize(device, layout, shape)?;
+        if accumulate {
+            rooms.resize(device, layout)?;
+        }
+        let mut flat = StepGradient::new(device, grad, accumulate.then_some(rooms));
         lm_head::losses_and_gradients(
             device,
             &lm_head_inputs(layout, params, &activations.normed, targets),
             grad_scale,
             LmHeadOutputs { logits: &mut activations.logits, losses: &mut activations.losses },
-            LmHeadGradients { normed: &mut gradients.normed, flat: grad, weight: layout.output.clone() },
+            LmHeadGradients { normed: &mut gradients.normed, weight: flat.vocabulary(&layout.output) },
         )?;
+        if layout.output != layout.embedding {
+            flat.add_vocabulary(&layout.output);
+        }
         let loss = sum_of_losses(device, activations)?;
         let pass = ModelPass { device, layout, tables: uploaded(tables), params, shape };
-        backward::run(pass, inputs.all(), activations, gradients, grad);
+        backward::run(pass, inputs.all(), activations, gradients, flat);
         Ok(loss)
     }
 
@@ -324,12 +360,7 @@ fn lm_head_inputs<'a>(
     normed: &'a Buffer,
     targets: &'a Buffer<u32>,
 ) -> LmHeadInputs<'a> {
-    LmHeadInputs {
-        normed: normed.all(),
-        weight: params.view(layout.output.clone()),
-        vocab: layout.vocab as u64,
-        targets: targets.all(),
-    }
+    LmHeadInputs::new(normed.all(), params.view(layout.output.clone()), layout.vocab as u64, targets.all())
 }
 
 /// The losses added in f64 in token order; one that is not finite is named.

@@ -13,7 +13,7 @@ const STEPS: u32 = 3;
 /// Sequences of one step.
 const SEQUENCES: usize = 4;
 /// The cut of a step that every model is trained with: sequences of each micro-batch.
-pub(crate) const MICRO_BATCHES: &[usize] = &[2, 2];
+pub(crate) const MICRO_BATCHES: &[usize] = &[1, 2, 1];
 
 /// First 16 digits of the hash of all losses, all gradients, the last parameters and the last moments.
 pub(crate) type Hashes = [String; 4];
@@ -83,11 +83,15 @@ pub(crate) fn train(device: &Arc<dyn Device>, spec: &ModelSpec, micro_batches: &
         for sequence in batch.chunks_exact(width) {
             losses.update(&model.loss(&params, sequence).unwrap().to_bits().to_le_bytes());
         }
-        let (mut grad, mut rest) = (device.zeros(params.len()).unwrap(), &batch[..]);
-        for sequences in micro_batches {
+        // The first micro-batch overwrites the gradient, whatever is there.
+        let (mut grad, mut rest) = (device.upload(vec![f32::NAN; params.len() as usize].into()).unwrap(), &batch[..]);
+        for (index, sequences) in micro_batches.iter().enumerate() {
             let (micro_batch, others) = rest.split_at(sequences * width);
             rest = others;
-            let loss = model.forward_backward(&params, micro_batch, scale, &mut grad).unwrap();
+            let loss = match index {
+                0 => model.forward_backward(&params, micro_batch, scale, &mut grad).unwrap(),
+                _ => model.forward_backward_accumulate(&params, micro_batch, scale, &mut grad).unwrap(),
+            };
             assert_eq!(loss.to_bits(), model.loss(&params, micro_batch).unwrap().to_bits(), "forward only, step {t}");
         }
         assert!(rest.is_empty());

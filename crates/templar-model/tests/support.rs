@@ -51,6 +51,20 @@ impl HostModel {
         loss
     }
 
+    /// [`Model::forward_backward_accumulate`].
+    pub(crate) fn forward_backward_accumulate(
+        &mut self,
+        params: &[f32],
+        tokens: &[u32],
+        grad_scale: f32,
+        grad: &mut [f32],
+    ) -> Result<f64, StepError> {
+        let (params, mut buffer) = (self.upload(params), self.upload(grad));
+        let loss = self.0.forward_backward_accumulate(&params, tokens, grad_scale, &mut buffer);
+        self.download(buffer, grad);
+        loss
+    }
+
     /// [`Model::loss`].
     pub(crate) fn loss(&mut self, params: &[f32], tokens: &[u32]) -> Result<f64, StepError> {
         let params = self.upload(params);

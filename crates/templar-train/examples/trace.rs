@@ -29,7 +29,6 @@ fn main() {
     let (mut steps, mut leaves) = (f64::MAX, f64::MAX);
     for t in 1..=rounds {
         let start = Instant::now();
-        device.fill(grad.all_mut(), 0.0);
         model.forward_backward(&params, &batch, 1.0 / tokens as f32, &mut grad).unwrap();
         let at = OptimizerStep { settings: &AdamWSettings::reference(), learning_rate: 1e-3, number: t };
         step(&model, at, &mut params, &mut grad, &mut moments).unwrap();

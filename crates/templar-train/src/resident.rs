@@ -56,14 +56,13 @@ impl Resident {
         &**self.model.device()
     }
 
-    /// Begins a step: no gradient yet.
-    pub(crate) fn clear_gradient(&mut self) {
-        self.model.device().fill(self.gradient.all_mut(), 0.0);
-    }
-
-    /// Adds the gradient of one micro-batch, and gives the sum of its losses in nats.
-    pub(crate) fn forward_backward(&mut self, tokens: &[u32], grad_scale: f32) -> Result<f64, StepError> {
-        self.model.forward_backward(&self.parameters, tokens, grad_scale, &mut self.gradient)
+    /// Takes up the gradient of micro-batch `index` of a step, from 0, and gives the sum of its losses in nats.
+    pub(crate) fn micro_batch(&mut self, index: usize, tokens: &[u32], grad_scale: f32) -> Result<f64, StepError> {
+        let Self { model, parameters, gradient, .. } = self;
+        match index {
+            0 => model.forward_backward(parameters, tokens, grad_scale, gradient),
+            _ => model.forward_backward_accumulate(parameters, tokens, grad_scale, gradient),
+        }
     }
 
     /// Ends a step: AdamW with the gradient that was gathered. Gives the gradient's norm before clipping.

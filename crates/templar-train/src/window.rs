@@ -225,18 +225,18 @@ impl<'a> WindowRun<'a> {
         let step = index + 1;
         let invalid = |source| TrainError::Step { step, source };
 
-        self.resident.clear_gradient();
         let tokens = self.recipe.step_tokens(self.task.window);
         let scale = (1.0 / tokens as f64) as f32;
         let mut loss = 0.0;
         let numbers = batch(&self.task.pages, index as usize, self.context.batch_sequences as usize)
             .expect("the task was checked to have a page for every sequence of its steps");
-        for micro_batch in numbers.chunks(self.context.micro_batch_sequences as usize) {
+        let micro_batches = numbers.chunks(self.context.micro_batch_sequences as usize);
+        for (number, micro_batch) in micro_batches.enumerate() {
             let mut sequences = Vec::new();
             for &page in micro_batch {
                 sequences.extend(pages(page).map_err(|source| TrainError::Page { step, source })?);
             }
-            loss += self.resident.forward_backward(&sequences, scale).map_err(invalid)?;
+            loss += self.resident.micro_batch(number, &sequences, scale).map_err(invalid)?;
         }
         let loss = loss / tokens as f64;
 

@@ -113,7 +113,7 @@ impl<'a> Run<'a> {
         Ok(sum / pages.len() as u64)
     }
 
-    /// Adds the gradient of the mean loss over `pages` to `gradient`.
+    /// Writes the gradient of the mean loss over `pages` into `gradient`.
     fn gradient(
         &self,
         model: &mut Model,
@@ -165,7 +165,6 @@ impl<'a> Run<'a> {
         let mut trained = self.load(parameters, state)?;
         let steps = u64::from(self.config.steps);
         for step in window * steps..(window + 1) * steps {
-            self.recipe.device.fill(trained.gradient.all_mut(), 0.0);
             self.gradient(&mut model, &trained.parameters, self.pages(step, miner), &mut trained.gradient)?;
             state.optimizer_steps += 1;
             self.optimise(&model, (step, state.optimizer_steps), &mut trained)?;
@@ -184,7 +183,6 @@ impl<'a> Run<'a> {
         for step in state.windows * steps..(state.windows + 1) * steps {
             let parameters = &trained.parameters;
             let done = self.workers.map((0..).zip(&mut buffers).collect(), |(miner, (model, gradient))| {
-                device.fill(gradient.all_mut(), 0.0);
                 self.gradient(model, parameters, self.pages(step, miner), gradient)
             });
             done.into_iter().collect::<Result<Vec<()>, _>>()?;
