@@ -41,6 +41,6 @@ pub use device::{
     AdamWUpdate, AttentionGradient, Device, DeviceError, GateInputs, Matrix, MatrixMut, NormGradient, NormInputs,
     RotaryBuffers,
 };
-pub use self_test::{SelfTestError, self_test};
+pub use self_test::{SelfTestError, prove, self_test};
 pub use templar_manifest::Arithmetic;
 pub use templar_numerics::{AdamW, AttentionShape, HeadLayout, Isa, RotaryScaling, RotaryTables, UnsupportedIsa};

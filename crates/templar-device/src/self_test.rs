@@ -1,11 +1,14 @@
 //! Compares a device with the slow twin, operation by operation, on the frozen vectors.
 
+mod training_step;
+
 use std::borrow::Cow;
 
 use templar_numerics::vectors::{self, Inputs};
 use templar_numerics::{Op, twin};
 
 use crate::buffer::Buffer;
+use crate::cpu::Cpu;
 use crate::device::{
     AdamWUpdate, AttentionGradient, Device, DeviceError, GateInputs, Matrix, MatrixMut, NormGradient, NormInputs,
 };
@@ -62,7 +65,23 @@ pub fn self_test(device: &dyn Device) -> Result<(), SelfTestError> {
             compare(device, vector.name, &expected, &found)?;
         }
     }
-    memory(device)
+    norms(device)?;
+    memory(device)?;
+    hashes(device)
+}
+
+/// The [`self_test`], and two training steps of a small model, which must end in the bits that the CPU gives. A device that
+/// passes may compute for a run.
+///
+/// # Errors
+/// The first difference, or the device's own error.
+pub fn prove(device: &dyn Device) -> Result<(), SelfTestError> {
+    self_test(device)?;
+    let (expected, found) = (training_step::trace(&Cpu::best())?, training_step::trace(device)?);
+    for (output, (expected, found)) in expected.iter().zip(&found).enumerate() {
+        compare_words(device, ("training_step", output), &words(expected), &words(found))?;
+    }
+    Ok(())
 }
 
 fn compare(
@@ -71,16 +90,33 @@ fn compare(
     expected: &[Vec<f32>],
     found: &[Vec<f32>],
 ) -> Result<(), SelfTestError> {
+    let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|value| vectors::bits(*value)).collect() };
     for (output, (expected, found)) in expected.iter().zip(found).enumerate() {
-        for (element, (expected, found)) in expected.iter().zip(found).enumerate() {
-            let (expected, found) = (vectors::bits(*expected), vectors::bits(*found));
-            if expected != found {
-                let device = device.name();
-                return Err(SelfTestError::Difference { device, operation, output, element, expected, found });
-            }
-        }
+        compare_words(device, (operation, output), &bits(expected), &bits(found))?;
     }
     Ok(())
+}
+
+/// Compares one output of an operation, as words of any meaning.
+fn compare_words(
+    device: &dyn Device,
+    (operation, output): (&'static str, usize),
+    expected: &[u32],
+    found: &[u32],
+) -> Result<(), SelfTestError> {
+    assert_eq!(expected.len(), found.len(), "{operation} has outputs of the specified length");
+    match expected.iter().zip(found).position(|(expected, found)| expected != found) {
+        None => Ok(()),
+        Some(element) => {
+            let (expected, found) = (expected[element], found[element]);
+            Err(SelfTestError::Difference { device: device.name(), operation, output, element, expected, found })
+        }
+    }
+}
+
+/// Bytes as words, in little-endian order.
+fn words(bytes: &[u8]) -> Vec<u32> {
+    bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
 }
 
 /// A device with shorthand for vectors that come and go.
@@ -232,6 +268,21 @@ fn step(bench: &Bench<'_>, tensors: [Vec<f32>; 3]) -> Result<Option<Vec<Vec<f32>
     Ok(Some(vec![part(0), part(1), part(2), device.download(rows)?, device.download(table)?, numbers]))
 }
 
+/// Tests squared norms to the last bit of their `f64`: of nothing, of parts of a block, and of several blocks that
+/// begin anywhere in a buffer.
+fn norms(device: &dyn Device) -> Result<(), SelfTestError> {
+    let values = vectors::Generator::new(2031).wild(70_000);
+    let buffer = device.upload(Cow::Borrowed(&values))?;
+    let ranges = [0..0, 3..34, 100..16_484, 5..16_390, 1..70_000];
+    let found = device.squared_norms(&buffer, &ranges)?;
+    for (index, (range, found)) in ranges.into_iter().zip(found).enumerate() {
+        let expected = twin::squared_norm_f64(&values[range.start as usize..range.end as usize]);
+        let [expected, found] = [expected, found].map(|norm| words(&norm.to_bits().to_le_bytes()));
+        compare_words(device, ("squared_norms", index), &expected, &found)?;
+    }
+    Ok(())
+}
+
 /// Tests the calls that bring data back: written and filled parts, the search for a non-finite element, and hashes.
 fn memory(device: &dyn Device) -> Result<(), SelfTestError> {
     let mut values = vectors::Generator::new(2029).wild(70);
@@ -241,25 +292,39 @@ fn memory(device: &dyn Device) -> Result<(), SelfTestError> {
     values[40..42].copy_from_slice(&[f32::NAN, 1.0]);
     values[60..63].fill(-0.0);
     let first = device.first_non_finite(buffer.view(3..70))?.map_or(u32::MAX, |index| index as u32);
-    let first = f32::from_bits(first);
-    compare(device, "first_non_finite", &[vec![f32::from_bits(37)]], &[vec![first]])?;
-    let bytes: Vec<u8> = [&values[2..30], &values[2..30]].concat().iter().flat_map(|v| v.to_le_bytes()).collect();
-    let words = |hash: &[u8; 32]| -> Vec<f32> {
-        hash.chunks_exact(2).map(|pair| f32::from(u16::from_le_bytes([pair[0], pair[1]]))).collect()
-    };
-    for key in [None, Some([9; 32])] {
-        let expected = key.map_or_else(|| blake3::hash(&bytes), |key| blake3::keyed_hash(&key, &bytes));
-        let found = device.hash(&[&buffer, &buffer], std::slice::from_ref(&(2..30)), key.as_ref())?;
-        compare(device, "hash", &[words(expected.as_bytes())], &[words(&found[0])])?;
-    }
+    compare_words(device, ("first_non_finite", 0), &[37], &[first])?;
     let found = device.download(buffer)?;
     compare(device, "memory", &[values], &[found])
+}
+
+/// Tests hashes of one, two and three buffers: of nothing, of less and more than a block and a chunk of BLAKE3, and of trees
+/// that are not full.
+fn hashes(device: &dyn Device) -> Result<(), SelfTestError> {
+    const LEN: u64 = 300_000;
+    let values: Vec<Vec<f32>> = (0..3).map(|seed| vectors::Generator::new(2033 + seed).wild(LEN as usize)).collect();
+    let buffers = values.iter().map(|values| device.upload(Cow::Borrowed(values))).collect::<Result<Vec<_>, _>>()?;
+    let lengths = [0, 1, 5, 16, 17, 85, 86, 256, 257, 300, 1000, 65_536, 65_537, 100_003, LEN - 7];
+    let ranges: Vec<_> = lengths.iter().map(|len| 7..7 + len).collect();
+    for count in 1..=3 {
+        let parts: Vec<&Buffer> = buffers[..count].iter().collect();
+        for key in [None, Some([9; 32])] {
+            let found = device.hash(&parts, &ranges, key.as_ref())?;
+            for (index, (range, found)) in ranges.iter().zip(&found).enumerate() {
+                let mut hasher = key.map_or_else(blake3::Hasher::new, |key| blake3::Hasher::new_keyed(&key));
+                for part in &values[..count] {
+                    let part = &part[range.start as usize..range.end as usize];
+                    hasher.update(&part.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+                }
+                compare_words(device, ("hash", index), &words(hasher.finalize().as_bytes()), &words(found))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::Cpu;
     use templar_numerics::Isa;
 
     #[test]
