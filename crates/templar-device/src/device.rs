@@ -9,14 +9,38 @@ use templar_numerics::{AdamW, AttentionShape, HeadLayout, RotaryTables};
 
 use crate::buffer::{Buffer, View, ViewMut};
 
-/// A device failed: it is out of memory, was taken away, or its driver reports an error.
+/// A device cannot go on. Each variant names the device as [`Device::name`] does.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("device {device} fails: {reason}")]
-pub struct DeviceError {
-    /// The failing device, by its [`Device::name`].
-    pub device: String,
-    /// The message of the device or its driver.
-    pub reason: String,
+pub enum DeviceError {
+    /// The memory of the device is full.
+    #[error("device {device} is out of memory{}", asked(*bytes))]
+    OutOfMemory {
+        /// The name of the device.
+        device: String,
+        /// The number of bytes that were asked for; 0 where the driver does not say.
+        bytes: u64,
+    },
+    /// The device was reset or taken away, or does not answer any more.
+    #[error("device {device} is lost: {reason}")]
+    Lost {
+        /// The name of the device.
+        device: String,
+        /// The message of the driver.
+        reason: String,
+    },
+    /// The driver of the device reports another error.
+    #[error("device {device} fails: {reason}")]
+    Failed {
+        /// The name of the device.
+        device: String,
+        /// The message of the driver.
+        reason: String,
+    },
+}
+
+/// How much memory was asked for, as the end of a sentence.
+fn asked(bytes: u64) -> String {
+    if bytes == 0 { String::new() } else { format!(": it has no room for {bytes} bytes more") }
 }
 
 /// A matrix to read, stored row by row without gaps.

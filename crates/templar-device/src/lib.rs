@@ -17,30 +17,49 @@
 //! # Ok::<(), templar_device::DeviceError>(())
 //! ```
 //!
+//! # GPUs
+//!
+//! With the feature `opencl` there are GPUs of every vendor, by kernels that are part of this crate (`kernels/`).
+//! [`open`] gives a device by its name after it has passed [`prove`], and [`set_default_device`] makes it the one
+//! that [`for_arithmetic`] gives. Nothing above this crate changes with the device, and no result does.
+//!
 //! # Another device
 //!
-//! Implement [`Device`], and compare it with the slow twin of `templar-numerics` by [`self_test`]. Devices
-//! whose buffers are plain memory share the functions of [`host`].
+//! Implement [`Device`], and compare it with the slow twin of `templar-numerics` by [`prove`]. Devices whose
+//! buffers are plain memory share the functions of [`host`]. A driver for GPUs whose kernels are C implements the
+//! trait `Driver` in `gpu/driver.rs` and gets all operations.
 //!
 //! # Another arithmetic
 //!
 //! Name it in `templar-manifest`, and choose its device in [`for_arithmetic`]. An arithmetic differs in the
 //! matrix product, so it is a device, or a choice within one, with its own [`Device::gemm`].
 
-mod arithmetic;
+mod admission;
 mod buffer;
+mod cache;
+mod choice;
 mod cpu;
 mod device;
+#[cfg(feature = "opencl")]
+mod gpu;
 pub mod host;
+mod open;
+#[cfg(feature = "opencl")]
+mod opencl;
+mod report;
 mod self_test;
 
-pub use arithmetic::for_arithmetic;
+pub use admission::{Admitted, OpenError, OpenOptions};
 pub use buffer::{Buffer, Element, View, ViewMut};
+pub use cache::DeviceCache;
+pub use choice::{DeviceChoice, UnknownDevice};
 pub use cpu::Cpu;
 pub use device::{
     AdamWUpdate, AttentionGradient, Device, DeviceError, GateInputs, Matrix, MatrixMut, NormGradient, NormInputs,
     RotaryBuffers,
 };
+pub use open::{Chosen, admit, built_with, for_arithmetic, list, open, set_default_device};
+pub use report::{ArithmeticPath, DeviceKind, DeviceReport, FloatReport, Unusable};
 pub use self_test::{SelfTestError, prove, self_test};
 pub use templar_manifest::Arithmetic;
 pub use templar_numerics::{AdamW, AttentionShape, HeadLayout, Isa, RotaryScaling, RotaryTables, UnsupportedIsa};

@@ -1,12 +1,12 @@
 //! Times training steps and evaluation of a size:
 //! `cargo run --release -p templar-model --example step -- micro 2048 4`.
 //!
-//! Arguments: size, vocabulary, sequences per micro-batch, steps. Threads follow `RAYON_NUM_THREADS`.
+//! Arguments: size, vocabulary, sequences per micro-batch, steps, device (`cpu`, or `opencl:0` with the feature of that
+//! name). Threads of the CPU follow `RAYON_NUM_THREADS`.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use templar_device::{Cpu, Device};
+use templar_device::{Buffer, DeviceChoice, OpenOptions, open};
 use templar_model::{AdamWSettings, Model, Moments, OptimizerStep, sizes, step};
 
 #[expect(clippy::disallowed_methods, reason = "a measurement of time")]
@@ -16,11 +16,19 @@ fn main() {
     let name = arguments.first().map_or("micro", String::as_str);
     let (vocab, sequences, steps) = (number(1, 2048), number(2, 4), u64::from(number(3, 10)));
     let spec = sizes::preset(name, vocab).expect("a size of the table");
-    let device = Arc::new(Cpu::default());
+    let choice = arguments.get(4).map_or(DeviceChoice::Cpu, |name| name.parse().unwrap());
+    let device = open(choice, &OpenOptions::default()).unwrap().device;
+    // A GPU works on while the host goes on, until something comes back.
+    let wait = |buffer: &Buffer| device.read(buffer.view(0..1), &mut [0.0]).unwrap();
     let mut model = Model::new(&spec, device.clone()).unwrap();
     let start = Instant::now();
     let mut params = device.upload(model.init(&[1; 32]).into()).unwrap();
-    println!("{name}: {} parameters, drawn in {:.3} s", params.len(), start.elapsed().as_secs_f64());
+    println!(
+        "{name} on {}: {} parameters, drawn in {:.3} s",
+        device.name(),
+        params.len(),
+        start.elapsed().as_secs_f64()
+    );
 
     let tokens = sequences * (spec.sequence_length + 1);
     let batch: Vec<u32> = (0..tokens).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) % vocab).collect();
@@ -29,13 +37,14 @@ fn main() {
     let mut grad = device.zeros(params.len()).unwrap();
     let (mut gradients, mut updates, mut evaluations) = (f64::MAX, f64::MAX, f64::MAX);
     for t in 1..=steps {
-        device.fill(grad.all_mut(), 0.0);
         let start = Instant::now();
         let loss = model.forward_backward(&params, &batch, 1.0 / rows, &mut grad).unwrap();
+        wait(&grad);
         gradients = gradients.min(start.elapsed().as_secs_f64());
         let start = Instant::now();
         let at = OptimizerStep { settings: &AdamWSettings::reference(), learning_rate: 1e-3, number: t };
         let norm = step(&model, at, &mut params, &mut grad, &mut moments).unwrap();
+        wait(&params);
         updates = updates.min(start.elapsed().as_secs_f64());
         let start = Instant::now();
         model.loss(&params, &batch).unwrap();

@@ -1,0 +1,124 @@
+//! Opens devices by their names, and keeps the one that a process computes with.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use templar_manifest::Arithmetic;
+
+use crate::admission::{Admitted, OpenError, OpenOptions};
+use crate::choice::DeviceChoice;
+use crate::cpu::Cpu;
+use crate::device::Device;
+#[cfg(feature = "opencl")]
+use crate::opencl;
+use crate::report::{ArithmeticPath, DeviceKind, DeviceReport};
+
+/// The kinds of GPUs that this program has code for, by the features that it was built with.
+pub fn built_with() -> &'static [&'static str] {
+    if cfg!(feature = "opencl") { &["opencl"] } else { &[] }
+}
+
+/// The devices beside the CPU, with what they report about themselves. Empty where there is no driver, or no code
+/// for one.
+///
+/// # Errors
+/// A driver that is there and fails.
+pub fn list() -> Result<Vec<DeviceReport>, OpenError> {
+    #[cfg(feature = "opencl")]
+    {
+        opencl::list()
+    }
+    #[cfg(not(feature = "opencl"))]
+    {
+        Ok(Vec::new())
+    }
+}
+
+/// A device that was chosen.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// The device.
+    pub device: Arc<dyn Device>,
+    /// For `auto`: each GPU that is there and was passed over, with the reason.
+    pub passed_over: Vec<String>,
+}
+
+/// Opens the device of a choice, and proves it unless it is the CPU.
+///
+/// # Errors
+/// A device that was named cannot be had. `auto` always gives a device.
+pub fn open(choice: DeviceChoice, options: &OpenOptions) -> Result<Chosen, OpenError> {
+    let cpu = |passed_over| Chosen { device: Arc::new(Cpu::default()), passed_over };
+    match choice {
+        DeviceChoice::Cpu => Ok(cpu(Vec::new())),
+        DeviceChoice::Auto => Ok(best(options).unwrap_or_else(cpu)),
+        DeviceChoice::OpenCl(_) => Ok(Chosen { device: admit(choice, options)?.device, passed_over: Vec::new() }),
+    }
+}
+
+/// Opens and proves a device beside the CPU, and says how it was proven.
+///
+/// # Errors
+/// The device cannot be had, or does not pass.
+#[cfg(feature = "opencl")]
+pub fn admit(choice: DeviceChoice, options: &OpenOptions) -> Result<Admitted, OpenError> {
+    opencl::open(choice, options)
+}
+
+/// Opens and proves a device beside the CPU, and says how it was proven.
+///
+/// # Errors
+/// [`OpenError::NotBuilt`]: there is no code for such devices.
+#[cfg(not(feature = "opencl"))]
+pub fn admit(choice: DeviceChoice, _options: &OpenOptions) -> Result<Admitted, OpenError> {
+    Err(OpenError::NotBuilt(choice, "opencl"))
+}
+
+/// The first GPU that passes with the arithmetic of its hardware, or the reasons why none does. A GPU whose
+/// arithmetic must be done by integers is slower than the processor.
+fn best(options: &OpenOptions) -> Result<Chosen, Vec<String>> {
+    let reports = list().map_err(|error| vec![error.to_string()])?;
+    let mut passed_over = Vec::new();
+    for report in reports.into_iter().filter(|report| report.kind == DeviceKind::Gpu) {
+        match admit(report.choice, options) {
+            Ok(admitted) if admitted.path != ArithmeticPath::Integers => {
+                return Ok(Chosen { device: admitted.device, passed_over });
+            }
+            Ok(_) => passed_over.push(format!("{} needs integers for its arithmetic, which is slow", report.title())),
+            Err(error) => passed_over.push(error.to_string()),
+        }
+    }
+    Err(passed_over)
+}
+
+/// The device of [`for_arithmetic`]; the CPU until [`set_default_device`] names another.
+static DEFAULT: RwLock<Option<Arc<dyn Device>>> = RwLock::new(None);
+
+/// Says for the whole process which device computes from now on, wherever none is given. For whoever configures a
+/// program; whoever has a device already keeps it. No result depends on the choice.
+pub fn set_default_device(device: Arc<dyn Device>) {
+    *DEFAULT.write().unwrap_or_else(PoisonError::into_inner) = Some(device);
+}
+
+/// A device of this machine that computes the arithmetic of a genesis: that of [`set_default_device`], else the CPU.
+///
+/// The match is exhaustive: an arithmetic that is added to `templar-manifest` does not compile until a device
+/// is chosen for it here. A name that no version of the enum knows is refused when the genesis is decoded.
+pub fn for_arithmetic(arithmetic: Arithmetic) -> Arc<dyn Device> {
+    let default = DEFAULT.read().unwrap_or_else(PoisonError::into_inner).clone();
+    match arithmetic {
+        Arithmetic::F32 => default.unwrap_or_else(|| Arc::new(Cpu::default())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_can_always_be_had() {
+        for choice in [DeviceChoice::Cpu, DeviceChoice::Auto] {
+            let device = open(choice, &OpenOptions::default()).unwrap().device;
+            assert_eq!(device.arithmetic(), Arithmetic::F32);
+        }
+    }
+}
