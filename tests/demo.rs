@@ -77,6 +77,19 @@ fn random_delays_and_start_orders_change_nothing() {
     check(&short_demo(&["--delays", "100:7"], &[("RAYON_NUM_THREADS", "1")]));
 }
 
+/// Miners and validators on a device of OpenCL and on the CPU check each other's work, and so does the audit.
+#[test]
+fn nodes_on_different_devices_end_in_the_same_hash() {
+    let listed = Command::new(env!("CARGO_BIN_EXE_templar")).args(["--json", "device", "list"]).output().unwrap();
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    if listed["devices"].as_array().unwrap().is_empty() {
+        return eprintln!("skipped: no device of OpenCL is here, or the program was built without the feature opencl");
+    }
+    let cache = tempfile::tempdir().unwrap();
+    let cache = [("XDG_CACHE_HOME", cache.path().to_str().unwrap())];
+    check(&short_demo(&["--device", "opencl:0", "--device", "cpu"], &cache));
+}
+
 #[test]
 fn a_deadline_that_is_hit_ends_the_demo_and_gives_no_hash() {
     let (code, lines) = short_demo(&["--set", "deadlines.commit_ms=1", "--clean"], &[]);

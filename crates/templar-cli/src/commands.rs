@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod close;
 pub(crate) mod dataset;
 pub(crate) mod demo;
+pub(crate) mod device;
 pub(crate) mod doctor;
 pub(crate) mod evidence;
 pub(crate) mod export;

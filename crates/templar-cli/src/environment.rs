@@ -8,18 +8,21 @@
 //! | `TEMPLAR_ADVERTISE`, `TEMPLAR_METRICS` | likewise |
 //! | `TEMPLAR_LIMITS` | the same as `--limit`, with commas between several limits |
 //! | `TEMPLAR_ISA` | the instruction set of the kernels: `soft`, `avx2`, `avx512` or `neon` |
+//! | `TEMPLAR_DEVICE` | the device that computes, unless `--device` names one: `auto`, `cpu`, `opencl:0` |
+//! | `XDG_CACHE_HOME` | the directory of caches, else `.cache` in `HOME`: programs that were compiled for devices |
 //! | `TEMPLAR_RECOMPUTE` | if set, training keeps only the input of each layer: less memory, more work |
 //! | `NO_COLOR` | if set, no colour |
 //! | `COLUMNS` | the width at which prose is wrapped [default: the terminal's width] |
 //!
-//! rayon itself reads `RAYON_NUM_THREADS`; the demo chooses a number for its nodes unless it is set. No result depends on the number of threads, on the instruction set, or on
-//! recomputing.
+//! rayon itself reads `RAYON_NUM_THREADS`; the demo chooses a number for its nodes unless it is set. No result depends
+//! on the number of threads, on the instruction set, on the device, or on recomputing.
 #![allow(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
 
 use std::env;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use templar_device::DeviceChoice;
 use templar_node::settings::NetworkSettings;
 
 /// The settings in the environment.
@@ -29,6 +32,10 @@ pub(crate) struct Environment {
     pub home: Option<PathBuf>,
     /// The instruction set that the kernels must use.
     pub isa: Option<String>,
+    /// The device that computes, or a sentence about a name that no device has.
+    pub device: Result<Option<DeviceChoice>, String>,
+    /// The directory for programs that were compiled for devices.
+    pub device_cache: Option<PathBuf>,
     /// Whether training recomputes activations to save memory.
     pub recompute: bool,
     /// The network settings, or a sentence about the variable that is wrong.
@@ -45,10 +52,15 @@ impl Environment {
     /// Reads the environment of this process.
     pub(crate) fn read() -> Self {
         let filled = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        let cache = filled("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| filled("HOME").map(|home| PathBuf::from(home).join(".cache")));
         let user = || filled("HOME").map(|home| PathBuf::from(home).join(".templar"));
         Self {
             home: filled("TEMPLAR_HOME").map(PathBuf::from).or_else(user),
             isa: filled("TEMPLAR_ISA").map(|isa| isa.to_string_lossy().into_owned()),
+            device: device(filled("TEMPLAR_DEVICE").map(|name| name.to_string_lossy().into_owned())),
+            device_cache: cache.map(|cache| cache.join("templar").join("devices")),
             recompute: filled("TEMPLAR_RECOMPUTE").is_some(),
             network: network(|name| filled(name).map(|value| value.to_string_lossy().into_owned())),
             chooses_threads: filled("RAYON_NUM_THREADS").is_some(),
@@ -61,6 +73,11 @@ impl Environment {
 /// The number of columns that the variable says. Shells set it; a value that is none counts as not set.
 fn columns(value: &str) -> Option<usize> {
     value.parse().ok().filter(|columns| *columns > 0)
+}
+
+/// The device that a variable names.
+fn device(named: Option<String>) -> Result<Option<DeviceChoice>, String> {
+    named.map(|name| name.parse().map_err(|error| format!("TEMPLAR_DEVICE: {error}"))).transpose()
 }
 
 /// Reads the variables about the network; `filled` gives the value of a variable that is not empty.
@@ -89,6 +106,13 @@ mod tests {
     #[test]
     fn a_width_is_a_positive_number() {
         assert_eq!(["80", "0", "wide", ""].map(columns), [Some(80), None, None, None]);
+    }
+
+    #[test]
+    fn a_device_is_named_or_not_named() {
+        assert_eq!(device(None), Ok(None));
+        assert_eq!(device(Some("opencl:1".to_owned())), Ok(Some(DeviceChoice::OpenCl(1))));
+        assert!(device(Some("gpu".to_owned())).unwrap_err().starts_with("TEMPLAR_DEVICE: no device is called"));
     }
 
     #[test]

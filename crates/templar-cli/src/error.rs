@@ -13,6 +13,7 @@ use serde_json::json;
 use templar_audit::InputError;
 use templar_blob::ReadError;
 use templar_data::{ImportError, ListingError, PageError, SampleError};
+use templar_device::{DeviceError, OpenError as DeviceOpenError};
 use templar_home::HomeError;
 use templar_home::access::{AccessError, HandInError};
 use templar_home::configure::ConfigureError;
@@ -137,6 +138,7 @@ meanings! {
     HandInError => apply;
     ConfigureError => configure;
     DemoError => demo;
+    DeviceOpenError => device;
     DriverError => driver;
     InputError => evidence;
     ExchangeError => exchange;
@@ -361,6 +363,22 @@ fn evidence(error: &InputError) -> Meaning {
     }
 }
 
+fn device(error: &DeviceOpenError) -> Meaning {
+    let on_cpu = "`--device cpu` computes the same results";
+    match error {
+        DeviceOpenError::NotBuilt(..) => hint(Code::Usage, "build it with: cargo build --release --features opencl"),
+        DeviceOpenError::NoOpenCl(_) => {
+            hint(Code::NotFound, "install the OpenCL of your GPU's vendor; for a CPU there is pocl (pocl-opencl-icd)")
+        }
+        DeviceOpenError::NotFound { .. } => hint(Code::NotFound, "`templar device list` shows the devices"),
+        DeviceOpenError::Refused { .. } => hint(Code::Verification, on_cpu),
+        DeviceOpenError::Unusable { .. }
+        | DeviceOpenError::Compile { .. }
+        | DeviceOpenError::TimeLimit { .. }
+        | DeviceOpenError::Device(_) => hint(Code::Failed, on_cpu),
+    }
+}
+
 fn work(error: &WorkError) -> Meaning {
     match error {
         WorkError::Inputs(error) => evidence(error),
@@ -368,8 +386,24 @@ fn work(error: &WorkError) -> Meaning {
         WorkError::Home(error) => home(error),
         WorkError::Stopped => plain(Code::Interrupted),
         WorkError::NotAMiner(_) => hint(Code::Failed, "`templar register` applies for a slot"),
-        WorkError::Train(_) | WorkError::Threads(_) => plain(Code::Failed),
+        WorkError::Train(error) => match device_error(error) {
+            Some(DeviceError::OutOfMemory { .. }) => hint(
+                Code::Failed,
+                "TEMPLAR_RECOMPUTE=1 trains in less memory with a third more work; --device cpu has the memory of the host",
+            ),
+            Some(_) => {
+                hint(Code::Failed, "run it again; --device cpu goes on from the same snapshot, to the same result")
+            }
+            None => plain(Code::Failed),
+        },
+        WorkError::Threads(_) => plain(Code::Failed),
     }
+}
+
+/// The error of a device among the causes of an error.
+fn device_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a DeviceError> {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.find_map(|cause| cause.downcast_ref())
 }
 
 fn submit(error: &SubmitError) -> Meaning {

@@ -1,7 +1,9 @@
-//! One run of the program: the home that it works on, the network settings of the environment, and the printer.
+//! One run of the program: the home that it works on, what the environment says about network and device, and the
+//! printer.
 
 use std::path::PathBuf;
 
+use templar_device::DeviceChoice;
 use templar_home::access::Access;
 use templar_node::settings::NetworkSettings;
 
@@ -17,6 +19,10 @@ pub(crate) struct Invocation {
     pub network: NetworkSettings,
     /// Whether the environment says with how many threads to compute.
     pub chooses_threads: bool,
+    /// The device that the environment names, or a sentence about a name that no device has.
+    pub device: Result<Option<DeviceChoice>, String>,
+    /// The directory for programs that were compiled for devices.
+    pub device_cache: Option<PathBuf>,
     /// The printer of all output.
     pub printer: Printer,
 }

@@ -16,6 +16,7 @@
 mod bar;
 mod bug;
 mod commands;
+mod compute;
 mod environment;
 mod error;
 mod events;
@@ -34,8 +35,8 @@ use serde_json::json;
 use templar_device::{Cpu, Isa};
 
 use commands::{
-    audit, close, dataset, demo, doctor, evidence, export, fetch, generate, init, key, log, node, register, run, score,
-    share, show, sim, status, store, train, verify,
+    audit, close, dataset, demo, device, doctor, evidence, export, fetch, generate, init, key, log, node, register,
+    run, score, share, show, sim, status, store, train, verify,
 };
 use environment::Environment;
 use error::{Code, CommandError, CommandResult};
@@ -58,12 +59,13 @@ Environment:
                      the same as the flag of that name. The flag is stronger, config.toml in the home is weaker
   TEMPLAR_LIMITS     the same as --limit, with commas: upload=2MB,connections=64
   TEMPLAR_ISA        the instruction set of the kernels: soft, avx2, avx512 or neon
+  TEMPLAR_DEVICE     the same as --device: auto, cpu, or a name that `templar device list` shows
   TEMPLAR_RECOMPUTE  if set, train in less memory with a third more work
   RAYON_NUM_THREADS  the number of threads that compute
   NO_COLOR           if set, no colour
   COLUMNS            the width at which prose is wrapped [default: that of the terminal]
 
-No result depends on TEMPLAR_ISA, TEMPLAR_RECOMPUTE or RAYON_NUM_THREADS.";
+No result depends on TEMPLAR_ISA, TEMPLAR_DEVICE, TEMPLAR_RECOMPUTE or RAYON_NUM_THREADS.";
 
 /// Decentralised training that anyone can check: every claim can be recomputed to the same hash
 #[derive(Debug, Parser)]
@@ -113,6 +115,8 @@ enum Command {
     Node(node::NodeArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
+    #[command(subcommand)]
+    Device(device::DeviceCommand),
     Log(log::LogArgs),
     #[command(subcommand)]
     Evidence(evidence::EvidenceCommand),
@@ -169,7 +173,9 @@ fn start(cli: Cli, environment: &Environment, network: NetworkAccess, printer: P
     let named = cli.global.home.clone();
     let root = cli.global.home.or_else(|| environment.home.clone());
     let network_said = environment.network.clone().map_err(|error| CommandError::says(Code::Usage, error))?;
-    let invocation = Invocation { root, network: network_said, chooses_threads: environment.chooses_threads, printer };
+    let (device, device_cache) = (environment.device.clone(), environment.device_cache.clone());
+    let chooses_threads = environment.chooses_threads;
+    let invocation = Invocation { root, network: network_said, chooses_threads, device, device_cache, printer };
     match cli.command {
         Command::Demo(args) => demo::run(&invocation, &args, named),
         Command::Init(args) => init::run(&invocation, &args),
@@ -186,6 +192,7 @@ fn start(cli: Cli, environment: &Environment, network: NetworkAccess, printer: P
         Command::Node(args) => node::run(&invocation, &args),
         Command::Status(args) => status::run(&invocation, &args),
         Command::Doctor(args) => doctor::run(&invocation, &args),
+        Command::Device(command) => device::run(&invocation, &command),
         Command::Log(args) => log::run(&invocation, &args),
         Command::Evidence(command) => evidence::run(&invocation, &command),
         Command::Show(args) => show::run(&invocation, &args),

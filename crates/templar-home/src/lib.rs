@@ -6,6 +6,7 @@
 //! * [`context`], [`configure`]: a run's genesis, from one dial, or from a Hugging Face [`folder`].
 //! * [`replica`]: the protocol's node on top of its journal; [`registration`]: how a home comes by a slot.
 //! * [`access`]: a home as a command uses it, also beside a running node ([`socket`], [`now`]).
+//! * [`device_cache`]: what devices keep between processes, outside of homes.
 //! * [`retention`]: the rule on which blobs of a run must stay; [`inventory`]: the blobs of a home, and those
 //!   that may go.
 //! * [`shell`]: paths in the commands that people are told to run.
@@ -32,6 +33,7 @@
 pub mod access;
 pub mod configure;
 pub mod context;
+pub mod device_cache;
 pub mod entry_log;
 mod error;
 pub mod files;

@@ -4,6 +4,7 @@
 //! afterwards, so it may run beside the node. A check that cannot be made says so; it never passes for want of
 //! an answer.
 
+mod device;
 mod finding;
 mod home;
 mod machine;
@@ -12,6 +13,7 @@ mod network;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use templar_device::{DeviceChoice, OpenOptions};
 use templar_home::access::Access;
 use templar_net::PeerAddr;
 
@@ -31,13 +33,15 @@ pub struct Examination {
     pub peers: Vec<PeerAddr>,
     /// The longest wait for a relay. Peers have limits of their own.
     pub patience: Duration,
+    /// The device that computes, and how it is opened.
+    pub device: (DeviceChoice, OpenOptions),
     /// A secret key for asking, drawn for this examination alone.
     pub key: [u8; 32],
 }
 
 /// Makes all checks and passes each finding to `say`. Blocks, so it must not run on a thread that runs async tasks.
 pub fn examine(examination: &Examination, mut say: impl FnMut(DoctorFinding)) {
-    let Examination { root, network, peers, patience, key } = examination;
+    let Examination { root, network, peers, patience, device, key } = examination;
     let Some(home) = home::look_at(root, &mut say) else { return };
     let settings = match HomeSettings::load(&home) {
         Ok(settings) => settings,
@@ -62,6 +66,7 @@ pub fn examine(examination: &Examination, mut say: impl FnMut(DoctorFinding)) {
         }
     };
     machine::look_at_disk(&home, &mut say);
+    device::look_at_device(device, &mut say);
     machine::look_at_port(networking.bind, runs_here, &mut say);
     let run = home.current_run().ok().flatten();
     let asked = network::Asked { networking: &networking, run, reached, more: peers, patience: *patience, key: *key };

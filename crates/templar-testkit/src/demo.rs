@@ -142,7 +142,13 @@ pub async fn run(
         forecast: Forecast::of(&stage.context.genesis, config.miners - 1, token_s),
     });
 
-    let spawn = Spawn { program: &config.program, home: &config.home, threads: config.threads, delays: config.delays };
+    let spawn = Spawn {
+        program: &config.program,
+        home: &config.home,
+        threads: config.threads,
+        delays: config.delays,
+        devices: &config.devices,
+    };
     let mut children = Children::start(&spawn, &stage.participants, say, stop.clone()).await?;
     let outcome = follow(&mut children, &stage, say).await;
     // Stop all processes, also after an error.
@@ -154,7 +160,8 @@ pub async fn run(
     on_thread(move || copy_evidence(&from, &to, &key)).await?;
     say(DemoEvent::Auditing { home: audit_home.clone() });
     let mut network = "unknown".to_owned();
-    let audit = children::audit(&config.program, &audit_home, stop, &mut |report| {
+    let turn = (&config.devices[..], stage.participants.len() as u64);
+    let audit = children::audit(&config.program, &audit_home, turn, stop, &mut |report| {
         if let Some(text) = report.get("network").and_then(serde_json::Value::as_str) {
             network = text.to_owned();
         }

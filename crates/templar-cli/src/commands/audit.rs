@@ -15,6 +15,7 @@ use templar_query::reference::{Reference, parse_window};
 use templar_store::OpenError;
 
 use self::report::AuditPrinter;
+use crate::compute::Compute;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::offline::NetworkAccess;
@@ -48,6 +49,8 @@ pub(crate) struct AuditArgs {
     /// Sign the findings, and keep them as one audit manifest for each window, unless data is damaged here
     #[arg(long)]
     sign: bool,
+    #[command(flatten)]
+    compute: Compute,
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &AuditArgs, network: NetworkAccess) -> CommandResult {
@@ -55,6 +58,7 @@ pub(crate) fn run(invocation: &Invocation, args: &AuditArgs, network: NetworkAcc
     if network == NetworkAccess::NotAvailable {
         printer.talk("the system does not let this process give up the network; the audit opens no socket anyway");
     }
+    args.compute.choose(invocation)?;
     let access = open(invocation.root()?, args.sign)?;
     let run = match &args.run {
         Some(named) => run_id(&access, named)?,

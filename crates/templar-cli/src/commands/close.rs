@@ -16,6 +16,7 @@ use templar_train::nats;
 
 use super::fetch::fetch_hint;
 use super::score::{contributions_of_cut, expect_validator, waiting};
+use crate::compute::Compute;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::{alpha, count, table};
@@ -41,12 +42,15 @@ pub(crate) struct CloseArgs {
     /// Do not wait: treat deltas that are not here as withheld
     #[arg(long, conflicts_with = "commits")]
     late: bool,
+    #[command(flatten)]
+    compute: Compute,
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
     #[arg(long)]
     run: Option<String>,
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &CloseArgs) -> CommandResult {
+    args.compute.choose(invocation)?;
     let mut session = RunSession::open(invocation, args.run.as_deref())?;
     if !session.is_open(args.window)? {
         let node = session.node();

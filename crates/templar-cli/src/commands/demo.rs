@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use templar_device::DeviceChoice;
 use templar_testkit::demo::{
     self, DEFAULT_CHECKPOINT, DEFAULT_MINERS, DEFAULT_SEED, DEFAULT_SIZE, DEFAULT_WINDOWS, DemoConfig, DemoError,
     DemoEvent, DemoResult,
@@ -48,6 +49,10 @@ pub(crate) struct DemoArgs {
     /// Remove the homes at the end, also after an error. Without this they stay, to look around in
     #[arg(long)]
     clean: bool,
+    /// Compute on this device: auto, cpu, or a name that `templar device list` shows. If it is given several times,
+    /// nodes and audit take them in turn [default: TEMPLAR_DEVICE, or else auto]
+    #[arg(long, value_name = "DEVICE")]
+    device: Vec<DeviceChoice>,
     /// Delay every act of every node and start the nodes in another order, for tests
     #[arg(long, hide = true, value_name = "MS:SEED", value_parser = delays)]
     delays: Option<(Duration, u64)>,
@@ -92,6 +97,7 @@ pub(crate) fn run(invocation: &Invocation, args: &DemoArgs, home: Option<PathBuf
         size: args.size.clone(),
         settings: args.set.clone(),
         threads: (!invocation.chooses_threads).then(threads),
+        devices: args.device.clone(),
         delays: args.delays,
     };
     let runtime = Runtime::new()?;

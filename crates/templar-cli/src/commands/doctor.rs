@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use templar_device::DeviceChoice;
 use templar_net::{PeerAddr, Ticket};
 use templar_node::doctor::{DoctorFinding, Examination, Level, examine};
 
 use crate::commands::init::random_key;
+use crate::compute::{choice, options};
 use crate::error::{Code, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::Listen;
 use crate::printer::{Tone, count};
 
-/// Check everything that a node depends on: home, key, run, blobs, disk, port, relay, peers, clock
+/// Check everything that a node depends on: home, key, run, blobs, disk, device, port, relay, peers, clock
 ///
 /// Changes nothing, and may run beside a node. Ends with exit code 1 if something does not work; warnings do
 /// not count.
@@ -24,6 +26,10 @@ pub(crate) struct DoctorArgs {
     /// The number of seconds to wait for a relay
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     patience: u64,
+    /// Look at this device: auto, cpu, or a name that `templar device list` shows [default: TEMPLAR_DEVICE, or
+    /// else auto]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
     #[command(flatten)]
     listen: Listen,
 }
@@ -41,6 +47,7 @@ pub(crate) fn run(invocation: &Invocation, args: &DoctorArgs) -> CommandResult {
         network: args.listen.said(invocation),
         peers,
         patience: Duration::from_secs(args.patience),
+        device: (choice(args.device, invocation)?, options(invocation)),
         key: random_key()?.to_bytes(),
     };
     let mut findings = Vec::new();

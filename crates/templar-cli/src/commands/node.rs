@@ -13,6 +13,7 @@ use templar_query::find::run_context;
 use templar_testkit::pacing::RandomPauses;
 use templar_testkit::trainer::NoiseTrainer;
 
+use crate::compute::Compute;
 use crate::error::{Code, CommandResult};
 use crate::events;
 use crate::invocation::Invocation;
@@ -35,6 +36,8 @@ pub(crate) struct NodeArgs {
     /// Run `store gc` as windows close: remove old checkpoints, old states, and deltas that came too late
     #[arg(long)]
     prune: bool,
+    #[command(flatten)]
+    compute: Compute,
     #[command(flatten)]
     listen: Listen,
     /// Serve metrics at http://ADDR:PORT/metrics (OpenMetrics text) [without a value: 127.0.0.1:9464]
@@ -71,6 +74,7 @@ enum ConductName {
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &NodeArgs) -> CommandResult {
+    args.compute.choose(invocation)?;
     let ticket = args.join.as_deref().map(str::parse::<Ticket>).transpose()?;
     let access = invocation.write()?;
     let settings = args.listen.settings(invocation, &access.home)?;

@@ -9,6 +9,7 @@ use templar_query::score::{MeasuredContribution, ScoreView};
 
 use super::fetch::fetch_hint;
 use crate::commands::status::awaited_line;
+use crate::compute::Compute;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::table;
@@ -26,12 +27,15 @@ pub(crate) struct ScoreArgs {
     /// Do not wait: leave out validators that have not revealed, and treat deltas that are not here as withheld
     #[arg(long)]
     late: bool,
+    #[command(flatten)]
+    compute: Compute,
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
     #[arg(long)]
     run: Option<String>,
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &ScoreArgs) -> CommandResult {
+    args.compute.choose(invocation)?;
     let mut session = RunSession::open(invocation, args.run.as_deref())?;
     if !session.is_open(args.window)? {
         let (node, me) = (session.node(), session.me());

@@ -17,6 +17,7 @@ use templar_train::nats;
 
 use self::step_log::StepLog;
 use super::fetch::fetch_hint;
+use crate::compute::Compute;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::Listen;
@@ -42,6 +43,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "KEY")]
     miner: Option<PublicKey>,
     #[command(flatten)]
+    compute: Compute,
+    #[command(flatten)]
     listen: Listen,
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
     #[arg(long)]
@@ -49,6 +52,7 @@ pub(crate) struct TrainArgs {
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &TrainArgs) -> CommandResult {
+    args.compute.choose(invocation)?;
     let mut session = RunSession::open(invocation, args.run.as_deref())?;
     let me = session.miner();
     if !session.is_open(args.window)? {

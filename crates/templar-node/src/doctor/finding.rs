@@ -19,7 +19,7 @@ pub enum Level {
 /// The finding of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DoctorFinding {
-    /// `home`, `settings`, `key`, `run`, `store`, `disk`, `interfaces`, `port`, `relay`, `peer` or `clock`.
+    /// `home`, `settings`, `key`, `run`, `store`, `disk`, `device`, `interfaces`, `port`, `relay`, `peer` or `clock`.
     pub check: &'static str,
     /// The result of the check.
     pub level: Level,

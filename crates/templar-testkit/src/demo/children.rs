@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use templar_device::DeviceChoice;
 use templar_manifest::Hash;
 use templar_node::event::NodeEvent;
 use templar_node::stop::stopped;
@@ -31,6 +32,15 @@ pub(super) struct Spawn<'a> {
     pub(super) home: &'a Path,
     pub(super) threads: Option<usize>,
     pub(super) delays: Option<(Duration, u64)>,
+    pub(super) devices: &'a [DeviceChoice],
+}
+
+/// Has a process compute on the device that is its turn.
+fn compute_on(command: &mut Command, devices: &[DeviceChoice], turn: u64) {
+    if !devices.is_empty() {
+        let choice = devices[(turn % devices.len() as u64) as usize];
+        command.env("TEMPLAR_DEVICE", choice.to_string());
+    }
 }
 
 /// An event of a node, or the error with which its process ended.
@@ -114,6 +124,7 @@ impl Children {
         if let Some((longest, seed)) = spawn.delays {
             command.arg("--delays").arg(format!("{}:{}", longest.as_millis(), seed.wrapping_add(index)));
         }
+        compute_on(&mut command, spawn.devices, index);
         // The user's network settings are for one node, not for several on one machine.
         for name in NETWORK_VARIABLES {
             command.env_remove(name);
@@ -197,12 +208,14 @@ async fn next_event(lines: &mut Lines<BufReader<ChildStdout>>, name: &str) -> Op
 pub(super) async fn audit(
     program: &Path,
     home: &Path,
+    (devices, turn): (&[DeviceChoice], u64),
     mut stop: watch::Receiver<bool>,
     hear: &mut (dyn FnMut(serde_json::Value) + Send),
 ) -> Result<String, DemoError> {
     let name = "audit".to_owned();
     let mut command = Command::new(program);
     command.arg("--home").arg(home).args(["--json", "audit", "--all", "--offline"]);
+    compute_on(&mut command, devices, turn);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|source| ChildError::Start { name: name.clone(), source })?;
     let mut verdict = None;
