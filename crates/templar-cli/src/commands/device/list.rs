@@ -3,7 +3,7 @@
 use serde_json::json;
 use templar_device::{Cpu, Device as _, DeviceReport, list};
 
-use super::{built_without, value};
+use super::words::{built_without, value};
 use crate::error::{Code, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::{bytes, table};

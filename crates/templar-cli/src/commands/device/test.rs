@@ -7,7 +7,7 @@ use templar_device::{
     Admitted, Cpu, Device as _, DeviceChoice, DeviceReport, OpenError, OpenOptions, admit, list, prove,
 };
 
-use super::{built_without, value};
+use super::words::{built_without, value};
 use crate::compute::options;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
