@@ -20,6 +20,8 @@ fn dataset(blobs: &mut MemoryBlobs, tokens: &[u32], shard_tokens: usize, vocab_s
         tokenizer: BlobId::of(b"none"),
         vocab_size,
         end_token: 0,
+        start_token: None,
+        chat_template: None,
         token_bytes,
         documents: 1,
         shard_tokens: shard_tokens as u64,

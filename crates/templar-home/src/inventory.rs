@@ -192,8 +192,7 @@ fn strays(blobs: &dyn BlobSource, stock: &Stock, runs: &mut Runs) -> Result<(), 
         match payload::peek(&bytes) {
             Ok((Kind::Dataset, _)) => {
                 if let Ok(dataset) = payload::decode::<Dataset>(&bytes) {
-                    let shards = dataset.training.iter().chain(&dataset.validation).map(|shard| shard.blob.hash());
-                    rule.stay(Sort::Dataset, [id, dataset.tokenizer.hash()].into_iter().chain(shards));
+                    rule.stay(Sort::Dataset, std::iter::once(id).chain(dataset.blobs().map(|blob| blob.hash())));
                 }
             }
             Ok((Kind::Checkpoint, _)) => {

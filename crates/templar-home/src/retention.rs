@@ -147,9 +147,8 @@ impl Retention {
         let mut all = Self::default();
         let genesis = record.genesis;
         all.stay(Sort::Manifest, [record.run.hash()]);
-        all.stay(Sort::Dataset, [genesis.dataset.hash(), genesis.tokenizer.hash(), record.dataset.tokenizer.hash()]);
-        let shards = record.dataset.training.iter().chain(&record.dataset.validation);
-        all.stay(Sort::Dataset, shards.map(|shard| shard.blob.hash()));
+        all.stay(Sort::Dataset, [genesis.dataset.hash(), genesis.tokenizer.hash()]);
+        all.stay(Sort::Dataset, record.dataset.blobs().map(|blob| blob.hash()));
         if let Initial::Tensors(tensors) = &genesis.initial {
             all.stay(Sort::Checkpoint, tensors.iter().map(|tensor| tensor.hash()));
         }

@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// Rows of the embedding, which is the size of the tokenizer's vocabulary.
+    /// Rows of the embedding: at least as many as the tokenizer has tokens. Models are often padded to a round number.
     pub vocab_size: u32,
     /// Width of the residual stream.
     pub hidden_size: u32,
     /// The number of decoder layers.
     pub layers: u32,
-    /// The number of query heads, which divides `hidden_size` into heads of an even width.
+    /// The number of query heads.
     pub heads: u32,
+    /// The width of one head, an even number. `None` means `hidden_size / heads`, and that width is never stated.
+    pub head_size: Option<u32>,
     /// The number of key and value heads, which divides `heads` (grouped-query attention).
     pub kv_heads: u32,
     /// Inner width of the SwiGLU feed-forward.
@@ -28,6 +30,21 @@ pub struct ModelSpec {
     pub tied_embeddings: bool,
     /// Tokens that a training sequence predicts.
     pub sequence_length: u32,
+    /// The longest context that the model was made for before this run, in tokens, where it began as another's. It
+    /// decides nothing in training. An export states it, so that servers do not cut the context short.
+    pub position_limit: Option<u32>,
+}
+
+impl ModelSpec {
+    /// The width of one attention head: `head_size`, or `hidden_size / heads` where it is not stated.
+    pub fn head_width(&self) -> u32 {
+        self.head_size.unwrap_or_else(|| self.hidden_size.checked_div(self.heads).unwrap_or(0))
+    }
+
+    /// The longest context that a reader of the model may use, in tokens.
+    pub fn positions(&self) -> u32 {
+        self.position_limit.unwrap_or(0).max(self.sequence_length)
+    }
 }
 
 /// How rotary frequencies are changed for a longer context than the model was first trained with. The names are

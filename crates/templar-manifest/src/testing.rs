@@ -117,6 +117,7 @@ fn tiny_model() -> ModelSpec {
         hidden_size: 8,
         layers: 1,
         heads: 1,
+        head_size: None,
         kv_heads: 1,
         ffn_size: 16,
         rope_theta: 10_000,
@@ -124,6 +125,7 @@ fn tiny_model() -> ModelSpec {
         norm_eps_bits: 1e-5f32.to_bits(),
         tied_embeddings: true,
         sequence_length: 16,
+        position_limit: None,
     }
 }
 

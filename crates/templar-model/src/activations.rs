@@ -58,7 +58,7 @@ pub(crate) struct LayerActivations {
     pub(crate) qkv: Buffer,
     /// Statistics that attention keeps for its backward pass; empty on a CPU.
     pub(crate) attention_statistics: Buffer,
-    /// The context that attention computed, token by token, `[rows, hidden]`.
+    /// The context that attention computed, token by token, `[rows, query_width]`.
     pub(crate) context: Buffer,
     /// The residual stream after attention, `[rows, hidden]`.
     pub(crate) middle: Buffer,
@@ -111,7 +111,7 @@ pub(crate) struct Gradients {
     pub(crate) residual: Buffer,
     /// Gradient of a norm's output, `[rows, hidden]`.
     pub(crate) normed: Buffer,
-    /// Gradient of `context`, `[rows, hidden]`.
+    /// Gradient of `context`, `[rows, query_width]`.
     pub(crate) context: Buffer,
     /// Gradient of `qkv`, laid out like it.
     pub(crate) qkv: Buffer,
@@ -138,16 +138,17 @@ impl Activations {
         self.streams.resize_with(streams.max(self.streams.len()), Buffer::default);
         self.layers.resize_with(layers.max(self.layers.len()), LayerActivations::default);
         let Workspace { normed, gated, qkv_by_token, context_by_head } = &mut self.workspace;
-        for buffer in self.streams[..streams].iter_mut().chain([&mut self.normed, normed, context_by_head]) {
+        for buffer in self.streams[..streams].iter_mut().chain([&mut self.normed, normed]) {
             device.resize(buffer, widths.hidden)?;
         }
+        device.resize(context_by_head, widths.context)?;
         device.resize(gated, widths.ffn)?;
         device.resize(qkv_by_token, widths.qkv)?;
         device.resize(&mut self.inv_rms, widths.rows)?;
         device.resize(&mut self.losses, widths.rows)?;
         let statistics = device.attention_statistics(attention_shape(layout, shape), shape.sequences as u64);
         for layer in &mut self.layers[..layers] {
-            device.resize(&mut layer.context, widths.hidden)?;
+            device.resize(&mut layer.context, widths.context)?;
             device.resize(&mut layer.middle, widths.hidden)?;
             device.resize(&mut layer.gate, widths.ffn)?;
             device.resize(&mut layer.up, widths.ffn)?;
@@ -169,9 +170,10 @@ impl Gradients {
         shape: BatchShape,
     ) -> Result<(), DeviceError> {
         let widths = Widths::new(layout, shape);
-        for buffer in [&mut self.residual, &mut self.normed, &mut self.context] {
+        for buffer in [&mut self.residual, &mut self.normed] {
             device.resize(buffer, widths.hidden)?;
         }
+        device.resize(&mut self.context, widths.context)?;
         for buffer in [&mut self.gated, &mut self.gate, &mut self.up] {
             device.resize(buffer, widths.ffn)?;
         }
@@ -185,6 +187,8 @@ struct Widths {
     rows: u64,
     /// Elements of a `[rows, hidden]` buffer.
     hidden: u64,
+    /// Elements of a `[rows, query_width]` buffer.
+    context: u64,
     /// Elements of a `[rows, ffn]` buffer.
     ffn: u64,
     /// Elements of a `[rows, qkv_width]` buffer.
@@ -197,6 +201,7 @@ impl Widths {
         Self {
             rows,
             hidden: rows * layout.hidden as u64,
+            context: rows * layout.query_width() as u64,
             ffn: rows * layout.ffn as u64,
             qkv: rows * layout.qkv_width() as u64,
         }

@@ -47,6 +47,12 @@ pub enum ConfigError {
         /// Number of query heads.
         heads: u32,
     },
+    /// The width of a head is stated although it is the customary one, so one model would have two specifications.
+    #[error("head_size {width} is hidden_size over heads, which is left unsaid")]
+    HeadSize {
+        /// The width that is stated.
+        width: u32,
+    },
     /// The query heads do not divide among the key and value heads.
     #[error("{heads} heads do not divide among {kv_heads} key and value heads")]
     KvHeads {
@@ -94,7 +100,7 @@ pub fn tensors(spec: &ModelSpec) -> Result<Vec<TensorSpec>, ConfigError> {
 pub(crate) struct LayerRanges {
     /// Query, key and value projections as one matrix `[qkv_width, hidden]`.
     pub(crate) qkv: Range<u64>,
-    /// Output projection of attention `[hidden, hidden]`.
+    /// Output projection of attention `[hidden, query_width]`.
     pub(crate) attention_out: Range<u64>,
     /// The gate's projection, `[ffn, hidden]`.
     pub(crate) gate: Range<u64>,
@@ -165,8 +171,8 @@ impl Layout {
         check(spec)?;
         let (vocab, hidden, ffn) = (spec.vocab_size as usize, spec.hidden_size as usize, spec.ffn_size as usize);
         let (heads, kv_heads) = (spec.heads as usize, spec.kv_heads as usize);
-        let head_width = hidden / heads;
-        let kv_width = kv_heads * head_width;
+        let head_width = spec.head_width() as usize;
+        let (query_width, kv_width) = (heads * head_width, kv_heads * head_width);
 
         let mut placement = Placement::default();
         let embedding = placement.place("model.embed_tokens.weight".into(), &[vocab, hidden])?;
@@ -174,12 +180,12 @@ impl Layout {
         for index in 0..spec.layers {
             let mut place =
                 |name: &str, shape: &[usize]| placement.place(format!("model.layers.{index}.{name}.weight"), shape);
-            let query = place("self_attn.q_proj", &[hidden, hidden])?;
+            let query = place("self_attn.q_proj", &[query_width, hidden])?;
             let _key = place("self_attn.k_proj", &[kv_width, hidden])?;
             let value = place("self_attn.v_proj", &[kv_width, hidden])?;
             layers.push(LayerRanges {
                 qkv: query.start..value.end,
-                attention_out: place("self_attn.o_proj", &[hidden, hidden])?,
+                attention_out: place("self_attn.o_proj", &[hidden, query_width])?,
                 gate: place("mlp.gate_proj", &[ffn, hidden])?,
                 up: place("mlp.up_proj", &[ffn, hidden])?,
                 down: place("mlp.down_proj", &[hidden, ffn])?,
@@ -212,6 +218,11 @@ impl Layout {
             ranges: placement.ranges,
             parameters: placement.end,
         })
+    }
+
+    /// Width of the queries, and of the context that attention computes from them.
+    pub(crate) fn query_width(&self) -> usize {
+        self.heads * self.head_width
     }
 
     /// Width of queries, keys and values side by side.
@@ -266,13 +277,17 @@ fn check(spec: &ModelSpec) -> Result<(), ConfigError> {
             return Err(ConfigError::TooLarge { field, value: value.into(), limit: limit.into() });
         }
     }
-    if !spec.hidden_size.is_multiple_of(spec.heads) {
-        return Err(ConfigError::Heads { hidden_size: spec.hidden_size, heads: spec.heads });
+    let customary = spec.hidden_size.is_multiple_of(spec.heads).then(|| spec.hidden_size / spec.heads);
+    match (spec.head_size, customary) {
+        (Some(0), _) => return Err(ConfigError::Zero { field: "head_size" }),
+        (Some(width), Some(customary)) if width == customary => return Err(ConfigError::HeadSize { width }),
+        (None, None) => return Err(ConfigError::Heads { hidden_size: spec.hidden_size, heads: spec.heads }),
+        _ => {}
     }
     if !spec.heads.is_multiple_of(spec.kv_heads) {
         return Err(ConfigError::KvHeads { heads: spec.heads, kv_heads: spec.kv_heads });
     }
-    let width = (spec.hidden_size / spec.heads) as usize;
+    let width = spec.head_width() as usize;
     if !width.is_multiple_of(2) {
         return Err(ConfigError::OddHead { width });
     }

@@ -69,6 +69,7 @@ impl Size {
             hidden_size: self.hidden_size,
             layers: self.layers,
             heads: self.heads,
+            head_size: None,
             kv_heads: self.kv_heads,
             ffn_size: self.ffn_size,
             rope_theta: self.rope_theta,
@@ -76,6 +77,7 @@ impl Size {
             norm_eps_bits: NORM_EPS.to_bits(),
             tied_embeddings: self.tied_embeddings,
             sequence_length: self.sequence_length,
+            position_limit: None,
         }
     }
 }

@@ -53,11 +53,13 @@ proptest! {
     #[test]
     fn any_specification_is_laid_out_or_refused(
         sizes in prop::array::uniform7(prop_oneof![0u32..300, Just(u32::MAX)]), tied: bool, eps: u32,
+        head_size in prop::option::of(prop_oneof![0u32..40, Just(u32::MAX)]),
     ) {
         let [vocab_size, hidden_size, layers, heads, kv_heads, ffn_size, sequence_length] = sizes;
         let spec = ModelSpec {
             vocab_size, hidden_size, layers, heads, kv_heads, ffn_size, sequence_length,
-            rope_theta: 10_000, rope_scaling: None, norm_eps_bits: eps, tied_embeddings: tied,
+            head_size, rope_theta: 10_000, rope_scaling: None, norm_eps_bits: eps, tied_embeddings: tied,
+            position_limit: None,
         };
         if let Ok(model) = HostModel::new(&spec) {
             let mut end = 0;

@@ -11,7 +11,7 @@ use crate::support::{HostModel, LLAMA3, lively_params, small_spec, tokens};
 
 /// What each pair of a head turns by from one position to the next; with a scaling, that of [`LLAMA3`].
 fn frequencies(spec: &ModelSpec) -> Vec<f64> {
-    let width = spec.hidden_size / spec.heads;
+    let width = spec.head_width();
     let frequency = |i: u32| {
         let frequency = libm::pow(f64::from(spec.rope_theta), -2.0 * f64::from(i) / f64::from(width));
         let turns = 200.0 * frequency / std::f64::consts::TAU;
@@ -59,10 +59,13 @@ fn gradients_are_those_of_automatic_differentiation_untied() {
     check(&small_spec(false)).unwrap();
 }
 
-/// A key and value head for every query head, one for all of them, and scaled frequencies.
+/// A key and value head for every query head, one for all of them, scaled frequencies, and heads whose width is not
+/// that of the residual stream divided among them.
 #[test]
 fn gradients_are_those_of_automatic_differentiation_of_other_heads_and_frequencies() {
     check(&ModelSpec { kv_heads: 4, ..small_spec(false) }).unwrap();
     check(&ModelSpec { kv_heads: 1, ..small_spec(true) }).unwrap();
     check(&ModelSpec { rope_scaling: Some(LLAMA3), ..small_spec(true) }).unwrap();
+    check(&ModelSpec { head_size: Some(10), ..small_spec(false) }).unwrap();
+    check(&ModelSpec { head_size: Some(4), kv_heads: 1, ..small_spec(true) }).unwrap();
 }

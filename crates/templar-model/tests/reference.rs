@@ -69,7 +69,7 @@ impl Reference {
     fn attention(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
         let name = |part: &str| format!("model.layers.{layer}.self_attn.{part}_proj");
         let (heads, kv_heads) = (self.spec.heads as usize, self.spec.kv_heads as usize);
-        let width = self.spec.hidden_size as usize / heads;
+        let width = self.spec.head_width() as usize;
         let q = rope_slow(&self.heads(&self.linear(x, &name("q"))?, heads)?, &self.cos, &self.sin)?;
         let k = rope_slow(&self.heads(&self.linear(x, &name("k"))?, kv_heads)?, &self.cos, &self.sin)?;
         let v = self.heads(&self.linear(x, &name("v"))?, kv_heads)?;

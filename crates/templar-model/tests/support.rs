@@ -1,4 +1,4 @@
-//! Small models, tokens and a tokenizer that the tests share.
+//! Small models and tokens that the tests share.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -104,6 +104,7 @@ pub(crate) fn small_spec(tied: bool) -> ModelSpec {
         hidden_size: 24,
         layers: 2,
         heads: 4,
+        head_size: None,
         kv_heads: 2,
         ffn_size: 40,
         rope_theta: 10_000,
@@ -111,6 +112,7 @@ pub(crate) fn small_spec(tied: bool) -> ModelSpec {
         norm_eps_bits: 1e-5f32.to_bits(),
         tied_embeddings: tied,
         sequence_length: 70,
+        position_limit: None,
     }
 }
 
@@ -145,21 +147,4 @@ pub(crate) fn lively_params(model: &HostModel) -> Vec<f32> {
         }
     }
     params
-}
-
-/// A word-level tokenizer of `words` after the end token, which is id 0.
-pub(crate) fn word_tokenizer(words: &[&str]) -> Vec<u8> {
-    let end = "<|endoftext|>";
-    let mut vocab = serde_json::Map::new();
-    for (id, word) in std::iter::once(&end).chain(words).enumerate() {
-        vocab.insert((*word).to_string(), id.into());
-    }
-    let tokenizer = serde_json::json!({
-        "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
-        "added_tokens": [{ "id": 0, "content": end, "single_word": false, "lstrip": false, "rstrip": false,
-            "normalized": false, "special": true }],
-        "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null, "decoder": null,
-        "model": { "type": "WordLevel", "vocab": vocab, "unk_token": end },
-    });
-    serde_json::to_vec(&tokenizer).unwrap()
 }

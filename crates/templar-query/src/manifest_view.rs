@@ -18,6 +18,8 @@ pub enum ObjectKind {
     Manifest(Kind),
     /// The `tokenizer.json` of a dataset.
     Tokenizer,
+    /// The template that joins the turns of a conversation.
+    ChatTemplate,
     /// A shard of a dataset: tokens.
     Shard,
     /// A tensor of a checkpoint or of a miner's state.
@@ -36,6 +38,7 @@ impl ObjectKind {
         match self {
             Self::Manifest(kind) => kind.name(),
             Self::Tokenizer => "tokenizer",
+            Self::ChatTemplate => "chat template",
             Self::Shard => "shard",
             Self::Tensor => "tensor",
             Self::Delta => "delta",
@@ -104,6 +107,7 @@ fn target(kind: Kind, field: &str) -> Option<ObjectKind> {
         "body_root" => ObjectKind::Manifest(Kind::Body),
         "checkpoint" | "checkpoint_before" => ObjectKind::Manifest(Kind::Checkpoint),
         "tokenizer" => ObjectKind::Tokenizer,
+        "chat_template" => ObjectKind::ChatTemplate,
         "delta" => ObjectKind::Delta,
         "trace" => ObjectKind::Trace,
         "tensors" if kind == Kind::Genesis => ObjectKind::Tensor,

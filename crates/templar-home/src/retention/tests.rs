@@ -102,6 +102,8 @@ fn rule(retention: u64, absent: Option<u8>) -> (Retention, Genesis, Dataset) {
         tokenizer: hash("tokenizer").into(),
         vocab_size: 2048,
         end_token: 0,
+        start_token: None,
+        chat_template: Some(hash("chat template").into()),
         token_bytes: 2,
         documents: 1,
         shard_tokens: 4 << 20,
@@ -163,7 +165,7 @@ fn what_was_recorded_stays_and_what_follows_from_it_may_go() {
         ["delta of 0 in 0", "delta of 1 in 6", "trace of 1 in 3", "aggregate 0", "aggregate 5", "cut 2", "score 1"];
     let manifests = ["record 3", "contribution of 0 in 0", "run", "dataset"];
     assert!(stays(&rule, evidence.iter().chain(&manifests).map(|text| hash(text))).iter().all(|stays| *stays));
-    assert!(stays(&rule, [dataset.tokenizer.hash()])[0]);
+    assert!(stays(&rule, dataset.blobs().map(|blob| blob.hash())).into_iter().all(|stays| stays));
     assert_eq!(rule.verdict(&hash("something else")), None, "what the run does not name is not judged");
     // A validator has signed what the open window comes to, and others have not yet.
     assert_eq!(stays(&rule, [checkpoint(WINDOWS + 1), hash("aggregate 6")]), [true, true]);

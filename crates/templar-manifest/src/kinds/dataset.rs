@@ -22,6 +22,10 @@ pub struct Dataset {
     pub vocab_size: u32,
     /// The token that ends a document.
     pub end_token: u32,
+    /// The token that stands before each document, if there is one.
+    pub start_token: Option<u32>,
+    /// The chat template that was found beside the tokenizer, a Jinja text. It joins the turns of a conversation.
+    pub chat_template: Option<BlobId>,
     /// Bytes of one token in a shard, little-endian: 2 or 4.
     pub token_bytes: u32,
     /// How many documents were imported.
@@ -67,6 +71,12 @@ impl Dataset {
     pub fn validation_tokens(&self) -> u64 {
         self.validation.iter().fold(0, |sum, shard| sum.saturating_add(shard.tokens))
     }
+
+    /// Every blob that the dataset names: the tokenizer, the chat template if there is one, and the shards.
+    pub fn blobs(&self) -> impl Iterator<Item = BlobId> {
+        let shards = self.training.iter().chain(&self.validation).map(|shard| shard.blob);
+        std::iter::once(self.tokenizer).chain(self.chat_template).chain(shards)
+    }
 }
 
 /// The number of pages in a stream of `tokens` tokens. A page is a training sequence that predicts
@@ -92,6 +102,9 @@ impl Payload for Dataset {
         positive("held_out.block_tokens", self.held_out.block_tokens)?;
         if self.end_token >= self.vocab_size {
             return Err(format!("end_token {} is outside the vocabulary of {}", self.end_token, self.vocab_size));
+        }
+        if let Some(start) = self.start_token.filter(|&start| start >= self.vocab_size) {
+            return Err(format!("start_token {start} is outside the vocabulary of {}", self.vocab_size));
         }
         let token_bytes = if self.vocab_size <= 1 << 16 { 2 } else { 4 };
         if self.token_bytes != token_bytes {

@@ -63,7 +63,11 @@ impl Contents {
                     _ => nothing(),
                 }
             }
-            ObjectKind::Tokenizer | ObjectKind::Shard | ObjectKind::Tensor | ObjectKind::Blob => nothing(),
+            ObjectKind::Tokenizer
+            | ObjectKind::ChatTemplate
+            | ObjectKind::Shard
+            | ObjectKind::Tensor
+            | ObjectKind::Blob => nothing(),
         }
     }
 }
