@@ -10,6 +10,7 @@ use templar_manifest::Dataset;
 use crate::error::ImportError;
 use crate::import::{ImportOptions, Imported, import_bytes};
 use crate::shard::ShardSink;
+use crate::tokenizer::{TokenNames, Tokenizer, TokenizerError};
 
 const PARQUET: &[u8] = include_bytes!("../../../datasets/shakespeare/shakespeare.parquet");
 const TOKENIZER: &[u8] = include_bytes!("../../../datasets/shakespeare/tokenizer.json");
@@ -18,6 +19,14 @@ const TOKENIZER: &[u8] = include_bytes!("../../../datasets/shakespeare/tokenizer
 /// tokens).
 pub fn shakespeare() -> (&'static [u8], &'static [u8]) {
     (PARQUET, TOKENIZER)
+}
+
+/// The tokenizer of the bundled dataset.
+///
+/// # Errors
+/// None: the file itself is sound.
+pub fn tokenizer() -> Result<Tokenizer, TokenizerError> {
+    Tokenizer::new(Bytes::from_static(TOKENIZER), TokenNames::default())
 }
 
 /// The options with which the bundled dataset is imported. Its manifest states them.

@@ -48,12 +48,12 @@ pub(crate) fn encode_batch(
     Ok(EncodedBatch { file, number, documents: encoded.collect::<Result<_, ImportError>>()? })
 }
 
-/// The tokens of one document, with the token that ends it.
+/// The tokens of one document, with those that start and end it.
 ///
 /// # Errors
 /// [`TokenizerError::Encode`].
 pub(crate) fn encode_document(content: Content, tokenizer: &Tokenizer) -> Result<Vec<u32>, TokenizerError> {
-    let mut tokens = match content {
+    let tokens = match content {
         Content::Text(text) => tokenizer.encode(&text)?,
         Content::Tokens(ids) => ids,
         Content::Turns(turns) => {
@@ -61,6 +61,5 @@ pub(crate) fn encode_document(content: Content, tokenizer: &Tokenizer) -> Result
             tokenizer.encode(&text)?
         }
     };
-    tokens.push(tokenizer.end_token());
-    Ok(tokens)
+    Ok(tokenizer.whole(tokens))
 }

@@ -10,7 +10,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use templar_manifest::{Dataset, HeldOut, Payload};
+use templar_manifest::{BlobId, Dataset, HeldOut, Payload};
 
 use crate::assembly::{Assembled, Assembly, ImportedFile};
 use crate::duplicates::{Duplicates, OnDuplicate};
@@ -25,7 +25,7 @@ use crate::reading::FileReading;
 use crate::shard::{MAX_SHARD_BYTES, ShardSink};
 use crate::share::Part;
 use crate::source::{InputFile, ReadOptions, ReadReport, Vocabulary};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{ChatTemplate, TokenNames, Tokenizer};
 
 /// The options of an import. Together with the text and the tokenizer they decide the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +36,13 @@ pub struct ImportOptions {
     pub licence: String,
     /// The origin of the text, in words for people.
     pub source: String,
-    /// The token that ends a document. Without it, it is the first of [`END_TOKENS`](crate::END_TOKENS) that
-    /// the vocabulary has.
+    /// The token that ends a document. Without it, it is the first of [`END_TOKENS`](crate::END_TOKENS) that is a
+    /// special token of the file.
     pub end_token: Option<String>,
+    /// The token that stands before each document. Without it, none does.
+    pub start_token: Option<String>,
+    /// The chat template that came with the tokenizer. The dataset names it, so that exports have it too.
+    pub chat_template: Option<ChatTemplate>,
     /// The number of tokens in a full shard.
     pub shard_tokens: u64,
     /// The rule that decides which tokens are held out.
@@ -58,6 +62,8 @@ impl ImportOptions {
             licence: licence.into(),
             source: source.into(),
             end_token: None,
+            start_token: None,
+            chat_template: None,
             shard_tokens: 4 << 20,
             held_out: HeldOut { block_tokens: 2048, every: 20 },
             on_duplicate: OnDuplicate::default(),
@@ -79,6 +85,8 @@ impl ImportOptions {
             tokenizer: tokenizer.id(),
             vocab_size: tokenizer.vocab_size(),
             end_token: tokenizer.end_token(),
+            start_token: tokenizer.start_token(),
+            chat_template: self.chat_template.as_ref().map(|template| BlobId::of(template.source().as_bytes())),
             token_bytes: tokenizer.token_bytes(),
             documents: 0,
             shard_tokens: self.shard_tokens,
@@ -142,7 +150,8 @@ impl<'a> Import<'a> {
     /// # Errors
     /// [`ImportError::Tokenizer`], [`ImportError::Licence`] or [`ImportError::Options`].
     pub fn new(tokenizer_json: &'a [u8], options: &'a ImportOptions) -> Result<Self, ImportError> {
-        let tokenizer = Tokenizer::from_bytes(tokenizer_json, options.end_token.as_deref())?;
+        let names = TokenNames { end: options.end_token.as_deref(), start: options.start_token.as_deref() };
+        let tokenizer = Tokenizer::new(tokenizer_json.to_vec(), names)?;
         let dataset = options.dataset(&tokenizer)?;
         Ok(Self { tokenizer, tokenizer_json, options, dataset })
     }
@@ -184,7 +193,7 @@ impl<'a> Import<'a> {
         progress: &Progress,
         out: W,
     ) -> Result<(W, ImportedPart), ImportError> {
-        let mut writer = PartWriter::new(out, &self.part_header(listing, part), &[self.tokenizer_json])?;
+        let mut writer = PartWriter::new(out, &self.part_header(listing, part), &self.blobs())?;
         let files = inputs(listing);
         let reading = self.reading(&files, part, progress);
         let mut done = ImportedPart::default();
@@ -220,13 +229,21 @@ impl<'a> Import<'a> {
         progress: &Progress,
         sink: &mut dyn ShardSink,
     ) -> Result<Imported, ImportError> {
-        sink.put(self.tokenizer_json.to_vec())?;
+        for blob in self.blobs() {
+            sink.put(blob.to_vec())?;
+        }
         let mut assembly = Assembly::new(self.dataset.clone(), names, self.options.on_duplicate, sink, progress);
         let reading = self.reading(files, Part::WHOLE, progress);
         let report = self.encoded(reading, |batch| {
             batch.documents.iter().try_for_each(|document| assembly.push(batch.file, document))
         })?;
         Ok(Imported::new(assembly.finish()?, report))
+    }
+
+    /// The blobs that the dataset names beside its shards.
+    fn blobs(&self) -> Vec<&[u8]> {
+        let template = self.options.chat_template.as_ref().map(|template| template.source().as_bytes());
+        std::iter::once(self.tokenizer_json).chain(template).collect()
     }
 
     fn reading<'b>(&'b self, files: &'b [InputFile], part: Part, progress: &'b Progress) -> FileReading<'b> {

@@ -29,7 +29,8 @@
 //! - An [`Import`] reads files of many formats in bounded memory, tokenises them, and writes shards to a [`ShardSink`];
 //!   [`import`] does it in one call. [`ReadOptions`] say how files are read, and a [`ReadReport`] what was left out.
 //! - A [`Part`] is the share of an import that one of several machines has, and [`merge`] joins them.
-//! - [`Tokenizer`] wraps a Hugging Face `tokenizer.json`, and switches off everything in it that is random or lossy.
+//! - [`Tokenizer`] is a Hugging Face `tokenizer.json` with everything switched off in it that is random or lossy.
+//!   [`ChatTokenizer`] reads conversations by a chat template. Generation and export use the same types.
 //! - [`PageReader`] gives the pages of either part. [`batch`] gives the numbers of the pages that a step of a
 //!   window takes.
 //! - [`verify`] checks the blobs of a dataset against its manifest. [`sample`] shows a page as text.
@@ -74,5 +75,9 @@ pub use samples::DocumentSample;
 pub use shard::{MAX_SHARD_BYTES, ShardSink, SinkError};
 pub use share::{MAX_PARTS, Part, PartNameError};
 pub use source::{FileFault, Format, LongDocuments, OnBadRow, ReadOptions, ReadReport, RowFault, STANDARD_INPUT};
-pub use tokenizer::{END_TOKENS, MAX_TOKENIZER_BYTES, MAX_VOCABULARY, Tokenizer, TokenizerError};
+pub use tokenizer::{
+    ChatError, ChatTemplate, ChatTemplateError, ChatTokenizer, END_TOKENS, HuggingFaceFiles, MAX_CHAT_TEMPLATE_BYTES,
+    MAX_TOKENIZER_BYTES, MAX_VOCABULARY, SavedSettings, SpecialTokens, TokenNames, Tokenizer, TokenizerError,
+    is_lfs_pointer, is_same_tokenizer,
+};
 pub use verify::{DatasetFault, SampleError, Verification, sample, verify};

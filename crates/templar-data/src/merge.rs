@@ -23,7 +23,7 @@ pub fn merge(paths: &[PathBuf], progress: &Progress, sink: &mut dyn ShardSink) -
     let parts = paths.iter().map(|path| PartReader::open(path)).collect::<Result<Vec<_>, _>>()?;
     let mut parts = complete(parts)?;
     let plan = parts[0].header.plan.clone();
-    let mut missing: BTreeSet<BlobId> = [plan.dataset.tokenizer].into();
+    let mut missing: BTreeSet<BlobId> = plan.dataset.blobs().collect();
     for text in std::mem::take(&mut parts[0].texts) {
         missing.remove(&sink.put(text)?);
     }

@@ -9,7 +9,7 @@ use templar_manifest::{BlobId, Dataset, Hash};
 
 use crate::page::{PageError, PageReader, check, read_shard};
 use crate::shard::held_out_tokens;
-use crate::tokenizer::{MAX_TOKENIZER_BYTES, Tokenizer, TokenizerError};
+use crate::tokenizer::{MAX_CHAT_TEMPLATE_BYTES, MAX_TOKENIZER_BYTES, Tokenizer, TokenizerError};
 
 /// One fault of a stored dataset.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,14 @@ pub enum DatasetFault {
     #[error("tokenizer {blob} cannot be read")]
     ReadTokenizer {
         /// The name of the tokenizer's blob.
+        blob: BlobId,
+        /// The error of the blob source.
+        source: ReadError,
+    },
+    /// The chat template is missing.
+    #[error("chat template {blob} cannot be read")]
+    ReadChatTemplate {
+        /// The name of the template's blob.
         blob: BlobId,
         /// The error of the blob source.
         source: ReadError,
@@ -61,7 +69,8 @@ impl Verification {
     }
 }
 
-/// Checks every blob of `dataset`: the hash, vocabulary and end token of the tokenizer, and the hash, length
+/// Checks every blob of `dataset`: the hash, vocabulary and end token of the tokenizer, the hash
+/// of the chat template, and the hash, length
 /// and token range of each shard. It also checks that the two parts have the sizes that the held-out rule
 /// gives.
 pub fn verify(dataset: &Dataset, source: &dyn BlobSource) -> Verification {
@@ -78,6 +87,7 @@ pub fn verify(dataset: &Dataset, source: &dyn BlobSource) -> Verification {
         found.faults.push(DatasetFault::Manifest(reason));
     }
     found.faults.extend(verify_tokenizer(dataset, source).err());
+    found.faults.extend(verify_chat_template(dataset, source).err());
     for shard in dataset.training.iter().chain(&dataset.validation) {
         let checked = read_shard(source, dataset, shard).map_err(shard_fault).and_then(|bytes| {
             let actual = Hash::of(&bytes);
@@ -111,8 +121,19 @@ fn verify_tokenizer(dataset: &Dataset, source: &dyn BlobSource) -> Result<(), Da
     let json = source
         .read(&blob.hash(), MAX_TOKENIZER_BYTES as u64)
         .map_err(|source| DatasetFault::ReadTokenizer { blob, source })?;
-    Tokenizer::for_dataset(&json, dataset)?;
+    Tokenizer::for_dataset(json, dataset)?;
     Ok(())
+}
+
+fn verify_chat_template(dataset: &Dataset, source: &dyn BlobSource) -> Result<(), DatasetFault> {
+    let Some(blob) = dataset.chat_template else { return Ok(()) };
+    let text = source
+        .read(&blob.hash(), MAX_CHAT_TEMPLATE_BYTES as u64)
+        .map_err(|source| DatasetFault::ReadChatTemplate { blob, source })?;
+    match Hash::of(&text) {
+        actual if actual == blob.hash() => Ok(()),
+        actual => Err(DatasetFault::Hash { blob, actual }),
+    }
 }
 
 /// A page cannot be shown as text.

@@ -26,7 +26,7 @@ fn reading(read: ReadOptions) -> ImportOptions {
 }
 
 fn tokenizer() -> Tokenizer {
-    Tokenizer::from_bytes(bundled::shakespeare().1, None).unwrap()
+    bundled::tokenizer().unwrap()
 }
 
 fn import_one(path: &Path, options: &ImportOptions) -> Result<(Dataset, ReadReport), ImportError> {
