@@ -1,307 +1,183 @@
-//! Text from parameters, through candle-transformers' Llama and its cache of keys and values.
+//! Tokens from parameters, through candle-transformers and its caches of keys and values.
 //!
 //! This is the edge: the logits come from candle's arithmetic, which may differ in the last bits between machines, so
-//! nothing that is signed may depend on generated text. Sampling itself is ours: greedy takes the lowest id among the
-//! highest logits, and a temperature draws from a seeded BLAKE3 stream.
+//! nothing that is signed may depend on what is generated. It deals in tokens; text is the tokenizer's.
 
-use std::collections::HashMap;
+mod backend;
+mod error;
+mod sampler;
 
-use candle_core::{DType, Device, Tensor};
-use candle_nn::VarBuilder;
-use candle_transformers::models::llama::{Cache, Config, Llama, Llama3RopeConfig, Llama3RopeType};
+use std::fmt;
+
 use templar_manifest::ModelSpec;
-use templar_numerics::{Kernels, RotaryScaling};
 
-use crate::layout::{ConfigError, Layout};
-use crate::vocabulary::Vocabulary;
-pub use crate::vocabulary::VocabularyError;
+use crate::layout::{Layout, MAX_SEQUENCE};
+use backend::Backend;
+pub(crate) use backend::{Relative, Tensors};
+pub use error::GenerateError;
+use sampler::Sampler;
+pub use sampler::Sampling;
 
-/// How the next token is chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Sampling {
-    /// The most likely token.
-    Greedy,
-    /// A draw from the softmax of the logits divided by `temperature` (positive, finite).
-    Temperature {
-        /// 1 is the model's own distribution; below, sharper.
-        temperature: f32,
-        /// Seed of the draws.
-        seed: [u8; 32],
-    },
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// The model chose this token, which ends a text.
+    EndToken(u32),
+    /// As many tokens as were asked for.
+    Length,
+    /// The model's context is full.
+    Context,
 }
 
-/// Why no text could be generated.
-#[derive(Debug, thiserror::Error)]
-pub enum GenerateError {
-    /// The model's specification is refused.
-    #[error("the model's specification is refused")]
-    Config(#[from] ConfigError),
-    /// The tokenizer cannot be used with the model.
-    #[error("the tokenizer cannot be used")]
-    Tokenizer(#[from] VocabularyError),
-    /// The parameter vector has another length than the model's.
-    #[error("{found} parameters, the model has {expected}")]
-    Length {
-        /// Parameters of the model.
-        expected: usize,
-        /// Parameters that were passed.
-        found: usize,
-    },
-    /// The tokenizer refuses the prompt, or the tokens that were generated.
-    #[error("the tokenizer fails on this text: {reason}")]
-    Text {
-        /// The tokenizer's message.
-        reason: String,
-    },
-    /// Nothing to start from: an empty prompt, and the tokenizer has no start token.
-    #[error("an empty prompt, and the tokenizer has no token that starts a text")]
-    EmptyPrompt,
-    /// The prompt leaves no room for a token.
-    #[error("the prompt has {found} tokens, the model takes fewer than {positions}")]
-    PromptTooLong {
-        /// Tokens of the prompt.
-        found: usize,
-        /// The number of positions of the model.
-        positions: usize,
-    },
-    /// A temperature that is not positive and finite.
-    #[error("the temperature is not positive")]
-    Temperature,
-    /// The logits are not finite: the parameters are unusable.
-    #[error("the model's logits are not finite")]
-    NonFinite,
-    /// The computation in candle failed.
-    #[error("candle fails")]
-    Candle(#[from] candle_core::Error),
-}
-
-/// A text to continue.
+/// What to generate.
 #[derive(Debug, Clone, Copy)]
-pub struct Continuation<'a> {
-    /// The beginning of the text.
-    pub prompt: &'a str,
+pub struct Request<'a> {
+    /// The tokens to continue.
+    pub prompt: &'a [u32],
     /// The largest number of tokens to add.
     pub max_tokens: usize,
     /// How each token is chosen.
     pub sampling: Sampling,
+    /// Tokens that end a text.
+    pub ends: &'a [u32],
+    /// Of each row of the model, whether the tokenizer has a token for it. Rows behind the last are none.
+    pub is_token: &'a [bool],
 }
 
-/// Continues a prompt by at most `max_tokens` tokens, up to the end token or the model's last position, and
-/// returns the continuation alone. The prompt stands at the start of a text: the tokenizer's start token, or
-/// the end token that separates documents, comes before it.
-///
-/// # Errors
-/// See [`GenerateError`]; all but candle's are found before any work.
-pub fn generate(
-    spec: &ModelSpec,
-    params: &[f32],
-    tokenizer_json: &[u8],
-    request: Continuation<'_>,
-) -> Result<String, GenerateError> {
-    let Continuation { prompt, max_tokens, sampling } = request;
-    let layout = Layout::new(spec)?;
-    let vocabulary = Vocabulary::open(tokenizer_json, spec.vocab_size)?;
-    if params.len() != layout.parameters {
-        return Err(GenerateError::Length { expected: layout.parameters, found: params.len() });
-    }
-    let mut sampler = Sampler::new(sampling)?;
-    let text = |error: tokenizers::Error| GenerateError::Text { reason: error.to_string() };
-    let encoding = vocabulary.tokenizer.encode(prompt, true).map_err(text)?;
-    let mut tokens = encoding.get_ids().to_vec();
-    match vocabulary.start {
-        Some(start) if tokens.first() != Some(&start) => tokens.insert(0, start),
-        None if tokens.is_empty() => return Err(GenerateError::EmptyPrompt),
-        _ => {}
-    }
-    let positions = layout.sequence_length;
-    if tokens.len() >= positions {
-        return Err(GenerateError::PromptTooLong { found: tokens.len(), positions });
-    }
+/// A model that is loaded for generation.
+pub struct LanguageModel {
+    backend: Backend,
+    vocab: usize,
+    positions: usize,
+}
 
-    let (llama, mut cache) = load(spec, &layout, params)?;
-    let prompt_length = tokens.len();
-    let mut computed = 0;
-    // Every token but the last one chosen takes a position, so the last position's logits are still of use.
-    while tokens.len() - prompt_length < max_tokens && tokens.len() <= positions {
-        let input = Tensor::new(&tokens[computed..], &Device::Cpu)?.unsqueeze(0)?;
-        let mut logits = llama.forward(&input, computed, &mut cache)?.flatten_all()?.to_vec1::<f32>()?;
-        computed = tokens.len();
-        let next = sampler.next(&mut logits)?;
-        if Some(next) == vocabulary.end {
-            break;
+impl LanguageModel {
+    /// The model of a specification over its flat vector of parameters. It reads as many tokens as the
+    /// specification's [`positions`](ModelSpec::positions) allow.
+    ///
+    /// # Errors
+    /// A specification that is refused, a vector of another length, a failure of candle.
+    pub fn new(spec: &ModelSpec, params: &[f32]) -> Result<Self, GenerateError> {
+        let spec = ModelSpec { sequence_length: spec.positions().min(MAX_SEQUENCE), ..spec.clone() };
+        let layout = Layout::new(&spec)?;
+        if params.len() != layout.parameters {
+            return Err(GenerateError::Length { expected: layout.parameters, found: params.len() });
         }
-        tokens.push(next);
+        let backend = Backend::trained(&spec, &layout, params)?;
+        Ok(Self { backend, vocab: layout.vocab, positions: layout.sequence_length })
     }
-    continuation(&vocabulary, &tokens, prompt_length).map_err(text)
-}
 
-/// The text of the tokens after the prompt's. It is cut from the text of all, since some decoders drop the
-/// space before a first word; where a character straddles the border, it is decoded alone.
-fn continuation(vocabulary: &Vocabulary, tokens: &[u32], prompt_length: usize) -> tokenizers::Result<String> {
-    let (prompt, continued) = tokens.split_at(prompt_length);
-    let whole = vocabulary.tokenizer.decode(tokens, true)?;
-    match whole.strip_prefix(vocabulary.tokenizer.decode(prompt, true)?.as_str()) {
-        Some(rest) => Ok(rest.to_string()),
-        None => vocabulary.tokenizer.decode(continued, true),
+    /// A relative of the trained architecture over its tensors, which reads at most `spec.sequence_length` tokens.
+    pub(crate) fn relative(kind: Relative, spec: &ModelSpec, tensors: Tensors) -> Result<Self, GenerateError> {
+        let backend = Backend::relative(kind, spec, tensors)?;
+        Ok(Self { backend, vocab: spec.vocab_size as usize, positions: spec.sequence_length as usize })
     }
-}
 
-/// candle's model over copies of our tensors.
-fn load(spec: &ModelSpec, layout: &Layout, params: &[f32]) -> Result<(Llama, Cache), GenerateError> {
-    let config = Config {
-        hidden_size: layout.hidden,
-        intermediate_size: layout.ffn,
-        vocab_size: layout.vocab,
-        num_hidden_layers: layout.layers.len(),
-        num_attention_heads: layout.heads,
-        num_key_value_heads: layout.kv_heads,
-        use_flash_attn: false,
-        rms_norm_eps: f64::from(layout.norm_eps),
-        rope_theta: spec.rope_theta as f32,
-        bos_token_id: None,
-        eos_token_id: None,
-        rope_scaling: rope_scaling(layout.rotary_scaling),
-        max_position_embeddings: layout.sequence_length,
-        tie_word_embeddings: spec.tied_embeddings,
-    };
-    let mut tensors = HashMap::new();
-    for (tensor, range) in layout.tensors.iter().zip(&layout.ranges) {
-        let shape: Vec<usize> = tensor.shape.iter().map(|&size| size as usize).collect();
-        tensors.insert(tensor.name.clone(), Tensor::from_slice(&params[range.clone()], shape, &Device::Cpu)?);
+    /// Rows of the embedding.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab
     }
-    let builder = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
-    let cache = Cache::new(true, DType::F32, &config, &Device::Cpu)?;
-    Ok((Llama::load(builder, &config)?, cache))
-}
 
-/// The scaling as candle takes it. It knows Llama 3's alone, of which `linear` is the case of bands below every
-/// wavelength: none is shorter than 2π, so all lie above 1/1 and are divided.
-fn rope_scaling(scaling: RotaryScaling) -> Option<Llama3RopeConfig> {
-    let (factor, low, high, original) = match scaling {
-        RotaryScaling::None => return None,
-        RotaryScaling::Linear { factor } => (factor, 1.0, 2.0, 1),
-        RotaryScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_positions } => {
-            (factor, low_freq_factor, high_freq_factor, original_positions)
+    /// The number of positions of the model.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// The logits after each token of a text, `[tokens, vocab]`.
+    ///
+    /// # Errors
+    /// A text that is empty, too long or has tokens that the model does not know; a failure of candle.
+    pub fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>, GenerateError> {
+        self.check(tokens)?;
+        self.backend.forget()?;
+        let mut logits = Vec::with_capacity(tokens.len() * self.vocab);
+        for end in 1..=tokens.len() {
+            logits.extend(self.backend.logits(&tokens[..end], end - 1)?);
         }
-    };
-    Some(Llama3RopeConfig {
-        factor: factor as f32,
-        low_freq_factor: low as f32,
-        high_freq_factor: high as f32,
-        original_max_position_embeddings: original as usize,
-        rope_type: Llama3RopeType::Llama3,
-    })
-}
+        Ok(logits)
+    }
 
-/// Chooses tokens; holds the stream of draws.
-enum Sampler {
-    Greedy,
-    Temperature { inverse: f32, draws: blake3::OutputReader },
-}
+    /// Begins to continue a prompt.
+    ///
+    /// # Errors
+    /// See [`GenerateError`]; everything but a failing computation is found before any work.
+    pub fn generate<'a>(&'a mut self, request: Request<'a>) -> Result<Generation<'a>, GenerateError> {
+        let sampler = Sampler::new(request.sampling)?;
+        self.check(request.prompt)?;
+        if request.prompt.len() >= self.positions {
+            return Err(GenerateError::PromptTooLong { found: request.prompt.len(), positions: self.positions });
+        }
+        self.backend.forget()?;
+        let tokens = request.prompt.to_vec();
+        Ok(Generation { model: self, request, sampler, tokens, computed: 0, stop: None })
+    }
 
-impl Sampler {
-    fn new(sampling: Sampling) -> Result<Self, GenerateError> {
-        match sampling {
-            Sampling::Greedy => Ok(Self::Greedy),
-            Sampling::Temperature { temperature, seed } => {
-                let inverse = 1.0 / temperature;
-                if !(inverse.is_finite() && inverse > 0.0) {
-                    return Err(GenerateError::Temperature);
-                }
-                let mut hasher = blake3::Hasher::new_keyed(&seed);
-                hasher.update(b"templar sample/1");
-                Ok(Self::Temperature { inverse, draws: hasher.finalize_xof() })
-            }
+    fn check(&self, tokens: &[u32]) -> Result<(), GenerateError> {
+        if tokens.is_empty() {
+            return Err(GenerateError::EmptyPrompt);
+        }
+        if tokens.len() > self.positions {
+            return Err(GenerateError::PromptTooLong { found: tokens.len(), positions: self.positions });
+        }
+        match tokens.iter().find(|&&token| token as usize >= self.vocab) {
+            Some(&token) => Err(GenerateError::Token { token, vocab_size: self.vocab }),
+            None => Ok(()),
         }
     }
+}
 
-    /// The id chosen from the logits, which are used up.
-    fn next(&mut self, logits: &mut [f32]) -> Result<u32, GenerateError> {
-        if logits.is_empty() || logits.iter().any(|logit| !logit.is_finite()) {
-            return Err(GenerateError::NonFinite);
-        }
-        let chosen = match self {
-            Self::Greedy => {
-                let mut best = 0;
-                for (id, logit) in logits.iter().enumerate() {
-                    if *logit > logits[best] {
-                        best = id;
-                    }
-                }
-                best
-            }
-            Self::Temperature { inverse, draws } => {
-                let mut bytes = [0u8; 8];
-                draws.fill(&mut bytes);
-                let draw = (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64;
-                // The highest logit is taken off first, so that a low temperature sharpens instead of overflowing.
-                let highest = logits.iter().fold(f32::MIN, |high, &logit| if logit > high { logit } else { high });
-                logits.iter_mut().for_each(|logit| *logit -= highest);
-                let kernels = Kernels::best();
-                kernels.scale_in_place(logits, *inverse);
-                kernels.softmax(logits);
-                pick(logits, draw)
-            }
-        };
-        Ok(chosen as u32)
+impl fmt::Debug for LanguageModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LanguageModel")
+            .field("vocab", &self.vocab)
+            .field("positions", &self.positions)
+            .finish_non_exhaustive()
     }
 }
 
-/// The first id at which the running sum of probabilities exceeds `draw` times their total.
-fn pick(probabilities: &[f32], draw: f64) -> usize {
-    let total: f64 = probabilities.iter().map(|&p| f64::from(p)).sum();
-    let mut sum = 0.0;
-    let mut last = 0;
-    for (id, &probability) in probabilities.iter().enumerate() {
-        if probability > 0.0 {
-            last = id;
-            sum += f64::from(probability);
-            if sum > draw * total {
-                return id;
-            }
-        }
-    }
-    last
+/// The tokens that follow a prompt, one after the other. The token that ends a text is not among them.
+pub struct Generation<'a> {
+    model: &'a mut LanguageModel,
+    request: Request<'a>,
+    sampler: Sampler,
+    tokens: Vec<u32>,
+    /// How many tokens the model's cache holds.
+    computed: usize,
+    stop: Option<StopReason>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn greedy_takes_the_lowest_id_of_equals() {
-        let mut sampler = Sampler::new(Sampling::Greedy).unwrap();
-        assert_eq!(sampler.next(&mut [0.5, 2.0, 2.0, -1.0]).unwrap(), 1);
-        assert!(matches!(sampler.next(&mut [0.0, f32::NAN]), Err(GenerateError::NonFinite)));
+impl Generation<'_> {
+    /// Why the generation ended, once it has.
+    pub fn stop(&self) -> Option<StopReason> {
+        self.stop
     }
 
-    #[test]
-    fn a_temperature_draws_by_probability_and_seed() {
-        let sampling = |temperature, seed| Sampling::Temperature { temperature, seed: [seed; 32] };
-        let mut counts = [0u32; 3];
-        let mut sampler = Sampler::new(sampling(1.0, 1)).unwrap();
-        for _ in 0..4000 {
-            // Probabilities 1/2, 1/4, 1/4.
-            counts[sampler.next(&mut [std::f32::consts::LN_2, 0.0, 0.0]).unwrap() as usize] += 1;
+    fn step(&mut self) -> Result<Option<u32>, GenerateError> {
+        if self.tokens.len() - self.request.prompt.len() >= self.request.max_tokens {
+            self.stop = Some(StopReason::Length);
+            return Ok(None);
         }
-        assert!(counts[0].abs_diff(2000) < 150 && counts[1].abs_diff(1000) < 150, "{counts:?}");
-        let draws = |seed| {
-            let mut sampler = Sampler::new(sampling(2.0, seed)).unwrap();
-            (0..20).map(|_| sampler.next(&mut [1.0; 50]).unwrap()).collect::<Vec<_>>()
-        };
-        assert_eq!(draws(7), draws(7));
-        assert_ne!(draws(7), draws(8));
-        let mut cold = Sampler::new(sampling(1e-30, 1)).unwrap();
-        assert_eq!(cold.next(&mut [1e20, 3e20, -1e30]).unwrap(), 1);
-        for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
-            assert!(matches!(Sampler::new(sampling(bad, 1)), Err(GenerateError::Temperature)), "{bad}");
+        // Every token but the last one chosen takes a position, so the last position's logits are still of use.
+        if self.tokens.len() > self.model.positions {
+            self.stop = Some(StopReason::Context);
+            return Ok(None);
         }
+        let mut logits = self.model.backend.logits(&self.tokens, self.computed)?;
+        self.computed = self.tokens.len();
+        let next = self.sampler.next(&mut logits, self.request.is_token)?;
+        if self.request.ends.contains(&next) {
+            self.stop = Some(StopReason::EndToken(next));
+            return Ok(None);
+        }
+        self.tokens.push(next);
+        Ok(Some(next))
     }
+}
 
-    #[test]
-    fn pick_never_leaves_the_support() {
-        assert_eq!(pick(&[0.0, 1.0, 0.0], 0.0), 1);
-        assert_eq!(pick(&[0.0, 1.0, 0.0], 1.0), 1);
-        assert_eq!(pick(&[0.5, 0.5], 0.75), 1);
+impl Iterator for Generation<'_> {
+    type Item = Result<u32, GenerateError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.stop.is_some() { None } else { self.step().transpose() }
     }
 }

@@ -1,20 +1,27 @@
-//! Hugging Face folders in and out: `config.json`, `model.safetensors`, `tokenizer.json` and their companions.
+//! Hugging Face folders in and out: `config.json`, `model.safetensors` and their companions.
 //!
-//! A round trip gives back every bit of the parameters. A folder that cannot be represented exactly is refused
-//! before any work, and the error names the reason: another architecture, biases, a rotary scaling other than
-//! `linear` and `llama3`, dtypes other than f32, bf16 and f16 (whose values are all f32), a tensor too many or
-//! too few.
+//! [`import`] reads a model that can be trained, and a round trip through [`export`] gives back every bit of the
+//! parameters. [`open`] reads a model that only generates, which relatives of the architecture can, too. A folder
+//! that cannot be represented exactly is refused before any work, and the error names the reason: another
+//! architecture, a rotary scaling other than `linear` and `llama3`, dtypes other than f32, bf16 and f16 (whose
+//! values are all f32), a tensor too many or too few.
 
 mod config;
 mod error;
 mod export;
 mod import;
 mod json;
+mod lfs;
+mod open;
+mod rope;
 mod weights;
+mod written;
 
 pub use error::ImportError;
-pub use export::{ExportError, export};
+pub use export::{ExportError, FolderContents, export};
 pub use import::import;
+pub use open::{OpenFolderError, OpenedModel, open};
+pub use written::SpecialIds;
 
 /// File name of the weights.
 const WEIGHTS: &str = "model.safetensors";

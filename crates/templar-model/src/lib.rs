@@ -14,6 +14,7 @@
 //!     hidden_size: 8,
 //!     layers: 1,
 //!     heads: 2,
+//!     head_size: None,
 //!     kv_heads: 1,
 //!     ffn_size: 16,
 //!     rope_theta: 10_000,
@@ -21,6 +22,7 @@
 //!     norm_eps_bits: 1e-5f32.to_bits(),
 //!     tied_embeddings: true,
 //!     sequence_length: 4,
+//!     position_limit: None,
 //! };
 //! let device = Arc::new(Cpu::best());
 //! let mut model = Model::new(&spec, device.clone())?;
@@ -55,8 +57,8 @@
 //!
 //! Every operation below is one of `templar-numerics`' and has its order there: `x Wᵀ` is a product whose
 //! elements are each one chain of fused multiply-adds over the inputs ascending; `norm` is RMSNorm with
-//! `norm_eps_bits`. Rows are the tokens of all sequences of a micro-batch, in order. With d = `hidden_size`, w
-//! = d / `heads`:
+//! `norm_eps_bits`. Rows are the tokens of all sequences of a micro-batch, in order. With w the width of
+//! a head, `head_size` or `hidden_size / heads`:
 //!
 //! 1. `x` is the tokens' rows of `model.embed_tokens`.
 //! 2. In each layer, ascending:
@@ -112,15 +114,16 @@
 //!
 //! The caller holds parameters, gradient and two moments once each: 16 bytes a parameter. With several
 //! micro-batches a step the model holds room for two more tensors: the embedding, and the largest one of a layer.
-//! A model's own buffers hold, for each token of a micro-batch and each layer, `3 d + 2 ffn_size + w (heads + 2 kv_heads)` numbers of
-//! 4 bytes; with recomputation only d. In addition there are one layer's workspace and 16 MiB of logits. On a
+//! A model's own buffers hold, for each token of a micro-batch and each layer, `2 d + 2 ffn_size + 2 w (heads +
+//! kv_heads)` numbers of 4 bytes, with d = `hidden_size`; with recomputation only d. In addition there are one
+//! layer's workspace and 16 MiB of logits. On a
 //! CPU no buffer is quadratic in the sequence's length. Evaluation keeps no
 //! activations of earlier layers. `BENCH.md` has measurements beside PyTorch and candle.
 //!
 //! # The edge
 //!
-//! [`hf`] reads and writes Hugging Face folders, and [`generate`] lets candle-transformers' Llama continue a prompt.
-//! Nothing that leaves through that edge comes back into training.
+//! [`hf`] reads and writes Hugging Face folders, and [`generate`] lets candle-transformers continue a prompt. Both deal
+//! in tokens and not in text. Nothing that leaves through that edge comes back into training.
 
 mod activations;
 mod backward;
@@ -136,7 +139,6 @@ mod model;
 mod optimizer;
 mod pass;
 pub mod sizes;
-mod vocabulary;
 
 pub use layout::{ConfigError, tensors};
 pub use model::{Model, StepError, recompute_by_default};

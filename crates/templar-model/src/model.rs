@@ -278,6 +278,19 @@ impl Model {
     /// # Errors
     /// A sequence that is empty or longer than `sequence_length`; an id outside the vocabulary; a device that fails.
     pub fn logits(&mut self, params: &Buffer, tokens: &[u32]) -> Result<Vec<f32>, StepError> {
+        self.logits_from(params, tokens, 0)
+    }
+
+    /// The logits after the last token of one sequence, `[vocab]`: the last row of [`Model::logits`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn next_logits(&mut self, params: &Buffer, tokens: &[u32]) -> Result<Vec<f32>, StepError> {
+        self.logits_from(params, tokens, tokens.len().saturating_sub(1))
+    }
+
+    /// The logits after the tokens from place `first` on.
+    fn logits_from(&mut self, params: &Buffer, tokens: &[u32], first: usize) -> Result<Vec<f32>, StepError> {
         self.check_length("the parameter vector", params.len())?;
         if tokens.is_empty() || tokens.len() > self.layout.sequence_length {
             return Err(StepError::Sequence { found: tokens.len(), positions: self.layout.sequence_length });
@@ -287,9 +300,12 @@ impl Model {
         self.check_shape(shape)?;
         self.run(params, tokens, shape, Keep::Nothing)?;
         let Self { device, layout, activations, .. } = self;
-        let mut logits = device.zeros(shape.rows() * layout.vocab as u64)?;
+        let rows = (tokens.len() - first) as u64;
+        let mut logits = device.zeros(rows * layout.vocab as u64)?;
         let weight = params.view(layout.output.clone());
-        linear::forward(&**device, activations.normed.all(), weight, logits.all_mut(), shape.rows());
+        let (start, hidden) = (first as u64, layout.hidden as u64);
+        let normed = activations.normed.view(start * hidden..shape.rows() * hidden);
+        linear::forward(&**device, normed, weight, logits.all_mut(), rows);
         Ok(device.download(logits)?)
     }
 

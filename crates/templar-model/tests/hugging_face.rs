@@ -7,21 +7,30 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use templar_manifest::ModelSpec;
 use templar_model::ConfigError;
-use templar_model::hf::{ExportError, ImportError, export, import};
+use templar_model::hf::{ExportError, FolderContents, ImportError, SpecialIds, import};
 
-use crate::support::{HostModel, LINEAR, LLAMA3, lively_params, small_spec, word_tokenizer};
+use crate::support::{HostModel, LINEAR, LLAMA3, lively_params, small_spec};
+
+/// Writes a folder whose texts end with token 0. The bytes of a tokenizer are not looked at.
+fn export(dir: &Path, spec: &ModelSpec, params: &[f32]) -> Result<(), ExportError> {
+    let special = SpecialIds { start: Some(1), end: 0 };
+    let config = json!({ "eos_token": "end" });
+    let tokenizer = b"{}";
+    templar_model::hf::export(dir, &FolderContents { spec, params, special, tokenizer, tokenizer_config: &config })
+}
 
 fn exported(spec: &ModelSpec) -> (TempDir, Vec<f32>) {
     let params = lively_params(&HostModel::new(spec).unwrap());
     let dir = TempDir::new().unwrap();
-    export(dir.path(), spec, &params, &word_tokenizer(&["a", "b"])).unwrap();
+    export(dir.path(), spec, &params).unwrap();
     (dir, params)
 }
 
 #[test]
 fn a_round_trip_keeps_every_bit() {
-    for (tied, scaling) in [(true, None), (false, Some(LLAMA3)), (true, Some(LINEAR))] {
-        let mut spec = ModelSpec { rope_scaling: scaling, ..small_spec(tied) };
+    for (tied, scaling, head_size) in [(true, None, None), (false, Some(LLAMA3), Some(10)), (true, Some(LINEAR), None)]
+    {
+        let mut spec = ModelSpec { rope_scaling: scaling, head_size, ..small_spec(tied) };
         spec.norm_eps_bits += 1;
         let (dir, params) = exported(&spec);
         let (read_spec, read) = import(dir.path()).unwrap();
@@ -29,7 +38,7 @@ fn a_round_trip_keeps_every_bit() {
         assert!(read.iter().zip(&params).all(|(a, b)| a.to_bits() == b.to_bits()) && read.len() == params.len());
         // The same parameters make the same bytes, and the body is the vector itself.
         let again = TempDir::new().unwrap();
-        export(again.path(), &read_spec, &read, &word_tokenizer(&["a", "b"])).unwrap();
+        export(again.path(), &read_spec, &read).unwrap();
         let weights = fs::read(dir.path().join("model.safetensors")).unwrap();
         assert_eq!(weights, fs::read(again.path().join("model.safetensors")).unwrap());
         assert!(weights.ends_with(&params.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()));
@@ -61,7 +70,7 @@ fn the_config_has_the_keys_that_loaders_read() {
         ("rms_norm_eps", json!(1e-5)),
         ("rope_theta", json!(10000.0)),
         ("tie_word_embeddings", json!(true)),
-        ("bos_token_id", json!(0)),
+        ("bos_token_id", json!(1)),
         ("eos_token_id", json!(0)),
         ("torch_dtype", json!("float32")),
         ("hidden_act", json!("silu")),
@@ -75,25 +84,26 @@ fn the_config_has_the_keys_that_loaders_read() {
 fn nothing_is_overwritten_and_nothing_bad_is_written() {
     let spec = small_spec(true);
     let (dir, params) = exported(&spec);
-    let tokenizer = word_tokenizer(&["a"]);
-    assert!(matches!(export(dir.path(), &spec, &params, &tokenizer), Err(ExportError::Exists { .. })));
+    assert!(matches!(export(dir.path(), &spec, &params), Err(ExportError::Exists { .. })));
     let empty = TempDir::new().unwrap();
     let target = empty.path().join("deep/er");
-    assert!(matches!(export(&target, &spec, &params[1..], &tokenizer), Err(ExportError::Length { .. })));
-    assert!(matches!(export(&target, &spec, &params, b"not a tokenizer"), Err(ExportError::Tokenizer(_))));
+    assert!(matches!(export(&target, &spec, &params[1..]), Err(ExportError::Length { .. })));
+    let one = ModelSpec { vocab_size: 1, ..spec.clone() };
+    let few = vec![0.0; HostModel::new(&one).unwrap().parameter_count()];
+    assert!(matches!(export(&target, &one, &few), Err(ExportError::Token { token: 1, vocab_size: 1 })));
     let flat = ModelSpec { layers: 0, ..spec.clone() };
-    assert!(matches!(export(&target, &flat, &params, &tokenizer), Err(ExportError::Config(_))));
+    assert!(matches!(export(&target, &flat, &params), Err(ExportError::Config(_))));
     assert!(!target.exists());
     let file = empty.path().join("file");
     fs::write(&file, b"").unwrap();
-    assert!(matches!(export(&file, &spec, &params, &tokenizer), Err(ExportError::Io { .. })));
+    assert!(matches!(export(&file, &spec, &params), Err(ExportError::Io { .. })));
     // A folder where the weights would be written makes the export fail after its first files; none of them stays.
     let obstacle = target.join(".model.safetensors.partial");
     fs::create_dir_all(&obstacle).unwrap();
-    assert!(matches!(export(&target, &spec, &params, &tokenizer), Err(ExportError::Io { .. })));
+    assert!(matches!(export(&target, &spec, &params), Err(ExportError::Io { .. })));
     assert_eq!(fs::read_dir(&target).unwrap().count(), 1);
     fs::remove_dir(&obstacle).unwrap();
-    export(&target, &spec, &params, &tokenizer).unwrap();
+    export(&target, &spec, &params).unwrap();
     assert_eq!(fs::read_dir(&target).unwrap().count(), 5);
 }
 
@@ -110,22 +120,22 @@ fn with_config(change: impl FnOnce(&mut Value)) -> Result<(ModelSpec, Vec<f32>),
 #[test]
 fn configs_are_refused_by_the_key_that_is_wrong() {
     for (key, value) in [
-        ("architectures", json!(["MistralForCausalLM"])),
+        ("architectures", json!(["GemmaForCausalLM"])),
+        ("architectures", json!(["LlamaForSequenceClassification"])),
         ("architectures", json!([])),
         ("model_type", json!("gemma3")),
         ("hidden_act", json!("gelu")),
         ("attention_bias", json!(true)),
         ("mlp_bias", json!(true)),
-        ("head_dim", json!(8)),
-        ("rope_scaling", json!({ "rope_type": "dynamic", "factor": 2.0 })),
-        ("rope_scaling", json!({ "type": "yarn", "factor": 2.0 })),
+        ("partial_rotary_factor", json!(0.5)),
         ("rope_scaling", json!({ "factor": 2.0 })),
         ("rope_scaling", json!("linear")),
         ("rope_scaling", json!({ "rope_type": "llama3", "factor": 8.0 })),
         ("rope_scaling", json!({ "rope_type": "linear", "factor": 1e300 })),
         ("rope_scaling", json!({ "rope_type": "linear", "factor": 2.000_000_1 })),
         ("rope_scaling", json!({ "rope_type": "linear", "factor": "2" })),
-        ("rope_parameters", json!({ "rope_type": "yarn", "rope_theta": 10000.0 })),
+        ("rope_parameters", json!({ "rope_theta": 10000.0, "factor": 2.0 })),
+        ("rope_parameters", json!({ "full_attention": { "rope_type": "default", "rope_theta": 10000.0 } })),
         ("rope_theta", json!(10000.5)),
         ("rope_theta", json!(-1.0)),
         ("rope_theta", json!(1e300)),
@@ -144,7 +154,17 @@ fn configs_are_refused_by_the_key_that_is_wrong() {
         assert!(matches!(error, ImportError::Parse { .. }), "{key}: {error:?}");
     }
     let error = with_config(|config| config["num_attention_heads"] = json!(0)).unwrap_err();
-    assert!(matches!(error, ImportError::Unsupported { what: "head_dim", .. }), "{error:?}");
+    assert!(matches!(error, ImportError::Config(ConfigError::Zero { field: "heads" })), "{error:?}");
+    let error = with_config(|config| config["head_dim"] = json!(7)).unwrap_err();
+    assert!(matches!(error, ImportError::Config(ConfigError::OddHead { width: 7 })), "{error:?}");
+    let error = with_config(|config| config["head_dim"] = json!(8)).unwrap_err();
+    assert!(matches!(&error, ImportError::Shape { name, .. } if name.ends_with("q_proj.weight")), "{error:?}");
+    for kind in ["dynamic", "yarn", "longrope", "su"] {
+        for key in ["rope_type", "type"] {
+            let error = with_config(|config| config["rope_scaling"] = json!({ key: kind, "factor": 2.0 })).unwrap_err();
+            assert!(matches!(&error, ImportError::RopeKind { kind: found } if found == kind), "{error:?}");
+        }
+    }
     let error = with_config(|config| config["num_key_value_heads"] = json!(3)).unwrap_err();
     assert!(matches!(error, ImportError::Config(ConfigError::KvHeads { .. })), "{error:?}");
     let error = with_config(|config| config["rms_norm_eps"] = json!(0)).unwrap_err();
@@ -169,19 +189,90 @@ fn configs_of_other_writers_are_read() {
     })
     .unwrap();
     assert_eq!((spec.rope_theta, spec.rope_scaling), (500_000, None));
-    let scaled = json!({ "rope_type": "linear", "rope_theta": 500000.0, "factor": 2.0 });
-    let (spec, _) = with_config(|config| config["rope_parameters"] = scaled.clone()).unwrap();
+    let newer = |parameters: Value| {
+        with_config(|config| {
+            config["rope_theta"] = Value::Null;
+            config["rope_parameters"] = parameters;
+        })
+    };
+    let (spec, _) = newer(json!({ "rope_type": "linear", "rope_theta": 500000.0, "factor": 2.0 })).unwrap();
     assert_eq!((spec.rope_theta, spec.rope_scaling), (500_000, Some(LINEAR)));
+    let (spec, _) = newer(json!({ "rope_theta": 20000.0 })).unwrap();
+    assert_eq!((spec.rope_theta, spec.rope_scaling), (20_000, None));
     let (spec, _) = with_config(|config| config["rope_scaling"] = json!({ "type": "linear", "factor": 2 })).unwrap();
     assert_eq!(spec.rope_scaling, Some(LINEAR));
-    let error = with_config(|config| {
-        config["rope_scaling"] = json!({ "type": "linear", "factor": 4 });
-        config["rope_parameters"] = scaled;
-    });
-    assert!(matches!(error, Err(ImportError::Unsupported { what: "rope_scaling", .. })));
     // A factor that makes no sense is refused like any specification that has it.
     let error = with_config(|config| config["rope_scaling"] = json!({ "type": "linear", "factor": 0.5 }));
     assert!(matches!(error, Err(ImportError::Config(ConfigError::RopeScaling { .. }))));
+}
+
+/// transformers 5 lets an older key replace the newer one whole; other readers do not.
+#[test]
+fn two_keys_of_the_rotary_embedding_that_disagree_are_ambiguous() {
+    let scaled = json!({ "rope_type": "linear", "rope_theta": 500000.0, "factor": 2.0 });
+    let both = |theta: Value, newer: &Value, older: Value| {
+        let newer = newer.clone();
+        with_config(|config| {
+            config["rope_theta"] = theta;
+            config["rope_parameters"] = newer;
+            config["rope_scaling"] = older;
+        })
+    };
+    for older in [json!({ "rope_type": "linear", "factor": 2.0 }), json!({ "rope_type": "linear", "factor": 4.0 })] {
+        let error = both(Value::Null, &scaled, older).unwrap_err();
+        assert!(matches!(error, ImportError::AmbiguousRope { .. }), "{error:?}");
+    }
+    let error = both(json!(10000.0), &scaled, Value::Null).unwrap_err();
+    assert!(matches!(error, ImportError::AmbiguousRope { .. }), "{error:?}");
+    // Keys that say the same are not ambiguous.
+    let (spec, _) = both(json!(500000.0), &scaled, scaled.clone()).unwrap();
+    assert_eq!((spec.rope_theta, spec.rope_scaling), (500_000, Some(LINEAR)));
+}
+
+#[test]
+fn relatives_are_trained_where_their_arithmetic_is_the_same() {
+    let mistral = |window: Option<Value>| {
+        with_config(|config| {
+            config["architectures"] = json!(["MistralForCausalLM"]);
+            config["model_type"] = json!("mistral");
+            if let Some(window) = window {
+                config["sliding_window"] = window;
+            }
+        })
+    };
+    // The context has 70 positions. Without the key a Mistral has a window of 4,096.
+    for window in [Some(Value::Null), Some(json!(70)), Some(json!(4096)), None] {
+        assert_eq!(mistral(window).unwrap().0, small_spec(true));
+    }
+    let error = mistral(Some(json!(69))).unwrap_err();
+    assert!(
+        matches!(&error, ImportError::GenerateOnly { reason, .. } if reason.contains("sliding_window is 69")),
+        "{error}"
+    );
+    for (name, kind, reason) in
+        [("Qwen2ForCausalLM", "qwen2", "biases"), ("Qwen3ForCausalLM", "qwen3", "norms of their own")]
+    {
+        let error = with_config(|config| {
+            config["architectures"] = json!([name]);
+            config["model_type"] = json!(kind);
+        })
+        .unwrap_err();
+        let said = matches!(&error, ImportError::GenerateOnly { architecture, reason: found }
+            if *architecture == name && found.contains(reason));
+        assert!(said, "{error:?}");
+    }
+    let old = with_config(|config| config["architectures"] = json!(["LLaMAForCausalLM"])).unwrap();
+    assert_eq!(old.0, small_spec(true));
+}
+
+#[test]
+fn the_context_of_the_source_comes_back() {
+    let (spec, _) = with_config(|config| config["max_position_embeddings"] = json!(1_024_000)).unwrap();
+    assert_eq!((spec.sequence_length, spec.position_limit), (1 << 17, Some(1_024_000)));
+    let limited = ModelSpec { position_limit: Some(131_072), ..small_spec(true) };
+    let (dir, _) = exported(&limited);
+    let config: Value = serde_json::from_slice(&fs::read(dir.path().join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["max_position_embeddings"], 131_072);
 }
 
 /// Imports a sound folder after `change` was made to the bytes of its weights.
@@ -328,4 +419,75 @@ fn missing_and_overlong_files_are_named() {
     assert!(matches!(&error, ImportError::Io { path, .. } if path.ends_with("model.safetensors")), "{error:?}");
     fs::write(dir.path().join("config.json"), vec![b' '; (1 << 20) + 1]).unwrap();
     assert!(matches!(import(dir.path()).unwrap_err(), ImportError::TooLarge { what: "config.json", .. }));
+}
+
+/// The weights of an exported folder, written anew with more tensors.
+fn with_more(spec: &ModelSpec, more: &[(&str, Vec<usize>, Vec<f32>)]) -> (TempDir, Vec<f32>) {
+    let (dir, params) = exported(spec);
+    let path = dir.path().join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let written = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let more: Vec<(String, Vec<usize>, Vec<u8>)> = more
+        .iter()
+        .map(|(name, shape, values)| {
+            ((*name).to_owned(), shape.clone(), values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        })
+        .collect();
+    let more = more.iter().map(|(name, shape, bytes)| {
+        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).unwrap();
+        (name.clone(), view)
+    });
+    let all: Vec<_> = written.tensors().into_iter().chain(more).collect();
+    fs::write(&path, safetensors::serialize(all, None).unwrap()).unwrap();
+    (dir, params)
+}
+
+#[test]
+fn a_tied_head_may_be_there_as_a_copy() {
+    let spec = small_spec(true);
+    let embedding = exported(&spec).1[..53 * 24].to_vec();
+    let read = |head: Vec<f32>, shape: Vec<usize>| {
+        let (dir, params) = with_more(&spec, &[("lm_head.weight", shape, head)]);
+        import(dir.path()).map(|(read_spec, read)| {
+            assert_eq!(read_spec, spec);
+            assert!(read == params, "the copy changes a parameter");
+        })
+    };
+    read(embedding.clone(), vec![53, 24]).unwrap();
+    let mut other = embedding.clone();
+    other[700] = -other[700];
+    let error = read(other, vec![53, 24]).unwrap_err();
+    assert!(matches!(error, ImportError::TiedHeadDiffers { index: 700 }), "{error:?}");
+    let error = read(embedding[24..].to_vec(), vec![52, 24]).unwrap_err();
+    assert!(matches!(error, ImportError::Shape { .. }), "{error:?}");
+}
+
+#[test]
+fn tables_of_the_rotary_embedding_are_passed_by() {
+    for name in ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"] {
+        let (dir, params) = with_more(&small_spec(false), &[(name, vec![3], vec![1.0, 0.5, 0.25])]);
+        assert!(import(dir.path()).unwrap().1 == params);
+    }
+    let (dir, _) = with_more(&small_spec(false), &[("model.rotary_emb.other", vec![1], vec![1.0])]);
+    assert!(matches!(import(dir.path()), Err(ImportError::Extra { .. })));
+}
+
+#[test]
+fn files_that_are_not_the_weights_are_named() {
+    const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 123\n";
+    for name in ["model.safetensors", "config.json"] {
+        let (dir, _) = exported(&small_spec(true));
+        fs::write(dir.path().join(name), POINTER).unwrap();
+        let error = import(dir.path()).unwrap_err();
+        assert!(matches!(&error, ImportError::LfsPointer { path } if path.ends_with(name)), "{error:?}");
+    }
+    let (dir, _) = sharded("model-00002-of-00002.safetensors", |_| ());
+    fs::write(dir.path().join("model-00002-of-00002.safetensors"), POINTER).unwrap();
+    assert!(matches!(import(dir.path()).unwrap_err(), ImportError::LfsPointer { .. }));
+    for name in ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "consolidated.00.pth", "model.gguf"] {
+        let (dir, _) = exported(&small_spec(true));
+        fs::rename(dir.path().join("model.safetensors"), dir.path().join(name)).unwrap();
+        let error = import(dir.path()).unwrap_err();
+        assert!(matches!(&error, ImportError::OtherFormat { path } if path.ends_with(name)), "{error:?}");
+    }
 }

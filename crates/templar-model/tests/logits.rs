@@ -7,7 +7,6 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Config, Llama, Llama3RopeConfig, Llama3RopeType};
 use templar_manifest::ModelSpec;
-use templar_model::generate::{Continuation, Sampling, generate};
 use templar_model::hf;
 
 use crate::support::{HostModel, LINEAR, LLAMA3, lively_params, small_spec, tokens};
@@ -110,7 +109,7 @@ fn a_model_of_another_context_computes_over_the_same_parameters() {
 }
 
 #[test]
-fn a_trained_model_has_its_published_logits_and_text() {
+fn a_trained_model_has_its_published_logits() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/stories260K-hf");
     if !dir.exists() {
         eprintln!("skipped: stories260K is not beside the repository");
@@ -125,13 +124,4 @@ fn a_trained_model_has_its_published_logits_and_text() {
     }
     let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
     assert_eq!(best, 403);
-
-    let tokenizer = std::fs::read(dir.join("tokenizer.json")).unwrap();
-    let text = |prompt| {
-        let request = Continuation { prompt, max_tokens: 60, sampling: Sampling::Greedy };
-        generate(&spec, &params, &tokenizer, request).unwrap()
-    };
-    let published = ", there was a little girl named Lily. She loved to play outside in the park.";
-    assert!(text("").trim_start().starts_with(&format!("Once upon a time{published}")), "{}", text(""));
-    assert!(text("Once upon a time").starts_with(published), "{}", text("Once upon a time"));
 }

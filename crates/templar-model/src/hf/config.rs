@@ -1,132 +1,48 @@
-//! `config.json` of a `LlamaForCausalLM`: written with every key that loaders look for, read with Hugging
-//! Face's defaults.
+//! `config.json` as transformers 4 and 5 write it, read with their defaults.
 //!
-//! Where a key could change the arithmetic to something that this crate does not compute, reading refuses it.
+//! Where a key could change the arithmetic to something that is not computed here, reading refuses it by name.
+//! The Llama architecture can be trained. Its relatives with biases, norms of queries and keys, or a sliding
+//! window can only generate.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use templar_manifest::{ModelSpec, RopeScaling};
+use serde::Deserialize;
+use serde_json::Value;
+use templar_manifest::ModelSpec;
 
 use super::error::ImportError;
+use super::json::shortened;
+use super::rope;
 
-/// The only architecture there is here.
-const ARCHITECTURE: &str = "LlamaForCausalLM";
-
-/// The `config.json` that an export writes.
-#[derive(Debug, Serialize)]
-pub(super) struct WrittenConfig {
-    architectures: [&'static str; 1],
-    model_type: &'static str,
-    vocab_size: u32,
-    hidden_size: u32,
-    intermediate_size: u32,
-    num_hidden_layers: u32,
-    num_attention_heads: u32,
-    num_key_value_heads: u32,
-    head_dim: u32,
-    max_position_embeddings: u32,
-    hidden_act: &'static str,
-    rms_norm_eps: f64,
-    rope_theta: f64,
-    rope_scaling: Value,
-    attention_bias: bool,
-    attention_dropout: f64,
-    mlp_bias: bool,
-    initializer_range: f64,
-    tie_word_embeddings: bool,
-    bos_token_id: Option<u32>,
-    eos_token_id: Option<u32>,
-    torch_dtype: &'static str,
-    use_cache: bool,
+/// Architectures whose folders are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// The architecture that is trained.
+    Llama,
+    /// Llama with a sliding window, or without one, which makes it Llama's.
+    Mistral,
+    /// Llama with biases on queries, keys and values.
+    Qwen2,
+    /// Llama with a norm on each query and key.
+    Qwen3,
 }
 
-impl WrittenConfig {
-    pub(super) fn new(spec: &ModelSpec, bos_token_id: Option<u32>, eos_token_id: Option<u32>) -> Self {
-        Self {
-            architectures: [ARCHITECTURE],
-            model_type: "llama",
-            vocab_size: spec.vocab_size,
-            hidden_size: spec.hidden_size,
-            intermediate_size: spec.ffn_size,
-            num_hidden_layers: spec.layers,
-            num_attention_heads: spec.heads,
-            num_key_value_heads: spec.kv_heads,
-            head_dim: spec.hidden_size / spec.heads,
-            max_position_embeddings: spec.sequence_length,
-            hidden_act: "silu",
-            rms_norm_eps: decimal(f32::from_bits(spec.norm_eps_bits)),
-            rope_theta: spec.rope_theta.into(),
-            rope_scaling: written_scaling(spec.rope_scaling),
-            attention_bias: false,
-            attention_dropout: 0.0,
-            mlp_bias: false,
-            initializer_range: 0.02,
-            tie_word_embeddings: spec.tied_embeddings,
-            bos_token_id,
-            eos_token_id,
-            torch_dtype: "float32",
-            use_cache: true,
-        }
-    }
-}
+/// The names in `architectures`, the `model_type`, and the family.
+const FAMILIES: [(&str, &str, Family); 5] = [
+    ("LlamaForCausalLM", "llama", Family::Llama),
+    // As the first conversions of Llama spelled it.
+    ("LLaMAForCausalLM", "llama", Family::Llama),
+    ("MistralForCausalLM", "mistral", Family::Mistral),
+    ("Qwen2ForCausalLM", "qwen2", Family::Qwen2),
+    ("Qwen3ForCausalLM", "qwen3", Family::Qwen3),
+];
 
-/// The f64 that people write for this f32 (1e-5, not 9.99999974737e-6), if reading it gives the f32 back.
-fn decimal(value: f32) -> f64 {
-    match value.to_string().parse::<f64>() {
-        Ok(short) if (short as f32).to_bits() == value.to_bits() => short,
-        _ => f64::from(value),
-    }
-}
+/// The window of a Mistral whose config does not speak of it.
+const MISTRAL_WINDOW: u32 = 4096;
+/// The context of a config that does not state it.
+const POSITIONS: u32 = 2048;
 
-/// The scaling in Hugging Face's words.
-fn written_scaling(scaling: Option<RopeScaling>) -> Value {
-    let from_ppm = |ppm: u32| f64::from(ppm) / 1e6;
-    match scaling {
-        None => Value::Null,
-        Some(RopeScaling::Linear { factor_ppm }) => json!({ "rope_type": "linear", "factor": from_ppm(factor_ppm) }),
-        Some(RopeScaling::Llama3 { factor_ppm, low_freq_factor_ppm, high_freq_factor_ppm, original_positions }) => {
-            json!({
-                "rope_type": "llama3",
-                "factor": from_ppm(factor_ppm),
-                "low_freq_factor": from_ppm(low_freq_factor_ppm),
-                "high_freq_factor": from_ppm(high_freq_factor_ppm),
-                "original_max_position_embeddings": original_positions,
-            })
-        }
-    }
-}
-
-/// The scaling that `value` of key `what` describes, or what of it is not supported.
-fn read_scaling(what: &'static str, value: &Value) -> Result<Option<RopeScaling>, ImportError> {
-    let refused = || ImportError::Unsupported { what, found: shortened(value) };
-    let millionths = |key: &str| {
-        let number = value.get(key).and_then(Value::as_f64).ok_or_else(refused)?;
-        // `as` saturates, and what was rounded or cut is then not equal.
-        let ppm = (number * 1e6).round() as u32;
-        if f64::from(ppm) / 1e6 == number { Ok(ppm) } else { Err(refused()) }
-    };
-    let kind = value.get("rope_type").or_else(|| value.get("type"));
-    match kind.map(|kind| kind.as_str().unwrap_or_default()) {
-        Some("default") => Ok(None),
-        // Newer writers keep the base here too, with or without a scaling.
-        None if what == "rope_parameters" => Ok(None),
-        Some("linear") => Ok(Some(RopeScaling::Linear { factor_ppm: millionths("factor")? })),
-        Some("llama3") => {
-            let original = value.get("original_max_position_embeddings").and_then(Value::as_u64);
-            Ok(Some(RopeScaling::Llama3 {
-                factor_ppm: millionths("factor")?,
-                low_freq_factor_ppm: millionths("low_freq_factor")?,
-                high_freq_factor_ppm: millionths("high_freq_factor")?,
-                original_positions: original.and_then(|original| original.try_into().ok()).ok_or_else(refused)?,
-            }))
-        }
-        _ => Err(refused()),
-    }
-}
-
-/// The `config.json` that an import reads. Keys that are not named here do not change the computation of a Llama.
+/// The sizes of a config. Keys that are read nowhere in this file do not change the computation.
 #[derive(Debug, Deserialize)]
-pub(super) struct ReadConfig {
+struct Sizes {
     architectures: Option<Vec<String>>,
     model_type: Option<String>,
     vocab_size: u32,
@@ -136,113 +52,127 @@ pub(super) struct ReadConfig {
     num_attention_heads: u32,
     num_key_value_heads: Option<u32>,
     head_dim: Option<u32>,
-    #[serde(default = "default_positions")]
-    max_position_embeddings: u32,
+    max_position_embeddings: Option<u32>,
     hidden_act: Option<String>,
-    #[serde(default = "default_norm_eps")]
-    rms_norm_eps: f64,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<Value>,
-    rope_parameters: Option<Value>,
-    attention_bias: Option<bool>,
-    mlp_bias: Option<bool>,
+    rms_norm_eps: Option<f64>,
     tie_word_embeddings: Option<bool>,
-    quantization_config: Option<Value>,
+    sliding_window: Option<u32>,
+    use_sliding_window: Option<bool>,
 }
 
-fn default_positions() -> u32 {
-    2048
-}
-
-fn default_norm_eps() -> f64 {
-    1e-6
+/// A config that was understood.
+#[derive(Debug)]
+pub(super) struct ReadConfig {
+    pub(super) family: Family,
+    /// The model. `sequence_length` is the whole context.
+    pub(super) spec: ModelSpec,
+    /// The number of tokens that attention looks back, where that is less than the context.
+    pub(super) window: Option<u32>,
 }
 
 impl ReadConfig {
-    /// The specification, or what is not supported. Its sizes are checked by the caller, as any specification's.
-    pub(super) fn spec(&self) -> Result<ModelSpec, ImportError> {
-        let unsupported = |what: &'static str, found: String| Err(ImportError::Unsupported { what, found });
-        match &self.architectures {
-            Some(names) if names.iter().any(|name| name == ARCHITECTURE) => {}
-            Some(names) => return unsupported("architectures", names.join(", ")),
-            None if self.model_type.as_deref() == Some("llama") => {}
-            None => return unsupported("architectures", "none".into()),
+    /// Understands a config, or says what of it is not supported. Sizes are checked by the caller, as any
+    /// specification's.
+    pub(super) fn new(config: &Value, parse: impl Fn(serde_json::Error) -> ImportError) -> Result<Self, ImportError> {
+        refuse_other_arithmetic(config)?;
+        let sizes = Sizes::deserialize(config).map_err(parse)?;
+        let family = sizes.family()?;
+        if let Some(activation) = sizes.hidden_act.as_deref().filter(|&name| !matches!(name, "silu" | "swish")) {
+            return unsupported("hidden_act", activation);
         }
-        if let Some(kind) = self.model_type.as_deref().filter(|&kind| kind != "llama") {
-            return unsupported("model_type", kind.into());
-        }
-        if let Some(activation) = self.hidden_act.as_deref().filter(|&name| name != "silu") {
-            return unsupported("hidden_act", activation.into());
-        }
-        for (what, bias) in [("attention_bias", self.attention_bias), ("mlp_bias", self.mlp_bias)] {
-            if bias == Some(true) {
-                return unsupported(what, "true".into());
-            }
-        }
-        if let Some(quantization) = self.quantization_config.as_ref().filter(|value| !value.is_null()) {
-            return unsupported("quantization_config", shortened(quantization));
-        }
-        if let Some(width) = self.head_dim
-            && u64::from(width) * u64::from(self.num_attention_heads) != u64::from(self.hidden_size)
-        {
-            return unsupported("head_dim", width.to_string());
-        }
-        Ok(ModelSpec {
-            vocab_size: self.vocab_size,
-            hidden_size: self.hidden_size,
-            layers: self.num_hidden_layers,
-            heads: self.num_attention_heads,
-            kv_heads: self.num_key_value_heads.unwrap_or(self.num_attention_heads),
-            ffn_size: self.intermediate_size,
-            rope_theta: self.rope_base()?,
-            rope_scaling: self.scaling()?,
-            norm_eps_bits: (self.rms_norm_eps as f32).to_bits(),
-            tied_embeddings: self.tie_word_embeddings.unwrap_or(false),
-            sequence_length: self.max_position_embeddings,
+        let positions = sizes.max_position_embeddings.unwrap_or(POSITIONS);
+        Ok(Self {
+            family,
+            spec: ModelSpec {
+                vocab_size: sizes.vocab_size,
+                hidden_size: sizes.hidden_size,
+                layers: sizes.num_hidden_layers,
+                heads: sizes.num_attention_heads,
+                head_size: sizes.head_size(family),
+                kv_heads: sizes.num_key_value_heads.unwrap_or(sizes.num_attention_heads),
+                ffn_size: sizes.intermediate_size,
+                rope_theta: rope::base(config)?,
+                rope_scaling: rope::scaling(config)?,
+                norm_eps_bits: (sizes.rms_norm_eps.unwrap_or(1e-6) as f32).to_bits(),
+                tied_embeddings: sizes.tie_word_embeddings.unwrap_or(false),
+                sequence_length: positions,
+                position_limit: None,
+            },
+            window: sizes.window(config, family).filter(|&window| window < positions),
         })
     }
 
-    /// The scaling of the rotary frequencies, under its older key or inside `rope_parameters` as newer writers have it.
-    fn scaling(&self) -> Result<Option<RopeScaling>, ImportError> {
-        let read = |what, value: &Option<Value>| match value.as_ref().filter(|value| !value.is_null()) {
-            Some(value) => read_scaling(what, value).map(Some),
-            None => Ok(None),
+    /// The specification, where the model can be trained.
+    pub(super) fn trainable(&self) -> Result<&ModelSpec, ImportError> {
+        let reason = match (self.family, self.window) {
+            (Family::Qwen2, _) => "its queries, keys and values have biases".to_owned(),
+            (Family::Qwen3, _) => "its queries and keys go through norms of their own".to_owned(),
+            (_, Some(window)) => format!(
+                "sliding_window is {window}, shorter than the context of {} (max_position_embeddings)",
+                self.spec.sequence_length
+            ),
+            (Family::Llama | Family::Mistral, None) => return Ok(&self.spec),
         };
-        match (read("rope_scaling", &self.rope_scaling)?, read("rope_parameters", &self.rope_parameters)?) {
-            (Some(older), Some(newer)) if older != newer => {
-                Err(ImportError::Unsupported { what: "rope_scaling", found: "another than in rope_parameters".into() })
-            }
-            (Some(scaling), _) | (None, Some(scaling)) => Ok(scaling),
-            (None, None) => Ok(None),
-        }
-    }
-
-    /// The rotary base: a top-level key, or inside `rope_parameters`.
-    fn rope_base(&self) -> Result<u32, ImportError> {
-        let newer = self.rope_parameters.as_ref().and_then(|value| value.get("rope_theta")).and_then(Value::as_f64);
-        let theta = newer.or(self.rope_theta).unwrap_or(10_000.0);
-        if theta.fract() != 0.0 || !(1.0..=f64::from(u32::MAX)).contains(&theta) {
-            return Err(ImportError::Unsupported { what: "rope_theta", found: theta.to_string() });
-        }
-        Ok(theta as u32)
+        Err(ImportError::GenerateOnly { architecture: self.family.architecture(), reason })
     }
 }
 
-/// A value for an error message.
-fn shortened(value: &Value) -> String {
-    value.to_string().chars().take(80).collect()
+impl Family {
+    fn architecture(self) -> &'static str {
+        FAMILIES.iter().find(|(.., family)| *family == self).map_or("", |(name, ..)| name)
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn epsilons_are_written_as_people_write_them_and_read_back_exactly() {
-        assert_eq!(decimal(1e-5), 1e-5);
-        assert_eq!(decimal(1e-6), 1e-6);
-        for bits in (0x0080_0000..0x3f80_0000u32).step_by(99_991) {
-            assert_eq!((decimal(f32::from_bits(bits)) as f32).to_bits(), bits);
+impl Sizes {
+    fn family(&self) -> Result<Family, ImportError> {
+        let known = |name: &str| FAMILIES.iter().find(|(known, ..)| *known == name);
+        let (_, kind, family) = match &self.architectures {
+            Some(names) => match names.iter().find_map(|name| known(name)) {
+                Some(found) => *found,
+                None => return unsupported("architectures", &names.join(", ")),
+            },
+            None => match FAMILIES.iter().find(|(_, kind, _)| self.model_type.as_deref() == Some(*kind)) {
+                Some(found) => *found,
+                None => return unsupported("architectures", "none"),
+            },
+        };
+        match self.model_type.as_deref() {
+            Some(other) if other != kind => unsupported("model_type", other),
+            _ => Ok(family),
         }
     }
+
+    /// The width of a head where it is not the customary one. Qwen 3 has a default of its own.
+    fn head_size(&self, family: Family) -> Option<u32> {
+        let stated = self.head_dim.or((family == Family::Qwen3).then_some(128))?;
+        let is_customary = u64::from(stated) * u64::from(self.num_attention_heads) == u64::from(self.hidden_size);
+        (!is_customary).then_some(stated)
+    }
+
+    /// The sliding window that the model's attention has.
+    fn window(&self, config: &Value, family: Family) -> Option<u32> {
+        match family {
+            Family::Llama => None,
+            Family::Mistral if config.get("sliding_window").is_none() => Some(MISTRAL_WINDOW),
+            Family::Mistral => self.sliding_window,
+            Family::Qwen2 | Family::Qwen3 => self.sliding_window.filter(|_| self.use_sliding_window == Some(true)),
+        }
+    }
+}
+
+/// Refuses keys that change the computation, whatever the family.
+fn refuse_other_arithmetic(config: &Value) -> Result<(), ImportError> {
+    for key in ["attention_bias", "mlp_bias"] {
+        if config[key] == true {
+            return unsupported(key, "true");
+        }
+    }
+    if !config["quantization_config"].is_null() {
+        return unsupported("quantization_config", &shortened(&config["quantization_config"]));
+    }
+    Ok(())
+}
+
+fn unsupported<T>(what: &'static str, found: &str) -> Result<T, ImportError> {
+    Err(ImportError::Unsupported { what, found: found.to_owned() })
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::WEIGHTS;
 use crate::layout::ConfigError;
 
 /// Why a folder is refused.
@@ -41,6 +42,46 @@ pub enum ImportError {
         what: &'static str,
         /// The value of that key.
         found: String,
+    },
+    /// Two keys state the rotary embedding and do not say the same, so readers disagree on what the file means.
+    #[error("the rotary embedding is ambiguous: {said}")]
+    AmbiguousRope {
+        /// What the keys say.
+        said: String,
+    },
+    /// The rotary frequencies are changed in a way that this model does not compute.
+    #[error("rotary scaling of the kind {kind:?} is not supported: `linear` and `llama3` are")]
+    RopeKind {
+        /// The kind in the config.
+        kind: String,
+    },
+    /// The architecture is not the one that is trained, but candle can generate with it.
+    #[error("a model of the kind {architecture} can generate, but not be trained here: {reason}")]
+    GenerateOnly {
+        /// The name of the architecture.
+        architecture: &'static str,
+        /// The difference to the architecture that is trained.
+        reason: String,
+    },
+    /// A file is a pointer of Git LFS, which stands where the file itself was not downloaded.
+    #[error("{} is a Git LFS pointer, not the file itself", path.display())]
+    LfsPointer {
+        /// The file that was read.
+        path: PathBuf,
+    },
+    /// The folder has its weights in another format.
+    #[error("the weights are in {}, which is not read: {WEIGHTS} is", path.display())]
+    OtherFormat {
+        /// The file with the weights.
+        path: PathBuf,
+    },
+    /// The config says that the head is the embedding, and the weights have another head.
+    #[error(
+        "tie_word_embeddings is true, but lm_head.weight differs from model.embed_tokens.weight at element {index}"
+    )]
+    TiedHeadDiffers {
+        /// The first element that differs.
+        index: usize,
     },
     /// The sizes are refused.
     #[error("the sizes in config.json are refused")]

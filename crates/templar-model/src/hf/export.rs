@@ -12,13 +12,12 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use templar_manifest::ModelSpec;
 
-use super::config::WrittenConfig;
+use super::written::{SpecialIds, WrittenConfig};
 use super::{CONFIG, WEIGHTS};
 use crate::layout::{ConfigError, Layout};
-use crate::vocabulary::{Vocabulary, VocabularyError};
 
 /// Floats that are turned to bytes at a time.
 const PIECE: usize = 1 << 16;
@@ -29,9 +28,14 @@ pub enum ExportError {
     /// The model's specification is refused.
     #[error("the model's specification is refused")]
     Config(#[from] ConfigError),
-    /// The tokenizer cannot be used with the model.
-    #[error("the tokenizer cannot be used")]
-    Tokenizer(#[from] VocabularyError),
+    /// A token around a text has no row in the embedding.
+    #[error("token {token} is outside the model's vocabulary of {vocab_size}")]
+    Token {
+        /// The token.
+        token: u32,
+        /// Rows of the embedding.
+        vocab_size: u32,
+    },
     /// The parameter vector is not the model's.
     #[error("{found} parameters, the model has {expected}")]
     Length {
@@ -62,18 +66,35 @@ pub enum ExportError {
     },
 }
 
+/// The contents of a folder.
+#[derive(Debug, Clone, Copy)]
+pub struct FolderContents<'a> {
+    /// The model.
+    pub spec: &'a ModelSpec,
+    /// Its parameters, in the order of [`crate::Model::tensors`].
+    pub params: &'a [f32],
+    /// The ids of the tokens around a text.
+    pub special: SpecialIds,
+    /// The bytes of `tokenizer.json`.
+    pub tokenizer: &'a [u8],
+    /// The contents of `tokenizer_config.json`.
+    pub tokenizer_config: &'a Value,
+}
+
 /// Writes `config.json`, `generation_config.json`, `model.safetensors`, `tokenizer.json` and
 /// `tokenizer_config.json` into `dir`, which is created where it is missing.
 ///
 /// # Errors
 /// See [`ExportError`]. Files are there whole or not at all; without `config.json` the folder is not complete.
-pub fn export(dir: &Path, spec: &ModelSpec, params: &[f32], tokenizer_json: &[u8]) -> Result<(), ExportError> {
+pub fn export(dir: &Path, contents: &FolderContents<'_>) -> Result<(), ExportError> {
+    let FolderContents { spec, params, special, tokenizer, tokenizer_config } = *contents;
     let layout = Layout::new(spec)?;
     if params.len() != layout.parameters {
         return Err(ExportError::Length { expected: layout.parameters, found: params.len() });
     }
-    let vocabulary = Vocabulary::open(tokenizer_json, spec.vocab_size)?;
-    let (start, end) = (vocabulary.start, vocabulary.end);
+    if let Some(token) = [Some(special.end), special.start].into_iter().flatten().find(|&id| id >= spec.vocab_size) {
+        return Err(ExportError::Token { token, vocab_size: spec.vocab_size });
+    }
     let names = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", WEIGHTS, CONFIG];
     for name in names {
         let path = dir.join(name);
@@ -85,23 +106,16 @@ pub fn export(dir: &Path, spec: &ModelSpec, params: &[f32], tokenizer_json: &[u8
     fs::create_dir_all(dir).map_err(|source| ExportError::Io { path: dir.into(), source })?;
 
     let mut folder = StagedFolder { dir, staged: Vec::new() };
-    folder.stage(names[0], |file| file.write_all(tokenizer_json))?;
-    // Named so that the generic fast tokenizer is taken, not Llama's, which would add its own rules to the file's.
-    let tokenizer_config = json!({
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": spec.sequence_length,
-        "clean_up_tokenization_spaces": false,
-        "bos_token": start.and_then(|id| vocabulary.name(id)),
-        "eos_token": end.and_then(|id| vocabulary.name(id)),
-    });
-    folder.stage_json(names[1], &tokenizer_config)?;
-    folder.stage_json(names[2], &json!({ "bos_token_id": start, "eos_token_id": end, "do_sample": false }))?;
+    folder.stage(names[0], |file| file.write_all(tokenizer))?;
+    folder.stage_json(names[1], tokenizer_config)?;
+    let generation = json!({ "bos_token_id": special.start, "eos_token_id": special.end, "do_sample": false });
+    folder.stage_json(names[2], &generation)?;
     folder.stage(WEIGHTS, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
         write_floats(file, params)
     })?;
-    folder.stage_json(CONFIG, &WrittenConfig::new(spec, start, end))?;
+    folder.stage_json(CONFIG, &WrittenConfig::new(spec, special))?;
     folder.publish()
 }
 

@@ -1,12 +1,14 @@
-//! JSON files of bounded length.
+//! JSON files of bounded length, and their values in errors.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::error::ImportError;
+use super::lfs::begins_lfs_pointer;
 
 /// Reads a file of at most `limit` bytes as JSON.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &'static str, limit: u64) -> Result<T, ImportError> {
@@ -17,5 +19,13 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &'static str, li
     if text.len() as u64 > limit {
         return Err(ImportError::TooLarge { what, found: text.len() as u64, limit });
     }
+    if begins_lfs_pointer(&text) {
+        return Err(ImportError::LfsPointer { path: path.into() });
+    }
     serde_json::from_slice(&text).map_err(|source| ImportError::Parse { path: path.into(), source })
+}
+
+/// A value for an error message.
+pub(super) fn shortened(value: &Value) -> String {
+    value.to_string().chars().take(80).collect()
 }

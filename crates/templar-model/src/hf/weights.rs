@@ -1,8 +1,8 @@
 //! The tensors of a folder: in one file, or in the several that an index names.
 //!
 //! Everything is settled before a tensor is read: the index is bounded and names plain files, each header is
-//! bounded and lists exactly the tensors that are to be in its file, in shapes and dtypes that are taken, and
-//! each file is exactly as long as its header says. A tensor is read from its place, a piece at a time; no file
+//! bounded and lists the tensors that are to be in its file, in shapes and dtypes that are taken, and each file is
+//! exactly as long as its header says. A tensor is read from its place, a piece at a time; no file
 //! is mapped or read whole.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +16,8 @@ use templar_manifest::TensorSpec;
 
 use super::error::ImportError;
 use super::json::read_json;
+use super::lfs::{LFS_POINTER_LENGTH, is_lfs_pointer};
 use super::{INDEX, WEIGHTS};
-use crate::layout::Layout;
 
 /// Longest header of a weights file; 72B's has 70 KB.
 const MAX_HEADER: u64 = 16 << 20;
@@ -35,6 +35,15 @@ struct WeightsFile {
     body: u64,
 }
 
+/// The tensors that a folder is to have.
+#[derive(Debug)]
+pub(super) struct Expected<'a> {
+    /// Tensors that must be there.
+    pub(super) tensors: &'a [TensorSpec],
+    /// A tensor that may be there, because it says the same as another one.
+    pub(super) copy: Option<&'a TensorSpec>,
+}
+
 /// The weights of a folder, checked and open.
 pub(super) struct Weights {
     files: Vec<WeightsFile>,
@@ -47,23 +56,34 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+/// Tables of the rotary embedding, which old checkpoints hold. They follow from the config, and transformers does
+/// not read them either.
+fn is_derived(name: &str) -> bool {
+    [".rotary_emb.inv_freq", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached"].iter().any(|end| name.ends_with(end))
+}
+
 impl Weights {
     /// Opens and checks the weights of a model.
-    pub(super) fn open(dir: &Path, layout: &Layout) -> Result<Self, ImportError> {
+    pub(super) fn open(dir: &Path, expected: &Expected<'_>) -> Result<Self, ImportError> {
+        let all = || expected.tensors.iter().chain(expected.copy);
         let mut by_file: BTreeMap<String, Vec<&TensorSpec>> = BTreeMap::new();
-        if !dir.join(WEIGHTS).exists() && dir.join(INDEX).exists() {
+        if dir.join(WEIGHTS).exists() {
+            by_file.insert(WEIGHTS.to_owned(), all().collect());
+        } else if dir.join(INDEX).exists() {
             let index: Index = read_json(&dir.join(INDEX), INDEX, MAX_INDEX)?;
             let mut names = index.weight_map;
-            for tensor in &layout.tensors {
-                let name = &tensor.name;
-                let file = names.remove(name).ok_or_else(|| ImportError::Missing { name: name.clone() })?;
-                by_file.entry(file).or_default().push(tensor);
+            for tensor in all() {
+                match names.remove(&tensor.name) {
+                    Some(file) => by_file.entry(file).or_default().push(tensor),
+                    None if expected.copy == Some(tensor) => {}
+                    None => return Err(ImportError::Missing { name: tensor.name.clone() }),
+                }
             }
-            if let Some((name, _)) = names.pop_first() {
+            if let Some(name) = names.into_keys().find(|name| !is_derived(name)) {
                 return Err(ImportError::Extra { name });
             }
         } else {
-            by_file.insert(WEIGHTS.to_owned(), layout.tensors.iter().collect());
+            return Err(absent(dir));
         }
         let (mut files, mut places) = (Vec::new(), BTreeMap::new());
         for (name, tensors) in by_file {
@@ -72,15 +92,37 @@ impl Weights {
                 return Err(ImportError::FileName { name });
             }
             let file = WeightsFile::open(dir.join(name))?;
-            file.check(&tensors)?;
-            places.extend(tensors.iter().map(|tensor| (tensor.name.clone(), files.len())));
+            for tensor in file.check(&tensors, expected.copy)? {
+                places.insert(tensor, files.len());
+            }
             files.push(file);
         }
         Ok(Self { files, places })
     }
 
+    /// Whether the folder has this tensor.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
     /// Reads a tensor of the model into `elements`, widening bf16 and f16 exactly.
     pub(super) fn read(&mut self, name: &str, elements: &mut [f32]) -> Result<(), ImportError> {
+        self.visit(name, elements.len(), |index, element| elements[index] = element)
+    }
+
+    /// The first element of a tensor whose bits are not those of `elements`.
+    pub(super) fn first_difference(&mut self, name: &str, elements: &[f32]) -> Result<Option<usize>, ImportError> {
+        let mut found = None;
+        self.visit(name, elements.len(), |index, element| {
+            if found.is_none() && element.to_bits() != elements[index].to_bits() {
+                found = Some(index);
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `visit` with each of the `count` elements of a tensor and its place.
+    fn visit(&mut self, name: &str, count: usize, visit: impl FnMut(usize, f32)) -> Result<(), ImportError> {
         let missing = || ImportError::Missing { name: name.to_owned() };
         let file = &mut self.files[*self.places.get(name).ok_or_else(missing)?];
         let info = file.metadata.info(name).ok_or_else(missing)?;
@@ -88,12 +130,28 @@ impl Weights {
         let io = |source| ImportError::Io { path: file.path.clone(), source };
         file.file.seek(SeekFrom::Start(start)).map_err(io)?;
         match info.dtype {
-            Dtype::F32 => read_elements(&mut file.file, elements, f32::from_le_bytes),
-            Dtype::F16 => read_elements(&mut file.file, elements, |bytes| from_f16(u16::from_le_bytes(bytes))),
-            Dtype::BF16 => read_elements(&mut file.file, elements, |bytes| from_bf16(u16::from_le_bytes(bytes))),
+            Dtype::F32 => visit_elements(&mut file.file, count, f32::from_le_bytes, visit),
+            Dtype::F16 => visit_elements(&mut file.file, count, |bytes| from_f16(u16::from_le_bytes(bytes)), visit),
+            Dtype::BF16 => visit_elements(&mut file.file, count, |bytes| from_bf16(u16::from_le_bytes(bytes)), visit),
             other => return Err(ImportError::Dtype { name: name.to_owned(), found: format!("{other:?}") }),
         }
         .map_err(io)
+    }
+}
+
+/// The error for a folder without weights: it names a file with weights of another format, if there is one.
+fn absent(dir: &Path) -> ImportError {
+    let other = |name: &str| {
+        let end = Path::new(name).extension().and_then(|end| end.to_str()).unwrap_or_default();
+        name != WEIGHTS && matches!(end, "bin" | "pt" | "pth" | "gguf" | "safetensors" | "h5" | "msgpack")
+    };
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> =
+        entries.filter(|entry| entry.file_name().to_str().is_some_and(other)).map(|entry| entry.path()).collect();
+    found.sort();
+    match found.into_iter().next() {
+        Some(path) => ImportError::OtherFormat { path },
+        None => ImportError::Io { path: dir.join(WEIGHTS), source: io::ErrorKind::NotFound.into() },
     }
 }
 
@@ -104,6 +162,9 @@ impl WeightsFile {
         let mut file = File::open(&path).map_err(io)?;
         let found = file.metadata().map_err(io)?.len();
         let truncated = |expected| ImportError::Truncated { path: path.clone(), expected, found };
+        if found < LFS_POINTER_LENGTH && is_lfs_pointer(&path).map_err(io)? {
+            return Err(ImportError::LfsPointer { path });
+        }
         if found < 8 {
             return Err(truncated(8));
         }
@@ -131,11 +192,18 @@ impl WeightsFile {
         Ok(Self { path, file, metadata, body })
     }
 
-    /// The header lists exactly these tensors, in their shapes, in a dtype whose every value is an f32.
-    fn check(&self, tensors: &[&TensorSpec]) -> Result<(), ImportError> {
+    /// Checks that the header lists these tensors and nothing else but derived ones, in their shapes, in a dtype
+    /// whose every value is an f32. `copy` may be absent. Returns the names of those that are there.
+    fn check(&self, tensors: &[&TensorSpec], copy: Option<&TensorSpec>) -> Result<Vec<String>, ImportError> {
+        let mut present = Vec::new();
         for tensor in tensors {
             let name = tensor.name.clone();
-            let Some(info) = self.metadata.info(&name) else { return Err(ImportError::Missing { name }) };
+            let Some(info) = self.metadata.info(&name) else {
+                if copy == Some(*tensor) {
+                    continue;
+                }
+                return Err(ImportError::Missing { name });
+            };
             if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
                 return Err(ImportError::Dtype { name, found: format!("{:?}", info.dtype) });
             }
@@ -143,26 +211,29 @@ impl WeightsFile {
             if info.shape != expected {
                 return Err(ImportError::Shape { name, expected, found: info.shape.clone() });
             }
+            present.push(name);
         }
-        let known: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-        match self.metadata.offset_keys().into_iter().find(|name| !known.contains(name.as_str())) {
+        let known: BTreeSet<&str> = present.iter().map(String::as_str).collect();
+        let is_extra = |name: &String| !known.contains(name.as_str()) && !is_derived(name);
+        match self.metadata.offset_keys().into_iter().find(is_extra) {
             Some(name) => Err(ImportError::Extra { name }),
-            None => Ok(()),
+            None => Ok(present),
         }
     }
 }
 
-fn read_elements<const N: usize>(
+fn visit_elements<const N: usize>(
     file: &mut File,
-    elements: &mut [f32],
+    count: usize,
     widen: impl Fn([u8; N]) -> f32,
+    mut visit: impl FnMut(usize, f32),
 ) -> io::Result<()> {
-    let mut bytes = vec![0u8; PIECE.min(elements.len()) * N];
-    for piece in elements.chunks_mut(PIECE) {
-        let bytes = &mut bytes[..piece.len() * N];
+    let mut bytes = vec![0u8; PIECE.min(count) * N];
+    for start in (0..count).step_by(PIECE) {
+        let bytes = &mut bytes[..PIECE.min(count - start) * N];
         file.read_exact(bytes)?;
-        for (element, bytes) in piece.iter_mut().zip(bytes.as_chunks().0) {
-            *element = widen(*bytes);
+        for (offset, bytes) in bytes.as_chunks().0.iter().enumerate() {
+            visit(start + offset, widen(*bytes));
         }
     }
     Ok(())

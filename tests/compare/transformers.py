@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Models in and out, against transformers: the same logits, and the same bits after a round trip.
+
+    python3 tests/compare/transformers.py [--program target/release/examples/logits]
+
+The interpreter needs torch, transformers and safetensors. For each kind of model that the program reads, transformers
+makes a small one with random weights, saves it, and computes its logits. The program reads the folder. Its logits must
+be within 2e-4 of transformers' (both sum in f32, in other orders), as training computes them and as generation does.
+A model that can be trained is written again; transformers must load the same bits and compute the same logits from
+that folder. A model that only generates must be refused with the reason that is expected. Kinds that this version of
+transformers does not know are skipped, and said.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKENS = [1, 7, 60, 33, 2, 2, 61, 19, 45, 8, 3, 50]
+TOLERANCE = 2e-4
+
+SMALL = dict(
+    vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=64, initializer_range=0.2, bos_token_id=1, eos_token_id=2,
+)
+LLAMA3 = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+
+# Name, class, configuration beside SMALL, how it is saved, and the reason for which it only generates.
+KINDS = [
+    ("Llama", "Llama", {}, {}, None),
+    ("Llama, tied", "Llama", {"tie_word_embeddings": True}, {}, None),
+    ("Llama, rope 500000", "Llama", {"rope_theta": 500000.0}, {}, None),
+    ("Llama, linear", "Llama", {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}, {}, None),
+    ("Llama, llama3", "Llama", {"rope_scaling": LLAMA3, "rope_theta": 500000.0}, {}, None),
+    ("Llama, own head width", "Llama", {"head_dim": 16}, {}, None),
+    ("Llama, own head width, llama3", "Llama", {"head_dim": 16, "rope_scaling": LLAMA3}, {}, None),
+    ("Llama, bf16", "Llama", {}, {"dtype": torch.bfloat16}, None),
+    ("Llama, f16 in several files", "Llama", {}, {"dtype": torch.float16, "max_shard_size": "20KB"}, None),
+    ("Mistral without a window", "Mistral", {"sliding_window": None}, {}, None),
+    ("Mistral, window of its context", "Mistral", {"sliding_window": 64, "head_dim": 24}, {}, None),
+    ("Mistral, short window", "Mistral", {"sliding_window": 16}, {}, "sliding_window"),
+    ("Qwen2", "Qwen2", {}, {}, "biases"),
+    ("Qwen2, tied", "Qwen2", {"tie_word_embeddings": True}, {}, "biases"),
+    ("Qwen3", "Qwen3", {"head_dim": 16}, {}, "norms"),
+    ("Qwen3, tied", "Qwen3", {"head_dim": 8, "tie_word_embeddings": True}, {}, "norms"),
+]
+
+
+def config(kind, changes):
+    """A configuration of this kind, or nothing where this version does not know it or a part of it."""
+    known = getattr(transformers, kind + "Config", None)
+    if known is None or getattr(transformers, kind + "ForCausalLM", None) is None:
+        return None
+    made = known(**(SMALL | changes))
+    if "head_dim" in changes and getattr(made, "head_dim", None) != changes["head_dim"]:
+        return None
+    return made
+
+
+def lively(model):
+    """Biases and norms that are not all alike, so that leaving one out shows."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1:
+                parameter.copy_(torch.linspace(0.6, 1.4, len(parameter)) * (1 if "norm" in name else 0.3))
+
+
+def logits(folder):
+    model = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        return model(torch.tensor([TOKENS])).logits[0].flatten(), model
+
+
+def difference(ours, theirs):
+    return (torch.tensor(ours, dtype=torch.float32) - theirs).abs().max().item()
+
+
+def check(program, home, row):
+    name, kind, changes, saved, reason = row
+    made = config(kind, changes)
+    if made is None:
+        return f"skipped: transformers {transformers.__version__} does not know it"
+    torch.manual_seed(1)
+    model = getattr(transformers, kind + "ForCausalLM")(made).eval()
+    lively(model)
+    source, again = home / "source", home / "again"
+    saved = dict(saved)
+    model.to(saved.pop("dtype", torch.float32)).save_pretrained(source, safe_serialization=True, **saved)
+    theirs, loaded = logits(source)
+    said = subprocess.run([program, source, again, *map(str, TOKENS)], check=True, capture_output=True, text=True)
+    said = json.loads(said.stdout)
+    worst = difference(said["generated"], theirs)
+    if reason is not None:
+        assert said["trained"] is None and reason in said["reason"], said["reason"]
+    else:
+        assert said["trained"] is not None, said["reason"]
+        worst = max(worst, difference(said["trained"], theirs))
+        back, copy = logits(again)
+        assert torch.equal(back, theirs), "transformers computes other logits from the folder that was written"
+        ours, original = copy.state_dict(), loaded.state_dict()
+        assert ours.keys() == original.keys()
+        assert all(torch.equal(ours[key], original[key]) for key in ours), "a weight has other bits"
+        assert copy.config.max_position_embeddings == made.max_position_embeddings
+    assert worst < TOLERANCE, f"logits differ by {worst}"
+    return f"largest difference {worst:.1e}" + (", generates only" if reason else ", same bits after a round trip")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--program", type=Path, default=ROOT / "target/release/examples/logits")
+    arguments = parser.parse_args()
+    transformers.logging.set_verbosity_error()
+    failed = 0
+    for row in KINDS:
+        with tempfile.TemporaryDirectory() as home:
+            try:
+                result = check(arguments.program.resolve(), Path(home), row)
+            except (AssertionError, subprocess.CalledProcessError) as error:
+                failed += 1
+                result = f"FAILED: {getattr(error, 'stderr', None) or error}"
+        print(f"{row[0]:34} {result}")
+    print(f"transformers {transformers.__version__}, torch {torch.__version__}: {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
