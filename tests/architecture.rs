@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// Every crate with its layer, in the order in which crates may be used. A crate uses lower layers, and crates
 /// that stand earlier in its own. `crates/README.md` has the same table with the reasons.
-const LAYERS: [(&str, u8); 18] = [
+const LAYERS: [(&str, u8); 19] = [
     ("templar-manifest", 0),
     ("templar-blob", 0),
     ("templar-numerics", 0),
@@ -25,6 +25,7 @@ const LAYERS: [(&str, u8); 18] = [
     ("templar-store", 1),
     ("templar-data", 2),
     ("templar-train", 2),
+    ("templar-eval", 2),
     ("templar-audit", 2),
     ("templar-net", 2),
     ("templar-home", 3),

@@ -10,6 +10,7 @@ mod full;
 mod home;
 mod imports;
 mod liars;
+mod models;
 mod network;
 mod origin;
 mod power;

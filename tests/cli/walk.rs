@@ -135,7 +135,7 @@ fn objects(home: &Home, first: &str) {
 
 /// The model can be used for text and exported as a folder.
 fn text(home: &Home) {
-    let greedy = home.ok(["generate", "--prompt", "To be", "--tokens", "5"]);
+    let greedy = home.ok(["generate", "--prompt", "To be", "--tokens", "5", "--greedy"]);
     assert!(!greedy["text"].as_str().unwrap().is_empty());
     let drawn =
         |seed| home.ok(["generate", "--checkpoint", "w0", "--tokens", "8", "--temperature", "1", "--seed", seed]);

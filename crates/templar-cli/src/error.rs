@@ -7,13 +7,15 @@
 
 mod dataset;
 mod meaning;
+mod models;
 
 use anyhow::anyhow;
 use serde_json::json;
 use templar_audit::InputError;
 use templar_blob::ReadError;
-use templar_data::{ImportError, ListingError, PageError, SampleError};
+use templar_data::{ChatTemplateError, ImportError, ListingError, PageError, SampleError, TokenizerError};
 use templar_device::{DeviceError, OpenError as DeviceOpenError};
+use templar_eval::ContinueError;
 use templar_home::HomeError;
 use templar_home::access::{AccessError, HandInError};
 use templar_home::configure::ConfigureError;
@@ -27,7 +29,7 @@ use templar_home::replica::{ReplicaError, SubmitError};
 use templar_home::shell::word;
 use templar_manifest::Hash;
 use templar_model::generate::GenerateError;
-use templar_model::hf::{self, ExportError};
+use templar_model::hf::{ExportError, OpenFolderError};
 use templar_net::{BindError, FetchError, TicketError};
 use templar_node::driver::DriverError;
 use templar_node::exchange::ExchangeError;
@@ -43,6 +45,7 @@ use crate::printer::{Printer, Tone};
 use dataset::{import, listing};
 pub(crate) use meaning::Code;
 use meaning::{FULL, Meaning, hint, io, plain, put};
+use models::{chat_template, continued, export, folder, generate, open, tokenizer};
 
 /// The reason why a command failed.
 #[derive(Debug)]
@@ -135,6 +138,8 @@ macro_rules! meanings {
 
 meanings! {
     AccessError => access;
+    ChatTemplateError => chat_template;
+    ContinueError => continued;
     HandInError => apply;
     ConfigureError => configure;
     DemoError => demo;
@@ -154,6 +159,7 @@ meanings! {
     ListingError => listing;
     MendError => mend;
     NameError => name;
+    OpenFolderError => open;
     PutError => put;
     QueryError => query;
     ReadError => read;
@@ -164,6 +170,7 @@ meanings! {
     SubmitError => submit;
     SyncError => sync;
     TicketError => ticket;
+    TokenizerError => tokenizer;
     WorkError => work;
     std::io::Error => io;
 }
@@ -279,6 +286,7 @@ fn run(error: &RunError) -> Meaning {
         RunError::Sync(error) => sync(error),
         RunError::Configure(error) => configure(error),
         RunError::Recipe(_) | RunError::Genesis(_) => plain(Code::Failed),
+        RunError::Tokenizer(_) => plain(Code::Verification),
         RunError::Home(error) => home(error),
     }
 }
@@ -287,7 +295,10 @@ fn configure(error: &ConfigureError) -> Meaning {
     match error {
         ConfigureError::Size { .. } | ConfigureError::Form(_) | ConfigureError::Value(_) => plain(Code::Usage),
         ConfigureError::Key { .. } => hint(Code::Usage, "`templar run new` and `templar run show` print every key"),
-        ConfigureError::Vocabulary { .. } => plain(Code::Failed),
+        ConfigureError::Vocabulary { .. } => hint(
+            Code::Failed,
+            "a model may have more rows than tokens, not fewer; resize it, or use the tokenizer that it was trained with",
+        ),
         ConfigureError::NothingHeldOut(_) => hint(
             Code::Failed,
             "import more text, hold more of it out with --held-out-every, or lower model.sequence_length",
@@ -297,16 +308,6 @@ fn configure(error: &ConfigureError) -> Meaning {
             "use more text, or lower registration.slots, inner.steps, the batch size or the sequence length",
         ),
         ConfigureError::Model(_) | ConfigureError::Recipe(_) | ConfigureError::Rules(_) => plain(Code::Usage),
-    }
-}
-
-fn folder(error: &FolderError) -> Meaning {
-    match error {
-        FolderError::Tokenizer { source, .. } | FolderError::Model(hf::ImportError::Io { source, .. }) => io(source),
-        FolderError::OtherTokenizer { .. } => {
-            hint(Code::Failed, "import the text again with --tokenizer DIR/tokenizer.json, and train on that dataset")
-        }
-        FolderError::Model(_) | FolderError::Layout(_) | FolderError::TokenizerTooLong(_) => plain(Code::Failed),
     }
 }
 
@@ -516,23 +517,6 @@ fn sample(error: &SampleError) -> Meaning {
         SampleError::Page(PageError::SequenceLength(_)) => plain(Code::Usage),
         SampleError::Page(PageError::Read { source, .. }) => read(source),
         SampleError::Page(_) | SampleError::Tokenizer(_) => plain(Code::Verification),
-    }
-}
-
-fn generate(error: &GenerateError) -> Meaning {
-    match error {
-        GenerateError::EmptyPrompt | GenerateError::PromptTooLong { .. } | GenerateError::Temperature => {
-            plain(Code::Usage)
-        }
-        _ => plain(Code::Failed),
-    }
-}
-
-fn export(error: &ExportError) -> Meaning {
-    match error {
-        ExportError::Exists { .. } => hint(Code::Failed, "nothing was overwritten; choose another directory"),
-        ExportError::Io { source, .. } => (Code::Failed, io(source).1),
-        _ => plain(Code::Failed),
     }
 }
 

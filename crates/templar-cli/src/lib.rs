@@ -25,6 +25,7 @@ mod network;
 mod offline;
 mod printer;
 mod session;
+mod tokenizer_file;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;

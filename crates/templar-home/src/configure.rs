@@ -43,8 +43,8 @@ pub enum ConfigureError {
     /// A value has another type or range than its key takes.
     #[error("the configuration does not hold together: {0}")]
     Value(String),
-    /// Model and tokenizer have vocabularies of different size.
-    #[error("the model has a vocabulary of {model}, the dataset's tokenizer of {dataset}")]
+    /// The model has fewer rows than the tokenizer has tokens. More are usual: models are padded to round numbers.
+    #[error("the model has {model} rows for the {dataset} tokens of the dataset's tokenizer")]
     Vocabulary {
         /// Rows of the model's embedding.
         model: u32,
@@ -314,13 +314,13 @@ fn override_with(genesis: &Genesis, settings: &[String]) -> Result<Genesis, Conf
 /// Checks that a run with this genesis can be trained on this dataset, which the genesis alone cannot tell.
 ///
 /// # Errors
-/// The rules refuse the genesis, the vocabularies differ, or nothing is held out.
+/// The rules refuse the genesis, the model has too few rows for the tokens, or nothing is held out.
 pub fn check(genesis: &Genesis, dataset: &Dataset) -> Result<(), ConfigureError> {
     RunState::check(genesis, dataset.training_tokens()).map_err(|error| match error {
         GenesisError::Rule(rule) => ConfigureError::Value(rule),
         error => ConfigureError::Rules(error),
     })?;
-    if genesis.model.vocab_size != dataset.vocab_size {
+    if genesis.model.vocab_size < dataset.vocab_size {
         let (model, dataset) = (genesis.model.vocab_size, dataset.vocab_size);
         return Err(ConfigureError::Vocabulary { model, dataset });
     }
@@ -362,7 +362,9 @@ mod tests {
         let tensors = 6 * 9 + 2;
         let genesis = configure(&plan(dataset.vocab_size, tensors), &[]).unwrap();
         assert_eq!((genesis.model.hidden_size, genesis.inner.batch_sequences), (384, dial("small").batch));
-        let found = configure(&plan(dataset.vocab_size + 1, tensors), &[]);
+        let padded = configure(&plan(dataset.vocab_size + 64, tensors), &[]).unwrap();
+        assert_eq!(padded.model.vocab_size, dataset.vocab_size + 64);
+        let found = configure(&plan(dataset.vocab_size - 1, tensors), &[]);
         assert!(matches!(found, Err(ConfigureError::Vocabulary { .. })), "{found:?}");
         let found = configure(&plan(dataset.vocab_size, tensors), &["windows=65538".to_owned()]);
         let too_many = GenesisError::TooManyWindows { windows: 65_538, limit: 65_537 };

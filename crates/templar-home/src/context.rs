@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use templar_blob::{BlobSource, ReadError};
+use templar_data::{ChatTemplate, Tokenizer, TokenizerError};
 use templar_manifest::{
     CheckpointId, Dataset, Genesis, Hash, Initial, MAX_PAYLOAD_BYTES, Payload, PublicKey, RunId, StateId, WindowIndex,
     payload,
@@ -85,6 +86,9 @@ pub enum RunError {
         /// The reason, for people.
         reason: String,
     },
+    /// The run's tokenizer is not what the dataset says of it.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     /// A file of the home cannot be read or written.
     #[error(transparent)]
     Home(#[from] HomeError),
@@ -311,18 +315,35 @@ impl RunContext {
         self.start.zero_state
     }
 
-    /// The bytes of the run's `tokenizer.json`.
-    pub fn tokenizer(&self, blobs: &dyn BlobSource) -> Result<Vec<u8>, RunError> {
-        let id = self.genesis.tokenizer.hash();
+    /// The run's tokenizer, as the dataset was imported with it.
+    ///
+    /// # Errors
+    /// Its blob cannot be read, or is not what the dataset says of it.
+    pub fn tokenizer(&self, blobs: &dyn BlobSource) -> Result<Tokenizer, RunError> {
+        let id = self.dataset.tokenizer.hash();
         let read = blobs.read(&id, templar_data::MAX_TOKENIZER_BYTES as u64);
-        read.map(Into::into).map_err(|source| RunError::Read { kind: "tokenizer", id, source })
+        let json = read.map_err(|source| RunError::Read { kind: "tokenizer", id, source })?;
+        Ok(Tokenizer::for_dataset(json, &self.dataset)?)
+    }
+
+    /// The chat template that came with the tokenizer, if one did.
+    ///
+    /// # Errors
+    /// Its blob cannot be read, or is no text.
+    pub fn chat_template(&self, blobs: &dyn BlobSource) -> Result<Option<ChatTemplate>, RunError> {
+        let Some(blob) = self.dataset.chat_template else { return Ok(None) };
+        let id = blob.hash();
+        let read = blobs.read(&id, templar_data::MAX_CHAT_TEMPLATE_BYTES as u64);
+        let text = read.map_err(|source| RunError::Read { kind: "chat template", id, source })?;
+        Ok(Some(ChatTemplate::new(String::from_utf8_lossy(&text))))
     }
 }
 
 /// The blobs that every participant needs besides the manifests, each with its greatest possible length in bytes: the
-/// tokenizer and the dataset's shards.
+/// tokenizer, the chat template if there is one, and the dataset's shards.
 pub fn common_blobs(dataset: &Dataset) -> Vec<(Hash, u64)> {
     let mut blobs = vec![(dataset.tokenizer.hash(), templar_data::MAX_TOKENIZER_BYTES as u64)];
+    blobs.extend(dataset.chat_template.map(|blob| (blob.hash(), templar_data::MAX_CHAT_TEMPLATE_BYTES as u64)));
     for shard in dataset.training.iter().chain(&dataset.validation) {
         let bytes = shard.tokens.saturating_mul(dataset.token_bytes.into());
         blobs.push((shard.blob.hash(), bytes.min(templar_data::MAX_SHARD_BYTES)));

@@ -8,7 +8,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use templar_data::MAX_TOKENIZER_BYTES;
+use templar_blob::BlobSource;
+use templar_data::{MAX_TOKENIZER_BYTES, is_lfs_pointer, is_same_tokenizer};
 use templar_manifest::{BlobId, Dataset, ModelSpec, TensorSpec, WindowIndex};
 use templar_model::{ConfigError, hf};
 use templar_store::PutError;
@@ -18,7 +19,7 @@ use crate::configure::Origin;
 use crate::context::Put;
 
 /// The longest training sequence that a run takes from a folder, in tokens. Many models name a far longer
-/// context than they are trained on.
+/// context than they are trained on; the run keeps it as their position limit.
 const MAX_SEQUENCE_LENGTH: u32 = 2048;
 
 /// A run cannot start from a folder.
@@ -42,6 +43,9 @@ pub enum FolderError {
     /// The tokenizer is longer than any may be.
     #[error("the tokenizer {} has more than {MAX_TOKENIZER_BYTES} bytes", .0.display())]
     TokenizerTooLong(PathBuf),
+    /// The tokenizer is a pointer of Git LFS, which stands where the file was not downloaded.
+    #[error("the tokenizer {} is a Git LFS pointer, not the file itself", .0.display())]
+    LfsPointer(PathBuf),
     /// The dataset was tokenised with another tokenizer.
     #[error("the dataset was tokenised with {dataset}, the folder's tokenizer is {folder}")]
     OtherTokenizer {
@@ -61,17 +65,25 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Reads `config.json`, `model.safetensors` and `tokenizer.json` of `dir` for a run on `dataset`.
+    /// Reads `config.json`, `model.safetensors` and `tokenizer.json` of `dir` for a run on `dataset`, whose tokenizer
+    /// is among `blobs`.
     ///
     /// # Errors
-    /// A file is missing or malformed, or the dataset was tokenised with another tokenizer.
-    pub fn read(dir: &Path, dataset: &Dataset) -> Result<Self, FolderError> {
-        let folder = tokenizer(dir)?;
+    /// A file is missing or malformed, or the dataset was tokenised with a tokenizer that gives other tokens.
+    pub fn read(dir: &Path, dataset: &Dataset, blobs: &dyn BlobSource) -> Result<Self, FolderError> {
+        let json = tokenizer(dir)?;
+        let folder = BlobId::of(&json);
         if folder != dataset.tokenizer {
-            return Err(FolderError::OtherTokenizer { dataset: dataset.tokenizer, folder });
+            let known = blobs.read(&dataset.tokenizer.hash(), MAX_TOKENIZER_BYTES as u64);
+            if !known.is_ok_and(|known| is_same_tokenizer(&known, &json)) {
+                return Err(FolderError::OtherTokenizer { dataset: dataset.tokenizer, folder });
+            }
         }
         let (mut model, parameters) = hf::import(dir)?;
-        model.sequence_length = model.sequence_length.min(MAX_SEQUENCE_LENGTH);
+        if model.sequence_length > MAX_SEQUENCE_LENGTH {
+            model.position_limit = Some(model.positions());
+            model.sequence_length = MAX_SEQUENCE_LENGTH;
+        }
         Ok(Self { specs: templar_model::tensors(&model)?, model, parameters })
     }
 
@@ -89,13 +101,14 @@ impl Folder {
     }
 }
 
-/// The hash of the folder's tokenizer.
-fn tokenizer(dir: &Path) -> Result<BlobId, FolderError> {
+/// The bytes of the folder's tokenizer.
+fn tokenizer(dir: &Path) -> Result<Vec<u8>, FolderError> {
     let path = dir.join("tokenizer.json");
     let mut bytes = Vec::new();
     let read = File::open(&path).and_then(|file| file.take(MAX_TOKENIZER_BYTES as u64 + 1).read_to_end(&mut bytes));
     match read {
-        Ok(length) if length <= MAX_TOKENIZER_BYTES => Ok(BlobId::of(&bytes)),
+        Ok(_) if is_lfs_pointer(&bytes) => Err(FolderError::LfsPointer(path)),
+        Ok(length) if length <= MAX_TOKENIZER_BYTES => Ok(bytes),
         Ok(_) => Err(FolderError::TokenizerTooLong(path)),
         Err(source) => Err(FolderError::Tokenizer { path, source }),
     }

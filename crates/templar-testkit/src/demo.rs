@@ -15,11 +15,12 @@ mod stage;
 
 use std::path::Path;
 
+use templar_eval::{ContinueError, Prompt, TextModel};
 use templar_home::access::Access;
 use templar_home::context::read_manifest;
 use templar_home::{Home, HomeError};
 use templar_manifest::{Checkpoint, CheckpointId, SecretKey, WindowIndex, page_count};
-use templar_model::generate::{Continuation, Sampling, generate};
+use templar_model::generate::{LanguageModel, Sampling};
 use templar_node::event::NodeEvent;
 
 use children::{Children, Spawn};
@@ -52,7 +53,7 @@ pub const DEFAULT_SIZE: &str = "micro";
 const PROMPT: &str = "HAMLET. ";
 
 /// A small model that always takes the likeliest token repeats itself.
-const SAMPLING: Sampling = Sampling::Temperature { temperature: 0.7, seed: [7; 32] };
+const SAMPLING: Sampling = Sampling::Draw { temperature: 0.7, top_p: 1.0, seed: [7; 32] };
 
 /// Generates text with a checkpoint of a home.
 fn text(home: &Path, checkpoint: CheckpointId) -> Result<String, DemoError> {
@@ -65,9 +66,10 @@ fn text(home: &Path, checkpoint: CheckpointId) -> Result<String, DemoError> {
         .map_err(|error| ChildError::Unusable(error.to_string()))?;
     let manifest: Checkpoint = read_manifest(access.blobs(), &checkpoint.hash())?;
     let model = context.genesis.model_before(manifest.window.0);
-    let request = Continuation { prompt: PROMPT, max_tokens: 48, sampling: SAMPLING };
-    let text = generate(&model, &parameters, &tokenizer, request)?;
-    Ok(format!("{PROMPT}{text}"))
+    let model = LanguageModel::new(&model, &parameters).map_err(ContinueError::from)?;
+    let prompt = Prompt { text: PROMPT, max_tokens: 48, sampling: SAMPLING };
+    let continued = TextModel::new(model, tokenizer, Vec::new()).continue_text(&prompt)?;
+    Ok(format!("{PROMPT}{}", continued.text))
 }
 
 /// Held-out loss of the untrained model in nats, and the seconds in which this machine evaluates one token.

@@ -13,6 +13,7 @@ static FOLDER: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
         hidden_size: 4,
         layers: 1,
         heads: 2,
+        head_size: None,
         kv_heads: 1,
         ffn_size: 4,
         rope_theta: 10_000,
@@ -20,13 +21,23 @@ static FOLDER: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
         norm_eps_bits: 1e-5f32.to_bits(),
         tied_embeddings: true,
         sequence_length: 8,
+        position_limit: None,
     };
     let tensors = templar_model::tensors(&spec).expect("a valid model");
     let elements: usize = tensors.iter().map(TensorSpec::elements).sum();
     let parameters: Vec<f32> = (0..elements).map(|index| index as f32 / 8.0).collect();
     let folder = tempfile::tempdir().expect("a folder for temporary files");
     let dir = folder.path().join("model");
-    hf::export(&dir, &spec, &parameters, &super::tokenizer::small()).expect("an export");
+    let tokenizer = super::tokenizer::opened();
+    let files = tokenizer.hugging_face_files(8, None).expect("a sound tokenizer");
+    let contents = hf::FolderContents {
+        spec: &spec,
+        params: &parameters,
+        special: hf::SpecialIds { start: None, end: 0 },
+        tokenizer: &files.tokenizer,
+        tokenizer_config: &files.config,
+    };
+    hf::export(&dir, &contents).expect("an export");
     let read = |name: &str| std::fs::read(dir.join(name)).expect("a file of the export");
     (read("config.json"), read("model.safetensors"))
 });

@@ -1,6 +1,6 @@
 //! Tokenizer files (`tokenizer.json`).
 
-use templar_data::Tokenizer;
+use templar_data::{TokenNames, Tokenizer};
 
 /// A tokenizer of a few tokens, with every part that the bundled one has.
 const SMALL: &str = r#"{
@@ -17,19 +17,25 @@ const SMALL: &str = r#"{
 }"#;
 
 pub(super) fn decode(bytes: &[u8]) -> bool {
-    let Ok(tokenizer) = Tokenizer::from_bytes(bytes, None) else { return false };
+    let Ok(tokenizer) = Tokenizer::new(bytes.to_vec(), TokenNames::default()) else { return false };
     if let Ok(tokens) = tokenizer.encode("ab a\u{e9} ba <|endoftext|>") {
-        assert!(tokens.iter().all(|&token| token < tokenizer.vocab_size()));
+        assert!(tokens.iter().all(|&token| token < tokenizer.vocab_size() && token != tokenizer.end_token()));
         let _ = tokenizer.decode(&tokens);
     }
+    let _ = tokenizer.hugging_face_files(128, None).expect("a file that was read");
     true
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
-    vec![SMALL.as_bytes().to_vec(), small().to_vec()]
+    vec![SMALL.as_bytes().to_vec(), small()]
 }
 
 /// The same tokenizer without a normalizer, which is enough to import text.
 pub(super) fn small() -> Vec<u8> {
     SMALL.replace(r#"{"type": "NFC"}"#, "null").into_bytes()
+}
+
+/// The same, ready for use.
+pub(super) fn opened() -> Tokenizer {
+    Tokenizer::new(small(), TokenNames::default()).expect("a sound tokenizer")
 }

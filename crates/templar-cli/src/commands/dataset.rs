@@ -3,6 +3,7 @@
 mod facts;
 mod import;
 mod merge;
+mod notes;
 mod reading;
 
 use serde_json::json;
@@ -71,7 +72,7 @@ fn page(invocation: &Invocation, args: &SampleArgs) -> CommandResult {
     let (id, dataset) = dataset(&access, &args.dataset)?;
     let json = access.blobs().read(&dataset.tokenizer.hash(), templar_data::MAX_TOKENIZER_BYTES as u64)?;
     let wrong = |error| CommandError::new(Code::Verification, error);
-    let tokenizer = Tokenizer::for_dataset(&json, &dataset).map_err(wrong)?;
+    let tokenizer = Tokenizer::for_dataset(json, &dataset).map_err(wrong)?;
     let split = if args.held_out { Split::Validation } else { Split::Training };
     let reader = PageReader::new(access.blobs(), &dataset, split, args.length).map_err(SampleError::from)?;
     let text = sample(&reader, &tokenizer, args.page)?;
@@ -93,6 +94,7 @@ fn check(invocation: &Invocation, args: &NamedDataset) -> CommandResult {
             fault,
             DatasetFault::Shard(PageError::Read { source: ReadError::NotFound { .. }, .. })
                 | DatasetFault::ReadTokenizer { source: ReadError::NotFound { .. }, .. }
+                | DatasetFault::ReadChatTemplate { source: ReadError::NotFound { .. }, .. }
         )
     };
     let code = match &found.faults {

@@ -1,18 +1,28 @@
-//! `templar generate`: generates text with a checkpoint, through candle-transformers.
+//! `templar generate`: continues a text with a checkpoint, or with the model of a Hugging Face folder.
 
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
+use templar_data::{ChatTemplate, Tokenizer};
+use templar_eval::{Continuation, Prompt, TextModel};
 use templar_home::access::{Access, AccessError};
 use templar_home::context::{RunError, read_manifest};
 use templar_manifest::{Checkpoint, CheckpointId, Hash, ModelSpec};
-use templar_model::generate::{Continuation, Sampling, generate};
+use templar_model::generate::{LanguageModel, Sampling, StopReason};
+use templar_model::hf;
 use templar_query::find::checkpoint;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
+use crate::printer::count;
+use crate::tokenizer_file;
 
 /// Continue a text with a checkpoint
+///
+/// The prompt is the beginning of a document, and is read by the tokenizer as the dataset was. Tokens are drawn
+/// at random from the likeliest ones; --greedy or --seed repeats a text exactly.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GenerateArgs {
     /// The text to continue
@@ -21,15 +31,24 @@ pub(crate) struct GenerateArgs {
     /// A hash, four or more digits of one, @ for the current checkpoint, or wN for the one after window N
     #[arg(long, default_value = "@", value_name = "HASH|@|wN")]
     checkpoint: String,
+    /// Use the model and the tokenizer of this Hugging Face folder instead of a checkpoint; no home is needed
+    #[arg(long, value_name = "DIR", conflicts_with = "checkpoint")]
+    from: Option<PathBuf>,
     /// The largest number of tokens to generate
     #[arg(long, default_value_t = 100, value_name = "N")]
     tokens: usize,
-    /// Sample tokens instead of taking the most likely one: 1 samples the model's own distribution, less is sharper
-    #[arg(long, value_name = "T")]
-    temperature: Option<f32>,
-    /// The seed of the sampling: any text
-    #[arg(long, default_value = "0", requires = "temperature")]
-    seed: String,
+    /// Always take the most likely token
+    #[arg(long, conflicts_with_all = ["temperature", "top_p", "seed"])]
+    greedy: bool,
+    /// The temperature of the draws: 1 is the model's own distribution, less is sharper
+    #[arg(long, default_value_t = 0.8, value_name = "T")]
+    temperature: f32,
+    /// Draw only from the likeliest tokens that have this share of the probability together
+    #[arg(long, default_value_t = 0.95, value_name = "P")]
+    top_p: f32,
+    /// The seed of the draws, any text; the same seed repeats a text [default: another one each time]
+    #[arg(long)]
+    seed: Option<String>,
 }
 
 /// A checkpoint of the home, loaded with everything that generation and export need.
@@ -40,8 +59,10 @@ pub(crate) struct Loaded {
     pub(crate) model: ModelSpec,
     /// The parameters in Hugging Face order, `[P]`.
     pub(crate) parameters: Vec<f32>,
-    /// The bytes of `tokenizer.json`.
-    pub(crate) tokenizer: Vec<u8>,
+    /// The tokenizer of the run.
+    pub(crate) tokenizer: Tokenizer,
+    /// The chat template that came with it.
+    pub(crate) chat_template: Option<ChatTemplate>,
 }
 
 /// Loads the checkpoint that a user names.
@@ -58,25 +79,114 @@ pub(crate) fn load(access: &Access, named: &str) -> Result<Loaded, CommandError>
     let inputs = templar_audit::AuditInputs::new(&context.recipe, &context.dataset, access.blobs())?;
     let parameters = inputs.parameters(&id)?;
     let tokenizer = context.tokenizer(access.blobs())?;
+    let chat_template = context.chat_template(access.blobs())?;
     let model = context.genesis.model_before(manifest.window.0);
-    Ok(Loaded { id, model, parameters, tokenizer })
+    Ok(Loaded { id, model, parameters, tokenizer, chat_template })
+}
+
+/// The model and the tokenizer of a Hugging Face folder.
+fn open(dir: &Path) -> Result<TextModel, CommandError> {
+    let hf::OpenedModel { model, ends, start } = hf::open(dir)?;
+    let json = tokenizer_file::read(&dir.join("tokenizer.json"))?;
+    let tokenizer = match ends.first() {
+        Some(end) => Tokenizer::for_model(json, *end, start)?,
+        None => Tokenizer::new(json, Default::default())?,
+    };
+    Ok(TextModel::new(model, tokenizer, ends))
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &GenerateArgs) -> CommandResult {
-    let access = invocation.read()?;
-    let loaded = load(&access, &args.checkpoint)?;
-    let sampling = match args.temperature {
-        None => Sampling::Greedy,
-        Some(temperature) => {
-            let seed = Hash::of(format!("templar generate {}", args.seed).as_bytes());
-            Sampling::Temperature { temperature, seed: *seed.as_bytes() }
+    let (source, mut model) = match &args.from {
+        Some(dir) => (json!({ "from": dir }), open(dir)?),
+        None => {
+            let loaded = load(&invocation.read()?, &args.checkpoint)?;
+            let model = LanguageModel::new(&loaded.model, &loaded.parameters)?;
+            (json!({ "checkpoint": loaded.id }), TextModel::new(model, loaded.tokenizer, Vec::new()))
         }
     };
-    let request = Continuation { prompt: &args.prompt, max_tokens: args.tokens, sampling };
-    let text = generate(&loaded.model, &loaded.parameters, &loaded.tokenizer, request)?;
-    invocation.printer.data(
-        &json!({"checkpoint": loaded.id, "prompt": args.prompt, "text": text}),
-        format_args!("{}{text}", args.prompt),
-    );
+    let seed = match &args.seed {
+        _ if args.greedy => None,
+        Some(seed) => Some(seed.clone()),
+        None => Some(random_seed()?),
+    };
+    let sampling = seed.as_ref().map_or(Sampling::Greedy, |seed| Sampling::Draw {
+        temperature: args.temperature,
+        top_p: args.top_p,
+        seed: *Hash::of(format!("templar generate {seed}").as_bytes()).as_bytes(),
+    });
+    let prompt = Prompt { text: &args.prompt, max_tokens: args.tokens, sampling };
+    let continued = model.continue_text(&prompt)?;
+    let mut value = json!({
+        "prompt": args.prompt, "text": continued.text, "tokens": continued.tokens.len(),
+        "stop": stop_name(continued.stop), "seed": seed,
+    });
+    if let (Some(value), Some(source)) = (value.as_object_mut(), source.as_object()) {
+        value.extend(source.clone());
+    }
+    let text = format!("{}{}", args.prompt, continued.text);
+    if std::io::stdout().is_terminal() {
+        invocation.printer.data(&value, printable(&text));
+    } else {
+        invocation.printer.data(&value, &text);
+    }
+    invocation.printer.talk(ended(&continued, &model));
+    if let Some(seed) = seed.filter(|_| args.seed.is_none()) {
+        invocation.printer.talk(format_args!("--seed {seed} repeats this text"));
+    }
     Ok(Code::Ok)
+}
+
+/// A seed that nobody has chosen.
+fn random_seed() -> Result<String, CommandError> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| CommandError::says(Code::Failed, format_args!("the system gives no random bytes: {error}")))?;
+    Ok(format!("{:08x}", u32::from_le_bytes(bytes)))
+}
+
+fn stop_name(stop: StopReason) -> &'static str {
+    match stop {
+        StopReason::EndToken(_) => "end-token",
+        StopReason::Length => "length",
+        StopReason::Context => "context",
+    }
+}
+
+/// Why the text ends where it does, and what a reader cannot see of it.
+fn ended(continued: &Continuation, model: &TextModel) -> String {
+    let tokens = count(continued.tokens.len() as u64, "token");
+    let unseen = match &continued.tokens[..] {
+        [] => "no text: ".to_owned(),
+        _ if continued.is_visible() => String::new(),
+        _ => format!("nothing that can be seen, {:?}: ", continued.text),
+    };
+    let reason = match continued.stop {
+        StopReason::EndToken(token) => {
+            let name = model.tokenizer().token(token).unwrap_or_default();
+            format!("the model ended the text (with its end token, {name:?})")
+        }
+        StopReason::Length => "as many as --tokens allows".to_owned(),
+        StopReason::Context => format!("the context of {} tokens is full", model.positions()),
+    };
+    format!("{unseen}{tokens}; {reason}")
+}
+
+/// The text without characters that control a terminal.
+fn printable(text: &str) -> String {
+    let escaped = |character: char| match character {
+        '\n' | '\t' => character.to_string(),
+        _ if character.is_control() => character.escape_default().to_string(),
+        _ => character.to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn a_text_cannot_control_the_terminal() {
+        assert_eq!(printable("a\n\tb\u{1b}[31m\r\u{7}é"), "a\n\tb\\u{1b}[31m\\r\\u{7}é");
+    }
 }

@@ -3,11 +3,13 @@
 use templar_data::{FileFault, Format, ImportError, LicenceError, ListingError, PartError, SinkError};
 
 use super::meaning::{Code, Meaning, hint, io, plain, put};
+use super::models::tokenizer;
 
 pub(super) fn import(error: &ImportError) -> Meaning {
     match error {
         ImportError::Options(_) => plain(Code::Usage),
         ImportError::List(error) => listing(error),
+        ImportError::Tokenizer(error) => tokenizer(error),
         ImportError::Licence(error) => licence(error),
         ImportError::Part(error) => part(error),
         ImportError::TooShort { fits: Some(rule), .. } => hint(

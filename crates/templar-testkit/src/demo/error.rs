@@ -1,11 +1,11 @@
 //! Errors of a demo and of its processes.
 
 use templar_data::ImportError;
+use templar_eval::ContinueError;
 use templar_home::HomeError;
 use templar_home::access::AccessError;
 use templar_home::configure::ConfigureError;
 use templar_home::context::RunError;
-use templar_model::generate::GenerateError;
 
 /// A demo ended without a result.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum DemoError {
     },
     /// The model cannot generate text.
     #[error(transparent)]
-    Generate(#[from] GenerateError),
+    Generate(#[from] ContinueError),
     /// The demo was asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -12,15 +12,19 @@ mod report;
 
 use std::path::PathBuf;
 
-use templar_data::{Import, ImportOptions, Imported, Listing, OnDuplicate, ReadOptions, ShardSink, SinkError, bundled};
+use templar_data::{
+    ChatTemplate, Import, ImportOptions, Imported, Listing, OnDuplicate, ReadOptions, ShardSink, SinkError, bundled,
+};
 use templar_home::access::Access;
 use templar_manifest::{BlobId, DatasetId, Hash, HeldOut, payload};
 
+use super::notes;
 use super::reading::ReadArgs;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::shown;
 use crate::session::sync;
+use crate::tokenizer_file;
 
 pub(super) use bar::watched;
 pub(super) use report::imported;
@@ -50,9 +54,12 @@ pub(crate) struct ImportArgs {
     /// The origin of the text, in words
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     source: String,
-    /// The token that ends a document [default: the first known one that the tokenizer has]
-    #[arg(long, value_name = "TOKEN")]
+    /// The token that ends a document [default: the first customary one that the tokenizer marks as special]
+    #[arg(long, value_name = "NAME")]
     end_token: Option<String>,
+    /// A token to put before each document, such as "<s>" [default: none]
+    #[arg(long, value_name = "NAME")]
+    start_token: Option<String>,
     /// The number of tokens of a full shard
     #[arg(long, default_value_t = 4 << 20, value_name = "N")]
     shard_tokens: u64,
@@ -72,7 +79,7 @@ pub(crate) struct ImportArgs {
     #[command(flatten)]
     part: part::PartArgs,
     /// Import the bundled text: nine plays of Shakespeare
-    #[arg(long, conflicts_with_all = ["path", "tokenizer", "licence", "name", "source", "end_token", "shard_tokens", "held_out_every", "held_out_tokens", "dedup", "dry_run", "part"])]
+    #[arg(long, conflicts_with_all = ["path", "tokenizer", "licence", "name", "source", "end_token", "start_token", "shard_tokens", "held_out_every", "held_out_tokens", "dedup", "dry_run", "part"])]
     bundled: bool,
 }
 
@@ -110,9 +117,13 @@ pub(crate) fn run(invocation: &Invocation, args: &ImportArgs) -> CommandResult {
     }
     let printer = invocation.printer;
     let tokenizer = args.tokenizer.as_ref().ok_or_else(|| CommandError::says(Code::Usage, "--tokenizer is missing"))?;
-    let json = read_tokenizer(tokenizer)?;
-    let options = options(invocation, args)?;
+    let json = tokenizer_file::read(tokenizer)?;
+    let mut options = options(invocation, args)?;
+    options.chat_template = ChatTemplate::beside(tokenizer)?;
     let import = Import::new(&json, &options)?;
+    for note in notes::of(import.tokenizer(), options.chat_template.is_some()) {
+        printer.talk(note);
+    }
     // A home that is not there, or in use, is told before a long listing.
     let access = if args.dry_run || args.part.is_some() { None } else { Some(invocation.write()?) };
     let listing = Listing::of(&args.path)?;
@@ -140,20 +151,6 @@ fn import_bundled(invocation: &Invocation) -> CommandResult {
     Ok(Code::Ok)
 }
 
-fn read_tokenizer(path: &PathBuf) -> Result<Vec<u8>, CommandError> {
-    let said = |error: std::io::Error| {
-        let code = CommandError::from(error);
-        let text = format!("the tokenizer {} cannot be read: {}", path.display(), code.lines().join(": "));
-        CommandError::says(code.code(), text)
-    };
-    let bytes = std::fs::metadata(path).map_err(said)?.len();
-    if bytes > templar_data::MAX_TOKENIZER_BYTES as u64 {
-        let text = format!("the tokenizer {} is too large: {bytes} bytes", path.display());
-        return Err(CommandError::says(Code::Failed, text));
-    }
-    std::fs::read(path).map_err(said)
-}
-
 fn options(invocation: &Invocation, args: &ImportArgs) -> Result<ImportOptions, CommandError> {
     let name = match (&args.name, args.path.first()) {
         (Some(name), _) => name.clone(),
@@ -176,6 +173,7 @@ fn options(invocation: &Invocation, args: &ImportArgs) -> Result<ImportOptions, 
     }
     let mut options = ImportOptions::new(name, args.licence.clone().unwrap_or_default(), args.source.clone());
     options.end_token.clone_from(&args.end_token);
+    options.start_token.clone_from(&args.start_token);
     options.read = args.read.options();
     options.shard_tokens = args.shard_tokens;
     options.held_out = HeldOut { block_tokens: args.held_out_tokens, every: args.held_out_every };

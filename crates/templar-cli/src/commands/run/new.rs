@@ -121,7 +121,7 @@ fn next(genesis: &Genesis, me: &PublicKey) -> &'static str {
 /// The genesis that the arguments describe, and the folder that it starts from.
 fn genesis(access: &Access, key: &SecretKey, args: &NewRunArgs) -> Result<(Genesis, Option<Folder>), CommandError> {
     let (dataset_id, dataset) = dataset(access, &args.dataset)?;
-    let folder = args.from.as_ref().map(|dir| Folder::read(dir, &dataset)).transpose()?;
+    let folder = args.from.as_ref().map(|dir| Folder::read(dir, &dataset, access.blobs())).transpose()?;
     let origin = match &folder {
         Some(folder) => folder.origin(),
         None => {

@@ -140,6 +140,7 @@ fn of_a_trace(trace: &TraceView) -> String {
 fn of_bytes(view: &ObjectView) -> String {
     let what = match view.kind {
         ObjectKind::Tokenizer => "A tokenizer.json.",
+        ObjectKind::ChatTemplate => "A chat template: the text that joins the turns of a conversation.",
         ObjectKind::Shard => "A shard of a dataset: tokens.",
         ObjectKind::Tensor => "A tensor: its values as little-endian 32-bit floats.",
         ObjectKind::Delta => "The compressed update of a miner (a delta).",

@@ -1,0 +1,97 @@
+//! The exit codes and hints of everything about tokenizers, Hugging Face folders and generated text.
+
+use templar_data::{ChatTemplateError, TokenizerError};
+use templar_eval::ContinueError;
+use templar_home::folder::FolderError;
+use templar_model::generate::GenerateError;
+use templar_model::hf::{self, ExportError, OpenFolderError};
+
+use super::meaning::{Code, Meaning, hint, io, plain};
+
+const LFS: &str = "run `git lfs pull` in the repository that the file comes from";
+
+const CONVERT: &str = "convert it with transformers: \
+    python -c 'from transformers import AutoModelForCausalLM as M; M.from_pretrained(\"DIR\").save_pretrained(\"NEW\")'";
+
+pub(super) fn tokenizer(error: &TokenizerError) -> Meaning {
+    match error {
+        TokenizerError::NoEndToken { .. } => {
+            hint(Code::Failed, "name the token that ends a document with --end-token NAME")
+        }
+        TokenizerError::UnknownToken { .. } => {
+            hint(Code::Failed, "name one of the tokenizer's tokens, exactly as it is spelled")
+        }
+        TokenizerError::StartIsEnd { .. } => hint(Code::Usage, "leave --start-token out"),
+        TokenizerError::LfsPointer => hint(Code::Failed, LFS),
+        _ => plain(Code::Failed),
+    }
+}
+
+pub(super) fn chat_template(error: &ChatTemplateError) -> Meaning {
+    match error {
+        ChatTemplateError::Io { source, .. } => io(source),
+        ChatTemplateError::Malformed { .. } => {
+            hint(Code::Failed, "repair the file, or import with a tokenizer.json that lies alone in its folder")
+        }
+        ChatTemplateError::Render(_) => plain(Code::Failed),
+    }
+}
+
+pub(super) fn folder(error: &FolderError) -> Meaning {
+    match error {
+        FolderError::Tokenizer { source, .. } => io(source),
+        FolderError::OtherTokenizer { .. } => {
+            hint(Code::Failed, "import the text again with --tokenizer DIR/tokenizer.json, and train on that dataset")
+        }
+        FolderError::LfsPointer(_) => hint(Code::Failed, LFS),
+        FolderError::Model(error) => hugging_face(error),
+        FolderError::Layout(_) | FolderError::TokenizerTooLong(_) => plain(Code::Failed),
+    }
+}
+
+fn hugging_face(error: &hf::ImportError) -> Meaning {
+    use hf::ImportError as Error;
+    match error {
+        Error::Io { source, .. } => io(source),
+        Error::LfsPointer { .. } => hint(Code::Failed, LFS),
+        Error::OtherFormat { .. } => hint(Code::Failed, CONVERT),
+        Error::AmbiguousRope { .. } => {
+            hint(Code::Failed, "leave one of the keys in config.json, the one that is meant")
+        }
+        Error::GenerateOnly { .. } => hint(Code::Failed, "`templar generate --from DIR` continues a text with it"),
+        Error::TiedHeadDiffers { .. } => {
+            hint(Code::Failed, "set tie_word_embeddings to false in config.json, if the head is meant to differ")
+        }
+        _ => plain(Code::Failed),
+    }
+}
+
+pub(super) fn open(error: &OpenFolderError) -> Meaning {
+    match error {
+        OpenFolderError::Folder(error) => hugging_face(error),
+        OpenFolderError::Model(error) => generate(error),
+    }
+}
+
+pub(super) fn continued(error: &ContinueError) -> Meaning {
+    match error {
+        ContinueError::Tokenizer(error) => tokenizer(error),
+        ContinueError::Generate(error) => generate(error),
+    }
+}
+
+pub(super) fn generate(error: &GenerateError) -> Meaning {
+    match error {
+        GenerateError::EmptyPrompt | GenerateError::Temperature | GenerateError::TopP => plain(Code::Usage),
+        GenerateError::PromptTooLong { .. } => hint(Code::Usage, "give the end of the text only"),
+        _ => plain(Code::Failed),
+    }
+}
+
+pub(super) fn export(error: &ExportError) -> Meaning {
+    match error {
+        ExportError::Exists { .. } => hint(Code::Failed, "nothing was overwritten; choose another directory"),
+        ExportError::Io { source, .. } => (Code::Failed, io(source).1),
+        _ => plain(Code::Failed),
+    }
+}
