@@ -163,6 +163,7 @@ impl Store {
                 Err(ReadError::Closed) => return Err(RemoveError::Closed),
                 Err(_) => {}
             }
+            self.writable().map_err(RemoveError::Io)?;
             let [data, _] = disk.files_of(id);
             self.settled().await.map_err(RemoveError::Io)?;
             if hashes_to(&data, id).await

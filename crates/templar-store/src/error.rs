@@ -32,6 +32,14 @@ pub enum OpenError {
         /// The directory of the store.
         path: PathBuf,
     },
+    /// The store may not be written, and its database cannot be copied to be read.
+    #[error("cannot copy the database of the store at {} into a temporary directory", path.display())]
+    Copy {
+        /// The directory of the store.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
+    },
     /// The metadata database inside the directory does not open.
     #[error("the database of the store at {} does not open: {reason}", path.display())]
     Database {
@@ -73,6 +81,12 @@ pub enum PutError {
 /// A blob was not exported. The target file is as it was before.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobExportError {
+    /// There is a file at the target already, which may not be replaced.
+    #[error("{} exists already", path.display())]
+    Exists {
+        /// The file that is there.
+        path: PathBuf,
+    },
     /// The blob could not be read whole and verified.
     #[error(transparent)]
     Read(#[from] ReadError),

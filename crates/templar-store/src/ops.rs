@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
 use templar_blob::ReadError;
 use templar_manifest::Hash;
 use tokio::runtime::Handle;
@@ -15,14 +16,24 @@ use tokio::task::spawn_blocking;
 use crate::store::is_disk_full;
 use crate::{BlobExportError, ListError, Store, SyncError};
 
+/// What becomes of a file that is at the target of an export already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and the export is an error.
+    Refuse,
+    /// It is replaced.
+    Replace,
+}
+
 impl Store {
-    /// Writes a blob to `path`, verified, and replaces a file that is there. Returns its length in bytes.
+    /// Writes a blob to `path`, verified. Returns its length in bytes.
     ///
     /// # Errors
     /// See [`BlobExportError`]. On any error `path` is as it was before.
-    pub async fn export(&self, id: &Hash, path: &Path) -> Result<u64, BlobExportError> {
+    pub async fn export(&self, id: &Hash, path: &Path, existing: Existing) -> Result<u64, BlobExportError> {
         let size = self.size_within(id, u64::MAX).await?;
-        let (store, id, target, handle) = (self.clone(), *id, path.to_path_buf(), Handle::current());
+        let (store, id, handle) = (self.clone(), *id, Handle::current());
+        let target = Target { path: path.to_path_buf(), existing };
         let exported = spawn_blocking(move || export_file(&store, &id, size, &target, &handle)).await;
         exported
             .map_err(|error| BlobExportError::Write { path: path.to_path_buf(), source: io::Error::other(error) })??;
@@ -89,35 +100,72 @@ impl Store {
     }
 }
 
-/// Writes a file beside the target and renames it, so that the target is never half-written.
-fn export_file(store: &Store, id: &Hash, size: u64, target: &Path, handle: &Handle) -> Result<(), BlobExportError> {
-    let write = |source: io::Error| {
-        let path = target.to_path_buf();
+/// The file that an export makes.
+struct Target {
+    path: PathBuf,
+    existing: Existing,
+}
+
+impl Target {
+    fn failed(&self, source: io::Error) -> BlobExportError {
+        let path = self.path.clone();
         if is_disk_full(&source) { BlobExportError::DiskFull { path } } else { BlobExportError::Write { path, source } }
-    };
-    let parent = match target.parent() {
+    }
+
+    /// Refuses to replace what may not be replaced, before anything is written.
+    fn check(&self) -> Result<(), BlobExportError> {
+        match std::fs::metadata(&self.path) {
+            Ok(_) if self.existing == Existing::Refuse => Err(BlobExportError::Exists { path: self.path.clone() }),
+            // Renaming a file over a device or a pipe would remove that.
+            Ok(there) if !there.is_file() => Err(self.failed(io::Error::other("it is not a regular file"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Renames the written file to the target.
+    fn take(&self, file: NamedTempFile) -> Result<(), BlobExportError> {
+        let persisted = match self.existing {
+            Existing::Refuse => file.persist_noclobber(&self.path),
+            Existing::Replace => file.persist(&self.path),
+        };
+        match persisted {
+            Ok(_) => Ok(()),
+            // Another process has made the file in the meantime.
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(BlobExportError::Exists { path: self.path.clone() })
+            }
+            Err(error) => Err(self.failed(error.error)),
+        }
+    }
+}
+
+/// Writes a file beside the target and renames it, so that the target is never half-written.
+fn export_file(store: &Store, id: &Hash, size: u64, target: &Target, handle: &Handle) -> Result<(), BlobExportError> {
+    let failed = |source| target.failed(source);
+    target.check()?;
+    let parent = match target.path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    std::fs::create_dir_all(parent).map_err(write)?;
-    let mut file = tempfile::Builder::new().prefix(".export-").tempfile_in(parent).map_err(write)?;
+    std::fs::create_dir_all(parent).map_err(failed)?;
+    let mut file = tempfile::Builder::new().prefix(".export-").tempfile_in(parent).map_err(failed)?;
     // The sink's own error, kept apart from errors of reading.
-    let mut failed = None;
+    let mut unwritten = None;
     let read = handle.block_on(store.read_verified(id, size, |chunk| {
         file.write_all(chunk).map_err(|error| {
             let kind = error.kind();
-            failed = Some(error);
+            unwritten = Some(error);
             kind.into()
         })
     }));
-    if let Some(error) = failed {
-        return Err(write(error));
+    if let Some(error) = unwritten {
+        return Err(failed(error));
     }
     read?;
-    readable_by_all(file.as_file()).map_err(write)?;
-    file.as_file().sync_all().map_err(write)?;
-    file.persist(target).map_err(|error| write(error.error))?;
-    sync_dir(parent).map_err(write)
+    readable_by_all(file.as_file()).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    target.take(file)?;
+    sync_dir(parent).map_err(failed)
 }
 
 /// Gives an exported file the usual permissions. A temporary file has private ones.

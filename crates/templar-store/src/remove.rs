@@ -18,6 +18,7 @@ impl Store {
     /// [`RemoveError::Busy`] while anything is imported. Nothing was removed then, and a later attempt may succeed.
     pub async fn remove(&self, ids: &BTreeSet<Hash>) -> Result<(), RemoveError> {
         let Some(disk) = self.disk() else { return Err(RemoveError::Memory) };
+        self.writable().map_err(RemoveError::Io)?;
         let Ok(_alone) = disk.imports.try_write() else { return Err(RemoveError::Busy) };
         for id in ids {
             let untagged = self.blobs().tags().delete(id.to_string()).await;

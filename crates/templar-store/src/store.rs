@@ -1,30 +1,28 @@
-//! The [`Store`] handle: open a directory, put bytes in, get verified bytes out.
+//! The [`Store`] handle: put bytes in, get verified bytes out.
 //!
 //! Invariant: the bytes that a read returns hash to the name that was asked for. Every blob that is put or
 //! fetched carries a tag of its own name, so a collection of garbage removes only blobs whose tag was deleted.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use iroh_blobs::api::RequestError;
 use iroh_blobs::api::blobs::{AddPathOptions, AddProgress, BlobStatus, EncodedItem, ImportMode};
 use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt as _};
-use iroh_blobs::store::fs::FsStore;
-use iroh_blobs::store::fs::options::Options;
 use iroh_blobs::store::mem::MemStore;
 use iroh_blobs::{BlobFormat, HashAndFormat};
 use n0_future::StreamExt;
+use tempfile::TempDir;
 use templar_blob::ReadError;
 use templar_manifest::Hash;
 use tokio::sync::{RwLock, RwLockReadGuard};
-use tokio::task::spawn_blocking;
 
-use crate::collect::{Collector, collector};
+use crate::collect::Collector;
 use crate::convert::{from_iroh, io_error, to_iroh};
-use crate::{ListError, OpenError, PutError};
+use crate::{ListError, PutError};
 
 /// Content-addressed bytes in one directory. It is cheap to clone: all clones are the same store.
 ///
@@ -46,17 +44,34 @@ struct StoreInner {
 #[derive(Debug)]
 pub struct Importing<'a>(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, ()>);
 
-/// The directory of a store, and the lock that makes this process its only user.
+/// The directory of a store, and how this process holds it.
 #[derive(Debug)]
 pub(crate) struct Disk {
     pub(crate) root: PathBuf,
-    lock: File,
+    pub(crate) hold: Hold,
     /// Every import holds it for reading; the removal of blobs and of half-written files holds it for writing.
     pub(crate) imports: RwLock<()>,
     pub(crate) collector: Collector,
 }
 
+/// How a process holds the directory of a store.
+#[derive(Debug)]
+pub(crate) enum Hold {
+    /// It has locked the directory and is its only user.
+    Locked(File),
+    /// It only reads. Its copy of the database lies in this temporary directory.
+    Copied(#[expect(dead_code, reason = "held, not read")] TempDir),
+}
+
 impl Disk {
+    /// Refuses to write in a directory that was opened to read.
+    fn writable(&self) -> io::Result<()> {
+        match self.hold {
+            Hold::Locked(_) => Ok(()),
+            Hold::Copied(_) => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+        }
+    }
+
     /// The folder in which the file store keeps the raw bytes of blobs above 16 KiB.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.root.join("data")
@@ -69,7 +84,7 @@ impl Disk {
     }
 
     /// Removes the half-written files of an import that failed and of a process that was killed.
-    fn sweep(&self) -> io::Result<()> {
+    pub(crate) fn sweep(&self) -> io::Result<()> {
         for entry in std::fs::read_dir(self.root.join("temp"))? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "temp") {
@@ -81,35 +96,9 @@ impl Disk {
 }
 
 impl Store {
-    /// Opens the store in `dir`, creating it if there is none.
-    ///
-    /// # Errors
-    /// [`OpenError::Locked`] while another process has it open.
-    pub async fn open(dir: &Path) -> Result<Self, OpenError> {
-        let root = dir.to_path_buf();
-        let lock = spawn_blocking(move || lock_dir(&root))
-            .await
-            .map_err(|error| OpenError::Io { path: dir.to_path_buf(), source: io::Error::other(error) })??;
-        // An absolute path: the database must stay where it is when the process changes its directory.
-        let root = std::path::absolute(dir).map_err(|source| OpenError::Io { path: dir.to_path_buf(), source })?;
-        let opened = Arc::default();
-        let (collector, gc) = collector(Arc::clone(&opened));
-        let options = Options { gc: Some(gc), ..Options::new(&root) };
-        let blobs = FsStore::load_with_opts(root.join("blobs.db"), options).await.map_err(|error| {
-            let reason = format!("{error:#}");
-            // The database has a lock of its own, which a process that just died may hold a moment longer than ours.
-            if reason.contains("already open") {
-                OpenError::Locked { path: root.clone() }
-            } else if is_full(&root) {
-                OpenError::DiskFull { path: root.clone() }
-            } else {
-                OpenError::Database { path: root.clone(), reason }
-            }
-        })?;
-        OnceLock::set(&opened, (*blobs).clone()).ok();
-        let disk = Disk { root: root.clone(), lock, imports: RwLock::new(()), collector };
-        disk.sweep().map_err(|source| OpenError::Io { path: root.join("temp"), source })?;
-        Ok(Self { inner: Arc::new(StoreInner { blobs: (*blobs).clone(), disk: Some(disk) }) })
+    /// A store on disk that is open.
+    pub(crate) fn opened(blobs: iroh_blobs::api::Store, disk: Disk) -> Self {
+        Self { inner: Arc::new(StoreInner { blobs, disk: Some(disk) }) }
     }
 
     /// Creates a store that lives in memory and ends with its last handle.
@@ -164,6 +153,7 @@ impl Store {
     }
 
     async fn import(&self, progress: AddProgress<'_>) -> Result<Hash, PutError> {
+        self.writable().map_err(PutError::Io)?;
         let outcome = {
             let _importing = self.importing().await;
             async {
@@ -231,6 +221,7 @@ impl Store {
     /// # Errors
     /// [`PutError::NotFound`] unless the blob is here whole.
     pub async fn keep(&self, id: &Hash) -> Result<(), PutError> {
+        self.writable().map_err(PutError::Io)?;
         if self.size(id).await.is_none() {
             return Err(PutError::NotFound { id: *id });
         }
@@ -375,8 +366,8 @@ impl Store {
         if let Err(error) = self.blobs().shutdown().await {
             tracing::debug!(%error, "the store was shut down before");
         }
-        if let Some(disk) = &self.inner.disk
-            && let Err(error) = disk.lock.unlock()
+        if let Some(Disk { hold: Hold::Locked(lock), .. }) = &self.inner.disk
+            && let Err(error) = lock.unlock()
         {
             tracing::warn!(%error, "the lock of the store stays until the process ends");
         }
@@ -390,30 +381,19 @@ impl Store {
     pub(crate) fn disk(&self) -> Option<&Disk> {
         self.inner.disk.as_ref()
     }
+
+    /// Refuses to write in a store that was opened to read.
+    pub(crate) fn writable(&self) -> io::Result<()> {
+        self.disk().map_or(Ok(()), Disk::writable)
+    }
 }
 
 /// Tells whether the disk is full, by writing a small file. A database that stops on a full disk does not name
 /// the reason.
-fn is_full(root: &Path) -> bool {
+pub(crate) fn is_full(root: &Path) -> bool {
     let probe = tempfile::tempfile_in(root)
         .and_then(|mut file| io::Write::write_all(&mut file, &[0; 64 << 10]).and_then(|()| file.sync_data()));
     probe.is_err_and(|error| is_disk_full(&error))
-}
-
-/// Creates the directory and takes its lock.
-fn lock_dir(root: &Path) -> Result<File, OpenError> {
-    let io = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| OpenError::Io { path, source }
-    };
-    std::fs::create_dir_all(root).map_err(io(root))?;
-    let path = root.join("lock");
-    let lock = File::options().create(true).write(true).truncate(false).open(&path).map_err(io(&path))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: root.to_path_buf() }),
-        Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
-    }
 }
 
 pub(crate) fn is_disk_full(error: &io::Error) -> bool {

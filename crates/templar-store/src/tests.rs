@@ -1,5 +1,8 @@
 //! The store against real directories: verified reads, damage on the disk, locks, reopening.
 
+mod killed;
+mod reading;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -9,7 +12,8 @@ use templar_blob::{BlobSource, MemoryBlobs, ReadError};
 use templar_manifest::Hash;
 
 use crate::{
-    BlobExportError, BlockingStore, ListError, OpenError, PutError, RemoveError, Repaired, Store, SyncError, to_iroh,
+    BlobExportError, BlockingStore, Existing, ListError, OpenError, PutError, RemoveError, Repaired, Store, SyncError,
+    to_iroh,
 };
 
 const ANY: u64 = u64::MAX;
@@ -128,7 +132,10 @@ async fn damage_on_the_disk_is_found_and_healed_by_the_right_bytes() {
 
     assert!(matches!(store.get(&id, ANY).await, Err(ReadError::Corrupt { id: found, .. }) if found == id));
     let target = dir.path().join("out/blob");
-    assert!(matches!(store.export(&id, &target).await, Err(BlobExportError::Read(ReadError::Corrupt { .. }))));
+    assert!(matches!(
+        store.export(&id, &target, Existing::Replace).await,
+        Err(BlobExportError::Read(ReadError::Corrupt { .. }))
+    ));
     assert_eq!(std::fs::read_dir(dir.path().join("out")).unwrap().count(), 0, "whole or nothing");
     let report = store.scrub(|_| ()).await.unwrap();
     assert_eq!((report.checked, report.corrupt), (2, vec![id]));
@@ -360,17 +367,20 @@ async fn files_come_in_and_go_out_whole() {
 
     let target = dir.path().join("out/deep/blob");
     std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-    std::fs::write(&target, b"replaced").unwrap();
-    assert_eq!(store.export(&id, &target).await.unwrap(), size);
+    std::fs::write(&target, b"kept").unwrap();
+    let refused = store.export(&id, &target, Existing::Refuse).await;
+    assert!(matches!(refused, Err(BlobExportError::Exists { .. })), "{refused:?}");
+    assert_eq!(std::fs::read(&target).unwrap(), b"kept");
+    assert_eq!(store.export(&id, &target, Existing::Replace).await.unwrap(), size);
     assert_eq!(std::fs::read(&target).unwrap(), data);
 
     assert!(matches!(store.put_file(&source).await, Err(PutError::Input { .. })), "it is gone");
     assert!(matches!(store.put_file(dir.path()).await, Err(PutError::Input { .. })), "a folder is no file");
-    let missing = store.export(&Hash::of(b"missing"), &target).await;
+    let missing = store.export(&Hash::of(b"missing"), &target, Existing::Replace).await;
     assert!(matches!(missing, Err(BlobExportError::Read(ReadError::NotFound { .. }))));
     assert_eq!(std::fs::read(&target).unwrap(), data, "untouched by the failure");
     assert!(
-        matches!(store.export(&id, dir.path()).await, Err(BlobExportError::Write { .. })),
+        matches!(store.export(&id, dir.path(), Existing::Replace).await, Err(BlobExportError::Write { .. })),
         "a folder is in the way"
     );
     store.shutdown().await;
