@@ -1,7 +1,8 @@
 //! A home as a command uses it: its blobs, its runs, and the right to write if it has that right.
 //!
-//! Reading works beside a running node: the journal is a file, and blobs come through the node's socket.
-//! Writing takes the home's lock, so a second writer gets the error that the home is in use.
+//! Reading works beside a running node: the journal is a file, and blobs come through the node's socket. It also
+//! works in a home that this process may not write, such as one on a read-only disk. Writing takes the home's lock,
+//! so a second writer gets the error that the home is in use.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,12 +12,12 @@ use templar_blob::{BlobSource, ReadError};
 use templar_data::{ShardSink, SinkError};
 use templar_manifest::{BlobId, Hash, RunId};
 use templar_protocol::{EvidenceEntry, Node};
-use templar_store::{BlockingStore, ListError, OpenError, PutError, Store, SyncError};
+use templar_store::{BlobExportError, BlockingStore, Existing, ListError, OpenError, PutError, Store, SyncError};
 use tokio::runtime::Runtime;
 
 use crate::context::{RunContext, RunError};
 use crate::error::HomeError;
-use crate::home::{Home, HomeLock};
+use crate::home::{self, Home, HomeLock};
 use crate::inventory::Stock;
 use crate::journal::{Journal, JournalError};
 use crate::now::NodeNow;
@@ -67,15 +68,26 @@ pub struct Access {
     /// The home's directory and files.
     pub home: Home,
     blobs: Arc<dyn BlobSource>,
-    store: Option<Store>,
-    socket: Option<Arc<SocketBlobs>>,
-    lock: Option<HomeLock>,
+    by: By,
     runtime: Arc<Runtime>,
+}
+
+/// How an access reaches the blobs of its home, and what it may do with them.
+enum By {
+    /// It has locked the home, and reads and writes the store.
+    Lock(HomeLock, Store),
+    /// It may not write in the home. It reads the store, and keeps writers out if it can.
+    Reading(#[expect(dead_code, reason = "held, not read")] Option<HomeLock>, Store),
+    /// A node runs in the home, and gives blobs through its socket.
+    Socket(Arc<SocketBlobs>),
+    /// The lock and the store were given to somebody else.
+    GivenUp,
 }
 
 impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Access").field("home", &self.home).field("writes", &self.lock.is_some()).finish_non_exhaustive()
+        let writes = matches!(self.by, By::Lock(..));
+        f.debug_struct("Access").field("home", &self.home).field("writes", &writes).finish_non_exhaustive()
     }
 }
 
@@ -83,36 +95,55 @@ impl Access {
     /// Opens the home in `root` to read and write.
     ///
     /// # Errors
-    /// There is no home, another process holds its lock, or its store does not open.
+    /// There is no home, another process holds its lock, this process may not write there, or its store does not
+    /// open.
     pub fn write(root: &Path) -> Result<Self, AccessError> {
         let home = Home::open(root)?;
         let lock = home.lock()?;
-        let runtime = Arc::new(Runtime::new().map_err(AccessError::Runtime)?);
+        let runtime = runtime()?;
         let store = runtime.block_on(Store::open(&home.store_dir()))?;
-        let blobs = Arc::new(BlockingStore::new(store.clone(), runtime.handle().clone()));
-        Ok(Self { home, blobs, store: Some(store), socket: None, lock: Some(lock), runtime })
+        Ok(Self::on_store(home, store, runtime, |store| By::Lock(lock, store)))
     }
 
     /// Opens the home in `root` to read, through the node that runs in it if there is one. If another command
-    /// holds the home, this waits for it for up to 5 seconds, since two readers may come at the same moment.
+    /// holds the home, this waits for it for up to 5 seconds, since two readers may come at the same moment. If
+    /// this process may not write in the home, nothing in it changes.
     ///
     /// # Errors
     /// There is no home, or another command still holds it after 5 seconds.
     pub fn read(root: &Path) -> Result<Self, AccessError> {
         for _ in 0..READ_ATTEMPTS {
-            match Self::write(root) {
-                Err(AccessError::Home(HomeError::Locked(_))) => {}
+            let is_read_only = match Self::write(root) {
+                Err(AccessError::Home(HomeError::Locked(_))) => false,
+                Err(error) if is_read_only(&error) => true,
                 access => return access,
-            }
+            };
             let home = Home::open(root)?;
             if let Ok(blobs) = SocketBlobs::connect(&home.socket_path()) {
-                let runtime = Arc::new(Runtime::new().map_err(AccessError::Runtime)?);
                 let blobs = Arc::new(blobs);
-                return Ok(Self { home, blobs: blobs.clone(), store: None, socket: Some(blobs), lock: None, runtime });
+                return Ok(Self { home, blobs: blobs.clone(), by: By::Socket(blobs), runtime: runtime()? });
+            }
+            if is_read_only {
+                match home.lock_shared() {
+                    Err(HomeError::Locked(_)) => {}
+                    lock => return Self::without_writing(home, lock?),
+                }
             }
             std::thread::sleep(READ_PAUSE);
         }
         Err(HomeError::Locked(root.to_owned()).into())
+    }
+
+    /// Opens a home that this process may not write.
+    fn without_writing(home: Home, lock: Option<HomeLock>) -> Result<Self, AccessError> {
+        let runtime = runtime()?;
+        let store = runtime.block_on(Store::open_to_read(&home.store_dir()))?;
+        Ok(Self::on_store(home, store, runtime, |store| By::Reading(lock, store)))
+    }
+
+    fn on_store(home: Home, store: Store, runtime: Arc<Runtime>, by: impl FnOnce(Store) -> By) -> Self {
+        let blobs = Arc::new(BlockingStore::new(store.clone(), runtime.handle().clone()));
+        Self { home, blobs, by: by(store), runtime }
     }
 
     /// The blobs of the home, read through the store or the running node.
@@ -125,9 +156,25 @@ impl Access {
         self.blobs.clone()
     }
 
-    /// The store. `None` if this access only reads, through a running node.
+    /// The store, to write. `None` if this access only reads.
     pub fn store(&self) -> Option<&Store> {
-        self.store.as_ref()
+        match &self.by {
+            By::Lock(_, store) => Some(store),
+            By::Reading(..) | By::Socket(_) | By::GivenUp => None,
+        }
+    }
+
+    /// The store, to read only. `None` if this access reads through a running node.
+    pub fn store_to_read(&self) -> Option<&Store> {
+        match &self.by {
+            By::Lock(_, store) | By::Reading(_, store) => Some(store),
+            By::Socket(_) | By::GivenUp => None,
+        }
+    }
+
+    /// The node that runs in the home, if this access goes through it.
+    fn node(&self) -> Option<&SocketBlobs> {
+        if let By::Socket(node) = &self.by { Some(node) } else { None }
     }
 
     /// The runtime on which the store runs.
@@ -138,8 +185,13 @@ impl Access {
     /// Gives up the home, its lock, its store and the runtime on which the store runs, so that a node can run
     /// with them. `None` if this access only reads.
     pub fn into_parts(mut self) -> Option<(Home, HomeLock, Store, Arc<Runtime>)> {
-        let (store, lock) = (self.store.take()?, self.lock.take()?);
-        Some((self.home.clone(), lock, store, self.runtime.clone()))
+        match std::mem::replace(&mut self.by, By::GivenUp) {
+            By::Lock(lock, store) => Some((self.home.clone(), lock, store, self.runtime.clone())),
+            by => {
+                self.by = by;
+                None
+            }
+        }
     }
 
     /// Keeps a blob and gives its hash.
@@ -147,7 +199,7 @@ impl Access {
     /// # Errors
     /// The disk takes nothing more, or this access only reads.
     pub fn put(&self, bytes: Vec<u8>) -> Result<Hash, PutError> {
-        match &self.store {
+        match self.store() {
             Some(store) => self.runtime.block_on(store.put(bytes)),
             None => Err(PutError::Io(std::io::Error::other("the home is open for reading only"))),
         }
@@ -155,7 +207,7 @@ impl Access {
 
     /// Returns once these blobs would survive a power cut. An access that only reads has put none there.
     pub fn sync(&self, blobs: &[Hash]) -> Result<(), SyncError> {
-        match &self.store {
+        match self.store() {
             Some(store) => self.runtime.block_on(store.sync(blobs)),
             None => Ok(()),
         }
@@ -166,7 +218,7 @@ impl Access {
     /// # Errors
     /// The home cannot be written, the node does not answer, or it refuses the application.
     pub fn apply(&self, application: &Application) -> Result<(), HandInError> {
-        match &self.socket {
+        match self.node() {
             Some(node) => node.register(application).map_err(HandInError::Socket)?.map_err(HandInError::Refused),
             None => Ok(application.keep(&self.home)?),
         }
@@ -177,7 +229,7 @@ impl Access {
     /// # Errors
     /// The node does not answer, or it refuses the evidence.
     pub fn show(&self, evidence: EvidenceEntry) -> Result<bool, HandInError> {
-        let Some(node) = &self.socket else { return Ok(false) };
+        let Some(node) = self.node() else { return Ok(false) };
         node.show(evidence).map_err(HandInError::Socket)?.map_err(HandInError::Refused).map(|()| true)
     }
 
@@ -188,15 +240,15 @@ impl Access {
 
     /// Whether a node runs here and holds the home.
     pub fn is_beside_a_node(&self) -> bool {
-        self.socket.is_some()
+        self.node().is_some()
     }
 
     /// Lists the blobs of the store.
     pub fn stock(&self) -> Result<Stock, ListError> {
-        match (&self.store, &self.socket) {
-            (Some(store), _) => self.runtime.block_on(Stock::of(store)),
-            (None, Some(node)) => node.stock().map_err(ListError::Io),
-            (None, None) => Err(ListError::Closed),
+        match &self.by {
+            By::Lock(_, store) | By::Reading(_, store) => self.runtime.block_on(Stock::of(store)),
+            By::Socket(node) => node.stock().map_err(ListError::Io),
+            By::GivenUp => Err(ListError::Closed),
         }
     }
 
@@ -205,10 +257,31 @@ impl Access {
     /// # Errors
     /// The blob is missing, or its bytes do not have the hash `id`.
     pub fn verify(&self, id: &Hash) -> Result<(), ReadError> {
-        match (&self.store, &self.socket) {
-            (Some(store), _) => self.runtime.block_on(store.verify(id)).map(|_| ()),
-            (None, Some(node)) => node.verify(id),
-            (None, None) => Err(ReadError::Closed),
+        match &self.by {
+            By::Lock(_, store) | By::Reading(_, store) => self.runtime.block_on(store.verify(id)).map(|_| ()),
+            By::Socket(node) => node.verify(id),
+            By::GivenUp => Err(ReadError::Closed),
+        }
+    }
+
+    /// Writes a blob that is here to a file, verified. Returns its length in bytes.
+    ///
+    /// # Errors
+    /// See [`BlobExportError`]. On any error the file is as it was before.
+    pub fn export(&self, id: &Hash, path: &Path, existing: Existing) -> Result<u64, BlobExportError> {
+        match &self.by {
+            By::Lock(_, store) | By::Reading(_, store) => self.runtime.block_on(store.export(id, path, existing)),
+            By::Socket(node) => {
+                // The store knows how to write a file whole or not at all, so the blob goes through one in memory.
+                let bytes = node.read(id, u64::MAX)?;
+                self.runtime.block_on(async {
+                    let store = Store::memory().await;
+                    let put = store.put(bytes).await;
+                    put.map_err(|error| ReadError::Io { id: *id, source: std::io::Error::other(error) })?;
+                    store.export(id, path, existing).await
+                })
+            }
+            By::GivenUp => Err(ReadError::Closed.into()),
         }
     }
 
@@ -228,9 +301,22 @@ impl Access {
     }
 }
 
+/// Whether a home did not open because this process may not write in it.
+fn is_read_only(error: &AccessError) -> bool {
+    match error {
+        AccessError::Home(HomeError::ReadOnly { .. }) => true,
+        AccessError::Store(OpenError::Io { source, .. }) => home::is_read_only(source),
+        _ => false,
+    }
+}
+
+fn runtime() -> Result<Arc<Runtime>, AccessError> {
+    Runtime::new().map(Arc::new).map_err(AccessError::Runtime)
+}
+
 impl Drop for Access {
     fn drop(&mut self) {
-        if let Some(store) = self.store.take() {
+        if let By::Lock(_, store) | By::Reading(_, store) = &self.by {
             // Without this the metadata of the last writes would be lost.
             self.runtime.block_on(store.shutdown());
         }

@@ -54,6 +54,24 @@ pub enum HomeError {
         /// The path of the text file.
         path: PathBuf,
     },
+    /// This process may not write in the home.
+    #[error("the home in {path} is read-only for this user")]
+    ReadOnly {
+        /// The directory of the home.
+        path: PathBuf,
+        /// The error of the system.
+        #[source]
+        source: io::Error,
+    },
+    /// The file system of the home has no locks, so nothing keeps two processes from writing at once.
+    #[error("the file system of the home in {path} has no file locks")]
+    NoLocks {
+        /// The directory of the home.
+        path: PathBuf,
+        /// The error of the system.
+        #[source]
+        source: io::Error,
+    },
     /// The file system gives an error.
     #[error("{path}")]
     Io {

@@ -11,6 +11,11 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError + '_ {
     |source| HomeError::Io { path: path.to_owned(), source }
 }
 
+/// The directory in which a file lies. A bare name lies in the current directory.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// The permissions of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privacy {
@@ -32,8 +37,35 @@ pub fn write_with(
     privacy: Privacy,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), HomeError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir).map_err(at(path))?;
+    let file = written_beside(path, privacy, write)?;
+    file.persist(path).map_err(|error| at(path)(error.error))?;
+    sync_dir(folder_of(path))
+}
+
+/// The same as [`write_whole`] for a file that must not exist yet.
+///
+/// # Errors
+/// [`HomeError::FileExists`] if there is a file, and everything that prevents writing.
+pub(crate) fn write_new(path: &Path, bytes: &[u8], privacy: Privacy) -> Result<(), HomeError> {
+    if path.exists() {
+        return Err(HomeError::FileExists(path.to_owned()));
+    }
+    let file = written_beside(path, privacy, |file| file.write_all(bytes))?;
+    // Another process may have made the file in the meantime.
+    file.persist_noclobber(path).map_err(|error| match error.error.kind() {
+        io::ErrorKind::AlreadyExists => HomeError::FileExists(path.to_owned()),
+        _ => at(path)(error.error),
+    })?;
+    sync_dir(folder_of(path))
+}
+
+/// A synced temporary file in the directory of `path`, with the content that `write` gives it.
+fn written_beside(
+    path: &Path,
+    privacy: Privacy,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<tempfile::NamedTempFile, HomeError> {
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder_of(path)).map_err(at(path))?;
     write(&mut file).map_err(at(path))?;
     #[cfg(unix)]
     {
@@ -43,8 +75,7 @@ pub fn write_with(
     }
     let _ = privacy;
     file.as_file().sync_all().map_err(at(path))?;
-    file.persist(path).map_err(|error| at(path)(error.error))?;
-    sync_dir(dir)
+    Ok(file)
 }
 
 /// Makes the names in a directory durable. A new file may vanish in a power cut before this returns.
@@ -58,4 +89,28 @@ pub fn read_small(path: &Path) -> Result<String, HomeError> {
     let mut text = String::new();
     File::open(path).and_then(|file| file.take(1 << 20).read_to_string(&mut text)).map_err(at(path))?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_lies_in_the_current_directory() {
+        let folders =
+            ["owner.key", "./owner.key", "keys/owner.key", "/owner.key"].map(|path| folder_of(Path::new(path)));
+        assert_eq!(folders, [".", ".", "keys", "/"].map(Path::new));
+    }
+
+    #[test]
+    fn a_new_file_replaces_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        write_new(&path, b"first", Privacy::Owner).unwrap();
+        assert!(matches!(write_new(&path, b"second", Privacy::Owner), Err(HomeError::FileExists(_))));
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        write_whole(&path, b"third", Privacy::Owner).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"third");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+    }
 }

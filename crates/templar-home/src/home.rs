@@ -18,10 +18,11 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use templar_manifest::{RunId, SecretKey};
 
 use crate::error::{FORMAT, HomeError};
-use crate::files::{Privacy, at, read_small, sync_dir, write_whole};
+use crate::files::{Privacy, at, folder_of, read_small, sync_dir, write_new, write_whole};
 
 /// The right of one process to write in a home. The lock ends when this is dropped, or with the process.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Home {
         }
         let home = Self { root: root.to_owned() };
         // Makes the name of a new home itself durable.
-        sync_dir(root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        sync_dir(folder_of(root))?;
         for dir in ["store", "runs", "work"] {
             let path = root.join(dir);
             fs::create_dir(&path).map_err(at(&path))?;
@@ -93,14 +94,39 @@ impl Home {
     /// Makes this the one process that writes here, until the lock is dropped.
     ///
     /// # Errors
-    /// Another process holds the lock.
+    /// Another process holds the lock, this process may not write here, or the file system has no locks.
     pub fn lock(&self) -> Result<HomeLock, HomeError> {
         let path = self.root.join("lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(HomeLock { _file: file }),
+        let opened = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = opened.map_err(|source| self.unwritable(at(&path)(source)))?;
+        self.taken(file.try_lock())?;
+        Ok(HomeLock { _file: file })
+    }
+
+    /// Keeps writers out until the guard is dropped, as far as that works without the right to write: a home that
+    /// nobody has written yet has no file to lock.
+    ///
+    /// # Errors
+    /// Another process writes here.
+    pub(crate) fn lock_shared(&self) -> Result<Option<HomeLock>, HomeError> {
+        let Ok(file) = File::open(self.root.join("lock")) else { return Ok(None) };
+        match self.taken(file.try_lock_shared()) {
+            Ok(()) => Ok(Some(HomeLock { _file: file })),
+            // Without locks there is no writer either, since every writer takes the lock.
+            Err(HomeError::NoLocks { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Converts the result of locking the home.
+    fn taken(&self, locked: Result<(), TryLockError>) -> Result<(), HomeError> {
+        match locked {
+            Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => Err(HomeError::Locked(self.root.clone())),
-            Err(TryLockError::Error(error)) => Err(at(&path)(error)),
+            Err(TryLockError::Error(source)) if has_no_locks(&source) => {
+                Err(HomeError::NoLocks { path: self.root.clone(), source })
+            }
+            Err(TryLockError::Error(source)) => Err(at(&self.root.join("lock"))(source)),
         }
     }
 
@@ -155,8 +181,30 @@ impl Home {
 
     /// Makes `run` the one that commands mean.
     pub fn set_current_run(&self, run: &RunId) -> Result<(), HomeError> {
-        write_whole(&self.root.join("run"), format!("{run}\n").as_bytes(), Privacy::Everybody)
+        let written = write_whole(&self.root.join("run"), format!("{run}\n").as_bytes(), Privacy::Everybody);
+        written.map_err(|error| self.unwritable(error))
     }
+
+    /// Says of an error of writing that the home is read-only, if that is its reason.
+    fn unwritable(&self, error: HomeError) -> HomeError {
+        match error {
+            HomeError::Io { source, .. } if is_read_only(&source) => {
+                HomeError::ReadOnly { path: self.root.clone(), source }
+            }
+            error => error,
+        }
+    }
+}
+
+/// Whether writing failed because the disk or its permissions allow only reading.
+pub(crate) fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// Whether the error says that a file system has no locks, as a network file system without its lock service does.
+fn has_no_locks(error: &io::Error) -> bool {
+    let number = Errno::from_io_error(error);
+    number.is_some_and(|number| [Errno::NOLCK, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP].contains(&number))
 }
 
 fn key_text(key: &SecretKey) -> String {
@@ -190,10 +238,7 @@ pub fn read_key(path: &Path) -> Result<SecretKey, HomeError> {
 /// # Errors
 /// The file exists already, or cannot be written.
 pub fn write_key(path: &Path, key: &SecretKey) -> Result<(), HomeError> {
-    if path.exists() {
-        return Err(HomeError::FileExists(path.to_owned()));
-    }
-    write_whole(path, key_text(key).as_bytes(), Privacy::Owner)
+    write_new(path, key_text(key).as_bytes(), Privacy::Owner)
 }
 
 #[cfg(test)]
@@ -230,6 +275,42 @@ mod tests {
         assert!(matches!(home.key(), Err(HomeError::Key { .. })));
         fs::write(root.join("format"), "templar-home 7\n").unwrap();
         assert!(matches!(Home::open(&root), Err(HomeError::Format { .. })));
+    }
+
+    #[test]
+    fn a_home_that_may_not_be_written_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::init(&dir.path().join("home"), &key()).unwrap();
+        let unwritable = |kind: io::ErrorKind| home.unwritable(at(&home.root().join("lock"))(kind.into()));
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem] {
+            assert!(matches!(unwritable(kind), HomeError::ReadOnly { path, .. } if path == home.root()));
+        }
+        assert!(matches!(unwritable(io::ErrorKind::StorageFull), HomeError::Io { .. }));
+    }
+
+    #[test]
+    fn a_file_system_without_locks_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::init(&dir.path().join("home"), &key()).unwrap();
+        let taken = |number: Errno| home.taken(Err(TryLockError::Error(number.into())));
+        for number in [Errno::NOLCK, Errno::NOTSUP, Errno::NOSYS] {
+            assert!(matches!(taken(number), Err(HomeError::NoLocks { .. })), "{number}");
+        }
+        assert!(matches!(taken(Errno::IO), Err(HomeError::Io { .. })));
+    }
+
+    #[test]
+    fn a_reader_keeps_writers_out_and_waits_for_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::init(&dir.path().join("home"), &key()).unwrap();
+        assert!(home.lock_shared().unwrap().is_none(), "nobody has written here");
+        drop(home.lock().unwrap());
+        let (reader, other) = (home.lock_shared().unwrap(), home.lock_shared().unwrap());
+        assert!(reader.is_some() && other.is_some());
+        assert!(matches!(home.lock(), Err(HomeError::Locked(_))));
+        drop((reader, other));
+        let _writer = home.lock().unwrap();
+        assert!(matches!(home.lock_shared(), Err(HomeError::Locked(_))));
     }
 
     #[cfg(unix)]

@@ -5,6 +5,9 @@
 //! little-endian). With [`Operation::Register`] and [`Operation::Evidence`] that many bytes follow, and the
 //! hash is theirs. [`Operation::Now`] asks about the node itself, so its hash means nothing. The answer is a [`Status`] byte, a length (u64, little-endian) and that many bytes. The
 //! client checks the hash of a blob again. The server is `local_socket.rs` in `templar-node`.
+//!
+//! Systems bound the path of a socket at about a hundred bytes. [`with_short_path`] reaches a socket in a home with a
+//! longer path.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -23,6 +26,10 @@ use crate::registration::{Application, MAX_APPLICATION_BYTES};
 
 /// A side that is silent for this long counts as gone.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest path of a socket that is used as it is, in bytes. Linux takes 107.
+#[cfg(target_os = "linux")]
+const MAX_PATH_BYTES: usize = 100;
 
 /// The longest list of blobs, in bytes.
 const MAX_LIST_BYTES: u64 = 1 << 30;
@@ -240,8 +247,28 @@ impl SocketBlobs {
     }
 }
 
+/// Binds or connects the socket at `path`: calls `work` with that path or, if it is too long for a socket, with a short
+/// one that leads to the same place.
+///
+/// The short path goes through a descriptor of the open directory, which only Linux offers. On other systems `work`
+/// fails with [`io::ErrorKind::InvalidInput`].
+///
+/// # Errors
+/// Those of `work`; and the directory of the socket cannot be opened.
+pub fn with_short_path<T>(path: &Path, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    #[cfg(target_os = "linux")]
+    if path.as_os_str().len() > MAX_PATH_BYTES
+        && let Some(name) = path.file_name()
+    {
+        use std::os::fd::AsRawFd as _;
+        let folder = std::fs::File::open(crate::files::folder_of(path))?;
+        return work(&PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name));
+    }
+    work(path)
+}
+
 fn open(path: &Path) -> io::Result<UnixStream> {
-    let stream = UnixStream::connect(path)?;
+    let stream = with_short_path(path, |path| UnixStream::connect(path))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     Ok(stream)
@@ -313,6 +340,28 @@ mod tests {
         assert_eq!(blobs.read(&Hash::of(blob), 100).unwrap(), blob);
         node.join().unwrap();
         assert!(matches!(blobs.read(&Hash::of(blob), 100), Err(ReadError::Io { .. })), "nobody listens");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_socket_in_a_deep_home_is_reached() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("x".repeat(90)).join("y".repeat(90));
+        std::fs::create_dir_all(&deep).unwrap();
+        let path = deep.join("node.sock");
+        assert!(UnixListener::bind(&path).is_err(), "the system takes it now: with_short_path can go");
+        let listener = with_short_path(&path, |path| UnixListener::bind(path)).unwrap();
+        assert!(path.exists());
+        let blob = b"deep".as_slice();
+        let node = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; RequestHead::BYTES]).unwrap();
+            stream.write_all(&Status::Ok.head(blob.len())).unwrap();
+            stream.write_all(blob).unwrap();
+        });
+        let blobs = SocketBlobs::connect(&path).unwrap();
+        assert_eq!(blobs.read(&Hash::of(blob), 100).unwrap(), blob);
+        node.join().unwrap();
     }
 
     #[test]
