@@ -6,6 +6,21 @@ use super::{Attack, refused};
 use crate::vectors::example;
 use crate::vectors::window::miners;
 
+/// The ticket with another letter in its middle.
+fn another_letter(ticket: &str) -> String {
+    let (before, after) = ticket.split_at(ticket.len() / 2);
+    let letter = if after.starts_with('a') { "b" } else { "a" };
+    format!("{before}{letter}{}", &after[1..])
+}
+
+/// The ticket with the first two neighbours swapped that differ, behind its prefix.
+fn swapped(ticket: &str) -> String {
+    let mut letters: Vec<char> = ticket.chars().collect();
+    let at = (7..letters.len() - 1).find(|at| letters[*at] != letters[at + 1]).unwrap_or(7);
+    letters.swap(at, at + 1);
+    letters.into_iter().collect()
+}
+
 pub(super) fn attacks() -> Vec<Attack> {
     let peer =
         |port: u16| PeerAddr { id: *miners()[0].public().as_bytes(), addrs: vec![([127, 0, 0, 1], port).into()] };
@@ -21,6 +36,8 @@ pub(super) fn attacks() -> Vec<Attack> {
         refused("the beginning alone", parse("templar")),
         refused("the last letter missing", parse(&honest[..honest.len() - 1])),
         refused("letters behind the end", parse(&format!("{honest}aaaaaaaa"))),
+        refused("another letter", parse(&another_letter(&honest))),
+        refused("two letters swapped", parse(&swapped(&honest))),
         refused("a letter that base32 does not have", parse(&format!("{}1", &honest[..honest.len() - 1]))),
         refused("a damaged blob ticket", parse("blobaaaa")),
         refused("17 peers", parse(&with(vec![peer(4444); 17]))),

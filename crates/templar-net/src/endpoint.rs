@@ -2,8 +2,7 @@
 //!
 //! Invariant: the endpoint uses only the ways of discovery that are configured.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use iroh::address_lookup::{DnsAddressLookup, PkarrPublisher, PkarrResolver, UserData};
@@ -15,10 +14,10 @@ use templar_manifest::Hash;
 use crate::config::{Congestion, NetConfig};
 use crate::error::BindError;
 use crate::peers::discovery::{Discovery, Relays};
-use crate::peers::peer::{Addr, MAX_ADDRS, PeerAddr};
 
 #[cfg(feature = "lan")]
 pub(crate) mod lan;
+pub(crate) mod listening;
 mod pacing;
 
 use pacing::Paced;
@@ -50,9 +49,10 @@ pub(crate) async fn bind(config: &NetConfig, run: &Hash, publish: Publish) -> Re
         .relay_mode(relays.mode())
         .portmapper_config(PortmapperConfig::Disabled)
         .transport_config(transport(config)?)
-        .clear_ip_transports()
-        .bind_addr(config.bind)
-        .map_err(|error| addr_error(error.to_string()))?;
+        .clear_ip_transports();
+    for socket in sockets(config.bind) {
+        builder = builder.bind_addr(socket).map_err(|error| addr_error(error.to_string()))?;
+    }
     for addr in advertise {
         builder = builder.external_addr(*addr);
     }
@@ -96,22 +96,15 @@ fn n0_lookup(mut builder: Builder, publish: Publish) -> Builder {
     builder.address_lookup(PkarrResolver::n0_dns()).address_lookup(DnsAddressLookup::n0_dns())
 }
 
-/// The addresses at which others reach the node.
+/// The sockets of a node that listens at `bind`.
 ///
-/// These are the advertised addresses, then the bound sockets (or, when it listens on all interfaces, the
-/// addresses that iroh found), and the relay that it is connected to.
-pub(crate) fn listening_at(endpoint: &Endpoint, advertise: &[SocketAddr]) -> PeerAddr {
-    let seen = endpoint.addr();
-    let mut own: BTreeSet<SocketAddr> =
-        endpoint.bound_sockets().into_iter().filter(|addr| !addr.ip().is_unspecified()).collect();
-    if own.is_empty() {
-        own = seen.ip_addrs().copied().collect();
+/// `[::]` stands for every address of the machine, of IPv6 and of IPv4, as it does elsewhere. iroh's IPv6 sockets take
+/// no IPv4, so that needs two sockets. On a system without IPv6 the second one is enough.
+fn sockets(bind: SocketAddr) -> Vec<SocketAddr> {
+    if bind.is_ipv4() || !bind.ip().is_unspecified() {
+        return vec![bind];
     }
-    let mut addrs: Vec<Addr> = advertise.iter().copied().map(Addr::Ip).collect();
-    let relays: Vec<Addr> = seen.relay_urls().cloned().map(Addr::Relay).take(1).collect();
-    addrs.extend(own.into_iter().map(Addr::Ip).filter(|addr| !advertise.iter().any(|told| addr.ip() == Some(*told))));
-    addrs.truncate(MAX_ADDRS - relays.len());
-    addrs.extend(relays);
-    let addr = PeerAddr { id: *endpoint.id().as_bytes(), addrs };
-    addr.clone().usable().unwrap_or(addr)
+    let has_ipv6 = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+    let every_ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, bind.port()));
+    has_ipv6.then_some(bind).into_iter().chain([every_ipv4]).collect()
 }

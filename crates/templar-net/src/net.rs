@@ -9,8 +9,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use iroh::Endpoint;
+use iroh::endpoint::RelayStatus;
 use iroh::protocol::Router;
+use iroh::{Endpoint, Watcher as _};
 use iroh_blobs::BlobFormat;
 use iroh_metrics::Registry;
 use templar_manifest::Hash;
@@ -22,6 +23,7 @@ use tracing::Instrument;
 
 use crate::config::{NetConfig, NetLimits};
 use crate::endpoint;
+use crate::endpoint::listening::Listening;
 use crate::error::{BindError, FetchError};
 use crate::metrics::NetMetrics;
 use crate::peers::book::{AddrSource, Book};
@@ -61,6 +63,7 @@ pub struct Net {
 /// The parts of a node's network.
 pub(crate) struct NetState {
     endpoint: Endpoint,
+    listening: Listening,
     router: Router,
     pub(crate) book: Arc<Book>,
     pub(crate) connections: Arc<Connections>,
@@ -108,7 +111,9 @@ impl Net {
         let relays = discovery.relays.urls();
         let looks_up = discovery.relays == Relays::N0;
         let own_id = *endpoint.id().as_bytes();
-        let book = Arc::new(Book::new(own_id, limits.max_peers).reaching(relays, looks_up));
+        let listening = Listening::of(&endpoint, &discovery.advertise).await;
+        let book = Book::new(own_id, limits.max_peers).reaching(relays, looks_up).sending_from(listening.sockets());
+        let book = Arc::new(book);
         let (stop, again) = (watch::Sender::new(false), watch::Sender::new(BTreeSet::new()));
         let mut tasks = JoinSet::new();
         #[cfg(feature = "lan")]
@@ -173,6 +178,7 @@ impl Net {
         let tasks = Mutex::new(Some(tasks));
         let inner = NetState {
             endpoint,
+            listening,
             router,
             book,
             connections,
@@ -199,7 +205,27 @@ impl Net {
 
     /// This node's id and the addresses at which it is reached.
     pub fn addr(&self) -> PeerAddr {
-        endpoint::listening_at(&self.inner.endpoint, &self.inner.discovery.advertise)
+        self.inner.listening.addr()
+    }
+
+    /// The number of peers with which this node has an open connection.
+    pub fn connected(&self) -> usize {
+        self.inner.connections.peers()
+    }
+
+    /// The reason why no relay accepts this node at present, as text for people. `None` if one does, and if no relay
+    /// is configured.
+    pub fn relay_problem(&self) -> Option<String> {
+        let relays = &self.inner.discovery.relays;
+        if *relays == Relays::None {
+            return None;
+        }
+        let known = self.inner.endpoint.home_relay_status().get();
+        if known.iter().any(RelayStatus::is_connected) {
+            return None;
+        }
+        let reason = known.iter().find_map(|relay| relay.last_error().map(|error| format!(" ({error:#})")));
+        Some(format!("no relay of {relays} answers{}", reason.unwrap_or_default()))
     }
 
     /// Waits until a relay accepts this node. Returns whether one has within `patience`, and `false` at once if
@@ -353,9 +379,9 @@ impl Net {
     /// Reading ends when the receiver is dropped, or with [`shutdown`](Self::shutdown).
     pub fn pull_entries(&self) -> mpsc::Receiver<Pulled> {
         let (out, entries) = mpsc::channel(self.inner.limits.sync.entries_in_flight.max(1));
-        let (endpoint, advertise) = (self.inner.endpoint.clone(), self.inner.discovery.advertise.clone());
+        let listening = self.inner.listening.clone();
         let puller = Puller {
-            endpoint: endpoint.clone(),
+            endpoint: self.inner.endpoint.clone(),
             book: self.inner.book.clone(),
             connections: self.inner.connections.clone(),
             neighbours: self.inner.neighbours.clone(),
@@ -365,7 +391,7 @@ impl Net {
             again: self.inner.again.clone(),
             caught_up: AtomicBool::new(false),
             limits: self.inner.limits.clone(),
-            own_addr: Box::new(move || endpoint::listening_at(&endpoint, &advertise)),
+            own_addr: Box::new(move || listening.addr()),
             out,
         };
         let mut tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);

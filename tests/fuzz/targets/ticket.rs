@@ -4,15 +4,20 @@ use data_encoding::BASE32_NOPAD;
 use templar_manifest::{Hash, SecretKey};
 use templar_net::{AnyTicket, PeerAddr, Ticket};
 
-/// The first byte of an input says whether the rest is text (0) or the bytes behind a prefix: of a run's ticket (1) or
-/// of a blob's (others).
+/// The length of the checksum at the end of a ticket's bytes.
+const CHECKSUM_BYTES: usize = 4;
+
+/// The first byte of an input says whether the rest is text (0) or the content behind a prefix: of a run's ticket (1),
+/// to which the checksum is added, or of a blob's (others), which needs none.
 pub(super) fn decode(bytes: &[u8]) -> bool {
     let Some((form, bytes)) = bytes.split_first() else { return false };
-    let spelled = || BASE32_NOPAD.encode(bytes).to_ascii_lowercase();
+    let spelled = |bytes: &[u8]| BASE32_NOPAD.encode(bytes).to_ascii_lowercase();
+    let hash = Hash::of(bytes);
+    let sum = &hash.as_bytes()[..CHECKSUM_BYTES];
     let text = match form {
         0 => String::from_utf8_lossy(bytes).into_owned(),
-        1 => format!("templar{}", spelled()),
-        _ => format!("blob{}", spelled()),
+        1 => format!("templar{}", spelled(&[bytes, sum].concat())),
+        _ => format!("blob{}", spelled(bytes)),
     };
     match text.parse() {
         Ok(AnyTicket::Run(ticket)) => {
@@ -36,7 +41,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         .flat_map(|text| {
             let spelled = text.trim_start_matches("templar").to_ascii_uppercase();
             let bytes = BASE32_NOPAD.decode(spelled.as_bytes()).expect("a ticket is base32");
-            [[&[0], text.as_bytes()].concat(), [&[1], &bytes[..]].concat()]
+            let content = &bytes[..bytes.len() - CHECKSUM_BYTES];
+            [[&[0], text.as_bytes()].concat(), [&[1], content].concat()]
         })
         .collect()
 }

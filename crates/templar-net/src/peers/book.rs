@@ -5,6 +5,7 @@
 //! addresses do not spread. Addresses need no trust: a connection proves the peer's id or fails.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use iroh::{EndpointAddr, RelayUrl};
@@ -12,6 +13,7 @@ use templar_manifest::Hash;
 use tokio::sync::watch;
 
 use crate::peers::peer::{Addr, MAX_ADDRS, PeerAddr, PeerId};
+use crate::peers::reach::can_send;
 
 /// The number of failed attempts after which a neighbour is replaced by another peer, if there is one.
 pub(crate) const PATIENT_ATTEMPTS: u32 = 3;
@@ -75,6 +77,8 @@ pub(crate) struct Book {
     relays: BTreeSet<RelayUrl>,
     /// Whether a name service can find a peer by its id alone.
     looks_up: bool,
+    /// The sockets of this node. Without any, every address counts as one that it can send to.
+    sockets: Vec<SocketAddr>,
     peers: Mutex<BTreeMap<PeerId, BookEntry>>,
     /// Counts changes of the book, so that tasks can wait for one.
     changes: watch::Sender<u64>,
@@ -88,6 +92,7 @@ impl Book {
             max_peers,
             relays: BTreeSet::new(),
             looks_up: false,
+            sockets: Vec::new(),
             peers: Mutex::default(),
             changes: watch::Sender::new(0),
         }
@@ -96,6 +101,12 @@ impl Book {
     /// The same book with the relays that may be used, and whether a name service can find a peer by its id.
     pub(crate) fn reaching(mut self, relays: BTreeSet<RelayUrl>, looks_up: bool) -> Self {
         (self.relays, self.looks_up) = (relays, looks_up);
+        self
+    }
+
+    /// The same book for a node that sends from these sockets.
+    pub(crate) fn sending_from(mut self, sockets: Vec<SocketAddr>) -> Self {
+        self.sockets = sockets;
         self
     }
 
@@ -249,14 +260,29 @@ impl Book {
     /// The reason why the peer cannot be dialled, as text for people.
     pub(crate) fn dial(&self, id: &PeerId) -> Result<EndpointAddr, String> {
         let mut addr = self.addr(id).ok_or("it is not known")?;
-        addr.addrs.retain(|addr| match addr {
-            Addr::Ip(_) => true,
+        let (usable, others): (Vec<Addr>, Vec<Addr>) = addr.addrs.drain(..).partition(|addr| match addr {
+            Addr::Ip(addr) => self.sockets.is_empty() || self.sockets.iter().any(|socket| can_send(*socket, *addr)),
             Addr::Relay(url) => self.relays.contains(url),
         });
+        addr.addrs = usable;
         if addr.addrs.is_empty() && !self.looks_up {
-            return Err("no address is known that this node can use".to_owned());
+            return Err(self.why_not(&others));
         }
         Ok(addr.to_endpoint_addr().ok_or("not a valid key")?)
+    }
+
+    /// The reason why this node can dial none of a peer's addresses, as text for people.
+    fn why_not(&self, addrs: &[Addr]) -> String {
+        let list = |addrs: Vec<String>| addrs.join(", ");
+        let at = list(addrs.iter().map(ToString::to_string).collect());
+        if addrs.is_empty() {
+            return "no address of it is known".to_owned();
+        }
+        if addrs.iter().all(|addr| addr.ip().is_none()) {
+            return format!("it is reached through the relay {at} alone, and this node does not use that relay");
+        }
+        let from = list(self.sockets.iter().map(ToString::to_string).collect());
+        format!("this node listens at {from} alone and cannot send from there to {at}")
     }
 
     /// All peers, as candidates for neighbours.

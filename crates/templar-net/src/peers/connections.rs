@@ -64,6 +64,11 @@ impl Connections {
         self.lock().get(peer).map_or(0, |handles| handles.iter().filter(|handle| is_open(handle)).count())
     }
 
+    /// The number of peers with which a connection is open, as far as this side knows.
+    pub(crate) fn peers(&self) -> usize {
+        self.lock().values().filter(|handles| handles.iter().any(is_open)).count()
+    }
+
     /// The open connections with the peer.
     #[cfg(test)]
     pub(crate) fn with(&self, peer: &PeerId) -> Vec<Connection> {

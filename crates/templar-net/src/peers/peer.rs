@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use iroh::{EndpointAddr, EndpointId, RelayUrl, TransportAddr};
+use iroh_blobs::ticket::BlobTicket;
 use serde::{Deserialize, Serialize};
 
 /// A peer's ed25519 public key, which is its iroh endpoint id.
@@ -117,6 +118,11 @@ impl PeerAddr {
             Some(addr) => Err(PeerAddrError::Unreachable(addr.clone())),
             None => Ok(self),
         }
+    }
+
+    /// The peer that a blob's ticket names.
+    pub fn of_blob_ticket(ticket: &BlobTicket) -> Self {
+        Self::from_endpoint_addr(ticket.addr())
     }
 
     /// The usable part of an address that a peer told us: bad addresses are left out. `None` if the key is

@@ -24,7 +24,7 @@ use templar_store::{Store, to_iroh};
 use tokio::time::timeout;
 
 use crate::error::ProviderAnswer;
-use crate::ranges::{CHUNK, GROUP_BYTES, chunks, set};
+use crate::ranges::{GROUP, GROUP_BYTES, chunks, set};
 use crate::serve::rate::TokenBucket;
 
 /// The number of chunks that may be decoded and not yet written.
@@ -119,32 +119,18 @@ impl Transfer<'_> {
 
     /// Proves the blob's length by its chunks from `start` on, or by its last chunk if it is shorter.
     ///
-    /// Returns the length in bytes, and the chunks that are in the store now: the last group, if it came whole.
+    /// Returns the length in bytes, and the chunks that are in the store now: the last group.
     pub(crate) async fn proof(&self, start: u64) -> Result<(u64, ChunkRanges), TransferError> {
-        let (mut content, size) = self.start(ChunkRanges::chunks(start..)).await?;
+        let (size, mut items) = self.tail(start, None).await?;
         let length = NonZeroU64::new(size).ok_or(ProviderAnswer::NotHere)?;
-        // At most one group comes, with the hashes above it: a longer blob has been refused, and a shorter one
-        // sends one chunk.
-        let mut items = Vec::new();
-        let mut first = None;
-        loop {
-            match timeout(self.stall_timeout, content.next()).await {
-                Err(_) => return Err(ProviderAnswer::Stalled.into()),
-                Ok(BlobContentNext::More((next, Ok(item)))) => {
-                    content = next;
-                    if let BaoContentItem::Leaf(leaf) = &item {
-                        first = first.or(Some(leaf.offset));
-                    }
-                    items.push(item);
-                }
-                Ok(BlobContentNext::More((_, Err(error)))) => return Err(answer(error.into(), 0).into()),
-                Ok(BlobContentNext::Done(end)) => {
-                    self.close(end).await;
-                    break;
-                }
-            }
+        let first =
+            first_offset(&items).ok_or_else(|| ProviderAnswer::BadData("no chunk proves its length".to_owned()))?;
+        let group = first / GROUP_BYTES * GROUP;
+        if first % GROUP_BYTES != 0 {
+            // A process that starts after a crash verifies whole groups. Without the last one it would not know the
+            // length, and so nothing of what came.
+            items = self.tail(group, Some(size)).await?.1;
         }
-        let first = first.ok_or_else(|| ProviderAnswer::BadData("no chunk proves its length".to_owned()))?;
         let import = self.store.blobs().import_bao(to_iroh(&self.id), length, CHUNKS_IN_FLIGHT).await;
         let import = import.map_err(local_error)?;
         for item in items {
@@ -157,8 +143,33 @@ impl Transfer<'_> {
         stored.map_err(|iroh_blobs::api::Error::Io(error)| TransferError::Local(error))?;
         // From here on the store remembers the blob after a crash, so the chunks that follow are found again.
         self.store.blobs().sync_db().await.map_err(local_error)?;
-        let whole = first % GROUP_BYTES == 0;
-        Ok((size, if whole { set(&(first / CHUNK..chunks(size))) } else { ChunkRanges::empty() }))
+        Ok((size, set(&(group..chunks(size)))))
+    }
+
+    /// Fetches the chunks from `start` on into memory, or the last chunk of a shorter blob. Returns the blob's length
+    /// too, which is `size` if that is given.
+    ///
+    /// At most one group comes, with the hashes above it: a blob that has more behind `start` has been refused.
+    async fn tail(&self, start: u64, size: Option<u64>) -> Result<(u64, Vec<BaoContentItem>), TransferError> {
+        let (mut content, claimed) = self.start(ChunkRanges::chunks(start..)).await?;
+        if let Some(size) = size.filter(|size| *size != claimed) {
+            return Err(ProviderAnswer::BadData(format!("claims {claimed} bytes of {size}")).into());
+        }
+        let mut items = Vec::new();
+        loop {
+            match timeout(self.stall_timeout, content.next()).await {
+                Err(_) => return Err(ProviderAnswer::Stalled.into()),
+                Ok(BlobContentNext::More((next, Ok(item)))) => {
+                    content = next;
+                    items.push(item);
+                }
+                Ok(BlobContentNext::More((_, Err(error)))) => return Err(answer(error.into(), 0).into()),
+                Ok(BlobContentNext::Done(end)) => {
+                    self.close(end).await;
+                    return Ok((claimed, items));
+                }
+            }
+        }
     }
 
     /// Fetches a range of chunks of a blob of `size` bytes into the store.
@@ -257,6 +268,11 @@ impl Transfer<'_> {
             Err(_) => Err(ProviderAnswer::Stalled),
         }
     }
+}
+
+/// The offset of the first bytes among these items.
+fn first_offset(items: &[BaoContentItem]) -> Option<u64> {
+    items.iter().find_map(|item| if let BaoContentItem::Leaf(leaf) = item { Some(leaf.offset) } else { None })
 }
 
 /// The provider's answer that an error of the exchange means. `received` bytes had come before it.

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::config::{Clock, NetConfig, Timeouts};
 use crate::endpoint;
+use crate::endpoint::listening::Listening;
 use crate::error::BindError;
 use crate::frame::{FrameError, decode, read_body, read_len, write};
 use crate::peers::book::{AddrSource, Book};
@@ -65,6 +66,7 @@ pub enum ProbeError {
 #[derive(Debug)]
 pub struct Prober {
     endpoint: Endpoint,
+    listening: Listening,
     discovery: Discovery,
     run: Hash,
     clock: Option<Clock>,
@@ -79,12 +81,13 @@ impl Prober {
     pub async fn bind(config: NetConfig, run: Hash) -> Result<Self, BindError> {
         let endpoint = endpoint::bind(&config, &run, endpoint::Publish::Nothing).await?;
         let NetConfig { discovery, clock, limits, .. } = config;
-        Ok(Self { endpoint, discovery, run, clock, timeouts: limits.timeouts })
+        let listening = Listening::of(&endpoint, &discovery.advertise).await;
+        Ok(Self { endpoint, listening, discovery, run, clock, timeouts: limits.timeouts })
     }
 
     /// The addresses at which an endpoint that is bound like this one can be reached, as far as it knows.
     pub fn addr(&self) -> PeerAddr {
-        endpoint::listening_at(&self.endpoint, &self.discovery.advertise)
+        self.listening.addr()
     }
 
     /// Returns whether a relay accepts this endpoint within `patience`, or `None` if no relay is configured.
@@ -148,7 +151,9 @@ impl Prober {
     async fn connect(&self, peer: &PeerAddr) -> Result<Connection, ProbeError> {
         let peer = peer.clone().checked()?;
         let own_id = *self.endpoint.id().as_bytes();
-        let book = Book::new(own_id, 1).reaching(self.discovery.relays.urls(), self.discovery.relays == Relays::N0);
+        let book = Book::new(own_id, 1)
+            .reaching(self.discovery.relays.urls(), self.discovery.relays == Relays::N0)
+            .sending_from(self.listening.sockets());
         let id = peer.id;
         book.learn(peer, AddrSource::Configured);
         let addr = book.dial(&id).map_err(ProbeError::Unreachable)?;
