@@ -50,7 +50,9 @@ pub fn examine(examination: &Examination, mut say: impl FnMut(DoctorFinding)) {
             HomeSettings::default()
         }
     };
-    let networking = network.clone().or(settings.network).networking();
+    let mut known = crate::peers::load(&home).unwrap_or_default();
+    known.extend(peers.iter().cloned());
+    let networking = network.clone().or(settings.network).networking(&known);
     let runs_here = home::node_runs_in(&home);
     // The home is closed before the network is asked, which takes longer.
     let reached = match Access::read(root) {

@@ -15,6 +15,7 @@
 
 mod acts;
 mod challenges;
+mod company;
 mod config;
 mod listen;
 mod open;
@@ -25,6 +26,7 @@ mod register;
 mod report;
 mod task;
 mod train;
+mod warnings;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -36,10 +38,11 @@ use templar_home::Home;
 use templar_home::registration::Application;
 use templar_home::replica::{Replica, SubmitError, Taken};
 use templar_manifest::{Contribution, ContributionId, WindowIndex};
-use templar_net::{Net, PeerAddr, Pulled};
+use templar_net::{Net, PeerAddr, Pulled, Reach, blob_ticket_text};
 use templar_protocol::{Input, Measured, Output, Reject};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{Instrument as _, Span};
 
 use crate::clock::agreement;
@@ -48,6 +51,7 @@ use crate::executor::WorkError;
 use crate::local_socket::LocalAsk;
 use crate::peers;
 use crate::stop::stopped;
+use company::{Company, Sight, Word};
 pub use config::{DriverConfig, DriverError, NodeParts, NodeRole, Offer, Pacing};
 use listen::Ears;
 use present::Present;
@@ -56,6 +60,9 @@ use task::{Done, TaskContext, TaskId, Tasks};
 
 /// How long the start waits until a relay accepts this node, so that its ticket names the relay.
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often the node looks whether anybody is there, and whether warnings have come again.
+const LOOK_AROUND: Duration = Duration::from_secs(2);
 
 /// How far this node has followed the closed windows of its run.
 #[derive(Debug, Default)]
@@ -69,12 +76,14 @@ struct Followed {
 }
 
 /// The knowledge of this node about its peers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PeerNotes {
     /// The peers that the home's file names already.
     remembered: Vec<PeerAddr>,
     /// Whether the user was warned that this machine's clock differs from those of peers.
     told_of_clock: bool,
+    /// Whether anybody is there.
+    company: Company,
 }
 
 /// A node at work.
@@ -117,7 +126,9 @@ pub async fn run(
     let mut locals = JoinSet::new();
     let result = match Driver::open(&parts, config, events, &mut locals).await {
         Ok((mut driver, requests, metrics)) => {
-            let inlets = Inlets { entries: driver.net.pull_entries(), requests, stop };
+            let mut looks = tokio::time::interval(LOOK_AROUND);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let inlets = Inlets { entries: driver.net.pull_entries(), requests, stop, looks };
             let result = driver.run(inlets, metrics).await;
             driver.close().await;
             result
@@ -140,6 +151,8 @@ struct Inlets {
     requests: mpsc::Receiver<LocalAsk>,
     /// Becomes true when the node is to stop.
     stop: watch::Receiver<bool>,
+    /// The moments at which the node looks around.
+    looks: Interval,
 }
 
 impl Driver {
@@ -150,10 +163,13 @@ impl Driver {
         let record = self.replica.node().state().record().map(|record| record.hash());
         let ticket = self.net.ticket(record).to_string();
         let blob_ticket = self.config.share.map(|offer| match offer {
-            Offer::Blob(id) => self.net.blob_ticket(&id).to_string(),
-            Offer::Collection(id) => self.net.collection_ticket(&id).to_string(),
+            Offer::Blob(id) => blob_ticket_text(&self.net.blob_ticket(&id)),
+            Offer::Collection(id) => blob_ticket_text(&self.net.collection_ticket(&id)),
         });
-        self.emit(NodeEvent::Started { key: self.replica.me(), run, ticket, blob_ticket, window }).await;
+        let own = self.net.addr().addrs;
+        let (addresses, reach) = (own.iter().map(ToString::to_string).collect(), Reach::of_all(&own));
+        let key = self.replica.me();
+        self.emit(NodeEvent::Started { key, run, ticket, blob_ticket, window, addresses, reach }).await;
         if let Some(addr) = metrics {
             self.emit(NodeEvent::Metrics { addr }).await;
         }
@@ -205,8 +221,22 @@ impl Driver {
             },
             Some(asked) = inlets.requests.recv() => self.take_request(asked).await?,
             Some((id, result)) = self.tasks.next() => self.finish(id, result).await?,
+            _ = inlets.looks.tick() => self.look_around().await,
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Looks whether anybody is there, and reports it if nobody is. Reports the warnings that have come again.
+    async fn look_around(&mut self) {
+        match self.peers.company.look(&Sight::of(&self.net), self.shared.warnings.now()) {
+            Some(Word::Trouble(trouble)) => {
+                let message = format!("{trouble}; this node goes on trying, and `templar doctor` looks closer");
+                self.shared.warn(message).await;
+            }
+            Some(Word::Over(seconds)) => self.emit(NodeEvent::Reconnected { seconds }).await,
+            None => {}
+        }
+        self.shared.warn_again().await;
     }
 
     /// Ends the tasks, then the network. Training saves its state after the current step, and this waits for

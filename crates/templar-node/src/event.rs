@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use templar_manifest::{
     Admission, CheckpointId, ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, RunId, Verdict,
 };
+use templar_net::Reach;
 use templar_protocol::ClosedWindow;
 use templar_train::nats;
 
@@ -23,6 +24,10 @@ pub enum NodeEvent {
         blob_ticket: Option<String>,
         /// The window that is open.
         window: u64,
+        /// The addresses of this node that its tickets hold.
+        addresses: Vec<String>,
+        /// Who can reach one of these addresses: `machine`, `local` or `global`; null if there is none.
+        reach: Option<Reach>,
     },
     /// Metrics can be read from now on.
     Metrics {
@@ -156,14 +161,26 @@ pub enum NodeEvent {
         /// The id of the statement's entry.
         entry: Hash,
     },
+    /// Other nodes or a relay answer again, after a warning that they did not.
+    Reconnected {
+        /// The time without them, in seconds.
+        seconds: u64,
+    },
     /// Something went wrong, and the node continues.
     Warning {
         /// The problem, as a sentence for people.
         message: String,
+        /// The number of times that it happened since it was last reported.
+        times: u64,
     },
 }
 
 impl NodeEvent {
+    /// A warning that is reported for the first time.
+    pub fn warning(message: impl Into<String>) -> Self {
+        Self::Warning { message: message.into(), times: 1 }
+    }
+
     /// The event of a closed window.
     pub fn closed(closed: &ClosedWindow) -> Self {
         let record = &closed.window.body;

@@ -186,17 +186,7 @@ pub async fn mend(
     damaged: &[Hash],
     mut seen: impl FnMut(&Mended),
 ) -> Result<Vec<Mended>, ExchangeError> {
-    let known: Vec<PeerAddr> = others.iter().cloned().chain(peers::load(to.home)?).collect();
-    if known.is_empty() {
-        return Err(ExchangeError::NoPeers);
-    }
-    let nobody = Arc::new(EmptyLog::new(Hash::default()));
-    let net = Net::bind(to.networking.config(to.secret_key), to.store.clone(), nobody, Arc::new(ServeNone)).await?;
-    for peer in known {
-        if let Err(error) = net.add_peer(peer) {
-            tracing::warn!(%error, "a peer's address is of no use");
-        }
-    }
+    let net = without_a_run(to, others).await?;
     let mut all = Vec::new();
     let mut failed = None;
     for id in damaged {
@@ -214,6 +204,44 @@ pub async fn mend(
     }
     net.shutdown().await;
     failed.map_or(Ok(all), Err)
+}
+
+/// The network for fetching blobs that belong to no run, with the peers of the home and `others`.
+async fn without_a_run(to: &Destination<'_>, others: &[PeerAddr]) -> Result<Net, ExchangeError> {
+    let known: Vec<PeerAddr> = others.iter().cloned().chain(peers::load(to.home)?).collect();
+    if known.is_empty() {
+        return Err(ExchangeError::NoPeers);
+    }
+    let nobody = Arc::new(EmptyLog::new(Hash::default()));
+    let net = Net::bind(to.networking.config(to.secret_key), to.store.clone(), nobody, Arc::new(ServeNone)).await?;
+    for peer in known {
+        if let Err(error) = net.add_peer(peer) {
+            tracing::warn!(%error, "a peer's address is of no use");
+        }
+    }
+    Ok(net)
+}
+
+/// Fetches one blob from the peers of a home and from `others`, without a run. Waits at most `patience`. Returns whether
+/// it is here.
+///
+/// # Errors
+/// No peer is known that could be asked, or this home's own disk fails.
+pub async fn fetch_blob(
+    to: &Destination<'_>,
+    others: &[PeerAddr],
+    id: &Hash,
+    patience: Duration,
+) -> Result<bool, ExchangeError> {
+    let net = without_a_run(to, others).await?;
+    to.tally.watch(&net);
+    let gatherer = Gatherer::new(net.clone(), to.store.clone(), to.tally.clone(), Damage::default());
+    let fetched = match repair(to.store, id).await {
+        Ok(_) => gatherer.fetch(&[(*id, MAX_BLOB_BYTES)], &[], within(patience)).await,
+        Err(error) => Err(error),
+    };
+    net.shutdown().await;
+    Ok(fetched?)
 }
 
 /// Heals one blob. Gives the reason if it is not whole afterwards.

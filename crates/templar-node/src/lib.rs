@@ -23,7 +23,7 @@
 //!
 //! // A node that is to be found in the local network listens on all interfaces. Here it serves 2 MB a second.
 //! let settings = NetworkSettings { lan: Some(true), limits: "upload=2MB".parse()?, ..Default::default() };
-//! assert!(settings.networking().bind.ip().is_unspecified());
+//! assert!(settings.networking(&[]).bind.ip().is_unspecified());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

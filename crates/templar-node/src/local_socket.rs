@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use templar_blob::ReadError;
 use templar_home::inventory::Stock;
-use templar_home::socket::{LocalRequest, Operation, RequestHead, Status, TIMEOUT};
+use templar_home::socket::{LocalRequest, Operation, RequestHead, Status, TIMEOUT, with_short_path};
 use templar_manifest::Hash;
 use templar_store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -37,7 +37,7 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    UnixListener::bind(path)
+    with_short_path(path, |path| UnixListener::bind(path))
 }
 
 /// The channel of requests from the socket to the node's loop.

@@ -17,13 +17,13 @@
 //! error, since a person meant something by it.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use templar_home::files::read_small;
 use templar_home::{Home, HomeError};
-use templar_net::{Discovery, NetConfig, Relays};
+use templar_net::{Addr, Discovery, NetConfig, PeerAddr, Reach, Relays, can_send};
 
 use crate::clock::unix_ms;
 
@@ -93,16 +93,22 @@ impl NetworkSettings {
         }
     }
 
-    /// The use of the network that follows from these settings. By default a node listens on a free port that
-    /// only this machine reaches. If it is to be found by others, it listens on all interfaces.
-    pub fn networking(self) -> Networking {
+    /// The use of the network that follows from these settings, with these peers to reach.
+    ///
+    /// By default a node listens on a free port that only this machine reaches. It listens on all interfaces if it
+    /// is to be found by others, and if one of the peers is on another machine: a socket that is bound to loopback
+    /// can send nothing to another machine. Whoever names such a peer asks for that.
+    pub fn networking(self, peers: &[PeerAddr]) -> Networking {
         let discovery = Discovery {
             lan: self.lan.unwrap_or_default(),
             relays: self.relay.unwrap_or_default(),
             advertise: self.advertise.unwrap_or_default(),
         };
-        let all = if discovery.is_wide() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
-        Networking { bind: self.bind.unwrap_or(SocketAddr::from((all, 0))), discovery, limits: self.limits }
+        let is_elsewhere = |addr: &Addr| addr.ip().is_some_and(|addr| Reach::of(addr.ip()) != Reach::Machine);
+        let is_wide = discovery.is_wide() || peers.iter().flat_map(|peer| &peer.addrs).any(is_elsewhere);
+        let default: IpAddr = if is_wide { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::LOCALHOST.into() };
+        let bind = self.bind.unwrap_or(SocketAddr::from((default, 0)));
+        Networking { bind, discovery, limits: self.limits }
     }
 }
 
@@ -119,11 +125,27 @@ pub struct Networking {
 
 impl Default for Networking {
     fn default() -> Self {
-        NetworkSettings::default().networking()
+        NetworkSettings::default().networking(&[])
     }
 }
 
 impl Networking {
+    /// Whether a node with this configuration can try to reach the peer at all.
+    pub fn can_try(&self, peer: &PeerAddr) -> bool {
+        let Discovery { lan, relays, .. } = &self.discovery;
+        // `[::]` stands for IPv4, too.
+        let from = |to: SocketAddr| match self.bind.ip() {
+            IpAddr::V6(ip) if ip.is_unspecified() => true,
+            _ => can_send(self.bind, to),
+        };
+        let reaches = |addr: &Addr| match (addr, relays) {
+            (Addr::Ip(addr), _) => from(*addr),
+            (Addr::Relay(url), Relays::Own(urls)) => urls.contains(url),
+            (Addr::Relay(_), relays) => *relays == Relays::N0,
+        };
+        *lan || *relays == Relays::N0 || peer.addrs.iter().any(reaches)
+    }
+
     /// The configuration of the network layer, with this secret key and this machine's clock.
     pub fn config(&self, secret_key: [u8; 32]) -> NetConfig {
         NetConfig {
@@ -161,7 +183,7 @@ mod tests {
         assert_eq!(network.advertise.as_ref().unwrap().len(), 1);
         assert!(network.bind.is_some() && network.lan == Some(true) && network.metrics.is_some());
         assert_eq!(network.limits, "upload=2000000,connections=64".parse().unwrap());
-        let config = network.networking().config([1; 32]);
+        let config = network.networking(&[]).config([1; 32]);
         assert_eq!(config.limits.serving.bytes_per_second, Some(2_000_000));
         assert_eq!(config.limits.connections.max_inbound, 64);
         assert_eq!(load("").unwrap(), HomeSettings::default());
@@ -187,14 +209,45 @@ mod tests {
 
     #[test]
     fn nothing_is_reached_that_nobody_asked_for() {
-        let silent = NetworkSettings::default().networking();
+        let silent = NetworkSettings::default().networking(&[]);
         assert_eq!(silent, Networking::default());
         assert!(silent.bind.ip().is_loopback() && !silent.discovery.is_wide());
         let wide = NetworkSettings { lan: Some(true), ..Default::default() };
-        assert!(wide.clone().networking().bind.ip().is_unspecified());
+        assert!(wide.clone().networking(&[]).bind.ip().is_unspecified());
         // The stronger setting counts, even if it is `false`.
         let strong = NetworkSettings { lan: Some(false), bind: "10.0.0.1:5".parse().ok(), ..Default::default() };
-        assert_eq!(strong.clone().or(wide).networking().bind, "10.0.0.1:5".parse().unwrap());
-        assert!(!strong.or(NetworkSettings { lan: Some(true), ..Default::default() }).networking().discovery.lan);
+        assert_eq!(strong.clone().or(wide).networking(&[]).bind, "10.0.0.1:5".parse().unwrap());
+        assert!(!strong.or(NetworkSettings { lan: Some(true), ..Default::default() }).networking(&[]).discovery.lan);
+    }
+    fn peer(addrs: &[&str]) -> PeerAddr {
+        let id = *SecretKey::from_bytes(&[2; 32]).public().as_bytes();
+        PeerAddr { id, addrs: addrs.iter().map(|addr| addr.parse().unwrap()).collect() }
+    }
+
+    #[test]
+    fn a_node_listens_where_it_can_reach_the_peers_that_it_is_given() {
+        let bind = |addrs: &[&str]| NetworkSettings::default().networking(&[peer(addrs)]).bind;
+        assert!(bind(&["127.0.0.1:4433", "[::1]:4433"]).ip().is_loopback());
+        assert!(bind(&["https://relay.example.org"]).ip().is_loopback(), "no relay is used unasked");
+        for elsewhere in ["10.77.0.1:4433", "[fd77::1]:4433", "203.0.113.7:4433"] {
+            assert_eq!(bind(&["127.0.0.1:4433", elsewhere]), "[::]:0".parse().unwrap(), "{elsewhere}");
+        }
+        // What a person has said counts.
+        let said = NetworkSettings { bind: "127.0.0.1:7".parse().ok(), ..Default::default() };
+        assert_eq!(said.networking(&[peer(&["10.77.0.1:4433"])]).bind, "127.0.0.1:7".parse().unwrap());
+    }
+
+    #[test]
+    fn a_peer_out_of_reach_is_known_before_it_is_tried() {
+        let at = |bind: &str| NetworkSettings { bind: bind.parse().ok(), ..Default::default() }.networking(&[]);
+        let (near, far, far6) = (peer(&["127.0.0.1:1"]), peer(&["10.77.0.1:1"]), peer(&["[fd77::1]:1"]));
+        let relayed = peer(&["https://relay.example.org"]);
+        assert!(at("127.0.0.1:0").can_try(&near) && !at("127.0.0.1:0").can_try(&far));
+        assert!(at("0.0.0.0:0").can_try(&far) && !at("0.0.0.0:0").can_try(&far6));
+        assert!(at("[::]:0").can_try(&far) && at("[::]:0").can_try(&far6) && at("[::]:0").can_try(&near));
+        assert!(!at("[::]:0").can_try(&relayed) && !at("[::]:0").can_try(&peer(&[])));
+        let with = |relay: &str| NetworkSettings { relay: relay.parse().ok(), ..Default::default() }.networking(&[]);
+        assert!(with("https://relay.example.org").can_try(&relayed) && with("n0").can_try(&peer(&[])));
+        assert!(!with("https://other.example.org").can_try(&relayed));
     }
 }

@@ -1,7 +1,6 @@
 //! Checks of the home: its key, its run, and a sample of its blobs.
 
 use std::collections::BTreeSet;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use templar_blob::{BlobSource, ReadError};
@@ -10,6 +9,7 @@ use templar_home::context::{RunContext, RunError, common_blobs};
 use templar_home::journal::Journal;
 use templar_home::memory::{Memory, Silence};
 use templar_home::shell::word;
+use templar_home::socket::SocketBlobs;
 use templar_home::{Home, HomeError};
 use templar_manifest::{Checkpoint, Hash, MAX_PAYLOAD_BYTES, PublicKey, RunId, payload};
 use templar_protocol::{Entry, Node};
@@ -46,7 +46,7 @@ pub(super) fn look_at(root: &Path, say: &mut impl FnMut(DoctorFinding)) -> Optio
 
 /// Whether a node answers at the home's socket.
 pub(super) fn node_runs_in(home: &Home) -> bool {
-    UnixStream::connect(home.socket_path()).is_ok()
+    SocketBlobs::connect(&home.socket_path()).is_ok()
 }
 
 /// Looks at the run and at a sample of the blobs. Gives the milestones of the journal, newest first, if it can be

@@ -1,7 +1,7 @@
 //! Checks of the machine: room and speed of the disk, the UDP port, the addresses.
 
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
@@ -118,62 +118,9 @@ fn inodes_of(table: &str, port: u16) -> Vec<String> {
     table.lines().skip(1).filter_map(column).collect()
 }
 
-/// The range from which an address can be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Scope {
-    /// This machine alone reaches it.
-    Machine,
-    /// The local network reaches it.
-    Local,
-    /// The whole internet reaches it.
-    Global,
-}
-
-pub(super) fn scope(ip: IpAddr) -> Scope {
-    match ip {
-        IpAddr::V4(ip) => {
-            // These are shared between a provider's customers (RFC 6598). Seen from outside they are like
-            // private ones.
-            let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
-            if ip.is_loopback() {
-                Scope::Machine
-            } else if ip.is_private() || ip.is_link_local() || shared || ip == Ipv4Addr::UNSPECIFIED {
-                Scope::Local
-            } else {
-                Scope::Global
-            }
-        }
-        IpAddr::V6(ip) => {
-            if let Some(ip) = ip.to_ipv4_mapped() {
-                scope(ip.into())
-            } else if ip.is_loopback() {
-                Scope::Machine
-            } else if ip.is_unicast_link_local() || ip.is_unique_local() || ip.is_unspecified() {
-                Scope::Local
-            } else {
-                Scope::Global
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_good_for_what_they_are() {
-        let scope = |text: &str| scope(text.parse().unwrap());
-        for text in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
-            assert_eq!(scope(text), Scope::Machine, "{text}");
-        }
-        for text in ["10.1.2.3", "192.168.0.9", "172.16.0.1", "100.64.0.1", "169.254.1.1", "fe80::1", "fd00::1"] {
-            assert_eq!(scope(text), Scope::Local, "{text}");
-        }
-        for text in ["203.0.113.7", "100.128.0.1", "172.32.0.1", "2001:db8::1"] {
-            assert_eq!(scope(text), Scope::Global, "{text}");
-        }
-    }
 
     #[test]
     fn the_kernels_table_names_sockets_by_port() {

@@ -1,19 +1,19 @@
 //! Checks of the network: addresses, relays, peers, and the clocks of peers.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use templar_home::Home;
 use templar_home::memory::Statement;
 use templar_manifest::{Hash, PublicKey, RunId};
-use templar_net::{Discovery, PeerAddr, PeerId, Prober, Relays, Skew};
+use templar_net::{Addr, Discovery, PeerAddr, PeerId, Prober, Reach, Relays, Skew};
 use templar_protocol::{Entry, Verified};
 use tokio::task::JoinSet;
 
 use super::finding::{DoctorFinding, error_chain};
 use super::home::{ELSEWHERE, names, own_entries};
-use super::machine::{Scope, scope};
 use crate::clock::{ClockAgreement, TOLERANCE, agreement};
 use crate::peers;
 use crate::settings::Networking;
@@ -193,24 +193,34 @@ async fn look_at_relay(asked: &Asked<'_>, prober: &Prober, say: &mut impl FnMut(
 }
 
 fn look_at_interfaces(asked: &Asked<'_>, prober: &Prober, say: &mut impl FnMut(DoctorFinding)) {
-    let discovery = &asked.networking.discovery;
-    let ips: Vec<_> = prober.addr().addrs.iter().filter_map(|addr| addr.ip()).map(|addr| addr.ip()).collect();
-    let shown: Vec<String> = ips.iter().map(ToString::to_string).collect();
+    let addrs = prober.addr().addrs;
+    let ips: Vec<String> = addrs.iter().filter_map(Addr::ip).map(|addr| addr.ip().to_string()).collect();
+    let relayed = asked.networking.discovery.relays != Relays::None;
+    say(interfaces(
+        &ips,
+        Reach::of_all(addrs.iter().filter(|addr| addr.ip().is_some())),
+        asked.networking.bind,
+        relayed,
+    ));
+}
+
+/// The finding about the addresses that this node tells peers.
+fn interfaces(ips: &[String], reach: Option<Reach>, bind: SocketAddr, relayed: bool) -> DoctorFinding {
     let text =
-        format!("this node tells peers {}", if shown.is_empty() { "no address".to_owned() } else { shown.join(", ") });
+        format!("this node tells peers {}", if ips.is_empty() { "no address".to_owned() } else { ips.join(", ") });
     let hint =
         "from outside only a relay (--relay), or a UDP port forwarded to this machine and --advertise, lead here";
-    say(match ips.iter().copied().map(scope).max() {
-        None => DoctorFinding::fail("interfaces", text, "bring a network interface up"),
-        Some(Scope::Machine) => DoctorFinding::ok("interfaces", format!("{text}: only this machine can use them")),
-        Some(Scope::Global) => DoctorFinding::ok("interfaces", text),
-        Some(Scope::Local) if discovery.relays != Relays::None => {
-            DoctorFinding::ok("interfaces", format!("{text}, and a relay"))
+    match reach {
+        None => {
+            let text = format!("{text}: it listens at {bind}, and no interface that is up has an address for that");
+            let hint = "bring a network interface up, or listen at all addresses: --bind '[::]:4433'";
+            DoctorFinding::fail("interfaces", text, hint)
         }
-        Some(Scope::Local) => {
-            DoctorFinding::warn("interfaces", format!("{text}: only the local network can use them"), hint)
-        }
-    });
+        Some(Reach::Machine) => DoctorFinding::ok("interfaces", format!("{text}: only this machine can use them")),
+        Some(Reach::Global) => DoctorFinding::ok("interfaces", text),
+        Some(Reach::Local) if relayed => DoctorFinding::ok("interfaces", format!("{text}, and a relay")),
+        Some(Reach::Local) => DoctorFinding::warn("interfaces", format!("{text}: only the local network can use them"), hint),
+    }
 }
 
 fn look_at_clock(skews: &BTreeMap<PeerId, Skew>, say: &mut impl FnMut(DoctorFinding)) {
@@ -232,4 +242,27 @@ fn look_at_clock(skews: &BTreeMap<PeerId, Skew>, say: &mut impl FnMut(DoctorFind
             DoctorFinding::ok("clock", text)
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::Level;
+
+    #[test]
+    fn a_node_without_an_address_is_told_what_to_do() {
+        let finding = |ips: &[&str], reach, relayed| {
+            let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
+            interfaces(&ips, reach, SocketAddr::from(([0, 0, 0, 0], 4433)), relayed)
+        };
+        let none = finding(&[], None, false);
+        assert_eq!(none.level, Level::Fail);
+        assert!(none.text.contains("no address") && none.hint.is_some_and(|hint| hint.contains("[::]:4433")));
+        let local = finding(&["10.77.0.1", "fd77::1"], Some(Reach::Local), false);
+        assert_eq!((local.level, local.hint.is_some()), (Level::Warn, true));
+        assert!(local.text.contains("10.77.0.1, fd77::1"));
+        assert_eq!(finding(&["10.77.0.1"], Some(Reach::Local), true).level, Level::Ok);
+        assert_eq!(finding(&["127.0.0.1"], Some(Reach::Machine), false).level, Level::Ok);
+        assert_eq!(finding(&["203.0.113.7"], Some(Reach::Global), false).level, Level::Ok);
+    }
 }

@@ -14,11 +14,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::Span;
 
+use super::company::Company;
 use super::config::{DriverConfig, DriverError, NodeParts, NodeRole};
 use super::listen::Ears;
 use super::present::Present;
 use super::pruner::Pruner;
 use super::task::{TaskContext, Tasks};
+use super::warnings::Warnings;
 use super::{Driver, Followed, PeerNotes};
 use crate::compute::compute;
 use crate::event::NodeEvent;
@@ -50,7 +52,7 @@ impl Driver {
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
                 let message =
                     format!("reading commands cannot work beside this node, its home's path is too long: {error}");
-                let _ = events.send(NodeEvent::Warning { message }).await;
+                let _ = events.send(NodeEvent::warning(message)).await;
             }
             Err(error) => return Err(DriverError::Socket(error)),
         }
@@ -86,8 +88,10 @@ impl Driver {
             executor: Arc::new(executor),
             gatherer: Gatherer::new(net.clone(), store.clone(), Arc::default(), damage),
             events,
+            warnings: Arc::new(Warnings::new()),
             stopping: Arc::new(AtomicBool::new(false)),
         };
+        let company = Company::new(config.role == NodeRole::Sharer, shared.warnings.now());
         let driver = Self {
             replica,
             net,
@@ -96,7 +100,7 @@ impl Driver {
             shared,
             tasks: Tasks::default(),
             followed: Followed::default(),
-            peers: PeerNotes::default(),
+            peers: PeerNotes { remembered: Vec::new(), told_of_clock: false, company },
             failures: 0,
             pruner,
             application: Application::kept(home, &context.run)?,

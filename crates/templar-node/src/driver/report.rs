@@ -46,34 +46,28 @@ impl Driver {
                 return;
             }
             Output::Wrong { kind, signer, reject, .. } => {
-                NodeEvent::Warning { message: format!("{} signed a {kind} that is wrong: {reject}", signer.short()) }
+                NodeEvent::warning(format!("{} signed a {kind} that is wrong: {reject}", signer.short()))
             }
-            Output::Dropped { reject, .. } => NodeEvent::Warning { message: format!("an entry was dropped: {reject}") },
+            Output::Dropped { reject, .. } => NodeEvent::warning(format!("an entry was dropped: {reject}")),
             Output::Equivocation { kind, signer, .. } => {
-                NodeEvent::Warning { message: format!("{} signed two different {kind} manifests", signer.short()) }
+                NodeEvent::warning(format!("{} signed two different {kind} manifests", signer.short()))
             }
-            Output::Dispute(Dispute::Refusal { validator, miner, claimed, found }) => NodeEvent::Warning {
-                message: format!(
-                    "validator {} refuses {} ({claimed}); this node finds {}",
-                    validator.short(),
-                    miner.short(),
-                    in_words(found)
-                ),
-            },
-            Output::Dispute(Dispute::Proof { validator, window, miner }) => NodeEvent::Warning {
-                message: format!(
-                    "validator {} says that it replayed {} in window {window}, but its proof is not that of a replay",
-                    validator.short(),
-                    miner.short()
-                ),
-            },
-            Output::Dispute(Dispute::Record { record, found }) => NodeEvent::Warning {
-                message: format!(
-                    "record {} differs from what this node computes; its model would be {}",
-                    record.short(),
-                    found.checkpoint
-                ),
-            },
+            Output::Dispute(Dispute::Refusal { validator, miner, claimed, found }) => NodeEvent::warning(format!(
+                "validator {} refuses {} ({claimed}); this node finds {}",
+                validator.short(),
+                miner.short(),
+                in_words(found)
+            )),
+            Output::Dispute(Dispute::Proof { validator, window, miner }) => NodeEvent::warning(format!(
+                "validator {} says that it replayed {} in window {window}, but its proof is not that of a replay",
+                validator.short(),
+                miner.short()
+            )),
+            Output::Dispute(Dispute::Record { record, found }) => NodeEvent::warning(format!(
+                "record {} differs from what this node computes; its model would be {}",
+                record.short(),
+                found.checkpoint
+            )),
             _ => return,
         };
         self.emit(event).await;

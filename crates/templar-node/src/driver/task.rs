@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{Span, info_span};
 
+use super::warnings::Warnings;
 use crate::event::NodeEvent;
 use crate::executor::{Executor, WorkError};
 use crate::gather::Gatherer;
@@ -135,12 +136,19 @@ pub(super) struct TaskContext {
     pub(super) executor: Arc<Executor>,
     pub(super) gatherer: Gatherer,
     pub(super) events: mpsc::Sender<NodeEvent>,
+    pub(super) warnings: Arc<Warnings>,
     pub(super) stopping: Arc<AtomicBool>,
 }
 
 impl TaskContext {
-    /// Reports an event. It is lost if nobody listens, and the node continues.
+    /// Reports an event. It is lost if nobody listens, and the node continues. A warning that was reported already is
+    /// counted, and reported again later.
     pub(super) async fn emit(&self, event: NodeEvent) {
+        if let NodeEvent::Warning { message, .. } = &event
+            && !self.warnings.admits(message)
+        {
+            return;
+        }
         let _ = self.events.send(event).await;
     }
 
@@ -152,11 +160,18 @@ impl TaskContext {
         Ok(())
     }
 
+    /// Reports the warnings that have come again.
+    pub(super) async fn warn_again(&self) {
+        for (message, times) in self.warnings.due() {
+            let _ = self.events.send(NodeEvent::Warning { message, times }).await;
+        }
+    }
+
     /// Reports a problem from which the node continues.
     pub(super) async fn warn(&self, message: impl Into<String>) {
         let message = message.into();
         tracing::debug!(%message, "warning");
-        self.emit(NodeEvent::Warning { message }).await;
+        self.emit(NodeEvent::warning(message)).await;
     }
 }
 

@@ -1,8 +1,8 @@
 //! The reports of a demo: the nodes that take part, its events, and its result.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use templar_manifest::{CheckpointId, EmissionSpec, PublicKey, RunId};
 use templar_node::event::NodeEvent;
 
@@ -36,6 +36,7 @@ pub enum DemoEvent {
     /// Homes and genesis have been made.
     Ready {
         /// The directory of the homes.
+        #[serde(serialize_with = "as_text")]
         home: PathBuf,
         /// The id of the run.
         run: RunId,
@@ -66,6 +67,7 @@ pub enum DemoEvent {
     /// The audit begins, on a copy.
     Auditing {
         /// The directory of the copy.
+        #[serde(serialize_with = "as_text")]
         home: PathBuf,
     },
     /// A line of the audit's own report.
@@ -117,7 +119,13 @@ pub struct DemoResult {
     /// The room that the homes take on the disk, in bytes.
     pub disk_bytes: u64,
     /// The directory of the homes.
+    #[serde(serialize_with = "as_text")]
     pub home: PathBuf,
     /// The id of the run.
     pub run: RunId,
+}
+
+/// Writes a path as text. JSON is UTF-8, so other bytes of a path are replaced.
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }

@@ -170,7 +170,7 @@ fn lose_states(root: &Path) {
 async fn warnings(node: &mut Running) -> Vec<String> {
     let mut warnings = Vec::new();
     node.until(|event| match event {
-        NodeEvent::Warning { message } => {
+        NodeEvent::Warning { message, .. } => {
             assert!(!message.contains("trying again"), "{message}");
             warnings.push(message);
             None
