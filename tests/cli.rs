@@ -8,6 +8,7 @@ mod damage;
 mod evidence;
 mod full;
 mod home;
+mod homes;
 mod imports;
 mod liars;
 mod models;

@@ -9,6 +9,8 @@ mod dataset;
 mod meaning;
 mod models;
 
+use std::io::ErrorKind;
+
 use anyhow::anyhow;
 use serde_json::json;
 use templar_audit::InputError;
@@ -30,14 +32,14 @@ use templar_home::shell::word;
 use templar_manifest::Hash;
 use templar_model::generate::GenerateError;
 use templar_model::hf::{ExportError, OpenFolderError};
-use templar_net::{BindError, FetchError, TicketError};
+use templar_net::{BindError, FetchError, PeerAddrError, TicketError};
 use templar_node::driver::DriverError;
 use templar_node::exchange::ExchangeError;
 use templar_node::executor::WorkError;
 use templar_protocol::GenesisError;
 use templar_query::QueryError;
 use templar_query::reference::NameError;
-use templar_store::{ListError, OpenError, PutError, RemoveError, SyncError};
+use templar_store::{BlobExportError, ListError, OpenError, PutError, RemoveError, SyncError};
 use templar_testkit::demo::DemoError;
 use templar_train::tensors::LoadError;
 
@@ -144,6 +146,7 @@ meanings! {
     ConfigureError => configure;
     DemoError => demo;
     DeviceOpenError => device;
+    BlobExportError => blob_export;
     DriverError => driver;
     InputError => evidence;
     ExchangeError => exchange;
@@ -160,6 +163,7 @@ meanings! {
     MendError => mend;
     NameError => name;
     OpenFolderError => open;
+    PeerAddrError => peer_addr;
     PutError => put;
     QueryError => query;
     ReadError => read;
@@ -177,6 +181,9 @@ meanings! {
 
 /// The advice for a run whose own files are damaged. It never makes a validator forget what it has signed.
 const MEND: &str = "`templar store scrub` keeps every entry that is whole; peers send the others again";
+
+const READ_ONLY: &str = "commands that only read work in this home; to change it, give this user the right to write there, or copy \
+     the home to a disk that can be written";
 
 fn query(error: &QueryError) -> Meaning {
     match error {
@@ -206,7 +213,7 @@ fn name(error: &NameError) -> Meaning {
             hint(Code::NotFound, "`templar dataset import --bundled` imports the one that comes with the program")
         }
         NameError::AmbiguousPrefix { .. } => hint(Code::Usage, "give more digits"),
-        NameError::AmbiguousDataset { .. } => hint(Code::Usage, "give the hash"),
+        NameError::AmbiguousDataset { .. } | NameError::AmbiguousRun { .. } => hint(Code::Usage, "give the hash"),
         NameError::NotAReference(_) | NameError::NoWindow(_) => plain(Code::Usage),
     }
 }
@@ -221,6 +228,11 @@ fn home(error: &HomeError) -> Meaning {
         HomeError::NotEmpty(_) => hint(Code::Failed, "nothing was changed; choose another directory with --home"),
         HomeError::Format { .. } => hint(Code::Failed, "use the version of templar that made this home"),
         HomeError::Locked(_) => hint(Code::Locked, "wait until the other process ends, or use another home"),
+        HomeError::ReadOnly { .. } => hint(Code::Failed, READ_ONLY),
+        HomeError::NoLocks { .. } => hint(
+            Code::Failed,
+            "a home must lie where files can be locked: copy it to a local disk and name it with --home DIR or TEMPLAR_HOME",
+        ),
         HomeError::Key { .. } => plain(Code::BadKey),
         HomeError::Parse { .. } => hint(Code::Failed, "nothing was changed; correct the file"),
         HomeError::Damaged { .. } => hint(Code::Verification, "`templar store scrub` makes it again from the journal"),
@@ -250,7 +262,14 @@ fn access(error: &AccessError) -> Meaning {
             hint(Code::Locked, "wait until the other process ends, or use another home")
         }
         AccessError::Store(OpenError::DiskFull { .. }) => hint(Code::Failed, FULL),
-        AccessError::Store(OpenError::Io { source, .. }) => (Code::Failed, io(source).1),
+        AccessError::Store(OpenError::Io { source, .. }) => match source.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => hint(Code::Failed, READ_ONLY),
+            _ => (Code::Failed, io(source).1),
+        },
+        AccessError::Store(OpenError::Copy { .. }) => hint(
+            Code::Failed,
+            "reading a home that may not be written needs some room for temporary files: set TMPDIR to a directory with room",
+        ),
         AccessError::Store(OpenError::Database { path, .. }) => hint(
             Code::Failed,
             format!(
@@ -323,6 +342,17 @@ fn read(error: &ReadError) -> Meaning {
         ReadError::TooLarge { .. } => plain(Code::Verification),
         ReadError::Closed => plain(Code::Failed),
         ReadError::Io { source, .. } => (Code::Failed, io(source).1),
+    }
+}
+
+fn blob_export(error: &BlobExportError) -> Meaning {
+    match error {
+        BlobExportError::Read(error) => read(error),
+        BlobExportError::Exists { .. } => {
+            hint(Code::Failed, "nothing was overwritten; name another file, or pass --force to replace this one")
+        }
+        BlobExportError::DiskFull { .. } => hint(Code::Failed, FULL),
+        BlobExportError::Write { source, .. } => (Code::Failed, io(source).1),
     }
 }
 
@@ -490,8 +520,18 @@ fn fetch(error: &FetchError) -> Meaning {
     }
 }
 
-fn ticket(_: &TicketError) -> Meaning {
-    hint(Code::Usage, "copy the ticket whole, as `templar share` printed it")
+fn ticket(error: &TicketError) -> Meaning {
+    match error {
+        TicketError::Content(_) => hint(Code::Usage, "use the version of templar that made it, or ask for a new one"),
+        _ => hint(Code::Usage, "copy the ticket whole, as `templar share` printed it"),
+    }
+}
+
+fn peer_addr(_: &PeerAddrError) -> Meaning {
+    hint(
+        Code::Usage,
+        "name a peer as KEY@ADDR:PORT, with the key that `templar key show` prints there, or give a ticket",
+    )
 }
 
 fn demo(error: &DemoError) -> Meaning {

@@ -97,7 +97,9 @@ pub(crate) fn sentence(event: &NodeEvent) -> String {
             "this node's key is in use elsewhere: it has signed a {kind} for window {window} (entry {}), and not here",
             entry.short()
         ),
-        NodeEvent::Warning { message } => format!("warning: {message}"),
+        NodeEvent::Reconnected { seconds } => format!("others can be reached again, after {seconds} s"),
+        NodeEvent::Warning { message, times: 1 } => format!("warning: {message}"),
+        NodeEvent::Warning { message, times } => format!("warning, {times} times since the last one: {message}"),
     }
 }
 

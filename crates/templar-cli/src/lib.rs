@@ -25,8 +25,10 @@ mod network;
 mod offline;
 mod printer;
 mod session;
+mod signals;
 mod tokenizer_file;
 
+use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -150,17 +152,28 @@ pub fn main() -> ExitCode {
     let printer = Printer::new(mode, environment.no_color, environment.columns);
     speak_up(cli.global.verbose);
     bug::remember_panics();
-    match catch_unwind(AssertUnwindSafe(|| start(cli, &environment, network, printer))) {
-        Ok(Ok(code)) => code.into(),
+    let code = match catch_unwind(AssertUnwindSafe(|| start(cli, &environment, network, printer))) {
+        Ok(Ok(code)) => code,
         Ok(Err(error)) => {
             error.report(&printer);
-            error.code().into()
+            error.code()
         }
         Err(_) => {
             bug::report(&printer);
-            Code::Bug.into()
+            Code::Bug
         }
-    }
+    };
+    written(code, &printer).into()
+}
+
+/// The exit code of a command that ended with `code`, after a look whether its output was written. A command that
+/// failed anyway keeps its code.
+fn written(code: Code, printer: &Printer) -> Code {
+    let Some(error) = printer::unwritten() else { return code };
+    let error = CommandError::says(Code::Failed, format_args!("cannot write: {error}"));
+    let error = error.hint("a part of the output is missing; give it a place that takes it, and run the command again");
+    error.report(printer);
+    if code == Code::Ok { error.code() } else { code }
 }
 
 fn start(cli: Cli, environment: &Environment, network: NetworkAccess, printer: Printer) -> CommandResult {
@@ -211,12 +224,18 @@ fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && json {
         let text = error.render().to_string();
         let text = text.trim().trim_start_matches("error: ");
-        eprintln!("{}", json!({"type": "error", "error": text, "causes": [], "hint": null, "code": Code::Usage as u8}));
+        let value = json!({"type": "error", "error": text, "causes": [], "hint": null, "code": Code::Usage as u8});
+        Printer::new(Mode::Json, true, None).error(&value, text);
     } else {
-        // A reader that has closed the pipe needs no more output.
-        let _ = error.print();
+        let printed = error.print().and_then(|()| io::stdout().flush());
+        if !error.use_stderr() {
+            printer::note_unwritten(printed);
+        }
     }
-    if error.use_stderr() { Code::Usage.into() } else { Code::Ok.into() }
+    if error.use_stderr() {
+        return Code::Usage.into();
+    }
+    written(Code::Ok, &Printer::new(if json { Mode::Json } else { Mode::Human }, true, None)).into()
 }
 
 /// Prints the traces of the libraries on stderr.

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use templar_home::Home;
 use templar_home::access::Access;
-use templar_home::context::RunContext;
-use templar_manifest::Hash;
-use templar_net::{PeerAddr, Relays, Ticket};
+use templar_home::context::{RunContext, read_manifest};
+use templar_manifest::{Genesis, Hash};
+use templar_net::{PeerAddr, Reach, Relays, Ticket};
 use templar_node::driver::{self, DriverConfig, NodeParts};
 use templar_node::event::NodeEvent;
 use templar_node::exchange::{self, Destination};
 use templar_node::peers as known;
 use templar_node::settings::{HomeSettings, LimitSettings, NetworkSettings, Networking};
+use templar_query::find::runs_named;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
@@ -24,6 +25,7 @@ use crate::bar::Bar;
 use crate::error::{Code, CommandError};
 use crate::invocation::Invocation;
 use crate::printer::Printer;
+use crate::signals::{asked_to_stop, interruptible};
 
 /// The number of events that can wait to be printed.
 const EVENTS: usize = 256;
@@ -31,7 +33,8 @@ const EVENTS: usize = 256;
 /// The network settings of a command. The environment and config.toml supply the ones that are missing.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Listen {
-    /// Listen at this address [default: any port, on loopback; with --lan, --relay or --advertise on all interfaces]
+    /// Listen at this address; [::] stands for all of IPv6 and IPv4 [default: any port, on loopback; on all interfaces
+    /// with --lan, --relay or --advertise, and if a peer to reach is on another machine]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) bind: Option<SocketAddr>,
     /// Find nodes of the run in the local network by multicast (mDNS), and be found by them
@@ -64,10 +67,42 @@ impl Listen {
         Ok(self.said(invocation).or(HomeSettings::load(home)?.network))
     }
 
-    /// The network configuration that follows from all settings.
-    pub(crate) fn networking(&self, invocation: &Invocation, home: &Home) -> Result<Networking, CommandError> {
-        Ok(self.settings(invocation, home)?.networking())
+    /// The network configuration that follows from all settings, for reaching `asked` and the peers that the home
+    /// knows.
+    ///
+    /// # Errors
+    /// None of the peers that are asked can be reached from the address that the user chose to listen at.
+    pub(crate) fn networking(
+        &self,
+        invocation: &Invocation,
+        home: &Home,
+        asked: &[PeerAddr],
+    ) -> Result<Networking, CommandError> {
+        let settings = self.settings(invocation, home)?;
+        let known = [asked, &known::load(home)?].concat();
+        let networking = settings.networking(&known);
+        match asked.first() {
+            Some(peer) if !asked.iter().any(|peer| networking.can_try(peer)) => Err(out_of_reach(peer, &networking)),
+            _ => Ok(networking),
+        }
     }
+}
+
+/// The error about peers that cannot be reached with this configuration.
+fn out_of_reach(peer: &PeerAddr, networking: &Networking) -> CommandError {
+    let addrs: Vec<String> = peer.addrs.iter().map(ToString::to_string).collect();
+    if addrs.is_empty() {
+        let error = CommandError::says(Code::NotFound, "the ticket holds no address, so nobody can be asked");
+        return error.hint("ask for a new ticket, from a node that listens at an address or uses a relay");
+    }
+    let addrs = addrs.join(", ");
+    if peer.addrs.iter().all(|addr| addr.ip().is_none()) {
+        let error =
+            CommandError::says(Code::NotFound, format_args!("the peer is reached through the relay {addrs} alone"));
+        return error.hint(format!("use that relay: --relay {addrs}"));
+    }
+    let text = format!("the peer is at {addrs}, and nothing can be sent there from {}", networking.bind);
+    CommandError::says(Code::Usage, text).hint("listen at all addresses: leave out --bind, or pass --bind '[::]:0'")
 }
 
 /// The home as the destination of a transfer.
@@ -86,9 +121,11 @@ pub(crate) fn destination<'a>(access: &'a Access, networking: &'a Networking) ->
 pub(crate) fn peers(texts: &[String]) -> Result<Vec<PeerAddr>, CommandError> {
     let mut peers = Vec::new();
     for text in texts {
-        match text.parse::<Ticket>() {
-            Ok(ticket) => peers.extend(ticket.peers),
-            Err(error) => peers.push(text.parse::<PeerAddr>().map_err(|_| error)?),
+        // Only an address has this letter.
+        if text.contains('@') {
+            peers.push(text.trim().parse()?);
+        } else {
+            peers.extend(text.parse::<Ticket>()?.peers);
         }
     }
     Ok(peers)
@@ -105,7 +142,9 @@ pub(crate) fn join(
     if !access.home.runs()?.contains(&run) {
         let to = destination(access, networking)?;
         let _bar = Bar::of(to.tally.clone(), printer, access.runtime());
-        access.runtime().block_on(exchange::join(&to, ticket))?;
+        interruptible(access.runtime(), exchange::join(&to, ticket))??;
+        let genesis = read_manifest::<Genesis>(access.blobs(), &ticket.run)?;
+        look_at_name(access, &genesis, printer)?;
         let (put, durable) = (|bytes| access.put(bytes), |blobs: &[Hash]| access.sync(blobs));
         RunContext::create(&access.home, access.blobs(), &put, &durable, run)?;
     } else {
@@ -118,6 +157,38 @@ pub(crate) fn join(
 
 fn read_only() -> CommandError {
     CommandError::says(Code::Failed, "the home is open for reading only")
+}
+
+/// Refuses to join a second run of the same name as its validator: the reveals of a validator's hash chain, which
+/// depends on the name, would foretell those of the other run. Others only need to name the runs by their hashes.
+fn look_at_name(access: &Access, genesis: &Genesis, printer: Printer) -> Result<(), CommandError> {
+    let me = access.home.key()?.public();
+    for (run, other) in runs_named(access, &genesis.name)? {
+        let (run, name) = (run.short(), &genesis.name);
+        if genesis.validator(&me).is_some() && other.validator(&me).is_some() {
+            let text = format!("this home is a validator of run {run}, which is called {name:?} too");
+            return Err(CommandError::says(Code::Failed, text)
+                .hint("a validator uses each name once: join from another home, or ask for another name"));
+        }
+        printer.talk(format_args!("run {run} of this home is called {name:?} too: name them by their hashes"));
+    }
+    Ok(())
+}
+
+/// Says which addresses the tickets of a node hold, and who can use them.
+pub(crate) fn tell_addresses(printer: &Printer, started: &NodeEvent) {
+    let NodeEvent::Started { addresses, reach, .. } = started else { return };
+    let list = addresses.join(", ");
+    match reach {
+        None => printer.warn(
+            "the ticket holds no address, so nobody finds this node with it; bring a network interface up, or use a relay",
+        ),
+        Some(Reach::Machine) => printer.talk(format_args!(
+            "only this machine can use the ticket, which holds {list}; --bind 0.0.0.0:4433 listens for others too"
+        )),
+        Some(Reach::Local) => printer.talk(format_args!("the ticket holds {list}, for the local network")),
+        Some(Reach::Global) => printer.talk(format_args!("the ticket holds {list}")),
+    }
 }
 
 /// Runs a node in a home until it is told to stop, and hands its events to `say`.
@@ -149,12 +220,12 @@ pub(crate) fn run_node(
     }
 }
 
-/// The signal, besides Ctrl-C, that stops a node.
+/// What stops a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// Only Ctrl-C, or the signal by which systems end services.
+    /// Only Ctrl-C, the end of its terminal, or the signal by which systems end services.
     OnSignal,
-    /// The end of its standard input, so that the node ends with the process that started it.
+    /// Also the end of its standard input, so that the node ends with the process that started it.
     WithStdin,
 }
 
@@ -164,10 +235,10 @@ impl Stop {
         let (sender, receiver) = watch::channel(false);
         let signalled = sender.clone();
         runtime.spawn(async move {
-            signal().await;
+            asked_to_stop().await;
             signalled.send_replace(true);
             // A second Ctrl-C ends the process at once. Acknowledged entries are on the disk.
-            signal().await;
+            asked_to_stop().await;
             std::process::exit(Code::Interrupted as i32);
         });
         if self == Self::WithStdin {
@@ -179,22 +250,6 @@ impl Stop {
         }
         receiver
     }
-}
-
-/// Waits for Ctrl-C, or for the signal by which systems end services.
-async fn signal() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
 }
 
 /// Reads `MILLISECONDS:SEED`, the longest delay and the seed of all delays.

@@ -1,12 +1,17 @@
 //! Prints all output: data on stdout, talk on stderr.
 //!
 //! With `--json`, stdout holds only JSON: one document, or for events one document a line with a field `type`. With
-//! `--quiet`, only data and errors are printed. A closed pipe is no error. All output can be read without colour.
+//! `--quiet`, only data and errors are printed. All output can be read without colour.
 //! Prose is wrapped at words, on a terminal and where `COLUMNS` says how wide it is; commands and tables are not.
+//!
+//! Invariant: data that did not reach stdout is not passed over in silence. The first failure is kept for the end of
+//! the program ([`unwritten`]). A closed pipe is no failure: its reader has read enough.
 
+use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use console::Term;
@@ -57,7 +62,7 @@ impl Printer {
 
     /// Prints data: `value` for a program, `text` for a person.
     pub(crate) fn data(&self, value: &impl Serialize, text: impl Display) {
-        if self.is_json() { self.json(value) } else { print(&mut io::stdout().lock(), &text) }
+        if self.is_json() { self.json(value) } else { print_data(&text) }
     }
 
     /// Prints an answer of the read model: `value` with sorted keys for a program, `text` for a person.
@@ -65,7 +70,7 @@ impl Printer {
         if self.is_json() {
             self.json(&serde_json::to_value(value).unwrap_or_default());
         } else {
-            print(&mut io::stdout().lock(), &text);
+            print_data(&text);
         }
     }
 
@@ -74,7 +79,7 @@ impl Printer {
         if self.is_json() {
             let text = serde_json::to_string(value)
                 .unwrap_or_else(|error| format!("{{\"type\":\"error\",\"error\":{:?}}}", error.to_string()));
-            print(&mut io::stdout().lock(), &text);
+            print_data(&text);
         }
     }
 
@@ -163,13 +168,44 @@ fn wrap(text: &str, indent: &str, columns: Option<usize>) -> String {
     textwrap::fill(text, options)
 }
 
-/// Writes a line. A reader that has closed the pipe is no error.
+/// The first failure to write data on stdout.
+static UNWRITTEN: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// The first failure to write data on stdout since the last call, if there was one.
+pub(crate) fn unwritten() -> Option<io::Error> {
+    UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Keeps a failure to write data on stdout, unless the reader has closed the pipe.
+pub(crate) fn note_unwritten(written: io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+/// Prints a line of data.
+fn print_data(text: &dyn Display) {
+    note_unwritten(write_line(&mut io::stdout().lock(), text));
+}
+
+/// Prints a line of talk. If nobody reads it, nothing is lost.
 fn print(to: &mut impl Write, text: &dyn Display) {
+    let _ = write_line(to, text);
+}
+
+/// Writes a line and flushes it.
+fn write_line(to: &mut impl Write, text: &dyn Display) -> io::Result<()> {
     let text = text.to_string();
-    let _ = to
-        .write_all(text.trim_end_matches('\n').as_bytes())
-        .and_then(|()| to.write_all(b"\n"))
-        .and_then(|()| to.flush());
+    to.write_all(text.trim_end_matches('\n').as_bytes())?;
+    to.write_all(b"\n")?;
+    to.flush()
+}
+
+/// A path as text for JSON. JSON is UTF-8, so other bytes of a path are replaced.
+pub(crate) fn path_text(path: &Path) -> Cow<'_, str> {
+    path.to_string_lossy()
 }
 
 /// Rows in aligned columns with two spaces between them. The first row is the heading.
@@ -293,6 +329,17 @@ mod tests {
     fn names_of_files_cannot_write_on_the_terminal() {
         assert_eq!(shown(Path::new("data/größe 日本.txt")), "data/größe 日本.txt");
         assert_eq!(shown(Path::new("a\u{1b}[2J\n\u{202e}txt.b")), "a\\u{1b}[2J\\n\\u{202e}txt.b");
+    }
+
+    #[test]
+    fn a_full_disk_is_a_failure_and_a_closed_pipe_is_none() {
+        note_unwritten(Ok(()));
+        note_unwritten(Err(ErrorKind::BrokenPipe.into()));
+        assert!(unwritten().is_none());
+        note_unwritten(Err(ErrorKind::StorageFull.into()));
+        note_unwritten(Err(ErrorKind::Other.into()));
+        assert_eq!(unwritten().map(|error| error.kind()), Some(ErrorKind::StorageFull), "the first one");
+        assert!(unwritten().is_none());
     }
 
     #[test]

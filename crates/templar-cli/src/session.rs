@@ -17,6 +17,7 @@ use templar_query::participation::Participation;
 
 use crate::error::{Code, CommandError};
 use crate::invocation::Invocation;
+use crate::signals::asked_to_stop;
 
 /// A home with one of its runs, open to write.
 pub(crate) struct RunSession {
@@ -100,12 +101,13 @@ fn keep(access: &Access) -> Result<KeepBlob, CommandError> {
     Ok(Arc::new(move |bytes| handle.block_on(store.put(bytes))))
 }
 
-/// A flag that Ctrl-C sets. A second Ctrl-C ends the process at once.
+/// A flag that is set when this process is asked to stop. A second Ctrl-C ends the process at once.
 pub(crate) fn interruption(access: &Access) -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = interrupted.clone();
     access.runtime().spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
+        loop {
+            asked_to_stop().await;
             if flag.swap(true, Ordering::Relaxed) {
                 std::process::exit(Code::Interrupted as i32);
             }

@@ -23,19 +23,16 @@ pub fn run_context(access: &Access, named: Option<&str>) -> Result<RunContext, Q
 /// Finds a run of the home by hash, prefix or name.
 ///
 /// # Errors
-/// The home has no such run, or a prefix fits several.
+/// The home has no such run, or a name or a prefix fits several.
 pub fn run_id(access: &Access, text: &str) -> Result<RunId, QueryError> {
     let runs = access.home.runs()?;
-    let mut by_name = Vec::new();
-    for run in &runs {
-        // A run whose genesis cannot be read can still be named by its hash.
-        let genesis = read_manifest::<Genesis>(access.blobs(), &run.hash());
-        if genesis.is_ok_and(|genesis| genesis.name == text) {
-            by_name.push(*run);
+    match &runs_named(access, text)?[..] {
+        [] => {}
+        [(run, _)] => return Ok(*run),
+        several => {
+            let candidates = several.iter().map(|(run, _)| run.hash()).collect();
+            return Err(NameError::AmbiguousRun { name: text.to_owned(), candidates }.into());
         }
-    }
-    if let [run] = by_name[..] {
-        return Ok(run);
     }
     let known: BTreeSet<Hash> = runs.iter().map(RunId::hash).collect();
     match text.parse() {
@@ -43,6 +40,18 @@ pub fn run_id(access: &Access, text: &str) -> Result<RunId, QueryError> {
         Ok(Reference::Prefix(prefix)) => Ok(resolve(&prefix, &known)?.into()),
         _ => Err(NameError::UnknownRun(text.to_owned()).into()),
     }
+}
+
+/// The runs of a home that have this name, each with its genesis. A run whose genesis cannot be read has no name.
+///
+/// # Errors
+/// The directory of the runs cannot be read.
+pub fn runs_named(access: &Access, name: &str) -> Result<Vec<(RunId, Genesis)>, QueryError> {
+    let named = |run: RunId| {
+        let genesis = read_manifest::<Genesis>(access.blobs(), &run.hash()).ok()?;
+        (genesis.name == name).then_some((run, genesis))
+    };
+    Ok(access.home.runs()?.into_iter().filter_map(named).collect())
 }
 
 /// Finds a dataset of the home by hash, prefix or name, and reads its manifest.

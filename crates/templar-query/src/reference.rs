@@ -52,6 +52,14 @@ pub enum NameError {
     /// The home has no run of this hash, prefix or name.
     #[error("this home has no run {0:?}")]
     UnknownRun(String),
+    /// Several runs of the home have this name.
+    #[error("{} runs here are called {name:?}:\n{}", candidates.len(), listed(candidates))]
+    AmbiguousRun {
+        /// The name that was typed.
+        name: String,
+        /// The runs that have it.
+        candidates: Vec<Hash>,
+    },
     /// The home has no dataset of this hash, prefix or name.
     #[error("this home has no dataset {0:?}")]
     UnknownDataset(String),

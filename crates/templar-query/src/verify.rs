@@ -68,7 +68,7 @@ impl HomeCheck {
                 self.missing += 1;
             }
         }
-        if let Some(store) = access.store() {
+        if let Some(store) = access.store_to_read() {
             let report = access.runtime().block_on(store.scrub(|_| ()))?;
             (self.blobs, self.bytes) = (report.checked, report.checked_bytes);
             let corrupt = report.corrupt.iter().map(|id| format!("{} is corrupt on the disk", index.describe(id)));

@@ -1,9 +1,13 @@
 //! One blob is sent from home to home, and everything that can be wrong with a ticket, a hash or an address.
 
 use std::fs;
-use std::time::Instant;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use templar_home::access::Access;
 use templar_manifest::Hash;
 
 use super::running::Running;
@@ -40,7 +44,15 @@ fn a_blob_travels_and_is_what_its_name_says() {
     assert_eq!((again["received"].as_u64(), &again["blob"]), (Some(0), &fetched["blob"]), "nothing is fetched twice");
 
     taker.ok(["run", "join", &sharer.ticket()]);
-    let visit = taker.ok(["fetch", &shard[..6], "--out", file.to_str().unwrap()]);
+    // A file that a person has is never overwritten, unless that is asked for.
+    fs::write(&file, "mine").unwrap();
+    for what in [&shard[..6], &sharer.blob_ticket()] {
+        let error = refused(&taker, 1, ["fetch", what, "--out", file.to_str().unwrap()]);
+        assert!(error["error"].as_str().unwrap().contains("exists already"), "{error}");
+        assert!(error["hint"].as_str().unwrap().contains("--force"), "{error}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+    let visit = taker.ok(["fetch", &shard[..6], "--out", file.to_str().unwrap(), "--force"]);
     assert_eq!(visit["complete"], true);
     assert_eq!(fs::read(&file).unwrap(), bytes);
 
@@ -87,6 +99,69 @@ fn several_blobs_travel_as_files_named_by_their_hashes() {
     );
     sharer.stop();
     home.fails(2, ["share", "--collection"]);
+}
+
+#[test]
+fn a_blob_that_is_here_needs_no_peer_and_no_run() {
+    let home = Home::new("has it");
+    home.ok(["dataset", "import", "--bundled"]);
+    let dataset = home.ok(["dataset", "show", "shakespeare"]);
+    let (id, shard) = (hash(&dataset, "dataset"), hash(&dataset["manifest"]["training"][0], "blob"));
+    for (name, what) in [("dataset", &id), ("shard", &shard)] {
+        let out = home.path().with_file_name(name);
+        let fetched = home.ok(["fetch", &what[..20], "--out", out.to_str().unwrap()]);
+        assert_eq!((&fetched["blob"], &fetched["received"]), (&Value::from(what.as_str()), &Value::from(0)));
+        assert_eq!(Hash::of(&fs::read(&out).unwrap()).to_string(), **what);
+    }
+    // What is not here needs a peer. A window, and everything else that is not one blob, cannot be written to a file.
+    let error = refused(&home, 3, ["fetch", NOBODYS]);
+    assert!(error["hint"].as_str().unwrap().contains("--from"), "{error}");
+    refused(&home, 2, ["fetch", "w0", "--out", "nowhere"]);
+    // It may come from a peer without a run, and goes out while a node runs.
+    let giver = home_with_shard("gives it").0;
+    let sharer = Running::start(&giver, ["share"]);
+    let taker = Home::new("has no run");
+    let peer =
+        format!("{}@{}", hash(&giver.ok(["key", "show"]), "key"), sharer.started["addresses"][0].as_str().unwrap());
+    assert_eq!(taker.ok(["fetch", &shard, "--from", &peer])["complete"], true);
+    assert_eq!(taker.ok(["fetch", &shard])["received"], 0);
+    let out = giver.path().with_file_name("beside");
+    giver.ok(["fetch", &shard, "--out", out.to_str().unwrap()]);
+    assert_eq!(Hash::of(&fs::read(&out).unwrap()).to_string(), shard);
+    sharer.stop();
+}
+
+#[test]
+fn a_transfer_that_was_interrupted_goes_on() {
+    let home = Home::with_run("gives a long one", &[]);
+    // An odd number of groups: the last one is high up in the hash tree.
+    let long: Vec<u8> = (0..700_001_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let shard = {
+        let access = Access::write(&home.path()).unwrap();
+        let id = access.put(long).unwrap();
+        access.sync(&[id]).unwrap();
+        id.to_string()
+    };
+    let sharer = Running::start(&home, ["share", &shard, "--limit", "upload=600kB"]);
+    let taker = Home::new("takes a long one");
+    for signal in ["KILL", "INT"] {
+        let part = taker.path().join("store/data").join(format!("{shard}.data"));
+        let mut child = taker.command(["fetch", &sharer.blob_ticket()]).spawn().unwrap();
+        // More must come than the proof of the length, which comes first.
+        let blocks = |path: &Path| fs::metadata(path).map_or(0, |file| file.blocks());
+        let before = blocks(&part);
+        while blocks(&part) < before + 300 {
+            assert!(child.try_wait().unwrap().is_none(), "it came whole");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let sent = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), (signal == "INT").then_some(130));
+    }
+    let fetched = taker.ok(["fetch", &sharer.blob_ticket()]);
+    let (size, received) = (fetched["bytes"].as_u64().unwrap(), fetched["received"].as_u64().unwrap());
+    assert!(size > 600_000 && received < size - 200_000, "{received} of {size} bytes came again");
+    sharer.stop();
 }
 
 #[test]
@@ -147,5 +222,5 @@ fn a_text_that_is_no_ticket_is_said_to_be_none() {
     sharer.stop();
     assert_eq!(other.ok(["run", "list"])["runs"].as_array().unwrap().len(), 1, "nothing was joined");
     refused(&other, 3, ["fetch", "w0"]);
-    refused(&other, 3, ["fetch", &shard]);
+    refused(&other, 3, ["fetch", NOBODYS]);
 }

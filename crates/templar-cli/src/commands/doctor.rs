@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use templar_device::DeviceChoice;
-use templar_net::{PeerAddr, Ticket};
 use templar_node::doctor::{DoctorFinding, Examination, Level, examine};
 
 use crate::commands::init::random_key;
 use crate::compute::{choice, options};
 use crate::error::{Code, CommandResult};
 use crate::invocation::Invocation;
-use crate::network::Listen;
+use crate::network::{Listen, peers};
 use crate::printer::{Tone, count};
 
 /// Check everything that a node depends on: home, key, run, blobs, disk, device, port, relay, peers, clock
@@ -35,13 +34,7 @@ pub(crate) struct DoctorArgs {
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &DoctorArgs) -> CommandResult {
-    let mut peers = Vec::new();
-    for text in &args.peer {
-        match text.parse::<Ticket>() {
-            Ok(ticket) => peers.extend(ticket.peers),
-            Err(error) => peers.push(text.parse::<PeerAddr>().map_err(|_| error)?),
-        }
-    }
+    let peers = peers(&args.peer)?;
     let examination = Examination {
         root: invocation.root()?.clone(),
         network: args.listen.said(invocation),

@@ -101,7 +101,7 @@ fn submit(invocation: &Invocation, args: &SubmitArgs) -> CommandResult {
             Err(error) => return Err(error.into()),
         }
         if !peers::load(&access.home)?.is_empty() {
-            let networking = args.listen.networking(invocation, &access.home)?;
+            let networking = args.listen.networking(invocation, &access.home, &[])?;
             let to = destination(&access, &networking)?;
             invocation.printer.talk("sending it to known peers");
             let visit = exchange::visit(&to, &mut replica, &[], Wanted::Entries, PATIENCE);

@@ -8,6 +8,7 @@ use templar_model::hf;
 use super::generate::load;
 use crate::error::{Code, CommandResult};
 use crate::invocation::Invocation;
+use crate::printer::path_text;
 
 /// Write a checkpoint as a Hugging Face folder
 ///
@@ -39,7 +40,7 @@ pub(crate) fn run(invocation: &Invocation, args: &ExportArgs) -> CommandResult {
     let parameters = loaded.parameters.len();
     let end = tokenizer.token(tokenizer.end_token()).unwrap_or_default();
     invocation.printer.data(
-        &json!({"checkpoint": loaded.id, "hf": args.hf, "parameters": parameters, "end_token": end}),
+        &json!({"checkpoint": loaded.id, "hf": path_text(&args.hf), "parameters": parameters, "end_token": end}),
         args.hf.display(),
     );
     invocation.printer.talk(format_args!(

@@ -5,16 +5,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
-use templar_home::access::Access;
+use templar_home::access::{Access, AccessError};
+use templar_home::context::RunError;
 use templar_home::memory::Silence;
 use templar_home::replica::Replica;
 use templar_manifest::{Hash, PublicKey, WindowIndex};
 use templar_net::{AnyTicket, BlobTicket, PeerAddr, Ticket, file_path};
 use templar_node::exchange::{self, Visit, Wanted};
 use templar_node::gather::CatchUp;
+use templar_query::QueryError;
 use templar_query::find::{object, run_context, run_id};
 use templar_query::index::HomeIndex;
 use templar_query::reference::Reference;
+use templar_store::{BlobExportError, Existing};
 
 use crate::bar::Bar;
 use crate::error::{Code, CommandError, CommandResult};
@@ -22,8 +25,11 @@ use crate::invocation::Invocation;
 use crate::network::{Listen, destination, join, peers};
 use crate::printer::{bytes, count};
 use crate::session::sync;
+use crate::signals::interruptible;
 
 /// Fetch a blob, a window or a whole run from peers; an interrupted transfer resumes
+///
+/// A blob that is here already is taken from here: that needs no peer and no run.
 ///
 /// `@` fetches the current model: the changes since the newest model that is here, or the whole model,
 /// whichever is smaller. `wN` fetches everything that an audit of window N needs. A ticket, or a run's hash or
@@ -39,9 +45,13 @@ pub(crate) struct FetchArgs {
     /// Ask this peer too: a ticket of the run, or KEY@ADDR:PORT
     #[arg(long, value_name = "TICKET|PEER")]
     from: Vec<String>,
-    /// Also write the blob to this file, or the files of a collection to this folder, which must be new or empty
+    /// Also write the blob to this file, which must be new, or the files of a collection to this folder, which must be
+    /// new or empty
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
+    /// Replace the file that --out names, if there is one
+    #[arg(long, requires = "out")]
+    force: bool,
     /// The number of seconds to wait for peers, and again for data from them
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     patience: u64,
@@ -53,45 +63,90 @@ pub(crate) struct FetchArgs {
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &FetchArgs) -> CommandResult {
+    refuse_existing(args)?;
     match args.what.parse::<AnyTicket>() {
         Ok(AnyTicket::Blob(ticket)) => return from_blob_ticket(invocation, args, &ticket),
         Ok(AnyTicket::Run(ticket)) => return from_run_ticket(invocation, args, ticket),
         // A text that is longer than a hash can only be a ticket.
-        Err(error) if args.what.len() > 64 => return Err(error.into()),
+        Err(error) if args.what.trim().len() > 64 => return Err(error.into()),
         Err(_) => {}
     }
     let peers = peers(&args.from)?;
-    let access = invocation.write()?;
-    let context = run_context(&access, args.run.as_deref())?;
-    let wanted = wanted(&access, &args.what)?;
-    let mut replica = Replica::open(&access.home, context, access.home.key()?)?;
-    FetchJob { invocation, args, access: &access }.visit(&mut replica, &peers, wanted)
+    let mut access = invocation.read()?;
+    let wanted = wanted(&access, args)?;
+    if let Wanted::Blob(id) = wanted
+        && from_here(invocation, args, &access, &id)?
+    {
+        return Ok(Code::Ok);
+    }
+    if access.store().is_none() {
+        // Everything else has to be written here. This says why it cannot be.
+        access = invocation.write()?;
+    }
+    let job = FetchJob { invocation, args, access: &access };
+    match (wanted, run_context(&access, args.run.as_deref())) {
+        (Wanted::Blob(id), Err(QueryError::Access(AccessError::Run(RunError::None)))) => job.without_a_run(&peers, id),
+        (_, context) => {
+            let mut replica = Replica::open(&access.home, context?, access.home.key()?)?;
+            job.visit(&mut replica, &peers, wanted)
+        }
+    }
 }
 
-/// The object or run that a text names in this home.
-fn wanted(access: &Access, text: &str) -> Result<Wanted, CommandError> {
-    if run_id(access, text).is_ok() {
+/// Refuses to fetch into a file that is there, before anything is fetched.
+fn refuse_existing(args: &FetchArgs) -> Result<(), CommandError> {
+    match &args.out {
+        // A folder may be empty; that is seen when its files are known.
+        Some(path) if !args.force && path.exists() && !path.is_dir() => {
+            Err(BlobExportError::Exists { path: path.clone() }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes a blob that is here, whole and right. `false` if it is not: then it is fetched from peers.
+fn from_here(invocation: &Invocation, args: &FetchArgs, access: &Access, id: &Hash) -> Result<bool, CommandError> {
+    if !access.blobs().contains(id) || access.verify(id).is_err() {
+        return Ok(false);
+    }
+    write_out(args, access, id)?;
+    let value = json!({"blob": id, "received": 0, "entries": 0, "peers": 0, "absent": [], "complete": true});
+    invocation.printer.data(&value, format_args!("blob {id} was here already"));
+    Ok(true)
+}
+
+/// The object or run that the arguments name in this home.
+fn wanted(access: &Access, args: &FetchArgs) -> Result<Wanted, CommandError> {
+    let text = args.what.trim();
+    // A run is also a blob, its genesis. A file is written of a blob.
+    if args.out.is_none() && run_id(access, text).is_ok() {
         return Ok(Wanted::Run);
     }
     let reference: Reference = text.parse().map_err(|error| {
         CommandError::new(Code::Usage, error).hint("copy a ticket whole, as `templar share` printed it")
     })?;
-    match &reference {
-        Reference::Window(window) => Ok(Wanted::Window(*window)),
-        Reference::Whole(hash) => Ok(Wanted::Blob(*hash)),
-        Reference::Current => Ok(Wanted::Model(CatchUp::Cheaper)),
+    let wanted = match &reference {
+        Reference::Window(window) => Wanted::Window(*window),
+        Reference::Whole(hash) => Wanted::Blob(*hash),
+        Reference::Current => Wanted::Model(CatchUp::Cheaper),
         Reference::Prefix(_) => {
             let index = HomeIndex::build(access, None)?;
-            object(&index, &reference)?
-                .map(Wanted::Blob)
-                .ok_or_else(|| CommandError::says(Code::NotFound, format_args!("no object here is called {text:?}")))
+            let found = object(&index, &reference)?;
+            let nothing = || CommandError::says(Code::NotFound, format_args!("no object here is called {text:?}"));
+            Wanted::Blob(found.ok_or_else(nothing)?)
         }
+    };
+    if args.out.is_some() && !matches!(wanted, Wanted::Blob(_)) {
+        let error =
+            CommandError::says(Code::Usage, format_args!("{text} is not one blob, so --out has nothing to write"));
+        return Err(error.hint("leave out --out; `templar show` names the blobs, and --out writes one of them"));
     }
+    Ok(wanted)
 }
 
 fn from_run_ticket(invocation: &Invocation, args: &FetchArgs, ticket: Ticket) -> CommandResult {
     let access = invocation.write()?;
-    let networking = args.listen.networking(invocation, &access.home)?;
+    let networking = args.listen.networking(invocation, &access.home, &ticket.peers)?;
     let context = join(&access, &networking, &ticket, invocation.printer)?;
     let mut replica = Replica::open(&access.home, context, access.home.key()?)?;
     let wanted = if args.model { Wanted::Model(CatchUp::Cheaper) } else { Wanted::Run };
@@ -110,24 +165,43 @@ impl FetchJob<'_> {
     fn visit(&self, replica: &mut Replica, peers: &[PeerAddr], wanted: Wanted) -> CommandResult {
         let Self { invocation, args, access } = self;
         let patience = Duration::from_secs(args.patience);
-        let networking = args.listen.networking(invocation, &access.home)?;
+        let networking = args.listen.networking(invocation, &access.home, peers)?;
         let to = destination(access, &networking)?;
         let bar = Bar::of(to.tally.clone(), invocation.printer, access.runtime());
-        let found = access.runtime().block_on(exchange::visit(&to, replica, peers, wanted, patience))?;
+        let found = interruptible(access.runtime(), exchange::visit(&to, replica, peers, wanted, patience))??;
         drop(bar);
         if let Wanted::Blob(id) = wanted {
-            if !found.complete {
-                let error = CommandError::says(Code::NotFound, format_args!("no peer has blob {id}"));
-                return Err(error.hint("try again when a peer that has it is online, or name one with --from TICKET"));
-            }
-            sync(access, &[id])?;
-            write_out(args, access, &id)?;
+            self.came(&id, found.complete)?;
         }
         report(invocation, &found);
         if let Err(silence @ Silence::Elsewhere(_)) = replica.may_sign() {
             invocation.printer.warn(silence);
         }
         Ok(if found.complete { Code::Ok } else { Code::Partial })
+    }
+
+    /// Fetches a blob into a home that has no run.
+    fn without_a_run(&self, peers: &[PeerAddr], id: Hash) -> CommandResult {
+        let Self { invocation, args, access } = self;
+        let patience = Duration::from_secs(args.patience);
+        let networking = args.listen.networking(invocation, &access.home, peers)?;
+        let to = destination(access, &networking)?;
+        let bar = Bar::of(to.tally.clone(), invocation.printer, access.runtime());
+        let complete = interruptible(access.runtime(), exchange::fetch_blob(&to, peers, &id, patience))??;
+        drop(bar);
+        self.came(&id, complete)?;
+        report(invocation, &Visit { complete, ..Visit::default() });
+        Ok(Code::Ok)
+    }
+
+    /// Keeps a blob that came, and writes it out where that was asked for.
+    fn came(&self, id: &Hash, complete: bool) -> Result<(), CommandError> {
+        if !complete {
+            let error = CommandError::says(Code::NotFound, format_args!("no peer has blob {id}"));
+            return Err(error.hint("try again when a peer that has it is online, or name one with --from TICKET"));
+        }
+        sync(self.access, &[*id])?;
+        write_out(self.args, self.access, id)
     }
 }
 
@@ -154,10 +228,11 @@ fn entries(number: usize) -> String {
 
 fn from_blob_ticket(invocation: &Invocation, args: &FetchArgs, ticket: &BlobTicket) -> CommandResult {
     let access = invocation.write()?;
-    let networking = args.listen.networking(invocation, &access.home)?;
+    let provider = PeerAddr::of_blob_ticket(ticket);
+    let networking = args.listen.networking(invocation, &access.home, &[provider])?;
     let to = destination(&access, &networking)?;
     let bar = Bar::of(to.tally.clone(), invocation.printer, access.runtime());
-    let fetched = access.runtime().block_on(exchange::fetch_ticket(&to, ticket))?;
+    let fetched = interruptible(access.runtime(), exchange::fetch_ticket(&to, ticket))??;
     drop(bar);
     sync(&access, &[&[fetched.root], &fetched.children[..]].concat())?;
     if fetched.files.is_empty() {
@@ -176,18 +251,15 @@ fn from_blob_ticket(invocation: &Invocation, args: &FetchArgs, ticket: &BlobTick
 }
 
 fn write_out(args: &FetchArgs, access: &Access, id: &Hash) -> Result<(), CommandError> {
-    let (Some(path), Some(store)) = (&args.out, access.store()) else { return Ok(()) };
-    access
-        .runtime()
-        .block_on(store.export(id, path))
-        .map(|_| ())
-        .map_err(|error| CommandError::new(Code::Failed, error))
+    let Some(path) = &args.out else { return Ok(()) };
+    access.export(id, path, if args.force { Existing::Replace } else { Existing::Refuse })?;
+    Ok(())
 }
 
 /// Writes the files of a collection into a folder that is new or empty. The sender chose the names; in a new
 /// folder, no name can overwrite a file or follow a link.
 fn write_files(args: &FetchArgs, access: &Access, files: &[(String, Hash)]) -> Result<(), CommandError> {
-    let (Some(folder), Some(store)) = (&args.out, access.store()) else { return Ok(()) };
+    let Some(folder) = &args.out else { return Ok(()) };
     let failed = |text: std::fmt::Arguments<'_>| CommandError::says(Code::Failed, text);
     let mut paths = BTreeSet::new();
     for (name, _) in files {
@@ -204,7 +276,7 @@ fn write_files(args: &FetchArgs, access: &Access, files: &[(String, Hash)]) -> R
     }
     for (name, id) in files {
         let path = folder.join(file_path(name).unwrap_or_default());
-        access.runtime().block_on(store.export(id, &path)).map_err(|error| CommandError::new(Code::Failed, error))?;
+        access.export(id, &path, Existing::Refuse)?;
     }
     Ok(())
 }

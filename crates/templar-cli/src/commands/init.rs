@@ -6,6 +6,7 @@ use templar_manifest::SecretKey;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
+use crate::printer::path_text;
 
 /// Make a home with a new key, overwriting nothing
 #[derive(Debug, clap::Args)]
@@ -26,7 +27,7 @@ pub(crate) fn run(invocation: &Invocation, args: &InitArgs) -> CommandResult {
     let home = Home::init(invocation.root()?, &key)?;
     let public = key.public();
     invocation.printer.data(
-        &json!({"home": home.root(), "key": public, "insecure": args.key_from_seed.is_some()}),
+        &json!({"home": path_text(home.root()), "key": public, "insecure": args.key_from_seed.is_some()}),
         format_args!("{public}"),
     );
     invocation.printer.talk(format_args!("a new home in {}; its public key is above", home.root().display()));

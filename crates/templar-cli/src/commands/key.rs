@@ -17,6 +17,7 @@ use super::register;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::Listen;
+use crate::printer::path_text;
 
 /// Show the node key of the home; make and use an owner key
 #[derive(Debug, clap::Subcommand)]
@@ -98,7 +99,7 @@ fn new(invocation: &Invocation, args: &NewKeyArgs) -> CommandResult {
     let key = random_key()?;
     write_key(&args.file, &key)?;
     let public = key.public();
-    invocation.printer.data(&json!({"key": public, "file": args.file}), public);
+    invocation.printer.data(&json!({"key": public, "file": path_text(&args.file)}), public);
     invocation.printer.talk("this file owns the slots and the pay that it registers for; keep it where no node runs");
     Ok(Code::Ok)
 }

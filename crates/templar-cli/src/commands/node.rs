@@ -17,7 +17,7 @@ use crate::compute::Compute;
 use crate::error::{Code, CommandResult};
 use crate::events;
 use crate::invocation::Invocation;
-use crate::network::{Listen, Stop, delays, join, run_node};
+use crate::network::{Listen, Stop, delays, join, run_node, tell_addresses};
 
 /// Take part in a run, window after window, until it is over or Ctrl-C
 ///
@@ -77,9 +77,9 @@ pub(crate) fn run(invocation: &Invocation, args: &NodeArgs) -> CommandResult {
     args.compute.choose(invocation)?;
     let ticket = args.join.as_deref().map(str::parse::<Ticket>).transpose()?;
     let access = invocation.write()?;
-    let settings = args.listen.settings(invocation, &access.home)?;
-    let metrics = args.metrics.or(settings.metrics);
-    let networking = settings.networking();
+    let metrics = args.metrics.or(args.listen.settings(invocation, &access.home)?.metrics);
+    let named: Vec<PeerAddr> = ticket.iter().flat_map(|ticket| &ticket.peers).chain(&args.peer).cloned().collect();
+    let networking = args.listen.networking(invocation, &access.home, &named)?;
     let context = match &ticket {
         Some(ticket) => join(&access, &networking, ticket, invocation.printer)?,
         None => run_context(&access, args.run.as_deref())?,
@@ -98,7 +98,7 @@ pub(crate) fn run(invocation: &Invocation, args: &NodeArgs) -> CommandResult {
         },
         networking,
         metrics,
-        peers: ticket.into_iter().flat_map(|ticket| ticket.peers).chain(args.peer.iter().cloned()).collect(),
+        peers: named,
         trainer,
         share: None,
         pacing,
@@ -110,6 +110,7 @@ pub(crate) fn run(invocation: &Invocation, args: &NodeArgs) -> CommandResult {
         NodeEvent::Started { ticket, .. } => {
             printer.data(event, ticket);
             printer.talk("others join with `templar run join TICKET` and the ticket above; Ctrl-C stops this node");
+            tell_addresses(&printer, event);
         }
         event => events::tell(&printer, event),
     };

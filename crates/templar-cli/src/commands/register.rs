@@ -121,7 +121,7 @@ pub(super) fn current(
     listen: &Listen,
 ) -> Result<Node, CommandError> {
     if !access.is_beside_a_node() && !peers::load(&access.home)?.is_empty() {
-        let networking = listen.networking(invocation, &access.home)?;
+        let networking = listen.networking(invocation, &access.home, &[])?;
         let mut replica = Replica::open(&access.home, context.clone(), key.clone())?;
         let to = destination(access, &networking)?;
         invocation.printer.talk("asking known peers for the state of the run");

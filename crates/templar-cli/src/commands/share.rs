@@ -11,7 +11,7 @@ use templar_query::reference::Reference;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::events;
 use crate::invocation::Invocation;
-use crate::network::{Listen, Stop, run_node};
+use crate::network::{Listen, Stop, run_node, tell_addresses};
 use crate::session::{RunSession, sync};
 
 /// Serve this home's blobs and entries, and print tickets for them
@@ -55,13 +55,14 @@ pub(crate) fn run(invocation: &Invocation, args: &ShareArgs) -> CommandResult {
         }
     };
     sync(&access, &blobs)?;
-    let networking = args.listen.networking(invocation, &access.home)?;
+    let networking = args.listen.networking(invocation, &access.home, &[])?;
     let config = DriverConfig { share, ..DriverConfig::new(NodeRole::Sharer, networking) };
     let printer = invocation.printer;
     let say = |event: &NodeEvent| match event {
         NodeEvent::Started { ticket, blob_ticket, .. } => {
             printer.data(event, blob_ticket.as_ref().unwrap_or(ticket));
             printer.talk("serving; Ctrl-C stops");
+            tell_addresses(&printer, event);
         }
         event => events::tell(&printer, event),
     };

@@ -78,7 +78,7 @@ pub(crate) fn run(invocation: &Invocation, args: &TrainArgs) -> CommandResult {
     if let Err(silence @ (Silence::Elsewhere(_) | Silence::Listening)) = session.replica.may_sign() {
         return Err(SubmitError::from(silence).into());
     }
-    let networking = args.listen.networking(invocation, &session.access.home)?;
+    let networking = args.listen.networking(invocation, &session.access.home, &[])?;
     lacking::bring(invocation, &mut session, &networking)?;
     let contribution = train(invocation, &session, args)?;
     session.sync(&named_blobs(&session, &contribution)?)?;

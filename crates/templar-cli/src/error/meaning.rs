@@ -55,6 +55,8 @@ pub(super) const FULL: &str = "free some space on the disk and run the command a
 pub(super) fn io(error: &std::io::Error) -> Meaning {
     match error.kind() {
         ErrorKind::StorageFull => hint(Code::Failed, FULL),
+        ErrorKind::PermissionDenied => hint(Code::Failed, "give this user the right to do that, or name another place"),
+        ErrorKind::ReadOnlyFilesystem => hint(Code::Failed, "this disk can only be read; name a place on another one"),
         ErrorKind::NotFound => plain(Code::NotFound),
         _ => plain(Code::Failed),
     }

@@ -17,6 +17,10 @@ fn errors_have_the_codes_of_the_table() {
     let id = Hash::of(b"blob");
     assert_eq!(code(HomeError::Missing(path())), (Code::NoHome, true));
     assert_eq!(code(AccessError::Home(HomeError::Locked(path()))), (Code::Locked, true));
+    let denied = || std::io::Error::from(ErrorKind::PermissionDenied);
+    assert_eq!(code(HomeError::ReadOnly { path: path(), source: denied() }), (Code::Failed, true));
+    assert_eq!(code(HomeError::NoLocks { path: path(), source: denied() }), (Code::Failed, true));
+    assert_eq!(code(BlobExportError::Exists { path: path() }), (Code::Failed, true));
     assert_eq!(code(HomeError::Key { path: path(), reason: "short".to_owned() }), (Code::BadKey, false));
     assert_eq!(code(AccessError::Run(RunError::None)), (Code::NotFound, true));
     assert_eq!(code(ReadError::NotFound { id }), (Code::NotFound, true));

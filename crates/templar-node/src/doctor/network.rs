@@ -219,7 +219,9 @@ fn interfaces(ips: &[String], reach: Option<Reach>, bind: SocketAddr, relayed: b
         Some(Reach::Machine) => DoctorFinding::ok("interfaces", format!("{text}: only this machine can use them")),
         Some(Reach::Global) => DoctorFinding::ok("interfaces", text),
         Some(Reach::Local) if relayed => DoctorFinding::ok("interfaces", format!("{text}, and a relay")),
-        Some(Reach::Local) => DoctorFinding::warn("interfaces", format!("{text}: only the local network can use them"), hint),
+        Some(Reach::Local) => {
+            DoctorFinding::warn("interfaces", format!("{text}: only the local network can use them"), hint)
+        }
     }
 }
 

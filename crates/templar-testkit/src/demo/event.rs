@@ -27,6 +27,7 @@ pub enum DemoEvent {
     /// The demo begins.
     Planned {
         /// The directory of the homes.
+        #[serde(serialize_with = "as_text")]
         home: PathBuf,
         /// The number of validators.
         validators: u32,

@@ -178,7 +178,7 @@ impl Story {
                 self.tell_judged(*window, [validator, miner], replay, *improvement);
             }
             NodeEvent::Closed { .. } if narrates => self.tell_closed(event),
-            NodeEvent::Warning { message } => self.line(format_args!("{node}: {message}")),
+            NodeEvent::Warning { message, .. } => self.line(format_args!("{node}: {message}")),
             NodeEvent::Deadline { window, phase } => {
                 self.line(format_args!("{node}: the {phase} deadline of window {window} has passed"));
             }

@@ -19,7 +19,7 @@ pub(crate) struct JoinArgs {
 pub(crate) fn run(invocation: &Invocation, args: &JoinArgs) -> CommandResult {
     let ticket: Ticket = args.ticket.parse()?;
     let access = invocation.write()?;
-    let networking = args.listen.networking(invocation, &access.home)?;
+    let networking = args.listen.networking(invocation, &access.home, &ticket.peers)?;
     let context = join(&access, &networking, &ticket, invocation.printer)?;
     let me = access.home.key()?.public();
     // The journal is still empty, so the members are those that genesis names.

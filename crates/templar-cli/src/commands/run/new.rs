@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use templar_home::access::Access;
 use templar_home::configure::{self, Origin, RunPlan};
-use templar_home::context::{Put, RunContext, read_manifest};
+use templar_home::context::{Put, RunContext};
 use templar_home::folder::Folder;
 use templar_manifest::chain::Chain;
 use templar_manifest::{Genesis, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, WeightRule, payload};
-use templar_query::find::dataset;
+use templar_query::find::{dataset, runs_named};
 use templar_query::runs::RunView;
 
 use super::{configuration, overview};
@@ -78,7 +78,7 @@ pub(crate) fn run(invocation: &Invocation, args: &NewRunArgs) -> CommandResult {
     let bytes = payload::encode(&genesis);
     let run = RunId::new(Hash::of(&bytes));
     if !access.home.runs()?.contains(&run) {
-        refuse_used_name(&access, &key, &genesis)?;
+        refuse_used_name(&access, &genesis)?;
         create(&access, run, bytes, folder.as_ref())?;
     }
     access.home.set_current_run(&run)?;
@@ -139,22 +139,13 @@ fn genesis(access: &Access, key: &SecretKey, args: &NewRunArgs) -> Result<(Genes
     Ok((configure::configure(&plan, &settings)?, folder))
 }
 
-/// Refuses a second run of the same name. A validator's hash chain depends on the name, so the reveals of one
-/// run would foretell those of the other.
-fn refuse_used_name(access: &Access, key: &SecretKey, genesis: &Genesis) -> Result<(), CommandError> {
-    if genesis.validator(&key.public()).is_none() {
-        return Ok(());
-    }
-    for run in access.home.runs()? {
-        let other = read_manifest::<Genesis>(access.blobs(), &run.hash());
-        if other.is_ok_and(|other| other.name == genesis.name && other.validator(&key.public()).is_some()) {
-            let text = format!("run {} of this home is already called {:?}", run.short(), genesis.name);
-            return Err(
-                CommandError::says(Code::Failed, text).hint("choose another name: a validator uses each name once")
-            );
-        }
-    }
-    Ok(())
+/// Refuses a second run of the same name. Commands name runs, and the reveals of a validator's hash chain, which
+/// depends on the name, would foretell those of the other run.
+fn refuse_used_name(access: &Access, genesis: &Genesis) -> Result<(), CommandError> {
+    let Some((run, _)) = runs_named(access, &genesis.name)?.into_iter().next() else { return Ok(()) };
+    let text = format!("run {} of this home is already called {:?}", run.short(), genesis.name);
+    Err(CommandError::says(Code::Failed, text)
+        .hint("choose another name: commands name runs, and a validator uses each name once"))
 }
 
 fn create(access: &Access, run: RunId, genesis: Vec<u8>, folder: Option<&Folder>) -> Result<(), CommandError> {

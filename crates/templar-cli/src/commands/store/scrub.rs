@@ -123,7 +123,7 @@ fn find(access: &Access, printer: Printer) -> Result<ScrubFindings, CommandError
         }
     };
     let mut found = ScrubFindings::default();
-    if let Some(store) = access.store() {
+    if let Some(store) = access.store_to_read() {
         let report = access.runtime().block_on(store.scrub(&mut tell))?;
         (found.blobs, found.bytes) = (report.checked, report.checked_bytes);
         found.damaged.extend(report.corrupt.into_iter().map(|id| (id, CORRUPT)));
@@ -160,7 +160,7 @@ fn mend(
     ids: &[Hash],
 ) -> Result<Vec<Mended>, CommandError> {
     let printer = invocation.printer;
-    let networking = args.listen.networking(invocation, &access.home)?;
+    let networking = args.listen.networking(invocation, &access.home, others)?;
     let to = destination(access, &networking)?;
     let seen = |mended: &Mended| {
         let value = json!({"type": "mended", "blob": mended.id, "healed": mended.problem.is_none()});
