@@ -73,7 +73,7 @@ impl HomeIndex {
         for run in runs {
             index.add_run(access, run)?;
         }
-        if let Some(store) = access.store() {
+        if let Some(store) = access.store_to_read() {
             index.stored = access.runtime().block_on(store.list())?.into_iter().collect();
             if only.is_none() {
                 index.add_stray(access);
