@@ -235,7 +235,7 @@ impl Access {
 
     /// What the node that runs here says about this moment; `None` if none runs, or it does not answer.
     pub fn now(&self) -> Option<NodeNow> {
-        self.socket.as_ref().and_then(|node| node.now().ok())
+        self.node().and_then(|node| node.now().ok())
     }
 
     /// Whether a node runs here and holds the home.
