@@ -254,14 +254,17 @@ impl Book {
         self.lock().get(id).map(|peer| PeerAddr { id: *id, addrs: peer.addrs.clone() })
     }
 
-    /// The addresses at which this node can dial a peer.
+    /// The addresses at which this node can dial a peer. With an open connection to the peer (`is_connected`), every
+    /// address is given: the connection shows a way that leads there, whatever the peer's addresses are.
     ///
     /// # Errors
     /// The reason why the peer cannot be dialled, as text for people.
-    pub(crate) fn dial(&self, id: &PeerId) -> Result<EndpointAddr, String> {
+    pub(crate) fn dial(&self, id: &PeerId, is_connected: bool) -> Result<EndpointAddr, String> {
         let mut addr = self.addr(id).ok_or("it is not known")?;
         let (usable, others): (Vec<Addr>, Vec<Addr>) = addr.addrs.drain(..).partition(|addr| match addr {
-            Addr::Ip(addr) => self.sockets.is_empty() || self.sockets.iter().any(|socket| can_send(*socket, *addr)),
+            Addr::Ip(addr) => {
+                is_connected || self.sockets.is_empty() || self.sockets.iter().any(|socket| can_send(*socket, *addr))
+            }
             Addr::Relay(url) => self.relays.contains(url),
         });
         addr.addrs = usable;

@@ -110,7 +110,8 @@ impl Pool {
 
     async fn connect(&self, alpn: &'static [u8], peer: &PeerId) -> Result<Connection, Missed> {
         let missed = |reason: &str| Missed { reason: reason.to_owned(), first: false };
-        let addr = self.book.dial(peer).map_err(|reason| missed(&reason))?;
+        let is_connected = self.connections.count(peer) > 0;
+        let addr = self.book.dial(peer, is_connected).map_err(|reason| missed(&reason))?;
         let slot = self.slot(alpn, peer);
         let seen = slot.attempts.load(Ordering::SeqCst);
         // The lock is held during an attempt, so callers for the same peer wait here.

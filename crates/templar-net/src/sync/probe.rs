@@ -156,7 +156,7 @@ impl Prober {
             .sending_from(self.listening.sockets());
         let id = peer.id;
         book.learn(peer, AddrSource::Configured);
-        let addr = book.dial(&id).map_err(ProbeError::Unreachable)?;
+        let addr = book.dial(&id, false).map_err(ProbeError::Unreachable)?;
         match timeout(self.timeouts.connect, self.endpoint.connect(addr, SYNC_ALPN)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(ProbeError::Unreachable(error.to_string())),

@@ -292,7 +292,7 @@ impl Puller {
     }
 
     async fn connect(&self, peer: &PeerId) -> Result<Connection, String> {
-        let addr = self.book.dial(peer)?;
+        let addr = self.book.dial(peer, self.connections.count(peer) > 0)?;
         match timeout(self.limits.timeouts.connect, self.endpoint.connect(addr, SYNC_ALPN)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(error.to_string()),
