@@ -7,7 +7,6 @@
 //!
 //! It also says whether the home's key was heard elsewhere: see [`Memory::hear`].
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -162,11 +161,12 @@ impl Memory {
         write_whole(&Self::path(dir), text.as_bytes(), Privacy::Everybody)
     }
 
-    /// Compares the memory with a journal that was just opened: `head` is its last closed window, `own` are the
-    /// statements of this home's key in it, and `last` is the last of them.
-    pub fn compare(&mut self, head: Option<Head>, own: &BTreeSet<Hash>, last: Option<Statement>) {
+    /// Compares the memory with a journal that was just opened: `head` is its last closed window, `has` says whether
+    /// an entry is in it, and `last` is the last statement of this home's key in it. The remembered statement may be of
+    /// another key, if a person has put another key into the home. It is lost only if the journal lacks it.
+    pub fn compare(&mut self, head: Option<Head>, has: impl Fn(&Hash) -> bool, last: Option<Statement>) {
         if let Some(signed) = &self.signed
-            && !own.contains(&signed.entry)
+            && !has(&signed.entry)
         {
             self.forget_through(signed.window);
         } else if last.is_some() {
@@ -260,6 +260,8 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn statement(window: u64) -> Statement {
@@ -302,9 +304,9 @@ mod tests {
     fn a_journal_that_lost_its_end_makes_the_home_silent() {
         let own = BTreeSet::from([statement(3).entry, statement(4).entry]);
         let mut memory = Memory { head: head(3), signed: Some(statement(4)), ..Memory::default() };
-        memory.compare(head(3), &own, Some(statement(4)));
+        memory.compare(head(3), |id| own.contains(id), Some(statement(4)));
         assert_eq!(memory.may_sign(WindowIndex(4)), Ok(()));
-        memory.compare(head(2), &BTreeSet::from([statement(3).entry]), Some(statement(3)));
+        memory.compare(head(2), |id| *id == statement(3).entry, Some(statement(3)));
         assert_eq!(memory.may_sign(WindowIndex(4)), Err(Silence::Forgot(WindowIndex(4))));
         assert_eq!(memory.may_sign(WindowIndex(5)), Ok(()));
         assert_eq!((memory.head, &memory.signed), (head(3), &Some(statement(4))), "it forgets neither");
@@ -314,7 +316,7 @@ mod tests {
         assert_eq!(sign(other), Err(Silence::Forgot(WindowIndex(4))));
         // A home of an older program, and one that was killed before it wrote this file.
         let mut old = Memory { signed: Some(statement(3)), ..Memory::default() };
-        old.compare(head(3), &own, Some(statement(4)));
+        old.compare(head(3), |id| own.contains(id), Some(statement(4)));
         assert_eq!((old.head, old.signed.clone()), (head(3), Some(statement(4))));
         assert_eq!(old.may_sign(WindowIndex(4)), Ok(()));
     }

@@ -128,13 +128,17 @@ impl Replica {
         let dir = home.run_dir(&context.run);
         let (journal, records) = Journal::open(&dir)?;
         let log = Arc::new(EntryLog::new(context.run.hash()));
-        let (me, mut own, mut last) = (key.public(), BTreeSet::new(), None);
+        let mut memory = Memory::read(&dir)?;
+        let before = memory.clone();
+        let remembered = before.signed.as_ref().map(|signed| signed.entry);
+        let (me, mut own, mut last, mut is_there) = (key.public(), BTreeSet::new(), None, false);
         let node = context.fold_and_watch(Some(me), &records, |index, outputs| {
             log.push(Bytes::copy_from_slice(&records[index]));
             for output in outputs {
                 match output {
                     Output::Closed { record, .. } => log.close(record.hash()),
                     Output::Accepted { entry, .. } => {
+                        is_there |= Some(entry.id()) == remembered;
                         if let Some(statement) = Statement::of(entry, &me) {
                             own.insert(statement.entry);
                             last = Some(statement);
@@ -144,9 +148,7 @@ impl Replica {
                 }
             }
         })?;
-        let mut memory = Memory::read(&dir)?;
-        let before = memory.clone();
-        memory.compare(Head::of(&node), &own, last);
+        memory.compare(Head::of(&node), |_| is_there, last);
         if memory != before {
             memory.write(&dir)?;
         }
