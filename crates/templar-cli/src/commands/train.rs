@@ -63,6 +63,10 @@ pub(crate) fn run(invocation: &Invocation, args: &TrainArgs) -> CommandResult {
             format!("window {} is open, so only {} itself can train its contribution", args.window, other.short());
         return Err(CommandError::says(Code::Usage, text));
     }
+    // A key that is in use elsewhere says nothing from here, not even what it said before.
+    if let Err(silence @ Silence::Elsewhere(_)) = session.replica.may_sign() {
+        return Err(SubmitError::from(silence).into());
+    }
     let node = session.node();
     let mine = node.contributions().find(|signed| signed.payload().miner == me);
     if let Some(signed) = mine {
@@ -75,7 +79,7 @@ pub(crate) fn run(invocation: &Invocation, args: &TrainArgs) -> CommandResult {
         return Err(CommandError::says(Code::Failed, text).hint("the next window opens when this one is closed"));
     }
     // A contribution that cannot be signed is not worth training, unless it may be the one that was signed and lost.
-    if let Err(silence @ (Silence::Elsewhere(_) | Silence::Listening)) = session.replica.may_sign() {
+    if let Err(silence @ Silence::Listening) = session.replica.may_sign() {
         return Err(SubmitError::from(silence).into());
     }
     let networking = args.listen.networking(invocation, &session.access.home, &[])?;
