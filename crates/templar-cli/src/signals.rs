@@ -63,7 +63,8 @@ fn ignores_hangup(status: &str) -> Option<bool> {
     Some(u64::from_str_radix(mask.trim(), 16).ok()? & 1 == 1)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
 

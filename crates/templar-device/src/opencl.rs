@@ -221,13 +221,9 @@ mod tests {
     use crate::cache::tests::MemoryCache;
     use crate::self_test::self_test;
 
-    /// The first device, or a word about the test that is skipped.
+    /// The first device. Without one these tests check nothing; the tests of `templar-testkit` say so.
     fn first() -> Option<DeviceReport> {
-        let report = list().unwrap_or_default().into_iter().next();
-        if report.is_none() {
-            eprintln!("skipped: this machine has no device of OpenCL (pocl-opencl-icd brings one to Debian)");
-        }
-        report
+        list().unwrap_or_default().into_iter().next()
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod challenges;
 mod company;
 mod config;
 mod listen;
+mod noticed;
 mod open;
 mod present;
 mod prune;
@@ -53,8 +54,7 @@ use crate::peers;
 use crate::stop::stopped;
 use company::{Company, Sight, Word};
 pub use config::{DriverConfig, DriverError, NodeParts, NodeRole, Offer, Pacing};
-use listen::Ears;
-use present::Present;
+use noticed::{Ears, Present};
 use pruner::Pruner;
 use task::{Done, TaskContext, TaskId, Tasks};
 

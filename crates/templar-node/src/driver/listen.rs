@@ -16,15 +16,6 @@ use crate::event::NodeEvent;
 /// How long a node waits for the entries of a peer before it signs. If no peer answers, it is alone.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a node has heard since its start.
-#[derive(Debug, Default)]
-pub(super) struct Ears {
-    /// Whether a peer has given all its entries, or no peer could be reached.
-    have_heard: bool,
-    /// The reason for its silence that the user was told.
-    told: Option<Silence>,
-}
-
 impl Driver {
     /// Begins to listen. A node that knows nobody has nothing to wait for.
     pub(super) fn listen(&mut self) {

@@ -16,8 +16,7 @@ use tracing::Span;
 
 use super::company::Company;
 use super::config::{DriverConfig, DriverError, NodeParts, NodeRole};
-use super::listen::Ears;
-use super::present::Present;
+use super::noticed::{Ears, Present};
 use super::pruner::Pruner;
 use super::task::{TaskContext, Tasks};
 use super::warnings::Warnings;

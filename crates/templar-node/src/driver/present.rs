@@ -11,15 +11,6 @@ use tokio::time::Instant;
 use super::Driver;
 use super::config::NodeRole;
 
-/// What the driver has noticed of time.
-#[derive(Debug, Default)]
-pub(super) struct Present {
-    /// The phase of the open window, and when this node first saw it.
-    phase: Option<(WindowIndex, Phase, Instant)>,
-    /// When the last entry came from a peer.
-    heard: Option<Instant>,
-}
-
 impl Driver {
     /// Notices when a phase begins.
     pub(super) fn notice_phase(&mut self) {
