@@ -66,7 +66,7 @@ fn a_window_by_hand_is_as_written() {
     let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
     let (out, err) = (read("said"), read("complained"));
     assert_eq!(status, Ok(true), "{out}\n{err}");
-    assert!(out.contains("match: 1 window, 2 contributions"), "{out}\n{err}");
+    assert!(out.contains("match: 1 window, 2 of 2 contributions replayed"), "{out}\n{err}");
     assert_eq!(out.matches("contribution ").count() - out.matches("contribution of ").count(), 3, "{out}\n{err}");
 }
 

@@ -58,9 +58,10 @@ impl Sound {
     /// The blobs on the way of an audit of window 1, each with the name of its kind.
     fn blobs(&self) -> Vec<(&'static str, String)> {
         let home = &self.home;
-        let record = |window: &str| home.ok(["show", window])["contents"].clone();
-        let contribution = home.ok(["show", &hash(&record("w1")["outcomes"][0], "contribution")])["contents"].clone();
-        let (state, checkpoint) = (hash(&contribution, "state_in"), hash(&record("w0"), "checkpoint"));
+        let contents = |id: &str| home.ok(["show", id])["contents"].clone();
+        let body = home.body("w1");
+        let contribution = contents(&hash(&body["outcomes"][0], "contribution"));
+        let (state, checkpoint) = (hash(&contribution, "state_in"), hash(&contents("w0"), "checkpoint"));
         let tensor = |of: &str| hash(&home.ok(["show", of])["contents"]["tensors"][0], "blob");
         let dataset = home.ok(["dataset", "show", "shakespeare"]);
         let shard = |part: &str| hash(&dataset["manifest"][part][0], "blob");
@@ -75,7 +76,7 @@ impl Sound {
             ("checkpoint manifest", checkpoint),
             ("dataset manifest", hash(&dataset, "dataset")),
             ("genesis", self.run.clone()),
-            ("aggregate", hash(&record("w1"), "aggregate")),
+            ("aggregate", hash(&body, "aggregate")),
         ]
     }
 }

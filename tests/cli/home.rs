@@ -126,6 +126,12 @@ impl Home {
         said.last()
     }
 
+    /// The body that the header of a record names: its contributions, scores, admissions and payments.
+    pub(crate) fn body(&self, record: &str) -> Value {
+        let header = self.ok(["show", record]);
+        self.ok(["show", &hash(&header["contents"], "body_root")])["contents"].take()
+    }
+
     /// Runs the program with `--json`. It must end with this exit code. Returns its output.
     pub(crate) fn fails<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, code: i32, arguments: I) -> Said {
         let said = Said::of(self.command(arguments).arg("--json").output().unwrap());
@@ -139,4 +145,11 @@ pub(crate) fn hash(value: &Value, field: &str) -> String {
     let text = value[field].as_str().unwrap_or_else(|| panic!("{field} in {value}"));
     assert_eq!(text.len(), 64, "{text}");
     text.to_owned()
+}
+
+/// An answer without the member `now` of a status, which tells the moment and not the run.
+pub(crate) fn timeless(said: &Said) -> String {
+    let mut documents = said.lines();
+    documents.iter_mut().filter_map(Value::as_object_mut).for_each(|document| drop(document.remove("now")));
+    documents.iter().map(Value::to_string).collect()
 }

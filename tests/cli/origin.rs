@@ -50,7 +50,7 @@ fn a_run_starts_from_an_exported_model() {
         home.window(window);
     }
     let after = |window: &str| home.ok(["show", &hash(&home.ok(["show", window])["contents"], "checkpoint")]);
-    assert_eq!(home.ok(["show", "w0"])["contents"]["outcomes"][0]["verdict"], "aggregated");
+    assert_eq!(home.body("w0")["outcomes"][0]["verdict"], "aggregated");
     assert_eq!(blobs(&after("w0")), blobs(&model));
     assert_ne!(blobs(&after("w1")), blobs(&model));
     let audit = home.ok(["audit", "--offline"]);

@@ -39,8 +39,7 @@ fn flip(path: &Path, what: &[u8]) {
 
 /// The first blob that the record of window 0 names in this role.
 fn named(home: &Home, field: &str) -> String {
-    let record = home.ok(["show", "w0"]);
-    let contribution = hash(&record["contents"]["outcomes"][0], "contribution");
+    let contribution = hash(&home.body("w0")["outcomes"][0], "contribution");
     let contents = home.ok(["show", &contribution])["contents"].clone();
     contents[field].as_str().unwrap_or_else(|| panic!("{field} in {contents}")).to_owned()
 }
@@ -208,8 +207,7 @@ fn gc_removes_nothing_while_it_cannot_tell_what_is_needed() {
 
 /// The only contribution to a window.
 fn contribution_to(home: &Home, window: &str) -> Value {
-    let record = home.ok(["show", window]);
-    home.ok(["show", &hash(&record["contents"]["outcomes"][0], "contribution")])["contents"].take()
+    home.ok(["show", &hash(&home.body(window)["outcomes"][0], "contribution")])["contents"].take()
 }
 
 /// The blobs of the state that a window's contribution left behind.

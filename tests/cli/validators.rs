@@ -144,7 +144,7 @@ fn steps_are_paid_in_proportion_and_without_others_too() {
         let score = turns.act_as(0).ok(["score", "--window", window]);
         assert!(score["entries"].as_array().unwrap().iter().all(|entry| entry["replay"] == "match"), "{score}");
         let closed = turns.act_as(0).ok(["close", "--window", window]);
-        let mints = closed["manifest"]["mints"].as_array().unwrap();
+        let mints = closed["body"]["mints"].as_array().unwrap();
         let of = |who: usize| mints.iter().find(|mint| mint["account"] == turns.keys[who].0.as_str());
         [1, 2].map(|who| of(who).map_or(0, |mint| mint["amount_micros"].as_u64().unwrap()))
     };

@@ -77,5 +77,5 @@ pub(crate) fn first(recipe: &Recipe) -> WindowResult {
     run(recipe, 0, initial(recipe), MinerState::zero(recipe.parameter_count()))
 }
 
-pub(crate) const FROZEN_TRACE: &str = "01572b702031c5f1b0c9074afe3f16e364902474138e365dcd533f9e7b320894";
+pub(crate) const FROZEN_TRACE: &str = "8719ff16b9bf3a6705e4f2897788de2b9b418cdc9b132597c16f2f9efe6de616";
 pub(crate) const FROZEN_DELTA: &str = "9129a6b287c05c58f41805d9dd000691feb08fa770ae93504df6c3f77e6fb891";

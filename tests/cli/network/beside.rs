@@ -3,6 +3,7 @@
 
 use super::running::Running;
 use super::{Home, refused};
+use crate::cli::home::timeless;
 
 /// Commands that only read, and their arguments.
 const READERS: [&[&str]; 7] = [
@@ -15,8 +16,9 @@ const READERS: [&[&str]; 7] = [
     &["dataset", "verify", "shakespeare"],
 ];
 
+/// What the readers say, but for the moment at which `status` was asked and what only a running node knows then.
 fn read_all(home: &Home) -> Vec<String> {
-    READERS.iter().map(|arguments| home.fails(0, *arguments).out).collect()
+    READERS.iter().map(|arguments| timeless(&home.fails(0, *arguments))).collect()
 }
 
 fn writers_are_refused(home: &Home) {

@@ -33,7 +33,7 @@ fn a_home_is_looked_at_and_what_is_wrong_is_said() {
         assert_eq!(found(&home, 0, &[], check)[0].0, "ok", "{check}");
     }
     let port = found(&home, 0, &[], "port");
-    assert!(port[0].1.contains("this machine alone"), "{port:?}");
+    assert!(port[0].1.contains("only this machine"), "{port:?}");
     assert_eq!(found(&home, 0, &[], "disk").len(), 2, "room and speed");
 
     // A port that another process holds, named in each of the three ways.

@@ -70,8 +70,7 @@ fn a_newcomer_registers_beside_its_node_trains_and_is_paid_and_its_owner_moves_t
     assert_eq!(status["registration"]["owner"], *owner);
     let accounts = status["balances"]["accounts"].as_array().unwrap();
     assert!(accounts.iter().any(|account| account["account"] == *owner), "{status}");
-    let record = newcomer.ok(["show", &format!("w{}", admitted["window"])]);
-    let admission = &record["contents"]["admissions"][0];
+    let admission = &newcomer.body(&format!("w{}", admitted["window"]))["admissions"][0];
     let shown = newcomer.ok(["show", admission["registration"].as_str().unwrap()]);
     assert_eq!(shown["kind"], "registration");
     assert_eq!(shown["explanation"][0]["enough"], true, "{shown}");
