@@ -35,7 +35,7 @@ fn a_home_that_may_not_be_written_is_read_and_said_to_be_one() {
         &["run", "list"],
         &["verify"],
         &["audit"],
-        &["generate", "--prompt", "To be", "--tokens", "3"],
+        &["generate", "--greedy", "--prompt", "To be", "--tokens", "3"],
         &["export", "@", "--hf", export.to_str().unwrap()],
         &["dataset", "show", "shakespeare"],
         &["dataset", "sample", "shakespeare", "--page", "1"],

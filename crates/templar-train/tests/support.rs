@@ -78,4 +78,4 @@ pub(crate) fn first(recipe: &Recipe) -> WindowResult {
 }
 
 pub(crate) const FROZEN_TRACE: &str = "8719ff16b9bf3a6705e4f2897788de2b9b418cdc9b132597c16f2f9efe6de616";
-pub(crate) const FROZEN_DELTA: &str = "9129a6b287c05c58f41805d9dd000691feb08fa770ae93504df6c3f77e6fb891";
+pub(crate) const FROZEN_DELTA: &str = "da21967ada171a16a8ed0d78d285457a3a963041b0bcf3e8270d48b4afb67d64";

@@ -12,7 +12,7 @@ const READERS: [&[&str]; 7] = [
     &["show", "@"],
     &["show", "w0"],
     &["audit"],
-    &["generate", "--prompt", "To be", "--tokens", "5"],
+    &["generate", "--greedy", "--prompt", "To be", "--tokens", "5"],
     &["dataset", "verify", "shakespeare"],
 ];
 

@@ -82,7 +82,8 @@ fn a_copied_home_notices_that_its_key_is_in_use_and_signs_nothing() {
 fn a_new_home_for_an_old_key_goes_on_after_a_window() {
     let (validator, miner) = (Home::new("judge"), Home::new("miner"));
     validator.ok(["dataset", "import", "--bundled"]);
-    let short = ["windows=10", "inner.steps=40", "deadlines.commit_ms=1500"];
+    // States begin anew in each window, so the new home lacks no state of the old one.
+    let short = ["windows=10", "inner.steps=40", "deadlines.commit_ms=1500", "state_reset_every=1"];
     validator.run_new(&["--miner", &hash(&miner.ok(["key", "show"]), "key")], &short);
     let judging = Running::start(&validator, ["node", "--role", "validator"]);
     let mining = Running::start(&miner, ["node", "--role", "miner", "--join", &judging.ticket()]);

@@ -322,7 +322,8 @@ fn scores_and_records_that_do_not_recompute_are_refused() {
     let other = WindowHeader { body_root: Hash::of(b"another body").into(), ..header };
     let torn = Unsigned::Window(Box::new(WindowRecord { header: other, body: body.clone() })).sign(&proposer);
     assert_eq!(refused(&node, &torn), Reject::OtherBody(proposer.public().short()));
-    let later = WindowHeader { window: header.window.next(), ..header };
+    let previous = Some(Hash::of(b"another record").into());
+    let later = WindowHeader { window: header.window.next(), previous, ..header };
     let torn = Unsigned::Window(Box::new(WindowRecord { header: later, body: body.clone() })).sign(&proposer);
     assert_eq!(refused(&node, &torn), Reject::OtherBody(proposer.public().short()));
     // One with wrong money cannot be told while its scores are unknown, and is found out as soon as they are here.
