@@ -102,13 +102,15 @@ fn objects(home: &Home, first: &str) {
     let previous = record["contents"]["previous"].as_str().unwrap().to_owned();
     assert_eq!(home.ok(["show", &previous[..12]])["id"], previous.as_str());
     assert_eq!(home.ok(["show", "@"])["id"], record["contents"]["checkpoint"]);
+    let body = home.ok(["show", &hash(&record["contents"], "body_root")]);
     let mut kinds = BTreeSet::new();
-    for link in record["links"].as_array().unwrap() {
+    let links = [&record, &body].map(|from| from["links"].as_array().unwrap().iter().map(move |link| (from, link)));
+    for (from, link) in links.into_iter().flatten() {
         let id = link["id"].as_str().unwrap();
         let object = home.ok(["show", id]);
         assert_eq!(object["kind"], link["kind"], "{link}");
         let back = object["named_by"].as_array().unwrap();
-        assert!(back.iter().any(|by| by["id"] == record["id"] && by["field"] == link["field"]), "{link}");
+        assert!(back.iter().any(|by| by["id"] == from["id"] && by["field"] == link["field"]), "{link}");
         kinds.insert(link["kind"].as_str().unwrap().to_owned());
         for link in object["links"].as_array().unwrap() {
             kinds.insert(link["kind"].as_str().unwrap().to_owned());
