@@ -101,9 +101,7 @@ impl From<&TrainError> for InputError {
     fn from(error: &TrainError) -> Self {
         match error {
             TrainError::Page { source, .. } => Self::page(source),
-            TrainError::Device(_) | TrainError::Step { source: StepError::Device(_), .. } => {
-                Self::Machine(chain(error))
-            }
+            error if error.is_of_device() => Self::Machine(chain(error)),
             error => Self::Broken(chain(error)),
         }
     }

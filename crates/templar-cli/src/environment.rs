@@ -9,6 +9,7 @@
 //! | `TEMPLAR_LIMITS` | the same as `--limit`, with commas between several limits |
 //! | `TEMPLAR_ISA` | the instruction set of the kernels: `soft`, `avx2`, `avx512` or `neon` |
 //! | `TEMPLAR_DEVICE` | the device that computes, unless `--device` names one: `auto`, `cpu`, `opencl:0` |
+//! | `TEMPLAR_RECHECK` | one training step and one measured page of so many of a GPU's are computed again on the CPU |
 //! | `XDG_CACHE_HOME` | the directory of caches, else `.cache` in `HOME`: programs that were compiled for devices |
 //! | `TEMPLAR_RECOMPUTE` | if set, training keeps only the input of each layer: less memory, more work |
 //! | `NO_COLOR` | if set, no colour |
@@ -22,7 +23,7 @@ use std::env;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use templar_device::DeviceChoice;
+use templar_device::DeviceChoices;
 use templar_node::settings::NetworkSettings;
 
 /// The settings in the environment.
@@ -33,7 +34,9 @@ pub(crate) struct Environment {
     /// The instruction set that the kernels must use.
     pub isa: Option<String>,
     /// The device that computes, or a sentence about a name that no device has.
-    pub device: Result<Option<DeviceChoice>, String>,
+    pub device: Result<Option<DeviceChoices>, String>,
+    /// How seldom the CPU checks samples of a device's work, or a sentence about a value that is no number.
+    pub recheck: Result<Option<u32>, String>,
     /// The directory for programs that were compiled for devices.
     pub device_cache: Option<PathBuf>,
     /// Whether training recomputes activations to save memory.
@@ -60,6 +63,7 @@ impl Environment {
             home: filled("TEMPLAR_HOME").map(PathBuf::from).or_else(user),
             isa: filled("TEMPLAR_ISA").map(|isa| isa.to_string_lossy().into_owned()),
             device: device(filled("TEMPLAR_DEVICE").map(|name| name.to_string_lossy().into_owned())),
+            recheck: recheck(filled("TEMPLAR_RECHECK").map(|count| count.to_string_lossy().into_owned())),
             device_cache: cache.map(|cache| cache.join("templar").join("devices")),
             recompute: filled("TEMPLAR_RECOMPUTE").is_some(),
             network: network(|name| filled(name).map(|value| value.to_string_lossy().into_owned())),
@@ -75,8 +79,14 @@ fn columns(value: &str) -> Option<usize> {
     value.parse().ok().filter(|columns| *columns > 0)
 }
 
+/// The number that a variable says.
+fn recheck(count: Option<String>) -> Result<Option<u32>, String> {
+    let read = |count: String| count.parse().map_err(|error| format!("TEMPLAR_RECHECK: {count:?}: {error}"));
+    count.map(read).transpose()
+}
+
 /// The device that a variable names.
-fn device(named: Option<String>) -> Result<Option<DeviceChoice>, String> {
+fn device(named: Option<String>) -> Result<Option<DeviceChoices>, String> {
     named.map(|name| name.parse().map_err(|error| format!("TEMPLAR_DEVICE: {error}"))).transpose()
 }
 
@@ -109,9 +119,16 @@ mod tests {
     }
 
     #[test]
+    fn the_rate_of_rechecks_is_a_number() {
+        assert_eq!(recheck(None), Ok(None));
+        assert_eq!(recheck(Some("0".to_owned())), Ok(Some(0)));
+        assert!(recheck(Some("often".to_owned())).unwrap_err().starts_with("TEMPLAR_RECHECK: \"often\": "));
+    }
+
+    #[test]
     fn a_device_is_named_or_not_named() {
         assert_eq!(device(None), Ok(None));
-        assert_eq!(device(Some("opencl:1".to_owned())), Ok(Some(DeviceChoice::OpenCl(1))));
+        assert_eq!(device(Some("opencl:1".to_owned())).unwrap().unwrap().to_string(), "opencl:1");
         assert!(device(Some("gpu".to_owned())).unwrap_err().starts_with("TEMPLAR_DEVICE: no device is called"));
     }
 

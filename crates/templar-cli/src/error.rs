@@ -41,6 +41,7 @@ use templar_query::QueryError;
 use templar_query::reference::NameError;
 use templar_store::{BlobExportError, ListError, OpenError, PutError, RemoveError, SyncError};
 use templar_testkit::demo::DemoError;
+use templar_train::TrainError;
 use templar_train::tensors::LoadError;
 
 use crate::printer::{Printer, Tone};
@@ -417,7 +418,16 @@ fn work(error: &WorkError) -> Meaning {
         WorkError::Home(error) => home(error),
         WorkError::Stopped => plain(Code::Interrupted),
         WorkError::NotAMiner(_) => hint(Code::Failed, "`templar register` applies for a slot"),
+        WorkError::Train(TrainError::TooLarge { .. }) => hint(
+            Code::Failed,
+            "TEMPLAR_RECOMPUTE=1 recomputes activations; the size of micro-batches is a rule of the run; --device cpu has \
+             the memory of the host",
+        ),
         WorkError::Train(error) => match device_error(error) {
+            Some(DeviceError::Differs { .. }) => hint(
+                Code::Failed,
+                "nothing of this work was signed; --device cpu computes it, and `templar device test` tests the device",
+            ),
             Some(DeviceError::OutOfMemory { .. }) => hint(
                 Code::Failed,
                 "TEMPLAR_RECOMPUTE=1 trains in less memory with a third more work; --device cpu has the memory of the host",

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use templar_device::DeviceChoice;
+use templar_device::DeviceChoices;
 use templar_home::access::Access;
 use templar_node::settings::NetworkSettings;
 
@@ -20,7 +20,7 @@ pub(crate) struct Invocation {
     /// Whether the environment says with how many threads to compute.
     pub chooses_threads: bool,
     /// The device that the environment names, or a sentence about a name that no device has.
-    pub device: Result<Option<DeviceChoice>, String>,
+    pub device: Result<Option<DeviceChoices>, String>,
     /// The directory for programs that were compiled for devices.
     pub device_cache: Option<PathBuf>,
     /// The printer of all output.

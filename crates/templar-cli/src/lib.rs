@@ -63,12 +63,14 @@ Environment:
   TEMPLAR_LIMITS     the same as --limit, with commas: upload=2MB,connections=64
   TEMPLAR_ISA        the instruction set of the kernels: soft, avx2, avx512 or neon
   TEMPLAR_DEVICE     the same as --device: auto, cpu, or a name that `templar device list` shows
+  TEMPLAR_RECHECK    N: the CPU checks one training step and one measured page of N that a GPU computes; 0: none
+                     [default: 1000]
   TEMPLAR_RECOMPUTE  if set, train in less memory with a third more work
   RAYON_NUM_THREADS  the number of threads that compute
   NO_COLOR           if set, no colour
   COLUMNS            the width at which prose is wrapped [default: that of the terminal]
 
-No result depends on TEMPLAR_ISA, TEMPLAR_DEVICE, TEMPLAR_RECOMPUTE or RAYON_NUM_THREADS.";
+No result depends on TEMPLAR_ISA, TEMPLAR_DEVICE, TEMPLAR_RECHECK, TEMPLAR_RECOMPUTE or RAYON_NUM_THREADS.";
 
 /// Decentralised training that anyone can check: every claim can be recomputed to the same hash
 #[derive(Debug, Parser)]
@@ -183,6 +185,8 @@ fn start(cli: Cli, environment: &Environment, network: NetworkAccess, printer: P
         Cpu::set_default_isa(isa).map_err(|error| usage(&error))?;
     }
     templar_model::recompute_by_default(environment.recompute);
+    let recheck = environment.recheck.clone().map_err(|error| CommandError::says(Code::Usage, error))?;
+    recheck.into_iter().for_each(templar_train::recheck_one_in);
     templar_numerics::check_environment().map_err(|error| CommandError::new(Code::Failed, error))?;
     let named = cli.global.home.clone();
     let root = cli.global.home.or_else(|| environment.home.clone());

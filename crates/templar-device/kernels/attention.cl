@@ -4,7 +4,7 @@
 // computed anew for each of these: a running softmax, which corrects itself on the way, would have other bits.
 //
 // A group takes a block of 64 rows of one head, which is the block that the specification knows, against blocks of 64 keys.
-// Each thread has A_ROWS rows and 64 / A_COLUMNS vectors of columns of such a square in registers. A vector holds columns
+// The host gives A_Y, the threads of a group along the rows. Each thread has A_ROWS rows and 64 / A_COLUMNS vectors of columns of such a square in registers. A vector holds columns
 // that lie next to each other, and the vectors of a thread lie 16 columns apart: so a column's lane in a sum of 32 lanes
 // follows from its vector, and threads keep their lanes in registers too.
 //
@@ -12,7 +12,6 @@
 
 #define SIDE 64
 #define A_X (16 / VECTOR)
-#define A_Y 16
 #define A_ROWS (SIDE / A_Y)
 #define A_VECTORS 4
 #define A_THREADS (A_X * A_Y)

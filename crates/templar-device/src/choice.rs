@@ -47,9 +47,53 @@ impl FromStr for DeviceChoice {
     }
 }
 
+/// The devices of a process, by names with commas between them. The first one computes everything, and the others take
+/// micro-batches of training steps beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeviceChoices {
+    /// The device that computes.
+    pub first: DeviceChoice,
+    /// The devices that take micro-batches; the same name again stands for a second program on the same device.
+    pub helpers: Vec<DeviceChoice>,
+}
+
+impl fmt::Display for DeviceChoices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.first.fmt(f)?;
+        self.helpers.iter().try_for_each(|helper| write!(f, ",{helper}"))
+    }
+}
+
+impl FromStr for DeviceChoices {
+    type Err = UnknownDevice;
+
+    fn from_str(names: &str) -> Result<Self, UnknownDevice> {
+        let all = names.split(',').map(str::parse).collect::<Result<Vec<DeviceChoice>, _>>()?;
+        match &all[..] {
+            [first] => Ok(Self { first: *first, helpers: Vec::new() }),
+            // What is chosen by itself has no helpers.
+            [first, helpers @ ..] if !all.contains(&DeviceChoice::Auto) => {
+                Ok(Self { first: *first, helpers: helpers.to_vec() })
+            }
+            _ => Err(UnknownDevice(names.to_owned())),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_devices_are_a_first_one_and_its_helpers() {
+        for names in ["auto", "cpu", "opencl:0,opencl:1", "opencl:0,opencl:0,cpu"] {
+            let choices: DeviceChoices = names.parse().unwrap();
+            assert_eq!((choices.to_string(), choices.helpers.len()), (names.to_owned(), names.matches(',').count()));
+        }
+        for names in ["", "cpu,", ",cpu", "auto,cpu", "cpu,auto", "cpu,gpu"] {
+            assert!(names.parse::<DeviceChoices>().is_err(), "{names}");
+        }
+    }
 
     #[test]
     fn names_are_read_as_they_are_shown() {

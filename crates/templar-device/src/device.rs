@@ -28,6 +28,15 @@ pub enum DeviceError {
         /// The message of the driver.
         reason: String,
     },
+    /// The device computed something else than the CPU does. It passed its test, so its hardware is damaged or its
+    /// driver has a fault.
+    #[error("device {device} computed {what} otherwise than the CPU, and is not used any more")]
+    Differs {
+        /// The name of the device.
+        device: String,
+        /// What it computed, with the place where it differs.
+        what: String,
+    },
     /// The driver of the device reports another error.
     #[error("device {device} fails: {reason}")]
     Failed {
@@ -163,6 +172,15 @@ pub struct AdamWUpdate<'a> {
     pub second: ViewMut<'a>,
 }
 
+/// The memory of a device of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// Bytes in all.
+    pub total_bytes: u64,
+    /// Bytes of the largest buffer.
+    pub buffer_bytes: u64,
+}
+
 /// Hardware that computes one arithmetic.
 ///
 /// A device owns the memory of its buffers and runs the operations below on them. Each operation has the bits
@@ -187,6 +205,20 @@ pub trait Device: fmt::Debug + Send + Sync {
 
     /// The arithmetic that the device computes. It decides the matrix product, and so every result.
     fn arithmetic(&self) -> Arithmetic;
+
+    /// The memory that the device has; `None` for the host's, which nobody reserves for it.
+    fn memory(&self) -> Option<DeviceMemory> {
+        None
+    }
+
+    /// Whether samples of its work are to be computed again on the CPU. A GPU that passed its test may be damaged later.
+    fn is_rechecked(&self) -> bool {
+        false
+    }
+
+    /// Ends the use of a device whose work was found to differ: from now on every call that can fail gives `why`.
+    /// Devices that are not [rechecked](Device::is_rechecked) go on.
+    fn stop_using(&self, _why: &DeviceError) {}
 
     // Memory.
 

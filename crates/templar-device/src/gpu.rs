@@ -77,7 +77,7 @@ mod tests {
 
     use super::driver::{Arg, Grid};
     use super::*;
-    use crate::device::Device;
+    use crate::device::{Device, DeviceMemory};
 
     /// A driver whose device is lost at a launch, and whose memory has room for a hundred words.
     #[derive(Debug)]
@@ -90,6 +90,10 @@ mod tests {
 
         fn name(&self) -> String {
             "fragile".to_owned()
+        }
+
+        fn memory(&self) -> DeviceMemory {
+            DeviceMemory { total_bytes: 400, buffer_bytes: 400 }
         }
 
         fn allocate(&self, words: u64) -> Result<(), DriverError> {
@@ -136,6 +140,16 @@ mod tests {
         assert_eq!(error, DeviceError::OutOfMemory { device: "fragile".to_owned(), bytes: 404 });
         assert_eq!(error.to_string(), "device fragile is out of memory: it has no room for 404 bytes more");
         assert_eq!(gpu.zeros(100).unwrap().len(), 100);
+    }
+
+    #[test]
+    fn a_device_whose_work_differed_gives_the_reason_from_then_on() {
+        let gpu = Gpu::new(Fragile { launches_left: AtomicU32::new(9) }, TileShape::GPU).unwrap();
+        let x = gpu.zeros(10).unwrap();
+        let why = DeviceError::Differs { device: "fragile".to_owned(), what: "a loss".to_owned() };
+        gpu.stop_using(&why);
+        assert_eq!(gpu.read(x.all(), &mut [0.0; 10]), Err(why.clone()));
+        assert_eq!(gpu.zeros(1).map(|_| ()), Err(why));
     }
 
     #[test]

@@ -40,6 +40,7 @@ mod cache;
 mod choice;
 mod cpu;
 mod device;
+mod dry;
 #[cfg(feature = "opencl")]
 mod gpu;
 pub mod host;
@@ -52,13 +53,17 @@ mod self_test;
 pub use admission::{Admitted, OpenError, OpenOptions};
 pub use buffer::{Buffer, Element, View, ViewMut};
 pub use cache::DeviceCache;
-pub use choice::{DeviceChoice, UnknownDevice};
+pub use choice::{DeviceChoice, DeviceChoices, UnknownDevice};
 pub use cpu::Cpu;
 pub use device::{
-    AdamWUpdate, AttentionGradient, Device, DeviceError, GateInputs, Matrix, MatrixMut, NormGradient, NormInputs,
-    RotaryBuffers,
+    AdamWUpdate, AttentionGradient, Device, DeviceError, DeviceMemory, GateInputs, Matrix, MatrixMut, NormGradient,
+    NormInputs, RotaryBuffers,
 };
-pub use open::{Chosen, admit, built_with, for_arithmetic, list, open, set_default_device};
+pub use dry::{DryDevice, MemoryUse};
+pub use open::{
+    Chosen, admit, built_with, for_arithmetic, helpers_for_arithmetic, list, open, open_all, set_default_device,
+    set_helpers,
+};
 pub use report::{ArithmeticPath, DeviceKind, DeviceReport, FloatReport, Unusable};
 pub use self_test::{SelfTestError, prove, self_test};
 pub use templar_manifest::Arithmetic;

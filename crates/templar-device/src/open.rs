@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use templar_manifest::Arithmetic;
 
 use crate::admission::{Admitted, OpenError, OpenOptions};
-use crate::choice::DeviceChoice;
+use crate::choice::{DeviceChoice, DeviceChoices};
 use crate::cpu::Cpu;
 use crate::device::Device;
 #[cfg(feature = "opencl")]
@@ -55,6 +55,15 @@ pub fn open(choice: DeviceChoice, options: &OpenOptions) -> Result<Chosen, OpenE
     }
 }
 
+/// Opens all devices of a choice, and gives the helpers beside what [`open`] gives for the first device.
+///
+/// # Errors
+/// A device that was named cannot be had.
+pub fn open_all(choices: &DeviceChoices, options: &OpenOptions) -> Result<(Chosen, Vec<Arc<dyn Device>>), OpenError> {
+    let helper = |helper: &DeviceChoice| Ok(open(*helper, options)?.device);
+    Ok((open(choices.first, options)?, choices.helpers.iter().map(helper).collect::<Result<_, OpenError>>()?))
+}
+
 /// Opens and proves a device beside the CPU, and says how it was proven.
 ///
 /// # Errors
@@ -90,6 +99,9 @@ fn best(options: &OpenOptions) -> Result<Chosen, Vec<String>> {
     Err(passed_over)
 }
 
+/// The devices of [`helpers_for_arithmetic`].
+static HELPERS: RwLock<Vec<Arc<dyn Device>>> = RwLock::new(Vec::new());
+
 /// The device of [`for_arithmetic`]; the CPU until [`set_default_device`] names another.
 static DEFAULT: RwLock<Option<Arc<dyn Device>>> = RwLock::new(None);
 
@@ -97,6 +109,18 @@ static DEFAULT: RwLock<Option<Arc<dyn Device>>> = RwLock::new(None);
 /// program; whoever has a device already keeps it. No result depends on the choice.
 pub fn set_default_device(device: Arc<dyn Device>) {
     *DEFAULT.write().unwrap_or_else(PoisonError::into_inner) = Some(device);
+}
+
+/// Says for the whole process which further devices take micro-batches of training steps from now on, beside the
+/// default device. For whoever configures a program. No result depends on the choice.
+pub fn set_helpers(devices: Vec<Arc<dyn Device>>) {
+    *HELPERS.write().unwrap_or_else(PoisonError::into_inner) = devices;
+}
+
+/// The devices of [`set_helpers`], as far as they compute the arithmetic of a genesis.
+pub fn helpers_for_arithmetic(arithmetic: Arithmetic) -> Vec<Arc<dyn Device>> {
+    let helpers = HELPERS.read().unwrap_or_else(PoisonError::into_inner);
+    helpers.iter().filter(|device| device.arithmetic() == arithmetic).cloned().collect()
 }
 
 /// A device of this machine that computes the arithmetic of a genesis: that of [`set_default_device`], else the CPU.

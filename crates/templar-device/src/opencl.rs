@@ -204,9 +204,10 @@ fn devices() -> Result<Vec<ClDevice>, OpenError> {
 impl Definitions {
     /// How the kernels are compiled for a device.
     fn for_device(report: &DeviceReport, path: ArithmeticPath) -> Self {
+        let of_cpu = if report.native_floats < 16 { TileShape::CPU_AVX2 } else { TileShape::CPU };
         let tiles = match (path, report.kind) {
             (ArithmeticPath::Integers, _) => TileShape::INTEGERS,
-            (_, DeviceKind::Cpu) if report.local_bytes >= TileShape::CPU.local_bytes() => TileShape::CPU,
+            (_, DeviceKind::Cpu) if report.local_bytes >= of_cpu.local_bytes() => of_cpu,
             _ => TileShape::GPU,
         };
         Self { path, has_f64: report.floats.has_f64, tiles, mutant: None }

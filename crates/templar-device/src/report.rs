@@ -71,6 +71,8 @@ pub struct DeviceReport {
     pub group_threads: u64,
     /// Bytes of memory that the threads of a group share.
     pub local_bytes: u64,
+    /// Numbers of binary32 in a register of the hardware; 1 where each thread has registers of its own.
+    pub native_floats: u32,
     /// Whether the device can be used and has a compiler.
     pub is_available: bool,
 }
@@ -169,6 +171,7 @@ mod tests {
             floats: FloatReport { has_fma: true, has_subnormals: true, has_division: true, has_f64: true },
             group_threads: 1024,
             local_bytes: 48 << 10,
+            native_floats: 1,
             is_available: true,
         }
     }

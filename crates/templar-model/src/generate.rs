@@ -8,7 +8,9 @@ mod error;
 mod sampler;
 
 use std::fmt;
+use std::sync::Arc;
 
+use templar_device::Device;
 use templar_manifest::ModelSpec;
 
 use crate::layout::{Layout, MAX_SEQUENCE};
@@ -58,12 +60,30 @@ impl LanguageModel {
     /// # Errors
     /// A specification that is refused, a vector of another length, a failure of candle.
     pub fn new(spec: &ModelSpec, params: &[f32]) -> Result<Self, GenerateError> {
+        Self::with(spec, params, Backend::trained)
+    }
+
+    /// The same model computed by a device, with this crate's forward pass: every token computes the whole text again,
+    /// and its logits have the bits of training. Those of [`LanguageModel::new`] are candle's, and differ in the last
+    /// bits.
+    ///
+    /// # Errors
+    /// As there; a device that fails or has no memory.
+    pub fn on(device: Arc<dyn Device>, spec: &ModelSpec, params: &[f32]) -> Result<Self, GenerateError> {
+        Self::with(spec, params, |spec, _, params| Backend::own(device, spec, params))
+    }
+
+    fn with(
+        spec: &ModelSpec,
+        params: &[f32],
+        backend: impl FnOnce(&ModelSpec, &Layout, &[f32]) -> Result<Backend, GenerateError>,
+    ) -> Result<Self, GenerateError> {
         let spec = ModelSpec { sequence_length: spec.positions().min(MAX_SEQUENCE), ..spec.clone() };
         let layout = Layout::new(&spec)?;
         if params.len() != layout.parameters {
             return Err(GenerateError::Length { expected: layout.parameters, found: params.len() });
         }
-        let backend = Backend::trained(&spec, &layout, params)?;
+        let backend = backend(&spec, &layout, params)?;
         Ok(Self { backend, vocab: layout.vocab, positions: layout.sequence_length })
     }
 

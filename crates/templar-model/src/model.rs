@@ -159,6 +159,11 @@ impl Model {
         }
     }
 
+    /// Whether [`Model::recompute`] is on.
+    pub fn is_recomputing(&self) -> bool {
+        self.keep == kept(true)
+    }
+
     /// The specification it was made from.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec

@@ -1,5 +1,8 @@
 //! A model taught one sentence says it, stops at the end token, and draws the same tokens from the same seed.
 
+use std::sync::Arc;
+
+use templar_device::Cpu;
 use templar_manifest::ModelSpec;
 use templar_model::AdamWSettings;
 use templar_model::generate::{GenerateError, LanguageModel, Request, Sampling, StopReason};
@@ -58,6 +61,16 @@ fn a_taught_model_says_its_sentence() {
     assert_eq!(drawn(1, 50.0), drawn(1, 50.0));
     assert_ne!(drawn(1, 50.0), drawn(2, 50.0));
     assert_eq!(drawn(1, 0.01), SENTENCE);
+}
+
+#[test]
+fn a_device_says_the_same_sentence_with_the_logits_of_training() {
+    let (spec, params) = taught();
+    let mut model = LanguageModel::on(Arc::new(Cpu::best()), &spec, &params).unwrap();
+    let said = say(&mut model, request(&[END], 15, Sampling::Greedy));
+    assert_eq!(said, (SENTENCE.to_vec(), StopReason::EndToken(END)));
+    let logits = HostModel::new(&spec).unwrap().logits(&params, &[END, 1, 2]).unwrap();
+    assert_eq!(model.logits(&[END, 1, 2]).unwrap(), logits);
 }
 
 #[test]

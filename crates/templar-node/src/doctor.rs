@@ -13,7 +13,7 @@ mod network;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use templar_device::{DeviceChoice, OpenOptions};
+use templar_device::{DeviceChoices, OpenOptions};
 use templar_home::access::Access;
 use templar_net::PeerAddr;
 
@@ -34,7 +34,7 @@ pub struct Examination {
     /// The longest wait for a relay. Peers have limits of their own.
     pub patience: Duration,
     /// The device that computes, and how it is opened.
-    pub device: (DeviceChoice, OpenOptions),
+    pub device: (DeviceChoices, OpenOptions),
     /// A secret key for asking, drawn for this examination alone.
     pub key: [u8; 32],
 }

@@ -35,6 +35,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use templar_audit::chain;
 use templar_home::Home;
 use templar_home::registration::Application;
 use templar_home::replica::{Replica, SubmitError, Taken};
@@ -369,7 +370,12 @@ impl Driver {
             Ok(Done::Pruned) | Err(WorkError::Stopped) => return Ok(()),
             Err(error @ (WorkError::Put(_) | WorkError::Home(_))) => return Err(error.into()),
             Err(error) => {
-                self.shared.warn(format!("{id}: {error}; trying again")).await;
+                let left = self.shared.executor.leave_device(&error);
+                let message = match left {
+                    Some(device) => format!("{id}: {}; {device} is not used any more, the CPU goes on", chain(&error)),
+                    None => format!("{id}: {error}; trying again"),
+                };
+                self.shared.warn(message).await;
                 self.start_retry();
                 return Ok(());
             }

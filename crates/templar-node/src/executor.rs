@@ -10,7 +10,7 @@ mod recover;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use templar_audit::{
@@ -28,7 +28,7 @@ use templar_manifest::{
 };
 use templar_protocol::{JudgePlan, ReplayTask, RunState};
 use templar_store::PutError;
-use templar_train::{MinerState, StepReport, TrainError, Watch, WindowRun, WindowTask, tensors};
+use templar_train::{MinerState, Recipe, StepReport, TrainError, Watch, WindowRun, WindowTask, tensors};
 
 use crate::trainer::{HonestTrainer, Trainer, TrainingJob};
 
@@ -62,6 +62,15 @@ impl WorkError {
     /// Whether the reason is something that this node lacks or cannot do, and nobody else's doing.
     fn is_about_this_node(&self) -> bool {
         matches!(self, Self::Inputs(error) if !matches!(error, InputError::Broken(_)))
+    }
+
+    /// Whether the device that computes is the reason, so that another device may do the same work.
+    fn is_of_device(&self) -> bool {
+        match self {
+            Self::Inputs(error) => matches!(error, InputError::Machine(_)),
+            Self::Train(error) => error.is_of_device(),
+            _ => false,
+        }
     }
 
     /// The missing blob, for people, if a missing blob is the reason.
@@ -125,6 +134,8 @@ pub struct Executor {
     blobs: Arc<dyn BlobSource>,
     keep: KeepBlob,
     pool: rayon::ThreadPool,
+    /// The recipe on the CPU, once the device has failed.
+    on_cpu: OnceLock<Recipe>,
     states: Mutex<States>,
     model: Mutex<Option<(CheckpointId, Arc<Vec<f32>>)>>,
 }
@@ -167,7 +178,8 @@ impl Executor {
             .thread_name(|index| format!("compute-{index}"))
             .build()
             .map_err(|error| WorkError::Threads(error.to_string()))?;
-        Ok(Self { context, home, blobs, keep, pool, states: Mutex::default(), model: Mutex::default() })
+        let (states, model) = (Mutex::default(), Mutex::default());
+        Ok(Self { context, home, blobs, keep, pool, on_cpu: OnceLock::new(), states, model })
     }
 
     /// The context of the run.
@@ -175,9 +187,23 @@ impl Executor {
         &self.context
     }
 
+    /// The recipe, with the device that computes now.
+    fn recipe(&self) -> &Recipe {
+        self.on_cpu.get().unwrap_or(&self.context.recipe)
+    }
+
+    /// If the device was the reason why work failed, all work from now on is done by the CPU, to the same results.
+    /// Gives the name of the device that is left.
+    pub fn leave_device(&self, error: &WorkError) -> Option<String> {
+        if !error.is_of_device() {
+            return None;
+        }
+        self.on_cpu.set(self.context.recipe.on_cpu()).is_ok().then(|| self.context.recipe.device.name())
+    }
+
     /// The inputs of recomputations: recipe, dataset and blobs.
     pub fn inputs(&self) -> Result<AuditInputs<'_>, InputError> {
-        AuditInputs::new(&self.context.recipe, &self.context.dataset, &*self.blobs)
+        AuditInputs::new(self.recipe(), &self.context.dataset, &*self.blobs)
     }
 
     /// Keeps a blob and gives its hash.
@@ -237,7 +263,7 @@ impl Executor {
         let TrainRequest { state, miner, steps, from, trainer } = request;
         let task = self.task(state, miner, steps)?;
         let parameters = self.parameters(state.checkpoint())?;
-        let recipe = &*self.context.recipe;
+        let recipe = self.recipe();
         let parent = state.parent(&miner).copied().filter(|_| from == StartingState::Recorded);
         let state_in = parent.map_or(self.context.zero_state(), |parent| parent.state_out);
         let before = self.state(&self.inputs()?, &state_in)?;
@@ -354,7 +380,8 @@ impl Executor {
             match self.pool.install(|| self.replay(&self.inputs()?, task, &parameters, false)) {
                 Ok((replay, claims)) => found.push(task.verdict(&plan.validator, replay, &claims)),
                 Err(InputError::Withheld { .. }) => _ = missing.insert(task.id),
-                Err(InputError::Unavailable { .. } | InputError::Damaged { .. } | InputError::Machine(_)) => {}
+                Err(InputError::Unavailable { .. } | InputError::Damaged { .. }) => {}
+                Err(error @ InputError::Machine(_)) => _ = self.leave_device(&error.into()),
                 Err(error @ InputError::Broken(_)) => return Err(error.into()),
             }
         }

@@ -5,6 +5,7 @@
 //! * [`trainer`]: a miner that sends such results, to put in the place of an honest trainer.
 //! * [`pacing`]: random pauses before the acts of a node, to try other orders of events.
 //! * [`TwinDevice`]: a device that computes every operation with the slow twin of the specification.
+//! * [`FaultyDevice`]: a device that is lost, runs out of memory, or computes something else at a chosen moment.
 //! * [`demo`]: a whole run of two validators and some miners on one machine, one of which cheats.
 //!
 //! ```
@@ -28,6 +29,7 @@
 
 #[cfg(feature = "node")]
 pub mod demo;
+mod faulty_device;
 pub mod forge;
 pub mod noise;
 #[cfg(feature = "node")]
@@ -36,4 +38,5 @@ pub mod pacing;
 pub mod trainer;
 mod twin_device;
 
+pub use faulty_device::{Fault, FaultyDevice};
 pub use twin_device::TwinDevice;

@@ -1,6 +1,8 @@
 //! A second device passes the tests of the first, with no change above the seam: the operations, whole training steps
 //! that end in the frozen hashes, and a window with its frozen trace and delta.
 
+#[path = "device/faults.rs"]
+mod faults;
 #[path = "../../templar-model/tests/frozen.rs"]
 mod frozen;
 #[path = "../../templar-model/tests/support.rs"]

@@ -6,6 +6,8 @@
 mod alone;
 #[path = "network/challenges.rs"]
 mod challenges;
+#[path = "network/devices.rs"]
+mod devices;
 #[path = "network/flood.rs"]
 mod flood;
 #[path = "network/forgeries.rs"]

@@ -5,6 +5,7 @@ use templar_device::Buffer;
 use templar_model::{Model, StepError};
 
 use crate::Recipe;
+use crate::recheck::page_again;
 
 /// A loss in nats as an integer of 1e-9 nats: rounded half away from zero, 0 below zero, `u64::MAX` for what is not a
 /// number or too large.
@@ -23,12 +24,14 @@ pub fn nats(nanonats: u64) -> f64 {
 /// grouped. `parameters` are in the memory of the model's device.
 ///
 /// # Errors
-/// Pages that do not fit the model, a loss that is not finite, a device that fails.
+/// Pages that do not fit the model, a loss that is not finite, a device that fails or differs from the CPU.
 pub fn evaluate(model: &mut Model, parameters: &Buffer, pages: &[Vec<u32>]) -> Result<u64, StepError> {
     let mut sum = 0.0;
     let mut tokens = 0u64;
     for page in pages {
-        sum += model.loss(parameters, page)?;
+        let loss = model.loss(parameters, page)?;
+        page_again(model, parameters, page, loss)?;
+        sum += loss;
         tokens += page.len() as u64 - 1;
     }
     Ok(nanonats(if tokens == 0 { 0.0 } else { sum / tokens as f64 }))

@@ -51,7 +51,10 @@
 //! arguments give the same bytes for every number of threads and on every device.
 
 mod evaluate;
+mod fit;
+mod helpers;
 mod outer;
+mod recheck;
 mod recipe;
 mod replay;
 mod resident;
@@ -62,7 +65,9 @@ pub mod tensors;
 mod window;
 
 pub use evaluate::{evaluate, nanonats, nats, trial};
+pub use fit::{Cut, TooLarge};
 pub use outer::{OuterError, aggregate_step, outer_step};
+pub use recheck::{DEFAULT_RECHECKS, recheck_one_in};
 pub use recipe::{Recipe, RecipeError};
 pub use replay::{Claim, Replayed, WindowStart, replay};
 pub use schedule::learning_rate;

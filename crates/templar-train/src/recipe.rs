@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use templar_blob::BlobSource;
 use templar_delta::{AggregationRule, DeltaSettings, DeltaSettingsError};
-use templar_device::{Device, for_arithmetic};
+use templar_device::{Cpu, Device, for_arithmetic, helpers_for_arithmetic};
 use templar_manifest::{Arithmetic, Genesis, Hash, Initial, RunId, TensorBlob, TensorSpec, WindowIndex};
 use templar_model::{AdamWSettings, ConfigError, Model};
 
+use crate::recheck::one_in;
 use crate::tensors::{LoadError, read_listed};
 
 /// Why a genesis cannot be trained by this program.
@@ -56,6 +57,10 @@ pub struct Recipe {
     pub rule: AggregationRule,
     /// The device that computes; results do not depend on which one it is.
     pub device: Arc<dyn Device>,
+    /// Further devices, which take micro-batches of an inner step. Results do not depend on them either.
+    pub helpers: Vec<Arc<dyn Device>>,
+    /// One inner step of so many is computed again on the CPU if a device is rechecked; 0 says that none is.
+    pub recheck_one_in: u32,
 }
 
 impl Recipe {
@@ -64,7 +69,8 @@ impl Recipe {
     /// # Errors
     /// A genesis that this program cannot train; the error names the part.
     pub fn new(run: RunId, genesis: Genesis) -> Result<Self, RecipeError> {
-        Self::on(for_arithmetic(genesis.arithmetic), run, genesis)
+        let helpers = helpers_for_arithmetic(genesis.arithmetic);
+        Ok(Self { helpers, ..Self::on(for_arithmetic(genesis.arithmetic), run, genesis)? })
     }
 
     /// [`Recipe::new`] for a given device.
@@ -97,7 +103,36 @@ impl Recipe {
         let spec = &genesis.compression;
         let compression = DeltaSettings::new(spec.block_side, spec.top_k, spec.quantiser, spec.error_decay_ppm)?;
         let rule = genesis.outer.rule;
-        Ok(Self { run, tensors, adamw, compression, rule, device, genesis })
+        Ok(Self {
+            run,
+            tensors,
+            adamw,
+            compression,
+            rule,
+            device,
+            helpers: Vec::new(),
+            recheck_one_in: one_in(),
+            genesis,
+        })
+    }
+
+    /// The same recipe, computed by the CPU alone.
+    #[must_use]
+    pub fn on_cpu(&self) -> Self {
+        let device = match self.genesis.arithmetic {
+            Arithmetic::F32 => Arc::new(Cpu::default()),
+        };
+        Self { device, helpers: Vec::new(), ..self.clone() }
+    }
+
+    /// All devices that compute.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &Arc<dyn Device>> {
+        std::iter::once(&self.device).chain(&self.helpers)
+    }
+
+    /// Whether samples of the work are computed again on the CPU.
+    pub(crate) fn is_rechecked(&self) -> bool {
+        self.devices().any(|device| device.is_rechecked())
     }
 
     /// The model as a window computes it, with its own activation buffers.
@@ -105,8 +140,16 @@ impl Recipe {
     /// # Panics
     /// Never: [`Recipe::new`] laid one out from the same specification, which is all that can fail.
     pub fn model(&self, window: WindowIndex) -> Model {
-        let device = Arc::clone(&self.device);
-        Model::new(&self.genesis.model_at(window.0), device)
+        self.model_on(&self.device, window)
+    }
+
+    /// The model on each of the helpers.
+    pub(crate) fn helper_models(&self, window: WindowIndex) -> Vec<Model> {
+        self.helpers.iter().map(|helper| self.model_on(helper, window)).collect()
+    }
+
+    fn model_on(&self, device: &Arc<dyn Device>, window: WindowIndex) -> Model {
+        Model::new(&self.genesis.model_at(window.0), Arc::clone(device))
             .expect("the specification was checked when the recipe was made")
     }
 

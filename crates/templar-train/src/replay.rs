@@ -10,8 +10,9 @@ use templar_manifest::{Contribution, Hash, Refusal, Replay};
 use templar_model::StepError;
 
 use crate::Recipe;
+use crate::recheck::{differs, first_difference};
 use crate::state::MinerState;
-use crate::window::{PageSource, TrainError, Watch, WindowRun, WindowTask, run_window};
+use crate::window::{PageSource, TrainError, Watch, WindowResult, WindowRun, WindowTask, run_window, take_steps};
 
 /// The claim of a miner: its contribution and the trace that the contribution names.
 #[derive(Debug, Clone, Copy)]
@@ -35,12 +36,9 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     fn compare(&mut self, index: u32, leaf: &Leaf) -> ControlFlow<()> {
-        let claimed = &self.trace.leaves[index as usize];
-        if claimed == leaf {
+        let Some(tensor) = first_difference(self.recipe, &self.trace.leaves[index as usize], leaf) else {
             return ControlFlow::Continue(());
-        }
-        let tensor = claimed.tensors.iter().zip(&leaf.tensors).position(|(claimed, found)| claimed != found);
-        let tensor = tensor.map_or("loss", |tensor| self.recipe.tensors[tensor].name.as_str());
+        };
         self.difference = Some(Refusal::Mismatch { step: index, tensor: tensor.to_owned() });
         ControlFlow::Break(())
     }
@@ -98,6 +96,31 @@ impl Replayed {
     }
 }
 
+/// The recipe of another device, and the number of inner steps after which it takes over.
+type Relay<'a> = (u32, &'a Recipe);
+
+/// [`run_window`] from the start of a window, on two devices one after the other if there is a relay.
+fn run_with_relay<'a>(
+    recipe: &'a Recipe,
+    relay: Option<Relay<'a>>,
+    start: WindowStart<'a>,
+    pages: PageSource<'_>,
+    watch: &mut dyn Watch,
+) -> Result<Option<WindowResult>, TrainError> {
+    let begins_with = match relay {
+        Some((0, other)) => other,
+        _ => recipe,
+    };
+    let mut run = WindowRun::new(begins_with, start.task, start.parameters, start.state)?;
+    if let Some((steps @ 1.., other)) = relay {
+        if take_steps(&mut run, steps, pages, watch)?.is_break() {
+            return Ok(None);
+        }
+        run = run.go_on_with(other)?;
+    }
+    run_window(run, pages, watch)
+}
+
 /// Replays the window that a miner claims, and compares every leaf of its trace.
 ///
 /// `start` holds the parameters of the window's checkpoint and the state that `contribution.state_in` names.
@@ -107,25 +130,46 @@ impl Replayed {
 /// `delta`, `state_out` or `loss_nanonats`, which the contribution states beside the trace.
 ///
 /// # Errors
-/// The window cannot be run at all: a page is missing, for example, or the device fails. An invalid step (one
+/// The window cannot be run at all: a page is missing, for example, or the device fails. A device that is
+/// [rechecked](templar_device::Device::is_rechecked) and disagrees with the miner where the CPU does not is such an
+/// error too, and no verdict. An invalid step (one
 /// that gives a number that is not finite) was invalid for the miner too, so it is a mismatch and not an error.
-pub fn replay<'a>(
-    recipe: &'a Recipe,
-    start: WindowStart<'a>,
+pub fn replay(
+    recipe: &Recipe,
+    start: WindowStart<'_>,
     claim: Claim<'_>,
     draws: &[ProofDraw],
+    pages: PageSource<'_>,
+) -> Result<Replayed, TrainError> {
+    if !recipe.is_rechecked() {
+        return compare(recipe, None, start, (claim, draws), pages);
+    }
+    let again = start.clone();
+    let found = compare(recipe, None, start, (claim, draws), pages)?;
+    let Replay::Refused(Refusal::Mismatch { step, tensor }) = &found.verdict else { return Ok(found) };
+    // Only the CPU accuses: it goes on from the last leaf on which device and miner agree.
+    let cpu = recipe.on_cpu();
+    let confirmed = compare(recipe, Some((step.saturating_sub(1), &cpu)), again, (claim, draws), pages)?;
+    if confirmed.verdict == found.verdict { Ok(confirmed) } else { Err(differs(recipe, *step, tensor)) }
+}
+
+/// [`replay`] as the devices find it, not confirmed.
+fn compare<'a>(
+    recipe: &'a Recipe,
+    relay: Option<Relay<'a>>,
+    start: WindowStart<'a>,
+    (claim, draws): (Claim<'_>, &[ProofDraw]),
     pages: PageSource<'_>,
 ) -> Result<Replayed, TrainError> {
     let claims = vec![Hash::default(); draws.len()];
     let mut comparison = Comparison { recipe, trace: claim.trace, difference: None, draws, claims, failure: None };
     let last = start.task.steps + 1;
-    let run = WindowRun::new(recipe, start.task, start.parameters, start.state)?;
-    let result = match run_window(run, pages, &mut comparison) {
+    let result = match run_with_relay(recipe, relay, start, pages, &mut comparison) {
         Ok(result) => result,
         Err(TrainError::Step { step, source: StepError::NonFiniteGradient { tensor, .. } }) => {
             return Ok(Replayed::refused(step, tensor));
         }
-        Err(error @ TrainError::Step { source: StepError::Device(_), .. }) => return Err(error),
+        Err(error) if error.is_of_device() => return Err(error),
         Err(TrainError::Step { step, .. }) => return Ok(Replayed::refused(step, "loss")),
         Err(TrainError::Compress(_)) => return Ok(Replayed::refused(last, "delta")),
         Err(error) => return Err(error),

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use templar_device::{Buffer, Device, DeviceError};
-use templar_manifest::Hash;
 use templar_manifest::proof::ProofDraw;
+use templar_manifest::{Hash, WindowIndex};
 use templar_model::{Model, Moments, OptimizerStep, StepError};
 
-use crate::tensors;
+use crate::helpers::Helpers;
+use crate::schedule::learning_rate;
+use crate::{Recipe, tensors};
 
 /// The state of a window on its device. It is loaded once, and comes back to the host at the window's end or,
 /// piece by piece, into a snapshot.
@@ -20,6 +22,32 @@ pub(crate) struct Resident {
     /// The gradient of the step under way, flat.
     gradient: Buffer,
     moments: Moments,
+    /// The other devices, which compute micro-batches.
+    helpers: Helpers,
+}
+
+/// What an inner step takes, beside the state that it changes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StepInputs {
+    /// The inner step, from 1.
+    pub(crate) step: u32,
+    /// The number of inner steps of the run before this one.
+    pub(crate) run_step: u64,
+    /// The number of the AdamW step, from 1.
+    pub(crate) optimizer_step: u64,
+    /// The tokens of each micro-batch, in their order.
+    pub(crate) micro_batches: Vec<Vec<u32>>,
+}
+
+/// The figures of an inner step that was taken.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Taken {
+    /// Mean loss in nats.
+    pub(crate) loss: f64,
+    /// Global norm of the gradient before clipping.
+    pub(crate) norm: f64,
+    /// Learning rate of the step.
+    pub(crate) learning_rate: f32,
 }
 
 /// The flat vectors that come back from the device at the end of a window.
@@ -33,14 +61,37 @@ pub(crate) struct Returned {
 }
 
 impl Resident {
-    /// Loads parameters and moments onto the model's device.
-    pub(crate) fn load(model: Model, parameters: Cow<'_, [f32]>, moments: [Vec<f32>; 2]) -> Result<Self, DeviceError> {
+    /// Loads parameters and moments for a window onto the devices of a recipe.
+    ///
+    /// # Errors
+    /// A device fails, or has no memory.
+    pub(crate) fn load(
+        recipe: &Recipe,
+        window: WindowIndex,
+        parameters: Cow<'_, [f32]>,
+        moments: [Vec<f32>; 2],
+    ) -> Result<Self, DeviceError> {
+        let model = recipe.model(window);
         let device = model.device();
         let [first, second] = moments;
         let gradient = device.zeros(parameters.len() as u64)?;
         let parameters = device.upload(parameters)?;
         let moments = Moments { first: device.upload(first.into())?, second: device.upload(second.into())? };
-        Ok(Self { parameters, gradient, moments, model })
+        let helpers = Helpers::new(&**device, recipe.helper_models(window))?;
+        Ok(Self { parameters, gradient, moments, helpers, model })
+    }
+
+    /// A state of zeros, with room for what helpers send if there are any.
+    ///
+    /// # Errors
+    /// The device fails, or has no memory.
+    pub(crate) fn blank(model: Model, has_helpers: bool) -> Result<Self, DeviceError> {
+        let device = model.device();
+        let zeros = || device.zeros(model.parameter_count() as u64);
+        let (parameters, gradient) = (zeros()?, zeros()?);
+        let moments = Moments { first: zeros()?, second: zeros()? };
+        let helpers = if has_helpers { Helpers::waiting(zeros()?) } else { Helpers::default() };
+        Ok(Self { parameters, gradient, moments, helpers, model })
     }
 
     /// Replaces parameters and moments by those of a snapshot.
@@ -49,6 +100,7 @@ impl Resident {
         let [parameters, first, second] = vectors;
         self.parameters = device.upload(parameters.into())?;
         self.moments = Moments { first: device.upload(first.into())?, second: device.upload(second.into())? };
+        self.helpers.outdate();
         Ok(())
     }
 
@@ -56,18 +108,33 @@ impl Resident {
         &**self.model.device()
     }
 
-    /// Takes up the gradient of micro-batch `index` of a step, from 0, and gives the sum of its losses in nats.
-    pub(crate) fn micro_batch(&mut self, index: usize, tokens: &[u32], grad_scale: f32) -> Result<f64, StepError> {
-        let Self { model, parameters, gradient, .. } = self;
-        match index {
-            0 => model.forward_backward(parameters, tokens, grad_scale, gradient),
-            _ => model.forward_backward_accumulate(parameters, tokens, grad_scale, gradient),
-        }
+    /// Takes an inner step of a window: the gradient of its micro-batches, then AdamW.
+    ///
+    /// # Errors
+    /// A number that is not finite, a token outside the vocabulary, a device that fails.
+    pub(crate) fn take(
+        &mut self,
+        recipe: &Recipe,
+        window: WindowIndex,
+        inputs: &StepInputs,
+    ) -> Result<Taken, StepError> {
+        let tokens = recipe.step_tokens(window) as f64;
+        let Self { model, parameters, gradient, moments, helpers } = self;
+        let losses = helpers.gather((model, parameters), &inputs.micro_batches, (1.0 / tokens) as f32, gradient)?;
+        let learning_rate = learning_rate(&recipe.genesis.inner.schedule, inputs.run_step);
+        let at = OptimizerStep { settings: &recipe.adamw, learning_rate, number: inputs.optimizer_step };
+        let norm = templar_model::step(model, at, parameters, gradient, moments)?;
+        helpers.outdate();
+        Ok(Taken { loss: losses / tokens, norm, learning_rate })
     }
 
-    /// Ends a step: AdamW with the gradient that was gathered. Gives the gradient's norm before clipping.
-    pub(crate) fn step(&mut self, at: OptimizerStep<'_>) -> Result<f64, StepError> {
-        templar_model::step(&self.model, at, &mut self.parameters, &mut self.gradient, &mut self.moments)
+    /// Parameters, first moments and second moments as they are now.
+    pub(crate) fn vectors_on_host(&self) -> Result<[Vec<f32>; 3], DeviceError> {
+        let mut copies = [(); 3].map(|()| vec![0.0; self.model.parameter_count()]);
+        for (vector, copy) in self.vectors().into_iter().zip(&mut copies) {
+            self.device().read(vector.all(), copy)?;
+        }
+        Ok(copies)
     }
 
     /// The vectors that a leaf of the trace hashes, in its order: parameters, first moments, second moments.
@@ -126,12 +193,12 @@ impl Resident {
     /// Ends the window: gives its change since `start`, and the moments. The device's memory is free when this
     /// returns.
     pub(crate) fn finish(self, start: &[f32]) -> Result<Returned, DeviceError> {
-        let Self { model, parameters, mut gradient, moments } = self;
+        let Self { model, parameters, mut gradient, moments, helpers } = self;
         let device = std::sync::Arc::clone(model.device());
         // In place of the gradient, which is not needed any more.
         device.write(start, gradient.all_mut())?;
         device.subtract(gradient.all_mut(), parameters.all());
-        drop((model, parameters));
+        drop((model, parameters, helpers));
         Ok(Returned {
             pseudo_gradient: device.download(gradient)?,
             first: device.download(moments.first)?,

@@ -19,8 +19,9 @@ use templar_manifest::{TensorSpec, payload};
 use templar_model::{OptimizerStep, StepError};
 
 use crate::evaluate::nanonats;
-use crate::resident::{Resident, Returned};
-use crate::schedule::learning_rate;
+use crate::fit::{self, TooLarge};
+use crate::recheck;
+use crate::resident::{Resident, Returned, StepInputs, Taken};
 use crate::state::MinerState;
 use crate::{Recipe, tensors};
 
@@ -67,9 +68,24 @@ pub enum TrainError {
     /// The pseudo-gradient cannot be compressed.
     #[error("the pseudo-gradient cannot be compressed")]
     Compress(#[from] CompressError),
+    /// The window does not fit into the memory of a device. No work was done.
+    #[error("device {device} is too small: {reason}")]
+    TooLarge {
+        /// The name of the device.
+        device: String,
+        /// What the window takes, and what would fit.
+        reason: TooLarge,
+    },
     /// The device fails, or has no memory for the window.
     #[error("the window cannot be computed")]
     Device(#[from] DeviceError),
+}
+
+impl TrainError {
+    /// Whether a device is the reason, so that another device may do the same work.
+    pub fn is_of_device(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::Device(_) | Self::Step { source: StepError::Device(_), .. })
+    }
 }
 
 /// The figures of an inner step, for a log line.
@@ -193,8 +209,12 @@ impl<'a> WindowRun<'a> {
         if (task.pages.len() as u64) < needed {
             return wrong(format!("{} pages for {} inner steps, which take {needed}", task.pages.len(), task.steps));
         }
+        let refusal = fit::refusal(recipe, task.window).map_err(|source| TrainError::Step { step: 1, source })?;
+        if let Some((device, reason)) = refusal {
+            return Err(TrainError::TooLarge { device, reason });
+        }
         let MinerState { optimizer_steps, first, second, error } = state;
-        let resident = Resident::load(recipe.model(task.window), Cow::Borrowed(&*start), [first, second])?;
+        let resident = Resident::load(recipe, task.window, Cow::Borrowed(&*start), [first, second])?;
         let first_leaf = Leaf { loss_bits: 0, tensors: resident.hashes()? };
         Ok(Self { recipe, task, context, start, resident, optimizer_steps, error, leaves: vec![first_leaf] })
     }
@@ -218,35 +238,49 @@ impl<'a> WindowRun<'a> {
         Ok(self.resident.tensor_states()?)
     }
 
-    /// Takes the next inner step and makes its leaf.
-    pub fn step(&mut self, pages: PageSource<'_>) -> Result<StepReport, TrainError> {
-        let inner = &self.recipe.genesis.inner;
+    /// The inputs of the next inner step.
+    fn next_inputs(&self, pages: PageSource<'_>) -> Result<StepInputs, TrainError> {
         let index = self.steps_taken();
         let step = index + 1;
-        let invalid = |source| TrainError::Step { step, source };
-
-        let tokens = self.recipe.step_tokens(self.task.window);
-        let scale = (1.0 / tokens as f64) as f32;
-        let mut loss = 0.0;
         let numbers = batch(&self.task.pages, index as usize, self.context.batch_sequences as usize)
             .expect("the task was checked to have a page for every sequence of its steps");
-        let micro_batches = numbers.chunks(self.context.micro_batch_sequences as usize);
-        for (number, micro_batch) in micro_batches.enumerate() {
+        let mut micro_batches = Vec::new();
+        for micro_batch in numbers.chunks(self.context.micro_batch_sequences as usize) {
             let mut sequences = Vec::new();
             for &page in micro_batch {
                 sequences.extend(pages(page).map_err(|source| TrainError::Page { step, source })?);
             }
-            loss += self.resident.micro_batch(number, &sequences, scale).map_err(invalid)?;
+            micro_batches.push(sequences);
         }
-        let loss = loss / tokens as f64;
+        let run_step = self.task.window.0 * u64::from(self.recipe.genesis.inner.steps) + u64::from(index);
+        Ok(StepInputs { step, run_step, optimizer_step: self.optimizer_steps + 1, micro_batches })
+    }
 
-        let run_step = self.task.window.0 * u64::from(inner.steps) + u64::from(index);
-        let rate = learning_rate(&inner.schedule, run_step);
-        self.optimizer_steps += 1;
-        let at = OptimizerStep { settings: &self.recipe.adamw, learning_rate: rate, number: self.optimizer_steps };
-        let norm = self.resident.step(at).map_err(invalid)?;
-        self.leaves.push(Leaf { loss_bits: loss.to_bits(), tensors: self.resident.hashes()? });
-        Ok(StepReport { step, steps: self.task.steps, loss, norm, learning_rate: rate, tokens })
+    /// Takes the next inner step and makes its leaf. If the step is drawn, the CPU takes it again.
+    pub fn step(&mut self, pages: PageSource<'_>) -> Result<StepReport, TrainError> {
+        let (recipe, window) = (self.recipe, self.task.window);
+        let inputs = self.next_inputs(pages)?;
+        let step = inputs.step;
+        let is_drawn = recheck::is_step_drawn(recipe, self.task, step);
+        let before = if is_drawn { Some(self.resident.vectors_on_host()?) } else { None };
+        let taken = self.resident.take(recipe, window, &inputs);
+        let Taken { loss, norm, learning_rate } = taken.map_err(|source| TrainError::Step { step, source })?;
+        let leaf = Leaf { loss_bits: loss.to_bits(), tensors: self.resident.hashes()? };
+        if let Some(before) = before {
+            recheck::step_again(recipe, window, &inputs, before, &leaf)?;
+        }
+        self.optimizer_steps = inputs.optimizer_step;
+        self.leaves.push(leaf);
+        let tokens = recipe.step_tokens(window);
+        Ok(StepReport { step, steps: self.task.steps, loss, norm, learning_rate, tokens })
+    }
+
+    /// The same window, which goes on with another recipe of the same run, on other devices.
+    pub(crate) fn go_on_with(self, recipe: &'a Recipe) -> Result<Self, TrainError> {
+        let [parameters, first, second] = self.resident.vectors_on_host()?;
+        drop(self.resident);
+        let resident = Resident::load(recipe, self.task.window, Cow::Owned(parameters), [first, second])?;
+        Ok(WindowRun { recipe, resident, ..self })
     }
 
     /// Compresses what the steps changed, and makes the last leaf.
@@ -289,6 +323,27 @@ impl<'a> WindowRun<'a> {
     }
 }
 
+/// Takes inner steps until there are `steps` of them, or until `watch` stops the window.
+pub(crate) fn take_steps(
+    run: &mut WindowRun<'_>,
+    steps: u32,
+    pages: PageSource<'_>,
+    watch: &mut dyn Watch,
+) -> Result<ControlFlow<()>, TrainError> {
+    if run.steps_taken() == 0 && watch.leaf(run, 0, &run.leaves[0]).is_break() {
+        return Ok(ControlFlow::Break(()));
+    }
+    while run.steps_taken() < steps {
+        let report = run.step(pages)?;
+        watch.step(&report);
+        let taken = run.steps_taken();
+        if watch.leaf(run, taken, &run.leaves[taken as usize]).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
 /// Runs a window to its end, or until `watch` stops it (then there is no result). A window that was resumed
 /// goes on where it was; its earlier leaves are not shown again.
 pub fn run_window(
@@ -296,16 +351,9 @@ pub fn run_window(
     pages: PageSource<'_>,
     watch: &mut dyn Watch,
 ) -> Result<Option<WindowResult>, TrainError> {
-    if run.steps_taken() == 0 && watch.leaf(&run, 0, &run.leaves[0]).is_break() {
-        return Ok(None);
+    let steps = run.task.steps;
+    match take_steps(&mut run, steps, pages, watch)? {
+        ControlFlow::Break(()) => Ok(None),
+        ControlFlow::Continue(()) => run.finish().map(Some),
     }
-    while run.steps_taken() < run.task.steps {
-        let report = run.step(pages)?;
-        watch.step(&report);
-        let taken = run.steps_taken();
-        if watch.leaf(&run, taken, &run.leaves[taken as usize]).is_break() {
-            return Ok(None);
-        }
-    }
-    run.finish().map(Some)
 }

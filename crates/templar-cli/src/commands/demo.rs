@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use templar_device::DeviceChoice;
+use templar_device::DeviceChoices;
 use templar_testkit::demo::{
     self, DEFAULT_CHECKPOINT, DEFAULT_MINERS, DEFAULT_SEED, DEFAULT_SIZE, DEFAULT_WINDOWS, DemoConfig, DemoError,
     DemoEvent, DemoResult,
@@ -52,7 +52,7 @@ pub(crate) struct DemoArgs {
     /// Compute on this device: auto, cpu, or a name that `templar device list` shows. If it is given several times,
     /// nodes and audit take them in turn [default: TEMPLAR_DEVICE, or else auto]
     #[arg(long, value_name = "DEVICE")]
-    device: Vec<DeviceChoice>,
+    device: Vec<DeviceChoices>,
     /// Delay every act of every node and start the nodes in another order, for tests
     #[arg(long, hide = true, value_name = "MS:SEED", value_parser = delays)]
     delays: Option<(Duration, u64)>,

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use templar_device::DeviceChoice;
+use templar_device::DeviceChoices;
 use templar_node::doctor::{DoctorFinding, Examination, Level, examine};
 
 use crate::commands::init::random_key;
-use crate::compute::{choice, options};
+use crate::compute::{choices, options};
 use crate::error::{Code, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::{Listen, peers};
@@ -28,7 +28,7 @@ pub(crate) struct DoctorArgs {
     /// Look at this device: auto, cpu, or a name that `templar device list` shows [default: TEMPLAR_DEVICE, or
     /// else auto]
     #[arg(long, value_name = "DEVICE")]
-    device: Option<DeviceChoice>,
+    device: Option<DeviceChoices>,
     #[command(flatten)]
     listen: Listen,
 }
@@ -40,7 +40,7 @@ pub(crate) fn run(invocation: &Invocation, args: &DoctorArgs) -> CommandResult {
         network: args.listen.said(invocation),
         peers,
         patience: Duration::from_secs(args.patience),
-        device: (choice(args.device, invocation)?, options(invocation)),
+        device: (choices(args.device.clone(), invocation)?, options(invocation)),
         key: random_key()?.to_bytes(),
     };
     let mut findings = Vec::new();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use templar_data::{ChatTemplate, Tokenizer};
+use templar_device::{Arithmetic, for_arithmetic};
 use templar_eval::{Continuation, Prompt, TextModel};
 use templar_home::access::{Access, AccessError};
 use templar_home::context::{RunError, read_manifest};
@@ -14,6 +15,7 @@ use templar_model::generate::{LanguageModel, Sampling, StopReason};
 use templar_model::hf;
 use templar_query::find::checkpoint;
 
+use crate::compute::Compute;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::count;
@@ -49,6 +51,8 @@ pub(crate) struct GenerateArgs {
     /// The seed of the draws, any text; the same seed repeats a text [default: another one each time]
     #[arg(long)]
     seed: Option<String>,
+    #[command(flatten)]
+    compute: Compute,
 }
 
 /// A checkpoint of the home, loaded with everything that generation and export need.
@@ -99,8 +103,14 @@ pub(crate) fn run(invocation: &Invocation, args: &GenerateArgs) -> CommandResult
     let (source, mut model) = match &args.from {
         Some(dir) => (json!({ "from": dir }), open(dir)?),
         None => {
+            args.compute.choose(invocation)?;
             let loaded = load(&invocation.read()?, &args.checkpoint)?;
-            let model = LanguageModel::new(&loaded.model, &loaded.parameters)?;
+            let device = for_arithmetic(Arithmetic::F32);
+            let model = match device.memory() {
+                // A GPU's caches of keys and values are not written yet: it computes the whole text for each token.
+                Some(_) => LanguageModel::on(device, &loaded.model, &loaded.parameters)?,
+                None => LanguageModel::new(&loaded.model, &loaded.parameters)?,
+            };
             (json!({ "checkpoint": loaded.id }), TextModel::new(model, loaded.tokenizer, Vec::new()))
         }
     };

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::device::DeviceMemory;
+
 /// Why a driver cannot do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DriverError {
@@ -47,6 +49,9 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync + 'static {
 
     /// A name to show people.
     fn name(&self) -> String;
+
+    /// The memory of the device.
+    fn memory(&self) -> DeviceMemory;
 
     /// Reserves memory. Its contents are unspecified.
     fn allocate(&self, words: u64) -> Result<Self::Memory, DriverError>;

@@ -29,18 +29,25 @@ pub(crate) struct TileShape {
     pub(crate) vector: u32,
     pub(crate) vectors: u32,
     pub(crate) depth: u32,
+    /// Threads of a group of attention along the rows.
+    pub(crate) attention_rows: u32,
     /// Whether each thread copies whole rows, as it is best on a CPU.
     pub(crate) row_copies: bool,
 }
 
 impl TileShape {
     /// A shape for GPUs: 128 × 128 of C by 256 threads, 64 chains each in registers.
-    pub(crate) const GPU: Self = Self { group: [16, 16], rows: 8, vector: 4, vectors: 2, depth: 8, row_copies: false };
-    /// A shape for CPUs with wide vectors, where the threads of a group are the rounds of a loop.
-    pub(crate) const CPU: Self = Self { group: [4, 8], rows: 8, vector: 16, vectors: 2, depth: 64, row_copies: true };
+    pub(crate) const GPU: Self =
+        Self { group: [16, 16], rows: 8, vector: 4, vectors: 2, depth: 8, attention_rows: 16, row_copies: false };
+    /// A shape for CPUs with 32 registers of 16 numbers. The threads of a group are the rounds of a loop there.
+    pub(crate) const CPU: Self =
+        Self { group: [4, 8], rows: 8, vector: 16, vectors: 2, depth: 64, attention_rows: 16, row_copies: true };
+    /// The same for CPUs with 16 registers of 8 numbers.
+    pub(crate) const CPU_AVX2: Self =
+        Self { group: [4, 8], rows: 6, vector: 8, vectors: 2, depth: 64, attention_rows: 32, row_copies: true };
     /// A shape for arithmetic by integers, which has no vectors.
     pub(crate) const INTEGERS: Self =
-        Self { group: [16, 16], rows: 2, vector: 1, vectors: 2, depth: 8, row_copies: false };
+        Self { group: [16, 16], rows: 2, vector: 1, vectors: 2, depth: 8, attention_rows: 16, row_copies: false };
 
     /// Rows of C that a group takes.
     pub(crate) fn tile_rows(&self) -> u64 {
@@ -55,7 +62,7 @@ impl TileShape {
     /// Threads of a group of attention: along the columns, of which each thread has whole vectors in every 16,
     /// and along the rows.
     pub(crate) fn attention_group(&self) -> [u32; 2] {
-        [16 / self.vector, 16]
+        [16 / self.vector, self.attention_rows]
     }
 
     /// Bytes of local memory that a group of a product takes.
@@ -78,10 +85,10 @@ pub(crate) struct Definitions {
 impl Definitions {
     /// The options of the compiler that define all this.
     pub(crate) fn options(&self) -> String {
-        let TileShape { group, rows, vector, vectors, depth, row_copies } = self.tiles;
+        let TileShape { group: [x, y], rows, vector, vectors, depth, attention_rows, row_copies } = self.tiles;
         let mut options = format!(
-            "-DGROUP_X={} -DGROUP_Y={} -DROWS={rows} -DVECTOR={vector} -DVECTORS={vectors} -DDEPTH={depth}",
-            group[0], group[1]
+            "-DGROUP_X={x} -DGROUP_Y={y} -DROWS={rows} -DVECTOR={vector} -DVECTORS={vectors} -DDEPTH={depth} \
+             -DA_Y={attention_rows}"
         );
         let flags = [
             (row_copies, "ROW_COPIES"),

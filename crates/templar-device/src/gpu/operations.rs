@@ -12,8 +12,8 @@ use super::launch::Launch;
 use super::ranges::{SEARCH, check_ranges};
 use crate::buffer::{Buffer, View, ViewMut};
 use crate::device::{
-    AdamWUpdate, AttentionGradient, Device, DeviceError, GateInputs, Matrix, MatrixMut, NormGradient, NormInputs,
-    RotaryBuffers,
+    AdamWUpdate, AttentionGradient, Device, DeviceError, DeviceMemory, GateInputs, Matrix, MatrixMut, NormGradient,
+    NormInputs, RotaryBuffers,
 };
 use crate::host;
 
@@ -30,6 +30,18 @@ impl<D: Driver> Device for Gpu<D> {
 
     fn arithmetic(&self) -> Arithmetic {
         Arithmetic::F32
+    }
+
+    fn memory(&self) -> Option<DeviceMemory> {
+        Some(self.driver.memory())
+    }
+
+    fn is_rechecked(&self) -> bool {
+        true
+    }
+
+    fn stop_using(&self, why: &DeviceError) {
+        self.failure.lock().get_or_insert_with(|| why.clone());
     }
 
     fn zeros(&self, len: u64) -> Result<Buffer, DeviceError> {

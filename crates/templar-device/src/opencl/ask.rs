@@ -37,6 +37,7 @@ pub(super) fn report(choice: DeviceChoice, device: &ClDevice) -> Result<DeviceRe
         },
         group_threads: device.max_work_group_size()? as u64,
         local_bytes: device.local_mem_size()?,
+        native_floats: device.native_vector_width_float()?,
         is_available: device.available()? && device.compiler_available()? && device.endian_little()?,
     })
 }

@@ -24,6 +24,7 @@ use opencl3::program::Program;
 use opencl3::types::CL_BLOCKING;
 use parking_lot::Mutex;
 
+use crate::device::DeviceMemory;
 use crate::gpu::driver::{Arg, Driver, DriverError, Grid};
 
 /// One device of OpenCL with its program.
@@ -33,8 +34,7 @@ pub(super) struct ClDriver {
     /// The queue and the kernels made so far. A kernel holds its arguments until it is launched, so both have one
     /// lock.
     queue: Mutex<Queue>,
-    /// The longest allocation that the device takes, in words.
-    max_words: u64,
+    memory: DeviceMemory,
 }
 
 struct Queue {
@@ -103,8 +103,11 @@ impl ClDriver {
             program: ManuallyDrop::new(program),
             kernels: HashMap::new(),
         };
-        let max_words = device.max_mem_alloc_size().map_err(error)? / 4;
-        Ok(Self { name, context: ManuallyDrop::new(context), queue: Mutex::new(queue), max_words })
+        let memory = DeviceMemory {
+            total_bytes: device.global_mem_size().map_err(error)?,
+            buffer_bytes: device.max_mem_alloc_size().map_err(error)?,
+        };
+        Ok(Self { name, context: ManuallyDrop::new(context), queue: Mutex::new(queue), memory })
     }
 
     fn index(&self, words: u64) -> Result<usize, DriverError> {
@@ -119,8 +122,12 @@ impl Driver for ClDriver {
         self.name.clone()
     }
 
+    fn memory(&self) -> DeviceMemory {
+        self.memory
+    }
+
     fn allocate(&self, words: u64) -> Result<ClMemory, DriverError> {
-        if words > self.max_words {
+        if words > self.memory.buffer_bytes / 4 {
             return Err(DriverError::OutOfMemory { words });
         }
         let count = self.index(words)?;

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::{Activation, VarBuilder};
 use candle_transformers::models::llama::{Cache, Config, Llama, Llama3RopeConfig, Llama3RopeType};
 use candle_transformers::models::{mistral, qwen2, qwen3};
-use templar_device::{Buffer, Cpu, Device as _};
+use templar_device::{Buffer, Cpu};
 use templar_manifest::ModelSpec;
 use templar_numerics::RotaryScaling;
 
@@ -29,7 +29,8 @@ pub(super) enum Backend {
     Mistral(mistral::Model),
     Qwen2(qwen2::ModelForCausalLM),
     Qwen3(qwen3::ModelForCausalLM),
-    /// Heads of their own width with a scaled rotary embedding. It computes every position anew for each token.
+    /// Heads of their own width with a scaled rotary embedding, and any model on a device. It computes every position
+    /// anew for each token.
     Own {
         model: Box<Model>,
         params: Buffer,
@@ -48,9 +49,7 @@ impl Backend {
     /// The model of a specification over the flat vector of its parameters.
     pub(super) fn trained(spec: &ModelSpec, layout: &Layout, params: &[f32]) -> Result<Self, GenerateError> {
         if spec.head_size.is_some() && spec.rope_scaling.is_some() {
-            let device = Arc::new(Cpu::best());
-            let params = device.upload(params.into())?;
-            return Ok(Self::Own { model: Box::new(Model::new(spec, device)?), params });
+            return Self::own(Arc::new(Cpu::best()), spec, params);
         }
         let mut tensors = Tensors::new();
         for (tensor, range) in layout.tensors.iter().zip(&layout.ranges) {
@@ -79,6 +78,16 @@ impl Backend {
         let builder = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
         let cache = Cache::new(true, DType::F32, &config, &Device::Cpu)?;
         Ok(Self::Llama { llama: Llama::load(builder, &config)?, config, cache })
+    }
+
+    /// This crate's own forward pass on a device.
+    pub(super) fn own(
+        device: Arc<dyn templar_device::Device>,
+        spec: &ModelSpec,
+        params: &[f32],
+    ) -> Result<Self, GenerateError> {
+        let params = device.upload(params.into())?;
+        Ok(Self::Own { model: Box::new(Model::new(spec, device)?), params })
     }
 
     /// A relative of the Llama architecture, which reads at most `spec.sequence_length` tokens.

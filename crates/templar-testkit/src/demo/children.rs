@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use templar_device::DeviceChoice;
+use templar_device::DeviceChoices;
 use templar_manifest::Hash;
 use templar_node::event::NodeEvent;
 use templar_node::stop::stopped;
@@ -32,13 +32,13 @@ pub(super) struct Spawn<'a> {
     pub(super) home: &'a Path,
     pub(super) threads: Option<usize>,
     pub(super) delays: Option<(Duration, u64)>,
-    pub(super) devices: &'a [DeviceChoice],
+    pub(super) devices: &'a [DeviceChoices],
 }
 
 /// Has a process compute on the device that is its turn.
-fn compute_on(command: &mut Command, devices: &[DeviceChoice], turn: u64) {
+fn compute_on(command: &mut Command, devices: &[DeviceChoices], turn: u64) {
     if !devices.is_empty() {
-        let choice = devices[(turn % devices.len() as u64) as usize];
+        let choice = &devices[(turn % devices.len() as u64) as usize];
         command.env("TEMPLAR_DEVICE", choice.to_string());
     }
 }
@@ -208,7 +208,7 @@ async fn next_event(lines: &mut Lines<BufReader<ChildStdout>>, name: &str) -> Op
 pub(super) async fn audit(
     program: &Path,
     home: &Path,
-    (devices, turn): (&[DeviceChoice], u64),
+    (devices, turn): (&[DeviceChoices], u64),
     mut stop: watch::Receiver<bool>,
     hear: &mut (dyn FnMut(serde_json::Value) + Send),
 ) -> Result<String, DemoError> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use templar_data::bundled;
-use templar_device::DeviceChoice;
+use templar_device::DeviceChoices;
 use templar_home::Home;
 use templar_home::access::{Access, AccessSink};
 use templar_home::configure::{Origin, RunPlan, configure};
@@ -65,7 +65,7 @@ pub struct DemoConfig {
     /// The number of threads with which each node computes; `None` leaves it to the environment.
     pub threads: Option<usize>,
     /// The devices that the nodes and the audit take in turn. If there are none, each process chooses as it does alone.
-    pub devices: Vec<DeviceChoice>,
+    pub devices: Vec<DeviceChoices>,
     /// Random pauses before every act of every node, and a random order of their start: the longest pause, and
     /// a seed.
     pub delays: Option<(Duration, u64)>,

@@ -85,11 +85,11 @@ pub(super) struct Alone {
     pub(super) shelf: Arc<Shelf>,
     executor: Executor,
     pub(super) replica: Replica,
-    me: PublicKey,
+    pub(super) me: PublicKey,
     _dir: tempfile::TempDir,
 }
 
-fn executor(context: &RunContext, home: &Home, shelf: &Arc<Shelf>) -> Executor {
+pub(super) fn executor(context: &RunContext, home: &Home, shelf: &Arc<Shelf>) -> Executor {
     let keeping = shelf.clone();
     let keep = Arc::new(move |bytes| Ok(keeping.put(bytes)));
     Executor::new(context.clone(), home.clone(), shelf.clone(), keep).unwrap()
