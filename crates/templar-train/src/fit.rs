@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use templar_device::{Device, DeviceMemory, DryDevice, MemoryUse};
 use templar_manifest::WindowIndex;
-use templar_model::{Model, StepError};
+use templar_model::StepError;
 
 use crate::Recipe;
 use crate::helpers::Helper;
@@ -16,7 +16,7 @@ use crate::resident::{Resident, StepInputs};
 pub struct Cut {
     /// Sequences of a micro-batch.
     pub micro_batch_sequences: u32,
-    /// Whether activations are computed again; see [`Model::recompute`].
+    /// Whether activations are computed again; see [`recompute`](templar_model::Model::recompute).
     pub recompute: bool,
 }
 

@@ -16,7 +16,7 @@ use templar_manifest::{
     BlobId, ContextSegment, Contribution, ContributionId, Hash, PublicKey, State, StateId, TensorBlob, WindowIndex,
 };
 use templar_manifest::{TensorSpec, payload};
-use templar_model::{OptimizerStep, StepError};
+use templar_model::StepError;
 
 use crate::evaluate::nanonats;
 use crate::fit::{self, TooLarge};

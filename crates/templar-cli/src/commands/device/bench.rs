@@ -69,7 +69,7 @@ pub(crate) fn run(invocation: &Invocation, args: &BenchArgs) -> CommandResult {
 
 fn measured(printer: &Printer, device: &Arc<dyn Device>, work: &Work) -> Result<Speed, CommandError> {
     printer.talk(format_args!("measuring {}", device.name()));
-    Ok(measure(device, work)?)
+    measure(device, work).map_err(|error| CommandError::new(Code::Failed, error))
 }
 
 fn row(name: &str, arithmetic: &str, speed: &Speed, cpu: &Speed) -> Vec<String> {

@@ -7,8 +7,6 @@ use templar_device::{Buffer, Device, DeviceError, Matrix, MatrixMut};
 use templar_manifest::ModelSpec;
 use templar_model::{AdamWSettings, Model, Moments, OptimizerStep, StepError, step};
 
-use crate::error::{Code, CommandError};
-
 /// Rows, columns and depth of the product that is timed.
 const PRODUCT: [u64; 3] = [1024, 1024, 1024];
 /// How often the product is timed.
@@ -35,22 +33,6 @@ pub(super) struct Speed {
     pub(super) host_share: Option<f64>,
 }
 
-/// A device that fails while it is measured.
-impl From<Failed> for CommandError {
-    fn from(Failed(error): Failed) -> Self {
-        Self::new(Code::Failed, error)
-    }
-}
-
-/// The error of a step or of the device itself.
-pub(super) struct Failed(StepError);
-
-impl<E: Into<StepError>> From<E> for Failed {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
 /// The seconds that `work` takes.
 #[expect(clippy::disallowed_methods, reason = "a time that a person reads; decides nothing")]
 fn seconds<E>(work: impl FnOnce() -> Result<(), E>) -> Result<f64, E> {
@@ -70,7 +52,7 @@ fn wait(device: &dyn Device, buffer: &Buffer) -> Result<(), DeviceError> {
     device.read(buffer.view(0..1), &mut [0.0])
 }
 
-pub(super) fn measure(device: &Arc<dyn Device>, work: &Work) -> Result<Speed, Failed> {
+pub(super) fn measure(device: &Arc<dyn Device>, work: &Work) -> Result<Speed, StepError> {
     let flops = products(&**device)?;
     let (mut training, mut best) = (Training::new(device, work)?, f64::MAX);
     let (mut hash, mut host) = (0.0, None);
@@ -117,7 +99,7 @@ struct Training {
 }
 
 impl Training {
-    fn new(device: &Arc<dyn Device>, work: &Work) -> Result<Self, Failed> {
+    fn new(device: &Arc<dyn Device>, work: &Work) -> Result<Self, StepError> {
         let model = Model::new(&work.spec, Arc::clone(device)).expect("a size of the table");
         let parameters = device.upload(model.init(&[1; 32]).into())?;
         let (gradient, moments) = (device.zeros(parameters.len())?, Moments::zero(&**device, model.parameter_count())?);
@@ -127,7 +109,7 @@ impl Training {
         Ok(Self { device: Arc::clone(device), model, tokens, scale, parameters, gradient, moments })
     }
 
-    fn step(&mut self, number: u64) -> Result<(), Failed> {
+    fn step(&mut self, number: u64) -> Result<(), StepError> {
         let Self { device, model, tokens, scale, parameters, gradient, moments } = self;
         model.forward_backward(parameters, tokens, *scale, gradient)?;
         let at = OptimizerStep { settings: &AdamWSettings::reference(), learning_rate: 1e-3, number };
@@ -136,7 +118,7 @@ impl Training {
     }
 
     /// The hashes of a leaf.
-    fn hash(&self) -> Result<(), Failed> {
+    fn hash(&self) -> Result<(), StepError> {
         let vectors = [&self.parameters, &self.moments.first, &self.moments.second];
         self.device.hash(&vectors, self.model.places(), None)?;
         Ok(())
