@@ -19,7 +19,7 @@ pub enum Fault {
     Lost(u64),
     /// It has no memory any more after so many allocations.
     OutOfMemory(u64),
-    /// One element of its product of this number, from 1, has another bit.
+    /// The last element of its product of this number, from 1, is doubled.
     Product(u64),
     /// All its products of a number that this one divides are wrong.
     Products(u64),
@@ -150,7 +150,7 @@ impl Device for FaultyDevice {
             Fault::None | Fault::OutOfMemory(_) => false,
         };
         if is_wrong {
-            self.cpu.scale(elements.part(0..1), 1.000_001);
+            self.cpu.scale(elements.part(rows * cols - 1..rows * cols), 2.0);
         }
     }
 
