@@ -12,6 +12,7 @@ mod batch;
 mod document;
 pub(crate) mod fault;
 mod format;
+mod gzip;
 mod input;
 mod json;
 mod jsonl;
@@ -27,17 +28,19 @@ mod tar;
 mod text;
 mod tokens;
 mod turns;
+mod whole;
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, Write};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
 use crate::error::ImportError;
 use input::{Bytestream, Taken, Tap, Watch, decompressed, peek};
-use kind::{BYTE_ORDER_MARK, Compression, magic};
+use kind::{ARROW_FILE, BYTE_ORDER_MARK, Compression, magic, refuse_utf16};
 use parquet::pages::Pages;
+use whole::Whole;
 
 pub(crate) use document::{Content, Document, Documents, Vocabulary};
 pub use fault::{FileFault, RowFault};
@@ -68,11 +71,6 @@ struct Opened {
     whole: Option<Whole>,
     watch: Option<Watch>,
     taken: Taken,
-}
-
-enum Whole {
-    File(File),
-    Memory(Bytes),
 }
 
 impl InputFile {
@@ -112,6 +110,9 @@ impl InputFile {
             _ => {}
         }
         let format = format_of(path, &start, options.format, &mut notes)?;
+        if format.is_text() {
+            refuse_utf16(&start)?;
+        }
         if format.is_text() && start.starts_with(BYTE_ORDER_MARK) {
             stream.read_exact(&mut [0; BYTE_ORDER_MARK.len()])?;
             start.drain(..BYTE_ORDER_MARK.len());
@@ -133,15 +134,14 @@ impl InputFile {
                 _ => Box::new(tokens::TokenRows::new(stream, &start, format)?),
             },
             Format::Tar => Box::new(tar::TarRows::new(stream, &options.column, options.max_row_bytes())),
-            Format::Arrow => Box::new(arrow::ArrowRows::new(stream, &start, &options.column)?),
+            Format::Arrow if start.starts_with(ARROW_FILE) => {
+                let (whole, taken) = at_any_place(opened.whole.filter(|_| layers.is_empty()), stream, &taken)?;
+                Box::new(arrow::file_rows(whole, taken, &options.column)?)
+            }
+            Format::Arrow => Box::new(arrow::stream_rows(stream, &options.column)?),
             Format::Parquet => {
-                let pages = match opened.whole.filter(|_| layers.is_empty()) {
-                    Some(Whole::File(file)) => Pages::of_file(file, taken.clone())?,
-                    Some(Whole::Memory(bytes)) => Pages::of_memory(bytes, taken.clone()),
-                    // Read from its end, so it must lie somewhere. What was read so far is counted already.
-                    None => Pages::of_file(spooled(stream)?, Taken::default())?,
-                };
-                Box::new(parquet::ParquetRows::new(pages, &options.column)?)
+                let (whole, taken) = at_any_place(opened.whole.filter(|_| layers.is_empty()), stream, &taken)?;
+                Box::new(parquet::ParquetRows::new(Pages::new(whole, taken), &options.column)?)
             }
         };
         Ok(Documents::new(path.to_owned(), rows, options.clone(), vocabulary)
@@ -163,9 +163,9 @@ impl InputFile {
             Self::File(path) => {
                 let file = File::open(path)?;
                 let watch = Watch::new(&file)?;
-                let whole = watch.is_some().then(|| file.try_clone()).transpose()?;
+                let whole = watch.is_some().then(|| Whole::of_file(file.try_clone()?)).transpose()?;
                 let reader = BufReader::with_capacity(1 << 16, Tap { inner: file, taken: taken.clone() });
-                (Box::new(reader), whole.map(Whole::File), watch)
+                (Box::new(reader), whole, watch)
             }
         };
         Ok(Opened { stream, whole, watch, taken })
@@ -193,11 +193,11 @@ fn format_of(path: &Path, start: &[u8], chosen: Option<Format>, notes: &mut Vec<
     }
 }
 
-/// A temporary file with the rest of a stream. It has no name, and is gone when it is closed.
-fn spooled(mut stream: Bytestream) -> io::Result<File> {
-    let mut file = tempfile::tempfile()?;
-    io::copy(&mut stream, &mut file)?;
-    file.flush()?;
-    file.rewind()?;
-    Ok(file)
+/// The input where it can be read at any place, or else a copy of its stream that can be, with the count of its bytes.
+fn at_any_place(whole: Option<Whole>, stream: Bytestream, taken: &Taken) -> io::Result<(Whole, Taken)> {
+    match whole {
+        Some(whole) => Ok((whole, taken.clone())),
+        // The bytes of the input are counted when the copy is made.
+        None => Ok((Whole::spooled(stream)?, Taken::default())),
+    }
 }

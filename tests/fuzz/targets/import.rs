@@ -77,7 +77,7 @@ pub(super) fn read_compressed(bytes: &[u8]) -> bool {
     read("input.jsonl", "text", bytes)
 }
 
-/// Files that other programs wrote: pyarrow 26 and CPython 3.11.
+/// Files that other programs wrote: pyarrow 26, polars 2.1 and CPython 3.11.
 macro_rules! seeds {
     ($($name:literal)*) => { [$(include_bytes!(concat!("../seeds/", $name)).as_slice()),*].map(<[u8]>::to_vec).to_vec() };
 }
@@ -89,7 +89,7 @@ pub(super) fn array_seeds() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn arrow_seeds() -> Vec<Vec<u8>> {
-    seeds!("stream.arrow" "file-zstd.arrow" "dictionary.arrow" "view.arrow")
+    seeds!("stream.arrow" "file-zstd.arrow" "dictionary.arrow" "view.arrow" "polars.arrow")
 }
 
 pub(super) fn conversation_seeds() -> Vec<Vec<u8>> {

@@ -173,6 +173,8 @@ pub(super) fn reason(name: &str, is_folder: bool, is_prose: bool) -> Option<Reas
         None
     } else if SETTINGS.contains(&name.as_str()) || ends(&SETTINGS_ENDS) || name.starts_with("pytorch_model") {
         Some(Reason::Settings)
+    } else if name.starts_with("cache-") && name.ends_with(".arrow") {
+        Some(Reason::Cache)
     } else {
         (is_prose && is_about(&name)).then_some(Reason::About)
     }
@@ -229,6 +231,7 @@ mod tests {
                 Reason::Settings,
                 &["model.safetensors.index.json", "pytorch_model-00001-of-00002.bin", "eval_results.json"],
             ),
+            (Reason::Cache, &["cache-1b2c3d4e5f.arrow", "cache-1b2c_00000_of_00004.arrow"]),
         ];
         for (reason, names) in expected {
             for name in names {

@@ -19,6 +19,8 @@ pub enum Reason {
     About,
     /// Settings or figures that a tool wrote beside the data, such as `dataset_info.json`.
     Settings,
+    /// A cache of Hugging Face `datasets`: what it made of the data, such as `cache-1b2c3d.arrow`.
+    Cache,
     /// The test or validation split of a dataset.
     Split,
     /// Plain text beside tables, which are the data there.
@@ -45,6 +47,7 @@ impl Reason {
             Self::System => "kept by the operating system or a package manager",
             Self::About => "about the data, not data",
             Self::Settings => "settings or figures that a tool wrote",
+            Self::Cache => "a cache of `datasets`, which was made of other files",
             Self::Split => "a test or validation split",
             Self::BesideTables => "plain text beside tables",
             Self::Repeated => "read already under another name",

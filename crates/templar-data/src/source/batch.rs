@@ -28,16 +28,24 @@ impl Column {
     /// Finds a column of text by its path. A dot leads into a struct, and a name that has a dot itself is taken first.
     ///
     /// # Errors
-    /// [`FileFault::NoColumn`] with the columns that there are.
+    /// [`FileFault::NoColumn`] with the columns that there are, and [`FileFault::SeveralColumns`].
     pub(super) fn find(schema: &Schema, path: &str) -> Result<Self, FileFault> {
         let mut steps = Vec::new();
         let found = walk(schema.fields(), path, &mut steps).map(Field::data_type);
         if found.is_some_and(|kind| is_text(kind) || is_list(kind)) {
+            if has_twin(schema.fields(), &steps) {
+                return Err(FileFault::SeveralColumns { column: path.to_owned() });
+            }
             return Ok(Self { steps });
         }
         let mut columns = Vec::new();
         list("", schema.fields(), &mut columns);
         Err(FileFault::NoColumn { column: path.to_owned(), columns })
+    }
+
+    /// The position of the field of the schema in which the column lies. From now on it is the only one of a batch.
+    pub(super) fn alone(&mut self) -> usize {
+        self.steps.first_mut().map_or(0, std::mem::take)
     }
 
     /// What a row of a batch holds in the column.
@@ -84,6 +92,14 @@ fn walk<'a>(fields: &'a Fields, path: &str, steps: &mut Vec<usize>) -> Option<&'
         steps.pop();
     }
     None
+}
+
+/// Whether a field on the way has the name of another one beside it.
+fn has_twin(fields: &Fields, steps: &[usize]) -> bool {
+    let Some((step, below)) = steps.split_first() else { return false };
+    let Some(field) = fields.get(*step) else { return false };
+    let is_twin = fields.iter().filter(|other| other.name() == field.name()).count() > 1;
+    is_twin || matches!(field.data_type(), DataType::Struct(inner) if has_twin(inner, below))
 }
 
 fn is_text(kind: &DataType) -> bool {
@@ -267,6 +283,23 @@ mod tests {
             for (row, expected) in bytes.iter().enumerate() {
                 assert_eq!(text_at(&column, row), Ok(*expected), "{} {row}", column.data_type());
             }
+        }
+    }
+
+    #[test]
+    fn a_name_that_two_columns_have_is_refused() {
+        let field = |name: &str, kind: DataType| Field::new(name, kind, true);
+        let text = || field("text", DataType::Utf8);
+        let find = |fields: Vec<Field>, path: &str| Column::find(&Schema::new(fields), path).map(|column| column.steps);
+        let doc = |fields: Vec<Field>| field("doc", DataType::Struct(fields.into()));
+        assert_eq!(find(vec![doc(vec![text()]), text()], "text").unwrap(), [1]);
+        assert_eq!(find(vec![doc(vec![text()]), text()], "doc.text").unwrap(), [0, 0]);
+        for (fields, path) in [
+            (vec![text(), text()], "text"),
+            (vec![doc(vec![text()]), doc(vec![])], "doc.text"),
+            (vec![doc(vec![text(), text()])], "doc.text"),
+        ] {
+            assert!(matches!(find(fields, path), Err(FileFault::SeveralColumns { .. })), "{path}");
         }
     }
 

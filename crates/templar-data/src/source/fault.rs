@@ -89,6 +89,12 @@ pub enum FileFault {
         /// The first columns of the file, each with its type.
         columns: Vec<String>,
     },
+    /// Several columns have the name, or several structs on the way to it.
+    #[error("has more than one column `{column}`")]
+    SeveralColumns {
+        /// The column that was asked for.
+        column: String,
+    },
     /// The file expands to far more than it has.
     #[error("expands to more than {limit_bytes} bytes, the limit for {taken_bytes} compressed ones")]
     Expands {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::fault::FileFault;
+use super::gzip::Gunzip;
 use super::kind::{Compression, MAGIC_BYTES};
 
 /// The bytes that any input may expand to.
@@ -98,7 +99,7 @@ impl<R> Expanding<R> {
 /// Decompresses `input`.
 pub(super) fn decompressed(input: Bytestream, compression: Compression, taken: Taken) -> io::Result<Bytestream> {
     let decoder: Box<dyn Read + Send> = match compression {
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Compression::Gzip => Box::new(Gunzip::new(input)),
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
         Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)),
         Compression::Zstd => {

@@ -95,6 +95,21 @@ pub(super) fn magic(start: &[u8], promises_tokens: bool) -> Result<Option<Format
     }
 }
 
+/// Refuses what ought to be text in UTF-8, where its first bytes are text in UTF-16: by its byte-order mark, or because
+/// each second byte is zero.
+///
+/// # Errors
+/// [`FileFault::NoText`].
+pub(super) fn refuse_utf16(start: &[u8]) -> Result<(), FileFault> {
+    let is_zero = |odd: usize| start.len() >= 8 && start[..8].iter().skip(odd).step_by(2).all(|&byte| byte == 0);
+    let is_marked = start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff");
+    // All zeros are no text at all, and a reader says so.
+    if is_marked || is_zero(0) != is_zero(1) {
+        return Err(FileFault::NoText { what: "text in UTF-16, not in UTF-8", hint: RECODE });
+    }
+    Ok(())
+}
+
 const UNPACK: &str = "unpack it and import what is in it";
 const PIPE: &str = "decompress it and pipe it in: `... | templar dataset import - --format jsonl`";
 const CONVERT: &str = "convert it to parquet or jsonl, for example with pandas or duckdb";
@@ -164,6 +179,12 @@ mod tests {
         assert_eq!(refused(b"\xff\xfet\0"), "is text in UTF-16 or UTF-32, not in UTF-8");
         assert_eq!(magic(b"\xff\xfet\0", true).unwrap(), None);
         assert!(magic(b"PK\x03\x04", true).is_err());
+        for utf16 in [&b"{\0\"\0t\0e\0"[..], b"\0{\0\"\0t\0e", b"\xff\xfe{\0"] {
+            assert!(refuse_utf16(utf16).is_err(), "{utf16:?}");
+        }
+        for other in [&b"{\"text\":"[..], b"a\0b\0cdef", b"\0\0\0\0\0\0\0\0", b"a\0", b""] {
+            assert!(refuse_utf16(other).is_ok(), "{other:?}");
+        }
         assert_eq!(refused(b"PK\x03\x04\x14"), "is a zip archive");
     }
 }

@@ -58,6 +58,7 @@ impl MegatronRows {
         }
         let integer = match fixed[17] {
             1 => Integer::U8,
+            3 => Integer::I16,
             4 => Integer::I32,
             5 => Integer::I64,
             8 => Integer::U16,

@@ -39,9 +39,11 @@ impl<R: Read> TableRows<R> {
             return Ok(rows);
         }
         rows.columns = rows.record.len();
-        match rows.record.iter().position(|name| name == column.as_bytes()) {
-            Some(position) => rows.column = position,
-            None => {
+        let mut places = (0..rows.columns).filter(|&place| rows.record.get(place) == Some(column.as_bytes()));
+        match (places.next(), places.next()) {
+            (Some(_), Some(_)) => return Err(FileFault::SeveralColumns { column: column.to_owned() }),
+            (Some(place), None) => rows.column = place,
+            (None, _) => {
                 let names = rows.record.iter().take(LISTED);
                 let columns = names.map(|name| format!("{} (text)", String::from_utf8_lossy(name))).collect();
                 return Err(FileFault::NoColumn { column: column.to_owned(), columns });
@@ -157,5 +159,7 @@ mod tests {
     fn a_table_without_the_column_lists_those_it_has() {
         let error = open("id,body\n1,a\n", Format::Csv).err().unwrap().to_string();
         assert_eq!(error, "has no column `text` of text; its columns: id (text), body (text)");
+        let error = open("text,id,text\na,1,b\n", Format::Csv).err().unwrap().to_string();
+        assert_eq!(error, "has more than one column `text`");
     }
 }

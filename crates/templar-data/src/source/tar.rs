@@ -6,7 +6,8 @@
 //! column `text` takes the member `txt` or `text`, or else the field `text` of the member `json`.
 //!
 //! The blocks of the archive are read here, because the reader of the tar crate keeps the archive borrowed; that crate
-//! reads their headers. An archive ends with a block of zeros, and one without it was cut off.
+//! reads their headers. An archive ends with blocks of zeros, and one without them was cut off. Where another archive
+//! follows, as `cat` joins them, it is read as well.
 
 use std::io::{BufRead, Read};
 
@@ -66,6 +67,37 @@ struct Entry {
     path: Vec<u8>,
     size: u64,
     is_file: bool,
+    /// Whether it is stored as its pieces, without the zeros between them.
+    is_sparse: bool,
+}
+
+/// The place in a block of the map of a sparse file that says whether another one follows.
+const SPARSE_GOES_ON: usize = 504;
+
+/// What stands before the header of a file, and counts instead of it.
+#[derive(Default)]
+struct Attributes {
+    path: Option<Vec<u8>>,
+    size: Option<u64>,
+    is_sparse: bool,
+}
+
+impl Attributes {
+    /// Reads extended attributes of POSIX.
+    fn read(&mut self, attributes: &[u8]) -> Result<(), FileFault> {
+        for attribute in PaxExtensions::new(attributes) {
+            let attribute = attribute.map_err(|error| damaged(error.to_string()))?;
+            let value = || attribute.value_bytes().to_vec();
+            match attribute.key_bytes() {
+                b"GNU.sparse.name" => (self.path, self.is_sparse) = (Some(value()), true),
+                key if key.starts_with(b"GNU.sparse.") => self.is_sparse = true,
+                b"path" if !self.is_sparse => self.path = Some(value()),
+                b"size" => self.size = attribute.value().ok().and_then(|size| size.parse().ok()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<R: BufRead> TarRows<R> {
@@ -76,18 +108,39 @@ impl<R: BufRead> TarRows<R> {
         Self { reader, wanted, max_row_bytes, key, sample, row: 0, has_sample, ended, members, fits }
     }
 
+    /// The next block; none at the end of the input.
+    fn block(&mut self) -> Result<Option<[u8; BLOCK as usize]>, FileFault> {
+        let mut block = Vec::with_capacity(BLOCK as usize);
+        self.reader.by_ref().take(BLOCK).read_to_end(&mut block)?;
+        match block.try_into() {
+            Ok(block) => Ok(Some(block)),
+            Err(short) if short.is_empty() => Ok(None),
+            Err(_) => Err(damaged("it ends inside of a block")),
+        }
+    }
+
+    /// The block of the next header; none at the end of the archive.
+    fn header(&mut self) -> Result<Option<[u8; BLOCK as usize]>, FileFault> {
+        let mut has_end_mark = false;
+        loop {
+            match self.block()? {
+                None if has_end_mark => return Ok(None),
+                None => return Err(damaged("it ends before its end mark")),
+                Some(block) if block != [0; BLOCK as usize] => return Ok(Some(block)),
+                Some(_) => {
+                    has_end_mark = true;
+                    // A sample does not go on in another archive.
+                    self.key.clear();
+                }
+            }
+        }
+    }
+
     /// The next file, at whose first byte the reader then stands. None at the end of the archive.
     fn entry(&mut self) -> Result<Option<Entry>, FileFault> {
-        let (mut long_name, mut pax_size) = (None, None);
+        let mut attributes = Attributes::default();
         loop {
-            let mut block = [0; BLOCK as usize];
-            self.reader.read_exact(&mut block).map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => damaged("it ends before its end mark"),
-                _ => error.into(),
-            })?;
-            if block == [0; BLOCK as usize] {
-                return Ok(None);
-            }
+            let Some(block) = self.header()? else { return Ok(None) };
             let header = Header::from_byte_slice(&block);
             check_sum(header, &block)?;
             let size = header.entry_size().map_err(|error| damaged(error.to_string()))?;
@@ -95,24 +148,21 @@ impl<R: BufRead> TarRows<R> {
                 EntryType::GNULongName => {
                     let mut name = self.small(size)?;
                     name.truncate(name.iter().position(|&byte| byte == 0).unwrap_or(name.len()));
-                    long_name = Some(name);
+                    attributes.path = Some(name);
                 }
-                EntryType::XHeader => {
-                    let attributes = self.small(size)?;
-                    for attribute in PaxExtensions::new(&attributes) {
-                        let attribute = attribute.map_err(|error| damaged(error.to_string()))?;
-                        match attribute.key_bytes() {
-                            b"path" => long_name = Some(attribute.value_bytes().to_vec()),
-                            b"size" => pax_size = attribute.value().ok().and_then(|size| size.parse().ok()),
-                            _ => {}
-                        }
-                    }
-                }
+                EntryType::XHeader => attributes.read(&self.small(size)?)?,
                 EntryType::GNULongLink | EntryType::XGlobalHeader => drop(self.small(size)?),
                 kind => {
-                    let path = long_name.unwrap_or_else(|| header.path_bytes().into_owned());
-                    let is_file = matches!(kind, EntryType::Regular | EntryType::Continuous);
-                    return Ok(Some(Entry { path, size: pax_size.unwrap_or(size), is_file }));
+                    let mut goes_on =
+                        kind == EntryType::GNUSparse && header.as_gnu().is_some_and(|gnu| gnu.is_extended());
+                    while goes_on {
+                        let block = self.block()?.ok_or_else(|| damaged("it ends inside of a header"))?;
+                        goes_on = block[SPARSE_GOES_ON] == 1;
+                    }
+                    let path = attributes.path.unwrap_or_else(|| header.path_bytes().into_owned());
+                    let is_sparse = attributes.is_sparse || kind == EntryType::GNUSparse;
+                    let is_file = is_sparse || matches!(kind, EntryType::Regular | EntryType::Continuous);
+                    return Ok(Some(Entry { path, size: attributes.size.unwrap_or(size), is_file, is_sparse }));
                 }
             }
         }
@@ -151,6 +201,12 @@ impl<R: BufRead> TarRows<R> {
             }
             return self.pass(entry.size.saturating_add(padding(entry.size)));
         };
+        if entry.is_sparse {
+            let path = String::from_utf8_lossy(&entry.path);
+            return Err(damaged(format!(
+                "{path} in it is stored as a sparse file: write the archive without --sparse"
+            )));
+        }
         let found = if entry.size > self.max_row_bytes {
             self.pass(entry.size.saturating_add(padding(entry.size)))?;
             Some(Found::Bad(RowFault::TooLong { max_bytes: self.max_row_bytes as usize }))
@@ -279,6 +335,45 @@ mod tests {
         assert_eq!(captions[1], (2, text("c")));
         assert_eq!(rows(&bytes, "caption").unwrap(), captions);
         assert_eq!(rows(&bytes, "seg.txt").unwrap()[1], (2, text("another member")));
+    }
+
+    #[test]
+    fn archives_that_were_joined_are_read_to_the_end() {
+        let two = [archive(&[("1.txt", "one")]), archive(&[("1.txt", "two"), ("2.txt", "three")])].concat();
+        assert_eq!(rows(&two, "text").unwrap(), [(1, text("one")), (2, text("two")), (3, text("three"))]);
+        let error = rows(&[&two[..], &[b'x'; 512]].concat(), "text").unwrap_err().to_string();
+        assert!(error.contains("checksum"), "{error}");
+        assert!(rows(&[&two[..], b"x"].concat(), "text").is_err());
+    }
+
+    #[test]
+    fn a_sparse_file_is_passed_over_and_refused_where_it_is_wanted() {
+        // One block of the map in the header goes on in a block of its own, which the size does not count.
+        let sparse = |path: &str| {
+            let mut header = Header::new_gnu();
+            header.set_path(path).unwrap();
+            header.set_entry_type(EntryType::GNUSparse);
+            header.set_size(3);
+            header.as_gnu_mut().unwrap().isextended = [1];
+            header.set_cksum();
+            let mut content = [0; 512];
+            content[..3].copy_from_slice(b"abc");
+            [&header.as_bytes()[..], &[0; 512], &content].concat()
+        };
+        let after = archive(&[("2.txt", "two")]);
+        let found = rows(&[sparse("1.jpg"), after.clone()].concat(), "text").unwrap();
+        assert_eq!(found, [(1, Found::Nothing), (2, text("two"))]);
+        let error = rows(&[sparse("1.txt"), after.clone()].concat(), "text").unwrap_err().to_string();
+        assert!(error.contains("1.txt in it is stored as a sparse file"), "{error}");
+        // What GNU tar writes in POSIX's format.
+        let mut builder = tar::Builder::new(Vec::new());
+        let attributes = [("GNU.sparse.major", &b"1"[..]), ("GNU.sparse.name", b"3.txt")];
+        builder.append_pax_extensions(attributes).unwrap();
+        let mut header = Header::new_ustar();
+        header.set_size(3);
+        builder.append_data(&mut header, "GNUSparseFile.7/3.txt", &b"1\n0"[..]).unwrap();
+        let error = rows(&builder.into_inner().unwrap(), "text").unwrap_err().to_string();
+        assert!(error.contains("3.txt in it is stored as a sparse file"), "{error}");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) enum Integer {
     U8,
     U16,
     U32,
+    U64,
+    I16,
     I32,
     I64,
 }
@@ -41,9 +43,9 @@ impl Integer {
     pub(super) fn bytes(self) -> usize {
         match self {
             Self::U8 => 1,
-            Self::U16 => 2,
+            Self::U16 | Self::I16 => 2,
             Self::U32 | Self::I32 => 4,
-            Self::I64 => 8,
+            Self::U64 | Self::I64 => 8,
         }
     }
 
@@ -55,6 +57,10 @@ impl Integer {
             (Self::U8, &[a]) => a.into(),
             (Self::U16, &[a, b]) => u16::from_le_bytes([a, b]).into(),
             (Self::U32, &[a, b, c, d]) => u32::from_le_bytes([a, b, c, d]),
+            (Self::U64, bytes) => {
+                bytes.try_into().map_or(u32::MAX, |bytes| u32::try_from(u64::from_le_bytes(bytes)).unwrap_or(u32::MAX))
+            }
+            (Self::I16, &[a, b]) => signed(i16::from_le_bytes([a, b]).into()),
             (Self::I32, &[a, b, c, d]) => signed(i32::from_le_bytes([a, b, c, d]).into()),
             (Self::I64, bytes) => bytes.try_into().map_or(u32::MAX, |bytes| signed(i64::from_le_bytes(bytes))),
             _ => u32::MAX,
@@ -145,9 +151,11 @@ fn npy_header(reader: &mut impl Read) -> Result<(Integer, u64), FileFault> {
         Some("|u1") => Integer::U8,
         Some("<u2") => Integer::U16,
         Some("<u4") => Integer::U32,
+        Some("<u8") => Integer::U64,
+        Some("<i2") => Integer::I16,
         Some("<i4") => Integer::I32,
         Some("<i8") => Integer::I64,
-        Some(">u2" | ">u4" | ">i4" | ">i8") => {
+        Some(">u2" | ">u4" | ">u8" | ">i2" | ">i4" | ">i8") => {
             return Err(damaged("its numbers are big-endian: write them with `astype('<u2')`"));
         }
         _ => {
@@ -282,6 +290,12 @@ mod tests {
         let signed = [5i64, -1].map(i64::to_le_bytes).concat();
         let found = tokens(&npy(&header("'<i8'", "False", "(2,)"), &signed), Format::Tokens).unwrap();
         assert_eq!(found, [5, u32::MAX]);
+        let unsigned = [7u64, 1 << 40].map(u64::to_le_bytes).concat();
+        let found = tokens(&npy(&header("'<u8'", "False", "(2,)"), &unsigned), Format::Tokens).unwrap();
+        assert_eq!(found, [7, u32::MAX]);
+        let signed = [7i16, -1].map(i16::to_le_bytes).concat();
+        let found = tokens(&npy(&header("'<i2'", "True", "(2,)"), &signed), Format::Tokens).unwrap();
+        assert_eq!(found, [7, u32::MAX]);
         let refused = [
             ("'>u2'", "(3,)", "big-endian"),
             ("'<f4'", "(3,)", "it holds '<f4'"),

@@ -66,6 +66,18 @@ pub(crate) fn arrow_file(batches: &[RecordBatch], compression: Option<Compressio
     writer.into_inner().unwrap()
 }
 
+/// The same file as polars writes it: the schema before the first record batch is bare, and not framed as a message.
+pub(crate) fn polars_file(batches: &[RecordBatch], compression: Option<CompressionType>) -> Vec<u8> {
+    const MARK: usize = 8;
+    const FRAME: usize = 8;
+    let mut file = arrow_file(batches, compression);
+    let length = u32::from_le_bytes([12, 13, 14, 15].map(|at| file[at])) as usize;
+    assert_eq!(file[MARK..MARK + 4], [0xff; 4], "a framed message comes first");
+    file.copy_within(MARK + FRAME..MARK + FRAME + length, MARK);
+    file[MARK + length..MARK + FRAME + length].fill(0);
+    file
+}
+
 pub(crate) fn arrow_stream(batches: &[RecordBatch]) -> Vec<u8> {
     let mut writer = StreamWriter::try_new(Vec::new(), &batches[0].schema()).unwrap();
     batches.iter().for_each(|batch| writer.write(batch).unwrap());

@@ -5,8 +5,7 @@
 //! file and crate. It reads the header that passes by, refuses a page that states more than [`MAX_PAGE_BYTES`], and
 //! tries a page that could lie about it before the crate gets it.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +19,7 @@ use super::header::page_sizes;
 use crate::source::fault::FileFault;
 use crate::source::format::Format;
 use crate::source::input::Taken;
+use crate::source::whole::Whole;
 
 /// The longest page, in bytes after decompression. Writers make pages of about one MiB, and longer ones of long texts.
 const MAX_PAGE_BYTES: u64 = 256 << 20;
@@ -33,14 +33,9 @@ const LZ4_FACTOR: u64 = 255;
 pub(crate) struct Pages(Arc<Shared>);
 
 struct Shared {
-    source: Source,
+    whole: Whole,
     taken: Taken,
     state: Mutex<State>,
-}
-
-enum Source {
-    File(File, u64),
-    Memory(Bytes),
 }
 
 #[derive(Default)]
@@ -54,18 +49,9 @@ struct State {
 }
 
 impl Pages {
-    /// The pages of a file that can be read at any place.
-    pub(crate) fn of_file(file: File, taken: Taken) -> io::Result<Self> {
-        let length = file.metadata()?.len();
-        Ok(Self::new(Source::File(file, length), taken))
-    }
-
-    pub(crate) fn of_memory(bytes: Bytes, taken: Taken) -> Self {
-        Self::new(Source::Memory(bytes), taken)
-    }
-
-    fn new(source: Source, taken: Taken) -> Self {
-        Self(Arc::new(Shared { source, taken, state: Mutex::default() }))
+    /// The pages of an input, the bytes of which are counted as they are taken.
+    pub(crate) fn new(whole: Whole, taken: Taken) -> Self {
+        Self(Arc::new(Shared { whole, taken, state: Mutex::default() }))
     }
 
     /// Takes note of the column chunks that are read from now on.
@@ -84,23 +70,6 @@ impl Pages {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The bytes from `start` on, `length` of them or fewer at the end of the file.
-    fn bytes(&self, start: u64, length: usize) -> io::Result<Bytes> {
-        match &self.0.source {
-            Source::Memory(bytes) => {
-                let start = usize::try_from(start).unwrap_or(usize::MAX).min(bytes.len());
-                Ok(bytes.slice(start..bytes.len().min(start.saturating_add(length))))
-            }
-            Source::File(file, _) => {
-                let mut file = file.try_clone()?;
-                file.seek(SeekFrom::Start(start))?;
-                let mut bytes = Vec::new();
-                file.take(length as u64).read_to_end(&mut bytes)?;
-                Ok(bytes.into())
-            }
-        }
     }
 
     /// Looks at a page before it is decompressed.
@@ -146,10 +115,7 @@ fn expands_beyond(codec: Codec, page: &[u8], levels: u64, limit: u64) -> bool {
 
 impl Length for Pages {
     fn len(&self) -> u64 {
-        match &self.0.source {
-            Source::File(_, length) => *length,
-            Source::Memory(bytes) => bytes.len() as u64,
-        }
+        self.0.whole.length()
     }
 }
 
@@ -161,7 +127,7 @@ impl ChunkReader for Pages {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let bytes = self.bytes(start, length)?;
+        let bytes = self.0.whole.bytes(start, length)?;
         if bytes.len() != length {
             return Err(ParquetError::EOF(format!("it has {} of {length} bytes from byte {start} on", bytes.len())));
         }
@@ -194,7 +160,7 @@ const MAX_HEADER_BYTES: usize = 1 << 20;
 impl Read for HeaderReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.ahead.is_empty() {
-            self.ahead = self.pages.bytes(self.at, AHEAD_BYTES)?;
+            self.ahead = self.pages.0.whole.bytes(self.at, AHEAD_BYTES)?;
             self.at += self.ahead.len() as u64;
         }
         let length = buffer.len().min(self.ahead.len());

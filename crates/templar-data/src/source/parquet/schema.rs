@@ -28,6 +28,9 @@ pub(super) fn find(schema: &SchemaDescriptor, path: &str) -> Result<Wanted, File
         let leaves = before..before + leaf_count(&column);
         let is_list = is_list(&column);
         if is_text(&column) || is_list {
+            if has_twin(&root, &steps) {
+                return Err(FileFault::SeveralColumns { column: path.to_owned() });
+            }
             return Ok(Wanted { root, steps, leaves, is_list });
         }
     }
@@ -57,6 +60,15 @@ fn walk(group: &TypePtr, path: &str, steps: &mut Vec<usize>) -> Option<(TypePtr,
         steps.pop();
     }
     None
+}
+
+/// Whether a field on the way has the name of another one beside it.
+fn has_twin(group: &TypePtr, steps: &[usize]) -> bool {
+    let Some((step, below)) = steps.split_first() else { return false };
+    let fields = group.get_fields();
+    let Some(field) = fields.get(*step) else { return false };
+    let is_twin = fields.iter().filter(|other| other.name() == field.name()).count() > 1;
+    is_twin || !below.is_empty() && has_twin(field, below)
 }
 
 fn leads(name: &str, path: &str) -> bool {
