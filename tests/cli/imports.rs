@@ -209,3 +209,24 @@ fn parts_are_made_without_a_home_and_joined() {
         assert_eq!(desk.say(&["f", "--part", part]).code, 2);
     }
 }
+
+#[test]
+fn conversations_are_joined_by_the_template_that_is_named_and_the_output_says_which() {
+    let desk = Desk::new("conversations");
+    let turns =
+        r#"{"messages": [{"role": "user", "content": "To be?"}, {"role": "assistant", "content": "Or not to be."}]}"#;
+    fs::write(desk.at("chat.jsonl"), format!("{turns}\n").repeat(300)).unwrap();
+    fs::write(desk.at("chat.jinja"), "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}").unwrap();
+    let arguments = [&["chat.jsonl", "--column", "messages"], &HOLD[..]].concat();
+    let with = |more: &[&str]| desk.say(&[&arguments[..], more].concat());
+    let plain = with(&["--name", "plain"]);
+    assert!(plain.err.contains("300 of them conversations, joined as role: content"), "{plain:?}");
+    let joined = with(&["--name", "joined", "--chat-template", "chat.jinja"]);
+    assert!(joined.err.contains("300 of them conversations, joined by the chat template"), "{joined:?}");
+    assert_ne!(plain.out, joined.out);
+    let shown = desk.json(&[&arguments[..], &["--chat-template", "chat.jinja", "--dry-run"]].concat()).1;
+    assert_eq!(shown["samples"][0]["text"], "[user] To be?[assistant] Or not to be.<|endoftext|>");
+    fs::write(desk.at("chat.jinja"), "{% for %}").unwrap();
+    let broken = with(&["--name", "broken", "--chat-template", "chat.jinja"]);
+    assert!(broken.code == 1 && broken.err.contains("--chat-template none"), "{broken:?}");
+}

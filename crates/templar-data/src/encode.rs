@@ -1,10 +1,12 @@
-//! Documents become tokens.
+//! Documents become tokens: texts by the tokenizer, conversations by the chat template or in the plain form.
+
+use std::sync::OnceLock;
 
 use crate::duplicates::DocumentDigest;
 use crate::error::ImportError;
 use crate::reading::Batch;
-use crate::source::{Content, InputFile, plain};
-use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::source::{Content, InputFile, RowFault, plain};
+use crate::tokenizer::{ChatError, ChatTemplate, ChatTemplateError, ChatTokenizer, Tokenizer, TokenizerError};
 
 /// One document as tokens, with the token that ends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,41 +27,85 @@ pub(crate) struct EncodedBatch {
     pub(crate) file: usize,
     pub(crate) number: u64,
     pub(crate) documents: Vec<EncodedDocument>,
+    /// The conversations that cannot be joined, each with its row.
+    pub(crate) bad: Vec<(u64, RowFault)>,
 }
 
-/// Tokenises a batch.
-///
-/// # Errors
-/// [`ImportError::Encode`] for the first document that cannot be tokenised.
-pub(crate) fn encode_batch(
-    batch: Batch,
-    files: &[InputFile],
-    tokenizer: &Tokenizer,
-) -> Result<EncodedBatch, ImportError> {
-    let Batch { file, number, documents } = batch;
-    let encoded = documents.into_iter().map(|document| {
-        let row = document.row;
-        let tokens = encode_document(document.content, tokenizer).map_err(|source| {
-            let path = files.get(file).map(|file| file.path().to_owned()).unwrap_or_default();
-            ImportError::Encode { path, row, source }
-        })?;
-        Ok(EncodedDocument::new(tokens))
-    });
-    Ok(EncodedBatch { file, number, documents: encoded.collect::<Result<_, ImportError>>()? })
+/// A document that cannot become tokens.
+#[derive(Debug)]
+pub(crate) enum EncodeFault {
+    /// The conversation cannot be joined, but others can.
+    Turns(RowFault),
+    Tokenizer(TokenizerError),
+    Template(ChatTemplateError),
 }
 
-/// The tokens of one document, with those that start and end it.
-///
-/// # Errors
-/// [`TokenizerError::Encode`].
-pub(crate) fn encode_document(content: Content, tokenizer: &Tokenizer) -> Result<Vec<u32>, TokenizerError> {
-    let tokens = match content {
-        Content::Text(text) => tokenizer.encode(&text)?,
-        Content::Tokens(ids) => ids,
-        Content::Turns(turns) => {
-            let text = plain(&turns).map_err(|fault| TokenizerError::Encode(fault.to_string()))?;
-            tokenizer.encode(&text)?
+/// What turns documents into tokens.
+pub(crate) struct Encoder {
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    /// Made for the first conversation, because it has a vocabulary of its own.
+    chat: OnceLock<Result<ChatTokenizer, String>>,
+}
+
+impl Encoder {
+    pub(crate) fn new(tokenizer: Tokenizer, template: Option<ChatTemplate>) -> Self {
+        Self { tokenizer, template, chat: OnceLock::new() }
+    }
+
+    pub(crate) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Tokenises a batch.
+    ///
+    /// # Errors
+    /// [`ImportError::Encode`] for the first document that cannot be tokenised, and [`ImportError::ChatTemplate`].
+    pub(crate) fn batch(&self, batch: Batch, files: &[InputFile]) -> Result<EncodedBatch, ImportError> {
+        let mut encoded = EncodedBatch { file: batch.file, number: batch.number, documents: vec![], bad: vec![] };
+        for document in batch.documents {
+            let row = document.row;
+            match self.document(document.content) {
+                Ok(tokens) => encoded.documents.push(EncodedDocument::new(tokens)),
+                Err(EncodeFault::Turns(fault)) => encoded.bad.push((row, fault)),
+                Err(EncodeFault::Template(error)) => return Err(error.into()),
+                Err(EncodeFault::Tokenizer(source)) => {
+                    let path = files.get(batch.file).map(|file| file.path().to_owned()).unwrap_or_default();
+                    return Err(ImportError::Encode { path, row, source });
+                }
+            }
         }
-    };
-    Ok(tokenizer.whole(tokens))
+        Ok(encoded)
+    }
+
+    /// The tokens of one document, with those that start and end it.
+    pub(crate) fn document(&self, content: Content) -> Result<Vec<u32>, EncodeFault> {
+        match content {
+            Content::Text(text) => self.tokenizer.document(&text).map_err(EncodeFault::Tokenizer),
+            Content::Tokens(ids) => Ok(self.tokenizer.whole(ids)),
+            Content::Turns(turns) => match self.chat()? {
+                None => {
+                    let text = plain(&turns).map_err(EncodeFault::Turns)?;
+                    self.tokenizer.document(&text).map_err(EncodeFault::Tokenizer)
+                }
+                Some(chat) => chat.document(&turns).map_err(|error| match error {
+                    ChatError::Tokenizer(error) => EncodeFault::Tokenizer(error),
+                    refused => EncodeFault::Turns(RowFault::BadTurns(refused.to_string())),
+                }),
+            },
+        }
+    }
+
+    /// What joins conversations by the template, if there is one.
+    fn chat(&self) -> Result<Option<&ChatTokenizer>, EncodeFault> {
+        let Some(template) = &self.template else { return Ok(None) };
+        let chat = self.chat.get_or_init(|| {
+            ChatTokenizer::new(&self.tokenizer, template).map_err(|error| match error {
+                ChatError::Template(ChatTemplateError::Render(reason)) => reason,
+                other => other.to_string(),
+            })
+        });
+        let failed = |reason: &String| EncodeFault::Template(ChatTemplateError::Render(reason.clone()));
+        chat.as_ref().map(Some).map_err(failed)
+    }
 }

@@ -12,7 +12,7 @@ use crate::listing::ListingError;
 use crate::part::PartError;
 use crate::shard::SinkError;
 use crate::source::fault::{FileFault, RowFault};
-use crate::tokenizer::TokenizerError;
+use crate::tokenizer::{ChatTemplateError, TokenizerError};
 
 /// An import failed. Rows and lines are counted from 1.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,9 @@ pub enum ImportError {
     /// The tokenizer cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The chat template that conversations need does not parse.
+    #[error(transparent)]
+    ChatTemplate(#[from] ChatTemplateError),
     /// A document cannot be tokenised.
     #[error("{path}, row {row}")]
     Encode {

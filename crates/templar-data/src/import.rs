@@ -14,7 +14,7 @@ use templar_manifest::{BlobId, Dataset, HeldOut, Payload};
 
 use crate::assembly::{Assembled, Assembly, ImportedFile};
 use crate::duplicates::{Duplicates, OnDuplicate};
-use crate::encode::{EncodedBatch, encode_batch, encode_document};
+use crate::encode::{EncodeFault, EncodedBatch, Encoder};
 use crate::error::ImportError;
 use crate::licence::checked_licence;
 use crate::listing::Listing;
@@ -24,7 +24,7 @@ use crate::progress::Progress;
 use crate::reading::FileReading;
 use crate::shard::{MAX_SHARD_BYTES, ShardSink};
 use crate::share::Part;
-use crate::source::{InputFile, ReadOptions, ReadReport, Vocabulary};
+use crate::source::{Document, InputFile, OnBadRow, ReadOptions, ReadReport, Vocabulary};
 use crate::tokenizer::{ChatTemplate, TokenNames, Tokenizer};
 
 /// The options of an import. Together with the text and the tokenizer they decide the manifest.
@@ -41,7 +41,8 @@ pub struct ImportOptions {
     pub end_token: Option<String>,
     /// The token that stands before each document. Without it, none does.
     pub start_token: Option<String>,
-    /// The chat template that came with the tokenizer. The dataset names it, so that exports have it too.
+    /// The chat template that joins the turns of conversations. The dataset names it, so that exports have it too. Without
+    /// it, each turn becomes `role: content`, with a blank line between turns.
     pub chat_template: Option<ChatTemplate>,
     /// The number of tokens in a full shard.
     pub shard_tokens: u64,
@@ -137,7 +138,7 @@ impl Imported {
 /// The file of the tokenizer and every shard go to a sink. Work is done on as many threads as rayon has here; what comes
 /// out depends on the text, the tokenizer and the options alone.
 pub struct Import<'a> {
-    tokenizer: Tokenizer,
+    encoder: Encoder,
     tokenizer_json: &'a [u8],
     options: &'a ImportOptions,
     /// The manifest, still without documents and shards.
@@ -153,17 +154,23 @@ impl<'a> Import<'a> {
         let names = TokenNames { end: options.end_token.as_deref(), start: options.start_token.as_deref() };
         let tokenizer = Tokenizer::new(tokenizer_json.to_vec(), names)?;
         let dataset = options.dataset(&tokenizer)?;
-        Ok(Self { tokenizer, tokenizer_json, options, dataset })
+        let encoder = Encoder::new(tokenizer, options.chat_template.clone());
+        Ok(Self { encoder, tokenizer_json, options, dataset })
     }
 
     /// The tokenizer of the dataset.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        self.encoder.tokenizer()
     }
 
     /// How the files are read.
     pub fn read_options(&self) -> &ReadOptions {
         &self.options.read
+    }
+
+    /// The chat template that joins the turns of conversations, as the dataset names it.
+    pub fn chat_template(&self) -> Option<BlobId> {
+        self.dataset.chat_template
     }
 
     /// Imports the files of a listing.
@@ -252,20 +259,27 @@ impl<'a> Import<'a> {
     }
 
     fn vocabulary(&self) -> Vocabulary {
-        Vocabulary { size: self.tokenizer.vocab_size(), end: self.tokenizer.end_token() }
+        Vocabulary { size: self.tokenizer().vocab_size(), end: self.tokenizer().end_token() }
     }
 
     /// The first documents of a file, each with its row and its tokens.
     pub(crate) fn first_documents(&self, path: &Path, count: usize) -> Result<Vec<(u64, Vec<u32>)>, ImportError> {
-        let input = InputFile::File(path.to_owned());
-        let documents = input.documents(&self.options.read, self.vocabulary())?;
-        let encoded = documents.take(count).map(|document| {
-            let document = document?;
-            let row = document.row;
-            let tokens = encode_document(document.content, &self.tokenizer);
-            Ok((row, tokens.map_err(|source| ImportError::Encode { path: path.to_owned(), row, source })?))
-        });
-        encoded.collect()
+        let documents = InputFile::File(path.to_owned()).documents(&self.options.read, self.vocabulary())?;
+        let encoded =
+            documents.filter_map(|document| document.and_then(|one| self.encoded_document(path, one)).transpose());
+        encoded.take(count).collect()
+    }
+
+    /// The row and the tokens of a document; none where it is a bad row that is left out.
+    fn encoded_document(&self, path: &Path, document: Document) -> Result<Option<(u64, Vec<u32>)>, ImportError> {
+        let (row, path) = (document.row, path.to_owned());
+        match self.encoder.document(document.content) {
+            Ok(tokens) => Ok(Some((row, tokens))),
+            Err(EncodeFault::Turns(_)) if self.options.read.on_bad_row == OnBadRow::Skip => Ok(None),
+            Err(EncodeFault::Turns(fault)) => Err(ImportError::Row { path, row, fault }),
+            Err(EncodeFault::Tokenizer(source)) => Err(ImportError::Encode { path, row, source }),
+            Err(EncodeFault::Template(error)) => Err(error.into()),
+        }
     }
 
     /// Reads and tokenises, and gives the batches in order.
@@ -275,12 +289,26 @@ impl<'a> Import<'a> {
         mut consume: impl FnMut(EncodedBatch) -> Result<(), ImportError>,
     ) -> Result<ReadReport, ImportError> {
         let threads = NonZero::new(rayon::current_num_threads()).unwrap_or(NonZero::<usize>::MIN);
-        in_order(
+        let mut bad = ReadReport::default();
+        let mut report = in_order(
             threads,
             |feed| reading.run(feed),
-            |batch| encode_batch(batch, reading.files, &self.tokenizer),
-            |batch| consume(batch?),
-        )
+            |batch| self.encoder.batch(batch, reading.files),
+            |batch| {
+                let mut batch = batch?;
+                let path = reading.files.get(batch.file).map(InputFile::path).unwrap_or(Path::new(""));
+                for (row, fault) in std::mem::take(&mut batch.bad) {
+                    if self.options.read.on_bad_row == OnBadRow::Fail {
+                        return Err(ImportError::Row { path: path.to_owned(), row, fault });
+                    }
+                    bad.bad(path, row, fault);
+                }
+                consume(batch)
+            },
+        )?;
+        report.conversations -= bad.bad_row_count();
+        report.add_bad(bad, |path| reading.files.iter().position(|file| file.path() == path));
+        Ok(report)
     }
 }
 

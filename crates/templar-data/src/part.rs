@@ -69,6 +69,11 @@ impl PartPlan {
         if tokenizers[0] != tokenizers[1] {
             return Some(format!("the tokenizers are {} and {}", tokenizers[0].short(), tokenizers[1].short()));
         }
+        let templates = [self, other].map(|plan| plan.dataset.chat_template);
+        if templates[0] != templates[1] {
+            let named = templates.map(|id| id.map_or("none".to_owned(), |id| id.short()));
+            return Some(format!("the chat templates are {} and {}", named[0], named[1]));
+        }
         if self.files.len() != other.files.len() {
             return Some(format!("one saw {} files and the other {}", self.files.len(), other.files.len()));
         }

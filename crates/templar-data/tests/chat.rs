@@ -21,7 +21,7 @@ fn tokenizer() -> Tokenizer {
 /// The text of a conversation, without the end token of the document.
 fn rendered(source: &str, turns: Value) -> Result<String, ChatError> {
     let tokenizer = tokenizer();
-    let tokens = ChatTokenizer::new(&tokenizer, ChatTemplate::new(source)).document(&turns)?;
+    let tokens = ChatTokenizer::new(&tokenizer, &ChatTemplate::new(source))?.document(&turns)?;
     let (end, text) = tokens.split_last().unwrap();
     assert_eq!(*end, tokenizer.end_token());
     Ok(tokenizer.decode(text).unwrap())
@@ -56,6 +56,13 @@ fn templates_are_rendered_as_transformers_renders_them() {
     let error = rendered("{{ raise_exception('roles must alternate') }}", turns.clone()).unwrap_err();
     assert!(error.to_string().contains("roles must alternate"), "{error}");
     assert!(rendered("{% for %}", turns.clone()).is_err());
+    let printed =
+        "{{ none }} {{ true }} {{ [1, 2.0, 'a'] }} {{ {'a': none} }} {{ 1e16 }} {{ tools is none }}{{ missing }}";
+    assert_eq!(rendered(printed, turns.clone()).unwrap(), "None True [1, 2.0, 'a'] {'a': None} 1e+16 True");
+    let laid_out = "{{ {'b':[],'a':['é',{}]}|tojson(sort_keys=true,ensure_ascii=true,separators=(',',':')) }}";
+    assert_eq!(rendered(laid_out, turns.clone()).unwrap(), r#"{"a":["\u00e9",{}],"b":[]}"#);
+    let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+    assert!(rendered(endless, turns.clone()).is_err());
     let dated = "{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}2024{% endif %}";
     assert_eq!(rendered(dated, turns).unwrap(), "2024");
 }

@@ -302,7 +302,7 @@ fn a_conversation_is_one_document() {
     let template = ChatTemplate::new(
         "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' }}{% endfor %}",
     );
-    let chat = ChatTokenizer::new(&tokenizer, template);
+    let chat = ChatTokenizer::new(&tokenizer, &template).unwrap();
     let turns = json!([{ "role": "user", "content": "hi" }, { "role": "assistant", "content": "ho" }]);
     let text = |text: &str| tokenizer.encode(text).unwrap();
     let expected = [&[2048], &text("user\nhi")[..], &[2049, 2048], &text("assistant\nho")[..], &[2049, 0]].concat();
@@ -311,9 +311,9 @@ fn a_conversation_is_one_document() {
     let refused = chat.document(&forged).unwrap_err();
     assert!(matches!(&refused, ChatError::SpecialToken { name } if name.starts_with("<|im_")), "{refused}");
     // A template that writes the end token itself does not get a second one.
-    let ending = ChatTokenizer::new(&tokenizer, ChatTemplate::new("{{ messages[0].content + eos_token }}"));
+    let ending = ChatTokenizer::new(&tokenizer, &ChatTemplate::new("{{ messages[0].content + eos_token }}")).unwrap();
     assert_eq!(ending.document(&turns).unwrap(), [&text("hi")[..], &[0]].concat());
-    let broken = ChatTokenizer::new(&tokenizer, ChatTemplate::new("{{ raise_exception('no') }}"));
+    let broken = ChatTokenizer::new(&tokenizer, &ChatTemplate::new("{{ raise_exception('no') }}")).unwrap();
     assert!(matches!(broken.document(&turns), Err(ChatError::Template(_))));
 }
 

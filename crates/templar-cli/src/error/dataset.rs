@@ -1,15 +1,16 @@
 //! What the errors of an import mean.
 
-use templar_data::{FileFault, Format, ImportError, LicenceError, ListingError, PartError, SinkError};
+use templar_data::{FileFault, Format, ImportError, LicenceError, ListingError, PartError, RowFault, SinkError};
 
 use super::meaning::{Code, Meaning, hint, io, plain, put};
-use super::models::tokenizer;
+use super::models::{chat_template, tokenizer};
 
 pub(super) fn import(error: &ImportError) -> Meaning {
     match error {
         ImportError::Options(_) => plain(Code::Usage),
         ImportError::List(error) => listing(error),
         ImportError::Tokenizer(error) => tokenizer(error),
+        ImportError::ChatTemplate(error) => chat_template(error),
         ImportError::Licence(error) => licence(error),
         ImportError::Part(error) => part(error),
         ImportError::TooShort { fits: Some(rule), .. } => hint(
@@ -20,6 +21,10 @@ pub(super) fn import(error: &ImportError) -> Meaning {
         ImportError::Missing { .. } => plain(Code::NotFound),
         ImportError::Sink(SinkError(source)) => source.downcast_ref().map_or(plain(Code::Failed), put),
         ImportError::Io { source, .. } => (Code::Failed, io(source).1),
+        ImportError::Row { row: 1, fault: RowFault::BadJson(_), .. } => hint(
+            Code::Failed,
+            "JSON is read as one object on each line, or as one array of objects: `jq -c . OLD > NEW` writes lines",
+        ),
         ImportError::Row { .. } => {
             hint(Code::Failed, "`--on-bad-row skip` leaves such rows out, counts them, and shows the first three")
         }
@@ -37,6 +42,7 @@ fn import_file(fault: &FileFault) -> Option<String> {
             format!("say what it is with `--format`, one of {names}")
         }
         FileFault::NoColumn { .. } => "name one of its columns with `--column`".to_owned(),
+        FileFault::SeveralColumns { .. } => "give one of them another name, and write the file again".to_owned(),
         FileFault::Damaged { .. } => "get the file again, or write it anew; nothing was imported".to_owned(),
         FileFault::Expands { .. } => {
             "where this is right, decompress it first, and import what comes out of it".to_owned()

@@ -33,7 +33,10 @@ pub(super) fn chat_template(error: &ChatTemplateError) -> Meaning {
         ChatTemplateError::Malformed { .. } => {
             hint(Code::Failed, "repair the file, or import with a tokenizer.json that lies alone in its folder")
         }
-        ChatTemplateError::Render(_) => plain(Code::Failed),
+        ChatTemplateError::Render(_) => hint(
+            Code::Failed,
+            "--chat-template none joins conversations in the plain form, and --chat-template FILE by another template",
+        ),
     }
 }
 

@@ -53,6 +53,16 @@ impl ReadReport {
         self.notes.extend(other.notes);
     }
 
+    /// Adds bad rows of the same files that were found later. `place` tells the order of the files.
+    pub(crate) fn add_bad(&mut self, other: Self, place: impl Fn(&Path) -> Option<usize>) {
+        for (reason, count) in other.bad_rows {
+            *self.bad_rows.entry(reason).or_default() += count;
+        }
+        self.first_bad_rows.extend(other.first_bad_rows);
+        self.first_bad_rows.sort_by_key(|(path, row, _)| (place(path), *row));
+        self.first_bad_rows.truncate(SHOWN);
+    }
+
     /// Counts a bad row that is left out.
     pub(crate) fn bad(&mut self, path: &Path, row: u64, fault: RowFault) {
         *self.bad_rows.entry(fault.reason()).or_default() += 1;

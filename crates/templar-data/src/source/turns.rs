@@ -6,6 +6,7 @@
 use std::fmt::{self, Write as _};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::fault::RowFault;
 
@@ -57,7 +58,11 @@ impl TurnValue {
 }
 
 fn turn(turn: TurnValue) -> Result<TurnValue, RowFault> {
-    let TurnValue::Object(mut fields) = turn else { return Err(bad("a turn is no object")) };
+    let mut fields = match turn {
+        TurnValue::Object(fields) => fields,
+        TurnValue::Text(_) => return Err(bad("the list holds texts, where turns have a role and a content")),
+        _ => return Err(bad("a turn is no object")),
+    };
     for names in [ROLE, CONTENT] {
         let has = |fields: &[(String, TurnValue)], name: &str| fields.iter().any(|(field, _)| field == name);
         if has(&fields, names[0]) {
@@ -113,6 +118,24 @@ pub(super) fn bad(reason: &str) -> RowFault {
 impl<'de> Deserialize<'de> for TurnValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AnyValue)
+    }
+}
+
+impl Serialize for TurnValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_none(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Integer(value) => serializer.serialize_i64(*value),
+            Self::Number(value) => serializer.serialize_f64(*value),
+            Self::Text(value) => serializer.serialize_str(value),
+            Self::List(values) => serializer.collect_seq(values),
+            Self::Object(fields) => {
+                let mut map = serializer.serialize_map(Some(fields.len()))?;
+                fields.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
+                map.end()
+            }
+        }
     }
 }
 
@@ -202,7 +225,12 @@ mod tests {
 
     #[test]
     fn what_is_no_conversation_is_named() {
-        for (json, said) in [("{}", "no list"), ("[1]", "no object"), (r#"[{"role":"a"}]"#, "no `content`")] {
+        for (json, said) in [
+            ("{}", "no list"),
+            ("[1]", "no object"),
+            (r#"["a"]"#, "holds texts"),
+            (r#"[{"role":"a"}]"#, "no `content`"),
+        ] {
             let error = turns(json).unwrap_err().to_string();
             assert!(error.contains(said), "{json}: {error}");
         }

@@ -3,10 +3,13 @@
 //! This is the one place where the name of a special token in a text becomes that token, because the template
 //! asks for it. A turn that itself names one is refused: it would end its own turn and speak for somebody else.
 
-use serde_json::Value;
+use aho_corasick::AhoCorasick;
+use minijinja::Value;
+use minijinja::value::{Serde, ValueKind};
+use serde::Serialize;
 
 use super::choice::special_tokens;
-use super::template::{ChatTemplate, ChatTemplateError, TemplateTokens};
+use super::template::{ChatTemplate, ChatTemplateError, ParsedTemplate, TemplateTokens};
 use super::{Ends, Tokenizer, TokenizerError, encode};
 
 /// A conversation cannot be turned into tokens.
@@ -33,33 +36,35 @@ pub struct ChatTokenizer {
     inner: tokenizers::Tokenizer,
     vocab_size: u32,
     ends: Ends,
-    special: Vec<String>,
-    template: ChatTemplate,
+    /// The names of the special tokens.
+    special: AhoCorasick,
+    template: ParsedTemplate,
     tokens: TemplateTokens,
 }
 
 impl ChatTokenizer {
     /// Reads conversations by `template` with the vocabulary of `tokenizer`.
-    pub fn new(tokenizer: &Tokenizer, template: ChatTemplate) -> Self {
+    ///
+    /// # Errors
+    /// [`ChatError::Template`] where the template does not parse.
+    pub fn new(tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Self, ChatError> {
         let mut inner = tokenizer.inner.clone();
         inner.set_encode_special_tokens(false);
-        Self {
-            vocab_size: tokenizer.vocab_size,
-            ends: tokenizer.ends,
-            special: special_tokens(&inner).into_iter().map(|(_, name)| name).collect(),
-            tokens: tokenizer.template_tokens(),
-            inner,
-            template,
-        }
+        let names = special_tokens(&inner).into_iter().map(|(_, name)| name).filter(|name| !name.is_empty());
+        let special = AhoCorasick::new(names).map_err(|error| TokenizerError::Parse(error.to_string()))?;
+        let (vocab_size, ends, tokens) = (tokenizer.vocab_size, tokenizer.ends, tokenizer.template_tokens());
+        Ok(Self { vocab_size, ends, special, tokens, inner, template: template.parsed()? })
     }
 
-    /// The tokens of a conversation as one document. `turns` is a list of objects with `role` and `content`. Where
-    /// the template writes the start and the end token itself, they are not added a second time.
+    /// The tokens of a conversation as one document. `turns` is a list of objects with `role` and `content`, and the
+    /// template sees their fields in the order in which they are serialised. Where the template writes the start and the
+    /// end token itself, they are not added a second time.
     ///
     /// # Errors
     /// [`ChatError`].
-    pub fn document(&self, turns: &Value) -> Result<Vec<u32>, ChatError> {
-        self.refuse_special_tokens(turns)?;
+    pub fn document<T: Serialize + ?Sized>(&self, turns: &T) -> Result<Vec<u32>, ChatError> {
+        let turns = Value::from(Serde(turns));
+        self.refuse_special_tokens(&turns)?;
         let mut tokens = encode(&self.inner, &self.template.render(turns, &self.tokens)?, self.vocab_size)?;
         if tokens.last() != Some(&self.ends.end) {
             tokens.push(self.ends.end);
@@ -73,13 +78,20 @@ impl ChatTokenizer {
 
     /// Looks for names of special tokens in every text of the turns.
     fn refuse_special_tokens(&self, turns: &Value) -> Result<(), ChatError> {
-        match turns {
-            Value::String(text) => match self.special.iter().find(|name| text.contains(name.as_str())) {
-                Some(name) => Err(ChatError::SpecialToken { name: name.clone() }),
-                None => Ok(()),
-            },
-            Value::Array(parts) => parts.iter().try_for_each(|part| self.refuse_special_tokens(part)),
-            Value::Object(parts) => parts.values().try_for_each(|part| self.refuse_special_tokens(part)),
+        let failed = |error: minijinja::Error| ChatTemplateError::Render(error.to_string());
+        match turns.kind() {
+            ValueKind::String => {
+                let text = turns.as_str().unwrap_or_default();
+                match self.special.find(text) {
+                    Some(found) => Err(ChatError::SpecialToken { name: text[found.range()].to_owned() }),
+                    None => Ok(()),
+                }
+            }
+            ValueKind::Seq => turns.try_iter().map_err(failed)?.try_for_each(|part| self.refuse_special_tokens(&part)),
+            ValueKind::Map => turns
+                .try_iter()
+                .map_err(failed)?
+                .try_for_each(|name| self.refuse_special_tokens(&turns.get_item(&name).map_err(failed)?)),
             _ => Ok(()),
         }
     }

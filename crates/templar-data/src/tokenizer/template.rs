@@ -1,19 +1,16 @@
 //! The chat template of a tokenizer: a Jinja text that joins the turns of a conversation, as Hugging Face saves it
 //! beside `tokenizer.json`.
 //!
-//! It is rendered as transformers renders it: the same options, Python's methods of strings, and `raise_exception`.
-//! One function is left out: `strftime_now`, since tokens must not depend on the day. Templates that ask whether
-//! it is there have a fixed date for that case.
+//! [`render`] renders it.
+
+mod python;
+mod render;
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde};
-use minijinja::{Environment, Error, ErrorKind as TemplateErrorKind, Value, context};
-use minijinja_contrib::pycompat::unknown_method_callback;
-use serde::Serialize;
+pub(super) use render::ParsedTemplate;
 
 /// The longest chat template that is read, in bytes. Long ones have 20 KB.
 pub const MAX_CHAT_TEMPLATE_BYTES: usize = 1 << 20;
@@ -93,110 +90,19 @@ impl ChatTemplate {
         }
     }
 
+    /// The template that a file holds.
+    ///
+    /// # Errors
+    /// There is no such file, it cannot be read, or it is no text of at most [`MAX_CHAT_TEMPLATE_BYTES`].
+    pub fn read(path: &Path) -> Result<Self, ChatTemplateError> {
+        let missing = || ChatTemplateError::Io { path: path.to_owned(), source: ErrorKind::NotFound.into() };
+        read(path, MAX_CHAT_TEMPLATE_BYTES)?.map(Self).ok_or_else(missing)
+    }
+
     /// The text of the template.
     pub fn source(&self) -> &str {
         &self.0
     }
-
-    /// The text of a conversation: `turns` is a list of objects with `role` and `content`.
-    pub(super) fn render(
-        &self,
-        turns: &serde_json::Value,
-        tokens: &TemplateTokens,
-    ) -> Result<String, ChatTemplateError> {
-        let failed = |error: Error| ChatTemplateError::Render(said(&error));
-        let source = without_generation_marks(&self.0);
-        let environment = environment().map_err(failed)?;
-        let template = environment.template_from_str(&source).map_err(failed)?;
-        let known = context! {
-            messages => Value::from(Serde(turns)),
-            add_generation_prompt => false,
-            eos_token => tokens.eos.as_str(),
-        };
-        let variables = match &tokens.bos {
-            Some(bos) => context! { bos_token => bos.as_str(), ..known },
-            None => known,
-        };
-        template.render(variables).map_err(failed)
-    }
-}
-
-/// The environment of transformers.
-fn environment() -> Result<Environment<'static>, Error> {
-    let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.set_unknown_method_callback(unknown_method_callback);
-    environment.add_function("raise_exception", |reason: String| -> Result<Value, Error> {
-        Err(Error::new(TemplateErrorKind::InvalidOperation, reason))
-    });
-    environment.add_filter("tojson", |value: Value, options: Kwargs| -> Result<String, Error> {
-        let failed = |error: serde_json::Error| Error::new(TemplateErrorKind::BadSerialization, error.to_string());
-        let indent: Option<usize> = options.get("indent")?;
-        let mut text = Vec::new();
-        match indent {
-            Some(indent) => {
-                let spaces = " ".repeat(indent.min(16));
-                let formatter = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
-                value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter)).map_err(failed)?;
-            }
-            None => {
-                value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, PythonJson)).map_err(failed)?;
-            }
-        }
-        String::from_utf8(text).map_err(|error| Error::new(TemplateErrorKind::BadSerialization, error.to_string()))
-    });
-    Ok(environment)
-}
-
-/// JSON as Python's `json.dumps` spaces it. Objects have their keys sorted, since the order in a file is not kept.
-struct PythonJson;
-
-impl serde_json::ser::Formatter for PythonJson {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
-}
-
-/// The template with its marks of generated text (`{% generation %}`) as comments. transformers knows these tags
-/// and prints nothing for them.
-fn without_generation_marks(source: &str) -> String {
-    let mut text = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { break };
-        let (tag, after) = (&rest[start + 2..start + length], &rest[start + length + 2..]);
-        text.push_str(&rest[..start]);
-        let name = tag.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
-        if matches!(name, "generation" | "endgeneration") {
-            let trim = |trimmed: bool| if trimmed { "-" } else { "" };
-            text.push_str(&format!("{{#{} {}#}}", trim(tag.starts_with('-')), trim(tag.ends_with('-'))));
-            // A tag takes the line end behind it away; a comment does as well.
-        } else {
-            text.push_str(&rest[start..start + length + 2]);
-        }
-        rest = after;
-    }
-    text.push_str(rest);
-    text
-}
-
-/// The error and its causes, in one line.
-fn said(error: &Error) -> String {
-    error.detail().map_or_else(
-        || error.to_string(),
-        |detail| match error.line() {
-            Some(line) => format!("line {line}: {detail}"),
-            None => detail.to_owned(),
-        },
-    )
 }
 
 /// The text of a file of at most `limit` bytes, or `None` where there is none.

@@ -1,6 +1,7 @@
 //! Every container of the same rows gives the same dataset, and every bad one an error that says what is wrong.
 
 mod bad;
+mod chat;
 mod containers;
 mod make;
 mod rows;

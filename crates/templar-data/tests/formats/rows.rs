@@ -85,25 +85,3 @@ fn a_document_that_is_too_long_is_split_cut_or_left_out() {
     assert_eq!(with(LongDocuments::Cut).0, pieces(and(&[&long[..3200]])));
     assert_eq!(with(LongDocuments::Skip).0, pieces(texts()));
 }
-
-#[test]
-fn conversations_are_joined_alike_in_every_container() {
-    let files = Files::new();
-    let texts = texts();
-    let joined: Vec<String> = texts.iter().map(|text| format!("user: {text}\n\nassistant: {text}!")).collect();
-    let expected = dataset_of(&files.write("joined.jsonl", lines(&joined)), &options());
-    let turn = |text: &str| json!([{ "role": "user", "content": text }, { "role": "assistant", "content": format!("{text}!") }]);
-    let rows: String = texts.iter().map(|text| json!({ "messages": turn(text) }).to_string() + "\n").collect();
-    let read = ReadOptions { column: "messages".to_owned(), ..Default::default() };
-    let path = files.write("chat.jsonl", rows);
-    let (dataset, report) = import_one(&path, &reading(read.clone())).unwrap();
-    assert_eq!((dataset, report.conversations), (expected.clone(), texts.len() as u64));
-
-    let batch = conversations(&texts);
-    let parquet = files.write("chat.parquet", parquet_file(&batch, Compression::SNAPPY));
-    assert_eq!(dataset_of(&parquet, &reading(read.clone())), expected);
-    let arrow = files.write("chat.arrow", arrow_stream(std::slice::from_ref(&batch)));
-    assert_eq!(dataset_of(&arrow, &reading(read)), expected);
-    let error = failure_of(&parquet, &options()).to_string();
-    assert!(error.ends_with("its columns: messages (list of role, content)"), "{error}");
-}

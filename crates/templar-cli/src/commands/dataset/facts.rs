@@ -18,5 +18,6 @@ pub(super) fn describe(dataset: &Dataset) -> String {
         ("held out", tokens(dataset.validation_tokens(), dataset.validation.len())),
         ("rule", format!("one block of {} tokens in {}", dataset.held_out.block_tokens, dataset.held_out.every)),
     ];
-    lines.iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect()
+    let template = dataset.chat_template.map(|id| ("chat", format!("template {}", id.short())));
+    lines.iter().chain(&template).map(|(name, value)| format!("{name:<11}{value}\n")).collect()
 }

@@ -10,7 +10,7 @@ mod name;
 mod part;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use templar_data::{
     ChatTemplate, Import, ImportOptions, Imported, Listing, OnDuplicate, ReadOptions, ShardSink, SinkError, bundled,
@@ -60,6 +60,10 @@ pub(crate) struct ImportArgs {
     /// A token to put before each document, such as "<s>" [default: none]
     #[arg(long, value_name = "NAME")]
     start_token: Option<String>,
+    /// The chat template that joins the turns of conversations, a Jinja file; `none` joins them as role: content, with a
+    /// blank line between turns [default: the one beside the tokenizer, or else none]
+    #[arg(long, value_name = "FILE")]
+    chat_template: Option<PathBuf>,
     /// The number of tokens of a full shard
     #[arg(long, default_value_t = 4 << 20, value_name = "N")]
     shard_tokens: u64,
@@ -79,7 +83,7 @@ pub(crate) struct ImportArgs {
     #[command(flatten)]
     part: part::PartArgs,
     /// Import the bundled text: nine plays of Shakespeare
-    #[arg(long, conflicts_with_all = ["path", "tokenizer", "licence", "name", "source", "end_token", "start_token", "shard_tokens", "held_out_every", "held_out_tokens", "dedup", "dry_run", "part"])]
+    #[arg(long, conflicts_with_all = ["path", "tokenizer", "licence", "name", "source", "end_token", "start_token", "chat_template", "shard_tokens", "held_out_every", "held_out_tokens", "dedup", "dry_run", "part"])]
     bundled: bool,
 }
 
@@ -119,9 +123,9 @@ pub(crate) fn run(invocation: &Invocation, args: &ImportArgs) -> CommandResult {
     let tokenizer = args.tokenizer.as_ref().ok_or_else(|| CommandError::says(Code::Usage, "--tokenizer is missing"))?;
     let json = tokenizer_file::read(tokenizer)?;
     let mut options = options(invocation, args)?;
-    options.chat_template = ChatTemplate::beside(tokenizer)?;
+    options.chat_template = chat_template(args.chat_template.as_deref(), tokenizer)?;
     let import = Import::new(&json, &options)?;
-    for note in notes::of(import.tokenizer(), options.chat_template.is_some()) {
+    for note in notes::of(import.tokenizer(), import.chat_template()) {
         printer.talk(note);
     }
     // A home that is not there, or in use, is told before a long listing.
@@ -140,6 +144,15 @@ pub(crate) fn run(invocation: &Invocation, args: &ImportArgs) -> CommandResult {
     let id = sink.finish(&imported)?;
     report::imported(invocation, id, &imported, &listing.left_out, &options.read);
     Ok(Code::Ok)
+}
+
+/// The chat template that is named, or the one beside the tokenizer.
+fn chat_template(named: Option<&Path>, tokenizer: &Path) -> Result<Option<ChatTemplate>, CommandError> {
+    Ok(match named {
+        None => ChatTemplate::beside(tokenizer)?,
+        Some(path) if path.as_os_str() == "none" => None,
+        Some(path) => Some(ChatTemplate::read(path)?),
+    })
 }
 
 fn import_bundled(invocation: &Invocation) -> CommandResult {

@@ -2,9 +2,10 @@
 //! obeyed.
 
 use templar_data::Tokenizer;
+use templar_manifest::BlobId;
 
 /// The notes, one line each.
-pub(super) fn of(tokenizer: &Tokenizer, has_chat_template: bool) -> Vec<String> {
+pub(super) fn of(tokenizer: &Tokenizer, chat_template: Option<BlobId>) -> Vec<String> {
     let name = |id| tokenizer.token(id).unwrap_or_default();
     let mut notes = vec![match tokenizer.start_token() {
         Some(start) => format!("documents start with {:?} and end with {:?}", name(start), name(tokenizer.end_token())),
@@ -27,8 +28,11 @@ pub(super) fn of(tokenizer: &Tokenizer, has_chat_template: bool) -> Vec<String> 
         };
         notes.push(format!("the tokenizer's template, which puts {} a text, is off{hint}", template.join(" and ")));
     }
-    if has_chat_template {
-        notes.push("the chat template beside the tokenizer is kept with the dataset".to_owned());
+    if let Some(template) = chat_template {
+        notes.push(format!(
+            "the chat template {} joins the turns of conversations, and is kept with the dataset",
+            template.short()
+        ));
     }
     notes
 }

@@ -3,6 +3,7 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 use templar_data::{Format, LongDocuments, OnBadRow, ReadOptions, ReadReport};
+use templar_manifest::BlobId;
 
 use crate::printer::{bytes, count};
 
@@ -73,16 +74,22 @@ impl ReadArgs {
 }
 
 /// The report for people: one line with the counts, one for each bad row that is shown, one for each note.
-pub(super) fn describe(documents: u64, report: &ReadReport, options: &ReadOptions) -> String {
+pub(super) fn describe(
+    documents: u64,
+    report: &ReadReport,
+    options: &ReadOptions,
+    chat_template: Option<BlobId>,
+) -> String {
     let mut line = count(documents, "document");
     if report.without_text > 0 {
         line.push_str(&format!(", {} without text skipped", report.without_text));
     }
     if report.conversations > 0 {
-        let rows = report.conversations;
-        line.push_str(&format!(
-            ", {rows} of them conversations, joined as role: content with a blank line between turns"
-        ));
+        let joined = match chat_template {
+            Some(template) => format!("by the chat template {}", template.short()),
+            None => "as role: content with a blank line between turns".to_owned(),
+        };
+        line.push_str(&format!(", {} of them conversations, joined {joined}", report.conversations));
     }
     if report.bad_row_count() > 0 {
         let reasons: Vec<String> = report.bad_rows.iter().map(|(reason, rows)| format!("{rows} {reason}")).collect();

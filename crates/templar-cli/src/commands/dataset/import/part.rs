@@ -66,7 +66,8 @@ pub(super) fn run(
     invocation.printer.data(&value, shown(&path));
     match done {
         Some(done) => {
-            invocation.printer.talk(reading::describe(done.documents, &done.report, import.read_options()));
+            let (read, template) = (import.read_options(), import.chat_template());
+            invocation.printer.talk(reading::describe(done.documents, &done.report, read, template));
         }
         None => invocation.printer.talk("the part was made before, and is kept"),
     }

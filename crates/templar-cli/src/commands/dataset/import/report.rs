@@ -24,7 +24,8 @@ pub(crate) fn imported(
     let Imported { dataset, files, duplicates, report, .. } = imported;
     let shards = dataset.training.len() + dataset.validation.len();
     let value = json!({
-        "dataset": id, "name": dataset.name, "tokenizer": dataset.tokenizer, "documents": dataset.documents,
+        "dataset": id, "name": dataset.name, "tokenizer": dataset.tokenizer, "chat_template": dataset.chat_template,
+        "documents": dataset.documents,
         "training_tokens": dataset.training_tokens(), "held_out_tokens": dataset.validation_tokens(), "shards": shards,
         "files": listed::files_json(files), "left_out": listed::left_out_json(left_out), "duplicates": duplicates,
         "read": reading::to_json(report),
@@ -32,7 +33,7 @@ pub(crate) fn imported(
     invocation.printer.data(&value, id);
     // Parts that are joined were read and reported before.
     if report.rows > 0 {
-        invocation.printer.talk(reading::describe(dataset.documents, report, read));
+        invocation.printer.talk(reading::describe(dataset.documents, report, read, dataset.chat_template));
     }
     invocation.printer.talk(facts::describe(dataset));
     invocation.printer.talk(listed::files(files));
