@@ -1,6 +1,6 @@
 //! Documents become tokens: texts by the tokenizer, conversations by the chat template or in the plain form.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::duplicates::DocumentDigest;
 use crate::error::ImportError;
@@ -40,17 +40,23 @@ pub(crate) enum EncodeFault {
     Template(ChatTemplateError),
 }
 
+/// Documents from this length on are tokenised one after the other, in bytes. The library takes about a hundred times the
+/// memory of a text, so a few long ones at the same time would take too much.
+const LONG_BYTES: usize = 2 << 20;
+
 /// What turns documents into tokens.
 pub(crate) struct Encoder {
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     /// Made for the first conversation, because it has a vocabulary of its own.
     chat: OnceLock<Result<ChatTokenizer, String>>,
+    /// Held while a long document is tokenised.
+    long: Mutex<()>,
 }
 
 impl Encoder {
     pub(crate) fn new(tokenizer: Tokenizer, template: Option<ChatTemplate>) -> Self {
-        Self { tokenizer, template, chat: OnceLock::new() }
+        Self { tokenizer, template, chat: OnceLock::new(), long: Mutex::new(()) }
     }
 
     pub(crate) fn tokenizer(&self) -> &Tokenizer {
@@ -80,6 +86,8 @@ impl Encoder {
 
     /// The tokens of one document, with those that start and end it.
     pub(crate) fn document(&self, content: Content) -> Result<Vec<u32>, EncodeFault> {
+        let is_long = content.bytes() >= LONG_BYTES;
+        let _alone = is_long.then(|| self.long.lock().unwrap_or_else(PoisonError::into_inner));
         match content {
             Content::Text(text) => self.tokenizer.document(&text).map_err(EncodeFault::Tokenizer),
             Content::Tokens(ids) => Ok(self.tokenizer.whole(ids)),

@@ -49,17 +49,20 @@ impl FileReading<'_> {
             }
             let mut documents = input.documents(self.options, self.vocabulary)?;
             loop {
-                let batch = batch_of(&mut documents, file, number)?;
+                let (batch, failed) = batch_of(&mut documents, file, number);
                 let rows = report.rows + documents.report().rows;
                 self.progress.read(bytes_before + documents.bytes_read(), rows);
-                if batch.documents.is_empty() {
+                let is_last = batch.documents.is_empty();
+                let is_mine = self.part.has_batch(batch.number, file, self.files.len());
+                // What stands before a bad row goes first, since there may be something wrong with it, too.
+                if !is_last && is_mine && feed(batch).is_break() {
+                    return Ok(report);
+                }
+                failed?;
+                if is_last {
                     break;
                 }
                 number += 1;
-                let is_mine = self.part.has_batch(batch.number, file, self.files.len());
-                if is_mine && feed(batch).is_break() {
-                    return Ok(report);
-                }
             }
             bytes_before += documents.bytes_read();
             report.add(documents.report());
@@ -68,15 +71,19 @@ impl FileReading<'_> {
     }
 }
 
-/// The next batch of a file; empty at its end.
-fn batch_of(documents: &mut Documents, file: usize, number: u64) -> Result<Batch, ImportError> {
+/// The next batch of a file, empty at its end, and what is wrong with the row behind it.
+fn batch_of(documents: &mut Documents, file: usize, number: u64) -> (Batch, Result<(), ImportError>) {
     let mut batch = Batch { file, number, documents: Vec::new() };
     let mut bytes = 0;
     while bytes < BATCH_BYTES && batch.documents.len() < BATCH_DOCUMENTS {
-        let Some(document) = documents.next() else { break };
-        let document = document?;
-        bytes += document.content.bytes();
-        batch.documents.push(document);
+        match documents.next() {
+            None => break,
+            Some(Err(error)) => return (batch, Err(error)),
+            Some(Ok(document)) => {
+                bytes += document.content.bytes();
+                batch.documents.push(document);
+            }
+        }
     }
-    Ok(batch)
+    (batch, Ok(()))
 }

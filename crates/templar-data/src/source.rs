@@ -38,7 +38,7 @@ use bytes::Bytes;
 
 use crate::error::ImportError;
 use input::{Bytestream, Taken, Tap, Watch, decompressed, peek};
-use kind::{ARROW_FILE, BYTE_ORDER_MARK, Compression, magic, refuse_utf16};
+use kind::{ARROW_FILE, BYTE_ORDER_MARK, Compression, is_json, magic, refuse_utf16};
 use parquet::pages::Pages;
 use whole::Whole;
 
@@ -109,7 +109,7 @@ impl InputFile {
             (None, Some(compression)) => notes.push(format!("is {}, in spite of its name", compression.article())),
             _ => {}
         }
-        let format = format_of(path, &start, options.format, &mut notes)?;
+        let format = format_of(path, &start, options, &mut notes)?;
         if format.is_text() {
             refuse_utf16(&start)?;
         }
@@ -173,13 +173,14 @@ impl InputFile {
 }
 
 /// The format of an input: the one that was chosen, the one that the first bytes show, or the one that the name promises.
-fn format_of(path: &Path, start: &[u8], chosen: Option<Format>, notes: &mut Vec<String>) -> Result<Format, FileFault> {
-    if let Some(format) = chosen {
+fn format_of(path: &Path, start: &[u8], options: &ReadOptions, notes: &mut Vec<String>) -> Result<Format, FileFault> {
+    if let Some(format) = options.format {
         return Ok(format);
     }
     let promised = Format::of_name(path);
     let shown = magic(start, promised == Some(Format::Tokens))?;
-    match (shown, promised) {
+    let is_json = || promised.is_some_and(|promised| is_json(start, promised, &options.column));
+    match (shown.or_else(|| is_json().then_some(Format::Jsonl)), promised) {
         (Some(shown), Some(promised)) if shown != promised => {
             notes.push(format!("is {}, in spite of its name", shown.article()));
             Ok(shown)

@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use templar_manifest::{BlobId, Dataset};
-use tokenizers::{ModelWrapper, PostProcessorWrapper};
+use tokenizers::{Model, ModelWrapper, OffsetReferential, OffsetType, PostProcessorWrapper, PreTokenizer};
 
 pub use chat::{ChatError, ChatTokenizer};
 pub use choice::{END_TOKENS, TokenNames};
@@ -242,14 +242,30 @@ impl std::fmt::Debug for Tokenizer {
 
 /// The tokens of a text by the library, every one of them below `vocab_size`.
 fn encode(inner: &tokenizers::Tokenizer, text: &str, vocab_size: u32) -> Result<Vec<u32>, TokenizerError> {
-    let encoding = guarded(|| inner.encode_fast(text, false))
+    let ids = guarded(|| ids(inner, text))
         .and_then(|encoded| encoded.map_err(|error| error.to_string()))
         .map_err(TokenizerError::Encode)?;
-    let ids = encoding.get_ids();
     match ids.iter().find(|&&id| id >= vocab_size) {
         Some(id) => Err(TokenizerError::Encode(format!("token {id} is outside the vocabulary"))),
-        None => Ok(ids.to_vec()),
+        None => Ok(ids),
     }
+}
+
+/// The steps of the library's `encode_fast`, for the ids alone. The library also keeps each token with its text and its
+/// place until the end, and then everything once more, which takes twice the memory.
+fn ids(inner: &tokenizers::Tokenizer, text: &str) -> tokenizers::Result<Vec<u32>> {
+    let mut pieces = inner.get_added_vocabulary().extract_and_normalize(inner.get_normalizer(), text);
+    if let Some(splitter) = inner.get_pre_tokenizer() {
+        splitter.pre_tokenize(&mut pieces)?;
+    }
+    let mut ids = Vec::new();
+    for (piece, _, tokens) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::None) {
+        match tokens {
+            Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
+            None => ids.extend(inner.get_model().tokenize(piece)?.into_iter().map(|token| token.id)),
+        }
+    }
+    Ok(ids)
 }
 
 /// A parsed file, with everything switched off that does not depend on the text.

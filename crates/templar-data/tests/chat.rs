@@ -61,6 +61,8 @@ fn templates_are_rendered_as_transformers_renders_them() {
     assert_eq!(rendered(printed, turns.clone()).unwrap(), "None True [1, 2.0, 'a'] {'a': None} 1e+16 True");
     let laid_out = "{{ {'b':[],'a':['é',{}]}|tojson(sort_keys=true,ensure_ascii=true,separators=(',',':')) }}";
     assert_eq!(rendered(laid_out, turns.clone()).unwrap(), r#"{"a":["\u00e9",{}],"b":[]}"#);
+    let windows = "{% for m in messages %}\r\n{{ m.role }}\r\n{% endfor %}";
+    assert_eq!(rendered(windows, turns.clone()).unwrap(), "user\nassistant\n");
     let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
     assert!(rendered(endless, turns.clone()).is_err());
     let dated = "{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}2024{% endif %}";

@@ -25,6 +25,11 @@ pub(super) fn import(error: &ImportError) -> Meaning {
             Code::Failed,
             "JSON is read as one object on each line, or as one array of objects: `jq -c . OLD > NEW` writes lines",
         ),
+        ImportError::Row { fault: RowFault::NotUtf8, .. } => hint(
+            Code::Failed,
+            "where the file has another encoding, recode it (`iconv -f ISO-8859-1 -t UTF-8 OLD > NEW`); `--on-bad-row skip` \
+             leaves such rows out",
+        ),
         ImportError::Row { .. } => {
             hint(Code::Failed, "`--on-bad-row skip` leaves such rows out, counts them, and shows the first three")
         }

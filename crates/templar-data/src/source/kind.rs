@@ -95,6 +95,20 @@ pub(super) fn magic(start: &[u8], promises_tokens: bool) -> Result<Option<Format
     }
 }
 
+/// Whether the first bytes are those of JSON under a name that promises another format. Plain text may begin so as well,
+/// and counts as JSON where it has a field of the column's name.
+pub(super) fn is_json(start: &[u8], promised: Format, column: &str) -> bool {
+    let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start).trim_ascii_start();
+    let begins = match start.split_first() {
+        Some((b'{', rest)) => rest.trim_ascii_start().starts_with(b"\""),
+        Some((b'[', rest)) => rest.trim_ascii_start().starts_with(b"{"),
+        _ => false,
+    };
+    let field = format!("\"{}", column.split('.').next().unwrap_or(column));
+    let has_field = || start.windows(field.len()).any(|bytes| bytes == field.as_bytes());
+    begins && !promised.is_tokens() && (promised != Format::Text || has_field())
+}
+
 /// Refuses what ought to be text in UTF-8, where its first bytes are text in UTF-16: by its byte-order mark, or because
 /// each second byte is zero.
 ///
@@ -164,6 +178,19 @@ mod tests {
         assert_eq!(found("x.bz2"), (None, Some(Compression::Bzip2)));
         assert_eq!(found("x"), (None, None));
         assert_eq!(found(".."), (None, None));
+    }
+
+    #[test]
+    fn json_is_known_under_other_names() {
+        let line = b"{\"id\": 1, \"text\": \"a\"}\n";
+        for promised in [Format::Parquet, Format::Csv, Format::Tar, Format::Text] {
+            assert!(is_json(line, promised, "text") && is_json(b"\xef\xbb\xbf[\n {\"text\"", promised, "text.a"));
+        }
+        assert!(!is_json(line, Format::Text, "body") && is_json(line, Format::Csv, "body"));
+        assert!(!is_json(line, Format::Tokens, "text"));
+        for other in [&b"{curly} text"[..], b"[1] A text", b"", b"{", b"\"text\""] {
+            assert!(!is_json(other, Format::Csv, "text"), "{other:?}");
+        }
     }
 
     #[test]

@@ -68,14 +68,14 @@ impl ReadOptions {
 const MIN_DOCUMENT_BYTES: usize = 4;
 
 impl Default for ReadOptions {
-    /// The column `text`, formats by name and content, an error at the first bad row, documents of at most 16 MiB,
+    /// The column `text`, formats by name and content, an error at the first bad row, documents of at most 4 MiB,
     /// longer ones split, and plain text cut from 4 KiB on.
     fn default() -> Self {
         Self {
             column: "text".to_owned(),
             format: None,
             on_bad_row: OnBadRow::default(),
-            max_document_bytes: 16 << 20,
+            max_document_bytes: 4 << 20,
             long_documents: LongDocuments::default(),
             text_document_bytes: 4096,
         }

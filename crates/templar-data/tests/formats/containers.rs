@@ -28,6 +28,8 @@ fn every_container_of_the_same_rows_gives_the_same_dataset() {
         ("a.jsonl.bz2", twice(&rows, bzip2)),
         ("renamed.jsonl", gzip(&rows)),
         ("decompressed.jsonl.gz", rows.clone()),
+        ("lines.txt", rows.clone()),
+        ("lines.parquet", rows.clone()),
         ("array.json", array.clone()),
         ("array.json.gz", gzip(&array)),
         ("t.csv", table(&texts, b',')),

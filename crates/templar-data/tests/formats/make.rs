@@ -71,10 +71,11 @@ pub(crate) fn polars_file(batches: &[RecordBatch], compression: Option<Compressi
     const MARK: usize = 8;
     const FRAME: usize = 8;
     let mut file = arrow_file(batches, compression);
-    let length = u32::from_le_bytes([12, 13, 14, 15].map(|at| file[at])) as usize;
-    assert_eq!(file[MARK..MARK + 4], [0xff; 4], "a framed message comes first");
-    file.copy_within(MARK + FRAME..MARK + FRAME + length, MARK);
-    file[MARK + length..MARK + FRAME + length].fill(0);
+    let start = file.windows(4).position(|bytes| bytes == [0xff; 4]).unwrap();
+    let length = u32::from_le_bytes([4, 5, 6, 7].map(|at| file[start + at])) as usize;
+    let end = start + FRAME + length;
+    file.copy_within(start + FRAME..end, MARK);
+    file[MARK + length..end].fill(0);
     file
 }
 

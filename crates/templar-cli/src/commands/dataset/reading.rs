@@ -20,7 +20,7 @@ pub(super) struct ReadArgs {
     #[arg(long, value_enum, default_value_t = BadRow::Fail, value_name = "WHAT", conflicts_with = "bundled")]
     on_bad_row: BadRow,
     /// The longest document, in bytes of text
-    #[arg(long, default_value_t = 16 << 20, value_name = "N", conflicts_with = "bundled")]
+    #[arg(long, default_value_t = 4 << 20, value_name = "N", conflicts_with = "bundled")]
     max_document_bytes: usize,
     /// What to do about a longer document
     #[arg(long, value_enum, default_value_t = Long::Split, value_name = "WHAT", conflicts_with = "bundled")]

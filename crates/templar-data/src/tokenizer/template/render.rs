@@ -26,7 +26,9 @@ impl ChatTemplate {
     /// [`ChatTemplateError::Render`] where it does not parse.
     pub(in crate::tokenizer) fn parsed(&self) -> Result<ParsedTemplate, ChatTemplateError> {
         let mut environment = environment().map_err(failed)?;
-        environment.add_template_owned(NAME, without_generation_marks(self.source())).map_err(failed)?;
+        // Jinja reads every line end as one of Unix.
+        let source = self.source().replace("\r\n", "\n").replace('\r', "\n");
+        environment.add_template_owned(NAME, without_generation_marks(&source)).map_err(failed)?;
         Ok(ParsedTemplate(environment))
     }
 }
