@@ -37,7 +37,7 @@ pub struct Home {
 }
 
 impl Home {
-    /// Makes a home with this key in `root`, which must be absent or empty.
+    /// Makes a home with this key in `root`, which must be absent or empty. Only the user of this process may enter it.
     ///
     /// # Errors
     /// The directory holds files already, or cannot be written.
@@ -53,6 +53,12 @@ impl Home {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(root).map_err(at(root))?,
             Err(error) => return Err(at(root)(error)),
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            // Deltas lie here before the cut, when nobody else may see them.
+            fs::set_permissions(root, fs::Permissions::from_mode(0o700)).map_err(at(root))?;
         }
         let home = Self { root: root.to_owned() };
         // Makes the name of a new home itself durable.
@@ -255,6 +261,11 @@ mod tests {
         let root = dir.path().join("home");
         let home = Home::init(&root, &key()).unwrap();
         assert_eq!(home.key().unwrap().public(), key().public());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o700);
+        }
         assert!(matches!(Home::init(&root, &SecretKey::from_bytes(&[6; 32])), Err(HomeError::Exists(_))));
         assert_eq!(Home::open(&root).unwrap().key().unwrap().public(), key().public());
         fs::write(dir.path().join("file"), "x").unwrap();

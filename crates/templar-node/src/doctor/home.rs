@@ -33,6 +33,10 @@ pub(super) fn look_at(root: &Path, say: &mut impl FnMut(DoctorFinding)) -> Optio
         }
     };
     say(DoctorFinding::ok("home", shown(root).to_string()));
+    if is_open_to_others(root) {
+        let hint = format!("`chmod 700 {}`", word(root));
+        say(DoctorFinding::warn("home", "other users of this machine can read it, and deltas before the cut", hint));
+    }
     match home.key() {
         Ok(key) => say(DoctorFinding::ok("key", key.public().to_string())),
         Err(error) => say(DoctorFinding::fail(
@@ -42,6 +46,20 @@ pub(super) fn look_at(root: &Path, say: &mut impl FnMut(DoctorFinding)) -> Optio
         )),
     }
     Some(home)
+}
+
+/// Whether other users of this machine may enter the directory.
+fn is_open_to_others(root: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::metadata(root).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = root;
+        false
+    }
 }
 
 /// Whether a node answers at the home's socket.
@@ -186,5 +204,22 @@ fn sample(blobs: &dyn BlobSource, wanted: &[(Hash, u64)], say: &mut impl FnMut(D
     }
     if wrong.is_empty() {
         say(DoctorFinding::ok("store", format!("{whole} blobs read and hashed, {}", size(bytes))));
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_home_that_others_may_enter_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for (mode, open) in [(0o700, false), (0o750, true), (0o701, true), (0o755, true)] {
+            set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+            assert_eq!(is_open_to_others(dir.path()), open, "{mode:o}");
+        }
     }
 }
