@@ -71,7 +71,7 @@ impl std::fmt::Debug for NetConfig {
 /// The bounds on the resources that peers may use, and on the time that this node waits for them.
 #[derive(Debug, Clone)]
 pub struct NetLimits {
-    /// The largest number of peers in the address book.
+    /// The largest number of strangers in the address book. A peer that takes part in the run does not count.
     pub max_peers: usize,
     /// Connections and the memory that they hold.
     pub connections: ConnectionLimits,
@@ -144,8 +144,8 @@ pub struct SyncLimits {
     /// The number of peers whose logs this node chooses to read. It also reads the logs of the peers that read
     /// its own.
     pub neighbours: usize,
-    /// The number of peers that may read this node's log at the same time, in addition to the chosen
-    /// neighbours.
+    /// The number of strangers that may read this node's log at the same time, in addition to the chosen
+    /// neighbours and to the peers that take part in the run.
     pub followers: usize,
     /// The number of received entries that wait for the node to take them. Further ones wait in the network.
     pub entries_in_flight: usize,

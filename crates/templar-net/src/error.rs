@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use templar_manifest::Hash;
 
+use crate::foreign::ForeignText;
 use crate::peers::peer::{PeerId, short};
 
 /// The reason why a node's endpoint could not be bound.
@@ -45,7 +46,7 @@ pub enum BindError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProviderAnswer {
     /// No address of it is known, or it did not answer there.
-    Unreachable(String),
+    Unreachable(ForeignText),
     /// Its policy does not let it serve this blob to us, at least not yet.
     Refused,
     /// It serves as many requests as it may.
@@ -63,7 +64,7 @@ pub enum ProviderAnswer {
         received: u64,
     },
     /// It sent bytes that do not match the blob's hash.
-    BadData(String),
+    BadData(ForeignText),
     /// It made no progress for the stall timeout.
     Stalled,
     /// It claims that the blob is larger than allowed, and cannot prove it.
@@ -72,7 +73,7 @@ pub enum ProviderAnswer {
         size: u64,
     },
     /// The connection broke, for this reason.
-    Lost(String),
+    Lost(ForeignText),
 }
 
 impl fmt::Display for ProviderAnswer {

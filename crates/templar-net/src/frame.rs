@@ -8,6 +8,8 @@ use bytes::Bytes;
 use iroh::endpoint::{ReadExactError, RecvStream, SendStream};
 use serde::{Deserialize, Serialize};
 
+use crate::foreign::ForeignText;
+
 /// The number of bytes for which memory is allocated before they have arrived.
 const STEP: usize = 64 << 10;
 
@@ -19,7 +21,7 @@ pub(crate) enum FrameError {
     Ended,
     /// The connection broke, for this reason.
     #[error("connection lost: {0}")]
-    Lost(String),
+    Lost(ForeignText),
     /// The frame's length is above its bound.
     #[error("a frame of {len} bytes, more than {max}")]
     TooLong { len: usize, max: usize },
@@ -58,7 +60,7 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(frame: &'a [u8]) -> Result<T, Frame
 /// Writes a message of at most `max` bytes as one frame.
 pub(crate) async fn write<T: Serialize>(stream: &mut SendStream, message: &T, max: usize) -> Result<(), FrameError> {
     let frame = encode(message, max)?;
-    stream.write_all(&frame).await.map_err(|error| FrameError::Lost(error.to_string()))
+    stream.write_all(&frame).await.map_err(|error| FrameError::Lost(ForeignText::of(error)))
 }
 
 /// Reads the length in front of a frame and checks that it is at most `max` bytes.
@@ -66,7 +68,7 @@ pub(crate) async fn read_len(stream: &mut RecvStream, max: usize) -> Result<usiz
     let mut prefix = [0; 4];
     stream.read_exact(&mut prefix).await.map_err(|error| match error {
         ReadExactError::FinishedEarly(0) => FrameError::Ended,
-        other => FrameError::Lost(other.to_string()),
+        other => FrameError::Lost(ForeignText::of(other)),
     })?;
     let len = u32::from_le_bytes(prefix) as usize;
     if len > max { Err(FrameError::TooLong { len, max }) } else { Ok(len) }
@@ -78,7 +80,7 @@ pub(crate) async fn read_body(stream: &mut RecvStream, len: usize) -> Result<Byt
     while body.len() < len {
         let start = body.len();
         body.resize(len.min(start + STEP), 0);
-        stream.read_exact(&mut body[start..]).await.map_err(|error| FrameError::Lost(error.to_string()))?;
+        stream.read_exact(&mut body[start..]).await.map_err(|error| FrameError::Lost(ForeignText::of(error)))?;
     }
     Ok(body.into())
 }

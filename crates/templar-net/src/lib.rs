@@ -88,6 +88,7 @@ mod collection;
 mod config;
 mod endpoint;
 mod error;
+mod foreign;
 mod frame;
 mod metrics;
 mod net;
@@ -106,11 +107,13 @@ pub use config::{
     Timeouts,
 };
 pub use error::{BindError, FetchError, ProviderAnswer};
+pub use foreign::ForeignText;
 pub use metrics::NetMetrics;
 pub use net::Net;
 pub use peers::discovery::{Discovery, Relays, RelaysError};
 pub use peers::peer::{Addr, MAX_ADDRS, PeerAddr, PeerAddrError, PeerId};
 pub use peers::reach::{Reach, can_send};
+pub use peers::roll::Standing;
 pub use serve::policy::{ServeAll, ServeNone, ServePolicy};
 pub use swarm::fetch::{Fetched, FetchedTicket};
 pub use swarm::plan::FetchProgress;

@@ -14,6 +14,8 @@ pub struct NetMetrics {
     pub connections_accepted: Counter,
     /// Connections that peers made and this node closed at once, because it had too many.
     pub connections_refused: Counter,
+    /// Connections that this node closed because another peer needed the place.
+    pub connections_displaced: Counter,
     /// Connections that this node made to read a log.
     pub connections_made: Counter,
     /// Requests for a log that were refused, because they named another run or there was no room.

@@ -25,6 +25,7 @@ use crate::config::{NetConfig, NetLimits};
 use crate::endpoint;
 use crate::endpoint::listening::Listening;
 use crate::error::{BindError, FetchError};
+use crate::foreign::ForeignText;
 use crate::metrics::NetMetrics;
 use crate::peers::book::{AddrSource, Book};
 use crate::peers::connections::Connections;
@@ -32,8 +33,10 @@ use crate::peers::discovery::{Discovery, Relays};
 use crate::peers::neighbours::Neighbours;
 use crate::peers::peer::{PeerAddr, PeerAddrError, PeerId};
 use crate::peers::pool::Pool;
-use crate::serve::admission::{AdmissionControl, Inbound};
+use crate::peers::roll::Standing;
+use crate::serve::admission::AdmissionControl;
 use crate::serve::have::{HAVE_ALPN, HaveServer};
+use crate::serve::places::Inbound;
 use crate::serve::policy::ServePolicy;
 use crate::serve::provide::Provider;
 use crate::serve::rate::TokenBucket;
@@ -135,7 +138,7 @@ impl Net {
         let metrics = Arc::new(NetMetrics::default());
         let stall_timeout = limits.timeouts.stall;
         // Each protocol counts its inbound connections separately.
-        let inbound = || Inbound::new(&limits.connections, connections.clone(), metrics.clone());
+        let inbound = || Inbound::new(&limits.connections, book.roll().clone(), connections.clone(), metrics.clone());
         let have = HaveServer {
             store: store.clone(),
             policy: policy.clone(),
@@ -148,7 +151,7 @@ impl Net {
             store: store.clone(),
             policy,
             inbound: inbound(),
-            requests: AdmissionControl::new(serving.max_requests, serving.max_requests_per_peer),
+            requests: AdmissionControl::new(serving.max_requests, serving.max_requests_per_peer, book.roll().clone()),
             bucket: Arc::new(TokenBucket::new(serving.bytes_per_second)),
             max_request_bytes: serving.max_request_bytes,
             stall_timeout,
@@ -243,6 +246,12 @@ impl Net {
         Ok(self.inner.book.learn(addr.checked()?, AddrSource::Configured))
     }
 
+    /// Says which peers take part in the run. They have places by right: in the address book, among the readers of this
+    /// node's log, and among those that it serves. All others are strangers, who share what is left.
+    pub fn call_roll(&self, roll: BTreeMap<PeerId, Standing>) {
+        self.inner.book.roll().replace(roll);
+    }
+
     /// All peers in the address book.
     pub fn peers(&self) -> Vec<PeerAddr> {
         self.inner.book.all()
@@ -289,14 +298,14 @@ impl Net {
     }
 
     /// The last problem with each peer that had one, as text for people.
-    pub fn problems(&self) -> BTreeMap<PeerId, String> {
+    pub fn problems(&self) -> BTreeMap<PeerId, ForeignText> {
         self.inner.book.problems()
     }
 
     /// Reports that `peer` sent invalid data. Its stream is closed, it is left alone for a while, and it is
     /// asked last for blobs. The `reason` appears in [`problems`](Self::problems).
     pub fn blame(&self, peer: &PeerId, reason: &str) {
-        self.inner.book.blame(peer, reason.to_owned());
+        self.inner.book.blame(peer, reason);
     }
 
     /// Fetches one blob of at most `max_bytes` bytes into the store, from `providers` and all other known peers

@@ -107,6 +107,8 @@ struct Driver {
     ears: Ears,
     /// Contributions of this miner whose challenge it has seen.
     challenged: BTreeSet<ContributionId>,
+    /// The window whose roll the network knows.
+    called: Option<WindowIndex>,
     /// The open window at the last look, and its span.
     span: (Option<WindowIndex>, Span),
     /// Since when the phase lasts, and when a peer was last heard.
@@ -174,6 +176,7 @@ impl Driver {
         if let Some(addr) = metrics {
             self.emit(NodeEvent::Metrics { addr }).await;
         }
+        self.call_roll();
         self.warn_without_a_slot().await;
         self.report_silence().await?;
         self.listen();
@@ -198,6 +201,17 @@ impl Driver {
         self.span.1.clone()
     }
 
+    /// Tells the network who takes part in the open window, once for each window.
+    fn call_roll(&mut self) {
+        let node = self.replica.node();
+        let window = Some(node.state().window());
+        if self.called != window {
+            self.net.call_roll(peers::roll(node.state()));
+        }
+        drop(node);
+        self.called = window;
+    }
+
     /// Starts the work that is due, then takes the next event. Breaks if the node is to stop.
     async fn turn(&mut self, inlets: &mut Inlets) -> Result<ControlFlow<()>, DriverError> {
         self.ask_for_a_slot().await?;
@@ -206,6 +220,7 @@ impl Driver {
         self.answer_challenges().await;
         self.prune();
         self.notice_phase();
+        self.call_roll();
         tokio::select! {
             () = stopped(&mut inlets.stop) => return Ok(ControlFlow::Break(())),
             pulled = inlets.entries.recv() => match pulled {

@@ -393,7 +393,11 @@ impl Visiting<'_> {
         }
         self.visit.peers = caught_up.len();
         let problems = self.net.problems();
-        self.visit.absent = problems.into_iter().filter(|(peer, _)| !caught_up.contains(peer)).collect();
+        self.visit.absent = problems
+            .into_iter()
+            .filter(|(peer, _)| !caught_up.contains(peer))
+            .map(|(peer, problem)| (peer, problem.to_string()))
+            .collect();
         Ok(())
     }
 

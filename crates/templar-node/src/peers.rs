@@ -1,12 +1,23 @@
-//! The addresses at which other nodes were last reached: a file of the home, for the next start. Nothing in it
-//! is trusted.
+//! Which peers take part in the run, and the addresses at which other nodes were last reached: a file of the home, for the
+//! next start. Nothing in that file is trusted.
+
+use std::collections::BTreeMap;
 
 use templar_home::files::{Privacy, read_small, write_whole};
 use templar_home::{Home, HomeError};
-use templar_net::PeerAddr;
+use templar_net::{PeerAddr, PeerId, Standing};
+use templar_protocol::RunState;
 
 /// The greatest number of peers kept.
 const MAX_PEERS: usize = 64;
+
+/// The peers that take part in the open window of a run: its validators, and the node keys of its members.
+pub(crate) fn roll(state: &RunState) -> BTreeMap<PeerId, Standing> {
+    let members = state.members().iter().map(|member| (*member.node.as_bytes(), Standing::Member));
+    let validators = state.genesis().validators.iter().map(|seat| (*seat.key.as_bytes(), Standing::Validator));
+    // A validator that has a slot, too, has the better right.
+    members.chain(validators).collect()
+}
 
 /// Reads the peers of a home. Lines that do not parse are skipped.
 ///

@@ -1,19 +1,26 @@
 //! The address book: which peers exist, where they may be reached, and how they behaved.
 //!
 //! Invariant: the book is bounded, whatever peers say. A configured peer outlives a peer that announced itself,
-//! which outlives a peer that others mentioned. Only peers that this node has met are passed on, so invented
+//! which outlives a peer that others mentioned. A peer on the [`Roll`] outlives them all, except the configured ones, and
+//! takes none of their places. Among strangers that announced themselves one that has served this node outlives one that
+//! has not, and a newcomer takes the place of the one that called longest ago. Only peers that this node has met are passed on, so invented
 //! addresses do not spread. Addresses need no trust: a connection proves the peer's id or fails.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use iroh::{EndpointAddr, RelayUrl};
 use templar_manifest::Hash;
 use tokio::sync::watch;
 
+use crate::foreign::ForeignText;
 use crate::peers::peer::{Addr, MAX_ADDRS, PeerAddr, PeerId};
 use crate::peers::reach::can_send;
+use crate::peers::roll::{Roll, Standing};
 
 /// The number of failed attempts after which a neighbour is replaced by another peer, if there is one.
 pub(crate) const PATIENT_ATTEMPTS: u32 = 3;
@@ -65,7 +72,9 @@ struct BookEntry {
     /// Whether it is being punished for breaking a protocol or sending wrong bytes.
     blamed: bool,
     /// The last problem with the peer, as text for people.
-    problem: Option<String>,
+    problem: Option<ForeignText>,
+    /// The place of the peer's last call among all calls. A call is an announcement by the peer itself.
+    called: u64,
 }
 
 /// The address book of a node.
@@ -73,6 +82,10 @@ struct BookEntry {
 pub(crate) struct Book {
     own_id: PeerId,
     max_peers: usize,
+    /// The peers that have a place by right, and do not count.
+    roll: Roll,
+    /// The number of calls so far.
+    calls: AtomicU64,
     /// The relays that this node may use. It never connects to another relay that a peer names.
     relays: BTreeSet<RelayUrl>,
     /// Whether a name service can find a peer by its id alone.
@@ -85,11 +98,13 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    /// An empty book of at most `max_peers` peers, without relays or a name service.
+    /// An empty book of at most `max_peers` strangers, without relays or a name service.
     pub(crate) fn new(own_id: PeerId, max_peers: usize) -> Self {
         Self {
             own_id,
             max_peers,
+            roll: Roll::default(),
+            calls: AtomicU64::new(0),
             relays: BTreeSet::new(),
             looks_up: false,
             sockets: Vec::new(),
@@ -108,6 +123,11 @@ impl Book {
     pub(crate) fn sending_from(mut self, sockets: Vec<SocketAddr>) -> Self {
         self.sockets = sockets;
         self
+    }
+
+    /// The standing of the peers.
+    pub(crate) fn roll(&self) -> &Roll {
+        &self.roll
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, BookEntry>> {
@@ -135,7 +155,7 @@ impl Book {
             return false;
         }
         let mut peers = self.lock();
-        if !peers.contains_key(&addr.id) && peers.len() >= self.max_peers && !make_room(&mut peers, source) {
+        if !peers.contains_key(&addr.id) && !self.has_room(&mut peers, &addr.id, source) {
             return false;
         }
         let peer = peers.entry(addr.id).or_insert_with(|| BookEntry {
@@ -147,7 +167,11 @@ impl Book {
             rate: None,
             blamed: false,
             problem: None,
+            called: 0,
         });
+        if source == AddrSource::Announced {
+            peer.called = self.calls.fetch_add(1, Ordering::Relaxed);
+        }
         let before = peer.addrs.clone();
         // Hearsay does not displace addresses from the peer itself or from our configuration, but it is tried
         // in addition to them: other nodes learn first that a peer has moved while we were away.
@@ -183,7 +207,8 @@ impl Book {
 
     /// Records that the peer could not be reached, or that the connection ended. Forgets a peer known by
     /// hearsay only after [`ATTEMPTS_FOR_HEARSAY`] failures.
-    pub(crate) fn unreachable(&self, id: &PeerId, problem: String) {
+    pub(crate) fn unreachable(&self, id: &PeerId, problem: impl Display) {
+        let problem = ForeignText::of(problem);
         let mut peers = self.lock();
         let Some(peer) = peers.get_mut(id) else { return };
         peer.failures = peer.failures.saturating_add(1);
@@ -198,7 +223,8 @@ impl Book {
     }
 
     /// Records a problem that deserves no punishment.
-    pub(crate) fn note(&self, id: &PeerId, problem: String) {
+    pub(crate) fn note(&self, id: &PeerId, problem: impl Display) {
+        let problem = ForeignText::of(problem);
         if let Some(peer) = self.lock().get_mut(id) {
             peer.problem = Some(problem);
         }
@@ -207,7 +233,8 @@ impl Book {
 
     /// Records that the peer misbehaved. Until it is pardoned, its log is not read and it is asked last for
     /// blobs.
-    pub(crate) fn blame(&self, id: &PeerId, problem: String) {
+    pub(crate) fn blame(&self, id: &PeerId, problem: impl Display) {
+        let problem = ForeignText::of(problem);
         if let Some(peer) = self.lock().get_mut(id) {
             peer.blamed = true;
             peer.problem = Some(problem);
@@ -303,9 +330,14 @@ impl Book {
         self.lock().values().filter(|peer| peer.blamed).count()
     }
 
-    /// All peers in the book with their addresses.
+    /// All peers in the book with their addresses, those with the best standing first.
     pub(crate) fn all(&self) -> Vec<PeerAddr> {
-        self.lock().iter().map(|(id, peer)| PeerAddr { id: *id, addrs: peer.addrs.clone() }).collect()
+        let peers = self.lock();
+        let all = peers.iter().map(|(id, peer)| PeerAddr { id: *id, addrs: peer.addrs.clone() });
+        let mut all: Vec<PeerAddr> = all.collect();
+        drop(peers);
+        all.sort_by_key(|peer| Reverse(self.roll.standing(&peer.id)));
+        all
     }
 
     /// At most `max` peers that we have met, to be told to the peer `to`, which is left out.
@@ -324,7 +356,7 @@ impl Book {
     }
 
     /// The last problem with each peer that had one, as text for people.
-    pub(crate) fn problems(&self) -> BTreeMap<PeerId, String> {
+    pub(crate) fn problems(&self) -> BTreeMap<PeerId, ForeignText> {
         self.lock().iter().filter_map(|(id, peer)| Some((*id, peer.problem.clone()?))).collect()
     }
 
@@ -335,7 +367,7 @@ impl Book {
     pub(crate) fn order(&self, preferred: &[PeerId]) -> Vec<PeerId> {
         let peers = self.lock();
         let mut others: Vec<(Option<u64>, PeerId)> = peers.iter().map(|(id, peer)| (peer.rate, *id)).collect();
-        others.sort_by_key(|(rate, _)| std::cmp::Reverse(*rate));
+        others.sort_by_key(|(rate, _)| Reverse(*rate));
         let mut order: Vec<PeerId> = Vec::new();
         for id in preferred.iter().chain(others.iter().map(|(_, id)| id)) {
             if *id != self.own_id && !order.contains(id) {
@@ -346,17 +378,26 @@ impl Book {
         order.sort_by_key(|id| peers.get(id).map_or((false, false), |peer| (peer.blamed, peer.failures > 0)));
         order
     }
-}
 
-/// Forgets the least important peer, if it is weaker than a peer from `source`. Returns whether there was one.
-fn make_room(peers: &mut BTreeMap<PeerId, BookEntry>, source: AddrSource) -> bool {
-    let least = peers
-        .iter()
-        .filter(|(_, peer)| peer.source < source)
-        .min_by_key(|(_, peer)| (peer.source, peer.met, std::cmp::Reverse(peer.failures)))
-        .map(|(id, _)| *id);
-    match least {
-        Some(id) => peers.remove(&id).is_some(),
-        None => false,
+    /// Whether there is room for a newcomer, which it may have made by forgetting a stranger that matters less.
+    fn has_room(&self, peers: &mut BTreeMap<PeerId, BookEntry>, newcomer: &PeerId, source: AddrSource) -> bool {
+        let is_stranger = |id: &PeerId| self.roll.standing(id) == Standing::Stranger;
+        if !is_stranger(newcomer) {
+            return true;
+        }
+        let strangers: Vec<_> = peers.iter().filter(|(id, _)| is_stranger(id)).collect();
+        if strangers.len() < self.max_peers {
+            return true;
+        }
+        let matters_less = |peer: &BookEntry| {
+            let calls_too = source == AddrSource::Announced && peer.source == source && peer.rate.is_none();
+            peer.source < source || calls_too
+        };
+        let least = strangers
+            .into_iter()
+            .filter(|(_, peer)| matters_less(peer))
+            .min_by_key(|(_, peer)| (peer.source, peer.met, Reverse(peer.failures), peer.called))
+            .map(|(id, _)| *id);
+        least.is_some_and(|id| peers.remove(&id).is_some())
     }
 }

@@ -27,6 +27,7 @@ use iroh::Endpoint;
 use iroh::endpoint::Connection;
 use tokio::time::timeout;
 
+use crate::foreign::ForeignText;
 use crate::peers::book::Book;
 use crate::peers::connections::Connections;
 use crate::peers::peer::PeerId;
@@ -43,7 +44,7 @@ struct Slot {
 struct SlotState {
     connection: Option<Connection>,
     /// The reason why the last attempt failed.
-    failure: String,
+    failure: ForeignText,
 }
 
 /// A protocol's name in the handshake, and the peer with which it is spoken.
@@ -61,7 +62,7 @@ pub(crate) struct Pool {
 
 /// The failure of an attempt to connect.
 struct Missed {
-    reason: String,
+    reason: ForeignText,
     /// Whether this caller made the attempt. Other callers only waited for it.
     first: bool,
 }
@@ -90,7 +91,7 @@ impl Pool {
     ///
     /// # Errors
     /// The reason why there is no connection, as text for people.
-    pub(crate) async fn connection(&self, alpn: &'static [u8], peer: &PeerId) -> Result<Connection, String> {
+    pub(crate) async fn connection(&self, alpn: &'static [u8], peer: &PeerId) -> Result<Connection, ForeignText> {
         let connected = self.connect(alpn, peer).await;
         match &connected {
             Ok(_) => self.book.met(peer),
@@ -104,14 +105,18 @@ impl Pool {
     ///
     /// # Errors
     /// The reason why there is no connection, as text for people.
-    pub(crate) async fn optional_connection(&self, alpn: &'static [u8], peer: &PeerId) -> Result<Connection, String> {
+    pub(crate) async fn optional_connection(
+        &self,
+        alpn: &'static [u8],
+        peer: &PeerId,
+    ) -> Result<Connection, ForeignText> {
         self.connect(alpn, peer).await.map_err(|missed| missed.reason)
     }
 
     async fn connect(&self, alpn: &'static [u8], peer: &PeerId) -> Result<Connection, Missed> {
-        let missed = |reason: &str| Missed { reason: reason.to_owned(), first: false };
+        let missed = |reason: ForeignText| Missed { reason, first: false };
         let is_connected = self.connections.count(peer) > 0;
-        let addr = self.book.dial(peer, is_connected).map_err(|reason| missed(&reason))?;
+        let addr = self.book.dial(peer, is_connected).map_err(|reason| missed(ForeignText::of(reason)))?;
         let slot = self.slot(alpn, peer);
         let seen = slot.attempts.load(Ordering::SeqCst);
         // The lock is held during an attempt, so callers for the same peer wait here.
@@ -122,7 +127,7 @@ impl Pool {
             return Ok(connection.clone());
         }
         if slot.attempts.load(Ordering::SeqCst) != seen {
-            return Err(missed(&state.failure));
+            return Err(missed(state.failure.clone()));
         }
         let attempt = timeout(self.connect_timeout, self.endpoint.connect(addr, alpn)).await;
         slot.attempts.fetch_add(1, Ordering::SeqCst);
@@ -132,8 +137,8 @@ impl Pool {
                 state.connection = Some(connection.clone());
                 return Ok(connection);
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_owned(),
+            Ok(Err(error)) => ForeignText::of(error),
+            Err(_) => ForeignText::of("no answer"),
         };
         state.connection = None;
         state.failure.clone_from(&failure);

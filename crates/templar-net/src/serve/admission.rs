@@ -1,61 +1,28 @@
-//! AdmissionControl bounds the connections, or the requests, that this node serves at the same time: in all,
-//! and per peer.
+//! AdmissionControl bounds the requests that this node serves at the same time: in all, per peer, and of all strangers
+//! together.
 //!
-//! Invariant: everything that is admitted holds a [`Permit`], and dropping the permit frees its place.
+//! Invariant: every request that is admitted holds a [`Permit`], and dropping the permit makes room for another.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use iroh::endpoint::{Connection, VarInt};
-
-use crate::config::ConnectionLimits;
-use crate::metrics::NetMetrics;
-use crate::peers::connections::Connections;
 use crate::peers::peer::PeerId;
-
-/// The entrance for connections that peers make in one protocol.
-#[derive(Debug, Clone)]
-pub(crate) struct Inbound {
-    admission: Arc<AdmissionControl>,
-    connections: Arc<Connections>,
-    metrics: Arc<NetMetrics>,
-}
-
-impl Inbound {
-    /// An entrance with counts of its own.
-    pub(crate) fn new(limits: &ConnectionLimits, connections: Arc<Connections>, metrics: Arc<NetMetrics>) -> Self {
-        let (max, max_per_peer) = limits.inbound();
-        Self { admission: AdmissionControl::new(max, max_per_peer), connections, metrics }
-    }
-
-    /// Admits a connection that a peer made. Where there is no room, it closes the connection with the code
-    /// `busy`.
-    pub(crate) fn admit(&self, connection: &Connection, busy: VarInt) -> Option<Permit> {
-        let permit = self.admission.admit(*connection.remote_id().as_bytes());
-        if permit.is_some() {
-            self.metrics.connections_accepted.inc();
-            self.connections.add(connection);
-        } else {
-            self.metrics.connections_refused.inc();
-            connection.close(busy, b"too many connections");
-        }
-        permit
-    }
-}
+use crate::peers::roll::{Roll, Standing};
 
 /// Counts what is being served and admits more up to its bounds.
 #[derive(Debug)]
 pub(crate) struct AdmissionControl {
     max: usize,
     max_per_peer: usize,
+    roll: Roll,
     /// The number of permits that each peer holds.
     admitted: Mutex<BTreeMap<PeerId, usize>>,
 }
 
 impl AdmissionControl {
-    /// Admits at most `max` over all peers, and at most `max_per_peer` of each.
-    pub(crate) fn new(max: usize, max_per_peer: usize) -> Arc<Self> {
-        Arc::new(Self { max, max_per_peer, admitted: Mutex::default() })
+    /// Admits at most `max` over all peers, half of them of strangers, and at most `max_per_peer` of each.
+    pub(crate) fn new(max: usize, max_per_peer: usize, roll: Roll) -> Arc<Self> {
+        Arc::new(Self { max, max_per_peer, roll, admitted: Mutex::default() })
     }
 
     /// Returns a permit for one more of `peer`, if there is room.
@@ -63,7 +30,10 @@ impl AdmissionControl {
         let mut admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = admitted.values().sum();
         let own = admitted.get(&peer).copied().unwrap_or(0);
-        if total >= self.max || own >= self.max_per_peer {
+        let is_stranger = |peer: &PeerId| self.roll.standing(peer) == Standing::Stranger;
+        let strangers = || admitted.iter().filter(|(peer, _)| is_stranger(peer)).map(|(_, count)| count).sum::<usize>();
+        if total >= self.max || own >= self.max_per_peer || (is_stranger(&peer) && strangers() >= self.max.div_ceil(2))
+        {
             return None;
         }
         admitted.insert(peer, own + 1);
@@ -77,7 +47,7 @@ impl AdmissionControl {
     }
 }
 
-/// The place of one connection or request.
+/// The room of one request.
 #[derive(Debug)]
 pub(crate) struct Permit {
     admission: Arc<AdmissionControl>,

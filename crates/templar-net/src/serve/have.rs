@@ -19,12 +19,13 @@ use templar_store::{Store, to_iroh};
 use tokio::time::timeout;
 use tracing::Instrument;
 
+use crate::foreign::ForeignText;
 use crate::frame::{FrameError, decode, encode, read_body, read_len};
 use crate::peers::book::Book;
 use crate::peers::close_code;
 use crate::peers::peer::{PeerId, short};
 use crate::ranges::{GROUP, chunks, ranges, set, whole_groups};
-use crate::serve::admission::Inbound;
+use crate::serve::places::{Inbound, Place};
 use crate::serve::policy::ServePolicy;
 
 /// The protocol's name in the TLS handshake. It ends in the version.
@@ -124,18 +125,19 @@ impl std::fmt::Debug for HaveServer {
 impl ProtocolHandler for HaveServer {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = *connection.remote_id().as_bytes();
-        let Some(_permit) = self.inbound.admit(&connection, close_code::BUSY) else { return Ok(()) };
+        let Some(place) = self.inbound.admit(&connection, close_code::BUSY) else { return Ok(()) };
         let span = tracing::debug_span!("have", peer = short(&peer));
-        self.accept_questions(&connection, &peer).instrument(span).await;
+        self.accept_questions(&connection, &peer, &place).instrument(span).await;
         Ok(())
     }
 }
 
 impl HaveServer {
     /// Answers the questions of one connection until the connection ends.
-    async fn accept_questions(&self, connection: &Connection, peer: &PeerId) {
+    async fn accept_questions(&self, connection: &Connection, peer: &PeerId, place: &Place) {
         // One question at a time: each peer waits for its own answers only.
         while let Ok((send, recv)) = connection.accept_bi().await {
+            let _busy = place.busy();
             match timeout(self.stall_timeout, self.answer(peer, send, recv)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) if error.is_misbehaviour() => {
@@ -165,7 +167,7 @@ impl HaveServer {
             holdings.push(holding);
         }
         let frame = encode(&Answer { holdings }, MAX_ANSWER)?;
-        send.write_all(&frame).await.map_err(|error| FrameError::Lost(error.to_string()))?;
+        send.write_all(&frame).await.map_err(|error| FrameError::Lost(ForeignText::of(error)))?;
         send.finish().ok();
         Ok(())
     }
@@ -190,10 +192,10 @@ impl HaveServer {
 /// # Errors
 /// [`FrameError`] if the connection breaks or the answer is malformed.
 pub(crate) async fn ask(connection: &Connection, ids: &[Hash]) -> Result<Vec<Have>, FrameError> {
-    let lost = |error: iroh::endpoint::ConnectionError| FrameError::Lost(error.to_string());
+    let lost = |error: iroh::endpoint::ConnectionError| FrameError::Lost(ForeignText::of(error));
     let (mut send, mut recv) = connection.open_bi().await.map_err(lost)?;
     let frame = encode(&Question { ids: ids.to_vec() }, MAX_QUESTION)?;
-    send.write_all(&frame).await.map_err(|error| FrameError::Lost(error.to_string()))?;
+    send.write_all(&frame).await.map_err(|error| FrameError::Lost(ForeignText::of(error)))?;
     send.finish().ok();
     let len = read_len(&mut recv, MAX_ANSWER).await?;
     let answer: Answer = decode(&read_body(&mut recv, len).await?)?;

@@ -22,7 +22,8 @@ use tracing::Instrument;
 
 use crate::metrics::NetMetrics;
 use crate::peers::peer::{PeerId, short};
-use crate::serve::admission::{AdmissionControl, Inbound, Permit};
+use crate::serve::admission::{AdmissionControl, Permit};
+use crate::serve::places::{Busy, Inbound, Place};
 use crate::serve::policy::ServePolicy;
 use crate::serve::rate::TokenBucket;
 use crate::serve::streams::{Bounded, Metered};
@@ -53,8 +54,8 @@ struct Incoming {
     connection: u64,
     reader: RecvStream,
     writer: SendStream,
-    /// The place that the request holds until it has been served.
-    _permit: Permit,
+    /// The request counts, and its connection is busy, until it has been served.
+    _held: (Permit, Busy),
 }
 
 impl std::fmt::Debug for Provider {
@@ -66,8 +67,10 @@ impl std::fmt::Debug for Provider {
 impl ProtocolHandler for Provider {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = *connection.remote_id().as_bytes();
-        let Some(_permit) = self.inbound.admit(&connection, ERR_LIMIT) else { return Ok(()) };
-        self.accept_requests(&connection, peer).instrument(tracing::debug_span!("serve", peer = short(&peer))).await;
+        let Some(place) = self.inbound.admit(&connection, ERR_LIMIT) else { return Ok(()) };
+        self.accept_requests(&connection, peer, &place)
+            .instrument(tracing::debug_span!("serve", peer = short(&peer)))
+            .await;
         Ok(())
     }
 
@@ -76,7 +79,7 @@ impl ProtocolHandler for Provider {
 
 impl Provider {
     /// Serves the requests of one connection, each as a task, until the connection ends.
-    async fn accept_requests(&self, connection: &Connection, peer: PeerId) {
+    async fn accept_requests(&self, connection: &Connection, peer: PeerId, place: &Place) {
         // Peers send nothing but requests on these connections, so a small window is enough.
         connection.set_receive_window(VarInt::from_u32(self.max_request_bytes.saturating_mul(4)));
         let mut serving = JoinSet::new();
@@ -85,7 +88,8 @@ impl Provider {
             match self.requests.admit(peer) {
                 Some(permit) => {
                     let connection = connection.stable_id() as u64;
-                    let incoming = Incoming { peer, connection, reader, writer, _permit: permit };
+                    let held = (permit, place.busy());
+                    let incoming = Incoming { peer, connection, reader, writer, _held: held };
                     let provider = self.clone();
                     serving.spawn(async move { provider.serve(incoming).await }.in_current_span());
                 }
@@ -99,7 +103,7 @@ impl Provider {
     }
 
     async fn serve(&self, incoming: Incoming) {
-        let Incoming { peer, connection, reader, mut writer, _permit } = incoming;
+        let Incoming { peer, connection, reader, mut writer, _held } = incoming;
         let mut reader = Bounded { reader, left: self.max_request_bytes as usize };
         let request = match timeout(self.stall_timeout, Request::read_async(&mut reader)).await {
             Ok(Ok((request, _))) => request,

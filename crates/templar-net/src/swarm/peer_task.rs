@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
 use crate::error::ProviderAnswer;
+use crate::foreign::ForeignText;
 use crate::peers::peer::PeerId;
 use crate::serve::have::{HAVE_ALPN, Have, MAX_ASKED, ask};
 use crate::swarm::execute::local_failure;
@@ -37,7 +38,7 @@ const ANSWERS_WITHOUT_NEWS: u32 = 3;
 enum Finished {
     /// The peer answered, or failed to answer, which of the blobs `ids` it has. `again` says that it was asked
     /// before.
-    Asked { ids: Vec<Hash>, again: bool, haves: Result<Vec<Have>, String> },
+    Asked { ids: Vec<Hash>, again: bool, haves: Result<Vec<Have>, ForeignText> },
     /// A request for a piece ended.
     Worked { lease: LeaseId, id: Hash, result: Result<(), TransferError> },
 }
@@ -111,10 +112,10 @@ async fn asked(swarm: Arc<Swarm>, peer: PeerId, ids: Vec<Hash>, again: bool) -> 
             Ok(Ok(haves)) => Ok(haves),
             Ok(Err(error)) if error.is_misbehaviour() => {
                 swarm.book.blame(&peer, format!("said what it has in a way that we cannot read: {error}"));
-                Err(error.to_string())
+                Err(ForeignText::of(error))
             }
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no answer".to_owned()),
+            Ok(Err(error)) => Err(ForeignText::of(error)),
+            Err(_) => Err(ForeignText::of("no answer")),
         },
         Err(reason) => Err(reason),
     };
@@ -210,7 +211,7 @@ impl PeerTask {
             }
             Finished::Asked { haves: Err(reason), .. } => {
                 // The peer runs another program, such as sendme, so it is tried for every blob.
-                tracing::debug!(reason, "the peer does not say what it has");
+                tracing::debug!(%reason, "the peer does not say what it has");
                 self.asking = false;
                 self.speaks = false;
                 self.ask(false);
@@ -232,7 +233,7 @@ impl PeerTask {
             }
             // The broken connection had brought something, so a new one may bring more.
             Err(TransferError::Provider(ProviderAnswer::Lost(reason))) if self.may_reconnect() => {
-                tracing::debug!(reason, "the connection broke");
+                tracing::debug!(%reason, "the connection broke");
                 self.swarm.change(|plan, now| plan.finish(lease, None, now));
                 return Err(Parting::Reconnect);
             }

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::error::ProviderAnswer;
+use crate::foreign::ForeignText;
 use crate::peers::peer::{PeerId, short};
 use crate::swarm::{Swarm, bump, peer_task};
 
@@ -54,7 +55,7 @@ pub(crate) async fn supervise(swarm: Arc<Swarm>, mut stop: watch::Receiver<bool>
 fn farewell(swarm: &Swarm, peer: &PeerId, badly: bool) {
     swarm.change(|plan, now| {
         if badly {
-            plan.dismiss(peer, &ProviderAnswer::Lost("an error of ours".to_owned()));
+            plan.dismiss(peer, &ProviderAnswer::Lost(ForeignText::of("an error of ours")));
         }
         if let Some(rate) = plan.farewell(peer, now) {
             swarm.book.served(peer, rate);

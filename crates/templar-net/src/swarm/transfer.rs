@@ -24,6 +24,7 @@ use templar_store::{Store, to_iroh};
 use tokio::time::timeout;
 
 use crate::error::ProviderAnswer;
+use crate::foreign::ForeignText;
 use crate::ranges::{GROUP, GROUP_BYTES, chunks, set};
 use crate::serve::rate::TokenBucket;
 
@@ -76,7 +77,7 @@ impl Transfer<'_> {
             return Err(self.prove_too_large(size).await);
         }
         if size == 0 {
-            return Err(ProviderAnswer::BadData("it says that the blob is empty".to_owned()).into());
+            return Err(ProviderAnswer::BadData(ForeignText::of("it says that the blob is empty")).into());
         }
         Ok((content, size))
     }
@@ -113,7 +114,7 @@ impl Transfer<'_> {
         if bytes.len() as u64 == size {
             Ok(Some(bytes.freeze()))
         } else {
-            Err(ProviderAnswer::BadData(format!("{} bytes of {size}", bytes.len())).into())
+            Err(ProviderAnswer::BadData(ForeignText::of(format_args!("{} bytes of {size}", bytes.len()))).into())
         }
     }
 
@@ -123,8 +124,8 @@ impl Transfer<'_> {
     pub(crate) async fn proof(&self, start: u64) -> Result<(u64, ChunkRanges), TransferError> {
         let (size, mut items) = self.tail(start, None).await?;
         let length = NonZeroU64::new(size).ok_or(ProviderAnswer::NotHere)?;
-        let first =
-            first_offset(&items).ok_or_else(|| ProviderAnswer::BadData("no chunk proves its length".to_owned()))?;
+        let first = first_offset(&items)
+            .ok_or_else(|| ProviderAnswer::BadData(ForeignText::of("no chunk proves its length")))?;
         let group = first / GROUP_BYTES * GROUP;
         if first % GROUP_BYTES != 0 {
             // A process that starts after a crash verifies whole groups. Without the last one it would not know the
@@ -153,7 +154,9 @@ impl Transfer<'_> {
     async fn tail(&self, start: u64, size: Option<u64>) -> Result<(u64, Vec<BaoContentItem>), TransferError> {
         let (mut content, claimed) = self.start(ChunkRanges::chunks(start..)).await?;
         if let Some(size) = size.filter(|size| *size != claimed) {
-            return Err(ProviderAnswer::BadData(format!("claims {claimed} bytes of {size}")).into());
+            return Err(
+                ProviderAnswer::BadData(ForeignText::of(format_args!("claims {claimed} bytes of {size}"))).into()
+            );
         }
         let mut items = Vec::new();
         loop {
@@ -191,7 +194,9 @@ impl Transfer<'_> {
             started = self.start(set(&range)) => started?,
         };
         if claimed != size {
-            return Err(ProviderAnswer::BadData(format!("claims {claimed} bytes of {size}")).into());
+            return Err(
+                ProviderAnswer::BadData(ForeignText::of(format_args!("claims {claimed} bytes of {size}"))).into()
+            );
         }
         let length = NonZeroU64::new(size).ok_or(ProviderAnswer::NotHere)?;
         let import = self.store.blobs().import_bao(to_iroh(&self.id), length, CHUNKS_IN_FLIGHT).await;
@@ -292,11 +297,11 @@ fn answer(error: GetError, received: u64) -> ProviderAnswer {
             | DecodeError::ParentNotFound { .. }
             | DecodeError::LeafNotFound { .. } => missing(),
             DecodeError::ParentHashMismatch { .. } | DecodeError::LeafHashMismatch { .. } => {
-                ProviderAnswer::BadData(source.to_string())
+                ProviderAnswer::BadData(ForeignText::of(source))
             }
-            _ => ProviderAnswer::Lost(source.to_string()),
+            _ => ProviderAnswer::Lost(ForeignText::of(source)),
         },
-        _ => ProviderAnswer::Lost(error.to_string()),
+        _ => ProviderAnswer::Lost(ForeignText::of(error)),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::config::{Clock, NetConfig, Timeouts};
 use crate::endpoint;
 use crate::endpoint::listening::Listening;
 use crate::error::BindError;
+use crate::foreign::ForeignText;
 use crate::frame::{FrameError, decode, read_body, read_len, write};
 use crate::peers::book::{AddrSource, Book};
 use crate::peers::close_code;
@@ -45,7 +46,7 @@ pub enum ProbeError {
     Addr(#[from] PeerAddrError),
     /// The peer cannot be reached, with the reason.
     #[error("{0}")]
-    Unreachable(String),
+    Unreachable(ForeignText),
     /// The peer takes part in another run.
     #[error("it takes part in another run, {run}")]
     OtherRun {
@@ -156,11 +157,11 @@ impl Prober {
             .sending_from(self.listening.sockets());
         let id = peer.id;
         book.learn(peer, AddrSource::Configured);
-        let addr = book.dial(&id, false).map_err(ProbeError::Unreachable)?;
+        let addr = book.dial(&id, false).map_err(|reason| ProbeError::Unreachable(ForeignText::of(reason)))?;
         match timeout(self.timeouts.connect, self.endpoint.connect(addr, SYNC_ALPN)).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(ProbeError::Unreachable(error.to_string())),
-            Err(_) => Err(ProbeError::Unreachable("no answer".to_owned())),
+            Ok(Err(error)) => Err(ProbeError::Unreachable(ForeignText::of(error))),
+            Err(_) => Err(ProbeError::Unreachable(ForeignText::of("no answer"))),
         }
     }
 
@@ -173,7 +174,7 @@ impl Prober {
 
 /// Opens a stream, sends the request, and gives the side from which the answer comes.
 async fn request(connection: &Connection, run: Hash, ask: Ask) -> Result<RecvStream, FrameError> {
-    let lost = |error: iroh::endpoint::ConnectionError| FrameError::Lost(error.to_string());
+    let lost = |error: iroh::endpoint::ConnectionError| FrameError::Lost(ForeignText::of(error));
     let (mut send, recv) = connection.open_bi().await.map_err(lost)?;
     write(&mut send, &SyncRequest { run, ask }, MAX_REQUEST).await?;
     Ok(recv)

@@ -19,6 +19,7 @@ use tokio::time::{Instant, interval_at, sleep, timeout};
 use tracing::Instrument;
 
 use crate::config::NetLimits;
+use crate::foreign::ForeignText;
 use crate::frame::{FrameError, decode, read_body, read_len, write};
 use crate::metrics::NetMetrics;
 use crate::peers::book::{AddrSource, Book};
@@ -77,7 +78,7 @@ pub(crate) struct Puller {
 #[derive(Debug)]
 enum PullError {
     /// No connection came about.
-    Connect(String),
+    Connect(ForeignText),
     /// The peer contacted this node, or got a new address, during an attempt to connect to it elsewhere.
     CameAgain,
     Frame(FrameError),
@@ -191,8 +192,8 @@ impl Puller {
                     continue;
                 }
                 PullError::Connect(reason) => self.book.unreachable(peer, reason),
-                PullError::Stalled => self.book.unreachable(peer, "stalled while sending its log".to_owned()),
-                PullError::Frame(error) if !error.is_misbehaviour() => self.book.unreachable(peer, error.to_string()),
+                PullError::Stalled => self.book.unreachable(peer, "stalled while sending its log"),
+                PullError::Frame(error) if !error.is_misbehaviour() => self.book.unreachable(peer, error),
                 PullError::Frame(error) => {
                     self.leave_alone(peer, format!("broke the sync protocol: {error}")).await;
                     continue;
@@ -207,7 +208,7 @@ impl Puller {
                     continue;
                 }
                 PullError::Refused(SyncRefusal::Busy) => {
-                    self.book.note(peer, "has as many readers as it may".to_owned());
+                    self.book.note(peer, "has as many readers as it may");
                     // Another neighbour is chosen, if there is one, and then this task ends.
                     self.neighbours.declined(peer);
                 }
@@ -291,12 +292,12 @@ impl Puller {
         error
     }
 
-    async fn connect(&self, peer: &PeerId) -> Result<Connection, String> {
-        let addr = self.book.dial(peer, self.connections.count(peer) > 0)?;
+    async fn connect(&self, peer: &PeerId) -> Result<Connection, ForeignText> {
+        let addr = self.book.dial(peer, self.connections.count(peer) > 0).map_err(ForeignText::of)?;
         match timeout(self.limits.timeouts.connect, self.endpoint.connect(addr, SYNC_ALPN)).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no answer".to_owned()),
+            Ok(Err(error)) => Err(ForeignText::of(error)),
+            Err(_) => Err(ForeignText::of("no answer")),
         }
     }
 
@@ -307,7 +308,7 @@ impl Puller {
         connection: &Connection,
         cursor: &mut Option<Cursor>,
     ) -> Result<std::convert::Infallible, PullError> {
-        let lost = |error: ConnectionError| FrameError::Lost(error.to_string());
+        let lost = |error: ConnectionError| FrameError::Lost(ForeignText::of(error));
         let (mut send, mut recv) = connection.open_bi().await.map_err(lost)?;
         let ask =
             Ask::Log { after: *cursor, reached: self.log.milestones(MAX_MILESTONES), addrs: (self.own_addr)().addrs };

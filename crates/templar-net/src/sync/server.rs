@@ -13,6 +13,7 @@ use templar_manifest::Hash;
 use tokio::time::timeout;
 use tracing::Instrument;
 
+use crate::foreign::ForeignText;
 use crate::frame::{FrameError, decode, read_body, read_len, write};
 use crate::metrics::NetMetrics;
 use crate::peers::book::{AddrSource, Book};
@@ -20,7 +21,7 @@ use crate::peers::close_code;
 use crate::peers::connections::Connections;
 use crate::peers::neighbours::Neighbours;
 use crate::peers::peer::{Addr, MAX_ADDRS, PeerAddr, PeerId, short};
-use crate::serve::admission::Inbound;
+use crate::serve::places::{Inbound, Place};
 use crate::sync::clock::Clocks;
 use crate::sync::log::Log;
 use crate::sync::wire::{
@@ -73,10 +74,10 @@ impl From<FrameError> for SyncEnd {
 impl ProtocolHandler for SyncServer {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = *connection.remote_id().as_bytes();
-        let Some(_permit) = self.inbound.admit(&connection, close_code::BUSY) else { return Ok(()) };
+        let Some(place) = self.inbound.admit(&connection, close_code::BUSY) else { return Ok(()) };
         let span = tracing::debug_span!("reader", peer = short(&peer));
         async {
-            let served = self.serve(&connection, &peer).await;
+            let served = self.serve(&connection, &peer, &place).await;
             self.close(&connection, &peer, served).await;
         }
         .instrument(span)
@@ -102,7 +103,7 @@ impl SyncServer {
                 connection.close(close_code::REFUSED, b"refused");
             }
             Err(SyncEnd::Stalled) => {
-                self.book.note(peer, "stalled while reading our log".to_owned());
+                self.book.note(peer, "stalled while reading our log");
                 connection.close(close_code::STALLED, b"stalled");
             }
             Err(SyncEnd::Frame(error)) => {
@@ -116,7 +117,7 @@ impl SyncServer {
         }
     }
 
-    async fn serve(&self, connection: &Connection, peer: &PeerId) -> Result<(), SyncEnd> {
+    async fn serve(&self, connection: &Connection, peer: &PeerId, place: &Place) -> Result<(), SyncEnd> {
         let (mut send, request) =
             timeout(self.stall_timeout, self.request(connection)).await.map_err(|_| SyncEnd::Stalled)??;
         if request.run != self.log.run() {
@@ -138,6 +139,7 @@ impl SyncServer {
             return self.refuse(&mut send, SyncRefusal::Busy).await;
         }
         tracing::debug!("a peer reads our log");
+        let _busy = place.busy();
         self.entries(connection, peer, &mut send, self.start_after(after, &reached)).await
     }
 
@@ -155,7 +157,8 @@ impl SyncServer {
 
     /// Reads the request of a new connection, and checks its bounds.
     async fn request(&self, connection: &Connection) -> Result<(SendStream, SyncRequest), FrameError> {
-        let (send, mut recv) = connection.accept_bi().await.map_err(|error| FrameError::Lost(error.to_string()))?;
+        let (send, mut recv) =
+            connection.accept_bi().await.map_err(|error| FrameError::Lost(ForeignText::of(error)))?;
         let len = read_len(&mut recv, MAX_REQUEST).await?;
         let body = read_body(&mut recv, len).await?;
         let request: SyncRequest = decode(&body)?;

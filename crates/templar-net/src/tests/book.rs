@@ -1,9 +1,12 @@
 //! The address book is bounded, and a peer's own addresses displace hearsay.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use iroh::SecretKey;
 
 use crate::peers::book::{AddrSource, Book};
 use crate::peers::peer::{MAX_ADDRS, PeerAddr, PeerAddrError, PeerId};
+use crate::peers::roll::Standing;
 
 fn id(seed: u8) -> PeerId {
     *SecretKey::from_bytes(&[seed; 32]).public().as_bytes()
@@ -46,13 +49,34 @@ fn the_book_is_bounded_and_keeps_what_matters() {
 }
 
 #[test]
+fn strangers_take_turns_and_the_roll_always_has_a_place() {
+    let book = Book::new(id(0), 3);
+    for seed in 1..=3 {
+        assert!(book.learn(at(seed, 1), AddrSource::Announced));
+        book.met(&id(seed));
+    }
+    let known = |book: &Book| book.all().iter().map(|peer| peer.id).collect::<BTreeSet<_>>();
+    book.served(&id(1), 1_000);
+    assert!(book.learn(at(2, 1), AddrSource::Announced), "it calls again");
+    assert!(book.learn(at(4, 1), AddrSource::Announced), "a newcomer takes the place of the one that called first");
+    assert_eq!(known(&book), BTreeSet::from([id(1), id(2), id(4)]), "but not of one that has served us");
+    assert!(!book.learn(at(5, 1), AddrSource::Heard), "hearsay displaces nobody");
+    book.roll().replace(BTreeMap::from([(id(2), Standing::Member), (id(6), Standing::Validator)]));
+    assert!(book.learn(at(6, 1), AddrSource::Heard), "who takes part has a place by right");
+    for seed in 10..=20 {
+        assert!(book.learn(at(seed, 1), AddrSource::Announced), "a place is free since the second takes part");
+    }
+    assert_eq!(known(&book), BTreeSet::from([id(1), id(2), id(6), id(19), id(20)]));
+}
+
+#[test]
 fn hearsay_that_leads_nowhere_is_forgotten() {
     let book = Book::new(id(0), 10);
     book.learn(at(1, 1), AddrSource::Heard);
     book.learn(at(2, 1), AddrSource::Configured);
     for _ in 0..5 {
-        book.unreachable(&id(1), "no answer".to_owned());
-        book.unreachable(&id(2), "no answer".to_owned());
+        book.unreachable(&id(1), "no answer");
+        book.unreachable(&id(2), "no answer");
     }
     assert_eq!(book.all().iter().map(|peer| peer.id).collect::<Vec<_>>(), [id(2)]);
     assert!(book.shareable(None, 10).is_empty(), "nobody was met");
@@ -64,8 +88,8 @@ fn blamed_and_absent_peers_are_asked_last() {
     for seed in 1..=4 {
         book.learn(at(seed, 1), AddrSource::Configured);
     }
-    book.blame(&id(1), "lied".to_owned());
-    book.unreachable(&id(2), "no answer".to_owned());
+    book.blame(&id(1), "lied");
+    book.unreachable(&id(2), "no answer");
     let order = book.order(&[id(1), id(2), id(4), id(4), id(0)]);
     assert_eq!(order, [id(4), id(3), id(2), id(1)]);
     book.met(&id(2));

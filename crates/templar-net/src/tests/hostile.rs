@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use iroh::endpoint::{Connection, ConnectionError, RecvStream, SendStream, presets};
+use iroh::endpoint::{Connection, ConnectionError, RecvStream, SendStream, VarInt, presets};
 use iroh::protocol::{AcceptError, ProtocolHandler, Router};
 use iroh::{Endpoint, RelayMode, SecretKey};
 use templar_store::Store;
@@ -225,7 +225,7 @@ async fn a_log_that_the_node_finds_invalid() {
         matches!(&closed, ConnectionError::ApplicationClosed(close) if close.error_code == close_code::PROTOCOL),
         "{closed}"
     );
-    assert_eq!(b.net.problems()[&hostile.addr.id], "an entry that does not decode");
+    assert_eq!(*b.net.problems()[&hostile.addr.id], *"an entry that does not decode");
     hostile.end().await;
     b.end().await;
 }
@@ -356,4 +356,41 @@ fn frames_of_this_version_do_not_change() {
     assert_eq!(hex(encode(&SyncReply::CaughtUp, MAX_REPLY).unwrap()), "0100000003");
     let refused = SyncReply::Refused(SyncRefusal::WrongRun { run: hash });
     assert_eq!(hex(encode(&refused, MAX_REPLY).unwrap()), format!("23000000000020{aa}"));
+}
+
+/// Closes every connection with a reason that would clear a terminal and set its title.
+#[derive(Debug, Clone)]
+struct Painter;
+
+impl ProtocolHandler for Painter {
+    async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
+        connection.close(VarInt::from_u32(7), b"\x1b[2J\x1b[1;1H\x1b]0;owned\x07everything is fine");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_peer_cannot_paint_on_the_terminal() {
+    let end = endpoint(1).await;
+    let addrs = end.bound_sockets().into_iter().map(Addr::Ip).collect();
+    let addr = PeerAddr { id: *end.id().as_bytes(), addrs };
+    let router = Router::builder(end).accept(SYNC_ALPN, Painter).spawn();
+    let b = Node::new(2).await;
+    b.net.add_peer(addr.clone()).unwrap();
+    let task = b.follow();
+    let mut changes = b.net.inner.book.changes();
+    let problem = soon(async {
+        loop {
+            changes.borrow_and_update();
+            if let Some(problem) = b.net.problems().remove(&addr.id) {
+                return problem;
+            }
+            changes.changed().await.unwrap();
+        }
+    })
+    .await;
+    assert!(problem.contains(r"\u{1b}[2J") && problem.contains("everything is fine"), "{problem}");
+    assert!(!problem.contains('\u{1b}') && !problem.contains('\u{7}'), "{problem:?}");
+    task.abort();
+    router.shutdown().await.ok();
 }

@@ -1,9 +1,10 @@
 //! The limits on peers hold: bytes per second, connections, requests, and buffered memory.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use iroh::endpoint::{ConnectionError, ReadError, ReadExactError};
+use iroh::endpoint::{Connection, ConnectionError, ReadError, ReadExactError};
 use iroh_blobs::protocol::{ERR_INTERNAL, ERR_LIMIT, GetManyRequest, GetRequest, Request};
 use templar_manifest::Hash;
 use templar_store::{Store, to_iroh};
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 
 use super::hostile::endpoint;
 use super::{Node, TestLog, bytes, limits_with, run, soon};
-use crate::{ConnectionLimits, NetLimits, ServeAll};
+use crate::{ConnectionLimits, NetLimits, ServeAll, Standing};
 
 async fn node(seed: u8, limits: NetLimits) -> Node {
     Node::with(seed, limits, Store::memory().await, TestLog::new(run()), Arc::new(ServeAll)).await
@@ -162,4 +163,64 @@ async fn memory_bounds_the_number_of_connections() {
     drop(served);
     soon(asker.close()).await;
     a.end().await;
+}
+
+/// A blob of `node`, and connections for blobs on which strangers send nothing.
+async fn crowded(node: &Node, strangers: u8, each: usize) -> (Hash, Vec<iroh::Endpoint>, Vec<Connection>) {
+    let id = node.store.put(bytes(10_000, 1)).await.unwrap();
+    let to = node.net.addr().to_endpoint_addr().unwrap();
+    let (mut ends, mut held) = (Vec::new(), Vec::new());
+    for seed in 100..100 + strangers {
+        let end = endpoint(seed).await;
+        for _ in 0..each {
+            held.push(soon(end.connect(to.clone(), iroh_blobs::ALPN)).await.unwrap());
+        }
+        ends.push(end);
+    }
+    (id, ends, held)
+}
+
+fn few_places() -> NetLimits {
+    limits_with(|limits| (limits.connections.max_inbound, limits.connections.max_inbound_per_peer) = (16, 2))
+}
+
+#[tokio::test]
+async fn idle_strangers_shut_no_door_for_a_stranger() {
+    let a = node(1, few_places()).await;
+    let (id, ends, held) = crowded(&a, 8, 2).await;
+    let b = Node::new(2).await;
+    b.knows(&a.net);
+    // The first tries may find eight places whose holders have come just now.
+    soon(async { while b.net.fetch(&id, 1_000_000, &[]).await.is_err() {} }).await;
+    assert!(a.net.inner.metrics.connections_displaced.get() > 0 || a.net.inner.metrics.connections_refused.get() > 0);
+    drop(held);
+    for end in ends {
+        soon(end.close()).await;
+    }
+    a.end().await;
+    b.end().await;
+}
+
+#[tokio::test]
+async fn busy_strangers_shut_no_door_for_a_member() {
+    let a = node(1, few_places()).await;
+    let (id, ends, held) = crowded(&a, 8, 2).await;
+    // Requests that never end keep their connections busy.
+    let mut streams = Vec::new();
+    for connection in &held {
+        if let Ok((mut send, recv)) = connection.open_bi().await {
+            send.write_all(&[0]).await.ok();
+            streams.push((send, recv));
+        }
+    }
+    let b = Node::new(2).await;
+    b.knows(&a.net);
+    a.net.call_roll(BTreeMap::from([(b.net.id(), Standing::Member)]));
+    soon(b.net.fetch(&id, 1_000_000, &[])).await.unwrap();
+    drop((streams, held));
+    for end in ends {
+        soon(end.close()).await;
+    }
+    a.end().await;
+    b.end().await;
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use templar_manifest::PublicKey;
-use templar_net::{Net, PeerAddr};
+use templar_net::{ForeignText, Net, PeerAddr};
 
 /// How long a node may be alone before it says so. A peer that does not answer at all is noticed after five seconds.
 const SOON: Duration = Duration::from_secs(8);
@@ -26,7 +26,7 @@ pub(super) struct Sight {
     /// The peers that could be asked.
     pub(super) known: Vec<PeerAddr>,
     /// The last problem with each peer that had one.
-    pub(super) problems: BTreeMap<[u8; 32], String>,
+    pub(super) problems: BTreeMap<[u8; 32], ForeignText>,
     /// The reason why no relay accepts this node, if one should.
     pub(super) relay: Option<String>,
 }
@@ -62,7 +62,7 @@ impl Sight {
     fn names(&self) -> String {
         let name = |peer: &PeerAddr| {
             let addrs: Vec<String> = peer.addrs.iter().map(ToString::to_string).collect();
-            let problem = self.problems.get(&peer.id).map_or("no answer", String::as_str);
+            let problem = self.problems.get(&peer.id).map_or("no answer", |problem| problem);
             format!("{} at {} ({problem})", PublicKey::from_bytes(peer.id).short(), addrs.join(", "))
         };
         let mut names: Vec<String> = self.known.iter().take(NAMED).map(name).collect();
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_lonely_node_says_so_within_ten_seconds_and_then_ever_more_rarely() {
         let peers = vec![peer(1), peer(2)];
-        let problems = BTreeMap::from([(peers[0].id, "refused".to_owned())]);
+        let problems = BTreeMap::from([(peers[0].id, ForeignText::of("refused"))]);
         let alone = Sight { known: peers, problems, ..Sight::default() };
         let mut company = Company::new(false, Duration::ZERO);
         let said = words(&mut company, &alone, 3600);

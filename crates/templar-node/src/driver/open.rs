@@ -105,6 +105,7 @@ impl Driver {
             application: Application::kept(home, &context.run)?,
             ears: Ears::default(),
             challenged: BTreeSet::new(),
+            called: None,
             span: (None, Span::none()),
             present: Present::default(),
         };

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use templar_manifest::Hash;
 
 use super::*;
+use crate::foreign::ForeignText;
 use crate::ranges::{GROUP, GROUP_BYTES, chunks, set};
 
 mod crowd;
@@ -154,7 +155,7 @@ impl Game {
             for number in 0..self.actors.len() {
                 let actor = self.actors[number].clone();
                 if actor.dies == Some(self.ticks) {
-                    self.plan.dismiss(&actor.id, &ProviderAnswer::Lost("died".to_owned()));
+                    self.plan.dismiss(&actor.id, &ProviderAnswer::Lost(ForeignText::of("died")));
                 }
                 while let Some(job) = self.plan.next(&actor.id, self.now()) {
                     self.running.insert(job.lease, Running { actor: number, job, came: 0 });

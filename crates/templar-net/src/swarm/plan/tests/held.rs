@@ -8,6 +8,7 @@ use templar_manifest::Hash;
 
 use super::super::*;
 use super::{TICK, nothing, rules};
+use crate::foreign::ForeignText;
 use crate::ranges::{GROUP, chunks, set};
 
 const SIZE: u64 = 6 << 20;
@@ -67,7 +68,7 @@ fn while_a_peer_holds_a_range_no_other_is_given_it() {
 
 #[test]
 fn what_a_peer_held_that_failed_is_the_others_at_once() {
-    let answer = ProviderAnswer::Lost("gone".to_owned());
+    let answer = ProviderAnswer::Lost(ForeignText::of("gone"));
     type End = fn(&mut Plan, &ProviderAnswer);
     let ends: [(&str, End); 3] = [
         ("dismissed", |plan, answer| plan.dismiss(&DYING, answer)),
