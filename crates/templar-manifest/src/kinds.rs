@@ -34,8 +34,8 @@ pub use registration::{
 pub use replay::ReplaySpec;
 pub use rules::MAX_ENTRIES;
 pub use score::{
-    Contradiction, LateVerdict, MAX_CHALLENGES, MAX_CONTRADICTIONS, Refusal, Replay, ReplayProof, Score, ScoreEntry,
-    Weight,
+    Contradiction, Evaluation, LateVerdict, Losses, MAX_CHALLENGES, MAX_CONTRADICTIONS, Measurement, Refusal, Replay,
+    ReplayProof, Score, ScoreEntry, Weight,
 };
 pub use validators::ValidatorSpec;
 pub use vote::{Vote, VoteOn, VoteStep};

@@ -1,4 +1,6 @@
-//! Proof of replay: a keyed hash of a state in the middle of a window, which exists only where the window was run.
+//! Proofs of computation: keyed hashes of values that exist only where something was computed.
+//!
+//! # Replay
 //!
 //! A miner's trace holds the plain hash of each tensor's state after every inner step, and the blobs that it
 //! leaves hold the last state. The states between are published nowhere. So a validator that replays a
@@ -11,15 +13,25 @@
 //! everybody when two validators contradict each other, and they help nobody to make a claim. A further replay
 //! tells which of the two lies. Without one the bytes that were hashed tell it ([`ProofDraw::check`]), since
 //! their plain hash is in the trace.
+//!
+//! # Evaluation
+//!
+//! A loss is one number, and copying it costs nothing. So a validator that measures a contribution also hashes
+//! the final hidden states of every page with a key of its own ([`EvaluationKey`]). Nobody publishes these
+//! states, so losses may be published at once, and whoever copies them has no claim. It publishes the short
+//! forms of the other drawn validators' claims as well, for the same reason as above. Validators that share
+//! their work in private cannot be told apart from validators that each did it.
 
 use crate::id::{ContributionId, Hash, RunId};
 use crate::key::PublicKey;
-use crate::kinds::ReplayProof;
+use crate::kinds::{Losses, Measurement, ReplayProof};
 use crate::trace::Trace;
 
 const KEY_CONTEXT: &str = "templar/1 proof of replay";
 const PLACE_CONTEXT: &str = "templar/1 place of a proof of replay";
 const WITNESS_CONTEXT: &str = "templar/1 witness of a proof of replay";
+const EVALUATION_CONTEXT: &str = "templar/1 proof of evaluation";
+const STATES_CONTEXT: &str = "templar/1 hidden states of an evaluation";
 
 /// The step, tensor and key with which one validator proves its replay of one contribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +112,54 @@ impl ProofDraw {
     }
 }
 
+/// The key with which one validator proves that it measured one contribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EvaluationKey {
+    /// The validator whose proof it is.
+    pub validator: PublicKey,
+    key: Hash,
+}
+
+impl EvaluationKey {
+    /// The key of a validator for a contribution of the window with this seed.
+    pub fn new(run: &RunId, seed: &Hash, validator: &PublicKey, contribution: &ContributionId) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key(EVALUATION_CONTEXT);
+        for part in [run.hash().as_bytes(), seed.as_bytes(), validator.as_bytes(), contribution.hash().as_bytes()] {
+            hasher.update(part);
+        }
+        Self { validator: *validator, key: hasher.finalize().into() }
+    }
+
+    /// The validator's claim, of what [`hidden_states`] gives.
+    pub fn claim(&self, states: &Hash) -> Hash {
+        blake3::keyed_hash(self.key.as_bytes(), states.as_bytes()).into()
+    }
+}
+
+/// The hash of all hidden states of an evaluation: of the plain hashes of those on assigned pages before and
+/// after the trial step, and of those on unassigned pages before and after it. Each covers the pages in order,
+/// the states of a page `[tokens, hidden]` as little-endian f32.
+pub fn hidden_states(passes: &[Hash; 4]) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key(STATES_CONTEXT);
+    for pass in passes {
+        hasher.update(pass.as_bytes());
+    }
+    hasher.finalize().into()
+}
+
+/// The measurement of `validator`: the losses with the claims of all drawn validators, in the order of `keys`.
+/// `None` where it was not drawn.
+pub fn measurement(
+    keys: &[EvaluationKey],
+    validator: &PublicKey,
+    losses: Losses,
+    states: &Hash,
+) -> Option<Measurement> {
+    let own = keys.iter().find(|key| key.validator == *validator)?;
+    let witnesses = keys.iter().map(|key| witness(&key.claim(states))).collect();
+    Some(Measurement { losses, claim: own.claim(states), witnesses })
+}
+
 /// The proof of `validator`, made of the claims of all drawn validators in the order of `draws`. `None` where
 /// it was not drawn.
 pub fn prove(draws: &[ProofDraw], claims: &[Hash], validator: &PublicKey) -> Option<ReplayProof> {
@@ -170,6 +230,37 @@ mod tests {
             let (first, last) = ((steps / 2).max(1), (steps - 1).max(1));
             assert_eq!(seen.into_iter().collect::<Vec<_>>(), (first..=last.max(first)).collect::<Vec<_>>(), "{steps}");
         }
+    }
+
+    #[test]
+    fn an_evaluation_is_claimed_by_one_validator_for_one_contribution_and_all_its_pages() {
+        let key = |validator: u8, seed: &[u8], contribution: &[u8]| {
+            let validator = PublicKey::from_bytes([validator; 32]);
+            EvaluationKey::new(&Hash::of(b"run").into(), &Hash::of(seed), &validator, &Hash::of(contribution).into())
+        };
+        let passes = [b"a", b"b", b"c", b"d"].map(|pass| Hash::of(pass));
+        let (own, states) = (key(1, b"seed", b"c"), hidden_states(&passes));
+        for other in [key(2, b"seed", b"c"), key(1, b"other", b"c"), key(1, b"seed", b"d")] {
+            assert_ne!(other.claim(&states), own.claim(&states));
+        }
+        for changed in 0..4 {
+            let mut passes = passes;
+            passes[changed] = Hash::of(b"e");
+            assert_ne!(own.claim(&hidden_states(&passes)), own.claim(&states));
+        }
+        let keys = [own, key(2, b"seed", b"c")];
+        let losses = Losses {
+            assigned_before_nanonats: 4,
+            assigned_after_nanonats: 2,
+            unassigned_before_nanonats: 4,
+            unassigned_after_nanonats: 5,
+        };
+        assert_eq!((losses.gain_nanonats(), losses.own_gain_nanonats()), (-1, 2));
+        let both = keys.map(|key| measurement(&keys, &key.validator, losses, &states).unwrap());
+        assert_ne!(both[0].claim, both[1].claim);
+        assert_eq!(both[0].witnesses, both[1].witnesses);
+        assert_eq!(both[1].witnesses[1], witness(&both[1].claim));
+        assert_eq!(measurement(&keys, &PublicKey::from_bytes([9; 32]), losses, &states), None);
     }
 
     #[test]

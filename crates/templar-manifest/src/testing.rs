@@ -14,7 +14,7 @@ use crate::id::{BlobId, Hash};
 use crate::key::PublicKey;
 use crate::kinds::{
     CompressionSpec, Deadlines, EmissionSpec, GauntletSpec, Genesis, Initial, InnerSpec, OuterSegment, OuterSpec,
-    PriceRule, RegistrationSpec, ReplaySpec, Segment, SegmentShape, ValidatorSpec,
+    PriceRule, RegistrationSpec, ReplaySpec, Segment, SegmentShape, ValidatorSpec, WeightRule,
 };
 use crate::model::ModelSpec;
 use crate::names::{AggregationRule, Arithmetic, Quantiser};
@@ -26,7 +26,8 @@ pub struct GenesisBuilder {
 }
 
 impl GenesisBuilder {
-    /// A run of one tiny layer and windows of a second, which mints 1,000 ALPHA a window and never ends.
+    /// A run of one tiny layer and windows of a second, which mints 1,000 ALPHA a window and never ends. It pays
+    /// by rank, and every window in which anybody trains mints all.
     ///
     /// It has neither validators nor miners yet, and a run needs a validator at least.
     pub fn tiny(name: &str) -> Self {
@@ -56,12 +57,15 @@ impl GenesisBuilder {
                 unassigned_pages: 3,
                 held_out_pages: 1,
                 exploration_contributions: 0,
+                evaluators: 2,
+                weights: WeightRule::rank_ramp(),
                 ..GauntletSpec::customary()
             },
             replay: ReplaySpec::whole(),
             deadlines: Deadlines { commit_ms: 1000, reveal_ms: 1000, judge_ms: 1000 },
             emission: EmissionSpec {
                 per_window_micros: 1_000_000_000,
+                target_steps: 1,
                 miners_ppm: 410_000,
                 validators_ppm: 410_000,
                 treasury_ppm: 180_000,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::registration::Admission;
 use super::rules::{MAX_ENTRIES, ascending};
-use super::score::{Refusal, Weight, check_weights};
+use super::score::{Losses, Refusal, Weight, check_weights};
 use crate::id::{BlobId, CheckpointId, ContributionId, CutId, Hash, RunId, ScoreId, WindowIndex};
 use crate::key::PublicKey;
 use crate::payload::{Kind, Payload};
@@ -29,9 +29,9 @@ pub struct WindowBody {
     pub seed: Hash,
     /// The scores that were counted, in the order of their validators' keys.
     pub scores: Vec<ScoreId>,
-    /// The verdict on each contribution of the cut, sorted by miner.
+    /// The verdict on each contribution of the cut with its measured losses, sorted by miner.
     pub outcomes: Vec<Outcome>,
-    /// The consensus weights, sorted by miner.
+    /// The weights by which the miners' pay is shared, sorted by miner; those that are zero are left out.
     pub weights: Vec<Weight>,
     /// The pay that the window mints, sorted by account and kind.
     pub mints: Vec<Mint>,
@@ -71,6 +71,8 @@ pub struct Outcome {
     pub contribution: ContributionId,
     /// Whether it was accepted and aggregated.
     pub verdict: Verdict,
+    /// The losses that the drawn validators measured; null where none of them did.
+    pub losses: Option<Losses>,
 }
 
 /// The verdict on a contribution. Every aggregated contribution is accepted, and every accepted one is in the cut.
@@ -81,7 +83,7 @@ pub enum Verdict {
     Aggregated,
     /// Valid, and beyond the number of contributions that genesis aggregates.
     Reserve,
-    /// Valid, and kept out by the miner's standing with half of the stake or more.
+    /// Valid, and kept out by the miner's standing, or because its trial step cannot be taken.
     Excluded,
     /// Refused, with the reason.
     Refused(Refusal),
@@ -105,8 +107,8 @@ pub struct Mint {
 pub enum MintKind {
     /// A miner's accepted contribution.
     Miner,
-    /// A validator's row of weights.
-    Validator,
+    /// A validator's measurements that the record repeats.
+    Evaluations,
     /// A validator's proven replays.
     Replays,
     /// The treasury's part of the emission.

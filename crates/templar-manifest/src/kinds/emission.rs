@@ -9,13 +9,17 @@ use serde::{Deserialize, Serialize};
 pub struct EmissionSpec {
     /// The most that one window mints, in micro-ALPHA.
     pub per_window_micros: u64,
+    /// The number of inner steps in accepted contributions for which a window mints everything. With fewer it
+    /// mints in proportion, so that nothing is minted for work that nobody did.
+    pub target_steps: u64,
     /// The part for miners, in ppm.
     pub miners_ppm: u32,
     /// The part for validators, in ppm.
     pub validators_ppm: u32,
     /// The part for the treasury, in ppm.
     pub treasury_ppm: u32,
-    /// The fraction of the validators' part that pays for proven replays; the rest follows the rows of weights.
+    /// The fraction of the validators' part that pays for proven replays; the rest pays for measurements. In a
+    /// window without one of the two the other has all of it.
     pub replays_ppm: u32,
     /// The number of windows after which pay is free, unless it was slashed before.
     pub vesting_windows: u64,

@@ -1,4 +1,4 @@
-//! The part of genesis about the Gauntlet: how measurements become a standing, a standing a score, and scores
+//! The part of genesis about the Gauntlet: who measures, how measurements become a standing, and standings
 //! weights.
 //!
 //! Every constant of the rules is data here, with its own bound. The rules themselves are in `templar-protocol`.
@@ -11,10 +11,12 @@ use super::rules::positive;
 const ONE_PPM: u32 = 1_000_000;
 /// The most rows that the table of penalties may have.
 const MAX_PENALTIES: usize = 64;
+/// The most validators that may be drawn to measure one contribution.
+const MAX_EVALUATORS: u32 = 64;
 /// For how many windows a standing remembers each kind of fault.
 const REMEMBERED: u32 = 8;
 
-/// The measurements that validators make of every contribution, and the rules that turn them into weights.
+/// The measurements that are made of every contribution, and the rules that turn them into weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GauntletSpec {
@@ -23,6 +25,9 @@ pub struct GauntletSpec {
     pub assigned_pages: u32,
     /// How many unassigned pages are drawn to measure on. 0 where nothing is measured.
     pub unassigned_pages: u32,
+    /// k: how many validators are drawn to measure each contribution, as far as so many reveal their values. 0
+    /// where nothing is measured.
+    pub evaluators: u32,
     /// The size of the trial step, as a fraction of the outer learning rate.
     pub trial_step_ppm: u32,
     /// The number of held-out pages on which every record states the loss.
@@ -37,7 +42,7 @@ pub struct GauntletSpec {
     pub copy_memory_windows: u64,
     /// How many places of the aggregate are drawn by the seed among those whom the best leave over.
     pub exploration_contributions: u32,
-    /// The rule that turns scores into a row of weights.
+    /// The rule that gives the weights by which the miners' pay is shared.
     pub weights: WeightRule,
 }
 
@@ -73,7 +78,8 @@ pub struct Penalty {
     /// The least measure of the offence for which the row applies: a number of windows, or for a copy the
     /// overlap in ppm.
     pub from: u32,
-    /// The factor by which the proof of computation is multiplied, where it is positive.
+    /// The factor by which the factor of pay and the proof of computation are multiplied, the latter where it is
+    /// positive.
     pub factor_ppm: u32,
     /// Whether the rating also loses its certainty.
     pub resets: bool,
@@ -150,10 +156,22 @@ impl std::fmt::Display for Offence {
     }
 }
 
-/// How the scores of the miners that a validator can pay become its row.
+/// How the miners' pay of a window is shared among those that can be paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum WeightRule {
+    /// In proportion to the inner steps that replay proves, times a factor: the moving average of how much each
+    /// step gained beside the others' steps. A window enters the average as gain per step divided by the median
+    /// of gains per step, which counts each miner by its steps. It is clipped before it enters, and 1 where the
+    /// median is not positive. A contribution of fewer than `inner.steps` steps counts with a factor of at most 1.
+    MeasuredSteps {
+        /// The least that one window counts.
+        least_ppm: u32,
+        /// The most that one window counts.
+        most_ppm: u32,
+        /// The weight of the newest window in the average, in ppm.
+        newest_ppm: u32,
+    },
     /// By rank alone: a linear ramp over the best miners, then a geometric tail.
     RankRamp {
         /// The number of places of the ramp.
@@ -178,15 +196,34 @@ pub enum WeightRule {
     ProvenSteps,
 }
 
+impl WeightRule {
+    /// Proven steps times a factor from ½ to 3⁄2, whose average follows by a sixteenth of each window.
+    pub const fn measured_steps() -> Self {
+        Self::MeasuredSteps { least_ppm: 500_000, most_ppm: 1_500_000, newest_ppm: 62_500 }
+    }
+
+    /// The ramp of 20 places and the tail of 10 of Covenant-72B.
+    pub const fn rank_ramp() -> Self {
+        Self::RankRamp {
+            places: 20,
+            tail_places: 10,
+            ramp_share_ppm: 750_000,
+            top_ratio_ppm: 2_000_000,
+            tail_decay_ppm: 500_000,
+        }
+    }
+}
+
 impl GauntletSpec {
-    /// The rules of the Gauntlet as in the final code of Covenant-72B, with the changes that replay before the
-    /// record makes possible: a ramp of 20 places and a tail of 10, β = 7, τ = 0.1, a proof that follows by a
-    /// twentieth. A run chooses how many pages it measures on.
+    /// The rules of the Gauntlet as in the final code of Covenant-72B (β = 7, τ = 0.1, a proof that follows by a
+    /// twentieth), with the changes that replay makes possible, and pay by measured steps. A run chooses how many
+    /// pages it measures on, and how many validators measure each contribution.
     pub fn customary() -> Self {
         let row = |offence, from, factor_ppm| Penalty { offence, from, factor_ppm, resets: false, excluded_windows: 0 };
         Self {
             assigned_pages: 2,
             unassigned_pages: 2,
+            evaluators: 3,
             trial_step_ppm: 200_000,
             held_out_pages: 8,
             rating: RatingSpec { beta_micros: 7_000_000, tau_micros: 100_000 },
@@ -207,13 +244,7 @@ impl GauntletSpec {
             ],
             copy_memory_windows: 100,
             exploration_contributions: 2,
-            weights: WeightRule::RankRamp {
-                places: 20,
-                tail_places: 10,
-                ramp_share_ppm: 750_000,
-                top_ratio_ppm: 2_000_000,
-                tail_decay_ppm: 500_000,
-            },
+            weights: WeightRule::measured_steps(),
         }
     }
 
@@ -223,15 +254,18 @@ impl GauntletSpec {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
-        for (path, pages) in
-            [("gauntlet.assigned_pages", self.assigned_pages), ("gauntlet.unassigned_pages", self.unassigned_pages)]
-        {
+        for (path, number) in [
+            ("gauntlet.assigned_pages", self.assigned_pages),
+            ("gauntlet.unassigned_pages", self.unassigned_pages),
+            ("gauntlet.evaluators", self.evaluators),
+        ] {
             if self.measures() {
-                positive(path, pages.into())?;
-            } else if pages > 0 {
-                return Err(format!("{path} is {pages} and must be 0: proven-steps pays for no measurement"));
+                positive(path, number.into())?;
+            } else if number > 0 {
+                return Err(format!("{path} is {number} and must be 0: proven-steps pays for no measurement"));
             }
         }
+        at_most("gauntlet.evaluators", self.evaluators, MAX_EVALUATORS)?;
         positive("gauntlet.held_out_pages", self.held_out_pages.into())?;
         at_most("gauntlet.trial_step_ppm", self.trial_step_ppm, ONE_PPM)?;
         positive("gauntlet.rating.beta_micros", self.rating.beta_micros.into())?;
@@ -261,6 +295,16 @@ impl WeightRule {
                 }
                 at_most(&path("top_ratio_ppm"), top_ratio_ppm, 1_000_000_000)?;
                 at_most(&path("tail_decay_ppm"), tail_decay_ppm, ONE_PPM)
+            }
+            Self::MeasuredSteps { least_ppm, most_ppm, newest_ppm } => {
+                let path = |field: &str| format!("gauntlet.weights.measured-steps.{field}");
+                at_most(&path("least_ppm"), least_ppm, ONE_PPM)?;
+                if most_ppm < ONE_PPM {
+                    return Err(format!("{} {most_ppm} is below {ONE_PPM}", path("most_ppm")));
+                }
+                at_most(&path("most_ppm"), most_ppm, 1_000_000_000)?;
+                positive(&path("newest_ppm"), newest_ppm.into())?;
+                at_most(&path("newest_ppm"), newest_ppm, ONE_PPM)
             }
             Self::ScorePower { exponent } => {
                 positive("gauntlet.weights.score-power.exponent", exponent.into())?;
@@ -320,12 +364,18 @@ mod tests {
         WeightRule::RankRamp { places, tail_places, ramp_share_ppm, top_ratio_ppm, tail_decay_ppm }
     }
 
+    fn steps(least_ppm: u32, most_ppm: u32, newest_ppm: u32) -> WeightRule {
+        WeightRule::MeasuredSteps { least_ppm, most_ppm, newest_ppm }
+    }
+
     #[test]
     fn every_parameter_is_bounded_by_name() {
         let row = Penalty { offence: Offence::Copied, from: 1, factor_ppm: 0, resets: true, excluded_windows: 0 };
         let cases: Vec<(String, &str)> = vec![
             (error(|spec| spec.assigned_pages = 0), "gauntlet.assigned_pages is zero"),
             (error(|spec| spec.unassigned_pages = 0), "gauntlet.unassigned_pages is zero"),
+            (error(|spec| spec.evaluators = 0), "gauntlet.evaluators is zero"),
+            (error(|spec| spec.evaluators = 65), "gauntlet.evaluators 65 is above 64"),
             (error(|spec| spec.held_out_pages = 0), "gauntlet.held_out_pages is zero"),
             (error(|spec| spec.trial_step_ppm = 1_000_001), "gauntlet.trial_step_ppm 1000001 is above 1000000"),
             (error(|spec| spec.rating.beta_micros = 0), "gauntlet.rating.beta_micros is zero"),
@@ -351,6 +401,32 @@ mod tests {
             (
                 error(|spec| (spec.weights, spec.assigned_pages) = (WeightRule::ProvenSteps, 0)),
                 "gauntlet.unassigned_pages is 2 and must be 0",
+            ),
+            (
+                error(|spec| {
+                    (spec.weights, spec.assigned_pages, spec.unassigned_pages) = (WeightRule::ProvenSteps, 0, 0);
+                }),
+                "gauntlet.evaluators is 3 and must be 0",
+            ),
+            (
+                error(|spec| spec.weights = steps(1_000_001, 1_500_000, 1)),
+                "gauntlet.weights.measured-steps.least_ppm 1000001 is above",
+            ),
+            (
+                error(|spec| spec.weights = steps(500_000, 999_999, 1)),
+                "gauntlet.weights.measured-steps.most_ppm 999999 is below",
+            ),
+            (
+                error(|spec| spec.weights = steps(500_000, u32::MAX, 1)),
+                "gauntlet.weights.measured-steps.most_ppm 4294967295 is above",
+            ),
+            (
+                error(|spec| spec.weights = steps(500_000, 1_500_000, 0)),
+                "gauntlet.weights.measured-steps.newest_ppm is zero",
+            ),
+            (
+                error(|spec| spec.weights = steps(500_000, 1_500_000, 1_000_001)),
+                "gauntlet.weights.measured-steps.newest_ppm 1000001 is above",
             ),
             (error(|spec| spec.weights = ramp(|v| v[0] = 0)), "gauntlet.weights.rank-ramp.places is zero"),
             (error(|spec| spec.weights = ramp(|v| v[0] = 4097)), "gauntlet.weights.rank-ramp.places 4097 is above"),

@@ -352,6 +352,7 @@ impl Payload for Genesis {
         if emission.per_window_micros > 1 << 50 {
             return Err("emission.per_window_micros is above 2^50".to_owned());
         }
+        positive("emission.target_steps", emission.target_steps)?;
         if u64::from(emission.replays_ppm) > ONE_PPM {
             return Err("emission.replays_ppm is above 1000000".to_owned());
         }

@@ -141,12 +141,9 @@ impl ReplaySpec {
         Some(once * 2 + (once * quiet).div_ceil(WHOLE - quiet))
     }
 
-    /// An upper bound of s, in parts of 2^60: the probability that no honest validator replays a contribution.
-    /// The faulty validators are as many as can be with less than a third of the stake.
-    ///
-    /// Two bounds hold, and the lower one is taken. By fraction: none of the honest validators draws the
-    /// contribution. By least number: all of the `least_replays` places fall to faulty validators.
-    fn unseen(&self, validators: &[ValidatorSpec]) -> u128 {
+    /// How many validators can be faulty with less than a third of the stake: as many as can be, those with the
+    /// least stake first.
+    pub fn most_faulty(validators: &[ValidatorSpec]) -> usize {
         let total: u128 = validators.iter().map(|validator| u128::from(validator.stake)).sum();
         let mut stakes: Vec<u128> = validators.iter().map(|validator| u128::from(validator.stake)).collect();
         stakes.sort_unstable();
@@ -155,7 +152,16 @@ impl ReplaySpec {
             held += stake;
             held * 3 < total
         });
-        let faulty = faulty.count() as u128;
+        faulty.count()
+    }
+
+    /// An upper bound of s, in parts of 2^60: the probability that no honest validator replays a contribution.
+    /// The faulty validators are as many as can be with less than a third of the stake.
+    ///
+    /// Two bounds hold, and the lower one is taken. By fraction: none of the honest validators draws the
+    /// contribution. By least number: all of the `least_replays` places fall to faulty validators.
+    fn unseen(&self, validators: &[ValidatorSpec]) -> u128 {
+        let faulty = Self::most_faulty(validators) as u128;
         let all = validators.len() as u128;
         let undrawn = ((u128::from(ONE_PPM) - u128::from(self.fraction_ppm)) * WHOLE).div_ceil(u128::from(ONE_PPM));
         let by_fraction = power_up(undrawn, (all - faulty) as u64);

@@ -14,8 +14,8 @@ pub const MAX_CONTRADICTIONS: usize = 4;
 /// challenged state.
 pub const MAX_CHALLENGES: usize = 8;
 
-/// One validator's judgement of a window: its measurements, and its row, which is the weights that it gives to
-/// all miners. Everybody can recompute both.
+/// One validator's judgement of a window: the results of the replays and measurements that were drawn for it.
+/// All of them are facts about bytes, so everybody can recompute them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Score {
@@ -36,8 +36,6 @@ pub struct Score {
     pub verdicts: Vec<LateVerdict>,
     /// Evidence against signers of two statements where one is allowed, sorted by signer, then window.
     pub evidence: Vec<Contradiction>,
-    /// The weights of miners, sorted by miner; those that are zero are left out.
-    pub row: Vec<Weight>,
 }
 
 /// One validator's findings about one contribution.
@@ -52,14 +50,8 @@ pub struct ScoreEntry {
     pub replay: Replay,
     /// The proof that this validator replayed it; null unless the result is a match.
     pub proof: Option<ReplayProof>,
-    /// Mean loss on assigned pages before the trial step, in 1e-9 nats; 0 where the delta could not be tried.
-    pub assigned_before_nanonats: u64,
-    /// Mean loss on assigned pages after the trial step.
-    pub assigned_after_nanonats: u64,
-    /// Mean loss on unassigned pages before the trial step.
-    pub unassigned_before_nanonats: u64,
-    /// Mean loss on unassigned pages after the trial step.
-    pub unassigned_after_nanonats: u64,
+    /// Whether this validator tried the delta on the pages of the window, and the result.
+    pub evaluation: Evaluation,
     /// BLAKE3 of the delta without its header, so that a copy with another header is recognised. Null where it
     /// does not decode.
     pub body: Option<Hash>,
@@ -67,6 +59,72 @@ pub struct ScoreEntry {
     pub nearest: Option<PublicKey>,
     /// The fraction of the sent positions that the two deltas share, in ppm; 1,000,000 for equal bodies.
     pub overlap_ppm: u32,
+}
+
+/// A validator's result of trying a contribution's delta on the pages of the window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evaluation {
+    /// Other validators were drawn to measure it.
+    NotDrawn,
+    /// The delta is not here, does not decode, or gives a trial step that is not finite.
+    Untried,
+    /// The trial step was taken, and losses were measured before and after it.
+    Measured(Measurement),
+}
+
+/// The losses that a validator measured, with the proof that it did. See [`crate::proof`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measurement {
+    /// The losses before and after the trial step.
+    pub losses: Losses,
+    /// The keyed hash of the final hidden states of all pages, by this validator's key.
+    pub claim: Hash,
+    /// The short form of the claim that each drawn validator must make, its own included, in the order of the
+    /// validators' keys.
+    pub witnesses: Vec<u64>,
+}
+
+/// Mean losses of a contribution's trial step, in 1e-9 nats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Losses {
+    /// Mean loss on assigned pages before the trial step.
+    pub assigned_before_nanonats: u64,
+    /// Mean loss on assigned pages after the trial step.
+    pub assigned_after_nanonats: u64,
+    /// Mean loss on unassigned pages before the trial step.
+    pub unassigned_before_nanonats: u64,
+    /// Mean loss on unassigned pages after the trial step.
+    pub unassigned_after_nanonats: u64,
+}
+
+impl Losses {
+    /// The loss that was removed on unassigned pages, in 1e-9 nats; negative where the loss rose.
+    pub fn gain_nanonats(&self) -> i128 {
+        i128::from(self.unassigned_before_nanonats) - i128::from(self.unassigned_after_nanonats)
+    }
+
+    /// The loss that was removed on the miner's own pages, in 1e-9 nats; negative where the loss rose.
+    pub fn own_gain_nanonats(&self) -> i128 {
+        i128::from(self.assigned_before_nanonats) - i128::from(self.assigned_after_nanonats)
+    }
+}
+
+impl Evaluation {
+    /// The measurement, if there is one.
+    pub fn measurement(&self) -> Option<&Measurement> {
+        match self {
+            Self::Measured(measurement) => Some(measurement),
+            Self::NotDrawn | Self::Untried => None,
+        }
+    }
+
+    /// The losses, if they were measured.
+    pub fn losses(&self) -> Option<Losses> {
+        self.measurement().map(|measurement| measurement.losses)
+    }
 }
 
 /// One validator's verdict on a contribution of a closed window.
@@ -161,13 +219,13 @@ pub enum Refusal {
     NotReplayed,
 }
 
-/// The weight of one miner in a row, or in the consensus of all rows.
+/// The weight of one miner in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Weight {
     /// The miner (its owner key).
     pub miner: PublicKey,
-    /// Its part of the row in ppm; the parts add up to at most 1,000,000.
+    /// Its part of the miners' pay in ppm; the parts add up to at most 1,000,000.
     pub weight_ppm: u32,
 }
 
@@ -260,6 +318,9 @@ impl Payload for Score {
         ascending("entries", &self.entries, |entry| entry.miner)?;
         for entry in &self.entries {
             check_replay(&entry.replay, entry.proof.as_ref())?;
+            if entry.evaluation.measurement().is_some_and(|measured| measured.witnesses.len() > MAX_ENTRIES) {
+                return Err(format!("evaluation.witnesses has more than {MAX_ENTRIES} entries"));
+            }
             self.check_nearest(entry)?;
         }
         ascending("verdicts", &self.verdicts, |verdict| (verdict.window, verdict.miner))?;
@@ -270,6 +331,6 @@ impl Payload for Score {
         if self.evidence.len() > MAX_CONTRADICTIONS {
             return Err(format!("evidence has more than {MAX_CONTRADICTIONS} entries"));
         }
-        check_weights("row", &self.row)
+        Ok(())
     }
 }

@@ -16,6 +16,7 @@ fn validators(stakes: &[u64]) -> Vec<ValidatorSpec> {
 fn emission(vesting_windows: u64, registration_cost_micros: u64) -> EmissionSpec {
     EmissionSpec {
         per_window_micros: 1_000_000,
+        target_steps: 1,
         miners_ppm: 500_000,
         validators_ppm: 300_000,
         treasury_ppm: 200_000,
