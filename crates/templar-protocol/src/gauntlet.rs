@@ -1,13 +1,15 @@
-//! The Gauntlet: from one validator's measurements of a window to standings, scores and a row of weights.
+//! The Gauntlet: from the measurements of a window to standings, scores and weights.
 //!
-//! Everything here is a pure function of numbers, in four steps with one file each:
+//! Everything here is a pure function of numbers, in five steps with one file each:
 //!
 //! 1. a [`Rating`] of how well a miner's deltas do beside others',
-//! 2. a [`Standing`], which is everything that one validator remembers of one miner,
-//! 3. the assessment of a window by a table of penalties ([`assess`]), with a [`Change`] for every step,
-//! 4. the weights of a row.
+//! 2. the [`Worth`] of a miner's steps beside the others',
+//! 3. a [`Standing`], which is everything that a run remembers of one miner's deltas,
+//! 4. the assessment of a window by a table of penalties ([`assess`]), with a [`Change`] for every step,
+//! 5. the weights of the window.
 //!
-//! Two validators differ only in their measurements, which they make on pages of their own.
+//! Measurements are facts: all deltas are tried on pages that the seed gives. So there is one standing of each
+//! miner, and it follows from records.
 //!
 //! Templar's original multiplies a score by a factor for synchronisation, estimated from two numbers of each
 //! tensor. This crate needs no estimate: the first leaf of a delta's trace must be the recorded checkpoint with
@@ -18,10 +20,13 @@ mod assess;
 mod rating;
 mod standing;
 mod weights;
+mod worth;
 
 pub use assess::{Assessment, Cause, Change, Copied};
-pub(crate) use assess::{Conducts, MinerConduct, assess};
+pub(crate) use assess::{Conduct, Conducts, MinerConduct, assess};
 pub use rating::Rating;
 pub(crate) use standing::Standings;
 pub use standing::{History, Standing};
-pub(crate) use weights::row;
+pub use weights::Payable;
+pub(crate) use weights::weights;
+pub use worth::Worth;

@@ -7,11 +7,13 @@
 //! *Slashed* and *burnt* are not the same. A slash takes unvested pay for an offence. A burn takes free ALPHA
 //! as the price of a slot. Both destroy what they take, so both count as burnt in the sum above.
 
-pub(crate) mod consensus;
+mod mints;
 
 use std::collections::BTreeMap;
 
 use templar_manifest::{Mint, MintKind, PublicKey, WindowIndex};
+
+pub(crate) use mints::{ONE_PPM, ProvenWork, emission_of, fraction, mints};
 
 /// The pay of one window that has not vested yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +215,7 @@ mod tests {
     #[test]
     fn a_slash_takes_what_has_not_vested_and_nothing_else() {
         let mut ledger = Ledger::new(2);
-        let validator = Mint { account: key(2), kind: MintKind::Validator, amount_micros: 7 };
+        let validator = Mint { account: key(2), kind: MintKind::Evaluations, amount_micros: 7 };
         let treasury = Mint { account: key(0), kind: MintKind::Treasury, amount_micros: 5 };
         ledger.settle(WindowIndex(0), &[], &[treasury, miner(1, 10), validator]);
         ledger.settle(WindowIndex(1), &[], &[miner(1, 4)]);

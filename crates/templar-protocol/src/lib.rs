@@ -12,8 +12,8 @@
 //!    follows from the inboxes, and validators certify it by votes.
 //! 3. **Reveal.** Miners serve their deltas, and validators reveal their hash-chain values. The *seed* follows
 //!    from both.
-//! 4. **Judge.** The seed decides who replays whom and on which pages losses are measured. Each validator signs
-//!    a score.
+//! 4. **Judge.** The seed decides who replays and who measures which contribution, and on which pages. Each
+//!    validator signs a score.
 //! 5. **Close.** The *record* follows from the cut, the reveals and the scores. Its body has outcomes, weights
 //!    and pay. Its header names the body, the next checkpoint, the root of the state after the window, and the
 //!    root of the next validators. Validators certify the header, and the next window opens.
@@ -33,10 +33,12 @@
 //! * **Members** ([`Members`]) hold the slots. Anybody joins from the next window on by proof of work or by
 //!   burning ALPHA. No validator can refuse a newcomer. Where all slots are taken, the member with the lowest
 //!   average weight is replaced.
-//! * **The Gauntlet** (`gauntlet/`) is how a window changes the [`Standing`] that a validator has of a miner.
+//! * **Evaluation** (`run/evaluation.rs`) makes losses facts. All deltas of a window are tried on the same pages.
+//!   A few drawn validators measure each and prove it, and the record repeats their integers.
+//! * **The Gauntlet** (`gauntlet/`) is how a window changes the [`Standing`] of a miner.
 //!   [`RunState::assessment`] gives every step of it as a [`Change`], so anybody with the records can explain
 //!   every weight.
-//! * **The ledger** ([`Ledger`], `ledger/`) mints by consensus of the validators' rows, and lets pay vest.
+//! * **The ledger** ([`Ledger`], `ledger/`) mints for proven work, and lets pay vest.
 //! * **Replay** ([`replay`]) makes cheating lose money. Each validator draws contributions with its own
 //!   hash-chain value, replays them and proves it. Pay vests, and a mismatch slashes the pay that has not. The
 //!   module derives the inequality that a genesis must satisfy.
@@ -53,13 +55,14 @@
 //!
 //! # Limits
 //!
-//! * Only contradictions are evidence. If a replay refutes a proof or refusal while the window is open, the
-//!   score is not counted, and its signer is not slashed. An audit finds a loss that was not measured, and
-//!   nothing follows from it.
+//! * Only contradictions are evidence. If a node's own computation refutes a replay or a measurement while the
+//!   window is open, the score is not counted, and its signer is not slashed.
 //! * A challenge needs a closed window. If a miner withholds its state before the record, its contribution is
 //!   refused (mostly as `not-replayed`) and unpaid, and that is all.
-//! * Nothing proves that a validator measured its losses. They are of pages drawn for it alone, so a copied
-//!   loss is wrong, but only audits look for that.
+//! * Validators that share measurements in private cannot be told apart from validators that each measured.
+//!   If all validators that are drawn for a contribution lie alike, only an audit finds it.
+//! * A validator that reveals and then gives no score is not replaced in its measurements. If none of those drawn
+//!   for a contribution has a counted score, it counts as not measured, which costs the miner nothing.
 //! * Proofs of replay are compared only where at least two validators replay a contribution and are present.
 //! * Validators and their keys never change, and there are no bonds and no transfers: ALPHA that is burnt for a
 //!   slot was earned in the run.
@@ -106,13 +109,13 @@ mod window;
 mod tests;
 
 pub use entry::{Entry, EntryError, EvidenceEntry, MAX_ENTRY_BYTES, RecordEntry, RevealEntry};
-pub use gauntlet::{Assessment, Cause, Change, Copied, History, Rating, Standing};
+pub use gauntlet::{Assessment, Cause, Change, Copied, History, Payable, Rating, Standing, Worth};
 pub use ledger::{Account, Grant, Ledger};
 pub use run::members::{Anchor, Member, Members};
 pub use run::replay::ReplayTask;
 pub use run::{
-    AdvanceError, Assignment, ClosedWindow, CutError, GenesisError, JudgePlan, Judgement, Judging, JudgingError,
-    PageDraw, Parent, RecordField, RegistrationError, RunState, ScoreError, StateKey, Stepped, VerdictError,
-    VoteCertificate, Witness, evidence, replay,
+    AdvanceError, Assignment, ClosedWindow, CutError, EvaluationTask, GenesisError, JudgePlan, Judgement, Judging,
+    JudgingError, PageDraw, Parent, RecordField, RegistrationError, RunState, ScoreError, StateKey, Stepped,
+    VerdictError, VoteCertificate, WindowPay, Witness, evidence, replay,
 };
-pub use window::{Dispute, Input, Measured, Node, Output, Phase, Reject, Subject, Unsigned, Verified, VoteWait};
+pub use window::{Dispute, Input, Measured, Node, Output, Phase, Reject, Subject, Tried, Unsigned, Verified, VoteWait};

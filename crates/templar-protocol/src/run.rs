@@ -13,7 +13,9 @@ mod closing;
 mod cut;
 mod difference;
 pub(crate) mod draw;
+mod evaluation;
 pub mod evidence;
+mod findings;
 mod judge;
 mod judging;
 mod late;
@@ -34,12 +36,15 @@ use templar_manifest::{
 };
 
 pub use assignment::Assignment;
+pub use close::WindowPay;
 pub use closed::{AdvanceError, ClosedWindow, VoteCertificate, Witness};
 pub(crate) use closing::OwnRecord;
 pub use closing::Stepped;
 pub use cut::CutError;
 pub use difference::RecordField;
 pub use draw::PageDraw;
+pub use evaluation::EvaluationTask;
+pub(crate) use findings::is_unread;
 pub use judge::JudgingError;
 pub(crate) use judging::reveals_of;
 pub use judging::{JudgePlan, Judgement, Judging};
@@ -313,9 +318,9 @@ impl RunState {
         self.contributed.parents.get(miner)
     }
 
-    /// The standing that a validator has of a miner; [`Standing::NEW`] where it has judged nothing of it.
-    pub fn standing(&self, validator: &PublicKey, miner: &PublicKey) -> Standing {
-        self.standings.get(validator).and_then(|miners| miners.get(miner)).copied().unwrap_or(Standing::NEW)
+    /// The standing of a miner; [`Standing::NEW`] for one that was never judged.
+    pub fn standing(&self, miner: &PublicKey) -> Standing {
+        self.standings.get(miner).copied().unwrap_or(Standing::NEW)
     }
 
     /// Whether a miner has lost its slot for good, see `expulsion_windows` of

@@ -9,6 +9,7 @@ mod fixture;
 mod gauntlet;
 mod hostile;
 mod late;
+mod pay;
 mod registration;
 mod rules;
 mod state;

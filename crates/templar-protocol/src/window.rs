@@ -10,6 +10,7 @@ mod messages;
 mod open;
 mod rechecks;
 mod reject;
+mod remeasures;
 mod sound;
 mod todo;
 mod verified;
@@ -24,7 +25,7 @@ use templar_manifest::{
     payload,
 };
 
-pub use messages::{Dispute, Input, Measured, Output, Phase, Subject, Unsigned, VoteWait};
+pub use messages::{Dispute, Input, Measured, Output, Phase, Subject, Tried, Unsigned, VoteWait};
 pub use reject::Reject;
 pub use verified::Verified;
 
@@ -365,6 +366,18 @@ impl Node {
                 }
                 let attempt = self.me.map_or(0, |me| self.attempt(&me, VoteOn::Window));
                 self.open.own.confirmed.insert(subject, Confirmed { attempt, replay, witnesses });
+            }
+            Measured::Remeasured { subject, found, .. } => {
+                let judging = self.open.seeds.judgings.get(&subject.seed);
+                let drawn = judging.map_or(0, |judging| judging.evaluators_of(&subject.miner).len());
+                if drawn == 0 || subject.window != self.state.window() {
+                    return Err(Reject::Measurement("the miner has no contribution that may be asked about"));
+                }
+                if matches!(&found, Tried::Measured { witnesses, .. } if witnesses.len() != drawn) {
+                    return Err(Reject::Measurement("a measurement has a witness for each drawn validator"));
+                }
+                let attempt = self.me.map_or(0, |me| self.attempt(&me, VoteOn::Window));
+                self.open.own.remeasured.insert(subject, (attempt, found));
             }
             Measured::Applied { outcomes, stepped, .. } => {
                 self.open.own.applied.retain(|applied| applied.outcomes != outcomes);

@@ -1,10 +1,11 @@
-//! The assessment: how one window changes the standings that one validator has of all members.
+//! The assessment: how one window changes the standings of all members.
 //!
 //! The steps, in this order:
 //!
 //! 1. A miner that began anew from zero state although it had another loses the certainty of its rating.
 //! 2. All miners that committed to a delta play one match.
-//! 3. Measured deltas move the proof of computation.
+//! 3. Measured deltas move the proof of computation, and where pay follows measured steps the factor of pay
+//!    (`worth.rs`).
 //! 4. Every offence is looked up in genesis' table of penalties.
 //!
 //! Each step is a [`Change`] with the standing before and after, so a score can be explained to the last
@@ -14,7 +15,7 @@
 //! equal gains on one place. Behind them come all deltas that were served and are wrong, and last all that were
 //! withheld. A miner without a contribution does not play. It gains nothing, and the table says what else it
 //! costs (in the customary table nothing). A contribution that nobody replayed in time is measured like any
-//! other, since the miner is not to blame for an absent validator.
+//! other, since the miner is not to blame for an absent validator. One that nobody measured does not play.
 //!
 //! In a run whose genesis measures nothing there is no match. Histories and penalties are kept all the same.
 //!
@@ -24,11 +25,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use templar_manifest::{GauntletSpec, Offence, Penalty, PublicKey, WindowIndex};
+use templar_manifest::{GauntletSpec, Offence, Penalty, PublicKey, WeightRule, WindowIndex};
 
+use super::worth::{StepGain, Worth, median_piconats, worth};
 use super::{Standing, rating};
 
-/// The conduct of one miner in a window, as one validator knows it.
+/// The conduct of one miner in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MinerConduct {
     /// The cut has no contribution of the miner.
@@ -44,7 +46,7 @@ pub(crate) enum MinerConduct {
         /// The earlier or nearest delta, of which this one may be a copy.
         copied: Option<Copied>,
     },
-    /// The delta is sound, and the run measures nothing.
+    /// The delta is sound, and nobody measured it.
     Unmeasured,
     /// The delta was tried: the trial step was taken and losses were measured.
     Measured {
@@ -66,8 +68,18 @@ pub struct Copied {
     pub window: WindowIndex,
 }
 
-/// The conduct of every member, and whether it began anew from zero state although it had another.
-pub(crate) type Conducts = BTreeMap<PublicKey, (MinerConduct, bool)>;
+/// What a miner did in a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Conduct {
+    pub(crate) of: MinerConduct,
+    /// Whether it began anew from zero state although it had another.
+    pub(crate) restarted: bool,
+    /// The inner steps that its contribution claims.
+    pub(crate) steps: u32,
+}
+
+/// The conduct of every member.
+pub(crate) type Conducts = BTreeMap<PublicKey, Conduct>;
 
 /// The reason for one change of a standing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +100,8 @@ pub enum Cause {
         /// The loss that it removed on the miner's own pages, in 1e-9 nats.
         own_gain_nanonats: i128,
     },
+    /// The worth of the miner's steps moved its factor of pay.
+    Worth(Worth),
     /// The miner has no contribution in the cut.
     Missing,
     /// The miner did not serve its delta.
@@ -116,7 +130,7 @@ pub struct Change {
     pub after: Standing,
 }
 
-/// The result of a window for one validator's standings.
+/// The result of a window for the standings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assessment {
     /// The standing of every member after the window.
@@ -139,23 +153,22 @@ pub(crate) fn assess(
     let standing = |miner: &PublicKey| before.get(miner).copied().unwrap_or(Standing::NEW);
     let standings = conducts.keys().map(|miner| (*miner, standing(miner))).collect();
     let mut found = Assessing { standings, changes: Vec::new() };
-    for (index, (_, restarted)) in conducts.values().enumerate() {
-        if *restarted {
+    for (index, conduct) in conducts.values().enumerate() {
+        if conduct.restarted {
             found.change(index, Cause::Restarted, |standing| standing.rating = standing.rating.uncertain());
         }
     }
     if spec.measures() {
         found.play(spec, conducts);
     }
-    let gains = conducts.values().filter_map(|(conduct, _)| match conduct {
-        MinerConduct::Measured { gain_nanonats, .. } => Some(*gain_nanonats),
-        _ => None,
-    });
-    let (gained, measured) = gains.fold((0, 0), |(gained, all), gain| (gained + usize::from(gain > 0), all + 1));
+    let gains: Vec<StepGain> = conducts.values().filter_map(Conduct::gain).collect();
+    let (gained, measured) = (gains.iter().filter(|gain| gain.gain_nanonats > 0).count(), gains.len());
     // A window in which most deltas gained nothing says something about the window and not about its miners.
     let blames = gained * 2 > measured;
-    for (index, (conduct, _)) in conducts.values().enumerate() {
+    let median = median_piconats(gains);
+    for (index, Conduct { of: conduct, .. }) in conducts.values().enumerate() {
         found.record(spec, index, conduct, blames);
+        found.value(&spec.weights, index, conducts, median);
         for fault in found.faults(index, conduct, blames) {
             found.penalise(spec, window, index, fault);
         }
@@ -165,7 +178,7 @@ pub(crate) fn assess(
     };
     let all = conducts.values().zip(&found.standings);
     let scores = all
-        .filter(|((conduct, _), (_, standing))| counts(conduct, standing))
+        .filter(|(conduct, (_, standing))| counts(&conduct.of, standing))
         .map(|(_, (miner, standing))| (*miner, standing.score_picos(&spec.proof, window)))
         .collect();
     Assessment { standings: found.standings.into_iter().collect(), changes: found.changes, scores }
@@ -198,7 +211,7 @@ impl Assessing {
     /// Plays the match of all miners that committed to a delta.
     fn play(&mut self, spec: &GauntletSpec, conducts: &Conducts) {
         let entrants: Vec<(usize, (u8, i128))> =
-            conducts.values().enumerate().filter_map(|(index, (conduct, _))| Some((index, merit(conduct)?))).collect();
+            conducts.values().enumerate().filter_map(|(index, conduct)| Some((index, merit(&conduct.of)?))).collect();
         let mut merits: Vec<(u8, i128)> = entrants.iter().map(|(_, merit)| *merit).collect();
         merits.sort_unstable_by(|a, b| b.cmp(a));
         merits.dedup();
@@ -242,6 +255,14 @@ impl Assessing {
         }
     }
 
+    /// Moves the factor of pay of one miner, if it was measured and pay follows measured steps.
+    fn value(&mut self, rule: &WeightRule, index: usize, conducts: &Conducts, median: i128) {
+        let (miner, _) = &self.standings[index];
+        let Some(gain) = conducts.get(miner).and_then(Conduct::gain) else { return };
+        let Some(worth) = worth(rule, &gain, median) else { return };
+        self.change(index, Cause::Worth(worth), |standing| standing.follow(&worth));
+    }
+
     /// The offences of one miner in the window. `blames`: whether a negative gain counts as one.
     fn faults(&self, index: usize, conduct: &MinerConduct, blames: bool) -> Vec<FoundFault> {
         let (_, standing) = &self.standings[index];
@@ -280,6 +301,16 @@ impl Assessing {
     }
 }
 
+impl Conduct {
+    /// The measured gain, if there is one.
+    fn gain(&self) -> Option<StepGain> {
+        match self.of {
+            MinerConduct::Measured { gain_nanonats, .. } => Some(StepGain { gain_nanonats, steps: self.steps }),
+            _ => None,
+        }
+    }
+}
+
 /// The merit by which places of the match are given: first the class, then the gain. `None` for a miner that
 /// does not play.
 fn merit(conduct: &MinerConduct) -> Option<(u8, i128)> {
@@ -298,7 +329,7 @@ fn lookup(penalties: &[Penalty], offence: Offence, measure: u32) -> Option<Penal
 
 /// Applies a row to a standing. Nothing of it ever raises a score.
 fn apply(standing: &mut Standing, row: &Penalty, window: WindowIndex) {
-    standing.scale_proof(row.factor_ppm);
+    standing.scale(row.factor_ppm);
     if row.resets {
         standing.rating = standing.rating.reset();
     }
@@ -317,6 +348,14 @@ impl fmt::Display for Cause {
                 let sign = if own_gain_nanonats > gain_nanonats { "more" } else { "no more" };
                 write!(f, "gained {gain_nanonats} on others' pages, {own_gain_nanonats} on its own: {sign}")
             }
+            Self::Worth(worth) => write!(
+                f,
+                "gained {} in 1e-12 nats a step, where the median is {}: counts {}.{:06}",
+                worth.gain_piconats,
+                worth.median_piconats,
+                worth.ratio_ppm / 1_000_000,
+                worth.ratio_ppm % 1_000_000
+            ),
             Self::Missing => f.write_str("no contribution"),
             Self::Withheld => f.write_str("committed to a delta and did not serve it"),
             Self::Penalty { row, measure, copied } => {
@@ -324,7 +363,7 @@ impl fmt::Display for Cause {
                 if let Some(copied) = copied {
                     write!(f, " of {} in window {}", copied.of.short(), copied.window)?;
                 }
-                write!(f, ", proof x {}.{:06}", row.factor_ppm / 1_000_000, row.factor_ppm % 1_000_000)?;
+                write!(f, ", x {}.{:06}", row.factor_ppm / 1_000_000, row.factor_ppm % 1_000_000)?;
                 if row.resets {
                     f.write_str(", certainty lost")?;
                 }

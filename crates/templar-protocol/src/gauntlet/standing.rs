@@ -1,4 +1,4 @@
-//! The standing that one validator has of one miner, and the score that follows.
+//! The standing of one miner, and the score that follows.
 //!
 //! A standing holds integers alone, and all of them follow from records. Nodes never exchange standings;
 //! each is an entry of the state's tree.
@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use templar_manifest::{ProofSpec, PublicKey, WindowIndex};
 
-use super::Rating;
-use crate::ledger::consensus::ONE_PPM;
+use super::{Rating, Worth};
+use crate::ledger::ONE_PPM;
 
-/// One in 1e-9, the unit of a proof of computation.
-const ONE_NANOS: i64 = 1_000_000_000;
+/// One in 1e-9, the unit of a proof of computation and of a factor of pay.
+pub(super) const ONE_NANOS: i64 = 1_000_000_000;
 
 /// The last eight occasions on which something could have happened, and on which of them it did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,7 +38,7 @@ impl History {
     }
 }
 
-/// Everything that one validator remembers of one miner.
+/// Everything that a run remembers of one miner's deltas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// The rating: how well its deltas do beside those of others.
@@ -53,6 +53,9 @@ pub struct Standing {
     pub negative: History,
     /// The first window in which its deltas may be aggregated and paid again.
     pub excluded_until: WindowIndex,
+    /// The factor of pay, in 1e-9: the moving average of what its steps were worth beside the others' steps. It
+    /// stays 1 where pay does not follow measured steps.
+    pub factor_nanos: u64,
 }
 
 impl Standing {
@@ -64,6 +67,7 @@ impl Standing {
         withheld: History(0),
         negative: History(0),
         excluded_until: WindowIndex(0),
+        factor_nanos: ONE_NANOS as u64,
     };
 
     /// Whether its deltas are neither aggregated nor paid in this window.
@@ -91,22 +95,34 @@ impl Standing {
         self.proof_nanos += (target - self.proof_nanos) * i64::from(spec.decay_ppm) / ONE_PPM as i64;
     }
 
-    /// Resets the rating, and the proof if it is positive. The histories of faults stay.
+    /// Moves the factor of pay towards the worth of a window, by the difference times the window's weight, divided
+    /// towards zero.
+    pub(super) fn follow(&mut self, worth: &Worth) {
+        // A factor is at most 1e12, and so is a worth in 1e-9.
+        let (factor, target) = (i128::from(self.factor_nanos), i128::from(worth.ratio_ppm) * 1_000);
+        let moved = (target - factor) * i128::from(worth.newest_ppm) / i128::from(ONE_PPM);
+        self.factor_nanos = (factor + moved) as u64;
+    }
+
+    /// Resets the rating, and the proof and the factor of pay as far as they are good. The histories of faults
+    /// stay.
     pub(crate) fn forfeit(&mut self) {
         self.rating = self.rating.reset();
         self.proof_nanos = self.proof_nanos.min(0);
+        self.factor_nanos = self.factor_nanos.min(ONE_NANOS as u64);
     }
 
-    /// Multiplies the proof by a factor where it is positive, rounding down.
-    pub(super) fn scale_proof(&mut self, factor_ppm: u32) {
+    /// Multiplies the factor of pay, and the proof where it is positive, by a factor, rounding down.
+    pub(super) fn scale(&mut self, factor_ppm: u32) {
+        self.factor_nanos = (u128::from(self.factor_nanos) * u128::from(factor_ppm) / u128::from(ONE_PPM)) as u64;
         if self.proof_nanos > 0 {
             self.proof_nanos = self.proof_nanos * i64::from(factor_ppm) / ONE_PPM as i64;
         }
     }
 }
 
-/// All standings: by validator, then by miner.
-pub(crate) type Standings = BTreeMap<PublicKey, BTreeMap<PublicKey, Standing>>;
+/// All standings, by miner.
+pub(crate) type Standings = BTreeMap<PublicKey, Standing>;
 
 #[cfg(test)]
 mod tests {
@@ -155,6 +171,25 @@ mod tests {
             score(fresh, 10) > 0
         });
         assert_eq!(paid, [false, false, true]);
+    }
+
+    #[test]
+    fn a_factor_follows_by_a_sixteenth_and_one_lucky_window_fades() {
+        let worth = |ratio_ppm| Worth { gain_piconats: 0, median_piconats: 0, ratio_ppm, newest_ppm: 62_500 };
+        let mut standing = Standing::NEW;
+        standing.follow(&worth(1_000_000));
+        assert_eq!(standing.factor_nanos, 1_000_000_000);
+        standing.follow(&worth(1_500_000));
+        assert_eq!(standing.factor_nanos, 1_031_250_000);
+        (0..20).for_each(|_| standing.follow(&worth(1_000_000)));
+        assert!(standing.factor_nanos < 1_010_000_000, "{}", standing.factor_nanos);
+        (0..1_000).for_each(|_| standing.follow(&worth(500_000)));
+        assert!(standing.factor_nanos.abs_diff(500_000_000) < 20, "{}", standing.factor_nanos);
+        standing.scale(250_000);
+        assert!(standing.factor_nanos.abs_diff(125_000_000) < 5);
+        let mut good = Standing { factor_nanos: 1_400_000_000, ..Standing::NEW };
+        good.forfeit();
+        assert_eq!(good.factor_nanos, 1_000_000_000);
     }
 
     #[test]

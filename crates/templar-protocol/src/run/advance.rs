@@ -13,12 +13,13 @@ use templar_manifest::{
 
 use super::challenges::Challenged;
 use super::closed::{AdvanceError, ClosedWindow};
-use super::closing::{Counted, OwnRecord, Stepped, accepted};
+use super::closing::{OwnRecord, Stepped, accepted};
 use super::difference::first_difference;
 use super::judge::JudgingError;
 use super::judging::Judging;
 use super::members::Decided;
 use super::{Parent, RunState, SharedWork};
+use crate::gauntlet::Standings;
 use crate::ledger::Ledger;
 use crate::stake;
 
@@ -30,6 +31,8 @@ pub(super) struct Decisions {
     pub(super) decided: Decided,
     /// The state of the challenges.
     pub(super) challenged: Challenged,
+    /// The standings of the members after the assessment.
+    pub(super) standings: Standings,
 }
 
 impl RunState {
@@ -144,10 +147,10 @@ impl RunState {
 
     /// Moves on to the next window but for its tree, checkpoint and record.
     pub(super) fn follow(&mut self, judging: &Judging, scores: &[&Score], body: &WindowBody, decisions: Decisions) {
-        let Decisions { ledger, decided, challenged } = decisions;
+        let Decisions { ledger, decided, challenged, standings } = decisions;
         let (_, pages) = self.take_pages();
-        let counted = Counted { scores, outcomes: &body.outcomes };
-        self.standings = self.settled(judging, counted, &body.slashes);
+        self.standings = standings;
+        self.reset_slashed_standings(&body.slashes);
         self.remember_bodies(scores);
         for outcome in accepted(&body.outcomes) {
             if let Some(contribution) = judging.contributions().get(&outcome.miner) {
@@ -165,9 +168,7 @@ impl RunState {
             // The account of a replaced member stays and goes on vesting. Should the owner come back, it begins
             // anew.
             self.contributed.parents.remove(owner);
-            for miners in self.standings.values_mut() {
-                miners.remove(owner);
-            }
+            self.standings.remove(owner);
         }
         self.remember_nodes(decided.members);
         self.pages = pages;

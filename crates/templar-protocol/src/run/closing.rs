@@ -8,6 +8,7 @@ use templar_manifest::{
     WindowRecord,
 };
 
+use super::findings::Settlement;
 use crate::cache::Cache;
 
 /// The result of a window's outer step: the fields of a record that follow from tensors.
@@ -55,8 +56,9 @@ pub(super) struct Counted<'a> {
 /// Results that nodes with the same judging compute once for all of them, by the ids of the scores, ascending.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Closings {
-    pub(super) outcomes: Cache<Vec<ScoreId>, Vec<Outcome>>,
+    pub(super) settlements: Cache<Vec<ScoreId>, Settlement>,
     pub(super) contested: Cache<Vec<ScoreId>, BTreeSet<(WindowIndex, PublicKey, ContributionId)>>,
+    pub(super) measurements: Cache<Vec<ScoreId>, BTreeSet<PublicKey>>,
 }
 
 /// The ids of scores, ascending.

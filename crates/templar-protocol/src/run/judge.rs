@@ -14,7 +14,7 @@ use templar_manifest::{
 
 use super::RunState;
 use super::closing::Closings;
-use super::draw::{DrawStream, PageDraw};
+use super::evaluation;
 use super::judging::{JudgePlan, Judging, reveals_of};
 use super::registration::RegistrationError;
 use super::replay;
@@ -22,8 +22,6 @@ use crate::stake;
 
 const SEED_CONTEXT: &str = "templar/1 window seed";
 const COMMITMENT_CONTEXT: &str = "templar/1 commitment of a cut";
-const UNASSIGNED_CONTEXT: &str = "templar/1 unassigned pages of a score";
-const ASSIGNED_CONTEXT: &str = "templar/1 assigned pages of a score";
 
 /// The reasons for which a cut and reveals cannot be judged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,8 +116,10 @@ impl RunState {
         let commitment = self.commitment_of(&committed);
         let drawn = replay::Drawn { run: &self.run, commitment: &commitment, seed: &seed };
         let replayers = replay::replayers(&self.genesis.replay, &drawn, &miners, &reveals);
+        let evaluators = evaluation::evaluators(&self.genesis, &self.run, &seed, &miners, &reveals);
         Ok(Judging {
             window: self.window,
+            pages: self.evaluated_pages(&seed, &by_miner),
             cut_id: CutId::new(payload::id_of(cut)),
             cut: cut.clone(),
             contributions: by_miner,
@@ -127,6 +127,7 @@ impl RunState {
             reveals,
             seed,
             replayers,
+            evaluators,
             shared: Closings::default(),
         })
     }
@@ -218,35 +219,7 @@ impl RunState {
 
     /// The plan of a validator; `None` for one that did not reveal, since nobody could recompute its draws.
     pub fn judge_plan(&self, judging: &Judging, validator: &PublicKey) -> Option<JudgePlan> {
-        let value = judging.reveal(validator)?;
-        let gauntlet = &self.genesis.gauntlet;
-        // Unassigned pages: ranks are drawn among the pages that nobody trains on, then mapped to page numbers.
-        let assignment = self.assignment();
-        let mut used: Vec<u64> = assignment.slots().iter().flatten().copied().collect();
-        used.sort_unstable();
-        let public = [self.run.hash(), judging.seed, *value];
-        let inputs = [public[0].as_bytes(), public[1].as_bytes(), validator.as_bytes(), public[2].as_bytes()];
-        let mut draw = DrawStream::new(UNASSIGNED_CONTEXT, &inputs.map(|input| &input[..]));
-        // The genesis check left at least as many pages over as are drawn here.
-        let free = self.pages.pages() - used.len() as u64;
-        let ranks = PageDraw::new(free).take(u64::from(gauntlet.unassigned_pages).min(free), &mut draw);
-        let mut unassigned: Vec<u64> = ranks.into_iter().map(|rank| unused_page(&used, rank)).collect();
-        unassigned.sort_unstable();
-        let batch = self.genesis.context_at(self.window.0).batch_sequences;
-        // Assigned pages: places are drawn among the pages that the miner's claimed steps have covered.
-        let mut assigned = BTreeMap::new();
-        for (miner, contribution) in &judging.contributions {
-            let slot = self.members.by_owner(miner).and_then(|member| assignment.slot(member.slot as usize));
-            let Some(slot) = slot else { continue };
-            let trained = u64::from(contribution.steps) * u64::from(batch);
-            let trained = trained.min(slot.len() as u64);
-            let [run, seed, key, value] = inputs.map(|input| &input[..]);
-            let mut draw = DrawStream::new(ASSIGNED_CONTEXT, &[run, seed, key, value, miner.as_bytes()]);
-            let places = PageDraw::new(trained).take(u64::from(gauntlet.assigned_pages).min(trained), &mut draw);
-            let mut pages: Vec<u64> = places.into_iter().map(|place| slot[place as usize]).collect();
-            pages.sort_unstable();
-            assigned.insert(*miner, pages);
-        }
+        judging.reveal(validator)?;
         let mut replay: Vec<PublicKey> = Vec::new();
         if self.genesis.replay.before_close {
             replay.extend(judging.replayers.keys().filter(|miner| judging.is_drawn(miner, validator)));
@@ -261,39 +234,7 @@ impl RunState {
             wanted: self.tasks_to_look_for(validator),
             challenges_from: WindowIndex(self.window.0.saturating_sub(self.genesis.replay.verdict_windows)),
             challenged: self.challenges().into_iter().map(|(challenge, _)| challenge.contribution).collect(),
-            unassigned,
-            assigned,
+            evaluations: self.evaluation_tasks(judging, validator),
         })
-    }
-}
-
-/// The page that is preceded by exactly `rank` pages that are not in `used`, which is sorted.
-fn unused_page(used: &[u64], rank: u64) -> u64 {
-    // Before the i-th used page lie used[i] − i unused ones, a number that never falls.
-    let mut low = 0;
-    let mut high = used.len();
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if used[middle] - middle as u64 <= rank {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    rank + low as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unused_page_is_found_by_its_rank() {
-        let used = [0, 1, 4, 6, 9];
-        let unused: Vec<u64> = (0..10).filter(|page| !used.contains(page)).collect();
-        for (rank, &page) in unused.iter().enumerate() {
-            assert_eq!(unused_page(&used, rank as u64), page);
-        }
-        assert_eq!(unused_page(&[], 5), 5);
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use templar_manifest::proof::ProofDraw;
+use templar_manifest::proof::{EvaluationKey, ProofDraw};
 use templar_manifest::{
     Contradiction, Contribution, ContributionId, Cut, CutId, Hash, LateVerdict, MAX_CHALLENGES, PublicKey, Refusal,
     Registration, Replay, Reveal, Score, ScoreEntry, ScoreId, WindowIndex,
 };
 
 use super::closing::{Closings, ids_of};
+use super::evaluation::{EvaluatedPages, EvaluationTask};
 use super::replay::ReplayTask;
 
 /// A window that can be judged: its cut, its reveals, the seed, and the draws that follow. Only
@@ -26,6 +27,8 @@ pub struct Judging {
     pub(super) reveals: Vec<Reveal>,
     pub(super) seed: Hash,
     pub(super) replayers: BTreeMap<PublicKey, Vec<PublicKey>>,
+    pub(super) evaluators: BTreeMap<PublicKey, Vec<PublicKey>>,
+    pub(super) pages: EvaluatedPages,
     /// Results that follow from this, the state before and a set of scores.
     pub(super) shared: Closings,
 }
@@ -51,10 +54,8 @@ pub struct JudgePlan {
     pub challenged: BTreeSet<ContributionId>,
     /// The first window whose contributions can still be challenged newly.
     pub challenges_from: WindowIndex,
-    /// The unassigned pages to measure on, ascending; the same for all miners.
-    pub unassigned: Vec<u64>,
-    /// For each miner of the cut, the pages to measure on out of those that it trained on, ascending.
-    pub assigned: BTreeMap<PublicKey, Vec<u64>>,
+    /// The contributions of this window that it measures, in the order of the miners.
+    pub evaluations: Vec<EvaluationTask>,
 }
 
 impl JudgePlan {
@@ -119,6 +120,30 @@ impl Judging {
         &self.replayers
     }
 
+    /// The validators that are drawn to measure each miner's contribution, in the order of their keys. Empty in a
+    /// run that measures nothing.
+    pub fn evaluators(&self) -> &BTreeMap<PublicKey, Vec<PublicKey>> {
+        &self.evaluators
+    }
+
+    /// The validators that are drawn to measure a miner's contribution, in the order of their keys.
+    pub fn evaluators_of(&self, miner: &PublicKey) -> &[PublicKey] {
+        self.evaluators.get(miner).map_or(&[], Vec::as_slice)
+    }
+
+    /// The keys with which they prove their measurements, in the same order.
+    pub fn evaluation_keys(&self, miner: &PublicKey) -> Vec<EvaluationKey> {
+        let Some(contribution) = self.contribution(miner) else { return Vec::new() };
+        let key = |validator| EvaluationKey::new(&self.cut.run, &self.seed, validator, &contribution);
+        self.evaluators_of(miner).iter().map(key).collect()
+    }
+
+    /// The id of a miner's contribution, if the cut names one.
+    pub fn contribution(&self, miner: &PublicKey) -> Option<ContributionId> {
+        let cut = &self.cut.contributions;
+        cut.binary_search_by_key(miner, |entry| entry.miner).ok().map(|index| cut[index].contribution)
+    }
+
     /// Whether a validator is drawn to replay a miner's contribution.
     pub fn is_drawn(&self, miner: &PublicKey, validator: &PublicKey) -> bool {
         self.replayers.get(miner).is_some_and(|drawn| drawn.binary_search(validator).is_ok())
@@ -127,9 +152,7 @@ impl Judging {
     /// The step and tensor with which each validator that is drawn for a miner's contribution proves its
     /// replay, in the order of the validators' keys.
     pub fn proof_draws(&self, miner: &PublicKey) -> Vec<ProofDraw> {
-        let cut = &self.cut.contributions;
-        let Ok(index) = cut.binary_search_by_key(miner, |entry| entry.miner) else { return Vec::new() };
-        let contribution = cut[index].contribution;
+        let Some(contribution) = self.contribution(miner) else { return Vec::new() };
         let draw = |validator: &PublicKey| {
             let value = self.reveal(validator)?;
             Some(ProofDraw::new(&self.cut.run, &self.seed, validator, value, &contribution))
@@ -144,6 +167,16 @@ impl Judging {
         work_out: impl FnOnce(&[(ScoreId, &Score)]) -> BTreeSet<(WindowIndex, PublicKey, ContributionId)>,
     ) -> Arc<BTreeSet<(WindowIndex, PublicKey, ContributionId)>> {
         self.shared.contested.get_or(ids_of(scores), || work_out(scores))
+    }
+
+    /// The miners about whose deltas the measurements of scores contradict each other, computed once for all who
+    /// share this judging.
+    pub(crate) fn contested_measurements(
+        &self,
+        scores: &[(ScoreId, &Score)],
+        work_out: impl FnOnce(&[(ScoreId, &Score)]) -> BTreeSet<PublicKey>,
+    ) -> Arc<BTreeSet<PublicKey>> {
+        self.shared.measurements.get_or(ids_of(scores), || work_out(scores))
     }
 
     /// The value that a validator revealed, if it did.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use templar_manifest::proof::witness;
 use templar_manifest::{
-    CheckpointId, Contribution, LateVerdict, Outcome, PublicKey, Refusal, Replay, ReplayProof, Score, Verdict,
-    WindowIndex, payload,
+    CheckpointId, Contribution, Hash, LateVerdict, Outcome, PublicKey, Refusal, Replay, Score, Verdict, WindowIndex,
+    payload,
 };
 
 use super::RunState;
@@ -55,14 +55,19 @@ pub enum VerdictError {
     },
 }
 
-/// Checks the proof of a match as far as possible without a replay: it has a witness for each drawn validator,
-/// and the validator's own witness is that of its claim.
-pub(super) fn check_proof(proof: &ReplayProof, drawn: &[PublicKey], validator: &PublicKey) -> Result<(), &'static str> {
-    if proof.witnesses.len() != drawn.len() {
-        return Err("a proof with more or fewer witnesses than there are replays");
+/// Checks a proof as far as possible without computing it again: it has a witness for each drawn validator, and
+/// the validator's own witness is that of its claim.
+pub(super) fn check_proof(
+    claim: &Hash,
+    witnesses: &[u64],
+    drawn: &[PublicKey],
+    validator: &PublicKey,
+) -> Result<(), &'static str> {
+    if witnesses.len() != drawn.len() {
+        return Err("a proof with more or fewer witnesses than validators are drawn");
     }
     match drawn.binary_search(validator) {
-        Ok(place) if proof.witnesses[place] == witness(&proof.claim) => Ok(()),
+        Ok(place) if witnesses[place] == witness(claim) => Ok(()),
         _ => Err("a proof whose claim is not its own witness"),
     }
 }
@@ -160,7 +165,7 @@ impl RunState {
             return Err(VerdictError::Twice(miner.short()));
         }
         let rule = match (&verdict.replay, &verdict.proof) {
-            (Replay::Match, Some(proof)) => check_proof(proof, drawn, validator),
+            (Replay::Match, Some(proof)) => check_proof(&proof.claim, &proof.witnesses, drawn, validator),
             (Replay::Refused(refusal), None) if refusal.is_in_blobs() || *refusal == Refusal::Withheld => Ok(()),
             _ => Err("a verdict is a match with a proof, a refusal that blobs show, or withheld"),
         };
@@ -232,8 +237,7 @@ impl RunState {
 /// The task of replaying the contribution of a miner that was assigned these pages.
 fn task_of(judging: &Judging, checkpoint: CheckpointId, pages: Vec<u64>, miner: &PublicKey) -> Option<ReplayTask> {
     let contribution = judging.contributions().get(miner)?.clone();
-    let entries = &judging.cut().contributions;
-    let id = entries[entries.binary_search_by_key(miner, |entry| entry.miner).ok()?].contribution;
+    let id = judging.contribution(miner)?;
     let draws = judging.proof_draws(miner);
     Some(ReplayTask { window: judging.window(), checkpoint, contribution, id, pages, draws })
 }

@@ -28,8 +28,7 @@ pub(super) struct Pending {
 impl Pending {
     /// The id of a miner's contribution, if the cut names one.
     pub(super) fn contribution(&self, miner: &PublicKey) -> Option<ContributionId> {
-        let cut = &self.judging.cut().contributions;
-        cut.binary_search_by_key(miner, |entry| entry.miner).ok().map(|index| cut[index].contribution)
+        self.judging.contribution(miner)
     }
 }
 

@@ -14,9 +14,7 @@ use templar_manifest::{Outcome, PublicKey, Refusal, Reveal, Slash, SlashCause, V
 use super::RunState;
 use super::challenges::Challenged;
 use super::closing::Counted;
-use crate::gauntlet::Standings;
-use crate::ledger::Ledger;
-use crate::ledger::consensus::{ONE_PPM, fraction};
+use crate::ledger::{Ledger, ONE_PPM, fraction};
 
 impl RunState {
     /// The slashes of the open window, taken from `ledger` as they are found. Sorted by account, cause and
@@ -116,15 +114,13 @@ impl RunState {
     }
 
     /// Resets the standings of miners that this record slashes for an earlier window. A late mismatch or
-    /// unanswered challenge was not in its window's assessment, so every validator resets the miner's standing
-    /// and marks it uncertain.
-    pub(super) fn reset_slashed_standings(&self, slashes: &[Slash], standings: &mut Standings) {
+    /// unanswered challenge was not in its window's assessment, so the miner's standing is reset and marked
+    /// uncertain now.
+    pub(super) fn reset_slashed_standings(&mut self, slashes: &[Slash]) {
         let late = |slash: &&Slash| slash.cause.is_of_a_replay() && slash.window < self.window;
         for slash in slashes.iter().filter(late) {
-            for miners in standings.values_mut() {
-                if let Some(standing) = miners.get_mut(&slash.account) {
-                    standing.forfeit();
-                }
+            if let Some(standing) = self.standings.get_mut(&slash.account) {
+                standing.forfeit();
             }
         }
     }

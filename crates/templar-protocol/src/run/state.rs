@@ -55,8 +55,8 @@ pub enum StateKey {
     Run,
     /// The seed of the window before.
     Seed,
-    /// The standing that a validator has of a miner, in this order.
-    Standing(PublicKey, PublicKey),
+    /// The standing of a miner.
+    Standing(PublicKey),
     /// The last strike of a miner.
     Strike(PublicKey),
     /// The amounts that were ever minted and burnt, and what the treasury holds.
@@ -84,7 +84,7 @@ impl StateKey {
             Self::Prices => "prices",
             Self::Run => "run",
             Self::Seed => "seed",
-            Self::Standing(..) => "standing",
+            Self::Standing(_) => "standing",
             Self::Strike(_) => "strike",
             Self::Supply => "supply",
         }
@@ -103,6 +103,7 @@ impl StateKey {
             | Self::Expelled(key)
             | Self::FormerNode(key)
             | Self::Parent(key)
+            | Self::Standing(key)
             | Self::Strike(key) => bytes.extend_from_slice(key.as_bytes()),
             Self::Anchor(window) | Self::Draw(window) | Self::Pending(window) => bytes.extend(number(window.0)),
             Self::Contribution(window, key) | Self::Convicted(window, key) => {
@@ -115,10 +116,6 @@ impl StateKey {
                 bytes.extend(number(window.0));
             }
             Self::Member(slot) => bytes.extend(number((*slot).into())),
-            Self::Standing(validator, miner) => {
-                bytes.extend_from_slice(validator.as_bytes());
-                bytes.extend_from_slice(miner.as_bytes());
-            }
             Self::Pages | Self::Prices | Self::Run | Self::Seed | Self::Supply => {}
         }
         bytes
@@ -233,9 +230,7 @@ impl RunState {
         all.push((Key::Prices, Value::Prices([members.hashes(), members.burn_micros()])));
         all.push((Key::Run, Value::Run(&self.told)));
         all.push((Key::Seed, Value::Seed(&self.seed)));
-        for (validator, miners) in &self.standings {
-            all.extend(miners.iter().map(|(miner, of)| (Key::Standing(*validator, *miner), Value::Standing(of))));
-        }
+        all.extend(self.standings.iter().map(|(miner, of)| (Key::Standing(*miner), Value::Standing(of))));
         all.extend(offences.strikes.iter().map(|(miner, window)| (Key::Strike(*miner), Value::Strike(*window))));
         let supply = [ledger.minted_micros(), ledger.burnt_micros(), ledger.treasury_micros()];
         all.push((Key::Supply, Value::Supply(supply)));

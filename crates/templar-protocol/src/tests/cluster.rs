@@ -186,17 +186,10 @@ fn deadlines_close_windows_without_the_silent() {
     for closed in cluster.members[0].node.closed() {
         assert_eq!(closed.window.body.reveals.len(), 3);
         assert!(closed.window.body.outcomes.iter().all(|outcome| outcome.miner != miner));
-        // That one does not judge costs nobody what all the others say.
-        for outcome in
-            closed.window.body.outcomes.iter().filter(|outcome| !matches!(outcome.verdict, Verdict::Refused(_)))
-        {
-            let of = |weights: &[Weight]| {
-                weights.iter().find(|weight| weight.miner == outcome.miner).map_or(0, |weight| weight.weight_ppm)
-            };
-            let said = closed.scores.iter().map(|score| of(&score.payload().row)).min().unwrap();
-            let agreed = of(&closed.window.body.weights);
-            assert!(agreed * 10 >= said * 8, "{agreed} of {said}");
-        }
+        // That one does not judge costs nobody anything: the others that were drawn have measured.
+        assert!(closed.window.body.outcomes.iter().all(|outcome| outcome.losses.is_some()));
+        let sum: u32 = closed.window.body.weights.iter().map(|weight| weight.weight_ppm).sum();
+        assert!(sum > 999_000, "{sum}");
     }
     cluster.members[3].online = true;
     cluster.silent.clear();
@@ -342,11 +335,9 @@ fn states_are_reset_slot_after_slot() {
             assert_eq!(before.check_claims(&Contribution { parent, state_in, ..claimed.clone() }), Err("parent"));
         }
         let judging = before.judging_of(closed).unwrap();
-        for score in closed.scores.iter().map(Signed::payload) {
-            let found =
-                before.assessment(&judging, &score.validator, &score.entries, Some(&closed.window.body.outcomes));
-            assert!(found.changes.iter().all(|change| change.cause != Cause::Restarted));
-        }
+        let scores: Vec<&Score> = closed.scores.iter().map(Signed::payload).collect();
+        let found = before.assessment(&judging, &scores);
+        assert!(found.changes.iter().all(|change| change.cause != Cause::Restarted));
     }
     assert!(resets >= 6, "{resets}");
 }

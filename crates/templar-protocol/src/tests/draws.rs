@@ -26,9 +26,14 @@ fn frozen_seed_assignment_and_plan() {
         }
         assert_eq!(drawn.len(), 1);
     }
-    text += &format!("unassigned: {}\n", numbers(&plan.unassigned));
-    for (miner, pages) in &plan.assigned {
-        text += &format!("assigned {}: {}\n", miner.short(), numbers(pages));
+    text += &format!("unassigned: {}\n", numbers(&plan.evaluations[0].unassigned));
+    for task in &plan.evaluations {
+        let miner = task.contribution.miner.short();
+        text += &format!("assigned {miner}: {}\n", numbers(&task.assigned));
+        for key in &task.keys {
+            let claim = key.claim(&Hash::of(b"states"));
+            text += &format!("evaluation {miner} by {}: {}\n", key.validator.short(), claim.short());
+        }
     }
     assert_eq!(
         text,

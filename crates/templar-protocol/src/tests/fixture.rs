@@ -176,6 +176,8 @@ pub(super) struct Cluster {
     /// A validator whose outer steps come out wrong.
     pub(super) faulty_machine: Option<PublicKey>,
     pub(super) keeper: Option<Keeper>,
+    /// A validator that changes what it measured.
+    pub(super) false_losses: Option<(PublicKey, fn(&JudgePlan, &mut [ScoreEntry]))>,
     /// A validator that says of everything that it was drawn to replay after the record that it is withheld.
     pub(super) challenger: Option<PublicKey>,
 }
@@ -219,6 +221,7 @@ impl Cluster {
             faulty_machine: None,
             keeper: None,
             challenger: None,
+            false_losses: None,
         }
     }
 
@@ -434,6 +437,9 @@ impl Cluster {
                 if let Some((_, accuses)) = liar.filter(|(liar, _)| *liar == plan.validator) {
                     lie(&plan, accuses, &mut entries, &mut verdicts);
                 }
+                if let Some((_, lie)) = self.false_losses.filter(|(liar, _)| *liar == plan.validator) {
+                    lie(&plan, &mut entries);
+                }
                 if self.challenger == Some(plan.validator) {
                     let missing = plan.late.iter().chain(&plan.wanted).map(|task| task.id).collect();
                     verdicts = plan.verdicts(Vec::new(), &missing);
@@ -449,6 +455,7 @@ impl Cluster {
                 };
                 Input::Measured(confirmed(window, subject, &task, replay))
             }
+            Output::Remeasure { window, subject, task } => Input::Measured(remeasured(window, subject, &task)),
             Output::Apply { window, outcomes, .. } => {
                 let faulty = if self.faulty_machine == Some(key.public()) { "wrong " } else { "" };
                 let checkpoint = Hash::of(format!("{faulty}{window} {outcomes:?}").as_bytes()).into();

@@ -238,12 +238,9 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
     assert!(matches!(refused(&node, &cut(34)), Reject::TooMany { kind: "cut", .. }));
     let score = |number: u8| {
         let cut = Hash::of(&[number]).into();
-        let (entries, verdicts, evidence, row) = (vec![], vec![], vec![], vec![]);
+        let (entries, verdicts, evidence) = (vec![], vec![], vec![]);
         let seed = Hash::of(&[number]);
-        forge(
-            Score { run, window, validator: validator.public(), cut, seed, entries, verdicts, evidence, row },
-            validator,
-        )
+        forge(Score { run, window, validator: validator.public(), cut, seed, entries, verdicts, evidence }, validator)
     };
     for number in 0..8 {
         given(&mut node, &score(number));
@@ -300,8 +297,13 @@ fn scores_and_records_that_do_not_recompute_are_refused() {
         given(&mut node, entry);
     }
     let mut wrong = score.clone();
-    wrong.row[0].weight_ppm -= 1;
-    assert_eq!(refused(&node, &forge(wrong, &proposer)), Reject::Score(ScoreError::Row));
+    let measured = wrong.entries.iter_mut().find_map(|entry| match &mut entry.evaluation {
+        Evaluation::Measured(measured) => Some(measured),
+        _ => None,
+    });
+    measured.unwrap().claim = Hash::default();
+    let Reject::Score(ScoreError::Entry { rule, .. }) = refused(&node, &forge(wrong, &proposer)) else { panic!() };
+    assert_eq!(rule, "a proof whose claim is not its own witness");
     let mut wrong = score.clone();
     wrong.seed = Hash::default();
     assert_eq!(refused(&node, &forge(wrong, &proposer)), Reject::Score(ScoreError::Foreign("seed")));

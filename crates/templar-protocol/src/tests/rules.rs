@@ -99,25 +99,30 @@ fn pages_are_disjoint_until_an_epoch_ends() {
 }
 
 #[test]
-fn evaluation_pages_are_what_they_are_said_to_be() {
+fn evaluation_pages_are_the_same_for_all_and_what_they_are_said_to_be() {
     let (state, validators, miners) = small(&[1, 2, 3], 4);
     let judging = judging(&state, &validators, &miners);
     let assignment = state.assignment();
     let all: BTreeSet<u64> = assignment.slots().iter().flatten().copied().collect();
-    let mut plans = BTreeSet::new();
+    let mut drawn = 0;
     for key in &validators {
         let plan = state.judge_plan(&judging, &key.public()).unwrap();
-        assert_eq!(plan.unassigned.len(), 3);
-        assert!(plan.unassigned.windows(2).all(|pair| pair[0] < pair[1]));
-        assert!(plan.unassigned.iter().all(|page| *page < 100 && !all.contains(page)));
-        for (miner, pages) in &plan.assigned {
-            let slot = assignment.slot(state.members().by_owner(miner).unwrap().slot as usize).unwrap();
-            assert_eq!(pages.len(), 2);
-            assert!(pages.iter().all(|page| slot.contains(page)));
+        for task in &plan.evaluations {
+            let miner = task.contribution.miner;
+            assert_eq!(task.unassigned.len(), 3);
+            assert!(task.unassigned.windows(2).all(|pair| pair[0] < pair[1]));
+            assert!(task.unassigned.iter().all(|page| *page < 100 && !all.contains(page)));
+            let slot = assignment.slot(state.members().by_owner(&miner).unwrap().slot as usize).unwrap();
+            assert_eq!(task.assigned.len(), 2);
+            assert!(task.assigned.iter().all(|page| slot.contains(page)));
+            assert_eq!(state.evaluation_task(&judging, &miner).as_ref(), Some(task));
+            let evaluators: Vec<PublicKey> = task.keys.iter().map(|key| key.validator).collect();
+            assert_eq!(evaluators, judging.evaluators()[&miner]);
+            assert!(evaluators.contains(&key.public()));
+            drawn += 1;
         }
-        plans.insert(plan.unassigned);
     }
-    assert!(plans.len() > 1, "each validator draws with its own value");
+    assert_eq!(drawn, 4 * 2, "two validators measure each");
     assert_eq!(state.judge_plan(&judging, &miners[0].public()), None);
     // Each contribution has as many replayers as genesis says at least, and each knows its own.
     assert_eq!(judging.replayers().len(), 4);
@@ -144,7 +149,7 @@ fn only_pages_that_were_trained_on_are_assigned() {
     let plan = state.judge_plan(&judging, &validators[0].public()).unwrap();
     let mut first_step = state.assignment().slot(0).unwrap()[..2].to_vec();
     first_step.sort_unstable();
-    assert_eq!(plan.assigned[&claimed.miner], first_step);
+    assert_eq!(plan.evaluations[0].assigned, first_step);
 }
 
 #[test]
@@ -283,7 +288,8 @@ fn every_field_of_a_score_is_recomputed() {
     let (state, validators, miners) = small(&[1, 1], 5);
     let cheat = miners[1].public();
     let judging = judging(&state, &validators, &miners);
-    let good = scores(&state, &judging, &validators, &cheat).remove(0);
+    let judging_scores = scores(&state, &judging, &validators, &cheat);
+    let good = judging_scores[0].clone();
     assert_eq!(state.check_score(&judging, &good), Ok(()));
     let error = |change: &dyn Fn(&mut Score)| {
         let mut score = good.clone();
@@ -297,14 +303,6 @@ fn every_field_of_a_score_is_recomputed() {
     assert!(matches!(error(&|score| score.validator = miners[0].public()), ScoreError::NoReveal(_)));
     assert_eq!(error(&|score| score.entries.truncate(2)), ScoreError::Entries);
     assert_eq!(error(&|score| score.entries[0].contribution = ContributionId::default()), ScoreError::Entries);
-    assert_eq!(error(&|score| score.row[0].weight_ppm += 1), ScoreError::Row);
-    assert_eq!(error(&|score| score.row.truncate(0)), ScoreError::Row);
-    let top = good.row.iter().max_by_key(|weight| weight.weight_ppm).unwrap().miner;
-    let worse = |score: &mut Score| {
-        let entry = score.entries.iter_mut().find(|entry| entry.miner == top).unwrap();
-        entry.unassigned_after_nanonats = entry.unassigned_before_nanonats + 1;
-    };
-    assert_eq!(error(&worse), ScoreError::Row);
     let some_proof = ReplayProof { claim: Hash::default(), witnesses: vec![proof::witness(&Hash::default())] };
     let rule = |index: usize, replay: Replay| {
         let change = |score: &mut Score| {
@@ -324,7 +322,7 @@ fn every_field_of_a_score_is_recomputed() {
     assert_eq!(rule(other, Replay::Match), "a replay that was not drawn");
     assert_eq!(rule(other, mismatch), "a replay that was not drawn");
     assert_eq!(rule(drawn, Replay::Refused(Refusal::NotReplayed)), "not-replayed is for the record to say");
-    assert_eq!(rule(other, Replay::Refused(Refusal::Withheld)), "losses of a delta that could not be tried");
+    assert_eq!(rule(other, Replay::Refused(Refusal::Withheld)), "the body of a delta that could not be read");
     // A match without a proof, a proof without a match, and proofs that contradict themselves.
     let matched = good.entries.iter().position(|entry| entry.replay == Replay::Match).unwrap();
     let proof_rule =
@@ -336,143 +334,195 @@ fn every_field_of_a_score_is_recomputed() {
     let own = "a proof whose claim is not its own witness";
     assert_eq!(proof_rule(&|proof| proof.as_mut().unwrap().claim = Hash::of(b"other")), own);
     assert_eq!(proof_rule(&|proof| proof.as_mut().unwrap().witnesses[0] ^= 1), own);
-    let more = "a proof with more or fewer witnesses than there are replays";
+    let more = "a proof with more or fewer witnesses than validators are drawn";
     assert_eq!(proof_rule(&|proof| proof.as_mut().unwrap().witnesses.push(0)), more);
     let unmatched = |score: &mut Score| score.entries[other].proof = Some(some_proof.clone());
     assert!(matches!(
         error(&unmatched),
         ScoreError::Entry { rule: "a match without a proof, or a proof without a match", .. }
     ));
-    let ScoreError::Entry { rule, .. } = error(&|score| score.entries[0].body = None) else { panic!() };
-    assert_eq!(rule, "losses of a delta that does not decode");
+    // The same of measurements.
+    let measured_rule = |change: &dyn Fn(&mut ScoreEntry)| match error(&|score| change(&mut score.entries[0])) {
+        ScoreError::Entry { rule, .. } => rule,
+        other => panic!("{other}"),
+    };
+    let in_measurement = |change: &dyn Fn(&mut Measurement)| {
+        measured_rule(&|entry| match &mut entry.evaluation {
+            Evaluation::Measured(measured) => change(measured),
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(measured_rule(&|entry| entry.body = None), "losses of a delta that does not decode");
+    let missing = "a measurement that was drawn is missing";
+    assert_eq!(measured_rule(&|entry| entry.evaluation = Evaluation::NotDrawn), missing);
+    assert_eq!(in_measurement(&|measured| measured.claim = Hash::of(b"other")), own);
+    assert_eq!(in_measurement(&|measured| measured.witnesses[0] ^= 1), own);
+    assert_eq!(in_measurement(&|measured| measured.witnesses.clear()), more);
+    // The proof of the other validator, which measured the same.
+    let others = judging_scores[1].entries[0].evaluation.clone();
+    assert_eq!(measured_rule(&|entry| entry.evaluation = others.clone()), own);
+}
+
+/// A validator that was not drawn to measure a contribution may not say that it did.
+#[test]
+fn nobody_measures_what_was_not_drawn_for_it() {
+    let (state, validators, miners) = small(&[1, 1, 1, 1], 3);
+    let judging = judging(&state, &validators, &miners);
+    let miner = miners[0].public();
+    let all = scores(&state, &judging, &validators, &nobody());
+    let evaluators = &judging.evaluators()[&miner];
+    let (of, other): (Vec<&Score>, Vec<&Score>) = all.iter().partition(|score| evaluators.contains(&score.validator));
+    for evaluation in [of[0].entries[0].evaluation.clone(), Evaluation::Untried] {
+        let mut wrong = other[0].clone();
+        wrong.entries[0].evaluation = evaluation;
+        let found = state.check_score(&judging, &wrong);
+        assert!(matches!(found, Err(ScoreError::Entry { rule: "a measurement that was not drawn", .. })), "{found:?}");
+    }
+}
+
+/// The scores of all validators, with these gains on unassigned pages for the miners in order.
+fn with_gains(state: &RunState, judging: &Judging, validators: &[SecretKey], gains: &[i64]) -> Vec<Score> {
+    let mut found = scores(state, judging, validators, &nobody());
+    for score in &mut found {
+        for (entry, gain) in score.entries.iter_mut().zip(gains) {
+            let unassigned_after_nanonats = 5_000_000_000u64.saturating_add_signed(-gain);
+            restate(entry, Losses { unassigned_after_nanonats, ..losses(0) });
+        }
+    }
+    found
+}
+
+fn closed_with(state: &RunState, judging: &Judging, scores: &[Score]) -> WindowBody {
+    state.close(judging, &scores.iter().collect::<Vec<_>>(), stepped(Hash::of(b"after").into(), 1)).unwrap().body
+}
+
+fn weights_of(record: &WindowBody) -> Vec<(PublicKey, u32)> {
+    record.weights.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect()
 }
 
 #[test]
-fn a_row_follows_the_ranks_of_the_scores() {
+fn weights_follow_the_ranks_of_the_scores() {
     let (state, validators, miners) = small(&[1], 3);
     let judging = judging(&state, &validators, &miners);
-    let plan = state.judge_plan(&judging, &validators[0].public()).unwrap();
-    let mut entries = measured(&judging, &plan, &nobody());
-    for (entry, (before, after)) in entries.iter_mut().zip([(100, 90), (100, 80), (100, 200)]) {
-        (entry.unassigned_before_nanonats, entry.unassigned_after_nanonats) = (before, after);
-    }
-    let score = state.score(&judging, &validators[0].public(), Judgement::of_the_window(entries)).unwrap();
+    let record = closed_with(&state, &judging, &with_gains(&state, &judging, &validators, &[10, 20, -100]));
     // The third of three has a negative ordinal; two places of the ramp are as 2 to 1.
-    let row: Vec<(PublicKey, u32)> = score.row.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
-    assert_eq!(row, [(miners[0].public(), 333_333), (miners[1].public(), 666_666)]);
+    assert_eq!(weights_of(&record), [(miners[0].public(), 333_333), (miners[1].public(), 666_666)]);
 }
 
-/// In a run that pays by steps every validator has the same row for any draws, even one without other miners to
-/// compare with. A loss that somebody measured all the same is refused.
+/// The default rule: proven steps times the factor, which moves by a sixteenth of a window's worth. A miner with fewer
+/// steps has a factor of at most 1.
 #[test]
-fn proven_steps_are_a_row_without_measurements() {
+fn weights_follow_steps_and_their_worth() {
+    let (validators, miners) = (keys("validator", 2), keys("miner", 4));
+    let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().map(|key| (key, 1)).collect();
+    let mut genesis = genesis(&with_stakes, &miners, 0);
+    genesis.gauntlet.weights = WeightRule::measured_steps();
+    genesis.emission.target_steps = 12;
+    let state = state(genesis);
+    let judging = judging(&state, &validators, &miners);
+    let good = with_gains(&state, &judging, &validators, &[300, 300, 900, 30]);
+    let record = closed_with(&state, &judging, &good);
+    // The median gain of a step is 100, so the windows count 1, 1, 3/2 and 1/2.
+    let expected = [1_000_000_000, 1_000_000_000, 1_031_250_000, 968_750_000];
+    assert_eq!(factors(&state, &judging, &good, &miners), expected);
+    let weights: Vec<u32> = record.weights.iter().map(|weight| weight.weight_ppm).collect();
+    assert_eq!(weights, [250_000, 250_000, 257_812, 242_187]);
+    // 12 steps of 12: all is minted, but for what rounding leaves.
+    let sum: u64 = record.mints.iter().map(|mint| mint.amount_micros).sum();
+    assert!((999_999_000..=1_000_000_000).contains(&sum), "{sum}");
+    // The median does not exceed 0: nobody's factor moves.
+    let bad = with_gains(&state, &judging, &validators, &[0, -300, 900, -30]);
+    assert_eq!(factors(&state, &judging, &bad, &miners), [1_000_000_000; 4]);
+}
+
+/// The factors of pay of these miners after a window with these scores.
+fn factors(state: &RunState, judging: &Judging, scores: &[Score], miners: &[SecretKey]) -> Vec<u64> {
+    let found = state.assessment(judging, &scores.iter().collect::<Vec<_>>());
+    miners.iter().map(|miner| found.standings[&miner.public()].factor_nanos).collect()
+}
+
+/// In a run that pays by steps nobody measures, and a measurement is refused.
+#[test]
+fn proven_steps_are_paid_without_measurements() {
     let (validators, miners) = (keys("validator", 2), keys("miner", 4));
     let with_stakes: Vec<(&SecretKey, u64)> = validators.iter().map(|key| (key, 1)).collect();
     let mut genesis = genesis(&with_stakes, &miners, 0);
     let gauntlet = &mut genesis.gauntlet;
     (gauntlet.weights, gauntlet.assigned_pages, gauntlet.unassigned_pages) = (WeightRule::ProvenSteps, 0, 0);
+    gauntlet.evaluators = 0;
     genesis.outer.max_contributions = genesis.registration.slots;
+    let measuring = small(&[1, 1], 4).0;
+    let state = state(genesis);
+    let judged = judging(&state, &validators, &miners);
+    let cheat = miners[1].public();
+    assert!(judged.evaluators().is_empty());
+    let mut scores = scores(&state, &judged, &validators, &cheat);
+    assert!(scores.iter().flat_map(|score| &score.entries).all(|entry| entry.evaluation == Evaluation::NotDrawn));
+    let record = closed_with(&state, &judged, &scores);
+    // A third of the pay each; one is refused.
+    let honest = [0, 2, 3].map(|place: usize| (miners[place].public(), 333_333));
+    assert_eq!(weights_of(&record), honest);
+    assert_eq!(record.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated).count(), 3);
+    // Replays are the only work of validators, so they have the whole of their part.
+    let of = |kind| -> Vec<u64> {
+        record.mints.iter().filter(|mint| mint.kind == kind).map(|mint| mint.amount_micros).collect()
+    };
+    assert_eq!(of(MintKind::Replays).iter().sum::<u64>(), 410_000_000);
+    assert!(of(MintKind::Evaluations).is_empty());
+    let tried = judging(&measuring, &validators, &miners);
+    let task = measuring.evaluation_task(&tried, &miners[0].public()).unwrap();
+    scores[0].entries[0].evaluation = evaluation(&task, &scores[0].validator, losses(1));
+    let error = state.check_score(&judged, &scores[0]).unwrap_err();
+    assert!(matches!(error, ScoreError::Entry { rule: "a measurement that was not drawn", .. }), "{error}");
+    // A delta that does not decode is no work.
+    for score in &mut scores {
+        let entry = &mut score.entries[0];
+        (entry.body, entry.evaluation) = (None, Evaluation::NotDrawn);
+    }
+    assert!(weights_of(&closed_with(&state, &judged, &scores)).iter().all(|(miner, _)| *miner != miners[0].public()));
+}
+
+/// All mints of a window by hand, half of whose target steps were proven.
+#[test]
+fn outcomes_and_mints_by_hand() {
+    let (validators, miners) = (keys("validator", 2), keys("miner", 4));
+    let mut genesis = genesis(&[(&validators[0], 3), (&validators[1], 2)], &miners, 0);
+    genesis.emission.target_steps = 18;
     let state = state(genesis);
     let judging = judging(&state, &validators, &miners);
     let cheat = miners[1].public();
-    let bare = |key: &SecretKey| {
-        let plan = state.judge_plan(&judging, &key.public()).unwrap();
-        assert!(plan.unassigned.is_empty() && plan.assigned.values().all(Vec::is_empty));
-        let mut entries = measured(&judging, &plan, &cheat);
-        for entry in &mut entries {
-            (entry.assigned_before_nanonats, entry.assigned_after_nanonats) = (0, 0);
-            (entry.unassigned_before_nanonats, entry.unassigned_after_nanonats) = (0, 0);
-        }
-        entries
-    };
-    let scores: Vec<Score> = validators
-        .iter()
-        .map(|key| state.score(&judging, &key.public(), Judgement::of_the_window(bare(key))).unwrap())
-        .collect();
-    // One of the two was drawn to replay the cheat and refuses it; the other believes it so far.
-    let weights = |score: &Score| score.row.iter().map(|weight| weight.weight_ppm).collect::<Vec<_>>();
-    let mut rows: Vec<Vec<u32>> = scores.iter().map(weights).collect();
-    rows.sort_unstable();
-    assert_eq!(rows, [vec![250_000; 4], vec![333_333; 3]]);
-    let record =
-        state.close(&judging, &scores.iter().collect::<Vec<_>>(), stepped(Hash::of(b"after").into(), 1)).unwrap();
-    let paid: Vec<(PublicKey, u32)> =
-        record.body.weights.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
-    // Both support a quarter of each. The rest, which one validator gives alone, is not agreed on.
-    let honest = [0, 2, 3].map(|place: usize| (miners[place].public(), 250_000));
-    assert_eq!(paid, honest);
-    assert!(record.body.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Aggregated).count() == 3);
-    let mut entries = bare(&validators[0]);
-    entries[0].unassigned_after_nanonats = 1;
-    let error = state.score(&judging, &validators[0].public(), Judgement::of_the_window(entries)).unwrap_err();
-    assert!(matches!(error, ScoreError::Entry { rule: "losses in a run that measures none", .. }), "{error}");
-    let mut entries = bare(&validators[0]);
-    let place = entries.iter().position(|entry| entry.replay == Replay::NotDrawn).unwrap();
-    entries[place].body = None;
-    let score = state.score(&judging, &validators[0].public(), Judgement::of_the_window(entries)).unwrap();
-    assert!(score.row.iter().all(|weight| weight.miner != score.entries[place].miner), "it does not decode");
-}
-
-#[test]
-fn outcomes_and_mints_by_hand() {
-    let (state, validators, miners) = small(&[3, 2], 4);
-    let judging = judging(&state, &validators, &miners);
-    let cheat = miners[1].public();
     let mut scores = scores(&state, &judging, &validators, &cheat);
-    // Rows by hand: the first validator halves between miners 0 and 2, the second gives less to 0 and the rest to 3.
-    let rows = [vec![(0, 500_000), (2, 500_000)], vec![(0, 400_000), (1, 100_000), (3, 500_000)]];
-    for (score, row) in scores.iter_mut().zip(rows) {
-        score.row =
-            row.into_iter().map(|(miner, weight_ppm)| Weight { miner: miners[miner].public(), weight_ppm }).collect();
+    for score in &mut scores {
+        for (entry, gain) in score.entries.iter_mut().zip([30, 0, 20, 10]) {
+            restate(entry, losses(gain));
+        }
     }
-    let scores: Vec<&Score> = scores.iter().collect();
-    let record = state.close(&judging, &scores, stepped(Hash::of(b"after").into(), 1)).unwrap();
-    let refused = record.body.outcomes.iter().find(|outcome| outcome.miner == cheat).unwrap();
+    let record = closed_with(&state, &judging, &scores);
+    let refused = record.outcomes.iter().find(|outcome| outcome.miner == cheat).unwrap();
     assert!(matches!(&refused.verdict, Verdict::Refused(Refusal::Mismatch { step: 2, .. })));
-    let count = |verdict: &Verdict| record.body.outcomes.iter().filter(|outcome| outcome.verdict == *verdict).count();
+    let count = |verdict: &Verdict| record.outcomes.iter().filter(|outcome| outcome.verdict == *verdict).count();
     assert_eq!((count(&Verdict::Aggregated), count(&Verdict::Reserve)), (2, 1));
-    // Stake 3 of 5 is more than half, so it sets every level: C = (500000, -, 500000, 0).
-    // R_0 = (3·500000 + 2·400000) / 5 = 460000, R_2 = 3·500000 / 5 = 300000, A = 760000.
-    let weights: Vec<(PublicKey, u32)> =
-        record.body.weights.iter().map(|weight| (weight.miner, weight.weight_ppm)).collect();
-    assert_eq!(weights, [(miners[0].public(), 460_000), (miners[2].public(), 300_000)]);
-    // E = 10^9: miners 0.41·E·R; of the validators' 0.41·E·A = 311600000 half is shared as 3·1000000 to
-    // 2·400000 and half by replays, of which there is one for each of the four; treasury 0.18·E·A.
+    // Nine steps of eighteen: half of 10^9. Miners have 0.41 of it, by rank.
+    let expected = weights_of(&record);
+    assert!(expected.len() >= 2);
     let amount = |account: &PublicKey| {
-        record.body.mints.iter().find(|mint| mint.account == *account).map_or(0, |mint| mint.amount_micros)
+        record.mints.iter().find(|mint| mint.account == *account).map_or(0, |mint| mint.amount_micros)
     };
-    assert_eq!(amount(&miners[0].public()), 188_600_000);
-    assert_eq!(amount(&miners[2].public()), 123_000_000);
-    assert_eq!(amount(&PublicKey::from_bytes([0; 32])), 136_800_000);
+    for (miner, weight_ppm) in expected {
+        assert_eq!(amount(&miner), 205 * u64::from(weight_ppm));
+    }
+    assert_eq!(amount(&PublicKey::from_bytes([0; 32])), 90_000_000);
     let paid = |score: &Score, kind: MintKind| {
         let of = |mint: &&Mint| mint.account == score.validator && mint.kind == kind;
-        record.body.mints.iter().find(of).map_or(0, |mint| mint.amount_micros)
+        record.mints.iter().find(of).map_or(0, |mint| mint.amount_micros)
     };
+    // Half of the validators' part is shared by four replays, and half by eight measurements, four of each.
     let replays = |score: &Score| score.entries.iter().filter(|entry| entry.replay != Replay::NotDrawn).count() as u64;
-    let counts = [replays(scores[0]), replays(scores[1])];
-    assert_eq!(counts[0] + counts[1], 4);
-    // A validator that has proven no replay is paid nothing for its row either.
-    let rows = match counts {
-        [4, 0] => [155_800_000, 0],
-        [0, 4] => [0, 155_800_000],
-        _ => [123_000_000, 32_800_000],
-    };
-    for (index, score) in scores.iter().enumerate() {
-        assert_eq!(paid(score, MintKind::Validator), rows[index]);
-        assert_eq!(paid(score, MintKind::Replays), 155_800_000 * counts[index] / 4);
+    assert_eq!(replays(&scores[0]) + replays(&scores[1]), 4);
+    for score in &scores {
+        assert_eq!(paid(score, MintKind::Evaluations), 51_250_000);
+        assert_eq!(paid(score, MintKind::Replays), 102_500_000 * replays(score) / 4);
     }
-}
-
-#[test]
-fn of_two_equal_validators_neither_mints_alone() {
-    let (state, validators, miners) = small(&[1, 1], 2);
-    let judging = judging(&state, &validators, &miners);
-    let mut scores = scores(&state, &judging, &validators, &nobody());
-    scores[0].row = vec![Weight { miner: miners[0].public(), weight_ppm: 1_000_000 }];
-    scores[1].row = vec![Weight { miner: miners[1].public(), weight_ppm: 1_000_000 }];
-    let record =
-        state.close(&judging, &scores.iter().collect::<Vec<_>>(), stepped(CheckpointId::default(), 1)).unwrap();
-    assert_eq!((record.body.weights, record.body.mints), (vec![], vec![]));
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn state_key() -> impl Strategy<Value = StateKey> {
         Just(StateKey::Prices),
         Just(StateKey::Run),
         Just(StateKey::Seed),
-        (key(), key()).prop_map(|(validator, miner)| StateKey::Standing(validator, miner)),
+        key().prop_map(StateKey::Standing),
         key().prop_map(StateKey::Strike),
         Just(StateKey::Supply),
     ]

@@ -4,15 +4,15 @@
 //! outputs in any order and more than once.
 
 use templar_manifest::{
-    BlobId, Cut, Hash, Inbox, Kind, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, Score, ScoreEntry,
-    SecretKey, Signed, Vote, VoteOn, WindowIndex, WindowRecord, payload,
+    BlobId, Cut, Hash, Inbox, Kind, LateVerdict, Losses, Outcome, PublicKey, RecordId, Refusal, Replay, Score,
+    ScoreEntry, SecretKey, Signed, Vote, VoteOn, WindowIndex, WindowRecord, payload,
 };
 
 use super::reject::Reject;
 use super::verified::Verified;
 use crate::entry::{Entry, RecordEntry};
 use crate::run::replay::ReplayTask;
-use crate::run::{JudgePlan, Stepped};
+use crate::run::{EvaluationTask, JudgePlan, Stepped};
 
 /// The phases of a window that have a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +91,15 @@ pub enum Measured {
         /// keys. Empty for a refusal.
         witnesses: Vec<u64>,
     },
+    /// The work of [`Output::Remeasure`] is done.
+    Remeasured {
+        /// The window that is open.
+        window: WindowIndex,
+        /// The subject that was asked about.
+        subject: Subject,
+        /// The result of this node's own measurement.
+        found: Tried,
+    },
     /// The work of [`Output::Apply`] is done.
     Applied {
         /// The window that it concerns.
@@ -106,9 +115,28 @@ impl Measured {
     /// The open window when the work was asked for.
     pub fn window(&self) -> WindowIndex {
         match self {
-            Self::Judged { window, .. } | Self::Confirmed { window, .. } | Self::Applied { window, .. } => *window,
+            Self::Judged { window, .. }
+            | Self::Confirmed { window, .. }
+            | Self::Remeasured { window, .. }
+            | Self::Applied { window, .. } => *window,
         }
     }
+}
+
+/// A node's own result of trying a contribution's delta on the pages of the window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tried {
+    /// The delta could not be fetched.
+    Unavailable,
+    /// The delta does not decode, or the trial step cannot be taken.
+    Untried,
+    /// The losses that were measured.
+    Measured {
+        /// The losses before and after the trial step.
+        losses: Losses,
+        /// The short form of the claim that each drawn validator must make, in the order of their keys.
+        witnesses: Vec<u64>,
+    },
 }
 
 /// A contribution about which validators contradict each other, together with the seed of their scores.
@@ -224,7 +252,7 @@ pub enum Output {
         /// The window that it concerns.
         window: WindowIndex,
     },
-    /// Work of a validator: replay and evaluate, then give [`Measured::Judged`].
+    /// Work of a validator: replay and measure what was drawn, then give [`Measured::Judged`].
     Judge(JudgePlan),
     /// Work of a validator: replay a contribution that others refuse, or about which their proofs contradict
     /// each other, then give [`Measured::Confirmed`].
@@ -237,6 +265,16 @@ pub enum Output {
         task: Box<ReplayTask>,
         /// The refusal of another validator; none if matches contradict each other.
         claimed: Option<Refusal>,
+    },
+    /// Work of a validator: measure a contribution about which the measurements of others contradict each other,
+    /// then give [`Measured::Remeasured`].
+    Remeasure {
+        /// The window that is open.
+        window: WindowIndex,
+        /// The contribution in question.
+        subject: Subject,
+        /// The task of measuring it.
+        task: Box<EvaluationTask>,
     },
     /// Work of a validator: apply the aggregated deltas to the window's checkpoint, then give
     /// [`Measured::Applied`].
@@ -283,6 +321,13 @@ pub enum Dispute {
         validator: PublicKey,
         /// The window of the contribution.
         window: WindowIndex,
+        /// The miner of the contribution.
+        miner: PublicKey,
+    },
+    /// A measurement that differs from what this node measures.
+    Measurement {
+        /// The validator that states it.
+        validator: PublicKey,
         /// The miner of the contribution.
         miner: PublicKey,
     },

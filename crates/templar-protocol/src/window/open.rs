@@ -21,7 +21,7 @@ use templar_manifest::{
 };
 
 use super::ballot::Ballot;
-use super::messages::{Output, Phase, Subject};
+use super::messages::{Output, Phase, Subject, Tried};
 use super::reject::Reject;
 use super::sound::Sound;
 use super::verified::{Opened, Verified};
@@ -116,6 +116,9 @@ pub(super) struct OwnWork {
     pub(super) judged: BTreeMap<Hash, Score>,
     /// Its own replays of contributions about which scores disagree.
     pub(super) confirmed: BTreeMap<Subject, Confirmed>,
+    /// Its own measurements of contributions about which scores disagree, each with the attempt to agree on the
+    /// record in which it was made.
+    pub(super) remeasured: BTreeMap<Subject, (u32, Tried)>,
     /// The outer steps that it took.
     pub(super) applied: Vec<OuterStepTaken>,
 }

@@ -11,6 +11,8 @@
 //! Before the record, a match also contradicts a drawn validator that could not fetch the delta, the trace or
 //! the state: a validator that has replayed has these bytes and serves them. If this node cannot fetch them
 //! either, it does not count the match. So one liar cannot shield a miner that withholds its state.
+//!
+//! Measurements are rechecked likewise (`remeasures.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,7 +117,8 @@ fn contested(scores: &[(ScoreId, &Score)]) -> BTreeSet<About> {
 }
 
 impl Node {
-    /// Compares the statements of other validators with each other and with this node's own findings.
+    /// Compares the statements of other validators, about replays and measurements, with each other and with this
+    /// node's own findings.
     pub(super) fn rechecks(
         &self,
         me: &PublicKey,
@@ -123,7 +126,7 @@ impl Node {
         scores: &[(ScoreId, &Score)],
         attempt: u32,
     ) -> Rechecks {
-        let mut rechecks = Rechecks::default();
+        let mut rechecks = self.remeasures(me, judging, scores, attempt);
         let contested = judging.contested(scores, contested);
         let mut own = self.open.scores.iter().filter(|(_, score)| score.signer() == *me);
         // If nothing is contested, this node's own score agrees with the others, provided that it is among them

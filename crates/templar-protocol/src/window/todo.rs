@@ -15,6 +15,7 @@
 //!   counts a refusal which it does not find itself. If it could not fetch the bytes, it tries again in the
 //!   next attempt. So every honest validator leaves out a score with a false refusal, and counts one with a
 //!   true refusal.
+//! * *A measurement* is a fact about bytes as well (`remeasures.rs`).
 //! * *A record whose outer step comes out differently* gets no prevote of this node. With less than a third of
 //!   the stake faulty, the record of the others gets a polka, and this node follows it.
 
@@ -132,9 +133,10 @@ impl Node {
         if !stake::is_quorum(self.state.genesis(), counted.iter().map(|(_, score)| &score.validator)) {
             return Own::Work(rechecks.disputes);
         }
-        let outcomes = self.state.shared_outcomes(judging, &counted);
+        let settlement = self.state.shared_settlement(judging, &counted);
+        let outcomes = &settlement.outcomes;
         let Some(applied) = self.open.own.applied.iter().find(|applied| applied.outcomes == *outcomes) else {
-            return Own::Work(vec![self.apply(judging, outcomes.to_vec())]);
+            return Own::Work(vec![self.apply(judging, outcomes.clone())]);
         };
         match self.state.shared_close(judging, &counted, applied.stepped) {
             Ok(record) => Own::Ready { id: record.id.hash(), body: Right::Record(record), said: rechecks.disputes },
@@ -175,7 +177,7 @@ impl Node {
         if !rechecks.open.is_empty() {
             return Some(rechecks.open);
         }
-        if !rechecks.disputes.is_empty() {
+        if !rechecks.disputed.is_empty() {
             return Some(rechecks.disputes);
         }
         let Some(applied) = open.own.applied.iter().find(|applied| applied.outcomes == body.outcomes) else {

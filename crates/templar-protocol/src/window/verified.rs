@@ -272,10 +272,11 @@ impl Opened {
                 let score = signed.payload();
                 let proofs = score.entries.iter().map(|entry| &entry.proof);
                 let mut proofs = proofs.chain(score.verdicts.iter().map(|verdict| &verdict.proof)).flatten();
+                let mut measured = score.entries.iter().filter_map(|entry| entry.evaluation.measurement());
                 score.entries.len() <= miners
-                    && score.row.len() <= miners
                     && score.verdicts.len() as u64 <= miners as u64 * genesis.replay.open_windows()
                     && proofs.all(|proof| proof.witnesses.len() <= validators)
+                    && measured.all(|measured| measured.witnesses.len() <= validators)
             }
             Self::Window(proposed) => {
                 let record = &proposed.record.body;

@@ -13,6 +13,10 @@ fn gains(gain: i128) -> MinerConduct {
     MinerConduct::Measured { gain_nanonats: gain, own_gain_nanonats: gain + 1 }
 }
 
+fn did(of: MinerConduct) -> Conduct {
+    Conduct { of, restarted: false, steps: 3 }
+}
+
 fn departed(overlap_ppm: Option<u32>) -> MinerConduct {
     let copied = overlap_ppm.map(|overlap_ppm| Copied { overlap_ppm, of: key(9), window: WindowIndex(0) });
     MinerConduct::Departed { at_start: false, copied }
@@ -37,8 +41,8 @@ impl Career {
     }
 
     fn window(&mut self, conduct: MinerConduct) -> &mut Self {
-        let others = (2..6).map(|number| (key(number), (gains(i128::from(number)), false)));
-        let conducts = others.chain([(key(1), (conduct, false))]).collect();
+        let others = (2..6).map(|number| (key(number), did(gains(i128::from(number)))));
+        let conducts = others.chain([(key(1), did(conduct))]).collect();
         let found = assess(&self.spec, WindowIndex(self.window), &self.standings, &conducts);
         self.standings = found.standings.clone();
         self.last = Some(found);
@@ -146,12 +150,12 @@ fn three_negatives_in_a_row_exclude_until_one_is_positive() {
 #[test]
 fn a_bad_window_blames_nobody() {
     let conducts: Conducts =
-        [(1, -9), (2, -8), (3, 1), (4, 2)].into_iter().map(|(who, gain)| (key(who), (gains(gain), false))).collect();
+        [(1, -9), (2, -8), (3, 1), (4, 2)].into_iter().map(|(who, gain)| (key(who), did(gains(gain)))).collect();
     let spec = GauntletSpec::customary();
     let found = assess(&spec, WindowIndex(0), &BTreeMap::new(), &conducts);
     assert!(found.standings.values().all(|standing| standing.negative.bits() == 0));
     // With one more that gained, most did.
-    let conducts = conducts.into_iter().chain([(key(5), (gains(3), false))]).collect();
+    let conducts = conducts.into_iter().chain([(key(5), did(gains(3)))]).collect();
     let found = assess(&spec, WindowIndex(0), &BTreeMap::new(), &conducts);
     assert_eq!(found.standings[&key(1)].negative.bits(), 1);
 }
@@ -201,7 +205,7 @@ fn another_start_is_out_of_sync() {
 fn a_withheld_delta_ranks_below_any_revealed_one() {
     let conducts: Conducts = [
         (1, MinerConduct::Withheld),
-        (2, gains(i128::MIN / 2)),
+        (2, gains(-(1 << 64))),
         (3, departed(None)),
         (4, MinerConduct::Invalid),
         (5, gains(7)),
@@ -210,7 +214,7 @@ fn a_withheld_delta_ranks_below_any_revealed_one() {
         (8, MinerConduct::Withheld),
     ]
     .into_iter()
-    .map(|(who, conduct)| (key(who), (conduct, false)))
+    .map(|(who, conduct)| (key(who), did(conduct)))
     .collect();
     let found = assess(&GauntletSpec::customary(), WindowIndex(0), &BTreeMap::new(), &conducts);
     let places: Vec<(PublicKey, u32)> = found
@@ -231,7 +235,7 @@ fn a_lost_state_costs_the_certainty_and_no_more() {
     let rating = Rating { mu_picos: 30_000_000_000_000, sigma_picos: 2_000_000_000_000 };
     let before = BTreeMap::from([(key(1), Standing { rating, proof_nanos: 5, ..Standing::NEW })]);
     // Alone, so that there is no match.
-    let conducts = Conducts::from([(key(1), (gains(1), true))]);
+    let conducts = Conducts::from([(key(1), Conduct { restarted: true, ..did(gains(1)) })]);
     let found = assess(&GauntletSpec::customary(), WindowIndex(0), &before, &conducts);
     let expected = Rating { sigma_picos: Rating::NEW.sigma_picos, ..rating };
     assert_eq!(found.standings[&key(1)].rating, expected);
@@ -257,6 +261,32 @@ fn who_is_bad_at_everything_earns_nothing() {
     assert!(career.standing().proof_nanos < 0 && career.standing().negative.bits() == 0);
 }
 
+/// A miner whose steps gain more is paid more, whatever the others gain, and whatever its rating.
+#[test]
+fn the_factor_of_pay_follows_the_worth_of_steps() {
+    let mut career = Career::new(GauntletSpec::customary());
+    // The others gain 2 to 5, so the median of the five is 4 at most.
+    (0..40).for_each(|_| drop(career.window(gains(40))));
+    assert!((1_400_000_000..=1_500_000_000).contains(&career.standing().factor_nanos));
+    let cause = |found: &Assessment| {
+        found.changes.iter().find_map(|change| match change.cause {
+            Cause::Worth(worth) if change.miner == key(1) => Some(worth),
+            _ => None,
+        })
+    };
+    let worth = cause(career.last.as_ref().unwrap()).unwrap();
+    assert_eq!((worth.gain_piconats, worth.median_piconats, worth.ratio_ppm), (13_333, 1_333, 1_500_000));
+    let before = career.standing().factor_nanos;
+    career.window(MinerConduct::Unmeasured);
+    assert_eq!(career.standing().factor_nanos, before, "what nobody measured changes nothing");
+    career.window(MinerConduct::Withheld);
+    assert_eq!(career.standing().factor_nanos, before * 3 / 4, "a penalty is one of pay as well");
+    let mut career = Career::new(GauntletSpec { weights: WeightRule::rank_ramp(), ..GauntletSpec::customary() });
+    (0..9).for_each(|_| drop(career.window(gains(40))));
+    assert_eq!(career.standing().factor_nanos, Standing::NEW.factor_nanos);
+    assert_eq!(cause(career.last.as_ref().unwrap()), None);
+}
+
 fn conducts() -> impl Strategy<Value = MinerConduct> {
     prop_oneof![
         Just(MinerConduct::Missing),
@@ -278,13 +308,17 @@ proptest! {
     /// nobody who is at fault is paid.
     #[test]
     fn the_log_explains_everything_and_penalties_only_lower(
-        windows in prop::collection::vec(prop::collection::vec((conducts(), any::<bool>()), 5), 1..12),
+        windows in prop::collection::vec(prop::collection::vec((conducts(), any::<bool>(), 1u32..4), 5), 1..12),
     ) {
         let spec = GauntletSpec::customary();
         let mut standings = BTreeMap::new();
         for (window, row) in windows.into_iter().enumerate() {
             let window = WindowIndex(window as u64);
-            let conducts: Conducts = row.into_iter().zip(1..).map(|(conduct, who)| (key(who), conduct)).collect();
+            let conducts: Conducts = row
+                .into_iter()
+                .zip(1..)
+                .map(|((of, restarted, steps), who)| (key(who), Conduct { of, restarted, steps }))
+                .collect();
             let found = assess(&spec, window, &standings, &conducts);
             for (miner, after) in &found.standings {
                 let mut standing = standings.get(miner).copied().unwrap_or(Standing::NEW);
@@ -301,8 +335,7 @@ proptest! {
                 }
                 let histories = (after.missing, after.withheld);
                 prop_assert_eq!(*after, Standing { missing: histories.0, withheld: histories.1, ..standing });
-                let (conduct, _) = conducts[miner];
-                let measured = matches!(conduct, MinerConduct::Measured { .. });
+                let measured = matches!(conducts[miner].of, MinerConduct::Measured { .. });
                 prop_assert_eq!(found.scores.contains_key(miner), measured && !after.is_excluded(window));
             }
             standings = found.standings;

@@ -164,7 +164,7 @@ impl StateValue<'_> {
                 let writer = writer.signed(rating.mu_picos).number(rating.sigma_picos).signed(standing.proof_nanos);
                 let histories = [standing.missing, standing.withheld, standing.negative];
                 let writer = histories.iter().fold(writer, |writer, history| writer.number(history.bits().into()));
-                writer.number(standing.excluded_until.0)
+                writer.number(standing.excluded_until.0).number(standing.factor_nanos)
             }
             Self::Strike(window) => writer.number(window.0),
         }

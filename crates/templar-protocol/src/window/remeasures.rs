@@ -1,0 +1,123 @@
+//! Rechecks of measurements: which contributions of others this node must measure itself before it counts a score
+//! or signs a record.
+//!
+//! A loss on the window's pages is a fact, so validators that measured a contribution must state the same losses
+//! and the same witnesses. As long as they do, everybody else believes them. Where two differ, every validator
+//! measures that contribution itself and counts no score that says something else. So all honest ones come to the
+//! same scores.
+//!
+//! A validator says *untried* where the trial step cannot be taken, which is as much a fact. One that refuses the
+//! contribution as withheld or malformed says nothing here, since it may mean the trace and not the delta.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use templar_manifest::{Evaluation, Losses, PublicKey, Score, ScoreEntry, ScoreId};
+
+use super::Node;
+use super::messages::{Dispute, Output, Subject, Tried};
+use super::rechecks::Rechecks;
+use crate::run::{Judging, is_unread};
+
+/// The result of trying a delta, as a score states it: the losses with all witnesses, or `None` where the trial
+/// step cannot be taken.
+type Stated<'a> = Option<(Losses, &'a [u64])>;
+
+/// The statement of an entry about trying the delta; `None` where it makes none.
+fn stated(entry: &ScoreEntry) -> Option<Stated<'_>> {
+    match &entry.evaluation {
+        Evaluation::Measured(measured) => Some(Some((measured.losses, &measured.witnesses[..]))),
+        Evaluation::Untried if !is_unread(entry) => Some(None),
+        Evaluation::Untried | Evaluation::NotDrawn => None,
+    }
+}
+
+/// The statements of scores about trying deltas, by miner.
+fn statements<'a>(
+    scores: &[(ScoreId, &'a Score)],
+    is_wanted: impl Fn(&PublicKey) -> bool,
+) -> BTreeMap<PublicKey, Vec<(PublicKey, Stated<'a>)>> {
+    let mut found = BTreeMap::<_, Vec<_>>::new();
+    for (_, score) in scores {
+        for entry in score.entries.iter().filter(|entry| is_wanted(&entry.miner)) {
+            if let Some(stated) = stated(entry) {
+                found.entry(entry.miner).or_default().push((score.validator, stated));
+            }
+        }
+    }
+    found
+}
+
+fn contradict(said: &[(PublicKey, Stated<'_>)]) -> bool {
+    said.windows(2).any(|pair| pair[0].1 != pair[1].1)
+}
+
+/// The miners about whose deltas scores contradict each other.
+fn contested(scores: &[(ScoreId, &Score)]) -> BTreeSet<PublicKey> {
+    statements(scores, |_| true).into_iter().filter(|(_, said)| contradict(said)).map(|(miner, _)| miner).collect()
+}
+
+impl Node {
+    /// Compares the measurements of other validators with each other and with this node's own.
+    pub(super) fn remeasures(
+        &self,
+        me: &PublicKey,
+        judging: &Judging,
+        scores: &[(ScoreId, &Score)],
+        attempt: u32,
+    ) -> Rechecks {
+        let mut rechecks = Rechecks::default();
+        let contested = judging.contested_measurements(scores, contested);
+        let mut own = self.open.scores.iter().filter(|(_, score)| score.signer() == *me);
+        // This node's own score is among them and agrees with the others, if nothing is contested.
+        let is_counted = own.all(|(id, _)| scores.iter().any(|(counted, _)| counted == id));
+        let remeasured: BTreeSet<PublicKey> = self.open.own.remeasured.keys().map(|subject| subject.miner).collect();
+        if is_counted && contested.is_empty() && remeasured.is_empty() {
+            return rechecks;
+        }
+        let is_wanted = |miner: &PublicKey| !is_counted || contested.contains(miner) || remeasured.contains(miner);
+        for (miner, said) in statements(scores, is_wanted) {
+            let subject = Subject { seed: judging.seed(), window: self.state.window(), miner };
+            let is_contested = contested.contains(&miner);
+            let Some(found) = self.tried(me, &subject, attempt) else {
+                rechecks.open.extend(self.remeasure(judging, subject).filter(|_| is_contested));
+                continue;
+            };
+            // Without the delta nothing can be said about who is right, so nobody is believed.
+            let holds = |stated: &Stated<'_>| match &found {
+                Tried::Unavailable => !is_contested,
+                Tried::Untried => stated.is_none(),
+                Tried::Measured { losses, witnesses } => *stated == Some((*losses, &witnesses[..])),
+            };
+            for (validator, _) in said.iter().filter(|(validator, said)| validator != me && !holds(said)) {
+                rechecks.disputed.insert(*validator);
+                if found != Tried::Unavailable {
+                    rechecks.disputes.push(Output::Dispute(Dispute::Measurement { validator: *validator, miner }));
+                }
+            }
+        }
+        rechecks
+    }
+
+    /// The output that asks for this node's own measurement.
+    fn remeasure(&self, judging: &Judging, subject: Subject) -> Option<Output> {
+        let task = Box::new(self.state.evaluation_task(judging, &subject.miner)?);
+        Some(Output::Remeasure { window: self.state.window(), subject, task })
+    }
+
+    /// This node's own result for a contribution of the open window, if it has one. That it could not fetch the
+    /// delta in an earlier attempt is none.
+    fn tried(&self, me: &PublicKey, subject: &Subject, attempt: u32) -> Option<Tried> {
+        if let Some((of, found)) = self.open.own.remeasured.get(subject) {
+            return Some(found.clone()).filter(|found| *found != Tried::Unavailable || *of >= attempt);
+        }
+        let own = self.open.scores.values().filter(|score| score.signer() == *me).map(|score| score.payload());
+        let mut entries = own.filter(|score| score.seed == subject.seed).filter_map(|score| {
+            let index = score.entries.binary_search_by_key(&subject.miner, |entry| entry.miner).ok()?;
+            stated(&score.entries[index])
+        });
+        Some(match entries.next()? {
+            None => Tried::Untried,
+            Some((losses, witnesses)) => Tried::Measured { losses, witnesses: witnesses.to_vec() },
+        })
+    }
+}
