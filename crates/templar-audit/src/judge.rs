@@ -1,15 +1,13 @@
-//! Judges the contributions of a cut: decodes their deltas, replays some of them, and measures the loss of each.
-
-use std::borrow::Cow;
+//! Judges the contributions of a cut: decodes their deltas, and replays and measures those that were drawn.
 
 use templar_delta::{Delta, max_bytes, overlaps_ppm};
-use templar_device::Buffer;
 use templar_manifest::proof::prove;
 use templar_manifest::trace::{Trace, TraceHeader};
-use templar_manifest::{Contribution, Hash, PublicKey, Refusal, Replay, ScoreEntry, Signed, StateId};
-use templar_protocol::{JudgePlan, ReplayTask};
-use templar_train::{Claim, MinerState, Replayed, WindowStart, WindowTask, evaluate, replay, trial};
+use templar_manifest::{Contribution, Evaluation, Hash, Losses, Refusal, Replay, ScoreEntry, Signed, StateId};
+use templar_protocol::{EvaluationTask, JudgePlan, ReplayTask};
+use templar_train::{Claim, MinerState, Replayed, WindowStart, WindowTask, replay};
 
+use crate::evaluator::Evaluator;
 use crate::inputs::{AuditInputs, InputError, chain};
 
 /// The overlap of two deltas of which every position is the same.
@@ -90,7 +88,7 @@ pub fn replay_contribution(
 /// The contributions of a cut, for one validator to judge.
 #[derive(Clone, Copy)]
 pub struct JudgeTask<'a> {
-    /// The draws of the validator: which miners it replays, and which pages it measures.
+    /// The draws of the validator: which contributions it replays, and which it measures on which pages.
     pub plan: &'a JudgePlan,
     /// The contributions, in the order of the cut.
     pub contributions: &'a [Signed<Contribution>],
@@ -98,14 +96,14 @@ pub struct JudgeTask<'a> {
     pub parameters: &'a [f32],
 }
 
-/// Measures every contribution of a cut as its plan says, and gives one entry for each, in the order of the cut.
+/// Judges every contribution of a cut as its plan says, and gives one entry for each, in the order of the cut.
 ///
 /// `replay` decides about a contribution that the plan draws; it also gives the claims of a match.
 /// `is_withheld` decides whether any other contribution counts as withheld, and is told whether its delta is
 /// missing. A delta that is damaged here is not missing: it is an error.
 ///
-/// The losses of an entry are 0 where the delta cannot be tried, and in a run that measures nothing. A
-/// contribution that this validator refuses as withheld or malformed is not measured at all.
+/// Every delta is decoded and compared with the others. Those that the plan draws for it are measured, unless
+/// this validator refuses them as withheld or malformed.
 ///
 /// # Errors
 /// [`InputError`] where a blob that is needed is missing, damaged or broken.
@@ -116,7 +114,6 @@ pub fn judge(
     is_withheld: impl Fn(&Contribution, bool) -> bool,
 ) -> Result<Vec<ScoreEntry>, InputError> {
     let JudgeTask { plan, contributions, parameters } = *task;
-    let recipe = inputs.recipe;
     let (mut replays, mut proofs) = (Vec::new(), Vec::new());
     let mut deltas = Vec::new();
     for contribution in contributions.iter().map(Signed::payload) {
@@ -135,47 +132,46 @@ pub fn judge(
         deltas.push(delta);
     }
     let nearest = nearest(&deltas);
-    let mut model = recipe.model(plan.window);
-    let upload = |values: Cow<'_, [f32]>| {
-        recipe.device.upload(values).map_err(|error| InputError::Machine(format!("evaluation: {}", chain(&error))))
-    };
-    let mut loss = |parameters: &Buffer, pages: &[Vec<u32>]| {
-        evaluate(&mut model, parameters, pages).map_err(|error| InputError::evaluation("evaluation", &error))
-    };
-    let before = upload(parameters.into())?;
-    let unassigned = inputs.pages(plan.window, &plan.unassigned)?;
-    let unassigned_before = loss(&before, &unassigned)?;
+    let mut evaluator = Evaluator::new(inputs, parameters);
     let mut entries = Vec::new();
     for (((signed, (replay, proof)), delta), nearest) in
         contributions.iter().zip(replays.into_iter().zip(proofs)).zip(deltas).zip(nearest)
     {
         let miner = signed.payload().miner;
-        let mut entry = ScoreEntry {
+        let task = plan.evaluations.iter().find(|task| task.contribution.miner == miner);
+        let evaluation = match (task, &delta) {
+            (None, _) => Evaluation::NotDrawn,
+            (Some(_), None) => Evaluation::Untried,
+            (Some(task), Some(delta)) => task.evaluation(&plan.validator, evaluator.measure(task, delta)?),
+        };
+        entries.push(ScoreEntry {
             miner,
             contribution: signed.id().into(),
             replay,
             proof,
-            assigned_before_nanonats: 0,
-            assigned_after_nanonats: 0,
-            unassigned_before_nanonats: 0,
-            unassigned_after_nanonats: 0,
+            evaluation,
             body: delta.as_ref().map(Delta::body_hash),
             nearest: nearest.map(|(index, _)| contributions[index].payload().miner),
             overlap_ppm: nearest.map_or(0, |(_, overlap_ppm)| overlap_ppm),
-        };
-        let delta = delta.filter(|_| recipe.genesis.gauntlet.measures());
-        let tried = delta.and_then(|delta| trial(recipe, plan.window.0, &delta, parameters).ok());
-        if let Some(tried) = tried {
-            let tried = upload(tried.into())?;
-            let assigned = inputs.pages(plan.window, assigned_pages(plan, &miner))?;
-            entry.assigned_before_nanonats = loss(&before, &assigned)?;
-            entry.assigned_after_nanonats = loss(&tried, &assigned)?;
-            entry.unassigned_before_nanonats = unassigned_before;
-            entry.unassigned_after_nanonats = loss(&tried, &unassigned)?;
-        }
-        entries.push(entry);
+        });
     }
     Ok(entries)
+}
+
+/// Measures one contribution from `parameters`, those of the checkpoint before its window. `None` where the delta
+/// does not decode, or its trial step is not finite.
+///
+/// # Errors
+/// [`InputError`] where a blob that is needed is missing, damaged or broken.
+pub fn measure_contribution(
+    inputs: &AuditInputs<'_>,
+    task: &EvaluationTask,
+    parameters: &[f32],
+) -> Result<Option<(Losses, Hash)>, InputError> {
+    match open_delta(inputs, &task.contribution)? {
+        Ok(delta) => Evaluator::new(inputs, parameters).measure(task, &delta),
+        Err(_) => Ok(None),
+    }
 }
 
 /// For each delta: the place of the other delta that is most like it (the first of equals), and their overlap
@@ -198,11 +194,7 @@ fn nearest(deltas: &[Option<Delta>]) -> Vec<Option<(usize, u32)>> {
     found
 }
 
-/// Tells whether a contribution is not measured, because its delta or its trace is missing or malformed.
+/// Tells whether a contribution is not read further, because its delta or its trace is missing or malformed.
 fn is_unreadable(replay: &Replay) -> bool {
     matches!(replay, Replay::Refused(Refusal::Withheld | Refusal::Malformed { .. }))
-}
-
-fn assigned_pages<'a>(plan: &'a JudgePlan, miner: &PublicKey) -> &'a [u64] {
-    plan.assigned.get(miner).map_or(&[], Vec::as_slice)
 }

@@ -3,7 +3,7 @@
 //! Both call the same functions:
 //!
 //! - A validator judges the contributions of a cut ([`judge`]), takes the outer step ([`apply`]), and checks
-//!   refusals of other validators by replay ([`replay_contribution`]).
+//!   refusals and measurements of other validators ([`replay_contribution`], [`measure_contribution`]).
 //! - An auditor does all of this again for a closed window ([`audit_window`]) and compares every number with
 //!   the record.
 //!
@@ -67,11 +67,12 @@
 //! ```
 
 mod apply;
+mod evaluator;
 mod inputs;
 mod judge;
 mod window;
 
 pub use apply::{Applied, apply, apply_aggregate, held_out_loss};
 pub use inputs::{AuditInputs, InputError, States, chain};
-pub use judge::{JudgeTask, judge, replay_contribution};
+pub use judge::{JudgeTask, judge, measure_contribution, replay_contribution};
 pub use window::{AuditTask, WindowAudit, audit_window};

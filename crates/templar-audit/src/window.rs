@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use templar_manifest::{
-    Audit, AuditEntry, AuditVerdict, Checkpoint, Contribution, Hash, LateVerdict, Outcome, PublicKey, Refusal, Replay,
-    Score, ScoreEntry, Signed, State, TensorBlob, Verdict, WindowIndex, payload,
+    Audit, AuditEntry, AuditVerdict, Checkpoint, Contribution, Evaluation, Hash, LateVerdict, Losses, Outcome,
+    PublicKey, Refusal, Replay, Score, ScoreEntry, Signed, State, TensorBlob, Verdict, WindowIndex, payload,
 };
 use templar_protocol::{AdvanceError, ClosedWindow, Judging, RecordField, RunState};
 use templar_train::Replayed;
@@ -339,8 +339,21 @@ fn first_difference(said: &ScoreEntry, found: &ScoreEntry) -> Option<String> {
         let name = |key: Option<PublicKey>| key.map_or_else(|| "nobody".to_owned(), |key| key.short());
         return Some(format!("nearest is {}, found {}", name(said.nearest), name(found.nearest)));
     }
+    if said.overlap_ppm != found.overlap_ppm {
+        return Some(format!("overlap_ppm is {}, found {}", said.overlap_ppm, found.overlap_ppm));
+    }
+    let (Evaluation::Measured(said), Evaluation::Measured(found)) = (&said.evaluation, &found.evaluation) else {
+        let differs = said.evaluation != found.evaluation;
+        return differs.then(|| format!("evaluation is {:?}, found {:?}", said.evaluation, found.evaluation));
+    };
+    first_difference_of_losses(&said.losses, &found.losses).or_else(|| {
+        (said != found).then(|| "proof of evaluation is not the keyed hash of the hidden states".to_owned())
+    })
+}
+
+/// Describes the first loss in which two measurements differ, with both values.
+fn first_difference_of_losses(said: &Losses, found: &Losses) -> Option<String> {
     let fields = [
-        ("overlap_ppm", said.overlap_ppm.into(), found.overlap_ppm.into()),
         ("assigned_before_nanonats", said.assigned_before_nanonats, found.assigned_before_nanonats),
         ("assigned_after_nanonats", said.assigned_after_nanonats, found.assigned_after_nanonats),
         ("unassigned_before_nanonats", said.unassigned_before_nanonats, found.unassigned_before_nanonats),

@@ -278,6 +278,19 @@ impl Model {
         sum_of_losses(&**device, activations)
     }
 
+    /// The final hidden states of the last forward pass, after the last norm: the input of the output head,
+    /// `[tokens, hidden]`. They are whole after [`Model::loss`], whose pass keeps nothing else.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn hidden_states(&self) -> Result<Vec<f32>, StepError> {
+        let Self { device, activations, layout, .. } = self;
+        let elements = activations.shape.rows() * layout.hidden as u64;
+        let mut states = vec![0.0; elements as usize];
+        device.read(activations.normed.view(0..elements), &mut states)?;
+        Ok(states)
+    }
+
     /// The logits after each token of one sequence, `[tokens, vocab]`.
     ///
     /// # Errors

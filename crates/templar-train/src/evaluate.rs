@@ -2,6 +2,7 @@
 
 use templar_delta::{Delta, OuterStepError, apply_trial};
 use templar_device::Buffer;
+use templar_manifest::Hash;
 use templar_model::{Model, StepError};
 
 use crate::Recipe;
@@ -26,6 +27,34 @@ pub fn nats(nanonats: u64) -> f64 {
 /// # Errors
 /// Pages that do not fit the model, a loss that is not finite, a device that fails or differs from the CPU.
 pub fn evaluate(model: &mut Model, parameters: &Buffer, pages: &[Vec<u32>]) -> Result<u64, StepError> {
+    evaluate_each(model, parameters, pages, |_| Ok(()))
+}
+
+/// The loss of [`evaluate`], and the BLAKE3 hash of the final hidden states of every page in order, as
+/// little-endian f32. Only who puts the pages through the model knows it.
+///
+/// # Errors
+/// As of [`evaluate`].
+pub fn evaluate_with_states(
+    model: &mut Model,
+    parameters: &Buffer,
+    pages: &[Vec<u32>],
+) -> Result<(u64, Hash), StepError> {
+    let mut hasher = blake3::Hasher::new();
+    let loss = evaluate_each(model, parameters, pages, |model| {
+        let bytes: Vec<u8> = model.hidden_states()?.into_iter().flat_map(f32::to_le_bytes).collect();
+        hasher.update(&bytes);
+        Ok(())
+    })?;
+    Ok((loss, hasher.finalize().into()))
+}
+
+fn evaluate_each(
+    model: &mut Model,
+    parameters: &Buffer,
+    pages: &[Vec<u32>],
+    mut seen: impl FnMut(&Model) -> Result<(), StepError>,
+) -> Result<u64, StepError> {
     let mut sum = 0.0;
     let mut tokens = 0u64;
     for page in pages {
@@ -33,6 +62,7 @@ pub fn evaluate(model: &mut Model, parameters: &Buffer, pages: &[Vec<u32>]) -> R
         page_again(model, parameters, page, loss)?;
         sum += loss;
         tokens += page.len() as u64 - 1;
+        seen(model)?;
     }
     Ok(nanonats(if tokens == 0 { 0.0 } else { sum / tokens as f64 }))
 }

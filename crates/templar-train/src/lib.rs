@@ -68,7 +68,7 @@ mod state;
 pub mod tensors;
 mod window;
 
-pub use evaluate::{evaluate, nanonats, nats, trial};
+pub use evaluate::{evaluate, evaluate_with_states, nanonats, nats, trial};
 pub use fit::{Cut, TooLarge};
 pub use outer::{OuterError, aggregate_step, outer_step};
 pub use recheck::{DEFAULT_RECHECKS, recheck_one_in};
