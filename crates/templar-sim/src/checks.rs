@@ -97,8 +97,8 @@ pub(crate) struct Checks {
     agreed: BTreeMap<WindowIndex, Agreed>,
     minted_micros: u64,
     plants: Plants,
-    /// The last standing of every honest miner with every honest validator, by validator and miner.
-    standings: BTreeMap<(PublicKey, PublicKey), Standing>,
+    /// The last standing of every honest miner.
+    standings: BTreeMap<PublicKey, Standing>,
 }
 
 /// Miners that planted a trigger, and what continued from it.
@@ -395,7 +395,7 @@ impl Checks {
         Ok(())
     }
 
-    /// No honest validator penalises an honest miner: the Gauntlet applied no penalty to its standing.
+    /// No honest miner is penalised: the Gauntlet applied no penalty to its standing.
     ///
     /// Pay may follow from ranks, and in one window the drawn pages can rank an honest miner low or leave its
     /// score at 0. That is luck and no harm; a penalty is seen in the standing. Withheld and harmful deltas
@@ -408,37 +408,29 @@ impl Checks {
         let gauntlet = &state.genesis().gauntlet;
         let tau_picos = u64::from(gauntlet.rating.tau_micros) * 1_000_000;
         let step = |from: i64, target: i64| from + (target - from) * i64::from(gauntlet.proof.decay_ppm) / 1_000_000;
-        let validators = cast.validators().filter(|member| member.is_honest());
-        for validator in validators.map(|member| member.key.public()) {
-            for miner in cast.honest_miners() {
-                if state.members().by_owner(&miner).is_none() {
-                    // A miner that lost its slot and comes back starts with a new standing.
-                    self.standings.remove(&(validator, miner));
-                    continue;
-                }
-                let now = state.standing(&validator, &miner);
-                let before = self.standings.insert((validator, miner), now).unwrap_or(Standing::NEW);
-                let (was, proof) = (before.proof_nanos, now.proof_nanos);
-                let penalties = [
-                    ("is excluded", now.excluded_until > WindowIndex(0)),
-                    ("is held to have withheld", now.withheld.bits() != 0),
-                    ("is held to have done harm", !is_real && now.negative.bits() != 0),
-                    (
-                        "has a proof that no measurement gives",
-                        ![was, step(was, 1_000_000_000), step(was, -1_000_000_000)].contains(&proof),
-                    ),
-                    ("has lost its certainty", now.rating.sigma_picos > before.rating.sigma_picos + tau_picos),
-                ];
-                let found = penalties.into_iter().find_map(|(what, is)| is.then_some(what));
-                self.hold("no honest miner is penalised", found.is_none(), || {
-                    format!(
-                        "{} {} with {}: {before:?}, then {now:?}",
-                        miner.short(),
-                        found.unwrap_or(""),
-                        validator.short()
-                    )
-                })?;
+        for miner in cast.honest_miners() {
+            if state.members().by_owner(&miner).is_none() {
+                // A miner that lost its slot and comes back starts with a new standing.
+                self.standings.remove(&miner);
+                continue;
             }
+            let now = state.standing(&miner);
+            let before = self.standings.insert(miner, now).unwrap_or(Standing::NEW);
+            let (was, proof) = (before.proof_nanos, now.proof_nanos);
+            let penalties = [
+                ("is excluded", now.excluded_until > WindowIndex(0)),
+                ("is held to have withheld", now.withheld.bits() != 0),
+                ("is held to have done harm", !is_real && now.negative.bits() != 0),
+                (
+                    "has a proof that no measurement gives",
+                    ![was, step(was, 1_000_000_000), step(was, -1_000_000_000)].contains(&proof),
+                ),
+                ("has lost its certainty", now.rating.sigma_picos > before.rating.sigma_picos + tau_picos),
+            ];
+            let found = penalties.into_iter().find_map(|(what, is)| is.then_some(what));
+            self.hold("no honest miner is penalised", found.is_none(), || {
+                format!("{} {}: {before:?}, then {now:?}", miner.short(), found.unwrap_or(""))
+            })?;
         }
         Ok(())
     }

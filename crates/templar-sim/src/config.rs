@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use templar_manifest::{GauntletSpec, ReplaySpec, WeightRule};
+use templar_manifest::{ReplaySpec, WeightRule};
 
 use crate::strategy::{MemberRole, Strategy};
 
@@ -69,8 +69,10 @@ impl ReplayMode {
 /// The rule by which miners are paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PayRule {
-    /// By rank, as Templar pays and as the customary genesis says.
+    /// By proven steps and what they are worth, as the customary genesis says.
     #[default]
+    Measured,
+    /// By rank, as Templar pays.
     Ranks,
     /// By the square of the score.
     Scores,
@@ -80,11 +82,12 @@ pub enum PayRule {
 
 impl PayRule {
     /// Every variant, in the order of declaration.
-    pub const ALL: [Self; 3] = [Self::Ranks, Self::Scores, Self::Steps];
+    pub const ALL: [Self; 4] = [Self::Measured, Self::Ranks, Self::Scores, Self::Steps];
 
     /// The variant's name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Measured => "measured",
             Self::Ranks => "ranks",
             Self::Scores => "scores",
             Self::Steps => "steps",
@@ -246,7 +249,8 @@ impl Config {
     /// The weight rule in genesis.
     pub(crate) fn weights(&self) -> WeightRule {
         match self.pay {
-            PayRule::Ranks => GauntletSpec::customary().weights,
+            PayRule::Measured => WeightRule::measured_steps(),
+            PayRule::Ranks => WeightRule::rank_ramp(),
             PayRule::Scores => WeightRule::ScorePower { exponent: 2 },
             PayRule::Steps => WeightRule::ProvenSteps,
         }

@@ -1,8 +1,8 @@
 //! The statistical model that replaces training: how much a delta lowers the loss, in integers.
 //!
-//! A validator measures four losses of each contribution: before and after a trial step, on the miner's
+//! The drawn validators measure four losses of a contribution: before and after a trial step, on the miner's
 //! assigned pages and on unassigned pages. Here the loss before is the model's loss with the noise of the drawn
-//! pages. The gain, which the loss after is lower by, is
+//! pages, which are the same for all validators. The gain, which the loss after is lower by, is
 //!
 //! ```text
 //! gain = (loss − FLOOR) · TRIAL_GAIN · part of the contribution · (1 ± noise of the pages)
@@ -19,10 +19,10 @@ use std::collections::BTreeMap;
 
 use templar_manifest::proof::{ProofDraw, prove, witness};
 use templar_manifest::{
-    CheckpointId, Contribution, ContributionId, Hash, LateVerdict, Outcome, PublicKey, Refusal, Replay, ScoreEntry,
-    Verdict, WindowIndex, payload,
+    CheckpointId, Contribution, ContributionId, Evaluation, Hash, LateVerdict, Losses, Outcome, PublicKey, Refusal,
+    Replay, ScoreEntry, Verdict, WindowIndex, payload,
 };
-use templar_protocol::{JudgePlan, Judging, ReplayTask, Stepped};
+use templar_protocol::{EvaluationTask, JudgePlan, Judging, ReplayTask, Stepped, Tried};
 
 use crate::blobs::Reachable;
 use crate::rng::ONE_PPM;
@@ -124,17 +124,8 @@ impl LossModel {
         self.losses.get(checkpoint).copied().unwrap_or(FIRST_LOSS)
     }
 
-    /// The entries of a validator's score of the window that starts from `checkpoint`, in the order of the cut.
-    pub(crate) fn measure(
-        &self,
-        checkpoint: &CheckpointId,
-        judging: &Judging,
-        plan: &JudgePlan,
-        reachable: Reachable<'_>,
-    ) -> Vec<ScoreEntry> {
-        let loss = self.loss(checkpoint);
-        let measures = !plan.unassigned.is_empty();
-        let unassigned_before = noisy(loss, LOSS_NOISE_PPM, &[plan.validator.as_bytes(), plan.seed.as_bytes()]);
+    /// The entries of a validator's score, in the order of the cut.
+    pub(crate) fn measure(&self, judging: &Judging, plan: &JudgePlan, reachable: Reachable<'_>) -> Vec<ScoreEntry> {
         let entries = judging.cut().contributions.iter();
         let mut measured: Vec<ScoreEntry> = entries
             .map(|entry| {
@@ -148,10 +139,7 @@ impl LossModel {
                     // Like the judge of `templar-audit`, it refuses what it cannot fetch as withheld, drawn or not.
                     replay: if drawn || !here { replayed(truth, here) } else { Replay::NotDrawn },
                     proof: None,
-                    assigned_before_nanonats: 0,
-                    assigned_after_nanonats: 0,
-                    unassigned_before_nanonats: 0,
-                    unassigned_after_nanonats: 0,
+                    evaluation: Evaluation::NotDrawn,
                     body: truth.filter(|_| here).and_then(|truth| truth.body),
                     nearest: None,
                     overlap_ppm: 0,
@@ -160,15 +148,10 @@ impl LossModel {
                     let claims = claims(&plan.draws[&entry.miner], &entry.contribution);
                     measured.proof = prove(&plan.draws[&entry.miner], &claims, &plan.validator);
                 }
-                if let Some(truth) = truth.filter(|_| measured.body.is_some() && measures) {
-                    let draw = |part: &[u8]| PageNoise { plan, miner: &entry.miner, part: part.to_vec() };
-                    let assigned_before = draw(b"assigned").loss(loss);
-                    measured.assigned_before_nanonats = assigned_before;
-                    measured.assigned_after_nanonats =
-                        draw(b"assigned gain").after(assigned_before, truth.gain.assigned_ppm);
-                    measured.unassigned_before_nanonats = unassigned_before;
-                    measured.unassigned_after_nanonats =
-                        draw(b"unassigned gain").after(unassigned_before, truth.gain.unassigned_ppm);
+                if let Some(task) = plan.evaluations.iter().find(|task| task.id == entry.contribution) {
+                    let truth = truth.filter(|_| measured.body.is_some());
+                    let tried = truth.map(|truth| (self.losses(task, truth), states(task)));
+                    measured.evaluation = task.evaluation(&plan.validator, tried);
                 }
                 measured
             })
@@ -182,6 +165,28 @@ impl LossModel {
         let replay = replayed(self.truth(task.window, &task.id), here);
         let claims = if replay == Replay::Match { claims(&task.draws, &task.id) } else { Vec::new() };
         (replay, claims.iter().map(witness).collect())
+    }
+
+    /// The result of measuring a contribution about which others disagree.
+    pub(crate) fn remeasure(&self, task: &EvaluationTask, here: bool) -> Tried {
+        let Some(truth) = self.truth(task.window, &task.id).filter(|_| here) else { return Tried::Unavailable };
+        task.tried(truth.body.map(|_| (self.losses(task, truth), states(task))))
+    }
+
+    /// The losses of a contribution on the pages of the task.
+    fn losses(&self, task: &EvaluationTask, truth: &Truth) -> Losses {
+        let loss = self.loss(&task.checkpoint);
+        let unassigned = PageNoise { pages: &task.unassigned, window: task.window, of: b"everybody" };
+        let miner = task.contribution.miner;
+        let assigned = PageNoise { pages: &task.assigned, window: task.window, of: miner.as_bytes() };
+        let gain = PageNoise { of: miner.as_bytes(), ..unassigned };
+        let (assigned_before, unassigned_before) = (assigned.loss(loss), unassigned.loss(loss));
+        Losses {
+            assigned_before_nanonats: assigned_before,
+            assigned_after_nanonats: assigned.after(assigned_before, truth.gain.assigned_ppm),
+            unassigned_before_nanonats: unassigned_before,
+            unassigned_after_nanonats: gain.after(unassigned_before, truth.gain.unassigned_ppm),
+        }
     }
 
     /// The verdict of a validator that has replayed a contribution to a closed window.
@@ -256,25 +261,33 @@ fn replayed(truth: Option<&Truth>, here: bool) -> Replay {
     }
 }
 
-/// The noise of the pages that one validator drew for one miner.
+/// A stand-in for the hidden states of an evaluation, which only a simulated evaluation may use.
+fn states(task: &EvaluationTask) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("templar-sim 1 hidden states of an evaluation");
+    hasher.update(task.id.hash().as_bytes());
+    hasher.finalize().into()
+}
+
+/// The noise of drawn pages, for everybody or for one miner.
+#[derive(Clone, Copy)]
 struct PageNoise<'a> {
-    plan: &'a JudgePlan,
-    miner: &'a PublicKey,
-    part: Vec<u8>,
+    pages: &'a [u64],
+    window: WindowIndex,
+    of: &'a [u8],
 }
 
 impl PageNoise<'_> {
-    fn noisy(&self, value: u64, noise_ppm: u64) -> u64 {
-        let (plan, miner) = (self.plan, self.miner);
-        noisy(value, noise_ppm, &[plan.validator.as_bytes(), plan.seed.as_bytes(), miner.as_bytes(), &self.part])
+    fn noisy(&self, value: u64, noise_ppm: u64, what: &[u8]) -> u64 {
+        let pages: Vec<u8> = self.pages.iter().flat_map(|page| page.to_le_bytes()).collect();
+        noisy(value, noise_ppm, &[what, &self.window.0.to_le_bytes(), self.of, &pages])
     }
 
     fn loss(&self, loss: u64) -> u64 {
-        self.noisy(loss, LOSS_NOISE_PPM)
+        self.noisy(loss, LOSS_NOISE_PPM, b"loss")
     }
 
     fn after(&self, before: u64, part_ppm: i64) -> u64 {
-        let part = self.noisy(part_ppm.unsigned_abs(), GAIN_NOISE_PPM) as i64;
+        let part = self.noisy(part_ppm.unsigned_abs(), GAIN_NOISE_PPM, b"gain") as i64;
         moved(before, TRIAL_GAIN_PPM, part * part_ppm.signum())
     }
 }

@@ -21,6 +21,7 @@ pub(crate) enum WorkKey {
     /// The judgement under this seed.
     Judge(Hash),
     Confirm(Subject),
+    Remeasure(Subject),
     /// The outer step for the outcomes with this hash.
     Apply(Hash),
     Timer(Phase),

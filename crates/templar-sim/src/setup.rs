@@ -25,6 +25,8 @@ const NAME: &str = "simulated run";
 const STAKE: u64 = 100;
 const SEQUENCE_LENGTH: u32 = 16;
 const UNASSIGNED_PAGES: u32 = 8;
+/// How many validators measure each contribution. Of seven validators two can be faulty.
+const EVALUATORS: u32 = 3;
 /// The dataset has pages for so many windows. Longer runs begin a new epoch.
 const EPOCH_WINDOWS: u64 = 5;
 
@@ -123,11 +125,14 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
             genesis.gauntlet = GauntletSpec {
                 assigned_pages: if measures { 4 } else { 0 },
                 unassigned_pages: if measures { UNASSIGNED_PAGES } else { 0 },
+                evaluators: if measures { EVALUATORS } else { 0 },
                 trial_step_ppm: 200_000,
                 held_out_pages: 1,
                 weights: config.weights(),
                 ..GauntletSpec::customary()
             };
+            // Everything is minted if all miners that genesis knows take all steps.
+            genesis.emission.target_steps = u64::from(config.miners) * u64::from(STEPS);
             genesis.replay = config.replay();
             genesis.deadlines = Deadlines { commit_ms: COMMIT_MS, reveal_ms: REVEAL_MS, judge_ms: JUDGE_MS };
             genesis.registration = registration(config, miners);

@@ -107,9 +107,9 @@ strategies! {
     Enrol "enrol" Miner 1000 Done, "trains honestly, and asks for slots with twenty other keys in each window, with work for each, and leaves them idle";
     EnrolFree "enrol-free" Miner 1000 Done, "trains honestly, and asks for slots with twenty other keys in each window without paying";
     Absent "absent" Miner 0 Never, "is silent";
-    Favour "favour" Validator 1000 Done, "doubles what it measures of one miner";
-    RandomScores "random-scores" Validator 500 Done, "draws its losses at random, and replays as it should";
-    CopyRows "copy-rows" Validator 0 Done, "waits for another's score and signs its losses, matches and proofs as its own; signs no score where it proposes";
+    Favour "favour" Validator 1000 Done, "doubles what it measures of one miner, and proves that it measured";
+    RandomScores "random-scores" Validator 500 Done, "draws the losses that it should measure at random, and replays as it should";
+    CopyScores "copy-scores" Validator 0 Done, "waits for another's score and signs its losses, matches and proofs as its own; signs no score where it proposes";
     SkipReplays "skip-replays" Validator 500 Done, "evaluates, and says match with a made-up proof; signs no score where it proposes";
     Accuse "accuse" Validator 1000 Done, "refuses honest contributions that it was drawn to replay, when another proposes";
     AccuseProposing "accuse-proposing" Validator 1000 Done, "refuses honest contributions also when it proposes the record";

@@ -13,7 +13,7 @@ pub(crate) use miner::TrainingFailure;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use templar_audit::{AuditInputs, InputError, JudgeTask, apply, judge, replay_contribution};
+use templar_audit::{AuditInputs, InputError, JudgeTask, apply, judge, measure_contribution, replay_contribution};
 use templar_blob::{BlobSource, MemoryBlobs, ReadError};
 use templar_data::bundled;
 use templar_manifest::proof::witness;
@@ -23,7 +23,7 @@ use templar_manifest::{
     Verdict, WindowIndex, payload,
 };
 use templar_model::sizes;
-use templar_protocol::{JudgePlan, ReplayTask, RunState, Stepped};
+use templar_protocol::{EvaluationTask, JudgePlan, ReplayTask, RunState, Stepped, Tried};
 use templar_train::tensors::checkpoint_of;
 use templar_train::{MinerState, Recipe};
 
@@ -167,6 +167,15 @@ impl Training {
         }
         let (replay, claims) = self.replayed(task)?;
         Ok((replay, claims.iter().map(witness).collect()))
+    }
+
+    /// The result of measuring a contribution about which others disagree.
+    pub(crate) fn remeasure(&self, task: &EvaluationTask, here: bool) -> Result<Tried, InputError> {
+        if !here {
+            return Ok(Tried::Unavailable);
+        }
+        let measured = measure_contribution(&self.inputs()?, task, self.parameters(&task.checkpoint)?)?;
+        Ok(task.tried(measured))
     }
 
     /// The verdict of a validator that replays a contribution to a closed window.

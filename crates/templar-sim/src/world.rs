@@ -5,7 +5,7 @@ use templar_manifest::{
     CheckpointId, Contribution, ContributionId, LateVerdict, Outcome, PublicKey, Replay, ScoreEntry, Signed, StateId,
     WindowIndex,
 };
-use templar_protocol::{JudgePlan, Node, ReplayTask, Stepped};
+use templar_protocol::{EvaluationTask, JudgePlan, Node, ReplayTask, Stepped, Tried};
 
 use crate::blobs::Reachable;
 use crate::loss_model::LossModel;
@@ -68,7 +68,7 @@ impl World {
         match &mut self.training {
             None => {
                 let judging = node.judging().expect("a plan is made for a cut and a seed");
-                Ok(self.model.measure(&node.state().checkpoint(), judging, plan, reachable))
+                Ok(self.model.measure(judging, plan, reachable))
             }
             Some(training) => training.measure(node.state(), plan, &contributions_of(node), reachable),
         }
@@ -83,6 +83,18 @@ impl World {
         match &mut self.training {
             None => Ok(self.model.confirm(task, here)),
             Some(training) => training.confirm(task, here),
+        }
+    }
+
+    /// The result of measuring a contribution about which others disagree. `here` says whether the validator has the
+    /// delta.
+    ///
+    /// # Errors
+    /// Real training failed.
+    pub(crate) fn remeasure(&mut self, task: &EvaluationTask, here: bool) -> Result<Tried, InputError> {
+        match &mut self.training {
+            None => Ok(self.model.remeasure(task, here)),
+            Some(training) => training.remeasure(task, here),
         }
     }
 

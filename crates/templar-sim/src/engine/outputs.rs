@@ -258,6 +258,13 @@ impl Simulation {
                 let after_ms = self.time(who, CONFIRM_WORK_MS);
                 self.begin(who, after_ms, Work::Confirm { window, subject, task, since_ms: self.queue.now_ms() });
             }
+            Output::Remeasure { window, subject, task } if !silent => {
+                if !member.under_way.insert((window, WorkKey::Remeasure(subject))) {
+                    return;
+                }
+                let after_ms = self.time(who, CONFIRM_WORK_MS);
+                self.begin(who, after_ms, Work::Remeasure { window, subject, task, since_ms: self.queue.now_ms() });
+            }
             Output::Apply { window, outcomes, .. } if !silent => {
                 if !member.under_way.insert((window, WorkKey::Apply(outcomes_name(&outcomes)))) {
                     return;
@@ -274,6 +281,9 @@ impl Simulation {
             }
             Output::Dispute(Dispute::Proof { validator, .. }) => {
                 self.notice(who, &validator, "its proof of a replay is not what a replay gives".to_owned());
+            }
+            Output::Dispute(Dispute::Measurement { validator, .. }) => {
+                self.notice(who, &validator, "its losses are not those of the pages, or it did not measure".to_owned());
             }
             Output::Dispute(Dispute::Refusal { validator, .. }) => {
                 self.notice(who, &validator, "its refusal is not borne out by replays".to_owned());

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use templar_manifest::{Outcome, WindowIndex};
-use templar_protocol::{JudgePlan, Phase, ReplayTask, Subject};
+use templar_protocol::{EvaluationTask, JudgePlan, Phase, ReplayTask, Subject};
 
 use crate::journal::NumberedEntry;
 
@@ -51,6 +51,8 @@ pub(super) enum Work {
     Judge { plan: Box<JudgePlan>, since_ms: u64 },
     /// A validator replays one contribution about which others disagree.
     Confirm { window: WindowIndex, subject: Subject, task: Box<ReplayTask>, since_ms: u64 },
+    /// A validator measures one contribution about which others disagree.
+    Remeasure { window: WindowIndex, subject: Subject, task: Box<EvaluationTask>, since_ms: u64 },
     /// The outer step is computed for these outcomes.
     Apply { window: WindowIndex, outcomes: Vec<Outcome> },
     /// A validator signs the inbox that it kept open for its late friend.

@@ -44,6 +44,22 @@ impl Simulation {
                 };
                 self.measured(who, Measured::Confirmed { window, subject, replay, witnesses });
             }
+            Work::Remeasure { window, subject, task, since_ms } => {
+                if self.members[who].window() != window {
+                    return;
+                }
+                let here = self.fetch(who, task.window, &task.id, &task.contribution.miner);
+                if !here && self.queue.now_ms() < since_ms + JUDGE_MS / 4 {
+                    return self.begin(who, LOOK_MS, Work::Remeasure { window, subject, task, since_ms });
+                }
+                // The node may ask again for a delta that could not be fetched now.
+                self.members[who].under_way.remove(&(window, WorkKey::Remeasure(subject)));
+                let found = match self.world.remeasure(&task, here) {
+                    Ok(found) => found,
+                    Err(error) => return self.violated(COMPUTED, who, error.to_string()),
+                };
+                self.measured(who, Measured::Remeasured { window, subject, found });
+            }
             Work::Apply { window, outcomes } => {
                 if self.members[who].window() != window {
                     return;

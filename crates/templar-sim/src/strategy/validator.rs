@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use templar_manifest::proof::{ProofDraw, prove};
 use templar_manifest::{
-    Cut, Hash, Inbox, InboxId, LateVerdict, PublicKey, Refusal, Replay, ReplayProof, ScoreEntry, Vote, VoteOn,
+    Cut, Evaluation, Hash, Inbox, InboxId, LateVerdict, Losses, PublicKey, Refusal, Replay, ReplayProof, ScoreEntry,
+    Vote, VoteOn,
 };
-use templar_protocol::{JudgePlan, Judgement, Judging, ReplayTask, RunState, Unsigned};
+use templar_protocol::{EvaluationTask, JudgePlan, Judgement, Judging, ReplayTask, RunState, Unsigned};
 
 use super::Strategy;
 use crate::rng::SimRng;
@@ -46,14 +47,20 @@ pub(crate) fn alter_judgement(
     match strategy {
         Strategy::Favour => {
             for entry in entries.iter_mut().filter(|entry| entry.miner == view.favourite) {
-                let gain = entry.unassigned_before_nanonats.saturating_sub(entry.unassigned_after_nanonats);
-                entry.unassigned_after_nanonats = entry.unassigned_before_nanonats.saturating_sub(gain * 2);
+                if let Evaluation::Measured(measured) = &mut entry.evaluation {
+                    let Losses { unassigned_before_nanonats: before, unassigned_after_nanonats: after, .. } =
+                        measured.losses;
+                    let gain = before.saturating_sub(after);
+                    measured.losses.unassigned_after_nanonats = before.saturating_sub(gain * 2);
+                }
             }
         }
         Strategy::RandomScores => {
-            for entry in entries.iter_mut().filter(|entry| entry.unassigned_before_nanonats > 0) {
-                let gain = entry.unassigned_before_nanonats / 50;
-                entry.unassigned_after_nanonats = entry.unassigned_before_nanonats - rng.below(gain);
+            for entry in &mut entries {
+                if let Evaluation::Measured(measured) = &mut entry.evaluation {
+                    let before = measured.losses.unassigned_before_nanonats;
+                    measured.losses.unassigned_after_nanonats = before - rng.below(before / 50);
+                }
             }
         }
         Strategy::Grind if !view.favourite_is_seen => {
@@ -62,14 +69,16 @@ pub(crate) fn alter_judgement(
             }
         }
         // The others would refuse a record that holds its false score, so it gives none when it proposes.
-        Strategy::CopyRows | Strategy::SkipReplays if view.is_proposer => return Judged::Wait,
-        Strategy::CopyRows => {
+        Strategy::CopyScores | Strategy::SkipReplays if view.is_proposer => return Judged::Wait,
+        Strategy::CopyScores => {
             let Some(other) = view.other else { return Judged::Wait };
             for (entry, copied) in entries.iter_mut().zip(other) {
                 *entry = copied.clone();
                 let miner = entry.miner;
                 (entry.replay, entry.proof) =
                     unproven(&view.plan.draws, &miner, copied.proof.as_ref(), &view.plan.validator);
+                let task = view.plan.evaluations.iter().find(|task| task.contribution.miner == miner);
+                entry.evaluation = task.map_or(Evaluation::NotDrawn, |task| unmeasured(task, copied, view.plan));
             }
         }
         Strategy::SkipReplays => {
@@ -91,6 +100,27 @@ pub(crate) fn alter_judgement(
         _ => {}
     }
     Judged::Now(entries)
+}
+
+/// A measurement that was not made: the losses and witnesses of another score, or made-up ones where it has none.
+/// The own claim is made up, with a witness that fits it: nobody can refute more than that without measuring.
+fn unmeasured(task: &EvaluationTask, copied: &ScoreEntry, plan: &JudgePlan) -> Evaluation {
+    let losses = copied.evaluation.losses().unwrap_or(Losses {
+        assigned_before_nanonats: 7_000_000_000,
+        assigned_after_nanonats: 6_900_000_000,
+        unassigned_before_nanonats: 7_000_000_000,
+        unassigned_after_nanonats: 6_910_000_000,
+    });
+    let states = Hash::of(plan.validator.as_bytes());
+    let mut made_up = task.evaluation(&plan.validator, Some((losses, states)));
+    if let (Evaluation::Measured(made_up), Some(copied)) = (&mut made_up, copied.evaluation.measurement()) {
+        for ((key, witness), known) in task.keys.iter().zip(&mut made_up.witnesses).zip(&copied.witnesses) {
+            if key.validator != plan.validator {
+                *witness = *known;
+            }
+        }
+    }
+    made_up
 }
 
 /// A match without a replay, where a replay was drawn. Its proof copies the witnesses of another proof, and
@@ -131,7 +161,7 @@ pub(crate) fn alter_verdicts(
         let of = |task: &&ReplayTask| task.window == verdict.window && task.id == verdict.contribution;
         let Some(task) = plan.late.iter().find(of) else { continue };
         match strategy {
-            Strategy::CopyRows | Strategy::SkipReplays => {
+            Strategy::CopyScores | Strategy::SkipReplays => {
                 let claims: Vec<Hash> = task.draws.iter().map(|draw| Hash::of(draw.validator.as_bytes())).collect();
                 *verdict = task.verdict(&plan.validator, Replay::Match, &claims);
             }
@@ -177,8 +207,12 @@ pub(crate) fn second_document(
         }
         Unsigned::Score(score) if me_equivocates => {
             let mut entries = score.entries.clone();
-            let entry = entries.iter_mut().find(|entry| entry.unassigned_before_nanonats > 0)?;
-            entry.unassigned_after_nanonats = entry.unassigned_after_nanonats.saturating_sub(1 + salt);
+            let measured = entries.iter_mut().find_map(|entry| match &mut entry.evaluation {
+                Evaluation::Measured(measured) => Some(measured),
+                Evaluation::NotDrawn | Evaluation::Untried => None,
+            })?;
+            let after = &mut measured.losses.unassigned_after_nanonats;
+            *after = after.saturating_sub(1 + salt);
             let (verdicts, evidence) = (score.verdicts.clone(), score.evidence.clone());
             state.score(judging?, &score.validator, Judgement { entries, verdicts, evidence }).ok().map(Unsigned::Score)
         }
