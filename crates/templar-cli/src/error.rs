@@ -319,6 +319,10 @@ fn configure(error: &ConfigureError) -> Meaning {
             Code::Failed,
             "a model may have more rows than tokens, not fewer; resize it, or use the tokenizer that it was trained with",
         ),
+        ConfigureError::Load { .. } => hint(
+            Code::Usage,
+            "expect fewer miners, name more validators, or set fewer replays or a longer deadlines.judge_ms",
+        ),
         ConfigureError::NothingHeldOut(_) => hint(
             Code::Failed,
             "import more text, hold more of it out with --held-out-every, or lower model.sequence_length",

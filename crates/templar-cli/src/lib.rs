@@ -38,8 +38,8 @@ use serde_json::json;
 use templar_device::{Cpu, Isa};
 
 use commands::{
-    audit, close, dataset, demo, device, doctor, evidence, export, fetch, generate, init, key, log, node, register,
-    run, score, share, show, sim, status, store, train, verify,
+    audit, close, dataset, demo, device, doctor, evidence, explain, export, fetch, generate, init, key, log, node,
+    register, run, score, share, show, sim, status, store, train, verify,
 };
 use environment::Environment;
 use error::{Code, CommandError, CommandResult};
@@ -125,6 +125,7 @@ enum Command {
     Log(log::LogArgs),
     #[command(subcommand)]
     Evidence(evidence::EvidenceCommand),
+    Explain(explain::ExplainArgs),
     Show(show::ShowArgs),
     Verify(verify::VerifyArgs),
     #[command(subcommand)]
@@ -212,6 +213,7 @@ fn start(cli: Cli, environment: &Environment, network: NetworkAccess, printer: P
         Command::Doctor(args) => doctor::run(&invocation, &args),
         Command::Device(command) => device::run(&invocation, &command),
         Command::Log(args) => log::run(&invocation, &args),
+        Command::Explain(args) => explain::run(&invocation, &args),
         Command::Evidence(command) => evidence::run(&invocation, &command),
         Command::Show(args) => show::run(&invocation, &args),
         Command::Verify(args) => verify::run(&invocation, &args),

@@ -13,6 +13,8 @@ use templar_model::{ConfigError, sizes};
 use templar_protocol::{GenesisError, RunState};
 use templar_train::{Recipe, RecipeError};
 
+use crate::load;
+
 /// Slots of a run whose dataset is large enough for them; Covenant-72B had as many.
 const SLOTS: u32 = 250;
 
@@ -54,6 +56,14 @@ pub enum ConfigureError {
     /// The protocol's rules refuse the genesis, so no node would follow the run.
     #[error("no node would follow this run")]
     Rules(#[source] GenesisError),
+    /// A validator cannot judge a window before the deadline.
+    #[error("a validator needs {needed_ms} ms to judge a window, and deadlines.judge_ms is {judge_ms}")]
+    Load {
+        /// The time that the work takes at the speed that was told, in milliseconds.
+        needed_ms: u64,
+        /// The deadline in milliseconds.
+        judge_ms: u64,
+    },
     /// The dataset has fewer held-out tokens than one page.
     #[error("the dataset has {0} held-out tokens, which is less than one page")]
     NothingHeldOut(u64),
@@ -154,21 +164,61 @@ fn nearest_size(model: &ModelSpec) -> Result<&'static str, ConfigureError> {
 /// # Errors
 /// A size or a key is unknown, or the values do not hold together.
 pub fn configure(plan: &RunPlan<'_>, settings: &[String]) -> Result<Genesis, ConfigureError> {
+    configured(plan, None, settings)
+}
+
+/// The genesis of [`configure`], with replays, evaluators, fee and deadlines for a run of this scale, as far as no
+/// setting says them.
+///
+/// # Errors
+/// As of [`configure`]; or the validators cannot judge a window in time.
+pub fn configure_for(plan: &RunPlan<'_>, scale: &Scale, settings: &[String]) -> Result<Genesis, ConfigureError> {
+    configured(plan, Some(scale), settings)
+}
+
+/// The scale of a run, as far as genesis does not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale {
+    /// The number of miners that are expected.
+    pub miners: u32,
+    /// The tokens that a machine trains on in a second; `None` leaves the deadlines of the size.
+    pub tokens_per_second: Option<u64>,
+}
+
+fn configured(plan: &RunPlan<'_>, scale: Option<&Scale>, settings: &[String]) -> Result<Genesis, ConfigureError> {
     let mut genesis = override_with(&from_size(plan)?, settings)?;
     let is_set = |path: &str| settings.iter().any(|setting| setting.starts_with(path));
     if !genesis.gauntlet.measures() {
         let gauntlet = &mut genesis.gauntlet;
-        for (path, pages) in [
+        for (path, number) in [
             ("gauntlet.assigned_pages", &mut gauntlet.assigned_pages),
             ("gauntlet.unassigned_pages", &mut gauntlet.unassigned_pages),
+            ("gauntlet.evaluators", &mut gauntlet.evaluators),
         ] {
-            *pages = if is_set(path) { *pages } else { 0 };
+            *number = if is_set(path) { *number } else { 0 };
+        }
+    }
+    if !is_set("emission.target_steps") {
+        // Everything is minted if all expected miners take all steps.
+        let miners = scale.map_or(genesis.miners().len() as u64, |scale| scale.miners.into()).max(1);
+        genesis.emission.target_steps = miners * u64::from(genesis.inner.steps);
+    }
+    if let Some(scale) = scale {
+        load::choose_checks(&mut genesis, &is_set);
+        if let Some(speed) = scale.tokens_per_second {
+            load::choose_deadlines(&mut genesis, speed, &is_set);
         }
     }
     if !is_set("registration.slots") {
         genesis.registration.slots = fitting_slots(&genesis, plan.dataset);
     }
     check(&genesis, plan.dataset)?;
+    if let Some(speed) = scale.and_then(|scale| scale.tokens_per_second) {
+        let (needed_ms, judge_ms) = (load::judging_ms(&genesis, speed), genesis.deadlines.judge_ms);
+        if needed_ms > judge_ms {
+            return Err(ConfigureError::Load { needed_ms, judge_ms });
+        }
+    }
     Ok(genesis)
 }
 
@@ -253,6 +303,7 @@ fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
         deadlines: Deadlines { commit_ms: 1_200_000, reveal_ms: 120_000, judge_ms: 1_200_000 },
         emission: EmissionSpec {
             per_window_micros: 1_000_000,
+            target_steps: 1,
             miners_ppm: 410_000,
             validators_ppm: 410_000,
             treasury_ppm: 180_000,

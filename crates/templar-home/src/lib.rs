@@ -41,6 +41,7 @@ pub mod folder;
 mod home;
 pub mod inventory;
 pub mod journal;
+pub mod load;
 pub mod memory;
 pub mod mend;
 pub mod now;

@@ -356,6 +356,9 @@ impl Driver {
             Ok(Done::Confirmed { window, subject, replay, witnesses }) => {
                 Input::Measured(Measured::Confirmed { window, subject, replay, witnesses })
             }
+            Ok(Done::Remeasured { window, subject, found }) => {
+                Input::Measured(Measured::Remeasured { window, subject, found })
+            }
             Ok(Done::Applied { window, outcomes, applied }) => {
                 Input::Measured(Measured::Applied { window, outcomes, stepped: applied.stepped })
             }

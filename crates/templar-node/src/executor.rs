@@ -14,7 +14,8 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use templar_audit::{
-    Applied, AuditInputs, InputError, JudgeTask, States, apply, apply_aggregate, judge, replay_contribution,
+    Applied, AuditInputs, InputError, JudgeTask, States, apply, apply_aggregate, judge, measure_contribution,
+    replay_contribution,
 };
 use templar_blob::BlobSource;
 use templar_home::context::RunContext;
@@ -26,7 +27,7 @@ use templar_manifest::{
     Checkpoint, CheckpointId, Contribution, Hash, LateVerdict, Outcome, PublicKey, Refusal, Replay, ScoreEntry, Signed,
     StateId, WindowIndex, WindowRecord, payload,
 };
-use templar_protocol::{JudgePlan, ReplayTask, RunState};
+use templar_protocol::{EvaluationTask, JudgePlan, ReplayTask, RunState, Tried};
 use templar_store::PutError;
 use templar_train::{MinerState, Recipe, StepReport, TrainError, Watch, WindowRun, WindowTask, tensors};
 
@@ -331,7 +332,7 @@ impl Executor {
         }
     }
 
-    /// Measures the contributions of the cut as `plan` says. With `late`, contributions whose blobs are still
+    /// Judges the contributions of the cut as `plan` says. With `late`, contributions whose blobs are still
     /// missing count as withheld.
     ///
     /// # Errors
@@ -422,6 +423,21 @@ impl Executor {
         let parameters = self.parameters(task.checkpoint)?;
         let (replay, claims) = self.pool.install(|| self.replay(&self.inputs()?, task, &parameters, late))?;
         Ok((replay, claims.iter().map(witness).collect()))
+    }
+
+    /// Measures a contribution about which other validators contradict each other. With `late`, a delta that is still
+    /// missing is unavailable.
+    ///
+    /// # Errors
+    /// A blob is missing (the delta without `late`), damaged or broken.
+    pub fn remeasure(&self, task: &EvaluationTask, late: bool) -> Result<Tried, WorkError> {
+        let parameters = self.parameters(task.checkpoint)?;
+        let measured = self.pool.install(|| measure_contribution(&self.inputs()?, task, &parameters));
+        match measured {
+            Ok(measured) => Ok(task.tried(measured)),
+            Err(InputError::Withheld { .. }) if late => Ok(Tried::Unavailable),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Takes the outer step of a window from its checkpoint `from`, and keeps the aggregate and the new checkpoint.

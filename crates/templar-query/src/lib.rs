@@ -13,6 +13,7 @@
 //! | Which windows are closed? | [`log`] |
 //! | Which runs are there, and how are they configured? | [`runs`] |
 //! | How did a validator measure the contributions? | [`score`] |
+//! | Why was a miner paid what it was paid? | [`explain`] |
 //! | Who contradicted itself, and what was slashed? | [`evidence`] |
 //! | Is everything in the home what it claims to be? | [`verify`], [`refold`] |
 //! | Does everything that the records claim come out again? | [`audit`] |
@@ -81,6 +82,7 @@
 pub mod audit;
 mod error;
 pub mod evidence;
+pub mod explain;
 pub mod find;
 pub mod index;
 pub mod log;

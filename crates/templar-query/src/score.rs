@@ -1,7 +1,9 @@
 //! A validator's score: the replay and the measured losses of each contribution of a window.
 
 use serde::Serialize;
-use templar_manifest::{ContributionId, Hash, PublicKey, Replay, Score, ScoreEntry, Weight, WindowIndex, payload};
+use templar_manifest::{
+    ContributionId, Evaluation, Hash, Losses, PublicKey, Replay, Score, ScoreEntry, WindowIndex, payload,
+};
 use templar_train::nats;
 
 /// A score as a person reads it.
@@ -17,8 +19,6 @@ pub struct ScoreView {
     pub seed: Hash,
     /// One entry for each contribution of the cut, sorted by miner.
     pub entries: Vec<MeasuredContribution>,
-    /// The weights that the validator gives to miners.
-    pub row: Vec<Weight>,
 }
 
 /// The findings of a validator about one contribution.
@@ -30,18 +30,38 @@ pub struct MeasuredContribution {
     pub contribution: ContributionId,
     /// The result of the replay in words: `match`, `not drawn`, or the reason of a refusal.
     pub replay: String,
-    /// The mean loss on the miner's own pages before the trial step, in nats a token; 0 when it was not measured.
-    pub assigned_before: f64,
-    /// The mean loss on the miner's own pages after the trial step.
-    pub assigned_after: f64,
-    /// The mean loss on pages that no miner trained on, before the trial step.
-    pub unassigned_before: f64,
-    /// The mean loss on pages that no miner trained on, after the trial step.
-    pub unassigned_after: f64,
+    /// The result of trying the delta: `measured`, `not drawn`, or `untried`.
+    pub evaluation: &'static str,
+    /// The measured losses; `None` when this validator measured none.
+    pub losses: Option<LossesView>,
     /// The miner of this window whose delta is most similar; `None` when no other delta decodes.
     pub nearest: Option<PublicKey>,
     /// The fraction of the sent positions that the two deltas share, in millionths.
     pub overlap_ppm: u32,
+}
+
+/// Mean losses before and after a trial step, in nats a token.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LossesView {
+    /// On the miner's own pages before the trial step.
+    pub assigned_before: f64,
+    /// On the miner's own pages after the trial step.
+    pub assigned_after: f64,
+    /// On pages that no miner trained on, before the trial step.
+    pub unassigned_before: f64,
+    /// On pages that no miner trained on, after the trial step.
+    pub unassigned_after: f64,
+}
+
+impl From<Losses> for LossesView {
+    fn from(losses: Losses) -> Self {
+        Self {
+            assigned_before: nats(losses.assigned_before_nanonats),
+            assigned_after: nats(losses.assigned_after_nanonats),
+            unassigned_before: nats(losses.unassigned_before_nanonats),
+            unassigned_after: nats(losses.unassigned_after_nanonats),
+        }
+    }
 }
 
 impl ScoreView {
@@ -53,13 +73,7 @@ impl ScoreView {
             score: payload::id_of(score),
             seed: score.seed,
             entries: score.entries.iter().map(MeasuredContribution::from).collect(),
-            row: score.row.clone(),
         }
-    }
-
-    /// The weight that the validator gives to a miner, in millionths.
-    pub fn weight_ppm(&self, miner: &PublicKey) -> u32 {
-        self.row.iter().find(|weight| weight.miner == *miner).map_or(0, |weight| weight.weight_ppm)
     }
 }
 
@@ -74,10 +88,12 @@ impl From<&ScoreEntry> for MeasuredContribution {
             miner: entry.miner,
             contribution: entry.contribution,
             replay,
-            assigned_before: nats(entry.assigned_before_nanonats),
-            assigned_after: nats(entry.assigned_after_nanonats),
-            unassigned_before: nats(entry.unassigned_before_nanonats),
-            unassigned_after: nats(entry.unassigned_after_nanonats),
+            evaluation: match &entry.evaluation {
+                Evaluation::NotDrawn => "not drawn",
+                Evaluation::Untried => "untried",
+                Evaluation::Measured(_) => "measured",
+            },
+            losses: entry.evaluation.losses().map(LossesView::from),
             nearest: entry.nearest,
             overlap_ppm: entry.overlap_ppm,
         }

@@ -132,6 +132,12 @@ fn window(invocation: &Invocation, session: &mut RunSession, args: &CloseArgs) -
                 let measured = Measured::Confirmed { window: args.window, subject, replay, witnesses };
                 session.replica.submit(Input::Measured(measured))?;
             }
+            Some(Output::Remeasure { subject, task, .. }) => {
+                let measured = session.executor.remeasure(&task, args.late);
+                let found = measured.map_err(|error| with_fetch(error.into(), args.window))?;
+                let measured = Measured::Remeasured { window: args.window, subject, found };
+                session.replica.submit(Input::Measured(measured))?;
+            }
             Some(Output::Apply { outcomes, .. }) => apply(session, args.window, outcomes)?,
             Some(Output::Sign(document)) => drop(session.replica.sign(document)?),
             Some(Output::Dispute(dispute)) => return Err(disputed(&dispute)),
@@ -159,7 +165,10 @@ fn window(invocation: &Invocation, session: &mut RunSession, args: &CloseArgs) -
 fn is_part_of_a_record(output: &Output) -> bool {
     match output {
         Output::Sign(Unsigned::Vote(vote)) => vote.on == VoteOn::Window,
-        Output::Sign(Unsigned::Window(_)) | Output::Confirm { .. } | Output::Apply { .. } => true,
+        Output::Sign(Unsigned::Window(_))
+        | Output::Confirm { .. }
+        | Output::Remeasure { .. }
+        | Output::Apply { .. } => true,
         _ => false,
     }
 }
@@ -194,6 +203,11 @@ fn disputed(dispute: &Dispute) -> CommandError {
             validator.short(),
             miner.short()
         ),
+        Dispute::Measurement { validator, miner } => format!(
+            "validator {} measured other losses of the contribution of {} than this home, or did not measure; not signed",
+            validator.short(),
+            miner.short()
+        ),
         Dispute::Record { record, found } => format!(
             "record {} differs from this home's result (checkpoint {}, aggregate {}, held-out loss {}); not signed",
             record.short(),
@@ -210,7 +224,7 @@ fn disputed(dispute: &Dispute) -> CommandError {
 fn account(mint: &Mint) -> String {
     match mint.kind {
         MintKind::Miner => format!("miner {}", PublicKey::short(&mint.account)),
-        MintKind::Validator => format!("validator {}", PublicKey::short(&mint.account)),
+        MintKind::Evaluations => format!("validator {} for measurements", PublicKey::short(&mint.account)),
         MintKind::Replays => format!("validator {} for replays", PublicKey::short(&mint.account)),
         MintKind::Treasury => "treasury".to_owned(),
     }

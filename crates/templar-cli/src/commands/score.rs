@@ -5,7 +5,7 @@ use templar_manifest::{Contribution, Hash, PublicKey, Score, Signed, StateId, Wi
 use templar_protocol::{Input, JudgePlan, Measured, Node, Output, Phase, Unsigned};
 use templar_query::find::closed_window;
 use templar_query::reference::parse_window;
-use templar_query::score::{MeasuredContribution, ScoreView};
+use templar_query::score::{LossesView, MeasuredContribution, ScoreView};
 
 use super::fetch::fetch_hint;
 use crate::commands::status::awaited_line;
@@ -17,8 +17,8 @@ use crate::session::RunSession;
 
 /// Score the contributions of a window and sign the score
 ///
-/// Replays the contributions that are drawn for this validator, and measures all of them. Needs the deltas,
-/// traces and states of the window.
+/// Replays and measures the contributions that are drawn for this validator. Needs the deltas, traces and states
+/// of the window.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ScoreArgs {
     /// The window: its number, such as 3
@@ -156,15 +156,14 @@ fn missing(session: &RunSession, node: &Node, plan: &JudgePlan, contributions: &
 
 fn print(invocation: &Invocation, score: &Score, before: bool) {
     let view = ScoreView::of(score);
-    let mut rows = vec![["miner", "replay", "assigned", "unassigned", "nearest", "weight"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["miner", "replay", "assigned", "unassigned", "nearest"].map(str::to_owned).to_vec()];
     rows.extend(view.entries.iter().map(|entry| {
         vec![
             entry.miner.short(),
             entry.replay.clone(),
-            change(entry.assigned_before, entry.assigned_after),
-            change(entry.unassigned_before, entry.unassigned_after),
+            change(entry, |losses| (losses.assigned_before, losses.assigned_after)),
+            change(entry, |losses| (losses.unassigned_before, losses.unassigned_after)),
             nearest(entry),
-            format!("{:.2} %", f64::from(view.weight_ppm(&entry.miner)) / 1e4),
         ]
     }));
     let mut value = serde_json::to_value(&view).unwrap_or_default();
@@ -182,10 +181,10 @@ fn nearest(entry: &MeasuredContribution) -> String {
     entry.nearest.map_or_else(|| "nobody".to_owned(), alike)
 }
 
-/// The loss before and after the trial step.
-fn change(before: f64, after: f64) -> String {
-    if (before, after) == (0.0, 0.0) {
-        return "not measured".to_owned();
+/// The loss before and after the trial step, or why there is none.
+fn change(entry: &MeasuredContribution, part: impl Fn(&LossesView) -> (f64, f64)) -> String {
+    match entry.losses.as_ref().map(part) {
+        Some((before, after)) => format!("{before:.4} -> {after:.4}"),
+        None => entry.evaluation.to_owned(),
     }
-    format!("{before:.4} -> {after:.4}")
 }

@@ -33,9 +33,9 @@ pub(crate) struct SimArgs {
     /// (sparse)
     #[arg(long, default_value = "three", value_parser = replays, value_name = "WHICH")]
     replays: ReplayMode,
-    /// How miners are paid: by rank (ranks), by the square of scores (scores), or by steps that replays confirm
-    /// (steps)
-    #[arg(long, default_value = "ranks", value_parser = pay, value_name = "RULE")]
+    /// How miners are paid: by proven steps and their worth (measured), by rank (ranks), by the square of scores
+    /// (scores), or by steps that replays confirm (steps)
+    #[arg(long, default_value = "measured", value_parser = pay, value_name = "RULE")]
     pay: PayRule,
     /// Let this number of members cheat with this strategy; --strategies lists all
     #[arg(long, value_name = "NAME:COUNT", value_parser = adversary)]
@@ -94,7 +94,10 @@ fn replays(text: &str) -> Result<ReplayMode, String> {
 }
 
 fn pay(text: &str) -> Result<PayRule, String> {
-    PayRule::ALL.into_iter().find(|pay| pay.name() == text).ok_or_else(|| "expected ranks, scores or steps".to_owned())
+    PayRule::ALL
+        .into_iter()
+        .find(|pay| pay.name() == text)
+        .ok_or_else(|| "expected measured, ranks, scores or steps".to_owned())
 }
 
 fn adversary(text: &str) -> Result<(Strategy, u32), String> {

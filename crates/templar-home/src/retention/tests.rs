@@ -56,6 +56,7 @@ fn window(index: u64) -> WindowRecord {
         miner: miner(miner_index),
         contribution: hash(&format!("contribution of {miner_index} in {index}")).into(),
         verdict: Outcomes::Aggregated,
+        losses: None,
     };
     let body = WindowBody {
         run: RunId::default(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use templar_manifest::{Contribution, Outcome, PublicKey, Signed, WindowIndex};
-use templar_protocol::{JudgePlan, Output, Phase, ReplayTask, RunState, Subject};
+use templar_protocol::{EvaluationTask, JudgePlan, Output, Phase, ReplayTask, RunState, Subject};
 use tracing::Instrument as _;
 
 use super::Driver;
@@ -75,14 +75,15 @@ impl Driver {
             Output::Train { .. } if self.config.role == NodeRole::Miner && self.may_sign() => self.start_training(),
             Output::Judge(plan) if validates => self.start_judging(plan),
             Output::Confirm { window, subject, task, .. } if validates => self.start_confirming(window, subject, *task),
+            Output::Remeasure { window, subject, task } if validates => self.start_remeasuring(window, subject, *task),
             Output::Apply { window, outcomes, .. } if validates => self.start_applying(window, outcomes),
             Output::Timer { window, phase, after_ms } if validates => self.start_timer(window, phase, after_ms),
             _ => {}
         }
     }
 
-    /// Measures the contributions of the cut, replays those that were drawn, and replays contributions of
-    /// closed windows that still have no verdict.
+    /// Measures and replays the contributions of the cut that were drawn, and replays contributions of closed
+    /// windows that still have no verdict.
     fn start_judging(&mut self, plan: JudgePlan) {
         let (state, contributions) = self.judged();
         let judge_ms = self.replica.context.genesis.deadlines.judge_ms;
@@ -127,6 +128,20 @@ impl Driver {
             let gathered = gatherer.evidence(&executor, one, &[subject.miner], until).await?;
             let (replay, witnesses) = compute(move || executor.confirm(&task, !gathered)).await?;
             Ok(Done::Confirmed { window, subject, replay, witnesses })
+        });
+    }
+
+    /// Measures a contribution about which the measurements of other validators contradict each other.
+    fn start_remeasuring(&mut self, window: WindowIndex, subject: Subject, task: EvaluationTask) {
+        let Some(signed) = self.replica.node().contribution(&task.id).cloned() else { return };
+        let judge_ms = self.replica.context.genesis.deadlines.judge_ms;
+        self.spawn(TaskId::Remeasure { window, subject }, |shared| async move {
+            let TaskContext { executor, gatherer, .. } = shared;
+            let until = within(Duration::from_millis(judge_ms / 4));
+            gatherer.checkpoint(task.checkpoint, until).await?;
+            let gathered = gatherer.evidence(&executor, std::slice::from_ref(&signed), &[], until).await?;
+            let found = compute(move || executor.remeasure(&task, !gathered)).await?;
+            Ok(Done::Remeasured { window, subject, found })
         });
     }
 

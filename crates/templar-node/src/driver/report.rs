@@ -1,6 +1,8 @@
 //! Reports outputs of the protocol as events.
 
-use templar_manifest::{Contribution, Kind, Refusal, Replay, ScoreEntry, Signed, Vote, VoteOn, VoteStep, WindowIndex};
+use templar_manifest::{
+    Contribution, Kind, Losses, Refusal, Replay, ScoreEntry, Signed, Vote, VoteOn, VoteStep, WindowIndex,
+};
 use templar_protocol::{Dispute, Entry, Output, Phase};
 use templar_train::nats;
 
@@ -63,6 +65,11 @@ impl Driver {
                 validator.short(),
                 miner.short()
             )),
+            Output::Dispute(Dispute::Measurement { validator, miner }) => NodeEvent::warning(format!(
+                "validator {} measures {} differently from this node",
+                validator.short(),
+                miner.short()
+            )),
             Output::Dispute(Dispute::Record { record, found }) => NodeEvent::warning(format!(
                 "record {} differs from what this node computes; its model would be {}",
                 record.short(),
@@ -101,8 +108,9 @@ impl Driver {
                 Replay::Match => "match".to_owned(),
                 Replay::Refused(refusal) => Refusal::to_string(refusal),
             };
-            let (before, after) = (entry.unassigned_before_nanonats, entry.unassigned_after_nanonats);
-            let improvement = (before > 0).then(|| nats(before) - nats(after));
+            let improved =
+                |losses: Losses| nats(losses.unassigned_before_nanonats) - nats(losses.unassigned_after_nanonats);
+            let improvement = entry.evaluation.losses().map(improved);
             self.emit(NodeEvent::Judged {
                 window: window.0,
                 validator: self.replica.me(),

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use templar_manifest::{Contribution, Hash, LateVerdict, Outcome, Replay, ScoreEntry, WindowIndex};
-use templar_protocol::{Phase, Subject};
+use templar_protocol::{Phase, Subject, Tried};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{Span, info_span};
@@ -26,6 +26,8 @@ pub(super) enum TaskId {
     Judge { window: WindowIndex, seed: Hash },
     /// A validator replays a contribution about which others contradict each other.
     Confirm { window: WindowIndex, subject: Subject },
+    /// A validator measures a contribution about which others contradict each other.
+    Remeasure { window: WindowIndex, subject: Subject },
     /// A validator takes the outer step of a window.
     Apply(WindowIndex),
     /// The time of a phase runs.
@@ -61,6 +63,9 @@ impl TaskId {
             Self::Confirm { subject, .. } => {
                 info_span!(parent: window, "confirm", of = %subject.window, miner = %subject.miner.short())
             }
+            Self::Remeasure { subject, .. } => {
+                info_span!(parent: window, "remeasure", miner = %subject.miner.short())
+            }
             Self::Apply(_) => info_span!(parent: window, "apply"),
             Self::Deadline { phase, .. } => info_span!(parent: window, "deadline", ?phase),
             Self::Answer(of) => info_span!(parent: window, "answer", %of),
@@ -81,6 +86,9 @@ impl fmt::Display for TaskId {
             Self::Confirm { window, subject: Subject { seed, window: of, miner } } => {
                 let (miner, seed) = (miner.short(), seed.short());
                 write!(f, "confirming {miner} of window {of} in window {window} for seed {seed}")
+            }
+            Self::Remeasure { window, subject: Subject { seed, miner, .. } } => {
+                write!(f, "measuring {} again in window {window} for seed {}", miner.short(), seed.short())
             }
             Self::Apply(window) => write!(f, "applying window {window}"),
             Self::Deadline { window, phase } => write!(f, "{phase:?} deadline of window {window}"),
@@ -107,6 +115,11 @@ pub(super) enum Done {
         subject: Subject,
         replay: Replay,
         witnesses: Vec<u64>,
+    },
+    Remeasured {
+        window: WindowIndex,
+        subject: Subject,
+        found: Tried,
     },
     Applied {
         window: WindowIndex,

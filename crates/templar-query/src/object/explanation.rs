@@ -1,14 +1,14 @@
-//! The outcome of a registration, a score or a record.
+//! The outcome of a registration or a record.
 //!
 //! An explanation is computed again from the journal each time and never stored.
 
 use serde::{Serialize, Serializer};
 use templar_home::access::Access;
-use templar_manifest::{Hash, Kind, Registration, Score, WindowBody, WindowHeader, payload};
+use templar_manifest::{Hash, Kind, Registration, WindowBody, WindowHeader, payload};
 use templar_protocol::{ClosedWindow, Node};
 
 use super::registration::RegistrationExplanation;
-use super::standing::{self, ValidatorStandings};
+use super::standing::{self, MinerStanding};
 use crate::error::QueryError;
 
 /// An explanation. In JSON it is a list.
@@ -18,8 +18,8 @@ pub enum Explanation {
     None,
     /// Of a registration: its payment, the decision, and the owner's slot now.
     Registration(RegistrationExplanation),
-    /// Of a score or record: the standings of the miners, one element for each validator.
-    Standings(Vec<ValidatorStandings>),
+    /// Of a record: the standings of the miners, sorted by key.
+    Standings(Vec<MinerStanding>),
 }
 
 impl Serialize for Explanation {
@@ -39,11 +39,6 @@ impl Explanation {
     /// The run of the manifest is here and cannot be folded.
     pub fn of(access: &Access, kind: Kind, id: Hash, bytes: &[u8]) -> Result<Self, QueryError> {
         let found = match kind {
-            Kind::Score => {
-                let Ok(score) = payload::decode::<Score>(bytes) else { return Ok(Self::None) };
-                let Some(node) = node(access, score.run.hash())? else { return Ok(Self::None) };
-                standing::of_score(&node, &score).map(Self::Standings)
-            }
             Kind::Window => {
                 let Ok(header) = payload::decode::<WindowHeader>(bytes) else { return Ok(Self::None) };
                 let Some(node) = node(access, header.run.hash())? else { return Ok(Self::None) };

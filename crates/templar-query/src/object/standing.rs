@@ -1,10 +1,10 @@
-//! The effect of a score or a record on the standings of miners, step by step.
+//! The effect of a record on the standings of miners, step by step.
 
 use serde::Serialize;
-use templar_manifest::{Outcome, PublicKey, Score, Signed, WindowIndex};
-use templar_protocol::{Cause, Change, ClosedWindow, Judging, Node, RunState, Standing};
+use templar_manifest::{PublicKey, Score, Signed, WindowIndex};
+use templar_protocol::{Cause, Change, ClosedWindow, Node, Standing};
 
-/// A miner's standing with one validator, in integers.
+/// A miner's standing, in integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct StandingView {
     /// The mean of the rating, in 1e-12.
@@ -23,6 +23,8 @@ pub struct StandingView {
     pub negative: u8,
     /// The first window in which the miner's deltas may be aggregated and paid again.
     pub excluded_until: WindowIndex,
+    /// The factor of pay, in 1e-9.
+    pub factor_nanos: u64,
 }
 
 impl From<&Standing> for StandingView {
@@ -36,6 +38,7 @@ impl From<&Standing> for StandingView {
             withheld: standing.withheld.bits(),
             negative: standing.negative.bits(),
             excluded_until: standing.excluded_until,
+            factor_nanos: standing.factor_nanos,
         }
     }
 }
@@ -65,55 +68,26 @@ pub struct MinerStanding {
     pub after: StandingView,
     /// The score in 1e-12; `None` for a miner that can be neither aggregated nor paid.
     pub score_picos: Option<u64>,
-    /// The weight that the validator gives to the miner, in millionths.
+    /// The weight of the miner in the record, in millionths.
     pub weight_ppm: u32,
     /// The steps from `before` to `after`.
     pub changes: Vec<StandingChange>,
 }
 
-/// A window's effect on all miners, with one validator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ValidatorStandings {
-    /// The validator with whom these standings are.
-    pub validator: PublicKey,
-    /// Whether the record has decided already; otherwise the score alone is taken into account.
-    #[serde(skip)]
-    pub is_recorded: bool,
-    /// The miners, sorted by key.
-    pub miners: Vec<MinerStanding>,
-}
-
-/// The effect of a score by itself; `None` when `node` has not got to its window, or the score is of another
-/// cut or seed.
-pub(super) fn of_score(node: &Node, score: &Score) -> Option<Vec<ValidatorStandings>> {
-    let state = node.state_at(score.window)?;
-    let closed = node.closed().get(usize::try_from(score.window.0).ok()?);
-    let judging = match closed {
-        Some(closed) => state.judging_of(closed).ok()?,
-        None => node.judging()?.clone(),
-    };
-    let same = judging.seed() == score.seed && judging.cut_id() == score.cut;
-    same.then(|| vec![standings(&state, &judging, score, None)])
-}
-
-/// The effect of the record of a window, for each score in it; `None` when `node` has not closed the window, or with
-/// another record than `is_this` asks for.
+/// The effect of the record of a window on all miners, sorted by key; `None` when `node` has not closed the window, or
+/// with another record than `is_this` asks for.
 pub(super) fn of_record(
     node: &Node,
     window: WindowIndex,
     is_this: impl Fn(&ClosedWindow) -> bool,
-) -> Option<Vec<ValidatorStandings>> {
+) -> Option<Vec<MinerStanding>> {
     let closed = node.closed().get(usize::try_from(window.0).ok()?).filter(|closed| is_this(closed))?;
     let state = node.state_at(window)?;
     let judging = state.judging_of(closed).ok()?;
-    let scores = closed.scores.iter().map(Signed::payload);
-    Some(scores.map(|score| standings(&state, &judging, score, Some(&closed.window.body.outcomes))).collect())
-}
-
-fn standings(state: &RunState, judging: &Judging, score: &Score, outcomes: Option<&[Outcome]>) -> ValidatorStandings {
-    let found = state.assessment(judging, &score.validator, &score.entries, outcomes);
+    let scores: Vec<&Score> = closed.scores.iter().map(Signed::payload).collect();
+    let found = state.assessment(&judging, &scores);
     let miner = |(miner, after): (&PublicKey, &Standing)| {
-        let weight = score.row.iter().find(|weight| weight.miner == *miner);
+        let weight = closed.window.body.weights.iter().find(|weight| weight.miner == *miner);
         let changes = found.changes.iter().filter(|change| change.miner == *miner);
         let step = |change: &Change| StandingChange {
             why: change.cause.to_string(),
@@ -123,13 +97,12 @@ fn standings(state: &RunState, judging: &Judging, score: &Score, outcomes: Optio
         };
         MinerStanding {
             miner: *miner,
-            before: (&state.standing(&score.validator, miner)).into(),
+            before: (&state.standing(miner)).into(),
             after: after.into(),
             score_picos: found.scores.get(miner).copied(),
             weight_ppm: weight.map_or(0, |weight| weight.weight_ppm),
             changes: changes.map(step).collect(),
         }
     };
-    let miners = found.standings.iter().map(miner).collect();
-    ValidatorStandings { validator: score.validator, is_recorded: outcomes.is_some(), miners }
+    Some(found.standings.iter().map(miner).collect())
 }

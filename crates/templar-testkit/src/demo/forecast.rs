@@ -33,12 +33,13 @@ impl Forecast {
     pub(super) fn of(genesis: &Genesis, honest: u32, token_s: f64) -> Self {
         let context = genesis.context_at(0);
         let (honest, miners) = (f64::from(honest), genesis.miners().len() as f64);
-        let validators = genesis.validators.len() as f64;
+        let validators = genesis.validators.len().max(1) as f64;
         let sequence = f64::from(context.sequence_length);
         let contribution = TRAINING * f64::from(genesis.inner.steps) * f64::from(context.batch_sequences) * sequence;
         let gauntlet = &genesis.gauntlet;
         let (assigned, unassigned) = (f64::from(gauntlet.assigned_pages), f64::from(gauntlet.unassigned_pages));
-        let measuring = (miners * (2.0 * assigned + unassigned) + unassigned) * sequence;
+        let evaluators = f64::from(gauntlet.evaluators).min(validators);
+        let measuring = (evaluators / validators * miners * (2.0 * assigned + unassigned) + unassigned) * sequence;
         let held_out = f64::from(gauntlet.held_out_pages) * sequence;
         Self {
             training_s: honest * contribution * token_s,

@@ -13,7 +13,7 @@ pub struct Pay {
     pub emission_micros: u64,
     /// The pay of the miners, by owner key. Those who got nothing are missing.
     pub miners: BTreeMap<PublicKey, u64>,
-    /// The pay of the validators, for their agreement and for their replays.
+    /// The pay of the validators, for their measurements and for their replays.
     pub validators: BTreeMap<PublicKey, u64>,
     /// The pay of the treasury.
     pub treasury_micros: u64,
@@ -28,7 +28,7 @@ impl Pay {
             for mint in &record.mints {
                 match mint.kind {
                     MintKind::Miner => *pay.miners.entry(mint.account).or_default() += mint.amount_micros,
-                    MintKind::Validator | MintKind::Replays => {
+                    MintKind::Evaluations | MintKind::Replays => {
                         *pay.validators.entry(mint.account).or_default() += mint.amount_micros;
                     }
                     MintKind::Treasury => pay.treasury_micros += mint.amount_micros,
@@ -43,7 +43,7 @@ impl Pay {
         self.miners.values().sum::<u64>() + self.validators.values().sum::<u64>() + self.treasury_micros
     }
 
-    /// The part of the emission that was not minted, because the validators did not agree on it.
+    /// The part of the emission that was not minted, because too few steps were proven.
     pub fn not_minted_micros(&self) -> u64 {
         self.emission_micros.saturating_sub(self.minted_micros())
     }

@@ -18,10 +18,12 @@ use super::event::DemoParticipant;
 /// The number of validators in every demo.
 pub const VALIDATORS: u32 = 2;
 
+/// Inner steps of a window.
+const DEMO_STEPS: u64 = 12;
+
 /// Settings of the demo's genesis on top of those of its size: short windows, and deadlines so long that no
 /// healthy machine reaches them.
-const SETTINGS: [&str; 13] = [
-    "inner.steps=12",
+const SETTINGS: [&str; 12] = [
     "inner.batch_sequences=4",
     "inner.micro_batch_sequences=4",
     "compression.top_k=64",
@@ -126,11 +128,14 @@ impl Stage {
             miners,
             origin: Origin::Drawn { size: config.size.clone(), seed: Hash::of(config.seed.as_bytes()) },
         };
-        let mut settings: Vec<String> = SETTINGS.iter().map(ToString::to_string).collect();
+        let mut settings = vec![format!("inner.steps={DEMO_STEPS}")];
+        settings.extend(SETTINGS.iter().map(ToString::to_string));
         if QUICK_SIZES.contains(&config.size.as_str()) {
             settings.push(QUICK_SCHEDULE.to_owned());
         }
         settings.push(format!("windows={}", config.windows));
+        // The cheat's steps are refused, so those of the others are all that a window can prove.
+        settings.push(format!("emission.target_steps={}", u64::from(config.miners - 1) * DEMO_STEPS));
         settings.extend(config.settings.iter().cloned());
         let genesis = configure(&plan, &settings)?;
         let run: RunId = put(payload::encode(&genesis)).map_err(RunError::from)?.into();

@@ -88,9 +88,9 @@ impl Ending<'_> {
             self.printer.data(&(), format_args!("  {who:<14}{:>14}", alpha(micros)));
         }
         self.line(
-            "Miners are paid for updates that the validators found useful and agree on, validators for repeating and \
-             agreeing, and the treasury gets its share of that. What they do not agree on is never minted, nor is what \
-             rounding leaves.",
+            "Miners are paid for training steps that were repeated with the same result, and a little more or less for \
+             what the steps were worth. Validators are paid for repeating and measuring, and the treasury gets its \
+             share. Nothing is minted for steps that nobody proved, nor what rounding leaves.",
         );
     }
 }

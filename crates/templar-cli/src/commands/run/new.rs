@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use templar_home::access::Access;
-use templar_home::configure::{self, Origin, RunPlan};
+use templar_home::configure::{self, Origin, RunPlan, Scale};
 use templar_home::context::{Put, RunContext};
 use templar_home::folder::Folder;
 use templar_manifest::chain::Chain;
@@ -33,9 +33,9 @@ pub(crate) struct NewRunArgs {
     /// Start from the model in this Hugging Face folder. The dataset must use the same tokenizer
     #[arg(long, value_name = "DIR", conflicts_with_all = ["size", "seed"])]
     from: Option<PathBuf>,
-    /// How miners are paid: by the rank of the measured value of their deltas, or by the training steps that
-    /// replays confirm
-    #[arg(long, value_enum, default_value_t = PayChoice::Ranks, value_name = "RULE")]
+    /// How miners are paid: by the training steps that replays confirm and what they are worth beside others', by
+    /// the rank of the measured value of their deltas, or by the steps alone
+    #[arg(long, value_enum, default_value_t = PayChoice::Measured, value_name = "RULE")]
     pay: PayChoice,
     /// Set one value of the configuration, such as inner.steps=10 or model.layers=2
     #[arg(long, value_name = "KEY=VALUE")]
@@ -46,6 +46,14 @@ pub(crate) struct NewRunArgs {
     /// Name a validator: its key, its stake, and the anchor that `key show --anchor NAME` prints in its home
     #[arg(long, value_name = "KEY:STAKE:ANCHOR", value_parser = validator)]
     validator: Vec<ValidatorSpec>,
+    /// The number of miners to expect: replays, measurements and the fee of a slot are chosen for it, and a window
+    /// mints everything if so many take all steps [default: the first miners]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    expect_miners: Option<u32>,
+    /// The speed of a machine, as `templar train` prints it: the deadlines are chosen for it, and a run whose
+    /// windows validators cannot judge in time is refused [default: the deadlines of the size]
+    #[arg(long, value_name = "TOKENS_PER_SECOND", value_parser = clap::value_parser!(u64).range(1..))]
+    speed: Option<u64>,
     /// The seed of the first checkpoint: any text
     #[arg(long, default_value = "0", value_name = "S")]
     seed: String,
@@ -57,8 +65,21 @@ pub(crate) struct NewRunArgs {
 /// The pay rules that have a short name here. `--set gauntlet.weights=...` takes all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum PayChoice {
+    Measured,
     Ranks,
     Steps,
+}
+
+impl PayChoice {
+    /// The setting of the configuration that makes the choice; `None` for the default.
+    fn setting(self) -> Option<String> {
+        let rule = match self {
+            Self::Measured => return None,
+            Self::Ranks => serde_json::to_string(&WeightRule::rank_ramp()).unwrap_or_default(),
+            Self::Steps => "proven-steps".to_owned(),
+        };
+        Some(format!("gauntlet.weights={rule}"))
+    }
 }
 
 fn validator(text: &str) -> Result<ValidatorSpec, String> {
@@ -99,7 +120,7 @@ pub(crate) fn run(invocation: &Invocation, args: &NewRunArgs) -> CommandResult {
     {
         let places = places.saturating_add(tail_places);
         invocation.printer.talk(format_args!(
-            "by rank, at most {places} of {slots} miners are paid, and near-equal miners hardly at all; `--pay steps` pays all of them"
+            "by rank, at most {places} of {slots} miners are paid; `--pay measured` pays all of them"
         ));
     }
     Ok(Code::Ok)
@@ -134,9 +155,10 @@ fn genesis(access: &Access, key: &SecretKey, args: &NewRunArgs) -> Result<(Genes
     let validators = if args.validator.is_empty() { vec![alone()] } else { args.validator.clone() };
     let miners = if args.miner.is_empty() { vec![me] } else { args.miner.clone() };
     let plan = RunPlan { name: args.name.clone(), dataset_id, dataset: &dataset, validators, miners, origin };
-    let rule = (args.pay == PayChoice::Steps).then(|| "gauntlet.weights=proven-steps".to_owned());
-    let settings: Vec<String> = rule.into_iter().chain(args.set.iter().cloned()).collect();
-    Ok((configure::configure(&plan, &settings)?, folder))
+    let settings: Vec<String> = args.pay.setting().into_iter().chain(args.set.iter().cloned()).collect();
+    let miners = args.expect_miners.unwrap_or(plan.miners.len() as u32);
+    let scale = Scale { miners, tokens_per_second: args.speed };
+    Ok((configure::configure_for(&plan, &scale, &settings)?, folder))
 }
 
 /// Refuses a second run of the same name. Commands name runs, and the reveals of a validator's hash chain, which

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use templar_home::context::RunContext;
+use templar_home::load::{ValidatorLoad, expected_miners};
 use templar_manifest::{Genesis, Initial, PublicKey, WeightRule};
 
 use crate::printer::{alpha, amount, count, span};
@@ -84,19 +85,24 @@ fn members(genesis: &Genesis, me: &PublicKey) -> String {
 
 fn replays(genesis: &Genesis) -> String {
     let replay = &genesis.replay;
-    let share = format!("{} % of the updates", percent(replay.fraction_ppm));
-    match replay.before_close {
-        true => format!("each validator recomputes {share} before they count"),
-        false => {
-            let windows = count(replay.verdict_windows, "window");
-            format!("each validator recomputes {share} within {windows}; cheats lose their pay")
-        }
-    }
+    let share = match (replay.fraction_ppm, replay.least_replays) {
+        (0, least) => format!("{} of each update", count(least, "replay")),
+        (fraction, 0 | 1) => format!("{} % of the updates by each validator", percent(fraction)),
+        (fraction, least) => format!("{} % of the updates by each validator, each {least} times", percent(fraction)),
+    };
+    let when = match replay.before_close {
+        true => "before they count".to_owned(),
+        false => format!("within {}; cheats lose their pay", count(replay.verdict_windows, "window")),
+    };
+    let miners = expected_miners(genesis);
+    let load = ValidatorLoad::of(genesis, miners).total();
+    format!("{share} {when}; with {}, a validator computes {load:.1} times what one trains", count(miners, "miner"))
 }
 
 fn pay(genesis: &Genesis) -> String {
     let emission = &genesis.emission;
     let rule = match &genesis.gauntlet.weights {
+        WeightRule::MeasuredSteps { .. } => "by proven steps and their worth",
         WeightRule::RankRamp { .. } => "by rank",
         WeightRule::ScorePower { .. } => "by score",
         WeightRule::ProvenSteps => "by proven steps",

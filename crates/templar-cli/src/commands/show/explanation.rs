@@ -1,9 +1,9 @@
-//! The lines that `templar show` prints about the outcome of a registration, a score or a record.
+//! The lines that `templar show` prints about the outcome of a registration or a record.
 
 use templar_protocol::Cause;
 use templar_query::object::explanation::Explanation;
 use templar_query::object::registration::{PaymentView, RegistrationExplanation, RegistrationOutcome};
-use templar_query::object::standing::{MinerStanding, StandingView, ValidatorStandings};
+use templar_query::object::standing::{MinerStanding, StandingView};
 
 use crate::printer::{alpha, amount};
 
@@ -11,7 +11,9 @@ pub(super) fn lines(explanation: &Explanation) -> Vec<String> {
     match explanation {
         Explanation::None => Vec::new(),
         Explanation::Registration(found) => registration(found),
-        Explanation::Standings(found) => found.iter().flat_map(standings).collect(),
+        Explanation::Standings(found) => {
+            std::iter::once("standings after the record:".to_owned()).chain(found.iter().flat_map(miner)).collect()
+        }
     }
 }
 
@@ -38,13 +40,6 @@ fn registration(found: &RegistrationExplanation) -> Vec<String> {
         None => "the owner has no slot now".to_owned(),
     };
     vec![format!("paid: {paid}"), outcome, now]
-}
-
-fn standings(found: &ValidatorStandings) -> Vec<String> {
-    let when = if found.is_recorded { "after the record" } else { "by this score" };
-    let mut lines = vec![format!("standings with validator {} {when}:", found.validator.short())];
-    lines.extend(found.miners.iter().flat_map(miner));
-    lines
 }
 
 fn miner(found: &MinerStanding) -> Vec<String> {
@@ -78,12 +73,13 @@ fn reason(cause: &Cause) -> String {
     }
 }
 
-/// A standing in a few words: the rating with its uncertainty, and the proof of computation.
+/// A standing in a few words: the rating with its uncertainty, the proof of computation, and the factor of pay.
 fn words(standing: &StandingView) -> String {
     format!(
-        "{:.3} \u{b1} {:.3}, proof {:+.4}",
+        "{:.3} \u{b1} {:.3}, proof {:+.4}, factor {:.4}",
         standing.mu_picos as f64 / 1e12,
         standing.sigma_picos as f64 / 1e12,
-        standing.proof_nanos as f64 / 1e9
+        standing.proof_nanos as f64 / 1e9,
+        standing.factor_nanos as f64 / 1e9
     )
 }
