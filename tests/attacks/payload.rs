@@ -209,8 +209,23 @@ pub(super) fn broken_rules() -> Vec<Attack> {
         refused("inbox: miners in another order", with(inbox, |i| i.contributions.reverse())),
         refused("inbox: more entries than any list may have", with(inbox, |i| i.contributions = many.collect())),
         refused("cut: no inboxes", with(cut, |c| c.inboxes.clear())),
-        refused("score: a weight of zero", with(score, |s| s.row = weights(&[0]))),
-        refused("score: weights above the whole", with(score, |s| s.row = weights(&[600_000, 400_001]))),
+        refused("score: a proof of evaluation with too many witnesses", {
+            with(score, |s| {
+                let losses = record.outcomes[0].losses.unwrap();
+                let measured = Measurement { losses, claim: Hash::of(b""), witnesses: vec![0; 4097] };
+                s.entries[0].evaluation = Evaluation::Measured(measured);
+            })
+        }),
+        refused("genesis: nobody measures", with(genesis, |g| g.gauntlet.evaluators = 0)),
+        refused("genesis: a target of no steps", with(genesis, |g| g.emission.target_steps = 0)),
+        refused("genesis: a factor of pay that never moves", {
+            with(genesis, |g| {
+                g.gauntlet.weights =
+                    WeightRule::MeasuredSteps { least_ppm: 500_000, most_ppm: 1_500_000, newest_ppm: 0 };
+            })
+        }),
+        refused("body: a weight of zero", with(record, |w| w.weights = weights(&[0]))),
+        refused("body: weights above the whole", with(record, |w| w.weights = weights(&[600_000, 400_001]))),
         refused("score: a refusal with control characters", {
             with(score, |s| s.entries[0].replay = Replay::Refused(Refusal::Malformed { error: "\u{1b}[2J".into() }))
         }),

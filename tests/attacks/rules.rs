@@ -313,22 +313,26 @@ fn judging() -> Vec<Attack> {
         refused("score: says what only a record can", {
             of(drawn, &|s| (s.entries[0].replay, s.entries[0].proof) = (Replay::Refused(Refusal::NotReplayed), None))
         }),
-        refused("score: worse losses than its row", {
+        refused(
+            "score: does not measure what was drawn",
             score(&|s| {
-                let top = s.row.iter().max_by_key(|weight| weight.weight_ppm).unwrap().miner;
-                let entry = s.entries.iter_mut().find(|entry| entry.miner == top).unwrap();
-                entry.assigned_before_nanonats /= 2;
-            })
-        }),
-        refused("score: a row that favours a friend", {
+                s.entries[0].evaluation = Evaluation::NotDrawn;
+            }),
+        ),
+        refused(
+            "score: a proof of evaluation for another validator",
             score(&|s| {
-                s.row[0].weight_ppm -= 1;
-                let friend = s.entries.iter().map(|entry| entry.miner).find(|miner| *miner != s.row[0].miner).unwrap();
-                s.row.push(Weight { miner: friend, weight_ppm: 1 });
-                s.row.sort_by_key(|weight| weight.miner);
-            })
-        }),
-        refused("score: a row that is empty", score(&|s| s.row.clear())),
+                s.entries[0].evaluation = closed.scores[1].payload().entries[0].evaluation.clone();
+            }),
+        ),
+        refused(
+            "score: a proof of evaluation for more than were drawn",
+            score(&|s| {
+                if let Evaluation::Measured(measured) = &mut s.entries[0].evaluation {
+                    measured.witnesses.push(0);
+                }
+            }),
+        ),
     ]
 }
 

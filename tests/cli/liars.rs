@@ -8,7 +8,7 @@ use std::sync::Arc;
 use templar_home::access::Access;
 use templar_home::replica::Replica;
 use templar_manifest::proof::witness;
-use templar_manifest::{Hash, Refusal, Replay, ReplayProof, ScoreEntry, Signed};
+use templar_manifest::{Evaluation, Hash, Refusal, Replay, ReplayProof, ScoreEntry, Signed};
 use templar_node::executor::{Executor, TrainRequest, TrainWatch};
 use templar_protocol::{Input, Measured, Output};
 use templar_testkit::trainer::NoiseTrainer;
@@ -120,7 +120,11 @@ fn the_truth_passes() {
 
 #[test]
 fn a_loss_that_was_not_measured() {
-    let said = audited(&Lie { score: Some(|entry| entry.unassigned_after_nanonats -= 1), ..Lie::default() });
+    let lie = |entry: &mut ScoreEntry| {
+        let Evaluation::Measured(measured) = &mut entry.evaluation else { panic!("{entry:?}") };
+        measured.losses.unassigned_after_nanonats -= 1;
+    };
+    let said = audited(&Lie { score: Some(lie), ..Lie::default() });
     assert!(part(&said, "record").contains("unassigned_after_nanonats is "), "{said:?}");
 }
 

@@ -51,7 +51,7 @@ fn what_was_not_served_is_withheld_for_who_replays_it_and_who_does_not() {
             let entries = entries_without(&without(&contribution.delta.hash()), &validator).unwrap();
             let absent = &entries[index];
             assert_eq!(absent.replay, Replay::Refused(Refusal::Withheld));
-            assert_eq!((absent.body, absent.nearest, absent.unassigned_before_nanonats), (None, None, 0));
+            assert_eq!((absent.body, absent.nearest, &absent.evaluation), (None, None, &Evaluation::Untried));
             assert_eq!(entries[1 - index].nearest, None);
             // Only the validator that replays needs the trace.
             let drawn = score.payload().entries[index].replay != Replay::NotDrawn;

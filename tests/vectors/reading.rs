@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipld_core::ipld::Ipld;
 use templar_manifest::{
-    Admitted, AuditVerdict, Challenge, Contradiction, Contribution, ContributionId, GauntletSpec, Hash, Kind,
-    LateVerdict, MintKind, Offence, Payment, PublicKey, Refusal, Replay, ReplayProof, RopeScaling, SegmentShape,
-    SlashCause, State, Verdict, VoteOn, VoteStep, WeightRule, WindowIndex,
+    Admitted, AuditVerdict, Challenge, Contradiction, Contribution, ContributionId, Evaluation, Hash, Kind,
+    LateVerdict, Measurement, MintKind, Offence, Payment, PublicKey, Refusal, Replay, ReplayProof, RopeScaling,
+    SegmentShape, SlashCause, State, Verdict, VoteOn, VoteStep, WeightRule, WindowIndex,
 };
 
 use super::example;
@@ -231,6 +231,9 @@ fn the_specification_names_every_variant() {
     let mut variants: Vec<(&str, Ipld)> = refusals.iter().map(|refusal| ("Refusal", seen(refusal))).collect();
     let refused = Replay::Refused(Refusal::Withheld);
     variants.extend([Replay::NotDrawn, Replay::Match, refused].iter().map(|replay| ("Replay", seen(replay))));
+    let losses = example().closed.window.body.outcomes.iter().find_map(|outcome| outcome.losses).unwrap();
+    let measured = Evaluation::Measured(Measurement { losses, claim: Hash::default(), witnesses: Vec::new() });
+    variants.extend([Evaluation::NotDrawn, Evaluation::Untried, measured].iter().map(|one| ("Evaluation", seen(one))));
     let refused = Verdict::Refused(Refusal::Withheld);
     variants.extend(
         [Verdict::Aggregated, Verdict::Reserve, Verdict::Excluded, refused]
@@ -239,12 +242,12 @@ fn the_specification_names_every_variant() {
     );
     variants.extend(Offence::ALL.iter().map(|offence| ("Offence", seen(offence))));
     let power = WeightRule::ScorePower { exponent: 2 };
-    let rules = [GauntletSpec::customary().weights, power, WeightRule::ProvenSteps];
+    let rules = [WeightRule::measured_steps(), WeightRule::rank_ramp(), power, WeightRule::ProvenSteps];
     variants.extend(rules.iter().map(|rule| ("WeightRule", seen(rule))));
     let audits =
         [AuditVerdict::Match, AuditVerdict::Mismatch { what: text() }, AuditVerdict::Unavailable { what: text() }];
     variants.extend(audits.iter().map(|verdict| ("AuditVerdict", seen(verdict))));
-    let kinds = [MintKind::Miner, MintKind::Validator, MintKind::Replays, MintKind::Treasury];
+    let kinds = [MintKind::Miner, MintKind::Evaluations, MintKind::Replays, MintKind::Treasury];
     variants.extend(kinds.iter().map(|kind| ("MintKind", seen(kind))));
     use SlashCause::{Absence, Contradiction as Contradicted, Expulsion, Mismatch, Unanswered};
     let causes = [Mismatch, Unanswered, Expulsion, Absence, Contradicted];

@@ -11,7 +11,7 @@ use templar_protocol::replay::Drawn;
 
 use super::example;
 use super::folder::Folder;
-use super::standings::{assess, row};
+use super::standings::{assess, weights};
 
 /// The specification's `hash[context](x)`, before its output is read.
 pub(super) fn hasher(context: &str, parts: &[&[u8]]) -> blake3::Hasher {
@@ -143,23 +143,81 @@ fn the_pages_are_what_the_text_says() {
         pages.sort_unstable();
         pages
     };
-    for reveal in &examples.record.reveals {
-        let plan = example().before.judge_plan(&judging, &reveal.validator).unwrap();
-        let seed = examples.record.seed;
-        let run = examples.run();
-        let common: [&[u8]; 4] = [&run, seed.as_bytes(), reveal.validator.as_bytes(), reveal.value.as_bytes()];
-        let mut draw = Draw::new("templar/1 unassigned pages of a score", &common);
-        let count = u64::from(examples.genesis.gauntlet.unassigned_pages);
-        let drawn = draw.take(free.len() as u64, count).into_iter().map(|rank| free[rank as usize]).collect();
-        assert_eq!(plan.unassigned, sorted(drawn));
-        for (slot, miner) in examples.genesis.miners().iter().enumerate() {
-            let parts = [&common[..], &[&miner.as_bytes()[..]]].concat();
-            let mut draw = Draw::new("templar/1 assigned pages of a score", &parts);
-            let count = u64::from(examples.genesis.gauntlet.assigned_pages);
-            let places = draw.take(slots[slot].len() as u64, count);
-            let drawn = places.into_iter().map(|place| slots[slot][place as usize]).collect();
-            assert_eq!(plan.assigned[miner], sorted(drawn));
+    let (run, seed) = (examples.run(), examples.record.seed);
+    let mut draw = Draw::new("templar/1 unassigned pages of a window", &[&run, seed.as_bytes()]);
+    let count = u64::from(examples.genesis.gauntlet.unassigned_pages);
+    let unassigned = sorted(draw.take(free.len() as u64, count).into_iter().map(|rank| free[rank as usize]).collect());
+    for (slot, miner) in examples.genesis.miners().iter().enumerate() {
+        let parts: [&[u8]; 3] = [&run, seed.as_bytes(), miner.as_bytes()];
+        let mut draw = Draw::new("templar/1 assigned pages of a contribution", &parts);
+        let count = u64::from(examples.genesis.gauntlet.assigned_pages);
+        let places = draw.take(slots[slot].len() as u64, count);
+        let assigned = sorted(places.into_iter().map(|place| slots[slot][place as usize]).collect());
+        let task = example().before.evaluation_task(&judging, miner).unwrap();
+        assert_eq!((task.unassigned, task.assigned), (unassigned.clone(), assigned));
+    }
+}
+
+/// The first `count` validators in rank that revealed, for a miner of the example, in the order of keys.
+fn evaluators(examples: &Examples, miner: &PublicKey, count: usize) -> Vec<PublicKey> {
+    let parts: [&[u8]; 3] = [&examples.run(), examples.record.seed.as_bytes(), miner.as_bytes()];
+    let mut draw = Draw::new("templar/1 evaluators of a contribution", &parts);
+    let mut left: Vec<&ValidatorSpec> = examples.genesis.validators.iter().collect();
+    let mut rank = Vec::new();
+    while !left.is_empty() {
+        let t = draw.below(left.iter().map(|validator| validator.stake).sum());
+        let sum = |place: usize| left[..=place].iter().map(|validator| validator.stake).sum::<u64>();
+        let next = (0..left.len()).find(|place| sum(*place) > t).unwrap();
+        rank.push(left.remove(next).key);
+    }
+    rank.retain(|validator| examples.record.reveals.iter().any(|reveal| reveal.validator == *validator));
+    rank.truncate(count);
+    rank.sort();
+    rank
+}
+
+#[test]
+fn the_evaluators_are_drawn_and_prove_as_the_text_says() {
+    let examples = examples();
+    let judging = example().before.judging_of(&example().closed).unwrap();
+    let mut measured = 0;
+    for contribution in &examples.contributions {
+        let miner = contribution.miner;
+        let drawn = evaluators(&examples, &miner, examples.genesis.gauntlet.evaluators as usize);
+        assert_eq!(judging.evaluators()[&miner], drawn);
+        let entry = |score: &Score| score.entries.iter().find(|entry| entry.miner == miner).unwrap().clone();
+        let mut witnesses = None;
+        for score in &examples.scores {
+            let evaluation = entry(score).evaluation;
+            assert_eq!(evaluation != Evaluation::NotDrawn, drawn.contains(&score.validator));
+            let Evaluation::Measured(found) = evaluation else { continue };
+            measured += 1;
+            let own = drawn.iter().position(|validator| *validator == score.validator).unwrap();
+            let short = hash("templar/1 witness of a proof of replay", &[found.claim.as_bytes()]);
+            assert_eq!(found.witnesses[own].to_le_bytes(), short.as_bytes()[..8]);
+            // All pass through the same hidden states.
+            assert_eq!(*witnesses.get_or_insert(found.witnesses.clone()), found.witnesses);
+            let recorded = examples.record.outcomes.iter().find(|outcome| outcome.miner == miner).unwrap();
+            assert_eq!(recorded.losses, Some(found.losses));
         }
+    }
+    assert!(measured >= 2, "{measured}");
+}
+
+#[test]
+fn an_evaluation_is_claimed_as_the_text_says() {
+    let examples = examples();
+    let (run, seed) = (examples.record.run, examples.record.seed);
+    let id = payload::id_of(&examples.contributions[0]);
+    let passes = [b"1", b"2", b"3", b"4"].map(|pass| Hash::of(pass));
+    let states = hash("templar/1 hidden states of an evaluation", &passes.each_ref().map(|pass| &pass.as_bytes()[..]));
+    assert_eq!(proof::hidden_states(&passes), states);
+    for score in &examples.scores {
+        let parts: [&[u8]; 4] = [&examples.run(), seed.as_bytes(), score.validator.as_bytes(), id.as_bytes()];
+        let key = hash("templar/1 proof of evaluation", &parts);
+        let claim = Hash::from(blake3::keyed_hash(key.as_bytes(), states.as_bytes()));
+        let program = proof::EvaluationKey::new(&run, &seed, &score.validator, &id.into());
+        assert_eq!(program.claim(&states), claim);
     }
 }
 
@@ -237,66 +295,47 @@ fn the_replays_are_drawn_and_proven_as_the_text_says() {
 }
 
 #[test]
-fn rows_weights_mints_and_slashes_are_what_the_text_says() {
+fn weights_mints_and_slashes_are_what_the_text_says() {
     let examples = examples();
     let (genesis, record) = (&examples.genesis, &examples.record);
-    for score in &examples.scores {
-        let (_, scores) = assess(genesis, score, &[]);
-        let said: BTreeMap<PublicKey, u64> = score.row.iter().map(|w| (w.miner, w.weight_ppm.into())).collect();
-        assert_eq!(said, row(&genesis.gauntlet, &scores));
-        assert!(!said.is_empty());
-    }
-
-    let stake = |key: &PublicKey| genesis.validator(key).unwrap().stake;
-    // Before the first window there are no standings, so only these validators have a say.
-    let all: u64 = examples.scores.iter().map(|score| stake(&score.validator)).sum();
-    let weight = |score: &Score, miner: &PublicKey| {
-        score.row.iter().find(|weight| weight.miner == *miner).map_or(0, |weight| u64::from(weight.weight_ppm))
+    let (standings, scores) = assess(genesis, &examples.scores, record);
+    let steps = |miner: &PublicKey| {
+        let contribution = examples.contributions.iter().find(|contribution| contribution.miner == *miner).unwrap();
+        u64::from(contribution.steps)
     };
     let accepted = record.outcomes.iter().filter(|outcome| !matches!(outcome.verdict, Verdict::Refused(_)));
-    let mut weights = BTreeMap::new();
-    let mut shares = BTreeMap::<PublicKey, u64>::new();
-    for miner in accepted.map(|outcome| outcome.miner) {
-        let supports = |value: u64| {
-            let supporters = examples.scores.iter().filter(|score| weight(score, &miner) >= value);
-            supporters.map(|score| stake(&score.validator)).sum::<u64>() * 2 > all
-        };
-        let values = examples.scores.iter().map(|score| weight(score, &miner));
-        let consensus = values.filter(|value| supports(*value)).max().unwrap_or(0);
-        let part = |score: &Score| stake(&score.validator) * weight(score, &miner).min(consensus);
-        weights.insert(miner, examples.scores.iter().map(part).sum::<u64>() / all);
-        examples.scores.iter().for_each(|score| *shares.entry(score.validator).or_default() += part(score));
-    }
-    weights.retain(|_, weight| *weight > 0);
+    let payable: Vec<PublicKey> =
+        accepted.map(|outcome| outcome.miner).filter(|miner| scores.contains_key(miner)).collect();
+    let weights = weights(genesis, &payable, &standings, steps);
     let said: BTreeMap<PublicKey, u64> = record.weights.iter().map(|w| (w.miner, w.weight_ppm.into())).collect();
     assert_eq!(said, weights);
+    assert!(!said.is_empty());
 
     let emission = &genesis.emission;
-    let part = |ppm: u32| emission.per_window_micros * u64::from(ppm) / 1_000_000;
-    let agreed: u64 = weights.values().sum();
+    let proven = payable.iter().map(steps).sum::<u64>().min(emission.target_steps);
+    let whole = emission.per_window_micros * proven / emission.target_steps;
+    assert!(whole < emission.per_window_micros, "the refused miner's steps mint nothing");
+    let part = |ppm: u32| whole * u64::from(ppm) / 1_000_000;
     let mut mints = BTreeMap::new();
     for (miner, weight) in &weights {
         mints.insert((*miner, MintKind::Miner), part(emission.miners_ppm) * weight / 1_000_000);
     }
-    let whole = part(emission.validators_ppm) * agreed / 1_000_000;
-    let for_replays = whole * u64::from(emission.replays_ppm) / 1_000_000;
-    // Every replay of the example is an accepted match or the recorded mismatch.
+    let pot = part(emission.validators_ppm);
+    let for_replays = pot * u64::from(emission.replays_ppm) / 1_000_000;
+    // Every replay of the example is an accepted match or the recorded mismatch, and every measurement is recorded.
     let replays = |score: &Score| score.entries.iter().filter(|entry| entry.replay != Replay::NotDrawn).count() as u64;
-    let proven: u64 = examples.scores.iter().map(replays).sum();
+    let measured = |score: &Score| {
+        score.entries.iter().filter(|entry| matches!(entry.evaluation, Evaluation::Measured(_))).count() as u64
+    };
+    let all_replays: u64 = examples.scores.iter().map(replays).sum();
+    let all_measured: u64 = examples.scores.iter().map(measured).sum();
     for score in &examples.scores {
-        mints.insert((score.validator, MintKind::Replays), for_replays * replays(score) / proven);
-    }
-    let pot = whole - for_replays;
-    // A validator is paid for its row only if it has proven a replay.
-    let proven_by = |key: &PublicKey| examples.scores.iter().any(|score| score.validator == *key && replays(score) > 0);
-    shares.retain(|validator, _| proven_by(validator));
-    for (validator, share) in &shares {
-        let amount = u128::from(pot) * u128::from(*share) / u128::from(shares.values().sum::<u64>());
-        mints.insert((*validator, MintKind::Validator), amount as u64);
+        mints.insert((score.validator, MintKind::Replays), for_replays * replays(score) / all_replays);
+        let amount = (pot - for_replays) * measured(score) / all_measured;
+        mints.insert((score.validator, MintKind::Evaluations), amount);
     }
     let nobody = PublicKey::from_bytes([0; 32]);
-    let treasury = part(emission.treasury_ppm) * agreed / 1_000_000;
-    mints.insert((nobody, MintKind::Treasury), treasury);
+    mints.insert((nobody, MintKind::Treasury), part(emission.treasury_ppm));
     mints.retain(|_, amount| *amount > 0);
     let said: BTreeMap<_, _> =
         record.mints.iter().map(|mint| ((mint.account, mint.kind), mint.amount_micros)).collect();

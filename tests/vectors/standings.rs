@@ -1,5 +1,5 @@
 //! A second implementation of the Gauntlet, from the text of `manifests/README.md`: standings, scores and
-//! rows.
+//! weights.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use templar_numerics::twin::exp_f64;
 const PICO: i128 = 1_000_000_000_000;
 const NEW_SIGMA: i128 = 8_333_333_333_334;
 
-/// μ, σ, proof, the histories missing, withheld and negative, and excluded until.
+/// μ, σ, proof, the histories missing, withheld and negative, excluded until, and the factor of pay.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Standing {
     mu: i128,
@@ -20,10 +20,19 @@ pub(super) struct Standing {
     withheld: u8,
     negative: u8,
     excluded_until: u64,
+    factor: i128,
 }
 
-const NEW: Standing =
-    Standing { mu: 25 * PICO, sigma: NEW_SIGMA, proof: 0, missing: 0, withheld: 0, negative: 0, excluded_until: 0 };
+const NEW: Standing = Standing {
+    mu: 25 * PICO,
+    sigma: NEW_SIGMA,
+    proof: 0,
+    missing: 0,
+    withheld: 0,
+    negative: 0,
+    excluded_until: 0,
+    factor: 1_000_000_000,
+};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Conduct {
@@ -31,38 +40,34 @@ enum Conduct {
     Withheld,
     Invalid,
     Departed { at_start: bool, alike: Option<u32> },
-    Measured { gain: i128, own: i128 },
+    Measured { gain: i128, own: i128, steps: i128 },
 }
 
 /// The conduct of a miner in a first window, in which no body is known and no miner has an earlier
-/// contribution.
-fn conduct(miner: &PublicKey, score: &Score, outcomes: &[Outcome]) -> Conduct {
-    let Some(entry) = score.entries.iter().find(|entry| entry.miner == *miner) else { return Conduct::Missing };
-    let recorded = outcomes.iter().find(|outcome| outcome.miner == *miner).and_then(|outcome| match &outcome.verdict {
+/// contribution. In the example all scores agree about bodies and nearest deltas, and all evaluators are there.
+fn conduct(genesis: &Genesis, miner: &PublicKey, scores: &[Score], record: &WindowBody) -> Conduct {
+    let Some(outcome) = record.outcomes.iter().find(|outcome| outcome.miner == *miner) else { return Conduct::Missing };
+    let refusal = match &outcome.verdict {
         Verdict::Refused(Refusal::NotReplayed) => None,
         Verdict::Refused(refusal) => Some(refusal),
         _ => None,
-    });
-    let own = match &entry.replay {
-        Replay::Refused(refusal) => Some(refusal),
-        _ => None,
     };
-    let losses = [
-        entry.assigned_before_nanonats,
-        entry.assigned_after_nanonats,
-        entry.unassigned_before_nanonats,
-        entry.unassigned_after_nanonats,
-    ];
-    match recorded.or(own) {
-        Some(Refusal::Withheld) => Conduct::Withheld,
-        Some(Refusal::Malformed { .. } | Refusal::WrongClaim { .. }) => Conduct::Invalid,
-        Some(Refusal::Mismatch { step, .. }) => {
+    let entry = scores[0].entries.iter().find(|entry| entry.miner == *miner).unwrap();
+    match (refusal, outcome.losses) {
+        (Some(Refusal::Withheld), _) => Conduct::Withheld,
+        (Some(Refusal::Malformed { .. } | Refusal::WrongClaim { .. }), _) => Conduct::Invalid,
+        (Some(Refusal::Mismatch { step, .. }), _) => {
             Conduct::Departed { at_start: *step == 0, alike: entry.nearest.map(|_| entry.overlap_ppm) }
         }
-        _ if losses == [0; 4] => Conduct::Invalid,
-        _ => {
-            let [own_before, own_after, before, after] = losses.map(i128::from);
-            Conduct::Measured { gain: before - after, own: own_before - own_after }
+        (_, None) => Conduct::Invalid,
+        (_, Some(losses)) => {
+            let gain = |before: u64, after: u64| i128::from(before) - i128::from(after);
+            Conduct::Measured {
+                gain: gain(losses.unassigned_before_nanonats, losses.unassigned_after_nanonats),
+                own: gain(losses.assigned_before_nanonats, losses.assigned_after_nanonats),
+                // Both miners of the example take all steps.
+                steps: genesis.inner.steps.into(),
+            }
         }
     }
 }
@@ -127,6 +132,7 @@ fn play(spec: &GauntletSpec, standings: &mut BTreeMap<PublicKey, Standing>, cond
 fn punish(spec: &GauntletSpec, standing: &mut Standing, window: u64, offence: Offence, measure: u32) {
     let reached = spec.penalties.iter().filter(|row| row.offence == offence && row.from <= measure);
     let Some(row) = reached.max_by_key(|row| row.from) else { return };
+    standing.factor = standing.factor * i128::from(row.factor_ppm) / 1_000_000;
     if standing.proof > 0 {
         standing.proof = standing.proof * i128::from(row.factor_ppm) / 1_000_000;
     }
@@ -142,12 +148,12 @@ fn punish(spec: &GauntletSpec, standing: &mut Standing, window: u64, offence: Of
 /// The standings after the first window, and the scores of those that can be paid.
 pub(super) fn assess(
     genesis: &Genesis,
-    score: &Score,
-    outcomes: &[Outcome],
+    said: &[Score],
+    record: &WindowBody,
 ) -> (BTreeMap<PublicKey, Standing>, BTreeMap<PublicKey, u64>) {
-    let (spec, window) = (&genesis.gauntlet, score.window.0);
+    let (spec, window) = (&genesis.gauntlet, record.window.0);
     let conducts: BTreeMap<PublicKey, Conduct> =
-        genesis.miners().iter().map(|miner| (*miner, conduct(miner, score, outcomes))).collect();
+        genesis.miners().iter().map(|miner| (*miner, conduct(genesis, miner, said, record))).collect();
     let mut standings: BTreeMap<PublicKey, Standing> = genesis.miners().iter().map(|miner| (*miner, NEW)).collect();
     play(spec, &mut standings, &conducts);
     let gains: Vec<i128> = conducts
@@ -155,6 +161,7 @@ pub(super) fn assess(
         .filter_map(|conduct| if let Conduct::Measured { gain, .. } = conduct { Some(*gain) } else { None })
         .collect();
     let blames = gains.iter().filter(|gain| **gain > 0).count() * 2 > gains.len();
+    let median = median(&conducts);
     let mut scores = BTreeMap::new();
     for (miner, conduct) in &conducts {
         let standing = standings.get_mut(miner).unwrap();
@@ -178,12 +185,19 @@ pub(super) fn assess(
                     fault(Offence::Copied, alike);
                 }
             }
-            Conduct::Measured { gain, own } => {
+            Conduct::Measured { gain, own, steps } => {
                 if blames {
                     standing.negative = standing.negative << 1 | u8::from(gain < 0);
                 }
                 let target = if own > gain { 1_000_000_000 } else { -1_000_000_000 };
                 standing.proof += (target - standing.proof) * i128::from(spec.proof.decay_ppm) / 1_000_000;
+                let WeightRule::MeasuredSteps { least_ppm, most_ppm, newest_ppm } = spec.weights else {
+                    panic!("the example pays by measured steps")
+                };
+                let of_step = (1_000 * gain).div_euclid(steps);
+                let ratio = if median > 0 { of_step * 1_000_000 / median } else { 1_000_000 };
+                let ratio = ratio.max(least_ppm.into()).min(most_ppm.into());
+                standing.factor += (1_000 * ratio - standing.factor) * i128::from(newest_ppm) / 1_000_000;
                 if blames && gain < 0 {
                     punish(spec, standing, window, Offence::Negative, 1);
                     punish(spec, standing, window, Offence::NegativeOften, 1);
@@ -206,25 +220,35 @@ fn score_of(spec: &GauntletSpec, standing: &Standing, window: u64) -> u64 {
     (ordinal * standing.proof / 1_000_000_000) as u64
 }
 
-/// The row of at most as many miners as the ramp has places.
-pub(super) fn row(spec: &GauntletSpec, scores: &BTreeMap<PublicKey, u64>) -> BTreeMap<PublicKey, u64> {
-    let WeightRule::RankRamp { places, ramp_share_ppm, top_ratio_ppm, .. } = spec.weights else {
-        panic!("the example ranks")
+/// The least gain of a step such that contributions with at most this gain have half of the measured steps or more.
+fn median(conducts: &BTreeMap<PublicKey, Conduct>) -> i128 {
+    let mut gains: Vec<(i128, i128)> = conducts
+        .values()
+        .filter_map(|conduct| match conduct {
+            Conduct::Measured { gain, steps, .. } => Some(((1_000 * gain).div_euclid(*steps), *steps)),
+            _ => None,
+        })
+        .collect();
+    gains.sort();
+    let all: i128 = gains.iter().map(|(_, steps)| steps).sum();
+    let up_to = |gain: i128| gains.iter().filter(|(other, _)| *other <= gain).map(|(_, steps)| steps).sum::<i128>();
+    gains.iter().map(|(gain, _)| *gain).find(|gain| up_to(*gain) * 2 >= all).unwrap_or(0)
+}
+
+/// The weights of these miners by measured steps.
+pub(super) fn weights(
+    genesis: &Genesis,
+    payable: &[PublicKey],
+    standings: &BTreeMap<PublicKey, Standing>,
+    steps: impl Fn(&PublicKey) -> u64,
+) -> BTreeMap<PublicKey, u64> {
+    let merit = |miner: &PublicKey| {
+        let factor = standings[miner].factor;
+        let is_whole = steps(miner) == u64::from(genesis.inner.steps);
+        i128::from(steps(miner)) * if is_whole { factor } else { factor.min(1_000_000_000) }
     };
-    let mut ranked: Vec<(PublicKey, u64)> = scores.iter().map(|(k, s)| (*k, *s)).filter(|(_, s)| *s > 0).collect();
-    ranked.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-    assert!(ranked.len() <= places as usize, "the example has no tail");
-    let (n, r) = (ranked.len() as i128, i128::from(top_ratio_ppm));
-    let t: Vec<i128> = (0..n).map(|i| if n == 1 { 1 } else { r * (n - 1) - i * (r - 1_000_000) }).collect();
-    let sum: i128 = t.iter().sum();
-    let parts: Vec<i128> = t.iter().map(|t| i128::from(ramp_share_ppm) * PICO * t / sum).collect();
-    let shared = |score: u64| {
-        let equal: Vec<i128> = ranked.iter().zip(&parts).filter(|((_, s), _)| *s == score).map(|(_, p)| *p).collect();
-        equal.iter().sum::<i128>() / equal.len() as i128
-    };
-    let shares: Vec<i128> = ranked.iter().map(|(_, score)| shared(*score)).collect();
-    let whole: i128 = shares.iter().sum();
-    let weights = ranked.iter().zip(shares).map(|((miner, _), share)| (*miner, (1_000_000 * share / whole) as u64));
+    let whole: i128 = payable.iter().map(merit).sum();
+    let weights = payable.iter().map(|miner| (*miner, (1_000_000 * merit(miner) / whole) as u64));
     weights.filter(|(_, weight)| *weight > 0).collect()
 }
 
@@ -235,6 +259,7 @@ pub(super) fn value(standing: &Standing) -> Vec<u8> {
         .flat_map(|number| (*number as i64).to_le_bytes())
         .collect();
     let histories = [standing.missing, standing.withheld, standing.negative].map(u64::from);
-    bytes.extend(histories.into_iter().chain([standing.excluded_until]).flat_map(u64::to_le_bytes));
+    let last = [standing.excluded_until, standing.factor as u64];
+    bytes.extend(histories.into_iter().chain(last).flat_map(u64::to_le_bytes));
     bytes
 }

@@ -100,10 +100,8 @@ fn ledger(examples: &Examples, entries: &mut Entries) {
 fn miners(examples: &Examples, entries: &mut Entries) {
     let (genesis, record) = (&examples.genesis, &examples.record);
     let half = genesis.validators.iter().map(|validator| validator.stake).sum::<u64>();
-    for score in &examples.scores {
-        for (miner, standing) in assess(genesis, score, &record.outcomes).0 {
-            entries.insert(key("standing", &[score.validator.as_bytes(), miner.as_bytes()]), value(&standing));
-        }
+    for (miner, standing) in assess(genesis, &examples.scores, record).0 {
+        entries.insert(key("standing", &[miner.as_bytes()]), value(&standing));
     }
     for (contribution, outcome) in examples.contributions.iter().zip(&record.outcomes) {
         let miner = contribution.miner;

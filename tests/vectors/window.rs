@@ -139,8 +139,11 @@ fn genesis(dataset: &Dataset) -> Genesis {
                 unassigned_pages: 64,
                 trial_step_ppm: 500_000,
                 held_out_pages: 4,
+                evaluators: 2,
                 ..GauntletSpec::customary()
             };
+            // Two miners of three steps each would mint all, and one of them is refused.
+            genesis.emission.target_steps = 6;
             genesis.replay.fraction_ppm = 0;
             genesis.deadlines = Deadlines { commit_ms: 60_000, reveal_ms: 60_000, judge_ms: 60_000 };
             genesis.registration = registration();
