@@ -1,4 +1,4 @@
-//! What a home must not forget about a run, even where its journal has lost its end.
+//! The memory of a home about a run, which lasts where its journal has lost its end.
 //!
 //! The file `memory.json` lies beside the journal and is written after it. It names the last record that this home
 //! knows to be final, so that an audit of a shorter journal does not pass, and the last statement that this home has
@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use templar_manifest::{Hash, PublicKey, RecordId, WindowIndex};
+use templar_manifest::{Hash, Payload, PublicKey, RecordId, RunId, Signed, WindowHeader, WindowIndex};
 use templar_protocol::{Entry, Node, Verified};
 
 use crate::error::HomeError;
@@ -65,6 +65,28 @@ impl Statement {
         let is_own = entry.signer() == *key && !matches!(entry.entry(), Entry::Evidence(_));
         is_own.then(|| Self { window: entry.window(), kind: entry.name().to_owned(), entry: entry.id() })
     }
+
+    /// The statement about `run` in an entry that `key` has signed. Whether the rules take the entry does not matter: the
+    /// signature alone shows that the key has made it.
+    ///
+    /// A hash-chain value has no signature, so it gives none. Neither does evidence: it is about the past, and a node that
+    /// still speaks is heard by its own entries.
+    pub fn signed_by(key: &PublicKey, run: &RunId, entry: &Entry) -> Option<Self> {
+        match entry {
+            Entry::Envelope(envelope) if envelope.signer == *key => {
+                let verified = Verified::open(entry.clone()).ok()?;
+                if verified.run() == *run { Self::of(&verified, key) } else { None }
+            }
+            Entry::Record(record) if record.header.signer == *key => {
+                // A stranger may have put another body behind the header.
+                let header: Signed<WindowHeader> = record.header.open().ok()?;
+                let WindowHeader { run: named, window, .. } = *header.payload();
+                let kind = WindowHeader::KIND.name().to_owned();
+                (named == *run).then(|| Self { window, kind, entry: entry.id() })
+            }
+            Entry::Envelope(_) | Entry::Record(_) | Entry::Reveal(_) | Entry::Evidence(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Statement {
@@ -115,7 +137,7 @@ pub enum Silence {
     Listening,
 }
 
-/// What a statement with this home's key means that the home did not know.
+/// The meaning of a statement with this home's key that the home did not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
     /// The home takes it for its own, from an earlier life.

@@ -13,9 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use templar_audit::chain;
 use templar_manifest::chain::Chain;
 use templar_manifest::{Contradiction, Contribution, Hash, PublicKey, SecretKey, Signed};
-use templar_protocol::{
-    Entry, EvidenceEntry, Input, Node, Output, RegistrationError, Reject, RevealEntry, Unsigned, Verified,
-};
+use templar_protocol::{Entry, EvidenceEntry, Input, Node, Output, RegistrationError, Reject, RevealEntry, Unsigned};
 
 use crate::context::{RunContext, RunError};
 use crate::entry_log::EntryLog;
@@ -156,7 +154,7 @@ impl Replica {
         Ok(Self { context, key, chain, node: Arc::new(Mutex::new(node)), journal, log, dir, memory, own })
     }
 
-    /// What this home must not forget about the run.
+    /// The memory of this home about the run.
     pub fn memory(&self) -> &Memory {
         &self.memory
     }
@@ -289,22 +287,13 @@ impl Replica {
         })
     }
 
-    /// Looks for a statement with this node's key that its journal does not have. Whether the rules take the entry now
-    /// does not matter: its signature shows that the key has made it.
+    /// Looks for a statement with this node's key that its journal does not have, in any entry of a peer. A hash-chain
+    /// value shows only once the rules accept it that it is on this node's chain; [`Replica::submit`] looks at it then.
     fn listen(&mut self, entry: &Entry) -> Result<(), HomeError> {
-        let me = self.me();
-        // A reveal shows only once the rules accept it that its value is on this node's chain. Evidence is about the
-        // past: a node that still speaks is heard by its own entries.
-        if !matches!(entry, Entry::Envelope(envelope) if envelope.signer == me) || self.own.contains(&entry.id()) {
-            return Ok(());
+        match Statement::signed_by(&self.me(), &self.context.run, entry) {
+            Some(statement) if !self.own.contains(&statement.entry) => self.heard(statement).map(drop),
+            _ => Ok(()),
         }
-        let Ok(verified) = Verified::open(entry.clone()) else { return Ok(()) };
-        if verified.run() == self.context.run
-            && let Some(statement) = Statement::of(&verified, &me)
-        {
-            self.heard(statement)?;
-        }
-        Ok(())
     }
 
     /// Takes an entry from a peer. An honest peer passes on only entries that it has accepted itself.

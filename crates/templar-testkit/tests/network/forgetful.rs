@@ -10,7 +10,7 @@ use templar_home::mend::{RunFault, check};
 use templar_home::replica::{Replica, SubmitError};
 use templar_manifest::WindowIndex;
 use templar_node::executor::StartingState;
-use templar_protocol::Output;
+use templar_protocol::{Entry, Output};
 
 use super::alone::Alone;
 use super::key;
@@ -88,6 +88,35 @@ fn a_copy_of_a_home_falls_silent_when_it_hears_the_other_one() {
     assert_eq!(is_silent(&mut second), Some(Silence::Listening));
     second.caught_up().unwrap();
     assert_eq!(is_silent(&mut second), None);
+}
+
+/// What a replica that has followed the first window says when it then hears only this entry.
+fn after(entry: &[u8], (_root, mut replica): (tempfile::TempDir, Replica)) -> Option<(u64, String)> {
+    drop(replica.take(entry).unwrap());
+    match is_silent(&mut replica) {
+        Some(Silence::Elsewhere(statement)) => Some((statement.window.0, statement.kind)),
+        silence => panic!("{silence:?}"),
+    }
+}
+
+/// A record shows it too, before what it follows from, and with a body that is not its own.
+#[test]
+fn a_copy_of_a_home_hears_the_other_one_in_a_proposed_record() {
+    let mut alone = Alone::new();
+    alone.window(StartingState::Recorded, |_, _| {});
+    let copies = [copy(&alone, true), copy(&alone, true)];
+    let known = copies[0].1.entries();
+    alone.window(StartingState::Recorded, |_, _| {});
+    let record = entries_after(&alone, known).iter().find_map(|bytes| match Entry::decode(bytes).unwrap() {
+        Entry::Record(record) => Some(record),
+        _ => None,
+    });
+    let record = record.expect("a record closes the window");
+    let mut hidden = record.clone();
+    hidden.body.push(0);
+    for (copy, record) in copies.into_iter().zip([record, hidden]) {
+        assert_eq!(after(&Entry::Record(record).encode(), copy), Some((1, "window".to_owned())));
+    }
 }
 
 #[test]
