@@ -3,6 +3,7 @@
 //! The runs are tiny (one layer, pages of 32 tokens), so a window takes milliseconds. The tests compare hashes,
 //! exit codes and the words of errors. The tests of the libraries check that the numbers are right.
 
+mod ahead;
 mod arguments;
 mod damage;
 mod evidence;

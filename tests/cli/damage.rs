@@ -109,6 +109,21 @@ fn audited(home: &Home, what: &str) -> Vec<Said> {
     ways.iter().map(audit).collect()
 }
 
+/// Looks at a damaged home in the two ways in which a home is looked at without an audit. They say the same.
+fn checked(home: &Home, what: &str) {
+    for command in [&["verify"][..], &["store", "scrub", "--offline"]] {
+        let said = home.fails(5, command);
+        let end = said.last();
+        assert_eq!(end["verdict"], "unavailable", "{what}, {command:?}: {end}");
+        assert!(end["hint"].as_str().unwrap().contains("`templar store scrub` repairs"), "{what}, {command:?}: {end}");
+        let text = home.say(command).out;
+        assert!(
+            text.contains("unavailable: damaged here: ") && !text.contains("mismatch"),
+            "{what}, {command:?}: {text}"
+        );
+    }
+}
+
 fn signed(said: &Said) -> usize {
     said.lines().iter().filter(|line| line["type"] == "window" && !line["signed"].is_null()).count()
 }
@@ -124,6 +139,7 @@ fn a_damaged_blob_accuses_nobody_and_is_never_signed_about() {
             let home = sound.copy();
             damage(&home, &id);
             audited(&home, kind).iter().for_each(|said| assert_eq!(signed(said), 0, "{kind}: {said:?}"));
+            checked(&home, kind);
             rows += 1;
             continue;
         }
@@ -131,6 +147,12 @@ fn a_damaged_blob_accuses_nobody_and_is_never_signed_about() {
             let (home, what) = (sound.copy(), format!("{kind} {harm:?}"));
             harm.befalls(&at(&home));
             audited(&home, &what).iter().for_each(|said| assert_eq!(signed(said), 0, "{what}: {said:?}"));
+            checked(&home, &what);
+            if kind.ends_with("shard") {
+                let said = home.fails(5, ["dataset", "verify", "shakespeare"]).last();
+                let fault = said["faults"][0].as_str().unwrap();
+                assert!(fault.starts_with("damaged here: ") && fault.contains(&id), "{what}: {said}");
+            }
         }
         files += 1;
     }
@@ -154,6 +176,8 @@ fn a_damaged_database_accuses_nobody() {
         }
         let said = home.fails(5, ["audit", "--all", "--sign"]);
         assert!(!said.out.contains("mismatch"), "{harm:?}: {said:?}");
+        let checks = [&["verify"][..], &["store", "scrub", "--offline"]].map(|check| home.fails(5, check));
+        assert!(checks.iter().all(|said| !said.out.contains("mismatch")), "{harm:?}: {checks:?}");
         // A database that does not open is an error; without one, genesis is missing, and the result says so.
         assert!(said.err.contains("\"hint\":\"") || said.out.contains("\"hint\":\""), "{harm:?}: {said:?}");
     }
@@ -179,7 +203,8 @@ fn a_damaged_journal_accuses_nobody_and_is_repaired_by_a_scrub() {
                 assert!(said.err.contains("`templar store scrub` keeps"), "{command:?}: {said:?}");
             }
         }
-        let found = home.fails(4, ["store", "scrub", "--offline"]).last();
+        checked(&home, &what);
+        let found = home.fails(5, ["store", "scrub", "--offline"]).last();
         assert!(found["files"][0]["file"] == "journal" && found["files_left"].as_u64() > Some(0), "{what}: {found}");
     }
 }
@@ -243,7 +268,8 @@ fn a_start_file_that_is_damaged_or_changed_is_told_apart() {
         harm.befalls(&start(&home));
         audited(&home, &what).iter().for_each(|said| assert_eq!(signed(said), 0, "{said:?}"));
         assert!(home.fails(4, ["status"]).err.contains("`templar store scrub`"));
-        assert_eq!(home.fails(4, ["store", "scrub", "--offline"]).last()["files"][0]["file"], "start.json");
+        checked(&home, &what);
+        assert_eq!(home.fails(5, ["store", "scrub", "--offline"]).last()["files"][0]["file"], "start.json");
         let mended = home.ok(["store", "scrub"]);
         assert_eq!((&mended["files_left"], &mended["verdict"]), (&Value::from(0), &Value::from("match")), "{what}");
         assert_eq!(home.ok(["audit"])["verdict"], "match", "{what}");
@@ -264,6 +290,8 @@ fn a_start_file_that_is_damaged_or_changed_is_told_apart() {
         );
         assert_eq!(signed(&said), 0, "{said:?}");
     }
+    home.fails(4, ["verify"]);
+    assert_eq!(home.fails(4, ["store", "scrub", "--offline"]).last()["verdict"], "mismatch");
     home.ok(["store", "scrub"]);
     assert_eq!(home.ok(["audit"])["verdict"], "match");
 }

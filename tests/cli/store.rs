@@ -73,19 +73,19 @@ fn a_scrub_finds_what_is_damaged_and_heals_it_from_a_peer() {
         said["damaged"].as_array().unwrap().iter().map(|damaged| hash(damaged, "blob")).collect()
     };
 
-    let report = home.fails(4, ["store", "scrub", "--offline"]).last();
+    let report = home.fails(5, ["store", "scrub", "--offline"]).last();
     assert_eq!((ids(&report), report["healed"].as_u64()), (damaged.to_vec(), Some(0)), "{report}");
     assert!(report["damaged"].to_string().contains("shard") && report["damaged"].to_string().contains("trace"));
-    assert_eq!(home.fails(4, ["store", "scrub", "--offline"]).last(), report, "a report changes nothing");
+    assert_eq!(home.fails(5, ["store", "scrub", "--offline"]).last(), report, "a report changes nothing");
     home.fails(5, ["audit"]);
 
     // No peer can help. The damage stays on record, and no good blob is lost.
     sharer.stop();
-    let alone = home.fails(4, ["store", "scrub"]).last();
+    let alone = home.fails(5, ["store", "scrub"]).last();
     assert_eq!((ids(&alone), alone["left"].as_u64()), (damaged.to_vec(), Some(2)), "{alone}");
-    let again = home.fails(4, ["store", "scrub", "--offline"]).last();
+    let again = home.fails(5, ["store", "scrub", "--offline"]).last();
     assert_eq!((ids(&again), again["blobs"].as_u64()), (damaged.to_vec(), Some(whole["blobs"].as_u64().unwrap() - 2)));
-    assert_eq!(home.fails(4, ["verify"]).last()["faults"].as_array().unwrap().len(), 2);
+    assert_eq!(home.fails(5, ["verify"]).last()["faults"].as_array().unwrap().len(), 2);
     assert_eq!(home.ok(["store", "stats"])["torn"].as_array().unwrap().len(), 2);
 
     let sharer = Running::start(&origin, ["share"]);
@@ -98,7 +98,7 @@ fn a_scrub_finds_what_is_damaged_and_heals_it_from_a_peer() {
 
     // One blob by its hash heals too.
     damage(&home, &damaged[0]);
-    home.fails(4, ["store", "scrub", "--offline"]);
+    home.fails(5, ["store", "scrub", "--offline"]);
     home.ok(["fetch", &damaged[0], "--from", &sharer.ticket()]);
     assert_eq!(home.ok(["store", "scrub", "--offline"]), whole);
     sharer.stop();
@@ -114,7 +114,7 @@ fn beside_a_node_a_scrub_reports_and_nothing_is_removed() {
     let node = Running::start(&home, ["share"]);
     let beside = [home.ok(["store", "stats"]), home.ok(["store", "gc", "--dry-run"])];
     assert_eq!(beside[..], alone[..2]);
-    let report = home.fails(4, ["store", "scrub", "--offline"]).last();
+    let report = home.fails(5, ["store", "scrub", "--offline"]).last();
     assert_eq!(report["blobs"], alone[2]["blobs"]);
     assert_eq!(hash(&report["damaged"][0], "blob"), shard(&origin));
     let hint = |said: Value| said["hint"].as_str().unwrap().to_owned();
@@ -201,7 +201,7 @@ fn gc_removes_nothing_while_it_cannot_tell_what_is_needed() {
     damage(&home, &run);
     let said = refused(&home, 4, ["store", "gc"]);
     assert!(said["error"].as_str().unwrap().contains("cannot be read"), "{said}");
-    let report = home.fails(4, ["store", "scrub", "--offline"]).last();
+    let report = home.fails(5, ["store", "scrub", "--offline"]).last();
     assert_eq!(hash(&report["damaged"][0], "blob"), run);
 }
 

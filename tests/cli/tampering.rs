@@ -1,5 +1,5 @@
-//! A home with changed bytes. `verify` reports them with exit code 4. The audit ends with exit code 5, since bytes that
-//! are damaged or missing here are no mismatch of others.
+//! A home with changed bytes. `verify` and the audit end with exit code 5, since bytes that are damaged or missing here are
+//! no mismatch of others.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ fn one_bit_of_any_blob_file_is_found() {
         let audit = home.fails(5, ["audit", "--all"]);
         assert_eq!(audit.last()["verdict"], "unavailable", "{audit:?}");
         assert!(audit.out.contains(name), "{name} is not named: {audit:?}");
-        let verify = home.fails(4, ["verify"]);
+        let verify = home.fails(5, ["verify"]);
         assert!(verify.last()["faults"][0].as_str().unwrap().contains(name), "{verify:?}");
         flip(file, 7919 * (index + 1));
     }
@@ -62,12 +62,13 @@ fn a_changed_journal_is_found() {
     let whole = fs::read(&path).unwrap();
     flip(&path, 100);
     home.fails(5, ["audit"]);
-    home.fails(4, ["verify"]);
+    home.fails(5, ["verify"]);
     home.fails(4, ["status"]);
     // Without its first entry the second is refused by the rules, and the audit names it.
     let length = 36 + u32::from_le_bytes(whole[..4].try_into().unwrap()) as usize;
     fs::write(&path, &whole[length..]).unwrap();
     let audit = home.fails(4, ["audit"]);
+    assert!(home.fails(4, ["verify"]).last()["what"].as_str().unwrap().contains(" of the journal is refused"));
     let journal = audit.lines().into_iter().find(|line| line["type"] == "journal").unwrap();
     assert!(journal["what"].as_str().unwrap().starts_with("entry "), "{journal}");
 }

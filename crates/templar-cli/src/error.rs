@@ -91,6 +91,11 @@ impl CommandError {
         self.code
     }
 
+    /// The library's error behind this one, if it is a `T`.
+    pub(crate) fn cause<T: std::error::Error + Send + Sync + 'static>(&self) -> Option<&T> {
+        self.error.downcast_ref()
+    }
+
     /// The same error with another code, for a command in which it means something else.
     pub(crate) fn with_code(mut self, code: Code) -> Self {
         self.code = code;
@@ -314,7 +319,9 @@ fn run(error: &RunError) -> Meaning {
 fn configure(error: &ConfigureError) -> Meaning {
     match error {
         ConfigureError::Size { .. } | ConfigureError::Form(_) | ConfigureError::Value(_) => plain(Code::Usage),
-        ConfigureError::Key { .. } => hint(Code::Usage, "`templar run new` and `templar run show` print every key"),
+        ConfigureError::Key { .. } => {
+            hint(Code::Usage, "`templar run new --long` and `templar run show` print every key")
+        }
         ConfigureError::Vocabulary { .. } => hint(
             Code::Failed,
             "a model may have more rows than tokens, not fewer; resize it, or use the tokenizer that it was trained with",

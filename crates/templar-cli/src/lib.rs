@@ -27,6 +27,7 @@ mod printer;
 mod session;
 mod signals;
 mod tokenizer_file;
+mod verdict;
 
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,6 +47,9 @@ use error::{Code, CommandError, CommandResult};
 use invocation::Invocation;
 use offline::NetworkAccess;
 use printer::{Mode, Printer};
+
+/// The greatest width of a help text, in columns.
+const COLUMNS_OF_HELP: usize = 100;
 
 /// The end of the help of the program.
 const MORE: &str = "\
@@ -74,7 +78,7 @@ No result depends on TEMPLAR_ISA, TEMPLAR_DEVICE, TEMPLAR_RECHECK, TEMPLAR_RECOM
 
 /// Decentralised training that anyone can check: every claim can be recomputed to the same hash
 #[derive(Debug, Parser)]
-#[command(name = "templar", version, propagate_version = false, max_term_width = 100, after_long_help = MORE)]
+#[command(name = "templar", version, propagate_version = false, max_term_width = COLUMNS_OF_HELP, after_long_help = MORE)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -263,7 +267,8 @@ fn speak_up(verbose: u8) {
 /// The help of every command, one after the other. A test compares it with the snapshot that is kept.
 pub fn reference() -> String {
     let mut text = String::new();
-    let mut command = Cli::command();
+    // The same text in every terminal.
+    let mut command = Cli::command().term_width(COLUMNS_OF_HELP);
     command.build();
     describe(&mut command, &mut text);
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()

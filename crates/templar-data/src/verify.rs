@@ -49,6 +49,18 @@ pub enum DatasetFault {
     Tokenizer(#[from] TokenizerError),
 }
 
+impl DatasetFault {
+    /// The blob that could not be read, with the error, if that is the fault.
+    pub fn unread(&self) -> Option<(Hash, &ReadError)> {
+        match self {
+            Self::Shard(PageError::Read { blob, source })
+            | Self::ReadTokenizer { blob, source }
+            | Self::ReadChatTemplate { blob, source } => Some((blob.hash(), source)),
+            Self::Manifest(_) | Self::Shard(_) | Self::Hash { .. } | Self::Tokenizer(_) => None,
+        }
+    }
+}
+
 /// The result of a verification.
 #[derive(Debug, Default)]
 pub struct Verification {

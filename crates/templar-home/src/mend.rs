@@ -26,7 +26,9 @@ pub struct RunFault {
     pub file: &'static str,
     /// The fault, as a sentence.
     pub problem: String,
-    /// What the repair did; `None` while it is not repaired.
+    /// Whether the file is whole and says what the rules do not give. Any other fault is damage of this home's own.
+    pub differs: bool,
+    /// The repair, as a sentence; `None` while it is not repaired.
     pub repaired: Option<String>,
 }
 
@@ -73,19 +75,21 @@ struct Check {
 }
 
 impl Check {
-    fn fault(&mut self, file: &'static str, problem: String, repaired: Option<String>) {
-        self.faults.push(RunFault { run: self.context.run, file, problem, repaired });
+    fn fault(&mut self, file: &'static str, problem: String, differs: bool, repaired: Option<String>) {
+        self.faults.push(RunFault { run: self.context.run, file, problem, differs, repaired });
     }
 
     /// The file that follows from genesis is made again.
     fn start(&mut self, home: &Home, repair: bool) -> Result<(), MendError> {
-        let Some(StartFault::Damaged(problem) | StartFault::Differs(problem)) = self.context.start_fault(home)? else {
-            return Ok(());
+        let (problem, differs) = match self.context.start_fault(home)? {
+            None => return Ok(()),
+            Some(StartFault::Damaged(problem)) => (problem, false),
+            Some(StartFault::Differs(problem)) => (problem, true),
         };
         if repair {
             self.context.write_start(home)?;
         }
-        self.fault("start.json", problem, repair.then(|| "made again from genesis".to_owned()));
+        self.fault("start.json", problem, differs, repair.then(|| "made again from genesis".to_owned()));
         Ok(())
     }
 
@@ -94,7 +98,7 @@ impl Check {
         match Memory::read(&self.dir) {
             Ok(memory) => Ok(Some(memory)),
             Err(error @ (HomeError::Damaged { .. } | HomeError::Parse { .. })) => {
-                self.fault("memory.json", error.to_string(), None);
+                self.fault("memory.json", error.to_string(), false, None);
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -102,13 +106,15 @@ impl Check {
     }
 
     fn journal(&mut self, memory: Option<Memory>, is_written: bool, repair: bool) -> Result<(), MendError> {
+        let mut differs = false;
         let (problem, is_damaged, mut folded) = match Journal::look(&self.dir) {
             Ok(found) => {
                 let folded = self.fold(&found.records)?;
+                differs = folded.refused.is_some();
                 let torn = found.torn_bytes;
                 let torn = (torn > 0 && !is_written)
                     .then(|| format!("the last {torn} bytes of the journal are no whole entry"));
-                (folded.refused.clone().or(torn), folded.refused.is_some(), folded)
+                (folded.refused.clone().or(torn), differs, folded)
             }
             Err(error @ JournalError::Damaged { .. }) => {
                 let folded = self.fold(&Journal::salvage(&self.dir)?)?;
@@ -129,11 +135,11 @@ impl Check {
         }
         if let Some(problem) = problem {
             let repaired = if repair { Some(self.replace(&folded.accepted)?) } else { None };
-            self.fault("journal", problem, repaired);
+            self.fault("journal", problem, differs, repaired);
         }
         if let Some(problem) = head {
             // Only peers have what is missing.
-            self.fault("journal", problem, None);
+            self.fault("journal", problem, false, None);
         }
         Ok(())
     }

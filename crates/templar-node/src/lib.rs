@@ -4,6 +4,7 @@
 //! * [`executor`]: the work with tensors; [`trainer`]: the source of a miner's results.
 //! * [`gather`]: brings blobs from [`peers`]; [`serving`]: the part of a node that peers get.
 //! * [`exchange`]: short visits to the network: joining, fetching, healing; [`tally`]: the progress of one.
+//! * [`ahead`]: asks peers what they know beyond a journal.
 //! * [`settings`]: the use of the network, and the file of a home that sets it.
 //! * [`clock`]: compares this machine's clock with others; [`doctor`]: checks everything that a node depends on.
 //! * [`metrics`]: the counters of a node; [`stop`]: the signal that ends one.
@@ -27,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod ahead;
 pub mod clock;
 mod compute;
 pub mod doctor;

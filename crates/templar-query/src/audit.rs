@@ -14,22 +14,19 @@ pub mod head;
 
 use templar_audit::{AuditInputs, AuditTask, InputError, States, audit_window};
 use templar_blob::{BlobSource, Damage, ReadError, Watched};
-use templar_home::HomeError;
 use templar_home::access::Access;
 use templar_home::context::{RunContext, RunError, StartFault};
-use templar_home::journal::{Journal, JournalError};
-use templar_home::memory::Memory;
 use templar_manifest::{AuditEntry, AuditVerdict, PublicKey, RunId, Signed, State, WindowIndex};
 use templar_protocol::{ClosedWindow, Node, RunState};
 use templar_train::tensors::LoadError;
 
 use self::findings::{AuditEvent, AuditFinding, AuditSummary, VerdictView, WindowFinding};
-use self::head::AuditedHead;
+use self::head::{AskPeers, AuditedHead, HeardOfPeers};
 use crate::error::{QueryError, error_line};
 use crate::find::closed_window;
 use crate::index::{HomeIndex, IndexFault};
+use crate::own::{self, OwnJournal, damaged, mismatch};
 use crate::reference::Reference;
-use crate::refold::{Refolded, refold};
 
 /// The audit that is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +39,8 @@ pub struct AuditPlan<'a> {
     pub window: Option<WindowIndex>,
     /// A record that must be among those of the journal, by its hash or the first digits of it.
     pub expect: Option<&'a Reference>,
+    /// The peers to ask for a later record; `None` for an audit without a network.
+    pub peers: Option<&'a dyn AskPeers>,
     /// The key that the audit manifests name as the auditor; zero where nothing is signed.
     pub auditor: PublicKey,
 }
@@ -102,14 +101,6 @@ fn unreadable(error: &RunError) -> Option<String> {
     }
 }
 
-fn mismatch(what: String) -> AuditVerdict {
-    AuditVerdict::Mismatch { what }
-}
-
-fn damaged(what: impl std::fmt::Display) -> AuditVerdict {
-    AuditVerdict::Unavailable { what: format!("damaged here: {what}") }
-}
-
 /// The findings so far, and the one who hears them.
 struct Report<'a, E> {
     hear: &'a mut dyn FnMut(AuditEvent) -> Result<(), E>,
@@ -140,6 +131,7 @@ impl<E: From<QueryError>> Auditor<'_, '_, E> {
         self.start()?;
         let Some(node) = self.journal()? else { return Ok(()) };
         self.head(&node)?;
+        self.peers(&node)?;
         match self.plan.window {
             Some(window) => self.one(&node, window, start),
             None => {
@@ -164,43 +156,41 @@ impl<E: From<QueryError>> Auditor<'_, '_, E> {
     /// Takes every entry of the journal through the rules again, as far as they accept it. `None` if the journal is
     /// damaged.
     fn journal(&mut self) -> Result<Option<Node>, E> {
-        let access = self.plan.access;
-        let found = match Journal::look(&access.home.run_dir(&self.context.run)) {
-            Ok(found) => found,
-            Err(error @ (JournalError::Damaged { .. } | JournalError::Home(HomeError::Io { .. }))) => {
-                let verdict = damaged(error_line(&error)).into();
-                self.report.found(AuditFinding::Journal { entries: 0, verdict })?;
-                return Ok(None);
-            }
-            Err(error) => return query(Err(error)),
-        };
-        let Refolded { node, fault } = query(refold(self.context, &found.records))?;
-        let verdict = match (fault, found.torn_bytes) {
-            (Some(fault), _) => mismatch(fault),
-            // A running node may be writing its next entry.
-            (None, torn) if torn > 0 && !access.is_beside_a_node() => {
-                damaged(format!("the last {torn} bytes of the journal are no whole entry"))
-            }
-            _ => AuditVerdict::Match,
-        };
-        self.report.found(AuditFinding::Journal { entries: found.records.len(), verdict: verdict.into() })?;
-        Ok(Some(node))
+        let OwnJournal { entries, node, verdict } = query(OwnJournal::read(self.plan.access, self.context))?;
+        self.report.found(AuditFinding::Journal { entries, verdict: verdict.into() })?;
+        Ok(node)
     }
 
     /// Compares the last record with the one that this home remembers and with the one that is expected. Both tell
     /// a journal that lost its end from one that is whole.
     fn head(&mut self, node: &Node) -> Result<(), E> {
         let head = AuditedHead::of(&self.context.genesis, node.closed().last());
-        let known = match Memory::read(&self.plan.access.home.run_dir(&self.context.run)) {
-            Ok(memory) => memory.head.and_then(|head| head.problem(node)).map(damaged),
-            Err(error) => Some(damaged(error_line(&error))),
-        };
+        let known = own::forgotten(self.plan.access, self.context.run, node);
         let expected = self.plan.expect.filter(|expected| !head::is_among(expected, node.closed()));
         let unknown = expected.map(|expected| AuditVerdict::Unavailable {
             what: format!("record {} is not among the {} of this journal", head::name(expected), node.closed().len()),
         });
         let verdict = known.or(unknown).unwrap_or(AuditVerdict::Match).into();
         self.report.found(AuditFinding::Head { head, verdict })
+    }
+
+    /// Asks peers whether they know a later record. If nobody answers, nothing is found.
+    fn peers(&mut self, node: &Node) -> Result<(), E> {
+        let Some(peers) = self.plan.peers else { return Ok(()) };
+        let HeardOfPeers { answered, ahead } = head::ask(node, peers);
+        if answered == 0 {
+            return Ok(());
+        }
+        // An audit of one window says nothing about those that follow.
+        let behind = ahead.filter(|_| self.plan.window.is_none());
+        let verdict = behind.map_or(AuditVerdict::Match, |ahead| AuditVerdict::Unavailable {
+            what: format!(
+                "this home is behind: peers have window {}, with record {}",
+                ahead.window,
+                ahead.record.short()
+            ),
+        });
+        self.report.found(AuditFinding::Peers { answered, ahead, verdict: verdict.into() })
     }
 
     /// Audits one window. It starts from the window's own checkpoint and states where they are here, and otherwise

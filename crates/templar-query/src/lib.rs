@@ -88,6 +88,7 @@ pub mod index;
 pub mod log;
 pub mod manifest_view;
 pub mod object;
+mod own;
 pub mod participation;
 pub mod reference;
 pub mod refold;

@@ -1,16 +1,21 @@
 //! A check of everything in a home: the hash of every blob, the signature of every entry, every link.
+//!
+//! The answer has the words of an audit. Data that this home has lost is `unavailable: damaged here`. A `mismatch` is
+//! data that is whole and breaks the rules, so it says something about its maker.
+
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use templar_blob::ReadError;
 use templar_home::access::Access;
-use templar_home::context::{RunContext, RunError};
-use templar_home::journal::{Journal, JournalError};
-use templar_manifest::RunId;
-use templar_train::tensors::LoadError;
+use templar_home::context::RunContext;
+use templar_home::journal::JournalError;
+use templar_manifest::{AuditVerdict, Hash, RunId};
 
+use crate::audit::findings::VerdictView;
 use crate::error::{QueryError, error_line};
 use crate::index::HomeIndex;
-use crate::refold::refold;
+use crate::own::{self, DAMAGED, OwnJournal, damaged, mismatch};
 
 /// The result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -23,8 +28,13 @@ pub struct HomeCheck {
     pub entries: usize,
     /// The number of objects that manifests name and that are not here. This is no fault: few homes keep everything.
     pub missing: u64,
-    /// The faults, one sentence each.
+    /// The faults, one sentence each. Those that begin with `damaged here` are this home's own.
     pub faults: Vec<String>,
+    /// The blobs that are damaged here.
+    pub damaged: BTreeSet<Hash>,
+    /// The first fault that is not this home's own.
+    #[serde(skip)]
+    mismatch: Option<String>,
 }
 
 impl HomeCheck {
@@ -35,29 +45,69 @@ impl HomeCheck {
     pub fn run(access: &Access) -> Result<Self, QueryError> {
         let mut check = Self::default();
         for run in access.home.runs()? {
-            match journal(access, run) {
-                Ok((entries, None)) => check.entries += entries,
-                Ok((_, Some(fault))) => check.faults.push(format!("run {}: {fault}", run.short())),
-                Err(error) if is_about_data(&error) => {
-                    check.faults.push(format!("run {}: {}", run.short(), error_line(&error)));
-                }
-                Err(error) => return Err(error),
-            }
+            check.files(access, run)?;
         }
         // A damaged journal is among the faults already. Without it there is no index of the objects that it names.
         let index = match HomeIndex::build(access, None) {
             Ok(index) => index,
-            Err(error) if is_damaged_journal(&error) => HomeIndex::default(),
+            Err(QueryError::Journal(JournalError::Damaged { .. })) => HomeIndex::default(),
             Err(error) => return Err(error),
         };
-        check.faults.extend(index.faults.iter().map(|fault| format!("{}: {}", fault.id, fault.what)));
         check.blobs(access, &index)?;
+        check.manifests(access, &index);
         Ok(check)
     }
 
     /// Whether no fault was found.
     pub fn is_sound(&self) -> bool {
         self.faults.is_empty()
+    }
+
+    /// The worst of all verdicts, with its first reason.
+    pub fn answer(&self) -> VerdictView {
+        match (self.mismatch.clone(), self.faults.first()) {
+            (Some(what), _) => AuditVerdict::Mismatch { what },
+            (None, Some(what)) => AuditVerdict::Unavailable { what: what.clone() },
+            (None, None) => AuditVerdict::Match,
+        }
+        .into()
+    }
+
+    /// Notes a fault in `place`. A match is none.
+    fn take(&mut self, place: impl std::fmt::Display, verdict: AuditVerdict) {
+        match verdict {
+            AuditVerdict::Match => {}
+            AuditVerdict::Unavailable { what } => {
+                let what = what.strip_prefix(DAMAGED).unwrap_or(&what);
+                self.faults.push(format!("{DAMAGED}{place}: {what}"));
+            }
+            AuditVerdict::Mismatch { what } => {
+                let fault = format!("{place}: {what}");
+                self.mismatch.get_or_insert_with(|| fault.clone());
+                self.faults.push(fault);
+            }
+        }
+    }
+
+    /// Checks the journal of a run by the rules: signatures, links and certificates. A run that does not open is a
+    /// fault.
+    fn files(&mut self, access: &Access, run: RunId) -> Result<(), QueryError> {
+        let place = format!("run {}", run.short());
+        let context = match RunContext::open(&access.home, access.blobs(), run) {
+            Ok(context) => context,
+            Err(error) => {
+                let Some(verdict) = own::unopened(&error) else { return Err(error.into()) };
+                self.take(place, verdict);
+                return Ok(());
+            }
+        };
+        let journal = OwnJournal::read(access, &context)?;
+        self.entries += journal.entries;
+        self.take(&place, journal.verdict);
+        if let Some(verdict) = journal.node.and_then(|node| own::forgotten(access, run, &node)) {
+            self.take(place, verdict);
+        }
+        Ok(())
     }
 
     /// Hashes every blob, and counts the missing ones.
@@ -71,12 +121,12 @@ impl HomeCheck {
         if let Some(store) = access.store_to_read() {
             let report = access.runtime().block_on(store.scrub(|_| ()))?;
             (self.blobs, self.bytes) = (report.checked, report.checked_bytes);
-            let corrupt = report.corrupt.iter().map(|id| format!("{} is corrupt on the disk", index.describe(id)));
-            self.faults.extend(corrupt);
-            let torn = report.torn.iter();
-            self.faults.extend(
-                torn.map(|id| format!("{} was found corrupt before and is still incomplete", index.describe(id))),
-            );
+            for id in &report.corrupt {
+                self.lost(index, id, "corrupt on the disk");
+            }
+            for id in &report.torn {
+                self.lost(index, id, "found corrupt before, and still incomplete");
+            }
             return Ok(());
         }
         for id in index.objects().keys() {
@@ -86,46 +136,28 @@ impl HomeCheck {
                     self.bytes += read.len() as u64;
                 }
                 Err(ReadError::NotFound { .. }) => {}
-                Err(error) => self.faults.push(error_line(&error)),
+                Err(error) => self.lost(index, id, &error_line(&error)),
             }
         }
         Ok(())
     }
-}
 
-/// Checks the entries of a run by the rules: signatures, links and certificates. Gives their number and the
-/// first fault.
-fn journal(access: &Access, run: RunId) -> Result<(usize, Option<String>), QueryError> {
-    let records = Journal::read(&access.home.run_dir(&run))?;
-    let context = RunContext::open(&access.home, access.blobs(), run)?;
-    Ok((records.len(), refold(&context, &records)?.fault))
-}
+    /// Notes a blob that this home has lost.
+    fn lost(&mut self, index: &HomeIndex, id: &Hash, why: &str) {
+        self.damaged.insert(*id);
+        self.take(index.describe(id), damaged(why));
+    }
 
-fn is_damaged_journal(error: &QueryError) -> bool {
-    matches!(error, QueryError::Journal(JournalError::Damaged { .. }))
-}
-
-/// Whether an error says that data is missing or damaged. Other errors say that the machine failed.
-fn is_about_data(error: &QueryError) -> bool {
-    let read = |error: &ReadError| {
-        matches!(
-            error,
-            ReadError::NotFound { .. }
-                | ReadError::Corrupt { .. }
-                | ReadError::Torn { .. }
-                | ReadError::TooLarge { .. }
-        )
-    };
-    match error {
-        QueryError::Run(RunError::Read { source, .. } | RunError::Load(LoadError::Read { source, .. })) => read(source),
-        QueryError::Run(
-            RunError::Unknown(_)
-            | RunError::None
-            | RunError::Decode { .. }
-            | RunError::Journal { .. }
-            | RunError::Start { .. }
-            | RunError::Load(_),
-        ) => true,
-        error => is_damaged_journal(error),
+    /// Notes the manifests that do not decode, and those that are whole and yet cannot be read. Damaged ones are among
+    /// the faults already.
+    fn manifests(&mut self, access: &Access, index: &HomeIndex) {
+        let known = self.damaged.clone();
+        for fault in index.faults.iter().filter(|fault| !known.contains(&fault.id)) {
+            let verdict = match access.verify(&fault.id) {
+                Err(error) if error.is_damage() => damaged(&fault.what),
+                _ => mismatch(&fault.what),
+            };
+            self.take(fault.id, verdict);
+        }
     }
 }

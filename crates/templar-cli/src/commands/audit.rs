@@ -1,33 +1,37 @@
 //! `templar audit`: recomputes every verdict of every record, from the blobs and the journal of this home alone.
 
+mod peers;
 mod report;
 
-use std::path::Path;
-
-use templar_home::access::{Access, AccessError};
+use templar_home::access::Access;
 use templar_home::context::RunError;
 use templar_manifest::{Audit, PublicKey, SecretKey, Signed, WindowIndex, payload};
 use templar_protocol::Entry;
 use templar_query::audit::AuditPlan;
 use templar_query::audit::findings::{AuditEvent, AuditFinding, WindowFinding};
+use templar_query::audit::head::AskPeers;
 use templar_query::find::run_id;
 use templar_query::reference::{Reference, parse_window};
-use templar_store::OpenError;
 
+use self::peers::KnownPeers;
 use self::report::AuditPrinter;
 use crate::compute::Compute;
-use crate::error::{Code, CommandError, CommandResult};
+use crate::error::{CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::offline::NetworkAccess;
 use crate::printer::count;
 use crate::session::sync;
+use crate::verdict;
 
 /// Recompute what the records say, from blobs alone
 ///
 /// Replays every contribution, measures every score, takes every outer step and settles every balance again.
 /// Ends with `match`; with `mismatch` (exit code 4) and the first difference; or with `unavailable` (exit code
 /// 5) and the missing input. An input that this home has lost is `damaged here`: it says nothing about others, and
-/// nothing is signed. An audit without a closed window is `unavailable` too. Opens no socket.
+/// nothing is signed. An audit without a closed window is `unavailable` too.
+///
+/// Everything is recomputed from this home alone. Without --offline, the peers that the home knows are asked whether
+/// they have a later record; a home that is behind is `unavailable`, and what it has is audited all the same.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AuditArgs {
     /// Audit only this window
@@ -59,7 +63,7 @@ pub(crate) fn run(invocation: &Invocation, args: &AuditArgs, network: NetworkAcc
         printer.talk("the system does not let this process give up the network; the audit opens no socket anyway");
     }
     args.compute.choose(invocation)?;
-    let access = open(invocation.root()?, args.sign)?;
+    let access = if args.sign { invocation.write() } else { invocation.read() }.map_err(verdict::unopened)?;
     let run = match &args.run {
         Some(named) => run_id(&access, named)?,
         None => access.home.current_run()?.ok_or(RunError::None)?,
@@ -68,7 +72,9 @@ pub(crate) fn run(invocation: &Invocation, args: &AuditArgs, network: NetworkAcc
     let key = if args.sign { Some(access.home.key()?) } else { access.home.key().ok() };
     let auditor = key.as_ref().map_or(PublicKey::from_bytes([0; 32]), SecretKey::public);
     let report = AuditPrinter { printer, network };
-    let plan = AuditPlan { access: &access, run, window: args.window, expect: args.expect.as_ref(), auditor };
+    let peers = if args.offline { None } else { KnownPeers::of(invocation, &access, run)? };
+    let peers = peers.as_ref().map(|peers| peers as &dyn AskPeers);
+    let plan = AuditPlan { access: &access, run, window: args.window, expect: args.expect.as_ref(), peers, auditor };
     let summary = plan.run::<CommandError>(&mut |event| {
         match event {
             AuditEvent::StartMissing { what, last } => {
@@ -94,15 +100,6 @@ pub(crate) fn run(invocation: &Invocation, args: &AuditArgs, network: NetworkAcc
         Ok(())
     })?;
     Ok(report.end(&summary))
-}
-
-/// Opens the home. A store whose database is damaged makes the whole audit unavailable.
-fn open(root: &Path, to_sign: bool) -> Result<Access, CommandError> {
-    let opened = if to_sign { Access::write(root) } else { Access::read(root) };
-    opened.map_err(|error| match error {
-        AccessError::Store(OpenError::Database { .. }) => CommandError::from(error).with_code(Code::Partial),
-        error => error.into(),
-    })
 }
 
 /// Reads a record's hash, or digits of one.

@@ -8,12 +8,14 @@ mod reading;
 
 use serde_json::json;
 use templar_blob::ReadError;
-use templar_data::{DatasetFault, PageError, PageReader, SampleError, Split, Tokenizer, sample, verify};
+use templar_data::{DatasetFault, PageReader, SampleError, Split, Tokenizer, sample, verify};
+use templar_query::audit::findings::AuditAnswer;
 use templar_query::find::dataset;
 
-use crate::error::{Code, CommandError, CommandResult};
+use crate::error::{Code, CommandError, CommandResult, repair_hint};
 use crate::invocation::Invocation;
-use crate::printer::{Tone, bytes, count};
+use crate::printer::{bytes, count};
+use crate::verdict;
 
 /// Import, show and check datasets: tokenised text in shards
 #[derive(Debug, clap::Subcommand)]
@@ -89,38 +91,36 @@ fn check(invocation: &Invocation, args: &NamedDataset) -> CommandResult {
     let access = invocation.read()?;
     let (id, dataset) = dataset(&access, &args.dataset)?;
     let found = verify(&dataset, access.blobs());
-    let missing = |fault: &DatasetFault| {
-        matches!(
-            fault,
-            DatasetFault::Shard(PageError::Read { source: ReadError::NotFound { .. }, .. })
-                | DatasetFault::ReadTokenizer { source: ReadError::NotFound { .. }, .. }
-                | DatasetFault::ReadChatTemplate { source: ReadError::NotFound { .. }, .. }
-        )
+    let is_own =
+        |fault: &DatasetFault| fault.unread().is_some_and(|(_, error)| !matches!(error, ReadError::TooLarge { .. }));
+    let answer = match &found.faults {
+        _ if found.is_sound() => AuditAnswer::Match,
+        faults if faults.iter().all(is_own) => AuditAnswer::Unavailable,
+        _ => AuditAnswer::Mismatch,
     };
-    let code = match &found.faults {
-        _ if found.is_sound() => Code::Ok,
-        faults if faults.iter().all(missing) => Code::Partial,
-        _ => Code::Verification,
+    let damaged = |fault: &DatasetFault| fault.unread().filter(|(_, error)| error.is_damage()).map(|(blob, _)| blob);
+    let hint = found.faults.iter().find_map(damaged).map(|blob| repair_hint(&blob));
+    let words = |fault: &DatasetFault| {
+        let words = templar_audit::chain(fault);
+        if damaged(fault).is_some() { format!("damaged here: {words}") } else { words }
     };
-    let (tone, verdict) = match code {
-        Code::Ok => (Tone::Good, "match"),
-        Code::Partial => (Tone::Unsure, "unavailable"),
-        _ => (Tone::Bad, "mismatch"),
-    };
-    let faults: Vec<String> = found.faults.iter().map(|fault| templar_audit::chain(fault)).collect();
+    let faults: Vec<String> = found.faults.iter().map(words).collect();
     let mut text: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
     text.push_str(&format!(
         "{}: dataset {}, {}, {} tokens, {}",
-        invocation.printer.tone(tone, verdict),
+        verdict::word(invocation.printer, answer),
         id.short(),
         count(found.shards, "shard"),
         found.tokens,
         bytes(found.bytes)
     ));
     let value = json!({
-        "dataset": id, "verdict": verdict, "shards": found.shards, "tokens": found.tokens, "bytes": found.bytes,
-        "faults": faults,
+        "dataset": id, "verdict": answer, "shards": found.shards, "tokens": found.tokens, "bytes": found.bytes,
+        "faults": faults, "hint": hint,
     });
     invocation.printer.data(&value, text);
-    Ok(code)
+    if let Some(hint) = hint {
+        invocation.printer.talk(format_args!("hint: {hint}"));
+    }
+    Ok(verdict::code(answer))
 }

@@ -27,6 +27,9 @@ use crate::peers::peer::{PeerAddr, PeerAddrError};
 use crate::sync::clock::{ClockQuery, Skew};
 use crate::sync::wire::{Ask, MAX_MILESTONES, MAX_REPLY, MAX_REQUEST, SYNC_ALPN, SyncRefusal, SyncReply, SyncRequest};
 
+/// The greatest number of bytes of entries that are read of one peer.
+const MAX_ENTRIES_BYTES: usize = 64 << 20;
+
 /// A peer's answer to a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
@@ -114,7 +117,7 @@ impl Prober {
     }
 
     /// Reads the entries of a peer's log that come after the newest of the milestones `reached` which the peer has
-    /// reached too, up to `max_entries` of them.
+    /// reached too, up to `max_entries` of them and up to 64 MiB.
     ///
     /// # Errors
     /// [`ProbeError`] says at which step the exchange failed.
@@ -134,9 +137,11 @@ impl Prober {
             if let Err(error) = first_answer(&mut recv, &asked).await? {
                 return Ok(Err(error));
             }
-            let mut entries = Vec::new();
+            let (mut entries, mut room) = (Vec::new(), MAX_ENTRIES_BYTES);
             while entries.len() < max_entries {
                 let len = read_len(&mut recv, MAX_REPLY).await?;
+                let Some(left) = room.checked_sub(len) else { break };
+                room = left;
                 let body = read_body(&mut recv, len).await?;
                 match decode(&body)? {
                     SyncReply::Entry { bytes, .. } => entries.push(body.slice_ref(bytes)),

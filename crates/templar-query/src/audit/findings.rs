@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use templar_audit::WindowAudit;
+use templar_home::memory::Head;
 use templar_manifest::{
     Audit, AuditEntry, AuditVerdict, CheckpointId, ContributionId, Hash, PublicKey, RecordId, RunId, WindowIndex,
 };
@@ -101,6 +102,16 @@ pub enum AuditFinding {
         /// The record and its signatures; `None` where no window is closed.
         #[serde(flatten)]
         head: Option<AuditedHead>,
+        /// The verdict on this part.
+        #[serde(flatten)]
+        verdict: VerdictView,
+    },
+    /// The answers of peers that were asked for a later record.
+    Peers {
+        /// The number of peers that answered.
+        answered: usize,
+        /// A later record than the last one of the journal; `None` if they know none.
+        ahead: Option<Head>,
         /// The verdict on this part.
         #[serde(flatten)]
         verdict: VerdictView,
@@ -216,6 +227,8 @@ pub struct AuditSummary {
     pub contributions: u64,
     /// The number of contributions that were replayed to the end.
     pub replayed: u64,
+    /// A later record that peers know and this home does not.
+    pub ahead: Option<Head>,
     /// The first difference, with its place.
     pub mismatch: Option<String>,
     /// The first missing input, with its place.
@@ -236,6 +249,7 @@ impl AuditSummary {
             record: None,
             contributions: 0,
             replayed: 0,
+            ahead: None,
             mismatch: None,
             unavailable: None,
             has_own_fault: false,
@@ -263,6 +277,11 @@ impl AuditSummary {
             AuditFinding::Genesis { verdict, .. } => self.take_own(verdict, "genesis"),
             AuditFinding::Journal { verdict, .. } => self.take_own(verdict, "journal"),
             AuditFinding::Head { verdict, .. } => self.take_own(verdict, "last record"),
+            // A home that is behind has lost nothing.
+            AuditFinding::Peers { ahead, verdict, .. } => {
+                self.ahead = *ahead;
+                self.take(verdict, "last record");
+            }
             AuditFinding::Contribution { window, miner, verdict, .. } => {
                 self.contributions += 1;
                 self.take(verdict, &format!("window {window}, miner {}", miner.short()));

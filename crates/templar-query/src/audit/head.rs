@@ -1,10 +1,49 @@
-//! The record that an audit ends with: what makes it final, and whether it is the one that is expected.
+//! The record that an audit ends with, the signatures that make it final, and whether it is the one that is expected.
 
 use serde::Serialize;
-use templar_manifest::{Genesis, PublicKey, RecordId, WindowIndex};
-use templar_protocol::ClosedWindow;
+use templar_home::memory::Head;
+use templar_manifest::{Genesis, Hash, PublicKey, RecordId, WindowIndex};
+use templar_protocol::{ClosedWindow, Entry, Input, Node};
 
 use crate::reference::Reference;
+
+/// The greatest number of records that peers are told, so that they send only what follows.
+const MAX_REACHED: usize = 32;
+
+/// The peers of a home, as an audit asks them for what they know beyond its journal.
+pub trait AskPeers: std::fmt::Debug {
+    /// The entries that each peer that answers has after the newest of the records `reached`, which begins with the
+    /// newest. Nothing in them is trusted.
+    fn entries_after(&self, reached: &[Hash]) -> Vec<Vec<Entry>>;
+}
+
+/// The answers of peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HeardOfPeers {
+    /// The number of peers that answered.
+    pub(super) answered: usize,
+    /// The last record that they know, if the journal does not lead to it.
+    pub(super) ahead: Option<Head>,
+}
+
+/// Asks peers for a later record than the last one of `node`. Every entry goes through the rules, and they close a
+/// window only by a certificate of more than two thirds of the stake. So no peer can invent a record.
+pub(super) fn ask(node: &Node, peers: &dyn AskPeers) -> HeardOfPeers {
+    let reached: Vec<Hash> = node.closed().iter().rev().take(MAX_REACHED).map(|closed| closed.record.hash()).collect();
+    let heard = peers.entries_after(&reached);
+    let answered = heard.len();
+    let heads = heard.into_iter().filter_map(|entries| {
+        let mut followed = node.clone();
+        for entry in entries {
+            // An entry that the rules refuse proves nothing.
+            let _ = followed.take(Input::Entry(entry));
+        }
+        Head::of(&followed)
+    });
+    let own = Head::of(node).map(|head| head.window);
+    let ahead = heads.max_by_key(|head| head.window).filter(|head| Some(head.window) > own);
+    HeardOfPeers { answered, ahead }
+}
 
 /// A record, and the signatures that make it final.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,12 +1,13 @@
 //! The lines that an audit prints.
 
 use serde_json::json;
-use templar_query::audit::findings::{AuditAnswer, AuditFinding, AuditSummary, VerdictView};
+use templar_query::audit::findings::{AuditFinding, AuditSummary, VerdictView};
 use templar_query::audit::head::AuditedHead;
 
 use crate::error::{Code, repair_hint};
 use crate::offline::NetworkAccess;
-use crate::printer::{Printer, Tone, count};
+use crate::printer::{Printer, count};
+use crate::verdict;
 
 /// The printer of an audit, and the state of the network for its last line.
 pub(super) struct AuditPrinter {
@@ -17,7 +18,7 @@ pub(super) struct AuditPrinter {
 impl AuditPrinter {
     /// A verdict with its reason, the first word coloured.
     fn words(&self, verdict: &VerdictView) -> String {
-        let word = self.printer.tone(tone(verdict.verdict), verdict.verdict.name());
+        let word = verdict::word(self.printer, verdict.verdict);
         verdict.what.as_ref().map_or_else(|| word.clone(), |what| format!("{word}: {what}"))
     }
 
@@ -30,6 +31,13 @@ impl AuditPrinter {
             AuditFinding::Head { head, verdict } => {
                 let head = head.as_ref().map_or_else(|| "no record".to_owned(), signed);
                 format!("last: {head}, {}", self.words(verdict))
+            }
+            AuditFinding::Peers { answered, ahead, verdict } => {
+                let said = match ahead {
+                    None => "no later record is known".to_owned(),
+                    Some(ahead) => format!("window {} is closed, with record {}", ahead.window, ahead.record.short()),
+                };
+                format!("{} asked: {said}, {}", count(*answered as u64, "peer"), self.words(verdict))
             }
             AuditFinding::Journal { entries, verdict } => {
                 format!("journal, {entries} entries, {}", self.words(verdict))
@@ -55,17 +63,13 @@ impl AuditPrinter {
     /// Prints the answer, and gives its exit code.
     pub(super) fn end(&self, summary: &AuditSummary) -> Code {
         let answer = summary.answer();
-        let code = match answer.verdict {
-            AuditAnswer::Match => Code::Ok,
-            AuditAnswer::Mismatch => Code::Verification,
-            AuditAnswer::Unavailable => Code::Partial,
-        };
         let hint = hint(summary);
         let value = json!({
             "type": "result", "verdict": answer.verdict, "what": answer.what, "run": summary.run,
             "name": summary.name, "windows": summary.windows, "first_window": summary.first_window,
             "last_window": summary.record.as_ref().map(|head| head.window), "record": summary.record,
             "contributions": summary.contributions, "replayed": summary.replayed,
+            "ahead": summary.ahead,
             "damaged": summary.damaged.keys().collect::<Vec<_>>(), "hint": hint, "network": self.network.name(),
         });
         let network = self.network.name().map_or_else(String::new, |name| format!("; network {name}"));
@@ -90,7 +94,7 @@ impl AuditPrinter {
         if let Some(hint) = hint {
             self.printer.talk(format_args!("hint: {hint}"));
         }
-        code
+        verdict::code(answer.verdict)
     }
 }
 
@@ -110,16 +114,11 @@ fn hint(summary: &AuditSummary) -> Option<String> {
     if let Some(blob) = summary.damaged.keys().next() {
         return Some(repair_hint(blob));
     }
+    let run = summary.run;
+    if !summary.has_own_fault && summary.ahead.is_some() {
+        return Some(format!("`templar fetch {run}` brings the windows that peers have"));
+    }
     (summary.has_own_fault || summary.windows == 0).then(|| {
-        let run = summary.run;
         format!("`templar store scrub` repairs the files of this home; `templar fetch {run}` brings what peers have")
     })
-}
-
-fn tone(answer: AuditAnswer) -> Tone {
-    match answer {
-        AuditAnswer::Match => Tone::Good,
-        AuditAnswer::Mismatch => Tone::Bad,
-        AuditAnswer::Unavailable => Tone::Unsure,
-    }
 }

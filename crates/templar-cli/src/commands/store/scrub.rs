@@ -10,6 +10,7 @@ use templar_home::mend::{MendError, RunFault, check};
 use templar_manifest::Hash;
 use templar_net::PeerAddr;
 use templar_node::exchange::{self, ExchangeError, Mended};
+use templar_query::audit::findings::AuditAnswer;
 use templar_query::error_line;
 use templar_query::index::HomeIndex;
 use templar_store::{ListError, ScrubProgress};
@@ -18,14 +19,16 @@ use super::locked::beside_a_node;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::{Listen, destination, peers};
-use crate::printer::{Printer, Tone, bytes, count};
+use crate::printer::{Printer, bytes, count};
+use crate::verdict;
 
 /// Read and verify every blob and every journal, and repair what is damaged
 ///
 /// Checks the bytes of every blob and the inner nodes of its hash tree, in files and in the database. A corrupt
 /// blob is marked; its parts that still verify are kept, and peers supply the rest. Checks the files of every run
 /// too. A damaged journal is set aside and its whole entries are kept; peers send the others again, and this home signs
-/// nothing in a window in which it may have forgotten something. Ends with exit code 4 if damage remains.
+/// nothing in a window in which it may have forgotten something. Ends with `match`; with `unavailable: damaged here`
+/// (exit code 5) if damage remains; or with `mismatch` (exit code 4) if a file is whole and breaks the rules.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ScrubArgs {
     /// Only report: change nothing and open no socket; works beside a running node
@@ -54,7 +57,8 @@ const TORN: &str = "was found corrupt before, and a part of it is missing";
 
 pub(crate) fn run(invocation: &Invocation, args: &ScrubArgs) -> CommandResult {
     let others = peers(&args.from)?;
-    let access = if args.offline { invocation.read()? } else { invocation.write().map_err(node_runs)? };
+    let access = if args.offline { invocation.read() } else { invocation.write().map_err(node_runs) };
+    let access = access.map_err(verdict::unopened)?;
     let printer = invocation.printer;
     let mut found = find(&access, printer)?;
     // A damaged journal or genesis may prevent the index. The damaged blobs are reported by their hashes all
@@ -70,7 +74,7 @@ pub(crate) fn run(invocation: &Invocation, args: &ScrubArgs) -> CommandResult {
         if args.offline || ids.is_empty() { Vec::new() } else { mend(invocation, &access, args, &others, &ids)? };
     // The blobs come first, because what follows from genesis needs genesis.
     found.files = check_files(&access, printer, !args.offline)?;
-    Ok(end(printer, &found, &ids, &mended, &name))
+    Ok(Ending { found: &found, ids: &ids, mended: &mended, is_offline: args.offline }.tell(printer, &name))
 }
 
 /// Checks the files of every run, and repairs them if that is asked for.
@@ -82,15 +86,17 @@ fn check_files(access: &Access, printer: Printer, repair: bool) -> Result<Vec<Ru
             // Without its genesis nothing else of a run can be checked.
             Err(MendError::Run(error)) => {
                 let problem = format!("the run cannot be checked: {}", error_line(&error));
-                faults.push(RunFault { run, file: "journal", problem, repaired: None });
+                faults.push(RunFault { run, file: "journal", problem, differs: false, repaired: None });
             }
             Err(error) => return Err(error.into()),
         }
     }
     for fault in &faults {
-        let RunFault { run, file, problem, repaired } = fault;
+        let RunFault { run, file, problem, differs, repaired } = fault;
         let end = repaired.as_ref().map_or_else(String::new, |repaired| format!("; {repaired}"));
-        let value = json!({"type": "damage", "run": run, "file": file, "problem": problem, "repaired": repaired});
+        let value = json!({
+            "type": "damage", "run": run, "file": file, "problem": problem, "differs": differs, "repaired": repaired,
+        });
         printer.progress(&value, format_args!("run {}, {file}: {problem}{end}", run.short()));
     }
     Ok(faults)
@@ -176,52 +182,88 @@ fn mend(
     }
 }
 
-fn end(
-    printer: Printer,
-    found: &ScrubFindings,
-    ids: &[Hash],
-    mended: &[Mended],
-    name: &dyn Fn(&Hash) -> String,
-) -> Code {
-    let problem = |id: &Hash| mended.iter().find(|mended| mended.id == *id).map(|mended| mended.problem.clone());
-    let left: Vec<&Hash> = ids.iter().filter(|id| problem(id) != Some(None)).collect();
-    let files_left: Vec<&RunFault> = found.files.iter().filter(|fault| fault.repaired.is_none()).collect();
-    let (code, verdict, tone) = if left.is_empty() && files_left.is_empty() {
-        (Code::Ok, "match", Tone::Good)
-    } else {
-        (Code::Verification, "mismatch", Tone::Bad)
-    };
-    let damaged: Vec<Value> = ids
-        .iter()
-        .map(|id| {
-            let why = problem(id).flatten();
-            json!({"blob": id, "what": name(id), "healed": problem(id) == Some(None), "problem": why})
-        })
-        .collect();
-    let value = json!({
-        "type": "result", "verdict": verdict, "blobs": found.blobs, "bytes": found.bytes, "damaged": damaged,
-        "healed": ids.len() - left.len(), "left": left.len(), "files": found.files, "files_left": files_left.len(),
-    });
-    let mut text = String::new();
-    for id in &left {
-        let why = problem(id).flatten().unwrap_or_else(|| found.damaged[id].to_owned());
-        text.push_str(&format!("{}: {why}\n", name(id)));
+/// Everything that the end of a scrub tells.
+struct Ending<'a> {
+    found: &'a ScrubFindings,
+    /// The damaged blobs.
+    ids: &'a [Hash],
+    mended: &'a [Mended],
+    is_offline: bool,
+}
+
+impl Ending<'_> {
+    /// The reason why a blob was not healed; `Some(None)` if it was, and `None` if nobody was asked.
+    fn problem(&self, id: &Hash) -> Option<Option<String>> {
+        self.mended.iter().find(|mended| mended.id == *id).map(|mended| mended.problem.clone())
     }
-    for RunFault { run, file, problem, .. } in &files_left {
-        text.push_str(&format!("run {}, {file}: {problem}\n", run.short()));
+
+    fn is_healed(&self, id: &Hash) -> bool {
+        self.problem(id) == Some(None)
     }
-    if !found.files.is_empty() {
-        let files = count(found.files.len() as u64, "damaged file");
-        text.push_str(&format!("{files} of runs, {} repaired\n", found.files.len() - files_left.len()));
+
+    fn files_left(&self) -> impl Iterator<Item = &RunFault> {
+        self.found.files.iter().filter(|fault| fault.repaired.is_none())
     }
-    text.push_str(&format!(
-        "{}: {} of {}; damaged {}, healed {}",
-        printer.tone(tone, verdict),
-        count(found.blobs, "blob"),
-        bytes(found.bytes),
-        ids.len(),
-        ids.len() - left.len()
-    ));
-    printer.data(&value, text);
-    code
+
+    fn answer(&self) -> AuditAnswer {
+        if self.files_left().any(|fault| fault.differs) {
+            AuditAnswer::Mismatch
+        } else if self.files_left().next().is_some() || !self.ids.iter().all(|id| self.is_healed(id)) {
+            AuditAnswer::Unavailable
+        } else {
+            AuditAnswer::Match
+        }
+    }
+
+    /// A command that repairs the rest.
+    fn hint(&self, answer: AuditAnswer) -> Option<&'static str> {
+        if answer == AuditAnswer::Match {
+            None
+        } else if self.is_offline {
+            Some("`templar store scrub` repairs it: blobs from peers, the files of a run from what is whole of them")
+        } else {
+            Some("`templar store scrub --from TICKET` asks one more peer; `templar fetch RUN` brings lost entries")
+        }
+    }
+
+    /// Prints the end, and gives its exit code.
+    fn tell(&self, printer: Printer, name: &dyn Fn(&Hash) -> String) -> Code {
+        let Self { found, ids, .. } = self;
+        let (answer, files) = (self.answer(), found.files.len() as u64);
+        let (healed, files_left) = (ids.iter().filter(|id| self.is_healed(id)).count(), self.files_left().count());
+        let hint = self.hint(answer);
+        let damaged = |id: &Hash| {
+            let why = self.problem(id).flatten();
+            json!({"blob": id, "what": name(id), "healed": self.is_healed(id), "problem": why})
+        };
+        let value = json!({
+            "type": "result", "verdict": answer, "blobs": found.blobs, "bytes": found.bytes,
+            "damaged": ids.iter().map(damaged).collect::<Vec<Value>>(), "healed": healed, "left": ids.len() - healed,
+            "files": found.files, "files_left": files_left, "hint": hint,
+        });
+        let mut text = String::new();
+        for id in ids.iter().filter(|id| !self.is_healed(id)) {
+            let why = self.problem(id).flatten().unwrap_or_else(|| found.damaged[id].to_owned());
+            text.push_str(&format!("{}: {why}\n", name(id)));
+        }
+        for RunFault { run, file, problem, .. } in self.files_left() {
+            text.push_str(&format!("run {}, {file}: {problem}\n", run.short()));
+        }
+        if files > 0 {
+            let repaired = files - files_left as u64;
+            text.push_str(&format!("{} of runs, {repaired} repaired\n", count(files, "damaged file")));
+        }
+        text.push_str(&format!(
+            "{}: {} of {}; damaged {}, healed {healed}",
+            verdict::own_word(printer, answer),
+            count(found.blobs, "blob"),
+            bytes(found.bytes),
+            ids.len(),
+        ));
+        printer.data(&value, text);
+        if let Some(hint) = hint {
+            printer.talk(format_args!("hint: {hint}"));
+        }
+        verdict::code(answer)
+    }
 }
