@@ -33,10 +33,28 @@ fn unknown_names_are_answered_with_the_nearest() {
     assert!(error(&new(&["--size", "tinny"]))["error"].as_str().unwrap().contains("\"tiny\""));
     assert!(error(&new(&["--set", "inner.steps"]))["error"].as_str().unwrap().contains("key=value"));
     new(&["--set", "inner.steps=many"]);
+    assert!(error(&new(&["--set", "foo=1"]))["hint"].as_str().unwrap().contains("`templar run new --long`"));
     new(&["--validator", "abc:1"]);
     home.fails(1, ["run", "new", "x", "--dataset", "shakespeare", "--set", "model.vocab_size=100"]);
     home.fails(1, ["run", "new", "x", "--dataset", "shakespeare", "--set", "inner.steps=100000"]);
     assert_eq!(home.ok(["run", "list"])["runs"], Value::Array(Vec::new()), "nothing half-made is left");
+}
+
+#[test]
+fn a_demo_of_no_window_makes_no_folder() {
+    let home = Home::absent();
+    home.fails(2, ["demo", "--windows", "0"]);
+    assert!(!home.path().exists());
+}
+
+#[test]
+fn a_text_that_begins_as_a_ticket_is_told_as_one() {
+    let home = Home::new("tickets");
+    for text in ["templarabcdef", "blobabcdef", " TEMPLARABCDEF\n"] {
+        let said = error(&home.fails(2, ["fetch", text]));
+        assert!(said["error"].as_str().unwrap().contains("ticket"), "{text:?}: {said}");
+    }
+    assert!(error(&home.fails(2, ["fetch", "blob"]))["error"].as_str().unwrap().contains("neither a hash"));
 }
 
 #[test]

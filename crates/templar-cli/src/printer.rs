@@ -14,7 +14,6 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use console::Term;
 use serde::Serialize;
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
@@ -129,8 +128,13 @@ impl Printer {
     /// Prose for stdout, wrapped at words. Every line but the first begins with `indent`. A word that is longer than
     /// a line, such as a hash or a path, stays whole.
     pub(crate) fn prose(&self, text: &str, indent: &str) -> String {
-        let terminal = || Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
-        wrap(text, indent, self.columns.or_else(terminal))
+        wrap(text, indent, self.columns.or_else(terminal_columns))
+    }
+
+    /// Facts for stdout, each with its name before it. A long fact goes on under its beginning.
+    pub(crate) fn facts(&self, rows: &[(&str, String)]) -> String {
+        let line = |(name, text): &(&str, String)| self.prose(&format!("{name:<11} {text}"), &" ".repeat(12)) + "\n";
+        rows.iter().map(line).collect()
     }
 
     /// A word on stdout, coloured on a terminal.
@@ -154,6 +158,20 @@ impl Printer {
         };
         format!("\u{1b}[{code}m{word}\u{1b}[0m")
     }
+}
+
+/// The width of the terminal on stdout; `None` if it is no terminal, or one that does not know its width.
+#[cfg(unix)]
+fn terminal_columns() -> Option<usize> {
+    let stdout = io::stdout();
+    let size = if stdout.is_terminal() { rustix::termios::tcgetwinsize(&stdout).ok()? } else { return None };
+    // Some terminals know their width and not their height.
+    (size.ws_col > 0).then(|| size.ws_col.into())
+}
+
+#[cfg(not(unix))]
+fn terminal_columns() -> Option<usize> {
+    None
 }
 
 /// Wraps a text at blanks, so that no line is wider than `columns` where its words allow it.

@@ -38,7 +38,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = DEFAULT_MINERS, value_name = "M")]
     miners: u32,
     /// The number of windows
-    #[arg(long, default_value_t = DEFAULT_WINDOWS, value_name = "W")]
+    #[arg(long, default_value_t = DEFAULT_WINDOWS, value_name = "W", value_parser = clap::value_parser!(u64).range(1..))]
     windows: u64,
     /// The size of the model: a name that `run new --size` takes
     #[arg(long, default_value = DEFAULT_SIZE)]
@@ -110,7 +110,11 @@ pub(crate) fn run(invocation: &Invocation, args: &DemoArgs, home: Option<PathBuf
     let result = runtime.block_on(demo::run(config, &mut say, stop));
     let names = story.end();
     let removed = if args.clean { demo::remove(&home) } else { Ok(()) };
-    let result = result.map_err(|error| failed(error, &home, args.clean))?;
+    let result = result.map_err(|error| {
+        // The folder of a demo that could not begin is empty. One with homes in it is not removed.
+        let _ = std::fs::remove_dir(&home);
+        failed(error, &home, args.clean)
+    })?;
     removed?;
     let documented = args.is_default().then_some(DEFAULT_CHECKPOINT);
     let same = documented.is_none_or(|documented| documented == result.checkpoint.to_string());

@@ -67,8 +67,8 @@ pub(crate) fn run(invocation: &Invocation, args: &FetchArgs) -> CommandResult {
     match args.what.parse::<AnyTicket>() {
         Ok(AnyTicket::Blob(ticket)) => return from_blob_ticket(invocation, args, &ticket),
         Ok(AnyTicket::Run(ticket)) => return from_run_ticket(invocation, args, ticket),
-        // A text that is longer than a hash can only be a ticket.
-        Err(error) if args.what.trim().len() > 64 => return Err(error.into()),
+        // These texts can only be tickets: they are longer than a hash, or begin as no other name does.
+        Err(error) if args.what.trim().len() > 64 || is_like_a_ticket(&args.what) => return Err(error.into()),
         Err(_) => {}
     }
     let peers = peers(&args.from)?;
@@ -91,6 +91,12 @@ pub(crate) fn run(invocation: &Invocation, args: &FetchArgs) -> CommandResult {
             job.visit(&mut replica, &peers, wanted)
         }
     }
+}
+
+/// Whether a text begins as the two kinds of tickets do, and with no hash.
+fn is_like_a_ticket(text: &str) -> bool {
+    let text = text.trim().to_lowercase();
+    ["templar", "blob"].iter().any(|kind| text.strip_prefix(kind).is_some_and(|rest| rest.len() > 3))
 }
 
 /// Refuses to fetch into a file that is there, before anything is fetched.

@@ -15,7 +15,7 @@ use templar_query::reference::Reference;
 
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
-use crate::printer::bytes;
+use crate::printer::{Printer, bytes};
 
 /// The number of backlinks that a person is shown.
 const MAX_NAMED_BY: usize = 20;
@@ -51,20 +51,20 @@ pub(crate) fn run(invocation: &Invocation, args: &ShowArgs) -> CommandResult {
         let error = CommandError::says(Code::NotFound, format_args!("no object here has the hash {id}"));
         error.hint(format!("`templar fetch {id}` asks peers for it"))
     })?;
-    invocation.printer.document(&view, text(&view, &role));
+    invocation.printer.document(&view, text(invocation.printer, &view, &role));
     Ok(Code::Ok)
 }
 
-/// The object for a person: what it is, its fields, and the manifests that name it. `role` says more about it.
-fn text(view: &ObjectView, role: &str) -> String {
+/// The object for a person: its type, its fields, and the manifests that name it. `role` says more about it.
+fn text(printer: Printer, view: &ObjectView, role: &str) -> String {
     let size = view.bytes.map_or_else(|| "not here".to_owned(), bytes);
     let mut text = format!("{} {} ({size})\n", view.kind.name(), view.id);
-    text.push_str(&format!("{}\n", summary::sentence(view, role)));
+    text.push_str(&format!("{}\n", printer.prose(&summary::sentence(view, role), "")));
     for signer in &view.signers {
         text.push_str(&format!("signed by {}\n", signer.short()));
     }
     for line in contents(&view.contents).into_iter().chain(explanation::lines(&view.explanation)) {
-        text.push_str(&format!("  {line}\n"));
+        text.push_str(&format!("{}\n", printer.prose(&format!("  {line}"), "    ")));
     }
     for link in view.named_by.iter().take(MAX_NAMED_BY) {
         let kind = link.kind.map_or("object", ObjectKind::name);

@@ -1,4 +1,4 @@
-//! `templar status`: the state of a run, who is awaited, and what this home has in it.
+//! `templar status`: the state of a run, the members that are awaited, and the account of this home.
 
 mod names;
 
@@ -14,7 +14,7 @@ use templar_query::status::{ApplicationProgress, RunStatus};
 use self::names::Names;
 use crate::error::{Code, CommandResult};
 use crate::invocation::Invocation;
-use crate::printer::{about_alpha, alpha, amount, count, span, table};
+use crate::printer::{Printer, about_alpha, alpha, amount, count, span, table};
 
 /// The number of hashes that are computed to measure the speed of this machine: some milliseconds.
 const MEASURED_HASHES: u64 = 1 << 15;
@@ -34,7 +34,7 @@ pub(crate) fn run(invocation: &Invocation, args: &StatusArgs) -> CommandResult {
     let names = Names { genesis: &context.genesis, members: &status.members, me: access.home.key()?.public() };
     let report = Report { status: &status, context: &context, names: &names };
     let known_peers = known::load(&access.home).map_or(0, |peers| peers.len());
-    invocation.printer.document(&status, report.text(known_peers));
+    invocation.printer.document(&status, report.text(invocation.printer, known_peers));
     Ok(Code::Ok)
 }
 
@@ -52,7 +52,7 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn text(&self, known_peers: usize) -> String {
+    fn text(&self, printer: Printer, known_peers: usize) -> String {
         let Self { status, names, .. } = self;
         let mut rows = vec![
             ("run", format!("{} ({})", status.name, status.run.short())),
@@ -72,7 +72,7 @@ impl Report<'_> {
         rows.push(("account", self.account()));
         rows.push(("peers", self.peers(known_peers)));
         rows.push(("as of", self.age()));
-        let mut text: String = rows.iter().map(|(name, text)| format!("{name:<11} {text}\n")).collect();
+        let mut text = printer.facts(&rows);
         text.push_str(&self.balances());
         text
     }
@@ -172,7 +172,7 @@ impl Report<'_> {
     }
 }
 
-/// What happens in a stage of a window.
+/// The work of a stage of a window, in words.
 fn in_words(stage: WindowStage) -> &'static str {
     match stage {
         WindowStage::Commit => "miners train and commit to their updates",

@@ -8,7 +8,7 @@
 //! | `request-bytes` | the longest request for blobs | 64KiB |
 //! | `memory`, `memory-per-peer` | what may wait on the connections that peers made, in each protocol | 1GiB, 64MiB |
 //!
-//! Numbers of bytes may end in kB, MB, GB, KiB, MiB or GiB. Invariant: no value is accepted with which a node
+//! Numbers of bytes may end in kB (or KB), MB, GB, KiB, MiB or GiB. Invariant: no value is accepted with which a node
 //! would serve nobody, or its memory would be unbounded.
 
 use std::collections::BTreeMap;
@@ -184,7 +184,7 @@ fn bytes(text: &str) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
     let unit: u64 = match text[digits..].trim_start() {
         "" | "B" => 1,
-        "kB" => 1_000,
+        "kB" | "KB" => 1_000,
         "MB" => 1_000_000,
         "GB" => 1_000_000_000,
         "KiB" => 1 << 10,
@@ -241,6 +241,7 @@ mod tests {
 
     #[test]
     fn each_bound_reaches_the_network() {
+        assert_eq!(limits("upload=500KB").serving.bytes_per_second, Some(500_000));
         let all = "upload=2MB,download=500kB,connections=3,connections-per-peer=2,requests=5,requests-per-peer=4,\
                    request-bytes=2KiB,memory=64MiB,memory-per-peer=16MiB";
         let found = limits(all);

@@ -105,7 +105,7 @@ pub(crate) fn run(invocation: &Invocation, args: &NewRunArgs) -> CommandResult {
     access.home.set_current_run(&run)?;
     let context = RunContext::open(&access.home, access.blobs(), run)?;
     let me = key.public();
-    let mut text = overview::lines(&context, &me);
+    let mut text = overview::lines(invocation.printer, &context, &me);
     if args.long {
         text.push_str(&format!("\n{}", configuration::lines(&genesis)));
     }
@@ -126,7 +126,7 @@ pub(crate) fn run(invocation: &Invocation, args: &NewRunArgs) -> CommandResult {
     Ok(Code::Ok)
 }
 
-/// What this home can do next in the run.
+/// The next thing that this home can do in the run.
 fn next(genesis: &Genesis, me: &PublicKey) -> &'static str {
     match (genesis.validator(me).is_some(), genesis.miners().contains(me)) {
         (true, true) => {

@@ -1,4 +1,4 @@
-//! A run in ten lines: what a person wants to know before joining or starting it.
+//! A run in ten lines, for a person who thinks of joining or starting it.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use templar_home::context::RunContext;
 use templar_home::load::{ValidatorLoad, expected_miners};
 use templar_manifest::{Genesis, Initial, PublicKey, WeightRule};
 
-use crate::printer::{alpha, amount, count, span};
+use crate::printer::{Printer, alpha, amount, count, span};
 
-/// The run in ten lines. `me` is this home's key.
-pub(super) fn lines(context: &RunContext, me: &PublicKey) -> String {
+/// The run in ten facts, wrapped for `printer`. `me` is this home's key.
+pub(super) fn lines(printer: Printer, context: &RunContext, me: &PublicKey) -> String {
     let genesis = &*context.genesis;
     let rows = [
         ("run", context.run.to_string()),
@@ -23,7 +23,7 @@ pub(super) fn lines(context: &RunContext, me: &PublicKey) -> String {
         ("pay", pay(genesis)),
         ("checkpoint", context.first_checkpoint().to_string()),
     ];
-    rows.iter().map(|(name, text)| format!("{name:<11} {text}\n")).collect()
+    printer.facts(&rows)
 }
 
 fn model(context: &RunContext) -> String {
