@@ -1,4 +1,4 @@
-//! The logits of a Hugging Face folder, for a comparison with transformers (`tests/compare/transformers.py`).
+//! The logits of a Hugging Face folder, for a comparison with transformers (`tests/compare/logits.py`).
 //!
 //! `logits DIR OUT TOKEN...` prints one JSON object: `trained`, the logits after each token as training computes
 //! them, or null for a model that only generates, with the `reason`; and `generated`, as generation computes them. A
