@@ -18,7 +18,7 @@ pub trait BlobSource: Send + Sync {
     /// # Errors
     /// [`ReadError::NotFound`] where the blob or a part of it is missing, [`ReadError::TooLarge`] where it is
     /// longer than `max_bytes`, and one of the errors of [damage](ReadError::is_damage) where the source has lost
-    /// what it had. The length in `TooLarge` is verified like the bytes: a damaged source never gives that error.
+    /// bytes that it had. The length in `TooLarge` is verified like the bytes: a damaged source never gives that error.
     fn read(&self, id: &Hash, max_bytes: u64) -> Result<Bytes, ReadError>;
 
     /// Tells whether the whole blob is here. A later [`read`](Self::read) may still find it corrupt.

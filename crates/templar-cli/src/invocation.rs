@@ -1,5 +1,5 @@
-//! One run of the program: the home that it works on, what the environment says about network and device, and the
-//! printer.
+//! One run of the program: the home that it works on, the settings of the environment for network and device, and
+//! the printer.
 
 use std::path::PathBuf;
 

@@ -220,7 +220,7 @@ pub(crate) fn run_node(
     }
 }
 
-/// What stops a node.
+/// The events that stop a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// Only Ctrl-C, the end of its terminal, or the signal by which systems end services.

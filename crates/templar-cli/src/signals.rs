@@ -13,7 +13,7 @@ pub(crate) async fn asked_to_stop() {
     {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminated = signal(SignalKind::terminate()).ok();
-        // Whoever starts a command with `nohup` wants it to outlive the terminal.
+        // A command that was started with `nohup` outlives the terminal.
         let mut hung_up = if hangup_ends_this() { signal(SignalKind::hangup()).ok() } else { None };
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
@@ -25,8 +25,8 @@ pub(crate) async fn asked_to_stop() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// Carries out a transfer, unless this process is asked to stop. What has come by then is kept. A second Ctrl-C ends the
-/// process at once.
+/// Carries out a transfer, unless this process is asked to stop. The data that has come by then is kept. A second
+/// Ctrl-C ends the process at once.
 pub(crate) fn interruptible<T>(runtime: &Runtime, transfer: impl Future<Output = T>) -> Result<T, CommandError> {
     runtime.block_on(async {
         tokio::select! {

@@ -1,4 +1,4 @@
-//! What a model does with text: it continues a prompt.
+//! The work of a model with text: it continues a prompt.
 //!
 //! `templar-model` computes with tokens and `templar-data` turns text into tokens. This crate joins the two, with
 //! the tokenizer by which the text was imported, so a prompt is read as training read its documents.

@@ -233,7 +233,7 @@ impl Access {
         node.show(evidence).map_err(HandInError::Socket)?.map_err(HandInError::Refused).map(|()| true)
     }
 
-    /// What the node that runs here says about this moment; `None` if none runs, or it does not answer.
+    /// The answer of the node that runs here about this moment; `None` if none runs, or it does not answer.
     pub fn now(&self) -> Option<NodeNow> {
         self.node().and_then(|node| node.now().ok())
     }

@@ -1,4 +1,4 @@
-//! What devices keep between processes, as files of one directory: compiled programs, and proofs that were passed.
+//! Data that devices keep between processes, as files of one directory: compiled programs, and proofs that were passed.
 //!
 //! The directory belongs to the user and not to a home: every home of a user finds the same devices. Nothing in it is
 //! needed, so a file that cannot be read or written is passed over.

@@ -7,7 +7,7 @@
 //! run               the run that commands mean when they name none
 //! peers.json        where other nodes were last reached
 //! store/            blobs (templar-store)
-//! runs/<run>/       one journal per run, what must not be lost with it, and what is derived from its genesis
+//! runs/<run>/       one journal per run, the memory beside it, and ids that follow from its genesis
 //! work/             snapshots of a window under way
 //! node.sock         where a running node answers reading commands
 //! ```

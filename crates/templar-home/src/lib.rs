@@ -2,11 +2,11 @@
 //!
 //! * [`Home`]: the directory itself; [`files`]: how its small files are written.
 //! * [`journal`]: the entries that a node accepted, durable before anybody hears of them; [`entry_log`]: the
-//!   same in memory; [`memory`]: what must not be forgotten if the journal loses its end; [`mend`]: its repair.
+//!   same in memory; [`memory`]: facts that must outlive the end of a journal; [`mend`]: its repair.
 //! * [`context`], [`configure`]: a run's genesis, from one dial, or from a Hugging Face [`folder`].
 //! * [`replica`]: the protocol's node on top of its journal; [`registration`]: how a home comes by a slot.
 //! * [`access`]: a home as a command uses it, also beside a running node ([`socket`], [`now`]).
-//! * [`device_cache`]: what devices keep between processes, outside of homes.
+//! * [`device_cache`]: data that devices keep between processes, outside of homes.
 //! * [`retention`]: the rule on which blobs of a run must stay; [`inventory`]: the blobs of a home, and those
 //!   that may go.
 //! * [`shell`]: paths in the commands that people are told to run.

@@ -1,4 +1,4 @@
-//! What a running node says about the present moment, which its journal does not hold.
+//! The answer of a running node about the present moment, which its journal does not hold.
 
 use std::time::Duration;
 

@@ -3,8 +3,9 @@
 //! It is a Unix socket in the home's directory, so the file system decides which users may connect. A request
 //! is 41 bytes: an [`Operation`], a hash (32 bytes), and the greatest wanted length in bytes (u64,
 //! little-endian). With [`Operation::Register`] and [`Operation::Evidence`] that many bytes follow, and the
-//! hash is theirs. [`Operation::Now`] asks about the node itself, so its hash means nothing. The answer is a [`Status`] byte, a length (u64, little-endian) and that many bytes. The
-//! client checks the hash of a blob again. The server is `local_socket.rs` in `templar-node`.
+//! hash is theirs. [`Operation::Now`] asks about the node itself, so its hash means nothing. The answer is a [`Status`]
+//! byte, a length (u64, little-endian) and that many bytes. The client checks the hash of a blob again. The server is
+//! `local_socket.rs` in `templar-node`.
 //!
 //! Systems bound the path of a socket at about a hundred bytes. [`with_short_path`] reaches a socket in a home with a
 //! longer path.

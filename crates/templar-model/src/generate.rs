@@ -31,7 +31,7 @@ pub enum StopReason {
     Context,
 }
 
-/// What to generate.
+/// The text that is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// The tokens to continue.

@@ -98,9 +98,9 @@
 //! Micro-batches are taken in the order of their pages. The gradient of each is computed by itself. The gradient
 //! of the step is the first one's, to which the others' are added in their order, one addition an element. So
 //! the cut into micro-batches is a part of a run's definition, and several devices can compute micro-batches of
-//! one step at the same time. [`step`] then checks the gradient (an element that is not finite makes the step invalid, and the error names it),
-//! clips it by its norm and applies AdamW. Weight decay applies to matrices, not to norms. The caller gives the
-//! learning rate of each step.
+//! one step at the same time. [`step`] then checks the gradient: an element that is not finite makes the step
+//! invalid, and the error names it. It clips the gradient by its norm and applies AdamW. Weight decay applies to
+//! matrices, not to norms. The caller gives the learning rate of each step.
 //!
 //! # The same bits everywhere
 //!

@@ -1,8 +1,8 @@
 //! Checks everything that a node depends on, and says what is wrong and how to repair it.
 //!
-//! The doctor changes nothing, and nothing that it advises makes a home forget what its key has signed. It asks peers and relays with a key that it drew for the purpose and forgets
-//! afterwards, so it may run beside the node. A check that cannot be made says so; it never passes for want of
-//! an answer.
+//! The doctor changes nothing, and nothing that it advises makes a home forget what its key has signed. It asks peers
+//! and relays with a key that it drew for the purpose and forgets afterwards, so it may run beside the node. A check
+//! that cannot be made says so; it never passes for want of an answer.
 
 mod device;
 mod finding;

@@ -103,7 +103,7 @@ struct Driver {
     pruner: Option<Pruner>,
     /// The slot that this home wants.
     application: Option<Application>,
-    /// What this node has heard since its start.
+    /// The words of peers since the start of this node.
     ears: Ears,
     /// Contributions of this miner whose challenge it has seen.
     challenged: BTreeSet<ContributionId>,
@@ -318,7 +318,7 @@ impl Driver {
         let mut queue = VecDeque::from(outputs);
         while let Some(output) = queue.pop_front() {
             match output {
-                // What is still to do comes again when this node may sign.
+                // The same output comes again when this node may sign.
                 Output::Sign(_) | Output::Reveal { .. } if !self.may_sign() => {}
                 Output::Sign(document) if self.config.role == NodeRole::Validator => {
                     self.pause().await;

@@ -26,7 +26,7 @@ pub enum NodeEvent {
         window: u64,
         /// The addresses of this node that its tickets hold.
         addresses: Vec<String>,
-        /// Who can reach one of these addresses: `machine`, `local` or `global`; null if there is none.
+        /// The machines that can reach one of these addresses: `machine`, `local` or `global`; null if there is none.
         reach: Option<Reach>,
     },
     /// Metrics can be read from now on.

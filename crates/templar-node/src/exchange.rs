@@ -222,8 +222,8 @@ async fn without_a_run(to: &Destination<'_>, others: &[PeerAddr]) -> Result<Net,
     Ok(net)
 }
 
-/// Fetches one blob from the peers of a home and from `others`, without a run. Waits at most `patience`. Returns whether
-/// it is here.
+/// Fetches one blob from the peers of a home and from `others`, without a run. Waits at most `patience`. Returns
+/// whether it is here.
 ///
 /// # Errors
 /// No peer is known that could be asked, or this home's own disk fails.

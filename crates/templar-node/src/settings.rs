@@ -97,7 +97,7 @@ impl NetworkSettings {
     ///
     /// By default a node listens on a free port that only this machine reaches. It listens on all interfaces if it
     /// is to be found by others, and if one of the peers is on another machine: a socket that is bound to loopback
-    /// can send nothing to another machine. Whoever names such a peer asks for that.
+    /// can send nothing to another machine. A user who names such a peer asks for that.
     pub fn networking(self, peers: &[PeerAddr]) -> Networking {
         let discovery = Discovery {
             lan: self.lan.unwrap_or_default(),
@@ -232,7 +232,7 @@ mod tests {
         for elsewhere in ["10.77.0.1:4433", "[fd77::1]:4433", "203.0.113.7:4433"] {
             assert_eq!(bind(&["127.0.0.1:4433", elsewhere]), "[::]:0".parse().unwrap(), "{elsewhere}");
         }
-        // What a person has said counts.
+        // The address that a person has chosen counts.
         let said = NetworkSettings { bind: "127.0.0.1:7".parse().ok(), ..Default::default() };
         assert_eq!(said.networking(&[peer(&["10.77.0.1:4433"])]).bind, "127.0.0.1:7".parse().unwrap());
     }

@@ -53,8 +53,8 @@
 //! # Sums over a row ([`sum`], [`dot`], [`squared_norm_f64`])
 //!
 //! 32 lanes begin at +0. Element i is added to lane i mod 32, i ascending. Then, for h = 16, 8, 4, 2, 1, lane j takes
-//! lane j + h for all j < h; the sum is lane 0. `dot` sums rounded products `a[i]·b[i]`. Below, `sum` is this sum and `max`
-//! the largest element.
+//! lane j + h for all j < h; the sum is lane 0. `dot` sums rounded products `a[i]·b[i]`. Below, `sum` is this sum and
+//! `max` the largest element.
 //!
 //! `squared_norm_f64` takes the elements in blocks of [`NORM_BLOCK`] = 16,384, of which the last may be shorter.
 //! The norm of a block sums, in `f64` and with the same lanes and tree, the squares of the elements converted to

@@ -45,7 +45,7 @@ pub struct ObjectView {
     pub here: bool,
     /// The keys that signed it.
     pub signers: Vec<PublicKey>,
-    /// What it is, in a few figures.
+    /// A few figures that say what it is.
     pub summary: ObjectSummary,
     /// The contents, as far as the type of the object allows to read them.
     pub contents: Contents,

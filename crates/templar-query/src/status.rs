@@ -56,9 +56,10 @@ pub struct RunStatus {
 /// The age of a status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StatusAge {
-    /// Milliseconds since the last entry was written to the journal; `None` if there is none, or the clock was set back.
+    /// Milliseconds since the last entry was written to the journal; `None` if there is none, or the clock was set
+    /// back.
     pub journal_age_ms: Option<u64>,
-    /// What the node says that runs in this home for this run; `None` if none does.
+    /// The answer of the node that runs in this home for this run; `None` if none runs.
     pub node: Option<NodeNow>,
 }
 

@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 use crate::store::is_disk_full;
 use crate::{BlobExportError, ListError, Store, SyncError};
 
-/// What becomes of a file that is at the target of an export already.
+/// The fate of a file that is at the target of an export already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
     /// It stays, and the export is an error.

@@ -197,7 +197,7 @@ impl Store {
 
     /// Finds the reason of a failed import, and removes the temporary files of that import.
     async fn import_failed(&self, error: RequestError) -> PutError {
-        // The database answers nothing any more, whatever the error at hand says.
+        // The database may be closed, and then the error at hand says something else.
         let closed = self.has(&Hash::default()).await.is_err();
         let io_error = io_error(error);
         let mut full = is_disk_full(&io_error);

@@ -1,4 +1,4 @@
-//! What the errors of an import mean.
+//! The exit codes and hints for errors of an import.
 
 use templar_data::{FileFault, Format, ImportError, LicenceError, ListingError, PartError, RowFault, SinkError};
 
@@ -38,7 +38,7 @@ pub(super) fn import(error: &ImportError) -> Meaning {
     }
 }
 
-/// What can be done about a file that cannot be imported.
+/// The advice about a file that cannot be imported.
 fn import_file(fault: &FileFault) -> Option<String> {
     Some(match fault {
         FileFault::NoText { hint, .. } => (*hint).to_owned(),

@@ -17,7 +17,7 @@ pub struct Audit {
     pub window: WindowIndex,
     /// The record that was audited.
     pub record: RecordId,
-    /// The key of the auditor, who signs this.
+    /// The key of the auditor that signs this.
     pub auditor: PublicKey,
     /// Whether scores, weights, seed, cut and links of the record recompute.
     pub record_verdict: AuditVerdict,

@@ -160,7 +160,7 @@ impl Sizes {
     }
 }
 
-/// Refuses keys that change the computation, whatever the family.
+/// Refuses keys that change the computation in every family.
 fn refuse_other_arithmetic(config: &Value) -> Result<(), ImportError> {
     for key in ["attention_bias", "mlp_bias"] {
         if config[key] == true {

@@ -46,7 +46,7 @@ pub enum ImportError {
     /// Two keys state the rotary embedding and do not say the same, so readers disagree on what the file means.
     #[error("the rotary embedding is ambiguous: {said}")]
     AmbiguousRope {
-        /// What the keys say.
+        /// The values of the keys.
         said: String,
     },
     /// The rotary frequencies are changed in a way that this model does not compute.

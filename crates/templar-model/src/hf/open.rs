@@ -48,7 +48,7 @@ pub struct OpenedModel {
 /// Reads the model of a folder, to generate with it.
 ///
 /// # Errors
-/// See [`OpenFolderError`]; what cannot be taken is found before a tensor is read.
+/// See [`OpenFolderError`]. A model that cannot be taken is refused before a tensor is read.
 pub fn open(dir: &Path) -> Result<OpenedModel, OpenFolderError> {
     let config = read_config(dir)?;
     let (ends, start) = (ends(dir)?, start(dir, config.family)?);

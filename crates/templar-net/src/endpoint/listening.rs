@@ -35,8 +35,8 @@ impl Listening {
 
     /// The id of the node and the addresses at which others reach it.
     ///
-    /// These are the advertised addresses, then those of this machine on which the endpoint listens, then the relay that
-    /// it is connected to.
+    /// These are the advertised addresses, then those of this machine on which the endpoint listens, then the relay
+    /// that it is connected to.
     pub(crate) fn addr(&self) -> PeerAddr {
         let seen = self.endpoint.addr();
         let own = own(&self.endpoint.bound_sockets(), seen.ip_addrs().copied(), &self.unique_local);

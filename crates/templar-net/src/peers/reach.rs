@@ -1,4 +1,4 @@
-//! Who can reach an address, and from where it can be reached.
+//! The machines that can reach an address.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::peers::peer::Addr;
 
-/// Who can reach an address.
+/// The machines that can reach an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reach {
@@ -19,7 +19,7 @@ pub enum Reach {
 }
 
 impl Reach {
-    /// Who can reach an IP address.
+    /// The machines that can reach an IP address.
     ///
     /// ```
     /// use templar_net::Reach;
@@ -56,7 +56,8 @@ impl Reach {
         }
     }
 
-    /// Who can reach the holder of these addresses: the widest of them counts. `None` if there is no address.
+    /// The machines that can reach the holder of these addresses: the widest of them counts. `None` if there is no
+    /// address.
     ///
     /// A relay counts as reached by everybody.
     pub fn of_all<'a>(addrs: impl IntoIterator<Item = &'a Addr>) -> Option<Self> {

@@ -1,7 +1,7 @@
 //! The two streams of a request for blobs, bounded: a reader of limited length, and a writer of limited rate
 //! that may not stall.
 //!
-//! Invariant: neither buffers more than its bound, whatever the peer sends or leaves unread.
+//! Invariant: nothing that the peer sends or leaves unread makes one of them buffer more than its bound.
 
 use std::io;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! A transfer is one request to one provider: a small blob whole, the proof of a large blob's length, or a
 //! range of it.
 //!
-//! Each chunk is verified against the blob's hash as it arrives, and verified chunks stay, whatever happens
-//! next. Invariant: a range is written only under a length that the blob's last chunk has proven. Earlier
+//! Each chunk is verified against the blob's hash as it arrives, and verified chunks stay when the transfer fails
+//! later. Invariant: a range is written only under a length that the blob's last chunk has proven. Earlier
 //! chunks verify under a wrong length as well, and the nodes of the hash tree would then land in wrong places
 //! of the store.
 

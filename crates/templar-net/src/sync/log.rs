@@ -13,8 +13,8 @@ use tokio::sync::watch;
 /// [`MAX_ENTRY_BYTES`](crate::MAX_ENTRY_BYTES) long. All methods are called from async tasks and must not
 /// block.
 ///
-/// A *milestone* is a point that every node passes, whatever the order of entries in its log: for example, the
-/// close of a window. A node that has passed it needs no entry that any log has before it. A reader therefore
+/// A *milestone* is a point that every node passes, also where logs differ in the order of their entries. An example is
+/// the close of a window. A node that has passed it needs no entry that any log has before it. A reader therefore
 /// names the milestones that it has passed, and is sent only the entries behind the latest one that both sides
 /// know.
 pub trait Log: Send + Sync + 'static {

@@ -83,7 +83,7 @@ fn look_at_key(
     let Some(own) = own_entries(home, run, key) else { return };
     for (peer, entries) in heard {
         let entries = entries.iter().filter_map(|bytes| Entry::decode(bytes).ok()).filter(|entry| names(entry, key));
-        // Whoever has sent it: only the key can have made the signature.
+        // Only the key can have made the signature, so it does not matter which peer has sent it.
         let signed = entries.filter(|entry| !own.contains(&entry.id())).filter_map(|entry| Verified::open(entry).ok());
         let mut statements = signed.filter(|entry| entry.run() == *run).filter_map(|entry| Statement::of(&entry, key));
         if let Some(statement) = statements.next() {

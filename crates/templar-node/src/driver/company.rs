@@ -18,7 +18,7 @@ const RARELY: Duration = Duration::from_secs(600);
 /// The greatest number of peers that are named.
 const NAMED: usize = 3;
 
-/// What a node sees of others at one moment.
+/// The peers and relays that a node sees at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Sight {
     /// The number of peers with an open connection.
@@ -73,7 +73,7 @@ impl Sight {
     }
 }
 
-/// What there is to say.
+/// A message for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Word {
     /// The node is in this trouble.
@@ -98,7 +98,7 @@ impl Company {
         Self { waits, since: now, next: SOON }
     }
 
-    /// What there is to say at the time `now`.
+    /// The message that is due at the time `now`.
     pub(super) fn look(&mut self, sight: &Sight, now: Duration) -> Option<Word> {
         let alone = now.saturating_sub(self.since);
         let Some(trouble) = sight.trouble(alone, self.waits) else {

@@ -1,12 +1,12 @@
-//! What the driver has noticed since its start: whether peers were heard, and the times that `status` tells. Nothing of it
-//! decides what is signed but `Ears::have_heard`, and no journal holds it.
+//! Facts that the driver has noticed since its start: whether peers were heard, and the times that `status` tells. Only
+//! `Ears::have_heard` decides whether the node signs, and no journal holds any of it.
 
 use templar_home::memory::Silence;
 use templar_manifest::WindowIndex;
 use templar_protocol::Phase;
 use tokio::time::Instant;
 
-/// What a node has heard since its start.
+/// The state of listening since the start of a node.
 #[derive(Debug, Default)]
 pub(super) struct Ears {
     /// Whether a peer has given all its entries, or no peer could be reached.
@@ -15,7 +15,7 @@ pub(super) struct Ears {
     pub(super) told: Option<Silence>,
 }
 
-/// What the driver has noticed of time.
+/// The times that the driver has noticed.
 #[derive(Debug, Default)]
 pub(super) struct Present {
     /// The phase of the open window, and when this node first saw it.

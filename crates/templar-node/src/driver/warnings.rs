@@ -1,7 +1,7 @@
 //! Says the same warning once, and then how often it has come since, ever more rarely.
 //!
-//! What goes wrong in a node often goes wrong again and again: in every retry, in every entry of a hostile peer. A log
-//! that repeats each of them hides everything else, and fills the disk.
+//! A failure in a node often comes again and again: in every retry, in every entry of a hostile peer. A log that
+//! repeats each of them hides everything else, and fills the disk.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What an object is, in a few figures: the first thing that a person wants to know about it.
+//! A few figures that say what an object is, for a person who sees it for the first time.
 
 use serde::Serialize;
 use templar_manifest::{
@@ -112,7 +112,7 @@ pub enum ObjectSummary {
     Vote {
         /// The window of the vote.
         window: WindowIndex,
-        /// What is voted on: the cut or the record.
+        /// The subject of the vote: the cut or the record.
         on: VoteOn,
         /// The step of the vote.
         step: VoteStep,

@@ -115,7 +115,7 @@ pub struct DemoResult {
     pub rejected: Vec<Rejected>,
     /// The pay minted in the whole run, in ALPHA.
     pub minted: f64,
-    /// Who was paid what in the whole run.
+    /// The pay of each participant in the whole run.
     pub pay: Pay,
     /// The room that the homes take on the disk, in bytes.
     pub disk_bytes: u64,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use templar_manifest::{Genesis, MintKind, PublicKey, WindowBody};
 
-/// Who was paid what in a run, in micro-ALPHA. Miners, validators, treasury and what was not minted add up to the
-/// emission.
+/// The pay of each participant of a run, in micro-ALPHA. The sums of miners, validators and treasury and the part that
+/// was not minted add up to the emission.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Pay {
     /// The pay that the windows could mint at most.

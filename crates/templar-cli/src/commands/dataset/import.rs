@@ -1,8 +1,8 @@
 //! `templar dataset import`: files into shards and a manifest.
 //!
 //! The manifest depends only on the text, the tokenizer and the options, so the same import has the same hash
-//! on every machine. The manifest is stored last: an import that fails leaves no dataset. What is taken and what is left
-//! out is said before anything is read.
+//! on every machine. The manifest is stored last: an import that fails leaves no dataset. An import says which files it
+//! takes, and which it leaves out, before it reads anything.
 
 mod bar;
 mod listed;
@@ -32,8 +32,8 @@ pub(super) use report::imported;
 /// Import parquet, jsonl, plain text and more
 ///
 /// The text is in the column or field `text`, or in the one that --column names. Files may be compressed with gzip,
-/// zstd, bzip2 or xz, and - is standard input. Folders are searched: what a person would not train on is left out, such
-/// as hidden and unfinished files, licences and test splits. All that is left out is listed with the reason, and is taken
+/// zstd, bzip2 or xz, and - is standard input. Folders are searched. Files that a person would not train on are left
+/// out, such as hidden and unfinished files, licences and test splits. Each is listed with the reason, and is taken
 /// where it is named. Prints the hash of the dataset.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
@@ -73,8 +73,8 @@ pub(crate) struct ImportArgs {
     /// The number of tokens of a block
     #[arg(long, default_value_t = 2048, value_name = "N")]
     held_out_tokens: u64,
-    /// Leave out documents that are equal to an earlier one. An import takes about 24 bytes of memory for each different
-    /// document, with this and without it
+    /// Leave out documents that are equal to an earlier one. An import takes about 24 bytes of memory for each
+    /// different document, with this and without it
     #[arg(long)]
     dedup: bool,
     /// Show what would be read and what three documents become, and import nothing

@@ -1,5 +1,5 @@
-//! What an import says about its tokenizer: which token ends documents, and which settings of the file are not
-//! obeyed.
+//! The notes of an import about its tokenizer: the token that ends documents, and the settings of the file that are
+//! not obeyed.
 
 use templar_data::Tokenizer;
 use templar_manifest::BlobId;

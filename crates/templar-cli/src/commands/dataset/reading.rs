@@ -13,16 +13,16 @@ pub(super) struct ReadArgs {
     /// The column or field that holds the text; a dot leads into a struct, as in doc.text
     #[arg(long, default_value = "text", value_name = "NAME", conflicts_with = "bundled")]
     column: String,
-    /// The format of all files [default: what the name and the first bytes of each file tell]
+    /// The format of all files [default: as the name and the first bytes of each file tell]
     #[arg(long, value_parser = format_names(), value_name = "FORMAT", conflicts_with = "bundled")]
     format: Option<Format>,
-    /// What to do about a row that cannot be read
+    /// The way to deal with a row that cannot be read
     #[arg(long, value_enum, default_value_t = BadRow::Fail, value_name = "WHAT", conflicts_with = "bundled")]
     on_bad_row: BadRow,
     /// The longest document, in bytes of text
     #[arg(long, default_value_t = 4 << 20, value_name = "N", conflicts_with = "bundled")]
     max_document_bytes: usize,
-    /// What to do about a longer document
+    /// The way to deal with a longer document
     #[arg(long, value_enum, default_value_t = Long::Split, value_name = "WHAT", conflicts_with = "bundled")]
     long_documents: Long,
 }

@@ -1,4 +1,4 @@
-//! The commands that the demo ends with. They work as they are printed, whatever the options of the demo were.
+//! The commands that the demo ends with. They work as they are printed, with all options of the demo.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -9,7 +9,7 @@ use templar_testkit::demo::DemoResult;
 /// A command to try next, and what it shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Advice {
-    /// What the command shows.
+    /// The sentence that says what the command shows.
     pub(super) what: &'static str,
     /// The command, to be pasted into a shell.
     pub(super) command: String,

@@ -1,4 +1,4 @@
-//! What the demo says at the end: what came of it, who cheated, who was paid and why, and what to try next.
+//! The end of the demo's story: the result, the cheats, the pay with its reasons, and commands to try next.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -99,7 +99,7 @@ fn tone(good: bool) -> Tone {
     if good { Tone::Good } else { Tone::Bad }
 }
 
-/// Who was paid how much. The rows before the last add up to the last.
+/// The pay of each participant. The rows before the last add up to the last.
 fn rows(pay: &Pay, names: &Names) -> Vec<(String, u64)> {
     let mut rows: Vec<(String, u64)> = Vec::new();
     for (key, name) in by_name(names) {
@@ -119,7 +119,7 @@ fn by_name(names: &Names) -> Vec<(&PublicKey, &str)> {
     sorted
 }
 
-/// Who was caught at what, one line for each miner and reason.
+/// The cheats that were caught, one line for each miner and reason.
 fn cheats(result: &DemoResult, names: &Names) -> Vec<String> {
     let mut found = BTreeMap::<(String, &str), u64>::new();
     for rejected in &result.rejected {

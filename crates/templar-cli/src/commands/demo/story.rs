@@ -1,4 +1,4 @@
-//! What the demo tells while it runs.
+//! The story that the demo tells while it runs.
 //!
 //! All nodes see the same signed entries, so the lines about those come from the first validator alone. Each
 //! node's own work, such as a replay or a failure, is reported by that node. Beside a bar, only the first window is

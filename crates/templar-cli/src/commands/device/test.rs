@@ -30,9 +30,9 @@ pub(crate) struct TestArgs {
 struct Tested {
     /// The name and the device, for people.
     title: String,
-    /// What it reports, for a program.
+    /// The report for a program.
     report: Value,
-    /// What it reports, a line each.
+    /// The lines of the report for people.
     lines: Vec<String>,
     /// The arithmetic that passed, with the reasons against others.
     result: Result<Vec<String>, OpenError>,

@@ -1,4 +1,4 @@
-//! What the commands about devices say alike.
+//! Words that the commands about devices share.
 
 use serde_json::{Value, json};
 use templar_device::{DeviceReport, FloatReport};
@@ -14,7 +14,7 @@ pub(super) fn value(report: &DeviceReport) -> Value {
     })
 }
 
-/// What to say where the program has no code for GPUs.
+/// The advice where the program has no code for GPUs.
 pub(super) fn built_without() -> Option<&'static str> {
     let no_gpus = "this program was built without code for GPUs: cargo build --release --features opencl";
     templar_device::built_with().is_empty().then_some(no_gpus)

@@ -1,4 +1,4 @@
-//! What an object is, as a sentence: the first line that `templar show` prints about it.
+//! The sentence that says what an object is: the first line that `templar show` prints about it.
 
 use templar_manifest::{VoteOn, VoteStep};
 use templar_query::manifest_view::ObjectKind;

@@ -1,4 +1,4 @@
-//! What an import takes and leaves out, for people and for programs, and the files that it has read.
+//! Lists the files that an import takes, leaves out and has read, for people and for programs.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ pub(super) fn listing_json(listing: &Listing) -> Value {
     json!({"takes": taken, "leaves_out": left_out_json(&listing.left_out)})
 }
 
-/// What was left out, for programs.
+/// The files that were left out, for programs.
 pub(super) fn left_out_json(left_out: &[LeftOut]) -> Value {
     left_out.iter().map(|one| json!({"path": one.path.to_string_lossy(), "reason": one.reason})).collect()
 }

@@ -12,8 +12,8 @@ const ENDINGS: [&str; 30] = [
     "zstd",
 ];
 
-/// A name out of the name of `path`: without the endings that tell how the file is stored, and with a hyphen for all that
-/// is no letter, digit, dot or underscore of ASCII. It is `None` where nothing is left.
+/// A name out of the name of `path`: without the endings that tell how the file is stored, and with a hyphen for all
+/// that is no letter, digit, dot or underscore of ASCII. It is `None` where nothing is left.
 pub(super) fn name_of(path: &Path) -> Option<String> {
     let mut name = path.file_name()?.to_string_lossy().into_owned();
     while let Some((stem, ending)) = name.rsplit_once('.')

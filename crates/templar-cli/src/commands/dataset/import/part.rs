@@ -1,7 +1,7 @@
 //! `templar dataset import --part I/N`: one share of an import, for a cluster.
 //!
-//! No home is needed. The part file appears under its name only when it is whole, so a job that is killed leaves nothing
-//! that looks like a part. A part that is there already is kept, so a job array can be started again as it is.
+//! No home is needed. The part file appears under its name only when it is whole, so a job that is killed leaves
+//! nothing that looks like a part. A part that is there already is kept, so a job array can be started again as it is.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ use crate::printer::shown;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PartArgs {
-    /// Import the I-th of N parts only, into a file. Another machine may import the others; `templar dataset merge` joins
-    /// them to the same dataset as one machine gives
+    /// Import the I-th of N parts only, into a file. Another machine may import the others; `templar dataset merge`
+    /// joins them to the same dataset as one machine gives
     #[arg(long, value_name = "I/N")]
     part: Option<Part>,
     /// The file of the part, or the folder for it [default: NAME-I-of-N.part here]

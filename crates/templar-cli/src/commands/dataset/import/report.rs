@@ -1,4 +1,4 @@
-//! What an import says when it is done, and what a dry run shows.
+//! The words of an import that is done, and of a dry run.
 
 use serde_json::{Value, json};
 use templar_data::{DocumentSample, Duplicates, Imported, LeftOut, Listing, OnDuplicate, ReadOptions};
