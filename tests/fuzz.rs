@@ -1,7 +1,7 @@
 //! Fuzzing of every decoder that reads bytes from strangers: a bad input gives an error, and never a panic.
 //!
 //! `fuzz/targets.rs` lists the targets. Here each runs on some thousand mutations of valid inputs, always the
-//! same ones, which takes seconds. `.ci/long fuzz` runs the same targets under libFuzzer, which looks for
+//! same ones, which takes seconds; `FUZZ_MUTATIONS` and `FUZZ_SEED` ask for more and for others. `.ci/long fuzz` runs the same targets under libFuzzer, which looks for
 //! inputs that reach new code (the package `fuzz/Cargo.toml`, a workspace of its own).
 
 mod targets;
@@ -12,6 +12,12 @@ use targets::{TARGETS, Target};
 
 /// Mutations of all seeds of a target together.
 const MUTATIONS: u64 = 3_000;
+
+/// What the environment says, where it is a number: `FUZZ_MUTATIONS` for more of them, and `FUZZ_SEED` for others.
+#[expect(clippy::disallowed_methods, reason = "a longer run is asked for by the environment")]
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
 
 /// Numbers that break bounds more often than others do.
 const EDGES: [u8; 8] = [0x00, 0x01, 0x7f, 0x80, 0xfe, 0xff, b'{', b'"'];
@@ -72,8 +78,9 @@ fn fuzz(target: &Target) {
     for (index, seed) in seeds.iter().enumerate() {
         run(seed, &format!("seed {index}"));
     }
-    let mut random = Random::new(target.name);
-    for mutation in 0..MUTATIONS / target.cost {
+    let seed = number("FUZZ_SEED", 0);
+    let mut random = Random::new(&if seed == 0 { target.name.to_owned() } else { format!("{} {seed}", target.name) });
+    for mutation in 0..number("FUZZ_MUTATIONS", MUTATIONS) / target.cost {
         let mut bytes = seeds[mutation as usize % seeds.len()].clone();
         for _ in 0..=random.below(3) {
             let other = &seeds[random.below(seeds.len())];

@@ -68,9 +68,10 @@ fn a_template_joins_the_turns_and_is_named_by_the_dataset() {
     assert_eq!((report.rows, report.conversations), (texts.len() as u64, plain.len() as u64));
     assert_eq!(report.bad_rows, [("not a conversation", special.len() as u64)].into());
     let batch = conversations(&texts);
-    for (name, bytes) in
-        [("a.parquet", parquet_file(&batch, Compression::SNAPPY)), ("a.arrow", arrow_file(&[batch.clone()], None))]
-    {
+    for (name, bytes) in [
+        ("a.parquet", parquet_file(&batch, Compression::SNAPPY)),
+        ("a.arrow", arrow_file(std::slice::from_ref(&batch), None)),
+    ] {
         assert_eq!(dataset_of(&files.write(name, bytes), &joining(TEMPLATE, skipping())), expected, "{name}");
     }
 }
@@ -130,6 +131,6 @@ fn parts_with_different_templates_are_not_joined() {
     let merged = |parts: &[_]| templar_data::merge(parts, &Progress::default(), &mut MemoryBlobs::new());
     let error = merged(&[part(1, &with), part(2, &without)]).unwrap_err().to_string();
     assert!(error.contains("the chat templates are") && error.ends_with("and none"), "{error}");
-    let whole = import(&[path.clone()], bundled::shakespeare().1, &with, &mut MemoryBlobs::new()).unwrap();
+    let whole = import(std::slice::from_ref(&path), bundled::shakespeare().1, &with, &mut MemoryBlobs::new()).unwrap();
     assert_eq!(merged(&[part(1, &with), part(2, &with)]).unwrap().dataset, whole.dataset);
 }
