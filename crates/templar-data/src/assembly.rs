@@ -13,7 +13,7 @@ use crate::error::ImportError;
 use crate::progress::Progress;
 use crate::shard::{ShardSink, ShardWriter, rule_for};
 
-/// What an import took from one file.
+/// The share of one file in an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportedFile {
     /// The path, or below a folder the path from there.
@@ -35,7 +35,7 @@ pub(crate) struct Assembly<'a> {
     progress: &'a Progress,
 }
 
-/// What an [`Assembly`] ends in.
+/// The result of an [`Assembly`].
 #[derive(Debug)]
 pub(crate) struct Assembled {
     pub(crate) dataset: Dataset,

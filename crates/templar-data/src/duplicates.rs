@@ -2,13 +2,13 @@
 //!
 //! Two documents are duplicates where their tokens are equal, as those of equal texts are. A document is remembered by
 //! the first 96 bits of the BLAKE3 hash of its tokens, so an import takes about 24 bytes of memory for each different
-//! document, whatever its length. With a billion documents, the chance that two different ones are taken for equal is one
+//! document of any length. With a billion documents, the chance that two different ones are taken for equal is one
 //! in 10^11.
 //!
 //! A repeated document does harm in two ways. The model sees it more often than others. And where it lies both in the
-//! training part and in the held-out part, the held-out loss measures memory. An import says so and goes on, since almost
-//! every large corpus repeats itself, and a warning with a number is worth more than an import that ends after hours.
-//! Where duplicates are removed, the first of the equal documents stays, and none can lie in both parts twice.
+//! training part and in the held-out part, the held-out loss measures memory. An import says so and goes on, since
+//! almost every large corpus repeats itself, and a warning with a number is worth more than an import that ends after
+//! hours. Where duplicates are removed, the first of the equal documents stays, and none can lie in both parts twice.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use templar_manifest::Hash;
 
 use crate::shard::Parts;
 
-/// What an import does about documents that occurred before.
+/// The way in which an import deals with documents that occurred before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnDuplicate {
@@ -28,7 +28,7 @@ pub enum OnDuplicate {
     Remove,
 }
 
-/// What an import found of documents that occur more than once.
+/// The documents that an import found more than once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Duplicates {
     /// Documents that are equal to one before them.
@@ -92,7 +92,7 @@ impl SeenDocuments {
         *seen |= parts.bits();
     }
 
-    /// What was found so far.
+    /// The duplicates that were found so far.
     pub(crate) fn found(&self) -> Duplicates {
         self.found
     }

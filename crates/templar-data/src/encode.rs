@@ -40,11 +40,11 @@ pub(crate) enum EncodeFault {
     Template(ChatTemplateError),
 }
 
-/// Documents from this length on are tokenised one after the other, in bytes. The library takes about a hundred times the
-/// memory of a text, so a few long ones at the same time would take too much.
+/// Documents from this length on are tokenised one after the other, in bytes. The library takes about a hundred times
+/// the memory of a text, so a few long ones at the same time would take too much.
 const LONG_BYTES: usize = 2 << 20;
 
-/// What turns documents into tokens.
+/// The encoder, which turns documents into tokens.
 pub(crate) struct Encoder {
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
@@ -104,7 +104,7 @@ impl Encoder {
         }
     }
 
-    /// What joins conversations by the template, if there is one.
+    /// The tokenizer that joins conversations by the template, if there is one.
     fn chat(&self) -> Result<Option<&ChatTokenizer>, EncodeFault> {
         let Some(template) = &self.template else { return Ok(None) };
         let chat = self.chat.get_or_init(|| {

@@ -41,7 +41,7 @@ pub enum ImportError {
         path: PathBuf,
         /// The number of the row or line.
         row: u64,
-        /// What is wrong with it.
+        /// The fault of the row.
         fault: RowFault,
     },
     /// A file cannot be read, or not to its end.
@@ -49,7 +49,7 @@ pub enum ImportError {
     File {
         /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault of the file.
         fault: FileFault,
     },
     /// The tokenizer cannot be used.

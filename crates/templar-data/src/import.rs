@@ -2,8 +2,8 @@
 //!
 //! One thread reads batches of documents ([`reading`](crate::reading)), several turn them into tokens
 //! ([`encode`](crate::encode)), and the calling thread puts them together in order ([`assembly`](crate::assembly)) or
-//! writes them to a part file. Memory holds a few batches for each thread and an unfinished shard of either part, however
-//! long the input is.
+//! writes them to a part file. Memory holds a few batches for each thread and an unfinished shard of either part,
+//! however long the input is.
 
 use std::io::Write;
 use std::num::NonZero;
@@ -41,14 +41,14 @@ pub struct ImportOptions {
     pub end_token: Option<String>,
     /// The token that stands before each document. Without it, none does.
     pub start_token: Option<String>,
-    /// The chat template that joins the turns of conversations. The dataset names it, so that exports have it too. Without
-    /// it, each turn becomes `role: content`, with a blank line between turns.
+    /// The chat template that joins the turns of conversations. The dataset names it, so that exports have it too.
+    /// Without it, each turn becomes `role: content`, with a blank line between turns.
     pub chat_template: Option<ChatTemplate>,
     /// The number of tokens in a full shard.
     pub shard_tokens: u64,
     /// The rule that decides which tokens are held out.
     pub held_out: HeldOut,
-    /// What is done about documents that occurred before.
+    /// The way to deal with documents that occurred before.
     pub on_duplicate: OnDuplicate,
     /// How files are read.
     pub read: ReadOptions,
@@ -100,7 +100,7 @@ impl ImportOptions {
     }
 }
 
-/// What an import ends in.
+/// The result of an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Imported {
     /// The manifest, neither signed nor stored yet.
@@ -109,20 +109,20 @@ pub struct Imported {
     pub files: Vec<ImportedFile>,
     /// Documents that occurred before.
     pub duplicates: Duplicates,
-    /// What was done about them.
+    /// The way in which the import dealt with them.
     pub on_duplicate: OnDuplicate,
-    /// What reading left out, cut and repaired.
+    /// The rows that reading left out, cut and repaired.
     pub report: ReadReport,
 }
 
-/// What one part of an import ends in.
+/// The result of one part of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ImportedPart {
     /// The documents in the part.
     pub documents: u64,
     /// Their tokens, each document with its end token.
     pub tokens: u64,
-    /// What reading left out, cut and repaired. It may cover documents of other parts.
+    /// The rows that reading left out, cut and repaired. They may include documents of other parts.
     pub report: ReadReport,
 }
 
@@ -135,8 +135,8 @@ impl Imported {
 
 /// An import whose options were checked.
 ///
-/// The file of the tokenizer and every shard go to a sink. Work is done on as many threads as rayon has here; what comes
-/// out depends on the text, the tokenizer and the options alone.
+/// The file of the tokenizer and every shard go to a sink. Work is done on as many threads as rayon has here. The
+/// result depends on the text, the tokenizer and the options alone.
 pub struct Import<'a> {
     encoder: Encoder,
     tokenizer_json: &'a [u8],

@@ -14,7 +14,7 @@ use spdx::{Expression, ParseMode};
 pub struct LicenceError {
     /// The licence as it was given.
     pub text: String,
-    /// What is wrong with it.
+    /// The fault of the licence.
     pub reason: String,
     /// Identifiers that may be meant.
     pub meant: Vec<&'static str>,

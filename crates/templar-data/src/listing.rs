@@ -1,11 +1,11 @@
-//! The listing: which files an import takes, and what it leaves out with the reason, before it reads any text.
+//! The listing: the files that an import takes, and those that it leaves out with the reason, before it reads any text.
 //!
 //! A file that is named is taken. A folder stands for the files below it that hold data, in the order of the bytes of
-//! their names; what a person would not train on is left out by rule ([`Reason`]), and is taken where it is named
-//! itself. Links are followed. Every file is read once: a second way to it is left out, so links that lead in circles
-//! end.
+//! their names. A file that a person would not train on is left out by rule ([`Reason`]), and is taken where it is
+//! named itself. Links are followed. Every file is read once: a second way to it is left out, so links that lead in
+//! circles end.
 //!
-//! Invariant: what is taken depends on the names and the links alone, never on the order in which a file system gives
+//! Invariant: the choice depends on the names and the links alone, never on the order in which a file system gives
 //! its entries. Nothing but regular files is opened, so no pipe makes an import wait.
 
 mod error;
@@ -23,12 +23,12 @@ pub use reason::Reason;
 
 use walk::Walk;
 
-/// What an import takes, and what it leaves out.
+/// The files that an import takes, and those that it leaves out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The files to read, in order.
     pub taken: Vec<TakenFile>,
-    /// What is left out, in the order in which it was found.
+    /// The files that are left out, in the order in which they were found.
     pub left_out: Vec<LeftOut>,
 }
 

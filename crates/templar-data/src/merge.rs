@@ -14,7 +14,7 @@ use crate::shard::ShardSink;
 use crate::source::ReadReport;
 
 /// Joins part files, given in any order. The tokenizer and every shard go to `sink`. The manifest equals the one that
-/// [`import`](crate::import()) makes of the same files with the same options, whatever the number of parts.
+/// [`import`](crate::import()) makes of the same files with the same options, with any number of parts.
 ///
 /// # Errors
 /// [`PartError`] where a part is missing, twice there, damaged or from another import, and the errors of an import that

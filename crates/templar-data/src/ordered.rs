@@ -1,8 +1,8 @@
 //! Work in parallel, with results in order and bounded queues between the threads.
 //!
 //! One thread produces items, several work on them, and the calling thread consumes the results in the order in which
-//! the items were produced. So no result depends on the number of threads. A slow consumer slows the others down: at most
-//! about four items for each worker exist at a time, whatever the length of the input.
+//! the items were produced. So no result depends on the number of threads. A slow consumer slows the others down: at
+//! most about four items for each worker exist at a time, however long the input is.
 
 use std::num::NonZero;
 use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! Part files: what one of several machines makes of its share of a text.
+//! Part files: the result of one of several machines that share a text.
 //!
 //! A part file is a parquet file, so any tool can look into it. It has a row for each document, in order:
 //!
@@ -38,7 +38,7 @@ const PLAN_KEY: &str = "templar.part";
 /// How the keys of the blobs begin. Each ends in the hash of its blob.
 const BLOB_KEY: &str = "templar.blob.";
 
-/// What all parts of one import have in common.
+/// The plan that all parts of one import share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PartPlan {
@@ -48,7 +48,7 @@ pub(crate) struct PartPlan {
     pub(crate) dataset: Dataset,
     /// How the files are read.
     pub(crate) read: ReadOptions,
-    /// What joining does about documents that occurred before.
+    /// The way in which joining deals with documents that occurred before.
     pub(crate) on_duplicate: OnDuplicate,
     /// The files that all parts together read: for each its name below the folder that was named, and its bytes.
     pub(crate) files: Vec<(String, u64)>,
@@ -63,7 +63,7 @@ pub(crate) struct PartHeader {
 }
 
 impl PartPlan {
-    /// What differs from another plan, in a few words; none where the plans are equal.
+    /// The difference from another plan, in a few words; `None` where the plans are equal.
     pub(crate) fn difference(&self, other: &Self) -> Option<String> {
         let tokenizers = [self, other].map(|plan| plan.dataset.tokenizer);
         if tokenizers[0] != tokenizers[1] {

@@ -1,8 +1,8 @@
 //! Reads the files of an import, and forms batches of their documents.
 //!
-//! A batch holds documents of one file. It ends where it has [`BATCH_BYTES`] of text or [`BATCH_DOCUMENTS`] documents, or
-//! where the file ends. So the limits of a batch depend on the text alone, and the machines that divide an import agree
-//! on them.
+//! A batch holds documents of one file. It ends where it has [`BATCH_BYTES`] of text or [`BATCH_DOCUMENTS`] documents,
+//! or where the file ends. So the limits of a batch depend on the text alone, and the machines that divide an import
+//! agree on them.
 
 use crate::error::ImportError;
 use crate::ordered::Feed;
@@ -24,7 +24,7 @@ pub(crate) struct Batch {
     pub(crate) documents: Vec<Document>,
 }
 
-/// What is read, and where it is noted.
+/// The file that is read, and the report that notes it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FileReading<'a> {
     pub(crate) files: &'a [InputFile],
@@ -54,7 +54,7 @@ impl FileReading<'_> {
                 self.progress.read(bytes_before + documents.bytes_read(), rows);
                 let is_last = batch.documents.is_empty();
                 let is_mine = self.part.has_batch(batch.number, file, self.files.len());
-                // What stands before a bad row goes first, since there may be something wrong with it, too.
+                // The documents before a bad row go first, since there may be something wrong with them, too.
                 if !is_last && is_mine && feed(batch).is_break() {
                     return Ok(report);
                 }

@@ -1,8 +1,8 @@
 //! The work of a validator beside that of a miner, and rules under which validators can do it in time.
 //!
 //! A validator repeats some contributions and measures some. The unit of its load is the training of one miner for
-//! one window. Whoever makes a run tells how many miners are expected, as `emission.target_steps`, and how fast a
-//! machine trains. The rules of replay, the fee of a slot and the deadlines follow.
+//! one window. The person who makes a run tells how many miners are expected, as `emission.target_steps`, and how fast
+//! a machine trains. The rules of replay, the fee of a slot and the deadlines follow.
 
 use templar_manifest::{Genesis, ReplaySpec};
 

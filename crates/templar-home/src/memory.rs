@@ -66,11 +66,11 @@ impl Statement {
         is_own.then(|| Self { window: entry.window(), kind: entry.name().to_owned(), entry: entry.id() })
     }
 
-    /// The statement about `run` in an entry that `key` has signed. Whether the rules take the entry does not matter: the
-    /// signature alone shows that the key has made it.
+    /// The statement about `run` in an entry that `key` has signed. Whether the rules take the entry does not matter:
+    /// the signature alone shows that the key has made it.
     ///
-    /// A hash-chain value has no signature, so it gives none. Neither does evidence: it is about the past, and a node that
-    /// still speaks is heard by its own entries.
+    /// A hash-chain value has no signature, so it gives none. Neither does evidence: it is about the past, and a node
+    /// that still speaks is heard by its own entries.
     pub fn signed_by(key: &PublicKey, run: &RunId, entry: &Entry) -> Option<Self> {
         match entry {
             Entry::Envelope(envelope) if envelope.signer == *key => {

@@ -247,7 +247,7 @@ impl Net {
     }
 
     /// Says which peers take part in the run. They have places by right: in the address book, among the readers of this
-    /// node's log, and among those that it serves. All others are strangers, who share what is left.
+    /// node's log, and among those that it serves. All others are strangers, and share the rest.
     pub fn call_roll(&self, roll: BTreeMap<PeerId, Standing>) {
         self.inner.book.roll().replace(roll);
     }

@@ -1,5 +1,5 @@
-//! Which peers take part in the run, and the addresses at which other nodes were last reached: a file of the home, for the
-//! next start. Nothing in that file is trusted.
+//! Which peers take part in the run, and the addresses at which other nodes were last reached: a file of the home, for
+//! the next start. Nothing in that file is trusted.
 
 use std::collections::BTreeMap;
 

@@ -82,7 +82,7 @@ pub struct FactorPart {
     pub gain_piconats: i64,
     /// The median of all gains of a step, in 1e-12 nats.
     pub median_piconats: i64,
-    /// What the window counts, in ppm.
+    /// The value of the window in the average, in ppm.
     pub ratio_ppm: u32,
     /// The weight of the window in the average, in ppm.
     pub newest_ppm: u32,
@@ -112,9 +112,9 @@ pub struct MintPart {
     pub proven_steps: u64,
     /// The inner steps for which a window mints everything.
     pub target_steps: u64,
-    /// What a full window mints, in micro-ALPHA.
+    /// The emission of a full window, in micro-ALPHA.
     pub full_micros: u64,
-    /// What this window mints at most, in micro-ALPHA.
+    /// The greatest amount that this window mints, in micro-ALPHA.
     pub emission_micros: u64,
     /// The miners' part of it, in ppm.
     pub miners_ppm: u32,
@@ -122,17 +122,18 @@ pub struct MintPart {
     pub amount_micros: u64,
 }
 
-/// What becomes of the pay.
+/// The vesting of the pay.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct VestingPart {
     /// The window whose closing frees the pay.
     pub free_from: WindowIndex,
     /// Whether it is free by now.
     pub is_free: bool,
-    /// What is left of the grant, in micro-ALPHA; 0 once it is free. A grant holds all pay of an account for the
+    /// The rest of the grant, in micro-ALPHA; 0 once it is free. A grant holds all pay of an account for the
     /// window.
     pub vesting_micros: u64,
-    /// What later records have slashed of the account's unvested pay for this or other windows, in micro-ALPHA.
+    /// The part of the account's unvested pay, for this or other windows, that later records have slashed, in
+    /// micro-ALPHA.
     pub slashed_micros: u64,
 }
 

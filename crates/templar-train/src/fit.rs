@@ -23,9 +23,9 @@ pub struct Cut {
 /// A window that does not fit, refused before any work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLarge {
-    /// What the window takes.
+    /// The memory that the window takes.
     pub needed: MemoryUse,
-    /// What the device has.
+    /// The memory that the device has.
     pub room: DeviceMemory,
     /// The nearest way to compute that would fit, with what it takes.
     pub fits: Option<(Cut, MemoryUse)>,
@@ -56,7 +56,7 @@ impl fmt::Display for TooLarge {
     }
 }
 
-/// What the part of a device in a window takes of its memory: as the first device, or as a helper.
+/// The memory that the part of a device in a window takes: as the first device, or as a helper.
 fn measure(
     recipe: &Recipe,
     device: &Arc<dyn Device>,
@@ -86,8 +86,8 @@ fn fits(needed: MemoryUse, room: DeviceMemory) -> bool {
     needed.peak_bytes <= room.total_bytes && needed.buffer_bytes <= room.buffer_bytes
 }
 
-/// Refuses a window that does not fit into the memory of a device of its recipe; gives the name of the device with
-/// what would fit.
+/// Refuses a window that does not fit into the memory of a device of its recipe; gives the name of the device, and a
+/// window that would fit.
 ///
 /// # Errors
 /// The window cannot be measured: its sizes are beyond what a machine can address.

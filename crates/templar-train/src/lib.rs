@@ -47,9 +47,9 @@
 //!    [`aggregate_step`] takes the same step from the deltas merged as one blob.
 //! 4. [`evaluate`] and [`trial`] measure losses, in integers of 1e-9 nats.
 //!
-//! On a device that is [rechecked](templar_device::Device::is_rechecked), samples of the steps and of the measured pages
-//! are computed again on the CPU, and so is every step at which a replay disagrees with a miner. A window that does not
-//! fit the device is refused before any work.
+//! On a device that is [rechecked](templar_device::Device::is_rechecked), samples of the steps and of the measured
+//! pages are computed again on the CPU, and so is every step at which a replay disagrees with a miner. A window that
+//! does not fit the device is refused before any work.
 //!
 //! Nothing here reads a clock, a file or a socket. Pages, blobs and parameters come in as arguments. The same
 //! arguments give the same bytes for every number of threads and on every device.

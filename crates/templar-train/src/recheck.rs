@@ -2,8 +2,8 @@
 //!
 //! A device that has passed its test may be damaged later. So one inner step of many, and one measured page of many, is
 //! computed again on the CPU. Where the bits differ, the work ends with an error that names what differs, the device is
-//! not used any more, and nothing of the work is signed. A replay that disagrees with a miner is confirmed by the CPU in
-//! the same way before it says so: a damaged device accuses nobody.
+//! not used any more, and nothing of the work is signed. A replay that disagrees with a miner is confirmed by the CPU
+//! in the same way before it says so: a damaged device accuses nobody.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ static ONE_IN: AtomicU32 = AtomicU32::new(DEFAULT_RECHECKS);
 
 /// Sets for the whole process that one page of `count` is computed again on the CPU, and one step of recipes that are
 /// made from now on; 0 says that none is. It concerns only devices that are
-/// [rechecked](templar_device::Device::is_rechecked). The program that configures the process calls it; no result depends
-/// on it.
+/// [rechecked](templar_device::Device::is_rechecked). The program that configures the process calls it; no result
+/// depends on it.
 pub fn recheck_one_in(count: u32) {
     ONE_IN.store(count, Ordering::Relaxed);
 }

@@ -26,7 +26,7 @@ pub(crate) struct Resident {
     helpers: Helpers,
 }
 
-/// What an inner step takes, beside the state that it changes.
+/// The inputs of an inner step, beside the state that it changes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StepInputs {
     /// The inner step, from 1.

@@ -73,7 +73,7 @@ pub enum TrainError {
     TooLarge {
         /// The name of the device.
         device: String,
-        /// What the window takes, and what would fit.
+        /// The memory that the window takes, and the window that would fit.
         reason: TooLarge,
     },
     /// The device fails, or has no memory for the window.

@@ -38,7 +38,7 @@ pub enum ListingError {
     EmptyFolder {
         /// The path of the folder.
         path: PathBuf,
-        /// What is in it.
+        /// The contents of the folder.
         left_out: Vec<LeftOut>,
     },
     /// A folder nests too deep.

@@ -1,8 +1,8 @@
-//! What a name says about a file or folder: hidden, unfinished, about the data, or written by a tool.
+//! The meaning of a file's or folder's name: hidden, unfinished, about the data, or written by a tool.
 //!
-//! The rules follow what readers of such folders agree on. Spark, pyarrow and Hugging Face `datasets` pass by names that
-//! begin with a dot. Spark and pyarrow also pass by names that begin with an underscore, unless they name a partition
-//! (`_year=2024`). Upper and lower case are the same.
+//! The rules follow what readers of such folders agree on. Spark, pyarrow and Hugging Face `datasets` pass by names
+//! that begin with a dot. Spark and pyarrow also pass by names that begin with an underscore, unless they name a
+//! partition (`_year=2024`). Upper and lower case are the same.
 
 use super::reason::Reason;
 
@@ -155,7 +155,7 @@ const SETTINGS: [&str; 35] = [
 /// How the names of such files end.
 const SETTINGS_ENDS: [&str; 5] = [".index.json", ".metadata.json", ".schema.json", "_config.json", "_results.json"];
 
-/// Why a file or folder of this name is left out, whatever it holds. `is_prose` says that the name is that of plain
+/// Why a file or folder of this name is left out, with any content. `is_prose` says that the name is that of plain
 /// text, or of no known kind: only such a file is about the data, since `licenses.jsonl` may well be data.
 pub(super) fn reason(name: &str, is_folder: bool, is_prose: bool) -> Option<Reason> {
     let name = name.to_lowercase();

@@ -19,7 +19,7 @@ pub enum Reason {
     About,
     /// Settings or figures that a tool wrote beside the data, such as `dataset_info.json`.
     Settings,
-    /// A cache of Hugging Face `datasets`: what it made of the data, such as `cache-1b2c3d.arrow`.
+    /// A cache of Hugging Face `datasets`: a result that it made of the data, such as `cache-1b2c3d.arrow`.
     Cache,
     /// The test or validation split of a dataset.
     Split,

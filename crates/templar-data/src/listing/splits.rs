@@ -1,8 +1,8 @@
 //! Which names are those of a test or validation split.
 //!
-//! The rule is that of Hugging Face `datasets`: a name is a split's where one of its words is a keyword, and words end at
-//! `-`, `.`, `_`, blanks and digits. `=` is added for folders such as `split=test`. A name that also has the word `train`
-//! is not left out.
+//! The rule is that of Hugging Face `datasets`: a name is a split's where one of its words is a keyword, and words end
+//! at `-`, `.`, `_`, blanks and digits. `=` is added for folders such as `split=test`. A name that also has the word
+//! `train` is not left out.
 
 /// The keywords of `datasets`, and two more.
 const KEYWORDS: [&str; 10] =

@@ -124,7 +124,7 @@ impl Walk {
         let is_folder = metadata.as_ref().is_ok_and(Metadata::is_dir);
         let format = Format::of_name(&entry.path);
         let file_name = entry.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // The rules come first: what they leave out may be unreadable, or a link that leads nowhere.
+        // The rules come first, since a file that they leave out may be unreadable, or a link that leads nowhere.
         let is_prose = format.is_none_or(|format| format == Format::Text);
         if let Some(reason) = names::reason(&file_name, is_folder, is_prose) {
             return self.leave(entry, reason);

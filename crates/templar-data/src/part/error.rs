@@ -21,7 +21,7 @@ pub enum PartError {
     NotAPart {
         /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault of the file.
         reason: String,
     },
     /// The file was changed after it was written, or the disk lost something of it.
@@ -31,7 +31,7 @@ pub enum PartError {
         path: PathBuf,
         /// The number of the row, from 1.
         row: u64,
-        /// What is wrong with it.
+        /// The fault of the file.
         reason: String,
     },
     /// Two files are the same part.
@@ -59,7 +59,7 @@ pub enum PartError {
         first: PathBuf,
         /// The other file.
         second: PathBuf,
-        /// What differs.
+        /// The difference.
         difference: String,
     },
 }

@@ -57,8 +57,8 @@ impl ChatTokenizer {
     }
 
     /// The tokens of a conversation as one document. `turns` is a list of objects with `role` and `content`, and the
-    /// template sees their fields in the order in which they are serialised. Where the template writes the start and the
-    /// end token itself, they are not added a second time.
+    /// template sees their fields in the order in which they are serialised. Where the template writes the start and
+    /// the end token itself, they are not added a second time.
     ///
     /// # Errors
     /// [`ChatError`].

@@ -68,7 +68,7 @@ fn customary_end(inner: &tokenizers::Tokenizer) -> Result<u32, TokenizerError> {
     })
 }
 
-/// Marks the chosen tokens as special, whatever the file says, so that their names in a text are text.
+/// Marks the chosen tokens as special, also where the file does not, so that their names in a text are text.
 pub(super) fn mark_special(inner: &mut tokenizers::Tokenizer, ends: Ends) -> Result<(), TokenizerError> {
     for id in [Some(ends.end), ends.start].into_iter().flatten() {
         let missing = || TokenizerError::Parse(format!("token {id} has no name"));

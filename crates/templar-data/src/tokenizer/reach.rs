@@ -45,8 +45,8 @@ fn reaches(model: &ModelWrapper, id: u32, name: &str, unknown: &[u32]) -> bool {
         _ if unknown.contains(&id) => false,
         ModelWrapper::WordPiece(model) => model.token_to_id(name) == Some(id),
         ModelWrapper::WordLevel(model) => model.token_to_id(name) == Some(id),
-        // Merges inside a stretch of characters do not depend on its neighbours, so what a word can contain is
-        // what the name alone gives.
+        // Merges inside a stretch of characters do not depend on its neighbours, so a word can contain the tokens that
+        // the name alone gives.
         ModelWrapper::BPE(bpe) => bpe.tokenize(name).is_ok_and(|tokens| tokens.iter().any(|token| token.id == id)),
     }
 }

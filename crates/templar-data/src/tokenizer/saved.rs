@@ -3,7 +3,7 @@
 
 use super::error::TokenizerError;
 
-/// A text that every tokenizer takes; what the template adds around it is what matters.
+/// A text that every tokenizer takes. Only the tokens that a template adds around it matter.
 const PROBE: &str = "a";
 
 /// The settings of a `tokenizer.json` that are switched off.

@@ -1,5 +1,5 @@
-//! The part of genesis about the Gauntlet: who measures, how measurements become a standing, and standings
-//! weights.
+//! The part of genesis about the Gauntlet: the choice of measurers, and the way from measurements to standings and
+//! from standings to weights.
 //!
 //! Every constant of the rules is data here, with its own bound. The rules themselves are in `templar-protocol`.
 

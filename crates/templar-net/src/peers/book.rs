@@ -1,10 +1,11 @@
 //! The address book: which peers exist, where they may be reached, and how they behaved.
 //!
-//! Invariant: the book is bounded, whatever peers say. A configured peer outlives a peer that announced itself,
-//! which outlives a peer that others mentioned. A peer on the [`Roll`] outlives them all, except the configured ones, and
-//! takes none of their places. Among strangers that announced themselves one that has served this node outlives one that
-//! has not, and a newcomer takes the place of the one that called longest ago. Only peers that this node has met are passed on, so invented
-//! addresses do not spread. Addresses need no trust: a connection proves the peer's id or fails.
+//! Invariant: no words of peers make the book exceed its bound. A configured peer outlives a peer that announced
+//! itself, which outlives a peer that others mentioned. A peer on the [`Roll`] outlives them all, except the
+//! configured ones, and takes none of their places. Among strangers that announced themselves one that has served this
+//! node outlives one that has not, and a newcomer takes the place of the one that called longest ago. Only peers that
+//! this node has met are passed on, so invented addresses do not spread. Addresses need no trust: a connection proves
+//! the peer's id or fails.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -282,7 +283,7 @@ impl Book {
     }
 
     /// The addresses at which this node can dial a peer. With an open connection to the peer (`is_connected`), every
-    /// address is given: the connection shows a way that leads there, whatever the peer's addresses are.
+    /// address is given, since the connection itself shows a way that leads there.
     ///
     /// # Errors
     /// The reason why the peer cannot be dialled, as text for people.

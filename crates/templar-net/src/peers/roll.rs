@@ -1,8 +1,8 @@
 //! The roll: the peers that have a place with this node by right, because they take part in its run.
 //!
-//! Anybody can make keys, so whatever is given to whoever comes first is given to whoever makes most keys. A validator's
-//! key has stake behind it and a member's key has a slot, and there is a bounded number of both. Invariant: a peer on the
-//! roll never loses a place to a stranger, and a validator never loses one to a member.
+//! Anybody can make keys, so whatever is given to whoever comes first is given to whoever makes most keys. A
+//! validator's key has stake behind it and a member's key has a slot, and there is a bounded number of both.
+//! Invariant: a peer on the roll never loses a place to a stranger, and a validator never loses one to a member.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

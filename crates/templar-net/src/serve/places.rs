@@ -100,7 +100,7 @@ fn network(addr: IpAddr) -> IpAddr {
     }
 }
 
-/// Who asks for a place, or has one.
+/// A peer that asks for a place, or has one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Guest {
     pub(crate) peer: PeerId,
@@ -176,8 +176,8 @@ impl Places {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the newcomer a place, if there is room or if it may take another's. The connection of the one that lost its
-    /// place is returned, to be closed.
+    /// Gives the newcomer a place, if there is room or if it may take another's. The connection of the one that lost
+    /// its place is returned, to be closed.
     pub(crate) fn admit(
         self: &Arc<Self>,
         newcomer: Guest,
@@ -257,7 +257,7 @@ mod tests {
         Guest { peer: [peer; 32], standing, network: Some([10, 0, 0, host].into()) }
     }
 
-    /// What happens to a guest that comes at `now`: it is refused, it finds room, or it takes another's place.
+    /// The fate of a guest that comes at `now`: it is refused, it finds room, or it takes another's place.
     fn comes(places: &Arc<Places>, guest: Guest, now: Instant) -> (&'static str, Option<Place>) {
         let before = places.lock().places.len();
         match places.admit(guest, None, now) {

@@ -60,8 +60,8 @@ pub(crate) struct ImportArgs {
     /// A token to put before each document, such as "<s>" [default: none]
     #[arg(long, value_name = "NAME")]
     start_token: Option<String>,
-    /// The chat template that joins the turns of conversations, a Jinja file; `none` joins them as role: content, with a
-    /// blank line between turns [default: the one beside the tokenizer, or else none]
+    /// The chat template that joins the turns of conversations, a Jinja file; `none` joins them as role: content, with
+    /// a blank line between turns [default: the one beside the tokenizer, or else none]
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
     /// The number of tokens of a full shard

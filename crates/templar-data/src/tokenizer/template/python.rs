@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 128;
 pub(super) struct Layout {
     /// The blanks of a level. Without it, everything is on one line.
     pub(super) indent: Option<usize>,
-    /// What stands between elements, and between a name and its value.
+    /// The texts between elements, and between a name and its value.
     pub(super) separators: Option<Vec<String>>,
     /// Whether characters outside of ASCII become escapes.
     pub(super) ascii: bool,
@@ -215,7 +215,7 @@ fn bad(reason: String) -> Error {
 mod tests {
     use super::*;
 
-    /// What Python 3.11 prints.
+    /// The numbers as Python 3.11 prints them.
     #[test]
     fn numbers_have_the_digits_of_python() {
         let cases = [
