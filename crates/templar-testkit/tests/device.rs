@@ -15,9 +15,19 @@ mod window;
 use std::sync::Arc;
 
 use templar_device::{Cpu, Device, DeviceChoice, Isa, OpenError, OpenOptions, open, self_test};
-use templar_manifest::Hash;
+use templar_manifest::{Hash, Refusal, Replay, WindowIndex};
 use templar_testkit::TwinDevice;
-use templar_train::Recipe;
+use templar_train::{Claim, MinerState, Recipe, TrainError, WindowResult, WindowStart, evaluate, replay};
+
+/// The verdict of a replay of the first window's result.
+fn replayed(recipe: &Recipe, result: &WindowResult) -> Result<Replay, TrainError> {
+    let contribution = result.contribution(recipe, None, MinerState::zero_id(window::RUN, &recipe.tensors));
+    let (task, reader) = (window::task(0), window::pages());
+    let (parameters, state) = (window::initial(recipe), MinerState::zero(recipe.parameter_count()));
+    let start = WindowStart { task: &task, parameters: parameters.into(), state };
+    let claim = Claim { contribution: &contribution, trace: &result.trace };
+    Ok(replay(recipe, start, claim, &[], &|page| reader.read(page))?.verdict)
+}
 
 /// The first device of OpenCL, or a word about the test that is skipped.
 fn opencl() -> Option<Arc<dyn Device>> {
@@ -40,9 +50,30 @@ fn training_on_opencl_ends_in_the_frozen_hashes_trace_and_delta() {
             assert_eq!(found, frozen, "{name}, recomputing: {recompute}");
         }
     }
-    let found = window::first(&Recipe::on(device, window::RUN, window::genesis()).unwrap());
+    // The CPU takes every step again.
+    let recipe = Recipe { recheck_one_in: 1, ..Recipe::on(device, window::RUN, window::genesis()).unwrap() };
+    let found = window::first(&recipe);
     assert_eq!(Hash::of(&found.trace.encode()).to_string(), window::FROZEN_TRACE);
     assert_eq!(Hash::of(&found.delta).to_string(), window::FROZEN_DELTA);
+    // Each device replays what the other one has trained, and so does an auditor.
+    let on_cpu = recipe.on_cpu();
+    assert_eq!(found, window::first(&on_cpu), "state and manifest too");
+    for recipe in [&recipe, &on_cpu] {
+        assert_eq!(replayed(recipe, &found).unwrap(), Replay::Match);
+    }
+    let mut forged = found.clone();
+    forged.trace.leaves[2].tensors[3] = Hash::of(b"another");
+    let refusal = Refusal::Mismatch { step: 2, tensor: recipe.tensors[3].name.clone() };
+    assert_eq!(replayed(&recipe, &forged).unwrap(), Replay::Refused(refusal));
+    // Micro-batches on two programs of the device and on the CPU.
+    let helpers = vec![opencl().unwrap(), Arc::new(Cpu::default())];
+    assert_eq!(window::first(&Recipe { helpers, ..recipe.clone() }), found);
+    let pages = [window::pages().read(5).unwrap()];
+    let measured = [&recipe, &on_cpu].map(|recipe| {
+        let parameters = recipe.device.upload(window::initial(recipe).into()).unwrap();
+        evaluate(&mut recipe.model(WindowIndex(0)), &parameters, &pages).unwrap()
+    });
+    assert_eq!(measured[0], measured[1]);
 }
 
 #[test]

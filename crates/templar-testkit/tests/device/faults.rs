@@ -8,11 +8,10 @@ use templar_manifest::trace::Leaf;
 use templar_manifest::{Refusal, Replay};
 use templar_testkit::{Fault, FaultyDevice};
 use templar_train::{
-    Claim, MinerState, Recipe, StepError, TrainError, Watch, WindowResult, WindowRun, WindowStart, evaluate,
-    recheck_one_in, replay, run_window,
+    MinerState, Recipe, StepError, TrainError, Watch, WindowResult, WindowRun, evaluate, recheck_one_in, run_window,
 };
 
-use crate::window;
+use crate::{replayed, window};
 
 /// A recipe on a device whose steps are not sampled.
 fn on(device: &Arc<FaultyDevice>) -> Recipe {
@@ -77,17 +76,6 @@ fn device_error(result: Result<Option<WindowResult>, TrainError>) -> DeviceError
     }
 }
 
-/// Replays the result of an honest miner on a device.
-fn replayed(device: &Arc<FaultyDevice>, result: &WindowResult) -> Result<Replay, TrainError> {
-    let recipe = on(device);
-    let contribution = result.contribution(&recipe, None, MinerState::zero_id(window::RUN, &recipe.tensors));
-    let (task, reader) = (window::task(0), window::pages());
-    let (parameters, state) = (window::initial(&recipe), MinerState::zero(recipe.parameter_count()));
-    let start = WindowStart { task: &task, parameters: parameters.into(), state };
-    let claim = Claim { contribution: &contribution, trace: &result.trace };
-    Ok(replay(&recipe, start, claim, &[], &|page| reader.read(page))?.verdict)
-}
-
 #[test]
 fn a_device_that_is_lost_leaves_a_snapshot_from_which_the_cpu_goes_on_to_the_same_hash() {
     let (all, _) = products();
@@ -128,10 +116,10 @@ fn a_replay_on_a_device_that_differs_accuses_nobody() {
     let (_, until_second) = products();
     let result = honest();
     for wrong in [1, until_second + 1] {
-        let error = replayed(&faulty(Fault::Product(wrong)), &result).unwrap_err();
+        let error = replayed(&on(&faulty(Fault::Product(wrong))), &result).unwrap_err();
         assert!(matches!(error, TrainError::Device(DeviceError::Differs { .. })), "{error:?}");
     }
-    assert_eq!(replayed(&faulty(Fault::None), &result).unwrap(), Replay::Match);
+    assert_eq!(replayed(&on(&faulty(Fault::None)), &result).unwrap(), Replay::Match);
 }
 
 #[test]
@@ -142,7 +130,7 @@ fn a_replay_on_a_device_finds_every_departure_that_the_cpu_confirms() {
     for step in 0..=window::STEPS + 1 {
         let mut forged = honest.clone();
         forged.trace.leaves[step as usize].tensors[2] = templar_manifest::Hash::of(b"another");
-        let verdict = replayed(&device, &forged).unwrap();
+        let verdict = replayed(&on(&device), &forged).unwrap();
         assert_eq!(verdict, Replay::Refused(Refusal::Mismatch { step, tensor: tensor(2) }));
     }
 }
