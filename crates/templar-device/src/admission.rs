@@ -21,9 +21,9 @@ pub struct OpenOptions {
 }
 
 impl Default for OpenOptions {
-    /// No cache, and five minutes.
+    /// No cache, and ten minutes: pocl takes some of them on a busy machine.
     fn default() -> Self {
-        Self { cache: None, time_limit: Duration::from_secs(300), test_again: false }
+        Self { cache: None, time_limit: Duration::from_secs(600), test_again: false }
     }
 }
 
