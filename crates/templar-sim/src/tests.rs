@@ -429,7 +429,7 @@ fn print_strategies_played_together() {
         (ReplayMode::Late, ground.clone()),
         (ReplayMode::Sparse, ground),
     ] {
-        let rows = rows_of(&casts, &table::Baseline::new(replays, PayRule::Ranks).unwrap());
+        let rows = rows_of(&casts, &table::Baseline::new(replays, PayRule::Measured).unwrap());
         println!("--replays {}\n{}", replays.name(), table::markdown_together(&rows));
     }
 }
@@ -438,8 +438,9 @@ fn print_strategies_played_together() {
 #[test]
 #[ignore = "prints a table"]
 fn print_planted_triggers() {
-    let row =
-        |replays| (replays, table::row(Strategy::Plant, &table::Baseline::over(replays, PayRule::Ranks, 80).unwrap()));
+    let row = |replays| {
+        (replays, table::row(Strategy::Plant, &table::Baseline::over(replays, PayRule::Measured, 80).unwrap()))
+    };
     let rows: Vec<(ReplayMode, table::AttackRow)> = std::thread::scope(|scope| {
         let lanes =
             [ReplayMode::Three, ReplayMode::Late, ReplayMode::Sparse].map(|replays| scope.spawn(move || row(replays)));
@@ -471,10 +472,10 @@ fn print_the_attack_table() {
         Strategy::Accuse,
     ];
     for (replays, pay, strategies) in [
+        (ReplayMode::Three, PayRule::Measured, Strategy::ALL),
+        (ReplayMode::One, PayRule::Measured, &outages[..]),
+        (ReplayMode::Late, PayRule::Measured, &cheats[..]),
         (ReplayMode::Three, PayRule::Ranks, Strategy::ALL),
-        (ReplayMode::One, PayRule::Ranks, &outages[..]),
-        (ReplayMode::Late, PayRule::Ranks, &cheats[..]),
-        (ReplayMode::Three, PayRule::Steps, Strategy::ALL),
     ] {
         let baseline = table::Baseline::new(replays, pay).unwrap();
         let casts: Vec<Played> = strategies.iter().map(|strategy| vec![(*strategy, 1)]).collect();
