@@ -9,7 +9,7 @@ use templar_manifest::{Genesis, ReplaySpec};
 /// How many forward passes a training step on a page takes as long as.
 const FORWARDS: f64 = 2.5;
 /// The largest load that is chosen without being asked for.
-const MOST_LOAD: f64 = 4.0;
+const MOST_LOAD: f64 = 6.0;
 /// How many validators measure a contribution, if there are so many.
 const EVALUATORS: u32 = 3;
 /// Windows after its own in which a verdict counts, and those in which a challenge can be answered, where not

@@ -216,6 +216,8 @@ fn by_ranks_everything_is_minted_too() {
     }
 }
 
+/// Where the first steps gain more than the last, a few slow miners lift the median a little above the others, whose
+/// factor then lies that little below 1.
 #[test]
 fn half_of_the_steps_are_paid_nearly_half() {
     for gain_ppm in [proportional, concave] {
@@ -224,7 +226,7 @@ fn half_of_the_steps_are_paid_nearly_half() {
         let paid = Economy { gain_ppm, ..Economy::of(7, steps, 60) }.play();
         let part = mean(&paid.miners[..5]) / mean(&paid.miners[5..]);
         println!("half of the steps are paid {:.1} %", 100.0 * part);
-        assert!((0.45..=0.5).contains(&part), "{part}");
+        assert!((0.45..=0.51).contains(&part), "{part}");
     }
 }
 
