@@ -255,6 +255,7 @@ fn an_audit_says_what_it_has_audited_and_nothing_is_no_match() {
         let end = home.fails(5, arguments).last();
         assert_eq!((&end["verdict"], &end["windows"]), (&Value::from("unavailable"), &Value::from(0)), "{end}");
         assert!(end["what"].as_str().unwrap().starts_with("nothing was audited"), "{end}");
+        assert!(end["hint"].as_str().unwrap().starts_with("`templar status`"), "nothing is damaged: {end}");
     }
     home.fails(3, ["audit", "--window", "0"]);
 }

@@ -11,7 +11,7 @@ use templar_query::runs::{RunList, RunView};
 
 use crate::error::{Code, CommandResult};
 use crate::invocation::Invocation;
-use crate::printer::table;
+use crate::printer::{count, table};
 
 /// Make, join, show and list training runs
 #[derive(Debug, clap::Subcommand)]
@@ -60,7 +60,8 @@ fn list(invocation: &Invocation) -> CommandResult {
     let list = RunList::read(&invocation.read()?)?;
     let mut rows = vec![["", "run", "name", "model"].map(str::to_owned).to_vec()];
     rows.extend(list.runs.iter().map(|listed| {
-        let model = listed.model.as_ref().map(|model| format!("{} layers of {}", model.layers, model.hidden_size));
+        let model =
+            listed.model.as_ref().map(|model| format!("{} of {}", count(model.layers, "layer"), model.hidden_size));
         let mark = if listed.is_current { "*" } else { "" };
         let name = listed.name.clone().unwrap_or_else(|| "(its genesis is not here)".to_owned());
         vec![mark.to_owned(), listed.run.short(), name, model.unwrap_or_default()]

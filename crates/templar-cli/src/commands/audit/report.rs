@@ -118,7 +118,12 @@ fn hint(summary: &AuditSummary) -> Option<String> {
     if !summary.has_own_fault && summary.ahead.is_some() {
         return Some(format!("`templar fetch {run}` brings the windows that peers have"));
     }
-    (summary.has_own_fault || summary.windows == 0).then(|| {
+    if !summary.has_own_fault && summary.windows == 0 {
+        return Some(format!(
+            "`templar status` says where the run stands; `templar fetch {run}` brings what peers have"
+        ));
+    }
+    summary.has_own_fault.then(|| {
         format!("`templar store scrub` repairs the files of this home; `templar fetch {run}` brings what peers have")
     })
 }
