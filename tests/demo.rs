@@ -87,7 +87,15 @@ fn nodes_on_different_devices_end_in_the_same_hash() {
     }
     let cache = tempfile::tempdir().unwrap();
     let cache = [("XDG_CACHE_HOME", cache.path().to_str().unwrap())];
+    // The kernels are compiled once for all nodes: that takes pocl minutes, and a device is proven with it.
+    let tested = Command::new(env!("CARGO_BIN_EXE_templar"))
+        .args(["device", "test", "opencl:0", "--time-limit", "1200"])
+        .envs(cache)
+        .output()
+        .unwrap();
+    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stdout));
     check(&short_demo(&["--device", "opencl:0", "--device", "cpu"], &cache));
+    check(&short_demo(&["--device", "opencl:0,cpu"], &cache));
 }
 
 #[test]
