@@ -4,9 +4,9 @@
 // computed anew for each of these: a running softmax, which corrects itself on the way, would have other bits.
 //
 // A group takes a block of 64 rows of one head, which is the block that the specification knows, against blocks of 64 keys.
-// The host gives A_Y, the threads of a group along the rows. Each thread has A_ROWS rows and 64 / A_COLUMNS vectors of columns of such a square in registers. A vector holds columns
-// that lie next to each other, and the vectors of a thread lie 16 columns apart: so a column's lane in a sum of 32 lanes
-// follows from its vector, and threads keep their lanes in registers too.
+// The host gives A_Y, the threads of a group along the rows. Each thread has A_ROWS rows and A_VECTORS vectors of columns of
+// such a square in registers. A vector holds columns that lie next to each other, and the vectors of a thread lie 16 columns
+// apart: so a column's lane in a sum of 32 lanes follows from its vector, and threads keep their lanes in registers too.
 //
 // Chains over keys go on to the end of the row's block, with probabilities of +0 beyond the diagonal.
 
