@@ -9,8 +9,8 @@ use templar_blob::{BlobSource, ReadError};
 use templar_home::context::RunContext;
 use templar_manifest::proof::witness;
 use templar_manifest::{
-    Admission, Admitted, AuditVerdict, Challenge, Contribution, Hash, Refusal, Replay, ReplayProof, Score, SecretKey,
-    Signed, Slash, SlashCause, Verdict, WindowBody, WindowHeader, WindowIndex, payload,
+    Admission, Admitted, AuditVerdict, Challenge, Contribution, Evaluation, Hash, Measurement, Refusal, Replay,
+    ReplayProof, Score, SecretKey, Signed, Slash, SlashCause, Verdict, WindowBody, WindowHeader, WindowIndex, payload,
 };
 use templar_protocol::ClosedWindow;
 
@@ -139,6 +139,15 @@ fn invented() -> Admission {
     Admission { owner: super::key("friend").public(), registration: Hash::of(b"nothing").into(), verdict }
 }
 
+/// Changes a measurement, or denies one where the validator was not drawn to give it.
+fn misstate(evaluation: &mut Evaluation, change: impl FnOnce(&mut Measurement)) {
+    match evaluation {
+        Evaluation::Measured(measured) => change(measured),
+        Evaluation::NotDrawn => *evaluation = Evaluation::Untried,
+        Evaluation::Untried => *evaluation = Evaluation::NotDrawn,
+    }
+}
+
 /// Numbers of the first window, changed one at a time and signed again by those whose they are.
 pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], blobs: &dyn BlobSource) {
     let first = &closed[0];
@@ -147,8 +156,18 @@ pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], 
     let honest = (refused + 1) % first.contributions.len();
     let other_delta = first.contributions[(refused + 2) % first.contributions.len()].payload().clone();
     let forgeries = [
-        ("a loss", with_score(first, |score| score.entries[honest].assigned_after_nanonats += 1)),
-        ("a loss before", with_score(first, |score| score.entries[honest].unassigned_before_nanonats += 1)),
+        (
+            "a loss",
+            with_score(first, |score| {
+                misstate(&mut score.entries[honest].evaluation, |said| said.losses.assigned_after_nanonats += 1)
+            }),
+        ),
+        (
+            "a loss before",
+            with_score(first, |score| {
+                misstate(&mut score.entries[honest].evaluation, |said| said.losses.unassigned_before_nanonats += 1)
+            }),
+        ),
         ("a likeness", with_score(first, |score| score.entries[honest].overlap_ppm ^= 1)),
         ("a claim", with_score(first, |score| lie(&mut score.entries[honest].proof))),
         ("a witness", with_score(first, |score| contradict(&mut score.entries[honest].proof))),
@@ -157,7 +176,12 @@ pub(crate) fn one_changed_number(context: &RunContext, closed: &[ClosedWindow], 
         ("another's slash", with_record(first, |record| record.slashes[0].account = record.outcomes[honest].miner)),
         ("a body", with_score(first, |score| score.entries[honest].body = Some(Hash::of(b"another")))),
         ("a seed", with_score(first, |score| score.seed = Hash::of(b"another"))),
-        ("a weight", with_score(first, |score| score.row.iter_mut().for_each(|weight| weight.weight_ppm -= 1))),
+        (
+            "a proof of losses",
+            with_score(first, |score| {
+                misstate(&mut score.entries[honest].evaluation, |said| said.claim = Hash::of(b"another"))
+            }),
+        ),
         ("a checkpoint", with_header(first, |header| header.checkpoint = Hash::of(b"another").into())),
         ("an aggregate", with_record(first, |record| record.aggregate = Hash::of(b"another").into())),
         ("an aggregate's length", with_record(first, |record| record.aggregate_bytes += 1)),
