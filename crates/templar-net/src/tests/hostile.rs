@@ -109,7 +109,7 @@ async fn fetch_beside(answer: Vec<u8>, ends: bool) -> (ProviderAnswer, Option<St
     hostile.end().await;
     good.end().await;
     b.end().await;
-    (answers[0].1.clone(), problem)
+    (answers[0].1.clone(), problem.map(|problem| problem.to_string()))
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn pull_from(answer: Vec<u8>) -> (u32, String, Vec<Pulled>) {
     hostile.end().await;
     good.end().await;
     b.end().await;
-    (u32::try_from(close.error_code.into_inner()).unwrap(), problem, arrived)
+    (u32::try_from(close.error_code.into_inner()).unwrap(), problem.to_string(), arrived)
 }
 
 fn number(code: iroh::endpoint::VarInt) -> u32 {
