@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// The checkpoint in which every short demo ends, on every instruction set. It changes with the arithmetic, the
 /// model, the data or the rules.
-const SHORT_CHECKPOINT: &str = "39bb1b7a3b6c94f337f06b1ef70c546b236af56de6e9fdbde118d48a5623a399";
+const SHORT_CHECKPOINT: &str = "b7452d00121ce193da0ef332bef197161374768d8bf261a3af37eb93e3688aa8";
 
 /// A demo of a tiny model with three miners, not yet started.
 fn tiny_demo(home: &Path) -> Command {

@@ -35,7 +35,7 @@ use stage::{Stage, insecure_key};
 /// The checkpoint in which the demo ends with its default seed, miners and windows. The README prints it. A
 /// change of the arithmetic, the model, the data or the rules changes it, and the commit of such a change says
 /// why.
-pub const DEFAULT_CHECKPOINT: &str = "6f9d97490066c473c2960d97ba99eede2f0d002a0a127c27fdd16872bec2b024";
+pub const DEFAULT_CHECKPOINT: &str = "28e4e7227232acc77e38b6d9971c00c4d046bcaacf97e1acaa3a6eb5ffe8a1f3";
 
 /// The default seed of the demo.
 pub const DEFAULT_SEED: &str = "templar";

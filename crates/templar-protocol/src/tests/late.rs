@@ -108,7 +108,7 @@ fn every_wrong_verdict_is_refused_by_its_name() {
     assert_eq!(rule(&|v| v.proof = None), kinds);
     let own = "a proof whose claim is not its own witness";
     assert_eq!(rule(&|v| v.proof.as_mut().unwrap().claim = Hash::default()), own);
-    let more = "a proof with more or fewer witnesses than there are replays";
+    let more = "a proof with more or fewer witnesses than validators are drawn";
     assert_eq!(rule(&|v| v.proof.as_mut().unwrap().witnesses.push(1)), more);
     assert_eq!(state, &before);
     // Where verdicts come before the record there are none.

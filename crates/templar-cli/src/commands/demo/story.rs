@@ -196,7 +196,7 @@ impl Story {
         let word = self.printer.tone(Tone::Good, "the same hashes");
         let tested = improvement.map_or_else(String::new, |by| {
             let (change, verdict) = if by > 0.0 { ("lowers", "good") } else { ("raises", "bad") };
-            format!("; on {who}'s test pages the update {change} the loss by {:.4} ({verdict})", by.abs())
+            format!("; on the window's test pages the update {change} the loss by {:.4} ({verdict})", by.abs())
         });
         self.line(format_args!("window {window} | {who} repeats {whom}'s training: {word}{tested}"));
     }
