@@ -157,6 +157,9 @@ pub(super) struct Member {
     timers: BTreeSet<(WindowIndex, Phase)>,
 }
 
+/// Changes the entries of a score that a validator's plan asked for.
+type Lie = fn(&JudgePlan, &mut [ScoreEntry]);
+
 /// Nodes and what is on its way to them.
 #[derive(Clone)]
 pub(super) struct Cluster {
@@ -177,7 +180,7 @@ pub(super) struct Cluster {
     pub(super) faulty_machine: Option<PublicKey>,
     pub(super) keeper: Option<Keeper>,
     /// A validator that changes what it measured.
-    pub(super) false_losses: Option<(PublicKey, fn(&JudgePlan, &mut [ScoreEntry]))>,
+    pub(super) false_losses: Option<(PublicKey, Lie)>,
     /// A validator that says of everything that it was drawn to replay after the record that it is withheld.
     pub(super) challenger: Option<PublicKey>,
 }
