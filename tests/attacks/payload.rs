@@ -159,7 +159,7 @@ pub(super) fn broken_rules() -> Vec<Attack> {
         refused("genesis: steps that are paid and not used", {
             with(genesis, |g| {
                 g.gauntlet.weights = WeightRule::ProvenSteps;
-                (g.gauntlet.assigned_pages, g.gauntlet.unassigned_pages) = (0, 0);
+                (g.gauntlet.assigned_pages, g.gauntlet.unassigned_pages, g.gauntlet.evaluators) = (0, 0, 0);
                 g.registration.slots = g.outer.max_contributions + 1;
             })
         }),

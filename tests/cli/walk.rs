@@ -46,8 +46,8 @@ fn a_run_from_init_to_export() {
 
     let status = home.ok(["status"]);
     assert_eq!((status["window"].clone(), status["phase"].clone()), (json!(2), json!("commit")));
-    // A rating compares miners. A single miner has none and earns nothing.
-    assert_eq!(status["balances"]["minted_micros"], 0);
+    // A single miner that took all steps mints the whole emission of both windows.
+    assert_eq!(status["balances"]["minted_micros"], 2_000_000);
     assert_eq!(status["awaited"][0]["what"], "contribution");
     assert_eq!(home.ok(["log"])["windows"].as_array().unwrap().len(), 2);
     explanations(&home);

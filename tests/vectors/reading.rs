@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipld_core::ipld::Ipld;
 use templar_manifest::{
     Admitted, AuditVerdict, Challenge, Contradiction, Contribution, ContributionId, Evaluation, Hash, Kind,
-    LateVerdict, Measurement, MintKind, Offence, Payment, PublicKey, Refusal, Replay, ReplayProof, RopeScaling,
-    SegmentShape, SlashCause, State, Verdict, VoteOn, VoteStep, WeightRule, WindowIndex,
+    LateVerdict, Measurement, MintKind, Offence, Outcome, Payment, PublicKey, Refusal, Replay, ReplayProof,
+    RopeScaling, SegmentShape, SlashCause, State, Verdict, VoteOn, VoteStep, WeightRule, WindowIndex,
 };
 
 use super::example;
@@ -139,6 +139,10 @@ fn the_specification_names_every_field_and_its_type() {
             let challenge = Challenge { window, miner, contribution: ContributionId::default(), since };
             paths(&seen(&challenge), "challenges[]", &documented, &mut found);
             check_types(&seen(&challenge), "challenges[]", &documented);
+            // In the examples every contribution was measured.
+            let outcome = Outcome { losses: None, ..example().closed.window.body.outcomes[0].clone() };
+            paths(&seen(&outcome), "outcomes[]", &documented, &mut found);
+            check_types(&seen(&outcome), "outcomes[]", &documented);
         }
         assert_eq!(
             found,

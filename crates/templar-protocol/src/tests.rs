@@ -4,6 +4,7 @@ mod agreement;
 mod challenges;
 mod cluster;
 mod draws;
+mod evaluation;
 mod evidence;
 mod fixture;
 mod gauntlet;

@@ -25,12 +25,12 @@ use templar_manifest::{
     payload,
 };
 
-pub use messages::{Dispute, Input, Measured, Output, Phase, Subject, Tried, Unsigned, VoteWait};
+pub use messages::{Dispute, Input, Measured, Output, Phase, Subject, Unsigned, VoteWait};
 pub use reject::Reject;
 pub use verified::Verified;
 
 use crate::entry::Entry;
-use crate::run::{ClosedWindow, Judgement, Judging, RunState};
+use crate::run::{ClosedWindow, Judgement, Judging, RunState, Tried};
 use open::{Confirmed, OpenWindow, OuterStepTaken, Ready};
 use verified::Opened;
 

@@ -8,7 +8,7 @@ use templar_manifest::WindowIndex;
 use templar_model::StepError;
 
 use crate::Recipe;
-use crate::helpers::Helper;
+use crate::helpers::FurtherDevice;
 use crate::resident::{Resident, StepInputs};
 
 /// How a window is computed, as far as memory depends on it.
@@ -77,7 +77,7 @@ fn measure(
         resident.take(&alone, window, &inputs)?;
         resident.hashes()?;
     } else {
-        Helper::new(model)?.micro_batch(&tokens, 1.0)?;
+        FurtherDevice::new(model)?.micro_batch(&tokens, 1.0)?;
     }
     Ok(dry.memory_use())
 }

@@ -10,7 +10,7 @@ use templar_model::{Model, StepError};
 
 /// A device with a copy of the parameters and room for the gradient of one micro-batch.
 #[derive(Debug)]
-pub(crate) struct Helper {
+pub(crate) struct FurtherDevice {
     model: Model,
     parameters: Buffer,
     gradient: Buffer,
@@ -18,7 +18,7 @@ pub(crate) struct Helper {
     found: Vec<f32>,
 }
 
-impl Helper {
+impl FurtherDevice {
     /// A helper without parameters.
     ///
     /// # Errors
@@ -41,15 +41,15 @@ impl Helper {
 
 /// All helpers of a window.
 #[derive(Debug, Default)]
-pub(crate) struct Helpers {
-    all: Vec<Helper>,
+pub(crate) struct FurtherDevices {
+    all: Vec<FurtherDevice>,
     /// Where a helper's gradient lies on the first device, to be added.
     arrived: Buffer,
     /// Whether the helpers have the parameters as they are now.
     are_current: bool,
 }
 
-impl Helpers {
+impl FurtherDevices {
     /// A helper for each model, beside `first`.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Helpers {
     pub(crate) fn new(first: &dyn Device, models: Vec<Model>) -> Result<Self, DeviceError> {
         let parameters = models.first().map_or(0, Model::parameter_count);
         let arrived = if parameters == 0 { Buffer::default() } else { first.zeros(parameters as u64)? };
-        let all = models.into_iter().map(Helper::new).collect::<Result<_, _>>()?;
+        let all = models.into_iter().map(FurtherDevice::new).collect::<Result<_, _>>()?;
         Ok(Self { all, arrived, are_current: false })
     }
 

@@ -8,7 +8,7 @@ use templar_manifest::proof::ProofDraw;
 use templar_manifest::{Hash, WindowIndex};
 use templar_model::{Model, Moments, OptimizerStep, StepError};
 
-use crate::helpers::Helpers;
+use crate::helpers::FurtherDevices;
 use crate::schedule::learning_rate;
 use crate::{Recipe, tensors};
 
@@ -23,7 +23,7 @@ pub(crate) struct Resident {
     gradient: Buffer,
     moments: Moments,
     /// The other devices, which compute micro-batches.
-    helpers: Helpers,
+    helpers: FurtherDevices,
 }
 
 /// The inputs of an inner step, beside the state that it changes.
@@ -77,7 +77,7 @@ impl Resident {
         let gradient = device.zeros(parameters.len() as u64)?;
         let parameters = device.upload(parameters)?;
         let moments = Moments { first: device.upload(first.into())?, second: device.upload(second.into())? };
-        let helpers = Helpers::new(&**device, recipe.helper_models(window))?;
+        let helpers = FurtherDevices::new(&**device, recipe.helper_models(window))?;
         Ok(Self { parameters, gradient, moments, helpers, model })
     }
 
@@ -90,7 +90,7 @@ impl Resident {
         let zeros = || device.zeros(model.parameter_count() as u64);
         let (parameters, gradient) = (zeros()?, zeros()?);
         let moments = Moments { first: zeros()?, second: zeros()? };
-        let helpers = if has_helpers { Helpers::waiting(zeros()?) } else { Helpers::default() };
+        let helpers = if has_helpers { FurtherDevices::waiting(zeros()?) } else { FurtherDevices::default() };
         Ok(Self { parameters, gradient, moments, helpers, model })
     }
 

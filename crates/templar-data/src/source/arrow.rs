@@ -13,18 +13,12 @@ use std::io::BufRead;
 
 use arrow_array::RecordBatch;
 
+use self::message::{ReadBatches, damaged};
 use super::batch::Column;
 use super::document::{Found, ReadRows};
 use super::fault::FileFault;
-use super::format::Format;
 use super::input::Taken;
 use super::whole::Whole;
-
-/// A source of record batches that all have the same schema.
-pub(super) trait ReadBatches: Send {
-    /// The next batch; none at the end.
-    fn next_batch(&mut self) -> Result<Option<RecordBatch>, FileFault>;
-}
 
 /// The rows of one column of record batches.
 pub(super) struct ArrowRows<B> {
@@ -70,8 +64,4 @@ impl<B: ReadBatches> ReadRows for ArrowRows<B> {
             }
         }
     }
-}
-
-fn damaged(reason: impl Into<String>) -> FileFault {
-    FileFault::damaged(Format::Arrow, reason.into())
 }

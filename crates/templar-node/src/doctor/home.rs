@@ -207,15 +207,16 @@ fn sample(blobs: &dyn BlobSource, wanted: &[(Hash, u64)], say: &mut impl FnMut(D
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
-    use std::fs::{Permissions, set_permissions};
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
+    #[cfg(unix)]
     #[test]
     fn a_home_that_others_may_enter_is_named() {
+        use std::fs::{Permissions, set_permissions};
+        use std::os::unix::fs::PermissionsExt as _;
+
         let dir = tempfile::tempdir().unwrap();
         for (mode, open) in [(0o700, false), (0o750, true), (0o701, true), (0o755, true)] {
             set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();

@@ -14,8 +14,8 @@ use templar_manifest::{
 
 use super::advance::Decisions;
 use super::closed::{AdvanceError, ClosedWindow};
-use super::closing::{Counted, OwnRecord, Stepped, accepted, ids_of};
-use super::findings::{Settlement, proven_evaluations};
+use super::closing::{Counted, OwnRecord, Settlement, Stepped, accepted, ids_of};
+use super::findings::proven_evaluations;
 use super::judge::JudgingError;
 use super::judging::Judging;
 use super::state::validators_root;

@@ -8,8 +8,17 @@ use templar_manifest::{
     WindowRecord,
 };
 
-use super::findings::Settlement;
 use crate::cache::Cache;
+use crate::gauntlet::Assessment;
+
+/// The decisions of the counted scores.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Settlement {
+    /// The verdict on each contribution of the cut, sorted by miner.
+    pub(crate) outcomes: Vec<Outcome>,
+    /// The changes of the standings.
+    pub(crate) assessment: Assessment,
+}
 
 /// The result of a window's outer step: the fields of a record that follow from tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,19 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use templar_manifest::{Evaluation, Hash, Losses, Outcome, PublicKey, Refusal, Replay, Score, ScoreEntry, Verdict};
 
 use super::RunState;
+use super::closing::Settlement;
 use super::judging::Judging;
 use crate::gauntlet::{Assessment, Conduct, Conducts, Copied, MinerConduct, assess};
 use crate::ledger::ONE_PPM;
 use crate::stake;
-
-/// The decisions of the counted scores.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Settlement {
-    /// The verdict on each contribution of the cut, sorted by miner.
-    pub(crate) outcomes: Vec<Outcome>,
-    /// The changes of the standings.
-    pub(crate) assessment: Assessment,
-}
 
 /// The findings about one contribution.
 pub(super) struct Finding {

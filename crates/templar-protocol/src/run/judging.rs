@@ -10,7 +10,7 @@ use templar_manifest::{
 };
 
 use super::closing::{Closings, ids_of};
-use super::evaluation::{EvaluatedPages, EvaluationTask};
+use super::evaluation_task::{EvaluatedPages, EvaluationTask};
 use super::replay::ReplayTask;
 
 /// A window that can be judged: its cut, its reveals, the seed, and the draws that follow. Only

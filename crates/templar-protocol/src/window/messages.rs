@@ -4,15 +4,15 @@
 //! outputs in any order and more than once.
 
 use templar_manifest::{
-    BlobId, Cut, Hash, Inbox, Kind, LateVerdict, Losses, Outcome, PublicKey, RecordId, Refusal, Replay, Score,
-    ScoreEntry, SecretKey, Signed, Vote, VoteOn, WindowIndex, WindowRecord, payload,
+    BlobId, Cut, Hash, Inbox, Kind, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, Score, ScoreEntry,
+    SecretKey, Signed, Vote, VoteOn, WindowIndex, WindowRecord, payload,
 };
 
 use super::reject::Reject;
 use super::verified::Verified;
 use crate::entry::{Entry, RecordEntry};
 use crate::run::replay::ReplayTask;
-use crate::run::{EvaluationTask, JudgePlan, Stepped};
+use crate::run::{EvaluationTask, JudgePlan, Stepped, Tried};
 
 /// The phases of a window that have a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,22 +121,6 @@ impl Measured {
             | Self::Applied { window, .. } => *window,
         }
     }
-}
-
-/// A node's own result of trying a contribution's delta on the pages of the window.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tried {
-    /// The delta could not be fetched.
-    Unavailable,
-    /// The delta does not decode, or the trial step cannot be taken.
-    Untried,
-    /// The losses that were measured.
-    Measured {
-        /// The losses before and after the trial step.
-        losses: Losses,
-        /// The short form of the claim that each drawn validator must make, in the order of their keys.
-        witnesses: Vec<u64>,
-    },
 }
 
 /// A contribution about which validators contradict each other, together with the seed of their scores.

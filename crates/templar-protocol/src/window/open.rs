@@ -21,12 +21,12 @@ use templar_manifest::{
 };
 
 use super::ballot::Ballot;
-use super::messages::{Output, Phase, Subject, Tried};
+use super::messages::{Output, Phase, Subject};
 use super::reject::Reject;
 use super::sound::Sound;
 use super::verified::{Opened, Verified};
 use crate::run::evidence;
-use crate::run::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, VoteCertificate, Witness, reveals_of};
+use crate::run::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, Tried, VoteCertificate, Witness, reveals_of};
 use crate::stake;
 
 /// The most entries of one signer that are set aside until something names them.

@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use templar_manifest::{Evaluation, Losses, PublicKey, Score, ScoreEntry, ScoreId};
 
 use super::Node;
-use super::messages::{Dispute, Output, Subject, Tried};
+use super::messages::{Dispute, Output, Subject};
 use super::rechecks::Rechecks;
-use crate::run::{Judging, is_unread};
+use crate::run::{Judging, Tried, is_unread};
 
 /// The result of trying a delta, as a score states it: the losses with all witnesses, or `None` where the trial
 /// step cannot be taken.

@@ -12,8 +12,7 @@ use arrow_ipc::{Block, root_as_footer};
 use arrow_schema::Schema;
 use bytes::Bytes;
 
-use super::message::{MAX_METADATA_BYTES, body_length, call, check_expansion, message};
-use super::{ReadBatches, damaged};
+use super::message::{MAX_METADATA_BYTES, ReadBatches, body_length, call, check_expansion, damaged, message};
 use crate::source::fault::FileFault;
 use crate::source::input::Taken;
 use crate::source::kind::{ARROW_CONTINUATION, ARROW_FILE};

@@ -1,11 +1,12 @@
 //! The messages of Arrow IPC: what they state about their lengths, checked before anything is decoded.
 
+use arrow_array::RecordBatch;
 use arrow_ipc::{Message, MessageHeader, root_as_message};
 use arrow_schema::ArrowError;
 
-use super::damaged;
 use crate::guard::guarded;
 use crate::source::fault::FileFault;
+use crate::source::format::Format;
 
 /// The longest description of a message, and the longest table of contents, in bytes.
 pub(super) const MAX_METADATA_BYTES: u64 = 64 << 20;
@@ -68,4 +69,14 @@ pub(super) fn check_expansion(message: Message<'_>, body: &[u8]) -> Result<(), F
 /// Calls into arrow; an error or a panic there comes back as a fault.
 pub(super) fn call<T>(work: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, FileFault> {
     guarded(work).and_then(|done| done.map_err(|error| error.to_string())).map_err(damaged)
+}
+
+/// A source of record batches that all have the same schema.
+pub(super) trait ReadBatches: Send {
+    /// The next batch; none at the end.
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, FileFault>;
+}
+
+pub(super) fn damaged(reason: impl Into<String>) -> FileFault {
+    FileFault::damaged(Format::Arrow, reason.into())
 }

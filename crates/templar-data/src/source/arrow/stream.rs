@@ -11,8 +11,7 @@ use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::StreamDecoder;
 use arrow_schema::Schema;
 
-use super::message::{MAX_METADATA_BYTES, body_length, call, check_expansion, message};
-use super::{ReadBatches, damaged};
+use super::message::{MAX_METADATA_BYTES, ReadBatches, body_length, call, check_expansion, damaged, message};
 use crate::source::fault::FileFault;
 use crate::source::kind::ARROW_CONTINUATION;
 
