@@ -56,21 +56,19 @@ fn a_run_from_init_to_export() {
     text(&home);
 }
 
-/// A score and a record explain how they change a standing, and why.
+/// A record explains how it changes a standing, and why, and the pay is explained step by step.
 fn explanations(home: &Home) {
     let record = home.ok(["show", "w1"]);
-    let score = home.ok(["show", home.body("w1")["scores"][0].as_str().unwrap()]);
-    for shown in [&record, &score] {
-        let miner = &shown["explanation"][0]["miners"][0];
-        let change = &miner["changes"][0];
-        assert!(change["why"].as_str().unwrap().starts_with("gained "), "{miner}");
-        assert_eq!((&change["before"], &change["after"]), (&miner["before"], &miner["after"]));
-        // In the second of two windows the value moves by a twentieth, and by a twentieth of the remainder, up
-        // or down.
-        let proof = miner["after"]["proof_nanos"].as_i64().unwrap();
-        assert!([97_500_000, 2_500_000].contains(&proof.abs()), "{miner}");
-        assert_eq!(miner["score_picos"], 0);
-    }
+    let miner = &record["explanation"][0];
+    let change = &miner["changes"][0];
+    assert!(change["why"].as_str().unwrap().starts_with("gained "), "{miner}");
+    assert_eq!((&change["before"], &change["after"]), (&miner["before"], &miner["after"]));
+    // In the second of two windows the value moves by a twentieth, and by a twentieth of the remainder, up or down.
+    let proof = miner["after"]["proof_nanos"].as_i64().unwrap();
+    assert!([97_500_000, 2_500_000].contains(&proof.abs()), "{miner}");
+    assert_eq!(miner["score_picos"], 0);
+    let told = home.say(["explain", miner["miner"].as_str().unwrap(), "--window", "1"]).out;
+    assert!(told.contains("so the window mints 1.000000 of 1.000000 ALPHA"), "{told}");
     let text = home.say(["show", "w1"]).out;
     assert!(text.contains("proof +0.") || text.contains("proof -0."), "{text}");
 }

@@ -8,7 +8,7 @@ use templar_device::{Cpu, Device, for_arithmetic, helpers_for_arithmetic};
 use templar_manifest::{Arithmetic, Genesis, Hash, Initial, RunId, TensorBlob, TensorSpec, WindowIndex};
 use templar_model::{AdamWSettings, ConfigError, Model};
 
-use crate::recheck::one_in;
+use crate::recheck_rate::one_in;
 use crate::tensors::{LoadError, read_listed};
 
 /// Why a genesis cannot be trained by this program.

@@ -12,7 +12,8 @@ use templar_model::StepError;
 use crate::Recipe;
 use crate::recheck::{differs, first_difference};
 use crate::state::MinerState;
-use crate::window::{PageSource, TrainError, Watch, WindowResult, WindowRun, WindowTask, run_window, take_steps};
+use crate::task::{TrainError, WindowTask};
+use crate::window::{PageSource, Watch, WindowResult, WindowRun, run_window, take_steps};
 
 /// The claim of a miner: its contribution and the trace that the contribution names.
 #[derive(Debug, Clone, Copy)]

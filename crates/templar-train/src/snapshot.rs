@@ -11,7 +11,8 @@ use templar_device::DeviceError;
 use templar_manifest::Hash;
 use templar_manifest::trace::Leaf;
 
-use crate::window::{TrainError, WindowRun, WindowTask};
+use crate::task::{TrainError, WindowTask};
+use crate::window::WindowRun;
 use crate::{MinerState, Recipe, tensors};
 
 const MAGIC: &[u8; 8] = b"tplrsnp0";

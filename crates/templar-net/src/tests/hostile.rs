@@ -9,6 +9,7 @@ use templar_store::Store;
 use tokio::sync::mpsc;
 
 use super::{Node, TestLog, bytes, impatient, limits_with, run, soon, until_caught_up};
+use crate::foreign::ForeignText;
 use crate::frame::encode;
 use crate::peers::close_code;
 use crate::peers::peer::{Addr, PeerAddr};
@@ -371,24 +372,18 @@ impl ProtocolHandler for Painter {
 
 #[tokio::test]
 async fn a_peer_cannot_paint_on_the_terminal() {
-    let end = endpoint(1).await;
-    let addrs = end.bound_sockets().into_iter().map(Addr::Ip).collect();
-    let addr = PeerAddr { id: *end.id().as_bytes(), addrs };
-    let router = Router::builder(end).accept(SYNC_ALPN, Painter).spawn();
-    let b = Node::new(2).await;
-    b.net.add_peer(addr.clone()).unwrap();
-    let task = b.follow();
-    let problem = soon(async {
-        loop {
-            if let Some(problem) = b.net.problems().remove(&addr.id) {
-                return problem;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    assert!(problem.contains(r"\u{1b}[2J") && problem.contains("everything is fine"), "{problem}");
-    assert!(!problem.contains('\u{1b}') && !problem.contains('\u{7}'), "{problem:?}");
-    task.abort();
+    let painter = endpoint(1).await;
+    let addr = iroh::EndpointAddr::new(painter.id()).with_ip_addr(painter.bound_sockets()[0]);
+    let router = Router::builder(painter).accept(SYNC_ALPN, Painter).spawn();
+    let guest = endpoint(2).await;
+    let closed = match soon(guest.connect(addr, SYNC_ALPN)).await {
+        Ok(connection) => soon(connection.closed()).await.to_string(),
+        Err(error) => format!("{error:#}"),
+    };
+    assert!(closed.contains('\u{1b}'), "iroh gives the reason as it came: {closed:?}");
+    let kept = ForeignText::of(closed);
+    assert!(kept.contains(r"\u{1b}[2J") && kept.contains("everything is fine"), "{kept}");
+    assert!(!kept.contains('\u{1b}') && !kept.contains('\u{7}'), "{kept:?}");
+    soon(guest.close()).await;
     router.shutdown().await.ok();
 }
