@@ -246,12 +246,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
 /// A path for people. The names of files come from strangers: characters that would move the cursor, or hide or turn
 /// around others, are escaped.
 pub(crate) fn shown(path: &Path) -> String {
-    let hides = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}');
-    let mut text = String::new();
-    for c in path.to_string_lossy().chars() {
-        if c.is_control() || hides(c) { text.extend(c.escape_default()) } else { text.push(c) }
-    }
-    text
+    templar_net::escaped(&path.to_string_lossy())
 }
 
 /// A number with its noun: `1 window`, `3 windows`.

@@ -228,15 +228,29 @@ pub fn read_key(path: &Path) -> Result<SecretKey, HomeError> {
         .decode(text.trim_end().as_bytes())
         .map_err(|_| bad("expected 64 hexadecimal digits"))?;
     let bytes: [u8; 32] = bytes.try_into().map_err(|_| bad("expected 64 hexadecimal digits"))?;
+    if is_open_to_others(path).map_err(at(path))? {
+        return Err(bad("it can be read by others; run `chmod 600` on it"));
+    }
+    Ok(SecretKey::from_bytes(&bytes))
+}
+
+/// Whether other users of this machine have any right to a file or directory. Where the system knows no such rights,
+/// nobody has.
+///
+/// # Errors
+/// It is not there, or this process may not look at it.
+pub fn is_open_to_others(path: &Path) -> io::Result<bool> {
+    let found = fs::metadata(path)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        let mode = fs::metadata(path).map_err(at(path))?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(bad("it can be read by others; run `chmod 600` on it"));
-        }
+        Ok(found.permissions().mode() & 0o077 != 0)
     }
-    Ok(SecretKey::from_bytes(&bytes))
+    #[cfg(not(unix))]
+    {
+        let _ = found;
+        Ok(false)
+    }
 }
 
 /// Writes a secret key into a new file.
@@ -334,5 +348,18 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(home.key(), Err(HomeError::Key { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_others_may_enter_is_told() {
+        use std::fs::{Permissions, set_permissions};
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        for (mode, open) in [(0o700, false), (0o750, true), (0o701, true), (0o755, true)] {
+            set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+            assert_eq!(is_open_to_others(dir.path()).unwrap(), open, "{mode:o}");
+        }
     }
 }

@@ -52,4 +52,4 @@ pub mod shell;
 pub mod socket;
 
 pub use error::HomeError;
-pub use home::{Home, HomeLock, read_key, write_key};
+pub use home::{Home, HomeLock, is_open_to_others, read_key, write_key};

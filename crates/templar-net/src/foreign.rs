@@ -41,6 +41,17 @@ impl Display for ForeignText {
     }
 }
 
+/// The text with everything escaped that could move a cursor, or hide or turn around other characters.
+pub fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    text.chars().for_each(|c| push(&mut safe, c));
+    safe
+}
+
+fn push(text: &mut String, c: char) {
+    if deceives(c) { text.extend(c.escape_default()) } else { text.push(c) }
+}
+
 /// Whether a terminal or a reader could be deceived by the character.
 fn deceives(c: char) -> bool {
     let hides = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
@@ -60,7 +71,7 @@ impl Write for Cut {
                 return Err(fmt::Error);
             }
             self.chars += 1;
-            if deceives(c) { self.text.extend(c.escape_default()) } else { self.text.push(c) }
+            push(&mut self.text, c);
         }
         Ok(())
     }

@@ -107,7 +107,7 @@ pub use config::{
     Timeouts,
 };
 pub use error::{BindError, FetchError, ProviderAnswer};
-pub use foreign::ForeignText;
+pub use foreign::{ForeignText, escaped};
 pub use metrics::NetMetrics;
 pub use net::Net;
 pub use peers::discovery::{Discovery, Relays, RelaysError};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use templar_manifest::{Hash, RunId};
-use templar_net::{BindError, Discovery, PeerAddr, Prober};
+use templar_net::{BindError, PeerAddr, Prober};
 use templar_protocol::Entry;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -37,11 +37,7 @@ pub async fn ask(
     reached: &[Hash],
     peers: &[PeerAddr],
 ) -> Result<Vec<Vec<Entry>>, BindError> {
-    let mut networking = networking.clone();
-    // Nobody has to find this endpoint, and the node's own port may be in use.
-    networking.bind.set_port(0);
-    networking.discovery = Discovery { lan: false, ..networking.discovery };
-    let prober = Arc::new(Prober::bind(networking.config(secret_key), run.hash()).await?);
+    let prober = Arc::new(Prober::bind(networking.aside().config(secret_key), run.hash()).await?);
     let mut asking = JoinSet::new();
     for peer in peers.iter().take(MAX_PEERS) {
         let (prober, peer, reached) = (prober.clone(), peer.clone(), reached.to_vec());

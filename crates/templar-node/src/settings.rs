@@ -130,6 +130,15 @@ impl Default for Networking {
 }
 
 impl Networking {
+    /// The same for an endpoint that only asks. It takes any free port, since the node's own may be in use, and it does
+    /// not announce itself, since nobody has to find it.
+    pub(crate) fn aside(&self) -> Self {
+        let mut aside = self.clone();
+        aside.bind.set_port(0);
+        aside.discovery.lan = false;
+        aside
+    }
+
     /// Whether a node with this configuration can try to reach the peer at all.
     pub fn can_try(&self, peer: &PeerAddr) -> bool {
         let Discovery { lan, relays, .. } = &self.discovery;

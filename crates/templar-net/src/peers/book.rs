@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use crate::foreign::ForeignText;
 use crate::peers::peer::{Addr, MAX_ADDRS, PeerAddr, PeerId};
 use crate::peers::reach::can_send;
-use crate::peers::roll::{Roll, Standing};
+use crate::peers::roll::Roll;
 
 /// The number of failed attempts after which a neighbour is replaced by another peer, if there is one.
 pub(crate) const PATIENT_ATTEMPTS: u32 = 3;
@@ -382,11 +382,10 @@ impl Book {
 
     /// Whether there is room for a newcomer, which it may have made by forgetting a stranger that matters less.
     fn has_room(&self, peers: &mut BTreeMap<PeerId, BookEntry>, newcomer: &PeerId, source: AddrSource) -> bool {
-        let is_stranger = |id: &PeerId| self.roll.standing(id) == Standing::Stranger;
-        if !is_stranger(newcomer) {
+        if !self.roll.is_stranger(newcomer) {
             return true;
         }
-        let strangers: Vec<_> = peers.iter().filter(|(id, _)| is_stranger(id)).collect();
+        let strangers: Vec<_> = peers.iter().filter(|(id, _)| self.roll.is_stranger(id)).collect();
         if strangers.len() < self.max_peers {
             return true;
         }

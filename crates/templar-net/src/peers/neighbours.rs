@@ -4,7 +4,7 @@
 //! the log of each follower, which is a peer that reads its own. An accepted entry goes to all neighbours, so
 //! entries flood a graph whose edges go both ways. Invariant: the choice depends on a secret of this node, so
 //! nobody can make keys that it prefers. Half of the places are kept for configured peers, so strangers cannot
-//! fill all of them either, and a peer on the [`Roll`] comes before a stranger.
+//! fill all of them either, and a peer on the [roll](crate::peers::roll) comes before a stranger.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,6 @@ use templar_manifest::{Hash, SecretKey};
 
 use crate::peers::book::{Book, Candidate, PATIENT_ATTEMPTS};
 use crate::peers::peer::PeerId;
-use crate::peers::roll::{Roll, Standing};
 
 /// The number of entries that are remembered as coming from one follower.
 const REMEMBERED: usize = 1024;
@@ -25,7 +24,6 @@ pub(crate) struct Neighbours {
     salt: [u8; 32],
     max_chosen: usize,
     max_followers: usize,
-    roll: Roll,
     book: Arc<Book>,
     state: Mutex<Choices>,
 }
@@ -57,8 +55,7 @@ impl Neighbours {
     /// strangers are admitted, and all peers on the roll.
     pub(crate) fn new(secret_key: &[u8; 32], max_chosen: usize, max_followers: usize, book: Arc<Book>) -> Self {
         let salt = SecretKey::from_bytes(secret_key).derive("templar/1 choice of neighbours", b"");
-        let (max_chosen, roll) = (max_chosen.max(1), book.roll().clone());
-        Self { salt, max_chosen, max_followers, roll, book, state: Mutex::default() }
+        Self { salt, max_chosen: max_chosen.max(1), max_followers, book, state: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Choices> {
@@ -74,7 +71,7 @@ impl Neighbours {
         candidates.sort_by_cached_key(|candidate| {
             let declined = state.declined.get(&candidate.id).copied().unwrap_or(0);
             let trouble = (candidate.failures / PATIENT_ATTEMPTS).saturating_add(declined);
-            let is_stranger = self.is_stranger(&candidate.id);
+            let is_stranger = self.book.roll().is_stranger(&candidate.id);
             (candidate.blamed, trouble, is_stranger, *Hash::of(&[self.salt, candidate.id].concat()).as_bytes())
         });
         let named = candidates.iter().filter(|candidate| candidate.configured).take(self.max_chosen.div_ceil(2));
@@ -99,16 +96,13 @@ impl Neighbours {
         all.into_iter().collect()
     }
 
-    fn is_stranger(&self, peer: &PeerId) -> bool {
-        self.roll.standing(peer) == Standing::Stranger
-    }
-
     /// Gives the peer a place among the followers, if there is room. A peer on the roll, and one that this node chose,
     /// always gets one.
     pub(crate) fn admit(self: &Arc<Self>, peer: PeerId) -> Option<Follower> {
         let mut state = self.lock();
-        let has_place = state.followers.contains_key(&peer) || state.chosen.contains(&peer) || !self.is_stranger(&peer);
-        let strangers = || state.followers.keys().filter(|follower| self.is_stranger(follower)).count();
+        let roll = self.book.roll();
+        let has_place = state.followers.contains_key(&peer) || state.chosen.contains(&peer) || !roll.is_stranger(&peer);
+        let strangers = || state.followers.keys().filter(|follower| roll.is_stranger(follower)).count();
         if !has_place && strangers() >= self.max_followers {
             return None;
         }

@@ -34,6 +34,11 @@ impl Roll {
         known.get(peer).copied().unwrap_or_default()
     }
 
+    /// Whether the run does not know a peer.
+    pub(crate) fn is_stranger(&self, peer: &PeerId) -> bool {
+        self.standing(peer) == Standing::Stranger
+    }
+
     /// Puts another list into the place of the roll. All peers that it does not name are strangers from now on.
     pub(crate) fn replace(&self, known: BTreeMap<PeerId, Standing>) {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::peers::peer::PeerId;
-use crate::peers::roll::{Roll, Standing};
+use crate::peers::roll::Roll;
 
 /// Counts what is being served and admits more up to its bounds.
 #[derive(Debug)]
@@ -30,9 +30,11 @@ impl AdmissionControl {
         let mut admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = admitted.values().sum();
         let own = admitted.get(&peer).copied().unwrap_or(0);
-        let is_stranger = |peer: &PeerId| self.roll.standing(peer) == Standing::Stranger;
-        let strangers = || admitted.iter().filter(|(peer, _)| is_stranger(peer)).map(|(_, count)| count).sum::<usize>();
-        if total >= self.max || own >= self.max_per_peer || (is_stranger(&peer) && strangers() >= self.max.div_ceil(2))
+        let strangers =
+            || admitted.iter().filter(|(peer, _)| self.roll.is_stranger(peer)).map(|(_, count)| count).sum::<usize>();
+        if total >= self.max
+            || own >= self.max_per_peer
+            || (self.roll.is_stranger(&peer) && strangers() >= self.max.div_ceil(2))
         {
             return None;
         }

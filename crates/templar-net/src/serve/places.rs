@@ -7,10 +7,10 @@
 //! - Strangers hold at most half of the places. A peer on the [`Roll`] finds room beside any number of them.
 //! - Where there is no room, a newcomer may take the place of another. It may always take that of a peer with a lesser
 //!   standing. Among equals it may take an idle place: one on which no request has been open for [`GRACE`].
-//! - A stranger may also take a busy place from an address that holds at least two places more than its own would. So one
-//!   address, with whatever number of keys, cannot keep other addresses out.
-//! - Of all places that it may take, it takes one of the least standing, then an idle one, then one of the address and of
-//!   the peer that hold the most, then the one that has been idle longest.
+//! - A stranger may also take a busy place from an address that holds at least two places more than its own would. So
+//!   one address, with whatever number of keys, cannot keep other addresses out.
+//! - Of all places that it may take, it takes one of the least standing, then an idle one, then one of the address and
+//!   of the peer that hold the most, then the one that has been idle longest.
 //!
 //! An attacker at many addresses can still take turns with honest strangers. It cannot touch those on the roll.
 //!
@@ -147,17 +147,20 @@ impl Table {
 
     /// The place that the newcomer takes, if it may take any.
     fn place_for(&self, newcomer: &Guest, now: Instant) -> Option<u64> {
-        let of_network = |network: &Network| self.count(|guest| guest.network == *network);
-        let own = of_network(&newcomer.network);
+        let (mut of_network, mut of_peer) = (BTreeMap::<Network, usize>::new(), BTreeMap::<PeerId, usize>::new());
+        for taken in self.places.values() {
+            *of_network.entry(taken.guest.network).or_default() += 1;
+            *of_peer.entry(taken.guest.peer).or_default() += 1;
+        }
+        let own = of_network.get(&newcomer.network).copied().unwrap_or(0);
         let may_take = |taken: &Taken| {
             let least = newcomer.standing == Standing::Stranger;
             let equal = taken.guest.standing == newcomer.standing;
-            let crowded = || of_network(&taken.guest.network) > own + 1;
-            taken.guest.standing < newcomer.standing || (equal && (taken.is_idle(now) || (least && crowded())))
+            let is_crowded = of_network[&taken.guest.network] > own + 1;
+            taken.guest.standing < newcomer.standing || (equal && (taken.is_idle(now) || (least && is_crowded)))
         };
         let order = |taken: &Taken| {
-            let crowd = of_network(&taken.guest.network);
-            let held = self.count(|guest| guest.peer == taken.guest.peer);
+            let (crowd, held) = (of_network[&taken.guest.network], of_peer[&taken.guest.peer]);
             (taken.guest.standing, !taken.is_idle(now), Reverse(crowd), Reverse(held), taken.since)
         };
         let open = self.places.iter().filter(|(_, taken)| may_take(taken));

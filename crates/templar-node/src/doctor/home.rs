@@ -10,7 +10,7 @@ use templar_home::journal::Journal;
 use templar_home::memory::{Memory, Silence};
 use templar_home::shell::word;
 use templar_home::socket::SocketBlobs;
-use templar_home::{Home, HomeError};
+use templar_home::{Home, HomeError, is_open_to_others};
 use templar_manifest::{Checkpoint, Hash, MAX_PAYLOAD_BYTES, PublicKey, RunId, payload};
 use templar_protocol::{Entry, Node};
 
@@ -33,7 +33,7 @@ pub(super) fn look_at(root: &Path, say: &mut impl FnMut(DoctorFinding)) -> Optio
         }
     };
     say(DoctorFinding::ok("home", shown(root).to_string()));
-    if is_open_to_others(root) {
+    if is_open_to_others(root).unwrap_or(false) {
         let hint = format!("`chmod 700 {}`", word(root));
         say(DoctorFinding::warn("home", "other users of this machine can read it, and deltas before the cut", hint));
     }
@@ -46,20 +46,6 @@ pub(super) fn look_at(root: &Path, say: &mut impl FnMut(DoctorFinding)) -> Optio
         )),
     }
     Some(home)
-}
-
-/// Whether other users of this machine may enter the directory.
-fn is_open_to_others(root: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::metadata(root).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = root;
-        false
-    }
 }
 
 /// Whether a node answers at the home's socket.
@@ -204,23 +190,5 @@ fn sample(blobs: &dyn BlobSource, wanted: &[(Hash, u64)], say: &mut impl FnMut(D
     }
     if wrong.is_empty() {
         say(DoctorFinding::ok("store", format!("{whole} blobs read and hashed, {}", size(bytes))));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[cfg(unix)]
-    #[test]
-    fn a_home_that_others_may_enter_is_named() {
-        use std::fs::{Permissions, set_permissions};
-        use std::os::unix::fs::PermissionsExt as _;
-
-        let dir = tempfile::tempdir().unwrap();
-        for (mode, open) in [(0o700, false), (0o750, true), (0o701, true), (0o755, true)] {
-            set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
-            assert_eq!(is_open_to_others(dir.path()), open, "{mode:o}");
-        }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use templar_home::Home;
 use templar_home::memory::Statement;
 use templar_manifest::{Hash, PublicKey, RunId};
-use templar_net::{Addr, Discovery, PeerAddr, PeerId, Prober, Reach, Relays, Skew};
+use templar_net::{Addr, PeerAddr, PeerId, Prober, Reach, Relays, Skew};
 use templar_protocol::{Entry, Verified};
 use tokio::task::JoinSet;
 
@@ -102,10 +102,7 @@ async fn look_around(
     peers: Vec<PeerAddr>,
     say: &mut impl FnMut(DoctorFinding),
 ) -> BTreeMap<PeerId, Vec<Bytes>> {
-    let mut networking = asked.networking.clone();
-    // Any free port will do: the node's own port may be in use, and nobody has to find this endpoint.
-    networking.bind.set_port(0);
-    networking.discovery = Discovery { lan: false, ..networking.discovery };
+    let networking = asked.networking.aside();
     let run = asked.run.map(|run| run.hash()).unwrap_or_default();
     let prober = match Prober::bind(networking.config(asked.key), run).await {
         Ok(prober) => prober,

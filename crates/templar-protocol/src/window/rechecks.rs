@@ -117,6 +117,12 @@ fn contested(scores: &[(ScoreId, &Score)]) -> BTreeSet<About> {
 }
 
 impl Node {
+    /// Whether every score that this node has of `me` is among `scores`.
+    pub(super) fn is_among(&self, me: &PublicKey, scores: &[(ScoreId, &Score)]) -> bool {
+        let mut own = self.open.scores.iter().filter(|(_, score)| score.signer() == *me);
+        own.all(|(id, _)| scores.iter().any(|(counted, _)| counted == id))
+    }
+
     /// Compares the statements of other validators, about replays and measurements, with each other and with this
     /// node's own findings.
     pub(super) fn rechecks(
@@ -128,10 +134,9 @@ impl Node {
     ) -> Rechecks {
         let mut rechecks = self.remeasures(me, judging, scores, attempt);
         let contested = judging.contested(scores, contested);
-        let mut own = self.open.scores.iter().filter(|(_, score)| score.signer() == *me);
         // If nothing is contested, this node's own score agrees with the others, provided that it is among them
         // and its only one.
-        let is_counted = own.all(|(id, _)| scores.iter().any(|(counted, _)| counted == id));
+        let is_counted = self.is_among(me, scores);
         if is_counted && contested.is_empty() && self.open.own.confirmed.is_empty() {
             return rechecks;
         }

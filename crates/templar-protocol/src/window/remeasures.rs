@@ -67,9 +67,7 @@ impl Node {
     ) -> Rechecks {
         let mut rechecks = Rechecks::default();
         let contested = judging.contested_measurements(scores, contested);
-        let mut own = self.open.scores.iter().filter(|(_, score)| score.signer() == *me);
-        // This node's own score is among them and agrees with the others, if nothing is contested.
-        let is_counted = own.all(|(id, _)| scores.iter().any(|(counted, _)| counted == id));
+        let is_counted = self.is_among(me, scores);
         let remeasured: BTreeSet<PublicKey> = self.open.own.remeasured.keys().map(|subject| subject.miner).collect();
         if is_counted && contested.is_empty() && remeasured.is_empty() {
             return rechecks;
