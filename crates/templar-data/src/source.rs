@@ -172,7 +172,8 @@ impl InputFile {
     }
 }
 
-/// The format of an input: the one that was chosen, the one that the first bytes show, or the one that the name promises.
+/// The format of an input: the one that was chosen, the one that the first bytes show, or the one that the name
+/// promises.
 fn format_of(path: &Path, start: &[u8], options: &ReadOptions, notes: &mut Vec<String>) -> Result<Format, FileFault> {
     if let Some(format) = options.format {
         return Ok(format);

@@ -1,4 +1,4 @@
-//! What it takes to open a device: the options, the proof that was given, and the reasons for a refusal.
+//! The way to open a device: the options, the proof that was given, and the reasons for a refusal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub enum OpenError {
     Unusable {
         /// The title of the device.
         device: String,
-        /// What it lacks.
+        /// The properties that it lacks.
         reason: Unusable,
     },
     /// The driver does not compile the kernels.
@@ -87,7 +87,7 @@ pub enum OpenError {
 pub struct Admitted {
     /// The device.
     pub device: Arc<dyn Device>,
-    /// What it reports.
+    /// Its report about itself.
     pub report: DeviceReport,
     /// The arithmetic that passed.
     pub path: ArithmeticPath,

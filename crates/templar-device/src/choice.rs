@@ -71,7 +71,7 @@ impl FromStr for DeviceChoices {
         let all = names.split(',').map(str::parse).collect::<Result<Vec<DeviceChoice>, _>>()?;
         match &all[..] {
             [first] => Ok(Self { first: *first, helpers: Vec::new() }),
-            // What is chosen by itself has no helpers.
+            // A device that is chosen by itself has no helpers.
             [first, helpers @ ..] if !all.contains(&DeviceChoice::Auto) => {
                 Ok(Self { first: *first, helpers: helpers.to_vec() })
             }

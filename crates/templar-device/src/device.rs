@@ -34,7 +34,7 @@ pub enum DeviceError {
     Differs {
         /// The name of the device.
         device: String,
-        /// What it computed, with the place where it differs.
+        /// The result that differs, with its place.
         what: String,
     },
     /// The driver of the device reports another error.
@@ -211,7 +211,8 @@ pub trait Device: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Whether samples of its work are to be computed again on the CPU. A GPU that passed its test may be damaged later.
+    /// Whether samples of its work are to be computed again on the CPU. A GPU that passed its test may be damaged
+    /// later.
     fn is_rechecked(&self) -> bool {
         false
     }

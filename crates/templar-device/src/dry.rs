@@ -1,4 +1,4 @@
-//! A device that computes nothing and counts memory: what a computation takes is known before it is begun.
+//! A device that computes nothing and counts memory, so that the need of a computation is known before it begins.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -44,7 +44,7 @@ impl Drop for Held {
 /// A device without memory. Operations do nothing, and everything that comes back is 0.
 ///
 /// Whoever computes on a device runs the same code on this one first, and [`DryDevice::memory_use`] says what it takes.
-/// What a driver keeps for itself, and the small tables of some operations, are not counted.
+/// The memory that a driver keeps for itself, and the small tables of some operations, are not counted.
 #[derive(Debug)]
 pub struct DryDevice {
     like: Arc<dyn Device>,
@@ -57,7 +57,7 @@ impl DryDevice {
         Self { like, ledger: Arc::default() }
     }
 
-    /// What the buffers took so far.
+    /// The memory that the buffers took so far.
     pub fn memory_use(&self) -> MemoryUse {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner).most
     }

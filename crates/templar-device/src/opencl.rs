@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(admitted.device.zeros(3).unwrap().len(), 3, "the device goes on");
     }
 
-    /// What would spoil the arithmetic on a device is spoilt here on purpose, and must not pass.
+    /// Each fault that could spoil the arithmetic is made here on purpose, and must not pass.
     #[test]
     fn contraction_flushed_subnormals_and_a_missing_barrier_are_found() {
         let Some(report) = first() else { return };

@@ -1,10 +1,10 @@
-//! What a device says about itself, and which arithmetic it may be tried with.
+//! The report of a device about itself, and which arithmetic it may be tried with.
 
 use std::fmt;
 
 use crate::choice::DeviceChoice;
 
-/// What kind of hardware a device is.
+/// The kind of hardware that a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceKind {
     /// A graphics processor.
@@ -46,7 +46,7 @@ impl fmt::Display for ArithmeticPath {
     }
 }
 
-/// What a device reports. Whether it is true is another question, which the self-test answers.
+/// The report of a device. Whether it is true is another question, which the self-test answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceReport {
     /// The name by which it is chosen.
@@ -65,7 +65,7 @@ pub struct DeviceReport {
     pub memory_bytes: u64,
     /// Bytes of the largest buffer.
     pub buffer_bytes: u64,
-    /// What the arithmetic can do.
+    /// The abilities of the arithmetic.
     pub floats: FloatReport,
     /// Threads of the largest group.
     pub group_threads: u64,
@@ -77,7 +77,7 @@ pub struct DeviceReport {
     pub is_available: bool,
 }
 
-/// What a device reports about its arithmetic.
+/// The report of a device about its arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FloatReport {
     /// Fused multiply-adds in hardware, rounded to nearest, with infinities and NaN.
@@ -131,7 +131,7 @@ impl DeviceReport {
         [&self.platform, &self.name, &self.driver].map(|part| part.replace('\n', " ")).join("\n")
     }
 
-    /// The first arithmetic to try. What a device does not report is not even tried with the hardware.
+    /// The first arithmetic to try. An ability that is not reported is not even tried with the hardware.
     ///
     /// # Errors
     /// A device that cannot run the kernels whatever their arithmetic.

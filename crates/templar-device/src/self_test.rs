@@ -70,8 +70,8 @@ pub fn self_test(device: &dyn Device) -> Result<(), SelfTestError> {
     hashes(device)
 }
 
-/// The [`self_test`], and two training steps of a small model, which must end in the bits that the CPU gives. A device that
-/// passes may compute for a run.
+/// The [`self_test`], and two training steps of a small model, which must end in the bits that the CPU gives. A device
+/// that passes may compute for a run.
 ///
 /// # Errors
 /// The first difference, or the device's own error.
@@ -297,8 +297,8 @@ fn memory(device: &dyn Device) -> Result<(), SelfTestError> {
     compare(device, "memory", &[values], &[found])
 }
 
-/// Tests hashes of one, two and three buffers: of nothing, of less and more than a block and a chunk of BLAKE3, and of trees
-/// that are not full.
+/// Tests hashes of one, two and three buffers: of nothing, of less and more than a block and a chunk of BLAKE3, and of
+/// trees that are not full.
 fn hashes(device: &dyn Device) -> Result<(), SelfTestError> {
     const LEN: u64 = 300_000;
     let values: Vec<Vec<f32>> = (0..3).map(|seed| vectors::Generator::new(2033 + seed).wild(LEN as usize)).collect();

@@ -338,7 +338,8 @@ fn a_late_commitment_needs_a_third_of_the_stake() {
             assert!(!late(seed, friends).0, "seed {seed}, {friends} friends");
         }
     }
-    // Who is paid by ranks is partly luck, so with three friends the late miner is paid under some seed, not under each.
+    // Who is paid by ranks is partly luck, so with three friends the late miner is paid under some seed, not under
+    // each.
     let with_three = [0, 1, 2, 3, 4, 5].map(|seed| late(seed, 3));
     assert!(with_three.iter().any(|(is_paid, ..)| *is_paid), "{with_three:?}");
     assert!(with_three.iter().all(|(_, is_noticed, honest)| !is_noticed && *honest), "{with_three:?}");

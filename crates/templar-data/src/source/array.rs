@@ -31,7 +31,7 @@ enum Place {
     After,
 }
 
-/// What ended an element.
+/// The mark that ended an element.
 enum End {
     Comma,
     Bracket,

@@ -48,7 +48,7 @@ impl Column {
         self.steps.first_mut().map_or(0, std::mem::take)
     }
 
-    /// What a row of a batch holds in the column.
+    /// The content of the column in a row of a batch.
     ///
     /// # Errors
     /// The name of the column's type, where it is none for text.
@@ -125,7 +125,7 @@ fn is_list(kind: &DataType) -> bool {
 /// Lists inside of lists.
 const MAX_DEPTH: usize = 64;
 
-/// A value of any type, for the turns of a conversation. What a template has no use for, such as a time, is null.
+/// A value of any type, for the turns of a conversation. A value that no template uses, such as a time, is null.
 fn value_at(column: &dyn Array, row: usize, depth: usize) -> Result<TurnValue, String> {
     if depth == MAX_DEPTH {
         return Err(format!("lists nest more than {MAX_DEPTH} deep"));

@@ -21,7 +21,7 @@ pub(crate) struct Document {
     pub(crate) row: u64,
 }
 
-/// What a document is made of.
+/// The material of a document.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Content {
     /// A text. The names of special tokens in it are ordinary text.
@@ -43,7 +43,7 @@ impl Content {
     }
 }
 
-/// What a reader of ready-made tokens must know of the tokenizer.
+/// The properties of the tokenizer that a reader of ready-made tokens must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Vocabulary {
     /// One more than the highest token.
@@ -52,7 +52,7 @@ pub(crate) struct Vocabulary {
     pub(crate) end: u32,
 }
 
-/// What a reader found in a row.
+/// The content that a reader found in a row.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Found {
     /// A text. It is mended where half characters in it became U+FFFD.

@@ -1,4 +1,4 @@
-//! What can be wrong with one row, and what can be wrong with a whole file.
+//! The faults of one row, and those of a whole file.
 //!
 //! A [`RowFault`] spoils one row: the rows after it can still be read, so `--on-bad-row skip` leaves it out. A
 //! [`FileFault`] ends the reading of the file. Neither names the file, which the reader of a format does not know.
@@ -68,9 +68,9 @@ pub enum FileFault {
     /// The first bytes belong to something that is no text, or not text that is read here.
     #[error("is {what}")]
     NoText {
-        /// What the file is, with an article.
+        /// The kind of the file, with an article.
         what: &'static str,
-        /// What can be done about it.
+        /// The way to mend it.
         hint: &'static str,
     },
     /// The file is not what its format demands: damaged, cut off, or another format.

@@ -1,7 +1,7 @@
 //! Gzip: all members of a file, one after the other.
 //!
-//! Some writers fill the last block of a disk or a tape with zeros, which every program passes over. Anything else behind
-//! a member is an error: half of a file must not be taken for the whole.
+//! Some writers fill the last block of a disk or a tape with zeros, which every program passes over. Anything else
+//! behind a member is an error: half of a file must not be taken for the whole.
 
 use std::io::{self, BufRead, Read};
 

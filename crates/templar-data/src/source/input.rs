@@ -65,7 +65,7 @@ impl<R: Read> Read for Tap<R> {
     }
 }
 
-/// What comes out of a decoder, up to the limit. Errors of the decoder become those of a damaged file.
+/// The output of a decoder, up to the limit. Errors of the decoder become those of a damaged file.
 struct Expanding<R> {
     inner: R,
     taken: Taken,

@@ -1,7 +1,7 @@
 //! One field out of a JSON object, without a look at the others.
 //!
 //! The field is named by a path: a dot leads into an object. A name that has a dot itself is taken first, so `doc.text`
-//! finds `{"doc.text": ...}` and `{"doc": {"text": ...}}`. What is not on the path is passed over unread, so nothing in
+//! finds `{"doc.text": ...}` and `{"doc": {"text": ...}}`. The rest is passed over unread, so nothing in
 //! it can spoil the row.
 
 use std::borrow::Cow;
@@ -100,7 +100,7 @@ fn parse<'de>(json: &'de [u8], seed: Object<'_>) -> serde_json::Result<Option<Le
     Ok(value)
 }
 
-/// What stands at the end of the path.
+/// The value at the end of the path.
 enum Leaf<'de> {
     Text(Cow<'de, str>),
     /// A list, which may be the turns of a conversation.

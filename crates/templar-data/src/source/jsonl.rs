@@ -48,8 +48,8 @@ impl<R: BufRead + Send> ReadRows for JsonlRows<R> {
     }
 }
 
-/// Watches that the field is there at all. A row may lack it, as it may be null. Where every row lacks it, the person who
-/// imports meant another field.
+/// Watches that the field is there at all. A row may lack it, as it may be null. Where every row lacks it, the person
+/// who imports meant another field.
 pub(super) struct Absent {
     column: String,
     /// The rows that lack the field, and the fields of the first of them, until a row has it.
@@ -61,7 +61,7 @@ impl Absent {
         Self { column: column.to_owned(), so_far: Some((0, Vec::new())) }
     }
 
-    /// What a row holds.
+    /// The content of a row.
     pub(super) fn found(&mut self, field: &Field, row: &[u8]) -> Result<Found, FileFault> {
         match field.read(row) {
             Ok(Some(found)) => {

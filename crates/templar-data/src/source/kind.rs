@@ -1,4 +1,4 @@
-//! What a file is, told by its first bytes, and how it is compressed.
+//! The kind of a file, told by its first bytes, and its compression.
 //!
 //! The name tells first what a file ought to be. The first bytes then decide where they are a sure sign, because a
 //! download is often renamed or decompressed on the way. Some first bytes belong to files that hold no text at all,
@@ -95,8 +95,8 @@ pub(super) fn magic(start: &[u8], promises_tokens: bool) -> Result<Option<Format
     }
 }
 
-/// Whether the first bytes are those of JSON under a name that promises another format. Plain text may begin so as well,
-/// and counts as JSON where it has a field of the column's name.
+/// Whether the first bytes are those of JSON under a name that promises another format. Plain text may begin so as
+/// well, and counts as JSON where it has a field of the column's name.
 pub(super) fn is_json(start: &[u8], promised: Format, column: &str) -> bool {
     let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start).trim_ascii_start();
     let begins = match start.split_first() {
@@ -129,7 +129,7 @@ const PIPE: &str = "decompress it and pipe it in: `... | templar dataset import 
 const CONVERT: &str = "convert it to parquet or jsonl, for example with pandas or duckdb";
 const RECODE: &str = "recode it: `iconv -f UTF-16 -t UTF-8 OLD > NEW` (or `-f UTF-32`)";
 
-/// The first bytes of files that hold no text, or text that is not read here: what the file is, and what to do.
+/// The first bytes of files that hold no text, or text that is not read here, each with its kind and the advice.
 const NO_TEXT: &[(&[u8], &str, &str)] = &[
     (
         b"version https://git-lfs.github.com/spec/v1",

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-/// What [`Lines::next`] read.
+/// The result of [`Lines::next`].
 pub(super) enum LineRead {
     /// The end of the file.
     End,

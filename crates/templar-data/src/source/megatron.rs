@@ -1,9 +1,9 @@
 //! Megatron's tokens: a `.bin` of bare integers, and beside it an `.idx` that says where documents begin.
 //!
-//! The index holds, one after the other: a mark, a version, the kind of integer, the numbers of sequences and of document
-//! marks, the length of each sequence, its place in the `.bin`, and the sequences with which documents begin, up to the
-//! number of sequences at the end. A document may have several sequences. The three lists are read side by side, so
-//! memory does not grow with them, and each is checked against the others.
+//! The index holds, one after the other: a mark, a version, the kind of integer, the numbers of sequences and of
+//! document marks, the length of each sequence, its place in the `.bin`, and the sequences with which documents begin,
+//! up to the number of sequences at the end. A document may have several sequences. The three lists are read side by
+//! side, so memory does not grow with them, and each is checked against the others.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::format::Format;
 
-/// A row without its text, a line that is not JSON: what an import does about one bad row.
+/// The way in which an import treats one bad row, such as a row without its text or a line that is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum OnBadRow {
     /// The import ends with an error that names file and row.
@@ -14,7 +14,7 @@ pub enum OnBadRow {
     Skip,
 }
 
-/// What an import does about a document longer than [`ReadOptions::max_document_bytes`].
+/// The way in which an import treats a document longer than [`ReadOptions::max_document_bytes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum LongDocuments {
     /// The text becomes several documents, cut after a line end or a blank where there is one.
@@ -34,11 +34,11 @@ pub struct ReadOptions {
     pub column: String,
     /// The format of every file. Without it, the name and the first bytes of a file tell.
     pub format: Option<Format>,
-    /// What happens where a row cannot be used.
+    /// The treatment of a row that cannot be used.
     pub on_bad_row: OnBadRow,
     /// The longest document, in bytes of text.
     pub max_document_bytes: usize,
-    /// What happens where a document is longer.
+    /// The treatment of a document that is longer.
     pub long_documents: LongDocuments,
     /// The length from which plain text is cut at the next blank line, in bytes.
     pub text_document_bytes: usize,

@@ -1,4 +1,4 @@
-//! What reading left out, cut and repaired, for the person who imports.
+//! A report of the rows that reading left out, cut and repaired, for the person who imports.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
 //! WebDataset: tar archives in which the files of one sample share a name.
 //!
 //! The key of a sample is the path of a file up to the first dot of its base name, and what follows is the member:
-//! `a/0001.txt` and `a/0001.json` are the members `txt` and `json` of `a/0001`. Files of one key lie one after the other.
-//! Which member holds the text is told by the column: `txt` for the file itself, `json.caption` for a field in it. The
-//! column `text` takes the member `txt` or `text`, or else the field `text` of the member `json`.
+//! `a/0001.txt` and `a/0001.json` are the members `txt` and `json` of `a/0001`. Files of one key lie one after the
+//! other. Which member holds the text is told by the column: `txt` for the file itself, `json.caption` for a field in
+//! it. The column `text` takes the member `txt` or `text`, or else the field `text` of the member `json`.
 //!
 //! The blocks of the archive are read here, because the reader of the tar crate keeps the archive borrowed; that crate
 //! reads their headers. An archive ends with blocks of zeros, and one without them was cut off. Where another archive
@@ -74,7 +74,7 @@ struct Entry {
 /// The place in a block of the map of a sparse file that says whether another one follows.
 const SPARSE_GOES_ON: usize = 504;
 
-/// What stands before the header of a file, and counts instead of it.
+/// The fields that stand before the header of a file, and count instead of it.
 #[derive(Default)]
 struct Attributes {
     path: Option<Vec<u8>>,

@@ -1,7 +1,7 @@
 //! The turns of a conversation, as values of any shape.
 //!
-//! A turn is an object with a role and a content, and often more: tools that were called, a name. Chat templates look at
-//! all of it, and at the order of the fields. So a turn is kept as it stands in the file.
+//! A turn is an object with a role and a content, and often more: tools that were called, a name. Chat templates look
+//! at all of it, and at the order of the fields. So a turn is kept as it stands in the file.
 
 use std::fmt::{self, Write as _};
 

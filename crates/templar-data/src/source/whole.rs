@@ -19,7 +19,7 @@ impl Whole {
         Ok(Self::File(file, length))
     }
 
-    /// What is left of a stream, in a temporary file. The file has no name, and is gone when it is closed.
+    /// The rest of a stream, in a temporary file. The file has no name, and is gone when it is closed.
     pub(super) fn spooled(mut stream: Bytestream) -> io::Result<Self> {
         let mut file = tempfile::tempfile()?;
         io::copy(&mut stream, &mut file)?;

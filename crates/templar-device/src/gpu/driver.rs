@@ -1,6 +1,6 @@
-//! What a driver of GPUs does for a device: memory, transfers, programs and launches.
+//! The services of a driver of GPUs for a device: memory, transfers, programs and launches.
 //!
-//! Memory consists of 32-bit words. Whatever a driver is asked to do takes effect in the order of the calls.
+//! Memory consists of 32-bit words. All calls of a driver take effect in their order.
 
 use std::fmt;
 

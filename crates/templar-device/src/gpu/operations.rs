@@ -20,7 +20,7 @@ use crate::host;
 /// Threads that take the columns of an embedding's row; `elements.cl` knows the same number.
 const EMBEDDING_GROUP: u32 = 128;
 
-/// What attention keeps of each row of each head: its largest score, 1 / the sum, and the sum of p · dp.
+/// The values that attention keeps of each row of each head: its largest score, 1 / the sum, and the sum of p · dp.
 const ATTENTION_STATISTICS: u64 = 3;
 
 impl<D: Driver> Device for Gpu<D> {

@@ -1,8 +1,9 @@
 //! Two training steps of a small transformer through the operations of a device, hashed after each step.
 //!
-//! The frozen vectors test every operation alone. This tests them one after another on memory that stays on the device: an
-//! operation that starts before the one before it has finished, or a product whose edges are wrong at a size that no vector
-//! has, changes the hashes. It is not the model of a run, which belongs to a higher layer; it only has the same parts.
+//! The frozen vectors test every operation alone. This tests them one after another on memory that stays on the device:
+//! an operation that starts before the one before it has finished, or a product whose edges are wrong at a size that no
+//! vector has, changes the hashes. It is not the model of a run, which belongs to a higher layer; it only has the same
+//! parts.
 
 use std::ops::Range;
 

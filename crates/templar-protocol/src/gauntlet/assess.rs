@@ -68,7 +68,7 @@ pub struct Copied {
     pub window: WindowIndex,
 }
 
-/// What a miner did in a window.
+/// The conduct of a miner in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Conduct {
     pub(crate) of: MinerConduct,

@@ -35,7 +35,7 @@ pub struct Worth {
     pub gain_piconats: i128,
     /// The median of all measured gains of a step, counted by steps, in 1e-12 nats.
     pub median_piconats: i128,
-    /// What the window counts in the average: gain by median, clipped. In ppm.
+    /// The value with which the window enters the average: gain by median, clipped, in ppm.
     pub ratio_ppm: u32,
     /// The weight of the window in the average, in ppm.
     pub newest_ppm: u32,

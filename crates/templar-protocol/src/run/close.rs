@@ -32,7 +32,7 @@ impl RunState {
     /// The findings of the counted scores refuse some (`findings.rs`). Of the others, those that the standings
     /// exclude, and those whose trial step cannot be taken, are excluded. The rest are ordered by score, and equal
     /// ones by a hash with the seed. The best are aggregated, and some of the others are drawn by the seed, as
-    /// many as genesis says. What is left is in reserve.
+    /// many as genesis says. The rest is in reserve.
     pub fn outcomes(&self, judging: &Judging, scores: &[&Score]) -> Vec<Outcome> {
         self.settlement(judging, scores).outcomes
     }

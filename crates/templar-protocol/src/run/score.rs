@@ -1,7 +1,7 @@
 //! One validator's score: the results of the replays and measurements that were drawn for it.
 //!
 //! The results need deltas and a model. Everything else about a score is checked here by every node that receives
-//! it. What the scores of a window come to together is in `findings.rs`.
+//! it. The findings of all scores of a window are in `findings.rs`.
 
 use templar_manifest::{Evaluation, MAX_CHALLENGES, PublicKey, Refusal, Replay, Score, ScoreEntry};
 

@@ -1,4 +1,4 @@
-//! The messages of Arrow IPC: what they state about their lengths, checked before anything is decoded.
+//! The messages of Arrow IPC. Their stated lengths are checked before anything is decoded.
 
 use arrow_array::RecordBatch;
 use arrow_ipc::{Message, MessageHeader, root_as_message};
@@ -14,7 +14,7 @@ pub(super) const MAX_METADATA_BYTES: u64 = 64 << 20;
 /// The longest record batch, in bytes, before and after decompression.
 const MAX_BODY_BYTES: u64 = 2 << 30;
 
-/// What a compressed record batch may expand to: so many bytes, and so many times its own.
+/// The size to which a compressed record batch may expand: so many bytes, and so many times its own.
 const FREE_BYTES: u64 = 256 << 20;
 const FACTOR: u64 = 200;
 

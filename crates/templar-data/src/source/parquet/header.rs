@@ -1,10 +1,10 @@
 //! The sizes in the header of a parquet page.
 //!
-//! The parquet crate reads headers itself and shows none of it. What a page expands to must be known before it is
+//! The parquet crate reads headers itself and shows none of it. The size of a page must be known before it is
 //! decompressed, so its header is read here as well: a struct in Thrift's compact protocol, of which a few numbers
 //! matter and the rest is passed over.
 
-/// What the header of a page says about sizes, in bytes.
+/// The sizes in the header of a page, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct PageSizes {
     pub(super) uncompressed: u64,

@@ -44,7 +44,7 @@ struct State {
     chunks: Vec<(Range<u64>, Codec)>,
     /// The place and the bytes of the header that was read last.
     header: (u64, Vec<u8>),
-    /// What is wrong with a page that the crate was not given.
+    /// The fault of a page that the crate was not given.
     fault: Option<FileFault>,
 }
 
@@ -93,15 +93,15 @@ impl Pages {
     }
 }
 
-/// Whether a page gives more than `limit` bytes, where its codec does not stop at what the header states. `levels` bytes
-/// at its beginning are not compressed.
+/// Whether a page gives more than `limit` bytes, where its codec does not stop at what the header states. `levels`
+/// bytes at its beginning are not compressed.
 fn expands_beyond(codec: Codec, page: &[u8], levels: u64, limit: u64) -> bool {
     let levels = usize::try_from(levels).unwrap_or(usize::MAX).min(page.len());
     let compressed = &page[levels..];
     let most = |factor: u64| (compressed.len() as u64).saturating_mul(factor);
     let is_more = |decoder: &mut dyn Read| {
         let given = io::copy(&mut decoder.take(limit + 1), &mut io::sink());
-        // What does not decompress is for the crate to refuse.
+        // The crate refuses a page that does not decompress.
         given.is_ok_and(|given| given > limit)
     };
     match codec {
