@@ -4,6 +4,7 @@
 //! report the expected event.
 
 mod beside;
+mod chains;
 mod commitments;
 mod doctor;
 mod evidence;

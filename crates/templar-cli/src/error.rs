@@ -462,6 +462,9 @@ fn submit(error: &SubmitError) -> Meaning {
     match error {
         SubmitError::Reject(_) => plain(Code::Verification),
         SubmitError::Journal(error) => journal(error),
+        SubmitError::NoChain(_) => {
+            hint(Code::NotFound, "copy the directory `chains` of this home back from its backup")
+        }
         SubmitError::ChainEnds(_) => plain(Code::Failed),
         SubmitError::Silent(reason) => silence(reason),
     }

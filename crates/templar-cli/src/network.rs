@@ -17,7 +17,7 @@ use templar_node::event::NodeEvent;
 use templar_node::exchange::{self, Destination};
 use templar_node::peers as known;
 use templar_node::settings::{HomeSettings, LimitSettings, NetworkSettings, Networking};
-use templar_query::find::runs_named;
+use templar_query::find::{runs_named, seen_chain};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
@@ -144,6 +144,7 @@ pub(crate) fn join(
         let _bar = Bar::of(to.tally.clone(), printer, access.runtime());
         interruptible(access.runtime(), exchange::join(&to, ticket))??;
         let genesis = read_manifest::<Genesis>(access.blobs(), &ticket.run)?;
+        refuse_seen_chain(access, &genesis)?;
         look_at_name(access, &genesis, printer)?;
         let (put, durable) = (|bytes| access.put(bytes), |blobs: &[Hash]| access.sync(blobs));
         RunContext::create(&access.home, access.blobs(), &put, &durable, run)?;
@@ -159,17 +160,19 @@ fn read_only() -> CommandError {
     CommandError::says(Code::Failed, "the home is open for reading only")
 }
 
-/// Refuses to join a second run of the same name as its validator: the reveals of a validator's hash chain, which
-/// depends on the name, would foretell those of the other run. Others only need to name the runs by their hashes.
+/// Refuses a run in which a validator has the hash chain of another run of this home: the values of that run, which
+/// are public, foretell the seeds of this one.
+pub(crate) fn refuse_seen_chain(access: &Access, genesis: &Genesis) -> Result<(), CommandError> {
+    let Some((run, validator)) = seen_chain(access, genesis)? else { return Ok(()) };
+    let text = format!("validator {} has the hash chain that it had in run {}", validator.short(), run.short());
+    Err(CommandError::says(Code::Failed, text)
+        .hint("a chain serves one run: `templar key show --anchor NAME` in the validator's home makes another"))
+}
+
+/// Says that another run of this home has the same name.
 fn look_at_name(access: &Access, genesis: &Genesis, printer: Printer) -> Result<(), CommandError> {
-    let me = access.home.key()?.public();
-    for (run, other) in runs_named(access, &genesis.name)? {
+    for (run, _) in runs_named(access, &genesis.name)? {
         let (run, name) = (run.short(), &genesis.name);
-        if genesis.validator(&me).is_some() && other.validator(&me).is_some() {
-            let text = format!("this home is a validator of run {run}, which is called {name:?} too");
-            return Err(CommandError::says(Code::Failed, text)
-                .hint("a validator uses each name once: join from another home, or ask for another name"));
-        }
         printer.talk(format_args!("run {run} of this home is called {name:?} too: name them by their hashes"));
     }
     Ok(())

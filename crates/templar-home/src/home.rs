@@ -3,6 +3,8 @@
 //! ```text
 //! format            "templar-home 0"
 //! key               the secret key, 64 hexadecimal digits, readable by its owner only
+//! chains/<anchor>   the secret of a validator's hash chain for one run, likewise
+//! insecure          there only if keys and chains follow from a seed that anybody may know
 //! lock              held by the one process that writes here
 //! run               the run that commands mean when they name none
 //! peers.json        where other nodes were last reached
@@ -19,7 +21,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use templar_manifest::{RunId, SecretKey};
+use templar_manifest::chain::Chain;
+use templar_manifest::{Hash, RunId, SecretKey};
 
 use crate::error::{FORMAT, HomeError};
 use crate::files::{Privacy, at, folder_of, read_small, sync_dir, write_new, write_whole};
@@ -67,7 +70,7 @@ impl Home {
             let path = root.join(dir);
             fs::create_dir(&path).map_err(at(&path))?;
         }
-        write_whole(&root.join("key"), key_text(key).as_bytes(), Privacy::Owner)?;
+        write_whole(&root.join("key"), hex_line(&key.to_bytes()).as_bytes(), Privacy::Owner)?;
         // Written last, so that a home that was begun and not finished does not count as one.
         write_whole(&root.join("format"), format!("{FORMAT}\n").as_bytes(), Privacy::Everybody)?;
         Ok(home)
@@ -139,6 +142,45 @@ impl Home {
     /// Reads the secret key of the home's node (its hotkey).
     pub fn key(&self) -> Result<SecretKey, HomeError> {
         read_key(&self.root.join("key"))
+    }
+
+    /// Marks the home as one for demonstrations and tests: its key follows from a seed, and so do its chains.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn mark_insecure(&self) -> Result<(), HomeError> {
+        write_whole(&self.root.join("insecure"), b"the key of this home follows from a seed\n", Privacy::Everybody)
+    }
+
+    /// Whether the home is one for demonstrations and tests.
+    pub fn is_insecure(&self) -> bool {
+        self.root.join("insecure").exists()
+    }
+
+    /// Keeps a hash chain and returns its anchor, by which genesis names it. The secret is in this home alone, so a
+    /// copy of the home must have it too.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn keep_chain(&self, chain: &Chain) -> Result<Hash, HomeError> {
+        let (anchor, dir) = (chain.anchor(), self.root.join("chains"));
+        fs::create_dir_all(&dir).map_err(|source| self.unwritable(at(&dir)(source)))?;
+        sync_dir(&self.root)?;
+        write_whole(&dir.join(anchor.to_string()), hex_line(chain.secret()).as_bytes(), Privacy::Owner)?;
+        Ok(anchor)
+    }
+
+    /// The hash chain with this anchor, if this home keeps it.
+    ///
+    /// # Errors
+    /// The file is damaged, or others may read it.
+    pub fn chain(&self, anchor: &Hash) -> Result<Option<Chain>, HomeError> {
+        let path = self.root.join("chains").join(anchor.to_string());
+        match read_secret(&path) {
+            Ok(secret) => Ok(Some(Chain::new(secret))),
+            Err(HomeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The directory of the blob store.
@@ -213,8 +255,8 @@ fn has_no_locks(error: &io::Error) -> bool {
     number.is_some_and(|number| [Errno::NOLCK, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP].contains(&number))
 }
 
-fn key_text(key: &SecretKey) -> String {
-    format!("{}\n", data_encoding::HEXLOWER.encode(&key.to_bytes()))
+fn hex_line(secret: &[u8; 32]) -> String {
+    format!("{}\n", data_encoding::HEXLOWER.encode(secret))
 }
 
 /// Reads a secret key from a file that its owner alone may read.
@@ -222,6 +264,11 @@ fn key_text(key: &SecretKey) -> String {
 /// # Errors
 /// The file holds no key, or others may read it.
 pub fn read_key(path: &Path) -> Result<SecretKey, HomeError> {
+    read_secret(path).map(|bytes| SecretKey::from_bytes(&bytes))
+}
+
+/// Reads 32 secret bytes from a file that its owner alone may read.
+fn read_secret(path: &Path) -> Result<[u8; 32], HomeError> {
     let text = read_small(path)?;
     let bad = |reason: &str| HomeError::Key { path: path.to_owned(), reason: reason.to_owned() };
     let bytes = data_encoding::HEXLOWER_PERMISSIVE
@@ -231,7 +278,7 @@ pub fn read_key(path: &Path) -> Result<SecretKey, HomeError> {
     if is_open_to_others(path).map_err(at(path))? {
         return Err(bad("it can be read by others; run `chmod 600` on it"));
     }
-    Ok(SecretKey::from_bytes(&bytes))
+    Ok(bytes)
 }
 
 /// Whether other users of this machine have any right to a file or directory. Where the system knows no such rights,
@@ -258,7 +305,7 @@ pub fn is_open_to_others(path: &Path) -> io::Result<bool> {
 /// # Errors
 /// The file exists already, or cannot be written.
 pub fn write_key(path: &Path, key: &SecretKey) -> Result<(), HomeError> {
-    write_new(path, key_text(key).as_bytes(), Privacy::Owner)
+    write_new(path, hex_line(&key.to_bytes()).as_bytes(), Privacy::Owner)
 }
 
 #[cfg(test)]
@@ -284,6 +331,26 @@ mod tests {
         assert_eq!(Home::open(&root).unwrap().key().unwrap().public(), key().public());
         fs::write(dir.path().join("file"), "x").unwrap();
         assert!(matches!(Home::init(dir.path(), &key()), Err(HomeError::NotEmpty(_))));
+    }
+
+    #[test]
+    fn a_chain_is_kept_by_its_anchor_and_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::init(&dir.path().join("home"), &key()).unwrap();
+        let chain = Chain::new([7; 32]);
+        assert!(home.chain(&chain.anchor()).unwrap().is_none());
+        let anchor = home.keep_chain(&chain).unwrap();
+        assert_eq!(anchor, chain.anchor());
+        assert_eq!(home.chain(&anchor).unwrap().unwrap().secret(), chain.secret());
+        assert!(home.chain(&Hash::default()).unwrap().is_none());
+        let path = home.root().join("chains").join(anchor.to_string());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        fs::write(&path, "nonsense").unwrap();
+        assert!(matches!(home.chain(&anchor), Err(HomeError::Key { .. })));
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub enum SubmitError {
     /// The entry could not be kept, so nobody may hear of it. The node must stop.
     #[error("the journal cannot be written")]
     Journal(#[from] JournalError),
+    /// The secret of the validator's hash chain is not in this home.
+    #[error("the hash chain of this validator, with anchor {0}, is not in this home")]
+    NoChain(Hash),
     /// The validator's hash chain has no value for this window.
     #[error("the hash chain of this key ends before window {0}")]
     ChainEnds(u64),
@@ -108,7 +111,8 @@ pub struct Replica {
     /// The run's genesis, dataset and recipe.
     pub context: RunContext,
     key: SecretKey,
-    chain: Chain,
+    /// The validator's hash chain for this run; `None` for others, and where its secret is lost.
+    chain: Option<Chain>,
     node: Arc<Mutex<Node>>,
     journal: Journal,
     log: Arc<EntryLog>,
@@ -150,7 +154,8 @@ impl Replica {
         if memory != before {
             memory.write(&dir)?;
         }
-        let chain = Chain::new(&key, &context.genesis.name);
+        let spec = context.genesis.validator(&me);
+        let chain = spec.map(|spec| home.chain(&spec.chain_anchor)).transpose()?.flatten();
         Ok(Self { context, key, chain, node: Arc::new(Mutex::new(node)), journal, log, dir, memory, own })
     }
 
@@ -319,6 +324,7 @@ impl Replica {
             Err(SubmitError::Reject(
                 Reject::Over
                 | Reject::NotInCut(_)
+                | Reject::AfterSet(_)
                 | Reject::Wrong(_)
                 | Reject::Shown(_)
                 | Reject::Registration(RegistrationError::AfterCut(_)),
@@ -360,7 +366,9 @@ impl Replica {
     /// Reveals this validator's value of its hash chain for the open window.
     pub fn reveal(&mut self) -> Result<Vec<Output>, SubmitError> {
         let (run, window) = (self.context.run, self.node().state().window());
-        let value = self.chain.value(window).ok_or(SubmitError::ChainEnds(window.0))?;
+        let anchor = self.context.genesis.validator(&self.me()).map(|spec| spec.chain_anchor).unwrap_or_default();
+        let chain = self.chain.as_ref().ok_or(SubmitError::NoChain(anchor))?;
+        let value = chain.value(window).ok_or(SubmitError::ChainEnds(window.0))?;
         self.submit_own(Entry::Reveal(RevealEntry { run, window, validator: self.me(), value }))
     }
 }

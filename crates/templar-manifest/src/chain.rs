@@ -11,7 +11,7 @@ use crate::key::SecretKey;
 pub const CHAIN_LENGTH: u64 = 1 << 16;
 
 const STEP_CONTEXT: &str = "templar/1 hash chain step";
-const SECRET_CONTEXT: &str = "templar/1 hash chain secret";
+const INSECURE_CONTEXT: &str = "templar/1 hash chain secret";
 
 fn step(value: &Hash) -> Hash {
     let mut hasher = blake3::Hasher::new_derive_key(STEP_CONTEXT);
@@ -19,17 +19,28 @@ fn step(value: &Hash) -> Hash {
     hasher.finalize().into()
 }
 
-/// The chain of a key for the run with a name. A name is used once per key: two runs that share it share their
-/// values.
-#[derive(Debug, Clone)]
+/// The chain that begins with a secret: 32 random bytes that serve for one run. Two runs that share a secret share
+/// their values, so the values of one would foretell those of the other.
+#[derive(Clone)]
 pub struct Chain {
     secret: Hash,
 }
 
 impl Chain {
-    /// The chain that `key` has for a run called `name`.
-    pub fn new(key: &SecretKey, name: &str) -> Self {
-        Self { secret: Hash::from_bytes(key.derive(SECRET_CONTEXT, name.as_bytes())) }
+    /// The chain of a secret.
+    pub const fn new(secret: [u8; 32]) -> Self {
+        Self { secret: Hash::from_bytes(secret) }
+    }
+
+    /// The chain that follows from a key and the name of a run, so that demonstrations and tests repeat. Everybody
+    /// who sees a run of this name knows the values of the next one.
+    pub fn insecure(key: &SecretKey, name: &str) -> Self {
+        Self::new(key.derive(INSECURE_CONTEXT, name.as_bytes()))
+    }
+
+    /// The secret, for the file that keeps it.
+    pub const fn secret(&self) -> &[u8; 32] {
+        self.secret.as_bytes()
     }
 
     /// The anchor, which genesis holds.
@@ -55,6 +66,12 @@ impl Chain {
     }
 }
 
+impl std::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Chain")
+    }
+}
+
 /// Whether `value` is the value of a window whose predecessor (or the anchor, for window 0) is `previous`.
 pub fn follows(previous: &Hash, value: &Hash) -> bool {
     step(value) == *previous
@@ -72,14 +89,15 @@ mod tests {
 
     #[test]
     fn values_hash_back_to_the_anchor() {
-        let chain = Chain::new(&SecretKey::from_bytes(&[3; 32]), "run");
+        let chain = Chain::new([3; 32]);
         let (zero, one) = (chain.value(WindowIndex(0)).unwrap(), chain.value(WindowIndex(1)).unwrap());
         assert!(follows(&chain.anchor(), &zero));
         assert!(follows(&zero, &one));
         assert!(follows_anchor(&chain.anchor(), WindowIndex(1), &one));
         assert!(!follows_anchor(&chain.anchor(), WindowIndex(0), &one));
         assert!(!follows(&zero, &zero));
-        assert_ne!(chain.anchor(), Chain::new(&SecretKey::from_bytes(&[3; 32]), "other").anchor());
+        assert_ne!(chain.anchor(), Chain::new([4; 32]).anchor());
+        assert_eq!(format!("{chain:?}"), "Chain", "a secret is not printed");
         assert!(chain.value(WindowIndex(CHAIN_LENGTH + 1)).is_none());
         assert_eq!(chain.values(2), [zero, one]);
         assert_eq!(chain.values(CHAIN_LENGTH + 9).len() as u64, CHAIN_LENGTH + 1);

@@ -46,6 +46,7 @@ fn stage(dir: &Path, size: &str, settings: &[String]) -> Outcome<RunId> {
     for name in NAMES {
         Home::init(&dir.join(name), &key(name))?;
     }
+    let chain_anchor = Home::open(&dir.join(NAMES[0]))?.keep_chain(&Chain::insecure(&key(NAMES[0]), "catchup"))?;
     let access = Access::write(&dir.join(NAMES[0]))?;
     let dataset = bundled::import_shakespeare(&mut AccessSink(&access))?;
     let validator = key(NAMES[0]);
@@ -53,11 +54,7 @@ fn stage(dir: &Path, size: &str, settings: &[String]) -> Outcome<RunId> {
         name: "catchup".to_owned(),
         dataset_id: access.put(payload::encode(&dataset))?.into(),
         dataset: &dataset,
-        validators: vec![ValidatorSpec {
-            key: validator.public(),
-            stake: 1,
-            chain_anchor: Chain::new(&validator, "catchup").anchor(),
-        }],
+        validators: vec![ValidatorSpec { key: validator.public(), stake: 1, chain_anchor }],
         miners: NAMES[1..].iter().map(|name| key(name).public()).collect(),
         origin: Origin::Drawn { size: size.to_owned(), seed: Hash::of(b"catchup") },
     };

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use templar_home::access::Access;
 use templar_home::context::{RunContext, read_manifest};
-use templar_manifest::{CheckpointId, Dataset, DatasetId, Genesis, Hash, Kind, RunId, WindowIndex, payload};
+use templar_manifest::{
+    CheckpointId, Dataset, DatasetId, Genesis, Hash, Kind, PublicKey, RunId, ValidatorSpec, WindowIndex, payload,
+};
 use templar_protocol::{ClosedWindow, Node};
 
 use crate::error::QueryError;
@@ -52,6 +54,22 @@ pub fn runs_named(access: &Access, name: &str) -> Result<Vec<(RunId, Genesis)>, 
         (genesis.name == name).then_some((run, genesis))
     };
     Ok(access.home.runs()?.into_iter().filter_map(named).collect())
+}
+
+/// A run of the home in which a validator has a hash chain that a validator of `genesis` has too, and the latter
+/// validator; `None` if each chain is new here.
+///
+/// # Errors
+/// The home cannot be read.
+pub fn seen_chain(access: &Access, genesis: &Genesis) -> Result<Option<(RunId, PublicKey)>, QueryError> {
+    for run in access.home.runs()? {
+        let Ok(other) = read_manifest::<Genesis>(access.blobs(), &run.hash()) else { continue };
+        let is_seen = |new: &&ValidatorSpec| other.validators.iter().any(|old| old.chain_anchor == new.chain_anchor);
+        if let Some(validator) = genesis.validators.iter().find(is_seen) {
+            return Ok(Some((run, validator.key)));
+        }
+    }
+    Ok(None)
 }
 
 /// Finds a dataset of the home by hash, prefix or name, and reads its manifest.

@@ -36,7 +36,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (validator, miner) = (SecretKey::from_bytes(&[1; 32]), SecretKey::from_bytes(&[2; 32]));
 //! let name = "an example run";
-//! let chain_anchor = Chain::new(&validator, name).anchor();
+//! let chain_anchor = Chain::insecure(&validator, name).anchor();
 //! let genesis = GenesisBuilder::tiny(name)
 //!     .validators([ValidatorSpec { key: validator.public(), stake: 1, chain_anchor }])
 //!     .members_and_cheap_slots(vec![miner.public()])
@@ -48,7 +48,7 @@
 //! let journal: &[Vec<u8>] = &[];
 //! let node = Node::new(state, None);
 //! let participation = Participation::of(&node, journal);
-//! assert_eq!(participation.stage(node.state().genesis()), WindowStage::Commit);
+//! assert_eq!(participation.stage(), WindowStage::Commit);
 //! let awaited = participation.awaited(node.state());
 //! assert_eq!(serde_json::to_value(&awaited)?, json!([{"key": miner.public(), "what": "contribution"}]));
 //! # Ok(())

@@ -66,7 +66,7 @@ fn chain(key: &SecretKey, windows: u64) -> ChainValues {
     {
         return known.clone();
     }
-    let chain = Chain::new(key, NAME);
+    let chain = Chain::insecure(key, NAME);
     let anchor = walked.get(&name).map_or_else(|| chain.anchor(), |known| known.anchor);
     // Short runs of one process ask for different lengths.
     let values = ChainValues { anchor, values: Arc::new(chain.values(windows.max(64))) };

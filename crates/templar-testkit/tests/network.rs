@@ -68,8 +68,9 @@ fn stage(dir: &Path, windows: u64, trained: bool, extra: &[&str]) -> (RunId, Vec
     let access = Access::write(&dir.join(names[0])).unwrap();
     let dataset = bundled::import_shakespeare(&mut AccessSink(&access)).unwrap();
     let validator = |name: &str| {
-        let key = key(name);
-        ValidatorSpec { key: key.public(), stake: 1, chain_anchor: Chain::new(&key, "test").anchor() }
+        let (home, key) = (Home::open(&dir.join(name)).unwrap(), key(name));
+        let chain_anchor = home.keep_chain(&Chain::insecure(&key, "test")).unwrap();
+        ValidatorSpec { key: key.public(), stake: 1, chain_anchor }
     };
     let mut settings: Vec<String> = SETTINGS.iter().map(ToString::to_string).collect();
     settings.push("model.kv_heads=1".to_owned());

@@ -25,6 +25,9 @@ pub(crate) fn run(invocation: &Invocation, args: &InitArgs) -> CommandResult {
         None => random_key()?,
     };
     let home = Home::init(invocation.root()?, &key)?;
+    if args.key_from_seed.is_some() {
+        home.mark_insecure()?;
+    }
     let public = key.public();
     invocation.printer.data(
         &json!({"home": path_text(home.root()), "key": public, "insecure": args.key_from_seed.is_some()}),
@@ -35,10 +38,15 @@ pub(crate) fn run(invocation: &Invocation, args: &InitArgs) -> CommandResult {
 }
 
 pub(crate) fn random_key() -> Result<SecretKey, CommandError> {
+    random_bytes().map(|bytes| SecretKey::from_bytes(&bytes))
+}
+
+/// 32 bytes from the system's source of randomness.
+pub(crate) fn random_bytes() -> Result<[u8; 32], CommandError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)
         .map_err(|error| CommandError::says(Code::Failed, format_args!("the system gives no random bytes: {error}")))?;
-    Ok(SecretKey::from_bytes(&bytes))
+    Ok(bytes)
 }
 
 /// The key that follows from a seed, for demonstrations and tests.

@@ -7,12 +7,12 @@ use templar_home::registration::Application;
 use templar_home::replica::Replica;
 use templar_home::{Home, read_key, write_key};
 use templar_manifest::chain::Chain;
-use templar_manifest::{Certificate, Payment};
+use templar_manifest::{Certificate, Hash, Payment, SecretKey};
 use templar_node::peers;
 use templar_protocol::RegistrationError;
 use templar_query::find::run_context;
 
-use super::init::random_key;
+use super::init::{random_bytes, random_key};
 use super::register;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
@@ -22,7 +22,7 @@ use crate::printer::path_text;
 /// Show the node key of the home; make and use an owner key
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Print the public key of this home, or the anchor of its hash chain
+    /// Print the public key of this home, or make a hash chain for a validator
     Show(ShowKeyArgs),
     /// Make an owner key (coldkey) in a file of its own, to keep where no node runs
     New(NewKeyArgs),
@@ -46,7 +46,10 @@ pub(crate) struct ReclaimArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShowKeyArgs {
-    /// Print the anchor of the hash chain for a run of this name; `run new --validator` takes it
+    /// Make a hash chain for a run of this name and print its anchor; `run new --validator` takes it
+    ///
+    /// The chain begins with fresh random bytes each time. The home keeps them in `chains/`: back that up, since a
+    /// validator without them cannot reveal.
     #[arg(long, value_name = "NAME")]
     anchor: Option<String>,
 }
@@ -128,14 +131,21 @@ fn rotate(invocation: &Invocation, args: &RotateArgs) -> CommandResult {
 }
 
 fn show(invocation: &Invocation, args: &ShowKeyArgs) -> CommandResult {
-    let key = Home::open(invocation.root()?)?.key()?;
+    let home = Home::open(invocation.root()?)?;
+    let key = home.key()?;
     let public = key.public();
     match &args.anchor {
         None => invocation.printer.data(&json!({"key": public}), public),
         Some(name) => {
-            let anchor = Chain::new(&key, name).anchor();
+            let anchor = new_chain(&home, &key, name)?;
             invocation.printer.data(&json!({"key": public, "name": name, "anchor": anchor}), anchor);
         }
     }
     Ok(Code::Ok)
+}
+
+/// Makes a hash chain for one run, keeps it in the home, and returns its anchor.
+pub(crate) fn new_chain(home: &Home, key: &SecretKey, name: &str) -> Result<Hash, CommandError> {
+    let chain = if home.is_insecure() { Chain::insecure(key, name) } else { Chain::new(random_bytes()?) };
+    Ok(home.keep_chain(&chain)?)
 }

@@ -105,10 +105,10 @@ impl Stage {
         let mut miners = Vec::new();
         for (name, cheats) in names {
             let secret = insecure_key(&config.seed, &name);
-            Home::init(&config.home.join(&name), &secret)?;
+            let home = Home::init(&config.home.join(&name), &secret)?;
             let key = secret.public();
             if name.starts_with("validator") {
-                let chain_anchor = Chain::new(&secret, run_name).anchor();
+                let chain_anchor = home.keep_chain(&Chain::insecure(&secret, run_name))?;
                 validators.push(ValidatorSpec { key, stake: 1, chain_anchor });
             } else {
                 miners.push(key);

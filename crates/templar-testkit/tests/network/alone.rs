@@ -101,6 +101,7 @@ impl Alone {
         let secret = key("validator-1");
         let me = secret.public();
         let home = Home::init(&dir.path().join("home"), &secret).unwrap();
+        let chain_anchor = home.keep_chain(&Chain::insecure(&secret, "alone")).unwrap();
         let mut imported = MemoryBlobs::new();
         let dataset = bundled::import_shakespeare(&mut imported).unwrap();
         let blobs = imported.iter().map(|(id, bytes)| (*id, bytes.clone())).collect();
@@ -109,7 +110,7 @@ impl Alone {
             name: "alone".to_owned(),
             dataset_id: shelf.put(payload::encode(&dataset)).into(),
             dataset: &dataset,
-            validators: vec![ValidatorSpec { key: me, stake: 1, chain_anchor: Chain::new(&secret, "alone").anchor() }],
+            validators: vec![ValidatorSpec { key: me, stake: 1, chain_anchor }],
             miners: vec![me],
             origin: configure::Origin::Drawn { size: "tiny".to_owned(), seed: Hash::of(b"seed") },
         };

@@ -6,14 +6,15 @@ use templar_home::access::Access;
 use templar_home::configure::{self, Origin, RunPlan, Scale};
 use templar_home::context::{Put, RunContext};
 use templar_home::folder::Folder;
-use templar_manifest::chain::Chain;
 use templar_manifest::{Genesis, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, WeightRule, payload};
 use templar_query::find::{dataset, runs_named};
 use templar_query::runs::RunView;
 
 use super::{configuration, overview};
+use crate::commands::key::new_chain;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
+use crate::network::refuse_seen_chain;
 
 /// Make a run, and print it in ten lines
 ///
@@ -22,7 +23,7 @@ use crate::invocation::Invocation;
 /// configuration has the same hash everywhere.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NewRunArgs {
-    /// A short name. A validator's hash chain is derived from it, so a validator uses each name once
+    /// A short name, by which commands can name the run
     name: String,
     /// The dataset to train on: a hash, four or more digits of one, or a name
     #[arg(long, value_name = "D")]
@@ -100,6 +101,7 @@ pub(crate) fn run(invocation: &Invocation, args: &NewRunArgs) -> CommandResult {
     let run = RunId::new(Hash::of(&bytes));
     if !access.home.runs()?.contains(&run) {
         refuse_used_name(&access, &genesis)?;
+        refuse_seen_chain(&access, &genesis)?;
         create(&access, run, bytes, folder.as_ref())?;
     }
     access.home.set_current_run(&run)?;
@@ -151,8 +153,11 @@ fn genesis(access: &Access, key: &SecretKey, args: &NewRunArgs) -> Result<(Genes
         }
     };
     let me = key.public();
-    let alone = || ValidatorSpec { key: me, stake: 1, chain_anchor: Chain::new(key, &args.name).anchor() };
-    let validators = if args.validator.is_empty() { vec![alone()] } else { args.validator.clone() };
+    let validators = if args.validator.is_empty() {
+        vec![ValidatorSpec { key: me, stake: 1, chain_anchor: own_anchor(access, key, &args.name)? }]
+    } else {
+        args.validator.clone()
+    };
     let miners = if args.miner.is_empty() { vec![me] } else { args.miner.clone() };
     let plan = RunPlan { name: args.name.clone(), dataset_id, dataset: &dataset, validators, miners, origin };
     let settings: Vec<String> = args.pay.setting().into_iter().chain(args.set.iter().cloned()).collect();
@@ -161,13 +166,22 @@ fn genesis(access: &Access, key: &SecretKey, args: &NewRunArgs) -> Result<(Genes
     Ok((configure::configure_for(&plan, &scale, &settings)?, folder))
 }
 
-/// Refuses a second run of the same name. Commands name runs, and the reveals of a validator's hash chain, which
-/// depends on the name, would foretell those of the other run.
+/// The anchor of this home's chain in a run that it makes alone: a new one, or that of the run with this name, which
+/// is then made again or refused.
+fn own_anchor(access: &Access, key: &SecretKey, name: &str) -> Result<Hash, CommandError> {
+    let me = key.public();
+    let made = runs_named(access, name)?;
+    match made.iter().find_map(|(_, genesis)| genesis.validator(&me)) {
+        Some(own) => Ok(own.chain_anchor),
+        None => new_chain(&access.home, key, name),
+    }
+}
+
+/// Refuses a second run of the same name, since commands name runs.
 fn refuse_used_name(access: &Access, genesis: &Genesis) -> Result<(), CommandError> {
     let Some((run, _)) = runs_named(access, &genesis.name)?.into_iter().next() else { return Ok(()) };
     let text = format!("run {} of this home is already called {:?}", run.short(), genesis.name);
-    Err(CommandError::says(Code::Failed, text)
-        .hint("choose another name: commands name runs, and a validator uses each name once"))
+    Err(CommandError::says(Code::Failed, text).hint("choose another name: commands name runs"))
 }
 
 fn create(access: &Access, run: RunId, genesis: Vec<u8>, folder: Option<&Folder>) -> Result<(), CommandError> {
