@@ -65,17 +65,21 @@ fn members(examples: &Examples, entries: &mut Entries) {
         let weight = examples.record.weights.iter().find(|weight| weight.miner == *owner);
         weight.map_or(0, |weight| u64::from(weight.weight_ppm) * 1_000 / examples.genesis.registration.merit_windows)
     };
-    let mut member = |slot: usize, owner: &PublicKey, node: &PublicKey, since: u64, anchor: u64, merit: u64| {
-        let value = [&owner.as_bytes()[..], node.as_bytes(), &numbers(&[since, anchor, merit])].concat();
+    let accepted = |owner: &PublicKey| {
+        let outcome = examples.record.outcomes.iter().find(|outcome| outcome.miner == *owner);
+        outcome.is_some_and(|outcome| !matches!(outcome.verdict, Verdict::Refused(_)))
+    };
+    let mut member = |slot: usize, owner: &PublicKey, node: &PublicKey, numbers_of: [u64; 4]| {
+        let value = [&owner.as_bytes()[..], node.as_bytes(), &numbers(&numbers_of)].concat();
         entries.insert(key("member", &[&(slot as u64).to_be_bytes()]), value);
     };
     let first = examples.genesis.miners();
     for (slot, owner) in first.iter().enumerate() {
-        member(slot, owner, owner, 0, 0, merit(owner));
+        member(slot, owner, owner, [0, 0, merit(owner), u64::from(accepted(owner))]);
     }
     let [asked] = &examples.registrations[..] else { panic!("one registration") };
     let Certificate { owner, node, anchor, .. } = &asked.certificate;
-    member(first.len(), owner, node, 1, anchor.0, 0);
+    member(first.len(), owner, node, [1, anchor.0, 0, 1]);
 }
 
 /// Accounts, pay that has not vested, and the supply.
@@ -136,9 +140,8 @@ fn the_roots_in_the_header_are_what_the_text_says() {
     miners(&examples, &mut entries);
     let before = hash("templar/1 seed before the first window", &[&examples.run()]);
     let work = price(&genesis.registration.hashcash, 1);
-    let anchor = |seed: &Hash, price: u64| [&seed.as_bytes()[..], &numbers(&[price])].concat();
-    entries.insert(key("anchor", &[&0u64.to_be_bytes()]), anchor(&before, genesis.registration.hashcash.first));
-    entries.insert(key("anchor", &[&1u64.to_be_bytes()]), anchor(&record.seed, work));
+    entries.insert(key("anchor", &[&0u64.to_be_bytes()]), before.as_bytes().to_vec());
+    entries.insert(key("anchor", &[&1u64.to_be_bytes()]), record.seed.as_bytes().to_vec());
     entries.insert(key("prices", &[]), numbers(&[work, price(&genesis.registration.burn, 0)]));
     for reveal in &record.reveals {
         let value = [&numbers(&[0])[..], reveal.value.as_bytes()].concat();

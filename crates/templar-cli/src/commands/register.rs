@@ -98,7 +98,7 @@ pub(crate) fn run(invocation: &Invocation, args: &RegisterArgs) -> CommandResult
         Some(asked) => Payment::Burn { amount_micros: asked.unwrap_or(node.state().members().burn_micros()) },
         None => {
             let hasher = WorkHasher::new(context.run, anchor.window, &anchor.seed, &owner.public(), &me);
-            work(invocation.printer, &access, hasher, anchor.hashes)?
+            work(invocation.printer, &access, hasher, node.state().members().hashes())?
         }
     };
     let application = Application::new(context.run, certificate(payment), &owner);

@@ -222,8 +222,11 @@ pub struct RegistrationSpec {
     pub slots: u32,
     /// The members of window 0, sorted. The slot of each is its place in the list, and its node key is its owner key.
     pub members: Vec<PublicKey>,
-    /// For how many windows from its first one a member cannot be replaced.
+    /// For how many windows from its first one a member cannot be replaced, unless it is idle.
     pub immunity_windows: u64,
+    /// After how many windows without an accepted contribution a member is idle. Nobody waits for an idle member, and
+    /// its slot can be taken.
+    pub idle_windows: u64,
     /// Over how many windows the weight of a member is averaged. The member with the lowest average is replaced
     /// first.
     pub merit_windows: u64,
@@ -256,7 +259,7 @@ pub struct PriceRule {
 impl RegistrationSpec {
     /// The customary rules for `slots` slots and these first members, which are sorted.
     ///
-    /// A new member is safe for 32 windows. Work costs 2^28 hashes at first, which are 37 CPU seconds at the
+    /// A new member is safe for 32 windows, if it is idle in less than four of them in a row. Work costs 2^28 hashes at first, which are 37 CPU seconds at the
     /// 7.2 million hashes per second that `templar register` was measured to try; one registration in a window
     /// keeps that price where it is. A burn costs 1 ALPHA at first, doubles with every registration and halves
     /// in 8 windows.
@@ -265,6 +268,7 @@ impl RegistrationSpec {
             slots,
             members,
             immunity_windows: 32,
+            idle_windows: 4,
             merit_windows: 16,
             anchor_windows: 16,
             hashcash: PriceRule {
@@ -299,6 +303,7 @@ impl RegistrationSpec {
             // A longer immunity would close the run to newcomers.
             return Err(format!("registration.immunity_windows is above {MAX_WINDOWS}"));
         }
+        within("registration.idle_windows", self.idle_windows, MAX_WINDOWS)?;
         within("registration.merit_windows", self.merit_windows, MAX_WINDOWS)?;
         within("registration.anchor_windows", self.anchor_windows, 64)?;
         // Newcomers without ALPHA can pay only with work, so that way must stay open.
@@ -448,6 +453,7 @@ mod tests {
         );
         assert_eq!(error(|s| s.slots = 4097), "registration.slots is not from 1 to 4096");
         assert_eq!(error(|s| s.immunity_windows = 4097), "registration.immunity_windows is above 4096");
+        assert_eq!(error(|s| s.idle_windows = 0), "registration.idle_windows is not from 1 to 4096");
         assert_eq!(error(|s| s.merit_windows = 0), "registration.merit_windows is not from 1 to 4096");
         assert_eq!(error(|s| s.anchor_windows = 65), "registration.anchor_windows is not from 1 to 64");
         assert_eq!(error(|s| s.hashcash.per_window = 0), "registration.hashcash.per_window is zero");

@@ -84,9 +84,12 @@ impl Driver {
             ApplicationStatus::Stale => Some("its certificate is too old by now".to_owned()),
             ApplicationStatus::Ask => match self.replica.register(&application) {
                 Ok(outputs) => return self.carry_out(outputs).await,
-                // The window is cut, or has another registration of this owner. The next window may take this one.
+                // The window is cut, has another registration of this owner, or asks for more work. The next window may
+                // take this one.
                 Err(SubmitError::Reject(Reject::Registration(
-                    RegistrationError::AfterCut(_) | RegistrationError::Second(_),
+                    RegistrationError::AfterCut(_)
+                    | RegistrationError::Second(_)
+                    | RegistrationError::StalePrice { .. },
                 ))) => return Ok(()),
                 Err(SubmitError::Reject(reject)) => Some(reject.to_string()),
                 Err(error) => return Err(error.into()),

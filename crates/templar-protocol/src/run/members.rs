@@ -2,14 +2,15 @@
 //!
 //! Genesis names the first members. From then on anybody joins by proof of work or by burning ALPHA, and nobody
 //! can refuse a newcomer. If all slots are taken, the member with the lowest average weight is replaced, once
-//! it has had time to earn some. An owner keeps its slot from window to window and may name another node key
+//! it has had time to earn some, or if it does not use its slot. Of equal ones the newest is replaced, so a flood
+//! of keys replaces itself and no old member. An owner keeps its slot from window to window and may name another node key
 //! for it.
 //!
 //! A closed window decides about the registrations of its cut in [`Members::decide`]. The decision holds from
 //! the next window on, so members never change while a window is open.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::{
     Admission, Admitted, Certificate, Hash, Payment, PublicKey, RegistrationId, RegistrationSpec, Weight, WindowIndex,
@@ -30,6 +31,16 @@ pub struct Member {
     pub anchor: WindowIndex,
     /// The member's consensus weight, averaged over windows, in 1e-9.
     pub merit_nanos: u64,
+    /// The window after its last accepted contribution; its first window while it has none.
+    pub idle_since: WindowIndex,
+}
+
+impl Member {
+    /// Whether the member has had no accepted contribution for so long, in the open window `window`, that nobody
+    /// waits for it and its slot can be taken.
+    pub fn is_idle(&self, spec: &RegistrationSpec, window: WindowIndex) -> bool {
+        window.0.saturating_sub(self.idle_since.0) >= spec.idle_windows
+    }
 }
 
 /// The beginning of a window, to which a certificate can be anchored.
@@ -39,8 +50,6 @@ pub struct Anchor {
     pub window: WindowIndex,
     /// The seed of the window before, which nobody knew before that window's reveals.
     pub seed: Hash,
-    /// The price of a slot for work that is anchored here, in hashes.
-    pub hashes: u64,
 }
 
 /// The members of a window, and the prices of a slot in it.
@@ -103,6 +112,8 @@ pub(crate) struct WindowEnd<'a> {
     pub(crate) seed: Hash,
     /// The consensus weights of its record, sorted by miner.
     pub(crate) weights: &'a [Weight],
+    /// The owners whose contribution the record accepts.
+    pub(crate) contributed: &'a BTreeSet<PublicKey>,
 }
 
 /// The decision of a window about its members.
@@ -158,7 +169,8 @@ impl Admitting<'_> {
             },
         };
         members.unseat(slot);
-        members.seat(Member { owner, node, slot, since: window.next(), anchor, merit_nanos: 0 });
+        let since = window.next();
+        members.seat(Member { owner, node, slot, since, anchor, merit_nanos: 0, idle_since: since });
         *joined += 1;
         Admitted::Joined { slot, replaced }
     }
@@ -168,7 +180,7 @@ impl Members {
     /// The members of window 0. `seed` is the seed before that window.
     pub(crate) fn first(spec: &RegistrationSpec, seed: Hash) -> Self {
         let first = WindowIndex(0);
-        let anchor = Anchor { window: first, seed, hashes: spec.hashcash.first };
+        let anchor = Anchor { window: first, seed };
         let mut members = Self {
             by_slot: BTreeMap::new(),
             of_owner: BTreeMap::new(),
@@ -178,7 +190,16 @@ impl Members {
             burn_micros: spec.burn.first,
         };
         for (slot, key) in (0..).zip(&spec.members) {
-            members.seat(Member { owner: *key, node: *key, slot, since: first, anchor: first, merit_nanos: 0 });
+            let member = Member {
+                owner: *key,
+                node: *key,
+                slot,
+                since: first,
+                anchor: first,
+                merit_nanos: 0,
+                idle_since: first,
+            };
+            members.seat(member);
         }
         members
     }
@@ -223,7 +244,8 @@ impl Members {
         self.anchors.values().next_back()
     }
 
-    /// The price of a slot by work that is anchored now, in hashes on average.
+    /// The price of a slot by work in the open window, in hashes on average. The anchor of the work does not matter,
+    /// so work that was hoarded at a low price is worth no more.
     pub fn hashes(&self) -> u64 {
         self.hashes
     }
@@ -260,7 +282,7 @@ impl Members {
         registrations: &BTreeMap<Rank, Certificate>,
     ) -> Decided {
         let mut members = self.clone();
-        members.weigh(spec, closing.weights);
+        members.weigh(spec, closing);
         let mut admitting = Admitting { spec, window: closing.window, members, joined: BTreeMap::new() };
         let (mut admissions, mut burns, mut replaced) = (Vec::new(), Vec::new(), Vec::new());
         for (rank, certificate) in registrations {
@@ -279,24 +301,28 @@ impl Members {
         members.hashes = spec.hashcash.after(self.hashes, count(PaidBy::Hashcash));
         members.burn_micros = spec.burn.after(self.burn_micros, count(PaidBy::Burn));
         let next = closing.window.next();
-        members.anchors.insert(next, Anchor { window: next, seed: closing.seed, hashes: members.hashes });
+        members.anchors.insert(next, Anchor { window: next, seed: closing.seed });
         members.anchors.retain(|anchor, _| next.0 - anchor.0 < spec.anchor_windows);
         Decided { members, admissions, burns, replaced }
     }
 
-    /// The member that is replaced first: past its immunity, with the lowest merit. Of equal ones it is the one
-    /// that has been a member longest, then the one in the lowest slot.
+    /// The member that is replaced first: past its immunity or idle, with the lowest merit. Of equal ones it is the
+    /// newest member, then the one in the highest slot.
     fn worst(&self, spec: &RegistrationSpec, window: WindowIndex) -> Option<Member> {
-        let replaceable = |member: &&Member| member.since.0.saturating_add(spec.immunity_windows) <= window.0;
-        let order = |member: &&Member| Reverse((member.merit_nanos, member.since, member.slot));
-        self.iter().filter(replaceable).max_by_key(order).copied()
+        let is_immune = |member: &Member| member.since.0.saturating_add(spec.immunity_windows) > window.0;
+        let replaceable = |member: &&Member| !is_immune(member) || member.is_idle(spec, window.next());
+        let order = |member: &&Member| (member.merit_nanos, Reverse((member.since, member.slot)));
+        self.iter().filter(replaceable).min_by_key(order).copied()
     }
 
     /// Moves the merit of every member towards its weight of the window, by one part in `merit_windows`,
-    /// rounding towards the old merit.
-    fn weigh(&mut self, spec: &RegistrationSpec, weights: &[Weight]) {
-        let windows = spec.merit_windows;
+    /// rounding towards the old merit, and notes who contributed.
+    fn weigh(&mut self, spec: &RegistrationSpec, closing: &WindowEnd<'_>) {
+        let (windows, weights) = (spec.merit_windows, closing.weights);
         for member in self.by_slot.values_mut() {
+            if closing.contributed.contains(&member.owner) {
+                member.idle_since = closing.window.next();
+            }
             let weight = weights.binary_search_by_key(&member.owner, |weight| weight.miner);
             let weight_nanos = weight.map_or(0, |index| u64::from(weights[index].weight_ppm) * 1_000);
             let merit = member.merit_nanos;

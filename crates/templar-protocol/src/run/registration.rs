@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use templar_manifest::{Payment, Registration, RegistrationId, Slash, SlashCause, Weight, WindowIndex, largest_digest};
+use templar_manifest::{
+    Outcome, Payment, Registration, RegistrationId, Slash, SlashCause, Weight, WindowIndex, largest_digest,
+};
 
 use super::RunState;
+use super::closing::accepted;
 use super::judging::Judging;
 use super::members::{Decided, Members, Rank, WindowEnd};
 
@@ -22,15 +25,18 @@ pub enum RegistrationError {
         /// The window that is open.
         window: WindowIndex,
     },
-    /// The digest of the nonce is too high for the price of a slot.
-    #[error("work of {owner} is not worth the {hashes} hashes that were asked for before window {anchor}")]
-    Work {
+    /// The work is worth less than a slot costs in the window that shows it. It may have been enough when the
+    /// certificate was made.
+    #[error("work of {owner} is worth {worth} hashes, and a slot costs {hashes} in window {window}")]
+    StalePrice {
         /// The owner, in short.
         owner: String,
+        /// The hashes that such work takes on average.
+        worth: u64,
         /// The price in hashes.
         hashes: u64,
-        /// The anchor of the certificate.
-        anchor: WindowIndex,
+        /// The window that is open.
+        window: WindowIndex,
     },
     /// The owner lost its slot for fraud and can have none again.
     #[error("{0} is expelled")]
@@ -106,9 +112,11 @@ impl RunState {
             (_, Some(_)) => return Err(RegistrationError::Registered(owner)),
             (_, None) if self.is_expelled(&certificate.owner) => return Err(RegistrationError::Expelled(owner)),
             (Payment::Hashcash { .. }, None) => {
-                let work = certificate.work(self.run, &anchor.seed);
-                if work.is_none_or(|digest| digest > largest_digest(anchor.hashes)) {
-                    return Err(RegistrationError::Work { owner, hashes: anchor.hashes, anchor: anchored });
+                let (hashes, window) = (self.members.hashes(), self.window);
+                let digest = certificate.work(self.run, &anchor.seed).unwrap_or(u128::MAX);
+                if digest > largest_digest(hashes) {
+                    let worth = u64::try_from(u128::MAX / digest.max(1)).unwrap_or(u64::MAX);
+                    return Err(RegistrationError::StalePrice { owner, worth, hashes, window });
                 }
             }
             (Payment::Burn { amount_micros: offered }, None) => {
@@ -139,7 +147,13 @@ impl RunState {
 
     /// The decision of the open window about its registrations. First it takes the slots of the owners that its
     /// record expels.
-    pub(super) fn decided(&self, judging: &Judging, weights: &[Weight], slashes: &[Slash]) -> Decided {
+    pub(super) fn decided(
+        &self,
+        judging: &Judging,
+        outcomes: &[Outcome],
+        weights: &[Weight],
+        slashes: &[Slash],
+    ) -> Decided {
         let ranked: BTreeMap<_, _> = judging
             .cut()
             .registrations
@@ -150,7 +164,8 @@ impl RunState {
         let expelled = slashes.iter().filter(|slash| slash.cause == SlashCause::Expulsion).map(|slash| slash.account);
         let mut members = self.members.clone();
         members.expel(expelled);
-        let closing = WindowEnd { window: self.window, seed: judging.seed(), weights };
+        let contributed = &accepted(outcomes).map(|outcome| outcome.miner).collect();
+        let closing = WindowEnd { window: self.window, seed: judging.seed(), weights, contributed };
         members.decide(&self.genesis.registration, &closing, &ranked)
     }
 

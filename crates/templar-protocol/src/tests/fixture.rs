@@ -48,14 +48,14 @@ pub(super) fn named_again(closed: &mut ClosedWindow) {
 pub(super) fn chain_value(key: &SecretKey, window: WindowIndex) -> Hash {
     static VALUES: Mutex<BTreeMap<(PublicKey, u64), Hash>> = Mutex::new(BTreeMap::new());
     let mut values = VALUES.lock().unwrap();
-    *values.entry((key.public(), window.0)).or_insert_with(|| Chain::new(key, NAME).value(window).unwrap())
+    *values.entry((key.public(), window.0)).or_insert_with(|| Chain::insecure(key, NAME).value(window).unwrap())
 }
 
 /// A run in which one validator replays each contribution, with these validators, stakes, members and windows.
 pub(super) fn genesis(validators: &[(&SecretKey, u64)], miners: &[SecretKey], windows: u64) -> Genesis {
     static ANCHORS: Mutex<BTreeMap<PublicKey, Hash>> = Mutex::new(BTreeMap::new());
     let anchor = |key: &SecretKey| {
-        *ANCHORS.lock().unwrap().entry(key.public()).or_insert_with(|| Chain::new(key, NAME).anchor())
+        *ANCHORS.lock().unwrap().entry(key.public()).or_insert_with(|| Chain::insecure(key, NAME).anchor())
     };
     let validator = |(key, stake): &(&SecretKey, u64)| ValidatorSpec {
         key: key.public(),
@@ -116,7 +116,7 @@ pub(super) fn registration_of(state: &RunState, owner: &SecretKey, node: &Secret
     let mut certificate = Certificate { owner: owner.public(), node: node.public(), anchor: anchor.window, payment };
     if let Payment::Hashcash { .. } = payment {
         let hasher = WorkHasher::new(state.run(), anchor.window, &anchor.seed, &owner.public(), &node.public());
-        let nonce = (0..).find(|nonce| hasher.digest(*nonce) <= largest_digest(anchor.hashes)).unwrap();
+        let nonce = (0..).find(|nonce| hasher.digest(*nonce) <= largest_digest(state.members().hashes())).unwrap();
         certificate.payment = Payment::Hashcash { nonce };
     }
     let owner_signature = certificate.sign(state.run(), owner);
@@ -307,7 +307,7 @@ impl Cluster {
                     // It is not offered again at once, since it may wait for an entry that did not fit either.
                     Reject::Early { .. } if self.tolerate_floods => self.refused.push((to, input)),
                     Reject::Early { .. } => self.queue.push((to, input)),
-                    Reject::NotInCut(_) | Reject::Over | Reject::Wrong(_) => {}
+                    Reject::NotInCut(_) | Reject::AfterSet(_) | Reject::Over | Reject::Wrong(_) => {}
                     Reject::TooMany { .. } if self.tolerate_floods => self.refused.push((to, input)),
                     other => panic!("member {to} refuses: {other}: {input:?}"),
                 }

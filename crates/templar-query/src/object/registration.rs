@@ -89,8 +89,8 @@ impl RegistrationExplanation {
             Payment::Hashcash { .. } => {
                 let digest = certificate.work(registration.run, &anchor.seed)?;
                 let worth_hashes = (u128::MAX / digest.max(1)).min(u64::MAX.into()) as u64;
-                let enough = digest <= largest_digest(anchor.hashes);
-                PaymentView::Work { worth_hashes, asked_hashes: anchor.hashes, enough }
+                let asked_hashes = state.members().hashes();
+                PaymentView::Work { worth_hashes, asked_hashes, enough: digest <= largest_digest(asked_hashes) }
             }
             Payment::Burn { amount_micros } => {
                 PaymentView::Burn { burn_micros: amount_micros, price_micros: state.members().burn_micros() }

@@ -2,7 +2,7 @@
 //! register.
 
 use templar_manifest::{
-    Certificate, Hash, Payment, Registration, RunId, SecretKey, Signed, WindowIndex, WorkHasher, largest_digest,
+    Certificate, Hash, Payment, Registration, SecretKey, Signed, WindowIndex, WorkHasher, largest_digest,
 };
 use templar_protocol::{Anchor, Entry, RunState};
 
@@ -26,19 +26,19 @@ fn registration(state: &RunState, anchor: &Anchor, owner: &SecretKey, payment: P
 }
 
 /// A proof of work with the first nonce whose digest is small enough.
-fn proof_of_work(run: RunId, anchor: &Anchor, owner: &SecretKey) -> Payment {
+fn proof_of_work(state: &RunState, anchor: &Anchor, owner: &SecretKey) -> Payment {
     let key = owner.public();
-    let hasher = WorkHasher::new(run, anchor.window, &anchor.seed, &key, &key);
-    let limit = largest_digest(anchor.hashes);
+    let hasher = WorkHasher::new(state.run(), anchor.window, &anchor.seed, &key, &key);
+    let limit = largest_digest(state.members().hashes());
     let nonce = (0..).find(|nonce| hasher.digest(*nonce) <= limit).expect("some digest is small enough");
     Payment::Hashcash { nonce }
 }
 
 /// A false proof of work, with a nonce whose digest is too large.
-fn too_little_work(run: RunId, anchor: &Anchor, owner: &SecretKey) -> Payment {
+fn too_little_work(state: &RunState, anchor: &Anchor, owner: &SecretKey) -> Payment {
     let key = owner.public();
-    let hasher = WorkHasher::new(run, anchor.window, &anchor.seed, &key, &key);
-    let limit = largest_digest(anchor.hashes);
+    let hasher = WorkHasher::new(state.run(), anchor.window, &anchor.seed, &key, &key);
+    let limit = largest_digest(state.members().hashes());
     // At a price of two hashes or more, half of the digests or fewer are small enough.
     let nonce = (0..1 << 16).find(|nonce| hasher.digest(*nonce) > limit).unwrap_or_default();
     Payment::Hashcash { nonce }
@@ -72,7 +72,7 @@ impl Simulation {
             Some(Strategy::Enrol) => {
                 for number in 0..FLOOD {
                     let key = flooding_key(&own, window, number);
-                    let entry = registration(&state, &anchor, &key, proof_of_work(state.run(), &anchor, &key));
+                    let entry = registration(&state, &anchor, &key, proof_of_work(&state, &anchor, &key));
                     self.send_to_all(who, &entry);
                 }
             }
@@ -80,7 +80,7 @@ impl Simulation {
                 for number in 0..FLOOD {
                     let key = flooding_key(&own, window, number);
                     let payment = if number % 2 == 0 {
-                        too_little_work(state.run(), &anchor, &key)
+                        too_little_work(&state, &anchor, &key)
                     } else {
                         Payment::Burn { amount_micros: state.members().burn_micros() }
                     };
@@ -96,7 +96,7 @@ impl Simulation {
                 let payment = if account.is_some_and(|account| account.free_micros() >= price) {
                     Payment::Burn { amount_micros: price }
                 } else {
-                    proof_of_work(state.run(), &anchor, &key)
+                    proof_of_work(&state, &anchor, &key)
                 };
                 let entry = registration(&state, &anchor, &key, payment);
                 if let Some(outputs) = self.own(who, entry) {

@@ -23,6 +23,7 @@ fn spec(first: u8) -> RegistrationSpec {
     };
     RegistrationSpec {
         immunity_windows: 2,
+        idle_windows: 3,
         merit_windows: 4,
         anchor_windows: 3,
         hashcash: price(2),
@@ -56,7 +57,10 @@ fn decide(
     let weights: Vec<Weight> =
         paid.iter().map(|&(miner, weight_ppm)| Weight { miner: key(miner), weight_ppm }).collect();
     let seed = Hash::of(&window.to_le_bytes());
-    members.decide(spec, &WindowEnd { window: WindowIndex(window), seed, weights: &weights }, &ranked)
+    // Who is paid has contributed.
+    let contributed = &paid.iter().map(|(miner, _)| key(*miner)).collect();
+    let closing = WindowEnd { window: WindowIndex(window), seed, weights: &weights, contributed };
+    members.decide(spec, &closing, &ranked)
 }
 
 fn verdict(decided: &Decided, owner: u8) -> Admitted {
@@ -96,8 +100,8 @@ fn a_certificate_can_be_anchored_to_the_last_windows_only() {
     let anchors: Vec<u64> = (0..6).filter(|window| members.anchor(WindowIndex(*window)).is_some()).collect();
     assert_eq!(anchors, [2, 3, 4]);
     let newest = members.newest_anchor().unwrap();
-    assert_eq!((newest.window, newest.seed, newest.hashes), (WindowIndex(4), Hash::of(&3u64.to_le_bytes()), 62));
-    assert_eq!(members.anchor(WindowIndex(2)).unwrap().hashes, 250);
+    assert_eq!((newest.window, newest.seed), (WindowIndex(4), Hash::of(&3u64.to_le_bytes())));
+    assert_eq!(members.hashes(), 62, "one price, whatever the anchor");
 }
 
 #[test]
@@ -123,13 +127,42 @@ fn where_all_slots_are_taken_the_one_worth_least_is_replaced_after_its_immunity(
     );
     let again = decide(&members, &spec, 3, &[work(2, 5)], &[]);
     assert_eq!(verdict(&again, 2), Admitted::NoSlot);
-    // Of equals the oldest goes.
+    // Of equals the newest goes, never the oldest.
     let mut spec = spec;
     spec.immunity_windows = 0;
     let equals = Members::first(&spec, Hash::default());
-    assert_eq!(decide(&equals, &spec, 0, &[work(7, 1)], &[]).replaced, [key(1)]);
-    let paid = [(1, 0), (2, 1), (3, 1)];
-    assert_eq!(decide(&equals, &spec, 0, &[work(7, 1)], &paid[1..]).replaced, [key(1)]);
+    assert_eq!(decide(&equals, &spec, 0, &[work(7, 1)], &[]).replaced, [key(3)]);
+    let paid = [(1, 1), (2, 0), (3, 1)];
+    assert_eq!(decide(&equals, &spec, 0, &[work(7, 1)], &paid).replaced, [key(2)], "worth least");
+    let mut members = decide(&equals, &spec, 0, &[work(7, 1)], &[]).members;
+    for (window, owner) in (1..).zip([8, 9, 10]) {
+        members = decide(&members, &spec, window, &[work(owner, 1)], &[]).members;
+        assert!(members.by_owner(&key(1)).is_some() && members.by_owner(&key(2)).is_some(), "a flood replaces itself");
+    }
+}
+
+/// Immunity is for those who contribute: a slot that nobody uses can be taken, and one that is used cannot.
+#[test]
+fn an_idle_member_is_not_immune() {
+    let mut spec = spec(3);
+    spec.immunity_windows = 100;
+    let mut members = Members::first(&spec, Hash::default());
+    let busy = [(1, 300_000), (3, 100_000)];
+    for window in 0..2 {
+        let decided = decide(&members, &spec, window, &[work(7, 1)], &busy);
+        assert_eq!(verdict(&decided, 7), Admitted::NoSlot, "nobody is idle before window 3");
+        members = decided.members;
+    }
+    let idle = |members: &Members, owner: u8| members.by_owner(&key(owner)).unwrap().is_idle(&spec, WindowIndex(3));
+    let decided = decide(&members, &spec, 2, &[work(7, 1), work(8, 1)], &busy);
+    assert_eq!(decided.replaced, [key(2)]);
+    let joined = [7, 8].map(|owner| verdict(&decided, owner));
+    assert!(joined.contains(&Admitted::NoSlot), "one slot was idle: {joined:?}");
+    let unasked = decide(&members, &spec, 2, &[], &busy).members;
+    assert_eq!([1, 2, 3].map(|owner| idle(&unasked, owner)), [false, true, false]);
+    // One contribution, and it is busy again.
+    let again = decide(&unasked, &spec, 3, &[work(7, 1)], &[(2, 0)]);
+    assert_eq!(verdict(&again, 7), Admitted::NoSlot);
 }
 
 #[test]
@@ -195,6 +228,7 @@ fn a_rotation_changes_the_node_key_and_nothing_else() {
         since: WindowIndex(0),
         anchor: WindowIndex(5),
         merit_nanos: 100_000_000,
+        idle_since: WindowIndex(6),
     };
     assert_eq!(*member, expected);
     assert!(decided.members.by_node(&key(1)).is_none());

@@ -142,7 +142,7 @@ impl StateValue<'_> {
         let writer = Writer::default();
         match *self {
             Self::Account(number) | Self::Grant(number) => writer.number(number),
-            Self::Anchor(anchor) => writer.hash(&anchor.seed).number(anchor.hashes),
+            Self::Anchor(anchor) => writer.hash(&anchor.seed),
             Self::Chain(window, value) => writer.number(window.0).hash(value),
             Self::Contribution(facts) => return facts.bytes(),
             Self::DeltaBody(window, miner) => writer.number(window.0).key(miner),
@@ -150,7 +150,8 @@ impl StateValue<'_> {
             Self::FormerNode(owner, window) => writer.key(owner).number(window.0),
             Self::Member(member) => {
                 let writer = writer.key(&member.owner).key(&member.node);
-                writer.number(member.since.0).number(member.anchor.0).number(member.merit_nanos)
+                let writer = writer.number(member.since.0).number(member.anchor.0).number(member.merit_nanos);
+                writer.number(member.idle_since.0)
             }
             Self::Nothing => writer,
             Self::Pages(numbers) | Self::Supply(numbers) => numbers.into_iter().fold(writer, Writer::number),
