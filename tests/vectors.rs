@@ -76,6 +76,7 @@ fn files_are_named_by_their_hash_and_every_signature_verifies() {
             Kind::Registration => check::<Registration>(&folder, &id, 1),
             Kind::Inbox => check::<Inbox>(&folder, &id, 1),
             Kind::Cut => check::<Cut>(&folder, &id, 1),
+            Kind::Reveals => check::<RevealSet>(&folder, &id, 1),
             Kind::Score => check::<Score>(&folder, &id, 1),
             Kind::Window => check::<WindowHeader>(&folder, &id, 1),
             Kind::Body => check::<WindowBody>(&folder, &id, 0),
@@ -100,7 +101,7 @@ fn check<T: Payload>(folder: &Folder, id: &Hash, witnesses: usize) {
     }
 }
 
-/// The certificate of a cut or record. The vote for it is found by its content.
+/// The certificate of a cut, reveal set or record. The vote for it is found by its content.
 fn certificate<T: Payload>(folder: &Folder, body: &T, on: VoteOn) -> VoteCertificate {
     let publisher = folder.witnesses(T::KIND, &payload::id_of(body))[0];
     let mut certificate = VoteCertificate { attempt: 0, publisher, witnesses: Vec::new() };
@@ -133,6 +134,7 @@ fn closed_from_files(folder: &Folder) -> (RunState, ClosedWindow) {
         inboxes: cut.inboxes.iter().map(|id| folder.signed_by_one(&id.hash())).collect(),
         scores: body.scores.iter().map(|id| folder.signed_by_one(&id.hash())).collect(),
         cut_certificate: certificate(folder, &cut, VoteOn::Cut),
+        reveals_certificate: certificate(folder, &RevealSet::of(body), VoteOn::Reveals),
         record_certificate: certificate(folder, header, VoteOn::Window),
         contributions,
         registrations,

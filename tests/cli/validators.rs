@@ -69,6 +69,9 @@ fn a_silent_validator_of_four_does_not_stop_the_others() {
     round(5, &["close", "--commits", "--window", "0"]);
     let waits = turns.act_as(0).fails(5, ["score", "--window", "0"]).last();
     assert_eq!(waits["awaited"], json!([{"key": turns.keys[3].0, "what": "reveal"}]));
+    // Two steps of votes on the values that count, then the scores.
+    round(5, &["score", "--window", "0", "--late"]);
+    round(5, &["score", "--window", "0", "--late"]);
     assert!(round(0, &["score", "--window", "0", "--late"]).iter().all(|said| said.code == 0));
     round(5, &["close", "--window", "0"]);
     let last = round(5, &["close", "--window", "0"]).pop().unwrap().last();

@@ -88,6 +88,7 @@ impl Folder {
             let reveal = RevealEntry { run: record.run, window: record.window, validator, value };
             folder.blob("entry", Entry::Reveal(reveal).encode());
         }
+        folder.agreed(&example.closed.reveal_set(), VoteOn::Reveals, &example.closed.reveals_certificate);
         for score in &example.closed.scores {
             folder.signed(score);
         }
@@ -105,7 +106,7 @@ impl Folder {
         self.payload(signed.payload(), &[Witness { signer: signed.signer(), signature }]);
     }
 
-    /// A cut or record with its publisher's signature, and the votes that certify it.
+    /// A cut, reveal set or record with its publisher's signature, and the votes that certify it.
     fn agreed<T: Payload>(&mut self, body: &T, on: VoteOn, certificate: &VoteCertificate) {
         self.payload(body, &[certificate.publisher]);
         let vote = certificate.vote(body.run().unwrap(), WindowIndex(0), on, body);

@@ -256,7 +256,7 @@ fn the_specification_names_every_variant() {
     use SlashCause::{Absence, Contradiction as Contradicted, Expulsion, Mismatch, Unanswered};
     let causes = [Mismatch, Unanswered, Expulsion, Absence, Contradicted];
     variants.extend(causes.iter().map(|cause| ("SlashCause", seen(cause))));
-    variants.extend([VoteOn::Cut, VoteOn::Window].iter().map(|on| ("VoteOn", seen(on))));
+    variants.extend([VoteOn::Cut, VoteOn::Reveals, VoteOn::Window].iter().map(|on| ("VoteOn", seen(on))));
     variants.extend([VoteStep::Prevote, VoteStep::Precommit].iter().map(|step| ("VoteStep", seen(step))));
     variants.extend([SegmentShape::Linear, SegmentShape::Cosine].iter().map(|shape| ("SegmentShape", seen(shape))));
     let llama3 =

@@ -77,7 +77,7 @@ pub(crate) fn asked(before: &RunState) -> Registration {
     let (owner, node) = (newcomer(), key("newcomer's node"));
     let anchor = before.members().newest_anchor().unwrap();
     let hasher = WorkHasher::new(before.run(), anchor.window, &anchor.seed, &owner.public(), &node.public());
-    let nonce = (0..).find(|nonce| hasher.digest(*nonce) <= largest_digest(anchor.hashes)).unwrap();
+    let nonce = (0..).find(|nonce| hasher.digest(*nonce) <= largest_digest(before.members().hashes())).unwrap();
     let payment = Payment::Hashcash { nonce };
     let certificate = Certificate { owner: owner.public(), node: node.public(), anchor: anchor.window, payment };
     let owner_signature = certificate.sign(before.run(), &owner);
@@ -90,7 +90,7 @@ fn genesis(dataset: &Dataset) -> Genesis {
         .validators(validators.iter().zip([3, 2]).map(|(key, stake)| ValidatorSpec {
             key: key.public(),
             stake,
-            chain_anchor: Chain::new(key, NAME).anchor(),
+            chain_anchor: Chain::insecure(key, NAME).anchor(),
         }))
         .with(|genesis| {
             genesis.model = ModelSpec {
@@ -247,7 +247,7 @@ fn close(
     let inboxes: Vec<Signed<Inbox>> = validators.iter().map(|key| Signed::sign(inbox(key), key)).collect();
     let listed: Vec<(InboxId, &Inbox)> = inboxes.iter().map(|inbox| (inbox.id().into(), inbox.payload())).collect();
     let cut = before.cut(&listed).unwrap();
-    let value = |key: &SecretKey| Chain::new(key, NAME).value(window).unwrap();
+    let value = |key: &SecretKey| Chain::insecure(key, NAME).value(window).unwrap();
     let reveals = validators.iter().map(|key| Reveal { validator: key.public(), value: value(key) }).collect();
     let claimed = contributions.iter().map(Signed::payload);
     let judging = before.judging(&cut, claimed, [asked.payload()], reveals).unwrap();
@@ -270,6 +270,7 @@ fn close(
     ClosedWindow {
         record: record.id(),
         cut_certificate: certificate(&cut, VoteOn::Cut, &validators),
+        reveals_certificate: certificate(&RevealSet::of(&record.body), VoteOn::Reveals, &validators),
         record_certificate: certificate(&record.header, VoteOn::Window, &validators),
         window: record,
         cut,

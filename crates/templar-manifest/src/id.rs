@@ -195,6 +195,8 @@ typed_id! {
     InboxId
     /// Names a cut manifest.
     CutId
+    /// Names a manifest of the values that count.
+    RevealSetId
     /// Names a score manifest.
     ScoreId
     /// Names a record of a window: the id of its header.

@@ -10,6 +10,7 @@ mod gauntlet;
 mod genesis;
 mod registration;
 mod replay;
+mod reveals;
 mod rules;
 mod score;
 mod validators;
@@ -32,6 +33,7 @@ pub use registration::{
     largest_digest,
 };
 pub use replay::ReplaySpec;
+pub use reveals::RevealSet;
 pub use rules::MAX_ENTRIES;
 pub use score::{
     Contradiction, Evaluation, LateVerdict, Losses, MAX_CHALLENGES, MAX_CONTRADICTIONS, Measurement, Refusal, Replay,

@@ -73,7 +73,7 @@ pub mod tree;
 pub use envelope::{Envelope, EnvelopeError, Signed};
 pub use id::{
     BlobId, BodyId, CheckpointId, ContributionId, CutId, DatasetId, Hash, InboxId, ParseHashError, RecordId,
-    RegistrationId, RunId, ScoreId, StateId, WindowIndex,
+    RegistrationId, RevealSetId, RunId, ScoreId, StateId, WindowIndex,
 };
 pub use key::{KeyError, PublicKey, SecretKey, Signature};
 pub use kinds::*;

@@ -27,13 +27,15 @@ pub enum Kind {
     Inbox,
     /// The contributions and registrations of a window that count.
     Cut,
+    /// The hash-chain values of a window that count.
+    Reveals,
     /// One validator's judgement of a window.
     Score,
     /// The header of the record that closes a window.
     Window,
     /// The body of that record.
     Body,
-    /// A validator's vote on a cut or record.
+    /// A validator's vote on a cut, a set of values, or a record.
     Vote,
     /// The model between two windows.
     Checkpoint,
@@ -45,13 +47,14 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the way of the data.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Genesis,
         Self::Dataset,
         Self::Contribution,
         Self::Registration,
         Self::Inbox,
         Self::Cut,
+        Self::Reveals,
         Self::Score,
         Self::Window,
         Self::Body,
@@ -70,6 +73,7 @@ impl Kind {
             Self::Registration => "registration",
             Self::Inbox => "inbox",
             Self::Cut => "cut",
+            Self::Reveals => "reveals",
             Self::Score => "score",
             Self::Window => "window",
             Self::Body => "body",

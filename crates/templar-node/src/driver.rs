@@ -334,6 +334,10 @@ impl Driver {
                 }
                 Output::Sign(_) | Output::Reveal { .. } => {}
                 output => {
+                    if let Output::Closed { window, .. } = &output {
+                        self.shared.executor.close(*window);
+                        self.tasks.cancel(|task| task.judges_until(*window));
+                    }
                     self.report(&output).await;
                     self.start(output);
                 }

@@ -10,6 +10,7 @@ mod recover;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -139,6 +140,8 @@ pub struct Executor {
     on_cpu: OnceLock<Recipe>,
     states: Mutex<States>,
     model: Mutex<Option<(CheckpointId, Arc<Vec<f32>>)>>,
+    /// The first window that is not known to be closed. Judging of earlier ones stops.
+    open: AtomicU64,
 }
 
 /// The number of inner steps between two snapshots.
@@ -179,8 +182,13 @@ impl Executor {
             .thread_name(|index| format!("compute-{index}"))
             .build()
             .map_err(|error| WorkError::Threads(error.to_string()))?;
-        let (states, model) = (Mutex::default(), Mutex::default());
-        Ok(Self { context, home, blobs, keep, pool, on_cpu: OnceLock::new(), states, model })
+        let (states, model, open) = (Mutex::default(), Mutex::default(), AtomicU64::default());
+        Ok(Self { context, home, blobs, keep, pool, on_cpu: OnceLock::new(), states, model, open })
+    }
+
+    /// Notes that a window is closed. Judging of it that is under way ends before its next replay.
+    pub fn close(&self, window: WindowIndex) {
+        self.open.fetch_max(window.0.saturating_add(1), Ordering::Relaxed);
     }
 
     /// The context of the run.
@@ -355,6 +363,9 @@ impl Executor {
             let wanted: BTreeSet<StateId> = parents.map(|parent| parent.state_out).chain(tasks).collect();
             self.states.lock().retain(|id| wanted.contains(id));
             let replay = |contribution: &Contribution| {
+                if plan.window.0 < self.open.load(Ordering::Relaxed) {
+                    return Err(InputError::Broken(format!("window {} is closed", plan.window)));
+                }
                 let task = state.planned_task(plan, contribution);
                 let broken = || InputError::Broken(format!("miner {} has no slot", contribution.miner));
                 self.replay(&inputs, &task.ok_or_else(broken)?, &parameters, late)

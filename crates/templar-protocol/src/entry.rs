@@ -29,7 +29,7 @@ pub enum EntryError {
 /// One statement about a run that nodes exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
-    /// A contribution, registration, inbox, cut, score or vote, with one signature.
+    /// A contribution, registration, inbox, cut, reveal set, score or vote, with one signature.
     Envelope(Envelope),
     /// A validator's hash-chain value.
     Reveal(RevealEntry),

@@ -10,8 +10,8 @@
 //! 1. **Contribute.** Miners train and sign contributions. Newcomers sign registrations.
 //! 2. **Cut.** Each validator signs an inbox: the contributions and registrations that it received. The *cut*
 //!    follows from the inboxes, and validators certify it by votes.
-//! 3. **Reveal.** Miners serve their deltas, and validators reveal their hash-chain values. The *seed* follows
-//!    from both.
+//! 3. **Reveal.** Miners serve their deltas, and validators reveal their hash-chain values and certify the set
+//!    of those that count. The *seed* follows from cut and set, and never changes.
 //! 4. **Judge.** The seed decides who replays and who measures which contribution, and on which pages. Each
 //!    validator signs a score.
 //! 5. **Close.** The *record* follows from the cut, the reveals and the scores. Its body has outcomes, weights
@@ -19,7 +19,7 @@
 //!    root of the next validators. Validators certify the header, and the next window opens.
 //!
 //! Certified means that validators with more than two thirds of the stake have voted for it in one attempt.
-//! With less than a third of the stake faulty, no two cuts or records of one window are certified, and every
+//! With less than a third of the stake faulty, no two cuts, reveal sets or records of one window are certified, and every
 //! window closes. `window/ballot.rs` has the rules of voting and the argument.
 //!
 //! # The parts
@@ -32,7 +32,7 @@
 //!   from. Its root is in the header of each record, so a single balance, member or standing can be proven.
 //! * **Members** ([`Members`]) hold the slots. Anybody joins from the next window on by proof of work or by
 //!   burning ALPHA. No validator can refuse a newcomer. Where all slots are taken, the member with the lowest
-//!   average weight is replaced.
+//!   average weight is replaced, and of equal ones the newest.
 //! * **Evaluation** (`run/evaluation.rs`) makes losses facts. All deltas of a window are tried on the same pages.
 //!   A few drawn validators measure each and prove it, and the record repeats their integers.
 //! * **The Gauntlet** (`gauntlet/`) is how a window changes the [`Standing`] of a miner.
@@ -83,7 +83,7 @@
 //!
 //! let (validator, miner) = (SecretKey::from_bytes(&[1; 32]), SecretKey::from_bytes(&[2; 32]));
 //! let name = "an example run";
-//! let anchor = Chain::new(&validator, name).anchor();
+//! let anchor = Chain::insecure(&validator, name).anchor();
 //! let genesis = GenesisBuilder::tiny(name)
 //!     .validators([ValidatorSpec { key: validator.public(), stake: 1, chain_anchor: anchor }])
 //!     .members_and_cheap_slots(vec![miner.public()])

@@ -47,7 +47,6 @@ pub use draw::PageDraw;
 pub use evaluation_task::{EvaluationTask, Tried};
 pub(crate) use findings::is_unread;
 pub use judge::JudgingError;
-pub(crate) use judging::reveals_of;
 pub use judging::{JudgePlan, Judgement, Judging};
 pub use late::VerdictError;
 pub use registration::RegistrationError;
@@ -179,8 +178,6 @@ struct SharedWork {
     inboxes: Cache<InboxId, ()>,
     /// The cut and its id, by the ids of its inboxes, ascending.
     cuts: Cache<Vec<InboxId>, (CutId, Cut)>,
-    /// The seed, by the cut and the reveals.
-    seeds: Cache<(CutId, Vec<(PublicKey, Hash)>), Hash>,
     /// The judging, by the cut and the reveals.
     judgings: Cache<(CutId, Vec<(PublicKey, Hash)>), Judging>,
     /// The record and what follows, by the scores, ascending, and the outer step. Scores name cut and seed.

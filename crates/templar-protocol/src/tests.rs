@@ -1,6 +1,7 @@
 //! Tests of the rules as a whole: clusters of nodes, hostile entries, frozen vectors.
 
 mod agreement;
+mod ballot;
 mod challenges;
 mod cluster;
 mod draws;
@@ -12,5 +13,6 @@ mod hostile;
 mod late;
 mod pay;
 mod registration;
+mod reveals;
 mod rules;
 mod state;

@@ -111,15 +111,15 @@ impl Node {
         Some(state)
     }
 
-    /// The judging of the open window: the seed, and the draws that follow from it. `None` as long as too few
-    /// values are revealed.
+    /// The judging of the open window: the seed, and the draws that follow from it. `None` until the validators
+    /// have agreed on the values that count. It never changes.
     pub fn judging(&self) -> Option<&Judging> {
-        self.open.current()
+        self.open.agreed()
     }
 
-    /// The seed of all values that have been revealed in the open window. `None` while they are too few.
+    /// The seed of the open window. `None` until the validators have agreed on the values that count.
     pub fn seed(&self) -> Option<Hash> {
-        self.open.seeds.current
+        self.open.agreed().map(Judging::seed)
     }
 
     /// The votes of a validator in the open window.
@@ -129,7 +129,7 @@ impl Node {
             let votes = self.open.ballot(on).votes_of(validator);
             votes.map(move |(attempt, step, value)| Vote { run, window, on, attempt, step, value })
         };
-        of(VoteOn::Cut).chain(of(VoteOn::Window)).collect()
+        [VoteOn::Cut, VoteOn::Reveals, VoteOn::Window].into_iter().flat_map(of).collect()
     }
 
     /// A contribution of the open window by its id, if this node has it.
@@ -157,10 +157,11 @@ impl Node {
         self.open.records.values().map(|proposal| &*proposal.body)
     }
 
-    /// The ids of the cuts or records that validators have proposed in the open window.
+    /// The ids of the cuts, reveal sets or records that validators have proposed in the open window.
     pub fn proposed(&self, on: VoteOn) -> Vec<Hash> {
         match on {
             VoteOn::Cut => self.open.cuts.keys().map(|id| id.hash()).collect(),
+            VoteOn::Reveals => self.open.reveal_sets.keys().map(|id| id.hash()).collect(),
             VoteOn::Window => self.open.records.keys().map(|id| id.hash()).collect(),
         }
     }
@@ -174,7 +175,7 @@ impl Node {
     pub fn phase(&self) -> Phase {
         if self.open.certified.is_none() {
             Phase::Commit
-        } else if !self.open.is_revealed(self.state.genesis()) {
+        } else if self.open.agreed().is_none() {
             Phase::Reveal
         } else {
             Phase::Judge
@@ -345,14 +346,14 @@ impl Node {
         match measured {
             Measured::Judged { seed, entries, verdicts, .. } => {
                 let Some(me) = self.me else { return Err(Reject::Measurement("this node does not judge")) };
-                let Some(judging) = self.open.seeds.judgings.get(&seed) else {
+                let Some(judging) = self.open.agreed().filter(|judging| judging.seed() == seed) else {
                     return Err(Reject::Measurement("there is no such seed"));
                 };
                 let evidence = self.evidence();
                 let score =
                     self.state.score(judging, &me, Judgement { entries, verdicts, evidence }).map_err(Reject::Score)?;
                 score.check().map_err(|_| Reject::Measurement("the score breaks a rule of its kind"))?;
-                self.open.own.judged.insert(seed, score);
+                self.open.own.judged = Some(score);
             }
             Measured::Confirmed { subject, replay, witnesses, .. } => {
                 let Some(drawn) = self.replayers(&subject) else {
@@ -406,7 +407,7 @@ impl Node {
     /// about it.
     fn replayers(&self, subject: &Subject) -> Option<&[PublicKey]> {
         if subject.window == self.state.window() {
-            let judging = self.open.seeds.judgings.get(&subject.seed)?;
+            let judging = self.open.agreed().filter(|judging| judging.seed() == subject.seed)?;
             return judging.replayers().get(&subject.miner).map(Vec::as_slice);
         }
         Some(self.state.late_replayers(subject.window, &subject.miner)).filter(|drawn| !drawn.is_empty())
@@ -414,23 +415,31 @@ impl Node {
 
     fn accept(&mut self, verified: Verified, outputs: &mut Vec<Output>) {
         let entry = verified.clone();
+        if let Opened::Vote(vote) = &verified.opened
+            && vote.payload().on == VoteOn::Reveals
+            && Some(vote.signer()) == self.me
+        {
+            // The journal has the values in the order of their arrival, so a restart lists the same ones.
+            let values = &mut self.open.values;
+            values.listed.get_or_insert_with(|| values.here.clone());
+        }
         self.open.insert(verified);
         outputs.push(Output::Accepted { window: self.state.window(), entry });
     }
 
-    /// Draws every consequence of what is known: certificates, seeds, held entries that can be checked by now,
+    /// Draws every consequence of what is known: certificates, the seed, held entries that can be checked by now,
     /// and the closing of the window. The loop ends, because each round accepts or drops a held entry, holds
     /// one that was set aside, or closes the window.
     fn settled(&mut self, mut outputs: Vec<Output>) -> Result<Vec<Output>, Reject> {
         loop {
             outputs.extend(self.open.refresh(&self.state, self.me));
-            if let Some(closed) = self.open.closed(self.state.genesis()) {
+            if let Some(closed) = self.open.closed(self.state.genesis())
+                && let Some(judging) = self.open.agreed()
+            {
+                let after = self.state.after(&closed, judging).map_err(Reject::Record)?;
                 let mut contradictions = self.open.contradictions(&self.state);
                 contradictions.extend(std::mem::take(&mut self.open.shown).into_values());
-                match self.open.judged_as(&closed.window.body) {
-                    Some(judging) => self.state = self.state.after(&closed, judging).map_err(Reject::Record)?,
-                    None => Arc::make_mut(&mut self.state).advance(&closed).map_err(Reject::Record)?,
-                }
+                self.state = after;
                 outputs.push(Output::Closed { record: closed.record, window: closed.window.header.window });
                 self.closed.push(closed);
                 self.open = OpenWindow::default();

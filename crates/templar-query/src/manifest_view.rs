@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use templar_manifest::{
     Audit, Checkpoint, Contribution, Cut, Dataset, Genesis, Hash, Inbox, Kind, Payload, PayloadError, Registration,
-    Score, State, Vote, WindowBody, WindowHeader, payload,
+    RevealSet, Score, State, Vote, WindowBody, WindowHeader, payload,
 };
 
 /// The type of an object, as the manifests that name it tell it.
@@ -82,6 +82,7 @@ pub fn body(kind: Kind, bytes: &[u8]) -> Result<Value, PayloadError> {
         Kind::Registration => of::<Registration>(bytes),
         Kind::Inbox => of::<Inbox>(bytes),
         Kind::Cut => of::<Cut>(bytes),
+        Kind::Reveals => of::<RevealSet>(bytes),
         Kind::Score => of::<Score>(bytes),
         Kind::Window => of::<WindowHeader>(bytes),
         Kind::Body => of::<WindowBody>(bytes),

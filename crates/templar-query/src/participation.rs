@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use templar_manifest::{
-    Contribution, ContributionId, Envelope, Genesis, Inbox, Kind, PublicKey, Score, Vote, VoteOn, WindowIndex, payload,
+    Contribution, ContributionId, Envelope, Inbox, Kind, PublicKey, Score, Vote, VoteOn, WindowIndex, payload,
 };
 use templar_protocol::{Entry, Node, RunState};
 
@@ -48,6 +48,8 @@ pub enum AwaitedAct {
     Cut,
     /// The next value of a validator's hash chain.
     Reveal,
+    /// A validator's vote on the values that count.
+    Reveals,
     /// The score of a validator, with its weights.
     Score,
     /// A validator's vote on the record.
@@ -62,6 +64,7 @@ impl AwaitedAct {
             Self::Inbox => "inbox",
             Self::Cut => "cut",
             Self::Reveal => "reveal",
+            Self::Reveals => "reveals",
             Self::Score => "score",
             Self::Record => "record",
         }
@@ -94,6 +97,10 @@ pub struct Participation {
     pub cuts: BTreeSet<PublicKey>,
     /// Validators that have revealed.
     pub reveals: BTreeSet<PublicKey>,
+    /// Validators that have voted on the values that count.
+    pub reveal_votes: BTreeSet<PublicKey>,
+    /// Whether the values that count are agreed.
+    pub is_agreed: bool,
     /// Validators that have scored.
     pub scores: BTreeSet<PublicKey>,
     /// Validators that have voted on the record.
@@ -104,7 +111,8 @@ impl Participation {
     /// Reads it from the journal's `records`, out of which `node` was folded.
     pub fn of(node: &Node, records: &[Vec<u8>]) -> Self {
         let window = node.state().window();
-        let mut found = Self { window, is_cut: node.cut().is_some(), is_over: node.is_over(), ..Self::default() };
+        let (is_cut, is_agreed, is_over) = (node.cut().is_some(), node.judging().is_some(), node.is_over());
+        let mut found = Self { window, is_cut, is_agreed, is_over, ..Self::default() };
         for entry in records.iter().filter_map(|record| Entry::decode(record).ok()) {
             match entry {
                 Entry::Reveal(reveal) if reveal.window == window => {
@@ -134,8 +142,14 @@ impl Participation {
                 self.scores.insert(signer);
             }
             Ok((Kind::Vote, _)) => match payload::decode::<Vote>(bytes) {
-                Ok(vote) if vote.window == self.window && vote.on == VoteOn::Cut => drop(self.cuts.insert(signer)),
-                Ok(vote) if vote.window == self.window => drop(self.records.insert(signer)),
+                Ok(vote) if vote.window == self.window => {
+                    let voters = match vote.on {
+                        VoteOn::Cut => &mut self.cuts,
+                        VoteOn::Reveals => &mut self.reveal_votes,
+                        VoteOn::Window => &mut self.records,
+                    };
+                    voters.insert(signer);
+                }
                 _ => {}
             },
             _ => {}
@@ -143,12 +157,12 @@ impl Participation {
     }
 
     /// The stage that these acts make.
-    pub fn stage(&self, genesis: &Genesis) -> WindowStage {
+    pub fn stage(&self) -> WindowStage {
         if self.is_over {
             WindowStage::Over
         } else if !self.is_cut {
             WindowStage::Commit
-        } else if self.reveals.len() < genesis.validators.len() {
+        } else if !self.is_agreed {
             WindowStage::Reveal
         } else {
             WindowStage::Judge
@@ -162,10 +176,12 @@ impl Participation {
         let missing = |acted: &BTreeSet<PublicKey>, what| -> Vec<Awaited> {
             validators().filter(|key| !acted.contains(key)).map(|key| Awaited { key, what }).collect()
         };
-        match self.stage(genesis) {
+        match self.stage() {
             WindowStage::Over => Vec::new(),
             WindowStage::Commit => {
-                let owners = state.members().iter().map(|member| member.owner);
+                let (spec, window) = (&state.genesis().registration, state.window());
+                let awaited = state.members().iter().filter(|member| !member.is_idle(spec, window));
+                let owners = awaited.map(|member| member.owner);
                 let miners = owners.filter(|key| !self.contributions.contains_key(key));
                 let mut awaited: Vec<Awaited> =
                     miners.map(|key| Awaited { key, what: AwaitedAct::Contribution }).collect();
@@ -177,7 +193,10 @@ impl Participation {
                 }
                 awaited
             }
-            WindowStage::Reveal => missing(&self.reveals, AwaitedAct::Reveal),
+            WindowStage::Reveal => {
+                let reveals = missing(&self.reveals, AwaitedAct::Reveal);
+                if reveals.is_empty() { missing(&self.reveal_votes, AwaitedAct::Reveals) } else { reveals }
+            }
             WindowStage::Judge => {
                 let scores = missing(&self.scores, AwaitedAct::Score);
                 if scores.is_empty() { missing(&self.records, AwaitedAct::Record) } else { scores }

@@ -187,7 +187,7 @@ impl RunStatus {
             run: context.run,
             name: genesis.name.clone(),
             window: state.window(),
-            stage: participation.stage(genesis),
+            stage: participation.stage(),
             windows: genesis.windows,
             contributed: participation.contributions.keys().copied().collect(),
             awaited: participation.awaited(state),

@@ -155,17 +155,23 @@ impl Checks {
         self.blameless(closing, config.real)
     }
 
-    /// A quorum has signed cut and record, and where nothing breaks it did so within a bounded number of attempts.
+    /// A quorum has signed cut, reveal set and record, and where nothing breaks it did so within a bounded number of attempts.
     fn certified(&mut self, closing: ClosedView<'_>) -> Result<(), Failed> {
         let closed = closing.closed;
         let window = closed.window.header.window;
-        for (kind, certificate) in [("cut", &closed.cut_certificate), ("record", &closed.record_certificate)] {
+        let certificates = [
+            ("cut", &closed.cut_certificate),
+            ("reveal set", &closed.reveals_certificate),
+            ("record", &closed.record_certificate),
+        ];
+        for (kind, certificate) in certificates {
             let signers = certificate.witnesses.iter().map(|witness| &witness.signer);
             self.hold("more than two thirds have signed", stake::is_quorum(closing.state.genesis(), signers), || {
                 format!("the {kind} of window {window}")
             })?;
         }
-        let attempts = 1 + closed.cut_certificate.attempt.max(closed.record_certificate.attempt);
+        let most = certificates.iter().map(|(_, certificate)| certificate.attempt).max();
+        let attempts = most.unwrap_or_default() + 1;
         self.tally.most_attempts = self.tally.most_attempts.max(attempts);
         if closing.faults == Faults::None {
             let liars = closing.cast.lying_validators();

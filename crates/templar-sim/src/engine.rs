@@ -7,6 +7,7 @@
 mod delivery;
 mod faults;
 mod grind;
+mod late_values;
 mod outputs;
 mod queue;
 mod registration;

@@ -28,6 +28,7 @@ pub(crate) enum WorkKey {
     Sign,
     Register,
     Grind,
+    ReleaseLate,
 }
 
 /// The machine that a member runs on.

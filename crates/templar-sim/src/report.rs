@@ -74,7 +74,7 @@ pub struct Report {
     pub held_out_loss_nanonats: u64,
     /// Honest contributions that were refused because no validator drawn to replay them had a score in the record.
     pub unreplayed: u64,
-    /// The most attempts that any decision on a cut or record took.
+    /// The most attempts that any decision took.
     pub attempts: u32,
     /// Registrations that gave a slot.
     pub joined: u64,

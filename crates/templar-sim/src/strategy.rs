@@ -116,6 +116,8 @@ strategies! {
     Challenge "challenge" Validator 1000 Done, "says of every contribution that it was drawn to replay after the record that its state is missing";
     Grind "grind" Validator 1000 Done, "waits for all other values, withholds its own if then nobody else would replay its friend's work, and hides what it finds there";
     WithholdReveal "withhold-reveal" Validator 1000 Done, "never releases its hash-chain value";
+    LateValues "late-values" Validator 1000 Done, "releases its hash-chain value after the deadline, each such validator later than the one before it";
+    HalfValues "half-values" Validator 1000 Done, "shows its hash-chain value to half of the nodes, shortly before the deadline";
     NoScore "no-score" Validator 0 Done, "reveals, and then neither judges nor scores: an outage at the worst moment";
     BadReveal "bad-reveal" Validator 1000 Done, "releases values that are not on its hash chain";
     Equivocate "equivocate" Validator 1000 Done, "signs two inboxes, scores and votes and shows each to half of the nodes";

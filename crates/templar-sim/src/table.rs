@@ -28,6 +28,7 @@ pub struct Baseline {
     replays: ReplayMode,
     pay: PayRule,
     windows: u64,
+    validators: u32,
     honest: Vec<Report>,
     absent: Vec<Report>,
 }
@@ -42,7 +43,7 @@ impl Baseline {
     /// # Errors
     /// An invariant that does not hold.
     pub fn new(replays: ReplayMode, pay: PayRule) -> Result<Self, Box<Violation>> {
-        Self::over(replays, pay, WINDOWS)
+        Self::of(replays, pay, WINDOWS, Config::default().validators)
     }
 
     /// Runs the baseline over the given number of windows.
@@ -50,10 +51,28 @@ impl Baseline {
     /// # Errors
     /// An invariant that does not hold.
     pub fn over(replays: ReplayMode, pay: PayRule, windows: u64) -> Result<Self, Box<Violation>> {
-        let runs = |cast: &[(Strategy, u32)]| -> Result<Vec<Report>, Box<Violation>> {
-            (0..SEEDS).map(|seed| modelled(config(seed, replays, pay, windows, cast)).run(&mut |_| ())).collect()
-        };
-        Ok(Self { replays, pay, windows, honest: runs(&[])?, absent: runs(&[(Strategy::Absent, 1)])? })
+        Self::of(replays, pay, windows, Config::default().validators)
+    }
+
+    /// Runs the baseline over the given number of windows, with so many validators.
+    ///
+    /// # Errors
+    /// An invariant that does not hold.
+    pub fn of(replays: ReplayMode, pay: PayRule, windows: u64, validators: u32) -> Result<Self, Box<Violation>> {
+        let mut made = Self { replays, pay, windows, validators, honest: Vec::new(), absent: Vec::new() };
+        made.honest = made.runs(&[])?;
+        made.absent = made.runs(&[(Strategy::Absent, 1)])?;
+        Ok(made)
+    }
+
+    fn runs(&self, cast: &[(Strategy, u32)]) -> Result<Vec<Report>, Box<Violation>> {
+        (0..SEEDS).map(|seed| modelled(self.config(seed, cast)).run(&mut |_| ())).collect()
+    }
+
+    fn config(&self, seed: u64, cast: &[(Strategy, u32)]) -> Config {
+        let (windows, validators, replays, pay) = (self.windows, self.validators, self.replays, self.pay);
+        let adversaries = cast.to_vec();
+        Config { windows, validators, seed, faults: Faults::None, replays, pay, adversaries, ..Config::default() }
     }
 
     /// The first member's share of each honest run, in parts per thousand of the mean of its role, sorted. The
@@ -103,11 +122,6 @@ pub struct AttackRow {
     pub stopped: u64,
 }
 
-fn config(seed: u64, replays: ReplayMode, pay: PayRule, windows: u64, cast: &[(Strategy, u32)]) -> Config {
-    let adversaries = cast.to_vec();
-    Config { windows, seed, faults: Faults::None, replays, pay, adversaries, ..Config::default() }
-}
-
 /// The micro-ALPHA that certain members own in `report`: those that `is` selects in `with`, the run with the
 /// attacker. Both reports list the same members in the same order.
 fn owned(report: &Report, with: &Report, is: impl Fn(&Earned) -> bool) -> u64 {
@@ -134,8 +148,7 @@ pub fn row_of(cast: &[(Strategy, u32)], baseline: &Baseline) -> AttackRow {
     let (mut planted, mut found, mut withheld) = (Planted::default(), 0, 0);
     let (mut noticed, mut in_cut, mut slots_lost, mut stopped) = (None::<(String, u64)>, 0, 0, 0);
     for (seed, (honest, absent)) in baseline.honest.iter().zip(&baseline.absent).enumerate() {
-        let config = config(seed as u64, baseline.replays, baseline.pay, baseline.windows, cast);
-        let Ok(with) = modelled(config).run(&mut |_| ()) else {
+        let Ok(with) = modelled(baseline.config(seed as u64, cast)).run(&mut |_| ()) else {
             stopped += 1;
             continue;
         };

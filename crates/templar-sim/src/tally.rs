@@ -80,7 +80,7 @@ pub(crate) struct SimTally {
     pub(crate) held_out_loss_nanonats: u64,
     /// Honest contributions that no validator replayed in time.
     pub(crate) unreplayed: u64,
-    /// The most attempts that a cut or record took.
+    /// The most attempts that a cut, reveal set or record took.
     pub(crate) most_attempts: u32,
 }
 

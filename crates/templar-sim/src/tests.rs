@@ -3,6 +3,7 @@
 use super::*;
 
 mod grinding;
+mod late_values;
 mod real;
 
 fn config(seed: u64) -> Config {

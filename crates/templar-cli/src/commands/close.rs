@@ -24,7 +24,7 @@ use crate::session::RunSession;
 
 /// Close a window's commitments, or the window
 ///
-/// With --commits: signs the inbox, votes for the cut, and reveals. From then on deltas may be shared. Without
+/// With --commits: signs the inbox, votes for the cut, reveals, and votes for the values that count. From then on deltas may be shared. Without
 /// --commits: applies the deltas that the scores accept, and votes for the record. Each validator runs the
 /// command, and runs it again when others vote later. The vote that makes it more than two thirds of the stake
 /// closes the window.
@@ -96,7 +96,16 @@ fn commits(invocation: &Invocation, session: &mut RunSession, args: &CloseArgs) 
 fn is_part_of_a_cut(output: &Output) -> bool {
     match output {
         Output::Sign(Unsigned::Vote(vote)) => vote.on == VoteOn::Cut,
-        Output::Sign(Unsigned::Inbox(_) | Unsigned::Cut(_)) | Output::Reveal { .. } => true,
+        Output::Sign(Unsigned::Inbox(_) | Unsigned::Cut(_)) => true,
+        output => is_part_of_a_seed(output),
+    }
+}
+
+/// Whether an output is a step from the certified cut to the seed.
+pub(crate) fn is_part_of_a_seed(output: &Output) -> bool {
+    match output {
+        Output::Sign(Unsigned::Vote(vote)) => vote.on == VoteOn::Reveals,
+        Output::Sign(Unsigned::Reveals(_)) | Output::Reveal { .. } => true,
         _ => false,
     }
 }
@@ -116,10 +125,6 @@ fn print_cut(invocation: &Invocation, cut: &Cut) {
 
 fn window(invocation: &Invocation, session: &mut RunSession, args: &CloseArgs) -> CommandResult {
     let me = session.me();
-    if session.participation()?.scores.contains(&me) {
-        // This validator has scored, so the reveals that it knew then are the ones that count.
-        session.replica.submit(Input::Deadline { window: args.window, phase: Phase::Reveal })?;
-    }
     session.replica.submit(Input::Deadline { window: args.window, phase: Phase::Judge })?;
     loop {
         let todo = session.node().todo();

@@ -7,6 +7,7 @@ use templar_query::find::closed_window;
 use templar_query::reference::parse_window;
 use templar_query::score::{LossesView, MeasuredContribution, ScoreView};
 
+use super::close::is_part_of_a_seed;
 use super::fetch::fetch_hint;
 use crate::commands::status::awaited_line;
 use crate::compute::Compute;
@@ -93,7 +94,7 @@ pub(crate) fn waiting(invocation: &Invocation, session: &RunSession, text: &str)
 }
 
 fn is_part_of_a_score(output: &Output) -> bool {
-    matches!(output, Output::Reveal { .. } | Output::Judge(_) | Output::Sign(Unsigned::Score(_)))
+    matches!(output, Output::Judge(_) | Output::Sign(Unsigned::Score(_))) || is_part_of_a_seed(output)
 }
 
 fn own_score(session: &RunSession) -> Option<Score> {

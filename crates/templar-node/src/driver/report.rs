@@ -21,12 +21,12 @@ impl Driver {
                         Ok(signed) => self.contributed(signed.payload(), envelope.id()),
                         Err(_) => return,
                     },
-                    // Cut and record are reported with the votes that make them final.
-                    Kind::Cut => return,
+                    // Cut, reveal set and record are reported with the votes that make them final.
+                    Kind::Cut | Kind::Reveals => return,
                     Kind::Vote => match envelope.open::<Vote>().as_ref().map(Signed::payload) {
                         Ok(Vote { step: VoteStep::Precommit, on, value: Some(id), .. }) => NodeEvent::Signed {
                             window: window.0,
-                            kind: (if *on == VoteOn::Cut { Kind::Cut } else { Kind::Window }).name().to_owned(),
+                            kind: voted_on(*on).name().to_owned(),
                             id: *id,
                             signer: envelope.signer,
                         },
@@ -144,6 +144,15 @@ impl Driver {
             self.followed.finished = true;
             self.emit(NodeEvent::Finished { checkpoint }).await;
         }
+    }
+}
+
+/// The kind of the manifest that a vote is on.
+fn voted_on(on: VoteOn) -> Kind {
+    match on {
+        VoteOn::Cut => Kind::Cut,
+        VoteOn::Reveals => Kind::Reveals,
+        VoteOn::Window => Kind::Window,
     }
 }
 

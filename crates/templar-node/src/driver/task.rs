@@ -1,6 +1,6 @@
 //! The tasks of a node: each has an identity, runs at most once at a time, and belongs to the driver.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use templar_manifest::{Contribution, Hash, LateVerdict, Outcome, Replay, ScoreEntry, WindowIndex};
 use templar_protocol::{Phase, Subject, Tried};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Span, info_span};
 
 use super::warnings::Warnings;
@@ -48,6 +48,16 @@ impl TaskId {
     /// Whether the task only waits, so that it reads and fetches nothing.
     pub(super) fn is_wait(self) -> bool {
         matches!(self, Self::Deadline { .. } | Self::Listen)
+    }
+
+    /// Whether the task is of a validator and of this window or an earlier one. When that window is closed, nobody
+    /// wants its result any more.
+    pub(super) fn judges_until(self, closed: WindowIndex) -> bool {
+        match self {
+            Self::Judge { window, .. } | Self::Confirm { window, .. } | Self::Apply(window) => window <= closed,
+            Self::Deadline { window, .. } => window <= closed,
+            _ => false,
+        }
     }
 
     /// Whether the task saves what it has done when it is told to stop.
@@ -192,18 +202,18 @@ impl TaskContext {
 #[derive(Default)]
 pub(super) struct Tasks {
     set: JoinSet<(TaskId, Result<Done, WorkError>)>,
-    under_way: BTreeSet<TaskId>,
+    under_way: BTreeMap<TaskId, AbortHandle>,
 }
 
 impl Tasks {
     /// Whether this task is under way.
     pub(super) fn has(&self, id: TaskId) -> bool {
-        self.under_way.contains(&id)
+        self.under_way.contains_key(&id)
     }
 
     /// Whether all tasks that are under way only wait.
     pub(super) fn only_wait(&self) -> bool {
-        self.under_way.iter().all(|id| id.is_wait())
+        self.under_way.keys().all(|id| id.is_wait())
     }
 
     /// Starts `work` after `pause`, unless a task of this identity is under way.
@@ -213,7 +223,7 @@ impl Tasks {
         pause: Option<Duration>,
         work: impl Future<Output = Result<Done, WorkError>> + Send + 'static,
     ) {
-        if !self.under_way.insert(id) {
+        if self.has(id) {
             return;
         }
         let paced = async move {
@@ -222,7 +232,14 @@ impl Tasks {
             }
             (id, work.await)
         };
-        self.set.spawn(paced);
+        self.under_way.insert(id, self.set.spawn(paced));
+    }
+
+    /// Ends the tasks whose result nobody wants any more.
+    pub(super) fn cancel(&mut self, is_unwanted: impl Fn(TaskId) -> bool) {
+        for (_, task) in self.under_way.extract_if(.., |id, _| is_unwanted(*id)) {
+            task.abort();
+        }
     }
 
     /// The next task that ends, and what it came to. `None` where no task is under way.
@@ -236,14 +253,14 @@ impl Tasks {
                 // If this went on, the task would stay among those under way for ever. A panic is a bug: it is
                 // passed on.
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Err(error) => tracing::error!(%error, "a task was cancelled"),
+                Err(error) => tracing::debug!(%error, "a task was cancelled"),
             }
         }
     }
 
     /// Waits for the tasks that save what they have done, then ends all others.
     pub(super) async fn shutdown(&mut self) {
-        while self.under_way.iter().any(|id| id.saves_when_stopped()) {
+        while self.under_way.keys().any(|id| id.saves_when_stopped()) {
             match self.set.join_next().await {
                 Some(Ok((id, _))) => drop(self.under_way.remove(&id)),
                 Some(Err(_)) => {}
@@ -251,5 +268,25 @@ impl Tasks {
             }
         }
         self.set.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_for_a_closed_window_ends_and_other_work_does_not() {
+        let mut tasks = Tasks::default();
+        let judge = |window| TaskId::Judge { window: WindowIndex(window), seed: Hash::default() };
+        let ids = [judge(2), judge(3), judge(4), TaskId::Apply(WindowIndex(3)), TaskId::Train(WindowIndex(3))];
+        for id in ids {
+            tasks.start(id, None, std::future::pending());
+        }
+        tasks.cancel(|id| id.judges_until(WindowIndex(3)));
+        assert_eq!(ids.map(|id| tasks.has(id)), [false, false, true, false, true]);
+        // What was ended may be started again, and its end is no result.
+        tasks.start(judge(3), None, async { Ok(Done::Retry) });
+        assert!(matches!(tasks.next().await, Some((id, Ok(Done::Retry))) if id == judge(3)));
     }
 }

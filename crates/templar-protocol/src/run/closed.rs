@@ -2,8 +2,8 @@
 
 use templar_manifest::envelope::signed_bytes;
 use templar_manifest::{
-    Contribution, Cut, CutId, Envelope, Genesis, Inbox, Kind, Payload, PublicKey, RecordId, Registration, RunId, Score,
-    Signature, Signed, Vote, VoteOn, VoteStep, WindowIndex, WindowRecord, payload,
+    Contribution, Cut, CutId, Envelope, Genesis, Inbox, Kind, Payload, PublicKey, RecordId, Registration, RevealSet,
+    RunId, Score, Signature, Signed, Vote, VoteOn, VoteStep, WindowIndex, WindowRecord, payload,
 };
 
 use super::cut::CutError;
@@ -61,12 +61,12 @@ pub enum AdvanceError {
     NotCertified(Kind),
 }
 
-/// The proof that a cut or the header of a record is final: votes for it by more than two thirds of the stake.
+/// The proof that a cut, a reveal set or the header of a record is final: votes for it by more than two thirds of the stake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoteCertificate {
     /// The attempt in which validators agreed. Nothing else depends on it.
     pub attempt: u32,
-    /// The signature of a validator on the cut or header itself, with which it travels between nodes.
+    /// The signature of a validator on the cut, set or header itself, with which it travels between nodes.
     pub publisher: Witness,
     /// The validators' signatures on the precommit for it, by signer.
     pub witnesses: Vec<Witness>,
@@ -127,12 +127,19 @@ pub struct ClosedWindow {
     pub scores: Vec<Signed<Score>>,
     /// The certificate of the cut.
     pub cut_certificate: VoteCertificate,
+    /// The certificate of the reveal set.
+    pub reveals_certificate: VoteCertificate,
     /// The certificate of the record.
     pub record_certificate: VoteCertificate,
 }
 
 impl ClosedWindow {
-    /// Verifies the certificates of cut and record.
+    /// The agreed values, which the record repeats.
+    pub fn reveal_set(&self) -> RevealSet {
+        RevealSet::of(&self.window.body)
+    }
+
+    /// Verifies the certificates of cut, reveal set and record.
     ///
     /// # Errors
     /// [`AdvanceError::NotCertified`]
@@ -141,6 +148,9 @@ impl ClosedWindow {
         let (run, window) = (header.run, header.window);
         let vote = self.cut_certificate.vote(run, window, VoteOn::Cut, &self.cut);
         self.cut_certificate.check(genesis, &vote, &self.cut)?;
+        let set = self.reveal_set();
+        let vote = self.reveals_certificate.vote(run, window, VoteOn::Reveals, &set);
+        self.reveals_certificate.check(genesis, &vote, &set)?;
         let vote = self.record_certificate.vote(run, window, VoteOn::Window, header);
         self.record_certificate.check(genesis, &vote, header)
     }
@@ -162,6 +172,10 @@ impl ClosedWindow {
         let vote = self.cut_certificate.vote(run, window, VoteOn::Cut, &self.cut);
         entries.extend(witnessed(&vote, &self.cut_certificate.witnesses));
         entries.extend(reveals);
+        let set = self.reveal_set();
+        entries.extend(witnessed(&set, &[self.reveals_certificate.publisher]));
+        let vote = self.reveals_certificate.vote(run, window, VoteOn::Reveals, &set);
+        entries.extend(witnessed(&vote, &self.reveals_certificate.witnesses));
         entries.extend(self.scores.iter().map(|signed| Entry::Envelope(signed.envelope())));
         let Witness { signer, signature } = self.record_certificate.publisher;
         let signed = Envelope { payload: payload::encode(header), signer, signature };

@@ -32,7 +32,7 @@ pub enum EvidenceError {
     Other {
         /// The accused key, in short.
         signer: String,
-        /// `kind`, `signer`, `run`, `window`, or `seed or step`.
+        /// `kind`, `signer`, `run`, `window` or `step`.
         what: &'static str,
     },
     /// The two statements are the same, or the one with the higher id comes first.
@@ -58,9 +58,6 @@ pub enum EvidenceError {
 #[derive(PartialEq)]
 enum StatementScope {
     Whole,
-    /// One seed, for a score. A score with another seed is no contradiction, since more validators had
-    /// revealed.
-    Seed(Hash),
     /// One step of one attempt, for a vote. In another one a validator may vote for something else.
     Step(VoteOn, u32, VoteStep),
 }
@@ -90,7 +87,7 @@ fn statement(signer: &PublicKey, envelope: &Envelope) -> Result<SignedStatement,
     let opened = match kind {
         Kind::Contribution => open(envelope, |said: &Contribution| (said.run, said.window, StatementScope::Whole)),
         Kind::Inbox => open(envelope, |said: &Inbox| (said.run, said.window, StatementScope::Whole)),
-        Kind::Score => open(envelope, |said: &Score| (said.run, said.window, StatementScope::Seed(said.seed))),
+        Kind::Score => open(envelope, |said: &Score| (said.run, said.window, StatementScope::Whole)),
         Kind::Vote => open(envelope, |said: &Vote| {
             (said.run, said.window, StatementScope::Step(said.on, said.attempt, said.step))
         }),
@@ -114,7 +111,7 @@ pub fn check(run: &RunId, evidence: &Contradiction) -> Result<(), EvidenceError>
         ("kind", first.kind == second.kind),
         ("run", first.run == *run && second.run == *run),
         ("window", first.window == evidence.window && second.window == evidence.window),
-        ("seed or step", first.part == second.part),
+        ("step", first.part == second.part),
     ] {
         if !equal {
             return Err(EvidenceError::Other { signer, what });

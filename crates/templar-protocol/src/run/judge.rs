@@ -15,7 +15,7 @@ use templar_manifest::{
 use super::RunState;
 use super::closing::Closings;
 use super::evaluation;
-use super::judging::{JudgePlan, Judging, reveals_of};
+use super::judging::{JudgePlan, Judging};
 use super::registration::RegistrationError;
 use super::replay;
 use crate::stake;
@@ -81,17 +81,7 @@ impl RunState {
         if cut.run != self.run || cut.window != self.window {
             return Err(JudgingError::Foreign);
         }
-        if reveals.windows(2).any(|pair| pair[0].validator >= pair[1].validator) {
-            return Err(JudgingError::Order);
-        }
-        if let Some(reveal) = reveals.iter().find(|reveal| !self.check_reveal(&reveal.validator, &reveal.value)) {
-            return Err(JudgingError::OffChain(reveal.validator.short()));
-        }
-        let total = self.genesis.total_stake();
-        let stake = stake::stake_of(&self.genesis, reveals.iter().map(|reveal| &reveal.validator));
-        if !stake::more_than_two_thirds(stake, total) {
-            return Err(JudgingError::NoQuorum { stake, total });
-        }
+        self.check_reveals(&reveals)?;
         // The cut names contributions by id, so the bodies are looked up by their own hash: another body cannot
         // slip in.
         let by_id: BTreeMap<ContributionId, &Contribution> =
@@ -130,6 +120,26 @@ impl RunState {
             evaluators,
             shared: Closings::default(),
         })
+    }
+
+    /// Checks that values could be the agreed set of the open window: one of each validator in the order of keys,
+    /// each on its chain, of validators with more than two thirds of the stake.
+    ///
+    /// # Errors
+    /// [`JudgingError::Order`], [`JudgingError::OffChain`] or [`JudgingError::NoQuorum`]
+    pub fn check_reveals(&self, reveals: &[Reveal]) -> Result<(), JudgingError> {
+        if reveals.windows(2).any(|pair| pair[0].validator >= pair[1].validator) {
+            return Err(JudgingError::Order);
+        }
+        if let Some(reveal) = reveals.iter().find(|reveal| !self.check_reveal(&reveal.validator, &reveal.value)) {
+            return Err(JudgingError::OffChain(reveal.validator.short()));
+        }
+        let total = self.genesis.total_stake();
+        let stake = stake::stake_of(&self.genesis, reveals.iter().map(|reveal| &reveal.validator));
+        if !stake::more_than_two_thirds(stake, total) {
+            return Err(JudgingError::NoQuorum { stake, total });
+        }
+        Ok(())
     }
 
     /// The registrations that a cut names, by owner, each checked.
@@ -186,22 +196,6 @@ impl RunState {
             hasher.update(state_out.hash().as_bytes());
         }
         hasher
-    }
-
-    /// The seed of a cut and these reveals, computed once for all who share this state. `committed` gives the
-    /// cut's contributions by miner and is called only where the seed is not known yet.
-    pub(crate) fn shared_seed<'a>(
-        &self,
-        cut: CutId,
-        reveals: &BTreeMap<PublicKey, Hash>,
-        committed: impl FnOnce() -> Vec<&'a Contribution>,
-    ) -> Hash {
-        let key: Vec<(PublicKey, Hash)> = reveals.iter().map(|(validator, value)| (*validator, *value)).collect();
-        *self.shared.seeds.get_or((cut, key), || {
-            let named = committed().into_iter();
-            let committed: Vec<_> = named.map(|claimed| (claimed.miner, claimed.delta, claimed.state_out)).collect();
-            self.seed_of(&committed, &reveals_of(reveals))
-        })
     }
 
     /// The result of [`RunState::judging`] for the cut with this id, computed once for all who share this state.

@@ -186,11 +186,6 @@ impl Judging {
     }
 }
 
-/// Reveals as a record lists them.
-pub(crate) fn reveals_of(values: &BTreeMap<PublicKey, Hash>) -> Vec<Reveal> {
-    values.iter().map(|(validator, value)| Reveal { validator: *validator, value: *value }).collect()
-}
-
 /// The findings of a validator in a window: the parts of its score that do not follow from others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Judgement {

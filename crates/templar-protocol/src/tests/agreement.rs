@@ -1,4 +1,4 @@
-//! Agreement on cut and record: validators are silent, lie or restart, deadlines run out at any time, and all
+//! Agreement on cut, reveal set and record: validators are silent, lie or restart, deadlines run out at any time, and all
 //! nodes end with the same records.
 
 use std::collections::BTreeMap;
@@ -118,7 +118,7 @@ fn flood(cluster: &Cluster, to: usize, liar: &SecretKey, round: u8) -> Vec<Entry
     let mut entries =
         vec![forge(Inbox { run, window, validator: liar.public(), contributions, registrations: vec![] }, liar)];
     for (number, step) in [VoteStep::Prevote, VoteStep::Precommit].into_iter().enumerate() {
-        for on in [VoteOn::Cut, VoteOn::Window] {
+        for on in [VoteOn::Cut, VoteOn::Reveals, VoteOn::Window] {
             let value = Some(Hash::of(&[to as u8, round, number as u8]));
             entries.push(forge(Vote { run, window, on, attempt: u32::from(round), step, value }, liar));
         }
@@ -153,7 +153,11 @@ fn a_liar_at_any_time(seed: u64) {
             2 | 3 => {
                 let to = order.below(cluster.members.len());
                 let from = &cluster.members[order.below(4)].node;
-                let on = if from.cut().is_none() { VoteOn::Cut } else { VoteOn::Window };
+                let on = match (from.cut(), from.judging()) {
+                    (None, _) => VoteOn::Cut,
+                    (Some(_), None) => VoteOn::Reveals,
+                    (Some(_), Some(_)) => VoteOn::Window,
+                };
                 let mut values: Vec<Option<Hash>> = vec![None, Some(Hash::of(b"nothing"))];
                 values.extend(from.proposed(on).into_iter().map(Some));
                 let vote = Vote {

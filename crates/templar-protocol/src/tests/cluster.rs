@@ -213,42 +213,6 @@ fn deadlines_close_windows_without_the_silent() {
     assert_eq!(cluster.members[3].node.closed()[3].window.body.reveals.len(), 4);
 }
 
-/// A validator that reveals after the deadline changes the seed; those who have judged judge again and all agree.
-#[test]
-fn a_late_reveal_makes_everybody_judge_the_larger_set() {
-    let mut cluster = Cluster::new(&[1, 1, 1, 1], 3, 1);
-    let late = cluster.validators[3].clone();
-    cluster.silent.insert(late.public());
-    cluster.wake();
-    let mut order = Order(5);
-    // The deadlines of commit and reveal.
-    for _ in 0..2 {
-        cluster.run(&mut order, |_| false);
-        cluster.expire();
-    }
-    let reveals = |cluster: &Cluster, member: usize| {
-        cluster.members[member].node.judging().map(|judging| judging.reveals().len())
-    };
-    assert_eq!(reveals(&cluster, 0), Some(3));
-    cluster.run(&mut order, |cluster| cluster.members[1].node.scores().count() == 2);
-    assert_eq!(cluster.members[1].node.scores().count(), 2);
-    let reveal = Entry::Reveal(RevealEntry {
-        run: cluster.members[0].node.state().run(),
-        window: WindowIndex(0),
-        validator: late.public(),
-        value: chain_value(&late, WindowIndex(0)),
-    });
-    cluster.send_to_all(&reveal);
-    cluster.silent.clear();
-    cluster.restart(3);
-    cluster.run(&mut order, over);
-    assert!(over(&cluster), "stalled");
-    assert_eq!(cluster.members[0].node.closed()[0].window.body.reveals.len(), 4);
-    for member in 0..cluster.members.len() {
-        assert_eq!(records(&cluster, member), records(&cluster, 0));
-    }
-}
-
 #[test]
 fn an_own_delta_is_served_only_after_the_cut() {
     let mut cluster = Cluster::started(&[1, 1], 3, 2);

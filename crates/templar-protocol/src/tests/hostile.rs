@@ -18,7 +18,7 @@ fn refused(node: &Node, entry: &Entry) -> Reject {
     reject
 }
 
-/// The refusal of a cut or record that is wrong and that nobody has voted for.
+/// The refusal of a cut, reveal set or record that is wrong and that nobody has voted for.
 fn found_wrong(reject: Reject) -> Reject {
     Reject::Wrong(Box::new(reject))
 }
@@ -242,10 +242,10 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
         let seed = Hash::of(&[number]);
         forge(Score { run, window, validator: validator.public(), cut, seed, entries, verdicts, evidence }, validator)
     };
-    for number in 0..8 {
+    for number in 0..2 {
         given(&mut node, &score(number));
     }
-    assert!(matches!(refused(&node, &score(8)), Reject::TooMany { kind: "score", .. }));
+    assert!(matches!(refused(&node, &score(2)), Reject::TooMany { kind: "score", .. }));
     // Votes: two for each step; and few for attempts in which nobody is known to be.
     let vote = |attempt, number: u8| {
         let vote =
@@ -317,8 +317,7 @@ fn scores_and_records_that_do_not_recompute_are_refused() {
     assert_eq!(refused(&node, &forge_record(of_another_cut)), found_wrong(Reject::OtherCut("window")));
     let mut off_chain = body.clone();
     off_chain.reveals[0].value = Hash::default();
-    let short = body.reveals[0].validator.short();
-    let off = Reject::Judging(JudgingError::OffChain(short));
+    let off = Reject::Record(AdvanceError::Differs(RecordField::Reveals));
     assert_eq!(refused(&node, &forge_record(off_chain)), found_wrong(off));
     // A body that its header does not name is no record, whoever signed the header.
     let other = WindowHeader { body_root: Hash::of(b"another body").into(), ..header };
@@ -432,16 +431,16 @@ fn a_false_refusal_is_confirmed_by_nobody() {
     let mut order = Order(2);
     // All but the liar bring the window to the point where only its score is missing. It does its other duties.
     cluster.run(&mut order, |_| false);
-    for _ in 0..4 {
+    for _ in 0..8 {
         let duties: Vec<Entry> = cluster.members[3]
             .node
             .todo()
             .into_iter()
             .filter_map(|output| match output {
                 Output::Sign(Unsigned::Vote(vote)) if vote.on == VoteOn::Window => None,
-                Output::Sign(document @ (Unsigned::Inbox(_) | Unsigned::Cut(_) | Unsigned::Vote(_))) => {
-                    Some(document.sign(&liar))
-                }
+                Output::Sign(
+                    document @ (Unsigned::Inbox(_) | Unsigned::Cut(_) | Unsigned::Reveals(_) | Unsigned::Vote(_)),
+                ) => Some(document.sign(&liar)),
                 Output::Reveal { window } => Some(Entry::Reveal(RevealEntry {
                     run: cluster.members[3].node.state().run(),
                     window,

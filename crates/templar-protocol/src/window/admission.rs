@@ -1,12 +1,12 @@
 //! Admission: whether there is room for an entry, and whether it is valid.
 //!
 //! The answer depends on the accepted entries of the open window and on nothing else, so every order of arrival
-//! ends in the same set. An entry that cannot be checked yet waits: a score until its seed is known. A cut or
-//! record is taken in and passed on at once, and checked when everything that it names is here. `open.rs`
+//! ends in the same set. An entry that cannot be checked yet waits: a score until its seed is known. A cut, reveal
+//! set or record is taken in and passed on at once, and checked when everything that it names is here. `open.rs`
 //! describes how much of each signer is kept.
 
 use templar_manifest::{
-    Contribution, Cut, Genesis, Hash, Inbox, InboxId, Payload, Registration, Score, ScoreId, Signed, Vote,
+    Contribution, Cut, Genesis, Hash, Inbox, InboxId, Payload, Registration, RevealSet, Score, ScoreId, Signed, Vote,
     WindowHeader, WindowRecord, payload,
 };
 
@@ -14,13 +14,11 @@ use super::open::{OpenWindow, Ready};
 use super::reject::Reject;
 use super::sound::{Sound, place};
 use super::verified::{Opened, Verified};
-use crate::run::{AdvanceError, RecordField, RegistrationError, RunState, ScoreError};
-use crate::stake;
+use crate::entry::RevealEntry;
+use crate::run::{AdvanceError, RecordField, RegistrationError, RunState};
 
 /// The number of payloads of one kind that are kept of one signer; two prove that one of them is a lie.
 pub(super) const MAX_STATEMENTS: usize = 2;
-/// The number of scores that are kept of one validator, of all seeds.
-const MAX_SCORES: usize = 8;
 /// The number of votes that are kept of one validator in attempts in which no honest validator is known to be.
 const MAX_VOTES_AHEAD: usize = 4;
 /// The number of registrations of one window that are kept, of all owners. Each has cost its work, or stands
@@ -52,13 +50,10 @@ impl OpenWindow {
         let mut earlier = self.statements(opened);
         let mut is_full = earlier.len() >= MAX_STATEMENTS;
         match opened {
-            Opened::Score(signed) => {
+            Opened::Score(_) => {
                 let held = self.intake.held.values().map(|held| &held.opened).filter(|held| held.signer() == signer);
-                earlier.extend(held.map(|held| (held.payload_id(), held.seed())));
-                let all = earlier.len();
-                // A score with another seed is no contradiction, since more validators had revealed.
-                earlier.retain(|(_, seed)| *seed == Some(signed.payload().seed));
-                is_full = all >= MAX_SCORES || earlier.len() >= MAX_STATEMENTS;
+                earlier.extend(held.map(Opened::payload_id));
+                is_full = earlier.len() >= MAX_STATEMENTS;
             }
             Opened::Vote(signed) => {
                 let (vote, ballot) = (signed.payload(), self.ballot(signed.payload().on));
@@ -70,7 +65,7 @@ impl OpenWindow {
         if is_full && !self.is_named(genesis, opened) {
             return Err(too_many());
         }
-        Ok(earlier.first().map(|(first, _)| *first).filter(|_| !opened.is_body()))
+        Ok(earlier.first().copied().filter(|_| !opened.is_body()))
     }
 
     /// Whether an accepted entry names it, so that something may depend on it.
@@ -80,6 +75,7 @@ impl OpenWindow {
             Opened::Contribution(_) => self.is_in_an_inbox(&id.into()),
             Opened::Inbox(_) => self.cuts.values().any(|cut| cut.body.inboxes.contains(&id.into())),
             Opened::Cut(_) => self.cut_ballot.names(&id),
+            Opened::Reveals(_) => self.reveal_ballot.names(&id),
             Opened::Score(_) => self.records.values().any(|record| record.body.body.scores.contains(&id.into())),
             Opened::Window(_) => self.record_ballot.names(&id),
             Opened::Vote(signed) => {
@@ -106,35 +102,38 @@ impl OpenWindow {
         Ok(())
     }
 
-    /// The accepted payloads of the same kind and signer, with the seed for a score. For a vote they are of the
-    /// same step.
-    fn statements(&self, opened: &Opened) -> Vec<(Hash, Option<Hash>)> {
+    /// The accepted payloads of the same kind and signer. For a vote they are of the same step.
+    fn statements(&self, opened: &Opened) -> Vec<Hash> {
         let signer = opened.signer();
         match opened {
             Opened::Contribution(_) => {
                 let further = self.contributions.further.get(&signer).into_iter().flatten();
-                self.contributions.first.get(&signer).into_iter().chain(further).map(|id| (id.hash(), None)).collect()
+                self.contributions.first.get(&signer).into_iter().chain(further).map(|id| id.hash()).collect()
             }
             Opened::Inbox(_) => {
                 let own = self.inboxes.values().filter(|other| other.signer() == signer);
-                own.map(|other| (other.id(), None)).collect()
+                own.map(Signed::id).collect()
             }
             Opened::Cut(_) => {
                 let own = self.cuts.iter().filter(|(_, cut)| cut.publisher.signer == signer);
-                own.map(|(id, _)| (id.hash(), None)).collect()
+                own.map(|(id, _)| id.hash()).collect()
+            }
+            Opened::Reveals(_) => {
+                let own = self.reveal_sets.iter().filter(|(_, set)| set.publisher.signer == signer);
+                own.map(|(id, _)| id.hash()).collect()
             }
             Opened::Score(_) => {
                 let own = self.scores.values().filter(|other| other.signer() == signer);
-                own.map(|other| (other.id(), Some(other.payload().seed))).collect()
+                own.map(Signed::id).collect()
             }
             Opened::Window(_) => {
                 let own = self.records.iter().filter(|(_, record)| record.publisher.signer == signer);
-                own.map(|(id, _)| (id.hash(), None)).collect()
+                own.map(|(id, _)| id.hash()).collect()
             }
             Opened::Vote(signed) => {
                 let vote = signed.payload();
                 let own = self.ballot(vote.on).said(&signer, vote.attempt, vote.step);
-                own.map(|value| (payload::id_of(&Vote { value, ..*vote }), None)).collect()
+                own.map(|value| payload::id_of(&Vote { value, ..*vote })).collect()
             }
             // A second value cannot be on the chain, and registrations are limited by owner.
             Opened::Reveal(_) | Opened::Registration(_) | Opened::Evidence(_) => Vec::new(),
@@ -154,6 +153,10 @@ impl OpenWindow {
                 let weighed = self.weigh_cut(state, signed.payload());
                 self.taken(state.genesis(), &verified.opened, weighed)
             }
+            Opened::Reveals(signed) => {
+                let weighed = self.weigh_reveals(state, signed.payload());
+                self.taken(state.genesis(), &verified.opened, weighed)
+            }
             Opened::Score(signed) => self.examine_score(state, signed.payload(), verified),
             Opened::Window(proposed) => {
                 let weighed = self.weigh_record(state, &proposed.record, &verified.sound);
@@ -164,17 +167,11 @@ impl OpenWindow {
                 state.check_evidence(&shown.contradiction).map_err(Reject::Evidence)?;
                 Ok(Ready::Now)
             }
-            Opened::Reveal(reveal) => {
-                if state.check_reveal(&reveal.validator, &reveal.value) {
-                    Ok(Ready::Now)
-                } else {
-                    Err(Reject::Reveal(reveal.validator.short()))
-                }
-            }
+            Opened::Reveal(reveal) => self.examine_reveal(state, reveal),
         }
     }
 
-    /// A cut or record is taken in unless it is found wrong. If a vote names it, it is taken in even then,
+    /// A cut, reveal set or record is taken in unless it is found wrong. If a vote names it, it is taken in even then,
     /// since others may have taken it in before they could tell.
     fn taken(&self, genesis: &Genesis, opened: &Opened, weighed: Result<Ready, Reject>) -> Result<Ready, Reject> {
         match weighed {
@@ -183,10 +180,11 @@ impl OpenWindow {
         }
     }
 
-    /// Whether the same cut or record is here already, signed by any validator.
+    /// Whether the same cut, reveal set or record is here already, signed by any validator.
     pub(super) fn has_body(&self, opened: &Opened) -> bool {
         match opened {
             Opened::Cut(signed) => self.cuts.contains_key(&signed.id().into()),
+            Opened::Reveals(signed) => self.reveal_sets.contains_key(&signed.id().into()),
             Opened::Window(proposed) => self.records.contains_key(&proposed.id),
             _ => false,
         }
@@ -232,52 +230,60 @@ impl OpenWindow {
             && cut.registrations.iter().all(|entry| self.registrations.by_id.contains_key(&entry.registration))
     }
 
+    /// A value counts once the set has it. Before the set is agreed each value on its chain is taken in.
+    fn examine_reveal(&self, state: &RunState, reveal: &RevealEntry) -> Result<Ready, Reject> {
+        let RevealEntry { validator, value, .. } = *reveal;
+        if !state.check_reveal(&validator, &value) {
+            return Err(Reject::Reveal(validator.short()));
+        }
+        match self.agreed() {
+            Some(judging) if judging.reveal(&validator).is_none() => Err(Reject::AfterSet(validator.short())),
+            _ => Ok(Ready::Now),
+        }
+    }
+
+    /// Checks that a reveal set is of the certified cut, and that its values are on their chains and enough.
+    pub(super) fn weigh_reveals(&self, state: &RunState, set: &RevealSet) -> Result<Ready, Reject> {
+        let Some(certified) = self.certified else { return Ok(Ready::Later) };
+        if set.cut != certified {
+            return Err(Reject::OtherCut(RevealSet::KIND.name()));
+        }
+        state.check_reveals(&set.reveals).map_err(Reject::Judging)?;
+        Ok(Ready::Now)
+    }
+
     fn examine_score(&self, state: &RunState, score: &Score, verified: &Verified) -> Result<Ready, Reject> {
         let Some(certified) = self.certified else { return Ok(Ready::Later) };
         if score.cut != certified {
             return Err(Reject::OtherCut(Score::KIND.name()));
         }
-        match self.seeds.judgings.get(&score.seed) {
-            Some(judging) => {
-                let place = place(state, judging);
-                if !verified.sound.is_sound(place) {
-                    state.check_score(judging, score).map_err(Reject::Score)?;
-                    verified.sound.found_sound(place);
-                }
-                Ok(Ready::Now)
-            }
-            // If a smaller set of reveals could have been meant, a record may still name it.
-            None if self.is_only_seed(state.genesis()) => Err(Reject::Score(ScoreError::Foreign("seed"))),
-            None => Ok(Ready::Later),
+        let Some(judging) = self.agreed() else { return Ok(Ready::Later) };
+        let place = place(state, judging);
+        if !verified.sound.is_sound(place) {
+            state.check_score(judging, score).map_err(Reject::Score)?;
+            verified.sound.found_sound(place);
         }
-    }
-
-    /// Whether only one seed is possible: every validator has revealed, and without any one of them there would
-    /// be no quorum.
-    fn is_only_seed(&self, genesis: &Genesis) -> bool {
-        let total = genesis.total_stake();
-        let least = genesis.validators.iter().map(|validator| validator.stake).min().unwrap_or(0);
-        self.seeds.current.is_some()
-            && self.seeds.reveals.len() == genesis.validators.len()
-            && !stake::more_than_two_thirds(total - least, total)
+        Ok(Ready::Now)
     }
 
     /// Checks that a record recomputes, except for its outer step.
     pub(super) fn weigh_record(&self, state: &RunState, record: &WindowRecord, sound: &Sound) -> Result<Ready, Reject> {
-        let Some((certified, cut)) = self.cut() else { return Ok(Ready::Later) };
+        let Some(certified) = self.certified else { return Ok(Ready::Later) };
         let body = &record.body;
         if body.cut != certified {
             return Err(Reject::OtherCut(WindowHeader::KIND.name()));
         }
-        let judging = &*self.judging_of(state, (certified, cut), body.reveals.clone())?;
-        if judging.seed() != body.seed {
-            return Err(Reject::Record(AdvanceError::Differs(RecordField::Seed)));
+        let Some(judging) = self.agreed() else { return Ok(Ready::Later) };
+        for (differs, field) in [
+            (judging.reveals() != body.reveals, RecordField::Reveals),
+            (judging.seed() != body.seed, RecordField::Seed),
+        ] {
+            if differs {
+                return Err(Reject::Record(AdvanceError::Differs(field)));
+            }
         }
         let named = body.scores.iter().map(|id| self.scores.get(id).map(|score| (*id, score.payload())));
         let Some(scores) = named.collect::<Option<Vec<(ScoreId, &Score)>>>() else { return Ok(Ready::Later) };
-        if scores.iter().any(|(_, score)| score.seed != judging.seed()) {
-            return Err(Reject::Record(AdvanceError::Score(ScoreError::Foreign("seed"))));
-        }
         let place = place(state, judging);
         if !sound.is_sound(place) {
             state.shared_check_record(judging, &scores, record).map_err(Reject::Record)?;

@@ -1,10 +1,10 @@
-//! The votes on one decision of a window, its cut or its record. An attempt has two steps of voting.
+//! The votes on one decision of a window: its cut, its reveal set or its record. An attempt has two steps of voting.
 //!
 //! The rules are those of Tendermint (Buchman, Kwon, Milosevic, *The latest gossip on BFT consensus*,
 //! arXiv:1807.04938), with three differences:
 //!
-//! * Nobody proposes in attempt 0, because every honest validator computes the same value from the same inboxes
-//!   or scores.
+//! * Nobody proposes in attempt 0, because every honest validator computes the same value from the same inboxes,
+//!   hash-chain values or scores.
 //! * A proposal is the prevote of the attempt's proposer.
 //! * Only votes in a journal count. So a reader of a journal sees every lock and every majority that its writer
 //!   saw.
@@ -16,7 +16,7 @@
 //! # Rules
 //!
 //! Attempts are numbered from 0. In each, a validator gives at most one *prevote* and then at most one
-//! *precommit*, for the id of one cut or record or for none. *More than two thirds* means of the stake.
+//! *precommit*, for the id of one cut, reveal set or record or for none. *More than two thirds* means of the stake.
 //!
 //! 1. Prevotes for one value by more than two thirds in one attempt are its **polka**.
 //! 2. A validator precommits a value only in the attempt of its polka, and only if all that the value names is
@@ -57,6 +57,24 @@
 //! names is admitted (`admission.rs`). The proposer prevotes the value of the newest polka, which no lock
 //! forbids. If there is no polka, nobody is locked, and it prevotes the value that it computes. So all prevote
 //! it, all precommit it, and it is decided. f faulty proposers in a row cost f attempts.
+//!
+//! # Why no library
+//!
+//! Malachite's core (`arc-malachitebft-core-consensus` 0.8) implements the same paper and was tried beside this
+//! module. The ballot stays our own, for these reasons:
+//!
+//! * A vote here is an entry of the journal, and so of the log that peers pull. The library brings a log of its own,
+//!   which would be a second truth about which votes were given.
+//! * Here all compute the same value in the good case, and nobody waits for a proposal. The library decides nothing
+//!   before a proposal and its value are there.
+//! * The library drops votes that are more than ten rounds ahead and queues those for heights to come. A reader of a
+//!   journal must fold all of them, in any order, and end in the same state.
+//! * It would have prevented nothing. Validators with less than a third of the stake once held windows open by
+//!   releasing their values late. No two values were ever certified; the question that was voted on changed. The
+//!   reveal set answers that (`voting.rs`).
+//!
+//! `tests/ballot.rs` follows every course that a vote can take among four validators of whom one is faulty, with the
+//! code of this module and of `voting.rs`, and finds two certificates as soon as validators forget their locks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -73,7 +91,7 @@ struct Round {
     values: BTreeMap<Option<Hash>, BTreeMap<PublicKey, Signature>>,
 }
 
-/// All votes on one decision, the cut or the record.
+/// All votes on one decision: the cut, the reveal set or the record.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Ballot {
     rounds: BTreeMap<(u32, VoteStep), Round>,

@@ -4,8 +4,8 @@
 //! outputs in any order and more than once.
 
 use templar_manifest::{
-    BlobId, Cut, Hash, Inbox, Kind, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, Score, ScoreEntry,
-    SecretKey, Signed, Vote, VoteOn, WindowIndex, WindowRecord, payload,
+    BlobId, Cut, Hash, Inbox, Kind, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, RevealSet, Score,
+    ScoreEntry, SecretKey, Signed, Vote, VoteOn, WindowIndex, WindowRecord, payload,
 };
 
 use super::reject::Reject;
@@ -19,13 +19,13 @@ use crate::run::{EvaluationTask, JudgePlan, Stepped, Tried};
 pub enum Phase {
     /// Miners contribute; it ends with the inboxes and the cut.
     Commit,
-    /// Validators reveal their values; it ends with the seed.
+    /// Validators reveal their values; it ends with the agreed set of values and the seed.
     Reveal,
     /// Validators judge; it ends with the record.
     Judge,
     /// A wait in an attempt to agree on a cut or record.
     Vote {
-        /// Whether the attempt is on the cut or on the record.
+        /// The decision that the attempt is on.
         on: VoteOn,
         /// The number of the attempt.
         attempt: u32,
@@ -141,11 +141,13 @@ pub enum Unsigned {
     Inbox(Inbox),
     /// The cut, for all to vote on.
     Cut(Cut),
+    /// The values that count, for all to vote on.
+    Reveals(RevealSet),
     /// Its judgement of the window.
     Score(Score),
     /// The record, for all to vote on. Its header is signed.
     Window(Box<WindowRecord>),
-    /// A vote on a cut or record.
+    /// A vote on a cut, reveal set or record.
     Vote(Vote),
 }
 
@@ -155,6 +157,7 @@ impl Unsigned {
         match self {
             Self::Inbox(_) => Kind::Inbox,
             Self::Cut(_) => Kind::Cut,
+            Self::Reveals(_) => Kind::Reveals,
             Self::Score(_) => Kind::Score,
             Self::Window(_) => Kind::Window,
             Self::Vote(_) => Kind::Vote,
@@ -171,6 +174,7 @@ impl Unsigned {
             }
             Self::Inbox(inbox) => Signed::sign(inbox, key).envelope(),
             Self::Cut(cut) => Signed::sign(cut, key).envelope(),
+            Self::Reveals(set) => Signed::sign(set, key).envelope(),
             Self::Score(score) => Signed::sign(score, key).envelope(),
             Self::Vote(vote) => Signed::sign(vote, key).envelope(),
         })
@@ -195,13 +199,13 @@ pub enum Output {
         /// The rule that it breaks.
         reject: Reject,
     },
-    /// A cut or record that was taken in turned out to be wrong. Its signer could have known.
+    /// A cut, reveal set or record that was taken in turned out to be wrong. Its signer could have known.
     Wrong {
-        /// The kind of the manifest: `cut` or `window`.
+        /// The kind of the manifest: `cut`, `reveals` or `window`.
         kind: &'static str,
         /// The key that signed it.
         signer: PublicKey,
-        /// The id of the cut or record.
+        /// The id of the cut, reveal set or record.
         id: Hash,
         /// The rule that it breaks.
         reject: Reject,

@@ -1,12 +1,12 @@
 //! The open window: everything accepted and held of it, and what follows at once.
 //!
 //! The memory for one signer is bounded. Of each kind two payloads are kept, those that came first, which is
-//! enough to prove equivocation. There are some exceptions: of scores two for each seed and eight in all, of
-//! votes two for each step, of registrations one of each owner and a limited number in all.
+//! enough to prove equivocation. There are some exceptions: of votes two for each step, of registrations one of
+//! each owner and a limited number in all.
 //!
 //! An entry beyond these bounds is still taken in if an accepted entry names it: a contribution or registration
-//! that an inbox names, an inbox that a cut names, a score that a record names, a cut or record that a vote
-//! names, a vote that others with more than a third of the stake have given as well. Up to thirty-two entries
+//! that an inbox names, an inbox that a cut names, a score that a record names, a cut, reveal set or record that
+//! a vote names, a vote that others with more than a third of the stake have given as well. Up to thirty-two entries
 //! of each signer are set aside until something names them. Others must be sent again. So everything that
 //! validators agree on can be fetched and checked by everybody, even if its signer has signed other statements.
 //! And since only accepted entries count, folding a journal again gives the same window.
@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use templar_manifest::{
     Contradiction, Contribution, ContributionId, Cut, CutId, Envelope, Genesis, Hash, Inbox, InboxId, Kind, Outcome,
-    PublicKey, RecordId, Registration, RegistrationId, Replay, Reveal, Score, ScoreId, Signed, VoteOn, VoteStep,
-    WindowBody, WindowIndex, WindowRecord,
+    PublicKey, RecordId, Registration, RegistrationId, Replay, RevealSet, RevealSetId, Score, ScoreId, Signed, VoteOn,
+    VoteStep, WindowIndex, WindowRecord,
 };
 
 use super::ballot::Ballot;
@@ -26,8 +26,7 @@ use super::reject::Reject;
 use super::sound::Sound;
 use super::verified::{Opened, Verified};
 use crate::run::evidence;
-use crate::run::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, Tried, VoteCertificate, Witness, reveals_of};
-use crate::stake;
+use crate::run::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, Tried, VoteCertificate, Witness};
 
 /// The most entries of one signer that are set aside until something names them.
 const MAX_ASIDE: usize = 32;
@@ -39,7 +38,7 @@ pub(super) enum Ready {
     Later,
 }
 
-/// A cut or record that a validator has proposed.
+/// A cut, reveal set or record that a validator has proposed.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Proposal<T> {
     pub(super) body: Arc<T>,
@@ -71,7 +70,7 @@ pub(super) struct Confirmed {
 pub(super) struct Intake {
     /// Ids of the entries that were accepted.
     pub(super) known: BTreeSet<Hash>,
-    /// Scores whose cut or seed is not known yet, by the id of their entry.
+    /// Scores whose cut or reveal set is not known yet, by the id of their entry.
     pub(super) held: BTreeMap<Hash, Verified>,
     /// Entries beyond their signer's limit, by signer. One is taken in when an accepted entry names it.
     aside: BTreeMap<PublicKey, Vec<Verified>>,
@@ -97,23 +96,21 @@ pub(super) struct AcceptedRegistrations {
 
 /// The validators' hash-chain values, and what follows from them.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Seeds {
+pub(super) struct Values {
     /// The values that are here, by validator.
-    pub(super) reveals: BTreeMap<PublicKey, Hash>,
-    /// Every set of values that was complete at some time, by the seed that it gives.
-    sets: BTreeMap<Hash, Vec<Reveal>>,
-    /// By seed: the judgings of those sets, and of the sets that records name, on which something depends.
-    pub(super) judgings: BTreeMap<Hash, Arc<Judging>>,
-    /// The seed of all values that are here; none while they are too few.
-    pub(super) current: Option<Hash>,
+    pub(super) here: BTreeMap<PublicKey, Hash>,
+    /// The values that were here when this node first voted on the set. Every set that it votes for has them.
+    pub(super) listed: Option<BTreeMap<PublicKey, Hash>>,
+    /// The judging of the certified set: the seed and the draws, which never change.
+    pub(super) agreed: Option<Arc<Judging>>,
 }
 
 /// This node's work as a validator, and its results.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct OwnWork {
     pub(super) plan: Option<JudgePlan>,
-    /// Its unsigned score, by seed.
-    pub(super) judged: BTreeMap<Hash, Score>,
+    /// Its unsigned score.
+    pub(super) judged: Option<Score>,
     /// Its own replays of contributions about which scores disagree.
     pub(super) confirmed: BTreeMap<Subject, Confirmed>,
     /// Its own measurements of contributions about which scores disagree, each with the attempt to agree on the
@@ -133,7 +130,9 @@ pub(super) struct OpenWindow {
     pub(super) cuts: BTreeMap<CutId, Proposal<Cut>>,
     pub(super) cut_ballot: Ballot,
     pub(super) certified: Option<CutId>,
-    pub(super) seeds: Seeds,
+    pub(super) values: Values,
+    pub(super) reveal_sets: BTreeMap<RevealSetId, Proposal<RevealSet>>,
+    pub(super) reveal_ballot: Ballot,
     pub(super) scores: BTreeMap<ScoreId, Signed<Score>>,
     pub(super) records: BTreeMap<RecordId, Proposal<WindowRecord>>,
     pub(super) record_ballot: Ballot,
@@ -149,15 +148,9 @@ pub(super) fn names(contribution: &Contribution, blob: &Hash) -> bool {
 }
 
 impl OpenWindow {
-    /// The judging of all reveals that are here.
-    pub(super) fn current(&self) -> Option<&Judging> {
-        self.seeds.current.as_ref().and_then(|seed| self.seeds.judgings.get(seed)).map(|judging| &**judging)
-    }
-
-    /// The judging of a record's reveals, if it is known by its seed.
-    pub(super) fn judged_as(&self, record: &WindowBody) -> Option<&Judging> {
-        let judging = self.seeds.judgings.get(&record.seed).filter(|judging| judging.reveals() == record.reveals);
-        judging.map(|judging| &**judging)
+    /// The judging of the certified reveal set.
+    pub(super) fn agreed(&self) -> Option<&Judging> {
+        self.values.agreed.as_deref()
     }
 
     /// The certified cut and its id, once there is one.
@@ -241,6 +234,11 @@ impl OpenWindow {
                 let proposal = Proposal::new(signed.shared(), publisher, verified.sound);
                 self.cuts.entry(signed.id().into()).or_insert(proposal);
             }
+            Opened::Reveals(signed) => {
+                let publisher = Witness { signer: signed.signer(), signature: signed.signature() };
+                let proposal = Proposal::new(signed.shared(), publisher, verified.sound);
+                self.reveal_sets.entry(signed.id().into()).or_insert(proposal);
+            }
             Opened::Score(signed) => {
                 self.scores.insert(signed.id().into(), signed);
             }
@@ -257,7 +255,7 @@ impl OpenWindow {
                 self.shown.insert((shown.signer, shown.window), shown.clone());
             }
             Opened::Reveal(reveal) => {
-                self.seeds.reveals.insert(reveal.validator, reveal.value);
+                self.values.here.insert(reveal.validator, reveal.value);
             }
         }
     }
@@ -265,20 +263,20 @@ impl OpenWindow {
     /// The contradictions among accepted entries: two statements of one signer where one is allowed.
     pub(super) fn contradictions(&self, state: &RunState) -> Vec<Contradiction> {
         let (run, window) = (state.run(), state.window());
-        let mut said = BTreeMap::<(PublicKey, Kind, Option<Hash>), Vec<Envelope>>::new();
-        let mut add =
-            |kind, seed, envelope: Envelope| said.entry((envelope.signer, kind, seed)).or_default().push(envelope);
+        let mut said = BTreeMap::<(PublicKey, Kind), Vec<Envelope>>::new();
+        let mut add = |kind, envelope: Envelope| said.entry((envelope.signer, kind)).or_default().push(envelope);
         // Encoding is expensive and contradictions are rare, so only their statements are encoded.
         for signed in twice(self.contributions.by_id.values(), Signed::signer) {
-            add(Kind::Contribution, None, signed.envelope());
+            add(Kind::Contribution, signed.envelope());
         }
         for signed in twice(self.inboxes.values(), Signed::signer) {
-            add(Kind::Inbox, None, signed.envelope());
+            add(Kind::Inbox, signed.envelope());
         }
-        for signed in twice(self.scores.values(), |signed| (signed.signer(), signed.payload().seed)) {
-            add(Kind::Score, Some(signed.payload().seed), signed.envelope());
+        for signed in twice(self.scores.values(), Signed::signer) {
+            add(Kind::Score, signed.envelope());
         }
-        let votes = [VoteOn::Cut, VoteOn::Window].into_iter().flat_map(|on| self.ballot(on).twice(run, window, on));
+        let decisions = [VoteOn::Cut, VoteOn::Reveals, VoteOn::Window];
+        let votes = decisions.into_iter().flat_map(|on| self.ballot(on).twice(run, window, on));
         let pairs = said.into_values().map(Vec::into_iter).chain(votes.map(Vec::into_iter));
         pairs.filter_map(|mut said| Some(evidence::of(window, said.next()?, said.next()?))).collect()
     }
@@ -286,116 +284,93 @@ impl OpenWindow {
     pub(super) fn ballot(&self, on: VoteOn) -> &Ballot {
         match on {
             VoteOn::Cut => &self.cut_ballot,
+            VoteOn::Reveals => &self.reveal_ballot,
             VoteOn::Window => &self.record_ballot,
         }
     }
 
-    fn ballot_mut(&mut self, on: VoteOn) -> &mut Ballot {
+    pub(super) fn ballot_mut(&mut self, on: VoteOn) -> &mut Ballot {
         match on {
             VoteOn::Cut => &mut self.cut_ballot,
+            VoteOn::Reveals => &mut self.reveal_ballot,
             VoteOn::Window => &mut self.record_ballot,
         }
     }
 
-    /// Whether a proposed cut or record recomputes. `None` if it is not here, or not everything that it names.
+    /// Whether a proposed cut, reveal set or record recomputes. `None` if it is not here, or not everything that it names.
     pub(super) fn is_right(&self, on: VoteOn, id: &Hash) -> Option<bool> {
         match on {
             VoteOn::Cut => self.cuts.get(&CutId::new(*id)).and_then(|cut| cut.is_right),
+            VoteOn::Reveals => self.reveal_sets.get(&RevealSetId::new(*id)).and_then(|set| set.is_right),
             VoteOn::Window => self.records.get(&RecordId::new(*id)).and_then(|record| record.is_right),
         }
     }
 
-    /// Updates what follows from the accepted entries: which cuts and records recompute, the certified cut, the
-    /// seeds, this node's plan. Returns the cuts and records that were found wrong.
+    /// Updates what follows from the accepted entries: what is found right, the certified cut, the agreed values,
+    /// this node's plan. Returns the cuts, reveal sets and records that were found wrong.
     pub(super) fn refresh(&mut self, state: &RunState, me: Option<PublicKey>) -> Vec<Output> {
-        let mut wrong = Vec::new();
-        if self.certified.is_none() {
-            let waiting: Vec<CutId> =
-                self.cuts.iter().filter(|(_, cut)| cut.is_right.is_none()).map(|(id, _)| *id).collect();
-            for id in waiting {
-                let Some(cut) = self.cuts.get(&id) else { continue };
-                let weighed = self.weigh_cut(state, &cut.body);
-                wrong.extend(self.cuts.get_mut(&id).and_then(|cut| cut.weighed(Kind::Cut, id.hash(), weighed)));
-            }
-            let decided = self.cut_ballot.decided(state.genesis()).map(|(_, id)| CutId::new(id));
-            self.certified = decided.filter(|id| self.is_right(VoteOn::Cut, &id.hash()) == Some(true));
+        let mut wrong = self.refresh_cut(state);
+        if self.certified.is_some() {
+            wrong.extend(self.refresh_reveals(state));
         }
-        if self.certified.is_none() {
-            return wrong;
+        if self.values.agreed.is_some() {
+            wrong.extend(self.refresh_records(state));
+            self.make_plan(state, me);
         }
-        self.renew_seed(state);
-        let waiting: Vec<RecordId> =
-            self.records.iter().filter(|(_, record)| record.is_right.is_none()).map(|(id, _)| *id).collect();
-        // Judgings are expensive, so only those are computed that a held score, a record or this node's own plan needs.
-        let mut wanted: BTreeSet<Hash> = self.intake.held.values().filter_map(|held| held.opened.seed()).collect();
-        wanted.extend(self.seeds.current.filter(|_| self.is_revealed(state.genesis())));
-        for seed in wanted {
-            if let Some(reveals) = self.seeds.sets.get(&seed).filter(|_| !self.seeds.judgings.contains_key(&seed)) {
-                let _ = self.judge(state, reveals.clone());
-            }
-        }
-        for id in waiting {
-            let Some(body) = self.records.get(&id).map(|record| record.body.clone()) else { continue };
-            let body = &body.body;
-            let judged = if self.judged_as(body).is_some() { Ok(()) } else { self.judge(state, body.reveals.clone()) };
-            let Some(record) = self.records.get(&id) else { continue };
-            let weighed = judged.and_then(|()| self.weigh_record(state, &record.body, &record.sound));
-            let record = self.records.get_mut(&id);
-            wrong.extend(record.and_then(|record| record.weighed(Kind::Window, id.hash(), weighed)));
-        }
-        self.renew_plan(state, me);
         wrong
     }
 
-    /// Updates the current seed to the set of all reveals that are here.
-    fn renew_seed(&mut self, state: &RunState) {
-        let current = self.seeds.current.as_ref().and_then(|seed| self.seeds.sets.get(seed));
-        if current.is_some_and(|reveals| reveals.len() == self.seeds.reveals.len())
-            || !stake::is_quorum(state.genesis(), self.seeds.reveals.keys())
-        {
-            return;
+    fn refresh_cut(&mut self, state: &RunState) -> Vec<Output> {
+        let mut wrong = Vec::new();
+        if self.certified.is_some() {
+            return wrong;
         }
-        let Some((id, cut)) = self.cut() else { return };
-        let seed = state.shared_seed(id, &self.seeds.reveals, || {
-            let named = cut.contributions.iter().filter_map(|entry| self.contributions.by_id.get(&entry.contribution));
-            named.map(Signed::payload).collect()
-        });
-        self.seeds.sets.insert(seed, reveals_of(&self.seeds.reveals));
-        self.seeds.current = Some(seed);
-    }
-
-    /// The judging of the certified cut with a set of reveals.
-    pub(super) fn judging_of(
-        &self,
-        state: &RunState,
-        cut: (CutId, &Cut),
-        reveals: Vec<Reveal>,
-    ) -> Result<Arc<Judging>, Reject> {
-        let contributions = self.contributions.by_id.values().map(Signed::payload);
-        let registrations = self.registrations.by_id.values().map(Signed::payload);
-        state.shared_judging(cut, contributions, registrations, reveals).map_err(Reject::Judging)
-    }
-
-    /// Computes the judging of a set of reveals and keeps it by its seed.
-    fn judge(&mut self, state: &RunState, reveals: Vec<Reveal>) -> Result<(), Reject> {
-        let Some(cut) = self.cut() else { return Ok(()) };
-        let judging = self.judging_of(state, cut, reveals)?;
-        self.seeds.judgings.insert(judging.seed(), judging);
-        Ok(())
-    }
-
-    /// Makes this node's plan once the seed is settled.
-    fn renew_plan(&mut self, state: &RunState, me: Option<PublicKey>) {
-        if self.is_revealed(state.genesis()) && self.own.plan.as_ref().map(|plan| plan.seed) != self.seeds.current {
-            let current = self.current();
-            self.own.plan = current.and_then(|judging| me.and_then(|me| state.judge_plan(judging, &me)));
+        for id in waiting(&self.cuts) {
+            let Some(cut) = self.cuts.get(&id) else { continue };
+            let weighed = self.weigh_cut(state, &cut.body);
+            wrong.extend(self.cuts.get_mut(&id).and_then(|cut| cut.weighed(Kind::Cut, id.hash(), weighed)));
         }
+        let decided = self.cut_ballot.decided(state.genesis()).map(|(_, id)| CutId::new(id));
+        self.certified = decided.filter(|id| self.is_right(VoteOn::Cut, &id.hash()) == Some(true));
+        wrong
     }
 
-    /// Whether the seed is settled for this node: every validator has revealed, or the node no longer waits.
-    pub(super) fn is_revealed(&self, genesis: &Genesis) -> bool {
-        self.seeds.current.is_some()
-            && (self.seeds.reveals.len() == genesis.validators.len() || self.deadlines.contains(&Phase::Reveal))
+    fn refresh_reveals(&mut self, state: &RunState) -> Vec<Output> {
+        let mut wrong = Vec::new();
+        if self.values.agreed.is_some() {
+            return wrong;
+        }
+        for id in waiting(&self.reveal_sets) {
+            let Some(set) = self.reveal_sets.get(&id) else { continue };
+            let weighed = self.weigh_reveals(state, &set.body);
+            wrong.extend(self.reveal_sets.get_mut(&id).and_then(|set| set.weighed(Kind::Reveals, id.hash(), weighed)));
+        }
+        let decided = self.reveal_ballot.decided(state.genesis()).map(|(_, id)| RevealSetId::new(id));
+        let set = decided.and_then(|id| self.reveal_sets.get(&id)).filter(|set| set.is_right == Some(true));
+        if let (Some(set), Some(cut)) = (set, self.cut()) {
+            let contributions = self.contributions.by_id.values().map(Signed::payload);
+            let registrations = self.registrations.by_id.values().map(Signed::payload);
+            // A certified cut has only valid contributions and registrations, all of them here.
+            self.values.agreed = state.shared_judging(cut, contributions, registrations, set.body.reveals.clone()).ok();
+        }
+        wrong
+    }
+
+    fn refresh_records(&mut self, state: &RunState) -> Vec<Output> {
+        let mut wrong = Vec::new();
+        for id in waiting(&self.records) {
+            let Some(record) = self.records.get(&id) else { continue };
+            let weighed = self.weigh_record(state, &record.body, &record.sound);
+            wrong.extend(self.records.get_mut(&id).and_then(|one| one.weighed(Kind::Window, id.hash(), weighed)));
+        }
+        wrong
+    }
+
+    /// Makes this node's plan, once: the agreed values never change.
+    fn make_plan(&mut self, state: &RunState, me: Option<PublicKey>) {
+        if self.own.plan.is_none() {
+            self.own.plan = self.agreed().zip(me).and_then(|(judging, me)| state.judge_plan(judging, &me));
+        }
     }
 
     /// The closed window once a record is certified.
@@ -414,6 +389,8 @@ impl OpenWindow {
             entries.map(|entry| self.registrations.by_id.get(&entry.registration).cloned()).collect::<Option<_>>()?;
         let scores = body.scores.iter().map(|id| self.scores.get(id).cloned()).collect::<Option<_>>()?;
         let (cut_attempt, _) = self.cut_ballot.decided(genesis)?;
+        let (reveals_attempt, set) = self.reveal_ballot.decided(genesis)?;
+        let reveals = self.reveal_sets.get(&RevealSetId::new(set))?;
         Some(ClosedWindow {
             record,
             window: WindowRecord::clone(&proposal.body),
@@ -423,9 +400,15 @@ impl OpenWindow {
             registrations,
             scores,
             cut_certificate: certificate(&self.cut_ballot, cut_attempt, &body.cut.hash(), cut.publisher)?,
+            reveals_certificate: certificate(&self.reveal_ballot, reveals_attempt, &set, reveals.publisher)?,
             record_certificate: certificate(&self.record_ballot, attempt, &id, proposal.publisher)?,
         })
     }
+}
+
+/// The ids of the proposals that are not found right or wrong yet.
+fn waiting<I: Copy, T>(proposals: &BTreeMap<I, Proposal<T>>) -> Vec<I> {
+    proposals.iter().filter(|(_, proposal)| proposal.is_right.is_none()).map(|(id, _)| *id).collect()
 }
 
 /// The elements that share their key with another one.

@@ -73,7 +73,10 @@ pub enum Reject {
     /// The value is not on the validator's hash chain.
     #[error("value of validator {0} is not on its hash chain")]
     Reveal(String),
-    /// The score or record names another cut than the certified one.
+    /// The value came after the validators had agreed on the set that counts, and is not in it.
+    #[error("value of validator {0} came after the agreed set of values")]
+    AfterSet(String),
+    /// The reveal set, score or record names another cut than the certified one.
     #[error("{0} is of another cut than the certified one")]
     OtherCut(&'static str),
     /// The score does not recompute from its entries.
@@ -85,7 +88,7 @@ pub enum Reject {
     /// The record does not recompute from its parts.
     #[error(transparent)]
     Record(AdvanceError),
-    /// The cut or record is wrong, and no vote names it. A node that has taken it in may not have been able to
+    /// The cut, reveal set or record is wrong, and no vote names it. A node that has taken it in may not have been able to
     /// tell.
     #[error(transparent)]
     Wrong(Box<Reject>),

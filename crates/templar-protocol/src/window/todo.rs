@@ -28,7 +28,7 @@ use templar_manifest::{
 use super::Node;
 use super::messages::{Dispute, Output, Phase, Unsigned};
 use super::voting::{Own, Right};
-use crate::run::members::Rank;
+use crate::run::members::{Member, Rank};
 use crate::run::{Judging, Stepped};
 use crate::stake;
 
@@ -51,8 +51,12 @@ impl Node {
             outputs.extend(self.timer());
             outputs.extend(self.inbox_to_sign(&me));
             outputs.extend(self.vote(&me, VoteOn::Cut));
-            outputs.extend(self.reveal_and_judge(&me));
-            outputs.extend(self.vote(&me, VoteOn::Window));
+            if self.open.certified.is_some() {
+                outputs.extend(self.reveal(&me));
+                outputs.extend(self.vote(&me, VoteOn::Reveals));
+                outputs.extend(self.judge(&me));
+                outputs.extend(self.vote(&me, VoteOn::Window));
+            }
         }
         outputs
     }
@@ -69,12 +73,14 @@ impl Node {
         waiting.then_some(Output::Timer { window: self.state.window(), phase, after_ms })
     }
 
-    /// The inbox to sign: when every member's contribution is here, or at the deadline. In a run without
-    /// members the node waits for newcomers until the deadline.
+    /// The inbox to sign: when the contribution of every member that is not idle is here, or at the deadline. In a
+    /// run without such members the node waits for newcomers until the deadline.
     fn inbox_to_sign(&self, me: &PublicKey) -> Option<Output> {
         let open = &self.open;
-        let members = self.state.members();
-        let all = !members.is_empty() && open.contributions.first.len() == members.len();
+        let (spec, window) = (&self.state.genesis().registration, self.state.window());
+        let mut awaited = self.state.members().iter().filter(|member| !member.is_idle(spec, window)).peekable();
+        let has_contributed = |member: &Member| open.contributions.first.contains_key(&member.owner);
+        let all = awaited.peek().is_some() && awaited.all(has_contributed);
         let signed = open.inboxes.values().any(|inbox| inbox.signer() == *me);
         if signed || open.certified.is_some() || !(all || open.deadlines.contains(&Phase::Commit)) {
             return None;
@@ -99,22 +105,21 @@ impl Node {
         named
     }
 
-    /// The next work after the certified cut: the reveal, and after the seed the judging and the score.
-    fn reveal_and_judge(&self, me: &PublicKey) -> Option<Output> {
+    /// The value to release after the certified cut, while it can still count.
+    fn reveal(&self, me: &PublicKey) -> Option<Output> {
         let open = &self.open;
-        open.certified?;
-        if !open.seeds.reveals.contains_key(me) {
-            return Some(Output::Reveal { window: self.state.window() });
-        }
-        if !open.is_revealed(self.state.genesis()) {
+        let counts = open.agreed().is_none() && !open.values.here.contains_key(me);
+        counts.then_some(Output::Reveal { window: self.state.window() })
+    }
+
+    /// The judging of the agreed values, once, and then the score.
+    fn judge(&self, me: &PublicKey) -> Option<Output> {
+        let open = &self.open;
+        open.agreed()?;
+        if open.scores.values().any(|score| score.signer() == *me) {
             return None;
         }
-        let judging = open.current()?;
-        let scored = open.scores.values().any(|score| score.signer() == *me && score.payload().seed == judging.seed());
-        if scored {
-            return None;
-        }
-        match open.own.judged.get(&judging.seed()) {
+        match &open.own.judged {
             Some(score) => Some(Output::Sign(Unsigned::Score(score.clone()))),
             None => open.own.plan.clone().map(Output::Judge),
         }
@@ -144,18 +149,14 @@ impl Node {
         }
     }
 
-    /// The scores that would be counted now: those of the settled seed, one of each validator, once all that
-    /// revealed have judged, or after the deadline. Of two scores of one validator the lower id counts.
+    /// The scores that would be counted now, one of each validator: once all whose values count have judged, or
+    /// after the deadline. Of two scores of one validator the lower id counts.
     fn countable(&self, attempt: u32) -> Option<(&Judging, Vec<(ScoreId, &Score)>)> {
         let (open, genesis) = (&self.open, self.state.genesis());
-        if attempt == 0 && !open.is_revealed(genesis) {
-            return None;
-        }
-        let judging = open.current()?;
+        let judging = open.agreed()?;
         let mut scores = BTreeMap::<PublicKey, (ScoreId, &Score)>::new();
-        let of_seed = open.scores.iter().map(|(id, score)| (*id, score.payload()));
-        for (id, score) in of_seed.filter(|(_, score)| score.seed == judging.seed()) {
-            scores.entry(score.validator).or_insert((id, score));
+        for (id, score) in &open.scores {
+            scores.entry(score.signer()).or_insert((*id, score.payload()));
         }
         let all = scores.len() == judging.reveals().len();
         let late = (attempt > 0 || open.deadlines.contains(&Phase::Judge)) && stake::is_quorum(genesis, scores.keys());
@@ -172,7 +173,7 @@ impl Node {
         let (open, body) = (&self.open, &record.body);
         let scores: Vec<(ScoreId, &Score)> =
             body.scores.iter().filter_map(|id| open.scores.get(id).map(|score| (*id, score.payload()))).collect();
-        let Some(judging) = open.seeds.judgings.get(&body.seed) else { return Some(Vec::new()) };
+        let Some(judging) = open.agreed() else { return Some(Vec::new()) };
         let rechecks = self.rechecks(me, judging, &scores, attempt);
         if !rechecks.open.is_empty() {
             return Some(rechecks.open);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use templar_manifest::{
     Contribution, Cut, EnvelopeError, Genesis, Hash, Inbox, Kind, MAX_CONTRADICTIONS, Payload, PublicKey, RecordId,
-    Registration, RunId, Score, Signed, Vote, WindowBody, WindowHeader, WindowIndex, WindowRecord, payload,
+    Registration, RevealSet, RunId, Score, Signed, Vote, WindowBody, WindowHeader, WindowIndex, WindowRecord, payload,
 };
 
 use super::reject::Reject;
@@ -99,6 +99,7 @@ pub(super) enum Opened {
     Registration(Signed<Registration>),
     Inbox(Signed<Inbox>),
     Cut(Signed<Cut>),
+    Reveals(Signed<RevealSet>),
     Score(Signed<Score>),
     Window(ProposedRecord),
     Vote(Signed<Vote>),
@@ -136,6 +137,7 @@ impl Opened {
                 Self::Inbox(signed.expect_signer(&validator)?)
             }
             Kind::Cut => Self::Cut(envelope.open()?),
+            Kind::Reveals => Self::Reveals(envelope.open()?),
             Kind::Score => {
                 let signed: Signed<Score> = envelope.open()?;
                 let validator = signed.payload().validator;
@@ -152,6 +154,7 @@ impl Opened {
             Self::Registration(signed) => signed.payload().run,
             Self::Inbox(signed) => signed.payload().run,
             Self::Cut(signed) => signed.payload().run,
+            Self::Reveals(signed) => signed.payload().run,
             Self::Score(signed) => signed.payload().run,
             Self::Window(proposed) => proposed.record.header.run,
             Self::Vote(signed) => signed.payload().run,
@@ -166,6 +169,7 @@ impl Opened {
             Self::Registration(signed) => signed.payload().window,
             Self::Inbox(signed) => signed.payload().window,
             Self::Cut(signed) => signed.payload().window,
+            Self::Reveals(signed) => signed.payload().window,
             Self::Score(signed) => signed.payload().window,
             Self::Window(proposed) => proposed.record.header.window,
             Self::Vote(signed) => signed.payload().window,
@@ -180,6 +184,7 @@ impl Opened {
             Self::Registration(signed) => signed.signer(),
             Self::Inbox(signed) => signed.signer(),
             Self::Cut(signed) => signed.signer(),
+            Self::Reveals(signed) => signed.signer(),
             Self::Score(signed) => signed.signer(),
             Self::Window(proposed) => proposed.publisher.signer,
             Self::Vote(signed) => signed.signer(),
@@ -195,6 +200,7 @@ impl Opened {
             Self::Registration(signed) => signed.id(),
             Self::Inbox(signed) => signed.id(),
             Self::Cut(signed) => signed.id(),
+            Self::Reveals(signed) => signed.id(),
             Self::Score(signed) => signed.id(),
             Self::Window(proposed) => proposed.id.hash(),
             Self::Vote(signed) => signed.id(),
@@ -209,6 +215,7 @@ impl Opened {
             Self::Registration(_) => Registration::KIND.name(),
             Self::Inbox(_) => Inbox::KIND.name(),
             Self::Cut(_) => Cut::KIND.name(),
+            Self::Reveals(_) => RevealSet::KIND.name(),
             Self::Score(_) => Score::KIND.name(),
             Self::Window(_) => WindowHeader::KIND.name(),
             Self::Vote(_) => Vote::KIND.name(),
@@ -217,18 +224,10 @@ impl Opened {
         }
     }
 
-    /// The seed of a score; `None` for other entries.
-    pub(super) fn seed(&self) -> Option<Hash> {
-        match self {
-            Self::Score(signed) => Some(signed.payload().seed),
-            _ => None,
-        }
-    }
-
-    /// Whether it is a cut or record. Two of them by one signer are no contradiction, since a proposer may
+    /// Whether it is a cut, reveal set or record. Two of them by one signer are no contradiction, since a proposer may
     /// propose again.
     pub(super) fn is_body(&self) -> bool {
-        matches!(self, Self::Cut(_) | Self::Window(_))
+        matches!(self, Self::Cut(_) | Self::Reveals(_) | Self::Window(_))
     }
 
     /// Checks that the signer may make such a statement at all.
@@ -268,6 +267,7 @@ impl Opened {
                     && cut.registrations.len() <= registrations
                     && cut.inboxes.len() <= validators
             }
+            Self::Reveals(signed) => signed.payload().reveals.len() <= validators,
             Self::Score(signed) => {
                 let score = signed.payload();
                 let proofs = score.entries.iter().map(|entry| &entry.proof);

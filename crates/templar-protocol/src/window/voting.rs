@@ -5,16 +5,40 @@
 //! has replayed the contributions that it refuses and taken its outer step (`todo.rs`). Once a record has a
 //! polka, honest validators with more than a third of the stake have done so, and the others follow without. So
 //! a validator whose own machine finds something else holds nobody up.
+//!
+//! # Which values count
+//!
+//! The seed follows from the reveal set, so the set is decided before anybody judges and never changes. Any set
+//! of values on their chains recomputes if their validators have more than two thirds of the stake. What a
+//! validator prevotes has two limits more, unless the set has a polka already:
+//!
+//! * Before its deadline, in attempt 0, it prevotes only the set of all validators.
+//! * Its *list* is fixed by its first vote on the set: the values that it had then. It prevotes only sets that
+//!   have its whole list.
+//!
+//! *Nobody's value can be left out that honest validators with a third of the stake had listed.* A set without
+//! it gets prevotes of the faulty and of the honest without it at most, two thirds of the stake or less, and so
+//! never a polka. So a proposer cannot choose among the values of the honest. A colluder can still decide to
+//! release its own value or not after it has seen the others. It pays for that as one that was absent.
+//!
+//! *Values that are released late hold nothing up.* Lists grow no more after the first vote. Any entry of an
+//! honest validator reaches the others, so in an attempt that is long enough an honest proposer has the values
+//! of all honest lists, and its set is right for all. So late values, however many and in whatever order, cost
+//! attempt 0 and no other. Liveness then follows as for the cut (`ballot.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use templar_manifest::{Cut, CutId, Hash, Inbox, InboxId, PublicKey, RecordId, Vote, VoteOn, VoteStep};
+use templar_manifest::{
+    Cut, CutId, Hash, Inbox, InboxId, PublicKey, RecordId, Reveal, RevealSet, RevealSetId, Vote, VoteOn, VoteStep,
+    payload,
+};
 
 use super::Node;
 use super::admission::MAX_STATEMENTS;
 use super::messages::{Output, Phase, Unsigned, VoteWait};
 use crate::run::{OwnRecord, RunState};
+use crate::stake;
 
 /// The value that a validator would propose.
 pub(super) enum Own {
@@ -26,9 +50,10 @@ pub(super) enum Own {
     Nothing,
 }
 
-/// A cut or record that this node computed, with its id.
+/// A cut, reveal set or record that this node computed, with its id.
 pub(super) enum Right {
     Cut(Arc<(CutId, Cut)>),
+    Reveals(RevealSet),
     Record(Arc<OwnRecord<RunState>>),
 }
 
@@ -37,14 +62,15 @@ impl Right {
     fn document(&self) -> Unsigned {
         match self {
             Self::Cut(cut) => Unsigned::Cut(cut.1.clone()),
+            Self::Reveals(set) => Unsigned::Reveals(set.clone()),
             Self::Record(record) => Unsigned::Window(Box::new(record.record.clone())),
         }
     }
 }
 
 impl Node {
-    /// The next outputs towards the cut or record: a vote, a body to publish, work that comes before a vote,
-    /// timers.
+    /// The next outputs towards the cut, reveal set or record: a vote, a body to publish, work that comes before a
+    /// vote, timers.
     pub(super) fn vote(&self, me: &PublicKey, on: VoteOn) -> Vec<Output> {
         let genesis = self.state.genesis();
         let ballot = self.open.ballot(on);
@@ -149,7 +175,11 @@ impl Node {
         let has_polka = self.open.ballot(on).has_polka(self.state.genesis(), value, 0..attempt);
         match on {
             VoteOn::Cut => None,
-            VoteOn::Window if has_polka => None,
+            VoteOn::Reveals | VoteOn::Window if has_polka => None,
+            VoteOn::Reveals => {
+                let set = self.open.reveal_sets.get(&RevealSetId::new(*value))?;
+                (!self.may_count(&set.body, attempt)).then(Vec::new)
+            }
             VoteOn::Window => {
                 let record = self.open.records.get(&RecordId::new(*value))?;
                 self.objections_to_record(me, &record.body, attempt)
@@ -163,8 +193,37 @@ impl Node {
                 Some(cut) => Own::Ready { id: cut.0.hash(), body: Right::Cut(cut), said: Vec::new() },
                 None => Own::Nothing,
             },
+            VoteOn::Reveals => match self.own_reveals(attempt) {
+                Some(set) => Own::Ready { id: payload::id_of(&set), body: Right::Reveals(set), said: Vec::new() },
+                None => Own::Nothing,
+            },
             VoteOn::Window => self.own_record(me, attempt),
         }
+    }
+
+    /// Whether this node's limits allow a prevote for these values, which are on their chains.
+    fn may_count(&self, set: &RevealSet, attempt: u32) -> bool {
+        let values = &self.open.values;
+        let has = |validator| set.reveals.binary_search_by_key(validator, |reveal| reveal.validator).is_ok();
+        let is_whole = set.reveals.len() == self.state.genesis().validators.len();
+        let is_time = is_whole || attempt > 0 || self.open.deadlines.contains(&Phase::Reveal);
+        is_time && values.listed.as_ref().unwrap_or(&values.here).keys().all(has)
+    }
+
+    /// The values that are here, once all are, or after the deadline.
+    fn own_reveals(&self, attempt: u32) -> Option<RevealSet> {
+        let here = &self.open.values.here;
+        let is_whole = here.len() == self.state.genesis().validators.len();
+        let is_time = is_whole || attempt > 0 || self.open.deadlines.contains(&Phase::Reveal);
+        self.reveal_set(here).filter(|_| is_time)
+    }
+
+    /// The reveal set of these values, if they are enough.
+    fn reveal_set(&self, values: &BTreeMap<PublicKey, Hash>) -> Option<RevealSet> {
+        let cut = self.open.certified?;
+        let reveals = values.iter().map(|(validator, value)| Reveal { validator: *validator, value: *value }).collect();
+        let set = RevealSet { run: self.state.run(), window: self.state.window(), cut, reveals };
+        stake::is_quorum(self.state.genesis(), values.keys()).then_some(set)
     }
 
     /// The cut of all inboxes, or after the deadline of those that are here. Of two inboxes of one validator
@@ -188,6 +247,7 @@ impl Node {
     fn missing_body(&self, me: &PublicKey, on: VoteOn, attempt: u32, value: &Hash) -> Option<Output> {
         let here = match on {
             VoteOn::Cut => self.open.cuts.contains_key(&CutId::new(*value)),
+            VoteOn::Reveals => self.open.reveal_sets.contains_key(&RevealSetId::new(*value)),
             VoteOn::Window => self.open.records.contains_key(&RecordId::new(*value)),
         };
         if here {
@@ -195,6 +255,12 @@ impl Node {
         }
         match self.own(me, on, attempt) {
             Own::Ready { id, body, .. } if id == *value => Some(Output::Sign(body.document())),
+            // Values may have come since this node's first vote.
+            _ if on == VoteOn::Reveals => {
+                let listed = self.open.values.listed.as_ref().and_then(|listed| self.reveal_set(listed));
+                let listed = listed.filter(|set| payload::id_of(set) == *value);
+                listed.map(|set| Output::Sign(Unsigned::Reveals(set)))
+            }
             _ => None,
         }
     }
@@ -209,6 +275,7 @@ impl Node {
     fn has_room(&self, me: &PublicKey, on: VoteOn) -> bool {
         let published = match on {
             VoteOn::Cut => self.open.cuts.values().filter(|cut| cut.publisher.signer == *me).count(),
+            VoteOn::Reveals => self.open.reveal_sets.values().filter(|set| set.publisher.signer == *me).count(),
             VoteOn::Window => self.open.records.values().filter(|record| record.publisher.signer == *me).count(),
         };
         published < MAX_STATEMENTS
@@ -231,5 +298,27 @@ impl Node {
         let after_ms = least.max(1).saturating_mul(u64::from(attempt) + 1);
         let waiting = !self.open.deadlines.contains(&phase);
         waiting.then_some(Output::Timer { window: self.state.window(), phase, after_ms })
+    }
+}
+
+#[cfg(test)]
+impl Node {
+    /// The outputs of this validator if exactly these votes on a decision were here, before or after every deadline
+    /// in the window.
+    pub(crate) fn would(&mut self, on: VoteOn, votes: &[(PublicKey, Vote)], is_late: bool) -> Vec<Output> {
+        let mut ballot = super::ballot::Ballot::default();
+        for (signer, vote) in votes {
+            ballot.insert(vote, *signer, templar_manifest::Signature::from_bytes([0; 64]));
+        }
+        *self.open.ballot_mut(on) = ballot;
+        self.open.deadlines.clear();
+        // The cut that is its own is computed from the inboxes that are here.
+        self.open.deadlines.insert(Phase::Commit);
+        if is_late {
+            let waits = [VoteWait::Prevote, VoteWait::Precommit, VoteWait::Next];
+            let phases = (0..8).flat_map(|attempt| waits.map(|wait| Phase::Vote { on, attempt, wait }));
+            self.open.deadlines.extend(phases);
+        }
+        self.me.map_or_else(Vec::new, |me| self.vote(&me, on))
     }
 }

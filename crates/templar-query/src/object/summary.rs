@@ -3,8 +3,8 @@
 use serde::Serialize;
 use templar_manifest::{
     Audit, AuditVerdict, BodyId, Checkpoint, CheckpointId, Contribution, Cut, Dataset, Genesis, Hash, Inbox, Kind,
-    Payload, PublicKey, Registration, Replay, Score, State, TensorBlob, Verdict, Vote, VoteOn, VoteStep, WindowBody,
-    WindowHeader, WindowIndex, payload,
+    Payload, PublicKey, Registration, Replay, RevealSet, Score, State, TensorBlob, Verdict, Vote, VoteOn, VoteStep,
+    WindowBody, WindowHeader, WindowIndex, payload,
 };
 
 /// The figures of a manifest. Amounts are in micro-ALPHA, losses in 1e-9 nats a token.
@@ -71,6 +71,13 @@ pub enum ObjectSummary {
         /// The number of contributions.
         contributions: usize,
     },
+    /// The hash-chain values that count.
+    Reveals {
+        /// The window of the values.
+        window: WindowIndex,
+        /// The number of values.
+        reveals: usize,
+    },
     /// A validator's measurement of a window.
     Score {
         /// The validator.
@@ -112,7 +119,7 @@ pub enum ObjectSummary {
     Vote {
         /// The window of the vote.
         window: WindowIndex,
-        /// The subject of the vote: the cut or the record.
+        /// The subject of the vote.
         on: VoteOn,
         /// The step of the vote.
         step: VoteStep,
@@ -171,6 +178,10 @@ impl ObjectSummary {
             Kind::Cut => decoded(bytes, |found: Cut| {
                 let Cut { window, contributions, .. } = found;
                 Self::Cut { window, contributions: contributions.len() }
+            }),
+            Kind::Reveals => decoded(bytes, |found: RevealSet| {
+                let RevealSet { window, reveals, .. } = found;
+                Self::Reveals { window, reveals: reveals.len() }
             }),
             Kind::Score => decoded(bytes, score),
             Kind::Window => decoded(bytes, header),

@@ -23,6 +23,7 @@ pub(super) fn depends_on_order(reject: &Reject) -> bool {
         Reject::Early { .. }
             | Reject::Over
             | Reject::NotInCut(_)
+            | Reject::AfterSet(_)
             | Reject::TooMany { .. }
             | Reject::Wrong(_)
             | Reject::Shown(_)

@@ -31,6 +31,9 @@ const LATE_MS: u64 = 400;
 /// The probability, under heavy faults, that a validator crashes between a vote and its sending.
 const CRASH_IN_VOTE_PPM: u64 = 10_000;
 
+/// The seed never changes, whoever releases values late.
+const JUDGED_ONCE: &str = "a validator judges a window once";
+
 impl Simulation {
     /// Gives an input to the node of member `who`, puts what it accepts into its journal, and returns the other
     /// outputs.
@@ -135,6 +138,7 @@ impl Simulation {
         let kind = match document {
             Unsigned::Inbox(_) => "inbox",
             Unsigned::Cut(_) => "cut",
+            Unsigned::Reveals(_) => "reveals",
             Unsigned::Score(_) => "score",
             Unsigned::Window(_) => "window",
             Unsigned::Vote(_) => "vote",
@@ -198,6 +202,10 @@ impl Simulation {
         if strategy == Some(Strategy::Grind) && !self.is_ground(who, window) {
             return None;
         }
+        if matches!(strategy, Some(Strategy::LateValues | Strategy::HalfValues)) {
+            self.keep_value(who, window);
+            return None;
+        }
         let value = *self.fixed.chains[who].values.get(window.0 as usize)?;
         let (run, validator) = (self.fixed.first.run(), self.members[who].key.public());
         let reveal = |value| Entry::Reveal(RevealEntry { run, window, validator, value });
@@ -247,6 +255,13 @@ impl Simulation {
             Output::Judge(plan) if !silent => {
                 if !member.under_way.insert((window, WorkKey::Judge(plan.seed))) {
                     return;
+                }
+                let is_judging =
+                    |&&(of, key): &&(WindowIndex, WorkKey)| of == window && matches!(key, WorkKey::Judge(_));
+                let judgings = member.under_way.iter().filter(is_judging).count();
+                self.checks.tally.count(JUDGED_ONCE);
+                if judgings > 1 {
+                    self.violated(JUDGED_ONCE, who, format!("{judgings} judgings of window {window}"));
                 }
                 let after_ms = self.time(who, JUDGE_WORK_MS);
                 self.begin(who, after_ms, Work::Judge { plan: Box::new(plan), since_ms: self.queue.now_ms() });

@@ -47,6 +47,8 @@ pub(super) enum Work {
     Register { window: WindowIndex },
     /// A validator that grinds the seed looks at what others have released.
     Grind { window: WindowIndex, since_ms: u64 },
+    /// A validator releases the value that it kept until now.
+    ReleaseLate { window: WindowIndex },
     /// A validator evaluates and replays.
     Judge { plan: Box<JudgePlan>, since_ms: u64 },
     /// A validator replays one contribution about which others disagree.

@@ -26,6 +26,7 @@ impl Simulation {
             Work::Train { window } => self.contribute(who, window),
             Work::TrainGuest { window, guest } => self.contribute_for(who, window, guest),
             Work::Grind { window, since_ms } => self.grind(who, window, since_ms),
+            Work::ReleaseLate { window } => self.release_late(who, window),
             Work::Register { window } => self.register(who, window),
             Work::Judge { plan, since_ms } => self.judge(who, plan, since_ms),
             Work::Confirm { window, subject, task, since_ms } => {
@@ -89,7 +90,7 @@ impl Simulation {
     fn measured(&mut self, who: usize, measured: Measured) {
         match self.submit(who, Input::Measured(measured)) {
             Ok(outputs) => self.carry(who, outputs),
-            // The window closed, or the seed changed, while the work was under way.
+            // The window closed while the work was under way.
             Err(Reject::Measurement(_)) => {}
             Err(reject) => {
                 if self.members[who].is_honest() {
@@ -168,7 +169,6 @@ impl Simulation {
         if self.members[who].window() != window {
             return;
         }
-        // With a changed seed there is another plan, which is work of its own.
         let Some(judging) = self.members[who].node.judging().filter(|judging| judging.seed() == plan.seed) else {
             return;
         };

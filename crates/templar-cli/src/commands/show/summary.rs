@@ -55,6 +55,10 @@ fn of_a_manifest(summary: &ObjectSummary, role: &str) -> String {
         ObjectSummary::Cut { window, contributions } => format!(
             "The agreed list of the contributions that arrived in time for window {window} (the cut): {contributions}."
         ),
+        ObjectSummary::Reveals { window, reveals } => format!(
+            "The agreed list of the validators' random values from which the seed of window {window} follows: {}.",
+            count(*reveals as u64, "value")
+        ),
         ObjectSummary::Score { validator, window, contributions, matching, refused } => format!(
             "Validator {} measured window {window}: {}, of which {matching} replayed to the same hashes and {refused} \
              were refused.",
@@ -78,6 +82,7 @@ fn of_a_manifest(summary: &ObjectSummary, role: &str) -> String {
         ObjectSummary::Vote { window, on, step, value } => {
             let on = match on {
                 VoteOn::Cut => "cut",
+                VoteOn::Reveals => "reveal set",
                 VoteOn::Window => "record",
             };
             let step = match step {
