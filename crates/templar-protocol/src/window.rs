@@ -369,7 +369,7 @@ impl Node {
                 self.open.own.confirmed.insert(subject, Confirmed { attempt, replay, witnesses });
             }
             Measured::Remeasured { subject, found, .. } => {
-                let judging = self.open.seeds.judgings.get(&subject.seed);
+                let judging = self.open.agreed().filter(|judging| judging.seed() == subject.seed);
                 let drawn = judging.map_or(0, |judging| judging.evaluators_of(&subject.miner).len());
                 if drawn == 0 || subject.window != self.state.window() {
                     return Err(Reject::Measurement("the miner has no contribution that may be asked about"));
