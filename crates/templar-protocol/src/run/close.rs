@@ -155,7 +155,7 @@ impl RunState {
         let slashes = self.slashes(judging.reveals(), Counted { scores, outcomes }, &challenged, &mut ledger);
         let (weights, mints) = self.pay(judging, scores, &settlement, &slashes);
         ledger.pay(self.window, &mints);
-        let decided = self.decided(judging, &outcomes, &weights, &slashes);
+        let decided = self.decided(judging, outcomes, &weights, &slashes);
         ledger.spend(&decided.burns);
         let body = WindowBody {
             run: self.run,
