@@ -288,7 +288,7 @@ fn check_score(
 ) -> AuditVerdict {
     let validator = score.validator.short();
     let Some(plan) = task.before.judge_plan(judging, &score.validator) else {
-        return mismatch(format!("validator {validator} scored without having revealed"));
+        return mismatch(format!("{validator} scored and is not a validator"));
     };
     let recorded: BTreeMap<_, &ScoreEntry> = score.entries.iter().map(|entry| (entry.miner, entry)).collect();
     let is_withheld = |contribution: &Contribution| {

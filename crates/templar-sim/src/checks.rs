@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use templar_manifest::{
-    Admitted, ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Replay, SlashCause, Verdict, WindowIndex,
+    Admitted, ContributionId, Hash, MintKind, PublicKey, RecordId, Refusal, Replay, Reveal, SlashCause, Verdict,
+    WindowIndex,
 };
 use templar_protocol::{ClosedWindow, RunState, Standing, stake};
 
@@ -293,7 +294,8 @@ impl Checks {
             if !cast.is_honest(&outcome.miner) {
                 continue;
             }
-            if outcome.verdict == Verdict::Refused(Refusal::NotReplayed) && window.scores.len() < window.reveals.len() {
+            let scored = |reveal: &Reveal| closed.scores.iter().any(|score| score.signer() == reveal.validator);
+            if outcome.verdict == Verdict::Refused(Refusal::NotReplayed) && !window.reveals.iter().all(scored) {
                 // None of the validators that were drawn to replay it has a score in the record. Then the miner gets
                 // nothing for this window, which is allowed; see ATTACKS.md.
                 self.tally.unreplayed += 1;

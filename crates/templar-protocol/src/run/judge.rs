@@ -211,9 +211,10 @@ impl RunState {
         self.shared.judgings.try_get_or((id, key), work_out)
     }
 
-    /// The plan of a validator; `None` for one that did not reveal, since nobody could recompute its draws.
+    /// The plan of a validator; `None` for a key that is none. Nothing of this window is drawn for one whose value
+    /// is not in the agreed set, and it scores all the same.
     pub fn judge_plan(&self, judging: &Judging, validator: &PublicKey) -> Option<JudgePlan> {
-        judging.reveal(validator)?;
+        self.genesis.validator(validator)?;
         let mut replay: Vec<PublicKey> = Vec::new();
         if self.genesis.replay.before_close {
             replay.extend(judging.replayers.keys().filter(|miner| judging.is_drawn(miner, validator)));

@@ -18,9 +18,9 @@ pub enum ScoreError {
     /// The score belongs to another run, window, cut or seed.
     #[error("score is of another {0}")]
     Foreign(&'static str),
-    /// The validator did not reveal a value, so its draws cannot be recomputed.
-    #[error("score by {0}, who is not a validator that revealed")]
-    NoReveal(String),
+    /// The score is of a key that is no validator of the run.
+    #[error("score by {0}, who is not a validator")]
+    NotAValidator(String),
     /// The entries are not about exactly the contributions of the cut.
     #[error("score does not judge the contributions of the cut")]
     Entries,
@@ -80,8 +80,9 @@ impl RunState {
                 return Err(ScoreError::Foreign(what));
             }
         }
-        if judging.reveal(&score.validator).is_none() {
-            return Err(ScoreError::NoReveal(score.validator.short()));
+        // Validators outside the agreed values score as well, or the others could be too few (`window/todo.rs`).
+        if self.genesis.validator(&score.validator).is_none() {
+            return Err(ScoreError::NotAValidator(score.validator.short()));
         }
         let judged = score.entries.iter().map(|entry| (entry.miner, entry.contribution));
         if !judged.eq(judging.cut().contributions.iter().map(|entry| (entry.miner, entry.contribution))) {

@@ -136,7 +136,8 @@ fn values_in_two_halves_cost_one_attempt() {
     }
 }
 
-/// A validator whose value comes after the set is agreed pays as one that did not reveal, and is not counted.
+/// A validator whose value comes after the set is agreed pays as one that did not reveal, and nobody waits for its
+/// score.
 #[test]
 fn who_is_outside_the_set_pays_as_one_that_was_absent() {
     let mut cluster = Cluster::new(&[1, 1, 1, 1], 3, 4);
@@ -167,6 +168,42 @@ fn who_is_outside_the_set_pays_as_one_that_was_absent() {
     let absences: Vec<PublicKey> = closed.window.body.slashes.iter().map(|slash| slash.account).collect();
     assert_eq!(absences, [late.public()]);
     assert_eq!(closed.window.body.slashes[0].cause, SlashCause::Absence);
+}
+
+/// The value of a faulty validator counts, that of an honest one came too late, and the faulty one signs no score. The
+/// honest of the set are too few for a record, so the one outside is counted as well.
+#[test]
+fn who_is_outside_the_set_scores_so_that_the_honest_are_enough() {
+    for seed in 0..6 {
+        let mut cluster = with_silent(&[1, 1, 1, 1], 1);
+        let mut order = Order(seed);
+        for _ in 0..2 {
+            cluster.run(&mut order, |_| false);
+            cluster.expire();
+        }
+        cluster.run(&mut order, |cluster| cluster.members.iter().any(|member| member.node.seed().is_some()));
+        let keys: Vec<PublicKey> = cluster.validators.iter().map(SecretKey::public).collect();
+        let (faulty, late) = (keys[2], keys[3]);
+        cluster.silent.insert(faulty);
+        cluster.run(&mut order, |_| false);
+        let node = &cluster.members[0].node;
+        assert_eq!(node.scores().count(), 2, "only two of the set score");
+        let plan = node.state().judge_plan(node.judging().unwrap(), &late);
+        cluster.silent.remove(&late);
+        cluster.restart(3);
+        for _ in 0..40 {
+            cluster.run(&mut order, over);
+            cluster.expire();
+        }
+        assert!(over(&cluster), "the window does not close");
+        let closed = &cluster.members[0].node.closed()[0];
+        let counted: Vec<PublicKey> = closed.window.body.reveals.iter().map(|reveal| reveal.validator).collect();
+        assert_eq!(counted, keys[..3]);
+        let scored: Vec<PublicKey> = closed.scores.iter().map(Signed::signer).collect();
+        assert_eq!(scored, [keys[0], keys[1], late]);
+        let plan = plan.expect("it is a validator");
+        assert!(plan.replay.is_empty() && plan.evaluations.is_empty(), "nothing is drawn for it");
+    }
 }
 
 /// A node of a validator that has all values but has not voted on them, and the id of the certified cut.

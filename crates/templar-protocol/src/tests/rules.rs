@@ -246,7 +246,7 @@ fn every_field_of_a_score_is_recomputed() {
     assert_eq!(error(&|score| score.window = WindowIndex(1)), ScoreError::Foreign("window"));
     assert_eq!(error(&|score| score.cut = CutId::default()), ScoreError::Foreign("cut"));
     assert_eq!(error(&|score| score.seed = Hash::default()), ScoreError::Foreign("seed"));
-    assert!(matches!(error(&|score| score.validator = miners[0].public()), ScoreError::NoReveal(_)));
+    assert!(matches!(error(&|score| score.validator = miners[0].public()), ScoreError::NotAValidator(_)));
     assert_eq!(error(&|score| score.entries.truncate(2)), ScoreError::Entries);
     assert_eq!(error(&|score| score.entries[0].contribution = ContributionId::default()), ScoreError::Entries);
     let some_proof = ReplayProof { claim: Hash::default(), witnesses: vec![proof::witness(&Hash::default())] };

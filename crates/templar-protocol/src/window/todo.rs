@@ -18,6 +18,13 @@
 //! * *A measurement* is a fact about bytes as well (`remeasures.rs`).
 //! * *A record whose outer step comes out differently* gets no prevote of this node. With less than a third of
 //!   the stake faulty, the record of the others gets a polka, and this node follows it.
+//!
+//! # Who scores
+//!
+//! Every validator, also one whose value is not in the agreed set and for which nothing is drawn. A record needs
+//! undisputed scores with more than two thirds of the stake. The set may have values of hardly more, some of them
+//! of faulty validators that then sign no score or a false one, while the values of honest ones came too late. The
+//! set never changes, and its honest alone can be too few for any record. All the honest together are enough.
 
 use std::collections::BTreeMap;
 
@@ -149,8 +156,8 @@ impl Node {
         }
     }
 
-    /// The scores that would be counted now, one of each validator: once all whose values count have judged, or
-    /// after the deadline. Of two scores of one validator the lower id counts.
+    /// The scores that would be counted now, one of each validator: those of the agreed set once all of it have
+    /// judged, or after the deadline those of all. Of two scores of one validator the lower id counts.
     fn countable(&self, attempt: u32) -> Option<(&Judging, Vec<(ScoreId, &Score)>)> {
         let (open, genesis) = (&self.open, self.state.genesis());
         let judging = open.agreed()?;
@@ -158,9 +165,13 @@ impl Node {
         for (id, score) in &open.scores {
             scores.entry(score.signer()).or_insert((*id, score.payload()));
         }
-        let all = scores.len() == judging.reveals().len();
-        let late = (attempt > 0 || open.deadlines.contains(&Phase::Judge)) && stake::is_quorum(genesis, scores.keys());
-        (all || late).then(|| (judging, scores.into_values().collect()))
+        let is_enough = if attempt > 0 || open.deadlines.contains(&Phase::Judge) {
+            stake::is_quorum(genesis, scores.keys())
+        } else {
+            scores.retain(|validator, _| judging.reveal(validator).is_some());
+            scores.len() == judging.reveals().len()
+        };
+        is_enough.then(|| (judging, scores.into_values().collect()))
     }
 
     /// The objections of this node to a prevote for a record that recomputes; `None` if there are none.

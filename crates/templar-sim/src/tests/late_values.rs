@@ -38,6 +38,19 @@ fn late_values_and_two_votes_together_hold_no_window_open() {
     }
 }
 
+/// A validator whose value counts signs no score, or a false one, while the value of an honest one came too late. The
+/// others of the set are too few for a record, and all the honest together are enough.
+#[test]
+fn missing_and_false_scores_beside_a_late_value_hold_no_window_open() {
+    for strategy in [Strategy::NoScore, Strategy::AccuseProposing] {
+        for seed in 1..=4 {
+            let (faults, replays, adversaries) = (Faults::Heavy, ReplayMode::Late, vec![(strategy, 1)]);
+            let report = run(Config { faults, replays, adversaries, ..config(seed) });
+            assert_eq!(report.progress.windows, 6);
+        }
+    }
+}
+
 /// Prints the rows of late values, and of six colluders of twenty that choose among 64 seeds.
 #[test]
 #[ignore = "prints a table"]
