@@ -136,6 +136,7 @@ impl Economy {
             registrations: vec![],
             scores,
             cut_certificate: certificate.clone(),
+            reveals_certificate: certificate.clone(),
             record_certificate: certificate,
         }
     }
