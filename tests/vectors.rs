@@ -133,6 +133,7 @@ fn closed_from_files(folder: &Folder) -> (RunState, ClosedWindow) {
         record: record.id(),
         inboxes: cut.inboxes.iter().map(|id| folder.signed_by_one(&id.hash())).collect(),
         scores: body.scores.iter().map(|id| folder.signed_by_one(&id.hash())).collect(),
+        refuted: body.refuted.iter().map(|refuted| folder.signed_by_one(&refuted.score.hash())).collect(),
         cut_certificate: certificate(folder, &cut, VoteOn::Cut),
         reveals_certificate: certificate(folder, &RevealSet::of(body), VoteOn::Reveals),
         record_certificate: certificate(folder, header, VoteOn::Window),

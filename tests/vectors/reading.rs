@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipld_core::ipld::Ipld;
 use templar_manifest::{
     Admitted, AuditVerdict, Challenge, Contradiction, Contribution, ContributionId, Evaluation, Hash, Kind,
-    LateVerdict, Measurement, MintKind, Offence, Outcome, Payment, PublicKey, Refusal, Replay, ReplayProof,
-    RopeScaling, SegmentShape, SlashCause, State, Verdict, VoteOn, VoteStep, WeightRule, WindowIndex,
+    LateVerdict, Measurement, MintKind, Offence, Outcome, Payment, PublicKey, Refusal, Refuted, Replay, ReplayProof,
+    RopeScaling, ScoreId, SegmentShape, SlashCause, State, Statement, Verdict, VoteOn, VoteStep, WeightRule,
+    WindowIndex,
 };
 
 use super::example;
@@ -139,6 +140,11 @@ fn the_specification_names_every_field_and_its_type() {
             let challenge = Challenge { window, miner, contribution: ContributionId::default(), since };
             paths(&seen(&challenge), "challenges[]", &documented, &mut found);
             check_types(&seen(&challenge), "challenges[]", &documented);
+            // Every score of the examples is true.
+            let (validator, miner, score) = (miner, miner, ScoreId::default());
+            let refuted = Refuted { validator, score, window, miner, statement: Statement::Replay };
+            paths(&seen(&refuted), "refuted[]", &documented, &mut found);
+            check_types(&seen(&refuted), "refuted[]", &documented);
             // In the examples every contribution was measured.
             let outcome = Outcome { losses: None, ..example().closed.window.body.outcomes[0].clone() };
             paths(&seen(&outcome), "outcomes[]", &documented, &mut found);
@@ -253,9 +259,10 @@ fn the_specification_names_every_variant() {
     variants.extend(audits.iter().map(|verdict| ("AuditVerdict", seen(verdict))));
     let kinds = [MintKind::Miner, MintKind::Evaluations, MintKind::Replays, MintKind::Treasury];
     variants.extend(kinds.iter().map(|kind| ("MintKind", seen(kind))));
-    use SlashCause::{Absence, Contradiction as Contradicted, Expulsion, Mismatch, Unanswered};
-    let causes = [Mismatch, Unanswered, Expulsion, Absence, Contradicted];
+    use SlashCause::{Absence, Contradiction as Contradicted, Expulsion, Falsehood, Mismatch, Unanswered};
+    let causes = [Mismatch, Unanswered, Expulsion, Absence, Contradicted, Falsehood];
     variants.extend(causes.iter().map(|cause| ("SlashCause", seen(cause))));
+    variants.extend([Statement::Replay, Statement::Evaluation].iter().map(|one| ("Statement", seen(one))));
     variants.extend([VoteOn::Cut, VoteOn::Reveals, VoteOn::Window].iter().map(|on| ("VoteOn", seen(on))));
     variants.extend([VoteStep::Prevote, VoteStep::Precommit].iter().map(|step| ("VoteStep", seen(step))));
     variants.extend([SegmentShape::Linear, SegmentShape::Cosine].iter().map(|shape| ("SegmentShape", seen(shape))));

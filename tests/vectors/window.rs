@@ -278,5 +278,6 @@ fn close(
         contributions,
         registrations: vec![asked],
         scores,
+        refuted: Vec::new(),
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use templar_manifest::{
     Audit, AuditEntry, AuditVerdict, Checkpoint, Contribution, Evaluation, Hash, LateVerdict, Losses, Outcome,
-    PublicKey, Refusal, Replay, Score, ScoreEntry, Signed, State, TensorBlob, Verdict, WindowIndex, payload,
+    PublicKey, Refusal, Refuted, Replay, Score, ScoreEntry, Signed, State, Statement, TensorBlob, Verdict, WindowIndex,
+    payload,
 };
 use templar_protocol::{AdvanceError, ClosedWindow, Judging, RecordField, RunState};
 use templar_train::Replayed;
@@ -177,6 +178,7 @@ fn is_of_the_ledger(error: &AdvanceError) -> bool {
         | RecordField::Seed
         | RecordField::Scores
         | RecordField::Outcomes
+        | RecordField::Refuted
         | RecordField::Challenges
         | RecordField::Admissions
         | RecordField::Aggregate
@@ -229,7 +231,7 @@ fn check_scores(
         Err(error) => return mismatch(error.to_string()),
     };
     for score in &closed.scores {
-        let verdict = check_score(inputs, task, &judging, score.payload(), replays);
+        let verdict = check_entries(inputs, task, &judging, score.payload(), replays, None);
         if verdict != AuditVerdict::Match {
             return verdict;
         }
@@ -241,7 +243,46 @@ fn check_scores(
             }
         }
     }
+    for refuted in &closed.window.body.refuted {
+        let verdict = check_refuted(inputs, task, &judging, refuted, replays, states);
+        if verdict != AuditVerdict::Match {
+            return verdict;
+        }
+    }
     AuditVerdict::Match
+}
+
+/// Checks that a statement which the record refutes is false.
+fn check_refuted(
+    inputs: &AuditInputs<'_>,
+    task: &AuditTask<'_>,
+    judging: &Judging,
+    refuted: &Refuted,
+    replays: &WindowReplays,
+    states: &States,
+) -> AuditVerdict {
+    let Some(score) = task.closed.refuted.iter().find(|score| score.id() == refuted.score.hash()) else {
+        return unavailable(format!("score {}, which the record refutes", refuted.score.short()));
+    };
+    let score = score.payload();
+    let found = if refuted.window == score.window {
+        check_entries(inputs, task, judging, score, replays, Some(refuted))
+    } else {
+        let said = score.verdicts.iter().find(|said| (said.window, said.miner) == (refuted.window, refuted.miner));
+        let Some(said) = said else { return mismatch("the record refutes a verdict that its score does not have") };
+        check_late(inputs, task.before, &score.validator, said, states)
+    };
+    match found {
+        AuditVerdict::Match => {
+            let (validator, miner) = (refuted.validator.short(), refuted.miner.short());
+            mismatch(format!(
+                "the record refutes a true {} of validator {validator} on miner {miner}",
+                refuted.statement.name()
+            ))
+        }
+        AuditVerdict::Mismatch { .. } => AuditVerdict::Match,
+        AuditVerdict::Unavailable { what } => AuditVerdict::Unavailable { what },
+    }
 }
 
 /// Checks a verdict of a validator on a contribution of an earlier window. It replays the contribution, unless
@@ -279,12 +320,14 @@ fn check_late(
     mismatch(format!("verdict of validator {validator} on miner {miner} in window {window}: {what}"))
 }
 
-fn check_score(
+/// Recomputes the entries of a score, or with `only` the one statement that a record refutes.
+fn check_entries(
     inputs: &AuditInputs<'_>,
     task: &AuditTask<'_>,
     judging: &Judging,
     score: &Score,
     replays: &WindowReplays,
+    only: Option<&Refuted>,
 ) -> AuditVerdict {
     let validator = score.validator.short();
     let Some(plan) = task.before.judge_plan(judging, &score.validator) else {
@@ -312,11 +355,16 @@ fn check_score(
         Ok(found) => found,
         Err(error) => return failed(&error),
     };
-    for entry in &found {
+    for entry in found.iter().filter(|entry| only.is_none_or(|refuted| refuted.miner == entry.miner)) {
         let Some(said) = recorded.get(&entry.miner) else {
             return mismatch(format!("score of validator {validator} lacks miner {}", entry.miner.short()));
         };
-        if let Some(field) = first_difference(said, entry) {
+        let difference = match only.map(|refuted| refuted.statement) {
+            None => first_difference(said, entry),
+            Some(Statement::Replay) => difference_of_replays(said, entry),
+            Some(Statement::Evaluation) => difference_of_evaluations(&said.evaluation, &entry.evaluation),
+        };
+        if let Some(field) = difference {
             let miner = entry.miner.short();
             return mismatch(format!("score of validator {validator} on miner {miner}: {field}"));
         }
@@ -326,11 +374,9 @@ fn check_score(
 
 /// Describes the first field in which two entries differ, with both values.
 fn first_difference(said: &ScoreEntry, found: &ScoreEntry) -> Option<String> {
-    if said.replay != found.replay {
-        return Some(format!("replay is {:?}, found {:?}", said.replay, found.replay));
-    }
-    if said.proof != found.proof {
-        return Some("proof of replay is not the keyed hash of the state that was drawn".to_owned());
+    let replay = difference_of_replays(said, found);
+    if replay.is_some() {
+        return replay;
     }
     if said.body != found.body {
         return Some(format!("body is {:?}, found {:?}", said.body, found.body));
@@ -342,9 +388,19 @@ fn first_difference(said: &ScoreEntry, found: &ScoreEntry) -> Option<String> {
     if said.overlap_ppm != found.overlap_ppm {
         return Some(format!("overlap_ppm is {}, found {}", said.overlap_ppm, found.overlap_ppm));
     }
-    let (Evaluation::Measured(said), Evaluation::Measured(found)) = (&said.evaluation, &found.evaluation) else {
-        let differs = said.evaluation != found.evaluation;
-        return differs.then(|| format!("evaluation is {:?}, found {:?}", said.evaluation, found.evaluation));
+    difference_of_evaluations(&said.evaluation, &found.evaluation)
+}
+
+fn difference_of_replays(said: &ScoreEntry, found: &ScoreEntry) -> Option<String> {
+    if said.replay != found.replay {
+        return Some(format!("replay is {:?}, found {:?}", said.replay, found.replay));
+    }
+    (said.proof != found.proof).then(|| "proof of replay is not the keyed hash of the state that was drawn".to_owned())
+}
+
+fn difference_of_evaluations(said: &Evaluation, found: &Evaluation) -> Option<String> {
+    let (Evaluation::Measured(said), Evaluation::Measured(found)) = (said, found) else {
+        return (said != found).then(|| format!("evaluation is {said:?}, found {found:?}"));
     };
     first_difference_of_losses(&said.losses, &found.losses).or_else(|| {
         (said != found).then(|| "proof of evaluation is not the keyed hash of the hidden states".to_owned())

@@ -161,6 +161,7 @@ impl Retention {
             all.stay(Sort::Aggregate, [window.aggregate.hash()]);
             all.stay(Sort::Manifest, [window.cut.hash()]);
             all.stay(Sort::Manifest, window.scores.iter().map(|score| score.hash()));
+            all.stay(Sort::Manifest, window.refuted.iter().map(|refuted| refuted.score.hash()));
             all.stay(Sort::Manifest, [header.body_root.hash()]);
             all.stay(Sort::Manifest, header.previous.iter().map(|previous| previous.hash()));
             all.stay(Sort::Manifest, window.outcomes.iter().map(|outcome| outcome.contribution.hash()));

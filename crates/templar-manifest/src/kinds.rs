@@ -18,7 +18,9 @@ mod vote;
 mod window;
 
 pub use audit::{Audit, AuditEntry, AuditVerdict};
-pub use body::{Challenge, Mint, MintKind, Outcome, Reveal, Slash, SlashCause, Verdict, WindowBody};
+pub use body::{
+    Challenge, Mint, MintKind, Outcome, Refuted, Reveal, Slash, SlashCause, Statement, Verdict, WindowBody,
+};
 pub use checkpoint::{Checkpoint, State, TensorBlob};
 pub use commit::{Contribution, Cut, CutEntry, Inbox};
 pub use dataset::{Dataset, HeldOut, Shard, page_count};

@@ -138,6 +138,8 @@ pub struct Executor {
     pool: rayon::ThreadPool,
     /// The recipe on the CPU, once the device has failed.
     on_cpu: OnceLock<Recipe>,
+    /// The recipe on the CPU, for results that cost somebody else.
+    rechecking: OnceLock<Recipe>,
     states: Mutex<States>,
     model: Mutex<Option<(CheckpointId, Arc<Vec<f32>>)>>,
     /// The first window that is not known to be closed. Judging of earlier ones stops.
@@ -183,7 +185,8 @@ impl Executor {
             .build()
             .map_err(|error| WorkError::Threads(error.to_string()))?;
         let (states, model, open) = (Mutex::default(), Mutex::default(), AtomicU64::default());
-        Ok(Self { context, home, blobs, keep, pool, on_cpu: OnceLock::new(), states, model, open })
+        let (on_cpu, rechecking) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { context, home, blobs, keep, pool, on_cpu, rechecking, states, model, open })
     }
 
     /// Notes that a window is closed. Judging of it that is under way ends before its next replay.
@@ -213,6 +216,13 @@ impl Executor {
     /// The inputs of recomputations: recipe, dataset and blobs.
     pub fn inputs(&self) -> Result<AuditInputs<'_>, InputError> {
         AuditInputs::new(self.recipe(), &self.context.dataset, &*self.blobs)
+    }
+
+    /// The inputs of a recheck, which the CPU computes whatever device this node has: a record may slash a validator
+    /// for its result, and a fault of a device here must not cost anybody else.
+    fn rechecking_inputs(&self) -> Result<AuditInputs<'_>, InputError> {
+        let recipe = self.rechecking.get_or_init(|| self.context.recipe.on_cpu());
+        AuditInputs::new(recipe, &self.context.dataset, &*self.blobs)
     }
 
     /// Keeps a blob and gives its hash.
@@ -425,25 +435,26 @@ impl Executor {
         Ok(())
     }
 
-    /// Replays a contribution about which other validators contradict each other. A match comes with the short
+    /// Replays a contribution about which other validators contradict each other, on the CPU. A match comes with the short
     /// forms of the claims that the drawn validators must make.
     ///
     /// # Errors
     /// A blob is missing (without `late`), damaged or broken.
     pub fn confirm(&self, task: &ReplayTask, late: bool) -> Result<(Replay, Vec<u64>), WorkError> {
         let parameters = self.parameters(task.checkpoint)?;
-        let (replay, claims) = self.pool.install(|| self.replay(&self.inputs()?, task, &parameters, late))?;
+        let (replay, claims) =
+            self.pool.install(|| self.replay(&self.rechecking_inputs()?, task, &parameters, late))?;
         Ok((replay, claims.iter().map(witness).collect()))
     }
 
-    /// Measures a contribution about which other validators contradict each other. With `late`, a delta that is still
-    /// missing is unavailable.
+    /// Measures a contribution about which validators contradict each other, on the CPU. With `late`, a delta that is
+    /// still missing is unavailable.
     ///
     /// # Errors
     /// A blob is missing (the delta without `late`), damaged or broken.
     pub fn remeasure(&self, task: &EvaluationTask, late: bool) -> Result<Tried, WorkError> {
         let parameters = self.parameters(task.checkpoint)?;
-        let measured = self.pool.install(|| measure_contribution(&self.inputs()?, task, &parameters));
+        let measured = self.pool.install(|| measure_contribution(&self.rechecking_inputs()?, task, &parameters));
         match measured {
             Ok(measured) => Ok(task.tried(measured)),
             Err(InputError::Withheld { .. }) if late => Ok(Tried::Unavailable),

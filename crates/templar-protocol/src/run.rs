@@ -22,6 +22,7 @@ mod judging;
 mod late;
 pub(crate) mod members;
 mod pending;
+pub(crate) mod refuted;
 mod registration;
 pub mod replay;
 mod score;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 
 use templar_manifest::{
     CheckpointId, Contradiction, Contribution, ContributionId, Cut, CutId, Genesis, Hash, InboxId, Payload as _,
-    PublicKey, RecordId, RunId, ScoreId, StateId, WindowIndex, chain, page_count, payload, tree::Tree,
+    PublicKey, RecordId, Refuted, RunId, ScoreId, StateId, WindowIndex, chain, page_count, payload, tree::Tree,
 };
 
 pub use assignment::Assignment;
@@ -181,7 +182,7 @@ struct SharedWork {
     /// The judging, by the cut and the reveals.
     judgings: Cache<(CutId, Vec<(PublicKey, Hash)>), Judging>,
     /// The record and what follows, by the scores, ascending, and the outer step. Scores name cut and seed.
-    records: Cache<(Vec<ScoreId>, Stepped), OwnRecord<RunState>>,
+    records: Cache<(Vec<ScoreId>, Vec<Refuted>, Stepped), OwnRecord<RunState>>,
 }
 
 /// The seed before window 0: BLAKE3 (context `templar/1 seed before the first window`) of the run's id.

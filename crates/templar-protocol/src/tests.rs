@@ -12,6 +12,7 @@ mod gauntlet;
 mod hostile;
 mod late;
 mod pay;
+mod refuted;
 mod registration;
 mod reveals;
 mod rules;

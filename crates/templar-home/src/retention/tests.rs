@@ -69,6 +69,7 @@ fn window(index: u64) -> WindowRecord {
         outcomes: vec![outcome(0), outcome(1)],
         weights: Vec::new(),
         mints: Vec::new(),
+        refuted: Vec::new(),
         slashes: Vec::new(),
         challenges: Vec::new(),
         admissions: Vec::new(),

@@ -35,6 +35,9 @@ pub struct WindowBody {
     pub weights: Vec<Weight>,
     /// The pay that the window mints, sorted by account and kind.
     pub mints: Vec<Mint>,
+    /// False statements of scores that are not counted, at most one of each validator, sorted by validator. Who
+    /// signs the record has recomputed them.
+    pub refuted: Vec<Refuted>,
     /// The unvested pay that the window slashes, sorted by account, cause and window. The field is called
     /// `burns` in manifests.
     #[serde(rename = "burns")]
@@ -115,6 +118,42 @@ pub enum MintKind {
     Treasury,
 }
 
+/// A statement of a score that is false: bytes show another result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refuted {
+    /// The validator that signed the score.
+    pub validator: PublicKey,
+    /// The id of the score, which is of the window that this record closes.
+    pub score: ScoreId,
+    /// The window of the contribution: this one, or an earlier one for a late verdict.
+    pub window: WindowIndex,
+    /// The miner who contributed.
+    pub miner: PublicKey,
+    /// The statement that is false.
+    pub statement: Statement,
+}
+
+/// A kind of statement of a score about a contribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Statement {
+    /// That it replays to its hash, with the proof of that replay, or that it does not.
+    Replay,
+    /// The losses of trying its delta, with their proof, or that the trial step cannot be taken.
+    Evaluation,
+}
+
+impl Statement {
+    /// The name in manifests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Replay => "replay",
+            Self::Evaluation => "evaluation",
+        }
+    }
+}
+
 /// Unvested pay slashed. Zero amounts are listed, too, since a slash also counts as a strike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -159,6 +198,8 @@ pub enum SlashCause {
     Contradiction,
     /// Nobody answered a challenge of the miner. Costs as much as a mismatch.
     Unanswered,
+    /// A validator signed a statement that bytes refute. Costs all unvested pay.
+    Falsehood,
 }
 
 impl SlashCause {
@@ -176,6 +217,7 @@ impl SlashCause {
             Self::Absence => "absence",
             Self::Contradiction => "contradiction",
             Self::Unanswered => "unanswered",
+            Self::Falsehood => "falsehood",
         }
     }
 }
@@ -208,6 +250,13 @@ impl Payload for WindowBody {
         ascending("admissions", &self.admissions, |admission| admission.owner)?;
         check_weights("weights", &self.weights)?;
         ascending("mints", &self.mints, |mint| (mint.account, mint.kind))?;
+        ascending("refuted", &self.refuted, |refuted| refuted.validator)?;
+        if let Some(refuted) = self.refuted.iter().find(|refuted| self.scores.contains(&refuted.score)) {
+            return Err(format!("refuted: score {} is counted", refuted.score.short()));
+        }
+        if self.refuted.iter().any(|refuted| refuted.window > self.window) {
+            return Err("refuted: a statement on a window that is not closed".to_owned());
+        }
         ascending("burns", &self.slashes, |slash| (slash.account, slash.cause, slash.window))?;
         ascending("challenges", &self.challenges, |challenge| (challenge.window, challenge.miner))?;
         if self.challenges.iter().any(|challenge| challenge.window >= challenge.since || challenge.since > self.window)

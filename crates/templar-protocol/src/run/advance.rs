@@ -18,7 +18,7 @@ use super::difference::first_difference;
 use super::judge::JudgingError;
 use super::judging::Judging;
 use super::members::Decided;
-use super::{Parent, RunState, SharedWork};
+use super::{Parent, RunState, SharedWork, refuted};
 use crate::gauntlet::Standings;
 use crate::ledger::Ledger;
 use crate::stake;
@@ -36,8 +36,9 @@ pub(super) struct Decisions {
 }
 
 impl RunState {
-    /// Recomputes the record of the open window from the scores that it counts. The outer step is taken from
-    /// the record, since only tensors can tell it. The scores must have passed [`RunState::check_score`].
+    /// Recomputes the record of the open window from the scores that it counts. The outer step and what it refutes
+    /// are taken from the record, since only tensors can tell them. The scores must have passed
+    /// [`RunState::check_score`].
     ///
     /// # Errors
     /// [`AdvanceError::Differs`] with the first field that differs, or the reason for which there is no record.
@@ -47,7 +48,9 @@ impl RunState {
         scores: &[&Score],
         record: &WindowRecord,
     ) -> Result<(), AdvanceError> {
-        compare(&self.close(judging, scores, Stepped::of(record))?, record)
+        let named: Vec<(ScoreId, &Score)> =
+            scores.iter().map(|score| (ScoreId::new(payload::id_of(*score)), *score)).collect();
+        compare(&self.close_with(judging, &named, &record.body.refuted, Stepped::of(record))?.record, record)
     }
 
     /// Does the same as [`RunState::check_record`] for scores by their ids, and uses results that nodes at this
@@ -58,7 +61,7 @@ impl RunState {
         scores: &[(ScoreId, &Score)],
         record: &WindowRecord,
     ) -> Result<(), AdvanceError> {
-        compare(&self.shared_close(judging, scores, Stepped::of(record))?.record, record)
+        compare(&self.shared_close(judging, scores, &record.body.refuted, Stepped::of(record))?.record, record)
     }
 
     /// The judging of a closed window, which must be the next one after this state.
@@ -96,10 +99,17 @@ impl RunState {
         self.check_signers(closed)?;
         let scores: Vec<(ScoreId, &Score)> =
             closed.scores.iter().map(|score| (score.id().into(), score.payload())).collect();
-        for (_, score) in &scores {
+        let refuted = closed.refuted.iter().map(|score| (score.id().into(), score.payload()));
+        let all: Vec<(ScoreId, &Score)> = scores.iter().copied().chain(refuted).collect();
+        for (_, score) in &all {
             self.check_score(&judging, score)?;
         }
-        let own = self.close_with(&judging, &scores, Stepped::of(record))?;
+        for refuted in &record.body.refuted {
+            let score = all.iter().find(|(id, _)| *id == refuted.score);
+            let score = score.ok_or_else(|| AdvanceError::Unstated(refuted.validator.short()))?;
+            refuted::check(refuted, score.1)?;
+        }
+        let own = self.close_with(&judging, &scores, &record.body.refuted, Stepped::of(record))?;
         compare(&own.record, record)?;
         Ok((judging, own))
     }
@@ -137,7 +147,8 @@ impl RunState {
     pub(crate) fn after(&self, closed: &ClosedWindow, judging: &Judging) -> Result<Arc<Self>, AdvanceError> {
         let scores: Vec<(ScoreId, &Score)> =
             closed.scores.iter().map(|score| (score.id().into(), score.payload())).collect();
-        let own = self.shared_close(judging, &scores, Stepped::of(&closed.window))?;
+        let record = &closed.window;
+        let own = self.shared_close(judging, &scores, &record.body.refuted, Stepped::of(record))?;
         compare(&own.record, &closed.window)?;
         if own.id != closed.record {
             return Err(AdvanceError::Id(Kind::Window));

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use templar_manifest::{
-    Hash, Mint, Outcome, PublicKey, Score, ScoreId, Signed, Slash, Weight, WindowBody, WindowHeader, WindowRecord,
-    payload,
+    Hash, Mint, Outcome, PublicKey, Refuted, Score, ScoreId, Signed, Slash, Weight, WindowBody, WindowHeader,
+    WindowRecord, payload,
 };
 
 use super::advance::Decisions;
@@ -42,14 +42,17 @@ impl RunState {
         judging.shared.settlements.get_or(ids_of(scores), || self.settlement(judging, &bare(scores)))
     }
 
-    /// The record of [`RunState::close`] and its id, computed once for all who share this state and judging.
+    /// The record of [`RunState::close`] that refutes these statements, and its id, computed once for all who share
+    /// this state and judging.
     pub(crate) fn shared_close(
         &self,
         judging: &Judging,
         scores: &[(ScoreId, &Score)],
+        refuted: &[Refuted],
         stepped: Stepped,
     ) -> Result<Arc<OwnRecord<Self>>, AdvanceError> {
-        self.shared.records.try_get_or((ids_of(scores), stepped), || self.close_with(judging, scores, stepped))
+        let key = (ids_of(scores), refuted.to_vec(), stepped);
+        self.shared.records.try_get_or(key, || self.close_with(judging, scores, refuted, stepped))
     }
 
     /// The accepted miners that are aggregated, and those that are excluded.
@@ -115,7 +118,7 @@ impl RunState {
         Ok(WindowPay { assessment: settlement.assessment, payable, emission_micros })
     }
 
-    /// The record of the open window. `scores` are the counted scores; each must have passed
+    /// The record of the open window, which refutes nothing. `scores` are the counted scores; each must have passed
     /// [`RunState::check_score`] for this judging. `stepped` is the result of the outer step.
     ///
     /// # Errors
@@ -123,7 +126,7 @@ impl RunState {
     pub fn close(&self, judging: &Judging, scores: &[&Score], stepped: Stepped) -> Result<WindowRecord, AdvanceError> {
         let named: Vec<(ScoreId, &Score)> =
             scores.iter().map(|score| (ScoreId::new(payload::id_of(*score)), *score)).collect();
-        self.close_with(judging, &named, stepped).map(|closing| closing.record)
+        self.close_with(judging, &named, &[], stepped).map(|closing| closing.record)
     }
 
     /// The record of scores by their ids, and the state after the window.
@@ -131,6 +134,7 @@ impl RunState {
         &self,
         judging: &Judging,
         named: &[(ScoreId, &Score)],
+        refuted: &[Refuted],
         stepped: Stepped,
     ) -> Result<OwnRecord<Self>, AdvanceError> {
         let mut by_validator = BTreeMap::<PublicKey, (ScoreId, &Score)>::new();
@@ -152,7 +156,8 @@ impl RunState {
         let mut ledger = self.ledger.clone();
         ledger.vest(self.window);
         let challenged = self.challenged(scores, &self.refuted(scores));
-        let slashes = self.slashes(judging.reveals(), Counted { scores, outcomes }, &challenged, &mut ledger);
+        let counted = Counted { scores, refuted, outcomes };
+        let slashes = self.slashes(judging.reveals(), counted, &challenged, &mut ledger);
         let (weights, mints) = self.pay(judging, scores, &settlement, &slashes);
         ledger.pay(self.window, &mints);
         let decided = self.decided(judging, outcomes, &weights, &slashes);
@@ -168,6 +173,7 @@ impl RunState {
             outcomes: outcomes.clone(),
             weights,
             mints,
+            refuted: refuted.to_vec(),
             slashes,
             challenges: self.listed(&challenged.open),
             admissions: decided.admissions.clone(),

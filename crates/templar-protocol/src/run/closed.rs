@@ -53,6 +53,9 @@ pub enum AdvanceError {
         /// The stake of all validators.
         total: u64,
     },
+    /// The record refutes a statement that the score of this validator does not make.
+    #[error("the record refutes a statement that the score of validator {0} does not make")]
+    Unstated(String),
     /// A field of the record is not what follows from its parts. This is the first such field.
     #[error("record does not recompute: {0} differs")]
     Differs(RecordField),
@@ -125,6 +128,8 @@ pub struct ClosedWindow {
     pub registrations: Vec<Signed<Registration>>,
     /// The scores that the record names, in its order.
     pub scores: Vec<Signed<Score>>,
+    /// The scores whose statements the record refutes, in its order.
+    pub refuted: Vec<Signed<Score>>,
     /// The certificate of the cut.
     pub cut_certificate: VoteCertificate,
     /// The certificate of the reveal set.
@@ -176,7 +181,8 @@ impl ClosedWindow {
         entries.extend(witnessed(&set, &[self.reveals_certificate.publisher]));
         let vote = self.reveals_certificate.vote(run, window, VoteOn::Reveals, &set);
         entries.extend(witnessed(&vote, &self.reveals_certificate.witnesses));
-        entries.extend(self.scores.iter().map(|signed| Entry::Envelope(signed.envelope())));
+        let scores = self.scores.iter().chain(&self.refuted);
+        entries.extend(scores.map(|signed| Entry::Envelope(signed.envelope())));
         let Witness { signer, signature } = self.record_certificate.publisher;
         let signed = Envelope { payload: payload::encode(header), signer, signature };
         entries.push(Entry::Record(Box::new(RecordEntry { header: signed, body: payload::encode(body) })));

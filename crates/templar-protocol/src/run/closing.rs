@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use templar_manifest::{
-    BlobId, CheckpointId, ContributionId, Outcome, PublicKey, RecordId, Score, ScoreId, Verdict, WindowIndex,
+    BlobId, CheckpointId, ContributionId, Outcome, PublicKey, RecordId, Refuted, Score, ScoreId, Verdict, WindowIndex,
     WindowRecord,
 };
 
@@ -58,6 +58,8 @@ pub(crate) struct OwnRecord<S> {
 #[derive(Clone, Copy)]
 pub(super) struct Counted<'a> {
     pub(super) scores: &'a [&'a Score],
+    /// The statements of other scores that it refutes.
+    pub(super) refuted: &'a [Refuted],
     /// The verdict on each contribution of the cut, sorted by miner.
     pub(super) outcomes: &'a [Outcome],
 }

@@ -61,6 +61,7 @@ record_fields! {
         Outcomes outcomes "outcomes",
         Weights weights "weights",
         Mints mints "mints",
+        Refuted refuted "refuted",
         Slashes slashes "burns",
         Challenges challenges "challenges",
         Admissions admissions "admissions",

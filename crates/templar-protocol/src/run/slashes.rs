@@ -4,6 +4,7 @@
 //! * A second one soon after it is treated as fraud and also costs the slot.
 //! * An unanswered challenge costs as much as a mismatch (`challenges.rs` says why).
 //! * A signer that contradicted itself loses its unvested pay, be it a miner or a validator.
+//! * A validator of whose score the record refutes a statement loses its unvested pay (`refuted.rs`).
 //! * A validator that does not reveal its hash-chain value loses a part of its unvested pay, so that it cannot
 //!   influence the seed for free by withholding.
 
@@ -14,6 +15,7 @@ use templar_manifest::{Outcome, PublicKey, Refusal, Reveal, Slash, SlashCause, V
 use super::RunState;
 use super::challenges::Challenged;
 use super::closing::Counted;
+use super::refuted;
 use crate::ledger::{Ledger, ONE_PPM, fraction};
 
 impl RunState {
@@ -26,7 +28,7 @@ impl RunState {
         challenged: &Challenged,
         ledger: &mut Ledger,
     ) -> Vec<Slash> {
-        let Counted { scores, outcomes } = counted;
+        let Counted { scores, refuted, outcomes } = counted;
         // A miner's deeds of one window are one deed. An unanswered challenge replaces a mismatch of the same window.
         let mut deeds: BTreeMap<(WindowIndex, PublicKey), SlashCause> =
             self.refuted(scores).into_iter().map(|deed| (deed, SlashCause::Mismatch)).collect();
@@ -68,6 +70,10 @@ impl RunState {
             let (cause, amount_micros) = (SlashCause::Contradiction, ledger.slash(&account, u64::MAX));
             slashes.push(Slash { account, cause, window, amount_micros });
         }
+        for account in refuted::liars(refuted) {
+            let (cause, amount_micros) = (SlashCause::Falsehood, ledger.slash(&account, u64::MAX));
+            slashes.push(Slash { account, cause, window: self.window, amount_micros });
+        }
         // Validators without a reveal lose a part of what the slashes above have left them.
         for validator in &self.genesis.validators {
             let account = validator.key;
@@ -101,7 +107,7 @@ impl RunState {
                     self.offences.convicted.insert((slash.window, slash.account));
                     continue;
                 }
-                SlashCause::Absence => continue,
+                SlashCause::Absence | SlashCause::Falsehood => continue,
             }
             if slash.window < self.window {
                 // Records may have accepted contributions that go on from the refuted one, so the miner begins

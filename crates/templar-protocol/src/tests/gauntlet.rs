@@ -288,6 +288,9 @@ fn false_losses_are_found_by_all_and_cost_their_author_its_pay() {
                 lied += usize::from(is_drawn);
                 let counted = closed.scores.iter().any(|score| score.signer() == liar);
                 assert_eq!(counted, !is_drawn, "window {}", closed.window.header.window);
+                let slashed = closed.window.body.slashes.iter().map(|slash| (slash.account, slash.cause));
+                let expected = is_drawn.then_some((liar, SlashCause::Falsehood));
+                assert!(slashed.eq(expected), "window {}", closed.window.header.window);
                 for outcome in &closed.window.body.outcomes {
                     let expected = losses(gain(&outcome.miner, closed.window.header.window));
                     assert_eq!(outcome.losses, Some(expected));

@@ -200,7 +200,10 @@ fn a_made_up_late_verdict_is_not_counted() {
         let node = &cluster.members[0].node;
         assert_eq!(node.state().window().0, 2, "stalled");
         let record = &node.closed()[1].window;
-        assert_eq!(record.body.slashes, []);
+        let slashed = record.body.slashes.iter().map(|slash| (slash.account, slash.cause));
+        assert_eq!(slashed.collect::<Vec<_>>(), [(liar.public(), SlashCause::Falsehood)], "accuses: {accuses}");
+        let refuted = record.body.refuted.iter().map(|refuted| (refuted.window.0, refuted.validator));
+        assert_eq!(refuted.collect::<Vec<_>>(), [(0, liar.public())]);
         assert_eq!(record.body.scores.len(), 3, "accuses: {accuses}");
         assert!(node.closed()[1].scores.iter().all(|score| score.signer() != liar.public()));
         assert!(record.body.mints.iter().all(|mint| mint.account != liar.public()));

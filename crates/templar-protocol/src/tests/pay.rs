@@ -135,6 +135,7 @@ impl Economy {
             contributions,
             registrations: vec![],
             scores,
+            refuted: Vec::new(),
             cut_certificate: certificate.clone(),
             reveals_certificate: certificate.clone(),
             record_certificate: certificate,

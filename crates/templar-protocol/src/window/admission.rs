@@ -7,7 +7,7 @@
 
 use templar_manifest::{
     Contribution, Cut, Genesis, Hash, Inbox, InboxId, Payload, Registration, RevealSet, Score, ScoreId, Signed, Vote,
-    WindowHeader, WindowRecord, payload,
+    WindowBody, WindowHeader, WindowRecord, payload,
 };
 
 use super::open::{OpenWindow, Ready};
@@ -15,7 +15,7 @@ use super::reject::Reject;
 use super::sound::{Sound, place};
 use super::verified::{Opened, Verified};
 use crate::entry::RevealEntry;
-use crate::run::{AdvanceError, RecordField, RegistrationError, RunState};
+use crate::run::{AdvanceError, RecordField, RegistrationError, RunState, refuted};
 
 /// The number of payloads of one kind that are kept of one signer; two prove that one of them is a lie.
 pub(super) const MAX_STATEMENTS: usize = 2;
@@ -76,7 +76,7 @@ impl OpenWindow {
             Opened::Inbox(_) => self.cuts.values().any(|cut| cut.body.inboxes.contains(&id.into())),
             Opened::Cut(_) => self.cut_ballot.names(&id),
             Opened::Reveals(_) => self.reveal_ballot.names(&id),
-            Opened::Score(_) => self.records.values().any(|record| record.body.body.scores.contains(&id.into())),
+            Opened::Score(_) => self.records.values().any(|record| names_score(&record.body.body, &id.into())),
             Opened::Window(_) => self.record_ballot.names(&id),
             Opened::Vote(signed) => {
                 let vote = signed.payload();
@@ -284,6 +284,10 @@ impl OpenWindow {
         }
         let named = body.scores.iter().map(|id| self.scores.get(id).map(|score| (*id, score.payload())));
         let Some(scores) = named.collect::<Option<Vec<(ScoreId, &Score)>>>() else { return Ok(Ready::Later) };
+        for refuted in &body.refuted {
+            let Some(score) = self.scores.get(&refuted.score) else { return Ok(Ready::Later) };
+            refuted::check(refuted, score.payload()).map_err(Reject::Record)?;
+        }
         let place = place(state, judging);
         if !sound.is_sound(place) {
             state.shared_check_record(judging, &scores, record).map_err(Reject::Record)?;
@@ -291,4 +295,9 @@ impl OpenWindow {
         }
         Ok(Ready::Now)
     }
+}
+
+/// Whether a record counts or refutes this score.
+fn names_score(body: &WindowBody, score: &ScoreId) -> bool {
+    body.scores.contains(score) || body.refuted.iter().any(|refuted| refuted.score == *score)
 }

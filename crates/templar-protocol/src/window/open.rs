@@ -388,6 +388,8 @@ impl OpenWindow {
         let registrations =
             entries.map(|entry| self.registrations.by_id.get(&entry.registration).cloned()).collect::<Option<_>>()?;
         let scores = body.scores.iter().map(|id| self.scores.get(id).cloned()).collect::<Option<_>>()?;
+        let refuted =
+            body.refuted.iter().map(|refuted| self.scores.get(&refuted.score).cloned()).collect::<Option<_>>()?;
         let (cut_attempt, _) = self.cut_ballot.decided(genesis)?;
         let (reveals_attempt, set) = self.reveal_ballot.decided(genesis)?;
         let reveals = self.reveal_sets.get(&RevealSetId::new(set))?;
@@ -399,6 +401,7 @@ impl OpenWindow {
             contributions,
             registrations,
             scores,
+            refuted,
             cut_certificate: certificate(&self.cut_ballot, cut_attempt, &body.cut.hash(), cut.publisher)?,
             reveals_certificate: certificate(&self.reveal_ballot, reveals_attempt, &set, reveals.publisher)?,
             record_certificate: certificate(&self.record_ballot, attempt, &id, proposal.publisher)?,

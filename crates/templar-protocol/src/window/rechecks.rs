@@ -16,7 +16,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use templar_manifest::{ContributionId, PublicKey, Refusal, Replay, ReplayProof, Score, ScoreId, WindowIndex};
+use templar_manifest::{
+    ContributionId, PublicKey, Refusal, Refuted, Replay, ReplayProof, Score, ScoreId, Statement, WindowIndex,
+};
 
 use super::Node;
 use super::messages::{Dispute, Output, Subject};
@@ -31,12 +33,15 @@ pub(super) struct Rechecks {
     pub(super) disputed: BTreeSet<PublicKey>,
     /// The differences for which it does not count them.
     pub(super) disputes: Vec<Output>,
+    /// The statements of others that this node has found false.
+    pub(super) refuted: BTreeSet<Refuted>,
 }
 
 /// The statement of one score about one contribution.
 #[derive(Clone, Copy)]
 struct ScoredReplay<'a> {
     validator: PublicKey,
+    score: ScoreId,
     replay: &'a Replay,
     proof: Option<&'a ReplayProof>,
 }
@@ -59,6 +64,12 @@ struct ContestedCase<'a> {
 }
 
 impl<'a> ContestedCase<'a> {
+    /// What a record says of this statement where it refutes it.
+    fn refuted(&self, said: &ScoredReplay<'_>) -> Refuted {
+        let Subject { window, miner, .. } = self.subject;
+        Refuted { validator: said.validator, score: said.score, window, miner, statement: Statement::Replay }
+    }
+
     fn said_by_others(&self) -> impl Iterator<Item = &'a ScoredReplay<'a>> {
         let me = *self.me;
         self.said.iter().filter(move |said| said.validator != me)
@@ -75,10 +86,10 @@ fn statements<'a>(
     is_wanted: impl Fn(&About) -> bool,
 ) -> BTreeMap<About, Vec<ScoredReplay<'a>>> {
     let mut found = BTreeMap::<_, Vec<_>>::new();
-    for (_, score) in scores {
+    for (id, score) in scores {
         let mut add = |of, replay: &'a Replay, proof: &'a Option<ReplayProof>| {
             if *replay != Replay::NotDrawn && is_wanted(&of) {
-                let said = ScoredReplay { validator: score.validator, replay, proof: proof.as_ref() };
+                let said = ScoredReplay { validator: score.validator, score: *id, replay, proof: proof.as_ref() };
                 found.entry(of).or_default().push(said);
             }
         };
@@ -171,6 +182,10 @@ impl Node {
                 Some(found) if found.replay == said.replay => {}
                 Some(found) => {
                     rechecks.disputed.insert(said.validator);
+                    // Of two reasons to refuse, one may be the mistake of a driver, and both refuse.
+                    if *found.replay == Replay::Match {
+                        rechecks.refuted.insert(case.refuted(said));
+                    }
                     rechecks.disputes.push(Output::Dispute(Dispute::Refusal {
                         validator: said.validator,
                         miner: case.subject.miner,
@@ -207,6 +222,9 @@ impl Node {
             };
             if !holds {
                 rechecks.disputed.insert(said.validator);
+                if *found.replay != Replay::Refused(Refusal::Withheld) {
+                    rechecks.refuted.insert(case.refuted(said));
+                }
                 let validator = said.validator;
                 rechecks.disputes.push(Output::Dispute(Dispute::Proof { validator, window, miner }));
             }

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use templar_manifest::{Evaluation, Losses, PublicKey, Score, ScoreEntry, ScoreId};
+use templar_manifest::{Evaluation, Losses, PublicKey, Refuted, Score, ScoreEntry, ScoreId, Statement};
 
 use super::Node;
 use super::messages::{Dispute, Output, Subject};
@@ -21,6 +21,13 @@ use crate::run::{Judging, Tried, is_unread};
 /// The result of trying a delta, as a score states it: the losses with all witnesses, or `None` where the trial
 /// step cannot be taken.
 type Stated<'a> = Option<(Losses, &'a [u64])>;
+
+/// The statement of one score about trying a delta.
+struct Said<'a> {
+    validator: PublicKey,
+    score: ScoreId,
+    stated: Stated<'a>,
+}
 
 /// The statement of an entry about trying the delta; `None` where it makes none.
 fn stated(entry: &ScoreEntry) -> Option<Stated<'_>> {
@@ -35,20 +42,21 @@ fn stated(entry: &ScoreEntry) -> Option<Stated<'_>> {
 fn statements<'a>(
     scores: &[(ScoreId, &'a Score)],
     is_wanted: impl Fn(&PublicKey) -> bool,
-) -> BTreeMap<PublicKey, Vec<(PublicKey, Stated<'a>)>> {
+) -> BTreeMap<PublicKey, Vec<Said<'a>>> {
     let mut found = BTreeMap::<_, Vec<_>>::new();
-    for (_, score) in scores {
-        for entry in score.entries.iter().filter(|entry| is_wanted(&entry.miner)) {
+    for (score, payload) in scores {
+        for entry in payload.entries.iter().filter(|entry| is_wanted(&entry.miner)) {
             if let Some(stated) = stated(entry) {
-                found.entry(entry.miner).or_default().push((score.validator, stated));
+                let said = Said { validator: payload.validator, score: *score, stated };
+                found.entry(entry.miner).or_default().push(said);
             }
         }
     }
     found
 }
 
-fn contradict(said: &[(PublicKey, Stated<'_>)]) -> bool {
-    said.windows(2).any(|pair| pair[0].1 != pair[1].1)
+fn contradict(said: &[Said<'_>]) -> bool {
+    said.windows(2).any(|pair| pair[0].stated != pair[1].stated)
 }
 
 /// The miners about whose deltas scores contradict each other.
@@ -76,7 +84,7 @@ impl Node {
         for (miner, said) in statements(scores, is_wanted) {
             let subject = Subject { seed: judging.seed(), window: self.state.window(), miner };
             let is_contested = contested.contains(&miner);
-            let Some(found) = self.tried(me, &subject, attempt) else {
+            let Some(found) = self.tried(me, &subject, attempt, is_contested) else {
                 rechecks.open.extend(self.remeasure(judging, subject).filter(|_| is_contested));
                 continue;
             };
@@ -86,10 +94,13 @@ impl Node {
                 Tried::Untried => stated.is_none(),
                 Tried::Measured { losses, witnesses } => *stated == Some((*losses, &witnesses[..])),
             };
-            for (validator, _) in said.iter().filter(|(validator, said)| validator != me && !holds(said)) {
-                rechecks.disputed.insert(*validator);
+            for said in said.iter().filter(|said| said.validator != *me && !holds(&said.stated)) {
+                let (validator, window) = (said.validator, subject.window);
+                rechecks.disputed.insert(validator);
                 if found != Tried::Unavailable {
-                    rechecks.disputes.push(Output::Dispute(Dispute::Measurement { validator: *validator, miner }));
+                    let statement = Statement::Evaluation;
+                    rechecks.refuted.insert(Refuted { validator, score: said.score, window, miner, statement });
+                    rechecks.disputes.push(Output::Dispute(Dispute::Measurement { validator, miner }));
                 }
             }
         }
@@ -103,10 +114,14 @@ impl Node {
     }
 
     /// This node's own result for a contribution of the open window, if it has one. That it could not fetch the
-    /// delta in an earlier attempt is none.
-    fn tried(&self, me: &PublicKey, subject: &Subject, attempt: u32) -> Option<Tried> {
+    /// delta in an earlier attempt is none. Where others contradict each other, neither is its own score, which may
+    /// be the work of a faulty device: it measures again, on the CPU.
+    fn tried(&self, me: &PublicKey, subject: &Subject, attempt: u32, is_contested: bool) -> Option<Tried> {
         if let Some((of, found)) = self.open.own.remeasured.get(subject) {
             return Some(found.clone()).filter(|found| *found != Tried::Unavailable || *of >= attempt);
+        }
+        if is_contested {
+            return None;
         }
         let own = self.open.scores.values().filter(|score| score.signer() == *me).map(|score| score.payload());
         let mut entries = own.filter(|score| score.seed == subject.seed).filter_map(|score| {

@@ -16,6 +16,8 @@
 //!   next attempt. So every honest validator leaves out a score with a false refusal, and counts one with a
 //!   true refusal.
 //! * *A measurement* is a fact about bytes as well (`remeasures.rs`).
+//! * *A false statement* costs its validator (`run/refuted.rs`): a record that does not count a score for one
+//!   refutes the statement. No node prevotes such a record unless it has found the statement false itself.
 //! * *A record whose outer step comes out differently* gets no prevote of this node. With less than a third of
 //!   the stake faulty, the record of the others gets a polka, and this node follows it.
 //!
@@ -36,7 +38,7 @@ use super::Node;
 use super::messages::{Dispute, Output, Phase, Unsigned};
 use super::voting::{Own, Right};
 use crate::run::members::{Member, Rank};
-use crate::run::{Judging, Stepped};
+use crate::run::{Judging, Stepped, refuted};
 use crate::stake;
 
 impl Node {
@@ -142,6 +144,7 @@ impl Node {
         }
         let counted: Vec<(ScoreId, &Score)> =
             scores.into_iter().filter(|(_, score)| !rechecks.disputed.contains(&score.validator)).collect();
+        let refuted = refuted::to_refute(&rechecks.refuted, &counted);
         if !stake::is_quorum(self.state.genesis(), counted.iter().map(|(_, score)| &score.validator)) {
             return Own::Work(rechecks.disputes);
         }
@@ -150,7 +153,7 @@ impl Node {
         let Some(applied) = self.open.own.applied.iter().find(|applied| applied.outcomes == *outcomes) else {
             return Own::Work(vec![self.apply(judging, outcomes.clone())]);
         };
-        match self.state.shared_close(judging, &counted, applied.stepped) {
+        match self.state.shared_close(judging, &counted, &refuted, applied.stepped) {
             Ok(record) => Own::Ready { id: record.id.hash(), body: Right::Record(record), said: rechecks.disputes },
             Err(_) => Own::Nothing,
         }
@@ -191,6 +194,14 @@ impl Node {
         }
         if !rechecks.disputed.is_empty() {
             return Some(rechecks.disputes);
+        }
+        if !body.refuted.is_empty() {
+            // All scores that are here may be what the proposer compared.
+            let all: Vec<(ScoreId, &Score)> = open.scores.iter().map(|(id, score)| (*id, score.payload())).collect();
+            let rechecks = self.rechecks(me, judging, &all, attempt);
+            if !body.refuted.iter().all(|refuted| rechecks.refuted.contains(refuted)) {
+                return Some(rechecks.open);
+            }
         }
         let Some(applied) = open.own.applied.iter().find(|applied| applied.outcomes == body.outcomes) else {
             return Some(vec![self.apply(judging, body.outcomes.clone())]);
