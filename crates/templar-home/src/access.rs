@@ -20,6 +20,7 @@ use crate::error::HomeError;
 use crate::home::{self, Home, HomeLock};
 use crate::inventory::Stock;
 use crate::journal::{Journal, JournalError};
+use crate::memory::Memory;
 use crate::now::NodeNow;
 use crate::registration::Application;
 use crate::socket::SocketBlobs;
@@ -295,9 +296,28 @@ impl Access {
     }
 
     /// The protocol's node of a run, folded from the journal. It acts with no key.
+    ///
+    /// # Errors
+    /// The journal cannot be read, does not fold, or has lost its end.
     pub fn fold(&self, context: &RunContext) -> Result<Node, AccessError> {
-        let records = Journal::read(&self.home.run_dir(&context.run))?;
-        Ok(context.fold(None, &records)?)
+        self.fold_records(context).map(|(node, _)| node)
+    }
+
+    /// The same, with the records of the journal.
+    ///
+    /// # Errors
+    /// The journal cannot be read, does not fold, or has lost its end.
+    pub fn fold_records(&self, context: &RunContext) -> Result<(Node, Vec<Vec<u8>>), AccessError> {
+        let dir = self.home.run_dir(&context.run);
+        // A running node writes the journal first, so a journal that is read later has what the memory names. A
+        // damaged memory says nothing here; `verify` names it.
+        let known = Memory::read(&dir).ok().and_then(|memory| memory.head);
+        let records = Journal::read(&dir)?;
+        let node = context.fold(None, &records)?;
+        match known.and_then(|head| head.problem(&node)) {
+            Some(problem) => Err(RunError::Forgotten { run: context.run, problem }.into()),
+            None => Ok((node, records)),
+        }
     }
 }
 

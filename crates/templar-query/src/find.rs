@@ -80,7 +80,7 @@ pub fn dataset(access: &Access, text: &str) -> Result<(DatasetId, Dataset), Quer
     let found = match text.parse() {
         Ok(Reference::Whole(hash)) => Some(hash),
         parsed => {
-            let index = HomeIndex::build(access, None)?;
+            let index = HomeIndex::of_manifests(access)?;
             let decoded = |payload: &Vec<u8>| payload::decode::<Dataset>(payload).ok();
             let datasets: Vec<(Hash, Dataset)> =
                 index.manifests(Kind::Dataset).filter_map(|(id, bytes)| Some((*id, decoded(bytes)?))).collect();
@@ -91,7 +91,11 @@ pub fn dataset(access: &Access, text: &str) -> Result<(DatasetId, Dataset), Quer
                     let known = datasets.iter().map(|(id, _)| *id).collect();
                     Some(resolve(&prefix, &known)?)
                 }
-                (0, _) => None,
+                (0, _) => match index.unread() {
+                    // It may have the name.
+                    Some(error) => return Err(error.into()),
+                    None => None,
+                },
                 (1, _) => named.first().copied(),
                 _ => {
                     let candidates = named.into_iter().collect();

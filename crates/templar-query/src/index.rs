@@ -57,6 +57,7 @@ pub struct HomeIndex {
     pub zero_states: BTreeSet<Hash>,
     /// Manifests that cannot be read or do not decode.
     pub faults: Vec<IndexFault>,
+    unread: Option<ReadError>,
 }
 
 impl HomeIndex {
@@ -83,6 +84,24 @@ impl HomeIndex {
         Ok(index)
     }
 
+    /// Indexes the small blobs of the home that are manifests, whether a run names them or not, without any journal.
+    /// A node that runs in the home lists no blobs, so what the journals name is indexed then.
+    ///
+    /// # Errors
+    /// The store cannot be listed; beside a running node, a journal is damaged.
+    pub fn of_manifests(access: &Access) -> Result<Self, QueryError> {
+        let Some(store) = access.store_to_read() else { return Self::build(access, None) };
+        let mut index = Self::default();
+        index.stored = access.runtime().block_on(store.list())?.into_iter().collect();
+        index.add_stray(access);
+        Ok(index)
+    }
+
+    /// The first error of a small blob that is here and could not be read, so that nobody knows what it is.
+    pub fn unread(self) -> Option<ReadError> {
+        self.unread
+    }
+
     fn add_run(&mut self, access: &Access, run: RunId) -> Result<(), QueryError> {
         self.know(run.hash(), ObjectKind::Manifest(Kind::Genesis));
         if let Ok(context) = RunContext::open(&access.home, access.blobs(), run) {
@@ -105,7 +124,13 @@ impl HomeIndex {
     fn add_stray(&mut self, access: &Access) {
         let stored = self.stored.clone();
         for (id, _) in stored.into_iter().filter(|(_, size)| *size <= STRAY_MANIFEST_BYTES) {
-            let Ok(bytes) = access.blobs().read(&id, STRAY_MANIFEST_BYTES) else { continue };
+            let bytes = match access.blobs().read(&id, STRAY_MANIFEST_BYTES) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.unread.get_or_insert(error);
+                    continue;
+                }
+            };
             if let Ok((kind, _)) = payload::peek(&bytes) {
                 self.know(id, ObjectKind::Manifest(kind)).payload = Some(bytes.into());
             }

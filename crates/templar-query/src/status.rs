@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::Serialize;
 use templar_home::access::Access;
 use templar_home::context::RunContext;
-use templar_home::journal::Journal;
 use templar_home::memory::Memory;
 use templar_home::now::NodeNow;
 use templar_home::registration::{Application, ApplicationStatus};
@@ -175,10 +174,9 @@ impl RunStatus {
     /// Reads the state of a run from its journal.
     ///
     /// # Errors
-    /// The journal does not fold, or a file of the home cannot be read.
+    /// The journal does not fold or has lost its end, or a file of the home cannot be read.
     pub fn read(access: &Access, context: &RunContext) -> Result<Self, QueryError> {
-        let records = Journal::read(&access.home.run_dir(&context.run))?;
-        let node = context.fold(None, &records)?;
+        let (node, records) = access.fold_records(context)?;
         let participation = Participation::of(&node, &records);
         let (genesis, state) = (&context.genesis, node.state());
         let last = node.closed().last();

@@ -73,10 +73,16 @@ fn a_true_statement_cannot_be_refuted() {
         let entry = score.payload().entries.iter().find(|entry| entry.evaluation.measurement().is_some())?;
         Some((score.id(), score.signer(), entry.miner))
     };
-    let others = |score: &&Signed<Score>| ![proposer.public(), cluster.validators[1].public()].contains(&score.signer());
+    let others =
+        |score: &&Signed<Score>| ![proposer.public(), cluster.validators[1].public()].contains(&score.signer());
     let (id, accused, miner) = scores.iter().filter(others).find_map(measured).expect("somebody measured");
-    let refuted =
-        Refuted { validator: accused, score: id.into(), window: state.window(), miner, statement: Statement::Evaluation };
+    let refuted = Refuted {
+        validator: accused,
+        score: id.into(),
+        window: state.window(),
+        miner,
+        statement: Statement::Evaluation,
+    };
     let counted: Vec<(ScoreId, &Score)> = scores
         .iter()
         .filter(|score| score.signer() != accused)
@@ -129,8 +135,11 @@ fn a_record_that_refutes_comes_with_the_score() {
     let mut without = ClosedWindow::clone(closed);
     without.refuted.clear();
     assert_eq!(state.clone().advance(&without), unstated);
-    let changes: [fn(&mut Refuted); 3] =
-        [|refuted| refuted.miner = nobody(), |refuted| refuted.score = ScoreId::default(), |refuted| refuted.window.0 += 1];
+    let changes: [fn(&mut Refuted); 3] = [
+        |refuted| refuted.miner = nobody(),
+        |refuted| refuted.score = ScoreId::default(),
+        |refuted| refuted.window.0 += 1,
+    ];
     for change in changes {
         let mut changed = ClosedWindow::clone(closed);
         change(&mut changed.window.body.refuted[0]);

@@ -29,8 +29,8 @@ use crate::run::Judging;
 pub(super) struct Rechecks {
     /// The replays that must be done first.
     pub(super) open: Vec<Output>,
-    /// The validators whose scores this node does not count.
-    pub(super) disputed: BTreeSet<PublicKey>,
+    /// The scores that this node does not count.
+    pub(super) disputed: BTreeSet<ScoreId>,
     /// The differences for which it does not count them.
     pub(super) disputes: Vec<Output>,
     /// The statements of others that this node has found false.
@@ -181,7 +181,7 @@ impl Node {
                 }
                 Some(found) if found.replay == said.replay => {}
                 Some(found) => {
-                    rechecks.disputed.insert(said.validator);
+                    rechecks.disputed.insert(said.score);
                     // Of two reasons to refuse, one may be the mistake of a driver, and both refuse.
                     if *found.replay == Replay::Match {
                         rechecks.refuted.insert(case.refuted(said));
@@ -221,7 +221,7 @@ impl Node {
                 (Replay::Match | Replay::NotDrawn, _) => true,
             };
             if !holds {
-                rechecks.disputed.insert(said.validator);
+                rechecks.disputed.insert(said.score);
                 if *found.replay != Replay::Refused(Refusal::Withheld) {
                     rechecks.refuted.insert(case.refuted(said));
                 }

@@ -96,7 +96,7 @@ impl Node {
             };
             for said in said.iter().filter(|said| said.validator != *me && !holds(&said.stated)) {
                 let (validator, window) = (said.validator, subject.window);
-                rechecks.disputed.insert(validator);
+                rechecks.disputed.insert(said.score);
                 if found != Tried::Unavailable {
                     let statement = Statement::Evaluation;
                     rechecks.refuted.insert(Refuted { validator, score: said.score, window, miner, statement });

@@ -143,7 +143,7 @@ impl Node {
             return Own::Work(rechecks.open);
         }
         let counted: Vec<(ScoreId, &Score)> =
-            scores.into_iter().filter(|(_, score)| !rechecks.disputed.contains(&score.validator)).collect();
+            scores.into_iter().filter(|(id, _)| !rechecks.disputed.contains(id)).collect();
         let refuted = refuted::to_refute(&rechecks.refuted, &counted);
         if !stake::is_quorum(self.state.genesis(), counted.iter().map(|(_, score)| &score.validator)) {
             return Own::Work(rechecks.disputes);
@@ -185,23 +185,16 @@ impl Node {
         attempt: u32,
     ) -> Option<Vec<Output>> {
         let (open, body) = (&self.open, &record.body);
-        let scores: Vec<(ScoreId, &Score)> =
-            body.scores.iter().filter_map(|id| open.scores.get(id).map(|score| (*id, score.payload()))).collect();
         let Some(judging) = open.agreed() else { return Some(Vec::new()) };
+        // A record that counts a lie may leave out every score that contradicts it, so all scores are compared.
+        let scores: Vec<(ScoreId, &Score)> = open.scores.iter().map(|(id, score)| (*id, score.payload())).collect();
         let rechecks = self.rechecks(me, judging, &scores, attempt);
         if !rechecks.open.is_empty() {
             return Some(rechecks.open);
         }
-        if !rechecks.disputed.is_empty() {
+        let is_true = body.scores.iter().all(|id| !rechecks.disputed.contains(id));
+        if !is_true || !body.refuted.iter().all(|refuted| rechecks.refuted.contains(refuted)) {
             return Some(rechecks.disputes);
-        }
-        if !body.refuted.is_empty() {
-            // All scores that are here may be what the proposer compared.
-            let all: Vec<(ScoreId, &Score)> = open.scores.iter().map(|(id, score)| (*id, score.payload())).collect();
-            let rechecks = self.rechecks(me, judging, &all, attempt);
-            if !body.refuted.iter().all(|refuted| rechecks.refuted.contains(refuted)) {
-                return Some(rechecks.open);
-            }
         }
         let Some(applied) = open.own.applied.iter().find(|applied| applied.outcomes == body.outcomes) else {
             return Some(vec![self.apply(judging, body.outcomes.clone())]);

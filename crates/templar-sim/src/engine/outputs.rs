@@ -362,7 +362,7 @@ impl Simulation {
     }
 }
 
-/// Hashes the ids and verdicts of outcomes, so that the outer step is computed once for the same outcomes.
+/// Hashes the ids, verdicts and losses of outcomes, so that the outer step is computed once for the same outcomes.
 fn outcomes_name(outcomes: &[Outcome]) -> Hash {
     let mut hasher = blake3::Hasher::new();
     for outcome in outcomes {
@@ -373,6 +373,14 @@ fn outcomes_name(outcomes: &[Outcome]) -> Hash {
             Verdict::Excluded => hasher.update(&[2]),
             Verdict::Refused(refusal) => hasher.update(format!("{refusal:?}").as_bytes()),
         };
+        for (before, after) in outcome.losses.iter().flat_map(|losses| {
+            [
+                (losses.assigned_before_nanonats, losses.assigned_after_nanonats),
+                (losses.unassigned_before_nanonats, losses.unassigned_after_nanonats),
+            ]
+        }) {
+            hasher.update(&before.to_le_bytes()).update(&after.to_le_bytes());
+        }
     }
     hasher.finalize().into()
 }

@@ -22,8 +22,8 @@ pub(crate) fn run(invocation: &Invocation, args: &JoinArgs) -> CommandResult {
     let networking = args.listen.networking(invocation, &access.home, &ticket.peers)?;
     let context = join(&access, &networking, &ticket, invocation.printer)?;
     let me = access.home.key()?.public();
-    // The journal is still empty, so the members are those that genesis names.
-    let is_member = access.fold(&context)?.state().members().by_node(&me).is_some();
+    // Of the members, those that genesis names are known now.
+    let is_member = context.first_state()?.members().by_node(&me).is_some();
     let role = match (is_member, context.genesis.validator(&me).is_some()) {
         (true, true) => "miner and validator",
         (true, false) => "miner",
