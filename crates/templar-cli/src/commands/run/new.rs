@@ -133,7 +133,8 @@ fn next(genesis: &Genesis, me: &PublicKey) -> &'static str {
     match (genesis.validator(me).is_some(), genesis.miners().contains(me)) {
         (true, true) => {
             "this home is validator and miner: `templar train --window 0` trains the first window, then \
-             `templar close --commits`, `score` and `close`"
+             `templar close --commits`, `score` and `close`; a node has one role, so name miners of other homes with \
+             `--miner KEY` for a run of nodes"
         }
         (true, false) => "`templar node --role validator` serves the run and prints the ticket for others",
         (false, true) => "`templar node --role miner` trains; `templar share` prints the ticket for others",
