@@ -10,6 +10,7 @@ mod meaning;
 mod models;
 
 use std::io::ErrorKind;
+use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::json;
@@ -213,7 +214,7 @@ fn name(error: &NameError) -> Meaning {
             "`templar log` lists what closed windows made; `templar fetch HASH` asks peers for a whole hash",
         ),
         NameError::NotClosed { .. } => hint(Code::NotFound, "`templar log` lists the closed windows"),
-        NameError::NeedsRun(_) => plain(Code::NotFound),
+        NameError::NeedsRun(_) => hint(Code::NotFound, "`templar run use NAME` chooses one that `templar run list` shows"),
         NameError::UnknownRun(_) => hint(Code::NotFound, "`templar run list` lists the runs of this home"),
         NameError::UnknownDataset(_) => {
             hint(Code::NotFound, "`templar dataset import --bundled` imports the one that comes with the program")
@@ -240,9 +241,18 @@ fn home(error: &HomeError) -> Meaning {
             "a home must lie where files can be locked: copy it to a local disk and name it with --home DIR or TEMPLAR_HOME",
         ),
         HomeError::Key { .. } => plain(Code::BadKey),
-        HomeError::Parse { .. } => hint(Code::Failed, "nothing was changed; correct the file"),
+        HomeError::Parse { path, .. } => hint(Code::Failed, unparsed(path)),
         HomeError::Damaged { .. } => hint(Code::Verification, "`templar store scrub` makes it again from the journal"),
         HomeError::Io { source, .. } => (Code::Failed, io(source).1),
+    }
+}
+
+/// The advice about a text file of a home that does not parse. Only `config.toml` is written by people.
+fn unparsed(path: &Path) -> &'static str {
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some("peers.json") => "remove it; a ticket brings its peers back",
+        Some("run") => "`templar run use NAME` chooses one of the runs that `templar run list` shows",
+        _ => "nothing was changed; correct the file",
     }
 }
 
@@ -300,7 +310,11 @@ fn apply(error: &HandInError) -> Meaning {
 fn run(error: &RunError) -> Meaning {
     match error {
         RunError::Unknown(_) => hint(Code::NotFound, "`templar run list` lists the runs of this home"),
-        RunError::None => hint(Code::NotFound, "`templar run new NAME --dataset D` makes one"),
+        RunError::None => hint(
+            Code::NotFound,
+            "`templar run use NAME` chooses one that `templar run list` shows, `templar run join TICKET` takes one from \
+             others, and `templar run new NAME --dataset D` makes one",
+        ),
         RunError::Read { source, .. } => read(source),
         RunError::Decode { .. } => plain(Code::Verification),
         RunError::Journal { .. } => hint(Code::Verification, MEND),

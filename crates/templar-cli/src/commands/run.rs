@@ -69,7 +69,10 @@ fn list(invocation: &Invocation) -> CommandResult {
     let is_empty = list.runs.is_empty();
     invocation.printer.document(&list, if is_empty { String::new() } else { table(&rows) });
     if is_empty {
-        invocation.printer.talk("this home has no run; `templar run new NAME --dataset D` makes one");
+        invocation.printer.talk(
+            "this home has no run; `templar run join TICKET` takes one from others, and `templar run new NAME --dataset D` \
+             makes one",
+        );
     }
     Ok(Code::Ok)
 }
