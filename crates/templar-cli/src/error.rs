@@ -240,7 +240,9 @@ fn home(error: &HomeError) -> Meaning {
             Code::Failed,
             "a home must lie where files can be locked: copy it to a local disk and name it with --home DIR or TEMPLAR_HOME",
         ),
-        HomeError::Key { .. } => plain(Code::BadKey),
+        HomeError::Key { .. } => {
+            hint(Code::BadKey, "put the key back from a copy; `templar init` makes a new one in another home")
+        }
         HomeError::Parse { path, .. } => hint(Code::Failed, unparsed(path)),
         HomeError::Damaged { .. } => hint(Code::Verification, "`templar store scrub` makes it again from the journal"),
         HomeError::Io { source, .. } => (Code::Failed, io(source).1),

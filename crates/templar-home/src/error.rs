@@ -32,7 +32,7 @@ pub enum HomeError {
     /// Another process holds the home's lock.
     #[error("the home in {0} is in use by another templar process")]
     Locked(PathBuf),
-    /// The key file holds no key, or others may read it.
+    /// The key file is not there or holds no key, or others may read it.
     #[error("the key file {path} cannot be used: {reason}")]
     Key {
         /// The path of the key file.

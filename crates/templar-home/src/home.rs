@@ -262,9 +262,14 @@ fn hex_line(secret: &[u8; 32]) -> String {
 /// Reads a secret key from a file that its owner alone may read.
 ///
 /// # Errors
-/// The file holds no key, or others may read it.
+/// The file is not there or holds no key, or others may read it.
 pub fn read_key(path: &Path) -> Result<SecretKey, HomeError> {
-    read_secret(path).map(|bytes| SecretKey::from_bytes(&bytes))
+    match read_secret(path) {
+        Err(HomeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(HomeError::Key { path: path.to_owned(), reason: "it is not there".to_owned() })
+        }
+        read => read.map(|bytes| SecretKey::from_bytes(&bytes)),
+    }
 }
 
 /// Reads 32 secret bytes from a file that its owner alone may read.
@@ -364,6 +369,8 @@ mod tests {
         drop(lock);
         assert!(home.lock().is_ok());
         fs::write(root.join("key"), "nonsense").unwrap();
+        assert!(matches!(home.key(), Err(HomeError::Key { .. })));
+        fs::remove_file(root.join("key")).unwrap();
         assert!(matches!(home.key(), Err(HomeError::Key { .. })));
         fs::write(root.join("format"), "templar-home 7\n").unwrap();
         assert!(matches!(Home::open(&root), Err(HomeError::Format { .. })));

@@ -21,7 +21,7 @@ fn errors_have_the_codes_of_the_table() {
     assert_eq!(code(HomeError::ReadOnly { path: path(), source: denied() }), (Code::Failed, true));
     assert_eq!(code(HomeError::NoLocks { path: path(), source: denied() }), (Code::Failed, true));
     assert_eq!(code(BlobExportError::Exists { path: path() }), (Code::Failed, true));
-    assert_eq!(code(HomeError::Key { path: path(), reason: "short".to_owned() }), (Code::BadKey, false));
+    assert_eq!(code(HomeError::Key { path: path(), reason: "short".to_owned() }), (Code::BadKey, true));
     assert_eq!(code(AccessError::Run(RunError::None)), (Code::NotFound, true));
     assert_eq!(code(ReadError::NotFound { id }), (Code::NotFound, true));
     assert_eq!(code(ReadError::Corrupt { id, reason: "bits".to_owned() }), (Code::Verification, true));
