@@ -11,7 +11,12 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
         let text = format!("the tokenizer {} cannot be read: {}", path.display(), code.lines().join(": "));
         CommandError::says(code.code(), text)
     };
-    let bytes = std::fs::metadata(path).map_err(said)?.len();
+    let found = std::fs::metadata(path).map_err(said)?;
+    if found.is_dir() {
+        let text = format!("the tokenizer {} is a folder", path.display());
+        return Err(CommandError::says(Code::Usage, text).hint("name the file tokenizer.json in it"));
+    }
+    let bytes = found.len();
     if bytes > templar_data::MAX_TOKENIZER_BYTES as u64 {
         let text = format!("the tokenizer {} is too large: {bytes} bytes", path.display());
         return Err(CommandError::says(Code::Failed, text));

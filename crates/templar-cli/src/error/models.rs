@@ -1,5 +1,7 @@
 //! The exit codes and hints of everything about tokenizers, Hugging Face folders and generated text.
 
+use std::io::ErrorKind;
+
 use templar_data::{ChatTemplateError, TokenizerError};
 use templar_eval::ContinueError;
 use templar_home::folder::FolderError;
@@ -13,6 +15,12 @@ const LFS: &str = "run `git lfs pull` in the repository that the file comes from
 const CONVERT: &str = "convert it with transformers: \
     python -c 'from transformers import AutoModelForCausalLM as M; M.from_pretrained(\"DIR\").save_pretrained(\"NEW\")'";
 
+const TOKENIZER: &str = "expected a tokenizer.json of Hugging Face; transformers makes one of other kinds of files: \
+    python -c 'from transformers import AutoTokenizer as T; T.from_pretrained(\"DIR\").save_pretrained(\"NEW\")'";
+
+const FOLDER: &str = "expected a folder with config.json, model.safetensors and tokenizer.json; \
+    `hf download NAME --local-dir DIR` fetches a model of the Hugging Face hub";
+
 pub(super) fn tokenizer(error: &TokenizerError) -> Meaning {
     match error {
         TokenizerError::NoEndToken { .. } => {
@@ -23,6 +31,7 @@ pub(super) fn tokenizer(error: &TokenizerError) -> Meaning {
         }
         TokenizerError::StartIsEnd { .. } => hint(Code::Usage, "leave --start-token out"),
         TokenizerError::LfsPointer => hint(Code::Failed, LFS),
+        TokenizerError::Parse(_) => hint(Code::Failed, TOKENIZER),
         _ => plain(Code::Failed),
     }
 }
@@ -42,7 +51,7 @@ pub(super) fn chat_template(error: &ChatTemplateError) -> Meaning {
 
 pub(super) fn folder(error: &FolderError) -> Meaning {
     match error {
-        FolderError::Tokenizer { source, .. } => io(source),
+        FolderError::Tokenizer { source, .. } => folder_io(source),
         FolderError::OtherTokenizer { .. } => {
             hint(Code::Failed, "import the text again with --tokenizer DIR/tokenizer.json, and train on that dataset")
         }
@@ -55,7 +64,7 @@ pub(super) fn folder(error: &FolderError) -> Meaning {
 fn hugging_face(error: &hf::ImportError) -> Meaning {
     use hf::ImportError as Error;
     match error {
-        Error::Io { source, .. } => io(source),
+        Error::Io { source, .. } => folder_io(source),
         Error::LfsPointer { .. } => hint(Code::Failed, LFS),
         Error::OtherFormat { .. } => hint(Code::Failed, CONVERT),
         Error::AmbiguousRope { .. } => {
@@ -66,6 +75,14 @@ fn hugging_face(error: &hf::ImportError) -> Meaning {
             hint(Code::Failed, "set tie_word_embeddings to false in config.json, if the head is meant to differ")
         }
         _ => plain(Code::Failed),
+    }
+}
+
+/// The meaning of a file of a Hugging Face folder that cannot be read. A name on the hub is often taken for a folder.
+fn folder_io(error: &std::io::Error) -> Meaning {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => hint(Code::NotFound, FOLDER),
+        _ => io(error),
     }
 }
 
