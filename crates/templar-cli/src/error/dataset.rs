@@ -18,6 +18,10 @@ pub(super) fn import(error: &ImportError) -> Meaning {
             format!("`--held-out-every {} --held-out-tokens {}` would do for this text", rule.every, rule.block_tokens),
         ),
         ImportError::TooShort { fits: None, .. } => hint(Code::Failed, "import more text"),
+        ImportError::Empty => hint(
+            Code::Failed,
+            "rows without text, and rows that an option leaves out, give no documents; `--dry-run` shows those that do",
+        ),
         ImportError::Missing { .. } => plain(Code::NotFound),
         ImportError::Sink(SinkError(source)) => source.downcast_ref().map_or(plain(Code::Failed), put),
         ImportError::Io { source, .. } => (Code::Failed, io(source).1),
@@ -46,7 +50,10 @@ fn import_file(fault: &FileFault) -> Option<String> {
             let names = Format::NAMES.map(|(name, _)| name).join(", ");
             format!("say what it is with `--format`, one of {names}")
         }
-        FileFault::NoColumn { .. } => "name one of its columns with `--column`".to_owned(),
+        FileFault::NoColumn { columns, .. } => match columns.iter().find_map(|column| column_of_text(column)) {
+            Some(name) => format!("name one of its columns with `--column`, such as `--column {name}`"),
+            None => "none of these columns holds text; `--column` names another".to_owned(),
+        },
         FileFault::SeveralColumns { .. } => "give one of them another name, and write the file again".to_owned(),
         FileFault::Damaged { .. } => "get the file again, or write it anew; nothing was imported".to_owned(),
         FileFault::Expands { .. } => {
@@ -55,6 +62,13 @@ fn import_file(fault: &FileFault) -> Option<String> {
         FileFault::Changed => "import it when nobody writes to it any more; nothing was imported".to_owned(),
         FileFault::Io(_) => return None,
     })
+}
+
+/// The name in the description of a column, such as `content (text)`, if the column can be imported.
+fn column_of_text(column: &str) -> Option<&str> {
+    let (name, kind) = column.strip_suffix(')')?.rsplit_once(" (")?;
+    let holds_text = kind == "text" || kind.starts_with("list");
+    (holds_text && !name.is_empty() && !name.contains(char::is_whitespace)).then_some(name)
 }
 
 pub(super) fn listing(error: &ListingError) -> Meaning {
