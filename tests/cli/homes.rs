@@ -146,6 +146,7 @@ fn names_that_are_not_utf8_work_or_are_errors() {
         (2, &["dataset", "import", "--tokenizer"][..]),
         (1, &["evidence", "submit"]),
         (1, &["run", "new", "q", "--dataset", "shakespeare", "--json", "--from"]),
+        (3, &["generate", "--prompt", "x", "--from"]),
         (1, &["key", "rotate", "--owner"]),
         (2, &["status"]),
         (2, &["fetch"]),

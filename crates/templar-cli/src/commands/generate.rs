@@ -18,7 +18,7 @@ use templar_query::find::checkpoint;
 use crate::compute::Compute;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
-use crate::printer::count;
+use crate::printer::{count, path_text};
 use crate::tokenizer_file;
 
 /// Continue a text with a checkpoint
@@ -101,7 +101,7 @@ fn open(dir: &Path) -> Result<TextModel, CommandError> {
 
 pub(crate) fn run(invocation: &Invocation, args: &GenerateArgs) -> CommandResult {
     let (source, mut model) = match &args.from {
-        Some(dir) => (json!({ "from": dir }), open(dir)?),
+        Some(dir) => (json!({ "from": path_text(dir) }), open(dir)?),
         None => {
             args.compute.choose(invocation)?;
             let loaded = load(&invocation.read()?, &args.checkpoint)?;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use templar_data::{Format, LongDocuments, OnBadRow, ReadOptions, ReadReport};
 use templar_manifest::BlobId;
 
-use crate::printer::{bytes, count};
+use crate::printer::{bytes, count, path_text};
 
 /// The options that say how files are read.
 #[derive(Debug, clap::Args)]
@@ -120,11 +120,37 @@ pub(super) fn describe(
 /// The report as JSON.
 pub(super) fn to_json(report: &ReadReport) -> Value {
     let shown = report.first_bad_rows.iter();
-    let shown: Vec<Value> =
-        shown.map(|(path, row, fault)| json!({"file": path, "row": row, "fault": fault.to_string()})).collect();
-    let notes: Vec<Value> = report.notes.iter().map(|(path, note)| json!({"file": path, "note": note})).collect();
+    let shown: Vec<Value> = shown
+        .map(|(path, row, fault)| json!({"file": path_text(path), "row": row, "fault": fault.to_string()}))
+        .collect();
+    let notes: Vec<Value> =
+        report.notes.iter().map(|(path, note)| json!({"file": path_text(path), "note": note})).collect();
     json!({
         "bytes": report.bytes, "rows": report.rows, "conversations": report.conversations, "without_text": report.without_text, "bad_rows": report.bad_rows, "first_bad_rows": shown,
         "long_documents": report.long_documents, "mended_rows": report.mended_rows, "notes": notes,
     })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
+    use std::path::PathBuf;
+
+    use templar_data::RowFault;
+
+    use super::*;
+
+    #[test]
+    fn names_that_are_not_utf8_are_written_with_replacements() {
+        let path = || PathBuf::from(OsString::from_vec(b"caf\xe9".to_vec()));
+        let report = ReadReport {
+            first_bad_rows: vec![(path(), 1, RowFault::NotUtf8)],
+            notes: vec![(path(), "begins with a byte-order mark".to_owned())],
+            ..ReadReport::default()
+        };
+        let json = to_json(&report);
+        assert_eq!(json["first_bad_rows"][0]["file"], "caf\u{fffd}");
+        assert_eq!(json["notes"][0]["file"], "caf\u{fffd}");
+    }
 }
