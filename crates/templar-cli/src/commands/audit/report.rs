@@ -109,7 +109,7 @@ fn signed(head: &AuditedHead) -> String {
     )
 }
 
-/// A command that repairs what is damaged here.
+/// A command that repairs what is damaged here, or brings what is missing.
 fn hint(summary: &AuditSummary) -> Option<String> {
     if let Some(blob) = summary.damaged.keys().next() {
         return Some(repair_hint(blob));
@@ -123,7 +123,11 @@ fn hint(summary: &AuditSummary) -> Option<String> {
             "`templar status` says where the run stands; `templar fetch {run}` brings what peers have"
         ));
     }
-    summary.has_own_fault.then(|| {
-        format!("`templar store scrub` repairs the files of this home; `templar fetch {run}` brings what peers have")
-    })
+    if summary.has_own_fault {
+        return Some(format!(
+            "`templar store scrub` repairs the files of this home; `templar fetch {run}` brings what peers have"
+        ));
+    }
+    let is_missing = summary.mismatch.is_none() && summary.unavailable.is_some();
+    is_missing.then(|| format!("`templar fetch {run}` asks peers for what is missing"))
 }
