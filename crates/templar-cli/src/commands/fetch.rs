@@ -217,7 +217,11 @@ fn report(invocation: &Invocation, found: &Visit) {
     let value = json!({
         "entries": found.entries, "peers": found.peers, "absent": absent, "complete": found.complete,
     });
-    let end = if found.complete { "complete" } else { "incomplete: peers did not have the rest" };
+    let end = match found.complete {
+        true => "complete",
+        false if found.peers == 0 => "incomplete: no peer has answered",
+        false => "incomplete: peers did not have the rest",
+    };
     let text = format!("{} from {}; {end}", entries(found.entries), count(found.peers as u64, "peer"));
     invocation.printer.data(&value, text);
     for (peer, why) in &found.absent {
