@@ -143,14 +143,21 @@ fn wanted(access: &Access, args: &FetchArgs) -> Result<Wanted, CommandError> {
         }
     };
     if args.out.is_some() && !matches!(wanted, Wanted::Blob(_)) {
-        let error =
-            CommandError::says(Code::Usage, format_args!("{text} is not one blob, so --out has nothing to write"));
-        return Err(error.hint("leave out --out; `templar show` names the blobs, and --out writes one of them"));
+        return Err(nothing_to_write(text));
     }
     Ok(wanted)
 }
 
+/// The error of `--out` where no blob is named.
+fn nothing_to_write(what: &str) -> CommandError {
+    CommandError::says(Code::Usage, format_args!("{what} is not one blob, so --out has nothing to write"))
+        .hint("leave out --out; `templar show` names the blobs, and --out writes one of them")
+}
+
 fn from_run_ticket(invocation: &Invocation, args: &FetchArgs, ticket: Ticket) -> CommandResult {
+    if args.out.is_some() {
+        return Err(nothing_to_write("a run"));
+    }
     let access = invocation.write()?;
     let networking = args.listen.networking(invocation, &access.home, &ticket.peers)?;
     let context = join(&access, &networking, &ticket, invocation.printer)?;
