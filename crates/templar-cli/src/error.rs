@@ -214,7 +214,9 @@ fn name(error: &NameError) -> Meaning {
             "`templar log` lists what closed windows made; `templar fetch HASH` asks peers for a whole hash",
         ),
         NameError::NotClosed { .. } => hint(Code::NotFound, "`templar log` lists the closed windows"),
-        NameError::NeedsRun(_) => hint(Code::NotFound, "`templar run use NAME` chooses one that `templar run list` shows"),
+        NameError::NeedsRun(_) => {
+            hint(Code::NotFound, "`templar run use NAME` chooses one that `templar run list` shows")
+        }
         NameError::UnknownRun(_) => hint(Code::NotFound, "`templar run list` lists the runs of this home"),
         NameError::UnknownDataset(_) => {
             hint(Code::NotFound, "`templar dataset import --bundled` imports the one that comes with the program")
@@ -563,6 +565,9 @@ fn fetch(error: &FetchError) -> Meaning {
 
 fn ticket(error: &TicketError) -> Meaning {
     match error {
+        TicketError::OfABlob => {
+            hint(Code::Usage, "`templar fetch TICKET` takes it; `templar share` prints the ticket of a run")
+        }
         TicketError::Content(_) => hint(Code::Usage, "use the version of templar that made it, or ask for a new one"),
         _ => hint(Code::Usage, "copy the ticket whole, as `templar share` printed it"),
     }

@@ -58,6 +58,9 @@ pub enum TicketError {
     /// The text begins with neither kind of ticket's prefix.
     #[error("not a ticket: it begins with neither `templar` nor `blob`")]
     Kind,
+    /// The ticket of a blob stands where the ticket of a run is needed.
+    #[error("this is the ticket of a blob, not of a run")]
+    OfABlob,
     /// The text is longer than any ticket.
     #[error("not a ticket: {len} bytes of text, more than {MAX_TEXT}")]
     TooLong {
@@ -122,7 +125,11 @@ impl FromStr for Ticket {
     type Err = TicketError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        run_ticket(&cleaned(text)?)
+        let letters = cleaned(text)?;
+        if letters.starts_with(BlobTicket::KIND) {
+            return Err(TicketError::OfABlob);
+        }
+        run_ticket(&letters)
     }
 }
 

@@ -103,6 +103,7 @@ fn hostile_tickets_are_errors() {
     assert_eq!("".parse::<AnyTicket>(), Err(TicketError::Kind));
     assert_eq!("endpointaaaa".parse::<AnyTicket>(), Err(TicketError::Kind));
     assert_eq!(text[1..].parse::<Ticket>(), Err(TicketError::Kind));
+    assert_eq!("blobaaaa".parse::<Ticket>(), Err(TicketError::OfABlob));
     let long = format!("templar{}", "a".repeat(9000));
     assert!(matches!(long.parse::<AnyTicket>(), Err(TicketError::TooLong { len: 9007 })));
     for damaged in [&text[..text.len() - 1], &format!("{text}aaaaaaaa"), "templar", "templar!", "bloba", "blobaaaa"] {
