@@ -86,6 +86,8 @@ fn named(invocation: &Invocation, args: &ShareArgs) -> Result<Vec<Hash>, Command
             let error = CommandError::says(Code::NotFound, format_args!("blob {id} is not in this home"));
             return Err(error.hint(format!("`templar fetch {id}` asks peers for it")));
         }
+        // A ticket for bytes that are damaged here would help nobody.
+        session.access.verify(&id)?;
         if !session.node().may_serve(&id) {
             let text = format!("blob {id} belongs to a contribution whose window is not cut yet");
             return Err(CommandError::says(Code::Failed, text)
