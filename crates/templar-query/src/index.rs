@@ -91,8 +91,8 @@ impl HomeIndex {
     /// The store cannot be listed; beside a running node, a journal is damaged.
     pub fn of_manifests(access: &Access) -> Result<Self, QueryError> {
         let Some(store) = access.store_to_read() else { return Self::build(access, None) };
-        let mut index = Self::default();
-        index.stored = access.runtime().block_on(store.list())?.into_iter().collect();
+        let stored = access.runtime().block_on(store.list())?.into_iter().collect();
+        let mut index = Self { stored, ..Self::default() };
         index.add_stray(access);
         Ok(index)
     }

@@ -66,7 +66,7 @@ fn a_true_statement_cannot_be_refuted() {
         })
         .collect();
     let contributions = contributions.iter().map(Signed::payload);
-    let cut = cluster.members[1].node.cut().unwrap().clone();
+    let cut = cluster.members[1].node.cut().unwrap().1.clone();
     let judging = state.judging(&cut, contributions, [], known.body.reveals).unwrap();
 
     let measured = |score: &Signed<Score>| {
