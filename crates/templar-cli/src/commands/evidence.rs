@@ -75,7 +75,7 @@ pub(crate) fn run(invocation: &Invocation, command: &EvidenceCommand) -> Command
 fn proves_nothing(error: evidence::EvidenceError) -> CommandError {
     let error = CommandError::new(Code::Verification, Reject::Evidence(error));
     error.hint(
-        "evidence is two contributions or inboxes of one window, two scores of one seed or two votes in one step, signed by \
+        "evidence is two contributions or inboxes of one window, two scores of one window, or two votes in one step, signed by \
          one key of the run, while its pay for that window can still be slashed",
     )
 }
