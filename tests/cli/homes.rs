@@ -66,6 +66,21 @@ fn a_home_that_may_not_be_written_is_read_and_said_to_be_one() {
 }
 
 #[test]
+fn a_home_without_its_key_has_a_status() {
+    let home = Home::with_run("keyless", &[]);
+    home.window("0");
+    let with_key = home.ok(["status"]);
+    std::fs::remove_file(home.path().join("key")).unwrap();
+    let without = home.ok(["status"]);
+    assert_eq!(without["window"], 1, "{without}");
+    assert_eq!(without["balances"], with_key["balances"]);
+    let said = Said::of(home.command(["status"]).output().unwrap());
+    assert!(said.code == 0 && said.out.contains("no key here"), "{said:?}");
+    let signing = home.fails(12, ["audit", "--sign"]);
+    assert!(signing.err.contains("hint:"), "{signing:?}");
+}
+
+#[test]
 fn a_key_in_a_bare_name_is_a_key() {
     let home = Home::new("bare");
     let dir = tempfile::tempdir().unwrap();

@@ -129,7 +129,7 @@ pub struct SlotsView {
     pub hashes: u64,
     /// The price of a slot as tokens that are burnt, in micro-ALPHA.
     pub burn_micros: u64,
-    /// The slot for which this home's key trains.
+    /// The slot for which this home's key trains; `None` as well if the key cannot be read.
     pub slot: Option<u32>,
     /// The owner of that slot.
     pub owner: Option<PublicKey>,
@@ -181,6 +181,8 @@ impl RunStatus {
         let (genesis, state) = (&context.genesis, node.state());
         let last = node.closed().last();
         let application = Application::kept(&access.home, &context.run)?;
+        // A copy of the home may lack its key, and another user may not read it.
+        let me = access.home.key().ok().map(|key| key.public());
         Ok(Self {
             run: context.run,
             name: genesis.name.clone(),
@@ -190,7 +192,7 @@ impl RunStatus {
             contributed: participation.contributions.keys().copied().collect(),
             awaited: participation.awaited(state),
             members: state.members().iter().map(MemberView::from).collect(),
-            registration: SlotsView::of(&node, access.home.key()?.public(), application.as_ref()),
+            registration: SlotsView::of(&node, me, application.as_ref()),
             checkpoint: state.checkpoint(),
             record: state.record(),
             held_out_loss: last.map(|closed| nats(closed.window.body.held_out_loss_nanonats)),
@@ -205,10 +207,10 @@ impl RunStatus {
 }
 
 impl SlotsView {
-    /// The slots of the run, as the home with the node key `me` sees them.
-    fn of(node: &Node, me: PublicKey, application: Option<&Application>) -> Self {
+    /// The slots of the run, as the home with the node key `me` sees them. Without a key, no slot is its own.
+    fn of(node: &Node, me: Option<PublicKey>, application: Option<&Application>) -> Self {
         let members: &Members = node.state().members();
-        let own = members.by_node(&me);
+        let own = me.and_then(|me| members.by_node(&me));
         let progress = application.map(|application| match application.progress(node) {
             ApplicationStatus::Counts(_) => ApplicationProgress::Accepted,
             ApplicationStatus::Wait => ApplicationProgress::Submitted,

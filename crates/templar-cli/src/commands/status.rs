@@ -31,7 +31,8 @@ pub(crate) fn run(invocation: &Invocation, args: &StatusArgs) -> CommandResult {
     let access = invocation.read()?;
     let context = run_context(&access, args.run.as_deref())?;
     let status = RunStatus::read(&access, &context)?;
-    let names = Names { genesis: &context.genesis, members: &status.members, me: access.home.key()?.public() };
+    let me = access.home.key().ok().map(|key| key.public());
+    let names = Names { genesis: &context.genesis, members: &status.members, me };
     let report = Report { status: &status, context: &context, names: &names };
     let known_peers = known::load(&access.home).map_or(0, |peers| peers.len());
     invocation.printer.document(&status, report.text(invocation.printer, known_peers));
@@ -56,7 +57,7 @@ impl Report<'_> {
         let Self { status, names, .. } = self;
         let mut rows = vec![
             ("run", format!("{} ({})", status.name, status.run.short())),
-            ("this home", format!("{}, key {}", names.my_roles(), names.me.short())),
+            ("this home", names.this_home()),
             ("window", self.window()),
         ];
         if status.stage != WindowStage::Over {
@@ -69,7 +70,7 @@ impl Report<'_> {
         rows.extend(self.application().map(|application| ("registered", application)));
         rows.extend(status.silence.iter().map(|silence| ("signs", format!("nothing: {silence}"))));
         rows.push(("model", self.model()));
-        rows.push(("account", self.account()));
+        rows.extend(self.account().map(|account| ("account", account)));
         rows.push(("peers", self.peers(known_peers)));
         rows.push(("as of", self.age()));
         let mut text = printer.facts(&rows);
@@ -128,12 +129,14 @@ impl Report<'_> {
         format!("checkpoint {}, {parameters} parameters{loss}", self.status.checkpoint.short())
     }
 
-    fn account(&self) -> String {
-        let owner = self.status.registration.owner.unwrap_or(self.names.me);
+    /// The account of this home's owner; `None` without a key.
+    fn account(&self) -> Option<String> {
+        let me = self.names.me?;
+        let owner = self.status.registration.owner.unwrap_or(me);
         let found = self.status.balances.accounts.iter().find(|account| account.account == owner);
         let (free, vesting) = found.map_or((0, 0), |account| (account.free_micros, account.vesting_micros));
-        let of = if owner == self.names.me { String::new() } else { format!(" (owner {})", owner.short()) };
-        format!("{} ALPHA free, {} vesting{of}", alpha(free), alpha(vesting))
+        let of = if owner == me { String::new() } else { format!(" (owner {})", owner.short()) };
+        Some(format!("{} ALPHA free, {} vesting{of}", alpha(free), alpha(vesting)))
     }
 
     fn peers(&self, known: usize) -> String {

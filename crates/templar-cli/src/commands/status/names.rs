@@ -8,8 +8,8 @@ use templar_query::status::MemberView;
 pub(super) struct Names<'a> {
     pub(super) genesis: &'a Genesis,
     pub(super) members: &'a [MemberView],
-    /// The key of this home.
-    pub(super) me: PublicKey,
+    /// The key of this home; `None` if it is not here, or not for this user.
+    pub(super) me: Option<PublicKey>,
 }
 
 impl Names<'_> {
@@ -25,18 +25,24 @@ impl Names<'_> {
         Some(format!("miner in slot {}", member.slot))
     }
 
-    /// The roles of this home in words.
-    pub(super) fn my_roles(&self) -> String {
-        let slot = self.members.iter().find(|member| member.node == self.me);
+    /// This home's roles and key in words.
+    pub(super) fn this_home(&self) -> String {
+        let Some(me) = &self.me else { return "no key here".to_owned() };
+        format!("{}, key {}", self.roles_of_node(me), me.short())
+    }
+
+    /// The roles of a node key in words.
+    fn roles_of_node(&self, me: &PublicKey) -> String {
+        let slot = self.members.iter().find(|member| member.node == *me);
         let miner = slot.map(|member| format!("miner in slot {} since window {}", member.slot, member.since));
-        let roles: Vec<String> = self.validator(&self.me).into_iter().chain(miner).collect();
+        let roles: Vec<String> = self.validator(me).into_iter().chain(miner).collect();
         if roles.is_empty() { "no member, it only follows the run".to_owned() } else { roles.join(" and ") }
     }
 
     /// The roles of an account, and whether it is this home's.
     pub(super) fn roles(&self, key: &PublicKey) -> String {
         let mut roles: Vec<String> = self.validator(key).into_iter().chain(self.miner(key)).collect();
-        if *key == self.me {
+        if Some(*key) == self.me {
             roles.push("this home".to_owned());
         }
         if roles.is_empty() { "no member now".to_owned() } else { roles.join(", ") }
@@ -52,7 +58,7 @@ impl Names<'_> {
                 AwaitedAct::Contribution => self.miner(&one.key),
                 _ => self.validator(&one.key),
             };
-            let key = if one.key == self.me { "this home".to_owned() } else { one.key.short() };
+            let key = if Some(one.key) == self.me { "this home".to_owned() } else { one.key.short() };
             format!("{} of {} ({key})", one.what.name(), name.unwrap_or_else(|| "a member".to_owned()))
         };
         awaited.iter().map(line).collect::<Vec<_>>().join(", ")
