@@ -153,6 +153,17 @@ impl FetchError {
             _ => false,
         }
     }
+
+    /// Whether some provider was busy, or the connection to it broke. It may still serve a process that was killed, so
+    /// asking again soon can help.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NoProvider { answers, .. } => {
+                answers.iter().any(|(_, answer)| matches!(answer, ProviderAnswer::Busy | ProviderAnswer::Lost(_)))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The first answers as text, the most telling ones first.
@@ -171,4 +182,25 @@ fn answers_text(answers: &[(PeerId, ProviderAnswer)]) -> String {
         text.push(format!("and {} more", answers.len() - SHOWN));
     }
     text.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nobody(answers: &[ProviderAnswer]) -> FetchError {
+        let answers = answers.iter().zip(0..).map(|(answer, peer)| ([peer; 32], answer.clone())).collect();
+        FetchError::NoProvider { id: Hash::default(), answers }
+    }
+
+    #[test]
+    fn asking_again_helps_where_a_peer_was_busy_or_the_connection_broke() {
+        let lost = ProviderAnswer::Lost(ForeignText::of("timed out"));
+        assert!(nobody(&[ProviderAnswer::Busy]).may_pass());
+        assert!(nobody(&[ProviderAnswer::NotHere, lost]).may_pass());
+        let away = ProviderAnswer::Unreachable(ForeignText::of("no answer"));
+        let wrong = ProviderAnswer::BadData(ForeignText::of("another hash"));
+        assert!(!nobody(&[ProviderAnswer::Refused, ProviderAnswer::NotHere, away, wrong]).may_pass());
+        assert!(!FetchError::NoPeers { id: Hash::default() }.may_pass());
+    }
 }

@@ -13,11 +13,14 @@ use templar_home::context::{RunContext, RunError, common_blobs, read_manifest};
 use templar_home::replica::{Replica, SubmitError, Taken};
 use templar_home::{Home, HomeError};
 use templar_manifest::{Contribution, Hash, Signed, WindowIndex};
-use templar_net::{BindError, BlobTicket, EmptyLog, FetchError, Net, PeerAddr, PeerId, Pulled, ServeNone, Ticket};
+use templar_net::{
+    BindError, BlobTicket, EmptyLog, FetchError, Fetched, Net, PeerAddr, PeerId, Pulled, ServeNone, Ticket,
+};
 use templar_protocol::ClosedWindow;
 use templar_store::{PutError, Repaired, Store};
 use templar_train::Recipe;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::compute::compute;
 use crate::executor::{Executor, WorkError};
@@ -29,6 +32,12 @@ use crate::tally::VisitTally;
 
 /// The pause between two checks whether silent peers can be reached at all.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The longest wait for a busy peer while a home joins a run.
+const JOIN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The pause before a busy peer is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A visit to the network failed.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +118,7 @@ pub struct Destination<'a> {
 
 /// Fetches the blobs that a home needs to take part in the run of a ticket: genesis, dataset, tokenizer,
 /// shards, and the tensors from which the genesis starts if it names any. The caller sets up the run
-/// afterwards.
+/// afterwards. A busy peer is asked again for half a minute.
 ///
 /// # Errors
 /// No peer of the ticket gives a blob, or a manifest cannot be used.
@@ -131,17 +140,38 @@ async fn fetch_run(net: &Net, to: &Destination<'_>, ticket: &Ticket) -> Result<(
         }
     }
     let small = templar_manifest::MAX_PAYLOAD_BYTES as u64;
-    net.fetch(&ticket.run, small, &[]).await?;
+    fetch_all(net, &[(ticket.run, small)]).await?;
     let genesis: templar_manifest::Genesis = manifest(store, ticket.run).await?;
-    net.fetch(&genesis.dataset.hash(), small, &[]).await?;
+    fetch_all(net, &[(genesis.dataset.hash(), small)]).await?;
     let dataset: templar_manifest::Dataset = manifest(store, genesis.dataset.hash()).await?;
     let recipe = Recipe::new(ticket.run.into(), genesis).map_err(RunError::from)?;
     for blobs in [common_blobs(&dataset), recipe.initial_blobs()] {
         let bytes = VisitTally::bytes_of(&blobs);
         to.tally.want(bytes);
-        let fetched = net.fetch_all(&blobs, &[]).await?;
+        let fetched = fetch_all(net, &blobs).await?;
         to.tally.have(bytes.saturating_sub(fetched.received));
     }
+    Ok(())
+}
+
+/// Fetches blobs, each with its bound in bytes. A busy peer is asked again.
+async fn fetch_all(net: &Net, blobs: &[(Hash, u64)]) -> Result<Fetched, FetchError> {
+    let until = within(JOIN_PATIENCE);
+    loop {
+        match net.fetch_all(blobs, &[]).await {
+            Ok(fetched) => return Ok(fetched),
+            Err(error) => wait_to_ask_again(error, until).await?,
+        }
+    }
+}
+
+/// Waits before a fetch is tried again. Fails with its `error` if another try cannot help, or not before `until`.
+async fn wait_to_ask_again(error: FetchError, until: Option<Instant>) -> Result<(), FetchError> {
+    if !error.may_pass() || until.is_some_and(|until| Instant::now() >= until) {
+        return Err(error);
+    }
+    tracing::debug!(%error, "a fetch is tried again");
+    tokio::time::sleep(ASK_AGAIN).await;
     Ok(())
 }
 
@@ -150,18 +180,29 @@ async fn manifest<T: templar_manifest::Payload + Send + 'static>(store: &Store, 
     compute(move || read_manifest::<T>(&blobs, &id)).await
 }
 
-/// Fetches the blob or collection that a ticket names, from the peers that it names.
+/// Fetches the blob or collection that a ticket names, from the peers that it names. Busy peers are asked again for
+/// `patience`.
 ///
 /// # Errors
 /// None of these peers gives it.
 pub async fn fetch_ticket(
     to: &Destination<'_>,
     ticket: &BlobTicket,
+    patience: Duration,
 ) -> Result<templar_net::FetchedTicket, ExchangeError> {
     let nobody = Arc::new(EmptyLog::new(Hash::default()));
     let net = Net::bind(to.networking.config(to.secret_key), to.store.clone(), nobody, Arc::new(ServeNone)).await?;
     to.tally.watch(&net);
-    let fetched = net.fetch_ticket(ticket, MAX_BLOB_BYTES).await;
+    let until = within(patience);
+    let fetched = loop {
+        match net.fetch_ticket(ticket, MAX_BLOB_BYTES).await {
+            Ok(fetched) => break Ok(fetched),
+            Err(error) => match wait_to_ask_again(error, until).await {
+                Ok(()) => {}
+                Err(error) => break Err(error),
+            },
+        }
+    };
     net.shutdown().await;
     Ok(fetched?)
 }

@@ -249,7 +249,8 @@ fn from_blob_ticket(invocation: &Invocation, args: &FetchArgs, ticket: &BlobTick
     let networking = args.listen.networking(invocation, &access.home, &[provider])?;
     let to = destination(&access, &networking)?;
     let bar = Bar::of(to.tally.clone(), invocation.printer, access.runtime());
-    let fetched = interruptible(access.runtime(), exchange::fetch_ticket(&to, ticket))??;
+    let patience = Duration::from_secs(args.patience);
+    let fetched = interruptible(access.runtime(), exchange::fetch_ticket(&to, ticket, patience))??;
     drop(bar);
     sync(&access, &[&[fetched.root], &fetched.children[..]].concat())?;
     if fetched.files.is_empty() {
