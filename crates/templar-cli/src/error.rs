@@ -411,6 +411,7 @@ fn inventory(error: &InventoryError) -> Meaning {
 fn sync(error: &SyncError) -> Meaning {
     match error {
         SyncError::NotFound { .. } => plain(Code::NotFound),
+        SyncError::DiskFull => hint(Code::Failed, FULL),
         SyncError::Closed => plain(Code::Failed),
         SyncError::Io { source, .. } => (Code::Failed, io(source).1),
     }

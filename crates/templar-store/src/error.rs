@@ -126,6 +126,9 @@ pub enum SyncError {
         /// The name of the blob.
         id: Hash,
     },
+    /// The disk is full.
+    #[error("no space left on the disk of the store")]
+    DiskFull,
     /// The store has been shut down, or its database stopped after an earlier error.
     #[error("the store is closed")]
     Closed,

@@ -72,7 +72,8 @@ async fn load(root: &Path, database: PathBuf, paths: PathOptions, hold: Hold) ->
         }
     })?;
     OnceLock::set(&opened, (*blobs).clone()).ok();
-    let disk = Disk { root: root.to_path_buf(), hold, imports: RwLock::new(()), collector };
+    let disk =
+        Disk { root: root.to_path_buf(), hold, imports: RwLock::new(()), collector, stopped_full: OnceLock::new() };
     Ok(Store::opened((*blobs).clone(), disk))
 }
 

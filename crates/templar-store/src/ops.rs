@@ -78,7 +78,7 @@ impl Store {
             match self.has(id).await {
                 Ok(true) => {}
                 Ok(false) => return Err(SyncError::NotFound { id: *id }),
-                Err(_) => return Err(SyncError::Closed),
+                Err(_) => return Err(self.not_synced()),
             }
             if let Some(disk) = self.disk() {
                 files.extend(disk.files_of(id));
@@ -96,7 +96,12 @@ impl Store {
             let synced = synced.await;
             synced.map_err(|error| SyncError::Io { path: disk.root.clone(), source: io::Error::other(error) })??;
         }
-        self.blobs().sync_db().await.map_err(|_| SyncError::Closed)
+        self.blobs().sync_db().await.map_err(|_| self.not_synced())
+    }
+
+    /// The error of a sync after the database has stopped.
+    fn not_synced(&self) -> SyncError {
+        if self.stopped_full() { SyncError::DiskFull } else { SyncError::Closed }
     }
 }
 

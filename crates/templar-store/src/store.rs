@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use iroh_blobs::api::RequestError;
@@ -52,6 +52,8 @@ pub(crate) struct Disk {
     /// Every import holds it for reading; the removal of blobs and of half-written files holds it for writing.
     pub(crate) imports: RwLock<()>,
     pub(crate) collector: Collector,
+    /// Whether the disk was full when the database was found to have stopped.
+    pub(crate) stopped_full: OnceLock<bool>,
 }
 
 /// How a process holds the directory of a store.
@@ -189,10 +191,13 @@ impl Store {
         if self.has(&Hash::default()).await.is_ok() {
             return Ok(());
         }
-        match &self.inner.disk {
-            Some(disk) if is_full(&disk.root) => Err(PutError::DiskFull),
-            _ => Err(PutError::Closed),
-        }
+        Err(if self.stopped_full() { PutError::DiskFull } else { PutError::Closed })
+    }
+
+    /// Whether a full disk has stopped the database of this store, which is closed. The first answer stays: room that
+    /// is made later does not open the store again.
+    pub(crate) fn stopped_full(&self) -> bool {
+        self.disk().is_some_and(|disk| *disk.stopped_full.get_or_init(|| is_full(&disk.root)))
     }
 
     /// Finds the reason of a failed import, and removes the temporary files of that import.
@@ -200,14 +205,14 @@ impl Store {
         // The database may be closed, and then the error at hand says something else.
         let closed = self.has(&Hash::default()).await.is_err();
         let io_error = io_error(error);
-        let mut full = is_disk_full(&io_error);
+        // The sweep makes room, so the reason is looked for before it.
+        let full = is_disk_full(&io_error) || (closed && self.stopped_full());
         if let Some(disk) = &self.inner.disk {
             if let Ok(_alone) = disk.imports.try_write()
                 && let Err(error) = disk.sweep()
             {
                 tracing::warn!(%error, "half-written files stay until the store is opened again");
             }
-            full = full || (closed && is_full(&disk.root));
         }
         match (full, closed) {
             (true, _) => PutError::DiskFull,

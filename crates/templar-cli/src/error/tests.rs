@@ -29,6 +29,7 @@ fn errors_have_the_codes_of_the_table() {
     assert_eq!(code(InputError::Withheld { what: "delta".to_owned() }), (Code::Partial, false));
     assert_eq!(code(InputError::Damaged { blob: id, what: "delta".to_owned() }), (Code::Partial, true));
     assert_eq!(code(PutError::DiskFull), (Code::Failed, true));
+    assert_eq!(code(SyncError::DiskFull), (Code::Failed, true));
     assert_eq!(code(ConfigureError::Form("x".to_owned())), (Code::Usage, false));
     let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
     assert_eq!(code(HomeError::Io { path: path(), source: full }), (Code::Failed, true));
