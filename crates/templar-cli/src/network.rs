@@ -180,7 +180,13 @@ fn look_at_name(access: &Access, genesis: &Genesis, printer: Printer) -> Result<
 
 /// Says which addresses the tickets of a node hold, and who can use them.
 pub(crate) fn tell_addresses(printer: &Printer, started: &NodeEvent) {
-    let NodeEvent::Started { addresses, reach, .. } = started else { return };
+    if let NodeEvent::Started { addresses, reach, .. } = started {
+        tell_reach(printer, addresses, *reach);
+    }
+}
+
+/// Says which addresses a ticket holds, and which machines can use them.
+pub(crate) fn tell_reach(printer: &Printer, addresses: &[String], reach: Option<Reach>) {
     let list = addresses.join(", ");
     match reach {
         None => printer.warn(

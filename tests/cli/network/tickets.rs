@@ -68,6 +68,25 @@ fn a_blob_travels_and_is_what_its_name_says() {
 }
 
 #[test]
+fn a_home_without_a_run_shares_the_blobs_of_a_dataset() {
+    let home = Home::new("giver without a run");
+    home.ok(["dataset", "import", "--bundled"]);
+    let dataset = home.ok(["dataset", "show", "shakespeare"]);
+    let shards = ["training", "validation"].map(|part| hash(&dataset["manifest"][part][0], "blob"));
+    let taker = Home::new("taker without a run");
+    let sharer = Running::start(&home, ["share", &shards[0][..8]]);
+    let fetched = taker.ok(["fetch", &sharer.blob_ticket()]);
+    assert_eq!(fetched["blob"], shards[0].as_str());
+    sharer.stop();
+    let sharer = Running::start(&home, ["share", &shards[0], &shards[1]]);
+    let fetched = taker.ok(["fetch", &sharer.blob_ticket()]);
+    assert_eq!(fetched["files"].as_array().map(Vec::len), Some(2), "{fetched}");
+    sharer.stop();
+    refused(&home, 3, ["share", NOBODYS]);
+    refused(&home, 3, ["share"]);
+}
+
+#[test]
 fn several_blobs_travel_as_files_named_by_their_hashes() {
     let (home, shard) = home_with_shard("giver of files");
     let dataset = home.ok(["dataset", "show", "shakespeare"]);

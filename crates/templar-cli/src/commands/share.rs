@@ -1,5 +1,8 @@
 //! `templar share`: serves the blobs and entries of this home, until Ctrl-C.
 
+mod without_run;
+
+use templar_home::access::Access;
 use templar_manifest::Hash;
 use templar_net::collect;
 use templar_node::driver::{DriverConfig, NodeRole, Offer};
@@ -17,7 +20,7 @@ use crate::session::{RunSession, sync};
 /// Serve this home's blobs and entries, and print tickets for them
 ///
 /// Others can fetch the named blobs, or join and follow the run. A delta is not served before the cut of its
-/// window is certified. Ctrl-C stops serving.
+/// window is certified. Named blobs, such as those of a dataset, need no run. Ctrl-C stops serving.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShareArgs {
     /// Print a ticket for these blobs instead of the run: hashes, or four or more digits of each
@@ -37,23 +40,16 @@ pub(crate) struct ShareArgs {
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &ShareArgs) -> CommandResult {
+    if !args.blobs.is_empty() && args.run.is_none() {
+        let access = invocation.write()?;
+        if access.home.runs()?.is_empty() {
+            return without_run::share(invocation, args, &access);
+        }
+    }
     let mut blobs = named(invocation, args)?;
     let access = invocation.write()?;
     let context = run_context(&access, args.run.as_deref())?;
-    let share = match (&blobs[..], access.store()) {
-        ([], _) | (_, None) => None,
-        ([blob], _) if !args.collection => Some(Offer::Blob(*blob)),
-        (_, Some(store)) => {
-            // Each file is named by its hash, which is what `b3sum` prints for it.
-            let files: Vec<(String, Hash)> = blobs.iter().map(|id| (id.to_string(), *id)).collect();
-            let list = access
-                .runtime()
-                .block_on(collect(store, &files))
-                .map_err(|error| CommandError::new(Code::Failed, error))?;
-            blobs.push(list);
-            Some(Offer::Collection(list))
-        }
-    };
+    let share = if blobs.is_empty() { None } else { offer(&access, args, &mut blobs)? };
     sync(&access, &blobs)?;
     let networking = args.listen.networking(invocation, &access.home, &[])?;
     let config = DriverConfig { share, ..DriverConfig::new(NodeRole::Sharer, networking) };
@@ -71,6 +67,23 @@ pub(crate) fn run(invocation: &Invocation, args: &ShareArgs) -> CommandResult {
     Ok(Code::Ok)
 }
 
+/// The thing that gets a ticket: one blob, or a collection whose list is added to `blobs`. `None` if the store is not
+/// open here.
+fn offer(access: &Access, args: &ShareArgs, blobs: &mut Vec<Hash>) -> Result<Option<Offer>, CommandError> {
+    let Some(store) = access.store() else { return Ok(None) };
+    if let [blob] = blobs[..]
+        && !args.collection
+    {
+        return Ok(Some(Offer::Blob(blob)));
+    }
+    // Each file is named by its hash, which is what `b3sum` prints for it.
+    let files: Vec<(String, Hash)> = blobs.iter().map(|id| (id.to_string(), *id)).collect();
+    let list = access.runtime().block_on(collect(store, &files));
+    let list = list.map_err(|error| CommandError::new(Code::Failed, error))?;
+    blobs.push(list);
+    Ok(Some(Offer::Collection(list)))
+}
+
 /// The hashes of the named blobs. Each is here and may be served.
 fn named(invocation: &Invocation, args: &ShareArgs) -> Result<Vec<Hash>, CommandError> {
     if args.blobs.is_empty() {
@@ -78,21 +91,29 @@ fn named(invocation: &Invocation, args: &ShareArgs) -> Result<Vec<Hash>, Command
     }
     let session = RunSession::open(invocation, args.run.as_deref())?;
     let index = HomeIndex::build(&session.access, Some(session.replica.context.run))?;
-    let mut blobs = Vec::with_capacity(args.blobs.len());
-    for reference in &args.blobs {
-        let id = object(&index, reference)?
-            .ok_or_else(|| CommandError::says(Code::Usage, "a ticket for one blob needs its hash"))?;
-        if !session.access.blobs().contains(&id) {
-            let error = CommandError::says(Code::NotFound, format_args!("blob {id} is not in this home"));
-            return Err(error.hint(format!("`templar fetch {id}` asks peers for it")));
-        }
-        // A ticket for bytes that are damaged here would help nobody.
-        session.access.verify(&id)?;
-        if !session.node().may_serve(&id) {
+    let blobs = whole(&session.access, &index, &args.blobs)?;
+    for id in &blobs {
+        if !session.node().may_serve(id) {
             let text = format!("blob {id} belongs to a contribution whose window is not cut yet");
             return Err(CommandError::says(Code::Failed, text)
                 .hint("share the run instead, `templar share`; the blob is served as soon as the cut is certified"));
         }
+    }
+    Ok(blobs)
+}
+
+/// The hashes of the named blobs, each once. All of them are here and whole.
+fn whole(access: &Access, index: &HomeIndex, named: &[Reference]) -> Result<Vec<Hash>, CommandError> {
+    let mut blobs = Vec::with_capacity(named.len());
+    for reference in named {
+        let id = object(index, reference)?
+            .ok_or_else(|| CommandError::says(Code::Usage, "a ticket for one blob needs its hash"))?;
+        if !access.blobs().contains(&id) {
+            let error = CommandError::says(Code::NotFound, format_args!("blob {id} is not in this home"));
+            return Err(error.hint(format!("`templar fetch {id}` asks peers for it")));
+        }
+        // A ticket for bytes that are damaged here would help nobody.
+        access.verify(&id)?;
         if !blobs.contains(&id) {
             blobs.push(id);
         }

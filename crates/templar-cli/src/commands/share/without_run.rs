@@ -1,0 +1,54 @@
+//! Sharing blobs from a home that has no run, such as those of a dataset.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use templar_home::access::Access;
+use templar_manifest::Hash;
+use templar_net::{EmptyLog, Net, Reach, ServeAll, blob_ticket_text};
+use templar_node::driver::Offer;
+use templar_node::exchange::ExchangeError;
+use templar_node::stop::stopped;
+use templar_query::index::HomeIndex;
+
+use super::{ShareArgs, offer, whole};
+use crate::error::{Code, CommandError, CommandResult};
+use crate::invocation::Invocation;
+use crate::network::{Stop, destination, tell_reach};
+use crate::session::sync;
+
+/// The longest wait for a relay before the ticket is printed.
+const RELAY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Serves blobs until this process is asked to stop. Without a run, no blob waits for a cut, so all may be served.
+pub(super) fn share(invocation: &Invocation, args: &ShareArgs, access: &Access) -> CommandResult {
+    let index = HomeIndex::build(access, None)?;
+    let mut blobs = whole(access, &index, &args.blobs)?;
+    let read_only = || CommandError::says(Code::Failed, "the home is open for reading only");
+    let offer = offer(access, args, &mut blobs)?.ok_or_else(read_only)?;
+    sync(access, &blobs)?;
+    let networking = args.listen.networking(invocation, &access.home, &[])?;
+    let to = destination(access, &networking)?;
+    let (runtime, log) = (access.runtime(), Arc::new(EmptyLog::new(Hash::default())));
+    let binding = Net::bind(networking.config(to.secret_key), to.store.clone(), log, Arc::new(ServeAll));
+    let net = runtime.block_on(binding).map_err(ExchangeError::Bind)?;
+    runtime.block_on(net.relayed(RELAY_PATIENCE));
+    let ticket = blob_ticket_text(&match offer {
+        Offer::Blob(id) => net.blob_ticket(&id),
+        Offer::Collection(id) => net.collection_ticket(&id),
+    });
+    let own = net.addr().addrs;
+    let addresses: Vec<String> = own.iter().map(ToString::to_string).collect();
+    let (key, reach) = (access.home.key()?.public(), Reach::of_all(&own));
+    let printer = invocation.printer;
+    let started = json!({"type": "started", "key": key, "blob_ticket": ticket, "addresses": addresses, "reach": reach});
+    printer.data(&started, &ticket);
+    printer.talk("serving; Ctrl-C stops");
+    tell_reach(&printer, &addresses, reach);
+    let stop = if args.until_stdin_closes { Stop::WithStdin } else { Stop::OnSignal };
+    let mut stop = stop.watch(runtime.handle());
+    runtime.block_on(stopped(&mut stop));
+    runtime.block_on(net.shutdown());
+    Ok(Code::Ok)
+}
