@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::home::{Home, hash};
+use super::home::{Home, Said, hash};
 
 #[test]
 fn a_run_from_init_to_export() {
@@ -67,8 +67,12 @@ fn explanations(home: &Home) {
     let proof = miner["after"]["proof_nanos"].as_i64().unwrap();
     assert!([97_500_000, 2_500_000].contains(&proof.abs()), "{miner}");
     assert_eq!(miner["score_picos"], 0);
-    let told = home.say(["explain", miner["miner"].as_str().unwrap(), "--window", "1"]).out;
+    let explain = ["explain", miner["miner"].as_str().unwrap(), "--window", "1"];
+    let told = home.say(explain).out;
     assert!(told.contains("so the window mints 1.000000 of 1.000000 ALPHA"), "{told}");
+    assert!(told.contains(" nats, from ") && !told.contains("1e-9"), "{told}");
+    let narrow = Said::of(home.command(explain).env("COLUMNS", "60").output().unwrap()).out;
+    assert!(narrow.lines().all(|line| line.chars().count() <= 60), "{narrow}");
     let text = home.say(["show", "w1"]).out;
     assert!(text.contains("proof +0.") || text.contains("proof -0."), "{text}");
 }

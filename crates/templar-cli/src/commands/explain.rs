@@ -33,7 +33,9 @@ pub(crate) fn run(invocation: &Invocation, args: &ExplainArgs) -> CommandResult 
     let node = access.fold(&context)?;
     let miner = miner(&node, &args.miner)?;
     let found = PayExplanation::of(&node, &miner, args.window)?;
-    invocation.printer.document(&found, sentences(&found).join("\n"));
+    let printer = invocation.printer;
+    let lines: Vec<String> = sentences(&found).iter().map(|line| printer.prose(line, "  ")).collect();
+    printer.document(&found, lines.join("\n"));
     Ok(Code::Ok)
 }
 
@@ -72,6 +74,14 @@ fn part(value: u64, places: usize) -> String {
     format!("{}.{:0places$}", value / unit, value % unit)
 }
 
+/// The change of a loss, in nats as `show` prints it.
+fn moved(before_nanonats: u64, after_nanonats: u64, gain_nanonats: i64) -> String {
+    let verb = if gain_nanonats < 0 { "rose" } else { "fell" };
+    let [gain, before, after] =
+        [gain_nanonats.unsigned_abs(), before_nanonats, after_nanonats].map(|nanonats| nanonats as f64 / 1e9);
+    format!("{verb} by {gain:.6} nats, from {before:.6} to {after:.6}")
+}
+
 fn contributed(found: &ContributionPart) -> String {
     let ContributionPart { id, steps, most_steps, tokens } = found;
     format!(
@@ -102,16 +112,18 @@ fn measured(found: &LossesPart) -> String {
         unassigned_after_nanonats: after,
     } = losses;
     format!(
-        "{} tried it: on pages that nobody trains on the loss went from {before} to {after} (in 1e-9 nats), a gain of \
-         {gain_nanonats}; on its own pages from {own_before} to {own_after}, a gain of {own_gain_nanonats}.",
-        names(measured_by)
+        "{} tried it: on pages that nobody trains on, the loss {}; on its own pages, it {}.",
+        names(measured_by),
+        moved(*before, *after, *gain_nanonats),
+        moved(*own_before, *own_after, *own_gain_nanonats)
     )
 }
 
 fn factor(found: &FactorPart) -> String {
     let FactorPart { gain_piconats, median_piconats, ratio_ppm, newest_ppm, before_nanos, after_nanos } = found;
+    let [gain, median] = [gain_piconats, median_piconats].map(|piconats| *piconats as f64 / 1e12);
     format!(
-        "One of its steps gained {gain_piconats} (in 1e-12 nats), where the median of all steps is {median_piconats}; the \
+        "One of its steps gained {gain:.9} nats, where the median of all steps is {median:.9}; the \
          window counts {} and enters the average with weight {}, so its factor went from {} to {}.",
         part((*ratio_ppm).into(), 6),
         part((*newest_ppm).into(), 6),
@@ -122,18 +134,24 @@ fn factor(found: &FactorPart) -> String {
 
 fn weighed(found: &WeightPart) -> String {
     let WeightPart { rule, merit, merits, weight_ppm } = found;
-    format!("Its merit is {merit} ({rule}), of {merits} of all miners together; the weight is {weight_ppm} millionths.")
+    let weight = percent(*weight_ppm);
+    format!("Its merit is {merit} ({rule}), of {merits} of all miners together; the weight is {weight}.")
+}
+
+/// Millionths as a percentage. Its four decimals are exact.
+fn percent(ppm: u32) -> String {
+    format!("{:.4} %", f64::from(ppm) / 1e4)
 }
 
 fn minted(weight: &WeightPart, found: &MintPart) -> String {
     let MintPart { proven_steps, target_steps, full_micros, emission_micros, miners_ppm, amount_micros } = found;
     format!(
         "All miners together proved {proven_steps} of {target_steps} steps, so the window mints {} of {} ALPHA; the miners \
-         have {} of that, and {} millionths of their part are {} ALPHA.",
+         have {} of that, and {} of their part are {} ALPHA.",
         alpha(*emission_micros),
         alpha(*full_micros),
         part((*miners_ppm).into(), 6),
-        weight.weight_ppm,
+        percent(weight.weight_ppm),
         alpha(*amount_micros)
     )
 }
@@ -160,6 +178,9 @@ mod tests {
 
     #[test]
     fn parts_are_written_out() {
+        assert_eq!(moved(7_609_141_645, 7_606_150_000, 2_991_645), "fell by 0.002992 nats, from 7.609142 to 7.606150");
+        assert_eq!(moved(1, 1_000_001, -1_000_000), "rose by 0.001000 nats, from 0.000000 to 0.001000");
+        assert_eq!(percent(507_692), "50.7692 %");
         assert_eq!((part(1_031_250_000, 9), part(62_500, 6)), ("1.031250000".to_owned(), "0.062500".to_owned()));
     }
 }
