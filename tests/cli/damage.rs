@@ -215,6 +215,22 @@ fn a_damaged_journal_accuses_nobody_and_is_repaired_by_a_scrub() {
 }
 
 #[test]
+fn a_journal_whose_entries_stand_twice_is_damage() {
+    let sound = Sound::new();
+    let home = sound.copy();
+    let path = of_run(&home, &sound.run, "journal");
+    let once = fs::read(&path).unwrap();
+    fs::write(&path, once.repeat(2)).unwrap();
+    let said = audited(&home, "a journal twice");
+    assert!(said.iter().all(|said| signed(said) == 0), "{said:?}");
+    assert!(said[0].last()["what"].as_str().unwrap().contains("is a copy of an earlier one"), "{said:?}");
+    checked(&home, "a journal twice");
+    home.say(["store", "scrub"]);
+    assert_eq!(fs::read(&path).unwrap(), once, "nothing but the copies is gone");
+    assert_eq!(home.ok(["audit"])["verdict"], "match");
+}
+
+#[test]
 fn a_journal_that_is_cut_short_is_no_match_of_fewer_windows() {
     let sound = Sound::new();
     let home = sound.copy();

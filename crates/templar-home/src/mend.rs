@@ -114,7 +114,7 @@ impl Check {
                 let torn = found.torn_bytes;
                 let torn = (torn > 0 && !is_written)
                     .then(|| format!("the last {torn} bytes of the journal are no whole entry"));
-                (folded.refused.clone().or(torn), differs, folded)
+                (folded.refused.clone().or_else(|| folded.twice.clone()).or(torn), differs, folded)
             }
             Err(error @ JournalError::Damaged { .. }) => {
                 let folded = self.fold(&Journal::salvage(&self.dir)?)?;
@@ -167,9 +167,9 @@ impl Check {
     /// Hands records to the rules, one after the other, and keeps the entries that they accept.
     fn fold(&self, records: &[Vec<u8>]) -> Result<Folded, RunError> {
         let node = Node::new(self.context.first_state()?, None);
-        let mut folded = Folded { node, accepted: Vec::new(), refused: None, lost: None };
-        for (index, record) in records.iter().enumerate() {
-            folded.take(index, record, self.key.as_ref());
+        let mut folded = Folded { node, accepted: Vec::new(), refused: None, twice: None, lost: None };
+        for index in 0..records.len() {
+            folded.take(records, index, self.key.as_ref());
         }
         Ok(folded)
     }
@@ -181,6 +181,8 @@ struct Folded {
     accepted: Vec<Vec<u8>>,
     /// The first entry that they refuse, as a sentence.
     refused: Option<String>,
+    /// The first entry that is a copy of an earlier one, as a sentence. No entry is lost with it.
+    twice: Option<String>,
     /// The last window in which the home may have said something that is not among the accepted entries.
     lost: Option<WindowIndex>,
 }
@@ -190,7 +192,8 @@ impl Folded {
         self.lost = self.lost.max(Some(window));
     }
 
-    fn take(&mut self, index: usize, record: &[u8], key: Option<&PublicKey>) {
+    fn take(&mut self, records: &[Vec<u8>], index: usize, key: Option<&PublicKey>) {
+        let record = &records[index];
         let outputs = Entry::decode(record)
             .map_err(|error| error.to_string())
             .and_then(|entry| self.node.take(Input::Entry(entry)).map_err(|error| error.to_string()));
@@ -205,6 +208,10 @@ impl Folded {
             problem = Some("it does not follow from those before it".to_owned());
         }
         let Some(problem) = problem else { return };
+        if records[..index].contains(record) {
+            self.twice.get_or_insert_with(|| format!("entry {index} of the journal is a copy of an earlier one"));
+            return;
+        }
         self.refused.get_or_insert_with(|| format!("entry {index} of the journal is refused: {problem}"));
         let statement = Entry::decode(record).ok().and_then(|entry| Verified::open(entry).ok());
         if let Some(own) = statement.and_then(|entry| Statement::of(&entry, key?)) {

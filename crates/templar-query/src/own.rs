@@ -14,7 +14,7 @@ use templar_protocol::Node;
 use templar_train::tensors::LoadError;
 
 use crate::error::{QueryError, error_line};
-use crate::refold::{Refolded, refold};
+use crate::refold::{JournalFault, Refolded, refold};
 
 pub(crate) fn mismatch(what: impl std::fmt::Display) -> AuditVerdict {
     AuditVerdict::Mismatch { what: what.to_string() }
@@ -53,7 +53,8 @@ impl OwnJournal {
         };
         let Refolded { node, fault } = refold(context, &found.records)?;
         let verdict = match (fault, found.torn_bytes) {
-            (Some(fault), _) => mismatch(fault),
+            (Some(JournalFault::Wrong(what)), _) => mismatch(what),
+            (Some(JournalFault::Twice(what)), _) => damaged(what),
             // A running node may be writing its next entry.
             (None, torn) if torn > 0 && !access.is_beside_a_node() => {
                 damaged(format_args!("the last {torn} bytes of the journal are no whole entry"))

@@ -2,19 +2,28 @@
 //!
 //! A node writes an entry to its journal when it accepts it. So when a whole journal is folded again, the rules
 //! accept each entry at its turn: none is refused, and none has to wait for a later one. An entry that waits
-//! shows that an earlier one is missing.
+//! shows that an earlier one is missing. No node writes an entry twice, so a second copy is damage of the file.
 
 use templar_home::context::{RunContext, RunError};
 use templar_manifest::Hash;
 use templar_protocol::{Entry, Input, Node, Output};
+
+/// The first fault of a journal, as a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JournalFault {
+    /// An entry or a certificate breaks the rules.
+    Wrong(String),
+    /// An entry stands in the journal a second time.
+    Twice(String),
+}
 
 /// A journal, folded as far as the rules accept it.
 #[derive(Debug)]
 pub struct Refolded {
     /// The protocol's node after the last accepted entry.
     pub node: Node,
-    /// The first entry or certificate that is wrong, as a sentence; `None` when the journal is sound.
-    pub fault: Option<String>,
+    /// The first entry or certificate that is wrong; `None` when the journal is sound.
+    pub fault: Option<JournalFault>,
 }
 
 /// Folds the `records` of a run's journal from the run's first state, and checks the certificates of every
@@ -26,7 +35,11 @@ pub fn refold(context: &RunContext, records: &[Vec<u8>]) -> Result<Refolded, Run
     let mut node = Node::new(context.first_state()?, None);
     let refused = records.iter().enumerate().find_map(|(index, record)| {
         let why = accept(&mut node, record).err()?;
-        Some(format!("entry {index} of the journal is refused: {why}"))
+        Some(if records[..index].contains(record) {
+            JournalFault::Twice(format!("entry {index} of the journal is a copy of an earlier one"))
+        } else {
+            JournalFault::Wrong(format!("entry {index} of the journal is refused: {why}"))
+        })
     });
     let certificates = || {
         let checks = node
@@ -34,7 +47,7 @@ pub fn refold(context: &RunContext, records: &[Vec<u8>]) -> Result<Refolded, Run
             .iter()
             .map(|closed| (closed.window.header.window, closed.check_certificates(&context.genesis)));
         let broken = checks.into_iter().find_map(|(window, check)| Some((window, check.err()?)));
-        broken.map(|(window, error)| format!("window {window}: {error}"))
+        broken.map(|(window, error)| JournalFault::Wrong(format!("window {window}: {error}")))
     };
     let fault = refused.or_else(certificates);
     Ok(Refolded { node, fault })
