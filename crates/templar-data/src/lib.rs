@@ -39,6 +39,7 @@
 //! Invariant: the same documents, tokenizer and options give the same shards, and so the same manifest, on
 //! every machine, with any number of threads, and from any of the file formats.
 
+mod about;
 mod assembly;
 pub mod bundled;
 mod duplicates;

@@ -5,6 +5,7 @@
 //! partition (`_year=2024`). Upper and lower case are the same.
 
 use super::reason::Reason;
+use crate::about::is_about;
 
 /// How the names of files and folders end that something is still writing, or has put aside.
 const UNFINISHED: [&str; 26] = [
@@ -54,64 +55,6 @@ const SYSTEM: [&str; 12] = [
 
 /// How the names of folders end in which package managers describe packages.
 const PACKAGES: [&str; 4] = ["site-packages", ".dist-info", ".egg-info", ".egg"];
-
-/// A file of plain text is about the data where its first or its last word is one of these.
-const ABOUT_WORDS: [&str; 21] = [
-    "authors",
-    "changelog",
-    "checksums",
-    "citation",
-    "cmakelists",
-    "constraints",
-    "contributing",
-    "contributors",
-    "copying",
-    "copyright",
-    "eula",
-    "licence",
-    "licences",
-    "license",
-    "licenses",
-    "md5sums",
-    "notices",
-    "readme",
-    "requirements",
-    "sha256sums",
-    "unlicense",
-];
-
-/// A file of plain text is about the data where its name is one of these: each alone could be the title of a text.
-const ABOUT_NAMES: [&str; 29] = [
-    "acknowledgements",
-    "ads",
-    "changes",
-    "code_of_conduct",
-    "credits",
-    "data_card",
-    "datasheet",
-    "dependency_links",
-    "entry_points",
-    "humans",
-    "install",
-    "legal",
-    "llms",
-    "maintainers",
-    "manifest",
-    "md5",
-    "md5sum",
-    "notice",
-    "patents",
-    "robots",
-    "runtime",
-    "security",
-    "sha1sum",
-    "sha256",
-    "sha256sum",
-    "terms",
-    "top_level",
-    "version",
-    "zip-safe",
-];
 
 /// Names of files that tools write beside models, datasets and programs.
 const SETTINGS: [&str; 35] = [
@@ -178,15 +121,6 @@ pub(super) fn reason(name: &str, is_folder: bool, is_prose: bool) -> Option<Reas
     } else {
         (is_prose && is_about(&name)).then_some(Reason::About)
     }
-}
-
-/// Whether a name in lower case is one of a file about the data.
-fn is_about(name: &str) -> bool {
-    let stem = name.split('.').next().unwrap_or_default();
-    let mut words = stem.split(['-', '_', ' ']);
-    let first = words.next().unwrap_or_default();
-    let last = words.next_back().unwrap_or(first);
-    ABOUT_NAMES.contains(&stem) || [first, last].iter().any(|word| ABOUT_WORDS.contains(word))
 }
 
 #[cfg(test)]

@@ -84,6 +84,11 @@ pub(super) trait ReadRows: Send {
     /// # Errors
     /// [`FileFault`] where the file cannot be read on. Nothing may be asked of the reader afterwards.
     fn next_row(&mut self) -> Result<Option<(u64, Found)>, FileFault>;
+
+    /// Takes the sentences about what was left out, once the end of the file was reached.
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The documents of one file, in order. After an error nothing follows.
@@ -150,6 +155,8 @@ impl Documents {
             }
             let Some((row, found)) = next.map_err(|fault| self.fault(fault))? else {
                 self.end_tokens();
+                let notes = self.rows.notes();
+                self.report.notes.extend(notes.into_iter().map(|note| (self.path.clone(), note)));
                 return Ok(self.waiting.pop_front());
             };
             self.take(row, found)?;

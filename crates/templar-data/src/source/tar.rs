@@ -8,6 +8,11 @@
 //! The blocks of the archive are read here, because the reader of the tar crate keeps the archive borrowed; that crate
 //! reads their headers. An archive ends with blocks of zeros, and one without them was cut off. Where another archive
 //! follows, as `cat` joins them, it is read as well.
+//!
+//! An archive of plain texts is read by the same rules. What they leave out is counted and named: texts with several
+//! dots in their names, texts about the data, such as a licence, and a second text of one name.
+
+mod left_out;
 
 use std::io::{BufRead, Read};
 
@@ -17,6 +22,8 @@ use super::document::{Found, ReadRows};
 use super::fault::{FileFault, RowFault};
 use super::format::Format;
 use super::json::{Field, LISTED};
+use crate::about::is_about;
+use left_out::LeftOut;
 
 const BLOCK: u64 = 512;
 
@@ -36,6 +43,7 @@ pub(super) struct TarRows<R> {
     /// The members that were seen, until one fits.
     members: Vec<String>,
     fits: bool,
+    left_out: LeftOut,
 }
 
 /// The members that may hold the text, the best first, each with the field in it.
@@ -59,6 +67,11 @@ impl Wanted {
 
     fn rank(&self, member: &str) -> Option<usize> {
         self.members.iter().position(|(name, _)| name == member)
+    }
+
+    /// Whether a member of this name is a text as it stands.
+    fn is_text(&self, member: &str) -> bool {
+        self.members.iter().any(|(name, field)| field.is_none() && name == member)
     }
 }
 
@@ -102,10 +115,10 @@ impl Attributes {
 
 impl<R: BufRead> TarRows<R> {
     pub(super) fn new(reader: R, column: &str, max_row_bytes: usize) -> Self {
-        let (key, sample, members) = Default::default();
+        let (key, sample, members, left_out) = Default::default();
         let (wanted, max_row_bytes) = (Wanted::new(column), max_row_bytes as u64);
         let (has_sample, ended, fits) = (false, false, false);
-        Self { reader, wanted, max_row_bytes, key, sample, row: 0, has_sample, ended, members, fits }
+        Self { reader, wanted, max_row_bytes, key, sample, row: 0, has_sample, ended, members, fits, left_out }
     }
 
     /// The next block; none at the end of the input.
@@ -196,6 +209,9 @@ impl<R: BufRead> TarRows<R> {
         let known = self.sample.as_ref().map_or(usize::MAX, |(rank, _)| *rank);
         let rank = self.wanted.rank(member).filter(|&rank| entry.is_file && rank < known);
         let Some(rank) = rank else {
+            if entry.is_file {
+                self.count_left_out(entry, member, known);
+            }
             if entry.is_file && !self.fits && self.members.len() < LISTED && !self.members.iter().any(|m| m == member) {
                 self.members.push(member.to_owned());
             }
@@ -224,6 +240,15 @@ impl<R: BufRead> TarRows<R> {
         Ok(())
     }
 
+    /// Counts a text that does not become the sample's. `known` is the rank of the one that the sample has.
+    fn count_left_out(&mut self, entry: &Entry, member: &str, known: usize) {
+        if self.wanted.rank(member) == Some(known) {
+            self.left_out.twice.add(&entry.path);
+        } else if member.rsplit_once('.').is_some_and(|(_, end)| self.wanted.is_text(end)) {
+            self.left_out.dotted.add(&entry.path);
+        }
+    }
+
     /// The sample that is complete.
     fn complete(&mut self) -> Option<(u64, Found)> {
         if !std::mem::take(&mut self.has_sample) {
@@ -249,6 +274,11 @@ impl<R: BufRead + Send> ReadRows for TarRows<R> {
                 self.pass(entry.size.saturating_add(padding(entry.size)))?;
                 continue;
             };
+            if self.wanted.is_text(&member) && is_about(&base_name(key)) {
+                self.left_out.about.add(&entry.path);
+                self.pass(entry.size.saturating_add(padding(entry.size)))?;
+                continue;
+            }
             let complete = if key == self.key { None } else { self.complete() };
             self.key = key.to_vec();
             self.has_sample = true;
@@ -259,6 +289,16 @@ impl<R: BufRead + Send> ReadRows for TarRows<R> {
         }
         Ok(self.complete())
     }
+
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.left_out).notes()
+    }
+}
+
+/// The last part of a path, in lower case.
+fn base_name(path: &[u8]) -> String {
+    let base = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    String::from_utf8_lossy(base).to_lowercase()
 }
 
 /// The key of the sample that a file belongs to, and the name of the member. None for hidden files and those without a
@@ -335,6 +375,33 @@ mod tests {
         assert_eq!(captions[1], (2, text("c")));
         assert_eq!(rows(&bytes, "caption").unwrap(), captions);
         assert_eq!(rows(&bytes, "seg.txt").unwrap()[1], (2, text("another member")));
+    }
+
+    #[test]
+    fn texts_that_are_left_out_are_named() {
+        let files = [
+            ("a/LICENSE.txt", "terms"),
+            ("a/one.txt", "one"),
+            ("a/one.txt", "one again"),
+            ("a/chapter.1.txt", "left out"),
+            ("a/chapter.2.txt", "left out"),
+            ("a/two.json", r#"{"text":"two"}"#),
+        ];
+        let bytes = archive(&files);
+        let mut rows = TarRows::new(&bytes[..], "text", 1000);
+        let found: Vec<_> = std::iter::from_fn(|| rows.next_row().unwrap()).collect();
+        assert_eq!(found, [(1, text("one")), (2, Found::Nothing), (3, text("two"))]);
+        let notes = rows.notes();
+        let expected = [
+            ("2 of its texts are left out", r#"such as "a/chapter.1.txt""#),
+            ("1 of its texts is left out", r#"such as "a/LICENSE.txt""#),
+            ("1 of its texts is left out", r#"such as "a/one.txt""#),
+        ];
+        assert_eq!(notes.len(), expected.len(), "{notes:?}");
+        for (note, (number, name)) in notes.iter().zip(expected) {
+            assert!(note.contains(number) && note.ends_with(name), "{note}");
+        }
+        assert_eq!(rows.notes(), Vec::<String>::new(), "a note is taken once");
     }
 
     #[test]
