@@ -185,9 +185,10 @@ fn output_that_is_not_written_is_an_error() {
         eprintln!("skipped: this system has no /dev/full");
         return;
     }
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 12] = [
         &["run", "show"],
         &["run", "show", "--json"],
+        &["share"],
         &["status"],
         &["log", "--json"],
         &["key", "show"],

@@ -4,6 +4,7 @@
 
 use std::io::Read as _;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -200,22 +201,25 @@ pub(crate) fn tell_reach(printer: &Printer, addresses: &[String], reach: Option<
     }
 }
 
-/// Runs a node in a home until it is told to stop, and hands its events to `say`.
+/// Runs a node in a home until it is told to stop, and hands its events to `say`, which may stop it as well.
 pub(crate) fn run_node(
     access: Access,
     context: RunContext,
     config: DriverConfig,
     stop: Stop,
-    mut say: impl FnMut(&NodeEvent),
+    mut say: impl FnMut(&NodeEvent) -> ControlFlow<()>,
 ) -> Result<(), CommandError> {
     let key = access.home.key()?;
     let (home, lock, store, runtime) = access.into_parts().ok_or_else(read_only)?;
     let (sender, mut events) = mpsc::channel(EVENTS);
     let parts = NodeParts { home, lock, store, context, key };
-    let stopped = stop.watch(runtime.handle());
+    let (stopper, stopped) = watch::channel(false);
+    stop.tell(runtime.handle(), stopper.clone());
     let node = runtime.spawn(driver::run(parts, config, sender, stopped));
     while let Some(event) = runtime.block_on(events.recv()) {
-        say(&event);
+        if say(&event).is_break() {
+            stopper.send_replace(true);
+        }
     }
     let ended = runtime.block_on(node);
     // Threads that still compute hold nothing that a restart needs.
@@ -242,6 +246,12 @@ impl Stop {
     /// A value that becomes true when the node must stop.
     pub(crate) fn watch(self, runtime: &Handle) -> watch::Receiver<bool> {
         let (sender, receiver) = watch::channel(false);
+        self.tell(runtime, sender);
+        receiver
+    }
+
+    /// Sends `true` when the node must stop.
+    fn tell(self, runtime: &Handle, sender: watch::Sender<bool>) {
         let signalled = sender.clone();
         runtime.spawn(async move {
             asked_to_stop().await;
@@ -257,7 +267,6 @@ impl Stop {
                 sender.send_replace(true);
             });
         }
-        receiver
     }
 }
 

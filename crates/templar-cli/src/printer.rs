@@ -194,6 +194,11 @@ pub(crate) fn unwritten() -> Option<io::Error> {
     UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
+/// Whether data could not be written on stdout since the last call of [`unwritten`].
+pub(crate) fn is_unwritten() -> bool {
+    UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
 /// Keeps a failure to write data on stdout, unless the reader has closed the pipe.
 pub(crate) fn note_unwritten(written: io::Result<()>) {
     if let Err(error) = written
@@ -348,9 +353,10 @@ mod tests {
     fn a_full_disk_is_a_failure_and_a_closed_pipe_is_none() {
         note_unwritten(Ok(()));
         note_unwritten(Err(ErrorKind::BrokenPipe.into()));
-        assert!(unwritten().is_none());
+        assert!(!is_unwritten() && unwritten().is_none());
         note_unwritten(Err(ErrorKind::StorageFull.into()));
         note_unwritten(Err(ErrorKind::Other.into()));
+        assert!(is_unwritten());
         assert_eq!(unwritten().map(|error| error.kind()), Some(ErrorKind::StorageFull), "the first one");
         assert!(unwritten().is_none());
     }

@@ -1,6 +1,7 @@
 //! `templar node`: takes part in a run automatically, window after window.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,13 +107,16 @@ pub(crate) fn run(invocation: &Invocation, args: &NodeArgs) -> CommandResult {
     };
     let stop = if args.until_stdin_closes { Stop::WithStdin } else { Stop::OnSignal };
     let printer = invocation.printer;
-    let say = |event: &NodeEvent| match event {
-        NodeEvent::Started { ticket, .. } => {
-            printer.data(event, ticket);
-            printer.talk("others join with `templar run join TICKET` and the ticket above; Ctrl-C stops this node");
-            tell_addresses(&printer, event);
+    let say = |event: &NodeEvent| {
+        match event {
+            NodeEvent::Started { ticket, .. } => {
+                printer.data(event, ticket);
+                printer.talk("others join with `templar run join TICKET` and the ticket above; Ctrl-C stops this node");
+                tell_addresses(&printer, event);
+            }
+            event => events::tell(&printer, event),
         }
-        event => events::tell(&printer, event),
+        ControlFlow::Continue(())
     };
     run_node(access, context, config, stop, say)?;
     Ok(Code::Ok)

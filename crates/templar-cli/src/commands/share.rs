@@ -2,6 +2,8 @@
 
 mod without_run;
 
+use std::ops::ControlFlow;
+
 use templar_home::access::Access;
 use templar_manifest::Hash;
 use templar_net::collect;
@@ -15,6 +17,7 @@ use crate::error::{Code, CommandError, CommandResult};
 use crate::events;
 use crate::invocation::Invocation;
 use crate::network::{Listen, Stop, run_node, tell_addresses};
+use crate::printer::is_unwritten;
 use crate::session::{RunSession, sync};
 
 /// Serve this home's blobs and entries, and print tickets for them
@@ -54,13 +57,20 @@ pub(crate) fn run(invocation: &Invocation, args: &ShareArgs) -> CommandResult {
     let networking = args.listen.networking(invocation, &access.home, &[])?;
     let config = DriverConfig { share, ..DriverConfig::new(NodeRole::Sharer, networking) };
     let printer = invocation.printer;
-    let say = |event: &NodeEvent| match event {
-        NodeEvent::Started { ticket, blob_ticket, .. } => {
-            printer.data(event, blob_ticket.as_ref().unwrap_or(ticket));
-            printer.talk("serving; Ctrl-C stops");
-            tell_addresses(&printer, event);
+    let say = |event: &NodeEvent| {
+        match event {
+            NodeEvent::Started { ticket, blob_ticket, .. } => {
+                printer.data(event, blob_ticket.as_ref().unwrap_or(ticket));
+                // Nobody can use what is served without the ticket.
+                if is_unwritten() {
+                    return ControlFlow::Break(());
+                }
+                printer.talk("serving; Ctrl-C stops");
+                tell_addresses(&printer, event);
+            }
+            event => events::tell(&printer, event),
         }
-        event => events::tell(&printer, event),
+        ControlFlow::Continue(())
     };
     let stop = if args.until_stdin_closes { Stop::WithStdin } else { Stop::OnSignal };
     run_node(access, context, config, stop, say)?;

@@ -16,6 +16,7 @@ use super::{ShareArgs, offer, whole};
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::{Stop, destination, tell_reach};
+use crate::printer::is_unwritten;
 use crate::session::sync;
 
 /// The longest wait for a relay before the ticket is printed.
@@ -44,6 +45,11 @@ pub(super) fn share(invocation: &Invocation, args: &ShareArgs, access: &Access) 
     let printer = invocation.printer;
     let started = json!({"type": "started", "key": key, "blob_ticket": ticket, "addresses": addresses, "reach": reach});
     printer.data(&started, &ticket);
+    // Nobody can use what is served without the ticket.
+    if is_unwritten() {
+        runtime.block_on(net.shutdown());
+        return Ok(Code::Ok);
+    }
     printer.talk("serving; Ctrl-C stops");
     tell_reach(&printer, &addresses, reach);
     let stop = if args.until_stdin_closes { Stop::WithStdin } else { Stop::OnSignal };
