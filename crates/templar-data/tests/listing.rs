@@ -154,6 +154,13 @@ fn plain_text_is_data_where_there_are_no_tables() {
 }
 
 #[test]
+fn raw_tokens_are_data_where_there_are_no_texts() {
+    check(&["a.bin", "b.npy"], &["a.bin", "b.npy"], &[]);
+    let tokens = [("model.bin", Reason::TokensBesideText), ("x/ids.npy", Reason::TokensBesideText)];
+    check(&["a.jsonl", "model.bin", "x/ids.npy"], &["a.jsonl"], &tokens);
+}
+
+#[test]
 fn the_index_beside_tokens_is_not_left_out() {
     check(
         &["a.bin", "a.idx", "b.idx", "val.bin"],

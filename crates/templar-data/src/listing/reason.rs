@@ -25,6 +25,8 @@ pub enum Reason {
     Split,
     /// Plain text beside tables, which are the data there.
     BesideTables,
+    /// Raw tokens beside texts. They may as well be other numbers, such as weights.
+    TokensBesideText,
     /// The same file or folder as one that is read already.
     Repeated,
     /// A link that leads back to a folder above it.
@@ -50,6 +52,7 @@ impl Reason {
             Self::Cache => "a cache of `datasets`, which was made of other files",
             Self::Split => "a test or validation split",
             Self::BesideTables => "plain text beside tables",
+            Self::TokensBesideText => "raw tokens, or other numbers, beside texts",
             Self::Repeated => "read already under another name",
             Self::Circle => "a link back to a folder above it",
             Self::DeadLink => "a link that leads nowhere",

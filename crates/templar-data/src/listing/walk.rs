@@ -65,6 +65,7 @@ impl Walk {
         let (taken, left_out) = (self.taken.len(), self.left_out.len());
         self.folder(entry)?;
         self.leave_text_beside_tables(taken);
+        self.leave_tokens_beside_text(taken);
         self.forget_indices(taken, left_out);
         self.left_out[left_out..].sort_by(|a, b| a.path.cmp(&b.path));
         let found = &self.left_out[left_out..];
@@ -80,6 +81,15 @@ impl Walk {
         if self.taken[from..].iter().any(|file| format(file).is_some_and(Format::is_table)) {
             let text = self.taken.extract_if(from.., |file| format(file) == Some(Format::Text));
             self.left_out.extend(text.map(|file| LeftOut { path: file.path, reason: Reason::BesideTables }));
+        }
+    }
+
+    /// Nothing tells raw tokens from other numbers, such as weights. In a folder with texts they are rarely tokens.
+    fn leave_tokens_beside_text(&mut self, from: usize) {
+        let is_tokens = |file: &TakenFile| Format::of_name(&file.path) == Some(Format::Tokens);
+        if !self.taken[from..].iter().all(is_tokens) {
+            let tokens = self.taken.extract_if(from.., |file| is_tokens(file));
+            self.left_out.extend(tokens.map(|file| LeftOut { path: file.path, reason: Reason::TokensBesideText }));
         }
     }
 
