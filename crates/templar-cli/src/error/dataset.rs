@@ -45,7 +45,7 @@ pub(super) fn import(error: &ImportError) -> Meaning {
 /// The advice about a file that cannot be imported.
 fn import_file(fault: &FileFault) -> Option<String> {
     Some(match fault {
-        FileFault::NoText { hint, .. } => (*hint).to_owned(),
+        FileFault::NoText { hint, .. } | FileFault::OtherForm { hint, .. } => (*hint).to_owned(),
         FileFault::UnknownKind => {
             let names = Format::NAMES.map(|(name, _)| name).join(", ");
             format!("say what it is with `--format`, one of {names}")

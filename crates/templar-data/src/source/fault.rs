@@ -23,9 +23,9 @@ pub enum RowFault {
     #[error("not a conversation that can be joined: {0}")]
     BadTurns(String),
     /// A token is none of the tokenizer's.
-    #[error("token {token} is outside the tokenizer's vocabulary of {vocab_size} tokens")]
+    #[error("{} is outside the tokenizer's vocabulary of {vocab_size} tokens", token_in_words(.token))]
     NotInVocabulary {
-        /// The token.
+        /// The token; the greatest number stands for all that are negative or longer than four bytes.
         token: u32,
         /// One more than the highest token.
         vocab_size: u32,
@@ -39,6 +39,10 @@ pub enum RowFault {
         /// The limit, in bytes.
         max_bytes: usize,
     },
+}
+
+fn token_in_words(token: &u32) -> String {
+    if *token == u32::MAX { "a negative number, or one above 32 bits,".to_owned() } else { format!("token {token}") }
 }
 
 impl RowFault {
@@ -81,6 +85,16 @@ pub enum FileFault {
         /// The message of the reader, with the place.
         reason: String,
     },
+    /// The file is whole, in a form of its format that is not read.
+    #[error("is not {format} that can be read: {reason}")]
+    OtherForm {
+        /// The format, with an article.
+        format: &'static str,
+        /// The form that it has.
+        reason: String,
+        /// The way to read or to write it.
+        hint: &'static str,
+    },
     /// The file has no such column, or the column holds no text.
     #[error("has no column `{column}` of text; its columns: {}", columns.join(", "))]
     NoColumn {
@@ -111,6 +125,10 @@ pub enum FileFault {
 impl FileFault {
     pub(super) fn damaged(format: Format, reason: impl Into<String>) -> Self {
         Self::Damaged { format: format.article(), reason: reason.into() }
+    }
+
+    pub(super) fn other_form(format: Format, reason: impl Into<String>, hint: &'static str) -> Self {
+        Self::OtherForm { format: format.article(), reason: reason.into(), hint }
     }
 }
 

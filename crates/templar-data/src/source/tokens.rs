@@ -27,6 +27,9 @@ const LLMC_HEADER: usize = 1024;
 /// The longest header of an `.npy` file, in bytes.
 const MAX_NPY_HEADER: usize = 64 << 10;
 
+/// The advice for an `.npy` file with other numbers.
+const WRITE_INTEGERS: &str = "numpy's `astype('<u2')` writes tokens below 65,536, and `astype('<u4')` all others";
+
 /// The integers of which tokens are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Integer {
@@ -109,8 +112,9 @@ fn bare(start: &[u8], first: u32, format: Format) -> Result<Integer, FileFault> 
     }
     let high_halves = start.chunks_exact(4).map(|token| u16::from_le_bytes([token[2], token[3]]));
     if start.len() >= 64 && high_halves.into_iter().all(|half| half < 16) {
-        return Err(damaged(
+        return Err(other_form(
             "it has no header, and its tokens look as if they had four bytes: say --format tokens-u32 (or tokens-u16)",
+            "`--format tokens-u32` reads tokens of four bytes, and `--format tokens-u16` tokens of two",
         ));
     }
     Ok(Integer::U16)
@@ -156,11 +160,12 @@ fn npy_header(reader: &mut impl Read) -> Result<(Integer, u64), FileFault> {
         Some("<i4") => Integer::I32,
         Some("<i8") => Integer::I64,
         Some(">u2" | ">u4" | ">u8" | ">i2" | ">i4" | ">i8") => {
-            return Err(damaged("its numbers are big-endian: write them with `astype('<u2')`"));
+            return Err(other_form("its numbers are big-endian: write them with `astype('<u2')`", WRITE_INTEGERS));
         }
         _ => {
             let found = value("descr").map_or("nothing", |value| value.split(", '").next().unwrap_or(value));
-            return Err(damaged(format!("it holds {found} where integers of two, four or eight bytes are expected")));
+            let reason = format!("it holds {found} where integers of two, four or eight bytes are expected");
+            return Err(other_form(reason, WRITE_INTEGERS));
         }
     };
     let shape = value("shape").and_then(|value| value.strip_prefix('(')?.split(')').next()).unwrap_or_default();
@@ -168,9 +173,11 @@ fn npy_header(reader: &mut impl Read) -> Result<(Integer, u64), FileFault> {
         shape.split(',').map(str::trim).filter(|size| !size.is_empty()).map(|size| size.parse().ok()).collect();
     match sizes.as_deref() {
         Some([count]) => Ok((integer, *count)),
-        _ => Err(damaged(format!(
-            "its shape is ({shape}), where one dimension is expected: write it with `reshape(-1)`"
-        ))),
+        None => Err(damaged(format!("its shape is ({shape}), which is no number of tokens"))),
+        Some(_) => Err(other_form(
+            format!("its shape is ({shape}), where one dimension is expected: write it with `reshape(-1)`"),
+            "`np.save(\"tokens.npy\", np.load(\"FILE.npy\").reshape(-1))` writes it in one dimension",
+        )),
     }
 }
 
@@ -214,6 +221,10 @@ fn too_early(error: std::io::Error) -> FileFault {
 
 fn damaged(reason: impl Into<String>) -> FileFault {
     FileFault::damaged(Format::Tokens, reason)
+}
+
+fn other_form(reason: impl Into<String>, hint: &'static str) -> FileFault {
+    FileFault::other_form(Format::Tokens, reason, hint)
 }
 
 #[cfg(test)]
@@ -263,6 +274,7 @@ mod tests {
         assert_eq!(tokens(&two(&long), Format::Tokens).unwrap(), long.iter().map(|&t| t.into()).collect::<Vec<u32>>());
         let wide: Vec<u32> = (0..100).map(|token| token * 1000).collect();
         assert!(reason(&four(&wide)).contains("--format tokens-u32"));
+        assert!(matches!(tokens(&four(&wide), Format::Tokens), Err(FileFault::OtherForm { .. })));
         assert_eq!(tokens(&four(&wide), Format::Tokens32).unwrap(), wide);
         assert_eq!(tokens(&four(&wide), Format::Tokens16).unwrap().len(), 200);
         assert!(reason(b"abc").contains("no multiple of 2 bytes"));
@@ -303,6 +315,7 @@ mod tests {
             ("[('a', '<u2')]", "(3,)", "it holds [('a'"),
             ("'<u2'", "(3, 1)", "reshape(-1)"),
             ("'<u2'", "()", "reshape(-1)"),
+            ("'<u2'", "(99999999999999999999,)", "no number of tokens"),
             ("'<u2'", "(4,)", "ends too early"),
             ("'<u2'", "(2,)", "more follows"),
         ];
