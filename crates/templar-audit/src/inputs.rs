@@ -52,8 +52,11 @@ impl InputError {
     pub fn of_run(what: &str, blob: &Hash, error: &ReadError) -> Self {
         match error {
             ReadError::NotFound { .. } => Self::Unavailable { what: format!("{what} {blob}") },
-            error if error.is_damage() => Self::Damaged { blob: *blob, what: format!("{what}: {}", chain(error)) },
-            error => Self::Broken(format!("{what}: {}", chain(error))),
+            // A comma is there for the hash, which the error of the read has itself.
+            error => {
+                let text = format!("{}: {}", what.trim_end_matches(','), chain(error));
+                if error.is_damage() { Self::Damaged { blob: *blob, what: text } } else { Self::Broken(text) }
+            }
         }
     }
 

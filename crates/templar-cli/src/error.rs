@@ -247,6 +247,9 @@ fn home(error: &HomeError) -> Meaning {
         }
         HomeError::Parse { path, .. } => hint(Code::Failed, unparsed(path)),
         HomeError::Damaged { .. } => hint(Code::Verification, "`templar store scrub` makes it again from the journal"),
+        HomeError::Io { source, .. } if source.kind() == ErrorKind::NotADirectory => {
+            hint(Code::Failed, "a home is a directory: name another place with --home DIR or TEMPLAR_HOME")
+        }
         HomeError::Io { source, .. } => (Code::Failed, io(source).1),
     }
 }

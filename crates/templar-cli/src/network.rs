@@ -194,7 +194,7 @@ pub(crate) fn tell_reach(printer: &Printer, addresses: &[String], reach: Option<
             "the ticket holds no address, so nobody finds this node with it; bring a network interface up, or use a relay",
         ),
         Some(Reach::Machine) => printer.talk(format_args!(
-            "only this machine can use the ticket, which holds {list}; --bind 0.0.0.0:4433 listens for others too"
+            "only this machine can use the ticket, which holds {list}; others can with --bind 0.0.0.0:4433 once a network interface is up"
         )),
         Some(Reach::Local) => printer.talk(format_args!("the ticket holds {list}, for the local network")),
         Some(Reach::Global) => printer.talk(format_args!("the ticket holds {list}")),

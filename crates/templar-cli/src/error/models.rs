@@ -1,6 +1,7 @@
 //! The exit codes and hints of everything about tokenizers, Hugging Face folders and generated text.
 
 use std::io::ErrorKind;
+use std::path::Path;
 
 use templar_data::{ChatTemplateError, TokenizerError};
 use templar_eval::ContinueError;
@@ -14,6 +15,10 @@ const LFS: &str = "run `git lfs pull` in the repository that the file comes from
 
 const CONVERT: &str = "convert it with transformers: \
     python -c 'from transformers import AutoModelForCausalLM as M; M.from_pretrained(\"DIR\").save_pretrained(\"NEW\")'";
+
+const MERGE: &str = "an adapter is no model alone; merge it into its model with peft: \
+    python -c 'from peft import AutoPeftModelForCausalLM as M; \
+    M.from_pretrained(\"DIR\").merge_and_unload().save_pretrained(\"NEW\")'";
 
 const TOKENIZER: &str = "expected a tokenizer.json of Hugging Face; transformers makes one of other kinds of files: \
     python -c 'from transformers import AutoTokenizer as T; T.from_pretrained(\"DIR\").save_pretrained(\"NEW\")'";
@@ -66,7 +71,17 @@ fn hugging_face(error: &hf::ImportError) -> Meaning {
     match error {
         Error::Io { source, .. } => folder_io(source),
         Error::LfsPointer { .. } => hint(Code::Failed, LFS),
-        Error::OtherFormat { .. } => hint(Code::Failed, CONVERT),
+        Error::OtherFormat { path } => hint(Code::Failed, convert(path)),
+        Error::Unsupported { what: "quantization_config", .. } => {
+            hint(Code::Failed, "take the model in its full precision, which most publishers give as well")
+        }
+        Error::Unsupported { .. } | Error::RopeKind { .. } => {
+            hint(Code::Failed, "a model of the architecture of Llama can be trained here; take one of these")
+        }
+        Error::Header { .. } | Error::FileName { .. } => hint(
+            Code::Failed,
+            "get the file again; where it was downloaded, compare its length with that of the source",
+        ),
         Error::AmbiguousRope { .. } => {
             hint(Code::Failed, "leave one of the keys in config.json, the one that is meant")
         }
@@ -75,6 +90,18 @@ fn hugging_face(error: &hf::ImportError) -> Meaning {
             hint(Code::Failed, "set tie_word_embeddings to false in config.json, if the head is meant to differ")
         }
         _ => plain(Code::Failed),
+    }
+}
+
+/// The way to weights that are read, from those in the file at `path`.
+fn convert(path: &Path) -> &'static str {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if name.starts_with("adapter_") {
+        MERGE
+    } else if name.ends_with(".gguf") {
+        "take the model in the form of transformers, from which the GGUF file was made"
+    } else {
+        CONVERT
     }
 }
 
@@ -111,6 +138,11 @@ pub(super) fn generate(error: &GenerateError) -> Meaning {
 pub(super) fn export(error: &ExportError) -> Meaning {
     match error {
         ExportError::Exists { .. } => hint(Code::Failed, "nothing was overwritten; choose another directory"),
+        ExportError::Io { source, .. }
+            if matches!(source.kind(), ErrorKind::AlreadyExists | ErrorKind::NotADirectory) =>
+        {
+            hint(Code::Failed, "a model is a folder of files; name a new directory")
+        }
         ExportError::Io { source, .. } => (Code::Failed, io(source).1),
         _ => plain(Code::Failed),
     }

@@ -36,6 +36,14 @@ fn errors_have_the_codes_of_the_table() {
 }
 
 #[test]
+fn a_file_in_the_place_of_a_folder_has_a_hint() {
+    let error = || std::io::Error::from(ErrorKind::NotADirectory);
+    let path = PathBuf::from("file");
+    assert_eq!(code(HomeError::Io { path: path.join("format"), source: error() }), (Code::Failed, true));
+    assert_eq!(code(ExportError::Io { path, source: error() }), (Code::Failed, true));
+}
+
+#[test]
 fn causes_follow_and_are_not_said_twice() {
     let source = ReadError::NotFound { id: Hash::default() };
     let error = AccessError::Run(RunError::Read { kind: "genesis", id: Hash::default(), source });
