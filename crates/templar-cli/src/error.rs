@@ -8,6 +8,7 @@
 mod dataset;
 mod meaning;
 mod models;
+mod network;
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -33,7 +34,7 @@ use templar_home::shell::word;
 use templar_manifest::Hash;
 use templar_model::generate::GenerateError;
 use templar_model::hf::{ExportError, OpenFolderError};
-use templar_net::{BindError, FetchError, PeerAddrError, TicketError};
+use templar_net::{FetchError, PeerAddrError, TicketError};
 use templar_node::driver::DriverError;
 use templar_node::exchange::ExchangeError;
 use templar_node::executor::WorkError;
@@ -50,6 +51,7 @@ use dataset::{import, listing};
 pub(crate) use meaning::Code;
 use meaning::{FULL, Meaning, hint, io, plain, put};
 use models::{chat_template, continued, export, folder, generate, open, tokenizer};
+use network::{bind, fetch, peer_addr, ticket};
 
 /// The reason why a command failed.
 #[derive(Debug)]
@@ -530,18 +532,6 @@ fn driver(error: &DriverError) -> Meaning {
     }
 }
 
-fn bind(error: &BindError) -> Meaning {
-    match error {
-        BindError::NoLan => hint(Code::Usage, "build with --features lan, or name peers with a ticket or --peer"),
-        BindError::Lan { .. } => hint(Code::Usage, "listen on all interfaces: --bind 0.0.0.0:4433"),
-        BindError::Multicast { .. } => hint(Code::Failed, "leave out --lan, and name peers with a ticket or --peer"),
-        _ => hint(
-            Code::Failed,
-            "choose another address with --bind; `templar doctor` names the process that holds a port",
-        ),
-    }
-}
-
 fn exchange(error: &ExchangeError) -> Meaning {
     match error {
         ExchangeError::Bind(error) => bind(error),
@@ -555,33 +545,6 @@ fn exchange(error: &ExchangeError) -> Meaning {
         ExchangeError::Work(error) => work(error),
         ExchangeError::Home(error) => home(error),
     }
-}
-
-fn fetch(error: &FetchError) -> Meaning {
-    match error {
-        FetchError::NoPeers { .. } => hint(Code::NotFound, "name a peer with --from TICKET"),
-        FetchError::NoProvider { .. } => hint(Code::NotFound, "try again when a peer that has it is online"),
-        FetchError::TooLarge { .. } | FetchError::NotAList { .. } => plain(Code::Verification),
-        FetchError::DiskFull { .. } => hint(Code::Failed, FULL),
-        _ => plain(Code::Failed),
-    }
-}
-
-fn ticket(error: &TicketError) -> Meaning {
-    match error {
-        TicketError::OfABlob => {
-            hint(Code::Usage, "`templar fetch TICKET` takes it; `templar share` prints the ticket of a run")
-        }
-        TicketError::Content(_) => hint(Code::Usage, "use the version of templar that made it, or ask for a new one"),
-        _ => hint(Code::Usage, "copy the ticket whole, as `templar share` printed it"),
-    }
-}
-
-fn peer_addr(_: &PeerAddrError) -> Meaning {
-    hint(
-        Code::Usage,
-        "name a peer as KEY@ADDR:PORT, with the key that `templar key show` prints there, or give a ticket",
-    )
 }
 
 fn demo(error: &DemoError) -> Meaning {
