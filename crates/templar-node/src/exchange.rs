@@ -24,11 +24,11 @@ use tokio::time::Instant;
 
 use crate::compute::compute;
 use crate::executor::{Executor, WorkError};
-use crate::gather::{AGGREGATE_PATIENCE, CatchUp, Gatherer, MAX_BLOB_BYTES, within};
+use crate::gather::{AGGREGATE_PATIENCE, CatchUp, Gatherer, within};
 use crate::peers;
 use crate::serving::{ServedBlobs, ServedLog};
 use crate::settings::Networking;
-use crate::tally::VisitTally;
+use crate::tally::{MAX_BLOB_BYTES, VisitTally};
 
 /// The pause between two checks whether silent peers can be reached at all.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -43,9 +43,6 @@ pub(crate) const AGGREGATE_PATIENCE: Duration = Duration::from_secs(10);
 /// The number of aggregates that are fetched together, before the first of them is applied.
 const AGGREGATES_AT_ONCE: usize = 32;
 
-/// The most bytes of one blob that is fetched by its bare hash.
-pub(crate) const MAX_BLOB_BYTES: u64 = 1 << 40;
-
 /// The number of contributions whose blobs are fetched at the same time.
 const GATHERED_AT_ONCE: usize = 32;
 

@@ -6,6 +6,9 @@ use parking_lot::Mutex;
 use templar_manifest::Hash;
 use templar_net::Net;
 
+/// The most bytes of one blob that is fetched by its bare hash.
+pub(crate) const MAX_BLOB_BYTES: u64 = 1 << 40;
+
 /// Counters that the work increments and a progress bar reads.
 #[derive(Debug, Default)]
 pub struct VisitTally {
@@ -39,11 +42,11 @@ impl VisitTally {
         self.nets.lock().push(net.clone());
     }
 
-    /// The bytes of blobs by their limits. A tokenizer's limit says nothing about its length, so tokenizers are
-    /// left out.
+    /// The bytes of blobs by their limits. The limits of tokenizers and of blobs that are known by their hashes alone
+    /// say nothing about their lengths, so these are left out.
     pub(crate) fn bytes_of(blobs: &[(Hash, u64)]) -> u64 {
         let lengths = blobs.iter().map(|(_, bytes)| *bytes);
-        lengths.filter(|bytes| *bytes != templar_data::MAX_TOKENIZER_BYTES as u64).sum()
+        lengths.filter(|bytes| ![templar_data::MAX_TOKENIZER_BYTES as u64, MAX_BLOB_BYTES].contains(bytes)).sum()
     }
 
     pub(crate) fn want(&self, bytes: u64) {
@@ -97,6 +100,13 @@ fn with_transfers(wanted: u64, here: u64, transfers: impl Iterator<Item = templa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_that_says_nothing_about_a_length_does_not_count() {
+        let blobs =
+            [MAX_BLOB_BYTES, 5, templar_data::MAX_TOKENIZER_BYTES as u64, 7].map(|bytes| (Hash::default(), bytes));
+        assert_eq!(VisitTally::bytes_of(&blobs), 12);
+    }
 
     #[test]
     fn a_bar_moves_while_a_blob_is_on_its_way() {

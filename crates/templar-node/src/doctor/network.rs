@@ -92,8 +92,11 @@ fn look_at_key(
             return say(DoctorFinding::fail("key", text, ELSEWHERE));
         }
     }
-    let peers = heard.len();
-    say(DoctorFinding::ok("key", format!("{peers} peers were asked, and none knows it from elsewhere")));
+    let text = match heard.len() {
+        1 => "1 peer was asked, and does not know it from elsewhere".to_owned(),
+        peers => format!("{peers} peers were asked, and none knows it from elsewhere"),
+    };
+    say(DoctorFinding::ok("key", text));
 }
 
 /// Asks all peers. Gives the entries that each of them has after the last record of this home.
@@ -233,11 +236,13 @@ fn look_at_clock(skews: &BTreeMap<PeerId, Skew>, say: &mut impl FnMut(DoctorFind
         }
         _ => {
             let bound = skews.values().map(|skew| skew.error_ms).max().unwrap_or(0);
-            let text = format!(
-                "within {} s of more than half of {} peers, each known to {bound} ms or better",
-                TOLERANCE.as_secs(),
-                skews.len()
-            );
+            let tolerance = TOLERANCE.as_secs();
+            let text = match skews.len() {
+                1 => format!("within {tolerance} s of one peer, known to {bound} ms or better"),
+                peers => format!(
+                    "within {tolerance} s of more than half of {peers} peers, each known to {bound} ms or better"
+                ),
+            };
             DoctorFinding::ok("clock", text)
         }
     });

@@ -5,8 +5,9 @@ use std::time::Duration;
 use templar_manifest::Hash;
 use templar_store::{RemoveError, Repaired};
 
-use super::{Gatherer, MAX_BLOB_BYTES, within};
+use super::{Gatherer, within};
 use crate::executor::WorkError;
+use crate::tally::MAX_BLOB_BYTES;
 
 /// How long peers are asked for the right bytes before work is tried again.
 const HEALING_PATIENCE: Duration = Duration::from_secs(10);
