@@ -150,7 +150,12 @@ impl Documents {
                 return Ok(Some(document));
             }
             let next = self.rows.next_row();
-            if !matches!(next, Ok(Some(_))) && self.watch.as_ref().is_some_and(Watch::has_changed) {
+            // A row is also bad where the file was cut short under the reader.
+            let looks = match &next {
+                Ok(Some((_, found))) => matches!(found, Found::Bad(_)),
+                _ => true,
+            };
+            if looks && self.watch.as_ref().is_some_and(Watch::has_changed) {
                 return Err(self.fault(FileFault::Changed));
             }
             let Some((row, found)) = next.map_err(|fault| self.fault(fault))? else {
@@ -328,6 +333,21 @@ mod tests {
         let (found, report) = read(vec![text("a"), Found::Nothing, text(""), text("b")], ReadOptions::default());
         assert_eq!(found, [("a".to_owned(), 1), ("b".to_owned(), 4)]);
         assert_eq!((report.rows, report.without_text), (4, 2));
+    }
+
+    #[test]
+    fn a_bad_row_of_a_file_that_changes_is_not_skipped() {
+        use std::io::Write as _;
+
+        let mut file = tempfile::tempfile().unwrap();
+        let watch = Watch::new(&file).unwrap();
+        file.write_all(b"longer").unwrap();
+        let options = ReadOptions { on_bad_row: OnBadRow::Skip, ..Default::default() };
+        let rows = vec![text("a"), Found::Bad(RowFault::NotUtf8), text("b")];
+        let mut documents = documents(rows, options).watched(watch);
+        assert!(documents.next().unwrap().is_ok());
+        let error = documents.next().unwrap().unwrap_err();
+        assert!(matches!(error, ImportError::File { fault: FileFault::Changed, .. }), "{error}");
     }
 
     #[test]

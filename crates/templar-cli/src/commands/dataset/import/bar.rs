@@ -58,8 +58,9 @@ fn style() -> ProgressStyle {
 /// The figures beside the bar. The time left is that of the bytes that are still to be read, at the speed so far.
 fn line(at: ProgressNow, total: u64, seconds: f64) -> String {
     let rate = at.tokens as f64 / seconds.max(1e-3);
-    let of = if total > 0 { format!(" of {}", bytes(total)) } else { String::new() };
-    let mut line = format!("{}{of}, {} rows, {} tokens/s", bytes(at.bytes), amount(at.rows as f64), amount(rate));
+    // A reader may read parts of a file twice.
+    let read = if total > 0 { format!("{} of {}", bytes(at.bytes.min(total)), bytes(total)) } else { bytes(at.bytes) };
+    let mut line = format!("{read}, {} rows, {} tokens/s", amount(at.rows as f64), amount(rate));
     if at.bytes > 0 && at.bytes < total {
         let left = (total - at.bytes) as f64 / at.bytes as f64 * seconds;
         line.push_str(&format!(", about {} left", duration(left)));
@@ -90,6 +91,7 @@ mod tests {
         let at = ProgressNow { bytes: 1 << 20, rows: 12_345, tokens: 300_000 };
         assert_eq!(line(at, 4 << 20, 10.0), "1.0 MiB of 4.0 MiB, 12.3k rows, 30.0k tokens/s, about 30 s left");
         assert_eq!(line(at, 1 << 20, 10.0), "1.0 MiB of 1.0 MiB, 12.3k rows, 30.0k tokens/s");
+        assert_eq!(line(at, 1 << 19, 10.0), "512.0 KiB of 512.0 KiB, 12.3k rows, 30.0k tokens/s");
         assert_eq!(line(at, 0, 10.0), "1.0 MiB, 12.3k rows, 30.0k tokens/s");
         assert_eq!(line(ProgressNow::default(), 5, 0.0), "0 B of 5 B, 0 rows, 0 tokens/s");
         assert_eq!([duration(89.0), duration(600.0), duration(12_600.0)], ["89 s", "10 min", "3.5 h"]);
