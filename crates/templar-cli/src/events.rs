@@ -94,7 +94,7 @@ pub(crate) fn sentence(event: &NodeEvent) -> String {
             format!("removed {} that no run needs any more: {}", count(*blobs, "blob"), bytes(*freed))
         }
         NodeEvent::KeyElsewhere { window, kind, entry } => format!(
-            "this node's key is in use elsewhere: it has signed a {kind} for window {window} (entry {}), and not here",
+            "this node's key is in use elsewhere: it has signed the {kind} of window {window} (entry {}), and not here",
             entry.short()
         ),
         NodeEvent::Reconnected { seconds } => format!("others can be reached again, after {seconds} s"),

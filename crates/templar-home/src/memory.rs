@@ -91,7 +91,7 @@ impl Statement {
 
 impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a {} for window {} (entry {})", self.kind, self.window, self.entry.short())
+        write!(f, "the {} of window {} (entry {})", self.kind, self.window, self.entry.short())
     }
 }
 
