@@ -43,10 +43,15 @@ pub(crate) struct ShareArgs {
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &ShareArgs) -> CommandResult {
+    let stop = if args.until_stdin_closes { Stop::WithStdin } else { Stop::OnSignal };
     if !args.blobs.is_empty() && args.run.is_none() {
         let access = invocation.write()?;
         if access.home.runs()?.is_empty() {
-            return without_run::share(invocation, args, &access);
+            let mut blobs = whole(&access, &HomeIndex::build(&access, None)?, &args.blobs)?;
+            let read_only = || CommandError::says(Code::Failed, "the home is open for reading only");
+            let offer = offer(&access, args, &mut blobs)?.ok_or_else(read_only)?;
+            sync(&access, &blobs)?;
+            return without_run::serve(invocation, &access, &args.listen, offer, stop);
         }
     }
     let mut blobs = named(invocation, args)?;
@@ -72,7 +77,6 @@ pub(crate) fn run(invocation: &Invocation, args: &ShareArgs) -> CommandResult {
         }
         ControlFlow::Continue(())
     };
-    let stop = if args.until_stdin_closes { Stop::WithStdin } else { Stop::OnSignal };
     run_node(access, context, config, stop, say)?;
     Ok(Code::Ok)
 }

@@ -10,26 +10,25 @@ use templar_net::{EmptyLog, Net, Reach, ServeAll, blob_ticket_text};
 use templar_node::driver::Offer;
 use templar_node::exchange::ExchangeError;
 use templar_node::stop::stopped;
-use templar_query::index::HomeIndex;
 
-use super::{ShareArgs, offer, whole};
-use crate::error::{Code, CommandError, CommandResult};
+use crate::error::{Code, CommandResult};
 use crate::invocation::Invocation;
-use crate::network::{Stop, destination, tell_reach};
+use crate::network::{Listen, Stop, destination, tell_reach};
 use crate::printer::is_unwritten;
-use crate::session::sync;
 
 /// The longest wait for a relay before the ticket is printed.
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Serves blobs until this process is asked to stop. Without a run, no blob waits for a cut, so all may be served.
-pub(super) fn share(invocation: &Invocation, args: &ShareArgs, access: &Access) -> CommandResult {
-    let index = HomeIndex::build(access, None)?;
-    let mut blobs = whole(access, &index, &args.blobs)?;
-    let read_only = || CommandError::says(Code::Failed, "the home is open for reading only");
-    let offer = offer(access, args, &mut blobs)?.ok_or_else(read_only)?;
-    sync(access, &blobs)?;
-    let networking = args.listen.networking(invocation, &access.home, &[])?;
+/// Serves blobs, and prints the ticket of `offer`, until this process is asked to stop. Without a run, no blob waits for a
+/// cut, so all may be served.
+pub(super) fn serve(
+    invocation: &Invocation,
+    access: &Access,
+    listen: &Listen,
+    offer: Offer,
+    stop: Stop,
+) -> CommandResult {
+    let networking = listen.networking(invocation, &access.home, &[])?;
     let to = destination(access, &networking)?;
     let (runtime, log) = (access.runtime(), Arc::new(EmptyLog::new(Hash::default())));
     let binding = Net::bind(networking.config(to.secret_key), to.store.clone(), log, Arc::new(ServeAll));
@@ -52,7 +51,6 @@ pub(super) fn share(invocation: &Invocation, args: &ShareArgs, access: &Access) 
     }
     printer.talk("serving; Ctrl-C stops");
     tell_reach(&printer, &addresses, reach);
-    let stop = if args.until_stdin_closes { Stop::WithStdin } else { Stop::OnSignal };
     let mut stop = stop.watch(runtime.handle());
     runtime.block_on(stopped(&mut stop));
     runtime.block_on(net.shutdown());
