@@ -225,7 +225,11 @@ fn name(error: &NameError) -> Meaning {
         }
         NameError::AmbiguousPrefix { .. } => hint(Code::Usage, "give more digits"),
         NameError::AmbiguousDataset { .. } | NameError::AmbiguousRun { .. } => hint(Code::Usage, "give the hash"),
-        NameError::NotAReference(_) | NameError::NoWindow(_) => plain(Code::Usage),
+        NameError::NotAReference(_) => hint(
+            Code::Usage,
+            "names are taken by `templar dataset show NAME` and `templar run show NAME`, and a miner is its key",
+        ),
+        NameError::NoWindow(_) => plain(Code::Usage),
     }
 }
 

@@ -19,8 +19,8 @@ use crate::printer::is_unwritten;
 /// The longest wait for a relay before the ticket is printed.
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Serves blobs, and prints the ticket of `offer`, until this process is asked to stop. Without a run, no blob waits for a
-/// cut, so all may be served.
+/// Prints the ticket of `offer`, and serves blobs until this process is asked to stop. Without a run, no blob waits for
+/// a cut, so all may be served.
 pub(super) fn serve(
     invocation: &Invocation,
     access: &Access,
