@@ -34,6 +34,7 @@
 //! - [`PageReader`] gives the pages of either part. [`batch`] gives the numbers of the pages that a step of a
 //!   window takes.
 //! - [`verify`] checks the blobs of a dataset against its manifest. [`sample`] shows a page as text.
+//! - [`read_records`] reads the rows of a table with all their fields, such as the questions of a benchmark.
 //! - [`bundled`] is the dataset that travels inside the program.
 //!
 //! Invariant: the same documents, tokenizer and options give the same shards, and so the same manifest, on
@@ -75,7 +76,9 @@ pub use progress::{Progress, ProgressNow};
 pub use samples::DocumentSample;
 pub use shard::{MAX_SHARD_BYTES, ShardSink, SinkError};
 pub use share::{MAX_PARTS, Part, PartNameError};
-pub use source::{FileFault, Format, LongDocuments, OnBadRow, ReadOptions, ReadReport, RowFault, STANDARD_INPUT};
+pub use source::{
+    FileFault, Format, LongDocuments, OnBadRow, ReadOptions, ReadReport, Record, RowFault, STANDARD_INPUT, read_records,
+};
 pub use tokenizer::{
     ChatError, ChatTemplate, ChatTemplateError, ChatTokenizer, END_TOKENS, HuggingFaceFiles, MAX_CHAT_TEMPLATE_BYTES,
     MAX_TOKENIZER_BYTES, MAX_VOCABULARY, SavedSettings, SpecialTokens, TokenNames, Tokenizer, TokenizerError,

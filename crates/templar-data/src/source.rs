@@ -22,6 +22,7 @@ mod megatron;
 mod mend;
 mod options;
 mod parquet;
+mod records;
 mod report;
 mod table;
 mod tar;
@@ -46,6 +47,7 @@ pub(crate) use document::{Content, Document, Documents, Vocabulary};
 pub use fault::{FileFault, RowFault};
 pub use format::Format;
 pub use options::{LongDocuments, OnBadRow, ReadOptions};
+pub use records::{Record, read_records};
 pub use report::ReadReport;
 pub(crate) use turns::plain;
 
@@ -73,6 +75,20 @@ struct Opened {
     taken: Taken,
 }
 
+/// An input of which the format is known.
+struct Sniffed {
+    format: Format,
+    /// The first bytes, which are still in the stream.
+    start: Vec<u8>,
+    stream: Bytestream,
+    /// The input itself, where it can be read at any place and is not compressed.
+    whole: Option<Whole>,
+    is_compressed: bool,
+    watch: Option<Watch>,
+    taken: Taken,
+    notes: Vec<String>,
+}
+
 impl InputFile {
     /// The path by which errors call the file.
     pub(crate) fn path(&self) -> &Path {
@@ -86,7 +102,8 @@ impl InputFile {
         self.open(options, vocabulary).map_err(|fault| ImportError::file(self.path(), fault))
     }
 
-    fn open(&self, options: &ReadOptions, vocabulary: Vocabulary) -> Result<Documents, FileFault> {
+    /// Opens the file, decompresses it, and finds out its format.
+    fn sniffed(&self, options: &ReadOptions) -> Result<Sniffed, FileFault> {
         let opened = self.opened()?;
         let (taken, path) = (opened.taken.clone(), self.path());
         let mut notes = Vec::new();
@@ -118,6 +135,14 @@ impl InputFile {
             start.drain(..BYTE_ORDER_MARK.len());
             notes.push("begins with a byte-order mark, which is not taken for text".to_owned());
         }
+        let whole = opened.whole.filter(|_| layers.is_empty());
+        let watch = opened.watch;
+        Ok(Sniffed { format, start, stream, whole, is_compressed: !layers.is_empty(), watch, taken, notes })
+    }
+
+    fn open(&self, options: &ReadOptions, vocabulary: Vocabulary) -> Result<Documents, FileFault> {
+        let path = self.path();
+        let Sniffed { format, start, stream, whole, is_compressed, watch, taken, notes } = self.sniffed(options)?;
         let rows: Box<dyn document::ReadRows> = match format {
             Format::Text => Box::new(text::TextRows::new(stream, options)),
             Format::Jsonl if array::is_array(&start) => {
@@ -128,25 +153,25 @@ impl InputFile {
                 Box::new(table::TableRows::new(stream, format, &options.column, options.max_row_bytes())?)
             }
             Format::Tokens | Format::Tokens16 | Format::Tokens32 => match megatron::companion(path, "idx") {
-                Some(index) if layers.is_empty() && opened.watch.is_some() => {
+                Some(index) if !is_compressed && watch.is_some() => {
                     Box::new(megatron::MegatronRows::new(path, &index, taken.clone())?)
                 }
                 _ => Box::new(tokens::TokenRows::new(stream, &start, format)?),
             },
             Format::Tar => Box::new(tar::TarRows::new(stream, &options.column, options.max_row_bytes())),
             Format::Arrow if start.starts_with(ARROW_FILE) => {
-                let (whole, taken) = at_any_place(opened.whole.filter(|_| layers.is_empty()), stream, &taken)?;
+                let (whole, taken) = at_any_place(whole, stream, &taken)?;
                 Box::new(arrow::file_rows(whole, taken, &options.column)?)
             }
             Format::Arrow => Box::new(arrow::stream_rows(stream, &options.column)?),
             Format::Parquet => {
-                let (whole, taken) = at_any_place(opened.whole.filter(|_| layers.is_empty()), stream, &taken)?;
+                let (whole, taken) = at_any_place(whole, stream, &taken)?;
                 Box::new(parquet::ParquetRows::new(Pages::new(whole, taken), &options.column)?)
             }
         };
         Ok(Documents::new(path.to_owned(), rows, options.clone(), vocabulary)
             .counted(taken)
-            .watched(opened.watch)
+            .watched(watch)
             .with_notes(notes))
     }
 

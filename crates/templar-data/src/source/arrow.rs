@@ -44,6 +44,18 @@ pub(super) fn file_rows(whole: Whole, taken: Taken, column: &str) -> Result<impl
     Ok(ArrowRows::new(batches.with_field(field), column))
 }
 
+/// The whole rows of a stream.
+pub(super) fn stream_records<R: BufRead + Send>(reader: R) -> Result<impl ReadRows + use<R>, FileFault> {
+    let (batches, _) = stream::Stream::open(reader)?;
+    Ok(ArrowRows::new(batches, Column::inside(0)))
+}
+
+/// The whole rows of a file.
+pub(super) fn file_records(whole: Whole, taken: Taken) -> Result<impl ReadRows, FileFault> {
+    let (batches, _) = file::File::open(whole, taken)?;
+    Ok(ArrowRows::new(batches, Column::inside(0)))
+}
+
 impl<B> ArrowRows<B> {
     fn new(batches: B, column: Column) -> Self {
         Self { batches, column, batch: None, taken: 0, row: 0 }

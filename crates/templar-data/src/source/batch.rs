@@ -15,7 +15,8 @@ use super::turns::{TurnValue, bad};
 
 /// A column of record batches that all have the same schema.
 pub(super) struct Column {
-    /// The position of the column among its siblings, at each level from the batch down.
+    /// The position of the column among its siblings, at each level from the batch down. Without a step, it is the whole
+    /// row.
     steps: Vec<usize>,
 }
 
@@ -53,7 +54,9 @@ impl Column {
     /// # Errors
     /// The name of the column's type, where it is none for text.
     pub(super) fn found(&self, batch: &RecordBatch, row: usize) -> Result<Found, String> {
-        let Some((first, steps)) = self.steps.split_first() else { return Ok(Found::Nothing) };
+        let Some((first, steps)) = self.steps.split_first() else {
+            return Ok(row_at(batch, row).map_or_else(|reason| Found::Bad(bad(&reason)), Found::Turns));
+        };
         let mut column = batch.column(*first);
         for step in steps {
             // A struct that is null has no text, whatever lies below it.
@@ -120,6 +123,13 @@ fn is_list(kind: &DataType) -> bool {
             | DataType::ListView(_)
             | DataType::LargeListView(_)
     )
+}
+
+/// All fields of a row.
+fn row_at(batch: &RecordBatch, row: usize) -> Result<TurnValue, String> {
+    let fields = batch.schema_ref().fields().iter().zip(batch.columns());
+    let fields = fields.map(|(field, column)| Ok((field.name().clone(), value_at(column, row, 1)?)));
+    Ok(TurnValue::Object(fields.collect::<Result<_, String>>()?))
 }
 
 /// Lists inside of lists.

@@ -70,20 +70,27 @@ impl ParquetRows {
         let projection = ProjectionMask::leaves(metadata.parquet_schema(), wanted.leaves());
         let column = Column::inside(wanted.depth());
         let leaves = wanted.leaves();
+        Ok(Self::over(pages, metadata, projection, leaves, column))
+    }
+
+    /// Opens a parquet file to read its rows whole.
+    pub(super) fn records(pages: Pages) -> Result<Self, FileFault> {
+        let options = || ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let metadata = call(|| ArrowReaderMetadata::load(&pages, options())).map_err(damaged)?;
+        stated_rows_of_groups(metadata.metadata(), None).map_err(damaged)?;
+        let leaves = 0..metadata.parquet_schema().num_columns();
+        Ok(Self::over(pages, metadata, ProjectionMask::all(), leaves, Column::inside(0)))
+    }
+
+    fn over(
+        pages: Pages,
+        metadata: ArrowReaderMetadata,
+        projection: ProjectionMask,
+        leaves: Range<usize>,
+        column: Column,
+    ) -> Self {
         let (reader, batch) = (None, None);
-        Ok(Self {
-            pages,
-            metadata,
-            projection,
-            leaves,
-            column,
-            group: 0,
-            reader,
-            group_rows: 0,
-            batch,
-            taken: 0,
-            row: 0,
-        })
+        Self { pages, metadata, projection, leaves, column, group: 0, reader, group_rows: 0, batch, taken: 0, row: 0 }
     }
 
     /// Reads the next batch that has rows. False at the end of the file.
@@ -140,11 +147,16 @@ impl ReadRows for ParquetRows {
 /// Checks the number of rows that the file states, in three places. The arrow reader reads nothing where the first says
 /// so.
 fn stated_rows(metadata: &ParquetMetaData, wanted: &schema::Wanted) -> Result<(), String> {
+    stated_rows_of_groups(metadata, wanted.flat_leaf())
+}
+
+/// The same, where a leaf that has one value a row may be there or not.
+fn stated_rows_of_groups(metadata: &ParquetMetaData, flat_leaf: Option<usize>) -> Result<(), String> {
     let sum = |rows: &mut dyn Iterator<Item = i64>| rows.fold(0i64, i64::saturating_add);
     let file = metadata.file_metadata().num_rows();
     let groups = sum(&mut metadata.row_groups().iter().map(|group| group.num_rows()));
     // A list has as many values as it has elements.
-    let values = match wanted.flat_leaf() {
+    let values = match flat_leaf {
         Some(leaf) => sum(&mut metadata.row_groups().iter().map(|group| group.column(leaf).num_values())),
         None => groups,
     };

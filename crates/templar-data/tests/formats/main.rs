@@ -4,6 +4,7 @@ mod bad;
 mod chat;
 mod containers;
 mod make;
+mod records;
 mod rows;
 
 use std::fs;
