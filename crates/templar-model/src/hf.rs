@@ -20,7 +20,7 @@ mod written;
 pub use error::ImportError;
 pub use export::{ExportError, FolderContents, export};
 pub use import::import;
-pub use open::{OpenFolderError, OpenedModel, open};
+pub use open::{OpenFolderError, OpenedModel, open, special_tokens};
 pub use written::SpecialIds;
 
 /// File name of the weights.

@@ -133,6 +133,7 @@ mod gradient;
 pub mod hf;
 mod init;
 mod layout;
+mod likelihood;
 mod linear;
 mod lm_head;
 mod model;
@@ -141,5 +142,6 @@ mod pass;
 pub mod sizes;
 
 pub use layout::{ConfigError, tensors};
+pub use likelihood::{Asked, Likelihood};
 pub use model::{Model, StepError, recompute_by_default};
 pub use optimizer::{AdamWSettings, Moments, OptimizerStep, step};

@@ -106,6 +106,25 @@ pub(crate) fn losses(
     Ok(())
 }
 
+/// The logits of the rows with these numbers, `[rows, vocab]`, out of all rows `normed` and the head's `weight`.
+pub(crate) fn logits_of_rows(
+    device: &dyn Device,
+    normed: View<'_>,
+    weight: View<'_>,
+    hidden: u64,
+    rows: &[u32],
+) -> Result<Vec<f32>, DeviceError> {
+    let mut ids = Buffer::default();
+    device.upload_ids(rows, &mut ids)?;
+    let count = rows.len() as u64;
+    let mut gathered = device.zeros(count * hidden)?;
+    // The rows are gathered out of a table, as an embedding's are.
+    device.embedding(normed, ids.all(), gathered.all_mut());
+    let mut logits = device.zeros(count * (weight.len() / hidden))?;
+    linear::forward(device, gathered.all(), weight, logits.all_mut(), count);
+    device.download(logits)
+}
+
 /// [`losses`], and the gradients of their sum times `grad_scale`.
 pub(crate) fn losses_and_gradients(
     device: &dyn Device,

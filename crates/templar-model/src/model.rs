@@ -327,6 +327,15 @@ impl Model {
         Ok(device.download(logits)?)
     }
 
+    /// The logits of some rows of the last forward pass, `[rows, vocab]`.
+    pub(crate) fn logits_of_rows(&self, params: &Buffer, rows: &[u32]) -> Result<Vec<f32>, StepError> {
+        let Self { device, layout, activations, .. } = self;
+        let hidden = layout.hidden as u64;
+        let normed = activations.normed.view(0..activations.shape.rows() * hidden);
+        let weight = params.view(layout.output.clone());
+        Ok(lm_head::logits_of_rows(&**device, normed, weight, hidden, rows)?)
+    }
+
     /// Checks a micro-batch, splits it into inputs and targets, and computes up to the output head.
     fn forward(&mut self, params: &Buffer, tokens: &[u32], keep: Keep) -> Result<(), StepError> {
         self.check_length("the parameter vector", params.len())?;
@@ -346,7 +355,7 @@ impl Model {
     }
 
     /// Computes up to the output head from checked ids.
-    fn run(&mut self, params: &Buffer, ids: &[u32], shape: BatchShape, keep: Keep) -> Result<(), StepError> {
+    pub(crate) fn run(&mut self, params: &Buffer, ids: &[u32], shape: BatchShape, keep: Keep) -> Result<(), StepError> {
         let Self { device, spec, layout, tables, inputs, activations, .. } = self;
         device.upload_ids(ids, inputs)?;
         if tables.is_none() {
@@ -363,7 +372,7 @@ impl Model {
         if found == expected { Ok(()) } else { Err(StepError::Length { what, expected, found }) }
     }
 
-    fn check_tokens(&self, tokens: &[u32]) -> Result<(), StepError> {
+    pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<(), StepError> {
         let vocab_size = self.layout.vocab;
         match tokens.iter().position(|&token| token as usize >= vocab_size) {
             Some(index) => Err(StepError::Token { index, token: tokens[index], vocab_size }),
@@ -372,7 +381,7 @@ impl Model {
     }
 
     /// Refuses a micro-batch whose largest buffer could not be addressed (the layout bounds the widths themselves).
-    fn check_shape(&self, shape: BatchShape) -> Result<(), StepError> {
+    pub(crate) fn check_shape(&self, shape: BatchShape) -> Result<(), StepError> {
         let widest = self.layout.ffn.max(self.layout.qkv_width()).max(self.layout.hidden);
         let floats = shape.sequences.checked_mul(shape.length).and_then(|rows| rows.checked_mul(widest));
         match floats {

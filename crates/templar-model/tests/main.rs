@@ -7,6 +7,7 @@ mod generation;
 mod gradients;
 mod hugging_face;
 mod learning;
+mod likelihoods;
 mod logits;
 mod reference;
 mod same_bits;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use templar_device::{Buffer, Cpu, Device};
 use templar_manifest::{ModelSpec, RopeScaling};
-use templar_model::{AdamWSettings, ConfigError, Model, Moments, OptimizerStep, StepError};
+use templar_model::{AdamWSettings, Asked, ConfigError, Likelihood, Model, Moments, OptimizerStep, StepError};
 
 /// A model whose parameters and gradients are vectors of the test: each call takes them to the device and back.
 pub(crate) struct HostModel(Model);
@@ -75,6 +75,18 @@ impl HostModel {
     pub(crate) fn logits(&mut self, params: &[f32], tokens: &[u32]) -> Result<Vec<f32>, StepError> {
         let params = self.upload(params);
         self.0.logits(&params, tokens)
+    }
+
+    /// [`Model::likelihoods`].
+    pub(crate) fn likelihoods(
+        &mut self,
+        params: &[f32],
+        tokens: &[u32],
+        length: usize,
+        asked: &[Asked],
+    ) -> Result<Vec<Likelihood>, StepError> {
+        let params = self.upload(params);
+        self.0.likelihoods(&params, tokens, length, asked)
     }
 
     /// [`templar_model::step`] with the number `t`; `state` is parameters, gradient, first and second moments.

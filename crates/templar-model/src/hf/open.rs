@@ -68,6 +68,16 @@ pub fn open(dir: &Path) -> Result<OpenedModel, OpenFolderError> {
     Ok(OpenedModel { model, ends, start })
 }
 
+/// The special tokens that the configuration of a folder names: those that end a text, the main one first, and the one
+/// that stands before a text.
+///
+/// # Errors
+/// See [`ImportError`].
+pub fn special_tokens(dir: &Path) -> Result<(Vec<u32>, Option<u32>), ImportError> {
+    let config = read_config(dir)?;
+    Ok((ends(dir)?, start(dir, config.family)?))
+}
+
 fn relative(dir: &Path, relative: Relative, config: &ReadConfig) -> Result<LanguageModel, OpenFolderError> {
     let mut spec = config.spec.clone();
     spec.sequence_length = spec.sequence_length.min(config.window.unwrap_or(MAX_SEQUENCE)).min(MAX_SEQUENCE);
