@@ -6,6 +6,7 @@ pub(crate) mod dataset;
 pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod doctor;
+pub(crate) mod eval;
 pub(crate) mod evidence;
 pub(crate) mod explain;
 pub(crate) mod export;

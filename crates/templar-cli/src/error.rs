@@ -147,6 +147,8 @@ macro_rules! meanings {
     )*};
 }
 
+mod eval;
+
 meanings! {
     AccessError => access;
     ChatTemplateError => chat_template;

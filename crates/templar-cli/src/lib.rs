@@ -39,8 +39,8 @@ use serde_json::json;
 use templar_device::{Cpu, Isa};
 
 use commands::{
-    audit, close, dataset, demo, device, doctor, evidence, explain, export, fetch, generate, init, key, log, node,
-    register, run, score, share, show, sim, status, store, train, verify,
+    audit, close, dataset, demo, device, doctor, eval, evidence, explain, export, fetch, generate, init, key, log,
+    node, register, run, score, share, show, sim, status, store, train, verify,
 };
 use environment::Environment;
 use error::{Code, CommandError, CommandResult};
@@ -136,6 +136,7 @@ enum Command {
     Store(store::StoreCommand),
     Generate(generate::GenerateArgs),
     Export(export::ExportArgs),
+    Eval(eval::EvalArgs),
     Sim(sim::SimArgs),
 }
 
@@ -224,6 +225,7 @@ fn start(cli: Cli, environment: &Environment, network: NetworkAccess, printer: P
         Command::Store(command) => store::run(&invocation, &command),
         Command::Generate(args) => generate::run(&invocation, &args),
         Command::Export(args) => export::run(&invocation, &args),
+        Command::Eval(args) => eval::run(&invocation, &args),
         Command::Sim(args) => sim::run(&invocation, &args),
     }
 }
