@@ -6,6 +6,7 @@
 mod ahead;
 mod arguments;
 mod damage;
+mod eval;
 mod evidence;
 mod full;
 mod home;

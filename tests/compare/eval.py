@@ -263,7 +263,7 @@ def invented(folder):
             "choices": [text(n + k, 1) for k in range(4)],
             "answer": n % 4,
         },
-        "lambada_openai": lambda n: {"text": f"Once there was {text(n, 3)}, and in the end there was only\n{text(n, 1)}"},
+        "lambada_openai": lambda n: {"text": f"Once there was {text(n, 3)}, and in the end there was{chr(10) if n % 2 else ' '}rain{n % 3}"},
     }
     found = []
     for task, row in rows.items():

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use templar_device::{Buffer, Device, DeviceError};
 use templar_manifest::{BlobId, Hash, ModelSpec, TensorBlob};
 use templar_model::generate::{GenerateError, LanguageModel};
-use templar_model::{ConfigError, Likelihood, Model, StepError, tensors};
+use templar_model::{Beginning, ConfigError, Likelihood, Model, StepError, tensors};
 
 use crate::batch::Batch;
 
@@ -38,7 +38,12 @@ pub struct Scorer(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Exact { model: Box<Model>, parameters: Buffer },
+    Exact {
+        model: Box<Model>,
+        parameters: Buffer,
+        /// The beginning that was computed last, with its tokens.
+        last: Option<(Vec<u32>, Beginning)>,
+    },
     Candle(Box<LanguageModel>),
 }
 
@@ -49,7 +54,7 @@ impl Scorer {
     /// A specification that is refused, a device without memory.
     pub fn exact(spec: &ModelSpec, parameters: &[f32], device: Arc<dyn Device>) -> Result<Self, ScoreError> {
         let model = Box::new(Model::new(&whole_context(spec), device.clone())?);
-        Ok(Self(Kind::Exact { model, parameters: device.upload(parameters.into())? }))
+        Ok(Self(Kind::Exact { model, parameters: device.upload(parameters.into())?, last: None }))
     }
 
     /// A model of another architecture, by candle. Its results may differ in the last bits between machines.
@@ -73,8 +78,12 @@ impl Scorer {
     /// The likelihoods of the tokens that a batch asks about.
     pub(crate) fn likelihoods(&mut self, batch: &Batch) -> Result<Vec<Likelihood>, ScoreError> {
         match &mut self.0 {
-            Kind::Exact { model, parameters } => {
-                Ok(model.likelihoods(parameters, &batch.tokens, batch.length, &batch.asked)?)
+            Kind::Exact { model, parameters, last } => {
+                if !batch.beginning.is_empty() && last.as_ref().is_none_or(|(tokens, _)| *tokens != batch.beginning) {
+                    *last = Some((batch.beginning.clone(), model.beginning(parameters, &batch.beginning)?));
+                }
+                let beginning = last.as_ref().filter(|_| !batch.beginning.is_empty()).map(|(_, beginning)| beginning);
+                Ok(model.likelihoods(parameters, beginning, (&batch.tokens, batch.length), &batch.asked)?)
             }
             Kind::Candle(model) => candle(model, batch),
         }
@@ -83,14 +92,14 @@ impl Scorer {
 
 fn candle(model: &mut LanguageModel, batch: &Batch) -> Result<Vec<Likelihood>, ScoreError> {
     let mut found = vec![Likelihood { nats: 0.0, is_greedy: false }; batch.asked.len()];
-    for (number, sequence) in batch.tokens.chunks_exact(batch.length).enumerate() {
-        let rows = number * batch.length..(number + 1) * batch.length;
-        let here: Vec<usize> =
-            (0..found.len()).filter(|&place| rows.contains(&(batch.asked[place].row as usize))).collect();
-        let last = here.iter().map(|&place| batch.asked[place].row as usize - rows.start).max().unwrap_or(0);
-        let logits = model.logits(&sequence[..=last])?;
+    let sequence_of = |place: usize| batch.asked[place].row as usize / batch.length;
+    let place_in = |place: usize| batch.asked[place].row as usize % batch.length;
+    for sequence in 0..batch.tokens.len() / batch.length {
+        let here: Vec<usize> = (0..found.len()).filter(|&place| sequence_of(place) == sequence).collect();
+        let Some(last) = here.iter().map(|&place| place_in(place)).max() else { continue };
+        let logits = model.logits(&batch.whole(sequence, last))?;
         for place in here {
-            let at = batch.asked[place].row as usize - rows.start;
+            let at = batch.beginning.len() + place_in(place);
             let row = &logits[at * model.vocab_size()..][..model.vocab_size()];
             found[place] = Likelihood::of(row, batch.asked[place].token);
             if !found[place].nats.is_finite() {

@@ -126,6 +126,7 @@
 //! in tokens and not in text. Nothing that leaves through that edge comes back into training.
 
 mod activations;
+mod after;
 mod backward;
 mod forward;
 pub mod generate;
@@ -141,6 +142,7 @@ mod optimizer;
 mod pass;
 pub mod sizes;
 
+pub use activations::Beginning;
 pub use layout::{ConfigError, tensors};
 pub use likelihood::{Asked, Likelihood};
 pub use model::{Model, StepError, recompute_by_default};

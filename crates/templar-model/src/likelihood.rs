@@ -1,13 +1,13 @@
 //! How likely tokens are at places of given sequences: what an evaluation asks of a model.
 //!
 //! Only the rows that somebody asks about go through the output head. A place does not see the tokens after it, so a
-//! sequence may be filled up at its end to the length of its neighbours, and may be asked about each of its beginnings:
-//! no bit of an answer depends on the batch that it came from.
+//! sequence may be filled up at its end to the length of its neighbours, and may be asked about each of its beginnings.
+//! Where many texts begin alike, their [`Beginning`] is computed once. No bit of an answer depends on any of this.
 
 use templar_device::Buffer;
 use templar_numerics::Kernels;
 
-use crate::activations::{BatchShape, Keep};
+use crate::activations::{BatchShape, Beginning, Keep};
 use crate::model::{Model, StepError};
 
 /// Logits held at a time: 16 MiB of them, but at least [`MIN_ROWS`] rows.
@@ -53,24 +53,50 @@ impl Likelihood {
 }
 
 impl Model {
+    /// Computes the beginning that several texts share, once for all of them.
+    ///
+    /// # Errors
+    /// Ids that do not fit, or a length of 0 or of more than `sequence_length`; a device that fails.
+    pub fn beginning(&mut self, params: &Buffer, tokens: &[u32]) -> Result<Beginning, StepError> {
+        let shape = self.check_likelihoods(params, 0, tokens, tokens.len(), &[])?;
+        let mut layers = Vec::new();
+        self.run_after(params, &Beginning::default(), tokens, shape, Some(&mut layers))?;
+        Ok(Beginning { length: tokens.len(), layers })
+    }
+
     /// The likelihoods of the tokens that are `asked` about, in their order.
     ///
-    /// `tokens` is `[sequences, length]`, of any length up to `sequence_length`.
+    /// `tokens` is `[sequences, length]`, of any length up to `sequence_length`. With a beginning, every sequence follows
+    /// it and has so many tokens more, and places are still counted over `tokens` alone.
     ///
     /// # Errors
     /// Lengths or ids that do not fit, before any work; logits that are not finite; a device that fails.
     ///
     /// # Panics
-    /// A row is none of the sequences'.
+    /// A row is none of the sequences', or the beginning is another model's.
     pub fn likelihoods(
         &mut self,
         params: &Buffer,
-        tokens: &[u32],
+        beginning: Option<&Beginning>,
+        (tokens, length): (&[u32], usize),
+        asked: &[Asked],
+    ) -> Result<Vec<Likelihood>, StepError> {
+        let before = beginning.map_or(0, Beginning::length);
+        let shape = self.check_likelihoods(params, before, tokens, length, asked)?;
+        match beginning {
+            Some(beginning) => self.run_after(params, beginning, tokens, shape, None)?,
+            None => self.run(params, tokens, shape, Keep::Nothing)?,
+        }
+        self.likelihoods_of_rows(params, length, asked)
+    }
+
+    /// The likelihoods after the last forward pass.
+    fn likelihoods_of_rows(
+        &self,
+        params: &Buffer,
         length: usize,
         asked: &[Asked],
     ) -> Result<Vec<Likelihood>, StepError> {
-        let shape = self.check_likelihoods(params, tokens, length, asked)?;
-        self.run(params, tokens, shape, Keep::Nothing)?;
         let mut rows: Vec<u32> = asked.iter().map(|asked| asked.row).collect();
         rows.sort_unstable();
         rows.dedup();
@@ -99,14 +125,16 @@ impl Model {
     fn check_likelihoods(
         &self,
         params: &Buffer,
+        before: usize,
         tokens: &[u32],
         length: usize,
         asked: &[Asked],
     ) -> Result<BatchShape, StepError> {
         self.check_length("the parameter vector", params.len())?;
         let positions = self.spec().sequence_length as usize;
-        if length == 0 || length > positions {
-            return Err(StepError::Sequence { found: length, positions });
+        let found = before.saturating_add(length);
+        if length == 0 || found > positions {
+            return Err(StepError::Sequence { found, positions });
         }
         if tokens.is_empty() || !tokens.len().is_multiple_of(length) {
             return Err(StepError::Batch { found: tokens.len(), width: length });
@@ -115,8 +143,8 @@ impl Model {
         let targets: Vec<u32> = asked.iter().map(|asked| asked.token).collect();
         self.check_tokens(&targets)?;
         assert!(asked.iter().all(|asked| (asked.row as usize) < tokens.len()), "a row of none of the sequences");
-        let shape = BatchShape { sequences: tokens.len() / length, length };
-        self.check_shape(shape)?;
-        Ok(shape)
+        let sequences = tokens.len() / length;
+        self.check_shape(BatchShape { sequences, length: found })?;
+        Ok(BatchShape { sequences, length })
     }
 }
