@@ -220,7 +220,7 @@ impl Evaluation {
             return Err(EvaluationError::Malformed(format!("{} bytes are too many", bytes.len())));
         }
         let framed: Framed =
-            serde_ipld_dagcbor::from_slice(bytes).map_err(|error| EvaluationError::Malformed(error.to_string()))?;
+            serde_ipld_dagcbor::from_slice(bytes).map_err(|error| EvaluationError::Malformed(said(&error)))?;
         if framed.kind != KIND || framed.version != VERSION {
             let found = format!("it is a {:?} of version {}", framed.kind, framed.version);
             return Err(EvaluationError::Malformed(found));
@@ -274,6 +274,15 @@ impl Evaluation {
             Some(((name, one), (_, another))) => Some(format!("{name} is {one}, not {another}")),
             None => (self != other).then(|| "they measure different things".to_owned()),
         }
+    }
+}
+
+/// Says in words what the CBOR decoder found, since its own messages are names of its types.
+fn said<E: std::fmt::Debug>(error: &serde_ipld_dagcbor::DecodeError<E>) -> String {
+    match error {
+        serde_ipld_dagcbor::DecodeError::Msg(said) => said.clone(),
+        serde_ipld_dagcbor::DecodeError::Eof { .. } => "it ends too early".to_owned(),
+        _ => "it is not DAG-CBOR with these fields".to_owned(),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::Task;
 use super::item::{Form, Item};
+use super::names::Task;
 use super::python::{capitalize, is_space, strip, without_brackets};
 use super::row::{Row, RowError, wrong};
 
