@@ -207,12 +207,11 @@ impl Store {
         let io_error = io_error(error);
         // The sweep makes room, so the reason is looked for before it.
         let full = is_disk_full(&io_error) || (closed && self.stopped_full());
-        if let Some(disk) = &self.inner.disk {
-            if let Ok(_alone) = disk.imports.try_write()
-                && let Err(error) = disk.sweep()
-            {
-                tracing::warn!(%error, "half-written files stay until the store is opened again");
-            }
+        if let Some(disk) = &self.inner.disk
+            && let Ok(_alone) = disk.imports.try_write()
+            && let Err(error) = disk.sweep()
+        {
+            tracing::warn!(%error, "half-written files stay until the store is opened again");
         }
         match (full, closed) {
             (true, _) => PutError::DiskFull,
