@@ -63,12 +63,28 @@ impl ChatTokenizer {
     /// # Errors
     /// [`ChatError`].
     pub fn document<T: Serialize + ?Sized>(&self, turns: &T) -> Result<Vec<u32>, ChatError> {
-        let turns = Value::from(Serde(turns));
-        self.refuse_special_tokens(&turns)?;
-        let mut tokens = encode(&self.inner, &self.template.render(turns, &self.tokens)?, self.vocab_size)?;
+        let mut tokens = self.started(turns, false)?;
         if tokens.last() != Some(&self.ends.end) {
             tokens.push(self.ends.end);
         }
+        Ok(tokens)
+    }
+
+    /// The tokens of a conversation that the model is to continue with a turn of its own: the template is asked for the
+    /// beginning of that turn (`add_generation_prompt`), and no end token follows.
+    ///
+    /// # Errors
+    /// [`ChatError`].
+    pub fn prompt<T: Serialize + ?Sized>(&self, turns: &T) -> Result<Vec<u32>, ChatError> {
+        self.started(turns, true)
+    }
+
+    /// The tokens of the rendered conversation, with the start token before them.
+    fn started<T: Serialize + ?Sized>(&self, turns: &T, asks: bool) -> Result<Vec<u32>, ChatError> {
+        let turns = Value::from(Serde(turns));
+        self.refuse_special_tokens(&turns)?;
+        let text = self.template.render(turns, &self.tokens, asks)?;
+        let mut tokens = encode(&self.inner, &text, self.vocab_size)?;
         match self.ends.start {
             Some(start) if tokens.first() != Some(&start) => tokens.insert(0, start),
             _ => {}

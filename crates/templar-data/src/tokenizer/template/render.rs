@@ -34,7 +34,8 @@ impl ChatTemplate {
 }
 
 impl ParsedTemplate {
-    /// The text of a conversation: `turns` is a list of objects with `role` and `content`.
+    /// The text of a conversation: `turns` is a list of objects with `role` and `content`. With `asks`, the
+    /// beginning of the next turn of the assistant follows.
     ///
     /// # Errors
     /// [`ChatTemplateError::Render`] where the template refuses the conversation.
@@ -42,13 +43,14 @@ impl ParsedTemplate {
         &self,
         turns: Value,
         tokens: &TemplateTokens,
+        asks: bool,
     ) -> Result<String, ChatTemplateError> {
         let template = self.0.get_template(NAME).map_err(failed)?;
         let known = context! {
             messages => turns,
             tools => (),
             documents => (),
-            add_generation_prompt => false,
+            add_generation_prompt => asks,
             eos_token => tokens.eos.as_str(),
         };
         let variables = match &tokens.bos {
