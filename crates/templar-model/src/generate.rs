@@ -17,8 +17,7 @@ use crate::layout::{Layout, MAX_SEQUENCE};
 use backend::Backend;
 pub(crate) use backend::{Relative, Tensors};
 pub use error::GenerateError;
-use sampler::Sampler;
-pub use sampler::Sampling;
+pub use sampler::{Sampler, Sampling};
 
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +114,19 @@ impl LanguageModel {
             logits.extend(self.backend.logits(&tokens[..end], end - 1)?);
         }
         Ok(logits)
+    }
+
+    /// The logits after the last of `tokens`, `[vocab]`. The first `computed` of them are those of the call before
+    /// this one, whose keys and values are kept; with 0 a new text begins.
+    ///
+    /// # Errors
+    /// As of [`LanguageModel::logits`].
+    pub fn next_logits(&mut self, tokens: &[u32], computed: usize) -> Result<Vec<f32>, GenerateError> {
+        self.check(tokens)?;
+        if computed == 0 {
+            self.backend.forget()?;
+        }
+        self.backend.logits(tokens, computed)
     }
 
     /// Begins to continue a prompt.

@@ -14,14 +14,16 @@ mod json;
 mod lfs;
 mod open;
 mod rope;
+mod weight_files;
 mod weights;
 mod written;
 
-pub use error::ImportError;
-pub use export::{ExportError, FolderContents, export};
+pub use error::{ExportError, ImportError};
+pub use export::{ExportOptions, FolderContents, export, export_with};
 pub use import::import;
-pub use open::{OpenFolderError, OpenedModel, open, special_tokens};
-pub use written::SpecialIds;
+pub use open::{OpenFolderError, OpenedModel, ends_and_start, open};
+pub use weight_files::to_bf16;
+pub use written::{SpecialIds, WeightType};
 
 /// File name of the weights.
 const WEIGHTS: &str = "model.safetensors";

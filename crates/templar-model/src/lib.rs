@@ -122,12 +122,15 @@
 //!
 //! # The edge
 //!
+//! [`decoder`] computes the same bits as the forward pass for texts that go on token by token, many at once.
+//!
 //! [`hf`] reads and writes Hugging Face folders, and [`generate`] lets candle-transformers continue a prompt. Both deal
 //! in tokens and not in text. Nothing that leaves through that edge comes back into training.
 
 mod activations;
 mod after;
 mod backward;
+pub mod decoder;
 mod forward;
 pub mod generate;
 mod gradient;

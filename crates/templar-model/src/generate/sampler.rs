@@ -24,15 +24,23 @@ pub enum Sampling {
 }
 
 /// Chooses tokens; holds the stream of draws.
-pub(super) enum Sampler {
+#[derive(Debug, Clone)]
+pub struct Sampler(Draws);
+
+#[derive(Debug, Clone)]
+enum Draws {
     Greedy,
-    Draw { inverse: f32, top_p: f64, draws: blake3::OutputReader },
+    Draw { inverse: f32, top_p: f64, draws: Box<blake3::OutputReader> },
 }
 
 impl Sampler {
-    pub(super) fn new(sampling: Sampling) -> Result<Self, GenerateError> {
+    /// A sampler at the start of its draws.
+    ///
+    /// # Errors
+    /// A temperature or a share that is out of its range.
+    pub fn new(sampling: Sampling) -> Result<Self, GenerateError> {
         match sampling {
-            Sampling::Greedy => Ok(Self::Greedy),
+            Sampling::Greedy => Ok(Self(Draws::Greedy)),
             Sampling::Draw { temperature, top_p, seed } => {
                 let inverse = 1.0 / temperature;
                 if !(inverse.is_finite() && inverse > 0.0) {
@@ -43,13 +51,17 @@ impl Sampler {
                 }
                 let mut hasher = blake3::Hasher::new_keyed(&seed);
                 hasher.update(b"templar sample/1");
-                Ok(Self::Draw { inverse, top_p: top_p.into(), draws: hasher.finalize_xof() })
+                let draws = Box::new(hasher.finalize_xof());
+                Ok(Self(Draws::Draw { inverse, top_p: top_p.into(), draws }))
             }
         }
     }
 
     /// The id chosen from the logits, which are used up, among those that `is_token` says are tokens.
-    pub(super) fn next(&mut self, logits: &mut [f32], is_token: &[bool]) -> Result<u32, GenerateError> {
+    ///
+    /// # Errors
+    /// A logit that is not finite, or no token to choose.
+    pub fn next(&mut self, logits: &mut [f32], is_token: &[bool]) -> Result<u32, GenerateError> {
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(GenerateError::NonFinite);
         }
@@ -61,9 +73,9 @@ impl Sampler {
             },
         );
         let Some(best) = best else { return Err(GenerateError::NoTokens) };
-        let chosen = match self {
-            Self::Greedy => best,
-            Self::Draw { inverse, top_p, draws } => {
+        let chosen = match &mut self.0 {
+            Draws::Greedy => best,
+            Draws::Draw { inverse, top_p, draws } => {
                 let mut bytes = [0u8; 8];
                 draws.fill(&mut bytes);
                 let draw = (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64;

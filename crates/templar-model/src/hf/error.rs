@@ -1,4 +1,4 @@
-//! The reasons for which a folder is refused.
+//! The reasons for which a folder is refused, or not written.
 
 use std::io;
 use std::path::PathBuf;
@@ -147,5 +147,55 @@ pub enum ImportError {
         name: String,
         /// The first such element.
         index: usize,
+    },
+}
+
+/// Why a folder could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The model's specification is refused.
+    #[error("the model's specification is refused")]
+    Config(#[from] ConfigError),
+    /// A token around a text has no row in the embedding.
+    #[error("token {token} is outside the model's vocabulary of {vocab_size}")]
+    Token {
+        /// The token.
+        token: u32,
+        /// Rows of the embedding.
+        vocab_size: u32,
+    },
+    /// The parameter vector is not the model's.
+    #[error("{found} parameters, the model has {expected}")]
+    Length {
+        /// Parameters of the model.
+        expected: usize,
+        /// Parameters that were passed.
+        found: usize,
+    },
+    /// The folder already holds one of the files.
+    #[error("{} is already there", path.display())]
+    Exists {
+        /// The file or folder that exists.
+        path: PathBuf,
+    },
+    /// A weight is too large for the type that is written.
+    #[error("tensor {tensor} has a weight that bf16 cannot hold")]
+    TooLarge {
+        /// The name of the tensor.
+        tensor: String,
+    },
+    /// The header cannot be made.
+    #[error("the header of the weights cannot be made: {reason}")]
+    Header {
+        /// The library's message.
+        reason: String,
+    },
+    /// The file system fails.
+    #[error("cannot write {}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
     },
 }

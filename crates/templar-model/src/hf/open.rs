@@ -45,6 +45,16 @@ pub struct OpenedModel {
     pub start: Option<u32>,
 }
 
+/// The tokens around the texts of a folder's model: those that end a text, and the one that stands before it, as
+/// [`OpenedModel`] has them.
+///
+/// # Errors
+/// `config.json` or `generation_config.json` cannot be read, or the architecture is not known.
+pub fn ends_and_start(dir: &Path) -> Result<(Vec<u32>, Option<u32>), ImportError> {
+    let config = read_config(dir)?;
+    Ok((ends(dir)?, start(dir, config.family)?))
+}
+
 /// Reads the model of a folder, to generate with it.
 ///
 /// # Errors
@@ -66,16 +76,6 @@ pub fn open(dir: &Path) -> Result<OpenedModel, OpenFolderError> {
         Some(relative) => self::relative(dir, relative, &config)?,
     };
     Ok(OpenedModel { model, ends, start })
-}
-
-/// The special tokens that the configuration of a folder names: those that end a text, the main one first, and the one
-/// that stands before a text.
-///
-/// # Errors
-/// See [`ImportError`].
-pub fn special_tokens(dir: &Path) -> Result<(Vec<u32>, Option<u32>), ImportError> {
-    let config = read_config(dir)?;
-    Ok((ends(dir)?, start(dir, config.family)?))
 }
 
 fn relative(dir: &Path, relative: Relative, config: &ReadConfig) -> Result<LanguageModel, OpenFolderError> {

@@ -16,6 +16,16 @@ pub struct SpecialIds {
     pub end: u32,
 }
 
+/// The type of the weights in a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WeightType {
+    /// Every bit of the parameters.
+    #[default]
+    F32,
+    /// The nearest number with 8 bits of precision; of two, the even one.
+    Bf16,
+}
+
 /// The `config.json` that an export writes.
 #[derive(Debug, Serialize)]
 pub(super) struct WrittenConfig {
@@ -45,7 +55,7 @@ pub(super) struct WrittenConfig {
 }
 
 impl WrittenConfig {
-    pub(super) fn new(spec: &ModelSpec, special: SpecialIds) -> Self {
+    pub(super) fn new(spec: &ModelSpec, special: SpecialIds, weights: WeightType) -> Self {
         Self {
             architectures: ["LlamaForCausalLM"],
             model_type: "llama",
@@ -68,7 +78,10 @@ impl WrittenConfig {
             tie_word_embeddings: spec.tied_embeddings,
             bos_token_id: special.start,
             eos_token_id: Some(special.end),
-            torch_dtype: "float32",
+            torch_dtype: match weights {
+                WeightType::F32 => "float32",
+                WeightType::Bf16 => "bfloat16",
+            },
             use_cache: true,
         }
     }

@@ -46,7 +46,7 @@ impl Measurable {
     }
 
     fn of_folder(dir: &Path) -> Result<Self, CommandError> {
-        let (ends, start) = hf::special_tokens(dir).map_err(OpenFolderError::from)?;
+        let (ends, start) = hf::ends_and_start(dir).map_err(OpenFolderError::from)?;
         let json = tokenizer_file::read(&dir.join("tokenizer.json"))?;
         let tokenizer = match ends.first() {
             Some(end) => Tokenizer::for_model(json, *end, start)?,
