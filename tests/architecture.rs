@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// Every crate with its layer, in the order in which crates may be used. A crate uses lower layers, and crates
 /// that stand earlier in its own. `crates/README.md` has the same table with the reasons.
-const LAYERS: [(&str, u8); 19] = [
+const LAYERS: [(&str, u8); 21] = [
     ("templar-manifest", 0),
     ("templar-blob", 0),
     ("templar-numerics", 0),
@@ -26,11 +26,13 @@ const LAYERS: [(&str, u8); 19] = [
     ("templar-data", 2),
     ("templar-train", 2),
     ("templar-eval", 2),
+    ("templar-export", 2),
     ("templar-audit", 2),
     ("templar-net", 2),
     ("templar-home", 3),
     ("templar-query", 3),
     ("templar-node", 3),
+    ("templar-serve", 3),
     ("templar-testkit", 3),
     ("templar-sim", 3),
     ("templar-cli", 4),

@@ -16,6 +16,7 @@ mod liars;
 mod models;
 mod network;
 mod origin;
+mod out;
 mod power;
 mod resume;
 mod sim;

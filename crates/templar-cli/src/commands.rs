@@ -19,6 +19,7 @@ pub(crate) mod node;
 pub(crate) mod register;
 pub(crate) mod run;
 pub(crate) mod score;
+pub(crate) mod serve;
 pub(crate) mod share;
 pub(crate) mod show;
 pub(crate) mod sim;

@@ -6,9 +6,11 @@
 //! library's error.
 
 mod dataset;
+mod handed_on;
 mod meaning;
 mod models;
 mod network;
+mod serve;
 
 use std::io::ErrorKind;
 use std::path::Path;

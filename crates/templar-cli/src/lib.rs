@@ -40,7 +40,7 @@ use templar_device::{Cpu, Isa};
 
 use commands::{
     audit, close, dataset, demo, device, doctor, eval, evidence, explain, export, fetch, generate, init, key, log,
-    node, register, run, score, share, show, sim, status, store, train, verify,
+    node, register, run, score, serve, share, show, sim, status, store, train, verify,
 };
 use environment::Environment;
 use error::{Code, CommandError, CommandResult};
@@ -135,6 +135,7 @@ enum Command {
     #[command(subcommand)]
     Store(store::StoreCommand),
     Generate(generate::GenerateArgs),
+    Serve(serve::ServeArgs),
     Export(export::ExportArgs),
     Eval(eval::EvalArgs),
     Sim(sim::SimArgs),
@@ -224,6 +225,7 @@ fn start(cli: Cli, environment: &Environment, network: NetworkAccess, printer: P
         Command::Verify(args) => verify::run(&invocation, &args),
         Command::Store(command) => store::run(&invocation, &command),
         Command::Generate(args) => generate::run(&invocation, &args),
+        Command::Serve(args) => serve::run(&invocation, &args),
         Command::Export(args) => export::run(&invocation, &args),
         Command::Eval(args) => eval::run(&invocation, &args),
         Command::Sim(args) => sim::run(&invocation, &args),

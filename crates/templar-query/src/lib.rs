@@ -84,6 +84,7 @@ mod error;
 pub mod evidence;
 pub mod explain;
 pub mod find;
+pub mod folder_check;
 pub mod index;
 pub mod log;
 pub mod manifest_view;

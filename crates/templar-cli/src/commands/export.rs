@@ -1,32 +1,103 @@
-//! `templar export`: writes a checkpoint as a Hugging Face folder.
+//! `templar export`: writes a checkpoint as a Hugging Face folder, or as a GGUF file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use serde_json::json;
-use templar_model::hf;
+use templar_export::card::Card;
+use templar_export::gguf::vocabulary::Vocabulary;
+use templar_export::gguf::{self, GgufContents, MatrixType};
+use templar_home::access::Access;
+use templar_manifest::Initial;
+use templar_model::hf::{self, WeightType};
+use templar_query::log::RunLog;
 
-use super::generate::load;
-use crate::error::{Code, CommandResult};
+use super::generate::{Loaded, load};
+use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::path_text;
 
-/// Write a checkpoint as a Hugging Face folder
+/// Write a checkpoint as a Hugging Face folder, or as a GGUF file
 ///
 /// The folder states the end token of the dataset, the chat template that came with the tokenizer, and the whole
-/// context of the model. Its tokenizer adds no tokens that training did not see.
+/// context of the model. Its tokenizer adds no tokens that training did not see. Its README.md is a model card with the
+/// run, the checkpoint, the data, the losses, and the command that verifies the folder. A GGUF file is for llama.cpp
+/// and what is built on it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
     /// A hash, four or more digits of one, @ for the current checkpoint, or wN for the one after window N
     #[arg(value_name = "HASH|@|wN")]
     checkpoint: String,
     /// The folder to write, for `from_pretrained`; it must be new or empty
-    #[arg(long, value_name = "DIR")]
-    hf: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "gguf", conflicts_with = "gguf")]
+    hf: Option<PathBuf>,
+    /// The GGUF file to write; it must be new
+    #[arg(long, value_name = "FILE")]
+    gguf: Option<PathBuf>,
+    /// The type of the weights: bf16 for folders, f16 for the matrices of GGUF files. Both round
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    dtype: TypeName,
+    /// Divide the folder's weights into files of at most so many bytes, with an index
+    #[arg(long, value_name = "BYTES", requires = "hf")]
+    max_shard_bytes: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TypeName {
+    F32,
+    Bf16,
+    F16,
+}
+
+impl TypeName {
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &ExportArgs) -> CommandResult {
     let access = invocation.read()?;
     let loaded = load(&access, &args.checkpoint)?;
+    let (kind, path) = match (&args.hf, &args.gguf) {
+        (Some(dir), _) => {
+            folder(&access, &loaded, dir, args)?;
+            ("hf", dir)
+        }
+        (None, Some(file)) => {
+            write_gguf(&loaded, file, args.dtype)?;
+            ("gguf", file)
+        }
+        (None, None) => return Err(CommandError::says(Code::Usage, "--hf or --gguf says what to write")),
+    };
+    let tokenizer = &loaded.tokenizer;
+    let parameters = loaded.parameters.len();
+    let end = tokenizer.token(tokenizer.end_token()).unwrap_or_default();
+    let dtype = args.dtype.name();
+    invocation.printer.data(
+        &json!({"checkpoint": loaded.id, kind: path_text(path), "parameters": parameters, "end_token": end, "dtype": dtype}),
+        path.display(),
+    );
+    invocation.printer.talk(format_args!(
+        "checkpoint {} of {parameters} parameters; texts end with {end:?}, and the context has {} tokens",
+        loaded.id.short(),
+        loaded.model.positions()
+    ));
+    Ok(Code::Ok)
+}
+
+fn folder(access: &Access, loaded: &Loaded, dir: &Path, args: &ExportArgs) -> Result<(), CommandError> {
+    let weights = match args.dtype {
+        TypeName::F32 => WeightType::F32,
+        TypeName::Bf16 => WeightType::Bf16,
+        TypeName::F16 => {
+            let error = CommandError::says(Code::Usage, "a folder's weights are f32 or bf16");
+            return Err(error.hint("--dtype bf16 halves them, too"));
+        }
+    };
     let tokenizer = &loaded.tokenizer;
     let files = tokenizer.hugging_face_files(loaded.model.positions(), loaded.chat_template.as_ref())?;
     let contents = hf::FolderContents {
@@ -36,17 +107,63 @@ pub(crate) fn run(invocation: &Invocation, args: &ExportArgs) -> CommandResult {
         tokenizer: &files.tokenizer,
         tokenizer_config: &files.config,
     };
-    hf::export(&args.hf, &contents)?;
-    let parameters = loaded.parameters.len();
-    let end = tokenizer.token(tokenizer.end_token()).unwrap_or_default();
-    invocation.printer.data(
-        &json!({"checkpoint": loaded.id, "hf": path_text(&args.hf), "parameters": parameters, "end_token": end}),
-        args.hf.display(),
-    );
-    invocation.printer.talk(format_args!(
-        "checkpoint {} of {parameters} parameters; texts end with {end:?}, and the context has {} tokens",
-        loaded.id.short(),
-        loaded.model.positions()
-    ));
-    Ok(Code::Ok)
+    let card = card(access, loaded, args.dtype)?;
+    let options = hf::ExportOptions { weights, max_shard_bytes: args.max_shard_bytes, card: Some(&card) };
+    Ok(hf::export_with(dir, &contents, &options)?)
+}
+
+/// The model card, from the manifests and records of the run.
+fn card(access: &Access, loaded: &Loaded, dtype: TypeName) -> Result<String, CommandError> {
+    let Loaded { context, manifest, .. } = loaded;
+    let (genesis, dataset) = (&context.genesis, &context.dataset);
+    let windows = manifest.window.0;
+    let log = RunLog::read(access, context)?;
+    let losses = log.windows.iter().filter(|row| row.window.0 < windows);
+    let card = Card {
+        run_name: &genesis.name,
+        run: context.run.to_string(),
+        checkpoint: loaded.id.to_string(),
+        windows,
+        parameters: loaded.parameters.len(),
+        positions: loaded.model.positions(),
+        weights: dtype.name(),
+        is_exact: dtype == TypeName::F32,
+        dataset_name: &dataset.name,
+        dataset: genesis.dataset.to_string(),
+        source: &dataset.source,
+        training_tokens: dataset.training_tokens(),
+        licence: &dataset.licence,
+        start: match genesis.initial {
+            Initial::Seed(_) => "drawn from a seed",
+            _ => "those of another model, named by the run's genesis",
+        },
+        losses: losses.map(|row| (row.window.0, row.held_out_loss)).collect(),
+    };
+    Ok(card.text())
+}
+
+fn write_gguf(loaded: &Loaded, file: &Path, dtype: TypeName) -> Result<(), CommandError> {
+    let matrices = match dtype {
+        TypeName::F32 => MatrixType::F32,
+        TypeName::F16 => MatrixType::F16,
+        TypeName::Bf16 => {
+            let error = CommandError::says(Code::Usage, "the matrices of a GGUF file are f32 or f16");
+            return Err(error.hint("--dtype f16 halves them, too"));
+        }
+    };
+    let Loaded { context, tokenizer, .. } = loaded;
+    let source = format!("checkpoint {} of the templar run {}", loaded.id, context.run);
+    let contents = GgufContents {
+        spec: &loaded.model,
+        params: &loaded.parameters,
+        matrices,
+        vocabulary: &Vocabulary::read(tokenizer.json())?,
+        start: tokenizer.start_token(),
+        end: tokenizer.end_token(),
+        chat_template: loaded.chat_template.as_ref().map(|template| template.source()),
+        name: &context.genesis.name,
+        licence: Some(&context.dataset.licence),
+        source: Some(&source),
+    };
+    Ok(gguf::write(file, &contents)?)
 }

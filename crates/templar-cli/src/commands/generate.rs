@@ -9,7 +9,7 @@ use templar_data::{ChatTemplate, Tokenizer};
 use templar_device::{Arithmetic, for_arithmetic};
 use templar_eval::{Continuation, Prompt, TextModel};
 use templar_home::access::{Access, AccessError};
-use templar_home::context::{RunError, read_manifest};
+use templar_home::context::{RunContext, RunError, read_manifest};
 use templar_manifest::{Checkpoint, CheckpointId, Hash, ModelSpec};
 use templar_model::generate::{LanguageModel, Sampling, StopReason};
 use templar_model::hf;
@@ -67,6 +67,10 @@ pub(crate) struct Loaded {
     pub(crate) tokenizer: Tokenizer,
     /// The chat template that came with it.
     pub(crate) chat_template: Option<ChatTemplate>,
+    /// The run that trained it.
+    pub(crate) context: RunContext,
+    /// The manifest of the checkpoint.
+    pub(crate) manifest: Checkpoint,
 }
 
 /// Loads the checkpoint that a user names.
@@ -85,7 +89,7 @@ pub(crate) fn load(access: &Access, named: &str) -> Result<Loaded, CommandError>
     let tokenizer = context.tokenizer(access.blobs())?;
     let chat_template = context.chat_template(access.blobs())?;
     let model = context.genesis.model_before(manifest.window.0);
-    Ok(Loaded { id, model, parameters, tokenizer, chat_template })
+    Ok(Loaded { id, model, parameters, tokenizer, chat_template, context, manifest })
 }
 
 /// The model and the tokenizer of a Hugging Face folder.

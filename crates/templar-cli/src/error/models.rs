@@ -66,7 +66,7 @@ pub(super) fn folder(error: &FolderError) -> Meaning {
     }
 }
 
-fn hugging_face(error: &hf::ImportError) -> Meaning {
+pub(super) fn hugging_face(error: &hf::ImportError) -> Meaning {
     use hf::ImportError as Error;
     match error {
         Error::Io { source, .. } => folder_io(source),
@@ -144,6 +144,7 @@ pub(super) fn export(error: &ExportError) -> Meaning {
             hint(Code::Failed, "a model is a folder of files; name a new directory")
         }
         ExportError::Io { source, .. } => (Code::Failed, io(source).1),
+        ExportError::TooLarge { .. } => hint(Code::Failed, "--dtype f32 holds every weight"),
         _ => plain(Code::Failed),
     }
 }

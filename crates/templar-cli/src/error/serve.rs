@@ -1,0 +1,46 @@
+//! The exit codes and hints of serving a model.
+
+use templar_serve::{KeysError, OpenError, ServerError};
+
+use super::CommandError;
+use super::meaning::{Code, Meaning, hint, io, plain};
+use super::models::{chat_template, generate, open, tokenizer};
+
+impl From<OpenError> for CommandError {
+    fn from(error: OpenError) -> Self {
+        let meaning = match &error {
+            OpenError::Folder(error) => open(error),
+            OpenError::Io { source, .. } => io(source),
+            OpenError::Tokenizer(error) => tokenizer(error),
+            OpenError::ChatTemplate(error) => chat_template(error),
+            OpenError::Chat(_) => hint(Code::Failed, "--chat-template FILE names another template"),
+            OpenError::Model(error) => generate(error),
+        };
+        meant(meaning, error)
+    }
+}
+
+impl From<ServerError> for CommandError {
+    fn from(error: ServerError) -> Self {
+        let meaning = match &error {
+            ServerError::Bind { .. } => hint(Code::Failed, "choose another address with --bind"),
+            ServerError::Thread(_) => plain(Code::Failed),
+        };
+        meant(meaning, error)
+    }
+}
+
+impl From<KeysError> for CommandError {
+    fn from(error: KeysError) -> Self {
+        let meaning = match &error {
+            KeysError::Io { source, .. } => io(source),
+            KeysError::Hash { .. } => hint(Code::Failed, "`printf %s \"$KEY\" | b3sum` prints the hash of a key"),
+            _ => plain(Code::Failed),
+        };
+        meant(meaning, error)
+    }
+}
+
+fn meant((code, hint): Meaning, error: impl Into<anyhow::Error>) -> CommandError {
+    CommandError { code, error: error.into(), hint }
+}

@@ -1,0 +1,152 @@
+//! Whether a Hugging Face folder is a checkpoint of a run.
+//!
+//! The id of a checkpoint is a hash over the run, the window and the hash of every tensor. So the weights of a folder
+//! give the id that they would have after each window, and the run's records say which ids there are. No checkpoint
+//! needs to be kept for this. Weights that were rounded have no id; they are compared with the rounded tensors of a
+//! checkpoint that is here.
+
+use std::path::Path;
+
+use serde::Serialize;
+use templar_audit::{AuditInputs, InputError};
+use templar_data::{MAX_TOKENIZER_BYTES, is_same_tokenizer};
+use templar_home::access::Access;
+use templar_home::context::{RunContext, read_manifest};
+use templar_manifest::{Checkpoint, CheckpointId, Hash, ModelSpec, RunId, WindowIndex, payload};
+use templar_model::hf;
+use templar_train::tensors;
+
+use crate::error::QueryError;
+
+/// The answer about a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FolderCheck {
+    /// The run with whose records it was compared.
+    pub run: RunId,
+    /// The checkpoint that the weights are.
+    pub checkpoint: Option<CheckpointId>,
+    /// The window that this checkpoint starts.
+    pub window: Option<WindowIndex>,
+    /// Whether the weights are those of the checkpoint after rounding to bf16, and not to the bit.
+    pub is_rounded: bool,
+    /// The differences, one sentence each. None where the folder is the checkpoint.
+    pub differences: Vec<String>,
+}
+
+/// A folder cannot be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderCheckError {
+    /// The folder cannot be read.
+    #[error(transparent)]
+    Folder(#[from] hf::ImportError),
+    /// The tokenizer of the folder cannot be read.
+    #[error("the tokenizer of the folder cannot be read")]
+    Tokenizer(#[source] std::io::Error),
+    /// The run cannot be read.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The checkpoint that rounded weights are compared with is not here.
+    #[error("the checkpoint {checkpoint} is not here, and the weights of the folder may be its own, rounded")]
+    Checkpoint {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// The reason.
+        #[source]
+        source: InputError,
+    },
+}
+
+impl FolderCheck {
+    /// Whether the folder is a checkpoint of the run.
+    pub fn is_match(&self) -> bool {
+        self.differences.is_empty()
+    }
+
+    /// Compares a folder with all checkpoints of a run. Rounded weights are compared with `rounded` alone, or with the
+    /// current checkpoint.
+    ///
+    /// # Errors
+    /// See [`FolderCheckError`]. A difference is no error.
+    pub fn run(
+        access: &Access,
+        context: &RunContext,
+        dir: &Path,
+        rounded: Option<CheckpointId>,
+    ) -> Result<Self, FolderCheckError> {
+        let (spec, parameters) = hf::import(dir)?;
+        let node = access.fold(context).map_err(QueryError::from)?;
+        let mut check =
+            Self { run: context.run, checkpoint: None, window: None, is_rounded: false, differences: Vec::new() };
+        let specs = &context.recipe.tensors;
+        if templar_model::tensors(&spec).ok().as_ref() != Some(specs) {
+            check.differences.push("config.json describes another model than the run trains".to_owned());
+            return Ok(check);
+        }
+        let closed = node.closed().iter().map(|closed| closed.window.header.checkpoint);
+        let known: Vec<CheckpointId> = [context.first_checkpoint()].into_iter().chain(closed).collect();
+        let mut own = tensors::checkpoint_of(context.run, WindowIndex(0), specs, &parameters);
+        let found = (0..).zip(&known).find(|(window, id)| {
+            own.window = WindowIndex(*window);
+            payload::id_of(&own) == id.hash()
+        });
+        match found {
+            Some((window, id)) => (check.window, check.checkpoint) = (Some(WindowIndex(window)), Some(*id)),
+            None if parameters.iter().all(|value| value.to_bits() & 0xffff == 0) => {
+                check.rounded(access, context, &parameters, rounded.unwrap_or(node.state().checkpoint()))?;
+            }
+            None => {
+                check.differences.push(format!("the weights are none of the {} checkpoints of the run", known.len()))
+            }
+        }
+        check.rest(access, context, dir, &spec)?;
+        Ok(check)
+    }
+
+    /// Compares weights that fit in 16 bits with those of a checkpoint.
+    fn rounded(
+        &mut self,
+        access: &Access,
+        context: &RunContext,
+        parameters: &[f32],
+        id: CheckpointId,
+    ) -> Result<(), FolderCheckError> {
+        let read = |source| FolderCheckError::Checkpoint { checkpoint: id, source };
+        let inputs = AuditInputs::new(&context.recipe, &context.dataset, access.blobs()).map_err(read)?;
+        let whole = inputs.parameters(&id).map_err(read)?;
+        let manifest: Checkpoint = read_manifest(access.blobs(), &id.hash()).map_err(QueryError::from)?;
+        if whole.iter().zip(parameters).all(|(whole, own)| hf::to_bf16(*whole).to_bits() == own.to_bits()) {
+            (self.checkpoint, self.window, self.is_rounded) = (Some(id), Some(manifest.window), true);
+        } else {
+            let text = format!("the weights are none of the run's checkpoints, and not checkpoint {id} in bf16");
+            self.differences.push(text);
+        }
+        Ok(())
+    }
+
+    /// Compares the config and the tokenizer.
+    fn rest(
+        &mut self,
+        access: &Access,
+        context: &RunContext,
+        dir: &Path,
+        spec: &ModelSpec,
+    ) -> Result<(), FolderCheckError> {
+        let window = self.window.unwrap_or(WindowIndex(0));
+        let own = context.genesis.model_before(window.0);
+        // A folder states the whole context and nothing of the sequences of training.
+        let whole =
+            |spec: &ModelSpec| ModelSpec { sequence_length: spec.positions(), position_limit: None, ..spec.clone() };
+        if whole(spec) != whole(&own) {
+            self.differences.push(format!("config.json describes {spec:?}, the run trains {own:?}"));
+        }
+        let json = std::fs::read(dir.join("tokenizer.json")).map_err(FolderCheckError::Tokenizer)?;
+        let id: Hash = context.dataset.tokenizer.hash();
+        if Hash::of(&json) != id {
+            let known = access.blobs().read(&id, MAX_TOKENIZER_BYTES as u64);
+            if !known.is_ok_and(|known| is_same_tokenizer(&known, &json)) {
+                self.differences.push("tokenizer.json gives other tokens than the run's tokenizer".to_owned());
+            }
+        }
+        Ok(())
+    }
+}

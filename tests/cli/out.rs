@@ -1,0 +1,138 @@
+//! A model handed on: folders with a card, which are told from others; GGUF files; and a server that the program runs.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use serde_json::{Value, json};
+use templar_model::hf;
+
+use super::home::Home;
+
+#[test]
+fn a_folder_is_told_to_be_a_checkpoint_or_not() {
+    let home = Home::with_run("handed-on", &[]);
+    home.window("0");
+    let out = |name: &str| home.path().with_file_name(name).to_str().unwrap().to_owned();
+    let (first, current, rounded) = (out("first"), out("current"), out("rounded"));
+    let exported = home.ok(["export", "@", "--hf", &current, "--max-shard-bytes", "20000"]);
+    home.ok(["export", "@", "--hf", &rounded, "--dtype", "bf16"]);
+
+    let card = fs::read_to_string(Path::new(&current).join("README.md")).unwrap();
+    let checkpoint = exported["checkpoint"].as_str().unwrap();
+    let losses = home.ok(["log"])["windows"][0]["held_out_loss"].as_f64().unwrap();
+    for fact in [checkpoint, "license: cc-by-2.5", &format!("| 0 | {losses:.4} |"), "templar verify FOLDER --run"] {
+        assert!(card.contains(fact), "no {fact:?} in {card}");
+    }
+    let known = home.ok(["verify", &current]);
+    assert_eq!(
+        (&known["verdict"], &known["checkpoint"], &known["window"]),
+        (&json!("match"), &exported["checkpoint"], &json!(1))
+    );
+    let known = home.ok(["verify", &rounded]);
+    assert_eq!((&known["is_rounded"], &known["checkpoint"]), (&json!(true), &exported["checkpoint"]));
+
+    // One bit of one weight.
+    let (spec, mut parameters) = hf::import(Path::new(&current)).unwrap();
+    parameters[5] = f32::from_bits(parameters[5].to_bits() ^ 1);
+    let config: Value =
+        serde_json::from_slice(&fs::read(Path::new(&current).join("tokenizer_config.json")).unwrap()).unwrap();
+    let tokenizer = fs::read(Path::new(&current).join("tokenizer.json")).unwrap();
+    let special = hf::SpecialIds { start: None, end: 0 };
+    let contents = hf::FolderContents {
+        spec: &spec,
+        params: &parameters,
+        special,
+        tokenizer: &tokenizer,
+        tokenizer_config: &config,
+    };
+    hf::export(Path::new(&first), &contents).unwrap();
+    let other = home.fails(4, ["verify", &first]).last();
+    assert!(
+        other["verdict"] == "mismatch" && other["differences"][0].as_str().unwrap().contains("none of the 2"),
+        "{other}"
+    );
+    // Another tokenizer, and another config.
+    let text = String::from_utf8(tokenizer).unwrap().replacen("\"Ġt\"", "\"Ġ t\"", 1);
+    fs::write(Path::new(&current).join("tokenizer.json"), text).unwrap();
+    let other = home.fails(4, ["verify", &current]).last();
+    assert!(other["differences"].to_string().contains("tokenizer.json gives other tokens"), "{other}");
+}
+
+#[test]
+fn a_gguf_file_is_written_once() {
+    let home = Home::with_run("gguf", &[]);
+    let file = home.path().with_file_name("model.gguf").to_str().unwrap().to_owned();
+    let written = home.ok(["export", "@", "--gguf", &file, "--dtype", "f16"]);
+    assert_eq!(written["dtype"], "f16");
+    assert!(fs::read(&file).unwrap().starts_with(b"GGUF\x03\0\0\0"));
+    let again = home.fails(1, ["export", "@", "--gguf", &file]);
+    assert!(again.err.contains("already there") || again.out.contains("already there"), "{again:?}");
+    home.fails(2, ["export", "@", "--gguf", &file, "--dtype", "bf16"]);
+    home.fails(2, ["export", "@"]);
+}
+
+/// A server that is ended with the test.
+struct Serving {
+    child: Child,
+    addr: String,
+    said: Value,
+}
+
+impl Serving {
+    fn start(home: &Home, arguments: &[&str]) -> Self {
+        let mut command = home.command(["serve", "--bind", "127.0.0.1:0", "--json"]);
+        let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}"));
+        let addr = said["url"].as_str().unwrap().trim_start_matches("http://").trim_end_matches("/v1").to_owned();
+        Self { child, addr, said }
+    }
+
+    fn complete(&self, body: &Value) -> Value {
+        let mut stream = TcpStream::connect(&self.addr).unwrap();
+        let (body, host) = (body.to_string(), &self.addr);
+        let head = format!("POST /v1/completions HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+        write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_current_checkpoint_is_served_and_a_newer_one_takes_over() {
+    let home = Home::with_run("served", &[]);
+    let first = home.ok(["status"])["checkpoint"].clone();
+    let serving = Serving::start(&home, &["--follow", "--name", "mine"]);
+    assert_eq!((&serving.said["checkpoint"], &serving.said["exact"]), (&first, &json!(true)));
+    let ask = json!({ "model": "mine", "prompt": "HAMLET. ", "max_tokens": 6, "temperature": 0 });
+    let answer = serving.complete(&ask);
+    let generated = home.ok(["generate", "--prompt", "HAMLET. ", "--tokens", "6", "--greedy"]);
+    assert_eq!(answer["choices"][0]["text"], generated["text"]);
+    assert_eq!(answer["system_fingerprint"], first);
+    // The server keeps no lock, so the run goes on beside it.
+    home.window("0");
+    let second = home.ok(["status"])["checkpoint"].clone();
+    let mut found = answer;
+    for _ in 0..300 {
+        found = serving.complete(&ask);
+        if found["system_fingerprint"] == second {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(found["system_fingerprint"], second);
+    assert!(home.fails(2, ["serve", "--follow", "--model", "x"]).code == 2);
+    assert_eq!(home.fails(3, ["serve", "--model", "/no/such/folder", "--bind", "127.0.0.1:0"]).code, 3);
+}
