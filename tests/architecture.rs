@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// Every crate with its layer, in the order in which crates may be used. A crate uses lower layers, and crates
 /// that stand earlier in its own. `crates/README.md` has the same table with the reasons.
-const LAYERS: [(&str, u8); 21] = [
+const LAYERS: [(&str, u8); 22] = [
     ("templar-manifest", 0),
     ("templar-blob", 0),
     ("templar-numerics", 0),
@@ -35,6 +35,7 @@ const LAYERS: [(&str, u8); 21] = [
     ("templar-serve", 3),
     ("templar-testkit", 3),
     ("templar-sim", 3),
+    ("templar-explore", 3),
     ("templar-cli", 4),
 ];
 

@@ -39,8 +39,8 @@ use serde_json::json;
 use templar_device::{Cpu, Isa};
 
 use commands::{
-    audit, close, dataset, demo, device, doctor, eval, evidence, explain, export, fetch, generate, init, key, log,
-    node, register, run, score, serve, share, show, sim, status, store, train, verify,
+    audit, close, dataset, demo, device, doctor, eval, evidence, explain, explore, export, fetch, generate, init, key,
+    log, node, plot, register, run, score, serve, share, show, sim, status, store, train, verify,
 };
 use environment::Environment;
 use error::{Code, CommandError, CommandResult};
@@ -130,6 +130,8 @@ enum Command {
     #[command(subcommand)]
     Evidence(evidence::EvidenceCommand),
     Explain(explain::ExplainArgs),
+    Explore(explore::ExploreArgs),
+    Plot(plot::PlotArgs),
     Show(show::ShowArgs),
     Verify(verify::VerifyArgs),
     #[command(subcommand)]
@@ -220,6 +222,8 @@ fn start(cli: Cli, environment: &Environment, network: NetworkAccess, printer: P
         Command::Device(command) => device::run(&invocation, &command),
         Command::Log(args) => log::run(&invocation, &args),
         Command::Explain(args) => explain::run(&invocation, &args),
+        Command::Explore(args) => explore::run(&invocation, &args),
+        Command::Plot(args) => plot::run(&invocation, &args),
         Command::Evidence(command) => evidence::run(&invocation, &command),
         Command::Show(args) => show::run(&invocation, &args),
         Command::Verify(args) => verify::run(&invocation, &args),

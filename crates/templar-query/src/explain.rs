@@ -147,6 +147,20 @@ impl PayExplanation {
         let closed = closed_window(node, window.unwrap_or(newest))?;
         let window = closed.window.header.window;
         let state = node.state_at(window).ok_or(QueryError::Unfoldable(window))?;
+        Self::from_state(node, &state, closed, miner)
+    }
+
+    /// Explains the pay of a miner in a closed window, for a caller that has the `state` before that window already.
+    ///
+    /// # Errors
+    /// The window does not follow from this state.
+    pub fn from_state(
+        node: &Node,
+        state: &RunState,
+        closed: &ClosedWindow,
+        miner: &PublicKey,
+    ) -> Result<Self, QueryError> {
+        let window = closed.window.header.window;
         let pay = state.pay_of(closed).map_err(|_| QueryError::Unfoldable(window))?;
         let place = closed.contributions.iter().find(|signed| signed.payload().miner == *miner);
         let outcome = closed.window.body.outcomes.iter().find(|outcome| outcome.miner == *miner);
@@ -154,12 +168,12 @@ impl PayExplanation {
             miner: *miner,
             window,
             record: closed.record,
-            contribution: place.map(|signed| contribution_part(&state, signed)),
+            contribution: place.map(|signed| contribution_part(state, signed)),
             verdict: outcome.map(|outcome| verdict_part(closed, outcome)),
             losses: outcome.and_then(|outcome| losses_part(closed, outcome)),
             factor: factor_part(&pay, miner),
-            weight: weight_part(&state, closed, &pay, miner),
-            mint: mint_part(&state, closed, &pay, miner),
+            weight: weight_part(state, closed, &pay, miner),
+            mint: mint_part(state, closed, &pay, miner),
             vesting: vesting_part(node, closed, miner),
         })
     }

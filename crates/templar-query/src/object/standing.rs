@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use templar_manifest::{PublicKey, Score, Signed, WindowIndex};
-use templar_protocol::{Cause, Change, ClosedWindow, Node, Standing};
+use templar_protocol::{Cause, Change, ClosedWindow, Node, RunState, Standing};
 
 /// A miner's standing, in integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -82,7 +82,12 @@ pub(super) fn of_record(
     is_this: impl Fn(&ClosedWindow) -> bool,
 ) -> Option<Vec<MinerStanding>> {
     let closed = node.closed().get(usize::try_from(window.0).ok()?).filter(|closed| is_this(closed))?;
-    let state = node.state_at(window)?;
+    of_window(&node.state_at(window)?, closed)
+}
+
+/// The effect of a closed window on all miners, sorted by key. `state` is the state before the window; `None` when the
+/// window does not follow from it.
+pub fn of_window(state: &RunState, closed: &ClosedWindow) -> Option<Vec<MinerStanding>> {
     let judging = state.judging_of(closed).ok()?;
     let scores: Vec<&Score> = closed.scores.iter().map(Signed::payload).collect();
     let found = state.assessment(&judging, &scores);
