@@ -84,6 +84,8 @@ pub(crate) struct RunFacts {
     pub(crate) windows: Vec<WindowRow>,
     pub(crate) miners: BTreeMap<PublicKey, MinerSums>,
     pub(crate) validators: BTreeMap<PublicKey, ValidatorSums>,
+    /// The newest refusal of each miner that has one: the window, and the reason in words.
+    pub(crate) refusals: BTreeMap<PublicKey, (WindowIndex, String)>,
     pages: VecDeque<WindowPages>,
     page_count: usize,
 }
@@ -122,7 +124,10 @@ impl RunFacts {
     fn add_outcome(&mut self, closed: &ClosedWindow, outcome: &Outcome) {
         let sums = self.miners.entry(outcome.miner).or_default();
         sums.contributions += 1;
-        sums.refused += u64::from(matches!(outcome.verdict, Verdict::Refused(_)));
+        if let Verdict::Refused(refusal) = &outcome.verdict {
+            sums.refused += 1;
+            self.refusals.insert(outcome.miner, (closed.window.header.window, refusal.to_string()));
+        }
         sums.aggregated += u64::from(outcome.verdict == Verdict::Aggregated);
         if !matches!(outcome.verdict, Verdict::Refused(_)) {
             sums.tokens += contribution_of(closed, &outcome.miner).map_or(0, |claimed| claimed.tokens);

@@ -34,7 +34,4 @@ pub mod server;
 mod source;
 pub mod text;
 
-#[cfg(test)]
-mod tests;
-
 pub use source::Source;

@@ -19,7 +19,7 @@ const HEIGHT: f64 = 280.0;
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 14.0;
-const BOTTOM: f64 = 40.0;
+const BOTTOM: f64 = 54.0;
 
 /// The style of a plot that is a file. Pages have the same rules in their style sheet.
 const STYLE: &str = include_str!("assets/plot.css");
@@ -123,14 +123,14 @@ impl Plot {
                 text.tick x=(LEFT - 8.0) y=(pixel(up.place(tick) + 4.0)) text-anchor="end" { (axis::label(tick)) }
             }
             @for tick in across.ticks() {
-                text.tick x=(pixel(across.place(tick))) y=(HEIGHT - BOTTOM + 18.0) text-anchor="middle" {
+                text.tick x=(pixel(across.place(tick))) y=(HEIGHT - BOTTOM + 21.0) text-anchor="middle" {
                     (axis::label(tick))
                 }
             }
-            text.unit x=(LEFT) y=(HEIGHT - 4.0) { (self.unit) }
-            text.unit x=(WIDTH - RIGHT) y=(HEIGHT - 4.0) text-anchor="end" { "window" }
+            text.unit x=(LEFT) y=(HEIGHT - 6.0) { (self.unit) }
+            text.unit x=(WIDTH - RIGHT) y=(HEIGHT - 6.0) text-anchor="end" { "window" }
             @for (place, series) in series.iter().enumerate() {
-                g.{"s" (place)} { (drawn(series, &across, &up)) }
+                g.{"s" (colour(place, self.series.len()))} { (drawn(series, &across, &up)) }
             }
         };
         let title = html! { (self.title) }.into_string();
@@ -140,6 +140,11 @@ impl Plot {
             marks.into_string()
         )
     }
+}
+
+/// The number of a series' colour. One series alone has the second, which is stronger.
+fn colour(place: usize, of: usize) -> usize {
+    if of == 1 { 1 } else { place }
 }
 
 /// The marks of one series.

@@ -61,6 +61,9 @@ const MAX_CLIENTS: usize = 64;
 const MAX_LIVE: usize = 24;
 const MAX_AT_WORK: usize = 4;
 
+/// How a request names a server that only this machine can reach.
+const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
 /// What a page may load: files of this site. There is no script in a page, and no frame around one.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -90,7 +93,7 @@ impl Site {
         hosts.insert(host_of(address.ip()));
         let is_local = address.ip().is_loopback();
         if is_local {
-            hosts.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
+            hosts.extend(LOCAL_NAMES.map(str::to_owned));
         }
         Arc::new(Self {
             source,
@@ -102,35 +105,25 @@ impl Site {
         })
     }
 
-    /// Where the pages come from.
-    #[cfg(test)]
-    pub(crate) fn source(&self) -> &Arc<Source> {
-        &self.source
-    }
-
-    /// The audit that was started from the browser.
-    #[cfg(test)]
-    pub(crate) fn audit(&self) -> &AuditDesk {
-        &self.audit
-    }
-
     /// Whether a request may name this server so: a name or an address, with or without a port.
-    pub(crate) fn is_named(&self, host: &str) -> bool {
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => host,
-        };
-        self.hosts.contains(&name.to_ascii_lowercase())
+    fn is_named(&self, host: &str) -> bool {
+        self.hosts.contains(&name_in(host))
+    }
+
+    /// The token that starts an audit, for a request that names this server so.
+    fn token(&self, host: &str) -> Option<&str> {
+        let is_local = LOCAL_NAMES.contains(&name_in(host).as_str());
+        self.token.as_deref().filter(|_| is_local)
     }
 
     /// The answer for a place, made on a thread that may wait for files.
-    async fn page(self: &Arc<Self>, place: Option<Place>, form: Form) -> Response {
+    async fn page(self: &Arc<Self>, host: &str, place: Option<Place>, form: Form) -> Response {
         let Ok(_turn) = self.at_work.clone().acquire_owned().await else {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "the server ends\n");
         };
-        let site = self.clone();
+        let (site, token) = (self.clone(), self.token(host).map(str::to_owned));
         let made = spawn_blocking(move || {
-            let desk = Desk { source: &site.source, audit: &site.audit, token: site.token.as_deref(), form };
+            let desk = Desk { source: &site.source, audit: &site.audit, token: token.as_deref(), form };
             answer(&desk, place.as_ref())
         });
         match made.await {
@@ -140,12 +133,13 @@ impl Site {
     }
 
     /// Starts an audit, if the request comes from a page of this site.
-    async fn start_audit(self: &Arc<Self>, headers: &HeaderMap, body: Body) -> Response {
+    async fn start_audit(self: &Arc<Self>, host: &str, headers: &HeaderMap, body: Body) -> Response {
         let Ok(body) = to_bytes(body, MAX_BODY).await else {
             return plain(StatusCode::PAYLOAD_TOO_LARGE, "the form is too long\n");
         };
         let token = field(str::from_utf8(&body).ok(), "token");
-        if !is_same_origin(headers) || self.token.is_none() || token != self.token {
+        let asked = self.token(host);
+        if !is_same_origin(headers) || asked.is_none() || token.as_deref() != asked {
             return plain(StatusCode::FORBIDDEN, "only the form of this site's own audit page can start an audit\n");
         }
         let site = self.clone();
@@ -160,6 +154,15 @@ impl Site {
             Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the audit could not be started; this is a bug\n"),
         }
     }
+}
+
+/// The name in a Host header, in lowercase and without a port.
+fn name_in(host: &str) -> String {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name.to_ascii_lowercase()
 }
 
 /// The name of an address in a URL.
@@ -191,22 +194,22 @@ pub fn router(site: Arc<Site>) -> Router {
 async fn handle(State(site): State<Arc<Site>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let named = head.headers.get(HOST).and_then(|host| host.to_str().ok());
-    if !named.is_some_and(|host| site.is_named(host)) || head.headers.get_all(HOST).iter().count() > 1 {
+    let Some(host) = named.filter(|host| site.is_named(host) && head.headers.get_all(HOST).iter().count() == 1) else {
         return plain(
             StatusCode::MISDIRECTED_REQUEST,
             "this server has another name; open the address that it printed\n",
         );
-    }
+    };
     let path = head.uri.path();
     match (&head.method, path) {
-        (&Method::POST, "/audit") => site.start_audit(&head.headers, body).await,
+        (&Method::POST, "/audit") => site.start_audit(host, &head.headers, body).await,
         (&Method::GET | &Method::HEAD, "/style.css") => asset("text/css; charset=utf-8", assets::STYLE),
         (&Method::GET | &Method::HEAD, "/live.js") => asset("text/javascript; charset=utf-8", assets::SCRIPT),
         (&Method::GET | &Method::HEAD, "/icon.svg" | "/favicon.ico") => asset("image/svg+xml", assets::ICON),
         (&Method::GET, "/live") => live::news(&site),
         (&Method::GET | &Method::HEAD, _) => match Place::parse(path, head.uri.query()) {
-            Some((place, form)) => site.page(Some(place), form).await,
-            None => site.page(None, if path.ends_with(".json") { Form::Json } else { Form::Html }).await,
+            Some((place, form)) => site.page(host, Some(place), form).await,
+            None => site.page(host, None, if path.ends_with(".json") { Form::Json } else { Form::Html }).await,
         },
         _ => with(plain(StatusCode::METHOD_NOT_ALLOWED, "there is only GET here\n"), ALLOW, "GET, HEAD"),
     }

@@ -113,7 +113,7 @@ impl Source {
     ///
     /// # Errors
     /// The home does not open; for example, another command writes in it.
-    pub(crate) fn access(&self) -> Result<Arc<Access>, Box<QueryError>> {
+    pub fn access(&self) -> Result<Arc<Access>, Box<QueryError>> {
         let mut shared = self.access.lock();
         if let Some(access) = shared.upgrade() {
             return Ok(access);
@@ -148,7 +148,7 @@ impl Source {
 }
 
 impl Folded {
-    pub(crate) fn new(context: &RunContext) -> Result<Self, Box<QueryError>> {
+    fn new(context: &RunContext) -> Result<Self, Box<QueryError>> {
         let first = context.first_state().map_err(large)?;
         Ok(Self {
             node: Node::new(first.clone(), None),
@@ -162,7 +162,7 @@ impl Folded {
     }
 
     /// Takes the entries of a journal that it has not taken yet.
-    pub(crate) fn take(&mut self, context: &RunContext, records: &[Vec<u8>]) -> Result<(), Box<QueryError>> {
+    fn take(&mut self, context: &RunContext, records: &[Vec<u8>]) -> Result<(), Box<QueryError>> {
         for (index, record) in records.iter().enumerate().skip(self.entries) {
             let refused = |reason: String| large(RunError::Journal { run: context.run, index, reason });
             let entry = Entry::decode(record).map_err(|error| refused(error.to_string()))?;

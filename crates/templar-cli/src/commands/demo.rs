@@ -7,6 +7,7 @@ mod story;
 mod words;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use templar_testkit::demo::{
 };
 use tokio::runtime::Runtime;
 
+use super::explore::{self, ExploreArgs};
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::{Stop, delays};
@@ -49,6 +51,9 @@ pub(crate) struct DemoArgs {
     /// Remove the homes at the end, also after an error. Without this they stay, to look around in
     #[arg(long)]
     clean: bool,
+    /// At the end, show the run in a browser until you press Ctrl-C; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = explore::ADDRESS, conflicts_with = "clean")]
+    http: Option<SocketAddr>,
     /// Compute on this device: auto, cpu, or a name that `templar device list` shows. If it is given several times,
     /// nodes and audit take them in turn [default: TEMPLAR_DEVICE, or else auto]
     #[arg(long, value_name = "DEVICE")]
@@ -120,11 +125,16 @@ pub(crate) fn run(invocation: &Invocation, args: &DemoArgs, home: Option<PathBuf
     let same = documented.is_none_or(|documented| documented == result.checkpoint.to_string());
     let program = program();
     let advice = if args.clean { advice::without_homes(&program) } else { advice::for_homes(&result, &program) };
-    Ending { printer, names, result: &result, documented, took: start.elapsed(), clean: args.clean }.tell(&advice);
+    let took = start.elapsed();
+    Ending { printer, names, result: &result, documented, took, clean: args.clean, program: &program }.tell(&advice);
     let mut value = serde_json::to_value(&result).unwrap_or_default();
     value["type"] = json!("result");
     value["documented"] = json!(documented);
     printer.json(&value);
+    drop(runtime);
+    if let Some(address) = args.http {
+        explore::show(invocation, &result.home.join("audit"), &ExploreArgs::at(address))?;
+    }
     Ok(code(&result, same))
 }
 

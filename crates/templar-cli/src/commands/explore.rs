@@ -1,6 +1,7 @@
 //! `templar explore`: the run as pages in a browser, served from this machine.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -12,6 +13,9 @@ use tokio::runtime::Runtime;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::signals::asked_to_stop;
+
+/// The address of the explorer, unless another one is named.
+pub(super) const ADDRESS: &str = "127.0.0.1:8460";
 
 /// The number of random bytes in a token.
 const TOKEN_BYTES: usize = 16;
@@ -27,7 +31,7 @@ pub(crate) struct ExploreArgs {
     #[arg(long)]
     run: Option<String>,
     /// The address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8460")]
+    #[arg(long, value_name = "ADDRESS", default_value = ADDRESS)]
     listen: SocketAddr,
     /// Answer requests that name this server so, besides its address; several times for several names
     #[arg(long, value_name = "NAME")]
@@ -35,7 +39,19 @@ pub(crate) struct ExploreArgs {
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &ExploreArgs) -> CommandResult {
-    let source = Source::open(invocation.root()?, args.run.as_deref()).map_err(|error| *error)?;
+    show(invocation, invocation.root()?, args)
+}
+
+impl ExploreArgs {
+    /// The current run of a home at an address.
+    pub(super) fn at(listen: SocketAddr) -> Self {
+        Self { run: None, listen, allow_host: Vec::new() }
+    }
+}
+
+/// Shows a run of the home in `root` until this process is asked to stop.
+pub(super) fn show(invocation: &Invocation, root: &Path, args: &ExploreArgs) -> CommandResult {
+    let source = Source::open(root, args.run.as_deref()).map_err(|error| *error)?;
     let runtime = Runtime::new().map_err(|error| CommandError::new(Code::Failed, error))?;
     runtime.block_on(async {
         let listener = TcpListener::bind(args.listen).await.map_err(|error| unbound(args.listen, &error))?;

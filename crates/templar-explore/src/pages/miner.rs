@@ -19,13 +19,15 @@ const MAX_ROWS: usize = 100;
 /// A miner in a list.
 #[derive(Debug, Serialize)]
 pub(super) struct MinerRow {
-    miner: PublicKey,
+    pub(super) miner: PublicKey,
     /// Its slot; `None` if it has none now.
     slot: Option<u32>,
     #[serde(flatten)]
-    sums: MinerSums,
+    pub(super) sums: MinerSums,
     factor_nanos: u64,
     excluded_until: WindowIndex,
+    /// The newest window in which its update was refused, and the reason.
+    pub(super) newest_refusal: Option<(WindowIndex, String)>,
 }
 
 /// All miners, those with slots first, by slot.
@@ -39,6 +41,7 @@ pub(super) fn rows(folded: &Folded) -> Vec<MinerRow> {
             sums: folded.facts.miners.get(&miner).copied().unwrap_or_default(),
             factor_nanos: standing.factor_nanos,
             excluded_until: standing.excluded_until,
+            newest_refusal: folded.facts.refusals.get(&miner).cloned(),
         }
     };
     let members = state.members().iter().map(|member| row(member.owner, Some(member.slot)));
@@ -190,7 +193,7 @@ impl MinerPage {
             h1 { "Miner " code { (self.miner.short()) } }
             p.lead { (self.sentence()) }
             (tiles(&[
-                ("Earned", format!("{} ALPHA", alpha(self.sums.paid_micros)), format!("{} free, {} still vesting", alpha(self.free_micros), alpha(self.vesting_micros))),
+                ("Earned, ALPHA", alpha(self.sums.paid_micros), format!("{} free, {} still vesting", alpha(self.free_micros), alpha(self.vesting_micros))),
                 ("Updates", grouped(self.sums.contributions), format!("{} in the model, {} refused", self.sums.aggregated, self.sums.refused)),
                 ("Trained on", format!("{} tokens", amount(self.sums.tokens)), "in accepted updates".to_owned()),
                 ("Rating", score, format!("factor of pay {}", decimals(self.standing.factor_nanos / 1_000, 6))),
@@ -253,7 +256,7 @@ impl MinerPage {
             Number("gain, others' pages"),
             Number("weight"),
             Number("paid, ALPHA"),
-            Text(""),
+            Text("explained"),
             Text("contribution"),
             Text("state before → after"),
         ];

@@ -112,7 +112,7 @@ impl ObjectPage {
     fn html(&self) -> Markup {
         let size = self.bytes.map_or_else(|| "of unknown size".to_owned(), bytes);
         html! {
-            h1 { (capital(self.kind.name())) " " code { (self.id) } }
+            h1 { (heading(self.kind)) " " code { (self.id) } }
             p.lead { (what_it_is(self.kind)) }
             dl.facts {
                 dt { "size" } dd { (size) }
@@ -219,7 +219,13 @@ impl ObjectPage {
     }
 }
 
-fn capital(word: &str) -> String {
+/// The name of a kind as a heading.
+fn heading(kind: ObjectKind) -> String {
+    let word = match kind {
+        ObjectKind::Manifest(Kind::Window) => "record header",
+        ObjectKind::Manifest(Kind::Body) => "record",
+        kind => kind.name(),
+    };
     let mut letters = word.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

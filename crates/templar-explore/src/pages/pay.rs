@@ -43,7 +43,7 @@ fn html(found: &PayExplanation, pages: &[u64]) -> Markup {
         ol.steps {
             @match &found.contribution {
                 None => { li {
-                    h3 { "Nothing came in time" }
+                    h2 { "Nothing came in time" }
                     p { "The cut names no update of this miner, so nothing is paid." }
                 } }
                 Some(made) => {
@@ -53,7 +53,7 @@ fn html(found: &PayExplanation, pages: &[u64]) -> Markup {
                     @if let Some(factor) = &found.factor { (weighed_against_others(factor)) }
                     @match (&found.weight, &found.mint) {
                         (Some(weight), Some(mint)) => { (weighed(weight)) (minted(weight, mint)) }
-                        _ => { li { h3 { "No part in the pay" } p { "So it has no part in the pay of this window." } } }
+                        _ => { li { h2 { "No part in the pay" } p { "So it has no part in the pay of this window." } } }
                     }
                     @if let Some(vesting) = &found.vesting { (vested(vesting)) }
                 }
@@ -73,7 +73,7 @@ fn validators(keys: &[PublicKey]) -> Markup {
 
 fn contributed(made: &ContributionPart, pages: &[u64]) -> Markup {
     html! { li {
-        h3 { "It trained" }
+        h2 { "It trained" }
         p {
             "It committed to " (html::object(made.id)) ": " (count(made.steps, "step")) " of at most " (made.most_steps) ", on "
             (count(made.tokens, "token")) "."
@@ -90,7 +90,7 @@ fn contributed(made: &ContributionPart, pages: &[u64]) -> Markup {
 
 fn judged(verdict: &VerdictPart) -> Markup {
     html! { li {
-        h3 { "Validators checked it " @if verdict.is_accepted { (tag(Tone::Good, "accepted")) } @else { (tag(Tone::Bad, "refused")) } }
+        h2 { "Validators checked it " @if verdict.is_accepted { (tag(Tone::Good, "accepted")) } @else { (tag(Tone::Bad, "refused")) } }
         p { "The record says: " strong { (verdict.verdict) } "." }
         p { @match (verdict.matched.is_empty(), verdict.is_accepted) {
             (false, _) => { (validators(&verdict.matched)) " repeated the training and got the same hashes." }
@@ -108,7 +108,7 @@ fn measured(found: &LossesPart) -> Markup {
         unassigned_after_nanonats,
     } = found.losses;
     html! { li {
-        h3 { "Validators tried it" }
+        h2 { "Validators tried it" }
         p {
             (validators(&found.measured_by)) " took a trial step with it. On pages that nobody trains on, the loss went from "
             (nats(unassigned_before_nanonats)) " to " (nats(unassigned_after_nanonats)) "; on its own pages from "
@@ -123,14 +123,14 @@ fn measured(found: &LossesPart) -> Markup {
 
 fn unmeasured() -> Markup {
     html! { li {
-        h3 { "Nobody measured it" }
+        h2 { "Nobody measured it" }
         p { "No drawn validator measured it, which changes neither its standing nor its factor." }
     } }
 }
 
 fn weighed_against_others(found: &FactorPart) -> Markup {
     html! { li {
-        h3 { "Its steps beside the others'" }
+        h2 { "Its steps beside the others'" }
         p {
             "One of its steps gained " (found.gain_piconats) " (in 1e-12 nats); the median of all steps is "
             (found.median_piconats) ". So this window counts " (decimals(found.ratio_ppm.into(), 6)) ", and enters the average "
@@ -142,7 +142,7 @@ fn weighed_against_others(found: &FactorPart) -> Markup {
 
 fn weighed(found: &WeightPart) -> Markup {
     html! { li {
-        h3 { "Its weight" }
+        h2 { "Its weight" }
         p { "Its merit is its " (found.rule) ", beside the merits of all miners together." }
         code.sum { (found.merit) " of " (found.merits) " = " (percent(found.weight_ppm.into())) " (" (found.weight_ppm) " millionths)" }
     } }
@@ -150,7 +150,7 @@ fn weighed(found: &WeightPart) -> Markup {
 
 fn minted(weight: &WeightPart, found: &MintPart) -> Markup {
     html! { li {
-        h3 { "Its pay: " (alpha(found.amount_micros)) " ALPHA" }
+        h2 { "Its pay: " (alpha(found.amount_micros)) " ALPHA" }
         p {
             "All miners together proved " (found.proven_steps) " of " (found.target_steps) " steps, so the window mints "
             (alpha(found.emission_micros)) " of " (alpha(found.full_micros)) " ALPHA. Miners have "
@@ -165,7 +165,7 @@ fn minted(weight: &WeightPart, found: &MintPart) -> Markup {
 
 fn vested(found: &VestingPart) -> Markup {
     html! { li {
-        h3 { @if found.is_free { "It is free" } @else { "It still vests" } }
+        h2 { @if found.is_free { "It is free" } @else { "It still vests" } }
         p {
             @if found.is_free { "It became free when window " (found.free_from) " closed." } @else {
                 "It becomes free when window " (found.free_from) " closes; " (alpha(found.vesting_micros))

@@ -138,6 +138,7 @@ impl RunPage {
         html! {
             h1 { (self.name) }
             p.lead { (self.standing()) " " (self.waiting()) }
+            (self.caught())
             (self.tiles())
             div.pair {
                 section { h2 { "What it learns" } (losses.figure()) }
@@ -176,26 +177,44 @@ impl RunPage {
 
     fn waiting(&self) -> Markup {
         let until = self.node.as_ref().and_then(NodeNow::left).map_or_else(
-            || format!("at most {} after this phase began", span(Duration::from_millis(self.phase_ms))),
-            |left| if left.is_zero() { "no longer".to_owned() } else { format!("at most {} more", span(left)) },
+            || format!("This phase lasts at most {}; then", span(Duration::from_millis(self.phase_ms))),
+            |left| match left.is_zero() {
+                true => "The deadline has passed:".to_owned(),
+                false => format!("This phase ends in {} at the latest; then", span(left)),
+            },
         );
         let is_validator = |key: &PublicKey| self.validators.iter().any(|row| row.validator == *key);
         html! {
             @if self.phase != WindowStage::Over {
                 @if self.awaited.is_empty() { "It waits for nobody." } @else {
-                    "It waits, " (until) ", for "
+                    "It waits for "
                     @for (place, one) in self.awaited.iter().take(6).enumerate() {
                         @if place > 0 { ", " }
                         "the " (one.what.name()) " of "
                         @if is_validator(&one.key) { (html::validator(&one.key)) } @else { (html::miner(&one.key)) }
                     }
                     @if self.awaited.len() > 6 { " and " (self.awaited.len() - 6) " more" }
-                    ". Then the others go on without whoever is missing."
+                    ". " (until) " the others go on without whoever is missing."
                 }
                 @if let Some(node) = &self.node {
                     " The " (node.role) " of this home reads the logs of " (count(node.peers as u64, "peer")) "."
                 }
             }
+        }
+    }
+
+    /// The miners whose updates were refused, and how that was found.
+    fn caught(&self) -> Markup {
+        const MOST: usize = 3;
+        let caught = || self.miners.iter().filter_map(|row| Some((row, row.newest_refusal.as_ref()?)));
+        html! {
+            @for (row, (window, reason)) in caught().take(MOST) {
+                p {
+                    (tag(Tone::Bad, "refused")) " " (row.sums.refused) " of " (count(row.sums.contributions, "update")) " of miner "
+                    (html::miner(&row.miner)) ", last in " (html::window(*window)) ": " (reason) "."
+                }
+            }
+            @if caught().count() > MOST { p { "Updates of " (caught().count() - MOST) " more miners were refused." } }
         }
     }
 
@@ -219,8 +238,8 @@ impl RunPage {
             ("Sent", bytes(delta_bytes), saved),
             ("Updates", grouped(contributions), format!("{} refused", grouped(refused))),
             (
-                "Minted",
-                format!("{} ALPHA", alpha(minted_micros)),
+                "Minted, ALPHA",
+                alpha(minted_micros),
                 format!("{} burnt, {} in the treasury", alpha(burnt_micros), alpha(treasury_micros)),
             ),
         ])
@@ -234,7 +253,7 @@ impl RunPage {
             Number("replays"),
             Number("measured"),
             Number("earned, ALPHA"),
-            Text(""),
+            Text("faults"),
         ];
         let rows = html! { @for row in &self.validators { tr {
             th scope="row" { (html::validator(&row.validator)) }
@@ -243,7 +262,7 @@ impl RunPage {
             td.num { (grouped(row.sums.replayed)) }
             td.num { (grouped(row.sums.measured)) }
             td.num { (alpha(row.sums.paid_micros)) }
-            td { @if row.sums.slashed_micros > 0 { (tag(Tone::Bad, "slashed")) } }
+            td { @if row.sums.slashed_micros > 0 { (tag(Tone::Bad, "slashed")) } @else { "none" } }
         } } };
         table("Validators", &heads, rows)
     }

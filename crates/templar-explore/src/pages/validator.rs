@@ -106,9 +106,9 @@ impl ValidatorPage {
             }
             (tiles(&[
                 ("Stake", percent(part as u64), format!("{} of {}", grouped(self.stake), grouped(self.total_stake))),
-                ("Earned", format!("{} ALPHA", alpha(self.sums.paid_micros)), format!("{} free, {} still vesting", alpha(self.free_micros), alpha(self.vesting_micros))),
+                ("Earned, ALPHA", alpha(self.sums.paid_micros), format!("{} free, {} still vesting", alpha(self.free_micros), alpha(self.vesting_micros))),
                 ("Values revealed", format!("{} of {}", self.sums.revealed, self.closed), "for the seeds of windows".to_owned()),
-                ("Slashed", format!("{} ALPHA", alpha(self.sums.slashed_micros)), String::new()),
+                ("Slashed, ALPHA", alpha(self.sums.slashed_micros), String::new()),
             ]))
             h2 { "Pay by window" }
             (pay)

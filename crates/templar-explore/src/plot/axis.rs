@@ -36,13 +36,18 @@ impl Axis {
         });
         let (low, high) = around.unwrap_or((0.0, 1.0));
         let (low, high) = match scale {
-            Scale::Linear => wide(low, high, (high - low) * 0.05),
-            Scale::FromZero => wide(low.min(0.0), high.max(0.0) * 1.05, 0.0),
+            Scale::Linear => wide(low, high),
+            Scale::FromZero => wide(low.min(0.0), high.max(0.0)),
             Scale::Whole => (low - 0.5, high + 0.5),
             Scale::Logarithmic => ((low - 0.1).floor(), (high + 0.1).ceil()),
         };
         let least = if matches!(scale, Scale::Whole | Scale::Logarithmic) { 1.0 } else { 0.0 };
-        Self { scale, low, high, step: round_step((high - low) / TICKS).max(least), from, to }
+        let step = round_step((high - low) / TICKS).max(least);
+        let (low, high) = match scale {
+            Scale::Linear | Scale::FromZero => ((low / step).floor() * step, (high / step).ceil() * step),
+            Scale::Whole | Scale::Logarithmic => (low, high),
+        };
+        Self { scale, low, high, step, from, to }
     }
 
     /// The place of a value.
@@ -53,23 +58,24 @@ impl Axis {
 
     /// The values that are written beside the axis.
     pub(super) fn ticks(&self) -> Vec<f64> {
-        let first = (self.low / self.step).ceil() as i64;
-        let ticks = (first..).map(|index| index as f64 * self.step).take_while(|tick| *tick <= self.high + 1e-12);
+        let first = (self.low / self.step - 1e-6).ceil() as i64;
+        let ticks =
+            (first..).map(|index| index as f64 * self.step).take_while(|tick| *tick <= self.high + self.step * 1e-6);
         let ticks = ticks.take(4 * TICKS as usize);
         if self.scale == Scale::Logarithmic { ticks.map(power_of_ten).collect() } else { ticks.collect() }
     }
 }
 
-/// The interval with `margin` more at both ends, and never empty.
-fn wide(low: f64, high: f64, margin: f64) -> (f64, f64) {
-    let margin = if high - low > 0.0 { margin } else { high.abs().max(1.0) * 0.1 };
+/// The interval, and around a single value one that is not empty.
+fn wide(low: f64, high: f64) -> (f64, f64) {
+    let margin = if high - low > 0.0 { 0.0 } else { high.abs().max(1.0) * 0.1 };
     (low - margin, high + margin)
 }
 
-/// The smallest of 1, 2 and 5 times a power of ten that is at least `step`.
+/// The smallest of 1, 2, 2.5 and 5 times a power of ten that is at least `step`.
 fn round_step(step: f64) -> f64 {
     let power = power_of_ten(step.max(f64::MIN_POSITIVE).log10().floor());
-    let round = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= step);
+    let round = [1.0, 2.0, 2.5, 5.0].into_iter().find(|factor| factor * power >= step);
     round.unwrap_or(10.0) * power
 }
 
@@ -102,7 +108,7 @@ mod tests {
         let axis = Axis::of([7.55, 7.64].into_iter(), Scale::Linear, 240.0, 14.0);
         assert_eq!(
             axis.ticks().iter().map(|tick| label(*tick)).collect::<Vec<_>>(),
-            ["7.56", "7.58", "7.6", "7.62", "7.64"]
+            ["7.54", "7.56", "7.58", "7.6", "7.62", "7.64"]
         );
         let windows = Axis::of([0.0, 3.0].into_iter(), Scale::Whole, 0.0, 100.0);
         assert_eq!(windows.ticks(), [0.0, 1.0, 2.0, 3.0]);

@@ -37,6 +37,7 @@ pub(super) fn without_homes(program: &OsStr) -> [Advice; 3] {
     ]
 }
 
-fn at(program: &OsStr, home: &Path, command: &str) -> String {
+/// A command for a home.
+pub(super) fn at(program: &OsStr, home: &Path, command: &str) -> String {
     format!("{} --home {} {command}", word(program), word(home))
 }

@@ -1,13 +1,14 @@
 //! The end of the demo's story: the result, the cheats, the pay with its reasons, and commands to try next.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use templar_home::shell::word;
 use templar_manifest::PublicKey;
 use templar_testkit::demo::{DemoResult, Pay};
 
-use super::advice::Advice;
+use super::advice::{self, Advice};
 use super::words::{Names, name_of, refusal};
 use crate::printer::{Printer, Tone, alpha, bytes, count, span};
 
@@ -21,6 +22,8 @@ pub(super) struct Ending<'a> {
     pub(super) took: Duration,
     /// Whether the homes were removed.
     pub(super) clean: bool,
+    /// How this program was called.
+    pub(super) program: &'a OsStr,
 }
 
 impl Ending<'_> {
@@ -50,6 +53,8 @@ impl Ending<'_> {
         } else {
             self.line(format_args!("The demo took {}. The homes take {room}. To remove them:", span(self.took)));
             self.command(format_args!("rm -r {}", word(&result.home)));
+            self.line("To look at the run in a browser, and to audit it there:");
+            self.command(advice::at(self.program, &result.home.join("audit"), "explore"));
         }
         self.line("");
         self.line("Try next:");

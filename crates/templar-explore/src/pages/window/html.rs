@@ -18,7 +18,7 @@ impl WindowPage {
                 ("Held-out loss", nats(self.row.held_out_loss_nanonats), "nats a token, of the model after it".to_owned()),
                 ("In the model", count(self.row.aggregated as u64, "update"), format!("of {} that came in time", self.row.in_cut)),
                 ("Sent", bytes(self.row.delta_bytes), format!("{} as 32-bit floats", bytes(self.row.fp32_bytes))),
-                ("Minted", format!("{} ALPHA", alpha(self.row.minted_micros)), slashed(self.row.slashed_micros)),
+                ("Minted, ALPHA", alpha(self.row.minted_micros), slashed(self.row.slashed_micros)),
             ]))
             h2 { "From commitment to model" }
             (self.funnel())
@@ -28,7 +28,7 @@ impl WindowPage {
             p.soft { "Drawn validators repeat the training of an update, and try the update on pages that the seed draws." }
             @for (id, score) in &self.scores {
                 p { "Validator " (html::validator(&score.validator)) ", score " (html::object(*id)) }
-                (measured(&score.entries))
+                (measured(&score.validator, &score.entries))
             }
             (self.standings())
             (self.pay())
@@ -89,15 +89,12 @@ impl WindowPage {
         let heads = [
             Text("miner"),
             Text("verdict"),
-            Text("why"),
-            Number("steps"),
-            Number("training loss"),
             Number("gain, others' pages"),
             Number("gain, own pages"),
             Number("weight"),
             Number("paid, ALPHA"),
             Text("update"),
-            Text(""),
+            Text("explained"),
         ];
         table("Updates of this window", &heads, html! { @for update in &self.updates { (self.update(update)) } })
     }
@@ -105,23 +102,20 @@ impl WindowPage {
     fn update(&self, update: &Update) -> Markup {
         html! { tr {
             th scope="row" { (html::miner(&update.miner)) }
-            td { (verdict(update)) }
-            td.why { @if let Some(reason) = &update.reason { (reason) } @else { "in the new model" } }
-            td.num { (update.steps) }
-            td.num { (nats(update.loss_nanonats)) }
+            td.why { (verdict(update)) @if let Some(reason) = &update.reason { " " (reason) } }
             @match &update.losses {
                 Some(losses) => { td.num { (change(losses.gain_nanonats())) } td.num { (change(losses.own_gain_nanonats())) } }
                 None => { td.num { "–" } td.num { "–" } }
             }
             td.num { (percent(update.weight_ppm.into())) }
             td.num { (alpha(update.paid_micros)) }
-            td {
+            td.line {
                 @match update.delta {
                     Some(delta) => { (html::object(delta)) " " small.soft { (bytes(update.delta_bytes)) } }
                     None => { (html::object(update.contribution)) }
                 }
             }
-            td { a href={ "/miner/" (update.miner) "/pay/" (self.row.window) } { "why this pay" } }
+            td.line { a href={ "/miner/" (update.miner) "/pay/" (self.row.window) } { "why this pay" } }
         } }
     }
 
@@ -252,7 +246,7 @@ fn verdict(update: &Update) -> Markup {
     }
 }
 
-fn measured(entries: &[MeasuredContribution]) -> Markup {
+fn measured(validator: &PublicKey, entries: &[MeasuredContribution]) -> Markup {
     let heads = [
         Text("miner"),
         Text("replay"),
@@ -261,7 +255,7 @@ fn measured(entries: &[MeasuredContribution]) -> Markup {
         Number("after"),
         Number("own pages before"),
         Number("after"),
-        Text("nearest update"),
+        Text("nearest, and what it shares"),
     ];
     let rows = html! { @for entry in entries { tr {
         th scope="row" { (html::miner(&entry.miner)) }
@@ -280,9 +274,9 @@ fn measured(entries: &[MeasuredContribution]) -> Markup {
             }
             None => { td.num { "–" } td.num { "–" } td.num { "–" } td.num { "–" } }
         }
-        td { @if let Some(nearest) = &entry.nearest { (html::miner(nearest)) " shares " (percent(entry.overlap_ppm.into())) } @else { "–" } }
+        td.line { @if let Some(nearest) = &entry.nearest { (html::miner(nearest)) ", " (percent(entry.overlap_ppm.into())) } @else { "–" } }
     } } };
-    table("What this validator found", &heads, rows)
+    table(&format!("What validator {} found", validator.short()), &heads, rows)
 }
 
 fn signed(signatures: &Signatures) -> Markup {

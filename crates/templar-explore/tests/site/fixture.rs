@@ -20,8 +20,8 @@ use templar_testkit::trainer::NoiseTrainer;
 use templar_train::StepReport;
 use tower::ServiceExt as _;
 
-use crate::Source;
-use crate::server::{Site, router};
+use templar_explore::Source;
+use templar_explore::server::{Site, router};
 
 /// A name that is markup.
 pub(super) const NAME: &str = "<script>alert(1)</script>\"'&<b>";
@@ -46,6 +46,7 @@ const SETTINGS: [&str; 9] = [
 
 /// The home of the run, and the site of it.
 pub(super) struct Stage {
+    pub(super) source: Arc<Source>,
     pub(super) site: Arc<Site>,
     pub(super) root: PathBuf,
     pub(super) run: RunId,
@@ -96,26 +97,40 @@ impl Stage {
         drop((replica, executor));
         drop(Arc::into_inner(access).expect("nobody else has the home"));
         let source = Arc::new(Source::open(&root, None).unwrap());
-        let site = Site::new(source, "127.0.0.1:8460".parse().unwrap(), &[], TOKEN.to_owned());
+        let site = Site::new(source.clone(), "127.0.0.1:8460".parse().unwrap(), &[], TOKEN.to_owned());
         let [validator, honest, cheat] = [validator, honest, cheat].map(|key| key.public());
-        Self { site, root, run, honest, cheat, validator, _dir: dir }
+        Self { source, site, root, run, honest, cheat, validator, _dir: dir }
+    }
+
+    /// The directory of the run.
+    pub(super) fn run_dir(&self) -> PathBuf {
+        self.root.join("runs").join(self.run.to_string())
     }
 
     /// The answer to a request that a browser would send.
     pub(super) fn get(&self, path: &str) -> Reply {
-        self.ask(Request::get(path).header("host", "localhost:8460").body(Body::empty()).unwrap())
+        get(&self.site, path)
     }
 
-    /// The answer to any request, without a socket.
+    /// The answer to any request.
     pub(super) fn ask(&self, request: Request<Body>) -> Reply {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let response = router(self.site.clone()).oneshot(request).await.unwrap();
-            let (head, body) = response.into_parts();
-            let body = to_bytes(body, 64 << 20).await.unwrap();
-            Reply { status: head.status, headers: head.headers, body: String::from_utf8(body.to_vec()).unwrap() }
-        })
+        ask(&self.site, request)
     }
+}
+
+/// The answer of a site to a request that a browser would send.
+pub(super) fn get(site: &Arc<Site>, path: &str) -> Reply {
+    ask(site, Request::get(path).header("host", "localhost:8460").body(Body::empty()).unwrap())
+}
+
+/// The answer of a site to any request, without a socket.
+fn ask(site: &Arc<Site>, request: Request<Body>) -> Reply {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (head, body) = router(site.clone()).oneshot(request).await.unwrap().into_parts();
+        let body = to_bytes(body, 64 << 20).await.unwrap();
+        Reply { status: head.status, headers: head.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+    })
 }
 
 /// An answer.
@@ -169,7 +184,8 @@ fn play(executor: &Executor, replica: &mut Replica, miners: [&SecretKey; 2]) {
         if node.closed().len() > closed {
             return;
         }
-        let contributions: Vec<Signed<Contribution>> = node.contributions().cloned().collect();
+        let mut contributions: Vec<Signed<Contribution>> = node.contributions().cloned().collect();
+        contributions.sort_by_key(|signed| signed.payload().miner);
         let todo = node.todo().into_iter().find(|output| !matches!(output, Output::Timer { .. }));
         match todo.expect("something to do") {
             Output::Sign(document) => drop(replica.sign(document).unwrap()),

@@ -8,9 +8,10 @@ use axum::http::{Method, Request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tower::ServiceExt as _;
 
 use super::fixture::{Reply, Stage, TOKEN, stage};
-use crate::server::{Site, serve};
+use templar_explore::server::{Site, router, serve};
 
 fn with_host(stage: &Stage, host: Option<&str>) -> Reply {
     let request = Request::get("/run");
@@ -94,16 +95,33 @@ fn nothing_changes_without_the_token_of_this_site() {
 #[test]
 fn an_open_address_only_shows() {
     let stage = stage();
-    let source = stage.site.source().clone();
+    let source = stage.source.clone();
     let site = Site::new(source, "192.0.2.7:80".parse().unwrap(), &["run.example".to_owned()], TOKEN.to_owned());
-    assert!(site.is_named("192.0.2.7:80") && site.is_named("RUN.example") && !site.is_named("localhost"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let status = runtime.block_on(async {
-        use tower::ServiceExt as _;
-        let request = Request::post("/audit").header("host", "run.example").body(Body::from(format!("token={TOKEN}")));
-        crate::server::router(site.clone()).oneshot(request.unwrap()).await.unwrap().status()
-    });
-    assert_eq!(status, 403);
+    let status = |request: Request<Body>| {
+        runtime.block_on(async { router(site.clone()).oneshot(request).await.unwrap().status().as_u16() })
+    };
+    for (host, expected) in [("192.0.2.7:80", 200), ("RUN.example", 200), ("localhost", 421), ("127.0.0.1:80", 421)] {
+        assert_eq!(status(Request::get("/run").header("host", host).body(Body::empty()).unwrap()), expected, "{host}");
+    }
+    let start = Request::post("/audit").header("host", "run.example").body(Body::from(format!("token={TOKEN}")));
+    assert_eq!(status(start.unwrap()), 403);
+}
+
+/// A site that is reached by another name too, such as that of a proxy, starts audits only from this machine.
+#[test]
+fn a_proxy_only_shows() {
+    let stage = stage();
+    let names = ["run.example".to_owned()];
+    let site = Site::new(stage.source.clone(), "127.0.0.1:8460".parse().unwrap(), &names, TOKEN.to_owned());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ask = |request: Request<Body>| runtime.block_on(async { router(site.clone()).oneshot(request).await.unwrap() });
+    let page = ask(Request::get("/audit").header("host", "run.example").body(Body::empty()).unwrap());
+    assert_eq!(page.status(), 200);
+    let page = runtime.block_on(axum::body::to_bytes(page.into_body(), 1 << 20)).unwrap();
+    assert!(!String::from_utf8_lossy(&page).contains(TOKEN));
+    let start = Request::post("/audit").header("host", "run.example").header("origin", "http://run.example");
+    assert_eq!(ask(start.body(Body::from(format!("token={TOKEN}"))).unwrap()).status(), 403);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! The whole site over a small run: its links, its figures, hostile texts, hostile requests, and the audit.
 
+#[path = "site/fixture.rs"]
 mod fixture;
+#[path = "site/guard.rs"]
 mod guard;
+#[path = "site/truth.rs"]
 mod truth;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -47,7 +50,7 @@ fn crawl(stage: &Stage) -> BTreeMap<String, String> {
 fn every_link_answers_and_every_page_has_a_twin() {
     let stage = stage();
     // Without this every page of an object would open the home again.
-    let _held = stage.site.source().access().unwrap();
+    let _held = stage.source.access().unwrap();
     let pages = crawl(&stage);
     assert!(pages.len() > 80, "{:?}", pages.keys());
     for kind in
@@ -66,7 +69,7 @@ fn every_link_answers_and_every_page_has_a_twin() {
 #[test]
 fn texts_of_strangers_are_text_and_nothing_runs_or_comes_from_elsewhere() {
     let stage = stage();
-    let _held = stage.site.source().access().unwrap();
+    let _held = stage.source.access().unwrap();
     let mut pages: Vec<String> =
         crawl(&stage).into_iter().filter(|(path, _)| !path.contains('.')).map(|(_, page)| page).collect();
     for path in ["/find?q=%3Cb%3E%22%E2%80%AE", "/miner/%3Cscript%3E", "/object/<i>", "/window/<i>", "/nothing/<i>"] {
