@@ -25,9 +25,7 @@ pub(crate) fn answer(desk: &Desk<'_>, place: Option<&Place>) -> Answer {
         None => Err(Missing::page("There is no such page", "The site has no page at this address.")),
     };
     match found {
-        Ok(Found { title, body: Body::Html(main) }) => {
-            html(200, pages::frame(desk.source, &title, place, main).into_string())
-        }
+        Ok(Found { title, body: Body::Html(main) }) => html(200, pages::frame(desk, &title, place, main).into_string()),
         Ok(Found { body: Body::Json(text), .. }) => json(200, text),
         Err(missing) => refuse(desk, missing),
     }
@@ -43,7 +41,7 @@ fn refuse(desk: &Desk<'_>, missing: Missing) -> Answer {
     match form {
         Form::Html => {
             let (title, main) = missing.html();
-            html(status, pages::frame(desk.source, &title, None, main).into_string())
+            html(status, pages::frame(desk, &title, None, main).into_string())
         }
         Form::Json => json(status, missing.json().to_string()),
     }

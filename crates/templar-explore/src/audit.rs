@@ -66,9 +66,10 @@ pub(crate) struct CheckedWindow {
 }
 
 impl AuditDesk {
-    /// The number of changes so far, for those who wait for one.
-    pub(crate) fn steps(&self) -> u64 {
-        self.steps.load(Ordering::Acquire)
+    /// A text that changes whenever a page may be another one: with the entries of the journal, and with each step of the
+    /// audit.
+    pub(crate) fn news(&self, entries: usize) -> String {
+        format!("{entries}.{}", self.steps.load(Ordering::Acquire))
     }
 
     /// A copy of the progress.

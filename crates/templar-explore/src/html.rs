@@ -91,6 +91,11 @@ impl Tone {
     }
 }
 
+/// Parts with commas between them.
+pub(crate) fn joined(parts: impl Iterator<Item = Markup>) -> Markup {
+    html! { @for (place, part) in parts.enumerate() { @if place > 0 { ", " } (part) } }
+}
+
 /// A command for a terminal.
 pub(crate) fn command(text: &str) -> Markup {
     html! { pre.command tabindex="0" { (text) } }

@@ -16,7 +16,6 @@ use templar_query::reference::Reference;
 
 use crate::page::{Desk, Found, Missing, one_of};
 use crate::place::Place;
-use crate::source::Source;
 
 /// Finds the page of a place.
 pub(crate) fn find(desk: &Desk<'_>, place: &Place) -> Result<Found, Missing> {
@@ -119,8 +118,10 @@ fn found(desk: &Desk<'_>, text: &str) -> Missing {
 }
 
 /// The whole page around its main part.
-pub(crate) fn frame(source: &Source, title: &str, place: Option<&Place>, main: Markup) -> Markup {
-    let (name, run) = (&source.context().genesis.name, source.context().run);
+pub(crate) fn frame(desk: &Desk<'_>, title: &str, place: Option<&Place>, main: Markup) -> Markup {
+    let context = desk.source.context();
+    let (name, run) = (&context.genesis.name, context.run);
+    let news = desk.audit.news(desk.source.entries());
     let twin = place.filter(|place| !matches!(place, Place::Find(_))).map(|place| format!("{}.json", place.path()));
     let areas =
         [("/run", "Run"), ("/windows", "Windows"), ("/miners", "Miners"), ("/dataset", "Dataset"), ("/audit", "Audit")];
@@ -158,7 +159,7 @@ pub(crate) fn frame(source: &Source, title: &str, place: Option<&Place>, main: M
                         button { "Find" }
                     }
                 } }
-                main id="main" data-live[is_live] { (main) }
+                main id="main" data-live=[is_live.then_some(news)] { (main) }
                 footer {
                     span { "Everything here is read from the files of this machine, and can be computed again." }
                     @if let Some(twin) = twin { a href=(twin) { "This page as JSON" } }

@@ -5,8 +5,8 @@
 //! changes something must carry a token that only a page of this site holds. Whoever reaches the address can read the
 //! run, as anybody with its records can, and nothing else of the home.
 //!
-//! A connection answers one request, and everything about it is bounded: the length of the request, the time until it is
-//! there, the time until the answer is taken, and the number of connections.
+//! A connection answers one request, and everything about it is bounded: the length of the request, the time until it
+//! is there, the time until the answer is taken, and the number of connections.
 
 mod live;
 
@@ -85,9 +85,9 @@ impl std::fmt::Debug for Site {
 }
 
 impl Site {
-    /// The site of a run that listens on `address`. Requests may name it by that address, by `localhost` where only this
-    /// machine can reach it, and by `names`. `token` is a text that nobody can guess; an audit can be started with it,
-    /// where only this machine can reach the address.
+    /// The site of a run that listens on `address`. Requests may name it by that address, by `localhost` where only
+    /// this machine can reach it, and by `names`. `token` is a text that nobody can guess. It starts an audit, where
+    /// only this machine can reach the address.
     pub fn new(source: Arc<Source>, address: SocketAddr, names: &[String], token: String) -> Arc<Self> {
         let mut hosts: BTreeSet<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
         hosts.insert(host_of(address.ip()));
@@ -103,6 +103,11 @@ impl Site {
             at_work: Arc::new(Semaphore::new(MAX_AT_WORK)),
             live: Arc::new(Semaphore::new(MAX_LIVE)),
         })
+    }
+
+    /// A text that changes whenever a page may be another one.
+    fn news(&self) -> String {
+        self.audit.news(self.source.entries())
     }
 
     /// Whether a request may name this server so: a name or an address, with or without a port.
@@ -245,7 +250,8 @@ fn guarded(status: StatusCode, kind: &str, body: Body) -> Response {
         (CONTENT_TYPE, kind),
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
+        // With `no-referrer`, browsers send the form of this site as if it came from nowhere.
+        (REFERRER_POLICY, "same-origin"),
         (CACHE_CONTROL, "no-store"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),

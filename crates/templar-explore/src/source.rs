@@ -104,6 +104,11 @@ impl Source {
         Ok(folded.entries)
     }
 
+    /// The number of entries when the journal was last read.
+    pub(crate) fn entries(&self) -> usize {
+        self.folded.read().entries
+    }
+
     /// The run as the journal told it when it was last read.
     pub(crate) fn folded(&self) -> RwLockReadGuard<'_, Folded> {
         self.folded.read()

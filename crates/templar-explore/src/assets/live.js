@@ -5,14 +5,11 @@
   if (!main || !window.EventSource) return;
   const note = document.getElementById("live");
   const events = new EventSource("/live");
-  let shown = null;
+  let shown = main.dataset.live;
   const open = (element) => Array.from(element.querySelectorAll("details"), (part) => part.open);
   events.onmessage = async (event) => {
     note.textContent = "live";
-    if (shown === null || shown === event.data) {
-      shown = event.data;
-      return;
-    }
+    if (shown === event.data) return;
     const answer = await fetch(location.href);
     if (!answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -23,7 +20,7 @@
     main.replaceChildren(...fresh.childNodes);
     const again = focus && Array.from(main.querySelectorAll("a[href]")).find((link) => link.getAttribute("href") === focus);
     if (again) again.focus({ preventScroll: true });
-    shown = event.data;
+    shown = fresh.dataset.live;
   };
   events.onerror = () => { note.textContent = "not connected"; };
 })();

@@ -13,6 +13,13 @@ use crate::text::count;
 /// The most windows of which the page has a row: the newest that the audit has begun.
 const MAX_ROWS: usize = 200;
 
+/// What a square of the grid can look like: its class, its mark, and its meaning.
+const TO_DO: (&str, &str, &str) = ("", "·", "to do");
+const UNDER_WAY: (&str, &str, &str) = ("wait", "…", "under way");
+const SAME: (&str, &str, &str) = ("good", "✓", "the same hashes");
+const ANOTHER: (&str, &str, &str) = ("bad", "✗", "another result");
+const MISSING: (&str, &str, &str) = ("wait", "?", "an input is missing");
+
 #[derive(Debug, Serialize)]
 struct AuditPage {
     /// The number of closed windows.
@@ -53,8 +60,9 @@ impl AuditPage {
         html! {
             h1 { "Audit" }
             p.lead {
-                "Believe nothing here: this computes all of it again from the files of this home alone. Each update is trained "
-                "again, each measurement taken again, each record, model and balance made again, and every hash compared."
+                "Believe nothing here: this computes all of it again from the files of this home alone. Each update is "
+                "trained again, each measurement taken again, each record, model and balance made again, and every "
+                "hash compared."
             }
             (self.banner())
             @if self.progress.stage != AuditStage::Running { (self.start()) }
@@ -76,11 +84,14 @@ impl AuditPage {
                 Some(token) => {
                     form action="/audit" method="post" {
                         input type="hidden" name="token" value=(token);
-                        button.main { @if self.progress.stage == AuditStage::Done { "Compute it again" } @else { "Compute it all again" } }
+                        button.main { "Compute it all again" }
                     }
-                    p.note { "It uses the processors of this machine and takes about as long as the training did. Meanwhile no node can start in this home." }
+                    p.note {
+                        "It uses the processors of this machine and takes about as long as the training did. Meanwhile "
+                        "no node can start in this home."
+                    }
                 }
-                None => { p { "An audit can be started from here only where the explorer listens on this machine alone." } }
+                None => { p { "An audit can be started only from a browser on the machine of the explorer." } }
             }
         }
     }
@@ -93,12 +104,19 @@ impl AuditPage {
                 (AuditStage::Running, ..) => { p.banner.wait role="status" {
                     "Computing: " (self.done()) " of " (count(self.closed as u64, "window")) " done."
                 } }
-                (AuditStage::Done, _, Some(error)) => { p.banner.bad role="status" { "The audit ended before its end: " (error) } }
+                (AuditStage::Done, _, Some(error)) => {
+                    p.banner.bad role="status" { "The audit ended before its end: " (error) }
+                }
                 (AuditStage::Done, Some(answer), None) => { p.banner.(tone(answer.verdict).class()) role="status" {
                     @match answer.verdict {
-                        AuditAnswer::Match => { "Match: " (count(self.done() as u64, "window")) " computed again, and every hash is the same." }
+                        AuditAnswer::Match => {
+                            "Match: " (count(self.done() as u64, "window"))
+                            " computed again, and every hash is the same."
+                        }
                         AuditAnswer::Mismatch => { "Mismatch: something is not what the records say." }
-                        AuditAnswer::Unavailable => { "Not everything could be computed: an input is missing or damaged here." }
+                        AuditAnswer::Unavailable => {
+                            "Not everything could be computed: an input is missing or damaged here."
+                        }
                     }
                     @if let Some(what) = &answer.what { " " (what) }
                 } }
@@ -119,9 +137,10 @@ impl AuditPage {
         html! {
             div.grid-audit { (html::table("Windows, computed again", &heads, rows)) }
             p.note {
-                span.cell { "·" } " to do  " span.cell.wait { "…" } " under way  " span.cell.good { "✓" } " the same hashes  "
-                span.cell.bad { "✗" } " another result  " span.cell.wait { "?" } " an input is missing"
-                @if most > 0 { ". An update that was refused is the same if it is refused again, for the same reason." }
+                @for (class, mark, words) in [TO_DO, UNDER_WAY, SAME, ANOTHER, MISSING] {
+                    span class={ "cell " (class) } aria-hidden="true" { (mark) } " " (words) "  "
+                }
+                @if most > 0 { "An update that was refused is the same if it is refused again, for the same reason." }
             }
         }
     }
@@ -162,7 +181,9 @@ impl AuditPage {
         let faults: Vec<_> = self.progress.windows.iter().flat_map(of_window).take(MAX_ROWS).collect();
         html! { @if !faults.is_empty() {
             h2 { "What is not the same" }
-            ul { @for (place, answer, why) in faults { li { (tag(tone(answer), answer.name())) " " (place) ": " (why) } } }
+            ul { @for (place, answer, why) in faults {
+                li { (tag(tone(answer), answer.name())) " " (place) ": " (why) }
+            } }
         } }
     }
 }
@@ -181,13 +202,14 @@ fn parts(parts: &[CheckedPart]) -> Markup {
 
 fn cell(verdict: Option<&VerdictView>, is_next: bool, what: &str) -> Markup {
     let (class, mark, words) = match verdict.map(|verdict| verdict.verdict) {
-        Some(AuditAnswer::Match) => ("good", "✓", "the same hashes"),
-        Some(AuditAnswer::Mismatch) => ("bad", "✗", "another result"),
-        Some(AuditAnswer::Unavailable) => ("wait", "?", "an input is missing"),
-        None if is_next => ("wait", "…", "under way"),
-        None => ("", "·", "to do"),
+        Some(AuditAnswer::Match) => SAME,
+        Some(AuditAnswer::Mismatch) => ANOTHER,
+        Some(AuditAnswer::Unavailable) => MISSING,
+        None if is_next => UNDER_WAY,
+        None => TO_DO,
     };
-    html! { span class={ "cell " (class) } role="img" aria-label={ (what) ": " (words) } title={ (what) ": " (words) } { (mark) } }
+    let name = format!("{what}: {words}");
+    html! { span class={ "cell " (class) } role="img" aria-label=(name) title=(name) { (mark) } }
 }
 
 fn tone(answer: AuditAnswer) -> Tone {

@@ -51,6 +51,7 @@ impl DatasetPage {
             td { (html::object(shard.blob)) } td { (part) } td.num { (grouped(shard.tokens)) }
             td.num { (bytes(shard.tokens.saturating_mul(self.dataset.token_bytes.into()))) }
         } } };
+        let tokens = |number: u64| format!("{} tokens", amount(number));
         html! {
             h1 { "Dataset " (name) }
             p.lead {
@@ -58,8 +59,8 @@ impl DatasetPage {
                 " tokens. The seed of each window draws the pages of every miner, so nobody chooses what it trains on."
             }
             (tiles(&[
-                ("To train on", format!("{} tokens", amount(self.dataset.training_tokens())), count(self.training_pages, "page")),
-                ("Held out", format!("{} tokens", amount(self.dataset.validation_tokens())), count(self.held_out_pages, "page")),
+                ("To train on", tokens(self.dataset.training_tokens()), count(self.training_pages, "page")),
+                ("Held out", tokens(self.dataset.validation_tokens()), count(self.held_out_pages, "page")),
                 ("Vocabulary", format!("{} tokens", grouped(self.dataset.vocab_size.into())), String::new()),
             ]))
             dl.facts {
@@ -138,8 +139,12 @@ impl TextPage {
         html! {
             h1 { "Page " (self.page) " of the " (self.part) " text" }
             p.more {
-                @if self.page > 0 { a href={ "/dataset/" (self.part) "/" (self.page - 1) } { "← Page " (self.page - 1) } }
-                @if self.page + 1 < self.pages { a href={ "/dataset/" (self.part) "/" (self.page + 1) } { "Page " (self.page + 1) " →" } }
+                @if let Some(page) = self.page.checked_sub(1) {
+                    a href={ "/dataset/" (self.part) "/" (page) } { "← Page " (page) }
+                }
+                @if self.page + 1 < self.pages {
+                    a href={ "/dataset/" (self.part) "/" (self.page + 1) } { "Page " (self.page + 1) " →" }
+                }
                 a href="/dataset" { "The dataset" }
             }
             pre tabindex="0" dir="auto" { (shown) }
@@ -147,8 +152,13 @@ impl TextPage {
             @if self.part == Part::HeldOut.name() {
                 p { "Nobody: held-out text only measures the loss of each new model." }
             } @else if self.read_by.is_empty() {
-                p { "No miner was given this page so far"
-                    @if let Some(since) = self.known_since.filter(|since| since.0 > 0) { ", counted from window " (since) } "." }
+                p {
+                    "No miner was given this page so far"
+                    @if let Some(since) = self.known_since.filter(|since| since.0 > 0) {
+                        ", counted from window " (since)
+                    }
+                    "."
+                }
             } @else {
                 ul { @for (window, miner) in &self.read_by {
                     li { "Miner " (html::miner(miner)) " was given it in " (html::window(*window)) "." }

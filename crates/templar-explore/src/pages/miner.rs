@@ -80,20 +80,22 @@ pub(super) fn table_of<'a>(rows: impl Iterator<Item = &'a MinerRow>) -> Markup {
 #[derive(Debug, Serialize)]
 struct MinerList {
     slots: u32,
+    /// The number of slots that are taken.
+    members: usize,
     miners: Vec<MinerRow>,
 }
 
 pub(super) fn list(desk: &Desk<'_>) -> Result<Found, Missing> {
     let folded = desk.source.folded();
-    let list = MinerList { slots: desk.source.context().genesis.registration.slots, miners: rows(&folded) };
+    let (slots, members) = (desk.source.context().genesis.registration.slots, folded.node.state().members().len());
+    let list = MinerList { slots, members, miners: rows(&folded) };
     drop(folded);
     Ok(Found::page(desk.form, "Miners", &list, |list| {
         html! {
             h1 { "Miners" }
             p.lead {
-                (count(list.miners.iter().filter(|row| row.slot.is_some()).count() as u64, "miner")) " of at most " (list.slots)
-                " have a slot. A miner is paid for training steps that were repeated with the same result, a little more or less "
-                "for what the steps were worth."
+                (count(list.members as u64, "miner")) " of at most " (list.slots) " have a slot. A miner is paid for "
+                "training steps that were repeated with the same result, a little more or less for their worth."
             }
             (table_of(list.miners.iter()))
         }
@@ -189,12 +191,14 @@ impl MinerPage {
         let slot = self.slot.map_or_else(|| "none now".to_owned(), |slot| slot.to_string());
         let since = self.since.map_or_else(String::new, |since| format!("since window {since}"));
         let score = format!("{:.3}", self.standing.ordinal_picos as f64 / 1e12);
+        let balance = format!("{} free, {} still vesting", alpha(self.free_micros), alpha(self.vesting_micros));
+        let updates = format!("{} in the model, {} refused", self.sums.aggregated, self.sums.refused);
         html! {
             h1 { "Miner " code { (self.miner.short()) } }
             p.lead { (self.sentence()) }
             (tiles(&[
-                ("Earned, ALPHA", alpha(self.sums.paid_micros), format!("{} free, {} still vesting", alpha(self.free_micros), alpha(self.vesting_micros))),
-                ("Updates", grouped(self.sums.contributions), format!("{} in the model, {} refused", self.sums.aggregated, self.sums.refused)),
+                ("Earned, ALPHA", alpha(self.sums.paid_micros), balance),
+                ("Updates", grouped(self.sums.contributions), updates),
                 ("Trained on", format!("{} tokens", amount(self.sums.tokens)), "in accepted updates".to_owned()),
                 ("Rating", score, format!("factor of pay {}", decimals(self.standing.factor_nanos / 1_000, 6))),
                 ("Slot", slot, since),
@@ -205,13 +209,17 @@ impl MinerPage {
             h2 { "Updates, the newest first" }
             (self.contributions())
             @if self.sums.contributions > self.contributions.len() as u64 {
-                p.note { "The newest " (self.contributions.len()) " of " (grouped(self.sums.contributions)) " are listed." }
+                p.note {
+                    "The newest " (self.contributions.len()) " of " (grouped(self.sums.contributions)) " are listed."
+                }
             }
             h2 { "Keys and state" }
             dl.facts {
                 dt { "owner" } dd { code.whole { (self.miner) } }
                 @if let Some(node) = self.node { dt { "trains with" } dd { code.whole { (node) } } }
-                @if let Some(state) = self.state { dt { "state" } dd { (html::object(state)) " begins its next update" } }
+                @if let Some(state) = self.state {
+                    dt { "state" } dd { (html::object(state)) " begins its next update" }
+                }
             }
         }
     }
@@ -262,7 +270,10 @@ impl MinerPage {
         ];
         let rows = html! { @for row in &self.contributions { tr {
             th scope="row" { (html::window(row.window)) }
-            td.why { (tag(if row.is_accepted { Tone::Good } else { Tone::Bad }, if row.is_accepted { "accepted" } else { "refused" })) " " (row.verdict) }
+            td.why {
+                @if row.is_accepted { (tag(Tone::Good, "accepted")) } @else { (tag(Tone::Bad, "refused")) }
+                " " (row.verdict)
+            }
             td.num { (row.steps) }
             td.num { (nats(row.loss_nanonats)) }
             td.num { @if let Some(gain) = row.gain_nanonats { (change(gain.into())) } @else { "–" } }

@@ -116,12 +116,18 @@ impl ObjectPage {
             p.lead { (what_it_is(self.kind)) }
             dl.facts {
                 dt { "size" } dd { (size) }
-                dt { "here" } dd { @if self.here { (tag(Tone::Good, "its bytes are in this home")) } @else { (tag(Tone::Quiet, "its bytes are not in this home")) } }
+                dt { "here" }
+                dd {
+                    @if self.here { (tag(Tone::Good, "its bytes are in this home")) }
+                    @else { (tag(Tone::Quiet, "its bytes are not in this home")) }
+                }
                 @if !self.signers.is_empty() {
                     dt { "signed by" }
-                    dd { @for (place, signer) in self.signers.iter().enumerate() { @if place > 0 { ", " } (self.key(signer)) } }
+                    dd { (html::joined(self.signers.iter().map(|signer| self.key(signer)))) }
                 }
-                @if let Some(window) = self.window() { dt { "window" } dd { a href={ "/window/" (window) } { (window) } } }
+                @if let Some(window) = self.window() {
+                    dt { "window" } dd { a href={ "/window/" (window) } { (window) } }
+                }
             }
             @if let Some(why) = &self.unread { p { (tag(Tone::Wait, "not decoded")) " " (why) } }
             (self.fields())
@@ -163,7 +169,9 @@ impl ObjectPage {
         html! {
             h2 { "Fields" }
             div.fields { (table("Decoded fields", &[Text("field"), Text("value")], rows)) }
-            @if all.len() > MAX_ROWS { p.note { "The first " (MAX_ROWS) " of " (count(all.len() as u64, "field")) ". The JSON page has all." } }
+            @if all.len() > MAX_ROWS {
+                p.note { "The first " (MAX_ROWS) " of " (count(all.len() as u64, "field")) ". The JSON page has all." }
+            }
         }
     }
 

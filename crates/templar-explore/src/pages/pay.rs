@@ -38,8 +38,13 @@ pub(super) fn page(desk: &Desk<'_>, miner: &PublicKey, window: WindowIndex) -> R
 fn html(found: &PayExplanation, pages: &[u64]) -> Markup {
     let paid = found.mint.map_or(0, |mint| mint.amount_micros);
     html! {
-        h1 { "Why miner " (html::miner(&found.miner)) " was paid " (alpha(paid)) " ALPHA in " (html::window(found.window)) }
-        p.lead { "Every number is computed again from the journal of this home, and anybody with the records gets the same." }
+        h1 {
+            "Why miner " (html::miner(&found.miner)) " was paid " (alpha(paid)) " ALPHA in "
+            (html::window(found.window))
+        }
+        p.lead {
+            "Every number is computed again from the journal of this home, and anybody with the records gets the same."
+        }
         ol.steps {
             @match &found.contribution {
                 None => { li {
@@ -67,7 +72,7 @@ fn html(found: &PayExplanation, pages: &[u64]) -> Markup {
 fn validators(keys: &[PublicKey]) -> Markup {
     html! {
         @if keys.is_empty() { "no validator" }
-        @for (place, key) in keys.iter().enumerate() { @if place > 0 { ", " } (html::validator(key)) }
+        (html::joined(keys.iter().map(html::validator)))
     }
 }
 
@@ -75,8 +80,8 @@ fn contributed(made: &ContributionPart, pages: &[u64]) -> Markup {
     html! { li {
         h2 { "It trained" }
         p {
-            "It committed to " (html::object(made.id)) ": " (count(made.steps, "step")) " of at most " (made.most_steps) ", on "
-            (count(made.tokens, "token")) "."
+            "It committed to " (html::object(made.id)) ": " (count(made.steps, "step")) " of at most " (made.most_steps)
+            ", on " (count(made.tokens, "token")) "."
         }
         @if !pages.is_empty() {
             details {
@@ -90,7 +95,10 @@ fn contributed(made: &ContributionPart, pages: &[u64]) -> Markup {
 
 fn judged(verdict: &VerdictPart) -> Markup {
     html! { li {
-        h2 { "Validators checked it " @if verdict.is_accepted { (tag(Tone::Good, "accepted")) } @else { (tag(Tone::Bad, "refused")) } }
+        h2 {
+            "Validators checked it "
+            @if verdict.is_accepted { (tag(Tone::Good, "accepted")) } @else { (tag(Tone::Bad, "refused")) }
+        }
         p { "The record says: " strong { (verdict.verdict) } "." }
         p { @match (verdict.matched.is_empty(), verdict.is_accepted) {
             (false, _) => { (validators(&verdict.matched)) " repeated the training and got the same hashes." }
@@ -110,9 +118,9 @@ fn measured(found: &LossesPart) -> Markup {
     html! { li {
         h2 { "Validators tried it" }
         p {
-            (validators(&found.measured_by)) " took a trial step with it. On pages that nobody trains on, the loss went from "
-            (nats(unassigned_before_nanonats)) " to " (nats(unassigned_after_nanonats)) "; on its own pages from "
-            (nats(assigned_before_nanonats)) " to " (nats(assigned_after_nanonats)) "."
+            (validators(&found.measured_by)) " took a trial step with it. On pages that nobody trains on, the loss "
+            "went from " (nats(unassigned_before_nanonats)) " to " (nats(unassigned_after_nanonats))
+            "; on its own pages from " (nats(assigned_before_nanonats)) " to " (nats(assigned_after_nanonats)) "."
         }
         code.sum {
             "gain = " (grouped(unassigned_before_nanonats)) " − " (grouped(unassigned_after_nanonats)) " = "
@@ -133,8 +141,8 @@ fn weighed_against_others(found: &FactorPart) -> Markup {
         h2 { "Its steps beside the others'" }
         p {
             "One of its steps gained " (found.gain_piconats) " (in 1e-12 nats); the median of all steps is "
-            (found.median_piconats) ". So this window counts " (decimals(found.ratio_ppm.into(), 6)) ", and enters the average "
-            "with a weight of " (decimals(found.newest_ppm.into(), 6)) "."
+            (found.median_piconats) ". So this window counts " (decimals(found.ratio_ppm.into(), 6))
+            ", and enters the average with a weight of " (decimals(found.newest_ppm.into(), 6)) "."
         }
         code.sum { "factor of pay: " (decimals(found.before_nanos, 9)) " → " (decimals(found.after_nanos, 9)) }
     } }
@@ -144,7 +152,10 @@ fn weighed(found: &WeightPart) -> Markup {
     html! { li {
         h2 { "Its weight" }
         p { "Its merit is its " (found.rule) ", beside the merits of all miners together." }
-        code.sum { (found.merit) " of " (found.merits) " = " (percent(found.weight_ppm.into())) " (" (found.weight_ppm) " millionths)" }
+        code.sum {
+            (found.merit) " of " (found.merits) " = " (percent(found.weight_ppm.into())) " (" (found.weight_ppm)
+            " millionths)"
+        }
     } }
 }
 
@@ -152,8 +163,8 @@ fn minted(weight: &WeightPart, found: &MintPart) -> Markup {
     html! { li {
         h2 { "Its pay: " (alpha(found.amount_micros)) " ALPHA" }
         p {
-            "All miners together proved " (found.proven_steps) " of " (found.target_steps) " steps, so the window mints "
-            (alpha(found.emission_micros)) " of " (alpha(found.full_micros)) " ALPHA. Miners have "
+            "All miners together proved " (found.proven_steps) " of " (found.target_steps) " steps, so the window "
+            "mints " (alpha(found.emission_micros)) " of " (alpha(found.full_micros)) " ALPHA. Miners have "
             (percent(found.miners_ppm.into())) " of that."
         }
         code.sum {

@@ -210,8 +210,8 @@ impl RunPage {
         html! {
             @for (row, (window, reason)) in caught().take(MOST) {
                 p {
-                    (tag(Tone::Bad, "refused")) " " (row.sums.refused) " of " (count(row.sums.contributions, "update")) " of miner "
-                    (html::miner(&row.miner)) ", last in " (html::window(*window)) ": " (reason) "."
+                    (tag(Tone::Bad, "refused")) " " (row.sums.refused) " of " (count(row.sums.contributions, "update"))
+                    " of miner " (html::miner(&row.miner)) ", last in " (html::window(*window)) ": " (reason) "."
                 }
             }
             @if caught().count() > MOST { p { "Updates of " (caught().count() - MOST) " more miners were refused." } }

@@ -98,16 +98,18 @@ impl ValidatorWindow {
 impl ValidatorPage {
     fn html(&self, pay: &Markup) -> Markup {
         let part = u128::from(self.stake) * 1_000_000 / u128::from(self.total_stake.max(1));
+        let balance = format!("{} free, {} still vesting", alpha(self.free_micros), alpha(self.vesting_micros));
+        let revealed = format!("{} of {}", self.sums.revealed, self.closed);
         html! {
             h1 { "Validator " code { (self.validator.short()) } }
             p.lead {
-                "It signed " (self.sums.signed) " of " (count(self.closed as u64, "record")) ", repeated the training of "
-                (count(self.sums.replayed, "update")) " and measured " (grouped(self.sums.measured)) "."
+                "It signed " (self.sums.signed) " of " (count(self.closed as u64, "record")) ", repeated the training "
+                "of " (count(self.sums.replayed, "update")) " and measured " (grouped(self.sums.measured)) "."
             }
             (tiles(&[
                 ("Stake", percent(part as u64), format!("{} of {}", grouped(self.stake), grouped(self.total_stake))),
-                ("Earned, ALPHA", alpha(self.sums.paid_micros), format!("{} free, {} still vesting", alpha(self.free_micros), alpha(self.vesting_micros))),
-                ("Values revealed", format!("{} of {}", self.sums.revealed, self.closed), "for the seeds of windows".to_owned()),
+                ("Earned, ALPHA", alpha(self.sums.paid_micros), balance),
+                ("Values revealed", revealed, "for the seeds of windows".to_owned()),
                 ("Slashed, ALPHA", alpha(self.sums.slashed_micros), String::new()),
             ]))
             h2 { "Pay by window" }

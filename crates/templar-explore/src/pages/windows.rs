@@ -37,8 +37,8 @@ pub(super) fn page(desk: &Desk<'_>, before: Option<WindowIndex>) -> Result<Found
         html! {
             h1 { "Windows" }
             p.lead {
-                (count(list.closed as u64, "window")) " are closed. In each, every miner trains from the same model on pages of "
-                "its own, and the accepted updates give the next model."
+                (count(list.closed as u64, "window")) " are closed. In each, every miner trains from the same model on "
+                "pages of its own, and the accepted updates give the next model."
             }
             (table_of(list.windows.iter()))
             p.more {
@@ -70,7 +70,10 @@ pub(super) fn table_of<'a>(rows: impl Iterator<Item = &'a WindowRow>) -> Markup 
         td.num { @if let Some(loss) = row.training_loss_nanonats { (nats(loss)) } @else { "–" } }
         td.num { (row.in_cut) }
         td.num { (row.aggregated) }
-        td { @if row.valid < row.in_cut { (tag(Tone::Bad, &format!("{} refused", row.in_cut - row.valid))) } @else { "none" } }
+        td {
+            @if row.valid < row.in_cut { (tag(Tone::Bad, &format!("{} refused", row.in_cut - row.valid))) }
+            @else { "none" }
+        }
         td.num { (bytes(row.delta_bytes)) }
         td.num { (alpha(row.minted_micros)) }
         td { (html::object(row.record)) }

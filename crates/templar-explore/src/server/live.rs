@@ -68,7 +68,11 @@ impl Listener {
     /// The number of entries, and of steps of the audit.
     async fn now(&self) -> String {
         let site = self.site.clone();
-        let entries = spawn_blocking(move || site.source.follow().unwrap_or_default()).await.unwrap_or_default();
-        format!("{entries}.{}", self.site.audit.steps())
+        let followed = spawn_blocking(move || {
+            // A journal that cannot be read now gives no news; the pages say why.
+            let _ = site.source.follow();
+            site.news()
+        });
+        followed.await.unwrap_or_default()
     }
 }

@@ -32,7 +32,7 @@ pub(super) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// The number of windows of the run.
 pub(super) const WINDOWS: u64 = 3;
 
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 10] = [
     "model.sequence_length=16",
     "model.ffn_size=32",
     "model.heads=2",
@@ -41,6 +41,7 @@ const SETTINGS: [&str; 9] = [
     "inner.batch_sequences=2",
     "inner.micro_batch_sequences=2",
     "gauntlet.held_out_pages=2",
+    "replay.expulsion_windows=0",
     "windows=3",
 ];
 

@@ -114,8 +114,8 @@ fn pages_of_the_dataset_know_their_readers() {
     assert_eq!(json(&stage, "/dataset/held-out/0.json")["read_by"], Value::Array(Vec::new()));
 }
 
-/// A site that follows its journal while it grows, and begins anew when it shrinks, has the same pages as one that reads
-/// it at once.
+/// A site that follows its journal while it grows, and begins anew when it shrinks, has the same pages as one that
+/// reads it at once.
 #[test]
 fn following_is_reading() {
     let stage = stage();

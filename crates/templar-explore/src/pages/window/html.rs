@@ -10,13 +10,14 @@ use crate::text::{alpha, bytes, change, count, decimals, nats, percent};
 
 impl WindowPage {
     pub(super) fn html(&self) -> Markup {
+        let in_time = format!("of {} that came in time", self.row.in_cut);
         html! {
             h1 { "Window " (self.row.window) }
             p.lead { (self.sentence()) }
             (self.neighbours())
             (tiles(&[
-                ("Held-out loss", nats(self.row.held_out_loss_nanonats), "nats a token, of the model after it".to_owned()),
-                ("In the model", count(self.row.aggregated as u64, "update"), format!("of {} that came in time", self.row.in_cut)),
+                ("Held-out loss", nats(self.row.held_out_loss_nanonats), "nats a token, of the model after it".into()),
+                ("In the model", count(self.row.aggregated as u64, "update"), in_time),
                 ("Sent", bytes(self.row.delta_bytes), format!("{} as 32-bit floats", bytes(self.row.fp32_bytes))),
                 ("Minted, ALPHA", alpha(self.row.minted_micros), slashed(self.row.slashed_micros)),
             ]))
@@ -25,7 +26,9 @@ impl WindowPage {
             h2 { "Updates" }
             (self.updates())
             h2 { "Measured and replayed" }
-            p.soft { "Drawn validators repeat the training of an update, and try the update on pages that the seed draws." }
+            p.soft {
+                "Drawn validators repeat the training of an update, and try the update on pages that the seed draws."
+            }
             @for (id, score) in &self.scores {
                 p { "Validator " (html::validator(&score.validator)) ", score " (html::object(*id)) }
                 (measured(&score.validator, &score.entries))
@@ -58,7 +61,9 @@ impl WindowPage {
 
     fn neighbours(&self) -> Markup {
         html! { p.more {
-            @if let Some(previous) = self.row.window.previous() { a href={ "/window/" (previous) } { "← Window " (previous) } }
+            @if let Some(previous) = self.row.window.previous() {
+                a href={ "/window/" (previous) } { "← Window " (previous) }
+            }
             @if self.row.window.0 + 1 < self.closed as u64 {
                 a href={ "/window/" (self.row.window.0 + 1) } { "Window " (self.row.window.0 + 1) " →" }
             }
@@ -104,7 +109,10 @@ impl WindowPage {
             th scope="row" { (html::miner(&update.miner)) }
             td.why { (verdict(update)) @if let Some(reason) = &update.reason { " " (reason) } }
             @match &update.losses {
-                Some(losses) => { td.num { (change(losses.gain_nanonats())) } td.num { (change(losses.own_gain_nanonats())) } }
+                Some(losses) => {
+                    td.num { (change(losses.gain_nanonats())) }
+                    td.num { (change(losses.own_gain_nanonats())) }
+                }
                 None => { td.num { "–" } td.num { "–" } }
             }
             td.num { (percent(update.weight_ppm.into())) }
@@ -160,7 +168,9 @@ impl WindowPage {
             td.num { (alpha(slash.amount_micros)) }
         } } };
         let admissions = html! { @for found in &self.admissions { tr {
-            th scope="row" { (html::miner(&found.owner)) } td { (found.verdict) } td { (html::object(found.registration)) }
+            th scope="row" { (html::miner(&found.owner)) }
+            td { (found.verdict) }
+            td { (html::object(found.registration)) }
         } } };
         html! {
             h2 { "Minted" }
@@ -198,12 +208,13 @@ impl WindowPage {
                 None => (tag(Tone::Quiet, "follows a longer way")),
             } }
         } } };
+        let heads = [Text("validator"), Text("value"), Text("value before"), Text("checked here")];
         html! {
             h2 { "The seed" }
             p {
                 "The seed draws who measures what, and the pages of the next window. Nobody could choose it: it is the "
-                "hash of the run, the window, the seed before, all updates of the cut, and one value of each validator. Each "
-                "value hashes to the validator's value of the window before, so there was only one that fits."
+                "hash of the run, the window, the seed before, all updates of the cut, and one value of each "
+                "validator. Each value hashes to the validator's value of the window before, so only one fits."
             }
             dl.facts {
                 dt { "seed" } dd { code.whole { (seed.seed) } }
@@ -216,7 +227,7 @@ impl WindowPage {
                     }
                 }
             }
-            (table("Values of the validators", &[Text("validator"), Text("value"), Text("value before"), Text("checked here")], rows))
+            (table("Values of the validators", &heads, rows))
         }
     }
 
@@ -228,7 +239,8 @@ impl WindowPage {
                 dt { "its body" } dd { (html::object(self.body)) }
                 dt { "cut" } dd { (html::object(self.cut)) }
                 dt { "model before" } dd { (html::object(self.checkpoint_before)) }
-                dt { "all updates, merged" } dd { (html::object(self.aggregate)) " " span.soft { (bytes(self.aggregate_bytes)) } }
+                dt { "all updates, merged" }
+                dd { (html::object(self.aggregate)) " " span.soft { (bytes(self.aggregate_bytes)) } }
                 dt { "model after" } dd { (html::object(self.row.checkpoint)) }
             }
             p { "This command computes the window again and compares every hash:" }
@@ -274,7 +286,10 @@ fn measured(validator: &PublicKey, entries: &[MeasuredContribution]) -> Markup {
             }
             None => { td.num { "–" } td.num { "–" } td.num { "–" } td.num { "–" } }
         }
-        td.line { @if let Some(nearest) = &entry.nearest { (html::miner(nearest)) ", " (percent(entry.overlap_ppm.into())) } @else { "–" } }
+        td.line {
+            @if let Some(nearest) = &entry.nearest { (html::miner(nearest)) ", " (percent(entry.overlap_ppm.into())) }
+            @else { "–" }
+        }
     } } };
     table(&format!("What validator {} found", validator.short()), &heads, rows)
 }
@@ -284,7 +299,7 @@ fn signed(signatures: &Signatures) -> Markup {
     html! {
         @if *is_certified { (tag(Tone::Good, "certified")) } @else { (tag(Tone::Bad, "not certified")) }
         " by " (stake) " of " (total_stake) " stake, in attempt " (attempt) ": "
-        @for (place, signer) in signers.iter().enumerate() { @if place > 0 { ", " } (html::validator(signer)) }
+        (html::joined(signers.iter().map(html::validator)))
     }
 }
 
