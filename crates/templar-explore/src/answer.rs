@@ -20,18 +20,22 @@ pub(crate) struct Answer {
 
 /// Gives the page of a place, or the page for a path that the site does not have.
 pub(crate) fn answer(desk: &Desk<'_>, place: Option<&Place>) -> Answer {
+    // Before the page is made: what happens meanwhile must be news to it.
+    let news = desk.audit.news(desk.source.follow().unwrap_or_default());
     let found = match place {
         Some(place) => desk.source.follow().map_err(Missing::from).and_then(|_| pages::find(desk, place)),
         None => Err(Missing::page("There is no such page", "The site has no page at this address.")),
     };
     match found {
-        Ok(Found { title, body: Body::Html(main) }) => html(200, pages::frame(desk, &title, place, main).into_string()),
+        Ok(Found { title, body: Body::Html(main) }) => {
+            html(200, pages::frame(desk, &title, place, &news, main).into_string())
+        }
         Ok(Found { body: Body::Json(text), .. }) => json(200, text),
-        Err(missing) => refuse(desk, missing),
+        Err(missing) => refuse(desk, missing, &news),
     }
 }
 
-fn refuse(desk: &Desk<'_>, missing: Missing) -> Answer {
+fn refuse(desk: &Desk<'_>, missing: Missing, news: &str) -> Answer {
     let form = desk.form;
     if let Missing::Elsewhere(path) = missing {
         let path = if form == Form::Json { format!("{path}.json") } else { path };
@@ -41,7 +45,7 @@ fn refuse(desk: &Desk<'_>, missing: Missing) -> Answer {
     match form {
         Form::Html => {
             let (title, main) = missing.html();
-            html(status, pages::frame(desk, &title, None, main).into_string())
+            html(status, pages::frame(desk, &title, None, news, main).into_string())
         }
         Form::Json => json(status, missing.json().to_string()),
     }

@@ -118,10 +118,9 @@ fn found(desk: &Desk<'_>, text: &str) -> Missing {
 }
 
 /// The whole page around its main part.
-pub(crate) fn frame(desk: &Desk<'_>, title: &str, place: Option<&Place>, main: Markup) -> Markup {
+pub(crate) fn frame(desk: &Desk<'_>, title: &str, place: Option<&Place>, news: &str, main: Markup) -> Markup {
     let context = desk.source.context();
     let (name, run) = (&context.genesis.name, context.run);
-    let news = desk.audit.news(desk.source.entries());
     let twin = place.filter(|place| !matches!(place, Place::Find(_))).map(|place| format!("{}.json", place.path()));
     let areas =
         [("/run", "Run"), ("/windows", "Windows"), ("/miners", "Miners"), ("/dataset", "Dataset"), ("/audit", "Audit")];

@@ -77,7 +77,7 @@ fn minted(folded: &Folded) -> Plot {
         mints.map(|mint| mint.amount_micros).sum::<u64>()
     };
     let point = |window: u64, micros: u64| (window, micros as f64 / 1e6, alpha(micros));
-    let miners = folded.node.closed().iter().map(|closed| point(closed.window.header.window.0, of_miners(closed)));
+    let miners = folded.closed.iter().map(|closed| point(closed.window.header.window.0, of_miners(closed)));
     let all = folded.facts.windows.iter().map(|row| point(row.window.0, row.minted_micros));
     Plot {
         title: "ALPHA minted by window: to miners, and to all".to_owned(),

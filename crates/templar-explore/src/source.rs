@@ -14,7 +14,7 @@ use templar_home::journal::Journal;
 use templar_home::now::NodeNow;
 use templar_home::socket::SocketBlobs;
 use templar_manifest::WindowIndex;
-use templar_protocol::{Entry, Input, Node, Output, RunState};
+use templar_protocol::{ClosedWindow, Entry, Input, Node, Output, RunState};
 use templar_query::QueryError;
 use templar_query::find::run_context;
 use templar_query::index::HomeIndex;
@@ -22,7 +22,7 @@ use templar_query::index::HomeIndex;
 use crate::facts::RunFacts;
 
 /// Every so many windows the state of the run is kept, so that no page folds more windows than that.
-const STATE_EVERY: u64 = 32;
+const STATE_EVERY: u64 = 16;
 
 /// The most states that are kept. Of longer runs, every second one goes, again and again.
 const MAX_STATES: usize = 64;
@@ -47,7 +47,10 @@ impl std::fmt::Debug for Source {
 
 /// The run as its journal tells it so far.
 pub(crate) struct Folded {
+    /// The node after the last entry. It has forgotten the closed windows.
     pub(crate) node: Node,
+    /// The closed windows, oldest first.
+    pub(crate) closed: Vec<ClosedWindow>,
     pub(crate) facts: RunFacts,
     /// The entries since the last window closed.
     pub(crate) recent: Vec<Vec<u8>>,
@@ -157,6 +160,7 @@ impl Folded {
         let first = context.first_state().map_err(large)?;
         Ok(Self {
             node: Node::new(first.clone(), None),
+            closed: Vec::new(),
             facts: RunFacts::default(),
             recent: Vec::new(),
             entries: 0,
@@ -177,9 +181,15 @@ impl Folded {
             self.recent.push(record.clone());
             if outputs.iter().any(|output| matches!(output, Output::Closed { .. })) {
                 self.recent.clear();
-                if let Some(closed) = self.node.closed().last() {
-                    self.facts.close(&before, closed, context.recipe.parameter_count());
+                let parameters = context.recipe.parameter_count();
+                for closed in self.node.closed().to_vec() {
+                    let window = closed.window.header.window;
+                    let state = (window != before.window()).then(|| self.state_at(window)).flatten();
+                    self.facts.close(state.as_ref().unwrap_or(&before), &closed, parameters);
+                    self.closed.push(closed);
                 }
+                // A node that remembers its past keeps the state before every window alive.
+                self.node.forget_past();
                 self.keep_state();
             }
         }
@@ -201,9 +211,9 @@ impl Folded {
 
     /// The state before a window; `None` for a window that is not open yet.
     pub(crate) fn state_at(&self, window: WindowIndex) -> Option<RunState> {
-        let closed = self.node.closed();
+        let closed = &self.closed;
         let until = usize::try_from(window.0).ok().filter(|until| *until <= closed.len())?;
-        if until == closed.len() {
+        if window == self.node.state().window() {
             return Some(self.node.state().clone());
         }
         let mut state = self.states.iter().rfind(|state| state.window() <= window)?.clone();

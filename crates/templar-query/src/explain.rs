@@ -147,34 +147,36 @@ impl PayExplanation {
         let closed = closed_window(node, window.unwrap_or(newest))?;
         let window = closed.window.header.window;
         let state = node.state_at(window).ok_or(QueryError::Unfoldable(window))?;
-        Self::from_state(node, &state, closed, miner)
+        Self::from_state(node.state(), node.closed(), &state, closed, miner)
     }
 
-    /// Explains the pay of a miner in a closed window, for a caller that has the `state` before that window already.
+    /// Explains the pay of a miner in the window `closed`, for a caller that has the state `before` it already. `now` is
+    /// the state after `all` closed windows.
     ///
     /// # Errors
     /// The window does not follow from this state.
     pub fn from_state(
-        node: &Node,
-        state: &RunState,
+        now: &RunState,
+        all: &[ClosedWindow],
+        before: &RunState,
         closed: &ClosedWindow,
         miner: &PublicKey,
     ) -> Result<Self, QueryError> {
         let window = closed.window.header.window;
-        let pay = state.pay_of(closed).map_err(|_| QueryError::Unfoldable(window))?;
+        let pay = before.pay_of(closed).map_err(|_| QueryError::Unfoldable(window))?;
         let place = closed.contributions.iter().find(|signed| signed.payload().miner == *miner);
         let outcome = closed.window.body.outcomes.iter().find(|outcome| outcome.miner == *miner);
         Ok(Self {
             miner: *miner,
             window,
             record: closed.record,
-            contribution: place.map(|signed| contribution_part(state, signed)),
+            contribution: place.map(|signed| contribution_part(before, signed)),
             verdict: outcome.map(|outcome| verdict_part(closed, outcome)),
             losses: outcome.and_then(|outcome| losses_part(closed, outcome)),
             factor: factor_part(&pay, miner),
-            weight: weight_part(state, closed, &pay, miner),
-            mint: mint_part(state, closed, &pay, miner),
-            vesting: vesting_part(node, closed, miner),
+            weight: weight_part(before, closed, &pay, miner),
+            mint: mint_part(before, closed, &pay, miner),
+            vesting: vesting_part(now, all, closed, miner),
         })
     }
 }
@@ -284,13 +286,18 @@ fn mint_part(state: &RunState, closed: &ClosedWindow, pay: &WindowPay, miner: &P
     })
 }
 
-fn vesting_part(node: &Node, closed: &ClosedWindow, miner: &PublicKey) -> Option<VestingPart> {
+fn vesting_part(
+    state: &RunState,
+    all: &[ClosedWindow],
+    closed: &ClosedWindow,
+    miner: &PublicKey,
+) -> Option<VestingPart> {
     closed.window.body.mints.iter().find(|mint| mint.account == *miner && mint.kind == MintKind::Miner)?;
-    let (state, window) = (node.state(), closed.window.header.window);
+    let window = closed.window.header.window;
     let free_from = WindowIndex(window.0.saturating_add(state.genesis().emission.vesting_windows));
     let grants = state.ledger().accounts().get(miner).map_or(&[][..], |account| account.grants());
     let left = grants.iter().find(|grant| grant.window == window);
-    let later = node.closed().iter().filter(|later| later.window.header.window > window);
+    let later = all.iter().filter(|later| later.window.header.window > window);
     let slashes = later.flat_map(|later| &later.window.body.slashes).filter(|slash| slash.account == *miner);
     Some(VestingPart {
         free_from,

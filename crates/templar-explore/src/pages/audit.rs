@@ -41,7 +41,7 @@ pub(super) fn page(desk: &Desk<'_>) -> Result<Found, Missing> {
         (closed.window.header.window, miners.collect())
     };
     let progress = desk.audit.progress();
-    let closed = folded.node.closed();
+    let closed = &folded.closed;
     let begun = progress.windows.keys().next_back().map_or(0, |window| window.0 as usize + 1);
     let until = closed.len().min(begun.max(MAX_ROWS));
     let from = until.saturating_sub(MAX_ROWS);

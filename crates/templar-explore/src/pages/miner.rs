@@ -150,7 +150,7 @@ struct MinerContribution {
 pub(super) fn page(desk: &Desk<'_>, miner: &PublicKey) -> Result<Found, Missing> {
     let folded = desk.source.folded();
     let view = MinerPage::of(&folded, miner);
-    let pay = plots::pay_of(folded.node.closed(), miner);
+    let pay = plots::pay_of(&folded.closed, miner);
     drop(folded);
     let title = format!("Miner {}", miner.short());
     Ok(Found::page(desk.form, title, &view, |view| view.html(&pay.figure())))
@@ -158,7 +158,7 @@ pub(super) fn page(desk: &Desk<'_>, miner: &PublicKey) -> Result<Found, Missing>
 
 impl MinerPage {
     fn of(folded: &Folded, miner: &PublicKey) -> Self {
-        let (state, closed) = (folded.node.state(), folded.node.closed());
+        let (state, closed) = (folded.node.state(), &folded.closed);
         let member = state.members().by_owner(miner);
         let account = state.ledger().accounts().get(miner);
         let slashes = closed.iter().flat_map(|closed| {

@@ -16,7 +16,7 @@ const MAX_PAGES: usize = 64;
 
 pub(super) fn page(desk: &Desk<'_>, miner: &PublicKey, window: WindowIndex) -> Result<Found, Missing> {
     let folded = desk.source.folded();
-    let Some(closed) = usize::try_from(window.0).ok().and_then(|place| folded.node.closed().get(place)) else {
+    let Some(closed) = usize::try_from(window.0).ok().and_then(|place| folded.closed.get(place)) else {
         return Err(Missing::NotFound {
             title: format!("Window {window} is not closed"),
             why: "Pay is decided by the record that closes a window.".to_owned(),
@@ -24,7 +24,7 @@ pub(super) fn page(desk: &Desk<'_>, miner: &PublicKey, window: WindowIndex) -> R
         });
     };
     let state = folded.state_at(window).ok_or(QueryError::Unfoldable(window))?;
-    let found = PayExplanation::from_state(&folded.node, &state, closed, miner)?;
+    let found = PayExplanation::from_state(folded.node.state(), &folded.closed, &state, closed, miner)?;
     let trained = found.contribution.map_or(0, |made| {
         made.steps as usize * desk.source.context().genesis.context_at(window.0).batch_sequences as usize
     });

@@ -52,7 +52,7 @@ pub(super) fn page(desk: &Desk<'_>, key: &PublicKey) -> Result<Found, Missing> {
     let Some(spec) = genesis.validator(key) else {
         return Err(Missing::page("There is no such validator", "Genesis does not name it."));
     };
-    let closed = folded.node.closed();
+    let closed = &folded.closed;
     let account = folded.node.state().ledger().accounts().get(key);
     let view = ValidatorPage {
         validator: *key,

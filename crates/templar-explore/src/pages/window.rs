@@ -8,7 +8,7 @@ use templar_manifest::{
     BlobId, CheckpointId, Contribution, ContributionId, CutId, Hash, Losses, MintKind, Outcome, PublicKey,
     RegistrationId, ScoreId, Signed, SlashCause, Verdict, WindowIndex,
 };
-use templar_protocol::{ClosedWindow, VoteCertificate};
+use templar_protocol::{ClosedWindow, RunState, VoteCertificate};
 use templar_query::object::standing::{MinerStanding, of_window};
 use templar_query::score::ScoreView;
 
@@ -129,7 +129,7 @@ struct RevealRow {
 pub(super) fn page(desk: &Desk<'_>, window: WindowIndex) -> Result<Found, Missing> {
     let folded = desk.source.folded();
     let place = usize::try_from(window.0).ok();
-    let found = place.and_then(|place| Some((folded.node.closed().get(place)?, folded.facts.windows.get(place)?)));
+    let found = place.and_then(|place| Some((folded.closed.get(place)?, folded.facts.windows.get(place)?)));
     let Some((closed, row)) = found else {
         let open = folded.node.state().window();
         let why = match folded.node.is_over() {
@@ -169,7 +169,7 @@ impl WindowPage {
         let slashes = body.slashes.iter();
         Self {
             row,
-            closed: folded.node.closed().len(),
+            closed: folded.closed.len(),
             checkpoint_before: body.checkpoint_before,
             body: closed.window.header.body_root.hash(),
             cut: body.cut,
@@ -200,7 +200,7 @@ impl WindowPage {
                 .collect(),
             cut_signatures: signatures(&closed.cut_certificate),
             record_signatures: signatures(&closed.record_certificate),
-            seed: SeedView::of(desk, folded, closed),
+            seed: SeedView::of(desk, folded, closed, state.as_ref()),
         }
     }
 }
@@ -243,10 +243,10 @@ fn reached(verdict: &Verdict) -> (Reached, Option<String>) {
 }
 
 impl SeedView {
-    fn of(desk: &Desk<'_>, folded: &Folded, closed: &ClosedWindow) -> Self {
+    fn of(desk: &Desk<'_>, folded: &Folded, closed: &ClosedWindow, state: Option<&RunState>) -> Self {
         let genesis = &desk.source.context().genesis;
         let body = &closed.window.body;
-        let before = body.window.previous().and_then(|window| folded.node.closed().get(window.0 as usize));
+        let before = body.window.previous().and_then(|window| folded.closed.get(window.0 as usize));
         let reveal = |reveal: &templar_manifest::Reveal| {
             let previous = match before {
                 None => genesis.validator(&reveal.validator).map(|spec| spec.chain_anchor),
@@ -258,12 +258,11 @@ impl SeedView {
             let follows = previous.map(|previous| follows(&previous, &reveal.value));
             RevealRow { validator: reveal.validator, value: reveal.value, previous, follows }
         };
-        let state = folded.state_at(body.window);
         let contributions: Vec<_> = closed.contributions.iter().map(Signed::payload).collect();
         let parts: Vec<_> = contributions.iter().map(|made| (made.miner, made.delta, made.state_out)).collect();
         Self {
             seed: body.seed,
-            before: state.as_ref().map_or_else(Hash::default, templar_protocol::RunState::seed),
+            before: state.map_or_else(Hash::default, RunState::seed),
             made_again: state.map(|state| state.seed_of(&parts, &body.reveals)),
             reveals: body.reveals.iter().map(reveal).collect(),
         }
