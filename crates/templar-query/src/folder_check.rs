@@ -52,7 +52,7 @@ pub enum FolderCheckError {
         checkpoint: CheckpointId,
         /// The reason.
         #[source]
-        source: InputError,
+        source: Box<InputError>,
     },
 }
 
@@ -110,7 +110,7 @@ impl FolderCheck {
         parameters: &[f32],
         id: CheckpointId,
     ) -> Result<(), FolderCheckError> {
-        let read = |source| FolderCheckError::Checkpoint { checkpoint: id, source };
+        let read = |source| FolderCheckError::Checkpoint { checkpoint: id, source: Box::new(source) };
         let inputs = AuditInputs::new(&context.recipe, &context.dataset, access.blobs()).map_err(read)?;
         let whole = inputs.parameters(&id).map_err(read)?;
         let manifest: Checkpoint = read_manifest(access.blobs(), &id.hash()).map_err(QueryError::from)?;

@@ -251,6 +251,9 @@ fn what_it_is(kind: ObjectKind) -> &'static str {
         ObjectKind::Manifest(Kind::Registration) => "A request for a slot, with its payment.",
         ObjectKind::Manifest(Kind::Inbox) => "What one validator had received when it stopped waiting.",
         ObjectKind::Manifest(Kind::Cut) => "The agreed list of the updates that came in time.",
+        ObjectKind::Manifest(Kind::Reveals) => {
+            "The agreed list of the validators' random values, of which the seed is made."
+        }
         ObjectKind::Manifest(Kind::Score) => {
             "What one validator found when it repeated and measured the updates of a window."
         }

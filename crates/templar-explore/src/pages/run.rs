@@ -90,7 +90,7 @@ impl RunPage {
         let context = desk.source.context();
         let (genesis, state, facts) = (&context.genesis, folded.node.state(), &folded.facts);
         let participation = Participation::of(&folded.node, &folded.recent);
-        let phase = participation.stage(genesis);
+        let phase = participation.stage();
         let deadlines = &genesis.deadlines;
         let stake = genesis.total_stake().max(1);
         let validator = |spec: &templar_manifest::ValidatorSpec| ValidatorRow {
