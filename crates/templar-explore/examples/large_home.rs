@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let keys: Vec<SecretKey> = (0..=miners).map(|number| key(&format!("key {number}"))).collect();
     let (validator, miners) = keys.split_first().ok_or("no validator")?;
     let context = set_up(Path::new(folder), validator, miners, windows)?;
-    let values = Chain::new(validator, NAME).values(windows);
+    let values = Chain::insecure(validator, NAME).values(windows);
     let mut node = Node::new(context.first_state()?, Some(validator.public()));
     let mut records = Vec::new();
     while !node.is_over() {
@@ -71,7 +71,7 @@ fn set_up(
         validators: vec![ValidatorSpec {
             key: validator.public(),
             stake: 1,
-            chain_anchor: Chain::new(validator, NAME).anchor(),
+            chain_anchor: Chain::insecure(validator, NAME).anchor(),
         }],
         miners: miners.iter().map(SecretKey::public).collect(),
         origin: Origin::Drawn { size: "tiny".to_owned(), seed: Hash::of(b"seed") },

@@ -33,6 +33,12 @@ pub struct FolderCheck {
     pub differences: Vec<String>,
 }
 
+impl From<QueryError> for FolderCheckError {
+    fn from(error: QueryError) -> Self {
+        Self::Query(Box::new(error))
+    }
+}
+
 /// A folder cannot be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderCheckError {
@@ -44,7 +50,7 @@ pub enum FolderCheckError {
     Tokenizer(#[source] std::io::Error),
     /// The run cannot be read.
     #[error(transparent)]
-    Query(#[from] QueryError),
+    Query(Box<QueryError>),
     /// The checkpoint that rounded weights are compared with is not here.
     #[error("the checkpoint {checkpoint} is not here, and the weights of the folder may be its own, rounded")]
     Checkpoint {
@@ -52,7 +58,7 @@ pub enum FolderCheckError {
         checkpoint: CheckpointId,
         /// The reason.
         #[source]
-        source: Box<InputError>,
+        source: InputError,
     },
 }
 
@@ -110,7 +116,7 @@ impl FolderCheck {
         parameters: &[f32],
         id: CheckpointId,
     ) -> Result<(), FolderCheckError> {
-        let read = |source| FolderCheckError::Checkpoint { checkpoint: id, source: Box::new(source) };
+        let read = |source| FolderCheckError::Checkpoint { checkpoint: id, source };
         let inputs = AuditInputs::new(&context.recipe, &context.dataset, access.blobs()).map_err(read)?;
         let whole = inputs.parameters(&id).map_err(read)?;
         let manifest: Checkpoint = read_manifest(access.blobs(), &id.hash()).map_err(QueryError::from)?;

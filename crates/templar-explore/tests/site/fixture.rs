@@ -157,7 +157,7 @@ fn set_up(access: &Access, validator: &SecretKey, miners: &[&SecretKey]) -> RunC
         validators: vec![ValidatorSpec {
             key: validator.public(),
             stake: 1,
-            chain_anchor: Chain::new(validator, NAME).anchor(),
+            chain_anchor: access.home.keep_chain(&Chain::insecure(validator, NAME)).unwrap(),
         }],
         miners: miners.iter().map(|key| key.public()).collect(),
         origin: Origin::Drawn { size: "tiny".to_owned(), seed: Hash::of(b"seed") },
