@@ -31,7 +31,8 @@ impl Bench {
     /// Twelve questions that nobody published.
     fn questions(&self) -> String {
         let row = |number: usize| {
-            json!({ "question": format!("To be number {number}?"), "answerKey": ["A", "B"][number % 2],
+            let answer = ["A", "B"][number % 2];
+            json!({ "question": format!("To be number {number}?"), "answerKey": answer,
                 "choices": { "text": ["to be", "or not"], "label": ["A", "B"] } })
         };
         self.file("arc.jsonl", &(0..12).map(|number| format!("{}\n", row(number))).collect::<String>())
