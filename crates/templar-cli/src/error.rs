@@ -335,7 +335,7 @@ fn run(error: &RunError) -> Meaning {
         RunError::Read { source, .. } => read(source),
         RunError::Decode { .. } => plain(Code::Verification),
         RunError::Journal { .. } => hint(Code::Verification, MEND),
-        RunError::Forgotten { .. } => hint(Code::Partial, MEND),
+        RunError::Forgotten(_) => hint(Code::Partial, MEND),
         RunError::Start { .. } => hint(Code::Verification, "`templar store scrub` makes it again from genesis"),
         RunError::Load(LoadError::Read { source, .. }) => read(source),
         RunError::Load(_) => plain(Code::Verification),

@@ -315,7 +315,7 @@ impl Access {
         let records = Journal::read(&dir)?;
         let node = context.fold(None, &records)?;
         match known.and_then(|head| head.problem(&node)) {
-            Some(problem) => Err(RunError::Forgotten { run: context.run, problem }.into()),
+            Some(problem) => Err(RunError::Forgotten(problem).into()),
             None => Ok((node, records)),
         }
     }

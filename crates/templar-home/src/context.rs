@@ -60,14 +60,9 @@ pub enum RunError {
         /// The reason of the rules, for people.
         reason: String,
     },
-    /// The journal folds, and lacks the last record that this home remembers.
-    #[error("the journal of run {run} has lost its end: {problem}")]
-    Forgotten {
-        /// The run of the journal.
-        run: RunId,
-        /// The record that is missing or another one, for people.
-        problem: String,
-    },
+    /// The journal folds, and lacks the last record that this home remembers. The text says which.
+    #[error("the journal has lost its end: {0}")]
+    Forgotten(String),
     /// The store cannot keep a blob.
     #[error("a blob cannot be kept")]
     Put(#[from] PutError),
