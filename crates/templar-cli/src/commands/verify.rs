@@ -70,7 +70,10 @@ fn verify_folder(invocation: &Invocation, args: &VerifyArgs, folder: &Path) -> C
     let access = invocation.read()?;
     let context = run_context(&access, args.run.as_deref())?;
     let node = access.fold(&context)?;
-    let rounded = args.checkpoint.as_deref().map(|named| checkpoint(&access, Some(&node), named)).transpose()?;
+    let rounded = match &args.checkpoint {
+        Some(named) => Some(checkpoint(&access, Some(&node), named)?),
+        None => None,
+    };
     let check = FolderCheck::run(&access, &context, folder, rounded)?;
     let answer = if check.is_match() { AuditAnswer::Match } else { AuditAnswer::Mismatch };
     let mut text: String = check.differences.iter().map(|difference| format!("{difference}\n")).collect();
