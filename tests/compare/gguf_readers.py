@@ -86,6 +86,7 @@ params = x.CommonParams()
 params.model.path = sys.argv[1]
 params.n_ctx, params.n_parallel, params.warmup = 256, 1, False
 params.cache_type_k = params.cache_type_v = x.ggml_type.GGML_TYPE_F32
+params.flash_attn_type = x.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
 server = x.Server(params)
 def post(path, body):
     request = urllib.request.Request(server.listening_address + path, json.dumps(body).encode(), {"content-type": "application/json"})

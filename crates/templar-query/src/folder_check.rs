@@ -62,6 +62,10 @@ pub enum FolderCheckError {
     },
 }
 
+fn query(error: impl Into<QueryError>) -> FolderCheckError {
+    FolderCheckError::Query(Box::new(error.into()))
+}
+
 impl FolderCheck {
     /// Whether the folder is a checkpoint of the run.
     pub fn is_match(&self) -> bool {
@@ -80,7 +84,7 @@ impl FolderCheck {
         rounded: Option<CheckpointId>,
     ) -> Result<Self, FolderCheckError> {
         let (spec, parameters) = hf::import(dir)?;
-        let node = access.fold(context).map_err(QueryError::from)?;
+        let node = access.fold(context).map_err(query)?;
         let mut check =
             Self { run: context.run, checkpoint: None, window: None, is_rounded: false, differences: Vec::new() };
         let specs = &context.recipe.tensors;
@@ -119,7 +123,7 @@ impl FolderCheck {
         let read = |source| FolderCheckError::Checkpoint { checkpoint: id, source };
         let inputs = AuditInputs::new(&context.recipe, &context.dataset, access.blobs()).map_err(read)?;
         let whole = inputs.parameters(&id).map_err(read)?;
-        let manifest: Checkpoint = read_manifest(access.blobs(), &id.hash()).map_err(QueryError::from)?;
+        let manifest: Checkpoint = read_manifest(access.blobs(), &id.hash()).map_err(query)?;
         if whole.iter().zip(parameters).all(|(whole, own)| hf::to_bf16(*whole).to_bits() == own.to_bits()) {
             (self.checkpoint, self.window, self.is_rounded) = (Some(id), Some(manifest.window), true);
         } else {
