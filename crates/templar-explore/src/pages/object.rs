@@ -39,6 +39,9 @@ struct ObjectPage {
     unread: Option<String>,
     links: Vec<ManifestLink>,
     named_by: Vec<Backlink>,
+    /// The number of closed windows, which have pages.
+    #[serde(skip)]
+    closed: u64,
     /// The keys that have pages of their own.
     #[serde(skip)]
     miners: BTreeSet<PublicKey>,
@@ -98,6 +101,7 @@ impl ObjectPage {
             unread,
             links,
             named_by: object.named_by.iter().map(backlink).collect(),
+            closed: folded.closed.len() as u64,
             miners: folded
                 .facts
                 .miners
@@ -145,14 +149,18 @@ impl ObjectPage {
         }
     }
 
-    /// The window that a manifest is about.
+    /// The closed window that made the object. A checkpoint names the window after it.
     fn window(&self) -> Option<u64> {
-        match &self.contents {
-            Contents::Manifest(body) => body.get("window")?.as_u64(),
-            Contents::Delta(delta) => Some(delta.window),
-            Contents::Trace(trace) => Some(trace.window.0),
-            Contents::None => None,
-        }
+        let window = match (&self.contents, self.kind) {
+            (Contents::Manifest(body), ObjectKind::Manifest(Kind::Checkpoint)) => {
+                body.get("window")?.as_u64()?.checked_sub(1)?
+            }
+            (Contents::Manifest(body), _) => body.get("window")?.as_u64()?,
+            (Contents::Delta(delta), _) => delta.window,
+            (Contents::Trace(trace), _) => trace.window.0,
+            (Contents::None, _) => return None,
+        };
+        (window < self.closed).then_some(window)
     }
 
     fn fields(&self) -> Markup {
