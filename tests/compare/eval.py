@@ -15,8 +15,8 @@ arithmetics differ in the last bits, so where the two best sums lie closer toget
 right. A question that differs otherwise, or a sum that differs by more than 1e-2 nats, ends the script with exit code 1.
 `--invented` makes small files of the shape of each task, with invented text, and compares on them.
 
-Times are CPU seconds, because a clock says nothing on a machine that other people use. Those of the harness begin when its
-model is loaded; those of templar are the whole process.
+Times are CPU seconds, because a clock says nothing on a machine that other people use. Those of the harness are of its
+log-likelihoods alone, tokenisation included; those of templar are the whole process.
 """
 
 import argparse
@@ -115,15 +115,14 @@ def configs(task, rows, examples, folder):
     return found
 
 
-def harness(model, task, rows, examples, shots, limit, folder):
+def harness(timed, task, rows, examples, shots, limit, folder):
     """The sums, greedy flags and results of each question by the harness, and the CPU seconds that it took."""
     import lm_eval
 
-    found, seconds = [], 0.0
+    found, before = [], timed.seconds
     for config, _ in configs(task, rows, examples, folder):
-        started = time.process_time()
         result = lm_eval.simple_evaluate(
-            model=model,
+            model=timed,
             tasks=[config],
             num_fewshot=shots,
             limit=limit,
@@ -131,7 +130,6 @@ def harness(model, task, rows, examples, shots, limit, folder):
             log_samples=True,
             task_manager=manager(),
         )
-        seconds += time.process_time() - started
         samples = sorted(result["samples"][config["task"]], key=lambda sample: sample["doc_id"])
         for sample in samples:
             answers = [response[0] if isinstance(response[0], (list, tuple)) else response for response in sample["resps"]]
@@ -144,7 +142,7 @@ def harness(model, task, rows, examples, shots, limit, folder):
                     "contexts": [list(argument) for argument in arguments_of(sample)],
                 }
             )
-    return found, seconds
+    return found, timed.seconds - before
 
 
 def arguments_of(sample):
@@ -298,6 +296,17 @@ def main():
     import transformers
     from lm_eval.models.huggingface import HFLM
 
+    class Timed(HFLM):
+        """The model, with the CPU seconds that its log-likelihoods took."""
+
+        seconds = 0.0
+
+        def loglikelihood(self, *arguments, **named):
+            started = time.process_time()
+            found = super().loglikelihood(*arguments, **named)
+            self.seconds += time.process_time() - started
+            return found
+
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
         os.environ["RAYON_NUM_THREADS"] = str(arguments.threads)
@@ -310,7 +319,7 @@ def main():
             number = config.get(f"{role}_id")
             if getattr(tokenizer, role) is None and isinstance(number, int):
                 setattr(tokenizer, role, tokenizer.convert_ids_to_tokens(number))
-        model = HFLM(
+        model = Timed(
             pretrained=arguments.model, tokenizer=tokenizer, dtype="float32", batch_size=arguments.batch, device="cpu"
         )
         jobs = [(*task.split("=", 1), None) for task in arguments.task]
