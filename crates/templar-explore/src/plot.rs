@@ -21,6 +21,10 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 54.0;
 
+/// The height of the legend of a plot that is a file, and the room for one name in it.
+const LEGEND: f64 = 28.0;
+const NAME_WIDTH: f64 = 300.0;
+
 /// The style of a plot that is a file. Pages have the same rules in their style sheet.
 const STYLE: &str = include_str!("assets/plot.css");
 
@@ -81,7 +85,7 @@ impl Plot {
         }
         html! {
             figure.plot {
-                (PreEscaped(self.svg(&series, "")))
+                (PreEscaped(self.svg(&series, HEIGHT, "")))
                 @if series.len() > 1 {
                     figcaption {
                         @for (place, series) in series.iter().enumerate() {
@@ -93,9 +97,12 @@ impl Plot {
         }
     }
 
-    /// The plot as an SVG file, with its style.
+    /// The plot as an SVG file, with its style and a legend.
     pub fn file(&self) -> String {
-        self.svg(&self.shown(), &format!("<style>{STYLE}</style><rect class=\"paper\" width=\"640\" height=\"280\"/>"))
+        let series = self.shown();
+        let paper = html! { rect.paper width=(WIDTH) height=(HEIGHT + LEGEND) {} }.into_string();
+        let head = format!("<style>{STYLE}</style>{paper}{}", legend(&series).into_string());
+        self.svg(&series, HEIGHT + LEGEND, &head)
     }
 
     /// The series as they are drawn.
@@ -108,7 +115,8 @@ impl Plot {
         self.series.iter().map(shown).collect()
     }
 
-    fn svg(&self, series: &[Series], head: &str) -> String {
+    /// The plot, as high as `height`, with the elements of `head` below it.
+    fn svg(&self, series: &[Series], height: f64, head: &str) -> String {
         let points = || series.iter().flat_map(|series| &series.points);
         let across = Axis::of(points().map(|point| point.x), Scale::Whole, LEFT, WIDTH - RIGHT);
         let scale = match (self.is_logarithmic, self.from_zero) {
@@ -135,7 +143,7 @@ impl Plot {
         };
         let title = html! { (self.title) }.into_string();
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
              aria-label=\"{title}\">{head}{}</svg>",
             marks.into_string()
         )
@@ -145,6 +153,15 @@ impl Plot {
 /// The number of a series' colour. One series alone has the second, which is stronger.
 fn colour(place: usize, of: usize) -> usize {
     if of == 1 { 1 } else { place }
+}
+
+/// The names of the series, each with its colour, below a plot.
+fn legend(series: &[Series]) -> Markup {
+    html! { @for (place, name) in series.iter().map(|series| series.name).enumerate() {
+        @let left = LEFT + place as f64 * NAME_WIDTH;
+        g.{"s" (colour(place, series.len()))} { rect x=(left) y=(HEIGHT + 5.0) width="11" height="11" rx="2" {} }
+        text.tick x=(left + 18.0) y=(HEIGHT + 15.0) { (name) }
+    } }
 }
 
 /// The marks of one series.
@@ -212,6 +229,7 @@ mod tests {
         assert!(file.contains("aria-label=\"a &quot;plot&quot;\"") && file.contains("<title>&lt;7.1&gt;</title>"));
         assert_eq!(file.matches("<circle").count(), 3);
         assert_eq!(file.matches("<polyline").count(), 1);
+        assert!(file.contains(">loss</text>"), "the legend");
     }
 
     #[test]
