@@ -25,6 +25,7 @@ mod assets;
 mod audit;
 mod facts;
 mod html;
+mod names;
 mod page;
 mod pages;
 pub mod place;

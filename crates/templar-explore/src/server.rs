@@ -105,11 +105,6 @@ impl Site {
         })
     }
 
-    /// A text that changes whenever a page may be another one.
-    fn news(&self) -> String {
-        self.audit.news(self.source.entries())
-    }
-
     /// Whether a request may name this server so: a name or an address, with or without a port.
     fn is_named(&self, host: &str) -> bool {
         self.hosts.contains(&name_in(host))
@@ -135,6 +130,20 @@ impl Site {
             Ok(answer) => response(answer),
             Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made; this is a bug\n"),
         }
+    }
+
+    /// Live news, unless too many hear them already.
+    fn news(self: &Arc<Self>) -> Response {
+        let Ok(place) = self.live.clone().try_acquire_owned() else {
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "too many pages are live already; this one works without\n");
+        };
+        let site = self.clone();
+        let look: live::Look = Arc::new(move || {
+            // A journal that cannot be read now gives no news; the pages say why.
+            let _ = site.source.follow();
+            site.audit.news(site.source.entries())
+        });
+        guarded(StatusCode::OK, "text/event-stream", live::news(look, place))
     }
 
     /// Starts an audit, if the request comes from a page of this site.
@@ -211,7 +220,7 @@ async fn handle(State(site): State<Arc<Site>>, request: Request) -> Response {
         (&Method::GET | &Method::HEAD, "/style.css") => asset("text/css; charset=utf-8", assets::STYLE),
         (&Method::GET | &Method::HEAD, "/live.js") => asset("text/javascript; charset=utf-8", assets::SCRIPT),
         (&Method::GET | &Method::HEAD, "/icon.svg" | "/favicon.ico") => asset("image/svg+xml", assets::ICON),
-        (&Method::GET, "/live") => live::news(&site),
+        (&Method::GET, "/live") => site.news(),
         (&Method::GET | &Method::HEAD, _) => match Place::parse(path, head.uri.query()) {
             Some((place, form)) => site.page(host, Some(place), form).await,
             None => site.page(host, None, if path.ends_with(".json") { Form::Json } else { Form::Html }).await,

@@ -14,8 +14,8 @@ use templar_query::object::Backlink;
 use templar_query::object::contents::Contents;
 use templar_query::object::summary::ObjectSummary;
 
-use super::{another, found};
 use crate::html::{self, Text, Tone, command, table, tag};
+use crate::names::{another, found};
 use crate::page::{Desk, Found, Missing};
 use crate::text::{bytes, count};
 
