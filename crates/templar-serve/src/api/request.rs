@@ -18,8 +18,8 @@ const MAX_CHOICES: usize = 1024;
 /// The largest number of alternatives that are told of a token.
 const MAX_TOP: u64 = 20;
 /// The largest number of stop sequences, and their greatest length in bytes.
-const MAX_STOPS: usize = 64;
-const MAX_STOP_BYTES: usize = 1024;
+const MAX_STOPS: usize = 16;
+const MAX_STOP_BYTES: usize = 256;
 
 /// A prompt as the model reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -36,8 +36,11 @@ async fn ask(
 ) -> Result<Response, ApiError> {
     let key = shared.admit(headers)?;
     let bytes = read(body, &shared.limits).await?;
+    // The turns are never closed. A request that is given up gives its turn back.
+    let turn = shared.turns.acquire().await.map_err(ApiError::failed)?;
     let served = shared.served();
     let (request, served) = understood(bytes, served, understand).await?;
+    drop(turn);
     let events = shared.submit(&served, &request)?;
     let label = shared.label(kind);
     let headers = about(&served);

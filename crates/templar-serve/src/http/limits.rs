@@ -26,7 +26,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body_bytes: 16 << 20,
+            body_bytes: 4 << 20,
             head_bytes: 16 << 10,
             connections: 256,
             texts: 256,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::clock::{Clock, unix_seconds};
@@ -16,6 +17,9 @@ use crate::keys::ApiKeys;
 use crate::metrics::ServeMetrics;
 use crate::served::Served;
 
+/// How many requests are understood at the same time. A body takes many times its length while it is.
+const UNDERSTOOD_AT_ONCE: usize = 4;
+
 /// The model, the thread that computes, and the keys.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -24,6 +28,8 @@ pub(super) struct Shared {
     keys: Option<ApiKeys>,
     pub(super) limits: Limits,
     pub(super) metrics: Arc<ServeMetrics>,
+    /// The turns of requests that are being understood.
+    pub(super) turns: Semaphore,
     clock: Clock,
     pub(super) started: u64,
     /// Tells the answers of this server from those of another.
@@ -46,6 +52,7 @@ impl Shared {
             keys,
             limits,
             metrics,
+            turns: Semaphore::new(UNDERSTOOD_AT_ONCE),
             clock: Clock::start(),
             started: unix_seconds(),
             salt: random(),
