@@ -1,8 +1,9 @@
 //! Fuzzing of every decoder that reads bytes from strangers: a bad input gives an error, and never a panic.
 //!
 //! `fuzz/targets.rs` lists the targets. Here each runs on some thousand mutations of valid inputs, always the
-//! same ones, which takes seconds; `FUZZ_MUTATIONS` and `FUZZ_SEED` ask for more and for others. `.ci/long fuzz` runs the same targets under libFuzzer, which looks for
-//! inputs that reach new code (the package `fuzz/Cargo.toml`, a workspace of its own).
+//! same ones, which takes seconds; `FUZZ_MUTATIONS` and `FUZZ_SEED` ask for more and for others. `.ci/long fuzz` runs
+//! the same targets under libFuzzer, which looks for inputs that reach new code (the package `fuzz/Cargo.toml`, a
+//! workspace of its own).
 
 mod targets;
 

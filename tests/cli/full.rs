@@ -167,7 +167,8 @@ fn a_record_for_which_there_is_no_room_is_not_half_said() {
                 stopped += 1;
                 assert!(said.code == 1 && said.err.contains("No space left on"), "{said:?}");
                 assert!(said.err.contains("free some space"), "{said:?}");
-                // The journal had no room, or it had and the memory beside it had none. Either nothing was said, or all.
+                // The journal had no room, or it had and the memory beside it had none. Either nothing was said, or
+                // all.
                 let (window, was) = (disk.ok("status")["window"].as_u64(), before["window"].as_u64());
                 assert!(window == was || (step == "close" && window == was.map(|was| was + 1)), "{window:?}");
                 assert_eq!(disk.run(&format!("mount -o remount,size=64k {dir}")), Some(0));

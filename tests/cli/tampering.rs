@@ -1,5 +1,5 @@
-//! A home with changed bytes. `verify` and the audit end with exit code 5, since bytes that are damaged or missing here are
-//! no mismatch of others.
+//! A home with changed bytes. `verify` and the audit end with exit code 5, since bytes that are damaged or missing here
+//! are no mismatch of others.
 
 use std::fs;
 use std::path::{Path, PathBuf};

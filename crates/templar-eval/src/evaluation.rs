@@ -1,9 +1,9 @@
 //! The result of an evaluation as a document that anybody can recompute: canonical bytes, named by their hash.
 //!
-//! The bytes are framed as manifests are (`manifests/README.md`): the DAG-CBOR map `{"body", "kind", "version"}` with the
-//! kind `evaluation`, version 0, decoded strictly. A signature covers the same bytes as a manifest's that belongs to no
-//! run. A document names no evaluator, so two machines that come to the same result write the same document; who signs
-//! it vouches for having computed it.
+//! The bytes are framed as manifests are (`manifests/README.md`): the DAG-CBOR map `{"body", "kind", "version"}` with
+//! the kind `evaluation`, version 0, decoded strictly. A signature covers the same bytes as a manifest's that belongs
+//! to no run. A document names no evaluator, so two machines that come to the same result write the same document; who
+//! signs it vouches for having computed it.
 //!
 //! Invariant: a document is only made of the exact arithmetic ([`Scorer::is_exact`](crate::Scorer::is_exact)).
 

@@ -29,7 +29,8 @@
 //! # Benchmarks
 //!
 //! An evaluation is this way: rows of a published file become [`Source`]s ([`sources`]); a [`Benchmark`] puts examples
-//! before each question and encodes it ([`Encoder`]) into [`Request`]s; [`Scoring`] sends these through a [`Scorer`]; the
+//! before each question and encodes it ([`Encoder`]) into [`Request`]s; [`Scoring`] sends these through a [`Scorer`];
+//! the
 //! [`Outcome`]s are counted into a [`Tally`] and an [`Evaluation`], a document that anybody can recompute. Prompts,
 //! examples and scores are those of lm-evaluation-harness 0.4.13; `BENCH.md` compares the two question by question.
 //!

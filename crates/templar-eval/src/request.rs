@@ -48,8 +48,8 @@ pub struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    /// An encoder for a model of so many positions. `before` stands before every text, and `alone` is what a text follows
-    /// that has nothing before it.
+    /// An encoder for a model of so many positions. `before` stands before every text, and `alone` is what a text
+    /// follows that has nothing before it.
     pub fn new(tokenizer: &'a Tokenizer, before: Vec<u32>, alone: u32, positions: usize) -> Self {
         Self { tokenizer, before, alone, positions, last: None }
     }
@@ -114,9 +114,9 @@ impl<'a> Encoder<'a> {
         Ok(Request { tokens, scored })
     }
 
-    /// A whole text, every token of which is scored once. It is cut into windows of the model's context. The first token
-    /// follows [`alone`](Self::alone); the first of another window follows the token before it, and the last window
-    /// begins early enough to be full.
+    /// A whole text, every token of which is scored once. It is cut into windows of the model's context. The first
+    /// token follows [`alone`](Self::alone); the first of another window follows the token before it, and the last
+    /// window begins early enough to be full.
     ///
     /// # Errors
     /// The tokenizer fails.

@@ -1,8 +1,8 @@
 //! The benchmarks: from a row of a published file to a question, as lm-evaluation-harness 0.4.13 defines it.
 //!
 //! A task is data and pure functions. [`Task::item`] reads a row into an [`Item`]: what stands before the answer, the
-//! possible answers, and the right one. [`Item::asks`] makes the texts whose likelihoods decide, and [`Item::example`] the
-//! text by which the item shows other questions how to answer. Nothing here knows a model or a tokenizer.
+//! possible answers, and the right one. [`Item::asks`] makes the texts whose likelihoods decide, and [`Item::example`]
+//! the text by which the item shows other questions how to answer. Nothing here knows a model or a tokenizer.
 
 mod item;
 mod names;

@@ -129,8 +129,8 @@ fn goals(before: &str) -> Vec<usize> {
     before.split("\n\n").filter_map(|text| text.split_once("Question: ")?.1.split('\n').next()?.parse().ok()).collect()
 }
 
-/// `r = random.Random(1234)`, then for each question `r.sample(range(100), 4)`: where the harness draws one more than it
-/// shows, it leaves the question itself out of these four, and shows the first three.
+/// `r = random.Random(1234)`, then for each question `r.sample(range(100), 4)`: where the harness draws one more than
+/// it shows, it leaves the question itself out of these four, and shows the first three.
 #[test]
 fn random_examples_are_pythons() {
     let pool = numbered(100);

@@ -66,8 +66,8 @@ pub(crate) struct CheckedWindow {
 }
 
 impl AuditDesk {
-    /// A text that changes whenever a page may be another one: with the entries of the journal, and with each step of the
-    /// audit.
+    /// A text that changes whenever a page may be another one: with the entries of the journal, and with each step of
+    /// the audit.
     pub(crate) fn news(&self, entries: usize) -> String {
         format!("{entries}.{}", self.steps.load(Ordering::Acquire))
     }

@@ -1,13 +1,13 @@
 //! GGUF files of the architecture `llama`, as llama.cpp loads them.
 //!
-//! A file is a header, keys with values, the list of tensors, and their data, each at a multiple of 32 bytes; all little
-//! endian. Three things differ from a Hugging Face folder:
+//! A file is a header, keys with values, the list of tensors, and their data, each at a multiple of 32 bytes; all
+//! little endian. Three things differ from a Hugging Face folder:
 //!
-//! - The rows of the queries' and keys' projections are in another order, since llama.cpp turns neighbours where Hugging
-//!   Face turns the halves of a head.
+//! - The rows of the queries' and keys' projections are in another order, since llama.cpp turns neighbours where
+//!   Hugging Face turns the halves of a head.
 //! - Shapes are written with the innermost dimension first, and norms are always f32.
-//! - The tokenizer is a list of tokens with merges or scores, and the name of a way to split text. Only tokenizers whose
-//!   way has a name are written: [`vocabulary`] says which.
+//! - The tokenizer is a list of tokens with merges or scores, and the name of a way to split text. Only tokenizers
+//!   whose way has a name are written: [`vocabulary`] says which.
 
 mod error;
 mod tensors;

@@ -10,8 +10,8 @@ use crate::pass::ModelPass;
 use crate::{forward, linear};
 
 /// Computes the texts that follow `before`, from their own tokens `inputs [rows]` up to and including
-/// `activations.normed`, with the bits that [`forward::run`] gives these rows of the whole texts. `kept` gets queries, keys and
-/// values of each layer.
+/// `activations.normed`, with the bits that [`forward::run`] gives these rows of the whole texts. `kept` gets queries,
+/// keys and values of each layer.
 ///
 /// Only attention sees whole texts: it reads the rows of `before`, which every text has in common, and the texts' own.
 ///

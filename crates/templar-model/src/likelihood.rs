@@ -66,8 +66,8 @@ impl Model {
 
     /// The likelihoods of the tokens that are `asked` about, in their order.
     ///
-    /// `tokens` is `[sequences, length]`, of any length up to `sequence_length`. With a beginning, every sequence follows
-    /// it and has so many tokens more, and places are still counted over `tokens` alone.
+    /// `tokens` is `[sequences, length]`, of any length up to `sequence_length`. With a beginning, every sequence
+    /// follows it and has so many tokens more, and places are still counted over `tokens` alone.
     ///
     /// # Errors
     /// Lengths or ids that do not fit, before any work; logits that are not finite; a device that fails.

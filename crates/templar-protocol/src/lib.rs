@@ -19,8 +19,8 @@
 //!    root of the next validators. Validators certify the header, and the next window opens.
 //!
 //! Certified means that validators with more than two thirds of the stake have voted for it in one attempt.
-//! With less than a third of the stake faulty, no two cuts, reveal sets or records of one window are certified, and every
-//! window closes. `window/ballot.rs` has the rules of voting and the argument.
+//! With less than a third of the stake faulty, no two cuts, reveal sets or records of one window are certified, and
+//! every window closes. `window/ballot.rs` has the rules of voting and the argument.
 //!
 //! # The parts
 //!

@@ -1,8 +1,8 @@
 //! Fractions of stake, exactly.
 //!
 //! Validators decide everything together by two thresholds. More than two thirds of the stake certify a cut,
-//! reveal set or record. More than a third puts a contribution into the cut. With less than a third of the stake faulty, two
-//! certificates share an honest signer, and a contribution that all honest validators hold is always in the
+//! reveal set or record. More than a third puts a contribution into the cut. With less than a third of the stake
+//! faulty, two certificates share an honest signer, and a contribution that all honest validators hold is always in the
 //! cut.
 
 use std::collections::BTreeSet;

@@ -150,8 +150,8 @@ impl PayExplanation {
         Self::from_state(node.state(), node.closed(), &state, closed, miner)
     }
 
-    /// Explains the pay of a miner in the window `closed`, for a caller that has the state `before` it already. `now` is
-    /// the state after `all` closed windows.
+    /// Explains the pay of a miner in the window `closed`, for a caller that has the state `before` it already. `now`
+    /// is the state after `all` closed windows.
     ///
     /// # Errors
     /// The window does not follow from this state.

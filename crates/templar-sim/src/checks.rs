@@ -156,7 +156,8 @@ impl Checks {
         self.blameless(closing, config.real)
     }
 
-    /// A quorum has signed cut, reveal set and record, and where nothing breaks it did so within a bounded number of attempts.
+    /// A quorum has signed cut, reveal set and record, and where nothing breaks it did so within a bounded number of
+    /// attempts.
     fn certified(&mut self, closing: ClosedView<'_>) -> Result<(), Failed> {
         let closed = closing.closed;
         let window = closed.window.header.window;

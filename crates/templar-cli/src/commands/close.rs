@@ -24,10 +24,10 @@ use crate::session::RunSession;
 
 /// Close a window's commitments, or the window
 ///
-/// With --commits: signs the inbox, votes for the cut, reveals, and votes for the values that count. From then on deltas may be shared. Without
-/// --commits: applies the deltas that the scores accept, and votes for the record. Each validator runs the
-/// command, and runs it again when others vote later. The vote that makes it more than two thirds of the stake
-/// closes the window.
+/// With --commits: signs the inbox, votes for the cut, reveals, and votes for the values that count. From then on
+/// deltas may be shared. Without --commits: applies the deltas that the scores accept, and votes for the record. Each
+/// validator runs the command, and runs it again when others vote later. The vote that makes it more than two thirds of
+/// the stake closes the window.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CloseArgs {
     /// Close the commitments: later contributions do not count

@@ -23,8 +23,8 @@ const TOKEN_BYTES: usize = 16;
 /// Show the run in a browser: what it learns, who took part, who was paid what and why
 ///
 /// Serves pages until you press Ctrl-C, and follows a node that runs in the same home. Every page is there as JSON too,
-/// at the same path with .json. Nothing is loaded from another address, and scripts may be off. On a loopback address an
-/// audit of the run can be started from the browser.
+/// at the same path with .json. Nothing is loaded from another address, and scripts may be off. On a loopback address
+/// an audit of the run can be started from the browser.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExploreArgs {
     /// The run: a hash, four or more digits of one, or a name [default: the current one]

@@ -154,8 +154,8 @@ fn follow(
     }
 }
 
-/// The current checkpoint of the run, if it is another than the one that is served. The journal alone tells, so the home
-/// is opened only then, and commands that write in it are rarely in the way.
+/// The current checkpoint of the run, if it is another than the one that is served. The journal alone tells, so the
+/// home is opened only then, and commands that write in it are rarely in the way.
 fn newer(
     invocation: &Invocation,
     args: &ServeArgs,

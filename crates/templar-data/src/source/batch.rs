@@ -15,8 +15,8 @@ use super::turns::{TurnValue, bad};
 
 /// A column of record batches that all have the same schema.
 pub(super) struct Column {
-    /// The position of the column among its siblings, at each level from the batch down. Without a step, it is the whole
-    /// row.
+    /// The position of the column among its siblings, at each level from the batch down. Without a step, it is the
+    /// whole row.
     steps: Vec<usize>,
 }
 

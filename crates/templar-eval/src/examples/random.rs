@@ -1,5 +1,5 @@
-//! `random.Random(seed).sample` of CPython 3: the Mersenne Twister MT19937 with its seeding by an array, numbers below a
-//! bound by rejection, and the two ways of drawing without repetition.
+//! `random.Random(seed).sample` of CPython 3: the Mersenne Twister MT19937 with its seeding by an array, numbers below
+//! a bound by rejection, and the two ways of drawing without repetition.
 //!
 //! Prompts depend on it to the last draw. No crate keeps CPython's choice of methods.
 

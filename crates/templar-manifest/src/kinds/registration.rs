@@ -259,7 +259,8 @@ pub struct PriceRule {
 impl RegistrationSpec {
     /// The customary rules for `slots` slots and these first members, which are sorted.
     ///
-    /// A new member is safe for 32 windows, if it is idle in less than four of them in a row. Work costs 2^28 hashes at first, which are 37 CPU seconds at the
+    /// A new member is safe for 32 windows, if it is idle in less than four of them in a row. Work costs 2^28 hashes at
+    /// first, which are 37 CPU seconds at the
     /// 7.2 million hashes per second that `templar register` was measured to try; one registration in a window
     /// keeps that price where it is. A burn costs 1 ALPHA at first, doubles with every registration and halves
     /// in 8 windows.

@@ -64,7 +64,8 @@ pub enum AdvanceError {
     NotCertified(Kind),
 }
 
-/// The proof that a cut, a reveal set or the header of a record is final: votes for it by more than two thirds of the stake.
+/// The proof that a cut, a reveal set or the header of a record is final: votes for it by more than two thirds of the
+/// stake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoteCertificate {
     /// The attempt in which validators agreed. Nothing else depends on it.

@@ -3,8 +3,8 @@
 //! Genesis names the first members. From then on anybody joins by proof of work or by burning ALPHA, and nobody
 //! can refuse a newcomer. If all slots are taken, the member with the lowest average weight is replaced, once
 //! it has had time to earn some, or if it does not use its slot. Of equal ones the newest is replaced, so a flood
-//! of keys replaces itself and no old member. An owner keeps its slot from window to window and may name another node key
-//! for it.
+//! of keys replaces itself and no old member. An owner keeps its slot from window to window and may name another node
+//! key for it.
 //!
 //! A closed window decides about the registrations of its cut in [`Members::decide`]. The decision holds from
 //! the next window on, so members never change while a window is open.

@@ -1,5 +1,5 @@
-//! Agreement on cut, reveal set and record: validators are silent, lie or restart, deadlines run out at any time, and all
-//! nodes end with the same records.
+//! Agreement on cut, reveal set and record: validators are silent, lie or restart, deadlines run out at any time, and
+//! all nodes end with the same records.
 
 use std::collections::BTreeMap;
 

@@ -15,8 +15,8 @@ fn before_the_vote(cluster: &Cluster) -> impl Iterator<Item = &Entry> {
     })
 }
 
-/// Does everything that a node asks for, honestly, until it asks for a vote on the record or for nothing new. Returns the
-/// value of that vote.
+/// Does everything that a node asks for, honestly, until it asks for a vote on the record or for nothing new. Returns
+/// the value of that vote.
 fn prevoted(node: &mut Node) -> Option<Hash> {
     for _ in 0..16 {
         for output in node.todo() {

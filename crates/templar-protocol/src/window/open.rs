@@ -297,7 +297,8 @@ impl OpenWindow {
         }
     }
 
-    /// Whether a proposed cut, reveal set or record recomputes. `None` if it is not here, or not everything that it names.
+    /// Whether a proposed cut, reveal set or record recomputes. `None` if it is not here, or not everything that it
+    /// names.
     pub(super) fn is_right(&self, on: VoteOn, id: &Hash) -> Option<bool> {
         match on {
             VoteOn::Cut => self.cuts.get(&CutId::new(*id)).and_then(|cut| cut.is_right),

@@ -88,8 +88,8 @@ pub enum Reject {
     /// The record does not recompute from its parts.
     #[error(transparent)]
     Record(AdvanceError),
-    /// The cut, reveal set or record is wrong, and no vote names it. A node that has taken it in may not have been able to
-    /// tell.
+    /// The cut, reveal set or record is wrong, and no vote names it. A node that has taken it in may not have been able
+    /// to tell.
     #[error(transparent)]
     Wrong(Box<Reject>),
     /// The result was not asked for.

@@ -1,7 +1,7 @@
 //! Keys and values of texts that have ended, for texts that begin in the same way.
 //!
-//! The turns of a conversation, and questions with the same examples before them, are read once. A kept row has the bits
-//! of a computed one, so nobody can see in an answer whether it was kept.
+//! The turns of a conversation, and questions with the same examples before them, are read once. A kept row has the
+//! bits of a computed one, so nobody can see in an answer whether it was kept.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

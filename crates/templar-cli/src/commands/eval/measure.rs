@@ -39,8 +39,8 @@ pub(super) struct MeasureArgs {
     /// Ask only the first N questions, of MMLU those of each subject
     #[arg(long, value_name = "N", conflicts_with = "text", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// The model: a Hugging Face folder, or a checkpoint of the home by its hash, @ for the current one or wN for the one
-    /// after window N
+    /// The model: a Hugging Face folder, or a checkpoint of the home by its hash, @ for the current one or wN for the
+    /// one after window N
     #[arg(long, value_name = "DIR|HASH|@|wN", default_value = "@")]
     model: String,
     /// Write the result into this folder, to be checked by others. An evaluation that was interrupted goes on there

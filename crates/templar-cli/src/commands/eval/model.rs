@@ -68,7 +68,8 @@ impl Measurable {
     }
 }
 
-/// Whether a model is named by its folder: no reference to a checkpoint has a separator, and a folder may have any name.
+/// Whether a model is named by its folder: no reference to a checkpoint has a separator, and a folder may have any
+/// name.
 fn is_folder(named: &str) -> bool {
     named.contains(std::path::MAIN_SEPARATOR) || Path::new(named).is_dir()
 }

@@ -1,8 +1,8 @@
 //! A result on disk: the document, its signatures, and where its inputs lay.
 //!
-//! `evaluation-HASH.cbor` is the document and hashes to its name. `evaluation-HASH.witness.json` lists its signatures, as
-//! the examples in `manifests/` have theirs. `evaluation-HASH.inputs.json` is for this machine alone: the paths of the
-//! model and the files.
+//! `evaluation-HASH.cbor` is the document and hashes to its name. `evaluation-HASH.witness.json` lists its signatures,
+//! as the examples in `manifests/` have theirs. `evaluation-HASH.inputs.json` is for this machine alone: the paths of
+//! the model and the files.
 
 use std::path::{Path, PathBuf};
 
