@@ -51,8 +51,9 @@ impl Node {
     /// A node before window 0, or before the window of `start`. `me` is the key that it acts with. Without a
     /// key, or with one that has no part in the run, it only follows.
     pub fn new(start: impl Into<Arc<RunState>>, me: Option<PublicKey>) -> Self {
-        let start = start.into();
-        let state = start.clone();
+        let state = start.into();
+        // What a state shares holds the state after it. A copy shares nothing, so states that are past are dropped.
+        let start = Arc::new(RunState::clone(&state));
         Self {
             start,
             state,
