@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// The checkpoint in which every short demo ends, on every instruction set. It changes with the arithmetic, the
 /// model, the data or the rules.
-const SHORT_CHECKPOINT: &str = "b7452d00121ce193da0ef332bef197161374768d8bf261a3af37eb93e3688aa8";
+const SHORT_CHECKPOINT: &str = "e44a172f605ef5f3aaedcb6cc4ba1feb516fd5b6a21a26e750e7ed91ef13afdb";
 
 /// A demo of a tiny model with three miners, not yet started.
 fn tiny_demo(home: &Path) -> Command {
