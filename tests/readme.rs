@@ -75,6 +75,7 @@ fn a_window_by_hand_is_as_written() {
 fn an_import_in_parts_is_as_written() {
     let guide = document("crates/GUIDE.md");
     let section = guide.split_once("## Import on a cluster").unwrap().1;
+    let section = section.split_once("\n## ").unwrap().0;
     let blocks: Vec<&str> = section.split("```sh\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
     let [script, commands] = blocks[..] else { panic!("the section has {} blocks", blocks.len()) };
     let dir = tempfile::tempdir().unwrap();

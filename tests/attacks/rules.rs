@@ -15,6 +15,7 @@ enum Stage {
     Received,
     Cut,
     Revealed,
+    Agreed,
     Scored,
 }
 
@@ -49,6 +50,10 @@ fn node(stage: Stage) -> Node {
     entries.push((Stage::Cut, sign(&closed.cut, &validators()[0])));
     entries.extend(validators().iter().map(|key| (Stage::Cut, sign(&vote, key))));
     entries.extend(closed.window.body.reveals.iter().map(|value| (Stage::Revealed, Entry::Reveal(reveal(value)))));
+    let set = closed.reveal_set();
+    let vote = closed.reveals_certificate.vote(set.run, set.window, VoteOn::Reveals, &set);
+    entries.push((Stage::Agreed, sign(&set, &validators()[0])));
+    entries.extend(validators().iter().map(|key| (Stage::Agreed, sign(&vote, key))));
     entries.extend(closed.scores.iter().map(|signed| (Stage::Scored, envelope(signed))));
     let mut node = Node::new(example().before.clone(), None);
     for (_, entry) in entries.into_iter().filter(|(of, _)| *of <= stage) {
@@ -245,7 +250,7 @@ fn judging() -> Vec<Attack> {
     let closed = &example().closed;
     let validators = validators();
     let of = |index: usize, change: &dyn Fn(&mut Score)| {
-        changed(Stage::Revealed, closed.scores[index].payload(), &validators[index], |score| change(score))
+        changed(Stage::Agreed, closed.scores[index].payload(), &validators[index], |score| change(score))
     };
     let score = |change: &dyn Fn(&mut Score)| of(0, change);
     // One of the two validators replays each contribution: the one that replays the first, and the other one.
@@ -260,7 +265,7 @@ fn judging() -> Vec<Attack> {
         refused("score: of another cut", score(&|s| s.cut = Hash::of(b"cut").into())),
         refused("score: with another seed", score(&|s| s.seed = Hash::of(b"seed"))),
         refused("score: of a validator for another", {
-            changed(Stage::Revealed, closed.scores[0].payload(), &validators[1], |s| s.validator = validators_key(1))
+            changed(Stage::Agreed, closed.scores[0].payload(), &validators[1], |s| s.validator = validators_key(1))
         }),
         refused("score: leaves a contribution out", score(&|s| s.entries.truncate(1))),
         refused("score: judges another contribution", score(&|s| s.entries[0].contribution = Hash::of(b"").into())),

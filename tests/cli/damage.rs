@@ -140,7 +140,7 @@ fn a_damaged_blob_accuses_nobody_and_is_never_signed_about() {
             damage(&home, &id);
             if kind.starts_with("dataset") {
                 // It may be the one that is asked for.
-                let said = home.fails(5, ["dataset", "show", "shakespeare"]);
+                let said = home.fails(4, ["dataset", "show", "shakespeare"]);
                 assert!(said.err.contains(&id), "{said:?}");
             }
             audited(&home, kind).iter().for_each(|said| assert_eq!(signed(said), 0, "{kind}: {said:?}"));

@@ -77,7 +77,7 @@ fn a_home_without_its_key_has_a_status() {
     let said = Said::of(home.command(["status"]).output().unwrap());
     assert!(said.code == 0 && said.out.contains("no key here"), "{said:?}");
     let signing = home.fails(12, ["audit", "--sign"]);
-    assert!(signing.err.contains("hint:"), "{signing:?}");
+    assert!(signing.err.contains("\"hint\""), "{signing:?}");
 }
 
 #[test]

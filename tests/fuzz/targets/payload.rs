@@ -1,8 +1,8 @@
 //! Payloads of every kind.
 
 use templar_manifest::{
-    Audit, Checkpoint, Contribution, Cut, Dataset, Genesis, Hash, Inbox, Payload, Registration, Score, State, Vote,
-    WindowBody, WindowHeader, payload,
+    Audit, Checkpoint, Contribution, Cut, Dataset, Genesis, Hash, Inbox, Payload, Registration, RevealSet, Score,
+    State, Vote, WindowBody, WindowHeader, payload,
 };
 
 /// Decodes bytes as one kind; an accepted payload has no other spelling.
@@ -14,13 +14,14 @@ fn is_a<T: Payload>(bytes: &[u8]) -> bool {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> bool {
-    let kinds: [fn(&[u8]) -> bool; 13] = [
+    let kinds: [fn(&[u8]) -> bool; 14] = [
         is_a::<Genesis>,
         is_a::<Dataset>,
         is_a::<Contribution>,
         is_a::<Registration>,
         is_a::<Inbox>,
         is_a::<Cut>,
+        is_a::<RevealSet>,
         is_a::<Score>,
         is_a::<WindowHeader>,
         is_a::<WindowBody>,

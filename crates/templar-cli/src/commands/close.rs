@@ -15,7 +15,7 @@ use templar_query::reference::parse_window;
 use templar_train::nats;
 
 use super::fetch::fetch_hint;
-use super::score::{contributions_of_cut, expect_validator, waiting};
+use super::score::{contributions_of_cut, expect_validator, is_part_of_a_seed, waiting};
 use crate::compute::Compute;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
@@ -98,15 +98,6 @@ fn is_part_of_a_cut(output: &Output) -> bool {
         Output::Sign(Unsigned::Vote(vote)) => vote.on == VoteOn::Cut,
         Output::Sign(Unsigned::Inbox(_) | Unsigned::Cut(_)) => true,
         output => is_part_of_a_seed(output),
-    }
-}
-
-/// Whether an output is a step from the certified cut to the seed.
-pub(crate) fn is_part_of_a_seed(output: &Output) -> bool {
-    match output {
-        Output::Sign(Unsigned::Vote(vote)) => vote.on == VoteOn::Reveals,
-        Output::Sign(Unsigned::Reveals(_)) | Output::Reveal { .. } => true,
-        _ => false,
     }
 }
 

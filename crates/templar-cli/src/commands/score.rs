@@ -1,13 +1,12 @@
 //! `templar score`: a validator scores the contributions of the open window and signs the score.
 
 use serde_json::json;
-use templar_manifest::{Contribution, Hash, PublicKey, Score, Signed, StateId, WindowIndex};
+use templar_manifest::{Contribution, Hash, PublicKey, Score, Signed, StateId, VoteOn, WindowIndex};
 use templar_protocol::{Input, JudgePlan, Measured, Node, Output, Phase, Unsigned};
 use templar_query::find::closed_window;
 use templar_query::reference::parse_window;
 use templar_query::score::{LossesView, MeasuredContribution, ScoreView};
 
-use super::close::is_part_of_a_seed;
 use super::fetch::fetch_hint;
 use crate::commands::status::awaited_line;
 use crate::compute::Compute;
@@ -95,6 +94,15 @@ pub(crate) fn waiting(invocation: &Invocation, session: &RunSession, text: &str)
 
 fn is_part_of_a_score(output: &Output) -> bool {
     matches!(output, Output::Judge(_) | Output::Sign(Unsigned::Score(_))) || is_part_of_a_seed(output)
+}
+
+/// Whether an output is a step from the certified cut to the seed.
+pub(crate) fn is_part_of_a_seed(output: &Output) -> bool {
+    match output {
+        Output::Sign(Unsigned::Vote(vote)) => vote.on == VoteOn::Reveals,
+        Output::Sign(Unsigned::Reveals(_)) | Output::Reveal { .. } => true,
+        _ => false,
+    }
 }
 
 fn own_score(session: &RunSession) -> Option<Score> {

@@ -131,8 +131,10 @@ pub(super) fn to_json(report: &ReadReport) -> Value {
     })
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
+    #![cfg(unix)]
+
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt as _;
     use std::path::PathBuf;
