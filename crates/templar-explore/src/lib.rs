@@ -1,6 +1,6 @@
 //! The explorer: a run as pages in a browser.
 //!
-//! The way of a request is short. [`place`] reads the path; [`answer`] finds the page and gives it as HTML or as JSON;
+//! The way of a request is short. [`place`] reads the path; `answer` finds the page and gives it as HTML or as JSON;
 //! [`server`] carries both over HTTP. Everything that a page says comes from a [`Source`], which follows the journal of
 //! a home as the reading commands do, also while a node runs there. A page is a value that serialises to JSON, with one
 //! function that writes it as HTML, so a page and its JSON twin cannot disagree.

@@ -133,25 +133,22 @@ pub(super) fn to_json(report: &ReadReport) -> Value {
 
 #[cfg(test)]
 mod tests {
-    #![cfg(unix)]
-
-    use std::ffi::OsString;
-    use std::os::unix::ffi::OsStringExt as _;
-    use std::path::PathBuf;
-
-    use templar_data::RowFault;
-
-    use super::*;
-
+    #[cfg(unix)]
     #[test]
     fn names_that_are_not_utf8_are_written_with_replacements() {
+        use std::ffi::OsString;
+        use std::os::unix::ffi::OsStringExt as _;
+        use std::path::PathBuf;
+
+        use templar_data::{ReadReport, RowFault};
+
         let path = || PathBuf::from(OsString::from_vec(b"caf\xe9".to_vec()));
         let report = ReadReport {
             first_bad_rows: vec![(path(), 1, RowFault::NotUtf8)],
             notes: vec![(path(), "begins with a byte-order mark".to_owned())],
             ..ReadReport::default()
         };
-        let json = to_json(&report);
+        let json = super::to_json(&report);
         assert_eq!(json["first_bad_rows"][0]["file"], "caf\u{fffd}");
         assert_eq!(json["notes"][0]["file"], "caf\u{fffd}");
     }
