@@ -12,9 +12,9 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use serde::Serialize;
+pub(crate) use templar_query::words::{bytes, nats, span};
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
 /// The form of the output.
@@ -260,18 +260,6 @@ pub(crate) fn count(number: impl Into<u64>, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-/// A number of bytes with its unit, such as `1.5 KiB`.
-pub(crate) fn bytes(count: u64) -> String {
-    let mut value = count as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1024.0 {
-            return if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.1} TiB")
-}
-
 /// A large number, rounded: `1.4k`, `12.3M`.
 pub(crate) fn amount(value: f64) -> String {
     match value {
@@ -280,23 +268,6 @@ pub(crate) fn amount(value: f64) -> String {
         value if value < 1e9 => format!("{:.1}M", value / 1e6),
         value => format!("{:.1}G", value / 1e9),
     }
-}
-
-/// A time, rounded: `20 s`, `3 min`, `5 h`, `2 days`.
-pub(crate) fn span(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    match seconds {
-        seconds if seconds < 1.0 => "less than 1 s".to_owned(),
-        seconds if seconds < 119.5 => format!("{seconds:.0} s"),
-        seconds if seconds < 119.5 * 60.0 => format!("{:.0} min", seconds / 60.0),
-        seconds if seconds < 47.5 * 3600.0 => format!("{:.0} h", seconds / 3600.0),
-        seconds => format!("{:.0} days", seconds / 86_400.0),
-    }
-}
-
-/// A loss in 1e-9 nats, as nats with four decimals.
-pub(crate) fn nats(nanonats: u64) -> String {
-    format!("{:.4}", nanonats as f64 / 1e9)
 }
 
 /// A price in micro-ALPHA as ALPHA, rounded to two decimals where that leaves something: `0.65`.
@@ -311,6 +282,8 @@ pub(crate) fn alpha(micros: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! Numbers and texts for people, and the guard that no text of a stranger deceives a reader.
 
-use std::time::Duration;
+pub use templar_query::words::{bytes, nats, span};
 
 /// A number of things: `1 window`, `3 windows`.
 pub fn count(number: impl Into<u64>, thing: &str) -> String {
@@ -14,17 +14,6 @@ pub fn grouped(number: u64) -> String {
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap_or("")).collect();
     groups.join(",")
-}
-
-/// A size in bytes: `1.5 KiB`.
-pub fn bytes(count: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut value, mut unit) = (count as f64, 0);
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", units[unit]) }
 }
 
 /// A large number, rounded: `1.4k`, `12.3M`.
@@ -44,11 +33,6 @@ pub fn alpha(micros: u64) -> String {
     format!("{}.{:06}", grouped(micros / 1_000_000), micros % 1_000_000)
 }
 
-/// A loss in 1e-9 nats, as nats with four decimals.
-pub fn nats(nanonats: u64) -> String {
-    format!("{:.4}", nanonats as f64 / 1e9)
-}
-
 /// A change of a loss in 1e-9 nats, as nats with a sign.
 pub fn change(nanonats: i128) -> String {
     format!("{:+.6}", nanonats as f64 / 1e9)
@@ -63,18 +47,6 @@ pub fn percent(ppm: u64) -> String {
 pub fn decimals(value: u64, places: u32) -> String {
     let unit = 10u64.pow(places);
     format!("{}.{:0places$}", value / unit, value % unit, places = places as usize)
-}
-
-/// A time, rounded: `20 s`, `3 min`, `5 h`, `2 days`.
-pub fn span(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    match seconds {
-        seconds if seconds < 1.0 => "less than 1 s".to_owned(),
-        seconds if seconds < 119.5 => format!("{seconds:.0} s"),
-        seconds if seconds < 119.5 * 60.0 => format!("{:.0} min", seconds / 60.0),
-        seconds if seconds < 47.5 * 3600.0 => format!("{:.0} h", seconds / 3600.0),
-        seconds => format!("{:.0} days", seconds / 86_400.0),
-    }
 }
 
 /// Whether a character could hide or turn around others, or is no part of a page.
@@ -110,6 +82,8 @@ pub fn visible_json(text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

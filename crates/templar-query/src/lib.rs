@@ -98,5 +98,6 @@ pub mod score;
 pub mod status;
 pub mod stock;
 pub mod verify;
+pub mod words;
 
 pub use error::{QueryError, error_line};

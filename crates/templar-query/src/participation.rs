@@ -25,6 +25,16 @@ pub enum WindowStage {
 }
 
 impl WindowStage {
+    /// The work of the stage, in words.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Commit => "miners train and commit to their updates",
+            Self::Reveal => "validators draw the seed",
+            Self::Judge => "validators check and measure the updates",
+            Self::Over => "over",
+        }
+    }
+
     /// The name in texts and JSON.
     pub fn name(self) -> &'static str {
         match self {

@@ -84,7 +84,7 @@ impl Report<'_> {
             return format!("the run is over after {}", count(status.window.0, "window"));
         }
         let of = if status.windows == 0 { String::new() } else { format!(" of {}", status.windows) };
-        format!("{}{of} is open: {}", status.window, in_words(status.stage))
+        format!("{}{of} is open: {}", status.window, status.stage.in_words())
     }
 
     /// How long the phase can still last. Only a running node has seen it begin.
@@ -172,16 +172,6 @@ impl Report<'_> {
         rows.push(vec!["treasury".to_owned(), String::new(), alpha(balances.treasury_micros), String::new()]);
         let (minted, burnt) = (alpha(balances.minted_micros), alpha(balances.burnt_micros));
         format!("\n{}minted {minted} ALPHA in all, {burnt} of it burnt\n", table(&rows))
-    }
-}
-
-/// The work of a stage of a window, in words.
-fn in_words(stage: WindowStage) -> &'static str {
-    match stage {
-        WindowStage::Commit => "miners train and commit to their updates",
-        WindowStage::Reveal => "validators draw the seed",
-        WindowStage::Judge => "validators check and measure the updates",
-        WindowStage::Over => "over",
     }
 }
 

@@ -170,8 +170,8 @@ impl RunPage {
     fn standing(&self) -> String {
         match (self.phase, self.windows) {
             (WindowStage::Over, _) => format!("The run is over after {}.", count(self.window.0, "window")),
-            (_, 0) => format!("Window {} is open: {}.", self.window, in_words(self.phase)),
-            (_, of) => format!("Window {} of {of} is open: {}.", self.window, in_words(self.phase)),
+            (_, 0) => format!("Window {} is open: {}.", self.window, self.phase.in_words()),
+            (_, of) => format!("Window {} of {of} is open: {}.", self.window, self.phase.in_words()),
         }
     }
 
@@ -265,15 +265,5 @@ impl RunPage {
             td { @if row.sums.slashed_micros > 0 { (tag(Tone::Bad, "slashed")) } @else { "none" } }
         } } };
         table("Validators", &heads, rows)
-    }
-}
-
-/// The work of a phase, in words.
-fn in_words(stage: WindowStage) -> &'static str {
-    match stage {
-        WindowStage::Commit => "miners train and commit to their updates",
-        WindowStage::Reveal => "validators draw the seed",
-        WindowStage::Judge => "validators check and measure the updates",
-        WindowStage::Over => "over",
     }
 }
