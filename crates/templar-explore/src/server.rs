@@ -24,13 +24,10 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use templar_node::http::{self, HttpBounds};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::timeout;
+use tokio::task::spawn_blocking;
 
 use crate::answer::{Answer, answer};
 use crate::assets;
@@ -39,23 +36,11 @@ use crate::page::Desk;
 use crate::place::{Form, Place, field};
 use crate::source::Source;
 
-/// The longest head of a request, in bytes.
-const MAX_HEAD: usize = 16 << 10;
-
 /// The longest body of a request, in bytes: a form with a token.
 const MAX_BODY: usize = 1 << 10;
 
-/// How long a client may take to ask.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long a connection lasts at most. Live news end before that, and are asked for again.
-const LONGEST: Duration = Duration::from_secs(90);
-
-/// The pause after a connection that could not be accepted.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
-
-/// The greatest number of clients at the same time. Further connections are closed at once.
-const MAX_CLIENTS: usize = 64;
+/// The bounds of a connection. Live news end before it does, and are asked for again.
+const BOUNDS: HttpBounds = HttpBounds { clients: 64, head_bytes: 16 << 10, longest: Duration::from_secs(90) };
 
 /// The greatest number of clients that hear live news, and of pages that are made at the same time.
 const MAX_LIVE: usize = 24;
@@ -277,30 +262,5 @@ fn with(mut response: Response, name: HeaderName, value: &str) -> Response {
 
 /// Serves the site until it is dropped.
 pub async fn serve(listener: TcpListener, site: Arc<Site>) {
-    let router = router(site);
-    let mut clients = JoinSet::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // The process may be out of file descriptors: that passes.
-            tokio::time::sleep(ACCEPT_AGAIN).await;
-            continue;
-        };
-        while clients.try_join_next().is_some() {}
-        if clients.len() >= MAX_CLIENTS {
-            continue;
-        }
-        clients.spawn(converse(stream, router.clone()));
-    }
-}
-
-/// Answers one request and hangs up.
-async fn converse(stream: TcpStream, router: Router) {
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .max_buf_size(MAX_HEAD)
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // A client that goes away, or takes too long, ends its own conversation and nothing else.
-    let _ = timeout(LONGEST, connection).await;
+    http::serve(listener, router(site), BOUNDS).await;
 }

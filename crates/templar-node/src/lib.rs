@@ -7,7 +7,7 @@
 //! * [`ahead`]: asks peers what they know beyond a journal.
 //! * [`settings`]: the use of the network, and the file of a home that sets it.
 //! * [`clock`]: compares this machine's clock with others; [`doctor`]: checks everything that a node depends on.
-//! * [`metrics`]: the counters of a node; [`stop`]: the signal that ends one.
+//! * [`metrics`]: the counters of a node; [`http`]: a server with bounds; [`stop`]: the signal that ends one.
 //!
 //! `templar-home` has what a participant keeps on disk. There are no rules here: `templar-protocol` decides which
 //! entries are valid, which member does what, and how much each is paid.
@@ -37,6 +37,7 @@ pub mod event;
 pub mod exchange;
 pub mod executor;
 pub mod gather;
+pub mod http;
 mod local_socket;
 pub mod metrics;
 pub mod peers;

@@ -17,32 +17,20 @@ use axum::http::StatusCode;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use iroh_metrics::{Gauge, MetricsGroup, MetricsSource as _, Registry};
 use templar_home::replica::Position;
 use templar_net::Net;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::compute::compute;
+use crate::http::{self, HttpBounds, PATIENCE};
 
-/// The longest head of a request, in bytes.
-const MAX_HEAD: usize = 8 << 10;
-
-/// How long a client may take to ask, and again to take the answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The pause after a connection that could not be accepted.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
+/// Enough for whoever reads numbers. A client may take as long to take the answer as to ask.
+const BOUNDS: HttpBounds = HttpBounds { clients: 8, head_bytes: 8 << 10, longest: PATIENCE.saturating_mul(2) };
 
 /// The media type of the answer.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// The greatest number of clients at the same time. Further connections are closed at once.
-const MAX_CLIENTS: usize = 8;
 
 /// The shortest time between two counts of the store's files.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
@@ -121,31 +109,7 @@ pub(crate) async fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 pub(crate) async fn serve(listener: TcpListener, source: Arc<MetricsSource>) {
     let router =
         Router::new().route("/metrics", get(metrics).fallback(other_method)).fallback(other_path).with_state(source);
-    let mut clients = JoinSet::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // The process may be out of file descriptors: that passes.
-            tokio::time::sleep(ACCEPT_AGAIN).await;
-            continue;
-        };
-        while clients.try_join_next().is_some() {}
-        if clients.len() >= MAX_CLIENTS {
-            continue;
-        }
-        clients.spawn(answer(stream, router.clone()));
-    }
-}
-
-/// Answers one request and hangs up.
-async fn answer(stream: TcpStream, router: Router) {
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .max_buf_size(MAX_HEAD)
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // A client that goes away, or takes too long, ends its own conversation and nothing else.
-    let _ = timeout(2 * PATIENCE, connection).await;
+    http::serve(listener, router, BOUNDS).await;
 }
 
 async fn metrics(State(source): State<Arc<MetricsSource>>) -> impl IntoResponse {
@@ -162,6 +126,10 @@ async fn other_path() -> impl IntoResponse {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+    use tokio::task::JoinSet;
+    use tokio::time::timeout;
+
     use templar_net::{EmptyLog, NetConfig, ServeNone};
     use templar_store::Store;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -224,11 +192,14 @@ mod tests {
         let other = ask(addr, b"POST /metrics HTTP/1.1\r\n\r\n").await;
         assert!(other.contains("allow: GET\r\n") && other.ends_with("there is only GET\n"), "{other}");
         assert!(ask(addr, b"GET /key HTTP/1.1\r\n\r\n").await.ends_with("there is only /metrics\n"));
-        assert!(ask(addr, &[b'x'; MAX_HEAD + 1]).await.starts_with("HTTP/1.1 4"), "a head that never ends is refused");
+        assert!(
+            ask(addr, &[b'x'; BOUNDS.head_bytes + 1]).await.starts_with("HTTP/1.1 4"),
+            "a head that never ends is refused"
+        );
 
         // Silent clients hold all places, and the next client is sent away.
         let mut silent = Vec::new();
-        for _ in 0..MAX_CLIENTS {
+        for _ in 0..BOUNDS.clients {
             silent.push(TcpStream::connect(addr).await.unwrap());
         }
         let mut refused = TcpStream::connect(addr).await.unwrap();
