@@ -41,6 +41,16 @@ fn spliced(find: &[u8], replace: &[u8]) -> Vec<u8> {
 /// The two bytes at the start of a field's name and all of it: `inbox`'s `window` begins so.
 const WINDOW: &[u8] = b"fwindow\x00";
 
+/// Contests about miners with these keys.
+fn contests(miners: &[u8]) -> Vec<Contest> {
+    let contest = |miner: &u8| Contest {
+        miner: PublicKey::from_bytes([*miner; 32]),
+        contribution: ContributionId::default(),
+        found: None,
+    };
+    miners.iter().map(contest).collect()
+}
+
 pub(super) fn attacks() -> Vec<Attack> {
     let bytes = inbox_bytes();
     let behind = [&bytes[..], &[0]].concat();
@@ -229,6 +239,8 @@ pub(super) fn broken_rules() -> Vec<Attack> {
         refused("score: a refusal with control characters", {
             with(score, |s| s.entries[0].replay = Replay::Refused(Refusal::Malformed { error: "\u{1b}[2J".into() }))
         }),
+        refused("score: contests out of order", with(score, |s| s.contests = contests(&[2, 1]))),
+        refused("score: more contests than one may have", with(score, |s| s.contests = contests(&[1, 2, 3, 4, 5]))),
         refused("score: alike to nobody", with(score, |s| s.entries[0].nearest = None)),
         refused("score: nearest to itself", with(score, |s| s.entries[0].nearest = Some(s.entries[0].miner))),
         refused("score: nearer than the other is", with(score, |s| s.entries[0].overlap_ppm += 1)),

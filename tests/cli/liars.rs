@@ -64,7 +64,7 @@ pub(crate) fn window(home: &Home, lie: &Lie) {
                     entries.iter_mut().for_each(change);
                 }
                 let (window, seed, verdicts) = (plan.window, plan.seed, Vec::new());
-                let measured = Measured::Judged { window, seed, entries, verdicts };
+                let measured = Measured::Judged { window, seed, entries, verdicts, contests: Vec::new() };
                 replica.submit(Input::Measured(measured)).unwrap();
             }
             Output::Apply { window, outcomes, .. } => {

@@ -133,6 +133,14 @@ fn the_specification_names_every_field_and_its_type() {
             let evidence = Contradiction { signer, window, first: score.envelope(), second: score.envelope() };
             paths(&seen(&evidence), "evidence[]", &documented, &mut found);
             check_types(&seen(&evidence), "evidence[]", &documented);
+            // Nobody contests a true measurement.
+            let losses = example().closed.window.body.outcomes[0].losses;
+            for found_losses in [losses, None] {
+                let (miner, contribution) = (signer, ContributionId::default());
+                let contest = seen(&Contest { miner, contribution, found: found_losses });
+                paths(&contest, "contests[]", &documented, &mut found);
+                check_types(&contest, "contests[]", &documented);
+            }
         }
         if kind == Kind::Body {
             // As above, because nothing is challenged before the record.

@@ -3,8 +3,8 @@
 use templar_delta::{Delta, max_bytes, overlaps_ppm};
 use templar_manifest::proof::prove;
 use templar_manifest::trace::{Trace, TraceHeader};
-use templar_manifest::{Contribution, Evaluation, Hash, Losses, Refusal, Replay, ScoreEntry, Signed, StateId};
-use templar_protocol::{EvaluationTask, JudgePlan, ReplayTask};
+use templar_manifest::{Contest, Contribution, Evaluation, Hash, Losses, Refusal, Replay, ScoreEntry, Signed, StateId};
+use templar_protocol::{EvaluationTask, JudgePlan, ReplayTask, SpotCheck};
 use templar_train::{Claim, MinerState, Replayed, WindowStart, WindowTask, replay};
 
 use crate::evaluator::Evaluator;
@@ -156,6 +156,32 @@ pub fn judge(
         });
     }
     Ok(entries)
+}
+
+/// Makes spot checks of contributions to one window, from the `parameters` of the checkpoint before it. Returns a
+/// contest for each measurement that is not what the record says. What cannot be read here is left out.
+///
+/// # Errors
+/// [`InputError`] where an input is broken, or the device fails.
+pub fn spot_check(
+    inputs: &AuditInputs<'_>,
+    checks: &[SpotCheck],
+    parameters: &[f32],
+) -> Result<Vec<Contest>, InputError> {
+    let mut evaluator = Evaluator::new(inputs, parameters);
+    let mut contests = Vec::new();
+    for check in checks {
+        let measured = open_delta(inputs, &check.task.contribution).and_then(|delta| match delta {
+            Ok(delta) => evaluator.measure(&check.task, &delta),
+            Err(_) => Ok(None),
+        });
+        match measured {
+            Ok(measured) => contests.extend(check.contest(measured.map(|(losses, _)| losses))),
+            Err(InputError::Withheld { .. } | InputError::Unavailable { .. } | InputError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(contests)
 }
 
 /// Measures one contribution from `parameters`, those of the checkpoint before its window. `None` where the delta

@@ -74,5 +74,5 @@ mod window;
 
 pub use apply::{Applied, apply, apply_aggregate, held_out_loss};
 pub use inputs::{AuditInputs, InputError, States, chain};
-pub use judge::{JudgeTask, judge, measure_contribution, replay_contribution};
+pub use judge::{JudgeTask, judge, measure_contribution, replay_contribution, spot_check};
 pub use window::{AuditTask, WindowAudit, audit_window};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use templar_manifest::{
-    Audit, AuditEntry, AuditVerdict, Checkpoint, Contribution, Evaluation, Hash, LateVerdict, Losses, Outcome,
+    Audit, AuditEntry, AuditVerdict, Checkpoint, Contest, Contribution, Evaluation, Hash, LateVerdict, Losses, Outcome,
     PublicKey, Refusal, Refuted, Replay, Score, ScoreEntry, Signed, State, Statement, TensorBlob, Verdict, WindowIndex,
     payload,
 };
@@ -12,7 +12,7 @@ use templar_train::Replayed;
 
 use crate::apply::{Applied, apply};
 use crate::inputs::{AuditInputs, InputError, States};
-use crate::judge::{JudgeTask, judge, replay_contribution};
+use crate::judge::{JudgeTask, judge, measure_contribution, replay_contribution};
 
 /// The findings of an audit of a window, and the point from which the next window is audited.
 #[derive(Debug)]
@@ -243,6 +243,12 @@ fn check_scores(
             }
         }
     }
+    for contest in closed.scores.iter().flat_map(|score| &score.payload().contests) {
+        let verdict = check_past_measurement(inputs, before, &contest.miner, Some(contest));
+        if verdict != AuditVerdict::Match {
+            return verdict;
+        }
+    }
     for refuted in &closed.window.body.refuted {
         let verdict = check_refuted(inputs, task, &judging, refuted, replays, states);
         if verdict != AuditVerdict::Match {
@@ -261,11 +267,27 @@ fn check_refuted(
     replays: &WindowReplays,
     states: &States,
 ) -> AuditVerdict {
+    if refuted.is_of_past_score(task.closed.window.body.window) {
+        return match check_past_measurement(inputs, task.before, &refuted.miner, None) {
+            AuditVerdict::Match => mismatch(format!(
+                "the record refutes a true evaluation of validator {} on miner {}",
+                refuted.validator.short(),
+                refuted.miner.short()
+            )),
+            AuditVerdict::Mismatch { .. } => AuditVerdict::Match,
+            unavailable @ AuditVerdict::Unavailable { .. } => unavailable,
+        };
+    }
     let Some(score) = task.closed.refuted.iter().find(|score| score.id() == refuted.score.hash()) else {
         return unavailable(format!("score {}, which the record refutes", refuted.score.short()));
     };
     let score = score.payload();
-    let found = if refuted.window == score.window {
+    let found = if refuted.statement == Statement::Contest {
+        let Some(contest) = score.contests.iter().find(|contest| contest.miner == refuted.miner) else {
+            return mismatch("the record refutes a contest that its score does not have");
+        };
+        check_past_measurement(inputs, task.before, &refuted.miner, Some(contest))
+    } else if refuted.window == score.window {
         check_entries(inputs, task, judging, score, replays, Some(refuted))
     } else {
         let said = score.verdicts.iter().find(|said| (said.window, said.miner) == (refuted.window, refuted.miner));
@@ -283,6 +305,33 @@ fn check_refuted(
         AuditVerdict::Mismatch { .. } => AuditVerdict::Match,
         AuditVerdict::Unavailable { what } => AuditVerdict::Unavailable { what },
     }
+}
+
+/// Measures a contribution of the window before again. Checks the contest of a score against it, or without one what
+/// the record of that window rests on.
+fn check_past_measurement(
+    inputs: &AuditInputs<'_>,
+    before: &RunState,
+    miner: &PublicKey,
+    contest: Option<&Contest>,
+) -> AuditVerdict {
+    let (Some(task), Some(stated)) = (before.past_evaluation_task(miner), before.past_measurement(miner)) else {
+        return mismatch(format!("contest of {}, whom nobody measured in the window before", miner.short()));
+    };
+    let found = inputs
+        .parameters(&task.checkpoint)
+        .and_then(|parameters| measure_contribution(inputs, &task, &parameters))
+        .map(|measured| task.tried(measured));
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let is_so = contest.map_or(*stated == found, |contest| contest.found == found.losses());
+    if is_so {
+        return AuditVerdict::Match;
+    }
+    let what = if contest.is_some() { "contest" } else { "measurement" };
+    mismatch(format!("{what} of {} in the window before: found {:?}", miner.short(), found.losses()))
 }
 
 /// Checks a verdict of a validator on a contribution of an earlier window. It replays the contribution, unless
@@ -362,7 +411,9 @@ fn check_entries(
         let difference = match only.map(|refuted| refuted.statement) {
             None => first_difference(said, entry),
             Some(Statement::Replay) => difference_of_replays(said, entry),
-            Some(Statement::Evaluation) => difference_of_evaluations(&said.evaluation, &entry.evaluation),
+            Some(Statement::Evaluation | Statement::Contest) => {
+                difference_of_evaluations(&said.evaluation, &entry.evaluation)
+            }
         };
         if let Some(field) = difference {
             let miner = entry.miner.short();

@@ -182,7 +182,7 @@ fn judged(node: &Node, plan: &JudgePlan) -> Measured {
     };
     let mut entries: Vec<ScoreEntry> = node.contributions().map(entry).collect();
     entries.sort_by_key(|entry| entry.miner);
-    Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts: Vec::new() }
+    Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts: Vec::new(), contests: Vec::new() }
 }
 
 /// An outer step that nobody took. The loss falls slowly.

@@ -203,6 +203,7 @@ fn configured(plan: &RunPlan<'_>, scale: Option<&Scale>, settings: &[String]) ->
         let miners = scale.map_or(genesis.miners().len() as u64, |scale| scale.miners.into()).max(1);
         genesis.emission.target_steps = miners * u64::from(genesis.inner.steps);
     }
+    load::choose_spot_checks(&mut genesis, &is_set);
     if let Some(scale) = scale {
         load::choose_checks(&mut genesis, &is_set);
         if let Some(speed) = scale.tokens_per_second {

@@ -4,7 +4,7 @@
 //! one window. The person who makes a run tells how many miners are expected, as `emission.target_steps`, and how fast
 //! a machine trains. The rules of replay, the fee of a slot and the deadlines follow.
 
-use templar_manifest::{Genesis, ReplaySpec};
+use templar_manifest::{GauntletSpec, Genesis, ReplaySpec};
 
 /// How many forward passes a training step on a page takes as long as.
 const FORWARDS: f64 = 2.5;
@@ -38,8 +38,10 @@ impl ValidatorLoad {
         let places = f64::from(replay.least_replays).min(validators) / validators;
         let drawn = f64::from(gauntlet.evaluators).min(validators) / validators;
         let pages = f64::from(gauntlet.assigned_pages) * 2.0 + f64::from(gauntlet.unassigned_pages);
-        let measured =
-            drawn * miners * pages + f64::from(gauntlet.unassigned_pages) + f64::from(gauntlet.held_out_pages);
+        let once = f64::from(gauntlet.unassigned_pages);
+        let checked = f64::from(gauntlet.spot_checks_ppm) / 1e6 * (1.0 - drawn) * miners * pages;
+        let checked = if gauntlet.spot_checks_ppm > 0 { checked + once } else { 0.0 };
+        let measured = drawn * miners * pages + once + f64::from(gauntlet.held_out_pages) + checked;
         let trained = FORWARDS * f64::from(genesis.inner.steps) * f64::from(context.batch_sequences);
         Self { replays: miners * (fraction + (1.0 - fraction) * places), measurements: measured / trained }
     }
@@ -80,6 +82,7 @@ pub(crate) fn choose_checks(genesis: &mut Genesis, is_set: &dyn Fn(&str) -> bool
     if genesis.gauntlet.measures() && !is_set("gauntlet.evaluators") {
         genesis.gauntlet.evaluators = EVALUATORS.min(validators).max(1);
     }
+    choose_spot_checks(genesis, is_set);
     if is_set("replay") {
         return;
     }
@@ -103,6 +106,14 @@ pub(crate) fn choose_checks(genesis: &mut Genesis, is_set: &dyn Fn(&str) -> bool
         genesis.emission.vesting_windows = LATE_VESTING;
     }
     charge(genesis, is_set);
+}
+
+/// Chooses how often measurements are checked, where no setting says it.
+pub(crate) fn choose_spot_checks(genesis: &mut Genesis, is_set: &dyn Fn(&str) -> bool) {
+    if genesis.gauntlet.measures() && !is_set("gauntlet.spot_checks_ppm") {
+        let evaluators = genesis.gauntlet.evaluators;
+        genesis.gauntlet.spot_checks_ppm = GauntletSpec::spot_checks_for(evaluators, &genesis.validators);
+    }
 }
 
 /// Sets what a slot must cost so that cheating loses money, and the price of a burn that is at least that.
@@ -172,6 +183,21 @@ mod tests {
             assert!(many.emission.registration_cost_micros > 0);
             assert_eq!(many.check(), Ok(()), "{miners} miners and {validators} validators");
         }
+    }
+
+    #[test]
+    fn measurements_are_checked_where_all_evaluators_can_be_faulty() {
+        // Three of seven measure, and two can be faulty. Three of twenty measure, six can be faulty, fourteen check.
+        assert_eq!(run_of(12, 7).gauntlet.spot_checks_ppm, 0);
+        let many = run_of(12, 20);
+        assert_eq!(many.gauntlet.spot_checks_ppm, 214_286);
+        let mut unchecked = many.clone();
+        unchecked.gauntlet.spot_checks_ppm = 0;
+        let more = ValidatorLoad::of(&many, 12).measurements - ValidatorLoad::of(&unchecked, 12).measurements;
+        // 17 of 20 did not measure it; 24 pages of each of twelve and eight of everybody's; a step is 4 of 300.
+        let expected = (0.214_286 * 0.85 * 12.0 * 24.0 + 8.0) / 300.0;
+        assert!((more - expected).abs() < 1e-9, "{more} and not {expected}");
+        assert_eq!(many.check(), Ok(()));
     }
 
     #[test]

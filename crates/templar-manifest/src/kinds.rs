@@ -38,8 +38,8 @@ pub use replay::ReplaySpec;
 pub use reveals::RevealSet;
 pub use rules::MAX_ENTRIES;
 pub use score::{
-    Contradiction, Evaluation, LateVerdict, Losses, MAX_CHALLENGES, MAX_CONTRADICTIONS, Measurement, Refusal, Replay,
-    ReplayProof, Score, ScoreEntry, Weight,
+    Contest, Contradiction, Evaluation, LateVerdict, Losses, MAX_CHALLENGES, MAX_CONTESTS, MAX_CONTRADICTIONS,
+    Measurement, Refusal, Replay, ReplayProof, Score, ScoreEntry, Weight,
 };
 pub use validators::ValidatorSpec;
 pub use vote::{Vote, VoteOn, VoteStep};

@@ -353,9 +353,9 @@ impl Driver {
         }
         let input = match result {
             Ok(Done::Trained(contribution)) => return self.contribute(contribution).await,
-            Ok(Done::Judged { seed, window, entries, verdicts }) => {
+            Ok(Done::Judged { seed, window, entries, verdicts, contests }) => {
                 self.report_judged(window, &entries).await;
-                Input::Measured(Measured::Judged { window, seed, entries, verdicts })
+                Input::Measured(Measured::Judged { window, seed, entries, verdicts, contests })
             }
             Ok(Done::Confirmed { window, subject, replay, witnesses }) => {
                 Input::Measured(Measured::Confirmed { window, subject, replay, witnesses })

@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use templar_audit::{
     Applied, AuditInputs, InputError, JudgeTask, States, apply, apply_aggregate, judge, measure_contribution,
-    replay_contribution,
+    replay_contribution, spot_check,
 };
 use templar_blob::BlobSource;
 use templar_home::context::RunContext;
@@ -25,10 +25,10 @@ use templar_home::{Home, HomeError};
 use templar_manifest::proof::witness;
 use templar_manifest::trace::Leaf;
 use templar_manifest::{
-    Checkpoint, CheckpointId, Contribution, Hash, LateVerdict, Outcome, PublicKey, Refusal, Replay, ScoreEntry, Signed,
-    StateId, WindowIndex, WindowRecord, payload,
+    Checkpoint, CheckpointId, Contest, Contribution, Hash, LateVerdict, Outcome, PublicKey, Refusal, Replay,
+    ScoreEntry, Signed, StateId, WindowIndex, WindowRecord, payload,
 };
-use templar_protocol::{EvaluationTask, JudgePlan, ReplayTask, RunState, Tried};
+use templar_protocol::{EvaluationTask, JudgePlan, ReplayTask, RunState, SpotCheck, Tried};
 use templar_store::PutError;
 use templar_train::{MinerState, Recipe, StepReport, TrainError, Watch, WindowRun, WindowTask, tensors};
 
@@ -445,6 +445,26 @@ impl Executor {
         let (replay, claims) =
             self.pool.install(|| self.replay(&self.rechecking_inputs()?, task, &parameters, late))?;
         Ok((replay, claims.iter().map(witness).collect()))
+    }
+
+    /// Measures contributions of the window before again. Returns what is not as the record says, confirmed on the CPU:
+    /// the result of a device is no ground to accuse anybody. What is not here is left out.
+    ///
+    /// # Errors
+    /// A blob is broken.
+    pub fn spot_check(&self, checks: &[SpotCheck]) -> Result<Vec<Contest>, WorkError> {
+        let Some(first) = checks.first() else { return Ok(Vec::new()) };
+        let parameters = match self.parameters(first.task.checkpoint) {
+            Err(error) if error.is_about_this_node() => return Ok(Vec::new()),
+            parameters => parameters?,
+        };
+        let suspected = self.pool.install(|| spot_check(&self.inputs()?, checks, &parameters))?;
+        let is_suspected = |check: &&SpotCheck| suspected.iter().any(|contest| contest.contribution == check.task.id);
+        let again: Vec<SpotCheck> = checks.iter().filter(is_suspected).cloned().collect();
+        if again.is_empty() {
+            return Ok(suspected);
+        }
+        Ok(self.pool.install(|| spot_check(&self.rechecking_inputs()?, &again, &parameters))?)
     }
 
     /// Measures a contribution about which validators contradict each other, on the CPU. With `late`, a delta that is

@@ -22,11 +22,12 @@ mod judging;
 mod late;
 pub(crate) mod members;
 mod pending;
-pub(crate) mod refuted;
+mod refuted;
 mod registration;
 pub mod replay;
 mod score;
 mod slashes;
+mod spot_checks;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,10 +49,12 @@ pub use draw::PageDraw;
 pub use evaluation_task::{EvaluationTask, Tried};
 pub(crate) use findings::is_unread;
 pub use judge::JudgingError;
+pub(crate) use judging::most_contests;
 pub use judging::{JudgePlan, Judgement, Judging};
 pub use late::VerdictError;
 pub use registration::RegistrationError;
 pub use score::ScoreError;
+pub use spot_checks::{ContestError, SpotCheck};
 pub use state::StateKey;
 
 use crate::cache::Cache;
@@ -60,6 +63,7 @@ use crate::ledger::Ledger;
 use evidence::EvidenceError;
 use members::Members;
 use pending::Pending;
+use spot_checks::Measurements;
 
 const FIRST_SEED_CONTEXT: &str = "templar/1 seed before the first window";
 
@@ -159,6 +163,8 @@ pub struct RunState {
     record: Option<RecordId>,
     members: Members,
     contributed: Contributed,
+    /// The measurements of the window before that scores may contest; `None` where no spot checks are made.
+    measurements: Option<Arc<Measurements>>,
     standings: Standings,
     ledger: Ledger,
     pages: PageDraw,
@@ -248,6 +254,7 @@ impl RunState {
             record: None,
             members: Members::first(&genesis.registration, seed),
             contributed: Contributed::default(),
+            measurements: None,
             standings: BTreeMap::new(),
             ledger: Ledger::new(genesis.emission.vesting_windows),
             pages: PageDraw::new(page_count(training_tokens, genesis.model.sequence_length)),

@@ -4,6 +4,7 @@ mod agreement;
 mod ballot;
 mod challenges;
 mod cluster;
+mod contests;
 mod draws;
 mod evaluation;
 mod evidence;

@@ -6,6 +6,7 @@
 
 mod admission;
 mod ballot;
+mod contests;
 mod messages;
 mod open;
 mod rechecks;
@@ -30,7 +31,7 @@ pub use reject::Reject;
 pub use verified::Verified;
 
 use crate::entry::Entry;
-use crate::run::{ClosedWindow, Judgement, Judging, RunState, Tried};
+use crate::run::{ClosedWindow, Judgement, Judging, RunState, Tried, most_contests};
 use open::{Confirmed, OpenWindow, OuterStepTaken, Ready};
 use verified::Opened;
 
@@ -345,14 +346,14 @@ impl Node {
             return Ok(None);
         }
         match measured {
-            Measured::Judged { seed, entries, verdicts, .. } => {
+            Measured::Judged { seed, entries, verdicts, contests, .. } => {
                 let Some(me) = self.me else { return Err(Reject::Measurement("this node does not judge")) };
                 let Some(judging) = self.open.agreed().filter(|judging| judging.seed() == seed) else {
                     return Err(Reject::Measurement("there is no such seed"));
                 };
                 let evidence = self.evidence();
-                let score =
-                    self.state.score(judging, &me, Judgement { entries, verdicts, evidence }).map_err(Reject::Score)?;
+                let found = Judgement { entries, verdicts, evidence, contests: most_contests(contests) };
+                let score = self.state.score(judging, &me, found).map_err(Reject::Score)?;
                 score.check().map_err(|_| Reject::Measurement("the score breaks a rule of its kind"))?;
                 self.open.own.judged = Some(score);
             }
@@ -371,8 +372,8 @@ impl Node {
             }
             Measured::Remeasured { subject, found, .. } => {
                 let judging = self.open.agreed().filter(|judging| judging.seed() == subject.seed);
-                let drawn = judging.map_or(0, |judging| judging.evaluators_of(&subject.miner).len());
-                if drawn == 0 || subject.window != self.state.window() {
+                let drawn = judging.map_or(0, |judging| self.drawn_to_measure(judging, &subject));
+                if drawn == 0 {
                     return Err(Reject::Measurement("the miner has no contribution that may be asked about"));
                 }
                 if matches!(&found, Tried::Measured { witnesses, .. } if witnesses.len() != drawn) {
@@ -387,6 +388,15 @@ impl Node {
             }
         }
         self.settled(Vec::new()).map(Some)
+    }
+
+    /// How many validators were drawn to measure a contribution that this node may be asked to measure again.
+    fn drawn_to_measure(&self, judging: &Judging, subject: &Subject) -> usize {
+        if subject.window == self.state.window() {
+            return judging.evaluators_of(&subject.miner).len();
+        }
+        let task = self.state.past_evaluation_task(&subject.miner).filter(|task| task.window == subject.window);
+        task.map_or(0, |task| task.keys.len())
     }
 
     /// The evidence that this node can show in its score: as much as one score has room for, and only evidence

@@ -114,8 +114,10 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
         chain_anchor: chain.anchor,
     };
     let measures = config.pay != PayRule::Steps;
+    let specs: Vec<ValidatorSpec> = validators.iter().zip(chains).map(validator).collect();
+    let spot_checks = GauntletSpec::spot_checks_for(EVALUATORS, &specs);
     GenesisBuilder::tiny(NAME)
-        .validators(validators.iter().zip(chains).map(validator))
+        .validators(specs)
         .with(|genesis| {
             genesis.initial = initial(config.seed);
             genesis.model.sequence_length = SEQUENCE_LENGTH;
@@ -126,6 +128,7 @@ fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], mi
                 assigned_pages: if measures { 4 } else { 0 },
                 unassigned_pages: if measures { UNASSIGNED_PAGES } else { 0 },
                 evaluators: if measures { EVALUATORS } else { 0 },
+                spot_checks_ppm: if measures { spot_checks } else { 0 },
                 trial_step_ppm: 200_000,
                 held_out_pages: 1,
                 weights: config.weights(),

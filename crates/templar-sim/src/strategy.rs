@@ -109,6 +109,7 @@ strategies! {
     Absent "absent" Miner 0 Never, "is silent";
     Favour "favour" Validator 1000 Done, "doubles what it measures of one miner, and proves that it measured";
     RandomScores "random-scores" Validator 500 Done, "draws the losses that it should measure at random, and replays as it should";
+    League "league" Validator 1000 Done, "where only its league measures, doubles its friend's gain and halves that of others, as all of the league do; otherwise measures honestly";
     CopyScores "copy-scores" Validator 0 Done, "waits for another's score and signs its losses, matches and proofs as its own; signs no score where it proposes";
     SkipReplays "skip-replays" Validator 500 Done, "evaluates, and says match with a made-up proof; signs no score where it proposes";
     Accuse "accuse" Validator 1000 Done, "refuses honest contributions that it was drawn to replay, when another proposes";

@@ -4,6 +4,7 @@ use super::*;
 
 mod grinding;
 mod late_values;
+mod league;
 mod real;
 
 fn config(seed: u64) -> Config {

@@ -127,7 +127,8 @@ fn judge(session: &mut RunSession, plan: &JudgePlan, args: &ScoreArgs) -> Result
     session.sync(&named.filter(|id| session.access.blobs().contains(id)).collect::<Vec<_>>())?;
     let entries = session.executor.judge(node.state(), plan, &contributions, args.late)?;
     let verdicts = session.executor.judge_late(plan, args.late)?;
-    let measured = Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts };
+    let contests = session.executor.spot_check(&plan.spot_checks)?;
+    let measured = Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts, contests };
     session.replica.submit(Input::Measured(measured))?;
     Ok(())
 }

@@ -194,7 +194,8 @@ fn play(executor: &Executor, replica: &mut Replica, miners: [&SecretKey; 2]) {
             Output::Judge(plan) => {
                 let entries = executor.judge(&state, &plan, &contributions, false).unwrap();
                 let verdicts = executor.judge_late(&plan, true).unwrap();
-                let measured = Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts };
+                let measured =
+                    Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts, contests: Vec::new() };
                 replica.submit(Input::Measured(measured)).unwrap();
             }
             Output::Apply { window, outcomes, .. } => {

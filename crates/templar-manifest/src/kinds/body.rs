@@ -124,9 +124,10 @@ pub enum MintKind {
 pub struct Refuted {
     /// The validator that signed the score.
     pub validator: PublicKey,
-    /// The id of the score, which is of the window that this record closes.
+    /// The id of the score. It is of the window that this record closes, or for a contested measurement of the window
+    /// before.
     pub score: ScoreId,
-    /// The window of the contribution: this one, or an earlier one for a late verdict.
+    /// The window of the contribution: this one, or an earlier one for a late verdict or a contested measurement.
     pub window: WindowIndex,
     /// The miner who contributed.
     pub miner: PublicKey,
@@ -142,6 +143,16 @@ pub enum Statement {
     Replay,
     /// The losses of trying its delta, with their proof, or that the trial step cannot be taken.
     Evaluation,
+    /// That others measured it wrongly in the window before.
+    Contest,
+}
+
+impl Refuted {
+    /// Whether the score is of the window before `open`, the window of the record that refutes it. Its measurement was
+    /// contested later than the score was counted.
+    pub fn is_of_past_score(&self, open: WindowIndex) -> bool {
+        self.statement == Statement::Evaluation && self.window < open
+    }
 }
 
 impl Statement {
@@ -150,6 +161,7 @@ impl Statement {
         match self {
             Self::Replay => "replay",
             Self::Evaluation => "evaluation",
+            Self::Contest => "contest",
         }
     }
 }

@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::replay::ReplaySpec;
 use super::rules::positive;
+use super::validators::ValidatorSpec;
 
 /// One in parts per million.
 const ONE_PPM: u32 = 1_000_000;
@@ -28,6 +30,10 @@ pub struct GauntletSpec {
     /// k: how many validators are drawn to measure each contribution, as far as so many reveal their values. 0
     /// where nothing is measured.
     pub evaluators: u32,
+    /// The probability with which a validator measures a contribution again after the record, in ppm. It is drawn from
+    /// the value that the validator has not released yet, so whoever measures first cannot know who looks. 0 where
+    /// nothing is measured, or where more validators measure each contribution than can be faulty.
+    pub spot_checks_ppm: u32,
     /// The size of the trial step, as a fraction of the outer learning rate.
     pub trial_step_ppm: u32,
     /// The number of held-out pages on which every record states the loss.
@@ -224,6 +230,7 @@ impl GauntletSpec {
             assigned_pages: 2,
             unassigned_pages: 2,
             evaluators: 3,
+            spot_checks_ppm: 0,
             trial_step_ppm: 200_000,
             held_out_pages: 8,
             rating: RatingSpec { beta_micros: 7_000_000, tau_micros: 100_000 },
@@ -248,6 +255,18 @@ impl GauntletSpec {
         }
     }
 
+    /// How often validators with these stakes have to check each other's measurements, in ppm. 0 if so many `evaluators`
+    /// measure each contribution that one of them is honest. Otherwise 3 for each honest validator: then a false
+    /// measurement stays unseen once in twenty times, since (1 − 3 ÷ h)^h is at most e^-3.
+    pub fn spot_checks_for(evaluators: u32, validators: &[ValidatorSpec]) -> u32 {
+        let faulty = ReplaySpec::most_faulty(validators);
+        if evaluators as usize > faulty {
+            return 0;
+        }
+        let honest = (validators.len() - faulty).max(1) as u32;
+        (3 * ONE_PPM).div_ceil(honest).min(ONE_PPM)
+    }
+
     /// Whether validators measure how much deltas lower the loss.
     pub fn measures(&self) -> bool {
         self.weights != WeightRule::ProvenSteps
@@ -258,13 +277,17 @@ impl GauntletSpec {
             ("gauntlet.assigned_pages", self.assigned_pages),
             ("gauntlet.unassigned_pages", self.unassigned_pages),
             ("gauntlet.evaluators", self.evaluators),
+            ("gauntlet.spot_checks_ppm", self.spot_checks_ppm),
         ] {
-            if self.measures() {
-                positive(path, number.into())?;
-            } else if number > 0 {
+            let is_optional = path == "gauntlet.spot_checks_ppm";
+            if !self.measures() && number > 0 {
                 return Err(format!("{path} is {number} and must be 0: proven-steps pays for no measurement"));
             }
+            if self.measures() && !is_optional {
+                positive(path, number.into())?;
+            }
         }
+        at_most("gauntlet.spot_checks_ppm", self.spot_checks_ppm, ONE_PPM)?;
         at_most("gauntlet.evaluators", self.evaluators, MAX_EVALUATORS)?;
         positive("gauntlet.held_out_pages", self.held_out_pages.into())?;
         at_most("gauntlet.trial_step_ppm", self.trial_step_ppm, ONE_PPM)?;
@@ -376,6 +399,7 @@ mod tests {
             (error(|spec| spec.unassigned_pages = 0), "gauntlet.unassigned_pages is zero"),
             (error(|spec| spec.evaluators = 0), "gauntlet.evaluators is zero"),
             (error(|spec| spec.evaluators = 65), "gauntlet.evaluators 65 is above 64"),
+            (error(|spec| spec.spot_checks_ppm = 1_000_001), "gauntlet.spot_checks_ppm 1000001 is above 1000000"),
             (error(|spec| spec.held_out_pages = 0), "gauntlet.held_out_pages is zero"),
             (error(|spec| spec.trial_step_ppm = 1_000_001), "gauntlet.trial_step_ppm 1000001 is above 1000000"),
             (error(|spec| spec.rating.beta_micros = 0), "gauntlet.rating.beta_micros is zero"),

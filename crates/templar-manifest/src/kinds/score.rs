@@ -13,6 +13,9 @@ pub const MAX_CONTRADICTIONS: usize = 4;
 /// The most challenges that one score opens. The limit is low because every validator searches for each
 /// challenged state.
 pub const MAX_CHALLENGES: usize = 8;
+/// The most measurements that one score contests. The limit is low because every validator measures each of them
+/// again.
+pub const MAX_CONTESTS: usize = 4;
 
 /// One validator's judgement of a window: the results of the replays and measurements that were drawn for it.
 /// All of them are facts about bytes, so everybody can recompute them.
@@ -36,6 +39,8 @@ pub struct Score {
     pub verdicts: Vec<LateVerdict>,
     /// Evidence against signers of two statements where one is allowed, sorted by signer, then window.
     pub evidence: Vec<Contradiction>,
+    /// Measurements of the window before that this validator finds false, sorted by miner.
+    pub contests: Vec<Contest>,
 }
 
 /// One validator's findings about one contribution.
@@ -149,6 +154,19 @@ impl LateVerdict {
     pub fn is_challenge(&self) -> bool {
         self.replay == Replay::Refused(Refusal::Withheld)
     }
+}
+
+/// A validator's objection to a measurement of the window before. A spot check was drawn for it, and it measured
+/// something else than the scores that the record counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contest {
+    /// The miner who contributed.
+    pub miner: PublicKey,
+    /// The id of the contribution.
+    pub contribution: ContributionId,
+    /// The losses that this validator measured; null where the trial step cannot be taken.
+    pub found: Option<Losses>,
 }
 
 /// Proof that a signer contradicted itself: two statements with its signature, where the protocol allows one.
@@ -330,6 +348,10 @@ impl Payload for Score {
         ascending("evidence", &self.evidence, |evidence| (evidence.signer, evidence.window))?;
         if self.evidence.len() > MAX_CONTRADICTIONS {
             return Err(format!("evidence has more than {MAX_CONTRADICTIONS} entries"));
+        }
+        ascending("contests", &self.contests, |contest| contest.miner)?;
+        if self.contests.len() > MAX_CONTESTS {
+            return Err(format!("contests has more than {MAX_CONTESTS} entries"));
         }
         Ok(())
     }

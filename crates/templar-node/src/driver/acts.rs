@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use templar_manifest::{Contribution, Outcome, PublicKey, Signed, WindowIndex};
+use templar_manifest::{Contribution, ContributionId, Outcome, PublicKey, Signed, WindowIndex};
 use templar_protocol::{EvaluationTask, JudgePlan, Output, Phase, ReplayTask, RunState, Subject};
 use tracing::Instrument as _;
 
@@ -87,7 +87,8 @@ impl Driver {
     fn start_judging(&mut self, plan: JudgePlan) {
         let (state, contributions) = self.judged();
         let judge_ms = self.replica.context.genesis.deadlines.judge_ms;
-        let late = self.signed_of(plan.late.iter().chain(&plan.wanted));
+        let late = self.signed_of(plan.late.iter().chain(&plan.wanted).map(|task| (task.window, task.id)));
+        let checked = self.signed_of(plan.spot_checks.iter().map(|check| (check.task.window, check.task.id)));
         let (window, seed) = (plan.window, plan.seed);
         self.spawn(TaskId::Judge { window, seed }, |shared| async move {
             // Work that goes on without a damaged blob does not fail, so this is where such a blob is repaired.
@@ -102,23 +103,26 @@ impl Driver {
             gatherer.sync_evidence(&contributions).await?;
             // A contribution whose blobs do not come in time is challenged, and replayed in a later window.
             let until = within(Duration::from_millis(judge_ms / 4));
-            for checkpoint in plan.late.iter().map(|task| task.checkpoint).collect::<BTreeSet<_>>() {
+            let past = plan.late.iter().map(|task| task.checkpoint);
+            let past = past.chain(plan.spot_checks.iter().map(|check| check.task.checkpoint));
+            for checkpoint in past.collect::<BTreeSet<_>>() {
                 gatherer.checkpoint(checkpoint, until).await?;
             }
             let replayed: Vec<PublicKey> = late.iter().map(|signed| signed.payload().miner).collect();
             gatherer.evidence(&executor, &late, &replayed, until).await?;
-            let (entries, verdicts) = compute(move || {
+            gatherer.evidence(&executor, &checked, &[], until).await?;
+            compute(move || {
                 let entries = executor.judge(&state, &plan, &contributions, !gathered)?;
-                Ok::<_, WorkError>((entries, executor.judge_late(&plan, true)?))
+                let (verdicts, contests) = (executor.judge_late(&plan, true)?, executor.spot_check(&plan.spot_checks)?);
+                Ok(Done::Judged { seed, window, entries, verdicts, contests })
             })
-            .await?;
-            Ok(Done::Judged { seed, window, entries, verdicts })
+            .await
         });
     }
 
     /// Replays a contribution about which other validators contradict each other.
     fn start_confirming(&mut self, window: WindowIndex, subject: Subject, task: ReplayTask) {
-        let Some(signed) = self.signed_of([&task]).pop() else { return };
+        let Some(signed) = self.signed_of([(task.window, task.id)]).pop() else { return };
         let judge_ms = self.replica.context.genesis.deadlines.judge_ms;
         self.spawn(TaskId::Confirm { window, subject }, |shared| async move {
             let TaskContext { executor, gatherer, .. } = shared;
@@ -133,7 +137,7 @@ impl Driver {
 
     /// Measures a contribution about which the measurements of other validators contradict each other.
     fn start_remeasuring(&mut self, window: WindowIndex, subject: Subject, task: EvaluationTask) {
-        let Some(signed) = self.replica.node().contribution(&task.id).cloned() else { return };
+        let Some(signed) = self.signed_of([(task.window, task.id)]).pop() else { return };
         let judge_ms = self.replica.context.genesis.deadlines.judge_ms;
         self.spawn(TaskId::Remeasure { window, subject }, |shared| async move {
             let TaskContext { executor, gatherer, .. } = shared;
@@ -186,17 +190,20 @@ impl Driver {
         (node.state().clone(), contributions)
     }
 
-    /// The signed contributions of these tasks, of the open window or of closed ones.
-    fn signed_of<'a>(&self, tasks: impl IntoIterator<Item = &'a ReplayTask>) -> Vec<Signed<Contribution>> {
+    /// These signed contributions, each by its window and id, of the open window or of closed ones.
+    fn signed_of(
+        &self,
+        contributions: impl IntoIterator<Item = (WindowIndex, ContributionId)>,
+    ) -> Vec<Signed<Contribution>> {
         let node = self.replica.node();
-        let find = |task: &ReplayTask| {
-            if let Some(open) = node.contribution(&task.id) {
+        let find = |(window, id): (WindowIndex, ContributionId)| {
+            if let Some(open) = node.contribution(&id) {
                 return Some(open.clone());
             }
-            let closed = node.closed().get(usize::try_from(task.window.0).ok()?)?;
-            closed.contributions.iter().find(|signed| signed.id() == task.id.hash()).cloned()
+            let closed = node.closed().get(usize::try_from(window.0).ok()?)?;
+            closed.contributions.iter().find(|signed| signed.id() == id.hash()).cloned()
         };
-        tasks.into_iter().filter_map(find).collect()
+        contributions.into_iter().filter_map(find).collect()
     }
 
     /// Whether this node has the model of the open window, as far as following brings it.

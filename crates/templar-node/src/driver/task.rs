@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use templar_manifest::{Contribution, Hash, LateVerdict, Outcome, Replay, ScoreEntry, WindowIndex};
+use templar_manifest::{Contest, Contribution, Hash, LateVerdict, Outcome, Replay, ScoreEntry, WindowIndex};
 use templar_protocol::{Phase, Subject, Tried};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -119,6 +119,7 @@ pub(super) enum Done {
         window: WindowIndex,
         entries: Vec<ScoreEntry>,
         verdicts: Vec<LateVerdict>,
+        contests: Vec<Contest>,
     },
     Confirmed {
         window: WindowIndex,

@@ -18,7 +18,7 @@ use super::difference::first_difference;
 use super::judge::JudgingError;
 use super::judging::Judging;
 use super::members::Decided;
-use super::{Parent, RunState, SharedWork, refuted};
+use super::{Parent, RunState, SharedWork};
 use crate::gauntlet::Standings;
 use crate::ledger::Ledger;
 use crate::stake;
@@ -105,9 +105,8 @@ impl RunState {
             self.check_score(&judging, score)?;
         }
         for refuted in &record.body.refuted {
-            let score = all.iter().find(|(id, _)| *id == refuted.score);
-            let score = score.ok_or_else(|| AdvanceError::Unstated(refuted.validator.short()))?;
-            refuted::check(refuted, score.1)?;
+            let score = all.iter().find(|(id, _)| *id == refuted.score).map(|(_, score)| *score);
+            self.check_refuted(refuted, score, &scores)?;
         }
         let own = self.close_with(&judging, &scores, &record.body.refuted, Stepped::of(record))?;
         compare(&own.record, record)?;
@@ -175,6 +174,8 @@ impl RunState {
         self.ledger = ledger;
         self.remember_slashes(&body.slashes);
         self.remember_replays(judging.clone(), &body.outcomes, scores, &challenged);
+        let named: Vec<(ScoreId, &Score)> = body.scores.iter().copied().zip(scores.iter().copied()).collect();
+        self.remember_measurements(judging, &named);
         for owner in &decided.replaced {
             // The account of a replaced member stays and goes on vesting. Should the owner come back, it begins
             // anew.

@@ -149,6 +149,11 @@ impl RunState {
         if !stake::more_than_two_thirds(stake, total) {
             return Err(AdvanceError::NoQuorum { stake, total });
         }
+        for validator in self.contested_statements(scores.iter().copied()).into_keys() {
+            if refuted.binary_search_by_key(&validator, |refuted| refuted.validator).is_err() {
+                return Err(AdvanceError::Unrefuted(validator.short()));
+            }
+        }
         // The order of these steps is that of the ledger: pay that vests now is out of reach of this window's
         // slashes, and pay that is minted now cannot be slashed by it.
         let settlement = self.shared_settlement(judging, named);

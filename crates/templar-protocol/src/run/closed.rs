@@ -56,6 +56,9 @@ pub enum AdvanceError {
     /// The record refutes a statement that the score of this validator does not make.
     #[error("the record refutes a statement that the score of validator {0} does not make")]
     Unstated(String),
+    /// The record counts a score that contests what this validator measured, and does not refute it.
+    #[error("the record counts a score that contests a measurement of validator {0}, and does not refute it")]
+    Unrefuted(String),
     /// A field of the record is not what follows from its parts. This is the first such field.
     #[error("record does not recompute: {0} differs")]
     Differs(RecordField),

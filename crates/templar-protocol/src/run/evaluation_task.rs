@@ -64,3 +64,13 @@ pub enum Tried {
         witnesses: Vec<u64>,
     },
 }
+
+impl Tried {
+    /// The losses, if they were measured.
+    pub fn losses(&self) -> Option<Losses> {
+        match self {
+            Self::Measured { losses, .. } => Some(*losses),
+            Self::Unavailable | Self::Untried => None,
+        }
+    }
+}

@@ -230,6 +230,7 @@ impl RunState {
             challenges_from: WindowIndex(self.window.0.saturating_sub(self.genesis.replay.verdict_windows)),
             challenged: self.challenges().into_iter().map(|(challenge, _)| challenge.contribution).collect(),
             evaluations: self.evaluation_tasks(judging, validator),
+            spot_checks: self.spot_checks(judging, validator),
         })
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use templar_manifest::proof::{EvaluationKey, ProofDraw};
 use templar_manifest::{
-    Contradiction, Contribution, ContributionId, Cut, CutId, Hash, LateVerdict, MAX_CHALLENGES, PublicKey, Refusal,
-    Registration, Replay, Reveal, Score, ScoreEntry, ScoreId, WindowIndex,
+    CheckpointId, Contest, Contradiction, Contribution, ContributionId, Cut, CutId, Hash, LateVerdict, MAX_CHALLENGES,
+    MAX_CONTESTS, PublicKey, Refusal, Registration, Replay, Reveal, Score, ScoreEntry, ScoreId, WindowIndex,
 };
 
 use super::closing::{Closings, ids_of};
 use super::evaluation_task::{EvaluatedPages, EvaluationTask};
 use super::replay::ReplayTask;
+use super::spot_checks::SpotCheck;
 
 /// A window that can be judged: its cut, its reveals, the seed, and the draws that follow. Only
 /// [`RunState::judging`] makes one.
@@ -56,6 +57,8 @@ pub struct JudgePlan {
     pub challenges_from: WindowIndex,
     /// The contributions of this window that it measures, in the order of the miners.
     pub evaluations: Vec<EvaluationTask>,
+    /// The contributions of the window before that it measures again, in the order of the miners.
+    pub spot_checks: Vec<SpotCheck>,
 }
 
 impl JudgePlan {
@@ -76,6 +79,14 @@ impl JudgePlan {
         verdicts.sort_by_key(|verdict| (verdict.window, verdict.miner));
         verdicts
     }
+}
+
+/// The contests that a score has room for, sorted by miner. Others of what was found are left out: one is enough to
+/// have a validator pay.
+pub(crate) fn most_contests(mut found: Vec<Contest>) -> Vec<Contest> {
+    found.sort_unstable_by_key(|contest| contest.miner);
+    found.truncate(MAX_CONTESTS);
+    found
 }
 
 impl Judging {
@@ -131,11 +142,39 @@ impl Judging {
         self.evaluators.get(miner).map_or(&[], Vec::as_slice)
     }
 
+    /// The pages that nobody trains on in the window and that all deltas are tried on, ascending.
+    pub(super) fn unassigned_pages(&self) -> &[u64] {
+        &self.pages.unassigned
+    }
+
+    /// The pages of a miner that its delta is tried on, ascending.
+    pub(super) fn assigned_pages_of(&self, miner: &PublicKey) -> &[u64] {
+        self.pages.assigned.get(miner).map_or(&[], Vec::as_slice)
+    }
+
     /// The keys with which they prove their measurements, in the same order.
     pub fn evaluation_keys(&self, miner: &PublicKey) -> Vec<EvaluationKey> {
         let Some(contribution) = self.contribution(miner) else { return Vec::new() };
         let key = |validator| EvaluationKey::new(&self.cut.run, &self.seed, validator, &contribution);
         self.evaluators_of(miner).iter().map(key).collect()
+    }
+
+    /// The task of measuring a contribution to this window, which starts from `checkpoint`; `None` where nobody
+    /// measures it.
+    pub(super) fn evaluation_task(&self, checkpoint: CheckpointId, miner: &PublicKey) -> Option<EvaluationTask> {
+        let keys = self.evaluation_keys(miner);
+        if keys.is_empty() {
+            return None;
+        }
+        Some(EvaluationTask {
+            window: self.window,
+            checkpoint,
+            contribution: self.contributions.get(miner)?.clone(),
+            id: self.contribution(miner)?,
+            unassigned: self.pages.unassigned.clone(),
+            assigned: self.pages.assigned.get(miner)?.clone(),
+            keys,
+        })
     }
 
     /// The id of a miner's contribution, if the cut names one.
@@ -195,6 +234,8 @@ pub struct Judgement {
     pub verdicts: Vec<LateVerdict>,
     /// Evidence against signers who contradict themselves, sorted by signer and window.
     pub evidence: Vec<Contradiction>,
+    /// Measurements of the window before that it finds false, sorted by miner.
+    pub contests: Vec<Contest>,
 }
 
 impl Judgement {

@@ -11,6 +11,7 @@ use super::findings::is_unread;
 use super::judging::{Judgement, Judging};
 use super::late::VerdictError;
 use super::late::check_proof;
+use super::spot_checks::ContestError;
 
 /// The reasons for which a score does not follow from its parts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,14 @@ pub enum ScoreError {
     /// The score shows evidence that proves nothing.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
+    /// The score contests a measurement that it may not contest.
+    #[error("score contests the measurement of {miner}: {reason}")]
+    Contest {
+        /// The miner, in short.
+        miner: String,
+        /// The reason for which it may not.
+        reason: ContestError,
+    },
 }
 
 impl RunState {
@@ -49,7 +58,7 @@ impl RunState {
     /// # Errors
     /// [`ScoreError`], if the findings break a rule.
     pub fn score(&self, judging: &Judging, validator: &PublicKey, found: Judgement) -> Result<Score, ScoreError> {
-        let Judgement { entries, verdicts, evidence } = found;
+        let Judgement { entries, verdicts, evidence, contests } = found;
         let score = Score {
             run: self.run,
             window: self.window,
@@ -59,6 +68,7 @@ impl RunState {
             entries,
             verdicts,
             evidence,
+            contests,
         };
         self.check_score(judging, &score)?;
         Ok(score)
@@ -101,6 +111,10 @@ impl RunState {
         }
         for evidence in &score.evidence {
             self.check_evidence(evidence)?;
+        }
+        for contest in &score.contests {
+            let checked = self.check_contest(judging, &score.validator, contest);
+            checked.map_err(|reason| ScoreError::Contest { miner: contest.miner.short(), reason })?;
         }
         Ok(())
     }

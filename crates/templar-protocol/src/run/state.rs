@@ -16,7 +16,7 @@ use templar_manifest::tree::{Tree, TreeProof};
 use templar_manifest::{Genesis, Hash, PublicKey, WindowIndex};
 
 use super::RunState;
-use value::{ContributionFacts, PendingFacts, StateValue};
+use value::{ContributionFacts, MeasuredFacts, MeasurementsFacts, PendingFacts, StateValue};
 
 /// The key of an entry of the state. Keys are ordered as their bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,10 @@ pub enum StateKey {
     FormerNode(PublicKey),
     /// Pay that has not vested, by account and the window that minted it.
     Grant(PublicKey, WindowIndex),
+    /// The measurement of a contribution to the window before, by miner, where spot checks are made.
+    Measured(PublicKey),
+    /// The window before, whose measurements may be contested.
+    Measurements,
     /// The member in a slot.
     Member(u32),
     /// How many pages the epoch has, and how many are used.
@@ -77,6 +81,8 @@ impl StateKey {
             Self::Expelled(_) => "expelled",
             Self::FormerNode(_) => "former-node",
             Self::Grant(..) => "grant",
+            Self::Measured(_) => "measured",
+            Self::Measurements => "measurements",
             Self::Member(_) => "member",
             Self::Pages => "pages",
             Self::Parent(_) => "parent",
@@ -102,6 +108,7 @@ impl StateKey {
             | Self::Chain(key)
             | Self::Expelled(key)
             | Self::FormerNode(key)
+            | Self::Measured(key)
             | Self::Parent(key)
             | Self::Standing(key)
             | Self::Strike(key) => bytes.extend_from_slice(key.as_bytes()),
@@ -116,7 +123,7 @@ impl StateKey {
                 bytes.extend(number(window.0));
             }
             Self::Member(slot) => bytes.extend(number((*slot).into())),
-            Self::Pages | Self::Prices | Self::Run | Self::Seed | Self::Supply => {}
+            Self::Measurements | Self::Pages | Self::Prices | Self::Run | Self::Seed | Self::Supply => {}
         }
         bytes
     }
@@ -220,6 +227,11 @@ impl RunState {
                     .iter()
                     .map(|grant| (Key::Grant(*key, grant.window), Value::Grant(grant.amount_micros))),
             );
+        }
+        if let Some(measured) = &self.measurements {
+            let facts = |miner| Value::Measured(MeasuredFacts { measurements: measured, miner });
+            all.extend(measured.of.keys().map(|miner| (Key::Measured(*miner), facts(miner))));
+            all.push((Key::Measurements, Value::Measurements(MeasurementsFacts(measured))));
         }
         all.extend(members.iter().map(|member| (Key::Member(member.slot), Value::Member(member))));
         let pages = &self.pages;

@@ -368,7 +368,7 @@ fn the_last_counted_words_decide() {
             .score(
                 judging,
                 &me,
-                Judgement { entries: measured(judging, &plan, &nobody()), verdicts, evidence: Vec::new() },
+                Judgement { entries: measured(judging, &plan, &nobody()), verdicts, ..Judgement::default() },
             )
             .unwrap()
     };

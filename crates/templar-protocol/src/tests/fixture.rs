@@ -179,8 +179,10 @@ pub(super) struct Cluster {
     /// A validator whose outer steps come out wrong.
     pub(super) faulty_machine: Option<PublicKey>,
     pub(super) keeper: Option<Keeper>,
-    /// A validator that changes what it measured.
-    pub(super) false_losses: Option<(PublicKey, Lie)>,
+    /// Validators that change what they measured.
+    pub(super) false_losses: Option<(Vec<PublicKey>, Lie)>,
+    /// A validator that contests whatever it checks.
+    pub(super) contests_all: Option<PublicKey>,
     /// A validator that says of everything that it was drawn to replay after the record that it is withheld.
     pub(super) challenger: Option<PublicKey>,
 }
@@ -225,6 +227,7 @@ impl Cluster {
             keeper: None,
             challenger: None,
             false_losses: None,
+            contests_all: None,
         }
     }
 
@@ -440,14 +443,16 @@ impl Cluster {
                 if let Some((_, accuses)) = liar.filter(|(liar, _)| *liar == plan.validator) {
                     lie(&plan, accuses, &mut entries, &mut verdicts);
                 }
-                if let Some((_, lie)) = self.false_losses.filter(|(liar, _)| *liar == plan.validator) {
+                if let Some((_, lie)) = self.false_losses.as_ref().filter(|(liars, _)| liars.contains(&plan.validator))
+                {
                     lie(&plan, &mut entries);
                 }
+                let contests = contests(&plan, self.contests_all == Some(plan.validator));
                 if self.challenger == Some(plan.validator) {
                     let missing = plan.late.iter().chain(&plan.wanted).map(|task| task.id).collect();
                     verdicts = plan.verdicts(Vec::new(), &missing);
                 }
-                Input::Measured(Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts })
+                Input::Measured(Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts, contests })
             }
             Output::Confirm { window, subject, task, .. } => {
                 let keeps = |keeper: &Keeper| keeper.keeps(&task.contribution, &key.public());

@@ -268,7 +268,7 @@ fn false_losses_are_found_by_all_and_cost_their_author_its_pay() {
             let mut cluster = Cluster::new(&[1, 1, 1, 1], 3, 3);
             cluster.cheat = nobody();
             let liar = cluster.validators[liar].public();
-            cluster.false_losses = Some((liar, lie));
+            cluster.false_losses = Some((vec![liar], lie));
             cluster.wake();
             let order = &mut Order(7);
             for _ in 0..40 {

@@ -240,7 +240,20 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
         let cut = Hash::of(&[number]).into();
         let (entries, verdicts, evidence) = (vec![], vec![], vec![]);
         let seed = Hash::of(&[number]);
-        forge(Score { run, window, validator: validator.public(), cut, seed, entries, verdicts, evidence }, validator)
+        forge(
+            Score {
+                run,
+                window,
+                validator: validator.public(),
+                cut,
+                seed,
+                entries,
+                verdicts,
+                evidence,
+                contests: Vec::new(),
+            },
+            validator,
+        )
     };
     for number in 0..2 {
         given(&mut node, &score(number));

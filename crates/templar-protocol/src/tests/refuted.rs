@@ -114,7 +114,7 @@ fn a_record_that_refutes_comes_with_the_score() {
             entry.evaluation = Evaluation::Untried;
         });
     };
-    cluster.false_losses = Some((liar, untried));
+    cluster.false_losses = Some((vec![liar], untried));
     cluster.wake();
     let order = &mut Order(7);
     for _ in 0..40 {

@@ -15,7 +15,7 @@ use super::reject::Reject;
 use super::sound::{Sound, place};
 use super::verified::{Opened, Verified};
 use crate::entry::RevealEntry;
-use crate::run::{AdvanceError, RecordField, RegistrationError, RunState, refuted};
+use crate::run::{AdvanceError, RecordField, RegistrationError, RunState};
 
 /// The number of payloads of one kind that are kept of one signer; two prove that one of them is a lie.
 pub(super) const MAX_STATEMENTS: usize = 2;
@@ -285,8 +285,11 @@ impl OpenWindow {
         let named = body.scores.iter().map(|id| self.scores.get(id).map(|score| (*id, score.payload())));
         let Some(scores) = named.collect::<Option<Vec<(ScoreId, &Score)>>>() else { return Ok(Ready::Later) };
         for refuted in &body.refuted {
-            let Some(score) = self.scores.get(&refuted.score) else { return Ok(Ready::Later) };
-            refuted::check(refuted, score.payload()).map_err(Reject::Record)?;
+            let score = self.scores.get(&refuted.score).map(Signed::payload);
+            if score.is_none() && !state.is_of_past_score(refuted) {
+                return Ok(Ready::Later);
+            }
+            state.check_refuted(refuted, score, &scores).map_err(Reject::Record)?;
         }
         let place = place(state, judging);
         if !sound.is_sound(place) {

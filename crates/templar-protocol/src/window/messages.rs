@@ -4,8 +4,8 @@
 //! outputs in any order and more than once.
 
 use templar_manifest::{
-    BlobId, Cut, Hash, Inbox, Kind, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, RevealSet, Score,
-    ScoreEntry, SecretKey, Signed, Vote, VoteOn, WindowIndex, WindowRecord, payload,
+    BlobId, Contest, Cut, Hash, Inbox, Kind, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, RevealSet,
+    Score, ScoreEntry, SecretKey, Signed, Vote, VoteOn, WindowIndex, WindowRecord, payload,
 };
 
 use super::reject::Reject;
@@ -78,6 +78,8 @@ pub enum Measured {
         /// The verdicts on the plan's late tasks, sorted by window, then miner. Tasks that could not be
         /// replayed yet are left out.
         verdicts: Vec<LateVerdict>,
+        /// What the plan's spot checks found wrong.
+        contests: Vec<Contest>,
     },
     /// The work of [`Output::Confirm`] is done.
     Confirmed {
@@ -254,8 +256,8 @@ pub enum Output {
         /// The refusal of another validator; none if matches contradict each other.
         claimed: Option<Refusal>,
     },
-    /// Work of a validator: measure a contribution about which the measurements of others contradict each other,
-    /// then give [`Measured::Remeasured`].
+    /// Work of a validator: measure a contribution about which the measurements of others contradict each other, or
+    /// one of the window before whose measurement is contested, then give [`Measured::Remeasured`].
     Remeasure {
         /// The window that is open.
         window: WindowIndex,

@@ -389,8 +389,8 @@ impl OpenWindow {
         let registrations =
             entries.map(|entry| self.registrations.by_id.get(&entry.registration).cloned()).collect::<Option<_>>()?;
         let scores = body.scores.iter().map(|id| self.scores.get(id).cloned()).collect::<Option<_>>()?;
-        let refuted =
-            body.refuted.iter().map(|refuted| self.scores.get(&refuted.score).cloned()).collect::<Option<_>>()?;
+        let refuted = body.refuted.iter().filter(|refuted| !refuted.is_of_past_score(body.window));
+        let refuted = refuted.map(|refuted| self.scores.get(&refuted.score).cloned()).collect::<Option<_>>()?;
         let (cut_attempt, _) = self.cut_ballot.decided(genesis)?;
         let (reveals_attempt, set) = self.reveal_ballot.decided(genesis)?;
         let reveals = self.reveal_sets.get(&RevealSetId::new(set))?;

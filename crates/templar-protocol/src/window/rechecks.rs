@@ -12,7 +12,7 @@
 //! the state: a validator that has replayed has these bytes and serves them. If this node cannot fetch them
 //! either, it does not count the match. So one liar cannot shield a miner that withholds its state.
 //!
-//! Measurements are rechecked likewise (`remeasures.rs`).
+//! Measurements are rechecked likewise (`remeasures.rs`), and contests of measurements (`contests.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -144,6 +144,7 @@ impl Node {
         attempt: u32,
     ) -> Rechecks {
         let mut rechecks = self.remeasures(me, judging, scores, attempt);
+        self.recheck_contests(judging, scores, attempt, &mut rechecks);
         let contested = judging.contested(scores, contested);
         // If nothing is contested, this node's own score agrees with the others, provided that it is among them
         // and its only one.

@@ -76,7 +76,8 @@ impl Node {
         let mut rechecks = Rechecks::default();
         let contested = judging.contested_measurements(scores, contested);
         let is_counted = self.is_among(me, scores);
-        let remeasured: BTreeSet<PublicKey> = self.open.own.remeasured.keys().map(|subject| subject.miner).collect();
+        let remeasured = self.open.own.remeasured.keys().filter(|subject| subject.window == self.state.window());
+        let remeasured: BTreeSet<PublicKey> = remeasured.map(|subject| subject.miner).collect();
         if is_counted && contested.is_empty() && remeasured.is_empty() {
             return rechecks;
         }

@@ -15,7 +15,8 @@
 //!   counts a refusal which it does not find itself. If it could not fetch the bytes, it tries again in the
 //!   next attempt. So every honest validator leaves out a score with a false refusal, and counts one with a
 //!   true refusal.
-//! * *A measurement* is a fact about bytes as well (`remeasures.rs`).
+//! * *A measurement* is a fact about bytes as well (`remeasures.rs`), and so is a contest of one of the window before
+//!   (`contests.rs`).
 //! * *A false statement* costs its validator (`run/refuted.rs`): a record that does not count a score for one
 //!   refutes the statement. No node prevotes such a record unless it has found the statement false itself.
 //! * *A record whose outer step comes out differently* gets no prevote of this node. With less than a third of
@@ -38,7 +39,7 @@ use super::Node;
 use super::messages::{Dispute, Output, Phase, Unsigned};
 use super::voting::{Own, Right};
 use crate::run::members::{Member, Rank};
-use crate::run::{Judging, Stepped, refuted};
+use crate::run::{Judging, Stepped};
 use crate::stake;
 
 impl Node {
@@ -144,7 +145,7 @@ impl Node {
         }
         let counted: Vec<(ScoreId, &Score)> =
             scores.into_iter().filter(|(id, _)| !rechecks.disputed.contains(id)).collect();
-        let refuted = refuted::to_refute(&rechecks.refuted, &counted);
+        let refuted = self.state.to_refute(&rechecks.refuted, &counted);
         if !stake::is_quorum(self.state.genesis(), counted.iter().map(|(_, score)| &score.validator)) {
             return Own::Work(rechecks.disputes);
         }

@@ -286,9 +286,10 @@ impl Opened {
                     && record.scores.len() <= validators
                     && record.reveals.len() <= validators
                     && record.mints.len() <= miners + 2 * validators + 1
+                    && record.refuted.len() <= validators
                     && record.slashes.len() as u64
                         <= miners as u64 * (genesis.replay.open_windows() + 1)
-                            + validators as u64 * (1 + MAX_CONTRADICTIONS as u64)
+                            + validators as u64 * (2 + MAX_CONTRADICTIONS as u64)
                     && record.challenges.len() as u64 <= miners as u64 * genesis.replay.open_windows()
             }
         };

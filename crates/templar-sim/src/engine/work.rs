@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use templar_manifest::{Contribution, ContributionId, PublicKey, ScoreEntry, SecretKey, Signed, Verdict, WindowIndex};
-use templar_protocol::{Entry, Input, JudgePlan, Measured, Reject, ReplayTask};
+use templar_audit::InputError;
+use templar_manifest::{
+    Contest, Contribution, ContributionId, PublicKey, ScoreEntry, SecretKey, Signed, Verdict, WindowIndex,
+};
+use templar_protocol::{Entry, Input, JudgePlan, Measured, Reject, ReplayTask, Tried};
 
 use super::Simulation;
 use super::queue::Work;
@@ -228,7 +231,24 @@ impl Simulation {
             let is_proposer = self.members[who].node.state().proposer(0) == plan.validator;
             alter_verdicts(strategy, &mut verdicts, &plan, &self.fixed.favourite, is_proposer);
         }
-        self.measured(who, Measured::Judged { window, seed: plan.seed, entries, verdicts });
+        let contests = match self.contests(who, &plan) {
+            Ok(contests) => contests,
+            Err(error) => return self.violated(COMPUTED, who, error.to_string()),
+        };
+        self.measured(who, Measured::Judged { window, seed: plan.seed, entries, verdicts, contests });
+    }
+
+    /// What the spot checks of a validator find wrong. It leaves out deltas that it cannot fetch.
+    fn contests(&mut self, who: usize, plan: &JudgePlan) -> Result<Vec<Contest>, InputError> {
+        let mut contests = Vec::new();
+        for check in &plan.spot_checks {
+            let here = self.fetch(who, check.task.window, &check.task.id, &check.task.contribution.miner);
+            let found = self.world.remeasure(&check.task, here)?;
+            if found != Tried::Unavailable {
+                contests.extend(check.contest(found.losses()));
+            }
+        }
+        Ok(contests)
     }
 
     /// The entries that a validator with a strategy reports in place of those that it measured.
@@ -243,7 +263,7 @@ impl Simulation {
             plan,
             is_proposer: member.node.state().proposer(0) == me,
             favourite_is_seen: self.is_seen_by_the_honest(who, &self.fixed.favourite),
-            is_honest: &|miner: &PublicKey| self.strategy_of(miner).is_none(),
+            is_honest: &|member: &PublicKey| self.strategy_of(member).is_none(),
         };
         // The view borrows the simulation, so the generator is taken out for the call and put back after it.
         let mut rng = self.rng.clone();

@@ -24,7 +24,7 @@ pub(crate) struct JudgeView<'a> {
     pub(crate) is_proposer: bool,
     /// Whether an honest validator replays the favoured miner's contribution before the record.
     pub(crate) favourite_is_seen: bool,
-    /// Tells whether a miner is honest.
+    /// Tells whether a member is honest.
     pub(crate) is_honest: &'a dyn Fn(&PublicKey) -> bool,
 }
 
@@ -53,6 +53,20 @@ pub(crate) fn alter_judgement(
                     let gain = before.saturating_sub(after);
                     measured.losses.unassigned_after_nanonats = before.saturating_sub(gain * 2);
                 }
+            }
+        }
+        Strategy::League => {
+            let is_alone = |miner: &PublicKey| {
+                let task = view.plan.evaluations.iter().find(|task| task.contribution.miner == *miner);
+                task.is_some_and(|task| task.keys.iter().all(|key| !(view.is_honest)(&key.validator)))
+            };
+            for entry in entries.iter_mut().filter(|entry| is_alone(&entry.miner)) {
+                let Evaluation::Measured(measured) = &mut entry.evaluation else { continue };
+                let Losses { unassigned_before_nanonats: before, unassigned_after_nanonats: after, .. } =
+                    measured.losses;
+                let gain = before.saturating_sub(after);
+                let told = if entry.miner == view.favourite { gain * 2 } else { gain / 2 };
+                measured.losses.unassigned_after_nanonats = before.saturating_sub(told);
             }
         }
         Strategy::RandomScores => {
@@ -214,7 +228,11 @@ pub(crate) fn second_document(
             let after = &mut measured.losses.unassigned_after_nanonats;
             *after = after.saturating_sub(1 + salt);
             let (verdicts, evidence) = (score.verdicts.clone(), score.evidence.clone());
-            state.score(judging?, &score.validator, Judgement { entries, verdicts, evidence }).ok().map(Unsigned::Score)
+            let contests = score.contests.clone();
+            state
+                .score(judging?, &score.validator, Judgement { entries, verdicts, evidence, contests })
+                .ok()
+                .map(Unsigned::Score)
         }
         Unsigned::Vote(vote) if me_equivocates => {
             let value = Some(Hash::of(format!("{salt} {:?}", vote.value).as_bytes()));

@@ -145,7 +145,13 @@ impl Alone {
                 Output::Judge(plan) => {
                     let entries = self.executor.judge(state, &plan, &contributions, false).unwrap();
                     let verdicts = self.executor.judge_late(&plan, true).unwrap();
-                    let measured = Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts };
+                    let measured = Measured::Judged {
+                        window: plan.window,
+                        seed: plan.seed,
+                        entries,
+                        verdicts,
+                        contests: Vec::new(),
+                    };
                     self.replica.submit(Input::Measured(measured)).unwrap();
                 }
                 Output::Apply { window, outcomes, .. } => {

@@ -12,7 +12,8 @@ use crate::gauntlet::Standing;
 use crate::run::draw::PagesDrawn;
 use crate::run::members::{Anchor, Member};
 use crate::run::pending::Pending;
-use crate::run::{Parent, Told};
+use crate::run::spot_checks::Measurements;
+use crate::run::{Parent, Told, Tried};
 
 /// The value of an entry, as the state holds it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,6 +26,8 @@ pub(super) enum StateValue<'a> {
     Draw(&'a PagesDrawn),
     FormerNode(&'a PublicKey, WindowIndex),
     Grant(u64),
+    Measured(MeasuredFacts<'a>),
+    Measurements(MeasurementsFacts<'a>),
     Member(&'a Member),
     /// The key alone says everything.
     Nothing,
@@ -63,6 +66,30 @@ impl PartialEq for ContributionFacts<'_> {
     }
 }
 
+/// The window before, whose measurements may be contested.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MeasurementsFacts<'a>(pub(super) &'a Arc<Measurements>);
+
+impl PartialEq for MeasurementsFacts<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.0, other.0) || self.bytes() == other.bytes()
+    }
+}
+
+/// A measurement of that window.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MeasuredFacts<'a> {
+    pub(super) measurements: &'a Arc<Measurements>,
+    pub(super) miner: &'a PublicKey,
+}
+
+impl PartialEq for MeasuredFacts<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let is_same = Arc::ptr_eq(self.measurements, other.measurements);
+        self.miner == other.miner && (is_same || self.bytes() == other.bytes())
+    }
+}
+
 /// Bytes of a value while they are written.
 #[derive(Default)]
 struct Writer(Vec<u8>);
@@ -92,9 +119,52 @@ impl Writer {
         self
     }
 
+    fn numbers(self, numbers: &[u64]) -> Self {
+        let counted = self.number(numbers.len() as u64);
+        numbers.iter().fold(counted, |writer, number| writer.number(*number))
+    }
+
     fn keys<'k>(self, keys: impl ExactSizeIterator<Item = &'k PublicKey>) -> Self {
         let counted = self.number(keys.len() as u64);
         keys.fold(counted, Self::key)
+    }
+}
+
+impl MeasurementsFacts<'_> {
+    /// The checkpoint that the window started from, its seed, and the unassigned pages that were measured on.
+    fn bytes(&self) -> Vec<u8> {
+        let judging = &self.0.judging;
+        let writer = Writer::default().hash(&self.0.checkpoint.hash()).hash(&judging.seed());
+        writer.numbers(judging.unassigned_pages()).0
+    }
+}
+
+impl MeasuredFacts<'_> {
+    /// Id of the contribution; the validators that were drawn to measure it; its assigned pages that were measured
+    /// on; whether the trial step was taken, then the losses (assigned before and after, unassigned before and after)
+    /// and the witnesses; the counted scores that say so, each as validator and id.
+    fn bytes(&self) -> Vec<u8> {
+        let Self { measurements, miner } = *self;
+        let judging = &measurements.judging;
+        let writer = Writer::default()
+            .hash(&judging.contribution(miner).unwrap_or_default().hash())
+            .keys(judging.evaluators_of(miner).iter())
+            .numbers(judging.assigned_pages_of(miner));
+        let Some(said) = measurements.of.get(miner) else { return writer.0 };
+        let writer = match &said.stated {
+            Tried::Untried | Tried::Unavailable => writer.flag(false),
+            Tried::Measured { losses, witnesses } => {
+                let losses = [
+                    losses.assigned_before_nanonats,
+                    losses.assigned_after_nanonats,
+                    losses.unassigned_before_nanonats,
+                    losses.unassigned_after_nanonats,
+                ];
+                losses.into_iter().fold(writer.flag(true), Writer::number).numbers(witnesses)
+            }
+        };
+        let writer = writer.number(said.by.len() as u64);
+        said.by.iter().fold(writer, |writer, (validator, score)| writer.key(validator).hash(&score.hash())).0
     }
 }
 
@@ -132,7 +202,7 @@ impl ContributionFacts<'_> {
             Some(open) => writer.flag(true).number(open.since.0).keys(open.unanswered.iter()),
         };
         let pages = pending.pages.get(miner).map_or(&[][..], Vec::as_slice);
-        pages.iter().fold(writer.number(pages.len() as u64), |writer, page| writer.number(*page)).0
+        writer.numbers(pages).0
     }
 }
 
@@ -148,6 +218,8 @@ impl StateValue<'_> {
             Self::DeltaBody(window, miner) => writer.number(window.0).key(miner),
             Self::Draw(drawn) => writer.hash(&drawn.seed).number(drawn.pages),
             Self::FormerNode(owner, window) => writer.key(owner).number(window.0),
+            Self::Measured(facts) => return facts.bytes(),
+            Self::Measurements(facts) => return facts.bytes(),
             Self::Member(member) => {
                 let writer = writer.key(&member.owner).key(&member.node);
                 let writer = writer.number(member.since.0).number(member.anchor.0).number(member.merit_nanos);
