@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipld_core::ipld::Ipld;
 use templar_manifest::{
-    Admitted, AuditVerdict, Challenge, Contradiction, Contribution, ContributionId, Evaluation, Hash, Kind,
+    Admitted, AuditVerdict, Challenge, Contest, Contradiction, Contribution, ContributionId, Evaluation, Hash, Kind,
     LateVerdict, Measurement, MintKind, Offence, Outcome, Payment, PublicKey, Refusal, Refuted, Replay, ReplayProof,
     RopeScaling, ScoreId, SegmentShape, SlashCause, State, Statement, Verdict, VoteOn, VoteStep, WeightRule,
     WindowIndex,

@@ -16,7 +16,7 @@ mod work;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use templar_manifest::{PublicKey, StateId, WindowIndex};
+use templar_manifest::{CheckpointId, PublicKey, StateId, WindowIndex};
 use templar_protocol::{Input, RunState};
 
 use self::queue::{EventQueue, SimEvent};
@@ -267,9 +267,12 @@ impl Simulation {
             let mut parents = state.members().iter().filter_map(|member| state.parent(&member.owner));
             parents.any(|parent| parent.state_out == *id)
         };
+        let starts_from = |state: &RunState, id: &CheckpointId| {
+            state.checkpoint() == *id || state.contestable_checkpoint() == Some(*id)
+        };
         self.world.forget(
             judged,
-            |id| members.iter().any(|member| member.node.state().checkpoint() == *id),
+            |id| members.iter().any(|member| starts_from(member.node.state(), id)),
             |id| members.iter().any(|member| leads_on(member.node.state(), id)),
         );
         for who in 0..self.members.len() {

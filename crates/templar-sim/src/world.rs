@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    /// Drops contributions of windows before `judged`, checkpoints that no node starts from, and states that no node's
+    /// Drops contributions of windows before `judged`, checkpoints that `is_current` does not name, and states that no node's
     /// next contribution continues.
     pub(crate) fn forget(
         &mut self,

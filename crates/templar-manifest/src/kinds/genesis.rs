@@ -372,6 +372,9 @@ impl Payload for Genesis {
                 "replay.verdict_windows and replay.challenge_windows are together above state_retention_windows";
             return Err(longer.to_owned());
         }
+        if self.gauntlet.spot_checks_ppm > 0 && self.state_retention_windows == 0 {
+            return Err("gauntlet.spot_checks_ppm needs the model before, and state_retention_windows is 0".to_owned());
+        }
         self.registration.check()?;
         let (burn, cost) = (&self.registration.burn, emission.registration_cost_micros);
         if burn.per_window > 0 && burn.least < cost {

@@ -171,6 +171,11 @@ impl RunState {
         self.measurements.as_ref().map(|measured| measured.judging.window())
     }
 
+    /// The checkpoint from which that window started; a node needs it for spot checks.
+    pub fn contestable_checkpoint(&self) -> Option<CheckpointId> {
+        self.measurements.as_ref().map(|measured| measured.checkpoint)
+    }
+
     /// The result of trying a contribution of the window before that its record rests on; `None` where nobody measured
     /// it, or where no spot checks are made.
     pub fn past_measurement(&self, miner: &PublicKey) -> Option<&Tried> {
