@@ -4,40 +4,51 @@
 //! is on disk before anybody hears of it: [`Journal::append`] returns after the data is synced, and a vote is
 //! appended before it is sent.
 //!
-//! The file is a sequence of records: length (u32, little-endian), BLAKE3 hash of the bytes, the bytes.
+//! `journal/frame.rs` has the bytes. Each record has a length, a number and a checksum, and begins and ends with a byte
+//! that is not zero. So what a crash leaves of the last append is told from damage:
 //!
-//! A crash can tear the last record: its end is missing, or sectors of it are still zero. Nobody has heard of such an
-//! entry, so it is cut off when the journal is opened. Everything else that does not verify is damage, and an error:
-//! the entry may be a vote that others have, and a validator must not forget its votes. [`Journal::salvage`] keeps what
-//! still verifies.
+//! * A *torn* record is the last one, and its end is missing, or a sector of it was never written and is zero. Nobody
+//!   has heard of such an entry, so it is cut off when the journal is opened, and [`JournalRecords::torn_bytes`] says
+//!   so. A disk may also lose a sector that it had written, and nothing here can tell. If a statement of this home's
+//!   own was lost so, [`Memory`](crate::memory::Memory) names it, and the home is silent where it could contradict it.
+//! * Everything else is *damage*, and an error: a record that does not verify though all of it is here, one before
+//!   whole ones, one that is missing between two others or that is there twice. The entry may be a vote that others
+//!   have, and a validator must not forget its votes. [`Journal::salvage`] keeps what still verifies.
+//!
+//! A journal of the first form, whose records have no number, is read as it is, and written anew when it is opened for
+//! appending (`journal/first.rs`).
+
+mod first;
+mod frame;
+mod reader;
+mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use templar_manifest::{Hash, MAX_PAYLOAD_BYTES};
-
 use crate::error::HomeError;
 use crate::files::{Privacy, at, sync_dir, write_with};
+use frame::{MAGIC, Scan};
 
-/// The longest record: a payload and its witness.
-pub const MAX_ENTRY_BYTES: usize = MAX_PAYLOAD_BYTES + 4096;
-
-const HEADER_BYTES: usize = 4 + 32;
-
-/// The bytes that a disk writes together or not at all.
-const SECTOR_BYTES: usize = 512;
+pub use frame::{JournalDamage, JournalMark, MAX_ENTRY_BYTES};
+pub use reader::JournalReader;
+pub use rows::{WindowRow, WindowRows};
 
 /// A journal cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// A record is damaged, and no crash explains it.
-    #[error("journal {path} is damaged at byte {offset}")]
+    #[error("journal {path} is damaged at byte {offset}: {fault}")]
     Damaged {
         /// The path of the journal.
         path: PathBuf,
         /// The offset of the damaged record, in bytes.
         offset: u64,
+        /// The damage.
+        fault: JournalDamage,
     },
     /// The file system gives an error.
     #[error(transparent)]
@@ -51,9 +62,11 @@ pub struct Journal {
     path: PathBuf,
     /// The offset of the next record, in bytes.
     end: u64,
+    /// The number of the next record.
+    next: u64,
 }
 
-/// The records of a journal file, read without the right to write.
+/// The records of a journal file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JournalRecords {
     /// The whole records, in order.
@@ -62,69 +75,27 @@ pub struct JournalRecords {
     pub torn_bytes: u64,
 }
 
-/// The length that the record at the beginning of `rest` states, and the hash of its bytes.
-fn header(rest: &[u8]) -> Option<(usize, &[u8])> {
-    let length = u32::from_le_bytes(rest.get(..4)?.try_into().ok()?) as usize;
-    Some((length, rest.get(4..HEADER_BYTES)?))
+/// The content of a journal's bytes: its records, and the offset at which the last of them ends.
+struct Parsed {
+    records: Vec<Vec<u8>>,
+    end: u64,
 }
 
-/// The record at the beginning of `rest`, if it is whole.
-fn record_at(rest: &[u8]) -> Option<&[u8]> {
-    let (length, hash) = header(rest)?;
-    let record = rest.get(HEADER_BYTES..HEADER_BYTES + length)?;
-    (length <= MAX_ENTRY_BYTES && Hash::of(record).as_bytes()[..] == *hash).then_some(record)
-}
-
-/// The whole records of a journal's bytes, and the offset at which the last of them ends. `Err` is the offset
-/// of damage.
-fn parse(bytes: &[u8]) -> Result<(Vec<Vec<u8>>, u64), u64> {
-    let (mut records, mut offset) = (Vec::new(), 0);
-    while offset < bytes.len() {
-        match record_at(&bytes[offset..]) {
-            Some(record) => {
-                records.push(record.to_vec());
-                offset += HEADER_BYTES + record.len();
-            }
-            None if is_torn(bytes, offset) => break,
-            None => return Err(offset as u64),
-        }
+/// Reads the records of a journal's bytes, of either form. `Err` is the offset of damage.
+fn parse(bytes: &[u8]) -> Result<Parsed, (u64, JournalDamage)> {
+    if first::is_first_form(bytes) {
+        let (records, end) = first::parse(bytes).map_err(|offset| (offset, JournalDamage::Changed))?;
+        return Ok(Parsed { records, end });
     }
-    Ok((records, offset as u64))
+    scanned(Scan::new(bytes))
 }
 
-/// Whether the bytes from `start` on, which begin with no whole record, are what a crash leaves of the last append.
-fn is_torn(bytes: &[u8], start: usize) -> bool {
-    let rest = &bytes[start..];
-    if rest.len() < HEADER_BYTES || rest.iter().all(|&byte| byte == 0) {
-        return true;
+fn scanned(mut scan: Scan<'_>) -> Result<Parsed, (u64, JournalDamage)> {
+    let mut records = Vec::new();
+    while let Some(record) = scan.next_record()? {
+        records.push(record.to_vec());
     }
-    if rest.len() > HEADER_BYTES + MAX_ENTRY_BYTES || next_record(bytes, start + 1).is_some() {
-        return false;
-    }
-    if has_zero_sector(bytes, start) {
-        return true;
-    }
-    // A record whose bytes are all here and whose length has changed has the right hash.
-    header(rest).is_some_and(|(length, hash)| {
-        let here = &rest[HEADER_BYTES..];
-        length <= MAX_ENTRY_BYTES && here.len() < length && Hash::of(here).as_bytes()[..] != *hash
-    })
-}
-
-/// Whether a sector from `start` on is all zero, as one that was never written. Of the first and the last sector only
-/// the part counts that belongs to these bytes, and a few bytes may be zero by chance.
-fn has_zero_sector(bytes: &[u8], start: usize) -> bool {
-    let first = start - start % SECTOR_BYTES;
-    (first..bytes.len()).step_by(SECTOR_BYTES).any(|sector| {
-        let part = &bytes[sector.max(start)..bytes.len().min(sector + SECTOR_BYTES)];
-        part.len() >= 8 && part.iter().all(|&byte| byte == 0)
-    })
-}
-
-/// The offset of the first whole record at `start` or after it. A record of no bytes does not count.
-fn next_record(bytes: &[u8], start: usize) -> Option<usize> {
-    let end = bytes.len().saturating_sub(HEADER_BYTES);
-    (start..end).find(|&offset| record_at(&bytes[offset..]).is_some_and(|record| !record.is_empty()))
+    Ok(Parsed { records, end: scan.offset() })
 }
 
 impl Journal {
@@ -132,18 +103,52 @@ impl Journal {
     ///
     /// # Errors
     /// A record is damaged, or the file cannot be read.
-    pub fn open(dir: &Path) -> Result<(Self, Vec<Vec<u8>>), JournalError> {
-        let path = dir.join("journal");
-        let mut file =
-            File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(at(&path))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(at(&path))?;
-        let (records, end) = parse(&bytes).map_err(|offset| JournalError::Damaged { path: path.clone(), offset })?;
-        if end < bytes.len() as u64 {
+    pub fn open(dir: &Path) -> Result<(Self, JournalRecords), JournalError> {
+        let (path, bytes) = content(dir)?;
+        let Parsed { records, end } = parsed(&path, &bytes)?;
+        let torn_bytes = bytes.len() as u64 - end;
+        let is_first_form = first::is_first_form(&bytes);
+        drop(bytes);
+        if is_first_form || end == 0 {
+            write_journal(&path, &records)?;
+        }
+        let mut file = File::options().read(true).write(true).open(&path).map_err(at(&path))?;
+        let length = file.seek(SeekFrom::End(0)).map_err(at(&path))?;
+        let end = if is_first_form || end == 0 { length } else { end };
+        if end < length {
             file.set_len(end).and_then(|()| file.sync_all()).map_err(at(&path))?;
         }
         sync_dir(dir)?;
-        Ok((Self { file, path, end }, records))
+        let next = records.len() as u64;
+        Ok((Self { file, path, end, next }, JournalRecords { records, torn_bytes }))
+    }
+
+    /// Opens the journal in `dir` and gives the records after `mark`; those before it are not read. A torn last record
+    /// is cut off. `None` if no record begins or ends at the mark.
+    ///
+    /// # Errors
+    /// A record after the mark is damaged, or the file cannot be read.
+    pub fn open_after(dir: &Path, mark: JournalMark) -> Result<Option<(Self, JournalRecords)>, JournalError> {
+        let Some((path, Parsed { records, end }, length)) = tail(dir, mark)? else { return Ok(None) };
+        let file = File::options().read(true).write(true).open(&path).map_err(at(&path))?;
+        if end < length {
+            file.set_len(end).and_then(|()| file.sync_all()).map_err(at(&path))?;
+        }
+        let next = mark.records + records.len() as u64;
+        Ok(Some((Self { file, path, end, next }, JournalRecords { records, torn_bytes: length - end })))
+    }
+
+    /// The records after `mark`, without the right to write. `None` if no record begins or ends there.
+    ///
+    /// # Errors
+    /// A record after the mark is damaged, or the file cannot be read.
+    pub fn read_after(dir: &Path, mark: JournalMark) -> Result<Option<Vec<Vec<u8>>>, JournalError> {
+        Ok(tail(dir, mark)?.map(|(_, parsed, _)| parsed.records))
+    }
+
+    /// The place behind the last record.
+    pub fn mark(&self) -> JournalMark {
+        JournalMark { records: self.next, offset: self.end }
     }
 
     /// The records of the journal in `dir`, without the right to write. Reading commands use this beside a
@@ -161,23 +166,21 @@ impl Journal {
     /// A record is damaged, or the file cannot be read.
     pub fn look(dir: &Path) -> Result<JournalRecords, JournalError> {
         let (path, bytes) = content(dir)?;
-        let (records, end) = parse(&bytes).map_err(|offset| JournalError::Damaged { path, offset })?;
+        let Parsed { records, end } = parsed(&path, &bytes)?;
         Ok(JournalRecords { records, torn_bytes: bytes.len() as u64 - end })
     }
 
-    /// All whole records of a journal, damaged or not, in order.
+    /// All whole records of a journal, damaged or not, in the order in which they were appended, each once.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn salvage(dir: &Path) -> Result<Vec<Vec<u8>>, JournalError> {
         let (_, bytes) = content(dir)?;
-        let (mut records, mut offset) = (Vec::new(), 0);
-        while let Some(start) = next_record(&bytes, offset) {
-            let record = record_at(&bytes[start..]).unwrap_or_default();
-            records.push(record.to_vec());
-            offset = start + HEADER_BYTES + record.len();
+        let mut found = frame::salvage(&bytes);
+        if found.is_empty() || first::is_first_form(&bytes) {
+            found = first::salvage(&bytes);
         }
-        Ok(records)
+        Ok(found)
     }
 
     /// Puts a journal of these records into the place of the one in `dir`, which is kept beside it. Returns the path
@@ -194,15 +197,15 @@ impl Journal {
             Some(linked) => Some(linked.map_err(at(&path))?),
             None => None,
         };
-        write_with(&path, Privacy::Everybody, |file| {
-            records.iter().try_for_each(|record| file.write_all(&framed(record)))
-        })?;
+        // It names places in the old file.
+        WindowRows::remove(dir)?;
+        write_journal(&path, records)?;
         Ok(kept)
     }
 
     /// Appends a record durably. After an error the journal is as it was before.
     pub fn append(&mut self, record: &[u8]) -> Result<(), JournalError> {
-        let bytes = framed(record);
+        let bytes = frame::framed(self.next, record);
         let written = self
             .file
             .seek(SeekFrom::Start(self.end))
@@ -214,131 +217,61 @@ impl Journal {
             return Err(at(&self.path)(error).into());
         }
         self.end += bytes.len() as u64;
+        self.next += 1;
         Ok(())
     }
+}
+
+/// The path of a journal, the records after a mark, and the length of the file.
+fn tail(dir: &Path, mark: JournalMark) -> Result<Option<(PathBuf, Parsed, u64)>, JournalError> {
+    let path = dir.join("journal");
+    let (mut magic, mut bytes) = ([0; MAGIC.len()], Vec::new());
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at(&path)(error).into()),
+    };
+    let length = file.metadata().map_err(at(&path))?.len();
+    if length < mark.offset || mark.offset < JournalMark::START.offset {
+        return Ok(None);
+    }
+    file.read_exact(&mut magic)
+        .and_then(|()| file.seek(SeekFrom::Start(mark.offset)))
+        .and_then(|_| file.take(length - mark.offset).read_to_end(&mut bytes))
+        .map_err(at(&path))?;
+    if magic != *MAGIC {
+        return Ok(None);
+    }
+    match scanned(Scan::after(&bytes, mark)) {
+        Ok(parsed) => Ok(Some((path, parsed, length))),
+        // The mark is of another file, or the record after it is damaged. Whoever reads all of it finds out.
+        Err((offset, _)) if offset == mark.offset => Ok(None),
+        Err((offset, fault)) => Err(JournalError::Damaged { path, offset, fault }),
+    }
+}
+
+fn parsed(path: &Path, bytes: &[u8]) -> Result<Parsed, JournalError> {
+    parse(bytes).map_err(|(offset, fault)| JournalError::Damaged { path: path.to_owned(), offset, fault })
+}
+
+/// Writes a journal of these records, whole or not at all.
+fn write_journal(path: &Path, records: &[Vec<u8>]) -> Result<(), JournalError> {
+    write_with(path, Privacy::Everybody, |file| {
+        let mut file = io::BufWriter::new(file);
+        file.write_all(MAGIC)?;
+        (0..).zip(records).try_for_each(|(number, record)| file.write_all(&frame::framed(number, record)))?;
+        file.flush()
+    })?;
+    Ok(())
 }
 
 /// The bytes of a journal file, and its path. A journal that is not there has no bytes.
 fn content(dir: &Path) -> Result<(PathBuf, Vec<u8>), JournalError> {
     let path = dir.join("journal");
-    match std::fs::read(&path) {
-        Ok(bytes) => Ok((path, bytes)),
+    let mut bytes = Vec::new();
+    match File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+        Ok(_) => Ok((path, bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((path, Vec::new())),
         Err(error) => Err(at(&path)(error).into()),
-    }
-}
-
-/// The bytes of a record in the file.
-fn framed(record: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + record.len());
-    bytes.extend_from_slice(&u32::try_from(record.len()).unwrap_or(u32::MAX).to_le_bytes());
-    bytes.extend_from_slice(Hash::of(record).as_bytes());
-    bytes.extend_from_slice(record);
-    bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn entries_survive_and_a_torn_tail_is_cut() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut journal, records) = Journal::open(dir.path()).unwrap();
-        assert!(records.is_empty());
-        for record in [&b"one"[..], b"", b"three"] {
-            journal.append(record).unwrap();
-        }
-        drop(journal);
-        let path = dir.path().join("journal");
-        let whole = std::fs::read(&path).unwrap();
-        // However much a crash leaves of the last record, the records before it stay.
-        for length in whole.len() - (HEADER_BYTES + 5)..whole.len() {
-            std::fs::write(&path, &whole[..length]).unwrap();
-            let (mut journal, records) = Journal::open(dir.path()).unwrap();
-            assert_eq!(records, [b"one".to_vec(), b"".to_vec()], "{length}");
-            journal.append(b"four").unwrap();
-            assert_eq!(Journal::read(dir.path()).unwrap().len(), 3);
-        }
-        let mut zeros = whole.clone();
-        zeros.extend([0; 100]);
-        std::fs::write(&path, &zeros).unwrap();
-        assert_eq!(Journal::open(dir.path()).unwrap().1.len(), 3);
-    }
-
-    /// A journal with these records, and its bytes.
-    fn journal(records: &[&[u8]]) -> (tempfile::TempDir, PathBuf, Vec<u8>) {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut journal, _) = Journal::open(dir.path()).unwrap();
-        records.iter().for_each(|record| journal.append(record).unwrap());
-        let path = dir.path().join("journal");
-        let bytes = std::fs::read(&path).unwrap();
-        (dir, path, bytes)
-    }
-
-    #[test]
-    fn every_flipped_bit_is_damage_and_nothing_is_cut_off() {
-        let records = [&b"one"[..], b"two and more", b"the last"];
-        let (dir, path, whole) = journal(&records);
-        let starts = [0, 39, 87];
-        for bit in 0..whole.len() * 8 {
-            let mut bytes = whole.clone();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            std::fs::write(&path, &bytes).unwrap();
-            let start = starts.into_iter().rfind(|start| *start <= bit / 8).unwrap();
-            let opened = Journal::open(dir.path());
-            let found = matches!(opened, Err(JournalError::Damaged { offset, .. }) if offset == start as u64);
-            assert!(found, "bit {bit}: {opened:?}");
-            assert!(Journal::look(dir.path()).is_err());
-            assert_eq!(std::fs::read(&path).unwrap(), bytes, "bit {bit}");
-            let kept = Journal::salvage(dir.path()).unwrap();
-            let others = records.iter().zip(starts).filter(|(_, at)| *at != start).map(|(record, _)| record.to_vec());
-            assert_eq!(kept, others.collect::<Vec<_>>(), "bit {bit}");
-        }
-    }
-
-    #[test]
-    fn sectors_that_were_never_written_are_a_torn_record() {
-        let long: Vec<u8> = (0..3000u32).map(|byte| byte as u8 | 1).collect();
-        let (dir, path, whole) = journal(&[b"one", &long]);
-        for sector in [0, 512, 1024, 2560] {
-            let mut bytes = whole.clone();
-            bytes[sector.max(39)..sector + 512].fill(0);
-            std::fs::write(&path, &bytes).unwrap();
-            let found = Journal::look(dir.path()).unwrap();
-            assert_eq!((found.records, found.torn_bytes), (vec![b"one".to_vec()], 3036), "{sector}");
-        }
-        // With a record behind it, the same bytes are damage.
-        let (dir, path, mut bytes) = journal(&[b"one", &long, b"three"]);
-        bytes[512..1024].fill(0);
-        std::fs::write(&path, &bytes).unwrap();
-        assert!(matches!(Journal::open(dir.path()), Err(JournalError::Damaged { offset: 39, .. })));
-    }
-
-    #[test]
-    fn a_replaced_journal_is_kept() {
-        let (dir, path, bytes) = journal(&[b"one", b"two"]);
-        for number in 1..3 {
-            let kept = Journal::replace(dir.path(), &[b"two".to_vec()]).unwrap().unwrap();
-            assert_eq!(kept, dir.path().join(format!("journal.damaged-{number}")));
-            assert_eq!(Journal::read(dir.path()).unwrap(), [b"two".to_vec()]);
-        }
-        assert_eq!(std::fs::read(dir.path().join("journal.damaged-1")).unwrap(), bytes);
-        std::fs::remove_file(path).unwrap();
-        assert_eq!(Journal::replace(dir.path(), &[]).unwrap(), None);
-    }
-
-    #[test]
-    fn damage_before_the_end_is_an_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut journal, _) = Journal::open(dir.path()).unwrap();
-        journal.append(b"one").unwrap();
-        journal.append(b"two").unwrap();
-        drop(journal);
-        let path = dir.path().join("journal");
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[HEADER_BYTES] ^= 1;
-        std::fs::write(&path, &bytes).unwrap();
-        assert!(matches!(Journal::open(dir.path()), Err(JournalError::Damaged { offset: 0, .. })));
     }
 }

@@ -19,7 +19,7 @@ use crate::context::{RunContext, RunError};
 use crate::entry_log::EntryLog;
 use crate::error::HomeError;
 use crate::home::Home;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, JournalRecords};
 use crate::memory::{Head, Heard, Memory, Silence, Statement};
 use crate::registration::Application;
 
@@ -121,6 +121,7 @@ pub struct Replica {
     memory: Memory,
     /// The entries of this node's key that are in the journal.
     own: BTreeSet<Hash>,
+    notes: Vec<String>,
 }
 
 impl Replica {
@@ -128,7 +129,7 @@ impl Replica {
     /// replica acts with `key`.
     pub fn open(home: &Home, context: RunContext, key: SecretKey) -> Result<Self, ReplicaError> {
         let dir = home.run_dir(&context.run);
-        let (journal, records) = Journal::open(&dir)?;
+        let (journal, JournalRecords { records, torn_bytes }) = Journal::open(&dir)?;
         let log = Arc::new(EntryLog::new(context.run.hash()));
         let mut memory = Memory::read(&dir)?;
         let before = memory.clone();
@@ -156,7 +157,17 @@ impl Replica {
         }
         let spec = context.genesis.validator(&me);
         let chain = spec.map(|spec| home.chain(&spec.chain_anchor)).transpose()?.flatten();
-        Ok(Self { context, key, chain, node: Arc::new(Mutex::new(node)), journal, log, dir, memory, own })
+        let torn = format!(
+            "the last {torn_bytes} bytes of the journal were no whole entry, as after a crash, and were cut off"
+        );
+        let notes = (torn_bytes > 0).then_some(torn).into_iter().collect();
+        let node = Arc::new(Mutex::new(node));
+        Ok(Self { context, key, chain, node, journal, log, dir, memory, own, notes })
+    }
+
+    /// What this replica has noticed about its files when it was opened, as sentences: a torn entry that was cut off.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The memory of this home about the run.

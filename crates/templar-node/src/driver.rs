@@ -176,6 +176,9 @@ impl Driver {
         if let Some(addr) = metrics {
             self.emit(NodeEvent::Metrics { addr }).await;
         }
+        for note in self.replica.notes().to_vec() {
+            self.shared.warn(note).await;
+        }
         self.call_roll();
         self.warn_without_a_slot().await;
         self.report_silence().await?;

@@ -200,23 +200,34 @@ fn a_repaired_journal_never_lets_a_validator_contradict_itself() {
 fn a_torn_end_is_cut_off_and_nothing_is_forgotten() {
     let mut alone = Alone::new();
     alone.window(StartingState::Recorded, |_, _| {});
-    let path = dir(&alone).join("journal");
-    let whole = fs::read(&path).unwrap();
+    let (path, memory) = (dir(&alone).join("journal"), dir(&alone).join("memory.json"));
+    let (whole, remembered) = (fs::read(&path).unwrap(), fs::read(&memory).unwrap());
     // A crash while an entry was written: nobody has heard of it.
-    fs::write(&path, [&whole[..], &[200, 0, 0, 0, 1, 2, 3]].concat()).unwrap();
+    fs::write(&path, [&whole[..], b"r123456"].concat()).unwrap();
     assert!(faults(&alone, false)[0].problem.contains("the last 7 bytes"));
     assert!(faults(&alone, true)[0].repaired.is_some());
     let mut replica = reopened(&alone);
-    assert_eq!(is_silent(&mut replica), None);
+    assert_eq!((is_silent(&mut replica), replica.notes()), (None, &[][..]));
     drop(replica);
     assert_eq!((faults(&alone, false), fs::read(&path).unwrap()), (vec![], whole.clone()));
     // The end of a journal that was whole: the home remembers what it has signed there.
     fs::write(&path, &whole[..whole.len() - 10]).unwrap();
     assert!(faults(&alone, true)[0].repaired.is_some());
     assert_eq!(is_silent(&mut reopened(&alone)), Some(Silence::Forgot(WindowIndex(0))));
+    // The disk has lost the last sector. The node cannot tell this from a crash: it starts, says that an entry was cut
+    // off, and does not sign in the window in which others may hold it.
+    fs::write(&path, &whole).unwrap();
+    fs::write(&memory, &remembered).unwrap();
+    assert_eq!(is_silent(&mut reopened(&alone)), None);
+    let last = entries_after(&alone, 0).pop().unwrap().len() + 46;
+    let lost = (whole.len() - last).max((whole.len() - 1) / 512 * 512);
+    fs::write(&path, [&whole[..lost], &vec![0; whole.len() - lost]].concat()).unwrap();
+    let mut replica = reopened(&alone);
+    assert_eq!(replica.notes().len(), 1, "{:?}", replica.notes());
+    assert_eq!(is_silent(&mut replica), Some(Silence::Forgot(WindowIndex(0))));
+    drop(replica);
     // A damaged memory is made again, and the home is careful.
     fs::write(&path, &whole).unwrap();
-    let memory = dir(&alone).join("memory.json");
     let text = fs::read_to_string(&memory).unwrap();
     fs::write(&memory, text.replacen("window", "Window", 1)).unwrap();
     assert!(Replica::open(&alone.home, alone.context.clone(), key("validator-1")).is_err());
