@@ -63,7 +63,7 @@ impl RunSession {
     /// The acts of the members in the open window.
     pub(crate) fn participation(&self) -> Result<Participation, CommandError> {
         let records = Journal::read(&self.access.home.run_dir(&self.replica.context.run))?;
-        Ok(Participation::of(&self.replica.node(), &records))
+        Ok(Participation::of(self.replica.node(), &records))
     }
 
     /// Syncs blobs to disk, before anything that names them is signed.

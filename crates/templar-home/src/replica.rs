@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use templar_audit::chain;
 use templar_manifest::chain::Chain;
 use templar_manifest::{Contradiction, Contribution, Hash, PublicKey, SecretKey, Signed};
@@ -79,23 +79,37 @@ pub enum Taken {
 /// The rule on which blobs peers may fetch: all but this node's own delta, trace and state before a certified
 /// cut names them.
 #[derive(Debug, Clone)]
-pub struct AfterTheCut(Arc<Mutex<Node>>);
+pub struct AfterTheCut(Arc<Mutex<Served>>);
 
 impl AfterTheCut {
     /// Withholds these blobs of this node's own until a certified cut names them.
     pub fn gate(&self, blobs: impl IntoIterator<Item = Hash>) {
-        let mut node = self.0.lock();
-        blobs.into_iter().for_each(|blob| node.gate(blob));
+        let mut served = self.0.lock();
+        for blob in blobs {
+            served.withheld.insert(blob);
+            served.gated.push(blob);
+        }
     }
 
     /// Whether peers may have this blob now.
     pub fn may_serve(&self, blob: &Hash) -> bool {
-        self.0.lock().may_serve(blob)
+        !self.0.lock().withheld.contains(blob)
     }
 }
 
+/// The parts of a replica that those read who serve peers and metrics while it takes an input. The replica holds the
+/// lock only to write results down.
+#[derive(Debug, Default)]
+struct Served {
+    /// This node's own blobs that peers may not have now.
+    withheld: BTreeSet<Hash>,
+    /// Those among them that the protocol's node does not know of yet.
+    gated: Vec<Hash>,
+    position: Position,
+}
+
 /// How far a node has followed its run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Position {
     /// Entries in its journal.
     pub entries: u64,
@@ -113,7 +127,8 @@ pub struct Replica {
     key: SecretKey,
     /// The validator's hash chain for this run; `None` for others, and where its secret is lost.
     chain: Option<Chain>,
-    node: Arc<Mutex<Node>>,
+    node: Node,
+    served: Arc<Mutex<Served>>,
     journal: Journal,
     log: Arc<EntryLog>,
     /// The directory of the run.
@@ -161,8 +176,22 @@ impl Replica {
             "the last {torn_bytes} bytes of the journal were no whole entry, as after a crash, and were cut off"
         );
         let notes = (torn_bytes > 0).then_some(torn).into_iter().collect();
-        let node = Arc::new(Mutex::new(node));
-        Ok(Self { context, key, chain, node, journal, log, dir, memory, own, notes })
+        let served = Arc::default();
+        let replica = Self { context, key, chain, node, served, journal, log, dir, memory, own, notes };
+        replica.write_down();
+        Ok(replica)
+    }
+
+    /// Writes down what is served.
+    fn write_down(&self) {
+        let withheld = self.node.withheld();
+        let (window, closed) = (self.node.state().window().0, self.node.state().window().0);
+        let position = Position { entries: self.log.count() as u64, window, closed };
+        let mut served = self.served.lock();
+        let gated = served.gated.clone();
+        served.withheld = withheld;
+        served.withheld.extend(gated);
+        served.position = position;
     }
 
     /// What this replica has noticed about its files when it was opened, as sentences: a torn entry that was cut off.
@@ -225,14 +254,8 @@ impl Replica {
 
     /// A function that says how far this node is whenever it is called; it outlives this borrow.
     pub fn position(&self) -> impl Fn() -> Position + Send + Sync + use<> {
-        let (node, log) = (self.node.clone(), self.log.clone());
-        move || {
-            let (window, closed) = {
-                let node = node.lock();
-                (node.state().window().0, node.closed().len() as u64)
-            };
-            Position { entries: log.count() as u64, window, closed }
-        }
+        let served = self.served.clone();
+        move || served.lock().position
     }
 
     /// The log of entries that peers pull.
@@ -242,12 +265,12 @@ impl Replica {
 
     /// The rule on which blobs peers may fetch.
     pub fn policy(&self) -> AfterTheCut {
-        AfterTheCut(self.node.clone())
+        AfterTheCut(self.served.clone())
     }
 
-    /// The protocol's node, locked while the guard lives.
-    pub fn node(&self) -> MutexGuard<'_, Node> {
-        self.node.lock()
+    /// The protocol's node.
+    pub fn node(&self) -> &Node {
+        &self.node
     }
 
     /// Takes an input. Entries that become valid with it are in the journal when this returns.
@@ -255,7 +278,9 @@ impl Replica {
     /// # Errors
     /// The rules refuse the input, or the journal cannot be written.
     pub fn submit(&mut self, input: Input) -> Result<Vec<Output>, SubmitError> {
-        let outputs = self.node.lock().step(input)?;
+        let gated = std::mem::take(&mut self.served.lock().gated);
+        gated.into_iter().for_each(|blob| self.node.gate(blob));
+        let outputs = self.node.step(input)?;
         let (mut accepted, mut own, mut head) = (Vec::new(), None, None);
         for output in &outputs {
             match output {
@@ -283,6 +308,7 @@ impl Replica {
         if let Some(head) = head {
             self.log.close(head.record.hash());
         }
+        self.write_down();
         Ok(outputs)
     }
 

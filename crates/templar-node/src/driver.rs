@@ -211,7 +211,6 @@ impl Driver {
         if self.called != window {
             self.net.call_roll(peers::roll(node.state()));
         }
-        drop(node);
         self.called = window;
     }
 

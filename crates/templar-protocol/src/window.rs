@@ -42,7 +42,8 @@ pub struct Node {
     state: Arc<RunState>,
     me: Option<PublicKey>,
     open: OpenWindow,
-    closed: Vec<ClosedWindow>,
+    /// Shared with clones of this node, which do not copy it.
+    closed: Arc<Vec<ClosedWindow>>,
     gated: BTreeSet<Hash>,
     /// The contradictions of closed windows, or handed in there, that no record has slashed for yet.
     caught: Vec<Contradiction>,
@@ -60,7 +61,7 @@ impl Node {
             state,
             me,
             open: OpenWindow::default(),
-            closed: Vec::new(),
+            closed: Arc::default(),
             gated: BTreeSet::new(),
             caught: Vec::new(),
         }
@@ -100,7 +101,7 @@ impl Node {
     /// earlier states then.
     pub fn forget_past(&mut self) {
         self.start = self.state.clone();
-        self.closed.clear();
+        self.closed = Arc::default();
     }
 
     /// The state before `window`, folded again from the start. `None` for a window that is not open yet.
@@ -194,11 +195,22 @@ impl Node {
     /// from its signed contribution on, until a certified cut names them or the window is closed. Contributions
     /// of others have no effect, so nobody can stop a blob from being served by naming it.
     pub fn may_serve(&self, blob: &Hash) -> bool {
-        if self.open.is_released(blob) {
+        if self.open.released().any(|released| released == *blob) {
             return true;
         }
         let own = self.open.contributions.by_id.values().filter(|contribution| Some(contribution.signer()) == self.me);
         !self.gated.contains(blob) && !own.map(Signed::payload).any(|claimed| open::names(claimed, blob))
+    }
+
+    /// This node's own blobs that may not be served now: those for which [`Node::may_serve`] is false.
+    pub fn withheld(&self) -> BTreeSet<Hash> {
+        let own = self.open.contributions.by_id.values().filter(|contribution| Some(contribution.signer()) == self.me);
+        let named = own.flat_map(|signed| open::blobs_of(signed.payload()));
+        let mut withheld: BTreeSet<Hash> = self.gated.iter().copied().chain(named).collect();
+        if !withheld.is_empty() {
+            self.open.released().for_each(|blob| _ = withheld.remove(&blob));
+        }
+        withheld
     }
 
     /// Takes one input and says what happened and what there is to do. An entry that is known or of a closed
@@ -452,7 +464,7 @@ impl Node {
                 contradictions.extend(std::mem::take(&mut self.open.shown).into_values());
                 self.state = after;
                 outputs.push(Output::Closed { record: closed.record, window: closed.window.header.window });
-                self.closed.push(closed);
+                Arc::make_mut(&mut self.closed).push(closed);
                 self.open = OpenWindow::default();
                 self.gated.clear();
                 self.caught.extend(contradictions);

@@ -1,6 +1,7 @@
 //! Starts the work that the protocol wants, each piece once, as a task.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use templar_manifest::{Contribution, ContributionId, Outcome, PublicKey, Signed, WindowIndex};
@@ -85,12 +86,17 @@ impl Driver {
     /// Measures and replays the contributions of the cut that were drawn, and replays contributions of closed
     /// windows that still have no verdict.
     fn start_judging(&mut self, plan: JudgePlan) {
+        let (window, seed) = (plan.window, plan.seed);
+        let id = TaskId::Judge { window, seed };
+        // The protocol repeats what is to do after every entry, and most of the time it is under way.
+        if self.tasks.has(id) {
+            return;
+        }
         let (state, contributions) = self.judged();
         let judge_ms = self.replica.context.genesis.deadlines.judge_ms;
         let late = self.signed_of(plan.late.iter().chain(&plan.wanted).map(|task| (task.window, task.id)));
         let checked = self.signed_of(plan.spot_checks.iter().map(|check| (check.task.window, check.task.id)));
-        let (window, seed) = (plan.window, plan.seed);
-        self.spawn(TaskId::Judge { window, seed }, |shared| async move {
+        self.spawn(id, |shared| async move {
             // Work that goes on without a damaged blob does not fail, so this is where such a blob is repaired.
             shared.heal().await?;
             let TaskContext { executor, gatherer, .. } = shared;
@@ -122,6 +128,9 @@ impl Driver {
 
     /// Replays a contribution about which other validators contradict each other.
     fn start_confirming(&mut self, window: WindowIndex, subject: Subject, task: ReplayTask) {
+        if self.tasks.has(TaskId::Confirm { window, subject }) {
+            return;
+        }
         let Some(signed) = self.signed_of([(task.window, task.id)]).pop() else { return };
         let judge_ms = self.replica.context.genesis.deadlines.judge_ms;
         self.spawn(TaskId::Confirm { window, subject }, |shared| async move {
@@ -151,6 +160,9 @@ impl Driver {
 
     /// Takes the outer step of the open window.
     fn start_applying(&mut self, window: WindowIndex, outcomes: Vec<Outcome>) {
+        if self.tasks.has(TaskId::Apply(window)) {
+            return;
+        }
         let (state, contributions) = self.judged();
         self.spawn(TaskId::Apply(window), |shared| async move {
             let TaskContext { executor, gatherer, .. } = shared;
@@ -183,11 +195,11 @@ impl Driver {
     }
 
     /// The protocol's state before the open window, and the contributions of its cut in order.
-    fn judged(&self) -> (RunState, Vec<Signed<Contribution>>) {
+    fn judged(&self) -> (Arc<RunState>, Vec<Signed<Contribution>>) {
         let node = self.replica.node();
         let cut = node.judging().map(|judging| judging.cut().contributions.clone()).unwrap_or_default();
         let contributions = cut.iter().filter_map(|entry| node.contribution(&entry.contribution)).cloned().collect();
-        (node.state().clone(), contributions)
+        (node.shared_state(), contributions)
     }
 
     /// These signed contributions, each by its window and id, of the open window or of closed ones.

@@ -64,13 +64,18 @@ impl Driver {
         if self.tasks.has(TaskId::Follow) || !self.is_current() {
             return;
         }
+        let id = TaskId::Train(self.replica.node().state().window());
+        // The protocol asks for it after every entry, and it is under way nearly always.
+        if self.tasks.has(id) {
+            return;
+        }
         let node = self.replica.node().clone();
-        let state = node.state().clone();
+        let state = node.shared_state();
         let Some(me) = node.contributor() else { return };
         let trainer = self.config.trainer.clone();
         let steps = self.replica.context.genesis.inner.steps;
         let policy = self.replica.policy();
-        self.spawn(TaskId::Train(state.window()), |shared| async move {
+        self.spawn(id, |shared| async move {
             shared.gatherer.common(shared.executor.context(), None).await?;
             shared.gatherer.checkpoint(state.checkpoint(), None).await?;
             let gate = move |blobs: Vec<Hash>| policy.gate(blobs);

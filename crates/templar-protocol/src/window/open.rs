@@ -142,9 +142,14 @@ pub(super) struct OpenWindow {
     pub(super) shown: BTreeMap<(PublicKey, WindowIndex), Contradiction>,
 }
 
+/// The delta, the trace and the state that a contribution names.
+pub(super) fn blobs_of(contribution: &Contribution) -> [Hash; 3] {
+    [contribution.delta.hash(), contribution.trace.hash(), contribution.state_out.hash()]
+}
+
 /// Whether a contribution names this blob as its delta, trace or state.
 pub(super) fn names(contribution: &Contribution, blob: &Hash) -> bool {
-    [contribution.delta.hash(), contribution.trace.hash(), contribution.state_out.hash()].contains(blob)
+    blobs_of(contribution).contains(blob)
 }
 
 impl OpenWindow {
@@ -159,12 +164,11 @@ impl OpenWindow {
         self.cuts.get(&id).map(|proposal| (id, &*proposal.body))
     }
 
-    /// Whether the certified cut names a contribution that names this blob.
-    pub(super) fn is_released(&self, blob: &Hash) -> bool {
-        let Some((_, cut)) = self.cut() else { return false };
-        let mut released =
-            cut.contributions.iter().filter_map(|entry| self.contributions.by_id.get(&entry.contribution));
-        released.any(|contribution| names(contribution.payload(), blob))
+    /// The blobs that are named by the contributions of the certified cut.
+    pub(super) fn released(&self) -> impl Iterator<Item = Hash> {
+        let named = self.cut().into_iter().flat_map(|(_, cut)| &cut.contributions);
+        let contributions = named.filter_map(|entry| self.contributions.by_id.get(&entry.contribution));
+        contributions.flat_map(|contribution| blobs_of(contribution.payload()))
     }
 
     /// Whether an accepted inbox names this contribution.
