@@ -1,6 +1,7 @@
 //! Tests of the rules as a whole: clusters of nodes, hostile entries, frozen vectors.
 
 mod agreement;
+mod aside;
 mod ballot;
 mod challenges;
 mod cluster;

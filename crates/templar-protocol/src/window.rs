@@ -5,6 +5,7 @@
 //! may ask at any time. A node that restarts folds its journal through [`Node::step`] and asks again.
 
 mod admission;
+mod aside;
 mod ballot;
 mod contests;
 mod messages;
@@ -335,7 +336,7 @@ impl Node {
         }
         let earlier = match self.open.check_room(self.state.genesis(), opened) {
             Ok(earlier) => earlier,
-            Err(Reject::TooMany { .. }) if self.open.set_aside(&verified) => return Ok(None),
+            Err(Reject::TooMany { .. }) if self.open.intake.aside.keep(&verified) => return Ok(None),
             Err(reject) => return Err(reject),
         };
         let ready = self.open.examine(&self.state, &verified)?;

@@ -20,6 +20,7 @@ use templar_manifest::{
     VoteStep, WindowIndex, WindowRecord,
 };
 
+use super::aside::Aside;
 use super::ballot::Ballot;
 use super::messages::{Output, Phase, Subject};
 use super::reject::Reject;
@@ -27,9 +28,6 @@ use super::sound::Sound;
 use super::verified::{Opened, Verified};
 use crate::run::evidence;
 use crate::run::{ClosedWindow, JudgePlan, Judging, RunState, Stepped, Tried, VoteCertificate, Witness};
-
-/// The most entries of one signer that are set aside until something names them.
-const MAX_ASIDE: usize = 32;
 
 /// Whether a valid entry can be taken in now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +70,7 @@ pub(super) struct Intake {
     pub(super) known: BTreeSet<Hash>,
     /// Scores whose cut or reveal set is not known yet, by the id of their entry.
     pub(super) held: BTreeMap<Hash, Verified>,
-    /// Entries beyond their signer's limit, by signer. One is taken in when an accepted entry names it.
-    aside: BTreeMap<PublicKey, Vec<Verified>>,
+    pub(super) aside: Aside,
 }
 
 /// The accepted contributions of the window.
@@ -183,39 +180,26 @@ impl OpenWindow {
         entries.any(|entry| entry.registration == *id)
     }
 
-    /// Sets an entry aside for which there is no room, until something names it. Returns whether it is kept; of
-    /// each signer the first ones are. Registrations and evidence are not kept, since anybody may sign them.
-    pub(super) fn set_aside(&mut self, verified: &Verified) -> bool {
-        if matches!(verified.opened, Opened::Registration(_) | Opened::Evidence(_)) {
-            return false;
-        }
-        let aside = self.intake.aside.entry(verified.signer()).or_default();
-        let is_kept = aside.iter().any(|other| other.id() == verified.id());
-        if !is_kept && aside.len() < MAX_ASIDE {
-            aside.push(verified.clone());
-            return true;
-        }
-        is_kept
-    }
-
     /// Takes out an entry that was set aside and that accepted entries name by now.
     pub(super) fn called_for(&mut self, genesis: &Genesis) -> Option<Verified> {
-        let is_called_for = |entry: &Verified| {
+        let mut aside = std::mem::take(&mut self.intake.aside);
+        let is_due = |entry: &Verified| {
             let is_here = self.intake.known.contains(&entry.id()) || self.has_body(&entry.opened);
             !is_here && self.is_named(genesis, &entry.opened)
         };
-        let places = self
-            .intake
-            .aside
-            .iter()
-            .find_map(|(signer, entries)| Some((*signer, entries.iter().position(is_called_for)?)));
-        let (signer, place) = places?;
-        self.intake.aside.get_mut(&signer).map(|entries| entries.remove(place))
+        #[cfg(test)]
+        let expected = aside.first_due(is_due);
+        let called = aside.take(is_due);
+        #[cfg(test)]
+        assert_eq!(called.as_ref().map(Verified::id), expected);
+        self.intake.aside = aside;
+        called
     }
 
     /// Takes in an entry that was found valid.
     pub(super) fn insert(&mut self, verified: Verified) {
         self.intake.known.insert(verified.id());
+        self.intake.aside.call(&verified.opened);
         match verified.opened {
             Opened::Contribution(signed) => {
                 let id = ContributionId::new(signed.id());
