@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use templar_home::memory::Memory;
+use templar_manifest::Hash;
 
 use super::home::{Home, Said, hash};
 use super::store::damage;
@@ -262,6 +264,13 @@ fn a_journal_that_is_cut_short_is_no_match_of_fewer_windows() {
     assert!(expected["what"].as_str().unwrap().contains(&last), "{expected}");
     assert_eq!(sound.home.ok(["audit", "--expect", &last])["verdict"], "match");
     assert_eq!(sound.home.ok(["audit", "--window", "0", "--expect", &last[..8]])["verdict"], "match");
+    // The giver of a ticket vouches for a record, and an audit asks for it.
+    let dir = of_run(&sound.home, &sound.run, "");
+    Memory::vouch(&dir, last.parse::<Hash>().unwrap().into()).unwrap();
+    assert_eq!(sound.home.ok(["audit"])["verdict"], "match");
+    Memory::vouch(&dir, Hash::of(b"a record of another run").into()).unwrap();
+    let vouched = sound.home.fails(5, ["audit"]).last();
+    assert!(vouched["what"].as_str().unwrap().contains("vouches for record"), "{vouched}");
 }
 
 #[test]

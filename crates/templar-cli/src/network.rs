@@ -11,6 +11,7 @@ use std::time::Duration;
 use templar_home::Home;
 use templar_home::access::Access;
 use templar_home::context::{RunContext, read_manifest};
+use templar_home::memory::Memory;
 use templar_manifest::{Genesis, Hash};
 use templar_net::{PeerAddr, Reach, Relays, Ticket};
 use templar_node::driver::{self, DriverConfig, NodeParts};
@@ -152,6 +153,9 @@ pub(crate) fn join(
     } else {
         // The peers may have new addresses since the last invitation.
         known::save(&access.home, &ticket.peers)?;
+    }
+    if let Some(record) = ticket.record {
+        Memory::vouch(&access.home.run_dir(&run), record.into())?;
     }
     access.home.set_current_run(&run)?;
     Ok(access.run(Some(run))?)

@@ -121,6 +121,8 @@ pub struct Memory {
     /// Statements that this home did not sign are its own from an earlier life, until a peer has given all that it
     /// has. The home signs nothing meanwhile.
     pub adopts: Option<Adoption>,
+    /// A record for which somebody vouched who gave this home a ticket.
+    pub vouched: Option<RecordId>,
 }
 
 /// The reason why a home signs nothing now.
@@ -181,6 +183,15 @@ impl Memory {
         let memory = serde_json::to_string(self).unwrap_or_default();
         let text = format!("{memory}\n{}\n", Hash::of(memory.as_bytes()));
         write_whole(&Self::path(dir), text.as_bytes(), Privacy::Everybody)
+    }
+
+    /// Notes that the giver of a ticket vouches for this record. An audit of the run asks for it.
+    ///
+    /// # Errors
+    /// The memory cannot be read or written.
+    pub fn vouch(dir: &Path, record: RecordId) -> Result<(), HomeError> {
+        let memory = Self::read(dir)?;
+        Self { vouched: Some(record), ..memory }.write(dir)
     }
 
     /// Compares the memory with a journal that was just opened: `head` is its last closed window, `has` says whether

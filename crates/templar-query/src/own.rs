@@ -74,6 +74,18 @@ pub(crate) fn forgotten(access: &Access, run: RunId, node: &Node) -> Option<Audi
     }
 }
 
+/// The record for which the giver of a ticket vouched, if this journal does not lead to it.
+pub(crate) fn not_reached(access: &Access, run: RunId, node: &Node) -> Option<AuditVerdict> {
+    let vouched = Memory::read(&access.home.run_dir(&run)).ok()?.vouched?;
+    let is_here = node.closed().iter().any(|closed| closed.record == vouched);
+    let count = node.closed().len();
+    (!is_here).then(|| AuditVerdict::Unavailable {
+        what: format!(
+            "the ticket of this run vouches for record {vouched}, which is not among the {count} of this journal"
+        ),
+    })
+}
+
 /// The verdict on a run that cannot be opened; `None` if the error is about neither its blobs nor its files.
 pub(crate) fn unopened(error: &RunError) -> Option<AuditVerdict> {
     let source = match error {

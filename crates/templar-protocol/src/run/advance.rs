@@ -36,25 +36,12 @@ pub(super) struct Decisions {
 }
 
 impl RunState {
-    /// Recomputes the record of the open window from the scores that it counts. The outer step and what it refutes
-    /// are taken from the record, since only tensors can tell them. The scores must have passed
-    /// [`RunState::check_score`].
+    /// Recomputes the record of the open window from the scores that it counts, each with its id. The outer step and
+    /// what it refutes are taken from the record, since only tensors can tell them. The scores must have passed
+    /// [`RunState::check_score`]. Nodes at this state share the result.
     ///
     /// # Errors
     /// [`AdvanceError::Differs`] with the first field that differs, or the reason for which there is no record.
-    pub fn check_record(
-        &self,
-        judging: &Judging,
-        scores: &[&Score],
-        record: &WindowRecord,
-    ) -> Result<(), AdvanceError> {
-        let named: Vec<(ScoreId, &Score)> =
-            scores.iter().map(|score| (ScoreId::new(payload::id_of(*score)), *score)).collect();
-        compare(&self.close_with(judging, &named, &record.body.refuted, Stepped::of(record))?.record, record)
-    }
-
-    /// Does the same as [`RunState::check_record`] for scores by their ids, and uses results that nodes at this
-    /// state share.
     pub(crate) fn shared_check_record(
         &self,
         judging: &Judging,
@@ -71,17 +58,9 @@ impl RunState {
         self.judging(&closed.cut, contributions, registrations, closed.window.body.reveals.clone())
     }
 
-    /// Checks a closed window against this state, except for its signatures and tensors, and returns its
-    /// judging.
-    ///
-    /// # Errors
-    /// [`AdvanceError`]
-    pub fn check_closed(&self, closed: &ClosedWindow) -> Result<Judging, AdvanceError> {
-        self.checked(closed).map(|(judging, _)| judging)
-    }
-
-    /// Checks a closed window as [`RunState::check_closed`] does. Returns its judging and its record, computed anew.
-    fn checked(&self, closed: &ClosedWindow) -> Result<(Judging, OwnRecord<Self>), AdvanceError> {
+    /// Checks a closed window against this state, except for its signatures and tensors. Returns its record, computed
+    /// anew, and the state after it.
+    fn checked(&self, closed: &ClosedWindow) -> Result<OwnRecord<Self>, AdvanceError> {
         let record = &closed.window;
         if closed.record != record.id() {
             return Err(AdvanceError::Id(Kind::Window));
@@ -110,7 +89,7 @@ impl RunState {
         }
         let own = self.close_with(&judging, &scores, &record.body.refuted, Stepped::of(record))?;
         compare(&own.record, record)?;
-        Ok((judging, own))
+        Ok(own)
     }
 
     /// Checks that contributions are signed by the node keys of their miners, and registrations by the node
@@ -136,7 +115,7 @@ impl RunState {
     /// # Errors
     /// [`AdvanceError`], and nothing changes, where the closed window does not recompute.
     pub fn advance(&mut self, closed: &ClosedWindow) -> Result<(), AdvanceError> {
-        let (_, own) = self.checked(closed)?;
+        let own = self.checked(closed)?;
         *self = Arc::unwrap_or_clone(own.next);
         Ok(())
     }

@@ -481,7 +481,7 @@ fn every_field_of_a_record_is_recomputed() {
     let node = &cluster.members[0].node;
     let good = &node.closed()[1];
     let state = node.state_at(WindowIndex(1)).unwrap();
-    assert!(state.check_closed(good).is_ok());
+    assert!(state.clone().advance(good).is_ok());
     let refusal = |closed: ClosedWindow| {
         let mut next = state.clone();
         let error = next.advance(&closed).unwrap_err();
