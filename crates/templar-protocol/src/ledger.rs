@@ -32,6 +32,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// An account with this free balance and these grants, oldest first.
+    pub(crate) fn restored(free_micros: u64, grants: Vec<Grant>) -> Self {
+        Self { free_micros, grants }
+    }
+
     /// The micro-ALPHA that are free to spend.
     pub fn free_micros(&self) -> u64 {
         self.free_micros
@@ -66,6 +71,21 @@ impl Ledger {
     /// is 0.
     pub fn new(vesting_windows: u64) -> Self {
         Self { vesting_windows, accounts: BTreeMap::new(), treasury_micros: 0, minted_micros: 0, burnt_micros: 0 }
+    }
+
+    /// A ledger with these accounts. `supply` has the micro-ALPHA that were ever minted and burnt, and those that the
+    /// treasury holds. `None` if they do not add up.
+    pub(crate) fn restored(
+        vesting_windows: u64,
+        accounts: BTreeMap<PublicKey, Account>,
+        [minted_micros, burnt_micros, treasury_micros]: [u64; 3],
+    ) -> Option<Self> {
+        let parts = accounts
+            .values()
+            .flat_map(|account| account.grants.iter().map(|grant| grant.amount_micros).chain([account.free_micros]));
+        let held = parts.chain([burnt_micros, treasury_micros]).try_fold(0u64, u64::checked_add)?;
+        let restored = Self { vesting_windows, accounts, treasury_micros, minted_micros, burnt_micros };
+        (held == minted_micros).then_some(restored)
     }
 
     /// All accounts that ever received anything, by key.

@@ -30,6 +30,8 @@
 //!   pages, the seed. Each rule is a method of it and a function of its arguments alone.
 //! * **The state tree** ([`StateKey`], `run/state.rs`) has one entry for every fact that the next window follows
 //!   from. Its root is in the header of each record, so a single balance, member or standing can be proven.
+//! * **A certified state** ([`CertifiedState`], `run/certified.rs`) is a copy of the state with the header that names its
+//!   root. It proves itself, so a node begins from it as well as from genesis.
 //! * **Members** ([`Members`]) hold the slots. Anybody joins from the next window on by proof of work or by
 //!   burning ALPHA. No validator can refuse a newcomer. Where all slots are taken, the member with the lowest
 //!   average weight is replaced, and of equal ones the newest.
@@ -114,8 +116,9 @@ pub use ledger::{Account, Grant, Ledger};
 pub use run::members::{Anchor, Member, Members};
 pub use run::replay::ReplayTask;
 pub use run::{
-    AdvanceError, Assignment, ClosedWindow, ContestError, CutError, EvaluationTask, GenesisError, JudgePlan, Judgement,
-    Judging, JudgingError, PageDraw, Parent, RecordField, RegistrationError, RunState, ScoreError, SpotCheck, StateKey,
-    Stepped, Tried, VerdictError, VoteCertificate, WindowPay, Witness, evidence, replay,
+    AdvanceError, Assignment, CertifiedState, CertifiedStateError, ClosedWindow, ContestError, CutError, EvaluationTask,
+    GenesisError, JudgePlan, Judgement, Judging, JudgingError, MAX_STATE_BYTES, PageDraw, Parent, RecordField,
+    RegistrationError, RunState, ScoreError, SpotCheck, StateKey, Stepped, Tried, VerdictError, VoteCertificate,
+    WindowPay, Witness, evidence, replay,
 };
 pub use window::{Dispute, Input, Measured, Node, Output, Phase, Reject, Subject, Unsigned, Verified, VoteWait};

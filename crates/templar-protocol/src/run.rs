@@ -6,6 +6,7 @@
 
 mod advance;
 mod assignment;
+mod certified;
 mod challenges;
 mod close;
 mod closed;
@@ -18,6 +19,7 @@ mod evaluation_task;
 pub mod evidence;
 mod findings;
 mod judge;
+mod judged;
 mod judging;
 mod late;
 pub(crate) mod members;
@@ -39,6 +41,7 @@ use templar_manifest::{
 };
 
 pub use assignment::Assignment;
+pub use certified::{CertifiedState, CertifiedStateError, MAX_STATE_BYTES};
 pub use close::WindowPay;
 pub use closed::{AdvanceError, ClosedWindow, VoteCertificate, Witness};
 pub(crate) use closing::OwnRecord;

@@ -3,6 +3,7 @@
 mod agreement;
 mod aside;
 mod ballot;
+mod certified;
 mod challenges;
 mod cluster;
 mod contests;

@@ -17,6 +17,13 @@ pub(super) const ONE_NANOS: i64 = 1_000_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct History(u8);
 
+impl From<u8> for History {
+    /// The history with these occasions, the newest in the lowest bit.
+    fn from(bits: u8) -> Self {
+        Self(bits)
+    }
+}
+
 impl History {
     /// The occasions as bits, the newest in the lowest bit.
     pub fn bits(self) -> u8 {

@@ -152,7 +152,7 @@ impl RunState {
         }
         self.ledger = ledger;
         self.remember_slashes(&body.slashes);
-        self.remember_replays(judging.clone(), &body.outcomes, scores, &challenged);
+        self.remember_replays(judging, &body.outcomes, scores, &challenged);
         let named: Vec<(ScoreId, &Score)> = body.scores.iter().copied().zip(scores.iter().copied()).collect();
         self.remember_measurements(judging, &named);
         for owner in &decided.replaced {

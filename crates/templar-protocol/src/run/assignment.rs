@@ -1,6 +1,6 @@
 //! The assignment: which pages each member trains on in the open window.
 
-use templar_manifest::PublicKey;
+use templar_manifest::{Hash, PublicKey, RunId, WindowIndex};
 
 use super::RunState;
 use super::draw::{DrawStream, PageDraw, PagesDrawn};
@@ -26,6 +26,11 @@ impl Assignment {
     }
 }
 
+/// The numbers with which a window draws its pages. `seed` is that of the window before.
+pub(super) fn order_of(run: &RunId, window: WindowIndex, seed: &Hash) -> DrawStream {
+    DrawStream::new(ASSIGNMENT_CONTEXT, &[run.hash().as_bytes(), &window.0.to_le_bytes(), seed.as_bytes()])
+}
+
 impl RunState {
     /// The assignment of the open window. Pages are drawn without replacement from those that the epoch has not
     /// used, with the seed of the window before. The member in the first slot takes the first
@@ -37,10 +42,7 @@ impl RunState {
 
     /// The assignment, and the pages of the epoch that are left after it.
     pub(super) fn take_pages(&self) -> (Assignment, PageDraw) {
-        let mut draw = DrawStream::new(
-            ASSIGNMENT_CONTEXT,
-            &[self.run.hash().as_bytes(), &self.window.0.to_le_bytes(), self.seed.as_bytes()],
-        );
+        let mut draw = order_of(&self.run, self.window, &self.seed);
         let mut pages = self.pages.clone();
         let per_slot = self.genesis.pages_per_slot(self.window.0);
         let count = self.members.len() as u64;

@@ -88,7 +88,7 @@ impl VoteCertificate {
 
     /// Verifies that the publisher signed `body`, that the witnesses signed `vote`, which is for it, and that
     /// they are enough.
-    fn check<T: Payload>(&self, genesis: &Genesis, vote: &Vote, body: &T) -> Result<(), AdvanceError> {
+    pub(super) fn check<T: Payload>(&self, genesis: &Genesis, vote: &Vote, body: &T) -> Result<(), AdvanceError> {
         let valid = is_signed(body, &self.publisher) && self.witnesses.iter().all(|witness| is_signed(vote, witness));
         let publisher = genesis.validator(&self.publisher.signer);
         if valid

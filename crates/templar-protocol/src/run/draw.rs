@@ -80,6 +80,25 @@ impl PageDraw {
         Self { pages, epoch: 0, taken: 0, moved: BTreeMap::new(), drawn: Vec::new() }
     }
 
+    /// The draw of an epoch as these windows have left it, oldest first. `order` gives the numbers of a window. `None` if
+    /// they draw more pages than there are.
+    pub(super) fn restored(
+        pages: u64,
+        epoch: u64,
+        drawn: Vec<PagesDrawn>,
+        order: impl Fn(&PagesDrawn) -> DrawStream,
+    ) -> Option<Self> {
+        let mut draw = Self { epoch, ..Self::new(pages) };
+        for window in &drawn {
+            if pages - draw.taken < window.pages {
+                return None;
+            }
+            let mut order = order(window);
+            (0..window.pages).for_each(|_| _ = draw.take_one(&mut order));
+        }
+        Some(Self { drawn, ..draw })
+    }
+
     /// The number of training pages of the dataset.
     pub fn pages(&self) -> u64 {
         self.pages

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use templar_manifest::proof::witness;
 use templar_manifest::{
-    CheckpointId, Contribution, Hash, LateVerdict, Outcome, PublicKey, Refusal, Replay, Score, Verdict, WindowIndex,
-    payload,
+    Contribution, Hash, LateVerdict, Outcome, PublicKey, Refusal, Replay, Score, Verdict, WindowIndex, payload,
 };
 
 use super::RunState;
 use super::challenges::Challenged;
+use super::judged::Judged;
 use super::judging::{JudgePlan, Judging};
 use super::members::Member;
 use super::pending::Pending;
@@ -85,7 +85,7 @@ impl RunState {
     pub(super) fn late_tasks(&self, validator: &PublicKey) -> Vec<ReplayTask> {
         let mut tasks = Vec::new();
         for (window, pending) in &self.contributed.pending {
-            let drawn = pending.accepted.iter().filter(|miner| pending.judging.is_drawn(miner, validator));
+            let drawn = pending.accepted.iter().filter(|miner| pending.judged.is_drawn(miner, validator));
             let in_time =
                 drawn.filter(|miner| self.window <= self.verdict_deadline(*window, pending.challenged.contains(miner)));
             let open = in_time
@@ -98,12 +98,27 @@ impl RunState {
     /// The task of replaying a contribution of a closed window for which verdicts still count.
     pub fn late_task(&self, window: WindowIndex, miner: &PublicKey) -> Option<ReplayTask> {
         let pending = self.contributed.pending.get(&window)?;
-        task_of(&pending.judging, pending.checkpoint, pending.pages.get(miner)?.clone(), miner)
+        let judged = pending.judged.contributions.get(miner)?;
+        Some(ReplayTask {
+            window: pending.judged.window,
+            checkpoint: pending.checkpoint,
+            contribution: judged.contribution.clone(),
+            id: judged.id,
+            pages: pending.pages.get(miner)?.clone(),
+            draws: pending.judged.proof_draws(judged),
+        })
     }
 
     /// The task of replaying a contribution of the open window.
     pub fn replay_task(&self, judging: &Judging, miner: &PublicKey) -> Option<ReplayTask> {
-        task_of(judging, self.checkpoint, self.pages_of(miner)?, miner)
+        Some(ReplayTask {
+            window: judging.window(),
+            checkpoint: self.checkpoint,
+            contribution: judging.contributions().get(miner)?.clone(),
+            id: judging.contribution(miner)?,
+            pages: self.pages_of(miner)?,
+            draws: judging.proof_draws(miner),
+        })
     }
 
     /// The task of replaying a contribution of the open window without a proof for anybody.
@@ -123,8 +138,7 @@ impl RunState {
     /// The validators that were drawn to replay a contribution of a closed window for which verdicts still
     /// count.
     pub(crate) fn late_replayers(&self, window: WindowIndex, miner: &PublicKey) -> &[PublicKey] {
-        let pending = self.contributed.pending.get(&window);
-        pending.and_then(|pending| pending.judging.replayers().get(miner)).map_or(&[], Vec::as_slice)
+        self.contributed.pending.get(&window).map_or(&[], |pending| pending.judged.replayers_of(miner))
     }
 
     /// Checks a verdict in a validator's score of the open window, except for the replay itself.
@@ -190,7 +204,7 @@ impl RunState {
     /// Forgets windows whose deadline has passed.
     pub(super) fn remember_replays(
         &mut self,
-        judging: Judging,
+        judging: &Judging,
         outcomes: &[Outcome],
         scores: &[&Score],
         challenged: &Challenged,
@@ -218,7 +232,7 @@ impl RunState {
         let is_accepted = |outcome: &&Outcome| !matches!(outcome.verdict, Verdict::Refused(_));
         let accepted = outcomes.iter().filter(is_accepted).map(|outcome| outcome.miner).collect();
         let pending = Pending {
-            judging,
+            judged: Judged::of(judging),
             checkpoint,
             pages,
             accepted,
@@ -232,14 +246,6 @@ impl RunState {
         let first = (self.window.0 + 1).saturating_sub(self.genesis.replay.open_windows());
         self.contributed.pending = self.contributed.pending.split_off(&WindowIndex(first));
     }
-}
-
-/// The task of replaying the contribution of a miner that was assigned these pages.
-fn task_of(judging: &Judging, checkpoint: CheckpointId, pages: Vec<u64>, miner: &PublicKey) -> Option<ReplayTask> {
-    let contribution = judging.contributions().get(miner)?.clone();
-    let id = judging.contribution(miner)?;
-    let draws = judging.proof_draws(miner);
-    Some(ReplayTask { window: judging.window(), checkpoint, contribution, id, pages, draws })
 }
 
 /// The number of replays that each validator of these scores has proven, of the open window and of closed ones:

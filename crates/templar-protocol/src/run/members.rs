@@ -204,6 +204,20 @@ impl Members {
         members
     }
 
+    /// The members of a window, with the anchors and the prices of slots, by work and by burning.
+    pub(crate) fn restored(members: Vec<Member>, anchors: Vec<Anchor>, [hashes, burn_micros]: [u64; 2]) -> Self {
+        let mut restored = Self {
+            by_slot: BTreeMap::new(),
+            of_owner: BTreeMap::new(),
+            of_node: BTreeMap::new(),
+            anchors: anchors.into_iter().map(|anchor| (anchor.window, anchor)).collect(),
+            hashes,
+            burn_micros,
+        };
+        members.into_iter().for_each(|member| restored.seat(member));
+        restored
+    }
+
     /// The number of members.
     pub fn len(&self) -> usize {
         self.by_slot.len()

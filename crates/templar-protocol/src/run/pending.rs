@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::{CheckpointId, ContributionId, PublicKey, WindowIndex};
 
-use super::judging::Judging;
+use super::judged::Judged;
 
 /// A closed window for which verdicts still count.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Pending {
-    pub(super) judging: Judging,
+    pub(super) judged: Judged,
     pub(super) checkpoint: CheckpointId,
     /// The pages of each miner in that window, in training order.
     pub(super) pages: BTreeMap<PublicKey, Vec<u64>>,
@@ -28,7 +28,7 @@ pub(super) struct Pending {
 impl Pending {
     /// The id of a miner's contribution, if the cut names one.
     pub(super) fn contribution(&self, miner: &PublicKey) -> Option<ContributionId> {
-        self.judging.contribution(miner)
+        self.judged.contributions.get(miner).map(|judged| judged.id)
     }
 }
 

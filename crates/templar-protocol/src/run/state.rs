@@ -127,6 +127,40 @@ impl StateKey {
         }
         bytes
     }
+
+    /// The key with these bytes; the inverse of [`StateKey::bytes`].
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let name = bytes.iter().position(|&byte| byte == 0)?;
+        let rest = &bytes[name + 1..];
+        let key = |bytes: &[u8]| Some(PublicKey::from_bytes(bytes.try_into().ok()?));
+        let number = |bytes: &[u8]| Some(u64::from_be_bytes(bytes.try_into().ok()?));
+        let window = |bytes: &[u8]| number(bytes).map(WindowIndex);
+        let pair = |middle| rest.split_at_checked(middle);
+        let alone = |found| rest.is_empty().then_some(found);
+        Some(match &bytes[..name] {
+            b"account" => Self::Account(key(rest)?),
+            b"anchor" => Self::Anchor(window(rest)?),
+            b"chain" => Self::Chain(key(rest)?),
+            b"contribution" => pair(8).and_then(|(at, of)| Some(Self::Contribution(window(at)?, key(of)?)))?,
+            b"convicted" => pair(8).and_then(|(at, of)| Some(Self::Convicted(window(at)?, key(of)?)))?,
+            b"delta-body" => Self::DeltaBody(Hash::from_bytes(rest.try_into().ok()?)),
+            b"draw" => Self::Draw(window(rest)?),
+            b"expelled" => Self::Expelled(key(rest)?),
+            b"former-node" => Self::FormerNode(key(rest)?),
+            b"grant" => pair(32).and_then(|(of, at)| Some(Self::Grant(key(of)?, window(at)?)))?,
+            b"member" => Self::Member(number(rest)?.try_into().ok()?),
+            b"pages" => alone(Self::Pages)?,
+            b"parent" => Self::Parent(key(rest)?),
+            b"pending" => Self::Pending(window(rest)?),
+            b"prices" => alone(Self::Prices)?,
+            b"run" => alone(Self::Run)?,
+            b"seed" => alone(Self::Seed)?,
+            b"standing" => Self::Standing(key(rest)?),
+            b"strike" => Self::Strike(key(rest)?),
+            b"supply" => alone(Self::Supply)?,
+            _ => return None,
+        })
+    }
 }
 
 /// The root of a set of validators: that of a tree in which the key `validator`, a zero byte and the validator's key
@@ -208,7 +242,7 @@ impl RunState {
         all.extend(members.anchors().map(|anchor| (Key::Anchor(anchor.window), Value::Anchor(anchor))));
         all.extend(self.chains.iter().map(|(key, (window, value))| (Key::Chain(*key), Value::Chain(*window, value))));
         for (window, pending) in &contributed.pending {
-            let miners = pending.judging.contributions().keys();
+            let miners = pending.judged.contributions.keys();
             let facts = |miner| Value::Contribution(ContributionFacts { pending, miner });
             all.extend(miners.map(|miner| (Key::Contribution(*window, *miner), facts(miner))));
         }

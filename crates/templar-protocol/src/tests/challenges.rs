@@ -47,6 +47,7 @@ fn run_to(cluster: &mut Cluster, order: u64, window: u64) {
 /// Every change of the challenges and slashes of a record is found by whoever folds it.
 fn recomputes(cluster: &Cluster, window: u64) {
     let node = &cluster.members[0].node;
+    super::certified::fold_through_copies(node);
     let (state, closed) = (node.state_at(WindowIndex(window)).unwrap(), &node.closed()[window as usize]);
     let differs = |field, change: &dyn Fn(&mut WindowBody)| {
         let mut changed = closed.clone();

@@ -182,6 +182,7 @@ fn what_anybody_hands_in_is_shown_and_slashed() {
     cluster.send(follower, now(&found));
     cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.is_over()));
     let node = &cluster.members[0].node;
+    super::certified::fold_through_copies(node);
     let slashes: Vec<&Slash> = node.closed().iter().flat_map(|closed| &closed.window.body.slashes).collect();
     assert_eq!(slashes.len(), 1, "{slashes:?}");
     assert_eq!(
@@ -247,6 +248,7 @@ fn what_comes_when_its_window_has_closed_is_shown_in_the_open_one() {
     }
     cluster.run(&mut order, |cluster| cluster.members.iter().all(|member| member.node.state().window().0 >= 5));
     let node = &cluster.members[follower].node;
+    super::certified::fold_through_copies(node);
     let slashes: Vec<&Slash> = node.closed().iter().flat_map(|closed| &closed.window.body.slashes).collect();
     assert_eq!(slashes.len(), 1, "{slashes:?}");
     assert_eq!((slashes[0].account, slashes[0].cause), (miner.public(), SlashCause::Contradiction));

@@ -122,6 +122,7 @@ fn a_record_that_refutes_comes_with_the_score() {
         cluster.expire();
     }
     let node = &cluster.members[0].node;
+    super::certified::fold_through_copies(node);
     let refutes = |closed: &&ClosedWindow| !closed.refuted.is_empty();
     let closed = node.closed().iter().find(refutes).expect("it lied and nobody refuted it");
     let state = node.state_at(closed.window.header.window).unwrap();

@@ -172,10 +172,10 @@ impl PendingFacts<'_> {
     /// The checkpoint that the window started from, the id of its cut, its seed, and its reveals, each as validator
     /// and value.
     fn bytes(&self) -> Vec<u8> {
-        let judging = &self.0.judging;
-        let writer = Writer::default().hash(&self.0.checkpoint.hash()).hash(&judging.cut_id().hash());
-        let writer = writer.hash(&judging.seed()).number(judging.reveals().len() as u64);
-        let reveals = judging.reveals().iter();
+        let judged = &self.0.judged;
+        let writer = Writer::default().hash(&self.0.checkpoint.hash()).hash(&judged.cut_id.hash());
+        let writer = writer.hash(&judged.seed).number(judged.reveals.len() as u64);
+        let reveals = judged.reveals.iter();
         reveals.fold(writer, |writer, reveal| writer.key(&reveal.validator).hash(&reveal.value)).0
     }
 }
@@ -189,7 +189,7 @@ impl ContributionFacts<'_> {
         let contribution = pending.contribution(miner).unwrap_or_default();
         let of_miner = (*miner, PublicKey::from_bytes([0; 32]))..=(*miner, PublicKey::from_bytes([255; 32]));
         let landed: BTreeSet<&PublicKey> = pending.landed.range(of_miner).map(|(_, validator)| validator).collect();
-        let drawn = pending.judging.replayers().get(miner).map_or(&[][..], Vec::as_slice);
+        let drawn = pending.judged.replayers_of(miner);
         let writer = Writer::default()
             .hash(&contribution.hash())
             .flag(pending.accepted.contains(miner))
