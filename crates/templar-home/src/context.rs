@@ -288,24 +288,30 @@ impl RunContext {
     /// # Errors
     /// The rules refuse an entry: the journal is damaged, or another program wrote it.
     pub fn fold(&self, me: Option<PublicKey>, records: &[Vec<u8>]) -> Result<Node, RunError> {
-        self.fold_and_watch(me, records, |_, _| {})
+        let mut node = Node::new(self.first_state()?, me);
+        self.fold_into(&mut node, 0, records, |_, _, _| {})?;
+        Ok(node)
     }
 
-    /// The same. `watch` is called with the index and the outputs of each entry.
-    pub(crate) fn fold_and_watch(
+    /// Takes more entries of a journal into a node; the first of them is entry `first` of the journal. `watch` is called
+    /// with the node after each entry, the entry, and its outputs.
+    ///
+    /// # Errors
+    /// As of [`RunContext::fold`].
+    pub(crate) fn fold_into(
         &self,
-        me: Option<PublicKey>,
+        node: &mut Node,
+        first: u64,
         records: &[Vec<u8>],
-        mut watch: impl FnMut(usize, &[Output]),
-    ) -> Result<Node, RunError> {
-        let mut node = Node::new(self.first_state()?, me);
-        for (index, record) in records.iter().enumerate() {
-            let damaged = |reason: String| RunError::Journal { run: self.run, index, reason };
+        mut watch: impl FnMut(&mut Node, &[u8], &[Output]),
+    ) -> Result<(), RunError> {
+        for (index, record) in (first..).zip(records) {
+            let damaged = |reason: String| RunError::Journal { run: self.run, index: index as usize, reason };
             let entry = Entry::decode(record).map_err(|error| damaged(error.to_string()))?;
             let outputs = node.step(Input::Entry(entry)).map_err(|error| damaged(error.to_string()))?;
-            watch(index, &outputs);
+            watch(node, record, &outputs);
         }
-        Ok(node)
+        Ok(())
     }
 
     /// The checkpoint from which the run starts.

@@ -236,7 +236,9 @@ pub fn uncut(
     whole: &[(Hash, u64)],
 ) -> Result<BTreeSet<Hash>, ReadError> {
     let (longest, open) = (longest(context), node.state().window().0);
-    let is_closed = |run: RunId, window: u64| run == context.run && window < open;
+    // Of windows that the node has forgotten, it does not know what their cuts name.
+    let from = node.remembers_from().0;
+    let is_closed = |run: RunId, window: u64| run == context.run && (from..open).contains(&window);
     let mut uncut = BTreeSet::new();
     for (id, _) in whole.iter().filter(|(id, bytes)| *bytes <= longest && rule.verdict(id).is_none()) {
         match blobs.read(id, longest) {

@@ -45,6 +45,7 @@ pub mod load;
 pub mod memory;
 pub mod mend;
 pub mod now;
+pub mod past;
 pub mod registration;
 pub mod replica;
 pub mod retention;

@@ -36,8 +36,9 @@ impl Head {
     /// Why `node`, which was folded from a journal, does not lead to this window and record; `None` if it does.
     pub fn problem(&self, node: &Node) -> Option<String> {
         let (window, known) = (self.window, self.record.short());
-        let closed = usize::try_from(window.0).ok().and_then(|index| node.closed().get(index));
-        match closed {
+        match node.closed_window(window) {
+            // The node began from a state that is certified, and does not remember what led to it.
+            None if window < node.remembers_from() => None,
             Some(closed) if closed.record == self.record => None,
             Some(closed) => {
                 let found = closed.record.short();

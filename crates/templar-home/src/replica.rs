@@ -4,7 +4,7 @@
 //! node's own votes. An entry with this node's key that its journal does not have was signed elsewhere: from then on
 //! the replica signs nothing, as [`Memory`] explains.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,15 +12,16 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use templar_audit::chain;
 use templar_manifest::chain::Chain;
-use templar_manifest::{Contradiction, Contribution, Hash, PublicKey, SecretKey, Signed};
+use templar_manifest::{Contradiction, Contribution, Hash, PublicKey, SecretKey, Signed, WindowIndex};
 use templar_protocol::{Entry, EvidenceEntry, Input, Node, Output, RegistrationError, Reject, RevealEntry, Unsigned};
 
 use crate::context::{RunContext, RunError};
 use crate::entry_log::EntryLog;
 use crate::error::HomeError;
 use crate::home::Home;
-use crate::journal::{Journal, JournalError, JournalRecords};
+use crate::journal::{Journal, JournalError, JournalMark, JournalReader, JournalRecords, WindowRow, WindowRows};
 use crate::memory::{Head, Heard, Memory, Silence, Statement};
+use crate::past::Past;
 use crate::registration::Application;
 
 /// An input was not taken.
@@ -134,31 +135,69 @@ pub struct Replica {
     /// The directory of the run.
     dir: PathBuf,
     memory: Memory,
-    /// The entries of this node's key that are in the journal.
-    own: BTreeSet<Hash>,
-    notes: Vec<String>,
+    /// The entries of this node's key that are in the journal, each with its window, as far back as the node remembers.
+    own: BTreeMap<Hash, WindowIndex>,
+    past: Past,
+    /// The index of the journal.
+    rows: WindowRows,
 }
 
 impl Replica {
-    /// Opens the run of `context` in `home` and folds its journal. The caller holds the home's lock. The
-    /// replica acts with `key`.
+    /// Opens the run of `context` in `home` and folds its whole journal. The caller holds the home's lock. The
+    /// replica acts with `key`, and remembers all closed windows.
     pub fn open(home: &Home, context: RunContext, key: SecretKey) -> Result<Self, ReplicaError> {
+        Self::opened(home, context, key, false)
+    }
+
+    /// Does the same, and begins with the newest certified copy of the state if there is one. The replica remembers only
+    /// the newest closed windows, [`remembered_windows`](crate::past::remembered_windows) at least, so neither its start
+    /// nor its memory grows with the run.
+    pub fn resume(home: &Home, context: RunContext, key: SecretKey) -> Result<Self, ReplicaError> {
+        Self::opened(home, context, key, true)
+    }
+
+    fn opened(home: &Home, context: RunContext, key: SecretKey, resumes: bool) -> Result<Self, ReplicaError> {
         let dir = home.run_dir(&context.run);
-        let (journal, JournalRecords { records, torn_bytes }) = Journal::open(&dir)?;
-        let log = Arc::new(EntryLog::new(context.run.hash()));
+        let mut past = Past::new(&dir, &context.genesis, resumes);
+        let beginning = if resumes { past.begin(&context.genesis)? } else { None };
+        let tail = match &beginning {
+            Some(beginning) => Journal::open_after(&dir, beginning.mark())?,
+            None => None,
+        };
+        if tail.is_none() && beginning.is_some() {
+            past.begin_from_genesis("the journal's index is of another journal");
+        }
+        let beginning = beginning.filter(|_| tail.is_some());
+        let (journal, JournalRecords { records, torn_bytes }) = match tail {
+            Some(tail) => tail,
+            None => Journal::open(&dir)?,
+        };
+        let (start, rows, mut mark) = match beginning {
+            Some(found) => (found.copy.state().clone(), found.rows.clone(), found.mark()),
+            None => (Arc::new(context.first_state()?), Vec::new(), JournalMark::START),
+        };
+        let begins = start.window();
+        let log = Arc::new(EntryLog::new(context.run.hash(), JournalReader::open(&dir)?, &rows));
         let mut memory = Memory::read(&dir)?;
         let before = memory.clone();
+        // In a window that was closed long ago, nobody can contradict anything.
+        let mut is_there = before.signed.as_ref().is_some_and(|signed| signed.window < begins);
         let remembered = before.signed.as_ref().map(|signed| signed.entry);
-        let (me, mut own, mut last, mut is_there) = (key.public(), BTreeSet::new(), None, false);
-        let node = context.fold_and_watch(Some(me), &records, |index, outputs| {
-            log.push(Bytes::copy_from_slice(&records[index]));
+        let (me, mut own, mut last) = (key.public(), BTreeMap::new(), None);
+        let mut node = Node::new(start, Some(me));
+        context.fold_into(&mut node, mark.records, &records, |node, record, outputs| {
+            mark = mark.after(record);
+            log.push(Bytes::copy_from_slice(record));
             for output in outputs {
                 match output {
-                    Output::Closed { record, .. } => log.close(record.hash()),
+                    Output::Closed { record, .. } => {
+                        log.close(WindowRow { record: record.hash(), end: mark });
+                        past.closed(node);
+                    }
                     Output::Accepted { entry, .. } => {
                         is_there |= Some(entry.id()) == remembered;
                         if let Some(statement) = Statement::of(entry, &me) {
-                            own.insert(statement.entry);
+                            own.insert(statement.entry, statement.window);
                             last = Some(statement);
                         }
                     }
@@ -170,33 +209,37 @@ impl Replica {
         if memory != before {
             memory.write(&dir)?;
         }
+        if torn_bytes > 0 {
+            past.notes.push(format!(
+                "the last {torn_bytes} bytes of the journal were no whole entry, as after a crash, and were cut off"
+            ));
+        }
+        past.write()?;
+        let rows = WindowRows::open(&dir, &log.windows())?;
         let spec = context.genesis.validator(&me);
         let chain = spec.map(|spec| home.chain(&spec.chain_anchor)).transpose()?.flatten();
-        let torn = format!(
-            "the last {torn_bytes} bytes of the journal were no whole entry, as after a crash, and were cut off"
-        );
-        let notes = (torn_bytes > 0).then_some(torn).into_iter().collect();
         let served = Arc::default();
-        let replica = Self { context, key, chain, node, served, journal, log, dir, memory, own, notes };
+        let replica = Self { context, key, chain, node, served, journal, log, dir, memory, own, past, rows };
         replica.write_down();
         Ok(replica)
+    }
+
+    /// What this replica has noticed about its files when it was opened, as sentences: a torn entry that was cut off, and
+    /// copies of the state that are of no use.
+    pub fn notes(&self) -> &[String] {
+        &self.past.notes
     }
 
     /// Writes down what is served.
     fn write_down(&self) {
         let withheld = self.node.withheld();
-        let (window, closed) = (self.node.state().window().0, self.node.state().window().0);
-        let position = Position { entries: self.log.count() as u64, window, closed };
+        let window = self.node.state().window().0;
+        let position = Position { entries: self.log.count() as u64, window, closed: window };
         let mut served = self.served.lock();
         let gated = served.gated.clone();
         served.withheld = withheld;
         served.withheld.extend(gated);
         served.position = position;
-    }
-
-    /// What this replica has noticed about its files when it was opened, as sentences: a torn entry that was cut off.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
     }
 
     /// The memory of this home about the run.
@@ -290,7 +333,9 @@ impl Replica {
                     accepted.push(bytes);
                     match Statement::of(entry, &self.me()) {
                         // A peer sent it.
-                        Some(statement) if self.own.insert(statement.entry) => _ = self.heard(statement)?,
+                        Some(statement) if self.own.insert(statement.entry, statement.window).is_none() => {
+                            self.heard(statement)?;
+                        }
                         Some(statement) => own = Some(statement),
                         None => {}
                     }
@@ -306,10 +351,22 @@ impl Replica {
         // Peers see nothing that is not on the disk.
         accepted.into_iter().for_each(|bytes| self.log.push(bytes.into()));
         if let Some(head) = head {
-            self.log.close(head.record.hash());
+            self.close(head.record.hash());
         }
         self.write_down();
         Ok(outputs)
+    }
+
+    /// Notes that the entries so far have closed a window with this record.
+    fn close(&mut self, record: Hash) {
+        let row = WindowRow { record, end: self.journal.mark() };
+        self.log.close(row);
+        self.past.closed(&mut self.node);
+        let first = self.node.remembers_from();
+        self.own.retain(|_, window| *window >= first);
+        // Both follow from the journal. If they cannot be written, the next start takes longer.
+        let _ = self.rows.push(&row);
+        let _ = self.past.write();
     }
 
     /// Signs nothing more, or adopts it: a statement with this node's key that is not in the journal.
@@ -321,7 +378,7 @@ impl Replica {
     fn submit_own(&mut self, entry: Entry) -> Result<Vec<Output>, SubmitError> {
         let (id, open) = (entry.id(), self.node().state().window());
         self.memory.may_sign_entry(open, &id)?;
-        let is_new = self.own.insert(id);
+        let is_new = self.own.insert(id, open).is_none();
         self.submit(Input::Entry(entry)).inspect_err(|_| {
             if is_new {
                 self.own.remove(&id);
@@ -336,8 +393,10 @@ impl Replica {
         let names_me = entry.payloads().iter().any(|(_, signer)| *signer == Some(me));
         // Peers send this node's own entries back again and again, so their signatures are not checked anew.
         if names_me
-            && !self.own.contains(&entry.id())
+            && !self.own.contains_key(&entry.id())
             && let Some(statement) = Statement::signed_by(&me, &self.context.run, entry)
+            // Of earlier windows this node does not know what it has signed.
+            && statement.window >= self.node.remembers_from()
         {
             self.heard(statement)?;
         }

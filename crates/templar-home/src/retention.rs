@@ -100,7 +100,7 @@ pub struct Record<'a> {
     pub first: CheckpointId,
     /// The checkpoint of the open window.
     pub current: CheckpointId,
-    /// The closed windows in order: the record of each, and the contributions of its cut.
+    /// The closed windows that are known, in order: the record of each, and the contributions of its cut.
     pub closed: Vec<(&'a WindowRecord, Vec<&'a Contribution>)>,
     /// The contributions to the open window.
     pub open: Vec<&'a Contribution>,
@@ -153,7 +153,8 @@ impl Retention {
             all.stay(Sort::Checkpoint, tensors.iter().map(|tensor| tensor.hash()));
         }
 
-        let windows = record.closed.len() as u64;
+        // A node may have forgotten the first ones, whose blobs went long ago.
+        let windows = record.closed.last().map_or(0, |(last, _)| last.body.window.0 + 1);
         let recent = |window: &WindowBody| window.window.0.saturating_add(genesis.state_retention_windows) >= windows;
         let mut checkpoints = vec![(record.first, true), (record.current, true)];
         let mut states: Vec<(StateId, bool)> = record.newest.iter().map(|state| (*state, true)).collect();

@@ -68,10 +68,10 @@ const LOOK_AROUND: Duration = Duration::from_secs(2);
 /// How far this node has followed the closed windows of its run.
 #[derive(Debug, Default)]
 struct Followed {
-    /// The number of closed windows whose model is here.
-    windows: usize,
-    /// The number of closed windows at the last pruning.
-    pruned: usize,
+    /// The window with which the newest model begins that is here.
+    until: WindowIndex,
+    /// The open window at the last pruning.
+    pruned: WindowIndex,
     /// Whether the end of the run was reported.
     finished: bool,
 }
@@ -372,8 +372,8 @@ impl Driver {
                 self.report_deadline(window, phase).await;
                 Input::Deadline { window, phase }
             }
-            Ok(Done::Followed(windows)) => {
-                self.followed.windows += windows;
+            Ok(Done::Followed(window)) => {
+                self.followed.until = window;
                 let todo = self.replica.node().todo();
                 return self.carry_out(todo).await;
             }

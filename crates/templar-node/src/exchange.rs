@@ -503,7 +503,7 @@ impl WantedBlobs {
                 list.closed = node.closed().to_vec();
             }
             Wanted::Window(window) => {
-                if let Some(closed) = node.closed().get(window.0 as usize) {
+                if let Some(closed) = node.closed_window(window) {
                     list.contributions.clone_from(&closed.contributions);
                     list.checkpoints.push(closed.window.body.checkpoint_before);
                 } else if window == node.state().window() {

@@ -88,9 +88,21 @@ impl Node {
         self.state.clone()
     }
 
-    /// The closed windows from the first on, with everything that their records name.
+    /// The closed windows that this node remembers, oldest first, with everything that their records name. They are all
+    /// that it has followed, unless it was told to forget some.
     pub fn closed(&self) -> &[ClosedWindow] {
         &self.closed
+    }
+
+    /// A closed window that this node remembers.
+    pub fn closed_window(&self, window: WindowIndex) -> Option<&ClosedWindow> {
+        let place = window.0.checked_sub(self.remembers_from().0)?;
+        self.closed.get(usize::try_from(place).ok()?)
+    }
+
+    /// The first window that this node remembers. From its state on it can fold later ones.
+    pub fn remembers_from(&self) -> WindowIndex {
+        self.start.window()
     }
 
     /// Whether the last window of the run is closed.
@@ -105,9 +117,20 @@ impl Node {
         self.closed = Arc::default();
     }
 
-    /// The state before `window`, folded again from the start. `None` for a window that is not open yet.
+    /// Forgets the closed windows before that of `state`, which must be one of this node's own earlier states.
+    pub fn forget_before(&mut self, state: Arc<RunState>) {
+        let count = state.window().0.saturating_sub(self.remembers_from().0);
+        let count = usize::try_from(count).unwrap_or(usize::MAX).min(self.closed.len());
+        if count > 0 {
+            Arc::make_mut(&mut self.closed).drain(..count);
+            self.start = state;
+        }
+    }
+
+    /// The state before `window`, folded again from the first that this node remembers. `None` for an earlier window,
+    /// and for one that is not open yet.
     pub fn state_at(&self, window: WindowIndex) -> Option<RunState> {
-        let count = usize::try_from(window.0).ok()?;
+        let count = usize::try_from(window.0.checked_sub(self.remembers_from().0)?).ok()?;
         let mut state = RunState::clone(&self.start);
         for closed in self.closed.get(..count)? {
             state.advance(closed).ok()?;

@@ -144,6 +144,6 @@ pub fn checkpoint(access: &Access, node: Option<&Node>, text: &str) -> Result<Ch
 /// # Errors
 /// The window is still open, or lies in the future or behind the end of the run.
 pub fn closed_window(node: &Node, window: WindowIndex) -> Result<&ClosedWindow, NameError> {
-    let found = usize::try_from(window.0).ok().and_then(|index| node.closed().get(index));
+    let found = node.closed_window(window);
     found.ok_or_else(|| NameError::NotClosed { window, open: node.state().window(), is_over: node.is_over() })
 }

@@ -6,6 +6,7 @@
 //! * [`pacing`]: random pauses before the acts of a node, to try other orders of events.
 //! * [`TwinDevice`]: a device that computes every operation with the slow twin of the specification.
 //! * [`FaultyDevice`]: a device that is lost, runs out of memory, or computes something else at a chosen moment.
+//! * [`long_run`]: a home with thousands of closed windows that nobody trained.
 //! * [`demo`]: a whole run of two validators and some miners on one machine, one of which cheats.
 //!
 //! ```
@@ -31,6 +32,8 @@
 pub mod demo;
 mod faulty_device;
 pub mod forge;
+#[cfg(feature = "node")]
+pub mod long_run;
 pub mod noise;
 #[cfg(feature = "node")]
 pub mod pacing;

@@ -16,6 +16,8 @@ mod forgeries;
 mod forgetful;
 #[path = "network/light.rs"]
 mod light;
+#[path = "network/resume.rs"]
+mod resume;
 
 use std::path::Path;
 use std::sync::Arc;

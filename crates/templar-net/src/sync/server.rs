@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use iroh::endpoint::{Connection, SendStream};
 use iroh::protocol::{AcceptError, ProtocolHandler};
 use templar_manifest::Hash;
@@ -140,7 +141,8 @@ impl SyncServer {
         }
         tracing::debug!("a peer reads our log");
         let _busy = place.busy();
-        self.entries(connection, peer, &mut send, self.start_after(after, &reached)).await
+        let start = self.start_after(after, &reached).await?;
+        self.entries(connection, peer, &mut send, start).await
     }
 
     /// Sends this node's clock and the peers that it has met.
@@ -186,19 +188,26 @@ impl SyncServer {
 
     /// The number of the last entry that the reader does not need: the later of the newest milestone that both
     /// sides have reached, and the position at which the reader stopped.
-    fn start_after(&self, cursor: Option<Cursor>, reached: &[Hash]) -> u64 {
+    async fn start_after(&self, cursor: Option<Cursor>, reached: &[Hash]) -> Result<u64, SyncEnd> {
         let milestone = reached.iter().find_map(|milestone| self.log.reached(milestone)).unwrap_or(0);
-        milestone.max(self.stopped_at(cursor))
+        Ok(milestone.max(self.stopped_at(cursor).await?))
     }
 
     /// The number of the last entry that the reader took, or 0 if this log has another entry under that number.
-    fn stopped_at(&self, cursor: Option<Cursor>) -> u64 {
-        let Some(Cursor { seq, entry }) = cursor else { return 0 };
-        let Some(before) = seq.checked_sub(1) else { return 0 };
-        match self.log.after(before, 1, MAX_ENTRY_BYTES).first() {
+    async fn stopped_at(&self, cursor: Option<Cursor>) -> Result<u64, SyncEnd> {
+        let Some(Cursor { seq, entry }) = cursor else { return Ok(0) };
+        let Some(before) = seq.checked_sub(1) else { return Ok(0) };
+        Ok(match self.after(before, 1, MAX_ENTRY_BYTES).await?.first() {
             Some((found, bytes)) if *found == seq && Hash::of(bytes) == entry => seq,
             _ => 0,
-        }
+        })
+    }
+
+    /// Entries of the log. Old ones come from the disk, so they are not read on a thread that runs tasks.
+    async fn after(&self, seq: u64, max_entries: usize, max_bytes: usize) -> Result<Vec<(u64, Bytes)>, SyncEnd> {
+        let log = self.log.clone();
+        let read = tokio::task::spawn_blocking(move || log.after(seq, max_entries, max_bytes));
+        read.await.map_err(|_| SyncEnd::LogGone)
     }
 
     /// Sends the entries after number `seq`, now and as the log grows, until the reader goes away.
@@ -215,7 +224,7 @@ impl SyncServer {
             // The change is marked as seen before the log is read. A later change then wakes this task, and an
             // earlier one is part of what is read below.
             changed.borrow_and_update();
-            let batch = self.log.after(seq, BATCH_ENTRIES, BATCH_BYTES);
+            let batch = self.after(seq, BATCH_ENTRIES, BATCH_BYTES).await?;
             if batch.is_empty() {
                 if !caught_up {
                     self.reply(send, &SyncReply::CaughtUp).await?;

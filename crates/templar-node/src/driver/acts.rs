@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use templar_manifest::{Contribution, ContributionId, Outcome, PublicKey, Signed, WindowIndex};
-use templar_protocol::{EvaluationTask, JudgePlan, Output, Phase, ReplayTask, RunState, Subject};
+use templar_protocol::{ClosedWindow, EvaluationTask, JudgePlan, Output, Phase, ReplayTask, RunState, Subject};
 use tracing::Instrument as _;
 
 use super::Driver;
@@ -212,7 +212,7 @@ impl Driver {
             if let Some(open) = node.contribution(&id) {
                 return Some(open.clone());
             }
-            let closed = node.closed().get(usize::try_from(window.0).ok()?)?;
+            let closed = node.closed_window(window)?;
             closed.contributions.iter().find(|signed| signed.id() == id.hash()).cloned()
         };
         contributions.into_iter().filter_map(find).collect()
@@ -220,23 +220,24 @@ impl Driver {
 
     /// Whether this node has the model of the open window, as far as following brings it.
     pub(super) fn is_current(&self) -> bool {
-        let node = self.replica.node();
-        self.followed.windows == node.closed().len()
+        self.followed.until == self.replica.node().state().window()
     }
 
     /// Brings the model of the last closed window here, on nodes that do not judge. Seeders fetch all evidence too.
     pub(super) fn follow(&mut self) {
-        let behind = self.followed.windows < self.replica.node().closed().len();
+        let open = self.replica.node().state().window();
+        let behind = self.followed.until < open;
         let follows = matches!(self.config.role, NodeRole::Miner | NodeRole::Seeder);
         // After a failure it is tried again together with all other work.
         if !behind || self.tasks.has(TaskId::Follow) || self.tasks.has(TaskId::Retry) {
             return;
         }
         if !follows {
-            self.followed.windows = self.replica.node().closed().len();
+            self.followed.until = open;
             return;
         }
-        let closed = self.replica.node().closed()[self.followed.windows..].to_vec();
+        let is_new = |closed: &&ClosedWindow| closed.window.header.window >= self.followed.until;
+        let closed: Vec<ClosedWindow> = self.replica.node().closed().iter().filter(is_new).cloned().collect();
         let seeds = self.config.role == NodeRole::Seeder;
         self.spawn(TaskId::Follow, |shared| async move {
             shared.gatherer.common(shared.executor.context(), None).await?;
@@ -247,7 +248,7 @@ impl Driver {
                 }
             }
             shared.gatherer.model(&shared.executor, &closed).await?;
-            Ok(Done::Followed(closed.len()))
+            Ok(Done::Followed(open))
         });
     }
 }

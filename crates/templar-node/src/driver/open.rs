@@ -62,7 +62,7 @@ impl Driver {
         // Folding a long journal takes long, so it must not block this thread.
         let opened = {
             let (home, context, key) = (home.clone(), context.clone(), key.clone());
-            move || Replica::open(&home, context, key)
+            move || Replica::resume(&home, context, key)
         };
         let replica = compute(opened).await?;
         let pruner = if config.prune { Some(Pruner::new(home, store, context.run).await?) } else { None };

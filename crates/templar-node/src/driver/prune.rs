@@ -20,13 +20,13 @@ impl Driver {
     /// way that reads or fetches. A moment without such a task comes, since a window has phases in which a node
     /// only waits.
     pub(super) fn prune(&mut self) {
-        let windows = self.replica.node().closed().len();
+        let open = self.replica.node().state().window();
         let quiet = self.tasks.only_wait();
-        let Some(pruner) = self.pruner.clone().filter(|_| self.followed.pruned < windows && quiet && self.is_current())
+        let Some(pruner) = self.pruner.clone().filter(|_| self.followed.pruned < open && quiet && self.is_current())
         else {
             return;
         };
-        self.followed.pruned = windows;
+        self.followed.pruned = open;
         let (context, node) = (self.replica.context.clone(), self.replica.node().clone());
         self.spawn(TaskId::Prune, |shared| async move {
             let Pruner { store, blobs, others } = pruner;

@@ -83,7 +83,7 @@ impl Driver {
     /// The events of a closed window: that it is closed, and its decisions on registrations.
     fn closed_events(&self, window: WindowIndex) -> Vec<NodeEvent> {
         let node = self.replica.node();
-        let Some(closed) = node.closed().get(window.0 as usize) else { return Vec::new() };
+        let Some(closed) = node.closed_window(window) else { return Vec::new() };
         std::iter::once(NodeEvent::closed(closed)).chain(NodeEvent::admissions(closed)).collect()
     }
 
@@ -138,9 +138,9 @@ impl Driver {
     pub(super) async fn report_end(&mut self) {
         let (over, checkpoint, closed) = {
             let node = self.replica.node();
-            (node.is_over(), node.state().checkpoint(), node.closed().len())
+            (node.is_over(), node.state().checkpoint(), node.state().window())
         };
-        if over && !self.followed.finished && self.followed.windows == closed {
+        if over && !self.followed.finished && self.followed.until == closed {
             self.followed.finished = true;
             self.emit(NodeEvent::Finished { checkpoint }).await;
         }

@@ -137,8 +137,8 @@ pub(super) enum Done {
         outcomes: Vec<Outcome>,
         applied: Box<templar_audit::Applied>,
     },
-    /// The models after so many more closed windows are here.
-    Followed(usize),
+    /// The model with which this window begins is here.
+    Followed(WindowIndex),
     /// A challenged state is here, which took so many replays; `None` where it is lost.
     Answered {
         window: WindowIndex,

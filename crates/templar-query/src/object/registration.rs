@@ -97,7 +97,7 @@ impl RegistrationExplanation {
             }
             Payment::Rotation => PaymentView::Rotation,
         };
-        let closed = node.closed().get(usize::try_from(registration.window.0).ok()?);
+        let closed = node.closed_window(registration.window);
         let outcome = match closed {
             None => RegistrationOutcome::Open,
             Some(closed) => {

@@ -81,7 +81,7 @@ pub(super) fn of_record(
     window: WindowIndex,
     is_this: impl Fn(&ClosedWindow) -> bool,
 ) -> Option<Vec<MinerStanding>> {
-    let closed = node.closed().get(usize::try_from(window.0).ok()?).filter(|closed| is_this(closed))?;
+    let closed = node.closed_window(window).filter(|closed| is_this(closed))?;
     of_window(&node.state_at(window)?, closed)
 }
 

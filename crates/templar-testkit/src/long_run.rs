@@ -1,11 +1,8 @@
-//! Makes the home of a long run that nobody trained, to time the pages of the explorer with.
-//!
-//! ```sh
-//! cargo run --release --example large_home -- FOLDER WINDOWS MINERS
-//! ```
+//! A long run that nobody trained: a home with as many closed windows as asked for, in seconds.
 //!
 //! The rules are those of every run: one validator takes every contribution through the protocol's node, scores it and
 //! closes the window. Only the tensors behind the hashes do not exist, so the objects of the windows have no bytes.
+//! Benchmarks of long histories and tests of what a home does with them use it.
 
 use std::error::Error;
 use std::path::Path;
@@ -29,25 +26,67 @@ const NAME: &str = "a long run";
 /// The bytes that each delta claims to have.
 const DELTA_BYTES: u64 = 1_500;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, windows, miners] = &arguments[..] else { return Err("expected FOLDER WINDOWS MINERS".into()) };
-    let (windows, miners): (u64, u32) = (windows.parse()?, miners.parse()?);
-    let keys: Vec<SecretKey> = (0..=miners).map(|number| key(&format!("key {number}"))).collect();
-    let (validator, miners) = keys.split_first().ok_or("no validator")?;
-    let context = set_up(Path::new(folder), validator, miners, windows)?;
-    let values = Chain::insecure(validator, NAME).values(windows);
-    let mut node = Node::new(context.first_state()?, Some(validator.public()));
-    let mut records = Vec::new();
-    while !node.is_over() {
-        let value = values[node.state().window().0 as usize];
-        records.extend(play(&mut node, validator, miners, value)?);
+/// A run that is played without training. Its home is that of the only validator.
+#[derive(Debug)]
+pub struct LongRun {
+    /// The run.
+    pub context: RunContext,
+    validator: SecretKey,
+    miners: Vec<SecretKey>,
+    values: Vec<Hash>,
+    node: Node,
+}
+
+impl LongRun {
+    /// Makes a home in `folder` with a run of so many windows and miners, of which none is closed.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or the run cannot be made.
+    pub fn begin(folder: &Path, windows: u64, miners: u32) -> Result<Self, Box<dyn Error>> {
+        let validator = key("key 0");
+        let miners: Vec<SecretKey> = (1..=miners).map(|number| key(&format!("key {number}"))).collect();
+        let context = set_up(folder, &validator, &miners, windows)?;
+        let values = Chain::insecure(&validator, NAME).values(windows);
+        let node = Node::new(context.first_state()?, Some(validator.public()));
+        Ok(Self { context, validator, miners, values, node })
     }
-    let home = Home::open(Path::new(folder))?;
-    let bytes: usize = records.iter().map(Vec::len).sum();
-    Journal::replace(&home.run_dir(&context.run), &records)?;
-    println!("{} windows, {} entries, {bytes} bytes", node.closed().len(), records.len());
-    Ok(())
+
+    /// The key of the home.
+    pub fn validator(&self) -> &SecretKey {
+        &self.validator
+    }
+
+    /// The protocol's state after the windows that were played.
+    pub fn state(&self) -> &RunState {
+        self.node.state()
+    }
+
+    /// Plays the next window, and gives the entries that close it. `None` once the run is over.
+    ///
+    /// # Errors
+    /// The rules refuse an entry, which is a bug here or there.
+    pub fn play(&mut self) -> Result<Option<Vec<Vec<u8>>>, Box<dyn Error>> {
+        if self.node.is_over() {
+            return Ok(None);
+        }
+        let value = self.values[self.node.state().window().0 as usize];
+        let records = play(&mut self.node, &self.validator, &self.miners, value)?;
+        self.node.forget_past();
+        Ok(Some(records))
+    }
+
+    /// Plays the whole run, and writes its journal into the home in `folder`. Gives the entries.
+    ///
+    /// # Errors
+    /// As of [`LongRun::play`]; the journal cannot be written.
+    pub fn write(&mut self, folder: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
+        let mut records = Vec::new();
+        while let Some(more) = self.play()? {
+            records.extend(more);
+        }
+        Journal::replace(&Home::open(folder)?.run_dir(&self.context.run), &records)?;
+        Ok(records)
+    }
 }
 
 fn key(name: &str) -> SecretKey {
