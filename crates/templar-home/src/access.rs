@@ -22,6 +22,7 @@ use crate::inventory::Stock;
 use crate::journal::{Journal, JournalError};
 use crate::memory::Memory;
 use crate::now::NodeNow;
+use crate::past::Past;
 use crate::registration::Application;
 use crate::socket::SocketBlobs;
 
@@ -303,11 +304,29 @@ impl Access {
         self.fold_records(context).map(|(node, _)| node)
     }
 
-    /// The same, with the records of the journal.
+    /// The protocol's node of a run as it is now, which remembers only the newest closed windows, and the entries that
+    /// led to them and to the open one. It begins with the newest certified copy of the state, so this takes no longer
+    /// after many windows than after few. Without a copy everything is folded.
     ///
     /// # Errors
     /// The journal cannot be read, does not fold, or has lost its end.
-    pub fn fold_records(&self, context: &RunContext) -> Result<(Node, Vec<Vec<u8>>), AccessError> {
+    pub fn recent(&self, context: &RunContext) -> Result<(Node, Vec<Vec<u8>>), AccessError> {
+        let dir = self.home.run_dir(&context.run);
+        // The memory is read first, as in `fold_records`.
+        let known = Memory::read(&dir).ok().and_then(|memory| memory.head);
+        let beginning = Past::new(&dir, &context.genesis, true).begin(&context.genesis)?;
+        let tail =
+            beginning.as_ref().map(|beginning| Journal::read_after(&dir, beginning.mark())).transpose()?.flatten();
+        let (Some(beginning), Some(records)) = (beginning, tail) else { return self.fold_records(context) };
+        let mut node = Node::new(beginning.copy.state().clone(), None);
+        context.fold_into(&mut node, beginning.mark().records, &records, |_, _, _| {})?;
+        match known.and_then(|head| head.problem(&node)) {
+            Some(problem) => Err(RunError::Forgotten(problem).into()),
+            None => Ok((node, records)),
+        }
+    }
+
+    fn fold_records(&self, context: &RunContext) -> Result<(Node, Vec<Vec<u8>>), AccessError> {
         let dir = self.home.run_dir(&context.run);
         // A running node writes the journal first, so a journal that is read later has what the memory names. A
         // damaged memory says nothing here; `verify` names it.

@@ -176,7 +176,7 @@ impl RunStatus {
     /// # Errors
     /// The journal does not fold or has lost its end, or a file of the home cannot be read.
     pub fn read(access: &Access, context: &RunContext) -> Result<Self, QueryError> {
-        let (node, records) = access.fold_records(context)?;
+        let (node, records) = access.recent(context)?;
         let participation = Participation::of(&node, &records);
         let (genesis, state) = (&context.genesis, node.state());
         let last = node.closed().last();
