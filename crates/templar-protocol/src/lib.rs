@@ -116,9 +116,9 @@ pub use ledger::{Account, Grant, Ledger};
 pub use run::members::{Anchor, Member, Members};
 pub use run::replay::ReplayTask;
 pub use run::{
-    AdvanceError, Assignment, CertifiedState, CertifiedStateError, ClosedWindow, ContestError, CutError, EvaluationTask,
-    GenesisError, JudgePlan, Judgement, Judging, JudgingError, MAX_STATE_BYTES, PageDraw, Parent, RecordField,
-    RegistrationError, RunState, ScoreError, SpotCheck, StateKey, Stepped, Tried, VerdictError, VoteCertificate,
-    WindowPay, Witness, evidence, replay,
+    AdvanceError, Assignment, CertifiedState, CertifiedStateError, ClosedWindow, ContestError, CutError,
+    EvaluationTask, GenesisError, JudgePlan, Judgement, Judging, JudgingError, MAX_STATE_BYTES, PageDraw, Parent,
+    RecordField, RegistrationError, RunState, ScoreError, SpotCheck, StateKey, Stepped, Tried, VerdictError,
+    VoteCertificate, WindowPay, Witness, evidence, replay,
 };
 pub use window::{Dispute, Input, Measured, Node, Output, Phase, Reject, Subject, Unsigned, Verified, VoteWait};

@@ -16,8 +16,8 @@
 //! contributions            u32 number; each u32 length and canonical bytes; sorted by their hashes
 //! ```
 //!
-//! Integers are little-endian. The contributions are those that entries of the state name by their ids, and verdicts on
-//! which still count. So there is one copy of a state with one certificate, to the byte.
+//! Integers are little-endian. The contributions are those that entries of the state name by their ids: verdicts on them
+//! still count, or their measurements may be contested. So there is one copy of a state with one certificate, to the byte.
 
 mod error;
 mod restore;
@@ -87,9 +87,12 @@ impl CertifiedState {
             put(&mut bytes, value);
         }
         let pending = self.state.contributed.pending.values();
-        let contributions = pending.flat_map(|pending| pending.judged.contributions.values());
+        let judged = pending.flat_map(|pending| pending.judged.contributions.values());
+        let judged = judged.map(|judged| (judged.id, &judged.contribution));
+        let measured = self.state.measurements.iter().flat_map(|measured| measured.of.values());
+        let measured = measured.map(|measured| (measured.id, &measured.contribution));
         let contributions: BTreeMap<Hash, Vec<u8>> =
-            contributions.map(|judged| (judged.id.hash(), payload::encode(&judged.contribution))).collect();
+            judged.chain(measured).map(|(id, contribution)| (id.hash(), payload::encode(contribution))).collect();
         count(&mut bytes, contributions.len());
         contributions.values().for_each(|contribution| put(&mut bytes, contribution));
         bytes

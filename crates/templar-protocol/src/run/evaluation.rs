@@ -102,7 +102,19 @@ impl RunState {
 
     /// The task of measuring a contribution of the open window; `None` where nobody measures it.
     pub fn evaluation_task(&self, judging: &Judging, miner: &PublicKey) -> Option<EvaluationTask> {
-        judging.evaluation_task(self.checkpoint, miner)
+        let keys = judging.evaluation_keys(miner);
+        if keys.is_empty() {
+            return None;
+        }
+        Some(EvaluationTask {
+            window: self.window,
+            checkpoint: self.checkpoint,
+            contribution: judging.contributions.get(miner)?.clone(),
+            id: judging.contribution(miner)?,
+            unassigned: judging.pages.unassigned.clone(),
+            assigned: judging.pages.assigned.get(miner)?.clone(),
+            keys,
+        })
     }
 
     /// The tasks of measuring that are drawn for a validator, in the order of the miners.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use templar_manifest::proof::{EvaluationKey, ProofDraw};
 use templar_manifest::{
-    CheckpointId, Contest, Contradiction, Contribution, ContributionId, Cut, CutId, Hash, LateVerdict, MAX_CHALLENGES,
-    MAX_CONTESTS, PublicKey, Refusal, Registration, Replay, Reveal, Score, ScoreEntry, ScoreId, WindowIndex,
+    Contest, Contradiction, Contribution, ContributionId, Cut, CutId, Hash, LateVerdict, MAX_CHALLENGES, MAX_CONTESTS,
+    PublicKey, Refusal, Registration, Replay, Reveal, Score, ScoreEntry, ScoreId, WindowIndex,
 };
 
 use super::closing::{Closings, ids_of};
@@ -157,24 +157,6 @@ impl Judging {
         let Some(contribution) = self.contribution(miner) else { return Vec::new() };
         let key = |validator| EvaluationKey::new(&self.cut.run, &self.seed, validator, &contribution);
         self.evaluators_of(miner).iter().map(key).collect()
-    }
-
-    /// The task of measuring a contribution to this window, which starts from `checkpoint`; `None` where nobody
-    /// measures it.
-    pub(super) fn evaluation_task(&self, checkpoint: CheckpointId, miner: &PublicKey) -> Option<EvaluationTask> {
-        let keys = self.evaluation_keys(miner);
-        if keys.is_empty() {
-            return None;
-        }
-        Some(EvaluationTask {
-            window: self.window,
-            checkpoint,
-            contribution: self.contributions.get(miner)?.clone(),
-            id: self.contribution(miner)?,
-            unassigned: self.pages.unassigned.clone(),
-            assigned: self.pages.assigned.get(miner)?.clone(),
-            keys,
-        })
     }
 
     /// The id of a miner's contribution, if the cut names one.

@@ -28,8 +28,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use templar_manifest::proof::EvaluationKey;
 use templar_manifest::{
-    CheckpointId, Contest, Evaluation, Hash, Losses, PublicKey, Refuted, RunId, Score, ScoreId, Statement, WindowIndex,
+    CheckpointId, Contest, Contribution, ContributionId, Evaluation, Hash, Losses, PublicKey, Refuted, RunId, Score,
+    ScoreEntry, ScoreId, Statement, WindowIndex,
 };
 
 use super::RunState;
@@ -75,7 +77,14 @@ pub enum ContestError {
 /// A measurement that counted scores agree on.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StatedMeasurement {
-    /// The result that they state, with the witnesses of all drawn validators.
+    /// The id of the contribution, and the contribution.
+    pub(super) id: ContributionId,
+    pub(super) contribution: Contribution,
+    /// The validators that were drawn to measure it, in the order of their keys.
+    pub(super) evaluators: Vec<PublicKey>,
+    /// The pages of its miner that it was measured on, ascending.
+    pub(super) assigned: Vec<u64>,
+    /// The result that the scores state, with the witnesses of all drawn validators.
     pub(crate) stated: Tried,
     /// The validators that state it, and their scores, in the order of their keys.
     pub(crate) by: Vec<(PublicKey, ScoreId)>,
@@ -84,39 +93,73 @@ pub(crate) struct StatedMeasurement {
 /// The measurements of the window before, which scores of the open one may contest.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Measurements {
-    pub(super) judging: Judging,
+    pub(super) run: RunId,
+    pub(super) window: WindowIndex,
+    /// The checkpoint that the window started from.
     pub(super) checkpoint: CheckpointId,
+    pub(super) seed: Hash,
+    /// The pages that nobody trained on and that all deltas were measured on, ascending.
+    pub(super) unassigned: Vec<u64>,
     pub(super) of: BTreeMap<PublicKey, StatedMeasurement>,
+}
+
+/// The result of trying a contribution that an entry states, if it states one.
+fn stated(entry: &ScoreEntry) -> Option<Tried> {
+    match &entry.evaluation {
+        Evaluation::Measured(measured) => {
+            Some(Tried::Measured { losses: measured.losses, witnesses: measured.witnesses.clone() })
+        }
+        Evaluation::Untried if !is_unread(entry) => Some(Tried::Untried),
+        Evaluation::Untried | Evaluation::NotDrawn => None,
+    }
 }
 
 impl Measurements {
     /// What counted scores say about the contributions of a window. Where they contradict each other, there is no
     /// measurement to contest; a record that honest validators sign has no such contradiction.
-    pub(super) fn new(judging: Judging, checkpoint: CheckpointId, scores: &[(ScoreId, &Score)]) -> Self {
+    fn new(judging: &Judging, checkpoint: CheckpointId, scores: &[(ScoreId, &Score)]) -> Self {
         let mut of = BTreeMap::<PublicKey, StatedMeasurement>::new();
         let mut contradicted = BTreeSet::new();
         let mut scores = scores.to_vec();
         scores.sort_unstable_by_key(|(_, score)| score.validator);
         for (id, score) in scores {
             for entry in &score.entries {
-                let stated = match &entry.evaluation {
-                    Evaluation::Measured(measured) => {
-                        Tried::Measured { losses: measured.losses, witnesses: measured.witnesses.clone() }
-                    }
-                    Evaluation::Untried if !is_unread(entry) => Tried::Untried,
-                    Evaluation::Untried | Evaluation::NotDrawn => continue,
+                let miner = entry.miner;
+                let (Some(stated), Some(contribution)) = (stated(entry), judging.contributions().get(&miner)) else {
+                    continue;
                 };
-                let said = of
-                    .entry(entry.miner)
-                    .or_insert_with(|| StatedMeasurement { stated: stated.clone(), by: Vec::new() });
+                let said = of.entry(miner).or_insert_with(|| StatedMeasurement {
+                    id: entry.contribution,
+                    contribution: contribution.clone(),
+                    evaluators: judging.evaluators_of(&miner).to_vec(),
+                    assigned: judging.assigned_pages_of(&miner).to_vec(),
+                    stated: stated.clone(),
+                    by: Vec::new(),
+                });
                 if said.stated != stated {
-                    contradicted.insert(entry.miner);
+                    contradicted.insert(miner);
                 }
                 said.by.push((score.validator, id));
             }
         }
         of.retain(|miner, _| !contradicted.contains(miner));
-        Self { judging, checkpoint, of }
+        let (run, window, seed) = (judging.cut().run, judging.window(), judging.seed());
+        Self { run, window, checkpoint, seed, unassigned: judging.unassigned_pages().to_vec(), of }
+    }
+
+    /// The task of measuring a contribution again.
+    fn task(&self, miner: &PublicKey) -> Option<EvaluationTask> {
+        let said = self.of.get(miner)?;
+        let key = |validator| EvaluationKey::new(&self.run, &self.seed, validator, &said.id);
+        Some(EvaluationTask {
+            window: self.window,
+            checkpoint: self.checkpoint,
+            contribution: said.contribution.clone(),
+            id: said.id,
+            unassigned: self.unassigned.clone(),
+            assigned: said.assigned.clone(),
+            keys: said.evaluators.iter().map(key).collect(),
+        })
     }
 }
 
@@ -143,7 +186,7 @@ impl RunState {
         let value = judging.reveal(validator).ok_or(ContestError::NotDrawn)?;
         let ppm = self.genesis.gauntlet.spot_checks_ppm;
         let is_its_own = said.by.iter().any(|(by, _)| by == validator);
-        if is_its_own || !is_checked(&self.run, &measured.judging.seed(), miner, value, ppm) {
+        if is_its_own || !is_checked(&self.run, &measured.seed, miner, value, ppm) {
             return Err(ContestError::NotDrawn);
         }
         Ok(said)
@@ -162,13 +205,12 @@ impl RunState {
 
     /// The task of measuring a contribution of the window before again; `None` where nobody measured it.
     pub fn past_evaluation_task(&self, miner: &PublicKey) -> Option<EvaluationTask> {
-        let measured = self.measurements.as_deref().filter(|measured| measured.of.contains_key(miner))?;
-        measured.judging.evaluation_task(measured.checkpoint, miner)
+        self.measurements.as_deref()?.task(miner)
     }
 
     /// The window whose measurements the scores of the open one may contest; `None` if there are none.
     pub fn contestable_window(&self) -> Option<WindowIndex> {
-        self.measurements.as_ref().map(|measured| measured.judging.window())
+        self.measurements.as_ref().map(|measured| measured.window)
     }
 
     /// The checkpoint from which that window started; a node needs it for spot checks.
@@ -198,8 +240,7 @@ impl RunState {
         contest: &Contest,
     ) -> Result<(), ContestError> {
         let said = self.spot_check_of(judging, validator, &contest.miner)?;
-        let measured = self.measurements.as_deref().ok_or(ContestError::Unmeasured)?;
-        if measured.judging.contribution(&contest.miner) != Some(contest.contribution) {
+        if said.id != contest.contribution {
             return Err(ContestError::Unmeasured);
         }
         if contest.found == said.stated.losses() {
@@ -228,7 +269,7 @@ impl RunState {
     /// Keeps the measurements of the window that closes, for the next one.
     pub(super) fn remember_measurements(&mut self, judging: &Judging, scores: &[(ScoreId, &Score)]) {
         let is_checked = self.genesis.gauntlet.spot_checks_ppm > 0;
-        let measured = || Arc::new(Measurements::new(judging.clone(), self.checkpoint, scores));
+        let measured = || Arc::new(Measurements::new(judging, self.checkpoint, scores));
         self.measurements = is_checked.then(measured).filter(|measured| !measured.of.is_empty());
     }
 }

@@ -148,6 +148,8 @@ impl StateKey {
             b"expelled" => Self::Expelled(key(rest)?),
             b"former-node" => Self::FormerNode(key(rest)?),
             b"grant" => pair(32).and_then(|(of, at)| Some(Self::Grant(key(of)?, window(at)?)))?,
+            b"measured" => Self::Measured(key(rest)?),
+            b"measurements" => alone(Self::Measurements)?,
             b"member" => Self::Member(number(rest)?.try_into().ok()?),
             b"pages" => alone(Self::Pages)?,
             b"parent" => Self::Parent(key(rest)?),

@@ -1,5 +1,7 @@
 //! Spot checks: a lie on which all evaluators of a contribution agree is found by others in the next window.
 
+use std::sync::Arc;
+
 use templar_manifest::*;
 
 use super::fixture::*;
@@ -123,6 +125,13 @@ fn without_spot_checks_the_state_keeps_no_measurements() {
             assert_eq!(measured.count(), if keeps { 3 } else { 0 });
             assert_eq!(state.root(), state.root_from_nothing());
             assert_eq!(state.contestable_window(), keeps.then_some(WindowIndex(window - 1)));
+            // A copy of the state has them as well.
+            let closed = &node.closed()[window as usize - 1];
+            let copy = CertifiedState::new(closed, Arc::new(state.clone())).unwrap().encode();
+            let read = CertifiedState::decode(state.genesis(), &copy).unwrap();
+            assert_eq!(**read.state(), state);
+            let task = |state: &RunState, miner: &SecretKey| state.past_evaluation_task(&miner.public());
+            assert!(cluster.miners.iter().all(|miner| task(read.state(), miner) == task(&state, miner)));
         }
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use templar_manifest::tree::Tree;
 use templar_manifest::{
-    CheckpointId, Contribution, ContributionId, CutId, Genesis, Hash, PublicKey, RecordId, Reveal, StateId,
-    WindowHeader, WindowIndex, payload,
+    CheckpointId, Contribution, ContributionId, CutId, Genesis, Hash, Losses, PublicKey, RecordId, Reveal, ScoreId,
+    StateId, WindowHeader, WindowIndex, payload,
 };
 
 use super::error::CertifiedStateError;
@@ -19,7 +19,8 @@ use crate::run::draw::{PageDraw, PagesDrawn};
 use crate::run::judged::{Judged, JudgedContribution};
 use crate::run::members::{Anchor, Member, Members};
 use crate::run::pending::{OpenChallenge, Pending};
-use crate::run::{Contributed, Offences, Parent, RunState, SharedWork, StateKey, Told, assignment};
+use crate::run::spot_checks::{Measurements, StatedMeasurement};
+use crate::run::{Contributed, Offences, Parent, RunState, SharedWork, StateKey, Told, Tried, assignment};
 
 /// The bytes of a value while they are read.
 struct Reader<'a>(&'a [u8]);
@@ -95,6 +96,22 @@ struct Open {
     reveals: Vec<Reveal>,
 }
 
+/// A measurement of the window before, as an entry has it.
+struct Measured {
+    id: ContributionId,
+    evaluators: Vec<PublicKey>,
+    assigned: Vec<u64>,
+    stated: Tried,
+    by: Vec<(PublicKey, ScoreId)>,
+}
+
+/// The window before, as an entry has it.
+struct MeasuredWindow {
+    checkpoint: CheckpointId,
+    seed: Hash,
+    unassigned: Vec<u64>,
+}
+
 /// The entries of a state, read one after the other.
 #[derive(Default)]
 struct Entries {
@@ -106,6 +123,8 @@ struct Entries {
     open: BTreeMap<WindowIndex, Open>,
     bodies: BTreeMap<Hash, (WindowIndex, PublicKey)>,
     drawn: Vec<PagesDrawn>,
+    measured: BTreeMap<PublicKey, Measured>,
+    measured_window: Option<MeasuredWindow>,
     offences: Offences,
     members: Vec<Member>,
     pages: Option<[u64; 3]>,
@@ -168,6 +187,30 @@ fn claimed(from: &mut Reader<'_>) -> Option<Claimed> {
     })
 }
 
+fn measured(from: &mut Reader<'_>) -> Option<Measured> {
+    let id = from.hash()?.into();
+    let (evaluators, assigned) = (from.keys()?, from.list(Reader::number)?);
+    let stated = if from.flag()? {
+        let [assigned_before, assigned_after, unassigned_before, unassigned_after] = numbers(from)?;
+        let losses = Losses {
+            assigned_before_nanonats: assigned_before,
+            assigned_after_nanonats: assigned_after,
+            unassigned_before_nanonats: unassigned_before,
+            unassigned_after_nanonats: unassigned_after,
+        };
+        Tried::Measured { losses, witnesses: from.list(Reader::number)? }
+    } else {
+        Tried::Untried
+    };
+    let by = from.list(|from| Some((from.key()?, from.hash()?.into())))?;
+    Some(Measured { id, evaluators, assigned, stated, by })
+}
+
+fn measured_window(from: &mut Reader<'_>) -> Option<MeasuredWindow> {
+    let (checkpoint, seed) = (from.hash()?.into(), from.hash()?);
+    Some(MeasuredWindow { checkpoint, seed, unassigned: from.list(Reader::number)? })
+}
+
 fn open(from: &mut Reader<'_>) -> Option<Open> {
     let (checkpoint, cut, seed) = (from.hash()?.into(), from.hash()?.into(), from.hash()?);
     let reveal = |from: &mut Reader<'_>| Some(Reveal { validator: from.key()?, value: from.hash()? });
@@ -205,6 +248,8 @@ impl Entries {
                 let grant = Grant { window, amount_micros: value.number()? };
                 self.grants.entry(key).or_default().push(grant);
             }
+            StateKey::Measured(miner) => _ = self.measured.insert(miner, measured(value)?),
+            StateKey::Measurements => self.measured_window = Some(measured_window(value)?),
             StateKey::Member(slot) => self.members.push(member(slot, value)?),
             StateKey::Pages => self.pages = Some(numbers(value)?),
             StateKey::Parent(miner) => {
@@ -228,6 +273,24 @@ impl Entries {
     fn accounts(&mut self) -> BTreeMap<PublicKey, Account> {
         let free = std::mem::take(&mut self.free).into_iter();
         free.map(|(key, free)| (key, Account::restored(free, self.grants.remove(&key).unwrap_or_default()))).collect()
+    }
+
+    /// The measurements of the window before.
+    fn measurements(
+        &mut self,
+        header: &WindowHeader,
+        contributions: &BTreeMap<ContributionId, Contribution>,
+    ) -> Result<Option<Arc<Measurements>>, CertifiedStateError> {
+        let Some(MeasuredWindow { checkpoint, seed, unassigned }) = self.measured_window.take() else {
+            return Ok(None);
+        };
+        let mut of = BTreeMap::new();
+        for (miner, Measured { id, evaluators, assigned, stated, by }) in std::mem::take(&mut self.measured) {
+            let contribution = contributions.get(&id).ok_or(CertifiedStateError::Contribution(id))?.clone();
+            of.insert(miner, StatedMeasurement { id, contribution, evaluators, assigned, stated, by });
+        }
+        let (run, window) = (header.run, header.window);
+        Ok(Some(Arc::new(Measurements { run, window, checkpoint, seed, unassigned, of })))
     }
 
     /// The closed windows for which verdicts still count.
@@ -289,6 +352,7 @@ pub(super) fn restore(
 ) -> Result<RunState, CertifiedStateError> {
     let mut entries = Entries::read(&tree).ok_or(CertifiedStateError::Malformed)?;
     let pending = entries.pending(header, contributions)?;
+    let measurements = entries.measurements(header, contributions)?;
     let accounts = entries.accounts();
     let run = header.run;
     let restored = || {
@@ -305,6 +369,7 @@ pub(super) fn restore(
             record: Some(RecordId::new(payload::id_of(header))),
             members: Members::restored(entries.members, entries.anchors, entries.prices?),
             contributed: Contributed { parents: entries.parents, bodies: entries.bodies, pending },
+            measurements,
             standings: entries.standings,
             ledger,
             pages,

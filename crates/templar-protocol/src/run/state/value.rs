@@ -133,9 +133,8 @@ impl Writer {
 impl MeasurementsFacts<'_> {
     /// The checkpoint that the window started from, its seed, and the unassigned pages that were measured on.
     fn bytes(&self) -> Vec<u8> {
-        let judging = &self.0.judging;
-        let writer = Writer::default().hash(&self.0.checkpoint.hash()).hash(&judging.seed());
-        writer.numbers(judging.unassigned_pages()).0
+        let Measurements { checkpoint, seed, unassigned, .. } = &**self.0;
+        Writer::default().hash(&checkpoint.hash()).hash(seed).numbers(unassigned).0
     }
 }
 
@@ -145,12 +144,8 @@ impl MeasuredFacts<'_> {
     /// and the witnesses; the counted scores that say so, each as validator and id.
     fn bytes(&self) -> Vec<u8> {
         let Self { measurements, miner } = *self;
-        let judging = &measurements.judging;
-        let writer = Writer::default()
-            .hash(&judging.contribution(miner).unwrap_or_default().hash())
-            .keys(judging.evaluators_of(miner).iter())
-            .numbers(judging.assigned_pages_of(miner));
-        let Some(said) = measurements.of.get(miner) else { return writer.0 };
+        let Some(said) = measurements.of.get(miner) else { return Vec::new() };
+        let writer = Writer::default().hash(&said.id.hash()).keys(said.evaluators.iter()).numbers(&said.assigned);
         let writer = match &said.stated {
             Tried::Untried | Tried::Unavailable => writer.flag(false),
             Tried::Measured { losses, witnesses } => {
