@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use templar_manifest::{
     Audit, AuditEntry, AuditVerdict, Checkpoint, Contest, Contribution, Evaluation, Hash, LateVerdict, Losses, Outcome,
     PublicKey, Refusal, Refuted, Replay, Score, ScoreEntry, Signed, State, Statement, TensorBlob, Verdict, WindowIndex,
-    payload,
 };
 use templar_protocol::{AdvanceError, ClosedWindow, Judging, RecordField, RunState};
 use templar_train::Replayed;
@@ -154,7 +153,7 @@ pub fn audit_window(
         audit: Audit {
             run: record.run,
             window: record.window,
-            record: payload::id_of(record).into(),
+            record: closed.window.id(),
             auditor,
             record_verdict,
             checkpoint_verdict,
