@@ -23,6 +23,7 @@ use self::queue::{EventQueue, SimEvent};
 use crate::checks::{Cast, Checks, Violation};
 use crate::config::{Config, Faults, SimConfigError};
 use crate::journal::EntryNumbers;
+use crate::kept::KeptRun;
 use crate::member::SimMember;
 use crate::network::SimNetwork;
 use crate::report::{Report, SimProgress};
@@ -150,6 +151,20 @@ impl Simulation {
     /// # Errors
     /// The first invariant that does not hold.
     pub fn run(mut self, progress: &mut dyn FnMut(&SimProgress)) -> Result<Report, Box<Violation>> {
+        self.play(progress)?;
+        Ok(self.report())
+    }
+
+    /// As [`Simulation::run`], and gives what an honest validator accepted, for a check by others.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn run_and_keep(mut self, progress: &mut dyn FnMut(&SimProgress)) -> Result<(Report, KeptRun), Box<Violation>> {
+        self.play(progress)?;
+        Ok((self.report(), KeptRun::of(&self.members, &self.fixed.first)))
+    }
+
+    fn play(&mut self, progress: &mut dyn FnMut(&SimProgress)) -> Result<(), Box<Violation>> {
         for who in 0..self.members.len() {
             let outputs = self.members[who].node.todo();
             self.carry(who, outputs);
@@ -174,17 +189,14 @@ impl Simulation {
                 break;
             }
         }
-        self.finish()
-    }
-
-    fn finish(mut self) -> Result<Report, Box<Violation>> {
         for who in 0..self.members.len() {
             self.check_journal(who);
         }
-        match self.violation.take() {
-            Some(violation) => Err(Box::new(violation)),
-            None => Ok(Report::of(&self.members, &self.checks.tally, self.progress())),
-        }
+        self.violation.take().map_or(Ok(()), |violation| Err(Box::new(violation)))
+    }
+
+    fn report(&self) -> Report {
+        Report::of(&self.members, &self.checks.tally, self.progress())
     }
 
     fn progress(&self) -> SimProgress {
