@@ -7,34 +7,62 @@
 mod aggregate;
 mod blob;
 mod delta;
-mod entry;
-mod payload;
-mod rules;
-mod signature;
+pub(crate) mod entry;
+pub(crate) mod payload;
+pub(crate) mod rules;
+pub(crate) mod signature;
 mod ticket;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 
-/// One attack: the name of its input, and the answer of the program.
+use serde_json::Value;
+
+/// One attack: the name of its input, the answer of the program, and what a second implementation is to judge.
 pub(crate) struct Attack {
-    input: &'static str,
+    pub(crate) input: &'static str,
     error: String,
+    /// The input as `verifier/corpus.py` reads it; `None` where only a node can refuse it.
+    pub(crate) sent: Option<Value>,
+}
+
+/// An answer of the program, with the bytes that it is about.
+pub(crate) struct Told<T, E> {
+    pub(crate) answer: Result<T, E>,
+    pub(crate) sent: Value,
+}
+
+/// Something that an attack is answered with.
+pub(crate) trait Answer {
+    /// The error, or `None` where the input was accepted; and the bytes.
+    fn parts(self) -> (Option<String>, Option<Value>);
+}
+
+impl<T, E: Error> Answer for Result<T, E> {
+    fn parts(self) -> (Option<String>, Option<Value>) {
+        (self.err().map(|error| templar_audit::chain(&error)), None)
+    }
+}
+
+impl<T, E: Error> Answer for Told<T, E> {
+    fn parts(self) -> (Option<String>, Option<Value>) {
+        (self.answer.parts().0, Some(self.sent))
+    }
 }
 
 /// An attack that must fail with an error.
-pub(crate) fn refused<T, E: Error>(input: &'static str, result: Result<T, E>) -> Attack {
-    let Err(error) = result else { panic!("{input}: accepted") };
-    Attack { input, error: templar_audit::chain(&error) }
+pub(crate) fn refused(input: &'static str, answer: impl Answer) -> Attack {
+    let (Some(error), sent) = answer.parts() else { panic!("{input}: accepted") };
+    Attack { input, error, sent }
 }
 
 /// An attack that is answered with something other than an error.
 pub(crate) fn answered(input: &'static str, answer: impl ToString) -> Attack {
-    Attack { input, error: answer.to_string() }
+    Attack { input, error: answer.to_string(), sent: None }
 }
 
 /// Whether `text` is `pattern` with something in place of each `…`.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('…');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
     let parts: Vec<&str> = parts.collect();
@@ -50,15 +78,19 @@ fn matches(pattern: &str, text: &str) -> bool {
     rest.is_empty()
 }
 
+/// The rows of a table of the documentation: input and answer.
+pub(crate) fn documented(section: &str) -> BTreeMap<&'static str, &'static str> {
+    let heading = format!("## {section}");
+    let lines = include_str!("attacks/README.md").lines().skip_while(move |line| *line != heading).skip(1);
+    let rows = lines.take_while(|line| !line.starts_with("## ")).filter_map(|line| line.strip_prefix("| "));
+    rows.filter_map(|row| row.strip_suffix("` |")?.split_once(" | `"))
+        .map(|(input, error)| (input.trim_end(), error))
+        .collect()
+}
+
 /// Compares attacks with the table about them in the documentation.
 fn check(section: &str, attacks: Vec<Attack>) {
-    let heading = format!("## {section}");
-    let lines = include_str!("attacks/README.md").lines().skip_while(|line| *line != heading).skip(1);
-    let rows = lines.take_while(|line| !line.starts_with("## ")).filter_map(|line| line.strip_prefix("| "));
-    let documented: BTreeMap<&str, &str> = rows
-        .filter_map(|row| row.strip_suffix("` |")?.split_once(" | `"))
-        .map(|(input, error)| (input.trim_end(), error))
-        .collect();
+    let documented = documented(section);
     let mut faults = Vec::new();
     for attack in &attacks {
         if !documented.get(attack.input).is_some_and(|error| matches(error, &attack.error)) {

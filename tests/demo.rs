@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::verifier;
+
 /// The checkpoint in which every short demo ends, on every instruction set. It changes with the arithmetic, the
 /// model, the data or the rules.
 const SHORT_CHECKPOINT: &str = "e44a172f605ef5f3aaedcb6cc4ba1feb516fd5b6a21a26e750e7ed91ef13afdb";
@@ -29,7 +31,12 @@ fn tiny_demo(home: &Path) -> Command {
 
 fn short_demo(arguments: &[&str], environment: &[(&str, &str)]) -> (i32, Vec<Value>) {
     let dir = tempfile::tempdir().unwrap();
-    let home = dir.path().join("demo");
+    demo_in(dir.path(), arguments, environment)
+}
+
+/// A short demo whose homes lie in `demo` of this folder.
+fn demo_in(dir: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> (i32, Vec<Value>) {
+    let home = dir.join("demo");
     let output = tiny_demo(&home)
         .args(["--json", "--windows", "2"])
         .args(arguments)
@@ -69,7 +76,10 @@ fn check(said: &(i32, Vec<Value>)) {
 
 #[test]
 fn a_short_demo_ends_in_its_hash_without_fused_multiply_add() {
-    check(&short_demo(&[], &[("TEMPLAR_ISA", "soft")]));
+    let dir = tempfile::tempdir().unwrap();
+    let said = demo_in(dir.path(), &[], &[("TEMPLAR_ISA", "soft")]);
+    check(&said);
+    verifier::agrees_on_a_demo(&dir.path().join("demo"), said.1.last().unwrap());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! * `attacks`: every rule refuses an input that breaks it, with the documented error.
 //! * `fuzz`: no input makes a decoder panic.
 //! * `toolchain`: the stated Rust version is enough.
+//! * `verifier`: a second implementation of the rules, in Python, agrees.
 //! * `cli`, `demo` and `readme`: the program, run as people run it.
 
 mod architecture;
@@ -15,3 +16,4 @@ mod fuzz;
 mod readme;
 mod toolchain;
 mod vectors;
+mod verifier;

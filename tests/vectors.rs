@@ -7,9 +7,6 @@ mod absent;
 mod flips;
 pub(crate) mod folder;
 mod reading;
-mod second;
-mod standings;
-mod state;
 pub(crate) mod window;
 
 use std::sync::{Arc, OnceLock};

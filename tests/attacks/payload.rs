@@ -2,18 +2,26 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::HEXLOWER;
 use ipld_core::ipld::Ipld;
+use serde_json::json;
 use templar_manifest::*;
 
-use super::{Attack, refused};
+use super::{Attack, Told, refused};
 use crate::vectors::example;
 
 fn inbox_bytes() -> Vec<u8> {
     payload::encode(example().closed.inboxes[0].payload())
 }
 
-fn decode(bytes: &[u8]) -> Result<Inbox, PayloadError> {
-    payload::decode(bytes)
+/// Decodes bytes as a peer would.
+fn read<T: Payload>(bytes: &[u8]) -> Told<T, PayloadError> {
+    let sent = json!({ "kind": T::KIND.to_string(), "payload": HEXLOWER.encode(bytes) });
+    Told { answer: payload::decode(bytes), sent }
+}
+
+fn decode(bytes: &[u8]) -> Told<Inbox, PayloadError> {
+    read(bytes)
 }
 
 /// The example inbox as a stock library reads it, changed, and written again.
@@ -51,7 +59,7 @@ fn contests(miners: &[u8]) -> Vec<Contest> {
     miners.iter().map(contest).collect()
 }
 
-pub(super) fn attacks() -> Vec<Attack> {
+pub(crate) fn attacks() -> Vec<Attack> {
     let bytes = inbox_bytes();
     let behind = [&bytes[..], &[0]].concat();
     let kind_first = {
@@ -97,22 +105,22 @@ pub(super) fn attacks() -> Vec<Attack> {
 }
 
 /// Encodes a payload that was changed, and decodes it as a peer would.
-fn with<T: Payload>(base: &T, change: impl FnOnce(&mut T)) -> Result<T, PayloadError> {
+fn with<T: Payload>(base: &T, change: impl FnOnce(&mut T)) -> Told<T, PayloadError> {
     let mut payload = base.clone();
     change(&mut payload);
-    payload::decode(&payload::encode(&payload))
+    read(&payload::encode(&payload))
 }
 
 /// The example genesis with one text replaced by another of the same length, which a value of its type cannot spell.
-fn genesis_with_name(known: &str, unknown: &str) -> Result<Genesis, PayloadError> {
+fn genesis_with_name(known: &str, unknown: &str) -> Told<Genesis, PayloadError> {
     assert_eq!(known.len(), unknown.len());
     let mut bytes = payload::encode(example().genesis.payload());
     let at = bytes.windows(known.len()).position(|window| window == known.as_bytes()).unwrap();
     bytes[at..at + known.len()].copy_from_slice(unknown.as_bytes());
-    payload::decode(&bytes)
+    read(&bytes)
 }
 
-pub(super) fn broken_rules() -> Vec<Attack> {
+pub(crate) fn broken_rules() -> Vec<Attack> {
     let example = example();
     let genesis = example.genesis.payload();
     let dataset = example.dataset.payload();

@@ -1,9 +1,11 @@
 //! Statements that are well formed and rightly signed, but break a rule of the window.
 
+use data_encoding::HEXLOWER;
+use serde_json::{Value, json};
 use templar_manifest::*;
-use templar_protocol::{Entry, Input, Node, Output, RecordEntry, Reject, RevealEntry};
+use templar_protocol::{AdvanceError, ClosedWindow, Entry, Input, Node, Output, RecordEntry, Reject, RevealEntry};
 
-use super::{Attack, answered, refused};
+use super::{Attack, Told, answered, refused};
 use crate::vectors::example;
 use crate::vectors::window::{certificate, key, miners, newcomer, validators};
 
@@ -38,8 +40,8 @@ fn reveal(reveal: &Reveal) -> RevealEntry {
     RevealEntry { run: record.run, window: record.window, validator: reveal.validator, value: reveal.value }
 }
 
-/// A node without a part in the run, after it received the example window's entries up to `stage`.
-fn node(stage: Stage) -> Node {
+/// The example window's entries up to `stage`.
+fn entries(stage: Stage) -> Vec<Entry> {
     let closed = &example().closed;
     let mut entries: Vec<(Stage, Entry)> = Vec::new();
     entries.extend(closed.contributions.iter().map(|signed| (Stage::Committed, envelope(signed))));
@@ -55,20 +57,38 @@ fn node(stage: Stage) -> Node {
     entries.push((Stage::Agreed, sign(&set, &validators()[0])));
     entries.extend(validators().iter().map(|key| (Stage::Agreed, sign(&vote, key))));
     entries.extend(closed.scores.iter().map(|signed| (Stage::Scored, envelope(signed))));
+    entries.into_iter().filter(|(of, _)| *of <= stage).map(|(_, entry)| entry).collect()
+}
+
+/// A node without a part in the run, after it received the example window's entries up to `stage`.
+fn node(stage: Stage) -> Node {
     let mut node = Node::new(example().before.clone(), None);
-    for (_, entry) in entries.into_iter().filter(|(of, _)| *of <= stage) {
+    for entry in entries(stage) {
         node.step(Input::Entry(entry)).unwrap();
     }
     node
 }
 
+/// A run as a second implementation reads it: these entries, and the example's genesis and dataset.
+fn sent(entries: &[Entry], expect: Option<RecordId>) -> Value {
+    let files = [payload::encode(example().genesis.payload()), payload::encode(example().dataset.payload())];
+    let entries: Vec<String> = entries.iter().map(|entry| HEXLOWER.encode(&entry.encode())).collect();
+    let mut sent = json!({ "files": files.map(|file| HEXLOWER.encode(&file)), "entries": entries });
+    if let Some(record) = expect {
+        sent["expect"] = json!(record.hash().to_string());
+    }
+    sent
+}
+
 /// Gives a node an entry. If the node refuses it, its state must not have changed.
-fn tell(stage: Stage, entry: Entry) -> Result<Vec<Output>, Reject> {
+fn tell(stage: Stage, entry: Entry) -> Told<Vec<Output>, Reject> {
     let mut node = node(stage);
     let before = node.clone();
-    let result = node.step(Input::Entry(entry));
-    assert!(result.is_ok() || node == before, "a refused entry changed the node");
-    result
+    let mut told = entries(stage);
+    told.push(entry.clone());
+    let answer = node.step(Input::Entry(entry));
+    assert!(answer.is_ok() || node == before, "a refused entry changed the node");
+    Told { answer, sent: sent(&told, None) }
 }
 
 /// A signed payload of the example, changed and signed again.
@@ -77,13 +97,13 @@ fn changed<T: Payload>(
     base: &T,
     key: &SecretKey,
     change: impl FnOnce(&mut T),
-) -> Result<Vec<Output>, Reject> {
+) -> Told<Vec<Output>, Reject> {
     let mut payload = base.clone();
     change(&mut payload);
     tell(stage, sign(&payload, key))
 }
 
-pub(super) fn attacks() -> Vec<Attack> {
+pub(crate) fn attacks() -> Vec<Attack> {
     let mut attacks = committing();
     attacks.extend(registering());
     attacks.extend(cutting());
@@ -102,7 +122,7 @@ fn committing() -> Vec<Attack> {
         contribution.delta = BlobId::of(nonce);
         sign(&contribution, &miners[0])
     };
-    let second = tell(Stage::Committed, another(b"second")).unwrap();
+    let second = tell(Stage::Committed, another(b"second")).answer.unwrap();
     let one_more = {
         let mut node = node(Stage::Committed);
         node.step(Input::Entry(another(b"second"))).unwrap();
@@ -341,7 +361,7 @@ fn judging() -> Vec<Attack> {
     ]
 }
 
-pub(super) fn records() -> Vec<Attack> {
+pub(crate) fn records() -> Vec<Attack> {
     let closed = &example().closed;
     let validators = validators();
     let WindowRecord { header: right, body } = &closed.window;
@@ -394,13 +414,14 @@ pub(super) fn records() -> Vec<Attack> {
         refused("signed by a miner", tell(Stage::Scored, proposed(*right, body, &miners()[0]))),
     ];
     // A closed window as a stranger receives it when it folds or audits a run.
-    let folded = |change: fn(&mut templar_protocol::ClosedWindow)| {
+    let folded = |change: fn(&mut ClosedWindow)| -> Told<(), AdvanceError> {
         let mut closed = closed.clone();
         change(&mut closed);
         let mut state = example().before.clone();
-        closed.check_certificates(example().before.genesis()).and_then(|()| state.advance(&closed))
+        let answer = closed.check_certificates(example().before.genesis()).and_then(|()| state.advance(&closed));
+        Told { answer, sent: sent(&closed.entries(), Some(closed.record)) }
     };
-    assert!(folded(|_| {}).is_ok());
+    assert!(folded(|_| {}).answer.is_ok());
     vec.extend([
         refused("closed: signed by one of two validators", folded(|c| c.record_certificate.witnesses.truncate(1))),
         refused(

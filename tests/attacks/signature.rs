@@ -1,9 +1,11 @@
 //! Signatures that are not what they seem.
 
+use data_encoding::HEXLOWER;
+use serde_json::{Value, json};
 use templar_manifest::envelope::signed_bytes;
 use templar_manifest::*;
 
-use super::{Attack, refused};
+use super::{Attack, Told, refused};
 use crate::vectors::example;
 use crate::vectors::window::{key, miners, validators};
 
@@ -25,12 +27,29 @@ fn malleable(signature: &Signature) -> Signature {
     Signature::from_bytes(bytes)
 }
 
-pub(super) fn attacks() -> Vec<Attack> {
+/// A signed payload, which `expected` should have signed.
+fn sent(envelope: &Envelope, kind: Kind, expected: &PublicKey) -> Value {
+    json!({
+        "kind": kind.to_string(),
+        "payload": HEXLOWER.encode(&envelope.payload),
+        "signer": HEXLOWER.encode(envelope.signer.as_bytes()),
+        "signature": HEXLOWER.encode(envelope.signature.as_bytes()),
+        "expected": HEXLOWER.encode(expected.as_bytes()),
+    })
+}
+
+/// Opens a signed payload and checks who signed it.
+fn expect<T: Payload>(envelope: &Envelope, signer: &PublicKey) -> Told<(), EnvelopeError> {
+    let answer = envelope.open::<T>().and_then(|signed| signed.expect_signer(signer));
+    Told { answer: answer.map(drop), sent: sent(envelope, T::KIND, signer) }
+}
+
+pub(crate) fn attacks() -> Vec<Attack> {
     let honest = example().closed.contributions[0].envelope();
     let id = honest.id();
     let run = example().before.run();
     let miner = &miners()[0];
-    let open = |envelope: &Envelope| envelope.open::<Contribution>();
+    let open = |envelope: &Envelope| expect::<Contribution>(envelope, &envelope.signer);
     let signed_as = |signature: Signature| Envelope { signature, ..honest.clone() };
     let by = |bytes: &[u8]| signed_as(miner.sign(bytes));
     let contribution = Contribution::KIND;
@@ -50,7 +69,7 @@ pub(super) fn attacks() -> Vec<Attack> {
     *changed.payload.last_mut().unwrap() = 0;
     let loss = changed.payload.windows(13).position(|bytes| bytes == b"loss_nanonats").unwrap() + 13;
     changed.payload[loss + 8] ^= 1;
-    assert!(open(&honest).is_ok());
+    assert!(open(&honest).answer.is_ok());
     vec![
         refused("a changed payload", open(&changed)),
         refused(
@@ -59,11 +78,11 @@ pub(super) fn attacks() -> Vec<Attack> {
         ),
         refused("a contribution signed by another key", {
             let theirs = Signed::sign(example().closed.contributions[0].payload().clone(), &miners()[1]);
-            theirs.envelope().open::<Contribution>().unwrap().expect_signer(&miner.public())
+            expect::<Contribution>(&theirs.envelope(), &miner.public())
         }),
         refused("a score signed by another validator", {
             let theirs = Signed::sign(example().closed.scores[0].payload().clone(), &validators()[1]);
-            theirs.envelope().open::<Score>().unwrap().expect_signer(&validators()[0].public())
+            expect::<Score>(&theirs.envelope(), &validators()[0].public())
         }),
         refused("a signature over the bare hash", open(&by(id.as_bytes()))),
         refused("a signature for another kind", open(&by(&signed_bytes(Kind::Inbox, 0, Some(run), &id)))),
