@@ -1,0 +1,83 @@
+"""Bytes that were changed at random, and runs of which parts are missing: an answer, and never another exception."""
+
+import random
+import tempfile
+import unittest
+from pathlib import Path
+
+from verifier import entries, folder, payload
+from verifier.cbor import Refused
+from verifier.hashing import hash_of
+from verifier.report import Report
+from verifier.run import Run
+from verifier.tests.forge import ROOT, bytes_of, example
+
+FILES = sorted((ROOT / "manifests").glob("*"))
+
+
+def changed(data, dice):
+    """The bytes with one thing done to them that a disk or a stranger might do."""
+    data = bytearray(data)
+    at = dice.randrange(len(data))
+    kind = dice.randrange(5)
+    if kind == 0:
+        data[at] ^= 1 << dice.randrange(8)
+    elif kind == 1:
+        data[at] = dice.choice(b"\x00\x18\x1b\x5b\x5f\x7b\x80\x9b\x9f\xa0\xbf\xf6\xf9\xff")
+    elif kind == 2:
+        del data[at:at + dice.randrange(1, 40)]
+    elif kind == 3:
+        data[at:at] = bytes(dice.randrange(256) for _ in range(dice.randrange(1, 12)))
+    else:
+        data[at:at + 8] = (2**dice.randrange(64)).to_bytes(8, "big")
+    return bytes(data)
+
+
+class Hostile(unittest.TestCase):
+    def test_changed_payloads_and_entries(self):
+        dice = random.Random(1)
+        for file in FILES:
+            if file.suffix not in (".cbor", ".bin") or file.name.startswith(("delta", "trace")):
+                continue
+            data, decode = file.read_bytes(), payload.decode if file.suffix == ".cbor" else entries.decode
+            for _ in range(150):
+                try:
+                    decode(changed(data, dice))
+                except Refused:
+                    pass
+
+    def test_runs_without_some_of_their_entries(self):
+        dice, whole = random.Random(2), example()
+        for _ in range(60):
+            forged = whole.copy()
+            forged.entries = [entry for entry in forged.entries if dice.random() < 0.9]
+            run = Run(forged)
+            run.check()
+            self.assertIn(Report([run]).code, (0, 4, 5))
+
+    def test_folders_that_are_something_else(self):
+        with tempfile.TemporaryDirectory() as name:
+            place = Path(name)
+            for missing in (place, place / "nowhere"):
+                with self.assertRaises(folder.NotFound):
+                    folder.read(missing)
+            (place / f"inbox-{'0' * 64}.cbor").write_bytes(b"\xa3dbody" + b"\x9b" + b"\xff" * 8)
+            (place / f"delta-{'0' * 64}.bin").write_bytes(b"other bytes")
+            (place / f"vote-{'0' * 64}.witness.json").write_text("[" * 100_000)
+            (place / f"entry-{'0' * 64}.bin").write_bytes(b"\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")
+            run = Run(folder.read(place)[0])
+            run.check()
+            self.assertEqual(Report([run]).verdict, "mismatch")
+
+    def test_a_damaged_journal(self):
+        signed = [entry for _, entry in example().read.entries if isinstance(entry, payload.Signed)]
+        records = [bytes_of(entry, entry.signature) for entry in signed]
+        framed = b"".join(len(data).to_bytes(4, "little") + hash_of(data) + data for data in records)
+        for data, damaged in ((framed, False), (framed[:-7], False), (framed + bytes(50), False),
+                              (framed[:100] + b"\xff" + framed[101:], True), (framed[:-1] + b"\xff", True),
+                              (b"\xff" * 4 + framed[4:], True)):
+            with tempfile.TemporaryDirectory() as name:
+                (Path(name) / "journal").write_bytes(data)
+                read = folder.read(name)[0]
+                self.assertEqual([fault.is_ours for fault in read.faults], [True] * damaged)
+                self.assertLessEqual(len(read.entries), len(records))
