@@ -193,6 +193,7 @@ fn start(cli: Cli, environment: &Environment, network: NetworkAccess, printer: P
         let isa: Isa = name.parse().map_err(|error| usage(&error))?;
         Cpu::set_default_isa(isa).map_err(|error| usage(&error))?;
     }
+    signals::obey(printer);
     templar_model::recompute_by_default(environment.recompute);
     let recheck = environment.recheck.clone().map_err(|error| CommandError::says(Code::Usage, error))?;
     recheck.into_iter().for_each(templar_train::recheck_one_in);

@@ -256,13 +256,10 @@ impl Stop {
 
     /// Sends `true` when the node must stop.
     fn tell(self, runtime: &Handle, sender: watch::Sender<bool>) {
-        let signalled = sender.clone();
+        let (signalled, asked) = (sender.clone(), asked_to_stop());
         runtime.spawn(async move {
-            asked_to_stop().await;
+            asked.await;
             signalled.send_replace(true);
-            // A second Ctrl-C ends the process at once. Acknowledged entries are on the disk.
-            asked_to_stop().await;
-            std::process::exit(Code::Interrupted as i32);
         });
         if self == Self::WithStdin {
             std::thread::spawn(move || {

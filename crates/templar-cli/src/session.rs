@@ -4,7 +4,6 @@
 //! are on the disk.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use templar_home::access::Access;
 use templar_home::journal::Journal;
@@ -17,7 +16,6 @@ use templar_query::participation::Participation;
 
 use crate::error::{Code, CommandError};
 use crate::invocation::Invocation;
-use crate::signals::asked_to_stop;
 
 /// A home with one of its runs, open to write.
 pub(crate) struct RunSession {
@@ -99,19 +97,4 @@ fn keep(access: &Access) -> Result<KeepBlob, CommandError> {
     let store = store.ok_or_else(|| CommandError::says(Code::Failed, "the home is open for reading only"))?;
     let handle = access.runtime().handle().clone();
     Ok(Arc::new(move |bytes| handle.block_on(store.put(bytes))))
-}
-
-/// A flag that is set when this process is asked to stop. A second Ctrl-C ends the process at once.
-pub(crate) fn interruption(access: &Access) -> Arc<AtomicBool> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = interrupted.clone();
-    access.runtime().spawn(async move {
-        loop {
-            asked_to_stop().await;
-            if flag.swap(true, Ordering::Relaxed) {
-                std::process::exit(Code::Interrupted as i32);
-            }
-        }
-    });
-    interrupted
 }

@@ -1,50 +1,164 @@
-//! The signals by which a person or a system asks this program to stop.
+//! The signals by which a person or a system asks this program to stop: one rule for all commands.
 //!
-//! A command that works for long stops in order at the first of them, so nothing that it has done is lost.
+//! Ctrl-C (SIGINT), the signal with which systems end services (SIGTERM) and the closing of the terminal (SIGHUP) mean
+//! the same. A command that has something to finish, to keep or to clean up says so with [`asked_to_stop`] or
+//! [`stop_flag`]: at the first signal it ends in order. Any other command ends at once, and so does every command at
+//! the second signal. A node or a server that was asked to stop has done its work, and ends with exit code 0. A command
+//! that leaves its work undone ends with 130.
 
-use tokio::runtime::Runtime;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvError, channel};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use tokio::runtime::{Builder, Runtime};
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::error::{Code, CommandError};
+use crate::printer::Printer;
 
-/// Waits until this process is asked to stop: by Ctrl-C, by the signal with which systems end services, or because its
-/// terminal was closed.
-pub(crate) async fn asked_to_stop() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminated = signal(SignalKind::terminate()).ok();
-        // A command that was started with `nohup` outlives the terminal.
-        let mut hung_up = if hangup_ends_this() { signal(SignalKind::hangup()).ok() } else { None };
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            Some(()) = received(&mut terminated) => {}
-            Some(()) = received(&mut hung_up) => {}
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = tokio::signal::ctrl_c().await;
+/// What this process was asked, and how many parts of its command see to that.
+struct Asked {
+    flag: Arc<AtomicBool>,
+    told: watch::Sender<bool>,
+    seen_to: AtomicUsize,
 }
 
-/// Carries out a transfer, unless this process is asked to stop. The data that has come by then is kept. A second
-/// Ctrl-C ends the process at once.
+/// Signals are of the process, so there is one of these.
+static ASKED: LazyLock<Asked> =
+    LazyLock::new(|| Asked { flag: Arc::default(), told: watch::Sender::new(false), seen_to: AtomicUsize::new(0) });
+
+/// Listens for signals on a thread of its own, from now on. Without it, a signal ends this process as the system does.
+pub(crate) fn obey(printer: Printer) {
+    let (listening, listens) = channel();
+    let listen = move || {
+        let Ok(runtime) = Builder::new_current_thread().enable_io().build() else { return };
+        runtime.block_on(async {
+            let mut signals = Signals::new();
+            drop(listening);
+            signals.next().await;
+            ASKED.flag.store(true, Ordering::SeqCst);
+            ASKED.told.send_replace(true);
+            if ASKED.seen_to.load(Ordering::SeqCst) > 0 {
+                signals.next().await;
+            }
+            if let Some(clean) = CLEAN.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                clean();
+            }
+            let error = CommandError::says(Code::Interrupted, "interrupted");
+            error.report(&printer);
+            std::process::exit(error.code() as i32);
+        });
+    };
+    // Without a thread for them signals still end the process.
+    let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(listen);
+    let _: Result<(), RecvError> = listens.recv();
+}
+
+/// What is done before a signal ends this process at once.
+static CLEAN: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+
+/// Removes the half-written files among these when a signal ends this process at once. Those that are not there by then
+/// are passed over.
+pub(crate) fn removes(half_written: impl FnOnce() -> Vec<PathBuf> + Send + 'static) {
+    let clean = move || half_written().iter().for_each(|path| drop(std::fs::remove_file(path)));
+    *CLEAN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(clean));
+}
+
+/// Waits until this process is asked to stop. As long as the result lives, the first signal does not end the process.
+pub(crate) fn asked_to_stop() -> impl Future<Output = ()> + Send + 'static {
+    let (seen_to, mut told) = (SeenTo::new(), ASKED.told.subscribe());
+    async move {
+        let _ = told.wait_for(|told| *told).await;
+        drop(seen_to);
+    }
+}
+
+/// A flag that is set when this process is asked to stop. From now on the command sees to that: the first signal does
+/// not end the process.
+pub(crate) fn stop_flag() -> Arc<AtomicBool> {
+    ASKED.seen_to.fetch_add(1, Ordering::SeqCst);
+    ASKED.flag.clone()
+}
+
+/// The promise that a part of the command ends in order, as long as it lives.
+pub(crate) struct SeenTo;
+
+impl SeenTo {
+    fn new() -> Self {
+        ASKED.seen_to.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for SeenTo {
+    fn drop(&mut self) {
+        ASKED.seen_to.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Lets a command finish a file that it is writing: as long as the result lives, the first signal does not end the
+/// process.
+pub(crate) fn finishing() -> SeenTo {
+    SeenTo::new()
+}
+
+/// Carries out a transfer, unless this process is asked to stop. The data that has come by then is kept.
 pub(crate) fn interruptible<T>(runtime: &Runtime, transfer: impl Future<Output = T>) -> Result<T, CommandError> {
+    let stop = asked_to_stop();
     runtime.block_on(async {
         tokio::select! {
             done = transfer => return Ok(done),
-            () = asked_to_stop() => {}
+            () = stop => {}
         }
-        tokio::spawn(async {
-            asked_to_stop().await;
-            std::process::exit(Code::Interrupted as i32);
-        });
         let error = CommandError::says(Code::Interrupted, "interrupted; what has come is kept");
         Err(error.hint("run the same command again: it goes on where it stopped"))
     })
 }
 
+/// The signals that ask a process to stop.
+struct Signals {
+    #[cfg(unix)]
+    all: [Option<Signal>; 3],
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> Self {
+        // A command that was started with `nohup` outlives the terminal.
+        let hangup = hangup_ends_this().then(SignalKind::hangup);
+        let kinds = [Some(SignalKind::interrupt()), Some(SignalKind::terminate()), hangup];
+        Self { all: kinds.map(|kind| kind.and_then(|kind| signal(kind).ok())) }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> Self {
+        Self {}
+    }
+
+    /// Waits for the next of them.
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        {
+            let [interrupt, terminate, hangup] = &mut self.all;
+            tokio::select! {
+                Some(()) = received(interrupt) => {}
+                Some(()) = received(terminate) => {}
+                Some(()) = received(hangup) => {}
+                // None of them can be waited for.
+                else => std::future::pending().await,
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
 /// Waits for a signal. `None`, at once, if it is not waited for.
 #[cfg(unix)]
-async fn received(signal: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
+async fn received(signal: &mut Option<Signal>) -> Option<()> {
     signal.as_mut()?.recv().await
 }
 

@@ -11,7 +11,7 @@ use crate::duplicates::{Duplicates, OnDuplicate, SeenDocuments};
 use crate::encode::EncodedDocument;
 use crate::error::ImportError;
 use crate::progress::Progress;
-use crate::shard::{ShardSink, ShardWriter, rule_for};
+use crate::shard::{MAX_SHARDS, ShardSink, ShardWriter, rule_for};
 
 /// The share of one file in an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl<'a> Assembly<'a> {
     /// Appends a document of file number `file`.
     ///
     /// # Errors
-    /// [`ImportError::Sink`].
+    /// [`ImportError::Sink`], [`ImportError::TooManyShards`].
     pub(crate) fn push(&mut self, file: usize, document: &EncodedDocument) -> Result<(), ImportError> {
         let tokens = document.tokens.len() as u64;
         self.progress.made(tokens);
@@ -70,6 +70,10 @@ impl<'a> Assembly<'a> {
             return Ok(());
         }
         let parts = self.writer.push(&document.tokens)?;
+        // Two more may be unfinished.
+        if self.writer.shards() + 2 > MAX_SHARDS {
+            return Err(ImportError::TooManyShards { shard_tokens: self.dataset.shard_tokens });
+        }
         self.seen.note(document.digest, tokens, parts);
         self.dataset.documents += 1;
         if let Some(file) = self.files.get_mut(file) {

@@ -10,7 +10,7 @@ use templar_manifest::HeldOut;
 use crate::licence::LicenceError;
 use crate::listing::ListingError;
 use crate::part::PartError;
-use crate::shard::SinkError;
+use crate::shard::{MAX_SHARDS, SinkError};
 use crate::source::fault::{FileFault, RowFault};
 use crate::tokenizer::{ChatTemplateError, TokenizerError};
 
@@ -90,6 +90,15 @@ pub enum ImportError {
         /// A rule that would hold some out, unless there is hardly any text.
         fits: Option<HeldOut>,
     },
+    /// A manifest cannot name so many shards.
+    #[error("shards of {shard_tokens} tokens are too small: a dataset has at most {MAX_SHARDS} of them")]
+    TooManyShards {
+        /// The number of tokens in a full shard.
+        shard_tokens: u64,
+    },
+    /// The import was asked to stop.
+    #[error("interrupted; nothing was imported")]
+    Stopped,
     /// A shard cannot be kept.
     #[error("a shard cannot be stored")]
     Sink(#[from] SinkError),

@@ -18,7 +18,7 @@ use crate::source::ReadReport;
 ///
 /// # Errors
 /// [`PartError`] where a part is missing, twice there, damaged or from another import, and the errors of an import that
-/// finds too little text.
+/// finds too little text or is asked to stop.
 pub fn merge(paths: &[PathBuf], progress: &Progress, sink: &mut dyn ShardSink) -> Result<Imported, ImportError> {
     let parts = paths.iter().map(|path| PartReader::open(path)).collect::<Result<Vec<_>, _>>()?;
     let mut parts = complete(parts)?;
@@ -35,6 +35,9 @@ pub fn merge(paths: &[PathBuf], progress: &Progress, sink: &mut dyn ShardSink) -
     let mut assembly = Assembly::new(plan.dataset, names, plan.on_duplicate, sink, progress);
     let mut last = None;
     while let Some((place, from)) = first(&mut parts)? {
+        if progress.is_stopped() {
+            return Err(ImportError::Stopped);
+        }
         let part = &mut parts[from];
         let (file, batch) = (place.0 as usize, place.1);
         let is_owned = part.header.part.has_batch(batch, file, plan.files.len()) && file < plan.files.len();

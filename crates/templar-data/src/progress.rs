@@ -1,10 +1,12 @@
-//! How far an import has come, for whoever watches it.
+//! How far an import has come, for whoever watches it, and whether it is to end early.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Counts of an import that is under way. One thread imports, and others may look.
 #[derive(Debug, Default)]
 pub struct Progress {
+    stop: Arc<AtomicBool>,
     bytes: AtomicU64,
     rows: AtomicU64,
     tokens: AtomicU64,
@@ -22,6 +24,12 @@ pub struct ProgressNow {
 }
 
 impl Progress {
+    /// The counts of an import that ends with [`ImportError::Stopped`](crate::ImportError::Stopped) once `stop` is
+    /// true.
+    pub fn until(stop: Arc<AtomicBool>) -> Self {
+        Self { stop, ..Self::default() }
+    }
+
     /// The counts at this moment.
     pub fn now(&self) -> ProgressNow {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -31,6 +39,11 @@ impl Progress {
     pub(crate) fn read(&self, bytes: u64, rows: u64) {
         self.bytes.store(bytes, Ordering::Relaxed);
         self.rows.store(rows, Ordering::Relaxed);
+    }
+
+    /// Whether the import is to end.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     pub(crate) fn made(&self, tokens: u64) {

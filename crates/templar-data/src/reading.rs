@@ -39,7 +39,8 @@ impl FileReading<'_> {
     /// Reads the files in order, and feeds the batches of this machine's share.
     ///
     /// # Errors
-    /// The first file or row that cannot be read. All batches before it are fed.
+    /// The first file or row that cannot be read. All batches before it are fed. [`ImportError::Stopped`] where the
+    /// import was asked to stop.
     pub(crate) fn run(self, feed: Feed<'_, Batch>) -> Result<ReadReport, ImportError> {
         let mut report = ReadReport::default();
         let (mut number, mut bytes_before) = (0, 0);
@@ -49,6 +50,9 @@ impl FileReading<'_> {
             }
             let mut documents = input.documents(self.options, self.vocabulary)?;
             loop {
+                if self.progress.is_stopped() {
+                    return Err(ImportError::Stopped);
+                }
                 let (batch, failed) = batch_of(&mut documents, file, number);
                 let rows = report.rows + documents.report().rows;
                 self.progress.read(bytes_before + documents.bytes_read(), rows);

@@ -5,10 +5,13 @@
 //! unfinished shard of either part is in memory.
 
 use templar_blob::MemoryBlobs;
-use templar_manifest::{BlobId, HeldOut, Shard};
+use templar_manifest::{BlobId, HeldOut, MAX_PAYLOAD_BYTES, Shard};
 
 /// The most bytes that a shard may have. A manifest that lists a longer one is refused before anything is read.
 pub const MAX_SHARD_BYTES: u64 = 256 << 20;
+
+/// The most shards of a dataset: the names of so many fit into a manifest.
+pub(crate) const MAX_SHARDS: usize = MAX_PAYLOAD_BYTES / 64;
 
 /// A sink could not keep bytes; the cause is inside.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +121,11 @@ impl<'a> ShardWriter<'a> {
         Ok(parts)
     }
 
+    /// The number of shards that were written.
+    pub(crate) fn shards(&self) -> usize {
+        self.training.shards.len() + self.validation.shards.len()
+    }
+
     /// Writes the unfinished shards, and returns the shards to train on and those held out.
     pub(crate) fn finish(mut self) -> Result<(Vec<Shard>, Vec<Shard>), SinkError> {
         flush(&mut self.training, self.token_bytes, self.sink)?;
@@ -165,6 +173,30 @@ mod tests {
     fn stored(blobs: &MemoryBlobs, shards: &[Shard], token_bytes: u32) -> Vec<u32> {
         let read = |shard: &Shard| blobs.read(&shard.blob.hash(), MAX_SHARD_BYTES).unwrap();
         shards.iter().flat_map(|shard| decode_tokens(&read(shard), token_bytes).collect::<Vec<_>>()).collect()
+    }
+
+    #[test]
+    fn the_most_shards_fit_into_a_manifest() {
+        let blob = BlobId::of(b"");
+        let shards = vec![Shard { blob, tokens: u64::MAX }; MAX_SHARDS / 2];
+        let text = "x".repeat(1000);
+        let dataset = templar_manifest::Dataset {
+            name: text.clone(),
+            licence: text.clone(),
+            source: text,
+            tokenizer: blob,
+            vocab_size: u32::MAX,
+            end_token: 0,
+            start_token: Some(0),
+            chat_template: Some(blob),
+            token_bytes: 4,
+            documents: u64::MAX,
+            shard_tokens: u64::MAX,
+            held_out: HeldOut { block_tokens: u64::MAX, every: u64::MAX },
+            training: shards.clone(),
+            validation: shards,
+        };
+        assert!(templar_manifest::payload::encode(&dataset).len() <= MAX_PAYLOAD_BYTES);
     }
 
     #[test]

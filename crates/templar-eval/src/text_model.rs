@@ -32,8 +32,8 @@ pub struct Continuation {
     pub text: String,
     /// Its tokens, without the one that ended it.
     pub tokens: Vec<u32>,
-    /// Why it ended.
-    pub stop: StopReason,
+    /// Why it ended; `None` where the caller ended it.
+    pub stop: Option<StopReason>,
 }
 
 impl Continuation {
@@ -78,6 +78,18 @@ impl TextModel {
     /// The prompt cannot be tokenised or is too long for the model, a setting of the sampling is out of its range,
     /// or the computation fails.
     pub fn continue_text(&mut self, prompt: &Prompt<'_>) -> Result<Continuation, ContinueError> {
+        self.continue_while(prompt, || true)
+    }
+
+    /// Continues a prompt as long as `goes_on`, which is asked before each token.
+    ///
+    /// # Errors
+    /// Those of [`continue_text`](Self::continue_text).
+    pub fn continue_while(
+        &mut self,
+        prompt: &Prompt<'_>,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<Continuation, ContinueError> {
         let beginning = self.tokenizer.beginning(prompt.text)?;
         let mut generation = self.model.generate(Request {
             prompt: &beginning,
@@ -86,8 +98,12 @@ impl TextModel {
             ends: &self.ends,
             is_token: &self.is_token,
         })?;
-        let tokens = generation.by_ref().collect::<Result<Vec<u32>, _>>()?;
-        let stop = generation.stop().unwrap_or(StopReason::Length);
+        let mut tokens = Vec::new();
+        while goes_on() {
+            let Some(token) = generation.next().transpose()? else { break };
+            tokens.push(token);
+        }
+        let stop = generation.stop();
         let text = self.tokenizer.decode_after(&beginning, &tokens)?;
         Ok(Continuation { text, tokens, stop })
     }

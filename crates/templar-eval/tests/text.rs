@@ -73,8 +73,19 @@ fn only_tokens_of_the_tokenizer_are_generated() {
         let continued =
             text_model(&words(), 64).continue_text(&Prompt { text: "to", max_tokens: 30, sampling }).unwrap();
         assert!(continued.tokens.iter().all(|&token| token < 7), "{continued:?}");
-        assert_ne!(continued.stop, StopReason::Length);
+        assert_ne!(continued.stop, Some(StopReason::Length));
     }
+}
+
+#[test]
+fn a_caller_ends_a_text_and_keeps_what_there_is() {
+    let prompt = Prompt { text: "to", max_tokens: 20, sampling: HOT };
+    let whole = text_model(&words(), 7).continue_text(&prompt).unwrap();
+    let asked = std::cell::Cell::new(0);
+    let goes_on = || asked.replace(asked.get() + 1) < 2;
+    let cut = text_model(&words(), 7).continue_while(&prompt, goes_on).unwrap();
+    assert_eq!((cut.stop, &cut.tokens[..]), (None, &whole.tokens[..2]));
+    assert!(whole.text.starts_with(&cut.text));
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl ExploreArgs {
 pub(super) fn show(invocation: &Invocation, root: &Path, args: &ExploreArgs) -> CommandResult {
     let source = Source::open(root, args.run.as_deref()).map_err(|error| *error)?;
     let runtime = Runtime::new().map_err(|error| CommandError::new(Code::Failed, error))?;
+    let asked = asked_to_stop();
     runtime.block_on(async {
         let listener = TcpListener::bind(args.listen).await.map_err(|error| unbound(args.listen, &error))?;
         let address = listener.local_addr()?;
@@ -65,7 +66,7 @@ pub(super) fn show(invocation: &Invocation, root: &Path, args: &ExploreArgs) -> 
         }
         tokio::select! {
             () = serve(listener, site) => {}
-            () = asked_to_stop() => {}
+            () = asked => {}
         }
         Ok(Code::Ok)
     })

@@ -16,6 +16,7 @@ use super::generate::{Loaded, load};
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::path_text;
+use crate::signals;
 
 /// Write a checkpoint as a Hugging Face folder, or as a GGUF file
 ///
@@ -62,6 +63,8 @@ impl TypeName {
 pub(crate) fn run(invocation: &Invocation, args: &ExportArgs) -> CommandResult {
     let access = invocation.read()?;
     let loaded = load(&access, &args.checkpoint)?;
+    let (hf, gguf) = (args.hf.clone(), args.gguf.clone());
+    signals::removes(move || half_written(hf.as_deref(), gguf.as_deref()));
     let (kind, path) = match (&args.hf, &args.gguf) {
         (Some(dir), _) => {
             folder(&access, &loaded, dir, args)?;
@@ -87,6 +90,14 @@ pub(crate) fn run(invocation: &Invocation, args: &ExportArgs) -> CommandResult {
         loaded.model.positions()
     ));
     Ok(Code::Ok)
+}
+
+/// The files that an export writes beside their places. They lie in a folder that was new or empty.
+fn half_written(folder: Option<&Path>, file: Option<&Path>) -> Vec<PathBuf> {
+    let is_partial = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "partial");
+    let entries = folder.and_then(|folder| folder.read_dir().ok()).into_iter().flatten().flatten();
+    let beside = |path: &Path| Some(path.with_file_name(format!(".{}.partial", path.file_name()?.to_string_lossy())));
+    entries.map(|entry| entry.path()).filter(is_partial).chain(file.and_then(beside)).collect()
 }
 
 fn folder(access: &Access, loaded: &Loaded, dir: &Path, args: &ExportArgs) -> Result<(), CommandError> {

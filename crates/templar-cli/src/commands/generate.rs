@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 use templar_data::{ChatTemplate, Tokenizer};
@@ -19,6 +20,7 @@ use crate::compute::Compute;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::{count, path_text};
+use crate::signals::stop_flag;
 use crate::tokenizer_file;
 
 /// Continue a text with a checkpoint
@@ -129,7 +131,9 @@ pub(crate) fn run(invocation: &Invocation, args: &GenerateArgs) -> CommandResult
         seed: *Hash::of(format!("templar generate {seed}").as_bytes()).as_bytes(),
     });
     let prompt = Prompt { text: &args.prompt, max_tokens: args.tokens, sampling };
-    let continued = model.continue_text(&prompt)?;
+    // A text that is interrupted is worth reading too.
+    let stop = stop_flag();
+    let continued = model.continue_while(&prompt, || !stop.load(Ordering::SeqCst))?;
     let mut value = json!({
         "prompt": args.prompt, "text": continued.text, "tokens": continued.tokens.len(),
         "stop": stop_name(continued.stop), "seed": seed,
@@ -147,7 +151,7 @@ pub(crate) fn run(invocation: &Invocation, args: &GenerateArgs) -> CommandResult
     if let Some(seed) = seed.filter(|_| args.seed.is_none()) {
         invocation.printer.talk(format_args!("--seed {seed} repeats this text"));
     }
-    Ok(Code::Ok)
+    Ok(if continued.stop.is_some() { Code::Ok } else { Code::Interrupted })
 }
 
 /// A seed that nobody has chosen.
@@ -158,11 +162,12 @@ fn random_seed() -> Result<String, CommandError> {
     Ok(format!("{:08x}", u32::from_le_bytes(bytes)))
 }
 
-fn stop_name(stop: StopReason) -> &'static str {
+fn stop_name(stop: Option<StopReason>) -> &'static str {
     match stop {
-        StopReason::EndToken(_) => "end-token",
-        StopReason::Length => "length",
-        StopReason::Context => "context",
+        Some(StopReason::EndToken(_)) => "end-token",
+        Some(StopReason::Length) => "length",
+        Some(StopReason::Context) => "context",
+        None => "interrupted",
     }
 }
 
@@ -175,12 +180,13 @@ fn ended(continued: &Continuation, model: &TextModel) -> String {
         _ => format!("nothing that can be seen, {:?}: ", continued.text),
     };
     let reason = match continued.stop {
-        StopReason::EndToken(token) => {
+        Some(StopReason::EndToken(token)) => {
             let name = model.tokenizer().token(token).unwrap_or_default();
             format!("the model ended the text (with its end token, {name:?})")
         }
-        StopReason::Length => "as many as --tokens allows".to_owned(),
-        StopReason::Context => format!("the context of {} tokens is full", model.positions()),
+        Some(StopReason::Length) => "as many as --tokens allows".to_owned(),
+        Some(StopReason::Context) => format!("the context of {} tokens is full", model.positions()),
+        None => "interrupted".to_owned(),
     };
     format!("{unseen}{tokens}; {reason}")
 }

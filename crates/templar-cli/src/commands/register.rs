@@ -23,7 +23,7 @@ use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::{Listen, destination};
 use crate::printer::{Printer, alpha, amount};
-use crate::session::interruption;
+use crate::signals::stop_flag;
 
 /// The time that peers get to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -98,7 +98,7 @@ pub(crate) fn run(invocation: &Invocation, args: &RegisterArgs) -> CommandResult
         Some(asked) => Payment::Burn { amount_micros: asked.unwrap_or(node.state().members().burn_micros()) },
         None => {
             let hasher = WorkHasher::new(context.run, anchor.window, &anchor.seed, &owner.public(), &me);
-            work(invocation.printer, &access, hasher, node.state().members().hashes())?
+            work(invocation.printer, hasher, node.state().members().hashes())?
         }
     };
     let application = Application::new(context.run, certificate(payment), &owner);
@@ -187,8 +187,8 @@ fn print_member(invocation: &Invocation, owner: PublicKey, slot: u32, since: u64
 
 /// Searches for a nonce on all cores. Every hash has the same chance, so a search that starts again is no worse
 /// off than one that goes on.
-fn work(printer: Printer, access: &Access, hasher: WorkHasher, hashes: u64) -> Result<Payment, CommandError> {
-    let interrupted = interruption(access);
+fn work(printer: Printer, hasher: WorkHasher, hashes: u64) -> Result<Payment, CommandError> {
+    let interrupted = stop_flag();
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get()) as u64;
     let (tried, found) = (AtomicU64::new(0), AtomicBool::new(false));
     let limit = largest_digest(hashes);

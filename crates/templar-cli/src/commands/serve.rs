@@ -74,6 +74,7 @@ pub(crate) fn run(invocation: &Invocation, args: &ServeArgs) -> CommandResult {
     let (about, is_exact) = (served.about().clone(), served.is_exact());
     let server = runtime.block_on(Server::bind(args.bind, ServerSettings { limits, batching, keys }, served))?;
     let url = format!("http://{}/v1", server.addr());
+    let asked = asked_to_stop();
     invocation.printer.data(
         &json!({ "type": "serving", "url": url, "model": about.name, "checkpoint": about.checkpoint, "run": about.run,
             "licence": about.licence, "exact": is_exact }),
@@ -86,7 +87,7 @@ pub(crate) fn run(invocation: &Invocation, args: &ServeArgs) -> CommandResult {
         if let Some(followed) = followed.filter(|_| args.follow) {
             scope.spawn(move || follow(invocation, args, followed, &stopped, swap));
         }
-        runtime.block_on(server.run(asked_to_stop()));
+        runtime.block_on(server.run(asked));
         drop(stop);
     });
     Ok(Code::Ok)

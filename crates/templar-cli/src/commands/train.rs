@@ -22,7 +22,8 @@ use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::Listen;
 use crate::printer::{Printer, bytes, count};
-use crate::session::{RunSession, interruption};
+use crate::session::RunSession;
+use crate::signals::stop_flag;
 
 /// Train a window and sign the contribution; a closed window is trained again and compared
 ///
@@ -94,7 +95,7 @@ pub(crate) fn run(invocation: &Invocation, args: &TrainArgs) -> CommandResult {
 
 fn train(invocation: &Invocation, session: &RunSession, args: &TrainArgs) -> Result<Contribution, CommandError> {
     let steps = args.steps.unwrap_or(session.replica.context.genesis.inner.steps);
-    let interrupted = interruption(&session.access);
+    let interrupted = stop_flag();
     let mut watch = StepLog::new(invocation.printer, args.window, Some(interrupted));
     // This process serves no blobs, so it need not hide the new ones.
     let gate = |_: Vec<Hash>| {};

@@ -18,6 +18,11 @@ pub(super) fn import(error: &ImportError) -> Meaning {
             format!("`--held-out-every {} --held-out-tokens {}` would do for this text", rule.every, rule.block_tokens),
         ),
         ImportError::TooShort { fits: None, .. } => hint(Code::Failed, "import more text"),
+        ImportError::TooManyShards { shard_tokens } => hint(
+            Code::Failed,
+            format!("import again with larger shards, such as `--shard-tokens {}`", shard_tokens.saturating_mul(8)),
+        ),
+        ImportError::Stopped => hint(Code::Interrupted, "run the same command again; it begins anew"),
         ImportError::Empty => hint(
             Code::Failed,
             "rows without text, and rows that an option leaves out, give no documents; `--dry-run` shows those that do",
@@ -95,7 +100,7 @@ fn licence(error: &LicenceError) -> Meaning {
 
 fn part(error: &PartError) -> Meaning {
     match error {
-        PartError::Write(_) => plain(Code::Failed),
+        PartError::Write(source) => (Code::Failed, io(source).1),
         PartError::Io { source, .. } => io(source),
         PartError::NotAPart { .. } => hint(
             Code::Failed,

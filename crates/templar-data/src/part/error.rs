@@ -6,8 +6,8 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
     /// The file cannot be written.
-    #[error("the part cannot be written: {0}")]
-    Write(String),
+    #[error("the part cannot be written")]
+    Write(#[source] std::io::Error),
     /// The file cannot be opened.
     #[error("{} cannot be read", path.display())]
     Io {

@@ -1,6 +1,6 @@
 //! Writes part files.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use arrow_array::builder::{FixedSizeBinaryBuilder, LargeBinaryBuilder};
@@ -15,6 +15,7 @@ use templar_manifest::BlobId;
 use super::error::PartError;
 use super::{BLOB_KEY, CHECK_BYTES, PLAN_KEY, PartHeader, check, schema};
 use crate::encode::EncodedBatch;
+use crate::words;
 
 /// A row group ends where it has this many bytes, so that neither the writer nor the reader needs much memory.
 const GROUP_BYTES: usize = 32 << 20;
@@ -28,10 +29,10 @@ pub(crate) struct PartWriter<W: Write + Send> {
 impl<W: Write + Send> PartWriter<W> {
     /// Begins a part file. The texts that the dataset names beside its shards go into part 1.
     pub(crate) fn new(out: W, header: &PartHeader, texts: &[&[u8]]) -> Result<Self, PartError> {
-        let plan = serde_json::to_string(header).map_err(|error| PartError::Write(error.to_string()))?;
+        let plan = serde_json::to_string(header).map_err(unwritable)?;
         let mut metadata = vec![KeyValue::new(PLAN_KEY.to_owned(), plan)];
         for text in texts.iter().filter(|_| header.part.number() == 1) {
-            let value = str::from_utf8(text).map_err(|error| PartError::Write(error.to_string()))?;
+            let value = str::from_utf8(text).map_err(unwritable)?;
             metadata.push(KeyValue::new(format!("{BLOB_KEY}{}", BlobId::of(text)), value.to_owned()));
         }
         let properties = WriterProperties::builder()
@@ -47,16 +48,15 @@ impl<W: Write + Send> PartWriter<W> {
 
     /// Appends the documents of a batch.
     pub(crate) fn push(&mut self, batch: &EncodedBatch) -> Result<(), PartError> {
-        let file = u32::try_from(batch.file).map_err(|_| PartError::Write("too many files".to_owned()))?;
+        let file = u32::try_from(batch.file).map_err(|_| unwritable("there are too many files"))?;
         let rows = batch.documents.len();
         let mut checks = FixedSizeBinaryBuilder::with_capacity(rows, CHECK_BYTES as i32);
         let mut column = LargeBinaryBuilder::new();
         let mut bytes = Vec::new();
-        let wrong = |error: arrow_schema::ArrowError| PartError::Write(error.to_string());
         for document in &batch.documents {
             bytes.clear();
             document.tokens.iter().for_each(|token| bytes.extend_from_slice(&token.to_le_bytes()[..self.token_bytes]));
-            checks.append_value(check(file, batch.number, &bytes)).map_err(wrong)?;
+            checks.append_value(check(file, batch.number, &bytes)).map_err(unwritable)?;
             column.append_value(&bytes);
         }
         let columns: Vec<ArrayRef> = vec![
@@ -65,7 +65,7 @@ impl<W: Write + Send> PartWriter<W> {
             Arc::new(column.finish()),
             Arc::new(checks.finish()),
         ];
-        let rows = RecordBatch::try_new(schema(), columns).map_err(wrong)?;
+        let rows = RecordBatch::try_new(schema(), columns).map_err(unwritable)?;
         self.writer.write(&rows).map_err(failed)?;
         if self.writer.in_progress_size() >= GROUP_BYTES {
             self.writer.flush().map_err(failed)?;
@@ -80,5 +80,15 @@ impl<W: Write + Send> PartWriter<W> {
 }
 
 fn failed(error: ParquetError) -> PartError {
-    PartError::Write(error.to_string())
+    match error {
+        ParquetError::External(error) => match error.downcast::<io::Error>() {
+            Ok(error) => PartError::Write(*error),
+            Err(error) => unwritable(error),
+        },
+        error => unwritable(words::parquet(&error)),
+    }
+}
+
+fn unwritable(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PartError {
+    PartError::Write(io::Error::other(reason))
 }

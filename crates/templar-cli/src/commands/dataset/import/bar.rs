@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use templar_data::{Progress, ProgressNow};
 
 use crate::printer::{Printer, amount, bytes};
+use crate::signals::stop_flag;
 
 /// The time between two looks when a bar is drawn.
 const REDRAW_EVERY: Duration = Duration::from_millis(100);
@@ -16,8 +17,9 @@ const REDRAW_EVERY: Duration = Duration::from_millis(100);
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Does `work`, and shows its progress through files of `total` bytes. With `--quiet` and `--json` nothing is shown.
+/// The work ends early where this process is asked to stop.
 pub(crate) fn watched<T>(printer: Printer, total: u64, work: impl FnOnce(&Progress) -> T) -> T {
-    let progress = Progress::default();
+    let progress = Progress::until(stop_flag());
     std::thread::scope(|scope| {
         // The watcher ends when the sender is dropped, even where the work panics.
         let (_sender, ended) = channel();
