@@ -19,6 +19,8 @@ mod origin;
 mod out;
 mod power;
 mod resume;
+#[cfg(unix)]
+mod signals;
 mod sim;
 mod snapshots;
 mod store;

@@ -10,7 +10,7 @@
 //! peers.json        where other nodes were last reached
 //! store/            blobs (templar-store)
 //! runs/<run>/       one journal per run, the memory beside it, and ids that follow from its genesis
-//! work/             snapshots of a window under way
+//! work/             snapshots of a window under way, and the names of blobs of an import that has not ended
 //! node.sock         where a running node answers reading commands
 //! ```
 //!

@@ -2,8 +2,8 @@
 //!
 //! A blob that no run names stays too, unless its own bytes say that it is left over. Left over are a
 //! checkpoint or a state of one of these runs that was never recorded, a delta or a trace of a closed window
-//! that no cut names, and a part of a blob that nobody wants. Blobs that a person has put into the store by
-//! hand stay until a person removes them.
+//! that no cut names, a part of a blob that nobody wants, and a blob of an [`unfinished`] import. Blobs that a
+//! person has put into the store by hand stay until a person removes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -24,6 +24,7 @@ use crate::files::at;
 use crate::home::Home;
 use crate::journal::{Journal, JournalError};
 use crate::retention::{Record, Retention, Sort};
+use crate::unfinished;
 
 /// Manifests that no run names are looked for among blobs of up to this length. Traces and deltas are looked
 /// for up to the longest that a run of this home may have.
@@ -151,8 +152,15 @@ fn longest(context: &RunContext) -> u64 {
 /// Lists all blobs of a home's store by hash, each with its verdict, and the snapshots of windows that are closed.
 pub fn take(home: &Home, blobs: &dyn BlobSource, stock: &Stock) -> Result<(Vec<Held>, Vec<PathBuf>), InventoryError> {
     let mut runs = runs(home, blobs, None)?;
+    let unfinished = unfinished::listed(home)?;
+    if !unfinished.is_empty() {
+        // A dataset may be whole although its import was killed just before it could say so.
+        runs.longest = runs.longest.max(MAX_PAYLOAD_BYTES as u64);
+    }
     strays(blobs, stock, &mut runs)?;
-    let Runs { rule, open, .. } = runs;
+    let Runs { mut rule, open, .. } = runs;
+    // Last, since a dataset that is whole may have the same shards.
+    unfinished.into_iter().for_each(|blob| rule.may_go(Sort::Dataset, blob));
     let judged = |id: &Hash, bytes, whole, named_or: bool| {
         let (sort, stays) = rule.verdict(id).map_or((Sort::Other, named_or), |verdict| (verdict.sort, verdict.stays));
         Held { id: *id, bytes, sort, whole, stays }

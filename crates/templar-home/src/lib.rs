@@ -8,7 +8,7 @@
 //! * [`access`]: a home as a command uses it, also beside a running node ([`socket`], [`now`]).
 //! * [`device_cache`]: data that devices keep between processes, outside of homes.
 //! * [`retention`]: the rule on which blobs of a run must stay; [`inventory`]: the blobs of a home, and those
-//!   that may go.
+//!   that may go; [`unfinished`]: the blobs of an import that is under way.
 //! * [`shell`]: paths in the commands that people are told to run.
 //!
 //! Nothing here connects to a peer, and nothing here is a rule of the protocol.
@@ -51,6 +51,7 @@ pub mod replica;
 pub mod retention;
 pub mod shell;
 pub mod socket;
+pub mod unfinished;
 
 pub use error::HomeError;
 pub use home::{Home, HomeLock, is_open_to_others, read_key, write_key};

@@ -7,6 +7,7 @@ use serde::Serialize;
 use templar_home::access::Access;
 use templar_home::inventory::{self, Held};
 use templar_home::retention::Sort;
+use templar_home::unfinished;
 use templar_manifest::Hash;
 
 use crate::error::QueryError;
@@ -82,7 +83,13 @@ impl StoreInventory {
     /// The store does not list its blobs, or a run cannot be read, so it is unknown which blobs it needs.
     pub fn read(access: &Access) -> Result<Self, QueryError> {
         let stock = access.stock()?;
-        let (held, stale_snapshots) = inventory::take(&access.home, access.blobs(), &stock)?;
+        let (mut held, stale_snapshots) = inventory::take(&access.home, access.blobs(), &stock)?;
+        // Beside a node nobody can tell what is left behind from what that node writes.
+        if let Some(store) = access.store_to_read() {
+            let left_behind = access.runtime().block_on(store.left_behind(&unfinished::listed(&access.home)?))?;
+            let left = |(id, bytes)| Held { id, bytes, sort: Sort::Dataset, whole: false, stays: false };
+            held.extend(left_behind.into_iter().map(left));
+        }
         Ok(Self { held, torn: stock.torn, stale_snapshots })
     }
 

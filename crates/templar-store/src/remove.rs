@@ -12,7 +12,8 @@ use crate::convert::{from_iroh, io_error, to_iroh};
 use crate::{ListError, RemoveError, Store};
 
 impl Store {
-    /// Removes blobs, whether the whole blob is here or only a part of it. A name that is not here is no error.
+    /// Removes blobs, whether the whole blob is here or only a part of it, and what was [left
+    /// behind](Self::left_behind) of them. A name that is not here is no error.
     ///
     /// # Errors
     /// [`RemoveError::Busy`] while anything is imported. Nothing was removed then, and a later attempt may succeed.
@@ -24,8 +25,28 @@ impl Store {
             let untagged = self.blobs().tags().delete(id.to_string()).await;
             untagged.map_err(|error| RemoveError::Io(io_error(error)))?;
         }
-        let protected = self.all().await?.into_iter().filter(|id| !ids.contains(id)).map(|id| to_iroh(&id)).collect();
+        let known: BTreeSet<Hash> = self.all().await?.into_iter().collect();
+        for path in ids.difference(&known).flat_map(|id| disk.files_of(id)) {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(RemoveError::Io(error)),
+                _ => {}
+            }
+        }
+        let protected = known.difference(ids).map(to_iroh).collect();
         disk.collector.collect(protected).await.map_err(|_| RemoveError::Closed)
+    }
+
+    /// Which of these blobs have files here that the database does not know, with their bytes on the disk. A process
+    /// leaves them that is killed between the writing of a blob and that of its entry.
+    ///
+    /// # Errors
+    /// See [`ListError`].
+    pub async fn left_behind(&self, ids: &BTreeSet<Hash>) -> Result<Vec<(Hash, u64)>, ListError> {
+        let Some(disk) = self.disk() else { return Ok(Vec::new()) };
+        let known: BTreeSet<Hash> = self.all().await?.into_iter().collect();
+        let bytes =
+            |id: &Hash| disk.files_of(id).iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum::<u64>();
+        Ok(ids.difference(&known).map(|id| (*id, bytes(id))).filter(|(_, bytes)| *bytes > 0).collect())
     }
 
     /// The names of all blobs of which anything is here, sorted.

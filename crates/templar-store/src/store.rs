@@ -269,6 +269,21 @@ impl Store {
         Ok(bytes.into())
     }
 
+    /// The first bytes of a whole blob, verified: 1,024 of them, or all if it has fewer.
+    ///
+    /// # Errors
+    /// Those of [`get`](Self::get), except `TooLarge`.
+    pub async fn beginning(&self, id: &Hash) -> Result<Bytes, ReadError> {
+        let size = self.size_within(id, u64::MAX).await?;
+        let mut bytes = Vec::new();
+        let read = self.verify_ranges(id, size, ChunkRanges::chunk(0), |_, found| {
+            bytes.extend_from_slice(found);
+            Ok(())
+        });
+        read.await?;
+        Ok(bytes.into())
+    }
+
     /// The length of a whole blob, which must be at most `max_bytes`. A length beyond that is verified first, because
     /// the database that states it may be damaged.
     pub(crate) async fn size_within(&self, id: &Hash, max_bytes: u64) -> Result<u64, ReadError> {

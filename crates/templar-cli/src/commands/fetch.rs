@@ -9,6 +9,7 @@ use templar_home::access::{Access, AccessError};
 use templar_home::context::RunError;
 use templar_home::memory::Silence;
 use templar_home::replica::Replica;
+use templar_home::unfinished;
 use templar_manifest::{Hash, PublicKey, WindowIndex};
 use templar_net::{AnyTicket, BlobTicket, PeerAddr, Ticket, file_path};
 use templar_node::exchange::{self, Visit, Wanted};
@@ -25,7 +26,7 @@ use crate::invocation::Invocation;
 use crate::network::{Listen, destination, join, peers};
 use crate::printer::{bytes, count};
 use crate::session::sync;
-use crate::signals::interruptible;
+use crate::signals::{finishing, interruptible};
 
 /// Fetch a blob, a window or a whole run from peers; an interrupted transfer resumes
 ///
@@ -214,6 +215,7 @@ impl FetchJob<'_> {
             return Err(error.hint("try again when a peer that has it is online, or name one with --from TICKET"));
         }
         sync(self.access, &[*id])?;
+        unfinished::spare(&self.access.home, &[*id])?;
         write_out(self.args, self.access, id)
     }
 }
@@ -252,7 +254,9 @@ fn from_blob_ticket(invocation: &Invocation, args: &FetchArgs, ticket: &BlobTick
     let patience = Duration::from_secs(args.patience);
     let fetched = interruptible(access.runtime(), exchange::fetch_ticket(&to, ticket, patience))??;
     drop(bar);
-    sync(&access, &[&[fetched.root], &fetched.children[..]].concat())?;
+    let came = [&[fetched.root], &fetched.children[..]].concat();
+    sync(&access, &came)?;
+    unfinished::spare(&access.home, &came)?;
     if fetched.files.is_empty() {
         write_out(args, &access, &fetched.root)?;
     } else {
@@ -270,6 +274,7 @@ fn from_blob_ticket(invocation: &Invocation, args: &FetchArgs, ticket: &BlobTick
 
 fn write_out(args: &FetchArgs, access: &Access, id: &Hash) -> Result<(), CommandError> {
     let Some(path) = &args.out else { return Ok(()) };
+    let _seen_to = finishing();
     access.export(id, path, if args.force { Existing::Replace } else { Existing::Refuse })?;
     Ok(())
 }
@@ -292,6 +297,7 @@ fn write_files(args: &FetchArgs, access: &Access, files: &[(String, Hash)]) -> R
         let error = CommandError::says(Code::Usage, format_args!("{} is not empty", folder.display()));
         return Err(error.hint("name a new folder; the fetched blobs are in this home and are not fetched again"));
     }
+    let _seen_to = finishing();
     for (name, id) in files {
         let path = folder.join(file_path(name).unwrap_or_default());
         access.export(id, &path, Existing::Refuse)?;

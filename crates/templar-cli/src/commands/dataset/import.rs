@@ -1,8 +1,8 @@
 //! `templar dataset import`: files into shards and a manifest.
 //!
 //! The manifest depends only on the text, the tokenizer and the options, so the same import has the same hash
-//! on every machine. The manifest is stored last: an import that fails leaves no dataset. An import says which files it
-//! takes, and which it leaves out, before it reads anything.
+//! on every machine. The manifest is stored last: an import that fails or is interrupted leaves nothing. An import says
+//! which files it takes, and which it leaves out, before it reads anything.
 
 mod bar;
 mod listed;
@@ -12,18 +12,15 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use templar_data::{
-    ChatTemplate, Import, ImportOptions, Imported, Listing, OnDuplicate, ReadOptions, ShardSink, SinkError, bundled,
-};
-use templar_home::access::Access;
-use templar_manifest::{BlobId, DatasetId, Hash, HeldOut, payload};
+use templar_data::{ChatTemplate, Import, ImportOptions, Imported, Listing, OnDuplicate, ReadOptions, bundled};
+use templar_home::unfinished::Unfinished;
+use templar_manifest::{DatasetId, HeldOut, payload};
 
 use super::notes;
 use super::reading::ReadArgs;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::shown;
-use crate::session::sync;
 use crate::tokenizer_file;
 
 pub(super) use bar::watched;
@@ -87,32 +84,11 @@ pub(crate) struct ImportArgs {
     bundled: bool,
 }
 
-/// Puts the shards of an import into the store of the home.
-pub(super) struct StoreSink<'a> {
-    access: &'a Access,
-    kept: Vec<Hash>,
-}
-
-impl<'a> StoreSink<'a> {
-    pub(super) fn new(access: &'a Access) -> Self {
-        Self { access, kept: Vec::new() }
-    }
-
-    /// Stores the manifest, after which the dataset is there, and brings everything to the disk.
-    pub(super) fn finish(mut self, imported: &Imported) -> Result<DatasetId, CommandError> {
-        let id: DatasetId = self.access.put(payload::encode(&imported.dataset))?.into();
-        self.kept.push(id.hash());
-        sync(self.access, &self.kept)?;
-        Ok(id)
-    }
-}
-
-impl ShardSink for StoreSink<'_> {
-    fn put(&mut self, bytes: Vec<u8>) -> Result<BlobId, SinkError> {
-        let id = self.access.put(bytes).map_err(|error| SinkError(Box::new(error)))?;
-        self.kept.push(id);
-        Ok(BlobId::new(id))
-    }
+/// Stores the manifest, after which the dataset is there, and brings everything to the disk.
+pub(super) fn finish(mut import: Unfinished<'_>, imported: &Imported) -> Result<DatasetId, CommandError> {
+    let id = import.put(payload::encode(&imported.dataset))?.into();
+    import.keep()?;
+    Ok(id)
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &ImportArgs) -> CommandResult {
@@ -139,9 +115,9 @@ pub(crate) fn run(invocation: &Invocation, args: &ImportArgs) -> CommandResult {
             part::run(invocation, &args.part, &options.name, &import, &listing)
         };
     };
-    let mut sink = StoreSink::new(&access);
+    let mut sink = Unfinished::begin(&access);
     let imported = watched(printer, listing.bytes(), |progress| import.run(&listing, progress, &mut sink))?;
-    let id = sink.finish(&imported)?;
+    let id = finish(sink, &imported)?;
     report::imported(invocation, id, &imported, &listing.left_out, &options.read);
     Ok(Code::Ok)
 }
@@ -157,9 +133,9 @@ fn chat_template(named: Option<&Path>, tokenizer: &Path) -> Result<Option<ChatTe
 
 fn import_bundled(invocation: &Invocation) -> CommandResult {
     let access = invocation.write()?;
-    let mut sink = StoreSink::new(&access);
+    let mut sink = Unfinished::begin(&access);
     let imported = bundled::import(&mut sink)?;
-    let id = sink.finish(&imported)?;
+    let id = finish(sink, &imported)?;
     report::imported(invocation, id, &imported, &[], &ReadOptions::default());
     Ok(Code::Ok)
 }

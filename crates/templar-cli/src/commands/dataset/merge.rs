@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use templar_data::{ReadOptions, merge};
+use templar_home::unfinished::Unfinished;
 
-use super::import::{StoreSink, imported, watched};
+use super::import::{finish, imported, watched};
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::{count, shown};
@@ -23,9 +24,9 @@ pub(crate) fn run(invocation: &Invocation, args: &MergeArgs) -> CommandResult {
     let access = invocation.write()?;
     let paths = parts(&args.path)?;
     invocation.printer.talk(format!("joins {}", count(paths.len() as u64, "part")));
-    let mut sink = StoreSink::new(&access);
+    let mut sink = Unfinished::begin(&access);
     let merged = watched(invocation.printer, 0, |progress| merge(&paths, progress, &mut sink))?;
-    let id = sink.finish(&merged)?;
+    let id = finish(sink, &merged)?;
     imported(invocation, id, &merged, &[], &ReadOptions::default());
     Ok(Code::Ok)
 }

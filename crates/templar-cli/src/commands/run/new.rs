@@ -1,11 +1,13 @@
 //! `templar run new`: makes the genesis of a run from a model size or a folder, and the run's first checkpoint.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use templar_home::access::Access;
 use templar_home::configure::{self, Origin, RunPlan, Scale};
 use templar_home::context::{Put, RunContext};
 use templar_home::folder::Folder;
+use templar_home::unfinished::Unfinished;
 use templar_manifest::{Genesis, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, WeightRule, payload};
 use templar_query::find::{dataset, runs_named};
 use templar_query::runs::RunView;
@@ -186,11 +188,13 @@ fn refuse_used_name(access: &Access, genesis: &Genesis) -> Result<(), CommandErr
 }
 
 fn create(access: &Access, run: RunId, genesis: Vec<u8>, folder: Option<&Folder>) -> Result<(), CommandError> {
-    let put: Put<'_> = &|bytes| access.put(bytes);
+    let import = Mutex::new(Unfinished::begin(access));
+    let put: Put<'_> = &|bytes| import.lock().unwrap_or_else(PoisonError::into_inner).put(bytes);
     if let Some(folder) = folder {
         folder.keep(put)?;
     }
     put(genesis)?;
     RunContext::create(&access.home, access.blobs(), put, &|blobs| access.sync(blobs), run)?;
-    Ok(())
+    // Now the run names what was put.
+    Ok(import.into_inner().unwrap_or_else(PoisonError::into_inner).keep()?)
 }

@@ -1,6 +1,7 @@
 //! `templar store gc`: removes the blobs that no run of the home needs any more.
 
 use serde_json::json;
+use templar_home::unfinished;
 use templar_query::stock::StoreInventory;
 
 use super::locked::beside_a_node;
@@ -8,7 +9,7 @@ use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::printer::{bytes, count, table};
 
-/// Remove blobs that no run of the home needs: old checkpoints and states, and unfinished downloads
+/// Remove blobs that no run of the home needs: old checkpoints and states, and unfinished downloads and imports
 ///
 /// Datasets, contributions, deltas, traces, aggregates and records always stay. Checkpoints and states stay for
 /// the number of windows that genesis sets (`state_retention_windows`). An audit recomputes the removed ones.
@@ -29,6 +30,7 @@ pub(crate) fn run(invocation: &Invocation, args: &GcArgs) -> CommandResult {
         for path in &inventory.stale_snapshots {
             std::fs::remove_file(path)?;
         }
+        unfinished::forget(&access.home)?;
     }
     let mut rows = vec![["", "blobs", "bytes"].map(str::to_owned).to_vec()];
     let mut sorts = Vec::new();
