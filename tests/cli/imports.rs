@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::home::{Home, Said};
+use super::home::{Home, Said, hash};
+use super::store::damage;
 
 /// A home, and beside it a place for files to import.
 struct Desk {
@@ -127,6 +128,69 @@ fn a_name_is_made_fit_or_asked_for() {
     let (code, error) = desk.json(&[&["日本.jsonl"], &HOLD[..]].concat());
     assert_eq!(code, 2, "{error}");
     assert!(error["hint"].as_str().unwrap().contains("--name"), "{error}");
+}
+
+#[test]
+fn standard_input_is_a_file_like_another() {
+    let desk = Desk::new("piped");
+    desk.write("a.jsonl", 90);
+    let (_, named) = desk.json(&[&["a.jsonl"], &HOLD[..]].concat());
+    for path in ["-", "/dev/stdin"] {
+        let mut command = desk.import(&[&[path, "--name", "a"], &HOLD[..]].concat());
+        let input = fs::File::open(desk.at("a.jsonl")).unwrap();
+        let said = Said::of(command.arg("--json").stdin(input).output().unwrap());
+        assert_eq!((said.code, &said.last()["dataset"]), (0, &named["dataset"]), "{path}: {said:?}");
+    }
+}
+
+/// Datasets are found by name among the small blobs of a home, and the manifest of a large one is no small blob.
+#[test]
+fn a_long_manifest_is_found_by_its_name() {
+    let desk = Desk::new("long-manifest");
+    desk.write("a.jsonl", 90);
+    let (code, made) = desk.json(&[&["a.jsonl", "--shard-tokens", "1"], &HOLD[..]].concat());
+    assert_eq!(code, 0, "{made}");
+    let bytes =
+        fs::metadata(desk.home.path().join(format!("store/data/{}.data", hash(&made, "dataset")))).unwrap().len();
+    assert!(bytes > 64 << 10, "{bytes} bytes");
+    assert_eq!(desk.home.ok(["dataset", "show", "a"])["dataset"], made["dataset"]);
+    let listed = desk.home.ok(["dataset", "list"])["datasets"][0].clone();
+    assert_eq!((&listed["name"], &listed["shards"]), (&"a".into(), &made["shards"]));
+}
+
+#[test]
+fn a_list_says_what_is_damaged_or_missing() {
+    let desk = Desk::new("listed-datasets");
+    assert!(desk.home.say(["dataset", "list"]).err.contains("this home has no dataset"));
+    desk.write("a.jsonl", 2000);
+    let (_, made) = desk.json(&[&["a.jsonl"], &HOLD[..]].concat());
+    let listed = |code: i32, arguments: &[&str]| {
+        let list = desk.home.fails(code, [&["dataset", "list"], arguments].concat()).last();
+        list["datasets"][0].clone()
+    };
+    let whole = listed(0, &["--verify"]);
+    assert_eq!(
+        (&whole["dataset"], &whole["documents"], &whole["licence"]),
+        (&made["dataset"], &2000.into(), &"CC0-1.0".into())
+    );
+    assert_eq!((&whole["missing"], &whole["faults"], &whole["runs"]), (&json!([]), &json!([]), &json!([])));
+
+    // A bit of a shard: only reading finds it.
+    let manifest = desk.home.ok(["dataset", "show", "a"])["manifest"].clone();
+    let shard = hash(&manifest["training"][0], "blob");
+    damage(&desk.home, &shard);
+    assert_eq!(listed(0, &[])["faults"], json!([]));
+    let found = listed(5, &["--verify"])["faults"].clone();
+    assert!(found[0].as_str().unwrap().contains(&shard), "{found}");
+    // A bit of the manifest: then nobody knows that it was one.
+    damage(&desk.home, &hash(&made, "dataset"));
+    let list = desk.home.fails(5, ["dataset", "list"]).last();
+    assert_eq!((&list["datasets"], &list["unread"]), (&json!([]), &json!([made["dataset"]])));
+    let said = desk.home.say(["dataset", "list"]);
+    assert!(
+        said.err.contains("may be the manifest of a dataset") && said.err.contains("`templar store scrub`"),
+        "{said:?}"
+    );
 }
 
 /// The hint's own values do.

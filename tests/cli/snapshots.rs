@@ -28,12 +28,13 @@ fn the_answers_about_a_small_run_are_the_ones_that_are_kept() {
     let score = hash(&home.ok(["score", "--window", "0"]), "score");
     home.ok(["close", "--window", "0"]);
     let (delta, trace) = (hash(&trained, "delta"), hash(&trained, "trace"));
-    let questions: [(&str, &[&str]); 18] = [
+    let questions: [(&str, &[&str]); 19] = [
         ("status", &["status"]),
         ("log", &["log"]),
         ("run-list", &["run", "list"]),
         ("run-show", &["run", "show"]),
         ("dataset-show", &["dataset", "show", "shakespeare"]),
+        ("dataset-list", &["dataset", "list"]),
         ("show-record", &["show", "w0"]),
         ("show-checkpoint", &["show", "@"]),
         ("show-score", &["show", &score]),

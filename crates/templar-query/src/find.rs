@@ -91,7 +91,7 @@ pub fn dataset(access: &Access, text: &str) -> Result<(DatasetId, Dataset), Quer
                     let known = datasets.iter().map(|(id, _)| *id).collect();
                     Some(resolve(&prefix, &known)?)
                 }
-                (0, _) => match index.unread() {
+                (0, _) => match index.into_unread() {
                     // It may have the name.
                     Some(error) => return Err(error.into()),
                     None => None,

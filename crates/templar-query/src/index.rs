@@ -7,16 +7,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use templar_blob::ReadError;
 use templar_home::access::Access;
-use templar_home::context::RunContext;
+use templar_home::context::{RunContext, read_manifest};
 use templar_home::journal::Journal;
-use templar_manifest::{Hash, Kind, MAX_PAYLOAD_BYTES, PublicKey, RunId, payload};
+use templar_manifest::{Genesis, Hash, Kind, MAX_PAYLOAD_BYTES, PublicKey, RunId, payload};
 use templar_protocol::Entry;
+use templar_store::Store;
 
 use crate::error::QueryError;
 use crate::manifest_view::{self, ObjectKind};
 
-/// The longest blob, in bytes, that is tried as a manifest although no other manifest names it.
+/// The longest blob, in bytes, that is read as a manifest although no other manifest names it. Of longer ones the
+/// beginning is looked at first.
 const STRAY_MANIFEST_BYTES: u64 = 64 << 10;
+
+/// The beginning of every manifest: a map of three fields, of which the first one is `body`.
+const BEGINNING: &[u8] = b"\xa3\x64body";
 
 /// An object that a home knows of.
 #[derive(Debug, Clone)]
@@ -51,13 +56,13 @@ pub struct IndexFault {
 #[derive(Debug, Default)]
 pub struct HomeIndex {
     objects: BTreeMap<Hash, KnownObject>,
-    /// The blobs of the store with their lengths in bytes; empty while a node runs in the home.
+    /// The blobs of the store with their lengths in bytes; an index of journals has none while a node runs in the home.
     pub stored: BTreeMap<Hash, u64>,
     /// The zero states that miners start from. Manifests name them, and no store keeps them.
     pub zero_states: BTreeSet<Hash>,
     /// Manifests that cannot be read or do not decode.
     pub faults: Vec<IndexFault>,
-    unread: Option<ReadError>,
+    unread: BTreeMap<Hash, ReadError>,
 }
 
 impl HomeIndex {
@@ -85,21 +90,32 @@ impl HomeIndex {
     }
 
     /// Indexes the small blobs of the home that are manifests, whether a run names them or not, without any journal.
-    /// A node that runs in the home lists no blobs, so what the journals name is indexed then.
+    /// Beside a running node, which gives no beginnings of blobs, long ones are found only where a run names them.
     ///
     /// # Errors
-    /// The store cannot be listed; beside a running node, a journal is damaged.
+    /// The blobs cannot be listed, or the directory of the runs cannot be read.
     pub fn of_manifests(access: &Access) -> Result<Self, QueryError> {
-        let Some(store) = access.store_to_read() else { return Self::build(access, None) };
-        let stored = access.runtime().block_on(store.list())?.into_iter().collect();
+        let stored = access.stock()?.whole.into_iter().collect();
         let mut index = Self { stored, ..Self::default() };
         index.add_stray(access);
+        for run in access.home.runs()? {
+            let Ok(genesis) = read_manifest::<Genesis>(access.blobs(), &run.hash()) else { continue };
+            let id = genesis.dataset.hash();
+            if let Ok(bytes) = access.blobs().read(&id, MAX_PAYLOAD_BYTES as u64) {
+                index.know(id, ObjectKind::Manifest(Kind::Dataset)).payload = Some(bytes.into());
+            }
+        }
         Ok(index)
     }
 
-    /// The first error of a small blob that is here and could not be read, so that nobody knows what it is.
-    pub fn unread(self) -> Option<ReadError> {
-        self.unread
+    /// The small blobs that are here and cannot be read, so that nobody knows what they are, each with the error.
+    pub fn unread(&self) -> &BTreeMap<Hash, ReadError> {
+        &self.unread
+    }
+
+    /// The first error of such a blob.
+    pub fn into_unread(self) -> Option<ReadError> {
+        self.unread.into_values().next()
     }
 
     fn add_run(&mut self, access: &Access, run: RunId) -> Result<(), QueryError> {
@@ -123,11 +139,15 @@ impl HomeIndex {
     /// Adds manifests that no journal names, such as audits and datasets that no run uses yet.
     fn add_stray(&mut self, access: &Access) {
         let stored = self.stored.clone();
-        for (id, _) in stored.into_iter().filter(|(_, size)| *size <= STRAY_MANIFEST_BYTES) {
-            let bytes = match access.blobs().read(&id, STRAY_MANIFEST_BYTES) {
+        for (id, size) in stored.into_iter().filter(|(_, size)| *size <= MAX_PAYLOAD_BYTES as u64) {
+            // The manifest of a large dataset is long, and so is a delta. Damage of what is no manifest is not told.
+            if size > STRAY_MANIFEST_BYTES && !can_begin(access, &id) {
+                continue;
+            }
+            let bytes = match access.blobs().read(&id, MAX_PAYLOAD_BYTES as u64) {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    self.unread.get_or_insert(error);
+                    self.unread.insert(id, error);
                     continue;
                 }
             };
@@ -215,4 +235,10 @@ impl HomeIndex {
             .filter(move |(_, object)| object.kind == ObjectKind::Manifest(kind))
             .filter_map(|(id, object)| object.payload.as_ref().map(|payload| (id, payload)))
     }
+}
+
+/// Whether a blob of the store begins as a manifest does. Beside a running node nobody can say.
+fn can_begin(access: &Access, id: &Hash) -> bool {
+    let beginning = |store: &Store| access.runtime().block_on(store.beginning(id));
+    access.store_to_read().is_some_and(|store| beginning(store).is_ok_and(|bytes| bytes.starts_with(BEGINNING)))
 }

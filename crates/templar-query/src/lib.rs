@@ -12,6 +12,7 @@
 //! | Where does the run stand, and who is awaited? | [`status`], [`participation`] |
 //! | Which windows are closed? | [`log`] |
 //! | Which runs are there, and how are they configured? | [`runs`] |
+//! | Which datasets are there, and how much of each? | [`datasets`] |
 //! | How did a validator measure the contributions? | [`score`] |
 //! | Why was a miner paid what it was paid? | [`explain`] |
 //! | Who contradicted itself, and what was slashed? | [`evidence`] |
@@ -80,6 +81,7 @@
 //! ```
 
 pub mod audit;
+pub mod datasets;
 mod error;
 pub mod evidence;
 pub mod explain;

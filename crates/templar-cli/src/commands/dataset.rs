@@ -1,7 +1,8 @@
-//! `templar dataset`: imports text as content-addressed tokens, and shows and checks datasets.
+//! `templar dataset`: imports text as content-addressed tokens, and lists, shows and checks datasets.
 
 mod facts;
 mod import;
+mod list;
 mod merge;
 mod notes;
 mod reading;
@@ -17,11 +18,12 @@ use crate::invocation::Invocation;
 use crate::printer::{bytes, count};
 use crate::verdict;
 
-/// Import, show and check datasets: tokenised text in shards
+/// Import, list, show and check datasets: tokenised text in shards
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum DatasetCommand {
     Import(Box<import::ImportArgs>),
     Merge(merge::MergeArgs),
+    List(list::ListArgs),
     /// Print the name, licence, source and sizes of a dataset
     Show(NamedDataset),
     /// Print one page of a dataset as text
@@ -55,6 +57,7 @@ pub(crate) fn run(invocation: &Invocation, command: &DatasetCommand) -> CommandR
     match command {
         DatasetCommand::Import(args) => import::run(invocation, args),
         DatasetCommand::Merge(args) => merge::run(invocation, args),
+        DatasetCommand::List(args) => list::run(invocation, args),
         DatasetCommand::Show(args) => show(invocation, args),
         DatasetCommand::Sample(args) => page(invocation, args),
         DatasetCommand::Verify(args) => check(invocation, args),
