@@ -34,6 +34,7 @@ pub use saved::SavedSettings;
 pub use template::{ChatTemplate, ChatTemplateError, MAX_CHAT_TEMPLATE_BYTES};
 
 use crate::guard::guarded;
+use crate::words;
 
 /// How the pointer begins that Git LFS leaves where a file was not downloaded.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
@@ -285,7 +286,7 @@ impl Parsed {
         }
         let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(json))
             .and_then(|parsed| parsed.map_err(|error| error.to_string()))
-            .map_err(TokenizerError::Parse)?;
+            .map_err(|said| TokenizerError::Parse(words::tokenizer(json, &said)))?;
         if let ModelWrapper::BPE(bpe) = inner.get_model()
             && bpe.dropout.is_some_and(|dropout| dropout != 0.0)
         {

@@ -42,6 +42,28 @@ fn the_shipped_tokenizer() {
     assert!(matches!(tokenizer.decode(&[2048]), Err(TokenizerError::Decode(_))));
 }
 
+/// Patterns are read as Oniguruma reads them, which the wheel of tokenizers has: `{1,3}+` repeats, and `^` begins a
+/// line.
+#[test]
+fn patterns_have_the_meaning_that_they_have_in_python() {
+    let said = |pattern: &str, text: &str| {
+        let end = json!({ "id": 0, "content": "<|endoftext|>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true });
+        let split =
+            json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false });
+        let words = ["<|endoftext|>", "[UNK]", "1234567", "123", "456", "7", "a", "\n", "\na"];
+        let vocab: serde_json::Map<String, Value> =
+            words.iter().zip(0..).map(|(&word, id)| (word.into(), json!(id))).collect();
+        let model = json!({ "type": "WordLevel", "vocab": vocab, "unk_token": "[UNK]" });
+        let json = json!({ "version": "1.0", "truncation": null, "padding": null, "added_tokens": [end],
+            "normalizer": null, "pre_tokenizer": split, "post_processor": null, "decoder": null, "model": model });
+        parse(&json).unwrap().encode(text).unwrap()
+    };
+    assert_eq!(said(r"\p{N}{1,3}+", "1234567"), [2]);
+    assert_eq!(said(r"\p{N}{1,3}", "1234567"), [3, 4, 5]);
+    assert_eq!(said("^a", "a\na"), [6, 7, 6]);
+}
+
 #[test]
 fn settings_that_do_not_depend_on_the_text_are_off() {
     let plain = parse(&shipped()).unwrap();

@@ -335,6 +335,18 @@ fn paths(value: &Value, prefix: &str, found: &mut Vec<String>) {
     }
 }
 
+/// The kind of a value, for people.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Number(_) => "a number",
+        Value::Bool(_) => "true or false",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a group of values",
+        Value::Null => "nothing",
+    }
+}
+
 /// All keys that `--set` takes.
 fn keys(genesis: &Genesis) -> Vec<String> {
     let mut found = Vec::new();
@@ -357,7 +369,8 @@ fn override_with(genesis: &Genesis, settings: &[String]) -> Result<Genesis, Conf
         let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
         let before = std::mem::replace(place, value);
         if let Err(error) = serde_json::from_value::<Genesis>(tree.clone()) {
-            return Err(ConfigureError::Value(format!("{key}: {error} (it was {before})")));
+            let kind = kind(&before);
+            return Err(ConfigureError::Value(format!("{key} is {before}, {kind}, and cannot be {text} ({error})")));
         }
     }
     serde_json::from_value(tree).map_err(wrong)

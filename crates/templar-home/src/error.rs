@@ -73,7 +73,7 @@ pub enum HomeError {
         source: io::Error,
     },
     /// The file system gives an error.
-    #[error("{path}")]
+    #[error("cannot use {path}")]
     Io {
         /// The file or directory.
         path: PathBuf,

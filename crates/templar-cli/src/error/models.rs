@@ -86,6 +86,15 @@ pub(super) fn hugging_face(error: &hf::ImportError) -> Meaning {
             hint(Code::Failed, "leave one of the keys in config.json, the one that is meant")
         }
         Error::GenerateOnly { .. } => hint(Code::Failed, "`templar generate --from DIR` continues a text with it"),
+        Error::Parse { .. } | Error::Truncated { .. } => hint(
+            Code::Failed,
+            "get the file again from where the model comes from; transformers writes such files whole",
+        ),
+        Error::Missing { .. } | Error::Extra { .. } | Error::Shape { .. } => hint(
+            Code::Failed,
+            "config.json and the weights are of different models, or a file of the weights is missing: get the folder again",
+        ),
+        Error::Dtype { .. } => hint(Code::Failed, CONVERT),
         Error::TiedHeadDiffers { .. } => {
             hint(Code::Failed, "set tie_word_embeddings to false in config.json, if the head is meant to differ")
         }
@@ -131,6 +140,9 @@ pub(super) fn generate(error: &GenerateError) -> Meaning {
     match error {
         GenerateError::EmptyPrompt | GenerateError::Temperature | GenerateError::TopP => plain(Code::Usage),
         GenerateError::PromptTooLong { .. } => hint(Code::Usage, "give the end of the text only"),
+        GenerateError::Candle(_) => {
+            hint(Code::Failed, "config.json may describe another model than the weights: get the folder again")
+        }
         _ => plain(Code::Failed),
     }
 }

@@ -15,6 +15,7 @@ use super::{BLOB_KEY, FORMAT, PLAN_KEY, PartHeader, check, schema};
 use crate::encode::EncodedDocument;
 use crate::guard::guarded;
 use crate::shard::decode_tokens;
+use crate::words;
 
 /// Rows that are in memory at a time.
 const ROWS: usize = 64;
@@ -46,7 +47,7 @@ impl PartReader {
         let metadata = builder.metadata().file_metadata().key_value_metadata().map(Vec::as_slice).unwrap_or_default();
         let plan = metadata.iter().find(|pair| pair.key == PLAN_KEY).and_then(|pair| pair.value.as_ref());
         let plan = plan.ok_or_else(|| not_a_part(format!("its metadata has no {PLAN_KEY}")))?;
-        let header: PartHeader = serde_json::from_str(plan).map_err(|error| not_a_part(error.to_string()))?;
+        let header: PartHeader = serde_json::from_str(plan).map_err(|error| not_a_part(words::json(&error)))?;
         if header.plan.format != FORMAT {
             return Err(not_a_part(format!("its format is {}, and {FORMAT} is known", header.plan.format)));
         }
@@ -97,7 +98,7 @@ impl PartReader {
     }
 }
 
-/// Calls into the parquet crate; an error or a panic there comes back as its text.
+/// Calls into the parquet crate; an error or a panic there comes back in words.
 fn call<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
-    guarded(work).and_then(|done| done.map_err(|error| error.to_string()))
+    guarded(work).and_then(|done| done.map_err(|error| words::parquet(&error)))
 }

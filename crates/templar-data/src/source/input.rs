@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::fault::FileFault;
 use super::gzip::Gunzip;
 use super::kind::{Compression, MAGIC_BYTES};
+use crate::words;
 
 /// The bytes that any input may expand to.
 const FREE_BYTES: u64 = 256 << 20;
@@ -88,11 +89,13 @@ impl<R> Expanding<R> {
         if error.raw_os_error().is_some() || error.get_ref().is_some_and(|inner| inner.is::<FileFault>()) {
             return error;
         }
-        let reason = match error.kind() {
-            io::ErrorKind::UnexpectedEof => "it ends too early".to_owned(),
-            _ => error.to_string(),
-        };
-        FileFault::Damaged { format: self.compression.article(), reason }.into()
+        let format = self.compression.article();
+        if words::is_of_memory(&error) {
+            let reason = format!("decompressing it takes more memory than is given here ({error})");
+            let hint = "decompress it first, as with `zstd -d --long=31`, and import what comes out of it";
+            return FileFault::OtherForm { format, reason, hint }.into();
+        }
+        FileFault::Damaged { format, reason: words::compressed(&error) }.into()
     }
 }
 

@@ -14,6 +14,7 @@ use super::document::Found;
 use super::fault::RowFault;
 use super::mend::mend;
 use super::turns::TurnValue;
+use crate::words;
 
 /// Columns that an error lists.
 pub(super) const LISTED: usize = 32;
@@ -40,7 +41,7 @@ impl Field {
             return found(value, mended.halves);
         }
         Err(match std::str::from_utf8(json) {
-            Ok(_) => RowFault::BadJson(error.to_string()),
+            Ok(_) => RowFault::BadJson(words::json(&error)),
             Err(_) => RowFault::NotUtf8,
         })
     }

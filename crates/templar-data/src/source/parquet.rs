@@ -33,6 +33,7 @@ use super::document::{Found, ReadRows};
 use super::fault::FileFault;
 use super::format::Format;
 use crate::guard::guarded;
+use crate::words;
 use pages::Pages;
 
 /// Rows of a batch.
@@ -170,15 +171,7 @@ fn damaged(reason: String) -> FileFault {
     FileFault::damaged(Format::Parquet, reason)
 }
 
-/// Calls into the parquet crate; an error or a panic there comes back as its text.
+/// Calls into the parquet crate; an error or a panic there comes back in words.
 fn call<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
-    guarded(work).and_then(|done| done.map_err(|error| said(&error.to_string()).to_owned()))
-}
-
-/// A message of the parquet crate without the names of the errors around it.
-fn said(mut message: &str) -> &str {
-    for prefix in ["External: ", "Arrow: ", "Parquet argument error: ", "Parquet error: "] {
-        message = message.strip_prefix(prefix).unwrap_or(message);
-    }
-    message
+    guarded(work).and_then(|done| done.map_err(|error| words::parquet(&error)))
 }

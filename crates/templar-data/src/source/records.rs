@@ -19,6 +19,7 @@ use super::parquet::pages::Pages;
 use super::turns::TurnValue;
 use super::{InputFile, Sniffed, array, at_any_place};
 use crate::error::ImportError;
+use crate::words;
 
 /// The longest row, in bytes.
 const MAX_ROW_BYTES: usize = 16 << 20;
@@ -55,7 +56,7 @@ pub fn read_records(path: &Path) -> Result<Vec<Record>, ImportError> {
         if bytes > MAX_TABLE_BYTES {
             return Err(at(RowFault::TooLong { max_bytes: MAX_TABLE_BYTES }));
         }
-        let fields = serde_json::to_value(&value).map_err(|error| at(RowFault::BadJson(error.to_string())))?;
+        let fields = serde_json::to_value(&value).map_err(|error| at(RowFault::BadJson(words::json(&error))))?;
         records.push(Record { row, fields });
     }
     Ok(records)
@@ -100,7 +101,7 @@ impl<R: BufRead + Send> ReadRows for JsonLines<R> {
             }
             let line = self.0.line().trim_ascii();
             if !line.is_empty() {
-                let parsed = serde_json::from_slice(line).map_err(|error| RowFault::BadJson(error.to_string()));
+                let parsed = serde_json::from_slice(line).map_err(|error| RowFault::BadJson(words::json(&error)));
                 return Ok(Some((row, parsed.map_or_else(Found::Bad, Found::Turns))));
             }
         }
@@ -121,7 +122,7 @@ impl Elements {
             return Err(FileFault::damaged(Format::Jsonl, format!("it is longer than {MAX_TABLE_BYTES} bytes")));
         }
         let elements: Vec<TurnValue> =
-            serde_json::from_slice(&bytes).map_err(|error| FileFault::damaged(Format::Jsonl, error.to_string()))?;
+            serde_json::from_slice(&bytes).map_err(|error| FileFault::damaged(Format::Jsonl, words::json(&error)))?;
         Ok(Self { elements: elements.into_iter(), row: 0 })
     }
 }

@@ -99,7 +99,8 @@ impl Attributes {
     /// Reads extended attributes of POSIX.
     fn read(&mut self, attributes: &[u8]) -> Result<(), FileFault> {
         for attribute in PaxExtensions::new(attributes) {
-            let attribute = attribute.map_err(|error| damaged(error.to_string()))?;
+            let attribute =
+                attribute.map_err(|error| damaged(format!("an attribute of a header is malformed ({error})")))?;
             let value = || attribute.value_bytes().to_vec();
             match attribute.key_bytes() {
                 b"GNU.sparse.name" => (self.path, self.is_sparse) = (Some(value()), true),
@@ -156,7 +157,7 @@ impl<R: BufRead> TarRows<R> {
             let Some(block) = self.header()? else { return Ok(None) };
             let header = Header::from_byte_slice(&block);
             check_sum(header, &block)?;
-            let size = header.entry_size().map_err(|error| damaged(error.to_string()))?;
+            let size = header.entry_size().map_err(|error| damaged(format!("a header states no length ({error})")))?;
             match header.entry_type() {
                 EntryType::GNULongName => {
                     let mut name = self.small(size)?;

@@ -17,6 +17,7 @@ use crate::source::fault::FileFault;
 use crate::source::input::Taken;
 use crate::source::kind::{ARROW_CONTINUATION, ARROW_FILE};
 use crate::source::whole::Whole;
+use crate::words;
 
 /// The bytes after the table of contents: its length in four bytes, and the mark of a file.
 const TAIL_BYTES: usize = 10;
@@ -34,7 +35,7 @@ impl File {
     pub(super) fn open(whole: Whole, taken: Taken) -> Result<(Self, Schema), FileFault> {
         let footer = footer(&whole)?;
         taken.add(footer.len() as u64);
-        let footer = root_as_footer(&footer).map_err(|error| damaged(error.to_string()))?;
+        let footer = root_as_footer(&footer).map_err(|error| damaged(words::arrow(&error)))?;
         let schema = footer.schema().ok_or_else(|| damaged("it has no schema"))?;
         let schema = call(|| try_fb_to_schema(schema))?;
         let decoder = FileDecoder::new(schema.clone().into(), footer.version());

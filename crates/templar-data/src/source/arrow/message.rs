@@ -7,6 +7,7 @@ use arrow_schema::ArrowError;
 use crate::guard::guarded;
 use crate::source::fault::FileFault;
 use crate::source::format::Format;
+use crate::words;
 
 /// The longest description of a message, and the longest table of contents, in bytes.
 pub(super) const MAX_METADATA_BYTES: u64 = 64 << 20;
@@ -23,7 +24,7 @@ const FACTOR: u64 = 200;
 /// # Errors
 /// The description is no message.
 pub(super) fn message(metadata: &[u8]) -> Result<Message<'_>, FileFault> {
-    root_as_message(metadata).map_err(|error| damaged(error.to_string()))
+    root_as_message(metadata).map_err(|error| damaged(words::arrow(&error)))
 }
 
 /// The length of the body that belongs to a message, in bytes.
@@ -68,7 +69,7 @@ pub(super) fn check_expansion(message: Message<'_>, body: &[u8]) -> Result<(), F
 
 /// Calls into arrow; an error or a panic there comes back as a fault.
 pub(super) fn call<T>(work: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, FileFault> {
-    guarded(work).and_then(|done| done.map_err(|error| error.to_string())).map_err(damaged)
+    guarded(work).and_then(|done| done.map_err(|error| words::arrow(&error))).map_err(damaged)
 }
 
 /// A source of record batches that all have the same schema.
