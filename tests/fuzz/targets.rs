@@ -63,6 +63,11 @@ targets! {
     "tar" import read_tar tar_seeds 2;
     "tokens" import read_tokens token_seeds 2;
     "compressed" import read_compressed compressed_seeds 2;
+    "text" import read_text text_seeds 2;
+    "megatron" import read_megatron megatron_seeds 2;
+    "template" import read_template template_seeds 2;
+    "part" import read_part part_seeds 2;
+    "records" import read_table_of_records record_seeds 2;
 }
 
 /// The root of the repository.

@@ -7,7 +7,11 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
-use templar_data::{ImportOptions, ShardSink, SinkError, import};
+use tempfile::TempDir;
+use templar_data::{
+    ChatTemplate, Import, ImportError, ImportOptions, Imported, Listing, Part, Progress, ShardSink, SinkError, import,
+    merge, read_records,
+};
 use templar_manifest::{BlobId, HeldOut, Payload as _};
 
 use super::tokenizer;
@@ -23,14 +27,33 @@ impl ShardSink for Discard {
 
 /// Whether a file of this name is imported. The column is the one that the seeds of the target have.
 fn read(name: &str, column: &str, bytes: &[u8]) -> bool {
-    let folder = tempfile::tempdir().expect("a folder for temporary files");
-    let path = folder.path().join(name);
-    std::fs::write(&path, bytes).expect("a temporary file");
+    read_with(&[(name, bytes)], &options(column))
+}
+
+fn options(column: &str) -> ImportOptions {
     let mut options = ImportOptions::new("fuzz", "CC0-1.0", "made up");
     options.held_out = HeldOut { block_tokens: 2, every: 2 };
     options.read.max_document_bytes = 1 << 16;
     options.read.column = column.to_owned();
-    match import(&[path], &tokenizer::small(), &options, &mut Discard) {
+    options
+}
+
+/// Whether the first of these files, which lie beside each other, is imported.
+fn read_with(files: &[(&str, &[u8])], options: &ImportOptions) -> bool {
+    let folder = written(files);
+    is_sound(import(&[folder.path().join(files[0].0)], &tokenizer::small(), options, &mut Discard))
+}
+
+fn written(files: &[(&str, &[u8])]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    for (name, bytes) in files {
+        std::fs::write(folder.path().join(name), bytes).expect("a temporary file");
+    }
+    folder
+}
+
+fn is_sound(imported: Result<Imported, ImportError>) -> bool {
+    match imported {
         Ok(imported) => {
             assert_eq!(imported.dataset.check(), Ok(()));
             true
@@ -77,9 +100,94 @@ pub(super) fn read_compressed(bytes: &[u8]) -> bool {
     read("input.jsonl", "text", bytes)
 }
 
+pub(super) fn read_text(bytes: &[u8]) -> bool {
+    read("input.txt", "text", bytes)
+}
+
+/// Tokens and their index: the first two bytes are the length of the tokens.
+pub(super) fn read_megatron(bytes: &[u8]) -> bool {
+    let Some((length, rest)) = bytes.split_first_chunk() else { return false };
+    let (tokens, index) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));
+    read_with(&[("input.bin", tokens), ("input.idx", index)], &options("text"))
+}
+
+/// A chat template that joins a conversation.
+pub(super) fn read_template(bytes: &[u8]) -> bool {
+    let Ok(template) = std::str::from_utf8(bytes) else { return false };
+    let mut options = options("messages");
+    options.chat_template = Some(ChatTemplate::new(template));
+    read_with(&[("input.jsonl", CONVERSATION.as_bytes().repeat(2).as_slice())], &options)
+}
+
+/// The only part of an import.
+pub(super) fn read_part(bytes: &[u8]) -> bool {
+    let folder = written(&[("input.part", bytes)]);
+    is_sound(merge(&[folder.path().join("input.part")], &Progress::default(), &mut Discard))
+}
+
+/// A table with all its fields: the first bytes tell the format.
+pub(super) fn read_table_of_records(bytes: &[u8]) -> bool {
+    let folder = written(&[("input.jsonl", bytes)]);
+    read_records(&folder.path().join("input.jsonl")).is_ok()
+}
+
 /// Files that other programs wrote: pyarrow 26, polars 2.1 and CPython 3.11.
 macro_rules! seeds {
     ($($name:literal)*) => { [$(include_bytes!(concat!("../seeds/", $name)).as_slice()),*].map(<[u8]>::to_vec).to_vec() };
+}
+
+const CONVERSATION: &str = "{\"messages\":[{\"role\":\"user\",\"content\":\"ab a\"},\
+    {\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"b ab\"}],\"tools\":[1,{\"a\":null}]}]}\n";
+
+pub(super) fn text_seeds() -> Vec<Vec<u8>> {
+    let texts = ["ab a\n\nb\u{e9} ab\r\n", "\u{feff}abab b\n"];
+    texts.map(|text| text.as_bytes().repeat(3)).to_vec()
+}
+
+pub(super) fn megatron_seeds() -> Vec<Vec<u8>> {
+    let seed = |kind: u8, width: usize| {
+        let tokens: Vec<u8> =
+            [1u64, 2, 3, 4, 5, 0, 3].iter().flat_map(|token| token.to_le_bytes()[..width].to_vec()).collect();
+        let lengths = [2i32, 1, 4];
+        let places = [0i64, 2, 3].map(|place| place * width as i64);
+        let index = [
+            &b"MMIDIDX\0\0"[..],
+            &1u64.to_le_bytes(),
+            &[kind],
+            &3u64.to_le_bytes(),
+            &3u64.to_le_bytes(),
+            &lengths.map(i32::to_le_bytes).concat(),
+            &places.map(i64::to_le_bytes).concat(),
+            &[0i64, 2, 3].map(i64::to_le_bytes).concat(),
+        ]
+        .concat();
+        [&(tokens.len() as u16).to_le_bytes()[..], &tokens, &index].concat()
+    };
+    vec![seed(8, 2), seed(4, 4)]
+}
+
+pub(super) fn template_seeds() -> Vec<Vec<u8>> {
+    let templates = [
+        "{% for message in messages %}{{ message.role + ': ' }}{% if message.content is string %}{{ message.content | trim }}\
+         {% else %}{{ message.content | tojson(indent=2) }}{% endif %}{{ eos_token }}{% endfor %}",
+        "{%- set ns = namespace(n=0) -%}{%- for m in messages[::-1] -%}{%- set ns.n = ns.n + 1 -%}{{ ns.n }}{{ m['role'][:3].upper() }}\
+         {%- for part in m.get('content', []) -%}{{ part }}{%- endfor -%}{%- endfor -%}",
+    ];
+    templates.map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+pub(super) fn part_seeds() -> Vec<Vec<u8>> {
+    let folder = written(&[("input.jsonl", jsonl_seeds()[0].repeat(3).as_slice())]);
+    let (options, tokenizer) = (options("text"), tokenizer::small());
+    let import = Import::new(&tokenizer, &options).expect("sound options");
+    let listing = Listing::of(&[folder.path().join("input.jsonl")]).expect("a file");
+    let part = Part::try_from((1, 1)).expect("a part");
+    let made = import.run_part(&listing, part, &Progress::default(), Vec::new());
+    vec![made.expect("a part").0]
+}
+
+pub(super) fn record_seeds() -> Vec<Vec<u8>> {
+    [jsonl_seeds(), array_seeds()[..1].to_vec(), arrow_seeds(), parquet_seeds(), compressed_seeds()].concat()
 }
 
 pub(super) fn array_seeds() -> Vec<Vec<u8>> {
