@@ -8,14 +8,25 @@
 use rayon::prelude::*;
 
 use crate::elementwise::scale_with;
-use crate::gemm::gemm_with;
+use crate::i8x2::{self, TokenBuffers};
 use crate::isa::Isa;
+use crate::kernels::{Kernels, Products};
 use crate::matrix::{Mat, MatMut, Op};
 use crate::rotary::{Angles, rotary_with};
 use crate::softmax::{softmax_backward_row, softmax_row};
 
-/// Query rows that are scored together. Part of the arithmetic only through the sign of a zero.
+/// Query rows that are scored together in `f32/1`. Part of the arithmetic only through the sign of a zero.
 pub(crate) const ROW_BLOCK: usize = 64;
+
+impl Products {
+    /// Query rows that are scored together. In `i8x2/1` they are one block of the sums over rows.
+    fn row_block(self) -> usize {
+        match self {
+            Products::F32 => ROW_BLOCK,
+            Products::I8x2(_) => i8x2::BLOCK,
+        }
+    }
+}
 
 /// The sizes of attention over `[sequences, heads + 2 kv_heads, length, width]`: in each sequence the query
 /// heads come first, then the key heads, then the value heads. The number of sequences follows from a buffer's
@@ -82,14 +93,14 @@ impl AttentionShape {
     }
 
     /// The row blocks `(start, end)` of a sequence.
-    fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+    fn blocks(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
         let length = self.length;
-        (0..length).step_by(ROW_BLOCK).map(move |start| (start, length.min(start + ROW_BLOCK)))
+        (0..length).step_by(rows).map(move |start| (start, length.min(start + rows)))
     }
 
     /// Floats of the largest block of scores.
-    fn block_floats(&self) -> usize {
-        ROW_BLOCK.min(self.length) * self.length
+    fn block_floats(&self, rows: usize) -> usize {
+        rows.min(self.length) * self.length
     }
 }
 
@@ -110,30 +121,33 @@ pub(crate) fn rotate_heads(isa: Isa, shape: AttentionShape, qkv: &mut [f32], ang
     });
 }
 
+/// `C = op(P)·Y [+ C]` on this thread, a sum over tokens: Y is `[tokens, width]`.
+fn over_tokens(kernels: Kernels, p: Mat, op_p: Op, y: Mat, c: MatMut, accumulate: bool, buffers: &mut TokenBuffers) {
+    match kernels.products() {
+        Products::F32 => kernels.gemm_serial(p, op_p, y, Op::N, c, accumulate),
+        Products::I8x2(unit) => i8x2::over_tokens((kernels.isa(), unit), (p, op_p), y, c, accumulate, buffers),
+    }
+}
+
 /// `context = softmax(q kᵀ, causal) v`, sequence by sequence and head by head.
-pub(crate) fn forward(isa: Isa, shape: AttentionShape, qkv: &[f32], context: &mut [f32]) {
+pub(crate) fn forward(kernels: Kernels, shape: AttentionShape, qkv: &[f32], context: &mut [f32]) {
     shape.check(qkv.len(), context.len());
+    let row_block = kernels.products().row_block();
     context.par_chunks_mut(shape.head_floats()).enumerate().for_each_init(
-        || vec![0.0f32; shape.block_floats()],
-        |scratch, (index, out)| {
+        || (vec![0.0f32; shape.block_floats(row_block)], TokenBuffers::default()),
+        |(scratch, buffers), (index, out)| {
             let (sequence, head) = (index / shape.heads, index % shape.heads);
             let query = shape.head(qkv, sequence, head);
             let key = shape.key(qkv, sequence, head / shape.group());
             let value = shape.value(qkv, sequence, head / shape.group());
-            for (start, end) in shape.blocks() {
+            for (start, end) in shape.blocks(row_block) {
                 let rows = end - start;
                 let probabilities = &mut scratch[..rows * end];
-                causal_probabilities(isa, shape.width, query, key, (start, end), probabilities);
-                gemm_with(
-                    isa,
-                    1,
-                    Mat::new(probabilities, rows, end),
-                    Op::N,
-                    Mat::new(&value[..end * shape.width], end, shape.width),
-                    Op::N,
-                    MatMut::new(&mut out[start * shape.width..end * shape.width], rows, shape.width),
-                    false,
-                );
+                causal_probabilities(kernels, shape.width, query, key, (start, end), probabilities);
+                let probabilities = Mat::new(probabilities, rows, end);
+                let values = Mat::new(&value[..end * shape.width], end, shape.width);
+                let out = MatMut::new(&mut out[start * shape.width..end * shape.width], rows, shape.width);
+                over_tokens(kernels, probabilities, Op::N, values, out, false, buffers);
             }
         },
     );
@@ -141,7 +155,7 @@ pub(crate) fn forward(isa: Isa, shape: AttentionShape, qkv: &[f32], context: &mu
 
 /// Rows `start..end` of the attention matrix, `[end - start, end]`, zero beyond the diagonal.
 fn causal_probabilities(
-    isa: Isa,
+    kernels: Kernels,
     width: usize,
     query: &[f32],
     key: &[f32],
@@ -149,19 +163,12 @@ fn causal_probabilities(
     out: &mut [f32],
 ) {
     let rows = end - start;
-    gemm_with(
-        isa,
-        1,
-        Mat::new(&query[start * width..end * width], rows, width),
-        Op::N,
-        Mat::new(&key[..end * width], end, width),
-        Op::T,
-        MatMut::new(out, rows, end),
-        false,
-    );
+    let queries = Mat::new(&query[start * width..end * width], rows, width);
+    let keys = Mat::new(&key[..end * width], end, width);
+    kernels.gemm_serial(queries, Op::N, keys, Op::T, MatMut::new(out, rows, end), false);
     for (row, scores) in out.chunks_exact_mut(end).enumerate() {
         let (seen, unseen) = scores.split_at_mut(start + row + 1);
-        softmax_row(isa, seen);
+        softmax_row(kernels.isa(), seen);
         unseen.fill(0.0);
     }
 }
@@ -179,10 +186,11 @@ struct Group<'a> {
 }
 
 /// Gradients of [`forward`]'s `qkv` from those of its context, which lie token by token.
-pub(crate) fn backward(isa: Isa, shape: AttentionShape, qkv: &[f32], dcontext: &[f32], dqkv: &mut [f32]) {
+pub(crate) fn backward(kernels: Kernels, shape: AttentionShape, qkv: &[f32], dcontext: &[f32], dqkv: &mut [f32]) {
     shape.check(qkv.len(), dcontext.len());
     shape.check(dqkv.len(), dcontext.len());
     let head = shape.head_floats();
+    let block_floats = shape.block_floats(kernels.products().row_block());
     let mut groups = Vec::with_capacity(dcontext.len() / (head * shape.group()));
     for (sequence, gradients) in dqkv.chunks_exact_mut(shape.sequence_floats()).enumerate() {
         let (dqueries, rest) = gradients.split_at_mut(shape.heads * head);
@@ -194,18 +202,19 @@ pub(crate) fn backward(isa: Isa, shape: AttentionShape, qkv: &[f32], dcontext: &
         }
     }
     groups.into_par_iter().for_each_init(
-        || vec![0.0f32; 3 * shape.block_floats()],
-        |scratch, group| backward_group(isa, shape, (qkv, dcontext), group, scratch),
+        || (vec![0.0f32; 3 * block_floats], TokenBuffers::default()),
+        |(scratch, buffers), group| backward_group(kernels, shape, (qkv, dcontext), group, scratch, buffers),
     );
 }
 
 /// [`backward`] for one key and value head of one sequence.
 fn backward_group(
-    isa: Isa,
+    kernels: Kernels,
     shape: AttentionShape,
     (qkv, dcontext): (&[f32], &[f32]),
     group: Group<'_>,
     scratch: &mut [f32],
+    buffers: &mut TokenBuffers,
 ) {
     let (length, width) = (shape.length, shape.width);
     let Group { sequence, kv_head, dquery, dkey, dvalue } = group;
@@ -213,12 +222,13 @@ fn backward_group(
     let value = shape.value(qkv, sequence, kv_head);
     dkey.fill(0.0);
     dvalue.fill(0.0);
-    let (probabilities, rest) = scratch.split_at_mut(shape.block_floats());
-    let (dprobabilities, dscores) = rest.split_at_mut(shape.block_floats());
+    let row_block = kernels.products().row_block();
+    let (probabilities, rest) = scratch.split_at_mut(shape.block_floats(row_block));
+    let (dprobabilities, dscores) = rest.split_at_mut(shape.block_floats(row_block));
     for (member, dquery) in dquery.chunks_exact_mut(length * width).enumerate() {
         let head = kv_head * shape.group() + member;
         let query = shape.head(qkv, sequence, head);
-        for (start, end) in shape.blocks() {
+        for (start, end) in shape.blocks(row_block) {
             let rows = end - start;
             let probabilities = &mut probabilities[..rows * end];
             let dprobabilities = &mut dprobabilities[..rows * end];
@@ -229,12 +239,12 @@ fn backward_group(
             let keys = Mat::new(&key[..end * width], end, width);
             let values = Mat::new(&value[..end * width], end, width);
 
-            causal_probabilities(isa, width, query, key, (start, end), probabilities);
-            gemm_with(isa, 1, dout, Op::N, values, Op::T, MatMut::new(dprobabilities, rows, end), false);
+            causal_probabilities(kernels, width, query, key, (start, end), probabilities);
+            kernels.gemm_serial(dout, Op::N, values, Op::T, MatMut::new(dprobabilities, rows, end), false);
             for row in 0..rows {
                 let seen = row * end..row * end + start + row + 1;
                 softmax_backward_row(
-                    isa,
+                    kernels.isa(),
                     &probabilities[seen.clone()],
                     &dprobabilities[seen.clone()],
                     &mut dscores[seen.clone()],
@@ -245,11 +255,11 @@ fn backward_group(
             let dscores = Mat::new(dscores, rows, end);
             let queries = Mat::new(&query[start * width..end * width], rows, width);
             let dvalue = MatMut::new(&mut dvalue[..end * width], end, width);
-            gemm_with(isa, 1, probabilities, Op::T, dout, Op::N, dvalue, true);
+            over_tokens(kernels, probabilities, Op::T, dout, dvalue, true, buffers);
             let dquery = MatMut::new(&mut dquery[start * width..end * width], rows, width);
-            gemm_with(isa, 1, dscores, Op::N, keys, Op::N, dquery, false);
+            over_tokens(kernels, dscores, Op::N, keys, dquery, false, buffers);
             let dkey = MatMut::new(&mut dkey[..end * width], end, width);
-            gemm_with(isa, 1, dscores, Op::T, queries, Op::N, dkey, true);
+            over_tokens(kernels, dscores, Op::T, queries, dkey, true, buffers);
         }
     }
 }

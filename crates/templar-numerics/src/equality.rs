@@ -3,11 +3,13 @@
 
 mod frozen;
 mod gradients;
+mod limbs;
 mod products;
 mod rows;
 
 use std::sync::LazyLock;
 
+use crate::i8x2::Unit;
 use crate::isa::Isa;
 use crate::vectors::Generator;
 
@@ -20,6 +22,15 @@ fn everywhere(check: impl Fn(Isa) + Sync) {
     for isa in Isa::available() {
         for pool in POOLS.iter() {
             pool.install(|| check(isa));
+        }
+    }
+}
+
+/// Runs `check` on every unit that multiplies limbs, in every pool.
+fn on_every_unit(check: impl Fn(Unit) + Sync) {
+    for unit in Unit::available() {
+        for pool in POOLS.iter() {
+            pool.install(|| check(unit));
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::attention::{self, AttentionShape};
 use crate::cross_entropy::{cross_entropy_loss_with, cross_entropy_with};
 use crate::gemm::gemm_with;
 use crate::head_layout::{self, HeadLayout};
+use crate::i8x2::{self, Exponents, Unit, UnsupportedUnit};
 use crate::isa::{Isa, UnsupportedIsa};
 use crate::matrix::{Mat, MatMut, Op};
 use crate::norm::{rms_norm_backward_with, rms_norm_with};
@@ -15,6 +16,8 @@ use crate::{elementwise, reduce};
 
 /// Every kernel of the specification, compiled for one instruction set that this machine has.
 ///
+/// Their arithmetic is `f32/1`, or `i8x2/1` after [`Kernels::i8x2`].
+///
 /// All instruction sets give the same bits, so the choice changes speed alone. Kernels use the threads of the current
 /// rayon pool where the work is worth it; the number of threads cannot be seen in a result either.
 ///
@@ -22,6 +25,16 @@ use crate::{elementwise, reduce};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kernels {
     isa: Isa,
+    products: Products,
+}
+
+/// What computes matrix products, and with them attention. It decides the arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Products {
+    /// Chains of fused multiply-adds: `f32/1`.
+    F32,
+    /// Sums of integers: `i8x2/1`.
+    I8x2(Unit),
 }
 
 impl Default for Kernels {
@@ -34,7 +47,7 @@ impl Default for Kernels {
 impl Kernels {
     /// The kernels for the fastest instruction set of this machine.
     pub fn best() -> Self {
-        Kernels { isa: Isa::best() }
+        Kernels { isa: Isa::best(), products: Products::F32 }
     }
 
     /// The kernels for one instruction set.
@@ -42,7 +55,7 @@ impl Kernels {
     /// # Errors
     /// [`UnsupportedIsa`] if the machine lacks it.
     pub fn with_isa(isa: Isa) -> Result<Self, UnsupportedIsa> {
-        if isa.is_available() { Ok(Kernels { isa }) } else { Err(UnsupportedIsa(isa)) }
+        if isa.is_available() { Ok(Kernels { isa, products: Products::F32 }) } else { Err(UnsupportedIsa(isa)) }
     }
 
     /// The instruction set that these kernels use.
@@ -50,17 +63,56 @@ impl Kernels {
         self.isa
     }
 
-    /// `C = op(A)·op(B)`, or `C += op(A)·op(B)` where `accumulate`.
+    /// These kernels with products and attention of the arithmetic [`i8x2/1`](crate::i8x2), on the fastest unit that goes
+    /// with their instruction set.
+    pub fn i8x2(self) -> Self {
+        Kernels { products: Products::I8x2(Unit::for_isa(self.isa)), ..self }
+    }
+
+    /// [`Kernels::i8x2`] on one unit.
+    ///
+    /// # Errors
+    /// [`UnsupportedUnit`] if the machine lacks it.
+    pub fn i8x2_with(self, unit: Unit) -> Result<Self, UnsupportedUnit> {
+        if !unit.is_available() {
+            return Err(UnsupportedUnit(unit));
+        }
+        Ok(Kernels { products: Products::I8x2(unit), ..self })
+    }
+
+    /// The unit that multiplies limbs, if the arithmetic is `i8x2/1`.
+    pub fn unit(self) -> Option<Unit> {
+        match self.products {
+            Products::F32 => None,
+            Products::I8x2(unit) => Some(unit),
+        }
+    }
+
+    pub(crate) fn products(self) -> Products {
+        self.products
+    }
+
+    /// `C = op(A)·op(B)`, or `C += op(A)·op(B)` where `accumulate`. In `i8x2/1` the product is that of
+    /// [`i8x2::twin::gemm`]; in `f32/1`:
     ///
     /// `C[i,j] = fma(A[i,K-1], B[K-1,j], … fma(A[i,0], B[0,j], C0))` with `C0 = +0`, or the old `C[i,j]` when
     /// accumulating. With K = 0 the result is `C0`.
     pub fn gemm(self, a: Mat, op_a: Op, b: Mat, op_b: Op, c: MatMut, accumulate: bool) {
-        gemm_with(self.isa, rayon::current_num_threads(), a, op_a, b, op_b, c, accumulate);
+        self.product(rayon::current_num_threads(), (a, op_a), (b, op_b), c, accumulate);
     }
 
     /// [`Kernels::gemm`] on the calling thread alone, for a caller inside a parallel loop.
     pub fn gemm_serial(self, a: Mat, op_a: Op, b: Mat, op_b: Op, c: MatMut, accumulate: bool) {
-        gemm_with(self.isa, 1, a, op_a, b, op_b, c, accumulate);
+        self.product(1, (a, op_a), (b, op_b), c, accumulate);
+    }
+
+    fn product(self, threads: usize, (a, op_a): (Mat, Op), (b, op_b): (Mat, Op), c: MatMut, accumulate: bool) {
+        match self.products {
+            Products::F32 => gemm_with(self.isa, threads, a, op_a, b, op_b, c, accumulate),
+            Products::I8x2(unit) => {
+                i8x2::multiply(unit, threads, (a, op_a), (b, op_b, Exponents::OfBlocks), c, accumulate);
+            }
+        }
     }
 
     /// The sum of a row `[n]` with 32 lanes; +0 for an empty row.
@@ -172,13 +224,13 @@ impl Kernels {
     /// `qkv [sequences, heads + 2 kv_heads, length, width]` holds queries that are rotated and scaled, keys that are
     /// rotated, and values. Query head h reads key and value head `h / (heads / kv_heads)`.
     pub fn attention(self, shape: AttentionShape, qkv: &[f32], context: &mut [f32]) {
-        attention::forward(self.isa, shape, qkv, context);
+        attention::forward(self, shape, qkv, context);
     }
 
     /// The gradient of `qkv` from `dcontext [sequences, length, heads, width]`, which lies token by token.
     /// `dqkv` is laid out like `qkv` and overwritten.
     pub fn attention_backward(self, shape: AttentionShape, qkv: &[f32], dcontext: &[f32], dqkv: &mut [f32]) {
-        attention::backward(self.isa, shape, qkv, dcontext, dqkv);
+        attention::backward(self, shape, qkv, dcontext, dqkv);
     }
 
     /// `by_token [sequences, length, count, width]` to `by_head [sequences, count, length, width]`.

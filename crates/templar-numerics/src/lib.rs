@@ -224,6 +224,7 @@ mod elementwise;
 mod equality;
 mod gemm;
 mod head_layout;
+pub mod i8x2;
 mod isa;
 mod kernel;
 mod kernels;

@@ -9,37 +9,63 @@ use crate::twin;
 
 /// One product: its shape, its forms, and what is added to `cols` to make each row stride.
 #[derive(Debug, Clone, Copy)]
-struct Case {
-    shape: (usize, usize, usize),
-    ops: (Op, Op),
-    accumulate: bool,
-    padding: usize,
+pub(super) struct Case {
+    pub(super) shape: (usize, usize, usize),
+    pub(super) ops: (Op, Op),
+    pub(super) accumulate: bool,
+    pub(super) padding: usize,
+}
+
+/// The stored operands of a [`Case`].
+pub(super) struct Numbers {
+    case: Case,
+    a: Vec<f32>,
+    b: Vec<f32>,
+    /// C before the product, with what lies between its rows.
+    before: Vec<f32>,
+}
+
+impl Case {
+    pub(super) fn numbers(self, make: fn(&mut Generator, usize) -> Vec<f32>) -> Numbers {
+        let (m, n, k) = self.shape;
+        let mut numbers = Generator::new((m * 1_000_003 + n * 1009 + k) as u64);
+        let mut made = |(rows, cols): (usize, usize)| make(&mut numbers, rows * (cols + self.padding));
+        let [a, b, before] = [stored(self.ops.0, m, k), stored(self.ops.1, k, n), (m, n)].map(&mut made);
+        Numbers { case: self, a, b, before }
+    }
+}
+
+impl Numbers {
+    /// C with what lies between its rows, after `product` of A, B and C.
+    pub(super) fn after(&self, product: impl FnOnce(Mat, Mat, MatMut)) -> Vec<f32> {
+        let Case { shape: (m, n, k), ops, padding, .. } = self.case;
+        let ((a_rows, a_cols), (b_rows, b_cols)) = (stored(ops.0, m, k), stored(ops.1, k, n));
+        let a = Mat::strided(&self.a, a_rows, a_cols, a_cols + padding);
+        let b = Mat::strided(&self.b, b_rows, b_cols, b_cols + padding);
+        let mut c = self.before.clone();
+        product(a, b, MatMut::strided(&mut c, m, n, n + padding));
+        c
+    }
+}
+
+/// Rows and columns of an operand as it is stored.
+fn stored(op: Op, rows: usize, cols: usize) -> (usize, usize) {
+    if op == Op::N { (rows, cols) } else { (cols, rows) }
 }
 
 fn check(case: Case, make: fn(&mut Generator, usize) -> Vec<f32>) {
-    let (m, n, k) = case.shape;
-    let mut numbers = Generator::new((m * 1_000_003 + n * 1009 + k) as u64);
-    let stored = |op, rows, cols| if op == Op::N { (rows, cols) } else { (cols, rows) };
-    let (a_shape, b_shape) = (stored(case.ops.0, m, k), stored(case.ops.1, k, n));
-    let a = make(&mut numbers, a_shape.0 * (a_shape.1 + case.padding));
-    let b = make(&mut numbers, b_shape.0 * (b_shape.1 + case.padding));
-    let before = make(&mut numbers, m * (n + case.padding));
-    let a = Mat::strided(&a, a_shape.0, a_shape.1, a_shape.1 + case.padding);
-    let b = Mat::strided(&b, b_shape.0, b_shape.1, b_shape.1 + case.padding);
-    let mut expected = before.clone();
-    let c = MatMut::strided(&mut expected, m, n, n + case.padding);
-    twin::gemm(a, case.ops.0, b, case.ops.1, c, case.accumulate);
+    let Case { ops, accumulate, .. } = case;
+    let numbers = case.numbers(make);
+    let expected = numbers.after(|a, b, c| twin::gemm(a, ops.0, b, ops.1, c, accumulate));
     everywhere(|isa| {
-        let mut c = before.clone();
         let threads = rayon::current_num_threads();
-        let view = MatMut::strided(&mut c, m, n, n + case.padding);
-        gemm_with(isa, threads, a, case.ops.0, b, case.ops.1, view, case.accumulate);
+        let c = numbers.after(|a, b, c| gemm_with(isa, threads, a, ops.0, b, ops.1, c, accumulate));
         // The elements between the rows are compared too: a product must not touch them.
         same(&c, &expected, &format!("{case:?} on {isa}, {threads} threads"));
     });
 }
 
-const FORMS: [(Op, Op); 4] = [(Op::N, Op::N), (Op::N, Op::T), (Op::T, Op::N), (Op::T, Op::T)];
+pub(super) const FORMS: [(Op, Op); 4] = [(Op::N, Op::N), (Op::N, Op::T), (Op::T, Op::N), (Op::T, Op::T)];
 
 #[test]
 fn every_form_of_every_edge_equals_the_twin() {

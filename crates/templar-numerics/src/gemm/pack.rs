@@ -9,10 +9,11 @@ use crate::matrix::Mat;
 
 /// Grows a thread's buffer, if needed, and returns `len` elements of it that begin at a cache line.
 #[inline(always)]
-pub(crate) fn aligned(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+pub(crate) fn aligned<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     const LINE: usize = 16;
+    const { assert!(size_of::<T>() == 4, "sixteen elements in a line") };
     if buffer.len() < len + LINE {
-        buffer.resize(len + LINE, 0.0);
+        buffer.resize(len + LINE, T::default());
     }
     let start = buffer.as_ptr().align_offset(4 * LINE).min(LINE);
     &mut buffer[start..start + len]

@@ -6,9 +6,10 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::pack;
-use super::tile::{self, Hardware, MultiplyAdd, Soft, Tile};
+use super::product::Product;
+use super::tile::{self, Hardware, MultiplyAdd, Soft};
 use crate::isa::Isa;
-use crate::matrix::{Mat, MatMut, Op};
+use crate::matrix::Op;
 
 /// Most k of a block. Longer blocks carry a tile between registers and C less often; the panels of a tile,
 /// `BLOCK_K` times NR and MR floats, come from the second-level cache as fast as they are used.
@@ -19,66 +20,6 @@ const BLOCK_ROWS: usize = 240;
 const BLOCK_COLS: usize = 2048;
 /// Up to so many columns, packing a plain A costs more than reading its rows where they lie.
 pub(crate) const IN_PLACE_COLS: usize = 128;
-
-/// A product, ready for any thread to compute any rectangle of it.
-pub(crate) struct Product<'a> {
-    a: Mat<'a>,
-    op_a: Op,
-    b: Mat<'a>,
-    op_b: Op,
-    c: *mut f32,
-    c_shape: (usize, usize),
-    c_stride: usize,
-    k: usize,
-    accumulate: bool,
-    /// Holds C's exclusive borrow.
-    _c: std::marker::PhantomData<&'a mut [f32]>,
-}
-
-// SAFETY: `c` is the only part that is not Sync by itself; it is only reached through `compute`, whose callers
-// promise disjoint rectangles.
-unsafe impl Sync for Product<'_> {}
-
-impl<'a> Product<'a> {
-    pub(crate) fn new(a: Mat<'a>, op_a: Op, b: Mat<'a>, op_b: Op, c: MatMut<'a>, accumulate: bool) -> Self {
-        let (_, k) = a.shape(op_a);
-        let (c_shape, c_stride) = ((c.rows, c.cols), c.stride);
-        let c = c.data.as_mut_ptr();
-        Product { a, op_a, b, op_b, c, c_shape, c_stride, k, accumulate, _c: std::marker::PhantomData }
-    }
-
-    /// Row `i` of C, columns `cols`, as a pointer to its first element.
-    #[inline(always)]
-    fn c_at(&self, i: usize, cols: Range<usize>) -> *mut f32 {
-        assert!(i < self.c_shape.0 && cols.start <= cols.end && cols.end <= self.c_shape.1, "inside C");
-        // SAFETY: MatMut checked when it was made that every (i, j) of its shape lies inside its slice.
-        unsafe { self.c.add(i * self.c_stride + cols.start) }
-    }
-
-    #[inline(always)]
-    fn load<const MR: usize, const NR: usize>(&self, rows: Range<usize>, cols: Range<usize>) -> Tile<MR, NR> {
-        let mut tile = [[0.0; NR]; MR];
-        for (i, out) in rows.zip(&mut tile) {
-            let width = cols.len();
-            let from = self.c_at(i, cols.clone());
-            // SAFETY: `width` elements of row i lie inside C, and this thread alone has this rectangle.
-            let from = unsafe { std::slice::from_raw_parts(from, width) };
-            out[..width].copy_from_slice(from);
-        }
-        tile
-    }
-
-    #[inline(always)]
-    fn store<const MR: usize, const NR: usize>(&self, rows: Range<usize>, cols: Range<usize>, tile: &Tile<MR, NR>) {
-        for (i, from) in rows.zip(tile) {
-            let width = cols.len();
-            let to = self.c_at(i, cols.clone());
-            // SAFETY: `width` elements of row i lie inside C, and this thread alone has this rectangle.
-            let to = unsafe { std::slice::from_raw_parts_mut(to, width) };
-            to.copy_from_slice(&from[..width]);
-        }
-    }
-}
 
 /// Buffers of a thread, kept between calls.
 #[derive(Default)]
@@ -140,7 +81,7 @@ fn region<F: MultiplyAdd, const MR: usize, const NR: usize>(
 ) {
     if product.k == 0 {
         if !product.accumulate {
-            clear::<NR>(product, rows, cols);
+            product.clear::<NR>(rows, cols);
         }
         return;
     }
@@ -187,9 +128,9 @@ fn strip_packed<F: MultiplyAdd, const MR: usize, const NR: usize>(
         let cols = j..cols.end.min(j + NR);
         for (i, a) in rows.clone().step_by(MR).zip(packed_a.chunks_exact(k.len() * MR)) {
             let rows = i..rows.end.min(i + MR);
-            let start = start::<MR, NR>(product, fresh, &rows, &cols);
+            let start = product.start::<MR, NR>(fresh, &rows, &cols);
             let tile = tile::packed::<F, MR, NR>(a, b, start);
-            finish(product, rows, cols.clone(), &tile);
+            product.finish(rows, cols.clone(), &tile);
         }
     }
 }
@@ -214,52 +155,9 @@ fn strip_in_place<F: MultiplyAdd, const MR: usize, const NR: usize>(
                 let row = (i + r).min(rows.end - 1);
                 &a.data[row * a.stride + k.start..][..k.len()]
             });
-            let start = start::<MR, NR>(product, fresh, &rows, &cols);
+            let start = product.start::<MR, NR>(fresh, &rows, &cols);
             let tile = tile::in_place::<F, MR, NR>(a, b, start);
-            finish(product, rows, cols.clone(), &tile);
-        }
-    }
-}
-
-/// The accumulators before a block of k: +0, or what C holds.
-#[inline(always)]
-fn start<const MR: usize, const NR: usize>(
-    product: &Product,
-    fresh: bool,
-    rows: &Range<usize>,
-    cols: &Range<usize>,
-) -> Tile<MR, NR> {
-    if fresh {
-        [[0.0; NR]; MR]
-    } else if rows.len() == MR && cols.len() == NR {
-        // The same call with lengths that the compiler knows.
-        product.load(rows.start..rows.start + MR, cols.start..cols.start + NR)
-    } else {
-        product.load(rows.clone(), cols.clone())
-    }
-}
-
-/// Writes the accumulators to C.
-#[inline(always)]
-fn finish<const MR: usize, const NR: usize>(
-    product: &Product,
-    rows: Range<usize>,
-    cols: Range<usize>,
-    tile: &Tile<MR, NR>,
-) {
-    if rows.len() == MR && cols.len() == NR {
-        product.store(rows.start..rows.start + MR, cols.start..cols.start + NR, tile);
-    } else {
-        product.store(rows, cols, tile);
-    }
-}
-
-/// Sets a rectangle of C to +0.
-#[inline(always)]
-fn clear<const NR: usize>(product: &Product, rows: Range<usize>, cols: Range<usize>) {
-    for i in rows {
-        for j in cols.clone().step_by(NR) {
-            product.store::<1, NR>(i..i + 1, j..cols.end.min(j + NR), &[[0.0; NR]]);
+            product.finish(rows, cols.clone(), &tile);
         }
     }
 }
