@@ -69,6 +69,11 @@ impl Kernels {
         Kernels { products: Products::I8x2(Unit::for_isa(self.isa)), ..self }
     }
 
+    /// These kernels with the products and attention of `f32/1`.
+    pub fn f32(self) -> Self {
+        Kernels { products: Products::F32, ..self }
+    }
+
     /// [`Kernels::i8x2`] on one unit.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //! transformer and of its optimiser.
 //!
 //! Every claim in a run is a hash of numbers that this crate computed, so two machines must get the same bits.
-//! The text below is the specification. The module [`twin`] says the same as slow, obvious code. The fast
+//! The text below is the specification of `f32/1`. [`i8x2`] is that of the second arithmetic, `i8x2/1`, which differs in
+//! products and attention and is made for integer matrix units. The module [`twin`] says the same as slow, obvious code. The fast
 //! kernels equal the twin on every input; tests check this on every instruction set and with several numbers of
 //! threads. The module [`vectors`] has frozen inputs and outputs, with which other hardware can check itself.
 //!
@@ -183,6 +184,8 @@
 //! [`Isa`] lists the instruction sets that a machine offers, and a [`Kernels`] is one choice of them. `unsafe`
 //! has two purposes here: to call code compiled for an instruction set that was found at
 //! run time, and to let threads write disjoint rectangles of one matrix.
+//!
+//! Products of `i8x2/1` have units of their own ([`i8x2::Unit`]).
 //!
 //! To add an instruction set, add a variant of [`Isa`] with its test of availability, an arm in
 //! `gemm::region::compute` for products, and an arm in the macro `kernel!` (or in the kernel's `_with`

@@ -10,6 +10,7 @@
 use crate::adamw::AdamW;
 use crate::attention::AttentionShape;
 use crate::head_layout::HeadLayout;
+use crate::i8x2::twin as limbs;
 use crate::matrix::{Mat, MatMut, Op};
 use crate::rotary::{RotaryScaling, RotaryTables};
 use crate::twin;
@@ -254,14 +255,8 @@ impl Inputs {
                 let [first, second, third] = tensors;
                 vec![first, second, third, rows, table, vec![norm as f32, losses, twin::power(0.95, 12_345) as f32]]
             }
-            Inputs::Attention { shape, tables, mut qkv, dcontext } => {
-                let (mut context, mut dqkv) = (vec![0.0; dcontext.len()], vec![0.0; qkv.len()]);
-                twin::rotate_heads(shape, &mut qkv, tables.angles());
-                twin::attention(shape, &qkv, &mut context);
-                twin::attention_backward(shape, &qkv, &dcontext, &mut dqkv);
-                let mut back = dqkv.clone();
-                twin::rotate_heads_backward(shape, &mut back, tables.angles());
-                vec![qkv, context, dqkv, back]
+            Inputs::Attention { shape, tables, qkv, dcontext } => {
+                attention_outputs((shape, &tables), qkv, &dcontext, (twin::attention, twin::attention_backward))
             }
             Inputs::Layouts { layout, x } => {
                 let [mut split, mut merged] = [(); 2].map(|()| vec![0.0; x.len()]);
@@ -278,6 +273,60 @@ impl Inputs {
             }
         }
     }
+
+    /// The outputs that the twin of `i8x2/1` computes. They differ from [`Inputs::outputs`] in products and attention.
+    pub fn outputs_by_limbs(&self) -> Vec<Vec<f32>> {
+        match self.clone() {
+            Inputs::Gemm { shape: [m, n, k], a, b, mut c, accumulate } => {
+                let (a, b) = ((operand(&a, m, k), a.1), (operand(&b, k, n), b.1));
+                limbs::gemm(a.0, a.1, b.0, b.1, MatMut::new(&mut c, m, n), accumulate);
+                vec![c]
+            }
+            Inputs::Attention { shape, tables, qkv, dcontext } => {
+                attention_outputs((shape, &tables), qkv, &dcontext, (limbs::attention, limbs::attention_backward))
+            }
+            _ => self.outputs(),
+        }
+    }
+}
+
+/// Products whose sums of limbs are the largest there are, of every pattern of signs.
+pub fn largest_sums_of_limbs() -> Vec<Inputs> {
+    // 127 in both limbs, and 127 and -128.
+    let largest = [32_639.0, -32_639.0, 32_384.0, -32_384.0];
+    let [m, n, k] = [4, 8, 300];
+    let of_row = |row: usize, k: usize| if k % 128 == 5 { largest[row % 2] } else { largest[row % 4] };
+    let mixed = |row: usize, k: usize| largest[(row + k) % 4];
+    let fill = |rows: usize, number: &dyn Fn(usize, usize) -> f32| -> Vec<f32> {
+        (0..rows * k).map(|index| number(index / k, index % k)).collect()
+    };
+    let product = |number: &dyn Fn(usize, usize) -> f32| Inputs::Gemm {
+        shape: [m, n, k],
+        a: (fill(m, number), Op::N),
+        b: (fill(n, number), Op::T),
+        c: vec![1.0; m * n],
+        accumulate: true,
+    };
+    vec![product(&of_row), product(&mixed)]
+}
+
+/// A forward and a backward pass of attention.
+type Passes = (fn(AttentionShape, &[f32], &mut [f32]), fn(AttentionShape, &[f32], &[f32], &mut [f32]));
+
+/// The outputs of [`Inputs::Attention`].
+fn attention_outputs(
+    (shape, tables): (AttentionShape, &RotaryTables),
+    mut qkv: Vec<f32>,
+    dcontext: &[f32],
+    (attention, attention_backward): Passes,
+) -> Vec<Vec<f32>> {
+    let (mut context, mut dqkv) = (vec![0.0; dcontext.len()], vec![0.0; qkv.len()]);
+    twin::rotate_heads(shape, &mut qkv, tables.angles());
+    attention(shape, &qkv, &mut context);
+    attention_backward(shape, &qkv, dcontext, &mut dqkv);
+    let mut back = dqkv.clone();
+    twin::rotate_heads_backward(shape, &mut back, tables.angles());
+    vec![qkv, context, dqkv, back]
 }
 
 /// An operand that the product sees as `[rows, cols]`.

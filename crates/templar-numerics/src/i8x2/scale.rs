@@ -19,7 +19,7 @@ pub(super) fn scales(e: u32) -> (f32, f32) {
     if e < NEGLIGIBLE {
         (0.0, 0.0)
     } else if e < OUT_OF_RANGE {
-        (f32::from_bits((141 + 127 - e) << 23), f32::from_bits((e - 137 + 127) << 23))
+        (f32::from_bits((141 + 127 - e) << 23), f32::from_bits((e + 127 - 137) << 23))
     } else {
         (0.0, f32::NAN)
     }

@@ -30,7 +30,7 @@ fn block(x: &[f32], e: u32) -> Block {
     if !(NEGLIGIBLE..OUT_OF_RANGE).contains(&e) {
         return Block { integers: vec![0; x.len()], scale: if e < NEGLIGIBLE { 0.0 } else { f32::NAN } };
     }
-    Block { integers: x.iter().map(|x| integer(*x, e)).collect(), scale: f32::from_bits((e - 137 + 127) << 23) }
+    Block { integers: x.iter().map(|x| integer(*x, e)).collect(), scale: f32::from_bits((e + 127 - 137) << 23) }
 }
 
 /// `x·2^(141-E)`, rounded to the nearest integer, ties to even.

@@ -18,6 +18,7 @@ pub(super) struct Operands<'a, const MR: usize, const NR: usize> {
     pub(super) along: bool,
     pub(super) left: &'a [i32],
     pub(super) left_scales: &'a [f32; MR],
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for units with an unsigned factor"))]
     pub(super) corrections: &'a [i32; MR],
     pub(super) right: &'a [i32],
     pub(super) right_scales: &'a [f32; NR],
