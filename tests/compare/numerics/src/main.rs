@@ -1,9 +1,10 @@
 //! Measures `templar-numerics` beside other libraries in one process, and prints Markdown tables.
 //!
-//! `gemm` compares matrix products, and `rows` compares everything else. The contestants take turns within each
+//! `gemm` compares matrix products of `f32/1`, `limbs` those of `i8x2/1`, and `rows` everything else. The contestants take turns within each
 //! round, and the best round counts, so a disturbance of the machine hits all of them or none. This package is
 //! not part of the workspace; see `Cargo.toml`.
 
+mod limbs;
 mod peak;
 mod products;
 mod rows;
@@ -17,9 +18,11 @@ fn main() -> ExitCode {
         ["gemm"] => products::print(8.0),
         // During development a quick look is enough.
         ["gemm", "quick"] => products::print(1.5),
+        ["limbs"] => limbs::print(8.0),
+        ["limbs", "quick"] => limbs::print(1.5),
         ["rows"] => rows::print(),
         _ => {
-            eprintln!("usage: compare-numerics gemm [quick] | rows");
+            eprintln!("usage: compare-numerics gemm [quick] | limbs [quick] | rows");
             return ExitCode::from(2);
         }
     }
@@ -31,6 +34,17 @@ fn seconds(call: impl FnOnce()) -> f64 {
     let start = Instant::now();
     call();
     start.elapsed().as_secs_f64()
+}
+
+/// Seconds of the processor that a call takes on the calling thread and all others of this process.
+fn processor_seconds(call: impl FnOnce()) -> f64 {
+    let now = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    };
+    let start = now();
+    call();
+    now() - start
 }
 
 /// A pool of so many threads.

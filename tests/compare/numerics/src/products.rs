@@ -12,15 +12,15 @@ use templar_numerics::{Kernels, Mat, MatMut, Op};
 use crate::{numbers, peak, pool, seconds};
 
 /// A product of a training step: 2048 tokens, width 512, feed-forward 1376, vocabulary 32000.
-struct Shape {
-    name: &'static str,
-    m: usize,
-    n: usize,
-    k: usize,
-    ops: (Op, Op),
+pub struct Shape {
+    pub name: &'static str,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub ops: (Op, Op),
 }
 
-const SHAPES: [Shape; 7] = [
+pub const SHAPES: [Shape; 7] = [
     Shape { name: "fwd", m: 2048, n: 1376, k: 512, ops: (Op::N, Op::T) },
     Shape { name: "dx", m: 2048, n: 512, k: 1376, ops: (Op::N, Op::N) },
     Shape { name: "dw", m: 1376, n: 512, k: 2048, ops: (Op::T, Op::N) },
@@ -32,7 +32,7 @@ const SHAPES: [Shape; 7] = [
 
 /// The kernels of the `gemm` crate to use.
 #[derive(Clone, Copy)]
-enum Peer {
+pub enum Peer {
     Avx2,
     Chosen,
 }
@@ -80,8 +80,7 @@ pub fn print(budget: f64) {
 fn measure(shape: &Shape, threads: usize, budget: f64) -> Best {
     let Shape { m, n, k, ops, .. } = *shape;
     let (a, b, mut c) = (numbers(m * k, 1), numbers(k * n, 2), vec![0.0f32; m * n]);
-    let a_view = if ops.0 == Op::N { Mat::new(&a, m, k) } else { Mat::new(&a, k, m) };
-    let b_view = if ops.1 == Op::N { Mat::new(&b, k, n) } else { Mat::new(&b, n, k) };
+    let (a_view, b_view) = operands(shape, &a, &b);
     let pool = pool(threads);
     let [mut ours, mut avx2, mut chosen, mut peak] = [f64::INFINITY; 4];
     let start = Instant::now();
@@ -105,13 +104,20 @@ fn measure(shape: &Shape, threads: usize, budget: f64) -> Best {
     Best { ours: flop / ours, avx2: flop / avx2, chosen: flop / chosen, peak: all / peak }
 }
 
+/// The operands of a shape as they are stored.
+pub fn operands<'a>(&Shape { m, n, k, ops, .. }: &Shape, a: &'a [f32], b: &'a [f32]) -> (Mat<'a>, Mat<'a>) {
+    let a = if ops.0 == Op::N { Mat::new(a, m, k) } else { Mat::new(a, k, m) };
+    let b = if ops.1 == Op::N { Mat::new(b, k, n) } else { Mat::new(b, n, k) };
+    (a, b)
+}
+
 /// A few elements of a result.
 fn probe(c: &[f32]) -> Vec<f32> {
     c.iter().step_by(c.len() / 97).copied().collect()
 }
 
 /// `C = op(A)·op(B)` as candle's CPU backend calls it: row-major, no part of C read.
-fn theirs(peer: Peer, shape: &Shape, threads: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
+pub fn theirs(peer: Peer, shape: &Shape, threads: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
     let Shape { m, n, k, ops, .. } = *shape;
     let parallelism = if threads > 1 { Parallelism::Rayon(threads) } else { Parallelism::None };
     // Column and row strides of each operand as the product sees it.
