@@ -38,8 +38,8 @@ pub(crate) fn gemm_with(isa: Isa, threads: usize, a: Mat, op_a: Op, b: Mat, op_b
     });
 }
 
-/// Calls `compute` for rectangles that make up C, on `threads` threads. The rectangles do not overlap, and their corners
-/// lie at multiples of a tile.
+/// Calls `compute` for rectangles that make up C, on `threads` threads. The rectangles do not overlap, and their
+/// corners lie at multiples of a tile.
 pub(crate) fn divide(
     product: &Product,
     (tile_rows, tile_cols): (usize, usize),

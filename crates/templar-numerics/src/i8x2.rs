@@ -41,9 +41,9 @@
 //!   any clamp.
 //! - **Limbs.** From `-32,639 ≤ q ≤ 32,639` follow `-127 ≤ hi ≤ 127` and `-128 ≤ lo ≤ 127`: both are signed bytes, and
 //!   q is a signed 16-bit integer.
-//! - **Sums.** Over 128 numbers, `|Σ hiA·hiB| ≤ 128·127·127 < 2^21` and
-//!   `|Σ hiA·loB + loA·hiB| ≤ 128·2·127·128 < 2^22`. Partial sums obey the same bounds in any order. So each of the two
-//!   sums is exact in an integer of 23 bits with its sign, and in an `f32`. `|T| ≤ 256·128·127² + 2^22 < 2^29` is exact in an `i32`.
+//! - **Sums.** Over 128 numbers, `|Σ hiA·hiB| ≤ 128·127·127 < 2^21` and `|Σ hiA·loB + loA·hiB| ≤ 128·2·127·128 < 2^22`.
+//!   Partial sums obey the same bounds in any order. So each of the two sums is exact in an integer of 23 bits with its
+//!   sign, and in an `f32`. `|T| ≤ 256·128·127² + 2^22 < 2^29` is exact in an `i32`.
 //! - **Scaling.** The window `74 ≤ E ≤ 186` gives `2^-63 ≤ s ≤ 2^49`. So `sA·sB` is a power of two between 2^-126 and
 //!   2^98, and the term `f32(T)·(sA·sB)` is +0 or has a size between 2^-126 and 2^127. It is exact in any
 //!   order of its two multiplications. A sum is therefore rounded at one place, its addition, and **fusing** that
@@ -54,7 +54,7 @@
 //!   or operands **to zero** cannot be seen. A subnormal x rounds to q = 0 whether it is flushed or not, since
 //!   `x·2^67 < 2^-59`.
 //! - **The exception** is a product that accumulates on an old C that is no multiple of 2^-126: one that is subnormal,
-//!   or normal below 2^-102 with bits below 2^-126. Elementwise kernels keep subnormal numbers too. So the gate of
+//!   or normal below 2^-103 with bits below 2^-126. Elementwise kernels keep subnormal numbers too. So the gate of
 //!   `f32/1`, [`check_environment`](crate::check_environment), stands before `i8x2/1` as well.
 //! - **Zeros.** `f32(0)` is +0 and scales are never negative, so a term is never -0. After the first block C is not -0
 //!   either, and a block that is all zeros changes nothing. So a product may be cut along k after any whole block.
@@ -66,8 +66,8 @@
 //!
 //! # Attention
 //!
-//! Of a head, queries Q, keys K, values V and the context's gradient dO are each cut along the *width*, and every block of
-//! a token is quantised once. Every product uses these same integers. Sums over the width (`Q·Kᵀ` and `dO·Vᵀ`) are
+//! Of a head, queries Q, keys K, values V and the context's gradient dO are each cut along the *width*, and every block
+//! of a token is quantised once. Every product uses these same integers. Sums over the width (`Q·Kᵀ` and `dO·Vᵀ`) are
 //! products as above. In sums over tokens the scale of a token lies inside the sum, so it moves to the other factor:
 //!
 //! ```text
@@ -82,12 +82,12 @@
 //! one such product for each block of the width.
 //!
 //! The rest follows attention of `f32/1` with blocks of 128 rows instead of 64: rows r of 128j to 128j + 127 are one
-//! block of k in `dK` and `dV`, which add over the query heads of the group ascending and in each over j ascending. Tokens
-//! c > r have `p = ds = +0`.
+//! block of k in `dK` and `dV`, which add over the query heads of the group ascending and in each over j ascending.
+//! Tokens c > r have `p = ds = +0`.
 //!
-//! Why not quantise V along the tokens, as any B? A row would then depend on the scales of later tokens: padding behind a
-//! text would change its likelihood. Here row r depends on tokens 0 to r alone. And a fused kernel that walks
-//! over the tiles of a head needs one quantised copy of each tensor; only the tile of p' in its registers is new.
+//! Why not quantise V along the tokens, as any B? A row would then depend on the scales of later tokens: padding behind
+//! a text would change its likelihood. Here row r depends on tokens 0 to r alone. And a fused kernel that walks over
+//! the tiles of a head needs one quantised copy of each tensor; only the tile of p' in its registers is new.
 //!
 //! # Choosing it
 //!

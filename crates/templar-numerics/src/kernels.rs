@@ -63,8 +63,8 @@ impl Kernels {
         self.isa
     }
 
-    /// These kernels with products and attention of the arithmetic [`i8x2/1`](crate::i8x2), on the fastest unit that goes
-    /// with their instruction set.
+    /// These kernels with products and attention of the arithmetic [`i8x2/1`](crate::i8x2), on the fastest unit that
+    /// goes with their instruction set.
     pub fn i8x2(self) -> Self {
         Kernels { products: Products::I8x2(Unit::for_isa(self.isa)), ..self }
     }

@@ -1,11 +1,12 @@
 //! The arithmetic `f32/1`, defined to the bit: matrix products, sums, elementary functions, and the kernels of a
 //! transformer and of its optimiser.
 //!
-//! Every claim in a run is a hash of numbers that this crate computed, so two machines must get the same bits.
-//! The text below is the specification of `f32/1`. [`i8x2`] is that of the second arithmetic, `i8x2/1`, which differs in
-//! products and attention and is made for integer matrix units. The module [`twin`] says the same as slow, obvious code. The fast
-//! kernels equal the twin on every input; tests check this on every instruction set and with several numbers of
-//! threads. The module [`vectors`] has frozen inputs and outputs, with which other hardware can check itself.
+//! Every claim in a run is a hash of numbers that this crate computed, so two machines must get the same bits. The text
+//! below is the specification of `f32/1`. [`i8x2`] is that of the second arithmetic, `i8x2/1`, which differs in
+//! products and attention and is made for integer matrix units. The module [`twin`] says the same as slow, obvious
+//! code. The fast kernels equal the twin on every input; tests check this on every instruction set and with several
+//! numbers of threads. The module [`vectors`] has frozen inputs and outputs, with which other hardware can check
+//! itself.
 //!
 //! ```
 //! use templar_numerics::{Kernels, Mat, MatMut, Op, twin};

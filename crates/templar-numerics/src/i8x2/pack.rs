@@ -1,10 +1,10 @@
 //! Quantising and packing in one pass over a panel: the numbers come from memory once as floats, for the exponent, and
 //! once more from the nearest cache, for the limbs.
 //!
-//! A panel is `W` rows of `op(A)`, or `W` columns of `op(B)`, over one block of k. It lies as a tile reads it, in dwords
-//! of two forms. A **word** is one k as two 16-bit integers. **Bytes** are four k of one limb. Where a row of A has its
-//! k side by side in memory it keeps them so, because a tile broadcasts its numbers one by one from any place. Everything
-//! else lies k by k.
+//! A panel is `W` rows of `op(A)`, or `W` columns of `op(B)`, over one block of k. It lies as a tile reads it, in
+//! dwords of two forms. A **word** is one k as two 16-bit integers. **Bytes** are four k of one limb. Where a row of A
+//! has its k side by side in memory it keeps them so, because a tile broadcasts its numbers one by one from any place.
+//! Everything else lies k by k.
 //!
 //! Rows beyond the edge of a matrix have the scale +0 and any integers. What is computed from them is not stored.
 

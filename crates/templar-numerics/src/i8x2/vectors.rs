@@ -1,5 +1,5 @@
-//! The frozen vectors of `tests/vectors/i8x2.txt`: the twin gives them, and a Python program that shares no line with it
-//! does too. Each term of the specification is then spoiled on purpose, and no spoiled form gives them.
+//! The frozen vectors of `tests/vectors/i8x2.txt`: the twin gives them, and a Python program that shares no line with
+//! it does too. Each term of the specification is then spoiled on purpose, and no spoiled form gives them.
 
 use std::process::Command;
 

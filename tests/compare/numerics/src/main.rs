@@ -1,8 +1,8 @@
 //! Measures `templar-numerics` beside other libraries in one process, and prints Markdown tables.
 //!
-//! `gemm` compares matrix products of `f32/1`, `limbs` those of `i8x2/1`, and `rows` everything else. The contestants take turns within each
-//! round, and the best round counts, so a disturbance of the machine hits all of them or none. This package is
-//! not part of the workspace; see `Cargo.toml`.
+//! `gemm` compares matrix products of `f32/1`, `limbs` those of `i8x2/1`, and `rows` everything else. The contestants
+//! take turns within each round, and the best round counts, so a disturbance of the machine hits all of them or none.
+//! This package is not part of the workspace; see `Cargo.toml`.
 
 mod limbs;
 mod peak;

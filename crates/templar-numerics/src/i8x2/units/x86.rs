@@ -110,8 +110,8 @@ impl Vnni {
         pack::bytes(side, source, to);
     }
 
-    /// The sums over the block. `ROW`, `STEP` and `LIMB` are the dwords from a row, from a group of four k, and from the
-    /// high limbs to the low ones.
+    /// The sums over the block. `ROW`, `STEP` and `LIMB` are the dwords from a row, from a group of four k, and from
+    /// the high limbs to the low ones.
     #[target_feature(enable = "avx512f,avx512vnni")]
     fn sums<const ROW: usize, const STEP: usize, const LIMB: usize>(
         operands: &Operands<ROWS, COLUMNS>,
