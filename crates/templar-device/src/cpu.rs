@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use templar_manifest::Arithmetic;
+use templar_numerics::i8x2::{Unit, UnsupportedUnit};
 use templar_numerics::{AdamW, AttentionShape, HeadLayout, Isa, Kernels, MatMut, UnsupportedIsa};
 
 use crate::buffer::{Buffer, View, ViewMut};
@@ -14,7 +15,7 @@ use crate::device::{
 };
 use crate::host::{self, angles, operand, slice, slice_mut};
 
-/// The host's processor, with the arithmetic `f32/1` on one of its instruction sets.
+/// The host's processor, with either arithmetic on one of its instruction sets; `f32/1` until [`Cpu::computing`].
 ///
 /// A buffer is a `Vec<f32>`; nothing is copied around an operation. The threads of the current rayon pool share
 /// the work.
@@ -59,6 +60,24 @@ impl Cpu {
         Ok(())
     }
 
+    /// The processor with the same instruction set and this arithmetic.
+    #[must_use]
+    pub fn computing(self, arithmetic: Arithmetic) -> Self {
+        let kernels = match arithmetic {
+            Arithmetic::F32 => self.kernels.f32(),
+            Arithmetic::I8x2 => self.kernels.i8x2(),
+        };
+        Self { kernels }
+    }
+
+    /// The processor with the arithmetic `i8x2/1` on one of its units.
+    ///
+    /// # Errors
+    /// [`UnsupportedUnit`] if the machine lacks it.
+    pub fn with_unit(self, unit: Unit) -> Result<Self, UnsupportedUnit> {
+        Ok(Self { kernels: self.kernels.i8x2_with(unit)? })
+    }
+
     /// The instruction set that this device's kernels use.
     pub fn isa(&self) -> Isa {
         self.kernels.isa()
@@ -67,11 +86,18 @@ impl Cpu {
 
 impl Device for Cpu {
     fn name(&self) -> String {
-        format!("cpu ({})", self.isa())
+        match self.kernels.unit() {
+            None => format!("cpu ({})", self.isa()),
+            Some(unit) => format!("cpu ({}, limbs by {unit})", self.isa()),
+        }
     }
 
     fn arithmetic(&self) -> Arithmetic {
-        Arithmetic::F32
+        if self.kernels.unit().is_some() { Arithmetic::I8x2 } else { Arithmetic::F32 }
+    }
+
+    fn with_arithmetic(&self, arithmetic: Arithmetic) -> Option<Arc<dyn Device>> {
+        Some(Arc::new(self.computing(arithmetic)))
     }
 
     fn zeros(&self, len: u64) -> Result<Buffer, DeviceError> {

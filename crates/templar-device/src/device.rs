@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use templar_manifest::Arithmetic;
 use templar_numerics::{AdamW, AttentionShape, HeadLayout, RotaryTables};
@@ -205,6 +206,11 @@ pub trait Device: fmt::Debug + Send + Sync {
 
     /// The arithmetic that the device computes. It decides the matrix product, and so every result.
     fn arithmetic(&self) -> Arithmetic;
+
+    /// The same hardware with another arithmetic; `None` where it has no code for it.
+    fn with_arithmetic(&self, _arithmetic: Arithmetic) -> Option<Arc<dyn Device>> {
+        None
+    }
 
     /// The memory that the device has; `None` for the host's, which nobody reserves for it.
     fn memory(&self) -> Option<DeviceMemory> {

@@ -31,8 +31,10 @@
 //!
 //! # Another arithmetic
 //!
-//! Name it in `templar-manifest`, and choose its device in [`for_arithmetic`]. An arithmetic differs in the
-//! matrix product, so it is a device, or a choice within one, with its own [`Device::gemm`].
+//! There are two, `f32/1` and `i8x2/1`; they differ in matrix products and attention. A device computes one at a time
+//! ([`Device::arithmetic`]) and may have others ([`Device::with_arithmetic`]): the [`Cpu`] has both, GPUs have `f32/1`.
+//! A run names its arithmetic in its genesis, and [`for_arithmetic`] gives the device for it. To add another, name it
+//! in `templar-manifest`; the compiler shows where it is missing.
 
 mod admission;
 mod buffer;
@@ -67,4 +69,5 @@ pub use open::{
 pub use report::{ArithmeticPath, DeviceKind, DeviceReport, FloatReport, Unusable};
 pub use self_test::{SelfTestError, prove, self_test};
 pub use templar_manifest::Arithmetic;
+pub use templar_numerics::i8x2::{Unit, UnsupportedUnit};
 pub use templar_numerics::{AdamW, AttentionShape, HeadLayout, Isa, RotaryScaling, RotaryTables, UnsupportedIsa};

@@ -117,32 +117,52 @@ pub fn set_helpers(devices: Vec<Arc<dyn Device>>) {
     *HELPERS.write().unwrap_or_else(PoisonError::into_inner) = devices;
 }
 
-/// The devices of [`set_helpers`], as far as they compute the arithmetic of a genesis.
+/// The devices of [`set_helpers`], with the arithmetic of a genesis, as far as they can compute it.
 pub fn helpers_for_arithmetic(arithmetic: Arithmetic) -> Vec<Arc<dyn Device>> {
     let helpers = HELPERS.read().unwrap_or_else(PoisonError::into_inner);
-    helpers.iter().filter(|device| device.arithmetic() == arithmetic).cloned().collect()
+    let computes = |device: &Arc<dyn Device>| device.arithmetic() == arithmetic;
+    helpers.iter().map(|device| with_arithmetic(device, arithmetic)).filter(computes).collect()
 }
 
-/// A device of this machine that computes the arithmetic of a genesis: that of [`set_default_device`], else the CPU.
+/// The device of [`set_default_device`], else the CPU, with the arithmetic of a genesis.
 ///
-/// The match is exhaustive: an arithmetic that is added to `templar-manifest` does not compile until a device
-/// is chosen for it here. A name that no version of the enum knows is refused when the genesis is decoded.
+/// A device that cannot compute it is given as it is: whoever asked for it is refused by name, and nothing is computed
+/// on another device in silence. A name that no version of [`Arithmetic`] knows is refused when the genesis is decoded.
 pub fn for_arithmetic(arithmetic: Arithmetic) -> Arc<dyn Device> {
-    let default = DEFAULT.read().unwrap_or_else(PoisonError::into_inner).clone();
-    match arithmetic {
-        Arithmetic::F32 => default.unwrap_or_else(|| Arc::new(Cpu::default())),
+    match DEFAULT.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        Some(device) => with_arithmetic(device, arithmetic),
+        None => Arc::new(Cpu::default().computing(arithmetic)),
     }
+}
+
+/// The device with the arithmetic, or as it is if it has no other.
+fn with_arithmetic(device: &Arc<dyn Device>, arithmetic: Arithmetic) -> Arc<dyn Device> {
+    let other = || device.with_arithmetic(arithmetic).unwrap_or_else(|| Arc::clone(device));
+    if device.arithmetic() == arithmetic { Arc::clone(device) } else { other() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dry::DryDevice;
 
     #[test]
     fn the_cpu_can_always_be_had() {
         for choice in [DeviceChoice::Cpu, DeviceChoice::Auto] {
             let device = open(choice, &OpenOptions::default()).unwrap().device;
             assert_eq!(device.arithmetic(), Arithmetic::F32);
+            for arithmetic in Arithmetic::ALL {
+                let other = with_arithmetic(&device, arithmetic);
+                assert_eq!(other.arithmetic(), arithmetic);
+                assert_eq!(with_arithmetic(&other, Arithmetic::F32).name(), device.name());
+            }
         }
+    }
+
+    #[test]
+    fn a_device_without_an_arithmetic_is_given_as_it_is() {
+        let device: Arc<dyn Device> = Arc::new(DryDevice::of(Arc::new(Cpu::best())));
+        let given = with_arithmetic(&device, Arithmetic::I8x2);
+        assert_eq!((given.name(), given.arithmetic()), (device.name(), Arithmetic::F32));
     }
 }

@@ -4,6 +4,7 @@ mod training_step;
 
 use std::borrow::Cow;
 
+use templar_manifest::Arithmetic;
 use templar_numerics::vectors::{self, Inputs};
 use templar_numerics::{Op, twin};
 
@@ -49,14 +50,15 @@ pub enum SelfTestError {
 /// # Errors
 /// The first difference, or the device's own error.
 pub fn self_test(device: &dyn Device) -> Result<(), SelfTestError> {
-    for ([a, b, c], bits) in vectors::fused_multiply_adds() {
-        let inputs =
-            Inputs::Gemm { shape: [1, 1, 1], a: (vec![a], Op::N), b: (vec![b], Op::N), c: vec![c], accumulate: true };
-        let found = run(device, inputs)?.unwrap_or_default();
-        compare(device, "fma", &[vec![f32::from_bits(bits)]], &found)?;
+    match device.arithmetic() {
+        Arithmetic::F32 => fused_multiply_adds(device)?,
+        Arithmetic::I8x2 => sums_of_limbs(device)?,
     }
     for vector in vectors::frozen() {
-        let expected = vector.inputs.outputs();
+        let expected = match device.arithmetic() {
+            Arithmetic::F32 => vector.inputs.outputs(),
+            Arithmetic::I8x2 => vector.inputs.outputs_by_limbs(),
+        };
         if let Inputs::CrossEntropy { logits, targets, .. } = &vector.inputs {
             // The losses without a gradient have the same bits.
             compare(device, "cross_entropy_loss", &expected[1..], &[losses(device, logits, targets)?])?;
@@ -77,12 +79,36 @@ pub fn self_test(device: &dyn Device) -> Result<(), SelfTestError> {
 /// The first difference, or the device's own error.
 pub fn prove(device: &dyn Device) -> Result<(), SelfTestError> {
     self_test(device)?;
-    let (expected, found) = (training_step::trace(&Cpu::best())?, training_step::trace(device)?);
+    let cpu = Cpu::best().computing(device.arithmetic());
+    let (expected, found) = (training_step::trace(&cpu, STEPS)?, training_step::trace(device, STEPS)?);
     for (output, (expected, found)) in expected.iter().zip(&found).enumerate() {
         compare_words(device, ("training_step", output), &words(expected), &words(found))?;
     }
     Ok(())
 }
+
+/// Products of one step, at every edge of rounding.
+fn fused_multiply_adds(device: &dyn Device) -> Result<(), SelfTestError> {
+    for ([a, b, c], bits) in vectors::fused_multiply_adds() {
+        let inputs =
+            Inputs::Gemm { shape: [1, 1, 1], a: (vec![a], Op::N), b: (vec![b], Op::N), c: vec![c], accumulate: true };
+        let found = run(device, inputs)?.unwrap_or_default();
+        compare(device, "fma", &[vec![f32::from_bits(bits)]], &found)?;
+    }
+    Ok(())
+}
+
+/// Products whose sums are as large as limbs can make them, which an accumulator that is too narrow does not hold.
+fn sums_of_limbs(device: &dyn Device) -> Result<(), SelfTestError> {
+    for inputs in vectors::largest_sums_of_limbs() {
+        let expected = inputs.outputs_by_limbs();
+        compare(device, "sums of limbs", &expected, &run(device, inputs)?.unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// Training steps that [`prove`] takes.
+const STEPS: u64 = 2;
 
 fn compare(
     device: &dyn Device,
@@ -326,11 +352,55 @@ fn hashes(device: &dyn Device) -> Result<(), SelfTestError> {
 mod tests {
     use super::*;
     use templar_numerics::Isa;
+    use templar_numerics::i8x2::Unit;
 
     #[test]
     fn every_instruction_set_passes() {
         for isa in Isa::available() {
             self_test(&Cpu::with_isa(isa).unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_unit_that_multiplies_limbs_passes() {
+        for unit in Unit::available() {
+            prove(&Cpu::best().with_unit(unit).unwrap()).unwrap();
+        }
+    }
+
+    const F32_STEPS: &str = "cb6e979f7b77e1995cc95a2c4a47e7fee91e145160ed3839f61a5aa288089b10";
+    const I8X2_STEPS: &str = "fb78a1bba157e638ab979cc20dcc76812a7e12d4369d90c567d8f9545edf18f7";
+
+    /// The hash of three training steps.
+    fn three_steps(device: &dyn Device) -> String {
+        blake3::hash(&training_step::trace(device, 3).unwrap().concat()).to_string()
+    }
+
+    /// Frozen: a change of a hash is a change of the arithmetic, and of every run that names it.
+    #[test]
+    fn three_training_steps_have_their_frozen_hash_on_every_unit_and_in_any_number_of_threads() {
+        for threads in [1, 2, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            for isa in Isa::available() {
+                let cpu = Cpu::with_isa(isa).unwrap();
+                let found = pool.install(|| three_steps(&cpu));
+                assert_eq!(found, F32_STEPS, "{isa}, {threads} threads");
+            }
+            for unit in Unit::available() {
+                let cpu = Cpu::best().with_unit(unit).unwrap();
+                let found = pool.install(|| three_steps(&cpu));
+                assert_eq!(found, I8X2_STEPS, "{unit}, {threads} threads");
+            }
+        }
+    }
+
+    /// Wild numbers are out of range of limbs, so each arithmetic has vectors that the other does not pass.
+    #[test]
+    fn the_vectors_tell_the_arithmetics_apart() {
+        let limbs = Cpu::best().computing(Arithmetic::I8x2);
+        for inputs in vectors::largest_sums_of_limbs() {
+            let found = run(&Cpu::best(), inputs.clone()).unwrap().unwrap();
+            compare(&limbs, "sums of limbs", &inputs.outputs_by_limbs(), &found).unwrap_err();
         }
     }
 

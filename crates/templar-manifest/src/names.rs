@@ -86,6 +86,9 @@ named! {
         /// `f32/1`: single precision in a stated order of operations. The crate `templar-numerics` is its
         /// specification.
         F32 = "f32/1",
+        /// `i8x2/1`: matrix products made of 8-bit integers, and all else as `f32/1`. The module `i8x2` of the crate
+        /// `templar-numerics` is its specification.
+        I8x2 = "i8x2/1",
     }
 }
 

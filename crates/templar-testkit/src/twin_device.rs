@@ -9,13 +9,22 @@ use templar_device::{
     AdamW, AdamWUpdate, Arithmetic, AttentionGradient, AttentionShape, Buffer, Device, DeviceError, GateInputs,
     HeadLayout, Matrix, MatrixMut, NormGradient, NormInputs, RotaryBuffers, View, ViewMut,
 };
-use templar_numerics::{MatMut, twin};
+use templar_numerics::{MatMut, i8x2, twin};
 
 /// The specification as a device: `templar_numerics::twin` on memory of the host, one thread, no vectors.
 ///
 /// It is hundreds of times slower than a `Cpu`, and gives the same bits.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TwinDevice;
+#[derive(Debug, Clone, Copy)]
+pub struct TwinDevice {
+    arithmetic: Arithmetic,
+}
+
+impl TwinDevice {
+    /// The specification of an arithmetic.
+    pub fn of(arithmetic: Arithmetic) -> Self {
+        Self { arithmetic }
+    }
+}
 
 impl Device for TwinDevice {
     fn name(&self) -> String {
@@ -23,7 +32,7 @@ impl Device for TwinDevice {
     }
 
     fn arithmetic(&self) -> Arithmetic {
-        Arithmetic::F32
+        self.arithmetic
     }
 
     fn zeros(&self, len: u64) -> Result<Buffer, DeviceError> {
@@ -69,7 +78,10 @@ impl Device for TwinDevice {
     fn gemm(&self, a: Matrix<'_>, b: Matrix<'_>, c: MatrixMut<'_>, accumulate: bool) {
         let ((a, op_a), (b, op_b)) = (operand(&a), operand(&b));
         let c = MatMut::new(slice_mut(c.elements), c.rows as usize, c.cols as usize);
-        twin::gemm(a, op_a, b, op_b, c, accumulate);
+        match self.arithmetic {
+            Arithmetic::F32 => twin::gemm(a, op_a, b, op_b, c, accumulate),
+            Arithmetic::I8x2 => i8x2::twin::gemm(a, op_a, b, op_b, c, accumulate),
+        }
     }
 
     fn embedding(&self, table: View<'_>, ids: View<'_, u32>, out: ViewMut<'_>) {
@@ -125,7 +137,10 @@ impl Device for TwinDevice {
     fn attention(&self, shape: AttentionShape, qkv: View<'_>, context: ViewMut<'_>, statistics: ViewMut<'_>) {
         let sequences = qkv.len() / shape.sequence_floats() as u64;
         assert_eq!(statistics.len(), self.attention_statistics(shape, sequences), "room for the statistics");
-        twin::attention(shape, slice(&qkv), slice_mut(context));
+        match self.arithmetic {
+            Arithmetic::F32 => twin::attention(shape, slice(&qkv), slice_mut(context)),
+            Arithmetic::I8x2 => i8x2::twin::attention(shape, slice(&qkv), slice_mut(context)),
+        }
         slice_mut(statistics).fill(1.0);
     }
 
@@ -133,7 +148,11 @@ impl Device for TwinDevice {
         let kept = slice_mut(statistics);
         assert!(kept.iter().all(|kept| *kept == 1.0), "the statistics of the forward pass were not kept");
         let AttentionGradient { qkv, dcontext, dqkv } = gradient;
-        twin::attention_backward(shape, slice(&qkv), slice(&dcontext), slice_mut(dqkv));
+        let (qkv, dcontext, dqkv) = (slice(&qkv), slice(&dcontext), slice_mut(dqkv));
+        match self.arithmetic {
+            Arithmetic::F32 => twin::attention_backward(shape, qkv, dcontext, dqkv),
+            Arithmetic::I8x2 => i8x2::twin::attention_backward(shape, qkv, dcontext, dqkv),
+        }
     }
 
     fn add(&self, x: ViewMut<'_>, y: View<'_>) {

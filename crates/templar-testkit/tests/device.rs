@@ -14,7 +14,7 @@ mod window;
 
 use std::sync::Arc;
 
-use templar_device::{Cpu, Device, DeviceChoice, Isa, OpenError, OpenOptions, open, self_test};
+use templar_device::{Arithmetic, Cpu, Device, DeviceChoice, Isa, OpenError, OpenOptions, open, self_test};
 use templar_manifest::{Hash, Refusal, Replay, WindowIndex};
 use templar_testkit::TwinDevice;
 use templar_train::{Claim, MinerState, Recipe, TrainError, WindowResult, WindowStart, evaluate, replay};
@@ -78,12 +78,14 @@ fn training_on_opencl_ends_in_the_frozen_hashes_trace_and_delta() {
 
 #[test]
 fn the_twin_passes_the_self_test_of_devices() {
-    self_test(&TwinDevice).unwrap();
+    for arithmetic in Arithmetic::ALL {
+        self_test(&TwinDevice::of(arithmetic)).unwrap();
+    }
 }
 
 #[test]
 fn training_steps_on_the_twin_end_in_the_frozen_hashes() {
-    let device: Arc<dyn Device> = Arc::new(TwinDevice);
+    let device: Arc<dyn Device> = Arc::new(TwinDevice::of(Arithmetic::F32));
     for frozen::Case { name, spec, frozen } in frozen::cases() {
         for recompute in [false, true] {
             let found = frozen::train(&device, &spec, frozen::MICRO_BATCHES, recompute);
@@ -93,9 +95,30 @@ fn training_steps_on_the_twin_end_in_the_frozen_hashes() {
 }
 
 #[test]
+fn a_window_of_i8x2_on_the_twin_is_that_of_the_cpu() {
+    let arithmetic = Arithmetic::I8x2;
+    let genesis = templar_manifest::Genesis { arithmetic, ..window::genesis() };
+    let device: Arc<dyn Device> = Arc::new(TwinDevice::of(arithmetic));
+    let found = window::first(&Recipe::on(device, window::RUN, genesis.clone()).unwrap());
+    let on_cpu = Recipe::new(window::RUN, genesis).unwrap();
+    assert_eq!(found, window::first(&on_cpu), "trace, delta, state and manifest");
+    assert_eq!(replayed(&on_cpu, &found).unwrap(), Replay::Match);
+}
+
+/// OpenCL computes f32/1 alone, so a run of another arithmetic is refused by name.
+#[test]
+fn opencl_refuses_a_run_of_i8x2_by_name() {
+    let Some(device) = opencl() else { return };
+    let genesis = templar_manifest::Genesis { arithmetic: Arithmetic::I8x2, ..window::genesis() };
+    let name = device.name();
+    let refused = Recipe::on(device, window::RUN, genesis).unwrap_err().to_string();
+    assert_eq!(refused, format!("genesis names the arithmetic i8x2/1, device {name} computes f32/1"));
+}
+
+#[test]
 fn a_window_on_the_twin_has_the_frozen_trace_and_delta() {
     let on = |device| window::first(&Recipe::on(device, window::RUN, window::genesis()).unwrap());
-    let found = on(Arc::new(TwinDevice) as Arc<dyn Device>);
+    let found = on(Arc::new(TwinDevice::of(Arithmetic::F32)) as Arc<dyn Device>);
     assert_eq!(Hash::of(&found.trace.encode()).to_string(), window::FROZEN_TRACE);
     assert_eq!(Hash::of(&found.delta).to_string(), window::FROZEN_DELTA);
     assert_eq!(found, on(Arc::new(Cpu::with_isa(Isa::Soft).unwrap())), "state and manifest too");

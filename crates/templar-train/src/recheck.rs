@@ -87,7 +87,7 @@ pub(crate) fn page_again(model: &Model, parameters: &Buffer, page: &[u32], loss:
     }
     let mut values = vec![0.0; parameters.len() as usize];
     device.read(parameters.all(), &mut values)?;
-    let cpu: Arc<dyn Device> = Arc::new(Cpu::default());
+    let cpu: Arc<dyn Device> = Arc::new(Cpu::default().computing(device.arithmetic()));
     let values = cpu.upload(values.into())?;
     let mut again = Model::new(model.spec(), cpu).expect("the specification of a model that exists");
     if again.loss(&values, page)?.to_bits() == loss.to_bits() {

@@ -119,9 +119,7 @@ impl Recipe {
     /// The same recipe, computed by the CPU alone.
     #[must_use]
     pub fn on_cpu(&self) -> Self {
-        let device = match self.genesis.arithmetic {
-            Arithmetic::F32 => Arc::new(Cpu::default()),
-        };
+        let device = Arc::new(Cpu::default().computing(self.genesis.arithmetic));
         Self { device, helpers: Vec::new(), ..self.clone() }
     }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use templar_blob::MemoryBlobs;
 use templar_data::{PageReader, Split};
-use templar_device::{Cpu, Isa};
+use templar_device::{Cpu, Device, Isa, Unit};
 use templar_manifest::proof::ProofDraw;
 use templar_manifest::trace::Leaf;
 use templar_manifest::{
-    BlobId, ContextSegment, Contribution, Hash, PublicKey, Refusal, Replay, RopeScaling, State, WindowIndex, payload,
+    Arithmetic, BlobId, ContextSegment, Contribution, Genesis, Hash, PublicKey, Refusal, Replay, RopeScaling, State,
+    WindowIndex, payload,
 };
 use templar_train::tensors::{checkpoint, checkpoint_of, read_parameters};
 use templar_train::{
@@ -46,6 +47,49 @@ fn the_same_bits_in_any_number_of_threads_and_on_any_instruction_set() {
     // Frozen: a change of this hash is a change of the arithmetic, and of every run.
     assert_eq!(Hash::of(&expected.trace.encode()).to_string(), FROZEN_TRACE);
     assert_eq!(Hash::of(&expected.delta).to_string(), FROZEN_DELTA);
+}
+
+/// The other arithmetic, on every unit that multiplies limbs beside every instruction set.
+#[test]
+fn i8x2_has_the_same_bits_in_any_number_of_threads_and_on_any_unit() {
+    let genesis = || Genesis { arithmetic: Arithmetic::I8x2, ..genesis() };
+    let recipe = Recipe::new(RUN, genesis()).unwrap();
+    let expected = first(&recipe);
+    for threads in [1, 2, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert_eq!(pool.install(|| first(&recipe)), expected, "{threads} threads");
+    }
+    for isa in Isa::available() {
+        for unit in Unit::available() {
+            let device = Arc::new(Cpu::with_isa(isa).unwrap().with_unit(unit).unwrap());
+            assert_eq!(first(&Recipe::on(device, RUN, genesis()).unwrap()), expected, "{isa}, {unit}");
+        }
+    }
+    assert_ne!(expected.trace, first(&self::recipe()).trace, "another arithmetic than f32/1");
+}
+
+/// What one arithmetic has trained, no replay by the other confirms; and no device computes in a run of the other.
+#[test]
+fn a_run_has_one_arithmetic() {
+    let of = |arithmetic| Recipe::new(RUN, Genesis { arithmetic, ..genesis() }).unwrap();
+    for (own, other) in [(Arithmetic::F32, Arithmetic::I8x2), (Arithmetic::I8x2, Arithmetic::F32)] {
+        let recipe = of(own);
+        assert_eq!(recipe.device.arithmetic(), own);
+        assert_eq!(recipe.on_cpu().device.arithmetic(), own);
+        let device = Arc::new(Cpu::best().computing(other));
+        let refused = Recipe::on(device.clone(), RUN, recipe.genesis.clone()).unwrap_err().to_string();
+        let name = device.name();
+        assert_eq!(refused, format!("genesis names the arithmetic {own}, device {name} computes {other}"));
+
+        let result = first(&of(other));
+        let contribution = result.contribution(&recipe, None, zero(&recipe));
+        let (task, reader) = (task(0), pages());
+        let (parameters, state) = (initial(&recipe), MinerState::zero(recipe.parameter_count()));
+        let start = WindowStart { task: &task, parameters: parameters.into(), state };
+        let claim = Claim { contribution: &contribution, trace: &result.trace };
+        let verdict = replay(&recipe, start, claim, &[], &|page| reader.read(page)).unwrap().verdict;
+        assert!(matches!(verdict, Replay::Refused(Refusal::Mismatch { step: 1, .. })), "{verdict:?}");
+    }
 }
 
 #[test]

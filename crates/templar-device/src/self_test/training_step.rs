@@ -1,4 +1,4 @@
-//! Two training steps of a small transformer through the operations of a device, hashed after each step.
+//! A few training steps of a small transformer through the operations of a device, hashed after each step.
 //!
 //! The frozen vectors test every operation alone. This tests them one after another on memory that stays on the device:
 //! an operation that starts before the one before it has finished, or a product whose edges are wrong at a size that no
@@ -53,8 +53,8 @@ fn places() -> [Range<u64>; 8] {
     })
 }
 
-/// For each step the bits of the losses' sum and of the gradient's norm, and the hash of each tensor with its moments.
-pub(super) fn trace(device: &dyn Device) -> Result<Vec<Vec<u8>>, DeviceError> {
+/// Of so many steps, for each the bits of the losses' sum and of the gradient's norm, and the hash of each tensor with its moments.
+pub(super) fn trace(device: &dyn Device, steps: u64) -> Result<Vec<Vec<u8>>, DeviceError> {
     let mut numbers = vectors::Generator::new(2032);
     let (places, count) = (places(), ELEMENTS.iter().sum());
     let start: Vec<f32> = numbers.ordinary(count).into_iter().map(|value| value / 16.0).collect();
@@ -64,7 +64,7 @@ pub(super) fn trace(device: &dyn Device) -> Result<Vec<Vec<u8>>, DeviceError> {
     let tables = RotaryTables::new(SHAPE.length, SHAPE.width, 10_000.0, RotaryScaling::None);
     let tables = device.upload_tables(tables)?;
     let mut found = Vec::new();
-    for number in 1..=2 {
+    for number in 1..=steps {
         let mut ids = || -> Result<Buffer<u32>, DeviceError> {
             let ids: Vec<u32> = (0..ROWS).map(|_| (numbers.bits() % VOCAB as u64) as u32).collect();
             let mut buffer = Buffer::default();
