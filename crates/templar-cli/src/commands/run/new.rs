@@ -8,7 +8,7 @@ use templar_home::configure::{self, Origin, RunPlan, Scale};
 use templar_home::context::{Put, RunContext};
 use templar_home::folder::Folder;
 use templar_home::unfinished::Unfinished;
-use templar_manifest::{Genesis, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, WeightRule, payload};
+use templar_manifest::{Arithmetic, Genesis, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, WeightRule, payload};
 use templar_query::find::{dataset, runs_named};
 use templar_query::runs::RunView;
 
@@ -36,6 +36,9 @@ pub(crate) struct NewRunArgs {
     /// Start from the model in this Hugging Face folder. The dataset must use the same tokenizer
     #[arg(long, value_name = "DIR", conflicts_with_all = ["size", "seed"])]
     from: Option<PathBuf>,
+    /// The arithmetic of every result: f32/1, or i8x2/1 with matrix products of 8-bit integers
+    #[arg(long, default_value_t = Arithmetic::F32, value_name = "NAME")]
+    arithmetic: Arithmetic,
     /// How miners are paid: by the training steps that replays confirm and what they are worth beside others', by
     /// the rank of the measured value of their deltas, or by the steps alone
     #[arg(long, value_enum, default_value_t = PayChoice::Measured, value_name = "RULE")]
@@ -163,7 +166,8 @@ fn genesis(access: &Access, key: &SecretKey, args: &NewRunArgs) -> Result<(Genes
     };
     let miners = if args.miner.is_empty() { vec![me] } else { args.miner.clone() };
     let plan = RunPlan { name: args.name.clone(), dataset_id, dataset: &dataset, validators, miners, origin };
-    let settings: Vec<String> = args.pay.setting().into_iter().chain(args.set.iter().cloned()).collect();
+    let choices = [Some(format!("arithmetic={}", args.arithmetic)), args.pay.setting()];
+    let settings: Vec<String> = choices.into_iter().flatten().chain(args.set.iter().cloned()).collect();
     let miners = args.expect_miners.unwrap_or(plan.miners.len() as u32);
     let scale = Scale { miners, tokens_per_second: args.speed };
     Ok((configure::configure_for(&plan, &scale, &settings)?, folder))
