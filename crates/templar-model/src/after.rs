@@ -1,7 +1,8 @@
 //! The forward pass of texts that begin alike: their common beginning is computed once, and each text only after it.
 //!
 //! Every operation but attention computes a row by itself, so the rows of the beginning need not be there. Attention is
-//! the same operation as ever, over whole texts: the beginning's queries, keys and values are kept from its own pass.
+//! the same operation as ever, over whole texts, of which the rows of the beginning are left out: its keys and values
+//! are kept from its own pass.
 
 use templar_device::{Buffer, Device, DeviceError, View, ViewMut};
 
@@ -13,7 +14,8 @@ use crate::{forward, linear};
 /// `activations.normed`, with the bits that [`forward::run`] gives these rows of the whole texts. `kept` gets queries,
 /// keys and values of each layer.
 ///
-/// Only attention sees whole texts: it reads the rows of `before`, which every text has in common, and the texts' own.
+/// Only attention sees whole texts: it reads the keys and values of `before`, which every text has in common, and what is
+/// the texts' own.
 ///
 /// # Errors
 /// The device has no memory for the activations.
@@ -124,7 +126,8 @@ impl WholeTexts {
         device.split_heads(whole.qkv_layout(), workspace.qkv_by_token.all(), layer.qkv.all_mut());
         device.rotary(whole.attention(), layer.qkv.all_mut(), pass.tables);
         let statistics = layer.attention_statistics.all_mut();
-        device.attention(whole.attention(), layer.qkv.all(), workspace.context_by_head.all_mut(), statistics);
+        let context = workspace.context_by_head.all_mut();
+        device.attention_from(whole.attention(), self.before, layer.qkv.all(), context, statistics);
         device.merge_heads(whole.context_layout(), workspace.context_by_head.all(), self.context.all_mut());
         let width = layout.query_width() as u64;
         for text in 0..shape.sequences as u64 {
