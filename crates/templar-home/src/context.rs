@@ -293,8 +293,8 @@ impl RunContext {
         Ok(node)
     }
 
-    /// Takes more entries of a journal into a node; the first of them is entry `first` of the journal. `watch` is called
-    /// with the node after each entry, the entry, and its outputs.
+    /// Takes more entries of a journal into a node; the first of them is entry `first` of the journal. `watch` is
+    /// called with the node after each entry, the entry, and its outputs.
     ///
     /// # Errors
     /// As of [`RunContext::fold`].

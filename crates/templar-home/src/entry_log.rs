@@ -44,8 +44,8 @@ impl KeptEntries {
         self.windows.push(row);
     }
 
-    /// The place in the journal at which the closed window begins that entry number `seq + 1` belongs to, and the number
-    /// of its last entry.
+    /// The place in the journal at which the closed window begins that entry number `seq + 1` belongs to, and the
+    /// number of its last entry.
     fn window_of(&self, seq: u64) -> (JournalMark, u64) {
         let before = self.windows.partition_point(|row| row.end.records <= seq);
         let from = before.checked_sub(1).map_or(JournalMark::START, |last| self.windows[last].end);

@@ -1,9 +1,9 @@
 //! The closed windows of a run in a home: which of them a replica remembers, and the copies of certified states on the
 //! disk from which it begins.
 //!
-//! A copy ([`CertifiedState`]) is written every [`COPY_EVERY`] windows, as `states/WINDOW.state` beside the journal. The
-//! home keeps those that a replica may begin from. A copy proves itself, so one that is damaged, or of another run, is
-//! ignored, and the replica begins from an earlier one or from genesis.
+//! A copy ([`CertifiedState`]) is written every [`COPY_EVERY`] windows, as `states/WINDOW.state` beside the journal.
+//! The home keeps those that a replica may begin from. A copy proves itself, so one that is damaged, or of another run,
+//! is ignored, and the replica begins from an earlier one or from genesis.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -97,8 +97,8 @@ impl Past {
         Self { dir: dir.to_owned(), remembered, forgets, copies: VecDeque::new(), notes: Vec::new() }
     }
 
-    /// The newest place from which a replica can begin and still get all windows that it should remember. `None` if that
-    /// is genesis.
+    /// The newest place from which a replica can begin and still get all windows that it should remember. `None` if
+    /// that is genesis.
     ///
     /// # Errors
     /// The directory cannot be read. A copy that is of no use is noted.

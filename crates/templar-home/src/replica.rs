@@ -149,9 +149,9 @@ impl Replica {
         Self::opened(home, context, key, false)
     }
 
-    /// Does the same, and begins with the newest certified copy of the state if there is one. The replica remembers only
-    /// the newest closed windows, [`remembered_windows`](crate::past::remembered_windows) at least, so neither its start
-    /// nor its memory grows with the run.
+    /// Does the same, and begins with the newest certified copy of the state if there is one. The replica remembers
+    /// only the newest closed windows, [`remembered_windows`](crate::past::remembered_windows) at least, so neither its
+    /// start nor its memory grows with the run.
     pub fn resume(home: &Home, context: RunContext, key: SecretKey) -> Result<Self, ReplicaError> {
         Self::opened(home, context, key, true)
     }
@@ -224,8 +224,8 @@ impl Replica {
         Ok(replica)
     }
 
-    /// What this replica has noticed about its files when it was opened, as sentences: a torn entry that was cut off, and
-    /// copies of the state that are of no use.
+    /// What this replica has noticed about its files when it was opened, as sentences: a torn entry that was cut off,
+    /// and copies of the state that are of no use.
     pub fn notes(&self) -> &[String] {
         &self.past.notes
     }

@@ -45,8 +45,8 @@ const CHECKSUM_BYTES: usize = 4;
 pub struct Ticket {
     /// The id of the run, which is the hash of its genesis.
     pub run: Hash,
-    /// The id of a recent window record, for which the giver of the ticket vouches. An audit by whoever takes the ticket
-    /// asks whether the run leads to it.
+    /// The id of a recent window record, for which the giver of the ticket vouches. An audit by whoever takes the
+    /// ticket asks whether the run leads to it.
     pub record: Option<Hash>,
     /// Some peers of the run, with their addresses.
     pub peers: Vec<PeerAddr>,

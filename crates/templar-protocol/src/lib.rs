@@ -30,8 +30,8 @@
 //!   pages, the seed. Each rule is a method of it and a function of its arguments alone.
 //! * **The state tree** ([`StateKey`], `run/state.rs`) has one entry for every fact that the next window follows
 //!   from. Its root is in the header of each record, so a single balance, member or standing can be proven.
-//! * **A certified state** ([`CertifiedState`], `run/certified.rs`) is a copy of the state with the header that names its
-//!   root. It proves itself, so a node begins from it as well as from genesis.
+//! * **A certified state** ([`CertifiedState`], `run/certified.rs`) is a copy of the state with the header that names
+//!   its root. It proves itself, so a node begins from it as well as from genesis.
 //! * **Members** ([`Members`]) hold the slots. Anybody joins from the next window on by proof of work or by
 //!   burning ALPHA. No validator can refuse a newcomer. Where all slots are taken, the member with the lowest
 //!   average weight is replaced, and of equal ones the newest.

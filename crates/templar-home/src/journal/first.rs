@@ -8,8 +8,8 @@ use super::frame::{self, MAGIC, MAX_ENTRY_BYTES};
 const HEADER_BYTES: usize = 4 + 32;
 const SECTOR_BYTES: usize = 512;
 
-/// Whether a journal is of this form. A damaged one is, if it does not begin as the newer form does and has no record of
-/// it.
+/// Whether a journal is of this form. A damaged one is, if it does not begin as the newer form does and has no record
+/// of it.
 pub(super) fn is_first_form(bytes: &[u8]) -> bool {
     let begin = bytes.len().min(MAGIC.len());
     bytes[..begin] != MAGIC[..begin] && (record_at(bytes).is_some() || frame::next_record(bytes, 0).is_none())

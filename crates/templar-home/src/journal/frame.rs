@@ -6,9 +6,9 @@
 //! r | checksum, 32 bytes | number, u64 | length, u32 | the entry, `length` bytes | line feed
 //! ```
 //!
-//! Integers are little-endian. The number is 0 for the first record and grows by one. The checksum is the BLAKE3 hash of
-//! number, length and entry. The first and the last byte are not zero, and no entry has a sector of zeros, so a part of
-//! a record that is zero in a sector was never written there.
+//! Integers are little-endian. The number is 0 for the first record and grows by one. The checksum is the BLAKE3 hash
+//! of number, length and entry. The first and the last byte are not zero, and no entry has a sector of zeros, so a part
+//! of a record that is zero in a sector was never written there.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

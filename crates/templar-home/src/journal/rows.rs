@@ -1,8 +1,8 @@
 //! The index of a journal: for each closed window its record, and the place in the journal behind its last entry.
 //!
 //! It lies beside the journal in `journal.windows`, in rows of [`ROW_BYTES`]. A row follows from the journal, so a file
-//! that is gone or damaged costs one fold of the whole journal. Each row has a checksum over itself and its place in the
-//! file.
+//! that is gone or damaged costs one fold of the whole journal. Each row has a checksum over itself and its place in
+//! the file.
 
 use std::fs::File;
 use std::io::{self, Write};

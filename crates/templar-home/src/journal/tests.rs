@@ -84,8 +84,8 @@ fn every_flipped_bit_is_damage_and_nothing_is_cut_off() {
     }
 }
 
-/// A power cut leaves any of the last record's sectors unwritten, and the file as long as it was, or as it was to be, or
-/// anything between. The record may begin anywhere in a sector.
+/// A power cut leaves any of the last record's sectors unwritten, and the file as long as it was, or as it was to be,
+/// or anything between. The record may begin anywhere in a sector.
 #[test]
 fn every_image_of_a_power_cut_keeps_the_records_before() {
     let dir = tempfile::tempdir().unwrap();

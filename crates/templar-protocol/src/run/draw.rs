@@ -80,8 +80,8 @@ impl PageDraw {
         Self { pages, epoch: 0, taken: 0, moved: BTreeMap::new(), drawn: Vec::new() }
     }
 
-    /// The draw of an epoch as these windows have left it, oldest first. `order` gives the numbers of a window. `None` if
-    /// they draw more pages than there are.
+    /// The draw of an epoch as these windows have left it, oldest first. `order` gives the numbers of a window. `None`
+    /// if they draw more pages than there are.
     pub(super) fn restored(
         pages: u64,
         epoch: u64,

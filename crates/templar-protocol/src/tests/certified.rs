@@ -84,11 +84,11 @@ fn a_node_that_begins_with_a_copy_follows_the_same_run() {
 fn a_copy_that_is_cut_or_changed_anywhere_is_refused() {
     let (genesis, copy, _) = copy();
     let whole = copy.encode();
-    assert_eq!(CertifiedState::decode(&genesis, &whole).as_ref(), Ok(&copy));
-    for length in (0..whole.len()).step_by(7) {
+    assert_eq!(CertifiedState::decode(&genesis, &whole).unwrap().encode(), whole);
+    for length in (0..whole.len()).step_by(31) {
         assert!(CertifiedState::decode(&genesis, &whole[..length]).is_err(), "{length} bytes");
     }
-    for byte in (0..whole.len()).step_by(3) {
+    for byte in (0..whole.len()).step_by(17) {
         let mut bytes = whole.clone();
         bytes[byte] ^= 1 << (byte % 8);
         assert!(CertifiedState::decode(&genesis, &bytes).is_err(), "byte {byte}");

@@ -221,7 +221,7 @@ fn a_torn_end_is_cut_off_and_nothing_is_forgotten() {
     assert_eq!(is_silent(&mut reopened(&alone)), None);
     let last = entries_after(&alone, 0).pop().unwrap().len() + 46;
     let lost = (whole.len() - last).max((whole.len() - 1) / 512 * 512);
-    fs::write(&path, [&whole[..lost], &vec![0; whole.len() - lost]].concat()).unwrap();
+    fs::write(&path, [&whole[..lost], &vec![0u8; whole.len() - lost]].concat()).unwrap();
     let mut replica = reopened(&alone);
     assert_eq!(replica.notes().len(), 1, "{:?}", replica.notes());
     assert_eq!(is_silent(&mut replica), Some(Silence::Forgot(WindowIndex(0))));

@@ -1,5 +1,5 @@
-//! A replica of a long run that begins with a certified copy of the state: it is where one is that has folded everything,
-//! it remembers little, and no file that is damaged or of another run leads it astray.
+//! A replica of a long run that begins with a certified copy of the state: it is where one is that has folded
+//! everything, it remembers little, and no file that is damaged or of another run leads it astray.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,7 +101,8 @@ fn a_replica_that_resumes_is_where_one_is_that_has_folded_everything() {
     assert_eq!(first.notes(), [] as [String; 0]);
     assert!(first.node().closed().len() as u64 <= most, "it forgets while it folds");
     drop(first);
-    // Now there are copies of the state, and the replica reads nothing of the journal before the one that it begins with.
+    // Now there are copies of the state, and the replica reads nothing of the journal before the one that it begins
+    // with.
     let mut resumed = long.resume();
     let remembered = 100 - resumed.node().remembers_from().0;
     assert!((least..=most).contains(&remembered), "{remembered} windows");
