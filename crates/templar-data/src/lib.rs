@@ -71,7 +71,7 @@ pub use import::{Import, ImportOptions, Imported, ImportedPart, import};
 pub use licence::{LicenceError, checked_licence};
 pub use listing::{LeftOut, Listing, ListingError, Reason, TakenFile};
 pub use merge::merge;
-pub use page::{PageError, PageReader, Split, batch, read_page};
+pub use page::{PageError, PageReader, Split, batch, read_page, shard_tokens};
 pub use part::PartError;
 pub use progress::{Progress, ProgressNow};
 pub use samples::DocumentSample;

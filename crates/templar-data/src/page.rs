@@ -217,6 +217,16 @@ impl<'a> PageReader<'a> {
     }
 }
 
+/// The tokens of one shard of a dataset, each below its `vocab_size`.
+///
+/// # Errors
+/// [`PageError::Manifest`], or an error about the shard.
+pub fn shard_tokens(source: &dyn BlobSource, dataset: &Dataset, shard: &Shard) -> Result<Vec<u32>, PageError> {
+    check(dataset)?;
+    let bytes = read_shard(source, dataset, shard)?;
+    Ok(decode_tokens(&bytes, dataset.token_bytes).collect())
+}
+
 /// Checks the rules that reading relies on. All shards but the last are full, the width of a token fits the
 /// vocabulary, and no shard is longer than [`MAX_SHARD_BYTES`].
 pub(crate) fn check(dataset: &Dataset) -> Result<(), PageError> {

@@ -38,6 +38,25 @@ pub struct Card<'a> {
     pub start: &'a str,
     /// The held-out loss after each window up to this checkpoint, in nats a token.
     pub losses: Vec<(u64, f64)>,
+    /// The signed evaluations of this checkpoint.
+    pub evaluations: Vec<CardEvaluation>,
+}
+
+/// A signed evaluation on a card.
+#[derive(Debug, Clone)]
+pub struct CardEvaluation {
+    /// The name of the benchmark, or `text`.
+    pub task: String,
+    /// Examples before each question.
+    pub shots: u32,
+    /// Questions that were asked, or tokens of a text.
+    pub questions: u64,
+    /// The result in words, such as `acc 0.2632`.
+    pub result: String,
+    /// The id of the document.
+    pub document: String,
+    /// The keys that vouch for it.
+    pub signers: Vec<String>,
 }
 
 /// The greatest number of rows in the table of losses.
@@ -73,19 +92,14 @@ impl Card<'_> {
             plain(self.licence),
         );
         text.push_str(&self.losses_table());
+        text.push_str(&self.evaluations_table());
         text.push_str(&self.verification());
         text
     }
 
     /// The lines that Hugging Face reads.
     fn front(&self) -> String {
-        let licence = self.licence.to_lowercase();
-        let is_known = KNOWN_LICENCES.contains(&licence.as_str());
-        let licence = if is_known {
-            format!("license: {licence}\n")
-        } else {
-            format!("license: other\nlicense_name: {}\n", quoted(self.licence))
-        };
+        let licence = licence_lines(self.licence);
         format!(
             "---\n{licence}library_name: transformers\npipeline_tag: text-generation\ntags:\n- templar\n\
              templar:\n  run: \"{}\"\n  checkpoint: \"{}\"\n---\n",
@@ -105,6 +119,28 @@ impl Card<'_> {
         text
     }
 
+    /// The results that somebody has signed.
+    fn evaluations_table(&self) -> String {
+        if self.evaluations.is_empty() {
+            return String::new();
+        }
+        let mut text = "\n## Evaluation\n\n| task | examples | questions | result | document | signed by |\n\
+                        |---|---|---|---|---|---|\n"
+            .to_owned();
+        for CardEvaluation { task, shots, questions, result, document, signers } in &self.evaluations {
+            let signers = signers.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+            let _ = writeln!(text, "| {} | {shots} | {questions} | {result} | `{document}` | {signers} |", plain(task));
+        }
+        text.push_str(
+            "\nPrompts and scores are those of lm-evaluation-harness. Whoever has the document and the files computes a \
+             result again, to the last bit: `templar eval check evaluation-DOCUMENT.cbor`.\n",
+        );
+        if !self.is_exact {
+            text.push_str("The weights in f32 were measured, not the rounded ones of this folder.\n");
+        }
+        text
+    }
+
     fn verification(&self) -> String {
         let mut text = format!(
             "\n## Check it\n\nIn a home that has the run (`templar fetch TICKET`), this compares the folder with the \
@@ -116,6 +152,16 @@ impl Card<'_> {
             text.push_str("The weights here are rounded, so the command compares them with the rounded checkpoint.\n");
         }
         text
+    }
+}
+
+/// The lines in which Hugging Face reads a licence, an SPDX expression.
+pub(crate) fn licence_lines(licence: &str) -> String {
+    let known = licence.to_lowercase();
+    if KNOWN_LICENCES.contains(&known.as_str()) {
+        format!("license: {known}\n")
+    } else {
+        format!("license: other\nlicense_name: {}\n", quoted(licence))
     }
 }
 
@@ -140,7 +186,7 @@ const KNOWN_LICENCES: [&str; 16] = [
 ];
 
 /// A text in one line, without a character that Markdown or HTML reads.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -181,6 +227,7 @@ mod tests {
             licence: "CC-BY-2.5",
             start: "drawn from a seed",
             losses,
+            evaluations: Vec::new(),
         }
     }
 
@@ -197,6 +244,22 @@ mod tests {
         let other = Card { licence: "LicenseRef-a \"b\"", is_exact: false, ..card(Vec::new()) }.text();
         assert!(other.contains("license: other\nlicense_name: \"LicenseRef-a \\\"b\\\"\"\n"), "{other}");
         assert!(other.contains("rounded") && !other.contains("held-out"));
+    }
+
+    #[test]
+    fn a_card_shows_who_vouches_for_a_result() {
+        assert!(!card(Vec::new()).text().contains("Evaluation"));
+        let evaluation = CardEvaluation {
+            task: "arc_easy".into(),
+            shots: 0,
+            questions: 570,
+            result: "acc 0.2702, acc_norm 0.2333".into(),
+            document: "0d".into(),
+            signers: vec!["0e".into(), "0f".into()],
+        };
+        let text = Card { evaluations: vec![evaluation], ..card(Vec::new()) }.text();
+        let row = "| arc\\_easy | 0 | 570 | acc 0.2702, acc_norm 0.2333 | `0d` | `0e`, `0f` |";
+        assert!(text.contains(row) && !text.contains("not the rounded"), "{text}");
     }
 
     #[test]
