@@ -8,5 +8,6 @@
 pub mod card;
 pub mod gguf;
 pub mod new_folder;
+pub mod patch;
 pub mod tables;
 pub mod tokens;

@@ -19,7 +19,7 @@ mod weights;
 mod written;
 
 pub use error::{ExportError, ImportError};
-pub use export::{ExportOptions, FolderContents, export, export_with};
+pub use export::{ExportOptions, FolderContents, companions, export, export_with};
 pub use import::import;
 pub use open::{OpenFolderError, OpenedModel, ends_and_start, open};
 pub use weight_files::to_bf16;

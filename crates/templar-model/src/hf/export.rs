@@ -23,6 +23,11 @@ use crate::layout::Layout;
 
 /// File name of the model card.
 const CARD: &str = "README.md";
+const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const GENERATION: &str = "generation_config.json";
+/// All files beside weights.
+const COMPANIONS: [&str; 5] = [TOKENIZER, TOKENIZER_CONFIG, GENERATION, CARD, CONFIG];
 
 /// The contents of a folder.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +70,7 @@ pub fn export(dir: &Path, contents: &FolderContents<'_>) -> Result<(), ExportErr
 /// # Errors
 /// As there; a weight that bf16 cannot hold.
 pub fn export_with(dir: &Path, contents: &FolderContents<'_>, options: &ExportOptions<'_>) -> Result<(), ExportError> {
-    let FolderContents { spec, params, special, tokenizer, tokenizer_config } = *contents;
+    let FolderContents { spec, params, special, .. } = *contents;
     let layout = Layout::new(spec)?;
     if params.len() != layout.parameters {
         return Err(ExportError::Length { expected: layout.parameters, found: params.len() });
@@ -77,8 +82,9 @@ pub fn export_with(dir: &Path, contents: &FolderContents<'_>, options: &ExportOp
         check_bf16(&layout, params)?;
     }
     let files = WeightFiles::new(&layout, options.weights, options.max_shard_bytes);
-    let names = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", CARD, INDEX, CONFIG];
-    for name in names.into_iter().chain(files.files.iter().map(|file| file.name.as_str())) {
+    let mut companions = companions(contents, options);
+    let config = companions.pop();
+    for name in COMPANIONS.into_iter().chain([INDEX]).chain(files.files.iter().map(|file| file.name.as_str())) {
         let path = dir.join(name);
         if path.symlink_metadata().is_ok() {
             return Err(ExportError::Exists { path });
@@ -88,12 +94,8 @@ pub fn export_with(dir: &Path, contents: &FolderContents<'_>, options: &ExportOp
     fs::create_dir_all(dir).map_err(|source| ExportError::Io { path: dir.into(), source })?;
 
     let mut folder = StagedFolder { dir, staged: Vec::new() };
-    folder.stage(names[0], |file| file.write_all(tokenizer))?;
-    folder.stage_json(names[1], tokenizer_config)?;
-    let generation = json!({ "bos_token_id": special.start, "eos_token_id": special.end, "do_sample": false });
-    folder.stage_json(names[2], &generation)?;
-    if let Some(card) = options.card {
-        folder.stage(CARD, |file| file.write_all(card.as_bytes()))?;
+    for (name, bytes) in &companions {
+        folder.stage(name, |file| file.write_all(bytes))?;
     }
     for (file, header) in files.files.iter().zip(headers) {
         folder.stage(&file.name, |out| {
@@ -107,8 +109,32 @@ pub fn export_with(dir: &Path, contents: &FolderContents<'_>, options: &ExportOp
     if let Some(index) = files.index(&layout) {
         folder.stage_json(INDEX, &index)?;
     }
-    folder.stage_json(CONFIG, &WrittenConfig::new(spec, special, options.weights))?;
+    if let Some((name, bytes)) = config {
+        folder.stage(name, |file| file.write_all(&bytes))?;
+    }
     folder.publish()
+}
+
+/// The files of an export beside its weights, with their names: those that [`export_with`] would write. The last one is
+/// `config.json`.
+pub fn companions(contents: &FolderContents<'_>, options: &ExportOptions<'_>) -> Vec<(&'static str, Vec<u8>)> {
+    let FolderContents { spec, special, tokenizer, tokenizer_config, .. } = *contents;
+    let generation = json!({ "bos_token_id": special.start, "eos_token_id": special.end, "do_sample": false });
+    let card = options.card.map(|card| (CARD, card.as_bytes().to_vec()));
+    let mut files = vec![
+        (TOKENIZER, tokenizer.to_vec()),
+        (TOKENIZER_CONFIG, json_file(tokenizer_config)),
+        (GENERATION, json_file(&generation)),
+    ];
+    files.extend(card);
+    files.push((CONFIG, json_file(&WrittenConfig::new(spec, special, options.weights))));
+    files
+}
+
+fn json_file(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(value).expect("encoding into memory cannot fail");
+    bytes.push(b'\n');
+    bytes
 }
 
 /// Files written beside their places; dropped before [`StagedFolder::publish`], it takes them away again.
@@ -139,10 +165,7 @@ impl StagedFolder<'_> {
     }
 
     fn stage_json(&mut self, name: &str, value: &impl Serialize) -> Result<(), ExportError> {
-        self.stage(name, |file| {
-            serde_json::to_writer_pretty(&mut *file, value)?;
-            file.write_all(b"\n")
-        })
+        self.stage(name, |file| file.write_all(&json_file(value)))
     }
 
     /// Gives the files their names, in the order in which they were staged.
