@@ -50,6 +50,7 @@ use templar_train::tensors::LoadError;
 
 use crate::printer::{Printer, Tone};
 use dataset::{import, listing};
+use handed_on::kept;
 pub(crate) use meaning::Code;
 use meaning::{FULL, Meaning, hint, io, plain, put};
 use models::{chat_template, continued, export, folder, generate, open, tokenizer};
@@ -209,6 +210,7 @@ fn query(error: &QueryError) -> Meaning {
         QueryError::Read(error) => read(error),
         QueryError::Name(error) => name(error),
         QueryError::Audit(error) => evidence(error),
+        QueryError::Evaluation(error) => kept(error),
         QueryError::Manifest(_) | QueryError::Delta(_) | QueryError::Unfoldable(_) => plain(Code::Verification),
     }
 }
@@ -574,10 +576,17 @@ fn demo(error: &DemoError) -> Meaning {
 
 fn sample(error: &SampleError) -> Meaning {
     match error {
-        SampleError::Page(PageError::OutOfRange { .. }) => plain(Code::NotFound),
-        SampleError::Page(PageError::SequenceLength(_)) => plain(Code::Usage),
-        SampleError::Page(PageError::Read { source, .. }) => read(source),
-        SampleError::Page(_) | SampleError::Tokenizer(_) => plain(Code::Verification),
+        SampleError::Page(error) => page(error),
+        SampleError::Tokenizer(_) => plain(Code::Verification),
+    }
+}
+
+fn page(error: &PageError) -> Meaning {
+    match error {
+        PageError::OutOfRange { .. } => plain(Code::NotFound),
+        PageError::SequenceLength(_) => plain(Code::Usage),
+        PageError::Read { source, .. } => read(source),
+        _ => plain(Code::Verification),
     }
 }
 

@@ -9,6 +9,7 @@
 //! * [`device_cache`]: data that devices keep between processes, outside of homes.
 //! * [`retention`]: the rule on which blobs of a run must stay; [`inventory`]: the blobs of a home, and those
 //!   that may go; [`unfinished`]: the blobs of an import that is under way.
+//! * [`evaluations`]: what was measured of a run's models, and who vouches for it.
 //! * [`shell`]: paths in the commands that people are told to run.
 //!
 //! Nothing here connects to a peer, and nothing here is a rule of the protocol.
@@ -36,6 +37,7 @@ pub mod context;
 pub mod device_cache;
 pub mod entry_log;
 mod error;
+pub mod evaluations;
 pub mod files;
 pub mod folder;
 mod home;

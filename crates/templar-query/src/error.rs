@@ -5,6 +5,7 @@ use templar_blob::ReadError;
 use templar_home::HomeError;
 use templar_home::access::AccessError;
 use templar_home::context::RunError;
+use templar_home::evaluations::KeptError;
 use templar_home::inventory::InventoryError;
 use templar_home::journal::JournalError;
 use templar_manifest::{PayloadError, WindowIndex};
@@ -48,6 +49,9 @@ pub enum QueryError {
     /// The windows before this one do not fold again, so it cannot be audited.
     #[error("the windows before {0} do not fold again")]
     Unfoldable(WindowIndex),
+    /// A kept evaluation cannot be read.
+    #[error(transparent)]
+    Evaluation(#[from] KeptError),
     /// An input of an audit is missing or broken.
     #[error(transparent)]
     Audit(#[from] InputError),

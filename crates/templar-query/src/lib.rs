@@ -2,7 +2,7 @@
 //!
 //! A home holds journals and blobs; people want answers. Each module here answers one question with a value
 //! that serialises to JSON. The command line prints these values, and a server can serve them. Nothing here
-//! prints, decides or writes.
+//! prints, decides, or writes into a home; [`tables`] makes a new folder.
 //!
 //! | question | module |
 //! |---|---|
@@ -11,6 +11,7 @@
 //! | What is in this object, and what came of it? | [`object`] |
 //! | Where does the run stand, and who is awaited? | [`status`], [`participation`] |
 //! | Which windows are closed? | [`log`] |
+//! | What was measured of the models, and who vouches for it? | [`measured`] |
 //! | Which runs are there, and how are they configured? | [`runs`] |
 //! | Which datasets are there, and how much of each? | [`datasets`] |
 //! | How did a validator measure the contributions? | [`score`] |
@@ -19,6 +20,7 @@
 //! | Is everything in the home what it claims to be? | [`verify`], [`refold`] |
 //! | Does everything that the records claim come out again? | [`audit`] |
 //! | What does the store hold, and what of it may go? | [`stock`] |
+//! | What are all the windows together, as files for other programs? | [`tables`] |
 //!
 //! # Examples
 //!
@@ -90,6 +92,7 @@ pub mod folder_check;
 pub mod index;
 pub mod log;
 pub mod manifest_view;
+pub mod measured;
 pub mod object;
 mod own;
 pub mod participation;
@@ -99,6 +102,7 @@ pub mod runs;
 pub mod score;
 pub mod status;
 pub mod stock;
+pub mod tables;
 pub mod verify;
 pub mod words;
 

@@ -8,6 +8,7 @@ use templar_protocol::ClosedWindow;
 use templar_train::nats;
 
 use crate::error::QueryError;
+use crate::measured::{SignedEvaluation, signed_evaluations};
 
 /// The closed windows of a run, oldest first.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -19,7 +20,7 @@ pub struct RunLog {
 }
 
 /// A closed window in figures.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LoggedWindow {
     /// The number of the window.
     pub window: WindowIndex,
@@ -35,16 +36,24 @@ pub struct LoggedWindow {
     pub refused: usize,
     /// The amount that was minted, in micro-ALPHA.
     pub minted_micros: u64,
+    /// The signed evaluations of the checkpoint after it that this home keeps. Nothing of them is in the record.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evaluations: Vec<SignedEvaluation>,
 }
 
 impl RunLog {
     /// Reads the log of a run from its journal.
     ///
     /// # Errors
-    /// The journal does not fold.
+    /// The journal does not fold, or a kept evaluation is damaged.
     pub fn read(access: &Access, context: &RunContext) -> Result<Self, QueryError> {
         let node = access.fold(context)?;
-        Ok(Self { run: context.run, windows: node.closed().iter().map(LoggedWindow::from).collect() })
+        let mut evaluations = signed_evaluations(access, context.run)?;
+        let mut windows: Vec<LoggedWindow> = node.closed().iter().map(LoggedWindow::from).collect();
+        for window in &mut windows {
+            window.evaluations = evaluations.remove(&window.checkpoint).unwrap_or_default();
+        }
+        Ok(Self { run: context.run, windows })
     }
 }
 
@@ -59,6 +68,7 @@ impl From<&ClosedWindow> for LoggedWindow {
             contributions: record.outcomes.len(),
             refused: record.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Refused(_))).count(),
             minted_micros: record.mints.iter().map(|mint| mint.amount_micros).sum(),
+            evaluations: Vec::new(),
         }
     }
 }
